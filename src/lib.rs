@@ -1,0 +1,4 @@
+//! weir: a WebSocket server for one core.
+
+pub mod protocol;
+pub mod reactor;

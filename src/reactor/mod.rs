@@ -1,0 +1,4 @@
+//! The loop.
+
+pub mod time;
+pub mod settings;

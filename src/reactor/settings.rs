@@ -1,0 +1,169 @@
+//! What an operator may set, as plain structs: the loop's [`Settings`] and each route's
+//! [`RouteSettings`].
+//!
+//! No parsing and no names of configuration keys here; protocol and budget constants live in
+//! [`budget`](super::budget), never both. [`Settings::check`] and [`RouteSettings::check`] state the
+//! relations between the numbers.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// The limits and deadlines of one reactor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Connections open or in handshake at once; one more is answered 503.
+    pub connections_max: usize,
+    /// Connections from one address (IPv6: one /64) at once; one more is answered 429.
+    /// `None`: unlimited from loopback, [`PER_ADDRESS_DEFAULT`] from anywhere else. `Some(0)`: unlimited.
+    pub connections_per_address: Option<usize>,
+    /// Addresses that neither `connections_per_address` nor `rate_per_address` applies to.
+    pub exempt: Vec<Prefix>,
+    /// New connections from one address; past it 429.
+    pub rate_per_address: Option<Rate>,
+    /// New connections from everywhere; past it 429.
+    pub rate: Option<Rate>,
+    /// Bytes of a request's head; past it 431.
+    pub head_bytes_max: usize,
+    /// Bytes that all connections together may hold in queues and unfinished messages.
+    pub buffered_bytes_max: usize,
+    /// How long a `Sec-WebSocket-Key` may not be used twice; `None`: not watched (RFC 6455 asks for nothing of the kind).
+    pub key_reuse_window: Option<Duration>,
+    /// From accept to the answered request, and between two plain requests on one connection.
+    pub handshake_timeout: Duration,
+    /// From our Close to theirs.
+    pub close_timeout: Duration,
+    /// From the order to shut down to the end of the last connection.
+    pub drain_timeout: Duration,
+    /// Pings to silent peers; `None`: none are sent.
+    pub heartbeat: Option<Heartbeat>,
+    /// Topics that all connections together may have joined; a further one is refused.
+    pub topics_max: usize,
+    /// Topics that one connection may have joined.
+    pub topics_per_connection_max: usize,
+}
+
+/// Connections from one address that is not loopback, unless set otherwise.
+pub const PER_ADDRESS_DEFAULT: usize = 64;
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            connections_max: 10_000,
+            connections_per_address: None,
+            exempt: Vec::new(),
+            rate_per_address: None,
+            rate: None,
+            head_bytes_max: 16 * 1024,
+            buffered_bytes_max: 1024 * 1024 * 1024,
+            key_reuse_window: None,
+            handshake_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(30),
+            heartbeat: Some(Heartbeat::default()),
+            topics_max: 100_000,
+            topics_per_connection_max: 256,
+        }
+    }
+}
+
+/// When a silent peer is pinged, and when it is given up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Heartbeat {
+    /// Silence before a ping, at most; peers are spread over its second half.
+    pub interval: Duration,
+    /// How long any frame may take to follow a ping.
+    pub pong_timeout: Duration,
+    /// Unanswered pings in a row that end the connection with 1001.
+    pub misses_max: u8,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Heartbeat {
+        Heartbeat {
+            interval: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(10),
+            misses_max: 2,
+        }
+    }
+}
+
+/// A token bucket: `per_second` on average, `burst` at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// Tokens that come back each second.
+    pub per_second: f64,
+    /// Tokens that the full bucket holds.
+    pub burst: u32,
+}
+
+/// An address range in CIDR form: `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix {
+    /// Any address of the range.
+    pub address: IpAddr,
+    /// Leading bits that count.
+    pub bits: u8,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenSettings {
+    /// Address and port; port 0 lets the kernel choose.
+    pub address: SocketAddr,
+    /// SO_REUSEPORT: several processes share the port, the kernel spreads connections.
+    pub reuse_port: bool,
+}
+
+/// The limits of the connections of one route.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteSettings {
+    /// A frame's announced length and an assembled message; past it 1009.
+    pub message_bytes_max: usize,
+    /// Queued output above which `send` answers `Congested` and the grace time runs.
+    pub outbox_soft: usize,
+    /// Queued output that is never exceeded: past it `send` answers `Refused`.
+    pub outbox_hard: usize,
+    /// Queued output below which a congested connection is told `on_drain`.
+    pub outbox_low: usize,
+    /// How long a connection may stay above the soft limit.
+    pub outbox_grace: Duration,
+    /// What happens to a peer that reads too slowly.
+    pub slow_policy: SlowPolicy,
+    /// From the first fragment of a message to its last; past it 1002.
+    pub fragment_timeout: Duration,
+    /// How long queued output may make no progress at all.
+    pub write_timeout: Duration,
+    /// Silence in data messages after which a connection is collected with 1001; `None`: never.
+    pub idle_timeout: Option<Duration>,
+    /// Origins that may connect; empty: all of them, and those that send none. Past it 403.
+    pub origins: Vec<String>,
+    /// Whether an upgrade must name a subprotocol that the service speaks; else 400.
+    pub require_protocol: bool,
+}
+
+impl Default for RouteSettings {
+    fn default() -> RouteSettings {
+        RouteSettings {
+            message_bytes_max: 1024 * 1024,
+            outbox_soft: 256 * 1024,
+            outbox_hard: 2 * 1024 * 1024,
+            outbox_low: 64 * 1024,
+            outbox_grace: Duration::from_secs(10),
+            slow_policy: SlowPolicy::Close,
+            fragment_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(10),
+            idle_timeout: None,
+            origins: Vec::new(),
+            require_protocol: false,
+        }
+    }
+}
+
+/// What happens to a peer that reads more slowly than it is sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlowPolicy {
+    /// Messages for it are dropped, and counted, until its queue has drained below low water.
+    Drop,
+    /// It is closed with 1013: after the grace time above the soft limit, at once at the hard limit.
+    Close,
+}
