@@ -1,3 +1,35 @@
-//! RFC 6455 without I/O: bytes in by slice, bytes out appended to a caller's `Vec`.
+//! RFC 6455 without I/O: bytes in by `&mut [u8]`, bytes out appended to a caller's `Vec`.
 //!
-//! Nothing here opens a socket, reads a clock or writes a log line.
+//! Nothing here opens a socket, reads a clock, draws a random number or writes a log line; what
+//! the caller must do next is in the value returned. [`Decoder`] turns bytes into [`Event`]s,
+//! [`Encoder`] turns messages into frames. Terms are the RFC's: a *frame* is a piece on the wire,
+//! a *message* is what the peer meant, made of one frame or of several fragments.
+//!
+//! ```
+//! use weir::protocol::{Decoder, Encoder, Event, Message, Role, Spares};
+//!
+//! let mut wire = Vec::new();
+//! Encoder::client(&mut wire, [1, 2, 3, 4]).message(Message::Text("Grüße"));
+//!
+//! let mut decoder = Decoder::new(Role::Server, 1024);
+//! let step = decoder.decode(&mut wire, &mut Spares::default()).unwrap();
+//! assert!(matches!(step.event, Some(Event::Message(Message::Text("Grüße")))));
+//! ```
+
+pub mod assembly;
+pub mod close;
+pub mod decoder;
+pub mod encoder;
+pub mod error;
+pub mod frame;
+pub mod mask;
+pub mod message;
+pub mod utf8;
+
+pub use assembly::Spares;
+pub use close::{CloseCode, CloseFrame};
+pub use decoder::{Decoder, Step};
+pub use encoder::{Encoder, SharedFrame};
+pub use error::ProtocolError;
+pub use frame::{FrameHeader, Opcode, Role};
+pub use message::{Event, Message};

@@ -1,4 +1,4 @@
 //! The loop.
 
-pub mod time;
 pub mod settings;
+pub mod time;

@@ -1,0 +1,230 @@
+//! Where a message that did not arrive whole in one read is put together.
+//!
+//! Owns the bytes of an unfinished message and the frame in flight, and the pool of spares that
+//! lets an idle connection own none of this. Grows as bytes arrive, never by what a header
+//! announces, and never zeroes the same memory twice. Knows no limits: those are the decoder's.
+
+use super::frame::CONTROL_BYTES_MAX;
+use super::utf8::{InvalidUtf8, Utf8};
+use super::{FrameHeader, Opcode, mask};
+
+/// Bytes of the frame in flight from which on reads go straight into the buffer: below it a copy
+/// is cheaper than another system call would be.
+const DIRECT_BYTES_MIN: usize = 4 * 1024;
+/// The least room that is made for a read straight into the buffer.
+const DIRECT_ROOM_MIN: usize = 16 * 1024;
+
+/// A frame whose payload is still arriving.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InFlight {
+    opcode: Opcode,
+    pub(super) fin: bool,
+    mask: [u8; 4],
+    received: usize,
+    remaining: usize,
+}
+
+impl InFlight {
+    /// `payload_len` was checked against a limit in `usize`, so it fits.
+    pub(super) fn new(header: &FrameHeader, payload_len: usize) -> InFlight {
+        InFlight {
+            opcode: header.opcode,
+            fin: header.fin,
+            mask: header.mask.unwrap_or_default(),
+            received: 0,
+            remaining: payload_len,
+        }
+    }
+
+    pub(super) fn is_control(&self) -> bool {
+        self.opcode.is_control()
+    }
+
+    pub(super) fn opcode(&self) -> Opcode {
+        self.opcode
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.remaining == 0
+    }
+
+    /// Unmasks the next piece in place and counts it.
+    fn advance(&mut self, piece: &mut [u8]) {
+        mask::apply(self.mask, self.received, piece);
+        self.received += piece.len();
+        self.remaining -= piece.len();
+    }
+}
+
+/// An unfinished message, the frame in flight, or both: a control frame may arrive in pieces
+/// between two fragments.
+#[derive(Debug, Default)]
+pub(super) struct Assembly {
+    /// Text or Binary, from the first fragment on until the last is complete.
+    pub(super) message: Option<Opcode>,
+    pub(super) frame: Option<InFlight>,
+    utf8: Utf8,
+    data: Buffer,
+    control: Vec<u8>,
+}
+
+impl Assembly {
+    /// Nothing is unfinished: what is left was handed out by the last step.
+    pub(super) fn is_idle(&self) -> bool {
+        self.message.is_none() && self.frame.is_none()
+    }
+
+    /// Begins a frame; a text or binary frame begins a message.
+    pub(super) fn begin(&mut self, frame: InFlight) {
+        if matches!(frame.opcode, Opcode::Text | Opcode::Binary) {
+            self.message = Some(frame.opcode);
+        }
+        self.frame = Some(frame);
+    }
+
+    /// Takes what `input` holds of the frame in flight; returns how much that was.
+    pub(super) fn push(&mut self, input: &mut [u8]) -> Result<usize, InvalidUtf8> {
+        let Some(frame) = &mut self.frame else {
+            return Ok(0);
+        };
+        let taken = frame.remaining.min(input.len());
+        let piece = &mut input[..taken];
+        frame.advance(piece);
+        if frame.is_control() {
+            self.control.extend_from_slice(piece);
+        } else {
+            if self.message == Some(Opcode::Text) {
+                self.utf8.push(piece)?;
+            }
+            self.data.append(piece);
+        }
+        Ok(taken)
+    }
+
+    /// Room for the next bytes of a large frame in flight, so that a read needs no copy.
+    pub(super) fn room(&mut self) -> Option<&mut [u8]> {
+        let frame = self.frame.as_ref()?;
+        let worth_it = frame.remaining >= DIRECT_BYTES_MIN && frame.received >= DIRECT_BYTES_MIN;
+        if frame.is_control() || !worth_it {
+            return None;
+        }
+        let room = frame.received.max(DIRECT_ROOM_MIN).min(frame.remaining);
+        Some(self.data.room(room, frame.remaining))
+    }
+
+    /// Takes `len` bytes that a read has put into [`Assembly::room`].
+    pub(super) fn filled(&mut self, len: usize) -> Result<(), InvalidUtf8> {
+        let Some(frame) = &mut self.frame else {
+            return Ok(());
+        };
+        let piece = self.data.fill(len.min(frame.remaining));
+        frame.advance(piece);
+        if self.message == Some(Opcode::Text) {
+            self.utf8.push(piece)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the message: no character may be unfinished.
+    pub(super) fn finish(&mut self) -> Result<(), InvalidUtf8> {
+        self.message = None;
+        self.utf8.finish()
+    }
+
+    pub(super) fn data(&self) -> &[u8] {
+        self.data.filled()
+    }
+
+    pub(super) fn control(&self) -> &[u8] {
+        &self.control
+    }
+
+    /// The last control frame was handed out; the message that it interrupted goes on.
+    pub(super) fn forget_control(&mut self) {
+        self.control.clear();
+    }
+
+    /// Memory held, bookkeeping included.
+    pub(super) fn held_bytes(&self) -> usize {
+        size_of::<Assembly>() + self.data.bytes.capacity() + self.control.capacity()
+    }
+
+    fn reset(&mut self) {
+        self.message = None;
+        self.frame = None;
+        self.utf8 = Utf8::default();
+        self.data.len = 0;
+        self.control.clear();
+    }
+}
+
+/// Bytes that are initialised once and filled many times, so that a read into the unfilled part
+/// costs no zeroing.
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl Buffer {
+    fn filled(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn append(&mut self, piece: &[u8]) {
+        let end = self.len + piece.len();
+        if end > self.bytes.len() {
+            self.bytes.truncate(self.len);
+            self.bytes.extend_from_slice(piece);
+        } else {
+            self.bytes[self.len..end].copy_from_slice(piece);
+        }
+        self.len = end;
+    }
+
+    /// At least `least` bytes to fill, more where they are there already, `most` at most.
+    fn room(&mut self, least: usize, most: usize) -> &mut [u8] {
+        if self.bytes.len() < self.len + least {
+            self.bytes.resize(self.len + least, 0);
+        }
+        let end = self.bytes.len().min(self.len + most);
+        &mut self.bytes[self.len..end]
+    }
+
+    fn fill(&mut self, len: usize) -> &mut [u8] {
+        let start = self.len;
+        self.len = (start + len).min(self.bytes.len());
+        &mut self.bytes[start..self.len]
+    }
+}
+
+/// The buffers that no connection needs just now, one pool a loop.
+///
+/// Bounded in count and in bytes: at most [`Spares::COUNT_MAX`] buffers of at most
+/// [`Spares::BYTES_MAX`] each are kept, what is beyond goes back to the allocator.
+#[derive(Debug, Default)]
+pub struct Spares {
+    // Boxed, because a decoder holds its assembly boxed: lending one moves eight bytes.
+    #[allow(clippy::vec_box)]
+    kept: Vec<Box<Assembly>>,
+}
+
+impl Spares {
+    /// Buffers kept for the next message in pieces.
+    pub const COUNT_MAX: usize = 32;
+    /// Bytes of one buffer that is still worth keeping.
+    pub const BYTES_MAX: usize = 256 * 1024;
+
+    pub(super) fn lend(&mut self) -> Box<Assembly> {
+        self.kept.pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_back(&mut self, mut assembly: Box<Assembly>) {
+        if self.kept.len() < Spares::COUNT_MAX && assembly.data.bytes.len() <= Spares::BYTES_MAX {
+            assembly.reset();
+            self.kept.push(assembly);
+        }
+    }
+}
+
+const _: () = assert!(CONTROL_BYTES_MAX < DIRECT_BYTES_MIN);

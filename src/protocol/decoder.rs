@@ -1,0 +1,236 @@
+//! Bytes to events: framing, fragmentation and the checks of RFC 6455, 5.
+//!
+//! Takes bytes in whatever pieces they come; decoding them split at every byte equals decoding them
+//! whole. A frame that lies whole in the input is unmasked and handed out where it lies; anything
+//! else is collected in an [assembly](super::assembly) buffer. What a header shows to be illegal or
+//! too large is refused before its payload is awaited. Between messages a decoder owns no memory.
+
+use super::assembly::{Assembly, InFlight, Spares};
+use super::frame::HEADER_BYTES_MAX;
+use super::{CloseFrame, Event, FrameHeader, Message, Opcode, ProtocolError, Role, mask};
+
+/// What one call of [`Decoder::decode`] did.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Step<'a> {
+    /// Bytes of the input that are done with; at least one, unless the input was empty.
+    pub consumed: usize,
+    /// What was found, if these bytes completed something.
+    pub event: Option<Event<'a>>,
+}
+
+/// Decodes what one peer sends.
+#[derive(Debug)]
+pub struct Decoder {
+    assembly: Option<Box<Assembly>>,
+    message_bytes_max: usize,
+    partial: [u8; HEADER_BYTES_MAX],
+    partial_len: u8,
+    role: Role,
+}
+
+impl Decoder {
+    /// A decoder at the start of the stream, for an endpoint of this role.
+    ///
+    /// `message_bytes_max` bounds a frame's announced payload and a message's assembled one.
+    pub fn new(role: Role, message_bytes_max: usize) -> Decoder {
+        Decoder {
+            assembly: None,
+            message_bytes_max,
+            partial: [0; HEADER_BYTES_MAX],
+            partial_len: 0,
+            role,
+        }
+    }
+
+    /// Decodes a prefix of `input`, which is unmasked in place, and returns at most one event.
+    ///
+    /// The event borrows `input` where the message lies whole in it, else this decoder. Call again
+    /// with the rest until the input is used up.
+    ///
+    /// # Errors
+    /// The connection must be failed (7.1.7); after an error, or an [`Event::Close`], nothing that
+    /// follows is to be decoded.
+    pub fn decode<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        spares: &mut Spares,
+    ) -> Result<Step<'a>, ProtocolError> {
+        self.release(spares);
+        if self.frame_in_flight() {
+            return self.decode_payload(0, input);
+        }
+        let Some((header, header_len)) = self.decode_header(input)? else {
+            return Ok(Step {
+                consumed: input.len(),
+                event: None,
+            });
+        };
+        let payload_len = self.admit(&header)?;
+        let payload = &mut input[header_len..];
+        let is_whole = payload.len() >= payload_len;
+        let stands_alone =
+            header.opcode.is_control() || header.fin && header.opcode != Opcode::Continuation;
+        if is_whole && stands_alone {
+            let payload = &mut payload[..payload_len];
+            if let Some(key) = header.mask {
+                mask::apply(key, 0, payload);
+            }
+            return Ok(Step {
+                consumed: header_len + payload_len,
+                event: Some(event(header.opcode, payload)?),
+            });
+        }
+        self.assembly
+            .get_or_insert_with(|| spares.lend())
+            .begin(InFlight::new(&header, payload_len));
+        self.decode_payload(header_len, payload)
+    }
+
+    /// Room for the next bytes of a large frame in flight: a read may fill it, without a copy, and
+    /// then call [`Decoder::decode_filled`]. `None` where that is not worth it.
+    pub fn room(&mut self) -> Option<&mut [u8]> {
+        self.assembly.as_mut()?.room()
+    }
+
+    /// Decodes `len` bytes that were read into [`Decoder::room`].
+    ///
+    /// # Errors
+    /// As [`Decoder::decode`].
+    pub fn decode_filled(&mut self, len: usize) -> Result<Option<Event<'_>>, ProtocolError> {
+        if let Some(assembly) = &mut self.assembly {
+            assembly.filled(len)?;
+        }
+        self.finish_frame()
+    }
+
+    /// Gives back the buffer of a message that was handed out. Call it when the last event is done
+    /// with, so that an idle connection owns no buffer; [`Decoder::decode`] does it too.
+    pub fn release(&mut self, spares: &mut Spares) {
+        let Some(assembly) = &mut self.assembly else {
+            return;
+        };
+        if assembly.is_idle() {
+            if let Some(assembly) = self.assembly.take() {
+                spares.give_back(assembly);
+            }
+        } else if assembly.frame.is_none() {
+            assembly.forget_control();
+        }
+    }
+
+    /// Whether a message was begun whose last byte has not come: fragments, or a frame in pieces.
+    pub fn is_mid_message(&self) -> bool {
+        self.partial_len > 0 || self.assembly.as_ref().is_some_and(|a| !a.is_idle())
+    }
+
+    /// Memory held beyond this struct: by an unfinished message, bookkeeping included.
+    pub fn held_bytes(&self) -> usize {
+        self.assembly.as_ref().map_or(0, |a| a.held_bytes())
+    }
+
+    fn frame_in_flight(&self) -> bool {
+        self.assembly.as_ref().is_some_and(|a| a.frame.is_some())
+    }
+
+    /// The header at the start of `input` and how many bytes of `input` end it; a part of one is
+    /// kept until the rest comes.
+    fn decode_header(
+        &mut self,
+        input: &[u8],
+    ) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
+        let have = usize::from(self.partial_len);
+        if have == 0 {
+            let found = FrameHeader::parse(input, self.role)?;
+            if found.is_none() {
+                self.keep_partial(0, input);
+            }
+            return Ok(found);
+        }
+        let taken = input.len().min(HEADER_BYTES_MAX - have);
+        self.keep_partial(have, &input[..taken]);
+        let found = FrameHeader::parse(&self.partial[..have + taken], self.role)?;
+        Ok(found.map(|(header, end)| {
+            self.partial_len = 0;
+            (header, end - have)
+        }))
+    }
+
+    fn keep_partial(&mut self, have: usize, bytes: &[u8]) {
+        let end = have + bytes.len();
+        self.partial[have..end].copy_from_slice(bytes);
+        self.partial_len = end as u8;
+    }
+
+    /// Checks a frame's place in the stream and its length, before its payload is awaited.
+    fn admit(&self, header: &FrameHeader) -> Result<usize, ProtocolError> {
+        let unfinished = self.assembly.as_ref().filter(|a| a.message.is_some());
+        let assembled = match (header.opcode, unfinished) {
+            (opcode, _) if opcode.is_control() => 0,
+            // 5.4: a fragmented message is a first frame, then continuations, and "the fragments
+            // of one message MUST NOT be interleaved between the fragments of another".
+            (Opcode::Continuation, None) => return Err(ProtocolError::UnexpectedContinuation),
+            (Opcode::Text | Opcode::Binary, Some(_)) => {
+                return Err(ProtocolError::ExpectedContinuation);
+            }
+            (_, unfinished) => unfinished.map_or(0, |a| a.data().len()),
+        };
+        // 10.4: limits on "frame size and total message size after reassembly".
+        match usize::try_from(header.payload_len) {
+            Ok(len) if header.opcode.is_control() => Ok(len),
+            Ok(len) if len <= self.message_bytes_max - assembled => Ok(len),
+            _ => Err(ProtocolError::MessageTooBig),
+        }
+    }
+
+    /// Moves the input's part of the frame in flight into the assembly.
+    fn decode_payload(
+        &mut self,
+        header_len: usize,
+        input: &mut [u8],
+    ) -> Result<Step<'_>, ProtocolError> {
+        let taken = match &mut self.assembly {
+            Some(assembly) => assembly.push(input)?,
+            None => 0,
+        };
+        Ok(Step {
+            consumed: header_len + taken,
+            event: self.finish_frame()?,
+        })
+    }
+
+    /// What the frame in flight completes, if it is whole.
+    fn finish_frame(&mut self) -> Result<Option<Event<'_>>, ProtocolError> {
+        let Some(assembly) = &mut self.assembly else {
+            return Ok(None);
+        };
+        let Some(frame) = assembly.frame.take_if(|frame| frame.is_whole()) else {
+            return Ok(None);
+        };
+        if frame.is_control() {
+            return event(frame.opcode(), assembly.control()).map(Some);
+        }
+        match assembly.message {
+            Some(kind) if frame.fin => {
+                assembly.finish()?;
+                event(kind, assembly.data()).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The event of a complete frame, or of a complete message of this kind.
+fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
+    Ok(match opcode {
+        Opcode::Ping => Event::Ping(payload),
+        Opcode::Pong => Event::Pong(payload),
+        Opcode::Close => Event::Close(CloseFrame::parse(payload)?),
+        Opcode::Binary => Event::Message(Message::Binary(payload)),
+        // 8.1: text that is not UTF-8 fails the connection.
+        Opcode::Text => match simdutf8::basic::from_utf8(payload) {
+            Ok(text) => Event::Message(Message::Text(text)),
+            Err(_) => return Err(ProtocolError::InvalidUtf8),
+        },
+        Opcode::Continuation => return Err(ProtocolError::UnexpectedContinuation),
+    })
+}

@@ -1,0 +1,195 @@
+//! Messages to frames: RFC 6455, 5.2 to 5.6 and 6.1.
+//!
+//! Appends to a caller's `Vec`, one frame a message, lengths in their shortest form. A server's
+//! frames are not masked, a client's are, by a key that the caller draws (10.3).
+
+use std::rc::Rc;
+
+use super::close::REASON_BYTES_MAX;
+use super::frame::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX};
+use super::{CloseFrame, FrameHeader, Message, Opcode, mask};
+
+/// Writes frames to the end of a buffer.
+#[derive(Debug)]
+pub struct Encoder<'a> {
+    out: &'a mut Vec<u8>,
+    mask: Option<[u8; 4]>,
+}
+
+impl<'a> Encoder<'a> {
+    /// Writes as a server: unmasked (5.1).
+    pub fn server(out: &'a mut Vec<u8>) -> Encoder<'a> {
+        Encoder { out, mask: None }
+    }
+
+    /// Writes as a client: masked with `key`, which must be fresh and unpredictable (5.3).
+    pub fn client(out: &'a mut Vec<u8>, key: [u8; 4]) -> Encoder<'a> {
+        Encoder {
+            out,
+            mask: Some(key),
+        }
+    }
+
+    /// Writes as whichever end `key` says.
+    pub fn with_mask(out: &'a mut Vec<u8>, mask: Option<[u8; 4]>) -> Encoder<'a> {
+        Encoder { out, mask }
+    }
+
+    /// A whole message in one frame.
+    pub fn message(self, message: Message<'_>) {
+        self.frame(true, message.opcode(), message.as_bytes());
+    }
+
+    /// A ping. The payload must not exceed 125 bytes; what does is cut.
+    pub fn ping(self, payload: &[u8]) {
+        self.frame(true, Opcode::Ping, clip(payload));
+    }
+
+    /// A pong. The payload must not exceed 125 bytes; what does is cut.
+    pub fn pong(self, payload: &[u8]) {
+        self.frame(true, Opcode::Pong, clip(payload));
+    }
+
+    /// A Close, empty if `close` is `None`.
+    pub fn close(self, close: Option<CloseFrame<'_>>) {
+        let mut payload = [0; CONTROL_BYTES_MAX];
+        let len = match close {
+            None => 0,
+            Some(CloseFrame { code, reason }) => {
+                let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+                payload[..2].copy_from_slice(&code.get().to_be_bytes());
+                payload[2..2 + reason.len()].copy_from_slice(reason.as_bytes());
+                2 + reason.len()
+            }
+        };
+        self.frame(true, Opcode::Close, &payload[..len]);
+    }
+
+    /// Any one frame; the caller answers for its place in the stream (5.4).
+    pub fn frame(self, fin: bool, opcode: Opcode, payload: &[u8]) {
+        self.out.reserve(HEADER_BYTES_MAX + payload.len());
+        let header = FrameHeader {
+            fin,
+            opcode,
+            mask: self.mask,
+            payload_len: payload.len() as u64,
+        };
+        header.write(self.out);
+        let start = self.out.len();
+        self.out.extend_from_slice(payload);
+        if let Some(key) = self.mask {
+            mask::apply(key, 0, &mut self.out[start..]);
+        }
+    }
+}
+
+fn clip(payload: &[u8]) -> &[u8] {
+    &payload[..payload.len().min(CONTROL_BYTES_MAX)]
+}
+
+/// Bytes of a server's frame that carries `payload_len` bytes.
+pub fn frame_bytes(payload_len: usize) -> usize {
+    payload_len
+        + match payload_len {
+            0..=125 => 2,
+            126..=0xFFFF => 4,
+            _ => 10,
+        }
+}
+
+/// A frame encoded once, as a server sends it, and shared by every connection that it goes to.
+#[derive(Debug, Clone)]
+pub struct SharedFrame {
+    bytes: Rc<[u8]>,
+    opcode: Opcode,
+}
+
+impl SharedFrame {
+    /// Encodes a message.
+    pub fn message(message: Message<'_>) -> SharedFrame {
+        SharedFrame::new(message.opcode(), message.as_bytes())
+    }
+
+    /// Encodes a ping. The payload must not exceed 125 bytes; what does is cut.
+    pub fn ping(payload: &[u8]) -> SharedFrame {
+        SharedFrame::new(Opcode::Ping, clip(payload))
+    }
+
+    fn new(opcode: Opcode, payload: &[u8]) -> SharedFrame {
+        let mut bytes = Vec::with_capacity(frame_bytes(payload.len()));
+        Encoder::server(&mut bytes).frame(true, opcode, payload);
+        SharedFrame {
+            bytes: bytes.into(),
+            opcode,
+        }
+    }
+
+    /// The frame as a server writes it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What it carries.
+    pub fn opcode(&self) -> Opcode {
+        self.opcode
+    }
+
+    /// The payload without the header, for a client's end, which must mask it.
+    pub fn payload(&self) -> &[u8] {
+        let header = match self.bytes[1] {
+            126 => 4,
+            127 => 10,
+            _ => 2,
+        };
+        &self.bytes[header..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{CloseCode, Role};
+    use super::*;
+
+    #[test]
+    fn lengths_take_their_shortest_form() {
+        for (len, header) in [(0, 2), (125, 2), (126, 4), (65535, 4), (65536, 10)] {
+            let payload = vec![7; len];
+            let mut out = Vec::new();
+            Encoder::server(&mut out).message(Message::Binary(&payload));
+            assert_eq!(out.len(), header + len);
+            assert_eq!(out.len(), frame_bytes(len));
+            let (parsed, end) = FrameHeader::parse(&out, Role::Client).unwrap().unwrap();
+            assert_eq!((parsed.payload_len, end), (len as u64, header));
+            let shared = SharedFrame::message(Message::Binary(&payload));
+            assert_eq!(shared.as_bytes(), out);
+            assert_eq!(shared.payload(), payload);
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_rfc() {
+        // 5.7.
+        let mut out = Vec::new();
+        Encoder::server(&mut out).message(Message::Text("Hello"));
+        assert_eq!(out, b"\x81\x05Hello");
+        out.clear();
+        Encoder::client(&mut out, [0x37, 0xFA, 0x21, 0x3D]).message(Message::Text("Hello"));
+        assert_eq!(out, b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
+    }
+
+    #[test]
+    fn closes() {
+        let mut out = Vec::new();
+        Encoder::server(&mut out).close(None);
+        assert_eq!(out, b"\x88\x00");
+        out.clear();
+        let reason = "x".repeat(200);
+        let close = CloseFrame {
+            code: CloseCode::NORMAL,
+            reason: &reason,
+        };
+        Encoder::server(&mut out).close(Some(close));
+        assert_eq!(out.len(), 2 + CONTROL_BYTES_MAX);
+        assert_eq!(&out[..4], b"\x88\x7d\x03\xe8");
+    }
+}

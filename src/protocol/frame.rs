@@ -1,0 +1,200 @@
+//! The frame header: RFC 6455, 5.2.
+//!
+//! Parses and writes the 2 to 14 bytes before a payload, and refuses what no endpoint may send as
+//! soon as the bytes prove it. Knows nothing of messages: whether a continuation is in place, or a
+//! length is acceptable, is the [`Decoder`](super::Decoder)'s business.
+
+use super::ProtocolError;
+
+/// The longest header: two bytes, a 64-bit length, a masking key.
+pub const HEADER_BYTES_MAX: usize = 14;
+/// The longest payload of a control frame (5.5).
+pub const CONTROL_BYTES_MAX: usize = 125;
+
+const FIN: u8 = 0x80;
+const RSV: u8 = 0x70;
+const MASK: u8 = 0x80;
+const LENGTH_16: u8 = 126;
+const LENGTH_64: u8 = 127;
+
+/// Which end of the connection we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// We accepted: what we read is masked, what we write is not.
+    Server,
+    /// We connected: what we write is masked, what we read is not.
+    Client,
+}
+
+/// What a frame carries (5.2, 11.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opcode {
+    /// A further fragment of the message begun before.
+    Continuation = 0x0,
+    /// UTF-8 text.
+    Text = 0x1,
+    /// Bytes.
+    Binary = 0x2,
+    /// The beginning or the answer of the closing handshake.
+    Close = 0x8,
+    /// Asks for a pong.
+    Ping = 0x9,
+    /// Answers a ping, or says that we live.
+    Pong = 0xA,
+}
+
+impl Opcode {
+    fn from_bits(bits: u8) -> Option<Opcode> {
+        Some(match bits {
+            0x0 => Opcode::Continuation,
+            0x1 => Opcode::Text,
+            0x2 => Opcode::Binary,
+            0x8 => Opcode::Close,
+            0x9 => Opcode::Ping,
+            0xA => Opcode::Pong,
+            _ => return None,
+        })
+    }
+
+    /// Whether frames of this kind may stand between the fragments of a message (5.4).
+    pub fn is_control(self) -> bool {
+        self as u8 & 0x8 != 0
+    }
+}
+
+/// A parsed frame header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// Whether this frame is the last of its message.
+    pub fin: bool,
+    /// What the frame carries.
+    pub opcode: Opcode,
+    /// The key that the payload is masked with.
+    pub mask: Option<[u8; 4]>,
+    /// Bytes of payload that follow; at most 2^63 - 1, and only a claim of the peer's.
+    pub payload_len: u64,
+}
+
+impl FrameHeader {
+    /// Parses the header at the start of `bytes`, as read by an endpoint of role `reader`.
+    ///
+    /// Returns the header and its length, or `None` when `bytes` is a valid beginning of one.
+    ///
+    /// # Errors
+    /// Whatever makes the frame illegal by its header alone, from the first byte that shows it.
+    pub fn parse(
+        bytes: &[u8],
+        reader: Role,
+    ) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
+        let Some(&first) = bytes.first() else {
+            return Ok(None);
+        };
+        // 5.2: "MUST be 0 unless an extension is negotiated that defines meanings".
+        if first & RSV != 0 {
+            return Err(ProtocolError::ReservedBits);
+        }
+        // 5.2: "If an unknown opcode is received, the receiving endpoint MUST fail".
+        let opcode = Opcode::from_bits(first & 0x0F).ok_or(ProtocolError::ReservedOpcode)?;
+        let fin = first & FIN != 0;
+        // 5.5: "and MUST NOT be fragmented".
+        if opcode.is_control() && !fin {
+            return Err(ProtocolError::FragmentedControl);
+        }
+
+        let Some(&second) = bytes.get(1) else {
+            return Ok(None);
+        };
+        let masked = second & MASK != 0;
+        // 5.1: "The server MUST close the connection upon receiving a frame that is not masked",
+        // "A client MUST close a connection if it detects a masked frame".
+        match (reader, masked) {
+            (Role::Server, false) => return Err(ProtocolError::Unmasked),
+            (Role::Client, true) => return Err(ProtocolError::Masked),
+            _ => {}
+        }
+        let short = second & !MASK;
+        // 5.5: "All control frames MUST have a payload length of 125 bytes or less".
+        if opcode.is_control() && usize::from(short) > CONTROL_BYTES_MAX {
+            return Err(ProtocolError::OversizedControl);
+        }
+
+        let Some((payload_len, length_end)) = parse_length(bytes, short)? else {
+            return Ok(None);
+        };
+        let (mask, end) = if masked {
+            match bytes.get(length_end..length_end + 4) {
+                Some(&[a, b, c, d]) => (Some([a, b, c, d]), length_end + 4),
+                _ => return Ok(None),
+            }
+        } else {
+            (None, length_end)
+        };
+        let header = FrameHeader {
+            fin,
+            opcode,
+            mask,
+            payload_len,
+        };
+        Ok(Some((header, end)))
+    }
+
+    /// Appends the header's bytes to `out`, the length in its shortest form.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut bytes = [0; HEADER_BYTES_MAX];
+        bytes[0] = self.opcode as u8 | if self.fin { FIN } else { 0 };
+        let mask_bit = if self.mask.is_some() { MASK } else { 0 };
+        let mut end = match self.payload_len {
+            short @ 0..=125 => {
+                bytes[1] = mask_bit | short as u8;
+                2
+            }
+            medium @ 126..=0xFFFF => {
+                bytes[1] = mask_bit | LENGTH_16;
+                bytes[2..4].copy_from_slice(&(medium as u16).to_be_bytes());
+                4
+            }
+            long => {
+                bytes[1] = mask_bit | LENGTH_64;
+                bytes[2..10].copy_from_slice(&long.to_be_bytes());
+                10
+            }
+        };
+        if let Some(key) = self.mask {
+            bytes[end..end + 4].copy_from_slice(&key);
+            end += 4;
+        }
+        out.extend_from_slice(&bytes[..end]);
+    }
+}
+
+/// The payload length and where its bytes end. 5.2: "the minimal number of bytes MUST be used to
+/// encode the length", "the most significant bit MUST be 0".
+fn parse_length(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, ProtocolError> {
+    match short {
+        LENGTH_16 => {
+            let Some(&[a, b]) = bytes.get(2..4) else {
+                return Ok(None);
+            };
+            let length = u64::from(u16::from_be_bytes([a, b]));
+            if length < u64::from(LENGTH_16) {
+                return Err(ProtocolError::NonMinimalLength);
+            }
+            Ok(Some((length, 4)))
+        }
+        LENGTH_64 => {
+            let Some(length) = bytes.get(2..10).and_then(|eight| eight.try_into().ok()) else {
+                return Ok(None);
+            };
+            let length = u64::from_be_bytes(length);
+            if length > i64::MAX as u64 {
+                return Err(ProtocolError::LengthOverflow);
+            }
+            if length <= 0xFFFF {
+                return Err(ProtocolError::NonMinimalLength);
+            }
+            Ok(Some((length, 10)))
+        }
+        short => Ok(Some((u64::from(short), 2))),
+    }
+}
