@@ -1,4 +1,6 @@
 //! The loop.
 
-pub mod time;
 pub mod settings;
+pub mod time;
+pub mod timer;
+pub mod topics;
