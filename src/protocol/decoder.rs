@@ -22,7 +22,7 @@ pub struct Step<'a> {
 #[derive(Debug)]
 pub struct Decoder {
     assembly: Option<Box<Assembly>>,
-    message_bytes_max: usize,
+    message_bytes_max: u32,
     partial: [u8; HEADER_BYTES_MAX],
     partial_len: u8,
     role: Role,
@@ -31,15 +31,21 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder at the start of the stream, for an endpoint of this role.
     ///
-    /// `message_bytes_max` bounds a frame's announced payload and a message's assembled one.
+    /// `message_bytes_max` bounds a frame's announced payload and a message's assembled one; more
+    /// than 4 GiB - 1 is not possible.
     pub fn new(role: Role, message_bytes_max: usize) -> Decoder {
         Decoder {
             assembly: None,
-            message_bytes_max,
+            message_bytes_max: u32::try_from(message_bytes_max).unwrap_or(u32::MAX),
             partial: [0; HEADER_BYTES_MAX],
             partial_len: 0,
             role,
         }
+    }
+
+    /// Which end we are.
+    pub fn role(&self) -> Role {
+        self.role
     }
 
     /// Decodes a prefix of `input`, which is unmasked in place, and returns at most one event.
@@ -177,7 +183,7 @@ impl Decoder {
         // 10.4: limits on "frame size and total message size after reassembly".
         match usize::try_from(header.payload_len) {
             Ok(len) if header.opcode.is_control() => Ok(len),
-            Ok(len) if len <= self.message_bytes_max - assembled => Ok(len),
+            Ok(len) if len <= self.message_bytes_max as usize - assembled => Ok(len),
             _ => Err(ProtocolError::MessageTooBig),
         }
     }

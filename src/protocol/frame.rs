@@ -198,3 +198,19 @@ fn parse_length(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, Protoco
         short => Ok(Some((u64::from(short), 2))),
     }
 }
+
+/// The length of the frame at the start of `bytes`, header and payload, where `bytes` are frames of
+/// our own making and the header is whole.
+pub(crate) fn frame_len(bytes: &[u8]) -> usize {
+    let second = bytes[1];
+    let (header, payload) = match second & !MASK {
+        LENGTH_16 => (4, usize::from(u16::from_be_bytes([bytes[2], bytes[3]]))),
+        LENGTH_64 => {
+            let length = bytes[2..10].iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte));
+            (10, length)
+        }
+        short => (2, usize::from(short)),
+    };
+    let mask = if second & MASK != 0 { 4 } else { 0 };
+    header + mask + payload
+}

@@ -1,4 +1,0 @@
-//! The loop.
-
-pub mod settings;
-pub mod time;

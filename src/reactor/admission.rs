@@ -1,0 +1,281 @@
+//! Who is let in: how many at once, how many from one address, how fast.
+//!
+//! Decides when a connection is accepted, so that half-done handshakes count, too; the answer (503 or
+//! 429) waits for the request. Counts what was let in and must be told of each that leaves.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use super::Time;
+use super::settings::{PER_ADDRESS_DEFAULT, Rate, Settings};
+use crate::protocol::handshake::Refusal;
+
+/// Tokens that come back at a rate, up to a burst.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    tokens: f64,
+    filled: Time,
+}
+
+impl Bucket {
+    fn full(rate: &Rate, now: Time) -> Bucket {
+        Bucket {
+            tokens: f64::from(rate.burst),
+            filled: now,
+        }
+    }
+
+    fn take(&mut self, rate: &Rate, now: Time) -> bool {
+        let back = now.since(self.filled).as_secs_f64() * rate.per_second;
+        self.tokens = (self.tokens + back).min(f64::from(rate.burst));
+        self.filled = now;
+        let has_one = self.tokens >= 1.0;
+        if has_one {
+            self.tokens -= 1.0;
+        }
+        has_one
+    }
+
+    /// Whether forgetting it changes nothing.
+    fn is_full(&self, rate: &Rate, now: Time) -> bool {
+        let missing = f64::from(rate.burst) - self.tokens;
+        now.since(self.filled) >= Duration::from_secs_f64(missing / rate.per_second)
+    }
+}
+
+/// The counts behind every admission.
+#[derive(Debug)]
+pub(super) struct Admission {
+    connections: usize,
+    connections_max: usize,
+    /// Turned full, and not yet below 95 % again.
+    is_full: bool,
+    /// Turned above 80 %, and not yet below 70 % again.
+    is_crowded: bool,
+    by_address: HashMap<IpAddr, usize>,
+    rates: HashMap<IpAddr, Bucket>,
+    rates_max: usize,
+    everybody: Option<Bucket>,
+}
+
+impl Admission {
+    pub(super) fn new(settings: &Settings, rates_max: usize) -> Admission {
+        Admission {
+            connections: 0,
+            connections_max: settings.connections_max,
+            is_full: false,
+            is_crowded: false,
+            by_address: HashMap::new(),
+            rates: HashMap::new(),
+            rates_max,
+            everybody: settings.rate.map(|rate| Bucket::full(&rate, Time::ZERO)),
+        }
+    }
+
+    /// Whether accepting should go slowly.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_crowded
+    }
+
+    /// Lets one connection in and counts it.
+    ///
+    /// # Errors
+    /// What to answer instead; then nothing was counted.
+    pub(super) fn admit(
+        &mut self,
+        settings: &Settings,
+        peer: IpAddr,
+        now: Time,
+    ) -> Result<(), Refusal> {
+        if self.is_full {
+            return Err(Refusal::Full);
+        }
+        let address = counted_address(peer);
+        let is_exempt = settings.exempt.iter().any(|prefix| prefix.contains(peer));
+        let per_address = match settings.connections_per_address {
+            None if peer.is_loopback() => 0,
+            None => PER_ADDRESS_DEFAULT,
+            Some(limit) => limit,
+        };
+        let here = self.by_address.get(&address).copied().unwrap_or(0);
+        if !is_exempt && per_address > 0 && here >= per_address {
+            return Err(Refusal::AddressFull);
+        }
+        if let Some(rate) = settings.rate_per_address.filter(|_| !is_exempt)
+            && !self.take_from_address(address, &rate, now)
+        {
+            return Err(Refusal::RateLimited);
+        }
+        if let (Some(rate), Some(bucket)) = (&settings.rate, &mut self.everybody)
+            && !bucket.take(rate, now)
+        {
+            return Err(Refusal::RateLimited);
+        }
+        self.by_address.insert(address, here + 1);
+        self.connections += 1;
+        self.watch();
+        Ok(())
+    }
+
+    /// Counts a connection that we make ourselves, if there is room.
+    pub(super) fn admit_own(&mut self, peer: IpAddr) -> bool {
+        if self.is_full {
+            return false;
+        }
+        *self.by_address.entry(counted_address(peer)).or_default() += 1;
+        self.connections += 1;
+        self.watch();
+        true
+    }
+
+    /// Forgets a connection that was let in.
+    pub(super) fn release(&mut self, peer: IpAddr) {
+        let address = counted_address(peer);
+        if let Some(count) = self.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+        self.connections -= 1;
+        self.watch();
+    }
+
+    /// Applies the thresholds, each with a lower one for the way back, so that nothing oscillates.
+    fn watch(&mut self) {
+        let percent = |share: usize| self.connections_max * share / 100;
+        let was_crowded = self.is_crowded;
+        self.is_full = if self.is_full {
+            self.connections > 0 && self.connections >= percent(95)
+        } else {
+            self.connections >= self.connections_max
+        };
+        self.is_crowded = if self.is_crowded {
+            self.connections >= percent(70)
+        } else {
+            self.connections > percent(80)
+        };
+        if self.is_crowded && !was_crowded {
+            log::warn!(
+                "{} of {} connections: accepting slowly",
+                self.connections,
+                self.connections_max
+            );
+        }
+    }
+
+    fn take_from_address(&mut self, address: IpAddr, rate: &Rate, now: Time) -> bool {
+        if self.rates.len() >= self.rates_max && !self.rates.contains_key(&address) {
+            self.rates.retain(|_, bucket| !bucket.is_full(rate, now));
+            if self.rates.len() >= self.rates_max {
+                return false;
+            }
+        }
+        let bucket = self.rates.entry(address);
+        bucket.or_insert_with(|| Bucket::full(rate, now)).take(rate, now)
+    }
+}
+
+/// Whom an address counts for: an IPv6 network of 64 bits is one customer's.
+fn counted_address(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(ip) if !ip.is_loopback() => {
+            let [a, b, c, d, ..] = ip.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_full_table_opens_again_below_95_percent() {
+        let settings = Settings {
+            connections_max: 100,
+            connections_per_address: Some(0),
+            ..Settings::default()
+        };
+        let mut admission = Admission::new(&settings, 10);
+        let peer = ip("192.0.2.1");
+        for _ in 0..100 {
+            admission.admit(&settings, peer, Time::ZERO).unwrap();
+        }
+        assert_eq!(admission.admit(&settings, peer, Time::ZERO), Err(Refusal::Full));
+        for _ in 0..5 {
+            admission.release(peer);
+            assert_eq!(admission.admit(&settings, peer, Time::ZERO), Err(Refusal::Full));
+        }
+        admission.release(peer);
+        assert_eq!(admission.admit(&settings, peer, Time::ZERO), Ok(()));
+        assert!(admission.is_crowded());
+        for _ in 0..25 {
+            admission.release(peer);
+        }
+        assert!(admission.is_crowded());
+        admission.release(peer);
+        assert!(!admission.is_crowded());
+    }
+
+    #[test]
+    fn addresses_are_counted_by_customer() {
+        let settings = Settings {
+            connections_per_address: Some(1),
+            exempt: vec!["198.51.100.0/24".parse().unwrap()],
+            ..Settings::default()
+        };
+        let mut admission = Admission::new(&settings, 10);
+        let mut admit = |peer| admission.admit(&settings, ip(peer), Time::ZERO);
+        assert_eq!(admit("2001:db8:1:2::1"), Ok(()));
+        assert_eq!(admit("2001:db8:1:2::2"), Err(Refusal::AddressFull));
+        assert_eq!(admit("2001:db8:1:3::1"), Ok(()));
+        assert_eq!(admit("192.0.2.1"), Ok(()));
+        assert_eq!(admit("::ffff:192.0.2.1"), Err(Refusal::AddressFull));
+        assert_eq!(admit("198.51.100.7"), Ok(()));
+        assert_eq!(admit("198.51.100.7"), Ok(()));
+        admission.release(ip("192.0.2.1"));
+        assert_eq!(admission.admit(&settings, ip("192.0.2.1"), Time::ZERO), Ok(()));
+    }
+
+    #[test]
+    fn loopback_is_unlimited_unless_told() {
+        let settings = Settings::default();
+        let mut admission = Admission::new(&settings, 10);
+        for _ in 0..PER_ADDRESS_DEFAULT {
+            admission.admit(&settings, ip("127.0.0.1"), Time::ZERO).unwrap();
+            admission.admit(&settings, ip("192.0.2.1"), Time::ZERO).unwrap();
+        }
+        assert_eq!(admission.admit(&settings, ip("127.0.0.1"), Time::ZERO), Ok(()));
+        let refused = admission.admit(&settings, ip("192.0.2.1"), Time::ZERO);
+        assert_eq!(refused, Err(Refusal::AddressFull));
+    }
+
+    #[test]
+    fn rates_fill_up_again_and_their_table_is_bounded() {
+        let rate = Rate {
+            per_second: 1.0,
+            burst: 2,
+        };
+        let settings = Settings {
+            rate_per_address: Some(rate),
+            ..Settings::default()
+        };
+        let mut admission = Admission::new(&settings, 2);
+        let after = |seconds| Time::ZERO + Duration::from_secs(seconds);
+        let mut admit = |peer, seconds| admission.admit(&settings, ip(peer), after(seconds));
+        assert_eq!(admit("192.0.2.1", 0), Ok(()));
+        assert_eq!(admit("192.0.2.1", 0), Ok(()));
+        assert_eq!(admit("192.0.2.1", 0), Err(Refusal::RateLimited));
+        assert_eq!(admit("192.0.2.1", 1), Ok(()));
+        assert_eq!(admit("192.0.2.2", 1), Ok(()));
+        assert_eq!(admit("192.0.2.3", 1), Err(Refusal::RateLimited));
+        assert_eq!(admit("192.0.2.3", 10), Ok(()));
+    }
+}

@@ -1,0 +1,62 @@
+//! How much of each kind of work one turn does: the constants behind fairness.
+//!
+//! Not for operators: what they may set is in [`settings`](super::settings). What a budget cuts off
+//! stays queued for the next turn, which then polls without waiting.
+
+use std::time::Duration;
+
+/// Readiness events taken from the kernel at once.
+pub const EVENTS_PER_POLL: usize = 512;
+/// Bytes read from one connection and turn: the scratch buffer, so that a frame of 64 KiB and its
+/// header fit one read several times over.
+pub const READ_BYTES: usize = 256 * 1024;
+/// Messages and control frames handled for one connection and turn.
+pub const MESSAGES_PER_READ: usize = 256;
+/// Bytes written to one connection and turn.
+pub const WRITE_BYTES: usize = 256 * 1024;
+/// Slices of one vectored write.
+pub const WRITE_SLICES: usize = 64;
+/// Connections flushed in one turn.
+pub const FLUSHES: usize = 4096;
+/// Connections accepted from one listener and turn.
+pub const ACCEPTS: usize = 64;
+/// The same while the table of connections is above its soft limit.
+pub const ACCEPTS_WHEN_CROWDED: usize = 8;
+/// Times one service's `on_mail` is called in one turn.
+pub const MAILS: usize = 1024;
+/// Timers fired in one turn.
+pub const TIMERS: usize = 2048;
+/// Connections told to go away in one turn of a shutdown.
+pub const SHUTDOWN_CLOSES: usize = 1024;
+
+/// Connections that wait for their 503 or 429 beside those that were admitted; further ones are
+/// dropped unanswered.
+pub const REFUSED_MAX: usize = 256;
+/// Plain requests answered on one connection.
+pub const HTTP_REQUESTS_MAX: u8 = 100;
+/// How long a listener rests when descriptors or memory ran out.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long we read on after both Close frames, for the peer's FIN: a reset would eat ours.
+pub const LINGER: Duration = Duration::from_secs(1);
+/// Frames from this size on are shared between outboxes rather than copied into each.
+pub const SHARE_BYTES_MIN: usize = 512;
+/// Small frames are gathered in chunks of about this size.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+/// Outboxes that nobody needs just now: kept for the next message, not freed.
+pub const SPARE_OUTBOXES: usize = 1024;
+/// Bytes of an outbox's chunk that is still worth keeping.
+pub const SPARE_CHUNK_BYTES: usize = 16 * 1024;
+/// Keys and values of one connection's metadata, and the bytes of them all.
+pub const METADATA_ENTRIES_MAX: usize = 16;
+/// Bytes of all keys and values of one connection.
+pub const METADATA_BYTES_MAX: usize = 4096;
+/// Timers that all services together may have set.
+pub const SERVICE_TIMERS_MAX: usize = 100_000;
+/// Addresses whose rate of new connections is remembered.
+pub const RATE_ADDRESSES_MAX: usize = 65_536;
+/// Keys remembered where the operator forbids their reuse.
+pub const REMEMBERED_KEYS_MAX: usize = 65_536;
+
+const _: () = assert!(READ_BYTES > 2 * (64 * 1024 + 14));
+const _: () = assert!(CHUNK_BYTES <= WRITE_BYTES);
+const _: () = assert!(SPARE_CHUNK_BYTES <= CHUNK_BYTES);

@@ -1,0 +1,370 @@
+//! One connection: its state, what it waits for, and the table of all of them.
+//!
+//! State is an enum, and what the poll is asked for and the next deadline are functions of it, so
+//! that neither can disagree with it. No I/O here, and no effect on anything else: the core moves a
+//! connection from phase to phase, the turn reads and writes.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use mio::Interest;
+use mio::net::TcpStream;
+use slab::Slab;
+
+use super::heartbeat::Pulse;
+use super::http::Handshake;
+use super::outbox::{Outbox, Pressure};
+use super::record::{Metadata, Peer, Traffic};
+use super::settings::{RouteSettings, Settings};
+use super::timer::TimerId;
+use super::topics::Memberships;
+use super::{CloseReason, ConnId, RouteId, ServiceId, Time};
+use crate::protocol::Decoder;
+
+/// Where a connection stands. The only way on is forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Client role: the kernel connects.
+    Connecting,
+    /// The head of a request, or of the answer to ours, is awaited.
+    Handshake,
+    /// The service decides later whether the request is accepted.
+    Deferred,
+    /// Messages go both ways.
+    Open,
+    /// Our last bytes, mostly a Close, are queued or sent.
+    Closing {
+        since: Time,
+        reason: CloseReason,
+        input: Input,
+    },
+    /// Our side of the stream is shut; the peer's end of it is awaited.
+    Lingering { until: Time, reason: CloseReason },
+    /// Over; the slot is freed at the end of the turn.
+    Gone(CloseReason),
+}
+
+/// What becomes of input while a connection closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    /// It is decoded: the peer's Close is awaited (RFC 6455, 7.1.2).
+    AwaitClose,
+    /// It is read and thrown away: the peer's Close came, or nothing it sends can be trusted (7.1.7).
+    Discard,
+}
+
+/// The earliest thing to be done for a connection if nothing else happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    Handshake,
+    Ping,
+    Pong,
+    Fragment,
+    Idle,
+    Write,
+    Grace,
+    Close,
+    Linger,
+}
+
+/// Bytes that were read and could not be handled yet.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Unread {
+    pub(super) fn new(bytes: Vec<u8>, at: usize) -> Unread {
+        Unread { bytes, at }
+    }
+
+    pub(super) fn rest(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.at..]
+    }
+
+    pub(super) fn consume(&mut self, len: usize) {
+        self.at += len;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+/// What most connections do without most of the time.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    pub(super) handshake: Option<Box<Handshake>>,
+    pub(super) unread: Option<Unread>,
+    pub(super) metadata: Option<Box<Metadata>>,
+}
+
+/// Where a connection belongs.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) route: RouteId,
+    pub(super) service: ServiceId,
+    pub(super) path: Rc<str>,
+}
+
+/// One connection of either role.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) decoder: Decoder,
+    pub(super) traffic: Traffic,
+    pub(super) phase: Phase,
+    pub(super) path: Rc<str>,
+    pub(super) outbox: Outbox,
+    pub(super) rare: Option<Box<Rare>>,
+    pub(super) opened: Time,
+    pub(super) last_heard: Time,
+    pub(super) last_data: Time,
+    /// When the unfinished message began, [`Time::MAX`] if there is none.
+    pub(super) message_since: Time,
+    pub(super) pulse: Pulse,
+    pub(super) timer: Option<TimerId>,
+    pub(super) serial: u32,
+    pub(super) socket: TcpStream,
+    pub(super) topics: Memberships,
+    /// Bytes held by input: unread, or of an unfinished message.
+    pub(super) input_bytes: u32,
+    pub(super) peer: Peer,
+    pub(super) route: RouteId,
+    pub(super) service: ServiceId,
+    /// The agreed subprotocol, as an index into the service's list.
+    pub(super) protocol: Option<u8>,
+    /// What the poll was last asked for.
+    pub(super) interest: Option<Interest>,
+    /// The kernel may hold bytes for us: an edge came, and no read has come up short since.
+    pub(super) readable: bool,
+    /// The poll has told that the peer's side is shut: a short read does not mean drained.
+    pub(super) read_closed: bool,
+    /// The service wants no messages for now.
+    pub(super) paused: bool,
+    /// Counted by admission; else it waits for its refusal.
+    pub(super) admitted: bool,
+    /// Its service knows it, and is owed `on_close`.
+    pub(super) announced: bool,
+    /// Stands in the queue of connections to read.
+    pub(super) queued: bool,
+    /// Stands in the queue of connections to flush.
+    pub(super) dirty: bool,
+}
+
+impl Connection {
+    /// A connection at its beginning, on a socket that the poll does not know yet.
+    pub(super) fn new(
+        id: ConnId,
+        socket: TcpStream,
+        peer: SocketAddr,
+        decoder: Decoder,
+        phase: Phase,
+        handshake: Handshake,
+        place: Place,
+    ) -> Connection {
+        let now = handshake.since;
+        let rare = Rare {
+            handshake: Some(Box::new(handshake)),
+            ..Rare::default()
+        };
+        Connection {
+            decoder,
+            traffic: Traffic::default(),
+            phase,
+            path: place.path,
+            outbox: Outbox::default(),
+            rare: Some(Box::new(rare)),
+            opened: now,
+            last_heard: now,
+            last_data: now,
+            message_since: Time::MAX,
+            pulse: Pulse::default(),
+            timer: None,
+            serial: id.serial(),
+            socket,
+            topics: Memberships::default(),
+            input_bytes: 0,
+            peer: peer.into(),
+            route: place.route,
+            service: place.service,
+            protocol: None,
+            interest: None,
+            readable: false,
+            read_closed: false,
+            paused: false,
+            admitted: true,
+            announced: false,
+            queued: false,
+            dirty: false,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Why it ends, once that has begun.
+    pub(super) fn reason(&self) -> Option<CloseReason> {
+        match self.phase {
+            Phase::Closing { reason, .. }
+            | Phase::Lingering { reason, .. }
+            | Phase::Gone(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Whether bytes that arrive, or wait in `unread`, may be taken now.
+    pub(super) fn takes_input(&self) -> bool {
+        match self.phase {
+            Phase::Open => !self.paused,
+            // The next request waits until the answer to the last one is on its way.
+            Phase::Handshake => self.outbox.is_empty(),
+            Phase::Connecting | Phase::Deferred | Phase::Gone(_) => false,
+            Phase::Closing { .. } | Phase::Lingering { .. } => true,
+        }
+    }
+
+    /// What to ask the poll for. WRITABLE only while blocked: with both, each read event would
+    /// carry writable, too.
+    pub(super) fn wanted_interest(&self) -> Option<Interest> {
+        let reads = match self.phase {
+            Phase::Connecting | Phase::Gone(_) => false,
+            Phase::Open => !self.paused,
+            _ => true,
+        };
+        let writes = self.phase == Phase::Connecting || self.outbox.blocked_since().is_some();
+        match (reads, writes) {
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (true, false) => Some(Interest::READABLE),
+            (false, true) => Some(Interest::WRITABLE),
+            (false, false) => None,
+        }
+    }
+
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(super) fn handshake(&mut self) -> Option<&mut Handshake> {
+        self.rare.as_mut()?.handshake.as_deref_mut()
+    }
+
+    pub(super) fn take_unread(&mut self) -> Option<Unread> {
+        self.rare.as_mut()?.unread.take()
+    }
+
+    /// Gives back what is not needed any more.
+    pub(super) fn tidy(&mut self) {
+        let idle = |rare: &mut Box<Rare>| {
+            rare.handshake.is_none() && rare.unread.is_none() && rare.metadata.is_none()
+        };
+        self.rare.take_if(idle);
+    }
+
+    pub(super) fn has_unread(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.unread.is_some())
+    }
+
+    /// Memory that input holds just now.
+    pub(super) fn measure_input(&self) -> usize {
+        let rare = self.rare.as_deref();
+        let unread = rare.and_then(|rare| rare.unread.as_ref());
+        let head = rare.and_then(|rare| rare.handshake.as_deref());
+        self.decoder.held_bytes()
+            + unread.map_or(0, Unread::held_bytes)
+            + head.map_or(0, Handshake::held_bytes)
+    }
+
+    /// The next deadline and what it is for, by state alone.
+    pub(super) fn deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
+        match self.phase {
+            Phase::Connecting | Phase::Handshake | Phase::Deferred => {
+                let rare = self.rare.as_deref();
+                let handshake = rare.and_then(|rare| rare.handshake.as_deref());
+                let since = handshake.map_or(self.opened, |handshake| handshake.since);
+                (since + settings.handshake_timeout, Due::Handshake)
+            }
+            Phase::Open => self.open_deadline(settings, route),
+            Phase::Closing { since, .. } => (since + settings.close_timeout, Due::Close),
+            Phase::Lingering { until, .. } => (until, Due::Linger),
+            Phase::Gone(_) => (Time::MAX, Due::Linger),
+        }
+    }
+
+    fn open_deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
+        let blocked = self.outbox.blocked_since();
+        // Who may not speak, or cannot hear, is not asked whether he lives.
+        let heartbeat = settings.heartbeat.filter(|_| !self.paused && blocked.is_none());
+        let fragment = (self.message_since + route.fragment_timeout, Due::Fragment);
+        let candidates = [
+            heartbeat.map(|heartbeat| self.pulse.deadline(&heartbeat, self.serial, self.last_heard)),
+            Some(fragment).filter(|_| !self.paused),
+            route.idle_timeout.map(|idle| (self.last_data + idle, Due::Idle)),
+            blocked.map(|since| (since + route.write_timeout, Due::Write)),
+            self.outbox
+                .above_soft_since()
+                .filter(|_| self.outbox.pressure() == Pressure::Congested)
+                .map(|since| (since + route.outbox_grace, Due::Grace)),
+        ];
+        let never = (Time::MAX, Due::Idle);
+        let earlier = |a: (Time, Due), b: (Time, Due)| if b.0 < a.0 { b } else { a };
+        candidates.into_iter().flatten().fold(never, earlier)
+    }
+}
+
+/// All connections, by slot, each checked by serial on use.
+///
+/// A struct of its own, so that a handler's borrow of a connection leaves the rest of the core free.
+#[derive(Debug, Default)]
+pub(super) struct Conns {
+    slab: Slab<Connection>,
+    last_serial: u32,
+}
+
+impl Conns {
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(super) fn get(&self, id: ConnId) -> Option<&Connection> {
+        self.slab
+            .get(id.slot())
+            .filter(|conn| conn.serial == id.serial())
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
+        self.slab
+            .get_mut(id.slot())
+            .filter(|conn| conn.serial == id.serial())
+    }
+
+    /// The id that the next inserted connection will have.
+    pub(super) fn next_id(&mut self) -> ConnId {
+        self.last_serial = self.last_serial.checked_add(1).unwrap_or(1);
+        ConnId::new(self.slab.vacant_key(), self.last_serial)
+    }
+
+    pub(super) fn insert(&mut self, conn: Connection) {
+        self.slab.insert(conn);
+    }
+
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Connection> {
+        self.get(id)?;
+        self.slab.try_remove(id.slot())
+    }
+
+    /// Every connection with its id.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
+        self.slab
+            .iter()
+            .map(|(slot, conn)| (ConnId::new(slot, conn.serial), conn))
+    }
+}
+
+/// What an idle open connection costs: this, its timer and, if it has joined one, its topic.
+const _: () = assert!(size_of::<Connection>() <= 224);

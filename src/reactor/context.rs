@@ -1,0 +1,217 @@
+//! What a service may do from within a handler.
+//!
+//! A thin face of the core for one service: it checks nothing that the core does not check, and calls
+//! no handler. Everything takes a [`ConnId`]; one that is stale changes nothing and says so.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::core::Core;
+use super::mailbox::{MailReceiver, MailSender};
+use super::metrics::Metrics;
+use super::publish::{Payload, PublishOptions, Published, Target};
+use super::record::{Metadata, MetadataFull, Record};
+use super::router::RouteId;
+use super::schedule::ServiceTimer;
+use super::topics::{JoinError, Joined, Left};
+use super::{CloseReason, ConnId, Decision, SendOutcome, ServiceId, Time};
+use crate::protocol::handshake::ClientRequest;
+use crate::protocol::{CloseCode, Message, SharedFrame};
+
+/// A service's view of the loop, lent for one call of a handler.
+#[derive(Debug)]
+pub struct Context<'a> {
+    core: &'a mut Core,
+    service: ServiceId,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(core: &'a mut Core, service: ServiceId) -> Context<'a> {
+        Context { core, service }
+    }
+
+    /// The time at which this turn began.
+    pub fn now(&self) -> Time {
+        self.core.now
+    }
+
+    /// What the loop has counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.core.metrics
+    }
+
+    // Sending.
+
+    /// Queues a message. It is on its way at the end of the turn, with all else for this connection.
+    pub fn send<'m>(&mut self, conn: ConnId, message: impl Into<Message<'m>>) -> SendOutcome {
+        self.core.send(conn, message.into())
+    }
+
+    /// Queues a frame that was encoded before.
+    pub fn send_shared(&mut self, conn: ConnId, frame: &SharedFrame) -> SendOutcome {
+        self.core.send_shared(conn, frame)
+    }
+
+    /// Queues a ping of the service's own; what exceeds 125 bytes is cut. The heartbeat needs none.
+    pub fn ping(&mut self, conn: ConnId, payload: &[u8]) -> SendOutcome {
+        self.core.send_ping(conn, payload)
+    }
+
+    /// Queues one message for many: encoded once, shared by all.
+    ///
+    /// ```
+    /// # use weir::reactor::{ConnId, Context, PublishOptions, Target};
+    /// fn tell_admins(cx: &mut Context<'_>, sender: ConnId) {
+    ///     let told = cx.publish(Target::Topic("ops"), "disk full", PublishOptions {
+    ///         except: &[sender],
+    ///         filter: Some(&|record| record.metadata.get("role") == Some("admin")),
+    ///         ..PublishOptions::default()
+    ///     });
+    ///     log::info!("{} told, {} had no room", told.sent, told.refused);
+    /// }
+    /// ```
+    pub fn publish<'p>(
+        &mut self,
+        target: Target<'_>,
+        payload: impl Into<Payload<'p>>,
+        options: PublishOptions<'_>,
+    ) -> Published {
+        self.core.publish(self.service, target, payload.into(), options)
+    }
+
+    // Slow and fast.
+
+    /// Takes no more messages from the connection: TCP tells its peer to wait.
+    pub fn pause(&mut self, conn: ConnId) {
+        self.core.pause(conn);
+    }
+
+    /// Takes messages again.
+    pub fn resume(&mut self, conn: ConnId) {
+        self.core.resume(conn);
+    }
+
+    /// Bytes queued for a connection that the kernel has not taken yet.
+    pub fn queued_bytes(&self, conn: ConnId) -> usize {
+        self.core.conns.get(conn).map_or(0, |conn| conn.outbox.bytes())
+    }
+
+    // Topics.
+
+    /// Makes a connection a member of one of the service's topics.
+    ///
+    /// # Errors
+    /// A limit stands against it.
+    pub fn subscribe(&mut self, conn: ConnId, topic: &str) -> Result<Joined, JoinError> {
+        self.core.subscribe(self.service, conn, topic)
+    }
+
+    /// Ends a membership. The end of the connection ends them all.
+    pub fn unsubscribe(&mut self, conn: ConnId, topic: &str) -> Left {
+        self.core.unsubscribe(self.service, conn, topic)
+    }
+
+    /// How many members a topic has.
+    pub fn members(&self, topic: &str) -> usize {
+        self.core.topics.count(self.service.number(), topic)
+    }
+
+    // Connections.
+
+    /// What is known of a connection.
+    pub fn record(&self, conn: ConnId) -> Option<Record<'_>> {
+        self.core.record(conn)
+    }
+
+    /// The other end's address.
+    pub fn peer(&self, conn: ConnId) -> Option<SocketAddr> {
+        self.core.conns.get(conn).map(|conn| conn.peer.into())
+    }
+
+    /// The service's open connections.
+    pub fn connections(&self) -> impl Iterator<Item = ConnId> {
+        let ours = |service| service == self.service;
+        self.core
+            .conns
+            .iter()
+            .filter(move |(_, conn)| conn.is_open() && ours(conn.service))
+            .map(|(id, _)| id)
+    }
+
+    /// Notes a word beside a connection, where filters and records find it.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn set_metadata(
+        &mut self,
+        conn: ConnId,
+        key: &str,
+        value: &str,
+    ) -> Result<(), MetadataFull> {
+        let Some(conn) = self.core.conns.get_mut(conn) else {
+            return Ok(());
+        };
+        let metadata = &mut conn.rare().metadata;
+        metadata.get_or_insert_default().set(key, value)
+    }
+
+    /// Forgets a word.
+    pub fn remove_metadata(&mut self, conn: ConnId, key: &str) {
+        let conn = self.core.conns.get_mut(conn);
+        let rare = conn.and_then(|conn| conn.rare.as_mut());
+        if let Some(rare) = rare {
+            rare.metadata.as_mut().map(|metadata| metadata.remove(key));
+            rare.metadata.take_if(|metadata| **metadata == *Metadata::EMPTY);
+        }
+    }
+
+    /// Ends a connection with a Close behind everything that is queued for it. A later call, or one for
+    /// a connection that ends already, changes nothing. The reason is cut at 123 bytes.
+    pub fn close(&mut self, conn: ConnId, code: CloseCode, reason: &str) {
+        self.core.begin_close(conn, CloseReason::Service(code), reason);
+    }
+
+    /// Answers a request for which [`on_request`](super::Service::on_request) said
+    /// [`Decision::Defer`]. Deferring again changes nothing.
+    pub fn answer(&mut self, conn: ConnId, decision: Decision) {
+        self.core.answer(conn, decision);
+    }
+
+    /// Connects to a WebSocket server, on this loop. [`on_open`](super::Service::on_open) or
+    /// [`on_close`](super::Service::on_close) tells the outcome.
+    ///
+    /// # Errors
+    /// No socket could be made, or the table of connections is full.
+    pub fn connect(
+        &mut self,
+        route: RouteId,
+        address: SocketAddr,
+        request: &ClientRequest,
+    ) -> io::Result<ConnId> {
+        self.core.connect(self.service, route, address, request)
+    }
+
+    // Time and threads.
+
+    /// Has [`on_timer`](super::Service::on_timer) called with `key` after `delay`, at most 128 ms
+    /// late; `None` if all services together have set too many.
+    pub fn schedule(&mut self, delay: Duration, key: u64) -> Option<ServiceTimer> {
+        let timer = self.core.schedule.set(self.service, self.core.now + delay, key);
+        if timer.is_none() {
+            self.core.metrics.timers_refused += 1;
+        }
+        timer
+    }
+
+    /// Takes a timer back; whether it had not fired yet.
+    pub fn cancel(&mut self, timer: ServiceTimer) -> bool {
+        self.core.schedule.cancel(timer)
+    }
+
+    /// A mailbox through which other threads reach this service, holding up to `capacity` mails.
+    /// Each mail has [`on_mail`](super::Service::on_mail) called.
+    pub fn mailbox<T>(&mut self, capacity: usize) -> (MailSender<T>, MailReceiver<T>) {
+        self.core.bells.mailbox(self.service, capacity)
+    }
+}

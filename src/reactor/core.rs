@@ -1,0 +1,423 @@
+//! Everything of the loop that a service's handler may change: connections, queues, topics, timers.
+//!
+//! Each effect has its one place: [`Core::queue`] appends to an outbox, [`Core::begin_close`] and
+//! [`Core::vanish`] end connections, [`Core::arm`] moves timers. They edit state and put ids on
+//! queues; none of them calls a service, reads or writes a socket, or frees a slot: that is the turn's.
+
+use std::collections::VecDeque;
+
+use log::debug;
+use mio::{Registry, Token};
+
+use super::admission::Admission;
+use super::budget::RATE_ADDRESSES_MAX;
+use super::connection::{Connection, Conns, Due, Input, Phase};
+use super::entropy::MaskKeys;
+use super::id::Source;
+use super::mailbox::Bells;
+use super::metrics::Metrics;
+use super::outbox::{Dropped, Outbox, Pressure, SpareQueues};
+use super::router::Router;
+use super::schedule::Schedule;
+use super::settings::{Settings, SlowPolicy};
+use super::topics::{TopicLimits, Topics};
+use super::{CloseReason, ConnId, SendOutcome, Time};
+use crate::protocol::encoder::frame_bytes;
+use crate::protocol::{CloseFrame, Message, Role, SharedFrame, Spares};
+
+/// What a timer on the wheel is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timer {
+    Connection(ConnId),
+    Service(u32),
+    Listener(u32),
+    Drain,
+}
+
+/// The queues by which one phase of the turn, or one turn, tells another what to look at.
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    /// Connections to read from.
+    pub(super) run: VecDeque<ConnId>,
+    /// Connections whose outbox or wishes have changed.
+    pub(super) dirty: VecDeque<ConnId>,
+    /// Connections that `on_drain` is owed.
+    pub(super) drained: VecDeque<ConnId>,
+    /// Connections that are gone.
+    pub(super) reap: VecDeque<ConnId>,
+}
+
+/// The state of the loop, but for its services and the poll.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) now: Time,
+    pub(super) settings: Settings,
+    pub(super) conns: Conns,
+    pub(super) queues: Queues,
+    pub(super) router: Router,
+    pub(super) schedule: Schedule,
+    pub(super) topics: Topics<ConnId>,
+    pub(super) admission: Admission,
+    pub(super) metrics: Metrics,
+    pub(super) registry: Registry,
+    pub(super) bells: Bells,
+    pub(super) spares: Spares,
+    pub(super) spare_queues: SpareQueues,
+    pub(super) masks: MaskKeys,
+    /// Receivers of the broadcast under way; kept for its memory.
+    pub(super) targets: Vec<ConnId>,
+}
+
+impl Core {
+    pub(super) fn new(
+        settings: Settings,
+        registry: Registry,
+        bells: Bells,
+    ) -> std::io::Result<Core> {
+        let limits = TopicLimits {
+            topics_max: settings.topics_max,
+            topics_per_connection_max: settings.topics_per_connection_max,
+        };
+        Ok(Core {
+            now: Time::ZERO,
+            conns: Conns::default(),
+            queues: Queues::default(),
+            router: Router::default(),
+            schedule: Schedule::default(),
+            topics: Topics::new(limits),
+            admission: Admission::new(&settings, RATE_ADDRESSES_MAX),
+            metrics: Metrics::default(),
+            registry,
+            bells,
+            spares: Spares::default(),
+            spare_queues: SpareQueues::default(),
+            masks: MaskKeys::new()?,
+            targets: Vec::new(),
+            settings,
+        })
+    }
+
+    // Output.
+
+    /// Queues one message for one connection.
+    pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> SendOutcome {
+        let outcome = self.queue(id, message.len(), |outbox, spares, mask| {
+            outbox.push_message(spares, message, mask);
+        });
+        self.count_message(id, message.len(), outcome);
+        outcome
+    }
+
+    /// Queues a frame that others are sent, too.
+    pub(super) fn send_shared(&mut self, id: ConnId, frame: &SharedFrame) -> SendOutcome {
+        let payload = frame.payload();
+        let outcome = self.queue(id, payload.len(), |outbox, spares, mask| match mask {
+            None => outbox.push_shared(spares, frame),
+            Some(_) => outbox.push_masked(spares, frame, mask),
+        });
+        if !frame.opcode().is_control() {
+            self.count_message(id, payload.len(), outcome);
+        }
+        outcome
+    }
+
+    /// Queues a ping of a service's own.
+    pub(super) fn send_ping(&mut self, id: ConnId, payload: &[u8]) -> SendOutcome {
+        self.queue(id, payload.len(), |outbox, spares, mask| {
+            outbox.push_ping(spares, payload, mask);
+        })
+    }
+
+    /// Queues the answer to a ping.
+    pub(super) fn send_pong(&mut self, id: ConnId, payload: &[u8]) -> SendOutcome {
+        self.queue(id, payload.len(), |outbox, spares, mask| {
+            outbox.push_pong(spares, payload, mask);
+        })
+    }
+
+    /// The one way into the outbox of an open connection: limits first, then the bytes.
+    fn queue(
+        &mut self,
+        id: ConnId,
+        payload_len: usize,
+        push: impl FnOnce(&mut Outbox, &mut SpareQueues, Option<[u8; 4]>),
+    ) -> SendOutcome {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_open()) else {
+            return SendOutcome::Gone;
+        };
+        let limits = self.router.settings(conn.route);
+        let frame = frame_bytes(payload_len);
+        let before = conn.outbox.bytes();
+        let too_much = before + frame > limits.outbox_hard;
+        if too_much || conn.outbox.pressure() == Pressure::Shedding {
+            let policy = limits.slow_policy;
+            return self.refuse_slow(id, policy);
+        }
+        if !has_memory(&self.settings, &self.metrics, conn, frame) {
+            self.metrics.buffered_refused += 1;
+            self.metrics.messages_refused += 1;
+            return SendOutcome::Refused;
+        }
+        let mask = match conn.decoder.role() {
+            Role::Server => None,
+            Role::Client => Some(self.masks.next()),
+        };
+        push(&mut conn.outbox, &mut self.spare_queues, mask);
+        let after = conn.outbox.bytes();
+        self.metrics.buffered_now += (after - before) as u64;
+        if !conn.dirty {
+            conn.dirty = true;
+            self.queues.dirty.push_back(id);
+        }
+        if after <= limits.outbox_soft {
+            return SendOutcome::Queued;
+        }
+        if conn.outbox.above_soft_since().is_none() {
+            self.metrics.congested += 1;
+            conn.outbox.congest(self.now, Pressure::Congested);
+            self.arm(id);
+        }
+        SendOutcome::Congested
+    }
+
+    /// Output that must not wait for anybody's limits: an HTTP head.
+    pub(super) fn queue_head(&mut self, id: ConnId, head: Vec<u8>) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            self.metrics.buffered_now += head.len() as u64;
+            conn.outbox.push_head(&mut self.spare_queues, head);
+            self.mark_dirty(id);
+        }
+    }
+
+    /// A message for a peer that reads too slowly: the route's policy.
+    pub(super) fn refuse_slow(&mut self, id: ConnId, policy: SlowPolicy) -> SendOutcome {
+        self.metrics.messages_refused += 1;
+        match policy {
+            SlowPolicy::Close => self.close(id, CloseReason::SlowConsumer),
+            SlowPolicy::Drop => {
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.outbox.congest(self.now, Pressure::Shedding);
+                }
+            }
+        }
+        SendOutcome::Refused
+    }
+
+    fn count_message(&mut self, id: ConnId, payload_len: usize, outcome: SendOutcome) {
+        if !matches!(outcome, SendOutcome::Queued | SendOutcome::Congested) {
+            return;
+        }
+        self.metrics.messages_out += 1;
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.traffic.messages_out += 1;
+            conn.traffic.bytes_out += payload_len as u64;
+        }
+    }
+
+    /// Counts what input holds of memory; ends the connection if that is too much.
+    pub(super) fn account_input(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let held = conn.measure_input();
+        let before = conn.input_bytes as usize;
+        if held == before {
+            return;
+        }
+        // The cast holds: head, unread bytes and message are each bounded far below 4 GiB.
+        conn.input_bytes = held as u32;
+        self.metrics.buffered_now = self.metrics.buffered_now + held as u64 - before as u64;
+        if held > before && !has_memory(&self.settings, &self.metrics, conn, 0) {
+            self.metrics.buffered_refused += 1;
+            self.close(id, CloseReason::Overloaded);
+        }
+    }
+
+    // Endings.
+
+    /// Ends a connection for a reason of ours, with the Close frame that belongs to it.
+    pub(super) fn close(&mut self, id: ConnId, reason: CloseReason) {
+        self.begin_close(id, reason, reason.text());
+    }
+
+    /// Begins the end of an open connection: our Close is queued, nothing is sent after it.
+    ///
+    /// In another phase there is nobody to send a Close to: the connection is gone at once, unless
+    /// its end has begun already.
+    pub(super) fn begin_close(&mut self, id: ConnId, reason: CloseReason, text: &str) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        match conn.phase {
+            Phase::Open => {}
+            Phase::Connecting | Phase::Handshake | Phase::Deferred => {
+                return self.vanish(id, reason);
+            }
+            Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => return,
+        }
+        let input = match reason {
+            CloseReason::PeerClosed(_) | CloseReason::Protocol(_) => Input::Discard,
+            _ => Input::AwaitClose,
+        };
+        conn.phase = Phase::Closing {
+            since: self.now,
+            reason,
+            input,
+        };
+        let blocked = conn.outbox.blocked_since().is_some();
+        if reason.cuts_queue() || blocked && reason == CloseReason::Shutdown {
+            self.cut_to_close(id, reason);
+        } else {
+            self.push_close(id, reason, text);
+        }
+        // Input that was paused, or has not been looked at, can hold the peer's Close.
+        self.run(id);
+        self.arm(id);
+    }
+
+    /// Queues the Close frame of `reason` behind what is queued.
+    fn push_close(&mut self, id: ConnId, reason: CloseReason, text: &str) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let mask = match conn.decoder.role() {
+            Role::Server => None,
+            Role::Client => Some(self.masks.next()),
+        };
+        let close = reason.close_code().map(|code| CloseFrame::new(code, text));
+        let before = conn.outbox.bytes();
+        conn.outbox.push_close(&mut self.spare_queues, close, mask);
+        self.metrics.buffered_now += (conn.outbox.bytes() - before) as u64;
+        self.mark_dirty(id);
+    }
+
+    /// For a peer that does not read: drops the frames not begun, so that the Close is the next one,
+    /// and makes the kernel take what is left, so that the peer finds it even if we are gone by then.
+    pub(super) fn cut_to_close(&mut self, id: ConnId, reason: CloseReason) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let dropped = conn.outbox.cut(&mut self.spare_queues);
+        self.count_dropped(dropped);
+        self.push_close(id, reason, reason.text());
+        if let Some(conn) = self.conns.get_mut(id) {
+            widen_send_buffer(conn);
+        }
+    }
+
+    /// Ends a connection at once: nothing more is sent or read.
+    pub(super) fn vanish(&mut self, id: ConnId, reason: CloseReason) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if let Phase::Gone(_) = conn.phase {
+            return;
+        }
+        let reason = conn.reason().unwrap_or(reason);
+        conn.phase = Phase::Gone(reason);
+        self.queues.reap.push_back(id);
+    }
+
+    pub(super) fn count_dropped(&mut self, dropped: Dropped) {
+        self.metrics.messages_dropped += dropped.frames;
+        self.metrics.buffered_now -= dropped.bytes as u64;
+    }
+
+    // Queues and timers.
+
+    /// Has the connection looked at in the flush phase.
+    pub(super) fn mark_dirty(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && !conn.dirty
+        {
+            conn.dirty = true;
+            self.queues.dirty.push_back(id);
+        }
+    }
+
+    /// Has the connection's input looked at in the next read phase, if there may be any.
+    pub(super) fn run(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && !conn.queued
+            && conn.takes_input()
+            && (conn.readable || conn.has_unread())
+        {
+            conn.queued = true;
+            self.queues.run.push_back(id);
+        }
+    }
+
+    /// Makes sure that the connection's timer fires no later than its deadline. A timer that fires
+    /// too early is set anew then, so a deadline that moves away costs nothing.
+    pub(super) fn arm(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let (due, _) = conn.deadline(&self.settings, self.router.settings(conn.route));
+        if let Some(timer) = conn.timer {
+            if self.schedule.wheel.due(timer).is_some_and(|armed| armed <= due) {
+                return;
+            }
+            self.schedule.wheel.cancel(timer);
+            conn.timer = None;
+        }
+        if due != Time::MAX {
+            let timer = Timer::Connection(id);
+            conn.timer = Some(self.schedule.wheel.insert(due, timer));
+        }
+    }
+
+    /// What is due for a connection whose timer has fired, if anything is.
+    pub(super) fn overdue(&mut self, id: ConnId) -> Option<Due> {
+        let conn = self.conns.get_mut(id)?;
+        conn.timer = None;
+        let (due, kind) = conn.deadline(&self.settings, self.router.settings(conn.route));
+        (due <= self.now).then_some(kind)
+    }
+
+    /// Asks the poll for what the connection wants now, if that has changed.
+    pub(super) fn sync_interest(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let wanted = conn.wanted_interest();
+        if wanted == conn.interest {
+            return;
+        }
+        let token = Token::from(Source::Connection(id));
+        let result = match (conn.interest, wanted) {
+            (None, Some(interest)) => self.registry.register(&mut conn.socket, token, interest),
+            (Some(_), Some(interest)) => {
+                self.registry.reregister(&mut conn.socket, token, interest)
+            }
+            (_, None) => self.registry.deregister(&mut conn.socket),
+        };
+        match result {
+            Ok(()) => conn.interest = wanted,
+            Err(error) => {
+                debug!("{id}: poll registration failed: {error}");
+                self.vanish(id, CloseReason::PeerReset);
+            }
+        }
+    }
+}
+
+/// Whether a connection may hold `more` bytes: the half of all memory is for whoever comes first, the
+/// other half is shared out evenly, so that a few greedy ones cannot starve the rest.
+fn has_memory(settings: &Settings, metrics: &Metrics, conn: &Connection, more: usize) -> bool {
+    let common = settings.buffered_bytes_max / 2;
+    let share = common / settings.connections_max.max(1);
+    let total = metrics.buffered_now as usize + more;
+    total <= common || conn.outbox.bytes() + conn.input_bytes as usize + more <= share
+}
+
+/// Lets the kernel take all that is queued, whether the peer reads or not.
+fn widen_send_buffer(conn: &Connection) {
+    let socket = socket2::SockRef::from(&conn.socket);
+    // Linux doubles what is set, for its bookkeeping, and tells the doubled number.
+    let now = socket.send_buffer_size().unwrap_or(0);
+    let wanted = now / 2 + conn.outbox.bytes();
+    if let Err(error) = socket.set_send_buffer_size(wanted) {
+        debug!("the send buffer stays at {now} bytes: {error}");
+    }
+}

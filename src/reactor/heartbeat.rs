@@ -1,0 +1,136 @@
+//! Who is silent is pinged; who does not answer is given up.
+//!
+//! Owns the arithmetic of pings for one connection. Any frame is a sign of life; only a pong with the
+//! last ping's payload is a round trip. When a ping is due depends on the connection's serial, so
+//! that peers which fell silent together are not pinged together.
+
+use std::time::Duration;
+
+use super::Time;
+use super::connection::Due;
+use super::record::RoundTrips;
+use super::settings::Heartbeat;
+
+/// Bytes of our ping's payload: when it was sent, and which it is.
+pub(super) const PING_BYTES: usize = 12;
+
+/// The heartbeat of one connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pulse {
+    /// When the last ping was sent, [`Time::MAX`] before the first and after its pong.
+    sent: Time,
+    sequence: u32,
+    pub(super) misses: u8,
+    pub(super) round_trips: RoundTrips,
+}
+
+impl Default for Pulse {
+    fn default() -> Pulse {
+        Pulse {
+            sent: Time::MAX,
+            sequence: 0,
+            misses: 0,
+            round_trips: RoundTrips::default(),
+        }
+    }
+}
+
+impl Pulse {
+    /// The next ping, or the end of the wait for an answer to the last.
+    pub(super) fn deadline(
+        &self,
+        heartbeat: &Heartbeat,
+        serial: u32,
+        last_heard: Time,
+    ) -> (Time, Due) {
+        if self.awaits_answer(last_heard) {
+            (self.sent + heartbeat.pong_timeout, Due::Pong)
+        } else {
+            let silence = heartbeat.interval - spread(serial, heartbeat.interval / 2);
+            (last_heard + silence, Due::Ping)
+        }
+    }
+
+    fn awaits_answer(&self, last_heard: Time) -> bool {
+        self.sent != Time::MAX && last_heard <= self.sent
+    }
+
+    /// Notes that something was heard.
+    pub(super) fn heard(&mut self) {
+        self.misses = 0;
+    }
+
+    /// Begins the next ping; returns its payload.
+    pub(super) fn ping(&mut self, now: Time) -> [u8; PING_BYTES] {
+        self.sent = now;
+        self.sequence = self.sequence.wrapping_add(1);
+        self.payload()
+    }
+
+    /// Takes a pong: a round trip, if it answers the last ping.
+    pub(super) fn pong(&mut self, now: Time, payload: &[u8]) -> bool {
+        let matches = self.sent != Time::MAX && payload == self.payload();
+        if matches {
+            self.round_trips.push(now.since(self.sent));
+            self.sent = Time::MAX;
+        }
+        matches
+    }
+
+    fn payload(&self) -> [u8; PING_BYTES] {
+        let mut payload = [0; PING_BYTES];
+        payload[..8].copy_from_slice(&self.sent.as_nanos().to_be_bytes());
+        payload[8..].copy_from_slice(&self.sequence.to_be_bytes());
+        payload
+    }
+}
+
+/// A part of `window`, different for neighbouring serials: the golden ratio's multiples fill an
+/// interval evenly (Knuth, The Art of Computer Programming, 6.4).
+fn spread(serial: u32, window: Duration) -> Duration {
+    let fraction = serial.wrapping_mul(0x9E37_79B9);
+    window.mul_f64(f64::from(fraction) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEARTBEAT: Heartbeat = Heartbeat {
+        interval: Duration::from_secs(30),
+        pong_timeout: Duration::from_secs(10),
+        misses_max: 2,
+    };
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn pings_of_a_crowd_are_spread() {
+        let pulse = Pulse::default();
+        let mut buckets = [0; 15];
+        for serial in 1..=1500 {
+            let (due, kind) = pulse.deadline(&HEARTBEAT, serial, at(100));
+            assert_eq!(kind, Due::Ping);
+            let second = due.since(at(115)).as_secs() as usize;
+            buckets[second.min(14)] += 1;
+        }
+        assert!(buckets.iter().all(|count| (80..=120).contains(count)), "{buckets:?}");
+    }
+
+    #[test]
+    fn any_frame_is_life_but_only_the_last_pong_is_a_round_trip() {
+        let mut pulse = Pulse::default();
+        let first = pulse.ping(at(30));
+        assert_eq!(pulse.deadline(&HEARTBEAT, 1, at(5)), (at(40), Due::Pong));
+        let second = pulse.ping(at(40));
+        assert_eq!(pulse.deadline(&HEARTBEAT, 1, at(5)), (at(50), Due::Pong));
+        assert!(!pulse.pong(at(41), &first));
+        assert_eq!(pulse.round_trips.mean(), None);
+        assert_eq!(pulse.deadline(&HEARTBEAT, 1, at(41)).1, Due::Ping);
+        assert!(pulse.pong(at(42), &second));
+        assert_eq!(pulse.round_trips.mean(), Some(Duration::from_secs(2)));
+        assert!(!pulse.pong(at(43), b"unsolicited"));
+    }
+}

@@ -1,0 +1,176 @@
+//! How other threads reach the loop: bounded mailboxes, and one waker for all of them.
+//!
+//! A worker puts its mail and rings; ringing twice before the loop has looked costs nothing. The loop
+//! never waits for a worker, a worker may wait for the loop: so neither can lock the other up.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SendError, SyncSender, TrySendError, sync_channel};
+
+use mio::{Registry, Token, Waker};
+
+use super::ServiceId;
+use super::id::Source;
+
+/// Wakes the loop, once until it has looked.
+#[derive(Debug, Clone)]
+struct Alarm {
+    waker: Arc<Waker>,
+    awake: Arc<AtomicBool>,
+}
+
+impl Alarm {
+    fn ring(&self) {
+        if !self.awake.swap(true, Ordering::AcqRel)
+            && let Err(error) = self.waker.wake()
+        {
+            log::error!("the loop cannot be woken: {error}");
+        }
+    }
+}
+
+/// Tells the loop that one service has mail.
+#[derive(Debug, Clone)]
+struct Bell {
+    rung: Arc<AtomicBool>,
+    alarm: Alarm,
+}
+
+impl Bell {
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.alarm.ring();
+        }
+    }
+}
+
+/// The loop's end of all bells, and of the order to shut down.
+#[derive(Debug)]
+pub(super) struct Bells {
+    alarm: Alarm,
+    bells: Vec<(ServiceId, Bell)>,
+    shutdown: Arc<AtomicBool>,
+}
+
+impl Bells {
+    pub(super) fn new(registry: &Registry) -> io::Result<Bells> {
+        let waker = Waker::new(registry, Token::from(Source::Waker))?;
+        Ok(Bells {
+            alarm: Alarm {
+                waker: Arc::new(waker),
+                awake: Arc::default(),
+            },
+            bells: Vec::new(),
+            shutdown: Arc::default(),
+        })
+    }
+
+    /// A mailbox of `capacity` for this service.
+    pub(super) fn mailbox<T>(
+        &mut self,
+        service: ServiceId,
+        capacity: usize,
+    ) -> (MailSender<T>, MailReceiver<T>) {
+        let bell = Bell {
+            rung: Arc::default(),
+            alarm: self.alarm.clone(),
+        };
+        self.bells.push((service, bell.clone()));
+        let (sender, receiver) = sync_channel(capacity.max(1));
+        (MailSender { sender, bell }, MailReceiver(receiver))
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        Handle {
+            shutdown: Arc::clone(&self.shutdown),
+            alarm: self.alarm.clone(),
+        }
+    }
+
+    pub(super) fn shutdown_ordered(&self) -> bool {
+        self.shutdown.load(Ordering::Acquire)
+    }
+
+    /// Whose bells rang. Quiet from here on, so that what rings while mail is read rings again.
+    pub(super) fn answer(&self) -> impl Iterator<Item = ServiceId> {
+        self.alarm.awake.store(false, Ordering::Release);
+        let rung = |bell: &Bell| bell.rung.swap(false, Ordering::AcqRel);
+        self.bells
+            .iter()
+            .filter(move |(_, bell)| rung(bell))
+            .map(|(service, _)| *service)
+    }
+}
+
+/// Puts mail for a service from any thread. Each mail makes the loop call
+/// [`on_mail`](super::Service::on_mail).
+pub struct MailSender<T> {
+    sender: SyncSender<T>,
+    bell: Bell,
+}
+
+impl<T> MailSender<T> {
+    /// Puts mail, and waits while the mailbox is full. Not for the loop's own thread.
+    ///
+    /// # Errors
+    /// The service is gone; the mail comes back.
+    pub fn send(&self, mail: T) -> Result<(), SendError<T>> {
+        self.sender.send(mail)?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// Puts mail if there is room.
+    ///
+    /// # Errors
+    /// The mailbox is full or the service is gone; the mail comes back.
+    pub fn try_send(&self, mail: T) -> Result<(), TrySendError<T>> {
+        self.sender.try_send(mail)?;
+        self.bell.ring();
+        Ok(())
+    }
+}
+
+impl<T> Clone for MailSender<T> {
+    fn clone(&self) -> MailSender<T> {
+        MailSender {
+            sender: self.sender.clone(),
+            bell: self.bell.clone(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for MailSender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MailSender")
+    }
+}
+
+/// The service's end of a mailbox.
+#[derive(Debug)]
+pub struct MailReceiver<T>(Receiver<T>);
+
+impl<T> MailReceiver<T> {
+    /// The next mail, if there is any; never waits.
+    pub fn next(&self) -> Option<T> {
+        self.0.try_recv().ok()
+    }
+}
+
+/// Reaches a running reactor from other threads.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    shutdown: Arc<AtomicBool>,
+    alarm: Alarm,
+}
+
+impl Handle {
+    /// Orders the reactor to stop accepting, to send 1001 to everybody, to wait for their answers up
+    /// to the drain deadline, and then to return from [`run`](super::Reactor::run).
+    pub fn shutdown(&self) {
+        self.shutdown.store(true, Ordering::Release);
+        self.alarm.ring();
+    }
+}

@@ -1,0 +1,126 @@
+//! What the loop counts: plain integers, since one thread counts them.
+//!
+//! Only counts. Labels, text formats and scraping are for whoever reads a snapshot.
+
+use std::fmt;
+
+use super::CloseReason;
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Totals since the reactor was made, but for those that say "now".
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Metrics {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Metrics {
+            /// Every count with its name.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Connections accepted from listeners.
+    accepted,
+    /// Connections begun by services.
+    connects,
+    /// Connections that became open.
+    opened,
+    /// Connections of any kind, now.
+    connections_now,
+    /// Connections that wait for their refusal, now.
+    refused_now,
+    /// Requests refused with an HTTP status.
+    refused,
+    /// Connections dropped at accept, unanswered: the table of refused ones was full.
+    dropped_at_accept,
+    /// Times that accepting paused for want of descriptors or memory.
+    accept_pauses,
+    /// Plain HTTP requests answered.
+    http_answered,
+    /// Messages received.
+    messages_in,
+    /// Messages queued.
+    messages_out,
+    /// Bytes read from sockets.
+    bytes_read,
+    /// Bytes written to sockets.
+    bytes_written,
+    /// Messages that `send` or `publish` refused: the outbox or all memory was full.
+    messages_refused,
+    /// Messages dropped from a queue because their receiver did not read.
+    messages_dropped,
+    /// Times that an outbox went above its soft limit.
+    congested,
+    /// Pings sent.
+    pings_sent,
+    /// Pongs that matched a ping.
+    pongs_matched,
+    /// Pings not answered in time.
+    pongs_missed,
+    /// Connections ended by their peer with a Close.
+    ended_peer_closed,
+    /// Connections ended by their peer without one, or broken.
+    ended_peer_lost,
+    /// Connections ended by a service.
+    ended_service,
+    /// Connections ended for a breach of the protocol.
+    ended_protocol,
+    /// Connections ended by a deadline: heartbeat, idle or handshake.
+    ended_timeout,
+    /// Connections ended because their peer read too slowly.
+    ended_slow,
+    /// Connections ended for want of memory.
+    ended_overloaded,
+    /// Connections ended otherwise.
+    ended_otherwise,
+    /// Close handshakes that the peer did not finish in time.
+    close_timeouts,
+    /// Handlers of services that panicked.
+    panics,
+    /// Bytes held in queues and unfinished messages, now.
+    buffered_now,
+    /// Times that the limit on those refused a message or ended a connection.
+    buffered_refused,
+    /// Joins of topics refused by a limit.
+    joins_refused,
+    /// Timers of services refused by a limit.
+    timers_refused,
+    /// Turns of the loop.
+    turns,
+}
+
+impl Metrics {
+    pub(super) fn count_end(&mut self, reason: CloseReason) {
+        let count = match reason {
+            CloseReason::PeerClosed(_) => &mut self.ended_peer_closed,
+            CloseReason::PeerGone | CloseReason::PeerReset => &mut self.ended_peer_lost,
+            CloseReason::Service(_) => &mut self.ended_service,
+            CloseReason::Protocol(_) => &mut self.ended_protocol,
+            CloseReason::HeartbeatTimeout
+            | CloseReason::IdleTimeout
+            | CloseReason::HandshakeTimeout => &mut self.ended_timeout,
+            CloseReason::SlowConsumer | CloseReason::WriteTimeout => &mut self.ended_slow,
+            CloseReason::Overloaded => &mut self.ended_overloaded,
+            _ => &mut self.ended_otherwise,
+        };
+        *count += 1;
+    }
+}
+
+impl fmt::Display for Metrics {
+    /// The counts that are not zero: `accepted=3 opened=3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counted = self.iter().filter(|(_, count)| *count > 0);
+        for (index, (name, count)) in counted.enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(f, "{space}{name}={count}")?;
+        }
+        Ok(())
+    }
+}

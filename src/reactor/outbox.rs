@@ -1,0 +1,482 @@
+//! What one connection has yet to be sent: a queue of chunks, written by one vectored write a turn.
+//!
+//! Owns the order of the bytes and nothing else: limits and policies are applied by the caller, who
+//! reads [`Outbox::bytes`]. A frame on the wire is never split by another; frames that the kernel has
+//! not begun to take can be dropped. An empty outbox owns no memory: its queue goes back to a pool.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+
+use super::Time;
+use super::budget::{
+    CHUNK_BYTES, SHARE_BYTES_MIN, SPARE_CHUNK_BYTES, SPARE_OUTBOXES, WRITE_BYTES, WRITE_SLICES,
+};
+use crate::protocol::frame::frame_len;
+use crate::protocol::{CloseFrame, Encoder, Message, SharedFrame};
+
+/// How full an outbox is, as its route's limits see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Pressure {
+    /// Never above the soft limit since it was last below low water.
+    #[default]
+    Easy,
+    /// Went above the soft limit; `on_drain` is owed when it falls below low water.
+    Congested,
+    /// The same, and messages are dropped until then.
+    Shedding,
+}
+
+/// Frames and bytes that were queued and will not be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Dropped {
+    pub(super) frames: u64,
+    pub(super) bytes: usize,
+}
+
+/// What one write did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// Nothing is left.
+    Empty,
+    /// The kernel takes no more for now.
+    Blocked,
+    /// The turn's budget is spent; the kernel might take more.
+    Budget,
+}
+
+#[derive(Debug)]
+enum Chunk {
+    /// An HTTP head: not frames, never dropped.
+    Head(Vec<u8>),
+    /// Whole frames, one behind the other.
+    Frames(Vec<u8>),
+    /// One whole frame.
+    Shared(SharedFrame),
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Chunk::Head(bytes) | Chunk::Frames(bytes) => bytes,
+            Chunk::Shared(frame) => frame.as_bytes(),
+        }
+    }
+
+    /// Where the frame ends that byte `at` lies in; `at` itself if a frame begins there.
+    fn boundary(&self, at: usize) -> usize {
+        match self {
+            Chunk::Head(head) => head.len(),
+            Chunk::Frames(bytes) => {
+                let mut end = 0;
+                while end < at {
+                    end += frame_len(&bytes[end..]);
+                }
+                end
+            }
+            Chunk::Shared(frame) if at > 0 => frame.as_bytes().len(),
+            Chunk::Shared(_) => 0,
+        }
+    }
+
+    /// Frames from byte `from` on, where one begins.
+    fn frames(&self, from: usize) -> u64 {
+        match self {
+            Chunk::Head(_) => 0,
+            Chunk::Shared(_) => u64::from(from == 0),
+            Chunk::Frames(bytes) => {
+                let (mut at, mut count) = (from, 0);
+                while at < bytes.len() {
+                    at += frame_len(&bytes[at..]);
+                    count += 1;
+                }
+                count
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// What goes out first.
+    chunks: VecDeque<Chunk>,
+    /// Whole frames behind all chunks; where small frames gather, and mostly all there is.
+    tail: Vec<u8>,
+    /// Bytes of the first chunk, or of the tail if there is none, that the kernel has.
+    written: usize,
+    /// Bytes queued and not yet with the kernel.
+    bytes: usize,
+    /// The latest pong, encoded, that waits for a peer who does not read.
+    pong: Option<Vec<u8>>,
+    /// Since when the kernel takes nothing.
+    blocked_since: Option<Time>,
+    /// Since when more than the soft limit is queued.
+    above_soft_since: Option<Time>,
+    pressure: Pressure,
+}
+
+/// The queue of one connection; `None` while it is empty.
+#[derive(Debug, Default)]
+pub(super) struct Outbox(Option<Box<Queue>>);
+
+/// Queues that nobody needs just now. Bounded by [`SPARE_OUTBOXES`] and [`SPARE_CHUNK_BYTES`].
+#[derive(Debug, Default)]
+pub(super) struct SpareQueues {
+    // Boxed as the outboxes hold them: lending one moves eight bytes.
+    #[allow(clippy::vec_box)]
+    kept: Vec<Box<Queue>>,
+}
+
+impl SpareQueues {
+    fn give_back(&mut self, mut queue: Box<Queue>) {
+        if self.kept.len() == SPARE_OUTBOXES {
+            return;
+        }
+        if queue.tail.capacity() > SPARE_CHUNK_BYTES {
+            queue.tail = Vec::new();
+        }
+        queue.pressure = Pressure::Easy;
+        queue.above_soft_since = None;
+        queue.blocked_since = None;
+        self.kept.push(queue);
+    }
+}
+
+impl Outbox {
+    /// Bytes queued and not yet with the kernel.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| queue.bytes)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Since when the kernel takes nothing.
+    pub(super) fn blocked_since(&self) -> Option<Time> {
+        self.0.as_ref().and_then(|queue| queue.blocked_since)
+    }
+
+    /// Since when more than the soft limit is queued.
+    pub(super) fn above_soft_since(&self) -> Option<Time> {
+        self.0.as_ref().and_then(|queue| queue.above_soft_since)
+    }
+
+    pub(super) fn pressure(&self) -> Pressure {
+        self.0.as_ref().map_or(Pressure::Easy, |queue| queue.pressure)
+    }
+
+    /// Notes that the queue went above the soft limit.
+    pub(super) fn congest(&mut self, now: Time, pressure: Pressure) {
+        if let Some(queue) = &mut self.0 {
+            queue.above_soft_since.get_or_insert(now);
+            queue.pressure = pressure;
+        }
+    }
+
+    /// Notes how far the queue has drained; returns whether `on_drain` is owed.
+    pub(super) fn relax(&mut self, soft: usize, low: usize) -> bool {
+        let Some(queue) = &mut self.0 else {
+            return false;
+        };
+        if queue.bytes <= soft {
+            queue.above_soft_since = None;
+        }
+        if queue.bytes > low || queue.pressure == Pressure::Easy {
+            return false;
+        }
+        queue.pressure = Pressure::Easy;
+        true
+    }
+
+    /// Queues the head of an HTTP message.
+    pub(super) fn push_head(&mut self, spares: &mut SpareQueues, head: Vec<u8>) {
+        let queue = self.queue(spares);
+        queue.seal();
+        queue.bytes += head.len();
+        queue.chunks.push_back(Chunk::Head(head));
+    }
+
+    /// Queues one message.
+    pub(super) fn push_message(
+        &mut self,
+        spares: &mut SpareQueues,
+        message: Message<'_>,
+        mask: Option<[u8; 4]>,
+    ) {
+        self.encode(spares, message.len(), mask, |encoder| encoder.message(message));
+    }
+
+    /// Queues a frame that others are sent, too: shared where that is cheaper than a copy.
+    pub(super) fn push_shared(&mut self, spares: &mut SpareQueues, frame: &SharedFrame) {
+        let bytes = frame.as_bytes();
+        let queue = self.queue(spares);
+        if bytes.len() < SHARE_BYTES_MIN {
+            queue.tail(bytes.len()).extend_from_slice(bytes);
+        } else {
+            queue.seal();
+            queue.chunks.push_back(Chunk::Shared(frame.clone()));
+        }
+        queue.bytes += bytes.len();
+    }
+
+    /// Queues the payload of a shared frame for a server, masked.
+    pub(super) fn push_masked(
+        &mut self,
+        spares: &mut SpareQueues,
+        frame: &SharedFrame,
+        mask: Option<[u8; 4]>,
+    ) {
+        let payload = frame.payload();
+        let opcode = frame.opcode();
+        self.encode(spares, payload.len(), mask, |encoder| {
+            encoder.frame(true, opcode, payload);
+        });
+    }
+
+    /// Queues a ping.
+    pub(super) fn push_ping(
+        &mut self,
+        spares: &mut SpareQueues,
+        payload: &[u8],
+        mask: Option<[u8; 4]>,
+    ) {
+        self.encode(spares, payload.len(), mask, |encoder| encoder.ping(payload));
+    }
+
+    /// Queues a pong in its place. While the peer does not read, only the latest is kept (RFC 6455,
+    /// 5.5.3), and it goes out before the messages that wait.
+    pub(super) fn push_pong(
+        &mut self,
+        spares: &mut SpareQueues,
+        payload: &[u8],
+        mask: Option<[u8; 4]>,
+    ) {
+        if self.blocked_since().is_none() {
+            return self.encode(spares, payload.len(), mask, |encoder| encoder.pong(payload));
+        }
+        let queue = self.queue(spares);
+        let pong = queue.pong.get_or_insert_default();
+        queue.bytes -= pong.len();
+        pong.clear();
+        Encoder::with_mask(pong, mask).pong(payload);
+        queue.bytes += pong.len();
+    }
+
+    /// Queues a Close behind everything else.
+    pub(super) fn push_close(
+        &mut self,
+        spares: &mut SpareQueues,
+        close: Option<CloseFrame<'_>>,
+        mask: Option<[u8; 4]>,
+    ) {
+        let len = close.map_or(0, |close| 2 + close.reason.len());
+        self.encode(spares, len, mask, |encoder| encoder.close(close));
+    }
+
+    /// Drops the frames that the kernel has not begun to take.
+    pub(super) fn cut(&mut self, spares: &mut SpareQueues) -> Dropped {
+        let Some(queue) = &mut self.0 else {
+            return Dropped::default();
+        };
+        let before = queue.bytes;
+        let frames = queue.cut();
+        let dropped = Dropped {
+            frames,
+            bytes: before - queue.bytes,
+        };
+        self.recycle_if_empty(spares);
+        dropped
+    }
+
+    /// Drops everything, for a connection that is gone.
+    pub(super) fn clear(&mut self, spares: &mut SpareQueues) -> Dropped {
+        let Some(mut queue) = self.0.take() else {
+            return Dropped::default();
+        };
+        let bytes = queue.bytes;
+        let frames = queue.cut();
+        let dropped = Dropped { frames, bytes };
+        queue.chunks.clear();
+        queue.tail.clear();
+        queue.written = 0;
+        queue.bytes = 0;
+        spares.give_back(queue);
+        dropped
+    }
+
+    /// Writes once, as much as the turn's budget allows; returns the bytes that the kernel took.
+    ///
+    /// # Errors
+    /// The connection is broken. That it takes nothing for now is no error.
+    pub(super) fn flush(
+        &mut self,
+        socket: &mut impl Write,
+        spares: &mut SpareQueues,
+        now: Time,
+    ) -> io::Result<(usize, Flushed)> {
+        let Some(queue) = &mut self.0 else {
+            return Ok((0, Flushed::Empty));
+        };
+        queue.place_pong();
+        let (offered, result) = queue.write(socket);
+        let taken = match result {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(taken) => taken,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error),
+        };
+        queue.advance(taken);
+        if taken < offered {
+            // Progress begins the wait anew: only a peer that takes nothing at all is stuck.
+            if taken > 0 || queue.blocked_since.is_none() {
+                queue.blocked_since = Some(now);
+            }
+            return Ok((taken, Flushed::Blocked));
+        }
+        queue.blocked_since = None;
+        if queue.bytes > 0 {
+            return Ok((taken, Flushed::Budget));
+        }
+        self.recycle_if_empty(spares);
+        Ok((taken, Flushed::Empty))
+    }
+
+    fn queue(&mut self, spares: &mut SpareQueues) -> &mut Queue {
+        self.0
+            .get_or_insert_with(|| spares.kept.pop().unwrap_or_default())
+    }
+
+    fn encode(
+        &mut self,
+        spares: &mut SpareQueues,
+        payload_len: usize,
+        mask: Option<[u8; 4]>,
+        write: impl FnOnce(Encoder<'_>),
+    ) {
+        let queue = self.queue(spares);
+        let tail = queue.tail(payload_len);
+        let before = tail.len();
+        write(Encoder::with_mask(tail, mask));
+        let added = tail.len() - before;
+        queue.bytes += added;
+    }
+
+    fn recycle_if_empty(&mut self, spares: &mut SpareQueues) {
+        if let Some(queue) = self.0.take_if(|queue| queue.bytes == 0) {
+            spares.give_back(queue);
+        }
+    }
+}
+
+impl Queue {
+    /// The tail, with room in its chunk for a frame with this payload.
+    fn tail(&mut self, payload_len: usize) -> &mut Vec<u8> {
+        if self.tail.len() + payload_len > CHUNK_BYTES {
+            self.seal();
+        }
+        &mut self.tail
+    }
+
+    /// Makes the tail a chunk, so that something else can stand behind it.
+    fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = std::mem::take(&mut self.tail);
+            self.chunks.push_back(Chunk::Frames(tail));
+        }
+    }
+
+    /// Hands the kernel what one write may carry; returns how much that was, too.
+    fn write(&self, socket: &mut impl Write) -> (usize, io::Result<usize>) {
+        if self.chunks.is_empty() {
+            let rest = &self.tail[self.written..];
+            let rest = &rest[..rest.len().min(WRITE_BYTES)];
+            return (rest.len(), socket.write(rest));
+        }
+        let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+        let (mut count, mut offered, mut skip) = (0, 0, self.written);
+        let all = self.chunks.iter().map(Chunk::bytes).chain([&self.tail[..]]);
+        for (slice, bytes) in slices.iter_mut().zip(all) {
+            let rest = &bytes[skip..];
+            let rest = &rest[..rest.len().min(WRITE_BYTES - offered)];
+            skip = 0;
+            *slice = IoSlice::new(rest);
+            count += 1;
+            offered += rest.len();
+            if offered == WRITE_BYTES {
+                break;
+            }
+        }
+        (offered, socket.write_vectored(&slices[..count]))
+    }
+
+    /// Forgets what the kernel has taken.
+    fn advance(&mut self, taken: usize) {
+        self.bytes -= taken;
+        self.written += taken;
+        while let Some(chunk) = self.chunks.front() {
+            let len = chunk.bytes().len();
+            if self.written < len {
+                return;
+            }
+            self.written -= len;
+            self.pop_chunk();
+        }
+        if self.written == self.tail.len() {
+            self.tail.clear();
+            self.written = 0;
+        }
+    }
+
+    /// Removes the first chunk, and keeps its memory as the tail if the tail is empty.
+    fn pop_chunk(&mut self) {
+        if let Some(Chunk::Frames(mut bytes)) = self.chunks.pop_front()
+            && self.tail.is_empty()
+            && self.tail.capacity() < bytes.capacity()
+        {
+            bytes.clear();
+            self.tail = bytes;
+        }
+    }
+
+    /// Puts the waiting pong behind the frame that the kernel has begun to take.
+    fn place_pong(&mut self) {
+        let Some(pong) = self.pong.take() else {
+            return;
+        };
+        self.seal();
+        let Some(first) = self.chunks.front_mut().filter(|_| self.written > 0) else {
+            self.chunks.push_front(Chunk::Frames(pong));
+            return;
+        };
+        let boundary = first.boundary(self.written);
+        if let Chunk::Frames(bytes) = first
+            && boundary < bytes.len()
+        {
+            let rest = bytes.split_off(boundary);
+            self.chunks.insert(1, Chunk::Frames(rest));
+        }
+        self.chunks.insert(1, Chunk::Frames(pong));
+    }
+
+    /// Drops all frames not begun; returns how many messages and pings that were.
+    fn cut(&mut self) -> u64 {
+        let mut kept = 0;
+        let mut frames = 0;
+        let mut skip = self.written;
+        self.pong = None;
+        self.seal();
+        self.chunks.retain_mut(|chunk| {
+            let boundary = chunk.boundary(skip);
+            frames += chunk.frames(boundary);
+            if let Chunk::Frames(bytes) = chunk {
+                bytes.truncate(boundary);
+            }
+            kept += boundary - skip;
+            skip = 0;
+            boundary > 0
+        });
+        self.bytes = kept;
+        frames
+    }
+}

@@ -1,0 +1,310 @@
+//! Which service a request is for: by path, then by subprotocol.
+//!
+//! A pattern is exact (`/chat`), has parameters (`/rooms/{name}`) or is a prefix (`/files/*`); of
+//! those that match, the most specific comes first. Paths are compared segment by segment, percent
+//! signs decoded. Knows nothing of HTTP beyond that.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::fmt;
+use std::rc::Rc;
+
+use percent_encoding::percent_decode_str;
+
+use super::ServiceId;
+use super::settings::{RouteSettings, SettingsError};
+
+/// Names a route of this reactor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RouteId(u16);
+
+impl RouteId {
+    fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// Why a route was not added.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RouteError {
+    /// The pattern is none.
+    Pattern(&'static str),
+    /// The same pattern leads to the same service already.
+    Duplicate,
+    /// There are 65,535 routes.
+    TooMany,
+    /// Its limits contradict each other.
+    Settings(SettingsError),
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RouteError::Pattern(wrong) => f.write_str(wrong),
+            RouteError::Duplicate => f.write_str("this path leads to this service already"),
+            RouteError::TooMany => f.write_str("too many routes"),
+            RouteError::Settings(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RouteError {}
+
+/// The values of a pattern's parameters, percent signs decoded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Params<'a>(Vec<(&'a str, Cow<'a, str>)>);
+
+impl Params<'_> {
+    /// The value of the parameter `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(param, _)| *param == name);
+        found.map(|(_, value)| &**value)
+    }
+}
+
+/// A path pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern {
+    segments: Vec<Segment>,
+    /// Whether anything may follow.
+    is_prefix: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Literal(Box<str>),
+    Param(Box<str>),
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Pattern, RouteError> {
+        let Some(rest) = text.strip_prefix('/') else {
+            return Err(RouteError::Pattern("a path begins with '/'"));
+        };
+        let (rest, is_prefix) = match rest.strip_suffix('*') {
+            Some("") => ("", true),
+            Some(rest) => match rest.strip_suffix('/') {
+                Some(rest) => (rest, true),
+                None => return Err(RouteError::Pattern("'*' stands alone at the end, after '/'")),
+            },
+            None => (rest, false),
+        };
+        let segments = if is_prefix && rest.is_empty() {
+            Vec::new()
+        } else {
+            rest.split('/').map(Segment::parse).collect::<Result<_, _>>()?
+        };
+        Ok(Pattern {
+            segments,
+            is_prefix,
+        })
+    }
+
+    fn matches<'a>(&'a self, path: &'a str) -> Option<Params<'a>> {
+        let mut given = path.strip_prefix('/')?.split('/');
+        let mut params = Params::default();
+        for segment in &self.segments {
+            let value = percent_decode_str(given.next()?).decode_utf8().ok()?;
+            match segment {
+                Segment::Literal(literal) if **literal == *value => {}
+                Segment::Param(name) if !value.is_empty() => params.0.push((name, value)),
+                _ => return None,
+            }
+        }
+        (self.is_prefix || given.next().is_none()).then_some(params)
+    }
+
+    /// Sorts the most specific first: whole paths before prefixes, literals before parameters,
+    /// longer before shorter.
+    fn order(&self) -> impl Ord + use<> {
+        let is_literal = |segment: &&Segment| matches!(segment, Segment::Literal(_));
+        let literals = self.segments.iter().filter(is_literal).count();
+        let params = self.segments.len() - literals;
+        (self.is_prefix, Reverse(literals), params)
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Result<Segment, RouteError> {
+        let name = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        match name {
+            Some("") => Err(RouteError::Pattern("a parameter has a name: {name}")),
+            Some(name) if !name.contains(['{', '}']) => Ok(Segment::Param(name.into())),
+            None if !text.contains(['{', '}', '*']) => Ok(Segment::Literal(text.into())),
+            _ => Err(RouteError::Pattern("a parameter is a whole segment: /{name}/")),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Route {
+    text: Rc<str>,
+    /// `None` for connections that we make: no request leads here.
+    pattern: Option<Pattern>,
+    service: ServiceId,
+    settings: RouteSettings,
+}
+
+/// What is answered to a plain GET.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The media type.
+    pub content_type: &'static str,
+    /// The document.
+    pub body: &'static [u8],
+}
+
+/// All routes and pages.
+#[derive(Debug, Default)]
+pub(super) struct Router {
+    routes: Vec<Route>,
+    /// Routes with a pattern, the most specific first.
+    ordered: Vec<RouteId>,
+    pages: Vec<(Box<str>, Page)>,
+    /// The subprotocols of each service.
+    protocols: Vec<Rc<[Box<str>]>>,
+}
+
+impl Router {
+    pub(super) fn add_service(&mut self, protocols: &[&str]) {
+        self.protocols.push(protocols.iter().map(|&name| name.into()).collect());
+    }
+
+    pub(super) fn add(
+        &mut self,
+        path: &str,
+        service: ServiceId,
+        settings: RouteSettings,
+    ) -> Result<RouteId, RouteError> {
+        let pattern = Pattern::parse(path)?;
+        let same = |route: &Route| route.pattern.as_ref() == Some(&pattern) && route.service == service;
+        if self.routes.iter().any(same) {
+            return Err(RouteError::Duplicate);
+        }
+        let id = self.insert(path, Some(pattern), service, settings)?;
+        self.ordered.push(id);
+        let routes = &self.routes;
+        self.ordered
+            .sort_by_key(|id| routes[id.index()].pattern.as_ref().map(Pattern::order));
+        Ok(id)
+    }
+
+    /// Limits for connections that a service makes itself.
+    pub(super) fn add_outbound(
+        &mut self,
+        service: ServiceId,
+        settings: RouteSettings,
+    ) -> Result<RouteId, RouteError> {
+        self.insert("", None, service, settings)
+    }
+
+    fn insert(
+        &mut self,
+        text: &str,
+        pattern: Option<Pattern>,
+        service: ServiceId,
+        settings: RouteSettings,
+    ) -> Result<RouteId, RouteError> {
+        settings.check().map_err(RouteError::Settings)?;
+        let id = u16::try_from(self.routes.len()).map_err(|_| RouteError::TooMany)?;
+        self.routes.push(Route {
+            text: text.into(),
+            pattern,
+            service,
+            settings,
+        });
+        Ok(RouteId(id))
+    }
+
+    pub(super) fn add_page(&mut self, path: &str, page: Page) {
+        self.pages.push((path.into(), page));
+    }
+
+    pub(super) fn page(&self, path: &str) -> Option<&Page> {
+        let found = self.pages.iter().find(|(at, _)| &**at == path);
+        found.map(|(_, page)| page)
+    }
+
+    /// The routes that lead somewhere from this path, the most specific first.
+    pub(super) fn find<'a>(
+        &'a self,
+        path: &'a str,
+    ) -> impl Iterator<Item = (RouteId, Params<'a>)> + Clone {
+        self.ordered.iter().filter_map(move |&id| {
+            let params = self.routes[id.index()].pattern.as_ref()?.matches(path)?;
+            Some((id, params))
+        })
+    }
+
+    pub(super) fn settings(&self, id: RouteId) -> &RouteSettings {
+        &self.routes[id.index()].settings
+    }
+
+    pub(super) fn service(&self, id: RouteId) -> ServiceId {
+        self.routes[id.index()].service
+    }
+
+    /// `path` as a connection keeps it: an exact route's own text costs nothing.
+    pub(super) fn intern(&self, id: RouteId, path: &str) -> Rc<str> {
+        let text = &self.routes[id.index()].text;
+        if **text == *path {
+            Rc::clone(text)
+        } else {
+            path.into()
+        }
+    }
+
+    pub(super) fn protocols(&self, service: ServiceId) -> &[Box<str>] {
+        &self.protocols[service.index()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router(paths: &[&str]) -> Router {
+        let mut router = Router::default();
+        for (index, path) in paths.iter().enumerate() {
+            let service = ServiceId(index as u16);
+            router.add(path, service, RouteSettings::default()).unwrap();
+        }
+        router
+    }
+
+    fn first(router: &Router, path: &str) -> Option<usize> {
+        router.find(path).next().map(|(id, _)| id.index())
+    }
+
+    #[test]
+    fn the_most_specific_route_comes_first() {
+        let router = router(&["/*", "/rooms/{name}", "/rooms/lobby", "/rooms/*", "/", "/rooms/{name}/x"]);
+        assert_eq!(first(&router, "/"), Some(4));
+        assert_eq!(first(&router, "/rooms/lobby"), Some(2));
+        assert_eq!(first(&router, "/rooms/other"), Some(1));
+        assert_eq!(first(&router, "/rooms/other/x"), Some(5));
+        assert_eq!(first(&router, "/rooms/other/y"), Some(3));
+        assert_eq!(first(&router, "/elsewhere"), Some(0));
+    }
+
+    #[test]
+    fn parameters_are_decoded_and_never_empty() {
+        let router = router(&["/rooms/{name}"]);
+        let (_, params) = router.find("/rooms/caf%C3%A9").next().unwrap();
+        assert_eq!(params.get("name"), Some("café"));
+        assert_eq!(params.get("other"), None);
+        for path in ["/rooms/", "/rooms", "/rooms/a/", "rooms/a", "/rooms/%FF"] {
+            assert!(router.find(path).next().is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_are_none() {
+        for path in ["", "chat", "/a*", "/a/{}", "/{a}b", "/{a", "/a/*/b", "/{a}{b}"] {
+            assert!(Pattern::parse(path).is_err(), "{path}");
+        }
+        let mut router = router(&["/a"]);
+        let again = router.add("/a", ServiceId(0), RouteSettings::default());
+        assert_eq!(again, Err(RouteError::Duplicate));
+    }
+}
