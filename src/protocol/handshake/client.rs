@@ -5,8 +5,9 @@
 
 use std::fmt;
 
-use super::field::{FieldError, Fields, append, is_host, is_token};
-use super::{EMPTY_SLOTS, HeadScan, Refusal, VERSION, accept_key, base64};
+use super::field::{FieldError, Fields, append, is_host, is_target, is_token};
+use super::head::is_whole;
+use super::{EMPTY_SLOTS, Refusal, VERSION, accept_key, base64};
 
 /// Headers that [`ClientRequest::write`] writes itself, or that have their own setter.
 const REQUEST_OWN: [&str; 11] = [
@@ -50,11 +51,7 @@ impl ClientRequest {
         if host.is_empty() || !is_host(host.as_bytes()) {
             return Err(FieldError::Host);
         }
-        if !path.starts_with('/')
-            || !path
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && byte != b'#')
-        {
+        if !path.starts_with('/') || !is_target(path.as_bytes()) {
             return Err(FieldError::Path);
         }
         Ok(ClientRequest {
@@ -72,12 +69,11 @@ impl ClientRequest {
     ///
     /// [`FieldError::Protocol`].
     pub fn protocol(mut self, name: &str) -> Result<ClientRequest, FieldError> {
-        if !is_token(name.as_bytes())
-            || self
-                .protocols
-                .split(SEPARATOR)
-                .any(|offered| offered == name)
-        {
+        let twice = self
+            .protocols
+            .split(SEPARATOR)
+            .any(|offered| offered == name);
+        if twice || !is_token(name.as_bytes()) {
             return Err(FieldError::Protocol);
         }
         if !self.protocols.is_empty() {
@@ -180,7 +176,7 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
-/// What [`HeadScan`] has against an answer.
+/// What [`HeadScan`](super::HeadScan) has against an answer.
 impl From<Refusal> for ClientError {
     fn from(refusal: Refusal) -> ClientError {
         match refusal {
@@ -199,14 +195,14 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Checks the head that [`HeadScan`] found: all of it, and nothing behind it. Answers with the
+    /// Checks the head that [`HeadScan`](super::HeadScan) found: all of it, and nothing behind it. Answers with the
     /// index, in the order offered, of the subprotocol that the server chose, if it chose one.
     ///
     /// # Errors
     ///
     /// The first thing that is wrong, in the order of RFC 6455, 4.1.
     pub fn check(&self, head: &[u8]) -> Result<Option<usize>, ClientError> {
-        if HeadScan::default().scan(head, usize::MAX)? != Some(head.len()) {
+        if !is_whole(head)? {
             return Err(ClientError::Malformed);
         }
         let mut slots = EMPTY_SLOTS;
@@ -226,9 +222,8 @@ impl Expected {
 
     /// Items 2 to 6 of what RFC 6455, 4.1 has the client validate.
     fn check_fields(&self, fields: Fields<'_>) -> Result<Option<usize>, ClientError> {
-        match fields.sole("Upgrade") {
-            Some(protocol) if protocol.eq_ignore_ascii_case(b"websocket") => {}
-            _ => return Err(ClientError::Upgrade),
+        if !fields.upgrades_to_websocket() {
+            return Err(ClientError::Upgrade);
         }
         if !fields.has_token("Connection", "upgrade") {
             return Err(ClientError::Connection);
@@ -237,32 +232,29 @@ impl Expected {
             return Err(ClientError::Accept);
         }
         // An empty list names none; some servers send it.
-        if fields
-            .values("Sec-WebSocket-Extensions")
-            .any(|value| !value.is_empty())
-        {
+        let mut extensions = fields.values("Sec-WebSocket-Extensions");
+        if extensions.any(|value| !value.is_empty()) {
             return Err(ClientError::Extension);
         }
         if !fields.has("Sec-WebSocket-Protocol") {
             return Ok(None);
         }
-        let chosen = fields
-            .sole("Sec-WebSocket-Protocol")
-            .filter(|name| is_token(name));
-        chosen
-            .and_then(|name| {
-                self.protocols
-                    .split(SEPARATOR)
-                    .position(|offered| offered.as_bytes() == name)
-            })
-            .map(Some)
-            .ok_or(ClientError::Protocol)
+        let chosen = fields.sole("Sec-WebSocket-Protocol");
+        match chosen.and_then(|name| self.position(name)) {
+            Some(index) => Ok(Some(index)),
+            None => Err(ClientError::Protocol),
+        }
+    }
+
+    fn position(&self, name: &[u8]) -> Option<usize> {
+        let mut offered = self.protocols.split(SEPARATOR);
+        offered.position(|offered| !name.is_empty() && offered.as_bytes() == name)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Request, write_switching_protocols};
+    use super::super::{HeadScan, Request, write_switching_protocols};
     use super::*;
 
     const NONCE: &[u8; 16] = b"the sample nonce";
@@ -345,63 +337,44 @@ mod tests {
 
     #[test]
     fn every_mistake_of_the_server_is_found() {
+        use ClientError::*;
         let cases = [
-            (
-                "101 Switching Protocols",
-                "200 OK",
-                ClientError::Status(200),
-            ),
-            ("101", "404", ClientError::Status(404)),
-            ("HTTP/1.1", "HTTP/1.0", ClientError::Malformed),
-            ("HTTP/1.1", "HTTP/2.0", ClientError::Malformed),
-            ("\r\n\r\n", "\r\n\r\nx", ClientError::Malformed),
-            ("\r\n\r\n", "\r\n", ClientError::Malformed),
-            ("\r\nUpgrade", "\nUpgrade", ClientError::Malformed),
-            ("\r\nUpgrade", "\r\n Upgrade", ClientError::Malformed),
-            ("Upgrade: websocket\r\n", "", ClientError::Upgrade),
-            ("websocket", "websocket, h2c", ClientError::Upgrade),
-            ("Connection: Upgrade\r\n", "", ClientError::Connection),
-            (
-                "Connection: Upgrade",
-                "Connection: close",
-                ClientError::Connection,
-            ),
-            ("Sec-WebSocket-Accept", "X", ClientError::Accept),
-            ("s3pP", "S3PP", ClientError::Accept),
-            ("xOo=", "xOo", ClientError::Accept),
-            ("xOo=", "xOo==", ClientError::Accept),
+            ("101 Switching Protocols", "200 OK", Status(200)),
+            ("101", "404", Status(404)),
+            ("HTTP/1.1", "HTTP/1.0", Malformed),
+            ("HTTP/1.1", "HTTP/2.0", Malformed),
+            ("\r\n\r\n", "\r\n\r\nx", Malformed),
+            ("\r\n\r\n", "\r\n", Malformed),
+            ("\r\nUpgrade", "\nUpgrade", Malformed),
+            ("\r\nUpgrade", "\r\n Upgrade", Malformed),
+            ("Upgrade: websocket\r\n", "", Upgrade),
+            ("websocket", "websocket, h2c", Upgrade),
+            ("Connection: Upgrade\r\n", "", Connection),
+            ("Connection: Upgrade", "Connection: close", Connection),
+            ("Sec-WebSocket-Accept", "X", Accept),
+            ("s3pP", "S3PP", Accept),
+            ("xOo=", "xOo", Accept),
+            ("xOo=", "xOo==", Accept),
         ];
         for (from, to, error) in cases {
             assert_eq!(altered(from, to), Err(error), "{from:?} -> {to:?}");
         }
+        let accept = "Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
         let cases = [
-            (
-                "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n",
-                ClientError::Accept,
-            ),
-            (
-                "Sec-WebSocket-Extensions: permessage-deflate\r\n",
-                ClientError::Extension,
-            ),
-            ("Sec-WebSocket-Protocol: other\r\n", ClientError::Protocol),
-            ("Sec-WebSocket-Protocol: Chat\r\n", ClientError::Protocol),
-            ("Sec-WebSocket-Protocol: \r\n", ClientError::Protocol),
-            (
-                "Sec-WebSocket-Protocol: chat, superchat\r\n",
-                ClientError::Protocol,
-            ),
-            (
-                "Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: chat\r\n",
-                ClientError::Protocol,
-            ),
+            (accept, Accept),
+            ("Extensions: permessage-deflate", Extension),
+            ("Protocol: other", Protocol),
+            ("Protocol: Chat", Protocol),
+            ("Protocol:", Protocol),
+            ("Protocol: chat, superchat", Protocol),
+            ("Protocol: chat\r\nSec-WebSocket-Protocol: chat", Protocol),
         ];
         for (lines, error) in cases {
-            assert_eq!(answered_with(lines), Err(error), "{lines:?}");
+            let outcome = answered_with(&format!("Sec-WebSocket-{lines}\r\n"));
+            assert_eq!(outcome, Err(error), "{lines:?}");
         }
-        assert_eq!(
-            answered_with(&"A: b\r\n".repeat(62)),
-            Err(ClientError::HeadTooLong)
-        );
+        assert_eq!(answered_with(&"A: b\r\n".repeat(61)), Ok(None));
+        assert_eq!(answered_with(&"A: b\r\n".repeat(62)), Err(HeadTooLong));
     }
 
     #[test]
@@ -425,46 +398,22 @@ mod tests {
 
     #[test]
     fn injection_is_refused_when_building() {
+        let new = |host, path| ClientRequest::new(host, path).err();
         for host in ["", "a b", "a\r\nX: y", "a/b", "u@a", "a\0", "\u{e9}"] {
-            assert_eq!(
-                ClientRequest::new(host, "/").err(),
-                Some(FieldError::Host),
-                "{host:?}"
-            );
+            assert_eq!(new(host, "/"), Some(FieldError::Host), "{host:?}");
         }
-        for path in [
-            "",
-            "a",
-            "/a b",
-            "/a\r\nX: y",
-            "/a#b",
-            "/\t",
-            "/\u{e9}",
-            "http://a/",
-        ] {
-            assert_eq!(
-                ClientRequest::new("a", path).err(),
-                Some(FieldError::Path),
-                "{path:?}"
-            );
+        for path in ["", "a", "/a b", "/a\r\nX: y", "/a#b", "/\t", "/\u{e9}"] {
+            assert_eq!(new("a", path), Some(FieldError::Path), "{path:?}");
         }
-        for protocol in ["", "a b", "a,b", "a\r\nb", "chat"] {
-            assert_eq!(
-                request().protocol(protocol).err(),
-                Some(FieldError::Protocol),
-                "{protocol:?}"
-            );
+        for name in ["", "a b", "a,b", "a\r\nb", "chat"] {
+            let error = request().protocol(name).err();
+            assert_eq!(error, Some(FieldError::Protocol), "{name:?}");
         }
+        let header = |name, value| request().header(name, value).err();
+        assert_eq!(header("A", "b\nc"), Some(FieldError::Value));
+        assert_eq!(header("A\r\nB", "c"), Some(FieldError::Name));
+        assert_eq!(header("origin", "c"), Some(FieldError::Reserved));
         assert_eq!(request().origin("a\r\nX: y").err(), Some(FieldError::Value));
-        assert_eq!(request().header("A", "b\nc").err(), Some(FieldError::Value));
-        assert_eq!(
-            request().header("A\r\nB", "c").err(),
-            Some(FieldError::Name)
-        );
-        assert_eq!(
-            request().header("sec-websocket-extensions", "x").err(),
-            Some(FieldError::Reserved)
-        );
     }
 
     #[test]

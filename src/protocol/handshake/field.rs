@@ -78,6 +78,13 @@ pub(super) fn is_host(host: &[u8]) -> bool {
         .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte))
 }
 
+/// Whether `target` is printable ASCII without blanks and fragment (RFC 3986, 2; RFC 6455, 3).
+pub(super) fn is_target(target: &[u8]) -> bool {
+    target
+        .iter()
+        .all(|&byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
 /// Appends `name: value`, or leaves `out` as it was: the name must be a token that is not one of
 /// `reserved`, the value plain.
 pub(super) fn append(
@@ -131,6 +138,13 @@ impl<'a> Fields<'a> {
         self.values(name)
             .flat_map(|value| value.split(|&byte| byte == b','))
             .map(<[u8]>::trim_ascii)
+    }
+
+    /// Whether `Upgrade` is there once and says `websocket`, compared without case (RFC 6455, 4.1
+    /// and 4.2.1).
+    pub(super) fn upgrades_to_websocket(self) -> bool {
+        self.sole("Upgrade")
+            .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
     }
 
     /// Whether the comma list `name` has `token` in it, compared without case.

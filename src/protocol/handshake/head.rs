@@ -85,6 +85,17 @@ impl HeadScan {
     }
 }
 
+/// Whether `head` is one head, its end included, and nothing else. httparse alone would take a bare
+/// LF for a line end.
+///
+/// # Errors
+///
+/// As [`HeadScan::scan`].
+pub(super) fn is_whole(head: &[u8]) -> Result<bool, Refusal> {
+    let end = HeadScan::default().scan(head, usize::MAX)?;
+    Ok(end == Some(head.len()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -37,9 +37,8 @@ impl<'a> Upgrade<'a> {
         if !request.has_token("Connection", "upgrade") {
             return Err(Refusal::ConnectionToken);
         }
-        match request.fields.sole("Upgrade") {
-            Some(protocol) if protocol.eq_ignore_ascii_case(b"websocket") => {}
-            _ => return Err(Refusal::UpgradeToken),
+        if !request.fields.upgrades_to_websocket() {
+            return Err(Refusal::UpgradeToken);
         }
         // Bytes behind the head are frames: a body would be read as such.
         if request.has_body() {
@@ -174,6 +173,14 @@ mod tests {
         ),
     ];
 
+    /// A sound upgrade with these further lines.
+    fn sound(lines: &str) -> String {
+        format!(
+            "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{lines}\r\n"
+        )
+    }
+
     fn check<T>(head: &str, look: impl FnOnce(Upgrade<'_>) -> T) -> Result<T, Refusal> {
         let mut slots = EMPTY_SLOTS;
         Request::parse(head.as_bytes(), &mut slots)?
@@ -181,23 +188,14 @@ mod tests {
             .map(look)
     }
 
-    /// A sound upgrade with `from` replaced by `to`.
-    fn altered(from: &str, to: &str) -> Result<(), Refusal> {
-        let sound = format!(
-            "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
-        );
-        assert!(sound.contains(from), "{from:?}");
-        check(&sound.replace(from, to), |_| ())
+    fn with<T>(lines: &str, look: impl FnOnce(Upgrade<'_>) -> T) -> Result<T, Refusal> {
+        check(&sound(lines), look)
     }
 
-    /// A sound upgrade with these further lines.
-    fn with<T>(lines: &str, look: impl FnOnce(Upgrade<'_>) -> T) -> Result<T, Refusal> {
-        let sound = format!(
-            "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{lines}\r\n"
-        );
-        check(&sound, look)
+    /// The outcome for a sound upgrade with `from` replaced by `to`.
+    fn altered(from: &str, to: &str) -> Result<(), Refusal> {
+        assert!(sound("").contains(from), "{from:?}");
+        check(&sound("").replace(from, to), |_| ())
     }
 
     #[test]
@@ -219,62 +217,39 @@ mod tests {
 
     #[test]
     fn every_mistake_has_its_answer() {
+        use Refusal::*;
         let cases = [
-            ("GET", "POST", Refusal::Method),
-            ("GET", "get", Refusal::Method),
-            ("HTTP/1.1", "HTTP/1.0", Refusal::UpgradeHttpVersion),
-            ("Connection: Upgrade\r\n", "", Refusal::ConnectionToken),
-            (
-                "Connection: Upgrade",
-                "Connection: keep-alive",
-                Refusal::ConnectionToken,
-            ),
+            ("GET", "POST", Method),
+            ("GET", "get", Method),
+            ("HTTP/1.1", "HTTP/1.0", UpgradeHttpVersion),
+            ("Connection: Upgrade\r\n", "", ConnectionToken),
+            ("Connection: Upgrade", "Connection: close", ConnectionToken),
             (
                 "Connection: Upgrade",
                 "Connection: upgrades",
-                Refusal::ConnectionToken,
+                ConnectionToken,
             ),
-            ("Upgrade: websocket\r\n", "", Refusal::UpgradeToken),
-            ("Upgrade: websocket", "Upgrade: h2c", Refusal::UpgradeToken),
-            (
-                "Upgrade: websocket",
-                "Upgrade: websocket, h2c",
-                Refusal::UpgradeToken,
-            ),
-            (
-                "Upgrade: websocket",
-                "Upgrade: websocket/13",
-                Refusal::UpgradeToken,
-            ),
-            (
-                "Upgrade: websocket",
-                "Upgrade: websocket\r\nUpgrade: h2c",
-                Refusal::UpgradeToken,
-            ),
-            ("Host: a", "Host: a\r\nContent-Length: 1", Refusal::Body),
-            (
-                "Host: a",
-                "Host: a\r\nTransfer-Encoding: chunked",
-                Refusal::Body,
-            ),
-            ("Sec-WebSocket-Version: 13\r\n", "", Refusal::VersionMissing),
-            ("Version: 13", "Version: 8", Refusal::VersionUnsupported),
-            ("Version: 13", "Version: 013", Refusal::VersionUnsupported),
-            ("Version: 13", "Version: 13, 8", Refusal::VersionUnsupported),
-            ("Version: 13", "Version:", Refusal::VersionUnsupported),
-            (
-                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-                "",
-                Refusal::KeyMissing,
-            ),
-            (KEY, "", Refusal::KeyMalformed),
-            (KEY, "dGhlIHNhbXBsZSBub25jZQ", Refusal::KeyMalformed),
-            (KEY, "dGhlIHNhbXBsZSBub25jZQ=", Refusal::KeyMalformed),
-            (KEY, "dGhlIHNhbXBsZSBub25jZXM=", Refusal::KeyMalformed),
-            (KEY, "dGhlIHNhbXBsZSBub25jZXMh", Refusal::KeyMalformed),
-            (KEY, "dGhlIHNhbXBsZSBub25-ZQ==", Refusal::KeyMalformed),
-            (KEY, "dGhlIHNh XBsZSBub25jZQ==", Refusal::KeyMalformed),
-            (KEY, "========================", Refusal::KeyMalformed),
+            ("Upgrade: websocket\r\n", "", UpgradeToken),
+            ("websocket", "h2c", UpgradeToken),
+            ("websocket", "websocket, h2c", UpgradeToken),
+            ("websocket", "websocket/13", UpgradeToken),
+            ("websocket", "websocket\r\nUpgrade: h2c", UpgradeToken),
+            ("Host: a", "Host: a\r\nContent-Length: 1", Body),
+            ("Host: a", "Host: a\r\nTransfer-Encoding: chunked", Body),
+            ("Sec-WebSocket-Version: 13\r\n", "", VersionMissing),
+            ("Version: 13", "Version: 8", VersionUnsupported),
+            ("Version: 13", "Version: 013", VersionUnsupported),
+            ("Version: 13", "Version: 13, 8", VersionUnsupported),
+            ("Version: 13", "Version:", VersionUnsupported),
+            ("Sec-WebSocket-Key", "X", KeyMissing),
+            (KEY, "", KeyMalformed),
+            (KEY, "dGhlIHNhbXBsZSBub25jZQ", KeyMalformed),
+            (KEY, "dGhlIHNhbXBsZSBub25jZQ=", KeyMalformed),
+            (KEY, "dGhlIHNhbXBsZSBub25jZXM=", KeyMalformed),
+            (KEY, "dGhlIHNhbXBsZSBub25jZXMh", KeyMalformed),
+            (KEY, "dGhlIHNhbXBsZSBub25-ZQ==", KeyMalformed),
+            (KEY, "dGhlIHNh XBsZSBub25jZQ==", KeyMalformed),
+            (KEY, "========================", KeyMalformed),
         ];
         for (from, to, refusal) in cases {
             assert_eq!(altered(from, to), Err(refusal), "{from:?} -> {to:?}");
@@ -284,7 +259,29 @@ mod tests {
             Ok(()),
             "spare bits set"
         );
-        assert_eq!(altered("Host: a", "Host: a\r\nContent-Length: 0"), Ok(()));
+        assert_eq!(with("Content-Length: 0\r\n", |_| ()), Ok(()));
+    }
+
+    #[test]
+    fn the_first_mistake_counts() {
+        use Refusal::*;
+        let mistakes = [
+            ("GET", "POST", Method),
+            ("HTTP/1.1", "HTTP/1.0", UpgradeHttpVersion),
+            ("Connection: Upgrade", "Connection: close", ConnectionToken),
+            ("websocket", "h2c", UpgradeToken),
+            ("Host: a", "Host: a\r\nContent-Length: 1", Body),
+            ("Version: 13", "Version: 8", VersionUnsupported),
+            (KEY, "short", KeyMalformed),
+            ("Protocol: a", "Protocol: a b", ProtocolMalformed),
+        ];
+        for first in 0..mistakes.len() {
+            let head = mistakes[first..].iter().fold(
+                sound("Sec-WebSocket-Protocol: a\r\n"),
+                |head, (from, to, _)| head.replace(from, to),
+            );
+            assert_eq!(check(&head, |_| ()), Err(mistakes[first].2), "{head}");
+        }
     }
 
     #[test]
