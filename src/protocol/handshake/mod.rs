@@ -9,14 +9,17 @@
 //! in an answer (the digest of its key excepted).
 
 mod client;
+mod expected;
 mod field;
 mod head;
 mod refusal;
 mod request;
 mod response;
+mod target;
 mod upgrade;
 
-pub use client::{ClientError, ClientRequest, Expected};
+pub use client::ClientRequest;
+pub use expected::{ClientError, Expected};
 pub use field::FieldError;
 pub use head::{EMPTY_SLOTS, HEADERS_MAX, HeadScan, Slots};
 pub use refusal::Refusal;

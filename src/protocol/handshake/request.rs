@@ -7,10 +7,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use percent_encoding::percent_decode_str;
-
-use super::field::{Fields, is_host, is_plain, is_target};
+use super::field::{Fields, is_host, is_plain};
 use super::head::is_whole;
+use super::target::Target;
 use super::{Refusal, Slots, Upgrade};
 
 /// Headers whose repetition would leave open which one counts.
@@ -22,16 +21,11 @@ const SINGLE: [&str; 5] = [
     "Sec-WebSocket-Version",
 ];
 
-/// What a target in absolute form may begin with (RFC 9112, 3.2.2).
-const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
-
 /// A request whose syntax is sound.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     method: &'a str,
-    target: &'a str,
-    path: &'a str,
-    query: Option<&'a str>,
+    target: Target<'a>,
     /// The `x` of HTTP/1.x.
     minor_version: u8,
     pub(super) fields: Fields<'a>,
@@ -55,12 +49,9 @@ impl<'a> Request<'a> {
         else {
             return Err(Refusal::RequestLine);
         };
-        let (path, query) = split_target(target).ok_or(Refusal::Target)?;
         let request = Request {
             method,
-            target,
-            path,
-            query,
+            target: Target::parse(target).ok_or(Refusal::Target)?,
             minor_version,
             fields: Fields(parsed.headers),
         };
@@ -112,27 +103,24 @@ impl<'a> Request<'a> {
 
     /// The target as sent: printable ASCII, without a fragment.
     pub fn target(&self) -> &'a str {
-        self.target
+        self.target.whole
     }
 
     /// The target's path, never empty and not decoded. Of a target in absolute form the authority
     /// is dropped: nothing here is decided by the host.
     pub fn path(&self) -> &'a str {
-        self.path
+        self.target.path
     }
 
     /// What follows the first `?` of the target, not decoded.
     pub fn query(&self) -> Option<&'a str> {
-        self.query
+        self.target.query
     }
 
     /// The first value of `name` in the query, decoded (`%41` and `+`); empty if it has no `=`.
     /// A pair that does not decode to UTF-8 counts as not there. May hold any character.
     pub fn query_value(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.query?.split('&').find_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(key)? == name).then(|| decode(value))?
-        })
+        self.target.query_value(name)
     }
 
     /// The first value of the header `name`, if it is UTF-8; trimmed, no control bytes but tab.
@@ -194,7 +182,7 @@ impl fmt::Debug for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("method", &self.method)
-            .field("path", &self.path)
+            .field("path", &self.path())
             .finish_non_exhaustive()
     }
 }
@@ -206,41 +194,6 @@ fn refusal_of(error: httparse::Error) -> Refusal {
         httparse::Error::Version => Refusal::HttpVersion,
         _ => Refusal::RequestLine,
     }
-}
-
-/// Path and query of a target in origin or absolute form (RFC 9112, 3.2). No fragment: RFC 6455, 3.
-fn split_target(target: &str) -> Option<(&str, Option<&str>)> {
-    if !is_target(target.as_bytes()) {
-        return None;
-    }
-    let local = if target.starts_with('/') {
-        target
-    } else {
-        behind_authority(target)?
-    };
-    let (path, query) = match local.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (local, None),
-    };
-    Some((if path.is_empty() { "/" } else { path }, query))
-}
-
-fn behind_authority(target: &str) -> Option<&str> {
-    let (scheme, rest) = target.split_once("://")?;
-    let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let known = SCHEMES
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(scheme));
-    (known && !authority.is_empty() && is_host(authority.as_bytes())).then_some(local)
-}
-
-fn decode(raw: &str) -> Option<Cow<'_, str>> {
-    if !raw.contains('+') {
-        return percent_decode_str(raw).decode_utf8().ok();
-    }
-    let spaced = raw.replace('+', " ");
-    let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
-    Some(Cow::Owned(decoded.into_owned()))
 }
 
 #[cfg(test)]
@@ -261,54 +214,6 @@ mod tests {
 
     fn refused(head: &str) -> Option<Refusal> {
         Request::parse(head.as_bytes(), &mut EMPTY_SLOTS.clone()).err()
-    }
-
-    #[test]
-    fn targets_are_reduced_to_path_and_query() {
-        let parts = |target: &str| {
-            with(target, "", |r| {
-                (r.path().to_owned(), r.query().map(str::to_owned))
-            })
-        };
-        let cases = [
-            ("/", "/", None),
-            ("/chat?", "/chat", Some("")),
-            ("/chat?a=1?b", "/chat", Some("a=1?b")),
-            ("http://a:80/chat?x", "/chat", Some("x")),
-            ("WSS://[::1]:9/chat", "/chat", None),
-            ("http://a", "/", None),
-            ("http://a?x=/", "/", Some("x=/")),
-            ("//a/b", "//a/b", None),
-        ];
-        for (target, path, query) in cases {
-            let expected = (path.to_owned(), query.map(str::to_owned));
-            assert_eq!(parts(target), Ok(expected), "{target}");
-        }
-        let targets = "* a:80 chat /a#b # ?x ftp://a/ http:// http:///x http://u@a/ /\u{e9}";
-        for target in targets.split(' ') {
-            assert_eq!(parts(target), Err(Refusal::Target), "{target}");
-        }
-    }
-
-    #[test]
-    fn query_values_are_decoded() {
-        let target = "/?a=1&b=x%20y+z&%63=%E2%82%AC&a=2&flag&bad=%FF&plus=%2B&odd=%zz&=empty";
-        let value =
-            |name: &str| with(target, "", |r| r.query_value(name).map(Cow::into_owned)).unwrap();
-        for (name, expected) in [
-            ("a", "1"),
-            ("b", "x y z"),
-            ("c", "\u{20ac}"),
-            ("flag", ""),
-            ("plus", "+"),
-            ("odd", "%zz"),
-            ("", "empty"),
-        ] {
-            assert_eq!(value(name).as_deref(), Some(expected), "{name}");
-        }
-        assert_eq!(value("bad"), None);
-        assert_eq!(value("missing"), None);
-        assert_eq!(with("/", "", |r| r.query_value("a").is_none()), Ok(true));
     }
 
     #[test]

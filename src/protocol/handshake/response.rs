@@ -55,12 +55,9 @@ impl Response {
         content_type: &'static str,
         body: impl Into<Cow<'static, [u8]>>,
     ) -> Response {
+        let is_final = (200..600).contains(&status);
         Response {
-            status: if (200..600).contains(&status) {
-                status
-            } else {
-                500
-            },
+            status: if is_final { status } else { 500 },
             content_type,
             lines: Vec::new(),
             body: body.into(),
@@ -113,11 +110,8 @@ impl Response {
             Connection::KeepAlive => "keep-alive",
             Connection::Close => "close",
         });
-        let status = self.status;
-        let head = format!(
-            "HTTP/1.1 {status} {}\r\nConnection: {connection}\r\n",
-            phrase(status)
-        );
+        let (status, phrase) = (self.status, phrase(self.status));
+        let head = format!("HTTP/1.1 {status} {phrase}\r\nConnection: {connection}\r\n");
         out.extend_from_slice(head.as_bytes());
         // RFC 9110, 8.6 and 15.4.5: these two have no body, and no length either.
         let bodiless = matches!(status, 204 | 304);
@@ -136,21 +130,16 @@ impl Response {
 
 impl From<Refusal> for Response {
     fn from(refusal: Refusal) -> Response {
-        let mut response = Response::text(refusal.status(), refusal.reason());
-        for (name, value) in refusal
-            .headers()
-            .iter()
-            .chain(&[("X-WebSocket-Error", refusal.reason())])
-        {
+        let reason = refusal.reason();
+        let mut response = Response::text(refusal.status(), reason);
+        let error = ("X-WebSocket-Error", reason);
+        for (name, value) in refusal.headers().iter().chain([&error]) {
             let written = append(&mut response.lines, name, value, &RESPONSE_OWN);
             debug_assert_eq!(written, Ok(()), "{name}");
         }
         // RFC 9110, 7.8: who sends Upgrade names it in Connection.
-        response.connection = Some(if refusal.status() == 426 {
-            "close, Upgrade"
-        } else {
-            "close"
-        });
+        let upgrade = refusal.status() == 426;
+        response.connection = Some(if upgrade { "close, Upgrade" } else { "close" });
         response
     }
 }
@@ -247,20 +236,12 @@ mod tests {
             .unwrap();
         let head = "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Type: text/html; charset=utf-8\r\n\
                     Content-Length: 5\r\nCache-Control: no-store\r\n\r\n";
-        assert_eq!(
-            written(&page, Connection::KeepAlive, false),
-            format!("{head}<p>hi")
-        );
+        let answer = written(&page, Connection::KeepAlive, false);
+        assert_eq!(answer, format!("{head}<p>hi"));
         assert_eq!(written(&page, Connection::KeepAlive, true), head);
-        let closing = written(
-            &Response::text(404, String::from("no")),
-            Connection::Close,
-            false,
-        );
-        assert!(
-            closing.starts_with("HTTP/1.1 404 Not Found\r\nConnection: close\r\n"),
-            "{closing}"
-        );
+        let missing = Response::text(404, String::from("no"));
+        let answer = written(&missing, Connection::Close, false);
+        assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\nConnection: close\r\n"));
         let bare = written(&Response::text(204, "dropped"), Connection::Close, false);
         assert_eq!(bare, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
         assert_eq!(Response::text(101, "").status(), 500);
@@ -287,37 +268,22 @@ mod tests {
             assert!(has(&format!("X-WebSocket-Error: {body}")), "{answer}");
             assert!(has(&format!("Content-Length: {}", body.len())), "{answer}");
             let upgrade = refusal.status() == 426;
-            assert!(
-                has(if upgrade {
-                    "Connection: close, Upgrade"
-                } else {
-                    "Connection: close"
-                }),
-                "{answer}"
-            );
-            assert_eq!(
-                has("Upgrade: websocket") && has("Sec-WebSocket-Version: 13"),
-                upgrade
-            );
+            assert_eq!(has("Connection: close, Upgrade"), upgrade);
+            assert_eq!(has("Connection: close"), !upgrade);
+            assert_eq!(has("Upgrade: websocket"), upgrade);
+            assert_eq!(has("Sec-WebSocket-Version: 13"), upgrade);
             assert_eq!(has("Allow: GET, HEAD"), refusal.status() == 405);
             assert_eq!(has("Retry-After: 5"), refusal.status() == 503);
-            assert_eq!(
-                response.connection(Connection::KeepAlive),
-                Connection::Close
-            );
+            let connection = response.connection(Connection::KeepAlive);
+            assert_eq!(connection, Connection::Close);
         }
     }
 
     #[test]
     fn switching_protocols_of_the_rfc() {
         let mut out = Vec::new();
-        write_switching_protocols(
-            &mut out,
-            ACCEPT,
-            Some("chat"),
-            &[("Sec-WebSocket-Extensions", "")],
-        )
-        .unwrap();
+        let extra = [("Sec-WebSocket-Extensions", "")];
+        write_switching_protocols(&mut out, ACCEPT, Some("chat"), &extra).unwrap();
         let expected = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
@@ -332,13 +298,9 @@ mod tests {
             error
         };
         assert_eq!(fails(Some("a\r\nb"), &[]), Some(FieldError::Protocol));
-        assert_eq!(
-            fails(None, &[("A", "b"), ("Set-Cookie", "a\nb")]),
-            Some(FieldError::Value)
-        );
-        assert_eq!(
-            fails(None, &[("connection", "close")]),
-            Some(FieldError::Reserved)
-        );
+        let extra = [("A", "b"), ("Set-Cookie", "a\nb")];
+        assert_eq!(fails(None, &extra), Some(FieldError::Value));
+        let extra = [("connection", "close")];
+        assert_eq!(fails(None, &extra), Some(FieldError::Reserved));
     }
 }
