@@ -18,8 +18,8 @@ pub type Slots<'a> = [httparse::Header<'a>; HEADERS_MAX];
 /// Fresh [`Slots`].
 pub const EMPTY_SLOTS: Slots<'static> = [httparse::EMPTY_HEADER; HEADERS_MAX];
 
-/// Empty lines tolerated before the start line: RFC 9112, 2.2 asks for at
-/// least one, and without a bound they would never end.
+/// Empty lines tolerated before the start line: RFC 9112, 2.2 asks for at least one,
+/// and without a bound they would never end.
 const EMPTY_LINES_MAX: u8 = 4;
 
 /// Finds the end of one head. Make a new one for the next head.
