@@ -22,6 +22,7 @@ pub mod decoder;
 pub mod encoder;
 pub mod error;
 pub mod frame;
+pub mod handshake;
 pub mod mask;
 pub mod message;
 pub mod utf8;

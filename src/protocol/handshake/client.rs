@@ -1,0 +1,199 @@
+//! The request that a client opens a WebSocket with (RFC 6455, 4.1).
+//!
+//! No string of the caller's can break out of its place in the head: each is checked when it is
+//! given. The nonce comes from the caller, for this layer has no source of entropy. No extension is
+//! ever offered.
+
+use std::fmt;
+
+use super::expected::SEPARATOR;
+use super::field::{FieldError, append, is_host, is_target, is_token};
+use super::{Expected, VERSION, base64};
+
+/// Headers that [`ClientRequest::write`] writes itself, or that have their own setter.
+const REQUEST_OWN: [&str; 11] = [
+    "Host",
+    "Upgrade",
+    "Connection",
+    "Origin",
+    "Content-Length",
+    "Transfer-Encoding",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Accept",
+    "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Extensions",
+];
+
+/// A client's opening handshake.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientRequest {
+    host: String,
+    path: String,
+    /// The value of `Sec-WebSocket-Protocol`; empty if there is none.
+    protocols: String,
+    /// The whole line of `Origin`; empty if there is none.
+    origin: Vec<u8>,
+    /// Checked header lines, each with its CR LF.
+    lines: Vec<u8>,
+}
+
+impl ClientRequest {
+    /// A request for `path`, its query included, at `host`, its port included unless it is the
+    /// scheme's own.
+    ///
+    /// # Errors
+    ///
+    /// [`FieldError::Host`] or [`FieldError::Path`].
+    pub fn new(host: &str, path: &str) -> Result<ClientRequest, FieldError> {
+        if host.is_empty() || !is_host(host.as_bytes()) {
+            return Err(FieldError::Host);
+        }
+        if !path.starts_with('/') || !is_target(path.as_bytes()) {
+            return Err(FieldError::Path);
+        }
+        Ok(ClientRequest {
+            host: host.to_owned(),
+            path: path.to_owned(),
+            protocols: String::new(),
+            origin: Vec::new(),
+            lines: Vec::new(),
+        })
+    }
+
+    /// Offers one more subprotocol, after those offered before.
+    ///
+    /// # Errors
+    ///
+    /// [`FieldError::Protocol`].
+    pub fn protocol(mut self, name: &str) -> Result<ClientRequest, FieldError> {
+        let mut offered = self.protocols.split(SEPARATOR);
+        if offered.any(|other| other == name) || !is_token(name.as_bytes()) {
+            return Err(FieldError::Protocol);
+        }
+        if !self.protocols.is_empty() {
+            self.protocols.push_str(SEPARATOR);
+        }
+        self.protocols.push_str(name);
+        Ok(self)
+    }
+
+    /// Sets the origin.
+    ///
+    /// # Errors
+    ///
+    /// [`FieldError::Value`].
+    pub fn origin(mut self, origin: &str) -> Result<ClientRequest, FieldError> {
+        self.origin.clear();
+        append(&mut self.origin, "Origin", origin, &[])?;
+        Ok(self)
+    }
+
+    /// Adds a header, a cookie for instance.
+    ///
+    /// # Errors
+    ///
+    /// The name is no token or not for the caller to set, or the value is not printable ASCII.
+    pub fn header(mut self, name: &str, value: &str) -> Result<ClientRequest, FieldError> {
+        append(&mut self.lines, name, value, &REQUEST_OWN)?;
+        Ok(self)
+    }
+
+    /// Appends the request to `out`. `nonce` must be random, and fresh for each connection.
+    pub fn write(&self, nonce: [u8; 16], out: &mut Vec<u8>) -> Expected {
+        let key: [u8; 24] = base64(&nonce);
+        let (path, host) = (&self.path, &self.host);
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: {VERSION}\r\nSec-WebSocket-Key: "
+        );
+        out.extend_from_slice(head.as_bytes());
+        out.extend_from_slice(&key);
+        out.extend_from_slice(b"\r\n");
+        if !self.protocols.is_empty() {
+            let offer = format!("Sec-WebSocket-Protocol: {}\r\n", self.protocols);
+            out.extend_from_slice(offer.as_bytes());
+        }
+        out.extend_from_slice(&self.origin);
+        out.extend_from_slice(&self.lines);
+        out.extend_from_slice(b"\r\n");
+        Expected::new(&key, &self.protocols)
+    }
+}
+
+/// Without headers and path, which may hold credentials.
+impl fmt::Debug for ClientRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientRequest")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{EMPTY_SLOTS, Request, write_switching_protocols};
+    use super::*;
+
+    const NONCE: &[u8; 16] = b"the sample nonce";
+
+    fn request() -> Result<ClientRequest, FieldError> {
+        ClientRequest::new("server.example.com", "/chat?a=b")?
+            .protocol("chat")?
+            .protocol("superchat")
+    }
+
+    #[test]
+    fn both_roles_agree() {
+        let request = request().unwrap();
+        let request = request.origin("http://other").unwrap();
+        let request = request.origin("http://example.com").unwrap();
+        let request = request.header("Cookie", "a=b").unwrap();
+        let mut sent = b"before".to_vec();
+        let expected = request.write(*NONCE, &mut sent);
+        let head = &sent[b"before".len()..];
+
+        let mut slots = EMPTY_SLOTS;
+        let received = Request::parse(head, &mut slots).unwrap();
+        assert_eq!((received.path(), received.query()), ("/chat", Some("a=b")));
+        assert_eq!(received.header("Host"), Some("server.example.com"));
+        assert_eq!(received.header("Cookie"), Some("a=b"));
+        let upgrade = received.upgrade().unwrap();
+        assert_eq!(upgrade.key(), "dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(upgrade.origin(), Some("http://example.com"));
+        let offered: Vec<_> = upgrade.protocols().collect();
+        assert_eq!(offered, ["chat", "superchat"]);
+
+        let mut answer = Vec::new();
+        write_switching_protocols(&mut answer, &upgrade.accept(), Some("superchat"), &[]).unwrap();
+        assert_eq!(expected.check(&answer), Ok(Some(1)));
+    }
+
+    #[test]
+    fn injection_is_refused_when_building() {
+        let new = |host, path| ClientRequest::new(host, path).err();
+        for host in ["", "a b", "a\r\nX: y", "a/b", "u@a", "a\0", "\u{e9}"] {
+            assert_eq!(new(host, "/"), Some(FieldError::Host), "{host:?}");
+        }
+        for path in ["", "a", "/a b", "/a\r\nX: y", "/a#b", "/\t", "/\u{e9}"] {
+            assert_eq!(new("a", path), Some(FieldError::Path), "{path:?}");
+        }
+        for name in ["", "a b", "a,b", "a\r\nb", "chat"] {
+            let error = request().unwrap().protocol(name).err();
+            assert_eq!(error, Some(FieldError::Protocol), "{name:?}");
+        }
+        let header = |name, value| request().unwrap().header(name, value).err();
+        assert_eq!(header("A", "b\nc"), Some(FieldError::Value));
+        assert_eq!(header("A\r\nB", "c"), Some(FieldError::Name));
+        assert_eq!(header("origin", "c"), Some(FieldError::Reserved));
+        let origin = request().unwrap().origin("a\r\nX: y").err();
+        assert_eq!(origin, Some(FieldError::Value));
+    }
+
+    #[test]
+    fn debug_hides_credentials() {
+        let request = ClientRequest::new("a", "/?token=secret").unwrap();
+        let request = request.header("Cookie", "secret").unwrap();
+        assert!(!format!("{request:?}").contains("secret"));
+    }
+}

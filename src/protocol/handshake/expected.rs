@@ -1,0 +1,226 @@
+//! The answer that a client accepts, and nothing else (RFC 6455, 4.1).
+//!
+//! Redirects and authentication are the caller's business: any status but 101 is an error here that
+//! names it.
+
+use std::fmt;
+
+use super::field::Fields;
+use super::head::is_whole;
+use super::{EMPTY_SLOTS, Refusal, accept_key};
+
+/// What stands between two offered subprotocols.
+pub(super) const SEPARATOR: &str = ", ";
+
+/// Why a server's answer does not open a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClientError {
+    /// Not a head of HTTP/1.1.
+    Malformed,
+    /// The head goes on past its limits in bytes or headers.
+    HeadTooLong,
+    /// Another status than 101: the server speaks plain HTTP to us.
+    Status(u16),
+    /// `Upgrade` is not `websocket`.
+    Upgrade,
+    /// `Connection` lacks `upgrade`.
+    Connection,
+    /// `Sec-WebSocket-Accept` does not belong to our key.
+    Accept,
+    /// An extension that was not offered.
+    Extension,
+    /// A subprotocol that was not offered, or two of them.
+    Protocol,
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientError::Malformed => f.write_str("malformed answer"),
+            ClientError::HeadTooLong => f.write_str("answer has too long a head"),
+            ClientError::Status(status) => write!(f, "answered with status {status}"),
+            ClientError::Upgrade => f.write_str("answer upgrades to something else"),
+            ClientError::Connection => f.write_str("answer lacks Connection: upgrade"),
+            ClientError::Accept => f.write_str("wrong Sec-WebSocket-Accept"),
+            ClientError::Extension => f.write_str("extension was not offered"),
+            ClientError::Protocol => f.write_str("subprotocol was not offered"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+/// What [`HeadScan`](super::HeadScan) has against an answer.
+impl From<Refusal> for ClientError {
+    fn from(refusal: Refusal) -> ClientError {
+        match refusal {
+            Refusal::HeadTooLong | Refusal::TooManyHeaders => ClientError::HeadTooLong,
+            _ => ClientError::Malformed,
+        }
+    }
+}
+
+/// What the answer to one [`ClientRequest`](super::ClientRequest) must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    accept: [u8; 28],
+    /// As offered; empty (and not allocated) if nothing was.
+    protocols: Box<str>,
+}
+
+impl Expected {
+    /// What follows from the key that was sent and the subprotocols that were offered.
+    pub(super) fn new(key: &[u8], protocols: &str) -> Expected {
+        Expected {
+            accept: accept_key(key),
+            protocols: protocols.into(),
+        }
+    }
+
+    /// Checks the head that [`HeadScan`](super::HeadScan) found: all of it, and nothing behind it. Answers with the
+    /// index, in the order offered, of the subprotocol that the server chose, if it chose one.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, in the order of RFC 6455, 4.1.
+    pub fn check(&self, head: &[u8]) -> Result<Option<usize>, ClientError> {
+        if !is_whole(head)? {
+            return Err(ClientError::Malformed);
+        }
+        let mut slots = EMPTY_SLOTS;
+        let mut parsed = httparse::Response::new(&mut slots);
+        match parsed.parse(head) {
+            Ok(_) => {}
+            Err(httparse::Error::TooManyHeaders) => return Err(ClientError::HeadTooLong),
+            Err(_) => return Err(ClientError::Malformed),
+        }
+        match (parsed.version, parsed.code) {
+            (Some(1), Some(101)) => {}
+            (_, Some(status)) if status != 101 => return Err(ClientError::Status(status)),
+            _ => return Err(ClientError::Malformed),
+        }
+        self.check_fields(Fields(parsed.headers))
+    }
+
+    /// Items 2 to 6 of what RFC 6455, 4.1 has the client validate.
+    fn check_fields(&self, fields: Fields<'_>) -> Result<Option<usize>, ClientError> {
+        if !fields.upgrades_to_websocket() {
+            return Err(ClientError::Upgrade);
+        }
+        if !fields.has_token("Connection", "upgrade") {
+            return Err(ClientError::Connection);
+        }
+        if fields.sole("Sec-WebSocket-Accept") != Some(&self.accept) {
+            return Err(ClientError::Accept);
+        }
+        // An empty list names none; some servers send it.
+        let mut extensions = fields.values("Sec-WebSocket-Extensions");
+        if extensions.any(|value| !value.is_empty()) {
+            return Err(ClientError::Extension);
+        }
+        if !fields.has("Sec-WebSocket-Protocol") {
+            return Ok(None);
+        }
+        let chosen = fields.sole("Sec-WebSocket-Protocol");
+        match chosen.and_then(|name| self.position(name)) {
+            Some(index) => Ok(Some(index)),
+            None => Err(ClientError::Protocol),
+        }
+    }
+
+    fn position(&self, name: &[u8]) -> Option<usize> {
+        let mut offered = self.protocols.split(SEPARATOR);
+        offered.position(|offered| !name.is_empty() && offered.as_bytes() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &[u8] = b"dGhlIHNhbXBsZSBub25jZQ==";
+    const ANSWER: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                          Connection: Upgrade\r\n\
+                          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+    /// The outcome for the RFC's answer with `from` replaced by `to`.
+    fn altered(from: &str, to: &str) -> Result<Option<usize>, ClientError> {
+        assert!(ANSWER.contains(from), "{from:?}");
+        let expected = Expected::new(KEY, "chat, superchat");
+        expected.check(ANSWER.replace(from, to).as_bytes())
+    }
+
+    fn answered_with(lines: &str) -> Result<Option<usize>, ClientError> {
+        altered("\r\n\r\n", &format!("\r\n{lines}\r\n"))
+    }
+
+    #[test]
+    fn sound_answers_are_accepted() {
+        assert_eq!(altered("websocket", "WebSocket"), Ok(None));
+        assert_eq!(altered(": Upgrade", ": keep-alive, upgrade"), Ok(None));
+        assert_eq!(
+            altered("Sec-WebSocket-Accept", "sec-websocket-accept"),
+            Ok(None)
+        );
+        assert_eq!(altered(" Switching Protocols", ""), Ok(None));
+        assert_eq!(answered_with("Sec-WebSocket-Extensions: \r\n"), Ok(None));
+        for (index, name) in ["chat", "superchat"].into_iter().enumerate() {
+            let line = format!("sec-websocket-protocol: {name}\r\n");
+            assert_eq!(answered_with(&line), Ok(Some(index)));
+        }
+    }
+
+    #[test]
+    fn every_mistake_of_the_server_is_found() {
+        use ClientError::*;
+        let cases = [
+            ("101 Switching Protocols", "200 OK", Status(200)),
+            ("101", "404", Status(404)),
+            ("HTTP/1.1", "HTTP/1.0", Malformed),
+            ("HTTP/1.1", "HTTP/2.0", Malformed),
+            ("\r\n\r\n", "\r\n\r\nx", Malformed),
+            ("\r\n\r\n", "\r\n", Malformed),
+            ("\r\nUpgrade", "\nUpgrade", Malformed),
+            ("\r\nUpgrade", "\r\n Upgrade", Malformed),
+            ("Upgrade: websocket\r\n", "", Upgrade),
+            ("websocket", "websocket, h2c", Upgrade),
+            ("Connection: Upgrade\r\n", "", Connection),
+            ("Connection: Upgrade", "Connection: close", Connection),
+            ("Sec-WebSocket-Accept", "X", Accept),
+            ("s3pP", "S3PP", Accept),
+            ("xOo=", "xOo", Accept),
+            ("xOo=", "xOo==", Accept),
+        ];
+        for (from, to, error) in cases {
+            assert_eq!(altered(from, to), Err(error), "{from:?} -> {to:?}");
+        }
+        let accept = "Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+        let cases = [
+            (accept, Accept),
+            ("Extensions: permessage-deflate", Extension),
+            ("Protocol: other", Protocol),
+            ("Protocol: Chat", Protocol),
+            ("Protocol:", Protocol),
+            ("Protocol: chat, superchat", Protocol),
+            ("Protocol: chat\r\nSec-WebSocket-Protocol: chat", Protocol),
+        ];
+        for (lines, error) in cases {
+            let outcome = answered_with(&format!("Sec-WebSocket-{lines}\r\n"));
+            assert_eq!(outcome, Err(error), "{lines:?}");
+        }
+        assert_eq!(answered_with(&"A: b\r\n".repeat(61)), Ok(None));
+        assert_eq!(answered_with(&"A: b\r\n".repeat(62)), Err(HeadTooLong));
+    }
+
+    #[test]
+    fn nothing_offered_is_nothing_to_choose() {
+        let expected = Expected::new(KEY, "");
+        assert_eq!(expected.check(ANSWER.as_bytes()), Ok(None));
+        for name in ["chat", ""] {
+            let line = format!("\r\nSec-WebSocket-Protocol: {name}\r\n\r\n");
+            let answer = ANSWER.replace("\r\n\r\n", &line);
+            let outcome = expected.check(answer.as_bytes());
+            assert_eq!(outcome, Err(ClientError::Protocol), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Header fields: what may stand in one (RFC 9110, 5), and looking them up in a parsed head.
+//!
+//! [`append`] is the one way by which a caller's header gets into a head that we write, so that no
+//! string can smuggle in a second line. Received values are bytes here; nothing is copied.
+
+use std::fmt;
+
+/// Why a string may not be written into a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FieldError {
+    /// A header's name is not a token.
+    Name,
+    /// A header's value holds something other than printable ASCII, space and tab.
+    Value,
+    /// The header is written by weir itself, from what it knows.
+    Reserved,
+    /// Not a host with an optional port.
+    Host,
+    /// A path must begin with `/`, be printable ASCII without spaces, and have no fragment.
+    Path,
+    /// A subprotocol must be a token and be offered once (RFC 6455, 4.1, item 10).
+    Protocol,
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FieldError::Name => "header name is not a token",
+            FieldError::Value => "header value is not printable ASCII",
+            FieldError::Reserved => "header may not be set by hand",
+            FieldError::Host => "not a valid host",
+            FieldError::Path => "not a valid path",
+            FieldError::Protocol => "subprotocol is not a token, or offered twice",
+        })
+    }
+}
+
+impl std::error::Error for FieldError {}
+
+/// Whether `byte` may stand in a token (RFC 9110, 5.6.2).
+pub(super) fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether `bytes` are a token: not empty, no separators, no blanks.
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is_tchar(byte))
+}
+
+/// Whether every byte is printable ASCII, space or tab: what we write, and what we ask of the
+/// headers that decisions hang on.
+pub(super) fn is_plain(value: &[u8]) -> bool {
+    value
+        .iter()
+        .all(|&byte| matches!(byte, b'\t' | b' '..=b'~'))
+}
+
+/// Whether the bytes of `host` may stand in a host and port (RFC 3986, 3.2.2): no user, no path.
+pub(super) fn is_host(host: &[u8]) -> bool {
+    host.iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte))
+}
+
+/// Whether `target` is printable ASCII without blanks and fragment (RFC 3986, 2; RFC 6455, 3).
+pub(super) fn is_target(target: &[u8]) -> bool {
+    target
+        .iter()
+        .all(|&byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
+/// Appends `name: value`, or leaves `out` as it was: the name must be a token that is not one of
+/// `reserved`, the value plain.
+pub(super) fn append(
+    out: &mut Vec<u8>,
+    name: &str,
+    value: &str,
+    reserved: &[&str],
+) -> Result<(), FieldError> {
+    if !is_token(name.as_bytes()) {
+        return Err(FieldError::Name);
+    }
+    if !is_plain(value.as_bytes()) {
+        return Err(FieldError::Value);
+    }
+    if reserved.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        return Err(FieldError::Reserved);
+    }
+    for part in [name, ": ", value, "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    Ok(())
+}
+
+/// The header fields of a parsed head; names are compared without case.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'a>(pub(super) &'a [httparse::Header<'a>]);
+
+impl<'a> Fields<'a> {
+    /// Every value of `name`, in order.
+    pub(super) fn values<'n>(self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let Fields(headers) = self;
+        headers
+            .iter()
+            .filter(move |header| header.name.eq_ignore_ascii_case(name))
+            .map(|header| header.value)
+    }
+
+    /// Whether `name` is there at all.
+    pub(super) fn has(self, name: &str) -> bool {
+        self.values(name).next().is_some()
+    }
+
+    /// The value of `name` if it is there exactly once.
+    pub(super) fn sole(self, name: &str) -> Option<&'a [u8]> {
+        let mut values = self.values(name);
+        values.next().filter(|_| values.next().is_none())
+    }
+
+    /// The items of `name` as one comma list over all its occurrences (RFC 9110, 5.3), blanks trimmed.
+    pub(super) fn items<'n>(self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.values(name)
+            .flat_map(|value| value.split(|&byte| byte == b','))
+            .map(<[u8]>::trim_ascii)
+    }
+
+    /// Whether `Upgrade` is there once and says `websocket`, compared without case (RFC 6455, 4.1
+    /// and 4.2.1).
+    pub(super) fn upgrades_to_websocket(self) -> bool {
+        self.sole("Upgrade")
+            .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+    }
+
+    /// Whether the comma list `name` has `token` in it, compared without case.
+    pub(super) fn has_token(self, name: &str, token: &str) -> bool {
+        self.items(name)
+            .any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_breaks_out_of_its_line() {
+        let mut out = Vec::new();
+        let mut fails = |name, value| append(&mut out, name, value, &["Host"]).err();
+        for name in ["", "a b", "a:", "a\r\nb", "a\0", "\u{e9}"] {
+            assert_eq!(fails(name, "v"), Some(FieldError::Name), "{name:?}");
+        }
+        for value in ["\r", "\n", "v\r\nSet-Cookie: x", "\0", "\u{7f}", "\u{e9}"] {
+            assert_eq!(fails("a", value), Some(FieldError::Value), "{value:?}");
+        }
+        assert_eq!(fails("hOST", "v"), Some(FieldError::Reserved));
+        assert!(out.is_empty());
+        append(&mut out, "A", "b c", &["Host"]).unwrap();
+        assert_eq!(out, b"A: b c\r\n");
+    }
+}

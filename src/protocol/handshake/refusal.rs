@@ -1,0 +1,155 @@
+//! Every reason for which a request is turned down before it becomes a WebSocket.
+//!
+//! One table: the status, a name for metrics and a line for the client. The line is precise about
+//! mistakes in the protocol and says nothing where it would help an attacker or count the others.
+
+use std::fmt;
+
+/// Seconds after which a client that was turned away by a busy server may come back.
+const RETRY_AFTER_SECONDS: &str = "5";
+
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $variant:ident = $status:literal $name:literal $reason:literal;)+) => {
+        /// Why a request was refused. The connection is closed after the answer.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Refusal {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Refusal {
+            /// Every refusal there is.
+            pub const ALL: &'static [Refusal] = &[$(Refusal::$variant),+];
+
+            /// The HTTP status of the answer.
+            pub const fn status(self) -> u16 {
+                match self { $(Refusal::$variant => $status,)+ }
+            }
+
+            /// A name in snake case, unique: the value of a metric's label.
+            pub const fn name(self) -> &'static str {
+                match self { $(Refusal::$variant => $name,)+ }
+            }
+
+            /// One line for the client: the body, and the value of `X-WebSocket-Error`.
+            pub const fn reason(self) -> &'static str {
+                match self { $(Refusal::$variant => $reason,)+ }
+            }
+        }
+    };
+}
+
+refusals! {
+    /// The first byte cannot begin a request: TLS on a plain port, or no HTTP at all.
+    NotHttp = 400 "not_http" "not an HTTP request";
+    /// A line that ends in LF without CR (RFC 9112, 2.2).
+    BareLf = 400 "bare_lf" "line ends without CR LF";
+    /// The request line is not method, target, version with one space between (RFC 9112, 3).
+    RequestLine = 400 "request_line" "malformed request line";
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    HttpVersion = 400 "http_version" "HTTP version must be 1.0 or 1.1";
+    /// Neither a path nor an absolute http or ws address, or with a fragment (RFC 9112, 3.2).
+    Target = 400 "target" "malformed request target";
+    /// Folded lines, blanks before the colon, control bytes (RFC 9112, 5).
+    Header = 400 "header" "malformed header";
+    /// A second header of a kind that must be single.
+    DuplicateHeader = 400 "duplicate_header" "header must not be repeated";
+    /// HTTP/1.1 without Host, or a Host that is none (RFC 9112, 3.2).
+    Host = 400 "host" "missing or malformed Host";
+    /// A length that is no number, or two ways to tell the body's end (RFC 9112, 6).
+    BodyLength = 400 "body_length" "ambiguous body length";
+    /// An upgrade asked for in HTTP/1.0 (RFC 6455, 4.2.1, item 1).
+    UpgradeHttpVersion = 400 "upgrade_http_version" "upgrade needs HTTP/1.1";
+    /// No `upgrade` in Connection (RFC 6455, 4.2.1, item 4).
+    ConnectionToken = 400 "connection_token" "Connection must contain upgrade";
+    /// Upgrade is not `websocket` (RFC 6455, 4.2.1, item 3).
+    UpgradeToken = 400 "upgrade_token" "Upgrade must be websocket";
+    /// No Sec-WebSocket-Version (RFC 6455, 4.2.1, item 6).
+    VersionMissing = 400 "version_missing" "missing Sec-WebSocket-Version";
+    /// No Sec-WebSocket-Key (RFC 6455, 4.2.1, item 5).
+    KeyMissing = 400 "key_missing" "missing Sec-WebSocket-Key";
+    /// The key is not the base64 of 16 bytes (RFC 6455, 4.2.1, item 5).
+    KeyMalformed = 400 "key_malformed" "Sec-WebSocket-Key must be 16 bytes in base64";
+    /// The key was seen a short time ago.
+    KeyReused = 400 "key_reused" "bad request";
+    /// An offered subprotocol is empty or not a token (RFC 6455, 4.1, item 10).
+    ProtocolMalformed = 400 "protocol_malformed" "malformed Sec-WebSocket-Protocol";
+    /// The route demands a subprotocol, and none that was offered is spoken here.
+    ProtocolUnsupported = 400 "protocol_unsupported" "no supported subprotocol offered";
+    /// The origin is not on the route's list (RFC 6455, 10.2).
+    Origin = 403 "origin" "forbidden";
+    /// Nothing is served under this path.
+    NotFound = 404 "not_found" "no such path";
+    /// Neither GET nor HEAD, or an upgrade by anything but GET.
+    Method = 405 "method" "method must be GET";
+    /// A request with a body, which nothing here takes.
+    Body = 413 "body" "request must not have a body";
+    /// A version of the protocol other than 13 (RFC 6455, 4.4).
+    VersionUnsupported = 426 "version_unsupported" "Sec-WebSocket-Version must be 13";
+    /// A plain request on a path that speaks WebSocket.
+    UpgradeRequired = 426 "upgrade_required" "this path speaks WebSocket";
+    /// As many connections from this address as are allowed.
+    AddressFull = 429 "address_full" "too many requests";
+    /// New connections come faster than allowed.
+    RateLimited = 429 "rate_limited" "too many requests";
+    /// The head goes on past its limit in bytes.
+    HeadTooLong = 431 "head_too_long" "request head is too long";
+    /// More headers than [`HEADERS_MAX`](super::HEADERS_MAX).
+    TooManyHeaders = 431 "too_many_headers" "too many headers";
+    /// A fault of ours.
+    Internal = 500 "internal" "internal error";
+    /// As many connections as are allowed.
+    Full = 503 "full" "server is full";
+    /// The server is going down.
+    ShuttingDown = 503 "shutting_down" "server is shutting down";
+    /// No memory or descriptors to spare.
+    OutOfResources = 503 "out_of_resources" "service unavailable";
+}
+
+impl Refusal {
+    /// The headers that belong to the status, besides those of every answer.
+    pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
+        match self.status() {
+            405 => &[("Allow", "GET, HEAD")],
+            426 => &[
+                ("Upgrade", "websocket"),
+                ("Sec-WebSocket-Version", super::VERSION),
+            ],
+            503 => &[("Retry-After", RETRY_AFTER_SECONDS)],
+            _ => &[],
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_labels_and_unique() {
+        let names: HashSet<_> = Refusal::ALL.iter().map(|refusal| refusal.name()).collect();
+        assert_eq!(names.len(), Refusal::ALL.len());
+        for name in names {
+            assert!(
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn security_reasons_tell_nothing() {
+        assert_eq!(Refusal::Origin.reason(), "forbidden");
+        assert_eq!(Refusal::KeyReused.reason(), "bad request");
+        assert_eq!(Refusal::AddressFull.reason(), Refusal::RateLimited.reason());
+    }
+}

@@ -1,0 +1,351 @@
+//! A request's head, parsed once it is whole, strictly: no lenient repair (RFC 9112).
+//!
+//! Whatever two parsers could read differently is refused here: a proxy before us and we must see
+//! the same request. Everything borrows the received bytes. Which path is served and whether a
+//! body is welcome is for the caller to say.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::field::{Fields, is_host, is_plain};
+use super::head::is_whole;
+use super::target::Target;
+use super::{Refusal, Slots, Upgrade};
+
+/// Headers whose repetition would leave open which one counts.
+const SINGLE: [&str; 5] = [
+    "Host",
+    "Origin",
+    "Content-Length",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+];
+
+/// A request whose syntax is sound.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    method: &'a str,
+    target: Target<'a>,
+    /// The `x` of HTTP/1.x.
+    minor_version: u8,
+    pub(super) fields: Fields<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// Parses the head that [`HeadScan`](super::HeadScan) found: all of it, and nothing behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyHeaders`](Refusal::TooManyHeaders) (431), or one of the kinds of 400 that say what is
+    /// wrong with the syntax.
+    pub fn parse<'b>(head: &'b [u8], slots: &'a mut Slots<'b>) -> Result<Request<'a>, Refusal> {
+        if !is_whole(head)? {
+            return Err(Refusal::RequestLine);
+        }
+        let mut parsed = httparse::Request::new(slots);
+        parsed.parse(head).map_err(refusal_of)?;
+        let (Some(method), Some(target), Some(minor_version)) =
+            (parsed.method, parsed.path, parsed.version)
+        else {
+            return Err(Refusal::RequestLine);
+        };
+        let request = Request {
+            method,
+            target: Target::parse(target).ok_or(Refusal::Target)?,
+            minor_version,
+            fields: Fields(parsed.headers),
+        };
+        request.check_singles()?;
+        request.check_host()?;
+        request.check_body_length()?;
+        Ok(request)
+    }
+
+    fn check_singles(&self) -> Result<(), Refusal> {
+        for name in SINGLE {
+            let mut values = self.fields.values(name);
+            if !values.next().is_none_or(is_plain) {
+                return Err(Refusal::Header);
+            }
+            if values.next().is_some() {
+                return Err(Refusal::DuplicateHeader);
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 9112, 3.2: a request of HTTP/1.1 has one Host, and a valid one.
+    fn check_host(&self) -> Result<(), Refusal> {
+        match self.fields.sole("Host") {
+            Some(host) if is_host(host) => Ok(()),
+            None if self.minor_version == 0 => Ok(()),
+            _ => Err(Refusal::Host),
+        }
+    }
+
+    /// RFC 9112, 6.1 and 6.3: one way to tell where the body ends, and Transfer-Encoding only
+    /// since HTTP/1.1.
+    fn check_body_length(&self) -> Result<(), Refusal> {
+        let length = self.fields.sole("Content-Length");
+        let coded = self.fields.has("Transfer-Encoding");
+        let digits =
+            length.is_none_or(|length| !length.is_empty() && length.iter().all(u8::is_ascii_digit));
+        if !digits || coded && (length.is_some() || self.minor_version == 0) {
+            return Err(Refusal::BodyLength);
+        }
+        Ok(())
+    }
+
+    /// The method, as sent: methods have case.
+    pub fn method(&self) -> &'a str {
+        self.method
+    }
+
+    /// The target as sent: printable ASCII, without a fragment.
+    pub fn target(&self) -> &'a str {
+        self.target.whole
+    }
+
+    /// The target's path, never empty and not decoded. Of a target in absolute form the authority
+    /// is dropped: nothing here is decided by the host.
+    pub fn path(&self) -> &'a str {
+        self.target.path
+    }
+
+    /// What follows the first `?` of the target, not decoded.
+    pub fn query(&self) -> Option<&'a str> {
+        self.target.query
+    }
+
+    /// The first value of `name` in the query, decoded (`%41` and `+`); empty if it has no `=`.
+    /// A pair that does not decode to UTF-8 counts as not there. May hold any character.
+    pub fn query_value(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.target.query_value(name)
+    }
+
+    /// The first value of the header `name`, if it is UTF-8; trimmed, no control bytes but tab.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.headers(name).next()
+    }
+
+    /// All values of the header `name` that are UTF-8, in order.
+    pub fn headers<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+        self.fields
+            .values(name)
+            .filter_map(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// Whether the header `name`, a comma list over all its occurrences, has `token` in it, compared
+    /// without case.
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        self.fields.has_token(name, token)
+    }
+
+    /// Whether the client expects the connection to outlive the answer (RFC 9112, 9.3).
+    pub fn keep_alive(&self) -> bool {
+        !self.has_token("Connection", "close")
+            && (self.minor_version >= 1 || self.has_token("Connection", "keep-alive"))
+    }
+
+    /// Whether a body follows the head, or claims to.
+    pub fn has_body(&self) -> bool {
+        let length = self.fields.sole("Content-Length").unwrap_or_default();
+        self.fields.has("Transfer-Encoding") || length.iter().any(|&digit| digit != b'0')
+    }
+
+    /// Whether the HTTP version knows Upgrade (RFC 9110, 7.8).
+    pub(super) fn knows_upgrade(&self) -> bool {
+        self.minor_version >= 1
+    }
+
+    /// Whether the client means to open a WebSocket, rightly or wrongly: if so, it should hear from
+    /// [`upgrade`](Request::upgrade) what is wrong.
+    pub fn is_upgrade(&self) -> bool {
+        ["Upgrade", "Sec-WebSocket-Key", "Sec-WebSocket-Version"]
+            .iter()
+            .any(|name| self.fields.has(name))
+            || self.has_token("Connection", "upgrade")
+    }
+
+    /// Checks the client's opening handshake (RFC 6455, 4.2.1).
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong: 405, 413, 426 for another version, 400 for the rest.
+    pub fn upgrade(&self) -> Result<Upgrade<'a>, Refusal> {
+        Upgrade::check(*self)
+    }
+}
+
+/// Without headers and query, which may hold credentials.
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("path", &self.path())
+            .finish_non_exhaustive()
+    }
+}
+
+fn refusal_of(error: httparse::Error) -> Refusal {
+    match error {
+        httparse::Error::TooManyHeaders => Refusal::TooManyHeaders,
+        httparse::Error::HeaderName | httparse::Error::HeaderValue => Refusal::Header,
+        httparse::Error::Version => Refusal::HttpVersion,
+        _ => Refusal::RequestLine,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::EMPTY_SLOTS;
+    use super::*;
+
+    /// Parses a GET of `target` with `Host: a` and these further lines, and looks at it.
+    fn with<T>(
+        target: &str,
+        lines: &str,
+        look: impl FnOnce(Request<'_>) -> T,
+    ) -> Result<T, Refusal> {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+        let mut slots = EMPTY_SLOTS;
+        Request::parse(head.as_bytes(), &mut slots).map(look)
+    }
+
+    fn refused(head: &str) -> Option<Refusal> {
+        Request::parse(head.as_bytes(), &mut EMPTY_SLOTS.clone()).err()
+    }
+
+    #[test]
+    fn headers_are_found_without_case_and_across_lines() {
+        let lines = "x-a:  one \t\r\nX-A: two, THREE ,\r\nX-B:\r\n";
+        with("/", lines, |r| {
+            assert_eq!(r.header("X-a"), Some("one"));
+            assert_eq!(
+                r.headers("X-A").collect::<Vec<_>>(),
+                ["one", "two, THREE ,"]
+            );
+            assert_eq!(r.header("X-B"), Some(""));
+            assert_eq!(r.header("X-C"), None);
+            assert!(r.has_token("X-A", "One") && r.has_token("x-a", "three"));
+            assert!(!r.has_token("X-A", "two, THREE") && !r.has_token("X-C", ""));
+        })
+        .unwrap();
+
+        let mut slots = EMPTY_SLOTS;
+        let latin = b"GET / HTTP/1.1\r\nHost: a\r\nX-A: caf\xe9\r\nX-A: b\r\n\r\n";
+        let request = Request::parse(latin, &mut slots).unwrap();
+        assert_eq!(request.headers("X-A").collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn empty_lines_before_the_request_are_skipped() {
+        assert_eq!(refused("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn keep_alive_follows_version_and_connection() {
+        let keeps = |version: u8, connection: &str| {
+            let head =
+                format!("GET / HTTP/1.{version}\r\nHost: a\r\nConnection: {connection}\r\n\r\n");
+            Request::parse(head.as_bytes(), &mut EMPTY_SLOTS.clone())
+                .unwrap()
+                .keep_alive()
+        };
+        assert!(keeps(1, "") && keeps(1, "Keep-Alive") && keeps(0, "Keep-Alive"));
+        assert!(!keeps(0, "") && !keeps(1, "foo, Close") && !keeps(0, "keep-alive, close"));
+    }
+
+    #[test]
+    fn bodies_are_seen() {
+        let body = |lines: &str| with("/", lines, |r| r.has_body()).unwrap();
+        assert!(!body("") && !body("Content-Length: 000\r\n"));
+        assert!(body("Content-Length: 10\r\n") && body("Transfer-Encoding: identity\r\n"));
+        assert!(body(&format!("Content-Length: {}\r\n", "9".repeat(100))));
+    }
+
+    #[test]
+    fn what_parsers_could_read_differently_is_refused() {
+        use Refusal::*;
+        let cases = [
+            (
+                "Content-Length: 0\r\nTransfer-Encoding: chunked",
+                BodyLength,
+            ),
+            ("Content-Length: 1, 1", BodyLength),
+            ("Content-Length: +1", BodyLength),
+            ("Content-Length: 0x1", BodyLength),
+            ("Content-Length:", BodyLength),
+            ("Transfer-Encoding : chunked", Header),
+            ("Transfer-Encoding", Header),
+            ("X-A: a\r\n folded", Header),
+            (" X-A: a", Header),
+            (": a", Header),
+            ("X A: a", Header),
+            ("X-A: a\0b", Header),
+            ("X-A: a\x7fb", Header),
+            ("X-A: a\rb", Header),
+            ("X-A: a\nTransfer-Encoding: chunked", BareLf),
+            ("hOST: b", DuplicateHeader),
+            ("Origin: http://\u{e9}", Header),
+        ];
+        for (lines, refusal) in cases {
+            let outcome = with("/", &format!("{lines}\r\n"), |_| ());
+            assert_eq!(outcome, Err(refusal), "{lines:?}");
+        }
+        for name in SINGLE {
+            let twice = format!("{name}: 1\r\n").repeat(2);
+            assert_eq!(with("/", &twice, |_| ()), Err(DuplicateHeader), "{name}");
+        }
+    }
+
+    #[test]
+    fn malformed_heads_are_refused() {
+        use Refusal::*;
+        let cases = [
+            ("GET /\r\n\r\n", RequestLine),
+            ("GET  / HTTP/1.1\r\n\r\n", RequestLine),
+            ("GET\t/ HTTP/1.1\r\n\r\n", RequestLine),
+            ("GET / HTTP/1.1 \r\n\r\n", RequestLine),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET", RequestLine),
+            ("GET / HTTP/1.1\r\nHost: a\r\n", RequestLine),
+            ("", RequestLine),
+            ("GET / x HTTP/1.1\r\n\r\n", HttpVersion),
+            ("GET / HTTP/2.0\r\n\r\n", HttpVersion),
+            ("GET / http/1.1\r\n\r\n", HttpVersion),
+            ("PRI * HTTP/2.0\r\n\r\n", HttpVersion),
+            ("GET / HTTP/1.1\nHost: a\n\n", BareLf),
+            ("GET / HTTP/1.1\r\n\r\n", Host),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", Host),
+            ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Host),
+            ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", Host),
+            ("GET / HTTP/1.0\r\nTransfer-Encoding: a\r\n\r\n", BodyLength),
+        ];
+        for (head, refusal) in cases {
+            assert_eq!(refused(head), Some(refusal), "{head:?}");
+        }
+        assert_eq!(refused("GET / HTTP/1.0\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn headers_are_counted() {
+        let head = |count: usize| {
+            format!(
+                "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+                "A: b\r\n".repeat(count - 1)
+            )
+        };
+        assert_eq!(refused(&head(64)), None);
+        assert_eq!(refused(&head(65)), Some(Refusal::TooManyHeaders));
+        assert_eq!(refused(&head(2000)), Some(Refusal::TooManyHeaders));
+    }
+
+    #[test]
+    fn debug_hides_credentials() {
+        let shown = with("/a?token=secret", "Cookie: secret\r\n", |r| {
+            format!("{r:?}")
+        })
+        .unwrap();
+        assert!(shown.contains("/a") && !shown.contains("secret"), "{shown}");
+    }
+}

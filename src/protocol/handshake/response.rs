@@ -1,0 +1,306 @@
+//! What the server answers: the 101 that opens a WebSocket, and plain HTTP for everything else.
+//!
+//! Nothing that a client sent is written here but the digest of its key; headers of a service are
+//! checked when they are set.
+
+use std::borrow::Cow;
+
+use super::Refusal;
+use super::field::{FieldError, append, is_token};
+
+/// Headers that [`Response::write`] writes itself.
+const RESPONSE_OWN: [&str; 4] = [
+    "Content-Type",
+    "Content-Length",
+    "Connection",
+    "Transfer-Encoding",
+];
+
+/// Headers that [`write_switching_protocols`] writes itself, or that a 101 may not have.
+const SWITCHING_OWN: [&str; 6] = [
+    "Upgrade",
+    "Connection",
+    "Sec-WebSocket-Accept",
+    "Sec-WebSocket-Protocol",
+    "Content-Length",
+    "Transfer-Encoding",
+];
+
+/// What becomes of the connection after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// It waits for another request.
+    KeepAlive,
+    /// The server closes it.
+    Close,
+}
+
+/// An answer in plain HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    status: u16,
+    content_type: &'static str,
+    /// Checked header lines, each with its CR LF.
+    lines: Vec<u8>,
+    body: Cow<'static, [u8]>,
+    /// What a refusal puts into Connection, whatever the caller would like.
+    connection: Option<&'static str>,
+}
+
+impl Response {
+    /// An answer with this body. A status outside of 200 to 599 is sent as 500: everything below is
+    /// no final answer.
+    pub fn new(
+        status: u16,
+        content_type: &'static str,
+        body: impl Into<Cow<'static, [u8]>>,
+    ) -> Response {
+        let is_final = (200..600).contains(&status);
+        Response {
+            status: if is_final { status } else { 500 },
+            content_type,
+            lines: Vec::new(),
+            body: body.into(),
+            connection: None,
+        }
+    }
+
+    /// An answer in plain text.
+    pub fn text(status: u16, body: impl Into<Cow<'static, str>>) -> Response {
+        let body = match body.into() {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        };
+        Response::new(status, "text/plain; charset=utf-8", body)
+    }
+
+    /// A page, with status 200.
+    pub fn html(page: &'static str) -> Response {
+        Response::new(200, "text/html; charset=utf-8", page.as_bytes())
+    }
+
+    /// Adds a header.
+    ///
+    /// # Errors
+    ///
+    /// The name is no token or one that [`write`](Response::write) sets, or the value is not
+    /// printable ASCII.
+    pub fn header(mut self, name: &str, value: &str) -> Result<Response, FieldError> {
+        append(&mut self.lines, name, value, &RESPONSE_OWN)?;
+        Ok(self)
+    }
+
+    /// The status of the answer.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// What becomes of the connection if the caller would like `wished`: refusals always close.
+    pub fn connection(&self, wished: Connection) -> Connection {
+        if self.connection.is_some() {
+            Connection::Close
+        } else {
+            wished
+        }
+    }
+
+    /// Appends the answer to `out`; `head_only` leaves the body out, as HEAD demands (RFC 9110, 9.3.2).
+    pub fn write(&self, out: &mut Vec<u8>, connection: Connection, head_only: bool) {
+        let connection = self.connection.unwrap_or(match connection {
+            Connection::KeepAlive => "keep-alive",
+            Connection::Close => "close",
+        });
+        let (status, phrase) = (self.status, phrase(self.status));
+        let head = format!("HTTP/1.1 {status} {phrase}\r\nConnection: {connection}\r\n");
+        out.extend_from_slice(head.as_bytes());
+        // RFC 9110, 8.6 and 15.4.5: these two have no body, and no length either.
+        let bodiless = matches!(status, 204 | 304);
+        if !bodiless {
+            let (kind, length) = (self.content_type, self.body.len());
+            let about = format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n");
+            out.extend_from_slice(about.as_bytes());
+        }
+        out.extend_from_slice(&self.lines);
+        out.extend_from_slice(b"\r\n");
+        if !bodiless && !head_only {
+            out.extend_from_slice(&self.body);
+        }
+    }
+}
+
+impl From<Refusal> for Response {
+    fn from(refusal: Refusal) -> Response {
+        let reason = refusal.reason();
+        let mut response = Response::text(refusal.status(), reason);
+        let error = ("X-WebSocket-Error", reason);
+        for (name, value) in refusal.headers().iter().chain([&error]) {
+            let written = append(&mut response.lines, name, value, &RESPONSE_OWN);
+            debug_assert_eq!(written, Ok(()), "{name}");
+        }
+        // RFC 9110, 7.8: who sends Upgrade names it in Connection.
+        let upgrade = refusal.status() == 426;
+        response.connection = Some(if upgrade { "close, Upgrade" } else { "close" });
+        response
+    }
+}
+
+/// Appends the 101 that opens the WebSocket (RFC 6455, 4.2.2); what follows it are frames. `protocol`
+/// is one of the server's own names, `extra` may hold `Sec-WebSocket-Extensions`. An extra header
+/// without a value is left out: an empty list of extensions breaks some browsers.
+///
+/// # Errors
+///
+/// `protocol` is no token, or a header of `extra` is malformed or not for the caller to set. `out` is
+/// then as it was.
+pub fn write_switching_protocols(
+    out: &mut Vec<u8>,
+    accept: &[u8; 28],
+    protocol: Option<&str>,
+    extra: &[(&str, &str)],
+) -> Result<(), FieldError> {
+    let start = out.len();
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+    );
+    out.extend_from_slice(accept);
+    out.extend_from_slice(b"\r\n");
+    let written = append_negotiated(out, protocol, extra);
+    if written.is_err() {
+        out.truncate(start);
+        return written;
+    }
+    out.extend_from_slice(b"\r\n");
+    written
+}
+
+fn append_negotiated(
+    out: &mut Vec<u8>,
+    protocol: Option<&str>,
+    extra: &[(&str, &str)],
+) -> Result<(), FieldError> {
+    if let Some(protocol) = protocol {
+        if !is_token(protocol.as_bytes()) {
+            return Err(FieldError::Protocol);
+        }
+        append(out, "Sec-WebSocket-Protocol", protocol, &[])?;
+    }
+    extra
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .try_for_each(|(name, value)| append(out, name, value, &SWITCHING_OWN))
+}
+
+/// The status in words (RFC 9110, 15); empty where it does not matter.
+const fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        413 => "Content Too Large",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCEPT: &[u8; 28] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+    fn written(response: &Response, connection: Connection, head_only: bool) -> String {
+        let mut out = Vec::new();
+        response.write(&mut out, connection, head_only);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn answers_have_length_type_and_own_headers() {
+        let page = Response::html("<p>hi")
+            .header("Cache-Control", "no-store")
+            .unwrap();
+        let head = "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Type: text/html; charset=utf-8\r\n\
+                    Content-Length: 5\r\nCache-Control: no-store\r\n\r\n";
+        let answer = written(&page, Connection::KeepAlive, false);
+        assert_eq!(answer, format!("{head}<p>hi"));
+        assert_eq!(written(&page, Connection::KeepAlive, true), head);
+        let missing = Response::text(404, String::from("no"));
+        let answer = written(&missing, Connection::Close, false);
+        assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\nConnection: close\r\n"));
+        let bare = written(&Response::text(204, "dropped"), Connection::Close, false);
+        assert_eq!(bare, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+        assert_eq!(Response::text(101, "").status(), 500);
+    }
+
+    #[test]
+    fn own_headers_cannot_break_the_answer() {
+        let with = |name, value| Response::html("").header(name, value).err();
+        assert_eq!(with("X", "a\r\nSet-Cookie: b"), Some(FieldError::Value));
+        assert_eq!(with("X:\r\n", "a"), Some(FieldError::Name));
+        assert_eq!(with("content-length", "0"), Some(FieldError::Reserved));
+        assert_eq!(with("Location", "/a"), None);
+    }
+
+    #[test]
+    fn every_refusal_closes_and_says_why() {
+        for &refusal in Refusal::ALL {
+            let response = Response::from(refusal);
+            let answer = written(&response, Connection::KeepAlive, false);
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert_eq!(body, refusal.reason());
+            assert!(!phrase(refusal.status()).is_empty(), "{refusal:?}");
+            let has = |line: &str| head.lines().any(|other| other == line);
+            assert!(has(&format!("X-WebSocket-Error: {body}")), "{answer}");
+            assert!(has(&format!("Content-Length: {}", body.len())), "{answer}");
+            let upgrade = refusal.status() == 426;
+            assert_eq!(has("Connection: close, Upgrade"), upgrade);
+            assert_eq!(has("Connection: close"), !upgrade);
+            assert_eq!(has("Upgrade: websocket"), upgrade);
+            assert_eq!(has("Sec-WebSocket-Version: 13"), upgrade);
+            assert_eq!(has("Allow: GET, HEAD"), refusal.status() == 405);
+            assert_eq!(has("Retry-After: 5"), refusal.status() == 503);
+            let connection = response.connection(Connection::KeepAlive);
+            assert_eq!(connection, Connection::Close);
+        }
+    }
+
+    #[test]
+    fn switching_protocols_of_the_rfc() {
+        let mut out = Vec::new();
+        let extra = [("Sec-WebSocket-Extensions", "")];
+        write_switching_protocols(&mut out, ACCEPT, Some("chat"), &extra).unwrap();
+        let expected = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn switching_protocols_is_written_whole_or_not_at_all() {
+        let mut out = b"before".to_vec();
+        let mut fails = |protocol, extra: &[_]| {
+            let error = write_switching_protocols(&mut out, ACCEPT, protocol, extra).err();
+            assert_eq!(out, b"before");
+            error
+        };
+        assert_eq!(fails(Some("a\r\nb"), &[]), Some(FieldError::Protocol));
+        let extra = [("A", "b"), ("Set-Cookie", "a\nb")];
+        assert_eq!(fails(None, &extra), Some(FieldError::Value));
+        let extra = [("connection", "close")];
+        assert_eq!(fails(None, &extra), Some(FieldError::Reserved));
+    }
+}

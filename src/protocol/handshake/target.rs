@@ -1,0 +1,121 @@
+//! The target of a request: what it asks for (RFC 9112, 3.2).
+//!
+//! Splits, and decodes a query's values on demand. Paths are compared as sent, so nothing is
+//! normalised here.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+use super::field::{is_host, is_target};
+
+/// What a target in absolute form may begin with (RFC 9112, 3.2.2).
+const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
+
+/// A target in origin or absolute form.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    pub(super) whole: &'a str,
+    /// Never empty.
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    /// `None` if `whole` is in another form, has a fragment (RFC 6455, 3), or is not printable ASCII.
+    pub(super) fn parse(whole: &'a str) -> Option<Target<'a>> {
+        if !is_target(whole.as_bytes()) {
+            return None;
+        }
+        let local = if whole.starts_with('/') {
+            whole
+        } else {
+            behind_authority(whole)?
+        };
+        let (path, query) = match local.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (local, None),
+        };
+        let path = if path.is_empty() { "/" } else { path };
+        Some(Target { whole, path, query })
+    }
+
+    /// The first value of `name` in the query that decodes to UTF-8, decoded.
+    pub(super) fn query_value(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.query?.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(key)? == name).then(|| decode(value))?
+        })
+    }
+}
+
+/// What follows scheme and authority. The authority must be sound, and is dropped.
+fn behind_authority(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let known = SCHEMES
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(scheme));
+    (known && !authority.is_empty() && is_host(authority.as_bytes())).then_some(local)
+}
+
+fn decode(raw: &str) -> Option<Cow<'_, str>> {
+    if !raw.contains('+') {
+        return percent_decode_str(raw).decode_utf8().ok();
+    }
+    let spaced = raw.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
+    Some(Cow::Owned(decoded.into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_reduced_to_path_and_query() {
+        let cases = [
+            ("/", "/", None),
+            ("/chat?", "/chat", Some("")),
+            ("/chat?a=1?b", "/chat", Some("a=1?b")),
+            ("http://a:80/chat?x", "/chat", Some("x")),
+            ("WSS://[::1]:9/chat", "/chat", None),
+            ("http://a", "/", None),
+            ("http://a?x=/", "/", Some("x=/")),
+            ("//a/b", "//a/b", None),
+        ];
+        for (whole, path, query) in cases {
+            let target = Target::parse(whole).unwrap();
+            let found = (target.whole, target.path, target.query);
+            assert_eq!(found, (whole, path, query));
+        }
+        let others = "* a:80 chat /a#b # ?x ftp://a/ http:// http:///x http://u@a/ /\u{e9} /\t";
+        for other in others.split(' ').chain(["", "/ "]) {
+            assert!(Target::parse(other).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn query_values_are_decoded() {
+        let query =
+            "a=1&b=x%20y+z&%63=%E2%82%AC&a=2&flag&bad=%FF&plus=%2B&odd=%zz&=empty&i=%FF&i=3";
+        let whole = format!("/?{query}");
+        let target = Target::parse(&whole).unwrap();
+        let cases = [
+            ("a", Some("1")),
+            ("b", Some("x y z")),
+            ("c", Some("\u{20ac}")),
+            ("flag", Some("")),
+            ("plus", Some("+")),
+            ("odd", Some("%zz")),
+            ("", Some("empty")),
+            ("i", Some("3")),
+            ("bad", None),
+            ("missing", None),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(target.query_value(name).as_deref(), expected, "{name}");
+        }
+        assert_eq!(Target::parse("/").unwrap().query_value("a"), None);
+    }
+}

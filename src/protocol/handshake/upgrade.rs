@@ -1,0 +1,360 @@
+//! The server's reading of the client's opening handshake (RFC 6455, 4.2.1).
+//!
+//! An [`Upgrade`] exists only for a request that passed every check of the section, in its order.
+//! It chooses a subprotocol from the server's own list; extensions are shown and none is negotiated
+//! here. Admission, origin lists and routes are not its business.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+
+use super::field::is_token;
+use super::{Refusal, Request, VERSION, accept_key};
+
+/// Takes spare bits in the last digit: the key is digested as text, so they mean nothing here, and
+/// RFC 4648, 3.5 leaves the choice to the decoder.
+const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+/// A sound request to open a WebSocket.
+#[derive(Debug, Clone, Copy)]
+pub struct Upgrade<'a> {
+    request: Request<'a>,
+    key: &'a str,
+}
+
+impl<'a> Upgrade<'a> {
+    /// The first thing that is wrong with `request`, or the upgrade.
+    pub(super) fn check(request: Request<'a>) -> Result<Upgrade<'a>, Refusal> {
+        if request.method() != "GET" {
+            return Err(Refusal::Method);
+        }
+        if !request.knows_upgrade() {
+            return Err(Refusal::UpgradeHttpVersion);
+        }
+        if !request.has_token("Connection", "upgrade") {
+            return Err(Refusal::ConnectionToken);
+        }
+        if !request.fields.upgrades_to_websocket() {
+            return Err(Refusal::UpgradeToken);
+        }
+        // Bytes behind the head are frames: a body would be read as such.
+        if request.has_body() {
+            return Err(Refusal::Body);
+        }
+        match request.header("Sec-WebSocket-Version") {
+            Some(VERSION) => {}
+            Some(_) => return Err(Refusal::VersionUnsupported),
+            None => return Err(Refusal::VersionMissing),
+        }
+        let key = request
+            .header("Sec-WebSocket-Key")
+            .ok_or(Refusal::KeyMissing)?;
+        if !is_key(key) {
+            return Err(Refusal::KeyMalformed);
+        }
+        if !request.fields.items("Sec-WebSocket-Protocol").all(is_token) {
+            return Err(Refusal::ProtocolMalformed);
+        }
+        Ok(Upgrade { request, key })
+    }
+
+    /// The client's key: 24 characters, as sent.
+    pub fn key(&self) -> &'a str {
+        self.key
+    }
+
+    /// What the answer's `Sec-WebSocket-Accept` must be.
+    pub fn accept(&self) -> [u8; 28] {
+        accept_key(self.key.as_bytes())
+    }
+
+    /// The subprotocols that the client offers, in its order; all are tokens.
+    pub fn protocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.request
+            .headers("Sec-WebSocket-Protocol")
+            .flat_map(|value| value.split(','))
+            .map(str::trim_ascii)
+    }
+
+    /// The index of the first of `supported`, the server's order of preference, that the client
+    /// offers too; names have case. `None` if they have nothing in common: answer without a
+    /// subprotocol (RFC 6455, 4.2.2), or refuse where the route demands one.
+    pub fn choose(&self, supported: &[&str]) -> Option<usize> {
+        supported
+            .iter()
+            .position(|name| self.protocols().any(|offered| offered == *name))
+    }
+
+    /// The client's origin: browsers always send it, nobody else has to (RFC 6455, 10.2).
+    pub fn origin(&self) -> Option<&'a str> {
+        self.request.header("Origin")
+    }
+
+    /// The values of `Sec-WebSocket-Extensions` as sent, unchecked. Who answers none negotiates none.
+    pub fn extensions(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.request.headers("Sec-WebSocket-Extensions")
+    }
+}
+
+/// Whether `key` is the base64 of 16 bytes; padding included that makes 24 characters.
+fn is_key(key: &str) -> bool {
+    KEY_BASE64.decode_slice(key, &mut [0; 16]) == Ok(16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::EMPTY_SLOTS;
+    use super::*;
+
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+    const ACCEPT: &[u8; 28] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+    /// Heads as these clients send them, the key replaced by the RFC's.
+    const CLIENTS: [(&str, &str); 8] = [
+        (
+            "Chromium",
+            "GET /chat HTTP/1.1\r\nHost: localhost:9001\r\nConnection: Upgrade\r\nPragma: no-cache\r\n\
+             Cache-Control: no-cache\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) Chrome/126.0.0.0\r\n\
+             Upgrade: websocket\r\nOrigin: http://localhost:9001\r\nSec-WebSocket-Version: 13\r\n\
+             Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n",
+        ),
+        (
+            "Firefox",
+            "GET /chat HTTP/1.1\r\nHost: 127.0.0.1:9001\r\nUser-Agent: Mozilla/5.0 (rv:127.0) Gecko/20100101\r\n\
+             Accept: */*\r\nAccept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate\r\n\
+             Sec-WebSocket-Version: 13\r\nOrigin: null\r\nSec-WebSocket-Protocol: chat, superchat\r\n\
+             Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             DNT: 1\r\nConnection: keep-alive, Upgrade\r\nSec-Fetch-Mode: websocket\r\n\
+             Upgrade: websocket\r\n\r\n",
+        ),
+        (
+            "Safari",
+            "GET /chat HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nHost: localhost:9001\r\n\
+             Origin: http://localhost:9001\r\nPragma: no-cache\r\nCache-Control: no-cache\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Extensions: x-webkit-deflate-frame\r\nUser-Agent: Mozilla/5.0 Safari/605.1.15\r\n\r\n",
+        ),
+        (
+            "ws",
+            "GET /chat HTTP/1.1\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\
+             Sec-WebSocket-Protocol: chat,superchat\r\nHost: localhost:9001\r\n\r\n",
+        ),
+        (
+            "Python websockets",
+            "GET /chat HTTP/1.1\r\nHost: localhost:9001\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\
+             User-Agent: Python/3.12 websockets/13.0\r\n\r\n",
+        ),
+        (
+            "curl",
+            "GET /chat HTTP/1.1\r\nHost: localhost:9001\r\nUser-Agent: curl/8.8.0\r\nAccept: */*\r\n\
+             Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        ),
+        (
+            "undici",
+            "GET /chat HTTP/1.1\r\nhost: localhost:9001\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\
+             sec-websocket-extensions: permessage-deflate; client_max_window_bits\r\n\r\n",
+        ),
+        (
+            "behind nginx",
+            "GET /chat HTTP/1.1\r\nUpgrade: WebSocket\r\nConnection: upgrade\r\nHost: localhost\r\n\
+             X-Real-IP: 192.0.2.7\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        ),
+    ];
+
+    /// A sound upgrade with these further lines.
+    fn sound(lines: &str) -> String {
+        format!(
+            "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{lines}\r\n"
+        )
+    }
+
+    fn check<T>(head: &str, look: impl FnOnce(Upgrade<'_>) -> T) -> Result<T, Refusal> {
+        let mut slots = EMPTY_SLOTS;
+        Request::parse(head.as_bytes(), &mut slots)?
+            .upgrade()
+            .map(look)
+    }
+
+    fn with<T>(lines: &str, look: impl FnOnce(Upgrade<'_>) -> T) -> Result<T, Refusal> {
+        check(&sound(lines), look)
+    }
+
+    /// The outcome for a sound upgrade with `from` replaced by `to`.
+    fn altered(from: &str, to: &str) -> Result<(), Refusal> {
+        assert!(sound("").contains(from), "{from:?}");
+        check(&sound("").replace(from, to), |_| ())
+    }
+
+    #[test]
+    fn real_clients_are_welcome() {
+        for (client, head) in CLIENTS {
+            let accept = check(head, |upgrade| {
+                assert_eq!(upgrade.key(), KEY, "{client}");
+                upgrade.accept()
+            });
+            assert_eq!(accept.as_ref(), Ok(ACCEPT), "{client}");
+        }
+        let origin = |head| check(head, |upgrade| upgrade.origin().map(str::to_owned)).unwrap();
+        assert_eq!(
+            origin(CLIENTS[0].1).as_deref(),
+            Some("http://localhost:9001")
+        );
+        assert_eq!(origin(CLIENTS[3].1), None);
+    }
+
+    #[test]
+    fn every_mistake_has_its_answer() {
+        use Refusal::*;
+        let cases = [
+            ("GET", "POST", Method),
+            ("GET", "get", Method),
+            ("HTTP/1.1", "HTTP/1.0", UpgradeHttpVersion),
+            ("Connection: Upgrade\r\n", "", ConnectionToken),
+            ("Connection: Upgrade", "Connection: close", ConnectionToken),
+            (
+                "Connection: Upgrade",
+                "Connection: upgrades",
+                ConnectionToken,
+            ),
+            ("Upgrade: websocket\r\n", "", UpgradeToken),
+            ("websocket", "h2c", UpgradeToken),
+            ("websocket", "websocket, h2c", UpgradeToken),
+            ("websocket", "websocket/13", UpgradeToken),
+            ("websocket", "websocket\r\nUpgrade: h2c", UpgradeToken),
+            ("Host: a", "Host: a\r\nContent-Length: 1", Body),
+            ("Host: a", "Host: a\r\nTransfer-Encoding: chunked", Body),
+            ("Sec-WebSocket-Version: 13\r\n", "", VersionMissing),
+            ("Version: 13", "Version: 8", VersionUnsupported),
+            ("Version: 13", "Version: 013", VersionUnsupported),
+            ("Version: 13", "Version: 13, 8", VersionUnsupported),
+            ("Version: 13", "Version:", VersionUnsupported),
+            ("Sec-WebSocket-Key", "X", KeyMissing),
+            (KEY, "", KeyMalformed),
+            (KEY, "dGhlIHNhbXBsZSBub25jZQ", KeyMalformed),
+            (KEY, "dGhlIHNhbXBsZSBub25jZQ=", KeyMalformed),
+            (KEY, "dGhlIHNhbXBsZSBub25jZXM=", KeyMalformed),
+            (KEY, "dGhlIHNhbXBsZSBub25jZXMh", KeyMalformed),
+            (KEY, "dGhlIHNhbXBsZSBub25-ZQ==", KeyMalformed),
+            (KEY, "dGhlIHNh XBsZSBub25jZQ==", KeyMalformed),
+            (KEY, "========================", KeyMalformed),
+            (KEY, "dGhlIHNhbXBsZSBub25jZQ==dGhlIHNhbXBs", KeyMalformed),
+        ];
+        for (from, to, refusal) in cases {
+            assert_eq!(altered(from, to), Err(refusal), "{from:?} -> {to:?}");
+        }
+        assert_eq!(
+            altered(KEY, "x3JJHMbDL1EzLkh9GBhXDx=="),
+            Ok(()),
+            "spare bits set"
+        );
+        assert_eq!(with("Content-Length: 0\r\n", |_| ()), Ok(()));
+    }
+
+    #[test]
+    fn the_first_mistake_counts() {
+        use Refusal::*;
+        let mistakes = [
+            ("GET", "POST", Method),
+            ("HTTP/1.1", "HTTP/1.0", UpgradeHttpVersion),
+            ("Connection: Upgrade", "Connection: close", ConnectionToken),
+            ("websocket", "h2c", UpgradeToken),
+            ("Host: a", "Host: a\r\nContent-Length: 1", Body),
+            ("Version: 13", "Version: 8", VersionUnsupported),
+            (KEY, "short", KeyMalformed),
+            ("Protocol: a", "Protocol: a b", ProtocolMalformed),
+        ];
+        for first in 0..mistakes.len() {
+            let head = mistakes[first..].iter().fold(
+                sound("Sec-WebSocket-Protocol: a\r\n"),
+                |head, (from, to, _)| head.replace(from, to),
+            );
+            assert_eq!(check(&head, |_| ()), Err(mistakes[first].2), "{head}");
+        }
+    }
+
+    #[test]
+    fn intent_to_upgrade_is_seen_by_any_sign() {
+        let intends = |lines: &str| {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+            Request::parse(head.as_bytes(), &mut EMPTY_SLOTS.clone())
+                .unwrap()
+                .is_upgrade()
+        };
+        for lines in [
+            "Upgrade: \r\n",
+            "Connection: a,UPGRADE\r\n",
+            "sec-websocket-key: x\r\n",
+            "Sec-WebSocket-Version: 8\r\n",
+        ] {
+            assert!(intends(lines), "{lines}");
+        }
+        assert!(!intends("") && !intends("Connection: keep-alive\r\nOrigin: http://a\r\n"));
+    }
+
+    #[test]
+    fn server_chooses_by_its_own_order() {
+        let lines = "Sec-WebSocket-Protocol: chat ,\tsuperchat\r\nsec-websocket-protocol: v2.x\r\n";
+        with(lines, |upgrade| {
+            assert_eq!(
+                upgrade.protocols().collect::<Vec<_>>(),
+                ["chat", "superchat", "v2.x"]
+            );
+            assert_eq!(upgrade.choose(&["none", "v2.x", "chat"]), Some(1));
+            assert_eq!(upgrade.choose(&["CHAT"]), None);
+            assert_eq!(upgrade.choose(&[]), None);
+        })
+        .unwrap();
+        assert_eq!(with("", |upgrade| upgrade.protocols().count()), Ok(0));
+    }
+
+    #[test]
+    fn malformed_offers_are_refused() {
+        for value in [
+            "", ",", "a,,b", "a, ", "a b", "a;b", "\"a\"", "a/b", "\u{e9}",
+        ] {
+            let lines = format!("Sec-WebSocket-Protocol: {value}\r\n");
+            assert_eq!(
+                with(&lines, |_| ()),
+                Err(Refusal::ProtocolMalformed),
+                "{value:?}"
+            );
+        }
+        // Backtracking over these blanks would take 4 * 10^9 steps.
+        let blanks = format!("Sec-WebSocket-Protocol: a{}b\r\n", " ".repeat(64 * 1024));
+        assert_eq!(with(&blanks, |_| ()), Err(Refusal::ProtocolMalformed));
+        let blanks = format!("Sec-WebSocket-Protocol: a,{}b\r\n", " ".repeat(64 * 1024));
+        assert_eq!(with(&blanks, |upgrade| upgrade.choose(&["b"])), Ok(Some(0)));
+    }
+
+    #[test]
+    fn odd_extensions_do_no_harm() {
+        let unclosed = format!("a; b=\"{}", "\\c".repeat(16 * 1024));
+        for value in [
+            "constructor",
+            "__proto__; toString",
+            "",
+            ",,",
+            "a; a; a",
+            &unclosed,
+        ] {
+            let lines = format!("Sec-WebSocket-Extensions: {value}\r\n");
+            let shown = with(&lines, |upgrade| {
+                upgrade.extensions().map(str::to_owned).collect::<Vec<_>>()
+            });
+            assert_eq!(shown, Ok(vec![value.to_owned()]));
+        }
+    }
+}
