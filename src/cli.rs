@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args as _, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
 use crate::config::{Layer, Options, given};
 
@@ -14,10 +14,13 @@ const USAGE: &str = "weir [serve] [OPTIONS]\n       weir check [OPTIONS]";
 
 const AFTER_HELP: &str = "\
 Every setting has one name: a flag (--message-max), a variable (WEIR_MESSAGE_MAX) and a key of the
-file (message_max). A flag wins over a variable, a variable over the file, the file over the default.
+file (message_max). A flag wins over a variable, a variable over the file, the file over the
+default. A TIME or RATE whose default is off can be switched off with that word.
 
-SIZE   bytes, or with a unit: 65536, \"64 KiB\", 1MB     TIME   always with a unit: 250ms, 10s, \"1m 30s\"
-RATE   \"10/s\", \"100/min\", \"10/s burst 50\", off         CIDR   10.0.0.0/8, 2001:db8::/32, 192.0.2.1
+SIZE   bytes, or with a unit: 65536, \"64 KiB\", 1MB
+TIME   always with a unit: 250ms, 10s, \"1m 30s\"
+RATE   \"10/s\", \"100/min\", \"10/s burst 50\"
+CIDR   10.0.0.0/8, 2001:db8::/32, or one address
 Lists (ADDR, CIDR, ORIGIN): give the flag again for each value, or separate them by commas.
 
 Routes are set in the file; without any there are an echo at / and rooms at /rooms/{name}:
@@ -47,6 +50,9 @@ struct Arguments {
     /// TOML file to read settings and routes from; also WEIR_CONFIG
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    #[command(flatten)]
+    options: Options,
 }
 
 /// What the process is to do.
@@ -71,9 +77,10 @@ pub(crate) struct Cli {
 impl Cli {
     /// Reads `arguments`, the first of which is the program's name.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-        let command = Options::augment_args(Arguments::command());
-        let matches = command.try_get_matches_from(arguments)?;
-        let Arguments { command, config } = Arguments::from_arg_matches(&matches)?;
+        let matches = Arguments::command().try_get_matches_from(arguments)?;
+        let Arguments {
+            command, config, ..
+        } = Arguments::from_arg_matches(&matches)?;
         Ok(Cli {
             command,
             file: config,
@@ -92,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_command_is_consistent() {
-        Options::augment_args(Arguments::command()).debug_assert();
+        Arguments::command().debug_assert();
     }
 
     #[test]
@@ -157,7 +164,7 @@ mod tests {
     #[test]
     fn help_is_complete() {
         let help = parse("weir --help").unwrap_err().to_string();
-        for arg in Options::augment_args(clap::Command::new("weir")).get_arguments() {
+        for arg in Arguments::command().get_opts() {
             let flag = format!("--{}", arg.get_long().unwrap());
             assert!(help.contains(&flag), "{flag}");
             assert!(
@@ -167,7 +174,8 @@ mod tests {
             );
         }
         for part in [
-            "[default: 1 MiB]",
+            "A WebSocket server for one core",
+            "[default: \"1 MiB\"]",
             "[default: 127.0.0.1:9001]",
             "Examples:",
             "Exit codes",

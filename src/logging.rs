@@ -1,7 +1,7 @@
 //! What the operator reads on stderr: the filter, the two formats, and the one place that installs
 //! the logger.
 //!
-//! Neither reads the environment nor `RUST_LOG`: the filter is a setting like any other.
+//! Reads no environment, not even `RUST_LOG`: the filter is a setting like any other.
 
 use std::fmt;
 use std::io::Write as _;
@@ -112,6 +112,11 @@ fn json(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use env_logger::Target;
+    use log::Log as _;
+
     use super::*;
 
     #[test]
@@ -130,5 +135,47 @@ mod tests {
         }
         let error = "weir=wran".parse::<LogFilter>().unwrap_err();
         assert!(error.contains(r#"(did you mean "warn"?)"#), "{error}");
+    }
+    /// A sink that the logger writes to and the test reads.
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn json_lines_are_escaped() {
+        let sink = Sink::default();
+        let logger = env_logger::Builder::new()
+            .filter_level(LevelFilter::Info)
+            .format(json)
+            .target(Target::Pipe(Box::new(sink.clone())))
+            .build();
+        let log = |message: fmt::Arguments<'_>| {
+            let mut record = Record::builder();
+            record
+                .level(log::Level::Warn)
+                .target("weir::x")
+                .args(message);
+            logger.log(&record.build());
+        };
+        log(format_args!("a \"b\"\n{}", 1));
+        log(format_args!("c"));
+
+        let written = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = written.lines().collect();
+        assert_eq!(lines.len(), 2, "{written}");
+        let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+        assert_eq!(line["level"], "WARN");
+        assert_eq!(line["target"], "weir::x");
+        assert_eq!(line["message"], "a \"b\"\n1");
+        assert!(line["ts"].as_str().unwrap().ends_with('Z'), "{line}");
     }
 }
