@@ -1,3 +1,48 @@
-//! The `weir` binary.
+//! The `weir` binary: read the configuration, do what was asked, answer with an exit code.
 
-fn main() {}
+mod cli;
+mod config;
+mod logging;
+
+use std::env;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+use config::Config;
+
+/// Failed while running.
+const FAILED: u8 = 1;
+/// Wrong usage or configuration; clap's own code for the first.
+const REFUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse(env::args_os()).unwrap_or_else(|error| error.exit());
+    let config = match Config::load(cli.file.as_deref(), env::vars_os(), cli.flags) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(REFUSED);
+        }
+    };
+    match cli.command {
+        Command::Check => check(&config),
+        Command::Serve => serve(&config),
+    }
+}
+
+fn check(config: &Config) -> ExitCode {
+    match write!(io::stdout(), "{config}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: stdout: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn serve(config: &Config) -> ExitCode {
+    config.log.install();
+    log::error!("there is no loop to serve with");
+    ExitCode::from(FAILED)
+}

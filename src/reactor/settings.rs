@@ -1,12 +1,18 @@
 //! What an operator may set, as plain structs: the loop's [`Settings`] and each route's
 //! [`RouteSettings`].
 //!
-//! No parsing and no names of configuration keys here; protocol and budget constants live in
+//! No names of configuration keys here, and no protocol or budget constants: those live in
 //! [`budget`](super::budget), never both. [`Settings::check`] and [`RouteSettings::check`] state the
-//! relations between the numbers.
+//! relations between the numbers; [`Rate`] and [`Prefix`] know their own notation.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
+
+mod check;
+mod notation;
+
+pub use check::{HEAD_BYTES_RANGE, MESSAGE_BYTES_RANGE, SettingsError};
+pub use notation::{Prefix, Rate};
 
 /// The limits and deadlines of one reactor.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,24 +91,6 @@ impl Default for Heartbeat {
             misses_max: 2,
         }
     }
-}
-
-/// A token bucket: `per_second` on average, `burst` at once.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rate {
-    /// Tokens that come back each second.
-    pub per_second: f64,
-    /// Tokens that the full bucket holds.
-    pub burst: u32,
-}
-
-/// An address range in CIDR form: `10.0.0.0/8`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Prefix {
-    /// Any address of the range.
-    pub address: IpAddr,
-    /// Leading bits that count.
-    pub bits: u8,
 }
 
 /// Where to listen.

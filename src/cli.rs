@@ -1,0 +1,186 @@
+//! The command line: what to do, where the file is, and a flag for every setting.
+//!
+//! Reads arguments only. A mistake in them is clap's error, with message and exit code 2; `--help` and
+//! `--version` are its errors with code 0. What the values mean together is not judged here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+
+use crate::config::{Layer, Options, given};
+
+const USAGE: &str = "weir [serve] [OPTIONS]\n       weir check [OPTIONS]";
+
+const AFTER_HELP: &str = "\
+Every setting has one name: a flag (--message-max), a variable (WEIR_MESSAGE_MAX) and a key of the
+file (message_max). A flag wins over a variable, a variable over the file, the file over the
+default. A TIME or RATE whose default is off can be switched off with that word.
+
+SIZE   bytes, or with a unit: 65536, \"64 KiB\", 1MB
+TIME   always with a unit: 250ms, 10s, \"1m 30s\"
+RATE   \"10/s\", \"100/min\", \"10/s burst 50\"
+CIDR   10.0.0.0/8, 2001:db8::/32, or one address
+Lists (ADDR, CIDR, ORIGIN): give the flag again for each value, or separate them by commas.
+
+Routes are set in the file; without any there are an echo at / and rooms at /rooms/{name}:
+  [[route]]
+  path = \"/chat/{name}\"
+  service = \"rooms\"          # or \"echo\"
+  page = false               # whether GET answers with the page to try it on
+  message_max = \"16 KiB\"     # any of the settings of routes; here, of rooms too
+
+Examples:
+  weir                                           serve on 127.0.0.1:9001
+  weir --listen 0.0.0.0:80 --listen '[::]:80'    serve on two addresses
+  weir check --config weir.toml                  validate, and print what would be in force
+  WEIR_LOG=weir=debug weir --config weir.toml
+
+Exit codes: 0 fine, 1 failed while running, 2 wrong usage or configuration.
+On stdout one line for each listener; all else on stderr.";
+
+/// A WebSocket server for one core.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, override_usage = USAGE, after_help = AFTER_HELP)]
+struct Arguments {
+    /// What to do
+    #[arg(value_enum, default_value_t = Command::Serve)]
+    command: Command,
+
+    /// TOML file to read settings and routes from; also WEIR_CONFIG
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What the process is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Command {
+    /// Serve until told to stop
+    Serve,
+    /// Validate the configuration and print the effective one
+    Check,
+}
+
+/// What the command line says.
+#[derive(Debug)]
+pub(crate) struct Cli {
+    pub(crate) command: Command,
+    /// The file that `--config` names.
+    pub(crate) file: Option<PathBuf>,
+    /// The settings that flags give.
+    pub(crate) flags: Layer,
+}
+
+impl Cli {
+    /// Reads `arguments`, the first of which is the program's name.
+    pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+        let matches = Arguments::command().try_get_matches_from(arguments)?;
+        let Arguments {
+            command, config, ..
+        } = Arguments::from_arg_matches(&matches)?;
+        Ok(Cli {
+            command,
+            file: config,
+            flags: given::<Options>(&matches),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_what_weir_does() {
+        assert_eq!(parse("weir").unwrap().command, Command::Serve);
+        assert_eq!(parse("weir serve").unwrap().command, Command::Serve);
+        assert_eq!(parse("weir check").unwrap().command, Command::Check);
+        assert_eq!(parse("weir chek").unwrap_err().exit_code(), 2);
+        for line in [
+            "weir serve --log debug",
+            "weir --log debug serve",
+            "weir --log debug",
+        ] {
+            assert_eq!(parse(line).unwrap().flags["log"], ["debug"]);
+        }
+    }
+
+    #[test]
+    fn only_what_was_given_counts() {
+        let cli = parse("weir --config a.toml --listen [::1]:1 --listen 127.0.0.1:2,127.0.0.1:3")
+            .unwrap();
+        assert_eq!(cli.file, Some(PathBuf::from("a.toml")));
+        assert_eq!(cli.flags.len(), 1);
+        assert_eq!(
+            cli.flags["listen"],
+            ["[::1]:1", "127.0.0.1:2", "127.0.0.1:3"]
+        );
+        assert_eq!(
+            parse("weir --reuse-port").unwrap().flags["reuse_port"],
+            ["true"]
+        );
+        assert_eq!(
+            parse("weir --reuse-port=false check").unwrap().flags["reuse_port"],
+            ["false"]
+        );
+    }
+
+    #[test]
+    fn mistakes_name_the_flag() {
+        let error = |line| parse(line).unwrap_err();
+        assert_eq!(error("weir --message-max lots").exit_code(), 2);
+        let text = error("weir --message-max lots").to_string();
+        assert!(
+            text.contains("'--message-max <SIZE>'") && text.contains("64 KiB"),
+            "{text}"
+        );
+        assert!(
+            error("weir --mesage-max 1MB")
+                .to_string()
+                .contains("'--message-max'")
+        );
+        assert!(error("weir --slow dorp").to_string().contains("'drop'"));
+        assert!(
+            error("weir --write-timeout 10")
+                .to_string()
+                .contains("as in \"10s\"")
+        );
+        assert_eq!(error("weir --help").exit_code(), 0);
+        assert_eq!(error("weir --version").exit_code(), 0);
+    }
+
+    #[test]
+    fn help_is_complete() {
+        let help = parse("weir --help").unwrap_err().to_string();
+        for arg in Arguments::command().get_opts() {
+            let flag = format!("--{}", arg.get_long().unwrap());
+            assert!(help.contains(&flag), "{flag}");
+            assert!(
+                arg.get_help()
+                    .is_some_and(|text| !text.to_string().is_empty()),
+                "{flag}"
+            );
+        }
+        for part in [
+            "A WebSocket server for one core",
+            "[default: \"1 MiB\"]",
+            "[default: 127.0.0.1:9001]",
+            "Examples:",
+            "Exit codes",
+        ] {
+            assert!(help.contains(part), "{part}");
+        }
+    }
+}

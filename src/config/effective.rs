@@ -1,0 +1,54 @@
+//! The configuration written back as a file: every key of the server, and of every route, with the
+//! value that is in force.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Config;
+use super::options::{RoomOptions, RouteOptions, ServerOptions};
+use super::routes::{RouteConfig, Service, ServiceKind};
+
+#[derive(Serialize)]
+struct Effective<'a> {
+    #[serde(flatten)]
+    server: ServerOptions,
+    route: Vec<EffectiveRoute<'a>>,
+}
+
+#[derive(Serialize)]
+struct EffectiveRoute<'a> {
+    path: &'a str,
+    service: ServiceKind,
+    page: bool,
+    #[serde(flatten)]
+    limits: RouteOptions,
+    #[serde(flatten)]
+    rooms: Option<RoomOptions>,
+}
+
+impl<'a> From<&'a RouteConfig> for EffectiveRoute<'a> {
+    fn from(route: &'a RouteConfig) -> EffectiveRoute<'a> {
+        EffectiveRoute {
+            path: &route.path,
+            service: route.service.kind(),
+            page: route.page,
+            limits: RouteOptions::from(&route.settings),
+            rooms: match &route.service {
+                Service::Echo => None,
+                Service::Rooms(settings) => Some(settings.into()),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Config {
+    /// As TOML. Limits stand with the routes alone, where they are in force.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let effective = Effective {
+            server: ServerOptions::new(&self.listen, &self.log, &self.settings),
+            route: self.routes.iter().map(EffectiveRoute::from).collect(),
+        };
+        f.write_str(&toml::to_string(&effective).map_err(|_| fmt::Error)?)
+    }
+}

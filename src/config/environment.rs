@@ -1,0 +1,120 @@
+//! The variables `WEIR_*`: one for each key, under the key's name in capitals.
+//!
+//! The process environment is handed in, never read here. An empty variable counts as not set. A
+//! variable that names no key is refused, as a key of the file would be.
+
+use std::ffi::OsString;
+
+use super::error::{ConfigError, Place};
+use super::keys::{Keys, Layer, nearest};
+use super::options::Options;
+
+const PREFIX: &str = "WEIR_";
+/// The key under which the variable that names the file is handed back.
+pub(super) const CONFIG: &str = "config";
+
+/// The values that the variables give.
+pub(super) fn layer(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Layer, ConfigError> {
+    let keys = Keys::of::<Options>();
+    let names: Vec<(String, &str)> = keys
+        .names()
+        .chain([CONFIG])
+        .map(|key| (format!("{PREFIX}{}", key.to_ascii_uppercase()), key))
+        .collect();
+    let mut layer = Layer::new();
+    for (name, value) in variables {
+        let name = name.to_string_lossy();
+        if !name.starts_with(PREFIX) || value.is_empty() {
+            continue;
+        }
+        let Some((_, key)) = names.iter().find(|(known, _)| *known == name) else {
+            let known = names.iter().map(|(known, _)| known.as_str());
+            let nearest = nearest(&name, known).map(str::to_owned);
+            return Err(ConfigError::UnknownVariable {
+                name: name.into_owned(),
+                nearest,
+            });
+        };
+        let bad = |value: &str, why: String| ConfigError::BadValue {
+            place: Place::Environment,
+            key: name.to_string(),
+            value: format!("{value:?}"),
+            why,
+        };
+        let text = match value.into_string() {
+            Ok(text) => text,
+            Err(raw) => return Err(bad(&raw.to_string_lossy(), "not UTF-8".to_owned())),
+        };
+        let values = vec![text];
+        keys.check(key, &values)
+            .map_err(|why| bad(&values[0], why))?;
+        layer.insert((*key).to_owned(), values);
+    }
+    Ok(layer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Layer, String> {
+        let pairs = variables
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        layer(pairs).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_key_has_its_variable() {
+        for key in Keys::of::<Options>().names() {
+            let name = format!("WEIR_{}", key.to_ascii_uppercase());
+            let error = read(&[(&name, "\u{7f}")]).unwrap_err();
+            assert!(
+                error.contains(&name) && !error.contains("unknown"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_our_own_variables_count() {
+        let layer = read(&[
+            ("PATH", "/bin"),
+            ("WEIR_HEAD_MAX", "8KiB"),
+            ("WEIR_LOG", ""),
+            ("WEIR_CONFIG", "a.toml"),
+        ])
+        .unwrap();
+        assert_eq!(layer.len(), 2);
+        assert_eq!(layer["head_max"], ["8KiB"]);
+        assert_eq!(layer[CONFIG], ["a.toml"]);
+    }
+
+    #[test]
+    fn errors_name_the_variable() {
+        assert_eq!(
+            read(&[("WEIR_MESAGE_MAX", "1")]).unwrap_err(),
+            r#"environment: unknown variable "WEIR_MESAGE_MAX" (did you mean "WEIR_MESSAGE_MAX"?)"#
+        );
+        let error = read(&[("WEIR_HEAD_MAX", "big")]).unwrap_err();
+        assert!(
+            error.starts_with(r#"environment: WEIR_HEAD_MAX = "big": expected a size"#),
+            "{error}"
+        );
+        assert!(read(&[("WEIR_head_max", "1KiB")]).is_err(), "case counts");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn values_must_be_text() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let raw = OsString::from_vec(vec![0xff]);
+        let error = layer([("WEIR_LOG".into(), raw)]).unwrap_err().to_string();
+        assert!(
+            error.contains("WEIR_LOG") && error.contains("UTF-8"),
+            "{error}"
+        );
+    }
+}

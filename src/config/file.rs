@@ -1,0 +1,213 @@
+//! The TOML file: its keys and values as text, each checked where it stands, so that an error names
+//! the line.
+//!
+//! Strings, numbers and booleans are all taken as the text they are written with; what they must
+//! look like is known to the option. One level of tables: the settings, and `[[route]]`.
+
+use std::fs;
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::{ConfigError, Place};
+use super::keys::{Keys, Layer, nearest};
+use super::options::{Options, RoomOptions, RouteOptions};
+use super::routes::RouteTable;
+
+/// The key of the tables that are routes.
+const ROUTE: &str = "route";
+
+/// What a file gives; all of it optional.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    pub(super) settings: Layer,
+    /// `None`: no `[[route]]` at all.
+    pub(super) routes: Option<Vec<(Place, Layer)>>,
+}
+
+impl File {
+    pub(super) fn open(path: &Path) -> Result<File, ConfigError> {
+        let name = path.display().to_string();
+        match fs::read_to_string(path) {
+            Ok(text) => File::parse(&name, &text),
+            Err(error) => Err(ConfigError::Unreadable { file: name, error }),
+        }
+    }
+
+    /// `name` is what errors call the file.
+    pub(super) fn parse(name: &str, text: &str) -> Result<File, ConfigError> {
+        let source = Source { name, text };
+        let document = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
+            place: source.place(error.span().map_or(0, |span| span.start)),
+            why: error.message().to_owned(),
+        })?;
+        let mut file = File::default();
+        let mut settings = document.into_inner();
+        if let Some((key, value)) = settings.remove_entry(ROUTE) {
+            let place = source.place(key.span().start);
+            let DeValue::Array(tables) = value.into_inner() else {
+                return Err(source.not_a_table(place));
+            };
+            let keys = Keys::of::<RouteTable>()
+                .and::<RouteOptions>()
+                .and::<RoomOptions>();
+            let route = |table: toml::Spanned<DeValue<'_>>| {
+                let place = source.place(table.span().start);
+                match table.into_inner() {
+                    DeValue::Table(table) => Ok((place, source.layer(&keys, &[], &table)?)),
+                    _ => Err(source.not_a_table(place)),
+                }
+            };
+            file.routes = Some(tables.into_iter().map(route).collect::<Result<_, _>>()?);
+        }
+        file.settings = source.layer(&Keys::of::<Options>(), &[ROUTE], &settings)?;
+        Ok(file)
+    }
+}
+
+/// A file's name and text: what places are counted in.
+struct Source<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn place(&self, offset: usize) -> Place {
+        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        Place::Line {
+            file: self.name.to_owned(),
+            line,
+        }
+    }
+
+    fn not_a_table(&self, place: Place) -> ConfigError {
+        ConfigError::Syntax {
+            place,
+            why: "routes are written as tables: [[route]]".to_owned(),
+        }
+    }
+
+    /// The values of `table`. `others` are known keys that it does not hold here.
+    fn layer(
+        &self,
+        keys: &Keys,
+        others: &[&str],
+        table: &DeTable<'_>,
+    ) -> Result<Layer, ConfigError> {
+        let mut layer = Layer::new();
+        for (key, value) in table {
+            let place = self.place(key.span().start);
+            let name: &str = key.get_ref();
+            if !keys.names().any(|known| known == name) {
+                let known = keys.names().chain(others.iter().copied());
+                let nearest = nearest(name, known).map(str::to_owned);
+                return Err(ConfigError::UnknownKey {
+                    place,
+                    key: name.to_owned(),
+                    nearest,
+                });
+            }
+            let values = texts(value.get_ref());
+            let checked = match &values {
+                Some(values) => keys.check(name, values),
+                None => Err("expected a string, a number, true or false, or a list".to_owned()),
+            };
+            if let Err(why) = checked {
+                let value = self.text[value.span()].to_owned();
+                return Err(ConfigError::BadValue {
+                    place,
+                    key: name.to_owned(),
+                    value,
+                    why,
+                });
+            }
+            layer.insert(name.to_owned(), values.unwrap_or_default());
+        }
+        Ok(layer)
+    }
+}
+
+/// The text of a value, or of each value of a list.
+fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
+    match value {
+        DeValue::Array(items) => items.iter().map(|item| text(item.get_ref())).collect(),
+        value => Some(vec![text(value)?]),
+    }
+}
+
+fn text(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .ok()
+            .map(|number| number.to_string()),
+        DeValue::Float(number) => Some(number.to_string()),
+        DeValue::Boolean(truth) => Some(truth.to_string()),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        File::parse("weir.toml", text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn values_are_kept_as_text() {
+        let file = File::parse(
+            "weir.toml",
+            "message_max = 0x1_0000\nlisten = [\"[::1]:1\"]\nreuse_port = true\norigins = []\n\
+             [[route]]\npath = '/x'\n",
+        )
+        .unwrap();
+        assert_eq!(file.settings["message_max"], ["65536"]);
+        assert_eq!(file.settings["listen"], ["[::1]:1"]);
+        assert_eq!(file.settings["reuse_port"], ["true"]);
+        assert!(file.settings["origins"].is_empty());
+        assert_eq!(file.routes.unwrap()[0].1["path"], ["/x"]);
+        assert!(File::parse("weir.toml", "").unwrap().routes.is_none());
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_the_nearest() {
+        assert_eq!(
+            error("log = 'info'\nmesage_max = 1"),
+            r#"weir.toml:2: unknown key "mesage_max" (did you mean "message_max"?)"#
+        );
+        assert_eq!(error("zzz = 1"), r#"weir.toml:1: unknown key "zzz""#);
+        assert_eq!(
+            error("[[route]]\npath = '/'\npag = true"),
+            r#"weir.toml:3: unknown key "pag" (did you mean "page"?)"#
+        );
+        assert!(error("[[rout]]\npath = '/'").contains(r#"(did you mean "route"?)"#));
+        assert!(error("[[route]]\nlisten = '[::1]:1'").contains("unknown key"));
+    }
+
+    #[test]
+    fn bad_values_are_named_with_their_line() {
+        assert_eq!(
+            error("\n\nwrite_timeout = 10"),
+            r#"weir.toml:3: write_timeout = 10: a duration needs a unit, as in "10s""#
+        );
+        assert_eq!(
+            error("slow = 'dorp'"),
+            r#"weir.toml:1: slow = 'dorp': expected one of drop, close (did you mean "drop"?)"#
+        );
+        assert!(error("head_max = {}").contains("expected a string, a number"));
+        assert!(error("head_max = 1979-05-27").contains("expected a string, a number"));
+        assert!(error("head_max = [1, 2]").contains("expected one value"));
+        assert!(error("[[route]]\nservice = 'ecko'").contains(r#"(did you mean "echo"?)"#));
+    }
+
+    #[test]
+    fn syntax_errors_are_named_with_their_line() {
+        assert!(error("log = 'info'\nlisten = [").starts_with("weir.toml:2: "));
+        assert!(error("log = 'a'\nlog = 'b'").starts_with("weir.toml:2: "));
+        assert!(error("[route]\npath = '/'").contains("[[route]]"));
+        assert!(error("route = [1]").contains("[[route]]"));
+    }
+}

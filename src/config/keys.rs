@@ -1,0 +1,186 @@
+//! Values as text, by key, before they have a type: a [`Layer`] for each source.
+//!
+//! The keys are the arguments that clap knows, and clap reads every value, wherever it was written:
+//! file, environment and command line cannot differ in what they accept.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, Command};
+
+/// The values that one source gives, by key. No values: an empty list, given as such.
+pub(crate) type Layer = BTreeMap<String, Vec<String>>;
+
+/// How alike two names must be for one to be suggested for the other; clap's own bound.
+const LIKENESS_MIN: f64 = 0.7;
+
+/// The known name that a misspelt one was most likely meant to be.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::jaro(name, candidate), candidate))
+        .filter(|&(likeness, _)| likeness > LIKENESS_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// The keys of one table, and how their values are read.
+pub(super) struct Keys(Command);
+
+impl Keys {
+    /// The arguments of `T`.
+    pub(super) fn of<T: Args>() -> Keys {
+        Keys(bare()).and::<T>()
+    }
+
+    /// These keys and the arguments of `T`.
+    pub(super) fn and<T: Args>(self) -> Keys {
+        Keys(T::augment_args(self.0).mut_args(|arg| arg.required(false)))
+    }
+
+    /// In the order of their declaration.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.get_arguments().map(name)
+    }
+
+    /// What is wrong with these values of `key`, which must be one of these keys.
+    pub(super) fn check(&self, key: &str, values: &[String]) -> Result<(), String> {
+        let Some(arg) = self.0.get_arguments().find(|arg| name(arg) == key) else {
+            return Ok(());
+        };
+        if values.is_empty() && !arg.get_default_values().is_empty() {
+            return Err("expected a value".to_owned());
+        }
+        match self.0.clone().try_get_matches_from(flags(arg, values)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(reason(&error)),
+        }
+    }
+}
+
+/// What the command line gave, without defaults.
+pub(crate) fn given<T: Args>(matches: &ArgMatches) -> Layer {
+    let on_command_line =
+        |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    let values = |name: &str| {
+        let raw = matches.get_raw(name).into_iter().flatten();
+        raw.map(|value| value.to_string_lossy().into_owned())
+            .collect()
+    };
+    let keys = Keys::of::<T>();
+    keys.names()
+        .filter(on_command_line)
+        .map(|name| (name.to_owned(), values(name)))
+        .collect()
+}
+
+/// The values of `layer` that belong to `T`, typed, with defaults for the rest.
+pub(super) fn read<T: Args>(layer: &Layer) -> Result<T, clap::Error> {
+    let command = T::augment_args(bare());
+    let arguments = command.get_arguments();
+    let flags: Vec<String> = arguments
+        .filter_map(|arg| Some(flags(arg, layer.get(name(arg))?)))
+        .flatten()
+        .collect();
+    T::from_arg_matches(&command.try_get_matches_from(flags)?)
+}
+
+/// A command without a single argument.
+fn bare() -> Command {
+    let command = Command::new("weir").no_binary_name(true);
+    command.disable_help_flag(true).disable_version_flag(true)
+}
+
+fn name(arg: &Arg) -> &str {
+    arg.get_id().as_str()
+}
+
+/// The values as they would stand on the command line.
+fn flags(arg: &Arg, values: &[String]) -> Vec<String> {
+    let long = arg.get_long().unwrap_or_default();
+    values
+        .iter()
+        .map(|value| format!("--{long}={value}"))
+        .collect()
+}
+
+/// What clap found wrong, without the talk of flags and usage.
+fn reason(error: &clap::Error) -> String {
+    let nearest = match error.get(ContextKind::SuggestedValue) {
+        Some(ContextValue::String(nearest)) => format!(r#" (did you mean "{nearest}"?)"#),
+        _ => String::new(),
+    };
+    match (
+        error.kind(),
+        error.get(ContextKind::ValidValue),
+        error.source(),
+    ) {
+        (ErrorKind::InvalidValue, Some(ContextValue::Strings(valid)), _) => {
+            format!("expected one of {}{nearest}", valid.join(", "))
+        }
+        (ErrorKind::ArgumentConflict, ..) => "expected one value, not several".to_owned(),
+        (_, _, Some(why)) => why.to_string(),
+        (kind, ..) => kind.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::Options;
+    use super::*;
+
+    fn check(key: &str, values: &[&str]) -> Result<(), String> {
+        let values: Vec<String> = values.iter().map(|&value| value.to_owned()).collect();
+        Keys::of::<Options>().check(key, &values)
+    }
+
+    #[test]
+    fn keys_are_flags_with_underscores() {
+        let command = Options::augment_args(Command::new("weir"));
+        for arg in command.get_arguments() {
+            assert_eq!(arg.get_long(), Some(name(arg).replace('_', "-").as_str()));
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_near() {
+        let known = || ["message_max", "history_max", "listen"].into_iter();
+        assert_eq!(nearest("mesage_max", known()), Some("message_max"));
+        assert_eq!(nearest("lisen", known()), Some("listen"));
+        assert_eq!(nearest("zzz", known()), None);
+    }
+
+    #[test]
+    fn reasons_are_about_the_value() {
+        assert_eq!(check("message_max", &["1 MiB"]), Ok(()));
+        assert!(
+            check("message_max", &["big"])
+                .unwrap_err()
+                .contains(r#"such as "64 KiB""#)
+        );
+        assert_eq!(
+            check("slow", &["clos"]).unwrap_err(),
+            r#"expected one of drop, close (did you mean "close"?)"#
+        );
+        assert_eq!(
+            check("reuse_port", &["maybe"]).unwrap_err(),
+            "expected one of true, false"
+        );
+        assert_eq!(
+            check("head_max", &["1KiB", "2KiB"]).unwrap_err(),
+            "expected one value, not several"
+        );
+        assert_eq!(check("head_max", &[]).unwrap_err(), "expected a value");
+        assert!(check("head_max", &[""]).is_err());
+        assert!(check("connections_max", &["-1"]).is_err());
+    }
+
+    #[test]
+    fn lists_may_be_empty_where_nothing_is_the_default() {
+        assert_eq!(check("origins", &[]), Ok(()));
+        assert_eq!(check("listen", &["[::1]:1", "127.0.0.1:2"]), Ok(()));
+        assert!(check("listen", &[]).is_err());
+        assert!(check("listen", &["localhost"]).is_err());
+    }
+}

@@ -1,0 +1,96 @@
+//! Where settings come from: flags over variables over the file over defaults, merged and checked
+//! into one [`Config`] of plain structs.
+//!
+//! [`options`] declares each setting once; file and environment are read as if their values stood on
+//! the command line. Nothing else of the program reads a file or a variable, and nothing but `main`
+//! depends on this module. A configuration is accepted whole or refused by name.
+
+mod effective;
+mod environment;
+mod error;
+mod file;
+mod keys;
+mod options;
+mod routes;
+mod values;
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::Path;
+
+use weir::reactor::settings::{ListenSettings, Settings};
+
+use crate::logging::LogSettings;
+use file::File;
+use options::ServerOptions;
+
+pub(crate) use error::ConfigError;
+pub(crate) use keys::{Layer, given, nearest};
+pub(crate) use options::Options;
+pub(crate) use routes::RouteConfig;
+
+/// All that a server is started with. `Display` writes it as a file that reads back the same.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Config {
+    pub(crate) listen: Vec<ListenSettings>,
+    pub(crate) log: LogSettings,
+    pub(crate) settings: Settings,
+    /// At least one.
+    pub(crate) routes: Vec<RouteConfig>,
+}
+
+impl Config {
+    /// Reads every source. `file` is what the command line names; `WEIR_CONFIG` stands in for it.
+    pub(crate) fn load(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: Layer,
+    ) -> Result<Config, ConfigError> {
+        let mut variables = environment::layer(variables)?;
+        let named = variables
+            .remove(environment::CONFIG)
+            .and_then(|mut names| names.pop());
+        let file = match file.or(named.as_deref().map(Path::new)) {
+            Some(path) => File::open(path)?,
+            None => File::default(),
+        };
+        Config::merge(file, variables, flags)
+    }
+
+    fn merge(file: File, variables: Layer, flags: Layer) -> Result<Config, ConfigError> {
+        let mut layer = file.settings;
+        layer.extend(variables);
+        layer.extend(flags);
+        let server: ServerOptions = keys::read(&layer)?;
+        let settings = server.settings();
+        settings.check()?;
+        let listen = server.listen();
+        check_listen(&listen)?;
+        let tables = file.routes.unwrap_or_else(routes::built_in);
+        let routes = routes::routes(tables, &layer, &settings)?;
+        Ok(Config {
+            listen,
+            log: server.log(),
+            settings,
+            routes,
+        })
+    }
+}
+
+/// Port 0 may stand twice: the system chooses a different one each time.
+fn check_listen(listen: &[ListenSettings]) -> Result<(), ConfigError> {
+    let mut seen = HashSet::new();
+    let fixed = listen
+        .iter()
+        .map(|listen| listen.address)
+        .filter(|address| address.port() != 0);
+    for address in fixed {
+        if !seen.insert(address) {
+            return Err(ConfigError::ListenTwice(address));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+//! The routes: which service answers at which path, and with which limits.
+//!
+//! Owns the syntax of paths and what a `[[route]]` must say. Matching requests is the router's.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use weir::reactor::settings::{RouteSettings, Settings, SettingsError};
+
+use super::error::{ConfigError, Place};
+use super::keys::{Keys, Layer, read};
+use super::options::{RoomOptions, RouteOptions};
+
+/// The parameter of a room's path that is its name.
+const ROOM_NAME: &str = "{name}";
+
+/// One route, ready to be served.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RouteConfig {
+    /// Begins with `/`; a segment may be `{name}`, and the last one `*` for all that follows.
+    pub(crate) path: String,
+    pub(crate) service: Service,
+    /// Whether a plain `GET` of the path answers with the page to try it on.
+    pub(crate) page: bool,
+    pub(crate) settings: RouteSettings,
+}
+
+/// What answers on a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// Sends back what it gets.
+    Echo,
+    /// Sends what it gets to all in the room that the path names.
+    Rooms(RoomSettings),
+}
+
+/// The limits of the rooms of one route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RoomSettings {
+    /// Messages that a room remembers for those who join; 0: none.
+    pub(crate) history_max: usize,
+    /// Bytes that the messages which a room remembers may take.
+    pub(crate) history_bytes_max: usize,
+    /// How long a room remembers a message; `None`: until newer ones replace it.
+    pub(crate) history_ttl: Option<Duration>,
+    /// Rooms at once.
+    pub(crate) rooms_max: usize,
+}
+
+impl Default for RoomSettings {
+    fn default() -> RoomSettings {
+        RoomSettings {
+            history_max: 100,
+            history_bytes_max: 64 * 1024,
+            history_ttl: Some(Duration::from_secs(3600)),
+            rooms_max: 10_000,
+        }
+    }
+}
+
+/// What a `[[route]]` says besides the limits.
+#[derive(Debug, Args)]
+pub(super) struct RouteTable {
+    #[arg(long, required = true)]
+    path: String,
+    #[arg(long, value_enum, required = true)]
+    service: ServiceKind,
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set)]
+    page: bool,
+}
+
+/// [`Service`] as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ServiceKind {
+    Echo,
+    Rooms,
+}
+
+impl Service {
+    pub(super) fn kind(&self) -> ServiceKind {
+        match self {
+            Service::Echo => ServiceKind::Echo,
+            Service::Rooms(_) => ServiceKind::Rooms,
+        }
+    }
+}
+
+/// The routes of a server whose file has none: echo with its page, and rooms.
+pub(super) fn built_in() -> Vec<(Place, Layer)> {
+    let route = |pairs: &[(&str, &str)]| {
+        let entry = |&(key, value): &(&str, &str)| (key.to_owned(), vec![value.to_owned()]);
+        (Place::BuiltIn, pairs.iter().map(entry).collect())
+    };
+    vec![
+        route(&[("path", "/"), ("service", "echo"), ("page", "true")]),
+        route(&[("path", "/rooms/{name}"), ("service", "rooms")]),
+    ]
+}
+
+/// Reads `tables`, each on top of `defaults`, and checks them against each other and the server's
+/// own `settings`.
+pub(super) fn routes(
+    tables: Vec<(Place, Layer)>,
+    defaults: &Layer,
+    settings: &Settings,
+) -> Result<Vec<RouteConfig>, ConfigError> {
+    if tables.is_empty() {
+        return Err(ConfigError::NoRoute);
+    }
+    let mut seen = HashSet::new();
+    let mut routes = Vec::with_capacity(tables.len());
+    for (place, table) in tables {
+        let route = route(&place, table, defaults)?;
+        let refused = |error| {
+            Err(ConfigError::Route {
+                place: place.clone(),
+                error,
+            })
+        };
+        if let Err(error) = check(&route, settings) {
+            return refused(error);
+        }
+        if !seen.insert((pattern(&route.path), route.service.kind())) {
+            return refused(RouteError::Twice(route.path));
+        }
+        routes.push(route);
+    }
+    Ok(routes)
+}
+
+fn route(place: &Place, table: Layer, defaults: &Layer) -> Result<RouteConfig, ConfigError> {
+    let refused = |error| ConfigError::Route {
+        place: place.clone(),
+        error,
+    };
+    for key in ["path", "service"] {
+        if !table.contains_key(key) {
+            return Err(refused(RouteError::Missing(key)));
+        }
+    }
+    let given: RouteTable = read(&table)?;
+    if given.service != ServiceKind::Rooms {
+        let of_rooms = Keys::of::<RoomOptions>();
+        if let Some(key) = of_rooms.names().find(|&key| table.contains_key(key)) {
+            return Err(refused(RouteError::OnlyRooms(key.to_owned())));
+        }
+    }
+    let mut layer = defaults.clone();
+    layer.extend(table);
+    Ok(RouteConfig {
+        path: given.path,
+        page: given.page,
+        settings: read::<RouteOptions>(&layer)?.into(),
+        service: match given.service {
+            ServiceKind::Echo => Service::Echo,
+            ServiceKind::Rooms => Service::Rooms(read::<RoomOptions>(&layer)?.into()),
+        },
+    })
+}
+
+fn check(route: &RouteConfig, settings: &Settings) -> Result<(), RouteError> {
+    check_path(&route.path).map_err(|why| RouteError::Path(route.path.clone(), why))?;
+    if route.service.kind() == ServiceKind::Rooms && !route.path.split('/').any(|s| s == ROOM_NAME)
+    {
+        return Err(RouteError::Path(route.path.clone(), PathError::NoRoomName));
+    }
+    if let Err(error) = route.settings.check() {
+        return Err(RouteError::Settings(route.path.clone(), error));
+    }
+    let (hard, all) = (route.settings.outbox_hard, settings.buffered_bytes_max);
+    if hard > all {
+        return Err(RouteError::AboveBuffered {
+            path: route.path.clone(),
+            hard,
+            all,
+        });
+    }
+    Ok(())
+}
+
+fn check_path(path: &str) -> Result<(), PathError> {
+    let Some(rest) = path.strip_prefix('/') else {
+        return Err(PathError::NoSlash);
+    };
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let mut names = HashSet::new();
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let parameter = segment
+            .strip_prefix('{')
+            .and_then(|name| name.strip_suffix('}'));
+        match (segment, parameter) {
+            ("", _) => return Err(PathError::EmptySegment),
+            ("*", _) if segments.peek().is_none() => {}
+            (_, Some(name)) if !is_name(name) => return Err(PathError::BadName),
+            (_, Some(name)) if !names.insert(name) => return Err(PathError::NameTwice),
+            (_, Some(_)) => {}
+            (literal, None) if literal.contains(is_special) => return Err(PathError::BadSegment),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// What no plain segment contains: our own notation, the end of a path (RFC 3986, 3.3), and what
+/// clients escape.
+fn is_special(c: char) -> bool {
+    matches!(c, '{' | '}' | '*' | '?' | '#' | '%') || !c.is_ascii_graphic()
+}
+
+/// The path without the names of its parameters: equal for paths that match the same requests.
+fn pattern(path: &str) -> String {
+    let segment = |segment: &str| {
+        if segment.starts_with('{') {
+            "{}".to_owned()
+        } else {
+            segment.to_owned()
+        }
+    };
+    path.split('/').map(segment).collect::<Vec<_>>().join("/")
+}
+
+/// What is wrong with a route. Sizes are in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RouteError {
+    Missing(&'static str),
+    OnlyRooms(String),
+    Path(String, PathError),
+    Twice(String),
+    Settings(String, SettingsError),
+    /// The server would never let one outbox grow that far.
+    AboveBuffered {
+        path: String,
+        hard: usize,
+        all: usize,
+    },
+}
+
+/// What is wrong with a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PathError {
+    NoSlash,
+    EmptySegment,
+    BadName,
+    NameTwice,
+    BadSegment,
+    NoRoomName,
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RouteError::Missing(key) => write!(f, "a [[route]] needs a {key}"),
+            RouteError::OnlyRooms(key) => write!(f, r#"{key} needs service = "rooms""#),
+            RouteError::Path(path, error) => write!(f, "path {path:?}: {error}"),
+            RouteError::Twice(path) => write!(f, "path {path:?} has this service already"),
+            RouteError::Settings(path, error) => write!(f, "path {path:?}: {error}"),
+            RouteError::AboveBuffered { path, hard, all } => write!(
+                f,
+                "path {path:?}: outbox_hard, {hard} bytes, must not be more than buffered_max, \
+                 {all} bytes"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PathError::NoSlash => "must begin with /",
+            PathError::EmptySegment => "has an empty segment",
+            PathError::BadName => "a parameter is written {name}, in letters, digits and _",
+            PathError::NameTwice => "names a parameter twice",
+            PathError::BadSegment => "a segment is plain text, {name}, or * at the end",
+            PathError::NoRoomName => "the path of rooms must contain {name}",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_a_syntax() {
+        for path in [
+            "/",
+            "/a",
+            "/a/{b}/c",
+            "/{a}/{b}",
+            "/a/*",
+            "/*",
+            "/.well-known/x~y",
+        ] {
+            assert_eq!(check_path(path), Ok(()), "{path}");
+        }
+        for (path, error) in [
+            ("", PathError::NoSlash),
+            ("a", PathError::NoSlash),
+            ("//", PathError::EmptySegment),
+            ("/a/", PathError::EmptySegment),
+            ("/{}", PathError::BadName),
+            ("/{a b}", PathError::BadName),
+            ("/{a}/{a}", PathError::NameTwice),
+            ("/*/a", PathError::BadSegment),
+            ("/a{b}", PathError::BadSegment),
+            ("/a*", PathError::BadSegment),
+            ("/a?b", PathError::BadSegment),
+            ("/a b", PathError::BadSegment),
+            ("/{a", PathError::BadSegment),
+        ] {
+            assert_eq!(check_path(path), Err(error), "{path}");
+        }
+    }
+
+    #[test]
+    fn patterns_forget_names() {
+        assert_eq!(pattern("/a/{b}/*"), "/a/{}/*");
+        assert_eq!(pattern("/"), "/");
+    }
+}

@@ -1,0 +1,264 @@
+//! Whole configurations: precedence, routes, and the way back to a file.
+
+use std::time::Duration;
+
+use weir::reactor::settings::{RouteSettings, SlowPolicy};
+
+use super::keys::Keys;
+use super::options::{RoomOptions, RouteOptions};
+use super::routes::{RoomSettings, RouteTable, Service};
+use super::*;
+
+fn layer(pairs: &[(&str, &str)]) -> Layer {
+    let entry = |&(key, value): &(&str, &str)| (key.to_owned(), vec![value.to_owned()]);
+    pairs.iter().map(entry).collect()
+}
+
+fn load(text: &str, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, String> {
+    let variables = variables
+        .iter()
+        .map(|(name, value)| (name.into(), value.into()));
+    File::parse("weir.toml", text)
+        .and_then(|file| Config::merge(file, environment::layer(variables)?, layer(flags)))
+        .map_err(|error| error.to_string())
+}
+
+fn file(text: &str) -> Result<Config, String> {
+    load(text, &[], &[])
+}
+
+fn defaults() -> Config {
+    file("").unwrap()
+}
+
+#[test]
+fn defaults_are_those_of_the_layers() {
+    let config = defaults();
+    assert_eq!(config.settings, Settings::default());
+    assert_eq!(config.listen.len(), 1);
+    assert_eq!(config.listen[0].address.to_string(), "127.0.0.1:9001");
+    assert!(!config.listen[0].reuse_port);
+    let [echo, rooms] = &config.routes[..] else {
+        panic!("{:?}", config.routes)
+    };
+    assert_eq!((echo.path.as_str(), echo.page), ("/", true));
+    assert_eq!(echo.service, Service::Echo);
+    assert_eq!(echo.settings, RouteSettings::default());
+    assert_eq!((rooms.path.as_str(), rooms.page), ("/rooms/{name}", false));
+    assert_eq!(rooms.service, Service::Rooms(RoomSettings::default()));
+    assert_eq!(rooms.settings, RouteSettings::default());
+}
+
+#[test]
+fn flags_win_over_variables_over_file_over_defaults() {
+    let text = "head_max = '2KiB'\nbuffered_max = '16MiB'\nclose_timeout = '1s'";
+    let variables = [("WEIR_BUFFERED_MAX", "17MiB"), ("WEIR_CLOSE_TIMEOUT", "2s")];
+    let settings = load(text, &variables, &[("close_timeout", "3s")])
+        .unwrap()
+        .settings;
+    assert_eq!(settings.head_bytes_max, 2 << 10);
+    assert_eq!(settings.buffered_bytes_max, 17 << 20);
+    assert_eq!(settings.close_timeout, Duration::from_secs(3));
+    assert_eq!(settings.drain_timeout, Settings::default().drain_timeout);
+}
+
+#[test]
+fn lists_are_replaced_whole() {
+    let text = "listen = ['127.0.0.1:1', '[::1]:1']";
+    assert_eq!(file(text).unwrap().listen.len(), 2);
+    let listen = load(text, &[("WEIR_LISTEN", "127.0.0.1:5,127.0.0.1:6")], &[])
+        .unwrap()
+        .listen;
+    let ports: Vec<u16> = listen.iter().map(|listen| listen.address.port()).collect();
+    assert_eq!(ports, [5, 6]);
+}
+
+#[test]
+fn a_bad_value_is_refused_even_where_a_better_source_has_one() {
+    assert!(load("head_max = 'big'", &[("WEIR_HEAD_MAX", "2KiB")], &[]).is_err());
+    assert!(load("", &[("WEIR_HEAD_MAX", "big")], &[("head_max", "2KiB")]).is_err());
+}
+
+#[test]
+fn routes_override_what_is_set_for_all() {
+    let config = load(
+        "message_max = '10 KiB'
+         origins = ['https://a.example']
+         history_max = 7
+         slow = 'drop'
+         [[route]]
+         path = '/echo'
+         service = 'echo'
+         message_max = '20 KiB'
+         origins = []
+         [[route]]
+         path = '/chat/{name}'
+         service = 'rooms'
+         rooms_max = 3",
+        &[],
+        &[("message_max", "30 KiB"), ("idle_timeout", "1h")],
+    )
+    .unwrap();
+    let [echo, chat] = &config.routes[..] else {
+        panic!("{:?}", config.routes)
+    };
+    assert_eq!(echo.settings.message_bytes_max, 20 << 10);
+    assert!(echo.settings.origins.is_empty());
+    assert_eq!(echo.settings.slow_policy, SlowPolicy::Drop);
+    assert!(!echo.page, "only the built-in echo has a page unasked");
+    assert_eq!(chat.settings.message_bytes_max, 30 << 10);
+    assert_eq!(chat.settings.origins, ["https://a.example"]);
+    assert_eq!(chat.settings.idle_timeout, Some(Duration::from_secs(3600)));
+    let rooms = RoomSettings {
+        history_max: 7,
+        rooms_max: 3,
+        ..RoomSettings::default()
+    };
+    assert_eq!(chat.service, Service::Rooms(rooms));
+}
+
+#[test]
+fn off_and_auto_reach_the_settings() {
+    let config = file(
+        "ping_interval = 'off'\nidle_timeout = '0s'\nkey_reuse_window = '5m'\nhistory_ttl = 'off'\n\
+         connections_per_address = 0\nrate = '10/s burst 20'\nexempt = '10.0.0.0/8'",
+    )
+    .unwrap();
+    assert_eq!(config.settings.heartbeat, None);
+    assert_eq!(
+        config.settings.key_reuse_window,
+        Some(Duration::from_secs(300))
+    );
+    assert_eq!(config.settings.connections_per_address, Some(0));
+    assert_eq!(config.settings.rate.map(|rate| rate.burst), Some(20));
+    assert_eq!(config.settings.exempt.len(), 1);
+    assert_eq!(config.routes[0].settings.idle_timeout, None);
+    let Service::Rooms(rooms) = &config.routes[1].service else {
+        panic!("{config:?}")
+    };
+    assert_eq!(rooms.history_ttl, None);
+}
+
+#[test]
+fn the_hard_limit_follows_the_largest_message_unless_set() {
+    let hard = |text: &str| file(text).map(|config| config.routes[0].settings.outbox_hard);
+    assert_eq!(hard(""), Ok(2 << 20));
+    assert_eq!(hard("message_max = '4 MiB'"), Ok((4 << 20) + (320 << 10)));
+    let error = hard("message_max = '4 MiB'\noutbox_hard = '2 MiB'").unwrap_err();
+    assert!(
+        error.contains("2097152 bytes") && error.contains("4456462 bytes"),
+        "{error}"
+    );
+    let error = hard("message_max = '4 MiB'\nbuffered_max = '4 MiB'").unwrap_err();
+    assert!(error.contains("buffered_max, 4194304 bytes"), "{error}");
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let error = |text: &str| file(text).unwrap_err();
+    assert!(error("pong_timeout = '40s'").contains("ping_interval, 30s"));
+    assert!(error("outbox_low = '1 MiB'").contains("outbox_soft, 262144 bytes"));
+    assert!(error("message_max = 100").contains("100 bytes, must be 125 to"));
+    assert!(error("head_max = '2 MiB'").contains("2097152 bytes, must be 1024 to 1048576"));
+    assert!(error("write_timeout = '0s'").contains("write_timeout must be more than zero"));
+    assert!(error("pong_misses_max = 0").contains("pong_misses_max must be more than zero"));
+    assert!(error("listen = ['[::1]:1', '[::1]:1']").contains("[::1]:1 is given twice"));
+    assert!(file("listen = ['[::1]:0', '[::1]:0']").is_ok());
+}
+
+#[test]
+fn routes_are_refused_with_their_line() {
+    let error = |text: &str| file(text).unwrap_err();
+    assert!(error("route = []").contains("needs a route"));
+    assert_eq!(
+        error("[[route]]\nservice = 'echo'"),
+        "weir.toml:1: a [[route]] needs a path"
+    );
+    assert_eq!(
+        error("\n[[route]]\npath = '/'"),
+        "weir.toml:2: a [[route]] needs a service"
+    );
+    assert_eq!(
+        error("[[route]]\npath = 'x'\nservice = 'echo'"),
+        r#"weir.toml:1: path "x": must begin with /"#
+    );
+    assert_eq!(
+        error("[[route]]\npath = '/'\nservice = 'echo'\nrooms_max = 1"),
+        r#"weir.toml:1: rooms_max needs service = "rooms""#
+    );
+    assert!(error("[[route]]\npath = '/x'\nservice = 'rooms'").contains("must contain {name}"));
+    let twice = "[[route]]\npath = '/{a}'\nservice = 'echo'\n";
+    let again = twice.replace("{a}", "{b}");
+    assert!(error(&format!("{twice}{again}")).starts_with("weir.toml:4: "));
+    assert!(file(&format!("{twice}{}", twice.replace("/{a}", "/x/{a}"))).is_ok());
+}
+
+#[test]
+fn the_effective_configuration_reads_back_the_same() {
+    let all = "listen = ['[::1]:8000', '0.0.0.0:8000']
+        reuse_port = true
+        log = 'warn,weir=debug'
+        log_format = 'json'
+        connections_max = 12
+        connections_per_address = 3
+        exempt = ['10.0.0.0/8', '::1']
+        rate_per_address = '100/min'
+        rate = '7/s burst 9'
+        head_max = 5000
+        key_reuse_window = '1m 1ms'
+        buffered_max = '1 GB'
+        ping_interval = '20s'
+        slow = 'drop'
+        history_ttl = 'off'
+        [[route]]
+        path = '/a/*'
+        service = 'echo'
+        page = true
+        origins = ['https://a.example', 'null']
+        require_protocol = true
+        [[route]]
+        path = '/b/{name}'
+        service = 'rooms'
+        message_max = '3 MB'
+        idle_timeout = '2h'
+        history_bytes_max = 0";
+    for text in ["", all, "ping_interval = 'off'"] {
+        let config = file(text).unwrap();
+        let written = config.to_string();
+        assert_eq!(file(&written).unwrap(), config, "{written}");
+    }
+}
+
+#[test]
+fn the_effective_configuration_has_every_key() {
+    let written = defaults().to_string();
+    let keys = Keys::of::<ServerOptions>().and::<RouteTable>();
+    for key in keys.and::<RouteOptions>().and::<RoomOptions>().names() {
+        assert!(
+            written
+                .lines()
+                .any(|line| line.starts_with(&format!("{key} = "))),
+            "{key}"
+        );
+    }
+    assert!(written.contains("message_max = \"1 MiB\""), "{written}");
+}
+
+#[test]
+fn the_file_is_named_by_flag_or_variable() {
+    let path = std::env::temp_dir().join(format!("weir-config-{}.toml", std::process::id()));
+    std::fs::write(&path, "connections_max = 5\n").unwrap();
+    let none = || std::iter::empty::<(OsString, OsString)>();
+    let variable = |path: &Path| [(OsString::from("WEIR_CONFIG"), path.as_os_str().to_owned())];
+    let by_flag = Config::load(Some(&path), none(), Layer::new());
+    let by_variable = Config::load(None, variable(&path), Layer::new());
+    let flag_wins = Config::load(Some(&path), variable(Path::new("/nowhere")), Layer::new());
+    std::fs::remove_file(&path).unwrap();
+    for config in [by_flag, by_variable, flag_wins] {
+        assert_eq!(config.unwrap().settings.connections_max, 5);
+    }
+    let error = Config::load(Some(&path), none(), Layer::new())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains(path.to_str().unwrap()), "{error}");
+}

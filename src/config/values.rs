@@ -1,0 +1,331 @@
+//! How single values are written: sizes, durations, and the words `off` and `auto`.
+//!
+//! Each type reads the form that an operator writes and writes it back exactly. What a value means
+//! together with others is not known here.
+
+use std::fmt;
+use std::num::{IntErrorKind, ParseIntError};
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Serialize, Serializer};
+
+/// A number of bytes: `64 KiB`, `1MB` or `65536`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) usize);
+
+impl FromStr for Size {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Size, Self::Err> {
+        let size: ByteSize = text
+            .trim()
+            .parse()
+            .map_err(|_| r#"expected a size such as "64 KiB", "1MB" or 65536"#)?;
+        // The library saturates, so its largest value stands for everything beyond.
+        match usize::try_from(size.as_u64()) {
+            Ok(bytes) if bytes < usize::MAX => Ok(Size(bytes)),
+            _ => Err("a size beyond what this machine can address"),
+        }
+    }
+}
+
+impl fmt::Display for Size {
+    /// In the largest binary unit that leaves no fraction; the library's own form rounds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let exact = |&(shift, _): &(u32, _)| self.0 > 0 && self.0.trailing_zeros() >= shift;
+        match units.into_iter().find(exact) {
+            Some((shift, unit)) => write!(f, "{} {unit}", self.0 >> shift),
+            None => write!(f, "{} B", self.0),
+        }
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+/// A length of time: `250ms`, `10s` or `1m 30s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Span, String> {
+        let text = text.trim();
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && text != "0" {
+            return Err(format!(r#"a duration needs a unit, as in "{text}s""#));
+        }
+        match humantime::parse_duration(text) {
+            Ok(duration) => Ok(Span(duration)),
+            Err(_) => Err(r#"expected a duration such as "250ms", "10s" or "1m 30s""#.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+/// A value that the word `off` switches off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OrOff<T>(pub(crate) Option<T>);
+
+impl<T: FromStr<Err: fmt::Display>> FromStr for OrOff<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<OrOff<T>, String> {
+        match text.trim() {
+            "off" => Ok(OrOff(None)),
+            text => match text.parse() {
+                Ok(value) => Ok(OrOff(Some(value))),
+                Err(why) => Err(format!(r#"{why}, or "off""#)),
+            },
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for OrOff<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(value) => value.fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+impl<T: fmt::Display> Serialize for OrOff<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl OrOff<Span> {
+    /// The duration, where one is set: `0s` is as good as `off`.
+    pub(crate) fn duration(self) -> Option<Duration> {
+        self.0
+            .map(|span| span.0)
+            .filter(|duration| !duration.is_zero())
+    }
+}
+
+/// A value that the word `auto` leaves to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OrAuto<T>(pub(crate) Option<T>);
+
+impl<T: FromStr<Err: fmt::Display>> FromStr for OrAuto<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<OrAuto<T>, String> {
+        match text.trim() {
+            "auto" => Ok(OrAuto(None)),
+            text => match text.parse() {
+                Ok(value) => Ok(OrAuto(Some(value))),
+                Err(why) => Err(format!(r#"{why}, or "auto""#)),
+            },
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for OrAuto<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(value) => value.fmt(f),
+            None => f.write_str("auto"),
+        }
+    }
+}
+
+impl<T: Serialize> Serialize for OrAuto<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Some(value) => value.serialize(to),
+            None => to.serialize_str("auto"),
+        }
+    }
+}
+
+/// A whole number, with an error that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Count<T>(pub(crate) T);
+
+impl<T: FromStr<Err = ParseIntError>> FromStr for Count<T> {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Count<T>, Self::Err> {
+        text.trim()
+            .parse()
+            .map(Count)
+            .map_err(|error: ParseIntError| match error.kind() {
+                IntErrorKind::PosOverflow => "a number too large for this setting",
+                _ => "expected a whole number such as 100",
+            })
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Count<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The origin of a page (RFC 6454, 6.2): `https://example.org`, or `null`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Origin(pub(crate) String);
+
+impl FromStr for Origin {
+    type Err = &'static str;
+
+    /// Browsers send scheme and host in lower case, and never a path: one given here would match
+    /// nobody.
+    fn from_str(text: &str) -> Result<Origin, Self::Err> {
+        let text = text.trim().to_ascii_lowercase();
+        let host = text.split_once("://").map_or("", |(_, host)| host);
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
+        if text == "null" || !host.is_empty() && host.bytes().all(plain) {
+            Ok(Origin(text))
+        } else {
+            Err(r#"expected an origin without a path, such as "https://example.org""#)
+        }
+    }
+}
+
+/// Serialises each value of a list as it is written.
+pub(super) fn texts<T: fmt::Display, S: Serializer>(
+    values: &[T],
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    to.collect_seq(values.iter().map(T::to_string))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size(text: &str) -> Result<usize, &'static str> {
+        text.parse::<Size>().map(|size| size.0)
+    }
+
+    #[test]
+    fn sizes_take_binary_and_decimal_units() {
+        assert_eq!(size("64 KiB"), Ok(65536));
+        assert_eq!(size("1MiB"), Ok(1 << 20));
+        assert_eq!(size("1MB"), Ok(1_000_000));
+        assert_eq!(size("1.5 KiB"), Ok(1536));
+        assert_eq!(size(" 65536 "), Ok(65536));
+        for text in [
+            "",
+            "lots",
+            "-1",
+            "1 parsec",
+            "KiB",
+            "99999999999999999999999",
+        ] {
+            assert!(size(text).is_err(), "{text}");
+        }
+        assert!(size("20000000000 GiB").is_err(), "saturated");
+    }
+
+    #[test]
+    fn sizes_are_written_exactly() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1000, "1000 B"),
+            (65537, "65537 B"),
+            (1536 << 10, "1536 KiB"),
+            (1 << 20, "1 MiB"),
+            (3 << 30, "3 GiB"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), text);
+            assert_eq!(size(text), Ok(bytes));
+        }
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        let span = |text: &str| text.parse::<Span>().map(|span| span.0);
+        assert_eq!(span("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(span("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(
+            span("10").unwrap_err(),
+            r#"a duration needs a unit, as in "10s""#
+        );
+        for text in ["", "s", "-1s", "ten seconds", "1.5"] {
+            assert!(span(text).is_err(), "{text}");
+        }
+        for text in ["1h 1ns", "400days", "90s"] {
+            let parsed = text.parse::<Span>().unwrap();
+            assert_eq!(parsed.to_string().parse(), Ok(parsed));
+        }
+    }
+
+    #[test]
+    fn off_and_zero_switch_off() {
+        let off = |text: &str| text.parse::<OrOff<Span>>().map(OrOff::duration);
+        assert_eq!(off("off"), Ok(None));
+        assert_eq!(off("0s"), Ok(None));
+        assert_eq!(off("0"), Ok(None));
+        assert_eq!(off("5s"), Ok(Some(Duration::from_secs(5))));
+        assert!(off("5").unwrap_err().ends_with(r#"as in "5s", or "off""#));
+    }
+
+    #[test]
+    fn auto_is_a_word_of_its_own() {
+        assert_eq!("auto".parse(), Ok(OrAuto::<Size>(None)));
+        assert_eq!("1 KiB".parse(), Ok(OrAuto(Some(Size(1024)))));
+        assert_eq!(OrAuto::<Size>(None).to_string(), "auto");
+        assert!("of".parse::<OrAuto<Size>>().is_err());
+    }
+    #[test]
+    fn counts_say_what_they_expect() {
+        assert_eq!(" 7 ".parse(), Ok(Count(7_u8)));
+        assert!(
+            "256"
+                .parse::<Count<u8>>()
+                .unwrap_err()
+                .contains("too large")
+        );
+        assert!(
+            "many"
+                .parse::<Count<u8>>()
+                .unwrap_err()
+                .contains("whole number")
+        );
+        assert!("-1".parse::<Count<usize>>().is_err());
+    }
+
+    #[test]
+    fn origins_have_no_path() {
+        assert_eq!(
+            "HTTPS://Example.org".parse(),
+            Ok(Origin("https://example.org".to_owned()))
+        );
+        assert_eq!(
+            "http://[::1]:8080".parse(),
+            Ok(Origin("http://[::1]:8080".to_owned()))
+        );
+        assert!("null".parse::<Origin>().is_ok());
+        for text in [
+            "",
+            "example.org",
+            "https://",
+            "https://example.org/",
+            "https://a b",
+        ] {
+            assert!(text.parse::<Origin>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What the operator reads on stderr: the filter, the two formats, and the one place that installs
+//! the logger.
+//!
+//! Reads no environment, not even `RUST_LOG`: the filter is a setting like any other.
+
+use std::fmt;
+use std::io::Write as _;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use env_logger::fmt::Formatter;
+use log::{LevelFilter, Record};
+use serde::Serialize;
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogSettings {
+    pub(crate) filter: LogFilter,
+    pub(crate) format: LogFormat,
+}
+
+impl LogSettings {
+    /// Installs the logger of the process. A second call changes nothing.
+    pub(crate) fn install(&self) {
+        let mut builder = env_logger::Builder::new();
+        builder.parse_filters(&self.filter.0);
+        if self.format == LogFormat::Json {
+            builder.format(json);
+        }
+        // Fails only where a logger is installed already, and then that one goes on.
+        let _ = builder.try_init();
+    }
+}
+
+/// Levels by target: `info`, or `warn,weir=debug`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct LogFilter(String);
+
+impl Default for LogFilter {
+    fn default() -> LogFilter {
+        LogFilter("info".to_owned())
+    }
+}
+
+impl fmt::Display for LogFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for LogFilter {
+    type Err = String;
+
+    /// Stricter than the logger, which takes a misspelt level for the name of a target.
+    fn from_str(text: &str) -> Result<LogFilter, String> {
+        let text = text.trim();
+        for directive in text.split(',') {
+            let level = directive
+                .rsplit_once('=')
+                .map_or(directive, |(_, level)| level)
+                .trim();
+            if level.parse::<LevelFilter>().is_err() {
+                let levels = LevelFilter::iter().map(|level| level.as_str().to_ascii_lowercase());
+                return Err(unknown_level(level, levels.collect()));
+            }
+        }
+        Ok(LogFilter(text.to_owned()))
+    }
+}
+
+fn unknown_level(level: &str, levels: Vec<String>) -> String {
+    let nearest = crate::config::nearest(level, levels.iter().map(String::as_str));
+    let hint = nearest.map_or(String::new(), |nearest| {
+        format!(r#" (did you mean "{nearest}"?)"#)
+    });
+    format!(
+        r#""{level}" is no level: expected one of {}{hint}"#,
+        levels.join(", ")
+    )
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line: ts, level, target, message
+    Json,
+}
+
+/// The fields of a JSON line, in this order.
+#[derive(Serialize)]
+struct Line<'a> {
+    ts: String,
+    level: &'static str,
+    target: &'a str,
+    message: &'a fmt::Arguments<'a>,
+}
+
+fn json(out: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
+    let line = Line {
+        ts: out.timestamp_millis().to_string(),
+        level: record.level().as_str(),
+        target: record.target(),
+        message: record.args(),
+    };
+    serde_json::to_writer(&mut *out, &line)?;
+    out.write_all(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use env_logger::Target;
+    use log::Log as _;
+
+    use super::*;
+
+    #[test]
+    fn filters_are_levels_by_target() {
+        for text in [
+            "info",
+            "off",
+            "warn,weir=debug",
+            "weir::reactor=trace",
+            "DEBUG",
+        ] {
+            assert_eq!(text.parse::<LogFilter>().unwrap().to_string(), text);
+        }
+        for text in ["", "weir", "weir=", "info,", "verbose"] {
+            assert!(text.parse::<LogFilter>().is_err(), "{text}");
+        }
+        let error = "weir=wran".parse::<LogFilter>().unwrap_err();
+        assert!(error.contains(r#"(did you mean "warn"?)"#), "{error}");
+    }
+    /// A sink that the logger writes to and the test reads.
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn json_lines_are_escaped() {
+        let sink = Sink::default();
+        let logger = env_logger::Builder::new()
+            .filter_level(LevelFilter::Info)
+            .format(json)
+            .target(Target::Pipe(Box::new(sink.clone())))
+            .build();
+        let log = |message: fmt::Arguments<'_>| {
+            let mut record = Record::builder();
+            record
+                .level(log::Level::Warn)
+                .target("weir::x")
+                .args(message);
+            logger.log(&record.build());
+        };
+        log(format_args!("a \"b\"\n{}", 1));
+        log(format_args!("c"));
+
+        let written = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = written.lines().collect();
+        assert_eq!(lines.len(), 2, "{written}");
+        let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+        assert_eq!(line["level"], "WARN");
+        assert_eq!(line["target"], "weir::x");
+        assert_eq!(line["message"], "a \"b\"\n1");
+        assert!(line["ts"].as_str().unwrap().ends_with('Z'), "{line}");
+    }
+}

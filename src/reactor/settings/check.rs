@@ -1,0 +1,313 @@
+//! What makes the numbers of [`Settings`] and [`RouteSettings`] sound together.
+//!
+//! Owns the ranges and relations, and [`SettingsError`], which names both sides of a contradiction.
+//! It corrects nothing: a setting is taken as given or refused.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::{Heartbeat, RouteSettings, Settings};
+
+/// What [`RouteSettings::message_bytes_max`] may be: a control frame's payload always fits, and no
+/// single message takes more than a gibibyte.
+pub const MESSAGE_BYTES_RANGE: RangeInclusive<usize> = 125..=1 << 30;
+/// What [`Settings::head_bytes_max`] may be.
+pub const HEAD_BYTES_RANGE: RangeInclusive<usize> = 1 << 10..=1 << 20;
+/// The longest header a frame can have (RFC 6455, 5.2): two bytes, eight of length, four of mask.
+const FRAME_HEADER_BYTES_MAX: usize = 14;
+
+impl Settings {
+    /// Whether the numbers are in range and agree with each other.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if self.connections_max == 0 {
+            return Err(SettingsError::Zero("connections_max"));
+        }
+        if !HEAD_BYTES_RANGE.contains(&self.head_bytes_max) {
+            return Err(SettingsError::Head(self.head_bytes_max));
+        }
+        check_deadlines(&[
+            ("handshake_timeout", self.handshake_timeout),
+            ("close_timeout", self.close_timeout),
+            ("drain_timeout", self.drain_timeout),
+        ])?;
+        if let Some(window) = self.key_reuse_window {
+            check_deadlines(&[("key_reuse_window", window)])?;
+        }
+        self.heartbeat.map_or(Ok(()), Heartbeat::check)
+    }
+}
+
+impl Heartbeat {
+    fn check(self) -> Result<(), SettingsError> {
+        if self.misses_max == 0 {
+            return Err(SettingsError::Zero("pong_misses_max"));
+        }
+        check_deadlines(&[
+            ("ping_interval", self.interval),
+            ("pong_timeout", self.pong_timeout),
+        ])?;
+        if self.pong_timeout >= self.interval {
+            return Err(SettingsError::PongAfterNextPing {
+                timeout: self.pong_timeout,
+                interval: self.interval,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn check_deadlines(deadlines: &[(&'static str, Duration)]) -> Result<(), SettingsError> {
+    match deadlines.iter().find(|(_, deadline)| deadline.is_zero()) {
+        Some((name, _)) => Err(SettingsError::Zero(name)),
+        None => Ok(()),
+    }
+}
+
+impl RouteSettings {
+    /// The least `outbox_hard` that holds one largest message on top of `outbox_soft`. A service that
+    /// pauses its reading at the soft limit then never sees `Refused`: an echo is lossless.
+    pub fn outbox_hard_min(&self) -> usize {
+        self.outbox_soft
+            .saturating_add(self.message_bytes_max)
+            .saturating_add(FRAME_HEADER_BYTES_MAX)
+    }
+
+    /// Whether the numbers are in range and agree with each other.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let (low, soft, hard) = (self.outbox_low, self.outbox_soft, self.outbox_hard);
+        if !MESSAGE_BYTES_RANGE.contains(&self.message_bytes_max) {
+            return Err(SettingsError::Message(self.message_bytes_max));
+        }
+        if low >= soft {
+            return Err(SettingsError::LowNotBelowSoft { low, soft });
+        }
+        if hard < self.outbox_hard_min() {
+            return Err(SettingsError::HardTooLow {
+                hard,
+                least: self.outbox_hard_min(),
+            });
+        }
+        check_deadlines(&[
+            ("outbox_grace", self.outbox_grace),
+            ("fragment_timeout", self.fragment_timeout),
+            ("write_timeout", self.write_timeout),
+        ])?;
+        match self.idle_timeout {
+            Some(timeout) => check_deadlines(&[("idle_timeout", timeout)]),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Settings that are out of range or contradict each other. Sizes are in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettingsError {
+    /// The named count or deadline may not be zero.
+    Zero(&'static str),
+    /// `head_bytes_max` lies outside [`HEAD_BYTES_RANGE`].
+    Head(usize),
+    /// `message_bytes_max` lies outside [`MESSAGE_BYTES_RANGE`].
+    Message(usize),
+    /// A drained outbox would still be congested.
+    LowNotBelowSoft {
+        /// `outbox_low`.
+        low: usize,
+        /// `outbox_soft`.
+        soft: usize,
+    },
+    /// A largest message would not fit on top of the soft limit.
+    HardTooLow {
+        /// `outbox_hard`.
+        hard: usize,
+        /// [`RouteSettings::outbox_hard_min`].
+        least: usize,
+    },
+    /// A ping would follow before the last one counts as missed.
+    PongAfterNextPing {
+        /// [`Heartbeat::pong_timeout`].
+        timeout: Duration,
+        /// [`Heartbeat::interval`].
+        interval: Duration,
+    },
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            SettingsError::Zero(name) => write!(f, "{name} must be more than zero"),
+            SettingsError::Head(bytes) => {
+                let (least, most) = HEAD_BYTES_RANGE.into_inner();
+                write!(
+                    f,
+                    "the largest head, {bytes} bytes, must be {least} to {most} bytes"
+                )
+            }
+            SettingsError::Message(bytes) => {
+                let (least, most) = MESSAGE_BYTES_RANGE.into_inner();
+                write!(
+                    f,
+                    "the largest message, {bytes} bytes, must be {least} to {most} bytes"
+                )
+            }
+            SettingsError::LowNotBelowSoft { low, soft } => {
+                write!(
+                    f,
+                    "outbox_low, {low} bytes, must be less than outbox_soft, {soft} bytes"
+                )
+            }
+            SettingsError::HardTooLow { hard, least } => write!(
+                f,
+                "outbox_hard, {hard} bytes, must be at least {least} bytes: outbox_soft, one \
+                 largest message and its {FRAME_HEADER_BYTES_MAX} bytes of header"
+            ),
+            SettingsError::PongAfterNextPing { timeout, interval } => write!(
+                f,
+                "pong_timeout, {timeout:?}, must be less than ping_interval, {interval:?}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(edit: impl FnOnce(&mut RouteSettings)) -> Result<(), SettingsError> {
+        let mut settings = RouteSettings::default();
+        edit(&mut settings);
+        settings.check()
+    }
+
+    fn shared(edit: impl FnOnce(&mut Settings)) -> Result<(), SettingsError> {
+        let mut settings = Settings::default();
+        edit(&mut settings);
+        settings.check()
+    }
+
+    #[test]
+    fn defaults_are_consistent() {
+        assert_eq!(Settings::default().check(), Ok(()));
+        assert_eq!(RouteSettings::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn water_marks_keep_their_order() {
+        assert_eq!(
+            route(|r| r.outbox_low = r.outbox_soft),
+            Err(SettingsError::LowNotBelowSoft {
+                low: 256 << 10,
+                soft: 256 << 10
+            })
+        );
+        let least = RouteSettings::default().outbox_hard_min();
+        assert_eq!(least, (256 << 10) + (1 << 20) + 14);
+        assert_eq!(route(|r| r.outbox_hard = least), Ok(()));
+        assert_eq!(
+            route(|r| r.outbox_hard = least - 1),
+            Err(SettingsError::HardTooLow {
+                hard: least - 1,
+                least
+            })
+        );
+        assert!(
+            route(|r| r.outbox_soft = usize::MAX).is_err(),
+            "no overflow"
+        );
+    }
+
+    #[test]
+    fn sizes_have_a_range() {
+        assert_eq!(route(|r| r.message_bytes_max = 125), Ok(()));
+        assert_eq!(
+            route(|r| r.message_bytes_max = 124),
+            Err(SettingsError::Message(124))
+        );
+        let past = (1 << 30) + 1;
+        assert_eq!(
+            route(|r| r.message_bytes_max = past),
+            Err(SettingsError::Message(past))
+        );
+        assert_eq!(shared(|s| s.head_bytes_max = 1024), Ok(()));
+        assert_eq!(
+            shared(|s| s.head_bytes_max = 1023),
+            Err(SettingsError::Head(1023))
+        );
+        assert_eq!(
+            shared(|s| s.connections_max = 0),
+            Err(SettingsError::Zero("connections_max"))
+        );
+    }
+
+    #[test]
+    fn no_deadline_is_zero() {
+        let zero = |name| Err(SettingsError::Zero(name));
+        assert_eq!(
+            route(|r| r.write_timeout = Duration::ZERO),
+            zero("write_timeout")
+        );
+        assert_eq!(
+            route(|r| r.outbox_grace = Duration::ZERO),
+            zero("outbox_grace")
+        );
+        assert_eq!(
+            route(|r| r.fragment_timeout = Duration::ZERO),
+            zero("fragment_timeout")
+        );
+        assert_eq!(
+            route(|r| r.idle_timeout = Some(Duration::ZERO)),
+            zero("idle_timeout")
+        );
+        assert_eq!(
+            shared(|s| s.close_timeout = Duration::ZERO),
+            zero("close_timeout")
+        );
+        assert_eq!(
+            shared(|s| s.drain_timeout = Duration::ZERO),
+            zero("drain_timeout")
+        );
+        assert_eq!(
+            shared(|s| s.handshake_timeout = Duration::ZERO),
+            zero("handshake_timeout")
+        );
+        assert_eq!(
+            shared(|s| s.key_reuse_window = Some(Duration::ZERO)),
+            zero("key_reuse_window")
+        );
+    }
+
+    #[test]
+    fn a_pong_is_due_before_the_next_ping() {
+        let beat = |interval, pong_timeout, misses_max| {
+            let seconds = Duration::from_secs;
+            let (interval, pong_timeout) = (seconds(interval), seconds(pong_timeout));
+            shared(|s| {
+                s.heartbeat = Some(Heartbeat {
+                    interval,
+                    pong_timeout,
+                    misses_max,
+                })
+            })
+        };
+        assert_eq!(beat(11, 10, 1), Ok(()));
+        assert!(matches!(
+            beat(10, 10, 1),
+            Err(SettingsError::PongAfterNextPing { .. })
+        ));
+        assert_eq!(beat(11, 10, 0), Err(SettingsError::Zero("pong_misses_max")));
+        assert_eq!(beat(0, 10, 2), Err(SettingsError::Zero("ping_interval")));
+        assert_eq!(beat(30, 0, 2), Err(SettingsError::Zero("pong_timeout")));
+        assert_eq!(shared(|s| s.heartbeat = None), Ok(()));
+    }
+
+    #[test]
+    fn errors_name_both_numbers() {
+        let error = route(|r| r.outbox_low = 300_000).unwrap_err().to_string();
+        assert!(
+            error.contains("300000") && error.contains("262144"),
+            "{error}"
+        );
+    }
+}
