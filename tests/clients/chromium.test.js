@@ -4,7 +4,7 @@
 const { before, after, beforeEach, afterEach, test } = require('node:test');
 const assert = require('node:assert/strict');
 const { chromium } = require('playwright-core');
-const { Weir, until } = require('./weir.js');
+const { Weir } = require('./weir.js');
 
 const TIMEOUT = { timeout: 60_000 };
 const WAIT_MS = 10_000;
@@ -55,9 +55,9 @@ test('page: echo', TIMEOUT, async () => {
   const tab = await openTab();
   await tab.fill('#echo-input', TEXT);
   await tab.click('#echo-send');
-  await until(WAIT_MS, 'echo', () => tab.received.includes(TEXT));
-  await shows(tab, '#echo-log', TEXT);
-  assert.notEqual((await tab.textContent('#echo-state')).trim(), '');
+  await shows(tab, '#echo-log .got', TEXT);
+  await shows(tab, '#echo-state', 'open');
+  assert.deepEqual(tab.received, [TEXT]);
 });
 
 test('page: a room with two tabs, and who is there', TIMEOUT, async () => {
@@ -65,17 +65,18 @@ test('page: a room with two tabs, and who is there', TIMEOUT, async () => {
   for (const tab of tabs) {
     await tab.fill('#room-name', 'browsers');
     await tab.click('#room-join');
+    await shows(tab, '#room-state', 'open');
     await shows(tab, '#room-presence', String(tabs.indexOf(tab) + 1));
   }
   const [a, b] = tabs;
   await shows(a, '#room-presence', '2');
   await a.fill('#room-input', TEXT);
   await a.click('#room-send');
-  await shows(b, '#room-log', TEXT);
+  await shows(b, '#room-log .got', TEXT);
   assert.ok(b.received.includes(TEXT));
   await b.fill('#room-input', 'answer');
   await b.click('#room-send');
-  await shows(a, '#room-log', 'answer');
+  await shows(a, '#room-log .got', 'answer');
   await b.close();
   await shows(a, '#room-presence', '1');
 });
