@@ -1,0 +1,77 @@
+'use strict';
+// Starts weir processes for tests and ends exactly those. Every wait here has a deadline.
+
+const { spawn } = require('node:child_process');
+const readline = require('node:readline');
+
+const LISTEN_MS = 10_000;
+const EXIT_MS = 15_000;
+
+/** Rejects with an error that names `what` when `promise` has not settled within `ms`. */
+function within(ms, what, promise) {
+  let timer;
+  const deadline = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: nothing within ${ms} ms`)), ms);
+  });
+  return Promise.race([promise, deadline]).finally(() => clearTimeout(timer));
+}
+
+/** Resolves when `condition()` holds; looks every 10 ms until the deadline. */
+async function until(ms, what, condition) {
+  const end = Date.now() + ms;
+  while (!condition()) {
+    if (Date.now() > end) throw new Error(`${what}: not within ${ms} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** A running server: `url` (WebSocket) and `http`, both without the last slash. */
+class Weir {
+  /** Starts `weir serve` on a free port with further arguments; resolves when it listens. */
+  static async start(...args) {
+    const weir = new Weir(args);
+    try {
+      weir.url = (await within(LISTEN_MS, 'listening line', weir.listening)).replace(/\/$/, '');
+    } catch (error) {
+      weir.process.kill('SIGKILL');
+      throw new Error(`${error.message}\n${weir.log}`);
+    }
+    weir.http = weir.url.replace(/^ws/, 'http');
+    return weir;
+  }
+
+  constructor(args) {
+    const command = ['serve', '--listen', '127.0.0.1:0', '--log', 'warn', ...args];
+    this.process = spawn(process.env.WEIR, command, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.log = '';
+    this.process.stderr.on('data', (bytes) => (this.log = (this.log + bytes).slice(-16_384)));
+    this.exited = new Promise((resolve, reject) => {
+      this.process.once('error', reject);
+      this.process.once('exit', (code, signal) => resolve({ code, signal }));
+    });
+    this.listening = new Promise((resolve, reject) => {
+      readline.createInterface({ input: this.process.stdout }).on('line', (line) => {
+        if (line.startsWith('listening ws://')) resolve(line.slice('listening '.length));
+      });
+      this.exited.then((end) => reject(new Error(`weir ended early: ${JSON.stringify(end)}`)), reject);
+    });
+    this.listening.catch(() => {});
+    process.once('exit', () => this.process.kill('SIGKILL'));
+  }
+
+  /** Asks the server to stop and resolves to its `{ code, signal }`. */
+  async stop() {
+    this.process.kill('SIGTERM');
+    try {
+      return await within(EXIT_MS, 'exit after SIGTERM', this.exited);
+    } catch (error) {
+      this.process.kill('SIGKILL');
+      throw new Error(`${error.message}\n${this.log}`);
+    }
+  }
+}
+
+// A test file that is told to end still ends its servers, by way of the exit handlers.
+process.once('SIGTERM', () => process.exit(143));
+
+module.exports = { Weir, within, until };

@@ -1,0 +1,59 @@
+"""Compares the verdicts of an Autobahn report with the expected ones, case by case.
+
+Usage: check.py EXPECTED REPORT. Exits 0 only when every expected case ran with exactly the expected
+`behavior` and `behaviorClose` and no other case ran. It never judges what a verdict means: that is
+in the data, where OK stands everywhere but for the cases that Autobahn itself calls informational.
+"""
+
+import json
+import sys
+
+AGENT = "weir"
+FIELDS = ("behavior", "behaviorClose")
+
+
+def natural(case):
+    """Orders 9.10.1 after 9.9.1."""
+    return [int(part) for part in case.split(".")]
+
+
+def difference(expected, actual):
+    """Says how one case differs, or None."""
+    if expected is None:
+        return "ran, but is not among the expected cases"
+    if actual is None:
+        return "did not run"
+    wrong = [
+        f"{field} {actual.get(field)}, expected {expected[field]}"
+        for field in FIELDS
+        if actual.get(field) != expected[field]
+    ]
+    return "; ".join(wrong) or None
+
+
+def differences(expected, report):
+    """Maps each case that differs to a sentence, in the order of the cases."""
+    actual = report.get(AGENT, {})
+    cases = sorted(expected.keys() | actual.keys(), key=natural)
+    found = {case: difference(expected.get(case), actual.get(case)) for case in cases}
+    return {case: text for case, text in found.items() if text}
+
+
+def main(expected_path, report_path):
+    with open(expected_path, encoding="utf-8") as file:
+        expected = json.load(file)
+    try:
+        with open(report_path, encoding="utf-8") as file:
+            report = json.load(file)
+    except FileNotFoundError:
+        report = {}
+    failed = differences(expected, report)
+    for case, text in failed.items():
+        print(f"case {case}: {text}")
+    passed = sum(case not in failed for case in expected)
+    print(f"{passed} passed, {len(failed)} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
