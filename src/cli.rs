@@ -78,14 +78,8 @@ impl Cli {
     /// Reads `arguments`, the first of which is the program's name.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
         let matches = Arguments::command().try_get_matches_from(arguments)?;
-        let Arguments {
-            command, config, ..
-        } = Arguments::from_arg_matches(&matches)?;
-        Ok(Cli {
-            command,
-            file: config,
-            flags: given::<Options>(&matches),
-        })
+        let Arguments { command, config, .. } = Arguments::from_arg_matches(&matches)?;
+        Ok(Cli { command, file: config, flags: given::<Options>(&matches) })
     }
 }
 
@@ -108,11 +102,7 @@ mod tests {
         assert_eq!(parse("weir serve").unwrap().command, Command::Serve);
         assert_eq!(parse("weir check").unwrap().command, Command::Check);
         assert_eq!(parse("weir chek").unwrap_err().exit_code(), 2);
-        for line in [
-            "weir serve --log debug",
-            "weir --log debug serve",
-            "weir --log debug",
-        ] {
+        for line in ["weir serve --log debug", "weir --log debug serve", "weir --log debug"] {
             assert_eq!(parse(line).unwrap().flags["log"], ["debug"]);
         }
     }
@@ -123,18 +113,9 @@ mod tests {
             .unwrap();
         assert_eq!(cli.file, Some(PathBuf::from("a.toml")));
         assert_eq!(cli.flags.len(), 1);
-        assert_eq!(
-            cli.flags["listen"],
-            ["[::1]:1", "127.0.0.1:2", "127.0.0.1:3"]
-        );
-        assert_eq!(
-            parse("weir --reuse-port").unwrap().flags["reuse_port"],
-            ["true"]
-        );
-        assert_eq!(
-            parse("weir --reuse-port=false check").unwrap().flags["reuse_port"],
-            ["false"]
-        );
+        assert_eq!(cli.flags["listen"], ["[::1]:1", "127.0.0.1:2", "127.0.0.1:3"]);
+        assert_eq!(parse("weir --reuse-port").unwrap().flags["reuse_port"], ["true"]);
+        assert_eq!(parse("weir --reuse-port=false check").unwrap().flags["reuse_port"], ["false"]);
     }
 
     #[test]
@@ -142,21 +123,10 @@ mod tests {
         let error = |line| parse(line).unwrap_err();
         assert_eq!(error("weir --message-max lots").exit_code(), 2);
         let text = error("weir --message-max lots").to_string();
-        assert!(
-            text.contains("'--message-max <SIZE>'") && text.contains("64 KiB"),
-            "{text}"
-        );
-        assert!(
-            error("weir --mesage-max 1MB")
-                .to_string()
-                .contains("'--message-max'")
-        );
+        assert!(text.contains("'--message-max <SIZE>'") && text.contains("64 KiB"), "{text}");
+        assert!(error("weir --mesage-max 1MB").to_string().contains("'--message-max'"));
         assert!(error("weir --slow dorp").to_string().contains("'drop'"));
-        assert!(
-            error("weir --write-timeout 10")
-                .to_string()
-                .contains("as in \"10s\"")
-        );
+        assert!(error("weir --write-timeout 10").to_string().contains("as in \"10s\""));
         assert_eq!(error("weir --help").exit_code(), 0);
         assert_eq!(error("weir --version").exit_code(), 0);
     }
@@ -167,11 +137,7 @@ mod tests {
         for arg in Arguments::command().get_opts() {
             let flag = format!("--{}", arg.get_long().unwrap());
             assert!(help.contains(&flag), "{flag}");
-            assert!(
-                arg.get_help()
-                    .is_some_and(|text| !text.to_string().is_empty()),
-                "{flag}"
-            );
+            assert!(arg.get_help().is_some_and(|text| !text.to_string().is_empty()), "{flag}");
         }
         for part in [
             "A WebSocket server for one core",

@@ -55,10 +55,7 @@ impl FromStr for LogFilter {
     fn from_str(text: &str) -> Result<LogFilter, String> {
         let text = text.trim();
         for directive in text.split(',') {
-            let level = directive
-                .rsplit_once('=')
-                .map_or(directive, |(_, level)| level)
-                .trim();
+            let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
             if level.parse::<LevelFilter>().is_err() {
                 let levels = LevelFilter::iter().map(|level| level.as_str().to_ascii_lowercase());
                 return Err(unknown_level(level, levels.collect()));
@@ -70,13 +67,8 @@ impl FromStr for LogFilter {
 
 fn unknown_level(level: &str, levels: Vec<String>) -> String {
     let nearest = crate::config::nearest(level, levels.iter().map(String::as_str));
-    let hint = nearest.map_or(String::new(), |nearest| {
-        format!(r#" (did you mean "{nearest}"?)"#)
-    });
-    format!(
-        r#""{level}" is no level: expected one of {}{hint}"#,
-        levels.join(", ")
-    )
+    let hint = nearest.map_or(String::new(), |nearest| format!(r#" (did you mean "{nearest}"?)"#));
+    format!(r#""{level}" is no level: expected one of {}{hint}"#, levels.join(", "))
 }
 
 /// How a line of the log is written.
@@ -121,13 +113,7 @@ mod tests {
 
     #[test]
     fn filters_are_levels_by_target() {
-        for text in [
-            "info",
-            "off",
-            "warn,weir=debug",
-            "weir::reactor=trace",
-            "DEBUG",
-        ] {
+        for text in ["info", "off", "warn,weir=debug", "weir::reactor=trace", "DEBUG"] {
             assert_eq!(text.parse::<LogFilter>().unwrap().to_string(), text);
         }
         for text in ["", "weir", "weir=", "info,", "verbose"] {
@@ -160,10 +146,7 @@ mod tests {
             .build();
         let log = |message: fmt::Arguments<'_>| {
             let mut record = Record::builder();
-            record
-                .level(log::Level::Warn)
-                .target("weir::x")
-                .args(message);
+            record.level(log::Level::Warn).target("weir::x").args(message);
             logger.log(&record.build());
         };
         log(format_args!("a \"b\"\n{}", 1));

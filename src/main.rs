@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod logging;
+mod serve;
 
 use std::env;
 use std::io::{self, Write as _};
@@ -42,7 +43,11 @@ fn check(config: &Config) -> ExitCode {
 }
 
 fn serve(config: &Config) -> ExitCode {
-    config.log.install();
-    log::error!("there is no loop to serve with");
-    ExitCode::from(FAILED)
+    match serve::serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
 }

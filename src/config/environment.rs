@@ -32,10 +32,7 @@ pub(super) fn layer(
         let Some((_, key)) = names.iter().find(|(known, _)| *known == name) else {
             let known = names.iter().map(|(known, _)| known.as_str());
             let nearest = nearest(&name, known).map(str::to_owned);
-            return Err(ConfigError::UnknownVariable {
-                name: name.into_owned(),
-                nearest,
-            });
+            return Err(ConfigError::UnknownVariable { name: name.into_owned(), nearest });
         };
         let bad = |value: &str, why: String| ConfigError::BadValue {
             place: Place::Environment,
@@ -48,8 +45,7 @@ pub(super) fn layer(
             Err(raw) => return Err(bad(&raw.to_string_lossy(), "not UTF-8".to_owned())),
         };
         let values = vec![text];
-        keys.check(key, &values)
-            .map_err(|why| bad(&values[0], why))?;
+        keys.check(key, &values).map_err(|why| bad(&values[0], why))?;
         layer.insert((*key).to_owned(), values);
     }
     Ok(layer)
@@ -60,9 +56,7 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Layer, String> {
-        let pairs = variables
-            .iter()
-            .map(|(name, value)| (name.into(), value.into()));
+        let pairs = variables.iter().map(|(name, value)| (name.into(), value.into()));
         layer(pairs).map_err(|error| error.to_string())
     }
 
@@ -71,10 +65,7 @@ mod tests {
         for key in Keys::of::<Options>().names() {
             let name = format!("WEIR_{}", key.to_ascii_uppercase());
             let error = read(&[(&name, "\u{7f}")]).unwrap_err();
-            assert!(
-                error.contains(&name) && !error.contains("unknown"),
-                "{error}"
-            );
+            assert!(error.contains(&name) && !error.contains("unknown"), "{error}");
         }
     }
 
@@ -112,9 +103,6 @@ mod tests {
         use std::os::unix::ffi::OsStringExt as _;
         let raw = OsString::from_vec(vec![0xff]);
         let error = layer([("WEIR_LOG".into(), raw)]).unwrap_err().to_string();
-        assert!(
-            error.contains("WEIR_LOG") && error.contains("UTF-8"),
-            "{error}"
-        );
+        assert!(error.contains("WEIR_LOG") && error.contains("UTF-8"), "{error}");
     }
 }

@@ -85,11 +85,7 @@ impl fmt::Display for ConfigError {
         match self {
             ConfigError::Unreadable { file, error } => write!(f, "{file}: {error}"),
             ConfigError::Syntax { place, why } => write!(f, "{place}: {why}"),
-            ConfigError::UnknownKey {
-                place,
-                key,
-                nearest,
-            } => {
+            ConfigError::UnknownKey { place, key, nearest } => {
                 write!(f, "{place}: unknown key {key:?}")?;
                 suggest(f, nearest.as_deref())
             }
@@ -97,12 +93,7 @@ impl fmt::Display for ConfigError {
                 write!(f, "{}: unknown variable {name:?}", Place::Environment)?;
                 suggest(f, nearest.as_deref())
             }
-            ConfigError::BadValue {
-                place,
-                key,
-                value,
-                why,
-            } => {
+            ConfigError::BadValue { place, key, value, why } => {
                 write!(f, "{place}: {key} = {value}: {why}")
             }
             ConfigError::Unread(error) => error.fmt(f),

@@ -48,9 +48,7 @@ impl File {
             let DeValue::Array(tables) = value.into_inner() else {
                 return Err(source.not_a_table(place));
             };
-            let keys = Keys::of::<RouteTable>()
-                .and::<RouteOptions>()
-                .and::<RoomOptions>();
+            let keys = Keys::of::<RouteTable>().and::<RouteOptions>().and::<RoomOptions>();
             let route = |table: toml::Spanned<DeValue<'_>>| {
                 let place = source.place(table.span().start);
                 match table.into_inner() {
@@ -75,17 +73,11 @@ impl Source<'_> {
     fn place(&self, offset: usize) -> Place {
         let before = &self.text.as_bytes()[..offset.min(self.text.len())];
         let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-        Place::Line {
-            file: self.name.to_owned(),
-            line,
-        }
+        Place::Line { file: self.name.to_owned(), line }
     }
 
     fn not_a_table(&self, place: Place) -> ConfigError {
-        ConfigError::Syntax {
-            place,
-            why: "routes are written as tables: [[route]]".to_owned(),
-        }
+        ConfigError::Syntax { place, why: "routes are written as tables: [[route]]".to_owned() }
     }
 
     /// The values of `table`. `others` are known keys that it does not hold here.
@@ -102,11 +94,7 @@ impl Source<'_> {
             if !keys.names().any(|known| known == name) {
                 let known = keys.names().chain(others.iter().copied());
                 let nearest = nearest(name, known).map(str::to_owned);
-                return Err(ConfigError::UnknownKey {
-                    place,
-                    key: name.to_owned(),
-                    nearest,
-                });
+                return Err(ConfigError::UnknownKey { place, key: name.to_owned(), nearest });
             }
             let values = texts(value.get_ref());
             let checked = match &values {
@@ -115,12 +103,7 @@ impl Source<'_> {
             };
             if let Err(why) = checked {
                 let value = self.text[value.span()].to_owned();
-                return Err(ConfigError::BadValue {
-                    place,
-                    key: name.to_owned(),
-                    value,
-                    why,
-                });
+                return Err(ConfigError::BadValue { place, key: name.to_owned(), value, why });
             }
             layer.insert(name.to_owned(), values.unwrap_or_default());
         }

@@ -65,24 +65,18 @@ pub(crate) fn given<T: Args>(matches: &ArgMatches) -> Layer {
         |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
     let values = |name: &str| {
         let raw = matches.get_raw(name).into_iter().flatten();
-        raw.map(|value| value.to_string_lossy().into_owned())
-            .collect()
+        raw.map(|value| value.to_string_lossy().into_owned()).collect()
     };
     let keys = Keys::of::<T>();
-    keys.names()
-        .filter(on_command_line)
-        .map(|name| (name.to_owned(), values(name)))
-        .collect()
+    keys.names().filter(on_command_line).map(|name| (name.to_owned(), values(name))).collect()
 }
 
 /// The values of `layer` that belong to `T`, typed, with defaults for the rest.
 pub(super) fn read<T: Args>(layer: &Layer) -> Result<T, clap::Error> {
     let command = T::augment_args(bare());
     let arguments = command.get_arguments();
-    let flags: Vec<String> = arguments
-        .filter_map(|arg| Some(flags(arg, layer.get(name(arg))?)))
-        .flatten()
-        .collect();
+    let flags: Vec<String> =
+        arguments.filter_map(|arg| Some(flags(arg, layer.get(name(arg))?))).flatten().collect();
     T::from_arg_matches(&command.try_get_matches_from(flags)?)
 }
 
@@ -99,10 +93,7 @@ fn name(arg: &Arg) -> &str {
 /// The values as they would stand on the command line.
 fn flags(arg: &Arg, values: &[String]) -> Vec<String> {
     let long = arg.get_long().unwrap_or_default();
-    values
-        .iter()
-        .map(|value| format!("--{long}={value}"))
-        .collect()
+    values.iter().map(|value| format!("--{long}={value}")).collect()
 }
 
 /// What clap found wrong, without the talk of flags and usage.
@@ -111,11 +102,7 @@ fn reason(error: &clap::Error) -> String {
         Some(ContextValue::String(nearest)) => format!(r#" (did you mean "{nearest}"?)"#),
         _ => String::new(),
     };
-    match (
-        error.kind(),
-        error.get(ContextKind::ValidValue),
-        error.source(),
-    ) {
+    match (error.kind(), error.get(ContextKind::ValidValue), error.source()) {
         (ErrorKind::InvalidValue, Some(ContextValue::Strings(valid)), _) => {
             format!("expected one of {}{nearest}", valid.join(", "))
         }
@@ -154,19 +141,12 @@ mod tests {
     #[test]
     fn reasons_are_about_the_value() {
         assert_eq!(check("message_max", &["1 MiB"]), Ok(()));
-        assert!(
-            check("message_max", &["big"])
-                .unwrap_err()
-                .contains(r#"such as "64 KiB""#)
-        );
+        assert!(check("message_max", &["big"]).unwrap_err().contains(r#"such as "64 KiB""#));
         assert_eq!(
             check("slow", &["clos"]).unwrap_err(),
             r#"expected one of drop, close (did you mean "close"?)"#
         );
-        assert_eq!(
-            check("reuse_port", &["maybe"]).unwrap_err(),
-            "expected one of true, false"
-        );
+        assert_eq!(check("reuse_port", &["maybe"]).unwrap_err(), "expected one of true, false");
         assert_eq!(
             check("head_max", &["1KiB", "2KiB"]).unwrap_err(),
             "expected one value, not several"

@@ -27,7 +27,7 @@ use options::ServerOptions;
 pub(crate) use error::ConfigError;
 pub(crate) use keys::{Layer, given, nearest};
 pub(crate) use options::Options;
-pub(crate) use routes::RouteConfig;
+pub(crate) use routes::{RouteConfig, Service};
 
 /// All that a server is started with. `Display` writes it as a file that reads back the same.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,9 +47,7 @@ impl Config {
         flags: Layer,
     ) -> Result<Config, ConfigError> {
         let mut variables = environment::layer(variables)?;
-        let named = variables
-            .remove(environment::CONFIG)
-            .and_then(|mut names| names.pop());
+        let named = variables.remove(environment::CONFIG).and_then(|mut names| names.pop());
         let file = match file.or(named.as_deref().map(Path::new)) {
             Some(path) => File::open(path)?,
             None => File::default(),
@@ -68,22 +66,14 @@ impl Config {
         check_listen(&listen)?;
         let tables = file.routes.unwrap_or_else(routes::built_in);
         let routes = routes::routes(tables, &layer, &settings)?;
-        Ok(Config {
-            listen,
-            log: server.log(),
-            settings,
-            routes,
-        })
+        Ok(Config { listen, log: server.log(), settings, routes })
     }
 }
 
 /// Port 0 may stand twice: the system chooses a different one each time.
 fn check_listen(listen: &[ListenSettings]) -> Result<(), ConfigError> {
     let mut seen = HashSet::new();
-    let fixed = listen
-        .iter()
-        .map(|listen| listen.address)
-        .filter(|address| address.port() != 0);
+    let fixed = listen.iter().map(|listen| listen.address).filter(|address| address.port() != 0);
     for address in fixed {
         if !seen.insert(address) {
             return Err(ConfigError::ListenTwice(address));

@@ -12,9 +12,9 @@ use weir::reactor::settings::{
     Heartbeat, ListenSettings, Prefix, Rate, RouteSettings, Settings, SlowPolicy,
 };
 
-use super::routes::RoomSettings;
 use super::values::{Count, OrAuto, OrOff, Origin, Size, Span, texts};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
+use weir::services::rooms::RoomSettings;
 
 /// Where the server listens unless told otherwise.
 const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001));
@@ -36,22 +36,12 @@ pub(crate) struct Options {
 #[derive(Debug, Args, Serialize)]
 pub(super) struct ServerOptions {
     /// Address and port to listen on; port 0 lets the system choose
-    #[arg(
-        long,
-        value_name = "ADDR",
-        help_heading = "Listening",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "ADDR", help_heading = "Listening", value_delimiter = ',')]
     #[arg(value_parser = address, default_values_t = [LISTEN])]
     listen: Vec<SocketAddr>,
 
     /// Share the port with other processes (SO_REUSEPORT)
-    #[arg(
-        long,
-        value_name = "BOOL",
-        help_heading = "Listening",
-        default_value_t = false
-    )]
+    #[arg(long, value_name = "BOOL", help_heading = "Listening", default_value_t = false)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(action = clap::ArgAction::Set)]
     reuse_port: bool,
@@ -61,13 +51,7 @@ pub(super) struct ServerOptions {
     log: LogFilter,
 
     /// How a line of the log on stderr is written
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        help_heading = "Log",
-        value_enum,
-        default_value_t
-    )]
+    #[arg(long, value_name = "FORMAT", help_heading = "Log", value_enum, default_value_t)]
     log_format: LogFormat,
 
     /// Connections at once, those in handshake included; one more is answered 503
@@ -82,12 +66,7 @@ pub(super) struct ServerOptions {
     connections_per_address: OrAuto<Count<usize>>,
 
     /// Address range to which the limits per address do not apply
-    #[arg(
-        long,
-        value_name = "CIDR",
-        help_heading = "Admission",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "CIDR", help_heading = "Admission", value_delimiter = ',')]
     #[serde(serialize_with = "texts")]
     exempt: Vec<Prefix>,
 
@@ -331,18 +310,12 @@ impl ServerOptions {
 
     pub(super) fn listen(&self) -> Vec<ListenSettings> {
         let reuse_port = self.reuse_port;
-        let listen = |&address: &SocketAddr| ListenSettings {
-            address,
-            reuse_port,
-        };
+        let listen = |&address: &SocketAddr| ListenSettings { address, reuse_port };
         self.listen.iter().map(listen).collect()
     }
 
     pub(super) fn log(&self) -> LogSettings {
-        LogSettings {
-            filter: self.log.clone(),
-            format: self.log_format,
-        }
+        LogSettings { filter: self.log.clone(), format: self.log_format }
     }
 }
 

@@ -4,11 +4,11 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir::reactor::settings::{RouteSettings, Settings, SettingsError};
+use weir::services::rooms::RoomSettings;
 
 use super::error::{ConfigError, Place};
 use super::keys::{Keys, Layer, read};
@@ -35,30 +35,6 @@ pub(crate) enum Service {
     Echo,
     /// Sends what it gets to all in the room that the path names.
     Rooms(RoomSettings),
-}
-
-/// The limits of the rooms of one route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RoomSettings {
-    /// Messages that a room remembers for those who join; 0: none.
-    pub(crate) history_max: usize,
-    /// Bytes that the messages which a room remembers may take.
-    pub(crate) history_bytes_max: usize,
-    /// How long a room remembers a message; `None`: until newer ones replace it.
-    pub(crate) history_ttl: Option<Duration>,
-    /// Rooms at once.
-    pub(crate) rooms_max: usize,
-}
-
-impl Default for RoomSettings {
-    fn default() -> RoomSettings {
-        RoomSettings {
-            history_max: 100,
-            history_bytes_max: 64 * 1024,
-            history_ttl: Some(Duration::from_secs(3600)),
-            rooms_max: 10_000,
-        }
-    }
 }
 
 /// What a `[[route]]` says besides the limits.
@@ -115,12 +91,7 @@ pub(super) fn routes(
     let mut routes = Vec::with_capacity(tables.len());
     for (place, table) in tables {
         let route = route(&place, table, defaults)?;
-        let refused = |error| {
-            Err(ConfigError::Route {
-                place: place.clone(),
-                error,
-            })
-        };
+        let refused = |error| Err(ConfigError::Route { place: place.clone(), error });
         if let Err(error) = check(&route, settings) {
             return refused(error);
         }
@@ -133,10 +104,7 @@ pub(super) fn routes(
 }
 
 fn route(place: &Place, table: Layer, defaults: &Layer) -> Result<RouteConfig, ConfigError> {
-    let refused = |error| ConfigError::Route {
-        place: place.clone(),
-        error,
-    };
+    let refused = |error| ConfigError::Route { place: place.clone(), error };
     for key in ["path", "service"] {
         if !table.contains_key(key) {
             return Err(refused(RouteError::Missing(key)));
@@ -173,11 +141,7 @@ fn check(route: &RouteConfig, settings: &Settings) -> Result<(), RouteError> {
     }
     let (hard, all) = (route.settings.outbox_hard, settings.buffered_bytes_max);
     if hard > all {
-        return Err(RouteError::AboveBuffered {
-            path: route.path.clone(),
-            hard,
-            all,
-        });
+        return Err(RouteError::AboveBuffered { path: route.path.clone(), hard, all });
     }
     Ok(())
 }
@@ -192,9 +156,7 @@ fn check_path(path: &str) -> Result<(), PathError> {
     let mut names = HashSet::new();
     let mut segments = rest.split('/').peekable();
     while let Some(segment) = segments.next() {
-        let parameter = segment
-            .strip_prefix('{')
-            .and_then(|name| name.strip_suffix('}'));
+        let parameter = segment.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
         match (segment, parameter) {
             ("", _) => return Err(PathError::EmptySegment),
             ("*", _) if segments.peek().is_none() => {}
@@ -209,10 +171,7 @@ fn check_path(path: &str) -> Result<(), PathError> {
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// What no plain segment contains: our own notation, the end of a path (RFC 3986, 3.3), and what
@@ -224,11 +183,7 @@ fn is_special(c: char) -> bool {
 /// The path without the names of its parameters: equal for paths that match the same requests.
 fn pattern(path: &str) -> String {
     let segment = |segment: &str| {
-        if segment.starts_with('{') {
-            "{}".to_owned()
-        } else {
-            segment.to_owned()
-        }
+        if segment.starts_with('{') { "{}".to_owned() } else { segment.to_owned() }
     };
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
@@ -296,15 +251,7 @@ mod tests {
 
     #[test]
     fn paths_have_a_syntax() {
-        for path in [
-            "/",
-            "/a",
-            "/a/{b}/c",
-            "/{a}/{b}",
-            "/a/*",
-            "/*",
-            "/.well-known/x~y",
-        ] {
+        for path in ["/", "/a", "/a/{b}/c", "/{a}/{b}", "/a/*", "/*", "/.well-known/x~y"] {
             assert_eq!(check_path(path), Ok(()), "{path}");
         }
         for (path, error) in [

@@ -6,8 +6,9 @@ use weir::reactor::settings::{RouteSettings, SlowPolicy};
 
 use super::keys::Keys;
 use super::options::{RoomOptions, RouteOptions};
-use super::routes::{RoomSettings, RouteTable, Service};
+use super::routes::{RouteTable, Service};
 use super::*;
+use weir::services::rooms::RoomSettings;
 
 fn layer(pairs: &[(&str, &str)]) -> Layer {
     let entry = |&(key, value): &(&str, &str)| (key.to_owned(), vec![value.to_owned()]);
@@ -15,9 +16,7 @@ fn layer(pairs: &[(&str, &str)]) -> Layer {
 }
 
 fn load(text: &str, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, String> {
-    let variables = variables
-        .iter()
-        .map(|(name, value)| (name.into(), value.into()));
+    let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
     File::parse("weir.toml", text)
         .and_then(|file| Config::merge(file, environment::layer(variables)?, layer(flags)))
         .map_err(|error| error.to_string())
@@ -38,9 +37,7 @@ fn defaults_are_those_of_the_layers() {
     assert_eq!(config.listen.len(), 1);
     assert_eq!(config.listen[0].address.to_string(), "127.0.0.1:9001");
     assert!(!config.listen[0].reuse_port);
-    let [echo, rooms] = &config.routes[..] else {
-        panic!("{:?}", config.routes)
-    };
+    let [echo, rooms] = &config.routes[..] else { panic!("{:?}", config.routes) };
     assert_eq!((echo.path.as_str(), echo.page), ("/", true));
     assert_eq!(echo.service, Service::Echo);
     assert_eq!(echo.settings, RouteSettings::default());
@@ -53,9 +50,7 @@ fn defaults_are_those_of_the_layers() {
 fn flags_win_over_variables_over_file_over_defaults() {
     let text = "head_max = '2KiB'\nbuffered_max = '16MiB'\nclose_timeout = '1s'";
     let variables = [("WEIR_BUFFERED_MAX", "17MiB"), ("WEIR_CLOSE_TIMEOUT", "2s")];
-    let settings = load(text, &variables, &[("close_timeout", "3s")])
-        .unwrap()
-        .settings;
+    let settings = load(text, &variables, &[("close_timeout", "3s")]).unwrap().settings;
     assert_eq!(settings.head_bytes_max, 2 << 10);
     assert_eq!(settings.buffered_bytes_max, 17 << 20);
     assert_eq!(settings.close_timeout, Duration::from_secs(3));
@@ -66,9 +61,7 @@ fn flags_win_over_variables_over_file_over_defaults() {
 fn lists_are_replaced_whole() {
     let text = "listen = ['127.0.0.1:1', '[::1]:1']";
     assert_eq!(file(text).unwrap().listen.len(), 2);
-    let listen = load(text, &[("WEIR_LISTEN", "127.0.0.1:5,127.0.0.1:6")], &[])
-        .unwrap()
-        .listen;
+    let listen = load(text, &[("WEIR_LISTEN", "127.0.0.1:5,127.0.0.1:6")], &[]).unwrap().listen;
     let ports: Vec<u16> = listen.iter().map(|listen| listen.address.port()).collect();
     assert_eq!(ports, [5, 6]);
 }
@@ -99,9 +92,7 @@ fn routes_override_what_is_set_for_all() {
         &[("message_max", "30 KiB"), ("idle_timeout", "1h")],
     )
     .unwrap();
-    let [echo, chat] = &config.routes[..] else {
-        panic!("{:?}", config.routes)
-    };
+    let [echo, chat] = &config.routes[..] else { panic!("{:?}", config.routes) };
     assert_eq!(echo.settings.message_bytes_max, 20 << 10);
     assert!(echo.settings.origins.is_empty());
     assert_eq!(echo.settings.slow_policy, SlowPolicy::Drop);
@@ -109,11 +100,7 @@ fn routes_override_what_is_set_for_all() {
     assert_eq!(chat.settings.message_bytes_max, 30 << 10);
     assert_eq!(chat.settings.origins, ["https://a.example"]);
     assert_eq!(chat.settings.idle_timeout, Some(Duration::from_secs(3600)));
-    let rooms = RoomSettings {
-        history_max: 7,
-        rooms_max: 3,
-        ..RoomSettings::default()
-    };
+    let rooms = RoomSettings { history_max: 7, rooms_max: 3, ..RoomSettings::default() };
     assert_eq!(chat.service, Service::Rooms(rooms));
 }
 
@@ -125,17 +112,12 @@ fn off_and_auto_reach_the_settings() {
     )
     .unwrap();
     assert_eq!(config.settings.heartbeat, None);
-    assert_eq!(
-        config.settings.key_reuse_window,
-        Some(Duration::from_secs(300))
-    );
+    assert_eq!(config.settings.key_reuse_window, Some(Duration::from_secs(300)));
     assert_eq!(config.settings.connections_per_address, Some(0));
     assert_eq!(config.settings.rate.map(|rate| rate.burst), Some(20));
     assert_eq!(config.settings.exempt.len(), 1);
     assert_eq!(config.routes[0].settings.idle_timeout, None);
-    let Service::Rooms(rooms) = &config.routes[1].service else {
-        panic!("{config:?}")
-    };
+    let Service::Rooms(rooms) = &config.routes[1].service else { panic!("{config:?}") };
     assert_eq!(rooms.history_ttl, None);
 }
 
@@ -145,10 +127,7 @@ fn the_hard_limit_follows_the_largest_message_unless_set() {
     assert_eq!(hard(""), Ok(2 << 20));
     assert_eq!(hard("message_max = '4 MiB'"), Ok((4 << 20) + (320 << 10)));
     let error = hard("message_max = '4 MiB'\noutbox_hard = '2 MiB'").unwrap_err();
-    assert!(
-        error.contains("2097152 bytes") && error.contains("4456462 bytes"),
-        "{error}"
-    );
+    assert!(error.contains("2097152 bytes") && error.contains("4456462 bytes"), "{error}");
     let error = hard("message_max = '4 MiB'\nbuffered_max = '4 MiB'").unwrap_err();
     assert!(error.contains("buffered_max, 4194304 bytes"), "{error}");
 }
@@ -170,14 +149,8 @@ fn contradictions_are_refused() {
 fn routes_are_refused_with_their_line() {
     let error = |text: &str| file(text).unwrap_err();
     assert!(error("route = []").contains("needs a route"));
-    assert_eq!(
-        error("[[route]]\nservice = 'echo'"),
-        "weir.toml:1: a [[route]] needs a path"
-    );
-    assert_eq!(
-        error("\n[[route]]\npath = '/'"),
-        "weir.toml:2: a [[route]] needs a service"
-    );
+    assert_eq!(error("[[route]]\nservice = 'echo'"), "weir.toml:1: a [[route]] needs a path");
+    assert_eq!(error("\n[[route]]\npath = '/'"), "weir.toml:2: a [[route]] needs a service");
     assert_eq!(
         error("[[route]]\npath = 'x'\nservice = 'echo'"),
         r#"weir.toml:1: path "x": must begin with /"#
@@ -234,12 +207,7 @@ fn the_effective_configuration_has_every_key() {
     let written = defaults().to_string();
     let keys = Keys::of::<ServerOptions>().and::<RouteTable>();
     for key in keys.and::<RouteOptions>().and::<RoomOptions>().names() {
-        assert!(
-            written
-                .lines()
-                .any(|line| line.starts_with(&format!("{key} = "))),
-            "{key}"
-        );
+        assert!(written.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key}");
     }
     assert!(written.contains("message_max = \"1 MiB\""), "{written}");
 }
@@ -257,8 +225,6 @@ fn the_file_is_named_by_flag_or_variable() {
     for config in [by_flag, by_variable, flag_wins] {
         assert_eq!(config.unwrap().settings.connections_max, 5);
     }
-    let error = Config::load(Some(&path), none(), Layer::new())
-        .unwrap_err()
-        .to_string();
+    let error = Config::load(Some(&path), none(), Layer::new()).unwrap_err().to_string();
     assert!(error.contains(path.to_str().unwrap()), "{error}");
 }

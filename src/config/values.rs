@@ -116,9 +116,7 @@ impl<T: fmt::Display> Serialize for OrOff<T> {
 impl OrOff<Span> {
     /// The duration, where one is set: `0s` is as good as `off`.
     pub(crate) fn duration(self) -> Option<Duration> {
-        self.0
-            .map(|span| span.0)
-            .filter(|duration| !duration.is_zero())
+        self.0.map(|span| span.0).filter(|duration| !duration.is_zero())
     }
 }
 
@@ -166,13 +164,10 @@ impl<T: FromStr<Err = ParseIntError>> FromStr for Count<T> {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Count<T>, Self::Err> {
-        text.trim()
-            .parse()
-            .map(Count)
-            .map_err(|error: ParseIntError| match error.kind() {
-                IntErrorKind::PosOverflow => "a number too large for this setting",
-                _ => "expected a whole number such as 100",
-            })
+        text.trim().parse().map(Count).map_err(|error: ParseIntError| match error.kind() {
+            IntErrorKind::PosOverflow => "a number too large for this setting",
+            _ => "expected a whole number such as 100",
+        })
     }
 }
 
@@ -226,14 +221,7 @@ mod tests {
         assert_eq!(size("1MB"), Ok(1_000_000));
         assert_eq!(size("1.5 KiB"), Ok(1536));
         assert_eq!(size(" 65536 "), Ok(65536));
-        for text in [
-            "",
-            "lots",
-            "-1",
-            "1 parsec",
-            "KiB",
-            "99999999999999999999999",
-        ] {
+        for text in ["", "lots", "-1", "1 parsec", "KiB", "99999999999999999999999"] {
             assert!(size(text).is_err(), "{text}");
         }
         assert!(size("20000000000 GiB").is_err(), "saturated");
@@ -259,10 +247,7 @@ mod tests {
         let span = |text: &str| text.parse::<Span>().map(|span| span.0);
         assert_eq!(span("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(span("1m 30s"), Ok(Duration::from_secs(90)));
-        assert_eq!(
-            span("10").unwrap_err(),
-            r#"a duration needs a unit, as in "10s""#
-        );
+        assert_eq!(span("10").unwrap_err(), r#"a duration needs a unit, as in "10s""#);
         for text in ["", "s", "-1s", "ten seconds", "1.5"] {
             assert!(span(text).is_err(), "{text}");
         }
@@ -292,39 +277,17 @@ mod tests {
     #[test]
     fn counts_say_what_they_expect() {
         assert_eq!(" 7 ".parse(), Ok(Count(7_u8)));
-        assert!(
-            "256"
-                .parse::<Count<u8>>()
-                .unwrap_err()
-                .contains("too large")
-        );
-        assert!(
-            "many"
-                .parse::<Count<u8>>()
-                .unwrap_err()
-                .contains("whole number")
-        );
+        assert!("256".parse::<Count<u8>>().unwrap_err().contains("too large"));
+        assert!("many".parse::<Count<u8>>().unwrap_err().contains("whole number"));
         assert!("-1".parse::<Count<usize>>().is_err());
     }
 
     #[test]
     fn origins_have_no_path() {
-        assert_eq!(
-            "HTTPS://Example.org".parse(),
-            Ok(Origin("https://example.org".to_owned()))
-        );
-        assert_eq!(
-            "http://[::1]:8080".parse(),
-            Ok(Origin("http://[::1]:8080".to_owned()))
-        );
+        assert_eq!("HTTPS://Example.org".parse(), Ok(Origin("https://example.org".to_owned())));
+        assert_eq!("http://[::1]:8080".parse(), Ok(Origin("http://[::1]:8080".to_owned())));
         assert!("null".parse::<Origin>().is_ok());
-        for text in [
-            "",
-            "example.org",
-            "https://",
-            "https://example.org/",
-            "https://a b",
-        ] {
+        for text in ["", "example.org", "https://", "https://example.org/", "https://a b"] {
             assert!(text.parse::<Origin>().is_err(), "{text}");
         }
     }

@@ -71,10 +71,7 @@ impl<'a> CloseFrame<'a> {
     /// A frame with this code and reason, cut to [`REASON_BYTES_MAX`] between two characters.
     pub fn new(code: CloseCode, reason: &'a str) -> CloseFrame<'a> {
         let end = reason.floor_char_boundary(REASON_BYTES_MAX);
-        CloseFrame {
-            code,
-            reason: &reason[..end],
-        }
+        CloseFrame { code, reason: &reason[..end] }
     }
 
     /// Reads the payload of a Close frame.
@@ -100,15 +97,10 @@ mod tests {
     #[test]
     fn codes_that_may_be_sent() {
         let sendable = |code| CloseCode::new(code).is_some();
-        for code in [
-            0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535,
-        ] {
+        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535] {
             assert!(!sendable(code), "{code}");
         }
-        for code in (1000..=1003)
-            .chain(1007..=1014)
-            .chain([3000, 3999, 4000, 4999])
-        {
+        for code in (1000..=1003).chain(1007..=1014).chain([3000, 3999, 4000, 4999]) {
             assert!(sendable(code), "{code}");
         }
     }
@@ -116,18 +108,9 @@ mod tests {
     #[test]
     fn payloads() {
         assert_eq!(CloseFrame::parse(b""), Ok(None));
-        assert_eq!(
-            CloseFrame::parse(b"\x03"),
-            Err(ProtocolError::InvalidClosePayload)
-        );
-        assert_eq!(
-            CloseFrame::parse(b"\x03\xED"),
-            Err(ProtocolError::InvalidCloseCode)
-        );
-        assert_eq!(
-            CloseFrame::parse(b"\x03\xE8\xFF"),
-            Err(ProtocolError::InvalidUtf8)
-        );
+        assert_eq!(CloseFrame::parse(b"\x03"), Err(ProtocolError::InvalidClosePayload));
+        assert_eq!(CloseFrame::parse(b"\x03\xED"), Err(ProtocolError::InvalidCloseCode));
+        assert_eq!(CloseFrame::parse(b"\x03\xE8\xFF"), Err(ProtocolError::InvalidUtf8));
         let close = CloseFrame::parse(b"\x03\xE8bye").unwrap().unwrap();
         assert_eq!((close.code, close.reason), (CloseCode::NORMAL, "bye"));
     }

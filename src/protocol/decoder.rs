@@ -66,10 +66,7 @@ impl Decoder {
             return self.decode_payload(0, input);
         }
         let Some((header, header_len)) = self.decode_header(input)? else {
-            return Ok(Step {
-                consumed: input.len(),
-                event: None,
-            });
+            return Ok(Step { consumed: input.len(), event: None });
         };
         let payload_len = self.admit(&header)?;
         let payload = &mut input[header_len..];
@@ -198,10 +195,7 @@ impl Decoder {
             Some(assembly) => assembly.push(input)?,
             None => 0,
         };
-        Ok(Step {
-            consumed: header_len + taken,
-            event: self.finish_frame()?,
-        })
+        Ok(Step { consumed: header_len + taken, event: self.finish_frame()? })
     }
 
     /// What the frame in flight completes, if it is whole.

@@ -24,10 +24,7 @@ impl<'a> Encoder<'a> {
 
     /// Writes as a client: masked with `key`, which must be fresh and unpredictable (5.3).
     pub fn client(out: &'a mut Vec<u8>, key: [u8; 4]) -> Encoder<'a> {
-        Encoder {
-            out,
-            mask: Some(key),
-        }
+        Encoder { out, mask: Some(key) }
     }
 
     /// Writes as whichever end `key` says.
@@ -68,12 +65,8 @@ impl<'a> Encoder<'a> {
     /// Any one frame; the caller answers for its place in the stream (5.4).
     pub fn frame(self, fin: bool, opcode: Opcode, payload: &[u8]) {
         self.out.reserve(HEADER_BYTES_MAX + payload.len());
-        let header = FrameHeader {
-            fin,
-            opcode,
-            mask: self.mask,
-            payload_len: payload.len() as u64,
-        };
+        let header =
+            FrameHeader { fin, opcode, mask: self.mask, payload_len: payload.len() as u64 };
         header.write(self.out);
         let start = self.out.len();
         self.out.extend_from_slice(payload);
@@ -118,10 +111,7 @@ impl SharedFrame {
     fn new(opcode: Opcode, payload: &[u8]) -> SharedFrame {
         let mut bytes = Vec::with_capacity(frame_bytes(payload.len()));
         Encoder::server(&mut bytes).frame(true, opcode, payload);
-        SharedFrame {
-            bytes: bytes.into(),
-            opcode,
-        }
+        SharedFrame { bytes: bytes.into(), opcode }
     }
 
     /// The frame as a server writes it.
@@ -184,10 +174,7 @@ mod tests {
         assert_eq!(out, b"\x88\x00");
         out.clear();
         let reason = "x".repeat(200);
-        let close = CloseFrame {
-            code: CloseCode::NORMAL,
-            reason: &reason,
-        };
+        let close = CloseFrame { code: CloseCode::NORMAL, reason: &reason };
         Encoder::server(&mut out).close(Some(close));
         assert_eq!(out.len(), 2 + CONTROL_BYTES_MAX);
         assert_eq!(&out[..4], b"\x88\x7d\x03\xe8");

@@ -130,12 +130,7 @@ impl FrameHeader {
         } else {
             (None, length_end)
         };
-        let header = FrameHeader {
-            fin,
-            opcode,
-            mask,
-            payload_len,
-        };
+        let header = FrameHeader { fin, opcode, mask, payload_len };
         Ok(Some((header, end)))
     }
 

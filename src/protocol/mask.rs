@@ -6,11 +6,8 @@
 pub fn apply(key: [u8; 4], offset: usize, payload: &mut [u8]) {
     let key = u32::from_ne_bytes(key);
     let turn = (offset % 4) as u32 * 8;
-    let key = if cfg!(target_endian = "little") {
-        key.rotate_right(turn)
-    } else {
-        key.rotate_left(turn)
-    };
+    let key =
+        if cfg!(target_endian = "little") { key.rotate_right(turn) } else { key.rotate_left(turn) };
     let [a, b, c, d] = key.to_ne_bytes();
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
 
@@ -33,11 +30,7 @@ mod tests {
         let key = [0x37, 0xFA, 0x21, 0x3D];
         for len in 0..70 {
             let plain: Vec<u8> = (0..len).map(|i| i as u8 ^ 0x5A).collect();
-            let expected: Vec<u8> = plain
-                .iter()
-                .enumerate()
-                .map(|(i, b)| b ^ key[i % 4])
-                .collect();
+            let expected: Vec<u8> = plain.iter().enumerate().map(|(i, b)| b ^ key[i % 4]).collect();
             for split in 0..=len {
                 let mut masked = plain.clone();
                 let (head, tail) = masked.split_at_mut(split);

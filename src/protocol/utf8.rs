@@ -36,11 +36,7 @@ impl Utf8 {
     /// # Errors
     /// When a character is unfinished.
     pub fn finish(&self) -> Result<(), InvalidUtf8> {
-        if self.pending_len == 0 {
-            Ok(())
-        } else {
-            Err(InvalidUtf8)
-        }
+        if self.pending_len == 0 { Ok(()) } else { Err(InvalidUtf8) }
     }
 
     /// Feeds the unfinished character until it is whole or `piece` is used up; returns the rest.
@@ -103,9 +99,7 @@ mod tests {
             b"\xF0\x9F\x98",
         ];
         for text in texts {
-            let whole = std::str::from_utf8(text)
-                .map(|_| ())
-                .map_err(|_| InvalidUtf8);
+            let whole = std::str::from_utf8(text).map(|_| ()).map_err(|_| InvalidUtf8);
             for first in 0..=text.len() {
                 for second in first..=text.len() {
                     let pieces = [&text[..first], &text[first..second], &text[second..]];

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use super::Time;
-use super::settings::{PER_ADDRESS_DEFAULT, Rate, Settings};
+use super::settings::{PER_ADDRESS_DEFAULT, Prefix, Rate, Settings};
 use crate::protocol::handshake::Refusal;
 
 /// Tokens that come back at a rate, up to a burst.
@@ -20,10 +20,7 @@ struct Bucket {
 
 impl Bucket {
     fn full(rate: &Rate, now: Time) -> Bucket {
-        Bucket {
-            tokens: f64::from(rate.burst),
-            filled: now,
-        }
+        Bucket { tokens: f64::from(rate.burst), filled: now }
     }
 
     fn take(&mut self, rate: &Rate, now: Time) -> bool {
@@ -92,7 +89,7 @@ impl Admission {
             return Err(Refusal::Full);
         }
         let address = counted_address(peer);
-        let is_exempt = settings.exempt.iter().any(|prefix| prefix.contains(peer));
+        let is_exempt = settings.exempt.iter().any(|prefix| contains(prefix, peer));
         let per_address = match settings.connections_per_address {
             None if peer.is_loopback() => 0,
             None => PER_ADDRESS_DEFAULT,
@@ -188,6 +185,19 @@ fn counted_address(peer: IpAddr) -> IpAddr {
     }
 }
 
+/// Whether an address lies in a range; an IPv4 one may come mapped into IPv6.
+fn contains(prefix: &Prefix, peer: IpAddr) -> bool {
+    let (range, peer, width) = match (prefix.address, peer.to_canonical()) {
+        (IpAddr::V4(range), IpAddr::V4(peer)) => {
+            (u128::from(range.to_bits()), u128::from(peer.to_bits()), 32)
+        }
+        (IpAddr::V6(range), IpAddr::V6(peer)) => (range.to_bits(), peer.to_bits(), 128),
+        _ => return false,
+    };
+    let ignored = width - u32::from(prefix.bits);
+    (range ^ peer).checked_shr(ignored).unwrap_or(0) == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,14 +269,8 @@ mod tests {
 
     #[test]
     fn rates_fill_up_again_and_their_table_is_bounded() {
-        let rate = Rate {
-            per_second: 1.0,
-            burst: 2,
-        };
-        let settings = Settings {
-            rate_per_address: Some(rate),
-            ..Settings::default()
-        };
+        let rate = Rate { per_second: 1.0, burst: 2 };
+        let settings = Settings { rate_per_address: Some(rate), ..Settings::default() };
         let mut admission = Admission::new(&settings, 2);
         let after = |seconds| Time::ZERO + Duration::from_secs(seconds);
         let mut admit = |peer, seconds| admission.admit(&settings, ip(peer), after(seconds));

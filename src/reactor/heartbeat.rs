@@ -26,12 +26,7 @@ pub(super) struct Pulse {
 
 impl Default for Pulse {
     fn default() -> Pulse {
-        Pulse {
-            sent: Time::MAX,
-            sequence: 0,
-            misses: 0,
-            round_trips: RoundTrips::default(),
-        }
+        Pulse { sent: Time::MAX, sequence: 0, misses: 0, round_trips: RoundTrips::default() }
     }
 }
 

@@ -17,10 +17,7 @@ pub struct ConnId {
 impl ConnId {
     /// The id of the connection in `slot`. Serials of connections begin at 1.
     pub(super) fn new(slot: usize, serial: u32) -> ConnId {
-        ConnId {
-            slot: slot as u32,
-            serial,
-        }
+        ConnId { slot: slot as u32, serial }
     }
 
     pub(super) fn slot(self) -> usize {
@@ -81,7 +78,7 @@ impl From<Token> for Source {
 const _: () = assert!(usize::BITS >= 64, "an id and its serial share one token");
 
 /// Names a service of this reactor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ServiceId(pub(super) u16);
 
 impl ServiceId {

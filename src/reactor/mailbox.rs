@@ -58,10 +58,7 @@ impl Bells {
     pub(super) fn new(registry: &Registry) -> io::Result<Bells> {
         let waker = Waker::new(registry, Token::from(Source::Waker))?;
         Ok(Bells {
-            alarm: Alarm {
-                waker: Arc::new(waker),
-                awake: Arc::default(),
-            },
+            alarm: Alarm { waker: Arc::new(waker), awake: Arc::default() },
             bells: Vec::new(),
             shutdown: Arc::default(),
         })
@@ -73,20 +70,14 @@ impl Bells {
         service: ServiceId,
         capacity: usize,
     ) -> (MailSender<T>, MailReceiver<T>) {
-        let bell = Bell {
-            rung: Arc::default(),
-            alarm: self.alarm.clone(),
-        };
+        let bell = Bell { rung: Arc::default(), alarm: self.alarm.clone() };
         self.bells.push((service, bell.clone()));
         let (sender, receiver) = sync_channel(capacity.max(1));
         (MailSender { sender, bell }, MailReceiver(receiver))
     }
 
     pub(super) fn handle(&self) -> Handle {
-        Handle {
-            shutdown: Arc::clone(&self.shutdown),
-            alarm: self.alarm.clone(),
-        }
+        Handle { shutdown: Arc::clone(&self.shutdown), alarm: self.alarm.clone() }
     }
 
     pub(super) fn shutdown_ordered(&self) -> bool {
@@ -97,10 +88,7 @@ impl Bells {
     pub(super) fn answer(&self) -> impl Iterator<Item = ServiceId> {
         self.alarm.awake.store(false, Ordering::Release);
         let rung = |bell: &Bell| bell.rung.swap(false, Ordering::AcqRel);
-        self.bells
-            .iter()
-            .filter(move |(_, bell)| rung(bell))
-            .map(|(service, _)| *service)
+        self.bells.iter().filter(move |(_, bell)| rung(bell)).map(|(service, _)| *service)
     }
 }
 
@@ -135,10 +123,7 @@ impl<T> MailSender<T> {
 
 impl<T> Clone for MailSender<T> {
     fn clone(&self) -> MailSender<T> {
-        MailSender {
-            sender: self.sender.clone(),
-            bell: self.bell.clone(),
-        }
+        MailSender { sender: self.sender.clone(), bell: self.bell.clone() }
     }
 }
 

@@ -129,9 +129,7 @@ impl Core {
             traffic: conn.traffic,
             queued_bytes: conn.outbox.bytes(),
             round_trip: conn.pulse.round_trips.mean(),
-            metadata: rare
-                .and_then(|rare| rare.metadata.as_deref())
-                .unwrap_or(Metadata::EMPTY),
+            metadata: rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or(Metadata::EMPTY),
         })
     }
 }

@@ -1,8 +1,286 @@
-//! The loop.
+//! The loop: one `mio` poll, one table of connections, and the turn that works on them.
+//!
+//! A [`Reactor`] owns sockets, queues and timers; [`Service`]s own what is said. [`Reactor::run`]
+//! repeats one turn of eight phases, in this order and each within its [budget](budget):
+//!
+//! | phase  | what it does |
+//! |--------|--------------|
+//! | note   | marks what the poll reports as ready and queues it; no I/O |
+//! | read   | one read from each queued connection; frames are decoded, handlers called |
+//! | mail   | services with mail from other threads, and late decisions on requests |
+//! | timers | pings, deadlines, services' timers |
+//! | accept | new connections, after all work for those that are here |
+//! | flush  | one vectored write for each connection with something to say |
+//! | drain  | tells services whose congested connections have recovered |
+//! | reap   | tells services who is gone, and frees the slots |
+//!
+//! Handlers run inside these phases and change nothing but state and queues: what `send` queues in
+//! *read* is written in *flush*, all of it for one peer in one system call. What a budget cuts off
+//! stays queued, and the next poll does not wait.
+//!
+//! No globals: several reactors can run in one process, on a thread each, and share a port by
+//! `SO_REUSEPORT`.
 
+pub mod budget;
 pub mod settings;
 pub mod time;
 pub mod timer;
 pub mod topics;
 
-pub use time::Time;
+mod admission;
+mod client;
+mod connection;
+mod context;
+mod core;
+mod deadlines;
+mod entropy;
+mod heartbeat;
+mod http;
+mod id;
+mod inbound;
+mod keys;
+mod listener;
+mod mailbox;
+mod members;
+mod metrics;
+mod outbound;
+mod outbox;
+mod publish;
+mod reason;
+mod record;
+mod router;
+mod schedule;
+mod service;
+mod shutdown;
+mod turn;
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll};
+
+use self::budget::{EVENTS_PER_POLL, READ_BYTES};
+use self::core::Core;
+use self::listener::{Listener, Reserve};
+use self::mailbox::Bells;
+use self::settings::{ListenSettings, RouteSettings, Settings};
+use self::shutdown::Drain;
+
+pub use self::context::Context;
+pub use self::id::{ConnId, ServiceId};
+pub use self::mailbox::{Handle, MailReceiver, MailSender};
+pub use self::metrics::Metrics;
+pub use self::publish::{Filter, Payload, PublishOptions, Published, Target};
+pub use self::reason::CloseReason;
+pub use self::record::{Metadata, MetadataFull, Record, Traffic};
+pub use self::router::{Page, Params, RouteError, RouteId};
+pub use self::schedule::ServiceTimer;
+pub use self::service::{Decision, More, Request, SendOutcome, Service};
+pub use self::time::Time;
+pub use self::topics::{JoinError, Joined, Left};
+
+/// One loop with its services. See the [module](self) for what a turn does.
+///
+/// ```
+/// use std::time::Duration;
+/// use weir::protocol::Message;
+/// use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
+/// use weir::reactor::{ConnId, Context, Reactor, SendOutcome, Service};
+///
+/// struct Echo;
+///
+/// impl Service for Echo {
+///     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+///         if cx.send(conn, message) == SendOutcome::Congested {
+///             cx.pause(conn);
+///         }
+///     }
+///     fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+///         cx.resume(conn);
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut reactor = Reactor::new(Settings::default())?;
+/// let echo = reactor.add_service(Echo)?;
+/// reactor.add_route("/", echo, RouteSettings::default())?;
+/// let address = reactor.listen(&ListenSettings::new("127.0.0.1:0".parse()?))?;
+/// println!("listening ws://{address}/");
+/// # reactor.handle().shutdown();
+/// reactor.run()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Reactor {
+    poll: Poll,
+    events: Events,
+    /// Where reads go.
+    scratch: Box<[u8]>,
+    services: Vec<Box<dyn Service>>,
+    listeners: Vec<Listener>,
+    reserve: Reserve,
+    core: Core,
+    /// Services whose bells rang and that have not said "no more".
+    mail: Vec<ServiceId>,
+    drain: Option<Drain>,
+    epoch: Instant,
+}
+
+impl Reactor {
+    /// A loop with nothing on it.
+    ///
+    /// # Errors
+    /// The settings contradict each other ([`io::ErrorKind::InvalidInput`]), or the system has no
+    /// poll, waker or entropy to give.
+    pub fn new(settings: Settings) -> io::Result<Reactor> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        settings.check().map_err(invalid)?;
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let bells = Bells::new(&registry)?;
+        Ok(Reactor {
+            events: Events::with_capacity(EVENTS_PER_POLL),
+            scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            services: Vec::new(),
+            listeners: Vec::new(),
+            reserve: Reserve::new(),
+            core: Core::new(settings, registry, bells)?,
+            mail: Vec::new(),
+            drain: None,
+            epoch: Instant::now(),
+            poll,
+        })
+    }
+
+    /// Puts a service on the loop. Requests reach it by [`Reactor::add_route`].
+    ///
+    /// # Errors
+    /// There are 65,535 services, or it speaks more than 255 subprotocols.
+    pub fn add_service(&mut self, service: impl Service + 'static) -> io::Result<ServiceId> {
+        let too_many = || io::Error::new(io::ErrorKind::InvalidInput, "too many services");
+        let number = u16::try_from(self.services.len()).map_err(|_| too_many())?;
+        if service.protocols().len() > usize::from(u8::MAX) {
+            return Err(too_many());
+        }
+        self.core.router.add_service(service.protocols());
+        self.services.push(Box::new(service));
+        Ok(ServiceId(number))
+    }
+
+    /// Leads requests to a service: by an exact path (`/chat`), one with parameters
+    /// (`/rooms/{name}`), or a prefix (`/files/*`). Several services may share a path if they differ
+    /// in subprotocols.
+    ///
+    /// # Errors
+    /// The path is no pattern or taken, or the settings contradict each other.
+    pub fn add_route(
+        &mut self,
+        path: &str,
+        service: ServiceId,
+        settings: RouteSettings,
+    ) -> Result<RouteId, RouteError> {
+        self.core.router.add(path, service, settings)
+    }
+
+    /// The limits of connections that a service makes itself with [`Context::connect`].
+    ///
+    /// # Errors
+    /// The settings contradict each other.
+    pub fn add_outbound(
+        &mut self,
+        service: ServiceId,
+        settings: RouteSettings,
+    ) -> Result<RouteId, RouteError> {
+        self.core.router.add_outbound(service, settings)
+    }
+
+    /// Answers a plain GET of `path`, which may be the path of a route, too.
+    pub fn add_page(&mut self, path: &str, page: Page) {
+        self.core.router.add_page(path, page);
+    }
+
+    /// Listens on one more address; returns it, with the port that the kernel chose for port 0.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub fn listen(&mut self, settings: &ListenSettings) -> io::Result<SocketAddr> {
+        let index = self.listeners.len();
+        let listener = Listener::bind(settings, index, self.poll.registry())?;
+        let address = listener.address()?;
+        self.listeners.push(listener);
+        Ok(address)
+    }
+
+    /// Reaches this loop from other threads.
+    pub fn handle(&self) -> Handle {
+        self.core.bells.handle()
+    }
+
+    /// What the loop has counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.core.metrics
+    }
+
+    /// Turns until [`Handle::shutdown`] was called and the last connection has ended.
+    ///
+    /// # Errors
+    /// The poll failed; connections are dropped.
+    pub fn run(&mut self) -> io::Result<()> {
+        self.start();
+        while !self.is_finished() {
+            self.turn(None)?;
+        }
+        Ok(())
+    }
+
+    /// Tells every service that the loop begins. [`Reactor::run`] does it; who calls
+    /// [`Reactor::turn`] himself calls it once before.
+    pub fn start(&mut self) {
+        self.core.now = self.clock();
+        for index in 0..self.services.len() {
+            let service = ServiceId(index as u16);
+            let _ = self.call(service, |service, cx| service.on_start(cx));
+        }
+    }
+
+    fn clock(&self) -> Time {
+        Time::ZERO + self.epoch.elapsed()
+    }
+
+    /// Calls a service's handler; `None` if it panicked.
+    fn call<T>(
+        &mut self,
+        id: ServiceId,
+        handler: impl FnOnce(&mut dyn Service, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let service = &mut *self.services[id.index()];
+        let mut context = Context::new(&mut self.core, id);
+        // The service may be left half-changed by a panic; that is its own affair, and better than
+        // everybody's connections lost.
+        let result = catch_unwind(AssertUnwindSafe(|| handler(service, &mut context)));
+        if result.is_err() {
+            self.core.metrics.panics += 1;
+            log::error!("service {} panicked", id.number());
+        }
+        result.ok()
+    }
+
+    /// The same, for one connection: a panic ends it with 1011.
+    fn call_for(
+        &mut self,
+        conn: ConnId,
+        id: ServiceId,
+        handler: impl FnOnce(&mut dyn Service, &mut Context<'_>),
+    ) {
+        if self.call(id, handler).is_none() {
+            self.core.close(conn, CloseReason::ServicePanicked);
+        }
+    }
+}
+
+/// How long a poll may wait at the most, whatever the wheel says: never, in practice, but `epoll`
+/// counts milliseconds in 31 bits.
+const POLL_MAX: Duration = Duration::from_secs(24 * 60 * 60);

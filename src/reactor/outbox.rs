@@ -173,19 +173,18 @@ impl Outbox {
         }
     }
 
-    /// Notes how far the queue has drained; returns whether `on_drain` is owed.
-    pub(super) fn relax(&mut self, soft: usize, low: usize) -> bool {
-        let Some(queue) = &mut self.0 else {
-            return false;
-        };
-        if queue.bytes <= soft {
+    /// Notes that the queue may have fallen below the soft limit.
+    pub(super) fn relax(&mut self, soft: usize) {
+        if let Some(queue) = self.0.as_mut().filter(|queue| queue.bytes <= soft) {
             queue.above_soft_since = None;
         }
-        if queue.bytes > low || queue.pressure == Pressure::Easy {
-            return false;
+    }
+
+    /// Notes that the queue has fallen below low water.
+    pub(super) fn ease(&mut self) {
+        if let Some(queue) = &mut self.0 {
+            queue.pressure = Pressure::Easy;
         }
-        queue.pressure = Pressure::Easy;
-        true
     }
 
     /// Queues the head of an HTTP message.
@@ -280,10 +279,7 @@ impl Outbox {
         };
         let before = queue.bytes;
         let frames = queue.cut();
-        let dropped = Dropped {
-            frames,
-            bytes: before - queue.bytes,
-        };
+        let dropped = Dropped { frames, bytes: before - queue.bytes };
         self.recycle_if_empty(spares);
         dropped
     }
@@ -343,8 +339,7 @@ impl Outbox {
     }
 
     fn queue(&mut self, spares: &mut SpareQueues) -> &mut Queue {
-        self.0
-            .get_or_insert_with(|| spares.kept.pop().unwrap_or_default())
+        self.0.get_or_insert_with(|| spares.kept.pop().unwrap_or_default())
     }
 
     fn encode(

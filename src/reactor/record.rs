@@ -23,10 +23,7 @@ impl From<SocketAddr> for Peer {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             IpAddr::V6(ip) => ip,
         };
-        Peer {
-            ip: ip.octets(),
-            port: address.port(),
-        }
+        Peer { ip: ip.octets(), port: address.port() }
     }
 }
 
@@ -121,8 +118,8 @@ impl Metadata {
         let (count, bytes) = others.fold((0, 0), |(count, bytes), (key, value)| {
             (count + 1, bytes + key.len() + value.len())
         });
-        let fits = count < METADATA_ENTRIES_MAX
-            && bytes + key.len() + value.len() <= METADATA_BYTES_MAX;
+        let fits =
+            count < METADATA_ENTRIES_MAX && bytes + key.len() + value.len() <= METADATA_BYTES_MAX;
         if !fits {
             return Err(MetadataFull);
         }

@@ -4,7 +4,6 @@
 //! those that match, the most specific comes first. Paths are compared segment by segment, percent
 //! signs decoded. Knows nothing of HTTP beyond that.
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::fmt;
 use std::rc::Rc;
@@ -15,7 +14,7 @@ use super::ServiceId;
 use super::settings::{RouteSettings, SettingsError};
 
 /// Names a route of this reactor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct RouteId(u16);
 
 impl RouteId {
@@ -52,12 +51,12 @@ impl std::error::Error for RouteError {}
 
 /// The values of a pattern's parameters, percent signs decoded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Params<'a>(Vec<(&'a str, Cow<'a, str>)>);
+pub struct Params(Vec<(Rc<str>, Box<str>)>);
 
-impl Params<'_> {
+impl Params {
     /// The value of the parameter `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(param, _)| *param == name);
+        let found = self.0.iter().find(|(param, _)| **param == *name);
         found.map(|(_, value)| &**value)
     }
 }
@@ -73,7 +72,7 @@ struct Pattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Segment {
     Literal(Box<str>),
-    Param(Box<str>),
+    Param(Rc<str>),
 }
 
 impl Pattern {
@@ -94,20 +93,19 @@ impl Pattern {
         } else {
             rest.split('/').map(Segment::parse).collect::<Result<_, _>>()?
         };
-        Ok(Pattern {
-            segments,
-            is_prefix,
-        })
+        Ok(Pattern { segments, is_prefix })
     }
 
-    fn matches<'a>(&'a self, path: &'a str) -> Option<Params<'a>> {
+    fn matches(&self, path: &str) -> Option<Params> {
         let mut given = path.strip_prefix('/')?.split('/');
         let mut params = Params::default();
         for segment in &self.segments {
             let value = percent_decode_str(given.next()?).decode_utf8().ok()?;
             match segment {
                 Segment::Literal(literal) if **literal == *value => {}
-                Segment::Param(name) if !value.is_empty() => params.0.push((name, value)),
+                Segment::Param(name) if !value.is_empty() => {
+                    params.0.push((Rc::clone(name), value.into()));
+                }
                 _ => return None,
             }
         }
@@ -177,15 +175,15 @@ impl Router {
         settings: RouteSettings,
     ) -> Result<RouteId, RouteError> {
         let pattern = Pattern::parse(path)?;
-        let same = |route: &Route| route.pattern.as_ref() == Some(&pattern) && route.service == service;
+        let same =
+            |route: &Route| route.pattern.as_ref() == Some(&pattern) && route.service == service;
         if self.routes.iter().any(same) {
             return Err(RouteError::Duplicate);
         }
         let id = self.insert(path, Some(pattern), service, settings)?;
         self.ordered.push(id);
         let routes = &self.routes;
-        self.ordered
-            .sort_by_key(|id| routes[id.index()].pattern.as_ref().map(Pattern::order));
+        self.ordered.sort_by_key(|id| routes[id.index()].pattern.as_ref().map(Pattern::order));
         Ok(id)
     }
 
@@ -207,12 +205,7 @@ impl Router {
     ) -> Result<RouteId, RouteError> {
         settings.check().map_err(RouteError::Settings)?;
         let id = u16::try_from(self.routes.len()).map_err(|_| RouteError::TooMany)?;
-        self.routes.push(Route {
-            text: text.into(),
-            pattern,
-            service,
-            settings,
-        });
+        self.routes.push(Route { text: text.into(), pattern, service, settings });
         Ok(RouteId(id))
     }
 
@@ -226,10 +219,7 @@ impl Router {
     }
 
     /// The routes that lead somewhere from this path, the most specific first.
-    pub(super) fn find<'a>(
-        &'a self,
-        path: &'a str,
-    ) -> impl Iterator<Item = (RouteId, Params<'a>)> + Clone {
+    pub(super) fn find(&self, path: &str) -> impl Iterator<Item = (RouteId, Params)> {
         self.ordered.iter().filter_map(move |&id| {
             let params = self.routes[id.index()].pattern.as_ref()?.matches(path)?;
             Some((id, params))
@@ -247,11 +237,7 @@ impl Router {
     /// `path` as a connection keeps it: an exact route's own text costs nothing.
     pub(super) fn intern(&self, id: RouteId, path: &str) -> Rc<str> {
         let text = &self.routes[id.index()].text;
-        if **text == *path {
-            Rc::clone(text)
-        } else {
-            path.into()
-        }
+        if **text == *path { Rc::clone(text) } else { path.into() }
     }
 
     pub(super) fn protocols(&self, service: ServiceId) -> &[Box<str>] {
@@ -278,7 +264,8 @@ mod tests {
 
     #[test]
     fn the_most_specific_route_comes_first() {
-        let router = router(&["/*", "/rooms/{name}", "/rooms/lobby", "/rooms/*", "/", "/rooms/{name}/x"]);
+        let router =
+            router(&["/*", "/rooms/{name}", "/rooms/lobby", "/rooms/*", "/", "/rooms/{name}/x"]);
         assert_eq!(first(&router, "/"), Some(4));
         assert_eq!(first(&router, "/rooms/lobby"), Some(2));
         assert_eq!(first(&router, "/rooms/other"), Some(1));

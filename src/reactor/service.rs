@@ -35,9 +35,7 @@ pub trait Service {
         request: &Request<'_>,
     ) -> Decision {
         let _ = (cx, conn);
-        Decision::Accept {
-            protocol: request.protocol,
-        }
+        Decision::Accept { protocol: request.protocol }
     }
 
     /// The handshake is done: messages go both ways.
@@ -60,6 +58,11 @@ pub trait Service {
         let _ = (cx, conn, why);
     }
 
+    /// The last member of a topic has left it by the end of its connection.
+    fn on_empty(&mut self, cx: &mut Context<'_>, topic: &str) {
+        let _ = (cx, topic);
+    }
+
     /// A timer that was set with [`Context::schedule`] is due.
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
         let _ = (cx, key);
@@ -79,7 +82,7 @@ pub struct Request<'a> {
     /// The request as sent: path, query, headers.
     pub http: &'a handshake::Request<'a>,
     /// The values of the route's parameters.
-    pub params: &'a Params<'a>,
+    pub params: &'a Params,
     /// The subprotocol that both sides speak and the service prefers: an index into
     /// [`Service::protocols`].
     pub protocol: Option<usize>,

@@ -102,6 +102,13 @@ pub struct ListenSettings {
     pub reuse_port: bool,
 }
 
+impl ListenSettings {
+    /// This address, and nobody else on its port.
+    pub fn new(address: SocketAddr) -> ListenSettings {
+        ListenSettings { address, reuse_port: false }
+    }
+}
+
 /// The limits of the connections of one route.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteSettings {

@@ -114,13 +114,7 @@ impl<K: Copy> Wheel<K> {
         let slot = slot_of(tick);
         let next = self.heads[slot];
         // The cast holds: `NIL` entries would be 128 GiB.
-        let index = self.entries.insert(Entry {
-            tick,
-            key,
-            prev: NIL,
-            next,
-            serial,
-        }) as u32;
+        let index = self.entries.insert(Entry { tick, key, prev: NIL, next, serial }) as u32;
         if next != NIL {
             self.entries[next as usize].prev = index;
         }
@@ -146,11 +140,7 @@ impl<K: Copy> Wheel<K> {
     /// earlier, once a revolution, for a timer of a later one; it lies in the past while `pop` has
     /// not seen all that is due.
     pub fn next(&self) -> Option<Time> {
-        let tick = if self.cursor == NIL {
-            self.occupied_from(self.tick)?
-        } else {
-            self.tick - 1
-        };
+        let tick = if self.cursor == NIL { self.occupied_from(self.tick)? } else { self.tick - 1 };
         Some(Time::from_nanos(tick.saturating_mul(SLOT_NANOS)))
     }
 
@@ -212,13 +202,7 @@ impl<K: Copy> Wheel<K> {
     }
 
     fn remove(&mut self, index: u32) -> K {
-        let Entry {
-            tick,
-            key,
-            prev,
-            next,
-            ..
-        } = self.entries.remove(index as usize);
+        let Entry { tick, key, prev, next, .. } = self.entries.remove(index as usize);
         if self.cursor == index {
             self.cursor = next;
         }
@@ -262,9 +246,7 @@ mod tests {
 
     #[test]
     fn never_early_and_at_most_a_slot_late() {
-        for due in [
-            0, 1, 127, 128, 129, 1_000, 10_000, 65_535, 65_536, 65_537, 300_000,
-        ] {
+        for due in [0, 1, 127, 128, 129, 1_000, 10_000, 65_535, 65_536, 65_537, 300_000] {
             let mut wheel = Wheel::new();
             wheel.insert(at(due), 1);
             let mut now = 0;
@@ -291,10 +273,7 @@ mod tests {
                     break;
                 }
             }
-            assert!(
-                wakes <= due / REVOLUTION.as_millis() as u64 + 1,
-                "{wakes} wakes for {due} ms"
-            );
+            assert!(wakes <= due / REVOLUTION.as_millis() as u64 + 1, "{wakes} wakes for {due} ms");
             assert_eq!(wheel.next(), None);
         }
     }
@@ -389,11 +368,7 @@ mod tests {
         let again = wheel.insert(now, 4);
         assert_eq!(wheel.pop(now, &mut budget), Some(1));
         assert_eq!(wheel.pop(now, &mut budget), None);
-        assert_eq!(
-            wheel.next(),
-            Some(at(256)),
-            "what was due already waits for the next slot"
-        );
+        assert_eq!(wheel.next(), Some(at(256)), "what was due already waits for the next slot");
         assert_eq!(fire(&mut wheel, at(256)), [4]);
         assert_eq!(wheel.cancel(again), None);
     }
@@ -424,9 +399,8 @@ mod tests {
     fn a_turn_costs_the_same_with_100_000_timers() {
         const TIMERS: u32 = 100_000;
         let mut wheel = Wheel::new();
-        let ids: Vec<TimerId> = (0..TIMERS)
-            .map(|key| wheel.insert(at(1_000 + u64::from(key) % 60_000), key))
-            .collect();
+        let ids: Vec<TimerId> =
+            (0..TIMERS).map(|key| wheel.insert(at(1_000 + u64::from(key) % 60_000), key)).collect();
         // Entries looked at are the cost; a turn that has nothing due looks at none.
         let mut budget = usize::MAX;
         assert_eq!(wheel.pop(at(999), &mut budget), None);

@@ -124,12 +124,7 @@ const _: () = assert!(size_of::<Result<Membership, usize>>() == 16);
 impl<M: Copy + Eq> Topics<M> {
     /// No topics; allocates with the first.
     pub fn new(limits: TopicLimits) -> Topics<M> {
-        Topics {
-            limits,
-            topics: Slab::new(),
-            names: Vec::new(),
-            memberships: Slab::new(),
-        }
+        Topics { limits, topics: Slab::new(), names: Vec::new(), memberships: Slab::new() }
     }
 
     /// Topics that exist, over all services.
@@ -144,8 +139,7 @@ impl<M: Copy + Eq> Topics<M> {
 
     /// Members of a topic, in no order; empty if there is no such topic.
     pub fn members(&self, service: u16, name: &str) -> &[M] {
-        self.find(service, name)
-            .map_or(&[], |topic| &self.topics[topic as usize].members)
+        self.find(service, name).map_or(&[], |topic| &self.topics[topic as usize].members)
     }
 
     /// How many members a topic has.
@@ -188,11 +182,7 @@ impl<M: Copy + Eq> Topics<M> {
             None => self.create(service, name),
         };
         self.link(topic, member, list);
-        Ok(if found.is_some() {
-            Joined::Joined
-        } else {
-            Joined::First
-        })
+        Ok(if found.is_some() { Joined::Joined } else { Joined::First })
     }
 
     /// Takes the connection whose list is `list` out of a topic.
@@ -208,11 +198,7 @@ impl<M: Copy + Eq> Topics<M> {
                     Some(before) => before.next = next,
                     None => list.0 = next,
                 }
-                return if self.unlink(at).is_some() {
-                    Left::Last
-                } else {
-                    Left::Left
-                };
+                return if self.unlink(at).is_some() { Left::Last } else { Left::Left };
             }
             (before, at) = (at, membership.next);
         }
@@ -255,11 +241,7 @@ impl<M: Copy + Eq> Topics<M> {
     fn link(&mut self, index: u32, member: M, list: &mut Memberships) {
         let topic = &mut self.topics[index as usize];
         let position = topic.members.len() as u32;
-        let membership = Membership {
-            topic: index,
-            position,
-            next: list.0,
-        };
+        let membership = Membership { topic: index, position, next: list.0 };
         list.0 = self.memberships.insert(membership) as u32;
         topic.members.push(member);
         topic.memberships.push(list.0);
@@ -268,11 +250,7 @@ impl<M: Copy + Eq> Topics<M> {
     /// Frees a membership that its connection's list no longer holds; the topic's last member takes
     /// its place. Returns the topic if it is empty and therefore gone.
     fn unlink(&mut self, at: u32) -> Option<Topic<M>> {
-        let Membership {
-            topic: index,
-            position,
-            ..
-        } = self.memberships.remove(at as usize);
+        let Membership { topic: index, position, .. } = self.memberships.remove(at as usize);
         let topic = &mut self.topics[index as usize];
         topic.members.swap_remove(position as usize);
         topic.memberships.swap_remove(position as usize);
@@ -314,10 +292,7 @@ impl<M> Topic<M> {
 mod tests {
     use super::*;
 
-    const LIMITS: TopicLimits = TopicLimits {
-        topics_max: 4,
-        topics_per_connection_max: 3,
-    };
+    const LIMITS: TopicLimits = TopicLimits { topics_max: 4, topics_per_connection_max: 3 };
 
     fn sorted(topics: &Topics<u64>, service: u16, name: &str) -> Vec<u64> {
         let mut members = topics.members(service, name).to_vec();
@@ -350,10 +325,7 @@ mod tests {
         assert_eq!(topics.join(5, "x", 2, &mut b), Ok(Joined::First));
         assert_eq!(topics.leave(5, "x", &mut a), Left::NotMember);
         assert_eq!(topics.leave(3, "x", &mut a), Left::NotMember);
-        assert_eq!(
-            (topics.members(0, "x"), topics.members(5, "x")),
-            (&[1][..], &[2][..])
-        );
+        assert_eq!((topics.members(0, "x"), topics.members(5, "x")), (&[1][..], &[2][..]));
         assert_eq!(topics.len(), 2);
     }
 
@@ -363,18 +335,14 @@ mod tests {
             let mut topics = Topics::new(LIMITS);
             let mut list = Memberships::default();
             for name in ["a", "b", "c"] {
-                topics
-                    .join(0, name, 1, &mut list)
-                    .expect("within the limits");
+                topics.join(0, name, 1, &mut list).expect("within the limits");
             }
             assert_eq!(topics.leave(0, gone, &mut list), Left::Last);
             let mut names = Vec::new();
             topics.leave_all(&mut list, |_, name| names.push(name.to_owned()));
             names.sort_unstable();
-            let rest: Vec<&str> = ["a", "b", "c"]
-                .into_iter()
-                .filter(|&name| name != gone)
-                .collect();
+            let rest: Vec<&str> =
+                ["a", "b", "c"].into_iter().filter(|&name| name != gone).collect();
             assert_eq!(names, rest);
         }
     }
@@ -383,17 +351,11 @@ mod tests {
     fn leave_all_reports_only_topics_left_empty() {
         let mut topics = Topics::new(LIMITS);
         let (mut a, mut b) = (Memberships::default(), Memberships::default());
-        topics
-            .join(0, "shared", 1, &mut a)
-            .expect("within the limits");
+        topics.join(0, "shared", 1, &mut a).expect("within the limits");
         topics.join(2, "own", 1, &mut a).expect("within the limits");
-        topics
-            .join(0, "shared", 2, &mut b)
-            .expect("within the limits");
+        topics.join(0, "shared", 2, &mut b).expect("within the limits");
         let mut gone = Vec::new();
-        topics.leave_all(&mut a, |service, name| {
-            gone.push((service, name.to_owned()))
-        });
+        topics.leave_all(&mut a, |service, name| gone.push((service, name.to_owned())));
         assert_eq!(gone, [(2, "own".to_owned())]);
         assert!(a.is_empty());
         topics.leave_all(&mut a, |_, _| panic!("nothing is left to leave"));
@@ -405,23 +367,14 @@ mod tests {
         let mut topics = Topics::new(LIMITS);
         let (mut a, mut b) = (Memberships::default(), Memberships::default());
         let long = "x".repeat(NAME_BYTES_MAX + 1);
-        assert_eq!(
-            topics.join(0, &long, 1, &mut a),
-            Err(JoinError::NameTooLong)
-        );
+        assert_eq!(topics.join(0, &long, 1, &mut a), Err(JoinError::NameTooLong));
         for name in ["1", "2", &long[1..]] {
             assert_eq!(topics.join(0, name, 1, &mut a), Ok(Joined::First));
         }
-        assert_eq!(
-            topics.join(0, "4", 1, &mut a),
-            Err(JoinError::TooManyMemberships)
-        );
+        assert_eq!(topics.join(0, "4", 1, &mut a), Err(JoinError::TooManyMemberships));
         assert_eq!(topics.join(0, "1", 1, &mut a), Ok(Joined::Already));
         assert_eq!(topics.join(0, "4", 2, &mut b), Ok(Joined::First));
-        assert_eq!(
-            topics.join(1, "1", 2, &mut b),
-            Err(JoinError::TooManyTopics)
-        );
+        assert_eq!(topics.join(1, "1", 2, &mut b), Err(JoinError::TooManyTopics));
         assert_eq!(topics.join(0, "1", 2, &mut b), Ok(Joined::Joined));
         assert_eq!(topics.leave(0, "4", &mut b), Left::Last);
         assert_eq!(topics.join(1, "1", 2, &mut b), Ok(Joined::First));
@@ -433,9 +386,7 @@ mod tests {
         let mut topics = Topics::new(LIMITS);
         let mut lists: Vec<Memberships> = (0..CROWD).map(|_| Memberships::default()).collect();
         for (member, list) in (0..).zip(&mut lists) {
-            topics
-                .join(0, "crowd", member, list)
-                .expect("within the limits");
+            topics.join(0, "crowd", member, list).expect("within the limits");
         }
         for list in &mut lists[10..] {
             assert_eq!(topics.leave(0, "crowd", list), Left::Left);
@@ -452,19 +403,12 @@ mod tests {
 
     #[test]
     fn names_of_past_topics_are_given_back() {
-        let limits = TopicLimits {
-            topics_max: 10_000,
-            topics_per_connection_max: 10_000,
-        };
+        let limits = TopicLimits { topics_max: 10_000, topics_per_connection_max: 10_000 };
         let mut topics = Topics::new(limits);
         let (mut one, mut many) = (Memberships::default(), Memberships::default());
-        topics
-            .join(0, "stays", 1, &mut one)
-            .expect("within the limits");
+        topics.join(0, "stays", 1, &mut one).expect("within the limits");
         for topic in 1..10_000 {
-            topics
-                .join(0, &topic.to_string(), 2, &mut many)
-                .expect("within the limits");
+            topics.join(0, &topic.to_string(), 2, &mut many).expect("within the limits");
         }
         topics.leave_all(&mut many, |_, _| {});
         assert_eq!((topics.len(), topics.count(0, "stays")), (1, 1));

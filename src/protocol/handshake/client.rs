@@ -99,6 +99,16 @@ impl ClientRequest {
         Ok(self)
     }
 
+    /// The path, without the query.
+    pub fn path(&self) -> &str {
+        self.path.split_once('?').map_or(&self.path, |(path, _)| path)
+    }
+
+    /// The subprotocols offered, in the order offered.
+    pub fn protocols(&self) -> impl Iterator<Item = &str> {
+        self.protocols.split(SEPARATOR).filter(|name| !name.is_empty())
+    }
+
     /// Appends the request to `out`. `nonce` must be random, and fresh for each connection.
     pub fn write(&self, nonce: [u8; 16], out: &mut Vec<u8>) -> Expected {
         let key: [u8; 24] = base64(&nonce);
@@ -124,9 +134,7 @@ impl ClientRequest {
 /// Without headers and path, which may hold credentials.
 impl fmt::Debug for ClientRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientRequest")
-            .field("host", &self.host)
-            .finish_non_exhaustive()
+        f.debug_struct("ClientRequest").field("host", &self.host).finish_non_exhaustive()
     }
 }
 

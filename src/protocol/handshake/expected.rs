@@ -71,10 +71,7 @@ pub struct Expected {
 impl Expected {
     /// What follows from the key that was sent and the subprotocols that were offered.
     pub(super) fn new(key: &[u8], protocols: &str) -> Expected {
-        Expected {
-            accept: accept_key(key),
-            protocols: protocols.into(),
-        }
+        Expected { accept: accept_key(key), protocols: protocols.into() }
     }
 
     /// Checks the head that [`HeadScan`](super::HeadScan) found: all of it, and nothing behind it. Answers with the
@@ -158,10 +155,7 @@ mod tests {
     fn sound_answers_are_accepted() {
         assert_eq!(altered("websocket", "WebSocket"), Ok(None));
         assert_eq!(altered(": Upgrade", ": keep-alive, upgrade"), Ok(None));
-        assert_eq!(
-            altered("Sec-WebSocket-Accept", "sec-websocket-accept"),
-            Ok(None)
-        );
+        assert_eq!(altered("Sec-WebSocket-Accept", "sec-websocket-accept"), Ok(None));
         assert_eq!(altered(" Switching Protocols", ""), Ok(None));
         assert_eq!(answered_with("Sec-WebSocket-Extensions: \r\n"), Ok(None));
         for (index, name) in ["chat", "superchat"].into_iter().enumerate() {

@@ -50,22 +50,17 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
 /// Whether every byte is printable ASCII, space or tab: what we write, and what we ask of the
 /// headers that decisions hang on.
 pub(super) fn is_plain(value: &[u8]) -> bool {
-    value
-        .iter()
-        .all(|&byte| matches!(byte, b'\t' | b' '..=b'~'))
+    value.iter().all(|&byte| matches!(byte, b'\t' | b' '..=b'~'))
 }
 
 /// Whether the bytes of `host` may stand in a host and port (RFC 3986, 3.2.2): no user, no path.
 pub(super) fn is_host(host: &[u8]) -> bool {
-    host.iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte))
+    host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte))
 }
 
 /// Whether `target` is printable ASCII without blanks and fragment (RFC 3986, 2; RFC 6455, 3).
 pub(super) fn is_target(target: &[u8]) -> bool {
-    target
-        .iter()
-        .all(|&byte| byte.is_ascii_graphic() && byte != b'#')
+    target.iter().all(|&byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
 /// Appends `name: value`, or leaves `out` as it was: the name must be a token that is not one of
@@ -126,14 +121,12 @@ impl<'a> Fields<'a> {
     /// Whether `Upgrade` is there once and says `websocket`, compared without case (RFC 6455, 4.1
     /// and 4.2.1).
     pub(super) fn upgrades_to_websocket(self) -> bool {
-        self.sole("Upgrade")
-            .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+        self.sole("Upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
     }
 
     /// Whether the comma list `name` has `token` in it, compared without case.
     pub(super) fn has_token(self, name: &str, token: &str) -> bool {
-        self.items(name)
-            .any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
+        self.items(name).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
     }
 }
 

@@ -153,11 +153,7 @@ mod tests {
                 for cut in 0..=sample.len() {
                     let mut scan = HeadScan::default();
                     let first = scan.scan(&sample[..cut], max);
-                    let outcome = if first == Ok(None) {
-                        scan.scan(sample, max)
-                    } else {
-                        first
-                    };
+                    let outcome = if first == Ok(None) { scan.scan(sample, max) } else { first };
                     assert_eq!(outcome, expected, "{sample:?} cut at {cut} within {max}");
                 }
             }

@@ -47,9 +47,8 @@ pub fn accept_key(key: &[u8]) -> [u8; 28] {
 /// Standard base64 of a length known when compiling: `N` is `bytes.len().div_ceil(3) * 4`.
 fn base64<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut text = [0; N];
-    let written = STANDARD
-        .encode_slice(bytes, &mut text)
-        .expect("N characters hold the base64 of the bytes");
+    let written =
+        STANDARD.encode_slice(bytes, &mut text).expect("N characters hold the base64 of the bytes");
     debug_assert_eq!(written, N);
     text
 }
@@ -60,9 +59,6 @@ mod tests {
 
     #[test]
     fn accept_key_of_the_rfc() {
-        assert_eq!(
-            &accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="),
-            b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
+        assert_eq!(&accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }

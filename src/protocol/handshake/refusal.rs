@@ -110,10 +110,7 @@ impl Refusal {
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self.status() {
             405 => &[("Allow", "GET, HEAD")],
-            426 => &[
-                ("Upgrade", "websocket"),
-                ("Sec-WebSocket-Version", super::VERSION),
-            ],
+            426 => &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", super::VERSION)],
             503 => &[("Retry-After", RETRY_AFTER_SECONDS)],
             _ => &[],
         }
@@ -138,11 +135,7 @@ mod tests {
         let names: HashSet<_> = Refusal::ALL.iter().map(|refusal| refusal.name()).collect();
         assert_eq!(names.len(), Refusal::ALL.len());
         for name in names {
-            assert!(
-                name.bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
-                "{name}"
-            );
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
         }
     }
 

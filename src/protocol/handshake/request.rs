@@ -13,13 +13,8 @@ use super::target::Target;
 use super::{Refusal, Slots, Upgrade};
 
 /// Headers whose repetition would leave open which one counts.
-const SINGLE: [&str; 5] = [
-    "Host",
-    "Origin",
-    "Content-Length",
-    "Sec-WebSocket-Key",
-    "Sec-WebSocket-Version",
-];
+const SINGLE: [&str; 5] =
+    ["Host", "Origin", "Content-Length", "Sec-WebSocket-Key", "Sec-WebSocket-Version"];
 
 /// A request whose syntax is sound.
 #[derive(Clone, Copy)]
@@ -130,9 +125,7 @@ impl<'a> Request<'a> {
 
     /// All values of the header `name` that are UTF-8, in order.
     pub fn headers<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
-        self.fields
-            .values(name)
-            .filter_map(|value| std::str::from_utf8(value).ok())
+        self.fields.values(name).filter_map(|value| std::str::from_utf8(value).ok())
     }
 
     /// Whether the header `name`, a comma list over all its occurrences, has `token` in it, compared
@@ -221,10 +214,7 @@ mod tests {
         let lines = "x-a:  one \t\r\nX-A: two, THREE ,\r\nX-B:\r\n";
         with("/", lines, |r| {
             assert_eq!(r.header("X-a"), Some("one"));
-            assert_eq!(
-                r.headers("X-A").collect::<Vec<_>>(),
-                ["one", "two, THREE ,"]
-            );
+            assert_eq!(r.headers("X-A").collect::<Vec<_>>(), ["one", "two, THREE ,"]);
             assert_eq!(r.header("X-B"), Some(""));
             assert_eq!(r.header("X-C"), None);
             assert!(r.has_token("X-A", "One") && r.has_token("x-a", "three"));
@@ -248,9 +238,7 @@ mod tests {
         let keeps = |version: u8, connection: &str| {
             let head =
                 format!("GET / HTTP/1.{version}\r\nHost: a\r\nConnection: {connection}\r\n\r\n");
-            Request::parse(head.as_bytes(), &mut EMPTY_SLOTS.clone())
-                .unwrap()
-                .keep_alive()
+            Request::parse(head.as_bytes(), &mut EMPTY_SLOTS.clone()).unwrap().keep_alive()
         };
         assert!(keeps(1, "") && keeps(1, "Keep-Alive") && keeps(0, "Keep-Alive"));
         assert!(!keeps(0, "") && !keeps(1, "foo, Close") && !keeps(0, "keep-alive, close"));
@@ -268,10 +256,7 @@ mod tests {
     fn what_parsers_could_read_differently_is_refused() {
         use Refusal::*;
         let cases = [
-            (
-                "Content-Length: 0\r\nTransfer-Encoding: chunked",
-                BodyLength,
-            ),
+            ("Content-Length: 0\r\nTransfer-Encoding: chunked", BodyLength),
             ("Content-Length: 1, 1", BodyLength),
             ("Content-Length: +1", BodyLength),
             ("Content-Length: 0x1", BodyLength),
@@ -330,10 +315,7 @@ mod tests {
     #[test]
     fn headers_are_counted() {
         let head = |count: usize| {
-            format!(
-                "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
-                "A: b\r\n".repeat(count - 1)
-            )
+            format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(count - 1))
         };
         assert_eq!(refused(&head(64)), None);
         assert_eq!(refused(&head(65)), Some(Refusal::TooManyHeaders));
@@ -342,10 +324,7 @@ mod tests {
 
     #[test]
     fn debug_hides_credentials() {
-        let shown = with("/a?token=secret", "Cookie: secret\r\n", |r| {
-            format!("{r:?}")
-        })
-        .unwrap();
+        let shown = with("/a?token=secret", "Cookie: secret\r\n", |r| format!("{r:?}")).unwrap();
         assert!(shown.contains("/a") && !shown.contains("secret"), "{shown}");
     }
 }

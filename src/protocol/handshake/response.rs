@@ -9,12 +9,8 @@ use super::Refusal;
 use super::field::{FieldError, append, is_token};
 
 /// Headers that [`Response::write`] writes itself.
-const RESPONSE_OWN: [&str; 4] = [
-    "Content-Type",
-    "Content-Length",
-    "Connection",
-    "Transfer-Encoding",
-];
+const RESPONSE_OWN: [&str; 4] =
+    ["Content-Type", "Content-Length", "Connection", "Transfer-Encoding"];
 
 /// Headers that [`write_switching_protocols`] writes itself, or that a 101 may not have.
 const SWITCHING_OWN: [&str; 6] = [
@@ -97,11 +93,7 @@ impl Response {
 
     /// What becomes of the connection if the caller would like `wished`: refusals always close.
     pub fn connection(&self, wished: Connection) -> Connection {
-        if self.connection.is_some() {
-            Connection::Close
-        } else {
-            wished
-        }
+        if self.connection.is_some() { Connection::Close } else { wished }
     }
 
     /// Appends the answer to `out`; `head_only` leaves the body out, as HEAD demands (RFC 9110, 9.3.2).
@@ -231,9 +223,7 @@ mod tests {
 
     #[test]
     fn answers_have_length_type_and_own_headers() {
-        let page = Response::html("<p>hi")
-            .header("Cache-Control", "no-store")
-            .unwrap();
+        let page = Response::html("<p>hi").header("Cache-Control", "no-store").unwrap();
         let head = "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Type: text/html; charset=utf-8\r\n\
                     Content-Length: 5\r\nCache-Control: no-store\r\n\r\n";
         let answer = written(&page, Connection::KeepAlive, false);

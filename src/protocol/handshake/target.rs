@@ -27,11 +27,7 @@ impl<'a> Target<'a> {
         if !is_target(whole.as_bytes()) {
             return None;
         }
-        let local = if whole.starts_with('/') {
-            whole
-        } else {
-            behind_authority(whole)?
-        };
+        let local = if whole.starts_with('/') { whole } else { behind_authority(whole)? };
         let (path, query) = match local.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (local, None),
@@ -53,9 +49,7 @@ impl<'a> Target<'a> {
 fn behind_authority(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once("://")?;
     let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let known = SCHEMES
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(scheme));
+    let known = SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme));
     (known && !authority.is_empty() && is_host(authority.as_bytes())).then_some(local)
 }
 

@@ -49,9 +49,7 @@ impl<'a> Upgrade<'a> {
             Some(_) => return Err(Refusal::VersionUnsupported),
             None => return Err(Refusal::VersionMissing),
         }
-        let key = request
-            .header("Sec-WebSocket-Key")
-            .ok_or(Refusal::KeyMissing)?;
+        let key = request.header("Sec-WebSocket-Key").ok_or(Refusal::KeyMissing)?;
         if !is_key(key) {
             return Err(Refusal::KeyMalformed);
         }
@@ -83,9 +81,7 @@ impl<'a> Upgrade<'a> {
     /// offers too; names have case. `None` if they have nothing in common: answer without a
     /// subprotocol (RFC 6455, 4.2.2), or refuse where the route demands one.
     pub fn choose(&self, supported: &[&str]) -> Option<usize> {
-        supported
-            .iter()
-            .position(|name| self.protocols().any(|offered| offered == *name))
+        supported.iter().position(|name| self.protocols().any(|offered| offered == *name))
     }
 
     /// The client's origin: browsers always send it, nobody else has to (RFC 6455, 10.2).
@@ -183,9 +179,7 @@ mod tests {
 
     fn check<T>(head: &str, look: impl FnOnce(Upgrade<'_>) -> T) -> Result<T, Refusal> {
         let mut slots = EMPTY_SLOTS;
-        Request::parse(head.as_bytes(), &mut slots)?
-            .upgrade()
-            .map(look)
+        Request::parse(head.as_bytes(), &mut slots)?.upgrade().map(look)
     }
 
     fn with<T>(lines: &str, look: impl FnOnce(Upgrade<'_>) -> T) -> Result<T, Refusal> {
@@ -208,10 +202,7 @@ mod tests {
             assert_eq!(accept.as_ref(), Ok(ACCEPT), "{client}");
         }
         let origin = |head| check(head, |upgrade| upgrade.origin().map(str::to_owned)).unwrap();
-        assert_eq!(
-            origin(CLIENTS[0].1).as_deref(),
-            Some("http://localhost:9001")
-        );
+        assert_eq!(origin(CLIENTS[0].1).as_deref(), Some("http://localhost:9001"));
         assert_eq!(origin(CLIENTS[3].1), None);
     }
 
@@ -224,11 +215,7 @@ mod tests {
             ("HTTP/1.1", "HTTP/1.0", UpgradeHttpVersion),
             ("Connection: Upgrade\r\n", "", ConnectionToken),
             ("Connection: Upgrade", "Connection: close", ConnectionToken),
-            (
-                "Connection: Upgrade",
-                "Connection: upgrades",
-                ConnectionToken,
-            ),
+            ("Connection: Upgrade", "Connection: upgrades", ConnectionToken),
             ("Upgrade: websocket\r\n", "", UpgradeToken),
             ("websocket", "h2c", UpgradeToken),
             ("websocket", "websocket, h2c", UpgradeToken),
@@ -255,11 +242,7 @@ mod tests {
         for (from, to, refusal) in cases {
             assert_eq!(altered(from, to), Err(refusal), "{from:?} -> {to:?}");
         }
-        assert_eq!(
-            altered(KEY, "x3JJHMbDL1EzLkh9GBhXDx=="),
-            Ok(()),
-            "spare bits set"
-        );
+        assert_eq!(altered(KEY, "x3JJHMbDL1EzLkh9GBhXDx=="), Ok(()), "spare bits set");
         assert_eq!(with("Content-Length: 0\r\n", |_| ()), Ok(()));
     }
 
@@ -277,10 +260,11 @@ mod tests {
             ("Protocol: a", "Protocol: a b", ProtocolMalformed),
         ];
         for first in 0..mistakes.len() {
-            let head = mistakes[first..].iter().fold(
-                sound("Sec-WebSocket-Protocol: a\r\n"),
-                |head, (from, to, _)| head.replace(from, to),
-            );
+            let head = mistakes[first..]
+                .iter()
+                .fold(sound("Sec-WebSocket-Protocol: a\r\n"), |head, (from, to, _)| {
+                    head.replace(from, to)
+                });
             assert_eq!(check(&head, |_| ()), Err(mistakes[first].2), "{head}");
         }
     }
@@ -289,9 +273,7 @@ mod tests {
     fn intent_to_upgrade_is_seen_by_any_sign() {
         let intends = |lines: &str| {
             let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
-            Request::parse(head.as_bytes(), &mut EMPTY_SLOTS.clone())
-                .unwrap()
-                .is_upgrade()
+            Request::parse(head.as_bytes(), &mut EMPTY_SLOTS.clone()).unwrap().is_upgrade()
         };
         for lines in [
             "Upgrade: \r\n",
@@ -308,10 +290,7 @@ mod tests {
     fn server_chooses_by_its_own_order() {
         let lines = "Sec-WebSocket-Protocol: chat ,\tsuperchat\r\nsec-websocket-protocol: v2.x\r\n";
         with(lines, |upgrade| {
-            assert_eq!(
-                upgrade.protocols().collect::<Vec<_>>(),
-                ["chat", "superchat", "v2.x"]
-            );
+            assert_eq!(upgrade.protocols().collect::<Vec<_>>(), ["chat", "superchat", "v2.x"]);
             assert_eq!(upgrade.choose(&["none", "v2.x", "chat"]), Some(1));
             assert_eq!(upgrade.choose(&["CHAT"]), None);
             assert_eq!(upgrade.choose(&[]), None);
@@ -322,15 +301,9 @@ mod tests {
 
     #[test]
     fn malformed_offers_are_refused() {
-        for value in [
-            "", ",", "a,,b", "a, ", "a b", "a;b", "\"a\"", "a/b", "\u{e9}",
-        ] {
+        for value in ["", ",", "a,,b", "a, ", "a b", "a;b", "\"a\"", "a/b", "\u{e9}"] {
             let lines = format!("Sec-WebSocket-Protocol: {value}\r\n");
-            assert_eq!(
-                with(&lines, |_| ()),
-                Err(Refusal::ProtocolMalformed),
-                "{value:?}"
-            );
+            assert_eq!(with(&lines, |_| ()), Err(Refusal::ProtocolMalformed), "{value:?}");
         }
         // Backtracking over these blanks would take 4 * 10^9 steps.
         let blanks = format!("Sec-WebSocket-Protocol: a{}b\r\n", " ".repeat(64 * 1024));
@@ -342,18 +315,10 @@ mod tests {
     #[test]
     fn odd_extensions_do_no_harm() {
         let unclosed = format!("a; b=\"{}", "\\c".repeat(16 * 1024));
-        for value in [
-            "constructor",
-            "__proto__; toString",
-            "",
-            ",,",
-            "a; a; a",
-            &unclosed,
-        ] {
+        for value in ["constructor", "__proto__; toString", "", ",,", "a; a; a", &unclosed] {
             let lines = format!("Sec-WebSocket-Extensions: {value}\r\n");
-            let shown = with(&lines, |upgrade| {
-                upgrade.extensions().map(str::to_owned).collect::<Vec<_>>()
-            });
+            let shown =
+                with(&lines, |upgrade| upgrade.extensions().map(str::to_owned).collect::<Vec<_>>());
             assert_eq!(shown, Ok(vec![value.to_owned()]));
         }
     }

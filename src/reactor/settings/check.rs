@@ -43,10 +43,7 @@ impl Heartbeat {
         if self.misses_max == 0 {
             return Err(SettingsError::Zero("pong_misses_max"));
         }
-        check_deadlines(&[
-            ("ping_interval", self.interval),
-            ("pong_timeout", self.pong_timeout),
-        ])?;
+        check_deadlines(&[("ping_interval", self.interval), ("pong_timeout", self.pong_timeout)])?;
         if self.pong_timeout >= self.interval {
             return Err(SettingsError::PongAfterNextPing {
                 timeout: self.pong_timeout,
@@ -83,10 +80,7 @@ impl RouteSettings {
             return Err(SettingsError::LowNotBelowSoft { low, soft });
         }
         if hard < self.outbox_hard_min() {
-            return Err(SettingsError::HardTooLow {
-                hard,
-                least: self.outbox_hard_min(),
-            });
+            return Err(SettingsError::HardTooLow { hard, least: self.outbox_hard_min() });
         }
         check_deadlines(&[
             ("outbox_grace", self.outbox_grace),
@@ -138,23 +132,14 @@ impl fmt::Display for SettingsError {
             SettingsError::Zero(name) => write!(f, "{name} must be more than zero"),
             SettingsError::Head(bytes) => {
                 let (least, most) = HEAD_BYTES_RANGE.into_inner();
-                write!(
-                    f,
-                    "the largest head, {bytes} bytes, must be {least} to {most} bytes"
-                )
+                write!(f, "the largest head, {bytes} bytes, must be {least} to {most} bytes")
             }
             SettingsError::Message(bytes) => {
                 let (least, most) = MESSAGE_BYTES_RANGE.into_inner();
-                write!(
-                    f,
-                    "the largest message, {bytes} bytes, must be {least} to {most} bytes"
-                )
+                write!(f, "the largest message, {bytes} bytes, must be {least} to {most} bytes")
             }
             SettingsError::LowNotBelowSoft { low, soft } => {
-                write!(
-                    f,
-                    "outbox_low, {low} bytes, must be less than outbox_soft, {soft} bytes"
-                )
+                write!(f, "outbox_low, {low} bytes, must be less than outbox_soft, {soft} bytes")
             }
             SettingsError::HardTooLow { hard, least } => write!(
                 f,
@@ -197,85 +182,40 @@ mod tests {
     fn water_marks_keep_their_order() {
         assert_eq!(
             route(|r| r.outbox_low = r.outbox_soft),
-            Err(SettingsError::LowNotBelowSoft {
-                low: 256 << 10,
-                soft: 256 << 10
-            })
+            Err(SettingsError::LowNotBelowSoft { low: 256 << 10, soft: 256 << 10 })
         );
         let least = RouteSettings::default().outbox_hard_min();
         assert_eq!(least, (256 << 10) + (1 << 20) + 14);
         assert_eq!(route(|r| r.outbox_hard = least), Ok(()));
         assert_eq!(
             route(|r| r.outbox_hard = least - 1),
-            Err(SettingsError::HardTooLow {
-                hard: least - 1,
-                least
-            })
+            Err(SettingsError::HardTooLow { hard: least - 1, least })
         );
-        assert!(
-            route(|r| r.outbox_soft = usize::MAX).is_err(),
-            "no overflow"
-        );
+        assert!(route(|r| r.outbox_soft = usize::MAX).is_err(), "no overflow");
     }
 
     #[test]
     fn sizes_have_a_range() {
         assert_eq!(route(|r| r.message_bytes_max = 125), Ok(()));
-        assert_eq!(
-            route(|r| r.message_bytes_max = 124),
-            Err(SettingsError::Message(124))
-        );
+        assert_eq!(route(|r| r.message_bytes_max = 124), Err(SettingsError::Message(124)));
         let past = (1 << 30) + 1;
-        assert_eq!(
-            route(|r| r.message_bytes_max = past),
-            Err(SettingsError::Message(past))
-        );
+        assert_eq!(route(|r| r.message_bytes_max = past), Err(SettingsError::Message(past)));
         assert_eq!(shared(|s| s.head_bytes_max = 1024), Ok(()));
-        assert_eq!(
-            shared(|s| s.head_bytes_max = 1023),
-            Err(SettingsError::Head(1023))
-        );
-        assert_eq!(
-            shared(|s| s.connections_max = 0),
-            Err(SettingsError::Zero("connections_max"))
-        );
+        assert_eq!(shared(|s| s.head_bytes_max = 1023), Err(SettingsError::Head(1023)));
+        assert_eq!(shared(|s| s.connections_max = 0), Err(SettingsError::Zero("connections_max")));
     }
 
     #[test]
     fn no_deadline_is_zero() {
         let zero = |name| Err(SettingsError::Zero(name));
-        assert_eq!(
-            route(|r| r.write_timeout = Duration::ZERO),
-            zero("write_timeout")
-        );
-        assert_eq!(
-            route(|r| r.outbox_grace = Duration::ZERO),
-            zero("outbox_grace")
-        );
-        assert_eq!(
-            route(|r| r.fragment_timeout = Duration::ZERO),
-            zero("fragment_timeout")
-        );
-        assert_eq!(
-            route(|r| r.idle_timeout = Some(Duration::ZERO)),
-            zero("idle_timeout")
-        );
-        assert_eq!(
-            shared(|s| s.close_timeout = Duration::ZERO),
-            zero("close_timeout")
-        );
-        assert_eq!(
-            shared(|s| s.drain_timeout = Duration::ZERO),
-            zero("drain_timeout")
-        );
-        assert_eq!(
-            shared(|s| s.handshake_timeout = Duration::ZERO),
-            zero("handshake_timeout")
-        );
-        assert_eq!(
-            shared(|s| s.key_reuse_window = Some(Duration::ZERO)),
-            zero("key_reuse_window")
-        );
+        assert_eq!(route(|r| r.write_timeout = Duration::ZERO), zero("write_timeout"));
+        assert_eq!(route(|r| r.outbox_grace = Duration::ZERO), zero("outbox_grace"));
+        assert_eq!(route(|r| r.fragment_timeout = Duration::ZERO), zero("fragment_timeout"));
+        assert_eq!(route(|r| r.idle_timeout = Some(Duration::ZERO)), zero("idle_timeout"));
+        assert_eq!(shared(|s| s.close_timeout = Duration::ZERO), zero("close_timeout"));
+        assert_eq!(shared(|s| s.drain_timeout = Duration::ZERO), zero("drain_timeout"));
+        assert_eq!(shared(|s| s.handshake_timeout = Duration::ZERO), zero("handshake_timeout"));
+        assert_eq!(shared(|s| s.key_reuse_window = Some(Duration::ZERO)), zero("key_reuse_window"));
     }
 
     #[test]
@@ -283,19 +223,10 @@ mod tests {
         let beat = |interval, pong_timeout, misses_max| {
             let seconds = Duration::from_secs;
             let (interval, pong_timeout) = (seconds(interval), seconds(pong_timeout));
-            shared(|s| {
-                s.heartbeat = Some(Heartbeat {
-                    interval,
-                    pong_timeout,
-                    misses_max,
-                })
-            })
+            shared(|s| s.heartbeat = Some(Heartbeat { interval, pong_timeout, misses_max }))
         };
         assert_eq!(beat(11, 10, 1), Ok(()));
-        assert!(matches!(
-            beat(10, 10, 1),
-            Err(SettingsError::PongAfterNextPing { .. })
-        ));
+        assert!(matches!(beat(10, 10, 1), Err(SettingsError::PongAfterNextPing { .. })));
         assert_eq!(beat(11, 10, 0), Err(SettingsError::Zero("pong_misses_max")));
         assert_eq!(beat(0, 10, 2), Err(SettingsError::Zero("ping_interval")));
         assert_eq!(beat(30, 0, 2), Err(SettingsError::Zero("pong_timeout")));
@@ -305,9 +236,6 @@ mod tests {
     #[test]
     fn errors_name_both_numbers() {
         let error = route(|r| r.outbox_low = 300_000).unwrap_err().to_string();
-        assert!(
-            error.contains("300000") && error.contains("262144"),
-            "{error}"
-        );
+        assert!(error.contains("300000") && error.contains("262144"), "{error}");
     }
 }

@@ -40,10 +40,7 @@ impl FromStr for Rate {
         if count == 0 || burst == 0 {
             return Err("a rate or burst of 0 would admit nobody");
         }
-        Ok(Rate {
-            per_second: f64::from(count) / seconds,
-            burst,
-        })
+        Ok(Rate { per_second: f64::from(count) / seconds, burst })
     }
 }
 
@@ -55,10 +52,7 @@ impl fmt::Display for Rate {
             (count / seconds == self.per_second).then_some(count)
         };
         let units = [(1.0, "s"), (60.0, "min"), (3600.0, "h")];
-        match units
-            .iter()
-            .find_map(|&(seconds, unit)| Some((whole(seconds)?, unit)))
-        {
+        match units.iter().find_map(|&(seconds, unit)| Some((whole(seconds)?, unit))) {
             Some((count, unit)) => write!(f, "{count}/{unit} burst {}", self.burst),
             None => write!(f, "{}/s burst {}", self.per_second, self.burst),
         }
@@ -107,48 +101,15 @@ mod tests {
     #[test]
     fn rates_survive_their_notation() {
         let rate = |text: &str| text.parse::<Rate>();
-        assert_eq!(
-            rate("10/s"),
-            Ok(Rate {
-                per_second: 10.0,
-                burst: 10
-            })
-        );
-        assert_eq!(
-            rate("10 / s burst 50"),
-            Ok(Rate {
-                per_second: 10.0,
-                burst: 50
-            })
-        );
-        assert_eq!(
-            rate("120/min"),
-            Ok(Rate {
-                per_second: 2.0,
-                burst: 120
-            })
-        );
-        for text in [
-            "10/s",
-            "100/min",
-            "7/h burst 2",
-            "3/minute",
-            "4294967295/hour",
-        ] {
+        assert_eq!(rate("10/s"), Ok(Rate { per_second: 10.0, burst: 10 }));
+        assert_eq!(rate("10 / s burst 50"), Ok(Rate { per_second: 10.0, burst: 50 }));
+        assert_eq!(rate("120/min"), Ok(Rate { per_second: 2.0, burst: 120 }));
+        for text in ["10/s", "100/min", "7/h burst 2", "3/minute", "4294967295/hour"] {
             let parsed = rate(text).unwrap();
             assert_eq!(rate(&parsed.to_string()), Ok(parsed), "{text} as {parsed}");
         }
-        for text in [
-            "",
-            "10",
-            "/s",
-            "-1/s",
-            "1.5/s",
-            "10/day",
-            "10/s burst",
-            "10/s burst x",
-            "0/s",
-        ] {
+        for text in ["", "10", "/s", "-1/s", "1.5/s", "10/day", "10/s burst", "10/s burst x", "0/s"]
+        {
             assert!(rate(text).is_err(), "{text}");
         }
         assert!(rate("5/s burst 0").is_err());
@@ -161,15 +122,8 @@ mod tests {
         }
         assert_eq!("192.0.2.1".parse::<Prefix>().unwrap().bits, 32);
         assert_eq!("::1".parse::<Prefix>().unwrap().bits, 128);
-        for text in [
-            "",
-            "10.0.0.0/33",
-            "::/129",
-            "10.0.0.0/-1",
-            "10.0.0.0/",
-            "10.0.0/8",
-            "host/8",
-        ] {
+        for text in ["", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/", "10.0.0/8", "host/8"]
+        {
             assert!(text.parse::<Prefix>().is_err(), "{text}");
         }
     }

@@ -1,0 +1,109 @@
+//! The client's role: connections that a service makes, on the same loop and in the same table.
+//!
+//! From a socket that connects to the answer of the server; then a connection is like any other, but
+//! that its frames are masked. Resolves no names: that blocks, and belongs on a thread.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+
+use super::connection::{Connection, Phase, Place};
+use super::core::Core;
+use super::http::Handshake;
+use super::router::RouteId;
+use super::{CloseReason, ConnId, Reactor, ServiceId};
+use crate::protocol::handshake::{ClientRequest, Expected};
+use crate::protocol::{Decoder, Role};
+
+/// A request of ours under way.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    /// The request, until it is queued.
+    request: Vec<u8>,
+    expected: Expected,
+    /// For each subprotocol offered, its index in the service's list.
+    protocols: Vec<Option<u8>>,
+}
+
+impl Core {
+    pub(super) fn connect(
+        &mut self,
+        service: ServiceId,
+        route: RouteId,
+        address: SocketAddr,
+        request: &ClientRequest,
+    ) -> io::Result<ConnId> {
+        let socket = TcpStream::connect(address)?;
+        socket.set_nodelay(true)?;
+        if !self.admission.admit_own(address.ip()) {
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "the table of connections is full",
+            ));
+        }
+        let id = self.conns.next_id();
+        let mut bytes = Vec::new();
+        let expected = request.write(self.masks.draw(), &mut bytes);
+        let names = self.router.protocols(service);
+        let index = |offered: &str| names.iter().position(|name| **name == *offered);
+        let mut handshake = Handshake::new(self.now);
+        handshake.awaited = Some(Awaited {
+            request: bytes,
+            expected,
+            protocols: request
+                .protocols()
+                .map(|offered| index(offered).and_then(|index| u8::try_from(index).ok()))
+                .collect(),
+        });
+        let place = Place { route, service, path: request.path().into() };
+        let limit = self.router.settings(route).message_bytes_max;
+        let decoder = Decoder::new(Role::Client, limit);
+        let phase = Phase::Connecting;
+        let mut conn = Connection::new(id, socket, address, decoder, phase, handshake, place);
+        conn.announced = true;
+        self.conns.insert(conn);
+        self.metrics.connects += 1;
+        self.sync_interest(id);
+        self.arm(id);
+        Ok(id)
+    }
+
+    /// The kernel has connected, or has failed to.
+    pub(super) fn finish_connect(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if let Ok(Some(_)) | Err(_) = conn.socket.take_error() {
+            return self.vanish(id, CloseReason::ConnectFailed);
+        }
+        match conn.socket.peer_addr() {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => return,
+            Err(_) => return self.vanish(id, CloseReason::ConnectFailed),
+        }
+        conn.phase = Phase::Handshake;
+        let awaited = conn.handshake().and_then(|handshake| handshake.awaited.as_mut());
+        let request = awaited.map(|awaited| std::mem::take(&mut awaited.request));
+        self.queue_head(id, request.unwrap_or_default());
+    }
+}
+
+impl Reactor {
+    /// Takes the head of the server's answer (RFC 6455, 4.1).
+    pub(super) fn take_answer(&mut self, id: ConnId, head: &[u8]) {
+        let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
+            return;
+        };
+        let Some(awaited) = handshake.awaited.take() else {
+            return;
+        };
+        match awaited.expected.check(head) {
+            Ok(chosen) => {
+                let protocol = chosen.and_then(|offer| awaited.protocols.get(offer).copied());
+                self.open(id, protocol.flatten());
+            }
+            Err(error) => self.core.vanish(id, CloseReason::UpgradeFailed(error)),
+        }
+    }
+}

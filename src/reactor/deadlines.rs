@@ -1,0 +1,82 @@
+//! What happens when time is up: for connections, for services, for listeners, for the drain.
+//!
+//! Each connection has one timer at most, set for a deadline that follows from its state. One that
+//! fires before the deadline, because that has moved, is set anew and costs nothing else.
+
+use super::connection::Due;
+use super::core::{Core, Timer};
+use super::outbox::Pressure;
+use super::settings::SlowPolicy;
+use super::{CloseReason, ConnId, Reactor};
+use crate::protocol::ProtocolError;
+
+impl Reactor {
+    pub(super) fn fire(&mut self, timer: Timer) {
+        match timer {
+            Timer::Connection(id) => self.core.fire_connection(id),
+            Timer::Listener(index) => self.end_rest(index as usize),
+            Timer::Drain => self.force_shutdown(),
+            Timer::Service(index) => {
+                if let Some((service, key)) = self.core.schedule.fired(index) {
+                    let _ = self.call(service, |service, cx| service.on_timer(cx, key));
+                }
+            }
+        }
+    }
+}
+
+impl Core {
+    fn fire_connection(&mut self, id: ConnId) {
+        match self.overdue(id) {
+            None => {}
+            Some(Due::Handshake) => self.vanish(id, CloseReason::HandshakeTimeout),
+            Some(Due::Ping) => self.ping(id),
+            Some(Due::Pong) => self.miss_pong(id),
+            Some(Due::Fragment) => {
+                let timeout = ProtocolError::FragmentTimeout;
+                self.close(id, CloseReason::Protocol(timeout));
+            }
+            Some(Due::Idle) => self.close(id, CloseReason::IdleTimeout),
+            Some(Due::Write) => self.close(id, CloseReason::WriteTimeout),
+            Some(Due::Grace) => self.end_grace(id),
+            Some(Due::Close) => self.give_up_close(id),
+            Some(Due::Linger) => self.vanish(id, CloseReason::PeerGone),
+        }
+        self.arm(id);
+    }
+
+    fn ping(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let payload = conn.pulse.ping(self.now);
+        self.metrics.pings_sent += 1;
+        // A ping that finds no room is as good as sent: the peer's silence will end the connection.
+        let _ = self.send_ping(id, &payload);
+    }
+
+    fn miss_pong(&mut self, id: ConnId) {
+        let misses_max = self.settings.heartbeat.map_or(0, |heartbeat| heartbeat.misses_max);
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        conn.pulse.misses = conn.pulse.misses.saturating_add(1);
+        self.metrics.pongs_missed += 1;
+        if conn.pulse.misses >= misses_max {
+            self.close(id, CloseReason::HeartbeatTimeout);
+        } else {
+            self.ping(id);
+        }
+    }
+
+    /// The outbox has been above the soft limit for the grace time.
+    fn end_grace(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        match self.router.settings(conn.route).slow_policy {
+            SlowPolicy::Close => self.close(id, CloseReason::SlowConsumer),
+            SlowPolicy::Drop => conn.outbox.congest(self.now, Pressure::Shedding),
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Requests: from the bytes of a head to a 101, a page or a refusal, and the answers to our own.
+//!
+//! The checks of RFC 6455, 4.2.1 are `protocol::handshake`'s; what is ours is the order of the rest:
+//! the path (404), the origin (403), the subprotocol (400), admission (503, 429), then the service.
+//! A refusal always ends the connection; a page keeps it if the client wishes.
+
+use log::info;
+
+use super::budget::HTTP_REQUESTS_MAX;
+use super::client::Awaited;
+use super::connection::{Input, Phase};
+use super::core::Core;
+use super::router::{Params, RouteId};
+use super::service::{Decision, Request};
+use super::{CloseReason, ConnId, Reactor, Time};
+use crate::protocol::Decoder;
+use crate::protocol::Role;
+use crate::protocol::handshake::{
+    self, Connection, EMPTY_SLOTS, HeadScan, Refusal, Response, Upgrade, write_switching_protocols,
+};
+
+/// What a connection needs until it is open, and not after.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    /// From when the deadline counts.
+    pub(super) since: Time,
+    scan: HeadScan,
+    /// The part of a head that has arrived.
+    head: Vec<u8>,
+    /// What admission said instead of yes.
+    pub(super) refused: Option<Refusal>,
+    /// Plain requests answered.
+    answered: u8,
+    /// The answer to the key of a request that waits for its service's decision.
+    deferred: Option<[u8; 28]>,
+    /// Client role: our request, and what its answer must be.
+    pub(super) awaited: Option<Awaited>,
+}
+
+impl Handshake {
+    pub(super) fn new(since: Time) -> Handshake {
+        Handshake {
+            since,
+            scan: HeadScan::default(),
+            head: Vec::new(),
+            refused: None,
+            answered: 0,
+            deferred: None,
+            awaited: None,
+        }
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.head.capacity()
+    }
+}
+
+/// A request that leads somewhere.
+struct Routed {
+    route: RouteId,
+    params: Params,
+    protocol: Option<usize>,
+}
+
+impl Reactor {
+    /// Takes bytes of a head; returns how many are done with. The rest is for whatever comes next.
+    pub(super) fn take_head(&mut self, id: ConnId, input: &[u8]) -> usize {
+        let head_bytes_max = self.core.settings.head_bytes_max;
+        let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
+            return input.len();
+        };
+        let mut kept = std::mem::take(&mut handshake.head);
+        let before = kept.len();
+        let buffered = if before == 0 {
+            input
+        } else {
+            kept.extend_from_slice(input);
+            &kept
+        };
+        match handshake.scan.scan(buffered, head_bytes_max) {
+            Ok(Some(len)) => {
+                handshake.scan = HeadScan::default();
+                let is_answer = handshake.awaited.is_some();
+                let head = &buffered[..len];
+                if is_answer {
+                    self.take_answer(id, head);
+                } else {
+                    self.take_request(id, head);
+                }
+                len - before
+            }
+            Ok(None) => {
+                handshake.head = buffered.to_vec();
+                input.len()
+            }
+            Err(refusal) => {
+                if handshake.awaited.is_some() {
+                    let reason = CloseReason::UpgradeFailed(refusal.into());
+                    self.core.vanish(id, reason);
+                } else {
+                    self.core.refuse(id, refusal);
+                }
+                input.len()
+            }
+        }
+    }
+
+    fn take_request(&mut self, id: ConnId, head: &[u8]) {
+        let mut slots = EMPTY_SLOTS;
+        let refusal = match handshake::Request::parse(head, &mut slots) {
+            Err(refusal) => refusal,
+            Ok(request) if request.is_upgrade() => match self.take_upgrade(id, &request) {
+                Err(refusal) => refusal,
+                Ok(()) => return,
+            },
+            Ok(request) => match self.core.answer_plain(id, &request) {
+                Err(refusal) => refusal,
+                Ok(()) => return,
+            },
+        };
+        self.core.refuse(id, refusal);
+    }
+
+    fn take_upgrade(
+        &mut self,
+        id: ConnId,
+        request: &handshake::Request<'_>,
+    ) -> Result<(), Refusal> {
+        let upgrade = request.upgrade()?;
+        let path = request.path();
+        let routed = self.core.route(path, &upgrade)?;
+        self.core.admit_request(id, &upgrade)?;
+
+        let service = self.core.router.service(routed.route);
+        let limit = self.core.router.settings(routed.route).message_bytes_max;
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return Ok(());
+        };
+        conn.route = routed.route;
+        conn.service = service;
+        conn.path = self.core.router.intern(routed.route, path);
+        conn.decoder = Decoder::new(Role::Server, limit);
+        let peer = conn.peer.into();
+
+        let request =
+            Request { http: request, params: &routed.params, protocol: routed.protocol, peer };
+        let decision = self
+            .call(service, |service, cx| service.on_request(cx, id, &request))
+            .ok_or(Refusal::Internal)?;
+        if let Some(conn) = self.core.conns.get_mut(id)
+            && let Some(handshake) = conn.handshake()
+        {
+            handshake.deferred = Some(upgrade.accept());
+        }
+        if decision == Decision::Defer {
+            self.core.defer(id);
+        } else {
+            self.decide(id, decision);
+        }
+        Ok(())
+    }
+
+    /// Carries out what the service has decided, now or later.
+    pub(super) fn decide(&mut self, id: ConnId, decision: Decision) {
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        if !matches!(conn.phase, Phase::Handshake | Phase::Deferred) {
+            return;
+        }
+        let Some(accept) = conn.handshake().and_then(|handshake| handshake.deferred) else {
+            return;
+        };
+        match decision {
+            Decision::Defer => {}
+            Decision::Respond(response) => self.core.respond_and_close(id, &response),
+            Decision::Accept { protocol } => self.accept_upgrade(id, accept, protocol),
+        }
+    }
+
+    /// Sends the 101; from here on the connection is a WebSocket.
+    fn accept_upgrade(&mut self, id: ConnId, accept: [u8; 28], protocol: Option<usize>) {
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        conn.announced = true;
+        let names = self.core.router.protocols(conn.service);
+        let name = protocol.and_then(|index| names.get(index)).map(|name| &**name);
+        let mut head = Vec::new();
+        if write_switching_protocols(&mut head, &accept, name, &[]).is_err() {
+            return self.core.refuse(id, Refusal::Internal);
+        }
+        let protocol = name.and(protocol).and_then(|index| u8::try_from(index).ok());
+        self.core.queue_head(id, head);
+        self.open(id, protocol);
+    }
+
+    /// The handshake is done, in either role.
+    pub(super) fn open(&mut self, id: ConnId, protocol: Option<u8>) {
+        let now = self.core.now;
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        conn.phase = Phase::Open;
+        conn.protocol = protocol;
+        conn.last_heard = now;
+        conn.last_data = now;
+        conn.rare().handshake = None;
+        conn.tidy();
+        let service = conn.service;
+        self.core.metrics.opened += 1;
+        self.core.arm(id);
+        self.core.mark_dirty(id);
+        self.core.run(id);
+        self.call_for(id, service, |service, cx| service.on_open(cx, id));
+    }
+}
+
+impl Core {
+    /// Which route a valid upgrade leads to, and with which subprotocol.
+    fn route(&self, path: &str, upgrade: &Upgrade<'_>) -> Result<Routed, Refusal> {
+        let mut refusal = Refusal::NotFound;
+        let mut without_protocol = None;
+        for (route, params) in self.router.find(path) {
+            let settings = self.router.settings(route);
+            if !origin_is_allowed(&settings.origins, upgrade.origin()) {
+                refusal = Refusal::Origin;
+                continue;
+            }
+            let names = self.router.protocols(self.router.service(route));
+            let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+            let protocol = upgrade.choose(&names);
+            let routed = Routed { route, params, protocol };
+            if protocol.is_some() {
+                return Ok(routed);
+            }
+            if settings.require_protocol {
+                refusal = Refusal::ProtocolUnsupported;
+            } else {
+                without_protocol.get_or_insert(routed);
+            }
+        }
+        without_protocol.ok_or(refusal)
+    }
+
+    /// What admission said at the beginning, and whether the key is new.
+    fn admit_request(&mut self, id: ConnId, upgrade: &Upgrade<'_>) -> Result<(), Refusal> {
+        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
+        if let Some(refused) = handshake.and_then(|handshake| handshake.refused) {
+            return Err(refused);
+        }
+        match self.settings.key_reuse_window {
+            Some(window) if !self.keys.is_new(upgrade.key(), window, self.now) => {
+                Err(Refusal::KeyReused)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers a request that is no upgrade.
+    fn answer_plain(
+        &mut self,
+        id: ConnId,
+        request: &handshake::Request<'_>,
+    ) -> Result<(), Refusal> {
+        if !matches!(request.method(), "GET" | "HEAD") {
+            return Err(Refusal::Method);
+        }
+        if request.has_body() {
+            return Err(Refusal::Body);
+        }
+        let Some(page) = self.router.page(request.path()) else {
+            let leads_somewhere = self.router.find(request.path()).next().is_some();
+            return Err(if leads_somewhere { Refusal::UpgradeRequired } else { Refusal::NotFound });
+        };
+        let response = Response::new(200, page.content_type, page.body);
+        let Some(handshake) = self.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
+            return Ok(());
+        };
+        if let Some(refused) = handshake.refused {
+            return Err(refused);
+        }
+        handshake.answered += 1;
+        handshake.since = self.now;
+        let keeps = request.keep_alive() && handshake.answered < HTTP_REQUESTS_MAX;
+        let connection = if keeps { Connection::KeepAlive } else { Connection::Close };
+        let mut head = Vec::new();
+        response.write(&mut head, connection, request.method() == "HEAD");
+        self.metrics.http_answered += 1;
+        self.queue_head(id, head);
+        if !keeps {
+            self.end_http(id, CloseReason::HttpDone);
+        }
+        Ok(())
+    }
+
+    /// Says no, and why.
+    pub(super) fn refuse(&mut self, id: ConnId, refusal: Refusal) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let peer = std::net::SocketAddr::from(conn.peer);
+        info!("{id} {peer}: {} {refusal}", refusal.status());
+        self.metrics.refused += 1;
+        let mut head = Vec::new();
+        Response::from(refusal).write(&mut head, Connection::Close, false);
+        self.queue_head(id, head);
+        self.end_http(id, CloseReason::Refused(refusal));
+    }
+
+    /// A service's own answer.
+    fn respond_and_close(&mut self, id: ConnId, response: &Response) {
+        let mut head = Vec::new();
+        response.write(&mut head, Connection::Close, false);
+        self.metrics.http_answered += 1;
+        self.queue_head(id, head);
+        self.end_http(id, CloseReason::HttpDone);
+    }
+
+    /// Begins the end of a connection that never was a WebSocket: its answer is queued, what it sends
+    /// from here on is thrown away.
+    fn end_http(&mut self, id: ConnId, reason: CloseReason) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.phase = Phase::Closing { since: self.now, reason, input: Input::Discard };
+            self.arm(id);
+        }
+    }
+
+    /// The service will decide later.
+    fn defer(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.phase = Phase::Deferred;
+            conn.announced = true;
+        }
+    }
+
+    /// Notes a late decision; the turn carries it out, since that calls the service.
+    pub(super) fn answer(&mut self, id: ConnId, decision: Decision) {
+        let deferred = |conn: &super::connection::Connection| conn.phase == Phase::Deferred;
+        if decision != Decision::Defer && self.conns.get(id).is_some_and(deferred) {
+            self.queues.answers.push_back((id, decision));
+        }
+    }
+}
+
+/// An empty list allows every origin, and no origin at all; a list allows what it names (RFC 6454,
+/// 6.1 writes scheme and host in lower case).
+fn origin_is_allowed(allowed: &[String], origin: Option<&str>) -> bool {
+    allowed.is_empty()
+        || origin.is_some_and(|origin| allowed.iter().any(|name| name.eq_ignore_ascii_case(origin)))
+}

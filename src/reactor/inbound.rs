@@ -1,0 +1,278 @@
+//! Bytes in: one budgeted read a connection and turn, then events to the service.
+//!
+//! The one place that reads sockets. Bytes are decoded where they were read, in the loop's scratch
+//! buffer or in the decoder's own; only what cannot be handled now (the budget is spent, the service
+//! has paused) is copied and kept as `unread`, and while it is, nothing more is read.
+
+use std::io::{self, IoSliceMut, Read};
+
+use super::budget::MESSAGES_PER_READ;
+use super::connection::{Connection, Input, Phase, Unread};
+use super::{CloseReason, ConnId, Reactor, Time};
+use crate::protocol::{CloseFrame, Decoder, Event, Message, ProtocolError, Role};
+
+/// What one read brought.
+enum Arrived {
+    /// So many bytes in the decoder's own room, and so many in the scratch buffer.
+    Bytes { direct: usize, scratch: usize },
+    /// Nothing for now.
+    Nothing,
+    /// The end of the stream.
+    End,
+    /// The connection is broken.
+    Broken,
+}
+
+impl Reactor {
+    /// Reads from one connection and handles what came.
+    pub(super) fn read(&mut self, id: ConnId) {
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        conn.queued = false;
+        if !conn.takes_input() {
+            return;
+        }
+        match conn.take_unread() {
+            Some(mut unread) => {
+                let consumed = self.consume(id, unread.rest());
+                unread.consume(consumed);
+                self.keep_unread(id, unread);
+            }
+            None => self.read_socket(id),
+        }
+        self.core.account_input(id);
+        self.core.run(id);
+    }
+
+    fn read_socket(&mut self, id: ConnId) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let now = self.core.now;
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        match read_once(conn, &mut scratch) {
+            Arrived::Nothing => {}
+            Arrived::End => self.core.vanish(id, CloseReason::PeerGone),
+            Arrived::Broken => self.core.vanish(id, CloseReason::PeerReset),
+            Arrived::Bytes { direct, scratch: len } => {
+                conn.last_heard = now;
+                conn.pulse.heard();
+                self.core.metrics.bytes_read += (direct + len) as u64;
+                if direct > 0 {
+                    self.take_filled(id, direct);
+                }
+                let consumed = self.consume(id, &mut scratch[..len]);
+                if consumed < len {
+                    let unread = Unread::new(scratch[consumed..len].to_vec(), 0);
+                    self.keep_unread(id, unread);
+                }
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    fn keep_unread(&mut self, id: ConnId, unread: Unread) {
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        if unread.is_empty() {
+            conn.tidy();
+        } else {
+            conn.rare().unread = Some(unread);
+        }
+    }
+
+    /// Hands bytes to whatever awaits them; returns how many are done with.
+    fn consume(&mut self, id: ConnId, input: &mut [u8]) -> usize {
+        let Some(conn) = self.core.conns.get(id) else {
+            return input.len();
+        };
+        match conn.phase {
+            Phase::Handshake => {
+                let consumed = self.take_head(id, input);
+                // A client may have sent its first frames behind the head.
+                let is_open = self.core.conns.get(id).is_some_and(Connection::is_open);
+                if is_open && consumed < input.len() {
+                    consumed + self.take_frames(id, &mut input[consumed..])
+                } else {
+                    consumed
+                }
+            }
+            Phase::Open => self.take_frames(id, input),
+            Phase::Closing { input: Input::AwaitClose, .. } => self.take_frames(id, input),
+            Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => input.len(),
+            Phase::Connecting | Phase::Deferred => 0,
+        }
+    }
+
+    /// Decodes frames until the input, the budget or the service's wish for more is used up.
+    fn take_frames(&mut self, id: ConnId, input: &mut [u8]) -> usize {
+        let Some((mut decoder, mut since)) = self.borrow_decoder(id) else {
+            return input.len();
+        };
+        let mut consumed = 0;
+        let mut budget = MESSAGES_PER_READ;
+        while consumed < input.len() && budget > 0 {
+            match decoder.decode(&mut input[consumed..], &mut self.core.spares) {
+                Ok(step) => {
+                    consumed += step.consumed;
+                    if let Some(event) = step.event {
+                        budget -= 1;
+                        self.take_event(id, event);
+                        if !decoder.is_mid_message() {
+                            since = Time::MAX;
+                        }
+                        if !self.wants_frames(id) {
+                            break;
+                        }
+                    }
+                }
+                Err(error) => {
+                    self.fail(id, error);
+                    break;
+                }
+            }
+        }
+        self.return_decoder(id, decoder, since);
+        consumed
+    }
+
+    /// Decodes bytes that were read into the decoder's own room.
+    fn take_filled(&mut self, id: ConnId, len: usize) {
+        let Some((mut decoder, mut since)) = self.borrow_decoder(id) else {
+            return;
+        };
+        match decoder.decode_filled(len) {
+            Ok(None) => {}
+            Ok(Some(event)) => {
+                self.take_event(id, event);
+                since = Time::MAX;
+            }
+            Err(error) => self.fail(id, error),
+        }
+        self.return_decoder(id, decoder, since);
+    }
+
+    /// Lifts the decoder out of the table, since an event borrows it while the service, which may
+    /// do anything to any connection, looks at it.
+    fn borrow_decoder(&mut self, id: ConnId) -> Option<(Decoder, Time)> {
+        let conn = self.core.conns.get_mut(id)?;
+        let stand_in = Decoder::new(Role::Server, 0);
+        Some((std::mem::replace(&mut conn.decoder, stand_in), conn.message_since))
+    }
+
+    /// Puts it back, and notes since when a message has been unfinished.
+    fn return_decoder(&mut self, id: ConnId, mut decoder: Decoder, mut since: Time) {
+        decoder.release(&mut self.core.spares);
+        let begins = decoder.is_mid_message() && since == Time::MAX;
+        if begins {
+            since = self.core.now;
+        }
+        if let Some(conn) = self.core.conns.get_mut(id) {
+            conn.decoder = decoder;
+            conn.message_since = since;
+        }
+        if begins {
+            self.core.arm(id);
+        }
+    }
+
+    /// Whether the next frame may be looked at: the last one's handler may have changed that.
+    fn wants_frames(&self, id: ConnId) -> bool {
+        let conn = self.core.conns.get(id);
+        conn.is_some_and(|conn| match conn.phase {
+            Phase::Open => !conn.paused,
+            Phase::Closing { input, .. } => input == Input::AwaitClose,
+            _ => false,
+        })
+    }
+
+    fn take_event(&mut self, id: ConnId, event: Event<'_>) {
+        let now = self.core.now;
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        if !conn.is_open() {
+            // After our Close only theirs counts (RFC 6455, 1.4 and 5.5.1).
+            if let Event::Close(_) = event {
+                self.core.finish_close(id);
+            }
+            return;
+        }
+        match event {
+            Event::Message(message) => self.take_message(id, message),
+            Event::Ping(payload) => {
+                // A pong that finds no room is the peer's loss: it does not read.
+                let _ = self.core.send_pong(id, payload);
+            }
+            Event::Pong(payload) => {
+                let matches = conn.pulse.pong(now, payload);
+                self.core.metrics.pongs_matched += u64::from(matches);
+            }
+            Event::Close(close) => {
+                let reason = CloseReason::PeerClosed(close.map(|close| close.code));
+                let text = close.map_or("", |CloseFrame { reason, .. }| reason);
+                self.core.begin_close(id, reason, text);
+            }
+        }
+    }
+
+    fn take_message(&mut self, id: ConnId, message: Message<'_>) {
+        let now = self.core.now;
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        conn.last_data = now;
+        conn.traffic.messages_in += 1;
+        conn.traffic.bytes_in += message.len() as u64;
+        let service = conn.service;
+        self.core.metrics.messages_in += 1;
+        self.call_for(id, service, |service, cx| service.on_message(cx, id, message));
+    }
+
+    /// Fails the connection (7.1.7): what was said before the violation has been answered already.
+    fn fail(&mut self, id: ConnId, error: ProtocolError) {
+        let Some(conn) = self.core.conns.get(id) else {
+            return;
+        };
+        if conn.is_open() {
+            self.core.close(id, CloseReason::Protocol(error));
+        } else {
+            self.core.finish_close(id);
+        }
+    }
+}
+
+/// Reads once, into the room of a large frame in flight if there is any, and into the scratch buffer.
+fn read_once(conn: &mut Connection, scratch: &mut [u8]) -> Arrived {
+    let wanted;
+    let (room, result) = match conn.decoder.room() {
+        Some(room) if matches!(conn.phase, Phase::Open | Phase::Closing { .. }) => {
+            let len = room.len();
+            wanted = len + scratch.len();
+            let mut slices = [IoSliceMut::new(room), IoSliceMut::new(scratch)];
+            (len, conn.socket.read_vectored(&mut slices))
+        }
+        _ => {
+            wanted = scratch.len();
+            (0, conn.socket.read(scratch))
+        }
+    };
+    match result {
+        Ok(0) => Arrived::End,
+        Ok(len) => {
+            // A short read means drained, unless the end has come with the data: then there is no
+            // further event.
+            conn.readable = len == wanted || conn.read_closed;
+            let direct = len.min(room);
+            Arrived::Bytes { direct, scratch: len - direct }
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            conn.readable = false;
+            Arrived::Nothing
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Arrived::Nothing,
+        Err(_) => Arrived::Broken,
+    }
+}

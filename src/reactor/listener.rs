@@ -1,0 +1,181 @@
+//! Where connections come from: sockets that listen, and what to do when descriptors run out.
+//!
+//! Owns binding and accepting. Whom to let in is admission's question, what becomes of a connection
+//! the core's. When the process or the system has no descriptor left the poll stays silent although
+//! clients wait; a spare one is then used to turn one away, and accepting rests for a moment.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use log::{debug, warn};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::budget::{ACCEPT_PAUSE, ACCEPTS, ACCEPTS_WHEN_CROWDED, REFUSED_MAX};
+use super::connection::{Connection, Phase, Place};
+use super::core::{Core, Timer};
+use super::http::Handshake;
+use super::id::Source;
+use super::settings::ListenSettings;
+use super::{Reactor, RouteId, ServiceId};
+use crate::protocol::handshake::{self, Refusal, Response};
+use crate::protocol::{Decoder, Role};
+
+/// Connections that the kernel completes before we accept them; it applies its own maximum.
+const BACKLOG: i32 = 4096;
+
+/// One listening socket.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: TcpListener,
+    /// A connection may wait: an edge came, and no accept has come up empty since.
+    pub(super) readable: bool,
+    /// Accepting waits for descriptors; a timer ends that.
+    resting: bool,
+}
+
+impl Listener {
+    /// # Errors
+    /// The address cannot be bound.
+    pub(super) fn bind(
+        settings: &ListenSettings,
+        index: usize,
+        registry: &Registry,
+    ) -> io::Result<Listener> {
+        let domain = Domain::for_address(settings.address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        // A port whose last connections still linger can be bound again.
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(settings.reuse_port)?;
+        if settings.address.is_ipv6() {
+            // Each address is asked for by name: [::] does not take IPv4's port.
+            socket.set_only_v6(true)?;
+        }
+        // Inherited by what is accepted. Frames go out when they are written, not when Nagle agrees.
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&settings.address.into())?;
+        socket.listen(BACKLOG)?;
+        let mut socket = TcpListener::from_std(socket.into());
+        let token = Token::from(Source::Listener(index));
+        registry.register(&mut socket, token, Interest::READABLE)?;
+        Ok(Listener { socket, readable: false, resting: false })
+    }
+
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Whether there is something to accept now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.readable && !self.resting
+    }
+}
+
+/// The descriptor that is given up when there is no other.
+#[derive(Debug)]
+pub(super) struct Reserve(Option<File>);
+
+impl Reserve {
+    pub(super) fn new() -> Reserve {
+        Reserve(File::open("/dev/null").ok())
+    }
+
+    /// Turns one waiting client away with a 503, on the spare descriptor.
+    fn turn_away(&mut self, socket: &TcpListener) {
+        self.0 = None;
+        if let Ok((mut stream, _)) = socket.accept() {
+            let mut answer = Vec::new();
+            let refusal = Response::from(Refusal::OutOfResources);
+            refusal.write(&mut answer, handshake::Connection::Close, false);
+            // It may be gone or its request unread; more than a try is not possible here.
+            if let Err(error) = stream.write_all(&answer) {
+                debug!("a client turned away was not told: {error}");
+            }
+        }
+        *self = Reserve::new();
+    }
+}
+
+impl Reactor {
+    /// Accepts what waits at one listener, within the turn's budget.
+    pub(super) fn accept(&mut self, index: usize) {
+        let Reactor { listeners, core, reserve, .. } = self;
+        let Some(listener) = listeners.get_mut(index) else {
+            return;
+        };
+        let budget = if core.admission.is_crowded() { ACCEPTS_WHEN_CROWDED } else { ACCEPTS };
+        for _ in 0..budget {
+            match listener.socket.accept() {
+                Ok((stream, peer)) => core.adopt(stream, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    listener.readable = false;
+                    return;
+                }
+                Err(error) if is_exhaustion(&error) => {
+                    reserve.turn_away(&listener.socket);
+                    if !listener.resting {
+                        warn!("accepting rests: {error}");
+                        core.metrics.accept_pauses += 1;
+                        listener.resting = true;
+                        let timer = Timer::Listener(index as u32);
+                        core.schedule.wheel.insert(core.now + ACCEPT_PAUSE, timer);
+                    }
+                    return;
+                }
+                // The client has left the queue already, or the network failed it: the next, please.
+                Err(error) => debug!("accept: {error}"),
+            }
+        }
+    }
+
+    /// Accepts again after a rest.
+    pub(super) fn end_rest(&mut self, index: usize) {
+        if let Some(listener) = self.listeners.get_mut(index) {
+            listener.resting = false;
+            listener.readable = true;
+        }
+    }
+}
+
+impl Core {
+    /// Gives an accepted connection its place in the table.
+    fn adopt(&mut self, socket: TcpStream, peer: SocketAddr) {
+        self.metrics.accepted += 1;
+        let refused = self.admission.admit(&self.settings, peer.ip(), self.now).err();
+        if refused.is_some() {
+            if self.metrics.refused_now >= REFUSED_MAX as u64 {
+                self.metrics.dropped_at_accept += 1;
+                return;
+            }
+            self.metrics.refused_now += 1;
+        }
+        let id = self.conns.next_id();
+        let mut handshake = Handshake::new(self.now);
+        handshake.refused = refused;
+        // Until the request names a route, none of these is used.
+        let place = Place {
+            route: RouteId::default(),
+            service: ServiceId::default(),
+            path: self.no_path.clone(),
+        };
+        let decoder = Decoder::new(Role::Server, 0);
+        let phase = Phase::Handshake;
+        let mut conn = Connection::new(id, socket, peer, decoder, phase, handshake, place);
+        conn.admitted = refused.is_none();
+        self.conns.insert(conn);
+        self.sync_interest(id);
+        self.arm(id);
+    }
+}
+
+/// Whether the process (EMFILE) or the system (ENFILE, ENOBUFS, ENOMEM) has run out.
+fn is_exhaustion(error: &io::Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = if cfg!(target_os = "linux") { 105 } else { 55 };
+    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | ENOBUFS))
+}

@@ -1,0 +1,130 @@
+//! Bytes out: one vectored write a connection and turn, and what follows from an empty outbox.
+//!
+//! The one place that writes sockets and shuts them. Runs once a turn for each connection that is
+//! dirty, so that all that a turn has to say to a peer goes out in one system call.
+
+use std::net::Shutdown;
+
+use log::debug;
+
+use super::budget::LINGER;
+use super::connection::{Input, Phase};
+use super::core::Core;
+use super::outbox::{Flushed, Pressure};
+use super::{CloseReason, ConnId};
+
+impl Core {
+    /// Writes what is queued for a connection, then asks the poll for what it wants now.
+    pub(super) fn flush(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        conn.dirty = false;
+        if conn.phase == Phase::Connecting {
+            self.finish_connect(id);
+        }
+        self.write(id);
+        self.after_write(id);
+        self.sync_interest(id);
+    }
+
+    fn write(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let pressed = conn.outbox.pressure() != Pressure::Easy;
+        let written = conn.outbox.flush(&mut conn.socket, &mut self.spare_queues, self.now);
+        let (taken, flushed) = match written {
+            Ok(written) => written,
+            Err(error) => {
+                debug!("{id}: write failed: {error}");
+                return self.vanish(id, CloseReason::PeerReset);
+            }
+        };
+        self.metrics.buffered_now -= taken as u64;
+        self.metrics.bytes_written += taken as u64;
+        let limits = self.router.settings(conn.route);
+        conn.outbox.relax(limits.outbox_soft);
+        if pressed && conn.outbox.bytes() <= limits.outbox_low {
+            conn.outbox.ease();
+            self.queues.drained.push_back(id);
+        }
+        match flushed {
+            Flushed::Empty => {}
+            Flushed::Budget => self.mark_dirty(id),
+            Flushed::Blocked => self.arm(id),
+        }
+    }
+
+    /// What an empty outbox allows: the next request, or the end of our side of the stream.
+    fn after_write(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if !conn.outbox.is_empty() {
+            return;
+        }
+        match conn.phase {
+            Phase::Handshake => self.run(id),
+            Phase::Closing { since, reason, input: Input::Discard } => {
+                // After a violation the peer may have much on its way that we do not want; it gets
+                // the whole close deadline to find our Close before a reset can overtake it.
+                let until = match reason {
+                    CloseReason::Protocol(_) => since + self.settings.close_timeout,
+                    _ => self.now + LINGER,
+                };
+                self.linger(id, reason, until);
+            }
+            Phase::Lingering { .. } => shut_write(conn),
+            _ => {}
+        }
+    }
+
+    /// Shuts our side of the stream and waits for the end of the peer's: to close now could reset the
+    /// connection, and a reset can overtake our Close.
+    fn linger(&mut self, id: ConnId, reason: CloseReason, until: super::Time) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            shut_write(conn);
+            conn.phase = Phase::Lingering { until, reason };
+            self.arm(id);
+            self.run(id);
+        }
+    }
+
+    /// The peer's Close has come, or will not: its input does not matter any more.
+    pub(super) fn finish_close(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && let Phase::Closing { input, .. } = &mut conn.phase
+        {
+            *input = Input::Discard;
+            self.mark_dirty(id);
+        }
+    }
+
+    /// The peer has not answered our Close in time. One that may not even have got it is given what the
+    /// kernel can hold; any other is left.
+    pub(super) fn give_up_close(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let Some(reason) = conn.reason() else {
+            return;
+        };
+        self.metrics.close_timeouts += 1;
+        if conn.outbox.is_empty() {
+            return self.vanish(id, reason);
+        }
+        conn.phase = Phase::Lingering { until: self.now + LINGER, reason };
+        if !reason.cuts_queue() && reason.close_code().is_some() {
+            self.cut_to_close(id, reason);
+        }
+        self.arm(id);
+    }
+}
+
+/// Says that we are done. A connection that is gone already does not need to hear it.
+fn shut_write(conn: &super::connection::Connection) {
+    if let Err(error) = conn.socket.shutdown(Shutdown::Write) {
+        debug!("shutdown: {error}");
+    }
+}

@@ -1,0 +1,233 @@
+//! One turn: what the poll reports, then eight phases, each one short function.
+//!
+//! Their order is the architecture; the [reactor's page](super) says what each is for. A phase works
+//! on what stood in its queue when it began, so that work queued anew waits for the next turn and
+//! every socket gets its share.
+
+use std::io;
+use std::time::Duration;
+
+use log::{Level, log};
+use mio::event::Event;
+
+use super::budget::{FLUSHES, MAILS, TIMERS};
+use super::connection::{Connection, Phase};
+use super::core::Core;
+use super::id::Source;
+use super::service::More;
+use super::{CloseReason, ConnId, POLL_MAX, Reactor, ServiceId};
+
+impl Reactor {
+    /// One turn. Waits for something to happen, but at most `timeout`, and not at all while there is
+    /// work left over from the last turn.
+    ///
+    /// # Errors
+    /// The poll failed.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let wait = self.wait().min(timeout.unwrap_or(POLL_MAX));
+        match self.poll.poll(&mut self.events, Some(wait)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => self.core.now = self.clock(),
+        }
+        self.core.metrics.turns += 1;
+        self.note_phase();
+        self.read_phase();
+        self.mail_phase();
+        self.timer_phase();
+        self.accept_phase();
+        self.flush_phase();
+        self.drain_phase();
+        self.reap_phase();
+        Ok(())
+    }
+
+    /// How long the poll may wait.
+    fn wait(&self) -> Duration {
+        let accepts = self.listeners.iter().any(|listener| listener.is_ready());
+        let drains = self.drain.as_ref().is_some_and(|drain| !drain.is_told());
+        if accepts || drains || !self.mail.is_empty() || !self.core.queues.is_idle() {
+            return Duration::ZERO;
+        }
+        match self.core.schedule.wheel.next() {
+            Some(due) => due.since(self.clock()).min(POLL_MAX),
+            None => POLL_MAX,
+        }
+    }
+
+    /// Marks what is ready and queues it.
+    fn note_phase(&mut self) {
+        for event in &self.events {
+            match Source::from(event.token()) {
+                Source::Connection(id) => self.core.note(id, event),
+                Source::Listener(index) => {
+                    if let Some(listener) = self.listeners.get_mut(index) {
+                        listener.readable = true;
+                    }
+                }
+                Source::Waker => {
+                    for service in self.core.bells.answer() {
+                        if !self.mail.contains(&service) {
+                            self.mail.push(service);
+                        }
+                    }
+                }
+            }
+        }
+        if self.drain.is_none() && self.core.bells.shutdown_ordered() {
+            self.begin_shutdown();
+        }
+    }
+
+    fn read_phase(&mut self) {
+        for _ in 0..self.core.queues.run.len() {
+            if let Some(id) = self.core.queues.run.pop_front() {
+                self.read(id);
+            }
+        }
+    }
+
+    /// Mail from other threads, then what services have decided about requests put off.
+    fn mail_phase(&mut self) {
+        for service in std::mem::take(&mut self.mail) {
+            if self.read_mail(service) == More::Yes {
+                self.mail.push(service);
+            }
+        }
+        for _ in 0..self.core.queues.answers.len() {
+            if let Some((id, decision)) = self.core.queues.answers.pop_front() {
+                self.decide(id, decision);
+            }
+        }
+    }
+
+    fn read_mail(&mut self, id: ServiceId) -> More {
+        for _ in 0..MAILS {
+            let more = self.call(id, |service, cx| service.on_mail(cx));
+            if more != Some(More::Yes) {
+                return More::No;
+            }
+        }
+        More::Yes
+    }
+
+    fn timer_phase(&mut self) {
+        let now = self.core.now;
+        let mut budget = TIMERS;
+        while let Some(timer) = self.core.schedule.wheel.pop(now, &mut budget) {
+            self.fire(timer);
+        }
+    }
+
+    fn accept_phase(&mut self) {
+        for index in 0..self.listeners.len() {
+            if self.listeners[index].is_ready() {
+                self.accept(index);
+            }
+        }
+        self.tell_next_batch();
+    }
+
+    fn flush_phase(&mut self) {
+        for _ in 0..self.core.queues.dirty.len().min(FLUSHES) {
+            if let Some(id) = self.core.queues.dirty.pop_front() {
+                self.core.flush(id);
+            }
+        }
+    }
+
+    fn drain_phase(&mut self) {
+        for _ in 0..self.core.queues.drained.len() {
+            let Some(id) = self.core.queues.drained.pop_front() else {
+                return;
+            };
+            if let Some(conn) = self.core.conns.get(id).filter(|conn| conn.is_open()) {
+                let service = conn.service;
+                self.call_for(id, service, |service, cx| service.on_drain(cx, id));
+            }
+        }
+    }
+
+    /// Tells services who is gone, then forgets them.
+    fn reap_phase(&mut self) {
+        for _ in 0..self.core.queues.reap.len() {
+            let Some(id) = self.core.queues.reap.pop_front() else {
+                return;
+            };
+            let Some(conn) = self.core.conns.get(id) else {
+                continue;
+            };
+            let Phase::Gone(reason) = conn.phase else {
+                continue;
+            };
+            if conn.announced {
+                let service = conn.service;
+                let _ = self.call(service, |service, cx| service.on_close(cx, id, reason));
+            }
+            for (service, topic) in self.core.free(id, reason) {
+                let _ = self.call(service, |service, cx| service.on_empty(cx, &topic));
+            }
+        }
+    }
+}
+
+impl Core {
+    fn note(&mut self, id: ConnId, event: &Event) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        conn.readable |= event.is_readable() || event.is_error() || event.is_read_closed();
+        conn.read_closed |= event.is_read_closed();
+        let awaits_write = conn.phase == Phase::Connecting || conn.outbox.blocked_since().is_some();
+        if awaits_write && (event.is_writable() || event.is_error()) {
+            self.mark_dirty(id);
+        }
+        self.run(id);
+    }
+
+    /// Forgets a connection that is gone; returns the topics that were left without a member.
+    fn free(&mut self, id: ConnId, reason: CloseReason) -> Vec<(ServiceId, Box<str>)> {
+        let mut empty = Vec::new();
+        let Some(mut conn) = self.conns.remove(id) else {
+            return empty;
+        };
+        let dropped = conn.outbox.clear(&mut self.spare_queues);
+        self.count_dropped(dropped);
+        self.metrics.buffered_now -= u64::from(conn.input_bytes);
+        if let Some(timer) = conn.timer {
+            self.schedule.wheel.cancel(timer);
+        }
+        self.topics.leave_all(&mut conn.topics, |service, topic| {
+            empty.push((ServiceId(service), topic.into()));
+        });
+        if conn.admitted {
+            self.admission.release(std::net::SocketAddr::from(conn.peer).ip());
+        } else {
+            self.metrics.refused_now -= 1;
+        }
+        self.metrics.count_end(reason);
+        log_end(id, &conn, reason, self.now);
+        empty
+    }
+}
+
+/// One line for each connection that ends; what the peer did in good order is only for those who ask.
+fn log_end(id: ConnId, conn: &Connection, reason: CloseReason, now: super::Time) {
+    let level = match reason {
+        CloseReason::PeerClosed(_)
+        | CloseReason::Service(_)
+        | CloseReason::Shutdown
+        | CloseReason::HttpDone
+        | CloseReason::Refused(_) => Level::Debug,
+        _ => Level::Info,
+    };
+    let traffic = conn.traffic;
+    log!(
+        level,
+        "{id} {} {} ended after {:.1?}: {reason}; {} messages in, {} out",
+        std::net::SocketAddr::from(conn.peer),
+        conn.path,
+        now.since(conn.opened),
+        traffic.messages_in,
+        traffic.messages_out,
+    );
+}

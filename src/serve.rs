@@ -1,0 +1,103 @@
+//! `weir serve`: from a configuration to a running loop, and down again on a signal.
+//!
+//! Everything that belongs to the process rather than to a loop is here: the descriptor limit, the
+//! signals, what is printed where.
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use log::{info, warn};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use weir::reactor::settings::{ListenSettings, Settings};
+use weir::reactor::{Handle, Reactor};
+use weir::services::{Echo, Rooms, TRY_IT_PAGE};
+
+use crate::config::{Config, RouteConfig, Service};
+
+/// Descriptors that are none of a client's: standard streams, poll, waker, signals, log, the spare
+/// one, and those that wait for a refusal.
+const DESCRIPTORS_OF_OUR_OWN: usize = 300;
+
+/// Runs until a signal says otherwise.
+///
+/// # Errors
+/// What kept the server from starting, or ended it.
+pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+    config.log.install();
+    let settings = fit_to_descriptors(&config.settings, config.listen.len());
+    let mut reactor = Reactor::new(settings)?;
+    for route in &config.routes {
+        add_route(&mut reactor, route)?;
+    }
+    for listen in &config.listen {
+        announce(&mut reactor, listen)?;
+    }
+    shut_down_on_signal(reactor.handle())?;
+    reactor.run()?;
+    info!("stopped: {}", reactor.metrics());
+    Ok(())
+}
+
+fn add_route(reactor: &mut Reactor, route: &RouteConfig) -> Result<(), Box<dyn Error>> {
+    let service = match &route.service {
+        Service::Echo => reactor.add_service(Echo)?,
+        Service::Rooms(settings) => reactor.add_service(Rooms::new(settings.clone()))?,
+    };
+    reactor.add_route(&route.path, service, route.settings.clone())?;
+    if route.page {
+        reactor.add_page(&route.path, TRY_IT_PAGE);
+    }
+    Ok(())
+}
+
+/// Listens, and says so on standard output: one line an address, with the port that it has.
+fn announce(reactor: &mut Reactor, listen: &ListenSettings) -> Result<(), Box<dyn Error>> {
+    let address =
+        reactor.listen(listen).map_err(|error| format!("listen on {}: {error}", listen.address))?;
+    writeln!(io::stdout(), "listening ws://{address}/")?;
+    Ok(())
+}
+
+/// Raises the process's limit on descriptors as far as it goes, and takes no more connections than
+/// that allows.
+fn fit_to_descriptors(settings: &Settings, listeners: usize) -> Settings {
+    let mut settings = settings.clone();
+    let limit = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
+        Err(error) => {
+            warn!("the descriptor limit stays as it is: {error}");
+            return settings;
+        }
+    };
+    let room = limit.saturating_sub(DESCRIPTORS_OF_OUR_OWN + listeners).max(1);
+    if settings.connections_max > room {
+        let wanted = settings.connections_max;
+        warn!("{limit} descriptors allow {room} connections, not {wanted}");
+        settings.connections_max = room;
+    }
+    settings
+}
+
+/// The first SIGINT or SIGTERM shuts down in good order, a second one ends the process at once, even
+/// if the loop is stuck.
+fn shut_down_on_signal(handle: Handle) -> io::Result<()> {
+    const FAILED: i32 = 1;
+    let second = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the second signal finds the flag that the first has set.
+        signal_hook::flag::register_conditional_shutdown(signal, FAILED, Arc::clone(&second))?;
+        signal_hook::flag::register(signal, Arc::clone(&second))?;
+    }
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            info!("signal {signal}");
+            handle.shutdown();
+        }
+    })?;
+    Ok(())
+}

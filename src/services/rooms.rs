@@ -1,0 +1,268 @@
+//! Rooms: what a member says, the others in the room hear.
+//!
+//! `/rooms/{name}` names the room; the query says how: `self=1` sends the member its own messages,
+//! too, `history=N` replays the room's last messages on arrival, `presence=1` tells it how many are
+//! there, as text `{"presence":N}`, on arrival and when that changes. A message is encoded once, for
+//! all members and for the history. Everything a room remembers is bounded, and forgotten in time.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::protocol::handshake::Response;
+use crate::protocol::{CloseCode, Message, SharedFrame};
+use crate::reactor::{
+    CloseReason, ConnId, Context, Decision, PublishOptions, Request, SendOutcome, Service, Target,
+    Time,
+};
+
+/// Bytes of a room's name.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Bytes that the histories of all rooms of a service may take.
+pub const HISTORIES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long changes of a room's presence are gathered before they are told: a thousand members who
+/// arrive together are not a million messages.
+const PRESENCE_DELAY: Duration = Duration::from_millis(200);
+/// How often rooms are looked through for what is too old.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// The timer key of the sweep; rooms' own keys count from 1.
+const SWEEP: u64 = 0;
+
+/// The limits of the rooms of one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomSettings {
+    /// Messages that a room remembers for those who join; 0: none.
+    pub history_max: usize,
+    /// Bytes that the messages which a room remembers may take.
+    pub history_bytes_max: usize,
+    /// How long a room remembers a message; `None`: until newer ones replace it.
+    pub history_ttl: Option<Duration>,
+    /// Rooms at once, those included that are empty but remember something; one more is answered 503.
+    pub rooms_max: usize,
+}
+
+impl Default for RoomSettings {
+    fn default() -> RoomSettings {
+        RoomSettings {
+            history_max: 100,
+            history_bytes_max: 64 * 1024,
+            history_ttl: Some(Duration::from_secs(3600)),
+            rooms_max: 10_000,
+        }
+    }
+}
+
+/// Relays messages between the members of rooms.
+#[derive(Debug)]
+pub struct Rooms {
+    settings: RoomSettings,
+    /// By the topic that its members have joined.
+    rooms: HashMap<Rc<str>, Room>,
+    members: HashMap<ConnId, Member>,
+    /// Rooms whose presence is to be told, by timer key.
+    presence_due: HashMap<u64, Rc<str>>,
+    last_key: u64,
+    histories_bytes: usize,
+}
+
+/// What one member has asked for.
+#[derive(Debug)]
+struct Member {
+    room: Rc<str>,
+    hears_itself: bool,
+    hears_presence: bool,
+    history: usize,
+}
+
+/// What a room remembers. Who is there is the loop's to know: a room is a topic of the loop's, and
+/// those who asked for its presence are another.
+#[derive(Debug, Default)]
+struct Room {
+    presence_pending: bool,
+    history: VecDeque<(Time, SharedFrame)>,
+    history_bytes: usize,
+}
+
+impl Rooms {
+    /// No rooms yet; they come and go with their members.
+    pub fn new(settings: RoomSettings) -> Rooms {
+        Rooms {
+            settings,
+            rooms: HashMap::new(),
+            members: HashMap::new(),
+            presence_due: HashMap::new(),
+            last_key: SWEEP,
+            histories_bytes: 0,
+        }
+    }
+
+    fn is_full(&self, name: &str) -> bool {
+        self.rooms.len() >= self.settings.rooms_max && !self.rooms.contains_key(name)
+    }
+
+    /// Adds a message to a room's history, at the expense of the oldest there.
+    fn remember(&mut self, name: &str, now: Time, frame: SharedFrame) {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
+        let bytes = frame.as_bytes().len();
+        let others = self.histories_bytes - room.history_bytes;
+        let bytes_max = self.settings.history_bytes_max.min(HISTORIES_BYTES_MAX - others);
+        if self.settings.history_max == 0 || bytes > bytes_max {
+            return;
+        }
+        while room.history.len() >= self.settings.history_max
+            || room.history_bytes + bytes > bytes_max
+        {
+            room.forget_oldest();
+        }
+        room.history_bytes += bytes;
+        room.history.push_back((now, frame));
+        self.histories_bytes = others + room.history_bytes;
+    }
+
+    /// Tells those who asked for it soon how many are in the room now.
+    fn presence_changed(&mut self, cx: &mut Context<'_>, name: &Rc<str>) {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
+        if room.presence_pending || cx.members(&watchers(name)) == 0 {
+            return;
+        }
+        self.last_key += 1;
+        if cx.schedule(PRESENCE_DELAY, self.last_key).is_some() {
+            room.presence_pending = true;
+            self.presence_due.insert(self.last_key, Rc::clone(name));
+        }
+    }
+
+    fn tell_presence(&mut self, cx: &mut Context<'_>, key: u64) {
+        let Some(name) = self.presence_due.remove(&key) else {
+            return;
+        };
+        if let Some(room) = self.rooms.get_mut(&name) {
+            room.presence_pending = false;
+            let text = format!("{{\"presence\":{}}}", cx.members(&name));
+            let _ = cx.publish(Target::Topic(&watchers(&name)), &*text, PublishOptions::default());
+        }
+    }
+
+    /// Forgets messages that are too old, and rooms that have neither members nor memories.
+    fn sweep(&mut self, cx: &Context<'_>) {
+        let (ttl, now) = (self.settings.history_ttl, cx.now());
+        let mut kept = 0;
+        self.rooms.retain(|name, room| {
+            while let (Some(ttl), Some((said, _))) = (ttl, room.history.front())
+                && now.since(*said) >= ttl
+            {
+                room.forget_oldest();
+            }
+            kept += room.history_bytes;
+            !room.history.is_empty() || cx.members(name) > 0
+        });
+        self.histories_bytes = kept;
+    }
+}
+
+impl Room {
+    fn forget_oldest(&mut self) {
+        if let Some((_, frame)) = self.history.pop_front() {
+            self.history_bytes -= frame.as_bytes().len();
+        }
+    }
+}
+
+impl Service for Rooms {
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        let _ = cx.schedule(SWEEP_INTERVAL, SWEEP);
+    }
+
+    fn on_request(
+        &mut self,
+        _cx: &mut Context<'_>,
+        conn: ConnId,
+        request: &Request<'_>,
+    ) -> Decision {
+        let name = request.params.get("name").unwrap_or_default();
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+            return Decision::Respond(Response::text(404, "a room's name has 1 to 128 bytes\n"));
+        }
+        let topic = format!("{ROOM}{name}");
+        if self.is_full(&topic) {
+            return Decision::Respond(Response::text(503, "too many rooms\n"));
+        }
+        let is_set = |key| request.http.query_value(key).is_some_and(|value| value == "1");
+        let history = request.http.query_value("history");
+        let known = self.rooms.get_key_value(&*topic).map(|(name, _)| Rc::clone(name));
+        let member = Member {
+            room: known.unwrap_or_else(|| topic.into()),
+            hears_itself: is_set("self"),
+            hears_presence: is_set("presence"),
+            history: history.and_then(|count| count.parse().ok()).unwrap_or(0),
+        };
+        self.members.insert(conn, member);
+        Decision::Accept { protocol: request.protocol }
+    }
+
+    fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        let Some(member) = self.members.get(&conn) else {
+            return;
+        };
+        let name = Rc::clone(&member.room);
+        let joined = cx.subscribe(conn, &name).is_ok()
+            && (!member.hears_presence || cx.subscribe(conn, &watchers(&name)).is_ok());
+        if !joined || self.is_full(&name) {
+            return cx.close(conn, CloseCode::TRY_AGAIN_LATER, "too many rooms");
+        }
+        let room = self.rooms.entry(Rc::clone(&name)).or_default();
+        let skipped = room.history.len().saturating_sub(member.history);
+        for (_, frame) in room.history.iter().skip(skipped) {
+            if cx.send_shared(conn, frame) != SendOutcome::Queued {
+                break;
+            }
+        }
+        self.presence_changed(cx, &name);
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        let Some(member) = self.members.get(&conn) else {
+            return;
+        };
+        let except: &[ConnId] = if member.hears_itself { &[] } else { &[conn] };
+        let options = PublishOptions { except, ..PublishOptions::default() };
+        let frame = SharedFrame::message(message);
+        let room = Rc::clone(&member.room);
+        // Who had no room for it is counted by the loop, and dealt with by the route's policy.
+        let _ = cx.publish(Target::Topic(&room), &frame, options);
+        self.remember(&room, cx.now(), frame);
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, _why: CloseReason) {
+        if let Some(member) = self.members.remove(&conn) {
+            self.presence_changed(cx, &member.room);
+        }
+    }
+
+    fn on_empty(&mut self, _cx: &mut Context<'_>, topic: &str) {
+        if self.rooms.get(topic).is_some_and(|room| room.history.is_empty()) {
+            self.rooms.remove(topic);
+        }
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
+        if key == SWEEP {
+            self.sweep(cx);
+            let _ = cx.schedule(SWEEP_INTERVAL, SWEEP);
+        } else {
+            self.tell_presence(cx, key);
+        }
+    }
+}
+
+/// What a room's topic begins with, so that no room's name is taken for another kind of topic.
+const ROOM: &str = "room/";
+
+/// The topic of those who asked for the presence in a room.
+fn watchers(room: &str) -> String {
+    format!("presence in {room}")
+}
