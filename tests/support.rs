@@ -1,0 +1,332 @@
+//! What the tests share: a reactor on a thread, a service that reports what it sees, and a client that
+//! speaks frames by hand, so that it can also speak them wrongly.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use weir::protocol::Message;
+use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, Context, Handle, Metrics, Reactor, SendOutcome, Service};
+
+/// Longer than anything here takes on a busy machine; what takes longer has failed.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A reactor on a thread of its own. Dropped, it shuts down and is waited for.
+pub struct Server {
+    pub address: SocketAddr,
+    handle: Handle,
+    thread: Option<JoinHandle<Metrics>>,
+}
+
+impl Server {
+    /// A reactor with whatever `build` puts on it, listening on a port of 127.0.0.1.
+    pub fn start(settings: Settings, build: impl FnOnce(&mut Reactor) + Send + 'static) -> Server {
+        let (tell, told) = channel();
+        let thread = thread::spawn(move || {
+            let mut reactor = Reactor::new(settings).unwrap();
+            build(&mut reactor);
+            let any = "127.0.0.1:0".parse().unwrap();
+            let address = reactor.listen(&ListenSettings::new(any)).unwrap();
+            tell.send((address, reactor.handle())).unwrap();
+            reactor.run().unwrap();
+            reactor.metrics().clone()
+        });
+        let (address, handle) = told.recv_timeout(DEADLINE).unwrap();
+        Server { address, handle, thread: Some(thread) }
+    }
+
+    /// A [`Watched`] echo at `/`.
+    pub fn watched(settings: Settings, route: RouteSettings) -> (Server, Receiver<Seen>) {
+        let (service, seen) = Watched::echo();
+        let server = Server::start(settings, move |reactor| {
+            let service = reactor.add_service(service).unwrap();
+            reactor.add_route("/", service, route).unwrap();
+        });
+        (server, seen)
+    }
+
+    /// Orders the shutdown, without waiting for its end.
+    pub fn shutdown(&self) {
+        self.handle.shutdown();
+    }
+
+    /// Shuts down and tells what was counted.
+    pub fn stop(mut self) -> Metrics {
+        self.handle.shutdown();
+        self.join()
+    }
+
+    /// Waits for the end of a shutdown that was ordered already.
+    pub fn join(&mut self) -> Metrics {
+        let thread = self.thread.take().unwrap();
+        eventually(|| thread.is_finished(), "the reactor ends");
+        thread.join().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.handle.shutdown();
+        if self.thread.is_some() && !thread::panicking() {
+            self.join();
+        }
+    }
+}
+
+/// What a [`Watched`] service has seen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    Opened(ConnId),
+    Message(ConnId, Vec<u8>),
+    Drained(ConnId),
+    Closed(ConnId, CloseReason),
+}
+
+/// What a [`Watched`] service does with a message.
+type Reply = Box<dyn FnMut(&mut Context<'_>, ConnId, Message<'_>) + Send>;
+
+/// A service that reports what it sees and does with messages what the test says.
+pub struct Watched {
+    tell: Sender<Seen>,
+    reply: Reply,
+}
+
+impl Watched {
+    pub fn new(
+        reply: impl FnMut(&mut Context<'_>, ConnId, Message<'_>) + Send + 'static,
+    ) -> (Watched, Receiver<Seen>) {
+        let (tell, seen) = channel();
+        (Watched { tell, reply: Box::new(reply) }, seen)
+    }
+
+    /// Sends back what it gets, losslessly.
+    pub fn echo() -> (Watched, Receiver<Seen>) {
+        Watched::new(|cx, conn, message| {
+            if cx.send(conn, message) == SendOutcome::Congested {
+                cx.pause(conn);
+            }
+        })
+    }
+
+    fn tell(&self, seen: Seen) {
+        // A test that has seen enough has dropped its end.
+        let _ = self.tell.send(seen);
+    }
+}
+
+impl Service for Watched {
+    fn on_open(&mut self, _: &mut Context<'_>, conn: ConnId) {
+        self.tell(Seen::Opened(conn));
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        self.tell(Seen::Message(conn, message.as_bytes().to_vec()));
+        (self.reply)(cx, conn, message);
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.tell(Seen::Drained(conn));
+        cx.resume(conn);
+    }
+
+    fn on_close(&mut self, _: &mut Context<'_>, conn: ConnId, why: CloseReason) {
+        self.tell(Seen::Closed(conn, why));
+    }
+}
+
+/// The reason for the end of the next connection that ends.
+pub fn next_end(seen: &Receiver<Seen>) -> CloseReason {
+    loop {
+        if let Seen::Closed(_, why) = seen.recv_timeout(DEADLINE).expect("a connection ends") {
+            return why;
+        }
+    }
+}
+
+/// A frame as the client got it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    pub fin: bool,
+    pub opcode: u8,
+    pub payload: Vec<u8>,
+}
+
+pub const CONTINUATION: u8 = 0x0;
+pub const TEXT: u8 = 0x1;
+pub const BINARY: u8 = 0x2;
+pub const CLOSE: u8 = 0x8;
+pub const PING: u8 = 0x9;
+pub const PONG: u8 = 0xA;
+
+/// A client that does what it is told.
+pub struct Client {
+    pub stream: TcpStream,
+    /// Bytes received and not looked at yet.
+    pending: Vec<u8>,
+}
+
+impl Client {
+    /// A connection on which nothing was sent yet.
+    pub fn tcp(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { stream, pending: Vec::new() }
+    }
+
+    /// An open WebSocket.
+    pub fn open(address: SocketAddr, path: &str) -> Client {
+        let mut client = Client::tcp(address);
+        let head = client.request(&upgrade(path, ""));
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        client
+    }
+
+    /// Sends a request and returns the head of the answer.
+    pub fn request(&mut self, request: &str) -> String {
+        self.raw(request.as_bytes());
+        self.head()
+    }
+
+    /// The head of an HTTP answer, with the empty line that ends it.
+    pub fn head(&mut self) -> String {
+        let end = loop {
+            if let Some(at) = self.pending.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at + 4;
+            }
+            assert!(self.receive(), "the stream ended within a head");
+        };
+        String::from_utf8(self.pending.drain(..end).collect()).unwrap()
+    }
+
+    /// Exactly so many bytes.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        while self.pending.len() < len {
+            assert!(self.receive(), "the stream ended after {} bytes", self.pending.len());
+        }
+        self.pending.drain(..len).collect()
+    }
+
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    pub fn send(&mut self, opcode: u8, payload: &[u8]) {
+        self.raw(&frame(true, opcode, payload));
+    }
+
+    pub fn text(&mut self, text: &str) {
+        self.send(TEXT, text.as_bytes());
+    }
+
+    pub fn close(&mut self, code: u16, reason: &str) {
+        let mut payload = code.to_be_bytes().to_vec();
+        payload.extend_from_slice(reason.as_bytes());
+        self.send(CLOSE, &payload);
+    }
+
+    /// The next frame, which must be well-formed, unmasked and in its shortest form.
+    pub fn frame(&mut self) -> Frame {
+        let head = self.bytes(2);
+        assert_eq!(head[1] & 0x80, 0, "a server's frames are not masked");
+        let len = match head[1] {
+            126 => u64::from(u16::from_be_bytes(self.bytes(2).try_into().unwrap())),
+            127 => u64::from_be_bytes(self.bytes(8).try_into().unwrap()),
+            short => u64::from(short),
+        };
+        let payload = self.bytes(len as usize);
+        Frame { fin: head[0] & 0x80 != 0, opcode: head[0] & 0x0F, payload }
+    }
+
+    /// The next frame, which must be this message.
+    pub fn expect(&mut self, opcode: u8, payload: &[u8]) {
+        let frame = self.frame();
+        assert!(frame.fin);
+        assert_eq!(frame.opcode, opcode, "{:?}", String::from_utf8_lossy(&frame.payload));
+        assert!(frame.payload == payload, "{} bytes came back differently", payload.len());
+    }
+
+    /// Skips messages until a Close comes; returns its code (0 if empty) and reason.
+    pub fn expect_close(&mut self) -> (u16, String) {
+        loop {
+            let frame = self.frame();
+            if frame.opcode == CLOSE {
+                return match &frame.payload[..] {
+                    [] => (0, String::new()),
+                    [a, b, reason @ ..] => {
+                        (u16::from_be_bytes([*a, *b]), String::from_utf8(reason.to_vec()).unwrap())
+                    }
+                    [_] => panic!("a Close with one byte"),
+                };
+            }
+        }
+    }
+
+    /// The server has ended the stream, in good order.
+    pub fn expect_end(&mut self) {
+        assert!(self.pending.is_empty(), "{:?}", self.pending);
+        assert!(!self.receive(), "{:?}", self.pending);
+    }
+
+    /// The stream has ended, no matter how.
+    pub fn expect_gone(&mut self) {
+        let mut chunk = [0; 4096];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("it lives on"),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Receives more; whether there was more.
+    fn receive(&mut self) -> bool {
+        let mut chunk = vec![0; 64 * 1024];
+        let len = self.stream.read(&mut chunk).expect("bytes, or the end, within the deadline");
+        self.pending.extend_from_slice(&chunk[..len]);
+        len > 0
+    }
+}
+
+/// A valid upgrade request with further header lines, each ended by CR LF.
+pub fn upgrade(path: &str, lines: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{lines}\r\n"
+    )
+}
+
+/// A client's frame, masked.
+pub fn frame(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let key = [0x12, 0x34, 0x56, 0x78];
+    let mut bytes = vec![u8::from(fin) << 7 | opcode];
+    match payload.len() {
+        len @ 0..126 => bytes.push(0x80 | len as u8),
+        len @ 126..0x1_0000 => {
+            bytes.push(0x80 | 126);
+            bytes.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            bytes.push(0x80 | 127);
+            bytes.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(&key);
+    bytes.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]));
+    bytes
+}
+
+/// Waits for a condition that other threads bring about.
+pub fn eventually(mut condition: impl FnMut() -> bool, what: &str) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
