@@ -218,6 +218,7 @@ fn log_end(id: ConnId, conn: &Connection, reason: CloseReason, now: super::Time)
         | CloseReason::Shutdown
         | CloseReason::HttpDone
         | CloseReason::Refused(_) => Level::Debug,
+        CloseReason::PeerGone if !conn.announced => Level::Debug,
         _ => Level::Info,
     };
     let traffic = conn.traffic;
