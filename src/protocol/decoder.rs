@@ -124,6 +124,15 @@ impl Decoder {
         }
     }
 
+    /// Forgets an unfinished message and gives back its buffer. Call it after an error or a Close:
+    /// nothing that follows is decoded, and the connection may linger.
+    pub fn discard(&mut self, spares: &mut Spares) {
+        self.partial_len = 0;
+        if let Some(assembly) = self.assembly.take() {
+            spares.give_back(assembly);
+        }
+    }
+
     /// Whether a message was begun whose last byte has not come: fragments, or a frame in pieces.
     pub fn is_mid_message(&self) -> bool {
         self.partial_len > 0 || self.assembly.as_ref().is_some_and(|a| !a.is_idle())

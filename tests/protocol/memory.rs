@@ -2,7 +2,7 @@
 //!
 //! Nothing is allocated from a number that the peer sent; what is held follows what has arrived.
 
-use weir::protocol::{Decoder, Role, Spares};
+use weir::protocol::{Decoder, ProtocolError, Role, Spares};
 
 use super::reader::{Found, Reader};
 use super::wire::*;
@@ -167,4 +167,33 @@ fn a_recycled_buffer_brings_nothing_of_its_last_message() {
         "the buffer was not recycled"
     );
     assert!(reader.outcome() == (vec![Found::Binary(payload)], None));
+}
+
+#[test]
+fn a_failed_decoder_gives_back_what_it_held() {
+    for role in ROLES {
+        let violations = [
+            (
+                frame(role, FIN | TEXT, b""),
+                ProtocolError::ExpectedContinuation,
+            ),
+            (
+                announced(role, CONTINUATION, 1 << 20),
+                ProtocolError::MessageTooBig,
+            ),
+            (
+                frame(role, FIN | CONTINUATION, b"\xFF"),
+                ProtocolError::InvalidUtf8,
+            ),
+        ];
+        for (violation, error) in violations {
+            let mut reader = Reader::new(role, 1 << 20);
+            reader.read(&frame(role, TEXT, &[b'x'; 100_000]));
+            reader.read(&violation);
+            assert_eq!(reader.error, Some(error));
+            reader.decoder.discard(&mut reader.spares);
+            assert_eq!(reader.decoder.held_bytes(), 0);
+            assert!(!reader.decoder.is_mid_message());
+        }
+    }
 }
