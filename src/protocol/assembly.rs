@@ -220,7 +220,9 @@ impl Spares {
     }
 
     pub(super) fn give_back(&mut self, mut assembly: Box<Assembly>) {
-        if self.kept.len() < Spares::COUNT_MAX && assembly.data.bytes.len() <= Spares::BYTES_MAX {
+        if self.kept.len() < Spares::COUNT_MAX
+            && assembly.data.bytes.capacity() <= Spares::BYTES_MAX
+        {
             assembly.reset();
             self.kept.push(assembly);
         }

@@ -128,6 +128,27 @@ fn used(spares: &mut Spares, lens: [usize; 2]) {
 }
 
 #[test]
+fn spares_are_bounded_in_bytes() {
+    let just = Spares::BYTES_MAX;
+    for (lens, is_kept) in [
+        ([just / 2, just / 2], true),
+        ([just / 2, just / 2 + 1], false),
+        // The buffer doubles to more than the message needs.
+        ([just / 2 + 1000, 10], false),
+    ] {
+        let mut spares = Spares::default();
+        used(&mut spares, lens);
+        let (_, held) = lent(&mut spares);
+        assert_eq!(
+            held > EMPTY_BYTES_MAX,
+            is_kept,
+            "{held} bytes after {lens:?}"
+        );
+        assert!(held <= Spares::BYTES_MAX + EMPTY_BYTES_MAX);
+    }
+}
+
+#[test]
 fn spares_are_bounded_in_count() {
     let mut spares = Spares::default();
     let begun: Vec<Decoder> = (0..Spares::COUNT_MAX + 8)
