@@ -11,7 +11,7 @@ use super::{FrameHeader, Opcode, mask};
 /// Bytes of the frame in flight from which on reads go straight into the buffer: below it a copy
 /// is cheaper than another system call would be.
 const DIRECT_BYTES_MIN: usize = 4 * 1024;
-/// The least room that is made for a read straight into the buffer.
+/// The least room that is made for reads straight into the buffer, when what was made is used up.
 const DIRECT_ROOM_MIN: usize = 16 * 1024;
 
 /// A frame whose payload is still arriving.
@@ -108,8 +108,8 @@ impl Assembly {
         if frame.is_control() || !worth_it {
             return None;
         }
-        let room = frame.received.max(DIRECT_ROOM_MIN).min(frame.remaining);
-        Some(self.data.room(room, frame.remaining))
+        let ahead = frame.received.max(DIRECT_ROOM_MIN).min(frame.remaining);
+        Some(self.data.room(DIRECT_BYTES_MIN, ahead, frame.remaining))
     }
 
     /// Takes `len` bytes that a read has put into [`Assembly::room`].
@@ -182,10 +182,13 @@ impl Buffer {
         self.len = end;
     }
 
-    /// At least `least` bytes to fill, more where they are there already, `most` at most.
-    fn room(&mut self, least: usize, most: usize) -> &mut [u8] {
+    /// Room to fill, `most` at most; where less than `least` is left of it, `ahead` is made.
+    fn room(&mut self, least: usize, ahead: usize, most: usize) -> &mut [u8] {
         if self.bytes.len() < self.len + least {
-            self.bytes.resize(self.len + least, 0);
+            // What the vector has doubled to is used up before it doubles again.
+            let owned = self.bytes.capacity() - self.len;
+            let ahead = if owned < least { ahead } else { ahead.min(owned) };
+            self.bytes.resize(self.len + ahead, 0);
         }
         let end = self.bytes.len().min(self.len + most);
         &mut self.bytes[self.len..end]
@@ -230,3 +233,4 @@ impl Spares {
 }
 
 const _: () = assert!(CONTROL_BYTES_MAX < DIRECT_BYTES_MIN);
+const _: () = assert!(DIRECT_BYTES_MIN <= DIRECT_ROOM_MIN);

@@ -106,6 +106,30 @@ fn empty_fragments_cost_nothing() {
     }
 }
 
+#[test]
+fn a_large_frame_costs_no_more_than_a_few_times_what_has_come() {
+    const LEN: usize = 1 << 20;
+    /// The first room is this much ahead of what has come.
+    const AHEAD_BYTES: usize = 32 * 1024;
+    for role in ROLES {
+        let stream = frame(role, FIN | BINARY, &vec![7; LEN]);
+        for piece in [1448, 5000, 65_536] {
+            let mut reader = Reader::new(role, LEN);
+            let mut received = 0;
+            for bytes in stream.chunks(piece) {
+                reader.read_direct(bytes);
+                received += bytes.len();
+                let held = reader.decoder.held_bytes();
+                assert!(
+                    held <= 5 * received / 2 + AHEAD_BYTES,
+                    "{held} bytes held after {received} by {piece}"
+                );
+            }
+            assert_eq!(reader.found.len(), 1);
+        }
+    }
+}
+
 /// What a decoder holds that was lent an assembly and has received one byte: all of a recycled
 /// buffer, next to nothing of a new one.
 fn lent(spares: &mut Spares) -> (Decoder, usize) {
