@@ -19,7 +19,7 @@ const DIRECT_ROOM_MIN: usize = 16 * 1024;
 pub(super) struct InFlight {
     opcode: Opcode,
     pub(super) fin: bool,
-    mask: [u8; 4],
+    mask: Option<[u8; 4]>,
     received: usize,
     remaining: usize,
 }
@@ -30,7 +30,7 @@ impl InFlight {
         InFlight {
             opcode: header.opcode,
             fin: header.fin,
-            mask: header.mask.unwrap_or_default(),
+            mask: header.mask,
             received: 0,
             remaining: payload_len,
         }
@@ -50,7 +50,9 @@ impl InFlight {
 
     /// Unmasks the next piece in place and counts it.
     fn advance(&mut self, piece: &mut [u8]) {
-        mask::apply(self.mask, self.received, piece);
+        if let Some(key) = self.mask {
+            mask::apply(key, self.received, piece);
+        }
         self.received += piece.len();
         self.remaining -= piece.len();
     }
