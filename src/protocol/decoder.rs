@@ -28,6 +28,8 @@ pub struct Decoder {
     role: Role,
 }
 
+const _: () = assert!(size_of::<Decoder>() <= 32, "one lies in every connection");
+
 impl Decoder {
     /// A decoder at the start of the stream, for an endpoint of this role.
     ///
