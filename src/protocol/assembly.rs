@@ -189,7 +189,11 @@ impl Buffer {
         if self.bytes.len() < self.len + least {
             // What the vector has doubled to is used up before it doubles again.
             let owned = self.bytes.capacity() - self.len;
-            let ahead = if owned < least { ahead } else { ahead.min(owned) };
+            let ahead = if owned < least {
+                ahead
+            } else {
+                ahead.min(owned)
+            };
             self.bytes.resize(self.len + ahead, 0);
         }
         let end = self.bytes.len().min(self.len + most);
