@@ -9,8 +9,15 @@
 //! file of one line in `cargo/fuzz_targets`.
 
 mod bytes;
+mod decoder;
+mod handshake;
+mod heads;
+mod reference;
+mod stream;
 mod timer;
 mod topics;
 
+pub use decoder::decoder;
+pub use handshake::handshake;
 pub use timer::timer;
 pub use topics::topics;

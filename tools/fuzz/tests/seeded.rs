@@ -14,6 +14,16 @@ const INPUT_BYTES_MAX: u64 = 4096;
 const INPUT_DEADLINE: Duration = Duration::from_secs(10);
 
 #[test]
+fn decoder() {
+    run(weir_fuzz::decoder);
+}
+
+#[test]
+fn handshake() {
+    run(weir_fuzz::handshake);
+}
+
+#[test]
 fn timer() {
     run(weir_fuzz::timer);
 }
