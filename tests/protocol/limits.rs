@@ -98,3 +98,16 @@ fn section_10_4_control_frames_do_not_count() {
         }
     }
 }
+
+#[test]
+fn section_10_4_a_limit_beyond_32_bits_is_the_largest_there_is() {
+    for role in ROLES {
+        for max in [u32::MAX as usize, 1 << 32, usize::MAX] {
+            assert_eq!(sent(role, max, &[5, 6]), Ok(11));
+            let just = announced(role, FIN | BINARY, u64::from(u32::MAX));
+            assert_eq!(in_pieces(role, max, [&just[..]]).1, None);
+            let too_big = announced(role, FIN | BINARY, 1 << 32);
+            assert_eq!(in_pieces(role, max, [&too_big[..]]).1, Some(MessageTooBig));
+        }
+    }
+}

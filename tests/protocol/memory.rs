@@ -242,3 +242,39 @@ fn a_failed_decoder_gives_back_what_it_held() {
         }
     }
 }
+
+#[test]
+fn a_discarded_message_leaves_no_trace_in_its_buffer() {
+    for role in ROLES {
+        let begun = [
+            frame(role, TEXT, b"cut \xE2\x82"),
+            frame(role, BINARY, b"bytes"),
+            [
+                announced(role, FIN | TEXT, 9),
+                masked(role, b"cut \xE2\x82"),
+            ]
+            .concat(),
+            [announced(role, FIN | PING, 9), masked(role, b"in")].concat(),
+            vec![FIN | BINARY],
+            [frame(role, TEXT, b"x"), announced(role, FIN | PING, 9)].concat(),
+        ];
+        for begun in begun {
+            let mut reader = Reader::new(role, 100);
+            reader.read(&begun);
+            reader.decoder.discard(&mut reader.spares);
+            let stream = frames(
+                role,
+                &[
+                    (FIN | PING, b"p"),
+                    (TEXT, b"te"),
+                    (FIN | CONTINUATION, b"xt"),
+                ],
+            );
+            for byte in stream.chunks(1) {
+                reader.read(byte);
+            }
+            let found = vec![Found::Ping(b"p".to_vec()), Found::Text("text".to_owned())];
+            assert_eq!(reader.outcome(), (found, None), "{begun:x?}");
+        }
+    }
+}
