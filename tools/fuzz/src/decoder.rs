@@ -13,9 +13,9 @@ const EMPTY_BYTES: usize = 512;
 /// How far the room for direct reads may be ahead of what has come.
 const AHEAD_BYTES: usize = 32 * 1024;
 
-/// A stream is decoded whole, in pieces, and in pieces that are read into the decoder's room. All
-/// three find what the reference finds; memory follows the bytes received, and none is kept between
-/// messages.
+/// A stream is decoded whole, in pieces, in pieces that are read into the decoder's room, and once
+/// more so in the buffers that were left. All find what the reference finds; memory follows the bytes
+/// received, and none is kept between messages.
 pub fn decoder(data: &[u8]) {
     let mut input = Bytes(data);
     let Some(choice) = input.u8() else {
@@ -36,22 +36,38 @@ pub fn decoder(data: &[u8]) {
 
     let limit = (message_bytes_max as u64).min(u64::from(u32::MAX));
     let expected = reference::decode(role, limit, &stream);
-    for (cuts, is_direct) in [(&[][..], false), (&cuts[..], false), (&cuts[..], true)] {
-        let mut run = Run::new(role, message_bytes_max, is_direct);
+    let check = |cuts: &[usize], is_direct, recycled: Recycled| {
+        let mut run = Run::new(role, message_bytes_max, is_direct, recycled);
         for piece in pieces(&stream, cuts) {
             run.read(piece);
         }
-        let outcome = run.outcome();
+        let (outcome, spares) = run.finish();
         assert_eq!(
             outcome, expected,
             "in pieces of {cuts:?}, direct: {is_direct}"
         );
-    }
+        Recycled {
+            spares,
+            bytes: stream.len(),
+        }
+    };
+    check(&[], false, Recycled::default());
+    check(&cuts, false, Recycled::default());
+    let recycled = check(&cuts, true, Recycled::default());
+    check(&cuts, true, recycled);
+}
+
+/// Buffers that an earlier run has given back, finished or not.
+#[derive(Default)]
+struct Recycled {
+    spares: Spares,
+    /// What that run received at most.
+    bytes: usize,
 }
 
 struct Run {
     decoder: Decoder,
-    spares: Spares,
+    recycled: Recycled,
     is_direct: bool,
     received: usize,
     found: Vec<Found>,
@@ -59,10 +75,10 @@ struct Run {
 }
 
 impl Run {
-    fn new(role: Role, message_bytes_max: usize, is_direct: bool) -> Run {
+    fn new(role: Role, message_bytes_max: usize, is_direct: bool, recycled: Recycled) -> Run {
         Run {
             decoder: Decoder::new(role, message_bytes_max),
-            spares: Spares::default(),
+            recycled,
             is_direct,
             received: 0,
             found: Vec::new(),
@@ -84,7 +100,7 @@ impl Run {
             self.check_held();
             rest = &mut rest[consumed..];
         }
-        self.decoder.release(&mut self.spares);
+        self.decoder.release(&mut self.recycled.spares);
         if !self.decoder.is_mid_message() {
             assert_eq!(self.decoder.held_bytes(), 0, "held between messages");
         }
@@ -102,7 +118,7 @@ impl Run {
             return len;
         }
         let len = rest.len();
-        match self.decoder.decode(rest, &mut self.spares) {
+        match self.decoder.decode(rest, &mut self.recycled.spares) {
             Ok(step) => {
                 let consumed = step.consumed;
                 keep(&mut self.found, &mut self.error, Ok(step.event));
@@ -118,28 +134,27 @@ impl Run {
     /// A vector is at most twice what was ever in it.
     fn check_held(&self) {
         let held = self.decoder.held_bytes();
+        let received = self.received.max(self.recycled.bytes);
         let ahead = if self.is_direct {
-            AHEAD_BYTES + self.received
+            AHEAD_BYTES + received
         } else {
             0
         };
-        let bound = 2 * self.received + EMPTY_BYTES + ahead;
-        assert!(
-            held <= bound,
-            "{held} bytes held, {} received",
-            self.received
-        );
+        let bound = 2 * received + EMPTY_BYTES + ahead;
+        assert!(held <= bound, "{held} bytes held, {received} received");
     }
 
-    fn outcome(mut self) -> Outcome {
+    fn finish(mut self) -> (Outcome, Spares) {
         let is_mid_message = !self.is_over() && self.decoder.is_mid_message();
-        self.decoder.discard(&mut self.spares);
+        let mut spares = self.recycled.spares;
+        self.decoder.discard(&mut spares);
         assert_eq!(self.decoder.held_bytes(), 0, "held at the end");
-        Outcome {
+        let outcome = Outcome {
             found: self.found,
             error: self.error,
             is_mid_message,
-        }
+        };
+        (outcome, spares)
     }
 }
 

@@ -75,15 +75,16 @@ impl Stream {
         Some(())
     }
 
-    /// A frame with any first byte, any length, and a payload that need not belong to it.
+    /// A frame with any first byte, any length in any form, and a payload that need not belong to it.
     fn wild(&mut self, input: &mut Bytes<'_>) -> Option<()> {
         let first = input.u8()?;
         let exponent = input.below(64)?;
         let len = (1u64 << exponent)
             .wrapping_add(u64::from(input.u8()? % 4))
             .wrapping_sub(2);
+        let form = [shortest(len), 126, 127, len as u8 % 128][input.below(4)?];
         let payload_len = input.below(256)?;
-        self.frame(first, len, &text(0, payload_len));
+        self.frame_in(form, first, len, &text(0, payload_len));
         Some(())
     }
 
@@ -98,27 +99,35 @@ impl Stream {
     }
 
     fn frame(&mut self, first: u8, len: u64, payload: &[u8]) {
+        self.frame_in(shortest(len), first, len, payload);
+    }
+
+    /// A frame whose 7 bits of length are `form`.
+    fn frame_in(&mut self, form: u8, first: u8, len: u64, payload: &[u8]) {
         let (mask_bit, key) = match self.role {
             Role::Server => (0x80, [0x37, 0xFA, 0x21, first]),
             Role::Client => (0, [0; 4]),
         };
-        self.bytes.push(first);
-        match len {
-            0..126 => self.bytes.push(mask_bit | len as u8),
-            126..65536 => {
-                self.bytes.push(mask_bit | 126);
-                self.bytes.extend((len as u16).to_be_bytes());
-            }
-            _ => {
-                self.bytes.push(mask_bit | 127);
-                self.bytes.extend(len.to_be_bytes());
-            }
+        self.bytes.extend([first, mask_bit | form]);
+        match form {
+            126 => self.bytes.extend((len as u16).to_be_bytes()),
+            127 => self.bytes.extend(len.to_be_bytes()),
+            _ => {}
         }
         if mask_bit != 0 {
             self.bytes.extend(key);
         }
         let masked = payload.iter().zip(key.iter().cycle());
         self.bytes.extend(masked.map(|(byte, key)| byte ^ key));
+    }
+}
+
+/// The 7 bits that begin the shortest form of a length (5.2).
+fn shortest(len: u64) -> u8 {
+    match len {
+        0..126 => len as u8,
+        126..65536 => 126,
+        _ => 127,
     }
 }
 
