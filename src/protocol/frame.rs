@@ -82,7 +82,8 @@ impl FrameHeader {
     /// Returns the header and its length, or `None` when `bytes` is a valid beginning of one.
     ///
     /// # Errors
-    /// Whatever makes the frame illegal by its header alone, from the first byte that shows it.
+    /// Whatever makes the frame illegal by its header alone, as soon as the field that shows it is
+    /// whole.
     pub fn parse(
         bytes: &[u8],
         reader: Role,
