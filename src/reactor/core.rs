@@ -335,7 +335,7 @@ impl Core {
     }
 
     pub(super) fn count_dropped(&mut self, dropped: Dropped) {
-        self.metrics.messages_dropped += dropped.frames;
+        self.metrics.messages_dropped += dropped.messages;
         self.metrics.buffered_now -= dropped.bytes as u64;
     }
 
