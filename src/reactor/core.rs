@@ -121,7 +121,7 @@ impl Core {
 
     /// Queues one message for one connection.
     pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> SendOutcome {
-        let outcome = self.queue(id, message.len(), |outbox, spares, mask| {
+        let outcome = self.queue(id, message.len(), false, |outbox, spares, mask| {
             outbox.push_message(spares, message, mask);
         });
         self.count_message(id, message.len(), outcome);
@@ -131,11 +131,13 @@ impl Core {
     /// Queues a frame that others are sent, too.
     pub(super) fn send_shared(&mut self, id: ConnId, frame: &SharedFrame) -> SendOutcome {
         let payload = frame.payload();
-        let outcome = self.queue(id, payload.len(), |outbox, spares, mask| match mask {
-            None => outbox.push_shared(spares, frame),
-            Some(_) => outbox.push_masked(spares, frame, mask),
-        });
-        if !frame.opcode().is_control() {
+        let is_control = frame.opcode().is_control();
+        let outcome =
+            self.queue(id, payload.len(), is_control, |outbox, spares, mask| match mask {
+                None => outbox.push_shared(spares, frame),
+                Some(_) => outbox.push_masked(spares, frame, mask),
+            });
+        if !is_control {
             self.count_message(id, payload.len(), outcome);
         }
         outcome
@@ -143,23 +145,25 @@ impl Core {
 
     /// Queues a ping of a service's own.
     pub(super) fn send_ping(&mut self, id: ConnId, payload: &[u8]) -> SendOutcome {
-        self.queue(id, payload.len(), |outbox, spares, mask| {
+        self.queue(id, payload.len(), true, |outbox, spares, mask| {
             outbox.push_ping(spares, payload, mask);
         })
     }
 
     /// Queues the answer to a ping.
     pub(super) fn send_pong(&mut self, id: ConnId, payload: &[u8]) -> SendOutcome {
-        self.queue(id, payload.len(), |outbox, spares, mask| {
+        self.queue(id, payload.len(), true, |outbox, spares, mask| {
             outbox.push_pong(spares, payload, mask);
         })
     }
 
-    /// The one way into the outbox of an open connection: limits first, then the bytes.
+    /// The one way into the outbox of an open connection: limits first, then the bytes. A ping or pong
+    /// that finds no room is left out, and nothing else follows from that; nor is it shed.
     fn queue(
         &mut self,
         id: ConnId,
         payload_len: usize,
+        is_control: bool,
         push: impl FnOnce(&mut Outbox, &mut SpareQueues, Option<[u8; 4]>),
     ) -> SendOutcome {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_open()) else {
@@ -168,15 +172,20 @@ impl Core {
         let limits = self.router.settings(conn.route);
         let frame = frame_bytes(payload_len);
         let before = conn.outbox.bytes();
-        let too_much = before + frame > limits.outbox_hard;
-        if too_much || conn.outbox.pressure() == Pressure::Shedding {
-            let policy = limits.slow_policy;
-            return self.refuse_slow(id, policy);
-        }
-        if !has_memory(&self.settings, &self.metrics, conn, frame) {
+        let policy = limits.slow_policy;
+        let sheds = conn.outbox.pressure() == Pressure::Shedding && !is_control;
+        let refused = if sheds || before + frame > limits.outbox_hard {
+            Some(CloseReason::SlowConsumer)
+        } else if !has_memory(&self.settings, &self.metrics, conn, frame) {
             self.metrics.buffered_refused += 1;
-            self.metrics.messages_refused += 1;
-            return SendOutcome::Refused;
+            Some(CloseReason::Overloaded)
+        } else {
+            None
+        };
+        match refused {
+            Some(_) if is_control => return SendOutcome::Refused,
+            Some(reason) => return self.refuse_message(id, policy, reason),
+            None => {}
         }
         let mask = match conn.decoder.role() {
             Role::Server => None,
@@ -209,11 +218,16 @@ impl Core {
         }
     }
 
-    /// A message for a peer that reads too slowly: the route's policy.
-    pub(super) fn refuse_slow(&mut self, id: ConnId, policy: SlowPolicy) -> SendOutcome {
+    /// A message for which there is no room: the route's policy.
+    fn refuse_message(
+        &mut self,
+        id: ConnId,
+        policy: SlowPolicy,
+        reason: CloseReason,
+    ) -> SendOutcome {
         self.metrics.messages_refused += 1;
         match policy {
-            SlowPolicy::Close => self.close(id, CloseReason::SlowConsumer),
+            SlowPolicy::Close => self.close(id, reason),
             SlowPolicy::Drop => {
                 if let Some(conn) = self.conns.get_mut(id) {
                     conn.outbox.congest(self.now, Pressure::Shedding);
