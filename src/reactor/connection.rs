@@ -259,6 +259,17 @@ impl Connection {
         self.rare.take_if(idle);
     }
 
+    /// Drops the message that is being put together: nothing the peer sends counts any more.
+    pub(super) fn forget_message(&mut self) {
+        self.decoder = Decoder::new(self.decoder.role(), 0);
+        self.message_since = Time::MAX;
+    }
+
+    /// Whether what the peer sends is looked at.
+    pub(super) fn decodes(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Closing { input: Input::AwaitClose, .. })
+    }
+
     pub(super) fn has_unread(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.unread.is_some())
     }

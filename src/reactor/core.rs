@@ -264,6 +264,8 @@ impl Core {
         if held > before && !has_memory(&self.settings, &self.metrics, conn, 0) {
             self.metrics.buffered_refused += 1;
             self.close(id, CloseReason::Overloaded);
+            // One that was closing already is not listened to any more.
+            self.finish_close(id);
         }
     }
 
@@ -290,11 +292,17 @@ impl Core {
             Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => return,
         }
         let input = match reason {
-            CloseReason::PeerClosed(_) | CloseReason::Protocol(_) => Input::Discard,
+            CloseReason::PeerClosed(_) | CloseReason::Protocol(_) | CloseReason::Overloaded => {
+                Input::Discard
+            }
             _ => Input::AwaitClose,
         };
-        conn.phase = Phase::Closing { since: self.now, reason, input };
         let blocked = conn.outbox.blocked_since().is_some();
+        conn.phase = Phase::Closing { since: self.now, reason, input };
+        if input == Input::Discard {
+            conn.forget_message();
+            self.account_input(id);
+        }
         if reason.cuts_queue() || blocked && reason == CloseReason::Shutdown {
             self.cut_to_close(id, reason);
         } else {

@@ -170,7 +170,8 @@ impl Reactor {
         if begins {
             since = self.core.now;
         }
-        if let Some(conn) = self.core.conns.get_mut(id) {
+        let conn = self.core.conns.get_mut(id);
+        if let Some(conn) = conn.filter(|conn| conn.decodes()) {
             conn.decoder = decoder;
             conn.message_since = since;
         }

@@ -67,10 +67,12 @@ impl Core {
         match conn.phase {
             Phase::Handshake => self.run(id),
             Phase::Closing { since, reason, input: Input::Discard } => {
-                // After a violation the peer may have much on its way that we do not want; it gets
-                // the whole close deadline to find our Close before a reset can overtake it.
+                // The peer may have much on its way that we do not want; it gets the whole close
+                // deadline to find our Close before a reset can overtake it.
                 let until = match reason {
-                    CloseReason::Protocol(_) => since + self.settings.close_timeout,
+                    CloseReason::Protocol(_) | CloseReason::Overloaded => {
+                        since + self.settings.close_timeout
+                    }
                     _ => self.now + LINGER,
                 };
                 self.linger(id, reason, until);
@@ -97,6 +99,7 @@ impl Core {
             && let Phase::Closing { input, .. } = &mut conn.phase
         {
             *input = Input::Discard;
+            conn.forget_message();
             self.mark_dirty(id);
         }
     }
