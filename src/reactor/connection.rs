@@ -32,7 +32,7 @@ pub(super) enum Phase {
     Deferred,
     /// Messages go both ways.
     Open,
-    /// Our last bytes, mostly a Close, are queued or sent.
+    /// Our last bytes, mostly a Close, are queued; or sent, `since` then.
     Closing { since: Time, reason: CloseReason, input: Input },
     /// Our side of the stream is shut; the peer's end of it is awaited.
     Lingering { until: Time, reason: CloseReason },
@@ -294,7 +294,10 @@ impl Connection {
                 (since + settings.handshake_timeout, Due::Handshake)
             }
             Phase::Open => self.open_deadline(settings, route),
-            Phase::Closing { since, .. } => (since + settings.close_timeout, Due::Close),
+            Phase::Closing { since, .. } => {
+                let from = self.outbox.blocked_since().map_or(since, |blocked| since.max(blocked));
+                (from + settings.close_timeout, Due::Close)
+            }
             Phase::Lingering { until, .. } => (until, Due::Linger),
             Phase::Gone(_) => (Time::MAX, Due::Linger),
         }

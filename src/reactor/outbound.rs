@@ -50,7 +50,14 @@ impl Core {
             self.queues.drained.push_back(id);
         }
         match flushed {
-            Flushed::Empty => {}
+            Flushed::Empty => {
+                // The peer's time to answer begins when our Close is on its way.
+                if let Phase::Closing { since, .. } = &mut conn.phase
+                    && taken > 0
+                {
+                    *since = self.now;
+                }
+            }
             Flushed::Budget => self.mark_dirty(id),
             Flushed::Blocked => self.arm(id),
         }
