@@ -5,10 +5,12 @@
 //! queues; none of them calls a service, reads or writes a socket, or frees a slot: that is the turn's.
 
 use std::collections::VecDeque;
+use std::io;
 use std::rc::Rc;
 
 use log::debug;
 use mio::{Registry, Token};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::admission::Admission;
 use super::budget::RATE_ADDRESSES_MAX;
@@ -80,6 +82,8 @@ pub(super) struct Core {
     pub(super) spares: Spares,
     pub(super) spare_queues: SpareQueues,
     pub(super) masks: MaskKeys,
+    /// What the system lets a socket's send buffer be set to.
+    pub(super) send_buffer_max: usize,
     /// Receivers of the broadcast under way; kept for its memory.
     pub(super) targets: Vec<ConnId>,
     /// The path of all that have not sent a request yet.
@@ -87,11 +91,7 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(
-        settings: Settings,
-        registry: Registry,
-        bells: Bells,
-    ) -> std::io::Result<Core> {
+    pub(super) fn new(settings: Settings, registry: Registry, bells: Bells) -> io::Result<Core> {
         let limits = TopicLimits {
             topics_max: settings.topics_max,
             topics_per_connection_max: settings.topics_per_connection_max,
@@ -111,6 +111,7 @@ impl Core {
             spares: Spares::default(),
             spare_queues: SpareQueues::default(),
             masks: MaskKeys::new()?,
+            send_buffer_max: send_buffer_max()?,
             targets: Vec::new(),
             no_path: "-".into(),
             settings,
@@ -338,8 +339,8 @@ impl Core {
         let dropped = conn.outbox.cut(&mut self.spare_queues);
         self.count_dropped(dropped);
         self.push_close(id, reason, reason.text());
-        if let Some(conn) = self.conns.get_mut(id) {
-            widen_send_buffer(conn);
+        if let Some(conn) = self.conns.get(id) {
+            widen_send_buffer(conn, self.send_buffer_max);
         }
     }
 
@@ -440,6 +441,17 @@ impl Core {
     }
 }
 
+/// What the system lets a send buffer be set to. Linux cuts to it what is more; others refuse that, and
+/// then nothing is known and nothing can be cut.
+fn send_buffer_max() -> io::Result<usize> {
+    const MORE_THAN_ANYBODY_ALLOWS: usize = 1 << 30;
+    let probe = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    match probe.set_send_buffer_size(MORE_THAN_ANYBODY_ALLOWS) {
+        Ok(()) => probe.send_buffer_size(),
+        Err(_) => Ok(usize::MAX),
+    }
+}
+
 /// Whether a connection may hold `more` bytes: the half of all memory is for whoever comes first, the
 /// other half is shared out evenly, so that a few greedy ones cannot starve the rest.
 fn has_memory(settings: &Settings, metrics: &Metrics, conn: &Connection, more: usize) -> bool {
@@ -450,10 +462,14 @@ fn has_memory(settings: &Settings, metrics: &Metrics, conn: &Connection, more: u
 }
 
 /// Lets the kernel take all that is queued, whether the peer reads or not.
-fn widen_send_buffer(conn: &Connection) {
-    let socket = socket2::SockRef::from(&conn.socket);
+fn widen_send_buffer(conn: &Connection, most: usize) {
+    let socket = SockRef::from(&conn.socket);
     // Linux doubles what is set, for its bookkeeping, and tells the doubled number.
     let now = socket.send_buffer_size().unwrap_or(0);
+    if now >= most {
+        // It has grown by itself beyond what may be set: to set it would narrow it.
+        return debug!("the send buffer stays at {now} bytes: {most} is the system's limit");
+    }
     let wanted = now / 2 + conn.outbox.bytes();
     if let Err(error) = socket.set_send_buffer_size(wanted) {
         debug!("the send buffer stays at {now} bytes: {error}");
