@@ -118,6 +118,12 @@ impl Core {
         })
     }
 
+    /// Gives a connection its place in the table: the one that its id names already.
+    pub(super) fn insert(&mut self, conn: Connection) {
+        self.conns.insert(conn);
+        self.metrics.connections_now += 1;
+    }
+
     // Output.
 
     /// Queues one message for one connection.
