@@ -2,5 +2,6 @@
 //!
 //! Every wait has a deadline ([`support::DEADLINE`]), every port is the kernel's choice.
 
+mod pressure;
 mod protocol;
 mod support;

@@ -171,11 +171,7 @@ pub struct Client {
 impl Client {
     /// A connection on which nothing was sent yet.
     pub fn tcp(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Client { stream, pending: Vec::new() }
+        Client::on(TcpStream::connect_timeout(&address, DEADLINE).unwrap())
     }
 
     /// An open WebSocket.
@@ -328,5 +324,87 @@ pub fn eventually(mut condition: impl FnMut() -> bool, what: &str) {
     while !condition() {
         assert!(begun.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
         thread::sleep(Duration::from_millis(2));
+    }
+}
+
+impl Server {
+    /// Shuts down and tells what was counted; nothing may be left of the connections that were.
+    pub fn stop_clean(self) -> Metrics {
+        let metrics = self.stop();
+        let left = (metrics.buffered_now, metrics.connections_now, metrics.refused_now);
+        assert_eq!(left, (0, 0, 0), "bytes, connections and refusals left over: {metrics}");
+        metrics
+    }
+}
+
+impl Client {
+    /// An open WebSocket whose kernel holds little for it: what it does not read stays with the server.
+    pub fn narrow(address: SocketAddr, path: &str) -> Client {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        socket.connect_timeout(&address.into(), DEADLINE).unwrap();
+        let mut client = Client::on(socket.into());
+        let head = client.request(&upgrade(path, ""));
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        client
+    }
+
+    /// A second hand on the same connection, for another thread: one writes while the other reads.
+    pub fn writer(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
+    fn on(stream: TcpStream) -> Client {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { stream, pending: Vec::new() }
+    }
+}
+
+/// A reactor whose turns the test makes itself, on its own thread: what happens between two of them is
+/// what the test does, however busy the machine is.
+pub struct ByHand {
+    pub reactor: Reactor,
+    pub address: SocketAddr,
+}
+
+impl ByHand {
+    pub fn new(settings: Settings, build: impl FnOnce(&mut Reactor)) -> ByHand {
+        let mut reactor = Reactor::new(settings).unwrap();
+        build(&mut reactor);
+        let address = reactor.listen(&ListenSettings::new("127.0.0.1:0".parse().unwrap())).unwrap();
+        reactor.start();
+        ByHand { reactor, address }
+    }
+
+    /// Turns until the metrics say so; returns how many turns that took.
+    pub fn turn_until(&mut self, what: &str, condition: impl Fn(&Metrics) -> bool) -> u64 {
+        let before = self.reactor.metrics().turns;
+        let begun = Instant::now();
+        while !condition(self.reactor.metrics()) {
+            assert!(begun.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+            self.reactor.turn(Some(Duration::from_millis(20))).unwrap();
+        }
+        self.reactor.metrics().turns - before
+    }
+
+    /// An open WebSocket.
+    pub fn open(&mut self, path: &str) -> Client {
+        let opened = self.reactor.metrics().opened;
+        let mut client = Client::tcp(self.address);
+        client.raw(upgrade(path, "").as_bytes());
+        self.turn_until("a connection opens", |metrics| metrics.opened > opened);
+        assert!(client.head().starts_with("HTTP/1.1 101 "));
+        client
+    }
+
+    /// Waits until the connections, whose clients are gone, are; nothing may be left of them.
+    pub fn stop_clean(mut self) -> Metrics {
+        self.turn_until("all connections end", |metrics| metrics.connections_now == 0);
+        let metrics = self.reactor.metrics().clone();
+        assert_eq!((metrics.buffered_now, metrics.refused_now), (0, 0), "{metrics}");
+        metrics
     }
 }

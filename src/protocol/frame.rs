@@ -210,3 +210,8 @@ pub(crate) fn frame_len(bytes: &[u8]) -> usize {
     let mask = if second & MASK != 0 { 4 } else { 0 };
     header + mask + payload
 }
+
+/// Whether the frame at the start of `bytes`, one of our own making, carries a message or a part of one.
+pub(crate) fn is_message(bytes: &[u8]) -> bool {
+    bytes[0] & 0x8 == 0
+}

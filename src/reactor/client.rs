@@ -62,7 +62,7 @@ impl Core {
         let phase = Phase::Connecting;
         let mut conn = Connection::new(id, socket, address, decoder, phase, handshake, place);
         conn.announced = true;
-        self.conns.insert(conn);
+        self.insert(conn);
         self.metrics.connects += 1;
         self.sync_interest(id);
         self.arm(id);

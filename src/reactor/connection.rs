@@ -32,7 +32,7 @@ pub(super) enum Phase {
     Deferred,
     /// Messages go both ways.
     Open,
-    /// Our last bytes, mostly a Close, are queued or sent.
+    /// Our last bytes, mostly a Close, are queued; or sent, `since` then.
     Closing { since: Time, reason: CloseReason, input: Input },
     /// Our side of the stream is shut; the peer's end of it is awaited.
     Lingering { until: Time, reason: CloseReason },
@@ -259,6 +259,17 @@ impl Connection {
         self.rare.take_if(idle);
     }
 
+    /// Drops the message that is being put together: nothing the peer sends counts any more.
+    pub(super) fn forget_message(&mut self) {
+        self.decoder = Decoder::new(self.decoder.role(), 0);
+        self.message_since = Time::MAX;
+    }
+
+    /// Whether what the peer sends is looked at.
+    pub(super) fn decodes(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Closing { input: Input::AwaitClose, .. })
+    }
+
     pub(super) fn has_unread(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.unread.is_some())
     }
@@ -283,7 +294,10 @@ impl Connection {
                 (since + settings.handshake_timeout, Due::Handshake)
             }
             Phase::Open => self.open_deadline(settings, route),
-            Phase::Closing { since, .. } => (since + settings.close_timeout, Due::Close),
+            Phase::Closing { since, .. } => {
+                let from = self.outbox.blocked_since().map_or(since, |blocked| since.max(blocked));
+                (from + settings.close_timeout, Due::Close)
+            }
             Phase::Lingering { until, .. } => (until, Due::Linger),
             Phase::Gone(_) => (Time::MAX, Due::Linger),
         }

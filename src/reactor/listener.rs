@@ -165,7 +165,7 @@ impl Core {
         let phase = Phase::Handshake;
         let mut conn = Connection::new(id, socket, peer, decoder, phase, handshake, place);
         conn.admitted = refused.is_none();
-        self.conns.insert(conn);
+        self.insert(conn);
         self.sync_interest(id);
         self.arm(id);
     }

@@ -50,7 +50,14 @@ impl Core {
             self.queues.drained.push_back(id);
         }
         match flushed {
-            Flushed::Empty => {}
+            Flushed::Empty => {
+                // The peer's time to answer begins when our Close is on its way.
+                if let Phase::Closing { since, .. } = &mut conn.phase
+                    && taken > 0
+                {
+                    *since = self.now;
+                }
+            }
             Flushed::Budget => self.mark_dirty(id),
             Flushed::Blocked => self.arm(id),
         }
@@ -67,10 +74,12 @@ impl Core {
         match conn.phase {
             Phase::Handshake => self.run(id),
             Phase::Closing { since, reason, input: Input::Discard } => {
-                // After a violation the peer may have much on its way that we do not want; it gets
-                // the whole close deadline to find our Close before a reset can overtake it.
+                // The peer may have much on its way that we do not want; it gets the whole close
+                // deadline to find our Close before a reset can overtake it.
                 let until = match reason {
-                    CloseReason::Protocol(_) => since + self.settings.close_timeout,
+                    CloseReason::Protocol(_) | CloseReason::Overloaded => {
+                        since + self.settings.close_timeout
+                    }
                     _ => self.now + LINGER,
                 };
                 self.linger(id, reason, until);
@@ -97,6 +106,7 @@ impl Core {
             && let Phase::Closing { input, .. } = &mut conn.phase
         {
             *input = Input::Discard;
+            conn.forget_message();
             self.mark_dirty(id);
         }
     }
