@@ -113,7 +113,8 @@ impl Reactor {
         };
         let mut consumed = 0;
         let mut budget = MESSAGES_PER_READ;
-        while consumed < input.len() && budget > 0 {
+        // Asked before each frame: whatever ran last, `on_open` included, may have paused or closed.
+        while consumed < input.len() && budget > 0 && self.wants_frames(id) {
             match decoder.decode(&mut input[consumed..], &mut self.core.spares) {
                 Ok(step) => {
                     consumed += step.consumed;
@@ -122,9 +123,6 @@ impl Reactor {
                         self.take_event(id, event);
                         if !decoder.is_mid_message() {
                             since = Time::MAX;
-                        }
-                        if !self.wants_frames(id) {
-                            break;
                         }
                     }
                 }
@@ -178,7 +176,7 @@ impl Reactor {
         }
     }
 
-    /// Whether the next frame may be looked at: the last one's handler may have changed that.
+    /// Whether the next frame may be looked at.
     fn wants_frames(&self, id: ConnId) -> bool {
         let conn = self.core.conns.get(id);
         conn.is_some_and(|conn| match conn.phase {
