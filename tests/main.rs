@@ -2,4 +2,11 @@
 //!
 //! Every wait has a deadline ([`support::DEADLINE`]), every port is the kernel's choice.
 
+//mod binary;
+mod client_role;
+//mod layers;
+mod library;
+mod publish;
+mod puppet;
+//mod rooms;
 mod support;
