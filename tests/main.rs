@@ -8,5 +8,5 @@ mod client_role;
 mod library;
 mod publish;
 mod puppet;
-//mod rooms;
+mod rooms;
 mod support;
