@@ -2,6 +2,11 @@
 //!
 //! Every wait has a deadline ([`support::DEADLINE`]), every port is the kernel's choice.
 
+mod client_role;
+mod library;
 mod pressure;
 mod protocol;
+mod publish;
+mod puppet;
+mod rooms;
 mod support;

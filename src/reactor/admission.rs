@@ -141,18 +141,12 @@ impl Admission {
 
     /// Applies the thresholds, each with a lower one for the way back, so that nothing oscillates.
     fn watch(&mut self) {
-        let percent = |share: usize| self.connections_max * share / 100;
+        // Without a division: of two connections, one is less than 95 %.
+        let used = self.connections.saturating_mul(100);
+        let percent = |share: usize| self.connections_max.saturating_mul(share);
         let was_crowded = self.is_crowded;
-        self.is_full = if self.is_full {
-            self.connections > 0 && self.connections >= percent(95)
-        } else {
-            self.connections >= self.connections_max
-        };
-        self.is_crowded = if self.is_crowded {
-            self.connections >= percent(70)
-        } else {
-            self.connections > percent(80)
-        };
+        self.is_full = used >= percent(if self.is_full { 95 } else { 100 });
+        self.is_crowded = if self.is_crowded { used >= percent(70) } else { used > percent(80) };
         if self.is_crowded && !was_crowded {
             log::warn!(
                 "{} of {} connections: accepting slowly",
@@ -232,6 +226,21 @@ mod tests {
         assert!(admission.is_crowded());
         admission.release(peer);
         assert!(!admission.is_crowded());
+    }
+
+    #[test]
+    fn a_small_table_opens_again_as_soon_as_it_is_below_95_percent() {
+        let peer = ip("127.0.0.1");
+        for connections_max in 1..20 {
+            let settings = Settings { connections_max, ..Settings::default() };
+            let mut admission = Admission::new(&settings, 10);
+            for _ in 0..connections_max {
+                admission.admit(&settings, peer, Time::ZERO).unwrap();
+            }
+            assert_eq!(admission.admit(&settings, peer, Time::ZERO), Err(Refusal::Full));
+            admission.release(peer);
+            assert_eq!(admission.admit(&settings, peer, Time::ZERO), Ok(()), "{connections_max}");
+        }
     }
 
     #[test]

@@ -34,6 +34,9 @@ impl Core {
         address: SocketAddr,
         request: &ClientRequest,
     ) -> io::Result<ConnId> {
+        if self.bells.shutdown_ordered() {
+            return Err(io::Error::other("the loop is shutting down"));
+        }
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         if !self.admission.admit_own(address.ip()) {

@@ -147,10 +147,12 @@ impl Reactor {
         let decision = self
             .call(service, |service, cx| service.on_request(cx, id, &request))
             .ok_or(Refusal::Internal)?;
-        if let Some(conn) = self.core.conns.get_mut(id)
-            && let Some(handshake) = conn.handshake()
-        {
-            handshake.deferred = Some(upgrade.accept());
+        if let Some(conn) = self.core.conns.get_mut(id) {
+            // Even if the service has closed it before it answered.
+            conn.announced = !matches!(decision, Decision::Respond(_));
+            if let Some(handshake) = conn.handshake() {
+                handshake.deferred = Some(upgrade.accept());
+            }
         }
         if decision == Decision::Defer {
             self.core.defer(id);
@@ -183,7 +185,6 @@ impl Reactor {
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
         };
-        conn.announced = true;
         let names = self.core.router.protocols(conn.service);
         let name = protocol.and_then(|index| names.get(index)).map(|name| &**name);
         let mut head = Vec::new();
@@ -328,9 +329,10 @@ impl Core {
 
     /// The service will decide later.
     fn defer(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.phase == Phase::Handshake
+        {
             conn.phase = Phase::Deferred;
-            conn.announced = true;
         }
     }
 

@@ -113,7 +113,8 @@ impl Reactor {
         };
         let mut consumed = 0;
         let mut budget = MESSAGES_PER_READ;
-        while consumed < input.len() && budget > 0 {
+        // Asked before each frame: whatever ran last, `on_open` included, may have paused or closed.
+        while consumed < input.len() && budget > 0 && self.wants_frames(id) {
             match decoder.decode(&mut input[consumed..], &mut self.core.spares) {
                 Ok(step) => {
                     consumed += step.consumed;
@@ -122,9 +123,6 @@ impl Reactor {
                         self.take_event(id, event);
                         if !decoder.is_mid_message() {
                             since = Time::MAX;
-                        }
-                        if !self.wants_frames(id) {
-                            break;
                         }
                     }
                 }
@@ -155,10 +153,9 @@ impl Reactor {
     }
 
     /// Lifts the decoder out of the table, since an event borrows it while the service, which may
-    /// do anything to any connection, looks at it.
+    /// do anything to any connection, looks at it. What it sends there is masked by our role.
     fn borrow_decoder(&mut self, id: ConnId) -> Option<(Decoder, Time)> {
         let conn = self.core.conns.get_mut(id)?;
-        // Of the same role: by it, what the service sends meanwhile is masked or not.
         let stand_in = Decoder::new(conn.decoder.role(), 0);
         Some((std::mem::replace(&mut conn.decoder, stand_in), conn.message_since))
     }
@@ -180,7 +177,7 @@ impl Reactor {
         }
     }
 
-    /// Whether the next frame may be looked at: the last one's handler may have changed that.
+    /// Whether the next frame may be looked at.
     fn wants_frames(&self, id: ConnId) -> bool {
         let conn = self.core.conns.get(id);
         conn.is_some_and(|conn| match conn.phase {

@@ -86,7 +86,8 @@ impl Bells {
 
     /// Whose bells rang. Quiet from here on, so that what rings while mail is read rings again.
     pub(super) fn answer(&self) -> impl Iterator<Item = ServiceId> {
-        self.alarm.awake.store(false, Ordering::Release);
+        // Reads what the last ring wrote: an order to shut down that came with it is seen, too.
+        self.alarm.awake.swap(false, Ordering::AcqRel);
         let rung = |bell: &Bell| bell.rung.swap(false, Ordering::AcqRel);
         self.bells.iter().filter(move |(_, bell)| rung(bell)).map(|(service, _)| *service)
     }

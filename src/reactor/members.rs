@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use super::connection::Connection;
 use super::core::Core;
 use super::publish::{Payload, PublishOptions, Published, Target};
 use super::record::{Metadata, Record};
@@ -26,7 +27,10 @@ impl Core {
                 targets.extend_from_slice(self.topics.members(service.number(), name));
             }
             Target::List(list) => targets.extend_from_slice(list),
-            Target::All => targets.extend(self.conns.iter().map(|(id, _)| id)),
+            Target::All => {
+                let ours = |conn: &Connection| conn.announced && conn.service == service;
+                targets.extend(self.conns.iter().filter(|(_, conn)| ours(conn)).map(|(id, _)| id));
+            }
         }
         let frame = match payload {
             Payload::Message(message) => Some(SharedFrame::message(message)),

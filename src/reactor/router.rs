@@ -156,6 +156,7 @@ pub struct Page {
 #[derive(Debug, Default)]
 pub(super) struct Router {
     routes: Vec<Route>,
+    unrouted: RouteSettings,
     /// Routes with a pattern, the most specific first.
     ordered: Vec<RouteId>,
     pages: Vec<(Box<str>, Page)>,
@@ -226,8 +227,9 @@ impl Router {
         })
     }
 
+    /// The limits of a route. A connection that has not named one yet may meet a loop without any.
     pub(super) fn settings(&self, id: RouteId) -> &RouteSettings {
-        &self.routes[id.index()].settings
+        self.routes.get(id.index()).map_or(&self.unrouted, |route| &route.settings)
     }
 
     pub(super) fn service(&self, id: RouteId) -> ServiceId {

@@ -49,7 +49,9 @@ impl Reactor {
         }
     }
 
-    pub(super) fn is_finished(&self) -> bool {
+    /// Whether a shutdown has come to its end: everybody was told, and the last connection is gone.
+    /// [`Reactor::run`] returns then; who calls [`Reactor::turn`] himself stops.
+    pub fn is_finished(&self) -> bool {
         let is_told = self.drain.as_ref().is_some_and(Drain::is_told);
         is_told && self.core.conns.len() == 0
     }

@@ -102,9 +102,11 @@ impl Reactor {
 
     fn read_mail(&mut self, id: ServiceId) -> More {
         for _ in 0..MAILS {
-            let more = self.call(id, |service, cx| service.on_mail(cx));
-            if more != Some(More::Yes) {
-                return More::No;
+            match self.call(id, |service, cx| service.on_mail(cx)) {
+                Some(More::Yes) => {}
+                Some(More::No) => return More::No,
+                // Behind the mail that it could not stand there may be more, and no bell for it.
+                None => return More::Yes,
             }
         }
         More::Yes

@@ -23,8 +23,9 @@ pub const HISTORIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long changes of a room's presence are gathered before they are told: a thousand members who
 /// arrive together are not a million messages.
 const PRESENCE_DELAY: Duration = Duration::from_millis(200);
-/// How often rooms are looked through for what is too old.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How often rooms are looked through for what is too old: after each time to live, within these.
+const SWEEP_INTERVAL_MIN: Duration = Duration::from_secs(1);
+const SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// The timer key of the sweep; rooms' own keys count from 1.
 const SWEEP: u64 = 0;
 
@@ -49,6 +50,17 @@ impl Default for RoomSettings {
             history_ttl: Some(Duration::from_secs(3600)),
             rooms_max: 10_000,
         }
+    }
+}
+
+impl RoomSettings {
+    fn is_old(&self, said: Time, now: Time) -> bool {
+        self.history_ttl.is_some_and(|ttl| now.since(said) >= ttl)
+    }
+
+    fn sweep_interval(&self) -> Duration {
+        let ttl = self.history_ttl.unwrap_or(SWEEP_INTERVAL_MAX);
+        ttl.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)
     }
 }
 
@@ -149,12 +161,10 @@ impl Rooms {
 
     /// Forgets messages that are too old, and rooms that have neither members nor memories.
     fn sweep(&mut self, cx: &Context<'_>) {
-        let (ttl, now) = (self.settings.history_ttl, cx.now());
+        let now = cx.now();
         let mut kept = 0;
         self.rooms.retain(|name, room| {
-            while let (Some(ttl), Some((said, _))) = (ttl, room.history.front())
-                && now.since(*said) >= ttl
-            {
+            while room.history.front().is_some_and(|(said, _)| self.settings.is_old(*said, now)) {
                 room.forget_oldest();
             }
             kept += room.history_bytes;
@@ -174,7 +184,7 @@ impl Room {
 
 impl Service for Rooms {
     fn on_start(&mut self, cx: &mut Context<'_>) {
-        let _ = cx.schedule(SWEEP_INTERVAL, SWEEP);
+        let _ = cx.schedule(self.settings.sweep_interval(), SWEEP);
     }
 
     fn on_request(
@@ -215,7 +225,9 @@ impl Service for Rooms {
             return cx.close(conn, CloseCode::TRY_AGAIN_LATER, "too many rooms");
         }
         let room = self.rooms.entry(Rc::clone(&name)).or_default();
-        let skipped = room.history.len().saturating_sub(member.history);
+        // What is too old may not have been swept yet.
+        let old = room.history.partition_point(|(said, _)| self.settings.is_old(*said, cx.now()));
+        let skipped = old.max(room.history.len().saturating_sub(member.history));
         for (_, frame) in room.history.iter().skip(skipped) {
             if cx.send_shared(conn, frame) != SendOutcome::Queued {
                 break;
@@ -252,7 +264,7 @@ impl Service for Rooms {
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
         if key == SWEEP {
             self.sweep(cx);
-            let _ = cx.schedule(SWEEP_INTERVAL, SWEEP);
+            let _ = cx.schedule(self.settings.sweep_interval(), SWEEP);
         } else {
             self.tell_presence(cx, key);
         }

@@ -1,0 +1,283 @@
+//! Servers that are not there, answer wrongly, late, or break the protocol; tables that are full.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use weir::protocol::handshake::{
+    ClientError, ClientRequest, EMPTY_SLOTS, Request, write_switching_protocols,
+};
+use weir::protocol::{CloseCode, Decoder, Event, ProtocolError, Role, Spares};
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, RouteId, SendOutcome};
+
+use crate::puppet::{Puppet, Strings, Told};
+use crate::support::{Client, DEADLINE, PING, PONG, Server, TEXT, frame};
+
+fn request() -> ClientRequest {
+    ClientRequest::new("test", "/").unwrap()
+}
+
+/// A loop whose service can make connections.
+fn client(settings: Settings) -> (Server, Strings, RouteId) {
+    let (puppet, strings) = Puppet::new();
+    let (server, route) = puppet.serve_and_connect(settings);
+    (server, strings, route)
+}
+
+fn connect(strings: &Strings, route: RouteId, to: SocketAddr) -> ConnId {
+    strings.run(move |cx| cx.connect(route, to, &request())).unwrap()
+}
+
+/// A server by hand.
+struct Peer {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Peer {
+    fn new() -> Peer {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        Peer { listener, address }
+    }
+
+    /// Takes one connection and its request.
+    fn accept(&self) -> (TcpStream, Vec<u8>) {
+        let (mut stream, _) = self.listener.accept().unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a whole request");
+            head.push(byte[0]);
+        }
+        (stream, head)
+    }
+
+    /// The same, with the answer that opens it and `behind` in the same write.
+    fn open(&self, behind: &[u8]) -> TcpStream {
+        let (mut stream, head) = self.accept();
+        let mut answer = answer(&head);
+        answer.extend_from_slice(behind);
+        stream.write_all(&answer).unwrap();
+        stream
+    }
+}
+
+fn answer(head: &[u8]) -> Vec<u8> {
+    let mut slots = EMPTY_SLOTS;
+    let request = Request::parse(head, &mut slots).unwrap();
+    let accept = request.upgrade().unwrap().accept();
+    let mut answer = Vec::new();
+    write_switching_protocols(&mut answer, &accept, None, &[]).unwrap();
+    answer
+}
+
+/// The next frame that a client sends, which must be masked: opcode and payload.
+fn next_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    let mut decoder = Decoder::new(Role::Server, 1024);
+    loop {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a whole frame");
+        let step = decoder.decode(&mut byte, &mut Spares::default()).expect("a masked frame");
+        match step.event {
+            None => {}
+            Some(Event::Message(message)) => break (TEXT, message.as_bytes().to_vec()),
+            Some(Event::Ping(payload)) => break (PING, payload.to_vec()),
+            Some(Event::Pong(payload)) => break (PONG, payload.to_vec()),
+            Some(Event::Close(close)) => {
+                let code = close.map_or(0, |close| close.code.get());
+                break (crate::support::CLOSE, code.to_be_bytes().to_vec());
+            }
+        }
+    }
+}
+
+/// An unmasked frame, for payloads of up to 125 bytes.
+fn server_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    [&[0x80 | opcode, payload.len() as u8], payload].concat()
+}
+
+#[test]
+fn nobody_listens() {
+    let closed = Peer::new().address;
+    let (server, strings, route) = client(Settings::default());
+    let id = connect(&strings, route, closed);
+    assert_eq!(strings.next(), Told::Closed(id, CloseReason::ConnectFailed));
+    assert!(strings.run(move |cx| cx.record(id).is_none()));
+    assert_eq!(server.stop().connections_now, 0);
+    assert_eq!(strings.rest(), []);
+}
+
+#[test]
+fn a_wrong_answer_does_not_open() {
+    let switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n";
+    let wrong_accept = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    let answers = [
+        (
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            ClientError::Status(404),
+        ),
+        (format!("{switching}Upgrade: websocket\r\n{wrong_accept}"), ClientError::Accept),
+        (format!("{switching}Upgrade: h2c\r\n{wrong_accept}"), ClientError::Upgrade),
+        ("SSH-2.0-OpenSSH_9.6\r\n\r\n".to_owned(), ClientError::Malformed),
+        ("\0\u{1}\u{2}\r\n\r\n".to_owned(), ClientError::Malformed),
+        (format!("{switching}X: {}\r\n\r\n", "x".repeat(20_000)), ClientError::HeadTooLong),
+    ];
+    let (server, strings, route) = client(Settings::default());
+    let peer = Peer::new();
+    for (answer, error) in answers {
+        let id = connect(&strings, route, peer.address);
+        let (mut stream, _) = peer.accept();
+        stream.write_all(answer.as_bytes()).unwrap();
+        assert_eq!(strings.next(), Told::Closed(id, CloseReason::UpgradeFailed(error)));
+    }
+    assert_eq!(server.stop().opened, 0);
+    assert_eq!(strings.rest(), []);
+}
+
+#[test]
+fn a_path_that_leads_nowhere_is_a_failed_upgrade() {
+    let far = Server::start(Settings::default(), |_| {});
+    let (_server, strings, route) = client(Settings::default());
+    let id = connect(&strings, route, far.address);
+    let why = CloseReason::UpgradeFailed(ClientError::Status(404));
+    assert_eq!(strings.next(), Told::Closed(id, why));
+}
+
+#[test]
+fn an_answer_that_never_comes_is_not_waited_for() {
+    let settings =
+        Settings { handshake_timeout: Duration::from_millis(200), ..Settings::default() };
+    let (_server, strings, route) = client(settings);
+    let peer = Peer::new();
+    let id = connect(&strings, route, peer.address);
+    let (mut stream, head) = peer.accept();
+    // Half of one is none.
+    stream.write_all(&answer(&head)[..40]).unwrap();
+    assert_eq!(strings.next(), Told::Closed(id, CloseReason::HandshakeTimeout));
+    strings.silent();
+}
+
+#[test]
+fn an_answer_may_come_in_pieces_with_frames_behind_it() {
+    let (_server, strings, route) = client(Settings::default());
+    let peer = Peer::new();
+    let id = connect(&strings, route, peer.address);
+    let (mut stream, head) = peer.accept();
+    let mut bytes = answer(&head);
+    bytes.extend(server_frame(TEXT, b"behind it"));
+    for byte in bytes {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(strings.next(), Told::Opened(id));
+    assert_eq!(strings.next(), Told::Text(id, "behind it".to_owned()));
+
+    let id = connect(&strings, route, peer.address);
+    let _stream = peer.open(&server_frame(TEXT, b"in one write"));
+    assert_eq!(strings.next(), Told::Opened(id));
+    assert_eq!(strings.next(), Told::Text(id, "in one write".to_owned()));
+}
+
+#[test]
+fn the_server_leaves_before_it_has_answered() {
+    let (_server, strings, route) = client(Settings::default());
+    let peer = Peer::new();
+    let id = connect(&strings, route, peer.address);
+    drop(peer.accept());
+    assert_eq!(strings.next(), Told::Closed(id, CloseReason::PeerGone));
+    strings.silent();
+}
+
+#[test]
+fn a_masked_frame_from_a_server_is_an_error() {
+    let (_server, strings, route) = client(Settings::default());
+    let peer = Peer::new();
+    let id = connect(&strings, route, peer.address);
+    let mut stream = peer.open(&frame(true, TEXT, b"masked"));
+    assert_eq!(strings.next(), Told::Opened(id));
+    assert_eq!(next_frame(&mut stream), (crate::support::CLOSE, 1002_u16.to_be_bytes().to_vec()));
+    drop(stream);
+    let why = CloseReason::Protocol(ProtocolError::Masked);
+    assert_eq!(strings.next(), Told::Closed(id, why));
+    strings.silent();
+}
+
+#[test]
+fn pings_go_both_ways_masked_from_the_client() {
+    let (_server, strings, route) = client(Settings::default());
+    let peer = Peer::new();
+    let id = connect(&strings, route, peer.address);
+    let mut stream = peer.open(&server_frame(PING, b"from the server"));
+    assert_eq!(strings.next(), Told::Opened(id));
+    assert_eq!(next_frame(&mut stream), (PONG, b"from the server".to_vec()));
+    strings.run(move |cx| assert_eq!(cx.ping(id, b"from the client"), SendOutcome::Queued));
+    assert_eq!(next_frame(&mut stream), (PING, b"from the client".to_vec()));
+    stream.write_all(&server_frame(PONG, b"from the client")).unwrap();
+
+    // The server closes; the client's Close is masked like all else.
+    stream.write_all(&server_frame(crate::support::CLOSE, &1001_u16.to_be_bytes())).unwrap();
+    assert_eq!(next_frame(&mut stream), (crate::support::CLOSE, 1001_u16.to_be_bytes().to_vec()));
+    drop(stream);
+    let why = CloseReason::PeerClosed(Some(CloseCode::GOING_AWAY));
+    assert_eq!(strings.next(), Told::Closed(id, why));
+}
+
+#[test]
+fn nothing_is_sent_before_it_is_open_and_it_can_be_given_up() {
+    let (_server, strings, route) = client(Settings::default());
+    let peer = Peer::new();
+    let to = peer.address;
+    let id = strings.run(move |cx| {
+        let id = cx.connect(route, to, &request()).unwrap();
+        assert_eq!(cx.send(id, "too soon"), SendOutcome::Gone);
+        assert!(!cx.record(id).unwrap().is_open);
+        cx.close(id, CloseCode::NORMAL, "");
+        id
+    });
+    let why = CloseReason::Service(CloseCode::NORMAL);
+    assert_eq!(strings.next(), Told::Closed(id, why));
+    strings.silent();
+}
+
+#[test]
+fn a_full_table_is_an_error() {
+    let settings = Settings { connections_max: 2, ..Settings::default() };
+    let (server, strings, route) = client(settings);
+    let peer = Peer::new();
+    let made = connect(&strings, route, peer.address);
+    let _stream = peer.open(b"");
+    assert_eq!(strings.opened(), made);
+    let (accepted, accepted_id) = strings.client(&server, "/");
+    let to = peer.address;
+    let refused = move |cx: &mut weir::reactor::Context<'_>| {
+        cx.connect(route, to, &request()).err().map(|error| error.kind())
+    };
+    assert_eq!(strings.run(refused), Some(ErrorKind::QuotaExceeded));
+    // And the other way round: what was made takes the place of who would come.
+    let mut late = Client::tcp(server.address);
+    assert!(late.request(&crate::support::upgrade("/", "")).starts_with("HTTP/1.1 503 "));
+    drop(accepted);
+    assert_eq!(strings.closed().0, accepted_id);
+    assert_eq!(strings.run(refused), None);
+}
+
+#[test]
+fn limits_of_the_outbound_route_hold() {
+    let (puppet, strings) = Puppet::new();
+    let (tell, told) = std::sync::mpsc::channel();
+    let _server = Server::start(Settings::default(), move |reactor| {
+        let service = reactor.add_service(puppet).unwrap();
+        let small = RouteSettings { message_bytes_max: 125, ..RouteSettings::default() };
+        tell.send(reactor.add_outbound(service, small).unwrap()).unwrap();
+    });
+    let route = told.recv_timeout(DEADLINE).unwrap();
+    let peer = Peer::new();
+    let id = connect(&strings, route, peer.address);
+    let mut stream = peer.open(&[0x81, 126, 0, 126]);
+    assert_eq!(next_frame(&mut stream), (crate::support::CLOSE, 1009_u16.to_be_bytes().to_vec()));
+    drop(stream);
+    let why = CloseReason::Protocol(ProtocolError::MessageTooBig);
+    assert_eq!(strings.closed(), (id, why));
+}

@@ -1,0 +1,142 @@
+//! Loops: several services on one, one turned by hand, and two that know nothing of each other.
+
+use std::time::{Duration, Instant};
+
+use weir::protocol::Message;
+use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
+use weir::reactor::{ConnId, Context, Reactor, SendOutcome, Service};
+use weir::services::Echo;
+
+use crate::puppet::{Puppet, Told};
+use crate::support::{Client, DEADLINE, Server, TEXT, upgrade};
+
+#[test]
+fn services_share_a_loop_and_a_path_but_not_what_they_hear() {
+    let (mut a, a_strings) = Puppet::new();
+    let (mut b, b_strings) = Puppet::new();
+    a.protocols = &["a"];
+    b.protocols = &["b"];
+    let server = Server::start(Settings::default(), move |reactor| {
+        for (puppet, own) in [(a, "/a"), (b, "/b")] {
+            let service = reactor.add_service(puppet).unwrap();
+            for path in [own, "/shared"] {
+                reactor.add_route(path, service, RouteSettings::default()).unwrap();
+            }
+        }
+    });
+    let mut client = Client::tcp(server.address);
+    client.request(&upgrade("/shared", "Sec-WebSocket-Protocol: b\r\n"));
+    let shared = b_strings.opened();
+    let (_a_client, a_id) = a_strings.client(&server, "/a");
+    let (_b_client, b_id) = b_strings.client(&server, "/b");
+    assert_eq!(a_strings.run(|cx| cx.connections().collect::<Vec<_>>()), [a_id]);
+    assert_eq!(b_strings.run(|cx| cx.connections().collect::<Vec<_>>()), [shared, b_id]);
+
+    // Topics of one name, timers of one key: each service has its own.
+    a_strings.run(move |cx| cx.subscribe(a_id, "t")).unwrap();
+    assert_eq!(b_strings.run(|cx| cx.members("t")), 0);
+    assert!(b_strings.run(|cx| cx.schedule(Duration::ZERO, 5)).is_some());
+    assert_eq!(b_strings.next(), Told::Timer(5));
+    client.text("for b");
+    assert_eq!(b_strings.next(), Told::Text(shared, "for b".to_owned()));
+    a_strings.silent();
+}
+
+/// Whether a service was started, and how often.
+struct Starts(std::sync::mpsc::Sender<()>);
+
+impl Service for Starts {
+    fn on_start(&mut self, _: &mut Context<'_>) {
+        self.0.send(()).unwrap();
+    }
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+}
+
+#[test]
+fn a_loop_can_be_turned_by_hand() {
+    let mut reactor = Reactor::new(Settings::default()).unwrap();
+    let (tell, started) = std::sync::mpsc::channel();
+    reactor.add_service(Starts(tell)).unwrap();
+    let echo = reactor.add_service(Echo).unwrap();
+    reactor.add_route("/", echo, RouteSettings::default()).unwrap();
+    let any = ListenSettings::new("127.0.0.1:0".parse().unwrap());
+    let address = reactor.listen(&any).unwrap();
+    reactor.start();
+    assert_eq!(started.try_iter().count(), 1);
+
+    let client = std::thread::spawn(move || {
+        let mut client = Client::open(address, "/");
+        client.text("by hand");
+        client.expect(TEXT, b"by hand");
+        client
+    });
+    let begun = Instant::now();
+    while !client.is_finished() {
+        reactor.turn(Some(Duration::from_millis(5))).unwrap();
+        assert!(begun.elapsed() < DEADLINE, "the echo comes back");
+    }
+    let mut client = client.join().unwrap();
+    assert!(!reactor.is_finished());
+    assert_eq!((reactor.metrics().messages_in, reactor.metrics().connections_now), (1, 1));
+
+    reactor.handle().shutdown();
+    let client = std::thread::spawn(move || {
+        assert_eq!(client.expect_close().0, 1001);
+        client.close(1001, "");
+        client.expect_end();
+    });
+    while !reactor.is_finished() {
+        reactor.turn(Some(Duration::from_millis(5))).unwrap();
+        assert!(begun.elapsed() < DEADLINE, "the loop ends");
+    }
+    client.join().unwrap();
+    assert_eq!((reactor.metrics().connections_now, started.try_iter().count()), (0, 0));
+}
+
+#[test]
+fn a_turn_waits_no_longer_than_it_is_told() {
+    let mut reactor = Reactor::new(Settings::default()).unwrap();
+    reactor.start();
+    // Nothing happens here: each of these would wait for ever.
+    for _ in 0..3 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert_eq!(reactor.metrics().turns, 3);
+}
+
+#[test]
+fn an_order_to_shut_down_before_the_loop_runs_holds() {
+    let mut reactor = Reactor::new(Settings::default()).unwrap();
+    reactor.handle().shutdown();
+    reactor.handle().shutdown();
+    reactor.run().unwrap();
+    assert!(reactor.is_finished());
+}
+
+#[test]
+fn two_loops_in_one_process_share_nothing() {
+    let (a, a_strings) = Puppet::new();
+    let (b, b_strings) = Puppet::new();
+    let (a_server, b_server) = (a.serve_plain(), b.serve_plain());
+    let (mut a_client, a_id) = a_strings.client(&a_server, "/");
+    let (mut b_client, b_id) = b_strings.client(&b_server, "/");
+    a_server.shutdown();
+    assert_eq!(a_client.expect_close().0, 1001);
+    drop(a_client);
+    assert_eq!(b_strings.run(move |cx| cx.send(b_id, "here")), SendOutcome::Queued);
+    b_client.expect(TEXT, b"here");
+    assert_eq!((a_id, b_id.serial()), (b_id, 1), "each counts for itself");
+}
+
+#[test]
+fn what_contradicts_itself_is_no_loop() {
+    let broken = Settings { connections_max: 0, ..Settings::default() };
+    assert_eq!(Reactor::new(broken).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    let mut reactor = Reactor::new(Settings::default()).unwrap();
+    let echo = reactor.add_service(Echo).unwrap();
+    let broken = RouteSettings { outbox_soft: 0, ..RouteSettings::default() };
+    assert!(reactor.add_route("/", echo, broken.clone()).is_err());
+    assert!(reactor.add_outbound(echo, broken).is_err());
+    reactor.add_route("/", echo, RouteSettings::default()).unwrap();
+    assert!(reactor.add_route("/", echo, RouteSettings::default()).is_err());
+}

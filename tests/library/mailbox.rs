@@ -1,0 +1,155 @@
+//! Mailboxes: bounded, in order, from as many threads as like, and never in anybody's way.
+
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Sender, TrySendError, channel};
+use std::thread;
+
+use weir::protocol::Message;
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{ConnId, Context, MailReceiver, MailSender, More, Service};
+
+use crate::puppet::{Puppet, Told};
+use crate::support::{Client, DEADLINE, Server, TEXT, Watched, eventually};
+
+/// Reads its mail, and tells it on.
+struct Reader {
+    capacity: usize,
+    lend: Sender<MailSender<(u32, u32)>>,
+    tell: Sender<(u32, u32)>,
+    mail: Option<MailReceiver<(u32, u32)>>,
+    /// Says that there is more, always.
+    insatiable: bool,
+}
+
+impl Service for Reader {
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        let (sender, receiver) = cx.mailbox(self.capacity);
+        self.mail = Some(receiver);
+        self.lend.send(sender).unwrap();
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+
+    fn on_mail(&mut self, _: &mut Context<'_>) -> More {
+        let mail = self.mail.as_ref().and_then(MailReceiver::next);
+        if let Some(mail) = mail {
+            let _ = self.tell.send(mail);
+        }
+        if mail.is_some() || self.insatiable { More::Yes } else { More::No }
+    }
+}
+
+#[test]
+fn a_full_mailbox_gives_the_mail_back() {
+    let (puppet, strings) = Puppet::new();
+    let _server = puppet.serve_plain();
+    let (sender, receiver) = strings.run(|cx| cx.mailbox::<u32>(2));
+    sender.try_send(1).unwrap();
+    sender.clone().try_send(2).unwrap();
+    assert_eq!(sender.try_send(3), Err(TrySendError::Full(3)));
+    assert_eq!(receiver.next(), Some(1));
+    sender.try_send(4).unwrap();
+    assert_eq!([receiver.next(), receiver.next(), receiver.next()], [Some(2), Some(4), None]);
+
+    // One that is to hold nothing holds one: who would wait in it waits for nobody.
+    let (single, one) = strings.run(|cx| cx.mailbox::<u32>(0));
+    single.try_send(1).unwrap();
+    assert_eq!(single.try_send(2), Err(TrySendError::Full(2)));
+    assert_eq!(one.next(), Some(1));
+
+    drop((receiver, one));
+    assert_eq!(sender.try_send(5), Err(TrySendError::Disconnected(5)));
+    assert_eq!(single.send(6).unwrap_err().0, 6);
+}
+
+#[test]
+fn a_sender_may_wait_for_room() {
+    let (puppet, strings) = Puppet::new();
+    let _server = puppet.serve_plain();
+    let (sender, receiver) = strings.run(|cx| cx.mailbox::<u32>(1));
+    let thread = thread::spawn(move || (0..100).for_each(|mail| sender.send(mail).unwrap()));
+    let mut got = Vec::new();
+    eventually(
+        || {
+            got.extend(receiver.next());
+            got.len() == 100
+        },
+        "all mail comes",
+    );
+    assert_eq!(got, (0..100).collect::<Vec<_>>());
+    thread.join().unwrap();
+}
+
+#[test]
+fn mail_of_many_senders_comes_whole_and_in_the_order_of_each() {
+    const SENDERS: u32 = 8;
+    const MAILS: u32 = 2_000;
+    let (lend, lent) = channel();
+    let (tell, told) = channel();
+    let _server = Server::start(Settings::default(), move |reactor| {
+        let reader = Reader { capacity: 16, lend, tell, mail: None, insatiable: false };
+        reactor.add_service(reader).unwrap();
+    });
+    let mailbox = lent.recv_timeout(DEADLINE).unwrap();
+    let threads: Vec<_> = (0..SENDERS)
+        .map(|sender| {
+            let mailbox = mailbox.clone();
+            thread::spawn(move || (0..MAILS).for_each(|n| mailbox.send((sender, n)).unwrap()))
+        })
+        .collect();
+    let mut next = [0; SENDERS as usize];
+    for _ in 0..SENDERS * MAILS {
+        let (sender, number) = told.recv_timeout(DEADLINE).expect("no mail is left lying");
+        assert_eq!(number, next[sender as usize]);
+        next[sender as usize] += 1;
+    }
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn a_service_that_never_has_enough_mail_starves_nobody() {
+    let (lend, lent) = channel();
+    let (tell, told) = channel();
+    let (other, strings) = Puppet::new();
+    let server = Server::start(Settings::default(), move |reactor| {
+        let reader = Reader { capacity: 1, lend, tell, mail: None, insatiable: true };
+        reactor.add_service(reader).unwrap();
+        let echo = reactor.add_service(Watched::echo().0).unwrap();
+        reactor.add_route("/", echo, RouteSettings::default()).unwrap();
+        reactor.add_service(other).unwrap();
+    });
+    let mailbox = lent.recv_timeout(DEADLINE).unwrap();
+    mailbox.send((1, 1)).unwrap();
+    assert_eq!(told.recv_timeout(DEADLINE), Ok((1, 1)));
+    let mut client = Client::open(server.address, "/");
+    for _ in 0..10 {
+        client.text("echo");
+        client.expect(TEXT, b"echo");
+        assert_eq!(strings.run(|_| "other mail"), "other mail");
+    }
+    assert!(strings.run(|cx| cx.schedule(std::time::Duration::ZERO, 1)).is_some());
+    assert_eq!(strings.next(), Told::Timer(1));
+    mailbox.send((2, 2)).unwrap();
+    assert_eq!(told.recv_timeout(DEADLINE), Ok((2, 2)));
+}
+
+#[test]
+fn mail_behind_one_that_made_the_service_panic_is_read() {
+    let (mut puppet, strings) = Puppet::new();
+    let (open, gate) = channel::<()>();
+    puppet.on_message = Box::new(move |_, _, _| gate.recv_timeout(DEADLINE).unwrap());
+    let server = puppet.serve_plain();
+    let (mut client, id) = strings.client(&server, "/");
+    client.text("hold the loop");
+    assert_eq!(strings.next(), Told::Text(id, "hold the loop".to_owned()));
+    // Rung for once, all three.
+    let (tell, told) = channel();
+    let tell_too = tell.clone();
+    strings.post(|_| resume_unwind(Box::new("a mail that nobody can read")));
+    strings.post(move |_| tell.send(1).unwrap());
+    strings.post(move |_| tell_too.send(2).unwrap());
+    open.send(()).unwrap();
+    assert_eq!(told.recv_timeout(DEADLINE), Ok(1));
+    assert_eq!(told.recv_timeout(DEADLINE), Ok(2));
+    assert_eq!(strings.run(|cx| cx.metrics().panics), 1);
+}

@@ -1,0 +1,10 @@
+//! What a service can rely on, beyond one echo.
+
+mod flow;
+mod loops;
+mod mailbox;
+mod panics;
+mod records;
+mod requests;
+mod timers;
+mod topics;

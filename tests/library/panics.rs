@@ -1,0 +1,139 @@
+//! A handler that panics costs one connection at the most; the loop, the service and everybody else go on.
+
+use std::panic::resume_unwind;
+
+use weir::protocol::Message;
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Service};
+
+use crate::puppet::{Puppet, Strings, Told};
+use crate::support::{BINARY, Client, Server, TEXT, upgrade};
+
+/// A panic without the words on stderr.
+fn panic() -> ! {
+    resume_unwind(Box::new("on purpose"))
+}
+
+/// The loop serves on, and has counted `panics`.
+fn lives(server: &Server, strings: &Strings, panics: u64) {
+    let (mut client, id) = strings.client(server, "/");
+    strings.run(move |cx| assert_eq!(cx.send(id, "alive"), SendOutcome::Queued));
+    client.expect(TEXT, b"alive");
+    assert_eq!(strings.run(|cx| cx.metrics().panics), panics);
+}
+
+#[test]
+fn in_on_request_the_answer_is_500() {
+    let (mut puppet, strings) = Puppet::new();
+    puppet.on_request = Box::new(|_, _, request| match request.http.query() {
+        Some(_) => panic(),
+        None => weir::reactor::Decision::Accept { protocol: None },
+    });
+    let server = puppet.serve_plain();
+    let mut client = Client::tcp(server.address);
+    let head = client.request(&upgrade("/?panic", ""));
+    assert!(head.starts_with("HTTP/1.1 500 "), "{head}");
+    lives(&server, &strings, 1);
+}
+
+#[test]
+fn in_a_handler_for_a_connection_that_one_is_closed_with_1011() {
+    let (mut puppet, strings) = Puppet::new();
+    puppet.on_open = Box::new(|cx, id| {
+        if cx.connections().count() == 2 {
+            let _ = cx.send(id, "said before");
+            panic();
+        }
+    });
+    puppet.on_message = Box::new(|_, _, message| {
+        if message.as_bytes() == b"panic" {
+            panic();
+        }
+    });
+    let server = puppet.serve_plain();
+    let (mut bystander, bystander_id) = strings.client(&server, "/");
+    let (mut client, id) = strings.client(&server, "/");
+    client.expect(TEXT, b"said before");
+    assert_eq!(client.expect_close(), (1011, "internal error".to_owned()));
+    client.close(1011, "");
+    client.expect_end();
+    drop(client);
+    assert_eq!(strings.next(), Told::Closed(id, CloseReason::ServicePanicked));
+
+    bystander.text("panic");
+    bystander.text("not looked at");
+    assert_eq!(bystander.expect_close(), (1011, "internal error".to_owned()));
+    drop(bystander);
+    assert_eq!(strings.next(), Told::Text(bystander_id, "panic".to_owned()));
+    assert_eq!(strings.next(), Told::Closed(bystander_id, CloseReason::ServicePanicked));
+    lives(&server, &strings, 2);
+}
+
+#[test]
+fn in_on_drain_that_one_is_closed_with_1011() {
+    let (mut puppet, strings) = Puppet::new();
+    puppet.on_drain = Box::new(|_, _| panic());
+    let server = puppet.serve_plain();
+    let (mut client, id) = strings.client(&server, "/");
+    let large = vec![1; 300 * 1024];
+    let outcome = strings.run(move |cx| cx.send(id, Message::Binary(&large)));
+    assert_eq!(outcome, SendOutcome::Congested);
+    assert_eq!(client.frame().payload.len(), 300 * 1024);
+    assert_eq!(client.expect_close(), (1011, "internal error".to_owned()));
+    drop(client);
+    assert_eq!(strings.next(), Told::Drained(id));
+    assert_eq!(strings.next(), Told::Closed(id, CloseReason::ServicePanicked));
+    lives(&server, &strings, 1);
+}
+
+#[test]
+fn in_on_close_and_on_empty_the_connection_is_forgotten_all_the_same() {
+    let (mut puppet, strings) = Puppet::new();
+    puppet.on_close = Box::new(|_, _| panic());
+    puppet.on_empty = Box::new(|_, _| panic());
+    let server = puppet.serve_plain();
+    let (client, id) = strings.client(&server, "/");
+    strings.run(move |cx| cx.subscribe(id, "t")).unwrap();
+    drop(client);
+    assert!(matches!(strings.next(), Told::Closed(..)));
+    assert_eq!(strings.next(), Told::Empty("t".to_owned()));
+    assert!(strings.run(move |cx| cx.record(id).is_none()));
+    lives(&server, &strings, 2);
+    assert_eq!(server.stop().connections_now, 0);
+}
+
+#[test]
+fn in_on_timer_and_on_mail_nobody_is_closed() {
+    let (mut puppet, strings) = Puppet::new();
+    puppet.on_timer = Box::new(|_, _| panic());
+    let server = puppet.serve_plain();
+    let (mut client, id) = strings.client(&server, "/");
+    assert!(strings.run(|cx| cx.schedule(std::time::Duration::ZERO, 1)).is_some());
+    assert_eq!(strings.next(), Told::Timer(1));
+    strings.post(|_| panic());
+    lives(&server, &strings, 2);
+    client.send(BINARY, b"still");
+    loop {
+        match strings.next() {
+            Told::Binary(from, bytes) => break assert_eq!((from, &*bytes), (id, &b"still"[..])),
+            other => assert!(matches!(other, Told::Opened(_) | Told::Closed(..)), "{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn in_on_start_the_others_start() {
+    struct Stillborn;
+    impl Service for Stillborn {
+        fn on_start(&mut self, _: &mut Context<'_>) {
+            panic();
+        }
+        fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+    }
+    let (puppet, strings) = Puppet::new();
+    let server = Server::start(Settings::default(), move |reactor| {
+        reactor.add_service(Stillborn).unwrap();
+        puppet.place(reactor, "/", RouteSettings::default());
+    });
+    lives(&server, &strings, 1);
+}

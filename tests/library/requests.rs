@@ -1,0 +1,161 @@
+//! What a service may decide about a request: now, later, or never.
+
+use std::time::Duration;
+
+use weir::protocol::CloseCode;
+use weir::protocol::handshake::Response;
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, Decision};
+
+use crate::puppet::{Puppet, Strings, Told};
+use crate::support::{Client, DEADLINE, Server, TEXT, frame, upgrade};
+
+const ACCEPT: Decision = Decision::Accept { protocol: None };
+
+fn teapot() -> Decision {
+    Decision::Respond(Response::text(418, "no coffee").header("X-Pot", "short").unwrap())
+}
+
+/// A service that defers everything, and one client whose request waits there.
+fn deferred(settings: Settings, behind: &[u8]) -> (Server, Strings, Client, ConnId) {
+    let (mut puppet, strings) = Puppet::new();
+    let (tell, asked) = std::sync::mpsc::channel();
+    puppet.on_request = Box::new(move |_, id, _| {
+        tell.send(id).unwrap();
+        Decision::Defer
+    });
+    let server = puppet.serve(settings, RouteSettings::default());
+    let mut client = Client::tcp(server.address);
+    client.raw(&[upgrade("/", "").as_bytes(), behind].concat());
+    let id = asked.recv_timeout(DEADLINE).unwrap();
+    (server, strings, client, id)
+}
+
+#[test]
+fn a_deferred_request_is_accepted_later_and_keeps_what_was_sent_meanwhile() {
+    let (_server, strings, mut client, id) =
+        deferred(Settings::default(), &frame(true, TEXT, b"behind the head"));
+    client.text("after a while");
+    strings.run(move |cx| {
+        let record = cx.record(id).unwrap();
+        assert_eq!((record.is_open, record.path), (false, "/"));
+        assert_eq!(cx.send(id, "too soon"), weir::reactor::SendOutcome::Gone);
+        cx.answer(id, Decision::Defer);
+    });
+    strings.silent();
+    strings.run(move |cx| cx.answer(id, ACCEPT));
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    assert_eq!(strings.next(), Told::Opened(id));
+    for text in ["behind the head", "after a while"] {
+        assert_eq!(strings.next(), Told::Text(id, text.to_owned()));
+    }
+}
+
+#[test]
+fn a_deferred_request_is_answered_in_plain_http() {
+    let (_server, strings, mut client, id) = deferred(Settings::default(), b"");
+    strings.run(move |cx| cx.answer(id, teapot()));
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 418 ") && head.contains("X-Pot: short\r\n"), "{head}");
+    assert_eq!(client.bytes(9), b"no coffee");
+    client.expect_end();
+    drop(client);
+    assert_eq!(strings.next(), Told::Closed(id, CloseReason::HttpDone));
+    strings.silent();
+}
+
+#[test]
+fn the_first_answer_counts() {
+    let (_server, strings, mut client, id) = deferred(Settings::default(), b"");
+    strings.run(move |cx| {
+        cx.answer(id, ACCEPT);
+        cx.answer(id, teapot());
+        cx.answer(id, ACCEPT);
+    });
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    assert_eq!(strings.next(), Told::Opened(id));
+    strings.run(move |cx| cx.answer(id, teapot()));
+    client.text("open");
+    assert_eq!(strings.next(), Told::Text(id, "open".to_owned()));
+    strings.silent();
+}
+
+#[test]
+fn a_request_nobody_answers_ends_by_the_handshake_deadline() {
+    let settings =
+        Settings { handshake_timeout: Duration::from_millis(200), ..Settings::default() };
+    let (_server, strings, mut client, id) = deferred(settings, b"");
+    assert_eq!(strings.next(), Told::Closed(id, CloseReason::HandshakeTimeout));
+    client.expect_gone();
+    strings.run(move |cx| cx.answer(id, ACCEPT));
+    strings.silent();
+}
+
+#[test]
+fn a_client_that_left_before_the_answer_is_closed_once() {
+    for answer in [ACCEPT, teapot()] {
+        let (server, strings, client, id) = deferred(Settings::default(), b"");
+        drop(client);
+        strings.run(move |cx| cx.answer(id, answer));
+        let (gone, _) = strings.closed();
+        assert_eq!(gone, id);
+        strings.silent();
+        let metrics = server.stop();
+        assert_eq!((metrics.accepted, metrics.connections_now, metrics.buffered_now), (1, 0, 0));
+    }
+}
+
+#[test]
+fn a_request_refused_at_once_was_never_a_connection() {
+    let (mut puppet, strings) = Puppet::new();
+    puppet.on_request = Box::new(|_, _, _| teapot());
+    let server = puppet.serve_plain();
+    let mut client = Client::tcp(server.address);
+    let head = client.request(&upgrade("/", ""));
+    assert!(head.starts_with("HTTP/1.1 418 ") && head.contains("X-Pot: short\r\n"), "{head}");
+    assert!(head.contains("Connection: close\r\n"), "{head}");
+    assert_eq!(client.bytes(9), b"no coffee");
+    client.expect_end();
+    drop(client);
+    server.stop();
+    assert_eq!(strings.rest(), []);
+}
+
+#[test]
+fn a_request_can_be_dropped_without_an_answer() {
+    for decision in [ACCEPT, Decision::Defer, teapot()] {
+        let is_known = !matches!(decision, Decision::Respond(_));
+        let (mut puppet, strings) = Puppet::new();
+        puppet.on_request = Box::new(move |cx, id, _| {
+            cx.close(id, CloseCode::POLICY, "");
+            decision.clone()
+        });
+        let server = puppet.serve_plain();
+        let mut client = Client::tcp(server.address);
+        client.raw(upgrade("/", "").as_bytes());
+        client.expect_end();
+        let metrics = server.stop();
+        assert_eq!((metrics.opened, metrics.ended_service), (0, 1));
+        // Whoever was let in, or put off, is told of as closed.
+        assert_eq!(strings.rest().len(), usize::from(is_known));
+    }
+}
+
+#[test]
+fn a_subprotocol_that_the_service_has_not_is_none() {
+    let (mut puppet, strings) = Puppet::new();
+    puppet.protocols = &["a"];
+    puppet.on_request = Box::new(|_, _, request| {
+        assert_eq!(request.protocol, Some(0));
+        Decision::Accept { protocol: Some(7) }
+    });
+    let server = puppet.serve_plain();
+    let mut client = Client::tcp(server.address);
+    let head = client.request(&upgrade("/", "Sec-WebSocket-Protocol: a\r\n"));
+    assert!(
+        head.starts_with("HTTP/1.1 101 ") && !head.contains("Sec-WebSocket-Protocol"),
+        "{head}"
+    );
+    let id = strings.opened();
+    assert!(strings.run(move |cx| cx.record(id).unwrap().protocol.is_none()));
+}

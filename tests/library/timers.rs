@@ -1,0 +1,71 @@
+//! Timers of services: they fire in order, can be taken back, and are bounded.
+
+use std::time::Duration;
+
+use weir::reactor::budget::SERVICE_TIMERS_MAX;
+
+use crate::puppet::{Puppet, Told};
+
+const SOON: Duration = Duration::from_millis(1);
+const LATER: Duration = Duration::from_millis(300);
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[test]
+fn timers_fire_in_the_order_in_which_they_are_due() {
+    let (mut puppet, strings) = Puppet::new();
+    puppet.on_timer = Box::new(|cx, key| {
+        if key == 1 {
+            assert!(cx.schedule(SOON, 11).is_some(), "from within a timer, too");
+        }
+    });
+    let _server = puppet.serve_plain();
+    let begun = strings.run(|cx| {
+        assert!(cx.schedule(LATER * 2, 3).is_some());
+        assert!(cx.schedule(NEVER, 4).is_some());
+        assert!(cx.schedule(SOON, 1).is_some());
+        cx.now()
+    });
+    let told: Vec<Told> = (0..3).map(|_| strings.next()).collect();
+    assert_eq!(told, [Told::Timer(1), Told::Timer(11), Told::Timer(3)]);
+    assert!(strings.run(|cx| cx.now()).since(begun) >= LATER * 2, "none is early");
+    strings.silent();
+}
+
+#[test]
+fn a_timer_taken_back_does_not_fire_and_its_name_names_no_other() {
+    let (puppet, strings) = Puppet::new();
+    let _server = puppet.serve_plain();
+    let fired = strings.run(|cx| cx.schedule(SOON, 1).unwrap());
+    assert_eq!(strings.next(), Told::Timer(1));
+    strings.run(move |cx| {
+        assert!(!cx.cancel(fired), "it has fired");
+        let cancelled = cx.schedule(SOON, 2).unwrap();
+        assert!(cx.cancel(cancelled));
+        assert!(!cx.cancel(cancelled), "it was taken back already");
+        // In the place of the last one.
+        assert!(cx.schedule(LATER, 3).is_some());
+        assert!(!cx.cancel(cancelled) && !cx.cancel(fired));
+    });
+    assert_eq!(strings.next(), Told::Timer(3));
+    strings.silent();
+}
+
+#[test]
+fn timers_are_bounded_and_refusals_counted() {
+    let (puppet, strings) = Puppet::new();
+    let _server = puppet.serve_plain();
+    strings.run(|cx| {
+        let mut timers: Vec<_> = (0..SERVICE_TIMERS_MAX as u64)
+            .map(|key| cx.schedule(NEVER, key).expect("within the limit"))
+            .collect();
+        assert_eq!(cx.metrics().timers_refused, 0);
+        assert_eq!(cx.schedule(SOON, 0), None);
+        assert_eq!(cx.metrics().timers_refused, 1);
+        assert!(cx.cancel(timers.pop().unwrap()));
+        assert!(cx.schedule(SOON, 1).is_some(), "one was given back");
+        assert_eq!(cx.schedule(SOON, 0), None);
+    });
+    assert_eq!(strings.next(), Told::Timer(1));
+    assert!(strings.run(|cx| cx.schedule(SOON, 2)).is_some(), "one has fired");
+    assert_eq!(strings.next(), Told::Timer(2));
+}

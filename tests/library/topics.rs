@@ -1,0 +1,127 @@
+//! Topics: who is a member, when the first comes and the last goes, and the limits.
+
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::topics::NAME_BYTES_MAX;
+use weir::reactor::{JoinError, Joined, Left};
+
+use crate::puppet::{Puppet, Told};
+
+#[test]
+fn first_and_last_are_told_to_who_joins_and_leaves() {
+    let (puppet, strings) = Puppet::new();
+    let server = puppet.serve_plain();
+    let (_a, a) = strings.client(&server, "/");
+    let (_b, b) = strings.client(&server, "/");
+    let did = strings.run(move |cx| {
+        let joins = [(a, "t"), (b, "t"), (a, "t"), (a, "u")]
+            .map(|(id, name)| (cx.subscribe(id, name).unwrap(), cx.members("t"), cx.members("u")));
+        let leaves = [(a, "t"), (a, "t"), (b, "t"), (b, "t"), (b, "u")]
+            .map(|(id, name)| (cx.unsubscribe(id, name), cx.members("t"), cx.members("u")));
+        (joins, leaves)
+    });
+    assert_eq!(
+        did.0,
+        [
+            (Joined::First, 1, 0),
+            (Joined::Joined, 2, 0),
+            (Joined::Already, 2, 0),
+            (Joined::First, 2, 1)
+        ]
+    );
+    assert_eq!(
+        did.1,
+        [
+            (Left::Left, 1, 1),
+            (Left::NotMember, 1, 1),
+            (Left::Last, 0, 1),
+            (Left::NotMember, 0, 1),
+            (Left::NotMember, 0, 1)
+        ]
+    );
+    // Who leaves by himself is answered, not told.
+    strings.silent();
+}
+
+#[test]
+fn the_end_of_the_last_member_is_told() {
+    let (puppet, strings) = Puppet::new();
+    let server = puppet.serve_plain();
+    let (mut a, a_id) = strings.client(&server, "/");
+    let (b, b_id) = strings.client(&server, "/");
+    strings.run(move |cx| {
+        for (id, topic) in [(a_id, "both"), (b_id, "both"), (b_id, "b's own"), (b_id, "left")] {
+            cx.subscribe(id, topic).unwrap();
+        }
+        cx.unsubscribe(b_id, "left")
+    });
+    a.close(1000, "");
+    assert!(matches!(strings.next(), Told::Closed(id, _) if id == a_id));
+    strings.silent();
+    assert_eq!(strings.run(|cx| cx.members("both")), 1);
+
+    drop(b);
+    assert!(matches!(strings.next(), Told::Closed(id, _) if id == b_id));
+    let (Told::Empty(one), Told::Empty(other)) = (strings.next(), strings.next()) else {
+        panic!("two topics are left empty");
+    };
+    let mut empty = [one, other];
+    empty.sort_unstable();
+    assert_eq!(empty, ["b's own", "both"]);
+    strings.silent();
+    assert_eq!(strings.run(|cx| (cx.members("both"), cx.members("b's own"))), (0, 0));
+}
+
+#[test]
+fn a_topic_can_be_joined_again_once_it_was_told_empty() {
+    let (mut puppet, strings) = Puppet::new();
+    let mut left = Vec::new();
+    puppet.on_empty = Box::new(move |cx, topic| left.push((topic.to_owned(), cx.members(topic))));
+    let server = puppet.serve_plain();
+    for _ in 0..3 {
+        let (client, id) = strings.client(&server, "/");
+        assert_eq!(strings.run(move |cx| cx.subscribe(id, "t")), Ok(Joined::First));
+        drop(client);
+        strings.closed();
+        assert_eq!(strings.next(), Told::Empty("t".to_owned()));
+    }
+}
+
+#[test]
+fn limits_are_errors_and_counted() {
+    let settings = Settings { topics_max: 3, topics_per_connection_max: 2, ..Settings::default() };
+    let (puppet, strings) = Puppet::new();
+    let server = puppet.serve(settings, RouteSettings::default());
+    let (_a, a) = strings.client(&server, "/");
+    let (_b, b) = strings.client(&server, "/");
+    let longest = "n".repeat(NAME_BYTES_MAX);
+    let refused = strings.run(move |cx| {
+        assert_eq!(cx.subscribe(a, &longest), Ok(Joined::First));
+        assert_eq!(cx.subscribe(a, &format!("{longest}n")), Err(JoinError::NameTooLong));
+        assert_eq!(cx.metrics().joins_refused, 1);
+        assert_eq!(cx.subscribe(a, "2"), Ok(Joined::First));
+        assert_eq!(cx.subscribe(a, "3"), Err(JoinError::TooManyMemberships));
+        assert_eq!(cx.members("3"), 0);
+        assert_eq!(cx.subscribe(b, "3"), Ok(Joined::First));
+        assert_eq!(cx.subscribe(b, "4"), Err(JoinError::TooManyTopics));
+        // Neither limit stands against a topic that exists, or a member that joins again.
+        assert_eq!(cx.subscribe(b, "2"), Ok(Joined::Joined));
+        assert_eq!(cx.subscribe(b, "2"), Ok(Joined::Already));
+        // What is left makes room.
+        assert_eq!(cx.unsubscribe(b, "3"), Left::Last);
+        assert_eq!(cx.subscribe(b, "4"), Ok(Joined::First));
+        cx.metrics().joins_refused
+    });
+    assert_eq!(refused, 3);
+}
+
+#[test]
+fn who_closes_joins_nothing() {
+    let (puppet, strings) = Puppet::new();
+    let server = puppet.serve_plain();
+    let (_a, a) = strings.client(&server, "/");
+    let joined = strings.run(move |cx| {
+        cx.close(a, weir::protocol::CloseCode::NORMAL, "");
+        cx.subscribe(a, "t")
+    });
+    assert_eq!(joined, Err(JoinError::NotOpen));
+}

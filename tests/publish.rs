@@ -1,0 +1,4 @@
+//! One message to many: who gets it, who does not, and what is reported of that.
+
+mod delivery;
+mod selection;

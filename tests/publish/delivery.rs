@@ -1,0 +1,214 @@
+//! What is sent and what becomes of it: kinds, order, full queues, and from where.
+
+use weir::protocol::{CloseCode, CloseFrame, Message, SharedFrame};
+use weir::reactor::settings::{RouteSettings, Settings, SlowPolicy};
+use weir::reactor::{CloseReason, Payload, PublishOptions, SendOutcome, Target};
+
+use super::selection::report;
+use crate::puppet::{Puppet, Told};
+use crate::support::{BINARY, PING, TEXT};
+
+const TRACKED: PublishOptions<'_> =
+    PublishOptions { except: &[], filter: None, fail_fast: false, track: true };
+
+/// Room for two messages of 1,000 bytes, and for a third as the last.
+fn narrow(slow_policy: SlowPolicy) -> RouteSettings {
+    RouteSettings {
+        message_bytes_max: 1000,
+        outbox_low: 100,
+        outbox_soft: 2100,
+        outbox_hard: 3200,
+        slow_policy,
+        ..RouteSettings::default()
+    }
+}
+
+#[test]
+fn every_kind_of_payload_arrives_as_what_it_is() {
+    let (puppet, strings) = Puppet::new();
+    let server = puppet.serve_plain();
+    let (clients, _): (Vec<_>, Vec<_>) = (0..3).map(|_| strings.client(&server, "/")).unzip();
+    let large = vec![0xA5; 100_000];
+    let sent = large.clone();
+    strings.run(move |cx| {
+        let frame = SharedFrame::message("encoded before".into());
+        let close = CloseFrame::new(CloseCode::SERVICE_RESTART, "come back");
+        let payloads: [Payload<'_>; 7] = [
+            "text".into(),
+            Message::Binary(b"binary").into(),
+            Message::Binary(&sent).into(),
+            (&frame).into(),
+            (&frame).into(),
+            Payload::Ping(&[b'p'; 130]),
+            Payload::Close(close),
+        ];
+        for payload in payloads {
+            assert_eq!(
+                cx.publish(Target::All, payload, PublishOptions::default()),
+                report(3, 0, 0)
+            );
+        }
+        // A ping is no message, and nor is a Close.
+        assert_eq!(cx.metrics().messages_out, 15);
+        assert_eq!(cx.publish(Target::All, "late", PublishOptions::default()), report(0, 0, 3));
+    });
+    for mut client in clients {
+        client.expect(TEXT, b"text");
+        client.expect(BINARY, b"binary");
+        client.expect(BINARY, &large);
+        client.expect(TEXT, b"encoded before");
+        client.expect(TEXT, b"encoded before");
+        client.expect(PING, &[b'p'; 125]);
+        assert_eq!(client.expect_close(), (1012, "come back".to_owned()));
+        client.close(1012, "");
+        client.expect_end();
+        drop(client);
+        assert_eq!(strings.closed().1, CloseReason::Service(CloseCode::SERVICE_RESTART));
+    }
+}
+
+#[test]
+fn who_has_no_room_is_counted_and_the_others_are_served() {
+    let (puppet, strings) = Puppet::new();
+    let server = puppet.serve(Settings::default(), narrow(SlowPolicy::Drop));
+    let (mut clients, ids): (Vec<_>, Vec<_>) = (0..3).map(|_| strings.client(&server, "/")).unzip();
+    // All of this within one turn: nothing is written between.
+    strings.run(move |cx| {
+        let [a, b, c] = ids[..] else { unreachable!() };
+        let kilo = "k".repeat(1000);
+        assert_eq!(cx.send(b, &*kilo), SendOutcome::Queued);
+        assert_eq!(cx.send(b, &*kilo), SendOutcome::Queued);
+        let told = cx.publish(Target::List(&[a, b, c]), &*kilo, TRACKED);
+        let outcomes =
+            [(a, SendOutcome::Queued), (b, SendOutcome::Congested), (c, SendOutcome::Queued)];
+        assert_eq!((told.sent, told.refused, told.skipped), (3, 0, 0));
+        assert_eq!(told.outcomes, outcomes);
+
+        let told = cx.publish(Target::List(&[a, b, c]), &*kilo, TRACKED);
+        assert_eq!((told.sent, told.refused, told.skipped), (2, 1, 0));
+        assert_eq!(told.outcomes[1], (b, SendOutcome::Refused));
+        // It stays so, even for what is small, until its queue has drained.
+        let untracked = cx.publish(Target::All, "s", PublishOptions::default());
+        assert_eq!(untracked, report(2, 1, 0));
+
+        let fail_fast = PublishOptions { fail_fast: true, ..TRACKED };
+        let told = cx.publish(Target::List(&[a, b, c]), "fast", fail_fast);
+        assert_eq!((told.sent, told.refused, told.skipped), (1, 1, 0));
+        assert_eq!(told.outcomes, [(a, SendOutcome::Queued), (b, SendOutcome::Refused)]);
+        assert_eq!(cx.metrics().messages_refused, 3);
+    });
+    let kilo = [b'k'; 1000];
+    for (client, texts) in clients.iter_mut().zip([&[2, 1, 4][..], &[3], &[2, 1]]) {
+        (0..texts[0]).for_each(|_| client.expect(TEXT, &kilo));
+        if texts.len() > 1 {
+            client.expect(TEXT, b"s");
+        }
+        if texts.len() > 2 {
+            client.expect(TEXT, b"fast");
+        }
+    }
+    while !matches!(strings.next(), Told::Drained(_)) {}
+    let again = strings.run(|cx| cx.publish(Target::All, "again", PublishOptions::default()));
+    assert_eq!(again, report(3, 0, 0));
+    clients.iter_mut().for_each(|client| client.expect(TEXT, b"again"));
+}
+
+#[test]
+fn who_is_closed_for_want_of_room_is_refused_once_and_skipped_then() {
+    let (puppet, strings) = Puppet::new();
+    let server = puppet.serve(Settings::default(), narrow(SlowPolicy::Close));
+    let (mut clients, ids): (Vec<_>, Vec<_>) = (0..2).map(|_| strings.client(&server, "/")).unzip();
+    strings.run(move |cx| {
+        let kilo = "k".repeat(1000);
+        for _ in 0..3 {
+            assert_ne!(cx.send(ids[0], &*kilo), SendOutcome::Refused);
+        }
+        let first = cx.publish(Target::All, &*kilo, PublishOptions::default());
+        assert_eq!(first, report(1, 1, 0));
+        let then = cx.publish(Target::All, "then", PublishOptions::default());
+        assert_eq!(then, report(1, 0, 1));
+    });
+    assert_eq!(clients[0].expect_close(), (1013, "slow consumer".to_owned()));
+    clients[1].expect(TEXT, &[b'k'; 1000]);
+    clients[1].expect(TEXT, b"then");
+}
+
+#[test]
+fn sends_and_publishes_keep_their_order() {
+    const ROUNDS: usize = 200;
+    let (puppet, strings) = Puppet::new();
+    let server = puppet.serve_plain();
+    let (clients, ids): (Vec<_>, Vec<_>) = (0..2).map(|_| strings.client(&server, "/")).unzip();
+    let texts = |round: usize| {
+        // Below and above the size from which frames are shared rather than copied.
+        let large = format!("{round}").repeat(300);
+        [format!("sent {round}"), format!("small {round}"), large, format!("frame {round}")]
+    };
+    strings.run(move |cx| {
+        for round in 0..ROUNDS {
+            let [sent, small, large, frame] = texts(round);
+            for &id in &ids {
+                assert_eq!(cx.send(id, &*sent), SendOutcome::Queued);
+            }
+            for text in [small, large] {
+                let told = cx.publish(Target::All, &*text, PublishOptions::default());
+                assert_eq!(told.sent, 2);
+            }
+            let frame = SharedFrame::message((&*frame).into());
+            for &id in &ids {
+                assert_eq!(cx.send_shared(id, &frame), SendOutcome::Queued);
+            }
+        }
+    });
+    for mut client in clients {
+        for round in 0..ROUNDS {
+            for text in texts(round) {
+                client.expect(TEXT, text.as_bytes());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_handler_may_publish() {
+    let (mut puppet, strings) = Puppet::new();
+    puppet.on_open = Box::new(|cx, id| {
+        let text = format!("open {}", id.serial());
+        let _ = cx.publish(Target::All, &*text, PublishOptions::default());
+        if id.serial() == 1 {
+            cx.subscribe(id, "t").unwrap();
+        }
+    });
+    puppet.on_message = Box::new(|cx, id, message| {
+        let except = PublishOptions { except: &[id], ..PublishOptions::default() };
+        let _ = cx.publish(Target::All, message, except);
+    });
+    puppet.on_close = Box::new(|cx, id| {
+        let text = format!("close {}", id.serial());
+        // Who is gone is not reached, and is not there to be skipped by name alone.
+        let told = cx.publish(Target::List(&[id]), "nobody", PublishOptions::default());
+        assert_eq!(told, report(0, 0, 1));
+        let _ = cx.publish(Target::All, &*text, PublishOptions::default());
+    });
+    puppet.on_timer = Box::new(|cx, key| {
+        let text = format!("timer {key}");
+        let _ = cx.publish(Target::Topic("t"), &*text, PublishOptions::default());
+    });
+    puppet.on_empty = Box::new(|cx, topic| {
+        let text = format!("empty {topic}");
+        let _ = cx.publish(Target::All, &*text, PublishOptions::default());
+    });
+    let server = puppet.serve_plain();
+    let (mut first, _) = strings.client(&server, "/");
+    let (mut second, second_id) = strings.client(&server, "/");
+    second.text("said");
+    while strings.next() != Told::Text(second_id, "said".to_owned()) {}
+    assert!(strings.run(|cx| cx.schedule(std::time::Duration::ZERO, 9)).is_some());
+    while strings.next() != Told::Timer(9) {}
+    strings.run(move |cx| cx.subscribe(second_id, "gone")).unwrap();
+    drop(second);
+    for text in ["open 1", "open 2", "said", "timer 9", "close 2", "empty gone"] {
+        first.expect(TEXT, text.as_bytes());
+    }
+    assert_eq!(strings.run(|cx| cx.metrics().panics), 0);
+}

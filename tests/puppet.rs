@@ -1,0 +1,228 @@
+//! A service on strings: it tells what it sees, does in its handlers what a test has said, and runs
+//! what a test hands it, on the loop's own thread.
+
+use std::cell::OnceCell;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use weir::protocol::Message;
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{
+    CloseReason, ConnId, Context, Decision, MailReceiver, MailSender, More, Reactor, Request,
+    RouteId, Service,
+};
+
+use crate::support::{Client, DEADLINE, Server};
+
+/// What a [`Puppet`] has seen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Told {
+    Opened(ConnId),
+    Text(ConnId, String),
+    Binary(ConnId, Vec<u8>),
+    Drained(ConnId),
+    Closed(ConnId, CloseReason),
+    Empty(String),
+    Timer(u64),
+}
+
+type Task = Box<dyn FnOnce(&mut Context<'_>) + Send>;
+type OnRequest = Box<dyn FnMut(&mut Context<'_>, ConnId, &Request<'_>) -> Decision + Send>;
+type OnConn = Box<dyn FnMut(&mut Context<'_>, ConnId) + Send>;
+type OnMessage = Box<dyn FnMut(&mut Context<'_>, ConnId, Message<'_>) + Send>;
+type OnTimer = Box<dyn FnMut(&mut Context<'_>, u64) + Send>;
+type OnEmpty = Box<dyn FnMut(&mut Context<'_>, &str) + Send>;
+
+/// The service. Each handler first tells, then does what its field says: mostly nothing.
+pub struct Puppet {
+    pub protocols: &'static [&'static str],
+    pub on_request: OnRequest,
+    pub on_open: OnConn,
+    pub on_message: OnMessage,
+    pub on_drain: OnConn,
+    pub on_close: OnConn,
+    pub on_empty: OnEmpty,
+    pub on_timer: OnTimer,
+    tell: Sender<Told>,
+    lend: Sender<MailSender<Task>>,
+    tasks: Option<MailReceiver<Task>>,
+}
+
+/// The test's end.
+pub struct Strings {
+    told: Receiver<Told>,
+    lent: Receiver<MailSender<Task>>,
+    mail: OnceCell<MailSender<Task>>,
+}
+
+impl Puppet {
+    pub fn new() -> (Puppet, Strings) {
+        let (tell, told) = channel();
+        let (lend, lent) = channel();
+        let puppet = Puppet {
+            protocols: &[],
+            on_request: Box::new(|_, _, request| Decision::Accept { protocol: request.protocol }),
+            on_open: Box::new(|_, _| {}),
+            on_message: Box::new(|_, _, _| {}),
+            on_drain: Box::new(|_, _| {}),
+            on_close: Box::new(|_, _| {}),
+            on_empty: Box::new(|_, _| {}),
+            on_timer: Box::new(|_, _| {}),
+            tell,
+            lend,
+            tasks: None,
+        };
+        (puppet, Strings { told, lent, mail: OnceCell::new() })
+    }
+
+    /// Alone on a loop, at `/`.
+    pub fn serve(self, settings: Settings, route: RouteSettings) -> Server {
+        Server::start(settings, move |reactor| self.place(reactor, "/", route))
+    }
+
+    /// The same, with default settings.
+    pub fn serve_plain(self) -> Server {
+        self.serve(Settings::default(), RouteSettings::default())
+    }
+
+    pub fn place(self, reactor: &mut Reactor, path: &str, route: RouteSettings) {
+        let service = reactor.add_service(self).unwrap();
+        reactor.add_route(path, service, route).unwrap();
+    }
+
+    /// At `/`, with a route for connections of its own, too.
+    pub fn serve_and_connect(self, settings: Settings) -> (Server, RouteId) {
+        let (tell, told) = channel();
+        let server = Server::start(settings, move |reactor| {
+            let service = reactor.add_service(self).unwrap();
+            reactor.add_route("/", service, RouteSettings::default()).unwrap();
+            tell.send(reactor.add_outbound(service, RouteSettings::default()).unwrap()).unwrap();
+        });
+        (server, told.recv_timeout(DEADLINE).unwrap())
+    }
+
+    fn tell(&self, told: Told) {
+        // A test that has heard enough has dropped its end.
+        let _ = self.tell.send(told);
+    }
+}
+
+impl Strings {
+    /// Runs `task` on the loop and waits for its result.
+    pub fn run<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&mut Context<'_>) -> T + Send + 'static,
+    ) -> T {
+        let (tell, told) = channel();
+        self.post(move |cx| drop(tell.send(task(cx))));
+        told.recv_timeout(DEADLINE).expect("the task runs")
+    }
+
+    /// Has `task` run on the loop, whenever that comes to it.
+    pub fn post(&self, task: impl FnOnce(&mut Context<'_>) + Send + 'static) {
+        let lent = || self.lent.recv_timeout(DEADLINE).expect("the loop starts");
+        let mail = self.mail.get_or_init(lent);
+        assert!(mail.send(Box::new(task)).is_ok(), "the loop is there");
+    }
+
+    pub fn next(&self) -> Told {
+        self.told.recv_timeout(DEADLINE).expect("something happens")
+    }
+
+    /// The next connection to open; whatever else happens first is skipped.
+    pub fn opened(&self) -> ConnId {
+        loop {
+            if let Told::Opened(conn) = self.next() {
+                return conn;
+            }
+        }
+    }
+
+    /// The next connection to end, and why; whatever else happens first is skipped.
+    pub fn closed(&self) -> (ConnId, CloseReason) {
+        loop {
+            if let Told::Closed(conn, why) = self.next() {
+                return (conn, why);
+            }
+        }
+    }
+
+    /// Nothing has happened that was not looked at, up to the loop's present turn.
+    pub fn silent(&self) {
+        self.run(|_| ());
+        assert_eq!(self.told.try_iter().collect::<Vec<_>>(), []);
+    }
+
+    /// All that happens until the service is gone with its loop.
+    pub fn rest(self) -> Vec<Told> {
+        self.told.iter().collect()
+    }
+
+    /// An open client, and the name that the service knows it by.
+    pub fn client(&self, server: &Server, path: &str) -> (Client, ConnId) {
+        (Client::open(server.address, path), self.opened())
+    }
+}
+
+impl Service for Puppet {
+    fn protocols(&self) -> &[&str] {
+        self.protocols
+    }
+
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        let (sender, receiver) = cx.mailbox(64);
+        self.tasks = Some(receiver);
+        let _ = self.lend.send(sender);
+    }
+
+    fn on_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        request: &Request<'_>,
+    ) -> Decision {
+        (self.on_request)(cx, conn, request)
+    }
+
+    fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.tell(Told::Opened(conn));
+        (self.on_open)(cx, conn);
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        self.tell(match message {
+            Message::Text(text) => Told::Text(conn, text.to_owned()),
+            Message::Binary(bytes) => Told::Binary(conn, bytes.to_vec()),
+        });
+        (self.on_message)(cx, conn, message);
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.tell(Told::Drained(conn));
+        (self.on_drain)(cx, conn);
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
+        self.tell(Told::Closed(conn, why));
+        (self.on_close)(cx, conn);
+    }
+
+    fn on_empty(&mut self, cx: &mut Context<'_>, topic: &str) {
+        self.tell(Told::Empty(topic.to_owned()));
+        (self.on_empty)(cx, topic);
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
+        self.tell(Told::Timer(key));
+        (self.on_timer)(cx, key);
+    }
+
+    fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
+        match self.tasks.as_ref().and_then(MailReceiver::next) {
+            Some(task) => {
+                task(cx);
+                More::Yes
+            }
+            None => More::No,
+        }
+    }
+}

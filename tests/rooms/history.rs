@@ -1,0 +1,129 @@
+//! What a room remembers: how much, how long, and for whom.
+
+use std::time::Duration;
+
+use weir::reactor::settings::RouteSettings;
+use weir::services::rooms::RoomSettings;
+
+use super::{join, serve, serve_plain, silent, status};
+use crate::support::{BINARY, Client, PING, PONG, Server, TEXT, eventually};
+
+fn remembering(edit: impl FnOnce(&mut RoomSettings)) -> Server {
+    let mut settings = RoomSettings::default();
+    edit(&mut settings);
+    serve(settings, RouteSettings::default())
+}
+
+/// What a newcomer hears of the past: all that comes before the answer to his ping.
+fn past(server: &Server, room: &str, how: &str) -> Vec<String> {
+    let mut client = join(server, room, how);
+    client.send(PING, b"now");
+    let mut heard = Vec::new();
+    loop {
+        let frame = client.frame();
+        if frame.opcode == PONG {
+            return heard;
+        }
+        heard.push(String::from_utf8(frame.payload).unwrap());
+    }
+}
+
+/// A room in which these were said, one after the other; its speaker.
+fn said(server: &Server, room: &str, texts: &[&str]) -> Client {
+    let mut speaker = join(server, room, "self=1");
+    for text in texts {
+        speaker.text(text);
+        speaker.expect(TEXT, text.as_bytes());
+    }
+    speaker
+}
+
+#[test]
+fn a_newcomer_gets_as_much_as_he_asks_for() {
+    let server = serve_plain();
+    let mut speaker = said(&server, "r", &["1", "2", "3"]);
+    for (how, texts) in [
+        ("history=2", &["2", "3"][..]),
+        ("history=3", &["1", "2", "3"]),
+        ("history=99", &["1", "2", "3"]),
+        ("history=1&self=1", &["3"]),
+        ("history=0", &[]),
+        ("", &[]),
+        ("history=many", &[]),
+        ("history=-1", &[]),
+    ] {
+        assert_eq!(past(&server, "r", how), texts, "{how}");
+    }
+    assert_eq!(past(&server, "another", "history=9"), [""; 0]);
+
+    // What he hears is of its kind, and then he is a member like any other.
+    speaker.send(BINARY, &[0xFF]);
+    speaker.expect(BINARY, &[0xFF]);
+    let mut newcomer = join(&server, "r", "history=2");
+    newcomer.expect(TEXT, b"3");
+    newcomer.expect(BINARY, &[0xFF]);
+    silent(&mut speaker, &mut [&mut newcomer]);
+}
+
+#[test]
+fn the_oldest_go_when_there_are_too_many() {
+    let server = remembering(|settings| settings.history_max = 2);
+    let _speaker = said(&server, "r", &["1", "2", "3", "4"]);
+    assert_eq!(past(&server, "r", "history=9"), ["3", "4"]);
+
+    let server = remembering(|settings| settings.history_max = 0);
+    let _speaker = said(&server, "r", &["1"]);
+    assert_eq!(past(&server, "r", "history=9"), [""; 0]);
+}
+
+#[test]
+fn the_oldest_go_when_they_take_too_much() {
+    // Each of these is a frame of 100 bytes.
+    let texts = ["1", "2", "3", "4"].map(|digit| digit.repeat(98));
+    let texts = texts.each_ref().map(|text| &**text);
+    let server = remembering(|settings| settings.history_bytes_max = 299);
+    let mut speaker = said(&server, "r", &texts);
+    assert_eq!(past(&server, "r", "history=9"), texts[2..]);
+    // What does not fit at all is not remembered, and makes nobody forget.
+    let large = "x".repeat(298);
+    speaker.text(&large);
+    speaker.expect(TEXT, large.as_bytes());
+    assert_eq!(past(&server, "r", "history=9"), texts[2..]);
+
+    let server = remembering(|settings| settings.history_bytes_max = 300);
+    let _speaker = said(&server, "r", &texts);
+    assert_eq!(past(&server, "r", "history=9"), texts[1..]);
+}
+
+#[test]
+fn an_empty_room_remembers() {
+    let server = remembering(|settings| settings.rooms_max = 1);
+    drop(said(&server, "r", &["1", "2"]));
+    // Its speaker is gone for sure when the loop has told of it.
+    eventually(|| past(&server, "r", "history=9&presence=1") == ["1", "2"], "it remembers");
+    assert_eq!(status(&server, "another"), "503", "it counts as a room");
+}
+
+#[test]
+fn what_is_too_old_is_not_replayed() {
+    let ttl = Duration::from_millis(400);
+    let server = remembering(|settings| settings.history_ttl = Some(ttl));
+    let mut speaker = said(&server, "r", &["old"]);
+    let begun = std::time::Instant::now();
+    eventually(|| past(&server, "r", "history=9").is_empty(), "it is forgotten");
+    assert!(begun.elapsed() < Duration::from_secs(9), "without waiting for a sweep");
+    speaker.text("new");
+    speaker.expect(TEXT, b"new");
+    assert_eq!(past(&server, "r", "history=9"), ["new"]);
+}
+
+#[test]
+fn a_room_with_nobody_and_nothing_left_to_remember_is_swept() {
+    let server = remembering(|settings| {
+        settings.rooms_max = 1;
+        settings.history_ttl = Some(Duration::from_millis(100));
+    });
+    drop(said(&server, "r", &["old"]));
+    assert_eq!(status(&server, "another"), "503");
+    eventually(|| status(&server, "another") == "101", "its place is free");
+}

@@ -1,0 +1,182 @@
+//! Who hears what: relays, isolation, presence, names, numbers, and members who do not read.
+
+use weir::reactor::settings::{RouteSettings, SlowPolicy};
+use weir::services::rooms::{NAME_BYTES_MAX, RoomSettings};
+
+use super::{join, serve, serve_plain, silent, status};
+use crate::support::{BINARY, Client, TEXT, eventually, frame, upgrade};
+
+#[test]
+fn the_others_hear_it_and_its_sender_if_he_likes() {
+    let server = serve_plain();
+    let mut a = join(&server, "r", "");
+    let mut b = join(&server, "r", "self=1");
+    let mut c = join(&server, "r", "self=0");
+    a.text("from a");
+    b.expect(TEXT, b"from a");
+    c.expect(TEXT, b"from a");
+    b.send(BINARY, &[0, 255]);
+    for client in [&mut a, &mut b, &mut c] {
+        client.expect(BINARY, &[0, 255]);
+    }
+    c.text("");
+    a.expect(TEXT, b"");
+    b.expect(TEXT, b"");
+    silent(&mut a, &mut [&mut b, &mut c]);
+    silent(&mut b, &mut [&mut a]);
+}
+
+#[test]
+fn what_is_said_in_a_room_stays_there() {
+    let server = serve_plain();
+    let mut a = join(&server, "a", "self=1");
+    let mut b = join(&server, "b", "self=1");
+    let mut slash = join(&server, "a%2Fb", "self=1");
+    // One name, written in two ways.
+    let mut a_again = join(&server, "%61", "");
+    a.text("in a");
+    a_again.expect(TEXT, b"in a");
+    b.text("in b");
+    slash.text("in a/b");
+    a.expect(TEXT, b"in a");
+    b.expect(TEXT, b"in b");
+    slash.expect(TEXT, b"in a/b");
+    silent(&mut a, &mut [&mut a_again]);
+}
+
+#[test]
+fn names_have_a_length() {
+    let server = serve_plain();
+    let longest = "n".repeat(NAME_BYTES_MAX);
+    assert_eq!(status(&server, &longest), "101");
+    assert_eq!(status(&server, &format!("{longest}n")), "404");
+    // It is counted decoded: two bytes each.
+    assert_eq!(status(&server, &"%C3%A9".repeat(NAME_BYTES_MAX / 2)), "101");
+    assert_eq!(status(&server, &"%C3%A9".repeat(NAME_BYTES_MAX / 2 + 1)), "404");
+    for none in ["", "a/b", "%FF"] {
+        assert_eq!(status(&server, none), "404", "{none:?}");
+    }
+}
+
+#[test]
+fn presence_is_told_on_arrival_and_change() {
+    let server = serve_plain();
+    let mut watcher = join(&server, "r", "presence=1");
+    watcher.expect(TEXT, b"{\"presence\":1}");
+    let mut other = join(&server, "r", "");
+    watcher.expect(TEXT, b"{\"presence\":2}");
+    let _elsewhere = join(&server, "another", "presence=1");
+    other.text("no presence for me");
+    watcher.expect(TEXT, b"no presence for me");
+    other.close(1000, "");
+    watcher.expect(TEXT, b"{\"presence\":1}");
+    watcher.text("only now");
+    let mut late = join(&server, "r", "presence=1&history=1");
+    late.expect(TEXT, b"only now");
+    late.expect(TEXT, b"{\"presence\":2}");
+    watcher.expect(TEXT, b"{\"presence\":2}");
+}
+
+#[test]
+fn presence_of_a_crowd_is_gathered() {
+    const CROWD: usize = 60;
+    let server = serve_plain();
+    let mut watcher = join(&server, "r", "presence=1");
+    watcher.expect(TEXT, b"{\"presence\":1}");
+    let mut crowd: Vec<Client> = (0..CROWD).map(|_| Client::tcp(server.address)).collect();
+    for client in &mut crowd {
+        client.raw(upgrade("/rooms/r", "").as_bytes());
+    }
+    let mut counts = Vec::new();
+    while counts.last() != Some(&(CROWD + 1)) {
+        let text = String::from_utf8(watcher.frame().payload).unwrap();
+        let count = text.strip_prefix("{\"presence\":").and_then(|rest| rest.strip_suffix('}'));
+        counts.push(count.unwrap().parse::<usize>().unwrap());
+    }
+    assert!(counts.is_sorted(), "{counts:?}");
+    assert!(counts.len() < CROWD / 2, "{counts:?}");
+}
+
+#[test]
+fn one_room_too_many_is_answered_503() {
+    let settings = RoomSettings { rooms_max: 2, history_max: 0, ..RoomSettings::default() };
+    let server = serve(settings, RouteSettings::default());
+    let a = join(&server, "a", "");
+    let _b = join(&server, "b", "");
+    assert_eq!(status(&server, "c"), "503");
+    assert_eq!(status(&server, "a"), "101", "one that is there takes more");
+    drop(a);
+    eventually(|| status(&server, "c") == "101", "an empty room without memories is gone");
+}
+
+/// Sends 64 KiB at a time, each heard by `fast` before the next is sent, until `is_enough`.
+fn flood(speaker: &mut Client, fast: &mut Client, is_enough: impl Fn(usize) -> bool) {
+    let large = vec![b'x'; 64 * 1024];
+    let bytes = frame(true, BINARY, &large);
+    for count in 0.. {
+        if is_enough(count) {
+            return;
+        }
+        speaker.raw(&bytes);
+        fast.expect(BINARY, &large);
+    }
+}
+
+/// Room for some large messages beyond what the kernel holds.
+fn narrow(slow_policy: SlowPolicy) -> RouteSettings {
+    RouteSettings {
+        message_bytes_max: 100_000,
+        outbox_hard: 512 * 1024,
+        slow_policy,
+        ..RouteSettings::default()
+    }
+}
+
+/// More than the kernel and the outbox of a member who does not read take.
+const FLOOD: usize = 240;
+
+#[test]
+fn a_slow_member_is_closed_and_disturbs_nobody() {
+    let server = serve(RoomSettings::default(), narrow(SlowPolicy::Close));
+    let mut slow = join(&server, "r", "");
+    let mut fast = join(&server, "r", "");
+    let mut speaker = join(&server, "r", "");
+    flood(&mut speaker, &mut fast, |count| count == FLOOD);
+    assert_eq!(slow.expect_close(), (1013, "slow consumer".to_owned()));
+    slow.close(1013, "");
+    drop(slow);
+    speaker.text("after it");
+    fast.expect(TEXT, b"after it");
+    drop((fast, speaker));
+    assert_eq!(server.stop().ended_slow, 1);
+}
+
+#[test]
+fn a_slow_member_misses_some_and_disturbs_nobody() {
+    let server = serve(RoomSettings::default(), narrow(SlowPolicy::Drop));
+    let mut slow = join(&server, "r", "");
+    let mut fast = join(&server, "r", "");
+    let mut speaker = join(&server, "r", "");
+    flood(&mut speaker, &mut fast, |count| count == FLOOD);
+    // It reads what was kept for it, and hears again what is said then.
+    let mut heard = 0;
+    let mut said = 0;
+    let last = loop {
+        let frame = slow.frame();
+        if frame.opcode == TEXT {
+            break String::from_utf8(frame.payload).unwrap();
+        }
+        assert_eq!((frame.opcode, frame.payload.len()), (BINARY, 64 * 1024), "whole frames only");
+        heard += 1;
+        let text = format!("marker {said}");
+        speaker.text(&text);
+        fast.expect(TEXT, text.as_bytes());
+        said += 1;
+    };
+    assert!(heard < FLOOD, "{heard} of {FLOOD}");
+    assert!(last.starts_with("marker "), "{last}");
+    drop((slow, fast, speaker));
+    let metrics = server.stop();
+    assert_eq!(metrics.ended_slow, 0);
+    assert!(metrics.messages_refused >= (FLOOD - heard) as u64);
+}
