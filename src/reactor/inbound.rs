@@ -108,6 +108,9 @@ impl Reactor {
 
     /// Decodes frames until the input, the budget or the service's wish for more is used up.
     fn take_frames(&mut self, id: ConnId, input: &mut [u8]) -> usize {
+        if !self.wants_frames(id) {
+            return 0;
+        }
         let Some((mut decoder, mut since)) = self.borrow_decoder(id) else {
             return input.len();
         };
