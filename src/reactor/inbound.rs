@@ -53,7 +53,7 @@ impl Reactor {
         };
         match read_once(conn, &mut scratch) {
             Arrived::Nothing => {}
-            Arrived::End => self.core.vanish(id, CloseReason::PeerGone),
+            Arrived::End => self.core.end_input(id),
             Arrived::Broken => self.core.vanish(id, CloseReason::PeerReset),
             Arrived::Bytes { direct, scratch: len } => {
                 conn.last_heard = now;
