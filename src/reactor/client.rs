@@ -64,6 +64,7 @@ impl Core {
         conn.announced = true;
         self.conns.insert(conn);
         self.metrics.connects += 1;
+        self.metrics.connections_now += 1;
         self.sync_interest(id);
         self.arm(id);
         Ok(id)

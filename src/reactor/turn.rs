@@ -190,6 +190,7 @@ impl Core {
         let Some(mut conn) = self.conns.remove(id) else {
             return empty;
         };
+        self.metrics.connections_now -= 1;
         let dropped = conn.outbox.clear(&mut self.spare_queues);
         self.count_dropped(dropped);
         self.metrics.buffered_now -= u64::from(conn.input_bytes);
