@@ -39,7 +39,7 @@ impl Core {
         if !self.admission.admit_own(address.ip()) {
             return Err(io::Error::new(
                 io::ErrorKind::QuotaExceeded,
-                "the table of connections is full",
+                "no further connections are taken",
             ));
         }
         let id = self.conns.next_id();

@@ -184,7 +184,7 @@ impl<'a> Context<'a> {
     /// [`on_close`](super::Service::on_close) tells the outcome.
     ///
     /// # Errors
-    /// No socket could be made, or the table of connections is full.
+    /// No socket could be made, the table of connections is full, or the loop is going down.
     pub fn connect(
         &mut self,
         route: RouteId,
