@@ -2,4 +2,16 @@
 //!
 //! Every wait has a deadline ([`support::DEADLINE`]), every port is the kernel's choice.
 
+// Nothing is reachable from outside of a test binary; modules share what they like.
+#![allow(unreachable_pub)]
+
+mod admission;
+mod closing;
+mod deferring;
+mod fragments;
+mod handshake;
+mod heartbeat;
+mod lifecycle;
+mod requests;
+mod shutdown;
 mod support;
