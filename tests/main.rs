@@ -2,11 +2,23 @@
 //!
 //! Every wait has a deadline ([`support::DEADLINE`]), every port is the kernel's choice.
 
+// Nothing is reachable from outside of a test binary; modules share what they like.
+#![allow(unreachable_pub)]
+
+mod admission;
 mod client_role;
+mod closing;
+mod deferring;
+mod fragments;
+mod handshake;
+mod heartbeat;
 mod library;
+mod lifecycle;
 mod pressure;
 mod protocol;
 mod publish;
 mod puppet;
+mod requests;
 mod rooms;
+mod shutdown;
 mod support;

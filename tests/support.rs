@@ -79,6 +79,8 @@ impl Drop for Server {
 /// What a [`Watched`] service has seen.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {
+    /// Only by [`Deferring`](crate::deferring::Deferring).
+    Deferred(ConnId),
     Opened(ConnId),
     Message(ConnId, Vec<u8>),
     Drained(ConnId),
@@ -111,7 +113,7 @@ impl Watched {
         })
     }
 
-    fn tell(&self, seen: Seen) {
+    pub fn tell(&self, seen: Seen) {
         // A test that has seen enough has dropped its end.
         let _ = self.tell.send(seen);
     }
@@ -407,4 +409,57 @@ impl ByHand {
         assert_eq!((metrics.buffered_now, metrics.refused_now), (0, 0), "{metrics}");
         metrics
     }
+}
+impl Client {
+    /// A connection whose kernel buffers little of what it does not read.
+    pub fn narrow_tcp(address: SocketAddr) -> Client {
+        let kind = socket2::Type::STREAM;
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(address), kind, None).unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        Client { stream, pending: Vec::new() }
+    }
+
+    /// The next HTTP answer: its head and its body.
+    pub fn answer(&mut self) -> (String, Vec<u8>) {
+        let head = self.head();
+        let len = header(&head, "Content-Length").expect("a length").parse().unwrap();
+        let body = self.bytes(len);
+        (head, body)
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+}
+
+/// The value of a header in a head.
+pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let lines = head.lines().skip(1);
+    let mut pairs = lines.filter_map(|line| line.split_once(": "));
+    pairs.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// Awaits the end of the only connection, then that of its server: the reason, told exactly once, and
+/// what was counted.
+pub fn only_end(server: Server, seen: &Receiver<Seen>) -> (CloseReason, Metrics) {
+    let reason = next_end(seen);
+    let metrics = server.stop();
+    let more: Vec<Seen> = seen.iter().filter(|seen| matches!(seen, Seen::Closed(..))).collect();
+    assert_eq!(more, [], "on_close is called once");
+    assert_eq!((metrics.connections_now, metrics.buffered_now), (0, 0));
+    (reason, metrics)
+}
+
+/// A server with one service at `/`.
+pub fn serving(settings: Settings, service: impl Service + Send + 'static) -> Server {
+    Server::start(settings, move |reactor| {
+        let service = reactor.add_service(service).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+    })
 }

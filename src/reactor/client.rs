@@ -34,15 +34,12 @@ impl Core {
         address: SocketAddr,
         request: &ClientRequest,
     ) -> io::Result<ConnId> {
-        if self.bells.shutdown_ordered() {
-            return Err(io::Error::other("the loop is shutting down"));
-        }
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         if !self.admission.admit_own(address.ip()) {
             return Err(io::Error::new(
                 io::ErrorKind::QuotaExceeded,
-                "the table of connections is full",
+                "no further connections are taken",
             ));
         }
         let id = self.conns.next_id();

@@ -312,7 +312,10 @@ impl Connection {
             heartbeat
                 .map(|heartbeat| self.pulse.deadline(&heartbeat, self.serial, self.last_heard)),
             Some(fragment).filter(|_| !self.paused),
-            route.idle_timeout.map(|idle| (self.last_data + idle, Due::Idle)),
+            route
+                .idle_timeout
+                .filter(|_| !self.paused)
+                .map(|idle| (self.last_data + idle, Due::Idle)),
             blocked.map(|since| (since + route.write_timeout, Due::Write)),
             self.outbox
                 .above_soft_since()

@@ -11,7 +11,7 @@ use super::core::Core;
 use super::mailbox::{MailReceiver, MailSender};
 use super::metrics::Metrics;
 use super::publish::{Payload, PublishOptions, Published, Target};
-use super::record::{MetadataFull, Record};
+use super::record::{Metadata, MetadataFull, Record};
 use super::router::RouteId;
 use super::schedule::ServiceTimer;
 use super::topics::{JoinError, Joined, Left};
@@ -158,11 +158,13 @@ impl<'a> Context<'a> {
 
     /// Forgets a word.
     pub fn remove_metadata(&mut self, conn: ConnId, key: &str) {
-        let Some(conn) = self.core.conns.get_mut(conn) else {
-            return;
-        };
-        if let Some(metadata) = conn.rare.as_mut().and_then(|rare| rare.metadata.as_mut()) {
-            metadata.remove(key);
+        let conn = self.core.conns.get_mut(conn);
+        let rare = conn.and_then(|conn| conn.rare.as_mut());
+        if let Some(rare) = rare {
+            if let Some(metadata) = &mut rare.metadata {
+                metadata.remove(key);
+            }
+            rare.metadata.take_if(|metadata| **metadata == *Metadata::EMPTY);
         }
     }
 

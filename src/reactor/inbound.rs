@@ -53,7 +53,7 @@ impl Reactor {
         };
         match read_once(conn, &mut scratch) {
             Arrived::Nothing => {}
-            Arrived::End => self.core.vanish(id, CloseReason::PeerGone),
+            Arrived::End => self.core.end_input(id),
             Arrived::Broken => self.core.vanish(id, CloseReason::PeerReset),
             Arrived::Bytes { direct, scratch: len } => {
                 conn.last_heard = now;
@@ -108,6 +108,9 @@ impl Reactor {
 
     /// Decodes frames until the input, the budget or the service's wish for more is used up.
     fn take_frames(&mut self, id: ConnId, input: &mut [u8]) -> usize {
+        if !self.wants_frames(id) {
+            return 0;
+        }
         let Some((mut decoder, mut since)) = self.borrow_decoder(id) else {
             return input.len();
         };

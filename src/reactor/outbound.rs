@@ -95,8 +95,31 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id) {
             shut_write(conn);
             conn.phase = Phase::Lingering { until, reason };
+            // An end that was read already is not told again.
+            conn.readable |= conn.read_closed;
             self.arm(id);
             self.run(id);
+        }
+    }
+
+    /// The peer has ended its side of the stream. It may still read ours (RFC 9293, 3.6): what is queued
+    /// for it goes out first.
+    pub(super) fn end_input(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        conn.readable = false;
+        conn.read_closed = true;
+        if conn.outbox.is_empty() || matches!(conn.phase, Phase::Lingering { .. }) {
+            return self.vanish(id, CloseReason::PeerGone);
+        }
+        if conn.is_open() {
+            let reason = CloseReason::PeerGone;
+            conn.phase = Phase::Closing { since: self.now, reason, input: Input::Discard };
+            self.mark_dirty(id);
+            self.arm(id);
+        } else {
+            self.finish_close(id);
         }
     }
 
