@@ -198,7 +198,7 @@ impl Connection {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.phase == Phase::Open
+        matches!(self.phase, Phase::Open)
     }
 
     /// Why it ends, once that has begun.
@@ -222,6 +222,11 @@ impl Connection {
         }
     }
 
+    /// Whether there is, or may be, input to be taken now, and nobody knows of it yet.
+    pub(super) fn should_run(&self) -> bool {
+        !self.queued && (self.readable || self.has_unread()) && self.takes_input()
+    }
+
     /// What to ask the poll for. WRITABLE only while blocked: with both, each read event would
     /// carry writable, too.
     pub(super) fn wanted_interest(&self) -> Option<Interest> {
@@ -230,13 +235,18 @@ impl Connection {
             Phase::Open => !self.paused,
             _ => true,
         };
-        let writes = self.phase == Phase::Connecting || self.outbox.blocked_since().is_some();
+        let writes = self.awaits_write();
         match (reads, writes) {
             (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
             (true, false) => Some(Interest::READABLE),
             (false, true) => Some(Interest::WRITABLE),
             (false, false) => None,
         }
+    }
+
+    /// Whether the poll's word that the socket is writable is waited for.
+    pub(super) fn awaits_write(&self) -> bool {
+        self.outbox.blocked_since().is_some() || matches!(self.phase, Phase::Connecting)
     }
 
     pub(super) fn rare(&mut self) -> &mut Rare {
@@ -263,6 +273,15 @@ impl Connection {
     pub(super) fn forget_message(&mut self) {
         self.decoder = Decoder::new(self.decoder.role(), 0);
         self.message_since = Time::MAX;
+    }
+
+    /// Whether the next frame may be looked at.
+    pub(super) fn wants_frames(&self) -> bool {
+        match self.phase {
+            Phase::Open => !self.paused,
+            Phase::Closing { input, .. } => input == Input::AwaitClose,
+            _ => false,
+        }
     }
 
     /// Whether what the peer sends is looked at.

@@ -128,26 +128,19 @@ impl Core {
 
     /// Queues one message for one connection.
     pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> SendOutcome {
-        let outcome = self.queue(id, message.len(), false, |outbox, spares, mask| {
+        self.queue(id, message.len(), false, |outbox, spares, mask| {
             outbox.push_message(spares, message, mask);
-        });
-        self.count_message(id, message.len(), outcome);
-        outcome
+        })
     }
 
     /// Queues a frame that others are sent, too.
     pub(super) fn send_shared(&mut self, id: ConnId, frame: &SharedFrame) -> SendOutcome {
         let payload = frame.payload();
         let is_control = frame.opcode().is_control();
-        let outcome =
-            self.queue(id, payload.len(), is_control, |outbox, spares, mask| match mask {
-                None => outbox.push_shared(spares, frame),
-                Some(_) => outbox.push_masked(spares, frame, mask),
-            });
-        if !is_control {
-            self.count_message(id, payload.len(), outcome);
-        }
-        outcome
+        self.queue(id, payload.len(), is_control, |outbox, spares, mask| match mask {
+            None => outbox.push_shared(spares, frame),
+            Some(_) => outbox.push_masked(spares, frame, mask),
+        })
     }
 
     /// Queues a ping of a service's own.
@@ -201,6 +194,11 @@ impl Core {
         push(&mut conn.outbox, &mut self.spare_queues, mask);
         let after = conn.outbox.bytes();
         self.metrics.buffered_now += (after - before) as u64;
+        if !is_control {
+            self.metrics.messages_out += 1;
+            conn.traffic.messages_out += 1;
+            conn.traffic.bytes_out += payload_len as u64;
+        }
         if !conn.dirty {
             conn.dirty = true;
             self.queues.dirty.push_back(id);
@@ -242,17 +240,6 @@ impl Core {
             }
         }
         SendOutcome::Refused
-    }
-
-    fn count_message(&mut self, id: ConnId, payload_len: usize, outcome: SendOutcome) {
-        if !matches!(outcome, SendOutcome::Queued | SendOutcome::Congested) {
-            return;
-        }
-        self.metrics.messages_out += 1;
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.traffic.messages_out += 1;
-            conn.traffic.bytes_out += payload_len as u64;
-        }
     }
 
     /// Counts what input holds of memory; ends the connection if that is too much.
@@ -383,9 +370,7 @@ impl Core {
     /// Has the connection's input looked at in the next read phase, if there may be any.
     pub(super) fn run(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
-            && !conn.queued
-            && conn.takes_input()
-            && (conn.readable || conn.has_unread())
+            && conn.should_run()
         {
             conn.queued = true;
             self.queues.run.push_back(id);

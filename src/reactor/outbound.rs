@@ -20,7 +20,7 @@ impl Core {
             return;
         };
         conn.dirty = false;
-        if conn.phase == Phase::Connecting {
+        if matches!(conn.phase, Phase::Connecting) {
             self.finish_connect(id);
         }
         self.write(id);

@@ -179,11 +179,13 @@ impl Core {
         };
         conn.readable |= event.is_readable() || event.is_error() || event.is_read_closed();
         conn.read_closed |= event.is_read_closed();
-        let awaits_write = conn.phase == Phase::Connecting || conn.outbox.blocked_since().is_some();
-        if awaits_write && (event.is_writable() || event.is_error()) {
+        if conn.should_run() {
+            conn.queued = true;
+            self.queues.run.push_back(id);
+        }
+        if conn.awaits_write() && (event.is_writable() || event.is_error()) {
             self.mark_dirty(id);
         }
-        self.run(id);
     }
 
     /// Forgets a connection that is gone; returns the topics that were left without a member.
