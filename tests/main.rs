@@ -2,4 +2,5 @@
 //!
 //! Every wait has a deadline ([`support::DEADLINE`]), every port is the kernel's choice.
 
+mod driven;
 mod support;
