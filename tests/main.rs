@@ -3,4 +3,5 @@
 //! Every wait has a deadline ([`support::DEADLINE`]), every port is the kernel's choice.
 
 mod protocol;
+mod driven;
 mod support;

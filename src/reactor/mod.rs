@@ -56,6 +56,7 @@ mod turn;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -246,6 +247,13 @@ impl Reactor {
         }
     }
 
+    /// A service's view of the loop between two turns, for who calls [`Reactor::turn`] himself: what it
+    /// queues goes out in the next turn, which then does not wait. Its `now` is read from the clock.
+    pub fn context(&mut self, service: ServiceId) -> Context<'_> {
+        self.core.now = self.clock();
+        Context::new(&mut self.core, service)
+    }
+
     fn clock(&self) -> Time {
         Time::ZERO + self.epoch.elapsed()
     }
@@ -278,6 +286,14 @@ impl Reactor {
         if self.call(id, handler).is_none() {
             self.core.close(conn, CloseReason::ServicePanicked);
         }
+    }
+}
+
+/// The poll's own descriptor: readable when a turn would find events. A turn's timeout is rounded up
+/// to milliseconds; who needs finer waits for this descriptor and then turns with a timeout of zero.
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.registry().as_fd()
     }
 }
 

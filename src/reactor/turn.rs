@@ -215,6 +215,7 @@ fn log_end(id: ConnId, conn: &Connection, reason: CloseReason, now: super::Time)
     let level = match reason {
         CloseReason::PeerClosed(_)
         | CloseReason::Service(_)
+        | CloseReason::Aborted
         | CloseReason::Shutdown
         | CloseReason::HttpDone
         | CloseReason::Refused(_) => Level::Debug,
