@@ -2,6 +2,7 @@
 //!
 //! Every wait has a deadline ([`support::DEADLINE`]), every port is the kernel's choice.
 
-mod protocol;
 mod driven;
+mod measuring;
+mod protocol;
 mod support;

@@ -52,6 +52,7 @@ mod router;
 mod schedule;
 mod service;
 mod shutdown;
+mod stats;
 mod turn;
 
 use std::io;
@@ -68,6 +69,7 @@ use self::listener::{Listener, Reserve};
 use self::mailbox::Bells;
 use self::settings::{ListenSettings, RouteSettings, Settings};
 use self::shutdown::Drain;
+use self::stats::TurnStats;
 
 pub use self::context::Context;
 pub use self::id::{ConnId, ServiceId};
@@ -79,6 +81,7 @@ pub use self::record::{Metadata, MetadataFull, Record, Traffic};
 pub use self::router::{Page, Params, RouteError, RouteId};
 pub use self::schedule::ServiceTimer;
 pub use self::service::{Decision, More, Request, SendOutcome, Service};
+pub use self::stats::{PHASES, TurnReport};
 pub use self::time::Time;
 pub use self::topics::{JoinError, Joined, Left};
 
@@ -127,6 +130,8 @@ pub struct Reactor {
     /// Services whose bells rang and that have not said "no more".
     mail: Vec<ServiceId>,
     drain: Option<Drain>,
+    /// Only if they are wanted: they read the clock in each phase.
+    stats: Option<TurnStats>,
     epoch: Instant,
 }
 
@@ -142,6 +147,7 @@ impl Reactor {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let bells = Bells::new(&registry)?;
+        let stats = settings.turn_stats.then(|| TurnStats::new(Time::ZERO, &Metrics::default()));
         Ok(Reactor {
             events: Events::with_capacity(EVENTS_PER_POLL),
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
@@ -151,6 +157,7 @@ impl Reactor {
             core: Core::new(settings, registry, bells)?,
             mail: Vec::new(),
             drain: None,
+            stats,
             epoch: Instant::now(),
             poll,
         })
@@ -223,6 +230,13 @@ impl Reactor {
     /// What the loop has counted.
     pub fn metrics(&self) -> &Metrics {
         &self.core.metrics
+    }
+
+    /// What the turns have taken since the last report; `None` unless
+    /// [`turn_stats`](Settings::turn_stats) is set.
+    pub fn turn_report(&mut self) -> Option<TurnReport> {
+        let now = self.clock();
+        self.stats.as_mut().map(|stats| stats.report(now, &self.core.metrics))
     }
 
     /// Turns until [`Handle::shutdown`] was called and the last connection has ended.
