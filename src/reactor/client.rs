@@ -4,9 +4,10 @@
 //! that its frames are masked. Resolves no names: that blocks, and belongs on a thread.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mio::net::TcpStream;
+use socket2::{Domain, Socket, Type};
 
 use super::connection::{Connection, Phase, Place};
 use super::core::Core;
@@ -31,10 +32,14 @@ impl Core {
         &mut self,
         service: ServiceId,
         route: RouteId,
+        from: Option<IpAddr>,
         address: SocketAddr,
         request: &ClientRequest,
     ) -> io::Result<ConnId> {
-        let socket = TcpStream::connect(address)?;
+        let socket = match from {
+            None => TcpStream::connect(address)?,
+            Some(from) => connect_from(from, address)?,
+        };
         socket.set_nodelay(true)?;
         if !self.admission.admit_own(address.ip()) {
             return Err(io::Error::new(
@@ -86,6 +91,17 @@ impl Core {
         let awaited = conn.handshake().and_then(|handshake| handshake.awaited.as_mut());
         let request = awaited.map(|awaited| std::mem::take(&mut awaited.request));
         self.queue_head(id, request.unwrap_or_default());
+    }
+}
+
+/// A socket bound to `from` that is about to be connected.
+fn connect_from(from: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
     }
 }
 
