@@ -1,7 +1,7 @@
 //! The loop: one `mio` poll, one table of connections, and the turn that works on them.
 //!
 //! A [`Reactor`] owns sockets, queues and timers; [`Service`]s own what is said. [`Reactor::run`]
-//! repeats one turn of eight phases, in this order and each within its [budget](budget):
+//! repeats one turn of eight phases, in this order and each within its [budget]:
 //!
 //! | phase  | what it does |
 //! |--------|--------------|
