@@ -290,7 +290,7 @@ fn who_has_closed_and_said_all_still_gets_the_answers() {
     assert_eq!(metrics.messages_dropped, 0);
 }
 
-/// The end of its stream came before our Close was out, and is not told again.
+/// The end of its stream came before our Close was out.
 #[test]
 fn a_violator_who_has_said_all_is_not_waited_for() {
     let (server, seen) = generous();
