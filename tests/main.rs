@@ -2,5 +2,8 @@
 //!
 //! Every wait has a deadline ([`support::DEADLINE`]), every port is the kernel's choice.
 
+mod exhaustion;
+mod fairness;
+mod memory;
 mod pressure;
 mod support;
