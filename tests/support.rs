@@ -463,3 +463,55 @@ pub fn serving(settings: Settings, service: impl Service + Send + 'static) -> Se
         reactor.add_route("/", service, RouteSettings::default()).unwrap();
     })
 }
+
+/// The real binary on a port of 127.0.0.1, with its log; killed when dropped.
+pub struct Binary {
+    pub address: SocketAddr,
+    process: std::process::Child,
+    log: std::sync::Arc<std::sync::Mutex<String>>,
+}
+
+impl Binary {
+    /// `weir serve` with these flags, and no settings from the environment.
+    pub fn serve(flags: &[&str]) -> Binary {
+        use std::io::{BufRead, BufReader};
+        use std::process::{Command, Stdio};
+
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let settings = std::env::vars().filter(|(name, _)| name.starts_with("WEIR_"));
+        for (name, _) in settings {
+            command.env_remove(name);
+        }
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let log = std::sync::Arc::<std::sync::Mutex<String>>::default();
+        let (written, lines) = (log.clone(), BufReader::new(process.stderr.take().unwrap()));
+        thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                *written.lock().unwrap() += &(line + "\n");
+            }
+        });
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening ws://").expect("it listens");
+        let address = address.trim_end_matches('/').parse().unwrap();
+        Binary { address, process, log }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.process.id() as i32
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

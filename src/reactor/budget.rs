@@ -38,6 +38,9 @@ pub const HTTP_REQUESTS_MAX: u8 = 100;
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long we read on after both Close frames, for the peer's FIN: a reset would eat ours.
 pub const LINGER: Duration = Duration::from_secs(1);
+/// A full send buffer of Linux may hold a segment more than its size, and takes nothing before that
+/// fits: to make room is to make it for this, too.
+pub const SEGMENT_BYTES: usize = 64 * 1024;
 /// Frames from this size on are shared between outboxes rather than copied into each.
 pub const SHARE_BYTES_MIN: usize = 512;
 /// Small frames are gathered in chunks of about this size.

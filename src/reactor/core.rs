@@ -13,7 +13,7 @@ use mio::{Registry, Token};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::admission::Admission;
-use super::budget::RATE_ADDRESSES_MAX;
+use super::budget::{RATE_ADDRESSES_MAX, SEGMENT_BYTES};
 use super::connection::{Connection, Conns, Due, Input, Phase};
 use super::entropy::MaskKeys;
 use super::id::Source;
@@ -466,7 +466,7 @@ fn widen_send_buffer(conn: &Connection, most: usize) {
         // It has grown by itself beyond what may be set: to set it would narrow it.
         return debug!("the send buffer stays at {now} bytes: {most} is the system's limit");
     }
-    let wanted = now / 2 + conn.outbox.bytes();
+    let wanted = now / 2 + conn.outbox.bytes() + SEGMENT_BYTES;
     if let Err(error) = socket.set_send_buffer_size(wanted) {
         debug!("the send buffer stays at {now} bytes: {error}");
     }

@@ -19,7 +19,7 @@ pub(super) const PING_BYTES: usize = 12;
 pub(super) struct Pulse {
     /// When the last ping was sent, [`Time::MAX`] before the first and after its pong.
     sent: Time,
-    sequence: u32,
+    sequence: u16,
     pub(super) misses: u8,
     pub(super) round_trips: RoundTrips,
 }
@@ -75,7 +75,7 @@ impl Pulse {
     fn payload(&self) -> [u8; PING_BYTES] {
         let mut payload = [0; PING_BYTES];
         payload[..8].copy_from_slice(&self.sent.as_nanos().to_be_bytes());
-        payload[8..].copy_from_slice(&self.sequence.to_be_bytes());
+        payload[8..].copy_from_slice(&u32::from(self.sequence).to_be_bytes());
         payload
     }
 }

@@ -46,31 +46,26 @@ pub struct Traffic {
     pub bytes_out: u64,
 }
 
-/// The last round trips, by heartbeat: each packed into 16 bits at a precision of 0.1 %.
+/// The last round trips, by heartbeat, the latest first: each in microseconds, packed into 16 bits at a
+/// precision of 0.1 %. Zero stands for none.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct RoundTrips {
-    samples: [u16; RoundTrips::SAMPLES],
-    next: u8,
-    len: u8,
-}
+pub(super) struct RoundTrips([u16; RoundTrips::SAMPLES]);
 
 impl RoundTrips {
     const SAMPLES: usize = 10;
     const MANTISSA_BITS: u32 = 11;
 
     pub(super) fn push(&mut self, sample: Duration) {
-        let micros = u32::try_from(sample.as_micros()).unwrap_or(u32::MAX);
+        let micros = u32::try_from(sample.as_micros()).unwrap_or(u32::MAX).max(1);
         let shift = (32 - micros.leading_zeros()).saturating_sub(RoundTrips::MANTISSA_BITS);
-        self.samples[usize::from(self.next)] =
-            (shift << RoundTrips::MANTISSA_BITS | micros >> shift) as u16;
-        self.next = (self.next + 1) % RoundTrips::SAMPLES as u8;
-        self.len = (self.len + 1).min(RoundTrips::SAMPLES as u8);
+        self.0.rotate_right(1);
+        self.0[0] = (shift << RoundTrips::MANTISSA_BITS | micros >> shift) as u16;
     }
 
     /// The mean of the last ten samples.
     pub(super) fn mean(&self) -> Option<Duration> {
-        let count = u32::from(self.len);
-        let samples = self.samples.iter().take(usize::from(self.len));
+        let samples = self.0.iter().take_while(|&&packed| packed != 0);
+        let count = samples.clone().count() as u32;
         let sum: u64 = samples.map(|&packed| unpack(packed)).sum();
         (count > 0).then(|| Duration::from_micros(sum) / count)
     }
@@ -170,8 +165,10 @@ mod tests {
     fn round_trips_are_the_mean_of_the_last_ten() {
         let mut trips = RoundTrips::default();
         assert_eq!(trips.mean(), None);
-        trips.push(Duration::from_micros(150));
-        assert_eq!(trips.mean(), Some(Duration::from_micros(150)));
+        trips.push(Duration::ZERO);
+        assert_eq!(trips.mean(), Some(Duration::from_micros(1)));
+        trips.push(Duration::from_micros(149));
+        assert_eq!(trips.mean(), Some(Duration::from_micros(75)));
         for _ in 0..10 {
             trips.push(Duration::from_millis(2000));
         }

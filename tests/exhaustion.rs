@@ -1,0 +1,89 @@
+//! No descriptor left: those who are in stay, those who come are told, and it passes.
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+
+use rlimit::Resource;
+
+use crate::support::{Binary, Client, TEXT, eventually, upgrade};
+
+/// Clients that get in before the limit falls, those that it leaves room for, and those beyond.
+const EARLY: usize = 20;
+const ROOM: usize = 10;
+const SURPLUS: usize = 15;
+
+/// Leaves a running process this many descriptors more than it has.
+fn leave_descriptors(pid: i32, more: usize) {
+    let numbers = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let number = |entry: std::io::Result<fs::DirEntry>| -> u64 {
+        entry.unwrap().file_name().to_str().unwrap().parse().unwrap()
+    };
+    let taken: Vec<u64> = numbers.map(number).collect();
+    // The limit is on their numbers, and there may be gaps.
+    let limit = (0..).filter(|number| !taken.contains(number)).nth(more).unwrap();
+    rlimit::prlimit(pid, Resource::NOFILE, Some((limit, limit)), None).unwrap();
+}
+
+/// The status of the answer to an upgrade request; `None` if the stream ended without one.
+fn answer(client: &mut Client) -> Option<String> {
+    let mut head = [0; 12];
+    match client.stream.read_exact(&mut head) {
+        Ok(()) => Some(String::from_utf8(head[9..].to_vec()).unwrap()),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("neither in nor out"),
+        Err(_) => None,
+    }
+}
+
+fn ask(server: &Binary) -> Client {
+    let mut client = Client::tcp(server.address);
+    client.raw(upgrade("/", "").as_bytes());
+    client
+}
+
+#[test]
+fn running_out_of_descriptors_passes() {
+    let server = Binary::serve(&[]);
+    let mut clients: Vec<Client> = (0..EARLY).map(|_| Client::open(server.address, "/")).collect();
+    leave_descriptors(server.pid(), ROOM);
+
+    // All of them wait in the kernel's queue when the server begins to run out.
+    let late: Vec<Client> = (0..ROOM + SURPLUS).map(|_| ask(&server)).collect();
+    let (mut got_in, mut turned_away) = (0, 0);
+    for mut client in late {
+        match answer(&mut client).as_deref() {
+            Some("101") => {
+                // Through `head`, which takes the rest of the answer up to its empty line.
+                client.head();
+                clients.push(client);
+                got_in += 1;
+            }
+            Some("503") | None => turned_away += 1,
+            Some(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!((got_in, turned_away), (ROOM, SURPLUS));
+    let log = server.log();
+    assert!(log.contains("accepting rests: Too many open files"), "{log}");
+
+    for client in &mut clients {
+        client.text("still here");
+        client.expect(TEXT, b"still here");
+    }
+    clients.truncate(EARLY);
+    let mut again = Vec::new();
+    eventually(
+        || {
+            let mut client = ask(&server);
+            if answer(&mut client).as_deref() == Some("101") {
+                client.head();
+                again.push(client);
+            }
+            again.len() == ROOM
+        },
+        "as many as have left get in",
+    );
+    for client in clients.iter_mut().chain(&mut again) {
+        client.text("all is well");
+        client.expect(TEXT, b"all is well");
+    }
+}

@@ -1,0 +1,251 @@
+//! What all connections together may hold, what one that does nothing costs, and what a peer can make
+//! the server hold for few bytes of its own.
+
+use std::fs;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use weir::protocol::Message;
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Service};
+
+use crate::support::{BINARY, Binary, CLOSE, Client, Server, eventually, frame, upgrade};
+
+const KIB: usize = 1024;
+const LONG: Duration = Duration::from_secs(60);
+
+/// An echo that notes the most that all connections together held, and tells what they hold now to
+/// who asks `"held?"`, or sends as many bytes as a text says.
+struct Gauge(Arc<AtomicU64>);
+
+impl Service for Gauge {
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        let held = cx.metrics().buffered_now;
+        let outcome = match message {
+            Message::Text("held?") => cx.send(conn, &held.to_string()[..]),
+            Message::Text(number) => cx.send(conn, &vec![b'.'; number.parse().unwrap()][..]),
+            other => cx.send(conn, other),
+        };
+        if outcome == SendOutcome::Congested {
+            cx.pause(conn);
+        }
+        self.0.fetch_max(cx.metrics().buffered_now, Ordering::Relaxed);
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        cx.resume(conn);
+    }
+
+    fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, why: CloseReason) {
+        let expected = [
+            CloseReason::Overloaded,
+            CloseReason::PeerGone,
+            CloseReason::PeerReset,
+            CloseReason::Shutdown,
+        ];
+        assert!(expected.contains(&why), "{why}");
+    }
+}
+
+fn gauge(settings: Settings) -> (Server, Arc<AtomicU64>) {
+    let most = Arc::new(AtomicU64::new(0));
+    let gauge = Gauge(Arc::clone(&most));
+    let route = RouteSettings { outbox_grace: LONG, write_timeout: LONG, ..Default::default() };
+    let server = Server::start(settings, move |reactor| {
+        let service = reactor.add_service(gauge).unwrap();
+        reactor.add_route("/", service, route).unwrap();
+    });
+    (server, most)
+}
+
+fn held(client: &mut Client) -> usize {
+    client.text("held?");
+    String::from_utf8(client.frame().payload).unwrap().parse().unwrap()
+}
+
+/// Half of it for whoever comes first, and 20 KiB for each of a hundred connections.
+fn little_memory() -> Settings {
+    Settings {
+        connections_max: 100,
+        buffered_bytes_max: 4000 * KIB,
+        close_timeout: LONG,
+        heartbeat: None,
+        ..Settings::default()
+    }
+}
+
+#[test]
+fn unfinished_messages_beyond_all_memory_end_the_greedy_alone() {
+    let settings = little_memory();
+    let limit = settings.buffered_bytes_max;
+    let (server, most) = gauge(settings);
+    let mut modest: Vec<Client> = (0..20).map(|_| Client::open(server.address, "/")).collect();
+    let mut greedy: Vec<Client> = (0..50).map(|_| Client::open(server.address, "/")).collect();
+    let message = frame(true, BINARY, &[7; 400 * KIB]);
+    let (first, rest) = message.split_at(200 * KIB);
+    for client in &mut greedy {
+        client.raw(first);
+    }
+    for client in &mut modest {
+        client.send(BINARY, &[8; 10 * KIB]);
+        client.expect(BINARY, &[8; 10 * KIB]);
+    }
+    // What is closed is not put together any further, however much comes.
+    for client in &mut greedy {
+        client.raw(rest);
+    }
+    let (mut served, mut closed) = (0, 0);
+    for client in &mut greedy {
+        let answer = client.frame();
+        if answer.opcode == CLOSE {
+            assert_eq!(answer.payload, b"\x03\xf5server overloaded");
+            closed += 1;
+        } else {
+            assert!(answer.payload == [7; 400 * KIB]);
+            served += 1;
+        }
+    }
+    assert_eq!(served + closed, 50);
+    assert!(served > 0 && closed >= 30, "{served} served, {closed} closed");
+    for client in &mut modest {
+        client.send(BINARY, &[9; 10 * KIB]);
+        client.expect(BINARY, &[9; 10 * KIB]);
+    }
+    assert!(held(&mut modest[0]) < 100 * KIB, "the closed ones hold on");
+    let most = most.load(Ordering::Relaxed) as usize;
+    assert!(most > limit / 4 && most <= limit, "{most} bytes held, {limit} may be");
+    drop((modest, greedy));
+    let metrics = server.stop_clean();
+    assert_eq!((metrics.ended_overloaded, metrics.panics), (closed, 0));
+}
+
+#[test]
+fn unread_output_beyond_all_memory_ends_the_greedy_alone() {
+    let settings = Settings { close_timeout: Duration::from_millis(300), ..little_memory() };
+    let limit = settings.buffered_bytes_max;
+    let (server, most) = gauge(settings);
+    let mut modest: Vec<Client> = (0..20).map(|_| Client::open(server.address, "/")).collect();
+    let mut greedy: Vec<Client> = Vec::new();
+    for _ in 0..20 {
+        let mut client = Client::narrow(server.address, "/");
+        // More than the kernel takes; paused after each, it leaves some in our hands.
+        for _ in 0..40 {
+            client.text("250000");
+        }
+        held(&mut modest[0]);
+        greedy.push(client);
+    }
+    for client in &mut modest {
+        client.send(BINARY, &[8; 10 * KIB]);
+        client.expect(BINARY, &[8; 10 * KIB]);
+    }
+    let most = most.load(Ordering::Relaxed) as usize;
+    assert!(most > limit / 4 && most <= limit, "{most} bytes held, {limit} may be");
+    let mut closed = 0;
+    for client in &mut greedy {
+        let mut messages = 0;
+        loop {
+            let answer = client.frame();
+            if answer.opcode == CLOSE {
+                assert_eq!(answer.payload, b"\x03\xf5server overloaded");
+                closed += 1;
+                break;
+            }
+            assert_eq!(answer.payload.len(), 250_000);
+            messages += 1;
+            if messages == 40 {
+                break;
+            }
+        }
+    }
+    assert!(closed > 0, "nobody was closed");
+    drop((modest, greedy));
+    let metrics = server.stop_clean();
+    assert_eq!((metrics.ended_overloaded, metrics.panics), (closed, 0));
+}
+
+#[test]
+fn a_header_that_announces_much_holds_little() {
+    let settings = Settings { connections_max: 1000, heartbeat: None, ..Settings::default() };
+    let (server, _) = gauge(settings);
+    let mut asks = Client::open(server.address, "/");
+    let mut clients: Vec<Client> = (0..500).map(|_| Client::open(server.address, "/")).collect();
+    let message = frame(true, BINARY, &vec![7; 1024 * KIB]);
+    // A part of a header, a header, a few bytes, and then some thousand.
+    for (sent, most_each) in [(5, 0), (14, 256), (30, 256), (3000, 8 * KIB), (6000, 32 * KIB)] {
+        for client in &mut clients {
+            let before = match sent {
+                5 => 0,
+                14 => 5,
+                30 => 14,
+                3000 => 30,
+                _ => 3000,
+            };
+            client.raw(&message[before..sent]);
+        }
+        let read = |held: usize| held / clients.len();
+        let mut now = held(&mut asks);
+        // What was sent last may not have been read yet.
+        for _ in 0..3 {
+            now = now.max(held(&mut asks));
+        }
+        assert!(read(now) <= most_each, "{} bytes held for {sent}", read(now));
+    }
+    drop((asks, clients));
+    server.stop_clean();
+}
+
+/// Resident memory of a process, in bytes.
+fn resident(pid: i32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let kib: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib * KIB
+}
+
+/// Opens WebSockets, many at a time, and leaves them alone.
+fn idle(server: &Binary, count: usize) -> Vec<TcpStream> {
+    let request = upgrade("/", "");
+    let mut open = Vec::with_capacity(count);
+    while open.len() < count {
+        let batch: Vec<Client> = (0..100)
+            .map(|_| {
+                let mut client = Client::tcp(server.address);
+                client.raw(request.as_bytes());
+                client
+            })
+            .collect();
+        for mut client in batch {
+            assert!(client.head().starts_with("HTTP/1.1 101 "));
+            open.push(client.stream);
+        }
+    }
+    open
+}
+
+/// Descriptors that a process has open.
+fn descriptors(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+#[test]
+fn an_idle_connection_costs_little() {
+    const COUNT: usize = 10_000;
+    const BYTES_EACH_MAX: usize = 400;
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    let server = Binary::serve(&["--connections-max", "15000"]);
+    // What is allocated once is allocated by the first thousand.
+    let clients = idle(&server, 1000);
+    let none = descriptors(server.pid()) - clients.len();
+    drop(clients);
+    eventually(|| descriptors(server.pid()) == none, "the first thousand are gone");
+    let before = resident(server.pid());
+    let clients = idle(&server, COUNT);
+    let grown = resident(server.pid()).saturating_sub(before);
+    println!("{} bytes for each idle connection", grown / COUNT);
+    assert!(grown <= COUNT * BYTES_EACH_MAX, "{grown} bytes for {COUNT} idle connections");
+    drop(clients);
+    eventually(|| descriptors(server.pid()) == none, "all are gone");
+}
