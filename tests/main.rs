@@ -4,7 +4,7 @@
 
 //mod binary;
 mod client_role;
-//mod layers;
+mod layers;
 mod library;
 mod publish;
 mod puppet;
