@@ -146,8 +146,7 @@ impl Admission {
         let percent = |share: usize| self.connections_max.saturating_mul(share);
         let was_crowded = self.is_crowded;
         self.is_full = used >= percent(if self.is_full { 95 } else { 100 });
-        self.is_crowded =
-            if self.is_crowded { used >= percent(70) } else { used > percent(80) };
+        self.is_crowded = if self.is_crowded { used >= percent(70) } else { used > percent(80) };
         if self.is_crowded && !was_crowded {
             log::warn!(
                 "{} of {} connections: accepting slowly",

@@ -161,8 +161,10 @@ impl<'a> Context<'a> {
         let conn = self.core.conns.get_mut(conn);
         let rare = conn.and_then(|conn| conn.rare.as_mut());
         if let Some(rare) = rare {
-            rare.metadata.as_mut().map(|metadata| metadata.remove(key));
-            rare.metadata.take_if(|metadata| **metadata == *Metadata::EMPTY);
+            rare.metadata.take_if(|metadata| {
+                metadata.remove(key);
+                **metadata == *Metadata::EMPTY
+            });
         }
     }
 
