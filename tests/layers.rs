@@ -26,8 +26,16 @@ const LAYERS: [(&str, &[&str]); 9] = [
 /// Modules of the library, which know nothing of the binary's dependencies.
 const LIBRARY: [&str; 4] = ["protocol", "reactor", "backplane", "services"];
 const FOR_THE_BINARY: [&str; 10] = [
-    "clap", "serde", "toml", "humantime", "bytesize", "strsim", "env_logger", "serde_json",
-    "signal_hook", "rlimit",
+    "clap",
+    "serde",
+    "toml",
+    "humantime",
+    "bytesize",
+    "strsim",
+    "env_logger",
+    "serde_json",
+    "signal_hook",
+    "rlimit",
 ];
 
 /// What is not for a layer, though no module of ours.
@@ -35,8 +43,17 @@ const FOREIGN: [(&str, &[&str]); 2] = [
     (
         "protocol",
         &[
-            "std::net", "std::time", "std::fs", "std::os", "std::thread", "std::env", "mio", "log",
-            "socket2", "slab", "getrandom",
+            "std::net",
+            "std::time",
+            "std::fs",
+            "std::os",
+            "std::thread",
+            "std::env",
+            "mio",
+            "log",
+            "socket2",
+            "slab",
+            "getrandom",
         ],
     ),
     ("services", &["mio", "socket2", "slab", "std::net::TcpStream", "std::net::TcpListener"]),

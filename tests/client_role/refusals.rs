@@ -115,7 +115,10 @@ fn a_wrong_answer_does_not_open() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n";
     let wrong_accept = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     let answers = [
-        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(), ClientError::Status(404)),
+        (
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            ClientError::Status(404),
+        ),
         (format!("{switching}Upgrade: websocket\r\n{wrong_accept}"), ClientError::Accept),
         (format!("{switching}Upgrade: h2c\r\n{wrong_accept}"), ClientError::Upgrade),
         ("SSH-2.0-OpenSSH_9.6\r\n\r\n".to_owned(), ClientError::Malformed),

@@ -141,7 +141,8 @@ fn metadata_is_kept_from_the_request_on_and_bounded() {
         cx.remove_metadata(id, "never set");
         cx.set_metadata(id, "more", "").unwrap();
 
-        let others: usize = cx.record(id).unwrap().metadata.iter().map(|(k, v)| k.len() + v.len()).sum();
+        let others: usize =
+            cx.record(id).unwrap().metadata.iter().map(|(k, v)| k.len() + v.len()).sum();
         let room = METADATA_BYTES_MAX - others;
         assert_eq!(cx.set_metadata(id, "more", &"m".repeat(room + 1)), Err(MetadataFull));
         assert_eq!(cx.record(id).unwrap().metadata.get("more"), Some(""));

@@ -152,7 +152,10 @@ fn a_subprotocol_that_the_service_has_not_is_none() {
     let server = puppet.serve_plain();
     let mut client = Client::tcp(server.address);
     let head = client.request(&upgrade("/", "Sec-WebSocket-Protocol: a\r\n"));
-    assert!(head.starts_with("HTTP/1.1 101 ") && !head.contains("Sec-WebSocket-Protocol"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 101 ") && !head.contains("Sec-WebSocket-Protocol"),
+        "{head}"
+    );
     let id = strings.opened();
     assert!(strings.run(move |cx| cx.record(id).unwrap().protocol.is_none()));
 }

@@ -13,9 +13,8 @@ fn first_and_last_are_told_to_who_joins_and_leaves() {
     let (_a, a) = strings.client(&server, "/");
     let (_b, b) = strings.client(&server, "/");
     let did = strings.run(move |cx| {
-        let joins = [(a, "t"), (b, "t"), (a, "t"), (a, "u")].map(|(id, name)| {
-            (cx.subscribe(id, name).unwrap(), cx.members("t"), cx.members("u"))
-        });
+        let joins = [(a, "t"), (b, "t"), (a, "t"), (a, "u")]
+            .map(|(id, name)| (cx.subscribe(id, name).unwrap(), cx.members("t"), cx.members("u")));
         let leaves = [(a, "t"), (a, "t"), (b, "t"), (b, "t"), (b, "u")]
             .map(|(id, name)| (cx.unsubscribe(id, name), cx.members("t"), cx.members("u")));
         (joins, leaves)
@@ -89,8 +88,7 @@ fn a_topic_can_be_joined_again_once_it_was_told_empty() {
 
 #[test]
 fn limits_are_errors_and_counted() {
-    let settings =
-        Settings { topics_max: 3, topics_per_connection_max: 2, ..Settings::default() };
+    let settings = Settings { topics_max: 3, topics_per_connection_max: 2, ..Settings::default() };
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve(settings, RouteSettings::default());
     let (_a, a) = strings.client(&server, "/");

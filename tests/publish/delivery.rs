@@ -43,7 +43,10 @@ fn every_kind_of_payload_arrives_as_what_it_is() {
             Payload::Close(close),
         ];
         for payload in payloads {
-            assert_eq!(cx.publish(Target::All, payload, PublishOptions::default()), report(3, 0, 0));
+            assert_eq!(
+                cx.publish(Target::All, payload, PublishOptions::default()),
+                report(3, 0, 0)
+            );
         }
         // A ping is no message, and nor is a Close.
         assert_eq!(cx.metrics().messages_out, 15);
@@ -68,8 +71,7 @@ fn every_kind_of_payload_arrives_as_what_it_is() {
 fn who_has_no_room_is_counted_and_the_others_are_served() {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve(Settings::default(), narrow(SlowPolicy::Drop));
-    let (mut clients, ids): (Vec<_>, Vec<_>) =
-        (0..3).map(|_| strings.client(&server, "/")).unzip();
+    let (mut clients, ids): (Vec<_>, Vec<_>) = (0..3).map(|_| strings.client(&server, "/")).unzip();
     // All of this within one turn: nothing is written between.
     strings.run(move |cx| {
         let [a, b, c] = ids[..] else { unreachable!() };
@@ -115,8 +117,7 @@ fn who_has_no_room_is_counted_and_the_others_are_served() {
 fn who_is_closed_for_want_of_room_is_refused_once_and_skipped_then() {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve(Settings::default(), narrow(SlowPolicy::Close));
-    let (mut clients, ids): (Vec<_>, Vec<_>) =
-        (0..2).map(|_| strings.client(&server, "/")).unzip();
+    let (mut clients, ids): (Vec<_>, Vec<_>) = (0..2).map(|_| strings.client(&server, "/")).unzip();
     strings.run(move |cx| {
         let kilo = "k".repeat(1000);
         for _ in 0..3 {

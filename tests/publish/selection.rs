@@ -37,8 +37,7 @@ pub(super) fn heard(strings: &Strings, clients: &mut [Client], expected: &[&[&st
 fn all_topic_and_list_reach_whom_they_name() {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve_plain();
-    let (mut clients, ids): (Vec<_>, Vec<_>) =
-        (0..3).map(|_| strings.client(&server, "/")).unzip();
+    let (mut clients, ids): (Vec<_>, Vec<_>) = (0..3).map(|_| strings.client(&server, "/")).unzip();
     strings.run(move |cx| {
         let [a, b, c] = ids[..] else { unreachable!() };
         cx.subscribe(a, "t").unwrap();
@@ -54,11 +53,8 @@ fn all_topic_and_list_reach_whom_they_name() {
         assert_eq!(cx.publish(Target::Topic("t"), "t, not b", except(&[b, c])), report(1, 0, 1));
         assert_eq!(cx.publish(Target::List(&[c]), "none", except(&[c])), report(0, 0, 1));
     });
-    let expected: [&[&str]; 3] = [
-        &["all", "t", "list", "t, not b"],
-        &["all", "t", "not a"],
-        &["all", "list", "not a"],
-    ];
+    let expected: [&[&str]; 3] =
+        [&["all", "t", "list", "t, not b"], &["all", "t", "not a"], &["all", "list", "not a"]];
     heard(&strings, &mut clients, &expected);
 }
 

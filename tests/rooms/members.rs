@@ -124,7 +124,12 @@ fn flood(speaker: &mut Client, fast: &mut Client) {
 
 /// Room for some large messages beyond what the kernel holds.
 fn narrow(slow_policy: SlowPolicy) -> RouteSettings {
-    RouteSettings { message_bytes_max: 100_000, outbox_hard: 512 * 1024, slow_policy, ..RouteSettings::default() }
+    RouteSettings {
+        message_bytes_max: 100_000,
+        outbox_hard: 512 * 1024,
+        slow_policy,
+        ..RouteSettings::default()
+    }
 }
 
 #[test]
