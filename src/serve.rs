@@ -1,7 +1,7 @@
 //! `weir serve`: from a configuration to a running loop, and down again on a signal.
 //!
-//! Everything that belongs to the process rather than to a loop is here: the descriptor limit, the
-//! signals, what is printed where.
+//! Everything that belongs to the process rather than to a loop is here: its CPU, the descriptor
+//! limit, the signals, what is printed where.
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -10,7 +10,8 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use log::{info, warn};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use weir::reactor::settings::{ListenSettings, Settings};
 use weir::reactor::{Handle, Reactor};
@@ -28,15 +29,21 @@ const DESCRIPTORS_OF_OUR_OWN: usize = 300;
 /// What kept the server from starting, or ended it.
 pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     config.log.install();
+    if let Some(cpu) = config.pin {
+        pin(cpu)?;
+    }
     let settings = fit_to_descriptors(&config.settings, config.listen.len());
     let mut reactor = Reactor::new(settings)?;
     for route in &config.routes {
         add_route(&mut reactor, route)?;
     }
     // First of all that can be seen: who reads that we listen may send a signal at once.
-    shut_down_on_signal(reactor.handle())?;
+    obey_signals(reactor.handle(), config.settings.turn_stats)?;
     listen(&mut reactor, &config.listen)?;
     reactor.run()?;
+    if let Some(report) = reactor.turn_report() {
+        info!("turns: {report}");
+    }
     info!("stopped: {}", reactor.metrics());
     Ok(())
 }
@@ -66,6 +73,16 @@ fn listen(reactor: &mut Reactor, all: &[ListenSettings]) -> Result<(), Box<dyn E
     Ok(())
 }
 
+/// Keeps the process on one CPU: this thread, and those that it starts later.
+fn pin(cpu: usize) -> Result<(), String> {
+    let mut cpus = CpuSet::new();
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(format!("pin to CPU {cpu}: beyond {}", CpuSet::MAX_CPU - 1));
+    }
+    cpus.set(cpu);
+    sched_setaffinity(None, &cpus).map_err(|error| format!("pin to CPU {cpu}: {error}"))
+}
+
 /// Raises the process's limit on descriptors as far as it goes, and takes no more connections than
 /// that allows.
 fn fit_to_descriptors(settings: &Settings, listeners: usize) -> Settings {
@@ -87,8 +104,8 @@ fn fit_to_descriptors(settings: &Settings, listeners: usize) -> Settings {
 }
 
 /// The first SIGINT or SIGTERM shuts down in good order, a second one ends the process at once, even
-/// if the loop is stuck.
-fn shut_down_on_signal(handle: Handle) -> io::Result<()> {
+/// if the loop is stuck. SIGUSR1 asks for a report of the turns, if there are `turn_stats`.
+fn obey_signals(handle: Handle, turn_stats: bool) -> io::Result<()> {
     const FAILED: i32 = 1;
     let second = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -96,11 +113,17 @@ fn shut_down_on_signal(handle: Handle) -> io::Result<()> {
         signal_hook::flag::register_conditional_shutdown(signal, FAILED, Arc::clone(&second))?;
         signal_hook::flag::register(signal, Arc::clone(&second))?;
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            info!("signal {signal}");
-            handle.shutdown();
+            match signal {
+                SIGUSR1 if turn_stats => handle.report_turns(),
+                SIGUSR1 => warn!("no report of the turns: turn_stats is off"),
+                _ => {
+                    info!("signal {signal}");
+                    handle.shutdown();
+                }
+            }
         }
     })?;
     Ok(())

@@ -25,7 +25,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
 
 /// Modules of the library, which know nothing of the binary's dependencies.
 const LIBRARY: [&str; 4] = ["protocol", "reactor", "backplane", "services"];
-const FOR_THE_BINARY: [&str; 10] = [
+const FOR_THE_BINARY: [&str; 11] = [
     "clap",
     "serde",
     "toml",
@@ -35,6 +35,7 @@ const FOR_THE_BINARY: [&str; 10] = [
     "env_logger",
     "serde_json",
     "signal_hook",
+    "rustix",
     "rlimit",
 ];
 

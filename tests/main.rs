@@ -5,11 +5,24 @@
 // Nothing is reachable from outside of a test binary; modules share what they like.
 #![allow(unreachable_pub)]
 
+mod admission;
 mod binary;
 mod client_role;
+mod closing;
+mod deferring;
+mod driven;
+mod fragments;
+mod handshake;
+mod heartbeat;
 mod layers;
 mod library;
+mod lifecycle;
+mod measuring;
+mod pressure;
+mod protocol;
 mod publish;
 mod puppet;
+mod requests;
 mod rooms;
+mod shutdown;
 mod support;

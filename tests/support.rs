@@ -79,6 +79,8 @@ impl Drop for Server {
 /// What a [`Watched`] service has seen.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {
+    /// Only by [`Deferring`](crate::deferring::Deferring).
+    Deferred(ConnId),
     Opened(ConnId),
     Message(ConnId, Vec<u8>),
     Drained(ConnId),
@@ -111,7 +113,7 @@ impl Watched {
         })
     }
 
-    fn tell(&self, seen: Seen) {
+    pub fn tell(&self, seen: Seen) {
         // A test that has seen enough has dropped its end.
         let _ = self.tell.send(seen);
     }
@@ -171,11 +173,7 @@ pub struct Client {
 impl Client {
     /// A connection on which nothing was sent yet.
     pub fn tcp(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Client { stream, pending: Vec::new() }
+        Client::on(TcpStream::connect_timeout(&address, DEADLINE).unwrap())
     }
 
     /// An open WebSocket.
@@ -329,4 +327,139 @@ pub fn eventually(mut condition: impl FnMut() -> bool, what: &str) {
         assert!(begun.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+impl Server {
+    /// Shuts down and tells what was counted; nothing may be left of the connections that were.
+    pub fn stop_clean(self) -> Metrics {
+        let metrics = self.stop();
+        let left = (metrics.buffered_now, metrics.connections_now, metrics.refused_now);
+        assert_eq!(left, (0, 0, 0), "bytes, connections and refusals left over: {metrics}");
+        metrics
+    }
+}
+
+impl Client {
+    /// An open WebSocket whose kernel holds little for it: what it does not read stays with the server.
+    pub fn narrow(address: SocketAddr, path: &str) -> Client {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        socket.connect_timeout(&address.into(), DEADLINE).unwrap();
+        let mut client = Client::on(socket.into());
+        let head = client.request(&upgrade(path, ""));
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        client
+    }
+
+    /// A second hand on the same connection, for another thread: one writes while the other reads.
+    pub fn writer(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
+    fn on(stream: TcpStream) -> Client {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { stream, pending: Vec::new() }
+    }
+}
+
+/// A reactor whose turns the test makes itself, on its own thread: what happens between two of them is
+/// what the test does, however busy the machine is.
+pub struct ByHand {
+    pub reactor: Reactor,
+    pub address: SocketAddr,
+}
+
+impl ByHand {
+    pub fn new(settings: Settings, build: impl FnOnce(&mut Reactor)) -> ByHand {
+        let mut reactor = Reactor::new(settings).unwrap();
+        build(&mut reactor);
+        let address = reactor.listen(&ListenSettings::new("127.0.0.1:0".parse().unwrap())).unwrap();
+        reactor.start();
+        ByHand { reactor, address }
+    }
+
+    /// Turns until the metrics say so; returns how many turns that took.
+    pub fn turn_until(&mut self, what: &str, condition: impl Fn(&Metrics) -> bool) -> u64 {
+        let before = self.reactor.metrics().turns;
+        let begun = Instant::now();
+        while !condition(self.reactor.metrics()) {
+            assert!(begun.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+            self.reactor.turn(Some(Duration::from_millis(20))).unwrap();
+        }
+        self.reactor.metrics().turns - before
+    }
+
+    /// An open WebSocket.
+    pub fn open(&mut self, path: &str) -> Client {
+        let opened = self.reactor.metrics().opened;
+        let mut client = Client::tcp(self.address);
+        client.raw(upgrade(path, "").as_bytes());
+        self.turn_until("a connection opens", |metrics| metrics.opened > opened);
+        assert!(client.head().starts_with("HTTP/1.1 101 "));
+        client
+    }
+
+    /// Waits until the connections, whose clients are gone, are; nothing may be left of them.
+    pub fn stop_clean(mut self) -> Metrics {
+        self.turn_until("all connections end", |metrics| metrics.connections_now == 0);
+        let metrics = self.reactor.metrics().clone();
+        assert_eq!((metrics.buffered_now, metrics.refused_now), (0, 0), "{metrics}");
+        metrics
+    }
+}
+impl Client {
+    /// A connection whose kernel buffers little of what it does not read.
+    pub fn narrow_tcp(address: SocketAddr) -> Client {
+        let kind = socket2::Type::STREAM;
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(address), kind, None).unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        Client { stream, pending: Vec::new() }
+    }
+
+    /// The next HTTP answer: its head and its body.
+    pub fn answer(&mut self) -> (String, Vec<u8>) {
+        let head = self.head();
+        let len = header(&head, "Content-Length").expect("a length").parse().unwrap();
+        let body = self.bytes(len);
+        (head, body)
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+}
+
+/// The value of a header in a head.
+pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let lines = head.lines().skip(1);
+    let mut pairs = lines.filter_map(|line| line.split_once(": "));
+    pairs.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// Awaits the end of the only connection, then that of its server: the reason, told exactly once, and
+/// what was counted.
+pub fn only_end(server: Server, seen: &Receiver<Seen>) -> (CloseReason, Metrics) {
+    let reason = next_end(seen);
+    let metrics = server.stop();
+    let more: Vec<Seen> = seen.iter().filter(|seen| matches!(seen, Seen::Closed(..))).collect();
+    assert_eq!(more, [], "on_close is called once");
+    assert_eq!((metrics.connections_now, metrics.buffered_now), (0, 0));
+    (reason, metrics)
+}
+
+/// A server with one service at `/`.
+pub fn serving(settings: Settings, service: impl Service + Send + 'static) -> Server {
+    Server::start(settings, move |reactor| {
+        let service = reactor.add_service(service).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+    })
 }

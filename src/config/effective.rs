@@ -46,7 +46,7 @@ impl fmt::Display for Config {
     /// As TOML. Limits stand with the routes alone, where they are in force.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let effective = Effective {
-            server: ServerOptions::new(&self.listen, &self.log, &self.settings),
+            server: ServerOptions::new(self),
             route: self.routes.iter().map(EffectiveRoute::from).collect(),
         };
         f.write_str(&toml::to_string(&effective).map_err(|_| fmt::Error)?)

@@ -34,6 +34,8 @@ pub(crate) use routes::{RouteConfig, Service};
 pub(crate) struct Config {
     pub(crate) listen: Vec<ListenSettings>,
     pub(crate) log: LogSettings,
+    /// The CPU that the process stays on.
+    pub(crate) pin: Option<usize>,
     pub(crate) settings: Settings,
     /// At least one.
     pub(crate) routes: Vec<RouteConfig>,
@@ -66,7 +68,7 @@ impl Config {
         check_listen(&listen)?;
         let tables = file.routes.unwrap_or_else(routes::built_in);
         let routes = routes::routes(tables, &layer, &settings)?;
-        Ok(Config { listen, log: server.log(), settings, routes })
+        Ok(Config { listen, log: server.log(), pin: server.pin(), settings, routes })
     }
 }
 

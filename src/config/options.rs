@@ -12,6 +12,7 @@ use weir::reactor::settings::{
     Heartbeat, ListenSettings, Prefix, Rate, RouteSettings, Settings, SlowPolicy,
 };
 
+use super::Config;
 use super::values::{Count, OrAuto, OrOff, Origin, Size, Span, texts};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
 use weir::services::rooms::RoomSettings;
@@ -134,6 +135,16 @@ pub(super) struct ServerOptions {
     #[arg(long, value_name = "N", help_heading = "Heartbeat")]
     #[arg(default_value_t = Count(Heartbeat::default().misses_max))]
     pong_misses_max: Count<u8>,
+
+    /// CPU to stay on, counted from 0, or off
+    #[arg(long, value_name = "CPU", help_heading = "Measuring", default_value_t = OrOff(None))]
+    pin: OrOff<Count<usize>>,
+
+    /// Log where the time of the loop's turns went, at the end and on SIGUSR1
+    #[arg(long, value_name = "BOOL", help_heading = "Measuring", default_value_t = false)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(action = clap::ArgAction::Set)]
+    turn_stats: bool,
 }
 
 /// The settings of a route; given without a route, those of every route that says nothing else.
@@ -257,9 +268,10 @@ impl From<Slow> for SlowPolicy {
 }
 
 impl ServerOptions {
-    /// The options that [`settings`](Self::settings), [`listen`](Self::listen) and
-    /// [`log`](Self::log) turn into these values.
-    pub(super) fn new(listen: &[ListenSettings], log: &LogSettings, settings: &Settings) -> Self {
+    /// The options that [`settings`](Self::settings), [`listen`](Self::listen), [`log`](Self::log)
+    /// and [`pin`](Self::pin) turn into these values.
+    pub(super) fn new(config: &Config) -> Self {
+        let Config { listen, log, pin, settings, routes: _ } = config;
         let beat = settings.heartbeat.unwrap_or_default();
         ServerOptions {
             listen: listen.iter().map(|listen| listen.address).collect(),
@@ -282,6 +294,8 @@ impl ServerOptions {
             ping_interval: OrOff(settings.heartbeat.map(|beat| Span(beat.interval))),
             pong_timeout: Span(beat.pong_timeout),
             pong_misses_max: Count(beat.misses_max),
+            pin: OrOff(pin.map(Count)),
+            turn_stats: settings.turn_stats,
         }
     }
 
@@ -305,6 +319,7 @@ impl ServerOptions {
             }),
             topics_max: self.topics_max.0,
             topics_per_connection_max: self.topics_per_connection_max.0,
+            turn_stats: self.turn_stats,
         }
     }
 
@@ -316,6 +331,10 @@ impl ServerOptions {
 
     pub(super) fn log(&self) -> LogSettings {
         LogSettings { filter: self.log.clone(), format: self.log_format }
+    }
+
+    pub(super) fn pin(&self) -> Option<usize> {
+        self.pin.0.map(|cpu| cpu.0)
     }
 }
 

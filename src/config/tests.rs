@@ -122,6 +122,16 @@ fn off_and_auto_reach_the_settings() {
 }
 
 #[test]
+fn measuring_is_off_unless_asked_for() {
+    assert_eq!((defaults().pin, defaults().settings.turn_stats), (None, false));
+    let flags = [("pin", "1"), ("turn_stats", "true")];
+    let config = load("pin = 0", &[("WEIR_TURN_STATS", "false")], &flags).unwrap();
+    assert_eq!((config.pin, config.settings.turn_stats), (Some(1), true));
+    assert_eq!(load("pin = 0", &[("WEIR_PIN", "off")], &[]).unwrap().pin, None);
+    assert!(file("pin = 'all'").unwrap_err().contains("whole number"));
+}
+
+#[test]
 fn the_hard_limit_follows_the_largest_message_unless_set() {
     let hard = |text: &str| file(text).map(|config| config.routes[0].settings.outbox_hard);
     assert_eq!(hard(""), Ok(2 << 20));
@@ -181,6 +191,8 @@ fn the_effective_configuration_reads_back_the_same() {
         key_reuse_window = '1m 1ms'
         buffered_max = '1 GB'
         ping_interval = '20s'
+        pin = 3
+        turn_stats = true
         slow = 'drop'
         history_ttl = 'off'
         [[route]]

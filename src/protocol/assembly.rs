@@ -11,7 +11,7 @@ use super::{FrameHeader, Opcode, mask};
 /// Bytes of the frame in flight from which on reads go straight into the buffer: below it a copy
 /// is cheaper than another system call would be.
 const DIRECT_BYTES_MIN: usize = 4 * 1024;
-/// The least room that is made for a read straight into the buffer.
+/// The least room that is made for reads straight into the buffer, when what was made is used up.
 const DIRECT_ROOM_MIN: usize = 16 * 1024;
 
 /// A frame whose payload is still arriving.
@@ -19,7 +19,7 @@ const DIRECT_ROOM_MIN: usize = 16 * 1024;
 pub(super) struct InFlight {
     opcode: Opcode,
     pub(super) fin: bool,
-    mask: [u8; 4],
+    mask: Option<[u8; 4]>,
     received: usize,
     remaining: usize,
 }
@@ -30,7 +30,7 @@ impl InFlight {
         InFlight {
             opcode: header.opcode,
             fin: header.fin,
-            mask: header.mask.unwrap_or_default(),
+            mask: header.mask,
             received: 0,
             remaining: payload_len,
         }
@@ -50,7 +50,9 @@ impl InFlight {
 
     /// Unmasks the next piece in place and counts it.
     fn advance(&mut self, piece: &mut [u8]) {
-        mask::apply(self.mask, self.received, piece);
+        if let Some(key) = self.mask {
+            mask::apply(key, self.received, piece);
+        }
         self.received += piece.len();
         self.remaining -= piece.len();
     }
@@ -108,8 +110,8 @@ impl Assembly {
         if frame.is_control() || !worth_it {
             return None;
         }
-        let room = frame.received.max(DIRECT_ROOM_MIN).min(frame.remaining);
-        Some(self.data.room(room, frame.remaining))
+        let ahead = frame.received.max(DIRECT_ROOM_MIN).min(frame.remaining);
+        Some(self.data.room(DIRECT_BYTES_MIN, ahead, frame.remaining))
     }
 
     /// Takes `len` bytes that a read has put into [`Assembly::room`].
@@ -182,10 +184,13 @@ impl Buffer {
         self.len = end;
     }
 
-    /// At least `least` bytes to fill, more where they are there already, `most` at most.
-    fn room(&mut self, least: usize, most: usize) -> &mut [u8] {
+    /// Room to fill, `most` at most; where less than `least` is left of it, `ahead` is made.
+    fn room(&mut self, least: usize, ahead: usize, most: usize) -> &mut [u8] {
         if self.bytes.len() < self.len + least {
-            self.bytes.resize(self.len + least, 0);
+            // What the vector has doubled to is used up before it doubles again.
+            let owned = self.bytes.capacity() - self.len;
+            let ahead = if owned < least { ahead } else { ahead.min(owned) };
+            self.bytes.resize(self.len + ahead, 0);
         }
         let end = self.bytes.len().min(self.len + most);
         &mut self.bytes[self.len..end]
@@ -220,7 +225,9 @@ impl Spares {
     }
 
     pub(super) fn give_back(&mut self, mut assembly: Box<Assembly>) {
-        if self.kept.len() < Spares::COUNT_MAX && assembly.data.bytes.len() <= Spares::BYTES_MAX {
+        if self.kept.len() < Spares::COUNT_MAX
+            && assembly.data.bytes.capacity() <= Spares::BYTES_MAX
+        {
             assembly.reset();
             self.kept.push(assembly);
         }
@@ -228,3 +235,4 @@ impl Spares {
 }
 
 const _: () = assert!(CONTROL_BYTES_MAX < DIRECT_BYTES_MIN);
+const _: () = assert!(DIRECT_BYTES_MIN <= DIRECT_ROOM_MIN);

@@ -28,6 +28,8 @@ pub struct Decoder {
     role: Role,
 }
 
+const _: () = assert!(size_of::<Decoder>() <= 32, "one lies in every connection");
+
 impl Decoder {
     /// A decoder at the start of the stream, for an endpoint of this role.
     ///
@@ -118,6 +120,15 @@ impl Decoder {
             }
         } else if assembly.frame.is_none() {
             assembly.forget_control();
+        }
+    }
+
+    /// Forgets an unfinished message and gives back its buffer. Call it after an error or a Close:
+    /// nothing that follows is decoded, and the connection may linger.
+    pub fn discard(&mut self, spares: &mut Spares) {
+        self.partial_len = 0;
+        if let Some(assembly) = self.assembly.take() {
+            spares.give_back(assembly);
         }
     }
 
@@ -226,7 +237,8 @@ fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
         Opcode::Pong => Event::Pong(payload),
         Opcode::Close => Event::Close(CloseFrame::parse(payload)?),
         Opcode::Binary => Event::Message(Message::Binary(payload)),
-        // 8.1: text that is not UTF-8 fails the connection.
+        // 8.1: text that is not UTF-8 fails the connection. What came in pieces was checked as it
+        // came, and is once more here: a `str` cannot be had unseen without `unsafe`.
         Opcode::Text => match simdutf8::basic::from_utf8(payload) {
             Ok(text) => Event::Message(Message::Text(text)),
             Err(_) => return Err(ProtocolError::InvalidUtf8),

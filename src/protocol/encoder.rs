@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use super::close::REASON_BYTES_MAX;
-use super::frame::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX};
+use super::frame::CONTROL_BYTES_MAX;
 use super::{CloseFrame, FrameHeader, Message, Opcode, mask};
 
 /// Writes frames to the end of a buffer.
@@ -64,7 +64,8 @@ impl<'a> Encoder<'a> {
 
     /// Any one frame; the caller answers for its place in the stream (5.4).
     pub fn frame(self, fin: bool, opcode: Opcode, payload: &[u8]) {
-        self.out.reserve(HEADER_BYTES_MAX + payload.len());
+        let key_bytes = if self.mask.is_some() { 4 } else { 0 };
+        self.out.reserve(frame_bytes(payload.len()) + key_bytes);
         let header =
             FrameHeader { fin, opcode, mask: self.mask, payload_len: payload.len() as u64 };
         header.write(self.out);
@@ -144,8 +145,10 @@ mod tests {
     fn lengths_take_their_shortest_form() {
         for (len, header) in [(0, 2), (125, 2), (126, 4), (65535, 4), (65536, 10)] {
             let payload = vec![7; len];
-            let mut out = Vec::new();
+            let mut out = Vec::with_capacity(frame_bytes(len));
+            let allocated = out.as_ptr();
             Encoder::server(&mut out).message(Message::Binary(&payload));
+            assert_eq!(out.as_ptr(), allocated, "an exact buffer has grown");
             assert_eq!(out.len(), header + len);
             assert_eq!(out.len(), frame_bytes(len));
             let (parsed, end) = FrameHeader::parse(&out, Role::Client).unwrap().unwrap();

@@ -82,7 +82,8 @@ impl FrameHeader {
     /// Returns the header and its length, or `None` when `bytes` is a valid beginning of one.
     ///
     /// # Errors
-    /// Whatever makes the frame illegal by its header alone, from the first byte that shows it.
+    /// Whatever makes the frame illegal by its header alone, as soon as the field that shows it is
+    /// whole.
     pub fn parse(
         bytes: &[u8],
         reader: Role,
@@ -208,4 +209,9 @@ pub(crate) fn frame_len(bytes: &[u8]) -> usize {
     };
     let mask = if second & MASK != 0 { 4 } else { 0 };
     header + mask + payload
+}
+
+/// Whether the frame at the start of `bytes`, one of our own making, carries a message or a part of one.
+pub(crate) fn is_message(bytes: &[u8]) -> bool {
+    bytes[0] & 0x8 == 0
 }

@@ -48,6 +48,8 @@ pub(super) struct Admission {
     connections_max: usize,
     /// Turned full, and not yet below 95 % again.
     is_full: bool,
+    /// Nobody is let in any more, not even our own.
+    is_closed: bool,
     /// Turned above 80 %, and not yet below 70 % again.
     is_crowded: bool,
     by_address: HashMap<IpAddr, usize>,
@@ -62,12 +64,18 @@ impl Admission {
             connections: 0,
             connections_max: settings.connections_max,
             is_full: false,
+            is_closed: false,
             is_crowded: false,
             by_address: HashMap::new(),
             rates: HashMap::new(),
             rates_max,
             everybody: settings.rate.map(|rate| Bucket::full(&rate, Time::ZERO)),
         }
+    }
+
+    /// Lets nobody in from here on.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
     }
 
     /// Whether accepting should go slowly.
@@ -85,6 +93,9 @@ impl Admission {
         peer: IpAddr,
         now: Time,
     ) -> Result<(), Refusal> {
+        if self.is_closed {
+            return Err(Refusal::ShuttingDown);
+        }
         if self.is_full {
             return Err(Refusal::Full);
         }
@@ -115,9 +126,9 @@ impl Admission {
         Ok(())
     }
 
-    /// Counts a connection that we make ourselves, if there is room.
+    /// Counts a connection that we make ourselves, if there is room and no end in sight.
     pub(super) fn admit_own(&mut self, peer: IpAddr) -> bool {
-        if self.is_full {
+        if self.is_full || self.is_closed {
             return false;
         }
         *self.by_address.entry(counted_address(peer)).or_default() += 1;

@@ -46,6 +46,8 @@ pub const CHUNK_BYTES: usize = 64 * 1024;
 pub const SPARE_OUTBOXES: usize = 1024;
 /// Bytes of an outbox's chunk that is still worth keeping.
 pub const SPARE_CHUNK_BYTES: usize = 16 * 1024;
+/// Chunks that a kept outbox has room for: a few shared frames.
+pub const SPARE_CHUNKS: usize = 16;
 /// Keys and values of one connection's metadata, and the bytes of them all.
 pub const METADATA_ENTRIES_MAX: usize = 16;
 /// Bytes of all keys and values of one connection.

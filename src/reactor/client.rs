@@ -4,9 +4,10 @@
 //! that its frames are masked. Resolves no names: that blocks, and belongs on a thread.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mio::net::TcpStream;
+use socket2::{Domain, Socket, Type};
 
 use super::connection::{Connection, Phase, Place};
 use super::core::Core;
@@ -31,18 +32,19 @@ impl Core {
         &mut self,
         service: ServiceId,
         route: RouteId,
+        from: Option<IpAddr>,
         address: SocketAddr,
         request: &ClientRequest,
     ) -> io::Result<ConnId> {
-        if self.bells.shutdown_ordered() {
-            return Err(io::Error::other("the loop is shutting down"));
-        }
-        let socket = TcpStream::connect(address)?;
+        let socket = match from {
+            None => TcpStream::connect(address)?,
+            Some(from) => connect_from(from, address)?,
+        };
         socket.set_nodelay(true)?;
         if !self.admission.admit_own(address.ip()) {
             return Err(io::Error::new(
                 io::ErrorKind::QuotaExceeded,
-                "the table of connections is full",
+                "no further connections are taken",
             ));
         }
         let id = self.conns.next_id();
@@ -65,9 +67,8 @@ impl Core {
         let phase = Phase::Connecting;
         let mut conn = Connection::new(id, socket, address, decoder, phase, handshake, place);
         conn.announced = true;
-        self.conns.insert(conn);
+        self.insert(conn);
         self.metrics.connects += 1;
-        self.metrics.connections_now += 1;
         self.sync_interest(id);
         self.arm(id);
         Ok(id)
@@ -90,6 +91,17 @@ impl Core {
         let awaited = conn.handshake().and_then(|handshake| handshake.awaited.as_mut());
         let request = awaited.map(|awaited| std::mem::take(&mut awaited.request));
         self.queue_head(id, request.unwrap_or_default());
+    }
+}
+
+/// A socket bound to `from` that is about to be connected.
+fn connect_from(from: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
     }
 }
 

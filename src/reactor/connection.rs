@@ -32,7 +32,7 @@ pub(super) enum Phase {
     Deferred,
     /// Messages go both ways.
     Open,
-    /// Our last bytes, mostly a Close, are queued or sent.
+    /// Our last bytes, mostly a Close, are queued; or sent, `since` then.
     Closing { since: Time, reason: CloseReason, input: Input },
     /// Our side of the stream is shut; the peer's end of it is awaited.
     Lingering { until: Time, reason: CloseReason },
@@ -198,7 +198,7 @@ impl Connection {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.phase == Phase::Open
+        matches!(self.phase, Phase::Open)
     }
 
     /// Why it ends, once that has begun.
@@ -222,6 +222,11 @@ impl Connection {
         }
     }
 
+    /// Whether there is, or may be, input to be taken now, and nobody knows of it yet.
+    pub(super) fn should_run(&self) -> bool {
+        !self.queued && (self.readable || self.has_unread()) && self.takes_input()
+    }
+
     /// What to ask the poll for. WRITABLE only while blocked: with both, each read event would
     /// carry writable, too.
     pub(super) fn wanted_interest(&self) -> Option<Interest> {
@@ -230,13 +235,18 @@ impl Connection {
             Phase::Open => !self.paused,
             _ => true,
         };
-        let writes = self.phase == Phase::Connecting || self.outbox.blocked_since().is_some();
+        let writes = self.awaits_write();
         match (reads, writes) {
             (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
             (true, false) => Some(Interest::READABLE),
             (false, true) => Some(Interest::WRITABLE),
             (false, false) => None,
         }
+    }
+
+    /// Whether the poll's word that the socket is writable is waited for.
+    pub(super) fn awaits_write(&self) -> bool {
+        self.outbox.blocked_since().is_some() || matches!(self.phase, Phase::Connecting)
     }
 
     pub(super) fn rare(&mut self) -> &mut Rare {
@@ -257,6 +267,26 @@ impl Connection {
             rare.handshake.is_none() && rare.unread.is_none() && rare.metadata.is_none()
         };
         self.rare.take_if(idle);
+    }
+
+    /// Drops the message that is being put together: nothing the peer sends counts any more.
+    pub(super) fn forget_message(&mut self) {
+        self.decoder = Decoder::new(self.decoder.role(), 0);
+        self.message_since = Time::MAX;
+    }
+
+    /// Whether the next frame may be looked at.
+    pub(super) fn wants_frames(&self) -> bool {
+        match self.phase {
+            Phase::Open => !self.paused,
+            Phase::Closing { input, .. } => input == Input::AwaitClose,
+            _ => false,
+        }
+    }
+
+    /// Whether what the peer sends is looked at.
+    pub(super) fn decodes(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Closing { input: Input::AwaitClose, .. })
     }
 
     pub(super) fn has_unread(&self) -> bool {
@@ -283,7 +313,10 @@ impl Connection {
                 (since + settings.handshake_timeout, Due::Handshake)
             }
             Phase::Open => self.open_deadline(settings, route),
-            Phase::Closing { since, .. } => (since + settings.close_timeout, Due::Close),
+            Phase::Closing { since, .. } => {
+                let from = self.outbox.blocked_since().map_or(since, |blocked| since.max(blocked));
+                (from + settings.close_timeout, Due::Close)
+            }
             Phase::Lingering { until, .. } => (until, Due::Linger),
             Phase::Gone(_) => (Time::MAX, Due::Linger),
         }
@@ -298,7 +331,10 @@ impl Connection {
             heartbeat
                 .map(|heartbeat| self.pulse.deadline(&heartbeat, self.serial, self.last_heard)),
             Some(fragment).filter(|_| !self.paused),
-            route.idle_timeout.map(|idle| (self.last_data + idle, Due::Idle)),
+            route
+                .idle_timeout
+                .filter(|_| !self.paused)
+                .map(|idle| (self.last_data + idle, Due::Idle)),
             blocked.map(|since| (since + route.write_timeout, Due::Write)),
             self.outbox
                 .above_soft_since()

@@ -4,7 +4,7 @@
 //! no handler. Everything takes a [`ConnId`]; one that is stale changes nothing and says so.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::core::Core;
@@ -31,7 +31,8 @@ impl<'a> Context<'a> {
         Context { core, service }
     }
 
-    /// The time at which this turn began.
+    /// The time at which this turn began, or at which [`Reactor::context`](super::Reactor::context)
+    /// was called.
     pub fn now(&self) -> Time {
         self.core.now
     }
@@ -161,10 +162,10 @@ impl<'a> Context<'a> {
         let conn = self.core.conns.get_mut(conn);
         let rare = conn.and_then(|conn| conn.rare.as_mut());
         if let Some(rare) = rare {
-            rare.metadata.take_if(|metadata| {
+            if let Some(metadata) = &mut rare.metadata {
                 metadata.remove(key);
-                **metadata == *Metadata::EMPTY
-            });
+            }
+            rare.metadata.take_if(|metadata| **metadata == *Metadata::EMPTY);
         }
     }
 
@@ -172,6 +173,12 @@ impl<'a> Context<'a> {
     /// a connection that ends already, changes nothing. The reason is cut at 123 bytes.
     pub fn close(&mut self, conn: ConnId, code: CloseCode, reason: &str) {
         self.core.begin_close(conn, CloseReason::Service(code), reason);
+    }
+
+    /// Ends a connection at once, without a Close: the peer sees the end of the stream, or a reset if it
+    /// had sent what was not read. What is queued is lost.
+    pub fn abort(&mut self, conn: ConnId) {
+        self.core.vanish(conn, CloseReason::Aborted);
     }
 
     /// Answers a request for which [`on_request`](super::Service::on_request) said
@@ -191,7 +198,22 @@ impl<'a> Context<'a> {
         address: SocketAddr,
         request: &ClientRequest,
     ) -> io::Result<ConnId> {
-        self.core.connect(self.service, route, address, request)
+        self.core.connect(self.service, route, None, address, request)
+    }
+
+    /// The same, from a given address of this machine: one address has some 28,000 ports towards one
+    /// server, a loopback network has 16 million addresses.
+    ///
+    /// # Errors
+    /// The same, or `from` is no address of this machine, or of another family.
+    pub fn connect_from(
+        &mut self,
+        from: IpAddr,
+        route: RouteId,
+        address: SocketAddr,
+        request: &ClientRequest,
+    ) -> io::Result<ConnId> {
+        self.core.connect(self.service, route, Some(from), address, request)
     }
 
     // Time and threads.

@@ -5,10 +5,12 @@
 //! queues; none of them calls a service, reads or writes a socket, or frees a slot: that is the turn's.
 
 use std::collections::VecDeque;
+use std::io;
 use std::rc::Rc;
 
 use log::debug;
 use mio::{Registry, Token};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::admission::Admission;
 use super::budget::RATE_ADDRESSES_MAX;
@@ -80,6 +82,8 @@ pub(super) struct Core {
     pub(super) spares: Spares,
     pub(super) spare_queues: SpareQueues,
     pub(super) masks: MaskKeys,
+    /// What the system lets a socket's send buffer be set to.
+    pub(super) send_buffer_max: usize,
     /// Receivers of the broadcast under way; kept for its memory.
     pub(super) targets: Vec<ConnId>,
     /// The path of all that have not sent a request yet.
@@ -87,11 +91,7 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(
-        settings: Settings,
-        registry: Registry,
-        bells: Bells,
-    ) -> std::io::Result<Core> {
+    pub(super) fn new(settings: Settings, registry: Registry, bells: Bells) -> io::Result<Core> {
         let limits = TopicLimits {
             topics_max: settings.topics_max,
             topics_per_connection_max: settings.topics_per_connection_max,
@@ -111,55 +111,59 @@ impl Core {
             spares: Spares::default(),
             spare_queues: SpareQueues::default(),
             masks: MaskKeys::new()?,
+            send_buffer_max: send_buffer_max()?,
             targets: Vec::new(),
             no_path: "-".into(),
             settings,
         })
     }
 
+    /// Gives a connection its place in the table: the one that its id names already.
+    pub(super) fn insert(&mut self, conn: Connection) {
+        self.conns.insert(conn);
+        self.metrics.connections_now += 1;
+    }
+
     // Output.
 
     /// Queues one message for one connection.
     pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> SendOutcome {
-        let outcome = self.queue(id, message.len(), |outbox, spares, mask| {
+        self.queue(id, message.len(), false, |outbox, spares, mask| {
             outbox.push_message(spares, message, mask);
-        });
-        self.count_message(id, message.len(), outcome);
-        outcome
+        })
     }
 
     /// Queues a frame that others are sent, too.
     pub(super) fn send_shared(&mut self, id: ConnId, frame: &SharedFrame) -> SendOutcome {
         let payload = frame.payload();
-        let outcome = self.queue(id, payload.len(), |outbox, spares, mask| match mask {
+        let is_control = frame.opcode().is_control();
+        self.queue(id, payload.len(), is_control, |outbox, spares, mask| match mask {
             None => outbox.push_shared(spares, frame),
             Some(_) => outbox.push_masked(spares, frame, mask),
-        });
-        if !frame.opcode().is_control() {
-            self.count_message(id, payload.len(), outcome);
-        }
-        outcome
+        })
     }
 
     /// Queues a ping of a service's own.
     pub(super) fn send_ping(&mut self, id: ConnId, payload: &[u8]) -> SendOutcome {
-        self.queue(id, payload.len(), |outbox, spares, mask| {
+        self.queue(id, payload.len(), true, |outbox, spares, mask| {
             outbox.push_ping(spares, payload, mask);
         })
     }
 
     /// Queues the answer to a ping.
     pub(super) fn send_pong(&mut self, id: ConnId, payload: &[u8]) -> SendOutcome {
-        self.queue(id, payload.len(), |outbox, spares, mask| {
+        self.queue(id, payload.len(), true, |outbox, spares, mask| {
             outbox.push_pong(spares, payload, mask);
         })
     }
 
-    /// The one way into the outbox of an open connection: limits first, then the bytes.
+    /// The one way into the outbox of an open connection: limits first, then the bytes. A ping or pong
+    /// that finds no room is left out, and nothing else follows from that; nor is it shed.
     fn queue(
         &mut self,
         id: ConnId,
         payload_len: usize,
+        is_control: bool,
         push: impl FnOnce(&mut Outbox, &mut SpareQueues, Option<[u8; 4]>),
     ) -> SendOutcome {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_open()) else {
@@ -168,15 +172,20 @@ impl Core {
         let limits = self.router.settings(conn.route);
         let frame = frame_bytes(payload_len);
         let before = conn.outbox.bytes();
-        let too_much = before + frame > limits.outbox_hard;
-        if too_much || conn.outbox.pressure() == Pressure::Shedding {
-            let policy = limits.slow_policy;
-            return self.refuse_slow(id, policy);
-        }
-        if !has_memory(&self.settings, &self.metrics, conn, frame) {
+        let policy = limits.slow_policy;
+        let sheds = conn.outbox.pressure() == Pressure::Shedding && !is_control;
+        let refused = if sheds || before + frame > limits.outbox_hard {
+            Some(CloseReason::SlowConsumer)
+        } else if !has_memory(&self.settings, &self.metrics, conn, frame) {
             self.metrics.buffered_refused += 1;
-            self.metrics.messages_refused += 1;
-            return SendOutcome::Refused;
+            Some(CloseReason::Overloaded)
+        } else {
+            None
+        };
+        match refused {
+            Some(_) if is_control => return SendOutcome::Refused,
+            Some(reason) => return self.refuse_message(id, policy, reason),
+            None => {}
         }
         let mask = match conn.decoder.role() {
             Role::Server => None,
@@ -185,6 +194,11 @@ impl Core {
         push(&mut conn.outbox, &mut self.spare_queues, mask);
         let after = conn.outbox.bytes();
         self.metrics.buffered_now += (after - before) as u64;
+        if !is_control {
+            self.metrics.messages_out += 1;
+            conn.traffic.messages_out += 1;
+            conn.traffic.bytes_out += payload_len as u64;
+        }
         if !conn.dirty {
             conn.dirty = true;
             self.queues.dirty.push_back(id);
@@ -209,11 +223,16 @@ impl Core {
         }
     }
 
-    /// A message for a peer that reads too slowly: the route's policy.
-    pub(super) fn refuse_slow(&mut self, id: ConnId, policy: SlowPolicy) -> SendOutcome {
+    /// A message for which there is no room: the route's policy.
+    fn refuse_message(
+        &mut self,
+        id: ConnId,
+        policy: SlowPolicy,
+        reason: CloseReason,
+    ) -> SendOutcome {
         self.metrics.messages_refused += 1;
         match policy {
-            SlowPolicy::Close => self.close(id, CloseReason::SlowConsumer),
+            SlowPolicy::Close => self.close(id, reason),
             SlowPolicy::Drop => {
                 if let Some(conn) = self.conns.get_mut(id) {
                     conn.outbox.congest(self.now, Pressure::Shedding);
@@ -221,17 +240,6 @@ impl Core {
             }
         }
         SendOutcome::Refused
-    }
-
-    fn count_message(&mut self, id: ConnId, payload_len: usize, outcome: SendOutcome) {
-        if !matches!(outcome, SendOutcome::Queued | SendOutcome::Congested) {
-            return;
-        }
-        self.metrics.messages_out += 1;
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.traffic.messages_out += 1;
-            conn.traffic.bytes_out += payload_len as u64;
-        }
     }
 
     /// Counts what input holds of memory; ends the connection if that is too much.
@@ -250,6 +258,8 @@ impl Core {
         if held > before && !has_memory(&self.settings, &self.metrics, conn, 0) {
             self.metrics.buffered_refused += 1;
             self.close(id, CloseReason::Overloaded);
+            // One that was closing already is not listened to any more.
+            self.finish_close(id);
         }
     }
 
@@ -276,11 +286,17 @@ impl Core {
             Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => return,
         }
         let input = match reason {
-            CloseReason::PeerClosed(_) | CloseReason::Protocol(_) => Input::Discard,
+            CloseReason::PeerClosed(_) | CloseReason::Protocol(_) | CloseReason::Overloaded => {
+                Input::Discard
+            }
             _ => Input::AwaitClose,
         };
-        conn.phase = Phase::Closing { since: self.now, reason, input };
         let blocked = conn.outbox.blocked_since().is_some();
+        conn.phase = Phase::Closing { since: self.now, reason, input };
+        if input == Input::Discard {
+            conn.forget_message();
+            self.account_input(id);
+        }
         if reason.cuts_queue() || blocked && reason == CloseReason::Shutdown {
             self.cut_to_close(id, reason);
         } else {
@@ -316,8 +332,8 @@ impl Core {
         let dropped = conn.outbox.cut(&mut self.spare_queues);
         self.count_dropped(dropped);
         self.push_close(id, reason, reason.text());
-        if let Some(conn) = self.conns.get_mut(id) {
-            widen_send_buffer(conn);
+        if let Some(conn) = self.conns.get(id) {
+            widen_send_buffer(conn, self.send_buffer_max);
         }
     }
 
@@ -335,7 +351,7 @@ impl Core {
     }
 
     pub(super) fn count_dropped(&mut self, dropped: Dropped) {
-        self.metrics.messages_dropped += dropped.frames;
+        self.metrics.messages_dropped += dropped.messages;
         self.metrics.buffered_now -= dropped.bytes as u64;
     }
 
@@ -354,9 +370,7 @@ impl Core {
     /// Has the connection's input looked at in the next read phase, if there may be any.
     pub(super) fn run(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
-            && !conn.queued
-            && conn.takes_input()
-            && (conn.readable || conn.has_unread())
+            && conn.should_run()
         {
             conn.queued = true;
             self.queues.run.push_back(id);
@@ -418,6 +432,17 @@ impl Core {
     }
 }
 
+/// What the system lets a send buffer be set to. Linux cuts to it what is more; others refuse that, and
+/// then nothing is known and nothing can be cut.
+fn send_buffer_max() -> io::Result<usize> {
+    const MORE_THAN_ANYBODY_ALLOWS: usize = 1 << 30;
+    let probe = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    match probe.set_send_buffer_size(MORE_THAN_ANYBODY_ALLOWS) {
+        Ok(()) => probe.send_buffer_size(),
+        Err(_) => Ok(usize::MAX),
+    }
+}
+
 /// Whether a connection may hold `more` bytes: the half of all memory is for whoever comes first, the
 /// other half is shared out evenly, so that a few greedy ones cannot starve the rest.
 fn has_memory(settings: &Settings, metrics: &Metrics, conn: &Connection, more: usize) -> bool {
@@ -428,10 +453,14 @@ fn has_memory(settings: &Settings, metrics: &Metrics, conn: &Connection, more: u
 }
 
 /// Lets the kernel take all that is queued, whether the peer reads or not.
-fn widen_send_buffer(conn: &Connection) {
-    let socket = socket2::SockRef::from(&conn.socket);
+fn widen_send_buffer(conn: &Connection, most: usize) {
+    let socket = SockRef::from(&conn.socket);
     // Linux doubles what is set, for its bookkeeping, and tells the doubled number.
     let now = socket.send_buffer_size().unwrap_or(0);
+    if now >= most {
+        // It has grown by itself beyond what may be set: to set it would narrow it.
+        return debug!("the send buffer stays at {now} bytes: {most} is the system's limit");
+    }
     let wanted = now / 2 + conn.outbox.bytes();
     if let Err(error) = socket.set_send_buffer_size(wanted) {
         debug!("the send buffer stays at {now} bytes: {error}");

@@ -124,8 +124,9 @@ mod tests {
         assert!(!pulse.pong(at(41), &first));
         assert_eq!(pulse.round_trips.mean(), None);
         assert_eq!(pulse.deadline(&HEARTBEAT, 1, at(41)).1, Due::Ping);
-        assert!(pulse.pong(at(42), &second));
-        assert_eq!(pulse.round_trips.mean(), Some(Duration::from_secs(2)));
+        let round_trip = Duration::from_millis(1);
+        assert!(pulse.pong(at(40) + round_trip, &second));
+        assert_eq!(pulse.round_trips.mean(), Some(round_trip));
         assert!(!pulse.pong(at(43), b"unsolicited"));
     }
 }

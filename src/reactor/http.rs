@@ -297,7 +297,7 @@ impl Core {
 
     /// Says no, and why.
     pub(super) fn refuse(&mut self, id: ConnId, refusal: Refusal) {
-        let Some(conn) = self.conns.get(id) else {
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.reason().is_none()) else {
             return;
         };
         let peer = std::net::SocketAddr::from(conn.peer);

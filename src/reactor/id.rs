@@ -20,7 +20,9 @@ impl ConnId {
         ConnId { slot: slot as u32, serial }
     }
 
-    pub(super) fn slot(self) -> usize {
+    /// Where it stands in the loop's table: small, and used again when the connection is gone. An index
+    /// for tables that a service keeps beside it.
+    pub fn slot(self) -> usize {
         self.slot as usize
     }
 

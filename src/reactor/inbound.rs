@@ -9,7 +9,7 @@ use std::io::{self, IoSliceMut, Read};
 use super::budget::MESSAGES_PER_READ;
 use super::connection::{Connection, Input, Phase, Unread};
 use super::{CloseReason, ConnId, Reactor, Time};
-use crate::protocol::{CloseFrame, Decoder, Event, Message, ProtocolError};
+use crate::protocol::{CloseFrame, Decoder, Event, ProtocolError};
 
 /// What one read brought.
 enum Arrived {
@@ -53,7 +53,7 @@ impl Reactor {
         let mut scratch = std::mem::take(&mut self.scratch);
         match read_once(conn, &mut scratch) {
             Arrived::Nothing => {}
-            Arrived::End => self.core.vanish(id, CloseReason::PeerGone),
+            Arrived::End => self.core.end_input(id),
             Arrived::Broken => self.core.vanish(id, CloseReason::PeerReset),
             Arrived::Bytes { direct, scratch: len } => {
                 conn.last_heard = now;
@@ -108,13 +108,16 @@ impl Reactor {
 
     /// Decodes frames until the input, the budget or the service's wish for more is used up.
     fn take_frames(&mut self, id: ConnId, input: &mut [u8]) -> usize {
-        let Some((mut decoder, mut since)) = self.borrow_decoder(id) else {
-            return input.len();
-        };
         let mut consumed = 0;
-        let mut budget = MESSAGES_PER_READ;
         // Asked before each frame: whatever ran last, `on_open` included, may have paused or closed.
-        while consumed < input.len() && budget > 0 && self.wants_frames(id) {
+        if !self.wants_frames(id) {
+            return consumed;
+        }
+        let Some((mut decoder, mut since)) = self.borrow_decoder(id) else {
+            return consumed;
+        };
+        let mut budget = MESSAGES_PER_READ;
+        loop {
             match decoder.decode(&mut input[consumed..], &mut self.core.spares) {
                 Ok(step) => {
                     consumed += step.consumed;
@@ -130,6 +133,9 @@ impl Reactor {
                     self.fail(id, error);
                     break;
                 }
+            }
+            if consumed == input.len() || budget == 0 || !self.wants_frames(id) {
+                break;
             }
         }
         self.return_decoder(id, decoder, since);
@@ -167,7 +173,8 @@ impl Reactor {
         if begins {
             since = self.core.now;
         }
-        if let Some(conn) = self.core.conns.get_mut(id) {
+        let conn = self.core.conns.get_mut(id);
+        if let Some(conn) = conn.filter(|conn| conn.decodes()) {
             conn.decoder = decoder;
             conn.message_since = since;
         }
@@ -176,14 +183,8 @@ impl Reactor {
         }
     }
 
-    /// Whether the next frame may be looked at.
     fn wants_frames(&self, id: ConnId) -> bool {
-        let conn = self.core.conns.get(id);
-        conn.is_some_and(|conn| match conn.phase {
-            Phase::Open => !conn.paused,
-            Phase::Closing { input, .. } => input == Input::AwaitClose,
-            _ => false,
-        })
+        self.core.conns.get(id).is_some_and(Connection::wants_frames)
     }
 
     fn take_event(&mut self, id: ConnId, event: Event<'_>) {
@@ -199,7 +200,14 @@ impl Reactor {
             return;
         }
         match event {
-            Event::Message(message) => self.take_message(id, message),
+            Event::Message(message) => {
+                conn.last_data = now;
+                conn.traffic.messages_in += 1;
+                conn.traffic.bytes_in += message.len() as u64;
+                let service = conn.service;
+                self.core.metrics.messages_in += 1;
+                self.call_for(id, service, |service, cx| service.on_message(cx, id, message));
+            }
             Event::Ping(payload) => {
                 // A pong that finds no room is the peer's loss: it does not read.
                 let _ = self.core.send_pong(id, payload);
@@ -214,19 +222,6 @@ impl Reactor {
                 self.core.begin_close(id, reason, text);
             }
         }
-    }
-
-    fn take_message(&mut self, id: ConnId, message: Message<'_>) {
-        let now = self.core.now;
-        let Some(conn) = self.core.conns.get_mut(id) else {
-            return;
-        };
-        conn.last_data = now;
-        conn.traffic.messages_in += 1;
-        conn.traffic.bytes_in += message.len() as u64;
-        let service = conn.service;
-        self.core.metrics.messages_in += 1;
-        self.call_for(id, service, |service, cx| service.on_message(cx, id, message));
     }
 
     /// Fails the connection (7.1.7): what was said before the violation has been answered already.

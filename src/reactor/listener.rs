@@ -165,8 +165,7 @@ impl Core {
         let phase = Phase::Handshake;
         let mut conn = Connection::new(id, socket, peer, decoder, phase, handshake, place);
         conn.admitted = refused.is_none();
-        self.conns.insert(conn);
-        self.metrics.connections_now += 1;
+        self.insert(conn);
         self.sync_interest(id);
         self.arm(id);
     }

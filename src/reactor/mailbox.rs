@@ -46,12 +46,13 @@ impl Bell {
     }
 }
 
-/// The loop's end of all bells, and of the order to shut down.
+/// The loop's end of all bells, and of the orders to report and to shut down.
 #[derive(Debug)]
 pub(super) struct Bells {
     alarm: Alarm,
     bells: Vec<(ServiceId, Bell)>,
     shutdown: Arc<AtomicBool>,
+    report: Arc<AtomicBool>,
 }
 
 impl Bells {
@@ -61,6 +62,7 @@ impl Bells {
             alarm: Alarm { waker: Arc::new(waker), awake: Arc::default() },
             bells: Vec::new(),
             shutdown: Arc::default(),
+            report: Arc::default(),
         })
     }
 
@@ -77,11 +79,20 @@ impl Bells {
     }
 
     pub(super) fn handle(&self) -> Handle {
-        Handle { shutdown: Arc::clone(&self.shutdown), alarm: self.alarm.clone() }
+        Handle {
+            shutdown: Arc::clone(&self.shutdown),
+            report: Arc::clone(&self.report),
+            alarm: self.alarm.clone(),
+        }
     }
 
     pub(super) fn shutdown_ordered(&self) -> bool {
         self.shutdown.load(Ordering::Acquire)
+    }
+
+    /// Whether a report was ordered since this was last asked.
+    pub(super) fn report_ordered(&self) -> bool {
+        self.report.load(Ordering::Relaxed) && self.report.swap(false, Ordering::AcqRel)
     }
 
     /// Whose bells rang. Quiet from here on, so that what rings while mail is read rings again.
@@ -149,6 +160,7 @@ impl<T> MailReceiver<T> {
 #[derive(Debug, Clone)]
 pub struct Handle {
     shutdown: Arc<AtomicBool>,
+    report: Arc<AtomicBool>,
     alarm: Alarm,
 }
 
@@ -157,6 +169,13 @@ impl Handle {
     /// to the drain deadline, and then to return from [`run`](super::Reactor::run).
     pub fn shutdown(&self) {
         self.shutdown.store(true, Ordering::Release);
+        self.alarm.ring();
+    }
+
+    /// Orders the reactor to log what its turns have taken since it did so last. Does nothing unless
+    /// [`turn_stats`](super::settings::Settings::turn_stats) is set.
+    pub fn report_turns(&self) {
+        self.report.store(true, Ordering::Release);
         self.alarm.ring();
     }
 }

@@ -110,6 +110,7 @@ impl Core {
         }
         conn.paused = false;
         conn.last_heard = self.now;
+        conn.last_data = self.now;
         if conn.decoder.is_mid_message() {
             conn.message_since = self.now;
         }

@@ -100,7 +100,7 @@ impl Metrics {
         let count = match reason {
             CloseReason::PeerClosed(_) => &mut self.ended_peer_closed,
             CloseReason::PeerGone | CloseReason::PeerReset => &mut self.ended_peer_lost,
-            CloseReason::Service(_) => &mut self.ended_service,
+            CloseReason::Service(_) | CloseReason::Aborted => &mut self.ended_service,
             CloseReason::Protocol(_) => &mut self.ended_protocol,
             CloseReason::HeartbeatTimeout
             | CloseReason::IdleTimeout

@@ -1,7 +1,7 @@
 //! The loop: one `mio` poll, one table of connections, and the turn that works on them.
 //!
 //! A [`Reactor`] owns sockets, queues and timers; [`Service`]s own what is said. [`Reactor::run`]
-//! repeats one turn of eight phases, in this order and each within its [budget](budget):
+//! repeats one turn of eight phases, in this order and each within its [budget]:
 //!
 //! | phase  | what it does |
 //! |--------|--------------|
@@ -52,10 +52,12 @@ mod router;
 mod schedule;
 mod service;
 mod shutdown;
+mod stats;
 mod turn;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -67,6 +69,7 @@ use self::listener::{Listener, Reserve};
 use self::mailbox::Bells;
 use self::settings::{ListenSettings, RouteSettings, Settings};
 use self::shutdown::Drain;
+use self::stats::TurnStats;
 
 pub use self::context::Context;
 pub use self::id::{ConnId, ServiceId};
@@ -78,6 +81,7 @@ pub use self::record::{Metadata, MetadataFull, Record, Traffic};
 pub use self::router::{Page, Params, RouteError, RouteId};
 pub use self::schedule::ServiceTimer;
 pub use self::service::{Decision, More, Request, SendOutcome, Service};
+pub use self::stats::{PHASES, TurnReport};
 pub use self::time::Time;
 pub use self::topics::{JoinError, Joined, Left};
 
@@ -126,6 +130,8 @@ pub struct Reactor {
     /// Services whose bells rang and that have not said "no more".
     mail: Vec<ServiceId>,
     drain: Option<Drain>,
+    /// Only if they are wanted: they read the clock in each phase.
+    stats: Option<TurnStats>,
     epoch: Instant,
 }
 
@@ -141,6 +147,7 @@ impl Reactor {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let bells = Bells::new(&registry)?;
+        let stats = settings.turn_stats.then(|| TurnStats::new(Time::ZERO, &Metrics::default()));
         Ok(Reactor {
             events: Events::with_capacity(EVENTS_PER_POLL),
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
@@ -150,6 +157,7 @@ impl Reactor {
             core: Core::new(settings, registry, bells)?,
             mail: Vec::new(),
             drain: None,
+            stats,
             epoch: Instant::now(),
             poll,
         })
@@ -224,6 +232,13 @@ impl Reactor {
         &self.core.metrics
     }
 
+    /// What the turns have taken since the last report; `None` unless
+    /// [`turn_stats`](Settings::turn_stats) is set.
+    pub fn turn_report(&mut self) -> Option<TurnReport> {
+        let now = self.clock();
+        self.stats.as_mut().map(|stats| stats.report(now, &self.core.metrics))
+    }
+
     /// Turns until [`Handle::shutdown`] was called and the last connection has ended.
     ///
     /// # Errors
@@ -244,6 +259,13 @@ impl Reactor {
             let service = ServiceId(index as u16);
             let _ = self.call(service, |service, cx| service.on_start(cx));
         }
+    }
+
+    /// A service's view of the loop between two turns, for who calls [`Reactor::turn`] himself: what it
+    /// queues goes out in the next turn, which then does not wait. Its `now` is read from the clock.
+    pub fn context(&mut self, service: ServiceId) -> Context<'_> {
+        self.core.now = self.clock();
+        Context::new(&mut self.core, service)
     }
 
     fn clock(&self) -> Time {
@@ -278,6 +300,14 @@ impl Reactor {
         if self.call(id, handler).is_none() {
             self.core.close(conn, CloseReason::ServicePanicked);
         }
+    }
+}
+
+/// The poll's own descriptor: readable when a turn would find events. A turn's timeout is rounded up
+/// to milliseconds; who needs finer waits for this descriptor and then turns with a timeout of zero.
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.registry().as_fd()
     }
 }
 

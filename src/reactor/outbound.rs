@@ -20,7 +20,7 @@ impl Core {
             return;
         };
         conn.dirty = false;
-        if conn.phase == Phase::Connecting {
+        if matches!(conn.phase, Phase::Connecting) {
             self.finish_connect(id);
         }
         self.write(id);
@@ -50,7 +50,14 @@ impl Core {
             self.queues.drained.push_back(id);
         }
         match flushed {
-            Flushed::Empty => {}
+            Flushed::Empty => {
+                // The peer's time to answer begins when our Close is on its way.
+                if let Phase::Closing { since, .. } = &mut conn.phase
+                    && taken > 0
+                {
+                    *since = self.now;
+                }
+            }
             Flushed::Budget => self.mark_dirty(id),
             Flushed::Blocked => self.arm(id),
         }
@@ -67,10 +74,12 @@ impl Core {
         match conn.phase {
             Phase::Handshake => self.run(id),
             Phase::Closing { since, reason, input: Input::Discard } => {
-                // After a violation the peer may have much on its way that we do not want; it gets
-                // the whole close deadline to find our Close before a reset can overtake it.
+                // The peer may have much on its way that we do not want; it gets the whole close
+                // deadline to find our Close before a reset can overtake it.
                 let until = match reason {
-                    CloseReason::Protocol(_) => since + self.settings.close_timeout,
+                    CloseReason::Protocol(_) | CloseReason::Overloaded => {
+                        since + self.settings.close_timeout
+                    }
                     _ => self.now + LINGER,
                 };
                 self.linger(id, reason, until);
@@ -86,8 +95,31 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id) {
             shut_write(conn);
             conn.phase = Phase::Lingering { until, reason };
+            // An end that was read already is not told again.
+            conn.readable |= conn.read_closed;
             self.arm(id);
             self.run(id);
+        }
+    }
+
+    /// The peer has ended its side of the stream. It may still read ours (RFC 9293, 3.6): what is queued
+    /// for it goes out first.
+    pub(super) fn end_input(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        conn.readable = false;
+        conn.read_closed = true;
+        if conn.outbox.is_empty() || matches!(conn.phase, Phase::Lingering { .. }) {
+            return self.vanish(id, CloseReason::PeerGone);
+        }
+        if conn.is_open() {
+            let reason = CloseReason::PeerGone;
+            conn.phase = Phase::Closing { since: self.now, reason, input: Input::Discard };
+            self.mark_dirty(id);
+            self.arm(id);
+        } else {
+            self.finish_close(id);
         }
     }
 
@@ -97,6 +129,7 @@ impl Core {
             && let Phase::Closing { input, .. } = &mut conn.phase
         {
             *input = Input::Discard;
+            conn.forget_message();
             self.mark_dirty(id);
         }
     }

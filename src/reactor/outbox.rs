@@ -9,9 +9,10 @@ use std::io::{self, IoSlice, Write};
 
 use super::Time;
 use super::budget::{
-    CHUNK_BYTES, SHARE_BYTES_MIN, SPARE_CHUNK_BYTES, SPARE_OUTBOXES, WRITE_BYTES, WRITE_SLICES,
+    CHUNK_BYTES, SHARE_BYTES_MIN, SPARE_CHUNK_BYTES, SPARE_CHUNKS, SPARE_OUTBOXES, WRITE_BYTES,
+    WRITE_SLICES,
 };
-use crate::protocol::frame::frame_len;
+use crate::protocol::frame::{frame_len, is_message};
 use crate::protocol::{CloseFrame, Encoder, Message, SharedFrame};
 
 /// How full an outbox is, as its route's limits see it.
@@ -26,10 +27,12 @@ pub(super) enum Pressure {
     Shedding,
 }
 
-/// Frames and bytes that were queued and will not be sent.
+/// What was queued and will not be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Dropped {
-    pub(super) frames: u64,
+    /// Frames that carry messages; pings, pongs and Closes are not counted.
+    pub(super) messages: u64,
+    /// Bytes of frames of any kind.
     pub(super) bytes: usize,
 }
 
@@ -52,12 +55,14 @@ enum Chunk {
     Frames(Vec<u8>),
     /// One whole frame.
     Shared(SharedFrame),
+    /// The latest pong for a peer who does not read: the next one takes its place.
+    Pong(Vec<u8>),
 }
 
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match self {
-            Chunk::Head(bytes) | Chunk::Frames(bytes) => bytes,
+            Chunk::Head(bytes) | Chunk::Frames(bytes) | Chunk::Pong(bytes) => bytes,
             Chunk::Shared(frame) => frame.as_bytes(),
         }
     }
@@ -73,25 +78,22 @@ impl Chunk {
                 }
                 end
             }
-            Chunk::Shared(frame) if at > 0 => frame.as_bytes().len(),
-            Chunk::Shared(_) => 0,
+            Chunk::Shared(_) | Chunk::Pong(_) if at > 0 => self.bytes().len(),
+            Chunk::Shared(_) | Chunk::Pong(_) => 0,
         }
     }
 
-    /// Frames from byte `from` on, where one begins.
-    fn frames(&self, from: usize) -> u64 {
-        match self {
-            Chunk::Head(_) => 0,
-            Chunk::Shared(_) => u64::from(from == 0),
-            Chunk::Frames(bytes) => {
-                let (mut at, mut count) = (from, 0);
-                while at < bytes.len() {
-                    at += frame_len(&bytes[at..]);
-                    count += 1;
-                }
-                count
+    /// Messages from byte `from` on, where a frame begins.
+    fn messages(&self, from: usize) -> u64 {
+        let mut count = 0;
+        if !matches!(self, Chunk::Head(_)) {
+            let mut rest = &self.bytes()[from..];
+            while !rest.is_empty() {
+                count += u64::from(is_message(rest));
+                rest = &rest[frame_len(rest)..];
             }
         }
+        count
     }
 }
 
@@ -105,8 +107,6 @@ pub(super) struct Queue {
     written: usize,
     /// Bytes queued and not yet with the kernel.
     bytes: usize,
-    /// The latest pong, encoded, that waits for a peer who does not read.
-    pong: Option<Vec<u8>>,
     /// Since when the kernel takes nothing.
     blocked_since: Option<Time>,
     /// Since when more than the soft limit is queued.
@@ -118,7 +118,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 pub(super) struct Outbox(Option<Box<Queue>>);
 
-/// Queues that nobody needs just now. Bounded by [`SPARE_OUTBOXES`] and [`SPARE_CHUNK_BYTES`].
+/// Queues that nobody needs just now. Bounded by [`SPARE_OUTBOXES`], and each of them by
+/// [`SPARE_CHUNK_BYTES`] and [`SPARE_CHUNKS`].
 #[derive(Debug, Default)]
 pub(super) struct SpareQueues {
     // Boxed as the outboxes hold them: lending one moves eight bytes.
@@ -134,6 +135,7 @@ impl SpareQueues {
         if queue.tail.capacity() > SPARE_CHUNK_BYTES {
             queue.tail = Vec::new();
         }
+        queue.chunks.shrink_to(SPARE_CHUNKS);
         queue.pressure = Pressure::Easy;
         queue.above_soft_since = None;
         queue.blocked_since = None;
@@ -253,12 +255,9 @@ impl Outbox {
         if self.blocked_since().is_none() {
             return self.encode(spares, payload.len(), mask, |encoder| encoder.pong(payload));
         }
-        let queue = self.queue(spares);
-        let pong = queue.pong.get_or_insert_default();
-        queue.bytes -= pong.len();
-        pong.clear();
-        Encoder::with_mask(pong, mask).pong(payload);
-        queue.bytes += pong.len();
+        let mut pong = Vec::new();
+        Encoder::with_mask(&mut pong, mask).pong(payload);
+        self.queue(spares).place_pong(pong);
     }
 
     /// Queues a Close behind everything else.
@@ -278,8 +277,8 @@ impl Outbox {
             return Dropped::default();
         };
         let before = queue.bytes;
-        let frames = queue.cut();
-        let dropped = Dropped { frames, bytes: before - queue.bytes };
+        let messages = queue.cut();
+        let dropped = Dropped { messages, bytes: before - queue.bytes };
         self.recycle_if_empty(spares);
         dropped
     }
@@ -290,8 +289,8 @@ impl Outbox {
             return Dropped::default();
         };
         let bytes = queue.bytes;
-        let frames = queue.cut();
-        let dropped = Dropped { frames, bytes };
+        let messages = queue.cut();
+        let dropped = Dropped { messages, bytes };
         queue.chunks.clear();
         queue.tail.clear();
         queue.written = 0;
@@ -313,7 +312,6 @@ impl Outbox {
         let Some(queue) = &mut self.0 else {
             return Ok((0, Flushed::Empty));
         };
-        queue.place_pong();
         let (offered, result) = queue.write(socket);
         let taken = match result {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -434,36 +432,50 @@ impl Queue {
         }
     }
 
-    /// Puts the waiting pong behind the frame that the kernel has begun to take.
-    fn place_pong(&mut self) {
-        let Some(pong) = self.pong.take() else {
-            return;
-        };
+    /// Puts a pong behind the frame that the kernel has begun to take, or in the place of the one that
+    /// waits there.
+    fn place_pong(&mut self, pong: Vec<u8>) {
+        self.bytes += pong.len();
+        let begun = usize::from(self.written > 0);
+        for chunk in self.chunks.iter_mut().take(2).skip(begun) {
+            if let Chunk::Pong(waiting) = chunk {
+                self.bytes -= waiting.len();
+                *waiting = pong;
+                return;
+            }
+        }
+        let at = self.split();
+        self.chunks.insert(at, Chunk::Pong(pong));
+    }
+
+    /// Parts what the kernel has begun to take from what it has not; returns where the latter begins.
+    fn split(&mut self) -> usize {
         self.seal();
-        let Some(first) = self.chunks.front_mut().filter(|_| self.written > 0) else {
-            self.chunks.push_front(Chunk::Frames(pong));
-            return;
+        let Some(first) = self.chunks.front_mut() else {
+            return 0;
         };
         let boundary = first.boundary(self.written);
+        if boundary == 0 {
+            return 0;
+        }
         if let Chunk::Frames(bytes) = first
             && boundary < bytes.len()
         {
             let rest = bytes.split_off(boundary);
             self.chunks.insert(1, Chunk::Frames(rest));
         }
-        self.chunks.insert(1, Chunk::Frames(pong));
+        1
     }
 
-    /// Drops all frames not begun; returns how many messages and pings that were.
+    /// Drops all frames not begun; returns how many of them were messages.
     fn cut(&mut self) -> u64 {
         let mut kept = 0;
-        let mut frames = 0;
+        let mut messages = 0;
         let mut skip = self.written;
-        self.pong = None;
         self.seal();
         self.chunks.retain_mut(|chunk| {
             let boundary = chunk.boundary(skip);
-            frames += chunk.frames(boundary);
+            messages += chunk.messages(boundary);
             if let Chunk::Frames(bytes) = chunk {
                 bytes.truncate(boundary);
             }
@@ -472,6 +484,9 @@ impl Queue {
             boundary > 0
         });
         self.bytes = kept;
-        frames
+        messages
     }
 }
+
+#[cfg(test)]
+mod tests;

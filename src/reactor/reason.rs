@@ -19,6 +19,8 @@ pub enum CloseReason {
     PeerReset,
     /// A service closed it, with this code.
     Service(CloseCode),
+    /// A service dropped it, without a Close.
+    Aborted,
     /// The peer broke the protocol.
     Protocol(ProtocolError),
     /// Pings were not answered.
@@ -64,6 +66,7 @@ impl CloseReason {
             CloseReason::ServicePanicked => Some(CloseCode::INTERNAL_ERROR),
             CloseReason::PeerGone
             | CloseReason::PeerReset
+            | CloseReason::Aborted
             | CloseReason::HandshakeTimeout
             | CloseReason::Refused(_)
             | CloseReason::HttpDone
@@ -106,6 +109,7 @@ impl CloseReason {
             CloseReason::PeerGone => "peer_gone",
             CloseReason::PeerReset => "peer_reset",
             CloseReason::Service(_) => "service",
+            CloseReason::Aborted => "aborted",
             CloseReason::Protocol(_) => "protocol",
             CloseReason::HeartbeatTimeout => "heartbeat_timeout",
             CloseReason::IdleTimeout => "idle_timeout",

@@ -46,6 +46,8 @@ pub struct Settings {
     pub topics_max: usize,
     /// Topics that one connection may have joined.
     pub topics_per_connection_max: usize,
+    /// Whether the time of each phase of a turn is taken, for [`TurnReport`](super::TurnReport)s.
+    pub turn_stats: bool,
 }
 
 /// Connections from one address that is not loopback, unless set otherwise.
@@ -68,6 +70,7 @@ impl Default for Settings {
             heartbeat: Some(Heartbeat::default()),
             topics_max: 100_000,
             topics_per_connection_max: 256,
+            turn_stats: false,
         }
     }
 }

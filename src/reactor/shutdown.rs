@@ -23,6 +23,7 @@ impl Reactor {
     /// Stops listening, so that the port is free from here on, and notes whom to tell.
     pub(super) fn begin_shutdown(&mut self) {
         self.listeners.clear();
+        self.core.admission.close();
         let untold: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
         info!("shutting down: {} connections", untold.len());
         self.drain = Some(Drain { untold });

@@ -53,17 +53,17 @@ pub struct Wheel<K: Copy> {
     heads: [u32; SLOTS],
     /// One bit per slot: its list is not empty.
     occupied: [u64; WORDS],
-    /// The first tick that `pop` has not begun. All entries lie at or after it, except those in
-    /// the rest of the slot before it and those that a stall of a revolution or more left behind.
+    /// The first tick that `pop` has not begun. All entries lie at or after it, except the
+    /// rest of the slot begun last and those that a stall of a revolution or more left behind.
     tick: u64,
-    /// What `pop` has yet to look at in the slot of `tick - 1`.
+    /// What `pop` has yet to look at in the slot that it began last.
     cursor: u32,
     serial: NonZeroU32,
 }
 
 #[derive(Debug)]
 struct Entry<K> {
-    /// The due time in slots since the epoch, rounded up.
+    /// When it fires, in slots since the epoch: the due time rounded up, or the first slot not begun.
     tick: u64,
     key: K,
     prev: u32,
@@ -384,6 +384,24 @@ mod tests {
             wheel.insert(now, key);
         }
         assert!(fired <= SLOTS, "{fired} times in one turn");
+    }
+
+    #[test]
+    fn what_is_long_due_fires_within_a_slot() {
+        let mut wheel = Wheel::new();
+        let now = at(60_000);
+        assert_eq!(fire(&mut wheel, now), []);
+        wheel.insert(at(1_000), 1);
+        assert!(wheel.next().is_some_and(|next| next <= now + SLOT));
+        assert_eq!(fire(&mut wheel, now + SLOT), [1]);
+    }
+
+    #[test]
+    fn within_a_revolution_the_loop_wakes_once() {
+        let mut wheel = Wheel::new();
+        assert_eq!(fire(&mut wheel, at(60_000)), []);
+        wheel.insert(at(128 * 900), 1);
+        assert_eq!(wheel.next(), Some(at(128 * 900)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One turn: what the poll reports, then eight phases, each one short function.
+//! One turn: what the poll reports, then eight phases, each one short function of [`TURN`].
 //!
 //! Their order is the architecture; the [reactor's page](super) says what each is for. A phase works
 //! on what stood in its queue when it began, so that work queued anew waits for the next turn and
@@ -15,7 +15,19 @@ use super::connection::{Connection, Phase};
 use super::core::Core;
 use super::id::Source;
 use super::service::More;
-use super::{CloseReason, ConnId, POLL_MAX, Reactor, ServiceId};
+use super::{CloseReason, ConnId, PHASES, POLL_MAX, Reactor, ServiceId};
+
+/// The phases in their order, which is also that of their names.
+const TURN: [fn(&mut Reactor); PHASES.len()] = [
+    Reactor::note_phase,
+    Reactor::read_phase,
+    Reactor::mail_phase,
+    Reactor::timer_phase,
+    Reactor::accept_phase,
+    Reactor::flush_phase,
+    Reactor::drain_phase,
+    Reactor::reap_phase,
+];
 
 impl Reactor {
     /// One turn. Waits for something to happen, but at most `timeout`, and not at all while there is
@@ -30,15 +42,28 @@ impl Reactor {
             _ => self.core.now = self.clock(),
         }
         self.core.metrics.turns += 1;
-        self.note_phase();
-        self.read_phase();
-        self.mail_phase();
-        self.timer_phase();
-        self.accept_phase();
-        self.flush_phase();
-        self.drain_phase();
-        self.reap_phase();
+        match self.stats {
+            None => TURN.iter().for_each(|phase| phase(self)),
+            Some(_) => self.timed_phases(),
+        }
         Ok(())
+    }
+
+    /// The phases with a look at the clock after each, and a report if one was ordered.
+    fn timed_phases(&mut self) {
+        let events = self.events.iter().count();
+        let ends = TURN.map(|phase| {
+            phase(self);
+            self.clock()
+        });
+        if let Some(stats) = &mut self.stats {
+            stats.count(events, self.core.now, ends);
+        }
+        if self.core.bells.report_ordered()
+            && let Some(report) = self.turn_report()
+        {
+            log::info!("turns: {report}");
+        }
     }
 
     /// How long the poll may wait.
@@ -179,11 +204,13 @@ impl Core {
         };
         conn.readable |= event.is_readable() || event.is_error() || event.is_read_closed();
         conn.read_closed |= event.is_read_closed();
-        let awaits_write = conn.phase == Phase::Connecting || conn.outbox.blocked_since().is_some();
-        if awaits_write && (event.is_writable() || event.is_error()) {
+        if conn.should_run() {
+            conn.queued = true;
+            self.queues.run.push_back(id);
+        }
+        if conn.awaits_write() && (event.is_writable() || event.is_error()) {
             self.mark_dirty(id);
         }
-        self.run(id);
     }
 
     /// Forgets a connection that is gone; returns the topics that were left without a member.
@@ -218,9 +245,11 @@ fn log_end(id: ConnId, conn: &Connection, reason: CloseReason, now: super::Time)
     let level = match reason {
         CloseReason::PeerClosed(_)
         | CloseReason::Service(_)
+        | CloseReason::Aborted
         | CloseReason::Shutdown
         | CloseReason::HttpDone
         | CloseReason::Refused(_) => Level::Debug,
+        CloseReason::PeerGone if !conn.announced => Level::Debug,
         _ => Level::Info,
     };
     let traffic = conn.traffic;

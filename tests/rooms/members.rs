@@ -93,6 +93,9 @@ fn presence_of_a_crowd_is_gathered() {
         let count = text.strip_prefix("{\"presence\":").and_then(|rest| rest.strip_suffix('}'));
         counts.push(count.unwrap().parse::<usize>().unwrap());
     }
+    // And then no more: what is told is told once.
+    crowd[0].text("all are here");
+    watcher.expect(TEXT, b"all are here");
     assert!(counts.is_sorted(), "{counts:?}");
     assert!(counts.len() < CROWD / 2, "{counts:?}");
 }

@@ -1,0 +1,306 @@
+//! The closing handshake (RFC 6455, 7) from every side, and the end of the stream behind it.
+
+use std::io::Write;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use weir::protocol::{CloseCode, ProtocolError};
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{CloseReason, SendOutcome};
+
+use crate::support::{
+    BINARY, CLOSE, CONTINUATION, Client, DEADLINE, PING, Seen, Server, TEXT, Watched, frame,
+    next_end, only_end,
+};
+
+fn code(code: u16) -> CloseCode {
+    CloseCode::new(code).unwrap()
+}
+
+/// A service that echoes, but closes with 4001 "bye" when it hears `close`, and then tells what became
+/// of a message that it sent thereafter.
+fn closes_when_told(settings: Settings) -> (Server, Receiver<Seen>, Receiver<SendOutcome>) {
+    let (tell, told) = channel();
+    let (service, seen) = Watched::new(move |cx, conn, message| {
+        if message.as_bytes() == b"close" {
+            cx.close(conn, code(4001), "bye");
+            cx.close(conn, code(4002), "too late");
+            tell.send(cx.send(conn, "too late")).unwrap();
+        } else {
+            let _ = cx.send(conn, message);
+        }
+    });
+    let server = Server::start(settings, move |reactor| {
+        let service = reactor.add_service(service).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+    });
+    (server, seen, told)
+}
+
+fn close_frame(code: u16, reason: &str) -> Vec<u8> {
+    let mut payload = code.to_be_bytes().to_vec();
+    payload.extend_from_slice(reason.as_bytes());
+    frame(true, CLOSE, &payload)
+}
+
+/// Patience that no test waits out: what ends within it did not end by it.
+fn patient() -> Settings {
+    Settings { close_timeout: 10 * DEADLINE, ..Settings::default() }
+}
+
+#[test]
+fn theirs_is_answered_with_their_code_and_we_end_the_stream_first() {
+    let (server, seen) = Server::watched(patient(), RouteSettings::default());
+    let mut client = Client::open(server.address, "/");
+    client.close(4321, "so long");
+    assert_eq!(client.expect_close(), (4321, "so long".into()));
+    client.expect_end();
+    drop(client);
+    let (reason, metrics) = only_end(server, &seen);
+    assert_eq!(reason, CloseReason::PeerClosed(Some(code(4321))));
+    assert_eq!((metrics.ended_peer_closed, metrics.close_timeouts), (1, 0));
+}
+
+#[test]
+fn an_empty_close_is_answered_by_an_empty_one() {
+    let (server, seen) = Server::watched(patient(), RouteSettings::default());
+    let mut client = Client::open(server.address, "/");
+    client.send(CLOSE, b"");
+    assert_eq!(client.expect_close(), (0, String::new()));
+    client.expect_end();
+    drop(client);
+    assert_eq!(only_end(server, &seen).0, CloseReason::PeerClosed(None));
+}
+
+#[test]
+fn ours_is_the_last_that_we_say_and_only_theirs_counts_after_it() {
+    let (server, seen, told) = closes_when_told(patient());
+    let mut client = Client::open(server.address, "/");
+    client.text("close");
+    client.text("ignored");
+    assert_eq!(told.recv_timeout(DEADLINE), Ok(SendOutcome::Gone));
+    assert_eq!(client.expect_close(), (4001, "bye".into()));
+    client.send(PING, b"no pong");
+    client.text("ignored, too");
+    client.close(1000, "");
+    client.expect_end();
+    drop(client);
+    let opened = seen.recv_timeout(DEADLINE).unwrap();
+    let Seen::Opened(id) = opened else { panic!("{opened:?}") };
+    assert_eq!(seen.recv_timeout(DEADLINE), Ok(Seen::Message(id, b"close".to_vec())));
+    let end = Seen::Closed(id, CloseReason::Service(code(4001)));
+    assert_eq!(seen.recv_timeout(DEADLINE), Ok(end), "nothing was delivered in between");
+    let metrics = server.stop();
+    assert_eq!((metrics.ended_service, metrics.close_timeouts, metrics.messages_in), (1, 0, 1));
+}
+
+#[test]
+fn both_at_once_is_one_close_each() {
+    let (server, seen, _told) = closes_when_told(patient());
+    let mut client = Client::open(server.address, "/");
+    client.raw(&[frame(true, TEXT, b"close"), close_frame(1000, "")].concat());
+    assert_eq!(client.expect_close(), (4001, "bye".into()));
+    client.expect_end();
+    drop(client);
+    assert_eq!(only_end(server, &seen).0, CloseReason::Service(code(4001)));
+}
+
+#[test]
+fn nothing_behind_their_close_is_delivered() {
+    let (server, seen) = Server::watched(patient(), RouteSettings::default());
+    let mut client = Client::open(server.address, "/");
+    let bad = [0xFF; 20];
+    let all = [close_frame(1000, ""), frame(true, TEXT, b"late"), bad.to_vec()].concat();
+    client.raw(&all);
+    assert_eq!(client.expect_close(), (1000, String::new()));
+    client.text("later");
+    client.expect_end();
+    drop(client);
+    let (reason, metrics) = only_end(server, &seen);
+    assert_eq!(reason, CloseReason::PeerClosed(Some(CloseCode::NORMAL)));
+    assert_eq!(metrics.messages_in, 0);
+}
+
+#[test]
+fn a_close_between_fragments_is_a_close() {
+    let (server, seen) = Server::watched(patient(), RouteSettings::default());
+    let mut client = Client::open(server.address, "/");
+    client.raw(&frame(false, TEXT, b"unfin"));
+    client.close(3000, "changed my mind");
+    client.raw(&frame(true, CONTINUATION, b"ished"));
+    assert_eq!(client.expect_close(), (3000, "changed my mind".into()));
+    client.expect_end();
+    drop(client);
+    let (reason, metrics) = only_end(server, &seen);
+    assert_eq!(reason, CloseReason::PeerClosed(Some(code(3000))));
+    assert_eq!(metrics.messages_in, 0);
+}
+
+#[test]
+fn what_came_before_a_violation_is_answered_before_the_close() {
+    let (server, seen) = Server::watched(patient(), RouteSettings::default());
+    let mut client = Client::open(server.address, "/");
+    let bad = [0x83, 0x80, 0, 0, 0, 0];
+    let all = [
+        frame(true, TEXT, b"one"),
+        frame(true, PING, b"two"),
+        frame(true, BINARY, &[3; 70_000]),
+        bad.to_vec(),
+        frame(true, TEXT, b"never"),
+    ];
+    client.raw(&all.concat());
+    client.expect(TEXT, b"one");
+    assert_eq!(client.frame().payload, b"two");
+    client.expect(BINARY, &[3; 70_000]);
+    assert_eq!(client.expect_close(), (1002, "reserved opcode".into()));
+    client.close(1002, "");
+    client.expect_end();
+    drop(client);
+    let (reason, metrics) = only_end(server, &seen);
+    assert_eq!(reason, CloseReason::Protocol(ProtocolError::ReservedOpcode));
+    assert_eq!((metrics.messages_in, metrics.ended_protocol), (2, 1));
+}
+
+#[test]
+fn who_does_not_answer_our_close_is_left_at_the_close_deadline() {
+    let close_timeout = Duration::from_millis(300);
+    let (server, seen, _told) = closes_when_told(Settings { close_timeout, ..Settings::default() });
+    let mut client = Client::open(server.address, "/");
+    client.text("close");
+    assert_eq!(client.expect_close().0, 4001);
+    client.expect_gone();
+    let (reason, metrics) = only_end(server, &seen);
+    assert_eq!(reason, CloseReason::Service(code(4001)));
+    assert_eq!(metrics.close_timeouts, 1);
+}
+
+#[test]
+fn who_answers_our_close_but_keeps_the_stream_is_left_a_little_later() {
+    let (server, seen, _told) = closes_when_told(patient());
+    let mut client = Client::open(server.address, "/");
+    client.text("close");
+    assert_eq!(client.expect_close().0, 4001);
+    client.close(4001, "");
+    client.expect_end();
+    let (reason, metrics) = only_end(server, &seen);
+    assert_eq!(reason, CloseReason::Service(code(4001)));
+    assert_eq!(metrics.close_timeouts, 0);
+}
+
+#[test]
+fn who_vanishes_behind_a_close_has_closed() {
+    let (server, seen) = Server::watched(patient(), RouteSettings::default());
+    let mut client = Client::open(server.address, "/");
+    client.close(1001, "");
+    drop(client);
+    assert_eq!(only_end(server, &seen).0, CloseReason::PeerClosed(Some(CloseCode::GOING_AWAY)));
+}
+
+#[test]
+fn who_vanishes_before_answering_ours_does_not_hide_why_it_ended() {
+    let (server, seen, _told) = closes_when_told(patient());
+    let mut client = Client::open(server.address, "/");
+    client.text("close");
+    drop(client);
+    let (reason, metrics) = only_end(server, &seen);
+    assert_eq!(reason, CloseReason::Service(code(4001)));
+    assert_eq!(metrics.close_timeouts, 0);
+}
+
+/// Were the stream closed while the peer still sends, a reset could overtake the Close.
+#[test]
+fn a_violator_who_talks_on_still_reads_why() {
+    let route = || RouteSettings { message_bytes_max: 1000, ..RouteSettings::default() };
+    let unmasked = [0x81, 0x02, b'h', b'i'].to_vec();
+    let too_big = frame(true, BINARY, &[0; 1001])[..8].to_vec();
+    for (violation, code) in [(unmasked, 1002), (too_big, 1009)] {
+        let (server, seen) = Server::watched(patient(), route());
+        let mut client = Client::open(server.address, "/");
+        client.raw(&violation);
+        for _ in 0..256 {
+            client.raw(&[0; 64 * 1024]);
+        }
+        assert_eq!(client.expect_close().0, code);
+        client.raw(&[0; 64 * 1024]);
+        client.close(code, "");
+        client.expect_end();
+        drop(client);
+        assert!(matches!(only_end(server, &seen).0, CloseReason::Protocol(_)));
+    }
+}
+
+/// Messages that the kernel cannot hold for a peer that does not read.
+const MANY: usize = 16;
+const LARGE: usize = 1024 * 1024;
+
+/// A service that answers any message with [`MANY`] of [`LARGE`] bytes.
+fn generous() -> (Server, Receiver<Seen>) {
+    let (service, seen) = Watched::new(|cx, conn, _| {
+        for _ in 0..MANY {
+            assert_ne!(cx.send(conn, &[7; LARGE][..]), SendOutcome::Refused);
+        }
+    });
+    let server = Server::start(patient(), move |reactor| {
+        let service = reactor.add_service(service).unwrap();
+        let settings = RouteSettings {
+            outbox_soft: 2 * MANY * LARGE,
+            outbox_hard: 4 * MANY * LARGE,
+            ..RouteSettings::default()
+        };
+        reactor.add_route("/", service, settings).unwrap();
+    });
+    (server, seen)
+}
+
+fn expect_answers(client: &mut Client) {
+    for _ in 0..MANY {
+        client.expect(BINARY, &[7; LARGE]);
+    }
+}
+
+#[test]
+fn who_has_said_all_still_gets_the_answers() {
+    let (server, seen) = generous();
+    let mut client = Client::narrow_tcp(server.address);
+    client.request(&crate::support::upgrade("/", ""));
+    client.text("go");
+    client.finish();
+    while !matches!(seen.recv_timeout(DEADLINE), Ok(Seen::Message(..))) {}
+    expect_answers(&mut client);
+    client.expect_end();
+    let (reason, metrics) = only_end(server, &seen);
+    assert_eq!(reason, CloseReason::PeerGone);
+    assert_eq!((metrics.ended_peer_lost, metrics.messages_dropped), (1, 0));
+}
+
+#[test]
+fn who_has_closed_and_said_all_still_gets_the_answers() {
+    let (server, seen) = generous();
+    let mut client = Client::narrow_tcp(server.address);
+    client.request(&crate::support::upgrade("/", ""));
+    client.text("go");
+    client.close(1000, "thanks");
+    client.finish();
+    while !matches!(seen.recv_timeout(DEADLINE), Ok(Seen::Message(..))) {}
+    expect_answers(&mut client);
+    assert_eq!(client.expect_close(), (1000, "thanks".into()));
+    client.expect_end();
+    let (reason, metrics) = only_end(server, &seen);
+    assert_eq!(reason, CloseReason::PeerClosed(Some(CloseCode::NORMAL)));
+    assert_eq!(metrics.messages_dropped, 0);
+}
+
+#[test]
+fn who_says_all_and_vanishes_is_forgotten_although_much_is_queued() {
+    let (server, seen) = generous();
+    let mut client = Client::narrow_tcp(server.address);
+    client.request(&crate::support::upgrade("/", ""));
+    client.text("go");
+    client.finish();
+    while !matches!(seen.recv_timeout(DEADLINE), Ok(Seen::Message(..))) {}
+    client.bytes(100);
+    let _ = client.stream.flush();
+    drop(client);
+    assert_eq!(next_end(&seen), CloseReason::PeerGone);
+    assert_eq!(server.stop().buffered_now, 0);
+}

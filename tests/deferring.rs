@@ -1,0 +1,53 @@
+//! A service that puts its decisions on requests off, for the tests of all that may happen meanwhile.
+
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use weir::protocol::Message;
+use weir::reactor::settings::Settings;
+use weir::reactor::{CloseReason, ConnId, Context, Decision, Request, Service};
+
+use crate::support::{Seen, Server, Watched, serving};
+
+/// A [`Watched`] service that decides on requests later: at once with the next timer, or never.
+pub struct Deferring {
+    watched: Watched,
+    decision: Option<Decision>,
+    asked: Vec<ConnId>,
+}
+
+impl Service for Deferring {
+    fn on_request(&mut self, cx: &mut Context<'_>, conn: ConnId, _: &Request<'_>) -> Decision {
+        let key = self.asked.len() as u64;
+        self.asked.push(conn);
+        cx.schedule(Duration::ZERO, key).unwrap();
+        Decision::Defer
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
+        let conn = self.asked[key as usize];
+        self.watched.tell(Seen::Deferred(conn));
+        if let Some(decision) = self.decision.clone() {
+            cx.answer(conn, decision);
+        }
+    }
+
+    fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.watched.on_open(cx, conn);
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        self.watched.on_message(cx, conn, message);
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
+        self.watched.on_close(cx, conn, why);
+    }
+}
+
+/// A server whose service at `/` puts every request off and then decides this, if anything.
+pub fn deferring(settings: Settings, decision: Option<Decision>) -> (Server, Receiver<Seen>) {
+    let (watched, seen) = Watched::echo();
+    let service = Deferring { watched, decision, asked: Vec::new() };
+    (serving(settings, service), seen)
+}

@@ -1,0 +1,108 @@
+//! A loop that is driven from outside: who calls `turn` himself acts between two turns, waits on the
+//! loop's descriptor, and connects from an address of his choice.
+
+use std::net::IpAddr;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use weir::protocol::Message;
+use weir::protocol::handshake::ClientRequest;
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, Context, Reactor, RouteId, SendOutcome, ServiceId};
+
+use crate::support::{DEADLINE, Seen, Server, Watched, next_end};
+
+/// A reactor with one client service on it, and what that sees.
+struct Driven {
+    reactor: Reactor,
+    service: ServiceId,
+    route: RouteId,
+    seen: std::sync::mpsc::Receiver<Seen>,
+}
+
+impl Driven {
+    fn new() -> Driven {
+        let (service, seen) = Watched::new(|_, _, _| {});
+        let mut reactor = Reactor::new(Settings::default()).unwrap();
+        let service = reactor.add_service(service).unwrap();
+        let route = reactor.add_outbound(service, RouteSettings::default()).unwrap();
+        reactor.start();
+        Driven { reactor, service, route, seen }
+    }
+
+    fn context(&mut self) -> Context<'_> {
+        self.reactor.context(self.service)
+    }
+
+    fn open(&mut self, from: &str, server: &Server) -> ConnId {
+        let from: IpAddr = from.parse().unwrap();
+        let request = ClientRequest::new("test", "/").unwrap();
+        let route = self.route;
+        let conn = self.context().connect_from(from, route, server.address, &request).unwrap();
+        assert_eq!(self.next(), Seen::Opened(conn));
+        conn
+    }
+
+    /// Turns until the service has seen something.
+    fn next(&mut self) -> Seen {
+        let begun = std::time::Instant::now();
+        loop {
+            if let Ok(seen) = self.seen.try_recv() {
+                return seen;
+            }
+            assert!(begun.elapsed() < DEADLINE, "nothing seen");
+            self.reactor.turn(Some(Duration::from_millis(50))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn connections_come_from_the_given_address() {
+    let (tell, told) = channel();
+    let server = Server::start(Settings::default(), move |reactor| {
+        let (service, _seen) = Watched::new(move |cx, conn, _| {
+            tell.send(cx.peer(conn).unwrap().ip()).unwrap();
+        });
+        let service = reactor.add_service(service).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+    });
+    let mut driven = Driven::new();
+    for from in ["127.0.0.2", "127.8.9.10"] {
+        let conn = driven.open(from, &server);
+        assert_eq!(driven.context().send(conn, "where am I?"), SendOutcome::Queued);
+        driven.reactor.turn(None).unwrap();
+        assert_eq!(told.recv_timeout(DEADLINE).unwrap(), from.parse::<IpAddr>().unwrap());
+    }
+    let request = ClientRequest::new("test", "/").unwrap();
+    let (route, address) = (driven.route, server.address);
+    let elsewhere = "192.0.2.1".parse().unwrap();
+    assert!(driven.context().connect_from(elsewhere, route, address, &request).is_err());
+}
+
+#[test]
+fn what_is_sent_between_turns_goes_out_at_once_and_the_descriptor_tells_of_the_answer() {
+    let (server, _seen) = Server::watched(Settings::default(), RouteSettings::default());
+    let mut driven = Driven::new();
+    let conn = driven.open("127.0.0.1", &server);
+    let message = Message::Text("hello");
+    assert_eq!(driven.context().send(conn, message), SendOutcome::Queued);
+    driven.reactor.turn(None).unwrap();
+
+    let deadline = Timespec { tv_sec: DEADLINE.as_secs() as i64, tv_nsec: 0 };
+    let mut waited_for = [PollFd::new(&driven.reactor, PollFlags::IN)];
+    assert_eq!(poll(&mut waited_for, Some(&deadline)), Ok(1));
+    driven.reactor.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(driven.seen.try_recv(), Ok(Seen::Message(conn, b"hello".to_vec())));
+}
+
+#[test]
+fn an_aborted_connection_ends_without_a_close() {
+    let (server, seen) = Server::watched(Settings::default(), RouteSettings::default());
+    let mut driven = Driven::new();
+    let conn = driven.open("127.0.0.1", &server);
+    driven.context().abort(conn);
+    assert_eq!(driven.next(), Seen::Closed(conn, CloseReason::Aborted));
+    assert_eq!(next_end(&seen), CloseReason::PeerGone);
+    assert_eq!(driven.reactor.metrics().ended_service, 1);
+}

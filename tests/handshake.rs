@@ -1,0 +1,335 @@
+//! The opening handshake over sockets: who is let in, who is not and hears why, and that nobody can
+//! hold a connection by dawdling.
+
+use std::collections::HashSet;
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+
+use weir::protocol::Message;
+use weir::protocol::handshake::Refusal;
+use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
+use weir::reactor::{ConnId, Context, Decision, Page, Reactor, Request, Service};
+use weir::services::{Echo, Rooms, rooms::RoomSettings};
+
+use crate::deferring::deferring;
+use crate::support::{Client, DEADLINE, Seen, Server, TEXT, frame, header, upgrade};
+
+/// A valid request but for what is replaced in it.
+fn altered(from: &str, to: &str) -> String {
+    let request = upgrade("/", "");
+    assert!(request.contains(from));
+    request.replace(from, to)
+}
+
+/// Reads a refusal and the end of the stream behind it.
+pub fn expect_refusal(client: &mut Client, refusal: Refusal) -> String {
+    let (head, body) = client.answer();
+    let status = format!("HTTP/1.1 {} ", refusal.status());
+    assert!(head.starts_with(&status), "{refusal:?}: {head}");
+    assert_eq!(header(&head, "X-WebSocket-Error"), Some(refusal.reason()), "{head}");
+    assert_eq!(String::from_utf8(body).unwrap(), refusal.reason());
+    assert_eq!(header(&head, "Content-Type"), Some("text/plain; charset=utf-8"));
+    assert!(header(&head, "Connection").unwrap().starts_with("close"), "{head}");
+    client.expect_end();
+    head
+}
+
+/// Everything wrong with a request alone, and what is said about it.
+fn mistakes() -> Vec<(String, Refusal)> {
+    let many: String = (0..64).map(|i| format!("X-{i}: a\r\n")).collect();
+    let long = format!("X-Long: {}\r\n", "a".repeat(2048));
+    let origin = "Origin: https://evil.example\r\n";
+    let length = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n";
+    let get = |lines: &str| format!("GET / HTTP/1.1\r\nHost: test\r\n{lines}\r\n");
+    vec![
+        ("\x16\x03\x01\x02".into(), Refusal::NotHttp),
+        ("GET / HTTP/1.1\r\nHost: test\n".into(), Refusal::BareLf),
+        (altered("GET / ", "GET  / "), Refusal::RequestLine),
+        (altered("HTTP/1.1", "HTTP/2.0"), Refusal::HttpVersion),
+        (upgrade("*", ""), Refusal::Target),
+        (upgrade("/#part", ""), Refusal::Target),
+        (upgrade("/", "X-A : b\r\n"), Refusal::Header),
+        (upgrade("/", "X-A: b\r\n folded\r\n"), Refusal::Header),
+        (upgrade("/", "X-A: b\u{0}\r\n"), Refusal::Header),
+        (upgrade("/", "Host: other\r\n"), Refusal::DuplicateHeader),
+        (upgrade("/", "Sec-WebSocket-Version: 13\r\n"), Refusal::DuplicateHeader),
+        (upgrade("/", "Content-Length: 0\r\nContent-Length: 0\r\n"), Refusal::DuplicateHeader),
+        (altered("Host: test\r\n", ""), Refusal::Host),
+        (upgrade("/", length), Refusal::BodyLength),
+        (upgrade("/", "Content-Length: +5\r\n"), Refusal::BodyLength),
+        (altered("HTTP/1.1", "HTTP/1.0"), Refusal::UpgradeHttpVersion),
+        (altered("Connection: Upgrade", "Connection: close"), Refusal::ConnectionToken),
+        (altered("Upgrade: websocket", "Upgrade: h2c"), Refusal::UpgradeToken),
+        (altered("Sec-WebSocket-Version: 13\r\n", ""), Refusal::VersionMissing),
+        (altered("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""), Refusal::KeyMissing),
+        (altered("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ="), Refusal::KeyMalformed),
+        (upgrade("/", "Sec-WebSocket-Protocol: a,,b\r\n"), Refusal::ProtocolMalformed),
+        (upgrade("/required", "Sec-WebSocket-Protocol: x\r\n"), Refusal::ProtocolUnsupported),
+        (upgrade("/own", origin), Refusal::Origin),
+        (upgrade("/elsewhere", ""), Refusal::NotFound),
+        (altered("GET / ", "POST / "), Refusal::Method),
+        (get("").replace("GET", "DELETE"), Refusal::Method),
+        (upgrade("/", "Content-Length: 5\r\n"), Refusal::Body),
+        (upgrade("/", "Transfer-Encoding: chunked\r\n"), Refusal::Body),
+        (get("Content-Length: 5\r\n"), Refusal::Body),
+        (altered("Version: 13", "Version: 8"), Refusal::VersionUnsupported),
+        (get(""), Refusal::UpgradeRequired),
+        (upgrade("/", &long), Refusal::HeadTooLong),
+        (upgrade("/", &many), Refusal::TooManyHeaders),
+        (upgrade("/panics", ""), Refusal::Internal),
+    ]
+}
+
+/// Whether a request alone can earn this refusal; the others have tests of their own.
+fn is_mistake(refusal: Refusal) -> bool {
+    match refusal {
+        Refusal::KeyReused => false,
+        Refusal::AddressFull | Refusal::RateLimited => false,
+        // `ShuttingDown` is for those that weir itself connects, `OutOfResources` needs EMFILE.
+        Refusal::Full | Refusal::ShuttingDown | Refusal::OutOfResources => false,
+        _ => true,
+    }
+}
+
+/// Panics when asked.
+struct Panics;
+
+impl Service for Panics {
+    fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, _: &Request<'_>) -> Decision {
+        panic!("on purpose");
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+}
+
+fn route(
+    reactor: &mut Reactor,
+    path: &str,
+    service: impl Service + 'static,
+    settings: RouteSettings,
+) {
+    let service = reactor.add_service(service).unwrap();
+    reactor.add_route(path, service, settings).unwrap();
+}
+
+#[test]
+fn every_mistake_has_its_answer_and_only_one() {
+    let settings = Settings { head_bytes_max: 2048, ..Settings::default() };
+    let server = Server::start(settings, |reactor| {
+        let origins = vec!["https://good.example".to_owned()];
+        route(reactor, "/", Echo, RouteSettings::default());
+        route(reactor, "/own", Echo, RouteSettings { origins, ..RouteSettings::default() });
+        let required = RouteSettings { require_protocol: true, ..RouteSettings::default() };
+        route(reactor, "/required", Echo, required);
+        route(reactor, "/panics", Panics, RouteSettings::default());
+        reactor.add_page("/page", Page { content_type: "text/plain", body: b"page" });
+    });
+    let mistakes = mistakes();
+    let covered: HashSet<Refusal> = mistakes.iter().map(|(_, refusal)| *refusal).collect();
+    for refusal in Refusal::ALL {
+        assert_eq!(covered.contains(refusal), is_mistake(*refusal), "{refusal:?}");
+    }
+    for (request, refusal) in &mistakes {
+        let mut client = Client::tcp(server.address);
+        // What follows a refused request is no second one, whatever a proxy might think.
+        let smuggled = "GET /page HTTP/1.1\r\nHost: test\r\n\r\n";
+        client.raw(format!("{request}{smuggled}").as_bytes());
+        let head = expect_refusal(&mut client, *refusal);
+        match refusal.status() {
+            426 => {
+                assert_eq!(header(&head, "Sec-WebSocket-Version"), Some("13"), "{head}");
+                assert_eq!(header(&head, "Upgrade"), Some("websocket"));
+            }
+            405 => assert_eq!(header(&head, "Allow"), Some("GET, HEAD")),
+            _ => {}
+        }
+    }
+    let metrics = server.stop();
+    assert_eq!(metrics.refused, mistakes.len() as u64);
+    assert_eq!((metrics.opened, metrics.http_answered, metrics.panics), (0, 0, 1));
+}
+
+#[test]
+fn hopeless_bytes_are_answered_before_a_head_is_whole() {
+    let (server, _seen) = Server::watched(Settings::default(), RouteSettings::default());
+    for start in [&b"\x16"[..], b"\n", b"GET / HTTP/1.1\n"] {
+        let mut client = Client::tcp(server.address);
+        client.raw(start);
+        assert!(client.head().starts_with("HTTP/1.1 400 "));
+    }
+}
+
+#[test]
+fn a_head_may_come_byte_by_byte_and_frames_right_behind_it() {
+    let (server, _seen) = Server::watched(Settings::default(), RouteSettings::default());
+    let mut client = Client::tcp(server.address);
+    for byte in upgrade("/", "").bytes() {
+        client.raw(&[byte]);
+    }
+    assert!(client.head().contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+    let mut client = Client::tcp(server.address);
+    let mut bytes = upgrade("/", "").into_bytes();
+    bytes.extend(frame(true, TEXT, b"early"));
+    bytes.extend(&frame(true, TEXT, b"cut in two")[..7]);
+    client.raw(&bytes);
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    client.expect(TEXT, b"early");
+    client.raw(&frame(true, TEXT, b"cut in two")[7..]);
+    client.expect(TEXT, b"cut in two");
+}
+
+#[test]
+fn a_client_that_dawdles_is_dropped_without_an_answer() {
+    let handshake_timeout = Duration::from_millis(300);
+    let settings = Settings { handshake_timeout, ..Settings::default() };
+    let (server, seen) = Server::watched(settings, RouteSettings::default());
+    let mut silent = Client::tcp(server.address);
+    silent.expect_end();
+
+    let mut slow = Client::tcp(server.address);
+    slow.stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+    let mut head = upgrade("/", &format!("X: {}", "a".repeat(10_000))).into_bytes().into_iter();
+    loop {
+        match slow.stream.read(&mut [0; 64]) {
+            Ok(0) => break,
+            Ok(_) => panic!("an answer to half a head"),
+            Err(error) if error.kind() != ErrorKind::WouldBlock => break,
+            Err(_) => {}
+        }
+        // It may be over between the two calls.
+        let _ = slow.stream.write(&[head.next().expect("an end before the head's")]);
+    }
+    let metrics = server.stop();
+    assert_eq!((metrics.ended_timeout, metrics.opened, metrics.refused), (2, 0, 0));
+    assert_eq!(seen.iter().count(), 0, "the service has heard of neither");
+}
+
+#[test]
+fn origins_are_a_matter_of_the_route() {
+    let server = Server::start(Settings::default(), |reactor| {
+        let origins = vec!["https://good.example".to_owned(), "null".to_owned()];
+        route(reactor, "/", Echo, RouteSettings::default());
+        route(reactor, "/own", Echo, RouteSettings { origins, ..RouteSettings::default() });
+    });
+    let status = |path: &str, origin: &str| {
+        let mut client = Client::tcp(server.address);
+        client.request(&upgrade(path, origin))[9..12].to_owned()
+    };
+    let evil = "Origin: https://good.example.evil\r\n";
+    assert_eq!(status("/", evil), "101");
+    assert_eq!(status("/", ""), "101");
+    assert_eq!(status("/own", "Origin: https://GOOD.example\r\n"), "101");
+    assert_eq!(status("/own", "Origin: null\r\n"), "101");
+    assert_eq!(status("/own", evil), "403");
+    assert_eq!(status("/own", "Origin: http://good.example\r\n"), "403");
+    assert_eq!(status("/own", ""), "403");
+}
+
+/// Speaks some subprotocols, and says its name and which it is to those who ask.
+struct Speaker {
+    name: &'static str,
+    protocols: &'static [&'static str],
+}
+
+impl Service for Speaker {
+    fn protocols(&self) -> &[&str] {
+        self.protocols
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, _: Message<'_>) {
+        let protocol = cx.record(conn).and_then(|record| record.protocol);
+        let text = format!("{} {}", self.name, protocol.unwrap_or("-"));
+        let _ = cx.send(conn, &*text);
+    }
+}
+
+#[test]
+fn the_server_prefers_a_subprotocol_and_a_path_may_have_several_services() {
+    let server = Server::start(Settings::default(), |reactor| {
+        let default = RouteSettings::default;
+        route(reactor, "/", Speaker { name: "one", protocols: &["v2", "v1"] }, default());
+        route(reactor, "/", Speaker { name: "two", protocols: &["graph"] }, default());
+    });
+    let agreed = |lines: &str| {
+        let mut client = Client::tcp(server.address);
+        let head = client.request(&upgrade("/", lines));
+        client.text("who?");
+        let says = String::from_utf8(client.frame().payload).unwrap();
+        (header(&head, "Sec-WebSocket-Protocol").map(str::to_owned), says)
+    };
+    let offer = |names: &str| agreed(&format!("Sec-WebSocket-Protocol: {names}\r\n"));
+    assert_eq!(offer("v1, v2"), (Some("v2".into()), "one v2".into()));
+    assert_eq!(offer("v1,other"), (Some("v1".into()), "one v1".into()));
+    assert_eq!(offer("other, graph"), (Some("graph".into()), "two graph".into()));
+    assert_eq!(offer("V1"), (None, "one -".into()));
+    assert_eq!(agreed(""), (None, "one -".into()));
+    let lines = "Sec-WebSocket-Protocol: x\r\nSec-WebSocket-Protocol: graph\r\n";
+    assert_eq!(agreed(lines), (Some("graph".into()), "two graph".into()));
+}
+
+#[test]
+fn a_key_may_not_come_twice_where_the_operator_says_so() {
+    let window = Some(Duration::from_secs(60));
+    let settings = Settings { key_reuse_window: window, ..Settings::default() };
+    let (server, _seen) = Server::watched(settings, RouteSettings::default());
+    let _first = Client::open(server.address, "/");
+    let mut second = Client::tcp(server.address);
+    second.raw(upgrade("/", "").as_bytes());
+    expect_refusal(&mut second, Refusal::KeyReused);
+    let mut other = Client::tcp(server.address);
+    let head = other.request(&altered("dGhlIHNhbXBsZSBub25jZQ==", "AAAAAAAAAAAAAAAAAAAAAA=="));
+    assert!(head.starts_with("HTTP/1.1 101 "));
+}
+
+#[test]
+fn one_reactor_listens_on_several_addresses() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let server = Server::start(Settings::default(), move |reactor| {
+        route(reactor, "/", Echo, RouteSettings::default());
+        let six = ListenSettings::new("[::1]:0".parse().unwrap());
+        tell.send(reactor.listen(&six).unwrap()).unwrap();
+    });
+    let six = told.recv().unwrap();
+    assert!(six.is_ipv6() && six.port() != 0);
+    for address in [six, server.address] {
+        let mut client = Client::open(address, "/");
+        client.text("hello");
+        client.expect(TEXT, b"hello");
+    }
+}
+
+#[test]
+fn names_in_a_path_are_decoded() {
+    let server = Server::start(Settings::default(), |reactor| {
+        let rooms = Rooms::new(RoomSettings::default());
+        route(reactor, "/rooms/{name}", rooms, RouteSettings::default());
+    });
+    let mut upper = Client::open(server.address, "/rooms/caf%C3%A9?self=1");
+    let mut lower = Client::open(server.address, "/rooms/caf%c3%a9");
+    let mut slash = Client::open(server.address, "/rooms/caf%C3%A9%2Fbar?self=1");
+    for path in ["/rooms/caf%C3%A9/bar", "/rooms/", "/rooms/%FF"] {
+        let mut client = Client::tcp(server.address);
+        client.raw(upgrade(path, "").as_bytes());
+        expect_refusal(&mut client, Refusal::NotFound);
+    }
+    upper.text("one room");
+    upper.expect(TEXT, b"one room");
+    lower.expect(TEXT, b"one room");
+    slash.text("another");
+    slash.expect(TEXT, b"another");
+}
+
+#[test]
+fn a_request_put_off_is_accepted_with_the_frames_behind_it() {
+    let accept = Decision::Accept { protocol: None };
+    let (server, seen) = deferring(Settings::default(), Some(accept));
+    let mut client = Client::tcp(server.address);
+    let mut bytes = upgrade("/", "").into_bytes();
+    bytes.extend(frame(true, TEXT, b"early"));
+    client.raw(&bytes);
+    assert!(matches!(seen.recv_timeout(DEADLINE), Ok(Seen::Deferred(_))));
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    client.expect(TEXT, b"early");
+    client.text("late");
+    client.expect(TEXT, b"late");
+}

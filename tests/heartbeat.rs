@@ -1,0 +1,208 @@
+//! Pings to the silent: what is in them, what counts as an answer, and what becomes of those who give
+//! none.
+
+use std::time::{Duration, Instant};
+
+use weir::protocol::Message;
+use weir::reactor::settings::{Heartbeat, RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, Context, Service};
+
+use crate::support::{
+    CLOSE, Client, Frame, PING, PONG, Server, TEXT, Watched, frame, next_end, only_end, serving,
+};
+
+fn pinging(interval: u64, pong_timeout: u64) -> Settings {
+    let heartbeat = Heartbeat {
+        interval: Duration::from_millis(interval),
+        pong_timeout: Duration::from_millis(pong_timeout),
+        misses_max: 2,
+    };
+    Settings { heartbeat: Some(heartbeat), ..Settings::default() }
+}
+
+/// Time enough for a client on a busy machine.
+fn calm() -> Settings {
+    pinging(1000, 900)
+}
+
+/// A server that says whether it knows the round trip.
+fn tells_round_trip() -> Server {
+    let (service, _) = Watched::new(|cx, conn, _| {
+        let round_trip = cx.record(conn).and_then(|record| record.round_trip);
+        let _ = cx.send(conn, if round_trip.is_some() { "known" } else { "unknown" });
+    });
+    serving(calm(), service)
+}
+
+/// The next ping: when it was sent, in the server's time, and its number.
+fn expect_ping(client: &mut Client) -> (Duration, u32, Vec<u8>) {
+    let Frame { opcode, payload, .. } = client.frame();
+    assert_eq!(opcode, PING, "{}", String::from_utf8_lossy(&payload));
+    assert_eq!(payload.len(), 12);
+    let nanos = u64::from_be_bytes(payload[..8].try_into().unwrap());
+    let sequence = u32::from_be_bytes(payload[8..].try_into().unwrap());
+    (Duration::from_nanos(nanos), sequence, payload)
+}
+
+#[test]
+fn pings_are_numbered_and_timed_and_their_pongs_are_round_trips() {
+    let server = tells_round_trip();
+    let mut client = Client::open(server.address, "/");
+    let (first, one, payload) = expect_ping(&mut client);
+    client.send(PONG, &payload);
+    let (second, two, payload) = expect_ping(&mut client);
+    client.send(PONG, &payload);
+    assert_eq!((one, two), (1, 2));
+    let apart = second - first;
+    assert!(apart >= Duration::from_millis(500), "{apart:?} is less than half of the interval");
+    client.text("?");
+    client.expect(TEXT, b"known");
+    drop(client);
+    let metrics = server.stop();
+    assert_eq!((metrics.pings_sent, metrics.pongs_matched, metrics.pongs_missed), (2, 2, 0));
+}
+
+#[test]
+fn any_frame_is_life_but_only_the_pong_is_a_round_trip() {
+    let server = tells_round_trip();
+    let mut client = Client::open(server.address, "/");
+    client.send(PONG, b"nobody asked");
+    client.send(PONG, &[0; 12]);
+    let signs = [frame(true, PONG, b"another"), frame(true, PING, b""), frame(false, TEXT, b"a")];
+    for (index, sign) in signs.into_iter().enumerate() {
+        let (_, sequence, payload) = expect_ping(&mut client);
+        assert_eq!(sequence, index as u32 + 1, "none was sent twice");
+        assert_ne!(sign, frame(true, PONG, &payload));
+        client.raw(&sign);
+        if sign[0] & 0x0F == PING {
+            client.expect(PONG, b"");
+        }
+    }
+    client.raw(&frame(true, 0, b"?"));
+    client.expect(TEXT, b"unknown");
+    drop(client);
+    let metrics = server.stop();
+    assert_eq!((metrics.pings_sent, metrics.pongs_matched, metrics.pongs_missed), (3, 0, 0));
+}
+
+#[test]
+fn two_misses_are_the_end() {
+    let (interval, pong_timeout) = (Duration::from_millis(400), Duration::from_millis(200));
+    let (server, seen) = Server::watched(pinging(400, 200), RouteSettings::default());
+    let begun = Instant::now();
+    let mut client = Client::open(server.address, "/");
+    let (first, one, _) = expect_ping(&mut client);
+    let (second, two, _) = expect_ping(&mut client);
+    assert_eq!((one, two), (1, 2));
+    assert!(second - first >= pong_timeout);
+    assert_eq!(client.expect_close(), (1001, "heartbeat timeout".into()));
+    assert!(begun.elapsed() >= interval / 2 + 2 * pong_timeout);
+    client.close(1001, "");
+    client.expect_end();
+    drop(client);
+    let (reason, metrics) = only_end(server, &seen);
+    assert_eq!(reason, CloseReason::HeartbeatTimeout);
+    assert_eq!((metrics.ended_timeout, metrics.pings_sent, metrics.pongs_missed), (1, 2, 2));
+}
+
+#[test]
+fn a_late_pong_saves() {
+    let (server, _seen) = Server::watched(calm(), RouteSettings::default());
+    let mut client = Client::open(server.address, "/");
+    for round in 0..2 {
+        let (_, sequence, late) = expect_ping(&mut client);
+        let (_, again, _) = expect_ping(&mut client);
+        assert_eq!((sequence, again), (2 * round + 1, 2 * round + 2));
+        client.send(PONG, &late);
+    }
+    client.text("alive");
+    client.expect(TEXT, b"alive");
+    drop(client);
+    let metrics = server.stop();
+    assert_eq!((metrics.pongs_missed, metrics.pongs_matched, metrics.ended_timeout), (2, 0, 0));
+}
+
+#[test]
+fn without_a_heartbeat_nobody_is_pinged() {
+    let idle_timeout = Some(Duration::from_millis(1500));
+    let route = RouteSettings { idle_timeout, ..RouteSettings::default() };
+    let settings = Settings { heartbeat: None, ..Settings::default() };
+    let (server, seen) = Server::watched(settings, route);
+    let mut client = Client::open(server.address, "/");
+    assert_eq!(client.frame().opcode, CLOSE);
+    client.close(1001, "");
+    assert_eq!(next_end(&seen), CloseReason::IdleTimeout);
+    drop(client);
+    assert_eq!(server.stop().pings_sent, 0);
+}
+
+/// Pauses whoever speaks for longer than a silent peer would live.
+struct Pauses {
+    paused: Option<ConnId>,
+}
+
+impl Service for Pauses {
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        let _ = cx.send(conn, message);
+        if self.paused.is_none() {
+            cx.pause(conn);
+            cx.schedule(Duration::from_millis(2500), 0).unwrap();
+            self.paused = Some(conn);
+        }
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, _: u64) {
+        let conn = self.paused.unwrap();
+        let _ = cx.send(conn, "resumed");
+        cx.resume(conn);
+    }
+}
+
+#[test]
+fn who_may_not_speak_is_not_asked_whether_he_lives() {
+    let server = Server::start(pinging(600, 500), |reactor| {
+        let idle_timeout = Some(Duration::from_secs(2));
+        let service = reactor.add_service(Pauses { paused: None }).unwrap();
+        let route = RouteSettings { idle_timeout, ..RouteSettings::default() };
+        reactor.add_route("/", service, route).unwrap();
+    });
+    let mut client = Client::open(server.address, "/");
+    client.text("pause");
+    loop {
+        let frame = client.frame();
+        if frame.opcode == TEXT {
+            assert_eq!(frame.payload, b"pause");
+            break;
+        }
+        assert_eq!(frame.opcode, PING);
+    }
+    client.text("waits");
+    // It is pinged only later, and not ended for a silence that was ours.
+    client.expect(TEXT, b"resumed");
+    client.expect(TEXT, b"waits");
+    let (_, _, payload) = expect_ping(&mut client);
+    client.send(PONG, &payload);
+    client.text("heard");
+    client.expect(TEXT, b"heard");
+}
+
+#[test]
+fn a_crowd_that_fell_silent_together_is_not_pinged_together() {
+    const COUNT: usize = 100;
+    let (server, _seen) = Server::watched(pinging(4000, 3900), RouteSettings::default());
+    let mut clients: Vec<Client> = (0..COUNT).map(|_| Client::open(server.address, "/")).collect();
+    for client in &mut clients {
+        client.text("now");
+    }
+    let mut sent = Vec::new();
+    for client in &mut clients {
+        // One that waited long for the others to open was pinged before.
+        while client.frame().opcode != TEXT {}
+        let (at, _, payload) = expect_ping(client);
+        client.send(PONG, &payload);
+        sent.push(at);
+    }
+    sent.sort_unstable();
+    let middle = sent[COUNT * 9 / 10] - sent[COUNT / 10];
+    assert!(middle >= Duration::from_secs(1), "four fifths of the pings came within {middle:?}");
+}

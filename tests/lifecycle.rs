@@ -1,0 +1,399 @@
+//! Every way in which a connection can end: what the peer reads, what the service hears, and that it
+//! hears it once.
+
+use std::path::Path;
+use std::time::Duration;
+
+use weir::protocol::handshake::{ClientError, Refusal, Response};
+use weir::protocol::{CloseCode, Message, ProtocolError};
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, Context, Decision, Metrics, Service};
+
+use crate::deferring::deferring;
+use crate::support::{
+    BINARY, CLOSE, CONTINUATION, Client, PING, Seen, Server, TEXT, Watched, eventually, frame,
+    next_end, only_end, serving, upgrade,
+};
+
+/// One of each kind. A new kind does not compile in [`tested_in`] until it has a test.
+const REASONS: [CloseReason; 18] = [
+    CloseReason::PeerClosed(None),
+    CloseReason::PeerGone,
+    CloseReason::PeerReset,
+    CloseReason::Service(CloseCode::NORMAL),
+    CloseReason::Protocol(ProtocolError::Unmasked),
+    CloseReason::HeartbeatTimeout,
+    CloseReason::IdleTimeout,
+    CloseReason::SlowConsumer,
+    CloseReason::WriteTimeout,
+    CloseReason::Overloaded,
+    CloseReason::Aborted,
+    CloseReason::ServicePanicked,
+    CloseReason::Shutdown,
+    CloseReason::HandshakeTimeout,
+    CloseReason::Refused(Refusal::Internal),
+    CloseReason::HttpDone,
+    CloseReason::ConnectFailed,
+    CloseReason::UpgradeFailed(ClientError::Malformed),
+];
+
+/// The file whose tests bring this end about.
+fn tested_in(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::PeerClosed(_) | CloseReason::Service(_) => "closing.rs",
+        CloseReason::HeartbeatTimeout => "heartbeat.rs",
+        CloseReason::Shutdown => "shutdown.rs",
+        CloseReason::SlowConsumer | CloseReason::WriteTimeout | CloseReason::Overloaded => {
+            "pressure.rs"
+        }
+        CloseReason::ConnectFailed | CloseReason::UpgradeFailed(_) => "client_role/refusals.rs",
+        CloseReason::Aborted => "driven.rs",
+        CloseReason::PeerGone
+        | CloseReason::PeerReset
+        | CloseReason::Protocol(_)
+        | CloseReason::IdleTimeout
+        | CloseReason::ServicePanicked
+        | CloseReason::HandshakeTimeout
+        | CloseReason::Refused(_)
+        | CloseReason::HttpDone => "lifecycle.rs",
+    }
+}
+
+#[test]
+fn every_reason_has_a_test_that_names_it() {
+    for reason in REASONS {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(tested_in(reason));
+        let kind = format!("{reason:?}");
+        let kind = kind.split('(').next().unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let found = text.matches(&format!("CloseReason::{kind}")).count();
+        // Here the two lists above name it, too.
+        let listed = if file.ends_with("lifecycle.rs") { 2 } else { 0 };
+        assert!(found > listed, "{kind} in {}", file.display());
+    }
+}
+
+/// Ends the one connection and looks at what was heard and counted.
+fn expect_end_of(
+    server: Server,
+    seen: &std::sync::mpsc::Receiver<Seen>,
+    reason: CloseReason,
+) -> Metrics {
+    let (heard, metrics) = only_end(server, seen);
+    assert_eq!(heard, reason);
+    metrics
+}
+
+#[test]
+fn the_stream_ends_without_a_close() {
+    let (server, seen) = Server::watched(Settings::default(), RouteSettings::default());
+    let client = Client::open(server.address, "/");
+    drop(client);
+    let metrics = expect_end_of(server, &seen, CloseReason::PeerGone);
+    assert_eq!(metrics.ended_peer_lost, 1);
+}
+
+#[test]
+fn the_stream_breaks() {
+    let (server, seen) = Server::watched(Settings::default(), RouteSettings::default());
+    let client = Client::open(server.address, "/");
+    socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    let metrics = expect_end_of(server, &seen, CloseReason::PeerReset);
+    assert_eq!(metrics.ended_peer_lost, 1);
+}
+
+const MESSAGE_BYTES_MAX: usize = 1000;
+
+/// Bytes that break the protocol in this way; `None` for what a client cannot.
+fn violation(error: ProtocolError) -> Option<Vec<u8>> {
+    let masked = |head: &[u8]| [head, &[0; 4]].concat();
+    Some(match error {
+        ProtocolError::ReservedBits => masked(&[0xC1, 0x80]),
+        ProtocolError::ReservedOpcode => masked(&[0x8B, 0x80]),
+        ProtocolError::Unmasked => vec![0x81, 0x00],
+        ProtocolError::Masked => return None,
+        ProtocolError::FragmentedControl => frame(false, PING, b""),
+        ProtocolError::OversizedControl => frame(true, PING, &[0; 126]),
+        ProtocolError::NonMinimalLength => masked(&[0x82, 0xFE, 0, 125]),
+        ProtocolError::LengthOverflow => masked(&[0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0]),
+        ProtocolError::UnexpectedContinuation => frame(true, CONTINUATION, b""),
+        ProtocolError::ExpectedContinuation => {
+            [frame(false, TEXT, b""), frame(true, TEXT, b"")].concat()
+        }
+        ProtocolError::InvalidClosePayload => frame(true, CLOSE, &[3]),
+        ProtocolError::InvalidCloseCode => frame(true, CLOSE, &1005_u16.to_be_bytes()),
+        ProtocolError::InvalidUtf8 => frame(false, TEXT, b"\xFF"),
+        // Its header alone: nobody waits for such a payload.
+        ProtocolError::MessageTooBig => {
+            frame(true, BINARY, &[0; MESSAGE_BYTES_MAX + 1])[..8].to_vec()
+        }
+        ProtocolError::FragmentTimeout => frame(false, TEXT, b"begin"),
+    })
+}
+
+#[test]
+fn every_violation_is_answered_with_its_code_and_its_name() {
+    let route = || RouteSettings {
+        message_bytes_max: MESSAGE_BYTES_MAX,
+        fragment_timeout: Duration::from_millis(300),
+        ..RouteSettings::default()
+    };
+    for error in ProtocolError::ALL {
+        let Some(bytes) = violation(error) else {
+            continue;
+        };
+        let (server, seen) = Server::watched(Settings::default(), route());
+        let mut client = Client::open(server.address, "/");
+        client.text("before");
+        client.raw(&bytes);
+        client.expect(TEXT, b"before");
+        let code = error.close_code();
+        assert_eq!(client.expect_close(), (code.get(), error.to_string()), "{error:?}");
+        client.close(code.get(), "");
+        client.expect_end();
+        drop(client);
+        let metrics = expect_end_of(server, &seen, CloseReason::Protocol(error));
+        assert_eq!((metrics.ended_protocol, metrics.messages_in), (1, 1));
+    }
+}
+
+#[test]
+fn no_data_message_for_too_long() {
+    let idle_timeout = Some(Duration::from_millis(600));
+    let route = RouteSettings { idle_timeout, ..RouteSettings::default() };
+    let (server, seen) = Server::watched(Settings::default(), route);
+    let mut client = Client::open(server.address, "/");
+    client.send(PING, b"no data");
+    client.expect(crate::support::PONG, b"no data");
+    assert_eq!(client.expect_close(), (1001, "idle timeout".into()));
+    client.close(1001, "");
+    client.expect_end();
+    drop(client);
+    let metrics = expect_end_of(server, &seen, CloseReason::IdleTimeout);
+    assert_eq!(metrics.ended_timeout, 1);
+}
+
+#[test]
+fn a_handler_panics() {
+    let (service, seen) = Watched::new(|cx, conn, message| {
+        assert_ne!(message.as_bytes(), b"panic", "on purpose");
+        let _ = cx.send(conn, message);
+    });
+    let server = serving(Settings::default(), service);
+    let mut other = Client::open(server.address, "/");
+    let mut client = Client::open(server.address, "/");
+    client.text("before");
+    client.text("panic");
+    client.text("behind");
+    client.expect(TEXT, b"before");
+    assert_eq!(client.expect_close(), (1011, "internal error".into()));
+    client.close(1011, "");
+    client.expect_end();
+    drop(client);
+    assert_eq!(next_end(&seen), CloseReason::ServicePanicked);
+    other.text("unharmed");
+    other.expect(TEXT, b"unharmed");
+    drop(other);
+    assert_eq!(next_end(&seen), CloseReason::PeerGone);
+    let metrics = server.stop();
+    assert_eq!((metrics.panics, metrics.ended_otherwise, metrics.messages_in), (1, 1, 3));
+}
+
+/// Panics when a connection opens.
+struct PanicsOnOpen(Watched);
+
+impl Service for PanicsOnOpen {
+    fn on_open(&mut self, _: &mut Context<'_>, _: ConnId) {
+        panic!("on purpose");
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        self.0.on_message(cx, conn, message);
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
+        self.0.on_close(cx, conn, why);
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn handlers_panic_at_the_begin_and_the_end() {
+    let (watched, seen) = Watched::echo();
+    let server = serving(Settings::default(), PanicsOnOpen(watched));
+    let mut client = Client::open(server.address, "/");
+    assert_eq!(client.expect_close().0, 1011);
+    client.close(1011, "");
+    client.expect_end();
+    drop(client);
+    let metrics = expect_end_of(server, &seen, CloseReason::ServicePanicked);
+    assert_eq!(metrics.panics, 2);
+}
+
+#[test]
+fn a_request_put_off_for_too_long() {
+    let handshake_timeout = Duration::from_millis(300);
+    let (server, seen) = deferring(Settings { handshake_timeout, ..Settings::default() }, None);
+    let mut client = Client::tcp(server.address);
+    client.raw(upgrade("/", "").as_bytes());
+    client.expect_end();
+    let metrics = expect_end_of(server, &seen, CloseReason::HandshakeTimeout);
+    assert_eq!((metrics.ended_timeout, metrics.opened), (1, 0));
+}
+
+#[test]
+fn a_request_put_off_is_answered_in_plain_http() {
+    let answer = Response::text(401, "who are you?").header("WWW-Authenticate", "Bearer").unwrap();
+    let (server, seen) = deferring(Settings::default(), Some(Decision::Respond(answer)));
+    let mut client = Client::tcp(server.address);
+    client.raw(upgrade("/", "").as_bytes());
+    let (head, body) = client.answer();
+    assert!(head.starts_with("HTTP/1.1 401 ") && head.contains("\r\nWWW-Authenticate: Bearer\r\n"));
+    assert_eq!(body, b"who are you?");
+    client.expect_end();
+    drop(client);
+    let metrics = expect_end_of(server, &seen, CloseReason::HttpDone);
+    assert_eq!((metrics.http_answered, metrics.ended_otherwise), (1, 1));
+}
+
+/// Accepts with a subprotocol whose name cannot stand in a head.
+struct Misnamed(Watched);
+
+impl Service for Misnamed {
+    fn protocols(&self) -> &[&str] {
+        &["two words"]
+    }
+
+    fn on_request(
+        &mut self,
+        _: &mut Context<'_>,
+        _: ConnId,
+        _: &weir::reactor::Request<'_>,
+    ) -> Decision {
+        Decision::Accept { protocol: Some(0) }
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+
+    fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
+        self.0.on_close(cx, conn, why);
+    }
+}
+
+#[test]
+fn a_request_cannot_be_accepted() {
+    let (watched, seen) = Watched::echo();
+    let server = serving(Settings::default(), Misnamed(watched));
+    let mut client = Client::tcp(server.address);
+    client.raw(upgrade("/", "").as_bytes());
+    assert!(client.answer().0.starts_with("HTTP/1.1 500 "));
+    client.expect_end();
+    drop(client);
+    let metrics = expect_end_of(server, &seen, CloseReason::Refused(Refusal::Internal));
+    assert_eq!((metrics.refused, metrics.opened), (1, 0));
+}
+
+/// Closes a connection in the middle of deciding about it.
+struct ClosesOnRequest {
+    panics: bool,
+}
+
+impl Service for ClosesOnRequest {
+    fn on_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        request: &weir::reactor::Request<'_>,
+    ) -> Decision {
+        cx.close(conn, CloseCode::POLICY, "no");
+        assert!(!self.panics, "on purpose");
+        Decision::Accept { protocol: request.protocol }
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+}
+
+#[test]
+fn what_is_over_stays_over() {
+    for panics in [false, true] {
+        let server = serving(Settings::default(), ClosesOnRequest { panics });
+        let mut client = Client::tcp(server.address);
+        client.raw(upgrade("/", "").as_bytes());
+        client.expect_end();
+        let metrics = server.stop();
+        assert_eq!((metrics.ended_service, metrics.opened, metrics.refused), (1, 0, 0));
+    }
+}
+
+/// Takes one message at a time: pauses from the start and at each, and says `next` when it goes on.
+struct OneAtATime;
+
+impl OneAtATime {
+    fn pause(cx: &mut Context<'_>, conn: ConnId) {
+        cx.pause(conn);
+        cx.schedule(Duration::ZERO, 0).unwrap();
+    }
+}
+
+impl Service for OneAtATime {
+    fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        OneAtATime::pause(cx, conn);
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        let _ = cx.send(conn, message);
+        OneAtATime::pause(cx, conn);
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, _: u64) {
+        let all: Vec<ConnId> = cx.connections().collect();
+        for conn in all {
+            let _ = cx.send(conn, "next");
+            cx.resume(conn);
+        }
+    }
+}
+
+/// What is paused takes no further message, whether that came behind the head, in the same read, or
+/// behind a frame that was read straight to its place.
+#[test]
+fn who_is_paused_is_not_heard_even_if_it_has_spoken_already() {
+    const LARGE: usize = 80 * 1024;
+    const FIRST: usize = 64 * 1024;
+    let server = Server::start(Settings::default(), |reactor| {
+        let (count, _) = Watched::new(|cx, conn, _| {
+            let count = cx.metrics().bytes_read.to_string();
+            let _ = cx.send(conn, &*count);
+        });
+        let count = reactor.add_service(count).unwrap();
+        reactor.add_route("/count", count, RouteSettings::default()).unwrap();
+        let pausing = reactor.add_service(OneAtATime).unwrap();
+        reactor.add_route("/", pausing, RouteSettings::default()).unwrap();
+    });
+    let mut probe = Client::open(server.address, "/count");
+    let mut read = || -> usize {
+        probe.text("?");
+        String::from_utf8(probe.frame().payload).unwrap().parse().unwrap()
+    };
+    let mut client = Client::tcp(server.address);
+    let two = [frame(true, TEXT, b"one"), frame(true, TEXT, b"two")].concat();
+    client.raw(&[upgrade("/", "").as_bytes(), &two].concat());
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    for text in ["one", "two"] {
+        client.expect(TEXT, b"next");
+        client.expect(TEXT, text.as_bytes());
+    }
+    client.expect(TEXT, b"next");
+
+    let before = read();
+    let all = [frame(true, BINARY, &[9; LARGE]), two].concat();
+    client.raw(&all[..FIRST]);
+    eventually(|| read() >= before + FIRST, "the large frame is begun");
+    client.raw(&all[FIRST..]);
+    client.expect(BINARY, &[9; LARGE]);
+    for text in ["one", "two"] {
+        client.expect(TEXT, b"next");
+        client.expect(TEXT, text.as_bytes());
+    }
+}

@@ -1,0 +1,241 @@
+//! What an unfinished message may cost, and that nothing stays behind: RFC 6455, 10.4.
+//!
+//! Nothing is allocated from a number that the peer sent; what is held follows what has arrived.
+
+use weir::protocol::{Decoder, ProtocolError, Role, Spares};
+
+use super::reader::{Found, Reader};
+use super::wire::*;
+
+/// What an unfinished message may cost that holds no data: bookkeeping, a control frame in pieces.
+const EMPTY_BYTES_MAX: usize = 512;
+
+#[test]
+fn a_decoder_owns_nothing_until_a_message_comes_in_pieces() {
+    for role in ROLES {
+        let mut reader = Reader::new(role, 1 << 20);
+        assert_eq!(reader.decoder.held_bytes(), 0);
+        reader.read(&frames(role, &[(FIN | TEXT, &[b'x'; 5000]), (FIN | PING, b"x")]));
+        reader.read(&announced(role, FIN | TEXT, 70_000)[..1]);
+        assert_eq!((reader.found.len(), reader.held_bytes_peak), (2, 0));
+    }
+}
+
+#[test]
+fn after_each_message_release_leaves_nothing() {
+    for role in ROLES {
+        let messages = [
+            frame(role, FIN | TEXT, b"whole"),
+            frames(role, &[(TEXT, b"in "), (FIN | CONTINUATION, b"two")]),
+            frame(role, FIN | PING, b"ping"),
+            frame(role, FIN | BINARY, &[7; 100_000]),
+            frames(role, &[(BINARY, b""), (FIN | CONTINUATION, b"")]),
+        ];
+        for piece in [1, 2, 5000, usize::MAX] {
+            let mut reader = Reader::new(role, 1 << 20);
+            for (index, message) in messages.iter().enumerate() {
+                for bytes in message.chunks(piece) {
+                    reader.read_direct(bytes);
+                }
+                assert_eq!(reader.found.len(), index + 1);
+                reader.release();
+                assert_eq!(reader.decoder.held_bytes(), 0, "message {index} by {piece}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_release_between_fragments_keeps_them() {
+    let mut reader = Reader::new(Role::Server, 100);
+    reader.read(&frame(Role::Server, BINARY, b"kept"));
+    let held = reader.decoder.held_bytes();
+    reader.release();
+    assert_eq!(reader.decoder.held_bytes(), held);
+    reader.read(&frame(Role::Server, FIN | CONTINUATION, b""));
+    assert_eq!(reader.found, [Found::Binary(b"kept".to_vec())]);
+}
+
+#[test]
+fn announced_bytes_allocate_nothing() {
+    for role in ROLES {
+        for len in [70_000, 100_000_000, u64::from(u32::MAX)] {
+            let mut reader = Reader::new(role, usize::MAX);
+            reader.read(&announced(role, FIN | BINARY, len));
+            assert!(reader.decoder.room().is_none());
+            assert!(reader.decoder.held_bytes() <= EMPTY_BYTES_MAX);
+            reader.read(b"x");
+            assert!(reader.decoder.held_bytes() <= EMPTY_BYTES_MAX);
+        }
+    }
+}
+
+#[test]
+fn fragments_of_one_byte_cost_little_more_than_their_bytes() {
+    const COUNT: usize = 65_536;
+    for role in ROLES {
+        let mut stream = frame(role, TEXT, b"");
+        stream.extend(frame(role, CONTINUATION, b"x").repeat(COUNT));
+        let mut reader = Reader::new(role, COUNT);
+        for piece in stream.chunks(1009) {
+            reader.read(piece);
+        }
+        assert!(reader.held_bytes_peak <= 2 * COUNT + EMPTY_BYTES_MAX);
+        reader.read(&frame(role, FIN | CONTINUATION, b""));
+        assert!(reader.outcome() == (vec![Found::Text("x".repeat(COUNT))], None));
+    }
+}
+
+#[test]
+fn empty_fragments_cost_nothing() {
+    for role in ROLES {
+        let mut stream = frame(role, TEXT, b"");
+        stream.extend(frame(role, CONTINUATION, b"").repeat(65_536));
+        stream.extend(frame(role, FIN | PING, &[7; 125]));
+        let mut reader = Reader::new(role, 0);
+        for piece in stream.chunks(101) {
+            reader.read(piece);
+        }
+        assert!(reader.held_bytes_peak <= EMPTY_BYTES_MAX);
+        reader.read(&frame(role, FIN | CONTINUATION, b""));
+        let found = vec![Found::Ping(vec![7; 125]), Found::Text(String::new())];
+        assert_eq!(reader.outcome(), (found, None));
+    }
+}
+
+#[test]
+fn a_large_frame_costs_no_more_than_a_few_times_what_has_come() {
+    const LEN: usize = 1 << 20;
+    /// The first room is this much ahead of what has come.
+    const AHEAD_BYTES: usize = 32 * 1024;
+    for role in ROLES {
+        let stream = frame(role, FIN | BINARY, &vec![7; LEN]);
+        for piece in [1448, 5000, 65_536] {
+            let mut reader = Reader::new(role, LEN);
+            let mut received = 0;
+            for bytes in stream.chunks(piece) {
+                reader.read_direct(bytes);
+                received += bytes.len();
+                let held = reader.decoder.held_bytes();
+                assert!(
+                    held <= 5 * received / 2 + AHEAD_BYTES,
+                    "{held} bytes held after {received} by {piece}"
+                );
+            }
+            assert_eq!(reader.found.len(), 1);
+        }
+    }
+}
+
+/// What a decoder holds that was lent an assembly and has received one byte: all of a recycled
+/// buffer, next to nothing of a new one.
+fn lent(spares: &mut Spares) -> (Decoder, usize) {
+    let mut decoder = Decoder::new(Role::Server, 1 << 20);
+    let mut fragment = frame(Role::Server, BINARY, b"x");
+    let step = decoder.decode(&mut fragment, spares).unwrap();
+    assert_eq!(step.event, None);
+    let held = decoder.held_bytes();
+    (decoder, held)
+}
+
+/// Has a message in two fragments of these lengths assembled, and its buffer given back.
+fn used(spares: &mut Spares, lens: [usize; 2]) {
+    let (mut decoder, _) = lent(spares);
+    for (fin, len) in [(0, lens[0] - 1), (FIN, lens[1])] {
+        let mut fragment = frame(Role::Server, fin | CONTINUATION, &vec![7; len]);
+        decoder.decode(&mut fragment, spares).unwrap();
+    }
+    decoder.release(spares);
+}
+
+#[test]
+fn spares_are_bounded_in_bytes() {
+    let just = Spares::BYTES_MAX;
+    for (lens, is_kept) in [
+        ([just / 2, just / 2], true),
+        ([just / 2, just / 2 + 1], false),
+        // The buffer doubles to more than the message needs.
+        ([just / 2 + 1000, 10], false),
+    ] {
+        let mut spares = Spares::default();
+        used(&mut spares, lens);
+        let (_, held) = lent(&mut spares);
+        assert_eq!(held > EMPTY_BYTES_MAX, is_kept, "{held} bytes after {lens:?}");
+        assert!(held <= Spares::BYTES_MAX + EMPTY_BYTES_MAX);
+    }
+}
+
+#[test]
+fn spares_are_bounded_in_count() {
+    let mut spares = Spares::default();
+    let begun: Vec<Decoder> = (0..Spares::COUNT_MAX + 8).map(|_| lent(&mut spares).0).collect();
+    for mut decoder in begun {
+        let mut rest = frame(Role::Server, FIN | CONTINUATION, &[7; 5000]);
+        assert!(decoder.decode(&mut rest, &mut spares).unwrap().event.is_some());
+        decoder.release(&mut spares);
+    }
+    let lent: Vec<_> = (0..Spares::COUNT_MAX + 8).map(|_| lent(&mut spares)).collect();
+    let recycled = lent.iter().filter(|(_, held)| *held > EMPTY_BYTES_MAX);
+    assert_eq!(recycled.count(), Spares::COUNT_MAX);
+}
+
+#[test]
+fn a_recycled_buffer_brings_nothing_of_its_last_message() {
+    let mut spares = Spares::default();
+    used(&mut spares, [50_000, 50_000]);
+    let mut reader = Reader::new(Role::Server, 1 << 20);
+    reader.spares = spares;
+    let payload = vec![1; 30_000];
+    let stream = frame(Role::Server, FIN | BINARY, &payload);
+    for piece in stream.chunks(6000) {
+        reader.read_direct(piece);
+    }
+    assert!(reader.held_bytes_peak > 50_000, "the buffer was not recycled");
+    assert!(reader.outcome() == (vec![Found::Binary(payload)], None));
+}
+
+#[test]
+fn a_failed_decoder_gives_back_what_it_held() {
+    for role in ROLES {
+        let violations = [
+            (frame(role, FIN | TEXT, b""), ProtocolError::ExpectedContinuation),
+            (announced(role, CONTINUATION, 1 << 20), ProtocolError::MessageTooBig),
+            (frame(role, FIN | CONTINUATION, b"\xFF"), ProtocolError::InvalidUtf8),
+        ];
+        for (violation, error) in violations {
+            let mut reader = Reader::new(role, 1 << 20);
+            reader.read(&frame(role, TEXT, &[b'x'; 100_000]));
+            reader.read(&violation);
+            assert_eq!(reader.error, Some(error));
+            reader.decoder.discard(&mut reader.spares);
+            assert_eq!(reader.decoder.held_bytes(), 0);
+            assert!(!reader.decoder.is_mid_message());
+        }
+    }
+}
+
+#[test]
+fn a_discarded_message_leaves_no_trace_in_its_buffer() {
+    for role in ROLES {
+        let begun = [
+            frame(role, TEXT, b"cut \xE2\x82"),
+            frame(role, BINARY, b"bytes"),
+            [announced(role, FIN | TEXT, 9), masked(role, b"cut \xE2\x82")].concat(),
+            [announced(role, FIN | PING, 9), masked(role, b"in")].concat(),
+            vec![FIN | BINARY],
+            [frame(role, TEXT, b"x"), announced(role, FIN | PING, 9)].concat(),
+        ];
+        for begun in begun {
+            let mut reader = Reader::new(role, 100);
+            reader.read(&begun);
+            reader.decoder.discard(&mut reader.spares);
+            let stream =
+                frames(role, &[(FIN | PING, b"p"), (TEXT, b"te"), (FIN | CONTINUATION, b"xt")]);
+            for byte in stream.chunks(1) {
+                reader.read(byte);
+            }
+            let found = vec![Found::Ping(b"p".to_vec()), Found::Text("text".to_owned())];
+            assert_eq!(reader.outcome(), (found, None), "{begun:x?}");
+        }
+    }
+}

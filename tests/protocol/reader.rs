@@ -1,0 +1,147 @@
+//! Reads a stream through a decoder as a loop would, and keeps what was found.
+
+use weir::protocol::{Decoder, Event, Message, ProtocolError, Role, Spares};
+
+/// An event that outlives the bytes it was found in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    Text(String),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Option<(u16, String)>),
+}
+
+impl From<Event<'_>> for Found {
+    fn from(event: Event<'_>) -> Found {
+        match event {
+            Event::Message(Message::Text(text)) => Found::Text(text.to_owned()),
+            Event::Message(Message::Binary(bytes)) => Found::Binary(bytes.to_vec()),
+            Event::Ping(payload) => Found::Ping(payload.to_vec()),
+            Event::Pong(payload) => Found::Pong(payload.to_vec()),
+            Event::Close(close) => {
+                Found::Close(close.map(|close| (close.code.get(), close.reason.to_owned())))
+            }
+        }
+    }
+}
+
+pub(super) fn text(text: &str) -> Found {
+    Found::Text(text.to_owned())
+}
+
+/// What a stream came to: everything up to the first error or Close.
+pub(super) type Outcome = (Vec<Found>, Option<ProtocolError>);
+
+/// One end of a connection.
+pub(super) struct Reader {
+    pub(super) decoder: Decoder,
+    pub(super) spares: Spares,
+    pub(super) found: Vec<Found>,
+    pub(super) error: Option<ProtocolError>,
+    /// The most that the decoder held after any step.
+    pub(super) held_bytes_peak: usize,
+    /// Bytes that went past a buffer of the caller's, straight into the decoder's room.
+    pub(super) direct_bytes: usize,
+}
+
+impl Reader {
+    pub(super) fn new(role: Role, message_bytes_max: usize) -> Reader {
+        Reader {
+            decoder: Decoder::new(role, message_bytes_max),
+            spares: Spares::default(),
+            found: Vec::new(),
+            error: None,
+            held_bytes_peak: 0,
+            direct_bytes: 0,
+        }
+    }
+
+    /// After an error or a Close nothing more is decoded.
+    pub(super) fn is_over(&self) -> bool {
+        self.error.is_some() || matches!(self.found.last(), Some(Found::Close(_)))
+    }
+
+    /// Decodes `bytes` as one read.
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        let mut copy = bytes.to_vec();
+        let mut rest = &mut copy[..];
+        while !rest.is_empty() && !self.is_over() {
+            match self.decoder.decode(rest, &mut self.spares) {
+                Ok(step) => {
+                    let consumed = step.consumed;
+                    self.found.extend(step.event.map(Found::from));
+                    assert!(consumed > 0, "a step without progress");
+                    rest = &mut rest[consumed..];
+                    let behind = &bytes[bytes.len() - rest.len()..];
+                    assert_eq!(rest, behind, "bytes behind the step were altered");
+                }
+                Err(error) => self.error = Some(error),
+            }
+            self.held_bytes_peak = self.held_bytes_peak.max(self.decoder.held_bytes());
+        }
+    }
+
+    /// Decodes `bytes` as one read, into the decoder's own room where it offers some.
+    pub(super) fn read_direct(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() && !self.is_over() {
+            let Some(room) = self.decoder.room() else {
+                return self.read(rest);
+            };
+            assert!(!room.is_empty(), "no room in the room");
+            let len = room.len().min(rest.len());
+            room[..len].copy_from_slice(&rest[..len]);
+            match self.decoder.decode_filled(len) {
+                Ok(event) => self.found.extend(event.map(Found::from)),
+                Err(error) => self.error = Some(error),
+            }
+            self.direct_bytes += len;
+            self.held_bytes_peak = self.held_bytes_peak.max(self.decoder.held_bytes());
+            rest = &rest[len..];
+        }
+    }
+
+    /// Ends the turn, as a loop does before it polls again.
+    pub(super) fn release(&mut self) {
+        self.decoder.release(&mut self.spares);
+    }
+
+    pub(super) fn outcome(self) -> Outcome {
+        (self.found, self.error)
+    }
+}
+
+/// What `bytes` come to when read in these pieces.
+pub(super) fn in_pieces<'b>(
+    role: Role,
+    message_bytes_max: usize,
+    pieces: impl IntoIterator<Item = &'b [u8]>,
+) -> Outcome {
+    let mut reader = Reader::new(role, message_bytes_max);
+    for piece in pieces {
+        reader.read(piece);
+    }
+    reader.outcome()
+}
+
+/// What `bytes` come to when read whole, by a decoder that takes up to 1 MiB.
+pub(super) fn whole(role: Role, bytes: &[u8]) -> Outcome {
+    in_pieces(role, 1 << 20, [bytes])
+}
+
+/// How many bytes were read when the error came, if they come one by one; and the error.
+pub(super) fn fails_at(
+    role: Role,
+    message_bytes_max: usize,
+    bytes: &[u8],
+) -> (usize, ProtocolError) {
+    let mut reader = Reader::new(role, message_bytes_max);
+    for (index, byte) in bytes.chunks(1).enumerate() {
+        reader.read(byte);
+        if let Some(error) = reader.error {
+            return (index + 1, error);
+        }
+    }
+    panic!("no error in {bytes:x?}, but {:?}", reader.found);
+}

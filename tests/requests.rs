@@ -1,0 +1,123 @@
+//! Plain HTTP beside WebSockets: pages, one after the other on one connection.
+
+use weir::reactor::budget::HTTP_REQUESTS_MAX;
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{Page, Reactor};
+
+use crate::support::{Client, DEADLINE, Server, TEXT, Watched, eventually, header, upgrade};
+
+/// Too much for the kernel's buffers, whatever their sizes are.
+const LARGE: usize = 12 * 1024 * 1024;
+
+/// An echo at `/` with a page, more pages, and `/count`, which tells how many were sent.
+fn with_pages() -> Server {
+    let settings = Settings { handshake_timeout: 10 * DEADLINE, ..Settings::default() };
+    Server::start(settings, |reactor: &mut Reactor| {
+        let (echo, _) = Watched::echo();
+        let (count, _) = Watched::new(|cx, conn, _| {
+            let count = cx.metrics().http_answered.to_string();
+            let _ = cx.send(conn, &*count);
+        });
+        for (path, service) in [("/", echo), ("/count", count)] {
+            let service = reactor.add_service(service).unwrap();
+            reactor.add_route(path, service, RouteSettings::default()).unwrap();
+        }
+        let large = Box::leak(vec![b'x'; LARGE].into_boxed_slice());
+        for (path, body) in [("/", &b"<p>root"[..]), ("/one", b"1"), ("/large", large)] {
+            reactor.add_page(path, Page { content_type: "text/html", body });
+        }
+    })
+}
+
+fn get(path: &str, lines: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n")
+}
+
+#[test]
+fn pages_come_in_order_on_one_connection_and_an_upgrade_may_follow() {
+    let server = with_pages();
+    let mut client = Client::tcp(server.address);
+    let head_of = get("/one", "").replace("GET", "HEAD");
+    let all = [get("/one", ""), head_of, get("/?query", ""), upgrade("/", "")].concat();
+    client.raw(all.as_bytes());
+    let (head, body) = client.answer();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert_eq!(header(&head, "Connection"), Some("keep-alive"));
+    assert_eq!(header(&head, "Content-Type"), Some("text/html"));
+    assert_eq!(body, b"1");
+    let head = client.head();
+    assert_eq!(header(&head, "Content-Length"), Some("1"), "HEAD tells what GET would send");
+    assert_eq!(client.answer().1, b"<p>root");
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    client.text("hello");
+    client.expect(TEXT, b"hello");
+    drop(client);
+    assert_eq!(server.stop().http_answered, 3);
+}
+
+#[test]
+fn a_connection_ends_where_the_client_says_or_its_version_does() {
+    let server = with_pages();
+    let old = "GET /one HTTP/1.0\r\n\r\n".to_owned();
+    for request in [get("/one", "Connection: close\r\n"), old] {
+        let mut client = Client::tcp(server.address);
+        client.raw(request.as_bytes());
+        client.raw(get("/one", "").as_bytes());
+        let (head, body) = client.answer();
+        assert_eq!((header(&head, "Connection"), &body[..]), (Some("close"), &b"1"[..]));
+        client.expect_end();
+    }
+    let mut client = Client::tcp(server.address);
+    client.raw(b"GET /one HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!(header(&client.answer().0, "Connection"), Some("keep-alive"));
+    client.raw(get("/one", "").as_bytes());
+    client.answer();
+    drop(client);
+    let metrics = server.stop();
+    assert_eq!((metrics.http_answered, metrics.ended_otherwise), (4, 2));
+}
+
+#[test]
+fn one_connection_gets_so_many_pages() {
+    let server = with_pages();
+    let mut client = Client::tcp(server.address);
+    let count = usize::from(HTTP_REQUESTS_MAX);
+    client.raw(get("/one", "").repeat(count + 1).as_bytes());
+    for answered in 1..=count {
+        let (head, _) = client.answer();
+        let expected = if answered < count { "keep-alive" } else { "close" };
+        assert_eq!(header(&head, "Connection"), Some(expected), "after {answered}");
+    }
+    client.expect_end();
+}
+
+/// Else a client could have answers made that it never reads.
+#[test]
+fn the_next_request_waits_until_the_answer_is_on_its_way() {
+    let server = with_pages();
+    let mut probe = Client::open(server.address, "/count");
+    let mut answered = || {
+        probe.text("?");
+        String::from_utf8(probe.frame().payload).unwrap()
+    };
+    let mut client = Client::narrow_tcp(server.address);
+    client.raw(get("/large", "").repeat(3).as_bytes());
+    eventually(|| answered() == "1", "the first request is answered");
+    for _ in 0..20 {
+        assert_eq!(answered(), "1");
+    }
+    for _ in 0..3 {
+        assert_eq!(client.answer().1.len(), LARGE);
+    }
+    assert_eq!(answered(), "3");
+}
+
+#[test]
+fn a_page_is_sent_to_a_client_that_has_said_all() {
+    let server = with_pages();
+    let mut client = Client::narrow_tcp(server.address);
+    client.raw(get("/large", "Connection: close\r\n").as_bytes());
+    client.finish();
+    assert_eq!(client.answer().1.len(), LARGE);
+    client.expect_end();
+}

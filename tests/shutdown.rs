@@ -1,0 +1,167 @@
+//! Going down by the handle: everybody is told, waited for, and forced in the end.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use weir::protocol::Message;
+use weir::protocol::handshake::ClientRequest;
+use weir::reactor::budget::SHUTDOWN_CLOSES;
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, Context, RouteId, Service};
+
+use crate::deferring::deferring;
+use crate::support::{Client, DEADLINE, Seen, Server, TEXT, eventually, only_end, upgrade};
+
+const GOING_DOWN: &str = "server going down";
+
+/// Nothing ends by a deadline.
+fn patient() -> Settings {
+    let never = 10 * DEADLINE;
+    Settings {
+        drain_timeout: never,
+        close_timeout: never,
+        handshake_timeout: never,
+        ..Settings::default()
+    }
+}
+
+fn hasty() -> Settings {
+    Settings { drain_timeout: Duration::from_millis(300), ..patient() }
+}
+
+#[test]
+fn more_than_one_batch_is_told_and_waited_for() {
+    const COUNT: usize = SHUTDOWN_CLOSES + 200;
+    let (mut server, seen) = Server::watched(patient(), RouteSettings::default());
+    let mut clients: Vec<Client> = (0..COUNT).map(|_| Client::open(server.address, "/")).collect();
+    server.shutdown();
+    for client in &mut clients {
+        assert_eq!(client.expect_close(), (1001, GOING_DOWN.into()));
+        client.close(1001, "");
+    }
+    for client in &mut clients {
+        client.expect_end();
+    }
+    drop(clients);
+    let metrics = server.join();
+    assert_eq!((metrics.ended_otherwise, metrics.close_timeouts), (COUNT as u64, 0));
+    assert_eq!(metrics.connections_now, 0);
+    let ends: Vec<Seen> = seen.iter().filter(|seen| matches!(seen, Seen::Closed(..))).collect();
+    assert_eq!(ends.len(), COUNT);
+    assert!(ends.iter().all(|end| matches!(end, Seen::Closed(_, CloseReason::Shutdown))));
+}
+
+#[test]
+fn an_idle_loop_ends_at_once_and_a_second_order_changes_nothing() {
+    let (mut server, _seen) = Server::watched(patient(), RouteSettings::default());
+    server.shutdown();
+    server.shutdown();
+    assert_eq!(server.join().accepted, 0);
+}
+
+#[test]
+fn the_port_is_free_while_answers_are_awaited() {
+    let (server, seen) = Server::watched(patient(), RouteSettings::default());
+    let mut client = Client::open(server.address, "/");
+    client.text("last words");
+    server.shutdown();
+    client.expect(TEXT, b"last words");
+    assert_eq!(client.expect_close().0, 1001);
+    assert!(TcpStream::connect(server.address).is_err(), "nobody listens");
+    let next = TcpListener::bind(server.address).unwrap();
+    client.text("not heard");
+    client.close(1001, "");
+    client.expect_end();
+    drop((client, next));
+    let (reason, metrics) = only_end(server, &seen);
+    assert_eq!(reason, CloseReason::Shutdown);
+    assert_eq!((metrics.messages_in, metrics.close_timeouts), (1, 0));
+}
+
+#[test]
+fn who_does_not_answer_is_left_at_the_drain_deadline() {
+    let (mut server, seen) = Server::watched(hasty(), RouteSettings::default());
+    let mut client = Client::open(server.address, "/");
+    server.shutdown();
+    let metrics = server.join();
+    assert_eq!(client.expect_close(), (1001, GOING_DOWN.into()));
+    client.expect_gone();
+    assert_eq!((metrics.ended_otherwise, metrics.connections_now), (1, 0));
+    let ends: Vec<Seen> = seen.iter().filter(|seen| matches!(seen, Seen::Closed(..))).collect();
+    assert!(matches!(ends[..], [Seen::Closed(_, CloseReason::Shutdown)]), "{ends:?}");
+}
+
+#[test]
+fn handshakes_under_way_end() {
+    let (server, seen) = Server::watched(patient(), RouteSettings::default());
+    let mut silent = Client::tcp(server.address);
+    let mut half = Client::tcp(server.address);
+    half.raw(&upgrade("/", "").as_bytes()[..20]);
+    // Accepted in order, so the first two are known once the third is open.
+    let mut open = Client::open(server.address, "/");
+    server.shutdown();
+    silent.expect_gone();
+    half.expect_gone();
+    assert_eq!(open.expect_close().0, 1001);
+    drop(open);
+    let (reason, metrics) = only_end(server, &seen);
+    assert_eq!(reason, CloseReason::Shutdown);
+    assert_eq!((metrics.accepted, metrics.ended_otherwise), (3, 3));
+}
+
+#[test]
+fn requests_put_off_end_and_their_service_hears_of_it() {
+    let (mut server, seen) = deferring(patient(), None);
+    let mut client = Client::tcp(server.address);
+    client.raw(upgrade("/", "").as_bytes());
+    let Ok(Seen::Deferred(id)) = seen.recv_timeout(DEADLINE) else { panic!("no request") };
+    server.shutdown();
+    client.expect_gone();
+    server.join();
+    assert_eq!(seen.iter().collect::<Vec<_>>(), [Seen::Closed(id, CloseReason::Shutdown)]);
+}
+
+/// Connects to a server, and again whenever that has ended.
+struct Stubborn {
+    route: RouteId,
+    address: SocketAddr,
+}
+
+impl Stubborn {
+    fn connect(&self, cx: &mut Context<'_>) -> bool {
+        let request = ClientRequest::new("test", "/").unwrap();
+        cx.connect(self.route, self.address, &request).is_ok()
+    }
+}
+
+impl Service for Stubborn {
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        assert!(self.connect(cx));
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+
+    fn on_close(&mut self, cx: &mut Context<'_>, _: ConnId, why: CloseReason) {
+        assert_eq!(self.connect(cx), why != CloseReason::Shutdown);
+    }
+}
+
+#[test]
+fn no_connection_is_begun_any_more() {
+    let (upstream, seen) = Server::watched(patient(), RouteSettings::default());
+    let address = upstream.address;
+    let (tell, told) = channel();
+    let mut server = Server::start(hasty(), move |reactor| {
+        // The service is numbered before it knows the route that names it.
+        let any = reactor.add_service(weir::services::Echo).unwrap();
+        let route = reactor.add_outbound(any, RouteSettings::default()).unwrap();
+        reactor.add_service(Stubborn { route, address }).unwrap();
+        tell.send(()).unwrap();
+    });
+    told.recv_timeout(DEADLINE).unwrap();
+    eventually(|| matches!(seen.try_recv(), Ok(Seen::Opened(_))), "the service has connected");
+    server.shutdown();
+    let metrics = server.join();
+    assert_eq!((metrics.connects, metrics.panics), (1, 0));
+}

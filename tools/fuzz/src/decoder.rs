@@ -1,0 +1,148 @@
+//! The decoder against a naive one, whole and in pieces.
+
+use weir::protocol::{Decoder, Event, ProtocolError, Role, Spares};
+
+use crate::bytes::{Bytes, pieces};
+use crate::reference::{self, Found, Outcome};
+use crate::stream;
+
+/// Limits on a message: nothing at all, the edges of the length's forms, more than ever comes.
+const LIMITS: [usize; 8] = [0, 125, 1000, 65535, 65536, 70_000, usize::MAX, usize::MAX];
+/// What an unfinished message may cost that holds no data.
+const EMPTY_BYTES: usize = 512;
+/// How far the room for direct reads may be ahead of what has come.
+const AHEAD_BYTES: usize = 32 * 1024;
+
+/// A stream is decoded whole, in pieces, in pieces that are read into the decoder's room, and once
+/// more so in the buffers that were left. All find what the reference finds; memory follows the bytes
+/// received, and none is kept between messages.
+pub fn decoder(data: &[u8]) {
+    let mut input = Bytes(data);
+    let Some(choice) = input.u8() else {
+        return;
+    };
+    let role = if choice & 1 == 0 { Role::Server } else { Role::Client };
+    let message_bytes_max = LIMITS[usize::from(choice >> 1) % LIMITS.len()];
+    let cuts = input.cuts();
+    let stream = if choice < 0xE0 { stream::build(role, &mut input) } else { input.0.to_vec() };
+
+    let limit = (message_bytes_max as u64).min(u64::from(u32::MAX));
+    let expected = reference::decode(role, limit, &stream);
+    let check = |cuts: &[usize], is_direct, recycled: Recycled| {
+        let mut run = Run::new(role, message_bytes_max, is_direct, recycled);
+        for piece in pieces(&stream, cuts) {
+            run.read(piece);
+        }
+        let (outcome, spares) = run.finish();
+        assert_eq!(outcome, expected, "in pieces of {cuts:?}, direct: {is_direct}");
+        Recycled { spares, bytes: stream.len() }
+    };
+    check(&[], false, Recycled::default());
+    check(&cuts, false, Recycled::default());
+    let recycled = check(&cuts, true, Recycled::default());
+    check(&cuts, true, recycled);
+}
+
+/// Buffers that an earlier run has given back, finished or not.
+#[derive(Default)]
+struct Recycled {
+    spares: Spares,
+    /// What that run received at most.
+    bytes: usize,
+}
+
+struct Run {
+    decoder: Decoder,
+    recycled: Recycled,
+    is_direct: bool,
+    received: usize,
+    found: Vec<Found>,
+    error: Option<ProtocolError>,
+}
+
+impl Run {
+    fn new(role: Role, message_bytes_max: usize, is_direct: bool, recycled: Recycled) -> Run {
+        Run {
+            decoder: Decoder::new(role, message_bytes_max),
+            recycled,
+            is_direct,
+            received: 0,
+            found: Vec::new(),
+            error: None,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.error.is_some() || matches!(self.found.last(), Some(Found::Close(_)))
+    }
+
+    fn read(&mut self, piece: &[u8]) {
+        let mut piece = piece.to_vec();
+        let mut rest = &mut piece[..];
+        while !rest.is_empty() && !self.is_over() {
+            let consumed = self.step(rest);
+            assert!(consumed > 0, "a step without progress");
+            self.received += consumed;
+            self.check_held();
+            rest = &mut rest[consumed..];
+        }
+        self.decoder.release(&mut self.recycled.spares);
+        if !self.decoder.is_mid_message() {
+            assert_eq!(self.decoder.held_bytes(), 0, "held between messages");
+        }
+    }
+
+    /// Decodes the beginning of `rest`; answers with how much that was.
+    fn step(&mut self, rest: &mut [u8]) -> usize {
+        if self.is_direct
+            && let Some(room) = self.decoder.room()
+        {
+            let len = room.len().min(rest.len());
+            room[..len].copy_from_slice(&rest[..len]);
+            let event = self.decoder.decode_filled(len);
+            keep(&mut self.found, &mut self.error, event);
+            return len;
+        }
+        let len = rest.len();
+        match self.decoder.decode(rest, &mut self.recycled.spares) {
+            Ok(step) => {
+                let consumed = step.consumed;
+                keep(&mut self.found, &mut self.error, Ok(step.event));
+                consumed
+            }
+            Err(error) => {
+                self.error = Some(error);
+                len
+            }
+        }
+    }
+
+    /// A vector is at most twice what was ever in it.
+    fn check_held(&self) {
+        let held = self.decoder.held_bytes();
+        let received = self.received.max(self.recycled.bytes);
+        let ahead = if self.is_direct { AHEAD_BYTES + received } else { 0 };
+        let bound = 2 * received + EMPTY_BYTES + ahead;
+        assert!(held <= bound, "{held} bytes held, {received} received");
+    }
+
+    fn finish(mut self) -> (Outcome, Spares) {
+        let is_mid_message = !self.is_over() && self.decoder.is_mid_message();
+        let mut spares = self.recycled.spares;
+        self.decoder.discard(&mut spares);
+        assert_eq!(self.decoder.held_bytes(), 0, "held at the end");
+        let outcome = Outcome { found: self.found, error: self.error, is_mid_message };
+        (outcome, spares)
+    }
+}
+
+fn keep(
+    found: &mut Vec<Found>,
+    error: &mut Option<ProtocolError>,
+    event: Result<Option<Event<'_>>, ProtocolError>,
+) {
+    match event {
+        Ok(event) => found.extend(event.map(Found::from)),
+        Err(broken) => *error = Some(broken),
+    }
+}

@@ -1,0 +1,235 @@
+//! The opening handshake of both roles against a naive reading of the same bytes.
+
+use weir::protocol::handshake::{
+    ClientRequest, Connection, EMPTY_SLOTS, Expected, HeadScan, Refusal, Request, Response,
+    Upgrade, write_switching_protocols,
+};
+
+use crate::bytes::{Bytes, pieces};
+use crate::heads::{self, NONCE};
+
+const HEAD_BYTES_MAX: [usize; 4] = [0, 64, 300, 16 * 1024];
+/// The server's own subprotocols.
+const PROTOCOLS: [&str; 2] = ["superchat", "chat"];
+
+/// A head, sound, altered or arbitrary, is read in pieces as it would be whole, as a request and as
+/// an answer. What is accepted holds all that RFC 6455, 4 demands, what is refused does not, and
+/// nothing that the peer wrote begins a line of ours.
+pub fn handshake(data: &[u8]) {
+    let mut input = Bytes(data);
+    let Some(choice) = input.u8() else {
+        return;
+    };
+    let cuts = input.cuts();
+    let bytes = if choice % 8 != 0 {
+        heads::build(&mut input).unwrap_or_default()
+    } else {
+        input.0.to_vec()
+    };
+    let head_bytes_max = HEAD_BYTES_MAX[usize::from(choice >> 3) % HEAD_BYTES_MAX.len()];
+    if let Some(end) = scan(&bytes, head_bytes_max, &cuts) {
+        let head = &bytes[..end];
+        read_request(head);
+        read_answer(head);
+    }
+    // Neither relies on the scan before it.
+    read_request(&bytes);
+    read_answer(&bytes);
+}
+
+/// Looks for the end of the head whole and in pieces, and checks what was found.
+fn scan(bytes: &[u8], head_bytes_max: usize, cuts: &[usize]) -> Option<usize> {
+    let whole = HeadScan::default().scan(bytes, head_bytes_max);
+    let mut scan = HeadScan::default();
+    let mut received = 0;
+    let mut outcome = Ok(None);
+    for piece in pieces(bytes, cuts) {
+        received += piece.len();
+        outcome = scan.scan(&bytes[..received], head_bytes_max);
+        if outcome != Ok(None) {
+            break;
+        }
+    }
+    if !bytes.is_empty() {
+        assert_eq!(outcome, whole, "in pieces of {cuts:?}");
+    }
+    match whole {
+        Ok(Some(end)) => {
+            assert!(end <= head_bytes_max);
+            let head: String = bytes[..end].iter().map(|&byte| char::from(byte)).collect();
+            let body = head.trim_start_matches("\r\n");
+            assert_eq!(body.find("\r\n\r\n"), Some(body.len() - 4));
+            assert!(!head.replace("\r\n", "").contains('\n'), "a bare LF");
+        }
+        Ok(None) => assert!(bytes.len() < head_bytes_max),
+        Err(Refusal::HeadTooLong) => assert!(bytes.len() >= head_bytes_max),
+        Err(_) => {}
+    }
+    whole.ok().flatten()
+}
+
+fn read_request(head: &[u8]) {
+    let mut slots = EMPTY_SLOTS;
+    let request = match Request::parse(head, &mut slots) {
+        Ok(request) => request,
+        Err(refusal) => return check_refusal(refusal),
+    };
+    let lines = naive_lines(head).expect("a request with an odd line");
+    let target = request.target();
+    assert_eq!(lines[0].split(' ').nth(1), Some(target));
+    assert!(request.path().starts_with('/'));
+    check_echo(&request);
+
+    let upgrade = request.upgrade();
+    assert_eq!(upgrade.is_ok(), naive_upgrades(&lines), "{upgrade:?} of {lines:#?}");
+    match upgrade {
+        Ok(upgrade) => check_upgrade(&upgrade, &naive_fields(&lines)),
+        Err(refusal) => check_refusal(refusal),
+    }
+}
+
+/// RFC 6455, 4.2.1, of a request whose syntax is sound.
+fn naive_upgrades(lines: &[String]) -> bool {
+    let fields = naive_fields(lines);
+    let values = |name: &str| {
+        let named = fields.iter().filter(|(other, _)| other == name);
+        named.map(|(_, value)| value.as_str()).collect::<Vec<_>>()
+    };
+    let items = |name: &str| {
+        let list = values(name).into_iter().flat_map(|value| value.split(','));
+        list.map(|item| item.trim_matches([' ', '\t']).to_owned()).collect::<Vec<_>>()
+    };
+    let lengths = values("content-length").concat();
+    lines[0].starts_with("GET ")
+        && lines[0].ends_with(" HTTP/1.1")
+        && values("host").len() == 1
+        && items("connection").iter().any(|item| item.eq_ignore_ascii_case("upgrade"))
+        && values("upgrade").concat().eq_ignore_ascii_case("websocket")
+        && values("upgrade").len() == 1
+        && values("sec-websocket-version") == ["13"]
+        && values("sec-websocket-key").len() == 1
+        && naive_nonce(values("sec-websocket-key")[0]).is_some()
+        && items("sec-websocket-protocol").iter().all(|item| naive_token(item))
+        && values("transfer-encoding").is_empty()
+        && lengths.trim_matches('0').is_empty()
+}
+
+fn check_upgrade(upgrade: &Upgrade<'_>, fields: &[(String, String)]) {
+    let key = fields.iter().find(|(name, _)| name == "sec-websocket-key");
+    assert_eq!(key.map(|(_, value)| value.as_str()), Some(upgrade.key()));
+    let chosen = upgrade.choose(&PROTOCOLS).map(|index| PROTOCOLS[index]);
+    let mut offered: Vec<&str> = Vec::new();
+    for name in upgrade.protocols() {
+        // A client of ours offers each once (RFC 6455, 4.1).
+        if !offered.contains(&name) {
+            offered.push(name);
+        }
+    }
+    assert_eq!(chosen, PROTOCOLS.into_iter().find(|name| offered.contains(name)));
+
+    let mut answer = Vec::new();
+    write_switching_protocols(&mut answer, &upgrade.accept(), chosen, &[]).unwrap();
+    let lines = naive_lines(&answer).unwrap();
+    assert_eq!(lines.len(), 4 + usize::from(chosen.is_some()));
+
+    // The client whose key this is accepts the answer.
+    let nonce = naive_nonce(upgrade.key()).unwrap();
+    let (expected, sent) = client(&offered, nonce);
+    if naive_lines(&sent).unwrap().iter().any(|line| line.ends_with(upgrade.key())) {
+        let index = expected.check(&answer).unwrap();
+        assert_eq!(index.map(|index| offered[index]), chosen);
+    }
+}
+
+/// A request that offers these, and the answer that it expects.
+fn client(offered: &[&str], nonce: [u8; 16]) -> (Expected, Vec<u8>) {
+    let mut request = ClientRequest::new("localhost", "/chat").unwrap();
+    for name in offered {
+        request = request.protocol(name).unwrap();
+    }
+    let mut sent = Vec::new();
+    (request.write(nonce, &mut sent), sent)
+}
+
+/// A service that puts what it was sent into its answer breaks no line with it.
+fn check_echo(request: &Request<'_>) {
+    let query = request.query_value("a").unwrap_or_default();
+    for sent in [&*query, request.path(), request.header("X").unwrap_or_default()] {
+        let mut answer = Vec::new();
+        if let Ok(response) = Response::text(200, sent.to_owned()).header("X-Echo", sent) {
+            response.write(&mut answer, Connection::Close, true);
+            assert_eq!(naive_lines(&answer).unwrap().len(), 5);
+        }
+        answer.clear();
+        let extra = [("X-Echo", sent)];
+        match write_switching_protocols(&mut answer, &[b'a'; 28], Some(sent), &extra) {
+            Ok(()) => assert_eq!(naive_lines(&answer).unwrap().len(), 6),
+            Err(_) => assert!(answer.is_empty()),
+        }
+    }
+}
+
+/// The answer to a refused request is one head and the reason.
+fn check_refusal(refusal: Refusal) {
+    let mut answer = Vec::new();
+    Response::from(refusal).write(&mut answer, Connection::KeepAlive, true);
+    let lines = naive_lines(&answer).unwrap();
+    assert!(lines[0].starts_with(&format!("HTTP/1.1 {} ", refusal.status())));
+    assert!(lines.iter().any(|line| line.starts_with("Connection: close")));
+}
+
+fn read_answer(head: &[u8]) {
+    let offered = ["chat", "superchat"];
+    let (expected, _) = client(&offered, *NONCE);
+    let Ok(chosen) = expected.check(head) else {
+        return;
+    };
+    let lines = naive_lines(head).expect("an answer with an odd line");
+    assert!(lines[0].starts_with("HTTP/1.1 101"), "{:?}", lines[0]);
+    let fields = naive_fields(&lines);
+    let has = |name: &str, accepts: &dyn Fn(&str) -> bool| {
+        fields.iter().any(|(other, value)| other == name && accepts(value))
+    };
+    assert!(has("upgrade", &|value| value.eq_ignore_ascii_case("websocket")));
+    assert!(has("connection", &|value| value.to_ascii_lowercase().contains("upgrade")));
+    assert!(has("sec-websocket-accept", &|value| value == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert!(!has("sec-websocket-extensions", &|value| !value.is_empty()));
+    let name = chosen.map(|index| offered[index]);
+    assert_eq!(has("sec-websocket-protocol", &|value| Some(value) == name), name.is_some());
+}
+
+/// The lines of a head, each ended by CR LF and an empty one after the last; empty ones before the
+/// first are left out. Bytes beyond ASCII count as one character each.
+fn naive_lines(head: &[u8]) -> Option<Vec<String>> {
+    let head: String = head.iter().map(|&byte| char::from(byte)).collect();
+    let lines = head.trim_start_matches("\r\n").strip_suffix("\r\n\r\n")?;
+    let lines: Vec<String> = lines.split("\r\n").map(str::to_owned).collect();
+    let odd = |line: &String| line.contains(['\r', '\n']);
+    (!lines.iter().any(odd)).then_some(lines)
+}
+
+/// Names in lower case, and values without the blanks around them.
+fn naive_fields(lines: &[String]) -> Vec<(String, String)> {
+    let split = |line: &String| {
+        let (name, value) = line.split_once(':').expect("a line without a colon");
+        (name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned())
+    };
+    lines[1..].iter().map(split).collect()
+}
+
+fn naive_token(item: &str) -> bool {
+    let separators = "()<>@,;:\\\"/[]?={} \t";
+    !item.is_empty() && item.chars().all(|c| c.is_ascii_graphic() && !separators.contains(c))
+}
+
+/// The 16 bytes that a key of 24 characters encodes (RFC 4648, 4).
+fn naive_nonce(key: &str) -> Option<[u8; 16]> {
+    const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = key.strip_suffix("==").filter(|digits| digits.len() == 22)?;
+    let mut number = 0u128;
+    for digit in digits[..21].chars() {
+        number = number << 6 | ALPHABET.find(digit)? as u128;
+    }
+    let last = ALPHABET.find(digits.chars().last()?)? as u128;
+    Some((number << 2 | last >> 4).to_be_bytes())
+}

@@ -1,0 +1,176 @@
+//! RFC 6455, 5 by its letter: a decoder of a whole stream, naive, slow and short.
+//!
+//! Shares no code with weir's. Checks come in the order of the bytes that they look at, for that
+//! is the order in which a stream in pieces shows its faults.
+
+use weir::protocol::ProtocolError::{self, *};
+use weir::protocol::{Event, Message, Role};
+
+/// An event that outlives the bytes it was found in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    Text(Vec<u8>),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Vec<u8>),
+}
+
+impl From<Event<'_>> for Found {
+    fn from(event: Event<'_>) -> Found {
+        match event {
+            Event::Message(Message::Text(text)) => Found::Text(text.as_bytes().to_vec()),
+            Event::Message(Message::Binary(bytes)) => Found::Binary(bytes.to_vec()),
+            Event::Ping(payload) => Found::Ping(payload.to_vec()),
+            Event::Pong(payload) => Found::Pong(payload.to_vec()),
+            Event::Close(close) => Found::Close(close.map_or(vec![], |close| {
+                [&close.code.get().to_be_bytes(), close.reason.as_bytes()].concat()
+            })),
+        }
+    }
+}
+
+/// What a stream comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// Up to the first Close or error.
+    pub(crate) found: Vec<Found>,
+    pub(crate) error: Option<ProtocolError>,
+    /// Whether it stops within a message; not told where it came to its end.
+    pub(crate) is_mid_message: bool,
+}
+
+/// Why there is no further frame.
+enum Stop {
+    MoreNeeded,
+    Broken(ProtocolError),
+}
+
+impl From<ProtocolError> for Stop {
+    fn from(error: ProtocolError) -> Stop {
+        Stop::Broken(error)
+    }
+}
+
+/// Decodes `stream`, for an endpoint of this role.
+pub(crate) fn decode(role: Role, message_bytes_max: u64, stream: &[u8]) -> Outcome {
+    let mut reference = Reference { role, message_bytes_max, rest: stream, message: None };
+    let mut found = Vec::new();
+    loop {
+        let at_frame_start = reference.rest.is_empty();
+        match reference.frame() {
+            Ok(event) => found.extend(event),
+            Err(Stop::MoreNeeded) => {
+                let is_mid_message = !at_frame_start || reference.message.is_some();
+                return Outcome { found, error: None, is_mid_message };
+            }
+            Err(Stop::Broken(error)) => {
+                return Outcome { found, error: Some(error), is_mid_message: false };
+            }
+        }
+        if let Some(Found::Close(_)) = found.last() {
+            return Outcome { found, error: None, is_mid_message: false };
+        }
+    }
+}
+
+struct Reference<'a> {
+    role: Role,
+    message_bytes_max: u64,
+    rest: &'a [u8],
+    /// Whether it is text, and what has come of it.
+    message: Option<(bool, Vec<u8>)>,
+}
+
+impl<'a> Reference<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], Stop> {
+        let (taken, rest) = self.rest.split_at_checked(n).ok_or(Stop::MoreNeeded)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn number(&mut self, bytes: usize) -> Result<u64, Stop> {
+        Ok(self.take(bytes)?.iter().fold(0, |sum, &byte| sum * 256 + u64::from(byte)))
+    }
+
+    fn frame(&mut self) -> Result<Option<Found>, Stop> {
+        let first = self.number(1)?;
+        let (fin, opcode) = (first >= 0x80, first % 16);
+        let is_control = opcode >= 8;
+        refuse(first / 16 % 8 != 0, ReservedBits)?;
+        refuse(![0, 1, 2, 8, 9, 10].contains(&opcode), ReservedOpcode)?;
+        refuse(is_control && !fin, FragmentedControl)?;
+
+        let second = self.number(1)?;
+        let (is_masked, short) = (second >= 0x80, second % 128);
+        refuse(self.role == Role::Server && !is_masked, Unmasked)?;
+        refuse(self.role == Role::Client && is_masked, Masked)?;
+        refuse(is_control && short > 125, OversizedControl)?;
+
+        let (len, least) = match short {
+            126 => (self.number(2)?, 126),
+            127 => (self.number(8)?, 65536),
+            _ => (short, 0),
+        };
+        refuse(len >= 1 << 63, LengthOverflow)?;
+        refuse(len < least, NonMinimalLength)?;
+        let key = if is_masked { self.take(4)? } else { &[0; 4] };
+
+        let held = self.message.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
+        refuse(opcode == 0 && self.message.is_none(), UnexpectedContinuation)?;
+        refuse((opcode == 1 || opcode == 2) && self.message.is_some(), ExpectedContinuation)?;
+        refuse(!is_control && held + len > self.message_bytes_max, MessageTooBig)?;
+
+        let here = self.rest.len().min(usize::try_from(len).unwrap_or(usize::MAX));
+        let is_whole = here as u64 == len;
+        let payload = self.take(here)?.iter().zip(key.iter().cycle());
+        let payload: Vec<u8> = payload.map(|(byte, key)| byte ^ key).collect();
+        if is_control {
+            return if is_whole {
+                control(opcode, payload).map(Some)
+            } else {
+                Err(Stop::MoreNeeded)
+            };
+        }
+        self.data(opcode, payload, is_whole, fin)
+    }
+
+    fn data(
+        &mut self,
+        opcode: u64,
+        payload: Vec<u8>,
+        is_whole: bool,
+        fin: bool,
+    ) -> Result<Option<Found>, Stop> {
+        let (is_text, mut bytes) = self.message.take().unwrap_or((opcode == 1, vec![]));
+        bytes.extend(payload);
+        if is_text && let Err(error) = std::str::from_utf8(&bytes) {
+            refuse(error.error_len().is_some() || is_whole && fin, InvalidUtf8)?;
+        }
+        if is_whole && fin {
+            return Ok(Some(if is_text { Found::Text(bytes) } else { Found::Binary(bytes) }));
+        }
+        self.message = Some((is_text, bytes));
+        if is_whole { Ok(None) } else { Err(Stop::MoreNeeded) }
+    }
+}
+
+fn refuse(wrong: bool, error: ProtocolError) -> Result<(), Stop> {
+    if wrong { Err(error.into()) } else { Ok(()) }
+}
+
+fn control(opcode: u64, payload: Vec<u8>) -> Result<Found, Stop> {
+    match opcode {
+        9 => return Ok(Found::Ping(payload)),
+        10 => return Ok(Found::Pong(payload)),
+        _ => {}
+    }
+    refuse(payload.len() == 1, InvalidClosePayload)?;
+    if let [a, b, reason @ ..] = &payload[..] {
+        let code = u32::from(*a) * 256 + u32::from(*b);
+        let is_registered = (1000..1015).contains(&code) && ![1004, 1005, 1006].contains(&code);
+        refuse(!is_registered && !(3000..5000).contains(&code), InvalidCloseCode)?;
+        refuse(std::str::from_utf8(reason).is_err(), InvalidUtf8)?;
+    }
+    Ok(Found::Close(payload))
+}
