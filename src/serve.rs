@@ -7,14 +7,12 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread;
 
 use log::{info, warn};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
 use weir::reactor::settings::{ListenSettings, Settings};
-use weir::reactor::{Handle, Reactor};
+use weir::reactor::{Order, Reactor};
 use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 
 use crate::config::{Config, RouteConfig, Service};
@@ -38,7 +36,7 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
         add_route(&mut reactor, route)?;
     }
     // First of all that can be seen: who reads that we listen may send a signal at once.
-    obey_signals(reactor.handle(), config.settings.turn_stats)?;
+    obey_signals(&mut reactor)?;
     listen(&mut reactor, &config.listen)?;
     reactor.run()?;
     if let Some(report) = reactor.turn_report() {
@@ -105,7 +103,7 @@ fn fit_to_descriptors(settings: &Settings, listeners: usize) -> Settings {
 
 /// The first SIGINT or SIGTERM shuts down in good order, a second one ends the process at once, even
 /// if the loop is stuck. SIGUSR1 asks for a report of the turns, if there are `turn_stats`.
-fn obey_signals(handle: Handle, turn_stats: bool) -> io::Result<()> {
+fn obey_signals(reactor: &mut Reactor) -> io::Result<()> {
     const FAILED: i32 = 1;
     let second = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -113,18 +111,6 @@ fn obey_signals(handle: Handle, turn_stats: bool) -> io::Result<()> {
         signal_hook::flag::register_conditional_shutdown(signal, FAILED, Arc::clone(&second))?;
         signal_hook::flag::register(signal, Arc::clone(&second))?;
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        for signal in signals.forever() {
-            match signal {
-                SIGUSR1 if turn_stats => handle.report_turns(),
-                SIGUSR1 => warn!("no report of the turns: turn_stats is off"),
-                _ => {
-                    info!("signal {signal}");
-                    handle.shutdown();
-                }
-            }
-        }
-    })?;
-    Ok(())
+    let down = Order::Shutdown;
+    reactor.obey(&[(SIGINT, down), (SIGTERM, down), (SIGUSR1, Order::ReportTurns)])
 }

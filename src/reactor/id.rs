@@ -48,17 +48,20 @@ impl fmt::Debug for ConnId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Waker,
+    Signals,
     Listener(usize),
     Connection(ConnId),
 }
 
 const WAKER_SLOT: u32 = u32::MAX;
+const SIGNALS_SLOT: u32 = u32::MAX - 1;
 
 impl From<Source> for Token {
     /// Serial 0, which no connection has, marks what is not a connection.
     fn from(source: Source) -> Token {
         let (slot, serial) = match source {
             Source::Waker => (WAKER_SLOT, 0),
+            Source::Signals => (SIGNALS_SLOT, 0),
             Source::Listener(index) => (index as u32, 0),
             Source::Connection(id) => (id.slot, id.serial),
         };
@@ -71,6 +74,7 @@ impl From<Token> for Source {
         let (slot, serial) = (packed as u32, (packed >> 32) as u32);
         match (slot, serial) {
             (WAKER_SLOT, 0) => Source::Waker,
+            (SIGNALS_SLOT, 0) => Source::Signals,
             (index, 0) => Source::Listener(index as usize),
             (slot, serial) => Source::Connection(ConnId { slot, serial }),
         }
@@ -101,6 +105,7 @@ mod tests {
     fn tokens_name_their_source() {
         let sources = [
             Source::Waker,
+            Source::Signals,
             Source::Listener(0),
             Source::Listener(7),
             Source::Connection(ConnId::new(0, 1)),

@@ -86,6 +86,14 @@ impl Bells {
         }
     }
 
+    pub(super) fn order_shutdown(&self) {
+        self.shutdown.store(true, Ordering::Release);
+    }
+
+    pub(super) fn order_report(&self) {
+        self.report.store(true, Ordering::Release);
+    }
+
     pub(super) fn shutdown_ordered(&self) -> bool {
         self.shutdown.load(Ordering::Acquire)
     }

@@ -52,6 +52,7 @@ mod router;
 mod schedule;
 mod service;
 mod shutdown;
+mod signals;
 mod stats;
 mod turn;
 
@@ -59,7 +60,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::{Events, Poll};
 
@@ -69,6 +70,7 @@ use self::listener::{Listener, Reserve};
 use self::mailbox::Bells;
 use self::settings::{ListenSettings, RouteSettings, Settings};
 use self::shutdown::Drain;
+use self::signals::Obeyed;
 use self::stats::TurnStats;
 
 pub use self::context::Context;
@@ -81,6 +83,7 @@ pub use self::record::{Metadata, MetadataFull, Record, Traffic};
 pub use self::router::{Page, Params, RouteError, RouteId};
 pub use self::schedule::ServiceTimer;
 pub use self::service::{Decision, More, Request, SendOutcome, Service};
+pub use self::signals::Order;
 pub use self::stats::{PHASES, TurnReport};
 pub use self::time::Time;
 pub use self::topics::{JoinError, Joined, Left};
@@ -130,6 +133,7 @@ pub struct Reactor {
     /// Services whose bells rang and that have not said "no more".
     mail: Vec<ServiceId>,
     drain: Option<Drain>,
+    obeyed: Option<Obeyed>,
     /// Only if they are wanted: they read the clock in each phase.
     stats: Option<TurnStats>,
     epoch: Instant,
@@ -157,6 +161,7 @@ impl Reactor {
             core: Core::new(settings, registry, bells)?,
             mail: Vec::new(),
             drain: None,
+            obeyed: None,
             stats,
             epoch: Instant::now(),
             poll,
@@ -310,7 +315,3 @@ impl AsFd for Reactor {
         self.poll.registry().as_fd()
     }
 }
-
-/// How long a poll may wait at the most, whatever the wheel says: never, in practice, but `epoll`
-/// counts milliseconds in 31 bits.
-const POLL_MAX: Duration = Duration::from_secs(24 * 60 * 60);

@@ -15,7 +15,11 @@ use super::connection::{Connection, Phase};
 use super::core::Core;
 use super::id::Source;
 use super::service::More;
-use super::{CloseReason, ConnId, PHASES, POLL_MAX, Reactor, ServiceId};
+use super::{CloseReason, ConnId, PHASES, Reactor, ServiceId};
+
+/// How long a poll may wait at the most, whatever the wheel says: never, in practice, but `epoll`
+/// counts milliseconds in 31 bits.
+const POLL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The phases in their order, which is also that of their names.
 const TURN: [fn(&mut Reactor); PHASES.len()] = [
@@ -74,13 +78,14 @@ impl Reactor {
             return Duration::ZERO;
         }
         match self.core.schedule.wheel.next() {
-            Some(due) => due.since(self.clock()).min(POLL_MAX),
+            Some(due) => due.since(self.core.now).min(POLL_MAX),
             None => POLL_MAX,
         }
     }
 
     /// Marks what is ready and queues it.
     fn note_phase(&mut self) {
+        let mut signals = false;
         for event in &self.events {
             match Source::from(event.token()) {
                 Source::Connection(id) => self.core.note(id, event),
@@ -89,6 +94,7 @@ impl Reactor {
                         listener.readable = true;
                     }
                 }
+                Source::Signals => signals = true,
                 Source::Waker => {
                     for service in self.core.bells.answer() {
                         if !self.mail.contains(&service) {
@@ -97,6 +103,9 @@ impl Reactor {
                     }
                 }
             }
+        }
+        if signals {
+            self.take_signals();
         }
         if self.drain.is_none() && self.core.bells.shutdown_ordered() {
             self.begin_shutdown();
