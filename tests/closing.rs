@@ -290,6 +290,23 @@ fn who_has_closed_and_said_all_still_gets_the_answers() {
     assert_eq!(metrics.messages_dropped, 0);
 }
 
+/// The end of its stream came before our Close was out.
+#[test]
+fn a_violator_who_has_said_all_is_not_waited_for() {
+    let (server, seen) = generous();
+    let mut client = Client::narrow(server.address);
+    client.request(&crate::support::upgrade("/", ""));
+    client.text("go");
+    client.raw(&[0xFF]);
+    client.finish();
+    while !matches!(seen.recv_timeout(DEADLINE), Ok(Seen::Message(..))) {}
+    expect_answers(&mut client);
+    assert_eq!(client.expect_close().0, 1002);
+    client.expect_end();
+    let reason = CloseReason::Protocol(ProtocolError::ReservedBits);
+    assert_eq!(only_end(server, &seen).0, reason);
+}
+
 #[test]
 fn who_says_all_and_vanishes_is_forgotten_although_much_is_queued() {
     let (server, seen) = generous();

@@ -41,6 +41,7 @@ fn expect_timeout(begin: &[u8], next: impl FnMut() -> Vec<u8> + Send + 'static, 
     let stop = drip(&client, next);
     let mut pongs = 0;
     let close = loop {
+        assert!(begun.elapsed() < DEADLINE, "it goes on");
         let frame = client.frame();
         match frame.opcode {
             PONG => pongs += 1,

@@ -56,6 +56,18 @@ fn pages_come_in_order_on_one_connection_and_an_upgrade_may_follow() {
 }
 
 #[test]
+fn a_refused_head_has_no_body_either() {
+    let server = with_pages();
+    for (path, status) in [("/nowhere", "404"), ("/count", "426")] {
+        let mut client = Client::tcp(server.address);
+        let head = client.request(&get(path, "").replace("GET", "HEAD"));
+        assert_eq!(&head[9..12], status);
+        assert_ne!(header(&head, "Content-Length"), Some("0"));
+        client.expect_end();
+    }
+}
+
+#[test]
 fn a_connection_ends_where_the_client_says_or_its_version_does() {
     let server = with_pages();
     let old = "GET /one HTTP/1.0\r\n\r\n".to_owned();

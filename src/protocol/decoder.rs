@@ -58,6 +58,7 @@ impl Decoder {
     /// # Errors
     /// The connection must be failed (7.1.7); after an error, or an [`Event::Close`], nothing that
     /// follows is to be decoded.
+    #[inline]
     pub fn decode<'a>(
         &'a mut self,
         input: &'a mut [u8],

@@ -63,6 +63,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Any one frame; the caller answers for its place in the stream (5.4).
+    #[inline]
     pub fn frame(self, fin: bool, opcode: Opcode, payload: &[u8]) {
         let key_bytes = if self.mask.is_some() { 4 } else { 0 };
         self.out.reserve(frame_bytes(payload.len()) + key_bytes);
@@ -82,6 +83,7 @@ fn clip(payload: &[u8]) -> &[u8] {
 }
 
 /// Bytes of a server's frame that carries `payload_len` bytes.
+#[inline]
 pub fn frame_bytes(payload_len: usize) -> usize {
     payload_len
         + match payload_len {

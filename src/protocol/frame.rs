@@ -44,19 +44,19 @@ pub enum Opcode {
     Pong = 0xA,
 }
 
-impl Opcode {
-    fn from_bits(bits: u8) -> Option<Opcode> {
-        Some(match bits {
-            0x0 => Opcode::Continuation,
-            0x1 => Opcode::Text,
-            0x2 => Opcode::Binary,
-            0x8 => Opcode::Close,
-            0x9 => Opcode::Ping,
-            0xA => Opcode::Pong,
-            _ => return None,
-        })
-    }
+/// By the four bits of the header; what nobody has defined is `None`.
+const OPCODES: [Option<Opcode>; 16] = {
+    let mut opcodes = [None; 16];
+    opcodes[0x0] = Some(Opcode::Continuation);
+    opcodes[0x1] = Some(Opcode::Text);
+    opcodes[0x2] = Some(Opcode::Binary);
+    opcodes[0x8] = Some(Opcode::Close);
+    opcodes[0x9] = Some(Opcode::Ping);
+    opcodes[0xA] = Some(Opcode::Pong);
+    opcodes
+};
 
+impl Opcode {
     /// Whether frames of this kind may stand between the fragments of a message (5.4).
     pub fn is_control(self) -> bool {
         self as u8 & 0x8 != 0
@@ -84,6 +84,7 @@ impl FrameHeader {
     /// # Errors
     /// Whatever makes the frame illegal by its header alone, as soon as the field that shows it is
     /// whole.
+    #[inline]
     pub fn parse(
         bytes: &[u8],
         reader: Role,
@@ -91,81 +92,83 @@ impl FrameHeader {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
-        // 5.2: "MUST be 0 unless an extension is negotiated that defines meanings".
-        if first & RSV != 0 {
-            return Err(ProtocolError::ReservedBits);
-        }
-        // 5.2: "If an unknown opcode is received, the receiving endpoint MUST fail".
-        let opcode = Opcode::from_bits(first & 0x0F).ok_or(ProtocolError::ReservedOpcode)?;
-        let fin = first & FIN != 0;
-        // 5.5: "and MUST NOT be fragmented".
-        if opcode.is_control() && !fin {
-            return Err(ProtocolError::FragmentedControl);
-        }
-
+        let (opcode, fin) = parse_first(first)?;
         let Some(&second) = bytes.get(1) else {
             return Ok(None);
         };
-        let masked = second & MASK != 0;
-        // 5.1: "The server MUST close the connection upon receiving a frame that is not masked",
-        // "A client MUST close a connection if it detects a masked frame".
-        match (reader, masked) {
-            (Role::Server, false) => return Err(ProtocolError::Unmasked),
-            (Role::Client, true) => return Err(ProtocolError::Masked),
-            _ => {}
-        }
-        let short = second & !MASK;
-        // 5.5: "All control frames MUST have a payload length of 125 bytes or less".
-        if opcode.is_control() && usize::from(short) > CONTROL_BYTES_MAX {
-            return Err(ProtocolError::OversizedControl);
-        }
-
-        let Some((payload_len, length_end)) = parse_length(bytes, short)? else {
+        check_second(second, opcode, reader)?;
+        let Some((payload_len, length_end)) = parse_length(bytes, second & !MASK)? else {
             return Ok(None);
         };
-        let (mask, end) = if masked {
-            match bytes.get(length_end..length_end + 4) {
-                Some(&[a, b, c, d]) => (Some([a, b, c, d]), length_end + 4),
-                _ => return Ok(None),
-            }
-        } else {
-            (None, length_end)
-        };
-        let header = FrameHeader { fin, opcode, mask, payload_len };
-        Ok(Some((header, end)))
+        // The second byte has shown whether there is a key: readers of the other role were refused.
+        if reader == Role::Client {
+            let header = FrameHeader { fin, opcode, mask: None, payload_len };
+            return Ok(Some((header, length_end)));
+        }
+        let key = bytes[length_end..].first_chunk::<4>();
+        let header = |&key| FrameHeader { fin, opcode, mask: Some(key), payload_len };
+        Ok(key.map(|key| (header(key), length_end + 4)))
     }
 
     /// Appends the header's bytes to `out`, the length in its shortest form.
+    #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
-        let mut bytes = [0; HEADER_BYTES_MAX];
-        bytes[0] = self.opcode as u8 | if self.fin { FIN } else { 0 };
-        let mask_bit = if self.mask.is_some() { MASK } else { 0 };
-        let mut end = match self.payload_len {
-            short @ 0..=125 => {
-                bytes[1] = mask_bit | short as u8;
-                2
-            }
+        let first = self.opcode as u8 | if self.fin { FIN } else { 0 };
+        let masked = if self.mask.is_some() { MASK } else { 0 };
+        match self.payload_len {
+            short @ 0..=125 => out.extend_from_slice(&[first, masked | short as u8]),
             medium @ 126..=0xFFFF => {
-                bytes[1] = mask_bit | LENGTH_16;
-                bytes[2..4].copy_from_slice(&(medium as u16).to_be_bytes());
-                4
+                let [a, b] = (medium as u16).to_be_bytes();
+                out.extend_from_slice(&[first, masked | LENGTH_16, a, b]);
             }
             long => {
-                bytes[1] = mask_bit | LENGTH_64;
-                bytes[2..10].copy_from_slice(&long.to_be_bytes());
-                10
+                out.extend_from_slice(&[first, masked | LENGTH_64]);
+                out.extend_from_slice(&long.to_be_bytes());
             }
-        };
-        if let Some(key) = self.mask {
-            bytes[end..end + 4].copy_from_slice(&key);
-            end += 4;
         }
-        out.extend_from_slice(&bytes[..end]);
+        if let Some(key) = self.mask {
+            out.extend_from_slice(&key);
+        }
     }
+}
+
+/// What the first byte says.
+#[inline]
+fn parse_first(first: u8) -> Result<(Opcode, bool), ProtocolError> {
+    // 5.2: "MUST be 0 unless an extension is negotiated that defines meanings".
+    if first & RSV != 0 {
+        return Err(ProtocolError::ReservedBits);
+    }
+    // 5.2: "If an unknown opcode is received, the receiving endpoint MUST fail".
+    let opcode = OPCODES[usize::from(first & 0x0F)].ok_or(ProtocolError::ReservedOpcode)?;
+    let fin = first & FIN != 0;
+    // 5.5: "and MUST NOT be fragmented".
+    if opcode.is_control() && !fin {
+        return Err(ProtocolError::FragmentedControl);
+    }
+    Ok((opcode, fin))
+}
+
+/// Whether the mask and the short length are legal.
+#[inline]
+fn check_second(second: u8, opcode: Opcode, reader: Role) -> Result<(), ProtocolError> {
+    // 5.1: "The server MUST close the connection upon receiving a frame that is not masked",
+    // "A client MUST close a connection if it detects a masked frame".
+    match (reader, second & MASK != 0) {
+        (Role::Server, false) => return Err(ProtocolError::Unmasked),
+        (Role::Client, true) => return Err(ProtocolError::Masked),
+        _ => {}
+    }
+    // 5.5: "All control frames MUST have a payload length of 125 bytes or less".
+    if opcode.is_control() && usize::from(second & !MASK) > CONTROL_BYTES_MAX {
+        return Err(ProtocolError::OversizedControl);
+    }
+    Ok(())
 }
 
 /// The payload length and where its bytes end. 5.2: "the minimal number of bytes MUST be used to
 /// encode the length", "the most significant bit MUST be 0".
+#[inline]
 fn parse_length(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, ProtocolError> {
     match short {
         LENGTH_16 => {

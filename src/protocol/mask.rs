@@ -3,19 +3,23 @@
 //! Works eight bytes at a time in a form that compilers turn into vector instructions; no `unsafe`.
 
 /// XORs `payload` with `key`, where `payload` begins `offset` bytes into the masked payload.
+#[inline]
 pub fn apply(key: [u8; 4], offset: usize, payload: &mut [u8]) {
     let key = u32::from_ne_bytes(key);
     let turn = (offset % 4) as u32 * 8;
     let key =
         if cfg!(target_endian = "little") { key.rotate_right(turn) } else { key.rotate_left(turn) };
-    let [a, b, c, d] = key.to_ne_bytes();
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let wide = u64::from(key) << 32 | u64::from(key);
 
     let (words, tail) = payload.as_chunks_mut::<8>();
     for word in words {
         *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
     }
-    for (byte, key) in tail.iter_mut().zip([a, b, c, d, a, b, c]) {
+    let (halves, tail) = tail.as_chunks_mut::<4>();
+    for half in halves {
+        *half = (u32::from_ne_bytes(*half) ^ key).to_ne_bytes();
+    }
+    for (byte, key) in tail.iter_mut().zip(key.to_ne_bytes()) {
         *byte ^= key;
     }
 }

@@ -19,11 +19,12 @@ use super::entropy::MaskKeys;
 use super::id::Source;
 use super::keys::RecentKeys;
 use super::mailbox::Bells;
+use super::memory::Memory;
 use super::metrics::Metrics;
 use super::outbox::{Dropped, Outbox, Pressure, SpareQueues};
 use super::router::Router;
 use super::schedule::Schedule;
-use super::settings::{Settings, SlowPolicy};
+use super::settings::{RouteSettings, Settings, SlowPolicy};
 use super::topics::{TopicLimits, Topics};
 use super::{CloseReason, ConnId, Decision, SendOutcome, Time};
 use crate::protocol::encoder::frame_bytes;
@@ -77,6 +78,7 @@ pub(super) struct Core {
     pub(super) admission: Admission,
     pub(super) keys: RecentKeys,
     pub(super) metrics: Metrics,
+    pub(super) memory: Memory,
     pub(super) registry: Registry,
     pub(super) bells: Bells,
     pub(super) spares: Spares,
@@ -106,6 +108,7 @@ impl Core {
             admission: Admission::new(&settings, RATE_ADDRESSES_MAX),
             keys: RecentKeys::default(),
             metrics: Metrics::default(),
+            memory: Memory::new(&settings),
             registry,
             bells,
             spares: Spares::default(),
@@ -172,20 +175,14 @@ impl Core {
         let limits = self.router.settings(conn.route);
         let frame = frame_bytes(payload_len);
         let before = conn.outbox.bytes();
-        let policy = limits.slow_policy;
-        let sheds = conn.outbox.pressure() == Pressure::Shedding && !is_control;
-        let refused = if sheds || before + frame > limits.outbox_hard {
-            Some(CloseReason::SlowConsumer)
-        } else if !has_memory(&self.settings, &self.metrics, conn, frame) {
-            self.metrics.buffered_refused += 1;
-            Some(CloseReason::Overloaded)
-        } else {
-            None
-        };
-        match refused {
-            Some(_) if is_control => return SendOutcome::Refused,
-            Some(reason) => return self.refuse_message(id, policy, reason),
-            None => {}
+        let is_easy = before + frame <= limits.outbox_soft
+            && conn.outbox.pressure() == Pressure::Easy
+            && self.memory.is_plenty(self.metrics.buffered_now, frame);
+        if !is_easy
+            && let Some(reason) =
+                refusal(conn, limits, &self.memory, &self.metrics, frame, is_control)
+        {
+            return self.refuse_message(id, is_control, reason);
         }
         let mask = match conn.decoder.role() {
             Role::Server => None,
@@ -224,19 +221,16 @@ impl Core {
     }
 
     /// A message for which there is no room: the route's policy.
-    fn refuse_message(
-        &mut self,
-        id: ConnId,
-        policy: SlowPolicy,
-        reason: CloseReason,
-    ) -> SendOutcome {
+    fn refuse_message(&mut self, id: ConnId, is_control: bool, reason: CloseReason) -> SendOutcome {
+        self.metrics.buffered_refused += u64::from(reason == CloseReason::Overloaded);
+        if is_control {
+            return SendOutcome::Refused;
+        }
         self.metrics.messages_refused += 1;
-        match policy {
-            SlowPolicy::Close => self.close(id, reason),
-            SlowPolicy::Drop => {
-                if let Some(conn) = self.conns.get_mut(id) {
-                    conn.outbox.congest(self.now, Pressure::Shedding);
-                }
+        if let Some(conn) = self.conns.get_mut(id) {
+            match self.router.settings(conn.route).slow_policy {
+                SlowPolicy::Close => self.close(id, reason),
+                SlowPolicy::Drop => conn.outbox.congest(self.now, Pressure::Shedding),
             }
         }
         SendOutcome::Refused
@@ -255,7 +249,8 @@ impl Core {
         // The cast holds: head, unread bytes and message are each bounded far below 4 GiB.
         conn.input_bytes = held as u32;
         self.metrics.buffered_now = self.metrics.buffered_now + held as u64 - before as u64;
-        if held > before && !has_memory(&self.settings, &self.metrics, conn, 0) {
+        let all_held = conn.outbox.bytes() + held;
+        if held > before && !self.memory.allows(self.metrics.buffered_now, all_held, 0) {
             self.metrics.buffered_refused += 1;
             self.close(id, CloseReason::Overloaded);
             // One that was closing already is not listened to any more.
@@ -443,13 +438,23 @@ fn send_buffer_max() -> io::Result<usize> {
     }
 }
 
-/// Whether a connection may hold `more` bytes: the half of all memory is for whoever comes first, the
-/// other half is shared out evenly, so that a few greedy ones cannot starve the rest.
-fn has_memory(settings: &Settings, metrics: &Metrics, conn: &Connection, more: usize) -> bool {
-    let common = settings.buffered_bytes_max / 2;
-    let share = common / settings.connections_max.max(1);
-    let total = metrics.buffered_now as usize + more;
-    total <= common || conn.outbox.bytes() + conn.input_bytes as usize + more <= share
+/// Why a frame of so many bytes is not queued, if it is not. Pings and pongs are not shed.
+fn refusal(
+    conn: &Connection,
+    limits: &RouteSettings,
+    memory: &Memory,
+    metrics: &Metrics,
+    frame: usize,
+    is_control: bool,
+) -> Option<CloseReason> {
+    let queued = conn.outbox.bytes();
+    let is_shed = conn.outbox.pressure() == Pressure::Shedding && !is_control;
+    if is_shed || queued + frame > limits.outbox_hard {
+        return Some(CloseReason::SlowConsumer);
+    }
+    let held = queued + conn.input_bytes as usize;
+    let allowed = memory.allows(metrics.buffered_now, held, frame);
+    (!allowed).then_some(CloseReason::Overloaded)
 }
 
 /// Lets the kernel take all that is queued, whether the peer reads or not.

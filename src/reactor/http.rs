@@ -98,7 +98,7 @@ impl Reactor {
                     let reason = CloseReason::UpgradeFailed(refusal.into());
                     self.core.vanish(id, reason);
                 } else {
-                    self.core.refuse(id, refusal);
+                    self.core.refuse(id, refusal, false);
                 }
                 input.len()
             }
@@ -107,18 +107,15 @@ impl Reactor {
 
     fn take_request(&mut self, id: ConnId, head: &[u8]) {
         let mut slots = EMPTY_SLOTS;
-        let refusal = match handshake::Request::parse(head, &mut slots) {
-            Err(refusal) => refusal,
-            Ok(request) if request.is_upgrade() => match self.take_upgrade(id, &request) {
-                Err(refusal) => refusal,
-                Ok(()) => return,
-            },
-            Ok(request) => match self.core.answer_plain(id, &request) {
-                Err(refusal) => refusal,
-                Ok(()) => return,
-            },
-        };
-        self.core.refuse(id, refusal);
+        let parsed = handshake::Request::parse(head, &mut slots);
+        let head_only = parsed.is_ok_and(|request| request.method() == "HEAD");
+        let taken = parsed.and_then(|request| match request.is_upgrade() {
+            true => self.take_upgrade(id, &request),
+            false => self.core.answer_plain(id, &request),
+        });
+        if let Err(refusal) = taken {
+            self.core.refuse(id, refusal, head_only);
+        }
     }
 
     fn take_upgrade(
@@ -189,7 +186,7 @@ impl Reactor {
         let name = protocol.and_then(|index| names.get(index)).map(|name| &**name);
         let mut head = Vec::new();
         if write_switching_protocols(&mut head, &accept, name, &[]).is_err() {
-            return self.core.refuse(id, Refusal::Internal);
+            return self.core.refuse(id, Refusal::Internal, false);
         }
         let protocol = name.and(protocol).and_then(|index| u8::try_from(index).ok());
         self.core.queue_head(id, head);
@@ -295,8 +292,8 @@ impl Core {
         Ok(())
     }
 
-    /// Says no, and why.
-    pub(super) fn refuse(&mut self, id: ConnId, refusal: Refusal) {
+    /// Says no, and why; to HEAD without the body (RFC 9110, 9.3.2).
+    pub(super) fn refuse(&mut self, id: ConnId, refusal: Refusal, head_only: bool) {
         let Some(conn) = self.conns.get(id).filter(|conn| conn.reason().is_none()) else {
             return;
         };
@@ -304,7 +301,7 @@ impl Core {
         info!("{id} {peer}: {} {refusal}", refusal.status());
         self.metrics.refused += 1;
         let mut head = Vec::new();
-        Response::from(refusal).write(&mut head, Connection::Close, false);
+        Response::from(refusal).write(&mut head, Connection::Close, head_only);
         self.queue_head(id, head);
         self.end_http(id, CloseReason::Refused(refusal));
     }

@@ -187,6 +187,7 @@ impl Reactor {
         self.core.conns.get(id).is_some_and(Connection::wants_frames)
     }
 
+    #[inline]
     fn take_event(&mut self, id: ConnId, event: Event<'_>) {
         let now = self.core.now;
         let Some(conn) = self.core.conns.get_mut(id) else {

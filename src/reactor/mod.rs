@@ -42,6 +42,7 @@ mod keys;
 mod listener;
 mod mailbox;
 mod members;
+mod memory;
 mod metrics;
 mod outbound;
 mod outbox;

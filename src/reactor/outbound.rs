@@ -95,7 +95,7 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id) {
             shut_write(conn);
             conn.phase = Phase::Lingering { until, reason };
-            // An end that was read already is not told again.
+            // Nothing promises that an end which was read already is told again.
             conn.readable |= conn.read_closed;
             self.arm(id);
             self.run(id);
