@@ -294,7 +294,7 @@ fn who_has_closed_and_said_all_still_gets_the_answers() {
 #[test]
 fn a_violator_who_has_said_all_is_not_waited_for() {
     let (server, seen) = generous();
-    let mut client = Client::narrow(server.address);
+    let mut client = Client::narrow_tcp(server.address);
     client.request(&crate::support::upgrade("/", ""));
     client.text("go");
     client.raw(&[0xFF]);
