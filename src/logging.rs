@@ -12,6 +12,8 @@ use env_logger::fmt::Formatter;
 use log::{LevelFilter, Record};
 use serde::Serialize;
 
+use crate::nearest::nearest;
+
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogSettings {
@@ -66,7 +68,7 @@ impl FromStr for LogFilter {
 }
 
 fn unknown_level(level: &str, levels: Vec<String>) -> String {
-    let nearest = crate::config::nearest(level, levels.iter().map(String::as_str));
+    let nearest = nearest(level, levels.iter().map(String::as_str));
     let hint = nearest.map_or(String::new(), |nearest| format!(r#" (did you mean "{nearest}"?)"#));
     format!(r#""{level}" is no level: expected one of {}{hint}"#, levels.join(", "))
 }

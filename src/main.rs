@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod logging;
+mod nearest;
 mod serve;
 
 use std::env;

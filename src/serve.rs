@@ -35,10 +35,9 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     for route in &config.routes {
         add_route(&mut reactor, route)?;
     }
-    for listen in &config.listen {
-        announce(&mut reactor, listen)?;
-    }
+    // First of all that can be seen: who reads that we listen may send a signal at once.
     obey_signals(&mut reactor)?;
+    listen(&mut reactor, &config.listen)?;
     reactor.run()?;
     if let Some(report) = reactor.turn_report() {
         info!("turns: {report}");
@@ -59,11 +58,16 @@ fn add_route(reactor: &mut Reactor, route: &RouteConfig) -> Result<(), Box<dyn E
     Ok(())
 }
 
-/// Listens, and says so on standard output: one line an address, with the port that it has.
-fn announce(reactor: &mut Reactor, listen: &ListenSettings) -> Result<(), Box<dyn Error>> {
-    let address =
-        reactor.listen(listen).map_err(|error| format!("listen on {}: {error}", listen.address))?;
-    writeln!(io::stdout(), "listening ws://{address}/")?;
+/// Listens everywhere, and then says so on standard output: one line an address, with the port that
+/// it has.
+fn listen(reactor: &mut Reactor, all: &[ListenSettings]) -> Result<(), Box<dyn Error>> {
+    let mut lines = String::new();
+    for settings in all {
+        let failed = |error| format!("listen on {}: {error}", settings.address);
+        let address = reactor.listen(settings).map_err(failed)?;
+        lines += &format!("listening ws://{address}/\n");
+    }
+    io::stdout().write_all(lines.as_bytes())?;
     Ok(())
 }
 

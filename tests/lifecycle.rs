@@ -27,6 +27,7 @@ const REASONS: [CloseReason; 18] = [
     CloseReason::SlowConsumer,
     CloseReason::WriteTimeout,
     CloseReason::Overloaded,
+    CloseReason::Aborted,
     CloseReason::ServicePanicked,
     CloseReason::Shutdown,
     CloseReason::HandshakeTimeout,

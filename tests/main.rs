@@ -6,6 +6,7 @@
 #![allow(unreachable_pub)]
 
 mod admission;
+mod binary;
 mod client_role;
 mod closing;
 mod deferring;
@@ -15,6 +16,7 @@ mod fairness;
 mod fragments;
 mod handshake;
 mod heartbeat;
+mod layers;
 mod library;
 mod lifecycle;
 mod measuring;

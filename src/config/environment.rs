@@ -6,8 +6,9 @@
 use std::ffi::OsString;
 
 use super::error::{ConfigError, Place};
-use super::keys::{Keys, Layer, nearest};
+use super::keys::{Keys, Layer};
 use super::options::Options;
+use crate::nearest::nearest;
 
 const PREFIX: &str = "WEIR_";
 /// The key under which the variable that names the file is handed back.

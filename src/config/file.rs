@@ -10,9 +10,10 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Place};
-use super::keys::{Keys, Layer, nearest};
+use super::keys::{Keys, Layer};
 use super::options::{Options, RoomOptions, RouteOptions};
 use super::routes::RouteTable;
+use crate::nearest::nearest;
 
 /// The key of the tables that are routes.
 const ROUTE: &str = "route";

@@ -13,18 +13,6 @@ use clap::{Arg, ArgMatches, Args, Command};
 /// The values that one source gives, by key. No values: an empty list, given as such.
 pub(crate) type Layer = BTreeMap<String, Vec<String>>;
 
-/// How alike two names must be for one to be suggested for the other; clap's own bound.
-const LIKENESS_MIN: f64 = 0.7;
-
-/// The known name that a misspelt one was most likely meant to be.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|candidate| (strsim::jaro(name, candidate), candidate))
-        .filter(|&(likeness, _)| likeness > LIKENESS_MIN)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
-}
-
 /// The keys of one table, and how their values are read.
 pub(super) struct Keys(Command);
 
@@ -128,14 +116,6 @@ mod tests {
         for arg in command.get_arguments() {
             assert_eq!(arg.get_long(), Some(name(arg).replace('_', "-").as_str()));
         }
-    }
-
-    #[test]
-    fn the_nearest_name_is_near() {
-        let known = || ["message_max", "history_max", "listen"].into_iter();
-        assert_eq!(nearest("mesage_max", known()), Some("message_max"));
-        assert_eq!(nearest("lisen", known()), Some("listen"));
-        assert_eq!(nearest("zzz", known()), None);
     }
 
     #[test]

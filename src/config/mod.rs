@@ -25,7 +25,7 @@ use file::File;
 use options::ServerOptions;
 
 pub(crate) use error::ConfigError;
-pub(crate) use keys::{Layer, given, nearest};
+pub(crate) use keys::{Layer, given};
 pub(crate) use options::Options;
 pub(crate) use routes::{RouteConfig, Service};
 

@@ -46,11 +46,11 @@ impl Reactor {
     }
 
     fn read_socket(&mut self, id: ConnId) {
-        let mut scratch = std::mem::take(&mut self.scratch);
         let now = self.core.now;
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
         };
+        let mut scratch = std::mem::take(&mut self.scratch);
         match read_once(conn, &mut scratch) {
             Arrived::Nothing => {}
             Arrived::End => self.core.end_input(id),

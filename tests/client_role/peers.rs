@@ -109,7 +109,7 @@ fn the_record_shows_what_was_agreed_on() {
     });
     let far_server = far.serve_plain();
     let (mut near, near_strings) = Puppet::new();
-    near.protocols = &["a", "z", "b"];
+    near.protocols = &["b", "a", "z"];
     let (_near_server, route) = near.serve_and_connect(Settings::default());
     let request = request("/?q=1").protocol("z").and_then(|r| r.protocol("a"));
     let request = request.and_then(|r| r.protocol("b")?.header("Cookie", "c=1")).unwrap();

@@ -78,6 +78,18 @@ fn the_first_answer_counts() {
     client.text("open");
     assert_eq!(strings.next(), Told::Text(id, "open".to_owned()));
     strings.silent();
+
+    let (server, strings, mut client, id) = deferred(Settings::default(), b"");
+    strings.run(move |cx| {
+        cx.answer(id, teapot());
+        cx.answer(id, ACCEPT);
+    });
+    assert!(client.head().starts_with("HTTP/1.1 418 "));
+    assert_eq!(client.bytes(9), b"no coffee");
+    client.expect_end();
+    drop(client);
+    assert_eq!(server.stop().opened, 0);
+    assert_eq!(strings.rest(), [Told::Closed(id, CloseReason::HttpDone)]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{Filter, PublishOptions, Published, SendOutcome, Target};
 
 use crate::puppet::{Puppet, Strings};
-use crate::support::{Client, Server, TEXT, upgrade};
+use crate::support::{Client, Server, TEXT, eventually, upgrade};
 
 /// What a publish is to have reported, untracked.
 pub(super) fn report(sent: usize, refused: usize, skipped: usize) -> Published {
@@ -121,6 +121,7 @@ fn connections_of_other_services_are_never_reached_nor_counted() {
     // It has not said yet what it wants.
     let mut undecided = Client::tcp(server.address);
     undecided.raw(b"GET /a HTTP/1.1\r\n");
+    eventually(|| a_strings.run(|cx| cx.metrics().connections_now) == 3, "all are there");
     a_strings.run(move |cx| {
         cx.subscribe(a_id, "t").unwrap();
         let tracked = PublishOptions { track: true, ..PublishOptions::default() };

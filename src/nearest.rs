@@ -1,0 +1,28 @@
+//! What a misspelt word was meant to be: one measure for keys, variables and levels of the log.
+//!
+//! Compares names and knows none. Flags are measured by clap, in the same way.
+
+/// How alike two names must be for one to be suggested for the other; clap's own bound.
+const LIKENESS_MIN: f64 = 0.7;
+
+/// The known name that a misspelt one was most likely meant to be.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::jaro(name, candidate), candidate))
+        .filter(|&(likeness, _)| likeness > LIKENESS_MIN)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_near() {
+        let known = || ["message_max", "history_max", "listen"].into_iter();
+        assert_eq!(nearest("mesage_max", known()), Some("message_max"));
+        assert_eq!(nearest("lisen", known()), Some("listen"));
+        assert_eq!(nearest("zzz", known()), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! Where settings come from, who wins, and what is said of mistakes.
+
+use super::{File, outcome, weir};
+
+fn check(arguments: &[&str]) -> (Option<i32>, String, String) {
+    outcome(weir(["check"].iter().chain(arguments)))
+}
+
+/// What `check` prints, without mistakes.
+fn effective(arguments: &[&str]) -> String {
+    let (code, stdout, stderr) = check(arguments);
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    stdout
+}
+
+/// Every flag that `--help` explains.
+fn flags() -> Vec<String> {
+    let (code, help, stderr) = outcome(weir(["--help"]));
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    let flags = help.lines().filter_map(|line| line.trim_start().strip_prefix("--"));
+    let name =
+        |rest: &str| rest.chars().take_while(|&c| c.is_ascii_lowercase() || c == '-').collect();
+    flags.map(name).collect()
+}
+
+#[test]
+fn help_is_complete() {
+    let (_, help, _) = outcome(weir(["--help"]));
+    for part in ["Usage:", "serve", "check", "Examples:", "Exit codes:", "[[route]]", "WEIR_"] {
+        assert!(help.contains(part), "{part}");
+    }
+    // What each kind of value looks like is said below.
+    for kind in ["SIZE ", "TIME ", "RATE ", "CIDR "] {
+        assert!(help.lines().any(|line| line.starts_with(kind)), "{kind}");
+    }
+    let flags = flags();
+    assert!(flags.len() > 35, "{flags:?}");
+    let effective = effective(&[]);
+    let keys = effective.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key);
+    for key in keys.filter(|key| !["path", "service", "page"].contains(key)) {
+        assert!(flags.contains(&key.replace('_', "-")), "{key} has no flag in the help");
+    }
+    let (code, version, _) = outcome(weir(["--version"]));
+    assert_eq!((code, &*version), (Some(0), concat!("weir ", env!("CARGO_PKG_VERSION"), "\n")));
+}
+
+#[test]
+fn check_shows_every_setting() {
+    let effective = effective(&[]);
+    for flag in flags().iter().filter(|flag| !["config", "help", "version"].contains(&&***flag)) {
+        let key = flag.replace('-', "_");
+        let has = effective.lines().any(|line| line.starts_with(&format!("{key} = ")));
+        assert!(has, "{key} is not in\n{effective}");
+    }
+}
+
+#[test]
+fn what_check_prints_is_a_file_that_means_the_same() {
+    let changed = [
+        "--listen=[::1]:7000",
+        "--listen=127.0.0.1:7001",
+        "--reuse-port",
+        "--log=warn,weir=debug",
+        "--log-format=json",
+        "--connections-max=77",
+        "--connections-per-address=3",
+        "--exempt=10.0.0.0/8,2001:db8::/32",
+        "--rate-per-address=10/s burst 50",
+        "--rate=100/min",
+        "--key-reuse-window=5m",
+        "--ping-interval=off",
+        "--message-max=2 MiB",
+        "--slow=drop",
+        "--idle-timeout=1m 30s",
+        "--origins=https://example.org,null",
+        "--require-protocol",
+        "--history-max=5",
+        "--history-ttl=off",
+    ];
+    for arguments in [&[][..], &changed] {
+        let printed = effective(arguments);
+        let file = File::new(&printed);
+        assert_eq!(effective(&["--config", file.path()]), printed);
+    }
+    assert_ne!(effective(&changed), effective(&[]));
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
+    let file = File::new("head_max = '2 KiB'\ntopics_max = 22\nconnections_max = 222\n");
+    let mut command = weir(["check", "--config", file.path(), "--head-max", "4 KiB"]);
+    command.env("WEIR_HEAD_MAX", "3 KiB").env("WEIR_TOPICS_MAX", "33").env("WEIR_LOG", "");
+    let (code, stdout, _) = outcome(command);
+    assert_eq!(code, Some(0));
+    for line in [
+        "head_max = \"4 KiB\"",
+        "topics_max = 33",
+        "connections_max = 222",
+        // An empty variable is none.
+        "log = \"info\"",
+    ] {
+        assert!(stdout.lines().any(|given| given == line), "{line} is not in\n{stdout}");
+    }
+    // The file may be named by a variable, and a flag wins over that, too.
+    let other = File::new("connections_max = 333\n");
+    let mut command = weir(["check"]);
+    command.env("WEIR_CONFIG", file.path());
+    assert!(outcome(command).1.contains("connections_max = 222"));
+    let mut command = weir(["check", "--config", other.path()]);
+    command.env("WEIR_CONFIG", file.path());
+    assert!(outcome(command).1.contains("connections_max = 333"));
+}
+
+#[test]
+fn a_route_wins_over_what_is_set_for_all() {
+    let file = File::new(
+        "message_max = '2 KiB'\n\
+         [[route]]\npath = '/a'\nservice = 'echo'\nmessage_max = '3 KiB'\n\
+         [[route]]\npath = '/b/{name}'\nservice = 'rooms'\nhistory_max = 7\n",
+    );
+    let stdout = effective(&["--config", file.path()]);
+    let routes: Vec<&str> = stdout.split("[[route]]").skip(1).collect();
+    assert_eq!(routes.len(), 2, "{stdout}");
+    assert!(routes[0].contains("message_max = \"3 KiB\""), "{stdout}");
+    assert!(routes[1].contains("message_max = \"2 KiB\""), "{stdout}");
+    assert!(routes[1].contains("history_max = 7") && !routes[0].contains("history"), "{stdout}");
+}
+
+#[test]
+fn mistakes_end_with_2_and_are_named() {
+    let unknown = File::new("# a comment\nmesage_max = 1\n");
+    let bad = File::new("message_max = 'lots'\n");
+    let route = File::new("[[route]]\npath = '/x'\nservice = 'ecko'\n");
+    let syntax = File::new("message_max = \n");
+    let contradiction = File::new("outbox_low = '1 MiB'\n");
+    let missing = format!("{}.not", unknown.path());
+    for (arguments, words) in [
+        (&["--mesage-max=1KiB"][..], &["'--mesage-max'", "'--message-max'"][..]),
+        (&["--message-max=lots"], &["--message-max", "lots", "64 KiB"]),
+        (&["--slow=dorp"], &["--slow", "dorp", "drop"]),
+        (&["--log=wran"], &["wran", "warn"]),
+        (&["--listen=localhost"], &["localhost", "127.0.0.1:9001"]),
+        (&["--listen=127.0.0.1:1", "--listen=127.0.0.1:1"], &["127.0.0.1:1", "twice"]),
+        (&["--connections-max=0"], &["connections_max"]),
+        (&["--pong-timeout=30s"], &["pong_timeout", "ping_interval"]),
+        (&["srve"], &["srve", "serve"]),
+        (&["--config", unknown.path()], &["toml:2", "\"mesage_max\"", "\"message_max\""]),
+        (&["--config", bad.path()], &["toml:1", "message_max", "lots"]),
+        (&["--config", route.path()], &["toml:3", "service", "ecko", "echo"]),
+        (&["--config", syntax.path()], &["toml:1"]),
+        (&["--config", contradiction.path()], &["outbox_low", "outbox_soft"]),
+        (&["--config", &missing], &[&missing]),
+    ] {
+        // What cannot be checked is not served either.
+        for command in [&["check"][..], &[]] {
+            let is_command = arguments[0] == "srve";
+            let command = if is_command { &[] } else { command };
+            let (code, stdout, stderr) = outcome(weir(command.iter().chain(arguments)));
+            assert_eq!((code, &*stdout), (Some(2), ""), "{arguments:?}: {stderr}");
+            assert!(stderr.starts_with("error: "), "{arguments:?}: {stderr}");
+            for word in words {
+                assert!(stderr.contains(word), "{word} is not in: {stderr}");
+            }
+        }
+    }
+}
+
+#[test]
+fn mistakes_in_variables_are_named_too() {
+    for (name, value, words) in [
+        ("WEIR_MESAGE_MAX", "1 KiB", &["WEIR_MESAGE_MAX", "WEIR_MESSAGE_MAX"][..]),
+        ("WEIR_MESSAGE_MAX", "lots", &["WEIR_MESSAGE_MAX", "lots"]),
+        ("WEIR_CONFIG", "/nowhere/weir.toml", &["/nowhere/weir.toml"]),
+        ("WEIR_SLOW", "dorp", &["WEIR_SLOW", "dorp", "drop"]),
+    ] {
+        let mut command = weir(["check"]);
+        command.env(name, value);
+        let (code, stdout, stderr) = outcome(command);
+        assert_eq!((code, &*stdout), (Some(2), ""), "{name}: {stderr}");
+        for word in words {
+            assert!(stderr.contains(word), "{word} is not in: {stderr}");
+        }
+    }
+}
