@@ -27,7 +27,6 @@ const REASONS: [CloseReason; 18] = [
     CloseReason::SlowConsumer,
     CloseReason::WriteTimeout,
     CloseReason::Overloaded,
-    CloseReason::Aborted,
     CloseReason::ServicePanicked,
     CloseReason::Shutdown,
     CloseReason::HandshakeTimeout,
