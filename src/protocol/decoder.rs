@@ -138,6 +138,14 @@ impl Decoder {
         self.partial_len > 0 || self.assembly.as_ref().is_some_and(|a| !a.is_idle())
     }
 
+    /// How many bytes the message would have had, so far as its peer has told, that was refused with
+    /// [`ProtocolError::MessageTooBig`]; means nothing after any other error.
+    pub fn refused_bytes(&self) -> u64 {
+        // After an error there is no partial header: its bytes serve for this.
+        let [a, b, c, d, e, f, g, h, ..] = self.partial;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// Memory held beyond this struct: by an unfinished message, bookkeeping included.
     pub fn held_bytes(&self) -> usize {
         self.assembly.as_ref().map_or(0, |a| a.held_bytes())
@@ -177,7 +185,7 @@ impl Decoder {
     }
 
     /// Checks a frame's place in the stream and its length, before its payload is awaited.
-    fn admit(&self, header: &FrameHeader) -> Result<usize, ProtocolError> {
+    fn admit(&mut self, header: &FrameHeader) -> Result<usize, ProtocolError> {
         let unfinished = self.assembly.as_ref().filter(|a| a.message.is_some());
         let assembled = match (header.opcode, unfinished) {
             (opcode, _) if opcode.is_control() => 0,
@@ -193,7 +201,11 @@ impl Decoder {
         match usize::try_from(header.payload_len) {
             Ok(len) if header.opcode.is_control() => Ok(len),
             Ok(len) if len <= self.message_bytes_max as usize - assembled => Ok(len),
-            _ => Err(ProtocolError::MessageTooBig),
+            _ => {
+                let refused = header.payload_len.saturating_add(assembled as u64);
+                self.partial[..8].copy_from_slice(&refused.to_be_bytes());
+                Err(ProtocolError::MessageTooBig)
+            }
         }
     }
 

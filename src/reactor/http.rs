@@ -4,7 +4,9 @@
 //! the path (404), the origin (403), the subprotocol (400), admission (503, 429), then the service.
 //! A refusal always ends the connection; a page keeps it if the client wishes.
 
-use log::info;
+use std::net::SocketAddr;
+
+use log::{debug, info};
 
 use super::budget::HTTP_REQUESTS_MAX;
 use super::client::Awaited;
@@ -206,6 +208,7 @@ impl Reactor {
         conn.rare().handshake = None;
         conn.tidy();
         let service = conn.service;
+        debug!("{id} {} opened {}", SocketAddr::from(conn.peer), conn.path);
         self.core.metrics.opened += 1;
         self.core.arm(id);
         self.core.mark_dirty(id);
@@ -297,7 +300,7 @@ impl Core {
         let Some(conn) = self.conns.get(id).filter(|conn| conn.reason().is_none()) else {
             return;
         };
-        let peer = std::net::SocketAddr::from(conn.peer);
+        let peer = SocketAddr::from(conn.peer);
         info!("{id} {peer}: {} {refusal}", refusal.status());
         self.metrics.refused += 1;
         let mut head = Vec::new();
@@ -333,10 +336,12 @@ impl Core {
         }
     }
 
-    /// Notes a late decision; the turn carries it out, since that calls the service.
+    /// Notes a late decision; the turn carries it out, since that calls the service. One that comes
+    /// before `on_request` has returned is early, and as good.
     pub(super) fn answer(&mut self, id: ConnId, decision: Decision) {
-        let deferred = |conn: &super::connection::Connection| conn.phase == Phase::Deferred;
-        if decision != Decision::Defer && self.conns.get(id).is_some_and(deferred) {
+        let phase = self.conns.get(id).map(|conn| conn.phase);
+        let is_awaited = matches!(phase, Some(Phase::Handshake | Phase::Deferred));
+        if is_awaited && decision != Decision::Defer {
             self.queues.answers.push_back((id, decision));
         }
     }

@@ -4,6 +4,7 @@
 //! buffer or in the decoder's own; only what cannot be handled now (the budget is spent, the service
 //! has paused) is copied and kept as `unread`, and while it is, nothing more is read.
 
+use std::borrow::Cow;
 use std::io::{self, IoSliceMut, Read};
 
 use super::budget::MESSAGES_PER_READ;
@@ -130,7 +131,7 @@ impl Reactor {
                     }
                 }
                 Err(error) => {
-                    self.fail(id, error);
+                    self.fail(id, error, &decoder);
                     break;
                 }
             }
@@ -153,7 +154,7 @@ impl Reactor {
                 self.take_event(id, event);
                 since = Time::MAX;
             }
-            Err(error) => self.fail(id, error),
+            Err(error) => self.fail(id, error, &decoder),
         }
         self.return_decoder(id, decoder, since);
     }
@@ -226,15 +227,21 @@ impl Reactor {
     }
 
     /// Fails the connection (7.1.7): what was said before the violation has been answered already.
-    fn fail(&mut self, id: ConnId, error: ProtocolError) {
+    fn fail(&mut self, id: ConnId, error: ProtocolError, decoder: &Decoder) {
         let Some(conn) = self.core.conns.get(id) else {
             return;
         };
-        if conn.is_open() {
-            self.core.close(id, CloseReason::Protocol(error));
-        } else {
-            self.core.finish_close(id);
+        if !conn.is_open() {
+            return self.core.finish_close(id);
         }
+        let limit = self.core.router.settings(conn.route).message_bytes_max;
+        let text: Cow<'_, str> = match error {
+            ProtocolError::MessageTooBig => {
+                format!("{error}: {} bytes, limit {limit}", decoder.refused_bytes()).into()
+            }
+            _ => error.as_str().into(),
+        };
+        self.core.begin_close(id, CloseReason::Protocol(error), &text);
     }
 }
 
