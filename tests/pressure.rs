@@ -514,3 +514,16 @@ fn a_close_for_a_peer_that_does_not_read_is_found_later() {
     let metrics = bench.stop();
     assert_eq!((metrics.messages_dropped, metrics.close_timeouts), (16 - u64::from(count), 1));
 }
+
+#[test]
+fn a_message_larger_than_any_queue_may_be_costs_nobody_his_connection() {
+    let route =
+        RouteSettings { message_bytes_max: 125, outbox_hard: 512 * KIB, ..Default::default() };
+    let mut bench = Bench::new(Settings::default(), route);
+    assert_eq!(bench.push(1, 512 * KIB), [(SendOutcome::Refused, 0)]);
+    assert!(matches!(bench.push(1, 100)[..], [(SendOutcome::Queued, _)]));
+    assert_eq!(bench.client.frame().payload[..4], 1_u32.to_be_bytes());
+    drop(bench.client);
+    let metrics = bench.server.stop_clean();
+    assert_eq!((metrics.messages_refused, metrics.ended_slow), (1, 0));
+}

@@ -182,7 +182,13 @@ impl Core {
             && let Some(reason) =
                 refusal(conn, limits, &self.memory, &self.metrics, frame, is_control)
         {
-            return self.refuse_message(id, is_control, reason);
+            self.metrics.buffered_refused += u64::from(reason == CloseReason::Overloaded);
+            self.metrics.messages_refused += u64::from(!is_control);
+            // That a message is larger than any queue may be is not for its receiver to answer for.
+            if !is_control && frame <= limits.outbox_hard {
+                self.apply_policy(id, reason);
+            }
+            return SendOutcome::Refused;
         }
         let mask = match conn.decoder.role() {
             Role::Server => None,
@@ -220,20 +226,14 @@ impl Core {
         }
     }
 
-    /// A message for which there is no room: the route's policy.
-    fn refuse_message(&mut self, id: ConnId, is_control: bool, reason: CloseReason) -> SendOutcome {
-        self.metrics.buffered_refused += u64::from(reason == CloseReason::Overloaded);
-        if is_control {
-            return SendOutcome::Refused;
-        }
-        self.metrics.messages_refused += 1;
+    /// There was no room for a message: the route's policy.
+    fn apply_policy(&mut self, id: ConnId, reason: CloseReason) {
         if let Some(conn) = self.conns.get_mut(id) {
             match self.router.settings(conn.route).slow_policy {
                 SlowPolicy::Close => self.close(id, reason),
                 SlowPolicy::Drop => conn.outbox.congest(self.now, Pressure::Shedding),
             }
         }
-        SendOutcome::Refused
     }
 
     /// Counts what input holds of memory; ends the connection if that is too much.
