@@ -318,6 +318,8 @@ fn who_says_all_and_vanishes_is_forgotten_although_much_is_queued() {
     client.bytes(100);
     let _ = client.stream.flush();
     drop(client);
-    assert_eq!(next_end(&seen), CloseReason::PeerGone);
+    // Its end of the stream may be overtaken by the reset that follows.
+    let why = next_end(&seen);
+    assert!(matches!(why, CloseReason::PeerGone | CloseReason::PeerReset), "{why}");
     assert_eq!(server.stop().buffered_now, 0);
 }

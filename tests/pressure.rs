@@ -395,12 +395,13 @@ fn who_goes_on_sending_finds_the_close_too() {
 fn dropping_goes_on_until_the_queue_has_drained() {
     let route = RouteSettings { slow_policy: SlowPolicy::Drop, ..limits(MIB, 2 * MIB, 8 * MIB) };
     let mut bench = Bench::new(Settings::default(), route);
-    let count = 160;
+    let count = 400;
     let sent = bench.push(count, 100 * KIB);
     let queued = |(outcome, _): &&(SendOutcome, usize)| *outcome != SendOutcome::Refused;
     let queued = sent.iter().filter(queued).count();
     assert!(sent.iter().all(|(_, bytes)| *bytes <= 8 * MIB));
-    assert_eq!(queued, 8 * MIB / (100 * KIB + 10));
+    // The kernel has taken some, too.
+    assert!(queued >= 8 * MIB / (100 * KIB + 10) && queued < count, "{queued}");
     assert!(sent[queued..].iter().all(|(outcome, _)| *outcome == SendOutcome::Refused));
     // There is room again, but not below low water: all is dropped until then, but for pongs.
     assert!(bench.blocked() > MIB);

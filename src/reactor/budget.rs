@@ -47,8 +47,13 @@ pub const SHARE_BYTES_MIN: usize = 512;
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Outboxes that nobody needs just now: kept for the next message, not freed.
 pub const SPARE_OUTBOXES: usize = 1024;
-/// Bytes of an outbox's chunk that is still worth keeping.
-pub const SPARE_CHUNK_BYTES: usize = 16 * 1024;
+/// Bytes of an outbox's chunk that is still worth keeping: a full one, grown by doubling.
+pub const SPARE_CHUNK_BYTES: usize = 2 * CHUNK_BYTES;
+/// Bytes that all kept outboxes together may have.
+pub const SPARE_BYTES: usize = 8 * 1024 * 1024;
+/// Messages from this size on are written past an empty outbox: a copy into it would cost more than
+/// a system call that no other message shares.
+pub const WRITE_AT_ONCE_BYTES_MIN: usize = 16 * 1024;
 /// Chunks that a kept outbox has room for: a few shared frames.
 pub const SPARE_CHUNKS: usize = 16;
 /// Keys and values of one connection's metadata, and the bytes of them all.
@@ -64,4 +69,4 @@ pub const REMEMBERED_KEYS_MAX: usize = 65_536;
 
 const _: () = assert!(READ_BYTES > 2 * (64 * 1024 + 14));
 const _: () = assert!(CHUNK_BYTES <= WRITE_BYTES);
-const _: () = assert!(SPARE_CHUNK_BYTES <= CHUNK_BYTES);
+const _: () = assert!(SPARE_CHUNK_BYTES <= SPARE_BYTES);

@@ -13,6 +13,7 @@ use mio::{Registry, Token};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::admission::Admission;
+use super::budget::WRITE_AT_ONCE_BYTES_MIN;
 use super::budget::{RATE_ADDRESSES_MAX, SEGMENT_BYTES};
 use super::connection::{Connection, Conns, Due, Input, Phase};
 use super::entropy::MaskKeys;
@@ -88,6 +89,8 @@ pub(super) struct Core {
     pub(super) send_buffer_max: usize,
     /// Receivers of the broadcast under way; kept for its memory.
     pub(super) targets: Vec<ConnId>,
+    /// The header of the frame that is written at once; kept for its memory, too.
+    pub(super) frame_head: Vec<u8>,
     /// The path of all that have not sent a request yet.
     pub(super) no_path: Rc<str>,
 }
@@ -116,6 +119,7 @@ impl Core {
             masks: MaskKeys::new()?,
             send_buffer_max: send_buffer_max()?,
             targets: Vec::new(),
+            frame_head: Vec::new(),
             no_path: "-".into(),
             settings,
         })
@@ -131,6 +135,11 @@ impl Core {
 
     /// Queues one message for one connection.
     pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> SendOutcome {
+        if message.len() >= WRITE_AT_ONCE_BYTES_MIN
+            && let Some(outcome) = self.write_at_once(id, message)
+        {
+            return outcome;
+        }
         self.queue(id, message.len(), false, |outbox, spares, mask| {
             outbox.push_message(spares, message, mask);
         })
@@ -162,7 +171,7 @@ impl Core {
 
     /// The one way into the outbox of an open connection: limits first, then the bytes. A ping or pong
     /// that finds no room is left out, and nothing else follows from that; nor is it shed.
-    fn queue(
+    pub(super) fn queue(
         &mut self,
         id: ConnId,
         payload_len: usize,
@@ -199,8 +208,7 @@ impl Core {
         self.metrics.buffered_now += (after - before) as u64;
         if !is_control {
             self.metrics.messages_out += 1;
-            conn.traffic.messages_out += 1;
-            conn.traffic.bytes_out += payload_len as u64;
+            conn.traffic.count_out(payload_len);
         }
         if !conn.dirty {
             conn.dirty = true;

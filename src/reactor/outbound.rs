@@ -1,8 +1,10 @@
 //! Bytes out: one vectored write a connection and turn, and what follows from an empty outbox.
 //!
 //! The one place that writes sockets and shuts them. Runs once a turn for each connection that is
-//! dirty, so that all that a turn has to say to a peer goes out in one system call.
+//! dirty, so that all that a turn has to say to a peer goes out in one system call. Only a large
+//! message goes out at once.
 
+use std::io::{self, IoSlice, Write};
 use std::net::Shutdown;
 
 use log::debug;
@@ -11,7 +13,9 @@ use super::budget::LINGER;
 use super::connection::{Input, Phase};
 use super::core::Core;
 use super::outbox::{Flushed, Pressure};
-use super::{CloseReason, ConnId};
+use super::{CloseReason, ConnId, SendOutcome};
+use crate::protocol::encoder::frame_bytes;
+use crate::protocol::{FrameHeader, Message, Role};
 
 impl Core {
     /// Writes what is queued for a connection, then asks the poll for what it wants now.
@@ -26,6 +30,44 @@ impl Core {
         self.write(id);
         self.after_write(id);
         self.sync_interest(id);
+    }
+
+    /// Writes a large message past an empty outbox, which is spared the copy. What the kernel does not
+    /// take is queued as if it had been begun from there. `None` if the outbox must have it all.
+    pub(super) fn write_at_once(&mut self, id: ConnId, message: Message<'_>) -> Option<SendOutcome> {
+        let conn = self.conns.get_mut(id).filter(|conn| conn.is_open())?;
+        let limits = self.router.settings(conn.route);
+        let len = message.len();
+        let frame = frame_bytes(len);
+        // What is begun must not be refused: it stays far from all limits.
+        let fits = conn.outbox.is_empty()
+            && frame <= limits.outbox_soft
+            && self.memory.is_plenty(self.metrics.buffered_now, frame);
+        if !fits || conn.decoder.role() == Role::Client {
+            return None;
+        }
+        let opcode = message.opcode();
+        let header = FrameHeader { fin: true, opcode, mask: None, payload_len: len as u64 };
+        self.frame_head.clear();
+        header.write(&mut self.frame_head);
+        let slices = [IoSlice::new(&self.frame_head), IoSlice::new(message.as_bytes())];
+        let written = match conn.socket.write_vectored(&slices) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            // The flush will meet the error again, where it is dealt with.
+            Err(_) => return None,
+        };
+        self.metrics.bytes_written += written as u64;
+        if written == frame {
+            self.metrics.messages_out += 1;
+            conn.traffic.count_out(len);
+            return Some(SendOutcome::Queued);
+        }
+        let now = self.now;
+        Some(self.queue(id, len, false, |outbox, spares, mask| {
+            outbox.push_message(spares, message, mask);
+            outbox.begun(written, now);
+        }))
     }
 
     fn write(&mut self, id: ConnId) {

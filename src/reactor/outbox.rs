@@ -9,8 +9,8 @@ use std::io::{self, IoSlice, Write};
 
 use super::Time;
 use super::budget::{
-    CHUNK_BYTES, SHARE_BYTES_MIN, SPARE_CHUNK_BYTES, SPARE_CHUNKS, SPARE_OUTBOXES, WRITE_BYTES,
-    WRITE_SLICES,
+    CHUNK_BYTES, SHARE_BYTES_MIN, SPARE_BYTES, SPARE_CHUNK_BYTES, SPARE_CHUNKS, SPARE_OUTBOXES,
+    WRITE_BYTES, WRITE_SLICES,
 };
 use crate::protocol::frame::{frame_len, is_message};
 use crate::protocol::{CloseFrame, Encoder, Message, SharedFrame};
@@ -118,23 +118,33 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 pub(super) struct Outbox(Option<Box<Queue>>);
 
-/// Queues that nobody needs just now. Bounded by [`SPARE_OUTBOXES`], and each of them by
-/// [`SPARE_CHUNK_BYTES`] and [`SPARE_CHUNKS`].
+/// Queues that nobody needs just now. Bounded by [`SPARE_OUTBOXES`] and [`SPARE_BYTES`], and each of
+/// them by [`SPARE_CHUNK_BYTES`] and [`SPARE_CHUNKS`].
 #[derive(Debug, Default)]
 pub(super) struct SpareQueues {
     // Boxed as the outboxes hold them: lending one moves eight bytes.
     #[allow(clippy::vec_box)]
     kept: Vec<Box<Queue>>,
+    /// Memory of their tails.
+    bytes: usize,
 }
 
 impl SpareQueues {
+    fn lend(&mut self) -> Box<Queue> {
+        let queue = self.kept.pop().unwrap_or_default();
+        self.bytes -= queue.tail.capacity();
+        queue
+    }
+
     fn give_back(&mut self, mut queue: Box<Queue>) {
         if self.kept.len() == SPARE_OUTBOXES {
             return;
         }
-        if queue.tail.capacity() > SPARE_CHUNK_BYTES {
+        let room = SPARE_CHUNK_BYTES.min(SPARE_BYTES - self.bytes);
+        if queue.tail.capacity() > room {
             queue.tail = Vec::new();
         }
+        self.bytes += queue.tail.capacity();
         queue.chunks.shrink_to(SPARE_CHUNKS);
         queue.pressure = Pressure::Easy;
         queue.above_soft_since = None;
@@ -205,6 +215,14 @@ impl Outbox {
         mask: Option<[u8; 4]>,
     ) {
         self.encode(spares, message.len(), mask, |encoder| encoder.message(message));
+    }
+
+    /// Notes that the kernel has taken these bytes of the one message that is queued, and no more.
+    pub(super) fn begun(&mut self, written: usize, now: Time) {
+        if let Some(queue) = &mut self.0 {
+            queue.advance(written);
+            queue.blocked_since = Some(now);
+        }
     }
 
     /// Queues a frame that others are sent, too: shared where that is cheaper than a copy.
@@ -337,7 +355,7 @@ impl Outbox {
     }
 
     fn queue(&mut self, spares: &mut SpareQueues) -> &mut Queue {
-        self.0.get_or_insert_with(|| spares.kept.pop().unwrap_or_default())
+        self.0.get_or_insert_with(|| spares.lend())
     }
 
     fn encode(

@@ -46,6 +46,13 @@ pub struct Traffic {
     pub bytes_out: u64,
 }
 
+impl Traffic {
+    pub(super) fn count_out(&mut self, payload_len: usize) {
+        self.messages_out += 1;
+        self.bytes_out += payload_len as u64;
+    }
+}
+
 /// The last round trips, by heartbeat, the latest first: each in microseconds, packed into 16 bits at a
 /// precision of 0.1 %. Zero stands for none.
 #[derive(Debug, Clone, Copy, Default)]
