@@ -1,11 +1,11 @@
 //! What weir's parts cost, beside the same work on the codecs of its peers: what the benches share.
 //!
 //! ```sh
-//! cargo bench -p weir-benches --bench benches               # all of them, under three minutes
-//! cargo bench -p weir-benches --bench benches -- decode     # what has "decode" in its name
-//! cargo bench -p weir-benches --bench benches -- /weir/20   # what matches a pattern
-//! cargo run -p weir-benches                                 # the ratios of what was measured last
-//! cargo test -p weir-benches                                # equal work, and no allocations
+//! cargo bench -p weir-benches                # all of them, under three minutes
+//! cargo bench -p weir-benches -- decode      # what has "decode" in its name
+//! cargo bench -p weir-benches -- '/weir/20'  # what matches a pattern
+//! cargo run -p weir-benches                  # the ratios of what was measured last
+//! cargo test -p weir-benches                 # equal work, and allocations per message
 //! ```
 //!
 //! A name is `group/contender/case`. Of the three times that criterion prints, the middle one counts

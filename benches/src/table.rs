@@ -12,7 +12,7 @@ use serde_json::Value;
 pub struct Table(BTreeMap<(String, u64, String), BTreeMap<String, f64>>);
 
 /// The columns beside weir's.
-const PEERS: [&str; 4] = ["bare", "tungstenite", "fastwebsockets", "std"];
+const PEERS: [&str; 3] = ["bare", "tungstenite", "fastwebsockets"];
 
 impl Table {
     /// Reads all results below criterion's directory.
