@@ -1,0 +1,21 @@
+//! All benches in one executable; see the library's page for how to run and read them.
+
+mod decode;
+mod encode;
+mod fanout;
+mod mask;
+mod timer;
+mod turn;
+mod utf8;
+
+fn main() {
+    let mut criterion = weir_benches::criterion();
+    decode::all(&mut criterion);
+    mask::all(&mut criterion);
+    utf8::all(&mut criterion);
+    encode::all(&mut criterion);
+    timer::all(&mut criterion);
+    turn::all(&mut criterion);
+    fanout::all(&mut criterion);
+    criterion.final_summary();
+}

@@ -1,0 +1,12 @@
+//! Prints the ratios of what was measured last; see the library's page for how to measure.
+
+use std::env;
+use std::path::PathBuf;
+
+use weir_benches::table::Table;
+
+fn main() -> std::io::Result<()> {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
+    println!("{}", Table::read(&target.join("criterion"))?.markdown());
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! What the loop allocates per message in steady state: nothing for small ones, and for no receiver
+//! anything.
+//!
+//! A whole reactor and its clients on one thread; an allocator counts what that thread allocates, and
+//! reallocates, within `turn` alone.
+
+use weir_benches::servers::weir::Weir;
+use weir_benches::servers::{Load, Rounds, Server, Work};
+
+/// Rounds after which queues and pools have the size that they need.
+const WARM_UP: usize = 20;
+const ROUNDS: usize = 50;
+
+/// Allocations in so many rounds of this load.
+fn allocations(load: Load) -> u64 {
+    let mut rounds = Rounds::<Weir>::new(load).unwrap();
+    for _ in 0..WARM_UP {
+        rounds.round(Server::serve);
+    }
+    let mut count = 0;
+    for _ in 0..ROUNDS {
+        rounds.round(|server| {
+            count += allocation_counter::measure(|| server.serve()).count_total;
+        });
+    }
+    count
+}
+
+fn echo(connections: usize, depth: usize, payload_bytes: usize) -> Load {
+    Load { work: Work::Echo, connections, depth, payload_bytes }
+}
+
+#[test]
+fn the_counter_counts() {
+    let counted = allocation_counter::measure(|| drop(std::hint::black_box(vec![0; 100])));
+    assert_eq!(counted.count_total, 1);
+}
+
+#[test]
+fn an_echo_of_20_bytes_allocates_nothing() {
+    assert_eq!(allocations(echo(50, 1, 20)), 0);
+}
+
+#[test]
+fn sixteen_echoes_at_once_allocate_nothing() {
+    assert_eq!(allocations(echo(50, 16, 20)), 0);
+}
+
+/// One allocation each: the queue of a message from 16 KiB on is freed when it is empty, not kept.
+#[test]
+fn a_large_echo_allocates_its_queue_alone() {
+    for payload_bytes in [16 * 1024, 64 * 1024] {
+        assert_eq!(allocations(echo(4, 1, payload_bytes)), 4 * ROUNDS as u64);
+    }
+}
+
+/// Two allocations each, the frame's vector and its shared copy, however many get it.
+#[test]
+fn a_published_message_allocates_its_frame_alone() {
+    for payload_bytes in [64, 16 * 1024] {
+        for connections in [1, 100] {
+            let load = Load { work: Work::Fanout, connections, depth: 1, payload_bytes };
+            assert_eq!(allocations(load), 2 * ROUNDS as u64);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Whole turns on sockets of 127.0.0.1: every connection has said something and gets it back.
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
+use weir_benches::servers::bare::Bare;
+use weir_benches::servers::fastwebsockets::Fastwebsockets;
+use weir_benches::servers::tungstenite::Tungstenite;
+use weir_benches::servers::weir::Weir;
+use weir_benches::servers::{Load, Rounds, Server, Work};
+
+pub(crate) fn all(criterion: &mut Criterion) {
+    let cases = [
+        ("20 B x 200", 200, 1, 20),
+        ("20 B x 200, 16 at once", 200, 16, 20),
+        ("1024 B x 200", 200, 1, 1024),
+        ("16384 B x 50", 50, 1, 16 * 1024),
+        ("65536 B x 10", 10, 1, 64 * 1024),
+    ];
+    let mut group = criterion.benchmark_group("turn");
+    for (name, connections, depth, payload_bytes) in cases {
+        let load = Load { work: Work::Echo, connections, depth, payload_bytes };
+        group.throughput(Throughput::Elements(load.deliveries() as u64));
+        run::<Weir>(&mut group, name, load);
+        run::<Bare>(&mut group, name, load);
+        run::<Tungstenite>(&mut group, name, load);
+        run::<Fastwebsockets>(&mut group, name, load);
+    }
+}
+
+fn run<S: Server>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, load: Load) {
+    let mut rounds = Rounds::<S>::new(load).unwrap();
+    group.bench_function(BenchmarkId::new(S::NAME, name), |bencher| {
+        bencher.iter_custom(|count| rounds.time(count));
+    });
+}
