@@ -46,12 +46,12 @@ fn sixteen_echoes_at_once_allocate_nothing() {
     assert_eq!(allocations(echo(50, 16, 20)), 0);
 }
 
-/// One allocation each: the queue of a message from 16 KiB on is freed when it is empty, not kept.
 #[test]
-fn a_large_echo_allocates_its_queue_alone() {
-    for payload_bytes in [16 * 1024, 64 * 1024] {
-        assert_eq!(allocations(echo(4, 1, payload_bytes)), 4 * ROUNDS as u64);
+fn a_large_echo_allocates_nothing() {
+    for payload_bytes in [4 * 1024, 16 * 1024, 64 * 1024] {
+        assert_eq!(allocations(echo(4, 1, payload_bytes)), 0, "{payload_bytes} bytes");
     }
+    assert_eq!(allocations(echo(4, 16, 4 * 1024)), 0);
 }
 
 /// Two allocations each, the frame's vector and its shared copy, however many get it.

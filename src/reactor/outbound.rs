@@ -34,7 +34,11 @@ impl Core {
 
     /// Writes a large message past an empty outbox, which is spared the copy. What the kernel does not
     /// take is queued as if it had been begun from there. `None` if the outbox must have it all.
-    pub(super) fn write_at_once(&mut self, id: ConnId, message: Message<'_>) -> Option<SendOutcome> {
+    pub(super) fn write_at_once(
+        &mut self,
+        id: ConnId,
+        message: Message<'_>,
+    ) -> Option<SendOutcome> {
         let conn = self.conns.get_mut(id).filter(|conn| conn.is_open())?;
         let limits = self.router.settings(conn.route);
         let len = message.len();

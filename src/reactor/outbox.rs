@@ -103,6 +103,8 @@ pub(super) struct Queue {
     chunks: VecDeque<Chunk>,
     /// Whole frames behind all chunks; where small frames gather, and mostly all there is.
     tail: Vec<u8>,
+    /// The memory of a chunk that went out, for the next tail.
+    spare: Vec<u8>,
     /// Bytes of the first chunk, or of the tail if there is none, that the kernel has.
     written: usize,
     /// Bytes queued and not yet with the kernel.
@@ -125,14 +127,14 @@ pub(super) struct SpareQueues {
     // Boxed as the outboxes hold them: lending one moves eight bytes.
     #[allow(clippy::vec_box)]
     kept: Vec<Box<Queue>>,
-    /// Memory of their tails.
+    /// Memory of their tails and spares.
     bytes: usize,
 }
 
 impl SpareQueues {
     fn lend(&mut self) -> Box<Queue> {
         let queue = self.kept.pop().unwrap_or_default();
-        self.bytes -= queue.tail.capacity();
+        self.bytes -= queue.kept_bytes();
         queue
     }
 
@@ -140,11 +142,13 @@ impl SpareQueues {
         if self.kept.len() == SPARE_OUTBOXES {
             return;
         }
-        let room = SPARE_CHUNK_BYTES.min(SPARE_BYTES - self.bytes);
-        if queue.tail.capacity() > room {
-            queue.tail = Vec::new();
+        for memory in [&mut queue.tail, &mut queue.spare] {
+            let room = SPARE_CHUNK_BYTES.min(SPARE_BYTES - self.bytes);
+            if memory.capacity() > room {
+                *memory = Vec::new();
+            }
+            self.bytes += memory.capacity();
         }
-        self.bytes += queue.tail.capacity();
         queue.chunks.shrink_to(SPARE_CHUNKS);
         queue.pressure = Pressure::Easy;
         queue.above_soft_since = None;
@@ -392,9 +396,15 @@ impl Queue {
     /// Makes the tail a chunk, so that something else can stand behind it.
     fn seal(&mut self) {
         if !self.tail.is_empty() {
-            let tail = std::mem::take(&mut self.tail);
+            let next = std::mem::take(&mut self.spare);
+            let tail = std::mem::replace(&mut self.tail, next);
             self.chunks.push_back(Chunk::Frames(tail));
         }
+    }
+
+    /// Memory that is worth keeping when the queue is empty.
+    fn kept_bytes(&self) -> usize {
+        self.tail.capacity() + self.spare.capacity()
     }
 
     /// Hands the kernel what one write may carry; returns how much that was, too.
@@ -439,14 +449,14 @@ impl Queue {
         }
     }
 
-    /// Removes the first chunk, and keeps its memory as the tail if the tail is empty.
+    /// Removes the first chunk, and keeps its memory if that is worth it.
     fn pop_chunk(&mut self) {
         if let Some(Chunk::Frames(mut bytes)) = self.chunks.pop_front()
-            && self.tail.is_empty()
-            && self.tail.capacity() < bytes.capacity()
+            && self.spare.capacity() < bytes.capacity()
+            && bytes.capacity() <= SPARE_CHUNK_BYTES
         {
             bytes.clear();
-            self.tail = bytes;
+            self.spare = bytes;
         }
     }
 

@@ -384,7 +384,7 @@ fn the_pool_is_bounded_in_count_and_in_bytes() {
     let mut outboxes: Vec<Outbox> = (0..SPARE_OUTBOXES + 10).map(|_| Outbox::default()).collect();
     for (index, outbox) in outboxes.iter_mut().enumerate() {
         // Some grow in their tail, some in their number of chunks.
-        let payload = vec![0; if index % 2 == 0 { 4 * SPARE_CHUNK_BYTES } else { SHARE_BYTES_MIN }];
+        let payload = vec![0; [4 * SPARE_CHUNK_BYTES, SHARE_BYTES_MIN, CHUNK_BYTES][index % 3]];
         let frame = SharedFrame::message(Message::Binary(&payload));
         for _ in 0..10 * SPARE_CHUNKS {
             outbox.push_shared(&mut spares, &frame);
@@ -399,8 +399,10 @@ fn the_pool_is_bounded_in_count_and_in_bytes() {
         }
     }
     assert_eq!(spares.kept.len(), SPARE_OUTBOXES);
+    assert_eq!(spares.bytes, spares.kept.iter().map(|queue| queue.kept_bytes()).sum());
+    assert!(spares.bytes <= SPARE_BYTES);
     for queue in &spares.kept {
-        assert!(queue.tail.capacity() <= SPARE_CHUNK_BYTES);
+        assert!(queue.tail.capacity().max(queue.spare.capacity()) <= SPARE_CHUNK_BYTES);
         assert!(queue.chunks.capacity() <= 2 * SPARE_CHUNKS, "{}", queue.chunks.capacity());
     }
 }
