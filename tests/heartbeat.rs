@@ -153,7 +153,8 @@ impl Service for Pauses {
 
     fn on_timer(&mut self, cx: &mut Context<'_>, _: u64) {
         let conn = self.paused.unwrap();
-        let _ = cx.send(conn, "resumed");
+        let now = cx.now().as_nanos().to_string();
+        let _ = cx.send(conn, &*now);
         cx.resume(conn);
     }
 }
@@ -176,11 +177,13 @@ fn who_may_not_speak_is_not_asked_whether_he_lives() {
         }
         assert_eq!(frame.opcode, PING);
     }
-    client.text("waits");
-    // It is pinged only later, and not ended for a silence that was ours.
-    client.expect(TEXT, b"resumed");
-    client.expect(TEXT, b"waits");
-    let (_, _, payload) = expect_ping(&mut client);
+    // The next frame is the service's word, no ping; and from then on its silence counts anew.
+    let resumed = client.frame();
+    assert_eq!(resumed.opcode, TEXT, "{:?}", String::from_utf8_lossy(&resumed.payload));
+    let resumed = String::from_utf8(resumed.payload).unwrap().parse().unwrap();
+    let (pinged, _, payload) = expect_ping(&mut client);
+    let silence = pinged - Duration::from_nanos(resumed);
+    assert!(silence >= Duration::from_millis(300), "pinged {silence:?} after the pause");
     client.send(PONG, &payload);
     client.text("heard");
     client.expect(TEXT, b"heard");

@@ -427,6 +427,7 @@ impl Client {
     /// The next HTTP answer: its head and its body.
     pub fn answer(&mut self) -> (String, Vec<u8>) {
         let head = self.head();
+        assert!(head.starts_with("HTTP/1.1 "), "more was sent before: {head}");
         let len = header(&head, "Content-Length").expect("a length").parse().unwrap();
         let body = self.bytes(len);
         (head, body)
