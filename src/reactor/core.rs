@@ -1,8 +1,8 @@
 //! Everything of the loop that a service's handler may change: connections, queues, topics, timers.
 //!
-//! Each effect has its one place: [`Core::queue`] appends to an outbox, [`Core::begin_close`] and
-//! [`Core::vanish`] end connections, [`Core::arm`] moves timers. They edit state and put ids on
-//! queues; none of them calls a service, reads or writes a socket, or frees a slot: that is the turn's.
+//! Each effect has its one place: [`Core::queue`] appends to an outbox, [`Core::begin_close`] ends a
+//! connection, [`Core::arm`] moves its timer. They edit state and put ids on queues; none of them calls
+//! a service, reads a socket, or frees a slot: that is the turn's.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,26 +10,25 @@ use std::rc::Rc;
 
 use log::debug;
 use mio::{Registry, Token};
-use socket2::{Domain, SockRef, Socket, Type};
 
 use super::admission::Admission;
-use super::budget::WRITE_AT_ONCE_BYTES_MIN;
-use super::budget::{RATE_ADDRESSES_MAX, SEGMENT_BYTES};
-use super::connection::{Connection, Conns, Due, Input, Phase};
+use super::budget::{RATE_ADDRESSES_MAX, WRITE_AT_ONCE_BYTES_MIN};
+use super::closing::send_buffer_max;
+use super::connection::{Connection, Conns, Due};
 use super::entropy::MaskKeys;
 use super::id::Source;
 use super::keys::RecentKeys;
 use super::mailbox::Bells;
 use super::memory::Memory;
 use super::metrics::Metrics;
-use super::outbox::{Dropped, Outbox, Pressure, SpareQueues};
+use super::outbox::{Outbox, Pressure, SpareQueues};
 use super::router::Router;
 use super::schedule::Schedule;
 use super::settings::{RouteSettings, Settings, SlowPolicy};
 use super::topics::{TopicLimits, Topics};
 use super::{CloseReason, ConnId, Decision, SendOutcome, Time};
 use crate::protocol::encoder::frame_bytes;
-use crate::protocol::{CloseFrame, Message, Role, SharedFrame, Spares};
+use crate::protocol::{Message, Role, SharedFrame, Spares};
 
 /// What a timer on the wheel is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,98 +265,6 @@ impl Core {
         }
     }
 
-    // Endings.
-
-    /// Ends a connection for a reason of ours, with the Close frame that belongs to it.
-    pub(super) fn close(&mut self, id: ConnId, reason: CloseReason) {
-        self.begin_close(id, reason, reason.text());
-    }
-
-    /// Begins the end of an open connection: our Close is queued, nothing is sent after it.
-    ///
-    /// In another phase there is nobody to send a Close to: the connection is gone at once, unless
-    /// its end has begun already.
-    pub(super) fn begin_close(&mut self, id: ConnId, reason: CloseReason, text: &str) {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        match conn.phase {
-            Phase::Open => {}
-            Phase::Connecting | Phase::Handshake | Phase::Deferred => {
-                return self.vanish(id, reason);
-            }
-            Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => return,
-        }
-        let input = match reason {
-            CloseReason::PeerClosed(_) | CloseReason::Protocol(_) | CloseReason::Overloaded => {
-                Input::Discard
-            }
-            _ => Input::AwaitClose,
-        };
-        let blocked = conn.outbox.blocked_since().is_some();
-        conn.phase = Phase::Closing { since: self.now, reason, input };
-        if input == Input::Discard {
-            conn.forget_message();
-            self.account_input(id);
-        }
-        if reason.cuts_queue() || blocked && reason == CloseReason::Shutdown {
-            self.cut_to_close(id, reason);
-        } else {
-            self.push_close(id, reason, text);
-        }
-        // Input that was paused, or has not been looked at, can hold the peer's Close.
-        self.run(id);
-        self.arm(id);
-    }
-
-    /// Queues the Close frame of `reason` behind what is queued.
-    fn push_close(&mut self, id: ConnId, reason: CloseReason, text: &str) {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        let mask = match conn.decoder.role() {
-            Role::Server => None,
-            Role::Client => Some(self.masks.next()),
-        };
-        let close = reason.close_code().map(|code| CloseFrame::new(code, text));
-        let before = conn.outbox.bytes();
-        conn.outbox.push_close(&mut self.spare_queues, close, mask);
-        self.metrics.buffered_now += (conn.outbox.bytes() - before) as u64;
-        self.mark_dirty(id);
-    }
-
-    /// For a peer that does not read: drops the frames not begun, so that the Close is the next one,
-    /// and makes the kernel take what is left, so that the peer finds it even if we are gone by then.
-    pub(super) fn cut_to_close(&mut self, id: ConnId, reason: CloseReason) {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        let dropped = conn.outbox.cut(&mut self.spare_queues);
-        self.count_dropped(dropped);
-        self.push_close(id, reason, reason.text());
-        if let Some(conn) = self.conns.get(id) {
-            widen_send_buffer(conn, self.send_buffer_max);
-        }
-    }
-
-    /// Ends a connection at once: nothing more is sent or read.
-    pub(super) fn vanish(&mut self, id: ConnId, reason: CloseReason) {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        if let Phase::Gone(_) = conn.phase {
-            return;
-        }
-        let reason = conn.reason().unwrap_or(reason);
-        conn.phase = Phase::Gone(reason);
-        self.queues.reap.push_back(id);
-    }
-
-    pub(super) fn count_dropped(&mut self, dropped: Dropped) {
-        self.metrics.messages_dropped += dropped.messages;
-        self.metrics.buffered_now -= dropped.bytes as u64;
-    }
-
     // Queues and timers.
 
     /// Has the connection looked at in the flush phase.
@@ -435,17 +342,6 @@ impl Core {
     }
 }
 
-/// What the system lets a send buffer be set to. Linux cuts to it what is more; others refuse that, and
-/// then nothing is known and nothing can be cut.
-fn send_buffer_max() -> io::Result<usize> {
-    const MORE_THAN_ANYBODY_ALLOWS: usize = 1 << 30;
-    let probe = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    match probe.set_send_buffer_size(MORE_THAN_ANYBODY_ALLOWS) {
-        Ok(()) => probe.send_buffer_size(),
-        Err(_) => Ok(usize::MAX),
-    }
-}
-
 /// Why a frame of so many bytes is not queued, if it is not. Pings and pongs are not shed.
 fn refusal(
     conn: &Connection,
@@ -463,19 +359,4 @@ fn refusal(
     let held = queued + conn.input_bytes as usize;
     let allowed = memory.allows(metrics.buffered_now, held, frame);
     (!allowed).then_some(CloseReason::Overloaded)
-}
-
-/// Lets the kernel take all that is queued, whether the peer reads or not.
-fn widen_send_buffer(conn: &Connection, most: usize) {
-    let socket = SockRef::from(&conn.socket);
-    // Linux doubles what is set, for its bookkeeping, and tells the doubled number.
-    let now = socket.send_buffer_size().unwrap_or(0);
-    if now >= most {
-        // It has grown by itself beyond what may be set: to set it would narrow it.
-        return debug!("the send buffer stays at {now} bytes: {most} is the system's limit");
-    }
-    let wanted = now / 2 + conn.outbox.bytes() + SEGMENT_BYTES;
-    if let Err(error) = socket.set_send_buffer_size(wanted) {
-        debug!("the send buffer stays at {now} bytes: {error}");
-    }
 }

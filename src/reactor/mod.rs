@@ -29,6 +29,7 @@ pub mod topics;
 
 mod admission;
 mod client;
+mod closing;
 mod connection;
 mod context;
 mod core;

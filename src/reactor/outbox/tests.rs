@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::protocol::CloseCode;
+use crate::reactor::budget::{CHUNK_BYTES, WRITE_BYTES, WRITE_SLICES};
 
 /// A socket that takes `room` bytes and then blocks, and remembers what it was handed.
 #[derive(Default)]

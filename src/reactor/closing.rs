@@ -1,0 +1,135 @@
+//! How connections end: from the reason to the Close frame, or to none.
+//!
+//! The first reason stands, whatever follows. A Close goes out behind what is queued, but for a peer that
+//! does not read: what it has not begun to receive is dropped then, so that the Close is the next frame
+//! it finds. Writing, lingering and freeing the slot are the turn's.
+
+use std::io;
+
+use log::debug;
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::budget::SEGMENT_BYTES;
+use super::connection::{Connection, Input, Phase};
+use super::core::Core;
+use super::outbox::Dropped;
+use super::{CloseReason, ConnId};
+use crate::protocol::{CloseFrame, Role};
+
+impl Core {
+    /// Ends a connection for a reason of ours, with the Close frame that belongs to it.
+    pub(super) fn close(&mut self, id: ConnId, reason: CloseReason) {
+        self.begin_close(id, reason, reason.text());
+    }
+
+    /// Begins the end of an open connection: our Close is queued, nothing is sent after it.
+    ///
+    /// In another phase there is nobody to send a Close to: the connection is gone at once, unless
+    /// its end has begun already.
+    pub(super) fn begin_close(&mut self, id: ConnId, reason: CloseReason, text: &str) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        match conn.phase {
+            Phase::Open => {}
+            Phase::Connecting | Phase::Handshake | Phase::Deferred => {
+                return self.vanish(id, reason);
+            }
+            Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => return,
+        }
+        let input = match reason {
+            CloseReason::PeerClosed(_) | CloseReason::Protocol(_) | CloseReason::Overloaded => {
+                Input::Discard
+            }
+            _ => Input::AwaitClose,
+        };
+        let blocked = conn.outbox.blocked_since().is_some();
+        conn.phase = Phase::Closing { since: self.now, reason, input };
+        if input == Input::Discard {
+            conn.forget_message();
+            self.account_input(id);
+        }
+        if reason.cuts_queue() || blocked && reason == CloseReason::Shutdown {
+            self.cut_to_close(id, reason);
+        } else {
+            self.push_close(id, reason, text);
+        }
+        // Input that was paused, or has not been looked at, can hold the peer's Close.
+        self.run(id);
+        self.arm(id);
+    }
+
+    /// Queues the Close frame of `reason` behind what is queued.
+    fn push_close(&mut self, id: ConnId, reason: CloseReason, text: &str) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let mask = match conn.decoder.role() {
+            Role::Server => None,
+            Role::Client => Some(self.masks.next()),
+        };
+        let close = reason.close_code().map(|code| CloseFrame::new(code, text));
+        let before = conn.outbox.bytes();
+        conn.outbox.push_close(&mut self.spare_queues, close, mask);
+        self.metrics.buffered_now += (conn.outbox.bytes() - before) as u64;
+        self.mark_dirty(id);
+    }
+
+    /// For a peer that does not read: drops the frames not begun, so that the Close is the next one,
+    /// and makes the kernel take what is left, so that the peer finds it even if we are gone by then.
+    pub(super) fn cut_to_close(&mut self, id: ConnId, reason: CloseReason) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let dropped = conn.outbox.cut(&mut self.spare_queues);
+        self.count_dropped(dropped);
+        self.push_close(id, reason, reason.text());
+        if let Some(conn) = self.conns.get(id) {
+            widen_send_buffer(conn, self.send_buffer_max);
+        }
+    }
+
+    /// Ends a connection at once: nothing more is sent or read.
+    pub(super) fn vanish(&mut self, id: ConnId, reason: CloseReason) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if let Phase::Gone(_) = conn.phase {
+            return;
+        }
+        let reason = conn.reason().unwrap_or(reason);
+        conn.phase = Phase::Gone(reason);
+        self.queues.reap.push_back(id);
+    }
+
+    pub(super) fn count_dropped(&mut self, dropped: Dropped) {
+        self.metrics.messages_dropped += dropped.messages;
+        self.metrics.buffered_now -= dropped.bytes as u64;
+    }
+}
+
+/// What the system lets a send buffer be set to. Linux cuts to it what is more; others refuse that, and
+/// then nothing is known and nothing can be cut.
+pub(super) fn send_buffer_max() -> io::Result<usize> {
+    const MORE_THAN_ANYBODY_ALLOWS: usize = 1 << 30;
+    let probe = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    match probe.set_send_buffer_size(MORE_THAN_ANYBODY_ALLOWS) {
+        Ok(()) => probe.send_buffer_size(),
+        Err(_) => Ok(usize::MAX),
+    }
+}
+
+/// Lets the kernel take all that is queued, whether the peer reads or not.
+fn widen_send_buffer(conn: &Connection, most: usize) {
+    let socket = SockRef::from(&conn.socket);
+    // Linux doubles what is set, for its bookkeeping, and tells the doubled number.
+    let now = socket.send_buffer_size().unwrap_or(0);
+    if now >= most {
+        // It has grown by itself beyond what may be set: to set it would narrow it.
+        return debug!("the send buffer stays at {now} bytes: {most} is the system's limit");
+    }
+    let wanted = now / 2 + conn.outbox.bytes() + SEGMENT_BYTES;
+    if let Err(error) = socket.set_send_buffer_size(wanted) {
+        debug!("the send buffer stays at {now} bytes: {error}");
+    }
+}

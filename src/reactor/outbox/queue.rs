@@ -1,0 +1,213 @@
+//! The chunks of one outbox that is not empty, and what the kernel has of them.
+//!
+//! Keeps frames whole: wherever something is put between or cut off, it is where a frame begins.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+
+use super::Pressure;
+use crate::protocol::SharedFrame;
+use crate::protocol::frame::{frame_len, is_message};
+use crate::reactor::Time;
+use crate::reactor::budget::{CHUNK_BYTES, SPARE_CHUNK_BYTES, WRITE_BYTES, WRITE_SLICES};
+
+#[derive(Debug)]
+pub(super) enum Chunk {
+    /// An HTTP head: not frames, never dropped.
+    Head(Vec<u8>),
+    /// Whole frames, one behind the other.
+    Frames(Vec<u8>),
+    /// One whole frame.
+    Shared(SharedFrame),
+    /// The latest pong for a peer who does not read: the next one takes its place.
+    Pong(Vec<u8>),
+}
+
+impl Chunk {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Chunk::Head(bytes) | Chunk::Frames(bytes) | Chunk::Pong(bytes) => bytes,
+            Chunk::Shared(frame) => frame.as_bytes(),
+        }
+    }
+
+    /// Where the frame ends that byte `at` lies in; `at` itself if a frame begins there.
+    fn boundary(&self, at: usize) -> usize {
+        match self {
+            Chunk::Head(head) => head.len(),
+            Chunk::Frames(bytes) => {
+                let mut end = 0;
+                while end < at {
+                    end += frame_len(&bytes[end..]);
+                }
+                end
+            }
+            Chunk::Shared(_) | Chunk::Pong(_) if at > 0 => self.bytes().len(),
+            Chunk::Shared(_) | Chunk::Pong(_) => 0,
+        }
+    }
+
+    /// Messages from byte `from` on, where a frame begins.
+    fn messages(&self, from: usize) -> u64 {
+        let mut count = 0;
+        if !matches!(self, Chunk::Head(_)) {
+            let mut rest = &self.bytes()[from..];
+            while !rest.is_empty() {
+                count += u64::from(is_message(rest));
+                rest = &rest[frame_len(rest)..];
+            }
+        }
+        count
+    }
+}
+
+#[derive(Debug, Default)]
+pub(in crate::reactor) struct Queue {
+    /// What goes out first.
+    pub(super) chunks: VecDeque<Chunk>,
+    /// Whole frames behind all chunks; where small frames gather, and mostly all there is.
+    pub(super) tail: Vec<u8>,
+    /// The memory of a chunk that went out, for the next tail.
+    pub(super) spare: Vec<u8>,
+    /// Bytes of the first chunk, or of the tail if there is none, that the kernel has.
+    pub(super) written: usize,
+    /// Bytes queued and not yet with the kernel.
+    pub(super) bytes: usize,
+    /// Since when the kernel takes nothing.
+    pub(super) blocked_since: Option<Time>,
+    /// Since when more than the soft limit is queued.
+    pub(super) above_soft_since: Option<Time>,
+    pub(super) pressure: Pressure,
+}
+
+impl Queue {
+    /// The tail, with room in its chunk for a frame with this payload.
+    pub(super) fn tail(&mut self, payload_len: usize) -> &mut Vec<u8> {
+        if self.tail.len() + payload_len > CHUNK_BYTES {
+            self.seal();
+        }
+        &mut self.tail
+    }
+
+    /// Makes the tail a chunk, so that something else can stand behind it.
+    pub(super) fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            let next = std::mem::take(&mut self.spare);
+            let tail = std::mem::replace(&mut self.tail, next);
+            self.chunks.push_back(Chunk::Frames(tail));
+        }
+    }
+
+    /// Memory that is worth keeping when the queue is empty.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.tail.capacity() + self.spare.capacity()
+    }
+
+    /// Hands the kernel what one write may carry; returns how much that was, too.
+    pub(super) fn write(&self, socket: &mut impl Write) -> (usize, io::Result<usize>) {
+        if self.chunks.is_empty() {
+            let rest = &self.tail[self.written..];
+            let rest = &rest[..rest.len().min(WRITE_BYTES)];
+            return (rest.len(), socket.write(rest));
+        }
+        let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+        let (mut count, mut offered, mut skip) = (0, 0, self.written);
+        let all = self.chunks.iter().map(Chunk::bytes).chain([&self.tail[..]]);
+        for (slice, bytes) in slices.iter_mut().zip(all) {
+            let rest = &bytes[skip..];
+            let rest = &rest[..rest.len().min(WRITE_BYTES - offered)];
+            skip = 0;
+            *slice = IoSlice::new(rest);
+            count += 1;
+            offered += rest.len();
+            if offered == WRITE_BYTES {
+                break;
+            }
+        }
+        (offered, socket.write_vectored(&slices[..count]))
+    }
+
+    /// Forgets what the kernel has taken.
+    pub(super) fn advance(&mut self, taken: usize) {
+        self.bytes -= taken;
+        self.written += taken;
+        while let Some(chunk) = self.chunks.front() {
+            let len = chunk.bytes().len();
+            if self.written < len {
+                return;
+            }
+            self.written -= len;
+            self.pop_chunk();
+        }
+        if self.written == self.tail.len() {
+            self.tail.clear();
+            self.written = 0;
+        }
+    }
+
+    /// Removes the first chunk, and keeps its memory if that is worth it.
+    fn pop_chunk(&mut self) {
+        if let Some(Chunk::Frames(mut bytes)) = self.chunks.pop_front()
+            && self.spare.capacity() < bytes.capacity()
+            && bytes.capacity() <= SPARE_CHUNK_BYTES
+        {
+            bytes.clear();
+            self.spare = bytes;
+        }
+    }
+
+    /// Puts a pong behind the frame that the kernel has begun to take, or in the place of the one that
+    /// waits there.
+    pub(super) fn place_pong(&mut self, pong: Vec<u8>) {
+        self.bytes += pong.len();
+        let begun = usize::from(self.written > 0);
+        for chunk in self.chunks.iter_mut().take(2).skip(begun) {
+            if let Chunk::Pong(waiting) = chunk {
+                self.bytes -= waiting.len();
+                *waiting = pong;
+                return;
+            }
+        }
+        let at = self.split();
+        self.chunks.insert(at, Chunk::Pong(pong));
+    }
+
+    /// Parts what the kernel has begun to take from what it has not; returns where the latter begins.
+    fn split(&mut self) -> usize {
+        self.seal();
+        let Some(first) = self.chunks.front_mut() else {
+            return 0;
+        };
+        let boundary = first.boundary(self.written);
+        if boundary == 0 {
+            return 0;
+        }
+        if let Chunk::Frames(bytes) = first
+            && boundary < bytes.len()
+        {
+            let rest = bytes.split_off(boundary);
+            self.chunks.insert(1, Chunk::Frames(rest));
+        }
+        1
+    }
+
+    /// Drops all frames not begun; returns how many of them were messages.
+    pub(super) fn cut(&mut self) -> u64 {
+        let mut kept = 0;
+        let mut messages = 0;
+        let mut skip = self.written;
+        self.seal();
+        self.chunks.retain_mut(|chunk| {
+            let boundary = chunk.boundary(skip);
+            messages += chunk.messages(boundary);
+            if let Chunk::Frames(bytes) = chunk {
+                bytes.truncate(boundary);
+            }
+            kept += boundary - skip;
+            skip = 0;
+            boundary > 0
+        });
+        self.bytes = kept;
+        messages
+    }
+}
