@@ -9,7 +9,7 @@ use std::io::{self, IoSliceMut, Read};
 use super::budget::MESSAGES_PER_READ;
 use super::connection::{Connection, Input, Phase, Unread};
 use super::{CloseReason, ConnId, Reactor, Time};
-use crate::protocol::{CloseFrame, Decoder, Event, Message, ProtocolError, Role};
+use crate::protocol::{CloseFrame, Decoder, Event, Message, ProtocolError};
 
 /// What one read brought.
 enum Arrived {
@@ -158,7 +158,8 @@ impl Reactor {
     /// do anything to any connection, looks at it.
     fn borrow_decoder(&mut self, id: ConnId) -> Option<(Decoder, Time)> {
         let conn = self.core.conns.get_mut(id)?;
-        let stand_in = Decoder::new(Role::Server, 0);
+        // Of the same role: what is sent meanwhile is masked, or not, by it.
+        let stand_in = Decoder::new(conn.decoder.role(), 0);
         Some((std::mem::replace(&mut conn.decoder, stand_in), conn.message_since))
     }
 
