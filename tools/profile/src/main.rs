@@ -111,7 +111,7 @@ fn run(options: Options) -> Result<()> {
     for scenario in scenarios {
         let report = bench.report(scenario)?;
         text += &format!("{report}\n");
-        write!(io::stdout(), "{report}\n\n")?;
+        writeln!(io::stdout(), "{report}")?;
         reports.push(report);
     }
     fs::write(output.join("report.txt"), text)?;
@@ -183,11 +183,7 @@ impl Bench<'_> {
     }
 
     /// CPU time, the turns in the middle of it, and what speaks against them.
-    fn undisturbed(
-        &self,
-        scenario: &Scenario,
-    ) -> Result<(std::result::Result<Cpu, String>, std::result::Result<Turns, String>, Vec<String>)>
-    {
+    fn undisturbed(&self, scenario: &Scenario) -> Result<(Found<Cpu>, Found<Turns>, Vec<String>)> {
         let server = self.start(&[])?;
         let quarter = self.time / 4;
         let load = self.load(scenario, &server, (quarter, self.time))?;
@@ -234,7 +230,7 @@ impl Bench<'_> {
         let [(fewer, short), (more, long)] = runs?;
         let each = |(name, calls): (String, u64)| {
             let before = short.get(&name).copied().unwrap_or(0);
-            (name, (calls as f64 - before as f64) / (more - fewer))
+            (name, calls.saturating_sub(before) as f64 / (more - fewer))
         };
         Ok(long.into_iter().map(each).collect())
     }
@@ -247,7 +243,8 @@ impl Bench<'_> {
         let runs = self.twice(scenario, &tool, || Ok(Profile::parse(&fs::read_to_string(&file)?)));
         let _ = fs::remove_file(&file);
         let [(fewer, short), (more, long)] = runs?;
-        let each = |long: u64, short: u64| (long as f64 - short as f64) / (more - fewer);
+        // What does not grow with the messages may even shrink a little.
+        let each = |long: u64, short: u64| long.saturating_sub(short) as f64 / (more - fewer);
         let work = Work {
             instructions: each(long.instructions(), short.instructions()),
             allocations: each(long.allocations(), short.allocations()),
