@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::assertion::Assertion;
+use crate::impolite::Impolite;
 use crate::mix::Mix;
 use crate::parts::FANOUT_BYTES_MIN;
 use crate::payload::Kind;
@@ -29,6 +30,7 @@ Examples:
   weir-load connect ws://127.0.0.1:9001/=4242 --connections 10000 --ramp 2000 --duration 1m
   weir-load fanout ws://127.0.0.1:9001/ --connections 1000 --size 64
   weir-load compare echo ws://127.0.0.1:9001/=4242 ws://127.0.0.1:9002/=4243 --rounds 7
+  weir-load impolite ws://127.0.0.1:9001/
 
 Exit codes: 0 fine, 1 a demand was not met or the run failed, 2 wrong usage.
 Results go to standard output, all else to standard error.";
@@ -48,6 +50,8 @@ pub(crate) enum Command {
     /// Rounds of one scenario (echo unless named) on several servers in turn, and their ratios
     #[command(args_conflicts_with_subcommands = true)]
     Compare(Box<Compare>),
+    /// Clients that break the rules: what the server does with each
+    Impolite(Box<Impolite>),
 }
 
 #[derive(Debug, Args)]
@@ -311,17 +315,18 @@ impl Cli {
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Cli, clap::Error> {
         let cli = Cli::try_parse_from(arguments)?;
-        let checked = cli.scenario().check();
+        let checked = cli.scenario().map_or(Ok(()), |scenario| scenario.check());
         let refuse = |why| Cli::command().error(ErrorKind::ValueValidation, why);
         checked.map_err(refuse)?;
         Ok(cli)
     }
 
-    /// The scenario to run.
-    pub(crate) fn scenario(&self) -> Scenario {
+    /// The scenario to run, but for [`Impolite`].
+    pub(crate) fn scenario(&self) -> Option<Scenario> {
         match &self.command {
-            Command::Load(scenario) => Scenario::clone(scenario),
-            Command::Compare(compare) => compare.scenario(),
+            Command::Load(scenario) => Some(Scenario::clone(scenario)),
+            Command::Compare(compare) => Some(compare.scenario()),
+            Command::Impolite(_) => None,
         }
     }
 }
@@ -372,7 +377,7 @@ mod tests {
 
     #[test]
     fn compare_is_an_echo_unless_told_otherwise() {
-        let scenario = |line| parse(line).unwrap().scenario();
+        let scenario = |line| parse(line).unwrap().scenario().unwrap();
         let echo = scenario("compare ws://a:1 ws://b:2=7 --size 20 --rounds 3");
         assert_eq!((echo.name(), echo.common().urls.len()), ("echo", 2));
         assert_eq!(echo.common().rounds, Some(3));
@@ -403,7 +408,7 @@ mod tests {
 
     #[test]
     fn help_names_every_option() {
-        for name in ["echo", "rate", "connect", "fanout", "churn", "slow", "mixed"] {
+        for name in ["echo", "rate", "connect", "fanout", "churn", "slow", "mixed", "impolite"] {
             let error = parse(&format!("{name} --help")).unwrap_err();
             assert_eq!(error.exit_code(), 0);
             assert!(error.to_string().contains("--path"), "{name}");

@@ -5,6 +5,7 @@ mod assertion;
 mod cli;
 mod compare;
 mod crowd;
+mod impolite;
 mod mix;
 mod pace;
 mod parts;
@@ -27,14 +28,18 @@ mod weighted;
 use std::env;
 use std::process::ExitCode;
 
-use cli::Cli;
+use cli::{Cli, Command};
 
 /// A demand was not met, or the run failed.
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from_args(env::args_os()).unwrap_or_else(|error| error.exit());
-    let passed = session::run(&cli.scenario());
+    let passed = match (&cli.command, cli.scenario()) {
+        (Command::Impolite(impolite), _) => impolite.run(),
+        (_, Some(scenario)) => session::run(&scenario),
+        (_, None) => Ok(true),
+    };
     match passed {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAILED),

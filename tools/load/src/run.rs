@@ -218,6 +218,8 @@ impl<'a> Run<'a> {
             }
             self.turn(end)?;
         }
+        // What came due during the last turn belongs to this stage, too.
+        self.each(|part, cx| part.tick(cx));
         Ok(())
     }
 

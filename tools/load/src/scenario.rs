@@ -142,7 +142,15 @@ fn destination(
     Ok(Destination { address, sources, requests })
 }
 
-fn request(host: &str, path: &str, args: &RequestArgs) -> Result<ClientRequest, FieldError> {
+/// The request for `path` at `host`.
+///
+/// # Errors
+/// Something in it does not belong into a head.
+pub(crate) fn request(
+    host: &str,
+    path: &str,
+    args: &RequestArgs,
+) -> Result<ClientRequest, FieldError> {
     let mut request = ClientRequest::new(host, path)?;
     for (name, value) in &args.header {
         request = request.header(name, value)?;
