@@ -2,12 +2,12 @@
 //! loop's descriptor, and connects from an address of his choice.
 
 use std::net::IpAddr;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use weir::protocol::Message;
 use weir::protocol::handshake::ClientRequest;
+use weir::protocol::{CloseCode, Message};
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, Context, Reactor, RouteId, SendOutcome, ServiceId};
 
@@ -18,12 +18,16 @@ struct Driven {
     reactor: Reactor,
     service: ServiceId,
     route: RouteId,
-    seen: std::sync::mpsc::Receiver<Seen>,
+    seen: Receiver<Seen>,
 }
 
 impl Driven {
     fn new() -> Driven {
         let (service, seen) = Watched::new(|_, _, _| {});
+        Driven::with(service, seen)
+    }
+
+    fn with(service: Watched, seen: Receiver<Seen>) -> Driven {
         let mut reactor = Reactor::new(Settings::default()).unwrap();
         let service = reactor.add_service(service).unwrap();
         let route = reactor.add_outbound(service, RouteSettings::default()).unwrap();
@@ -105,4 +109,22 @@ fn an_aborted_connection_ends_without_a_close() {
     assert_eq!(driven.next(), Seen::Closed(conn, CloseReason::Aborted));
     assert_eq!(next_end(&seen), CloseReason::PeerGone);
     assert_eq!(driven.reactor.metrics().ended_service, 1);
+}
+
+#[test]
+fn a_client_that_answers_from_its_handler_masks_what_it_sends() {
+    let (server, seen) = Server::watched(Settings::default(), RouteSettings::default());
+    let (service, replies) = Watched::new(|cx, conn, message| {
+        if message.len() < 3 {
+            let longer = [message.as_bytes(), b"."].concat();
+            assert_eq!(cx.send(conn, &longer[..]), SendOutcome::Queued);
+        } else {
+            cx.close(conn, CloseCode::NORMAL, "");
+        }
+    });
+    let mut driven = Driven::with(service, replies);
+    let conn = driven.open("127.0.0.1", &server);
+    assert_eq!(driven.context().send(conn, "."), SendOutcome::Queued);
+    while !matches!(driven.next(), Seen::Closed(..)) {}
+    assert_eq!(next_end(&seen), CloseReason::PeerClosed(Some(CloseCode::NORMAL)));
 }

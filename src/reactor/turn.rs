@@ -70,8 +70,8 @@ impl Reactor {
         }
     }
 
-    /// How long the poll may wait.
-    fn wait(&self) -> Duration {
+    /// How long the next turn's poll may wait: not at all while work is left over from the last.
+    pub fn wait(&self) -> Duration {
         let accepts = self.listeners.iter().any(|listener| listener.is_ready());
         let drains = self.drain.as_ref().is_some_and(|drain| !drain.is_told());
         if accepts || drains || !self.mail.is_empty() || !self.core.queues.is_idle() {

@@ -1,0 +1,417 @@
+//! The command line: a command for each scenario, and options that all of them share.
+//!
+//! Reads and checks what was typed; a mistake is clap's error, with exit code 2. What the scenarios
+//! do is not known here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::assertion::Assertion;
+use crate::impolite::Impolite;
+use crate::mix::Mix;
+use crate::parts::FANOUT_BYTES_MIN;
+use crate::payload::Kind;
+use crate::size::Sizes;
+use crate::source::Sources;
+use crate::target::Target;
+
+const AFTER_HELP: &str = "\
+A URL may end in the process that serves it, ws://127.0.0.1:9001/=4242: then its CPU time, memory,
+descriptors and context switches are sampled, and every table has its CPU time per message.
+SIZE is a number of bytes (20, 4KiB), a range (16..1KiB) or a mix (20:0.8,1KiB:0.2).
+
+Examples:
+  weir-load echo ws://127.0.0.1:9001/ --connections 200 --size 20 --pid 4242
+  weir-load rate ws://127.0.0.1:9001/ --rate 20000 --assert 'p99<1ms' --max-errors 0
+  weir-load connect ws://127.0.0.1:9001/=4242 --connections 10000 --ramp 2000 --duration 1m
+  weir-load fanout ws://127.0.0.1:9001/ --connections 1000 --size 64
+  weir-load compare echo ws://127.0.0.1:9001/=4242 ws://127.0.0.1:9002/=4243 --rounds 7
+  weir-load impolite ws://127.0.0.1:9001/
+
+Exit codes: 0 fine, 1 a demand was not met or the run failed, 2 wrong usage.
+Results go to standard output, all else to standard error.";
+
+/// Loads a WebSocket server and measures it.
+#[derive(Debug, Parser)]
+#[command(name = "weir-load", version, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Load(Box<Scenario>),
+    /// Rounds of one scenario (echo unless named) on several servers in turn, and their ratios
+    #[command(args_conflicts_with_subcommands = true)]
+    Compare(Box<Compare>),
+    /// Clients that break the rules: what the server does with each
+    Impolite(Box<Impolite>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    #[command(subcommand)]
+    pub(crate) scenario: Option<Scenario>,
+    #[command(flatten)]
+    pub(crate) echo: Common,
+}
+
+/// A kind of load, with its options.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Scenario {
+    /// Closed loop: each connection sends when its last message has come back
+    Echo(EchoArgs),
+    /// Open loop: messages at a fixed rate, latency from when each was due
+    Rate(RateArgs),
+    /// Opens connections at a pace, and holds them
+    Connect(ConnectArgs),
+    /// Publishers to subscribers: deliveries, losses, duplicates
+    Fanout(FanoutArgs),
+    /// Connections that come and go
+    Churn(ChurnArgs),
+    /// Some clients do not read; the others are measured beside them
+    Slow(SlowArgs),
+    /// All of it at once, in bursts and varied sizes
+    Mixed(MixedArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EchoArgs {
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RateArgs {
+    /// Messages a second, on all connections together
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = positive)]
+    pub(crate) rate: f64,
+    /// Messages that are due together
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) burst: u64,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConnectArgs {
+    /// Connections begun a second; all at once, a hundred handshakes at a time, if not given
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) ramp: Option<f64>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FanoutArgs {
+    /// Connections that publish, beside the subscribers (--connections)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
+    pub(crate) publishers: usize,
+    /// Rooms that both are spread over; in the path {room} stands for the number
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
+    pub(crate) rooms: usize,
+    /// Messages published a second, by all publishers together; closed loop if not given
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) rate: Option<f64>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ChurnArgs {
+    /// Connections begun a second
+    #[arg(long, value_name = "N", default_value = "100", value_parser = positive)]
+    pub(crate) rate: f64,
+    /// The share that ends without a Close
+    #[arg(long, value_name = "SHARE", default_value = "0.2", value_parser = share)]
+    pub(crate) abrupt: f64,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SlowArgs {
+    /// The share of connections that stop reading
+    #[arg(long, value_name = "SHARE", default_value = "0.1", value_parser = share)]
+    pub(crate) share: f64,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct MixedArgs {
+    /// Which scenarios share the connections, and how
+    #[arg(
+        long,
+        value_name = "MIX",
+        default_value = "echo:0.4,rate:0.3,fanout:0.1,churn:0.1,slow:0.1"
+    )]
+    pub(crate) mix: Mix,
+    /// Messages a second of the part "rate"
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = positive)]
+    pub(crate) rate: f64,
+    /// Messages of the part "rate" that are due together
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) burst: u64,
+    /// Connections a second of the part "churn"
+    #[arg(long, value_name = "N", default_value = "50", value_parser = positive)]
+    pub(crate) churn: f64,
+    /// Path of the part "fanout"
+    #[arg(long, value_name = "PATH", default_value = ROOMS_PATH)]
+    pub(crate) fanout_path: String,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Where a fan-out goes unless told otherwise.
+pub(crate) const ROOMS_PATH: &str = "/rooms/load-{room}";
+
+/// What every scenario can be told.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// ws://HOST[:PORT][/PATH][=PID]; several: as with compare
+    // Checked by hand: clap would ask for it beside the scenario of a comparison, too.
+    #[arg(value_name = "URL")]
+    pub(crate) urls: Vec<Target>,
+    /// Connections, at once
+    #[arg(long, short = 'c', value_name = "N", default_value_t = 100, value_parser = count)]
+    pub(crate) connections: usize,
+    /// How long to measure
+    #[arg(long, short = 'd', value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) duration: Duration,
+    /// How long to run before that
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub(crate) warmup: Duration,
+    /// Rounds; more than one are compared [default: 1, with several URLs 5]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) rounds: Option<usize>,
+    /// Payload bytes of messages
+    #[arg(long, short = 's', value_name = "SIZE", default_value = "64")]
+    pub(crate) size: Sizes,
+    /// Messages in flight on each connection
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
+    pub(crate) depth: usize,
+    /// Send text
+    #[arg(long, conflicts_with = "binary")]
+    pub(crate) text: bool,
+    /// Send binary, as is the default
+    #[arg(long)]
+    pub(crate) binary: bool,
+    /// Randomness of sizes and payloads
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
+    /// Local addresses, as in 127.0.0.1-8 [default: as many as a loopback server needs]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) source: Option<Sources>,
+    /// For one handshake
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) connect_timeout: Duration,
+    /// The server's process; once for each URL
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Vec<i32>,
+    /// Run on this CPU alone
+    #[arg(long, value_name = "CPU")]
+    pub(crate) pin: Option<usize>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw latency and timeline
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Exit with 1 after more errors than this
+    #[arg(long, value_name = "N")]
+    pub(crate) max_errors: Option<u64>,
+    /// Exit with 1 unless this holds: p50 p90 p99 p999 max mean cpu (times), rate, errors
+    #[arg(long = "assert", value_name = "METRIC<VALUE")]
+    pub(crate) assertions: Vec<Assertion>,
+}
+
+/// How the upgrade is asked for.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RequestArgs {
+    /// Path and query, instead of the URL's
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    /// A further header, "Name: value"
+    #[arg(long, value_name = "HEADER", value_parser = header)]
+    pub(crate) header: Vec<(String, String)>,
+    /// A subprotocol to offer
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subprotocol: Vec<String>,
+    /// The Origin header
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) origin: Option<String>,
+}
+
+impl Common {
+    pub(crate) fn kind(&self) -> Kind {
+        if self.text { Kind::Text } else { Kind::Binary }
+    }
+}
+
+impl Scenario {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Scenario::Echo(_) => "echo",
+            Scenario::Rate(_) => "rate",
+            Scenario::Connect(_) => "connect",
+            Scenario::Fanout(_) => "fanout",
+            Scenario::Churn(_) => "churn",
+            Scenario::Slow(_) => "slow",
+            Scenario::Mixed(_) => "mixed",
+        }
+    }
+
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Scenario::Echo(args) => &args.common,
+            Scenario::Rate(args) => &args.common,
+            Scenario::Connect(args) => &args.common,
+            Scenario::Fanout(args) => &args.common,
+            Scenario::Churn(args) => &args.common,
+            Scenario::Slow(args) => &args.common,
+            Scenario::Mixed(args) => &args.common,
+        }
+    }
+
+    /// What no single option shows to be wrong.
+    fn check(&self) -> Result<(), String> {
+        let common = self.common();
+        let (urls, pids) = (common.urls.len(), common.pid.len());
+        if urls == 0 {
+            return Err("expected a URL such as ws://127.0.0.1:9001/".to_owned());
+        }
+        if pids > 0 && pids != urls {
+            return Err(format!("--pid was given {pids} times for {urls} URLs"));
+        }
+        let is_fanout = match self {
+            Scenario::Fanout(_) => true,
+            Scenario::Mixed(args) => args.mix.has_fanout(),
+            _ => false,
+        };
+        if is_fanout && common.size.min() < FANOUT_BYTES_MIN {
+            return Err(format!("messages of a fan-out have at least {FANOUT_BYTES_MIN} bytes"));
+        }
+        if let Scenario::Fanout(FanoutArgs { publishers, rooms, .. }) = self
+            && publishers < rooms
+        {
+            return Err("each room needs a publisher".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Cli {
+    /// Reads `arguments`, the first of which is the program's name.
+    pub(crate) fn parse_from_args(
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Cli, clap::Error> {
+        let cli = Cli::try_parse_from(arguments)?;
+        let checked = cli.scenario().map_or(Ok(()), |scenario| scenario.check());
+        let refuse = |why| Cli::command().error(ErrorKind::ValueValidation, why);
+        checked.map_err(refuse)?;
+        Ok(cli)
+    }
+
+    /// The scenario to run, but for [`Impolite`].
+    pub(crate) fn scenario(&self) -> Option<Scenario> {
+        match &self.command {
+            Command::Load(scenario) => Some(Scenario::clone(scenario)),
+            Command::Compare(compare) => Some(compare.scenario()),
+            Command::Impolite(_) => None,
+        }
+    }
+}
+
+impl Compare {
+    fn scenario(&self) -> Scenario {
+        let echo = || Scenario::Echo(EchoArgs { common: self.echo.clone() });
+        self.scenario.clone().unwrap_or_else(echo)
+    }
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "expected 1 or more".to_owned())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "expected a number above 0".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "expected a share, 0 to 1".to_owned())
+}
+
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| r#"expected a duration such as "250ms", "10s" or "1m 30s""#.to_owned())
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or(r#"expected "Name: value""#)?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::parse_from_args(format!("weir-load {line}").split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn compare_is_an_echo_unless_told_otherwise() {
+        let scenario = |line| parse(line).unwrap().scenario().unwrap();
+        let echo = scenario("compare ws://a:1 ws://b:2=7 --size 20 --rounds 3");
+        assert_eq!((echo.name(), echo.common().urls.len()), ("echo", 2));
+        assert_eq!(echo.common().rounds, Some(3));
+        let fanout = scenario("compare fanout ws://a:1 ws://b:2 --publishers 2");
+        assert_eq!((fanout.name(), fanout.common().urls.len()), ("fanout", 2));
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for line in [
+            "",
+            "echo",
+            "echo http://a",
+            "echo ws://a --text --binary",
+            "echo ws://a --connections 0",
+            "echo ws://a ws://b --pid 1",
+            "echo ws://a --duration 10",
+            "rate ws://a --rate 0",
+            "slow ws://a --share 1.5",
+            "fanout ws://a --size 15",
+            "fanout ws://a --rooms 2",
+            "mixed ws://a --mix echo:1,tea:1",
+            "compare",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_option() {
+        for name in ["echo", "rate", "connect", "fanout", "churn", "slow", "mixed", "impolite"] {
+            let error = parse(&format!("{name} --help")).unwrap_err();
+            assert_eq!(error.exit_code(), 0);
+            assert!(error.to_string().contains("--path"), "{name}");
+        }
+    }
+}

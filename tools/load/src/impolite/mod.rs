@@ -1,0 +1,124 @@
+//! Clients that break the rules, one each: what does the server do?
+//!
+//! Every breach runs on a thread and a blocking socket of its own, since none of it is load. Where the
+//! RFC names the close code, another one, or none at all while the connection lives on, is a failure;
+//! everything else is told and not judged.
+
+mod breach;
+mod raw;
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use weir::protocol::handshake::ClientRequest;
+
+use self::breach::{BREACHES, Breach, Rule};
+use self::raw::{Raw, Seen};
+use crate::cli::{RequestArgs, duration};
+use crate::scenario::request;
+use crate::target::Target;
+
+/// What to break the rules on.
+#[derive(Debug, Args)]
+pub(crate) struct Impolite {
+    /// ws://HOST[:PORT][/PATH]
+    #[arg(value_name = "URL")]
+    url: Target,
+    /// How long to wait for the server to do something
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
+    patience: Duration,
+    /// Only the breaches whose name contains this
+    #[arg(long, value_name = "WORD")]
+    only: Option<String>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    request: RequestArgs,
+}
+
+/// What became of one breach.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    breach: &'static str,
+    rfc: &'static str,
+    expected: String,
+    server: String,
+    seconds: f64,
+    passed: bool,
+}
+
+impl Impolite {
+    /// Breaks every rule; whether the server's codes were the RFC's.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub(crate) fn run(&self) -> Result<bool, Box<dyn Error>> {
+        let address = self.url.resolve().map_err(|error| format!("{}: {error}", self.url.host))?;
+        let path = self.request.path.as_deref().unwrap_or(&self.url.path);
+        let request = request(&self.url.host, path, &self.request)?;
+        Raw::open(address, &request, self.patience)
+            .map_err(|error| format!("{}: {error}", self.url.url))?;
+        let wanted =
+            |breach: &&Breach| self.only.as_deref().is_none_or(|word| breach.name.contains(word));
+        let outcomes: Vec<Outcome> = thread::scope(|scope| {
+            let threads: Vec<_> = BREACHES
+                .iter()
+                .filter(wanted)
+                .map(|breach| scope.spawn(|| self.try_one(breach, address, &request)))
+                .collect();
+            threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        });
+        self.print(&outcomes)?;
+        Ok(outcomes.iter().all(|outcome| outcome.passed))
+    }
+
+    fn try_one(&self, breach: &Breach, address: SocketAddr, request: &ClientRequest) -> Outcome {
+        let seen = commit(breach, address, request, self.patience);
+        let (server, seconds, passed) = match seen {
+            Ok(seen) => (seen.to_string(), seen.after.as_secs_f64(), breach.rule.allows(&seen)),
+            Err(error) => (format!("not tried: {error}"), 0.0, false),
+        };
+        let expected = breach.rule.to_string();
+        Outcome { breach: breach.name, rfc: breach.rfc, expected, server, seconds, passed }
+    }
+
+    fn print(&self, outcomes: &[Outcome]) -> Result<(), Box<dyn Error>> {
+        let mut out = io::stdout().lock();
+        if self.json {
+            serde_json::to_writer(&mut out, outcomes)?;
+            writeln!(out)?;
+            return Ok(());
+        }
+        for Outcome { breach, rfc, expected, server, seconds, passed } in outcomes {
+            let verdict = if *passed { "ok  " } else { "FAIL" };
+            write!(out, "{verdict} {breach:<34} {rfc:<6} {server} after {seconds:.3} s")?;
+            match passed {
+                true => writeln!(out)?,
+                false => writeln!(out, " (expected {expected})")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Breaks one rule and watches.
+fn commit(
+    breach: &Breach,
+    address: SocketAddr,
+    request: &ClientRequest,
+    patience: Duration,
+) -> io::Result<Seen> {
+    let mut raw = match breach.rule {
+        Rule::InHandshake => Raw::connect(address, patience)?,
+        _ => Raw::open(address, request, patience)?,
+    };
+    // What cannot be written any more has been answered already.
+    let _ = (breach.act)(&mut raw);
+    Ok(raw.watch(breach.rule == Rule::Ends))
+}

@@ -1,0 +1,51 @@
+//! The `weir-load` binary: read the command line, run what it asks for, print what was measured,
+//! answer with an exit code.
+
+mod assertion;
+mod cli;
+mod compare;
+mod crowd;
+mod impolite;
+mod mix;
+mod pace;
+mod parts;
+mod payload;
+mod plot;
+mod process;
+mod progress;
+mod quantity;
+mod report;
+mod run;
+mod scenario;
+mod session;
+mod size;
+mod source;
+mod table;
+mod tally;
+mod target;
+mod weighted;
+
+use std::env;
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+
+/// A demand was not met, or the run failed.
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse_from_args(env::args_os()).unwrap_or_else(|error| error.exit());
+    let passed = match (&cli.command, cli.scenario()) {
+        (Command::Impolite(impolite), _) => impolite.run(),
+        (_, Some(scenario)) => session::run(&scenario),
+        (_, None) => Ok(true),
+    };
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}

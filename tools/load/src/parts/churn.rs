@@ -1,0 +1,151 @@
+//! Connections that come and go: each opens, has one message echoed and ends, a share of them
+//! without a Close. Latency is from the intended beginning to the echo.
+
+use fastrand::Rng;
+use weir::protocol::{CloseCode, Message};
+use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Time};
+
+use super::{CONNECTION, Exchange, Part, Traffic, Unit};
+use crate::crowd::Crowd;
+use crate::pace::Pace;
+use crate::tally::Tally;
+
+/// Connections begun between two turns; more are begun after the next.
+const CONNECTS_PER_TICK: usize = 64;
+
+/// How fast they come, and how they go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChurnPlan {
+    /// Connections a second.
+    pub(crate) per_second: f64,
+    /// The share that ends without a Close, 0 to 1.
+    pub(crate) abrupt: f64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Churn {
+    crowd: Crowd,
+    exchange: Exchange,
+    plan: ChurnPlan,
+    rng: Rng,
+    pace: Option<Pace>,
+    /// Members without a connection.
+    vacant: Vec<usize>,
+    /// When each member's connection was to begin.
+    intended: Vec<Time>,
+    ended: u64,
+    aborted: u64,
+}
+
+impl Churn {
+    /// At most as many connections at once as the vacant crowd has members.
+    pub(crate) fn new(crowd: Crowd, traffic: &Traffic, plan: ChurnPlan) -> Churn {
+        let members = crowd.len();
+        Churn {
+            exchange: Exchange::new(traffic, members),
+            crowd,
+            plan,
+            rng: Rng::with_seed(traffic.seed),
+            pace: None,
+            vacant: (0..members).collect(),
+            intended: vec![Time::ZERO; members],
+            ended: 0,
+            aborted: 0,
+        }
+    }
+
+    fn connect(&mut self, cx: &mut Context<'_>, due: Time) {
+        let Some(member) = self.vacant.pop() else {
+            return;
+        };
+        self.intended[member] = due;
+        self.crowd.census.wanted += 1;
+        if !self.crowd.connect(cx, member, due, &mut self.exchange.tally.errors) {
+            self.vacant.push(member);
+        }
+    }
+}
+
+impl Part for Churn {
+    fn name(&self) -> &'static str {
+        "churn"
+    }
+
+    fn unit(&self) -> Unit {
+        CONNECTION
+    }
+
+    fn crowd(&mut self) -> &mut Crowd {
+        &mut self.crowd
+    }
+
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.exchange.tally
+    }
+
+    fn is_paced(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_>) {
+        self.pace = Some(Pace::new(cx.now(), self.plan.per_second, 1));
+    }
+
+    fn tick(&mut self, cx: &mut Context<'_>) -> Time {
+        for _ in 0..CONNECTS_PER_TICK {
+            // While all are busy the next ones wait, and their latency counts that.
+            let Some(pace) = self.pace.as_mut().filter(|_| !self.vacant.is_empty()) else {
+                return Time::MAX;
+            };
+            match pace.take(cx.now()) {
+                Some(due) => self.connect(cx, due),
+                None => return pace.due(),
+            }
+        }
+        cx.now()
+    }
+
+    fn on_open(&mut self, cx: &mut Context<'_>, member: usize, conn: ConnId) {
+        let sent = self.exchange.send(cx, member, conn, self.intended[member]);
+        if sent == SendOutcome::Refused {
+            cx.abort(conn);
+        }
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        let member = self.crowd.member(conn);
+        if self.exchange.receive(cx.now(), member, message).is_none() {
+            return;
+        }
+        if self.rng.f64() < self.plan.abrupt {
+            self.aborted += 1;
+            cx.abort(conn);
+        } else {
+            cx.close(conn, CloseCode::NORMAL, "");
+        }
+    }
+
+    fn on_end(&mut self, _: &mut Context<'_>, member: usize, _: CloseReason) -> bool {
+        self.ended += 1;
+        self.vacant.push(member);
+        let lost = self.exchange.forget(member);
+        self.exchange.tally.errors.add("unanswered", lost);
+        true
+    }
+
+    fn stop(&mut self, _: &mut Context<'_>) {
+        self.pace = None;
+    }
+
+    fn outstanding(&self) -> u64 {
+        self.crowd.connections() as u64
+    }
+
+    fn finish(&mut self, now: Time) {
+        self.exchange.finish(now);
+    }
+
+    fn notes(&self) -> Vec<String> {
+        vec![format!("{} connections ended, {} of them without a Close", self.ended, self.aborted)]
+    }
+}

@@ -1,0 +1,132 @@
+//! Messages out and their echoes back: what is in flight on each connection, and what it should be.
+//!
+//! Echoes come back in the order sent, so that each connection's flights are a queue. Latency counts
+//! from the intended time of sending to the beginning of the turn in which the echo was read.
+
+use std::collections::VecDeque;
+
+use fastrand::Rng;
+use weir::protocol::Message;
+use weir::reactor::{ConnId, Context, SendOutcome, Time};
+
+use crate::payload::{Kind, Payload, fit};
+use crate::size::Sizes;
+use crate::tally::Tally;
+
+/// Messages that may be in flight on all connections together; a further one is an error.
+const FLIGHTS_MAX: u64 = 4_000_000;
+
+/// What messages look like.
+#[derive(Debug, Clone)]
+pub(crate) struct Traffic {
+    pub(crate) kind: Kind,
+    pub(crate) sizes: Sizes,
+    pub(crate) depth: usize,
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Flight {
+    intended: Time,
+    number: u64,
+    len: u32,
+}
+
+/// The echoes that a part waits for.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) tally: Tally,
+    payload: Payload,
+    sizes: Sizes,
+    rng: Rng,
+    flights: Vec<VecDeque<Flight>>,
+    outstanding: u64,
+    next_number: u64,
+}
+
+impl Exchange {
+    /// Nothing in flight, on so many connections.
+    pub(crate) fn new(traffic: &Traffic, members: usize) -> Exchange {
+        let mut rng = Rng::with_seed(traffic.seed);
+        Exchange {
+            tally: Tally::new(),
+            payload: Payload::new(traffic.kind, traffic.sizes.max(), &mut rng),
+            sizes: traffic.sizes.clone(),
+            rng,
+            flights: (0..members).map(|_| VecDeque::with_capacity(traffic.depth)).collect(),
+            outstanding: 0,
+            next_number: 0,
+        }
+    }
+
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+
+    /// Sends the next message, which should have been sent at `intended`.
+    pub(crate) fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        member: usize,
+        conn: ConnId,
+        intended: Time,
+    ) -> SendOutcome {
+        if self.outstanding >= FLIGHTS_MAX {
+            self.tally.errors.add("not sent: too many unanswered", 1);
+            return SendOutcome::Refused;
+        }
+        let len = self.sizes.draw(&mut self.rng);
+        let number = self.next_number;
+        self.next_number = fit(number + 1);
+        let outcome = cx.send(conn, self.payload.message(len, &[number]));
+        match outcome {
+            SendOutcome::Queued | SendOutcome::Congested => {
+                self.tally.sent(len, intended, cx.now());
+                self.outstanding += 1;
+                let flight = Flight { intended, number, len: len as u32 };
+                self.flights[member].push_back(flight);
+            }
+            SendOutcome::Refused => self.tally.errors.add("not sent: outbox is full", 1),
+            SendOutcome::Gone => self.tally.errors.add("not sent: connection is gone", 1),
+        }
+        outcome
+    }
+
+    /// Takes what came back; returns when it should have been sent, unless nothing was awaited.
+    pub(crate) fn receive(
+        &mut self,
+        now: Time,
+        member: usize,
+        message: Message<'_>,
+    ) -> Option<Time> {
+        let Some(flight) = self.flights[member].pop_front() else {
+            self.tally.errors.add("unasked message", 1);
+            return None;
+        };
+        self.outstanding -= 1;
+        self.tally.received(message.len());
+        if !self.payload.matches(message, flight.len as usize, flight.number) {
+            self.tally.errors.add("not the message sent", 1);
+        }
+        self.tally.record(now.since(flight.intended));
+        Some(flight.intended)
+    }
+
+    /// The connection is over: nothing more comes back on it. Returns what did not.
+    pub(crate) fn forget(&mut self, member: usize) -> u64 {
+        let lost = self.flights[member].len() as u64;
+        self.flights[member].clear();
+        self.outstanding -= lost;
+        lost
+    }
+
+    /// Counts what never came back, with the time that it has been waited for: to leave it out would
+    /// leave out the slowest.
+    pub(crate) fn finish(&mut self, now: Time) {
+        self.tally.errors.add("unanswered", self.outstanding);
+        for flight in self.flights.iter_mut().flat_map(|flights| flights.drain(..)) {
+            self.tally.record(now.since(flight.intended));
+        }
+        self.outstanding = 0;
+    }
+}

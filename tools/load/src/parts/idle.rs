@@ -1,0 +1,48 @@
+//! Connections that do nothing: what connecting costs, and what holding costs. Pings are answered by
+//! the loop; the load is the ramp itself.
+
+use weir::protocol::Message;
+use weir::reactor::{ConnId, Context};
+
+use super::{Part, Unit};
+use crate::crowd::Crowd;
+use crate::tally::Tally;
+
+#[derive(Debug)]
+pub(crate) struct Idle {
+    crowd: Crowd,
+    tally: Tally,
+}
+
+impl Idle {
+    pub(crate) fn new(crowd: Crowd) -> Idle {
+        Idle { crowd, tally: Tally::new() }
+    }
+}
+
+impl Part for Idle {
+    fn name(&self) -> &'static str {
+        "connect"
+    }
+
+    fn unit(&self) -> Unit {
+        Unit { one: "message", many: "messages" }
+    }
+
+    fn crowd(&mut self) -> &mut Crowd {
+        &mut self.crowd
+    }
+
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    fn begin(&mut self, _: &mut Context<'_>) {}
+
+    /// Some servers greet: that is counted, and nothing else.
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, message: Message<'_>) {
+        self.tally.received(message.len());
+    }
+
+    fn stop(&mut self, _: &mut Context<'_>) {}
+}

@@ -1,0 +1,125 @@
+//! What is sent: printable bytes, of which the first eight say which message this is.
+//!
+//! The stamp spreads 56 bits over eight bytes of seven, so that it is text wherever text is asked
+//! for. Messages shorter than a stamp carry none, and are told apart by their length alone. One
+//! buffer serves all messages: no allocation for any of them.
+
+use fastrand::Rng;
+use weir::protocol::Message;
+
+/// Bytes of a stamp.
+pub(crate) const STAMP_BYTES: usize = 8;
+const STAMP_BITS: u32 = 7 * STAMP_BYTES as u32;
+
+/// Text or binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Binary,
+}
+
+/// The bytes of every message of a run.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    kind: Kind,
+    bytes: Vec<u8>,
+}
+
+impl Payload {
+    /// Bytes for messages of up to `bytes_max`.
+    pub(crate) fn new(kind: Kind, bytes_max: usize, rng: &mut Rng) -> Payload {
+        let bytes = (0..bytes_max).map(|_| rng.alphanumeric() as u8).collect();
+        Payload { kind, bytes }
+    }
+
+    /// The first `len` bytes, stamped with as many of these stamps as there is room for.
+    pub(crate) fn message(&mut self, len: usize, stamps: &[u64]) -> Message<'_> {
+        let bytes = &mut self.bytes[..len];
+        for (place, stamp) in bytes.chunks_exact_mut(STAMP_BYTES).zip(stamps) {
+            write_stamp(place, *stamp);
+        }
+        match (self.kind, std::str::from_utf8(bytes)) {
+            (Kind::Text, Ok(text)) => Message::Text(text),
+            _ => Message::Binary(bytes),
+        }
+    }
+
+    /// Whether `received` is the message that was made of `len` and `stamp`. The stamp is compared
+    /// for each, all the rest for one message in [`COMPARED`]: comparing costs as much as sending.
+    pub(crate) fn matches(&self, received: Message<'_>, len: usize, stamp: u64) -> bool {
+        let bytes = received.as_bytes();
+        let is_kind = matches!(received, Message::Text(_)) == (self.kind == Kind::Text);
+        if bytes.len() != len || !is_kind {
+            return false;
+        }
+        let Some((place, rest)) = bytes.split_at_checked(STAMP_BYTES) else {
+            return true;
+        };
+        read_stamp(place) == Some(stamp)
+            && (!stamp.is_multiple_of(COMPARED) || *rest == self.bytes[STAMP_BYTES..len])
+    }
+}
+
+/// One message in so many is compared byte by byte.
+const COMPARED: u64 = 64;
+
+fn write_stamp(place: &mut [u8], stamp: u64) {
+    for (index, byte) in place.iter_mut().enumerate() {
+        *byte = (stamp >> (7 * index)) as u8 & 0x7F;
+    }
+}
+
+/// The stamp in these [`STAMP_BYTES`] bytes; `None` if they cannot be one.
+fn read_stamp(place: &[u8]) -> Option<u64> {
+    let place: &[u8; STAMP_BYTES] = place.try_into().ok()?;
+    let fold = |sum: u64, byte: &u8| sum << 7 | u64::from(*byte & 0x7F);
+    place.is_ascii().then(|| place.iter().rev().fold(0, fold))
+}
+
+/// The first two stamps of a message.
+pub(crate) fn read_stamps(bytes: &[u8]) -> Option<[u64; 2]> {
+    let (first, rest) = bytes.split_at_checked(STAMP_BYTES)?;
+    let (second, _) = rest.split_at_checked(STAMP_BYTES)?;
+    Some([read_stamp(first)?, read_stamp(second)?])
+}
+
+/// As much of a number as a stamp holds.
+pub(crate) const fn fit(number: u64) -> u64 {
+    number & ((1 << STAMP_BITS) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(kind: Kind) -> Payload {
+        Payload::new(kind, 100, &mut Rng::with_seed(1))
+    }
+
+    #[test]
+    fn stamps_are_text_and_come_back() {
+        let mut payload = payload(Kind::Text);
+        for stamp in [0, 1, 127, 128, fit(u64::MAX), 0x12_3456_789A_BCDE] {
+            let message = payload.message(16, &[stamp, 7]);
+            assert!(matches!(message, Message::Text(_)));
+            assert_eq!(read_stamps(message.as_bytes()), Some([stamp, 7]));
+        }
+        assert_eq!(read_stamps(b"too short"), None);
+        assert_eq!(read_stamps(&[0xFF; 16]), None);
+    }
+
+    #[test]
+    fn an_echo_is_known_by_its_stamp_its_length_and_its_kind() {
+        let mut sent = payload(Kind::Binary);
+        let echo = sent.message(20, &[64]).as_bytes().to_vec();
+        let matches = |len, stamp| sent.matches(Message::Binary(&echo), len, stamp);
+        assert!(matches(20, 64));
+        assert!(!matches(20, 65));
+        assert!(!matches(21, 64));
+        assert!(!sent.matches(Message::Text("x"), 1, 0));
+        let mut spoiled = echo.clone();
+        spoiled[19] ^= 1;
+        assert!(!sent.matches(Message::Binary(&spoiled), 20, 64));
+        assert!(sent.matches(Message::Binary(b"short"), 5, 3));
+    }
+}

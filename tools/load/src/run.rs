@@ -1,0 +1,340 @@
+//! One run: parts on a loop, from the first connection to the last, and what they measured.
+//!
+//! Stages, in this order: connect, warm up, measure, wait for what is outstanding, close. The loop is
+//! weir's; here it is turned, and between two turns each part does what is due. Where a part needs
+//! its time finer than the milliseconds of a poll, we wait for the loop's descriptor instead.
+
+use std::io;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::set_current_timer_slack;
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{Context, Reactor, ServiceId, Time};
+
+use crate::parts::{OnLoop, Part, Shared};
+use crate::process::{Sample, Watched, thread_cpu_nanos};
+use crate::progress::Progress;
+
+/// How long answers may follow after the last message was sent.
+const OUTSTANDING_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long connections may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Points of the timeline in a measurement, about.
+const MOMENTS: u32 = 100;
+/// The shortest and the longest of them.
+const MOMENT_MIN: Duration = Duration::from_millis(100);
+const MOMENT_MAX: Duration = Duration::from_secs(10);
+/// Longer than any run: for deadlines that are the server's to keep, not ours.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The largest message taken.
+const MESSAGE_BYTES_MAX: usize = 1 << 30;
+/// Memory for queues: bounded by what parts send, not by the loop.
+const BUFFERED_BYTES_MAX: usize = 1 << 40;
+
+/// How long, and what to look at.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) warmup: Duration,
+    pub(crate) duration: Duration,
+    /// For one handshake.
+    pub(crate) connect_timeout: Duration,
+    /// Set by a signal: finish with what there is.
+    pub(crate) interrupted: Arc<AtomicBool>,
+}
+
+/// What was seen of the processes at a point between two stages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    pub(crate) at: Time,
+    pub(crate) client_cpu_nanos: u64,
+    pub(crate) server: Option<Sample>,
+}
+
+/// The points between the stages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Marks {
+    /// Before the first connection.
+    pub(crate) rest: Mark,
+    /// All are connected.
+    pub(crate) connected: Mark,
+    /// The measurement begins, and ends.
+    pub(crate) begun: Mark,
+    pub(crate) ended: Mark,
+}
+
+/// A loop with the parts of one run.
+pub(crate) struct Run<'a> {
+    reactor: Reactor,
+    parts: Vec<(ServiceId, Shared)>,
+    plan: &'a Plan,
+    server: Option<&'a Watched>,
+    progress: Progress,
+    is_paced: bool,
+    now: Time,
+    /// When the first part wants to be called.
+    wake: Time,
+    moment: Duration,
+    moment_end: Time,
+}
+
+impl<'a> Run<'a> {
+    /// Puts the parts on a new loop.
+    ///
+    /// # Errors
+    /// The system has no loop to give.
+    pub(crate) fn new(
+        parts: &[Shared],
+        plan: &'a Plan,
+        server: Option<&'a Watched>,
+        progress: Progress,
+    ) -> io::Result<Run<'a>> {
+        let members: usize = parts.iter().map(|part| part.borrow_mut().crowd().len()).sum();
+        let mut reactor = Reactor::new(settings(plan, members))?;
+        let mut on_loop = Vec::new();
+        let mut is_paced = false;
+        for part in parts {
+            let service = reactor.add_service(OnLoop(Shared::clone(part)))?;
+            let route =
+                reactor.add_outbound(service, route_settings()).map_err(io::Error::other)?;
+            let mut part_now = part.borrow_mut();
+            part_now.crowd().enlist(route);
+            is_paced |= part_now.is_paced();
+            on_loop.push((service, Shared::clone(part)));
+        }
+        if is_paced {
+            // Timers of this thread fire when they are due, not up to 50 us later.
+            set_current_timer_slack(NonZero::new(1))?;
+        }
+        Ok(Run {
+            reactor,
+            parts: on_loop,
+            plan,
+            server,
+            progress,
+            is_paced,
+            now: Time::ZERO,
+            wake: Time::ZERO,
+            moment: (plan.duration / MOMENTS).clamp(MOMENT_MIN, MOMENT_MAX),
+            moment_end: Time::MAX,
+        })
+    }
+
+    /// All stages; what was measured is with the parts.
+    ///
+    /// # Errors
+    /// The loop failed, or the server's process is gone.
+    pub(crate) fn measure(&mut self) -> io::Result<Marks> {
+        self.reactor.start();
+        let rest = self.mark()?;
+        self.connect()?;
+        let connected = self.mark()?;
+        self.each(|part, cx| {
+            part.begin(cx);
+            Time::ZERO
+        });
+        self.progress.stage("warming up", self.plan.warmup);
+        self.turn_for(self.plan.warmup)?;
+
+        let begun = self.mark()?;
+        self.each(|part, cx| {
+            part.tally().begin(cx.now());
+            Time::ZERO
+        });
+        self.moment_end = self.now + self.moment;
+        self.progress.stage("measuring", self.plan.duration);
+        self.turn_for(self.plan.duration)?;
+        let ended = self.mark()?;
+        self.end_moment();
+        self.moment_end = Time::MAX;
+        self.progress.finish();
+        Ok(Marks { rest, connected, begun, ended })
+    }
+
+    /// After the measurement: waits for what is outstanding, counts what does not come, and closes all
+    /// connections.
+    ///
+    /// # Errors
+    /// The loop failed.
+    pub(crate) fn wind_up(&mut self) -> io::Result<()> {
+        self.each(|part, cx| {
+            part.stop(cx);
+            Time::ZERO
+        });
+        self.turn_until(OUTSTANDING_TIMEOUT, |part| part.outstanding() == 0)?;
+        self.each(|part, cx| {
+            part.finish(cx.now());
+            part.tally().fold();
+            part.crowd().connects.fold();
+            part.crowd().dismiss(cx);
+            Time::MAX
+        });
+        self.turn_until(CLOSE_TIMEOUT, |part| part.crowd().connections() == 0)
+    }
+
+    fn connect(&mut self) -> io::Result<()> {
+        let wanted: u64 =
+            self.parts.iter().map(|(_, part)| part.borrow_mut().crowd().len() as u64).sum();
+        self.progress.connecting(wanted);
+        self.each(|part, cx| {
+            part.crowd().connects.begin(cx.now());
+            Time::ZERO
+        });
+        self.moment_end = self.now + self.moment;
+        while !self.is_interrupted() {
+            self.each(|part, cx| {
+                let mut errors = std::mem::take(&mut part.tally().errors);
+                let wake = part.crowd().fill(cx, &mut errors);
+                part.tally().errors = errors;
+                wake
+            });
+            if self.parts.iter().all(|(_, part)| part.borrow_mut().crowd().is_ready()) {
+                break;
+            }
+            if self.pass_moment() {
+                self.progress.connected(self.open());
+            }
+            self.turn(Time::MAX)?;
+        }
+        self.end_moment();
+        self.moment_end = Time::MAX;
+        Ok(())
+    }
+
+    fn open(&self) -> u64 {
+        self.parts.iter().map(|(_, part)| part.borrow_mut().crowd().open() as u64).sum()
+    }
+
+    fn turn_for(&mut self, duration: Duration) -> io::Result<()> {
+        let begun = self.now;
+        let end = begun + duration;
+        while self.now < end && !self.is_interrupted() {
+            self.each(|part, cx| part.tick(cx));
+            if self.pass_moment() {
+                self.progress.at(self.now.since(begun));
+            }
+            self.turn(end)?;
+        }
+        // What came due during the last turn belongs to this stage, too.
+        self.each(|part, cx| part.tick(cx));
+        Ok(())
+    }
+
+    /// Turns until all parts are done, or the time is up.
+    fn turn_until(
+        &mut self,
+        timeout: Duration,
+        is_done: impl Fn(&mut dyn Part) -> bool,
+    ) -> io::Result<()> {
+        let end = self.now + timeout;
+        while self.now < end {
+            if self.parts.iter().all(|(_, part)| is_done(&mut *part.borrow_mut())) {
+                return Ok(());
+            }
+            self.wake = Time::MAX;
+            self.turn(end)?;
+            self.now = self.clock();
+        }
+        Ok(())
+    }
+
+    /// Has each part do something between two turns; they say when they want to be called again.
+    fn each(&mut self, mut act: impl FnMut(&mut dyn Part, &mut Context<'_>) -> Time) {
+        self.wake = Time::MAX;
+        for (service, part) in &self.parts {
+            let mut cx = self.reactor.context(*service);
+            self.now = cx.now();
+            self.wake = self.wake.min(act(&mut *part.borrow_mut(), &mut cx));
+        }
+    }
+
+    fn clock(&mut self) -> Time {
+        match self.parts.first() {
+            Some((service, _)) => self.reactor.context(*service).now(),
+            None => self.now,
+        }
+    }
+
+    /// One turn, which ends at the latest when a part, the timeline or the caller want it to.
+    fn turn(&mut self, end: Time) -> io::Result<()> {
+        let until = self.wake.min(end).min(self.moment_end);
+        let wait = until.since(self.now).min(self.reactor.wait());
+        if self.is_paced && !wait.is_zero() {
+            self.sleep(wait)?;
+            self.reactor.turn(Some(Duration::ZERO))?;
+        } else {
+            self.reactor.turn(Some(wait))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the moment of the timeline if it is over.
+    fn pass_moment(&mut self) -> bool {
+        let is_over = self.now >= self.moment_end;
+        if is_over {
+            self.end_moment();
+            self.moment_end = self.now + self.moment;
+        }
+        is_over
+    }
+
+    /// Waits for the loop to have something to do, to the microsecond.
+    fn sleep(&self, wait: Duration) -> io::Result<()> {
+        let mut waited_for = [PollFd::new(&self.reactor, PollFlags::IN)];
+        let wait = Timespec {
+            tv_sec: wait.as_secs().cast_signed(),
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        match poll(&mut waited_for, Some(&wait)) {
+            Err(error) if error != rustix::io::Errno::INTR => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn end_moment(&mut self) {
+        let now = self.now;
+        for (_, part) in &self.parts {
+            let mut part = part.borrow_mut();
+            part.tally().end_moment(now);
+            part.crowd().connects.end_moment(now);
+        }
+    }
+
+    fn mark(&mut self) -> io::Result<Mark> {
+        let at = self.clock();
+        self.now = at;
+        let server = self.server.map(Watched::sample).transpose().map_err(io::Error::other)?;
+        Ok(Mark { at, client_cpu_nanos: thread_cpu_nanos(), server })
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.plan.interrupted.load(Ordering::Relaxed)
+    }
+}
+
+/// A loop that leaves all judgement to the server: no pings of ours, no limits that it could meet.
+fn settings(plan: &Plan, members: usize) -> Settings {
+    Settings {
+        connections_max: 2 * members + 64,
+        buffered_bytes_max: BUFFERED_BYTES_MAX,
+        handshake_timeout: plan.connect_timeout,
+        close_timeout: CLOSE_TIMEOUT,
+        heartbeat: None,
+        ..Settings::default()
+    }
+}
+
+fn route_settings() -> RouteSettings {
+    let defaults = RouteSettings::default();
+    let route = RouteSettings {
+        message_bytes_max: MESSAGE_BYTES_MAX,
+        outbox_grace: NEVER,
+        write_timeout: NEVER,
+        fragment_timeout: NEVER,
+        ..defaults
+    };
+    RouteSettings { outbox_hard: route.outbox_hard_min(), ..route }
+}

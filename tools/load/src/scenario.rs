@@ -1,0 +1,165 @@
+//! From a scenario of the command line to the parts that a run is made of.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::rc::Rc;
+
+use weir::protocol::handshake::{ClientRequest, FieldError};
+
+use crate::cli::{Common, MixedArgs, ROOMS_PATH, RequestArgs, Scenario};
+use crate::crowd::{Crowd, Destination};
+use crate::mix::Ingredient;
+use crate::parts::{
+    Churn, ChurnPlan, Echo, Fanout, FanoutPlan, Idle, Part, Rate, Shared, Slow, Traffic,
+};
+use crate::source::Sources;
+use crate::target::Target;
+
+/// How long a port rests after its connection has ended (TIME-WAIT).
+const PORT_REST_SECONDS: f64 = 60.0;
+
+/// The parts that load `target`.
+///
+/// # Errors
+/// The name does not resolve, or the request is none.
+pub(crate) fn parts(scenario: &Scenario, target: &Target) -> Result<Vec<Shared>, Box<dyn Error>> {
+    let common = scenario.common();
+    let traffic = traffic(common);
+    let size = common.connections;
+    let path = common.request.path.as_deref();
+    let members = |connections, ramp| -> Result<Crowd, Box<dyn Error>> {
+        Ok(Crowd::new(destination(common, target, path, 1, size as f64)?, connections, ramp))
+    };
+    Ok(match scenario {
+        Scenario::Echo(_) => vec![share(Echo::new(members(size, None)?, &traffic))],
+        Scenario::Rate(args) => {
+            vec![share(Rate::new(members(size, None)?, &traffic, args.rate, args.burst))]
+        }
+        Scenario::Connect(args) => vec![share(Idle::new(members(size, args.ramp)?))],
+        Scenario::Fanout(args) => {
+            let plan =
+                FanoutPlan { publishers: args.publishers, rooms: args.rooms, rate: args.rate };
+            vec![fanout(common, target, fanout_path(common, target), size, plan)?]
+        }
+        Scenario::Churn(args) => {
+            let plan = ChurnPlan { per_second: args.rate, abrupt: args.abrupt };
+            vec![churn(common, target, size, plan)?]
+        }
+        Scenario::Slow(args) => {
+            let slow = (size as f64 * args.share).round() as usize;
+            vec![share(Slow::new(members(size, None)?, &traffic, slow))]
+        }
+        Scenario::Mixed(args) => mixed(args, target)?,
+    })
+}
+
+fn mixed(args: &MixedArgs, target: &Target) -> Result<Vec<Shared>, Box<dyn Error>> {
+    let common = &args.common;
+    let traffic = traffic(common);
+    let path = common.request.path.as_deref();
+    let mut parts = Vec::new();
+    for (ingredient, size) in args.mix.divide(common.connections) {
+        let destination = destination(common, target, path, 1, common.connections as f64)?;
+        let crowd = || Crowd::new(destination, size, None);
+        parts.push(match ingredient {
+            Ingredient::Echo => share(Echo::new(crowd(), &traffic)),
+            Ingredient::Rate => share(Rate::new(crowd(), &traffic, args.rate, args.burst)),
+            Ingredient::Slow => share(Slow::new(crowd(), &traffic, size)),
+            Ingredient::Fanout => {
+                let plan = FanoutPlan { publishers: 1, rooms: 1, rate: None };
+                fanout(common, target, Some(&args.fanout_path), size, plan)?
+            }
+            Ingredient::Churn => {
+                let plan = ChurnPlan { per_second: args.churn, abrupt: 0.2 };
+                churn(common, target, size, plan)?
+            }
+        });
+    }
+    Ok(parts)
+}
+
+/// The path of a fan-out: what was asked for, else the URL's, if it names one, else a room's.
+fn fanout_path<'a>(common: &'a Common, target: &Target) -> Option<&'a str> {
+    let asked = common.request.path.as_deref();
+    asked.or((target.path == "/").then_some(ROOMS_PATH))
+}
+
+fn fanout(
+    common: &Common,
+    target: &Target,
+    path: Option<&str>,
+    subscribers: usize,
+    plan: FanoutPlan,
+) -> Result<Shared, Box<dyn Error>> {
+    let size = plan.publishers + subscribers;
+    let destination = destination(common, target, path, plan.rooms, size as f64)?;
+    let crowd = Crowd::new(destination, size, None);
+    Ok(share(Fanout::new(crowd, &traffic(common), plan)))
+}
+
+fn churn(
+    common: &Common,
+    target: &Target,
+    size: usize,
+    plan: ChurnPlan,
+) -> Result<Shared, Box<dyn Error>> {
+    let ports = size as f64 + plan.per_second * PORT_REST_SECONDS;
+    let path = common.request.path.as_deref();
+    let destination = destination(common, target, path, 1, ports)?;
+    Ok(share(Churn::new(Crowd::vacant(destination, size), &traffic(common), plan)))
+}
+
+fn share(part: impl Part + 'static) -> Shared {
+    Rc::new(RefCell::new(part))
+}
+
+fn traffic(common: &Common) -> Traffic {
+    Traffic {
+        kind: common.kind(),
+        sizes: common.size.clone(),
+        depth: common.depth,
+        seed: common.seed,
+    }
+}
+
+/// Where connections go: to each of the rooms in turn, if `path` names one.
+fn destination(
+    common: &Common,
+    target: &Target,
+    path: Option<&str>,
+    rooms: usize,
+    ports: f64,
+) -> Result<Destination, Box<dyn Error>> {
+    let address = target.resolve().map_err(|error| format!("{}: {error}", target.host))?;
+    let path = path.unwrap_or(&target.path);
+    let request = |room: usize| {
+        let path = path.replace("{room}", &room.to_string());
+        request(&target.host, &path, &common.request).map(Rc::new)
+    };
+    let requests = (0..rooms).map(request).collect::<Result<_, _>>()?;
+    let sources = common.source.clone();
+    let sources = sources.unwrap_or_else(|| Sources::automatic(address, ports as usize));
+    Ok(Destination { address, sources, requests })
+}
+
+/// The request for `path` at `host`.
+///
+/// # Errors
+/// Something in it does not belong into a head.
+pub(crate) fn request(
+    host: &str,
+    path: &str,
+    args: &RequestArgs,
+) -> Result<ClientRequest, FieldError> {
+    let mut request = ClientRequest::new(host, path)?;
+    for (name, value) in &args.header {
+        request = request.header(name, value)?;
+    }
+    for name in &args.subprotocol {
+        request = request.protocol(name)?;
+    }
+    match &args.origin {
+        Some(origin) => request.origin(origin),
+        None => Ok(request),
+    }
+}

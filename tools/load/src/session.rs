@@ -1,0 +1,195 @@
+//! What one command does: its runs, one after the other, and what is printed of them.
+//!
+//! Everything that belongs to the process rather than to a run is here: the CPU, the descriptor
+//! limit, the signals, standard output.
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::cli::{Common, Scenario};
+use crate::compare::Comparison;
+use crate::plot;
+use crate::process::Watched;
+use crate::progress::Progress;
+use crate::report::{Report, Window};
+use crate::run::{Plan, Run};
+use crate::scenario;
+use crate::target::Target;
+
+/// Rounds of a comparison, unless told otherwise.
+const ROUNDS: usize = 5;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Runs a scenario as often as was asked for; whether all demands were met.
+///
+/// # Errors
+/// What kept a run from being made.
+pub(crate) fn run(scenario: &Scenario) -> Result<bool> {
+    let common = scenario.common();
+    if let Some(cpu) = common.pin {
+        pin(cpu)?;
+    }
+    raise_descriptor_limit()?;
+    let interrupted = watch_signals()?;
+    let targets = targets(common);
+    let rounds = common.rounds.unwrap_or(if targets.len() > 1 { ROUNDS } else { 1 });
+    let session = Session { scenario, interrupted };
+    if let ([target], 1) = (&targets[..], rounds) {
+        session.once(target)
+    } else {
+        session.compare(&targets, rounds)
+    }
+}
+
+/// The targets, with their processes.
+fn targets(common: &Common) -> Vec<Target> {
+    let mut targets = common.urls.clone();
+    for (target, pid) in targets.iter_mut().zip(&common.pid) {
+        target.pid = Some(*pid);
+    }
+    targets
+}
+
+struct Session<'a> {
+    scenario: &'a Scenario,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Session<'_> {
+    fn once(&self, target: &Target) -> Result<bool> {
+        let common = self.scenario.common();
+        let report = self.measure(target, self.scenario.name())?;
+        self.print(&report)?;
+        if let Some(path) = &common.plot {
+            plot::draw(&[&report], path)?;
+        }
+        Ok(self.judge(&report))
+    }
+
+    fn compare(&self, targets: &[Target], rounds: usize) -> Result<bool> {
+        let mut reports = vec![Vec::new(); targets.len()];
+        let mut passed = true;
+        for round in 0..rounds {
+            let mut measured = Vec::new();
+            for step in 0..targets.len() {
+                let index = if round % 2 == 0 { step } else { targets.len() - 1 - step };
+                let title = format!("round {} of {rounds}", round + 1);
+                measured.push((index, self.measure(&targets[index], &title)?));
+                if self.is_interrupted() {
+                    break;
+                }
+            }
+            // A round cut short is no round, unless there is no other.
+            if self.is_interrupted() && round > 0 {
+                break;
+            }
+            for (index, report) in measured {
+                passed &= self.judge(&report);
+                reports[index].push(report);
+            }
+        }
+        let mut comparison = Comparison::new(self.scenario.name(), reports);
+        comparison.interrupted = self.is_interrupted();
+        self.print(&comparison)?;
+        if let Some(path) = &self.scenario.common().plot {
+            let first: Vec<&Report> =
+                comparison.reports.iter().filter_map(|rounds| rounds.first()).collect();
+            plot::draw(&first, path)?;
+        }
+        Ok(passed)
+    }
+
+    /// One run against one server.
+    fn measure(&self, target: &Target, title: &str) -> Result<Report> {
+        let common = self.scenario.common();
+        let server = target
+            .pid
+            .map(|pid| Watched::new(pid).map_err(|error| format!("process {pid}: {error}")))
+            .transpose()?;
+        let plan = Plan {
+            warmup: common.warmup,
+            duration: common.duration,
+            connect_timeout: common.connect_timeout,
+            interrupted: Arc::clone(&self.interrupted),
+        };
+        let parts = scenario::parts(self.scenario, target)?;
+        let progress = Progress::new(&format!("{title} {}", target.url));
+        let mut run = Run::new(&parts, &plan, server.as_ref(), progress)?;
+        let marks = run.measure()?;
+        let window = Window::of(&parts);
+        run.wind_up()?;
+        let pid = server.as_ref().map(Watched::pid);
+        let mut report =
+            Report::new(self.scenario.name(), &target.url, pid, &parts, &marks, &window);
+        report.interrupted = self.is_interrupted();
+        Ok(report)
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    fn print(&self, result: &(impl std::fmt::Display + Serialize)) -> Result<()> {
+        let mut out = io::stdout().lock();
+        if self.scenario.common().json {
+            serde_json::to_writer(&mut out, result)?;
+            writeln!(out)?;
+        } else {
+            write!(out, "{result}")?;
+        }
+        Ok(())
+    }
+
+    /// Says which demands were not met; whether all were. A run without a single connection meets none.
+    fn judge(&self, report: &Report) -> bool {
+        let common = self.scenario.common();
+        let mut failures = report.failures(&common.assertions, common.max_errors);
+        if report.total.connections.opened == 0 {
+            failures.push("no connection was opened".to_owned());
+        }
+        for failure in &failures {
+            eprintln!("{}: {failure}", report.url);
+        }
+        failures.is_empty()
+    }
+}
+
+/// Runs this thread on one CPU alone.
+fn pin(cpu: usize) -> Result<()> {
+    let mut cpus = CpuSet::new();
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(format!("no CPU {cpu}").into());
+    }
+    cpus.set(cpu);
+    sched_setaffinity(None, &cpus).map_err(|error| format!("CPU {cpu}: {error}").into())
+}
+
+/// Raises the limit on descriptors as far as it goes: a connection is one.
+fn raise_descriptor_limit() -> io::Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    Ok(())
+}
+
+/// The first SIGINT or SIGTERM ends the measurement, a second one the process.
+fn watch_signals() -> io::Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the second signal finds the flag that the first has set.
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            crate::FAILED.into(),
+            Arc::clone(&interrupted),
+        )?;
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    Ok(interrupted)
+}

@@ -1,0 +1,223 @@
+//! What was measured: counts, latencies, a timeline and errors.
+//!
+//! A latency is recorded once, in the histogram of the current moment; when that is over it is added
+//! to the total and becomes a point of the timeline. Counting a message allocates nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use weir::reactor::Time;
+
+/// The longest latency that is told from longer ones.
+const LATENCY_MAX: Duration = Duration::from_secs(3600);
+/// Digits to which latencies are exact.
+const DIGITS: u8 = 3;
+/// Sent so much later than intended, a message counts as late.
+const LATE: Duration = Duration::from_millis(1);
+
+/// A point of the timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Moment {
+    /// Seconds from the beginning to the end of this moment.
+    pub(crate) seconds: f64,
+    /// Latencies recorded a second.
+    pub(crate) rate: f64,
+    pub(crate) p50_nanos: u64,
+    pub(crate) p99_nanos: u64,
+    pub(crate) max_nanos: u64,
+}
+
+/// What went wrong, and how often.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Errors(BTreeMap<String, u64>);
+
+impl Errors {
+    pub(crate) fn add(&mut self, what: impl Into<String>, count: u64) {
+        if count > 0 {
+            *self.0.entry(what.into()).or_default() += count;
+        }
+    }
+
+    pub(crate) fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    pub(crate) fn merge(&mut self, other: &Errors) {
+        for (what, count) in &other.0 {
+            self.add(what, *count);
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(what, count)| (&**what, *count))
+    }
+}
+
+/// Messages and bytes each way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Counts {
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    /// Sent more than a millisecond after they were intended: the client was late.
+    pub(crate) late: u64,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, other: &Counts) {
+        self.sent += other.sent;
+        self.received += other.received;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+        self.late += other.late;
+    }
+}
+
+/// Everything counted by one part of a run.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) counts: Counts,
+    pub(crate) errors: Errors,
+    begun: Time,
+    moment_begun: Time,
+    moment: Histogram<u64>,
+    total: Histogram<u64>,
+    timeline: Vec<Moment>,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Tally {
+        let max = u64::try_from(LATENCY_MAX.as_nanos()).unwrap_or(u64::MAX);
+        let histogram = Histogram::new_with_bounds(1, max, DIGITS)
+            .expect("an hour in nanoseconds to three digits is within a histogram's bounds");
+        Tally {
+            counts: Counts::default(),
+            errors: Errors::default(),
+            begun: Time::ZERO,
+            moment_begun: Time::ZERO,
+            moment: histogram.clone(),
+            total: histogram,
+            timeline: Vec::new(),
+        }
+    }
+
+    /// Forgets what was counted, but for the errors: the measurement begins.
+    pub(crate) fn begin(&mut self, now: Time) {
+        self.counts = Counts::default();
+        self.begun = now;
+        self.moment_begun = now;
+        self.moment.reset();
+        self.total.reset();
+        self.timeline.clear();
+    }
+
+    /// Counts a message sent now that should have been sent at `intended`.
+    pub(crate) fn sent(&mut self, bytes: usize, intended: Time, now: Time) {
+        self.counts.sent += 1;
+        self.counts.bytes_sent += bytes as u64;
+        self.counts.late += u64::from(now.since(intended) > LATE);
+    }
+
+    /// Counts a message received.
+    pub(crate) fn received(&mut self, bytes: usize) {
+        self.counts.received += 1;
+        self.counts.bytes_received += bytes as u64;
+    }
+
+    pub(crate) fn record(&mut self, latency: Duration) {
+        self.moment.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Ends the current moment of the timeline.
+    pub(crate) fn end_moment(&mut self, now: Time) {
+        let length = now.since(self.moment_begun).as_secs_f64();
+        if length == 0.0 {
+            return;
+        }
+        self.timeline.push(Moment {
+            seconds: now.since(self.begun).as_secs_f64(),
+            rate: self.moment.len() as f64 / length,
+            p50_nanos: self.moment.value_at_quantile(0.5),
+            p99_nanos: self.moment.value_at_quantile(0.99),
+            max_nanos: self.moment.max(),
+        });
+        self.fold();
+        self.moment_begun = now;
+    }
+
+    /// Adds what was recorded since the last moment to the total.
+    pub(crate) fn fold(&mut self) {
+        self.total += &self.moment;
+        self.moment.reset();
+    }
+
+    /// Adds another's latencies to the total.
+    pub(crate) fn absorb(&mut self, other: &Tally) {
+        self.total += &other.total;
+    }
+
+    pub(crate) fn timeline(&self) -> &[Moment] {
+        &self.timeline
+    }
+
+    /// All latencies up to the last [`fold`](Tally::fold).
+    pub(crate) fn latencies(&self) -> &Histogram<u64> {
+        &self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Time {
+        Time::ZERO + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn moments_add_up_to_the_total() {
+        let mut tally = Tally::new();
+        tally.record(Duration::from_secs(9));
+        tally.begin(at(1000));
+        for millis in [1, 2, 3] {
+            tally.record(Duration::from_millis(millis));
+        }
+        tally.end_moment(at(1500));
+        tally.record(Duration::from_millis(100));
+        tally.end_moment(at(2000));
+        tally.record(Duration::from_millis(4));
+        tally.fold();
+        let [first, second] = tally.timeline() else {
+            panic!("{:?}", tally.timeline());
+        };
+        assert_eq!((first.seconds, first.rate), (0.5, 6.0));
+        assert_eq!((second.seconds, second.rate), (1.0, 2.0));
+        assert!(second.max_nanos.abs_diff(100_000_000) < 100_000);
+        assert_eq!(tally.latencies().len(), 5);
+    }
+
+    #[test]
+    fn a_message_is_late_after_a_millisecond() {
+        let mut tally = Tally::new();
+        tally.sent(5, at(10), at(10));
+        tally.sent(5, at(10), at(11));
+        tally.sent(5, at(10), at(12));
+        assert_eq!((tally.counts.sent, tally.counts.bytes_sent, tally.counts.late), (3, 15, 1));
+    }
+
+    #[test]
+    fn errors_are_counted_by_name() {
+        let mut errors = Errors::default();
+        errors.add("a", 2);
+        errors.add("b", 0);
+        let mut more = Errors::default();
+        more.add("a", 1);
+        errors.merge(&more);
+        assert_eq!(errors.iter().collect::<Vec<_>>(), [("a", 3)]);
+        assert_eq!(errors.total(), 3);
+    }
+}

@@ -1,0 +1,112 @@
+//! Where to: a `ws://` URL, and the process that serves it, if we are to watch that.
+//!
+//! `ws://HOST[:PORT][/PATH][=PID]`. The `=PID` at the end is only looked for where there is no query,
+//! which may end in the same way; `--pid` does for those. Names are resolved here, before any loop runs.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+
+/// The port of `ws` (RFC 6455, 3).
+const PORT_DEFAULT: u16 = 80;
+
+/// A server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The URL, without the process.
+    pub(crate) url: String,
+    /// Host and port as they stand in the URL.
+    pub(crate) host: String,
+    /// Path and query.
+    pub(crate) path: String,
+    pub(crate) pid: Option<i32>,
+}
+
+impl Target {
+    /// The first address of the host.
+    ///
+    /// # Errors
+    /// The name has none.
+    pub(crate) fn resolve(&self) -> io::Result<SocketAddr> {
+        let has_port = match self.host.rsplit_once(':') {
+            Some((_, port)) => !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()),
+            None => false,
+        };
+        let mut addresses = if has_port {
+            self.host.to_socket_addrs()?
+        } else {
+            format!("{}:{PORT_DEFAULT}", self.host).to_socket_addrs()?
+        };
+        addresses.next().ok_or_else(|| io::Error::other("the name has no address"))
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Target, String> {
+        let Some(rest) = text.strip_prefix("ws://") else {
+            return Err("expected a URL such as ws://127.0.0.1:9001/".to_owned());
+        };
+        let (rest, pid) = match rest.rsplit_once('=') {
+            Some((rest, pid)) if !rest.contains('?') => (rest, Some(parse_pid(pid)?)),
+            _ => (rest, None),
+        };
+        let (host, path) = match rest.find(['/', '?']) {
+            Some(at) => rest.split_at(at),
+            None => (rest, "/"),
+        };
+        if host.is_empty() || host.contains('@') {
+            return Err("expected a host, and no user".to_owned());
+        }
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Ok(Target { url: format!("ws://{host}{path}"), host: host.to_owned(), path, pid })
+    }
+}
+
+fn parse_pid(text: &str) -> Result<i32, String> {
+    let pid = text.parse().ok().filter(|pid| *pid > 0);
+    pid.ok_or_else(|| format!("'{text}' is no process id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(text: &str) -> (String, String, Option<i32>) {
+        let target: Target = text.parse().unwrap();
+        (target.host, target.path, target.pid)
+    }
+
+    fn parts(host: &str, path: &str, pid: Option<i32>) -> (String, String, Option<i32>) {
+        (host.to_owned(), path.to_owned(), pid)
+    }
+
+    #[test]
+    fn urls_have_host_path_and_process() {
+        assert_eq!(target("ws://a"), parts("a", "/", None));
+        assert_eq!(target("ws://a:1/b/c"), parts("a:1", "/b/c", None));
+        assert_eq!(target("ws://[::1]:9/=42"), parts("[::1]:9", "/", Some(42)));
+        assert_eq!(target("ws://a:1=42"), parts("a:1", "/", Some(42)));
+        assert_eq!(target("ws://a/b?c=42"), parts("a", "/b?c=42", None));
+        assert_eq!(target("ws://a?c=42"), parts("a", "/?c=42", None));
+        assert_eq!("ws://a:1=42".parse::<Target>().unwrap().url, "ws://a:1/");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in ["", "a:1", "http://a", "wss://a", "ws://", "ws:///x", "ws://u@a/", "ws://a/=x"]
+        {
+            assert!(text.parse::<Target>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_resolve_with_and_without_a_port() {
+        let resolve = |text: &str| text.parse::<Target>().unwrap().resolve().unwrap().to_string();
+        assert_eq!(resolve("ws://127.0.0.1"), "127.0.0.1:80");
+        assert_eq!(resolve("ws://127.0.0.1:9001/"), "127.0.0.1:9001");
+        assert_eq!(resolve("ws://[::1]"), "[::1]:80");
+        assert_eq!(resolve("ws://[::1]:9"), "[::1]:9");
+    }
+}

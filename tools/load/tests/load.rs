@@ -1,0 +1,307 @@
+//! The binary against loops of weir's in this process: every scenario, what it prints, how it exits.
+//!
+//! What is asserted are counts, names and exit codes, never a time. Every run has a deadline.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use weir::protocol::Message;
+use weir::reactor::{ConnId, Context, PublishOptions, Service, Target};
+use weir::services::Echo;
+
+use support::{DEADLINE, Server, finish, load, report, spawn, table};
+
+const SHORT: &str = "--duration 200ms --warmup 20ms";
+
+#[test]
+fn an_echo_is_counted_and_the_server_watched() {
+    let server = Server::start();
+    let pid = std::process::id();
+    let (report, code) = report(&format!(
+        "echo {}={pid} -c 5 --depth 3 --size 0..2KiB --text {SHORT}",
+        server.url("/")
+    ));
+    assert_eq!(code, 0);
+    assert_eq!(report["command"], "echo");
+    let total = &report["total"];
+    assert_eq!(total["connections"]["opened"], 5);
+    assert_eq!(total["errors"], serde_json::json!({}));
+    assert!(number(&total["count"]) > 0.0);
+    assert!(number(&total["latency"]["p50"]) > 0.0);
+    assert!(number(&total["latency"]["p50"]) <= number(&total["latency"]["max"]));
+    assert!(!total["timeline"].as_array().unwrap().is_empty());
+    assert_eq!(number(&report["server"]["pid"]), f64::from(pid));
+    assert!(number(&report["server"]["cpu_nanos_each"]) > 0.0);
+    assert!(number(&report["server"]["rss_bytes"]) > 0.0);
+    let metrics = server.stop();
+    assert_eq!(metrics.ended_peer_closed, 5, "{metrics}");
+    assert!(metrics.messages_in >= number(&total["messages"]["sent"]) as u64);
+}
+
+#[test]
+fn a_table_is_for_people_and_a_pipe_gets_no_progress() {
+    let server = Server::start();
+    let (out, err, code) = load(&format!("echo {} -c 2 {SHORT}", server.url("/")));
+    assert_eq!((code, err.as_str()), (0, ""));
+    for word in ["echo ws://127.0.0.1:", "2 of 2 opened", "latency", "p99.9", "errors       none"] {
+        assert!(out.contains(word), "{word}: {out}");
+    }
+}
+
+#[test]
+fn what_is_not_an_echo_is_an_error() {
+    struct Shouting;
+    impl Service for Shouting {
+        fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+            let mut bytes = message.as_bytes().to_vec();
+            bytes[0] ^= 1;
+            let _ = cx.send(conn, &bytes[..]);
+        }
+    }
+    let server = Server::with(Shouting, Echo);
+    let (report, code) = report(&format!("echo {} -c 1 --max-errors 0 {SHORT}", server.url("/")));
+    assert_eq!(code, 1);
+    assert!(number(&report["total"]["errors"]["not the message sent"]) > 0.0);
+}
+
+#[test]
+fn an_open_loop_sends_what_is_due() {
+    let server = Server::start();
+    let (report, code) = report(&format!(
+        "rate {} -c 3 --rate 500 --burst 4 --max-errors 0 {SHORT}",
+        server.url("/")
+    ));
+    assert_eq!(code, 0);
+    // 100 are due in 200 ms, in bursts of 4: the first and the last may lie just outside.
+    let sent = number(&report["total"]["messages"]["sent"]);
+    assert!(sent >= 92.0, "{sent}");
+    assert!(number(&report["total"]["latency"]["count"]) >= sent);
+}
+
+#[test]
+fn connections_are_opened_at_a_pace_and_held() {
+    let server = Server::start();
+    let (report, code) = report(&format!(
+        "connect {} -c 40 --ramp 400 --source 127.0.0.1-3 {SHORT}",
+        server.url("/")
+    ));
+    assert_eq!(code, 0);
+    let total = &report["total"];
+    assert_eq!((&total["unit"], number(&total["count"])), (&Value::from("connection"), 40.0));
+    assert_eq!(number(&total["latency"]["count"]), 40.0);
+    // The fortieth is due after 39 periods, whatever the machine does.
+    assert!(number(&total["rate"]) <= 40.0 / 0.0975);
+    assert_eq!(server.stop().accepted, 40);
+}
+
+#[test]
+fn a_fan_out_reaches_everybody_once() {
+    let server = Server::start();
+    for options in ["--depth 4", "--rate 200 --text"] {
+        let line = format!(
+            "fanout {} -c 6 --publishers 4 --rooms 2 --max-errors 0 {options} {SHORT}",
+            server.url("/")
+        );
+        let (report, code) = report(&line);
+        assert_eq!(code, 0, "{report}");
+        assert_eq!(report["total"]["unit"], "delivery");
+        assert!(number(&report["total"]["latency"]["count"]) > 0.0);
+    }
+}
+
+#[test]
+fn loss_and_duplicates_are_seen() {
+    /// Loses every fifth message and doubles every seventh.
+    struct Careless(u64);
+    impl Service for Careless {
+        fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+            self.0 += 1;
+            let times = match self.0 {
+                n if n.is_multiple_of(5) => 0,
+                n if n.is_multiple_of(7) => 2,
+                _ => 1,
+            };
+            for _ in 0..times {
+                let options = PublishOptions { except: &[conn], ..PublishOptions::default() };
+                let _ = cx.publish(Target::All, message, options);
+            }
+        }
+    }
+    let server = Server::with(Echo, Careless(0));
+    let line = format!("fanout {} -c 3 --rate 200 {SHORT}", server.url("/"));
+    let (report, code) = report(&line);
+    assert_eq!(code, 0);
+    let errors = &report["total"]["errors"];
+    let (missing, duplicate) = (number(&errors["missing"]), number(&errors["duplicate"]));
+    assert!(missing > 0.0 && duplicate > 0.0, "{errors}");
+    // Three subscribers each miss and have twice the same messages.
+    assert_eq!((missing % 3.0, duplicate % 3.0), (0.0, 0.0), "{errors}");
+}
+
+#[test]
+fn connections_come_and_go() {
+    let server = Server::start();
+    let (report, code) = report(&format!(
+        "churn {} -c 20 --rate 200 --abrupt 0.5 --max-errors 0 {SHORT}",
+        server.url("/")
+    ));
+    assert_eq!(code, 0, "{report}");
+    assert!(number(&report["total"]["count"]) > 0.0);
+    let metrics = server.stop();
+    assert!(metrics.ended_peer_closed > 0 && metrics.ended_peer_lost > 0, "{metrics}");
+    assert_eq!(metrics.opened as f64, number(&report["total"]["connections"]["opened"]));
+}
+
+#[test]
+fn slow_clients_stand_beside_those_that_are_measured() {
+    let server = Server::start();
+    let (report, code) =
+        report(&format!("slow {} -c 8 --share 0.25 --max-errors 0 {SHORT}", server.url("/")));
+    assert_eq!(code, 0, "{report}");
+    assert!(number(&report["total"]["count"]) > 0.0);
+    let notes = report["total"]["notes"].to_string();
+    assert!(notes.contains("2 slow clients sent"), "{notes}");
+    assert!(server.stop().congested >= 2);
+}
+
+#[test]
+fn a_mix_has_a_part_of_each() {
+    let server = Server::start();
+    let (report, code) = report(&format!(
+        "mixed {} -c 20 --size 16:0.9,4KiB:0.1 --max-errors 0 {SHORT}",
+        server.url("/")
+    ));
+    assert_eq!(code, 0, "{report}");
+    let parts = report["parts"].as_array().unwrap();
+    let names: Vec<_> = parts.iter().map(|part| part["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["echo", "rate", "fanout", "churn", "slow"]);
+    let sum: f64 = parts.iter().map(|part| number(&part["count"])).sum();
+    assert_eq!(number(&report["total"]["count"]), sum);
+    for part in &parts[..4] {
+        assert!(number(&part["count"]) > 0.0, "{part}");
+    }
+}
+
+#[test]
+fn rounds_on_several_servers_become_ratios() {
+    let (one, other) = (Server::start(), Server::start());
+    let pid = std::process::id();
+    let line = format!(
+        "compare {}={pid} {}={pid} --rounds 3 -c 2 --duration 60ms --warmup 0ms",
+        one.url("/"),
+        other.url("/")
+    );
+    let (comparison, code) = report(&line);
+    assert_eq!((code, number(&comparison["rounds"])), (0, 3.0));
+    let tables = comparison["tables"].as_array().unwrap();
+    let table = |figure| tables.iter().find(|table| table["figure"] == figure).unwrap();
+    for figure in ["cpu_nanos_each", "rate", "p50", "p99"] {
+        let rows = table(figure)["rows"].as_array().unwrap();
+        assert_eq!(rows.len(), 2, "{figure}");
+        assert!(rows[0]["ratio"].is_null());
+        let ratio = &rows[1]["ratio"];
+        assert!(number(&ratio["min"]) <= number(&ratio["median"]), "{figure}");
+        assert!(number(&ratio["median"]) <= number(&ratio["max"]), "{figure}");
+    }
+    assert_eq!((one.stop().opened, other.stop().opened), (6, 6));
+}
+
+#[test]
+fn a_demand_that_is_not_met_is_exit_code_1() {
+    let server = Server::start();
+    let run =
+        |demand: &str| table(&format!("echo {} -c 1 {SHORT} --assert {demand}", server.url("/")));
+    assert_eq!(run("p99<1h").1, 0);
+    assert_eq!(run("rate>0").1, 0);
+    let (out, code) = run("p99<1ns");
+    assert_eq!(code, 1);
+    assert!(out.contains("latency"), "the result is printed all the same: {out}");
+    // Without --pid there is no CPU time, and what is not measured meets no demand.
+    assert_eq!(run("cpu<1h").1, 1);
+}
+
+#[test]
+fn wrong_usage_is_2_and_no_server_is_1() {
+    assert_eq!(table("echo").1, 2);
+    assert_eq!(table("echo http://127.0.0.1/").1, 2);
+    let gone = Server::start();
+    let url = gone.url("/");
+    gone.stop();
+    let (report, code) = report(&format!("echo {url} -c 2 {SHORT}"));
+    assert_eq!((code, number(&report["total"]["connections"]["failed"])), (1, 2.0));
+    assert_eq!(table(&format!("impolite {url}")).1, 1);
+    let server = Server::start();
+    let (_, err, code) = load(&format!("echo {} --pid 2147483647 {SHORT}", server.url("/")));
+    assert_eq!(code, 1);
+    assert!(err.contains("process 2147483647"), "{err}");
+}
+
+#[test]
+fn an_interrupt_prints_what_was_measured() {
+    let server = Server::start();
+    let line = format!("echo {} -c 2 --warmup 0ms --duration 1h --json", server.url("/"));
+    let child = spawn(&line);
+    let begun = Instant::now();
+    while server.echoed() < 100 {
+        assert!(begun.elapsed() < DEADLINE, "nothing was sent");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let (out, _, code) = finish(child);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["interrupted"]), (0, &Value::Bool(true)));
+    assert!(number(&report["total"]["count"]) > 0.0);
+}
+
+#[test]
+fn a_plot_is_a_picture() {
+    let server = Server::start();
+    let file = std::env::temp_dir().join(format!("weir-load-{}.svg", std::process::id()));
+    let line = format!("echo {} -c 1 --plot {} {SHORT}", server.url("/"), file.display());
+    assert_eq!(table(&line).1, 0);
+    let picture = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(picture.starts_with("<svg") && picture.contains("latency by percentile"));
+    assert!(picture.contains("<polyline"));
+}
+
+#[test]
+fn the_upgrade_is_asked_for_as_told() {
+    let server = Server::start();
+    let line = format!("echo {} -c 1 {SHORT}", server.url("/"));
+    assert_eq!(table(&format!("{line} --path /nowhere")).1, 1);
+    // The path needs these, and answers 400 without them.
+    let demanding = format!("{line} --path /demanding");
+    assert_eq!(table(&demanding).1, 1);
+    let told = format!("{demanding} --origin http://here --subprotocol tea --header X-Sugar:two");
+    assert_eq!(table(&told).1, 0);
+}
+
+#[test]
+fn the_impolite_meet_the_codes_of_the_rfc() {
+    let server = Server::start();
+    let (outcomes, code) = report(&format!("impolite {} --patience 700ms", server.url("/")));
+    assert_eq!(code, 0, "{outcomes}");
+    let outcomes = outcomes.as_array().unwrap();
+    assert!(outcomes.len() > 15);
+    let closed = |code: &str| {
+        let with = format!("closed with {code}");
+        outcomes.iter().filter(|one| one["server"].as_str().unwrap().starts_with(&with)).count()
+    };
+    assert!(closed("1002") >= 11 && closed("1007") >= 3 && closed("1009") >= 1, "{outcomes:?}");
+}
+
+#[test]
+fn a_code_that_is_not_the_rfcs_is_exit_code_1() {
+    let url = support::wrong_codes();
+    let (out, code) = table(&format!("impolite {url} --only reserved --patience 5s"));
+    assert_eq!(code, 1);
+    assert!(out.contains("FAIL reserved bit") && out.contains("closed with 1000"), "{out}");
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}

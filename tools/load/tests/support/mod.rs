@@ -1,0 +1,225 @@
+//! Servers in this process, and the binary on the other side.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use weir::protocol::Message;
+use weir::protocol::handshake::{Response, accept_key};
+use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
+use weir::reactor::{
+    ConnId, Context, Decision, Handle, Metrics, Reactor, Request, SendOutcome, Service,
+};
+use weir::services::Rooms;
+use weir::services::rooms::RoomSettings;
+
+/// Longer than anything here takes on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A loop on a thread: something at `/` and `/demanding`, something at `/rooms/{name}`.
+pub(crate) struct Server {
+    address: SocketAddr,
+    handle: Handle,
+    echoed: Arc<AtomicU64>,
+    thread: Option<JoinHandle<Metrics>>,
+}
+
+impl Server {
+    /// An echo, and rooms.
+    pub(crate) fn start() -> Server {
+        let echoed = Arc::new(AtomicU64::new(0));
+        let echo = Counted(Arc::clone(&echoed));
+        Server::build(echoed, echo, || Rooms::new(RoomSettings::default()))
+    }
+
+    /// These services.
+    pub(crate) fn with(
+        root: impl Service + Send + 'static,
+        rooms: impl Service + Send + 'static,
+    ) -> Server {
+        Server::build(Arc::default(), root, || rooms)
+    }
+
+    fn build<S: Service + 'static>(
+        echoed: Arc<AtomicU64>,
+        root: impl Service + Send + 'static,
+        rooms: impl FnOnce() -> S + Send + 'static,
+    ) -> Server {
+        let (tell, told) = channel();
+        let thread = thread::spawn(move || {
+            let settings = Settings {
+                handshake_timeout: Duration::from_millis(300),
+                close_timeout: Duration::from_millis(300),
+                drain_timeout: Duration::from_millis(300),
+                ..Settings::default()
+            };
+            let mut reactor = Reactor::new(settings).unwrap();
+            let root = reactor.add_service(root).unwrap();
+            let rooms = reactor.add_service(rooms()).unwrap();
+            let demanding = reactor.add_service(Demanding).unwrap();
+            reactor.add_route("/", root, RouteSettings::default()).unwrap();
+            reactor.add_route("/rooms/{name}", rooms, RouteSettings::default()).unwrap();
+            reactor.add_route("/demanding", demanding, RouteSettings::default()).unwrap();
+            let any = "127.0.0.1:0".parse().unwrap();
+            let address = reactor.listen(&ListenSettings::new(any)).unwrap();
+            tell.send((address, reactor.handle())).unwrap();
+            reactor.run().unwrap();
+            reactor.metrics().clone()
+        });
+        let (address, handle) = told.recv_timeout(DEADLINE).unwrap();
+        Server { address, handle, echoed, thread: Some(thread) }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.address)
+    }
+
+    /// Messages that the echo has sent back.
+    pub(crate) fn echoed(&self) -> u64 {
+        self.echoed.load(Ordering::Relaxed)
+    }
+
+    /// Shuts down and tells what was counted.
+    pub(crate) fn stop(mut self) -> Metrics {
+        self.handle.shutdown();
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.handle.shutdown();
+        if let Some(thread) = self.thread.take().filter(|_| !thread::panicking()) {
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// An echo that counts.
+struct Counted(Arc<AtomicU64>);
+
+impl Service for Counted {
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        if cx.send(conn, message) == SendOutcome::Congested {
+            cx.pause(conn);
+        }
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        cx.resume(conn);
+    }
+}
+
+/// An echo that wants an origin, a subprotocol and a header.
+struct Demanding;
+
+impl Service for Demanding {
+    fn protocols(&self) -> &[&str] {
+        &["tea"]
+    }
+
+    fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, request: &Request<'_>) -> Decision {
+        let has = |name, value| request.http.header(name) == Some(value);
+        if has("X-Sugar", "two") && has("Origin", "http://here") && request.protocol == Some(0) {
+            Decision::Accept { protocol: Some(0) }
+        } else {
+            Decision::Respond(Response::text(400, "not like that\n"))
+        }
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        let _ = cx.send(conn, message);
+    }
+}
+
+/// A server that closes with 1000, whatever it is sent; its URL.
+pub(crate) fn wrong_codes() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || close_wrongly(stream));
+        }
+    });
+    url
+}
+
+fn close_wrongly(mut stream: std::net::TcpStream) -> Option<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok()?;
+        head.extend(byte);
+    }
+    let head = String::from_utf8(head).ok()?;
+    let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))?;
+    let accept = String::from_utf8(accept_key(key.as_bytes()).to_vec()).ok()?;
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    );
+    stream.write_all(answer.as_bytes()).ok()?;
+    let mut frame = [0; 64];
+    let _ = stream.read(&mut frame).ok()?;
+    stream.write_all(&[0x88, 2, 0x03, 0xE8]).ok()
+}
+
+/// Starts the binary with these arguments, separated by blanks.
+pub(crate) fn spawn(line: &str) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_weir-load"))
+        .args(line.split_whitespace())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits for its end: standard output, standard error, exit code.
+pub(crate) fn finish(mut child: Child) -> (String, String, i32) {
+    let mut pipes = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let reader = thread::spawn(move || {
+        let (mut out, mut err) = (String::new(), String::new());
+        pipes.0.read_to_string(&mut out).unwrap();
+        pipes.1.read_to_string(&mut err).unwrap();
+        (out, err)
+    });
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if begun.elapsed() > DEADLINE {
+            child.kill().unwrap();
+            panic!("not done within {DEADLINE:?}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    let (out, err) = reader.join().unwrap();
+    (out, err, status.code().unwrap_or(-1))
+}
+
+/// Runs it: standard output, standard error, exit code.
+pub(crate) fn load(line: &str) -> (String, String, i32) {
+    finish(spawn(line))
+}
+
+/// Runs it: standard output and exit code.
+pub(crate) fn table(line: &str) -> (String, i32) {
+    let (out, _, code) = load(line);
+    (out, code)
+}
+
+/// Runs it with `--json`: what it printed, and the exit code.
+pub(crate) fn report(line: &str) -> (Value, i32) {
+    let (out, err, code) = load(&format!("{line} --json"));
+    let report = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{line}: {out} {err}"));
+    (report, code)
+}

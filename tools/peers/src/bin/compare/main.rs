@@ -1,0 +1,166 @@
+//! Starts weir and its peers on one CPU, loads them in turn from another, and writes the table.
+//!
+//! The measuring is `weir-load`'s: rounds of each scenario, interleaved over all servers, medians, and
+//! ratios round by round to the baseline. Here is what runs, in which order, and what is made of it.
+//! Servers that were started here are ended here, by their process, however the run ends.
+
+mod scenario;
+mod server;
+mod table;
+
+use std::error::Error;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use std::{fs, io, thread};
+
+use clap::Parser;
+use serde_json::{Value, json};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use scenario::Scenario;
+use server::{Also, PEERS, Server};
+
+/// How often it is looked whether a run is over.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Measures weir beside other servers: server CPU time per message, and ratios.
+#[derive(Debug, Parser)]
+#[command(name = "compare")]
+struct Options {
+    /// Rounds of each scenario
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: u32,
+    /// How long each server is measured in each round
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    duration: String,
+    /// How long it runs before that
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    warmup: String,
+    /// Letters of the scenarios to run
+    #[arg(long, value_name = "LETTERS", default_value = "HABCDEFG")]
+    scenarios: String,
+    /// Servers to start
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = PEERS.map(String::from))]
+    peers: Vec<String>,
+    /// A server that runs already, as uws=ws://127.0.0.1:9203/=4242 with its process
+    #[arg(long, value_name = "NAME=URL=PID")]
+    also: Vec<Also>,
+    /// The server to which the ratios are; its name also in --also
+    #[arg(long, value_name = "NAME", default_value = "weir")]
+    baseline: String,
+    /// CPU of the servers
+    #[arg(long, value_name = "CPU", default_value_t = 0)]
+    server_cpu: usize,
+    /// CPU of the load client
+    #[arg(long, value_name = "CPU", default_value_t = 1)]
+    client_cpu: usize,
+    /// Where to write the table (.md) and all that was measured (.json), but for the extension
+    #[arg(long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// The server's binary
+    #[arg(long, value_name = "FILE")]
+    weir: PathBuf,
+    /// The load client's
+    #[arg(long, value_name = "FILE")]
+    load: PathBuf,
+    /// The script that serves with the npm package ws
+    #[arg(long, value_name = "FILE")]
+    ws: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether every server did what it should in every round.
+fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    let scenarios = Scenario::chosen(&options.scenarios)?;
+    let mut servers = Vec::new();
+    for name in &options.peers {
+        servers.push(Server::start(name, options)?);
+    }
+    servers.extend(options.also.iter().map(Server::from));
+    let first = servers.iter().position(|server| server.name == options.baseline);
+    let first = first.ok_or_else(|| format!("no server is called {}", options.baseline))?;
+    servers[..=first].rotate_right(1);
+
+    let mut results = Vec::new();
+    for scenario in scenarios {
+        eprintln!("{}: {}", scenario.letter, scenario.title);
+        let child = load(options, scenario, &servers)?;
+        results.push((scenario, wait(child, &interrupted)?));
+    }
+    let table = format!(
+        "Server CPU in ns per message, in brackets the ratio to {}: medians of {} interleaved rounds\n\
+         of {}. {}.\n\n{}",
+        options.baseline,
+        options.rounds,
+        options.duration,
+        table::machine(),
+        table::markdown(&servers, &results)
+    );
+    io::stdout().write_all(table.as_bytes())?;
+    if let Some(path) = &options.output {
+        let all: serde_json::Map<String, Value> =
+            results.iter().map(|(s, result)| (s.letter.to_string(), result.clone())).collect();
+        fs::write(path.with_extension("md"), &table)?;
+        let names: Vec<&str> = servers.iter().map(|server| &*server.name).collect();
+        let all = json!({ "servers": names, "scenarios": all });
+        fs::write(path.with_extension("json"), serde_json::to_string_pretty(&all)?)?;
+    }
+    let errors = table::errors(&servers, &results);
+    errors.iter().for_each(|error| eprintln!("{error}"));
+    Ok(errors.is_empty())
+}
+
+/// Starts the load client on one scenario.
+fn load(options: &Options, scenario: &Scenario, servers: &[Server]) -> io::Result<Child> {
+    let rounds = if scenario.is_once { 1 } else { options.rounds };
+    let mut command = Command::new(&options.load);
+    command.arg("compare").args(scenario.arguments).args(servers.iter().map(Server::target));
+    command.args(["--rounds", &rounds.to_string(), "--json"]);
+    command.args(["--pin", &options.client_cpu.to_string()]);
+    if !scenario.is_once {
+        command.args(["--duration", &options.duration, "--warmup", &options.warmup]);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()
+}
+
+/// The JSON that the load client prints. It is ended if this process is to end.
+fn wait(mut child: Child, interrupted: &AtomicBool) -> Result<Value, Box<dyn Error>> {
+    let output = child
+        .stdout
+        .take()
+        .map(|mut stdout| thread::spawn(move || io::read_to_string(&mut stdout)));
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if interrupted.load(Ordering::Relaxed) {
+            child.kill()?;
+            child.wait()?;
+            return Err("interrupted".into());
+        }
+        thread::sleep(LOOK);
+    };
+    let text = output.and_then(|thread| thread.join().ok()).transpose()?.unwrap_or_default();
+    if !status.success() {
+        return Err(format!("the load client failed: {status}").into());
+    }
+    Ok(serde_json::from_str(&text)?)
+}

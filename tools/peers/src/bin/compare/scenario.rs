@@ -1,0 +1,56 @@
+//! What is measured, as commands of the load client.
+
+/// One line of the table.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) letter: char,
+    pub(crate) title: &'static str,
+    /// A command of `weir-load`, with its options.
+    pub(crate) arguments: &'static [&'static str],
+    /// Whether only the first round counts: memory that was used once is not asked for again.
+    pub(crate) is_once: bool,
+}
+
+const fn rounds(letter: char, title: &'static str, arguments: &'static [&'static str]) -> Scenario {
+    Scenario { letter, title, arguments, is_once: false }
+}
+
+/// In the order of the table. H stands first, when the servers are fresh.
+pub(crate) const SCENARIOS: [Scenario; 8] = [
+    Scenario {
+        letter: 'H',
+        title: "10,000 connections, idle",
+        arguments: &["connect", "--connections", "10000", "--duration", "2s"],
+        is_once: true,
+    },
+    rounds('A', "20 B x 200, depth 1", &["echo", "--size", "20", "--connections", "200"]),
+    rounds(
+        'B',
+        "20 B x 200, depth 16",
+        &["echo", "--size", "20", "--connections", "200", "--depth", "16"],
+    ),
+    rounds('C', "1 KiB x 200", &["echo", "--size", "1KiB", "--connections", "200"]),
+    rounds('D', "16 KiB x 50", &["echo", "--size", "16KiB", "--connections", "50"]),
+    rounds('E', "64 KiB x 10", &["echo", "--size", "64KiB", "--connections", "10"]),
+    rounds(
+        'F',
+        "fan-out, 64 B to 1,000, per delivery",
+        &["fanout", "--size", "64", "--connections", "1000"],
+    ),
+    rounds(
+        'G',
+        "fan-out, 16 at a time, per delivery",
+        &["fanout", "--size", "64", "--connections", "1000", "--depth", "16"],
+    ),
+];
+
+impl Scenario {
+    /// Those with these letters, in the table's order.
+    pub(crate) fn chosen(letters: &str) -> Result<Vec<&'static Scenario>, String> {
+        let is_known = |letter: &char| SCENARIOS.iter().any(|known| known.letter == *letter);
+        if let Some(unknown) = letters.chars().find(|letter| !is_known(letter)) {
+            return Err(format!("no scenario {unknown}: they are A to H"));
+        }
+        Ok(SCENARIOS.iter().filter(|known| letters.contains(known.letter)).collect())
+    }
+}

@@ -1,0 +1,145 @@
+//! What the load client has measured, as a table of Markdown: a line for each scenario, a column for
+//! each server, the baseline first.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::scenario::Scenario;
+use crate::server::Server;
+
+/// What the load client calls a reply that is not what was sent.
+const MISMATCH: &str = "not the message sent";
+/// The server whose replies are not: it does not unmask them.
+const FLOOR: &str = "floor";
+
+type Results<'a> = [(&'a Scenario, Value)];
+
+/// The table alone: the medians, and the medians of the ratios to the first server.
+pub(crate) fn markdown(servers: &[Server], results: &Results) -> String {
+    let mut text = String::new();
+    let names: Vec<&str> = servers.iter().map(|server| &*server.name).collect();
+    text += &format!("| scenario | {} |\n", names.join(" | "));
+    text += &format!("|---{}|\n", "|---:".repeat(names.len()));
+    for (Scenario { letter, title, is_once, .. }, result) in results {
+        let figures: &[(&str, &str)] = match is_once {
+            true => &[
+                ("rss_bytes_per_connection", ", RSS bytes each"),
+                ("cpu_nanos_per_handshake", ", CPU ns for each handshake"),
+            ],
+            false => &[("cpu_nanos_each", "")],
+        };
+        for (figure, suffix) in figures {
+            let cells: Vec<String> = servers.iter().map(|s| cell(result, figure, s)).collect();
+            text += &format!("| {letter}: {title}{suffix} | {} |\n", cells.join(" | "));
+        }
+    }
+    text
+}
+
+/// `3310`, and behind it the ratio where there is one: `3310 (0.98)`.
+fn cell(result: &Value, figure: &str, server: &Server) -> String {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let tables = list(&result["tables"]);
+    let table = tables.iter().find(|table| table["figure"] == figure);
+    let rows = table.map(|table| list(&table["rows"])).unwrap_or_default();
+    let row = rows.iter().find(|row| row["url"] == *server.url);
+    let median = |name: &str| row.and_then(|row| row[name]["median"].as_f64());
+    match (median("value"), median("ratio")) {
+        (Some(value), Some(ratio)) => format!("{value:.0} ({ratio:.2})"),
+        (Some(value), None) => format!("{value:.0}"),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+/// What went wrong, a line for each server and scenario, and which runs say more about the client.
+pub(crate) fn errors(servers: &[Server], results: &Results) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (scenario, result) in results {
+        for (index, server) in servers.iter().enumerate() {
+            let rounds = result["reports"][index].as_array();
+            for report in rounds.into_iter().flatten() {
+                let errors = report["total"]["errors"].as_object();
+                let errors = errors.into_iter().flatten();
+                for (what, count) in errors.filter(|(what, _)| !is_expected(&server.name, what)) {
+                    lines.push(format!("{}, {}: {count} x {what}", scenario.letter, server.name));
+                }
+                if let Some(why) = report["client"]["bottleneck"].as_str() {
+                    lines.push(format!("{}, {}: {why}", scenario.letter, server.name));
+                }
+            }
+        }
+    }
+    lines
+}
+
+fn is_expected(server: &str, error: &str) -> bool {
+    server == FLOOR && error == MISMATCH
+}
+
+/// The machine and the day, in one line.
+pub(crate) fn machine() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let models = cpuinfo.lines().filter_map(|line| line.strip_prefix("model name"));
+    let model = models
+        .clone()
+        .next()
+        .map_or("unknown CPU", |text| text.trim_start_matches([' ', '\t', ':']));
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let mut text = String::new();
+    let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+    let day = now.split('T').next().unwrap_or_default();
+    let _ = write!(text, "{day}, {} x {model}, Linux {}", models.count(), kernel.trim());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::scenario::SCENARIOS;
+
+    fn servers() -> Vec<Server> {
+        let also = |text: &str| Server::from(&text.parse::<crate::server::Also>().unwrap());
+        vec![also("weir=ws://a/=1"), also("floor=ws://b/=2"), also("gone=ws://c/=3")]
+    }
+
+    fn result() -> Value {
+        let spread = |median: f64| json!({ "min": 0.0, "median": median, "max": 9e9 });
+        json!({
+            "tables": [
+                { "figure": "rate", "rows": [{ "url": "ws://a/", "value": spread(1.0) }] },
+                { "figure": "cpu_nanos_each", "rows": [
+                    { "url": "ws://a/", "value": spread(3310.4), "ratio": null },
+                    { "url": "ws://b/", "value": spread(3200.0), "ratio": spread(0.967) },
+                ] },
+            ],
+            "reports": [
+                [{ "total": { "errors": {} }, "client": { "bottleneck": null } }],
+                [{ "total": { "errors": { MISMATCH: 5 } }, "client": { "bottleneck": null } }],
+                [{ "total": { "errors": { "unanswered": 2 } }, "client": { "bottleneck": "slow" } }],
+            ],
+        })
+    }
+
+    #[test]
+    fn a_line_for_each_scenario_and_a_column_for_each_server() {
+        let table = markdown(&servers(), &[(&SCENARIOS[1], result())]);
+        assert_eq!(
+            table,
+            "| scenario | weir | floor | gone |\n|---|---:|---:|---:|\n\
+             | A: 20 B x 200, depth 1 | 3310 | 3200 (0.97) | - |\n"
+        );
+        let table = markdown(&servers(), &[(&SCENARIOS[0], result())]);
+        assert_eq!(table.lines().count(), 4, "memory and handshakes: {table}");
+    }
+
+    #[test]
+    fn errors_are_told_but_for_the_floors_own() {
+        let errors = errors(&servers(), &[(&SCENARIOS[1], result())]);
+        assert_eq!(errors, ["A, gone: 2 x unanswered", "A, gone: slow"]);
+    }
+}

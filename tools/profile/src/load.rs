@@ -1,0 +1,79 @@
+//! `weir-load`, run against one server.
+
+use std::error::Error;
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::scenario::Scenario;
+use crate::server::Server;
+
+/// How often it is looked whether a run is over.
+const LOOK: Duration = Duration::from_millis(20);
+/// How much longer than asked for a run may take: a server under callgrind is slow to close.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A run under way; ended with its owner.
+#[derive(Debug)]
+pub(crate) struct Load {
+    process: Child,
+    output: Option<JoinHandle<io::Result<String>>>,
+    deadline: Instant,
+}
+
+impl Load {
+    pub(crate) fn start(
+        binary: &Path,
+        cpu: usize,
+        scenario: &Scenario,
+        server: &Server,
+        (warmup, duration): (Duration, Duration),
+    ) -> Result<Load, Box<dyn Error>> {
+        let millis = |time: Duration| format!("{}ms", time.as_millis());
+        let mut command = Command::new(binary);
+        command.args(scenario.arguments).arg(format!("{}={}", server.url, server.pid()));
+        command.args(["--warmup", &millis(warmup), "--duration", &millis(duration), "--json"]);
+        command.args(["--pin", &cpu.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = command.spawn().map_err(|error| format!("{binary:?}: {error}"))?;
+        let mut stdout = process.stdout.take().ok_or("no standard output")?;
+        let output = Some(thread::spawn(move || io::read_to_string(&mut stdout)));
+        Ok(Load { process, output, deadline: Instant::now() + warmup + duration + PATIENCE })
+    }
+
+    /// What it has measured.
+    pub(crate) fn finish(mut self, interrupted: &AtomicBool) -> Result<Value, Box<dyn Error>> {
+        while self.process.try_wait()?.is_none() {
+            if interrupted.load(Ordering::Relaxed) || Instant::now() > self.deadline {
+                return Err("the load was cut short".into());
+            }
+            thread::sleep(LOOK);
+        }
+        let text = self.output.take().and_then(|output| output.join().ok());
+        Ok(serde_json::from_str(&text.ok_or("the load's output is lost")??)?)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // It has ended by itself, if all went well.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Waits, unless the process is to end.
+pub(crate) fn pause(time: Duration, interrupted: &AtomicBool) -> Result<(), Box<dyn Error>> {
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        if interrupted.load(Ordering::Relaxed) {
+            return Err("interrupted".into());
+        }
+        thread::sleep(LOOK.min(time));
+    }
+    Ok(())
+}

@@ -1,0 +1,342 @@
+//! Where a server's time goes: CPU, system calls, instructions, allocations and turns for each message
+//! of each scenario, and a flame graph.
+//!
+//! CPU time is taken from an undisturbed server. What disturbs it (strace, callgrind, perf) watches
+//! servers of its own, each with two runs of different length, and what is told is the difference of
+//! the two: starting, connecting and stopping cancel out. Every process is ended on every way out.
+
+mod callgrind;
+mod flame;
+mod load;
+mod report;
+mod scenario;
+mod server;
+mod syscalls;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, fs, io};
+
+use clap::Parser;
+use serde_json::Value;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use callgrind::Profile;
+use load::{Load, pause};
+use report::{Cpu, Report, Turns, Work};
+use scenario::Scenario;
+use server::{Server, word};
+
+/// The two runs that are told apart.
+const RUNS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+/// Before each of those.
+const WARMUP: Duration = Duration::from_millis(200);
+/// How long strace may take to write its table when the server has ended.
+const WRITTEN: Duration = Duration::from_secs(10);
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+/// A part of the report, or why there is none.
+type Found<T> = std::result::Result<T, String>;
+
+/// Tells where a weir server's time goes.
+#[derive(Debug, Parser)]
+#[command(name = "weir-profile", version)]
+struct Options {
+    /// Letters of the scenarios to run
+    #[arg(long, value_name = "LETTERS", default_value = "ABCDEFG")]
+    scenarios: String,
+    /// Seconds to measure the undisturbed server, and to sample it
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    seconds: u32,
+    /// CPU of the server
+    #[arg(long, value_name = "CPU", default_value_t = 0)]
+    server_cpu: usize,
+    /// CPU of the load client
+    #[arg(long, value_name = "CPU", default_value_t = 1)]
+    client_cpu: usize,
+    /// Where the report goes: report.txt, report.json and a flame graph each [default: profile in
+    /// the target directory]
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// The server's binary [default: weir, built for release]
+    #[arg(long, value_name = "FILE")]
+    weir: Option<PathBuf>,
+    /// The load client's [default: weir-load, built for release]
+    #[arg(long, value_name = "FILE")]
+    load: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: Options) -> Result<()> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    let scenarios = Scenario::chosen(&options.scenarios)?;
+    // .../target/release/weir-profile
+    let exe = env::current_exe()?;
+    let target = exe.ancestors().nth(2).ok_or("the binary lies in no target directory")?;
+    let release = target.join("release");
+    if options.weir.is_none() || options.load.is_none() {
+        build()?;
+    }
+    let output = options.output.unwrap_or_else(|| target.join("profile"));
+    fs::create_dir_all(&output)?;
+    let bench = Bench {
+        weir: options.weir.unwrap_or_else(|| release.join("weir")),
+        load: options.load.unwrap_or_else(|| release.join("weir-load")),
+        cpus: (options.server_cpu, options.client_cpu),
+        time: Duration::from_secs(options.seconds.max(1).into()),
+        output: &output,
+        interrupted: &interrupted,
+    };
+    let mut text = String::new();
+    let mut reports = Vec::new();
+    for scenario in scenarios {
+        let report = bench.report(scenario)?;
+        text += &format!("{report}\n");
+        writeln!(io::stdout(), "{report}")?;
+        reports.push(report);
+    }
+    fs::write(output.join("report.txt"), text)?;
+    fs::write(output.join("report.json"), serde_json::to_string_pretty(&reports)?)?;
+    writeln!(io::stdout(), "{}", output.display())?;
+    Ok(())
+}
+
+/// Builds what is measured.
+fn build() -> Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
+    let mut command = Command::new(cargo);
+    command.args(["build", "--release", "-p", "weir", "-p", "weir-load", "--manifest-path"]);
+    if command.arg(manifest).status()?.success() { Ok(()) } else { Err("not built".into()) }
+}
+
+/// Where and how everything is run.
+struct Bench<'a> {
+    weir: PathBuf,
+    load: PathBuf,
+    /// The server's and the client's.
+    cpus: (usize, usize),
+    time: Duration,
+    output: &'a Path,
+    interrupted: &'a AtomicBool,
+}
+
+impl Bench<'_> {
+    fn report(&self, scenario: &Scenario) -> Result<Report> {
+        let (cpu, turns, doubts) = self.undisturbed(scenario)?;
+        let syscalls = self.optional(|| self.syscalls(scenario))?;
+        let (work, calls) = match self.optional(|| self.work(scenario))? {
+            Ok((work, calls)) => (Ok(work), Some(calls)),
+            Err(why) => (Err(why), None),
+        };
+        let flame_graph = self.optional(|| self.flame_graph(scenario, calls.as_ref()))?;
+        Ok(Report {
+            letter: scenario.letter,
+            title: scenario.title,
+            cpu: cpu.into(),
+            syscalls: syscalls.into(),
+            work: work.into(),
+            turns: turns.into(),
+            flame_graph: flame_graph.into(),
+            doubts,
+        })
+    }
+
+    /// The outer error ends everything: somebody wants us to end. The inner one is for the report.
+    fn optional<T>(&self, part: impl Fn() -> Result<T>) -> Result<Found<T>> {
+        match part() {
+            Err(error) if self.interrupted.load(Ordering::Relaxed) => Err(error),
+            result => Ok(result.map_err(|error| error.to_string())),
+        }
+    }
+
+    fn start(&self, tool: &[OsString]) -> Result<Server> {
+        Server::start(&self.weir, self.cpus.0, tool)
+    }
+
+    fn load(
+        &self,
+        scenario: &Scenario,
+        server: &Server,
+        times: (Duration, Duration),
+    ) -> Result<Load> {
+        Load::start(&self.load, self.cpus.1, scenario, server, times)
+    }
+
+    /// CPU time, the turns in the middle of it, and what speaks against them.
+    fn undisturbed(&self, scenario: &Scenario) -> Result<(Found<Cpu>, Found<Turns>, Vec<String>)> {
+        let server = self.start(&[])?;
+        let quarter = self.time / 4;
+        let load = self.load(scenario, &server, (quarter, self.time))?;
+        pause(quarter * 2, self.interrupted)?;
+        server.turns()?;
+        pause(quarter * 2, self.interrupted)?;
+        let turns = Turns::parse(&server.turns()?).ok_or("the server does not tell".to_owned());
+        let measured = load.finish(self.interrupted)?;
+        server.stop()?;
+        let each = |name: &str| measured["server"][name].as_f64();
+        let cpu = match (each("user_nanos_each"), each("system_nanos_each")) {
+            (Some(user_ns), Some(system_ns)) => Ok(Cpu { user_ns, system_ns }),
+            _ => Err("the load client does not tell".to_owned()),
+        };
+        Ok((cpu, turns, doubts(&measured)))
+    }
+
+    /// Runs the server by the words of a tool, twice; what `read` makes of the tool's file, and the
+    /// messages, of the shorter run and of the longer.
+    fn twice<T>(
+        &self,
+        scenario: &Scenario,
+        tool: &[OsString],
+        read: impl Fn() -> Result<T>,
+    ) -> Result<[(f64, T); 2]> {
+        let run = |duration| {
+            let server = self.start(tool)?;
+            self.load(scenario, &server, (WARMUP, duration))?.finish(self.interrupted)?;
+            let counts = server.stop()?;
+            let messages = word(&counts, scenario.count).ok_or("no messages")?;
+            Ok::<_, Box<dyn Error>>((messages, read()?))
+        };
+        Ok([run(RUNS[0])?, run(RUNS[1])?])
+    }
+
+    fn syscalls(&self, scenario: &Scenario) -> Result<BTreeMap<String, f64>> {
+        require("strace", "strace")?;
+        let file = self.output.join("strace.txt");
+        // As a grandchild, so that the process that is started is the server.
+        let tool = ["strace", "-D", "-c", "-f", "-o"].map(OsString::from);
+        let tool = [&tool[..], &[file.clone().into()]].concat();
+        let runs = self.twice(scenario, &tool, || Ok(syscalls::parse(&written(&file)?)));
+        let _ = fs::remove_file(&file);
+        let [(fewer, short), (more, long)] = runs?;
+        let each = |(name, calls): (String, u64)| {
+            let before = short.get(&name).copied().unwrap_or(0);
+            (name, calls.saturating_sub(before) as f64 / (more - fewer))
+        };
+        Ok(long.into_iter().map(each).collect())
+    }
+
+    fn work(&self, scenario: &Scenario) -> Result<(Work, Profile)> {
+        require("valgrind", "valgrind")?;
+        let file = self.output.join("callgrind.out");
+        let out = format!("--callgrind-out-file={}", file.display());
+        let tool = ["valgrind", "--quiet", "--tool=callgrind", &out].map(OsString::from);
+        let runs = self.twice(scenario, &tool, || Ok(Profile::parse(&fs::read_to_string(&file)?)));
+        let _ = fs::remove_file(&file);
+        let [(fewer, short), (more, long)] = runs?;
+        // What does not grow with the messages may even shrink a little.
+        let each = |long: u64, short: u64| long.saturating_sub(short) as f64 / (more - fewer);
+        let work = Work {
+            instructions: each(long.instructions(), short.instructions()),
+            allocations: each(long.allocations(), short.allocations()),
+        };
+        Ok((work, long))
+    }
+
+    fn flame_graph(&self, scenario: &Scenario, calls: Option<&Profile>) -> Result<String> {
+        let file = format!("{}.svg", scenario.letter);
+        let title = format!("{}: {}", scenario.letter, scenario.title);
+        let path = self.output.join(&file);
+        match (self.sample(scenario), calls) {
+            (Ok(folded), _) => {
+                flame::draw(&folded, &title, "samples", &path)?;
+                Ok(format!("{file}, from perf"))
+            }
+            (Err(error), Some(calls)) if !self.interrupted.load(Ordering::Relaxed) => {
+                flame::draw(&calls.stacks().join("\n"), &title, "instructions", &path)?;
+                Ok(format!("{file}, from callgrind (perf: {error})"))
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    fn sample(&self, scenario: &Scenario) -> Result<String> {
+        require("perf", "linux-perf")?;
+        let server = self.start(&[])?;
+        let load = self.load(scenario, &server, (WARMUP, self.time))?;
+        pause(WARMUP * 2, self.interrupted)?;
+        let data = self.output.join("perf.data");
+        let folded = flame::sample(server.pid(), self.time / 2, &data, self.interrupted);
+        let _ = fs::remove_file(&data);
+        load.finish(self.interrupted)?;
+        server.stop()?;
+        folded
+    }
+}
+
+/// What the load client has to say against its own figures.
+fn doubts(measured: &Value) -> Vec<String> {
+    let errors = measured["total"]["errors"].as_object();
+    let errors = errors.into_iter().flatten().map(|(what, count)| format!("{count} x {what}"));
+    errors.chain(measured["client"]["bottleneck"].as_str().map(str::to_owned)).collect()
+}
+
+/// # Errors
+/// The tool is not there; says what to install.
+fn require(tool: &str, package: &str) -> Result<()> {
+    let mut command = Command::new(tool);
+    let status = command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if status.is_ok_and(|status| status.success()) {
+        Ok(())
+    } else {
+        Err(format!("no {tool}: apt-get install {package}").into())
+    }
+}
+
+/// The text of a file that a process is about to write; removed, so that the next one is new.
+fn written(file: &Path) -> Result<String> {
+    let begun = Instant::now();
+    loop {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        if text.trim_end().ends_with("total") {
+            fs::remove_file(file)?;
+            return Ok(text);
+        }
+        if begun.elapsed() > WRITTEN {
+            return Err(format!("nothing in {}", file.display()).into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tool_that_is_missing_is_named_with_its_package() {
+        let error = require("no-such-tool", "some-package").unwrap_err().to_string();
+        assert_eq!(error, "no no-such-tool: apt-get install some-package");
+    }
+
+    #[test]
+    fn errors_and_a_busy_client_are_doubts() {
+        let measured = json!({
+            "total": { "errors": { "unanswered": 2 } },
+            "client": { "bottleneck": "the client was busy" },
+        });
+        assert_eq!(doubts(&measured), ["2 x unanswered", "the client was busy"]);
+        assert!(doubts(&json!({})).is_empty());
+    }
+}

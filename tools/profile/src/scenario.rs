@@ -1,0 +1,51 @@
+//! The loads under which a server is looked at, as commands of `weir-load`.
+
+/// One load.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) letter: char,
+    pub(crate) title: &'static str,
+    /// Without the server's URL.
+    pub(crate) arguments: &'static [&'static str],
+    /// The server's count of what is one message here.
+    pub(crate) count: &'static str,
+}
+
+const IN: &str = "messages_in";
+const OUT: &str = "messages_out";
+
+const fn scenario(
+    letter: char,
+    title: &'static str,
+    arguments: &'static [&'static str],
+    count: &'static str,
+) -> Scenario {
+    Scenario { letter, title, arguments, count }
+}
+
+/// All of them. In a fan-out a message is a delivery.
+pub(crate) const SCENARIOS: [Scenario; 7] = [
+    scenario('A', "20 B x 200, depth 1", &["echo", "-s", "20", "-c", "200"], IN),
+    scenario('B', "20 B x 200, depth 16", &["echo", "-s", "20", "-c", "200", "--depth", "16"], IN),
+    scenario('C', "1 KiB x 200", &["echo", "-s", "1KiB", "-c", "200"], IN),
+    scenario('D', "16 KiB x 50", &["echo", "-s", "16KiB", "-c", "50"], IN),
+    scenario('E', "64 KiB x 10", &["echo", "-s", "64KiB", "-c", "10"], IN),
+    scenario('F', "fan-out, 64 B to 1,000", &["fanout", "-s", "64", "-c", "1000"], OUT),
+    scenario(
+        'G',
+        "fan-out, 16 at a time",
+        &["fanout", "-s", "64", "-c", "1000", "--depth", "16"],
+        OUT,
+    ),
+];
+
+impl Scenario {
+    /// Those with these letters.
+    pub(crate) fn chosen(letters: &str) -> Result<Vec<&'static Scenario>, String> {
+        let is_known = |letter: &char| SCENARIOS.iter().any(|known| known.letter == *letter);
+        match letters.chars().find(|letter| !is_known(letter)) {
+            Some(unknown) => Err(format!("no scenario {unknown}: they are A to G")),
+            None => Ok(SCENARIOS.iter().filter(|known| letters.contains(known.letter)).collect()),
+        }
+    }
+}
