@@ -6,7 +6,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use weir::protocol::Message;
 use weir::reactor::{ConnId, Context, PublishOptions, Service, Target};
@@ -249,7 +250,7 @@ fn an_interrupt_prints_what_was_measured() {
         assert!(begun.elapsed() < DEADLINE, "nothing was sent");
         std::thread::sleep(Duration::from_millis(2));
     }
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
     let (out, _, code) = finish(child);
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &report["interrupted"]), (0, &Value::Bool(true)));
@@ -283,7 +284,7 @@ fn the_upgrade_is_asked_for_as_told() {
 #[test]
 fn the_impolite_meet_the_codes_of_the_rfc() {
     let server = Server::start();
-    let (outcomes, code) = report(&format!("impolite {} --patience 700ms", server.url("/")));
+    let (outcomes, code) = report(&format!("impolite {} --patience 20s", server.url("/")));
     assert_eq!(code, 0, "{outcomes}");
     let outcomes = outcomes.as_array().unwrap();
     assert!(outcomes.len() > 15);

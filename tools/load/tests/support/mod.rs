@@ -63,9 +63,13 @@ impl Server {
             let root = reactor.add_service(root).unwrap();
             let rooms = reactor.add_service(rooms()).unwrap();
             let demanding = reactor.add_service(Demanding).unwrap();
-            reactor.add_route("/", root, RouteSettings::default()).unwrap();
-            reactor.add_route("/rooms/{name}", rooms, RouteSettings::default()).unwrap();
-            reactor.add_route("/demanding", demanding, RouteSettings::default()).unwrap();
+            let route = RouteSettings {
+                fragment_timeout: Duration::from_millis(300),
+                ..RouteSettings::default()
+            };
+            reactor.add_route("/", root, route.clone()).unwrap();
+            reactor.add_route("/rooms/{name}", rooms, route.clone()).unwrap();
+            reactor.add_route("/demanding", demanding, route).unwrap();
             let any = "127.0.0.1:0".parse().unwrap();
             let address = reactor.listen(&ListenSettings::new(any)).unwrap();
             tell.send((address, reactor.handle())).unwrap();
