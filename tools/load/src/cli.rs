@@ -24,6 +24,10 @@ A URL may end in the process that serves it, ws://127.0.0.1:9001/=4242: then its
 descriptors and context switches are sampled, and every table has its CPU time per message.
 SIZE is a number of bytes (20, 4KiB), a range (16..1KiB) or a mix (20:0.8,1KiB:0.2).
 
+Latency ends at the turn of the client's loop that reads the answer. It begins where a message was due
+(rate, churn, fanout --rate), or at the turn that sent it (echo, slow): then it holds all that this turn
+did, so that the client's own work is never left out. Its clock is read once a turn.
+
 Examples:
   weir-load echo ws://127.0.0.1:9001/ --connections 200 --size 20 --pid 4242
   weir-load rate ws://127.0.0.1:9001/ --rate 20000 --assert 'p99<1ms' --max-errors 0
@@ -175,7 +179,7 @@ pub(crate) const ROOMS_PATH: &str = "/rooms/load-{room}";
 /// What every scenario can be told.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
-    /// ws://HOST[:PORT][/PATH][=PID]; several: as with compare
+    /// Server, as in ws://HOST:PORT/PATH or ws://HOST:PORT/PATH=PID; several: as with compare
     // Checked by hand: clap would ask for it beside the scenario of a comparison, too.
     #[arg(value_name = "URL")]
     pub(crate) urls: Vec<Target>,

@@ -38,10 +38,12 @@ impl Payload {
         for (place, stamp) in bytes.chunks_exact_mut(STAMP_BYTES).zip(stamps) {
             write_stamp(place, *stamp);
         }
-        match (self.kind, std::str::from_utf8(bytes)) {
-            (Kind::Text, Ok(text)) => Message::Text(text),
-            _ => Message::Binary(bytes),
+        if self.kind == Kind::Text
+            && let Ok(text) = std::str::from_utf8(bytes)
+        {
+            return Message::Text(text);
         }
+        Message::Binary(bytes)
     }
 
     /// Whether `received` is the message that was made of `len` and `stamp`. The stamp is compared

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
 
+use plotters::chart::SeriesLabelPosition::{self, LowerLeft, UpperLeft};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
@@ -58,13 +59,23 @@ pub(crate) fn draw(reports: &[&Report], path: &Path) -> Result {
             line("p99", |moment| moment.p99_nanos as f64),
         ]
     });
-    let percentile = |x: &f64| format!("{} %", 100.0 * (1.0 - 0.1_f64.powf(*x)));
+    let percentile = |x: &f64| {
+        let digits = (x.ceil() as usize).saturating_sub(2);
+        format!("{:.digits$} %", 100.0 * (1.0 - 0.1_f64.powf(*x)))
+    };
     let seconds = |x: &f64| format!("{x:.1} s");
     let nanos = |y: &f64| Nanos(*y).to_string();
     let count = |y: &f64| Count(*y as u64).to_string();
-    chart(&areas[0], "latency by percentile", distributions.collect(), &percentile, &nanos)?;
-    chart(&areas[1], "rate", rates.collect(), &seconds, &count)?;
-    chart(&areas[2], "latency over time", tails.collect(), &seconds, &nanos)?;
+    chart(
+        &areas[0],
+        "latency by percentile",
+        distributions.collect(),
+        &percentile,
+        &nanos,
+        UpperLeft,
+    )?;
+    chart(&areas[1], "rate", rates.collect(), &seconds, &count, LowerLeft)?;
+    chart(&areas[2], "latency over time", tails.collect(), &seconds, &nanos, UpperLeft)?;
     root.present()?;
     Ok(())
 }
@@ -99,6 +110,7 @@ fn chart(
     lines: Vec<Line>,
     show_x: &dyn Fn(&f64) -> String,
     show_y: &dyn Fn(&f64) -> String,
+    legend: SeriesLabelPosition,
 ) -> Result {
     let all = || lines.iter().flat_map(|line| &line.points);
     let (xs, ys) = (range(all().map(|point| point.0)), range(all().map(|point| point.1)));
@@ -121,10 +133,6 @@ fn chart(
             .label(line.title)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .draw()?;
+    chart.configure_series_labels().position(legend).background_style(WHITE.mix(0.8)).draw()?;
     Ok(())
 }

@@ -1,17 +1,27 @@
 //! What a process costs: CPU time, memory, descriptors and context switches, from `/proc`.
 //!
 //! A sample is taken at the beginning and at the end of a measurement and costs the process nothing.
-//! CPU time is the scheduler's own, in nanoseconds; how it divides into user and system is counted in
-//! ticks, so that the shares are exact to a percent or so after a second.
+//! CPU time is that of the process's own clock, in nanoseconds and with all its threads, those that
+//! have ended included; how it divides into user and system is counted in ticks, so that the shares are
+//! exact to a percent or so after a second.
 
+use std::error::Error;
+
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
+use procfs::page_size;
 use procfs::process::Process;
-use procfs::{ProcResult, page_size};
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// A process that is watched.
 #[derive(Debug)]
-pub(crate) struct Watched(Process);
+pub(crate) struct Watched {
+    process: Process,
+    cpu_clock: ClockId,
+}
 
 /// What a process had used at some time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,31 +46,32 @@ pub(crate) struct Usage {
 impl Watched {
     /// # Errors
     /// There is no such process, or it is not ours to look at.
-    pub(crate) fn new(pid: i32) -> ProcResult<Watched> {
-        let watched = Watched(Process::new(pid)?);
+    pub(crate) fn new(pid: i32) -> Result<Watched> {
+        let process = Process::new(pid)?;
+        let cpu_clock = clock_getcpuclockid(Pid::from_raw(pid))?;
+        let watched = Watched { process, cpu_clock };
         watched.sample()?;
         Ok(watched)
     }
 
     pub(crate) fn pid(&self) -> i32 {
-        self.0.pid
+        self.process.pid
     }
 
     /// # Errors
     /// The process has ended.
-    pub(crate) fn sample(&self) -> ProcResult<Sample> {
-        let stat = self.0.stat()?;
+    pub(crate) fn sample(&self) -> Result<Sample> {
+        let stat = self.process.stat()?;
         let mut sample = Sample {
+            cpu_nanos: nanos(clock_gettime(self.cpu_clock)?),
             user_ticks: stat.utime,
             system_ticks: stat.stime,
             rss_bytes: stat.rss * page_size(),
-            descriptors: self.0.fd_count()? as u64,
-            ..Sample::default()
+            descriptors: self.process.fd_count()? as u64,
+            switches: 0,
         };
-        // Threads that end while we look are not counted; servers keep theirs.
-        for task in self.0.tasks()?.flatten() {
-            let status = task.status()?;
-            sample.cpu_nanos += task.schedstat()?.sum_exec_runtime;
+        // A thread that ends while we look is not there to be counted.
+        for status in self.process.tasks()?.flatten().filter_map(|task| task.status().ok()) {
             sample.switches += status.voluntary_ctxt_switches.unwrap_or(0)
                 + status.nonvoluntary_ctxt_switches.unwrap_or(0);
         }
@@ -83,8 +94,11 @@ impl Sample {
 
 /// CPU nanoseconds that this thread has used.
 pub(crate) fn thread_cpu_nanos() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(0, nanos)
+}
+
+fn nanos(time: TimeSpec) -> u64 {
+    time.tv_sec().cast_unsigned() * 1_000_000_000 + time.tv_nsec().cast_unsigned()
 }
 
 #[cfg(test)]
@@ -100,7 +114,7 @@ mod tests {
         }
         let after = watched.sample().unwrap();
         let used = after.since(&before);
-        assert!(used.cpu_nanos >= 10_000_000, "{used:?}");
+        assert!(used.cpu_nanos >= 20_000_000, "{used:?}");
         assert!((0.0..=1.0).contains(&used.system_share));
         assert!(after.rss_bytes > 0 && after.descriptors > 2);
     }

@@ -340,6 +340,8 @@ mod tests {
     #[test]
     fn the_client_owns_up() {
         assert_eq!(bottleneck(&client(0.5, 0.0), Some(0.99)), None);
+        assert_eq!(bottleneck(&client(0.5, 0.0), Some(0.5)), None);
+        assert_eq!(bottleneck(&client(0.5, 0.0), None), None);
         assert_eq!(bottleneck(&client(0.99, 0.0), Some(0.97)), None);
         assert!(bottleneck(&client(0.99, 0.0), Some(0.5)).is_some());
         assert!(bottleneck(&client(0.99, 0.0), None).is_some());

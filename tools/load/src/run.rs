@@ -5,13 +5,15 @@
 //! its time finer than the milliseconds of a poll, we wait for the loop's descriptor instead.
 
 use std::io;
-use std::num::NonZero;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::thread::set_current_timer_slack;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::prctl::set_timerslack;
+use nix::sys::time::TimeSpec;
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{Context, Reactor, ServiceId, Time};
 
@@ -107,7 +109,7 @@ impl<'a> Run<'a> {
         }
         if is_paced {
             // Timers of this thread fire when they are due, not up to 50 us later.
-            set_current_timer_slack(NonZero::new(1))?;
+            set_timerslack(1)?;
         }
         Ok(Run {
             reactor,
@@ -261,14 +263,16 @@ impl<'a> Run<'a> {
     /// One turn, which ends at the latest when a part, the timeline or the caller want it to.
     fn turn(&mut self, end: Time) -> io::Result<()> {
         let until = self.wake.min(end).min(self.moment_end);
-        let wait = until.since(self.now).min(self.reactor.wait());
-        if self.is_paced && !wait.is_zero() {
-            self.sleep(wait)?;
-            self.reactor.turn(Some(Duration::ZERO))?;
-        } else {
-            self.reactor.turn(Some(wait))?;
+        let idle = self.reactor.wait();
+        let wait = until.since(self.now).min(idle);
+        if !self.is_paced || wait.is_zero() {
+            return self.reactor.turn(Some(wait));
         }
-        Ok(())
+        // A part's time has come, and nothing else: that needs no turn.
+        if !self.sleep(wait)? && wait < idle {
+            return Ok(());
+        }
+        self.reactor.turn(Some(Duration::ZERO))
     }
 
     /// Ends the moment of the timeline if it is over.
@@ -281,16 +285,13 @@ impl<'a> Run<'a> {
         is_over
     }
 
-    /// Waits for the loop to have something to do, to the microsecond.
-    fn sleep(&self, wait: Duration) -> io::Result<()> {
-        let mut waited_for = [PollFd::new(&self.reactor, PollFlags::IN)];
-        let wait = Timespec {
-            tv_sec: wait.as_secs().cast_signed(),
-            tv_nsec: i64::from(wait.subsec_nanos()),
-        };
-        match poll(&mut waited_for, Some(&wait)) {
-            Err(error) if error != rustix::io::Errno::INTR => Err(error.into()),
-            _ => Ok(()),
+    /// Waits for the loop to have something to do, to the microsecond; whether it has.
+    fn sleep(&self, wait: Duration) -> io::Result<bool> {
+        let mut waited_for = [PollFd::new(self.reactor.as_fd(), PollFlags::POLLIN)];
+        match ppoll(&mut waited_for, Some(TimeSpec::from_duration(wait)), None) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::EINTR) => Ok(true),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -8,8 +8,9 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::Pid;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -165,17 +166,15 @@ impl Session<'_> {
 /// Runs this thread on one CPU alone.
 fn pin(cpu: usize) -> Result<()> {
     let mut cpus = CpuSet::new();
-    if cpu >= CpuSet::MAX_CPU {
-        return Err(format!("no CPU {cpu}").into());
-    }
-    cpus.set(cpu);
-    sched_setaffinity(None, &cpus).map_err(|error| format!("CPU {cpu}: {error}").into())
+    let this_thread = Pid::from_raw(0);
+    let pinned = cpus.set(cpu).and_then(|()| sched_setaffinity(this_thread, &cpus));
+    pinned.map_err(|error| format!("CPU {cpu}: {error}").into())
 }
 
 /// Raises the limit on descriptors as far as it goes: a connection is one.
 fn raise_descriptor_limit() -> io::Result<()> {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     Ok(())
 }
 

@@ -63,7 +63,7 @@ pub(crate) struct Counts {
     pub(crate) received: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
-    /// Sent more than a millisecond after they were intended: the client was late.
+    /// Begun more than a millisecond after they were due: the client was late.
     pub(crate) late: u64,
 }
 
@@ -84,6 +84,9 @@ pub(crate) struct Tally {
     pub(crate) errors: Errors,
     begun: Time,
     moment_begun: Time,
+    /// A latency, and how often it came in a row: what was sent in one turn and came back in another
+    /// took equally long, and is recorded at once.
+    run: (u64, u64),
     moment: Histogram<u64>,
     total: Histogram<u64>,
     timeline: Vec<Moment>,
@@ -99,6 +102,7 @@ impl Tally {
             errors: Errors::default(),
             begun: Time::ZERO,
             moment_begun: Time::ZERO,
+            run: (0, 0),
             moment: histogram.clone(),
             total: histogram,
             timeline: Vec::new(),
@@ -110,15 +114,20 @@ impl Tally {
         self.counts = Counts::default();
         self.begun = now;
         self.moment_begun = now;
+        self.run = (0, 0);
         self.moment.reset();
         self.total.reset();
         self.timeline.clear();
     }
 
-    /// Counts a message sent now that should have been sent at `intended`.
-    pub(crate) fn sent(&mut self, bytes: usize, intended: Time, now: Time) {
+    /// Counts a message sent.
+    pub(crate) fn sent(&mut self, bytes: usize) {
         self.counts.sent += 1;
         self.counts.bytes_sent += bytes as u64;
+    }
+
+    /// Counts whether the client does now, late, what was due at `intended`.
+    pub(crate) fn due(&mut self, intended: Time, now: Time) {
         self.counts.late += u64::from(now.since(intended) > LATE);
     }
 
@@ -129,7 +138,19 @@ impl Tally {
     }
 
     pub(crate) fn record(&mut self, latency: Duration) {
-        self.moment.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        if nanos != self.run.0 {
+            self.end_run();
+            self.run.0 = nanos;
+        }
+        self.run.1 += 1;
+    }
+
+    fn end_run(&mut self) {
+        let (nanos, count) = std::mem::take(&mut self.run);
+        if count > 0 {
+            self.moment.saturating_record_n(nanos, count);
+        }
     }
 
     /// Ends the current moment of the timeline.
@@ -138,6 +159,7 @@ impl Tally {
         if length == 0.0 {
             return;
         }
+        self.end_run();
         self.timeline.push(Moment {
             seconds: now.since(self.begun).as_secs_f64(),
             rate: self.moment.len() as f64 / length,
@@ -151,6 +173,10 @@ impl Tally {
 
     /// Adds what was recorded since the last moment to the total.
     pub(crate) fn fold(&mut self) {
+        self.end_run();
+        if self.moment.is_empty() {
+            return;
+        }
         self.total += &self.moment;
         self.moment.reset();
     }
@@ -203,10 +229,10 @@ mod tests {
     #[test]
     fn a_message_is_late_after_a_millisecond() {
         let mut tally = Tally::new();
-        tally.sent(5, at(10), at(10));
-        tally.sent(5, at(10), at(11));
-        tally.sent(5, at(10), at(12));
-        assert_eq!((tally.counts.sent, tally.counts.bytes_sent, tally.counts.late), (3, 15, 1));
+        for millis in [10, 11, 12] {
+            tally.due(at(10), at(millis));
+        }
+        assert_eq!(tally.counts.late, 1);
     }
 
     #[test]

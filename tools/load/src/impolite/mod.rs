@@ -26,7 +26,7 @@ use crate::target::Target;
 /// What to break the rules on.
 #[derive(Debug, Args)]
 pub(crate) struct Impolite {
-    /// ws://HOST[:PORT][/PATH]
+    /// Server, as in ws://HOST:PORT/PATH
     #[arg(value_name = "URL")]
     url: Target,
     /// How long to wait for the server to do something

@@ -31,6 +31,8 @@ pub(crate) struct Churn {
     pace: Option<Pace>,
     /// Members without a connection.
     vacant: Vec<usize>,
+    /// Connections wait for a vacant member: that they are late is the server's doing.
+    is_starved: bool,
     /// When each member's connection was to begin.
     intended: Vec<Time>,
     ended: u64,
@@ -48,6 +50,7 @@ impl Churn {
             rng: Rng::with_seed(traffic.seed),
             pace: None,
             vacant: (0..members).collect(),
+            is_starved: false,
             intended: vec![Time::ZERO; members],
             ended: 0,
             aborted: 0,
@@ -58,6 +61,9 @@ impl Churn {
         let Some(member) = self.vacant.pop() else {
             return;
         };
+        if !self.is_starved {
+            self.exchange.tally.due(due, cx.now());
+        }
         self.intended[member] = due;
         self.crowd.census.wanted += 1;
         if !self.crowd.connect(cx, member, due, &mut self.exchange.tally.errors) {
@@ -93,14 +99,19 @@ impl Part for Churn {
 
     fn tick(&mut self, cx: &mut Context<'_>) -> Time {
         for _ in 0..CONNECTS_PER_TICK {
-            // While all are busy the next ones wait, and their latency counts that.
-            let Some(pace) = self.pace.as_mut().filter(|_| !self.vacant.is_empty()) else {
+            let Some(pace) = &mut self.pace else {
                 return Time::MAX;
             };
-            match pace.take(cx.now()) {
-                Some(due) => self.connect(cx, due),
-                None => return pace.due(),
+            // While all are busy the next ones wait, and their latency counts that.
+            if self.vacant.is_empty() {
+                self.is_starved = true;
+                return Time::MAX;
             }
+            let Some(due) = pace.take(cx.now()) else {
+                self.is_starved = false;
+                return pace.due();
+            };
+            self.connect(cx, due);
         }
         cx.now()
     }

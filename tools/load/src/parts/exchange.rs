@@ -81,7 +81,7 @@ impl Exchange {
         let outcome = cx.send(conn, self.payload.message(len, &[number]));
         match outcome {
             SendOutcome::Queued | SendOutcome::Congested => {
-                self.tally.sent(len, intended, cx.now());
+                self.tally.sent(len);
                 self.outstanding += 1;
                 let flight = Flight { intended, number, len: len as u32 };
                 self.flights[member].push_back(flight);

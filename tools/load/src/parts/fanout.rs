@@ -134,7 +134,8 @@ impl Fanout {
         self.publishers[publisher].next += 1;
         self.published += 1;
         self.awaited += hearers;
-        self.tally.sent(len, intended, cx.now());
+        self.tally.sent(len);
+        self.tally.due(intended, cx.now());
         hearers
     }
 

@@ -32,6 +32,7 @@ impl Rate {
     }
 
     fn send_next(&mut self, cx: &mut Context<'_>, due: Time) {
+        self.exchange.tally.due(due, cx.now());
         for _ in 0..self.crowd.len() {
             let member = self.next;
             self.next = (self.next + 1) % self.crowd.len();

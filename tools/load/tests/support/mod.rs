@@ -20,9 +20,10 @@ use weir::services::Rooms;
 use weir::services::rooms::RoomSettings;
 
 /// Longer than anything here takes on a busy machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A loop on a thread: something at `/` and `/demanding`, something at `/rooms/{name}`.
+/// A loop on a thread: something at `/` and, for clients that
+/// read, at `/strict`, an echo with wishes at `/demanding`, something at `/rooms/{name}`.
 pub(crate) struct Server {
     address: SocketAddr,
     handle: Handle,
@@ -63,9 +64,16 @@ impl Server {
             let root = reactor.add_service(root).unwrap();
             let rooms = reactor.add_service(rooms()).unwrap();
             let demanding = reactor.add_service(Demanding).unwrap();
-            reactor.add_route("/", root, RouteSettings::default()).unwrap();
-            reactor.add_route("/rooms/{name}", rooms, RouteSettings::default()).unwrap();
-            reactor.add_route("/demanding", demanding, RouteSettings::default()).unwrap();
+            let route = RouteSettings {
+                fragment_timeout: Duration::from_millis(300),
+                ..RouteSettings::default()
+            };
+            let strict =
+                RouteSettings { write_timeout: Duration::from_millis(200), ..route.clone() };
+            reactor.add_route("/", root, route.clone()).unwrap();
+            reactor.add_route("/strict", root, strict).unwrap();
+            reactor.add_route("/rooms/{name}", rooms, route.clone()).unwrap();
+            reactor.add_route("/demanding", demanding, route).unwrap();
             let any = "127.0.0.1:0".parse().unwrap();
             let address = reactor.listen(&ListenSettings::new(any)).unwrap();
             tell.send((address, reactor.handle())).unwrap();
@@ -83,6 +91,15 @@ impl Server {
     /// Messages that the echo has sent back.
     pub(crate) fn echoed(&self) -> u64 {
         self.echoed.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the echo has sent back so many.
+    pub(crate) fn await_echoes(&self, count: u64) {
+        let begun = Instant::now();
+        while self.echoed() < count {
+            assert!(begun.elapsed() < DEADLINE, "{} echoes, not {count}", self.echoed());
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Shuts down and tells what was counted.
