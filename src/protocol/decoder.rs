@@ -244,6 +244,7 @@ impl Decoder {
 }
 
 /// The event of a complete frame, or of a complete message of this kind.
+#[inline]
 fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
     Ok(match opcode {
         Opcode::Ping => Event::Ping(payload),

@@ -111,7 +111,7 @@ impl FrameHeader {
     }
 
     /// Appends the header's bytes to `out`, the length in its shortest form.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, out: &mut Vec<u8>) {
         let first = self.opcode as u8 | if self.fin { FIN } else { 0 };
         let masked = if self.mask.is_some() { MASK } else { 0 };

@@ -293,6 +293,7 @@ impl Outbox {
         self.0.get_or_insert_with(|| spares.lend())
     }
 
+    #[inline]
     fn encode(
         &mut self,
         spares: &mut SpareQueues,
