@@ -25,9 +25,9 @@ A URL may end in the process that serves it, ws://127.0.0.1:9001/=4242: then its
 descriptors and context switches are sampled, and every table has its CPU time per message.
 SIZE is a number of bytes (20, 4KiB), a range (16..1KiB) or a mix (20:0.8,1KiB:0.2).
 
-Latency ends at the turn of the client's loop that reads the answer. It begins where a message was due
-(rate, churn, fanout --rate), or at the turn that sent it (echo, slow): then it holds all that this turn
-did, so that the client's own work is never left out. Its clock is read once a turn.
+Latency begins where a message was due (rate, churn, fanout --rate) or at the turn of the client's
+loop that sent it (echo, slow), and ends at the turn that reads the answer. The clock is read once a
+turn, at its beginning, so that the client's own work is never left out.
 
 Examples:
   weir-load echo ws://127.0.0.1:9001/ --connections 200 --size 20 --pid 4242
