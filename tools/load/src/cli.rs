@@ -18,15 +18,16 @@ use crate::payload::Kind;
 use crate::size::Sizes;
 use crate::source::Sources;
 use crate::target::Target;
+use crate::values::{count, duration, header, positive, share};
 
 const AFTER_HELP: &str = "\
 A URL may end in the process that serves it, ws://127.0.0.1:9001/=4242: then its CPU time, memory,
 descriptors and context switches are sampled, and every table has its CPU time per message.
 SIZE is a number of bytes (20, 4KiB), a range (16..1KiB) or a mix (20:0.8,1KiB:0.2).
 
-Latency ends at the turn of the client's loop that reads the answer. It begins where a message was due
-(rate, churn, fanout --rate), or at the turn that sent it (echo, slow): then it holds all that this turn
-did, so that the client's own work is never left out. Its clock is read once a turn.
+Latency begins where a message was due (rate, churn, fanout --rate) or at the turn of the client's
+loop that sent it (echo, slow), and ends at the turn that reads the answer. The clock is read once a
+turn, at its beginning, so that the client's own work is never left out.
 
 Examples:
   weir-load echo ws://127.0.0.1:9001/ --connections 200 --size 20 --pid 4242
@@ -340,30 +341,6 @@ impl Compare {
         let echo = || Scenario::Echo(EchoArgs { common: self.echo.clone() });
         self.scenario.clone().unwrap_or_else(echo)
     }
-}
-
-fn count(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "expected 1 or more".to_owned())
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
-    number.ok_or_else(|| "expected a number above 0".to_owned())
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
-    number.ok_or_else(|| "expected a share, 0 to 1".to_owned())
-}
-
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|_| r#"expected a duration such as "250ms", "10s" or "1m 30s""#.to_owned())
-}
-
-fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or(r#"expected "Name: value""#)?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod source;
 mod table;
 mod tally;
 mod target;
+mod values;
 mod weighted;
 
 use std::env;

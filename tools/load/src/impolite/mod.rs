@@ -19,9 +19,10 @@ use weir::protocol::handshake::ClientRequest;
 
 use self::breach::{BREACHES, Breach, Rule};
 use self::raw::{Raw, Seen};
-use crate::cli::{RequestArgs, duration};
+use crate::cli::RequestArgs;
 use crate::scenario::request;
 use crate::target::Target;
+use crate::values::duration;
 
 /// What to break the rules on.
 #[derive(Debug, Args)]
