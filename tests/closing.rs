@@ -252,6 +252,10 @@ fn generous() -> (Server, Receiver<Seen>) {
     (server, seen)
 }
 
+fn await_message(seen: &Receiver<Seen>) {
+    while !matches!(seen.recv_timeout(DEADLINE).expect("a message"), Seen::Message(..)) {}
+}
+
 fn expect_answers(client: &mut Client) {
     for _ in 0..MANY {
         client.expect(BINARY, &[7; LARGE]);
@@ -265,7 +269,7 @@ fn who_has_said_all_still_gets_the_answers() {
     client.request(&crate::support::upgrade("/", ""));
     client.text("go");
     client.finish();
-    while !matches!(seen.recv_timeout(DEADLINE), Ok(Seen::Message(..))) {}
+    await_message(&seen);
     expect_answers(&mut client);
     client.expect_end();
     let (reason, metrics) = only_end(server, &seen);
@@ -281,7 +285,7 @@ fn who_has_closed_and_said_all_still_gets_the_answers() {
     client.text("go");
     client.close(1000, "thanks");
     client.finish();
-    while !matches!(seen.recv_timeout(DEADLINE), Ok(Seen::Message(..))) {}
+    await_message(&seen);
     expect_answers(&mut client);
     assert_eq!(client.expect_close(), (1000, "thanks".into()));
     client.expect_end();
@@ -299,7 +303,7 @@ fn a_violator_who_has_said_all_is_not_waited_for() {
     client.text("go");
     client.raw(&[0xFF]);
     client.finish();
-    while !matches!(seen.recv_timeout(DEADLINE), Ok(Seen::Message(..))) {}
+    await_message(&seen);
     expect_answers(&mut client);
     assert_eq!(client.expect_close().0, 1002);
     client.expect_end();
@@ -314,7 +318,7 @@ fn who_says_all_and_vanishes_is_forgotten_although_much_is_queued() {
     client.request(&crate::support::upgrade("/", ""));
     client.text("go");
     client.finish();
-    while !matches!(seen.recv_timeout(DEADLINE), Ok(Seen::Message(..))) {}
+    await_message(&seen);
     client.bytes(100);
     let _ = client.stream.flush();
     drop(client);
