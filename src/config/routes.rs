@@ -143,7 +143,14 @@ fn check(route: &RouteConfig, settings: &Settings) -> Result<(), RouteError> {
     if hard > all {
         return Err(RouteError::AboveBuffered { path: route.path.clone(), hard, all });
     }
-    Ok(())
+    let soft = route.settings.outbox_soft;
+    match &route.service {
+        Service::Rooms(rooms) if rooms.history_bytes_max > soft => {
+            let history = rooms.history_bytes_max;
+            Err(RouteError::HistoryAboveSoft { path: route.path.clone(), history, soft })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_path(path: &str) -> Result<(), PathError> {
@@ -202,6 +209,12 @@ pub(crate) enum RouteError {
         hard: usize,
         all: usize,
     },
+    /// A newcomer could not be sent all that its room remembers.
+    HistoryAboveSoft {
+        path: String,
+        history: usize,
+        soft: usize,
+    },
 }
 
 /// What is wrong with a path.
@@ -227,6 +240,11 @@ impl fmt::Display for RouteError {
                 f,
                 "path {path:?}: outbox_hard, {hard} bytes, must not be more than buffered_max, \
                  {all} bytes"
+            ),
+            RouteError::HistoryAboveSoft { path, history, soft } => write!(
+                f,
+                "path {path:?}: history_bytes_max, {history} bytes, must not be more than \
+                 outbox_soft, {soft} bytes"
             ),
         }
     }

@@ -140,6 +140,8 @@ fn the_hard_limit_follows_the_largest_message_unless_set() {
     assert!(error.contains("2097152 bytes") && error.contains("4456462 bytes"), "{error}");
     let error = hard("message_max = '4 MiB'\nbuffered_max = '4 MiB'").unwrap_err();
     assert!(error.contains("buffered_max, 4194304 bytes"), "{error}");
+    let error = hard("history_bytes_max = '1 MiB'").unwrap_err();
+    assert!(error.contains("outbox_soft, 262144 bytes"), "{error}");
 }
 
 #[test]

@@ -34,7 +34,8 @@ const SWEEP: u64 = 0;
 pub struct RoomSettings {
     /// Messages that a room remembers for those who join; 0: none.
     pub history_max: usize,
-    /// Bytes that the messages which a room remembers may take.
+    /// Bytes that the messages which a room remembers may take; no more than the route's `outbox_soft`,
+    /// or a newcomer does not get them all.
     pub history_bytes_max: usize,
     /// How long a room remembers a message; `None`: until newer ones replace it.
     pub history_ttl: Option<Duration>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::services::Rooms;
-use weir::services::rooms::RoomSettings;
+use weir::services::rooms::{HISTORIES_BYTES_MAX, RoomSettings};
 
 use super::{join, serve, serve_plain, silent, status};
 use crate::puppet::Puppet;
@@ -131,4 +131,22 @@ fn a_room_with_nobody_and_nothing_left_to_remember_is_swept() {
         drop(said(&server, room, &["old"]));
         eventually(|| status(&server, another) == "101", "its place is free");
     }
+}
+
+#[test]
+fn all_rooms_together_remember_no_more_than_so_much() {
+    const MESSAGE: usize = 1024 * 1024;
+    let settings = RoomSettings { history_bytes_max: 40 * MESSAGE, ..RoomSettings::default() };
+    let route = RouteSettings {
+        outbox_soft: 80 * MESSAGE,
+        outbox_hard: 90 * MESSAGE,
+        ..RouteSettings::default()
+    };
+    let server = serve(settings, route);
+    let text = "x".repeat(MESSAGE - 100);
+    let _first = said(&server, "first", &vec![&*text; 50]);
+    let _second = said(&server, "second", &vec![&*text; 50]);
+    let remembered = |room| past(&server, room, "history=99").len();
+    assert_eq!(remembered("first"), 40);
+    assert_eq!(remembered("second"), HISTORIES_BYTES_MAX / MESSAGE - 40);
 }
