@@ -19,12 +19,17 @@ pub(crate) fn all(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("turn");
     for (name, connections, depth, payload_bytes) in cases {
         let load = Load { work: Work::Echo, connections, depth, payload_bytes };
-        group.throughput(Throughput::Elements(load.deliveries() as u64));
-        run::<Weir>(&mut group, name, load);
-        run::<Bare>(&mut group, name, load);
-        run::<Tungstenite>(&mut group, name, load);
-        run::<Fastwebsockets>(&mut group, name, load);
+        contenders(&mut group, name, load);
     }
+}
+
+/// The same load on each server in turn.
+pub(crate) fn contenders(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, load: Load) {
+    group.throughput(Throughput::Elements(load.deliveries() as u64));
+    run::<Weir>(group, name, load);
+    run::<Bare>(group, name, load);
+    run::<Tungstenite>(group, name, load);
+    run::<Fastwebsockets>(group, name, load);
 }
 
 fn run<S: Server>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, load: Load) {

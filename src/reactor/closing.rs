@@ -14,7 +14,7 @@ use super::connection::{Connection, Input, Phase};
 use super::core::Core;
 use super::outbox::Dropped;
 use super::{CloseReason, ConnId};
-use crate::protocol::{CloseFrame, Role};
+use crate::protocol::CloseFrame;
 
 impl Core {
     /// Ends a connection for a reason of ours, with the Close frame that belongs to it.
@@ -64,10 +64,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        let mask = match conn.decoder.role() {
-            Role::Server => None,
-            Role::Client => Some(self.masks.next()),
-        };
+        let mask = self.masks.for_frame_of(conn.decoder.role());
         let close = reason.close_code().map(|code| CloseFrame::new(code, text));
         let before = conn.outbox.bytes();
         conn.outbox.push_close(&mut self.spare_queues, close, mask);

@@ -28,7 +28,7 @@ use super::settings::{RouteSettings, Settings, SlowPolicy};
 use super::topics::{TopicLimits, Topics};
 use super::{CloseReason, ConnId, Decision, SendOutcome, Time};
 use crate::protocol::encoder::frame_bytes;
-use crate::protocol::{Message, Role, SharedFrame, Spares};
+use crate::protocol::{Message, SharedFrame, Spares};
 
 /// What a timer on the wheel is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,10 +198,7 @@ impl Core {
             }
             return SendOutcome::Refused;
         }
-        let mask = match conn.decoder.role() {
-            Role::Server => None,
-            Role::Client => Some(self.masks.next()),
-        };
+        let mask = self.masks.for_frame_of(conn.decoder.role());
         push(&mut conn.outbox, &mut self.spare_queues, mask);
         let after = conn.outbox.bytes();
         self.metrics.buffered_now += (after - before) as u64;

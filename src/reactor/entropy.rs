@@ -4,6 +4,8 @@
 
 use std::io;
 
+use crate::protocol::Role;
+
 const POOL_BYTES: usize = 1024;
 const KEY_BYTES: usize = 4;
 
@@ -22,8 +24,12 @@ impl MaskKeys {
         Ok(keys)
     }
 
-    pub(super) fn next(&mut self) -> [u8; KEY_BYTES] {
-        self.draw()
+    /// The key for one frame, if this end masks its frames (5.1).
+    pub(super) fn for_frame_of(&mut self, role: Role) -> Option<[u8; KEY_BYTES]> {
+        match role {
+            Role::Server => None,
+            Role::Client => Some(self.draw()),
+        }
     }
 
     /// Fresh bytes: a key, or the nonce of a handshake.

@@ -10,10 +10,10 @@ use std::net::Shutdown;
 use log::debug;
 
 use super::budget::LINGER;
-use super::connection::{Input, Phase};
+use super::connection::{Connection, Input, Phase};
 use super::core::Core;
 use super::outbox::{Flushed, Pressure};
-use super::{CloseReason, ConnId, SendOutcome};
+use super::{CloseReason, ConnId, SendOutcome, Time};
 use crate::protocol::encoder::frame_bytes;
 use crate::protocol::{FrameHeader, Message, Role};
 
@@ -137,7 +137,7 @@ impl Core {
 
     /// Shuts our side of the stream and waits for the end of the peer's: to close now could reset the
     /// connection, and a reset can overtake our Close.
-    fn linger(&mut self, id: ConnId, reason: CloseReason, until: super::Time) {
+    fn linger(&mut self, id: ConnId, reason: CloseReason, until: Time) {
         if let Some(conn) = self.conns.get_mut(id) {
             shut_write(conn);
             conn.phase = Phase::Lingering { until, reason };
@@ -202,7 +202,7 @@ impl Core {
 }
 
 /// Says that we are done. A connection that is gone already does not need to hear it.
-fn shut_write(conn: &super::connection::Connection) {
+fn shut_write(conn: &Connection) {
     if let Err(error) = conn.socket.shutdown(Shutdown::Write) {
         debug!("shutdown: {error}");
     }

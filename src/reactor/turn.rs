@@ -5,6 +5,7 @@
 //! every socket gets its share.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use log::{Level, log};
@@ -15,7 +16,7 @@ use super::connection::{Connection, Phase};
 use super::core::Core;
 use super::id::Source;
 use super::service::More;
-use super::{CloseReason, ConnId, PHASES, Reactor, ServiceId};
+use super::{CloseReason, ConnId, PHASES, Reactor, ServiceId, Time};
 
 /// How long a poll may wait at the most, whatever the wheel says: never, in practice, but `epoll`
 /// counts milliseconds in 31 bits.
@@ -239,7 +240,7 @@ impl Core {
             empty.push((ServiceId(service), topic.into()));
         });
         if conn.admitted {
-            self.admission.release(std::net::SocketAddr::from(conn.peer).ip());
+            self.admission.release(SocketAddr::from(conn.peer).ip());
         } else {
             self.metrics.refused_now -= 1;
         }
@@ -250,7 +251,7 @@ impl Core {
 }
 
 /// One line for each connection that ends; what the peer did in good order is only for those who ask.
-fn log_end(id: ConnId, conn: &Connection, reason: CloseReason, now: super::Time) {
+fn log_end(id: ConnId, conn: &Connection, reason: CloseReason, now: Time) {
     let level = match reason {
         CloseReason::PeerClosed(_)
         | CloseReason::Service(_)
@@ -265,7 +266,7 @@ fn log_end(id: ConnId, conn: &Connection, reason: CloseReason, now: super::Time)
     log!(
         level,
         "{id} {} {} ended after {:.1?}: {reason}; {} messages in, {} out",
-        std::net::SocketAddr::from(conn.peer),
+        SocketAddr::from(conn.peer),
         conn.path,
         now.since(conn.opened),
         traffic.messages_in,
