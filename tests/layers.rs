@@ -25,15 +25,13 @@ const LAYERS: [(&str, &[&str]); 9] = [
 
 /// Modules of the library, which know nothing of the binary's dependencies.
 const LIBRARY: [&str; 4] = ["protocol", "reactor", "backplane", "services"];
-const FOR_THE_BINARY: [&str; 11] = [
+const FOR_THE_BINARY: [&str; 9] = [
     "clap",
-    "serde",
     "toml",
     "humantime",
     "bytesize",
     "strsim",
     "env_logger",
-    "serde_json",
     "signal_hook",
     "rustix",
     "rlimit",

@@ -27,5 +27,6 @@ mod publish;
 mod puppet;
 mod requests;
 mod rooms;
+mod rpc;
 mod shutdown;
 mod support;

@@ -390,7 +390,7 @@ mod tests {
     fn what_is_long_due_fires_within_a_slot() {
         let mut wheel = Wheel::new();
         let now = at(60_000);
-        assert_eq!(fire(&mut wheel, now), []);
+        assert_eq!(fire(&mut wheel, now), Vec::<u32>::new());
         wheel.insert(at(1_000), 1);
         assert!(wheel.next().is_some_and(|next| next <= now + SLOT));
         assert_eq!(fire(&mut wheel, now + SLOT), [1]);
@@ -399,7 +399,7 @@ mod tests {
     #[test]
     fn within_a_revolution_the_loop_wakes_once() {
         let mut wheel = Wheel::new();
-        assert_eq!(fire(&mut wheel, at(60_000)), []);
+        assert_eq!(fire(&mut wheel, at(60_000)), Vec::<u32>::new());
         wheel.insert(at(128 * 900), 1);
         assert_eq!(wheel.next(), Some(at(128 * 900)));
     }
@@ -408,7 +408,7 @@ mod tests {
     fn never_is_a_time() {
         let mut wheel = Wheel::new();
         let id = wheel.insert(Time::MAX, 1);
-        assert_eq!(fire(&mut wheel, at(1_000_000_000)), []);
+        assert_eq!(fire(&mut wheel, at(1_000_000_000)), Vec::<u32>::new());
         assert!(wheel.next() > Some(at(1_000_000_000)));
         assert_eq!(wheel.cancel(id), Some(1));
     }

@@ -1,9 +1,10 @@
-//! What runs on the loop: [`Echo`] and [`Rooms`].
+//! What runs on the loop: [`Echo`], [`Rooms`] and [`Rpc`](rpc::Rpc).
 //!
 //! Services import the reactor and the protocol, never `mio` nor each other.
 
 mod echo;
 pub mod rooms;
+pub mod rpc;
 
 pub use echo::Echo;
 pub use rooms::Rooms;

@@ -400,7 +400,7 @@ fn the_pool_is_bounded_in_count_and_in_bytes() {
         }
     }
     assert_eq!(spares.kept.len(), SPARE_OUTBOXES);
-    assert_eq!(spares.bytes, spares.kept.iter().map(|queue| queue.kept_bytes()).sum());
+    assert_eq!(spares.bytes, spares.kept.iter().map(|queue| queue.kept_bytes()).sum::<usize>());
     assert!(spares.bytes <= SPARE_BYTES);
     for queue in &spares.kept {
         assert!(queue.tail.capacity().max(queue.spare.capacity()) <= SPARE_CHUNK_BYTES);

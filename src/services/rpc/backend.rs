@@ -1,0 +1,116 @@
+//! What stands behind the service: a chain of our own, or upstreams. The one interface to either.
+//!
+//! A backend answers calls and announces what subscribers want to hear. It runs on the loop, so it
+//! may answer at once only from memory; whatever blocks belongs on threads of its own, which reach it
+//! through mailboxes that it makes when it starts. It sees no connection and no id of a client's.
+
+use serde_json::value::RawValue;
+
+use super::filter::Log;
+use super::subscriptions::Feeds;
+use super::{Call, RpcError};
+use crate::reactor::Context;
+
+/// The chain that is spoken of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Whose it is: the first segment of a gateway's path, the name of a node.
+    pub project: String,
+    /// The kind of chain: `evm`.
+    pub architecture: &'static str,
+    /// The chain's number.
+    pub chain_id: u64,
+}
+
+/// Names a call that is answered later. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub(super) u64);
+
+/// What became of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The result stands in the buffer.
+    Done,
+    /// It follows as a [`Notice::Answer`]. A backend that forgets it is answered for, with -32002.
+    Later,
+}
+
+/// The end of a call: a result, which is any JSON, or an error.
+pub type Outcome = Result<Box<RawValue>, RpcError>;
+
+/// What a backend has to say.
+#[derive(Debug)]
+pub enum Notice {
+    /// These calls, which were the same, have come to their end. Tickets that nobody waits for any
+    /// more are passed over.
+    Answer {
+        /// The calls.
+        tickets: Vec<Ticket>,
+        /// What all of them are answered.
+        outcome: Outcome,
+    },
+    /// A new head, or one from a fork on, for `newHeads`: the header as subscribers are sent it.
+    Head(Box<RawValue>),
+    /// A log for `logs`, in the order of the chain.
+    Log(Log),
+    /// A transaction that waits for its block, for `newPendingTransactions`.
+    Pending {
+        /// Its hash, as a JSON string.
+        hash: Box<RawValue>,
+        /// All of it, for those who have asked for that; else they are sent the hash.
+        full: Option<Box<RawValue>>,
+    },
+    /// For `syncing`: `false`, or an object.
+    Syncing(Box<RawValue>),
+    /// Something was missed that cannot be had any more: subscribers are closed with 1012, to begin
+    /// anew, rather than left with a hole.
+    Gap,
+    /// Mail that is no news for anybody.
+    Nothing,
+}
+
+/// A chain behind the service.
+pub trait Backend {
+    /// Which one.
+    fn network(&self) -> &Network;
+
+    /// Called once, before the loop runs: the place to make mailboxes and start threads.
+    fn start(&mut self, cx: &mut Context<'_>);
+
+    /// Answers a call, or promises to. `eth_chainId`, `net_version` and subscriptions are not asked.
+    ///
+    /// For [`Progress::Done`] the result, which must be JSON, has been appended to `result`; whatever
+    /// was appended in any other case is forgotten.
+    ///
+    /// # Errors
+    /// What to answer instead: -32601 for a method that it does not know, -32005 past its limits.
+    fn call(
+        &mut self,
+        cx: &mut Context<'_>,
+        ticket: Ticket,
+        call: &Call<'_>,
+        result: &mut String,
+    ) -> Result<Progress, RpcError>;
+
+    /// Takes one mail from its mailboxes and says what it means; `None` when there is no more.
+    fn next(&mut self, cx: &mut Context<'_>) -> Option<Notice>;
+
+    /// A timer that it has set with [`Context::schedule`] is due. Keys from 2^63 on are the service's.
+    fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
+        let _ = (cx, key);
+    }
+
+    /// Whether clients may subscribe at all.
+    ///
+    /// # Errors
+    /// What `eth_subscribe` and `eth_unsubscribe` are answered instead.
+    fn subscribes(&self) -> Result<(), RpcError> {
+        Ok(())
+    }
+
+    /// What is subscribed to has changed: the first subscriber to something has come, or the last one
+    /// has gone.
+    fn on_feeds(&mut self, cx: &mut Context<'_>, feeds: &Feeds) {
+        let _ = (cx, feeds);
+    }
+}

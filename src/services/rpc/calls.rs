@@ -1,0 +1,144 @@
+//! Calls under way: which reply each belongs to, and until when its answer may come.
+//!
+//! A reply waits here from the first call that the backend answers later to the last one. All calls
+//! have the same time, so the one that has waited longest is the next to be overdue.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::backend::{Outcome, Ticket};
+use super::reply::Reply;
+use super::subscriptions::SubscriptionId;
+use crate::reactor::{ConnId, Time};
+
+/// Deadlines of calls long answered that may lie about, beside as many as there are calls.
+const STALE_MAX: usize = 1024;
+
+/// How a message came, and so where its reply goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Via {
+    WebSocket,
+}
+
+/// A reply that is not complete.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) conn: ConnId,
+    pub(super) via: Via,
+    pub(super) reply: Reply,
+    /// By hole.
+    pub(super) tickets: Vec<Ticket>,
+    /// Subscriptions that the reply names.
+    pub(super) named: Vec<SubscriptionId>,
+    missing: usize,
+}
+
+/// All calls under way.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    exchanges: HashMap<u64, Exchange>,
+    /// Where each answer belongs: the exchange, and the hole in its reply.
+    places: HashMap<Ticket, (u64, usize)>,
+    due: VecDeque<(Time, Ticket)>,
+    last: u64,
+}
+
+/// What an answer did.
+#[derive(Debug)]
+pub(super) enum Filled {
+    /// Nobody waits for it.
+    Unknown,
+    /// Others are still missing.
+    Partly(Option<i64>),
+    /// The reply is complete.
+    Whole(Option<i64>, Exchange),
+}
+
+impl Calls {
+    /// A ticket for the next call.
+    pub(super) fn ticket(&mut self) -> Ticket {
+        self.last += 1;
+        Ticket(self.last)
+    }
+
+    /// Calls that wait for their answer.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Keeps a reply until its holes are filled; `tickets` are those of the holes, in their order.
+    pub(super) fn wait(
+        &mut self,
+        conn: ConnId,
+        via: Via,
+        reply: Reply,
+        tickets: Vec<Ticket>,
+        named: Vec<SubscriptionId>,
+        until: Time,
+    ) {
+        self.last += 1;
+        for (hole, &ticket) in tickets.iter().enumerate() {
+            self.places.insert(ticket, (self.last, hole));
+            self.due.push_back((until, ticket));
+        }
+        let missing = tickets.len();
+        let exchange = Exchange { conn, via, reply, tickets, named, missing };
+        self.exchanges.insert(self.last, exchange);
+        if self.due.len() > 2 * self.places.len() + STALE_MAX {
+            self.due.retain(|(_, ticket)| self.places.contains_key(ticket));
+        }
+    }
+
+    /// Puts an answer in its place.
+    pub(super) fn fill(&mut self, ticket: Ticket, outcome: &Outcome) -> Filled {
+        let Some((number, hole)) = self.places.remove(&ticket) else {
+            return Filled::Unknown;
+        };
+        let Some(exchange) = self.exchanges.get_mut(&number) else {
+            return Filled::Unknown;
+        };
+        let code = exchange.reply.fill(hole, outcome);
+        exchange.missing -= 1;
+        if exchange.missing > 0 {
+            return Filled::Partly(code);
+        }
+        match self.exchanges.remove(&number) {
+            Some(exchange) => Filled::Whole(code, exchange),
+            None => Filled::Unknown,
+        }
+    }
+
+    /// Forgets the calls of a connection that is gone.
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        let places = &mut self.places;
+        self.exchanges.retain(|_, exchange| {
+            let is_gone = exchange.conn == conn;
+            if is_gone {
+                for ticket in &exchange.tickets {
+                    places.remove(ticket);
+                }
+            }
+            !is_gone
+        });
+    }
+
+    /// A call whose time is up.
+    pub(super) fn overdue(&mut self, now: Time) -> Option<Ticket> {
+        while let Some(&(until, ticket)) = self.due.front() {
+            let is_waiting = self.places.contains_key(&ticket);
+            if is_waiting && until > now {
+                return None;
+            }
+            self.due.pop_front();
+            if is_waiting {
+                return Some(ticket);
+            }
+        }
+        None
+    }
+
+    /// How long until the first call may be overdue.
+    pub(super) fn next_due(&self, now: Time) -> Option<Duration> {
+        self.due.front().map(|(until, _)| until.since(now))
+    }
+}

@@ -1,0 +1,106 @@
+//! What a service counts: shared with whoever shows it, on the same thread.
+//!
+//! Plain cells. Labels are bounded: methods fall into classes, codes that are not ours into one.
+
+use std::cell::Cell;
+
+use super::RpcError;
+
+/// A kind of method, for metrics: names come from clients and have no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// What is said of the chain without looking into it.
+    Info,
+    /// Blocks, transactions, receipts, accounts.
+    Read,
+    /// Ranges of logs.
+    Logs,
+    /// Transactions sent.
+    Send,
+    /// Subscriptions.
+    Subscribe,
+    /// Anything else.
+    Other,
+}
+
+impl Class {
+    /// Every class, in the order of its numbers.
+    pub const ALL: [Class; 6] =
+        [Class::Info, Class::Read, Class::Logs, Class::Send, Class::Subscribe, Class::Other];
+
+    /// The class of a method.
+    pub fn of(method: &str) -> Class {
+        match method {
+            "eth_chainId" | "eth_blockNumber" | "net_version" | "eth_gasPrice" | "eth_syncing"
+            | "eth_accounts" | "net_listening" | "web3_clientVersion" | "rpc_modules" => {
+                Class::Info
+            }
+            "eth_subscribe" | "eth_unsubscribe" => Class::Subscribe,
+            "eth_getLogs" => Class::Logs,
+            "eth_sendRawTransaction" | "eth_sendTransaction" => Class::Send,
+            _ if method.starts_with("eth_get") || method == "eth_call" => Class::Read,
+            _ => Class::Other,
+        }
+    }
+
+    /// The value of a label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Info => "info",
+            Class::Read => "read",
+            Class::Logs => "logs",
+            Class::Send => "send",
+            Class::Subscribe => "subscribe",
+            Class::Other => "other",
+        }
+    }
+}
+
+/// A number that goes up, and down where its name says "now".
+pub type Count = Cell<u64>;
+
+/// The counts of one network.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Calls, by class: those of a batch each.
+    pub requests: [Count; Class::ALL.len()],
+    /// Errors answered, by code as in [`RpcError::CODES`]; the last is for codes of others.
+    pub errors: [Count; RpcError::CODES.len() + 1],
+    /// Open WebSockets, now.
+    pub connections_now: Count,
+    /// Subscriptions, now.
+    pub subscriptions_now: Count,
+    /// Things subscribed to that differ, now.
+    pub feeds_now: Count,
+    /// Calls that wait for the backend, now.
+    pub calls_now: Count,
+    /// Calls whose answer did not come in time.
+    pub timeouts: Count,
+    /// Times that reading from a connection paused because so many of its calls were under way.
+    pub pauses: Count,
+    /// Heads announced.
+    pub heads: Count,
+    /// Notifications queued for subscribers.
+    pub notifications_sent: Count,
+    /// Notifications for which a subscriber had no room.
+    pub notifications_dropped: Count,
+    /// Notifications encoded: once for all who get the same.
+    pub notifications_encoded: Count,
+    /// Connections closed because something was missed that subscribers would not have had.
+    pub gaps_closed: Count,
+}
+
+impl Counts {
+    pub(super) fn request(&self, method: &str) {
+        add(&self.requests[Class::of(method) as usize], 1);
+    }
+
+    pub(super) fn error(&self, code: i64) {
+        let ours = RpcError::CODES.iter().position(|&known| known == code);
+        add(&self.errors[ours.unwrap_or(RpcError::CODES.len())], 1);
+    }
+}
+
+pub(super) fn add(count: &Count, by: usize) {
+    count.set(count.get() + by as u64);
+}

@@ -1,0 +1,189 @@
+//! The text of a reply, while its parts come together.
+//!
+//! What is answered at once is written straight to its place, with the id as it came and the result
+//! where the backend appends it; of a batch, what follows later leaves a hole. A reply never exceeds
+//! its limit: what would is an error instead.
+
+use serde_json::value::RawValue;
+
+use super::RpcError;
+use super::backend::Outcome;
+
+/// The reply to one message.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    /// Of a batch each reply ends in a comma, the last one's becomes the bracket.
+    text: String,
+    is_batch: bool,
+    holes: Vec<Hole>,
+    bytes_max: usize,
+    /// Bytes in `text` and in the holes.
+    bytes: usize,
+}
+
+/// A reply that is not there yet.
+#[derive(Debug)]
+struct Hole {
+    /// Where in the text it belongs.
+    at: usize,
+    /// `None` for a notification, which is not answered.
+    id: Option<Box<RawValue>>,
+    filling: String,
+}
+
+impl Reply {
+    /// Nothing yet, on a buffer of the caller's.
+    pub(super) fn new(mut text: String, bytes_max: usize) -> Reply {
+        text.clear();
+        Reply { text, is_batch: false, holes: Vec::new(), bytes_max, bytes: 0 }
+    }
+
+    /// What follows are the replies of a batch.
+    pub(super) fn begin_batch(&mut self) {
+        self.is_batch = true;
+        self.text.push('[');
+    }
+
+    /// Writes a reply whose result `write` appends. What it appended is forgotten if it fails, or if
+    /// there is no id to answer to; `Ok(false)` leaves a hole.
+    ///
+    /// Answers with the hole's number, or what was answered instead of a result.
+    pub(super) fn call(
+        &mut self,
+        id: Option<&RawValue>,
+        write: impl FnOnce(&mut String) -> Result<bool, RpcError>,
+    ) -> Written {
+        let start = self.text.len();
+        head(&mut self.text, id.unwrap_or(RawValue::NULL));
+        self.text += r#""result":"#;
+        let outcome = write(&mut self.text);
+        let is_full = self.text.len() > self.bytes_max;
+        match (outcome, id) {
+            (Ok(true), Some(_)) if !is_full => {
+                self.text.push('}');
+                self.end_item();
+                Written::Result
+            }
+            (Ok(true), None) => {
+                self.text.truncate(start);
+                Written::Nothing
+            }
+            (Ok(true), Some(id)) => {
+                self.text.truncate(start);
+                self.error(Some(id), &RpcError::too_large());
+                Written::Error(RpcError::TOO_LARGE)
+            }
+            (Ok(false), id) => {
+                self.text.truncate(start);
+                let filling = String::new();
+                self.holes.push(Hole { at: start, id: id.map(ToOwned::to_owned), filling });
+                Written::Hole(self.holes.len() - 1)
+            }
+            (Err(error), Some(id)) => {
+                self.text.truncate(start);
+                self.error(Some(id), &error);
+                Written::Error(error.code)
+            }
+            (Err(_), None) => {
+                self.text.truncate(start);
+                Written::Nothing
+            }
+        }
+    }
+
+    /// Writes an error; to something without a valid id as if that were null.
+    pub(super) fn error(&mut self, id: Option<&RawValue>, error: &RpcError) {
+        write_error(&mut self.text, id.unwrap_or(RawValue::NULL), error);
+        self.end_item();
+    }
+
+    fn end_item(&mut self) {
+        if self.is_batch {
+            self.text.push(',');
+        }
+        self.bytes = self.text.len();
+    }
+
+    /// Fills a hole; answers with the code of the error, if it is one.
+    pub(super) fn fill(&mut self, hole: usize, outcome: &Outcome) -> Option<i64> {
+        let Some(Hole { id: Some(id), filling, .. }) = self.holes.get_mut(hole) else {
+            return None;
+        };
+        let refusal;
+        let outcome = match outcome {
+            Ok(result) if self.bytes + result.get().len() > self.bytes_max => {
+                refusal = RpcError::too_large();
+                Err(&refusal)
+            }
+            outcome => outcome.as_ref(),
+        };
+        match outcome {
+            Ok(result) => {
+                head(filling, id);
+                *filling += r#""result":"#;
+                *filling += result.get();
+                filling.push('}');
+            }
+            Err(error) => write_error(filling, id, error),
+        }
+        if self.is_batch {
+            filling.push(',');
+        }
+        self.bytes += filling.len();
+        outcome.err().map(|error| error.code)
+    }
+
+    /// The whole text; empty if nothing is to be answered. All holes are filled.
+    pub(super) fn finish(mut self) -> String {
+        if !self.holes.is_empty() {
+            let mut whole = String::with_capacity(self.bytes + 1);
+            let mut at = 0;
+            for hole in &self.holes {
+                whole += &self.text[at..hole.at];
+                whole += &hole.filling;
+                at = hole.at;
+            }
+            whole += &self.text[at..];
+            self.text = whole;
+        }
+        if self.is_batch {
+            match self.text.pop() {
+                Some(',') => self.text.push(']'),
+                // Notifications alone: not even an empty array (JSON-RPC 2.0, 6).
+                _ => self.text.clear(),
+            }
+        }
+        self.text
+    }
+}
+
+/// What became of a call's place in the reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    Result,
+    /// An error with this code.
+    Error(i64),
+    /// It was a notification.
+    Nothing,
+    /// It follows; this is its number.
+    Hole(usize),
+}
+
+fn head(out: &mut String, id: &RawValue) {
+    *out += r#"{"jsonrpc":"2.0","id":"#;
+    *out += id.get();
+    out.push(',');
+}
+
+fn write_error(out: &mut String, id: &RawValue, error: &RpcError) {
+    head(out, id);
+    *out += r#""error":{"code":"#;
+    *out += &error.code.to_string();
+    *out += r#","message":"#;
+    *out += &serde_json::Value::from(&*error.message).to_string();
+    if let Some(data) = &error.data {
+        *out += r#","data":"#;
+        *out += data.get();
+    }
+    *out += "}}";
+}

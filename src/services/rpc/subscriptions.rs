@@ -1,0 +1,336 @@
+//! Who has subscribed to what, and how news reach them.
+//!
+//! What is subscribed to is a [`Feed`]: one for each kind and each distinct filter. A subscription's id
+//! is scoped to its connection: it names the feed, and how many of the same the connection has. So the
+//! ids of most subscribers to a feed are equal, and one frame, encoded once, is right for all of them.
+//! Members are the loop's topics, one for each id, which a connection joins only once the reply that
+//! names the id is on its way.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+
+use serde_json::value::RawValue;
+
+use super::counts::{Counts, add};
+use super::filter::{FilterParams, Log, LogFilter};
+use super::hex::Quantity;
+use super::{Call, RpcError};
+use crate::protocol::{Message, SharedFrame};
+use crate::reactor::{ConnId, Context, PublishOptions, Target};
+
+/// What can be subscribed to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Headers of new blocks.
+    Heads,
+    /// Logs of new blocks.
+    Logs(Rc<LogFilter>),
+    /// Transactions that wait for their block: all of each, or its hash.
+    Pending {
+        /// All of it.
+        full: bool,
+    },
+    /// Whether the node catches up.
+    Syncing,
+}
+
+impl Kind {
+    /// Reads the parameters of `eth_subscribe`.
+    pub(super) fn parse(call: &Call<'_>) -> Result<Kind, RpcError> {
+        let (name, detail): (Option<String>, Option<&RawValue>) = call.positional(2)?;
+        let name = name.ok_or_else(|| RpcError::invalid_params("missing subscription name"))?;
+        match &*name {
+            "newHeads" => Ok(Kind::Heads),
+            "syncing" => Ok(Kind::Syncing),
+            "newPendingTransactions" => {
+                let full = detail.map_or(Ok(false), |flag| serde_json::from_str(flag.get()));
+                let not_boolean = "the second parameter must be a boolean";
+                let full = full.map_err(|_| RpcError::invalid_params(not_boolean))?;
+                Ok(Kind::Pending { full })
+            }
+            "logs" => {
+                let params = detail.map_or(Ok(FilterParams::default()), |filter| {
+                    serde_json::from_str(filter.get())
+                });
+                let invalid = |error| RpcError::invalid_params(format!("invalid filter: {error}"));
+                let params = params.map_err(invalid)?;
+                let filter = LogFilter::try_from(params).map_err(RpcError::invalid_params)?;
+                Ok(Kind::Logs(Rc::new(filter)))
+            }
+            _ => {
+                let shown: String = name.chars().take(64).collect();
+                let message = format!(r#"no "{shown}" subscription in eth namespace"#);
+                Err(RpcError::new(RpcError::METHOD_NOT_FOUND, message))
+            }
+        }
+    }
+}
+
+/// Names a subscription within its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SubscriptionId {
+    feed: u32,
+    /// How many of the same the connection had.
+    ordinal: u16,
+}
+
+impl SubscriptionId {
+    fn parse(text: &str) -> Option<SubscriptionId> {
+        let Quantity(number) = Quantity::parse(text).ok()?;
+        let feed = u32::try_from(number >> 16).ok()?;
+        Some(SubscriptionId { feed, ordinal: number as u16 })
+    }
+}
+
+impl fmt::Display for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", u64::from(self.feed) << 16 | u64::from(self.ordinal))
+    }
+}
+
+/// One thing that is subscribed to.
+#[derive(Debug)]
+struct Feed {
+    kind: Kind,
+    /// Subscriptions by ordinal.
+    members: Vec<usize>,
+}
+
+/// All that is subscribed to.
+#[derive(Debug, Default)]
+pub struct Feeds {
+    feeds: HashMap<u32, Feed>,
+    numbers: HashMap<Kind, u32>,
+    last: u32,
+}
+
+impl Feeds {
+    /// Whether anybody wants new heads.
+    pub fn heads(&self) -> bool {
+        self.numbers.contains_key(&Kind::Heads)
+    }
+
+    /// Whether anybody wants transactions that wait, all of each (`full`) or their hashes.
+    pub fn pending(&self, full: bool) -> bool {
+        self.numbers.contains_key(&Kind::Pending { full })
+    }
+
+    /// Whether anybody wants to know of catching up.
+    pub fn syncing(&self) -> bool {
+        self.numbers.contains_key(&Kind::Syncing)
+    }
+
+    /// The distinct filters of those who want logs.
+    pub fn filters(&self) -> impl Iterator<Item = &LogFilter> {
+        self.numbers.keys().filter_map(|kind| match kind {
+            Kind::Logs(filter) => Some(&**filter),
+            _ => None,
+        })
+    }
+
+    /// How many things that differ are subscribed to.
+    pub fn len(&self) -> usize {
+        self.feeds.len()
+    }
+
+    /// Whether nobody has subscribed to anything.
+    pub fn is_empty(&self) -> bool {
+        self.feeds.is_empty()
+    }
+
+    /// The feed's number, and whether it is new.
+    fn open(&mut self, kind: Kind) -> (u32, bool) {
+        if let Some(&number) = self.numbers.get(&kind) {
+            return (number, false);
+        }
+        // Four thousand million filters later a number may come again; one in use does not.
+        loop {
+            self.last = self.last.wrapping_add(1);
+            if !self.feeds.contains_key(&self.last) {
+                break;
+            }
+        }
+        self.numbers.insert(kind.clone(), self.last);
+        self.feeds.insert(self.last, Feed { kind, members: Vec::new() });
+        (self.last, true)
+    }
+
+    /// Takes a subscription away; whether it was the feed's last.
+    fn leave(&mut self, id: SubscriptionId) -> bool {
+        let Some(feed) = self.feeds.get_mut(&id.feed) else {
+            return false;
+        };
+        feed.members[usize::from(id.ordinal)] -= 1;
+        let is_empty = feed.members.iter().all(|&count| count == 0);
+        if is_empty && let Some(feed) = self.feeds.remove(&id.feed) {
+            self.numbers.remove(&feed.kind);
+        }
+        is_empty
+    }
+}
+
+/// The subscriptions of all connections of a service.
+#[derive(Debug)]
+pub(super) struct Subscriptions {
+    per_connection_max: usize,
+    all_max: usize,
+    feeds: Feeds,
+    by_connection: HashMap<ConnId, Vec<SubscriptionId>>,
+    count: usize,
+    counts: Rc<Counts>,
+    /// The notification being made; kept for its memory.
+    text: String,
+    /// A feed has come or gone since this was last asked.
+    changed: bool,
+}
+
+impl Subscriptions {
+    pub(super) fn new(
+        per_connection_max: usize,
+        all_max: usize,
+        counts: Rc<Counts>,
+    ) -> Subscriptions {
+        Subscriptions {
+            per_connection_max,
+            all_max,
+            feeds: Feeds::default(),
+            by_connection: HashMap::new(),
+            count: 0,
+            counts,
+            text: String::new(),
+            changed: false,
+        }
+    }
+
+    pub(super) fn feeds(&self) -> &Feeds {
+        &self.feeds
+    }
+
+    /// Whether a feed has come or gone since this was last asked.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Notes a subscription. It is sent nothing until it is [activated](Subscriptions::activate).
+    pub(super) fn add(&mut self, conn: ConnId, kind: Kind) -> Result<SubscriptionId, RpcError> {
+        let held = self.by_connection.get(&conn).map_or(0, Vec::len);
+        if held >= self.per_connection_max {
+            return Err(RpcError::limit("too many subscriptions on this connection"));
+        }
+        if self.count >= self.all_max {
+            return Err(RpcError::limit("too many subscriptions"));
+        }
+        let (feed, is_new) = self.feeds.open(kind);
+        self.changed |= is_new;
+        let own = self.by_connection.entry(conn).or_default();
+        let is_taken = |ordinal: &u16| own.contains(&SubscriptionId { feed, ordinal: *ordinal });
+        let ordinal = (0..=u16::MAX).find(|ordinal| !is_taken(ordinal)).unwrap_or_default();
+        let id = SubscriptionId { feed, ordinal };
+        own.push(id);
+        if let Some(feed) = self.feeds.feeds.get_mut(&feed) {
+            let place = usize::from(ordinal);
+            feed.members.resize(feed.members.len().max(place + 1), 0);
+            feed.members[place] += 1;
+        }
+        self.count += 1;
+        self.tell();
+        Ok(id)
+    }
+
+    /// From here on the subscription, if it is still there, is sent what it is for.
+    pub(super) fn activate(&self, cx: &mut Context<'_>, conn: ConnId, id: SubscriptionId) {
+        let is_held = self.by_connection.get(&conn).is_some_and(|own| own.contains(&id));
+        if is_held && let Err(error) = cx.subscribe(conn, &id.to_string()) {
+            // Our limits lie below the loop's: the connection is ending.
+            log::debug!("{conn}: subscription not joined: {error:?}");
+        }
+    }
+
+    /// Ends a subscription of this connection.
+    pub(super) fn remove(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        id: &str,
+    ) -> Result<(), RpcError> {
+        let not_found = || RpcError::server("subscription not found");
+        let id = SubscriptionId::parse(id).ok_or_else(not_found)?;
+        let own = self.by_connection.get_mut(&conn).ok_or_else(not_found)?;
+        let at = own.iter().position(|held| *held == id).ok_or_else(not_found)?;
+        own.swap_remove(at);
+        if own.is_empty() {
+            self.by_connection.remove(&conn);
+        }
+        cx.unsubscribe(conn, &id.to_string());
+        self.leave(id);
+        Ok(())
+    }
+
+    /// Ends all subscriptions of a connection that is gone.
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        for id in self.by_connection.remove(&conn).unwrap_or_default() {
+            self.leave(id);
+        }
+    }
+
+    fn leave(&mut self, id: SubscriptionId) {
+        self.changed |= self.feeds.leave(id);
+        self.count -= 1;
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.counts.subscriptions_now.set(self.count as u64);
+        self.counts.feeds_now.set(self.feeds.len() as u64);
+    }
+
+    /// Connections with a subscription.
+    pub(super) fn subscribers(&self) -> Vec<ConnId> {
+        self.by_connection.keys().copied().collect()
+    }
+
+    /// Tells the subscribers to one kind.
+    pub(super) fn publish(&mut self, cx: &mut Context<'_>, kind: &Kind, result: &RawValue) {
+        if let Some(&number) = self.feeds.numbers.get(kind) {
+            self.publish_to(cx, number, result);
+        }
+    }
+
+    /// Tells those whose filters match: each distinct filter is asked once.
+    pub(super) fn publish_log(&mut self, cx: &mut Context<'_>, log: &Log) {
+        let wants = |kind: &Kind| match kind {
+            Kind::Logs(filter) => filter.matches(&log.address, &log.topics),
+            _ => false,
+        };
+        let feeds = self.feeds.numbers.iter().filter(|(kind, _)| wants(kind));
+        let wanting: Vec<u32> = feeds.map(|(_, &number)| number).collect();
+        for number in wanting {
+            self.publish_to(cx, number, &log.json);
+        }
+    }
+
+    fn publish_to(&mut self, cx: &mut Context<'_>, number: u32, result: &RawValue) {
+        let Some(feed) = self.feeds.feeds.get(&number) else {
+            return;
+        };
+        for (ordinal, _) in feed.members.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let id = SubscriptionId { feed: number, ordinal: ordinal as u16 }.to_string();
+            if cx.members(&id) == 0 {
+                continue;
+            }
+            self.text.clear();
+            self.text +=
+                r#"{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":""#;
+            self.text += &id;
+            self.text += r#"","result":"#;
+            self.text += result.get();
+            self.text += "}}";
+            let frame = SharedFrame::message(Message::Text(&self.text));
+            add(&self.counts.notifications_encoded, 1);
+            let told = cx.publish(Target::Topic(&id), &frame, PublishOptions::default());
+            add(&self.counts.notifications_sent, told.sent);
+            add(&self.counts.notifications_dropped, told.refused);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The `rpc` service: JSON-RPC as clients of the field speak it, and as they should not.
+
+mod malformed;
+mod scripted;
+mod subscriptions;

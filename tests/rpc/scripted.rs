@@ -1,0 +1,167 @@
+//! The service on a real loop, in front of a backend that answers what the test says, when it says so.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{Context, MailReceiver, MailSender};
+use weir::services::rpc::{
+    Backend, Call, Feeds, Network, Notice, Outcome, Progress, Rpc, RpcError, RpcSettings, Ticket,
+};
+
+use crate::support::{Client, DEADLINE, Server, TEXT};
+
+/// What the test hands to the backend.
+pub type Mail = Box<dyn FnOnce() -> Notice + Send>;
+
+/// Answers `now` with its parameters, `large` with a string of so many bytes, `later` when the test
+/// does, and knows no other method.
+pub struct Scripted {
+    network: Network,
+    tell: Sender<Told>,
+    mail: Option<MailReceiver<Mail>>,
+}
+
+/// What the test hears of the backend.
+pub enum Told {
+    Started(MailSender<Mail>),
+    Called(Ticket),
+    /// Whether heads are wanted, and how many filters there are.
+    Feeds(bool, usize),
+}
+
+impl Backend for Scripted {
+    fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        let (sender, receiver) = cx.mailbox(1024);
+        self.mail = Some(receiver);
+        self.tell.send(Told::Started(sender)).unwrap();
+    }
+
+    fn call(
+        &mut self,
+        _: &mut Context<'_>,
+        ticket: Ticket,
+        call: &Call<'_>,
+        result: &mut String,
+    ) -> Result<Progress, RpcError> {
+        match &*call.method {
+            "now" => *result += call.params.map_or("null", RawValue::get),
+            "large" => {
+                let (bytes,): (usize,) = call.positional(1)?;
+                *result += &format!("\"{}\"", "x".repeat(bytes));
+            }
+            "later" => {
+                let _ = self.tell.send(Told::Called(ticket));
+                return Ok(Progress::Later);
+            }
+            other => return Err(RpcError::unknown_method(other)),
+        }
+        Ok(Progress::Done)
+    }
+
+    fn next(&mut self, _: &mut Context<'_>) -> Option<Notice> {
+        self.mail.as_ref()?.next().map(|mail| mail())
+    }
+
+    fn on_feeds(&mut self, _: &mut Context<'_>, feeds: &Feeds) {
+        let _ = self.tell.send(Told::Feeds(feeds.heads(), feeds.filters().count()));
+    }
+}
+
+/// A server with a scripted backend at `/`.
+pub struct Stage {
+    pub server: Server,
+    pub told: Receiver<Told>,
+    mail: MailSender<Mail>,
+}
+
+impl Stage {
+    pub fn new(settings: RpcSettings) -> Stage {
+        let (tell, told) = channel();
+        let server = Server::start(Settings::default(), move |reactor| {
+            let network = Network { project: "test".into(), architecture: "evm", chain_id: 0x849 };
+            let route = settings.fit(RouteSettings::default());
+            let rpc = Rpc::new(Scripted { network, tell, mail: None }, settings);
+            let rpc = reactor.add_service(rpc).unwrap();
+            reactor.add_route("/", rpc, route).unwrap();
+        });
+        let Ok(Told::Started(mail)) = told.recv_timeout(DEADLINE) else {
+            panic!("the backend starts first of all");
+        };
+        Stage { server, told, mail }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::open(self.server.address, "/")
+    }
+
+    pub fn say(&self, mail: impl FnOnce() -> Notice + Send + 'static) {
+        assert!(self.mail.send(Box::new(mail)).is_ok(), "the backend is there");
+    }
+
+    pub fn answer(&self, ticket: Ticket, outcome: Outcome) {
+        self.say(move || Notice::Answer { tickets: vec![ticket], outcome });
+    }
+
+    /// The ticket of the next call to `later`.
+    pub fn called(&self) -> Ticket {
+        loop {
+            if let Told::Called(ticket) = self.told.recv_timeout(DEADLINE).expect("a call") {
+                return ticket;
+            }
+        }
+    }
+
+    /// The next change of what is subscribed to.
+    pub fn feeds(&self) -> (bool, usize) {
+        loop {
+            if let Told::Feeds(heads, filters) = self.told.recv_timeout(DEADLINE).expect("feeds") {
+                return (heads, filters);
+            }
+        }
+    }
+}
+
+pub fn raw(json: &Value) -> Box<RawValue> {
+    to_raw_value(json).unwrap()
+}
+
+/// The next message, which must be text.
+pub fn text(client: &mut Client) -> String {
+    let frame = client.frame();
+    let payload = String::from_utf8(frame.payload).unwrap();
+    assert_eq!(frame.opcode, TEXT, "{payload}");
+    payload
+}
+
+pub fn json(client: &mut Client) -> Value {
+    serde_json::from_str(&text(client)).unwrap()
+}
+
+/// Sends a call and returns its reply.
+pub fn call(client: &mut Client, method: &str, params: &Value) -> Value {
+    let call = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    client.text(&call.to_string());
+    json(client)
+}
+
+/// Settings with small limits.
+pub fn narrow() -> RpcSettings {
+    RpcSettings {
+        subscriptions_per_connection_max: 3,
+        subscriptions_max: 5,
+        batch_items_max: 4,
+        response_bytes_max: 10_000,
+        depth_max: 8,
+        calls_per_connection_max: 4,
+        calls_max: 6,
+        call_timeout: Duration::from_secs(30),
+        ..RpcSettings::default()
+    }
+}
