@@ -38,7 +38,7 @@ const FOR_THE_BINARY: [&str; 9] = [
 ];
 
 /// What is not for a layer, though no module of ours.
-const FOREIGN: [(&str, &[&str]); 2] = [
+const FOREIGN: [(&str, &[&str]); 3] = [
     (
         "protocol",
         &[
@@ -53,8 +53,11 @@ const FOREIGN: [(&str, &[&str]); 2] = [
             "socket2",
             "slab",
             "getrandom",
+            "serde",
+            "serde_json",
         ],
     ),
+    ("reactor", &["serde", "serde_json"]),
     ("services", &["mio", "socket2", "slab", "std::net::TcpStream", "std::net::TcpListener"]),
 ];
 
