@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use cli::{Cli, Command};
 use config::Config;
+use weir::reactor::settings::TlsSettings;
 
 /// Failed while running.
 const FAILED: u8 = 1;
@@ -34,6 +35,10 @@ fn main() -> ExitCode {
 }
 
 fn check(config: &Config) -> ExitCode {
+    if let Some(Err(error)) = config.tls.as_ref().map(TlsSettings::check) {
+        eprintln!("error: {error}");
+        return ExitCode::from(REFUSED);
+    }
     match write!(io::stdout(), "{config}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

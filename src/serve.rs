@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use log::{info, warn};
 use rustix::thread::{CpuSet, sched_setaffinity};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use weir::reactor::settings::{ListenSettings, Settings};
 use weir::reactor::{Order, Reactor};
 use weir::services::{Echo, Rooms, TRY_IT_PAGE};
@@ -35,8 +35,11 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     for route in &config.routes {
         add_route(&mut reactor, route)?;
     }
+    if let Some(tls) = &config.tls {
+        reactor.set_tls(tls.clone())?;
+    }
     // First of all that can be seen: who reads that we listen may send a signal at once.
-    obey_signals(&mut reactor)?;
+    obey_signals(&mut reactor, config.tls.is_some())?;
     listen(&mut reactor, &config.listen)?;
     reactor.run()?;
     if let Some(report) = reactor.turn_report() {
@@ -65,7 +68,8 @@ fn listen(reactor: &mut Reactor, all: &[ListenSettings]) -> Result<(), Box<dyn E
     for settings in all {
         let failed = |error| format!("listen on {}: {error}", settings.address);
         let address = reactor.listen(settings).map_err(failed)?;
-        lines += &format!("listening ws://{address}/\n");
+        let scheme = if settings.secure { "wss" } else { "ws" };
+        lines += &format!("listening {scheme}://{address}/\n");
     }
     io::stdout().write_all(lines.as_bytes())?;
     Ok(())
@@ -102,8 +106,9 @@ fn fit_to_descriptors(settings: &Settings, listeners: usize) -> Settings {
 }
 
 /// The first SIGINT or SIGTERM shuts down in good order, a second one ends the process at once, even
-/// if the loop is stuck. SIGUSR1 asks for a report of the turns, if there are `turn_stats`.
-fn obey_signals(reactor: &mut Reactor) -> io::Result<()> {
+/// if the loop is stuck. SIGUSR1 asks for a report of the turns, if there are `turn_stats`; SIGHUP has
+/// certificates read anew, if there are any, and else does what it does to any process.
+fn obey_signals(reactor: &mut Reactor, has_certificates: bool) -> io::Result<()> {
     const FAILED: i32 = 1;
     let second = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -112,5 +117,9 @@ fn obey_signals(reactor: &mut Reactor) -> io::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&second))?;
     }
     let down = Order::Shutdown;
-    reactor.obey(&[(SIGINT, down), (SIGTERM, down), (SIGUSR1, Order::ReportTurns)])
+    let mut orders = vec![(SIGINT, down), (SIGTERM, down), (SIGUSR1, Order::ReportTurns)];
+    if has_certificates {
+        orders.push((SIGHUP, Order::ReloadCertificates));
+    }
+    reactor.obey(&orders)
 }

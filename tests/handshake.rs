@@ -83,7 +83,7 @@ fn mistakes() -> Vec<(String, Refusal)> {
 /// Whether a request alone can earn this refusal; the others have tests of their own.
 fn is_mistake(refusal: Refusal) -> bool {
     match refusal {
-        Refusal::KeyReused => false,
+        Refusal::KeyReused | Refusal::TlsExpected => false,
         Refusal::AddressFull | Refusal::RateLimited => false,
         // `ShuttingDown` is for those that weir itself connects, `OutOfResources` needs EMFILE.
         Refusal::Full | Refusal::ShuttingDown | Refusal::OutOfResources => false,

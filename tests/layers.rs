@@ -55,10 +55,14 @@ const FOREIGN: [(&str, &[&str]); 3] = [
             "getrandom",
             "serde",
             "serde_json",
+            "rustls",
         ],
     ),
     ("reactor", &["serde", "serde_json"]),
-    ("services", &["mio", "socket2", "slab", "std::net::TcpStream", "std::net::TcpListener"]),
+    (
+        "services",
+        &["mio", "socket2", "slab", "rustls", "std::net::TcpStream", "std::net::TcpListener"],
+    ),
 ];
 
 type Names = Vec<String>;

@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 /// One of each kind. A new kind does not compile in [`tested_in`] until it has a test.
-const REASONS: [CloseReason; 18] = [
+const REASONS: [CloseReason; 20] = [
     CloseReason::PeerClosed(None),
     CloseReason::PeerGone,
     CloseReason::PeerReset,
@@ -35,6 +35,8 @@ const REASONS: [CloseReason; 18] = [
     CloseReason::Aborted,
     CloseReason::ConnectFailed,
     CloseReason::UpgradeFailed(ClientError::Malformed),
+    CloseReason::Truncated,
+    CloseReason::TlsFailed,
 ];
 
 /// The file whose tests bring this end about.
@@ -47,6 +49,7 @@ fn tested_in(reason: CloseReason) -> &'static str {
         CloseReason::Overloaded => "memory.rs",
         CloseReason::Aborted => "driven.rs",
         CloseReason::ConnectFailed | CloseReason::UpgradeFailed(_) => "client_role/refusals.rs",
+        CloseReason::Truncated | CloseReason::TlsFailed => "tls/stream.rs",
         CloseReason::PeerGone
         | CloseReason::PeerReset
         | CloseReason::Protocol(_)

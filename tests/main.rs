@@ -30,3 +30,4 @@ mod rooms;
 mod rpc;
 mod shutdown;
 mod support;
+mod tls;

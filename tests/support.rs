@@ -8,11 +8,16 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use weir::protocol::Message;
-use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
+use weir::reactor::settings::{ListenSettings, RouteSettings, Settings, TlsSettings};
 use weir::reactor::{CloseReason, ConnId, Context, Handle, Metrics, Reactor, SendOutcome, Service};
 
 /// Longer than anything here takes on a busy machine; what takes longer has failed.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A port of 127.0.0.1 that is free.
+fn any() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
 
 /// A reactor on a thread of its own. Dropped, it shuts down and is waited for.
 pub struct Server {
@@ -24,12 +29,31 @@ pub struct Server {
 impl Server {
     /// A reactor with whatever `build` puts on it, listening on a port of 127.0.0.1.
     pub fn start(settings: Settings, build: impl FnOnce(&mut Reactor) + Send + 'static) -> Server {
+        Server::listening(ListenSettings::new(any()), settings, build)
+    }
+
+    /// The same, by TLS with these settings.
+    pub fn secure(
+        tls: TlsSettings,
+        settings: Settings,
+        build: impl FnOnce(&mut Reactor) + Send + 'static,
+    ) -> Server {
+        Server::listening(ListenSettings::secure(any()), settings, |reactor| {
+            reactor.set_tls(tls).unwrap();
+            build(reactor);
+        })
+    }
+
+    fn listening(
+        listen: ListenSettings,
+        settings: Settings,
+        build: impl FnOnce(&mut Reactor) + Send + 'static,
+    ) -> Server {
         let (tell, told) = channel();
         let thread = thread::spawn(move || {
             let mut reactor = Reactor::new(settings).unwrap();
             build(&mut reactor);
-            let any = "127.0.0.1:0".parse().unwrap();
-            let address = reactor.listen(&ListenSettings::new(any)).unwrap();
+            let address = reactor.listen(&listen).unwrap();
             tell.send((address, reactor.handle())).unwrap();
             reactor.run().unwrap();
             reactor.metrics().clone()
@@ -163,9 +187,9 @@ pub const CLOSE: u8 = 0x8;
 pub const PING: u8 = 0x9;
 pub const PONG: u8 = 0xA;
 
-/// A client that does what it is told.
-pub struct Client {
-    pub stream: TcpStream,
+/// A client that does what it is told, over TCP or whatever lies on it.
+pub struct Client<S = TcpStream> {
+    pub stream: S,
     /// Bytes received and not looked at yet.
     pending: Vec<u8>,
 }
@@ -178,10 +202,21 @@ impl Client {
 
     /// An open WebSocket.
     pub fn open(address: SocketAddr, path: &str) -> Client {
-        let mut client = Client::tcp(address);
-        let head = client.request(&upgrade(path, ""));
+        Client::tcp(address).upgraded(path)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// A client on a stream that is set up already.
+    pub fn over(stream: S) -> Client<S> {
+        Client { stream, pending: Vec::new() }
+    }
+
+    /// The same as an open WebSocket.
+    pub fn upgraded(mut self, path: &str) -> Client<S> {
+        let head = self.request(&upgrade(path, ""));
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        client
+        self
     }
 
     /// Sends a request and returns the head of the answer.
@@ -376,11 +411,40 @@ pub struct ByHand {
 
 impl ByHand {
     pub fn new(settings: Settings, build: impl FnOnce(&mut Reactor)) -> ByHand {
+        ByHand::listening(ListenSettings::new(any()), settings, build)
+    }
+
+    /// One by TLS, for which `build` must set the certificates.
+    pub fn secure(settings: Settings, build: impl FnOnce(&mut Reactor)) -> ByHand {
+        ByHand::listening(ListenSettings::secure(any()), settings, build)
+    }
+
+    fn listening(
+        listen: ListenSettings,
+        settings: Settings,
+        build: impl FnOnce(&mut Reactor),
+    ) -> ByHand {
         let mut reactor = Reactor::new(settings).unwrap();
         build(&mut reactor);
-        let address = reactor.listen(&ListenSettings::new("127.0.0.1:0".parse().unwrap())).unwrap();
+        let address = reactor.listen(&listen).unwrap();
         reactor.start();
         ByHand { reactor, address }
+    }
+
+    /// One more address, in the clear.
+    pub fn listen_plain(&mut self) -> SocketAddr {
+        self.reactor.listen(&ListenSettings::new(any())).unwrap()
+    }
+
+    /// Turns until there is something to read on the other end of a connection.
+    pub fn turn_until_readable(&mut self, stream: &TcpStream) {
+        let begun = Instant::now();
+        stream.set_nonblocking(true).unwrap();
+        while stream.peek(&mut [0]).is_err() {
+            assert!(begun.elapsed() < DEADLINE, "nothing to read within {DEADLINE:?}");
+            self.reactor.turn(Some(Duration::from_millis(20))).unwrap();
+        }
+        stream.set_nonblocking(false).unwrap();
     }
 
     /// Turns until the metrics say so; returns how many turns that took.
@@ -396,8 +460,13 @@ impl ByHand {
 
     /// An open WebSocket.
     pub fn open(&mut self, path: &str) -> Client {
+        self.open_at(self.address, path)
+    }
+
+    /// The same at another of its addresses.
+    pub fn open_at(&mut self, address: SocketAddr, path: &str) -> Client {
         let opened = self.reactor.metrics().opened;
-        let mut client = Client::tcp(self.address);
+        let mut client = Client::tcp(address);
         client.raw(upgrade(path, "").as_bytes());
         self.turn_until("a connection opens", |metrics| metrics.opened > opened);
         assert!(client.head().starts_with("HTTP/1.1 101 "));
@@ -469,7 +538,11 @@ pub fn serving(settings: Settings, service: impl Service + Send + 'static) -> Se
 
 /// The real binary on a port of 127.0.0.1, with its log; killed when dropped.
 pub struct Binary {
+    /// Where it listens first.
     pub address: SocketAddr,
+    /// By TLS.
+    pub is_secure: bool,
+    lines: Receiver<String>,
     process: std::process::Child,
     log: std::sync::Arc<std::sync::Mutex<String>>,
 }
@@ -477,6 +550,11 @@ pub struct Binary {
 impl Binary {
     /// `weir serve` with these flags, and no settings from the environment.
     pub fn serve(flags: &[&str]) -> Binary {
+        Binary::listening(&[&["--listen", "127.0.0.1:0"], flags].concat())
+    }
+
+    /// The same, where the flags say.
+    pub fn listening(flags: &[&str]) -> Binary {
         use std::io::{BufRead, BufReader};
         use std::process::{Command, Stdio};
 
@@ -485,21 +563,28 @@ impl Binary {
         for (name, _) in settings {
             command.env_remove(name);
         }
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags);
+        command.arg("serve").args(flags);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let log = std::sync::Arc::<std::sync::Mutex<String>>::default();
-        let (written, lines) = (log.clone(), BufReader::new(process.stderr.take().unwrap()));
+        let (written, errors) = (log.clone(), BufReader::new(process.stderr.take().unwrap()));
         thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
+            for line in errors.lines().map_while(Result::ok) {
                 *written.lock().unwrap() += &(line + "\n");
             }
         });
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening ws://").expect("it listens");
-        let address = address.trim_end_matches('/').parse().unwrap();
-        Binary { address, process, log }
+        let (tell, lines) = channel();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        thread::spawn(move || {
+            output.lines().map_while(Result::ok).try_for_each(|line| tell.send(line))
+        });
+        let (address, is_secure) = next_listener(&lines);
+        Binary { address, is_secure, lines, process, log }
+    }
+
+    /// The next address on which it listens.
+    pub fn next_address(&self) -> SocketAddr {
+        next_listener(&self.lines).0
     }
 
     pub fn pid(&self) -> i32 {
@@ -510,6 +595,13 @@ impl Binary {
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
+}
+
+fn next_listener(lines: &Receiver<String>) -> (SocketAddr, bool) {
+    let line = lines.recv_timeout(DEADLINE).expect("it listens");
+    let url = line.strip_prefix("listening ").expect(&line);
+    let (scheme, address) = url.split_once("://").expect(&line);
+    (address.trim_end_matches('/').parse().unwrap(), scheme == "wss")
 }
 
 impl Drop for Binary {

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use weir::reactor::settings::SettingsError;
 
 use super::routes::RouteError;
+use super::tls::TlsMistake;
 
 /// Where a key was written; flags are clap's own business.
 #[derive(Debug, Clone)]
@@ -50,6 +51,7 @@ pub(crate) enum ConfigError {
     /// A value that passed on its own and failed among the others.
     Unread(clap::Error),
     ListenTwice(SocketAddr),
+    Tls(TlsMistake),
     NoRoute,
     Route {
         place: Place,
@@ -67,6 +69,12 @@ impl From<clap::Error> for ConfigError {
 impl From<SettingsError> for ConfigError {
     fn from(error: SettingsError) -> ConfigError {
         ConfigError::Settings(error)
+    }
+}
+
+impl From<TlsMistake> for ConfigError {
+    fn from(mistake: TlsMistake) -> ConfigError {
+        ConfigError::Tls(mistake)
     }
 }
 
@@ -98,6 +106,7 @@ impl fmt::Display for ConfigError {
             }
             ConfigError::Unread(error) => error.fmt(f),
             ConfigError::ListenTwice(address) => write!(f, "listen: {address} is given twice"),
+            ConfigError::Tls(mistake) => mistake.fmt(f),
             ConfigError::NoRoute => f.write_str("route = []: a server needs a route"),
             ConfigError::Route { place, error } => write!(f, "{place}: {error}"),
             ConfigError::Settings(error) => error.fmt(f),

@@ -12,13 +12,14 @@ mod file;
 mod keys;
 mod options;
 mod routes;
+mod tls;
 mod values;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::Path;
 
-use weir::reactor::settings::{ListenSettings, Settings};
+use weir::reactor::settings::{ListenSettings, Settings, TlsSettings};
 
 use crate::logging::LogSettings;
 use file::File;
@@ -33,6 +34,8 @@ pub(crate) use routes::{RouteConfig, Service};
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
     pub(crate) listen: Vec<ListenSettings>,
+    /// What the secure ones of them show.
+    pub(crate) tls: Option<TlsSettings>,
     pub(crate) log: LogSettings,
     /// The CPU that the process stays on.
     pub(crate) pin: Option<usize>,
@@ -66,9 +69,10 @@ impl Config {
         settings.check()?;
         let listen = server.listen();
         check_listen(&listen)?;
+        let tls = server.tls()?;
         let tables = file.routes.unwrap_or_else(routes::built_in);
         let routes = routes::routes(tables, &layer, &settings)?;
-        Ok(Config { listen, log: server.log(), pin: server.pin(), settings, routes })
+        Ok(Config { listen, tls, log: server.log(), pin: server.pin(), settings, routes })
     }
 }
 

@@ -9,16 +9,18 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir::reactor::settings::{
-    Heartbeat, ListenSettings, Prefix, Rate, RouteSettings, Settings, SlowPolicy,
+    Heartbeat, ListenSettings, Prefix, Rate, RouteSettings, Settings, SlowPolicy, TlsSettings,
 };
 
 use super::Config;
-use super::values::{Count, OrAuto, OrOff, Origin, Size, Span, texts};
+use super::tls::{TlsMistake, TlsOptions};
+use super::values::{Count, Listen, OrAuto, OrOff, Origin, Size, Span, texts};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
 use weir::services::rooms::RoomSettings;
 
 /// Where the server listens unless told otherwise.
-const LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001));
+const LISTEN: Listen =
+    Listen { address: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001)), secure: false };
 /// A hard limit that was not set is rounded up to a multiple of this, for round numbers.
 const OUTBOX_HARD_STEP: usize = 64 * 1024;
 
@@ -36,10 +38,10 @@ pub(crate) struct Options {
 /// The settings of the server as a whole.
 #[derive(Debug, Args, Serialize)]
 pub(super) struct ServerOptions {
-    /// Address and port to listen on; port 0 lets the system choose
+    /// Address and port to listen on, behind wss:// for TLS; port 0 lets the system choose
     #[arg(long, value_name = "ADDR", help_heading = "Listening", value_delimiter = ',')]
-    #[arg(value_parser = address, default_values_t = [LISTEN])]
-    listen: Vec<SocketAddr>,
+    #[arg(default_values_t = [LISTEN])]
+    listen: Vec<Listen>,
 
     /// Share the port with other processes (SO_REUSEPORT)
     #[arg(long, value_name = "BOOL", help_heading = "Listening", default_value_t = false)]
@@ -145,6 +147,10 @@ pub(super) struct ServerOptions {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(action = clap::ArgAction::Set)]
     turn_stats: bool,
+
+    #[command(flatten)]
+    #[serde(flatten)]
+    tls: TlsOptions,
 }
 
 /// The settings of a route; given without a route, those of every route that says nothing else.
@@ -242,13 +248,6 @@ fn rooms() -> RoomSettings {
     RoomSettings::default()
 }
 
-/// An address and port, with an error that shows the form.
-fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.trim()
-        .parse()
-        .map_err(|_| r#"expected an address and a port such as "127.0.0.1:9001" or "[::1]:9001""#)
-}
-
 impl From<SlowPolicy> for Slow {
     fn from(policy: SlowPolicy) -> Slow {
         match policy {
@@ -268,13 +267,15 @@ impl From<Slow> for SlowPolicy {
 }
 
 impl ServerOptions {
-    /// The options that [`settings`](Self::settings), [`listen`](Self::listen), [`log`](Self::log)
-    /// and [`pin`](Self::pin) turn into these values.
+    /// The options that [`settings`](Self::settings), [`listen`](Self::listen), [`tls`](Self::tls),
+    /// [`log`](Self::log) and [`pin`](Self::pin) turn into these values.
     pub(super) fn new(config: &Config) -> Self {
-        let Config { listen, log, pin, settings, routes: _ } = config;
+        let Config { listen, tls, log, pin, settings, routes: _ } = config;
+        let written =
+            |listen: &ListenSettings| Listen { address: listen.address, secure: listen.secure };
         let beat = settings.heartbeat.unwrap_or_default();
         ServerOptions {
-            listen: listen.iter().map(|listen| listen.address).collect(),
+            listen: listen.iter().map(written).collect(),
             reuse_port: listen.iter().any(|listen| listen.reuse_port),
             log: log.filter.clone(),
             log_format: log.format,
@@ -296,6 +297,7 @@ impl ServerOptions {
             pong_misses_max: Count(beat.misses_max),
             pin: OrOff(pin.map(Count)),
             turn_stats: settings.turn_stats,
+            tls: TlsOptions::new(tls.as_ref()),
         }
     }
 
@@ -325,8 +327,13 @@ impl ServerOptions {
 
     pub(super) fn listen(&self) -> Vec<ListenSettings> {
         let reuse_port = self.reuse_port;
-        let listen = |&address: &SocketAddr| ListenSettings { address, reuse_port };
+        let listen =
+            |&Listen { address, secure }: &Listen| ListenSettings { address, reuse_port, secure };
         self.listen.iter().map(listen).collect()
+    }
+
+    pub(super) fn tls(&self) -> Result<Option<TlsSettings>, TlsMistake> {
+        self.tls.settings(&self.listen)
     }
 
     pub(super) fn log(&self) -> LogSettings {

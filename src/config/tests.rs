@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir::reactor::settings::{RouteSettings, SlowPolicy};
+use weir::reactor::settings::{ClientCertificates, RouteSettings, SlowPolicy, TlsVersion};
 
 use super::keys::Keys;
 use super::options::{RoomOptions, RouteOptions};
@@ -132,6 +132,40 @@ fn measuring_is_off_unless_asked_for() {
 }
 
 #[test]
+fn secure_listeners_are_served_with_their_pairs_of_files() {
+    assert_eq!(defaults().tls, None);
+    let text = "listen = ['wss://[::1]:1', 'ws://[::1]:2', '[::1]:3']
+        tls_cert = ['a.pem', 'b.pem']
+        tls_key = ['a.key', 'b.key']
+        tls_client_auth = 'wanted'
+        tls_client_ca = 'ca.pem'
+        tls_min = '1.3'
+        tls_watch = 'off'";
+    let config = file(text).unwrap();
+    let secure: Vec<bool> = config.listen.iter().map(|listen| listen.secure).collect();
+    assert_eq!(secure, [true, false, false]);
+    let tls = config.tls.unwrap();
+    assert_eq!(tls.certificates[1].chain, Path::new("b.pem"));
+    assert_eq!(tls.certificates[1].key, Path::new("b.key"));
+    assert_eq!(tls.clients, ClientCertificates::Wanted("ca.pem".into()));
+    assert_eq!((tls.version_min, tls.watch), (TlsVersion::Tls13, None));
+    for (line, said) in [
+        ("tls_key = ['a.key', 'b.key']", "2 certificates were given, 0 keys"),
+        ("tls_client_ca = 'ca.pem'", "tls_client_auth needs tls_client_ca"),
+        ("tls_client_auth = 'wanted'", "tls_client_auth is off"),
+    ] {
+        let error = file(&text.replace(line, "")).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+    let error = file(&text.replace("wss://", "")).unwrap_err();
+    assert!(error.contains("no listener is wss://"), "{error}");
+    let error = file("listen = 'wss://[::1]:1'").unwrap_err();
+    assert!(error.contains("wss://[::1]:1 needs tls_cert and tls_key"), "{error}");
+    assert!(file("tls_min = '1.1'").unwrap_err().contains("expected one of 1.2, 1.3"));
+    assert!(file("listen = 'https://[::1]:1'").unwrap_err().contains("expected an address"));
+}
+
+#[test]
 fn the_hard_limit_follows_the_largest_message_unless_set() {
     let hard = |text: &str| file(text).map(|config| config.routes[0].settings.outbox_hard);
     assert_eq!(hard(""), Ok(2 << 20));
@@ -209,7 +243,14 @@ fn the_effective_configuration_reads_back_the_same() {
         message_max = '3 MB'
         idle_timeout = '2h'
         history_bytes_max = 0";
-    for text in ["", all, "ping_interval = 'off'"] {
+    let secure = "listen = ['wss://[::1]:8000', '0.0.0.0:8000']
+        tls_cert = ['a.pem', 'b.pem']
+        tls_key = ['a.key', 'b.key']
+        tls_client_auth = 'required'
+        tls_client_ca = 'ca.pem'
+        tls_min = '1.3'
+        tls_watch = '1m'";
+    for text in ["", all, secure, "ping_interval = 'off'"] {
         let config = file(text).unwrap();
         let written = config.to_string();
         assert_eq!(file(&written).unwrap(), config, "{written}");

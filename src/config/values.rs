@@ -4,7 +4,9 @@
 //! together with others is not known here.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::num::{IntErrorKind, ParseIntError};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -174,6 +176,64 @@ impl<T: FromStr<Err = ParseIntError>> FromStr for Count<T> {
 impl<T: fmt::Display> fmt::Display for Count<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// The name of a file, as a shell would take it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct FileName(pub(crate) PathBuf);
+
+impl FromStr for FileName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<FileName, Self::Err> {
+        match text.is_empty() || text.chars().any(char::is_control) {
+            true => Err("expected the name of a file"),
+            false => Ok(FileName(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+/// Where to listen: an address with a port, behind `wss://` if TLS is spoken there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Listen {
+    pub(crate) address: SocketAddr,
+    pub(crate) secure: bool,
+}
+
+impl FromStr for Listen {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Listen, Self::Err> {
+        let text = text.trim();
+        let (secure, address) = match text.split_once("://") {
+            Some(("wss", address)) => (true, address),
+            Some(("ws", address)) => (false, address),
+            _ => (false, text),
+        };
+        let address = address.parse().map_err(
+            |_| r#"expected an address and a port such as "127.0.0.1:9001" or "wss://[::1]:9001""#,
+        )?;
+        Ok(Listen { address, secure })
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.secure { "wss://" } else { "" };
+        write!(f, "{scheme}{}", self.address)
+    }
+}
+
+impl Serialize for Listen {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
     }
 }
 

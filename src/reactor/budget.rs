@@ -26,6 +26,9 @@ pub const ACCEPTS_WHEN_CROWDED: usize = 8;
 pub const MAILS: usize = 1024;
 /// Timers fired in one turn.
 pub const TIMERS: usize = 2048;
+/// Reads in one turn from connections whose TLS handshake is under way: each may cost a signature or a
+/// key exchange, up to a millisecond together with RSA.
+pub const TLS_HANDSHAKES: usize = 8;
 /// Connections told to go away in one turn of a shutdown.
 pub const SHUTDOWN_CLOSES: usize = 1024;
 
@@ -56,6 +59,15 @@ pub const SPARE_BYTES: usize = 8 * 1024 * 1024;
 pub const WRITE_AT_ONCE_BYTES_MIN: usize = 16 * 1024;
 /// Chunks that a kept outbox has room for: a few shared frames.
 pub const SPARE_CHUNKS: usize = 16;
+/// Plaintext that is sealed before the kernel is asked to take it: four full TLS records. No more than
+/// this and the records' own bytes wait sealed for a peer that does not read.
+pub const SEAL_BYTES: usize = 64 * 1024;
+/// What the records of [`SEAL_BYTES`] may take besides, with an alert or a key update before them.
+pub const SEAL_OVERHEAD_BYTES: usize = 1024;
+/// Bytes of records that are not complete: a certificate chain may fill several.
+pub const TLS_PARTIAL_BYTES_MAX: usize = 96 * 1024;
+/// TLS sessions remembered for clients that resume without a ticket.
+pub const TLS_SESSIONS_MAX: usize = 4096;
 /// Keys and values of one connection's metadata, and the bytes of them all.
 pub const METADATA_ENTRIES_MAX: usize = 16;
 /// Bytes of all keys and values of one connection.
@@ -69,4 +81,7 @@ pub const REMEMBERED_KEYS_MAX: usize = 65_536;
 
 const _: () = assert!(READ_BYTES > 2 * (64 * 1024 + 14));
 const _: () = assert!(CHUNK_BYTES <= WRITE_BYTES);
+const _: () = assert!(SEAL_BYTES <= WRITE_BYTES);
+// A read must go on behind what is kept of the last one.
+const _: () = assert!(2 * TLS_PARTIAL_BYTES_MAX <= READ_BYTES);
 const _: () = assert!(SPARE_CHUNK_BYTES <= SPARE_BYTES);

@@ -13,6 +13,7 @@ use super::connection::{Connection, Phase, Place};
 use super::core::Core;
 use super::http::Handshake;
 use super::router::RouteId;
+use super::tls::TlsConnector;
 use super::{CloseReason, ConnId, Reactor, ServiceId};
 use crate::protocol::handshake::{ClientRequest, Expected};
 use crate::protocol::{Decoder, Role};
@@ -35,7 +36,9 @@ impl Core {
         from: Option<IpAddr>,
         address: SocketAddr,
         request: &ClientRequest,
+        secure: Option<&TlsConnector>,
     ) -> io::Result<ConnId> {
+        let session = secure.map(|connector| self.tls.connect(connector)).transpose()?;
         let socket = match from {
             None => TcpStream::connect(address)?,
             Some(from) => connect_from(from, address)?,
@@ -67,6 +70,7 @@ impl Core {
         let phase = Phase::Connecting;
         let mut conn = Connection::new(id, socket, address, decoder, phase, handshake, place);
         conn.announced = true;
+        conn.rare().session = session.map(Box::new);
         self.insert(conn);
         self.metrics.connects += 1;
         self.sync_interest(id);
@@ -88,9 +92,20 @@ impl Core {
             Err(_) => return self.vanish(id, CloseReason::ConnectFailed),
         }
         conn.phase = Phase::Handshake;
-        let awaited = conn.handshake().and_then(|handshake| handshake.awaited.as_mut());
-        let request = awaited.map(|awaited| std::mem::take(&mut awaited.request));
-        self.queue_head(id, request.unwrap_or_default());
+        if conn.is_secure() {
+            self.begin_handshake(id);
+        } else {
+            self.send_request(id);
+        }
+    }
+
+    /// Queues our request, if it is we who ask.
+    pub(super) fn send_request(&mut self, id: ConnId) {
+        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
+        if let Some(awaited) = handshake.and_then(|handshake| handshake.awaited.as_mut()) {
+            let request = std::mem::take(&mut awaited.request);
+            self.queue_head(id, request);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use super::outbox::{Outbox, Pressure};
 use super::record::{Metadata, Peer, Traffic};
 use super::settings::{RouteSettings, Settings};
 use super::timer::TimerId;
+use super::tls::Session;
 use super::topics::Memberships;
 use super::{CloseReason, ConnId, RouteId, ServiceId, Time};
 use crate::protocol::Decoder;
@@ -98,6 +99,8 @@ pub(super) struct Rare {
     pub(super) handshake: Option<Box<Handshake>>,
     pub(super) unread: Option<Unread>,
     pub(super) metadata: Option<Box<Metadata>>,
+    /// The TLS of a secure connection, for as long as it lives.
+    pub(super) session: Option<Box<Session>>,
 }
 
 /// Where a connection belongs.
@@ -257,6 +260,15 @@ impl Connection {
         self.rare.as_mut()?.handshake.as_deref_mut()
     }
 
+    /// Its TLS; `None` for one in the clear.
+    pub(super) fn session(&mut self) -> Option<&mut Session> {
+        self.rare.as_mut()?.session.as_deref_mut()
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.session.is_some())
+    }
+
     pub(super) fn take_unread(&mut self) -> Option<Unread> {
         self.rare.as_mut()?.unread.take()
     }
@@ -264,7 +276,10 @@ impl Connection {
     /// Gives back what is not needed any more.
     pub(super) fn tidy(&mut self) {
         let idle = |rare: &mut Box<Rare>| {
-            rare.handshake.is_none() && rare.unread.is_none() && rare.metadata.is_none()
+            rare.handshake.is_none()
+                && rare.unread.is_none()
+                && rare.metadata.is_none()
+                && rare.session.is_none()
         };
         self.rare.take_if(idle);
     }
@@ -289,6 +304,14 @@ impl Connection {
         matches!(self.phase, Phase::Open | Phase::Closing { input: Input::AwaitClose, .. })
     }
 
+    /// Whether what the peer sends is read only so that it can be thrown away.
+    pub(super) fn discards_input(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Closing { input: Input::Discard, .. } | Phase::Lingering { .. } | Phase::Gone(_)
+        )
+    }
+
     pub(super) fn has_unread(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.unread.is_some())
     }
@@ -298,7 +321,9 @@ impl Connection {
         let rare = self.rare.as_deref();
         let unread = rare.and_then(|rare| rare.unread.as_ref());
         let head = rare.and_then(|rare| rare.handshake.as_deref());
+        let session = rare.and_then(|rare| rare.session.as_deref());
         self.decoder.held_bytes()
+            + session.map_or(0, Session::held_bytes)
             + unread.map_or(0, Unread::held_bytes)
             + head.map_or(0, Handshake::held_bytes)
     }

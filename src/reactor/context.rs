@@ -14,6 +14,7 @@ use super::publish::{Payload, PublishOptions, Published, Target};
 use super::record::{Metadata, MetadataFull, Record};
 use super::router::RouteId;
 use super::schedule::ServiceTimer;
+use super::tls::TlsConnector;
 use super::topics::{JoinError, Joined, Left};
 use super::{CloseReason, ConnId, Decision, SendOutcome, ServiceId, Time};
 use crate::protocol::handshake::ClientRequest;
@@ -198,7 +199,7 @@ impl<'a> Context<'a> {
         address: SocketAddr,
         request: &ClientRequest,
     ) -> io::Result<ConnId> {
-        self.core.connect(self.service, route, None, address, request)
+        self.core.connect(self.service, route, None, address, request, None)
     }
 
     /// The same, from a given address of this machine: one address has some 28,000 ports towards one
@@ -213,7 +214,22 @@ impl<'a> Context<'a> {
         address: SocketAddr,
         request: &ClientRequest,
     ) -> io::Result<ConnId> {
-        self.core.connect(self.service, route, Some(from), address, request)
+        self.core.connect(self.service, route, Some(from), address, request, None)
+    }
+
+    /// The same by TLS; `from` as with [`connect_from`](Context::connect_from), if at all.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn connect_secure(
+        &mut self,
+        connector: &TlsConnector,
+        from: Option<IpAddr>,
+        route: RouteId,
+        address: SocketAddr,
+        request: &ClientRequest,
+    ) -> io::Result<ConnId> {
+        self.core.connect(self.service, route, from, address, request, Some(connector))
     }
 
     // Time and threads.

@@ -25,6 +25,7 @@ use super::outbox::{Outbox, Pressure, SpareQueues};
 use super::router::Router;
 use super::schedule::Schedule;
 use super::settings::{RouteSettings, Settings, SlowPolicy};
+use super::tls::Tls;
 use super::topics::{TopicLimits, Topics};
 use super::{CloseReason, ConnId, Decision, SendOutcome, Time};
 use crate::protocol::encoder::frame_bytes;
@@ -84,6 +85,7 @@ pub(super) struct Core {
     pub(super) spares: Spares,
     pub(super) spare_queues: SpareQueues,
     pub(super) masks: MaskKeys,
+    pub(super) tls: Tls,
     /// What the system lets a socket's send buffer be set to.
     pub(super) send_buffer_max: usize,
     /// Receivers of the broadcast under way; kept for its memory.
@@ -116,6 +118,7 @@ impl Core {
             spares: Spares::default(),
             spare_queues: SpareQueues::default(),
             masks: MaskKeys::new()?,
+            tls: Tls::default(),
             send_buffer_max: send_buffer_max()?,
             targets: Vec::new(),
             frame_head: Vec::new(),

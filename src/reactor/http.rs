@@ -140,9 +140,15 @@ impl Reactor {
         conn.path = self.core.router.intern(routed.route, path);
         conn.decoder = Decoder::new(Role::Server, limit);
         let peer = conn.peer.into();
+        let tls = conn.session().map(|session| session.info());
 
-        let request =
-            Request { http: request, params: &routed.params, protocol: routed.protocol, peer };
+        let request = Request {
+            http: request,
+            params: &routed.params,
+            protocol: routed.protocol,
+            peer,
+            tls: tls.as_ref(),
+        };
         let decision = self
             .call(service, |service, cx| service.on_request(cx, id, &request))
             .ok_or(Refusal::Internal)?;

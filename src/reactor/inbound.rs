@@ -1,6 +1,6 @@
 //! Bytes in: one budgeted read a connection and turn, then events to the service.
 //!
-//! The one place that reads sockets. Bytes are decoded where they were read, in the loop's scratch
+//! The one place that reads sockets, but for [those under TLS](super::tls). Bytes are decoded where they were read, in the loop's scratch
 //! buffer or in the decoder's own; only what cannot be handled now (the budget is spent, the service
 //! has paused) is copied and kept as `unread`, and while it is, nothing more is read.
 
@@ -40,6 +40,7 @@ impl Reactor {
                 unread.consume(consumed);
                 self.keep_unread(id, unread);
             }
+            None if conn.is_secure() => self.read_secure(id),
             None => self.read_socket(id),
         }
         self.core.account_input(id);
@@ -54,7 +55,7 @@ impl Reactor {
         let mut scratch = std::mem::take(&mut self.scratch);
         match read_once(conn, &mut scratch) {
             Arrived::Nothing => {}
-            Arrived::End => self.core.end_input(id),
+            Arrived::End => self.core.end_input(id, CloseReason::PeerGone),
             Arrived::Broken => self.core.vanish(id, CloseReason::PeerReset),
             Arrived::Bytes { direct, scratch: len } => {
                 conn.last_heard = now;
@@ -73,7 +74,7 @@ impl Reactor {
         self.scratch = scratch;
     }
 
-    fn keep_unread(&mut self, id: ConnId, unread: Unread) {
+    pub(super) fn keep_unread(&mut self, id: ConnId, unread: Unread) {
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
         };
@@ -85,7 +86,7 @@ impl Reactor {
     }
 
     /// Hands bytes to whatever awaits them; returns how many are done with.
-    fn consume(&mut self, id: ConnId, input: &mut [u8]) -> usize {
+    pub(super) fn consume(&mut self, id: ConnId, input: &mut [u8]) -> usize {
         let Some(conn) = self.core.conns.get(id) else {
             return input.len();
         };

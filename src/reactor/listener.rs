@@ -30,6 +30,8 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: TcpListener,
+    /// Its connections begin with TLS.
+    is_secure: bool,
     /// A connection may wait: an edge came, and no accept has come up empty since.
     pub(super) readable: bool,
     /// Accepting waits for descriptors; a timer ends that.
@@ -61,7 +63,7 @@ impl Listener {
         let mut socket = TcpListener::from_std(socket.into());
         let token = Token::from(Source::Listener(index));
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Listener { socket, readable: false, resting: false })
+        Ok(Listener { socket, is_secure: settings.secure, readable: false, resting: false })
     }
 
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
@@ -109,7 +111,7 @@ impl Reactor {
         let budget = if core.admission.is_crowded() { ACCEPTS_WHEN_CROWDED } else { ACCEPTS };
         for _ in 0..budget {
             match listener.socket.accept() {
-                Ok((stream, peer)) => core.adopt(stream, peer),
+                Ok((stream, peer)) => core.adopt(stream, peer, listener.is_secure),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     listener.readable = false;
                     return;
@@ -142,8 +144,13 @@ impl Reactor {
 
 impl Core {
     /// Gives an accepted connection its place in the table.
-    fn adopt(&mut self, socket: TcpStream, peer: SocketAddr) {
+    fn adopt(&mut self, socket: TcpStream, peer: SocketAddr, is_secure: bool) {
         self.metrics.accepted += 1;
+        let session = if is_secure { self.tls.accept() } else { None };
+        if is_secure && session.is_none() {
+            self.metrics.dropped_at_accept += 1;
+            return;
+        }
         let refused = self.admission.admit(&self.settings, peer.ip(), self.now).err();
         if refused.is_some() {
             if self.metrics.refused_now >= REFUSED_MAX as u64 {
@@ -165,6 +172,9 @@ impl Core {
         let phase = Phase::Handshake;
         let mut conn = Connection::new(id, socket, peer, decoder, phase, handshake, place);
         conn.admitted = refused.is_none();
+        if let Some(session) = session {
+            conn.rare().session = Some(Box::new(session));
+        }
         self.insert(conn);
         self.sync_interest(id);
         self.arm(id);

@@ -16,13 +16,13 @@ use super::id::Source;
 
 /// Wakes the loop, once until it has looked.
 #[derive(Debug, Clone)]
-struct Alarm {
+pub(super) struct Alarm {
     waker: Arc<Waker>,
     awake: Arc<AtomicBool>,
 }
 
 impl Alarm {
-    fn ring(&self) {
+    pub(super) fn ring(&self) {
         if !self.awake.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {
@@ -76,6 +76,11 @@ impl Bells {
         self.bells.push((service, bell.clone()));
         let (sender, receiver) = sync_channel(capacity.max(1));
         (MailSender { sender, bell }, MailReceiver(receiver))
+    }
+
+    /// Wakes the loop, for who has a channel of his own.
+    pub(super) fn alarm(&self) -> Alarm {
+        self.alarm.clone()
     }
 
     pub(super) fn handle(&self) -> Handle {

@@ -41,6 +41,20 @@ metrics! {
     dropped_at_accept,
     /// Times that accepting paused for want of descriptors or memory.
     accept_pauses,
+    /// TLS handshakes done, without an earlier session.
+    tls_handshakes_full,
+    /// TLS handshakes done that resumed one.
+    tls_handshakes_resumed,
+    /// Times that a TLS handshake had to wait for a later turn: the budget of this one was spent.
+    tls_handshakes_deferred,
+    /// Connections whose TLS failed, in the handshake or later.
+    tls_failed,
+    /// Connections whose peer ended the stream without a close_notify.
+    tls_truncated,
+    /// Times that certificates were reloaded.
+    tls_reloads,
+    /// Times that they were not, because they were not sound.
+    tls_reloads_refused,
     /// Plain HTTP requests answered.
     http_answered,
     /// Messages received.
@@ -99,7 +113,9 @@ impl Metrics {
     pub(super) fn count_end(&mut self, reason: CloseReason) {
         let count = match reason {
             CloseReason::PeerClosed(_) => &mut self.ended_peer_closed,
-            CloseReason::PeerGone | CloseReason::PeerReset => &mut self.ended_peer_lost,
+            CloseReason::PeerGone | CloseReason::PeerReset | CloseReason::Truncated => {
+                &mut self.ended_peer_lost
+            }
             CloseReason::Service(_) | CloseReason::Aborted => &mut self.ended_service,
             CloseReason::Protocol(_) => &mut self.ended_protocol,
             CloseReason::HeartbeatTimeout

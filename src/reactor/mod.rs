@@ -56,6 +56,7 @@ mod service;
 mod shutdown;
 mod signals;
 mod stats;
+mod tls;
 mod turn;
 
 use std::io;
@@ -88,6 +89,7 @@ pub use self::service::{Decision, More, Request, SendOutcome, Service};
 pub use self::signals::Order;
 pub use self::stats::{PHASES, TurnReport};
 pub use self::time::Time;
+pub use self::tls::{TlsConnector, TlsError, TlsInfo};
 pub use self::topics::{JoinError, Joined, Left};
 
 /// One loop with its services. See the [module](self) for what a turn does.
@@ -220,8 +222,12 @@ impl Reactor {
     /// Listens on one more address; returns it, with the port that the kernel chose for port 0.
     ///
     /// # Errors
-    /// The address cannot be bound.
+    /// The address cannot be bound, or is to be secure where no certificate was
+    /// [set](Reactor::set_tls) ([`io::ErrorKind::InvalidInput`]).
     pub fn listen(&mut self, settings: &ListenSettings) -> io::Result<SocketAddr> {
+        if settings.secure && !self.core.tls.has_identity() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, TlsError::NoCertificate));
+        }
         let index = self.listeners.len();
         let listener = Listener::bind(settings, index, self.poll.registry())?;
         let address = listener.address()?;

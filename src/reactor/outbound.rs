@@ -39,7 +39,7 @@ impl Core {
         id: ConnId,
         message: Message<'_>,
     ) -> Option<SendOutcome> {
-        let conn = self.conns.get_mut(id).filter(|conn| conn.is_open())?;
+        let conn = self.conns.get_mut(id).filter(|conn| conn.is_open() && !conn.is_secure())?;
         let limits = self.router.settings(conn.route);
         let len = message.len();
         let frame = frame_bytes(len);
@@ -79,15 +79,24 @@ impl Core {
             return;
         };
         let pressed = conn.outbox.pressure() != Pressure::Easy;
-        let written = conn.outbox.flush(&mut conn.socket, &mut self.spare_queues, self.now);
-        let (taken, flushed) = match written {
+        let Connection { outbox, socket, rare, .. } = conn;
+        let session = rare.as_mut().and_then(|rare| rare.session.as_mut());
+        let result = match session {
+            None => outbox
+                .flush(socket, &mut self.spare_queues, self.now)
+                .map(|(taken, flushed)| (taken, -(taken as i64), flushed)),
+            Some(session) => {
+                self.tls.memory.flush(session, outbox, socket, &mut self.spare_queues, self.now)
+            }
+        };
+        let (taken, change, flushed) = match result {
             Ok(written) => written,
             Err(error) => {
                 debug!("{id}: write failed: {error}");
                 return self.vanish(id, CloseReason::PeerReset);
             }
         };
-        self.metrics.buffered_now -= taken as u64;
+        self.metrics.buffered_now = self.metrics.buffered_now.wrapping_add_signed(change);
         self.metrics.bytes_written += taken as u64;
         let limits = self.router.settings(conn.route);
         conn.outbox.relax(limits.outbox_soft);
@@ -130,7 +139,7 @@ impl Core {
                 };
                 self.linger(id, reason, until);
             }
-            Phase::Lingering { .. } => shut_write(conn),
+            Phase::Lingering { .. } => self.end_output(id),
             _ => {}
         }
     }
@@ -139,28 +148,42 @@ impl Core {
     /// connection, and a reset can overtake our Close.
     fn linger(&mut self, id: ConnId, reason: CloseReason, until: Time) {
         if let Some(conn) = self.conns.get_mut(id) {
-            shut_write(conn);
             conn.phase = Phase::Lingering { until, reason };
             // Nothing promises that an end which was read already is told again.
             conn.readable |= conn.read_closed;
+            self.end_output(id);
             self.arm(id);
             self.run(id);
         }
     }
 
+    /// Nothing more will be sent. Under TLS that is said twice: by a close_notify, and when the flush has
+    /// come back from it, as in the clear.
+    fn end_output(&mut self, id: ConnId) {
+        if self.queue_close_notify(id) {
+            return;
+        }
+        if let Some(conn) = self.conns.get_mut(id) {
+            shut_write(conn);
+        }
+    }
+
     /// The peer has ended its side of the stream. It may still read ours (RFC 9293, 3.6): what is queued
     /// for it goes out first.
-    pub(super) fn end_input(&mut self, id: ConnId) {
+    pub(super) fn end_input(&mut self, id: ConnId, reason: CloseReason) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
         conn.readable = false;
         conn.read_closed = true;
         if conn.outbox.is_empty() || matches!(conn.phase, Phase::Lingering { .. }) {
-            return self.vanish(id, CloseReason::PeerGone);
+            if self.queue_close_notify(id) {
+                // Who has ended its own side may still want to know that ours has a proper end.
+                self.write(id);
+            }
+            return self.vanish(id, reason);
         }
         if conn.is_open() {
-            let reason = CloseReason::PeerGone;
             conn.phase = Phase::Closing { since: self.now, reason, input: Input::Discard };
             self.mark_dirty(id);
             self.arm(id);

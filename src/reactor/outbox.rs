@@ -7,6 +7,7 @@
 use std::io::{self, Write};
 
 use self::queue::{Chunk, Queue};
+use self::sealed::Sealed;
 use super::Time;
 use super::budget::{
     SHARE_BYTES_MIN, SPARE_BYTES, SPARE_CHUNK_BYTES, SPARE_CHUNKS, SPARE_OUTBOXES,
@@ -14,6 +15,9 @@ use super::budget::{
 use crate::protocol::{CloseFrame, Encoder, Message, SharedFrame};
 
 mod queue;
+mod sealed;
+
+pub(super) use self::sealed::{Workspace, Written};
 
 /// How full an outbox is, as its route's limits see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,6 +88,7 @@ impl SpareQueues {
         queue.pressure = Pressure::Easy;
         queue.above_soft_since = None;
         queue.blocked_since = None;
+        queue.sealed = Sealed::default();
         self.kept.push(queue);
     }
 }

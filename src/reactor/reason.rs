@@ -15,6 +15,8 @@ pub enum CloseReason {
     PeerClosed(Option<CloseCode>),
     /// The peer ended the stream without a Close.
     PeerGone,
+    /// The peer ended the stream without a close_notify, so that something may be missing at its end.
+    Truncated,
     /// The connection broke: reset, or an error of the network.
     PeerReset,
     /// A service closed it, with this code.
@@ -43,6 +45,8 @@ pub enum CloseReason {
     Refused(Refusal),
     /// A plain HTTP exchange came to its end.
     HttpDone,
+    /// No TLS could be agreed with the peer, or it broke; the log has the details.
+    TlsFailed,
     /// Our own connection attempt failed.
     ConnectFailed,
     /// The server that we connected to did not upgrade.
@@ -65,11 +69,13 @@ impl CloseReason {
             }
             CloseReason::ServicePanicked => Some(CloseCode::INTERNAL_ERROR),
             CloseReason::PeerGone
+            | CloseReason::Truncated
             | CloseReason::PeerReset
             | CloseReason::Aborted
             | CloseReason::HandshakeTimeout
             | CloseReason::Refused(_)
             | CloseReason::HttpDone
+            | CloseReason::TlsFailed
             | CloseReason::ConnectFailed
             | CloseReason::UpgradeFailed(_) => None,
         }
@@ -107,6 +113,7 @@ impl CloseReason {
         match self {
             CloseReason::PeerClosed(_) => "peer_closed",
             CloseReason::PeerGone => "peer_gone",
+            CloseReason::Truncated => "truncated",
             CloseReason::PeerReset => "peer_reset",
             CloseReason::Service(_) => "service",
             CloseReason::Aborted => "aborted",
@@ -121,6 +128,7 @@ impl CloseReason {
             CloseReason::HandshakeTimeout => "handshake_timeout",
             CloseReason::Refused(_) => "refused",
             CloseReason::HttpDone => "http_done",
+            CloseReason::TlsFailed => "tls_failed",
             CloseReason::ConnectFailed => "connect_failed",
             CloseReason::UpgradeFailed(_) => "upgrade_failed",
         }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::router::Params;
-use super::{CloseReason, ConnId, Context};
+use super::{CloseReason, ConnId, Context, TlsInfo};
 use crate::protocol::Message;
 use crate::protocol::handshake::{self, Response};
 
@@ -88,6 +88,8 @@ pub struct Request<'a> {
     pub protocol: Option<usize>,
     /// Where it came from.
     pub peer: SocketAddr,
+    /// The TLS that it came by, with the client's certificate if it showed one; `None` in the clear.
+    pub tls: Option<&'a TlsInfo>,
 }
 
 /// What becomes of a request.

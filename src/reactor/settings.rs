@@ -10,9 +10,11 @@ use std::time::Duration;
 
 mod check;
 mod notation;
+mod tls;
 
 pub use check::{HEAD_BYTES_RANGE, MESSAGE_BYTES_RANGE, SettingsError};
 pub use notation::{Prefix, Rate};
+pub use tls::{CertificateFiles, ClientCertificates, TlsSettings, TlsVersion};
 
 /// The limits and deadlines of one reactor.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,12 +105,19 @@ pub struct ListenSettings {
     pub address: SocketAddr,
     /// SO_REUSEPORT: several processes share the port, the kernel spreads connections.
     pub reuse_port: bool,
+    /// TLS, with the certificates that [`set_tls`](super::Reactor::set_tls) was given before.
+    pub secure: bool,
 }
 
 impl ListenSettings {
-    /// This address, and nobody else on its port.
+    /// This address without TLS, and nobody else on its port.
     pub fn new(address: SocketAddr) -> ListenSettings {
-        ListenSettings { address, reuse_port: false }
+        ListenSettings { address, reuse_port: false, secure: false }
+    }
+
+    /// The same with TLS.
+    pub fn secure(address: SocketAddr) -> ListenSettings {
+        ListenSettings { secure: true, ..ListenSettings::new(address) }
     }
 }
 

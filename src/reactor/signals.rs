@@ -21,6 +21,9 @@ pub enum Order {
     Shutdown,
     /// As [`Handle::report_turns`](super::Handle::report_turns).
     ReportTurns,
+    /// The certificates given to [`set_tls`](Reactor::set_tls) are read anew, on a thread. If they are
+    /// sound, new connections get them; if not, the log says why and the old ones stay.
+    ReloadCertificates,
 }
 
 /// The signals that this loop obeys.
@@ -61,6 +64,7 @@ impl Reactor {
                     warn!("no report of the turns: turn_stats is off");
                 }
                 Some((_, Order::ReportTurns)) => self.core.bells.order_report(),
+                Some((_, Order::ReloadCertificates)) => self.core.order_reload(),
                 None => {}
             }
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use log::{Level, log};
 use mio::event::Event;
 
-use super::budget::{FLUSHES, MAILS, TIMERS};
+use super::budget::{FLUSHES, MAILS, TIMERS, TLS_HANDSHAKES};
 use super::connection::{Connection, Phase};
 use super::core::Core;
 use super::id::Source;
@@ -97,6 +97,7 @@ impl Reactor {
                 }
                 Source::Signals => signals = true,
                 Source::Waker => {
+                    self.core.take_reloaded();
                     for service in self.core.bells.answer() {
                         if !self.mail.contains(&service) {
                             self.mail.push(service);
@@ -114,6 +115,7 @@ impl Reactor {
     }
 
     fn read_phase(&mut self) {
+        self.core.tls.handshakes_left = TLS_HANDSHAKES;
         for _ in 0..self.core.queues.run.len() {
             if let Some(id) = self.core.queues.run.pop_front() {
                 self.read(id);
@@ -258,8 +260,10 @@ fn log_end(id: ConnId, conn: &Connection, reason: CloseReason, now: Time) {
         | CloseReason::Aborted
         | CloseReason::Shutdown
         | CloseReason::HttpDone
-        | CloseReason::Refused(_) => Level::Debug,
-        CloseReason::PeerGone if !conn.announced => Level::Debug,
+        | CloseReason::Refused(_)
+        // That was told when it was found, with the details.
+        | CloseReason::TlsFailed => Level::Debug,
+        CloseReason::PeerGone | CloseReason::Truncated if !conn.announced => Level::Debug,
         _ => Level::Info,
     };
     let traffic = conn.traffic;

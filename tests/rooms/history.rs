@@ -8,7 +8,7 @@ use weir::services::rooms::{HISTORIES_BYTES_MAX, RoomSettings};
 
 use super::{join, serve, serve_plain, silent, status};
 use crate::puppet::Puppet;
-use crate::support::{BINARY, Client, PING, PONG, Server, TEXT, eventually};
+use crate::support::{BINARY, CLOSE, Client, Server, TEXT, eventually};
 
 fn remembering(edit: impl FnOnce(&mut RoomSettings)) -> Server {
     let mut settings = RoomSettings::default();
@@ -16,14 +16,15 @@ fn remembering(edit: impl FnOnce(&mut RoomSettings)) -> Server {
     serve(settings, RouteSettings::default())
 }
 
-/// What a newcomer hears of the past: all that comes before the answer to his ping.
+/// What a newcomer hears of the past: all that comes before the answer to his Close, which overtakes
+/// nothing.
 fn past(server: &Server, room: &str, how: &str) -> Vec<String> {
     let mut client = join(server, room, how);
-    client.send(PING, b"now");
+    client.close(1000, "");
     let mut heard = Vec::new();
     loop {
         let frame = client.frame();
-        if frame.opcode == PONG {
+        if frame.opcode == CLOSE {
             return heard;
         }
         heard.push(String::from_utf8(frame.payload).unwrap());

@@ -41,6 +41,8 @@ macro_rules! refusals {
 refusals! {
     /// The first byte cannot begin a request: TLS on a plain port, or no HTTP at all.
     NotHttp = 400 "not_http" "not an HTTP request";
+    /// A request in the clear where TLS is spoken.
+    TlsExpected = 400 "tls_expected" "this port speaks TLS: wss:// or https://";
     /// A line that ends in LF without CR (RFC 9112, 2.2).
     BareLf = 400 "bare_lf" "line ends without CR LF";
     /// The request line is not method, target, version with one space between (RFC 9112, 3).

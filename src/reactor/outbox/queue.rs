@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 
 use super::Pressure;
+use super::sealed::Sealed;
 use crate::protocol::SharedFrame;
 use crate::protocol::frame::{frame_len, is_message};
 use crate::reactor::Time;
@@ -69,6 +70,8 @@ pub(in crate::reactor) struct Queue {
     pub(super) tail: Vec<u8>,
     /// The memory of a chunk that went out, for the next tail.
     pub(super) spare: Vec<u8>,
+    /// What goes out before all else: records of a secure connection.
+    pub(super) sealed: Sealed,
     /// Bytes of the first chunk, or of the tail if there is none, that the kernel has.
     pub(super) written: usize,
     /// Bytes queued and not yet with the kernel.
@@ -127,7 +130,14 @@ impl Queue {
         (offered, socket.write_vectored(&slices[..count]))
     }
 
-    /// Forgets what the kernel has taken.
+    /// What is queued and not sealed, in its order.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let mut skip = self.written;
+        let all = self.chunks.iter().map(Chunk::bytes).chain([&self.tail[..]]);
+        all.map(move |bytes| &bytes[std::mem::take(&mut skip)..])
+    }
+
+    /// Forgets what the kernel has taken, or what was sealed for it.
     pub(super) fn advance(&mut self, taken: usize) {
         self.bytes -= taken;
         self.written += taken;
@@ -207,7 +217,7 @@ impl Queue {
             skip = 0;
             boundary > 0
         });
-        self.bytes = kept;
+        self.bytes = kept + self.sealed.len();
         messages
     }
 }

@@ -1,0 +1,163 @@
+//! The settings of TLS: files by name, and what they must say together.
+//!
+//! The files are not opened here: whether they are sound is known to who serves with them.
+
+use std::fmt;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use weir::reactor::settings::{CertificateFiles, ClientCertificates, TlsSettings, TlsVersion};
+
+use super::values::{FileName, Listen, OrOff, Span};
+
+/// The settings of listeners that are given as `wss://ADDR`.
+#[derive(Debug, Args, Serialize)]
+#[command(next_help_heading = "TLS (for listeners given as wss://ADDR)")]
+pub(super) struct TlsOptions {
+    /// PEM file of a certificate, followed by those that lead to its root. Of several, the name that
+    /// a client asks for (SNI) chooses, or else it is the first
+    #[arg(long, value_name = "FILE", value_delimiter = ',')]
+    tls_cert: Vec<FileName>,
+
+    /// PEM file of the private key; one for each certificate, in the same order
+    #[arg(long, value_name = "FILE", value_delimiter = ',')]
+    tls_key: Vec<FileName>,
+
+    /// Whether clients are asked for certificates
+    #[arg(long, value_name = "WHETHER", value_enum, default_value_t = ClientAuth::Off)]
+    tls_client_auth: ClientAuth,
+
+    /// PEM file of the certificates that clients' must lead to
+    #[arg(long, value_name = "FILE", default_value_t = OrOff(None))]
+    tls_client_ca: OrOff<FileName>,
+
+    /// Oldest version that is spoken
+    #[arg(long, value_name = "VERSION", value_enum, default_value_t = Version::Tls12)]
+    tls_min: Version,
+
+    /// How often the files are looked at for changes; off is on SIGHUP only
+    #[arg(long, value_name = "TIME", default_value_t = OrOff(watch()))]
+    tls_watch: OrOff<Span>,
+}
+
+fn watch() -> Option<Span> {
+    let nowhere = CertificateFiles { chain: "".into(), key: "".into() };
+    TlsSettings::new(nowhere).watch.map(Span)
+}
+
+/// Whether clients show certificates, as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum ClientAuth {
+    /// None is asked for
+    Off,
+    /// A client without one is let in, too
+    Wanted,
+    /// A client without one is turned away
+    Required,
+}
+
+/// [`TlsVersion`] as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+enum Version {
+    #[value(name = "1.2")]
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[value(name = "1.3")]
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+impl TlsOptions {
+    /// The options that [`settings`](Self::settings) turns into these.
+    pub(super) fn new(settings: Option<&TlsSettings>) -> TlsOptions {
+        let certificates = settings.map_or(&[][..], |settings| &settings.certificates);
+        let name = |path: &std::path::PathBuf| FileName(path.clone());
+        let (tls_client_auth, ca) = match settings.map(|settings| &settings.clients) {
+            None | Some(ClientCertificates::Off) => (ClientAuth::Off, None),
+            Some(ClientCertificates::Wanted(path)) => (ClientAuth::Wanted, Some(path)),
+            Some(ClientCertificates::Required(path)) => (ClientAuth::Required, Some(path)),
+        };
+        TlsOptions {
+            tls_cert: certificates.iter().map(|files| name(&files.chain)).collect(),
+            tls_key: certificates.iter().map(|files| name(&files.key)).collect(),
+            tls_client_auth,
+            tls_client_ca: OrOff(ca.map(name)),
+            tls_min: match settings.map(|settings| settings.version_min) {
+                None | Some(TlsVersion::Tls12) => Version::Tls12,
+                Some(TlsVersion::Tls13) => Version::Tls13,
+            },
+            tls_watch: OrOff(settings.map_or(watch(), |settings| settings.watch.map(Span))),
+        }
+    }
+
+    /// What the secure ones of these listeners are to be served with, if there are any.
+    pub(super) fn settings(&self, listen: &[Listen]) -> Result<Option<TlsSettings>, TlsMistake> {
+        let (certs, keys) = (self.tls_cert.len(), self.tls_key.len());
+        let secure = listen.iter().find(|listen| listen.secure);
+        if certs != keys {
+            return Err(TlsMistake::Pairs { certs, keys });
+        }
+        let ca = self.tls_client_ca.0.as_ref().map(|name| name.0.clone());
+        let clients = match (self.tls_client_auth, ca) {
+            (ClientAuth::Off, None) => ClientCertificates::Off,
+            (ClientAuth::Off, Some(_)) => return Err(TlsMistake::UnusedAuthority),
+            (_, None) => return Err(TlsMistake::NoAuthority),
+            (ClientAuth::Wanted, Some(ca)) => ClientCertificates::Wanted(ca),
+            (ClientAuth::Required, Some(ca)) => ClientCertificates::Required(ca),
+        };
+        match secure {
+            None if certs > 0 => return Err(TlsMistake::NoListener),
+            None => return Ok(None),
+            Some(listen) if certs == 0 => return Err(TlsMistake::NoCertificate(*listen)),
+            Some(_) => {}
+        }
+        let pairs = self.tls_cert.iter().zip(&self.tls_key);
+        let files = |(chain, key): (&FileName, &FileName)| CertificateFiles {
+            chain: chain.0.clone(),
+            key: key.0.clone(),
+        };
+        Ok(Some(TlsSettings {
+            certificates: pairs.map(files).collect(),
+            clients,
+            version_min: match self.tls_min {
+                Version::Tls12 => TlsVersion::Tls12,
+                Version::Tls13 => TlsVersion::Tls13,
+            },
+            watch: self.tls_watch.duration(),
+        }))
+    }
+}
+
+/// Settings of TLS that make no sense together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TlsMistake {
+    NoCertificate(Listen),
+    NoListener,
+    Pairs { certs: usize, keys: usize },
+    NoAuthority,
+    UnusedAuthority,
+}
+
+impl fmt::Display for TlsMistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TlsMistake::NoCertificate(listen) => {
+                write!(f, "listen: {listen} needs tls_cert and tls_key")
+            }
+            TlsMistake::NoListener => {
+                f.write_str("tls_cert is given, but no listener is wss://, as in wss://0.0.0.0:443")
+            }
+            TlsMistake::Pairs { certs, keys } => write!(
+                f,
+                "tls_cert and tls_key must be pairs: {certs} certificates were given, {keys} keys"
+            ),
+            TlsMistake::NoAuthority => f.write_str(
+                "tls_client_auth needs tls_client_ca: the certificates that clients' must lead to",
+            ),
+            TlsMistake::UnusedAuthority => {
+                f.write_str("tls_client_ca is given, but tls_client_auth is off")
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The way out of a secure connection: plaintext waits as frames and is sealed when it is flushed.
+//!
+//! What is sealed can be neither reordered nor taken back, so as little as possible is: one batch of
+//! [`SEAL_BYTES`], and only when the kernel has taken the one before. What it does not take of a batch
+//! waits in front of everything else, and counts like everything else.
+
+use std::io::{self, ErrorKind, Write};
+
+use super::queue::Queue;
+use super::{Dropped, Flushed, Outbox, SpareQueues};
+use crate::reactor::Time;
+use crate::reactor::budget::{SEAL_BYTES, WRITE_BYTES};
+
+/// Records that the kernel has not taken yet.
+#[derive(Debug, Default)]
+pub(super) struct Sealed {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Sealed {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    /// Forgets what the kernel has taken, and the memory with the last of it: a peer that reads needs
+    /// none.
+    fn advance(&mut self, taken: usize) {
+        self.written += taken;
+        if self.written == self.bytes.len() {
+            *self = Sealed::default();
+        }
+    }
+}
+
+/// What one flush did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::reactor) struct Written {
+    /// Bytes that the kernel took.
+    pub(in crate::reactor) bytes: usize,
+    pub(in crate::reactor) flushed: Flushed,
+}
+
+/// Memory that a flush works in.
+pub(in crate::reactor) struct Workspace<'a> {
+    /// Where pieces of plaintext are put together.
+    pub(in crate::reactor) gathered: &'a mut Vec<u8>,
+    /// Where records are made: room for [`SEAL_BYTES`] and their overhead.
+    pub(in crate::reactor) records: &'a mut [u8],
+}
+
+impl Outbox {
+    /// Queues records behind those that are sealed already and before all that is not.
+    pub(in crate::reactor) fn push_sealed(&mut self, spares: &mut SpareQueues, records: &[u8]) {
+        self.queue(spares).keep_sealed(records);
+    }
+
+    /// Drops everything that is not sealed.
+    pub(in crate::reactor) fn cut_to_sealed(&mut self, spares: &mut SpareQueues) -> Dropped {
+        let Some(queue) = &mut self.0 else {
+            return Dropped::default();
+        };
+        let before = queue.bytes;
+        let messages = queue.cut();
+        queue.chunks.clear();
+        queue.written = 0;
+        queue.bytes = queue.sealed.len();
+        let dropped = Dropped { messages, bytes: before - queue.bytes };
+        self.recycle_if_empty(spares);
+        dropped
+    }
+
+    /// As [`flush`](Outbox::flush), through `seal`, which writes records of the plaintext it is given
+    /// and returns their length. Writes once for each batch.
+    ///
+    /// # Errors
+    /// The connection is broken, or nothing can be sealed.
+    pub(in crate::reactor) fn flush_sealed(
+        &mut self,
+        socket: &mut impl Write,
+        mut seal: impl FnMut(&[u8], &mut [u8]) -> io::Result<usize>,
+        workspace: Workspace<'_>,
+        spares: &mut SpareQueues,
+        now: Time,
+    ) -> io::Result<Written> {
+        let Some(queue) = &mut self.0 else {
+            return Ok(Written { bytes: 0, flushed: Flushed::Empty });
+        };
+        let Workspace { gathered, records } = workspace;
+        let mut bytes = write(socket, queue.sealed.rest())?;
+        queue.sealed.advance(bytes);
+        queue.bytes -= bytes;
+        while queue.sealed.len() == 0 && queue.bytes > 0 && bytes < WRITE_BYTES {
+            let plain = queue.front(SEAL_BYTES, gathered);
+            let plain_len = plain.len();
+            let len = seal(plain, records)?;
+            queue.advance(plain_len);
+            let taken = write(socket, &records[..len])?;
+            bytes += taken;
+            queue.keep_sealed(&records[taken..len]);
+        }
+        if queue.sealed.len() > 0 {
+            // Progress begins the wait anew, as in the clear.
+            if bytes > 0 || queue.blocked_since.is_none() {
+                queue.blocked_since = Some(now);
+            }
+            return Ok(Written { bytes, flushed: Flushed::Blocked });
+        }
+        queue.blocked_since = None;
+        if queue.bytes > 0 {
+            return Ok(Written { bytes, flushed: Flushed::Budget });
+        }
+        self.recycle_if_empty(spares);
+        Ok(Written { bytes, flushed: Flushed::Empty })
+    }
+}
+
+impl Queue {
+    fn keep_sealed(&mut self, records: &[u8]) {
+        self.sealed.bytes.extend_from_slice(records);
+        self.bytes += records.len();
+    }
+
+    /// The next bytes of plaintext, at most so many, put together if they lie in pieces: a record is to
+    /// be full whatever the frames in it are.
+    fn front<'a>(&'a self, most: usize, gathered: &'a mut Vec<u8>) -> &'a [u8] {
+        let mut pieces = self.pieces();
+        let first = pieces.next().unwrap_or_default();
+        if first.len() >= most || first.len() + self.sealed.len() == self.bytes {
+            return &first[..first.len().min(most)];
+        }
+        gathered.clear();
+        for piece in [first].into_iter().chain(pieces) {
+            let room = most - gathered.len();
+            gathered.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
+        gathered
+    }
+}
+
+/// Writes once; what the kernel does not take for now is no error.
+fn write(socket: &mut impl Write, records: &[u8]) -> io::Result<usize> {
+    if records.is_empty() {
+        return Ok(0);
+    }
+    match socket.write(records) {
+        Ok(0) => Err(ErrorKind::WriteZero.into()),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Ok(0)
+        }
+        result => result,
+    }
+}

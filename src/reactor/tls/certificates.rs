@@ -1,0 +1,216 @@
+//! From PEM files to what rustls serves with: read, checked whole, or refused with the reason.
+//!
+//! Blocks on the disk, so it runs before the loop does, or on the thread that reloads.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::{Ticketer, cipher_suite, default_provider};
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoClientAuth, ParsedCertificate, ProducesTickets, ResolvesServerCert,
+    ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, RootCertStore, ServerConfig, SupportedCipherSuite, client, version};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::error::TlsError;
+use crate::reactor::budget::TLS_SESSIONS_MAX;
+use crate::reactor::settings::{CertificateFiles, ClientCertificates, TlsSettings, TlsVersion};
+
+/// The only protocol spoken here (RFC 7301): a WebSocket begins with HTTP/1.1.
+pub(super) const ALPN: &[u8] = b"http/1.1";
+/// Tickets for a client of TLS 1.3: it comes back with one connection, not with many at once.
+const TICKETS: usize = 1;
+
+/// In our order, which wins over the client's. AES first: where a server runs it is in hardware.
+const SUITES: [SupportedCipherSuite; 9] = [
+    cipher_suite::TLS13_AES_256_GCM_SHA384,
+    cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS13_AES_128_GCM_SHA256,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+];
+
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider { cipher_suites: SUITES.to_vec(), ..default_provider() })
+}
+
+/// What lets clients resume their sessions, and outlives a change of certificates.
+#[derive(Debug, Clone)]
+pub(super) struct Resumption {
+    tickets: Arc<dyn ProducesTickets>,
+    sessions: Arc<dyn StoresServerSessions>,
+}
+
+impl Resumption {
+    /// # Errors
+    /// There is no entropy for the tickets' keys.
+    pub(super) fn new() -> Result<Resumption, TlsError> {
+        Ok(Resumption {
+            tickets: Ticketer::new().map_err(TlsError::Configuration)?,
+            sessions: ServerSessionMemoryCache::new(TLS_SESSIONS_MAX),
+        })
+    }
+}
+
+/// A configuration, and what speaks against it all the same.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) config: Arc<ServerConfig>,
+    /// Certificates that are not valid at this time. A server that starts may have nothing better; one
+    /// that runs has.
+    pub(super) untimely: Option<TlsError>,
+}
+
+/// Reads and checks everything that the settings name.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub(super) fn load(settings: &TlsSettings, resumption: &Resumption) -> Result<Loaded, TlsError> {
+    let provider = provider();
+    let mut certificates = Vec::with_capacity(settings.certificates.len());
+    let mut untimely = None;
+    for files in &settings.certificates {
+        let certificate = certificate(files, &provider)?;
+        untimely = untimely.or(check_time(files, &certificate).err());
+        certificates.push(certificate);
+    }
+    if certificates.is_empty() {
+        return Err(TlsError::NoCertificate);
+    }
+    let versions = match settings.version_min {
+        TlsVersion::Tls12 => &[&version::TLS13, &version::TLS12][..],
+        TlsVersion::Tls13 => &[&version::TLS13][..],
+    };
+    let clients = clients(&settings.clients, &provider)?;
+    // A session that is resumed is not verified again: trust that was taken back must not live on in it.
+    let resumption = match settings.clients {
+        ClientCertificates::Off => resumption.clone(),
+        ClientCertificates::Wanted(_) | ClientCertificates::Required(_) => Resumption::new()?,
+    };
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .map_err(TlsError::Configuration)?
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(Arc::new(Certificates(certificates)));
+    config.ignore_client_order = true;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.send_tls13_tickets = TICKETS;
+    config.ticketer = resumption.tickets;
+    config.session_storage = resumption.sessions;
+    Ok(Loaded { config: Arc::new(config), untimely })
+}
+
+/// One certificate with its key, which must be a pair.
+fn certificate(
+    files: &CertificateFiles,
+    provider: &CryptoProvider,
+) -> Result<Arc<CertifiedKey>, TlsError> {
+    let chain = chain(&files.chain)?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| match error {
+        PemError::NoItemsFound => TlsError::Empty(files.key.clone(), "private key"),
+        error => TlsError::Unreadable(files.key.clone(), error),
+    })?;
+    for certificate in &chain {
+        ParsedCertificate::try_from(certificate)
+            .map_err(|error| TlsError::Certificate(files.chain.clone(), error))?;
+    }
+    CertifiedKey::from_der(chain, key, provider).map(Arc::new).map_err(|error| match error {
+        Error::InconsistentKeys(_) => TlsError::Certificate(files.chain.clone(), error),
+        error => TlsError::Key(files.key.clone(), error),
+    })
+}
+
+/// All certificates of a file, at least one.
+pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unreadable = |error| TlsError::Unreadable(path.to_owned(), error);
+    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
+        .map_err(unreadable)?
+        .collect::<Result<_, _>>()
+        .map_err(unreadable)?;
+    match chain.is_empty() {
+        true => Err(TlsError::Empty(path.to_owned(), "certificate")),
+        false => Ok(chain),
+    }
+}
+
+/// The certificates of a file as those that others must lead to.
+pub(super) fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for root in chain(path)? {
+        roots.add(root).map_err(|error| TlsError::Certificate(path.to_owned(), error))?;
+    }
+    Ok(roots)
+}
+
+fn check_time(files: &CertificateFiles, certificate: &CertifiedKey) -> Result<(), TlsError> {
+    for der in &certificate.cert {
+        let bad = |_| {
+            let error = rustls::CertificateError::BadEncoding;
+            TlsError::Certificate(files.chain.clone(), error.into())
+        };
+        let (_, parsed) = X509Certificate::from_der(der).map_err(bad)?;
+        let validity = parsed.validity();
+        if !validity.is_valid() {
+            let times = format!("from {} to {}", validity.not_before, validity.not_after);
+            return Err(TlsError::NotValidNow(files.chain.clone(), times));
+        }
+    }
+    Ok(())
+}
+
+fn clients(
+    wanted: &ClientCertificates,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let (path, is_required) = match wanted {
+        ClientCertificates::Off => return Ok(Arc::new(NoClientAuth)),
+        ClientCertificates::Wanted(path) => (path, false),
+        ClientCertificates::Required(path) => (path, true),
+    };
+    let roots = Arc::new(roots(path)?);
+    let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    if !is_required {
+        builder = builder.allow_unauthenticated();
+    }
+    let verifier = builder.build();
+    verifier.map_err(|error| TlsError::Clients(path.clone(), error))
+}
+
+/// Which certificate is shown to whom (RFC 6066, 3).
+#[derive(Debug)]
+struct Certificates(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Certificates {
+    /// The first that is for the name and of a kind that the client can check; else the first of such a
+    /// kind. Names are matched as clients do it, wildcards included.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let mut candidates =
+            self.0.iter().filter(|key| key.key.choose_scheme(hello.signature_schemes()).is_some());
+        let first = candidates.next()?;
+        if self.0.len() == 1 {
+            return Some(Arc::clone(first));
+        }
+        let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
+        let is_named = |key: &&Arc<CertifiedKey>| match &name {
+            Some(name) => is_for(key, name),
+            None => true,
+        };
+        let named = [first].into_iter().chain(candidates).find(is_named);
+        named.or(Some(first)).cloned()
+    }
+}
+
+fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    let parsed = key.end_entity_cert().and_then(ParsedCertificate::try_from);
+    parsed.is_ok_and(|parsed| client::verify_server_name(&parsed, name).is_ok())
+}

@@ -1,0 +1,184 @@
+//! Bytes in under TLS: one budgeted read a connection and turn, then plaintext for the same hands.
+//!
+//! The counterpart of [`inbound`](crate::reactor::inbound): the only other place that reads sockets.
+//! All records that a read brings are opened at once, so that "drained" is the socket's word here, too.
+
+use std::io::{self, Read};
+use std::mem::take;
+use std::net::SocketAddr;
+
+use log::info;
+use rustls::{Error, HandshakeKind};
+
+use crate::protocol::handshake::Refusal;
+use crate::reactor::connection::{Connection, Input, Phase, Unread};
+use crate::reactor::core::Core;
+use crate::reactor::{CloseReason, ConnId, Reactor};
+
+/// What one read brought.
+enum Arrived {
+    /// So many bytes of plaintext, perhaps none.
+    Plain(usize),
+    /// Nothing that anybody looks at.
+    Nothing,
+    /// The end of the stream, announced by a close_notify or not.
+    End,
+    /// The connection is broken.
+    Broken,
+    /// A request in the clear, or some such.
+    NoTls { head_only: bool },
+    /// So many bytes of plaintext, then what is no TLS.
+    Failed(usize, Error),
+}
+
+impl Reactor {
+    /// Reads from one secure connection and handles what came.
+    pub(in crate::reactor) fn read_secure(&mut self, id: ConnId) {
+        let mut scratch = take(&mut self.scratch);
+        match self.core.receive(id, &mut scratch) {
+            Arrived::Nothing => {}
+            Arrived::Plain(len) => self.take_plain(id, &mut scratch[..len]),
+            Arrived::Failed(len, error) => {
+                self.take_plain(id, &mut scratch[..len]);
+                self.core.fail_tls(id, &error);
+            }
+            Arrived::End => self.core.end_secure_input(id),
+            Arrived::Broken => self.core.vanish(id, CloseReason::PeerReset),
+            Arrived::NoTls { head_only } => {
+                self.core.refuse(id, Refusal::TlsExpected, head_only);
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    fn take_plain(&mut self, id: ConnId, plain: &mut [u8]) {
+        if plain.is_empty() {
+            return;
+        }
+        let consumed = self.consume(id, plain);
+        if consumed < plain.len() {
+            self.keep_unread(id, Unread::new(plain[consumed..].to_vec(), 0));
+        }
+    }
+}
+
+impl Core {
+    /// Reads once and opens what came, the plaintext into `plain`.
+    fn receive(&mut self, id: ConnId, plain: &mut [u8]) -> Arrived {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Arrived::Nothing;
+        };
+        let is_discarded = conn.discards_input();
+        let Connection { socket, rare: Some(rare), readable, read_closed, .. } = conn else {
+            return Arrived::Nothing;
+        };
+        let Some(session) = &mut rare.session else {
+            return Arrived::Nothing;
+        };
+        if session.is_input_ended() {
+            return Arrived::End;
+        }
+        if session.is_handshaking() && !is_discarded {
+            let Some(left) = self.tls.handshakes_left.checked_sub(1) else {
+                // It stays readable, and in the queue: the next turn looks at it.
+                self.metrics.tls_handshakes_deferred += 1;
+                return Arrived::Nothing;
+            };
+            self.tls.handshakes_left = left;
+        }
+        let memory = &mut self.tls.memory;
+        let kept = session.restore(&mut memory.incoming);
+        let len = match socket.read(&mut memory.incoming[kept..]) {
+            Ok(0) => return Arrived::End,
+            Ok(len) => len,
+            Err(error) => {
+                session.keep(&memory.incoming[..kept]);
+                match error.kind() {
+                    io::ErrorKind::WouldBlock => *readable = false,
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Arrived::Broken,
+                }
+                return Arrived::Nothing;
+            }
+        };
+        // As in the clear: a short read means drained, unless the end has come with the data.
+        *readable = kept + len == memory.incoming.len() || *read_closed;
+        conn.last_heard = self.now;
+        conn.pulse.heard();
+        self.metrics.bytes_read += len as u64;
+        if is_discarded {
+            return Arrived::Nothing;
+        }
+        let records = &mut memory.incoming[..kept + len];
+        if session.is_fresh() && records[0].is_ascii_uppercase() {
+            // No record begins so (RFC 8446, 5.1), and every method of HTTP does.
+            let head_only = records.starts_with(b"HEAD ");
+            rare.session = None;
+            return Arrived::NoTls { head_only };
+        }
+        memory.answer.clear();
+        let received = session.receive(records, plain, &mut memory.answer);
+        // The end of the input is told when all before it was taken.
+        conn.readable |= session.is_input_ended();
+        if !memory.answer.is_empty() {
+            let answer = take(&mut memory.answer);
+            self.queue_sealed(id, &answer);
+            self.tls.memory.answer = answer;
+        }
+        if let Some(kind) = received.handshake {
+            self.finish_handshake(id, kind);
+        }
+        match received.error {
+            None => Arrived::Plain(received.plain),
+            Some(error) => Arrived::Failed(received.plain, error),
+        }
+    }
+
+    /// TLS is agreed: HTTP may begin.
+    fn finish_handshake(&mut self, id: ConnId, kind: HandshakeKind) {
+        match kind {
+            HandshakeKind::Resumed => self.metrics.tls_handshakes_resumed += 1,
+            HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest => {
+                self.metrics.tls_handshakes_full += 1;
+            }
+        }
+        self.send_request(id);
+    }
+
+    /// The end of the stream. Without a close_notify what came may be less than what was sent (RFC 8446,
+    /// 6.1): that is no good order, unless both Closes have passed and nothing was to follow.
+    fn end_secure_input(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let is_discarded = conn.discards_input();
+        let is_cut = conn.session().is_some_and(|session| {
+            !is_discarded && !session.is_input_ended() && !session.is_handshaking()
+        });
+        if !is_cut {
+            return self.end_input(id, CloseReason::PeerGone);
+        }
+        self.metrics.tls_truncated += 1;
+        self.end_input(id, CloseReason::Truncated);
+    }
+
+    /// What came is no TLS, or the peer wants none of ours: nothing more is read, and of what is queued
+    /// only the alert is sent, which tells it so.
+    fn fail_tls(&mut self, id: ConnId, error: &Error) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if matches!(conn.phase, Phase::Gone(_)) {
+            return;
+        }
+        info!("{id} {}: TLS: {error}", SocketAddr::from(conn.peer));
+        self.metrics.tls_failed += 1;
+        let reason = conn.reason().unwrap_or(CloseReason::TlsFailed);
+        conn.phase = Phase::Closing { since: self.now, reason, input: Input::Discard };
+        conn.forget_message();
+        let dropped = conn.outbox.cut_to_sealed(&mut self.spare_queues);
+        self.count_dropped(dropped);
+        self.mark_dirty(id);
+        self.arm(id);
+    }
+}

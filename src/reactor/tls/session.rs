@@ -1,0 +1,350 @@
+//! One connection's TLS: records to plaintext and back, and the messages of TLS itself.
+//!
+//! On rustls' unbuffered interface: the loop lends the memory, so that nothing is ever left inside
+//! rustls, an idle session owns no buffer, and one read may bring many records. (The buffered one keeps
+//! at least 4 KiB for each connection, and copies what it reads in pieces of that.) What stays here
+//! between two reads is a record that has not come whole. No I/O: who reads and writes is the turn.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
+use rustls::{ClientConfig, CommonState, Error, HandshakeKind, ServerConfig};
+
+use super::TlsInfo;
+use crate::reactor::budget::TLS_PARTIAL_BYTES_MAX;
+
+/// The TLS of one connection.
+pub(in crate::reactor) struct Session {
+    end: End,
+    /// Records, or the message of a handshake, that have not come whole.
+    partial: Vec<u8>,
+    input: Input,
+    /// Our close_notify, or an alert that ends the connection, was sealed.
+    is_output_ended: bool,
+}
+
+/// Which end of the connection we are.
+enum End {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+/// What has come from the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Input {
+    /// Nothing yet: it may turn out not to be TLS.
+    Awaited,
+    Flowing,
+    /// Its close_notify.
+    Ended,
+    /// What is no TLS, or was tampered with.
+    Broken,
+}
+
+/// What a read from the socket amounted to.
+#[derive(Debug)]
+pub(in crate::reactor) struct Received {
+    /// Bytes of plaintext.
+    pub(in crate::reactor) plain: usize,
+    /// The handshake has come to its end just now.
+    pub(in crate::reactor) handshake: Option<HandshakeKind>,
+    /// The connection cannot go on; an alert that says so is with the records to send.
+    pub(in crate::reactor) error: Option<Error>,
+}
+
+impl Session {
+    /// # Errors
+    /// The configuration cannot serve.
+    pub(in crate::reactor) fn server(config: Arc<ServerConfig>) -> Result<Session, Error> {
+        Ok(Session::new(End::Server(UnbufferedServerConnection::new(config)?)))
+    }
+
+    /// # Errors
+    /// The configuration cannot connect.
+    pub(super) fn client(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Session, Error> {
+        Ok(Session::new(End::Client(UnbufferedClientConnection::new(config, name)?)))
+    }
+
+    fn new(end: End) -> Session {
+        Session { end, partial: Vec::new(), input: Input::Awaited, is_output_ended: false }
+    }
+
+    fn common(&self) -> &CommonState {
+        match &self.end {
+            End::Server(server) => server,
+            End::Client(client) => client,
+        }
+    }
+
+    pub(in crate::reactor) fn is_handshaking(&self) -> bool {
+        self.common().is_handshaking()
+    }
+
+    /// Whether nothing has come from the peer.
+    pub(in crate::reactor) fn is_fresh(&self) -> bool {
+        self.input == Input::Awaited
+    }
+
+    /// Whether the peer has said that it will send no more: then the end of the stream cuts nothing off.
+    pub(in crate::reactor) fn is_input_ended(&self) -> bool {
+        self.input == Input::Ended
+    }
+
+    pub(in crate::reactor) fn held_bytes(&self) -> usize {
+        self.partial.capacity()
+    }
+
+    /// Puts what is left of the last read in front of the next one; returns how much that is.
+    pub(in crate::reactor) fn restore(&mut self, records: &mut [u8]) -> usize {
+        let kept = std::mem::take(&mut self.partial);
+        records[..kept.len()].copy_from_slice(&kept);
+        kept.len()
+    }
+
+    /// Keeps it for another time: nothing has come.
+    pub(in crate::reactor) fn keep(&mut self, records: &[u8]) {
+        self.partial = records.to_vec();
+    }
+
+    /// Takes records, those restored included. Their plaintext goes to the front of `plain`, which must
+    /// have room for as many bytes; what is to be sent in answer is appended to `answer`. What is not a
+    /// whole record is kept.
+    pub(in crate::reactor) fn receive(
+        &mut self,
+        records: &mut [u8],
+        plain: &mut [u8],
+        answer: &mut Vec<u8>,
+    ) -> Received {
+        let was_handshaking = self.is_handshaking();
+        if !records.is_empty() && self.is_fresh() {
+            self.input = Input::Flowing;
+        }
+        let mut taken = match &mut self.end {
+            End::Server(server) => take(server, records, plain, answer),
+            End::Client(client) => take(client, records, plain, answer),
+        };
+        let rest = &records[taken.records..];
+        if taken.is_ended {
+            self.input = Input::Ended;
+        } else if rest.len() > TLS_PARTIAL_BYTES_MAX {
+            let too_much = || Error::General("a handshake message beyond all measure".into());
+            taken.error.get_or_insert_with(too_much);
+        } else if !rest.is_empty() {
+            self.partial = rest.to_vec();
+        }
+        if taken.error.is_some() {
+            self.input = Input::Broken;
+            self.is_output_ended = true;
+            self.partial = Vec::new();
+        }
+        let is_done = was_handshaking && !self.is_handshaking() && taken.error.is_none();
+        let handshake = self.common().handshake_kind().filter(|_| is_done);
+        Received { plain: taken.plain, handshake, error: taken.error }
+    }
+
+    /// Seals plaintext into records at the front of `records`, behind whatever TLS itself has to say;
+    /// returns their length.
+    ///
+    /// # Errors
+    /// The handshake is not done, our side has ended, or the keys are used up.
+    pub(in crate::reactor) fn seal(
+        &mut self,
+        plain: &[u8],
+        records: &mut [u8],
+    ) -> Result<usize, Error> {
+        if self.is_output_ended {
+            return Err(Error::General("our side of the stream has ended".into()));
+        }
+        match &mut self.end {
+            End::Server(server) => seal(server, &mut self.partial, Outgoing::Data(plain), records),
+            End::Client(client) => seal(client, &mut self.partial, Outgoing::Data(plain), records),
+        }
+    }
+
+    /// Seals our close_notify (RFC 8446, 6.1), once. `None` where there is none to be sent: it was, or
+    /// an alert has said more, or the handshake is not done.
+    pub(in crate::reactor) fn seal_end(&mut self, records: &mut [u8]) -> Option<usize> {
+        if self.is_output_ended || self.is_handshaking() {
+            return None;
+        }
+        self.is_output_ended = true;
+        let sealed = match &mut self.end {
+            End::Server(server) => seal(server, &mut self.partial, Outgoing::End, records),
+            End::Client(client) => seal(client, &mut self.partial, Outgoing::End, records),
+        };
+        sealed.ok()
+    }
+
+    /// What a service is told of it.
+    pub(in crate::reactor) fn info(&self) -> TlsInfo {
+        TlsInfo::of(self.common())
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("is_handshaking", &self.is_handshaking())
+            .field("input", &self.input)
+            .field("partial", &self.partial.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What both ends have in common, which rustls has as two functions of one name.
+trait Process {
+    type Data;
+
+    fn process<'c, 'i>(&'c mut self, records: &'i mut [u8])
+    -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    /// Whether it has something to say, no matter what has come.
+    fn has_output(&self) -> bool;
+}
+
+impl Process for UnbufferedServerConnection {
+    type Data = rustls::server::ServerConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        records: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(records)
+    }
+
+    fn has_output(&self) -> bool {
+        self.wants_write()
+    }
+}
+
+impl Process for UnbufferedClientConnection {
+    type Data = rustls::client::ClientConnectionData;
+
+    fn process<'c, 'i>(
+        &'c mut self,
+        records: &'i mut [u8],
+    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(records)
+    }
+
+    fn has_output(&self) -> bool {
+        self.wants_write()
+    }
+}
+
+/// What [`take`] has done.
+struct Taken {
+    records: usize,
+    plain: usize,
+    is_ended: bool,
+    error: Option<Error>,
+}
+
+/// Has rustls work until it wants more than there is.
+fn take(
+    end: &mut impl Process,
+    records: &mut [u8],
+    plain: &mut [u8],
+    answer: &mut Vec<u8>,
+) -> Taken {
+    let mut taken = Taken { records: 0, plain: 0, is_ended: false, error: None };
+    loop {
+        let UnbufferedStatus { mut discard, state } = end.process(&mut records[taken.records..]);
+        let is_done = match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(Ok(record)) = traffic.next_record() {
+                    discard += record.discard;
+                    let len = record.payload.len();
+                    plain[taken.plain..][..len].copy_from_slice(record.payload);
+                    taken.plain += len;
+                }
+                false
+            }
+            Ok(ConnectionState::EncodeTlsData(mut message)) => {
+                append(&mut message, answer);
+                false
+            }
+            Ok(ConnectionState::TransmitTlsData(sent)) => {
+                sent.done();
+                false
+            }
+            Ok(ConnectionState::PeerClosed) => {
+                taken.is_ended = true;
+                false
+            }
+            Ok(_) => true,
+            Err(error) => {
+                taken.records += discard;
+                taken.error = Some(error);
+                append_alert(end, answer);
+                return taken;
+            }
+        };
+        taken.records += discard;
+        if is_done {
+            return taken;
+        }
+    }
+}
+
+/// The alert that tells the peer of an error, if there is one. What has failed must not be shown to rustls
+/// again, so it is asked only while it has something to say.
+fn append_alert(end: &mut impl Process, answer: &mut Vec<u8>) {
+    while end.has_output() {
+        if let Ok(ConnectionState::EncodeTlsData(mut message)) = end.process(&mut []).state {
+            append(&mut message, answer);
+        } else {
+            return;
+        }
+    }
+}
+
+fn append<D>(message: &mut EncodeTlsData<'_, D>, to: &mut Vec<u8>) {
+    if let Err(EncodeError::InsufficientSize(error)) = message.encode(&mut []) {
+        let at = to.len();
+        to.resize(at + error.required_size, 0);
+        // The size is what it asked for.
+        let _ = message.encode(&mut to[at..]);
+    }
+}
+
+enum Outgoing<'a> {
+    Data(&'a [u8]),
+    End,
+}
+
+/// `partial` is what rustls has looked at and found incomplete: it wants to see it again.
+fn seal(
+    end: &mut impl Process,
+    partial: &mut [u8],
+    outgoing: Outgoing<'_>,
+    records: &mut [u8],
+) -> Result<usize, Error> {
+    let failed = |why: String| Error::General(why);
+    let mut len = 0;
+    loop {
+        match end.process(partial).state? {
+            ConnectionState::EncodeTlsData(mut message) => {
+                let encoded = message.encode(&mut records[len..]);
+                len += encoded.map_err(|error| failed(error.to_string()))?;
+            }
+            ConnectionState::TransmitTlsData(sent) => sent.done(),
+            ConnectionState::WriteTraffic(mut traffic) => {
+                let room = &mut records[len..];
+                let sealed = match outgoing {
+                    Outgoing::Data(plain) => traffic.encrypt(plain, room),
+                    Outgoing::End => traffic.queue_close_notify(room),
+                };
+                return Ok(len + sealed.map_err(|error| failed(error.to_string()))?);
+            }
+            state => return Err(failed(format!("nothing can be sent in state {state:?}"))),
+        }
+    }
+}

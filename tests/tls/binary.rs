@@ -1,0 +1,117 @@
+//! The binary under TLS: settings from flags, and what it says and obeys.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use weir_authority::{Authority, Files, Kind};
+
+use super::{connect, identified, refused, trusting};
+use crate::support::{Binary, Client, TEXT, eventually};
+
+/// Flags for these files.
+fn flags(files: &Files) -> [String; 4] {
+    let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    ["--tls-cert".to_owned(), path(&files.chain), "--tls-key".to_owned(), path(&files.key)]
+}
+
+fn serve(listen: &[&str], flags: &[String], more: &[&str]) -> Binary {
+    let listen = listen.iter().flat_map(|address| ["--listen", address]);
+    let arguments: Vec<&str> =
+        listen.chain(flags.iter().map(String::as_str)).chain(more.iter().copied()).collect();
+    Binary::listening(&arguments)
+}
+
+fn signal(binary: &Binary, signal: &str) {
+    let pid = binary.pid().to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+}
+
+/// Status and stderr of `weir check`.
+fn check(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WEIR_")) {
+        command.env_remove(name);
+    }
+    let output = command.arg("check").args(arguments).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn any_listener_may_be_secure_and_others_are_not() {
+    let authority = Authority::new();
+    let files = authority.server(&["localhost"]);
+    let listen = ["wss://127.0.0.1:0", "127.0.0.1:0"];
+    let binary = serve(&listen, &flags(&files), &[]);
+    assert!(binary.is_secure);
+    let config = Arc::new(trusting(&authority));
+    let mut client = connect(binary.address, &config, "localhost").upgraded("/");
+    client.text("secure");
+    client.expect(TEXT, b"secure");
+    let mut page = connect(binary.address, &config, "localhost");
+    assert!(page.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").starts_with("HTTP/1.1 200 "));
+    let mut client = Client::open(binary.next_address(), "/");
+    client.text("in the clear");
+    client.expect(TEXT, b"in the clear");
+}
+
+#[test]
+fn clients_may_have_to_show_a_certificate() {
+    let authority = Authority::new();
+    let files = authority.server(&["localhost"]);
+    let ca = authority.file();
+    let clients = ["--tls-client-auth", "required", "--tls-client-ca", ca.to_str().unwrap()];
+    let binary = serve(&["wss://127.0.0.1:0"], &flags(&files), &clients);
+    let error = refused(binary.address, &Arc::new(trusting(&authority)), "localhost");
+    assert!(error.contains("CertificateRequired"), "{error}");
+    let config = Arc::new(identified(&authority, &authority.client("alice")));
+    let mut client = connect(binary.address, &config, "localhost").upgraded("/");
+    client.text("alice here");
+    client.expect(TEXT, b"alice here");
+}
+
+#[test]
+fn a_signal_has_certificates_read_anew_and_bad_ones_refused() {
+    let authority = Authority::new();
+    let files = authority.server(&["localhost"]);
+    let binary = serve(&["wss://127.0.0.1:0"], &flags(&files), &["--tls-watch", "off"]);
+    let config = Arc::new(trusting(&authority));
+    let mut old = connect(binary.address, &config, "localhost").upgraded("/");
+
+    authority.issue_to(&files, "", &["new.test"], Kind::default());
+    signal(&binary, "-HUP");
+    eventually(|| binary.log().contains("certificates reloaded"), "a reload");
+    connect(binary.address, &config, "new.test").upgraded("/");
+
+    std::fs::write(&files.key, "no key at all").unwrap();
+    signal(&binary, "-HUP");
+    eventually(|| binary.log().contains("the old ones stay"), "a refusal");
+    let log = binary.log();
+    assert!(log.contains(&format!("{}: no private key in it", files.key.display())), "{log}");
+    connect(binary.address, &config, "new.test").upgraded("/");
+    old.text("still here");
+    old.expect(TEXT, b"still here");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_listens() {
+    let authority = Authority::new();
+    let files = authority.server(&["localhost"]);
+    let (cert, key) = (files.chain.to_str().unwrap(), files.key.to_str().unwrap());
+    fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&["--listen", "wss://127.0.0.1:0"], more].concat()
+    }
+    assert_eq!(check(&with(&["--tls-cert", cert, "--tls-key", key])).0, Some(0));
+    for (arguments, said) in [
+        (with(&[]), "wss://127.0.0.1:0 needs tls_cert"),
+        (with(&["--tls-cert", "a.pem"]), "1 certificates were given, 0 keys"),
+        (vec!["--tls-cert", "a.pem", "--tls-key", "b.pem"], "no listener is wss://"),
+        (with(&["--tls-client-auth", "wanted"]), "tls_client_auth needs tls_client_ca"),
+        (with(&["--tls-client-ca", "a.pem"]), "tls_client_auth is off"),
+        (with(&["--tls-cert", "/absent.pem", "--tls-key", key]), "/absent.pem: No such file"),
+        (with(&["--tls-cert", key, "--tls-key", key]), "no certificate in it"),
+    ] {
+        let (code, stderr) = check(&arguments);
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(stderr.contains(said), "{said}: {stderr}");
+    }
+}

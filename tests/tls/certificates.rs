@@ -1,0 +1,228 @@
+//! Which certificate is shown to whom, what clients show, and files that are no use.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use weir::protocol::Message;
+use weir::reactor::settings::{
+    ClientCertificates, RouteSettings, Settings, TlsSettings, TlsVersion,
+};
+use weir::reactor::{ConnId, Context, Decision, Reactor, Request, Service, TlsError, TlsInfo};
+use weir_authority::{Authority, Files, Kind};
+
+use super::{agreed, certificate, connect, identified, refused, settings, trusting, watched};
+use crate::support::{DEADLINE, Server};
+
+/// The certificate that a client of this name is shown.
+fn shown(server: &Server, authority: &Authority, name: &str) -> Vec<u8> {
+    let mut config = trusting(authority);
+    // Whether it is for the name is not the question here.
+    config.dangerous().set_certificate_verifier(Arc::new(Anything));
+    let client = agreed(server.address, &Arc::new(config), name);
+    client.stream.conn.peer_certificates().unwrap()[0].to_vec()
+}
+
+fn der(files: &Files) -> Vec<u8> {
+    use rustls::pki_types::pem::PemObject as _;
+    rustls::pki_types::CertificateDer::from_pem_file(&files.chain).unwrap().to_vec()
+}
+
+#[test]
+fn the_name_that_is_asked_for_chooses_the_certificate() {
+    let authority = Authority::new();
+    let first = authority.server(&["first.test", "127.0.0.1"]);
+    let second = authority.server(&["second.test"]);
+    let wild = authority.server(&["*.wild.test"]);
+    let tls = TlsSettings {
+        certificates: [&first, &second, &wild].map(certificate).to_vec(),
+        ..settings(&first)
+    };
+    let (server, _seen) = watched(tls, Settings::default(), RouteSettings::default());
+    for (name, files) in [
+        ("first.test", &first),
+        ("second.test", &second),
+        ("SECOND.test", &second),
+        ("a.wild.test", &wild),
+        // One label, and no more.
+        ("a.b.wild.test", &first),
+        ("wild.test", &first),
+        ("unknown.test", &first),
+        // An address is not sent as a name (RFC 6066, 3).
+        ("127.0.0.1", &first),
+    ] {
+        assert_eq!(shown(&server, &authority, name), der(files), "{name}");
+    }
+    // And clients that check it are content.
+    for name in ["first.test", "second.test", "b.wild.test", "127.0.0.1"] {
+        agreed(server.address, &Arc::new(trusting(&authority)), name);
+    }
+    server.stop_clean();
+}
+
+#[test]
+fn a_certificate_is_of_a_kind_that_the_client_knows() {
+    let authority = Authority::new();
+    let kind = Kind { is_ed25519: true, ..Kind::default() };
+    let modern = authority.issue("", &["localhost"], kind);
+    let usual = authority.server(&["localhost"]);
+    let tls = TlsSettings {
+        certificates: [&modern, &usual].map(certificate).to_vec(),
+        ..settings(&modern)
+    };
+    let (server, _seen) = watched(tls, Settings::default(), RouteSettings::default());
+    assert_eq!(shown(&server, &authority, "localhost"), der(&modern));
+    let mut config = trusting(&authority);
+    config.dangerous().set_certificate_verifier(Arc::new(OnlyEcdsa));
+    let client = agreed(server.address, &Arc::new(config), "localhost");
+    assert_eq!(client.stream.conn.peer_certificates().unwrap()[0].to_vec(), der(&usual));
+    server.stop_clean();
+}
+
+/// Tells under what TLS each request came.
+struct Asking(Sender<Option<TlsInfo>>);
+
+impl Service for Asking {
+    fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, request: &Request<'_>) -> Decision {
+        self.0.send(request.tls.cloned()).unwrap();
+        Decision::Accept { protocol: None }
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+}
+
+fn asking(tls: TlsSettings) -> (Server, Receiver<Option<TlsInfo>>) {
+    let (tell, told) = channel();
+    let server = Server::secure(tls, Settings::default(), move |reactor| {
+        let service = reactor.add_service(Asking(tell)).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+    });
+    (server, told)
+}
+
+#[test]
+fn a_service_is_told_who_the_client_is() {
+    let authority = Authority::new();
+    let own = authority.client("alice");
+    for clients in [ClientCertificates::Wanted, ClientCertificates::Required] {
+        let clients = clients(authority.file());
+        let tls = TlsSettings { clients, ..settings(&authority.server(&["localhost"])) };
+        let (server, told) = asking(tls);
+        let config = Arc::new(identified(&authority, &own));
+        for is_resumed in [false, true] {
+            let mut client = connect(server.address, &config, "localhost").upgraded("/");
+            let info = told.recv_timeout(DEADLINE).unwrap().unwrap();
+            assert_eq!(info.subject.as_deref(), Some("CN=alice"));
+            assert_eq!((info.version, info.is_resumed), (TlsVersion::Tls13, is_resumed));
+            client.close(1000, "");
+            client.expect_close();
+        }
+        server.stop_clean();
+    }
+}
+
+#[test]
+fn a_client_without_a_certificate_is_let_in_only_where_none_is_required() {
+    let authority = Authority::new();
+    let stranger = Authority::new();
+    let nobody = Arc::new(trusting(&authority));
+    let files = authority.server(&["localhost"]);
+
+    let clients = ClientCertificates::Wanted(authority.file());
+    let (server, told) = asking(TlsSettings { clients, ..settings(&files) });
+    connect(server.address, &nobody, "localhost").upgraded("/");
+    assert_eq!(told.recv_timeout(DEADLINE).unwrap().unwrap().subject, None);
+    server.stop_clean();
+
+    let clients = ClientCertificates::Required(authority.file());
+    let (server, _told) = asking(TlsSettings { clients, ..settings(&files) });
+    let error = refused(server.address, &nobody, "localhost");
+    assert!(error.contains("CertificateRequired"), "{error}");
+    let unverified = Arc::new(identified(&authority, &stranger.client("mallory")));
+    let error = refused(server.address, &unverified, "localhost");
+    assert!(error.contains("UnknownCA"), "{error}");
+    assert_eq!(server.stop_clean().tls_failed, 2);
+}
+
+#[test]
+fn files_that_are_no_use_are_named() {
+    let authority = Authority::new();
+    let good = authority.server(&["localhost"]);
+    let other = authority.server(&["localhost"]);
+    let empty = authority.directory().join("empty.pem");
+    fs::write(&empty, "nothing here\n").unwrap();
+    let garbled = authority.directory().join("garbled.pem");
+    fs::write(&garbled, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let absent = authority.directory().join("absent.pem");
+    let error = |chain: &std::path::Path, key: &std::path::Path| {
+        let files = Files { chain: chain.to_owned(), key: key.to_owned() };
+        let mut reactor = Reactor::new(Settings::default()).unwrap();
+        reactor.set_tls(settings(&files)).unwrap_err()
+    };
+    assert!(matches!(error(&good.chain, &other.key), TlsError::Certificate(..)));
+    assert!(matches!(error(&absent, &good.key), TlsError::Unreadable(..)));
+    assert!(matches!(error(&good.chain, &absent), TlsError::Unreadable(..)));
+    assert!(matches!(error(&empty, &good.key), TlsError::Empty(_, "certificate")));
+    assert!(matches!(error(&good.chain, &empty), TlsError::Empty(_, "private key")));
+    assert!(matches!(error(&garbled, &good.key), TlsError::Certificate(..)));
+    let text = error(&absent, &good.key).to_string();
+    assert!(text.contains("absent.pem") && text.contains("No such file"), "{text}");
+
+    // Without certificates there is no secure listener.
+    let mut reactor = Reactor::new(Settings::default()).unwrap();
+    let listen = weir::reactor::settings::ListenSettings::secure("127.0.0.1:0".parse().unwrap());
+    assert!(reactor.listen(&listen).is_err());
+    let none = TlsSettings { certificates: Vec::new(), ..settings(&good) };
+    assert!(matches!(reactor.set_tls(none), Err(TlsError::NoCertificate)));
+}
+
+/// Takes whatever it is shown, and says what it knows.
+#[derive(Debug)]
+struct Anything;
+#[derive(Debug)]
+struct OnlyEcdsa;
+
+macro_rules! verifier {
+    ($name:ident, $schemes:expr) => {
+        impl rustls::client::danger::ServerCertVerifier for $name {
+            fn verify_server_cert(
+                &self,
+                _: &rustls::pki_types::CertificateDer<'_>,
+                _: &[rustls::pki_types::CertificateDer<'_>],
+                _: &rustls::pki_types::ServerName<'_>,
+                _: &[u8],
+                _: rustls::pki_types::UnixTime,
+            ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+                Ok(rustls::client::danger::ServerCertVerified::assertion())
+            }
+
+            fn verify_tls12_signature(
+                &self,
+                _: &[u8],
+                _: &rustls::pki_types::CertificateDer<'_>,
+                _: &rustls::DigitallySignedStruct,
+            ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+                Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+            }
+
+            fn verify_tls13_signature(
+                &self,
+                _: &[u8],
+                _: &rustls::pki_types::CertificateDer<'_>,
+                _: &rustls::DigitallySignedStruct,
+            ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+                Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+            }
+
+            fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+                $schemes
+            }
+        }
+    };
+}
+
+verifier!(
+    Anything,
+    vec![rustls::SignatureScheme::ECDSA_NISTP256_SHA256, rustls::SignatureScheme::ED25519,]
+);
+verifier!(OnlyEcdsa, vec![rustls::SignatureScheme::ECDSA_NISTP256_SHA256]);

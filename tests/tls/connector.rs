@@ -1,0 +1,99 @@
+//! The client's role under TLS: services that connect to secure servers on the same loop.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use weir::protocol::Message;
+use weir::protocol::handshake::ClientRequest;
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, Context, RouteId, Service, TlsConnector, TlsError};
+use weir_authority::Authority;
+
+use super::echo;
+use crate::support::{DEADLINE, Server};
+
+/// What a [`Caller`] tells.
+#[derive(Debug, PartialEq)]
+enum Told {
+    Message(Vec<u8>),
+    Closed(CloseReason),
+}
+
+/// Connects as soon as it can, and says one thing.
+struct Caller {
+    connector: TlsConnector,
+    address: SocketAddr,
+    route: Option<RouteId>,
+    payload: Vec<u8>,
+    tell: Sender<Told>,
+}
+
+impl Service for Caller {
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        let request = ClientRequest::new(&self.address.to_string(), "/").unwrap();
+        let route = self.route.unwrap_or_default();
+        cx.connect_secure(&self.connector, None, route, self.address, &request).unwrap();
+    }
+
+    fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        let _ = cx.send(conn, &self.payload[..]);
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        self.tell.send(Told::Message(message.as_bytes().to_vec())).unwrap();
+        cx.close(conn, weir::protocol::CloseCode::NORMAL, "");
+    }
+
+    fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, why: CloseReason) {
+        self.tell.send(Told::Closed(why)).unwrap();
+    }
+}
+
+fn call(
+    address: SocketAddr,
+    connector: TlsConnector,
+    payload: Vec<u8>,
+) -> (Server, Receiver<Told>) {
+    let (tell, told) = channel();
+    let server = Server::start(Settings::default(), move |reactor| {
+        // The route of what it makes is known only when the service is on the loop.
+        let caller = Caller { connector, address, route: None, payload, tell };
+        let service = reactor.add_service(caller).unwrap();
+        reactor.add_outbound(service, RouteSettings::default()).unwrap();
+    });
+    (server, told)
+}
+
+#[test]
+fn a_service_speaks_to_a_secure_server() {
+    let (authority, server, _seen) = echo();
+    for connector in [
+        TlsConnector::trusting("localhost", &authority.file()).unwrap(),
+        TlsConnector::insecure("elsewhere.test").unwrap(),
+    ] {
+        let payload = vec![9; 200_000];
+        let (client, told) = call(server.address, connector, payload.clone());
+        assert!(told.recv_timeout(DEADLINE).unwrap() == Told::Message(payload));
+        let Told::Closed(why) = told.recv_timeout(DEADLINE).unwrap() else { panic!("no end") };
+        assert!(matches!(why, CloseReason::Service(_)), "{why}");
+        assert_eq!(client.stop_clean().tls_handshakes_full, 1);
+    }
+    server.stop_clean();
+}
+
+#[test]
+fn a_server_that_is_not_the_one_is_not_spoken_to() {
+    let (authority, server, _seen) = echo();
+    let stranger = Authority::new();
+    for connector in [
+        TlsConnector::trusting("elsewhere.test", &authority.file()).unwrap(),
+        TlsConnector::trusting("localhost", &stranger.file()).unwrap(),
+    ] {
+        let (client, told) = call(server.address, connector, vec![1]);
+        assert_eq!(told.recv_timeout(DEADLINE).unwrap(), Told::Closed(CloseReason::TlsFailed));
+        assert_eq!(client.stop_clean().tls_failed, 1);
+    }
+    server.stop_clean();
+    let bad = TlsConnector::insecure("no name");
+    assert!(matches!(bad, Err(TlsError::ServerName(_))));
+}

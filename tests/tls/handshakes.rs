@@ -1,0 +1,172 @@
+//! What is agreed, with whom, and what a storm of handshakes costs the others.
+
+use std::sync::Arc;
+
+use rustls::client::{Resumption, Tls12Resumption};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::{cipher_suite, default_provider};
+use rustls::{CipherSuite, ClientConnection, HandshakeKind, ProtocolVersion};
+use weir::reactor::settings::{RouteSettings, Settings, TlsSettings, TlsVersion};
+use weir::reactor::{Metrics, Reactor};
+use weir_authority::Authority;
+
+use super::{
+    Stream, TLS12, TLS13, agreed, connect, echo, refused, settings, trusting, trusting_with,
+    watched,
+};
+use crate::support::{ByHand, TEXT, Watched};
+
+#[test]
+fn the_server_chooses_the_suite() {
+    let (authority, server, _seen) = echo();
+    let (aes_256, chacha, aes_128) = (
+        cipher_suite::TLS13_AES_256_GCM_SHA384,
+        cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        cipher_suite::TLS13_AES_128_GCM_SHA256,
+    );
+    for (offered, chosen) in [
+        (vec![aes_128, chacha, aes_256], CipherSuite::TLS13_AES_256_GCM_SHA384),
+        (vec![aes_128, chacha], CipherSuite::TLS13_CHACHA20_POLY1305_SHA256),
+        (vec![aes_128], CipherSuite::TLS13_AES_128_GCM_SHA256),
+        (
+            vec![
+                cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+                cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            ],
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        ),
+    ] {
+        let is_tls13 = offered[0].tls13().is_some();
+        let provider = CryptoProvider { cipher_suites: offered, ..default_provider() };
+        let versions = if is_tls13 { TLS13 } else { TLS12 };
+        let config = Arc::new(trusting_with(&authority, provider, versions));
+        let client = agreed(server.address, &config, "localhost");
+        let suite = client.stream.conn.negotiated_cipher_suite().unwrap().suite();
+        assert_eq!(suite, chosen);
+    }
+    server.stop_clean();
+}
+
+#[test]
+fn only_http_1_1_is_agreed() {
+    let (authority, server, _seen) = echo();
+    let offering = |names: &[&str]| {
+        let mut config = trusting(&authority);
+        config.alpn_protocols = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    };
+    let client = agreed(server.address, &offering(&["h2", "http/1.1"]), "localhost");
+    assert_eq!(client.stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+    let client = agreed(server.address, &offering(&[]), "localhost");
+    assert_eq!(client.stream.conn.alpn_protocol(), None);
+    let error = refused(server.address, &offering(&["h2"]), "localhost");
+    assert!(error.contains("NoApplicationProtocol"), "{error}");
+    assert_eq!(server.stop_clean().tls_failed, 1);
+}
+
+#[test]
+fn versions_below_the_least_are_refused() {
+    let authority = Authority::new();
+    let tls = TlsSettings {
+        version_min: TlsVersion::Tls13,
+        ..settings(&authority.server(&["localhost"]))
+    };
+    let (server, _seen) = watched(tls, Settings::default(), RouteSettings::default());
+    let old = Arc::new(trusting_with(&authority, default_provider(), TLS12));
+    let error = refused(server.address, &old, "localhost");
+    assert!(error.contains("ProtocolVersion"), "{error}");
+    let new = agreed(server.address, &Arc::new(trusting(&authority)), "localhost");
+    assert_eq!(new.stream.conn.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+    server.stop_clean();
+}
+
+#[test]
+fn sessions_are_resumed_by_ticket_and_by_id() {
+    let (authority, server, _seen) = echo();
+    for (versions, how) in [
+        (TLS13, Tls12Resumption::SessionIdOrTickets),
+        (TLS12, Tls12Resumption::SessionIdOrTickets),
+        (TLS12, Tls12Resumption::SessionIdOnly),
+    ] {
+        let mut config = trusting_with(&authority, default_provider(), versions);
+        config.resumption = Resumption::in_memory_sessions(8).tls12_resumption(how);
+        let config = Arc::new(config);
+        for expected in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
+            let mut client = connect(server.address, &config, "localhost").upgraded("/");
+            client.text("?");
+            // By then the ticket has come, too.
+            client.expect(TEXT, b"?");
+            assert_eq!(client.stream.conn.handshake_kind(), Some(expected), "{versions:?} {how:?}");
+            client.close(1000, "");
+            client.expect_close();
+        }
+    }
+    let metrics = server.stop_clean();
+    assert_eq!((metrics.tls_handshakes_full, metrics.tls_handshakes_resumed), (3, 6));
+}
+
+#[test]
+fn a_turn_takes_part_in_a_few_handshakes_and_serves_the_others() {
+    const CLIENTS: usize = 50;
+    /// What one turn may do, as `TLS_HANDSHAKES` has it.
+    const BUDGET: u64 = 8;
+    let authority = Authority::new();
+    let tls = settings(&authority.server(&["localhost"]));
+    let build = |reactor: &mut Reactor| {
+        reactor.set_tls(tls).unwrap();
+        let service = reactor.add_service(Watched::echo().0).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+    };
+    let mut server = ByHand::secure(Settings::default(), build);
+    let plain = server.listen_plain();
+    let mut witness = server.open_at(plain, "/");
+    let config = Arc::new(trusting(&authority));
+    // All hellos are there before the first turn that looks at one.
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = connect(server.address, &config, "localhost");
+            let Stream { conn, sock } = &mut client.stream;
+            conn.write_tls(sock).unwrap();
+            client
+        })
+        .collect();
+    server.turn_until("all are accepted", |metrics| metrics.accepted == CLIENTS as u64 + 1);
+    witness.text("still here?");
+    let heard = server.reactor.metrics().messages_in;
+    let written = |metrics: &Metrics| metrics.bytes_written;
+    let before = written(server.reactor.metrics());
+    let turns = server.turn_until("the witness is heard", |metrics| metrics.messages_in > heard);
+    assert!(turns <= 2, "{turns} turns until an open connection was served");
+    let after = written(server.reactor.metrics());
+    // A flight has some 900 bytes: no more than the budget of them went out in each turn.
+    assert!(after - before < (turns * BUDGET + 1) * 2_000, "{} bytes", after - before);
+    let deferred = server.reactor.metrics().tls_handshakes_deferred;
+    assert!(deferred >= CLIENTS as u64 - 3 * BUDGET, "{deferred}");
+    witness.expect(TEXT, b"still here?");
+
+    // Nobody is forgotten.
+    for client in &mut clients {
+        let Stream { conn, sock } = &mut client.stream;
+        while conn.is_handshaking() {
+            while conn.wants_write() {
+                conn.write_tls(sock).unwrap();
+            }
+            if conn.is_handshaking() {
+                server.turn_until_readable(sock);
+                conn.read_tls(sock).unwrap();
+                conn.process_new_packets().unwrap();
+            }
+        }
+        flush(conn, sock);
+    }
+    server
+        .turn_until("all handshakes end", |metrics| metrics.tls_handshakes_full == CLIENTS as u64);
+    drop((witness, clients));
+    server.stop_clean();
+}
+
+fn flush(conn: &mut ClientConnection, sock: &mut std::net::TcpStream) {
+    while conn.wants_write() {
+        conn.write_tls(sock).unwrap();
+    }
+}

@@ -1,0 +1,351 @@
+//! Messages, pressure and ends on a secure connection.
+
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rustls::crypto::ring::default_provider;
+use weir::protocol::CloseCode;
+use weir::reactor::CloseReason;
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir_authority::Authority;
+
+use super::{
+    Stream, TLS12, TLS13, connect, echo, open, settings, trusting, trusting_with, watched,
+};
+use crate::support::{BINARY, CLOSE, Client, DEADLINE, PING, PONG, TEXT, frame, next_end, upgrade};
+
+#[test]
+fn messages_of_every_size_come_back_in_both_versions() {
+    let (authority, server, _seen) = echo();
+    for versions in [TLS12, TLS13] {
+        let config = Arc::new(trusting_with(&authority, default_provider(), versions));
+        let mut client = connect(server.address, &config, "localhost").upgraded("/");
+        for len in [0, 1, 125, 126, 16_380, 16_384, 16_385, 65_535, 65_536, 300_000] {
+            let payload: Vec<u8> = (0..len).map(|at| (at * 7 + at / 251) as u8).collect();
+            client.send(BINARY, &payload);
+            client.expect(BINARY, &payload);
+        }
+        client.text("grüße");
+        client.expect(TEXT, "grüße".as_bytes());
+        client.send(PING, b"?");
+        client.expect(PONG, b"?");
+    }
+    let metrics = server.stop_clean();
+    assert_eq!((metrics.tls_handshakes_full, metrics.tls_failed), (2, 0));
+}
+
+#[test]
+fn records_may_come_byte_by_byte_and_many_at_once() {
+    let (authority, server, _seen) = echo();
+    let mut client = connect(server.address, &Arc::new(trusting(&authority)), "localhost");
+    let Stream { conn, sock } = &mut client.stream;
+    // Everything that is said, the handshake included, in pieces of one byte.
+    let mut records = Vec::new();
+    while conn.is_handshaking() {
+        while conn.wants_write() {
+            conn.write_tls(&mut records).unwrap();
+        }
+        records.drain(..).for_each(|byte| sock.write_all(&[byte]).unwrap());
+        if conn.is_handshaking() {
+            conn.read_tls(sock).unwrap();
+            conn.process_new_packets().unwrap();
+        }
+    }
+    conn.writer().write_all(upgrade("/", "").as_bytes()).unwrap();
+    conn.writer().write_all(&frame(true, TEXT, b"in pieces")).unwrap();
+    conn.write_tls(&mut records).unwrap();
+    records.drain(..).for_each(|byte| sock.write_all(&[byte]).unwrap());
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    client.expect(TEXT, b"in pieces");
+
+    // And a hundred records, of one frame each, in one write.
+    let Stream { conn, sock } = &mut client.stream;
+    for number in 0..100_u8 {
+        conn.writer().write_all(&frame(true, BINARY, &[number; 200])).unwrap();
+        conn.write_tls(&mut records).unwrap();
+    }
+    sock.write_all(&records).unwrap();
+    for number in 0..100 {
+        client.expect(BINARY, &[number; 200]);
+    }
+    drop(client);
+    assert_eq!(server.stop_clean().messages_in, 101);
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_felt_and_loses_nothing() {
+    const MESSAGES: usize = 400;
+    let authority = Authority::new();
+    let tls = settings(&authority.server(&["localhost"]));
+    let route = RouteSettings {
+        write_timeout: DEADLINE,
+        outbox_grace: DEADLINE,
+        ..RouteSettings::default()
+    };
+    let (server, seen) = watched(tls, Settings::default(), route);
+    let mut client = open(server.address, &authority);
+    let payload = vec![0xA5; 60_000];
+    let bytes = frame(true, BINARY, &payload);
+    // The records of all messages are made first, so that one thread can write them as they are while
+    // the other reads.
+    let mut records = Vec::new();
+    for _ in 0..MESSAGES {
+        let conn = &mut client.stream.conn;
+        conn.writer().write_all(&bytes).unwrap();
+        while conn.wants_write() {
+            conn.write_tls(&mut records).unwrap();
+        }
+    }
+    let mut writer = client.stream.sock.try_clone().unwrap();
+    let written = thread::spawn(move || writer.write_all(&records));
+    // It reads once the server has felt it.
+    let mut drained = false;
+    for _ in 0..MESSAGES {
+        client.expect(BINARY, &payload);
+        drained |= seen.try_iter().any(|seen| matches!(seen, crate::support::Seen::Drained(_)));
+        if !drained {
+            thread::yield_now();
+        }
+    }
+    written.join().unwrap().unwrap();
+    drop(client);
+    let metrics = server.stop_clean();
+    assert_eq!((metrics.messages_in, metrics.messages_out), (MESSAGES as u64, MESSAGES as u64));
+    assert_eq!((metrics.messages_refused, metrics.messages_dropped), (0, 0));
+}
+
+#[test]
+fn what_is_sealed_and_not_taken_is_bounded_and_counted() {
+    let authority = Authority::new();
+    let tls = settings(&authority.server(&["localhost"]));
+    let route = RouteSettings {
+        write_timeout: DEADLINE,
+        outbox_grace: DEADLINE,
+        slow_policy: weir::reactor::settings::SlowPolicy::Drop,
+        ..RouteSettings::default()
+    };
+    let hard = route.outbox_hard;
+    // It answers with more than any kernel holds for a peer that does not read.
+    let (service, seen) = crate::support::Watched::new(|cx, conn, _| {
+        let chunk = vec![7; 50_000];
+        for _ in 0..1_000 {
+            let _ = cx.send(conn, &chunk[..]);
+            assert!(cx.queued_bytes(conn) <= 3 << 20);
+        }
+    });
+    let server = crate::support::Server::secure(tls, Settings::default(), move |reactor| {
+        let service = reactor.add_service(service).unwrap();
+        reactor.add_route("/", service, route).unwrap();
+    });
+    let mut client = open(server.address, &authority);
+    client.text("go");
+    drop(seen);
+    let mut count = 0;
+    // What was sent comes whole, however it was cut into records.
+    loop {
+        client.expect(BINARY, &vec![7; 50_000]);
+        count += 1;
+        if count == hard / 50_000 {
+            break;
+        }
+    }
+    client.close(1000, "");
+    let (code, _) = client.expect_close();
+    assert_eq!(code, 1000);
+    drop(client);
+    let metrics = server.stop_clean();
+    assert!(metrics.messages_refused > 0, "{metrics}");
+}
+
+#[test]
+fn a_close_ends_with_close_notify_on_both_sides() {
+    let (authority, server, seen) = echo();
+    let mut client = open(server.address, &authority);
+    client.close(1000, "bye");
+    assert_eq!(client.expect_close(), (1000, "bye".to_owned()));
+    // An end without a close_notify would be an error of rustls'.
+    client.expect_end();
+    client.stream.conn.send_close_notify();
+    client.stream.flush().unwrap();
+    assert_eq!(next_end(&seen), CloseReason::PeerClosed(Some(CloseCode::NORMAL)));
+    drop(client);
+    assert_eq!(server.stop_clean().tls_truncated, 0);
+}
+
+#[test]
+fn a_peer_that_says_close_notify_first_is_told_it_too() {
+    let (authority, server, seen) = echo();
+    let mut client = open(server.address, &authority);
+    client.stream.conn.send_close_notify();
+    client.stream.flush().unwrap();
+    client.expect_end();
+    assert_eq!(next_end(&seen), CloseReason::PeerGone);
+    drop(client);
+    assert_eq!(server.stop_clean().tls_truncated, 0);
+}
+
+#[test]
+fn what_was_said_before_close_notify_is_answered() {
+    let (authority, server, seen) = echo();
+    let mut client = open(server.address, &authority);
+    let Stream { conn, sock } = &mut client.stream;
+    let mut records = Vec::new();
+    for number in 0..20 {
+        conn.writer().write_all(&frame(true, BINARY, &[number; 10_000])).unwrap();
+        while conn.wants_write() {
+            conn.write_tls(&mut records).unwrap();
+        }
+    }
+    conn.send_close_notify();
+    conn.write_tls(&mut records).unwrap();
+    sock.write_all(&records).unwrap();
+    for number in 0..20 {
+        client.expect(BINARY, &[number; 10_000]);
+    }
+    client.expect_end();
+    assert_eq!(next_end(&seen), CloseReason::PeerGone);
+    drop(client);
+    server.stop_clean();
+}
+
+#[test]
+fn a_stream_that_is_cut_off_is_no_end_in_good_order() {
+    let (authority, server, seen) = echo();
+    let client = open(server.address, &authority);
+    client.stream.sock.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(next_end(&seen), CloseReason::Truncated);
+    let metrics = server.stop_clean();
+    assert_eq!((metrics.tls_truncated, metrics.ended_peer_lost), (1, 1));
+}
+
+#[test]
+fn a_record_that_was_tampered_with_ends_the_connection_with_an_alert() {
+    let (authority, server, seen) = echo();
+    let mut client = open(server.address, &authority);
+    client.text("before");
+    client.expect(TEXT, b"before");
+    let Stream { conn, sock } = &mut client.stream;
+    let mut records = Vec::new();
+    conn.writer().write_all(&frame(true, TEXT, b"good")).unwrap();
+    conn.write_tls(&mut records).unwrap();
+    conn.writer().write_all(&frame(true, TEXT, b"bad")).unwrap();
+    conn.write_tls(&mut records).unwrap();
+    *records.last_mut().unwrap() ^= 1;
+    sock.write_all(&records).unwrap();
+    let error = client.stream.read(&mut [0; 100]).unwrap_err().to_string();
+    assert!(error.contains("BadRecordMac"), "{error}");
+    assert_eq!(next_end(&seen), CloseReason::TlsFailed);
+    drop(client);
+    assert_eq!(server.stop_clean().tls_failed, 1);
+}
+
+#[test]
+fn keys_are_renewed_when_the_peer_wants_it() {
+    let (authority, server, _seen) = echo();
+    let mut client = open(server.address, &authority);
+    for round in 0..5 {
+        client.stream.conn.refresh_traffic_keys().unwrap();
+        let payload = vec![round; 40_000];
+        client.send(BINARY, &payload);
+        client.expect(BINARY, &payload);
+    }
+    drop(client);
+    assert_eq!(server.stop_clean().tls_failed, 0);
+}
+
+#[test]
+fn an_idle_connection_holds_no_buffer() {
+    let (authority, server, _seen) = echo();
+    let mut clients: Vec<_> = (0..20).map(|_| open(server.address, &authority)).collect();
+    for client in &mut clients {
+        let payload = vec![1; 100_000];
+        client.send(BINARY, &payload);
+        client.expect(BINARY, &payload);
+    }
+    // Half a record: that is held for as long as its other half is awaited, and no longer.
+    let mut records = Vec::new();
+    let Stream { conn, sock } = &mut clients[0].stream;
+    conn.writer().write_all(&frame(true, BINARY, &[2; 1000])).unwrap();
+    conn.write_tls(&mut records).unwrap();
+    let (first, second) = records.split_at(500);
+    sock.write_all(first).unwrap();
+    clients[1].text("after that");
+    clients[1].expect(TEXT, b"after that");
+    clients[0].stream.sock.write_all(second).unwrap();
+    clients[0].expect(BINARY, &[2; 1000]);
+    drop(clients);
+    server.stop_clean();
+}
+
+#[test]
+fn a_shutdown_closes_secure_connections_in_good_order() {
+    let (authority, mut server, _seen) = echo();
+    let mut client = open(server.address, &authority);
+    server.shutdown();
+    assert_eq!(client.expect_close().0, 1001);
+    client.send(CLOSE, &1001_u16.to_be_bytes());
+    client.expect_end();
+    drop(client);
+    assert_eq!(server.join().tls_truncated, 0);
+}
+
+#[test]
+fn a_plain_request_is_answered_in_plain_text() {
+    let (_authority, server, _seen) = echo();
+    for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", &upgrade("/", "")] {
+        let mut client = Client::tcp(server.address);
+        let head = client.request(request);
+        assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+        assert!(head.contains("Content-Type: text/plain"), "{head}");
+        assert_eq!(client.bytes(40), b"this port speaks TLS: wss:// or https://");
+        client.expect_end();
+    }
+    let mut client = Client::tcp(server.address);
+    client.raw(b"HEAD / HTTP/1.1\r\n");
+    assert!(client.head().starts_with("HTTP/1.1 400 "));
+    client.expect_end();
+    let metrics = server.stop_clean();
+    assert_eq!((metrics.refused, metrics.tls_failed), (3, 0));
+}
+
+#[test]
+fn what_is_no_tls_at_all_is_refused_with_an_alert() {
+    let (_authority, server, _seen) = echo();
+    let mut client = Client::tcp(server.address);
+    client.raw(b"\x05\x01\x00 no, this is no TLS");
+    // An alert of level fatal: record type 21, its version, two bytes.
+    assert_eq!(client.bytes(7)[..6], [21, 3, 3, 0, 2, 2]);
+    client.expect_gone();
+    assert_eq!(server.stop_clean().tls_failed, 1);
+}
+
+#[test]
+fn tls_on_a_plain_port_is_refused() {
+    let (server, _seen) =
+        crate::support::Server::watched(Settings::default(), RouteSettings::default());
+    let mut client = Client::tcp(server.address);
+    client.raw(&[22, 3, 1, 0, 5, 1, 0, 0, 1, 0]);
+    assert!(client.head().starts_with("HTTP/1.1 400 "));
+    server.stop_clean();
+}
+
+#[test]
+fn silence_and_half_a_hello_end_with_the_handshake_deadline() {
+    let authority = Authority::new();
+    let tls = settings(&authority.server(&["localhost"]));
+    let brief = Settings { handshake_timeout: Duration::from_millis(300), ..Settings::default() };
+    let (server, _seen) = watched(tls, brief, RouteSettings::default());
+    let mut silent = Client::tcp(server.address);
+    let mut slow = Client::tcp(server.address);
+    slow.raw(&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]);
+    // TLS is agreed in time, and then no request follows.
+    let config = Arc::new(trusting(&authority));
+    let mut mute = super::agreed(server.address, &config, "localhost");
+    silent.expect_gone();
+    slow.expect_gone();
+    mute.expect_gone();
+    assert_eq!(server.stop_clean().ended_timeout, 3);
+}
