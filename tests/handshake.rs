@@ -40,6 +40,7 @@ fn mistakes() -> Vec<(String, Refusal)> {
     let long = format!("X-Long: {}\r\n", "a".repeat(2048));
     let origin = "Origin: https://evil.example\r\n";
     let length = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n";
+    let post = |lines: &str| format!("POST /posts HTTP/1.1\r\nHost: test\r\n{lines}\r\n");
     let get = |lines: &str| format!("GET / HTTP/1.1\r\nHost: test\r\n{lines}\r\n");
     vec![
         ("\x16\x03\x01\x02".into(), Refusal::NotHttp),
@@ -72,6 +73,8 @@ fn mistakes() -> Vec<(String, Refusal)> {
         (upgrade("/", "Content-Length: 5\r\n"), Refusal::Body),
         (upgrade("/", "Transfer-Encoding: chunked\r\n"), Refusal::Body),
         (get("Content-Length: 5\r\n"), Refusal::Body),
+        (post("Transfer-Encoding: chunked\r\n"), Refusal::LengthRequired),
+        (post("Content-Length: 126\r\n"), Refusal::BodyTooLarge),
         (altered("Version: 13", "Version: 8"), Refusal::VersionUnsupported),
         (get(""), Refusal::UpgradeRequired),
         (upgrade("/", &long), Refusal::HeadTooLong),
@@ -102,6 +105,17 @@ impl Service for Panics {
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
 }
 
+/// Answers POST.
+struct Posts;
+
+impl Service for Posts {
+    fn methods(&self) -> &'static [&'static str] {
+        &["POST"]
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+}
+
 fn route(
     reactor: &mut Reactor,
     path: &str,
@@ -122,6 +136,8 @@ fn every_mistake_has_its_answer_and_only_one() {
         let required = RouteSettings { require_protocol: true, ..RouteSettings::default() };
         route(reactor, "/required", Echo, required);
         route(reactor, "/panics", Panics, RouteSettings::default());
+        let small = RouteSettings { message_bytes_max: 125, ..RouteSettings::default() };
+        route(reactor, "/posts", Posts, small);
         reactor.add_page("/page", Page { content_type: "text/plain", body: b"page" });
     });
     let mistakes = mistakes();

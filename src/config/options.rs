@@ -327,8 +327,12 @@ impl ServerOptions {
 
     pub(super) fn listen(&self) -> Vec<ListenSettings> {
         let reuse_port = self.reuse_port;
-        let listen =
-            |&Listen { address, secure }: &Listen| ListenSettings { address, reuse_port, secure };
+        let listen = |&Listen { address, secure }: &Listen| ListenSettings {
+            address,
+            reuse_port,
+            secure,
+            site: 0,
+        };
         self.listen.iter().map(listen).collect()
     }
 
@@ -377,6 +381,7 @@ impl From<RouteOptions> for RouteSettings {
             idle_timeout: options.idle_timeout.duration(),
             origins: options.origins.into_iter().map(|origin| origin.0).collect(),
             require_protocol: options.require_protocol,
+            site: 0,
         };
         settings.outbox_hard = match options.outbox_hard.0 {
             Some(size) => size.0,

@@ -78,6 +78,11 @@ impl Admission {
         self.is_closed = true;
     }
 
+    /// Whether the loop is going down.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
     /// Whether accepting should go slowly.
     pub(super) fn is_crowded(&self) -> bool {
         self.is_crowded

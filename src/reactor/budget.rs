@@ -37,6 +37,9 @@ pub const SHUTDOWN_CLOSES: usize = 1024;
 pub const REFUSED_MAX: usize = 256;
 /// Plain requests answered on one connection.
 pub const HTTP_REQUESTS_MAX: u8 = 100;
+/// How long a service may take to answer a plain request; past it the socket is closed. A service's own
+/// deadlines come first.
+pub const HTTP_ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a listener rests when descriptors or memory ran out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long we read on after both Close frames, for the peer's FIN: a reset would eat ours.

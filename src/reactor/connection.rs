@@ -11,6 +11,7 @@ use mio::Interest;
 use mio::net::TcpStream;
 use slab::Slab;
 
+use super::budget::HTTP_ANSWER_TIMEOUT;
 use super::heartbeat::Pulse;
 use super::http::Handshake;
 use super::outbox::{Outbox, Pressure};
@@ -335,7 +336,14 @@ impl Connection {
                 let rare = self.rare.as_deref();
                 let handshake = rare.and_then(|rare| rare.handshake.as_deref());
                 let since = handshake.map_or(self.opened, |handshake| handshake.since);
-                (since + settings.handshake_timeout, Due::Handshake)
+                let is_answered_later = self.phase == Phase::Deferred
+                    && handshake.is_some_and(|handshake| handshake.plain.is_some());
+                let patience = if is_answered_later {
+                    HTTP_ANSWER_TIMEOUT
+                } else {
+                    settings.handshake_timeout
+                };
+                (since + patience, Due::Handshake)
             }
             Phase::Open => self.open_deadline(settings, route),
             Phase::Closing { since, .. } => {

@@ -1,17 +1,18 @@
-//! Requests: from the bytes of a head to a 101, a page or a refusal, and the answers to our own.
+//! Requests: from the bytes of a head to a 101 or a refusal, and the answers to our own. Those that ask
+//! for no upgrade are [`plain`](super::plain)'s.
 //!
 //! The checks of RFC 6455, 4.2.1 are `protocol::handshake`'s; what is ours is the order of the rest:
 //! the path (404), the origin (403), the subprotocol (400), admission (503, 429), then the service.
-//! A refusal always ends the connection; a page keeps it if the client wishes.
+//! A refusal always ends the connection.
 
 use std::net::SocketAddr;
 
 use log::{debug, info};
 
-use super::budget::HTTP_REQUESTS_MAX;
 use super::client::Awaited;
 use super::connection::{Input, Phase};
 use super::core::Core;
+use super::plain::{Awaiting, Plain};
 use super::router::{Params, RouteId};
 use super::service::{Decision, Request};
 use super::{CloseReason, ConnId, Reactor, Time};
@@ -32,7 +33,13 @@ pub(super) struct Handshake {
     /// What admission said instead of yes.
     pub(super) refused: Option<Refusal>,
     /// Plain requests answered.
-    answered: u8,
+    pub(super) answered: u8,
+    /// Which routes the connection finds.
+    pub(super) site: u16,
+    /// A request whose body has not come whole.
+    pub(super) body: Option<Awaiting>,
+    /// A plain request that waits for its service's answer.
+    pub(super) plain: Option<Plain>,
     /// The answer to the key of a request that waits for its service's decision.
     deferred: Option<[u8; 28]>,
     /// Client role: our request, and what its answer must be.
@@ -47,6 +54,9 @@ impl Handshake {
             head: Vec::new(),
             refused: None,
             answered: 0,
+            site: 0,
+            body: None,
+            plain: None,
             deferred: None,
             awaited: None,
         }
@@ -65,7 +75,8 @@ struct Routed {
 }
 
 impl Reactor {
-    /// Takes bytes of a head; returns how many are done with. The rest is for whatever comes next.
+    /// Takes bytes of a request, or of an answer to ours; returns how many are done with. The rest is
+    /// for whatever comes next.
     pub(super) fn take_head(&mut self, id: ConnId, input: &[u8]) -> usize {
         let head_bytes_max = self.core.settings.head_bytes_max;
         let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
@@ -79,45 +90,59 @@ impl Reactor {
             kept.extend_from_slice(input);
             &kept
         };
-        match handshake.scan.scan(buffered, head_bytes_max) {
+        let is_answer = handshake.awaited.is_some();
+        let head = match handshake.body.take_if(|body| body.whole <= buffered.len()) {
+            Some(body) => Ok(Some(body.head)),
+            None if handshake.body.is_some() => Ok(None),
+            None => handshake.scan.scan(buffered, head_bytes_max),
+        };
+        let taken = match head {
+            Ok(None) => None,
             Ok(Some(len)) => {
                 handshake.scan = HeadScan::default();
-                let is_answer = handshake.awaited.is_some();
-                let head = &buffered[..len];
                 if is_answer {
-                    self.take_answer(id, head);
+                    self.take_answer(id, &buffered[..len]);
+                    Some(len)
                 } else {
-                    self.take_request(id, head);
+                    self.take_request(id, buffered, len)
                 }
-                len - before
-            }
-            Ok(None) => {
-                handshake.head = buffered.to_vec();
-                input.len()
             }
             Err(refusal) => {
-                if handshake.awaited.is_some() {
+                if is_answer {
                     let reason = CloseReason::UpgradeFailed(refusal.into());
                     self.core.vanish(id, reason);
                 } else {
                     self.core.refuse(id, refusal, false);
                 }
-                input.len()
+                Some(buffered.len())
             }
-        }
+        };
+        let Some(taken) = taken else {
+            if before == 0 {
+                kept = input.to_vec();
+            }
+            if let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) {
+                handshake.head = kept;
+            }
+            return input.len();
+        };
+        taken.saturating_sub(before)
     }
 
-    fn take_request(&mut self, id: ConnId, head: &[u8]) {
+    /// Takes the request whose head, the first `len` bytes, has come; answers with its length, or with
+    /// nothing if the rest of its body is still to come.
+    fn take_request(&mut self, id: ConnId, buffered: &[u8], len: usize) -> Option<usize> {
         let mut slots = EMPTY_SLOTS;
-        let parsed = handshake::Request::parse(head, &mut slots);
+        let parsed = handshake::Request::parse(&buffered[..len], &mut slots);
         let head_only = parsed.is_ok_and(|request| request.method() == "HEAD");
         let taken = parsed.and_then(|request| match request.is_upgrade() {
-            true => self.take_upgrade(id, &request),
-            false => self.core.answer_plain(id, &request),
+            true => self.take_upgrade(id, &request).map(|()| Some(len)),
+            false => self.take_plain_request(id, &request, len, &buffered[len..]),
         });
-        if let Err(refusal) = taken {
+        taken.unwrap_or_else(|refusal| {
             self.core.refuse(id, refusal, head_only);
-        }
+            Some(len)
+        })
     }
 
     fn take_upgrade(
@@ -127,7 +152,9 @@ impl Reactor {
     ) -> Result<(), Refusal> {
         let upgrade = request.upgrade()?;
         let path = request.path();
-        let routed = self.core.route(path, &upgrade)?;
+        let site =
+            self.core.conns.get_mut(id).and_then(|conn| conn.handshake()).map_or(0, |h| h.site);
+        let routed = self.core.route(site, path, &upgrade)?;
         self.core.admit_request(id, &upgrade)?;
 
         let service = self.core.router.service(routed.route);
@@ -175,7 +202,13 @@ impl Reactor {
         if !matches!(conn.phase, Phase::Handshake | Phase::Deferred) {
             return;
         }
-        let Some(accept) = conn.handshake().and_then(|handshake| handshake.deferred) else {
+        let Some(handshake) = conn.handshake() else {
+            return;
+        };
+        if let Some(plain) = handshake.plain.take() {
+            return self.core.answer_late(id, plain, decision);
+        }
+        let Some(accept) = handshake.deferred else {
             return;
         };
         match decision {
@@ -225,10 +258,10 @@ impl Reactor {
 
 impl Core {
     /// Which route a valid upgrade leads to, and with which subprotocol.
-    fn route(&self, path: &str, upgrade: &Upgrade<'_>) -> Result<Routed, Refusal> {
+    fn route(&self, site: u16, path: &str, upgrade: &Upgrade<'_>) -> Result<Routed, Refusal> {
         let mut refusal = Refusal::NotFound;
         let mut without_protocol = None;
-        for (route, params) in self.router.find(path) {
+        for (route, params) in self.router.find(site, path) {
             let settings = self.router.settings(route);
             if !origin_is_allowed(&settings.origins, upgrade.origin()) {
                 refusal = Refusal::Origin;
@@ -264,43 +297,6 @@ impl Core {
         }
     }
 
-    /// Answers a request that is no upgrade.
-    fn answer_plain(
-        &mut self,
-        id: ConnId,
-        request: &handshake::Request<'_>,
-    ) -> Result<(), Refusal> {
-        if !matches!(request.method(), "GET" | "HEAD") {
-            return Err(Refusal::Method);
-        }
-        if request.has_body() {
-            return Err(Refusal::Body);
-        }
-        let Some(page) = self.router.page(request.path()) else {
-            let leads_somewhere = self.router.find(request.path()).next().is_some();
-            return Err(if leads_somewhere { Refusal::UpgradeRequired } else { Refusal::NotFound });
-        };
-        let response = Response::new(200, page.content_type, page.body);
-        let Some(handshake) = self.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
-            return Ok(());
-        };
-        if let Some(refused) = handshake.refused {
-            return Err(refused);
-        }
-        handshake.answered += 1;
-        handshake.since = self.now;
-        let keeps = request.keep_alive() && handshake.answered < HTTP_REQUESTS_MAX;
-        let connection = if keeps { Connection::KeepAlive } else { Connection::Close };
-        let mut head = Vec::new();
-        response.write(&mut head, connection, request.method() == "HEAD");
-        self.metrics.http_answered += 1;
-        self.queue_head(id, head);
-        if !keeps {
-            self.end_http(id, CloseReason::HttpDone);
-        }
-        Ok(())
-    }
-
     /// Says no, and why; to HEAD without the body (RFC 9110, 9.3.2).
     pub(super) fn refuse(&mut self, id: ConnId, refusal: Refusal, head_only: bool) {
         let Some(conn) = self.conns.get(id).filter(|conn| conn.reason().is_none()) else {
@@ -326,7 +322,7 @@ impl Core {
 
     /// Begins the end of a connection that never was a WebSocket: its answer is queued, what it sends
     /// from here on is thrown away.
-    fn end_http(&mut self, id: ConnId, reason: CloseReason) {
+    pub(super) fn end_http(&mut self, id: ConnId, reason: CloseReason) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.phase = Phase::Closing { since: self.now, reason, input: Input::Discard };
             self.arm(id);
@@ -355,7 +351,7 @@ impl Core {
 
 /// An empty list allows every origin, and no origin at all; a list allows what it names (RFC 6454,
 /// 6.1 writes scheme and host in lower case).
-fn origin_is_allowed(allowed: &[String], origin: Option<&str>) -> bool {
+pub(super) fn origin_is_allowed(allowed: &[String], origin: Option<&str>) -> bool {
     allowed.is_empty()
         || origin.is_some_and(|origin| allowed.iter().any(|name| name.eq_ignore_ascii_case(origin)))
 }

@@ -32,6 +32,8 @@ pub(super) struct Listener {
     socket: TcpListener,
     /// Its connections begin with TLS.
     is_secure: bool,
+    /// Which routes are found from here.
+    site: u16,
     /// A connection may wait: an edge came, and no accept has come up empty since.
     pub(super) readable: bool,
     /// Accepting waits for descriptors; a timer ends that.
@@ -63,7 +65,8 @@ impl Listener {
         let mut socket = TcpListener::from_std(socket.into());
         let token = Token::from(Source::Listener(index));
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Listener { socket, is_secure: settings.secure, readable: false, resting: false })
+        let (site, is_secure) = (settings.site, settings.secure);
+        Ok(Listener { socket, site, is_secure, readable: false, resting: false })
     }
 
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
@@ -111,7 +114,7 @@ impl Reactor {
         let budget = if core.admission.is_crowded() { ACCEPTS_WHEN_CROWDED } else { ACCEPTS };
         for _ in 0..budget {
             match listener.socket.accept() {
-                Ok((stream, peer)) => core.adopt(stream, peer, listener.is_secure),
+                Ok((stream, peer)) => core.adopt(stream, peer, listener.site, listener.is_secure),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     listener.readable = false;
                     return;
@@ -144,7 +147,7 @@ impl Reactor {
 
 impl Core {
     /// Gives an accepted connection its place in the table.
-    fn adopt(&mut self, socket: TcpStream, peer: SocketAddr, is_secure: bool) {
+    fn adopt(&mut self, socket: TcpStream, peer: SocketAddr, site: u16, is_secure: bool) {
         self.metrics.accepted += 1;
         let session = if is_secure { self.tls.accept() } else { None };
         if is_secure && session.is_none() {
@@ -162,6 +165,7 @@ impl Core {
         let id = self.conns.next_id();
         let mut handshake = Handshake::new(self.now);
         handshake.refused = refused;
+        handshake.site = site;
         // Until the request names a route, none of these is used.
         let place = Place {
             route: RouteId::default(),

@@ -47,6 +47,7 @@ mod memory;
 mod metrics;
 mod outbound;
 mod outbox;
+mod plain;
 mod publish;
 mod reason;
 mod record;
@@ -85,7 +86,7 @@ pub use self::reason::CloseReason;
 pub use self::record::{Metadata, MetadataFull, Record, Traffic};
 pub use self::router::{Page, Params, RouteError, RouteId};
 pub use self::schedule::ServiceTimer;
-pub use self::service::{Decision, More, Request, SendOutcome, Service};
+pub use self::service::{Decision, More, PlainRequest, Request, SendOutcome, Service};
 pub use self::signals::Order;
 pub use self::stats::{PHASES, TurnReport};
 pub use self::time::Time;
@@ -182,7 +183,7 @@ impl Reactor {
         if service.protocols().len() > usize::from(u8::MAX) {
             return Err(too_many());
         }
-        self.core.router.add_service(service.protocols());
+        self.core.router.add_service(service.protocols(), service.methods());
         self.services.push(Box::new(service));
         Ok(ServiceId(number))
     }

@@ -162,11 +162,14 @@ pub(super) struct Router {
     pages: Vec<(Box<str>, Page)>,
     /// The subprotocols of each service.
     protocols: Vec<Rc<[Box<str>]>>,
+    /// The methods of plain requests that each service answers.
+    methods: Vec<&'static [&'static str]>,
 }
 
 impl Router {
-    pub(super) fn add_service(&mut self, protocols: &[&str]) {
+    pub(super) fn add_service(&mut self, protocols: &[&str], methods: &'static [&'static str]) {
         self.protocols.push(protocols.iter().map(|&name| name.into()).collect());
+        self.methods.push(methods);
     }
 
     pub(super) fn add(
@@ -176,8 +179,11 @@ impl Router {
         settings: RouteSettings,
     ) -> Result<RouteId, RouteError> {
         let pattern = Pattern::parse(path)?;
-        let same =
-            |route: &Route| route.pattern.as_ref() == Some(&pattern) && route.service == service;
+        let same = |route: &Route| {
+            route.pattern.as_ref() == Some(&pattern)
+                && route.service == service
+                && route.settings.site == settings.site
+        };
         if self.routes.iter().any(same) {
             return Err(RouteError::Duplicate);
         }
@@ -214,17 +220,29 @@ impl Router {
         self.pages.push((path.into(), page));
     }
 
-    pub(super) fn page(&self, path: &str) -> Option<&Page> {
+    /// The page at this path; site 0 alone has pages.
+    pub(super) fn page(&self, site: u16, path: &str) -> Option<&Page> {
         let found = self.pages.iter().find(|(at, _)| &**at == path);
-        found.map(|(_, page)| page)
+        found.filter(|_| site == 0).map(|(_, page)| page)
     }
 
-    /// The routes that lead somewhere from this path, the most specific first.
-    pub(super) fn find(&self, path: &str) -> impl Iterator<Item = (RouteId, Params)> {
-        self.ordered.iter().filter_map(move |&id| {
-            let params = self.routes[id.index()].pattern.as_ref()?.matches(path)?;
-            Some((id, params))
-        })
+    /// The routes of a site that lead somewhere from this path, the most specific first.
+    pub(super) fn find(&self, site: u16, path: &str) -> impl Iterator<Item = (RouteId, Params)> {
+        let routes = self.ordered.iter().map(|&id| (id, &self.routes[id.index()]));
+        routes
+            .filter(move |(_, route)| route.settings.site == site)
+            .filter_map(move |(id, route)| Some((id, route.pattern.as_ref()?.matches(path)?)))
+    }
+
+    /// The route to a service that answers plain requests of this method itself.
+    pub(super) fn find_plain(
+        &self,
+        site: u16,
+        path: &str,
+        method: &str,
+    ) -> Option<(RouteId, Params)> {
+        let answers = |id: &RouteId| self.methods[self.service(*id).index()].contains(&method);
+        self.find(site, path).find(|(id, _)| answers(id))
     }
 
     /// The limits of a route. A connection that has not named one yet may meet a loop without any.
@@ -261,7 +279,7 @@ mod tests {
     }
 
     fn first(router: &Router, path: &str) -> Option<usize> {
-        router.find(path).next().map(|(id, _)| id.index())
+        router.find(0, path).next().map(|(id, _)| id.index())
     }
 
     #[test]
@@ -279,11 +297,11 @@ mod tests {
     #[test]
     fn parameters_are_decoded_and_never_empty() {
         let router = router(&["/rooms/{name}"]);
-        let (_, params) = router.find("/rooms/caf%C3%A9").next().unwrap();
+        let (_, params) = router.find(0, "/rooms/caf%C3%A9").next().unwrap();
         assert_eq!(params.get("name"), Some("café"));
         assert_eq!(params.get("other"), None);
         for path in ["/rooms/", "/rooms", "/rooms/a/", "rooms/a", "/rooms/%FF"] {
-            assert!(router.find(path).next().is_none(), "{path}");
+            assert!(router.find(0, path).next().is_none(), "{path}");
         }
     }
 

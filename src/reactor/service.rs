@@ -38,6 +38,24 @@ pub trait Service {
         Decision::Accept { protocol: request.protocol }
     }
 
+    /// The methods of plain requests, those that ask for no upgrade, that it answers on its routes.
+    fn methods(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// A plain request by one of its [`methods`](Service::methods), with its whole body. `None` promises
+    /// a [`Context::answer`] later; until then, [`on_close`](Service::on_close) tells if the client has
+    /// gone, and [`is_busy`](Service::is_busy) should say so.
+    fn on_plain(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        request: &PlainRequest<'_>,
+    ) -> Option<Response> {
+        let _ = (cx, conn, request);
+        Some(Response::text(501, "not implemented"))
+    }
+
     /// The handshake is done: messages go both ways.
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let _ = (cx, conn);
@@ -53,9 +71,17 @@ pub trait Service {
     }
 
     /// The connection is over; the id finds nothing from here on. Called exactly once for every
-    /// connection that was accepted, deferred, or made by [`Context::connect`].
+    /// connection that was accepted, deferred, or made by [`Context::connect`]; of those that were
+    /// deferred with a plain request, only for who goes before the answer.
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
         let _ = (cx, conn, why);
+    }
+
+    /// Whether something is on its way to this connection that is worth waiting for when the loop goes
+    /// down: it is told to go only afterwards, or when half of the drain deadline has passed.
+    fn is_busy(&self, conn: ConnId) -> bool {
+        let _ = conn;
+        false
     }
 
     /// The last member of a topic has left it by the end of its connection.
@@ -92,6 +118,19 @@ pub struct Request<'a> {
     pub tls: Option<&'a TlsInfo>,
 }
 
+/// A plain request on its way to a service.
+#[derive(Debug, Clone, Copy)]
+pub struct PlainRequest<'a> {
+    /// The request as sent: method, path, query, headers.
+    pub http: &'a handshake::Request<'a>,
+    /// The values of the route's parameters.
+    pub params: &'a Params,
+    /// The whole body. It lies in the loop's buffers: what is kept must be copied.
+    pub body: &'a [u8],
+    /// Where it came from.
+    pub peer: SocketAddr,
+}
+
 /// What becomes of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -100,7 +139,7 @@ pub enum Decision {
         /// The index, or none.
         protocol: Option<usize>,
     },
-    /// It is answered with plain HTTP, and the connection closed.
+    /// It is answered with plain HTTP. After an upgrade request the connection is closed.
     Respond(Response),
     /// The service will call [`Context::answer`], at the latest by the handshake deadline.
     Defer,

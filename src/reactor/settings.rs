@@ -107,12 +107,14 @@ pub struct ListenSettings {
     pub reuse_port: bool,
     /// TLS, with the certificates that [`set_tls`](super::Reactor::set_tls) was given before.
     pub secure: bool,
+    /// Which routes its requests find: those of the same [site](RouteSettings::site).
+    pub site: u16,
 }
 
 impl ListenSettings {
-    /// This address without TLS, and nobody else on its port.
+    /// This address without TLS, for the routes of site 0, and nobody else on its port.
     pub fn new(address: SocketAddr) -> ListenSettings {
-        ListenSettings { address, reuse_port: false, secure: false }
+        ListenSettings { address, reuse_port: false, secure: false, site: 0 }
     }
 
     /// The same with TLS.
@@ -124,7 +126,8 @@ impl ListenSettings {
 /// The limits of the connections of one route.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteSettings {
-    /// A frame's announced length and an assembled message; past it 1009.
+    /// A frame's announced length and an assembled message; past it 1009. A request's body; past it
+    /// 413.
     pub message_bytes_max: usize,
     /// Queued output above which `send` answers `Congested` and the grace time runs.
     pub outbox_soft: usize,
@@ -146,6 +149,9 @@ pub struct RouteSettings {
     pub origins: Vec<String>,
     /// Whether an upgrade must name a subprotocol that the service speaks; else 400.
     pub require_protocol: bool,
+    /// Which listeners lead here: those of the same site. What is for operators alone can so have an
+    /// address of its own.
+    pub site: u16,
 }
 
 impl Default for RouteSettings {
@@ -162,6 +168,7 @@ impl Default for RouteSettings {
             idle_timeout: None,
             origins: Vec::new(),
             require_protocol: false,
+            site: 0,
         }
     }
 }

@@ -1,16 +1,24 @@
 //! Going down in good order: no new connections, 1001 to all in batches, a deadline, the end.
+//!
+//! A connection that its service is [busy](super::Service::is_busy) for is told after the others: when it
+//! is not any more, or when half of the time has passed.
 
 use log::{info, warn};
 
 use super::budget::SHUTDOWN_CLOSES;
 use super::core::Timer;
-use super::{CloseReason, ConnId, Reactor};
+use super::{CloseReason, ConnId, Reactor, Time};
 
 /// A shutdown under way.
 #[derive(Debug)]
 pub(super) struct Drain {
     /// Who has not been told yet.
     untold: Vec<ConnId>,
+    /// Who is told once something has reached it.
+    busy: Vec<ConnId>,
+    /// Until when that is waited for.
+    patience: Time,
+    deadline: Time,
 }
 
 impl Drain {
@@ -26,23 +34,47 @@ impl Reactor {
         self.core.admission.close();
         let untold: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
         info!("shutting down: {} connections", untold.len());
-        self.drain = Some(Drain { untold });
-        let deadline = self.core.now + self.core.settings.drain_timeout;
-        self.core.schedule.wheel.insert(deadline, Timer::Drain);
+        let timeout = self.core.settings.drain_timeout;
+        let (patience, deadline) = (self.core.now + timeout / 2, self.core.now + timeout);
+        self.drain = Some(Drain { untold, busy: Vec::new(), patience, deadline });
+        for due in [patience, deadline] {
+            self.core.schedule.wheel.insert(due, Timer::Drain);
+        }
     }
 
     pub(super) fn tell_next_batch(&mut self) {
-        let Some(drain) = &mut self.drain else {
+        let Some(mut drain) = self.drain.take() else {
             return;
         };
+        let is_patient = self.core.now < drain.patience;
         let rest = drain.untold.len().saturating_sub(SHUTDOWN_CLOSES);
-        for id in drain.untold.drain(rest..) {
-            self.core.close(id, CloseReason::Shutdown);
+        let batch = drain.untold.split_off(rest);
+        for id in std::mem::take(&mut drain.busy).into_iter().chain(batch) {
+            if is_patient && self.is_busy(id) {
+                // It is owed what is on its way, and nothing more.
+                self.core.pause(id);
+                drain.busy.push(id);
+            } else {
+                self.core.close(id, CloseReason::Shutdown);
+            }
         }
+        self.drain = Some(drain);
+    }
+
+    fn is_busy(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.core.conns.get(id).filter(|conn| conn.announced) else {
+            return false;
+        };
+        let service = conn.service;
+        let is_ending = conn.reason().is_some();
+        !is_ending && self.call(service, |service, _| service.is_busy(id)).unwrap_or(false)
     }
 
     /// The drain deadline has passed: whoever is left is left.
     pub(super) fn force_shutdown(&mut self) {
+        if self.drain.as_ref().is_some_and(|drain| self.core.now < drain.deadline) {
+            return;
+        }
         let rest: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
         warn!("{} connections did not end in time", rest.len());
         for id in rest {

@@ -6,5 +6,6 @@ mod mailbox;
 mod panics;
 mod records;
 mod requests;
+mod sites;
 mod timers;
 mod topics;

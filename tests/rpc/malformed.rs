@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use super::http::post;
 use super::scripted::{Stage, narrow, text};
+use crate::support::{BINARY, Client};
 
 /// Each input with the one reply to it; `*` stands for any further words.
 const TABLE: &[(&str, &str)] = &[
@@ -187,14 +189,30 @@ fn every_row_over_a_websocket() {
     }
 }
 
+#[test]
+fn every_row_over_http() {
+    let stage = Stage::new(narrow());
+    let mut client = Client::tcp(stage.server.address);
+    for (input, expected) in TABLE {
+        client.raw(post(input, "").as_bytes());
+        let (head, body) = client.answer();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        check(input, expected, &String::from_utf8(body).unwrap());
+    }
+    for input in SILENT {
+        client.raw(post(input, "").as_bytes());
+        assert!(client.head().starts_with("HTTP/1.1 204 "), "{input}");
+    }
+}
+
 /// Clients that send binary frames take replies as text; bytes that are no text are no JSON either.
 #[test]
 fn binary_requests_get_text() {
     let stage = Stage::new(narrow());
     let mut client = stage.client();
-    client.send(crate::support::BINARY, PROBE.as_bytes());
+    client.send(BINARY, PROBE.as_bytes());
     assert_eq!(text(&mut client), PROBED);
-    client.send(crate::support::BINARY, b"\xff{}");
+    client.send(BINARY, b"\xff{}");
     assert!(text(&mut client).contains("-32700"));
 }
 

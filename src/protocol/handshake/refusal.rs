@@ -83,6 +83,10 @@ refusals! {
     NotFound = 404 "not_found" "no such path";
     /// Neither GET nor HEAD, or an upgrade by anything but GET.
     Method = 405 "method" "method must be GET";
+    /// A request whose body has no Content-Length (RFC 9112, 6.1 lets a server ask for one).
+    LengthRequired = 411 "length_required" "request needs Content-Length";
+    /// A body larger than its route allows.
+    BodyTooLarge = 413 "body_too_large" "request body is too large";
     /// A request with a body, which nothing here takes.
     Body = 413 "body" "request must not have a body";
     /// A version of the protocol other than 13 (RFC 6455, 4.4).

@@ -146,6 +146,24 @@ impl<'a> Request<'a> {
         self.fields.has("Transfer-Encoding") || length.iter().any(|&digit| digit != b'0')
     }
 
+    /// Bytes of the body by Content-Length: 0 if there is none, `None` if the body's end is told
+    /// otherwise (RFC 9112, 6.3). A length beyond 64 bits is the largest there is.
+    pub fn content_length(&self) -> Option<u64> {
+        if self.fields.has("Transfer-Encoding") {
+            return None;
+        }
+        let digits = self.fields.sole("Content-Length").unwrap_or(b"0");
+        let add = |sum: u64, digit: &u8| {
+            sum.saturating_mul(10).saturating_add(u64::from(digit.saturating_sub(b'0')))
+        };
+        Some(digits.iter().fold(0, add))
+    }
+
+    /// Whether the client waits for a 100 before it sends the body (RFC 9110, 10.1.1).
+    pub fn expects_continue(&self) -> bool {
+        self.minor_version >= 1 && self.has_token("Expect", "100-continue")
+    }
+
     /// Whether the HTTP version knows Upgrade (RFC 9110, 7.8).
     pub(super) fn knows_upgrade(&self) -> bool {
         self.minor_version >= 1
@@ -250,6 +268,17 @@ mod tests {
         assert!(!body("") && !body("Content-Length: 000\r\n"));
         assert!(body("Content-Length: 10\r\n") && body("Transfer-Encoding: identity\r\n"));
         assert!(body(&format!("Content-Length: {}\r\n", "9".repeat(100))));
+    }
+
+    #[test]
+    fn lengths_are_read_and_never_overflow() {
+        let length = |lines: &str| with("/", lines, |r| r.content_length()).unwrap();
+        assert_eq!(length(""), Some(0));
+        assert_eq!(length("Content-Length: 0042\r\n"), Some(42));
+        assert_eq!(length(&format!("Content-Length: {}\r\n", "9".repeat(100))), Some(u64::MAX));
+        assert_eq!(length("Transfer-Encoding: chunked\r\n"), None);
+        let expects = |lines: &str| with("/", lines, |r| r.expects_continue()).unwrap();
+        assert!(expects("Expect: 100-Continue\r\n") && !expects("Expect: 200-ok\r\n"));
     }
 
     #[test]

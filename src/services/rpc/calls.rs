@@ -18,6 +18,7 @@ const STALE_MAX: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Via {
     WebSocket,
+    Http,
 }
 
 /// A reply that is not complete.
@@ -37,6 +38,7 @@ pub(super) struct Exchange {
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     exchanges: HashMap<u64, Exchange>,
+    by_connection: HashMap<ConnId, Vec<u64>>,
     /// Where each answer belongs: the exchange, and the hole in its reply.
     places: HashMap<Ticket, (u64, usize)>,
     due: VecDeque<(Time, Ticket)>,
@@ -84,6 +86,7 @@ impl Calls {
         let missing = tickets.len();
         let exchange = Exchange { conn, via, reply, tickets, named, missing };
         self.exchanges.insert(self.last, exchange);
+        self.by_connection.entry(conn).or_default().push(self.last);
         if self.due.len() > 2 * self.places.len() + STALE_MAX {
             self.due.retain(|(_, ticket)| self.places.contains_key(ticket));
         }
@@ -102,24 +105,27 @@ impl Calls {
         if exchange.missing > 0 {
             return Filled::Partly(code);
         }
-        match self.exchanges.remove(&number) {
-            Some(exchange) => Filled::Whole(code, exchange),
-            None => Filled::Unknown,
+        let Some(exchange) = self.exchanges.remove(&number) else {
+            return Filled::Unknown;
+        };
+        if let Some(own) = self.by_connection.get_mut(&exchange.conn) {
+            own.retain(|&other| other != number);
+            if own.is_empty() {
+                self.by_connection.remove(&exchange.conn);
+            }
         }
+        Filled::Whole(code, exchange)
     }
 
     /// Forgets the calls of a connection that is gone.
     pub(super) fn forget(&mut self, conn: ConnId) {
-        let places = &mut self.places;
-        self.exchanges.retain(|_, exchange| {
-            let is_gone = exchange.conn == conn;
-            if is_gone {
+        for number in self.by_connection.remove(&conn).unwrap_or_default() {
+            if let Some(exchange) = self.exchanges.remove(&number) {
                 for ticket in &exchange.tickets {
-                    places.remove(ticket);
+                    self.places.remove(ticket);
                 }
             }
-            !is_gone
-        });
+        }
     }
 
     /// A call whose time is up.

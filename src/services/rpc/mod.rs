@@ -17,7 +17,7 @@ mod reply;
 mod request;
 mod subscriptions;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,10 +28,12 @@ use self::counts::add;
 use self::reply::{Reply, Written};
 use self::request::{Bounds, Incoming};
 use self::subscriptions::{SubscriptionId, Subscriptions};
-use crate::protocol::handshake::Response;
+use crate::protocol::handshake::{self, Response};
 use crate::protocol::{CloseCode, Message};
 use crate::reactor::settings::RouteSettings;
-use crate::reactor::{CloseReason, ConnId, Context, Decision, More, Request, SendOutcome, Service};
+use crate::reactor::{
+    CloseReason, ConnId, Context, Decision, More, PlainRequest, Request, SendOutcome, Service,
+};
 
 pub use self::backend::{Backend, Network, Notice, Outcome, Progress, Ticket};
 pub use self::counts::{Class, Count, Counts};
@@ -123,6 +125,8 @@ pub struct Rpc<B> {
     subscriptions: Subscriptions,
     calls: Calls,
     flows: HashMap<ConnId, Flow>,
+    /// WebSockets; who only posts is none.
+    open: HashSet<ConnId>,
     counts: Rc<Counts>,
     /// The answers to `eth_chainId` and `net_version`, as JSON.
     chain_id: String,
@@ -162,6 +166,7 @@ impl<B: Backend> Rpc<B> {
             settings,
             calls: Calls::default(),
             flows: HashMap::new(),
+            open: HashSet::new(),
             counts,
             spare: String::new(),
             has_timer: false,
@@ -259,6 +264,7 @@ impl<B: Backend> Rpc<B> {
         let kind = Kind::parse(call)?;
         match origin.via {
             Via::WebSocket => self.subscriptions.add(origin.conn, kind),
+            Via::Http => Err(RpcError::no_notifications()),
         }
     }
 
@@ -329,6 +335,10 @@ impl<B: Backend> Rpc<B> {
         let text = reply.finish();
         match via {
             Via::WebSocket => self.send(cx, conn, text, &named),
+            Via::Http => {
+                self.flows.remove(&conn);
+                cx.answer(conn, Decision::Respond(response(text)));
+            }
         }
     }
 
@@ -396,7 +406,27 @@ fn done(out: &mut String, result: &str) -> Result<bool, RpcError> {
     Ok(true)
 }
 
+/// The answer to a POST; to one of notifications alone it has no body.
+fn response(text: String) -> Response {
+    if text.is_empty() {
+        return Response::text(204, "");
+    }
+    Response::new(200, "application/json", text.into_bytes())
+}
+
+/// Whether a POST says that it is JSON, or comes from no browser. A page of another origin can have a
+/// browser send what it likes, unasked, as long as it does not call that JSON.
+fn is_trusted(request: &handshake::Request<'_>) -> bool {
+    let kind = request.header("Content-Type").and_then(|kind| kind.split(';').next());
+    let is_json = kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+    is_json || request.header("Origin").is_none()
+}
+
 impl<B: Backend> Service for Rpc<B> {
+    fn methods(&self) -> &'static [&'static str] {
+        &["POST"]
+    }
+
     fn on_start(&mut self, cx: &mut Context<'_>) {
         self.backend.start(cx);
     }
@@ -408,8 +438,27 @@ impl<B: Backend> Service for Rpc<B> {
         Decision::Accept { protocol: request.protocol }
     }
 
-    fn on_open(&mut self, _: &mut Context<'_>, _: ConnId) {
-        add(&self.counts.connections_now, 1);
+    fn on_plain(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        request: &PlainRequest<'_>,
+    ) -> Option<Response> {
+        if !is_trusted(request.http) {
+            return Some(Response::text(415, "Content-Type must be application/json"));
+        }
+        let text = simdutf8::basic::from_utf8(request.body).unwrap_or_default();
+        let (reply, _) = self.take(cx, Origin { conn, via: Via::Http }, text)?;
+        Some(response(reply))
+    }
+
+    fn is_busy(&self, conn: ConnId) -> bool {
+        self.flows.get(&conn).is_some_and(|flow| flow.calls > 0)
+    }
+
+    fn on_open(&mut self, _: &mut Context<'_>, conn: ConnId) {
+        self.open.insert(conn);
+        self.counts.connections_now.set(self.open.len() as u64);
     }
 
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
@@ -434,17 +483,16 @@ impl<B: Backend> Service for Rpc<B> {
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, _: CloseReason) {
-        if let Some(flow) = self.flows.remove(&conn)
-            && flow.calls > 0
-        {
-            self.calls.forget(conn);
-            self.counts.calls_now.set(self.calls.len() as u64);
-        }
+        self.flows.remove(&conn);
+        self.calls.forget(conn);
+        self.counts.calls_now.set(self.calls.len() as u64);
         self.subscriptions.forget(conn);
         if self.subscriptions.take_changed() {
             self.backend.on_feeds(cx, self.subscriptions.feeds());
         }
-        self.counts.connections_now.set(self.counts.connections_now.get().saturating_sub(1));
+        if self.open.remove(&conn) {
+            self.counts.connections_now.set(self.open.len() as u64);
+        }
     }
 
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {

@@ -1,0 +1,213 @@
+//! Plain HTTP: pages, and requests that services answer, one after the other on a connection.
+//!
+//! A body has a Content-Length, or the request is refused: so where it ends is told in one way only
+//! (RFC 9112, 6.3), and how much of it is kept is known to be allowed before a byte is. The next request
+//! is not looked at before the answer to the last one is on its way.
+
+use super::budget::HTTP_REQUESTS_MAX;
+use super::connection::Phase;
+use super::core::Core;
+use super::http::origin_is_allowed;
+use super::router::{Params, RouteId};
+use super::service::{Decision, PlainRequest};
+use super::{CloseReason, ConnId, Reactor};
+use crate::protocol::handshake::{Connection, Refusal, Request, Response};
+
+/// A request whose body has not come whole.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Awaiting {
+    /// Bytes of its head.
+    pub(super) head: usize,
+    /// Bytes of head and body.
+    pub(super) whole: usize,
+}
+
+/// What is left of a request when it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Plain {
+    head_only: bool,
+    /// The client would like to send another.
+    keep_alive: bool,
+}
+
+impl Plain {
+    fn of(request: &Request<'_>) -> Plain {
+        Plain { head_only: request.method() == "HEAD", keep_alive: request.keep_alive() }
+    }
+}
+
+impl Reactor {
+    /// Takes a request that is no upgrade: `rest` is what has come behind its head of `head` bytes.
+    /// Answers with its length, or with nothing if more of its body is to come.
+    pub(super) fn take_plain_request(
+        &mut self,
+        id: ConnId,
+        request: &Request<'_>,
+        head: usize,
+        rest: &[u8],
+    ) -> Result<Option<usize>, Refusal> {
+        let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
+            return Ok(Some(head));
+        };
+        let (site, refused) = (handshake.site, handshake.refused);
+        let found = self.core.router.find_plain(site, request.path(), request.method());
+        let Some((route, params)) = found else {
+            return self.core.answer_page(id, site, request).map(|()| Some(head));
+        };
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        let len = self.core.body_length(route, request)?;
+        match rest.get(..len) {
+            Some(body) => {
+                self.ask(id, request, route, &params, body)?;
+                Ok(Some(head + len))
+            }
+            None => {
+                self.core.await_body(id, request, Awaiting { head, whole: head + len });
+                Ok(None)
+            }
+        }
+    }
+
+    /// Puts a whole request to its service.
+    fn ask(
+        &mut self,
+        id: ConnId,
+        request: &Request<'_>,
+        route: RouteId,
+        params: &Params,
+        body: &[u8],
+    ) -> Result<(), Refusal> {
+        let service = self.core.router.service(route);
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return Ok(());
+        };
+        conn.route = route;
+        conn.service = service;
+        conn.path = self.core.router.intern(route, request.path());
+        // Set first, so that an answer from within the handler finds it.
+        if let Some(handshake) = conn.handshake() {
+            handshake.plain = Some(Plain::of(request));
+        }
+        let peer = conn.peer.into();
+        let asked = PlainRequest { http: request, params, body, peer };
+        let answer = self
+            .call(service, |service, cx| service.on_plain(cx, id, &asked))
+            .ok_or(Refusal::Internal)?;
+        match answer {
+            Some(response) => self.core.respond(id, Plain::of(request), &response),
+            None => self.core.defer_plain(id),
+        }
+        Ok(())
+    }
+}
+
+impl Core {
+    /// Bytes of a request's body, if that many may come.
+    fn body_length(&self, route: RouteId, request: &Request<'_>) -> Result<usize, Refusal> {
+        let settings = self.router.settings(route);
+        if !origin_is_allowed(&settings.origins, request.header("Origin")) {
+            return Err(Refusal::Origin);
+        }
+        let len = request.content_length().ok_or(Refusal::LengthRequired)?;
+        let len = usize::try_from(len).ok().filter(|&len| len <= settings.message_bytes_max);
+        len.ok_or(Refusal::BodyTooLarge)
+    }
+
+    /// Waits for the rest of a body, and says so to a client that asks before it sends.
+    fn await_body(&mut self, id: ConnId, request: &Request<'_>, body: Awaiting) {
+        let now = self.now;
+        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
+        if let Some(handshake) = handshake {
+            handshake.body = Some(body);
+            handshake.since = now;
+        }
+        if request.expects_continue() {
+            self.queue_head(id, b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
+        }
+    }
+
+    /// Answers with a page, or says why there is none.
+    fn answer_page(&mut self, id: ConnId, site: u16, request: &Request<'_>) -> Result<(), Refusal> {
+        if !matches!(request.method(), "GET" | "HEAD") {
+            return Err(Refusal::Method);
+        }
+        if request.has_body() {
+            return Err(Refusal::Body);
+        }
+        let Some(page) = self.router.page(site, request.path()) else {
+            let leads_somewhere = self.router.find(site, request.path()).next().is_some();
+            return Err(if leads_somewhere { Refusal::UpgradeRequired } else { Refusal::NotFound });
+        };
+        let response = Response::new(200, page.content_type, page.body);
+        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
+        if let Some(refused) = handshake.and_then(|handshake| handshake.refused) {
+            return Err(refused);
+        }
+        self.respond(id, Plain::of(request), &response);
+        Ok(())
+    }
+
+    /// The service will answer later; it is told if the client goes before.
+    fn defer_plain(&mut self, id: ConnId) {
+        let now = self.now;
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.phase == Phase::Handshake
+        {
+            conn.phase = Phase::Deferred;
+            conn.announced = true;
+            if let Some(handshake) = conn.handshake() {
+                handshake.since = now;
+            }
+            self.arm(id);
+        }
+    }
+
+    /// Carries out what the service has decided at last.
+    pub(super) fn answer_late(&mut self, id: ConnId, plain: Plain, decision: Decision) {
+        let response = match decision {
+            Decision::Respond(response) => response,
+            // There was nothing to accept.
+            Decision::Accept { .. } | Decision::Defer => Response::from(Refusal::Internal),
+        };
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.announced = false;
+            conn.phase = Phase::Handshake;
+        }
+        self.respond(id, plain, &response);
+        self.arm(id);
+        self.run(id);
+    }
+
+    /// Queues an answer, and keeps the connection if both sides would like to.
+    fn respond(&mut self, id: ConnId, plain: Plain, response: &Response) {
+        let is_closed = self.admission.is_closed();
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.phase == Phase::Handshake)
+        else {
+            return;
+        };
+        let held = conn.outbox.bytes() + conn.input_bytes as usize;
+        let Some(handshake) = conn.handshake() else {
+            return;
+        };
+        handshake.plain = None;
+        handshake.answered += 1;
+        handshake.since = now;
+        let wished = plain.keep_alive && handshake.answered < HTTP_REQUESTS_MAX && !is_closed;
+        let wished = if wished { Connection::KeepAlive } else { Connection::Close };
+        let connection = response.connection(wished);
+        let mut bytes = Vec::new();
+        response.write(&mut bytes, connection, plain.head_only);
+        if !self.memory.allows(self.metrics.buffered_now, held, bytes.len()) {
+            self.metrics.buffered_refused += 1;
+            return self.refuse(id, Refusal::OutOfResources, plain.head_only);
+        }
+        self.metrics.http_answered += 1;
+        self.queue_head(id, bytes);
+        if connection == Connection::Close {
+            self.end_http(id, CloseReason::HttpDone);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The same service by HTTP POST, on the same port: bodies, their bounds, and answers that come later.
+
+use serde_json::{Value, json};
+use weir::reactor::Metrics;
+use weir::services::rpc::{Notice, RpcSettings};
+
+use super::scripted::{Stage, call, json as next, narrow, raw};
+use crate::support::{Client, header, upgrade};
+
+const NOW: &str = r#"{"jsonrpc":"2.0","id":1,"method":"now"}"#;
+const LATER: &str = r#"{"jsonrpc":"2.0","id":1,"method":"later"}"#;
+
+pub fn post(body: &str, lines: &str) -> String {
+    let len = body.len();
+    format!(
+        "POST / HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n{lines}\
+         Content-Length: {len}\r\n\r\n{body}"
+    )
+}
+
+/// The next answer, which must be JSON.
+fn answer(client: &mut Client) -> Value {
+    let (head, body) = client.answer();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(header(&head, "Content-Type"), Some("application/json"));
+    serde_json::from_slice(&body).unwrap()
+}
+
+fn stop(stage: Stage) -> Metrics {
+    stage.server.stop_clean()
+}
+
+#[test]
+fn calls_follow_one_another_and_an_upgrade_follows_them() {
+    let stage = Stage::new(narrow());
+    let mut client = Client::tcp(stage.server.address);
+    let batch = format!("[{NOW},{NOW}]");
+    let all = [post(NOW, ""), post(&batch, ""), post(NOW, ""), upgrade("/", "")].concat();
+    client.raw(all.as_bytes());
+    assert_eq!(answer(&mut client)["id"], 1);
+    assert_eq!(answer(&mut client).as_array().unwrap().len(), 2);
+    assert_eq!(answer(&mut client)["id"], 1);
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    assert_eq!(call(&mut client, "eth_chainId", &json!([]))["result"], "0x849");
+    drop(client);
+    assert_eq!(stop(stage).http_answered, 3);
+}
+
+#[test]
+fn a_body_may_come_byte_by_byte() {
+    let stage = Stage::new(narrow());
+    let mut client = Client::tcp(stage.server.address);
+    for byte in post(NOW, "").into_bytes() {
+        client.raw(&[byte]);
+    }
+    assert_eq!(answer(&mut client)["result"], Value::Null);
+    drop(client);
+    stop(stage);
+}
+
+#[test]
+fn who_asks_before_he_sends_is_told_to_go_on() {
+    let stage = Stage::new(narrow());
+    let mut client = Client::tcp(stage.server.address);
+    let whole = post(NOW, "Expect: 100-continue\r\n");
+    let (head, body) = whole.split_at(whole.len() - NOW.len());
+    assert_eq!(client.request(head), "HTTP/1.1 100 Continue\r\n\r\n");
+    client.raw(body.as_bytes());
+    assert_eq!(answer(&mut client)["id"], 1);
+}
+
+#[test]
+fn bodies_are_bounded_before_they_come() {
+    let settings = RpcSettings { request_bytes_max: 1000, ..narrow() };
+    let stage = Stage::new(settings);
+    let padded = |len: usize| format!("{NOW}{}", " ".repeat(len - NOW.len()));
+    let mut client = Client::tcp(stage.server.address);
+    client.raw(post(&padded(1000), "").as_bytes());
+    assert_eq!(answer(&mut client)["id"], 1);
+    client.raw(post(&padded(1001), "").as_bytes());
+    let (head, _) = client.answer();
+    assert!(head.starts_with("HTTP/1.1 413 "), "{head}");
+    client.expect_end();
+
+    // Of what is announced alone.
+    for (lines, status) in [
+        ("Content-Length: 99999999999999999999999\r\n", "413"),
+        ("Transfer-Encoding: chunked\r\n", "411"),
+        ("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "400"),
+        ("Content-Length: 3\r\nContent-Length: 3\r\n", "400"),
+        ("Content-Length: -3\r\n", "400"),
+    ] {
+        let mut client = Client::tcp(stage.server.address);
+        let head = client.request(&format!("POST / HTTP/1.1\r\nHost: test\r\n{lines}\r\n"));
+        assert_eq!(&head[9..12], status, "{lines}");
+    }
+    let mut client = Client::tcp(stage.server.address);
+    let head = client.request("POST /nowhere HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
+}
+
+#[test]
+fn an_answer_may_come_later_and_the_next_request_waits_for_it() {
+    let stage = Stage::new(narrow());
+    let mut client = Client::tcp(stage.server.address);
+    client.raw([post(LATER, ""), post(NOW, "")].concat().as_bytes());
+    let ticket = stage.called();
+    stage.answer(ticket, Ok(raw(&json!("at last"))));
+    assert_eq!(answer(&mut client)["result"], "at last");
+    assert_eq!(answer(&mut client)["result"], Value::Null);
+    client.raw(post(LATER, "Connection: close\r\n").as_bytes());
+    let ticket = stage.called();
+    stage.answer(ticket, Ok(raw(&json!("again"))));
+    assert_eq!(answer(&mut client)["result"], "again");
+    client.expect_end();
+    drop(client);
+    stop(stage);
+}
+
+#[test]
+fn a_client_that_goes_before_its_answer_leaves_nothing() {
+    let stage = Stage::new(narrow());
+    let mut client = Client::tcp(stage.server.address);
+    client.raw(post(LATER, "").as_bytes());
+    let ticket = stage.called();
+    drop(client);
+    stage.answer(ticket, Ok(raw(&json!("too late"))));
+    let mut other = stage.client();
+    assert_eq!(call(&mut other, "now", &json!([]))["result"], json!([]));
+    drop(other);
+    stop(stage);
+}
+
+#[test]
+fn a_call_that_nobody_answers_is_answered_for() {
+    let settings = RpcSettings { call_timeout: std::time::Duration::from_millis(1), ..narrow() };
+    let stage = Stage::new(settings);
+    let mut client = Client::tcp(stage.server.address);
+    client.raw(post(LATER, "").as_bytes());
+    let error = json!({"code": -32002, "message": "request timed out"});
+    assert_eq!(answer(&mut client)["error"], error);
+    let mut socket = stage.client();
+    let silent = LATER.replace(r#""id":1,"#, "");
+    socket.text(&format!("[{LATER},{NOW},{silent}]"));
+    let reply = next(&mut socket);
+    assert_eq!((&reply[0]["error"], reply.as_array().unwrap().len()), (&error, 2));
+}
+
+#[test]
+fn nothing_is_pushed_over_http() {
+    let stage = Stage::new(narrow());
+    let mut client = Client::tcp(stage.server.address);
+    let subscribe = r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#;
+    client.raw(post(subscribe, "").as_bytes());
+    assert_eq!(answer(&mut client)["error"]["code"], -32001);
+}
+
+/// A page of another origin cannot have a browser call a method, unless it asks first (CORS).
+#[test]
+fn what_a_browser_sends_unasked_is_refused() {
+    let stage = Stage::new(narrow());
+    let request = |lines: &str| {
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: test\r\n{lines}Content-Length: {}\r\n\r\n",
+            NOW.len()
+        );
+        let mut client = Client::tcp(stage.server.address);
+        client.raw((head + NOW).as_bytes());
+        client.answer().0[9..12].to_owned()
+    };
+    assert_eq!(request("Origin: http://evil\r\nContent-Type: text/plain\r\n"), "415");
+    assert_eq!(request("Origin: http://evil\r\n"), "415");
+    assert_eq!(
+        request("Origin: http://app\r\nContent-Type: application/JSON; charset=utf-8\r\n"),
+        "200"
+    );
+    assert_eq!(request("Content-Type: application/x-www-form-urlencoded\r\n"), "200");
+}
+
+/// Going down: what is on its way is answered first, and then both are told.
+#[test]
+fn calls_under_way_are_answered_before_the_end() {
+    let stage = Stage::new(narrow());
+    let (mut socket, mut idle) = (stage.client(), stage.client());
+    let mut poster = Client::tcp(stage.server.address);
+    socket.text(LATER);
+    let first = stage.called();
+    poster.raw(post(LATER, "").as_bytes());
+    let second = stage.called();
+    stage.server.shutdown();
+    assert_eq!(idle.expect_close().0, 1001, "who waits for nothing is told at once");
+    stage.say(move || {
+        let outcome = Ok(raw(&json!("done")));
+        Notice::Answer { tickets: vec![first, second], outcome }
+    });
+    assert_eq!(next(&mut socket)["result"], "done");
+    assert_eq!(socket.expect_close().0, 1001);
+    let (head, body) = poster.answer();
+    assert_eq!(header(&head, "Connection"), Some("close"));
+    assert!(String::from_utf8(body).unwrap().contains("done"));
+    for client in [&mut socket, &mut idle] {
+        client.close(1001, "");
+    }
+    drop((socket, idle, poster));
+    stop(stage);
+}
