@@ -17,6 +17,7 @@ use crate::parts::FANOUT_BYTES_MIN;
 use crate::payload::Kind;
 use crate::size::Sizes;
 use crate::source::Sources;
+use crate::speed::Speed;
 use crate::target::Target;
 use crate::values::{count, duration, header, positive, share};
 
@@ -32,6 +33,7 @@ turn, at its beginning, so that the client's own work is never left out.
 Examples:
   weir-load echo ws://127.0.0.1:9001/ --connections 200 --size 20 --pid 4242
   weir-load rate ws://127.0.0.1:9001/ --rate 20000 --assert 'p99<1ms' --max-errors 0
+  weir-load rate ws://127.0.0.1:9001/ --rate 70% --assert 'p999<5ms'
   weir-load connect ws://127.0.0.1:9001/=4242 --connections 10000 --ramp 2000 --duration 1m
   weir-load fanout ws://127.0.0.1:9001/ --connections 1000 --size 64
   weir-load compare echo ws://127.0.0.1:9001/=4242 ws://127.0.0.1:9002/=4243 --rounds 7
@@ -94,12 +96,14 @@ pub(crate) struct EchoArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RateArgs {
-    /// Messages a second, on all connections together
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = positive)]
-    pub(crate) rate: f64,
-    /// Messages that are due together
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) burst: u64,
+    /// Messages a second, on all connections together; or a share, as in 70%, of what a closed loop
+    /// (echo) of the same length reaches just before
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub(crate) rate: Speed,
+    /// Messages that are due together [default: as many as 100 us are worth, so that the client need
+    /// not wake for each]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) burst: Option<u64>,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -187,6 +191,9 @@ pub(crate) struct Common {
     /// Connections, at once
     #[arg(long, short = 'c', value_name = "N", default_value_t = 100, value_parser = count)]
     pub(crate) connections: usize,
+    /// Further connections, which are held and say nothing
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) idle: usize,
     /// How long to measure
     #[arg(long, short = 'd', value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(crate) duration: Duration,
@@ -336,6 +343,18 @@ impl Cli {
     }
 }
 
+impl RateArgs {
+    /// The closed loop whose rate a share is of.
+    pub(crate) fn closed_loop(&self) -> Scenario {
+        Scenario::Echo(EchoArgs { common: self.common.clone() })
+    }
+
+    /// The same load at a rate that is known.
+    pub(crate) fn at(&self, per_second: f64) -> Scenario {
+        Scenario::Rate(RateArgs { rate: Speed::PerSecond(per_second), ..self.clone() })
+    }
+}
+
 impl Compare {
     fn scenario(&self) -> Scenario {
         let echo = || Scenario::Echo(EchoArgs { common: self.echo.clone() });
@@ -377,6 +396,7 @@ mod tests {
             "echo ws://a ws://b --pid 1",
             "echo ws://a --duration 10",
             "rate ws://a --rate 0",
+            "rate ws://a --rate 0%",
             "slow ws://a --share 1.5",
             "fanout ws://a --size 15",
             "fanout ws://a --rooms 2",

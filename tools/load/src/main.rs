@@ -20,6 +20,7 @@ mod scenario;
 mod session;
 mod size;
 mod source;
+mod speed;
 mod table;
 mod tally;
 mod target;

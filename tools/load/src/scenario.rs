@@ -13,16 +13,32 @@ use crate::parts::{
     Churn, ChurnPlan, Echo, Fanout, FanoutPlan, Idle, Part, Rate, Shared, Slow, Traffic,
 };
 use crate::source::Sources;
+use crate::speed::Speed;
 use crate::target::Target;
 
 /// How long a port rests after its connection has ended (TIME-WAIT).
 const PORT_REST_SECONDS: f64 = 60.0;
 
-/// The parts that load `target`.
+/// How far apart the messages of an open loop are due at the least. To sleep and wake costs as much as
+/// two or three messages do: a client that did it for each would not keep up with a fast server.
+const BURST_SECONDS: f64 = 100e-6;
+
+/// The parts that load `target`: the scenario's own, and those that stay idle beside them.
 ///
 /// # Errors
-/// The name does not resolve, or the request is none.
+/// The name does not resolve, the request is none, or the rate is not known yet.
 pub(crate) fn parts(scenario: &Scenario, target: &Target) -> Result<Vec<Shared>, Box<dyn Error>> {
+    let common = scenario.common();
+    let mut parts = busy(scenario, target)?;
+    if common.idle > 0 {
+        let path = common.request.path.as_deref();
+        let destination = destination(common, target, path, 1, common.idle as f64)?;
+        parts.push(share(Idle::new("idle", Crowd::new(destination, common.idle, None))));
+    }
+    Ok(parts)
+}
+
+fn busy(scenario: &Scenario, target: &Target) -> Result<Vec<Shared>, Box<dyn Error>> {
     let common = scenario.common();
     let traffic = traffic(common);
     let size = common.connections;
@@ -33,9 +49,13 @@ pub(crate) fn parts(scenario: &Scenario, target: &Target) -> Result<Vec<Shared>,
     Ok(match scenario {
         Scenario::Echo(_) => vec![share(Echo::new(members(size, None)?, &traffic))],
         Scenario::Rate(args) => {
-            vec![share(Rate::new(members(size, None)?, &traffic, args.rate, args.burst))]
+            let Speed::PerSecond(rate) = args.rate else {
+                return Err("a share is of a capacity that was not measured".into());
+            };
+            let burst = args.burst.unwrap_or_else(|| burst_at(rate));
+            vec![share(Rate::new(members(size, None)?, &traffic, rate, burst))]
         }
-        Scenario::Connect(args) => vec![share(Idle::new(members(size, args.ramp)?))],
+        Scenario::Connect(args) => vec![share(Idle::new("connect", members(size, args.ramp)?))],
         Scenario::Fanout(args) => {
             let plan =
                 FanoutPlan { publishers: args.publishers, rooms: args.rooms, rate: args.rate };
@@ -51,6 +71,11 @@ pub(crate) fn parts(scenario: &Scenario, target: &Target) -> Result<Vec<Shared>,
         }
         Scenario::Mixed(args) => mixed(args, target)?,
     })
+}
+
+/// How many messages are due together unless told otherwise.
+fn burst_at(per_second: f64) -> u64 {
+    ((per_second * BURST_SECONDS) as u64).max(1)
 }
 
 fn mixed(args: &MixedArgs, target: &Target) -> Result<Vec<Shared>, Box<dyn Error>> {
@@ -161,5 +186,15 @@ pub(crate) fn request(
     match &args.origin {
         Some(origin) => request.origin(origin),
         None => Ok(request),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_fast_loop_sends_in_bursts() {
+        assert_eq!([1.0, 10_000.0, 50_000.0, 225_000.0].map(burst_at), [1, 1, 5, 22]);
     }
 }

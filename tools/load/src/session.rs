@@ -22,6 +22,7 @@ use crate::progress::Progress;
 use crate::report::{Report, Window};
 use crate::run::{Plan, Run};
 use crate::scenario;
+use crate::speed::Speed;
 use crate::target::Target;
 
 /// Rounds of a comparison, unless told otherwise.
@@ -108,9 +109,27 @@ impl Session<'_> {
         Ok(passed)
     }
 
-    /// One run against one server.
+    /// One run against one server; where its rate is a share, a closed loop before it.
     fn measure(&self, target: &Target, title: &str) -> Result<Report> {
-        let common = self.scenario.common();
+        let Scenario::Rate(args) = self.scenario else {
+            return self.run(self.scenario, target, title);
+        };
+        let Speed::OfCapacity(share) = args.rate else {
+            return self.run(self.scenario, target, title);
+        };
+        let capacity = self.run(&args.closed_loop(), target, "capacity")?.total.rate;
+        if capacity == 0.0 {
+            return Err("nothing came back in the closed loop whose rate counts".into());
+        }
+        let mut report = self.run(&args.at(share * capacity), target, title)?;
+        let percent = 100.0 * share;
+        let note = format!("{percent} % of the {capacity:.0} echoes/s that a closed loop reached");
+        report.total.notes.push(note);
+        Ok(report)
+    }
+
+    fn run(&self, scenario: &Scenario, target: &Target, title: &str) -> Result<Report> {
+        let common = scenario.common();
         let server = target
             .pid
             .map(|pid| Watched::new(pid).map_err(|error| format!("process {pid}: {error}")))
@@ -121,15 +140,14 @@ impl Session<'_> {
             connect_timeout: common.connect_timeout,
             interrupted: Arc::clone(&self.interrupted),
         };
-        let parts = scenario::parts(self.scenario, target)?;
+        let parts = scenario::parts(scenario, target)?;
         let progress = Progress::new(&format!("{title} {}", target.url));
         let mut run = Run::new(&parts, &plan, server.as_ref(), progress)?;
         let marks = run.measure()?;
         let window = Window::of(&parts);
         run.wind_up()?;
         let pid = server.as_ref().map(Watched::pid);
-        let mut report =
-            Report::new(self.scenario.name(), &target.url, pid, &parts, &marks, &window);
+        let mut report = Report::new(scenario.name(), &target.url, pid, &parts, &marks, &window);
         report.interrupted = self.is_interrupted();
         Ok(report)
     }

@@ -83,6 +83,37 @@ fn an_open_loop_sends_what_is_due() {
 }
 
 #[test]
+fn a_share_of_the_capacity_is_measured_first() {
+    let server = Server::start();
+    let (report, code) =
+        report(&format!("rate {} -c 3 --rate 10% --max-errors 0 {SHORT}", server.url("/")));
+    assert_eq!((code, &report["command"]), (0, &Value::from("rate")));
+    let note = report["total"]["notes"][0].as_str().unwrap();
+    let words: Vec<&str> = note.split(' ').collect();
+    assert_eq!(words[..4], ["10", "%", "of", "the"], "{note}");
+    let capacity: f64 = words[4].parse().unwrap();
+    // All that is due is sent, so that this holds on a slow machine, too.
+    let sent = number(&report["total"]["messages"]["sent"]) / number(&report["seconds"]);
+    assert!((0.05..0.2).contains(&(sent / capacity)), "{sent} of {capacity}");
+    // Each loop had its own connections.
+    assert_eq!(server.stop().accepted, 6);
+}
+
+#[test]
+fn idle_connections_are_held_beside_the_load() {
+    let server = Server::start();
+    let (report, code) = report(&format!("echo {} -c 2 --idle 30 {SHORT}", server.url("/")));
+    assert_eq!(code, 0);
+    let parts: Vec<_> = report["parts"].as_array().unwrap().iter().collect();
+    let of = |name| *parts.iter().find(|part| part["name"] == name).unwrap();
+    assert_eq!(number(&of("idle")["connections"]["opened"]), 30.0);
+    assert_eq!(number(&of("idle")["messages"]["sent"]), 0.0);
+    assert_eq!(number(&report["total"]["connections"]["opened"]), 32.0);
+    assert_eq!(report["total"]["count"], of("echo")["count"]);
+    assert_eq!(server.stop().ended_peer_closed, 32);
+}
+
+#[test]
 fn connections_are_opened_at_a_pace_and_held() {
     let server = Server::start();
     let (report, code) = report(&format!(

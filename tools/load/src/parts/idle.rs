@@ -10,19 +10,20 @@ use crate::tally::Tally;
 
 #[derive(Debug)]
 pub(crate) struct Idle {
+    name: &'static str,
     crowd: Crowd,
     tally: Tally,
 }
 
 impl Idle {
-    pub(crate) fn new(crowd: Crowd) -> Idle {
-        Idle { crowd, tally: Tally::new() }
+    pub(crate) fn new(name: &'static str, crowd: Crowd) -> Idle {
+        Idle { name, crowd, tally: Tally::new() }
     }
 }
 
 impl Part for Idle {
     fn name(&self) -> &'static str {
-        "connect"
+        self.name
     }
 
     fn unit(&self) -> Unit {
