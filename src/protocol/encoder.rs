@@ -33,6 +33,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// A whole message in one frame.
+    #[inline]
     pub fn message(self, message: Message<'_>) {
         self.frame(true, message.opcode(), message.as_bytes());
     }
@@ -63,7 +64,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Any one frame; the caller answers for its place in the stream (5.4).
-    #[inline]
+    #[inline(always)]
     pub fn frame(self, fin: bool, opcode: Opcode, payload: &[u8]) {
         let key_bytes = if self.mask.is_some() { 4 } else { 0 };
         self.out.reserve(frame_bytes(payload.len()) + key_bytes);
@@ -78,7 +79,7 @@ impl<'a> Encoder<'a> {
     }
 }
 
-fn clip(payload: &[u8]) -> &[u8] {
+pub(crate) fn clip(payload: &[u8]) -> &[u8] {
     &payload[..payload.len().min(CONTROL_BYTES_MAX)]
 }
 

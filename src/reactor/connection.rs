@@ -248,6 +248,14 @@ impl Connection {
         }
     }
 
+    /// Whether it is open and has nothing to say, and the poll knows: as most are after a flush.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.is_open()
+            && self.outbox.is_empty()
+            && self.interest == Some(Interest::READABLE)
+            && !self.paused
+    }
+
     /// Whether the poll's word that the socket is writable is waited for.
     pub(super) fn awaits_write(&self) -> bool {
         self.outbox.blocked_since().is_some() || matches!(self.phase, Phase::Connecting)
@@ -315,6 +323,14 @@ impl Connection {
 
     pub(super) fn has_unread(&self) -> bool {
         self.rare.as_ref().is_some_and(|rare| rare.unread.is_some())
+    }
+
+    /// Whether input is held, was held when it was last counted, or may be there to be read.
+    pub(super) fn has_input(&self) -> bool {
+        self.readable
+            || self.input_bytes > 0
+            || self.rare.is_some()
+            || self.decoder.held_bytes() > 0
     }
 
     /// Memory that input holds just now.

@@ -25,6 +25,7 @@ impl MaskKeys {
     }
 
     /// The key for one frame, if this end masks its frames (5.1).
+    #[inline]
     pub(super) fn for_frame_of(&mut self, role: Role) -> Option<[u8; KEY_BYTES]> {
         match role {
             Role::Server => None,

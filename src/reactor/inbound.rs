@@ -1,8 +1,9 @@
 //! Bytes in: one budgeted read a connection and turn, then events to the service.
 //!
-//! The one place that reads sockets, but for [those under TLS](super::tls). Bytes are decoded where they were read, in the loop's scratch
-//! buffer or in the decoder's own; only what cannot be handled now (the budget is spent, the service
-//! has paused) is copied and kept as `unread`, and while it is, nothing more is read.
+//! The one place that reads sockets, but for [those under TLS](super::tls). Bytes are decoded where they
+//! were read, in the loop's scratch buffer or in the decoder's own; only what cannot be handled now (the
+//! budget is spent, the service has paused) is copied and kept as `unread`, and while it is, nothing
+//! more is read.
 
 use std::borrow::Cow;
 use std::io::{self, IoSliceMut, Read};
@@ -43,8 +44,10 @@ impl Reactor {
             None if conn.is_secure() => self.read_secure(id),
             None => self.read_socket(id),
         }
-        self.core.account_input(id);
-        self.core.run(id);
+        if self.core.conns.get(id).is_some_and(Connection::has_input) {
+            self.core.account_input(id);
+            self.core.run(id);
+        }
     }
 
     fn read_socket(&mut self, id: ConnId) {
@@ -86,6 +89,7 @@ impl Reactor {
     }
 
     /// Hands bytes to whatever awaits them; returns how many are done with.
+    #[inline]
     pub(super) fn consume(&mut self, id: ConnId, input: &mut [u8]) -> usize {
         let Some(conn) = self.core.conns.get(id) else {
             return input.len();
@@ -169,6 +173,7 @@ impl Reactor {
     }
 
     /// Puts it back, and notes since when a message has been unfinished.
+    #[inline]
     fn return_decoder(&mut self, id: ConnId, mut decoder: Decoder, mut since: Time) {
         decoder.release(&mut self.core.spares);
         let begins = decoder.is_mid_message() && since == Time::MAX;
@@ -189,7 +194,7 @@ impl Reactor {
         self.core.conns.get(id).is_some_and(Connection::wants_frames)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_event(&mut self, id: ConnId, event: Event<'_>) {
         let now = self.core.now;
         let Some(conn) = self.core.conns.get_mut(id) else {

@@ -287,6 +287,7 @@ impl Reactor {
     }
 
     /// Calls a service's handler; `None` if it panicked.
+    #[inline(always)]
     fn call<T>(
         &mut self,
         id: ServiceId,
@@ -305,6 +306,7 @@ impl Reactor {
     }
 
     /// The same, for one connection: a panic ends it with 1011.
+    #[inline(always)]
     fn call_for(
         &mut self,
         conn: ConnId,

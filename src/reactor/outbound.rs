@@ -28,8 +28,10 @@ impl Core {
             self.finish_connect(id);
         }
         self.write(id);
-        self.after_write(id);
-        self.sync_interest(id);
+        if self.conns.get(id).is_some_and(|conn| !conn.is_at_rest()) {
+            self.after_write(id);
+            self.sync_interest(id);
+        }
     }
 
     /// Writes a large message past an empty outbox, which is spared the copy. What the kernel does not

@@ -12,7 +12,9 @@ use super::Time;
 use super::budget::{
     SHARE_BYTES_MIN, SPARE_BYTES, SPARE_CHUNK_BYTES, SPARE_CHUNKS, SPARE_OUTBOXES,
 };
-use crate::protocol::{CloseFrame, Encoder, Message, SharedFrame};
+use crate::protocol::encoder::clip;
+use crate::protocol::frame::CONTROL_BYTES_MAX;
+use crate::protocol::{CloseFrame, Encoder, Message, Opcode, SharedFrame};
 
 mod queue;
 mod sealed;
@@ -73,6 +75,7 @@ impl SpareQueues {
         queue
     }
 
+    #[inline]
     fn give_back(&mut self, mut queue: Box<Queue>) {
         if self.kept.len() == SPARE_OUTBOXES {
             return;
@@ -84,7 +87,9 @@ impl SpareQueues {
             }
             self.bytes += memory.capacity();
         }
-        queue.chunks.shrink_to(SPARE_CHUNKS);
+        if queue.chunks.capacity() > SPARE_CHUNKS {
+            queue.chunks.shrink_to(SPARE_CHUNKS);
+        }
         queue.pressure = Pressure::Easy;
         queue.above_soft_since = None;
         queue.blocked_since = None;
@@ -148,13 +153,14 @@ impl Outbox {
     }
 
     /// Queues one message.
+    #[inline]
     pub(super) fn push_message(
         &mut self,
         spares: &mut SpareQueues,
         message: Message<'_>,
         mask: Option<[u8; 4]>,
     ) {
-        self.encode(spares, message.len(), mask, |encoder| encoder.message(message));
+        self.push_frame(spares, message.opcode(), message.as_bytes(), mask);
     }
 
     /// Notes that the kernel has taken these bytes of the one message that is queued, and no more.
@@ -185,11 +191,7 @@ impl Outbox {
         frame: &SharedFrame,
         mask: Option<[u8; 4]>,
     ) {
-        let payload = frame.payload();
-        let opcode = frame.opcode();
-        self.encode(spares, payload.len(), mask, |encoder| {
-            encoder.frame(true, opcode, payload);
-        });
+        self.push_frame(spares, frame.opcode(), frame.payload(), mask);
     }
 
     /// Queues a ping.
@@ -199,7 +201,7 @@ impl Outbox {
         payload: &[u8],
         mask: Option<[u8; 4]>,
     ) {
-        self.encode(spares, payload.len(), mask, |encoder| encoder.ping(payload));
+        self.push_frame(spares, Opcode::Ping, clip(payload), mask);
     }
 
     /// Queues a pong in its place. While the peer does not read, only the latest is kept (RFC 6455,
@@ -211,7 +213,7 @@ impl Outbox {
         mask: Option<[u8; 4]>,
     ) {
         if self.blocked_since().is_none() {
-            return self.encode(spares, payload.len(), mask, |encoder| encoder.pong(payload));
+            return self.push_frame(spares, Opcode::Pong, clip(payload), mask);
         }
         let mut pong = Vec::new();
         Encoder::with_mask(&mut pong, mask).pong(payload);
@@ -225,8 +227,11 @@ impl Outbox {
         close: Option<CloseFrame<'_>>,
         mask: Option<[u8; 4]>,
     ) {
-        let len = close.map_or(0, |close| 2 + close.reason.len());
-        self.encode(spares, len, mask, |encoder| encoder.close(close));
+        let queue = self.queue(spares);
+        let tail = queue.tail(CONTROL_BYTES_MAX);
+        let before = tail.len();
+        Encoder::with_mask(tail, mask).close(close);
+        queue.bytes += tail.len() - before;
     }
 
     /// Drops the frames that the kernel has not begun to take.
@@ -298,20 +303,20 @@ impl Outbox {
         self.0.get_or_insert_with(|| spares.lend())
     }
 
-    #[inline]
-    fn encode(
+    /// Queues a frame that is a message or a control frame of its own.
+    #[inline(always)]
+    fn push_frame(
         &mut self,
         spares: &mut SpareQueues,
-        payload_len: usize,
+        opcode: Opcode,
+        payload: &[u8],
         mask: Option<[u8; 4]>,
-        write: impl FnOnce(Encoder<'_>),
     ) {
         let queue = self.queue(spares);
-        let tail = queue.tail(payload_len);
+        let tail = queue.tail(payload.len());
         let before = tail.len();
-        write(Encoder::with_mask(tail, mask));
-        let added = tail.len() - before;
-        queue.bytes += added;
+        Encoder::with_mask(tail, mask).frame(true, opcode, payload);
+        queue.bytes += tail.len() - before;
     }
 
     fn recycle_if_empty(&mut self, spares: &mut SpareQueues) {

@@ -138,6 +138,7 @@ impl Queue {
     }
 
     /// Forgets what the kernel has taken, or what was sealed for it.
+    #[inline]
     pub(super) fn advance(&mut self, taken: usize) {
         self.bytes -= taken;
         self.written += taken;
