@@ -3,19 +3,23 @@
 //! Everything that belongs to the process rather than to a loop is here: its CPU, the descriptor
 //! limit, the signals, what is printed where.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::io::{self, Write as _};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use log::{info, warn};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use weir::reactor::settings::{ListenSettings, Settings};
-use weir::reactor::{Order, Reactor};
+use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
+use weir::reactor::{Order, Reactor, RouteId};
+use weir::services::rpc::gateway::Gateway;
+use weir::services::rpc::{Rpc, RpcSettings};
 use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 
-use crate::config::{Config, RouteConfig, Service};
+use crate::config::{Config, NetworkConfig, RouteConfig, Service};
 
 /// Descriptors that are none of a client's: standard streams, poll, waker, signals, log, the spare
 /// one, and those that wait for a refusal.
@@ -38,6 +42,9 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     if let Some(tls) = &config.tls {
         reactor.set_tls(tls.clone())?;
     }
+    for network in &config.networks {
+        add_network(&mut reactor, network)?;
+    }
     // First of all that can be seen: who reads that we listen may send a signal at once.
     obey_signals(&mut reactor, config.tls.is_some())?;
     listen(&mut reactor, &config.listen)?;
@@ -58,6 +65,16 @@ fn add_route(reactor: &mut Reactor, route: &RouteConfig) -> Result<(), Box<dyn E
     if route.page {
         reactor.add_page(&route.path, TRY_IT_PAGE);
     }
+    Ok(())
+}
+
+fn add_network(reactor: &mut Reactor, network: &NetworkConfig) -> Result<(), Box<dyn Error>> {
+    let outbound = Rc::<Cell<RouteId>>::default();
+    let gateway = Gateway::new(network.gateway.clone(), Rc::clone(&outbound));
+    let service = reactor.add_service(Rpc::new(gateway, network.rpc.clone()))?;
+    reactor.add_route(&network.path(), service, network.settings.clone())?;
+    let answers = RpcSettings { request_bytes_max: network.rpc.response_bytes_max, ..network.rpc };
+    outbound.set(reactor.add_outbound(service, answers.fit(RouteSettings::default()))?);
     Ok(())
 }
 

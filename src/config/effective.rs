@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Config;
+use super::networks::{NetworkConfig, NetworkOptions, NetworkTable};
 use super::options::{RoomOptions, RouteOptions, ServerOptions};
 use super::routes::{RouteConfig, Service, ServiceKind};
 
@@ -14,6 +15,27 @@ struct Effective<'a> {
     #[serde(flatten)]
     server: ServerOptions,
     route: Vec<EffectiveRoute<'a>>,
+    network: Vec<EffectiveNetwork>,
+}
+
+#[derive(Serialize)]
+struct EffectiveNetwork {
+    #[serde(flatten)]
+    table: NetworkTable,
+    #[serde(flatten)]
+    limits: RouteOptions,
+    #[serde(flatten)]
+    calls: NetworkOptions,
+}
+
+impl From<&NetworkConfig> for EffectiveNetwork {
+    fn from(network: &NetworkConfig) -> EffectiveNetwork {
+        EffectiveNetwork {
+            table: NetworkTable::from(network),
+            limits: RouteOptions::from(&network.settings),
+            calls: NetworkOptions::from(network),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -48,6 +70,7 @@ impl fmt::Display for Config {
         let effective = Effective {
             server: ServerOptions::new(self),
             route: self.routes.iter().map(EffectiveRoute::from).collect(),
+            network: self.networks.iter().map(EffectiveNetwork::from).collect(),
         };
         f.write_str(&toml::to_string(&effective).map_err(|_| fmt::Error)?)
     }

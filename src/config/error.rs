@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use weir::reactor::settings::SettingsError;
 
+use super::networks::NetworkError;
 use super::routes::RouteError;
 use super::tls::TlsMistake;
 
@@ -56,6 +57,10 @@ pub(crate) enum ConfigError {
     Route {
         place: Place,
         error: RouteError,
+    },
+    Network {
+        place: Place,
+        error: NetworkError,
     },
     Settings(SettingsError),
 }
@@ -107,8 +112,9 @@ impl fmt::Display for ConfigError {
             ConfigError::Unread(error) => error.fmt(f),
             ConfigError::ListenTwice(address) => write!(f, "listen: {address} is given twice"),
             ConfigError::Tls(mistake) => mistake.fmt(f),
-            ConfigError::NoRoute => f.write_str("route = []: a server needs a route"),
+            ConfigError::NoRoute => f.write_str("route = []: a server needs a route or a network"),
             ConfigError::Route { place, error } => write!(f, "{place}: {error}"),
+            ConfigError::Network { place, error } => write!(f, "{place}: {error}"),
             ConfigError::Settings(error) => error.fmt(f),
         }
     }

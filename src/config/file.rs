@@ -2,7 +2,7 @@
 //! the line.
 //!
 //! Strings, numbers and booleans are all taken as the text they are written with; what they must
-//! look like is known to the option. One level of tables: the settings, and `[[route]]`.
+//! look like is known to the option. One level of tables: the settings, `[[route]]` and `[[network]]`.
 
 use std::fs;
 use std::path::Path;
@@ -11,12 +11,14 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Place};
 use super::keys::{Keys, Layer};
+use super::networks::{NetworkOptions, NetworkTable};
 use super::options::{Options, RoomOptions, RouteOptions};
 use super::routes::RouteTable;
 use crate::nearest::nearest;
 
-/// The key of the tables that are routes.
+/// The keys of the tables that are routes, and networks.
 const ROUTE: &str = "route";
+const NETWORK: &str = "network";
 
 /// What a file gives; all of it optional.
 #[derive(Debug, Default)]
@@ -24,6 +26,7 @@ pub(super) struct File {
     pub(super) settings: Layer,
     /// `None`: no `[[route]]` at all.
     pub(super) routes: Option<Vec<(Place, Layer)>>,
+    pub(super) networks: Vec<(Place, Layer)>,
 }
 
 impl File {
@@ -44,22 +47,11 @@ impl File {
         })?;
         let mut file = File::default();
         let mut settings = document.into_inner();
-        if let Some((key, value)) = settings.remove_entry(ROUTE) {
-            let place = source.place(key.span().start);
-            let DeValue::Array(tables) = value.into_inner() else {
-                return Err(source.not_a_table(place));
-            };
-            let keys = Keys::of::<RouteTable>().and::<RouteOptions>().and::<RoomOptions>();
-            let route = |table: toml::Spanned<DeValue<'_>>| {
-                let place = source.place(table.span().start);
-                match table.into_inner() {
-                    DeValue::Table(table) => Ok((place, source.layer(&keys, &[], &table)?)),
-                    _ => Err(source.not_a_table(place)),
-                }
-            };
-            file.routes = Some(tables.into_iter().map(route).collect::<Result<_, _>>()?);
-        }
-        file.settings = source.layer(&Keys::of::<Options>(), &[ROUTE], &settings)?;
+        let keys = Keys::of::<RouteTable>().and::<RouteOptions>().and::<RoomOptions>();
+        file.routes = source.tables(ROUTE, &keys, &mut settings)?;
+        let keys = Keys::of::<NetworkTable>().and::<RouteOptions>().and::<NetworkOptions>();
+        file.networks = source.tables(NETWORK, &keys, &mut settings)?.unwrap_or_default();
+        file.settings = source.layer(&Keys::of::<Options>(), &[ROUTE, NETWORK], &settings)?;
         Ok(file)
     }
 }
@@ -77,8 +69,31 @@ impl Source<'_> {
         Place::Line { file: self.name.to_owned(), line }
     }
 
-    fn not_a_table(&self, place: Place) -> ConfigError {
-        ConfigError::Syntax { place, why: "routes are written as tables: [[route]]".to_owned() }
+    /// The values of each `[[name]]` in `settings`, which are taken out; `None` if there are none.
+    fn tables(
+        &self,
+        name: &str,
+        keys: &Keys,
+        settings: &mut DeTable<'_>,
+    ) -> Result<Option<Vec<(Place, Layer)>>, ConfigError> {
+        let Some((key, value)) = settings.remove_entry(name) else {
+            return Ok(None);
+        };
+        let not_a_table = |place| ConfigError::Syntax {
+            place,
+            why: format!("a {name} is written as a table: [[{name}]]"),
+        };
+        let DeValue::Array(tables) = value.into_inner() else {
+            return Err(not_a_table(self.place(key.span().start)));
+        };
+        let read = |table: toml::Spanned<DeValue<'_>>| {
+            let place = self.place(table.span().start);
+            match table.into_inner() {
+                DeValue::Table(table) => Ok((place, self.layer(keys, &[], &table)?)),
+                _ => Err(not_a_table(place)),
+            }
+        };
+        tables.into_iter().map(read).collect::<Result<_, _>>().map(Some)
     }
 
     /// The values of `table`. `others` are known keys that it does not hold here.

@@ -10,6 +10,7 @@ mod environment;
 mod error;
 mod file;
 mod keys;
+mod networks;
 mod options;
 mod routes;
 mod tls;
@@ -27,6 +28,7 @@ use options::ServerOptions;
 
 pub(crate) use error::ConfigError;
 pub(crate) use keys::{Layer, given};
+pub(crate) use networks::NetworkConfig;
 pub(crate) use options::Options;
 pub(crate) use routes::{RouteConfig, Service};
 
@@ -40,8 +42,9 @@ pub(crate) struct Config {
     /// The CPU that the process stays on.
     pub(crate) pin: Option<usize>,
     pub(crate) settings: Settings,
-    /// At least one.
     pub(crate) routes: Vec<RouteConfig>,
+    /// At least one of these or of the routes.
+    pub(crate) networks: Vec<NetworkConfig>,
 }
 
 impl Config {
@@ -70,9 +73,15 @@ impl Config {
         let listen = server.listen();
         check_listen(&listen)?;
         let tls = server.tls()?;
-        let tables = file.routes.unwrap_or_else(routes::built_in);
-        let routes = routes::routes(tables, &layer, &settings)?;
-        Ok(Config { listen, tls, log: server.log(), pin: server.pin(), settings, routes })
+        let networks = networks::networks(file.networks, &layer, &settings)?;
+        // A gateway is no place for an echo that nobody has asked for.
+        let built_in = || if networks.is_empty() { routes::built_in() } else { Vec::new() };
+        let routes = routes::routes(file.routes.unwrap_or_else(built_in), &layer, &settings)?;
+        if routes.is_empty() && networks.is_empty() {
+            return Err(ConfigError::NoRoute);
+        }
+        let log = server.log();
+        Ok(Config { listen, tls, log, pin: server.pin(), settings, routes, networks })
     }
 }
 

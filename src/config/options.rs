@@ -13,6 +13,7 @@ use weir::reactor::settings::{
 };
 
 use super::Config;
+use super::networks::NetworkOptions;
 use super::tls::{TlsMistake, TlsOptions};
 use super::values::{Count, Listen, OrAuto, OrOff, Origin, Size, Span, texts};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
@@ -33,6 +34,8 @@ pub(crate) struct Options {
     pub(super) route: RouteOptions,
     #[command(flatten)]
     pub(super) room: RoomOptions,
+    #[command(flatten)]
+    pub(super) network: NetworkOptions,
 }
 
 /// The settings of the server as a whole.
@@ -270,7 +273,7 @@ impl ServerOptions {
     /// The options that [`settings`](Self::settings), [`listen`](Self::listen), [`tls`](Self::tls),
     /// [`log`](Self::log) and [`pin`](Self::pin) turn into these values.
     pub(super) fn new(config: &Config) -> Self {
-        let Config { listen, tls, log, pin, settings, routes: _ } = config;
+        let Config { listen, tls, log, pin, settings, routes: _, networks: _ } = config;
         let written =
             |listen: &ListenSettings| Listen { address: listen.address, secure: listen.secure };
         let beat = settings.heartbeat.unwrap_or_default();

@@ -84,9 +84,6 @@ pub(super) fn routes(
     defaults: &Layer,
     settings: &Settings,
 ) -> Result<Vec<RouteConfig>, ConfigError> {
-    if tables.is_empty() {
-        return Err(ConfigError::NoRoute);
-    }
     let mut seen = HashSet::new();
     let mut routes = Vec::with_capacity(tables.len());
     for (place, table) in tables {

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::filter::Log;
 use super::subscriptions::Feeds;
 use super::{Call, RpcError};
-use crate::reactor::Context;
+use crate::reactor::{ConnId, Context};
 
 /// The chain that is spoken of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,17 @@ pub enum Notice {
     Nothing,
 }
 
+/// What happens on a connection that a backend has made.
+#[derive(Debug, Clone, Copy)]
+pub enum LinkEvent<'a> {
+    /// It is open.
+    Opened,
+    /// The other end has said this; empty if it was not text.
+    Message(&'a str),
+    /// It is over, or could not be made.
+    Closed,
+}
+
 /// A chain behind the service.
 pub trait Backend {
     /// Which one.
@@ -92,12 +103,28 @@ pub trait Backend {
         result: &mut String,
     ) -> Result<Progress, RpcError>;
 
+    /// The next of the notices that something other than mail has led to: a timer, or a connection.
+    fn said(&mut self) -> Option<Notice> {
+        None
+    }
+
     /// Takes one mail from its mailboxes and says what it means; `None` when there is no more.
     fn next(&mut self, cx: &mut Context<'_>) -> Option<Notice>;
 
     /// A timer that it has set with [`Context::schedule`] is due. Keys from 2^63 on are the service's.
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
         let _ = (cx, key);
+    }
+
+    /// Whether it has made this connection, with [`Context::connect`].
+    fn owns(&self, conn: ConnId) -> bool {
+        let _ = conn;
+        false
+    }
+
+    /// Something has happened on a connection that it owns.
+    fn on_link(&mut self, cx: &mut Context<'_>, conn: ConnId, event: LinkEvent<'_>) {
+        let _ = (cx, conn, event);
     }
 
     /// Whether clients may subscribe at all.

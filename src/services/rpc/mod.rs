@@ -12,6 +12,7 @@ mod calls;
 mod counts;
 mod error;
 mod filter;
+pub mod gateway;
 mod hex;
 mod reply;
 mod request;
@@ -35,7 +36,7 @@ use crate::reactor::{
     CloseReason, ConnId, Context, Decision, More, PlainRequest, Request, SendOutcome, Service,
 };
 
-pub use self::backend::{Backend, Network, Notice, Outcome, Progress, Ticket};
+pub use self::backend::{Backend, LinkEvent, Network, Notice, Outcome, Progress, Ticket};
 pub use self::counts::{Class, Count, Counts};
 pub use self::error::RpcError;
 pub use self::filter::{FilterParams, Log, LogFilter, TOPICS_MAX};
@@ -371,6 +372,19 @@ impl<B: Backend> Rpc<B> {
         }
     }
 
+    /// Tells the backend of a connection of its own.
+    fn link(&mut self, cx: &mut Context<'_>, conn: ConnId, event: LinkEvent<'_>) {
+        self.backend.on_link(cx, conn, event);
+        self.hear(cx);
+    }
+
+    /// Announces what the backend has found out otherwise than by mail.
+    fn hear(&mut self, cx: &mut Context<'_>) {
+        while let Some(notice) = self.backend.said() {
+            self.announce(cx, notice);
+        }
+    }
+
     fn announce(&mut self, cx: &mut Context<'_>, notice: Notice) {
         match notice {
             Notice::Answer { tickets, outcome } => {
@@ -456,7 +470,10 @@ impl<B: Backend> Service for Rpc<B> {
         self.flows.get(&conn).is_some_and(|flow| flow.calls > 0)
     }
 
-    fn on_open(&mut self, _: &mut Context<'_>, conn: ConnId) {
+    fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        if self.backend.owns(conn) {
+            return self.link(cx, conn, LinkEvent::Opened);
+        }
         self.open.insert(conn);
         self.counts.connections_now.set(self.open.len() as u64);
     }
@@ -467,6 +484,9 @@ impl<B: Backend> Service for Rpc<B> {
             // Some clients send their calls as binary frames. What is no text is no JSON either.
             Message::Binary(bytes) => simdutf8::basic::from_utf8(bytes).unwrap_or_default(),
         };
+        if self.backend.owns(conn) {
+            return self.link(cx, conn, LinkEvent::Message(text));
+        }
         let origin = Origin { conn, via: Via::WebSocket };
         if let Some((reply, named)) = self.take(cx, origin, text) {
             self.send(cx, conn, reply, &named);
@@ -483,6 +503,9 @@ impl<B: Backend> Service for Rpc<B> {
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, _: CloseReason) {
+        if self.backend.owns(conn) {
+            return self.link(cx, conn, LinkEvent::Closed);
+        }
         self.flows.remove(&conn);
         self.calls.forget(conn);
         self.counts.calls_now.set(self.calls.len() as u64);
@@ -507,7 +530,8 @@ impl<B: Backend> Service for Rpc<B> {
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
         if key != OVERDUE {
-            return self.backend.on_timer(cx, key);
+            self.backend.on_timer(cx, key);
+            return self.hear(cx);
         }
         self.has_timer = false;
         while let Some(ticket) = self.calls.overdue(cx.now()) {

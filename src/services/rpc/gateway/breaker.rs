@@ -1,0 +1,216 @@
+//! Whether an upstream is worth asking: closed, open after too many failures, half-open on trial.
+//!
+//! Knows outcomes and times, both handed in; makes no request itself.
+
+use std::time::Duration;
+
+use crate::reactor::Time;
+
+/// How far back outcomes count.
+const WINDOW: Duration = Duration::from_secs(10);
+/// The window is counted in slices of a second, so that it slides without remembering each outcome.
+const SLICES: usize = WINDOW.as_secs() as usize;
+/// Fewer outcomes than this say nothing.
+const OUTCOMES_MIN: u32 = 10;
+/// How long the breaker stays open at first.
+const PAUSE_MIN: Duration = Duration::from_secs(5);
+/// How long it stays open at the most: each failed trial doubles the pause.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// What a breaker lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Everything.
+    Closed,
+    /// Nothing until then, after this pause.
+    Open { until: Time, pause: Duration },
+    /// One request, whose outcome decides; the pause that came before it.
+    HalfOpen { pause: Duration },
+}
+
+/// Outcomes within one second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slice {
+    second: u64,
+    failed: u32,
+    all: u32,
+}
+
+/// The breaker of one upstream.
+#[derive(Debug)]
+pub(super) struct Breaker {
+    state: State,
+    slices: [Slice; SLICES],
+    opened: u64,
+}
+
+impl Default for Breaker {
+    fn default() -> Breaker {
+        Breaker { state: State::Closed, slices: [Slice::default(); SLICES], opened: 0 }
+    }
+}
+
+impl Breaker {
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+
+    /// How often it has opened.
+    pub(super) fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// Whether a request could be let through now. Changes nothing: [`Breaker::admit`] does.
+    pub(super) fn is_admitting(&self, now: Time) -> bool {
+        match self.state {
+            State::Closed => true,
+            State::Open { until, .. } => now >= until,
+            State::HalfOpen { .. } => false,
+        }
+    }
+
+    /// Lets a request through, if it may be; the first after a pause is the trial.
+    pub(super) fn admit(&mut self, now: Time) -> bool {
+        let admitted = self.is_admitting(now);
+        if let (true, State::Open { pause, .. }) = (admitted, self.state) {
+            self.state = State::HalfOpen { pause };
+        }
+        admitted
+    }
+
+    /// Counts the outcome of a request that was admitted.
+    pub(super) fn record(&mut self, succeeded: bool, now: Time) {
+        match self.state {
+            State::HalfOpen { .. } if succeeded => {
+                self.state = State::Closed;
+                self.slices = [Slice::default(); SLICES];
+            }
+            State::HalfOpen { pause } => self.open((pause * 2).min(PAUSE_MAX), now),
+            // Of a request from before it opened.
+            State::Open { .. } => {}
+            State::Closed => {
+                self.count(succeeded, now);
+                if self.is_failing(now) {
+                    self.open(PAUSE_MIN, now);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, pause: Duration, now: Time) {
+        self.state = State::Open { until: now + pause, pause };
+        self.opened += 1;
+    }
+
+    fn count(&mut self, succeeded: bool, now: Time) {
+        let second = seconds(now);
+        let slice = &mut self.slices[second as usize % SLICES];
+        if slice.second != second {
+            *slice = Slice { second, ..Slice::default() };
+        }
+        slice.all += 1;
+        slice.failed += u32::from(!succeeded);
+    }
+
+    fn is_failing(&self, now: Time) -> bool {
+        let oldest = seconds(now).saturating_sub(SLICES as u64 - 1);
+        let recent = self.slices.iter().filter(|slice| slice.second >= oldest);
+        let (failed, all) =
+            recent.fold((0, 0), |(failed, all), slice| (failed + slice.failed, all + slice.all));
+        all >= OUTCOMES_MIN && failed * 2 >= all
+    }
+}
+
+fn seconds(now: Time) -> u64 {
+    now.since(Time::ZERO).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: f64) -> Time {
+        Time::ZERO + Duration::from_secs_f64(seconds)
+    }
+
+    fn is_closed(breaker: &Breaker) -> bool {
+        breaker.state() == State::Closed
+    }
+
+    /// A breaker that has opened at `seconds`.
+    fn opened_at(seconds: f64) -> Breaker {
+        let mut breaker = Breaker::default();
+        for _ in 0..OUTCOMES_MIN {
+            breaker.record(false, at(seconds));
+        }
+        assert!(!is_closed(&breaker));
+        breaker
+    }
+
+    #[test]
+    fn half_of_ten_failures_open_it_and_nine_outcomes_say_nothing() {
+        let mut breaker = Breaker::default();
+        for outcome in 0..9 {
+            breaker.record(outcome % 2 == 0, at(1.0));
+        }
+        assert!(is_closed(&breaker), "9 outcomes, 4 failed");
+        breaker.record(false, at(1.0));
+        assert!(!is_closed(&breaker), "10 outcomes, 5 failed");
+
+        let mut breaker = Breaker::default();
+        for outcome in 0..100 {
+            breaker.record(outcome % 5 < 3, at(1.0));
+        }
+        assert!(is_closed(&breaker), "40 % failed");
+    }
+
+    #[test]
+    fn outcomes_count_for_ten_seconds() {
+        let mut breaker = Breaker::default();
+        for _ in 0..9 {
+            breaker.record(false, at(0.5));
+        }
+        breaker.record(false, at(10.5));
+        assert!(is_closed(&breaker), "the nine have left the window");
+        for _ in 0..8 {
+            breaker.record(false, at(19.0));
+        }
+        assert!(is_closed(&breaker));
+        breaker.record(false, at(19.0));
+        assert!(!is_closed(&breaker), "ten within ten seconds");
+    }
+
+    #[test]
+    fn a_trial_follows_after_five_seconds_and_closes_it() {
+        let mut breaker = opened_at(2.0);
+        assert!(!breaker.admit(at(6.9)));
+        assert!(breaker.admit(at(7.0)));
+        assert!(!breaker.admit(at(7.0)), "one trial at a time");
+        breaker.record(true, at(7.1));
+        assert!(is_closed(&breaker));
+        breaker.record(false, at(7.2));
+        assert!(is_closed(&breaker), "what failed before is forgotten");
+    }
+
+    #[test]
+    fn failed_trials_double_the_pause_up_to_a_minute() {
+        let mut breaker = opened_at(0.0);
+        let mut now = 0.0;
+        for pause in [5.0, 10.0, 20.0, 40.0, 60.0, 60.0] {
+            assert!(!breaker.is_admitting(at(now + pause - 0.001)));
+            now += pause;
+            assert!(breaker.admit(at(now)), "after {pause} s");
+            breaker.record(false, at(now));
+        }
+        assert_eq!(breaker.opened(), 7);
+    }
+
+    #[test]
+    fn late_outcomes_do_not_prolong_a_pause() {
+        let mut breaker = opened_at(0.0);
+        breaker.record(false, at(4.0));
+        breaker.record(true, at(4.0));
+        assert!(!breaker.is_admitting(at(4.9)));
+        assert!(breaker.is_admitting(at(5.0)));
+    }
+}

@@ -1,0 +1,463 @@
+//! The requests of one network under way: who waits for which, which upstream was asked, and what
+//! happens when it fails.
+//!
+//! Decides and counts; does no I/O and knows no connection. What is to be sent is taken with
+//! [`Calls::next`], what came back is handed to [`Calls::finish`]. The number of calls is bounded by
+//! what the upstreams may work on and by the queue in front of them; a call ends by its deadline at
+//! the latest.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::super::{Outcome, RpcError};
+use super::breaker::Breaker;
+use super::counts::{GatewayCounts, UpstreamCounts, add};
+use super::methods;
+use crate::reactor::Time;
+
+/// How often a call is sent, at the most.
+pub(super) const TRIES_MAX: u32 = 3;
+/// How many may wait for one call that they share.
+pub(super) const SHARERS_MAX: usize = 16 * 1024;
+
+/// The limits of the calls of one network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CallLimits {
+    /// Requests that one upstream works on at a time.
+    pub(super) concurrency: usize,
+    /// Requests that wait for an upstream.
+    pub(super) queue_max: usize,
+    /// From the request to its answer, all tries included.
+    pub(super) timeout: Duration,
+}
+
+/// One try of one call: what comes back is known by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct TryId {
+    call: u64,
+    count: u32,
+}
+
+impl TryId {
+    /// As the id of a request to an upstream: 4 or more.
+    pub(super) fn to_wire(self) -> u64 {
+        self.call << 2 | u64::from(self.count)
+    }
+
+    /// From the id of an upstream's answer.
+    pub(super) fn from_wire(id: u64) -> TryId {
+        TryId { call: id >> 2, count: (id & 3) as u32 }
+    }
+}
+
+const _: () = assert!(TRIES_MAX <= 3, "the count of tries has two bits of the id");
+
+/// A request as an upstream gets it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    pub(super) method: Box<str>,
+    /// JSON; empty if there are none.
+    pub(super) params: Box<str>,
+}
+
+impl Question {
+    /// The request's text, with `id`.
+    pub(super) fn to_json(&self, id: u64) -> String {
+        let Question { method, params } = self;
+        let method = serde_json::Value::from(&**method);
+        if params.is_empty() {
+            return format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method}}}"#);
+        }
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params}}}"#)
+    }
+}
+
+/// Why an upstream has not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The request did not reach it.
+    Unsent,
+    /// It may have reached it, but the answer did not come.
+    Broken,
+    /// It says that it has too much to do.
+    Overloaded,
+    /// The answer is larger than may be.
+    TooLarge,
+}
+
+/// Why a call ends without an upstream's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// No answer in time.
+    TimedOut,
+    /// No upstream could be asked.
+    NoUpstream,
+    /// Every upstream that was asked has failed.
+    Failed,
+    /// The answer is larger than may be.
+    TooLarge,
+    /// The queue is full, or the upstreams say that they have too much to do.
+    Busy,
+}
+
+impl From<Ended> for RpcError {
+    fn from(ended: Ended) -> RpcError {
+        match ended {
+            Ended::TimedOut => RpcError::timed_out(),
+            Ended::NoUpstream => RpcError::new(RpcError::INTERNAL, "no upstream is available"),
+            Ended::Failed => RpcError::new(RpcError::INTERNAL, "the upstream failed"),
+            Ended::TooLarge => RpcError::too_large(),
+            Ended::Busy => RpcError::busy(),
+        }
+    }
+}
+
+/// A call that is over, and who has waited for it.
+#[derive(Debug)]
+pub(super) struct Finished<W> {
+    pub(super) waiters: Vec<W>,
+    /// The upstream that has answered.
+    pub(super) upstream: Option<usize>,
+    pub(super) outcome: Result<Outcome, Ended>,
+}
+
+/// Whether an upstream can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readiness {
+    Ready,
+    /// It is being connected to for the first time.
+    Soon,
+    Down,
+}
+
+/// What is known of one upstream.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) readiness: Readiness,
+    pub(super) breaker: Breaker,
+    /// Requests that it works on now.
+    pub(super) in_flight: usize,
+    counts: Rc<UpstreamCounts>,
+}
+
+impl Upstream {
+    /// Changes the number of requests that it works on.
+    fn set_in_flight(&mut self, in_flight: usize) {
+        self.in_flight = in_flight;
+        self.counts.in_flight_now.set(in_flight as u64);
+    }
+
+    /// Counts the end of a try that began at `since`.
+    fn end(&mut self, outcome: Result<(), Failure>, since: Time, now: Time) {
+        self.set_in_flight(self.in_flight - 1);
+        match outcome {
+            Ok(()) => self.counts.answer(now.since(since)),
+            Err(_) => add(&self.counts.failed),
+        }
+        // An answer that is too large speaks against nobody.
+        let is_good = matches!(outcome, Ok(()) | Err(Failure::TooLarge));
+        self.breaker.record(is_good, now);
+        self.counts.show(self.breaker.state());
+        self.counts.opened.set(self.breaker.opened());
+    }
+}
+
+/// A request to be sent.
+#[derive(Debug)]
+pub(super) struct Send {
+    pub(super) id: TryId,
+    pub(super) question: Rc<Question>,
+    /// How long the answer may take.
+    pub(super) timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Call<W> {
+    question: Rc<Question>,
+    waiters: Vec<W>,
+    deadline: Time,
+    tries: u32,
+    /// Upstreams that have failed it, a bit for each.
+    failed: u64,
+    sent: Option<Sent>,
+    /// Asked of one upstream alone: of what it keeps for us, another knows nothing.
+    pinned: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    upstream: usize,
+    since: Time,
+    until: Time,
+}
+
+/// The calls of one network. `W` is who waits for an answer.
+#[derive(Debug)]
+pub(super) struct Calls<W> {
+    limits: CallLimits,
+    upstreams: Vec<Upstream>,
+    calls: HashMap<u64, Call<W>>,
+    /// Calls that others may join.
+    shared: HashMap<Rc<Question>, u64>,
+    queue: VecDeque<u64>,
+    last: u64,
+    counts: Rc<GatewayCounts>,
+}
+
+impl<W> Calls<W> {
+    /// For the upstreams in `counts`, none of them ready.
+    pub(super) fn new(limits: CallLimits, counts: Rc<GatewayCounts>) -> Self {
+        let upstream = |counts: &Rc<UpstreamCounts>| Upstream {
+            readiness: Readiness::Soon,
+            breaker: Breaker::default(),
+            in_flight: 0,
+            counts: Rc::clone(counts),
+        };
+        Calls {
+            limits,
+            upstreams: counts.upstreams.iter().map(upstream).collect(),
+            counts,
+            calls: HashMap::new(),
+            shared: HashMap::new(),
+            queue: VecDeque::new(),
+            last: 0,
+        }
+    }
+
+    /// Calls under way, those included that wait for an upstream.
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Calls that wait for an upstream.
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether an upstream can be asked from here on.
+    pub(super) fn set_readiness(&mut self, upstream: usize, readiness: Readiness) {
+        let upstream = &mut self.upstreams[upstream];
+        upstream.readiness = readiness;
+        upstream.counts.ready.set(u64::from(readiness == Readiness::Ready));
+    }
+
+    /// Takes a request. It joins the same one under way if its method allows that.
+    ///
+    /// # Errors
+    /// It was not taken; `waiter` comes back.
+    pub(super) fn ask(
+        &mut self,
+        question: Question,
+        waiter: W,
+        pinned: Option<usize>,
+        now: Time,
+    ) -> Result<(), (Ended, W)> {
+        let shares = pinned.is_none() && methods::is_read(&question.method);
+        if let Some(call) = self.shared.get(&question).filter(|_| shares)
+            && let Some(call) = self.calls.get_mut(call)
+            && call.waiters.len() < SHARERS_MAX
+        {
+            call.waiters.push(waiter);
+            add(&self.counts.joined);
+            return Ok(());
+        }
+        if !self.has_hope(0, pinned, now) {
+            return Err((Ended::NoUpstream, waiter));
+        }
+        if self.queue.len() >= self.limits.queue_max {
+            add(&self.counts.refused);
+            return Err((Ended::Busy, waiter));
+        }
+        self.last += 1;
+        let question = Rc::new(question);
+        if shares {
+            self.shared.insert(Rc::clone(&question), self.last);
+        }
+        let deadline = now + self.limits.timeout;
+        let waiters = vec![waiter];
+        let call =
+            Call { question, waiters, deadline, tries: 0, failed: 0, sent: None, pinned };
+        self.calls.insert(self.last, call);
+        self.queue.push_back(self.last);
+        Ok(())
+    }
+
+    /// The next request to be sent, and to which upstream.
+    pub(super) fn next(&mut self, now: Time) -> Option<(usize, Send)> {
+        // Only calls that failed somewhere, or are pinned, can be unable to go where others can.
+        for at in 0..self.queue.len() {
+            let id = self.queue[at];
+            let Some(call) = self.calls.get(&id) else {
+                continue;
+            };
+            let Some(upstream) = self.choose(call.failed, call.pinned, now) else {
+                if call.failed == 0 && call.pinned.is_none() {
+                    return None;
+                }
+                continue;
+            };
+            self.queue.remove(at);
+            return self.send(id, upstream, now);
+        }
+        None
+    }
+
+    fn send(&mut self, id: u64, upstream: usize, now: Time) -> Option<(usize, Send)> {
+        let failed = self.calls.get(&id)?.failed | 1 << upstream;
+        let has_other = self.has_hope(failed, None, now);
+        let call = self.calls.get_mut(&id)?;
+        let left = call.deadline.since(now);
+        let may_retry = has_other && call.pinned.is_none() && methods::is_read(&call.question.method);
+        // While another could still be asked in time, this one has only half of it.
+        let timeout = if may_retry { left / 2 } else { left };
+        call.tries += 1;
+        call.sent = Some(Sent { upstream, since: now, until: now + timeout });
+        let id = TryId { call: id, count: call.tries };
+        let chosen = &mut self.upstreams[upstream];
+        chosen.breaker.admit(now);
+        chosen.counts.show(chosen.breaker.state());
+        chosen.set_in_flight(chosen.in_flight + 1);
+        add(&chosen.counts.sent);
+        Some((upstream, Send { id, question: Rc::clone(&call.question), timeout }))
+    }
+
+    /// What became of a try. One that is over already changes nothing.
+    pub(super) fn finish(
+        &mut self,
+        id: TryId,
+        outcome: Result<Outcome, Failure>,
+        now: Time,
+    ) -> Option<Finished<W>> {
+        let call = self.calls.get_mut(&id.call).filter(|call| call.tries == id.count)?;
+        let sent = call.sent.take()?;
+        let told = outcome.as_ref().map(|_| ()).map_err(|failure| *failure);
+        self.upstreams[sent.upstream].end(told, sent.since, now);
+        let failure = match outcome {
+            Ok(answer) => return self.end(id.call, Some(sent.upstream), Ok(answer)),
+            Err(Failure::TooLarge) => return self.end(id.call, None, Err(Ended::TooLarge)),
+            Err(failure) => failure,
+        };
+        call.failed |= 1 << sent.upstream;
+        let is_busy = failure == Failure::Overloaded;
+        self.retry(id.call, failure, if is_busy { Ended::Busy } else { Ended::Failed }, now)
+    }
+
+    /// Has a call sent to another upstream, if that may help; else it is over.
+    fn retry(
+        &mut self,
+        id: u64,
+        failure: Failure,
+        ended: Ended,
+        now: Time,
+    ) -> Option<Finished<W>> {
+        let call = self.calls.get(&id)?;
+        let reads = methods::is_read(&call.question.method);
+        let (failed, pinned) = (call.failed, call.pinned);
+        let may_go_on = call.tries < TRIES_MAX
+            && now < call.deadline
+            && (failure != Failure::Broken || reads);
+        let has_other = self.has_hope(failed, pinned, now);
+        // A kept connection that the upstream has just closed is no reason to give up on it.
+        let has_same = failure == Failure::Broken && self.has_hope(0, pinned, now);
+        if may_go_on && (has_other || has_same) {
+            if let Some(call) = self.calls.get_mut(&id).filter(|_| !has_other) {
+                call.failed = 0;
+            }
+            // Ahead of those that came later. It was counted when it came, so the limit holds for it.
+            self.queue.push_front(id);
+            return None;
+        }
+        self.end(id, None, Err(ended))
+    }
+
+    fn end(
+        &mut self,
+        id: u64,
+        upstream: Option<usize>,
+        outcome: Result<Outcome, Ended>,
+    ) -> Option<Finished<W>> {
+        let call = self.calls.remove(&id)?;
+        if self.shared.get(&call.question) == Some(&id) {
+            self.shared.remove(&call.question);
+        }
+        Some(Finished { waiters: call.waiters, upstream, outcome })
+    }
+
+    /// Ends or retries what has waited too long.
+    pub(super) fn expire(&mut self, now: Time) -> Vec<Finished<W>> {
+        let is_due = |call: &Call<W>| {
+            now >= call.deadline || call.sent.is_some_and(|sent| now >= sent.until)
+        };
+        let due: Vec<u64> =
+            self.calls.iter().filter(|(_, call)| is_due(call)).map(|(id, _)| *id).collect();
+        due.into_iter().filter_map(|id| self.time_out(id, now)).collect()
+    }
+
+    fn time_out(&mut self, id: u64, now: Time) -> Option<Finished<W>> {
+        let call = self.calls.get_mut(&id)?;
+        if let Some(sent) = call.sent.take() {
+            call.failed |= 1 << sent.upstream;
+            self.upstreams[sent.upstream].end(Err(Failure::Broken), sent.since, now);
+        } else {
+            self.queue.retain(|queued| *queued != id);
+        }
+        self.retry(id, Failure::Broken, Ended::TimedOut, now)
+    }
+
+    /// Fails all that an upstream works on: its connection is lost.
+    pub(super) fn fail_all(&mut self, upstream: usize, now: Time) -> Vec<Finished<W>> {
+        let ours = |call: &Call<W>| call.sent.is_some_and(|sent| sent.upstream == upstream);
+        let lost = self.calls.iter().filter(|(_, call)| ours(call));
+        let lost: Vec<TryId> =
+            lost.map(|(id, call)| TryId { call: *id, count: call.tries }).collect();
+        let failed = |id| self.finish(id, Err(Failure::Broken), now);
+        lost.into_iter().filter_map(failed).collect()
+    }
+
+    /// Fails all that waits for an upstream though none can be asked any more.
+    pub(super) fn give_up(&mut self, now: Time) -> Vec<Finished<W>> {
+        let mut ended = Vec::new();
+        for id in std::mem::take(&mut self.queue) {
+            let Some(call) = self.calls.get(&id) else {
+                continue;
+            };
+            if self.has_hope(call.failed, call.pinned, now) {
+                self.queue.push_back(id);
+            } else {
+                let outcome = if call.tries > 0 { Ended::Failed } else { Ended::NoUpstream };
+                ended.extend(self.end(id, None, Err(outcome)));
+            }
+        }
+        ended
+    }
+
+    /// The upstream that is asked next, by those that have `failed` already.
+    fn choose(&self, failed: u64, pinned: Option<usize>, now: Time) -> Option<usize> {
+        self.candidates(failed, pinned, now).find(|(_, upstream)| {
+            upstream.readiness == Readiness::Ready && upstream.in_flight < self.limits.concurrency
+        }).map(|(index, _)| index)
+    }
+
+    /// Whether any upstream could be asked, now or soon.
+    fn has_hope(&self, failed: u64, pinned: Option<usize>, now: Time) -> bool {
+        self.candidates(failed, pinned, now).next().is_some()
+    }
+
+    fn candidates(
+        &self,
+        failed: u64,
+        pinned: Option<usize>,
+        now: Time,
+    ) -> impl Iterator<Item = (usize, &Upstream)> {
+        self.upstreams.iter().enumerate().filter(move |(index, upstream)| {
+            failed & 1 << index == 0
+                && pinned.is_none_or(|pinned| pinned == *index)
+                && upstream.readiness != Readiness::Down
+                && upstream.breaker.is_admitting(now)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! What a gateway counts, shared with whoever shows it, on the same thread: plain cells.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::super::Count;
+use super::breaker::State;
+
+/// The counts of one gateway, beside those of the service in front of it.
+#[derive(Debug, Default)]
+pub struct GatewayCounts {
+    /// Requests that joined another one under way.
+    pub joined: Count,
+    /// Requests refused because the queue was full.
+    pub refused: Count,
+    /// Requests that wait for an upstream, now.
+    pub queued_now: Count,
+    /// The number of the block announced last.
+    pub head: Count,
+    /// When an upstream last told its height, in nanoseconds of the loop's time; 0: not since the first
+    /// subscriber came.
+    pub heard: Count,
+    /// Whether an upstream pushes heads, 0 or 1; they are polled for else.
+    pub pushed: Count,
+    /// The time between blocks in nanoseconds; 0: not known.
+    pub block_time: Count,
+    /// Times that what was announced could not be continued.
+    pub losses: Count,
+    /// In the order in which they are asked.
+    pub upstreams: Vec<Rc<UpstreamCounts>>,
+}
+
+/// The counts of one upstream.
+#[derive(Debug, Default)]
+pub struct UpstreamCounts {
+    /// Scheme, host and port.
+    pub name: String,
+    /// Requests sent.
+    pub sent: Count,
+    /// Requests that failed: no answer, none in time, or none that was wanted.
+    pub failed: Count,
+    /// Requests answered.
+    pub answered: Count,
+    /// Nanoseconds that the answers took, all together.
+    pub latency: Count,
+    /// Answers that took no longer than each of [`LATENCY_BOUNDS`]; those that took longer than the
+    /// last are in none.
+    pub within: [Count; LATENCY_BOUNDS.len()],
+    /// Requests under way, now.
+    pub in_flight_now: Count,
+    /// Whether it can be asked, 0 or 1: a WebSocket is open.
+    pub ready: Count,
+    /// The breaker, now: 0 closed, 1 half-open, 2 open.
+    pub breaker: Count,
+    /// Times that the breaker opened.
+    pub opened: Count,
+}
+
+/// The bounds of the buckets that latencies are counted in.
+pub const LATENCY_BOUNDS: [Duration; 10] = [
+    Duration::from_millis(1),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+];
+
+impl UpstreamCounts {
+    pub(super) fn answer(&self, took: Duration) {
+        add(&self.answered);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.latency.set(self.latency.get().saturating_add(nanos));
+        let bucket = LATENCY_BOUNDS.iter().position(|bound| took <= *bound);
+        if let Some(bucket) = bucket {
+            add(&self.within[bucket]);
+        }
+    }
+
+    pub(super) fn show(&self, state: State) {
+        let number = match state {
+            State::Closed => 0,
+            State::HalfOpen { .. } => 1,
+            State::Open { .. } => 2,
+        };
+        self.breaker.set(number);
+    }
+}
+
+pub(super) fn add(count: &Count) {
+    count.set(count.get() + 1);
+}

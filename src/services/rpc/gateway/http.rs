@@ -1,0 +1,174 @@
+//! An upstream behind HTTP: threads that post requests one at a time, each answer a mail.
+//!
+//! The loop hands a request to a thread that is idle, so that nothing queues here; as many threads are
+//! started as are busy at once, up to the upstream's concurrency. Connections are kept alive. Names are
+//! resolved here, too, where waiting harms nobody.
+
+use std::io::Read as _;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use ureq::Agent;
+use ureq::http::StatusCode;
+
+use super::super::Outcome;
+use super::Mail;
+use super::answer::{Incoming, is_overloaded};
+use super::calls::{Failure, Send, TryId};
+use super::url::UpstreamUrl;
+use crate::reactor::MailSender;
+
+/// The stack of a thread: TLS wants some.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// What a thread is to do.
+#[derive(Debug)]
+struct Job {
+    id: TryId,
+    body: String,
+    timeout: Duration,
+}
+
+/// The threads of one upstream.
+#[derive(Debug)]
+pub(super) struct Http {
+    upstream: usize,
+    url: UpstreamUrl,
+    agent: Agent,
+    answer_bytes_max: usize,
+    mail: MailSender<Mail>,
+    threads: Vec<SyncSender<Job>>,
+    /// Threads with nothing to do; the last one has the warmest connection.
+    idle: Vec<usize>,
+}
+
+impl Http {
+    pub(super) fn new(
+        upstream: usize,
+        url: &UpstreamUrl,
+        answer_bytes_max: usize,
+        concurrency: usize,
+        mail: MailSender<Mail>,
+    ) -> Http {
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .user_agent("weir")
+            .max_idle_connections(concurrency)
+            .max_idle_connections_per_host(concurrency)
+            .build()
+            .new_agent();
+        let url = url.clone();
+        Http { upstream, url, agent, answer_bytes_max, mail, threads: Vec::new(), idle: Vec::new() }
+    }
+
+    /// Has a request posted. Whether that was possible: the system may have no further thread.
+    pub(super) fn send(&mut self, send: &Send) -> bool {
+        let body = send.question.to_json(send.id.to_wire());
+        let job = Job { id: send.id, body, timeout: send.timeout };
+        let thread = match self.idle.pop() {
+            Some(thread) => thread,
+            None => match self.start_thread() {
+                Ok(()) => self.threads.len() - 1,
+                Err(error) => {
+                    log::error!("no thread for requests to {}: {error}", self.url);
+                    return false;
+                }
+            },
+        };
+        self.threads[thread].try_send(job).is_ok()
+    }
+
+    /// A thread has mailed its answer.
+    pub(super) fn rest(&mut self, thread: usize) {
+        self.idle.push(thread);
+    }
+
+    fn start_thread(&mut self) -> std::io::Result<()> {
+        let (sender, jobs) = sync_channel(1);
+        let poster = Poster {
+            upstream: self.upstream,
+            thread: self.threads.len(),
+            url: self.url.as_str().to_owned(),
+            agent: self.agent.clone(),
+            answer_bytes_max: self.answer_bytes_max,
+            mail: self.mail.clone(),
+        };
+        thread::Builder::new()
+            .name(format!("upstream {}", self.upstream))
+            .stack_size(STACK_BYTES)
+            .spawn(move || poster.work(&jobs))?;
+        self.threads.push(sender);
+        Ok(())
+    }
+}
+
+/// What one thread works with.
+struct Poster {
+    upstream: usize,
+    thread: usize,
+    url: String,
+    agent: Agent,
+    answer_bytes_max: usize,
+    mail: MailSender<Mail>,
+}
+
+impl Poster {
+    /// Until the loop is gone.
+    fn work(&self, jobs: &Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            let id = job.id;
+            let outcome = self.post(job);
+            let mail = Mail::Answer { upstream: self.upstream, thread: self.thread, id, outcome };
+            if self.mail.send(mail).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn post(&self, Job { id, body, timeout }: Job) -> Result<Outcome, Failure> {
+        let request = self.agent.post(&self.url).config().timeout_global(Some(timeout)).build();
+        let mut response = request
+            .header("content-type", "application/json")
+            .header("accept", "application/json")
+            .send(&body)
+            .map_err(|error| failure(&error))?;
+        let status = response.status();
+        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+            return Err(Failure::Overloaded);
+        }
+        let mut text = Vec::new();
+        let limit = self.answer_bytes_max as u64 + 1;
+        let body = response.body_mut().as_reader();
+        body.take(limit).read_to_end(&mut text).map_err(|_| Failure::Broken)?;
+        if text.len() > self.answer_bytes_max {
+            return Err(Failure::TooLarge);
+        }
+        let text = simdutf8::basic::from_utf8(&text).map_err(|_| Failure::Broken)?;
+        match Incoming::parse(text) {
+            Some(Incoming::Answer(_, outcome)) if is_overloaded(&outcome) => {
+                Err(Failure::Overloaded)
+            }
+            Some(Incoming::Answer(answered, outcome)) if answered == id.to_wire() => Ok(outcome),
+            // Some leave the id out of an error.
+            Some(Incoming::Answer(0, outcome @ Err(_))) => Ok(outcome),
+            _ => Err(Failure::Broken),
+        }
+    }
+}
+
+/// What an error says about whether the request has reached the upstream.
+fn failure(error: &ureq::Error) -> Failure {
+    log::debug!("upstream: {error}");
+    match error {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Tls(_) => {
+            Failure::Unsent
+        }
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            Failure::Unsent
+        }
+        _ => Failure::Broken,
+    }
+}

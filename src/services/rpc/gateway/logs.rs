@@ -1,0 +1,255 @@
+//! Logs of the blocks announced: which to fetch for all subscribers at once, and what to take back
+//! when a block is undone.
+//!
+//! Filters are merged into one query for each block; whose log it is, the subscriptions know.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::super::{Address, Log, LogFilter, TOPICS_MAX, Word};
+use super::chain::REMEMBERED_MAX;
+
+/// Addresses, and topics, that one query names; with more of them it asks for all there are.
+const NAMED_MAX: usize = 256;
+/// What the logs of all blocks remembered may take.
+pub(super) const REMEMBERED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What to fetch of each block, if anybody wants logs.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Query {
+    /// Any of these, or whichever.
+    addresses: Option<BTreeSet<Address>>,
+    /// In the first place any of these, or whichever.
+    topics: Option<BTreeSet<Word>>,
+}
+
+impl Query {
+    /// For everything that any of these filters matches; `None` without filters.
+    pub(super) fn merge<'a>(filters: impl Iterator<Item = &'a LogFilter>) -> Option<Query> {
+        let merged = filters.map(Query::from).reduce(|a, b| Query {
+            addresses: union(a.addresses, b.addresses),
+            topics: union(a.topics, b.topics),
+        });
+        merged.map(Query::bounded)
+    }
+
+    fn bounded(self) -> Query {
+        Query {
+            addresses: self.addresses.filter(|any| any.len() <= NAMED_MAX),
+            topics: self.topics.filter(|any| any.len() <= NAMED_MAX),
+        }
+    }
+
+    /// The parameters of `eth_getLogs` for one block.
+    pub(super) fn params(&self, block: Word) -> String {
+        let mut params = format!(r#"[{{"blockHash":"{block}""#);
+        if let Some(any) = &self.addresses {
+            let _ = write!(params, r#","address":{}"#, Value::from_iter(any.iter().map(text)));
+        }
+        if let Some(any) = &self.topics {
+            let _ = write!(params, r#","topics":[{}]"#, Value::from_iter(any.iter().map(text)));
+        }
+        params + "}]"
+    }
+}
+
+fn text(value: &impl ToString) -> Value {
+    Value::from(value.to_string())
+}
+
+impl From<&LogFilter> for Query {
+    fn from(filter: &LogFilter) -> Query {
+        let addresses = filter.addresses();
+        let topics = filter.topics().first().map_or(&[][..], |any| any);
+        Query {
+            addresses: (!addresses.is_empty()).then(|| addresses.iter().copied().collect()),
+            topics: (!topics.is_empty()).then(|| topics.iter().copied().collect()),
+        }
+    }
+}
+
+/// Either; who takes whichever takes it for both.
+fn union<T: Ord>(a: Option<BTreeSet<T>>, b: Option<BTreeSet<T>>) -> Option<BTreeSet<T>> {
+    let (mut a, mut b) = (a?, b?);
+    a.append(&mut b);
+    Some(a)
+}
+
+/// What of a log filters look at.
+#[derive(Deserialize)]
+struct Named {
+    address: Address,
+    topics: Vec<Word>,
+}
+
+/// Reads what `eth_getLogs` has answered; `None` if it is no list of logs.
+pub(super) fn read(result: &RawValue) -> Option<Vec<Log>> {
+    let logs: Vec<&RawValue> = serde_json::from_str(result.get()).ok()?;
+    logs.into_iter().map(read_one).collect()
+}
+
+fn read_one(json: &RawValue) -> Option<Log> {
+    let Named { address, topics } = serde_json::from_str(json.get()).ok()?;
+    (topics.len() <= TOPICS_MAX).then(|| Log { address, topics, json: json.to_owned() })
+}
+
+/// The log, as one that is undone.
+fn undone(log: &Log) -> Option<Log> {
+    let mut members: Map<String, Value> = serde_json::from_str(log.json.get()).ok()?;
+    members.insert("removed".to_owned(), Value::Bool(true));
+    Some(Log { json: serde_json::value::to_raw_value(&members).ok()?, ..log.clone() })
+}
+
+/// The logs of the blocks that may still be undone.
+#[derive(Debug, Default)]
+pub(super) struct Announced {
+    /// The oldest block first; without its logs where they took too much.
+    blocks: VecDeque<(Word, Option<Vec<Log>>)>,
+    bytes: usize,
+}
+
+impl Announced {
+    /// Notes what was announced for a block, at the expense of the oldest ones.
+    pub(super) fn remember(&mut self, block: Word, logs: Vec<Log>) {
+        if self.blocks.len() == REMEMBERED_MAX
+            && let Some((_, Some(logs))) = self.blocks.pop_front()
+        {
+            self.bytes -= bytes(&logs);
+        }
+        self.bytes += bytes(&logs);
+        self.blocks.push_back((block, Some(logs)));
+        let mut oldest = self.blocks.iter_mut();
+        while self.bytes > REMEMBERED_BYTES_MAX
+            && let Some((_, logs)) = oldest.next()
+        {
+            self.bytes -= logs.take().map_or(0, |logs| bytes(&logs));
+        }
+    }
+
+    /// Takes back a block: its logs as undone, the last one first. `None` if they were too many to be
+    /// remembered; a block that nobody wanted the logs of has none.
+    pub(super) fn undo(&mut self, block: Word) -> Option<Vec<Log>> {
+        let Some(at) = self.blocks.iter().rposition(|(hash, _)| *hash == block) else {
+            return Some(Vec::new());
+        };
+        let logs = self.blocks.remove(at)?.1?;
+        self.bytes -= bytes(&logs);
+        logs.iter().rev().map(undone).collect()
+    }
+}
+
+fn bytes(logs: &[Log]) -> usize {
+    logs.iter().map(|log| log.json.get().len() + size_of::<Log>()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::super::Bytes;
+    use super::*;
+
+    const NOBODY: [Vec<Word>; 0] = [];
+
+    fn filter(addresses: &[u8], topics: &[Vec<Word>]) -> LogFilter {
+        let addresses = addresses.iter().map(|&byte| Bytes([byte; 20])).collect();
+        LogFilter::new(addresses, topics.to_vec()).unwrap()
+    }
+
+    fn word(byte: u8) -> Word {
+        Bytes([byte; 32])
+    }
+
+    fn params(filters: &[LogFilter]) -> Value {
+        serde_json::from_str(&Query::merge(filters.iter()).unwrap().params(word(7))).unwrap()
+    }
+
+    fn logs(count: u64, padding: usize) -> Vec<Log> {
+        let log = |index| {
+            json!({"address": Bytes([1; 20]), "topics": [word(2)], "logIndex": index,
+                "removed": false, "data": "0".repeat(padding)})
+        };
+        let all: Vec<Value> = (0..count).map(log).collect();
+        read(&serde_json::value::to_raw_value(&all).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn filters_merge_into_one_query() {
+        let block = word(7);
+        assert_eq!(Query::merge([].iter()), None);
+        assert_eq!(params(&[filter(&[], &NOBODY)]), json!([{"blockHash": block}]));
+        let a = filter(&[1, 2], &[vec![word(1)]]);
+        let b = filter(&[2, 3], &[vec![word(2)], vec![word(9)]]);
+        let addresses = [1, 2, 3].map(|byte| Bytes([byte; 20]));
+        assert_eq!(
+            params(&[a.clone(), b.clone()]),
+            json!([{"blockHash": block, "address": addresses, "topics": [[word(1), word(2)]]}])
+        );
+        let everywhere = filter(&[], &[vec![word(1)]]);
+        assert_eq!(
+            params(&[a.clone(), everywhere]),
+            json!([{"blockHash": block, "topics": [[word(1)]]}])
+        );
+        assert_eq!(
+            params(&[a, b, filter(&[1], &NOBODY)]),
+            json!([{"blockHash": block, "address": addresses}])
+        );
+    }
+
+    #[test]
+    fn a_query_names_so_many_and_then_takes_all() {
+        let many = |count: u8| (0..count).map(|byte| filter(&[byte], &NOBODY)).collect::<Vec<_>>();
+        assert!(params(&many(255))[0].get("address").is_some());
+        let topics = (0..=NAMED_MAX as u64).map(|number| {
+            Word::parse(&format!("0x{number:064x}")).unwrap()
+        });
+        let topics: Vec<Word> = topics.collect();
+        let most = filter(&[], &[topics[1..].to_vec()]);
+        assert!(params(&[most])[0].get("topics").is_some());
+        let more = filter(&[], &[topics]);
+        assert!(params(&[more])[0].get("topics").is_none());
+    }
+
+    #[test]
+    fn what_was_announced_is_taken_back_the_last_one_first() {
+        let mut announced = Announced::default();
+        announced.remember(word(1), logs(2, 0));
+        announced.remember(word(2), logs(1, 0));
+        let undone = announced.undo(word(1)).unwrap();
+        let shown: Vec<Value> =
+            undone.iter().map(|log| serde_json::from_str(log.json.get()).unwrap()).collect();
+        let of = |name: &str| shown.iter().map(|log| log[name].clone()).collect::<Vec<_>>();
+        assert_eq!(of("logIndex"), [1, 0]);
+        assert_eq!(of("removed"), [true, true]);
+        assert_eq!(undone[0].address, Bytes([1; 20]));
+        assert!(announced.undo(word(1)).unwrap().is_empty(), "once");
+        assert!(announced.undo(word(9)).unwrap().is_empty(), "nobody wanted its logs");
+    }
+
+    #[test]
+    fn memory_of_logs_is_bounded() {
+        let mut announced = Announced::default();
+        announced.remember(word(1), logs(1, REMEMBERED_BYTES_MAX / 2));
+        announced.remember(word(2), logs(1, REMEMBERED_BYTES_MAX / 2));
+        assert!(announced.bytes <= REMEMBERED_BYTES_MAX);
+        assert!(announced.undo(word(1)).is_none(), "it cannot be said any more");
+        assert!(announced.undo(word(2)).is_some());
+        assert_eq!(announced.bytes, 0);
+        for number in 0..=REMEMBERED_MAX {
+            announced.remember(word(number as u8), logs(1, 0));
+        }
+        assert_eq!(announced.blocks.len(), REMEMBERED_MAX);
+        assert_eq!(announced.bytes, REMEMBERED_MAX * bytes(&logs(1, 0)));
+    }
+
+    #[test]
+    fn what_is_no_log_is_none() {
+        for text in ["null", "{}", "[1]", r#"[{"address":"0x1","topics":[]}]"#] {
+            assert!(read(&RawValue::from_string(text.to_owned()).unwrap()).is_none(), "{text}");
+        }
+    }
+}

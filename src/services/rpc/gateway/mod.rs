@@ -1,0 +1,406 @@
+//! A gateway: one network's upstreams behind the service.
+//!
+//! Requests go to the first upstream that can take them; news for subscribers are our own, found by
+//! asking the upstreams once however many subscribe. [`Calls`] decides who is asked, [`Watch`] what the
+//! news are; here they meet the loop: mail from threads, connections, timers, and what becomes of an
+//! answer.
+
+mod answer;
+mod backoff;
+mod block;
+mod breaker;
+mod calls;
+mod chain;
+mod counts;
+mod http;
+mod logs;
+mod methods;
+mod pace;
+mod socket;
+mod url;
+mod watch;
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use self::answer::Incoming;
+use self::calls::{CallLimits, Calls, Failure, Finished, Question, Readiness, Send, TryId};
+use self::http::Http;
+use self::socket::{HEADS_ID, Socket, Subscription};
+use self::url::Scheme;
+use self::watch::{Purpose, Watch};
+use super::{Backend, Call, Feeds, LinkEvent, Network, Notice, Outcome, Progress, RpcError, Ticket};
+use crate::reactor::{ConnId, Context, MailReceiver, RouteId, ServiceTimer, Time};
+
+pub use self::counts::{GatewayCounts, LATENCY_BOUNDS, UpstreamCounts};
+pub use self::url::UpstreamUrl;
+
+/// The timer key of a gateway: it has one timer, for whatever is due next.
+const ALARM: u64 = 0;
+/// How often calls under way are looked through for what has waited too long.
+const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
+/// Upstreams of one network.
+pub const UPSTREAMS_MAX: usize = 16;
+
+/// One network's upstreams, and how much they are asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewaySettings {
+    /// Whose it is, and which chain.
+    pub network: Network,
+    /// The one that is asked first in front; at most [`UPSTREAMS_MAX`].
+    pub upstreams: Vec<UpstreamUrl>,
+    /// Requests that one upstream works on at a time.
+    pub concurrency: usize,
+    /// Requests that wait for an upstream; past it -32005.
+    pub queue_max: usize,
+    /// From a request to its answer, all tries included; past it -32002.
+    pub timeout: Duration,
+    /// Bytes of an upstream's answer; past it -32003.
+    pub answer_bytes_max: usize,
+}
+
+/// Mail from a thread.
+#[derive(Debug)]
+enum Mail {
+    Answer { upstream: usize, thread: usize, id: TryId, outcome: Result<Outcome, Failure> },
+    Resolved { upstream: usize, address: Option<SocketAddr> },
+}
+
+/// Who waits for an answer.
+#[derive(Debug)]
+enum Asker {
+    Client(Ticket),
+    /// The news, and the era that they are of.
+    Watch(Purpose, u32),
+}
+
+/// The way to one upstream.
+#[derive(Debug)]
+enum Link {
+    Http(Http),
+    Socket(Socket),
+}
+
+/// The upstreams of one network.
+#[derive(Debug)]
+pub struct Gateway {
+    settings: GatewaySettings,
+    /// The limits of connections to upstreams.
+    outbound: Rc<Cell<RouteId>>,
+    calls: Calls<Asker>,
+    links: Vec<Link>,
+    mail: Option<MailReceiver<Mail>>,
+    watch: Watch,
+    /// The upstream whose pushed heads count.
+    pusher: Option<usize>,
+    notices: VecDeque<Notice>,
+    alarm: Option<(Time, ServiceTimer)>,
+    counts: Rc<GatewayCounts>,
+}
+
+impl Gateway {
+    /// Asks nobody before the loop runs; by then `outbound` is the route that
+    /// [`add_outbound`](crate::reactor::Reactor::add_outbound) has given for its service.
+    pub fn new(settings: GatewaySettings, outbound: Rc<Cell<RouteId>>) -> Gateway {
+        let limits = CallLimits {
+            concurrency: settings.concurrency,
+            queue_max: settings.queue_max,
+            timeout: settings.timeout,
+        };
+        let named = |url: &UpstreamUrl| {
+            Rc::new(UpstreamCounts { name: url.to_string(), ..UpstreamCounts::default() })
+        };
+        let upstreams = settings.upstreams.iter().map(named).collect();
+        let counts = Rc::new(GatewayCounts { upstreams, ..GatewayCounts::default() });
+        Gateway {
+            outbound,
+            calls: Calls::new(limits, Rc::clone(&counts)),
+            links: Vec::new(),
+            mail: None,
+            watch: Watch::default(),
+            pusher: None,
+            notices: VecDeque::new(),
+            alarm: None,
+            counts,
+            settings,
+        }
+    }
+
+    /// What it counts, for whoever shows it.
+    pub fn counts(&self) -> Rc<GatewayCounts> {
+        Rc::clone(&self.counts)
+    }
+
+    /// Carries out what has become possible: the news' own requests, requests that can be sent, and
+    /// the timer for what comes next.
+    fn go_on(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now();
+        // What cannot be asked has no answer, which never is a reason to ask on at once.
+        for ask in std::mem::take(&mut self.watch.asks) {
+            let question = Question { method: ask.method.into(), params: ask.params.into() };
+            let asker = Asker::Watch(ask.purpose, ask.era);
+            if let Err((_, Asker::Watch(purpose, era))) =
+                self.calls.ask(question, asker, ask.upstream, now)
+            {
+                self.watch.take(purpose, era, None, now);
+            }
+        }
+        while let Some((upstream, send)) = self.calls.next(now) {
+            if !self.send(cx, upstream, &send) {
+                let finished = self.calls.finish(send.id, Err(Failure::Unsent), now);
+                self.conclude(finished, now);
+            }
+        }
+        let given_up = self.calls.give_up(now);
+        given_up.into_iter().for_each(|finished| self.conclude(Some(finished), now));
+        self.choose_pusher(cx);
+        self.notices.append(&mut self.watch.notices);
+        self.show();
+        self.set_alarm(cx);
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>, upstream: usize, send: &Send) -> bool {
+        match &mut self.links[upstream] {
+            Link::Http(http) => http.send(send),
+            Link::Socket(socket) => socket.send(cx, send),
+        }
+    }
+
+    /// Tells those who have waited.
+    fn conclude(&mut self, finished: Option<Finished<Asker>>, now: Time) {
+        let Some(Finished { waiters, upstream, outcome }) = finished else {
+            return;
+        };
+        let mut tickets = Vec::new();
+        for waiter in waiters {
+            match waiter {
+                Asker::Client(ticket) => tickets.push(ticket),
+                Asker::Watch(purpose, era) => {
+                    let answer = outcome.clone().ok().zip(upstream);
+                    self.watch.take(purpose, era, answer, now);
+                }
+            }
+        }
+        if !tickets.is_empty() {
+            let outcome = outcome.unwrap_or_else(|ended| Err(RpcError::from(ended)));
+            self.notices.push_back(Notice::Answer { tickets, outcome });
+        }
+    }
+
+    /// Has the first upstream that can push heads do so while they are wanted, and no other.
+    fn choose_pusher(&mut self, cx: &mut Context<'_>) {
+        let wanted = self.watch.wants_heads();
+        let can_push = |link: &Link| match link {
+            Link::Http(_) => false,
+            Link::Socket(socket) => socket.is_open() && socket.heads != Subscription::Refused,
+        };
+        let keeps = self.pusher.filter(|&pusher| can_push(&self.links[pusher]));
+        self.pusher = keeps.or_else(|| self.links.iter().position(can_push)).filter(|_| wanted);
+        let mut is_pushed = false;
+        for (index, link) in self.links.iter_mut().enumerate() {
+            if let Link::Socket(socket) = link {
+                socket.want_heads(cx, self.pusher == Some(index));
+                is_pushed |= matches!(socket.heads, Subscription::Held(_));
+            }
+        }
+        self.watch.set_pushed(is_pushed, cx.now());
+    }
+
+    fn show(&self) {
+        let counts = &self.counts;
+        counts.queued_now.set(self.calls.queued() as u64);
+        counts.head.set(self.watch.head().map_or(counts.head.get(), |head| head.number));
+        counts.heard.set(self.watch.heard.map_or(0, Time::as_nanos));
+        counts.pushed.set(u64::from(self.watch.is_pushed()));
+        let block_time = self.watch.block_time().unwrap_or_default();
+        counts.block_time.set(block_time.as_nanos() as u64);
+        counts.losses.set(self.watch.losses);
+    }
+
+    fn set_alarm(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now();
+        let expiry = if self.calls.len() > 0 { now + EXPIRY_INTERVAL } else { Time::MAX };
+        // What was found out within a call cannot be said within it.
+        let unsaid = if self.notices.is_empty() { Time::MAX } else { now };
+        let sockets = self.links.iter().filter_map(|link| match link {
+            Link::Http(_) => None,
+            Link::Socket(socket) => Some(socket.due()),
+        });
+        let due = sockets.fold(self.watch.due().min(expiry).min(unsaid), Time::min);
+        let is_set = self.alarm.is_some_and(|(set, _)| set <= due);
+        if due == Time::MAX || is_set {
+            return;
+        }
+        if let Some((_, timer)) = self.alarm.take() {
+            cx.cancel(timer);
+        }
+        let timer = cx.schedule(due.since(now), ALARM);
+        self.alarm = timer.map(|timer| (due, timer));
+    }
+
+    fn wake_sockets(&mut self, now: Time) {
+        for link in &mut self.links {
+            if let Link::Socket(socket) = link {
+                socket.wake(now);
+            }
+        }
+    }
+
+    /// Takes one mail.
+    fn take(&mut self, cx: &mut Context<'_>, mail: Mail) {
+        match mail {
+            Mail::Answer { upstream, thread, id, outcome } => {
+                if let Link::Http(http) = &mut self.links[upstream] {
+                    http.rest(thread);
+                }
+                let finished = self.calls.finish(id, outcome, cx.now());
+                self.conclude(finished, cx.now());
+            }
+            Mail::Resolved { upstream, address } => {
+                let route = self.outbound.get();
+                if let Link::Socket(socket) = &mut self.links[upstream]
+                    && !socket.connect(cx, route, address)
+                {
+                    self.calls.set_readiness(upstream, Readiness::Down);
+                }
+            }
+        }
+        self.go_on(cx);
+    }
+
+    /// Takes a message from the WebSocket of an upstream.
+    fn take_message(&mut self, cx: &mut Context<'_>, upstream: usize, text: &str) {
+        let now = cx.now();
+        let Link::Socket(socket) = &mut self.links[upstream] else {
+            return;
+        };
+        match Incoming::parse(text) {
+            Some(Incoming::Answer(HEADS_ID, outcome)) => {
+                let id = outcome.ok().and_then(|id| serde_json::from_str(id.get()).ok());
+                socket.heads = id.map_or(Subscription::Refused, Subscription::Held);
+            }
+            Some(Incoming::Answer(id, outcome)) => {
+                socket.heard();
+                let is_overloaded = answer::is_overloaded(&outcome);
+                let outcome = if is_overloaded { Err(Failure::Overloaded) } else { Ok(outcome) };
+                let finished = self.calls.finish(TryId::from_wire(id), outcome, now);
+                self.conclude(finished, now);
+            }
+            Some(Incoming::News(id, news)) => {
+                if socket.heads == Subscription::Held(id) {
+                    self.watch.push(&news, now);
+                }
+            }
+            None => socket.give_up(cx),
+        }
+    }
+
+    fn link_of(&self, conn: ConnId) -> Option<usize> {
+        self.links.iter().position(|link| match link {
+            Link::Http(_) => false,
+            Link::Socket(socket) => socket.owns(conn),
+        })
+    }
+}
+
+impl Backend for Gateway {
+    fn network(&self) -> &Network {
+        &self.settings.network
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        let GatewaySettings { upstreams, concurrency, answer_bytes_max, .. } = &self.settings;
+        // Every thread has one mail at a time: none waits for the loop for long.
+        let (sender, receiver) = cx.mailbox(upstreams.len() * concurrency);
+        self.mail = Some(receiver);
+        for (index, url) in upstreams.iter().enumerate() {
+            let sender = sender.clone();
+            self.links.push(match url.scheme() {
+                Scheme::Http => {
+                    self.calls.set_readiness(index, Readiness::Ready);
+                    Link::Http(Http::new(index, url, *answer_bytes_max, *concurrency, sender))
+                }
+                Scheme::WebSocket => Link::Socket(Socket::new(index, url, sender)),
+            });
+        }
+        self.wake_sockets(cx.now());
+    }
+
+    fn call(
+        &mut self,
+        cx: &mut Context<'_>,
+        ticket: Ticket,
+        call: &Call<'_>,
+        _: &mut String,
+    ) -> Result<Progress, RpcError> {
+        let params = call.params.map_or("", RawValue::get);
+        let question = Question { method: (&*call.method).into(), params: params.into() };
+        match self.calls.ask(question, Asker::Client(ticket), None, cx.now()) {
+            Ok(()) => {
+                self.go_on(cx);
+                Ok(Progress::Later)
+            }
+            Err((ended, _)) => Err(ended.into()),
+        }
+    }
+
+    fn said(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    fn next(&mut self, cx: &mut Context<'_>) -> Option<Notice> {
+        if self.notices.is_empty() {
+            let mail = self.mail.as_ref()?.next()?;
+            self.take(cx, mail);
+        }
+        Some(self.notices.pop_front().unwrap_or(Notice::Nothing))
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, _: u64) {
+        self.alarm = None;
+        let now = cx.now();
+        let expired = self.calls.expire(now);
+        expired.into_iter().for_each(|finished| self.conclude(Some(finished), now));
+        self.watch.poll(now);
+        self.wake_sockets(now);
+        self.go_on(cx);
+    }
+
+    fn on_feeds(&mut self, cx: &mut Context<'_>, feeds: &Feeds) {
+        self.watch.want(feeds, cx.now());
+        self.go_on(cx);
+    }
+
+    fn owns(&self, conn: ConnId) -> bool {
+        self.link_of(conn).is_some()
+    }
+
+    fn on_link(&mut self, cx: &mut Context<'_>, conn: ConnId, event: LinkEvent<'_>) {
+        let Some(upstream) = self.link_of(conn) else {
+            return;
+        };
+        match event {
+            LinkEvent::Opened => {
+                if let Link::Socket(socket) = &mut self.links[upstream] {
+                    socket.opened(conn);
+                }
+                self.calls.set_readiness(upstream, Readiness::Ready);
+            }
+            LinkEvent::Message(text) => self.take_message(cx, upstream, text),
+            LinkEvent::Closed => {
+                if let Link::Socket(socket) = &mut self.links[upstream] {
+                    socket.closed(cx.now());
+                }
+                self.calls.set_readiness(upstream, Readiness::Down);
+                let lost = self.calls.fail_all(upstream, cx.now());
+                lost.into_iter().for_each(|finished| self.conclude(Some(finished), cx.now()));
+            }
+        }
+        self.go_on(cx);
+    }
+}

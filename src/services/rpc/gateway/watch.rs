@@ -1,0 +1,491 @@
+//! What subscribers wait for: when to ask the upstream for news, and what its answers mean to them.
+//!
+//! Works while something is subscribed to and forgets all when nothing is. Drives the [`Chain`] and
+//! turns blocks, logs, waiting transactions and syncing into notices; what it wants asked it leaves in
+//! `asks`. Reads no clock, makes no request, knows no subscriber.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::super::{Feeds, Log, Notice, Outcome, Quantity};
+use super::block::Block;
+use super::chain::{Chain, Link, Next, Which};
+use super::logs::{self, Announced, Query};
+use super::pace::Pace;
+use crate::reactor::Time;
+
+/// How often the upstream is asked whether it is syncing.
+const SYNCING_INTERVAL: Duration = Duration::from_secs(5);
+/// How often it is asked for transactions that wait.
+const PENDING_INTERVAL: Duration = Duration::from_millis(500);
+/// How often it is polled for heads although it pushes them: a subscription may be dead in silence.
+const PUSHED_INTERVAL: Duration = Duration::from_secs(5);
+/// How often in a row the logs of a block may not be had.
+const LOG_TRIES_MAX: u32 = 16;
+
+/// What an answer is for.
+#[derive(Debug, Clone)]
+pub(super) enum Purpose {
+    Height,
+    Block,
+    Logs,
+    Syncing,
+    /// A filter for waiting transactions.
+    Filter,
+    /// What is new in it.
+    Changes,
+    /// The transaction with this hash.
+    Transaction(Box<RawValue>),
+}
+
+/// A request of the gateway's own.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) purpose: Purpose,
+    /// Counts the times that everything was forgotten: answers from before say nothing any more.
+    pub(super) era: u32,
+    pub(super) method: &'static str,
+    pub(super) params: String,
+    /// The upstream that must answer, if one must.
+    pub(super) upstream: Option<usize>,
+}
+
+/// What is subscribed to, as far as it makes a difference here.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Wanted {
+    heads: bool,
+    logs: Option<Query>,
+    pending: bool,
+    full: bool,
+    syncing: bool,
+}
+
+/// What is waited for next.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    heads: Time,
+    pending: Time,
+    syncing: Time,
+}
+
+/// The news of one network.
+#[derive(Debug)]
+pub(super) struct Watch {
+    wanted: Wanted,
+    era: u32,
+    chain: Chain,
+    pace: Pace,
+    clock: Clock,
+    /// A request for heads or logs is under way: there is one at a time.
+    is_asking: bool,
+    /// An upstream pushes heads.
+    is_pushed: bool,
+    /// The head that was pushed last, if it has not been looked at.
+    pushed: Option<Block>,
+    /// Blocks that were announced and whose logs were not.
+    owed: VecDeque<Link>,
+    log_tries: u32,
+    announced: Announced,
+    syncing: Option<Box<RawValue>>,
+    /// The filter for waiting transactions, and where it is.
+    filter: Option<(usize, Box<RawValue>)>,
+    is_asking_pending: bool,
+    pub(super) asks: Vec<Ask>,
+    pub(super) notices: VecDeque<Notice>,
+    /// When the upstream last told its height.
+    pub(super) heard: Option<Time>,
+    /// Times that what was announced could not be continued.
+    pub(super) losses: u64,
+}
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch {
+            wanted: Wanted::default(),
+            era: 0,
+            chain: Chain::default(),
+            pace: Pace::default(),
+            clock: Clock { heads: Time::MAX, pending: Time::MAX, syncing: Time::MAX },
+            is_asking: false,
+            is_pushed: false,
+            pushed: None,
+            owed: VecDeque::new(),
+            log_tries: 0,
+            announced: Announced::default(),
+            syncing: None,
+            filter: None,
+            is_asking_pending: false,
+            asks: Vec::new(),
+            notices: VecDeque::new(),
+            heard: None,
+            losses: 0,
+        }
+    }
+}
+
+impl Watch {
+    /// What is subscribed to has changed.
+    pub(super) fn want(&mut self, feeds: &Feeds, now: Time) {
+        let wanted = Wanted {
+            heads: feeds.heads(),
+            logs: Query::merge(feeds.filters()),
+            pending: feeds.pending(false) || feeds.pending(true),
+            full: feeds.pending(true),
+            syncing: feeds.syncing(),
+        };
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        let begins = |before, after, clock: &mut Time| {
+            if before != after {
+                *clock = if after { now } else { Time::MAX };
+            }
+        };
+        begins(before.follows(), self.wanted.follows(), &mut self.clock.heads);
+        begins(before.pending, self.wanted.pending, &mut self.clock.pending);
+        begins(before.syncing, self.wanted.syncing, &mut self.clock.syncing);
+        if before.follows() && !self.wanted.follows() {
+            self.forget_chain();
+        }
+        if self.wanted.logs.is_none() {
+            self.owed.clear();
+        }
+        if !self.wanted.pending {
+            self.filter = None;
+        }
+        if !self.wanted.syncing {
+            self.syncing = None;
+        }
+        self.poll(now);
+    }
+
+    /// Whether heads are to be pushed, where an upstream can.
+    pub(super) fn wants_heads(&self) -> bool {
+        self.wanted.follows()
+    }
+
+    /// Whether an upstream pushes heads.
+    pub(super) fn is_pushed(&self) -> bool {
+        self.is_pushed
+    }
+
+    /// When [`Watch::poll`] has something to do next.
+    pub(super) fn due(&self) -> Time {
+        self.clock.heads.min(self.clock.pending).min(self.clock.syncing)
+    }
+
+    /// The block announced last.
+    pub(super) fn head(&self) -> Option<Link> {
+        self.chain.head()
+    }
+
+    /// The time between blocks.
+    pub(super) fn block_time(&self) -> Option<Duration> {
+        self.pace.block_time()
+    }
+
+    /// Asks for what is due.
+    pub(super) fn poll(&mut self, now: Time) {
+        if now >= self.clock.heads {
+            let interval = self.pace.interval();
+            let interval = if self.is_pushed { interval.max(PUSHED_INTERVAL) } else { interval };
+            self.clock.heads = now + interval;
+            if !self.is_asking {
+                self.ask_next();
+            }
+        }
+        if now >= self.clock.pending {
+            self.clock.pending = now + PENDING_INTERVAL;
+            if !self.is_asking_pending {
+                self.ask_pending();
+            }
+        }
+        if now >= self.clock.syncing {
+            self.clock.syncing = now + SYNCING_INTERVAL;
+            self.ask(Purpose::Syncing, "eth_syncing", "[]".to_owned(), None);
+        }
+    }
+
+    /// An upstream has pushed a head.
+    pub(super) fn push(&mut self, header: &RawValue, now: Time) {
+        if !self.wanted.follows() {
+            return;
+        }
+        self.pushed = Block::read(header);
+        if self.is_asking {
+            return;
+        }
+        if self.chain.head().is_some() {
+            self.go_on(Next::Wait, now);
+        } else {
+            // It would be what all begins behind, though it is news.
+            self.ask_next();
+        }
+    }
+
+    /// From here on an upstream pushes heads, or none does any more.
+    pub(super) fn set_pushed(&mut self, is_pushed: bool, now: Time) {
+        if self.is_pushed != is_pushed && self.wanted.follows() {
+            self.clock.heads = now;
+        }
+        self.is_pushed = is_pushed;
+    }
+
+    fn announce_pending(&mut self, hash: Box<RawValue>) {
+        if self.wanted.full {
+            let params = format!("[{}]", hash.get());
+            let purpose = Purpose::Transaction(hash);
+            self.ask(purpose, "eth_getTransactionByHash", params, None);
+        } else if self.wanted.pending {
+            self.notices.push_back(Notice::Pending { hash, full: None });
+        }
+    }
+
+    /// What a request was answered, and by which upstream; `None` if it was not.
+    pub(super) fn take(
+        &mut self,
+        purpose: Purpose,
+        era: u32,
+        answer: Option<(Outcome, usize)>,
+        now: Time,
+    ) {
+        let (outcome, upstream) = match answer {
+            Some((outcome, upstream)) => (outcome.ok(), Some(upstream)),
+            None => (None, None),
+        };
+        match purpose {
+            Purpose::Syncing => self.take_syncing(outcome),
+            Purpose::Transaction(hash) => {
+                let full = outcome.filter(|full| full.get() != "null");
+                self.notices.push_back(Notice::Pending { hash, full });
+            }
+            Purpose::Filter => {
+                self.is_asking_pending = false;
+                self.filter = upstream.zip(outcome).filter(|_| self.wanted.pending);
+            }
+            Purpose::Changes => self.take_changes(outcome),
+            // From before everything was forgotten.
+            Purpose::Height | Purpose::Block | Purpose::Logs if era != self.era => {}
+            Purpose::Height => self.take_height(outcome, now),
+            Purpose::Block => self.take_block(upstream, outcome, now),
+            Purpose::Logs => self.take_logs(upstream, outcome, now),
+        }
+    }
+
+    fn ask(
+        &mut self,
+        purpose: Purpose,
+        method: &'static str,
+        params: String,
+        upstream: Option<usize>,
+    ) {
+        self.asks.push(Ask { purpose, era: self.era, method, params, upstream });
+    }
+
+    // Heads and their logs: one request at a time.
+
+    /// The logs that are owed, then the height.
+    fn ask_next(&mut self) {
+        self.is_asking = true;
+        match (self.owed.front(), &self.wanted.logs) {
+            (Some(block), Some(query)) => {
+                let params = query.params(block.hash);
+                self.ask(Purpose::Logs, "eth_getLogs", params, None);
+            }
+            _ => self.ask(Purpose::Height, "eth_blockNumber", "[]".to_owned(), None),
+        }
+    }
+
+    fn take_height(&mut self, outcome: Option<Box<RawValue>>, now: Time) {
+        self.is_asking = false;
+        let height = outcome.and_then(|json| serde_json::from_str::<Quantity>(json.get()).ok());
+        if let Some(Quantity(height)) = height {
+            self.heard = Some(now);
+            let next = self.chain.see_height(height);
+            self.go_on(next, now);
+        }
+    }
+
+    fn take_block(
+        &mut self,
+        upstream: Option<usize>,
+        outcome: Option<Box<RawValue>>,
+        now: Time,
+    ) {
+        self.is_asking = false;
+        // An upstream that does not answer says nothing about the block: the next poll asks again.
+        if upstream.is_none() {
+            return;
+        }
+        let next = match outcome.and_then(|json| Block::read(&json)) {
+            Some(block) => self.chain.take(block),
+            None => self.chain.miss(),
+        };
+        self.go_on(next, now);
+    }
+
+    fn take_logs(
+        &mut self,
+        upstream: Option<usize>,
+        outcome: Option<Box<RawValue>>,
+        now: Time,
+    ) {
+        self.is_asking = false;
+        if let Some(found) = outcome.and_then(|json| logs::read(&json)) {
+            self.log_tries = 0;
+            if let Some(block) = self.owed.pop_front() {
+                self.announce_logs(&found);
+                self.announced.remember(block.hash, found);
+            }
+            return self.settle(now);
+        }
+        // It may have been asked too early, or of an upstream that is behind.
+        self.log_tries += u32::from(upstream.is_some());
+        if self.log_tries > LOG_TRIES_MAX {
+            log::warn!("the logs of a block are not to be had");
+            self.lose(now);
+        }
+    }
+
+    fn announce_logs(&mut self, logs: &[Log]) {
+        self.notices.extend(logs.iter().cloned().map(Notice::Log));
+    }
+
+    /// Does what the chain says.
+    fn go_on(&mut self, next: Next, now: Time) {
+        match next {
+            Next::Wait => {
+                if let Some(block) = self.pushed.take() {
+                    self.heard = Some(now);
+                    let next = self.chain.take(block);
+                    self.go_on(next, now);
+                }
+            }
+            Next::Fetch(which) => {
+                self.is_asking = true;
+                let (method, params) = match which {
+                    Which::Number(number) => {
+                        ("eth_getBlockByNumber", format!(r#"["{}",false]"#, Quantity(number)))
+                    }
+                    Which::Hash(hash) => ("eth_getBlockByHash", format!(r#"["{hash}",false]"#)),
+                };
+                self.ask(Purpose::Block, method, params, None);
+            }
+            Next::Announce { removed, added } => {
+                if !self.take_back(&removed) {
+                    return self.lose(now);
+                }
+                self.pace.saw(added.len() as u32, now);
+                for block in added {
+                    if self.wanted.logs.is_some() {
+                        self.owed.push_back(Link { number: block.number, hash: block.hash });
+                    }
+                    self.notices.push_back(Notice::Head(block.header));
+                }
+                self.settle(now);
+            }
+            Next::Lost(loss) => {
+                log::warn!("subscribers are closed: {loss}");
+                self.lose(now);
+            }
+        }
+    }
+
+    /// Announces the logs of these blocks as undone; whether that could be.
+    fn take_back(&mut self, removed: &[Link]) -> bool {
+        for link in removed {
+            // What was not announced yet needs no taking back.
+            self.owed.retain(|owed| owed.hash != link.hash);
+            match self.announced.undo(link.hash) {
+                Some(logs) => self.announce_logs(&logs),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Goes on after an announcement: with the logs that are owed, else with the next block.
+    fn settle(&mut self, now: Time) {
+        if self.owed.is_empty() {
+            let next = self.chain.resume();
+            self.go_on(next, now);
+        } else {
+            self.ask_next();
+        }
+    }
+
+    /// What was announced cannot be continued: subscribers are told so by the end of their connections.
+    fn lose(&mut self, now: Time) {
+        self.losses += 1;
+        self.forget_chain();
+        self.notices.push_back(Notice::Gap);
+        self.clock.heads = now;
+    }
+
+    fn forget_chain(&mut self) {
+        self.era += 1;
+        self.chain = Chain::default();
+        self.pace = Pace::default();
+        self.owed.clear();
+        self.pushed = None;
+        self.heard = None;
+        self.log_tries = 0;
+        self.announced = Announced::default();
+        self.is_asking = false;
+    }
+
+    // Transactions that wait, and syncing.
+
+    fn ask_pending(&mut self) {
+        self.is_asking_pending = true;
+        match &self.filter {
+            None => {
+                let params = "[]".to_owned();
+                self.ask(Purpose::Filter, "eth_newPendingTransactionFilter", params, None);
+            }
+            Some((upstream, id)) => {
+                let (params, upstream) = (format!("[{}]", id.get()), *upstream);
+                self.ask(Purpose::Changes, "eth_getFilterChanges", params, Some(upstream));
+            }
+        }
+    }
+
+    fn take_changes(&mut self, outcome: Option<Box<RawValue>>) {
+        self.is_asking_pending = false;
+        let hashes = outcome.as_ref().and_then(|json| serde_json::from_str(json.get()).ok());
+        match hashes {
+            Some(hashes) => {
+                let hashes: Vec<&RawValue> = hashes;
+                hashes.into_iter().for_each(|hash| self.announce_pending(hash.to_owned()));
+            }
+            // The upstream has forgotten the filter, or is gone.
+            None => self.filter = None,
+        }
+    }
+
+    fn take_syncing(&mut self, outcome: Option<Box<RawValue>>) {
+        let Some(state) = outcome.filter(|_| self.wanted.syncing) else {
+            return;
+        };
+        let is_syncing = |state: &RawValue| state.get() != "false";
+        let before = self.syncing.replace(state.clone());
+        let changed = before.is_some_and(|before| is_syncing(&before) != is_syncing(&state));
+        if !changed {
+            return;
+        }
+        let news = if is_syncing(&state) {
+            let text = format!(r#"{{"syncing":true,"status":{}}}"#, state.get());
+            RawValue::from_string(text).unwrap_or_default()
+        } else {
+            state
+        };
+        self.notices.push_back(Notice::Syncing(news));
+    }
+}
+
+impl Wanted {
+    /// Whether the chain is followed.
+    fn follows(&self) -> bool {
+        self.heads || self.logs.is_some()
+    }
+}
