@@ -14,6 +14,7 @@ mod driven;
 mod exhaustion;
 mod fairness;
 mod fragments;
+mod gateway;
 mod handshake;
 mod heartbeat;
 mod layers;

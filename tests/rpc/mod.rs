@@ -2,5 +2,5 @@
 
 mod http;
 mod malformed;
-mod scripted;
+pub mod scripted;
 mod subscriptions;

@@ -1,0 +1,213 @@
+//! News through a gateway: every block once and in order, whatever becomes of the upstreams.
+
+use serde_json::{Value, json};
+use weir::reactor::CloseReason;
+
+use super::node::{Node, address, client, gateway, hash, topic};
+use crate::rpc::scripted::{call, json};
+use crate::support::Client;
+
+/// Subscribes and returns the id.
+fn subscribe(client: &mut Client, params: &Value) -> String {
+    let reply = call(client, "eth_subscribe", params);
+    reply["result"].as_str().unwrap_or_else(|| panic!("{reply}")).to_owned()
+}
+
+/// The next notification: its subscription and what it says.
+fn news(client: &mut Client) -> (String, Value) {
+    let message = json(client);
+    assert_eq!(message["method"], "eth_subscription", "{message}");
+    let params = &message["params"];
+    (params["subscription"].as_str().unwrap().to_owned(), params["result"].clone())
+}
+
+/// The next head must be this block.
+fn expect_head(client: &mut Client, number: usize, fork: u8) {
+    let (_, head) = news(client);
+    assert_eq!(head["hash"], json!(hash(number, fork)), "{head}");
+    assert!(head.get("transactions").is_none(), "{head}");
+}
+
+/// With an upstream that pushes its heads, one by WebSocket that does not, and one by HTTP.
+fn each_way(test: impl Fn(Node, String)) {
+    for (pushes, by_http) in [(true, false), (false, false), (false, true)] {
+        let node = Node::new(pushes, 5);
+        let url = if by_http { node.http() } else { node.ws() };
+        test(node, url);
+    }
+}
+
+/// A client that hears of heads, from the one after the node's last.
+fn follower(node: &Node, server: &crate::support::Server) -> Client {
+    let before = node.calls("eth_getBlockByNumber");
+    let mut client = client(server);
+    subscribe(&mut client, &json!(["newHeads"]));
+    node.await_calls("eth_getBlockByNumber", before + 1);
+    client
+}
+
+#[test]
+fn heads_come_once_and_in_order_and_gaps_are_filled() {
+    each_way(|node, url| {
+        let server = gateway(&[url], |_| {});
+        let mut client = follower(&node, &server);
+        // One, several at once, one again.
+        for heads in [6..7, 7..12, 12..13] {
+            heads.clone().for_each(|_| node.mine(0));
+            heads.for_each(|number| expect_head(&mut client, number, 0));
+        }
+    });
+}
+
+#[test]
+fn a_reorganisation_is_told_from_the_fork_on_and_logs_are_taken_back() {
+    each_way(|node, url| {
+        let server = gateway(&[url], |_| {});
+        let mut heads = follower(&node, &server);
+        let mut logs = client(&server);
+        let id = subscribe(&mut logs, &json!(["logs", {"topics": [[topic(6), topic(7)]]}]));
+        for number in 6..9 {
+            node.mine(0);
+            expect_head(&mut heads, number, 0);
+        }
+        for number in [6, 7] {
+            let (subscription, log) = news(&mut logs);
+            assert_eq!(subscription, id);
+            assert_eq!((&log["topics"][0], &log["removed"]), (&json!(topic(number)), &json!(false)));
+        }
+        node.become_chain([vec![0; 7], vec![1; 2]].concat());
+        node.mine(1);
+        for number in 7..10 {
+            expect_head(&mut heads, number, 1);
+        }
+        let (_, gone) = news(&mut logs);
+        assert_eq!((&gone["address"], &gone["removed"]), (&json!(address(0)), &json!(true)));
+        assert_eq!(gone["topics"][0], json!(topic(7)));
+        let (_, new) = news(&mut logs);
+        assert_eq!((&new["address"], &new["removed"]), (&json!(address(1)), &json!(false)));
+    });
+}
+
+#[test]
+fn a_restart_of_the_upstream_skips_and_repeats_nothing() {
+    each_way(|mut node, url| {
+        let server = gateway(&[url], |_| {});
+        let mut client = follower(&node, &server);
+        node.mine(0);
+        expect_head(&mut client, 6, 0);
+        node.stop();
+        node.mine(0);
+        node.mine(0);
+        node.start();
+        for number in 7..9 {
+            expect_head(&mut client, number, 0);
+        }
+        node.mine(0);
+        expect_head(&mut client, 9, 0);
+    });
+}
+
+#[test]
+fn a_fail_over_skips_and_repeats_nothing() {
+    let (mut first, second) = (Node::new(true, 5), Node::new(true, 5));
+    let server = gateway(&[first.ws(), second.ws()], |_| {});
+    let mut client = follower(&first, &server);
+    first.mine(0);
+    expect_head(&mut client, 6, 0);
+    first.stop();
+    // The second is one behind, then catches up and goes on.
+    second.await_calls("eth_blockNumber", 1);
+    for _ in 6..9 {
+        second.mine(0);
+    }
+    expect_head(&mut client, 7, 0);
+    expect_head(&mut client, 8, 0);
+    second.await_subscribed(true);
+    second.mine(0);
+    expect_head(&mut client, 9, 0);
+}
+
+#[test]
+fn a_chain_begun_anew_closes_those_who_heard_of_the_old_one() {
+    each_way(|node, url| {
+        let server = gateway(&[url], |_| {});
+        let mut heads = follower(&node, &server);
+        let mut idle = client(&server);
+        node.mine(0);
+        expect_head(&mut heads, 6, 0);
+        node.become_chain(vec![9; 7]);
+        node.mine(9);
+        assert_eq!(heads.expect_close(), (1012, "blocks were missed".to_owned()));
+        assert_eq!(call(&mut idle, "eth_blockNumber", &json!([]))["result"], "0x7");
+        // Who comes again hears of the new one.
+        let mut again = follower(&node, &server);
+        node.mine(9);
+        expect_head(&mut again, 8, 9);
+    });
+}
+
+#[test]
+fn the_last_subscriber_ends_the_asking() {
+    let node = Node::new(true, 5);
+    let server = gateway(&[node.ws()], |_| {});
+    let mut first = follower(&node, &server);
+    node.await_subscribed(true);
+    let mut second = client(&server);
+    let id = subscribe(&mut second, &json!(["logs", {}]));
+    assert_eq!(call(&mut second, "eth_unsubscribe", &json!([id]))["result"], true);
+    node.mine(0);
+    expect_head(&mut first, 6, 0);
+    assert_eq!(node.calls("eth_getLogs"), 0, "nobody wants logs any more");
+    drop(first);
+    node.await_subscribed(false);
+    // And begins anew with the next one.
+    let mut third = follower(&node, &server);
+    node.await_subscribed(true);
+    node.mine(0);
+    expect_head(&mut third, 7, 0);
+}
+
+#[test]
+fn a_thousand_subscribers_cost_the_upstream_as_much_as_one() {
+    let node = Node::new(true, 5);
+    let server = gateway(&[node.ws()], |_| {});
+    let mut clients = vec![follower(&node, &server)];
+    clients.extend((0..99).map(|_| client(&server)));
+    for client in &mut clients[1..] {
+        subscribe(client, &json!(["newHeads"]));
+    }
+    node.await_subscribed(true);
+    let before = node.calls("eth_getBlockByNumber");
+    node.mine(0);
+    clients.iter_mut().for_each(|client| expect_head(client, 6, 0));
+    assert_eq!(node.calls("eth_getBlockByNumber"), before, "the head was pushed");
+}
+
+#[test]
+fn waiting_transactions_come_as_hashes_or_whole() {
+    let node = Node::new(false, 5);
+    let server = gateway(&[node.http()], |_| {});
+    let (mut hashes, mut whole) = (client(&server), client(&server));
+    subscribe(&mut hashes, &json!(["newPendingTransactions"]));
+    subscribe(&mut whole, &json!(["newPendingTransactions", true]));
+    node.await_calls("eth_newPendingTransactionFilter", 1);
+    node.add_pending(topic(1));
+    assert_eq!(news(&mut hashes).1, json!(topic(1)));
+    assert_eq!(news(&mut whole).1["nonce"], "0x7");
+}
+
+#[test]
+fn an_upstream_that_speaks_no_json_is_left() {
+    let (watched, seen) = crate::support::Watched::new(|cx, conn, _| {
+        let _ = cx.send(conn, "no JSON");
+    });
+    let odd = crate::support::serving(weir::reactor::settings::Settings::default(), watched);
+    let node = Node::new(false, 5);
+    let server = gateway(&[format!("ws://{}/", odd.address), node.ws()], |_| {});
+    let mut client = client(&server);
+    assert_eq!(call(&mut client, "eth_blockNumber", &json!([]))["result"], "0x5");
+    match crate::support::next_end(&seen) {
+        CloseReason::PeerClosed(Some(code)) => assert_eq!(code.get(), 1002),
+        other => panic!("{other}"),
+    }
+}

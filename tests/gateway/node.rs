@@ -1,0 +1,274 @@
+//! An upstream whose chain the test makes, and a gateway in front of such.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
+use weir::reactor::{Context, MailReceiver, MailSender, RouteId};
+use weir::services::rpc::gateway::{Gateway, GatewaySettings};
+use weir::services::rpc::{
+    Address, Backend, Bytes, Call, Feeds, Network, Notice, Outcome, Progress, Quantity, Rpc,
+    RpcError, RpcSettings, Ticket, Word,
+};
+
+use crate::rpc::scripted::raw;
+use crate::support::{Client, DEADLINE, Server, eventually};
+
+pub const CHAIN_ID: u64 = 0x849;
+const PATH: &str = "/main/evm/2121";
+
+/// What an upstream has, and what it was asked.
+#[derive(Default)]
+pub struct State {
+    /// The fork that each block is on, by number.
+    forks: Vec<u8>,
+    /// Methods called, in their order.
+    calls: Vec<String>,
+    held: Vec<Ticket>,
+    /// Transactions that wait, and those that the filter has not told of yet.
+    pending: Vec<Value>,
+    is_subscribed: bool,
+    mail: Option<MailSender<Notice>>,
+}
+
+impl State {
+    fn block(&self, number: usize) -> Value {
+        let fork = self.forks[number];
+        json!({
+            "number": Quantity(number as u64),
+            "hash": hash(number, fork),
+            "parentHash": number.checked_sub(1).map_or(hash(0, 255), |at| hash(at, self.forks[at])),
+            "transactions": ["0x1"],
+        })
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = Value> {
+        (0..self.forks.len()).map(|number| self.block(number))
+    }
+
+    /// Each block has one log: its address is the fork's, its topic the number.
+    fn logs(&self, block: &Value) -> Value {
+        let found = (0..self.forks.len()).find(|&at| self.block(at)["hash"] == *block);
+        found.map_or(Value::Null, |number| {
+            json!([{
+                "address": address(self.forks[number]),
+                "topics": [topic(number as u8)],
+                "blockHash": block,
+                "removed": false,
+            }])
+        })
+    }
+}
+
+pub fn hash(number: usize, fork: u8) -> Word {
+    Word::parse(&format!("0x{fork:02x}{number:062x}")).unwrap()
+}
+
+pub fn address(byte: u8) -> Address {
+    Bytes([byte; 20])
+}
+
+pub fn topic(byte: u8) -> Word {
+    Bytes([byte; 32])
+}
+
+struct Chain {
+    network: Network,
+    state: Arc<Mutex<State>>,
+    /// Whether it lets clients subscribe.
+    pushes: bool,
+    mail: Option<MailReceiver<Notice>>,
+}
+
+impl Backend for Chain {
+    fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        let (sender, receiver) = cx.mailbox(1024);
+        self.mail = Some(receiver);
+        self.state.lock().unwrap().mail = Some(sender);
+    }
+
+    fn call(
+        &mut self,
+        _: &mut Context<'_>,
+        ticket: Ticket,
+        call: &Call<'_>,
+        result: &mut String,
+    ) -> Result<Progress, RpcError> {
+        let mut state = self.state.lock().unwrap();
+        state.calls.push(call.method.to_string());
+        let (first,): (Option<Value>,) = call.positional(1).or_else(|_| {
+            let (first, _): (Option<Value>, Option<Value>) = call.positional(2)?;
+            Ok::<_, RpcError>((first,))
+        })?;
+        let first = first.unwrap_or_default();
+        let value = match &*call.method {
+            "eth_blockNumber" => json!(Quantity(state.forks.len() as u64 - 1)),
+            "eth_getBlockByNumber" => state.blocks().find(|block| block["number"] == first).into(),
+            "eth_getBlockByHash" => state.blocks().find(|block| block["hash"] == first).into(),
+            "eth_getLogs" => match state.logs(&first["blockHash"]) {
+                Value::Null => return Err(RpcError::server("unknown block")),
+                logs => logs,
+            },
+            "eth_newPendingTransactionFilter" => json!("0xf"),
+            "eth_getFilterChanges" => std::mem::take(&mut state.pending).into(),
+            "eth_getTransactionByHash" => json!({ "hash": first, "nonce": "0x7" }),
+            "eth_call" | "eth_sendRawTransaction" => {
+                state.held.push(ticket);
+                return Ok(Progress::Later);
+            }
+            "eth_gasPrice" => json!("0x5"),
+            other => return Err(RpcError::unknown_method(other)),
+        };
+        *result += &value.to_string();
+        Ok(Progress::Done)
+    }
+
+    fn next(&mut self, _: &mut Context<'_>) -> Option<Notice> {
+        self.mail.as_ref()?.next()
+    }
+
+    fn subscribes(&self) -> Result<(), RpcError> {
+        if self.pushes { Ok(()) } else { Err(RpcError::unknown_method("eth_subscribe")) }
+    }
+
+    fn on_feeds(&mut self, _: &mut Context<'_>, feeds: &Feeds) {
+        self.state.lock().unwrap().is_subscribed = feeds.heads();
+    }
+}
+
+/// An upstream on an address of its own, so that it can come back there.
+pub struct Node {
+    state: Arc<Mutex<State>>,
+    pub address: SocketAddr,
+    pushes: bool,
+    server: Option<Server>,
+}
+
+impl Node {
+    /// With blocks up to number `height`.
+    pub fn new(pushes: bool, height: usize) -> Node {
+        let state = State { forks: vec![0; height + 1], ..State::default() };
+        // Not 127.0.0.1: nobody else takes the port while it is down.
+        let address = "127.0.9.1:0".parse().unwrap();
+        let mut node = Node { state: Arc::new(Mutex::new(state)), address, pushes, server: None };
+        node.start();
+        node
+    }
+
+    pub fn start(&mut self) {
+        let (state, pushes, address) = (Arc::clone(&self.state), self.pushes, self.address);
+        let (tell, told) = channel();
+        self.server = Some(Server::start(Settings::default(), move |reactor| {
+            let network =
+                Network { project: "node".into(), architecture: "evm", chain_id: CHAIN_ID };
+            let chain = Chain { network, state, pushes, mail: None };
+            let service = reactor.add_service(Rpc::new(chain, RpcSettings::default())).unwrap();
+            let route = RpcSettings::default().fit(RouteSettings::default());
+            reactor.add_route("/", service, route).unwrap();
+            tell.send(reactor.listen(&ListenSettings::new(address)).unwrap()).unwrap();
+        }));
+        self.address = told.recv_timeout(DEADLINE).unwrap();
+    }
+
+    /// Ends its connections, and answers nobody until it is [started](Node::start) again.
+    pub fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            self.state().mail = None;
+            self.state().is_subscribed = false;
+            server.stop();
+        }
+    }
+
+    pub fn ws(&self) -> String {
+        format!("ws://{}/", self.address)
+    }
+
+    pub fn http(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Adds a block on `fork`, and pushes it to those who have subscribed.
+    pub fn mine(&self, fork: u8) {
+        let mut state = self.state();
+        state.forks.push(fork);
+        let block = state.block(state.forks.len() - 1);
+        if let Some(mail) = state.mail.as_ref().filter(|_| self.pushes) {
+            mail.try_send(Notice::Head(raw(&block))).unwrap();
+        }
+    }
+
+    /// Forgets the blocks from `number` on.
+    pub fn rewind(&self, number: usize) {
+        self.state().forks.truncate(number);
+    }
+
+    /// Its blocks are on these forks from now on, all at once.
+    pub fn become_chain(&self, forks: Vec<u8>) {
+        self.state().forks = forks;
+    }
+
+    pub fn add_pending(&self, hash: Word) {
+        self.state().pending.push(json!(hash));
+    }
+
+    /// How often a method was called.
+    pub fn calls(&self, method: &str) -> usize {
+        self.state().calls.iter().filter(|called| *called == method).count()
+    }
+
+    pub fn await_calls(&self, method: &str, count: usize) {
+        eventually(|| self.calls(method) >= count, method);
+    }
+
+    pub fn await_subscribed(&self, subscribed: bool) {
+        eventually(|| self.state().is_subscribed == subscribed, "subscribed");
+    }
+
+    /// Answers the call that was held first.
+    pub fn release(&self, outcome: Outcome) {
+        let mut state = self.state();
+        let tickets = vec![state.held.remove(0)];
+        let mail = state.mail.as_ref().unwrap();
+        mail.try_send(Notice::Answer { tickets, outcome }).unwrap();
+    }
+}
+
+/// A gateway for these upstreams, with its service's settings.
+pub fn gateway(upstreams: &[String], edit: impl FnOnce(&mut GatewaySettings)) -> Server {
+    let network = Network { project: "main".into(), architecture: "evm", chain_id: CHAIN_ID };
+    let mut settings = GatewaySettings {
+        network,
+        upstreams: upstreams.iter().map(|url| url.parse().unwrap()).collect(),
+        concurrency: 8,
+        queue_max: 64,
+        timeout: Duration::from_secs(15),
+        answer_bytes_max: 1_000_000,
+    };
+    edit(&mut settings);
+    Server::start(Settings::default(), move |reactor| {
+        let outbound = Rc::<Cell<RouteId>>::default();
+        let gateway = Gateway::new(settings, Rc::clone(&outbound));
+        let rpc = RpcSettings::default();
+        let service = reactor.add_service(Rpc::new(gateway, rpc.clone())).unwrap();
+        let route = rpc.fit(RouteSettings::default());
+        reactor.add_route(PATH, service, route.clone()).unwrap();
+        outbound.set(reactor.add_outbound(service, route).unwrap());
+    })
+}
+
+pub fn client(gateway: &Server) -> Client {
+    Client::open(gateway.address, PATH)
+}

@@ -1,0 +1,182 @@
+//! Requests through a gateway: whose answer comes back to whom, and what happens when there is none.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weir::services::rpc::RpcError;
+
+use super::node::{Node, client, gateway};
+use crate::rpc::scripted::{call, json, raw};
+use crate::support::{Client, upgrade};
+
+fn request(id: &Value, method: &str, params: &Value) -> String {
+    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
+}
+
+fn error(reply: &Value) -> i64 {
+    reply["error"]["code"].as_i64().unwrap_or_else(|| panic!("{reply}"))
+}
+
+/// By either way to the upstream.
+fn each_way(test: impl Fn(&Node, &[String])) {
+    for by_http in [false, true] {
+        let node = Node::new(false, 5);
+        let url = if by_http { node.http() } else { node.ws() };
+        test(&node, &[url]);
+    }
+}
+
+#[test]
+fn answers_carry_their_own_ids_and_come_when_they_are_there() {
+    each_way(|node, upstreams| {
+        let server = gateway(upstreams, |_| {});
+        let mut client = client(&server);
+        client.text(&request(&json!("slow"), "eth_call", &json!([1])));
+        node.await_calls("eth_call", 1);
+        client.text(&request(&json!(null), "eth_gasPrice", &json!([])));
+        assert_eq!(json(&mut client), json!({"jsonrpc": "2.0", "id": null, "result": "0x5"}));
+        node.release(Ok(raw(&json!({ "b": 1, "a": [null] }))));
+        let reply = json(&mut client);
+        assert_eq!((&reply["id"], &reply["result"]), (&json!("slow"), &json!({"a": [null], "b": 1})));
+        let reply = call(&mut client, "eth_nothing", &json!([]));
+        assert_eq!(error(&reply), RpcError::METHOD_NOT_FOUND, "the upstream's own word");
+        client.text(&format!(
+            "[{},{}]",
+            request(&json!(7), "eth_gasPrice", &json!([])),
+            request(&json!(8), "eth_blockNumber", &json!([]))
+        ));
+        let replies = json(&mut client);
+        assert_eq!((&replies[0]["id"], &replies[0]["result"]), (&json!(7), &json!("0x5")));
+        assert_eq!((&replies[1]["id"], &replies[1]["result"]), (&json!(8), &json!("0x5")));
+    });
+}
+
+#[test]
+fn the_same_read_is_asked_once_and_a_transaction_each_time() {
+    each_way(|node, upstreams| {
+        let server = gateway(upstreams, |_| {});
+        let mut clients: Vec<Client> = (0..3).map(|_| client(&server)).collect();
+        for (id, client) in clients.iter_mut().enumerate() {
+            client.text(&request(&json!(id), "eth_call", &json!(["same"])));
+            client.text(&request(&json!("s"), "eth_sendRawTransaction", &json!(["0x"])));
+        }
+        node.await_calls("eth_sendRawTransaction", 3);
+        assert_eq!(node.calls("eth_call"), 1);
+        for _ in 0..4 {
+            node.release(Ok(raw(&json!("done"))));
+        }
+        for (id, client) in clients.iter_mut().enumerate() {
+            let mut ids = [json(client)["id"].clone(), json(client)["id"].clone()];
+            ids.sort_by_key(Value::is_string);
+            assert_eq!(ids, [json!(id), json!("s")]);
+        }
+    });
+}
+
+#[test]
+fn a_second_upstream_steps_in_for_reads() {
+    let (mut first, second) = (Node::new(false, 5), Node::new(false, 5));
+    let server = gateway(&[first.ws(), second.http()], |_| {});
+    let mut client = client(&server);
+    client.text(&request(&json!(1), "eth_call", &json!([1])));
+    client.text(&request(&json!(2), "eth_sendRawTransaction", &json!(["0x"])));
+    first.await_calls("eth_sendRawTransaction", 1);
+    first.stop();
+    // Nobody knows whether the transaction has arrived: it is not sent again.
+    let reply = json(&mut client);
+    assert_eq!((&reply["id"], error(&reply)), (&json!(2), RpcError::INTERNAL));
+    second.await_calls("eth_call", 1);
+    second.release(Ok(raw(&json!("here"))));
+    assert_eq!(json(&mut client)["result"], "here");
+    assert_eq!(second.calls("eth_sendRawTransaction"), 0);
+}
+
+#[test]
+fn the_first_upstream_is_asked_again_once_it_is_back() {
+    let (mut first, second) = (Node::new(false, 5), Node::new(false, 6));
+    let server = gateway(&[first.ws(), second.ws()], |_| {});
+    let mut client = client(&server);
+    let mut height = || call(&mut client, "eth_blockNumber", &json!([]))["result"].clone();
+    assert_eq!(height(), "0x5");
+    first.stop();
+    while height() != "0x6" {}
+    first.start();
+    let begun = std::time::Instant::now();
+    while height() != "0x5" {
+        assert!(begun.elapsed() < crate::support::DEADLINE, "it is not asked any more");
+    }
+}
+
+#[test]
+fn without_an_upstream_clients_are_told_at_once() {
+    let mut node = Node::new(false, 5);
+    let (ws, http) = (node.ws(), node.http());
+    node.stop();
+    for upstream in [ws, http] {
+        let server = gateway(&[upstream], |_| {});
+        let mut client = client(&server);
+        let reply = call(&mut client, "eth_gasPrice", &json!([]));
+        assert_eq!(error(&reply), RpcError::INTERNAL);
+        // The breaker, or the connection that is not there, spares the next ones the attempt.
+        for _ in 0..20 {
+            assert_eq!(error(&call(&mut client, "eth_gasPrice", &json!([]))), RpcError::INTERNAL);
+        }
+    }
+}
+
+#[test]
+fn a_silent_upstream_is_a_timeout() {
+    each_way(|node, upstreams| {
+        let server = gateway(upstreams, |settings| settings.timeout = Duration::from_millis(300));
+        let mut client = client(&server);
+        let reply = call(&mut client, "eth_call", &json!([1]));
+        assert_eq!(error(&reply), RpcError::TIMEOUT);
+        assert_eq!(node.calls("eth_call"), 1);
+    });
+}
+
+#[test]
+fn past_the_queue_it_is_busy() {
+    each_way(|node, upstreams| {
+        let server = gateway(upstreams, |settings| {
+            settings.concurrency = 2;
+            settings.queue_max = 3;
+        });
+        let mut client = client(&server);
+        for id in 0..6 {
+            client.text(&request(&json!(id), "eth_call", &json!([id])));
+        }
+        let reply = json(&mut client);
+        assert_eq!((&reply["id"], error(&reply)), (&json!(5), RpcError::LIMIT));
+        assert_eq!(reply["error"]["message"], "busy");
+        node.await_calls("eth_call", 2);
+        for id in 0..5 {
+            node.await_calls("eth_call", id + 1);
+            node.release(Ok(raw(&json!(id))));
+            assert_eq!(json(&mut client)["result"], id);
+        }
+    });
+}
+
+#[test]
+fn too_large_an_answer_is_an_error_and_no_more() {
+    each_way(|node, upstreams| {
+        let server = gateway(upstreams, |settings| settings.answer_bytes_max = 500_000);
+        let mut client = client(&server);
+        client.text(&request(&json!(1), "eth_call", &json!([1])));
+        node.await_calls("eth_call", 1);
+        node.release(Ok(raw(&json!("x".repeat(600_000)))));
+        assert_eq!(error(&json(&mut client)), RpcError::TOO_LARGE);
+        assert_eq!(call(&mut client, "eth_gasPrice", &json!([]))["result"], "0x5");
+    });
+}
+
+#[test]
+fn unknown_networks_are_not_found() {
+    let node = Node::new(false, 5);
+    let server = gateway(&[node.ws()], |_| {});
+    for path in ["/main/evm/1", "/other/evm/2121", "/main/evm", "/main/evm/2121/x", "/"] {
+        let head = Client::tcp(server.address).request(&upgrade(path, ""));
+        assert!(head.starts_with("HTTP/1.1 404 "), "{path}: {head}");
+    }
+}
