@@ -170,7 +170,8 @@ pub(super) fn networks(
     let mut networks = Vec::with_capacity(tables.len());
     for (place, table) in tables {
         let refused = |error| ConfigError::Network { place: place.clone(), error };
-        let missing = REQUIRED.iter().find(|&&key| !table.contains_key(key));
+        let is_missing = |key: &&&str| table.get(**key).is_none_or(Vec::is_empty);
+        let missing = REQUIRED.iter().find(is_missing);
         if let Some(key) = missing {
             return Err(refused(NetworkError::Missing(key)));
         }
@@ -205,7 +206,7 @@ fn check(network: &NetworkConfig, server: &Settings) -> Result<(), NetworkError>
     if project.is_empty() || !project.bytes().all(is_plain) {
         return Err(NetworkError::Project(project.clone()));
     }
-    if gateway.upstreams.is_empty() || gateway.upstreams.len() > UPSTREAMS_MAX {
+    if gateway.upstreams.len() > UPSTREAMS_MAX {
         return Err(NetworkError::Upstreams(gateway.upstreams.len()));
     }
     let counts = [
@@ -251,7 +252,7 @@ impl fmt::Display for NetworkError {
                 write!(f, "project = {name:?}: expected letters, digits, '-', '_' and '.'")
             }
             NetworkError::Upstreams(count) => {
-                write!(f, "a [[network]] has 1 to {UPSTREAMS_MAX} upstreams, not {count}")
+                write!(f, "a [[network]] has at most {UPSTREAMS_MAX} upstreams, not {count}")
             }
             NetworkError::Twice(path) => write!(f, "{path} is given twice"),
             NetworkError::Settings(error) => error.fmt(f),

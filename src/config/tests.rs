@@ -213,6 +213,40 @@ fn routes_are_refused_with_their_line() {
 }
 
 #[test]
+fn networks_are_refused_with_their_line() {
+    let error = |text: &str| file(text).unwrap_err();
+    let network = "[[network]]\nproject = 'main'\nchain_id = 1\nupstreams = ['http://a:1']\n";
+    assert_eq!(error("\n[[network]]\nchain_id = 1"), "weir.toml:2: a [[network]] needs project");
+    assert!(error("[[network]]\nproject = 'a'\nchain_id = 1").ends_with("needs upstreams"));
+    assert!(error("[[network]]\nupstream = 'a'").contains(r#"(did you mean "upstreams"?)"#));
+    assert!(error("[[netwrok]]").contains(r#"(did you mean "network"?)"#));
+    let upstreams = |urls: &str| network.replace("['http://a:1']", urls);
+    assert!(error(&upstreams("['ftp://a']")).starts_with("weir.toml:4: upstreams = ['ftp://a']: "));
+    assert!(error(&upstreams("[]")).ends_with("needs upstreams"));
+    let many: Vec<String> = (0..17).map(|port| format!("'http://a:{port}'")).collect();
+    assert!(error(&upstreams(&format!("[{}]", many.join(",")))).contains("at most 16 upstreams, not 17"));
+    assert!(error(&network.replace("main", "a/b")).contains("project = \"a/b\": expected letters"));
+    assert!(error(&format!("{network}{network}")).contains("/main/evm/1 is given twice"));
+    assert!(error(&format!("{network}upstream_concurrency = 0")).contains("more than zero"));
+    assert!(error(&format!("{network}response_max = '2 GiB'")).contains("buffered_max"));
+    assert!(error(&format!("{network}rooms_max = 1")).contains("unknown key"));
+    assert!(error(&format!("route = []\n{}", "")).contains("a route or a network"));
+}
+
+#[test]
+fn a_gateway_has_no_other_routes_unless_told() {
+    let network = "[[network]]\nproject = 'main'\nchain_id = 0x849\nupstreams = ['ws://a:1']\n";
+    let config = file(&format!("call_timeout = '5s'\nmessage_max = '64 KiB'\n{network}")).unwrap();
+    assert!(config.routes.is_empty());
+    let only = &config.networks[0];
+    assert_eq!(only.path(), "/main/evm/2121");
+    assert_eq!(only.gateway.timeout, Duration::from_secs(5));
+    assert_eq!((only.rpc.request_bytes_max, only.rpc.connections_max), (65536, 10_000));
+    let both = file(&format!("{network}[[route]]\npath = '/'\nservice = 'echo'")).unwrap();
+    assert_eq!((both.routes.len(), both.networks.len()), (1, 1));
+}
+
+#[test]
 fn the_effective_configuration_reads_back_the_same() {
     let all = "listen = ['[::1]:8000', '0.0.0.0:8000']
         reuse_port = true

@@ -1,5 +1,5 @@
 //! The gateway: real upstreams on loops of their own, clients in front.
 
-mod node;
 mod news;
+mod node;
 mod requests;

@@ -167,7 +167,10 @@ impl Node {
     pub fn start(&mut self) {
         let (state, pushes, address) = (Arc::clone(&self.state), self.pushes, self.address);
         let (tell, told) = channel();
-        self.server = Some(Server::start(Settings::default(), move |reactor| {
+        // It does not wait for what the test holds back.
+        let settings =
+            Settings { drain_timeout: Duration::from_millis(100), ..Settings::default() };
+        self.server = Some(Server::start(settings, move |reactor| {
             let network =
                 Network { project: "node".into(), architecture: "evm", chain_id: CHAIN_ID };
             let chain = Chain { network, state, pushes, mail: None };
@@ -208,11 +211,6 @@ impl Node {
         if let Some(mail) = state.mail.as_ref().filter(|_| self.pushes) {
             mail.try_send(Notice::Head(raw(&block))).unwrap();
         }
-    }
-
-    /// Forgets the blocks from `number` on.
-    pub fn rewind(&self, number: usize) {
-        self.state().forks.truncate(number);
     }
 
     /// Its blocks are on these forks from now on, all at once.

@@ -7,7 +7,7 @@ use weir::services::rpc::RpcError;
 
 use super::node::{Node, client, gateway};
 use crate::rpc::scripted::{call, json, raw};
-use crate::support::{Client, upgrade};
+use crate::support::{Client, eventually, upgrade};
 
 fn request(id: &Value, method: &str, params: &Value) -> String {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
@@ -15,6 +15,12 @@ fn request(id: &Value, method: &str, params: &Value) -> String {
 
 fn error(reply: &Value) -> i64 {
     reply["error"]["code"].as_i64().unwrap_or_else(|| panic!("{reply}"))
+}
+
+/// Asks until the upstream at this height answers.
+fn await_height(client: &mut Client, height: &str) {
+    let answered = || call(client, "eth_blockNumber", &json!([]))["result"] == height;
+    eventually(answered, "the other upstream is asked");
 }
 
 /// By either way to the upstream.
@@ -37,7 +43,10 @@ fn answers_carry_their_own_ids_and_come_when_they_are_there() {
         assert_eq!(json(&mut client), json!({"jsonrpc": "2.0", "id": null, "result": "0x5"}));
         node.release(Ok(raw(&json!({ "b": 1, "a": [null] }))));
         let reply = json(&mut client);
-        assert_eq!((&reply["id"], &reply["result"]), (&json!("slow"), &json!({"a": [null], "b": 1})));
+        assert_eq!(
+            (&reply["id"], &reply["result"]),
+            (&json!("slow"), &json!({"a": [null], "b": 1}))
+        );
         let reply = call(&mut client, "eth_nothing", &json!([]));
         assert_eq!(error(&reply), RpcError::METHOD_NOT_FOUND, "the upstream's own word");
         client.text(&format!(
@@ -75,9 +84,10 @@ fn the_same_read_is_asked_once_and_a_transaction_each_time() {
 
 #[test]
 fn a_second_upstream_steps_in_for_reads() {
-    let (mut first, second) = (Node::new(false, 5), Node::new(false, 5));
+    let (mut first, second) = (Node::new(false, 5), Node::new(false, 6));
     let server = gateway(&[first.ws(), second.http()], |_| {});
     let mut client = client(&server);
+    await_height(&mut client, "0x5");
     client.text(&request(&json!(1), "eth_call", &json!([1])));
     client.text(&request(&json!(2), "eth_sendRawTransaction", &json!(["0x"])));
     first.await_calls("eth_sendRawTransaction", 1);
@@ -96,15 +106,11 @@ fn the_first_upstream_is_asked_again_once_it_is_back() {
     let (mut first, second) = (Node::new(false, 5), Node::new(false, 6));
     let server = gateway(&[first.ws(), second.ws()], |_| {});
     let mut client = client(&server);
-    let mut height = || call(&mut client, "eth_blockNumber", &json!([]))["result"].clone();
-    assert_eq!(height(), "0x5");
+    await_height(&mut client, "0x5");
     first.stop();
-    while height() != "0x6" {}
+    await_height(&mut client, "0x6");
     first.start();
-    let begun = std::time::Instant::now();
-    while height() != "0x5" {
-        assert!(begun.elapsed() < crate::support::DEADLINE, "it is not asked any more");
-    }
+    await_height(&mut client, "0x5");
 }
 
 #[test]
@@ -143,6 +149,7 @@ fn past_the_queue_it_is_busy() {
             settings.queue_max = 3;
         });
         let mut client = client(&server);
+        await_height(&mut client, "0x5");
         for id in 0..6 {
             client.text(&request(&json!(id), "eth_call", &json!([id])));
         }

@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn errors_keep_code_message_and_data() {
-        let text = r#"{"id":1,"error":{"code":3,"message":"execution \"reverted\"","data":"0x08"}}"#;
+        let text =
+            r#"{"id":1,"error":{"code":3,"message":"execution \"reverted\"","data":"0x08"}}"#;
         let error = answer(text).unwrap().1.unwrap_err();
         assert_eq!((error.code, &*error.message), (3, r#"execution "reverted""#));
         assert_eq!(error.data.unwrap().get(), r#""0x08""#);

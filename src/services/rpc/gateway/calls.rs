@@ -80,6 +80,8 @@ pub(super) enum Failure {
     Unsent,
     /// It may have reached it, but the answer did not come.
     Broken,
+    /// No answer came in time.
+    TimedOut,
     /// It says that it has too much to do.
     Overloaded,
     /// The answer is larger than may be.
@@ -276,8 +278,7 @@ impl<W> Calls<W> {
         }
         let deadline = now + self.limits.timeout;
         let waiters = vec![waiter];
-        let call =
-            Call { question, waiters, deadline, tries: 0, failed: 0, sent: None, pinned };
+        let call = Call { question, waiters, deadline, tries: 0, failed: 0, sent: None, pinned };
         self.calls.insert(self.last, call);
         self.queue.push_back(self.last);
         Ok(())
@@ -308,7 +309,8 @@ impl<W> Calls<W> {
         let has_other = self.has_hope(failed, None, now);
         let call = self.calls.get_mut(&id)?;
         let left = call.deadline.since(now);
-        let may_retry = has_other && call.pinned.is_none() && methods::is_read(&call.question.method);
+        let may_retry =
+            has_other && call.pinned.is_none() && methods::is_read(&call.question.method);
         // While another could still be asked in time, this one has only half of it.
         let timeout = if may_retry { left / 2 } else { left };
         call.tries += 1;
@@ -339,24 +341,17 @@ impl<W> Calls<W> {
             Err(failure) => failure,
         };
         call.failed |= 1 << sent.upstream;
-        let is_busy = failure == Failure::Overloaded;
-        self.retry(id.call, failure, if is_busy { Ended::Busy } else { Ended::Failed }, now)
+        self.retry(id.call, failure, now)
     }
 
     /// Has a call sent to another upstream, if that may help; else it is over.
-    fn retry(
-        &mut self,
-        id: u64,
-        failure: Failure,
-        ended: Ended,
-        now: Time,
-    ) -> Option<Finished<W>> {
+    fn retry(&mut self, id: u64, failure: Failure, now: Time) -> Option<Finished<W>> {
         let call = self.calls.get(&id)?;
         let reads = methods::is_read(&call.question.method);
         let (failed, pinned) = (call.failed, call.pinned);
         let may_go_on = call.tries < TRIES_MAX
             && now < call.deadline
-            && (failure != Failure::Broken || reads);
+            && (reads || matches!(failure, Failure::Unsent | Failure::Overloaded));
         let has_other = self.has_hope(failed, pinned, now);
         // A kept connection that the upstream has just closed is no reason to give up on it.
         let has_same = failure == Failure::Broken && self.has_hope(0, pinned, now);
@@ -368,6 +363,11 @@ impl<W> Calls<W> {
             self.queue.push_front(id);
             return None;
         }
+        let ended = match failure {
+            Failure::TimedOut => Ended::TimedOut,
+            Failure::Overloaded => Ended::Busy,
+            Failure::Unsent | Failure::Broken | Failure::TooLarge => Ended::Failed,
+        };
         self.end(id, None, Err(ended))
     }
 
@@ -398,11 +398,11 @@ impl<W> Calls<W> {
         let call = self.calls.get_mut(&id)?;
         if let Some(sent) = call.sent.take() {
             call.failed |= 1 << sent.upstream;
-            self.upstreams[sent.upstream].end(Err(Failure::Broken), sent.since, now);
+            self.upstreams[sent.upstream].end(Err(Failure::TimedOut), sent.since, now);
         } else {
             self.queue.retain(|queued| *queued != id);
         }
-        self.retry(id, Failure::Broken, Ended::TimedOut, now)
+        self.retry(id, Failure::TimedOut, now)
     }
 
     /// Fails all that an upstream works on: its connection is lost.
@@ -434,9 +434,12 @@ impl<W> Calls<W> {
 
     /// The upstream that is asked next, by those that have `failed` already.
     fn choose(&self, failed: u64, pinned: Option<usize>, now: Time) -> Option<usize> {
-        self.candidates(failed, pinned, now).find(|(_, upstream)| {
-            upstream.readiness == Readiness::Ready && upstream.in_flight < self.limits.concurrency
-        }).map(|(index, _)| index)
+        self.candidates(failed, pinned, now)
+            .find(|(_, upstream)| {
+                upstream.readiness == Readiness::Ready
+                    && upstream.in_flight < self.limits.concurrency
+            })
+            .map(|(index, _)| index)
     }
 
     /// Whether any upstream could be asked, now or soon.

@@ -274,9 +274,9 @@ mod tests {
                 Next::Announce { removed, added } => {
                     heard.extend(removed.iter().map(|link| Removed(link.number)));
                     let added = added.iter();
-                    heard.extend(added.map(|block| {
-                        Added(block.number, upstream.fork_at(block.number))
-                    }));
+                    heard.extend(
+                        added.map(|block| Added(block.number, upstream.fork_at(block.number))),
+                    );
                     chain.resume()
                 }
                 Next::Lost(loss) => {

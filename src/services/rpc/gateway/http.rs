@@ -4,7 +4,7 @@
 //! started as are busy at once, up to the upstream's concurrency. Connections are kept alive. Names are
 //! resolved here, too, where waiting harms nobody.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -142,7 +142,10 @@ impl Poster {
         let mut text = Vec::new();
         let limit = self.answer_bytes_max as u64 + 1;
         let body = response.body_mut().as_reader();
-        body.take(limit).read_to_end(&mut text).map_err(|_| Failure::Broken)?;
+        body.take(limit).read_to_end(&mut text).map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => Failure::TimedOut,
+            _ => Failure::Broken,
+        })?;
         if text.len() > self.answer_bytes_max {
             return Err(Failure::TooLarge);
         }
@@ -166,9 +169,8 @@ fn failure(error: &ureq::Error) -> Failure {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Tls(_) => {
             Failure::Unsent
         }
-        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            Failure::Unsent
-        }
+        ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => Failure::Unsent,
+        ureq::Error::Timeout(_) => Failure::TimedOut,
         _ => Failure::Broken,
     }
 }

@@ -204,9 +204,8 @@ mod tests {
     fn a_query_names_so_many_and_then_takes_all() {
         let many = |count: u8| (0..count).map(|byte| filter(&[byte], &NOBODY)).collect::<Vec<_>>();
         assert!(params(&many(255))[0].get("address").is_some());
-        let topics = (0..=NAMED_MAX as u64).map(|number| {
-            Word::parse(&format!("0x{number:064x}")).unwrap()
-        });
+        let topics =
+            (0..=NAMED_MAX as u64).map(|number| Word::parse(&format!("0x{number:064x}")).unwrap());
         let topics: Vec<Word> = topics.collect();
         let most = filter(&[], &[topics[1..].to_vec()]);
         assert!(params(&[most])[0].get("topics").is_some());

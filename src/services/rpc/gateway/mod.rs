@@ -34,7 +34,9 @@ use self::http::Http;
 use self::socket::{HEADS_ID, Socket, Subscription};
 use self::url::Scheme;
 use self::watch::{Purpose, Watch};
-use super::{Backend, Call, Feeds, LinkEvent, Network, Notice, Outcome, Progress, RpcError, Ticket};
+use super::{
+    Backend, Call, Feeds, LinkEvent, Network, Notice, Outcome, Progress, RpcError, Ticket,
+};
 use crate::reactor::{ConnId, Context, MailReceiver, RouteId, ServiceTimer, Time};
 
 pub use self::counts::{GatewayCounts, LATENCY_BOUNDS, UpstreamCounts};
@@ -286,8 +288,13 @@ impl Gateway {
             }
             Some(Incoming::Answer(id, outcome)) => {
                 socket.heard();
-                let is_overloaded = answer::is_overloaded(&outcome);
-                let outcome = if is_overloaded { Err(Failure::Overloaded) } else { Ok(outcome) };
+                let outcome = if text.len() > self.settings.answer_bytes_max {
+                    Err(Failure::TooLarge)
+                } else if answer::is_overloaded(&outcome) {
+                    Err(Failure::Overloaded)
+                } else {
+                    Ok(outcome)
+                };
                 let finished = self.calls.finish(TryId::from_wire(id), outcome, now);
                 self.conclude(finished, now);
             }

@@ -21,7 +21,9 @@ const UNSUBSCRIBE_ID: u64 = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// It is tried again then.
-    Resting { until: Time },
+    Resting {
+        until: Time,
+    },
     Resolving,
     Connecting(ConnId),
     Open(ConnId),

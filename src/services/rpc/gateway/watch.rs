@@ -87,6 +87,8 @@ pub(super) struct Watch {
     /// Blocks that were announced and whose logs were not.
     owed: VecDeque<Link>,
     log_tries: u32,
+    /// The block whose logs could not be had may not be there any more.
+    is_doubted: bool,
     announced: Announced,
     syncing: Option<Box<RawValue>>,
     /// The filter for waiting transactions, and where it is.
@@ -113,6 +115,7 @@ impl Default for Watch {
             pushed: None,
             owed: VecDeque::new(),
             log_tries: 0,
+            is_doubted: false,
             announced: Announced::default(),
             syncing: None,
             filter: None,
@@ -288,12 +291,26 @@ impl Watch {
     fn ask_next(&mut self) {
         self.is_asking = true;
         match (self.owed.front(), &self.wanted.logs) {
+            (Some(block), _) if std::mem::take(&mut self.is_doubted) => {
+                self.ask_block(Which::Number(block.number));
+            }
             (Some(block), Some(query)) => {
                 let params = query.params(block.hash);
                 self.ask(Purpose::Logs, "eth_getLogs", params, None);
             }
             _ => self.ask(Purpose::Height, "eth_blockNumber", "[]".to_owned(), None),
         }
+    }
+
+    fn ask_block(&mut self, which: Which) {
+        self.is_asking = true;
+        let (method, params) = match which {
+            Which::Number(number) => {
+                ("eth_getBlockByNumber", format!(r#"["{}",false]"#, Quantity(number)))
+            }
+            Which::Hash(hash) => ("eth_getBlockByHash", format!(r#"["{hash}",false]"#)),
+        };
+        self.ask(Purpose::Block, method, params, None);
     }
 
     fn take_height(&mut self, outcome: Option<Box<RawValue>>, now: Time) {
@@ -306,12 +323,7 @@ impl Watch {
         }
     }
 
-    fn take_block(
-        &mut self,
-        upstream: Option<usize>,
-        outcome: Option<Box<RawValue>>,
-        now: Time,
-    ) {
+    fn take_block(&mut self, upstream: Option<usize>, outcome: Option<Box<RawValue>>, now: Time) {
         self.is_asking = false;
         // An upstream that does not answer says nothing about the block: the next poll asks again.
         if upstream.is_none() {
@@ -324,12 +336,7 @@ impl Watch {
         self.go_on(next, now);
     }
 
-    fn take_logs(
-        &mut self,
-        upstream: Option<usize>,
-        outcome: Option<Box<RawValue>>,
-        now: Time,
-    ) {
+    fn take_logs(&mut self, upstream: Option<usize>, outcome: Option<Box<RawValue>>, now: Time) {
         self.is_asking = false;
         if let Some(found) = outcome.and_then(|json| logs::read(&json)) {
             self.log_tries = 0;
@@ -339,7 +346,8 @@ impl Watch {
             }
             return self.settle(now);
         }
-        // It may have been asked too early, or of an upstream that is behind.
+        // It was asked too early, of an upstream that is behind, or the block has been replaced.
+        self.is_doubted = true;
         self.log_tries += u32::from(upstream.is_some());
         if self.log_tries > LOG_TRIES_MAX {
             log::warn!("the logs of a block are not to be had");
@@ -361,16 +369,7 @@ impl Watch {
                     self.go_on(next, now);
                 }
             }
-            Next::Fetch(which) => {
-                self.is_asking = true;
-                let (method, params) = match which {
-                    Which::Number(number) => {
-                        ("eth_getBlockByNumber", format!(r#"["{}",false]"#, Quantity(number)))
-                    }
-                    Which::Hash(hash) => ("eth_getBlockByHash", format!(r#"["{hash}",false]"#)),
-                };
-                self.ask(Purpose::Block, method, params, None);
-            }
+            Next::Fetch(which) => self.ask_block(which),
             Next::Announce { removed, added } => {
                 if !self.take_back(&removed) {
                     return self.lose(now);
@@ -430,6 +429,7 @@ impl Watch {
         self.pushed = None;
         self.heard = None;
         self.log_tries = 0;
+        self.is_doubted = false;
         self.announced = Announced::default();
         self.is_asking = false;
     }
