@@ -30,6 +30,13 @@ Routes are set in the file; without any there are an echo at / and rooms at /roo
   page = false               # whether GET answers with the page to try it on
   message_max = \"16 KiB\"     # any of the settings of routes; here, of rooms too
 
+Networks, too, are set in the file, each a gateway at /{project}/evm/{chain_id}; with one and no
+route, there is no other path:
+  [[network]]
+  project = \"main\"
+  chain_id = 1
+  upstreams = [\"ws://10.0.0.1:8546\", \"https://node.example/key\"]   # asked in this order
+
 Examples:
   weir                                           serve on 127.0.0.1:9001
   weir --listen 0.0.0.0:80 --listen '[::]:80'    serve on two addresses

@@ -15,6 +15,7 @@ struct Effective<'a> {
     #[serde(flatten)]
     server: ServerOptions,
     route: Vec<EffectiveRoute<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     network: Vec<EffectiveNetwork>,
 }
 

@@ -1,6 +1,6 @@
 //! The networks: which upstreams stand behind `/{project}/evm/{chain_id}`, and with which limits.
 //!
-//! Owns what a `[[network]]` must say, and the limits that calls have besides those of a route.
+//! Owns what a `[[network]]` must and may say besides the limits of a route.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -49,9 +49,8 @@ pub(super) struct NetworkTable {
     upstreams: Vec<String>,
 }
 
-/// The limits of calls and subscriptions.
+/// The limits of calls and subscriptions. They are set in the file alone, where the network is.
 #[derive(Debug, Args, Serialize)]
-#[command(next_help_heading = "Networks (each may be set for one [[network]] of the file)")]
 pub(super) struct NetworkOptions {
     /// Connections of one network at once; one more is answered 503
     #[arg(long, value_name = "N", default_value_t = Count(rpc().connections_max))]
@@ -187,9 +186,9 @@ pub(super) fn networks(
 
 fn network(table: &Layer, defaults: &Layer) -> Result<NetworkConfig, ConfigError> {
     let NetworkTable { project, chain_id, upstreams } = read(table)?;
+    let options: NetworkOptions = read(table)?;
     let mut layer = defaults.clone();
     layer.extend(table.clone());
-    let options: NetworkOptions = read(&layer)?;
     let settings: RouteSettings = read::<RouteOptions>(&layer)?.into();
     let rpc = options.rpc(&settings);
     // Each was read before, where its line is known.

@@ -13,7 +13,6 @@ use weir::reactor::settings::{
 };
 
 use super::Config;
-use super::networks::NetworkOptions;
 use super::tls::{TlsMistake, TlsOptions};
 use super::values::{Count, Listen, OrAuto, OrOff, Origin, Size, Span, texts};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
@@ -34,8 +33,6 @@ pub(crate) struct Options {
     pub(super) route: RouteOptions,
     #[command(flatten)]
     pub(super) room: RoomOptions,
-    #[command(flatten)]
-    pub(super) network: NetworkOptions,
 }
 
 /// The settings of the server as a whole.

@@ -224,7 +224,10 @@ fn networks_are_refused_with_their_line() {
     assert!(error(&upstreams("['ftp://a']")).starts_with("weir.toml:4: upstreams = ['ftp://a']: "));
     assert!(error(&upstreams("[]")).ends_with("needs upstreams"));
     let many: Vec<String> = (0..17).map(|port| format!("'http://a:{port}'")).collect();
-    assert!(error(&upstreams(&format!("[{}]", many.join(",")))).contains("at most 16 upstreams, not 17"));
+    assert!(
+        error(&upstreams(&format!("[{}]", many.join(","))))
+            .contains("at most 16 upstreams, not 17")
+    );
     assert!(error(&network.replace("main", "a/b")).contains("project = \"a/b\": expected letters"));
     assert!(error(&format!("{network}{network}")).contains("/main/evm/1 is given twice"));
     assert!(error(&format!("{network}upstream_concurrency = 0")).contains("more than zero"));
@@ -236,7 +239,7 @@ fn networks_are_refused_with_their_line() {
 #[test]
 fn a_gateway_has_no_other_routes_unless_told() {
     let network = "[[network]]\nproject = 'main'\nchain_id = 0x849\nupstreams = ['ws://a:1']\n";
-    let config = file(&format!("call_timeout = '5s'\nmessage_max = '64 KiB'\n{network}")).unwrap();
+    let config = file(&format!("message_max = '64 KiB'\n{network}call_timeout = '5s'")).unwrap();
     assert!(config.routes.is_empty());
     let only = &config.networks[0];
     assert_eq!(only.path(), "/main/evm/2121");
