@@ -49,6 +49,11 @@ pub const LINGER: Duration = Duration::from_secs(1);
 pub const SEGMENT_BYTES: usize = 64 * 1024;
 /// Frames from this size on are shared between outboxes rather than copied into each.
 pub const SHARE_BYTES_MIN: usize = 512;
+/// Bytes of small messages for one topic's members that are gathered in one turn, for up to 255 topics.
+/// What is more is queued for each member singly.
+pub const BATCH_BYTES_MAX: usize = 16 * 1024;
+/// Members that are not served by a batch: so many have room in its memory while nobody needs it.
+pub const STRAYS_KEPT: usize = 1024;
 /// Small frames are gathered in chunks of about this size.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Outboxes that nobody needs just now: kept for the next message, not freed.
@@ -87,4 +92,5 @@ const _: () = assert!(CHUNK_BYTES <= WRITE_BYTES);
 const _: () = assert!(SEAL_BYTES <= WRITE_BYTES);
 // A read must go on behind what is kept of the last one.
 const _: () = assert!(2 * TLS_PARTIAL_BYTES_MAX <= READ_BYTES);
+const _: () = assert!(SHARE_BYTES_MIN <= BATCH_BYTES_MAX && BATCH_BYTES_MAX <= CHUNK_BYTES);
 const _: () = assert!(SPARE_CHUNK_BYTES <= SPARE_BYTES);

@@ -37,6 +37,7 @@ impl Core {
             }
             Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => return,
         }
+        self.batches.settle(id, conn, &mut self.spare_queues);
         let input = match reason {
             CloseReason::PeerClosed(_) | CloseReason::Protocol(_) | CloseReason::Overloaded => {
                 Input::Discard
@@ -94,6 +95,7 @@ impl Core {
         if let Phase::Gone(_) = conn.phase {
             return;
         }
+        self.batches.settle(id, conn, &mut self.spare_queues);
         let reason = conn.reason().unwrap_or(reason);
         conn.phase = Phase::Gone(reason);
         self.queues.reap.push_back(id);

@@ -5,12 +5,14 @@
 //! connection from phase to phase, the turn reads and writes.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU8;
 use std::rc::Rc;
 
 use mio::Interest;
 use mio::net::TcpStream;
 use slab::Slab;
 
+use super::batch::BatchId;
 use super::budget::HTTP_ANSWER_TIMEOUT;
 use super::heartbeat::Pulse;
 use super::http::Handshake;
@@ -21,7 +23,7 @@ use super::timer::TimerId;
 use super::tls::Session;
 use super::topics::Memberships;
 use super::{CloseReason, ConnId, RouteId, ServiceId, Time};
-use crate::protocol::Decoder;
+use crate::protocol::{Decoder, Role};
 
 /// Where a connection stands. The only way on is forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,8 +138,11 @@ pub(super) struct Connection {
     pub(super) peer: Peer,
     pub(super) route: RouteId,
     pub(super) service: ServiceId,
-    /// The agreed subprotocol, as an index into the service's list.
-    pub(super) protocol: Option<u8>,
+    /// The agreed subprotocol, counted from 1 in the service's list: a byte for it, and for none.
+    pub(super) protocol: Option<NonZeroU8>,
+    /// The batch that it rides on: only while it is open, its outbox empty, and it stands in the queue
+    /// of connections to flush.
+    pub(super) batch: Option<BatchId>,
     /// What the poll was last asked for.
     pub(super) interest: Option<Interest>,
     /// The kernel may hold bytes for us: an edge came, and no read has come up short since.
@@ -190,6 +195,7 @@ impl Connection {
             route: place.route,
             service: place.service,
             protocol: None,
+            batch: None,
             interest: None,
             readable: false,
             read_closed: false,
@@ -203,6 +209,20 @@ impl Connection {
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)
+    }
+
+    /// The agreed subprotocol, as an index into the service's list.
+    pub(super) fn protocol(&self) -> Option<usize> {
+        self.protocol.map(|counted| usize::from(counted.get()) - 1)
+    }
+
+    /// Whether a batch's frames are what it may be sent next, as they are.
+    #[inline]
+    pub(super) fn can_ride(&self) -> bool {
+        self.is_open()
+            && self.outbox.is_empty()
+            && self.batch.is_none()
+            && self.decoder.role() == Role::Server
     }
 
     /// Why it ends, once that has begun.

@@ -96,7 +96,7 @@ impl<'a> Context<'a> {
 
     /// Bytes queued for a connection that the kernel has not taken yet.
     pub fn queued_bytes(&self, conn: ConnId) -> usize {
-        self.core.conns.get(conn).map_or(0, |conn| conn.outbox.bytes())
+        self.core.conns.get(conn).map_or(0, |conn| self.core.queued_bytes(conn))
     }
 
     // Topics.

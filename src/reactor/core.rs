@@ -12,6 +12,7 @@ use log::debug;
 use mio::{Registry, Token};
 
 use super::admission::Admission;
+use super::batch::Batches;
 use super::budget::{RATE_ADDRESSES_MAX, WRITE_AT_ONCE_BYTES_MIN};
 use super::closing::send_buffer_max;
 use super::connection::{Connection, Conns, Due};
@@ -76,6 +77,7 @@ pub(super) struct Core {
     pub(super) router: Router,
     pub(super) schedule: Schedule,
     pub(super) topics: Topics<ConnId>,
+    pub(super) batches: Batches,
     pub(super) admission: Admission,
     pub(super) keys: RecentKeys,
     pub(super) metrics: Metrics,
@@ -109,6 +111,7 @@ impl Core {
             router: Router::default(),
             schedule: Schedule::default(),
             topics: Topics::new(limits),
+            batches: Batches::default(),
             admission: Admission::new(&settings, RATE_ADDRESSES_MAX),
             keys: RecentKeys::default(),
             metrics: Metrics::default(),
@@ -183,6 +186,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_open()) else {
             return SendOutcome::Gone;
         };
+        self.batches.settle(id, conn, &mut self.spare_queues);
         let limits = self.router.settings(conn.route);
         let frame = frame_bytes(payload_len);
         let before = conn.outbox.bytes();
@@ -224,6 +228,11 @@ impl Core {
         SendOutcome::Congested
     }
 
+    /// Bytes that a connection is to be sent and the kernel has not taken yet.
+    pub(super) fn queued_bytes(&self, conn: &Connection) -> usize {
+        conn.outbox.bytes() + self.batches.frames(conn).len()
+    }
+
     /// Output that must not wait for anybody's limits: an HTTP head.
     pub(super) fn queue_head(&mut self, id: ConnId, head: Vec<u8>) {
         if let Some(conn) = self.conns.get_mut(id) {
@@ -256,7 +265,7 @@ impl Core {
         // The cast holds: head, unread bytes and message are each bounded far below 4 GiB.
         conn.input_bytes = held as u32;
         self.metrics.buffered_now = self.metrics.buffered_now + held as u64 - before as u64;
-        let all_held = conn.outbox.bytes() + held;
+        let all_held = held + conn.outbox.bytes() + self.batches.frames(conn).len();
         if held > before && !self.memory.allows(self.metrics.buffered_now, all_held, 0) {
             self.metrics.buffered_refused += 1;
             self.close(id, CloseReason::Overloaded);

@@ -6,6 +6,7 @@
 //! A refusal always ends the connection.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU8;
 
 use log::{debug, info};
 
@@ -241,7 +242,7 @@ impl Reactor {
             return;
         };
         conn.phase = Phase::Open;
-        conn.protocol = protocol;
+        conn.protocol = protocol.and_then(|index| NonZeroU8::new(index.wrapping_add(1)));
         conn.last_heard = now;
         conn.last_data = now;
         conn.rare().handshake = None;

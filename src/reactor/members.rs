@@ -1,74 +1,15 @@
-//! What services ask of the core beyond one connection's queue: topics, broadcasts, records, pauses.
+//! What services ask of the core beyond one connection's queue: topics, records, pauses.
 //!
 //! The core's own effects (queueing, closing, arming) are in [`core`](super::core); this composes them.
 
 use std::net::SocketAddr;
 
-use super::connection::Connection;
 use super::core::Core;
-use super::publish::{Payload, PublishOptions, Published, Target};
 use super::record::{Metadata, Record};
 use super::topics::{JoinError, Joined, Left};
-use super::{CloseReason, ConnId, SendOutcome, ServiceId};
-use crate::protocol::SharedFrame;
+use super::{ConnId, ServiceId};
 
 impl Core {
-    /// Queues one payload for many.
-    pub(super) fn publish(
-        &mut self,
-        service: ServiceId,
-        target: Target<'_>,
-        payload: Payload<'_>,
-        options: PublishOptions<'_>,
-    ) -> Published {
-        let mut targets = std::mem::take(&mut self.targets);
-        match target {
-            Target::Topic(name) => {
-                targets.extend_from_slice(self.topics.members(service.number(), name));
-            }
-            Target::List(list) => targets.extend_from_slice(list),
-            Target::All => {
-                let ours = |conn: &Connection| conn.announced && conn.service == service;
-                targets.extend(self.conns.iter().filter(|(_, conn)| ours(conn)).map(|(id, _)| id));
-            }
-        }
-        let frame = match payload {
-            Payload::Message(message) => Some(SharedFrame::message(message)),
-            Payload::Ping(payload) => Some(SharedFrame::ping(payload)),
-            Payload::Frame(frame) => Some(frame.clone()),
-            Payload::Close(_) => None,
-        };
-        let mut published = Published::default();
-        for &id in &targets {
-            let outcome = match (&frame, payload) {
-                _ if !self.is_meant(service, id, &options) => SendOutcome::Gone,
-                (Some(frame), _) => self.send_shared(id, frame),
-                (None, Payload::Close(close)) => {
-                    self.begin_close(id, CloseReason::Service(close.code), close.reason);
-                    SendOutcome::Queued
-                }
-                (None, _) => SendOutcome::Gone,
-            };
-            published.count(id, outcome, options.track);
-            if options.fail_fast && outcome == SendOutcome::Refused {
-                break;
-            }
-        }
-        targets.clear();
-        self.targets = targets;
-        published
-    }
-
-    /// The cheap questions first: is it open and of this service, is it left out, does it pass.
-    fn is_meant(&self, service: ServiceId, id: ConnId, options: &PublishOptions<'_>) -> bool {
-        let conn = self.conns.get(id);
-        conn.is_some_and(|conn| conn.is_open() && conn.service == service)
-            && !options.except.contains(&id)
-            && options
-                .filter
-                .is_none_or(|filter| self.record(id).is_some_and(|record| filter(&record)))
-    }
-
     pub(super) fn subscribe(
         &mut self,
         service: ServiceId,
@@ -127,12 +68,12 @@ impl Core {
             id,
             peer: SocketAddr::from(conn.peer),
             path: &conn.path,
-            protocol: conn.protocol.map(|index| &*protocols[usize::from(index)]),
+            protocol: conn.protocol().map(|index| &*protocols[index]),
             is_open: conn.is_open(),
             opened: conn.opened,
             last_heard: conn.last_heard,
-            traffic: conn.traffic,
-            queued_bytes: conn.outbox.bytes(),
+            traffic: self.batches.traffic(conn),
+            queued_bytes: self.queued_bytes(conn),
             round_trip: conn.pulse.round_trips.mean(),
             metadata: rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or(Metadata::EMPTY),
         })

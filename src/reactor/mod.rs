@@ -21,6 +21,7 @@
 //! No globals: several reactors can run in one process, on a thread each, and share a port by
 //! `SO_REUSEPORT`.
 
+mod batch;
 pub mod budget;
 pub mod settings;
 pub mod time;

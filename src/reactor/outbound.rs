@@ -47,6 +47,7 @@ impl Core {
         let frame = frame_bytes(len);
         // What is begun must not be refused: it stays far from all limits.
         let fits = conn.outbox.is_empty()
+            && conn.batch.is_none()
             && frame <= limits.outbox_soft
             && self.memory.is_plenty(self.metrics.buffered_now, frame);
         if !fits || conn.decoder.role() == Role::Client {
@@ -76,7 +77,35 @@ impl Core {
         }))
     }
 
+    /// Writes the frames of the batch that a connection rides on. What the kernel does not take is queued
+    /// as if it had been begun from there, for the next write to find out why. Whether all is done.
+    fn write_batch(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.batch.is_some()) else {
+            return false;
+        };
+        if conn.is_secure() {
+            // What is sealed is taken from its own queue.
+            self.batches.settle(id, conn, &mut self.spare_queues);
+            return false;
+        }
+        let frames = self.batches.frames(conn);
+        let taken = conn.socket.write(frames).unwrap_or(0);
+        self.metrics.buffered_now -= taken as u64;
+        self.metrics.bytes_written += taken as u64;
+        let is_done = taken == frames.len();
+        if is_done {
+            self.batches.written(conn);
+        } else {
+            self.batches.settle(id, conn, &mut self.spare_queues);
+            conn.outbox.begun(taken, self.now);
+        }
+        is_done
+    }
+
     fn write(&mut self, id: ConnId) {
+        if self.write_batch(id) {
+            return;
+        }
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
@@ -178,6 +207,7 @@ impl Core {
         };
         conn.readable = false;
         conn.read_closed = true;
+        self.batches.settle(id, conn, &mut self.spare_queues);
         if conn.outbox.is_empty() || matches!(conn.phase, Phase::Lingering { .. }) {
             if self.queue_close_notify(id) {
                 // Who has ended its own side may still want to know that ours has a proper end.

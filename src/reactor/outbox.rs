@@ -171,16 +171,22 @@ impl Outbox {
         }
     }
 
+    /// Queues some whole small frames.
+    pub(super) fn push_frames(&mut self, spares: &mut SpareQueues, frames: &[u8]) {
+        let queue = self.queue(spares);
+        queue.tail(frames.len()).extend_from_slice(frames);
+        queue.bytes += frames.len();
+    }
+
     /// Queues a frame that others are sent, too: shared where that is cheaper than a copy.
     pub(super) fn push_shared(&mut self, spares: &mut SpareQueues, frame: &SharedFrame) {
         let bytes = frame.as_bytes();
-        let queue = self.queue(spares);
         if bytes.len() < SHARE_BYTES_MIN {
-            queue.tail(bytes.len()).extend_from_slice(bytes);
-        } else {
-            queue.seal();
-            queue.chunks.push_back(Chunk::Shared(frame.clone()));
+            return self.push_frames(spares, bytes);
         }
+        let queue = self.queue(spares);
+        queue.seal();
+        queue.chunks.push_back(Chunk::Shared(frame.clone()));
         queue.bytes += bytes.len();
     }
 

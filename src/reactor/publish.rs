@@ -1,9 +1,15 @@
 //! One message to many: who gets it, and what became of it.
 //!
-//! The frame is encoded once and queued per member. Nothing is retried: who was refused is counted,
-//! and told by the route's policy for slow peers.
+//! The frame is encoded once and queued per member, or, for the members of a topic and if it is small,
+//! once in a [batch](super::batch) for all that can ride on it: the outcome is the same. Nothing is
+//! retried: who was refused is counted, and told by the route's policy for slow peers.
 
-use super::{ConnId, Record, SendOutcome};
+use super::batch::BatchId;
+use super::budget::SHARE_BYTES_MIN;
+use super::connection::Connection;
+use super::core::Core;
+use super::topics::TopicId;
+use super::{CloseReason, ConnId, Record, SendOutcome, ServiceId};
 use crate::protocol::{CloseFrame, Message, SharedFrame};
 
 /// Who is meant. Only open connections of the publishing service count, whatever the target.
@@ -58,6 +64,13 @@ pub struct PublishOptions<'a> {
     pub track: bool,
 }
 
+impl PublishOptions<'_> {
+    /// Whether it can be told without a look at each connection what became of the message.
+    fn are_plain(&self) -> bool {
+        self.filter.is_none() && !self.fail_fast && !self.track
+    }
+}
+
 impl std::fmt::Debug for PublishOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PublishOptions")
@@ -84,7 +97,7 @@ pub struct Published {
 }
 
 impl Published {
-    pub(super) fn count(&mut self, id: ConnId, outcome: SendOutcome, track: bool) {
+    fn count(&mut self, id: ConnId, outcome: SendOutcome, track: bool) {
         match outcome {
             SendOutcome::Queued | SendOutcome::Congested => self.sent += 1,
             SendOutcome::Refused => self.refused += 1,
@@ -93,5 +106,154 @@ impl Published {
         if track {
             self.outcomes.push((id, outcome));
         }
+    }
+}
+
+impl Core {
+    /// Queues one payload for many.
+    pub(super) fn publish(
+        &mut self,
+        service: ServiceId,
+        target: Target<'_>,
+        payload: Payload<'_>,
+        options: PublishOptions<'_>,
+    ) -> Published {
+        let frame = match payload {
+            Payload::Message(message) => Some(SharedFrame::message(message)),
+            Payload::Ping(payload) => Some(SharedFrame::ping(payload)),
+            Payload::Frame(frame) => Some(frame.clone()),
+            Payload::Close(_) => None,
+        };
+        if let (Target::Topic(name), Some(frame)) = (target, &frame)
+            && let Some(published) = self.publish_in_batch(service, name, frame, options)
+        {
+            return published;
+        }
+        let mut targets = std::mem::take(&mut self.targets);
+        match target {
+            Target::Topic(name) => {
+                targets.extend_from_slice(self.topics.members(service.number(), name));
+            }
+            Target::List(list) => targets.extend_from_slice(list),
+            Target::All => {
+                let ours = |conn: &Connection| conn.announced && conn.service == service;
+                targets.extend(self.conns.iter().filter(|(_, conn)| ours(conn)).map(|(id, _)| id));
+            }
+        }
+        let mut published = Published::default();
+        for &id in &targets {
+            let outcome = match (&frame, payload) {
+                _ if !self.is_meant(service, id, &options) => SendOutcome::Gone,
+                (Some(frame), _) => self.send_shared(id, frame),
+                (None, Payload::Close(close)) => {
+                    self.begin_close(id, CloseReason::Service(close.code), close.reason);
+                    SendOutcome::Queued
+                }
+                (None, _) => SendOutcome::Gone,
+            };
+            published.count(id, outcome, options.track);
+            if options.fail_fast && outcome == SendOutcome::Refused {
+                break;
+            }
+        }
+        targets.clear();
+        self.targets = targets;
+        published
+    }
+
+    /// The cheap questions first: is it open and of this service, is it left out, does it pass.
+    fn is_meant(&self, service: ServiceId, id: ConnId, options: &PublishOptions<'_>) -> bool {
+        let conn = self.conns.get(id);
+        conn.is_some_and(|conn| conn.is_open() && conn.service == service)
+            && !options.except.contains(&id)
+            && options
+                .filter
+                .is_none_or(|filter| self.record(id).is_some_and(|record| filter(&record)))
+    }
+
+    /// Queues one small message for the members of a topic: once for those that ride, singly for the
+    /// others. `None`, and nothing done, if the topic cannot have a batch, or this not go into it.
+    fn publish_in_batch(
+        &mut self,
+        service: ServiceId,
+        name: &str,
+        frame: &SharedFrame,
+        options: PublishOptions<'_>,
+    ) -> Option<Published> {
+        let bytes = frame.as_bytes().len();
+        if bytes >= SHARE_BYTES_MIN || frame.opcode().is_control() || !options.are_plain() {
+            return None;
+        }
+        let topic = self.topics.id(service.number(), name)?;
+        let batch = match self.batch_under_way(topic, bytes, options.except) {
+            Some(batch) => batch,
+            None => self.begin_batch(service, topic, bytes, options.except)?,
+        };
+        let riders = self.batches.push(batch, frame);
+        self.metrics.messages_out += riders as u64;
+        self.metrics.buffered_now += (riders * bytes) as u64;
+        let mut published = Published { sent: riders, ..Published::default() };
+        let strays = self.batches.take_strays(batch);
+        for &id in &strays {
+            let outcome = match self.is_meant(service, id, &options) {
+                true => self.send_shared(id, frame),
+                false => SendOutcome::Gone,
+            };
+            published.count(id, outcome, false);
+        }
+        self.batches.give_back_strays(batch, strays);
+        Some(published)
+    }
+
+    /// The topic's batch, if it takes so much more; those who are left out do not ride on it any more.
+    fn batch_under_way(
+        &mut self,
+        topic: TopicId,
+        bytes: usize,
+        except: &[ConnId],
+    ) -> Option<BatchId> {
+        let batch = self.topics.batch(topic)?;
+        for &id in except {
+            if let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.batch == Some(batch)) {
+                self.batches.settle(id, conn, &mut self.spare_queues);
+            }
+        }
+        let riders = self.batches.riders(batch, topic, bytes)?;
+        self.memory.is_plenty(self.metrics.buffered_now, riders * bytes).then_some(batch)
+    }
+
+    /// A new batch for the topic, on which those of its members ride that can, and that are far from
+    /// all limits with a message of so many bytes.
+    fn begin_batch(
+        &mut self,
+        service: ServiceId,
+        topic: TopicId,
+        bytes: usize,
+        except: &[ConnId],
+    ) -> Option<BatchId> {
+        let batch = self.batches.open(topic)?;
+        self.topics.set_batch(topic, batch);
+        let mut buffered = self.metrics.buffered_now;
+        for &id in self.topics.members_of(topic) {
+            let meant = |conn: &&mut Connection| {
+                conn.can_ride() && conn.service == service && !except.contains(&id)
+            };
+            let Some(conn) = self.conns.get_mut(id).filter(meant) else {
+                self.batches.leave_aside(batch, id);
+                continue;
+            };
+            let soft = self.router.settings(conn.route).outbox_soft;
+            if bytes > soft || !self.memory.is_plenty(buffered, bytes) {
+                self.batches.leave_aside(batch, id);
+                continue;
+            }
+            buffered += bytes as u64;
+            self.batches.board(batch, conn, soft);
+            if !conn.dirty {
+                conn.dirty = true;
+                self.queues.dirty.push_back(id);
+            }
+        }
+        Some(batch)
     }
 }

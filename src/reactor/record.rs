@@ -51,6 +51,12 @@ impl Traffic {
         self.messages_out += 1;
         self.bytes_out += payload_len as u64;
     }
+
+    /// Counts what `other` has counted of the way out.
+    pub(super) fn add_out(&mut self, other: &Traffic) {
+        self.messages_out += other.messages_out;
+        self.bytes_out += other.bytes_out;
+    }
 }
 
 /// The last round trips, by heartbeat, the latest first: each in microseconds, packed into 16 bits at a

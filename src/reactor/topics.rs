@@ -13,6 +13,8 @@ use std::rc::Rc;
 
 use slab::Slab;
 
+use super::batch::BatchId;
+
 /// Bytes of a topic's name.
 pub const NAME_BYTES_MAX: usize = 256;
 
@@ -84,6 +86,10 @@ pub enum Left {
     NotMember,
 }
 
+/// Names a topic while it exists; another may have the name afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicId(pub(super) u32);
+
 /// The topics of all services, with members named by `M` (the loop's connection id).
 ///
 /// A membership costs 28 bytes for an `M` of 8: the member, its back-pointer, and 16 in the slab.
@@ -100,6 +106,8 @@ pub struct Topics<M> {
 #[derive(Debug)]
 struct Topic<M> {
     service: u16,
+    /// Made for the members as they are: forgotten when one joins or leaves.
+    batch: Option<BatchId>,
     name: Rc<str>,
     members: Vec<M>,
     /// Of the member at the same place in `members`: its place in `Topics::memberships`. Apart, as
@@ -140,6 +148,25 @@ impl<M: Copy + Eq> Topics<M> {
     /// Members of a topic, in no order; empty if there is no such topic.
     pub fn members(&self, service: u16, name: &str) -> &[M] {
         self.find(service, name).map_or(&[], |topic| &self.topics[topic as usize].members)
+    }
+
+    /// A topic by its name.
+    pub(super) fn id(&self, service: u16, name: &str) -> Option<TopicId> {
+        self.find(service, name).map(TopicId)
+    }
+
+    /// Members of a topic that exists, in no order.
+    pub(super) fn members_of(&self, topic: TopicId) -> &[M] {
+        &self.topics[topic.0 as usize].members
+    }
+
+    /// The batch made last for a topic, unless its members have changed since.
+    pub(super) fn batch(&self, topic: TopicId) -> Option<BatchId> {
+        self.topics[topic.0 as usize].batch
+    }
+
+    pub(super) fn set_batch(&mut self, topic: TopicId, batch: BatchId) {
+        self.topics[topic.0 as usize].batch = Some(batch);
     }
 
     /// How many members a topic has.
@@ -225,6 +252,7 @@ impl<M: Copy + Eq> Topics<M> {
         // The casts of slab keys and positions hold: `NIL` of anything here is 64 GiB and more.
         let index = self.topics.insert(Topic {
             service,
+            batch: None,
             name: Rc::clone(&name),
             members: Vec::new(),
             memberships: Vec::new(),
@@ -243,6 +271,7 @@ impl<M: Copy + Eq> Topics<M> {
         let position = topic.members.len() as u32;
         let membership = Membership { topic: index, position, next: list.0 };
         list.0 = self.memberships.insert(membership) as u32;
+        topic.batch = None;
         topic.members.push(member);
         topic.memberships.push(list.0);
     }
@@ -252,6 +281,7 @@ impl<M: Copy + Eq> Topics<M> {
     fn unlink(&mut self, at: u32) -> Option<Topic<M>> {
         let Membership { topic: index, position, .. } = self.memberships.remove(at as usize);
         let topic = &mut self.topics[index as usize];
+        topic.batch = None;
         topic.members.swap_remove(position as usize);
         topic.memberships.swap_remove(position as usize);
         if let Some(&moved) = topic.memberships.get(position as usize) {

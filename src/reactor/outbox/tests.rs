@@ -521,7 +521,7 @@ fn random_operations_agree_with_the_model() {
         for _ in 0..200 {
             let len = [random(8), random(200), random(2000), random(CHUNK_BYTES)][random(4)];
             let payload = vec![random(256) as u8; len];
-            match random(12) {
+            match random(13) {
                 0..3 => {
                     rig.message(&payload);
                     model.frames.push_back((Kind::Message, frame(&payload)));
@@ -540,6 +540,11 @@ fn random_operations_agree_with_the_model() {
                     let payload = &payload[..len.min(125)];
                     rig.pong(payload);
                     model.pong(pong(payload));
+                }
+                12 => {
+                    let frames = vec![frame(&payload[..len.min(1000)]); 1 + random(16)];
+                    rig.outbox.push_frames(&mut rig.spares, &frames.concat());
+                    model.frames.extend(frames.into_iter().map(|frame| (Kind::Message, frame)));
                 }
                 8 if random(10) == 0 => {
                     assert_eq!(rig.outbox.cut(&mut rig.spares), model.cut());

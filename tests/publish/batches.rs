@@ -1,0 +1,314 @@
+//! Small messages for a topic's members share their bytes until they are written: nobody can tell that
+//! from one send to each of them.
+
+use std::io::Read;
+use std::time::Duration;
+
+use weir::protocol::{CloseCode, Message};
+use weir::reactor::settings::{RouteSettings, Settings, SlowPolicy};
+use weir::reactor::{
+    ConnId, Context, Metrics, Payload, PublishOptions, Published, SendOutcome, Service, ServiceId,
+    Target,
+};
+
+use super::selection::report;
+use crate::puppet::Puppet;
+use crate::support::{BINARY, ByHand, CLOSE, Client, DEADLINE, PING, PONG, TEXT, eventually};
+
+const LONG: Duration = Duration::from_secs(3600);
+
+/// Does nothing by itself.
+struct Silent;
+
+impl Service for Silent {
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+}
+
+fn by_hand(settings: Settings, route: RouteSettings) -> (ByHand, ServiceId) {
+    let mut added = None;
+    let server = ByHand::new(settings, |reactor| {
+        let service = reactor.add_service(Silent).unwrap();
+        reactor.add_route("/", service, route).unwrap();
+        added = Some(service);
+    });
+    (server, added.unwrap())
+}
+
+/// Open connections of a server by hand, with their names, in the order in which they came.
+fn clients(server: &mut ByHand, service: ServiceId, count: usize) -> (Vec<Client>, Vec<ConnId>) {
+    let clients = (0..count).map(|_| server.open("/")).collect();
+    let mut ids: Vec<ConnId> = server.reactor.context(service).connections().collect();
+    ids.sort_unstable_by_key(|id| id.serial());
+    (clients, ids)
+}
+
+fn turn(server: &mut ByHand) {
+    server.reactor.turn(Some(Duration::ZERO)).unwrap();
+}
+
+/// All that anybody can know of a run.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    told: Vec<String>,
+    metrics: Metrics,
+    heard: Vec<Vec<u8>>,
+}
+
+/// A run of random operations on eight connections and two topics. To ask for each outcome is to have
+/// each message sent to one member after the other.
+struct Play {
+    seed: u32,
+    singly: bool,
+    ids: Vec<ConnId>,
+    told: Vec<String>,
+}
+
+impl Play {
+    fn random(&mut self, below: usize) -> usize {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 17;
+        self.seed ^= self.seed << 5;
+        self.seed as usize % below
+    }
+
+    fn anyone(&mut self) -> ConnId {
+        let at = self.random(self.ids.len());
+        self.ids[at]
+    }
+
+    fn publish(&mut self, cx: &mut Context<'_>, payload: Payload<'_>) {
+        let topic = ["even", "odd", "even"][self.random(3)];
+        let except: Vec<ConnId> = (0..self.random(3)).map(|_| self.anyone()).collect();
+        let options = PublishOptions { except: &except, track: self.singly, ..Default::default() };
+        let Published { sent, refused, skipped, .. } =
+            cx.publish(Target::Topic(topic), payload, options);
+        self.told.push(format!("{topic}: {sent} sent, {refused} refused, {skipped} skipped"));
+    }
+
+    fn operate(&mut self, cx: &mut Context<'_>) {
+        let id = self.anyone();
+        let small = vec![self.random(256) as u8; [20, 200, 400][self.random(3)]];
+        match self.random(18) {
+            0..9 => self.publish(cx, Message::Binary(&small).into()),
+            9 => self.publish(cx, Message::Binary(&[b'l'; 600]).into()),
+            10 => self.publish(cx, Payload::Ping(b"all")),
+            11 => self.told.push(format!("{:?}", cx.send(id, &small[..]))),
+            12 => self.told.push(format!("{:?}", cx.ping(id, b"one"))),
+            13 => self.told.push(format!("{:?}", cx.subscribe(id, "odd"))),
+            14 => self.told.push(format!("{:?}", cx.unsubscribe(id, "odd"))),
+            15 => self.told.push(format!("{:?}", cx.unsubscribe(id, "even"))),
+            16 => self.told.push(format!("{:?}", cx.subscribe(id, "even"))),
+            _ if self.random(8) > 0 => {}
+            _ if self.random(2) > 0 => cx.close(id, CloseCode::NORMAL, "enough"),
+            _ => cx.abort(id),
+        }
+        for &id in &self.ids {
+            let traffic = cx.record(id).map(|record| (record.queued_bytes, record.traffic));
+            self.told.push(format!("{id}: {} {traffic:?}", cx.queued_bytes(id)));
+        }
+    }
+}
+
+fn play(seed: u32, singly: bool) -> Seen {
+    let slow_policy = if seed % 2 == 0 { SlowPolicy::Drop } else { SlowPolicy::Close };
+    let route = RouteSettings {
+        message_bytes_max: 1000,
+        outbox_low: 100,
+        outbox_soft: if seed % 3 == 0 { 300 } else { 1500 },
+        outbox_hard: 2600,
+        outbox_grace: LONG,
+        slow_policy,
+        ..RouteSettings::default()
+    };
+    let settings = Settings { close_timeout: LONG, heartbeat: None, ..Settings::default() };
+    let (mut server, service) = by_hand(settings, route);
+    let (clients, ids) = clients(&mut server, service, 8);
+    let mut play = Play { seed: seed.wrapping_mul(0x9E37_79B9), singly, ids, told: Vec::new() };
+    for &id in &play.ids {
+        server.reactor.context(service).subscribe(id, "even").unwrap();
+    }
+    for _ in 0..20 {
+        for _ in 0..play.random(30) {
+            play.operate(&mut server.reactor.context(service));
+        }
+        turn(&mut server);
+    }
+    let mut metrics = server.reactor.metrics().clone();
+    metrics.turns = 0;
+    // The sockets are closed with their loop.
+    drop(server);
+    let hear = |mut client: Client| {
+        let mut heard = Vec::new();
+        client.stream.read_to_end(&mut heard).unwrap();
+        heard
+    };
+    Seen { told: play.told, metrics, heard: clients.into_iter().map(hear).collect() }
+}
+
+#[test]
+fn random_turns_are_the_same_as_with_one_send_each() {
+    let mut metrics = Metrics::default();
+    for seed in 1..40 {
+        let (shared, singly) = (play(seed, false), play(seed, true));
+        for (at, (shared, singly)) in shared.told.iter().zip(&singly.told).enumerate() {
+            assert_eq!(shared, singly, "line {at} of seed {seed}");
+        }
+        assert!(shared == singly, "seed {seed}: {} and {}", shared.metrics, singly.metrics);
+        metrics.messages_out += shared.metrics.messages_out;
+        metrics.messages_refused += shared.metrics.messages_refused;
+        metrics.messages_dropped += shared.metrics.messages_dropped;
+        metrics.congested += shared.metrics.congested;
+        metrics.ended_slow += shared.metrics.ended_slow;
+    }
+    // All of it was met.
+    assert!(metrics.messages_out > 1000);
+    assert!(metrics.messages_refused.min(metrics.messages_dropped) > 10, "{metrics}");
+    assert!(metrics.congested > 10 && metrics.ended_slow > 10, "{metrics}");
+}
+
+#[test]
+fn what_a_peer_sends_meanwhile_is_answered_behind_it() {
+    let (mut server, service) = by_hand(Settings::default(), RouteSettings::default());
+    let (mut clients, ids) = clients(&mut server, service, 4);
+    clients[0].send(PING, b"there?");
+    clients[1].close(1000, "bye");
+    clients[2].finish();
+    let mut cx = server.reactor.context(service);
+    for &id in &ids {
+        cx.subscribe(id, "t").unwrap();
+    }
+    for text in ["one", "two"] {
+        assert_eq!(cx.publish(Target::Topic("t"), text, Default::default()), report(4, 0, 0));
+    }
+    server.turn_until("two peers end", |metrics| {
+        metrics.ended_peer_closed == 1 && metrics.ended_peer_lost == 1
+    });
+    for client in &mut clients {
+        client.expect(TEXT, b"one");
+        client.expect(TEXT, b"two");
+    }
+    clients[0].expect(PONG, b"there?");
+    assert_eq!(clients[1].frame().opcode, CLOSE);
+    clients[1].expect_end();
+    clients[2].expect_end();
+    let traffic = |id| server.reactor.context(service).record(id).unwrap().traffic.bytes_out;
+    assert_eq!([ids[0], ids[3]].map(traffic), [6, 6]);
+}
+
+#[test]
+fn a_large_message_does_not_overtake() {
+    let (mut server, service) = by_hand(Settings::default(), RouteSettings::default());
+    let (mut clients, ids) = clients(&mut server, service, 1);
+    let large = [b'l'; 20_000];
+    let mut cx = server.reactor.context(service);
+    cx.subscribe(ids[0], "t").unwrap();
+    assert_eq!(cx.publish(Target::Topic("t"), "first", Default::default()), report(1, 0, 0));
+    assert_eq!(cx.send(ids[0], &large[..]), SendOutcome::Queued);
+    turn(&mut server);
+    clients[0].expect(TEXT, b"first");
+    clients[0].expect(BINARY, &large);
+}
+
+#[test]
+fn what_the_kernel_does_not_take_waits_in_order() {
+    const CLIENTS: usize = 8;
+    const BATCH: usize = 40;
+    let (puppet, strings) = Puppet::new();
+    let roomy = RouteSettings {
+        outbox_soft: 32 << 20,
+        outbox_hard: 64 << 20,
+        outbox_grace: LONG,
+        write_timeout: LONG,
+        ..RouteSettings::default()
+    };
+    let server = puppet.serve(Settings::default(), roomy);
+    let mut narrow: Vec<Client> =
+        (0..CLIENTS).map(|_| Client::narrow(server.address, "/")).collect();
+    let ids: Vec<ConnId> = narrow.iter().map(|_| strings.opened()).collect();
+    let numbered = |number: usize| format!("{number:400}");
+    let members = ids.clone();
+    strings.run(move |cx| {
+        for (&id, offset) in members.iter().zip(0..) {
+            // The kernel takes part of a batch only where that does not fit its pages: for some it will.
+            assert_eq!(cx.send(id, &*"x".repeat(offset * 8192)), SendOutcome::Queued);
+            cx.subscribe(id, "t").unwrap();
+        }
+    });
+    let mut sent = 0;
+    let begun = std::time::Instant::now();
+    // Nobody reads: first the kernel's buffers fill up, then ours.
+    while strings.run(|cx| cx.metrics().buffered_now) < CLIENTS as u64 * 200_000 {
+        assert!(begun.elapsed() < DEADLINE, "{sent} messages, and the kernel takes more");
+        strings.run(move |cx| {
+            for number in sent..sent + BATCH {
+                let told = cx.publish(Target::Topic("t"), &*numbered(number), Default::default());
+                assert_eq!(told, report(CLIENTS, 0, 0));
+            }
+        });
+        sent += BATCH;
+    }
+    for (client, offset) in narrow.iter_mut().zip(0..) {
+        client.expect(TEXT, "x".repeat(offset * 8192).as_bytes());
+        (0..sent).for_each(|number| client.expect(TEXT, numbered(number).as_bytes()));
+    }
+    eventually(|| strings.run(|cx| cx.metrics().buffered_now) == 0, "all is written");
+    strings.run(move |cx| {
+        for id in ids {
+            assert_eq!(cx.record(id).unwrap().traffic.messages_out, sent as u64 + 1);
+        }
+    });
+}
+
+#[test]
+fn more_topics_and_more_bytes_than_fit_go_out_all_the_same() {
+    const TOPICS: usize = 600;
+    let (mut server, service) = by_hand(Settings::default(), RouteSettings::default());
+    let (mut clients, ids) = clients(&mut server, service, TOPICS);
+    let mut cx = server.reactor.context(service);
+    for (&id, topic) in ids.iter().zip(0..) {
+        cx.subscribe(id, &format!("topic {topic}")).unwrap();
+    }
+    for round in 0..3 {
+        for topic in 0..TOPICS {
+            let name = format!("topic {topic}");
+            let text = format!("{round} of {topic}");
+            let told = cx.publish(Target::Topic(&name), &*text, Default::default());
+            assert_eq!(told, report(1, 0, 0));
+        }
+    }
+    let long = [b'.'; 500];
+    for _ in 0..100 {
+        let told = cx.publish(Target::Topic("topic 0"), &long[..], Default::default());
+        assert_eq!(told, report(1, 0, 0));
+    }
+    server.turn_until("all is written", |metrics| metrics.buffered_now == 0);
+    for (client, topic) in clients.iter_mut().zip(0..) {
+        (0..3).for_each(|round| client.expect(TEXT, format!("{round} of {topic}").as_bytes()));
+    }
+    (0..100).for_each(|_| clients[0].expect(BINARY, &long));
+}
+
+#[test]
+fn memory_that_runs_out_is_not_overdrawn() {
+    // Half of it is for whoever comes first, and there is next to no share of the other.
+    let settings = Settings { buffered_bytes_max: 20_000, ..Settings::default() };
+    let route = RouteSettings { slow_policy: SlowPolicy::Drop, ..RouteSettings::default() };
+    for (members, times) in [(10, 10), (200, 0)] {
+        let (mut server, service) = by_hand(settings.clone(), route.clone());
+        let (_clients, ids) = clients(&mut server, service, members);
+        let mut cx = server.reactor.context(service);
+        for &id in &ids {
+            cx.subscribe(id, "t").unwrap();
+        }
+        let small = [b's'; 98];
+        for _ in 0..times {
+            let told = cx.publish(Target::Topic("t"), &small[..], Default::default());
+            assert_eq!(told, report(members, 0, 0));
+        }
+        let fit = 100 - members * times;
+        let told = cx.publish(Target::Topic("t"), &small[..], Default::default());
+        assert_eq!(told, report(fit, members - fit, 0));
+        assert_eq!(cx.metrics().buffered_now, 10_000);
+        assert_eq!(cx.metrics().buffered_refused, (members - fit) as u64);
+    }
+}
