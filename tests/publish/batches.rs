@@ -2,7 +2,8 @@
 //! from one send to each of them.
 
 use std::io::Read;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use weir::protocol::{CloseCode, Message};
 use weir::reactor::settings::{RouteSettings, Settings, SlowPolicy};
@@ -12,8 +13,7 @@ use weir::reactor::{
 };
 
 use super::selection::report;
-use crate::puppet::Puppet;
-use crate::support::{BINARY, ByHand, CLOSE, Client, DEADLINE, PING, PONG, TEXT, eventually};
+use crate::support::{BINARY, ByHand, CLOSE, Client, DEADLINE, PING, PONG, TEXT, upgrade};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -110,11 +110,11 @@ impl Play {
 }
 
 fn play(seed: u32, singly: bool) -> Seen {
-    let slow_policy = if seed % 2 == 0 { SlowPolicy::Drop } else { SlowPolicy::Close };
+    let slow_policy = if seed.is_multiple_of(2) { SlowPolicy::Drop } else { SlowPolicy::Close };
     let route = RouteSettings {
         message_bytes_max: 1000,
         outbox_low: 100,
-        outbox_soft: if seed % 3 == 0 { 300 } else { 1500 },
+        outbox_soft: if seed.is_multiple_of(3) { 300 } else { 1500 },
         outbox_hard: 2600,
         outbox_grace: LONG,
         slow_policy,
@@ -213,7 +213,6 @@ fn a_large_message_does_not_overtake() {
 fn what_the_kernel_does_not_take_waits_in_order() {
     const CLIENTS: usize = 8;
     const BATCH: usize = 40;
-    let (puppet, strings) = Puppet::new();
     let roomy = RouteSettings {
         outbox_soft: 32 << 20,
         outbox_hard: 64 << 20,
@@ -221,42 +220,46 @@ fn what_the_kernel_does_not_take_waits_in_order() {
         write_timeout: LONG,
         ..RouteSettings::default()
     };
-    let server = puppet.serve(Settings::default(), roomy);
-    let mut narrow: Vec<Client> =
-        (0..CLIENTS).map(|_| Client::narrow(server.address, "/")).collect();
-    let ids: Vec<ConnId> = narrow.iter().map(|_| strings.opened()).collect();
+    let (mut server, service) = by_hand(Settings::default(), roomy);
+    let mut narrow: Vec<Client> = (1..=CLIENTS as u64)
+        .map(|count| {
+            let mut client = Client::narrow_tcp(server.address);
+            client.raw(upgrade("/", "").as_bytes());
+            server.turn_until("it opens", |metrics| metrics.opened == count);
+            assert!(client.head().starts_with("HTTP/1.1 101 "));
+            client
+        })
+        .collect();
+    let ids: Vec<ConnId> = server.reactor.context(service).connections().collect();
+    for &id in &ids {
+        server.reactor.context(service).subscribe(id, "t").unwrap();
+    }
     let numbered = |number: usize| format!("{number:400}");
-    let members = ids.clone();
-    strings.run(move |cx| {
-        for (&id, offset) in members.iter().zip(0..) {
-            // The kernel takes part of a batch only where that does not fit its pages: for some it will.
-            assert_eq!(cx.send(id, &*"x".repeat(offset * 8192)), SendOutcome::Queued);
-            cx.subscribe(id, "t").unwrap();
-        }
-    });
     let mut sent = 0;
-    let begun = std::time::Instant::now();
-    // Nobody reads: first the kernel's buffers fill up, then ours.
-    while strings.run(|cx| cx.metrics().buffered_now) < CLIENTS as u64 * 200_000 {
+    let begun = Instant::now();
+    // Nobody reads: first the kernel's buffers fill up, mostly within a batch, then ours.
+    while server.reactor.metrics().buffered_now < (CLIENTS * BATCH * 2000) as u64 {
         assert!(begun.elapsed() < DEADLINE, "{sent} messages, and the kernel takes more");
-        strings.run(move |cx| {
-            for number in sent..sent + BATCH {
-                let told = cx.publish(Target::Topic("t"), &*numbered(number), Default::default());
-                assert_eq!(told, report(CLIENTS, 0, 0));
-            }
-        });
-        sent += BATCH;
-    }
-    for (client, offset) in narrow.iter_mut().zip(0..) {
-        client.expect(TEXT, "x".repeat(offset * 8192).as_bytes());
-        (0..sent).for_each(|number| client.expect(TEXT, numbered(number).as_bytes()));
-    }
-    eventually(|| strings.run(|cx| cx.metrics().buffered_now) == 0, "all is written");
-    strings.run(move |cx| {
-        for id in ids {
-            assert_eq!(cx.record(id).unwrap().traffic.messages_out, sent as u64 + 1);
+        for number in sent..sent + BATCH {
+            let mut cx = server.reactor.context(service);
+            let told = cx.publish(Target::Topic("t"), &*numbered(number), Default::default());
+            assert_eq!(told, report(CLIENTS, 0, 0));
         }
+        sent += BATCH;
+        turn(&mut server);
+    }
+    let reader = thread::spawn(move || {
+        for client in &mut narrow {
+            (0..sent).for_each(|number| client.expect(TEXT, numbered(number).as_bytes()));
+        }
+        narrow
     });
+    server.turn_until("all is written", |metrics| metrics.buffered_now == 0);
+    let _open = reader.join().unwrap();
+    for &id in &ids {
+        let traffic = server.reactor.context(service).record(id).unwrap().traffic;
+        assert_eq!(traffic.messages_out, sent as u64);
+    }
 }
 
 #[test]

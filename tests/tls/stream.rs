@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use rustls::crypto::ring::default_provider;
 use weir::protocol::CloseCode;
-use weir::reactor::CloseReason;
 use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, PublishOptions, Target};
 use weir_authority::Authority;
 
 use super::{
     Stream, TLS12, TLS13, connect, echo, open, settings, trusting, trusting_with, watched,
 };
-use crate::support::{BINARY, CLOSE, Client, DEADLINE, PING, PONG, TEXT, frame, next_end, upgrade};
+use crate::puppet::Puppet;
+use crate::support::{
+    BINARY, CLOSE, Client, DEADLINE, PING, PONG, Server, TEXT, frame, next_end, upgrade,
+};
 
 #[test]
 fn messages_of_every_size_come_back_in_both_versions() {
@@ -158,6 +161,32 @@ fn what_is_sealed_and_not_taken_is_bounded_and_counted() {
     drop(client);
     let metrics = server.stop_clean();
     assert!(metrics.messages_refused > 0, "{metrics}");
+}
+
+#[test]
+fn what_a_topic_is_told_is_sealed_for_each_of_its_members() {
+    let authority = Authority::new();
+    let (puppet, strings) = Puppet::new();
+    let tls = settings(&authority.server(&["localhost"]));
+    let server = Server::secure(tls, Settings::default(), |reactor| {
+        puppet.place(reactor, "/", RouteSettings::default());
+    });
+    let mut clients: Vec<_> = (0..3).map(|_| open(server.address, &authority)).collect();
+    let ids: Vec<ConnId> = clients.iter().map(|_| strings.opened()).collect();
+    strings.run(move |cx| {
+        for &id in &ids {
+            cx.subscribe(id, "t").unwrap();
+        }
+        for text in ["one", "two", "three"] {
+            let told = cx.publish(Target::Topic("t"), text, PublishOptions::default());
+            assert_eq!(told.sent, 3);
+        }
+    });
+    for client in &mut clients {
+        ["one", "two", "three"].iter().for_each(|text| client.expect(TEXT, text.as_bytes()));
+    }
+    drop(clients);
+    assert_eq!(server.stop_clean().messages_out, 9);
 }
 
 #[test]
