@@ -1,7 +1,13 @@
-//! Whole turns on sockets of 127.0.0.1: every connection has said something and gets it back.
+//! Whole turns on sockets of 127.0.0.1: every connection has said something and gets it back. And turns
+//! that find nothing to do while timers wait.
+
+use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
+use weir::reactor::Reactor;
+use weir::reactor::settings::Settings;
+use weir::services::Echo;
 use weir_benches::servers::bare::Bare;
 use weir_benches::servers::fastwebsockets::Fastwebsockets;
 use weir_benches::servers::tungstenite::Tungstenite;
@@ -20,6 +26,25 @@ pub(crate) fn all(criterion: &mut Criterion) {
     for (name, connections, depth, payload_bytes) in cases {
         let load = Load { work: Work::Echo, connections, depth, payload_bytes };
         contenders(&mut group, name, load);
+    }
+    group.finish();
+    timers(criterion);
+}
+
+/// What timers that are set, and not due, add to each turn.
+fn timers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("idle turn");
+    for count in [0, 1_000, 100_000] {
+        let mut reactor = Reactor::new(Settings::default()).unwrap();
+        let service = reactor.add_service(Echo).unwrap();
+        reactor.start();
+        let mut cx = reactor.context(service);
+        for key in 0..count {
+            cx.schedule(Duration::from_secs(3600 + key % 600), key).unwrap();
+        }
+        group.bench_function(format!("{count} timers"), |bencher| {
+            bencher.iter(|| reactor.turn(Some(Duration::ZERO)).unwrap());
+        });
     }
 }
 

@@ -9,6 +9,7 @@ mod callgrind;
 mod flame;
 mod load;
 mod report;
+mod scale;
 mod scenario;
 mod server;
 mod syscalls;
@@ -22,15 +23,17 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use std::{env, fs, io};
+use std::{env, fmt, fs, io};
 
 use clap::Parser;
+use serde::Serialize;
 use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use callgrind::Profile;
 use load::{Load, pause};
 use report::{Cpu, Report, Turns, Work};
+use scale::{Growth, SERIES, Series};
 use scenario::Scenario;
 use server::{Server, word};
 
@@ -52,6 +55,10 @@ struct Options {
     /// Letters of the scenarios to run
     #[arg(long, value_name = "LETTERS", default_value = "ABCDEFG")]
     scenarios: String,
+    /// Instead of scenarios: the same load on more and more connections, and beside idle ones, in so
+    /// many interleaved rounds
+    #[arg(long, value_name = "ROUNDS", conflicts_with = "scenarios")]
+    scale: Option<u32>,
     /// Seconds to measure the undisturbed server, and to sample it
     #[arg(long, value_name = "N", default_value_t = 4)]
     seconds: u32,
@@ -106,16 +113,29 @@ fn run(options: Options) -> Result<()> {
         output: &output,
         interrupted: &interrupted,
     };
+    match options.scale {
+        None => write(&output, "report", scenarios.into_iter().map(|each| bench.report(each))),
+        Some(rounds) => write(&output, "scale", SERIES.iter().map(|each| bench.grow(each, rounds))),
+    }
+}
+
+/// Prints each report as it comes, and leaves all of them in two files of this name.
+fn write<T: fmt::Display + Serialize>(
+    output: &Path,
+    name: &str,
+    reports: impl Iterator<Item = Result<T>>,
+) -> Result<()> {
     let mut text = String::new();
-    let mut reports = Vec::new();
-    for scenario in scenarios {
-        let report = bench.report(scenario)?;
+    let mut all = Vec::new();
+    for report in reports {
+        let report = report?;
         text += &format!("{report}\n");
         writeln!(io::stdout(), "{report}")?;
-        reports.push(report);
+        all.push(report);
     }
-    fs::write(output.join("report.txt"), text)?;
-    fs::write(output.join("report.json"), serde_json::to_string_pretty(&reports)?)?;
+    fs::write(output.join(name).with_extension("txt"), text)?;
+    let json = serde_json::to_string_pretty(&all)?;
+    fs::write(output.join(name).with_extension("json"), json)?;
     writeln!(io::stdout(), "{}", output.display())?;
     Ok(())
 }
@@ -180,6 +200,27 @@ impl Bench<'_> {
         times: (Duration, Duration),
     ) -> Result<Load> {
         Load::start(&self.load, self.cpus.1, scenario, server, times)
+    }
+
+    /// The cases of a series on one server, in so many rounds.
+    fn grow(&self, series: &Series, rounds: u32) -> Result<Growth> {
+        let server = self.start(&[])?;
+        let mut doubts = Vec::new();
+        let mut cpu = Vec::new();
+        for _ in 0..rounds.max(1) {
+            let mut round = Vec::new();
+            for case in series.cases {
+                let load = self.load(case, &server, (self.time / 4, self.time))?;
+                let measured = load.finish(self.interrupted)?;
+                let each = measured["server"]["cpu_nanos_each"].as_f64();
+                round.push(each.ok_or("the load client does not tell")?);
+                let own = self::doubts(&measured);
+                doubts.extend(own.into_iter().map(|doubt| format!("{}: {doubt}", case.title)));
+            }
+            cpu.push(round);
+        }
+        server.stop()?;
+        Ok(Growth::new(series, &cpu, doubts))
     }
 
     /// CPU time, the turns in the middle of it, and what speaks against them.

@@ -11,7 +11,7 @@ pub(crate) struct Scenario {
     pub(crate) count: &'static str,
 }
 
-const IN: &str = "messages_in";
+pub(crate) const IN: &str = "messages_in";
 const OUT: &str = "messages_out";
 
 const fn scenario(

@@ -15,6 +15,9 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a server may take for anything; under callgrind everything takes fifty times as long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Room for the largest crowd of all loads.
+const CONNECTIONS_MAX: &str = "12000";
+
 #[derive(Debug)]
 pub(crate) struct Server {
     process: Child,
@@ -41,6 +44,7 @@ impl Server {
             }
         }
         command.args(&words[1..]).args(["--listen", "127.0.0.1:0", "--turn-stats"]);
+        command.args(["--connections-max", CONNECTIONS_MAX]);
         command.args(["--pin", &cpu.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let process = command.spawn().map_err(|error| format!("{:?}: {error}", words[0]))?;
