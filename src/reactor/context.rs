@@ -246,7 +246,7 @@ impl<'a> Context<'a> {
 
     /// Takes a timer back; whether it had not fired yet.
     pub fn cancel(&mut self, timer: ServiceTimer) -> bool {
-        self.core.schedule.cancel(timer)
+        self.core.schedule.unset(timer)
     }
 
     /// A mailbox through which other threads reach this service, holding up to `capacity` mails.

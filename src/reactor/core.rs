@@ -24,22 +24,13 @@ use super::memory::Memory;
 use super::metrics::Metrics;
 use super::outbox::{Outbox, Pressure, SpareQueues};
 use super::router::Router;
-use super::schedule::Schedule;
+use super::schedule::{Schedule, Timer};
 use super::settings::{RouteSettings, Settings, SlowPolicy};
 use super::tls::Tls;
 use super::topics::{TopicLimits, Topics};
 use super::{CloseReason, ConnId, Decision, SendOutcome, Time};
 use crate::protocol::encoder::frame_bytes;
 use crate::protocol::{Message, SharedFrame, Spares};
-
-/// What a timer on the wheel is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Timer {
-    Connection(ConnId),
-    Service(u32),
-    Listener(u32),
-    Drain,
-}
 
 /// The queues by which one phase of the turn, or one turn, tells another what to look at.
 #[derive(Debug, Default)]
@@ -304,15 +295,15 @@ impl Core {
         };
         let (due, _) = conn.deadline(&self.settings, self.router.settings(conn.route));
         if let Some(timer) = conn.timer {
-            if self.schedule.wheel.due(timer).is_some_and(|armed| armed <= due) {
+            if self.schedule.due(timer).is_some_and(|armed| armed <= due) {
                 return;
             }
-            self.schedule.wheel.cancel(timer);
+            self.schedule.cancel(timer);
             conn.timer = None;
         }
         if due != Time::MAX {
             let timer = Timer::Connection(id);
-            conn.timer = Some(self.schedule.wheel.insert(due, timer));
+            conn.timer = Some(self.schedule.insert(due, timer));
         }
     }
 

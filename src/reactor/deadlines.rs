@@ -4,8 +4,9 @@
 //! fires before the deadline, because that has moved, is set anew and costs nothing else.
 
 use super::connection::Due;
-use super::core::{Core, Timer};
+use super::core::Core;
 use super::outbox::Pressure;
+use super::schedule::Timer;
 use super::settings::SlowPolicy;
 use super::{CloseReason, ConnId, Reactor};
 use crate::protocol::ProtocolError;

@@ -15,9 +15,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::budget::{ACCEPT_PAUSE, ACCEPTS, ACCEPTS_WHEN_CROWDED, REFUSED_MAX};
 use super::connection::{Connection, Phase, Place};
-use super::core::{Core, Timer};
+use super::core::Core;
 use super::http::Handshake;
 use super::id::Source;
+use super::schedule::Timer;
 use super::settings::ListenSettings;
 use super::{Reactor, RouteId, ServiceId};
 use crate::protocol::handshake::{self, Refusal, Response};
@@ -126,7 +127,7 @@ impl Reactor {
                         core.metrics.accept_pauses += 1;
                         listener.resting = true;
                         let timer = Timer::Listener(index as u32);
-                        core.schedule.wheel.insert(core.now + ACCEPT_PAUSE, timer);
+                        core.schedule.insert(core.now + ACCEPT_PAUSE, timer);
                     }
                     return;
                 }

@@ -6,7 +6,7 @@
 use log::{info, warn};
 
 use super::budget::SHUTDOWN_CLOSES;
-use super::core::Timer;
+use super::schedule::Timer;
 use super::{CloseReason, ConnId, Reactor, Time};
 
 /// A shutdown under way.
@@ -38,7 +38,7 @@ impl Reactor {
         let (patience, deadline) = (self.core.now + timeout / 2, self.core.now + timeout);
         self.drain = Some(Drain { untold, busy: Vec::new(), patience, deadline });
         for due in [patience, deadline] {
-            self.core.schedule.wheel.insert(due, Timer::Drain);
+            self.core.schedule.insert(due, Timer::Drain);
         }
     }
 

@@ -6,7 +6,7 @@
 //!
 //! Insert and cancel touch one entry and its neighbours, however many there are; a heap would pay
 //! `log n` and keep what was cancelled. A message should not pay even that, so owners re-arm lazily:
-//! a connection keeps one timer (40 bytes with its id), lets it fire although its deadline has moved
+//! a connection keeps one timer (32 bytes with its id), lets it fire although its deadline has moved
 //! on, and then inserts the deadline that its state gives. Only a deadline that comes nearer cancels.
 
 use std::num::NonZeroU32;
@@ -24,6 +24,8 @@ const SLOTS: usize = 512;
 const WORD_BITS: usize = u64::BITS as usize;
 const WORDS: usize = SLOTS / WORD_BITS;
 const SLOT_NANOS: u64 = SLOT.as_nanos() as u64;
+/// The furthest that a timer may lie ahead, in slots: eight years.
+const TICKS_MAX: u64 = i32::MAX as u64;
 /// The end of a list.
 const NIL: u32 = u32::MAX;
 
@@ -47,7 +49,7 @@ const _: () = assert!(size_of::<Option<TimerId>>() == 8);
 /// Timers, each with a key of the caller's that comes back when it is due.
 #[derive(Debug)]
 pub struct Wheel<K: Copy> {
-    /// Grows to the most timers ever live at once, 32 bytes each for a key of up to 12 bytes.
+    /// Grows to the most timers ever live at once, 24 bytes each for a key of 8.
     entries: Slab<Entry<K>>,
     /// First entry of each slot's list.
     heads: [u32; SLOTS],
@@ -64,7 +66,8 @@ pub struct Wheel<K: Copy> {
 #[derive(Debug)]
 struct Entry<K> {
     /// When it fires, in slots since the epoch: the due time rounded up, or the first slot not begun.
-    tick: u64,
+    /// Its low half, which tells all of it: none lies further from the wheel's tick than [`TICKS_MAX`].
+    tick: u32,
     key: K,
     prev: u32,
     next: u32,
@@ -72,8 +75,7 @@ struct Entry<K> {
 }
 
 /// The slab's entry is an enum like this one, whose tag hides in the serial.
-const _: () = assert!(size_of::<Result<Entry<[u32; 3]>, usize>>() == 32);
-const _: () = assert!(size_of::<Result<Entry<u64>, usize>>() == 32);
+const _: () = assert!(size_of::<Result<Entry<u64>, usize>>() == 24);
 
 impl<K: Copy> Default for Wheel<K> {
     fn default() -> Wheel<K> {
@@ -105,13 +107,14 @@ impl<K: Copy> Wheel<K> {
     }
 
     /// Sets a timer: `key` comes out of [`pop`](Wheel::pop) at `due` or up to one [`SLOT`] later.
-    /// One that is due already fires within a slot from now. How many there are is for the caller
-    /// to bound.
+    /// One that is due already fires within a slot from now, one that is due in more than eight years
+    /// after these. How many there are is for the caller to bound.
     pub fn insert(&mut self, due: Time, key: K) -> TimerId {
-        let tick = due.as_nanos().div_ceil(SLOT_NANOS).max(self.tick);
+        let tick = due.as_nanos().div_ceil(SLOT_NANOS);
+        let tick = tick.clamp(self.tick, self.tick + TICKS_MAX) as u32;
         let serial = self.serial;
         self.serial = serial.checked_add(1).unwrap_or(NonZeroU32::MIN);
-        let slot = slot_of(tick);
+        let slot = slot_of(tick.into());
         let next = self.heads[slot];
         // The cast holds: `NIL` entries would be 128 GiB.
         let index = self.entries.insert(Entry { tick, key, prev: NIL, next, serial }) as u32;
@@ -132,7 +135,7 @@ impl<K: Copy> Wheel<K> {
     /// When a timer is due, rounded up to a slot; `None` if it has fired or was cancelled.
     pub fn due(&self, id: TimerId) -> Option<Time> {
         let entry = self.entries.get(id.index as usize)?;
-        let due = Time::from_nanos(entry.tick.saturating_mul(SLOT_NANOS));
+        let due = Time::from_nanos(self.tick_of(entry).saturating_mul(SLOT_NANOS));
         (entry.serial == id.serial).then_some(due)
     }
 
@@ -159,11 +162,17 @@ impl<K: Copy> Wheel<K> {
             let index = self.cursor;
             let entry = &self.entries[index as usize];
             self.cursor = entry.next;
-            if entry.tick <= now {
+            if self.tick_of(entry) <= now {
                 return Some(self.remove(index));
             }
         }
         None
+    }
+
+    /// All of an entry's tick.
+    fn tick_of(&self, entry: &Entry<K>) -> u64 {
+        let ahead = entry.tick.wrapping_sub(self.tick as u32).cast_signed();
+        self.tick.saturating_add_signed(ahead.into())
     }
 
     /// Puts the cursor on the next entry to look at, in a slot up to `now`; false if none is left.
@@ -212,7 +221,7 @@ impl<K: Copy> Wheel<K> {
         if prev != NIL {
             self.entries[prev as usize].next = next;
         } else {
-            let slot = slot_of(tick);
+            let slot = slot_of(tick.into());
             self.heads[slot] = next;
             if next == NIL {
                 self.occupied[slot / WORD_BITS] &= !(1 << (slot % WORD_BITS));
@@ -411,6 +420,23 @@ mod tests {
         assert_eq!(fire(&mut wheel, at(1_000_000_000)), Vec::<u32>::new());
         assert!(wheel.next() > Some(at(1_000_000_000)));
         assert_eq!(wheel.cancel(id), Some(1));
+    }
+
+    #[test]
+    fn half_a_tick_is_enough_after_decades() {
+        let slots = |slots: u64| Time::from_nanos(slots * SLOT_NANOS);
+        let wrap = 1 << 32;
+        for began in [wrap - 300, wrap, 3 * wrap + 7] {
+            let mut wheel = Wheel::new();
+            assert_eq!(fire(&mut wheel, slots(began)), Vec::<u32>::new());
+            let id = wheel.insert(slots(began + 600), 1);
+            assert_eq!(wheel.due(id), Some(slots(began + 600)));
+            wheel.insert(slots(began + TICKS_MAX), 2);
+            assert_eq!(fire(&mut wheel, slots(began + 599)), Vec::<u32>::new());
+            assert_eq!(fire(&mut wheel, slots(began + 600)), [1]);
+            assert_eq!(fire(&mut wheel, slots(began + TICKS_MAX - 1)), Vec::<u32>::new());
+            assert_eq!(fire(&mut wheel, slots(began + TICKS_MAX)), [2]);
+        }
     }
 
     #[test]

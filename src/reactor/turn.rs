@@ -78,7 +78,7 @@ impl Reactor {
         if accepts || drains || !self.mail.is_empty() || !self.core.queues.is_idle() {
             return Duration::ZERO;
         }
-        match self.core.schedule.wheel.next() {
+        match self.core.schedule.next() {
             Some(due) => due.since(self.core.now).min(POLL_MAX),
             None => POLL_MAX,
         }
@@ -152,7 +152,7 @@ impl Reactor {
     fn timer_phase(&mut self) {
         let now = self.core.now;
         let mut budget = TIMERS;
-        while let Some(timer) = self.core.schedule.wheel.pop(now, &mut budget) {
+        while let Some(timer) = self.core.schedule.pop(now, &mut budget) {
             self.fire(timer);
         }
     }
@@ -236,7 +236,7 @@ impl Core {
         self.count_dropped(dropped);
         self.metrics.buffered_now -= u64::from(conn.input_bytes);
         if let Some(timer) = conn.timer {
-            self.schedule.wheel.cancel(timer);
+            self.schedule.cancel(timer);
         }
         self.topics.leave_all(&mut conn.topics, |service, topic| {
             empty.push((ServiceId(service), topic.into()));
