@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -48,6 +49,13 @@ impl TlsConnector {
             .map_err(TlsError::Configuration)?;
         let config = builder.dangerous().with_custom_certificate_verifier(anybody);
         TlsConnector::new(name, config.with_no_client_auth())
+    }
+
+    /// The same, but that each session begins anew.
+    pub fn without_resumption(self) -> TlsConnector {
+        let mut config = (*self.config).clone();
+        config.resumption = Resumption::disabled();
+        TlsConnector { config: Arc::new(config), ..self }
     }
 
     fn new(name: &str, mut config: ClientConfig) -> Result<TlsConnector, TlsError> {

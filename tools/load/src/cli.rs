@@ -37,6 +37,7 @@ Examples:
   weir-load connect ws://127.0.0.1:9001/=4242 --connections 10000 --ramp 2000 --duration 1m
   weir-load fanout ws://127.0.0.1:9001/ --connections 1000 --size 64
   weir-load compare echo ws://127.0.0.1:9001/=4242 ws://127.0.0.1:9002/=4243 --rounds 7
+  weir-load churn wss://localhost:9443/ --ca ca.pem --rate 200
   weir-load impolite ws://127.0.0.1:9001/
 
 Exit codes: 0 fine, 1 a demand was not met or the run failed, 2 wrong usage.
@@ -184,7 +185,7 @@ pub(crate) const ROOMS_PATH: &str = "/rooms/load-{room}";
 /// What every scenario can be told.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
-    /// Server, as in ws://HOST:PORT/PATH or ws://HOST:PORT/PATH=PID; several: as with compare
+    /// Server, as in ws://HOST:PORT/PATH or wss://HOST:PORT/PATH=PID; several: as with compare
     // Checked by hand: clap would ask for it beside the scenario of a comparison, too.
     #[arg(value_name = "URL")]
     pub(crate) urls: Vec<Target>,
@@ -223,7 +224,9 @@ pub(crate) struct Common {
     /// Local addresses, as in 127.0.0.1-8 [default: as many as a loopback server needs]
     #[arg(long, value_name = "ADDR")]
     pub(crate) source: Option<Sources>,
-    /// For one handshake
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+    /// For one handshake, TLS included
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(crate) connect_timeout: Duration,
     /// The server's process; once for each URL
@@ -244,6 +247,20 @@ pub(crate) struct Common {
     /// Exit with 1 unless this holds: p50 p90 p99 p999 max mean cpu (times), rate, errors
     #[arg(long = "assert", value_name = "METRIC<VALUE")]
     pub(crate) assertions: Vec<Assertion>,
+}
+
+/// Whom to trust where the URL is wss://.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TlsArgs {
+    /// PEM file of the certificates that a wss:// server's must lead to
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Trust any certificate
+    #[arg(long)]
+    pub(crate) insecure: bool,
+    /// Begin each TLS session anew, so that each handshake is a full one
+    #[arg(long)]
+    pub(crate) no_resumption: bool,
 }
 
 /// How the upgrade is asked for.
@@ -303,6 +320,10 @@ impl Scenario {
         }
         if pids > 0 && pids != urls {
             return Err(format!("--pid was given {pids} times for {urls} URLs"));
+        }
+        let is_secure = common.urls.iter().any(|url| url.is_secure);
+        if is_secure && common.tls.ca.is_none() && !common.tls.insecure {
+            return Err("a wss:// server needs --ca FILE, or --insecure".to_owned());
         }
         let is_fanout = match self {
             Scenario::Fanout(_) => true,

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use weir::protocol::CloseCode;
 use weir::protocol::handshake::ClientRequest;
-use weir::reactor::{CloseReason, ConnId, Context, RouteId, Time};
+use weir::reactor::{CloseReason, ConnId, Context, RouteId, Time, TlsConnector};
 
 use crate::pace::Pace;
 use crate::source::Sources;
@@ -23,6 +23,8 @@ const HANDSHAKES_MAX: usize = 100;
 pub(crate) struct Destination {
     pub(crate) address: SocketAddr,
     pub(crate) sources: Sources,
+    /// `None`: in the clear.
+    pub(crate) tls: Option<TlsConnector>,
     /// One request for each room; members take them in turn.
     pub(crate) requests: Vec<Rc<ClientRequest>>,
 }
@@ -176,11 +178,12 @@ impl Crowd {
         intended: Time,
         errors: &mut Errors,
     ) -> bool {
-        let Destination { address, sources, requests } = &self.destination;
+        let Destination { address, sources, tls, requests } = &self.destination;
         let request = &requests[member % requests.len()];
-        let begun = match sources.pick(member) {
-            Some(from) => cx.connect_from(from, self.route, *address, request),
-            None => cx.connect(self.route, *address, request),
+        let begun = match (tls, sources.pick(member)) {
+            (Some(tls), from) => cx.connect_secure(tls, from, self.route, *address, request),
+            (None, Some(from)) => cx.connect_from(from, self.route, *address, request),
+            (None, None) => cx.connect(self.route, *address, request),
         };
         match begun {
             Ok(conn) => {

@@ -5,8 +5,9 @@ use std::error::Error;
 use std::rc::Rc;
 
 use weir::protocol::handshake::{ClientRequest, FieldError};
+use weir::reactor::{TlsConnector, TlsError};
 
-use crate::cli::{Common, MixedArgs, ROOMS_PATH, RequestArgs, Scenario};
+use crate::cli::{Common, MixedArgs, ROOMS_PATH, RequestArgs, Scenario, TlsArgs};
 use crate::crowd::{Crowd, Destination};
 use crate::mix::Ingredient;
 use crate::parts::{
@@ -164,7 +165,17 @@ fn destination(
     let requests = (0..rooms).map(request).collect::<Result<_, _>>()?;
     let sources = common.source.clone();
     let sources = sources.unwrap_or_else(|| Sources::automatic(address, ports as usize));
-    Ok(Destination { address, sources, requests })
+    let tls =
+        if target.is_secure { Some(connector(&common.tls, target.server_name())?) } else { None };
+    Ok(Destination { address, sources, tls, requests })
+}
+
+fn connector(args: &TlsArgs, name: &str) -> Result<TlsConnector, TlsError> {
+    let connector = match &args.ca {
+        Some(file) => TlsConnector::trusting(name, file)?,
+        None => TlsConnector::insecure(name)?,
+    };
+    Ok(if args.no_resumption { connector.without_resumption() } else { connector })
 }
 
 /// The request for `path` at `host`.

@@ -1,20 +1,23 @@
-//! Where to: a `ws://` URL, and the process that serves it, if we are to watch that.
+//! Where to: a `ws://` or `wss://` URL, and the process that serves it, if we are to watch that.
 //!
-//! `ws://HOST[:PORT][/PATH][=PID]`. The `=PID` at the end is only looked for where there is no query,
+//! `ws[s]://HOST[:PORT][/PATH][=PID]`. The `=PID` at the end is only looked for where there is no query,
 //! which may end in the same way; `--pid` does for those. Names are resolved here, before any loop runs.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-/// The port of `ws` (RFC 6455, 3).
+/// The ports of `ws` and `wss` (RFC 6455, 3).
 const PORT_DEFAULT: u16 = 80;
+const SECURE_PORT_DEFAULT: u16 = 443;
 
 /// A server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The URL, without the process.
     pub(crate) url: String,
+    /// By TLS.
+    pub(crate) is_secure: bool,
     /// Host and port as they stand in the URL.
     pub(crate) host: String,
     /// Path and query.
@@ -28,16 +31,29 @@ impl Target {
     /// # Errors
     /// The name has none.
     pub(crate) fn resolve(&self) -> io::Result<SocketAddr> {
-        let has_port = match self.host.rsplit_once(':') {
-            Some((_, port)) => !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()),
-            None => false,
-        };
-        let mut addresses = if has_port {
-            self.host.to_socket_addrs()?
-        } else {
-            format!("{}:{PORT_DEFAULT}", self.host).to_socket_addrs()?
+        let mut addresses = match self.split_port() {
+            (_, Some(_)) => self.host.to_socket_addrs()?,
+            (host, None) => {
+                let port = if self.is_secure { SECURE_PORT_DEFAULT } else { PORT_DEFAULT };
+                format!("{host}:{port}").to_socket_addrs()?
+            }
         };
         addresses.next().ok_or_else(|| io::Error::other("the name has no address"))
+    }
+
+    /// What a certificate must be for: the host as a name or an address.
+    pub(crate) fn server_name(&self) -> &str {
+        let (host, _) = self.split_port();
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+
+    fn split_port(&self) -> (&str, Option<&str>) {
+        match self.host.rsplit_once(':') {
+            Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+                (host, Some(port))
+            }
+            _ => (&self.host, None),
+        }
     }
 }
 
@@ -45,8 +61,10 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Target, String> {
-        let Some(rest) = text.strip_prefix("ws://") else {
-            return Err("expected a URL such as ws://127.0.0.1:9001/".to_owned());
+        let (is_secure, rest) = match text.split_once("://") {
+            Some(("ws", rest)) => (false, rest),
+            Some(("wss", rest)) => (true, rest),
+            _ => return Err("expected a URL such as ws://127.0.0.1:9001/".to_owned()),
         };
         let (rest, pid) = match rest.rsplit_once('=') {
             Some((rest, pid)) if !rest.contains('?') => (rest, Some(parse_pid(pid)?)),
@@ -60,7 +78,9 @@ impl FromStr for Target {
             return Err("expected a host, and no user".to_owned());
         }
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Target { url: format!("ws://{host}{path}"), host: host.to_owned(), path, pid })
+        let scheme = if is_secure { "wss" } else { "ws" };
+        let url = format!("{scheme}://{host}{path}");
+        Ok(Target { url, is_secure, host: host.to_owned(), path, pid })
     }
 }
 
@@ -95,7 +115,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "a:1", "http://a", "wss://a", "ws://", "ws:///x", "ws://u@a/", "ws://a/=x"]
+        for text in
+            ["", "a:1", "http://a", "wsss://a", "ws://", "ws:///x", "ws://u@a/", "ws://a/=x"]
         {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
@@ -108,5 +129,17 @@ mod tests {
         assert_eq!(resolve("ws://127.0.0.1:9001/"), "127.0.0.1:9001");
         assert_eq!(resolve("ws://[::1]"), "[::1]:80");
         assert_eq!(resolve("ws://[::1]:9"), "[::1]:9");
+        assert_eq!(resolve("wss://[::1]"), "[::1]:443");
+        assert_eq!(resolve("wss://127.0.0.1:9/x=42"), "127.0.0.1:9");
+    }
+
+    #[test]
+    fn certificates_are_for_hosts_without_their_port() {
+        let name = |text: &str| text.parse::<Target>().unwrap().server_name().to_owned();
+        assert_eq!(name("wss://example.org:9001/x"), "example.org");
+        assert_eq!(name("wss://example.org"), "example.org");
+        assert_eq!(name("wss://[::1]:9001/"), "::1");
+        assert_eq!(name("wss://[::1]"), "::1");
+        assert_eq!("wss://a:1=42".parse::<Target>().unwrap().url, "wss://a:1/");
     }
 }

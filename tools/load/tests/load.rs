@@ -14,6 +14,7 @@ use weir::reactor::{ConnId, Context, PublishOptions, Service, Target};
 use weir::services::Echo;
 
 use support::{Server, finish, load, report, spawn, table};
+use weir_authority::Authority;
 
 const SHORT: &str = "--duration 200ms --warmup 20ms";
 
@@ -40,6 +41,44 @@ fn an_echo_is_counted_and_the_server_watched() {
     let metrics = server.stop();
     assert_eq!(metrics.ended_peer_closed, 5, "{metrics}");
     assert!(metrics.messages_in >= number(&total["messages"]["sent"]) as u64);
+}
+
+#[test]
+fn a_secure_server_is_loaded_by_who_trusts_it() {
+    let authority = Authority::new();
+    let server = Server::secure(&authority);
+    let ca = format!("--ca {}", authority.file().display());
+    let url = server.secure_url("/");
+    for (command, trust) in [
+        ("echo", &*ca),
+        ("echo --depth 3 --size 0..40KiB", "--insecure"),
+        ("connect", &ca),
+        ("churn --rate 100 --no-resumption", &ca),
+        ("fanout --size 1KiB", &ca),
+    ] {
+        let (report, code) =
+            report(&format!("{command} {url} -c 5 {trust} --max-errors 0 {SHORT}"));
+        assert_eq!(code, 0, "{command}: {report}");
+        assert!(number(&report["total"]["connections"]["opened"]) >= 5.0, "{command}: {report}");
+    }
+    let metrics = server.stop();
+    assert_eq!((metrics.tls_failed, metrics.tls_truncated), (0, 0), "{metrics}");
+    assert!(metrics.tls_handshakes_full > 0 && metrics.tls_handshakes_resumed > 0, "{metrics}");
+}
+
+#[test]
+fn a_secure_server_that_is_not_trusted_is_not_spoken_to() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let server = Server::secure(&authority);
+    let url = server.secure_url("/");
+    let (_, err, code) = load(&format!("echo {url} -c 1 {SHORT}"));
+    assert_eq!(code, 2);
+    assert!(err.contains("--ca FILE, or --insecure"), "{err}");
+    let ca = format!("--ca {}", stranger.file().display());
+    let (report, code) = report(&format!("echo {url} -c 1 {ca} {SHORT}"));
+    assert_eq!(code, 1);
+    assert_eq!(number(&report["total"]["errors"]["connect: tls_failed"]), 1.0, "{report}");
+    assert_eq!(server.stop().messages_in, 0);
 }
 
 #[test]

@@ -60,6 +60,9 @@ impl Impolite {
     /// # Errors
     /// The server cannot be reached.
     pub(crate) fn run(&self) -> Result<bool, Box<dyn Error>> {
+        if self.url.is_secure {
+            return Err("the rules are broken in the clear: expected a ws:// URL".into());
+        }
         let address = self.url.resolve().map_err(|error| format!("{}: {error}", self.url.host))?;
         let path = self.request.path.as_deref().unwrap_or(&self.url.path);
         let request = request(&self.url.host, path, &self.request)?;

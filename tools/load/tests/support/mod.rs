@@ -12,12 +12,15 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use weir::protocol::Message;
 use weir::protocol::handshake::{Response, accept_key};
-use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
+use weir::reactor::settings::{
+    CertificateFiles, ListenSettings, RouteSettings, Settings, TlsSettings,
+};
 use weir::reactor::{
     ConnId, Context, Decision, Handle, Metrics, Reactor, Request, SendOutcome, Service,
 };
 use weir::services::Rooms;
 use weir::services::rooms::RoomSettings;
+use weir_authority::{Authority, Files};
 
 /// Longer than anything here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -47,7 +50,26 @@ impl Server {
         Server::build(Arc::default(), root, || rooms)
     }
 
+    /// An echo and rooms by TLS, for `localhost`.
+    pub(crate) fn secure(authority: &Authority) -> Server {
+        let Files { chain, key } = authority.server(&["localhost"]);
+        let tls = TlsSettings::new(CertificateFiles { chain, key });
+        let echoed = Arc::new(AtomicU64::new(0));
+        let echo = Counted(Arc::clone(&echoed));
+        let rooms = || Rooms::new(RoomSettings::default());
+        Server::listening(Some(tls), echoed, echo, rooms)
+    }
+
     fn build<S: Service + 'static>(
+        echoed: Arc<AtomicU64>,
+        root: impl Service + Send + 'static,
+        rooms: impl FnOnce() -> S + Send + 'static,
+    ) -> Server {
+        Server::listening(None, echoed, root, rooms)
+    }
+
+    fn listening<S: Service + 'static>(
+        tls: Option<TlsSettings>,
         echoed: Arc<AtomicU64>,
         root: impl Service + Send + 'static,
         rooms: impl FnOnce() -> S + Send + 'static,
@@ -75,13 +97,22 @@ impl Server {
             reactor.add_route("/rooms/{name}", rooms, route.clone()).unwrap();
             reactor.add_route("/demanding", demanding, route).unwrap();
             let any = "127.0.0.1:0".parse().unwrap();
-            let address = reactor.listen(&ListenSettings::new(any)).unwrap();
+            let listen = ListenSettings { secure: tls.is_some(), ..ListenSettings::new(any) };
+            if let Some(tls) = tls {
+                reactor.set_tls(tls).unwrap();
+            }
+            let address = reactor.listen(&listen).unwrap();
             tell.send((address, reactor.handle())).unwrap();
             reactor.run().unwrap();
             reactor.metrics().clone()
         });
         let (address, handle) = told.recv_timeout(DEADLINE).unwrap();
         Server { address, handle, echoed, thread: Some(thread) }
+    }
+
+    /// By the name that its certificate is for.
+    pub(crate) fn secure_url(&self, path: &str) -> String {
+        format!("wss://localhost:{}{path}", self.address.port())
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
