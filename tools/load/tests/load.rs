@@ -50,10 +50,10 @@ fn a_secure_server_is_loaded_by_who_trusts_it() {
     let ca = format!("--ca {}", authority.file().display());
     let url = server.secure_url("/");
     for (command, trust) in [
-        ("echo", &*ca),
+        ("echo --no-resumption", &*ca),
         ("echo --depth 3 --size 0..40KiB", "--insecure"),
         ("connect", &ca),
-        ("churn --rate 100 --no-resumption", &ca),
+        ("churn --rate 100 --abrupt 0", &ca),
         ("fanout --size 1KiB", &ca),
     ] {
         let (report, code) =
