@@ -113,21 +113,24 @@ impl Core {
         let Connection { outbox, socket, rare, .. } = conn;
         let session = rare.as_mut().and_then(|rare| rare.session.as_mut());
         let result = match session {
-            None => outbox
-                .flush(socket, &mut self.spare_queues, self.now)
-                .map(|(taken, flushed)| (taken, -(taken as i64), flushed)),
-            Some(session) => {
-                self.tls.memory.flush(session, outbox, socket, &mut self.spare_queues, self.now)
-            }
+            None => outbox.flush(socket, &mut self.spare_queues, self.now),
+            Some(session) => self.tls.memory.flush(
+                session,
+                outbox,
+                socket,
+                &mut self.spare_queues,
+                &mut self.metrics,
+                self.now,
+            ),
         };
-        let (taken, change, flushed) = match result {
+        let (taken, flushed) = match result {
             Ok(written) => written,
             Err(error) => {
                 debug!("{id}: write failed: {error}");
                 return self.vanish(id, CloseReason::PeerReset);
             }
         };
-        self.metrics.buffered_now = self.metrics.buffered_now.wrapping_add_signed(change);
+        self.metrics.buffered_now -= taken as u64;
         self.metrics.bytes_written += taken as u64;
         let limits = self.router.settings(conn.route);
         conn.outbox.relax(limits.outbox_soft);

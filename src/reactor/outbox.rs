@@ -93,7 +93,6 @@ impl SpareQueues {
         queue.pressure = Pressure::Easy;
         queue.above_soft_since = None;
         queue.blocked_since = None;
-        queue.sealed = Sealed::default();
         self.kept.push(queue);
     }
 }
@@ -260,6 +259,7 @@ impl Outbox {
         let bytes = queue.bytes;
         let messages = queue.cut();
         let dropped = Dropped { messages, bytes };
+        queue.sealed = Sealed::default();
         queue.chunks.clear();
         queue.tail.clear();
         queue.written = 0;
