@@ -212,10 +212,7 @@ impl Core {
         conn.read_closed = true;
         self.batches.settle(id, conn, &mut self.spare_queues);
         if conn.outbox.is_empty() || matches!(conn.phase, Phase::Lingering { .. }) {
-            if self.queue_close_notify(id) {
-                // Who has ended its own side may still want to know that ours has a proper end.
-                self.write(id);
-            }
+            self.bid_farewell(id);
             return self.vanish(id, reason);
         }
         if conn.is_open() {

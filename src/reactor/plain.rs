@@ -91,7 +91,8 @@ impl Reactor {
             handshake.plain = Some(Plain::of(request));
         }
         let peer = conn.peer.into();
-        let asked = PlainRequest { http: request, params, body, peer };
+        let tls = conn.session().map(|session| session.info());
+        let asked = PlainRequest { http: request, params, body, peer, tls: tls.as_ref() };
         let answer = self
             .call(service, |service, cx| service.on_plain(cx, id, &asked))
             .ok_or(Refusal::Internal)?;

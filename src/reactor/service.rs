@@ -129,6 +129,8 @@ pub struct PlainRequest<'a> {
     pub body: &'a [u8],
     /// Where it came from.
     pub peer: SocketAddr,
+    /// The TLS that it came by, with the client's certificate if it showed one; `None` in the clear.
+    pub tls: Option<&'a TlsInfo>,
 }
 
 /// What becomes of a request.

@@ -155,3 +155,121 @@ fn write(socket: &mut impl Write, records: &[u8]) -> io::Result<usize> {
         result => result,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{CloseCode, CloseFrame, Message};
+
+    /// A kernel that takes so many bytes.
+    struct Kernel {
+        room: usize,
+        taken: Vec<u8>,
+    }
+
+    impl Write for Kernel {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let len = bytes.len().min(self.room);
+            if len == 0 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            self.room -= len;
+            self.taken.extend_from_slice(&bytes[..len]);
+            Ok(len)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Records that show what is in them: the length, then the plaintext.
+    fn seal(plain: &[u8], records: &mut [u8]) -> io::Result<usize> {
+        records[..4].copy_from_slice(&(plain.len() as u32).to_be_bytes());
+        records[4..][..plain.len()].copy_from_slice(plain);
+        Ok(4 + plain.len())
+    }
+
+    /// The plaintext of such records, and how long each was.
+    fn open(mut records: &[u8]) -> (Vec<u8>, Vec<usize>) {
+        let (mut plain, mut lens) = (Vec::new(), Vec::new());
+        while let Some((len, rest)) = records.split_first_chunk() {
+            let len = u32::from_be_bytes(*len) as usize;
+            plain.extend_from_slice(&rest[..len]);
+            lens.push(len);
+            records = &rest[len..];
+        }
+        (plain, lens)
+    }
+
+    fn flush(outbox: &mut Outbox, kernel: &mut Kernel, spares: &mut SpareQueues) -> Written {
+        let mut records = vec![0; SEAL_BYTES + 100];
+        let workspace = Workspace { gathered: &mut Vec::new(), records: &mut records };
+        outbox.flush_sealed(kernel, seal, workspace, spares, Time::ZERO).unwrap()
+    }
+
+    #[test]
+    fn frames_of_all_chunks_fill_each_batch() {
+        let (mut outbox, mut spares) = (Outbox::default(), SpareQueues::default());
+        outbox.push_head(&mut spares, vec![1; 100]);
+        for _ in 0..100 {
+            outbox.push_message(&mut spares, Message::Binary(&[2; 1996]), None);
+        }
+        outbox.push_head(&mut spares, vec![3; 10]);
+        let total = outbox.bytes();
+        let mut kernel = Kernel { room: usize::MAX, taken: Vec::new() };
+        let written = flush(&mut outbox, &mut kernel, &mut spares);
+        let (plain, lens) = open(&kernel.taken);
+        assert_eq!((plain.len(), &plain[..3]), (total, &[1; 3][..]));
+        assert!(plain.ends_with(&[3; 10]));
+        let rest = total - 3 * SEAL_BYTES;
+        assert_eq!(lens, [SEAL_BYTES, SEAL_BYTES, SEAL_BYTES, rest]);
+        assert_eq!(written, Written { bytes: total + 4 * 4, flushed: Flushed::Empty });
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn what_is_sealed_goes_first_and_only_one_batch_waits() {
+        let (mut outbox, mut spares) = (Outbox::default(), SpareQueues::default());
+        for _ in 0..1000 {
+            outbox.push_message(&mut spares, Message::Binary(&[2; 996]), None);
+        }
+        let mut kernel = Kernel { room: 30_000, taken: Vec::new() };
+        let written = flush(&mut outbox, &mut kernel, &mut spares);
+        assert_eq!(written, Written { bytes: 30_000, flushed: Flushed::Blocked });
+        assert_eq!(outbox.bytes(), 1_000_000 + 4 - 30_000);
+        assert!(outbox.blocked_since().is_some());
+
+        // What is not sealed can be dropped, and a pong or an alert finds its place.
+        outbox.push_pong(&mut spares, b"pong", None);
+        outbox.push_sealed(&mut spares, &[0, 0, 0, 5, b'a', b'l', b'e', b'r', b't']);
+        let dropped = outbox.cut(&mut spares);
+        let close = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "");
+        outbox.push_close(&mut spares, Some(close), None);
+        // The frame in which the batch ended is finished, the others are gone.
+        let begun = SEAL_BYTES.div_ceil(1000);
+        assert_eq!(dropped.messages, 1000 - begun as u64);
+
+        kernel.room = usize::MAX;
+        assert_eq!(flush(&mut outbox, &mut kernel, &mut spares).flushed, Flushed::Empty);
+        let (plain, lens) = open(&kernel.taken);
+        assert_eq!(lens[..2], [SEAL_BYTES, 5]);
+        assert_eq!(plain.len(), begun * 1000 + 5 + 4);
+        assert_eq!(plain[SEAL_BYTES..][..5], *b"alert");
+        assert_eq!(plain[plain.len() - 4..], [0x88, 2, 0x03, 0xF5]);
+    }
+
+    #[test]
+    fn nothing_but_what_is_sealed_survives_a_failure() {
+        let (mut outbox, mut spares) = (Outbox::default(), SpareQueues::default());
+        outbox.push_message(&mut spares, Message::Text("lost"), None);
+        outbox.push_sealed(&mut spares, b"alert");
+        let dropped = outbox.cut_to_sealed(&mut spares);
+        assert_eq!(dropped, Dropped { messages: 1, bytes: 6 });
+        assert_eq!(outbox.bytes(), 5);
+        let mut kernel = Kernel { room: 3, taken: Vec::new() };
+        assert_eq!(flush(&mut outbox, &mut kernel, &mut spares).flushed, Flushed::Blocked);
+        assert_eq!(outbox.clear(&mut spares), Dropped { messages: 0, bytes: 2 });
+        assert!(outbox.is_empty());
+    }
+}

@@ -13,16 +13,17 @@ mod read;
 mod reload;
 mod session;
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 
-use log::{error, info, warn};
+use log::{debug, error, info, warn};
 use mio::net::TcpStream;
 use rustls::ServerConfig;
 
 use self::certificates::{Resumption, load};
 use self::reload::Reloader;
 use super::budget::{READ_BYTES, SEAL_BYTES, SEAL_OVERHEAD_BYTES};
+use super::connection::Connection;
 use super::core::Core;
 use super::metrics::Metrics;
 use super::outbox::{Flushed, Outbox, SpareQueues, Workspace, Written};
@@ -79,7 +80,7 @@ impl Memory {
         &mut self,
         session: &mut Session,
         outbox: &mut Outbox,
-        socket: &mut TcpStream,
+        socket: &TcpStream,
         spares: &mut SpareQueues,
         metrics: &mut Metrics,
         now: Time,
@@ -90,7 +91,7 @@ impl Memory {
             session.seal(plain, records).map_err(io::Error::other)
         };
         let Written { bytes, flushed } =
-            outbox.flush_sealed(socket, seal, workspace, spares, now)?;
+            outbox.flush_sealed(&mut &*socket, seal, workspace, spares, now)?;
         let after = outbox.bytes();
         let taken = before.saturating_sub(after);
         metrics.buffered_now += after.saturating_sub(before) as u64;
@@ -164,6 +165,21 @@ impl Core {
             session.receive(&mut [], &mut [], &mut hello);
         }
         self.queue_sealed(id, &hello);
+    }
+
+    /// Tells a peer that has ended its own side that ours ends in good order, too, if that can be said at
+    /// once.
+    pub(super) fn bid_farewell(&mut self, id: ConnId) {
+        let Some(Connection { socket, rare: Some(rare), .. }) = self.conns.get_mut(id) else {
+            return;
+        };
+        let records = &mut self.tls.memory.outgoing;
+        let sealed = rare.session.as_mut().and_then(|session| session.seal_end(records));
+        if let Some(len) = sealed
+            && let Err(error) = (&*socket).write(&records[..len])
+        {
+            debug!("{id}: no close_notify: {error}");
+        }
     }
 
     /// Queues our close_notify; whether there was one to be queued.

@@ -15,9 +15,11 @@ mod heads;
 mod reference;
 mod stream;
 mod timer;
+mod tls;
 mod topics;
 
 pub use decoder::decoder;
 pub use handshake::handshake;
 pub use timer::timer;
+pub use tls::tls;
 pub use topics::topics;

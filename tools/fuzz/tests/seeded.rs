@@ -29,6 +29,11 @@ fn timer() {
 }
 
 #[test]
+fn tls() {
+    run(weir_fuzz::tls);
+}
+
+#[test]
 fn topics() {
     run(weir_fuzz::topics);
 }
