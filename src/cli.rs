@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
 use crate::config::{Layer, Options, given};
+use crate::node::NodeOptions;
 
-const USAGE: &str = "weir [serve] [OPTIONS]\n       weir check [OPTIONS]";
+const USAGE: &str = "weir [serve] [OPTIONS]\n       weir check [OPTIONS]\n       weir node [OPTIONS]   (see weir node --help)";
 
 const AFTER_HELP: &str = "\
 Every setting has one name: a flag (--message-max), a variable (WEIR_MESSAGE_MAX) and a key of the
@@ -62,6 +63,29 @@ struct Arguments {
     options: Options,
 }
 
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// What a configuration is needed for.
+    Configured(Cli),
+    /// A node of the development chain, all of it set by flags of its own.
+    Node(Box<NodeOptions>),
+}
+
+impl Task {
+    /// Reads `arguments`, the first of which is the program's name.
+    pub(crate) fn parse(
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Task, clap::Error> {
+        let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+        if arguments.get(1).is_some_and(|word| word == "node") {
+            arguments.remove(1);
+            return NodeOptions::try_parse_from(arguments).map(Box::new).map(Task::Node);
+        }
+        Cli::parse(arguments).map(Task::Configured)
+    }
+}
+
 /// What the process is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Command {
@@ -83,7 +107,7 @@ pub(crate) struct Cli {
 
 impl Cli {
     /// Reads `arguments`, the first of which is the program's name.
-    pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
         let matches = Arguments::command().try_get_matches_from(arguments)?;
         let Arguments { command, config, .. } = Arguments::from_arg_matches(&matches)?;
         Ok(Cli { command, file: config, flags: given::<Options>(&matches) })
@@ -101,6 +125,20 @@ mod tests {
     #[test]
     fn the_command_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_node_has_flags_of_its_own() {
+        let task = |line: &str| Task::parse(line.split_whitespace().map(OsString::from));
+        assert!(matches!(task("weir node --role leader"), Ok(Task::Node(_))));
+        assert!(matches!(task("weir check"), Ok(Task::Configured(_))));
+        let help = task("weir node --help").unwrap_err();
+        assert_eq!(help.exit_code(), 0);
+        assert!(
+            help.to_string().contains("weir node") && help.to_string().contains("--follow-rpc")
+        );
+        assert_eq!(task("weir node --message-max 1MB").unwrap_err().exit_code(), 2);
+        assert_eq!(task("weir --log info node").unwrap_err().exit_code(), 2);
     }
 
     #[test]

@@ -4,13 +4,15 @@ mod cli;
 mod config;
 mod logging;
 mod nearest;
+mod node;
 mod serve;
 
 use std::env;
+use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use cli::{Cli, Command};
+use cli::{Command, Task};
 use config::Config;
 use weir::reactor::settings::TlsSettings;
 
@@ -20,7 +22,10 @@ const FAILED: u8 = 1;
 const REFUSED: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse(env::args_os()).unwrap_or_else(|error| error.exit());
+    let cli = match Task::parse(env::args_os()).unwrap_or_else(|error| error.exit()) {
+        Task::Configured(cli) => cli,
+        Task::Node(options) => return exit_code(node::node(&options)),
+    };
     let config = match Config::load(cli.file.as_deref(), env::vars_os(), cli.flags) {
         Ok(config) => config,
         Err(error) => {
@@ -30,7 +35,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Check => check(&config),
-        Command::Serve => serve(&config),
+        Command::Serve => exit_code(serve::serve(&config)),
     }
 }
 
@@ -48,8 +53,8 @@ fn check(config: &Config) -> ExitCode {
     }
 }
 
-fn serve(config: &Config) -> ExitCode {
-    match serve::serve(config) {
+fn exit_code(outcome: Result<(), Box<dyn Error>>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

@@ -104,7 +104,7 @@ fn pin(cpu: usize) -> Result<(), String> {
 
 /// Raises the process's limit on descriptors as far as it goes, and takes no more connections than
 /// that allows.
-fn fit_to_descriptors(settings: &Settings, listeners: usize) -> Settings {
+pub(crate) fn fit_to_descriptors(settings: &Settings, listeners: usize) -> Settings {
     let mut settings = settings.clone();
     let limit = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
@@ -125,7 +125,7 @@ fn fit_to_descriptors(settings: &Settings, listeners: usize) -> Settings {
 /// The first SIGINT or SIGTERM shuts down in good order, a second one ends the process at once, even
 /// if the loop is stuck. SIGUSR1 asks for a report of the turns, if there are `turn_stats`; SIGHUP has
 /// certificates read anew, if there are any, and else does what it does to any process.
-fn obey_signals(reactor: &mut Reactor, has_certificates: bool) -> io::Result<()> {
+pub(crate) fn obey_signals(reactor: &mut Reactor, has_certificates: bool) -> io::Result<()> {
     const FAILED: i32 = 1;
     let second = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

@@ -10,7 +10,7 @@ use std::str::FromStr as _;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Each top module, and those of our own that it may name.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("protocol", &[]),
     ("reactor", &["protocol"]),
     ("backplane", &["reactor", "protocol"]),
@@ -19,7 +19,8 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("nearest", &[]),
     ("logging", &["nearest"]),
     ("config", &["nearest", "logging", "services", "backplane", "reactor", "protocol"]),
-    ("cli", &["config"]),
+    ("node", &["config", "logging", "serve", "services", "reactor", "protocol"]),
+    ("cli", &["config", "node"]),
     ("serve", &["config", "logging", "services", "backplane", "reactor", "protocol"]),
 ];
 

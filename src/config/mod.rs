@@ -31,6 +31,7 @@ pub(crate) use keys::{Layer, given};
 pub(crate) use networks::NetworkConfig;
 pub(crate) use options::Options;
 pub(crate) use routes::{RouteConfig, Service};
+pub(crate) use values::{Count, OrOff, Span};
 
 /// All that a server is started with. `Display` writes it as a file that reads back the same.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,6 +14,7 @@ mod error;
 mod filter;
 pub mod gateway;
 mod hex;
+pub mod node;
 mod reply;
 mod request;
 mod subscriptions;
@@ -172,6 +173,11 @@ impl<B: Backend> Rpc<B> {
             spare: String::new(),
             has_timer: false,
         }
+    }
+
+    /// What stands behind it.
+    pub fn backend(&self) -> &B {
+        &self.backend
     }
 
     /// What it counts, for whoever shows it.

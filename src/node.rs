@@ -1,0 +1,291 @@
+//! `weir node`: a node of the embedded development chain, leader or follower, on a loop of its own.
+//!
+//! Its flags, and how they become services, routes and listeners. Reads no file and no variable: what a
+//! node is for is told on its command line, whole.
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use log::info;
+use weir::reactor::Reactor;
+use weir::reactor::settings::{ListenSettings, RouteSettings, Settings, SlowPolicy};
+use weir::services::rpc::node::{Node, NodeSettings, Part};
+use weir::services::rpc::{Quantity, Rpc, RpcSettings};
+
+use crate::config::{Count, OrOff, Span};
+use crate::logging::{LogFilter, LogFormat, LogSettings};
+use crate::serve::{fit_to_descriptors, obey_signals};
+
+/// Listeners of a node.
+const LISTENERS: usize = 2;
+/// The site of what operators ask.
+const HEALTH_SITE: u16 = 1;
+/// A client that reads nothing of what it asked for is closed within seconds, not minutes.
+const GRACE: Duration = Duration::from_secs(3);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+const AFTER_HELP: &str = "\
+Methods, over WebSocket and HTTP POST alike:
+  eth_chainId eth_blockNumber eth_getBlockByNumber eth_getBlockByHash eth_getTransactionByHash
+  eth_getLogs eth_syncing eth_accounts eth_gasPrice eth_sendRawTransaction net_version
+  net_listening web3_clientVersion rpc_modules
+  eth_subscribe eth_unsubscribe   newHeads, logs, newPendingTransactions, syncing; leader only
+  weir_mine [N]                   makes N blocks now (1 by default)
+  weir_emit [[LOG, ..]]           a transaction that leaves these logs behind, for the next block:
+                                  {\"address\": .., \"topics\": [..], \"data\": \"0x..\"}
+eth_sendRawTransaction takes any bytes: their Keccak-256 is the hash, and nothing is executed.
+A follower answers reads from what it has stored and passes on to its leader what it cannot answer.
+
+Examples:
+  weir node --data-dir leader
+  weir node --role follower --follow-rpc http://127.0.0.1:8545 --data-dir follower \\
+            --rpc-addr 127.0.0.1:8546 --health-addr 127.0.0.1:8082
+
+Exit codes: 0 fine, 1 failed, 2 wrong usage.
+On stdout one line for each listener; all else on stderr.";
+
+/// A node of an embedded development chain: JSON-RPC over WebSocket and HTTP on one port.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "weir node", bin_name = "weir node", after_help = AFTER_HELP)]
+pub(crate) struct NodeOptions {
+    /// Make the blocks, or follow a node that does
+    #[arg(long, value_enum, default_value_t = Role::Leader)]
+    role: Role,
+
+    /// The leader's address, for a follower: http://HOST:PORT/
+    #[arg(long, value_name = "URL", required_if_eq("role", "follower"), value_parser = url)]
+    follow_rpc: Option<String>,
+
+    /// Address and port for WebSocket and HTTP POST; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR", default_value_t = local(8545))]
+    rpc_addr: SocketAddr,
+
+    /// Address and port for GET /healthz and /readyz
+    #[arg(long, value_name = "ADDR", default_value_t = local(8081))]
+    health_addr: SocketAddr,
+
+    /// The chain's number, decimal or 0x
+    #[arg(long, value_name = "ID", default_value = "0x849", value_parser = chain_id)]
+    chain_id: u64,
+
+    /// From one block to the next; off: only on demand, by weir_mine
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    block_time: OrOff<Span>,
+
+    /// Where blocks are kept; one process at a time
+    #[arg(long, value_name = "DIR", default_value = "weir-node")]
+    data_dir: PathBuf,
+
+    /// WebSockets at once; one more is answered 503
+    #[arg(long, value_name = "COUNT", default_value_t = Count(RpcSettings::default().connections_max))]
+    connections_max: Count<usize>,
+
+    /// Subscriptions at once; one more is answered -32005
+    #[arg(long, value_name = "COUNT", default_value_t = Count(RpcSettings::default().subscriptions_max))]
+    subscriptions_max: Count<usize>,
+
+    /// Subscriptions of one connection; one more is answered -32005
+    #[arg(long, value_name = "COUNT")]
+    #[arg(default_value_t = Count(RpcSettings::default().subscriptions_per_connection_max))]
+    subscriptions_per_connection_max: Count<usize>,
+
+    /// What happens to a subscriber that reads too slowly
+    #[arg(long, value_enum, default_value_t = Slow::Close)]
+    slow: Slow,
+
+    /// Silence in messages after which a connection is closed with 1001; or off
+    #[arg(long, value_name = "TIME", default_value = "off")]
+    idle_timeout: OrOff<Span>,
+
+    /// From a signal to the end, whoever is left
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    drain_timeout: Span,
+
+    /// error, warn, info, debug, trace or off; also per target, as in "warn,weir=debug"
+    #[arg(long, value_name = "LEVEL", default_value_t)]
+    log: LogFilter,
+
+    /// How a line of the log on stderr is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Makes the blocks, and serves subscriptions
+    Leader,
+    /// Follows a leader, and answers reads
+    Follower,
+}
+
+/// [`SlowPolicy`] as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Slow {
+    /// It is closed with 1013
+    Close,
+    /// It loses notifications, and they are counted
+    Drop,
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+}
+
+fn chain_id(text: &str) -> Result<u64, &'static str> {
+    let id = match text.starts_with("0x") {
+        true => Quantity::parse(text).ok().map(|Quantity(id)| id),
+        false => text.parse().ok(),
+    };
+    id.filter(|&id| id > 0).ok_or("must be a number from 1, such as 2121 or 0x849")
+}
+
+fn url(text: &str) -> Result<String, &'static str> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(text.to_owned()),
+        _ => Err("must begin with http:// or https://, and name a host"),
+    }
+}
+
+impl NodeOptions {
+    fn rpc(&self) -> RpcSettings {
+        RpcSettings {
+            connections_max: self.connections_max.0,
+            subscriptions_max: self.subscriptions_max.0,
+            subscriptions_per_connection_max: self.subscriptions_per_connection_max.0,
+            ..RpcSettings::default()
+        }
+    }
+
+    fn route(&self) -> RouteSettings {
+        self.rpc().fit(RouteSettings {
+            outbox_grace: GRACE,
+            write_timeout: WRITE_TIMEOUT,
+            idle_timeout: self.idle_timeout.0.as_ref().map(|span| span.0),
+            slow_policy: match self.slow {
+                Slow::Close => SlowPolicy::Close,
+                Slow::Drop => SlowPolicy::Drop,
+            },
+            ..RouteSettings::default()
+        })
+    }
+
+    fn settings(&self) -> Settings {
+        let rpc = self.rpc();
+        let usual = Settings::default();
+        Settings {
+            // Those that are no WebSockets, and the leader's, have room beside them.
+            connections_max: rpc.connections_max.saturating_add(rpc.connections_max / 8 + 64),
+            // Every subscription is a topic, or shares one.
+            topics_max: usual.topics_max.max(rpc.subscriptions_max),
+            topics_per_connection_max: rpc.subscriptions_per_connection_max,
+            drain_timeout: self.drain_timeout.0,
+            ..usual
+        }
+    }
+
+    fn node(&self) -> NodeSettings {
+        let part = match (self.role, &self.follow_rpc) {
+            (Role::Follower, Some(url)) => Part::Follower { url: url.clone() },
+            _ => Part::Leader { block_time: self.block_time.0.as_ref().map(|span| span.0) },
+        };
+        NodeSettings { chain_id: self.chain_id, data_dir: self.data_dir.clone(), part }
+    }
+}
+
+/// Runs until a signal says otherwise.
+///
+/// # Errors
+/// What kept the node from starting, or ended it.
+pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
+    LogSettings { filter: options.log.clone(), format: options.log_format }.install();
+    let mut reactor = Reactor::new(fit_to_descriptors(&options.settings(), LISTENERS))?;
+    let named = |error| format!("{}: {error}", options.data_dir.display());
+    let node = Node::open(options.node()).map_err(named)?;
+    let rpc = Rpc::new(node, options.rpc());
+    let health = reactor.add_service(rpc.backend().health(rpc.counts()))?;
+    for path in ["/healthz", "/readyz"] {
+        let route = RouteSettings { site: HEALTH_SITE, ..RouteSettings::default() };
+        reactor.add_route(path, health, route)?;
+    }
+    let outbound = reactor.add_outbound(health, RouteSettings::default())?;
+    let ears = rpc.backend().ears(outbound);
+    if let Some(ears) = ears.map_err(|error| format!("the leader's address: {error}"))? {
+        reactor.add_service(ears)?;
+    }
+    let rpc = reactor.add_service(rpc)?;
+    reactor.add_route("/", rpc, options.route())?;
+    // First of all that can be seen: who reads that we listen may send a signal at once.
+    obey_signals(&mut reactor, false)?;
+    listen(&mut reactor, options)?;
+    reactor.run()?;
+    info!("stopped: {}", reactor.metrics());
+    Ok(())
+}
+
+/// Listens on both addresses, and then says so: one line each, with the port that it has.
+fn listen(reactor: &mut Reactor, options: &NodeOptions) -> Result<(), Box<dyn Error>> {
+    let mut lines = String::new();
+    let listeners = [
+        ("ws", ListenSettings::new(options.rpc_addr)),
+        ("http", ListenSettings { site: HEALTH_SITE, ..ListenSettings::new(options.health_addr) }),
+    ];
+    for (scheme, settings) in listeners {
+        let failed = |error| format!("listen on {}: {error}", settings.address);
+        let address = reactor.listen(&settings).map_err(failed)?;
+        lines += &format!("listening {scheme}://{address}/\n");
+    }
+    io::stdout().write_all(lines.as_bytes())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<NodeOptions, clap::Error> {
+        NodeOptions::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_flags_are_consistent() {
+        NodeOptions::command().debug_assert();
+        let options = parse("node").unwrap();
+        assert_eq!(options.node().chain_id, 0x849);
+        assert_eq!(options.route().check(), Ok(()));
+        assert_eq!(options.settings().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_follower_has_a_leader() {
+        assert_eq!(parse("node --role follower").unwrap_err().exit_code(), 2);
+        let follower = parse("node --role follower --follow-rpc http://127.0.0.1:8545").unwrap();
+        assert!(matches!(follower.node().part, Part::Follower { .. }));
+        for url in ["ws://a", "http://", "http:///x", "a:1"] {
+            assert!(parse(&format!("node --follow-rpc {url}")).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn chain_ids_and_times_are_read() {
+        assert_eq!(parse("node --chain-id 7").unwrap().chain_id, 7);
+        assert_eq!(parse("node --chain-id 0x7b").unwrap().chain_id, 123);
+        for id in ["0", "0x", "0x0", "-1", "x"] {
+            assert!(parse(&format!("node --chain-id={id}")).is_err(), "{id}");
+        }
+        let block_time = |line: &str| match parse(line).unwrap().node().part {
+            Part::Leader { block_time } => block_time,
+            Part::Follower { .. } => None,
+        };
+        assert_eq!(block_time("node"), Some(Duration::from_secs(1)));
+        assert_eq!(block_time("node --block-time 50ms"), Some(Duration::from_millis(50)));
+        assert_eq!(block_time("node --block-time off"), None);
+    }
+}

@@ -1,0 +1,261 @@
+//! The thread that follows a leader: asks for what is new, keeps it, and never leaves a gap.
+//!
+//! The leader's WebSocket says when to look (see [`ears`](super::ears)); without one, it looks at an
+//! interval. What it looks at is always the same: every block after its own head, in order, each the
+//! child of the one before. If the leader's chain has another block in the place of its own head, it
+//! goes back to where they part. Failures are tried again, after a delay that grows and is never quite
+//! the same, so that many followers do not come all at once.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use log::{info, warn};
+use serde_json::Value;
+
+use super::super::{Quantity, RpcError};
+use super::Post;
+use super::queries::Shared;
+use super::record::Record;
+use super::store::StoreError;
+use super::upstream::{Unanswered, Upstream};
+use crate::reactor::MailSender;
+
+/// How often the leader is asked when nothing has told of news.
+const POLL: Duration = Duration::from_millis(500);
+/// Blocks kept with one write while catching up.
+const BATCH: usize = 64;
+/// Blocks before the leader's head that a follower without any begins with; for older ones the leader
+/// is asked.
+const HISTORY: u64 = 1024;
+/// How far back the two chains may part.
+const REORGANISATION_MAX: u64 = 1024;
+
+/// Follows a leader.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) chain_id: u64,
+    pub(super) upstream: Upstream,
+    pub(super) shared: Shared,
+    pub(super) head: Option<Record>,
+    /// A word that there is news; closed when the loop has ended.
+    pub(super) news: Receiver<()>,
+    pub(super) mail: MailSender<Post>,
+}
+
+/// Why catching up has stopped.
+#[derive(Debug)]
+enum Failure {
+    Unanswered(Unanswered),
+    Refused(RpcError),
+    Store(StoreError),
+    Malformed(&'static str),
+    OtherChain(String),
+    /// The chains part further back than is looked.
+    TooDeep,
+    /// The loop has ended.
+    Gone,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Unanswered(error) => error.fmt(f),
+            Failure::Refused(error) => error.fmt(f),
+            Failure::Store(error) => error.fmt(f),
+            Failure::Malformed(what) => write!(f, "the leader's {what} is malformed"),
+            Failure::OtherChain(id) => write!(f, "the leader's chain is {id}"),
+            Failure::TooDeep => f.write_str("the leader's chain is another one"),
+            Failure::Gone => f.write_str("the loop has ended"),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::Store(error)
+    }
+}
+
+impl Follower {
+    /// Works until the loop has ended.
+    pub(super) fn run(mut self) {
+        let mut backoff = Backoff::default();
+        let mut is_checked = false;
+        loop {
+            let outcome = if is_checked { Ok(()) } else { self.check_chain() };
+            let outcome = outcome.and_then(|()| self.catch_up());
+            let delay = match outcome {
+                Ok(()) => {
+                    if backoff.reset() {
+                        info!("following {} again", self.upstream.url());
+                    }
+                    is_checked = true;
+                    POLL
+                }
+                Err(Failure::Gone) => return,
+                Err(failure) => {
+                    if backoff.is_fresh() {
+                        warn!("not following {}: {failure}", self.upstream.url());
+                        let _ = self.mail.send(Post::Lost);
+                    }
+                    // Another chain may answer next time.
+                    is_checked = false;
+                    backoff.next()
+                }
+            };
+            match self.news.recv_timeout(delay) {
+                // However many words there were, one look is enough.
+                Ok(()) => while self.news.try_recv().is_ok() {},
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn check_chain(&self) -> Result<(), Failure> {
+        let id = self.ask("eth_chainId", "[]")?;
+        let ours = Quantity(self.chain_id).to_string();
+        match id.as_str() {
+            Some(id) if id == ours => Ok(()),
+            _ => Err(Failure::OtherChain(id.to_string())),
+        }
+    }
+
+    fn catch_up(&mut self) -> Result<(), Failure> {
+        let leader = self.ask("eth_blockNumber", "[]")?;
+        let leader = leader.as_str().and_then(|text| Quantity::parse(text).ok());
+        let Quantity(leader) = leader.ok_or(Failure::Malformed("block number"))?;
+        self.tell(Post::Leader(leader))?;
+        if let Some(head) = &self.head
+            && head.number >= leader
+            && self.block(leader)?.hash != self.own_hash(leader)?
+        {
+            return self.go_back(leader.saturating_sub(1));
+        }
+        let mut batch: Vec<Record> = Vec::new();
+        loop {
+            let last = batch.last().or(self.head.as_ref());
+            let next = last.map_or(leader.saturating_sub(HISTORY), |last| last.number + 1);
+            if next > leader || batch.len() == BATCH {
+                self.keep(&mut batch)?;
+                if next > leader {
+                    return Ok(());
+                }
+                continue;
+            }
+            let block = self.block(next)?;
+            if let Some(last) = last
+                && last.hash != block.parent
+            {
+                let parted = last.number.saturating_sub(1);
+                self.keep(&mut batch)?;
+                return self.go_back(parted);
+            }
+            batch.push(block);
+        }
+    }
+
+    /// Finds the last block that both chains have, from `number` down, and goes on from there.
+    fn go_back(&mut self, number: u64) -> Result<(), Failure> {
+        let deepest = number.saturating_sub(REORGANISATION_MAX);
+        for number in (deepest..=number).rev() {
+            let block = self.block(number)?;
+            if block.hash == self.own_hash(number)? {
+                let next = self.block(number + 1)?;
+                if next.parent != block.hash {
+                    // It has changed again meanwhile.
+                    return Ok(());
+                }
+                info!("the chain parts after block {number}");
+                return self.keep(&mut vec![next]);
+            }
+        }
+        Err(Failure::TooDeep)
+    }
+
+    /// The hash of our own block of this number; of none that could be if we do not have it.
+    fn own_hash(&self, number: u64) -> Result<super::super::Word, Failure> {
+        let own = self.shared.store.block(number)?;
+        Ok(own.map_or(super::super::Bytes([0; 32]), |block| block.hash))
+    }
+
+    /// Writes blocks, and tells of them once they are on disk.
+    fn keep(&mut self, blocks: &mut Vec<Record>) -> Result<(), Failure> {
+        self.shared.store.append(blocks)?;
+        for block in blocks.drain(..) {
+            self.head = Some(block.clone());
+            self.tell(Post::Block(Box::new(block)))?;
+        }
+        Ok(())
+    }
+
+    fn block(&self, number: u64) -> Result<Record, Failure> {
+        let id = Quantity(number);
+        let block = self.ask("eth_getBlockByNumber", &format!(r#"["{id}",true]"#))?;
+        let hash = block.get("hash").and_then(Value::as_str).unwrap_or_default();
+        let logs = self.ask("eth_getLogs", &format!(r#"[{{"blockHash":"{hash}"}}]"#))?;
+        let block = Record::heard(block, logs).map_err(Failure::Malformed)?;
+        if block.number != number {
+            return Err(Failure::Malformed("block"));
+        }
+        Ok(block)
+    }
+
+    fn ask(&self, method: &str, params: &str) -> Result<Value, Failure> {
+        let outcome = self.upstream.call(method, params).map_err(Failure::Unanswered)?;
+        let result = outcome.map_err(Failure::Refused)?;
+        serde_json::from_str(result.get()).map_err(|_| Failure::Malformed("answer"))
+    }
+
+    fn tell(&self, post: Post) -> Result<(), Failure> {
+        self.mail.send(post).map_err(|_| Failure::Gone)
+    }
+}
+
+/// A delay that doubles with each failure, and lies anywhere in its second half.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(100);
+    const MOST: Duration = Duration::from_secs(5);
+
+    /// Whether nothing has failed since the last success.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.failures == 0
+    }
+
+    /// Begins anew; whether anything had failed.
+    pub(super) fn reset(&mut self) -> bool {
+        std::mem::take(&mut self.failures) > 0
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let whole = (Self::FIRST * (1 << self.failures.min(10))).min(Self::MOST);
+        self.failures = self.failures.saturating_add(1);
+        // std's hasher is seeded at random, which is all that this needs.
+        let random = RandomState::new().hash_one(self.failures) as u32;
+        whole / 2 + (whole / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_their_bound_and_differ() {
+        let mut backoff = Backoff::default();
+        let delays: Vec<Duration> = (0..40).map(|_| backoff.next()).collect();
+        let mut whole = Backoff::FIRST;
+        for delay in &delays {
+            assert!((whole / 2..=whole).contains(delay), "{delay:?} of {whole:?}");
+            whole = (2 * whole).min(Backoff::MOST);
+        }
+        assert!(delays[20..].windows(2).any(|pair| pair[0] != pair[1]));
+        assert!(backoff.reset() && backoff.is_fresh() && !backoff.reset());
+    }
+}

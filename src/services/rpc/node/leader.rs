@@ -1,0 +1,141 @@
+//! The thread that makes blocks: at an interval, and on demand.
+//!
+//! A block is on disk before anybody hears of it. One that cannot be written is not made: its
+//! transactions wait for the next.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::super::backend::{Outcome, Ticket};
+use super::super::{Quantity, RpcError};
+use super::Post;
+use super::pool::Pool;
+use super::queries::Shared;
+use super::record::{Record, Transaction, keccak, raw};
+use super::store::StoreError;
+use crate::reactor::MailSender;
+
+/// Blocks made by one order.
+pub(super) const MINE_MAX: u64 = 1000;
+
+/// What the loop would like.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// To take a transaction.
+    Send(Ticket, Transaction),
+    /// To make so many blocks now.
+    Mine(Ticket, u64),
+}
+
+/// The chain's owner.
+#[derive(Debug)]
+pub(super) struct Leader {
+    pub(super) chain_id: u64,
+    /// `None`: only on demand.
+    pub(super) block_time: Option<Duration>,
+    pub(super) shared: Shared,
+    pub(super) head: Record,
+    pub(super) orders: Receiver<Order>,
+    pub(super) mail: MailSender<Post>,
+}
+
+/// The chain's head, made if there is none.
+pub(super) fn begin(shared: &Shared, chain_id: u64) -> Result<Record, StoreError> {
+    if let Some(head) = shared.store.last()? {
+        return Ok(head);
+    }
+    let genesis = Record::genesis(chain_id, unix_time());
+    shared.store.append(std::slice::from_ref(&genesis))?;
+    Ok(genesis)
+}
+
+impl Leader {
+    /// Works until the loop's end of the orders is gone.
+    pub(super) fn run(mut self) {
+        let mut due = self.block_time.map(|time| Instant::now() + time);
+        loop {
+            // Asked first: orders that never end do not keep blocks from being made.
+            if due.is_some_and(|due| due <= Instant::now()) {
+                // What went wrong was logged; the next interval may do better.
+                let _ = self.make_block();
+                due = self.block_time.map(|time| Instant::now() + time);
+            }
+            let order = match due {
+                None => self.orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => {
+                    self.orders.recv_timeout(due.saturating_duration_since(Instant::now()))
+                }
+            };
+            match order {
+                Ok(Order::Send(ticket, transaction)) => self.take(ticket, transaction),
+                Ok(Order::Mine(ticket, count)) => {
+                    let made = (0..count).try_for_each(|_| self.make_block());
+                    self.answer(ticket, made.map(|()| self.number()));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, ticket: Ticket, transaction: Transaction) {
+        let hash = quoted(transaction.hash);
+        let full = transaction.json(self.chain_id, None);
+        let known = self.shared.store.transaction(transaction.hash);
+        let taken = match known {
+            Ok(Some(_)) => Err(RpcError::server("already known")),
+            Ok(None) => Pool::of(&self.shared.pool).add(transaction, full.clone()),
+            Err(error) => Err(failed(&error)),
+        };
+        let is_taken = taken.is_ok();
+        self.answer(ticket, taken.map(|()| hash.clone()));
+        if is_taken {
+            self.post(Post::Pending { hash, full });
+        }
+    }
+
+    fn make_block(&mut self) -> Result<(), RpcError> {
+        let transactions = Pool::of(&self.shared.pool).next();
+        let time = unix_time().max(self.head.timestamp());
+        let block = self.head.next(self.chain_id, time, &transactions);
+        self.shared.store.append(std::slice::from_ref(&block)).map_err(|error| failed(&error))?;
+        Pool::of(&self.shared.pool).remove(transactions.len());
+        self.head = block.clone();
+        self.post(Post::Block(Box::new(block)));
+        Ok(())
+    }
+
+    fn number(&self) -> Box<RawValue> {
+        quoted(Quantity(self.head.number))
+    }
+
+    fn answer(&self, ticket: Ticket, outcome: Outcome) {
+        self.post(Post::Answer(ticket, outcome));
+    }
+
+    /// Tells the loop. If that is gone, so is this thread soon.
+    fn post(&self, post: Post) {
+        let _ = self.mail.send(post);
+    }
+}
+
+fn failed(error: &StoreError) -> RpcError {
+    log::error!("the store cannot be written: {error}");
+    RpcError::internal()
+}
+
+fn quoted(shown: impl ToString) -> Box<RawValue> {
+    raw(&Value::from(shown.to_string()))
+}
+
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A transaction from the bytes that it was sent as.
+pub(super) fn transaction(raw: Vec<u8>, logs: Vec<super::record::Emitted>) -> Transaction {
+    Transaction { hash: keccak(&raw), raw, logs }
+}

@@ -1,0 +1,461 @@
+//! A node of an embedded development chain: a leader that makes its blocks, or a follower that keeps
+//! up with one.
+//!
+//! [`Node`] is the loop's side of it: what is known by heart is answered at once, questions for the
+//! store go to threads beside it, transactions to the leader's thread, and what a follower cannot
+//! answer to its leader. All of that is by bounded queues; what finds one full is `busy`.
+
+mod ears;
+mod follower;
+mod leader;
+mod pool;
+mod queries;
+mod record;
+mod status;
+mod store;
+mod upstream;
+mod workers;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{io, thread};
+
+use serde_json::value::RawValue;
+
+use self::follower::Follower;
+use self::leader::{Leader, MINE_MAX, Order, transaction};
+use self::queries::{Query, Shared};
+use self::record::{Emitted, GAS_PRICE, Record};
+use self::status::Status;
+use self::store::Store;
+use self::upstream::Upstream;
+use super::filter::TOPICS_MAX;
+use super::{
+    Backend, Call, Counts, Network, Notice, Outcome, Progress, Quantity, RpcError, Ticket,
+};
+use crate::protocol::handshake::ClientRequest;
+use crate::reactor::{Context, MailReceiver, MailSender, RouteId};
+
+pub use self::ears::Ears;
+pub use self::status::Health;
+pub use self::store::StoreError;
+
+/// Mails that wait for the loop; threads wait when they are so many.
+const MAILS_MAX: usize = 1024;
+/// Questions that wait for each kind of thread.
+const QUEUE_MAX: usize = 4096;
+/// Threads that read the store, and that ask the leader.
+const READERS: usize = 2;
+const FORWARDERS: usize = 4;
+/// Bytes of a transaction, as geth has it.
+const TRANSACTION_BYTES_MAX: usize = 128 * 1024;
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It makes the blocks.
+    Leader,
+    /// It follows a leader.
+    Follower,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Role::Leader => "leader",
+            Role::Follower => "follower",
+        }
+    }
+}
+
+/// What a node is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// The chain's number.
+    pub chain_id: u64,
+    /// Where its blocks are kept. One process at a time.
+    pub data_dir: PathBuf,
+    /// What it is.
+    pub part: Part,
+}
+
+/// A [`Role`], and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Makes the blocks.
+    Leader {
+        /// From one block to the next; `None`: only on demand, by `weir_mine`.
+        block_time: Option<Duration>,
+    },
+    /// Follows a leader.
+    Follower {
+        /// The leader's address for HTTP POST.
+        url: String,
+    },
+}
+
+/// What the threads tell the loop.
+#[derive(Debug)]
+enum Post {
+    Answer(Ticket, Outcome),
+    /// A block is on disk.
+    Block(Box<Record>),
+    /// A transaction waits.
+    Pending {
+        hash: Box<RawValue>,
+        full: Box<RawValue>,
+    },
+    /// The leader's head.
+    Leader(u64),
+    /// The leader does not answer.
+    Lost,
+}
+
+/// A question for the store.
+#[derive(Debug)]
+struct Job {
+    ticket: Ticket,
+    query: Query,
+    /// Where to go if the store does not know.
+    forward: Option<Forward>,
+}
+
+/// A call as it came, for the leader.
+#[derive(Debug)]
+struct Forward {
+    ticket: Ticket,
+    method: String,
+    params: String,
+}
+
+impl Forward {
+    fn of(ticket: Ticket, call: &Call<'_>) -> Forward {
+        let params = call.params.map_or("[]", RawValue::get).to_owned();
+        Forward { ticket, method: call.method.clone().into_owned(), params }
+    }
+}
+
+/// What takes the questions of a running node.
+#[derive(Debug)]
+struct Running {
+    mail: MailReceiver<Post>,
+    jobs: SyncSender<Job>,
+    /// A leader's.
+    orders: Option<SyncSender<Order>>,
+    /// A follower's.
+    forwards: Option<SyncSender<Forward>>,
+}
+
+/// The loop's side of a node.
+#[derive(Debug)]
+pub struct Node {
+    network: Network,
+    part: Part,
+    shared: Shared,
+    head: Option<Record>,
+    status: Rc<Status>,
+    running: Option<Running>,
+    /// Of the mail read last: what is still to be announced.
+    notices: VecDeque<Notice>,
+    news: (SyncSender<()>, Option<Receiver<()>>),
+    /// Those that have the store's files open, and end at once when they are told.
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Node {
+    /// Opens the data directory, or begins it.
+    ///
+    /// # Errors
+    /// Another process has it, it is another chain's, or it cannot be read or written.
+    pub fn open(settings: NodeSettings) -> Result<Node, StoreError> {
+        let NodeSettings { chain_id, data_dir, part } = settings;
+        let store = Arc::new(Store::open(&data_dir, chain_id)?);
+        let shared = Shared { store, pool: Arc::default() };
+        let (role, head) = match &part {
+            Part::Leader { .. } => (Role::Leader, Some(leader::begin(&shared, chain_id)?)),
+            Part::Follower { .. } => (Role::Follower, shared.store.last()?),
+        };
+        let number = head.as_ref().map(|head| head.number);
+        let status = Status {
+            role,
+            chain_id,
+            head: number.into(),
+            leader: number.filter(|_| role == Role::Leader).into(),
+            is_following: false.into(),
+        };
+        let (news, hears) = sync_channel(1);
+        Ok(Node {
+            network: Network { project: role.name().to_owned(), architecture: "evm", chain_id },
+            part,
+            shared,
+            head,
+            status: Rc::new(status),
+            running: None,
+            notices: VecDeque::new(),
+            news: (news, Some(hears)),
+            threads: Vec::new(),
+        })
+    }
+
+    /// The service that answers those who watch the node; `counts` are those of its [`Rpc`](super::Rpc).
+    pub fn health(&self, counts: Rc<Counts>) -> Health {
+        Health::new(Rc::clone(&self.status), counts)
+    }
+
+    /// The service that hears of the leader's blocks by its WebSocket, for a follower whose leader can
+    /// have one: `route` has the limits of that connection. Looks the leader's name up, and so may block.
+    ///
+    /// # Errors
+    /// The leader's address is malformed or unknown.
+    pub fn ears(&self, route: RouteId) -> io::Result<Option<Ears>> {
+        let Part::Follower { url } = &self.part else {
+            return Ok(None);
+        };
+        let Some(rest) = url.strip_prefix("http://") else {
+            // TLS is not for this connection: the leader is polled.
+            return Ok(None);
+        };
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        let request = ClientRequest::new(host, path).map_err(invalid)?;
+        let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+        let mut addresses = std::net::ToSocketAddrs::to_socket_addrs(&*with_port)?;
+        let address = addresses.next().ok_or(io::ErrorKind::NotFound)?;
+        Ok(Some(Ears::new(address, request, route, self.news.0.clone())))
+    }
+
+    fn start_leader(
+        &mut self,
+        mail: &MailSender<Post>,
+        block_time: Option<Duration>,
+    ) -> Option<SyncSender<Order>> {
+        let (sender, orders) = sync_channel(QUEUE_MAX);
+        let leader = Leader {
+            chain_id: self.network.chain_id,
+            block_time,
+            shared: self.shared.clone(),
+            head: self.head.take()?,
+            orders,
+            mail: mail.clone(),
+        };
+        self.threads.push(thread::spawn(|| leader.run()));
+        Some(sender)
+    }
+
+    fn start_follower(&mut self, mail: &MailSender<Post>, url: &str) -> SyncSender<Forward> {
+        let upstream = Upstream::new(url);
+        let (_, news) = &mut self.news;
+        if let Some(news) = news.take() {
+            let follower = Follower {
+                chain_id: self.network.chain_id,
+                upstream: upstream.clone(),
+                shared: self.shared.clone(),
+                head: self.head.take(),
+                news,
+                mail: mail.clone(),
+            };
+            thread::spawn(|| follower.run());
+        }
+        let (sender, forwards) = sync_channel(QUEUE_MAX);
+        let mail = mail.clone();
+        workers::spawn(FORWARDERS, forwards, move |forward: Forward| {
+            let outcome = upstream.call(&forward.method, &forward.params);
+            let outcome = outcome.unwrap_or_else(|error| Err(error.into()));
+            let _ = mail.send(Post::Answer(forward.ticket, outcome));
+        });
+        sender
+    }
+
+    /// Asks the store, and the leader if it does not know.
+    fn ask(&self, ticket: Ticket, query: Query, call: &Call<'_>) -> Result<Progress, RpcError> {
+        let running = self.running()?;
+        let forward = running.forwards.as_ref().map(|_| Forward::of(ticket, call));
+        put(&running.jobs, Job { ticket, query, forward })
+    }
+
+    fn forward(&self, ticket: Ticket, call: &Call<'_>) -> Result<Progress, RpcError> {
+        match &self.running()?.forwards {
+            Some(forwards) => put(forwards, Forward::of(ticket, call)),
+            None => Err(RpcError::unknown_method(&call.method)),
+        }
+    }
+
+    /// Does what is a leader's to do; a follower leaves it to its leader.
+    fn order(&self, ticket: Ticket, call: &Call<'_>) -> Result<Progress, RpcError> {
+        let Some(orders) = &self.running()?.orders else {
+            return self.forward(ticket, call);
+        };
+        let order = match &*call.method {
+            "eth_sendRawTransaction" => {
+                let (data,): (Option<String>,) = call.positional(1)?;
+                let data = data.ok_or_else(|| RpcError::invalid_params("missing transaction"))?;
+                Order::Send(ticket, transaction(bytes(&data)?, Vec::new()))
+            }
+            "weir_emit" => {
+                let (logs,): (Option<Vec<Emitted>>,) = call.positional(1)?;
+                Order::Send(ticket, emit(logs.unwrap_or_default())?)
+            }
+            "weir_mine" => {
+                let (count,): (Option<u64>,) = call.positional(1)?;
+                Order::Mine(ticket, count.unwrap_or(1).clamp(1, MINE_MAX))
+            }
+            other => return Err(RpcError::unknown_method(other)),
+        };
+        put(orders, order)
+    }
+
+    fn running(&self) -> Result<&Running, RpcError> {
+        self.running.as_ref().ok_or_else(RpcError::internal)
+    }
+
+    fn read(&mut self, post: Post) {
+        match post {
+            Post::Answer(ticket, outcome) => {
+                self.notices.push_back(Notice::Answer { tickets: vec![ticket], outcome });
+            }
+            Post::Block(block) => {
+                self.status.head.set(Some(block.number));
+                self.notices.push_back(Notice::Head(block.header));
+                let logs = block.logs.into_iter().map(|log| Notice::Log(log.into()));
+                self.notices.extend(logs);
+            }
+            Post::Pending { hash, full } => {
+                self.notices.push_back(Notice::Pending { hash, full: Some(full) });
+            }
+            Post::Leader(number) => {
+                self.status.leader.set(Some(number));
+                self.status.is_following.set(true);
+            }
+            Post::Lost => self.status.is_following.set(false),
+        }
+    }
+}
+
+/// Puts work into a queue, if it has room.
+fn put<T>(queue: &SyncSender<T>, work: T) -> Result<Progress, RpcError> {
+    match queue.try_send(work) {
+        Ok(()) => Ok(Progress::Later),
+        Err(TrySendError::Full(_)) => Err(RpcError::busy()),
+        Err(TrySendError::Disconnected(_)) => Err(RpcError::internal()),
+    }
+}
+
+/// The bytes of a transaction.
+fn bytes(data: &str) -> Result<Vec<u8>, RpcError> {
+    let digits = data.strip_prefix("0x").unwrap_or_default();
+    if digits.len() > 2 * TRANSACTION_BYTES_MAX {
+        return Err(RpcError::server("oversized data"));
+    }
+    let bytes = hex::decode(digits).unwrap_or_default();
+    if bytes.is_empty() {
+        return Err(RpcError::invalid_params("a transaction is 0x and whole bytes"));
+    }
+    Ok(bytes)
+}
+
+/// A transaction that leaves these logs behind, and is like no other.
+fn emit(logs: Vec<Emitted>) -> Result<record::Transaction, RpcError> {
+    for log in &logs {
+        let digits = log.data.strip_prefix("0x").map(hex::decode);
+        if log.topics.len() > TOPICS_MAX || !matches!(digits, Some(Ok(_))) {
+            return Err(RpcError::invalid_params("a log has at most four topics, and data in hex"));
+        }
+    }
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).map_err(|_| RpcError::internal())?;
+    Ok(transaction(nonce.to_vec(), logs))
+}
+
+impl Backend for Node {
+    fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        let (sender, mail) = cx.mailbox(MAILS_MAX);
+        let (orders, forwards) = match self.part.clone() {
+            Part::Leader { block_time } => (self.start_leader(&sender, block_time), None),
+            Part::Follower { url } => (None, Some(self.start_follower(&sender, &url))),
+        };
+        let (jobs, waiting) = sync_channel(QUEUE_MAX);
+        let (shared, onward) = (self.shared.clone(), forwards.clone());
+        let readers = workers::spawn(READERS, waiting, move |job: Job| {
+            let found = job.query.answer(&shared.store, &shared.pool);
+            let outcome = match (found, job.forward, &onward) {
+                (Some(outcome), ..) => outcome,
+                (None, Some(forward), Some(onward)) => match put(onward, forward) {
+                    Ok(_) => return,
+                    Err(error) => Err(error),
+                },
+                (None, ..) => Ok(RawValue::NULL.to_owned()),
+            };
+            let _ = sender.send(Post::Answer(job.ticket, outcome));
+        });
+        self.threads.extend(readers);
+        self.running = Some(Running { mail, jobs, orders, forwards });
+    }
+
+    fn call(
+        &mut self,
+        _: &mut Context<'_>,
+        ticket: Ticket,
+        call: &Call<'_>,
+        result: &mut String,
+    ) -> Result<Progress, RpcError> {
+        let head = self.status.head.get();
+        match (&*call.method, head) {
+            ("eth_blockNumber", Some(head)) => *result += &format!(r#""{}""#, Quantity(head)),
+            ("eth_syncing", _) => *result += "false",
+            ("eth_accounts", _) => *result += "[]",
+            ("eth_gasPrice", _) => *result += &format!(r#""{}""#, Quantity(GAS_PRICE)),
+            ("net_listening", _) => *result += "true",
+            ("web3_clientVersion", _) => {
+                *result += concat!(r#""weir/v"#, env!("CARGO_PKG_VERSION"), r#"""#);
+            }
+            ("rpc_modules", _) => {
+                *result += r#"{"eth":"1.0","net":"1.0","rpc":"1.0","web3":"1.0","weir":"1.0"}"#;
+            }
+            (_, Some(head)) => {
+                return match Query::parse(call, head)? {
+                    Some(query) => self.ask(ticket, query, call),
+                    None => self.order(ticket, call),
+                };
+            }
+            // A follower that knows nothing yet.
+            (_, None) => return self.forward(ticket, call),
+        }
+        Ok(Progress::Done)
+    }
+
+    fn next(&mut self, _: &mut Context<'_>) -> Option<Notice> {
+        if self.notices.is_empty() {
+            let post = self.running.as_ref()?.mail.next()?;
+            self.read(post);
+        }
+        Some(self.notices.pop_front().unwrap_or(Notice::Nothing))
+    }
+
+    fn subscribes(&self) -> Result<(), RpcError> {
+        match self.part {
+            Part::Leader { .. } => Ok(()),
+            Part::Follower { .. } => Err(RpcError::server("leader-only")),
+        }
+    }
+}
+
+impl Drop for Node {
+    /// Ends the threads that have the store open: their queues end with what is dropped first.
+    fn drop(&mut self) {
+        self.running = None;
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                log::error!("a thread of the node has panicked");
+            }
+        }
+    }
+}

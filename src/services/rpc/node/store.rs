@@ -1,0 +1,191 @@
+//! Blocks on disk: an embedded store, in a directory that one process has to itself.
+//!
+//! What [`Store::append`] has returned from is on disk, whatever happens to the process or the machine
+//! afterwards; what it has not is as if it had never been begun. Blocks that do not belong to the chain
+//! any more are replaced in the same transaction as those that take their place.
+
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+
+use super::super::hex::Word;
+use super::record::Record;
+
+/// Blocks by number, as JSON.
+const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
+/// Numbers of blocks by hash.
+const HASHES: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("hashes");
+/// Block and index of transactions by hash.
+const TRANSACTIONS: TableDefinition<'_, [u8; 32], (u64, u32)> =
+    TableDefinition::new("transactions");
+/// Whose blocks these are.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const CHAIN_ID: &str = "chain_id";
+
+/// Why the store cannot be opened, read or written.
+#[derive(Debug)]
+pub enum StoreError {
+    /// Another process has the directory.
+    Locked,
+    /// The directory holds another chain, with this id.
+    OtherChain(u64),
+    /// The directory or its lock cannot be had.
+    Directory(io::Error),
+    /// The store itself.
+    Database(redb::Error),
+    /// A block that is no JSON of ours.
+    Corrupt(serde_json::Error),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Locked => f.write_str("another process is using this data directory"),
+            StoreError::OtherChain(id) => write!(f, "this data directory holds chain {id:#x}"),
+            StoreError::Directory(error) => error.fmt(f),
+            StoreError::Database(error) => error.fmt(f),
+            StoreError::Corrupt(error) => write!(f, "a stored block is malformed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl<E: Into<redb::Error>> From<E> for StoreError {
+    fn from(error: E) -> StoreError {
+        StoreError::Database(error.into())
+    }
+}
+
+/// The blocks of one chain.
+#[derive(Debug)]
+pub(super) struct Store {
+    database: Database,
+    /// Held as long as the store is; the kernel lets go of it with the process.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens what `directory` holds, or begins it.
+    pub(super) fn open(directory: &Path, chain_id: u64) -> Result<Store, StoreError> {
+        fs::create_dir_all(directory).map_err(StoreError::Directory)?;
+        let lock = File::create(directory.join("LOCK")).map_err(StoreError::Directory)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => StoreError::Locked,
+            TryLockError::Error(error) => StoreError::Directory(error),
+        })?;
+        let database = Database::create(directory.join("chain.redb"))?;
+        let begun = database.begin_write()?;
+        {
+            let mut meta = begun.open_table(META)?;
+            let stored = meta.get(CHAIN_ID)?.map(|id| id.value());
+            match stored {
+                Some(id) if id != chain_id => return Err(StoreError::OtherChain(id)),
+                Some(_) => {}
+                None => {
+                    meta.insert(CHAIN_ID, chain_id)?;
+                }
+            }
+            begun.open_table(BLOCKS)?;
+            begun.open_table(HASHES)?;
+            begun.open_table(TRANSACTIONS)?;
+        }
+        begun.commit()?;
+        Ok(Store { database, _lock: lock })
+    }
+
+    /// Makes these blocks, in the order of their numbers, the end of the chain: whatever had the first
+    /// one's number or a higher one is gone. All of it or nothing.
+    pub(super) fn append(&self, blocks: &[Record]) -> Result<(), StoreError> {
+        let Some(first) = blocks.first() else {
+            return Ok(());
+        };
+        let begun = self.database.begin_write()?;
+        {
+            let mut table = begun.open_table(BLOCKS)?;
+            let mut hashes = begun.open_table(HASHES)?;
+            let mut transactions = begun.open_table(TRANSACTIONS)?;
+            let stale: Vec<Record> = table
+                .range(first.number..)?
+                .map(|entry| read(entry?.1.value()))
+                .collect::<Result<_, _>>()?;
+            for block in stale {
+                table.remove(block.number)?;
+                hashes.remove(block.hash.0)?;
+                for transaction in &block.transactions {
+                    transactions.remove(transaction.hash.0)?;
+                }
+            }
+            for block in blocks {
+                let json = serde_json::to_vec(block).map_err(StoreError::Corrupt)?;
+                table.insert(block.number, &*json)?;
+                hashes.insert(block.hash.0, block.number)?;
+                for (index, transaction) in block.transactions.iter().enumerate() {
+                    transactions.insert(transaction.hash.0, (block.number, index as u32))?;
+                }
+            }
+        }
+        begun.commit()?;
+        Ok(())
+    }
+
+    /// The last block.
+    pub(super) fn last(&self) -> Result<Option<Record>, StoreError> {
+        let table = self.database.begin_read()?.open_table(BLOCKS)?;
+        let last = table.last()?;
+        last.map(|(_, json)| read(json.value())).transpose()
+    }
+
+    /// The number of the first block that is stored.
+    pub(super) fn first_number(&self) -> Result<Option<u64>, StoreError> {
+        let table = self.database.begin_read()?.open_table(BLOCKS)?;
+        Ok(table.first()?.map(|(number, _)| number.value()))
+    }
+
+    /// A block by its number.
+    pub(super) fn block(&self, number: u64) -> Result<Option<Record>, StoreError> {
+        let table = self.database.begin_read()?.open_table(BLOCKS)?;
+        table.get(number)?.map(|json| read(json.value())).transpose()
+    }
+
+    /// The number of the block with this hash.
+    pub(super) fn number(&self, hash: Word) -> Result<Option<u64>, StoreError> {
+        let table = self.database.begin_read()?.open_table(HASHES)?;
+        Ok(table.get(hash.0)?.map(|number| number.value()))
+    }
+
+    /// The block of a transaction, and its index there.
+    pub(super) fn transaction(&self, hash: Word) -> Result<Option<(Record, usize)>, StoreError> {
+        let found = {
+            let table = self.database.begin_read()?.open_table(TRANSACTIONS)?;
+            table.get(hash.0)?.map(|place| place.value())
+        };
+        let Some((number, index)) = found else {
+            return Ok(None);
+        };
+        Ok(self.block(number)?.map(|block| (block, index as usize)))
+    }
+
+    /// Hands blocks to `look`, in the order of their numbers, until it wants no more.
+    pub(super) fn scan(
+        &self,
+        numbers: RangeInclusive<u64>,
+        mut look: impl FnMut(Record) -> bool,
+    ) -> Result<(), StoreError> {
+        let table = self.database.begin_read()?.open_table(BLOCKS)?;
+        for entry in table.range(numbers)? {
+            if !look(read(entry?.1.value())?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(json: &[u8]) -> Result<Record, StoreError> {
+    serde_json::from_slice(json).map_err(StoreError::Corrupt)
+}
