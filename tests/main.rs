@@ -22,6 +22,7 @@ mod library;
 mod lifecycle;
 mod measuring;
 mod memory;
+mod node;
 mod pressure;
 mod protocol;
 mod publish;

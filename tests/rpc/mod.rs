@@ -4,3 +4,5 @@ mod http;
 mod malformed;
 pub mod scripted;
 mod subscriptions;
+
+pub use scripted::{call, json};

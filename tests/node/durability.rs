@@ -1,0 +1,61 @@
+//! What was announced is there, whatever happens to the process; and one process has a directory.
+
+use serde_json::{Value, json};
+
+use super::process::{Directory, Node, command};
+use crate::rpc::{call, json as next};
+
+/// Kills a leader while it makes blocks as fast as it can, again and again: every head that anybody was
+/// told of is still the same one afterwards, and the chain goes on from there.
+#[test]
+fn kill_9_loses_no_block_that_was_announced() {
+    let directory = Directory::new();
+    let mut announced: Vec<Value> = Vec::new();
+    for round in 0..4 {
+        let node = Node::start(&directory, &["--block-time", "1ms"]);
+        for head in announced.iter().rev().take(20) {
+            let stored = node.result("eth_getBlockByNumber", json!([head["number"], false]));
+            assert_eq!(stored["hash"], head["hash"], "round {round}");
+            assert_eq!(stored["stateRoot"], head["stateRoot"]);
+        }
+        let mut client = node.client();
+        call(&mut client, "eth_subscribe", &json!(["newHeads"]));
+        for _ in 0..20 {
+            announced.push(next(&mut client)["params"]["result"].clone());
+        }
+        // Whatever is in flight now is killed with it.
+        node.kill();
+    }
+    let node = Node::leader(&directory);
+    let mut parent = Value::Null;
+    let head = node.result("eth_blockNumber", json!([]));
+    let head = u64::from_str_radix(&head.as_str().unwrap()[2..], 16).unwrap();
+    assert!(head >= 80);
+    for number in 0..=head {
+        let id = format!("{number:#x}");
+        let block = node.result("eth_getBlockByNumber", json!([id, false]));
+        assert!(number == 0 || block["parentHash"] == parent, "block {number}");
+        parent = block["hash"].clone();
+    }
+}
+
+#[test]
+fn a_second_process_is_refused_and_so_is_another_chain() {
+    let directory = Directory::new();
+    let refused = |flags: &[&str]| {
+        let output = command(&directory, flags).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(output.stdout.is_empty(), "it does not say that it listens");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let node = Node::leader(&directory);
+    let error = refused(&[]);
+    assert!(error.contains("another process is using this data directory"), "{error}");
+    assert!(error.contains(directory.path().to_str().unwrap()), "{error}");
+    // The first one has not noticed.
+    assert_eq!(node.result("weir_mine", json!([])), "0x1");
+    node.kill();
+    let error = refused(&["--chain-id", "1"]);
+    assert!(error.contains("this data directory holds chain 0x849"), "{error}");
+    assert_eq!(Node::leader(&directory).result("eth_blockNumber", json!([])), "0x1");
+}

@@ -1,0 +1,139 @@
+//! The follower: what it answers itself, what it leaves to its leader, and that it never has a gap.
+
+use serde_json::{Value, json};
+
+use super::process::{Directory, Node};
+use crate::rpc::call;
+use crate::support::eventually;
+
+const SENDER: &str = "0x0101010101010101010101010101010101010101";
+
+/// Every block of both, from the first to `head`, is the same.
+fn compare(leader: &Node, follower: &Node, head: u64) {
+    for number in 0..=head {
+        let id = format!("{number:#x}");
+        let of = |node: &Node| node.result("eth_getBlockByNumber", json!([id, true]));
+        assert_eq!(of(leader), of(follower), "block {number}");
+    }
+}
+
+#[test]
+fn it_answers_what_it_has_seen_and_passes_on_the_rest() {
+    let (leads, follows) = (Directory::new(), Directory::new());
+    let leader = Node::leader(&leads);
+    leader.result("weir_mine", json!([200]));
+    let mut follower = Node::follower(&follows, leader.rpc);
+    follower.reach(200);
+    // What needs a leader goes to it.
+    let emitted = follower.result("weir_emit", json!([[{"address": SENDER}]]));
+    assert_eq!(leader.result("eth_getTransactionByHash", json!([emitted]))["hash"], emitted);
+    assert_eq!(follower.result("eth_getTransactionByHash", json!([emitted]))["hash"], emitted);
+    assert_eq!(follower.result("weir_mine", json!([])), "0xc9");
+    follower.reach(201);
+    compare(&leader, &follower, 201);
+    let unknown = follower.call("eth_nothing", json!([]));
+    assert_eq!(unknown["error"]["code"], -32601);
+    let mut client = follower.client();
+    for (method, params) in
+        [("eth_subscribe", json!(["newHeads"])), ("eth_unsubscribe", json!(["0x1"]))]
+    {
+        let error = json!({"code": -32000, "message": "leader-only"});
+        assert_eq!(call(&mut client, method, &params)["error"], error);
+    }
+    let ready = follower.asked("/readyz");
+    assert_eq!((ready.0, &ready.1["role"], &ready.1["lag"]), (200, &json!("follower"), &json!(0)));
+
+    // Alone, it still answers what it has seen, and says what it cannot.
+    leader.kill();
+    let logs = follower.result("eth_getLogs", json!([{"fromBlock": "0x0", "address": SENDER}]));
+    assert_eq!(logs[0]["transactionHash"], emitted);
+    assert_eq!(follower.result("eth_blockNumber", json!([])), "0xc9");
+    let error = follower.call("eth_gasLimit", json!([]))["error"].clone();
+    assert_eq!(
+        (&error["code"], &error["message"]),
+        (&json!(-32000), &json!("the leader cannot be reached"))
+    );
+    eventually(|| follower.asked("/readyz").0 == 503, "it is not ready without a leader");
+    assert_eq!(follower.asked("/healthz").0, 200);
+
+    // And so it does after a restart of its own.
+    follower.signal("-TERM");
+    assert_eq!(follower.end().0, Some(0));
+    let follower =
+        Node::start(&follows, &["--role", "follower", "--follow-rpc", "http://127.0.0.1:9"]);
+    assert_eq!(follower.result("eth_blockNumber", json!([])), "0xc9");
+    let block = follower.result("eth_getBlockByNumber", json!(["latest", false]));
+    assert_eq!(block["transactions"], json!([emitted]));
+}
+
+#[test]
+fn it_survives_its_leader_and_fills_the_gap() {
+    let (leads, follows) = (Directory::new(), Directory::new());
+    let mut leader = Node::leader(&leads);
+    let address = leader.rpc.to_string();
+    let follower = Node::follower(&follows, leader.rpc);
+    for round in 1..=3 {
+        leader.result("weir_mine", json!([5]));
+        follower.reach(10 * round - 5);
+        leader.kill();
+        eventually(|| follower.asked("/readyz").0 == 503, "it notices");
+        leader = Node::start(&leads, &["--block-time", "off", "--rpc-addr", &address]);
+        leader.result("weir_mine", json!([5]));
+        follower.reach(10 * round);
+    }
+    compare(&leader, &follower, 30);
+    eventually(|| follower.asked("/readyz").0 == 200, "it is ready again");
+}
+
+#[test]
+fn it_goes_back_to_where_the_chains_part() {
+    let (leads, follows) = (Directory::new(), Directory::new());
+    let leader = Node::leader(&leads);
+    let address = leader.rpc.to_string();
+    leader.result("weir_mine", json!([3]));
+    let follower = Node::follower(&follows, leader.rpc);
+    follower.reach(3);
+    leader.kill();
+    let before = leads.copy();
+
+    // Two ways on from block 3, the second one shorter at first.
+    let again = |directory: &Directory| {
+        Node::start(directory, &["--block-time", "off", "--rpc-addr", &address])
+    };
+    let leader = again(&leads);
+    let lost = leader.result("weir_emit", json!([[{"address": SENDER}]]));
+    leader.result("weir_mine", json!([3]));
+    follower.reach(6);
+    leader.kill();
+    let leader = again(&before);
+    let kept = leader.result("weir_emit", json!([[{"address": SENDER}]]));
+    leader.result("weir_mine", json!([2]));
+    let head = leader.result("eth_getBlockByNumber", json!(["latest", false]));
+    eventually(
+        || follower.result("eth_getBlockByNumber", json!(["latest", false])) == head,
+        "it follows the other way",
+    );
+    compare(&leader, &follower, 5);
+    assert_eq!(follower.result("eth_getTransactionByHash", json!([lost])), Value::Null);
+    assert_eq!(follower.result("eth_getTransactionByHash", json!([kept]))["hash"], kept);
+}
+
+/// A follower that knows nothing yet asks for everything.
+#[test]
+fn it_may_start_before_its_leader() {
+    let (leads, follows) = (Directory::new(), Directory::new());
+    let leader = Node::leader(&leads);
+    let address = leader.rpc.to_string();
+    leader.kill();
+    let follower = Node::start(
+        &follows,
+        &["--role", "follower", "--follow-rpc", &format!("http://{address}/")],
+    );
+    assert_eq!(follower.result("eth_chainId", json!([])), "0x849");
+    assert_eq!(follower.call("eth_blockNumber", json!([]))["error"]["code"], -32000);
+    assert_eq!(follower.asked("/readyz").0, 503);
+    let leader = Node::start(&leads, &["--block-time", "off", "--rpc-addr", &address]);
+    leader.result("weir_mine", json!([]));
+    follower.reach(1);
+    compare(&leader, &follower, 1);
+}

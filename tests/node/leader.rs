@@ -1,0 +1,186 @@
+//! The leader: its methods, its subscriptions, its end.
+
+use serde_json::{Value, json};
+
+use super::process::{Directory, Node};
+use crate::rpc::{call, json as next};
+
+const SENDER: &str = "0x0101010101010101010101010101010101010101";
+const TOPIC: &str = "0x0202020202020202020202020202020202020202020202020202020202020202";
+
+/// The result of the next notification of this subscription.
+fn told(client: &mut crate::support::Client, subscription: &Value) -> Value {
+    let told = next(client);
+    assert_eq!(told["method"], "eth_subscription", "{told}");
+    assert_eq!(&told["params"]["subscription"], subscription, "{told}");
+    told["params"]["result"].clone()
+}
+
+#[test]
+fn every_method_answers_over_http_and_websocket() {
+    let directory = Directory::new();
+    let node = Node::leader(&directory);
+    let mut client = node.client();
+    let log = json!({"address": SENDER, "topics": [TOPIC], "data": "0x2a"});
+    let emitted = node.result("weir_emit", json!([[log]]));
+    let sent = node.result("eth_sendRawTransaction", json!(["0x02c0ffee"]));
+    assert_eq!(sent.as_str().map(str::len), Some(66));
+    let pending = node.result("eth_getTransactionByHash", json!([sent]));
+    assert_eq!((&pending["blockHash"], &pending["input"]), (&Value::Null, &json!("0x02c0ffee")));
+    let again = node.call("eth_sendRawTransaction", json!(["0x02c0ffee"]));
+    assert_eq!(again["error"]["message"], "already known");
+    assert_eq!(node.result("weir_mine", json!([2])), "0x2");
+    let again = node.call("eth_sendRawTransaction", json!(["0x02c0ffee"]));
+    assert_eq!(again["error"]["message"], "already known");
+
+    let latest = node.result("eth_getBlockByNumber", json!(["latest", false]));
+    let first = node.result("eth_getBlockByNumber", json!(["0x1", true]));
+    let hash = &first["hash"];
+    assert_eq!(&latest["parentHash"], hash);
+    assert_eq!(first["transactions"].as_array().map(Vec::len), Some(2));
+    let stored = node.result("eth_getTransactionByHash", json!([sent]));
+    assert_eq!((&stored["blockHash"], &stored["transactionIndex"]), (hash, &json!("0x1")));
+    let all = json!([{"fromBlock": "earliest", "toBlock": "latest", "topics": [TOPIC]}]);
+    let logs = node.result("eth_getLogs", all);
+    assert_eq!(logs[0]["transactionHash"], emitted);
+    assert_eq!((&logs[0]["data"], &logs[0]["removed"]), (&json!("0x2a"), &json!(false)));
+
+    let nowhere = format!("0x{:064x}", 1);
+    let cases = [
+        ("eth_chainId", json!([]), json!("0x849")),
+        ("net_version", json!([]), json!("2121")),
+        ("eth_blockNumber", json!([]), json!("0x2")),
+        ("eth_syncing", json!([]), json!(false)),
+        ("eth_accounts", json!([]), json!([])),
+        ("eth_gasPrice", json!([]), json!("0x3b9aca00")),
+        ("net_listening", json!([]), json!(true)),
+        ("web3_clientVersion", json!([]), json!(format!("weir/v{}", env!("CARGO_PKG_VERSION")))),
+        ("eth_getBlockByHash", json!([hash, true]), first.clone()),
+        ("eth_getBlockByNumber", json!(["0x1", true]), first.clone()),
+        ("eth_getBlockByNumber", json!(["0x3"]), Value::Null),
+        ("eth_getBlockByHash", json!([nowhere, false]), Value::Null),
+        ("eth_getTransactionByHash", json!([nowhere]), Value::Null),
+        ("eth_getTransactionByHash", json!([sent]), stored),
+        ("eth_getLogs", json!([{"blockHash": hash}]), logs.clone()),
+        ("eth_getLogs", json!([{"fromBlock": "0x1", "address": [SENDER]}]), logs),
+        ("eth_getLogs", json!([{}]), json!([])),
+    ];
+    for (method, params, expected) in cases {
+        assert_eq!(node.result(method, params.clone()), expected, "{method} over HTTP");
+        assert_eq!(call(&mut client, method, &params)["result"], expected, "{method}");
+    }
+    assert_eq!(node.result("rpc_modules", json!([]))["eth"], "1.0");
+    for (method, params) in [
+        ("eth_getBlockByNumber", json!([])),
+        ("eth_getBlockByNumber", json!(["newest", true])),
+        ("eth_getBlockByHash", json!(["0x1", true])),
+        ("eth_getLogs", json!([{"fromBlock": "x"}])),
+        ("eth_getLogs", json!([{"blockHash": hash, "fromBlock": "0x0"}])),
+        ("eth_sendRawTransaction", json!(["0x1"])),
+        ("eth_sendRawTransaction", json!([])),
+        ("weir_emit", json!([[{"address": SENDER, "data": "0x1"}]])),
+    ] {
+        assert_eq!(node.call(method, params.clone())["error"]["code"], -32602, "{method} {params}");
+    }
+    assert_eq!(node.call("eth_call", json!([]))["error"]["code"], -32601);
+}
+
+#[test]
+fn subscribers_hear_of_blocks_logs_and_transactions() {
+    let directory = Directory::new();
+    let node = Node::leader(&directory);
+    let mut client = node.client();
+    let mut other = node.client();
+    let subscribe =
+        |client: &mut _, params| call(client, "eth_subscribe", &params)["result"].clone();
+    let heads = subscribe(&mut client, json!(["newHeads"]));
+    let hashes = subscribe(&mut other, json!(["newPendingTransactions"]));
+    let emitted = node.result(
+        "weir_emit",
+        json!([[{"address": SENDER, "topics": [TOPIC]}, {"address": SENDER}]]),
+    );
+    assert_eq!(told(&mut other, &hashes), emitted);
+    call(&mut other, "eth_unsubscribe", &json!([hashes]));
+    let full = subscribe(&mut other, json!(["newPendingTransactions", true]));
+    let logs = subscribe(&mut client, json!(["logs", {"address": SENDER, "topics": [[TOPIC]]}]));
+
+    let second = node.result("weir_emit", json!([[]]));
+    assert_eq!(told(&mut other, &full)["hash"], second);
+    node.result("weir_mine", json!([]));
+    let head = told(&mut client, &heads);
+    assert_eq!((&head["number"], head.get("transactions")), (&json!("0x1"), None));
+    let log = told(&mut client, &logs);
+    assert_eq!((&log["transactionHash"], &log["blockHash"]), (&emitted, &head["hash"]));
+    // The block can be had by whoever has heard of it.
+    let block = call(&mut client, "eth_getBlockByHash", &json!([head["hash"], false]));
+    assert_eq!(block["result"]["number"], "0x1");
+
+    assert_eq!(call(&mut client, "eth_unsubscribe", &json!([heads]))["result"], true);
+    node.result("weir_mine", json!([]));
+    let again = subscribe(&mut client, json!(["newHeads"]));
+    node.result("weir_mine", json!([3]));
+    for number in ["0x3", "0x4", "0x5"] {
+        assert_eq!(told(&mut client, &again)["number"], number);
+    }
+    assert_eq!(node.asked("/healthz").1["subscriptions"], 3);
+    drop((client, other));
+    crate::support::eventually(
+        || {
+            let (_, health) = node.asked("/healthz");
+            (&health["subscriptions"], &health["connections"]) == (&json!(0), &json!(0))
+        },
+        "nothing is left of clients that just went",
+    );
+}
+
+#[test]
+fn blocks_come_by_themselves() {
+    let directory = Directory::new();
+    let node = Node::start(&directory, &["--block-time", "10ms", "--chain-id", "7"]);
+    assert_eq!(node.result("eth_chainId", json!([])), "0x7");
+    let mut client = node.client();
+    let heads = call(&mut client, "eth_subscribe", &json!(["newHeads"]))["result"].clone();
+    let first = told(&mut client, &heads);
+    let mut parent = first["hash"].clone();
+    for _ in 0..5 {
+        let head = told(&mut client, &heads);
+        assert_eq!(head["parentHash"], parent);
+        parent = head["hash"].clone();
+    }
+}
+
+#[test]
+fn the_health_address_is_for_watchers_alone() {
+    let directory = Directory::new();
+    let node = Node::leader(&directory);
+    let expected = json!({
+        "role": "leader", "chainId": "0x849", "ready": true, "head": 0, "lag": 0,
+        "connections": 0, "subscriptions": 0, "calls": 0,
+    });
+    assert_eq!(node.asked("/healthz"), (200, expected.clone()));
+    assert_eq!(node.asked("/readyz"), (200, expected));
+    assert_eq!(node.asked("/").0, 404);
+    let mut client = crate::support::Client::tcp(node.rpc);
+    let head = client.request("GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+}
+
+#[test]
+fn a_signal_ends_it_in_good_order() {
+    for signal in ["-INT", "-TERM"] {
+        let directory = Directory::new();
+        let mut node = Node::leader(&directory);
+        let mut clients = [node.client(), node.client()];
+        call(&mut clients[0], "eth_subscribe", &json!(["newHeads"]));
+        node.signal(signal);
+        for client in &mut clients {
+            assert_eq!(client.expect_close().0, 1001);
+            client.close(1001, "");
+        }
+        let (code, log) = node.end();
+        assert_eq!(code, Some(0), "{log}");
+        let listen = node.rpc.to_string();
+        let next = Node::start(&directory, &["--block-time", "off", "--rpc-addr", &listen]);
+        assert_eq!(next.rpc, node.rpc, "the port is free, and so is the directory");
+    }
+}

@@ -1,0 +1,6 @@
+//! `weir node`: the real binary, leader and follower, with its store on disk.
+
+mod durability;
+mod follower;
+mod leader;
+mod process;

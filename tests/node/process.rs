@@ -1,0 +1,171 @@
+//! Nodes as processes, and directories that go with their test.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, DEADLINE, eventually};
+
+/// A directory that is removed with its test.
+pub struct Directory(PathBuf);
+
+impl Directory {
+    pub fn new() -> Directory {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("weir-node-{}-{count}", std::process::id());
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        Directory(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The same files once more.
+    pub fn copy(&self) -> Directory {
+        let copy = Directory::new();
+        std::fs::create_dir_all(copy.path()).unwrap();
+        for entry in std::fs::read_dir(&self.0).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        copy
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A node; killed when dropped.
+pub struct Node {
+    pub rpc: SocketAddr,
+    pub health: SocketAddr,
+    child: Child,
+    log: Option<JoinHandle<String>>,
+}
+
+/// `weir node` with these flags, on ports that the system chooses unless the flags say otherwise.
+pub fn command(directory: &Directory, flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.args(["node", "--data-dir"]).arg(directory.path());
+    for (flag, value) in [("--rpc-addr", "127.0.0.1:0"), ("--health-addr", "127.0.0.1:0")] {
+        if !flags.contains(&flag) {
+            command.args([flag, value]);
+        }
+    }
+    command.args(flags);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Node {
+    pub fn start(directory: &Directory, flags: &[&str]) -> Node {
+        let mut child = command(directory, flags).spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let log = thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).unwrap();
+            text
+        });
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut address = |scheme: &str| {
+            let line = lines.next().expect("it listens").unwrap();
+            let address = line.strip_prefix(&format!("listening {scheme}://"));
+            address.and_then(|rest| rest.strip_suffix('/')).expect(&line).parse().unwrap()
+        };
+        Node { rpc: address("ws"), health: address("http"), child, log: Some(log) }
+    }
+
+    /// A leader that makes blocks only on demand.
+    pub fn leader(directory: &Directory) -> Node {
+        Node::start(directory, &["--block-time", "off"])
+    }
+
+    pub fn follower(directory: &Directory, leader: SocketAddr) -> Node {
+        let url = format!("http://{leader}");
+        Node::start(directory, &["--role", "follower", "--follow-rpc", &url])
+    }
+
+    pub fn client(&self) -> Client {
+        Client::open(self.rpc, "/")
+    }
+
+    /// One call by HTTP POST.
+    pub fn call(&self, method: &str, params: Value) -> Value {
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let call = call.to_string();
+        let mut client = Client::tcp(self.rpc);
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            call.len()
+        );
+        client.raw((head + &call).as_bytes());
+        serde_json::from_slice(&client.answer().1).unwrap()
+    }
+
+    /// The result of one that must have one.
+    pub fn result(&self, method: &str, params: Value) -> Value {
+        let answer = self.call(method, params);
+        assert_eq!(answer["error"], Value::Null, "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    /// Status and body of what is asked at the health address.
+    pub fn asked(&self, path: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect_timeout(&self.health, DEADLINE).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap_or_default())
+    }
+
+    /// Waits until it is as far as `head`.
+    pub fn reach(&self, head: u64) {
+        eventually(|| self.asked("/healthz").1["head"].as_u64() >= Some(head), "it catches up");
+    }
+
+    /// SIGKILL: nothing of it runs any more.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Its exit code, and what it has logged.
+    pub fn end(&mut self) -> (Option<i32>, String) {
+        let mut status = None;
+        eventually(
+            || {
+                status = self.child.try_wait().unwrap();
+                status.is_some()
+            },
+            "the node ends",
+        );
+        (status.unwrap().code(), self.log.take().unwrap().join().unwrap())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
