@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::close::REASON_BYTES_MAX;
 use super::frame::CONTROL_BYTES_MAX;
-use super::{CloseFrame, FrameHeader, Message, Opcode, mask};
+use super::{CloseFrame, FrameHeader, Masked, Message, Opcode, mask};
 
 /// Writes frames to the end of a buffer.
 #[derive(Debug)]
@@ -36,6 +36,16 @@ impl<'a> Encoder<'a> {
     #[inline]
     pub fn message(self, message: Message<'_>) {
         self.frame(true, message.opcode(), message.as_bytes());
+    }
+
+    /// A whole message whose bytes are masked already, in one frame.
+    pub fn masked(out: &mut Vec<u8>, message: Masked<'_>) {
+        let Masked { key, head, rest } = message;
+        out.reserve(frame_bytes(message.len()) + key.len());
+        let payload_len = message.len() as u64;
+        FrameHeader { fin: true, opcode: Opcode::Binary, mask: Some(key), payload_len }.write(out);
+        out.extend_from_slice(head);
+        out.extend_from_slice(rest);
     }
 
     /// A ping. The payload must not exceed 125 bytes; what does is cut.
@@ -171,6 +181,10 @@ mod tests {
         out.clear();
         Encoder::client(&mut out, [0x37, 0xFA, 0x21, 0x3D]).message(Message::Text("Hello"));
         assert_eq!(out, b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
+        out.clear();
+        let key = [0x37, 0xFA, 0x21, 0x3D];
+        Encoder::masked(&mut out, Masked { key, head: b"\x7f\x9f", rest: b"\x4d\x51\x58" });
+        assert_eq!(out, b"\x82\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
     }
 
     #[test]

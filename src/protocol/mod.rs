@@ -33,4 +33,4 @@ pub use decoder::{Decoder, Step};
 pub use encoder::{Encoder, SharedFrame};
 pub use error::ProtocolError;
 pub use frame::{FrameHeader, Opcode, Role};
-pub use message::{Event, Message};
+pub use message::{Event, Masked, Message};

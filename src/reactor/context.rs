@@ -18,7 +18,7 @@ use super::tls::TlsConnector;
 use super::topics::{JoinError, Joined, Left};
 use super::{CloseReason, ConnId, Decision, SendOutcome, ServiceId, Time};
 use crate::protocol::handshake::ClientRequest;
-use crate::protocol::{CloseCode, Message, SharedFrame};
+use crate::protocol::{CloseCode, Masked, Message, SharedFrame};
 
 /// A service's view of the loop, lent for one call of a handler.
 #[derive(Debug)]
@@ -48,6 +48,17 @@ impl<'a> Context<'a> {
     /// Queues a message. It is on its way at the end of the turn, with all else for this connection.
     pub fn send<'m>(&mut self, conn: ConnId, message: impl Into<Message<'m>>) -> SendOutcome {
         self.core.send(conn, message.into())
+    }
+
+    /// Queues a message that the service has masked, on a connection that it has made itself; on any
+    /// other it is [`SendOutcome::Refused`], since a server must not mask (RFC 6455, 5.1).
+    pub fn send_masked(&mut self, conn: ConnId, message: Masked<'_>) -> SendOutcome {
+        self.core.send_masked(conn, message)
+    }
+
+    /// A fresh key for [`Context::send_masked`], as unpredictable as the system's entropy.
+    pub fn masking_key(&mut self) -> [u8; 4] {
+        self.core.masks.draw()
     }
 
     /// Queues a frame that was encoded before.

@@ -30,7 +30,7 @@ use super::tls::Tls;
 use super::topics::{TopicLimits, Topics};
 use super::{CloseReason, ConnId, Decision, SendOutcome, Time};
 use crate::protocol::encoder::frame_bytes;
-use crate::protocol::{Message, SharedFrame, Spares};
+use crate::protocol::{Masked, Message, Role, SharedFrame, Spares};
 
 /// The queues by which one phase of the turn, or one turn, tells another what to look at.
 #[derive(Debug, Default)]
@@ -138,6 +138,21 @@ impl Core {
         }
         self.queue(id, message.len(), false, |outbox, spares, mask| {
             outbox.push_message(spares, message, mask);
+        })
+    }
+
+    /// Queues one message for one connection of the client's role, masked by who sends it.
+    pub(super) fn send_masked(&mut self, id: ConnId, message: Masked<'_>) -> SendOutcome {
+        if self.conns.get(id).is_some_and(|conn| conn.decoder.role() == Role::Server) {
+            return SendOutcome::Refused;
+        }
+        if message.len() >= WRITE_AT_ONCE_BYTES_MIN
+            && let Some(outcome) = self.write_masked_at_once(id, message)
+        {
+            return outcome;
+        }
+        self.queue(id, message.len(), false, |outbox, spares, _| {
+            outbox.push_premasked(spares, message);
         })
     }
 

@@ -12,10 +12,13 @@ use log::debug;
 use super::budget::LINGER;
 use super::connection::{Connection, Input, Phase};
 use super::core::Core;
-use super::outbox::{Flushed, Pressure};
+use super::outbox::{Flushed, Outbox, Pressure, SpareQueues};
 use super::{CloseReason, ConnId, SendOutcome, Time};
 use crate::protocol::encoder::frame_bytes;
-use crate::protocol::{FrameHeader, Message, Role};
+use crate::protocol::{FrameHeader, Masked, Message, Opcode, Role};
+
+/// Parts of a frame that is written at once: its header, and a payload of up to two.
+const SLICES_MAX: usize = 3;
 
 impl Core {
     /// Writes what is queued for a connection, then asks the poll for what it wants now.
@@ -41,40 +44,91 @@ impl Core {
         id: ConnId,
         message: Message<'_>,
     ) -> Option<SendOutcome> {
+        let conn = self.conns.get(id)?;
+        if conn.decoder.role() == Role::Client {
+            return None;
+        }
+        let (opcode, payload_len) = (message.opcode(), message.len() as u64);
+        let header = FrameHeader { fin: true, opcode, mask: None, payload_len };
+        let written = self.write_frame(id, &header, &[message.as_bytes()])?;
+        Some(self.queue_rest(id, &header, written, |outbox, spares| {
+            outbox.push_message(spares, message, None);
+        }))
+    }
+
+    /// The same for one that is masked already.
+    pub(super) fn write_masked_at_once(
+        &mut self,
+        id: ConnId,
+        message: Masked<'_>,
+    ) -> Option<SendOutcome> {
+        let Masked { key, head, rest } = message;
+        let payload_len = message.len() as u64;
+        let header =
+            FrameHeader { fin: true, opcode: Opcode::Binary, mask: Some(key), payload_len };
+        let written = self.write_frame(id, &header, &[head, rest])?;
+        Some(self.queue_rest(id, &header, written, |outbox, spares| {
+            outbox.push_premasked(spares, message);
+        }))
+    }
+
+    /// Writes one frame past an empty outbox; how much of it the kernel took, unless it was not tried.
+    #[inline]
+    fn write_frame<const N: usize>(
+        &mut self,
+        id: ConnId,
+        header: &FrameHeader,
+        payload: &[&[u8]; N],
+    ) -> Option<usize> {
         let conn = self.conns.get_mut(id).filter(|conn| conn.is_open() && !conn.is_secure())?;
         let limits = self.router.settings(conn.route);
-        let len = message.len();
-        let frame = frame_bytes(len);
+        let frame = frame_bytes(header.payload_len as usize);
         // What is begun must not be refused: it stays far from all limits.
         let fits = conn.outbox.is_empty()
             && conn.batch.is_none()
             && frame <= limits.outbox_soft
             && self.memory.is_plenty(self.metrics.buffered_now, frame);
-        if !fits || conn.decoder.role() == Role::Client {
+        if !fits {
             return None;
         }
-        let opcode = message.opcode();
-        let header = FrameHeader { fin: true, opcode, mask: None, payload_len: len as u64 };
         self.frame_head.clear();
         header.write(&mut self.frame_head);
-        let slices = [IoSlice::new(&self.frame_head), IoSlice::new(message.as_bytes())];
-        let written = match conn.socket.write_vectored(&slices) {
+        let mut slices = [IoSlice::new(&self.frame_head); SLICES_MAX];
+        for (slice, bytes) in slices[1..].iter_mut().zip(payload) {
+            *slice = IoSlice::new(bytes);
+        }
+        let written = match conn.socket.write_vectored(&slices[..=N]) {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             // The flush will meet the error again, where it is dealt with.
             Err(_) => return None,
         };
         self.metrics.bytes_written += written as u64;
-        if written == frame {
+        Some(written)
+    }
+
+    /// Counts a frame of which the kernel took `written` bytes, and queues what it left.
+    #[inline]
+    fn queue_rest(
+        &mut self,
+        id: ConnId,
+        header: &FrameHeader,
+        written: usize,
+        push: impl FnOnce(&mut Outbox, &mut SpareQueues),
+    ) -> SendOutcome {
+        let len = header.payload_len as usize;
+        if written == self.frame_head.len() + len {
             self.metrics.messages_out += 1;
-            conn.traffic.count_out(len);
-            return Some(SendOutcome::Queued);
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.traffic.count_out(len);
+            }
+            return SendOutcome::Queued;
         }
         let now = self.now;
-        Some(self.queue(id, len, false, |outbox, spares, mask| {
-            outbox.push_message(spares, message, mask);
+        self.queue(id, len, false, |outbox, spares, _| {
+            push(outbox, spares);
             outbox.begun(written, now);
-        }))
+        })
     }
 
     /// Writes the frames of the batch that a connection rides on. What the kernel does not take is queued

@@ -14,7 +14,7 @@ use super::budget::{
 };
 use crate::protocol::encoder::clip;
 use crate::protocol::frame::CONTROL_BYTES_MAX;
-use crate::protocol::{CloseFrame, Encoder, Message, Opcode, SharedFrame};
+use crate::protocol::{CloseFrame, Encoder, Masked, Message, Opcode, SharedFrame};
 
 mod queue;
 mod sealed;
@@ -160,6 +160,15 @@ impl Outbox {
         mask: Option<[u8; 4]>,
     ) {
         self.push_frame(spares, message.opcode(), message.as_bytes(), mask);
+    }
+
+    /// Queues one message that is masked already.
+    pub(super) fn push_premasked(&mut self, spares: &mut SpareQueues, message: Masked<'_>) {
+        let queue = self.queue(spares);
+        let tail = queue.tail(message.len());
+        let before = tail.len();
+        Encoder::masked(tail, message);
+        queue.bytes += tail.len() - before;
     }
 
     /// Notes that the kernel has taken these bytes of the one message that is queued, and no more.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use weir::protocol::handshake::ClientRequest;
-use weir::protocol::{CloseCode, CloseFrame, Message, SharedFrame};
+use weir::protocol::{CloseCode, CloseFrame, Masked, Message, SharedFrame, mask};
 use weir::reactor::settings::{Heartbeat, RouteSettings, Settings};
 use weir::reactor::{
     CloseReason, ConnId, Decision, Payload, PublishOptions, RouteId, SendOutcome, Target,
@@ -50,6 +50,35 @@ fn message(strings: &Strings) -> Told {
             told => break told,
         }
     }
+}
+
+#[test]
+fn what_a_service_has_masked_arrives_as_its_key_makes_it() {
+    let ((_far_server, far, far_id), (_near_server, near, id)) = pair();
+    // Gathered with others, written at once, and more than the kernel takes at once.
+    for len in [0, 5, 20, 16_384, 65_536, 250_000] {
+        let key = near.run(move |cx| {
+            let (key, bytes) = (cx.masking_key(), vec![0x5A; len]);
+            let (head, rest) = bytes.split_at(len.min(8));
+            assert_eq!(cx.send_masked(id, Masked { key, head, rest }), SendOutcome::Queued);
+            key
+        });
+        let mut expected = vec![0x5A; len];
+        mask::apply(key, 0, &mut expected);
+        assert_eq!(message(&far), Told::Binary(far_id, expected.clone()), "{len}");
+        assert_eq!(message(&near), Told::Binary(id, expected), "{len}");
+    }
+}
+
+#[test]
+fn a_server_masks_nothing() {
+    let ((_far_server, far, far_id), (_near_server, near, id)) = pair();
+    far.run(move |cx| {
+        let masked = Masked { key: cx.masking_key(), head: b"masked", rest: b"" };
+        assert_eq!(cx.send_masked(far_id, masked), SendOutcome::Refused);
+        assert_eq!(cx.send(far_id, "plain"), SendOutcome::Queued);
+    });
+    assert_eq!(message(&near), Told::Text(id, "plain".to_owned()));
 }
 
 #[test]

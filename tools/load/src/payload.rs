@@ -3,9 +3,13 @@
 //! The stamp spreads 56 bits over eight bytes of seven, so that it is text wherever text is asked
 //! for. Messages shorter than a stamp carry none, and are told apart by their length alone. One
 //! buffer serves all messages: no allocation for any of them.
+//!
+//! Binary messages are masked ahead: what goes over the wire behind the stamp is always the same, under
+//! a key that is fresh and unpredictable for each frame, as RFC 6455, 5.3 wants it. What the server
+//! unmasks is thus another message each time, and it has all of its work, the client none of it.
 
 use fastrand::Rng;
-use weir::protocol::Message;
+use weir::protocol::{Masked, Message};
 
 /// Bytes of a stamp.
 pub(crate) const STAMP_BYTES: usize = 8;
@@ -23,13 +27,15 @@ pub(crate) enum Kind {
 pub(crate) struct Payload {
     kind: Kind,
     bytes: Vec<u8>,
+    /// The stamp of a message that is masked, as it goes over the wire.
+    stamp: [u8; STAMP_BYTES],
 }
 
 impl Payload {
     /// Bytes for messages of up to `bytes_max`.
     pub(crate) fn new(kind: Kind, bytes_max: usize, rng: &mut Rng) -> Payload {
         let bytes = (0..bytes_max).map(|_| rng.alphanumeric() as u8).collect();
-        Payload { kind, bytes }
+        Payload { kind, bytes, stamp: [0; STAMP_BYTES] }
     }
 
     /// The first `len` bytes, stamped with as many of these stamps as there is room for.
@@ -46,9 +52,31 @@ impl Payload {
         Message::Binary(bytes)
     }
 
-    /// Whether `received` is the message that was made of `len` and `stamp`. The stamp is compared
-    /// for each, all the rest for one message in [`COMPARED`]: comparing costs as much as sending.
-    pub(crate) fn matches(&self, received: Message<'_>, len: usize, stamp: u64) -> bool {
+    /// A binary message of so many bytes with this stamp, masked: the payload is what `key` makes of
+    /// the bytes.
+    pub(crate) fn masked(&mut self, len: usize, stamp: u64, key: [u8; 4]) -> Masked<'_> {
+        let Some(rest) = self.bytes[..len].get(STAMP_BYTES..) else {
+            return Masked { key, head: &[], rest: &self.bytes[..len] };
+        };
+        write_stamp(&mut self.stamp, stamp);
+        self.stamp = (u64::from_ne_bytes(self.stamp) ^ widen(key)).to_ne_bytes();
+        Masked { key, head: &self.stamp, rest }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether `received` is the message that was made of `len` and `stamp`, and masked ahead for
+    /// `key`; one that was not has the key 0. The stamp is compared for each message, all the rest for
+    /// one in [`COMPARED`]: comparing costs as much as sending.
+    pub(crate) fn matches(
+        &self,
+        received: Message<'_>,
+        len: usize,
+        stamp: u64,
+        key: [u8; 4],
+    ) -> bool {
         let bytes = received.as_bytes();
         let is_kind = matches!(received, Message::Text(_)) == (self.kind == Kind::Text);
         if bytes.len() != len || !is_kind {
@@ -58,8 +86,28 @@ impl Payload {
             return true;
         };
         read_stamp(place) == Some(stamp)
-            && (!stamp.is_multiple_of(COMPARED) || *rest == self.bytes[STAMP_BYTES..len])
+            && (!stamp.is_multiple_of(COMPARED)
+                || differs_by(key, rest, &self.bytes[STAMP_BYTES..]))
     }
+}
+
+/// A key as it lies over eight bytes.
+fn widen([a, b, c, d]: [u8; 4]) -> u64 {
+    u64::from_ne_bytes([a, b, c, d, a, b, c, d])
+}
+
+/// Whether `received` is `sent`, as far as it goes, under `key`.
+fn differs_by(key: [u8; 4], received: &[u8], sent: &[u8]) -> bool {
+    let (received, received_tail) = received.as_chunks::<8>();
+    let (sent, sent_tail) = sent.as_chunks::<8>();
+    let key = widen(key);
+    let words = received.iter().zip(sent);
+    let difference = words.fold(0, |difference, (received, sent)| {
+        difference | (u64::from_ne_bytes(*received) ^ u64::from_ne_bytes(*sent) ^ key)
+    });
+    let next = sent.get(received.len()).map_or(sent_tail, |word| &word[..]);
+    let tail = received_tail.iter().zip(next).zip(key.to_ne_bytes());
+    difference == 0 && tail.into_iter().all(|((received, sent), key)| received ^ sent == key)
 }
 
 /// One message in so many is compared byte by byte.
@@ -92,7 +140,11 @@ pub(crate) const fn fit(number: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use weir::protocol::mask;
+
     use super::*;
+
+    const NO_KEY: [u8; 4] = [0; 4];
 
     fn payload(kind: Kind) -> Payload {
         Payload::new(kind, 100, &mut Rng::with_seed(1))
@@ -114,14 +166,35 @@ mod tests {
     fn an_echo_is_known_by_its_stamp_its_length_and_its_kind() {
         let mut sent = payload(Kind::Binary);
         let echo = sent.message(20, &[64]).as_bytes().to_vec();
-        let matches = |len, stamp| sent.matches(Message::Binary(&echo), len, stamp);
+        let matches = |len, stamp| sent.matches(Message::Binary(&echo), len, stamp, NO_KEY);
         assert!(matches(20, 64));
         assert!(!matches(20, 65));
         assert!(!matches(21, 64));
-        assert!(!sent.matches(Message::Text("x"), 1, 0));
+        assert!(!sent.matches(Message::Text("x"), 1, 0, NO_KEY));
         let mut spoiled = echo.clone();
         spoiled[19] ^= 1;
-        assert!(!sent.matches(Message::Binary(&spoiled), 20, 64));
-        assert!(sent.matches(Message::Binary(b"short"), 5, 3));
+        assert!(!sent.matches(Message::Binary(&spoiled), 20, 64, NO_KEY));
+        assert!(sent.matches(Message::Binary(b"short"), 5, 3, NO_KEY));
+    }
+
+    #[test]
+    fn what_is_masked_ahead_is_known_by_its_key() {
+        let key = [0x37, 0xFA, 0x21, 0x3D];
+        let mut sent = payload(Kind::Binary);
+        for len in 0..40 {
+            let Masked { head, rest, .. } = sent.masked(len, 64, key);
+            // As the server reads it, and sends it back.
+            let mut echo = [head, rest].concat();
+            mask::apply(key, 0, &mut echo);
+            let matches = |echo: &[u8], key| sent.matches(Message::Binary(echo), len, 64, key);
+            assert!(matches(&echo, key), "{len}");
+            for at in 0..len {
+                echo[at] ^= 1;
+                assert!(len < STAMP_BYTES || !matches(&echo, key), "{len}, {at}");
+                echo[at] ^= 1;
+            }
+            // Behind the stamp, the key's last byte is that of the twelfth.
+            assert_eq!(matches(&echo, [0x37, 0xFA, 0x21, 0]), len < 12, "{len}");
+        }
     }
 }

@@ -30,6 +30,8 @@ struct Flight {
     intended: Time,
     number: u64,
     len: u32,
+    /// What it was masked with ahead, if it was.
+    key: [u8; 4],
 }
 
 /// The echoes that a part waits for.
@@ -78,12 +80,19 @@ impl Exchange {
         let len = self.sizes.draw(&mut self.rng);
         let number = self.next_number;
         self.next_number = fit(number + 1);
-        let outcome = cx.send(conn, self.payload.message(len, &[number]));
+        let (outcome, key) = match self.payload.kind() {
+            // Text stays text under no key but 0.
+            Kind::Text => (cx.send(conn, self.payload.message(len, &[number])), [0; 4]),
+            Kind::Binary => {
+                let key = cx.masking_key();
+                (cx.send_masked(conn, self.payload.masked(len, number, key)), key)
+            }
+        };
         match outcome {
             SendOutcome::Queued | SendOutcome::Congested => {
                 self.tally.sent(len);
                 self.outstanding += 1;
-                let flight = Flight { intended, number, len: len as u32 };
+                let flight = Flight { intended, number, len: len as u32, key };
                 self.flights[member].push_back(flight);
             }
             SendOutcome::Refused => self.tally.errors.add("not sent: outbox is full", 1),
@@ -105,7 +114,7 @@ impl Exchange {
         };
         self.outstanding -= 1;
         self.tally.received(message.len());
-        if !self.payload.matches(message, flight.len as usize, flight.number) {
+        if !self.payload.matches(message, flight.len as usize, flight.number, flight.key) {
             self.tally.errors.add("not the message sent", 1);
         }
         self.tally.record(now.since(flight.intended));
