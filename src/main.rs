@@ -5,6 +5,7 @@ mod config;
 mod logging;
 mod nearest;
 mod node;
+mod observe;
 mod serve;
 
 use std::env;

@@ -15,11 +15,13 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
 use weir::reactor::{Order, Reactor, RouteId};
+use weir::services::admin::{self, Admin, Source};
+use weir::services::rpc::Rpc;
 use weir::services::rpc::gateway::Gateway;
-use weir::services::rpc::{Rpc, RpcSettings};
 use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 
-use crate::config::{Config, NetworkConfig, RouteConfig, Service};
+use crate::config::{ADMIN_SITE, Config, NetworkConfig, RouteConfig, Service};
+use crate::observe::NetworkSource;
 
 /// Descriptors that are none of a client's: standard streams, poll, waker, signals, log, the spare
 /// one, and those that wait for a refusal.
@@ -42,12 +44,16 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     if let Some(tls) = &config.tls {
         reactor.set_tls(tls.clone())?;
     }
+    let mut sources = Vec::<Box<dyn Source>>::new();
     for network in &config.networks {
-        add_network(&mut reactor, network)?;
+        sources.push(Box::new(add_network(&mut reactor, network)?));
+    }
+    if config.admin.is_some() {
+        add_admin(&mut reactor, sources)?;
     }
     // First of all that can be seen: who reads that we listen may send a signal at once.
     obey_signals(&mut reactor, config.tls.is_some())?;
-    listen(&mut reactor, &config.listen)?;
+    listen(&mut reactor, &config.listen, config.admin.as_ref())?;
     reactor.run()?;
     if let Some(report) = reactor.turn_report() {
         info!("turns: {report}");
@@ -68,25 +74,48 @@ fn add_route(reactor: &mut Reactor, route: &RouteConfig) -> Result<(), Box<dyn E
     Ok(())
 }
 
-fn add_network(reactor: &mut Reactor, network: &NetworkConfig) -> Result<(), Box<dyn Error>> {
+fn add_network(
+    reactor: &mut Reactor,
+    network: &NetworkConfig,
+) -> Result<NetworkSource, Box<dyn Error>> {
     let outbound = Rc::<Cell<RouteId>>::default();
     let gateway = Gateway::new(network.gateway.clone(), Rc::clone(&outbound));
-    let service = reactor.add_service(Rpc::new(gateway, network.rpc.clone()))?;
+    let shown = gateway.counts();
+    let service = Rpc::new(gateway, network.rpc.clone());
+    let source = NetworkSource::new(&network.gateway.network, service.counts(), shown);
+    let service = reactor.add_service(service)?;
     reactor.add_route(&network.path(), service, network.settings.clone())?;
-    let answers = RpcSettings { request_bytes_max: network.rpc.response_bytes_max, ..network.rpc };
-    outbound.set(reactor.add_outbound(service, answers.fit(RouteSettings::default()))?);
+    outbound.set(reactor.add_outbound(service, network.gateway.outbound())?);
+    Ok(source)
+}
+
+fn add_admin(reactor: &mut Reactor, sources: Vec<Box<dyn Source>>) -> Result<(), Box<dyn Error>> {
+    let service = reactor.add_service(Admin::new(sources))?;
+    for path in [admin::METRICS, admin::HEALTH] {
+        let settings = RouteSettings { site: ADMIN_SITE, ..RouteSettings::default() };
+        reactor.add_route(path, service, settings)?;
+    }
     Ok(())
 }
 
 /// Listens everywhere, and then says so on standard output: one line an address, with the port that
 /// it has.
-fn listen(reactor: &mut Reactor, all: &[ListenSettings]) -> Result<(), Box<dyn Error>> {
+fn listen(
+    reactor: &mut Reactor,
+    all: &[ListenSettings],
+    admin: Option<&ListenSettings>,
+) -> Result<(), Box<dyn Error>> {
     let mut lines = String::new();
     for settings in all {
         let failed = |error| format!("listen on {}: {error}", settings.address);
         let address = reactor.listen(settings).map_err(failed)?;
         let scheme = if settings.secure { "wss" } else { "ws" };
         lines += &format!("listening {scheme}://{address}/\n");
+    }
+    if let Some(settings) = admin {
+        let failed = |error| format!("listen on {}: {error}", settings.address);
+        let address = reactor.listen(settings).map_err(failed)?;
+        lines += &format!("admin http://{address}/\n");
     }
     io::stdout().write_all(lines.as_bytes())?;
     Ok(())

@@ -10,7 +10,7 @@ use std::str::FromStr as _;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Each top module, and those of our own that it may name.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("protocol", &[]),
     ("reactor", &["protocol"]),
     ("backplane", &["reactor", "protocol"]),
@@ -20,8 +20,9 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("logging", &["nearest"]),
     ("config", &["nearest", "logging", "services", "backplane", "reactor", "protocol"]),
     ("node", &["config", "logging", "serve", "services", "reactor", "protocol"]),
+    ("observe", &["services", "reactor"]),
     ("cli", &["config", "node"]),
-    ("serve", &["config", "logging", "services", "backplane", "reactor", "protocol"]),
+    ("serve", &["config", "logging", "observe", "services", "backplane", "reactor", "protocol"]),
 ];
 
 /// Modules of the library, which know nothing of the binary's dependencies.

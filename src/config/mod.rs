@@ -29,7 +29,7 @@ use options::ServerOptions;
 pub(crate) use error::ConfigError;
 pub(crate) use keys::{Layer, given};
 pub(crate) use networks::NetworkConfig;
-pub(crate) use options::Options;
+pub(crate) use options::{ADMIN_SITE, Options};
 pub(crate) use routes::{RouteConfig, Service};
 pub(crate) use values::{Count, OrOff, Span};
 
@@ -40,6 +40,8 @@ pub(crate) struct Config {
     /// What the secure ones of them show.
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) log: LogSettings,
+    /// Where operators ask, if they may.
+    pub(crate) admin: Option<ListenSettings>,
     /// The CPU that the process stays on.
     pub(crate) pin: Option<usize>,
     pub(crate) settings: Settings,
@@ -72,7 +74,8 @@ impl Config {
         let settings = server.settings();
         settings.check()?;
         let listen = server.listen();
-        check_listen(&listen)?;
+        let admin = server.admin();
+        check_listen(listen.iter().chain(&admin))?;
         let tls = server.tls()?;
         let networks = networks::networks(file.networks, &layer, &settings)?;
         // A gateway is no place for an echo that nobody has asked for.
@@ -82,14 +85,14 @@ impl Config {
             return Err(ConfigError::NoRoute);
         }
         let log = server.log();
-        Ok(Config { listen, tls, log, pin: server.pin(), settings, routes, networks })
+        Ok(Config { listen, admin, tls, log, pin: server.pin(), settings, routes, networks })
     }
 }
 
 /// Port 0 may stand twice: the system chooses a different one each time.
-fn check_listen(listen: &[ListenSettings]) -> Result<(), ConfigError> {
+fn check_listen<'a>(listen: impl Iterator<Item = &'a ListenSettings>) -> Result<(), ConfigError> {
     let mut seen = HashSet::new();
-    let fixed = listen.iter().map(|listen| listen.address).filter(|address| address.port() != 0);
+    let fixed = listen.map(|listen| listen.address).filter(|address| address.port() != 0);
     for address in fixed {
         if !seen.insert(address) {
             return Err(ConfigError::ListenTwice(address));

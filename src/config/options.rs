@@ -21,6 +21,8 @@ use weir::services::rooms::RoomSettings;
 /// Where the server listens unless told otherwise.
 const LISTEN: Listen =
     Listen { address: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001)), secure: false };
+/// The site of the routes for operators; those of everybody else are on site 0.
+pub(crate) const ADMIN_SITE: u16 = 1;
 /// A hard limit that was not set is rounded up to a multiple of this, for round numbers.
 const OUTBOX_HARD_STEP: usize = 64 * 1024;
 
@@ -42,6 +44,10 @@ pub(super) struct ServerOptions {
     #[arg(long, value_name = "ADDR", help_heading = "Listening", value_delimiter = ',')]
     #[arg(default_values_t = [LISTEN])]
     listen: Vec<Listen>,
+
+    /// Address and port for operators: GET /metrics and /healthz, which nobody else sees; or off
+    #[arg(long, value_name = "ADDR", help_heading = "Listening", default_value_t = OrOff(None))]
+    admin: OrOff<SocketAddr>,
 
     /// Share the port with other processes (SO_REUSEPORT)
     #[arg(long, value_name = "BOOL", help_heading = "Listening", default_value_t = false)]
@@ -270,12 +276,13 @@ impl ServerOptions {
     /// The options that [`settings`](Self::settings), [`listen`](Self::listen), [`tls`](Self::tls),
     /// [`log`](Self::log) and [`pin`](Self::pin) turn into these values.
     pub(super) fn new(config: &Config) -> Self {
-        let Config { listen, tls, log, pin, settings, routes: _, networks: _ } = config;
+        let Config { listen, admin, tls, log, pin, settings, routes: _, networks: _ } = config;
         let written =
             |listen: &ListenSettings| Listen { address: listen.address, secure: listen.secure };
         let beat = settings.heartbeat.unwrap_or_default();
         ServerOptions {
             listen: listen.iter().map(written).collect(),
+            admin: OrOff(admin.as_ref().map(|listen| listen.address)),
             reuse_port: listen.iter().any(|listen| listen.reuse_port),
             log: log.filter.clone(),
             log_format: log.format,
@@ -338,6 +345,11 @@ impl ServerOptions {
 
     pub(super) fn tls(&self) -> Result<Option<TlsSettings>, TlsMistake> {
         self.tls.settings(&self.listen)
+    }
+
+    pub(super) fn admin(&self) -> Option<ListenSettings> {
+        let listen = |address| ListenSettings { site: ADMIN_SITE, ..ListenSettings::new(address) };
+        self.admin.0.map(listen)
     }
 
     pub(super) fn log(&self) -> LogSettings {

@@ -253,6 +253,7 @@ fn a_gateway_has_no_other_routes_unless_told() {
 fn the_effective_configuration_reads_back_the_same() {
     let all = "listen = ['[::1]:8000', '0.0.0.0:8000']
         reuse_port = true
+        admin = '127.0.0.1:9100'
         log = 'warn,weir=debug'
         log_format = 'json'
         connections_max = 12

@@ -2,6 +2,7 @@
 //!
 //! Services import the reactor and the protocol, never `mio` nor each other.
 
+pub mod admin;
 mod echo;
 pub mod rooms;
 pub mod rpc;

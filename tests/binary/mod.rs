@@ -1,5 +1,6 @@
 //! The binary, from outside: what it prints, what it obeys, and how it ends.
 
+mod admin;
 mod process;
 mod settings;
 mod shutdown;

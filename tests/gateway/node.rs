@@ -258,12 +258,13 @@ pub fn gateway(upstreams: &[String], edit: impl FnOnce(&mut GatewaySettings)) ->
     edit(&mut settings);
     Server::start(Settings::default(), move |reactor| {
         let outbound = Rc::<Cell<RouteId>>::default();
+        let to_upstreams = settings.outbound();
         let gateway = Gateway::new(settings, Rc::clone(&outbound));
         let rpc = RpcSettings::default();
         let service = reactor.add_service(Rpc::new(gateway, rpc.clone())).unwrap();
         let route = rpc.fit(RouteSettings::default());
-        reactor.add_route(PATH, service, route.clone()).unwrap();
-        outbound.set(reactor.add_outbound(service, route).unwrap());
+        reactor.add_route(PATH, service, route).unwrap();
+        outbound.set(reactor.add_outbound(service, to_upstreams).unwrap());
     })
 }
 

@@ -37,6 +37,7 @@ use self::watch::{Purpose, Watch};
 use super::{
     Backend, Call, Feeds, LinkEvent, Network, Notice, Outcome, Progress, RpcError, Ticket,
 };
+use crate::reactor::settings::{MESSAGE_BYTES_RANGE, RouteSettings};
 use crate::reactor::{ConnId, Context, MailReceiver, RouteId, ServiceTimer, Time};
 
 pub use self::counts::{GatewayCounts, LATENCY_BOUNDS, UpstreamCounts};
@@ -64,6 +65,20 @@ pub struct GatewaySettings {
     pub timeout: Duration,
     /// Bytes of an upstream's answer; past it -32003.
     pub answer_bytes_max: usize,
+}
+
+impl GatewaySettings {
+    /// The limits of connections to upstreams. An answer that is too large for one client must not end
+    /// the connection that others share, unless it is out of all proportion.
+    pub fn outbound(&self) -> RouteSettings {
+        const PROPORTION: usize = 4;
+        let settings = RouteSettings::default();
+        let largest = self.answer_bytes_max.saturating_mul(PROPORTION);
+        let message_bytes_max =
+            largest.clamp(settings.message_bytes_max, *MESSAGE_BYTES_RANGE.end());
+        let settings = RouteSettings { message_bytes_max, ..settings };
+        RouteSettings { outbox_hard: settings.outbox_hard_min(), ..settings }
+    }
 }
 
 /// Mail from a thread.

@@ -1,0 +1,130 @@
+//! What a network's counts are called where operators read them.
+//!
+//! Between two services that do not know each other: the gateway, which counts, and the admin service,
+//! which shows. Labels are bounded: networks and upstreams by the configuration, classes of methods and
+//! codes of errors by their lists.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use weir::reactor::Time;
+use weir::services::admin::{Samples, Source};
+use weir::services::rpc::gateway::{GatewayCounts, LATENCY_BOUNDS, UpstreamCounts};
+use weir::services::rpc::{Class, Count, Counts, Network, RpcError};
+
+/// The counts of one network.
+#[derive(Debug)]
+pub(crate) struct NetworkSource {
+    project: String,
+    chain: String,
+    service: Rc<Counts>,
+    gateway: Rc<GatewayCounts>,
+}
+
+impl NetworkSource {
+    pub(crate) fn new(
+        network: &Network,
+        service: Rc<Counts>,
+        gateway: Rc<GatewayCounts>,
+    ) -> NetworkSource {
+        let (project, chain) = (network.project.clone(), network.chain_id.to_string());
+        NetworkSource { project, chain, service, gateway }
+    }
+
+    fn labels(&self) -> [(&'static str, &str); 2] {
+        [("project", &self.project), ("chain", &self.chain)]
+    }
+
+    fn tell_service(&self, samples: &mut Samples) {
+        let [project, chain] = self.labels();
+        let counts = &*self.service;
+        for class in Class::ALL {
+            let labels = [project, chain, ("class", class.name())];
+            let value = counts.requests[class as usize].get();
+            samples.counter("rpc_requests", "Calls, by class of method", &labels, value);
+        }
+        let codes = RpcError::CODES.map(|code| code.to_string());
+        let codes = codes.iter().map(String::as_str).chain(["other"]);
+        for (code, count) in codes.zip(&counts.errors) {
+            let labels = [project, chain, ("code", code)];
+            samples.counter("rpc_errors", "Errors answered, by code", &labels, count.get());
+        }
+        let labels = [project, chain];
+        let mut now = |name, help, count: &Count| {
+            samples.gauge(name, help, &labels, count.get() as f64);
+        };
+        now("rpc_connections", "Open WebSockets", &counts.connections_now);
+        now("rpc_subscriptions", "Subscriptions", &counts.subscriptions_now);
+        now("rpc_feeds", "Things subscribed to that differ", &counts.feeds_now);
+        now("rpc_calls", "Calls that wait for their answer", &counts.calls_now);
+        let mut total = |name, help, count: &Count| {
+            samples.counter(name, help, &labels, count.get());
+        };
+        total("rpc_timeouts", "Calls not answered in time", &counts.timeouts);
+        total("rpc_pauses", "Connections not read from for their many calls", &counts.pauses);
+        total("rpc_heads", "Heads announced", &counts.heads);
+        total("rpc_notifications_sent", "Notifications queued", &counts.notifications_sent);
+        total(
+            "rpc_notifications_dropped",
+            "Notifications without room",
+            &counts.notifications_dropped,
+        );
+        total("rpc_notifications_encoded", "Notifications encoded", &counts.notifications_encoded);
+        total("rpc_gaps_closed", "Connections closed with 1012", &counts.gaps_closed);
+    }
+
+    fn tell_gateway(&self, samples: &mut Samples, now: Time) {
+        let labels = self.labels();
+        let counts = &*self.gateway;
+        let mut total = |name, help, count: &Count| {
+            samples.counter(name, help, &labels, count.get());
+        };
+        total("gateway_shared", "Calls that joined another", &counts.joined);
+        total("gateway_refused", "Calls refused as busy", &counts.refused);
+        total("gateway_losses", "Times that heads could not be continued", &counts.losses);
+        let mut gauge = |name, help, value| samples.gauge(name, help, &labels, value);
+        gauge("gateway_queued", "Calls that wait for an upstream", counts.queued_now.get() as f64);
+        gauge("gateway_head", "The block announced last", counts.head.get() as f64);
+        gauge("gateway_pushed", "Whether heads are pushed", counts.pushed.get() as f64);
+        let block_time = Duration::from_nanos(counts.block_time.get()).as_secs_f64();
+        gauge("gateway_block_time_seconds", "The time between blocks", block_time);
+        // Nobody asks while nobody subscribes: then there is no lag.
+        let heard = counts.heard.get();
+        let lag = if heard == 0 { Duration::ZERO } else { now.since(Time::from_nanos(heard)) };
+        gauge("gateway_poll_lag_seconds", "Since a height was last told", lag.as_secs_f64());
+    }
+
+    fn tell_upstream(&self, samples: &mut Samples, counts: &UpstreamCounts) {
+        let [project, chain] = self.labels();
+        let labels = [project, chain, ("upstream", counts.name.as_str())];
+        let mut total = |name, help, count: &Count| {
+            samples.counter(name, help, &labels, count.get());
+        };
+        total("upstream_requests", "Calls sent", &counts.sent);
+        total("upstream_failures", "Calls that failed", &counts.failed);
+        total("upstream_breaker_opened", "Times that the breaker opened", &counts.opened);
+        let mut now = |name, help, count: &Count| {
+            samples.gauge(name, help, &labels, count.get() as f64);
+        };
+        now("upstream_in_flight", "Calls under way", &counts.in_flight_now);
+        now("upstream_ready", "Whether it can be asked", &counts.ready);
+        now("upstream_breaker", "0 closed, 1 half-open, 2 open", &counts.breaker);
+        let within = counts.within.iter().map(Count::get);
+        let beyond = counts.answered.get() - within.clone().sum::<u64>();
+        let bounds = LATENCY_BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
+        let buckets = bounds.zip(within.chain([beyond])).collect();
+        let sum = Duration::from_nanos(counts.latency.get()).as_secs_f64();
+        let latency = (sum, counts.answered.get(), buckets);
+        samples.histogram("upstream_latency_seconds", "Time to the answer", &labels, latency);
+    }
+}
+
+impl Source for NetworkSource {
+    fn tell(&self, samples: &mut Samples, now: Time) {
+        self.tell_service(samples);
+        self.tell_gateway(samples, now);
+        for upstream in &self.gateway.upstreams {
+            self.tell_upstream(samples, upstream);
+        }
+    }
+}

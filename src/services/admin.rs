@@ -1,0 +1,234 @@
+//! What operators ask: `GET /metrics` and `GET /healthz`, on a listener of their own.
+//!
+//! Whoever counts something is a [`Source`]; a scrape asks each and writes what they say in the text
+//! format of Prometheus. Between scrapes this costs nothing: counts are plain integers elsewhere.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::protocol::Message;
+use crate::protocol::handshake::Response;
+use crate::reactor::{ConnId, Context, Decision, PlainRequest, Request, Service, Time};
+
+/// The path of the metrics.
+pub const METRICS: &str = "/metrics";
+/// The path that tells whether the loop turns.
+pub const HEALTH: &str = "/healthz";
+/// The media type of what `METRICS` answers.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Who counts something that is worth a look.
+pub trait Source: fmt::Debug {
+    /// Adds what it has counted up to `now`.
+    fn tell(&self, samples: &mut Samples, now: Time);
+}
+
+/// Answers operators.
+#[derive(Debug)]
+pub struct Admin {
+    sources: Vec<Box<dyn Source>>,
+}
+
+impl Admin {
+    /// Tells of the loop, and of these.
+    pub fn new(sources: Vec<Box<dyn Source>>) -> Admin {
+        Admin { sources }
+    }
+
+    fn metrics(&self, cx: &Context<'_>) -> Response {
+        let mut samples = Samples::default();
+        for (name, value) in cx.metrics().iter() {
+            match name.strip_suffix("_now") {
+                Some(name) => samples.gauge(name, "Of the loop, now", &[], value as f64),
+                None => samples.counter(name, "Of the loop", &[], value),
+            }
+        }
+        for source in &self.sources {
+            source.tell(&mut samples, cx.now());
+        }
+        match samples.into_text() {
+            Ok(text) => Response::new(200, OPEN_METRICS, text.into_bytes()),
+            Err(fmt::Error) => Response::text(500, "the metrics could not be written"),
+        }
+    }
+}
+
+impl Service for Admin {
+    fn methods(&self) -> &'static [&'static str] {
+        &["GET", "HEAD"]
+    }
+
+    fn on_plain(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: ConnId,
+        request: &PlainRequest<'_>,
+    ) -> Option<Response> {
+        Some(match request.http.path() {
+            METRICS => self.metrics(cx),
+            HEALTH => Response::text(200, "ok\n"),
+            _ => Response::text(404, "no such path"),
+        })
+    }
+
+    fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, _: &Request<'_>) -> Decision {
+        Decision::Respond(Response::text(404, "no WebSocket here"))
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+}
+
+/// What is told in one scrape.
+#[derive(Debug, Default)]
+pub struct Samples {
+    families: Vec<Family>,
+}
+
+/// The samples of one name.
+#[derive(Debug)]
+struct Family {
+    name: String,
+    help: &'static str,
+    rows: Vec<(Vec<(&'static str, String)>, Value)>,
+}
+
+#[derive(Debug)]
+enum Value {
+    Counter(u64),
+    Gauge(f64),
+    Histogram { sum: f64, count: u64, buckets: Vec<(f64, u64)> },
+}
+
+impl Samples {
+    /// Something that only grows. The name is given without prefix and suffix, here and below.
+    pub fn counter(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        value: u64,
+    ) {
+        self.add(name, help, labels, Value::Counter(value));
+    }
+
+    /// Something that comes and goes.
+    pub fn gauge(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        value: f64,
+    ) {
+        self.add(name, help, labels, Value::Gauge(value));
+    }
+
+    /// How large things were that were counted: the sum of all, how many, and how many up to each bound
+    /// beyond the one before. The last bound is infinite.
+    pub fn histogram(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        (sum, count, buckets): (f64, u64, Vec<(f64, u64)>),
+    ) {
+        self.add(name, help, labels, Value::Histogram { sum, count, buckets });
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        value: Value,
+    ) {
+        let row = (labels.iter().map(|&(name, value)| (name, value.to_owned())).collect(), value);
+        match self.families.iter_mut().find(|family| family.name == name) {
+            Some(family) => family.rows.push(row),
+            None => self.families.push(Family { name: name.to_owned(), help, rows: vec![row] }),
+        }
+    }
+
+    fn into_text(self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix("weir");
+        registry.register_collector(Box::new(self));
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+impl Collector for Samples {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for Family { name, help, rows } in &self.families {
+            let Some((_, first)) = rows.first() else {
+                continue;
+            };
+            let mut metric = encoder.encode_descriptor(name, help, None, first.kind())?;
+            for (labels, value) in rows {
+                if labels.is_empty() {
+                    value.encode(&mut metric)?;
+                } else {
+                    value.encode(&mut metric.encode_family(labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Value {
+    fn kind(&self) -> MetricType {
+        match self {
+            Value::Counter(_) => MetricType::Counter,
+            Value::Gauge(_) => MetricType::Gauge,
+            Value::Histogram { .. } => MetricType::Histogram,
+        }
+    }
+
+    fn encode(&self, metric: &mut MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        match self {
+            Value::Counter(value) => metric.encode_counter::<NoLabelSet, _, u64>(value, None),
+            Value::Gauge(value) => metric.encode_gauge(value),
+            Value::Histogram { sum, count, buckets } => {
+                metric.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_of_one_name_stand_together() {
+        let mut samples = Samples::default();
+        samples.counter("calls", "Calls", &[("chain", "1")], 3);
+        samples.gauge("head", "The head", &[], 7.0);
+        samples.counter("calls", "Calls", &[("chain", "a\"b")], 4);
+        let buckets = vec![(0.5, 1), (f64::INFINITY, 2)];
+        samples.histogram("took_seconds", "Time", &[("up", "x")], (2.5, 3, buckets));
+        assert_eq!(
+            samples.into_text().unwrap(),
+            "# HELP weir_calls Calls\n\
+             # TYPE weir_calls counter\n\
+             weir_calls_total{chain=\"1\"} 3\n\
+             weir_calls_total{chain=\"a\\\"b\"} 4\n\
+             # HELP weir_head The head\n\
+             # TYPE weir_head gauge\n\
+             weir_head 7.0\n\
+             # HELP weir_took_seconds Time\n\
+             # TYPE weir_took_seconds histogram\n\
+             weir_took_seconds_sum{up=\"x\"} 2.5\n\
+             weir_took_seconds_count{up=\"x\"} 3\n\
+             weir_took_seconds_bucket{le=\"0.5\",up=\"x\"} 1\n\
+             weir_took_seconds_bucket{le=\"+Inf\",up=\"x\"} 3\n\
+             # EOF\n"
+        );
+    }
+}

@@ -1,0 +1,224 @@
+'use strict';
+// A gateway in front of anvil, with the libraries that people write against: viem, ethers, web3.js,
+// web3.py. By either way to the upstream: a WebSocket that pushes heads, and HTTP that is polled.
+
+const { before, after, test } = require('node:test');
+const assert = require('node:assert/strict');
+const { execFile } = require('node:child_process');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+const { promisify } = require('node:util');
+const { createPublicClient, parseAbiItem, webSocket } = require('viem');
+const ethers = require('ethers');
+const { Web3 } = require('web3');
+const WebSocket = require('ws');
+const { Weir, within, until } = require('./weir.js');
+const { Anvil } = require('./anvil.js');
+
+const TIMEOUT = { timeout: 60_000 };
+const WAIT_MS = 15_000;
+const CHAIN = 31337;
+
+// A contract whose every call logs one event, Ping(): PUSH32 topic, two zeros, LOG1.
+const PING = ethers.id('Ping()');
+const CODE = `7f${PING.slice(2)}5f5fa100`;
+const INIT = `0x60${(CODE.length / 2).toString(16)}600c60003960${(CODE.length / 2).toString(16)}6000f3${CODE}`;
+
+let anvil, weir, directory, contract;
+
+/** A weir with a network for each way to `url`, and an admin address. */
+async function start(upstreams) {
+  directory ??= fs.mkdtempSync(path.join(os.tmpdir(), 'weir-gateway-'));
+  const networks = Object.entries(upstreams).map(
+    ([project, urls]) => `[[network]]\nproject = "${project}"\nchain_id = ${CHAIN}\nupstreams = ${JSON.stringify(urls)}\n`);
+  const file = path.join(directory, `${Math.random()}.toml`);
+  fs.writeFileSync(file, networks.join('\n'));
+  return Weir.start('--config', file);
+}
+
+const url = (project) => `${weir.url}/${project}/evm/${CHAIN}`;
+
+/** Sends a transaction from one of anvil's own accounts; resolves to its receipt once it is mined. */
+async function transact(transaction) {
+  const [from] = await anvil.ask('eth_accounts');
+  const hash = await anvil.ask('eth_sendTransaction', [{ from, gas: '0x100000', ...transaction }]);
+  await anvil.mine();
+  return anvil.ask('eth_getTransactionReceipt', [hash]);
+}
+
+const ping = () => transact({ to: contract });
+
+before(async () => {
+  anvil = await Anvil.start({ args: ['--no-mining'] });
+  weir = await start({ ws: [anvil.ws], http: [anvil.http] });
+  contract = (await transact({ data: INIT })).contractAddress;
+});
+after(async () => {
+  assert.deepEqual(await weir.stop(), { code: 0, signal: null });
+  await anvil.kill();
+  fs.rmSync(directory, { recursive: true });
+});
+
+for (const project of ['ws', 'http']) {
+  test(`viem over ${project}: block numbers, watchBlocks, watchEvent, and once more`, TIMEOUT, async () => {
+    const transport = webSocket(url(project), { keepAlive: false, reconnect: false });
+    const client = createPublicClient({ transport });
+    const height = Number(await anvil.ask('eth_blockNumber'));
+    assert.equal(Number(await client.getBlockNumber({ cacheTime: 0 })), height);
+    assert.equal(await client.getChainId(), CHAIN);
+    for (let round = 0; round < 2; round++) {
+      const blocks = [];
+      const logs = [];
+      const errors = [];
+      const stopBlocks = client.watchBlocks({ onBlock: (block) => blocks.push(block), onError: (e) => errors.push(e) });
+      const stopEvents = client.watchEvent({
+        address: contract,
+        event: parseAbiItem('event Ping()'),
+        onLogs: (found) => logs.push(...found),
+        onError: (e) => errors.push(e),
+      });
+      // Each watcher subscribes in its own time: both are there when both have said something.
+      while (blocks.length === 0 || logs.length === 0) {
+        await ping();
+        await new Promise((resolve) => setTimeout(resolve, 300));
+      }
+      const last = Number((await ping()).blockNumber);
+      await until(WAIT_MS, 'the last block and log', () =>
+        Number(logs.at(-1).blockNumber) === last && blocks.some((block) => Number(block.number) === last));
+      // viem fetches each block that it hears of, and shows it when it is there.
+      const numbers = blocks.map((block) => Number(block.number)).sort((a, b) => a - b);
+      assert.deepEqual(numbers, numbers.map((_, at) => numbers[0] + at), 'each block once');
+      assert.ok(logs.every((log) => log.topics[0] === PING && !log.removed));
+      assert.deepEqual(errors, []);
+      stopBlocks();
+      stopEvents();
+    }
+    (await client.transport.getRpcClient()).close();
+  });
+
+  test(`ethers over ${project}: block events and logs, off and on again`, TIMEOUT, async () => {
+    const provider = new ethers.WebSocketProvider(url(project), CHAIN, { staticNetwork: true });
+    assert.equal(await provider.getBlockNumber(), Number(await anvil.ask('eth_blockNumber')));
+    const several = await Promise.all([provider.getBlock(0), provider.getBalance(contract), provider.getCode(contract)]);
+    assert.equal(several[2], `0x${CODE}`);
+    for (let round = 0; round < 2; round++) {
+      const heads = [];
+      const logs = [];
+      await provider.on('block', (number) => heads.push(number));
+      await provider.on({ address: contract, topics: [PING] }, (log) => logs.push(log));
+      const receipt = await ping();
+      const number = Number(receipt.blockNumber);
+      await until(WAIT_MS, 'a head and a log', () => heads.includes(number) && logs.length > 0);
+      assert.equal(logs[0].transactionHash, receipt.transactionHash);
+      await provider.removeAllListeners();
+    }
+    // What it has unsubscribed from is answered by now: it takes a request cut short for a failure.
+    await provider.send('eth_gasPrice', []);
+    await provider.destroy();
+  });
+
+  test(`web3.js over ${project}: heads, logs, batches`, TIMEOUT, async () => {
+    const web3 = new Web3(new Web3.providers.WebsocketProvider(url(project), {}, { autoReconnect: false }));
+    const batch = new web3.BatchRequest();
+    const answers = ['eth_blockNumber', 'eth_gasPrice', 'eth_accounts'].map((method) =>
+      batch.add({ method, params: [] }));
+    await batch.execute();
+    const [height, , accounts] = await Promise.all(answers);
+    assert.equal(Number(height), Number(await anvil.ask('eth_blockNumber')));
+    assert.equal(accounts.length, 10);
+    for (let round = 0; round < 2; round++) {
+      const heads = await web3.eth.subscribe('newBlockHeaders');
+      const logs = await web3.eth.subscribe('logs', { address: contract });
+      const head = new Promise((resolve) => heads.once('data', resolve));
+      const log = new Promise((resolve) => logs.once('data', resolve));
+      const receipt = await ping();
+      assert.equal((await within(WAIT_MS, 'head', head)).hash, receipt.blockHash);
+      assert.equal((await within(WAIT_MS, 'log', log)).transactionHash, receipt.transactionHash);
+      await heads.unsubscribe();
+      await logs.unsubscribe();
+    }
+    web3.provider.disconnect();
+  });
+
+  test(`web3.py over ${project}: heads, logs, batches`, TIMEOUT, async () => {
+    const script = path.join(__dirname, 'gateway_client.py');
+    const args = ['-B', script, url(project), anvil.http, contract, PING];
+    await promisify(execFile)(process.env.PYTHON, args);
+  });
+}
+
+/** A subscriber to heads that notes them, and with which code it was closed. */
+async function follow(target) {
+  const socket = new WebSocket(target);
+  const follower = { socket, heads: [], closed: null };
+  socket.on('close', (code) => (follower.closed = code));
+  const subscribed = new Promise((resolve, reject) => {
+    socket.on('error', reject);
+    socket.on('message', (data) => {
+      const message = JSON.parse(data);
+      if (message.id === 1) resolve();
+      else follower.heads.push(message.params.result);
+    });
+  });
+  await within(WAIT_MS, 'open', new Promise((resolve) => socket.once('open', resolve)));
+  socket.send(JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'eth_subscribe', params: ['newHeads'] }));
+  await within(WAIT_MS, 'subscribed', subscribed);
+  return follower;
+}
+
+/** Each block once, and each the child of one that came before it: nothing was skipped. */
+function assertLinked({ heads }) {
+  const seen = new Set();
+  for (const { hash, parentHash } of heads) {
+    assert.ok(seen.size === 0 || seen.has(parentHash), 'a block is missing');
+    assert.ok(!seen.has(hash), 'a block came twice');
+    seen.add(hash);
+  }
+}
+
+for (const project of ['ws', 'http']) {
+  test(`anvil is killed under 100 subscribers over ${project}, and comes back`, TIMEOUT, async () => {
+    // Its state survives in a file, so that the chain goes on; without it a new one would begin.
+    const state = path.join(directory, `state-${project}.json`);
+    const args = ['--block-time', '1', '--state', state, '--state-interval', '1'];
+    let chain = await Anvil.start({ args });
+    const { port } = chain;
+    const gateway = await start({ main: [chain[project]] });
+    const target = `${gateway.url}/main/evm/${CHAIN}`;
+    const followers = await Promise.all(Array.from({ length: 100 }, () => follow(target)));
+    await until(WAIT_MS, 'heads', () => followers.every(({ heads }) => heads.length >= 3));
+    await chain.kill();
+    chain = await Anvil.start({ port, args });
+    const over = ({ heads, closed }) => closed !== null || heads.length >= 6;
+    await until(30_000, 'the next heads, or an end', () => followers.every(over));
+    for (const follower of followers) {
+      assertLinked(follower);
+      assert.ok(follower.closed === null || follower.closed === 1012, `closed with ${follower.closed}`);
+    }
+    followers.forEach(({ socket }) => socket.terminate());
+    assert.deepEqual(await gateway.stop(), { code: 0, signal: null });
+    await chain.kill();
+  });
+
+  test(`anvil begins anew under 100 subscribers over ${project}: a 1012 for each`, TIMEOUT, async () => {
+    const args = ['--block-time', '1'];
+    let chain = await Anvil.start({ args });
+    const gateway = await start({ main: [chain[project]] });
+    const target = `${gateway.url}/main/evm/${CHAIN}`;
+    const followers = await Promise.all(Array.from({ length: 100 }, () => follow(target)));
+    await until(WAIT_MS, 'heads', () => followers.every(({ heads }) => heads.length >= 2));
+    await chain.kill();
+    chain = await Anvil.start({ port: chain.port, args });
+    await until(30_000, 'the end of each', () => followers.every(({ closed }) => closed !== null));
+    for (const follower of followers) {
+      assert.equal(follower.closed, 1012);
+      assertLinked(follower);
+    }
+    const again = await follow(target);
+    await until(WAIT_MS, 'heads of the new chain', () => again.heads.length >= 2);
+    again.socket.terminate();
+    assert.deepEqual(await gateway.stop(), { code: 0, signal: null });
+    await chain.kill();
+  });
+}
