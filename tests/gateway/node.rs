@@ -19,8 +19,10 @@ use weir::services::rpc::{
 use crate::rpc::scripted::raw;
 use crate::support::{Client, DEADLINE, Server, eventually};
 
-pub const CHAIN_ID: u64 = 0x849;
-const PATH: &str = "/main/evm/2121";
+const CHAIN_ID: u64 = 0x849;
+/// Not the gateway's: so it is seen whose word counts.
+const NODE_CHAIN_ID: u64 = 7;
+pub const PATH: &str = "/main/evm/2121";
 
 /// What an upstream has, and what it was asked.
 #[derive(Default)]
@@ -172,7 +174,7 @@ impl Node {
             Settings { drain_timeout: Duration::from_millis(100), ..Settings::default() };
         self.server = Some(Server::start(settings, move |reactor| {
             let network =
-                Network { project: "node".into(), architecture: "evm", chain_id: CHAIN_ID };
+                Network { project: "node".into(), architecture: "evm", chain_id: NODE_CHAIN_ID };
             let chain = Chain { network, state, pushes, mail: None };
             let service = reactor.add_service(Rpc::new(chain, RpcSettings::default())).unwrap();
             let route = RpcSettings::default().fit(RouteSettings::default());
@@ -244,8 +246,17 @@ impl Node {
     }
 }
 
-/// A gateway for these upstreams, with its service's settings.
+/// A gateway for these upstreams, with the usual limits in front.
 pub fn gateway(upstreams: &[String], edit: impl FnOnce(&mut GatewaySettings)) -> Server {
+    gateway_with(upstreams, RpcSettings::default(), edit)
+}
+
+/// The same, with other limits.
+pub fn gateway_with(
+    upstreams: &[String],
+    rpc: RpcSettings,
+    edit: impl FnOnce(&mut GatewaySettings),
+) -> Server {
     let network = Network { project: "main".into(), architecture: "evm", chain_id: CHAIN_ID };
     let mut settings = GatewaySettings {
         network,
@@ -260,7 +271,6 @@ pub fn gateway(upstreams: &[String], edit: impl FnOnce(&mut GatewaySettings)) ->
         let outbound = Rc::<Cell<RouteId>>::default();
         let to_upstreams = settings.outbound();
         let gateway = Gateway::new(settings, Rc::clone(&outbound));
-        let rpc = RpcSettings::default();
         let service = reactor.add_service(Rpc::new(gateway, rpc.clone())).unwrap();
         let route = rpc.fit(RouteSettings::default());
         reactor.add_route(PATH, service, route).unwrap();

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weir::services::rpc::RpcError;
+use weir::services::rpc::{RpcError, RpcSettings};
 
-use super::node::{Node, client, gateway};
+use super::node::{Node, PATH, client, gateway, gateway_with};
 use crate::rpc::scripted::{call, json, raw};
 use crate::support::{Client, eventually, upgrade};
 
@@ -176,6 +176,55 @@ fn too_large_an_answer_is_an_error_and_no_more() {
         assert_eq!(error(&json(&mut client)), RpcError::TOO_LARGE);
         assert_eq!(call(&mut client, "eth_gasPrice", &json!([]))["result"], "0x5");
     });
+}
+
+#[test]
+fn the_chain_is_what_the_upstream_says() {
+    each_way(|_, upstreams| {
+        let server = gateway(upstreams, |_| {});
+        let mut client = client(&server);
+        assert_eq!(call(&mut client, "eth_chainId", &json!([]))["result"], "0x7");
+        assert_eq!(call(&mut client, "net_version", &json!([]))["result"], "7");
+    });
+}
+
+#[test]
+fn batches_come_by_post_too() {
+    each_way(|node, upstreams| {
+        let server = gateway(upstreams, |_| {});
+        let calls = [
+            request(&json!(1), "eth_call", &json!([1])),
+            request(&json!("b"), "eth_gasPrice", &json!([])),
+        ];
+        let body = format!("[{}]", calls.join(","));
+        let mut client = Client::tcp(server.address);
+        client.raw(format!(
+            "POST {PATH} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ).as_bytes());
+        node.await_calls("eth_call", 1);
+        node.release(Ok(raw(&json!("later"))));
+        let (head, body) = client.answer();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        let replies: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(replies[0], json!({"jsonrpc": "2.0", "id": 1, "result": "later"}));
+        assert_eq!(replies[1], json!({"jsonrpc": "2.0", "id": "b", "result": "0x5"}));
+    });
+}
+
+#[test]
+fn a_network_takes_so_many_connections() {
+    let node = Node::new(false, 5);
+    let rpc = RpcSettings { connections_max: 2, ..RpcSettings::default() };
+    let server = gateway_with(&[node.ws()], rpc, |_| {});
+    let clients = [client(&server), client(&server)];
+    let head = Client::tcp(server.address).request(&upgrade(PATH, ""));
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    // Not counted among them: the connection to the upstream.
+    drop(clients);
+    let is_free =
+        || Client::tcp(server.address).request(&upgrade(PATH, "")).starts_with("HTTP/1.1 101 ");
+    eventually(is_free, "their places are free again");
 }
 
 #[test]

@@ -88,7 +88,13 @@ pub trait Backend {
     /// Called once, before the loop runs: the place to make mailboxes and start threads.
     fn start(&mut self, cx: &mut Context<'_>);
 
-    /// Answers a call, or promises to. `eth_chainId`, `net_version` and subscriptions are not asked.
+    /// Whether it wants to be asked even for what [`Backend::network`] says.
+    fn answers_all(&self) -> bool {
+        false
+    }
+
+    /// Answers a call, or promises to. Subscriptions are not asked, nor are `eth_chainId` and
+    /// `net_version` unless it [answers all](Backend::answers_all).
     ///
     /// For [`Progress::Done`] the result, which must be JSON, has been appended to `result`; whatever
     /// was appended in any other case is forgotten.

@@ -204,6 +204,8 @@ pub(super) struct Calls<W> {
     shared: HashMap<Rc<Question>, u64>,
     queue: VecDeque<u64>,
     last: u64,
+    /// An upstream has failed: what waits may have nothing left to wait for.
+    has_failed: bool,
     counts: Rc<GatewayCounts>,
 }
 
@@ -224,6 +226,7 @@ impl<W> Calls<W> {
             shared: HashMap::new(),
             queue: VecDeque::new(),
             last: 0,
+            has_failed: false,
         }
     }
 
@@ -239,6 +242,7 @@ impl<W> Calls<W> {
 
     /// Whether an upstream can be asked from here on.
     pub(super) fn set_readiness(&mut self, upstream: usize, readiness: Readiness) {
+        self.has_failed |= readiness == Readiness::Down;
         let upstream = &mut self.upstreams[upstream];
         upstream.readiness = readiness;
         upstream.counts.ready.set(u64::from(readiness == Readiness::Ready));
@@ -333,6 +337,7 @@ impl<W> Calls<W> {
     ) -> Option<Finished<W>> {
         let call = self.calls.get_mut(&id.call).filter(|call| call.tries == id.count)?;
         let sent = call.sent.take()?;
+        self.has_failed |= outcome.is_err();
         let told = outcome.as_ref().map(|_| ()).map_err(|failure| *failure);
         self.upstreams[sent.upstream].end(told, sent.since, now);
         let failure = match outcome {
@@ -398,6 +403,7 @@ impl<W> Calls<W> {
         let call = self.calls.get_mut(&id)?;
         if let Some(sent) = call.sent.take() {
             call.failed |= 1 << sent.upstream;
+            self.has_failed = true;
             self.upstreams[sent.upstream].end(Err(Failure::TimedOut), sent.since, now);
         } else {
             self.queue.retain(|queued| *queued != id);
@@ -418,6 +424,9 @@ impl<W> Calls<W> {
     /// Fails all that waits for an upstream though none can be asked any more.
     pub(super) fn give_up(&mut self, now: Time) -> Vec<Finished<W>> {
         let mut ended = Vec::new();
+        if !std::mem::take(&mut self.has_failed) {
+            return ended;
+        }
         for id in std::mem::take(&mut self.queue) {
             let Some(call) = self.calls.get(&id) else {
                 continue;

@@ -353,6 +353,10 @@ impl Backend for Gateway {
         self.wake_sockets(cx.now());
     }
 
+    fn answers_all(&self) -> bool {
+        true
+    }
+
     fn call(
         &mut self,
         cx: &mut Context<'_>,
@@ -394,7 +398,7 @@ impl Backend for Gateway {
     }
 
     fn on_feeds(&mut self, cx: &mut Context<'_>, feeds: &Feeds) {
-        self.watch.want(feeds, cx.now());
+        self.watch.want(feeds.into(), cx.now());
         self.go_on(cx);
     }
 

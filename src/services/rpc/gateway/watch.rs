@@ -54,7 +54,7 @@ pub(super) struct Ask {
 
 /// What is subscribed to, as far as it makes a difference here.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Wanted {
+pub(super) struct Wanted {
     heads: bool,
     logs: Option<Query>,
     pending: bool,
@@ -130,14 +130,7 @@ impl Default for Watch {
 
 impl Watch {
     /// What is subscribed to has changed.
-    pub(super) fn want(&mut self, feeds: &Feeds, now: Time) {
-        let wanted = Wanted {
-            heads: feeds.heads(),
-            logs: Query::merge(feeds.filters()),
-            pending: feeds.pending(false) || feeds.pending(true),
-            full: feeds.pending(true),
-            syncing: feeds.syncing(),
-        };
+    pub(super) fn want(&mut self, wanted: Wanted, now: Time) {
         let before = std::mem::replace(&mut self.wanted, wanted);
         let begins = |before, after, clock: &mut Time| {
             if before != after {
@@ -483,9 +476,24 @@ impl Watch {
     }
 }
 
+impl From<&Feeds> for Wanted {
+    fn from(feeds: &Feeds) -> Wanted {
+        Wanted {
+            heads: feeds.heads(),
+            logs: Query::merge(feeds.filters()),
+            pending: feeds.pending(false) || feeds.pending(true),
+            full: feeds.pending(true),
+            syncing: feeds.syncing(),
+        }
+    }
+}
+
 impl Wanted {
     /// Whether the chain is followed.
     fn follows(&self) -> bool {
         self.heads || self.logs.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! The news, with answers that the test gives.
+
+use serde_json::{Value, json};
+
+use super::super::super::{Bytes, RpcError, Word};
+use super::super::pace::INTERVAL_MIN;
+use super::*;
+
+fn at(millis: u64) -> Time {
+    Time::ZERO + Duration::from_millis(millis)
+}
+
+fn raw(value: &Value) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).unwrap()
+}
+
+fn hash(number: u64) -> Word {
+    Word::parse(&format!("0x{number:064x}")).unwrap()
+}
+
+fn block(number: u64) -> Value {
+    json!({"number": Quantity(number), "hash": hash(number), "parentHash": hash(number - 1)})
+}
+
+fn heads() -> Wanted {
+    Wanted { heads: true, ..Wanted::default() }
+}
+
+fn logs() -> Wanted {
+    Wanted { logs: Some(Query::default()), ..Wanted::default() }
+}
+
+/// A watch, and the time.
+struct Scene {
+    watch: Watch,
+    now: Time,
+}
+
+impl Scene {
+    fn new(wanted: Wanted) -> Scene {
+        let mut watch = Watch::default();
+        watch.want(wanted, at(1));
+        Scene { watch, now: at(1) }
+    }
+
+    /// The only request; the time goes on to when it is due.
+    fn ask(&mut self) -> Ask {
+        if self.watch.asks.is_empty() {
+            self.now = self.watch.due();
+            self.watch.poll(self.now);
+        }
+        assert_eq!(self.watch.asks.len(), 1, "{:?}", self.watch.asks);
+        self.watch.asks.remove(0)
+    }
+
+    fn answer(&mut self, ask: Ask, answer: Option<Outcome>) {
+        let answer = answer.map(|outcome| (outcome, 0));
+        self.watch.take(ask.purpose, ask.era, answer, self.now);
+    }
+
+    /// The next request must be this one.
+    fn reply(&mut self, method: &str, result: &Value) {
+        let ask = self.ask();
+        assert_eq!(ask.method, method);
+        self.answer(ask, Some(Ok(raw(result))));
+    }
+
+    fn fail(&mut self, method: &str) {
+        let ask = self.ask();
+        assert_eq!(ask.method, method);
+        self.answer(ask, Some(Err(RpcError::server("unknown"))));
+    }
+
+    /// Follows the chain from this block on.
+    fn follow(&mut self, number: u64) {
+        self.reply("eth_blockNumber", &json!(Quantity(number)));
+        self.reply("eth_getBlockByNumber", &block(number));
+        assert!(self.watch.notices.is_empty(), "what was there before is no news");
+    }
+
+    /// What is announced: heads by number, losses as 0.
+    fn announced(&mut self) -> Vec<u64> {
+        let number = |notice| match notice {
+            Notice::Head(header) => {
+                let header: Value = serde_json::from_str(header.get()).unwrap();
+                Quantity::parse(header["number"].as_str().unwrap()).unwrap().0
+            }
+            Notice::Gap => 0,
+            other => panic!("{other:?}"),
+        };
+        self.watch.notices.drain(..).map(number).collect()
+    }
+}
+
+#[test]
+fn nothing_is_asked_while_nothing_is_wanted() {
+    let mut scene = Scene::new(Wanted::default());
+    assert_eq!(scene.watch.due(), Time::MAX);
+    scene.watch.want(heads(), at(5));
+    assert_eq!(scene.watch.asks.len(), 1, "at once, with the first subscriber");
+    scene.watch.want(Wanted::default(), at(6));
+    assert_eq!(scene.watch.due(), Time::MAX);
+    // The answer to what was asked before belongs to nobody.
+    let ask = scene.ask();
+    scene.answer(ask, Some(Ok(raw(&json!("0x5")))));
+    assert!(scene.watch.asks.is_empty() && scene.watch.head().is_none());
+}
+
+#[test]
+fn a_poll_that_fails_is_repeated_and_nothing_is_skipped() {
+    let mut scene = Scene::new(heads());
+    scene.follow(5);
+    let ask = scene.ask();
+    scene.answer(ask, None);
+    let before = scene.now;
+    scene.reply("eth_blockNumber", &json!("0x7"));
+    assert_eq!(scene.now.since(before), INTERVAL_MIN);
+    scene.reply("eth_getBlockByNumber", &block(6));
+    let ask = scene.ask();
+    scene.answer(ask, None);
+    scene.reply("eth_blockNumber", &json!("0x7"));
+    scene.reply("eth_getBlockByNumber", &block(7));
+    assert_eq!(scene.announced(), [6, 7]);
+}
+
+#[test]
+fn what_is_pushed_while_something_is_asked_is_not_lost() {
+    let mut scene = Scene::new(heads());
+    let height = scene.ask();
+    scene.watch.push(&raw(&block(6)), scene.now);
+    scene.answer(height, Some(Ok(raw(&json!("0x5")))));
+    scene.reply("eth_getBlockByNumber", &block(5));
+    assert_eq!(scene.announced(), [6]);
+    scene.watch.push(&raw(&block(7)), scene.now);
+    scene.watch.push(&raw(&block(7)), scene.now);
+    assert_eq!(scene.announced(), [7]);
+    scene.watch.push(&raw(&json!("no block")), scene.now);
+    assert!(scene.announced().is_empty());
+}
+
+#[test]
+fn pushed_heads_are_still_polled_for_now_and_then() {
+    let mut scene = Scene::new(heads());
+    scene.follow(5);
+    scene.watch.set_pushed(true, scene.now);
+    scene.reply("eth_blockNumber", &json!("0x5"));
+    assert_eq!(scene.watch.due().since(scene.now), PUSHED_INTERVAL);
+    scene.watch.set_pushed(false, scene.now);
+    assert_eq!(scene.watch.due(), scene.now, "at once, when nobody pushes any more");
+}
+
+#[test]
+fn logs_follow_their_block_and_come_before_the_next_one() {
+    let mut scene = Scene::new(logs());
+    scene.follow(5);
+    scene.reply("eth_blockNumber", &json!("0x7"));
+    scene.reply("eth_getBlockByNumber", &block(6));
+    let log = json!({"address": Bytes([1; 20]), "topics": [], "removed": false});
+    scene.reply("eth_getLogs", &json!([log]));
+    scene.reply("eth_getBlockByNumber", &block(7));
+    scene.reply("eth_getLogs", &json!([]));
+    let kinds: Vec<bool> =
+        scene.watch.notices.iter().map(|notice| matches!(notice, Notice::Log(_))).collect();
+    assert_eq!(kinds, [false, true, false]);
+}
+
+#[test]
+fn a_block_without_logs_to_be_had_is_looked_at_again_and_given_up_in_the_end() {
+    let mut scene = Scene::new(logs());
+    scene.follow(5);
+    scene.reply("eth_blockNumber", &json!("0x6"));
+    scene.reply("eth_getBlockByNumber", &block(6));
+    for _ in 0..LOG_TRIES_MAX {
+        scene.fail("eth_getLogs");
+        scene.reply("eth_getBlockByNumber", &block(6));
+    }
+    assert_eq!(scene.announced(), [6]);
+    scene.fail("eth_getLogs");
+    assert_eq!(scene.announced(), [0]);
+    scene.follow(6);
+}
+
+#[test]
+fn a_filter_for_waiting_transactions_stays_where_it_is() {
+    let mut scene = Scene::new(Wanted { pending: true, ..Wanted::default() });
+    let ask = scene.ask();
+    assert_eq!(ask.method, "eth_newPendingTransactionFilter");
+    scene.watch.take(ask.purpose, ask.era, Some((Ok(raw(&json!("0xf"))), 3)), scene.now);
+    let ask = scene.ask();
+    assert_eq!((ask.method, ask.upstream), ("eth_getFilterChanges", Some(3)));
+    scene.answer(ask, Some(Ok(raw(&json!([hash(1), hash(2)])))));
+    assert_eq!(scene.watch.notices.len(), 2);
+    scene.fail("eth_getFilterChanges");
+    assert_eq!(scene.ask().method, "eth_newPendingTransactionFilter", "it is forgotten there");
+}
+
+#[test]
+fn syncing_is_told_when_it_changes() {
+    let mut scene = Scene::new(Wanted { syncing: true, ..Wanted::default() });
+    let mut told = |state: &Value| {
+        scene.reply("eth_syncing", state);
+        let told = scene.watch.notices.pop_front();
+        told.map(|notice| match notice {
+            Notice::Syncing(state) => serde_json::from_str::<Value>(state.get()).unwrap(),
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(told(&json!(false)), None, "as it was");
+    let state = json!({"currentBlock": "0x1"});
+    assert_eq!(told(&state), Some(json!({"syncing": true, "status": state})));
+    assert_eq!(told(&json!({"currentBlock": "0x2"})), None);
+    assert_eq!(told(&json!(false)), Some(json!(false)));
+}
