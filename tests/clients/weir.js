@@ -28,8 +28,17 @@ async function until(ms, what, condition) {
 /** A running server: `url` (WebSocket) and `http`, both without the last slash. */
 class Weir {
   /** Starts `weir serve` on a free port with further arguments; resolves when it listens. */
-  static async start(...args) {
-    const weir = new Weir(args);
+  static start(...args) {
+    return Weir.listening('127.0.0.1:0', args);
+  }
+
+  /** The same by TLS, with the certificates that the arguments name. */
+  static secure(...args) {
+    return Weir.listening('wss://127.0.0.1:0', args);
+  }
+
+  static async listening(address, args) {
+    const weir = new Weir(address, args);
     try {
       weir.url = (await within(LISTEN_MS, 'listening line', weir.listening)).replace(/\/$/, '');
     } catch (error) {
@@ -40,8 +49,8 @@ class Weir {
     return weir;
   }
 
-  constructor(args) {
-    const command = ['serve', '--listen', '127.0.0.1:0', '--log', 'warn', ...args];
+  constructor(address, args) {
+    const command = ['serve', '--listen', address, '--log', 'warn', ...args];
     this.process = spawn(process.env.WEIR, command, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.log = '';
     this.process.stderr.on('data', (bytes) => (this.log = (this.log + bytes).slice(-16_384)));
@@ -51,7 +60,7 @@ class Weir {
     });
     this.listening = new Promise((resolve, reject) => {
       readline.createInterface({ input: this.process.stdout }).on('line', (line) => {
-        if (line.startsWith('listening ws://')) resolve(line.slice('listening '.length));
+        if (/^listening wss?:/.test(line)) resolve(line.slice('listening '.length));
       });
       this.exited.then((end) => reject(new Error(`weir ended early: ${JSON.stringify(end)}`)), reject);
     });
