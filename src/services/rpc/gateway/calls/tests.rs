@@ -91,6 +91,19 @@ fn the_same_read_is_shared_while_it_is_under_way() {
 }
 
 #[test]
+fn a_call_is_shared_by_so_many_and_then_there_is_another() {
+    let mut calls = calls(&[Ready]);
+    for waiter in 0..=SHARERS_MAX as u32 {
+        ask(&mut calls, question("eth_gasPrice"), waiter).unwrap();
+    }
+    assert_eq!((calls.len(), calls.counts.joined.get()), (2, SHARERS_MAX as u64 - 1));
+    let (_, first) = sent(&mut calls).unwrap();
+    assert_eq!(calls.finish(first, result(), at(1)).unwrap().waiters.len(), SHARERS_MAX);
+    ask(&mut calls, question("eth_gasPrice"), 0).unwrap();
+    assert_eq!(calls.len(), 1, "it joins the one that is left");
+}
+
+#[test]
 fn what_may_change_something_is_never_shared_nor_repeated() {
     let mut calls = calls(&[Ready, Ready]);
     let send = || question("eth_sendRawTransaction");
