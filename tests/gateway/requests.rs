@@ -217,11 +217,13 @@ fn a_network_takes_so_many_connections() {
     let node = Node::new(false, 5);
     let rpc = RpcSettings { connections_max: 2, ..RpcSettings::default() };
     let server = gateway_with(&[node.ws()], rpc, |_| {});
-    let clients = [client(&server), client(&server)];
+    let mut first = client(&server);
+    // Not counted among them: the connection to the upstream.
+    await_height(&mut first, "0x5");
+    let second = client(&server);
     let head = Client::tcp(server.address).request(&upgrade(PATH, ""));
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
-    // Not counted among them: the connection to the upstream.
-    drop(clients);
+    drop((first, second));
     let is_free =
         || Client::tcp(server.address).request(&upgrade(PATH, "")).starts_with("HTTP/1.1 101 ");
     eventually(is_free, "their places are free again");
