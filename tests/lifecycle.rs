@@ -11,8 +11,8 @@ use weir::reactor::{CloseReason, ConnId, Context, Decision, Metrics, Service};
 
 use crate::deferring::deferring;
 use crate::support::{
-    BINARY, CLOSE, CONTINUATION, Client, PING, Seen, Server, TEXT, Watched, eventually, frame,
-    next_end, only_end, serving, upgrade,
+    BINARY, CLOSE, COMPRESSED, CONTINUATION, Client, PING, Seen, Server, TEXT, Watched, eventually,
+    frame, next_end, only_end, serving, upgrade,
 };
 
 /// One of each kind. A new kind does not compile in [`tested_in`] until it has a test.
@@ -131,6 +131,8 @@ fn violation(error: ProtocolError) -> Option<Vec<u8>> {
             frame(true, BINARY, &[0; MESSAGE_BYTES_MAX + 1])[..8].to_vec()
         }
         ProtocolError::FragmentTimeout => frame(false, TEXT, b"begin"),
+        // A block of a kind that there is not.
+        ProtocolError::InvalidDeflate => frame(true, COMPRESSED | TEXT, &[0xFF]),
     })
 }
 
@@ -146,7 +148,11 @@ fn every_violation_is_answered_with_its_code_and_its_name() {
             continue;
         };
         let (server, seen) = Server::watched(Settings::default(), route());
-        let mut client = Client::open(server.address, "/");
+        let offer = match error {
+            ProtocolError::InvalidDeflate => "Sec-WebSocket-Extensions: permessage-deflate\r\n",
+            _ => "",
+        };
+        let (mut client, _) = Client::open_with(server.address, "/", offer);
         client.text("before");
         client.raw(&bytes);
         client.expect(TEXT, b"before");

@@ -176,6 +176,8 @@ pub fn next_end(seen: &Receiver<Seen>) -> CloseReason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     pub fin: bool,
+    /// RSV1.
+    pub compressed: bool,
     pub opcode: u8,
     pub payload: Vec<u8>,
 }
@@ -186,6 +188,8 @@ pub const BINARY: u8 = 0x2;
 pub const CLOSE: u8 = 0x8;
 pub const PING: u8 = 0x9;
 pub const PONG: u8 = 0xA;
+/// RSV1, beside the opcode.
+pub const COMPRESSED: u8 = 0x40;
 
 /// A client that does what it is told, over TCP or whatever lies on it.
 pub struct Client<S = TcpStream> {
@@ -203,6 +207,15 @@ impl Client {
     /// An open WebSocket.
     pub fn open(address: SocketAddr, path: &str) -> Client {
         Client::tcp(address).upgraded(path)
+    }
+
+    /// An open WebSocket whose request had further header lines, each ended by CR LF, and the head of
+    /// its answer.
+    pub fn open_with(address: SocketAddr, path: &str, lines: &str) -> (Client, String) {
+        let mut client = Client::tcp(address);
+        let head = client.request(&upgrade(path, lines));
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        (client, head)
     }
 }
 
@@ -266,19 +279,21 @@ impl<S: Read + Write> Client<S> {
     pub fn frame(&mut self) -> Frame {
         let head = self.bytes(2);
         assert_eq!(head[1] & 0x80, 0, "a server's frames are not masked");
+        assert_eq!(head[0] & 0x30, 0, "RSV2 and RSV3 mean nothing");
         let len = match head[1] {
             126 => u64::from(u16::from_be_bytes(self.bytes(2).try_into().unwrap())),
             127 => u64::from_be_bytes(self.bytes(8).try_into().unwrap()),
             short => u64::from(short),
         };
         let payload = self.bytes(len as usize);
-        Frame { fin: head[0] & 0x80 != 0, opcode: head[0] & 0x0F, payload }
+        let (fin, compressed) = (head[0] & 0x80 != 0, head[0] & 0x40 != 0);
+        Frame { fin, compressed, opcode: head[0] & 0x0F, payload }
     }
 
     /// The next frame, which must be this message.
     pub fn expect(&mut self, opcode: u8, payload: &[u8]) {
         let frame = self.frame();
-        assert!(frame.fin);
+        assert!(frame.fin && !frame.compressed);
         assert_eq!(frame.opcode, opcode, "{:?}", String::from_utf8_lossy(&frame.payload));
         assert!(frame.payload == payload, "{} bytes came back differently", payload.len());
     }

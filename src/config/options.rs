@@ -9,7 +9,8 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir::reactor::settings::{
-    Heartbeat, ListenSettings, Prefix, Rate, RouteSettings, Settings, SlowPolicy, TlsSettings,
+    DeflateMode, Heartbeat, ListenSettings, Prefix, Rate, RouteSettings, Settings, SlowPolicy,
+    TlsSettings,
 };
 
 use super::Config;
@@ -114,6 +115,21 @@ pub(super) struct ServerOptions {
     #[arg(default_value_t = Count(server().topics_per_connection_max))]
     topics_per_connection_max: Count<usize>,
 
+    /// How hard messages are compressed: 1, the fastest, to 9, the smallest
+    #[arg(long, value_name = "N", help_heading = "Compression")]
+    #[arg(default_value_t = Count(server().deflate_level))]
+    deflate_level: Count<u8>,
+
+    /// Memory that compressing has to gather a block in: 1 to 9, some 2^(N+9) bytes
+    #[arg(long, value_name = "N", help_heading = "Compression")]
+    #[arg(default_value_t = Count(server().deflate_mem_level))]
+    deflate_mem_level: Count<u8>,
+
+    /// What all windows of deflate = "dedicated" may come to hold; past it new connections get "shared"
+    #[arg(long, value_name = "SIZE", help_heading = "Compression")]
+    #[arg(default_value_t = Size(server().deflate_windows_bytes_max))]
+    deflate_windows_max: Size,
+
     /// From accept to the answered request
     #[arg(long, value_name = "TIME", help_heading = "Deadlines")]
     #[arg(default_value_t = Span(server().handshake_timeout))]
@@ -209,6 +225,22 @@ pub(super) struct RouteOptions {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(action = clap::ArgAction::Set)]
     require_protocol: bool,
+
+    /// Compression (permessage-deflate) for clients that offer it
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = route().deflate.into())]
+    deflate: Deflate,
+
+    /// Smallest message that is compressed
+    #[arg(long, value_name = "SIZE", default_value_t = Size(route().deflate_bytes_min))]
+    deflate_min: Size,
+
+    /// How far back a message may refer where deflate is "dedicated": 2^N bytes, 9 to 15
+    #[arg(long, value_name = "N", default_value_t = Count(route().deflate_window_bits))]
+    deflate_window_bits: Count<u8>,
+
+    /// How long nothing need be sent until what messages may refer to is forgotten
+    #[arg(long, value_name = "TIME", default_value_t = Span(route().deflate_idle))]
+    deflate_idle: Span,
 }
 
 /// The settings of the rooms service.
@@ -242,6 +274,18 @@ pub(super) enum Slow {
     Close,
 }
 
+/// [`DeflateMode`] as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Deflate {
+    /// Nothing is compressed
+    Off,
+    /// Each message by itself; a connection needs no memory for it
+    Shared,
+    /// Messages refer to those before; each connection has windows of its own
+    Dedicated,
+}
+
 fn server() -> Settings {
     Settings::default()
 }
@@ -272,6 +316,26 @@ impl From<Slow> for SlowPolicy {
     }
 }
 
+impl From<DeflateMode> for Deflate {
+    fn from(mode: DeflateMode) -> Deflate {
+        match mode {
+            DeflateMode::Off => Deflate::Off,
+            DeflateMode::Shared => Deflate::Shared,
+            DeflateMode::Dedicated => Deflate::Dedicated,
+        }
+    }
+}
+
+impl From<Deflate> for DeflateMode {
+    fn from(mode: Deflate) -> DeflateMode {
+        match mode {
+            Deflate::Off => DeflateMode::Off,
+            Deflate::Shared => DeflateMode::Shared,
+            Deflate::Dedicated => DeflateMode::Dedicated,
+        }
+    }
+}
+
 impl ServerOptions {
     /// The options that [`settings`](Self::settings), [`listen`](Self::listen), [`tls`](Self::tls),
     /// [`log`](Self::log) and [`pin`](Self::pin) turn into these values.
@@ -296,6 +360,9 @@ impl ServerOptions {
             buffered_max: Size(settings.buffered_bytes_max),
             topics_max: Count(settings.topics_max),
             topics_per_connection_max: Count(settings.topics_per_connection_max),
+            deflate_level: Count(settings.deflate_level),
+            deflate_mem_level: Count(settings.deflate_mem_level),
+            deflate_windows_max: Size(settings.deflate_windows_bytes_max),
             handshake_timeout: Span(settings.handshake_timeout),
             close_timeout: Span(settings.close_timeout),
             drain_timeout: Span(settings.drain_timeout),
@@ -328,6 +395,9 @@ impl ServerOptions {
             }),
             topics_max: self.topics_max.0,
             topics_per_connection_max: self.topics_per_connection_max.0,
+            deflate_level: self.deflate_level.0,
+            deflate_mem_level: self.deflate_mem_level.0,
+            deflate_windows_bytes_max: self.deflate_windows_max.0,
             turn_stats: self.turn_stats,
         }
     }
@@ -375,6 +445,10 @@ impl From<&RouteSettings> for RouteOptions {
             idle_timeout: OrOff(settings.idle_timeout.map(Span)),
             origins: settings.origins.iter().cloned().map(Origin).collect(),
             require_protocol: settings.require_protocol,
+            deflate: settings.deflate.into(),
+            deflate_min: Size(settings.deflate_bytes_min),
+            deflate_window_bits: Count(settings.deflate_window_bits),
+            deflate_idle: Span(settings.deflate_idle),
         }
     }
 }
@@ -394,6 +468,10 @@ impl From<RouteOptions> for RouteSettings {
             origins: options.origins.into_iter().map(|origin| origin.0).collect(),
             require_protocol: options.require_protocol,
             site: 0,
+            deflate: options.deflate.into(),
+            deflate_bytes_min: options.deflate_min.0,
+            deflate_window_bits: options.deflate_window_bits.0,
+            deflate_idle: options.deflate_idle.0,
         };
         settings.outbox_hard = match options.outbox_hard.0 {
             Some(size) => size.0,

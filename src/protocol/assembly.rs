@@ -19,6 +19,7 @@ const DIRECT_ROOM_MIN: usize = 16 * 1024;
 pub(super) struct InFlight {
     opcode: Opcode,
     pub(super) fin: bool,
+    compressed: bool,
     mask: Option<[u8; 4]>,
     received: usize,
     remaining: usize,
@@ -30,6 +31,7 @@ impl InFlight {
         InFlight {
             opcode: header.opcode,
             fin: header.fin,
+            compressed: header.compressed,
             mask: header.mask,
             received: 0,
             remaining: payload_len,
@@ -64,6 +66,8 @@ impl InFlight {
 pub(super) struct Assembly {
     /// Text or Binary, from the first fragment on until the last is complete.
     pub(super) message: Option<Opcode>,
+    /// Whether what is put together is the compressed form of the message.
+    pub(super) compressed: bool,
     pub(super) frame: Option<InFlight>,
     utf8: Utf8,
     data: Buffer,
@@ -80,6 +84,7 @@ impl Assembly {
     pub(super) fn begin(&mut self, frame: InFlight) {
         if matches!(frame.opcode, Opcode::Text | Opcode::Binary) {
             self.message = Some(frame.opcode);
+            self.compressed = frame.compressed;
         }
         self.frame = Some(frame);
     }
@@ -95,7 +100,7 @@ impl Assembly {
         if frame.is_control() {
             self.control.extend_from_slice(piece);
         } else {
-            if self.message == Some(Opcode::Text) {
+            if self.message == Some(Opcode::Text) && !self.compressed {
                 self.utf8.push(piece)?;
             }
             self.data.append(piece);
@@ -121,7 +126,7 @@ impl Assembly {
         };
         let piece = self.data.fill(len.min(frame.remaining));
         frame.advance(piece);
-        if self.message == Some(Opcode::Text) {
+        if self.message == Some(Opcode::Text) && !self.compressed {
             self.utf8.push(piece)?;
         }
         Ok(())

@@ -4,8 +4,10 @@
 //! whole. A frame that lies whole in the input is unmasked and handed out where it lies; anything
 //! else is collected in an [assembly](super::assembly) buffer. What a header shows to be illegal or
 //! too large is refused before its payload is awaited. Between messages a decoder owns no memory.
+//! A compressed message (RFC 7692) is put together like any other and handed out as it came.
 
 use super::assembly::{Assembly, InFlight, Spares};
+use super::deflate::{Compressed, compressed_bytes_max};
 use super::frame::HEADER_BYTES_MAX;
 use super::{CloseFrame, Event, FrameHeader, Message, Opcode, ProtocolError, Role, mask};
 
@@ -26,6 +28,7 @@ pub struct Decoder {
     partial: [u8; HEADER_BYTES_MAX],
     partial_len: u8,
     role: Role,
+    deflate: bool,
 }
 
 const _: () = assert!(size_of::<Decoder>() <= 32, "one lies in every connection");
@@ -42,7 +45,14 @@ impl Decoder {
             partial: [0; HEADER_BYTES_MAX],
             partial_len: 0,
             role,
+            deflate: false,
         }
+    }
+
+    /// The same, for a connection on which permessage-deflate was agreed: compressed messages are
+    /// [`Event::Compressed`], where they are errors otherwise.
+    pub fn with_deflate(self) -> Decoder {
+        Decoder { deflate: true, ..self }
     }
 
     /// Which end we are.
@@ -83,7 +93,7 @@ impl Decoder {
             }
             return Ok(Step {
                 consumed: header_len + payload_len,
-                event: Some(event(header.opcode, payload)?),
+                event: Some(event(header.opcode, header.compressed, payload)?),
             });
         }
         self.assembly
@@ -163,7 +173,7 @@ impl Decoder {
     ) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
         let have = usize::from(self.partial_len);
         if have == 0 {
-            let found = FrameHeader::parse(input, self.role)?;
+            let found = FrameHeader::parse(input, self.role, self.deflate)?;
             if found.is_none() {
                 self.keep_partial(0, input);
             }
@@ -171,7 +181,7 @@ impl Decoder {
         }
         let taken = input.len().min(HEADER_BYTES_MAX - have);
         self.keep_partial(have, &input[..taken]);
-        let found = FrameHeader::parse(&self.partial[..have + taken], self.role)?;
+        let found = FrameHeader::parse(&self.partial[..have + taken], self.role, self.deflate)?;
         Ok(found.map(|(header, end)| {
             self.partial_len = 0;
             (header, end - have)
@@ -197,10 +207,13 @@ impl Decoder {
             }
             (_, unfinished) => unfinished.map_or(0, |a| a.data().len()),
         };
+        let compressed = header.compressed || unfinished.is_some_and(|a| a.compressed);
+        let bytes_max = self.message_bytes_max as usize;
+        let bytes_max = if compressed { compressed_bytes_max(bytes_max) } else { bytes_max };
         // 10.4: limits on "frame size and total message size after reassembly".
         match usize::try_from(header.payload_len) {
             Ok(len) if header.opcode.is_control() => Ok(len),
-            Ok(len) if len <= self.message_bytes_max as usize - assembled => Ok(len),
+            Ok(len) if len <= bytes_max - assembled => Ok(len),
             _ => {
                 let refused = header.payload_len.saturating_add(assembled as u64);
                 self.partial[..8].copy_from_slice(&refused.to_be_bytes());
@@ -231,12 +244,12 @@ impl Decoder {
             return Ok(None);
         };
         if frame.is_control() {
-            return event(frame.opcode(), assembly.control()).map(Some);
+            return event(frame.opcode(), false, assembly.control()).map(Some);
         }
         match assembly.message {
             Some(kind) if frame.fin => {
                 assembly.finish()?;
-                event(kind, assembly.data()).map(Some)
+                event(kind, assembly.compressed, assembly.data()).map(Some)
             }
             _ => Ok(None),
         }
@@ -245,7 +258,10 @@ impl Decoder {
 
 /// The event of a complete frame, or of a complete message of this kind.
 #[inline]
-fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
+fn event(opcode: Opcode, compressed: bool, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
+    if compressed {
+        return Ok(Event::Compressed(Compressed { opcode, payload }));
+    }
     Ok(match opcode {
         Opcode::Ping => Event::Ping(payload),
         Opcode::Pong => Event::Pong(payload),

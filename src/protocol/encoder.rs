@@ -1,11 +1,14 @@
 //! Messages to frames: RFC 6455, 5.2 to 5.6 and 6.1.
 //!
 //! Appends to a caller's `Vec`, one frame a message, lengths in their shortest form. A server's
-//! frames are not masked, a client's are, by a key that the caller draws (10.3).
+//! frames are not masked, a client's are, by a key that the caller draws (10.3). Compresses nothing:
+//! a payload that was compressed before is marked as such.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::close::REASON_BYTES_MAX;
+use super::deflate::{Deflater, WINDOW_BITS_MAX};
 use super::frame::CONTROL_BYTES_MAX;
 use super::{CloseFrame, FrameHeader, Masked, Message, Opcode, mask};
 
@@ -43,9 +46,22 @@ impl<'a> Encoder<'a> {
         let Masked { key, head, rest } = message;
         out.reserve(frame_bytes(message.len()) + key.len());
         let payload_len = message.len() as u64;
-        FrameHeader { fin: true, opcode: Opcode::Binary, mask: Some(key), payload_len }.write(out);
+        FrameHeader {
+            fin: true,
+            compressed: false,
+            opcode: Opcode::Binary,
+            mask: Some(key),
+            payload_len,
+        }
+        .write(out);
         out.extend_from_slice(head);
         out.extend_from_slice(rest);
+    }
+
+    /// A whole message in one frame, whose payload is the compressed form of one of this kind
+    /// (RFC 7692, 6.1).
+    pub fn compressed(self, opcode: Opcode, payload: &[u8]) {
+        self.write(true, true, opcode, payload);
     }
 
     /// A ping. The payload must not exceed 125 bytes; what does is cut.
@@ -76,10 +92,20 @@ impl<'a> Encoder<'a> {
     /// Any one frame; the caller answers for its place in the stream (5.4).
     #[inline(always)]
     pub fn frame(self, fin: bool, opcode: Opcode, payload: &[u8]) {
+        self.write(fin, false, opcode, payload);
+    }
+
+    #[inline(always)]
+    fn write(self, fin: bool, compressed: bool, opcode: Opcode, payload: &[u8]) {
         let key_bytes = if self.mask.is_some() { 4 } else { 0 };
         self.out.reserve(frame_bytes(payload.len()) + key_bytes);
-        let header =
-            FrameHeader { fin, opcode, mask: self.mask, payload_len: payload.len() as u64 };
+        let header = FrameHeader {
+            fin,
+            compressed,
+            opcode,
+            mask: self.mask,
+            payload_len: payload.len() as u64,
+        };
         header.write(self.out);
         let start = self.out.len();
         self.out.extend_from_slice(payload);
@@ -109,6 +135,8 @@ pub fn frame_bytes(payload_len: usize) -> usize {
 pub struct SharedFrame {
     bytes: Rc<[u8]>,
     opcode: Opcode,
+    /// Made for the first connection that takes it; `None` where it would not be smaller.
+    compressed: OnceCell<Option<Rc<[u8]>>>,
 }
 
 impl SharedFrame {
@@ -125,12 +153,33 @@ impl SharedFrame {
     fn new(opcode: Opcode, payload: &[u8]) -> SharedFrame {
         let mut bytes = Vec::with_capacity(frame_bytes(payload.len()));
         Encoder::server(&mut bytes).frame(true, opcode, payload);
-        SharedFrame { bytes: bytes.into(), opcode }
+        SharedFrame { bytes: bytes.into(), opcode, compressed: OnceCell::new() }
     }
 
     /// The frame as a server writes it.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The same, to be shared.
+    pub(crate) fn bytes(&self) -> &Rc<[u8]> {
+        &self.bytes
+    }
+
+    /// The frame with its message compressed, as a server writes it, for connections on which
+    /// permessage-deflate was agreed; `None` if it is not smaller then, or `deflater` was not allowed
+    /// to try. What was found is kept, whatever deflater is asked the next time.
+    ///
+    /// It refers to no message before it, and no further back than it is long: so it fits each window
+    /// that it fits into (RFC 7692, 7.1.2).
+    pub fn compressed(&self, deflater: &mut Deflater) -> Option<&Rc<[u8]>> {
+        let make = || {
+            let payload = deflater.deflate(self.payload(), WINDOW_BITS_MAX, &[])?;
+            let mut bytes = Vec::with_capacity(frame_bytes(payload.len()));
+            Encoder::server(&mut bytes).compressed(self.opcode, payload);
+            Some(bytes.into())
+        };
+        self.compressed.get_or_init(make).as_ref()
     }
 
     /// What it carries.
@@ -140,13 +189,18 @@ impl SharedFrame {
 
     /// The payload without the header, for a client's end, which must mask it.
     pub fn payload(&self) -> &[u8] {
-        let header = match self.bytes[1] {
-            126 => 4,
-            127 => 10,
-            _ => 2,
-        };
-        &self.bytes[header..]
+        payload(&self.bytes)
     }
+}
+
+/// The payload of one of a server's frames, of our own making.
+pub(crate) fn payload(frame: &[u8]) -> &[u8] {
+    let header = match frame[1] {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    &frame[header..]
 }
 
 #[cfg(test)]
@@ -164,7 +218,7 @@ mod tests {
             assert_eq!(out.as_ptr(), allocated, "an exact buffer has grown");
             assert_eq!(out.len(), header + len);
             assert_eq!(out.len(), frame_bytes(len));
-            let (parsed, end) = FrameHeader::parse(&out, Role::Client).unwrap().unwrap();
+            let (parsed, end) = FrameHeader::parse(&out, Role::Client, false).unwrap().unwrap();
             assert_eq!((parsed.payload_len, end), (len as u64, header));
             let shared = SharedFrame::message(Message::Binary(&payload));
             assert_eq!(shared.as_bytes(), out);

@@ -8,7 +8,8 @@ use super::utf8::InvalidUtf8;
 /// Why the connection must be failed (RFC 6455, 7.1.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProtocolError {
-    /// RSV1, RSV2 or RSV3 without an extension that gives it a meaning (5.2).
+    /// RSV1, RSV2 or RSV3 without an extension that gives it a meaning (5.2), or RSV1 where
+    /// permessage-deflate gives it none (RFC 7692, 6).
     ReservedBits,
     /// An opcode that nobody has defined (5.2).
     ReservedOpcode,
@@ -38,11 +39,13 @@ pub enum ProtocolError {
     MessageTooBig,
     /// A message whose last fragment did not come in time (10.4).
     FragmentTimeout,
+    /// A compressed message that is no DEFLATE data (RFC 7692, 7.2.2).
+    InvalidDeflate,
 }
 
 impl ProtocolError {
     /// All of them, in the order above.
-    pub const ALL: [ProtocolError; 15] = [
+    pub const ALL: [ProtocolError; 16] = [
         ProtocolError::ReservedBits,
         ProtocolError::ReservedOpcode,
         ProtocolError::Unmasked,
@@ -58,6 +61,7 @@ impl ProtocolError {
         ProtocolError::InvalidUtf8,
         ProtocolError::MessageTooBig,
         ProtocolError::FragmentTimeout,
+        ProtocolError::InvalidDeflate,
     ];
 
     /// The code for our Close frame.
@@ -87,6 +91,7 @@ impl ProtocolError {
             ProtocolError::InvalidUtf8 => "invalid UTF-8",
             ProtocolError::MessageTooBig => "message too big",
             ProtocolError::FragmentTimeout => "message not finished in time",
+            ProtocolError::InvalidDeflate => "invalid compressed data",
         }
     }
 }

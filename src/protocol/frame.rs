@@ -13,6 +13,7 @@ pub const CONTROL_BYTES_MAX: usize = 125;
 
 const FIN: u8 = 0x80;
 const RSV: u8 = 0x70;
+const RSV1: u8 = 0x40;
 const MASK: u8 = 0x80;
 const LENGTH_16: u8 = 126;
 const LENGTH_64: u8 = 127;
@@ -68,6 +69,8 @@ impl Opcode {
 pub struct FrameHeader {
     /// Whether this frame is the last of its message.
     pub fin: bool,
+    /// RSV1: whether this frame begins a compressed message (RFC 7692, 6).
+    pub compressed: bool,
     /// What the frame carries.
     pub opcode: Opcode,
     /// The key that the payload is masked with.
@@ -78,6 +81,7 @@ pub struct FrameHeader {
 
 impl FrameHeader {
     /// Parses the header at the start of `bytes`, as read by an endpoint of role `reader`.
+    /// `deflate` tells whether permessage-deflate was agreed on: else RSV1 has no meaning.
     ///
     /// Returns the header and its length, or `None` when `bytes` is a valid beginning of one.
     ///
@@ -88,11 +92,12 @@ impl FrameHeader {
     pub fn parse(
         bytes: &[u8],
         reader: Role,
+        deflate: bool,
     ) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
-        let (opcode, fin) = parse_first(first)?;
+        let (opcode, fin, compressed) = parse_first(first, deflate)?;
         let Some(&second) = bytes.get(1) else {
             return Ok(None);
         };
@@ -102,18 +107,20 @@ impl FrameHeader {
         };
         // The second byte has shown whether there is a key: readers of the other role were refused.
         if reader == Role::Client {
-            let header = FrameHeader { fin, opcode, mask: None, payload_len };
+            let header = FrameHeader { fin, compressed, opcode, mask: None, payload_len };
             return Ok(Some((header, length_end)));
         }
         let key = bytes[length_end..].first_chunk::<4>();
-        let header = |&key| FrameHeader { fin, opcode, mask: Some(key), payload_len };
+        let header = |&key| FrameHeader { fin, compressed, opcode, mask: Some(key), payload_len };
         Ok(key.map(|key| (header(key), length_end + 4)))
     }
 
     /// Appends the header's bytes to `out`, the length in its shortest form.
     #[inline(always)]
     pub fn write(&self, out: &mut Vec<u8>) {
-        let first = self.opcode as u8 | if self.fin { FIN } else { 0 };
+        let first = self.opcode as u8
+            | if self.fin { FIN } else { 0 }
+            | if self.compressed { RSV1 } else { 0 };
         let masked = if self.mask.is_some() { MASK } else { 0 };
         match self.payload_len {
             short @ 0..=125 => out.extend_from_slice(&[first, masked | short as u8]),
@@ -134,9 +141,10 @@ impl FrameHeader {
 
 /// What the first byte says.
 #[inline]
-fn parse_first(first: u8) -> Result<(Opcode, bool), ProtocolError> {
+fn parse_first(first: u8, deflate: bool) -> Result<(Opcode, bool, bool), ProtocolError> {
     // 5.2: "MUST be 0 unless an extension is negotiated that defines meanings".
-    if first & RSV != 0 {
+    let reserved = first & RSV;
+    if reserved != 0 && !(deflate && reserved == RSV1 && begins_message(first)) {
         return Err(ProtocolError::ReservedBits);
     }
     // 5.2: "If an unknown opcode is received, the receiving endpoint MUST fail".
@@ -146,7 +154,13 @@ fn parse_first(first: u8) -> Result<(Opcode, bool), ProtocolError> {
     if opcode.is_control() && !fin {
         return Err(ProtocolError::FragmentedControl);
     }
-    Ok((opcode, fin))
+    Ok((opcode, fin, reserved != 0))
+}
+
+/// RFC 7692, 6: RSV1 stands on the first frame of a message; "MUST NOT" on the others (6.1), nor on
+/// control frames (5).
+fn begins_message(first: u8) -> bool {
+    matches!(OPCODES[usize::from(first & 0x0F)], Some(Opcode::Text | Opcode::Binary))
 }
 
 /// Whether the mask and the short length are legal.

@@ -1,5 +1,6 @@
 //! What the two ends say to each other, once frames are taken apart.
 
+use super::deflate::Compressed;
 use super::{CloseFrame, Opcode};
 
 /// A whole message. Borrowed: where its bytes lie is the decoder's business.
@@ -82,6 +83,8 @@ impl<'a> From<&'a [u8]> for Message<'a> {
 pub enum Event<'a> {
     /// A whole message.
     Message(Message<'a>),
+    /// A whole message in compressed form, for an [`Inflater`](super::deflate::Inflater).
+    Compressed(Compressed<'a>),
     /// Owed: a pong with this payload (5.5.2).
     Ping(&'a [u8]),
     /// An answer to a ping, or an unsolicited sign of life (5.5.3).

@@ -1,4 +1,4 @@
-//! RFC 6455 without I/O: bytes in by `&mut [u8]`, bytes out appended to a caller's `Vec`.
+//! RFC 6455 and 7692 without I/O: bytes in by `&mut [u8]`, bytes out appended to a caller's `Vec`.
 //!
 //! Nothing here opens a socket, reads a clock, draws a random number or writes a log line; what
 //! the caller must do next is in the value returned. [`Decoder`] turns bytes into [`Event`]s,
@@ -19,6 +19,7 @@
 pub mod assembly;
 pub mod close;
 pub mod decoder;
+pub mod deflate;
 pub mod encoder;
 pub mod error;
 pub mod frame;

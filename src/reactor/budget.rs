@@ -12,6 +12,8 @@ pub const EVENTS_PER_POLL: usize = 512;
 pub const READ_BYTES: usize = 256 * 1024;
 /// Messages and control frames handled for one connection and turn.
 pub const MESSAGES_PER_READ: usize = 256;
+/// Bytes of an inflated message that count for one message more: so many in one turn are bounded, too.
+pub const INFLATED_BYTES_PER_MESSAGE: usize = 4 * 1024;
 /// Bytes written to one connection and turn.
 pub const WRITE_BYTES: usize = 256 * 1024;
 /// Slices of one vectored write.

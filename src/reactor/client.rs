@@ -3,6 +3,7 @@
 //! From a socket that connects to the answer of the server; then a connection is like any other, but
 //! that its frames are masked. Resolves no names: that blocks, and belongs on a thread.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,11 +12,13 @@ use socket2::{Domain, Socket, Type};
 
 use super::connection::{Connection, Phase, Place};
 use super::core::Core;
+use super::deflate::Windows;
 use super::http::Handshake;
 use super::router::RouteId;
 use super::tls::TlsConnector;
 use super::{CloseReason, ConnId, Reactor, ServiceId};
-use crate::protocol::handshake::{ClientRequest, Expected};
+use crate::protocol::deflate::{Agreement, Offer};
+use crate::protocol::handshake::{ClientRequest, Expected, Settled};
 use crate::protocol::{Decoder, Role};
 
 /// A request of ours under way.
@@ -52,6 +55,12 @@ impl Core {
         }
         let id = self.conns.next_id();
         let mut bytes = Vec::new();
+        let wants_takeover = request.offers_deflate().is_some_and(|offer| offer.takeover);
+        let takeover = wants_takeover && self.has_window_room(Agreement::WIDEST.window_bytes_max());
+        let request = match wants_takeover == takeover {
+            true => Cow::Borrowed(request),
+            false => Cow::Owned(request.clone().deflate(Offer { takeover })),
+        };
         let expected = request.write(self.masks.draw(), &mut bytes);
         let names = self.router.protocols(service);
         let index = |offered: &str| names.iter().position(|name| **name == *offered);
@@ -72,6 +81,9 @@ impl Core {
         conn.announced = true;
         conn.rare().session = session.map(Box::new);
         self.insert(conn);
+        if takeover {
+            self.set_windows(id, Windows::new(&Agreement::WIDEST, Role::Client));
+        }
         self.metrics.connects += 1;
         self.sync_interest(id);
         self.arm(id);
@@ -130,8 +142,13 @@ impl Reactor {
             return;
         };
         match awaited.expected.check(head) {
-            Ok(chosen) => {
-                let protocol = chosen.and_then(|offer| awaited.protocols.get(offer).copied());
+            Ok(Settled { protocol, deflate }) => {
+                // What was reserved for the widest windows goes back, or to those agreed on.
+                self.core.set_windows(id, None);
+                if let Some(agreed) = deflate {
+                    self.core.begin_deflate(id, &agreed);
+                }
+                let protocol = protocol.and_then(|offer| awaited.protocols.get(offer).copied());
                 self.open(id, protocol.flatten());
             }
             Err(error) => self.core.vanish(id, CloseReason::UpgradeFailed(error)),

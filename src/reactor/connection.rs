@@ -14,6 +14,7 @@ use slab::Slab;
 
 use super::batch::BatchId;
 use super::budget::HTTP_ANSWER_TIMEOUT;
+use super::deflate::Windows;
 use super::heartbeat::Pulse;
 use super::http::Handshake;
 use super::outbox::{Outbox, Pressure};
@@ -65,6 +66,7 @@ pub(super) enum Due {
     Grace,
     Close,
     Linger,
+    Window,
 }
 
 /// Bytes that were read and could not be handled yet.
@@ -104,6 +106,7 @@ pub(super) struct Rare {
     pub(super) metadata: Option<Box<Metadata>>,
     /// The TLS of a secure connection, for as long as it lives.
     pub(super) session: Option<Box<Session>>,
+    pub(super) windows: Option<Box<Windows>>,
 }
 
 /// Where a connection belongs.
@@ -143,6 +146,8 @@ pub(super) struct Connection {
     /// The batch that it rides on: only while it is open, its outbox empty, and it stands in the queue
     /// of connections to flush.
     pub(super) batch: Option<BatchId>,
+    /// How far back a compressed message of ours may refer, as an exponent of 2; 0 if we send none.
+    pub(super) deflate_bits: u8,
     /// What the poll was last asked for.
     pub(super) interest: Option<Interest>,
     /// The kernel may hold bytes for us: an edge came, and no read has come up short since.
@@ -196,6 +201,7 @@ impl Connection {
             service: place.service,
             protocol: None,
             batch: None,
+            deflate_bits: 0,
             interest: None,
             readable: false,
             read_closed: false,
@@ -302,6 +308,10 @@ impl Connection {
         self.rare.as_mut()?.unread.take()
     }
 
+    pub(super) fn take_windows(&mut self) -> Option<Box<Windows>> {
+        self.rare.as_mut()?.windows.take()
+    }
+
     /// Gives back what is not needed any more.
     pub(super) fn tidy(&mut self) {
         let idle = |rare: &mut Box<Rare>| {
@@ -309,6 +319,7 @@ impl Connection {
                 && rare.unread.is_none()
                 && rare.metadata.is_none()
                 && rare.session.is_none()
+                && rare.windows.is_none()
         };
         self.rare.take_if(idle);
     }
@@ -409,6 +420,10 @@ impl Connection {
                 .above_soft_since()
                 .filter(|_| self.outbox.pressure() == Pressure::Congested)
                 .map(|since| (since + route.outbox_grace, Due::Grace)),
+            self.rare
+                .as_deref()
+                .and_then(|rare| rare.windows.as_deref()?.idle_at(route))
+                .map(|idle| (idle, Due::Window)),
         ];
         let never = (Time::MAX, Due::Idle);
         let earlier = |a: (Time, Due), b: (Time, Due)| if b.0 < a.0 { b } else { a };

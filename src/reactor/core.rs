@@ -29,6 +29,7 @@ use super::settings::{RouteSettings, Settings, SlowPolicy};
 use super::tls::Tls;
 use super::topics::{TopicLimits, Topics};
 use super::{CloseReason, ConnId, Decision, SendOutcome, Time};
+use crate::protocol::deflate::Deflater;
 use crate::protocol::encoder::frame_bytes;
 use crate::protocol::{Masked, Message, Role, SharedFrame, Spares};
 
@@ -85,6 +86,10 @@ pub(super) struct Core {
     pub(super) targets: Vec<ConnId>,
     /// The header of the frame that is written at once; kept for its memory, too.
     pub(super) frame_head: Vec<u8>,
+    /// What compresses messages, from the first on that is to be.
+    pub(super) deflater: Option<Box<Deflater>>,
+    /// Messages from this size on may be compressed: more than any while nobody has agreed to that.
+    pub(super) deflate_bytes_min: usize,
     /// The path of all that have not sent a request yet.
     pub(super) no_path: Rc<str>,
 }
@@ -116,6 +121,8 @@ impl Core {
             send_buffer_max: send_buffer_max()?,
             targets: Vec::new(),
             frame_head: Vec::new(),
+            deflater: None,
+            deflate_bytes_min: usize::MAX,
             no_path: "-".into(),
             settings,
         })
@@ -131,6 +138,11 @@ impl Core {
 
     /// Queues one message for one connection.
     pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> SendOutcome {
+        if message.len() >= self.deflate_bytes_min
+            && let Some(outcome) = self.send_deflated(id, message)
+        {
+            return outcome;
+        }
         if message.len() >= WRITE_AT_ONCE_BYTES_MIN
             && let Some(outcome) = self.write_at_once(id, message)
         {
@@ -160,8 +172,13 @@ impl Core {
     pub(super) fn send_shared(&mut self, id: ConnId, frame: &SharedFrame) -> SendOutcome {
         let payload = frame.payload();
         let is_control = frame.opcode().is_control();
+        if payload.len() >= self.deflate_bytes_min
+            && let Some(outcome) = self.send_shared_deflated(id, frame)
+        {
+            return outcome;
+        }
         self.queue(id, payload.len(), is_control, |outbox, spares, mask| match mask {
-            None => outbox.push_shared(spares, frame),
+            None => outbox.push_shared(spares, frame.bytes()),
             Some(_) => outbox.push_masked(spares, frame, mask),
         })
     }

@@ -42,6 +42,7 @@ impl Core {
             Some(Due::Grace) => self.end_grace(id),
             Some(Due::Close) => self.give_up_close(id),
             Some(Due::Linger) => self.vanish(id, CloseReason::PeerGone),
+            Some(Due::Window) => self.free_window(id),
         }
         self.arm(id);
     }

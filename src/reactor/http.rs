@@ -19,6 +19,7 @@ use super::service::{Decision, Request};
 use super::{CloseReason, ConnId, Reactor, Time};
 use crate::protocol::Decoder;
 use crate::protocol::Role;
+use crate::protocol::deflate::Agreement;
 use crate::protocol::handshake::{
     self, Connection, EMPTY_SLOTS, HeadScan, Refusal, Response, Upgrade, write_switching_protocols,
 };
@@ -41,8 +42,8 @@ pub(super) struct Handshake {
     pub(super) body: Option<Awaiting>,
     /// A plain request that waits for its service's answer.
     pub(super) plain: Option<Plain>,
-    /// The answer to the key of a request that waits for its service's decision.
-    deferred: Option<[u8; 28]>,
+    /// What is answered to a request once its service has decided.
+    deferred: Option<Deferred>,
     /// Client role: our request, and what its answer must be.
     pub(super) awaited: Option<Awaited>,
 }
@@ -66,6 +67,15 @@ impl Handshake {
     pub(super) fn held_bytes(&self) -> usize {
         self.head.capacity()
     }
+}
+
+/// A sound request that waits for its service's decision.
+#[derive(Debug, Clone, Copy)]
+struct Deferred {
+    /// The answer to its key.
+    accept: [u8; 28],
+    /// What may be agreed to of its offers.
+    deflate: Option<Agreement>,
 }
 
 /// A request that leads somewhere.
@@ -159,7 +169,9 @@ impl Reactor {
         self.core.admit_request(id, &upgrade)?;
 
         let service = self.core.router.service(routed.route);
-        let limit = self.core.router.settings(routed.route).message_bytes_max;
+        let settings = self.core.router.settings(routed.route);
+        let limit = settings.message_bytes_max;
+        let deflate = Core::deflate_terms(settings).and_then(|terms| upgrade.deflate(terms));
         let Some(conn) = self.core.conns.get_mut(id) else {
             return Ok(());
         };
@@ -184,7 +196,7 @@ impl Reactor {
             // Even if the service has closed it before it answered.
             conn.announced = !matches!(decision, Decision::Respond(_));
             if let Some(handshake) = conn.handshake() {
-                handshake.deferred = Some(upgrade.accept());
+                handshake.deferred = Some(Deferred { accept: upgrade.accept(), deflate });
             }
         }
         if decision == Decision::Defer {
@@ -209,29 +221,38 @@ impl Reactor {
         if let Some(plain) = handshake.plain.take() {
             return self.core.answer_late(id, plain, decision);
         }
-        let Some(accept) = handshake.deferred else {
+        let Some(deferred) = handshake.deferred else {
             return;
         };
         match decision {
             Decision::Defer => {}
             Decision::Respond(response) => self.core.respond_and_close(id, &response),
-            Decision::Accept { protocol } => self.accept_upgrade(id, accept, protocol),
+            Decision::Accept { protocol } => self.accept_upgrade(id, deferred, protocol),
         }
     }
 
     /// Sends the 101; from here on the connection is a WebSocket.
-    fn accept_upgrade(&mut self, id: ConnId, accept: [u8; 28], protocol: Option<usize>) {
+    fn accept_upgrade(&mut self, id: ConnId, deferred: Deferred, protocol: Option<usize>) {
+        let deflate = deferred.deflate.map(|agreed| {
+            let fits = self.core.has_window_room(agreed.window_bytes_max());
+            if fits { agreed } else { agreed.without_takeover() }
+        });
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
         };
         let names = self.core.router.protocols(conn.service);
         let name = protocol.and_then(|index| names.get(index)).map(|name| &**name);
+        let extensions = deflate.map_or(String::new(), |agreed| agreed.to_string());
+        let extra = [("Sec-WebSocket-Extensions", &*extensions)];
         let mut head = Vec::new();
-        if write_switching_protocols(&mut head, &accept, name, &[]).is_err() {
+        if write_switching_protocols(&mut head, &deferred.accept, name, &extra).is_err() {
             return self.core.refuse(id, Refusal::Internal, false);
         }
         let protocol = name.and(protocol).and_then(|index| u8::try_from(index).ok());
         self.core.queue_head(id, head);
+        if let Some(agreed) = deflate {
+            self.core.begin_deflate(id, &agreed);
+        }
         self.open(id, protocol);
     }
 

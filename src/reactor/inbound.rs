@@ -11,7 +11,7 @@ use std::io::{self, IoSliceMut, Read};
 use super::budget::MESSAGES_PER_READ;
 use super::connection::{Connection, Input, Phase, Unread};
 use super::{CloseReason, ConnId, Reactor, Time};
-use crate::protocol::{CloseFrame, Decoder, Event, ProtocolError};
+use crate::protocol::{CloseFrame, Decoder, Event, Message, ProtocolError};
 
 /// What one read brought.
 enum Arrived {
@@ -128,15 +128,15 @@ impl Reactor {
                 Ok(step) => {
                     consumed += step.consumed;
                     if let Some(event) = step.event {
-                        budget -= 1;
-                        self.take_event(id, event);
+                        let spent = self.take_event(id, event);
+                        budget = budget.saturating_sub(spent);
                         if !decoder.is_mid_message() {
                             since = Time::MAX;
                         }
                     }
                 }
                 Err(error) => {
-                    self.fail(id, error, &decoder);
+                    self.fail(id, error, Some(&decoder));
                     break;
                 }
             }
@@ -156,10 +156,10 @@ impl Reactor {
         match decoder.decode_filled(len) {
             Ok(None) => {}
             Ok(Some(event)) => {
-                self.take_event(id, event);
+                let _ = self.take_event(id, event);
                 since = Time::MAX;
             }
-            Err(error) => self.fail(id, error, &decoder),
+            Err(error) => self.fail(id, error, Some(&decoder)),
         }
         self.return_decoder(id, decoder, since);
     }
@@ -194,28 +194,26 @@ impl Reactor {
         self.core.conns.get(id).is_some_and(Connection::wants_frames)
     }
 
+    /// Handles what was decoded; returns for how many messages of the budget that counts.
     #[inline(always)]
-    fn take_event(&mut self, id: ConnId, event: Event<'_>) {
+    fn take_event(&mut self, id: ConnId, event: Event<'_>) -> usize {
         let now = self.core.now;
         let Some(conn) = self.core.conns.get_mut(id) else {
-            return;
+            return 1;
         };
         if !conn.is_open() {
             // After our Close only theirs counts (RFC 6455, 1.4 and 5.5.1).
             if let Event::Close(_) = event {
                 self.core.finish_close(id);
             }
-            return;
+            return 1;
         }
         match event {
-            Event::Message(message) => {
-                conn.last_data = now;
-                conn.traffic.messages_in += 1;
-                conn.traffic.bytes_in += message.len() as u64;
-                let service = conn.service;
-                self.core.metrics.messages_in += 1;
-                self.call_for(id, service, |service, cx| service.on_message(cx, id, message));
-            }
+            Event::Message(message) => self.take_message(id, message),
+            Event::Compressed(message) => match self.take_compressed(id, message) {
+                Ok(more) => return 1 + more,
+                Err(error) => self.fail(id, error, None),
+            },
             Event::Ping(payload) => {
                 // A pong that finds no room is the peer's loss: it does not read.
                 let _ = self.core.send_pong(id, payload);
@@ -230,10 +228,26 @@ impl Reactor {
                 self.core.begin_close(id, reason, text);
             }
         }
+        1
+    }
+
+    /// Hands a message to the service.
+    #[inline]
+    pub(super) fn take_message(&mut self, id: ConnId, message: Message<'_>) {
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        conn.last_data = self.core.now;
+        conn.traffic.messages_in += 1;
+        conn.traffic.bytes_in += message.len() as u64;
+        let service = conn.service;
+        self.core.metrics.messages_in += 1;
+        self.call_for(id, service, |service, cx| service.on_message(cx, id, message));
     }
 
     /// Fails the connection (7.1.7): what was said before the violation has been answered already.
-    fn fail(&mut self, id: ConnId, error: ProtocolError, decoder: &Decoder) {
+    /// `decoder` is the one that has found it, unless it came out only in inflating.
+    fn fail(&mut self, id: ConnId, error: ProtocolError, decoder: Option<&Decoder>) {
         let Some(conn) = self.core.conns.get(id) else {
             return;
         };
@@ -241,9 +255,12 @@ impl Reactor {
             return self.core.finish_close(id);
         }
         let limit = self.core.router.settings(conn.route).message_bytes_max;
-        let text: Cow<'_, str> = match error {
-            ProtocolError::MessageTooBig => {
+        let text: Cow<'_, str> = match (error, decoder) {
+            (ProtocolError::MessageTooBig, Some(decoder)) => {
                 format!("{error}: {} bytes, limit {limit}", decoder.refused_bytes()).into()
+            }
+            (ProtocolError::MessageTooBig, None) => {
+                format!("{error}: inflates to more than {limit} bytes").into()
             }
             _ => error.as_str().into(),
         };

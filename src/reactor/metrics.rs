@@ -101,6 +101,30 @@ metrics! {
     buffered_now,
     /// Times that the limit on those refused a message or ended a connection.
     buffered_refused,
+    /// Connections on which permessage-deflate was agreed.
+    deflate_agreed,
+    /// Messages queued in compressed form.
+    messages_deflated,
+    /// Bytes of those before.
+    bytes_deflated_from,
+    /// Bytes of those after.
+    bytes_deflated_to,
+    /// Messages queued as they are, because they were no smaller compressed.
+    messages_not_deflated,
+    /// Messages received in compressed form.
+    messages_inflated,
+    /// Bytes of those before.
+    bytes_inflated_from,
+    /// Bytes of those after.
+    bytes_inflated_to,
+    /// Bytes held for context takeover, now.
+    deflate_windows_now,
+    /// Bytes that those may grow to, now.
+    deflate_windows_reserved_now,
+    /// Connections that do without context takeover, because the limit on those was reached.
+    deflate_windows_refused,
+    /// Times that what a connection had been sent was forgotten after a while of silence.
+    deflate_windows_freed,
     /// Joins of topics refused by a limit.
     joins_refused,
     /// Timers of services refused by a limit.

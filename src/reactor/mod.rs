@@ -35,6 +35,7 @@ mod connection;
 mod context;
 mod core;
 mod deadlines;
+mod deflate;
 mod entropy;
 mod heartbeat;
 mod http;
@@ -77,6 +78,8 @@ use self::settings::{ListenSettings, RouteSettings, Settings};
 use self::shutdown::Drain;
 use self::signals::Obeyed;
 use self::stats::TurnStats;
+
+use crate::protocol::deflate::Inflater;
 
 pub use self::context::Context;
 pub use self::id::{ConnId, ServiceId};
@@ -132,6 +135,8 @@ pub struct Reactor {
     events: Events,
     /// Where reads go.
     scratch: Box<[u8]>,
+    /// What inflates messages, one at a time.
+    inflater: Inflater,
     services: Vec<Box<dyn Service>>,
     listeners: Vec<Listener>,
     reserve: Reserve,
@@ -161,6 +166,7 @@ impl Reactor {
         Ok(Reactor {
             events: Events::with_capacity(EVENTS_PER_POLL),
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            inflater: Inflater::default(),
             services: Vec::new(),
             listeners: Vec::new(),
             reserve: Reserve::new(),

@@ -49,7 +49,7 @@ impl Core {
             return None;
         }
         let (opcode, payload_len) = (message.opcode(), message.len() as u64);
-        let header = FrameHeader { fin: true, opcode, mask: None, payload_len };
+        let header = FrameHeader { fin: true, compressed: false, opcode, mask: None, payload_len };
         let written = self.write_frame(id, &header, &[message.as_bytes()])?;
         Some(self.queue_rest(id, &header, written, |outbox, spares| {
             outbox.push_message(spares, message, None);
@@ -64,8 +64,13 @@ impl Core {
     ) -> Option<SendOutcome> {
         let Masked { key, head, rest } = message;
         let payload_len = message.len() as u64;
-        let header =
-            FrameHeader { fin: true, opcode: Opcode::Binary, mask: Some(key), payload_len };
+        let header = FrameHeader {
+            fin: true,
+            compressed: false,
+            opcode: Opcode::Binary,
+            mask: Some(key),
+            payload_len,
+        };
         let written = self.write_frame(id, &header, &[head, rest])?;
         Some(self.queue_rest(id, &header, written, |outbox, spares| {
             outbox.push_premasked(spares, message);

@@ -5,6 +5,7 @@
 //! not begun to take can be dropped. An empty outbox owns no memory: its queue goes back to a pool.
 
 use std::io::{self, Write};
+use std::rc::Rc;
 
 use self::queue::{Chunk, Queue};
 use self::sealed::Sealed;
@@ -186,16 +187,30 @@ impl Outbox {
         queue.bytes += frames.len();
     }
 
-    /// Queues a frame that others are sent, too: shared where that is cheaper than a copy.
-    pub(super) fn push_shared(&mut self, spares: &mut SpareQueues, frame: &SharedFrame) {
-        let bytes = frame.as_bytes();
-        if bytes.len() < SHARE_BYTES_MIN {
-            return self.push_frames(spares, bytes);
+    /// Queues a message in its compressed form.
+    pub(super) fn push_compressed(
+        &mut self,
+        spares: &mut SpareQueues,
+        opcode: Opcode,
+        payload: &[u8],
+        mask: Option<[u8; 4]>,
+    ) {
+        let queue = self.queue(spares);
+        let tail = queue.tail(payload.len());
+        let before = tail.len();
+        Encoder::with_mask(tail, mask).compressed(opcode, payload);
+        queue.bytes += tail.len() - before;
+    }
+
+    /// Queues a server's frame that others are sent, too: shared where that is cheaper than a copy.
+    pub(super) fn push_shared(&mut self, spares: &mut SpareQueues, frame: &Rc<[u8]>) {
+        if frame.len() < SHARE_BYTES_MIN {
+            return self.push_frames(spares, frame);
         }
         let queue = self.queue(spares);
         queue.seal();
-        queue.chunks.push_back(Chunk::Shared(frame.clone()));
-        queue.bytes += bytes.len();
+        queue.chunks.push_back(Chunk::Shared(Rc::clone(frame)));
+        queue.bytes += frame.len();
     }
 
     /// Queues the payload of a shared frame for a server, masked.

@@ -118,13 +118,20 @@ impl Core {
         payload: Payload<'_>,
         options: PublishOptions<'_>,
     ) -> Published {
+        let made;
         let frame = match payload {
-            Payload::Message(message) => Some(SharedFrame::message(message)),
-            Payload::Ping(payload) => Some(SharedFrame::ping(payload)),
-            Payload::Frame(frame) => Some(frame.clone()),
+            Payload::Message(message) => {
+                made = SharedFrame::message(message);
+                Some(&made)
+            }
+            Payload::Ping(payload) => {
+                made = SharedFrame::ping(payload);
+                Some(&made)
+            }
+            Payload::Frame(frame) => Some(frame),
             Payload::Close(_) => None,
         };
-        if let (Target::Topic(name), Some(frame)) = (target, &frame)
+        if let (Target::Topic(name), Some(frame)) = (target, frame)
             && let Some(published) = self.publish_in_batch(service, name, frame, options)
         {
             return published;
@@ -142,7 +149,7 @@ impl Core {
         }
         let mut published = Published::default();
         for &id in &targets {
-            let outcome = match (&frame, payload) {
+            let outcome = match (frame, payload) {
                 _ if !self.is_meant(service, id, &options) => SendOutcome::Gone,
                 (Some(frame), _) => self.send_shared(id, frame),
                 (None, Payload::Close(close)) => {
@@ -181,7 +188,13 @@ impl Core {
         options: PublishOptions<'_>,
     ) -> Option<Published> {
         let bytes = frame.as_bytes().len();
-        if bytes >= SHARE_BYTES_MIN || frame.opcode().is_control() || !options.are_plain() {
+        // Members may want it compressed, each for a window of its own.
+        let may_be_deflated = frame.payload().len() >= self.deflate_bytes_min;
+        if bytes >= SHARE_BYTES_MIN
+            || may_be_deflated
+            || frame.opcode().is_control()
+            || !options.are_plain()
+        {
             return None;
         }
         let topic = self.topics.id(service.number(), name)?;

@@ -48,6 +48,14 @@ pub struct Settings {
     pub topics_max: usize,
     /// Topics that one connection may have joined.
     pub topics_per_connection_max: usize,
+    /// How hard messages are compressed: 1, the fastest, to 9, the smallest.
+    pub deflate_level: u8,
+    /// How much memory compressing has to gather a block in: 1 to 9, some 2^(n + 9) bytes for each size
+    /// of window in use.
+    pub deflate_mem_level: u8,
+    /// Bytes that the windows of all connections with context takeover may come to hold; past it new
+    /// connections do without.
+    pub deflate_windows_bytes_max: usize,
     /// Whether the time of each phase of a turn is taken, for [`TurnReport`](super::TurnReport)s.
     pub turn_stats: bool,
 }
@@ -72,6 +80,9 @@ impl Default for Settings {
             heartbeat: Some(Heartbeat::default()),
             topics_max: 100_000,
             topics_per_connection_max: 256,
+            deflate_level: 1,
+            deflate_mem_level: 8,
+            deflate_windows_bytes_max: 256 * 1024 * 1024,
             turn_stats: false,
         }
     }
@@ -152,6 +163,16 @@ pub struct RouteSettings {
     /// Which listeners lead here: those of the same site. What is for operators alone can so have an
     /// address of its own.
     pub site: u16,
+    /// Whether messages are compressed for clients that offer it. What we make of our own connections'
+    /// answers follows from what their requests offer.
+    pub deflate: DeflateMode,
+    /// Messages below this size are not worth compressing.
+    pub deflate_bytes_min: usize,
+    /// How far back a message may refer to those before it where [`DeflateMode::Dedicated`] lets it, at
+    /// the most: 2^n bytes, 9 to 15.
+    pub deflate_window_bits: u8,
+    /// How long nothing need be sent until what our messages may refer to is forgotten.
+    pub deflate_idle: Duration,
 }
 
 impl Default for RouteSettings {
@@ -169,8 +190,25 @@ impl Default for RouteSettings {
             origins: Vec::new(),
             require_protocol: false,
             site: 0,
+            deflate: DeflateMode::Shared,
+            deflate_bytes_min: 256,
+            deflate_window_bits: 12,
+            deflate_idle: Duration::from_secs(60),
         }
     }
+}
+
+/// What is agreed to of permessage-deflate (RFC 7692).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeflateMode {
+    /// Nothing.
+    Off,
+    /// Messages are compressed each by itself: a connection needs no memory for it, and a message for
+    /// many is compressed once.
+    Shared,
+    /// Messages may refer to those before (context takeover), in each direction: smaller, at the price
+    /// of a window of each connection's own.
+    Dedicated,
 }
 
 /// What happens to a peer that reads more slowly than it is sent to.

@@ -228,6 +228,7 @@ impl Core {
     /// Forgets a connection that is gone; returns the topics that were left without a member.
     fn free(&mut self, id: ConnId, reason: CloseReason) -> Vec<(ServiceId, Box<str>)> {
         let mut empty = Vec::new();
+        self.set_windows(id, None);
         let Some(mut conn) = self.conns.remove(id) else {
             return empty;
         };

@@ -82,7 +82,7 @@ fn next_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
         stream.read_exact(&mut byte).expect("a whole frame");
         let step = decoder.decode(&mut byte, &mut Spares::default()).expect("a masked frame");
         match step.event {
-            None => {}
+            None | Some(Event::Compressed(_)) => {}
             Some(Event::Message(message)) => break (TEXT, message.as_bytes().to_vec()),
             Some(Event::Ping(payload)) => break (PING, payload.to_vec()),
             Some(Event::Pong(payload)) => break (PONG, payload.to_vec()),

@@ -7,6 +7,7 @@ use weir::protocol::{Decoder, Event, Message, ProtocolError, Role, Spares};
 pub(super) enum Found {
     Text(String),
     Binary(Vec<u8>),
+    Compressed(Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, String)>),
@@ -17,6 +18,7 @@ impl From<Event<'_>> for Found {
         match event {
             Event::Message(Message::Text(text)) => Found::Text(text.to_owned()),
             Event::Message(Message::Binary(bytes)) => Found::Binary(bytes.to_vec()),
+            Event::Compressed(message) => Found::Compressed(message.payload().to_vec()),
             Event::Ping(payload) => Found::Ping(payload.to_vec()),
             Event::Pong(payload) => Found::Pong(payload.to_vec()),
             Event::Close(close) => {

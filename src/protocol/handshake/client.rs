@@ -2,13 +2,14 @@
 //!
 //! No string of the caller's can break out of its place in the head: each is checked when it is
 //! given. The nonce comes from the caller, for this layer has no source of entropy. No extension is
-//! ever offered.
+//! offered but permessage-deflate, if asked for.
 
 use std::fmt;
 
 use super::expected::SEPARATOR;
 use super::field::{FieldError, append, is_host, is_target, is_token};
 use super::{Expected, VERSION, base64};
+use crate::protocol::deflate::Offer;
 
 /// Headers that [`ClientRequest::write`] writes itself, or that have their own setter.
 const REQUEST_OWN: [&str; 11] = [
@@ -36,6 +37,7 @@ pub struct ClientRequest {
     origin: Vec<u8>,
     /// Checked header lines, each with its CR LF.
     lines: Vec<u8>,
+    deflate: Option<Offer>,
 }
 
 impl ClientRequest {
@@ -58,7 +60,14 @@ impl ClientRequest {
             protocols: String::new(),
             origin: Vec::new(),
             lines: Vec::new(),
+            deflate: None,
         })
+    }
+
+    /// Offers permessage-deflate (RFC 7692).
+    pub fn deflate(mut self, offer: Offer) -> ClientRequest {
+        self.deflate = Some(offer);
+        self
     }
 
     /// Offers one more subprotocol, after those offered before.
@@ -109,6 +118,11 @@ impl ClientRequest {
         self.protocols.split(SEPARATOR).filter(|name| !name.is_empty())
     }
 
+    /// What is offered of permessage-deflate.
+    pub fn offers_deflate(&self) -> Option<Offer> {
+        self.deflate
+    }
+
     /// Appends the request to `out`. `nonce` must be random, and fresh for each connection.
     pub fn write(&self, nonce: [u8; 16], out: &mut Vec<u8>) -> Expected {
         let key: [u8; 24] = base64(&nonce);
@@ -124,10 +138,14 @@ impl ClientRequest {
             let offer = format!("Sec-WebSocket-Protocol: {}\r\n", self.protocols);
             out.extend_from_slice(offer.as_bytes());
         }
+        if let Some(offer) = self.deflate {
+            let offer = format!("Sec-WebSocket-Extensions: {}\r\n", offer.as_str());
+            out.extend_from_slice(offer.as_bytes());
+        }
         out.extend_from_slice(&self.origin);
         out.extend_from_slice(&self.lines);
         out.extend_from_slice(b"\r\n");
-        Expected::new(&key, &self.protocols)
+        Expected::new(&key, &self.protocols, self.deflate)
     }
 }
 
@@ -142,6 +160,7 @@ impl fmt::Debug for ClientRequest {
 mod tests {
     use super::super::{EMPTY_SLOTS, Request, write_switching_protocols};
     use super::*;
+    use crate::protocol::deflate::Terms;
 
     const NONCE: &[u8; 16] = b"the sample nonce";
 
@@ -174,7 +193,25 @@ mod tests {
 
         let mut answer = Vec::new();
         write_switching_protocols(&mut answer, &upgrade.accept(), Some("superchat"), &[]).unwrap();
-        assert_eq!(expected.check(&answer), Ok(Some(1)));
+        let settled = expected.check(&answer).unwrap();
+        assert_eq!((settled.protocol, settled.deflate), (Some(1), None));
+    }
+
+    #[test]
+    fn both_roles_agree_on_deflate() {
+        for takeover in [false, true] {
+            let mut sent = Vec::new();
+            let expected = request().unwrap().deflate(Offer { takeover }).write(*NONCE, &mut sent);
+            let mut slots = EMPTY_SLOTS;
+            let upgrade = Request::parse(&sent, &mut slots).unwrap().upgrade().unwrap();
+            let agreed = upgrade.deflate(Terms { takeover: true, window_bits: 10 }).unwrap();
+            let extra = [("Sec-WebSocket-Extensions", &*agreed.to_string())];
+            let mut answer = Vec::new();
+            write_switching_protocols(&mut answer, &upgrade.accept(), None, &extra).unwrap();
+            let settled = expected.check(&answer).unwrap().deflate.unwrap();
+            assert_eq!((settled.server, settled.client), (agreed.server, agreed.client));
+            assert_eq!(settled.server.takeover, takeover);
+        }
     }
 
     #[test]

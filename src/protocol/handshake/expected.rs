@@ -8,6 +8,7 @@ use std::fmt;
 use super::field::Fields;
 use super::head::is_whole;
 use super::{EMPTY_SLOTS, Refusal, accept_key};
+use crate::protocol::deflate::{Agreement, Offer};
 
 /// What stands between two offered subprotocols.
 pub(super) const SEPARATOR: &str = ", ";
@@ -27,7 +28,7 @@ pub enum ClientError {
     Connection,
     /// `Sec-WebSocket-Accept` does not belong to our key.
     Accept,
-    /// An extension that was not offered.
+    /// An extension that was not offered, or not in this way.
     Extension,
     /// A subprotocol that was not offered, or two of them.
     Protocol,
@@ -66,21 +67,31 @@ pub struct Expected {
     accept: [u8; 28],
     /// As offered; empty (and not allocated) if nothing was.
     protocols: Box<str>,
+    /// The offer of permessage-deflate, if there was one.
+    deflate: Option<Offer>,
+}
+
+/// What a server's answer has settled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// The index, in the order offered, of the subprotocol that the server chose, if it chose one.
+    pub protocol: Option<usize>,
+    /// The parameters of permessage-deflate, if the server agreed to it.
+    pub deflate: Option<Agreement>,
 }
 
 impl Expected {
-    /// What follows from the key that was sent and the subprotocols that were offered.
-    pub(super) fn new(key: &[u8], protocols: &str) -> Expected {
-        Expected { accept: accept_key(key), protocols: protocols.into() }
+    /// What follows from the key that was sent and from what was offered.
+    pub(super) fn new(key: &[u8], protocols: &str, deflate: Option<Offer>) -> Expected {
+        Expected { accept: accept_key(key), protocols: protocols.into(), deflate }
     }
 
-    /// Checks the head that [`HeadScan`](super::HeadScan) found: all of it, and nothing behind it. Answers with the
-    /// index, in the order offered, of the subprotocol that the server chose, if it chose one.
+    /// Checks the head that [`HeadScan`](super::HeadScan) found: all of it, and nothing behind it.
     ///
     /// # Errors
     ///
     /// The first thing that is wrong, in the order of RFC 6455, 4.1.
-    pub fn check(&self, head: &[u8]) -> Result<Option<usize>, ClientError> {
+    pub fn check(&self, head: &[u8]) -> Result<Settled, ClientError> {
         if !is_whole(head)? {
             return Err(ClientError::Malformed);
         }
@@ -100,7 +111,7 @@ impl Expected {
     }
 
     /// Items 2 to 6 of what RFC 6455, 4.1 has the client validate.
-    fn check_fields(&self, fields: Fields<'_>) -> Result<Option<usize>, ClientError> {
+    fn check_fields(&self, fields: Fields<'_>) -> Result<Settled, ClientError> {
         if !fields.upgrades_to_websocket() {
             return Err(ClientError::Upgrade);
         }
@@ -110,18 +121,24 @@ impl Expected {
         if fields.sole("Sec-WebSocket-Accept") != Some(&self.accept) {
             return Err(ClientError::Accept);
         }
-        // An empty list names none; some servers send it.
-        let mut extensions = fields.values("Sec-WebSocket-Extensions");
-        if extensions.any(|value| !value.is_empty()) {
-            return Err(ClientError::Extension);
-        }
+        let deflate = self.check_extensions(fields)?;
         if !fields.has("Sec-WebSocket-Protocol") {
-            return Ok(None);
+            return Ok(Settled { protocol: None, deflate });
         }
         let chosen = fields.sole("Sec-WebSocket-Protocol");
         match chosen.and_then(|name| self.position(name)) {
-            Some(index) => Ok(Some(index)),
+            Some(index) => Ok(Settled { protocol: Some(index), deflate }),
             None => Err(ClientError::Protocol),
+        }
+    }
+
+    /// An empty list names none; some servers send it.
+    fn check_extensions(&self, fields: Fields<'_>) -> Result<Option<Agreement>, ClientError> {
+        let mut values = fields.values("Sec-WebSocket-Extensions");
+        match self.deflate {
+            Some(offer) => offer.check(values).map_err(|_| ClientError::Extension),
+            None if values.any(|value| !value.is_empty()) => Err(ClientError::Extension),
+            None => Ok(None),
         }
     }
 
@@ -143,8 +160,10 @@ mod tests {
     /// The outcome for the RFC's answer with `from` replaced by `to`.
     fn altered(from: &str, to: &str) -> Result<Option<usize>, ClientError> {
         assert!(ANSWER.contains(from), "{from:?}");
-        let expected = Expected::new(KEY, "chat, superchat");
-        expected.check(ANSWER.replace(from, to).as_bytes())
+        let expected = Expected::new(KEY, "chat, superchat", None);
+        let settled = expected.check(ANSWER.replace(from, to).as_bytes())?;
+        assert_eq!(settled.deflate, None);
+        Ok(settled.protocol)
     }
 
     fn answered_with(lines: &str) -> Result<Option<usize>, ClientError> {
@@ -208,13 +227,33 @@ mod tests {
 
     #[test]
     fn nothing_offered_is_nothing_to_choose() {
-        let expected = Expected::new(KEY, "");
-        assert_eq!(expected.check(ANSWER.as_bytes()), Ok(None));
+        let expected = Expected::new(KEY, "", None);
+        assert_eq!(expected.check(ANSWER.as_bytes()), Ok(Settled::default()));
         for name in ["chat", ""] {
             let line = format!("\r\nSec-WebSocket-Protocol: {name}\r\n\r\n");
             let answer = ANSWER.replace("\r\n\r\n", &line);
             let outcome = expected.check(answer.as_bytes());
             assert_eq!(outcome, Err(ClientError::Protocol), "{name:?}");
         }
+    }
+
+    #[test]
+    fn an_answer_to_the_offer_of_deflate_is_checked() {
+        let expected = Expected::new(KEY, "", Some(Offer { takeover: true }));
+        let answered = |value: &str| {
+            let line = format!("\r\nSec-WebSocket-Extensions: {value}\r\n\r\n");
+            let answer = ANSWER.replace("\r\n\r\n", &line);
+            expected.check(answer.as_bytes()).map(|settled| settled.deflate.is_some())
+        };
+        assert_eq!(expected.check(ANSWER.as_bytes()), Ok(Settled::default()));
+        assert_eq!(answered(""), Ok(false));
+        assert_eq!(answered("permessage-deflate; client_max_window_bits=10"), Ok(true));
+        for value in
+            ["permessage-deflate; a=b", "other", "permessage-deflate; client_max_window_bits"]
+        {
+            assert_eq!(answered(value), Err(ClientError::Extension), "{value}");
+        }
+        let twice = "permessage-deflate\r\nSec-WebSocket-Extensions: permessage-deflate";
+        assert_eq!(answered(twice), Err(ClientError::Extension));
     }
 }

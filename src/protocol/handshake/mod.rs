@@ -10,6 +10,7 @@
 
 mod client;
 mod expected;
+mod extension;
 mod field;
 mod head;
 mod refusal;
@@ -19,7 +20,8 @@ mod target;
 mod upgrade;
 
 pub use client::ClientRequest;
-pub use expected::{ClientError, Expected};
+pub use expected::{ClientError, Expected, Settled};
+pub use extension::{ExtensionList, MalformedExtensions, Param, ParamValue};
 pub use field::FieldError;
 pub use head::{EMPTY_SLOTS, HEADERS_MAX, HeadScan, Slots};
 pub use refusal::Refusal;

@@ -75,6 +75,8 @@ refusals! {
     KeyReused = 400 "key_reused" "bad request";
     /// An offered subprotocol is empty or not a token (RFC 6455, 4.1, item 10).
     ProtocolMalformed = 400 "protocol_malformed" "malformed Sec-WebSocket-Protocol";
+    /// Sec-WebSocket-Extensions does not follow the grammar (RFC 6455, 9.1).
+    ExtensionsMalformed = 400 "extensions_malformed" "malformed Sec-WebSocket-Extensions";
     /// The route demands a subprotocol, and none that was offered is spoken here.
     ProtocolUnsupported = 400 "protocol_unsupported" "no supported subprotocol offered";
     /// The origin is not on the route's list (RFC 6455, 10.2).

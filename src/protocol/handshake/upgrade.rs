@@ -1,15 +1,17 @@
 //! The server's reading of the client's opening handshake (RFC 6455, 4.2.1).
 //!
 //! An [`Upgrade`] exists only for a request that passed every check of the section, in its order.
-//! It chooses a subprotocol from the server's own list; extensions are shown and none is negotiated
-//! here. Admission, origin lists and routes are not its business.
+//! It chooses a subprotocol from the server's own list, and shows the offers of extensions to who
+//! negotiates them. Admission, origin lists and routes are not its business.
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 
+use super::extension::ExtensionList;
 use super::field::is_token;
 use super::{Refusal, Request, VERSION, accept_key};
+use crate::protocol::deflate::{Agreement, Terms, negotiate};
 
 /// Takes spare bits in the last digit: the key is digested as text, so they mean nothing here, and
 /// RFC 4648, 3.5 leaves the choice to the decoder.
@@ -17,6 +19,8 @@ const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
+
+const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 
 /// A sound request to open a WebSocket.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +60,11 @@ impl<'a> Upgrade<'a> {
         if !request.fields.items("Sec-WebSocket-Protocol").all(is_token) {
             return Err(Refusal::ProtocolMalformed);
         }
+        // 9.1: "data that does not conform to the ABNF": the connection fails, whatever is negotiated.
+        let mut extensions = request.fields.values(EXTENSIONS).map(ExtensionList::new);
+        if !extensions.all(|list| list.check().is_ok()) {
+            return Err(Refusal::ExtensionsMalformed);
+        }
         Ok(Upgrade { request, key })
     }
 
@@ -89,9 +98,16 @@ impl<'a> Upgrade<'a> {
         self.request.header("Origin")
     }
 
-    /// The values of `Sec-WebSocket-Extensions` as sent, unchecked. Who answers none negotiates none.
+    /// The values of `Sec-WebSocket-Extensions` as sent. Who answers none negotiates none.
     pub fn extensions(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.request.headers("Sec-WebSocket-Extensions")
+        self.request.headers(EXTENSIONS)
+    }
+
+    /// The first offer of permessage-deflate that a server of these terms can honour, if there is one
+    /// (RFC 7692, 7.1).
+    pub fn deflate(&self, terms: Terms) -> Option<Agreement> {
+        // Was found to be well-formed before there was an upgrade.
+        negotiate(self.request.fields.values(EXTENSIONS), terms).unwrap_or_default()
     }
 }
 
@@ -314,12 +330,34 @@ mod tests {
 
     #[test]
     fn odd_extensions_do_no_harm() {
-        let unclosed = format!("a; b=\"{}", "\\c".repeat(16 * 1024));
-        for value in ["constructor", "__proto__; toString", "", ",,", "a; a; a", &unclosed] {
+        for value in ["constructor", "__proto__; toString", "", ",,", "a; a; a"] {
             let lines = format!("Sec-WebSocket-Extensions: {value}\r\n");
             let shown =
                 with(&lines, |upgrade| upgrade.extensions().map(str::to_owned).collect::<Vec<_>>());
             assert_eq!(shown, Ok(vec![value.to_owned()]));
         }
+    }
+
+    #[test]
+    fn malformed_extensions_are_refused_in_linear_time() {
+        // Backtracking over the first would take 2^(32 * 1024) steps, over the others 10^9.
+        let unclosed = format!("a; b=\"{}", "\\c".repeat(32 * 1024));
+        let blanks = format!("a; b={}c d", " ".repeat(64 * 1024));
+        let params = format!("{};", "permessage-deflate; a".repeat(4 * 1024));
+        for value in [unclosed, blanks, params, "a;".to_owned(), "a b".to_owned()] {
+            let lines = format!("Sec-WebSocket-Extensions: {value}\r\n");
+            assert_eq!(with(&lines, |_| ()), Err(Refusal::ExtensionsMalformed));
+        }
+    }
+
+    #[test]
+    fn deflate_is_agreed_on_over_all_lines() {
+        let terms = Terms { takeover: false, window_bits: 15 };
+        let agreed = |lines: &str| with(lines, |upgrade| upgrade.deflate(terms)).unwrap();
+        assert_eq!(agreed(""), None);
+        let lines = "Sec-WebSocket-Extensions: x-other; a=\"b\"\r\n\
+                     sec-websocket-extensions: permessage-deflate; server_max_window_bits=8\r\n\
+                     Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n";
+        assert_eq!(agreed(lines).map(|agreed| agreed.server.window_bits), Some(10));
     }
 }

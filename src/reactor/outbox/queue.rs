@@ -4,10 +4,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
+use std::rc::Rc;
 
 use super::Pressure;
 use super::sealed::Sealed;
-use crate::protocol::SharedFrame;
 use crate::protocol::frame::{frame_len, is_message};
 use crate::reactor::Time;
 use crate::reactor::budget::{CHUNK_BYTES, SPARE_CHUNK_BYTES, WRITE_BYTES, WRITE_SLICES};
@@ -19,7 +19,7 @@ pub(super) enum Chunk {
     /// Whole frames, one behind the other.
     Frames(Vec<u8>),
     /// One whole frame.
-    Shared(SharedFrame),
+    Shared(Rc<[u8]>),
     /// The latest pong for a peer who does not read: the next one takes its place.
     Pong(Vec<u8>),
 }
@@ -28,7 +28,7 @@ impl Chunk {
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Chunk::Head(bytes) | Chunk::Frames(bytes) | Chunk::Pong(bytes) => bytes,
-            Chunk::Shared(frame) => frame.as_bytes(),
+            Chunk::Shared(frame) => frame,
         }
     }
 

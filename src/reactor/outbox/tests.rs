@@ -57,7 +57,7 @@ impl Rig {
 
     fn shared(&mut self, payload: &[u8]) -> SharedFrame {
         let frame = SharedFrame::message(Message::Binary(payload));
-        self.outbox.push_shared(&mut self.spares, &frame);
+        self.outbox.push_shared(&mut self.spares, frame.bytes());
         frame
     }
 
@@ -165,7 +165,7 @@ fn large_frames_are_shared_and_small_ones_copied() {
     let queue = rig.outbox.0.as_ref().unwrap();
     assert!(matches!(&queue.chunks[0], Chunk::Frames(bytes) if bytes == copied.as_bytes()));
     assert!(matches!(&queue.chunks[1], Chunk::Shared(frame)
-        if std::ptr::eq(frame.as_bytes(), shared.as_bytes())));
+        if std::rc::Rc::ptr_eq(frame, shared.bytes())));
     let expected = [copied.as_bytes(), shared.as_bytes()].concat();
     assert!(rig.drain() == expected);
 }
@@ -388,7 +388,7 @@ fn the_pool_is_bounded_in_count_and_in_bytes() {
         let payload = vec![0; [4 * SPARE_CHUNK_BYTES, SHARE_BYTES_MIN, CHUNK_BYTES][index % 3]];
         let frame = SharedFrame::message(Message::Binary(&payload));
         for _ in 0..10 * SPARE_CHUNKS {
-            outbox.push_shared(&mut spares, &frame);
+            outbox.push_shared(&mut spares, frame.bytes());
         }
         outbox.push_message(&mut spares, Message::Binary(&payload), None);
     }

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Heartbeat, RouteSettings, Settings};
+use crate::protocol::deflate::{LEVELS, MEM_LEVELS, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 
 /// What [`RouteSettings::message_bytes_max`] may be: a control frame's payload always fits, and no
 /// single message takes more than a gibibyte.
@@ -31,6 +32,8 @@ impl Settings {
             ("close_timeout", self.close_timeout),
             ("drain_timeout", self.drain_timeout),
         ])?;
+        check_range("deflate_level", self.deflate_level, LEVELS)?;
+        check_range("deflate_mem_level", self.deflate_mem_level, MEM_LEVELS)?;
         if let Some(window) = self.key_reuse_window {
             check_deadlines(&[("key_reuse_window", window)])?;
         }
@@ -86,12 +89,27 @@ impl RouteSettings {
             ("outbox_grace", self.outbox_grace),
             ("fragment_timeout", self.fragment_timeout),
             ("write_timeout", self.write_timeout),
+            ("deflate_idle", self.deflate_idle),
         ])?;
+        let window_bits = WINDOW_BITS_MIN..=WINDOW_BITS_MAX;
+        check_range("deflate_window_bits", self.deflate_window_bits, window_bits)?;
         match self.idle_timeout {
             Some(timeout) => check_deadlines(&[("idle_timeout", timeout)]),
             None => Ok(()),
         }
     }
+}
+
+fn check_range(
+    name: &'static str,
+    given: u8,
+    range: RangeInclusive<u8>,
+) -> Result<(), SettingsError> {
+    let (least, most) = range.into_inner();
+    if (least..=most).contains(&given) {
+        return Ok(());
+    }
+    Err(SettingsError::Range { name, given, least, most })
 }
 
 /// Settings that are out of range or contradict each other. Sizes are in bytes.
@@ -103,6 +121,17 @@ pub enum SettingsError {
     Head(usize),
     /// `message_bytes_max` lies outside [`MESSAGE_BYTES_RANGE`].
     Message(usize),
+    /// The named number lies outside its range.
+    Range {
+        /// The setting.
+        name: &'static str,
+        /// What was given.
+        given: u8,
+        /// The least there may be.
+        least: u8,
+        /// The most there may be.
+        most: u8,
+    },
     /// A drained outbox would still be congested.
     LowNotBelowSoft {
         /// `outbox_low`.
@@ -137,6 +166,9 @@ impl fmt::Display for SettingsError {
             SettingsError::Message(bytes) => {
                 let (least, most) = MESSAGE_BYTES_RANGE.into_inner();
                 write!(f, "the largest message, {bytes} bytes, must be {least} to {most} bytes")
+            }
+            SettingsError::Range { name, given, least, most } => {
+                write!(f, "{name}, {given}, must be {least} to {most}")
             }
             SettingsError::LowNotBelowSoft { low, soft } => {
                 write!(f, "outbox_low, {low} bytes, must be less than outbox_soft, {soft} bytes")
@@ -206,12 +238,26 @@ mod tests {
     }
 
     #[test]
+    fn deflate_has_ranges() {
+        let range =
+            |name, given, least, most| Err(SettingsError::Range { name, given, least, most });
+        assert_eq!(route(|r| r.deflate_window_bits = 9), Ok(()));
+        let bits = "deflate_window_bits";
+        assert_eq!(route(|r| r.deflate_window_bits = 8), range(bits, 8, 9, 15));
+        assert_eq!(route(|r| r.deflate_window_bits = 16), range(bits, 16, 9, 15));
+        assert_eq!(shared(|s| s.deflate_level = 0), range("deflate_level", 0, 1, 9));
+        assert_eq!(shared(|s| s.deflate_level = 9), Ok(()));
+        assert_eq!(shared(|s| s.deflate_mem_level = 10), range("deflate_mem_level", 10, 1, 9));
+    }
+
+    #[test]
     fn no_deadline_is_zero() {
         let zero = |name| Err(SettingsError::Zero(name));
         assert_eq!(route(|r| r.write_timeout = Duration::ZERO), zero("write_timeout"));
         assert_eq!(route(|r| r.outbox_grace = Duration::ZERO), zero("outbox_grace"));
         assert_eq!(route(|r| r.fragment_timeout = Duration::ZERO), zero("fragment_timeout"));
         assert_eq!(route(|r| r.idle_timeout = Some(Duration::ZERO)), zero("idle_timeout"));
+        assert_eq!(route(|r| r.deflate_idle = Duration::ZERO), zero("deflate_idle"));
         assert_eq!(shared(|s| s.close_timeout = Duration::ZERO), zero("close_timeout"));
         assert_eq!(shared(|s| s.drain_timeout = Duration::ZERO), zero("drain_timeout"));
         assert_eq!(shared(|s| s.handshake_timeout = Duration::ZERO), zero("handshake_timeout"));

@@ -23,13 +23,16 @@ pub fn decoder(data: &[u8]) {
     };
     let role = if choice & 1 == 0 { Role::Server } else { Role::Client };
     let message_bytes_max = LIMITS[usize::from(choice >> 1) % LIMITS.len()];
+    let deflate = choice & 0x10 != 0;
     let cuts = input.cuts();
     let stream = if choice < 0xE0 { stream::build(role, &mut input) } else { input.0.to_vec() };
 
     let limit = (message_bytes_max as u64).min(u64::from(u32::MAX));
-    let expected = reference::decode(role, limit, &stream);
+    let expected = reference::decode(role, limit, deflate, &stream);
     let check = |cuts: &[usize], is_direct, recycled: Recycled| {
-        let mut run = Run::new(role, message_bytes_max, is_direct, recycled);
+        let decoder = Decoder::new(role, message_bytes_max);
+        let decoder = if deflate { decoder.with_deflate() } else { decoder };
+        let mut run = Run::new(decoder, is_direct, recycled);
         for piece in pieces(&stream, cuts) {
             run.read(piece);
         }
@@ -61,15 +64,8 @@ struct Run {
 }
 
 impl Run {
-    fn new(role: Role, message_bytes_max: usize, is_direct: bool, recycled: Recycled) -> Run {
-        Run {
-            decoder: Decoder::new(role, message_bytes_max),
-            recycled,
-            is_direct,
-            received: 0,
-            found: Vec::new(),
-            error: None,
-        }
+    fn new(decoder: Decoder, is_direct: bool, recycled: Recycled) -> Run {
+        Run { decoder, recycled, is_direct, received: 0, found: Vec::new(), error: None }
     }
 
     fn is_over(&self) -> bool {

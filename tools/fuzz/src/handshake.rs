@@ -6,6 +6,7 @@ use weir::protocol::handshake::{
 };
 
 use crate::bytes::{Bytes, pieces};
+use crate::extensions::{extensions, is_token};
 use crate::heads::{self, NONCE};
 
 const HEAD_BYTES_MAX: [usize; 4] = [0, 64, 300, 16 * 1024];
@@ -109,7 +110,8 @@ fn naive_upgrades(lines: &[String]) -> bool {
         && values("sec-websocket-version") == ["13"]
         && values("sec-websocket-key").len() == 1
         && naive_nonce(values("sec-websocket-key")[0]).is_some()
-        && items("sec-websocket-protocol").iter().all(|item| naive_token(item))
+        && items("sec-websocket-protocol").iter().all(|item| is_token(item))
+        && values("sec-websocket-extensions").iter().all(|value| extensions(value).is_some())
         && values("transfer-encoding").is_empty()
         && lengths.trim_matches('0').is_empty()
 }
@@ -137,7 +139,7 @@ fn check_upgrade(upgrade: &Upgrade<'_>, fields: &[(String, String)]) {
     let (expected, sent) = client(&offered, nonce);
     if naive_lines(&sent).unwrap().iter().any(|line| line.ends_with(upgrade.key())) {
         let index = expected.check(&answer).unwrap();
-        assert_eq!(index.map(|index| offered[index]), chosen);
+        assert_eq!(index.protocol.map(|index| offered[index]), chosen);
     }
 }
 
@@ -194,7 +196,7 @@ fn read_answer(head: &[u8]) {
     assert!(has("connection", &|value| value.to_ascii_lowercase().contains("upgrade")));
     assert!(has("sec-websocket-accept", &|value| value == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     assert!(!has("sec-websocket-extensions", &|value| !value.is_empty()));
-    let name = chosen.map(|index| offered[index]);
+    let name = chosen.protocol.map(|index| offered[index]);
     assert_eq!(has("sec-websocket-protocol", &|value| Some(value) == name), name.is_some());
 }
 
@@ -215,11 +217,6 @@ fn naive_fields(lines: &[String]) -> Vec<(String, String)> {
         (name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned())
     };
     lines[1..].iter().map(split).collect()
-}
-
-fn naive_token(item: &str) -> bool {
-    let separators = "()<>@,;:\\\"/[]?={} \t";
-    !item.is_empty() && item.chars().all(|c| c.is_ascii_graphic() && !separators.contains(c))
 }
 
 /// The 16 bytes that a key of 24 characters encodes (RFC 4648, 4).

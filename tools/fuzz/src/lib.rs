@@ -10,8 +10,11 @@
 
 mod bytes;
 mod decoder;
+mod extensions;
 mod handshake;
 mod heads;
+mod inflate;
+mod offer;
 mod reference;
 mod stream;
 mod timer;
@@ -20,6 +23,8 @@ mod topics;
 
 pub use decoder::decoder;
 pub use handshake::handshake;
+pub use inflate::inflate;
+pub use offer::offer;
 pub use timer::timer;
 pub use tls::tls;
 pub use topics::topics;

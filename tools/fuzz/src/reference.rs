@@ -11,6 +11,8 @@ use weir::protocol::{Event, Message, Role};
 pub(crate) enum Found {
     Text(Vec<u8>),
     Binary(Vec<u8>),
+    /// Not inflated.
+    Compressed(Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Vec<u8>),
@@ -21,6 +23,7 @@ impl From<Event<'_>> for Found {
         match event {
             Event::Message(Message::Text(text)) => Found::Text(text.as_bytes().to_vec()),
             Event::Message(Message::Binary(bytes)) => Found::Binary(bytes.to_vec()),
+            Event::Compressed(message) => Found::Compressed(message.payload().to_vec()),
             Event::Ping(payload) => Found::Ping(payload.to_vec()),
             Event::Pong(payload) => Found::Pong(payload.to_vec()),
             Event::Close(close) => Found::Close(close.map_or(vec![], |close| {
@@ -52,9 +55,9 @@ impl From<ProtocolError> for Stop {
     }
 }
 
-/// Decodes `stream`, for an endpoint of this role.
-pub(crate) fn decode(role: Role, message_bytes_max: u64, stream: &[u8]) -> Outcome {
-    let mut reference = Reference { role, message_bytes_max, rest: stream, message: None };
+/// Decodes `stream`, for an endpoint of this role that has agreed to `deflate` or not.
+pub(crate) fn decode(role: Role, message_bytes_max: u64, deflate: bool, stream: &[u8]) -> Outcome {
+    let mut reference = Reference { role, message_bytes_max, deflate, rest: stream, message: None };
     let mut found = Vec::new();
     loop {
         let at_frame_start = reference.rest.is_empty();
@@ -77,9 +80,17 @@ pub(crate) fn decode(role: Role, message_bytes_max: u64, stream: &[u8]) -> Outco
 struct Reference<'a> {
     role: Role,
     message_bytes_max: u64,
+    deflate: bool,
     rest: &'a [u8],
-    /// Whether it is text, and what has come of it.
-    message: Option<(bool, Vec<u8>)>,
+    /// What it is, and what has come of it.
+    message: Option<(Kind, Vec<u8>)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Binary,
+    Compressed,
 }
 
 impl<'a> Reference<'a> {
@@ -97,7 +108,9 @@ impl<'a> Reference<'a> {
         let first = self.number(1)?;
         let (fin, opcode) = (first >= 0x80, first % 16);
         let is_control = opcode >= 8;
-        refuse(first / 16 % 8 != 0, ReservedBits)?;
+        let reserved = first / 16 % 8;
+        let may_be_compressed = self.deflate && (opcode == 1 || opcode == 2);
+        refuse(reserved != 0 && !(reserved == 4 && may_be_compressed), ReservedBits)?;
         refuse(![0, 1, 2, 8, 9, 10].contains(&opcode), ReservedOpcode)?;
         refuse(is_control && !fin, FragmentedControl)?;
 
@@ -119,7 +132,15 @@ impl<'a> Reference<'a> {
         let held = self.message.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
         refuse(opcode == 0 && self.message.is_none(), UnexpectedContinuation)?;
         refuse((opcode == 1 || opcode == 2) && self.message.is_some(), ExpectedContinuation)?;
-        refuse(!is_control && held + len > self.message_bytes_max, MessageTooBig)?;
+        let kind = match (&self.message, opcode) {
+            (Some((kind, _)), _) => *kind,
+            _ if reserved == 4 => Kind::Compressed,
+            _ if opcode == 1 => Kind::Text,
+            _ => Kind::Binary,
+        };
+        let max = self.message_bytes_max;
+        let max = if kind == Kind::Compressed { max + max / 8 + max / 64 + 64 } else { max };
+        refuse(!is_control && held + len > max, MessageTooBig)?;
 
         let here = self.rest.len().min(usize::try_from(len).unwrap_or(usize::MAX));
         let is_whole = here as u64 == len;
@@ -132,25 +153,31 @@ impl<'a> Reference<'a> {
                 Err(Stop::MoreNeeded)
             };
         }
-        self.data(opcode, payload, is_whole, fin)
+        self.data(kind, payload, is_whole, fin)
     }
 
     fn data(
         &mut self,
-        opcode: u64,
+        kind: Kind,
         payload: Vec<u8>,
         is_whole: bool,
         fin: bool,
     ) -> Result<Option<Found>, Stop> {
-        let (is_text, mut bytes) = self.message.take().unwrap_or((opcode == 1, vec![]));
+        let (_, mut bytes) = self.message.take().unwrap_or((kind, vec![]));
         bytes.extend(payload);
-        if is_text && let Err(error) = std::str::from_utf8(&bytes) {
+        if kind == Kind::Text
+            && let Err(error) = std::str::from_utf8(&bytes)
+        {
             refuse(error.error_len().is_some() || is_whole && fin, InvalidUtf8)?;
         }
         if is_whole && fin {
-            return Ok(Some(if is_text { Found::Text(bytes) } else { Found::Binary(bytes) }));
+            return Ok(Some(match kind {
+                Kind::Text => Found::Text(bytes),
+                Kind::Binary => Found::Binary(bytes),
+                Kind::Compressed => Found::Compressed(bytes),
+            }));
         }
-        self.message = Some((is_text, bytes));
+        self.message = Some((kind, bytes));
         if is_whole { Ok(None) } else { Err(Stop::MoreNeeded) }
     }
 }

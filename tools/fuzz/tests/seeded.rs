@@ -24,6 +24,16 @@ fn handshake() {
 }
 
 #[test]
+fn inflate() {
+    run(weir_fuzz::inflate);
+}
+
+#[test]
+fn offer() {
+    run(weir_fuzz::offer);
+}
+
+#[test]
 fn timer() {
     run(weir_fuzz::timer);
 }

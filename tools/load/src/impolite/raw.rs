@@ -187,7 +187,7 @@ impl Raw {
         if !self.is_open {
             return None;
         }
-        let (header, len) = FrameHeader::parse(&self.received, Role::Client).ok()??;
+        let (header, len) = FrameHeader::parse(&self.received, Role::Client, false).ok()??;
         let end = len.checked_add(usize::try_from(header.payload_len).ok()?)?;
         let payload = self.received.get(len..end)?;
         let frame = match (header.opcode, payload) {

@@ -1,0 +1,105 @@
+//! Messages to compressed messages: RFC 7692, 7.2.1.
+//!
+//! One stream for each size of window in use, and one buffer, for all connections: what a message may
+//! refer to beyond itself is handed in with it. Says no where the result would not be smaller, and
+//! gives up as soon as that is clear.
+
+use std::fmt;
+
+use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Status};
+
+use super::{LEVELS, MEM_LEVELS, TAIL, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
+
+/// Memory that is worth keeping for the next message.
+const SPARE_BYTES: usize = 256 * 1024;
+/// A message that fits into a window of this size is no smaller for a larger one, and a smaller one
+/// stays in the CPU's cache.
+const SMALL_WINDOW_BITS: u8 = 12;
+/// What zlib cannot use of a window (its `MIN_LOOKAHEAD`).
+const LOOKAHEAD_BYTES: usize = 262;
+const WINDOW_SIZES: usize = (WINDOW_BITS_MAX - WINDOW_BITS_MIN + 1) as usize;
+
+/// Compresses the messages of any number of connections, one at a time.
+pub struct Deflater {
+    level: u8,
+    mem_level: u8,
+    /// By bits of the window, from [`WINDOW_BITS_MIN`] on.
+    streams: [Option<Deflate>; WINDOW_SIZES],
+    /// Initialised once and filled many times.
+    out: Vec<u8>,
+}
+
+impl Deflater {
+    /// A deflater of this level, 1 to 9, whose streams have some 2^(`mem_level` + 9) bytes to gather a
+    /// block in. What is out of range is brought into it.
+    pub fn new(level: u8, mem_level: u8) -> Deflater {
+        Deflater {
+            level: level.clamp(*LEVELS.start(), *LEVELS.end()),
+            mem_level: mem_level.clamp(*MEM_LEVELS.start(), *MEM_LEVELS.end()),
+            streams: Default::default(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Compresses `message` for a peer whose window is 2^`window_bits` bytes and holds `said` from
+    /// messages before. The payload to send, or `None` if it would not be smaller than the message.
+    pub fn deflate(&mut self, message: &[u8], window_bits: u8, said: &[u8]) -> Option<&[u8]> {
+        let bits = stream_bits(said.len() + message.len(), window_bits);
+        let stream = self.streams[usize::from(bits - WINDOW_BITS_MIN)].get_or_insert_with(|| {
+            Deflate::new_with_config(DeflateConfig {
+                level: self.level.into(),
+                // Negative: raw data, without the header of zlib.
+                window_bits: -i32::from(bits),
+                mem_level: self.mem_level.into(),
+                ..DeflateConfig::default()
+            })
+        });
+        // What was compressed last may have been given up half-way.
+        stream.reset();
+        if !said.is_empty() {
+            stream.set_dictionary(said).ok()?;
+        }
+        // Room for as much as the message, and for what is then cut off.
+        let room = message.len() + TAIL.len();
+        if self.out.len() < room {
+            self.out.resize(room, 0);
+        } else if self.out.len() > SPARE_BYTES && room <= SPARE_BYTES {
+            self.out = vec![0; room];
+        }
+        let out = &mut self.out[..room];
+        let before = (stream.total_in(), stream.total_out());
+        let status = stream.compress(message, out, DeflateFlush::SyncFlush).ok()?;
+        let read = stream.total_in() - before.0;
+        let written = (stream.total_out() - before.1) as usize;
+        // A full buffer may mean that the flush was not done.
+        let is_whole = status == Status::Ok && read == message.len() as u64 && written < room;
+        if !is_whole {
+            return None;
+        }
+        self.out[..written].strip_suffix(&TAIL)
+    }
+
+    /// Memory held beyond this struct, but for the streams' own.
+    pub fn held_bytes(&self) -> usize {
+        self.out.capacity()
+    }
+}
+
+/// The window to work with, for so many bytes.
+fn stream_bits(bytes: usize, window_bits: u8) -> u8 {
+    let most = window_bits.clamp(WINDOW_BITS_MIN, WINDOW_BITS_MAX);
+    if bytes + LOOKAHEAD_BYTES <= 1 << SMALL_WINDOW_BITS {
+        most.min(SMALL_WINDOW_BITS)
+    } else {
+        most
+    }
+}
+
+impl fmt::Debug for Deflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deflater")
+            .field("level", &self.level)
+            .field("mem_level", &self.mem_level)
+            .finish_non_exhaustive()
+    }
+}

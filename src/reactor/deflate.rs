@@ -1,0 +1,285 @@
+//! permessage-deflate on the loop: who may compress, what their windows cost, and the way through.
+//!
+//! The streams are the loop's, one to deflate and one to inflate; a connection without context takeover
+//! is one byte of state. With it, it owns the windows that its messages may refer to: they grow with
+//! use, what they may grow to is reserved when the connection opens, and past a cap on all of that new
+//! connections do without. What we may refer to is forgotten after a while of silence, which costs the
+//! peer nothing; what the peer may refer to has to stay.
+
+use super::budget::INFLATED_BYTES_PER_MESSAGE;
+use super::core::Core;
+use super::metrics::Metrics;
+use super::outbox::Pressure;
+use super::settings::{DeflateMode, RouteSettings, Settings};
+use super::{ConnId, Reactor, SendOutcome, Time};
+use crate::protocol::deflate::{Agreement, Compressed, Deflater, Terms, Window};
+use crate::protocol::encoder::payload;
+use crate::protocol::{Decoder, Message, ProtocolError, Role, SharedFrame};
+
+/// What one connection with context takeover may refer to.
+#[derive(Debug)]
+pub(super) struct Windows {
+    outgoing: Option<Window>,
+    incoming: Option<Window>,
+    /// When `outgoing` was last added to.
+    used: Time,
+}
+
+impl Windows {
+    /// The windows that an endpoint of this role needs, if it needs any. They are empty, and hold no
+    /// memory.
+    pub(super) fn new(agreement: &Agreement, role: Role) -> Option<Windows> {
+        let outgoing = agreement.outgoing(role);
+        let outgoing = outgoing.window().filter(|_| outgoing.is_possible());
+        let incoming = agreement.incoming(role).window();
+        let needed = outgoing.is_some() || incoming.is_some();
+        needed.then_some(Windows { outgoing, incoming, used: Time::ZERO })
+    }
+
+    fn both(&self) -> impl Iterator<Item = &Window> {
+        self.outgoing.iter().chain(&self.incoming)
+    }
+
+    /// What they may grow to.
+    fn reserved_bytes(&self) -> usize {
+        self.both().map(|window| Window::bytes_max(window.bits())).sum()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.both().map(Window::held_bytes).sum()
+    }
+
+    /// When what we may refer to is to be forgotten, if there is anything.
+    pub(super) fn idle_at(&self, route: &RouteSettings) -> Option<Time> {
+        let outgoing = self.outgoing.as_ref()?;
+        (outgoing.held_bytes() > 0).then(|| self.used + route.deflate_idle)
+    }
+
+    /// What our next message may refer to.
+    fn said(&self) -> &[u8] {
+        self.outgoing.as_ref().map_or(&[], Window::as_bytes)
+    }
+
+    /// Notes a compressed message that we have sent.
+    fn note_sent(&mut self, message: &[u8], now: Time, metrics: &mut Metrics) {
+        if let Some(outgoing) = &mut self.outgoing {
+            let before = outgoing.held_bytes();
+            outgoing.push(message);
+            self.used = now;
+            metrics.deflate_windows_now += (outgoing.held_bytes() - before) as u64;
+        }
+    }
+}
+
+impl Core {
+    /// What a server may agree to on this route; `None`: nothing.
+    pub(super) fn deflate_terms(route: &RouteSettings) -> Option<Terms> {
+        let takeover = match route.deflate {
+            DeflateMode::Off => return None,
+            DeflateMode::Shared => false,
+            DeflateMode::Dedicated => true,
+        };
+        Some(Terms { takeover, window_bits: route.deflate_window_bits })
+    }
+
+    /// Whether there is room for windows of so many bytes.
+    pub(super) fn has_window_room(&mut self, bytes: usize) -> bool {
+        let reserved = self.metrics.deflate_windows_reserved_now as usize + bytes;
+        let fits = reserved <= self.settings.deflate_windows_bytes_max;
+        self.metrics.deflate_windows_refused += u64::from(!fits);
+        fits
+    }
+
+    /// From here on the connection takes compressed messages, and is sent them.
+    pub(super) fn begin_deflate(&mut self, id: ConnId, agreement: &Agreement) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let role = conn.decoder.role();
+        let limits = self.router.settings(conn.route);
+        conn.decoder = Decoder::new(role, limits.message_bytes_max).with_deflate();
+        let outgoing = agreement.outgoing(role);
+        if outgoing.is_possible() {
+            conn.deflate_bits = outgoing.window_bits;
+            self.deflate_bytes_min = self.deflate_bytes_min.min(limits.deflate_bytes_min);
+        }
+        self.metrics.deflate_agreed += 1;
+        self.set_windows(id, Windows::new(agreement, role));
+    }
+
+    /// Gives a connection its windows, or none, and reserves what they may grow to.
+    pub(super) fn set_windows(&mut self, id: ConnId, windows: Option<Windows>) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if let Some(before) = conn.take_windows() {
+            self.metrics.deflate_windows_reserved_now -= before.reserved_bytes() as u64;
+            self.metrics.deflate_windows_now -= before.held_bytes() as u64;
+        }
+        if let Some(windows) = windows {
+            self.metrics.deflate_windows_reserved_now += windows.reserved_bytes() as u64;
+            conn.rare().windows = Some(Box::new(windows));
+        }
+    }
+
+    /// Forgets what we may refer to: nobody has been sent anything for a while.
+    pub(super) fn free_window(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let windows = conn.rare.as_mut().and_then(|rare| rare.windows.as_mut());
+        if let Some(outgoing) = windows.and_then(|windows| windows.outgoing.as_mut()) {
+            self.metrics.deflate_windows_now -= outgoing.held_bytes() as u64;
+            self.metrics.deflate_windows_freed += 1;
+            outgoing.clear();
+        }
+    }
+
+    /// Sends a message in compressed form; `None` if it has to go as it is.
+    pub(super) fn send_deflated(
+        &mut self,
+        id: ConnId,
+        message: Message<'_>,
+    ) -> Option<SendOutcome> {
+        let bits = self.deflates(id, message.len())?;
+        let mut deflater = self.take_deflater();
+        let conn = self.conns.get(id)?;
+        let windows = conn.rare.as_ref().and_then(|rare| rare.windows.as_deref());
+        let said = windows.map_or(&[][..], Windows::said);
+        let outcome = match deflater.deflate(message.as_bytes(), bits, said) {
+            Some(payload) => {
+                let outcome = self.queue(id, payload.len(), false, |outbox, spares, mask| {
+                    outbox.push_compressed(spares, message.opcode(), payload, mask);
+                });
+                self.note_deflated(id, outcome, message.as_bytes(), payload.len(), true);
+                Some(outcome)
+            }
+            None => {
+                self.metrics.messages_not_deflated += 1;
+                None
+            }
+        };
+        self.deflater = Some(deflater);
+        outcome
+    }
+
+    /// Sends a frame that others are sent, too, in its compressed form; `None` if it has to go as it is.
+    pub(super) fn send_shared_deflated(
+        &mut self,
+        id: ConnId,
+        frame: &SharedFrame,
+    ) -> Option<SendOutcome> {
+        let message = frame.payload();
+        let bits = self.deflates(id, message.len())?;
+        // The form that all share reaches no further back than its own beginning.
+        if frame.opcode().is_control() || message.len() > 1 << bits {
+            return None;
+        }
+        let mut deflater = self.take_deflater();
+        let compressed = frame.compressed(&mut deflater);
+        self.deflater = Some(deflater);
+        let Some(compressed) = compressed else {
+            self.metrics.messages_not_deflated += 1;
+            return None;
+        };
+        let len = payload(compressed).len();
+        let outcome = self.queue(id, len, false, |outbox, spares, mask| match mask {
+            None => outbox.push_shared(spares, compressed),
+            Some(_) => {
+                outbox.push_compressed(spares, frame.opcode(), payload(compressed), mask);
+            }
+        });
+        self.note_deflated(id, outcome, message, len, false);
+        Some(outcome)
+    }
+
+    /// The window of a connection whose peer may be sent so many bytes compressed, if it may.
+    fn deflates(&self, id: ConnId, len: usize) -> Option<u8> {
+        let conn = self.conns.get(id)?;
+        let compresses = conn.deflate_bits > 0
+            && len >= self.router.settings(conn.route).deflate_bytes_min
+            && conn.is_open()
+            // What will be refused need not be compressed.
+            && conn.outbox.pressure() != Pressure::Shedding;
+        compresses.then_some(conn.deflate_bits)
+    }
+
+    fn take_deflater(&mut self) -> Box<Deflater> {
+        let Settings { deflate_level, deflate_mem_level, .. } = self.settings;
+        let deflater = self.deflater.take();
+        deflater.unwrap_or_else(|| Box::new(Deflater::new(deflate_level, deflate_mem_level)))
+    }
+
+    /// Counts a compressed message, and adds it to what later ones may refer to. One that others are
+    /// sent, too, refers to nothing and begins no window, but has its place in one that is there.
+    fn note_deflated(
+        &mut self,
+        id: ConnId,
+        outcome: SendOutcome,
+        message: &[u8],
+        len: usize,
+        begins: bool,
+    ) {
+        if !matches!(outcome, SendOutcome::Queued | SendOutcome::Congested) {
+            return;
+        }
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        // The queue has counted what goes over the wire.
+        conn.traffic.bytes_out += (message.len() - len) as u64;
+        self.metrics.messages_deflated += 1;
+        self.metrics.bytes_deflated_from += message.len() as u64;
+        self.metrics.bytes_deflated_to += len as u64;
+        let windows = conn.rare.as_mut().and_then(|rare| rare.windows.as_mut());
+        let Some(windows) = windows else {
+            return;
+        };
+        let is_new = windows.said().is_empty();
+        if begins || !is_new {
+            windows.note_sent(message, self.now, &mut self.metrics);
+        }
+        if begins && is_new {
+            self.arm(id);
+        }
+    }
+}
+
+impl Reactor {
+    /// Inflates a message and hands it to the service; returns for how many messages of the budget that
+    /// counts.
+    ///
+    /// # Errors
+    /// The connection must be failed.
+    pub(super) fn take_compressed(
+        &mut self,
+        id: ConnId,
+        message: Compressed<'_>,
+    ) -> Result<usize, ProtocolError> {
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return Ok(0);
+        };
+        let limit = self.core.router.settings(conn.route).message_bytes_max;
+        // Lifted out while the service, which may do anything, looks at what is in it.
+        let mut inflater = std::mem::take(&mut self.inflater);
+        let mut incoming =
+            conn.rare.as_mut().and_then(|rare| rare.windows.as_mut()?.incoming.as_mut());
+        let before = incoming.as_ref().map_or(0, |window| window.held_bytes());
+        let inflated = inflater.inflate(message, incoming.as_deref_mut(), limit);
+        let after = incoming.map_or(0, |window| window.held_bytes());
+        let metrics = &mut self.core.metrics;
+        metrics.deflate_windows_now += (after - before) as u64;
+        let taken = match inflated {
+            Ok(inflated) => {
+                metrics.messages_inflated += 1;
+                metrics.bytes_inflated_from += message.payload().len() as u64;
+                metrics.bytes_inflated_to += inflated.len() as u64;
+                self.take_message(id, inflated);
+                Ok(inflated.len() / INFLATED_BYTES_PER_MESSAGE)
+            }
+            Err(error) => Err(error),
+        };
+        self.inflater = inflater;
+        taken
+    }
+}

@@ -1,0 +1,326 @@
+//! Compressed messages through the decoder and the inflater, against one stream for a whole connection.
+
+use weir::protocol::deflate::{Deflater, Inflater, Window};
+use weir::protocol::{Decoder, Event, Message, Opcode, ProtocolError, Role, Spares};
+use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush, Status};
+
+use crate::bytes::{Bytes, pieces};
+
+/// Messages of one connection.
+const MESSAGES_MAX: usize = 12;
+/// Limits on a message, and what they are tried with: at them, around them, far beyond.
+const LIMITS: [usize; 4] = [125, 1000, 20_000, 1 << 20];
+/// A block that says it is the last, and the byte that stands for the empty one behind it (RFC 7692,
+/// 7.2.3.4).
+const AFTER_FINAL: u8 = 0x00;
+
+/// A connection's messages, some compressed by weir and some by a peer with a stream of its own, with
+/// and without context takeover, whole, in fragments and spoilt, are decoded whole and in pieces. They
+/// come out as what went in, or as what one stream over all of them makes of them, or fail; never is
+/// there more than the limit, and never more kept than the window.
+pub fn inflate(data: &[u8]) {
+    let mut input = Bytes(data);
+    let Some(choice) = input.u8() else {
+        return;
+    };
+    let bits = 9 + choice % 7;
+    let takeover = choice & 0x08 != 0;
+    let limit = LIMITS[usize::from(choice >> 4) % LIMITS.len()];
+    let cuts = input.cuts();
+    let mut peer = Peer::new(bits, takeover, 1 + choice % 9);
+    for _ in 0..MESSAGES_MAX {
+        if peer.say(&mut input).is_none() {
+            break;
+        }
+    }
+
+    let whole = receive(&peer.wire, &[], bits, takeover, limit);
+    assert_eq!(receive(&peer.wire, &cuts, bits, takeover, limit), whole, "in pieces of {cuts:?}");
+    let expected = peer.expected(limit);
+    assert_eq!(whole, expected);
+}
+
+/// What a message came to: its bytes, or how the connection failed.
+type Outcome = Vec<Result<Vec<u8>, ProtocolError>>;
+
+fn receive(wire: &[u8], cuts: &[usize], bits: u8, takeover: bool, limit: usize) -> Outcome {
+    let mut decoder = Decoder::new(Role::Client, limit).with_deflate();
+    let mut spares = Spares::default();
+    let mut inflater = Inflater::default();
+    let mut window = takeover.then(|| Window::new(bits));
+    let mut found = Vec::new();
+    for piece in pieces(wire, cuts) {
+        let mut piece = piece.to_vec();
+        let mut rest = &mut piece[..];
+        while !rest.is_empty() {
+            let step = match decoder.decode(rest, &mut spares) {
+                Ok(step) => step,
+                Err(error) => {
+                    found.push(Err(error));
+                    return found;
+                }
+            };
+            let message = match step.event {
+                Some(Event::Compressed(message)) => {
+                    inflater.inflate(message, window.as_mut(), limit).map(Some)
+                }
+                Some(Event::Message(message)) => Ok(Some(message)),
+                _ => Ok(None),
+            };
+            match message {
+                Ok(message) => {
+                    found.extend(message.map(|m: Message<'_>| Ok(m.as_bytes().to_vec())))
+                }
+                Err(error) => {
+                    found.push(Err(error));
+                    return found;
+                }
+            }
+            assert!(inflater.held_bytes() <= 2 * (limit + 1).max(256 * 1024));
+            assert!(window.as_ref().is_none_or(|window| window.held_bytes() <= 1 << bits));
+            let consumed = step.consumed;
+            rest = &mut rest[consumed..];
+        }
+    }
+    found
+}
+
+/// What was put on the wire for a message.
+struct Said {
+    opcode: Opcode,
+    /// The payload over all fragments, and whether it is compressed.
+    payload: Vec<u8>,
+    compressed: bool,
+    /// What it was before; not known of what was spoilt.
+    plain: Option<Vec<u8>>,
+}
+
+struct Peer {
+    bits: u8,
+    takeover: bool,
+    /// weir's way to compress, and what it may refer to.
+    deflater: Deflater,
+    window: Window,
+    /// The usual way: one stream for all messages.
+    stream: Deflate,
+    /// Whether the stream has been everything that was said.
+    is_in_step: bool,
+    said: Vec<Said>,
+    wire: Vec<u8>,
+}
+
+impl Peer {
+    fn new(bits: u8, takeover: bool, level: u8) -> Peer {
+        Peer {
+            bits,
+            takeover,
+            deflater: Deflater::new(level, level),
+            window: Window::new(bits),
+            stream: Deflate::new(level.into(), false, bits),
+            is_in_step: true,
+            said: Vec::new(),
+            wire: Vec::new(),
+        }
+    }
+
+    /// Says one more message; `None` at the end of the input.
+    fn say(&mut self, input: &mut Bytes<'_>) -> Option<()> {
+        let kind = input.u8()?;
+        let opcode = if kind & 0x80 == 0 { Opcode::Text } else { Opcode::Binary };
+        let plain = words(input)?;
+        let payload = match kind % 8 {
+            0 => None,
+            1..=3 => {
+                let said = if self.takeover { self.window.as_bytes() } else { &[] };
+                self.is_in_step = false;
+                self.deflater.deflate(&plain, self.bits, said).map(<[u8]>::to_vec)
+            }
+            4..=5 => Some(self.by_stream(&plain, DeflateFlush::SyncFlush)),
+            6 => Some(self.by_stream(&plain, DeflateFlush::Finish)),
+            _ => {
+                let len = input.below(64)?;
+                let payload = input.up_to(len).to_vec();
+                self.said.push(Said { opcode, payload, compressed: true, plain: None });
+                self.send(input);
+                return Some(());
+            }
+        };
+        let mut said = match payload {
+            None => Said { opcode, payload: plain.clone(), compressed: false, plain: Some(plain) },
+            Some(payload) => {
+                self.window.push(&plain);
+                Said { opcode, payload, compressed: true, plain: Some(plain) }
+            }
+        };
+        // Now and then a bit is wrong.
+        if kind & 0x78 == 0x78
+            && let Some(byte) = said.payload.last_mut()
+        {
+            *byte ^= 1 << (kind & 7);
+            said.plain = None;
+        }
+        self.said.push(said);
+        self.send(input);
+        Some(())
+    }
+
+    /// Compresses with a stream that lasts, or begins anew without takeover or out of step.
+    fn by_stream(&mut self, plain: &[u8], flush: DeflateFlush) -> Vec<u8> {
+        if !self.takeover || !self.is_in_step {
+            self.stream.reset();
+            self.is_in_step = true;
+        }
+        let mut out = vec![0; 2 * plain.len() + 1024];
+        let before = self.stream.total_out();
+        self.stream.compress(plain, &mut out, flush).expect("room for twice as much");
+        out.truncate((self.stream.total_out() - before) as usize);
+        if flush == DeflateFlush::Finish {
+            self.is_in_step = false;
+            out.push(AFTER_FINAL);
+        } else {
+            assert!(out.ends_with(&[0, 0, 0xFF, 0xFF]));
+            out.truncate(out.len() - 4);
+        }
+        out
+    }
+
+    /// Puts the latest message on the wire, in one frame or a few.
+    fn send(&mut self, input: &mut Bytes<'_>) {
+        let Some(said) = self.said.last() else {
+            return;
+        };
+        let cut = usize::from(input.u8().unwrap_or(0)) * said.payload.len() / 256;
+        let fragments = [&said.payload[..cut], &said.payload[cut..]];
+        let begun = usize::from(cut == 0);
+        let first = said.opcode as u8 | if said.compressed { 0x40 } else { 0 };
+        for (index, fragment) in fragments.into_iter().enumerate().skip(begun) {
+            let opcode = if index == begun { first } else { 0 };
+            let fin = if index == 1 { 0x80 } else { 0 };
+            self.wire.push(opcode | fin);
+            match fragment.len() {
+                len @ 0..126 => self.wire.push(len as u8),
+                len @ 126..65536 => {
+                    self.wire.push(126);
+                    self.wire.extend((len as u16).to_be_bytes());
+                }
+                len => {
+                    self.wire.push(127);
+                    self.wire.extend((len as u64).to_be_bytes());
+                }
+            }
+            self.wire.extend(fragment);
+        }
+    }
+
+    /// What the messages come to for a receiver with this limit: those that are sound are themselves,
+    /// the others what one stream over all compressed ones makes of them.
+    fn expected(&self, limit: usize) -> Outcome {
+        let mut found = Vec::new();
+        let mut history = Vec::new();
+        for said in &self.said {
+            let before: &[u8] = if self.takeover { &history } else { &[] };
+            let outcome = said.outcome(before, self.bits, limit);
+            let is_over = outcome.is_err();
+            if said.compressed
+                && let Ok(plain) = &outcome
+            {
+                history.extend_from_slice(plain);
+            }
+            found.push(outcome);
+            if is_over {
+                break;
+            }
+        }
+        found
+    }
+}
+
+impl Said {
+    fn outcome(&self, history: &[u8], bits: u8, limit: usize) -> Result<Vec<u8>, ProtocolError> {
+        let len = self.payload.len();
+        let most = if self.compressed { limit + limit / 8 + limit / 64 + 64 } else { limit };
+        if len > most {
+            return Err(ProtocolError::MessageTooBig);
+        }
+        let plain = match &self.plain {
+            Some(plain) => plain.clone(),
+            None => inflate_naively(&self.payload, history, bits)
+                .map_err(|_| ProtocolError::InvalidDeflate)
+                .or_else(
+                    |error| if self.payload.is_empty() { Ok(Vec::new()) } else { Err(error) },
+                )?,
+        };
+        if plain.len() > limit {
+            return Err(ProtocolError::MessageTooBig);
+        }
+        if self.opcode == Opcode::Text && std::str::from_utf8(&plain).is_err() {
+            return Err(ProtocolError::InvalidUtf8);
+        }
+        Ok(plain)
+    }
+}
+
+/// Inflates byte by byte, with all that was said before as a dictionary.
+fn inflate_naively(payload: &[u8], history: &[u8], bits: u8) -> Result<Vec<u8>, ()> {
+    let window = 1 << bits;
+    let mut plain = Vec::new();
+    let fresh = |plain: &[u8]| {
+        let mut stream = Inflate::new(false, 15);
+        let seen = [&history[history.len().saturating_sub(window)..], plain].concat();
+        stream.set_dictionary(&seen).map_err(|_| ())?;
+        Ok::<_, ()>(stream)
+    };
+    let mut stream = fresh(&plain)?;
+    let tail = [0, 0, 0xFF, 0xFF, 3, 0];
+    let whole = [payload, &tail].concat();
+    for (at, byte) in whole.iter().enumerate() {
+        let mut input = std::slice::from_ref(byte);
+        loop {
+            let mut out = [0; 300];
+            let before = (stream.total_in(), stream.total_out());
+            let status =
+                stream.decompress(input, &mut out, InflateFlush::SyncFlush).map_err(|_| ())?;
+            let written = (stream.total_out() - before.1) as usize;
+            if at >= payload.len() && written > 0 {
+                return Err(());
+            }
+            plain.extend_from_slice(&out[..written]);
+            input = &input[(stream.total_in() - before.0) as usize..];
+            if status == Status::StreamEnd {
+                if at + 1 == payload.len() || at + 1 == whole.len() {
+                    return Ok(plain);
+                }
+                if at >= payload.len() {
+                    return Err(());
+                }
+                stream = fresh(&plain)?;
+                break;
+            }
+            if input.is_empty() && written < out.len() {
+                break;
+            }
+        }
+    }
+    Err(())
+}
+
+/// A text of words that come again, or bytes that do not.
+fn words(input: &mut Bytes<'_>) -> Option<Vec<u8>> {
+    const WORDS: [&str; 8] = [
+        "{\"id\":",
+        "\"price\":",
+        "é€",
+        ",\"side\":\"buy\"}",
+        "1234567890",
+        " ",
+        "aaaaaaaaaaaaaaaa",
+        "\u{1F600}",
+    ];
+    let len = input.below(100)?;
+    if len >= 90 {
+        let count = 1 + input.below(200)?;
+        return Some(input.up_to(4).repeat(count));
+    }
+    let words = (0..len).filter_map(|_| Some(WORDS[input.below(WORDS.len())?]));
+    Some(words.collect::<String>().into_bytes())
+}
