@@ -65,6 +65,7 @@ fn mistakes() -> Vec<(String, Refusal)> {
         (altered("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""), Refusal::KeyMissing),
         (altered("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ="), Refusal::KeyMalformed),
         (upgrade("/", "Sec-WebSocket-Protocol: a,,b\r\n"), Refusal::ProtocolMalformed),
+        (upgrade("/", "Sec-WebSocket-Extensions: a;\r\n"), Refusal::ExtensionsMalformed),
         (upgrade("/required", "Sec-WebSocket-Protocol: x\r\n"), Refusal::ProtocolUnsupported),
         (upgrade("/own", origin), Refusal::Origin),
         (upgrade("/elsewhere", ""), Refusal::NotFound),

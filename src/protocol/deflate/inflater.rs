@@ -189,8 +189,8 @@ impl Inflation<'_> {
     fn end(&mut self) -> Result<(), ProtocolError> {
         let filled = self.filled;
         let mut ending = &ENDING[..];
-        match self.feed(&mut ending)? {
-            Status::StreamEnd if ending.is_empty() && self.filled == filled => Ok(()),
+        match self.feed(&mut ending) {
+            Ok(Status::StreamEnd) if ending.is_empty() && self.filled == filled => Ok(()),
             _ => Err(ProtocolError::InvalidDeflate),
         }
     }
