@@ -10,6 +10,7 @@ mod binary;
 mod client_role;
 mod closing;
 mod deferring;
+mod deflate;
 mod driven;
 mod exhaustion;
 mod fairness;

@@ -49,8 +49,17 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(role: Role, message_bytes_max: usize) -> Reader {
+        Reader::of(Decoder::new(role, message_bytes_max))
+    }
+
+    /// One that has agreed to permessage-deflate.
+    pub(super) fn with_deflate(role: Role, message_bytes_max: usize) -> Reader {
+        Reader::of(Decoder::new(role, message_bytes_max).with_deflate())
+    }
+
+    fn of(decoder: Decoder) -> Reader {
         Reader {
-            decoder: Decoder::new(role, message_bytes_max),
+            decoder,
             spares: Spares::default(),
             found: Vec::new(),
             error: None,

@@ -1,14 +1,13 @@
 //! Messages to compressed messages: RFC 7692, 7.2.1.
 //!
 //! One stream for each size of window in use, and one buffer, for all connections: what a message may
-//! refer to beyond itself is handed in with it. Says no where the result would not be smaller, and
-//! gives up as soon as that is clear.
+//! refer to beyond itself is handed in with it. Says no where the result would not be smaller.
 
 use std::fmt;
 
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Status};
 
-use super::{LEVELS, MEM_LEVELS, TAIL, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
+use super::{LEVELS, MEM_LEVELS, TAIL, WINDOW_BITS_MAX, WINDOW_BITS_MIN, compressed_bytes_max};
 
 /// Memory that is worth keeping for the next message.
 const SPARE_BYTES: usize = 256 * 1024;
@@ -45,7 +44,8 @@ impl Deflater {
     /// messages before. The payload to send, or `None` if it would not be smaller than the message.
     pub fn deflate(&mut self, message: &[u8], window_bits: u8, said: &[u8]) -> Option<&[u8]> {
         let bits = stream_bits(said.len() + message.len(), window_bits);
-        let stream = self.streams[usize::from(bits - WINDOW_BITS_MIN)].get_or_insert_with(|| {
+        let slot = &mut self.streams[usize::from(bits - WINDOW_BITS_MIN)];
+        let stream = slot.get_or_insert_with(|| {
             Deflate::new_with_config(DeflateConfig {
                 level: self.level.into(),
                 // Negative: raw data, without the header of zlib.
@@ -54,29 +54,25 @@ impl Deflater {
                 ..DeflateConfig::default()
             })
         });
-        // What was compressed last may have been given up half-way.
         stream.reset();
         if !said.is_empty() {
             stream.set_dictionary(said).ok()?;
         }
-        // Room for as much as the message, and for what is then cut off.
-        let room = message.len() + TAIL.len();
+        let room = compressed_bytes_max(message.len());
         if self.out.len() < room {
             self.out.resize(room, 0);
         } else if self.out.len() > SPARE_BYTES && room <= SPARE_BYTES {
             self.out = vec![0; room];
         }
-        let out = &mut self.out[..room];
-        let before = (stream.total_in(), stream.total_out());
-        let status = stream.compress(message, out, DeflateFlush::SyncFlush).ok()?;
-        let read = stream.total_in() - before.0;
-        let written = (stream.total_out() - before.1) as usize;
-        // A full buffer may mean that the flush was not done.
-        let is_whole = status == Status::Ok && read == message.len() as u64 && written < room;
-        if !is_whole {
+        let status = stream.compress(message, &mut self.out[..room], DeflateFlush::SyncFlush);
+        let (read, written) = (stream.total_in(), stream.total_out() as usize);
+        // A full buffer would mean that there is more to come.
+        if status != Ok(Status::Ok) || read != message.len() as u64 || written == room {
+            *slot = None;
             return None;
         }
-        self.out[..written].strip_suffix(&TAIL)
+        let payload = self.out[..written].strip_suffix(&TAIL)?;
+        (payload.len() < message.len()).then_some(payload)
     }
 
     /// Memory held beyond this struct, but for the streams' own.

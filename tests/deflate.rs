@@ -1,0 +1,509 @@
+//! permessage-deflate over real sockets: what is agreed on, what is sent, what it may cost.
+
+use std::time::Duration;
+
+use weir::protocol::ProtocolError;
+use weir::protocol::deflate::Offer;
+use weir::protocol::handshake::ClientRequest;
+use weir::reactor::settings::{DeflateMode, RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, Context, Metrics, PublishOptions, SendOutcome, Target};
+use weir::services::Echo;
+use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush};
+
+use crate::support::{
+    BINARY, ByHand, COMPRESSED, CONTINUATION, Client, PING, PONG, Seen, Server, TEXT, Watched,
+    eventually, frame, header, next_end, upgrade,
+};
+
+const OFFER: &str = "permessage-deflate; client_max_window_bits";
+const ALONE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+
+fn route(mode: DeflateMode) -> RouteSettings {
+    RouteSettings { deflate: mode, ..RouteSettings::default() }
+}
+
+fn lines(offer: &str) -> String {
+    format!("Sec-WebSocket-Extensions: {offer}\r\n")
+}
+
+/// A client with streams as any zlib has them, one for each direction and the whole connection.
+struct Peer {
+    client: Client,
+    deflate: Deflate,
+    inflate: Inflate,
+    /// Whether each message of its own begins anew.
+    alone: bool,
+}
+
+impl Peer {
+    /// A connection on which this was answered to the offer.
+    fn open(server: &Server, offer: &str, answer: &str) -> Peer {
+        let (client, head) = Client::open_with(server.address, "/", &lines(offer));
+        assert_eq!(header(&head, "Sec-WebSocket-Extensions"), Some(answer));
+        Peer::on(client, answer)
+    }
+
+    fn on(client: Client, answer: &str) -> Peer {
+        let bits = answer.split("client_max_window_bits=").nth(1);
+        let bits = bits.map_or(15, |rest| rest.split(';').next().unwrap().parse().unwrap());
+        Peer {
+            client,
+            deflate: Deflate::new(6, false, bits),
+            inflate: Inflate::new(false, 15),
+            alone: answer.contains("client_no_context_takeover"),
+        }
+    }
+
+    fn compress(&mut self, message: &[u8]) -> Vec<u8> {
+        if self.alone {
+            self.deflate.reset();
+        }
+        let before = self.deflate.total_out();
+        let mut out = vec![0; 2 * message.len() + 1024];
+        self.deflate.compress(message, &mut out, DeflateFlush::SyncFlush).unwrap();
+        out.truncate((self.deflate.total_out() - before) as usize - 4);
+        out
+    }
+
+    fn say(&mut self, message: &[u8]) {
+        let payload = self.compress(message);
+        self.client.raw(&frame(true, COMPRESSED | BINARY, &payload));
+    }
+
+    /// The next message, which must be this one; returns the bytes of its frame's payload, and whether
+    /// they were compressed.
+    fn hear(&mut self, message: &[u8]) -> (usize, bool) {
+        let frame = self.client.frame();
+        assert!(frame.fin && (frame.opcode == TEXT || frame.opcode == BINARY), "{frame:?}");
+        if !frame.compressed {
+            assert!(frame.payload == message, "{} bytes came differently", frame.payload.len());
+            return (frame.payload.len(), false);
+        }
+        let payload = [&frame.payload[..], &[0, 0, 0xFF, 0xFF]].concat();
+        let mut out = vec![0; message.len() + 1];
+        let before = self.inflate.total_out();
+        self.inflate.decompress(&payload, &mut out, InflateFlush::SyncFlush).unwrap();
+        out.truncate((self.inflate.total_out() - before) as usize);
+        assert!(out == message, "{} bytes came differently", out.len());
+        (frame.payload.len(), true)
+    }
+
+    fn echo(&mut self, message: &[u8]) -> (usize, bool) {
+        self.say(message);
+        self.hear(message)
+    }
+}
+
+/// A kilobyte of JSON, each a little different.
+fn json(index: usize) -> Vec<u8> {
+    let item = |i: usize| {
+        format!("{{\"id\":{},\"price\":{}.5,\"side\":\"buy\"}},", index + i, i * 7919 % 1000)
+    };
+    (0..28).map(item).collect::<String>().into_bytes()
+}
+
+fn noise(len: usize) -> Vec<u8> {
+    let step = |state: &mut u32| {
+        *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        Some((*state >> 24) as u8)
+    };
+    std::iter::successors(Some(7_u32), |state| {
+        Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223))
+    })
+    .map(|mut state| step(&mut state).unwrap())
+    .take(len)
+    .collect()
+}
+
+fn watched(settings: Settings, route: RouteSettings) -> (Server, std::sync::mpsc::Receiver<Seen>) {
+    Server::watched(settings, route)
+}
+
+/// Nothing is held or reserved for anybody.
+fn stop_clean(server: Server) -> Metrics {
+    let metrics = server.stop_clean();
+    let left = (metrics.deflate_windows_now, metrics.deflate_windows_reserved_now);
+    assert_eq!(left, (0, 0), "windows left over: {metrics}");
+    metrics
+}
+
+#[test]
+fn shared_is_the_default_and_needs_no_memory() {
+    let (server, _) = watched(Settings::default(), RouteSettings::default());
+    let mut peer = Peer::open(&server, OFFER, ALONE);
+    for index in 0..20 {
+        let message = json(index);
+        let (len, compressed) = peer.echo(&message);
+        assert!(compressed && len < message.len() / 2, "{len} of {} bytes", message.len());
+        // Its own messages begin anew, and so do ours: a fresh stream understands each.
+        peer.inflate.reset(false);
+    }
+    drop(peer);
+    let metrics = stop_clean(server);
+    assert_eq!(
+        (metrics.deflate_agreed, metrics.messages_deflated, metrics.messages_inflated),
+        (1, 20, 20)
+    );
+    assert_eq!(metrics.bytes_deflated_from, metrics.bytes_inflated_to);
+    assert!(metrics.bytes_deflated_to < metrics.bytes_deflated_from / 2);
+    assert!(metrics.bytes_inflated_from < metrics.bytes_inflated_to / 2);
+}
+
+#[test]
+fn dedicated_refers_to_what_was_said_before() {
+    let (server, _) = watched(Settings::default(), route(DeflateMode::Dedicated));
+    let answer = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12";
+    let mut peer = Peer::open(&server, OFFER, answer);
+    let sizes: Vec<usize> = (0..20).map(|index| peer.echo(&json(index)).0).collect();
+    assert!(sizes[19] < sizes[0] * 2 / 3, "{sizes:?}");
+    // Alone they would be as large as the first.
+    let mut alone = Peer::open(
+        &server,
+        &format!("{OFFER}; server_no_context_takeover"),
+        "permessage-deflate; server_no_context_takeover; client_max_window_bits=12",
+    );
+    let first = alone.echo(&json(0)).0;
+    assert_eq!(alone.echo(&json(0)).0, first);
+    drop((peer, alone));
+    stop_clean(server);
+}
+
+#[test]
+fn off_agrees_to_nothing() {
+    let (server, seen) = watched(Settings::default(), route(DeflateMode::Off));
+    let (mut client, head) = Client::open_with(server.address, "/", &lines(OFFER));
+    assert_eq!(header(&head, "Sec-WebSocket-Extensions"), None);
+    let message = [b'a'; 1000];
+    client.send(TEXT, &message);
+    client.expect(TEXT, &message);
+    client.raw(&frame(true, COMPRESSED | TEXT, &[0x00]));
+    assert_eq!(client.expect_close(), (1002, "reserved bit set".into()));
+    drop(client);
+    assert_eq!(next_end(&seen), CloseReason::Protocol(ProtocolError::ReservedBits));
+    let metrics = stop_clean(server);
+    assert_eq!((metrics.deflate_agreed, metrics.messages_deflated), (0, 0));
+}
+
+#[test]
+fn who_offers_nothing_is_sent_nothing_compressed() {
+    let (server, _) = watched(Settings::default(), RouteSettings::default());
+    for offer in ["", "x-webkit-deflate-frame", "permessage-deflate; server_max_window_bits=8"] {
+        let offered = if offer.is_empty() { String::new() } else { lines(offer) };
+        let (mut client, head) = Client::open_with(server.address, "/", &offered);
+        assert!(!head.to_ascii_lowercase().contains("sec-websocket-extensions"), "{head}");
+        client.send(TEXT, &[b'a'; 1000]);
+        client.expect(TEXT, &[b'a'; 1000]);
+        client.raw(&frame(true, COMPRESSED | TEXT, &[0x00]));
+        assert_eq!(client.expect_close().0, 1002);
+    }
+}
+
+#[test]
+fn small_messages_and_those_that_do_not_shrink_go_as_they_are() {
+    let (server, _) = watched(Settings::default(), RouteSettings::default());
+    let mut peer = Peer::open(&server, OFFER, ALONE);
+    assert_eq!(peer.echo(&[b'a'; 255]), (255, false));
+    assert!(peer.echo(&[b'a'; 256]).1);
+    peer.inflate.reset(false);
+    let noise = noise(5000);
+    assert_eq!(peer.echo(&noise), (5000, false));
+    assert!(peer.echo(&[b'a'; 5000]).1);
+    // Control frames never are.
+    peer.client.send(PING, &[b'a'; 125]);
+    peer.client.expect(PONG, &[b'a'; 125]);
+    drop(peer);
+    assert_eq!(stop_clean(server).messages_not_deflated, 1);
+}
+
+#[test]
+fn every_message_is_compressed_if_the_operator_says_so() {
+    let every = RouteSettings { deflate_bytes_min: 0, ..RouteSettings::default() };
+    let (server, _) = watched(Settings::default(), every);
+    let mut peer = Peer::open(&server, OFFER, ALONE);
+    assert!(peer.echo(&[b'a'; 20]).1);
+    assert_eq!(peer.echo(b""), (0, false));
+    peer.client.send(PING, &[b'a'; 100]);
+    peer.client.expect(PONG, &[b'a'; 100]);
+}
+
+#[test]
+fn a_broadcast_is_compressed_once_for_all_whose_window_holds_it() {
+    let (service, _) = Watched::new(|cx, _, message| {
+        let _ = cx.publish(Target::All, message, PublishOptions::default());
+    });
+    let server = Server::start(Settings::default(), move |reactor| {
+        let service = reactor.add_service(service).unwrap();
+        let dedicated = route(DeflateMode::Dedicated);
+        reactor.add_route("/", service, dedicated).unwrap();
+    });
+    let wide = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12";
+    let narrow = "permessage-deflate; server_max_window_bits=9";
+    let mut plain = Client::open(server.address, "/");
+    let mut first = Peer::open(&server, OFFER, wide);
+    let mut second = Peer::open(&server, OFFER, wide);
+    let mut third = Peer::open(
+        &server,
+        &narrow.replace("=9", "=9; a=b, permessage-deflate; server_max_window_bits=9"),
+        narrow,
+    );
+    for index in 0..10 {
+        let message = json(index);
+        first.say(&message);
+        plain.expect(BINARY, &message);
+        let sizes = [first.hear(&message), second.hear(&message)];
+        assert!(sizes[0] == sizes[1] && sizes[0].1, "{sizes:?}");
+        // A kilobyte may refer further back than half of one.
+        assert_eq!(third.hear(&message), (message.len(), false));
+        let short = &message[..500];
+        first.say(short);
+        plain.expect(BINARY, short);
+        assert!(first.hear(short).1 && second.hear(short).1 && third.hear(short).1);
+    }
+    drop((plain, first, second, third));
+    assert_eq!(stop_clean(server).messages_deflated, 50);
+}
+
+/// Messages of a member's own, which refer to those before, and broadcasts, which refer to nothing,
+/// each in the place where the peer's stream expects it.
+#[test]
+fn broadcasts_have_their_place_in_a_window() {
+    let (service, _) = Watched::new(|cx, conn, message| {
+        let told = cx.publish(Target::All, message, PublishOptions::default());
+        assert_eq!(told.sent, 1);
+        assert_eq!(cx.send(conn, message), SendOutcome::Queued);
+    });
+    let server = Server::start(Settings::default(), move |reactor| {
+        let service = reactor.add_service(service).unwrap();
+        reactor.add_route("/", service, route(DeflateMode::Dedicated)).unwrap();
+    });
+    let answer = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12";
+    let mut peer = Peer::open(&server, OFFER, answer);
+    for index in 0..20 {
+        let message = json(index);
+        peer.say(&message);
+        let (broadcast, own) = (peer.hear(&message).0, peer.hear(&message).0);
+        // But for the first, what was just said to all is there to be referred to.
+        assert!(own < broadcast / 4 || index == 0, "{own} of {broadcast}");
+    }
+    drop(peer);
+    stop_clean(server);
+}
+
+#[test]
+fn past_the_cap_new_connections_get_shared() {
+    let two = 2 * 2 * (1 << 12);
+    let settings = Settings { deflate_windows_bytes_max: two + 100, ..Settings::default() };
+    let (server, _) = watched(settings, route(DeflateMode::Dedicated));
+    let dedicated = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12";
+    let shared = format!("{ALONE}; server_max_window_bits=12; client_max_window_bits=12");
+    let mut first = Peer::open(&server, OFFER, dedicated);
+    let second = Peer::open(&server, OFFER, dedicated);
+    let mut third = Peer::open(&server, OFFER, &shared);
+    for index in 0..5 {
+        assert!(first.echo(&json(index)).1 && third.echo(&json(index)).1);
+        third.inflate.reset(false);
+    }
+    drop(second);
+    // Its place is free again.
+    eventually(
+        || {
+            let (_, head) = Client::open_with(server.address, "/", &lines(OFFER));
+            header(&head, "Sec-WebSocket-Extensions") == Some(dedicated)
+        },
+        "a window for the next",
+    );
+    drop((first, third));
+    assert!(stop_clean(server).deflate_windows_refused >= 1);
+}
+
+#[test]
+fn windows_come_with_the_first_message_and_go_after_a_while() {
+    let idle =
+        RouteSettings { deflate_idle: Duration::from_millis(200), ..route(DeflateMode::Dedicated) };
+    let mut server = ByHand::new(Settings::default(), |reactor| {
+        let service = reactor.add_service(Echo).unwrap();
+        reactor.add_route("/", service, idle).unwrap();
+    });
+    let answer = "permessage-deflate; server_max_window_bits=12; client_no_context_takeover";
+    let offer = "permessage-deflate; client_no_context_takeover";
+    let mut client = Client::tcp(server.address);
+    client.raw(upgrade("/", &lines(offer)).as_bytes());
+    server.turn_until("it opens", |metrics| metrics.opened == 1);
+    let head = client.head();
+    let swapped = "permessage-deflate; client_no_context_takeover; server_max_window_bits=12";
+    assert_eq!(header(&head, "Sec-WebSocket-Extensions"), Some(swapped), "{answer}");
+    assert_eq!(server.reactor.metrics().deflate_windows_reserved_now, 1 << 12);
+    assert_eq!(server.reactor.metrics().deflate_windows_now, 0);
+    let mut peer = Peer::on(client, swapped);
+    let mut sizes = Vec::new();
+    for round in 0..2 {
+        for _ in 0..2 {
+            let sent = server.reactor.metrics().messages_out;
+            peer.say(&json(1));
+            server.turn_until("an echo", |metrics| metrics.messages_out > sent);
+            sizes.push(peer.hear(&json(1)).0);
+        }
+        assert!(server.reactor.metrics().deflate_windows_now > 0);
+        server.turn_until("forgotten", |metrics| metrics.deflate_windows_freed == round + 1);
+        assert_eq!(server.reactor.metrics().deflate_windows_now, 0);
+    }
+    // What was forgotten is said anew, and the peer's stream, which lasts, understands.
+    assert!(sizes[1] < sizes[0] / 4 && sizes[2] == sizes[0] && sizes[3] == sizes[1], "{sizes:?}");
+    drop(peer);
+    let metrics = server.stop_clean();
+    assert_eq!(metrics.deflate_windows_reserved_now, 0);
+}
+
+#[test]
+fn the_limit_is_on_what_a_message_inflates_to() {
+    let limited = RouteSettings { message_bytes_max: 10_000, ..RouteSettings::default() };
+    let (server, seen) = watched(Settings::default(), limited);
+    let mut peer = Peer::open(&server, OFFER, ALONE);
+    assert!(peer.echo(&[0; 10_000]).1);
+    peer.say(&[0; 10_001]);
+    let text = "message too big: inflates to more than 10000 bytes";
+    assert_eq!(peer.client.expect_close(), (1009, text.into()));
+    assert_eq!(next_end(&seen), CloseReason::Protocol(ProtocolError::MessageTooBig));
+    // In fragments, none of which is too much.
+    let mut peer = Peer::open(&server, OFFER, ALONE);
+    let payload = peer.compress(&[0; 10_001]);
+    let (begin, end) = payload.split_at(payload.len() / 2);
+    peer.client.raw(&frame(false, COMPRESSED | BINARY, begin));
+    peer.client.raw(&frame(true, CONTINUATION, end));
+    assert_eq!(peer.client.expect_close().0, 1009);
+}
+
+#[test]
+fn text_that_is_none_is_refused_when_inflated() {
+    let (server, seen) = watched(Settings::default(), RouteSettings::default());
+    let mut peer = Peer::open(&server, OFFER, ALONE);
+    let payload = peer.compress(b"\xFF");
+    peer.client.raw(&frame(true, COMPRESSED | TEXT, &payload));
+    assert_eq!(peer.client.expect_close(), (1007, "invalid UTF-8".into()));
+    assert_eq!(next_end(&seen), CloseReason::Protocol(ProtocolError::InvalidUtf8));
+}
+
+/// A connection that sends bombs as fast as it can, each as large as it may be: in one turn no more of
+/// them are inflated than a bounded number of bytes, and another connection is answered in between.
+#[test]
+fn bombs_take_turns() {
+    const BOMB: usize = 1 << 20;
+    let (service, _) = Watched::new(|_, _, _| {});
+    let mut server = ByHand::new(Settings::default(), |reactor| {
+        let bombed = reactor.add_service(service).unwrap();
+        reactor.add_route("/", bombed, RouteSettings::default()).unwrap();
+        let echo = reactor.add_service(Echo).unwrap();
+        reactor.add_route("/echo", echo, RouteSettings::default()).unwrap();
+    });
+    let mut client = Client::tcp(server.address);
+    client.raw(upgrade("/", &lines(OFFER)).as_bytes());
+    server.turn_until("it opens", |metrics| metrics.opened == 1);
+    client.head();
+    let mut other = server.open("/echo");
+    let mut peer = Peer::on(client, ALONE);
+    let bomb = frame(true, COMPRESSED | BINARY, &peer.compress(&vec![0; BOMB]));
+    // All of them fit into one read.
+    let all = bomb.repeat(64);
+    assert!(all.len() < 128 * 1024);
+    peer.client.raw(&all);
+    other.text("still here");
+    server.turn_until("the other is answered", |metrics| metrics.messages_out == 1);
+    other.expect(TEXT, b"still here");
+    let mut before = server.reactor.metrics().bytes_inflated_to;
+    while server.reactor.metrics().messages_inflated < 64 {
+        server.reactor.turn(Some(Duration::ZERO)).unwrap();
+        let after = server.reactor.metrics().bytes_inflated_to;
+        assert!(after - before <= 2 * BOMB as u64, "{} bytes in one turn", after - before);
+        before = after;
+    }
+    drop((peer, other));
+    server.stop_clean();
+}
+
+/// A message that never ends costs what was received of it, however much it would inflate to.
+#[test]
+fn an_unfinished_bomb_is_not_inflated() {
+    let mut server = ByHand::new(Settings::default(), |reactor| {
+        let service = reactor.add_service(Echo).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+    });
+    let mut client = Client::tcp(server.address);
+    client.raw(upgrade("/", &lines(OFFER)).as_bytes());
+    server.turn_until("it opens", |metrics| metrics.opened == 1);
+    client.head();
+    let mut peer = Peer::on(client, ALONE);
+    let payload = peer.compress(&vec![0; 10_000_000]);
+    let received = server.reactor.metrics().bytes_read;
+    let part = frame(false, COMPRESSED | BINARY, &payload[..payload.len() - 1]);
+    peer.client.raw(&part);
+    server.turn_until("it is read", |m| m.bytes_read == received + part.len() as u64);
+    let held = server.reactor.metrics().buffered_now;
+    assert!(held < 3 * payload.len() as u64 + 1024, "{held} bytes for {}", payload.len());
+    drop(peer);
+    server.stop_clean();
+}
+
+/// A server that offers, too: connects to itself, says what it is told, and tells what it hears.
+fn dial(offer: Offer, mode: DeflateMode) -> Metrics {
+    struct Dialer {
+        route: weir::reactor::RouteId,
+        server: std::net::SocketAddr,
+        offer: Offer,
+        heard: std::sync::mpsc::Sender<Vec<u8>>,
+    }
+    impl weir::reactor::Service for Dialer {
+        fn on_start(&mut self, cx: &mut Context<'_>) {
+            let request = ClientRequest::new("localhost", "/").unwrap().deflate(self.offer);
+            cx.connect(self.route, self.server, &request).unwrap();
+        }
+        fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+            for index in 0..10 {
+                let _ = cx.send(conn, &json(index)[..]);
+            }
+        }
+        fn on_message(
+            &mut self,
+            _: &mut Context<'_>,
+            _: ConnId,
+            message: weir::protocol::Message<'_>,
+        ) {
+            let _ = self.heard.send(message.as_bytes().to_vec());
+        }
+    }
+    let (server, _) = watched(Settings::default(), route(mode));
+    let (tell, heard) = std::sync::mpsc::channel();
+    let address = server.address;
+    let client = Server::start(Settings::default(), move |reactor| {
+        let unused = reactor.add_service(Echo).unwrap();
+        let limits = reactor.add_outbound(unused, RouteSettings::default()).unwrap();
+        let dialer = Dialer { route: limits, server: address, offer, heard: tell };
+        reactor.add_service(dialer).unwrap();
+    });
+    for index in 0..10 {
+        assert_eq!(heard.recv_timeout(crate::support::DEADLINE).unwrap(), json(index));
+    }
+    let metrics = stop_clean(client);
+    let served = stop_clean(server);
+    assert_eq!(served.messages_inflated, metrics.messages_deflated);
+    assert_eq!(served.messages_deflated, metrics.messages_inflated);
+    assert_eq!(served.bytes_deflated_to, metrics.bytes_inflated_from);
+    metrics
+}
+
+#[test]
+fn the_clients_role_compresses_too() {
+    let mut sizes = Vec::new();
+    for mode in [DeflateMode::Shared, DeflateMode::Dedicated] {
+        for takeover in [false, true] {
+            let metrics = dial(Offer { takeover }, mode);
+            assert_eq!((metrics.messages_deflated, metrics.messages_inflated), (10, 10));
+            sizes.push(metrics.bytes_deflated_to);
+        }
+    }
+    assert!(
+        sizes[3] < sizes[0] * 3 / 4 && sizes[0] == sizes[1] && sizes[1] == sizes[2],
+        "{sizes:?}"
+    );
+    let metrics = dial(Offer { takeover: true }, DeflateMode::Off);
+    assert_eq!((metrics.deflate_agreed, metrics.messages_deflated), (0, 0));
+}

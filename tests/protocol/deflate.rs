@@ -1,0 +1,344 @@
+//! RFC 7692: what an inflater makes of compressed messages, and a deflater of others.
+
+use weir::protocol::deflate::{Deflater, Inflater, Window};
+use weir::protocol::{Decoder, Event, Message, ProtocolError, Role, Spares};
+use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush};
+
+use super::reader::{Found, Reader};
+
+const TEXT: u8 = 0x81;
+const BINARY: u8 = 0x82;
+const RSV1: u8 = 0x40;
+const LIMIT: usize = 1 << 20;
+
+/// A server's frame.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match payload.len() {
+        len @ 0..126 => bytes.push(len as u8),
+        len @ 126..0x1_0000 => {
+            bytes.push(126);
+            bytes.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            bytes.push(127);
+            bytes.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// What becomes of one compressed message.
+fn inflate(
+    first: u8,
+    payload: &[u8],
+    window: Option<&mut Window>,
+    limit: usize,
+) -> Result<Vec<u8>, ProtocolError> {
+    let mut decoder = Decoder::new(Role::Client, limit).with_deflate();
+    let mut wire = frame(first | RSV1, payload);
+    let step = decoder.decode(&mut wire, &mut Spares::default())?;
+    let Some(Event::Compressed(message)) = step.event else {
+        panic!("{:?}", step.event);
+    };
+    let mut inflater = Inflater::default();
+    let inflated = inflater.inflate(message, window, limit)?;
+    Ok(inflated.as_bytes().to_vec())
+}
+
+fn text(payload: &[u8]) -> Result<String, ProtocolError> {
+    inflate(TEXT, payload, None, LIMIT).map(|bytes| String::from_utf8(bytes).unwrap())
+}
+
+fn binary(payload: &[u8], limit: usize) -> Result<usize, ProtocolError> {
+    inflate(BINARY, payload, None, limit).map(|bytes| bytes.len())
+}
+
+/// What zlib makes of a message, at its best, by a stream of its own.
+fn deflated(message: &[u8]) -> Vec<u8> {
+    let mut stream = Deflate::new(9, false, 15);
+    by(&mut stream, message)
+}
+
+fn by(stream: &mut Deflate, message: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; message.len() * 2 + 1024];
+    let before = stream.total_out();
+    stream.compress(message, &mut out, DeflateFlush::SyncFlush).unwrap();
+    out.truncate((stream.total_out() - before) as usize);
+    assert!(out.ends_with(&[0, 0, 0xFF, 0xFF]));
+    out.truncate(out.len() - 4);
+    out
+}
+
+#[test]
+fn section_7_2_3_the_examples() {
+    // One block, in one frame and in two (7.2.3.1).
+    let hello = [0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
+    assert_eq!(text(&hello).as_deref(), Ok("Hello"));
+    let mut reader = Reader::with_deflate(Role::Client, LIMIT);
+    reader.read(&[&[0x41, 3, 0xF2, 0x48, 0xCD][..], &[0x80, 4, 0xC9, 0xC9, 0x07, 0x00]].concat());
+    assert_eq!((&reader.found[..], reader.error), (&[Found::Compressed(hello.into())][..], None));
+    // Sharing the window (7.2.3.2).
+    let mut window = Window::new(15);
+    let first = inflate(TEXT, &hello, Some(&mut window), LIMIT);
+    let again = [0xF2, 0x00, 0x11, 0x00, 0x00];
+    assert_eq!(first.as_deref(), Ok(&b"Hello"[..]));
+    assert_eq!(inflate(TEXT, &again, Some(&mut window), LIMIT).as_deref(), Ok(&b"Hello"[..]));
+    assert_eq!(text(&again), Err(ProtocolError::InvalidDeflate), "without takeover");
+    // No compression (7.2.3.3), a last block (7.2.3.4), two blocks (7.2.3.5), nothing (7.2.3.6).
+    let stored = [0x00, 0x05, 0x00, 0xFA, 0xFF, 0x48, 0x65, 0x6C, 0x6C, 0x6F, 0x00];
+    assert_eq!(text(&stored).as_deref(), Ok("Hello"));
+    let last = [0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00, 0x00];
+    assert_eq!(text(&last).as_deref(), Ok("Hello"));
+    let two = [0xF2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xCA, 0xC9, 0xC9, 0x07, 0x00];
+    assert_eq!(text(&two).as_deref(), Ok("Hello"));
+    assert_eq!(text(&[0x00]).as_deref(), Ok(""));
+}
+
+#[test]
+fn section_6_rsv1_begins_a_message_and_nothing_else() {
+    let reserved = |deflate: bool, bytes: &[u8]| {
+        let mut reader = if deflate {
+            Reader::with_deflate(Role::Client, LIMIT)
+        } else {
+            Reader::new(Role::Client, LIMIT)
+        };
+        reader.read(bytes);
+        reader.error
+    };
+    let broken = Some(ProtocolError::ReservedBits);
+    for first in [0x41, 0x42, 0xC1, 0xC2] {
+        assert_eq!(reserved(false, &[first]), broken, "{first:#x} without deflate");
+        assert_eq!(reserved(true, &[first]), None, "{first:#x}");
+    }
+    for first in [0xC8, 0xC9, 0xCA, 0x40, 0xC0, 0x61, 0x51, 0xA1, 0x91, 0xF1, 0xC3, 0xCB] {
+        assert_eq!(reserved(true, &[first]), broken, "{first:#x}");
+    }
+    // Within a message, too, compressed or not.
+    for begin in [0x01, 0x41] {
+        assert_eq!(reserved(true, &[begin, 0, 0xC0]), broken);
+        assert_eq!(reserved(true, &[begin, 0, 0xC9]), broken);
+        assert_eq!(reserved(true, &[begin, 0, 0x89, 0, 0x80, 0]), None);
+    }
+}
+
+#[test]
+fn what_is_said_after_a_last_block_may_refer_to_what_was_before() {
+    let mut window = Window::new(15);
+    let last = [0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00, 0x00];
+    let again = [0xF2, 0x00, 0x11, 0x00, 0x00];
+    // In the same message, and in the next (7.2.3.4).
+    let both = [&last[..7], &again[..]].concat();
+    assert_eq!(text(&both).as_deref(), Ok("HelloHello"));
+    assert!(inflate(TEXT, &last, Some(&mut window), LIMIT).is_ok());
+    assert_eq!(inflate(TEXT, &again, Some(&mut window), LIMIT).as_deref(), Ok(&b"Hello"[..]));
+}
+
+#[test]
+fn the_limit_is_exact() {
+    for limit in [125, 16 * 1024 - 1, 16 * 1024, 16 * 1024 + 1, 100_000] {
+        for message in [vec![b'a'; limit], noise(limit)] {
+            let payload = deflated(&message);
+            assert_eq!(binary(&payload, limit), Ok(limit));
+            assert_eq!(binary(&payload, limit - 1), Err(ProtocolError::MessageTooBig));
+        }
+    }
+    assert_eq!(binary(&deflated(b""), 0), Ok(0));
+    assert_eq!(binary(&deflated(b"a"), 0), Err(ProtocolError::MessageTooBig));
+}
+
+#[test]
+fn the_limit_holds_over_fragments_and_messages() {
+    let message = vec![b'a'; 60_000];
+    let payload = deflated(&message);
+    // The second fragment takes the message over the limit, not itself.
+    for cut in [1, payload.len() / 2, payload.len() - 1] {
+        let (first, second) = payload.split_at(cut);
+        let wire = [frame(0x42, first), frame(0x80, second)].concat();
+        let mut reader = Reader::with_deflate(Role::Client, 50_000);
+        reader.read(&wire);
+        let [Found::Compressed(whole)] = &reader.found[..] else { panic!("{:?}", reader.found) };
+        assert_eq!(binary(whole, 50_000), Err(ProtocolError::MessageTooBig));
+    }
+    // With takeover each message has the whole limit, and no more.
+    let mut stream = Deflate::new(9, false, 15);
+    let mut window = Window::new(15);
+    for _ in 0..3 {
+        let payload = by(&mut stream, &message);
+        assert!(inflate(BINARY, &payload, Some(&mut window), 60_000).is_ok());
+    }
+    let payload = by(&mut stream, &message);
+    let outcome = inflate(BINARY, &payload, Some(&mut window), 59_999);
+    assert_eq!(outcome, Err(ProtocolError::MessageTooBig));
+}
+
+/// Incompressible: the compressed form of a message at the limit is above it, and is taken.
+#[test]
+fn what_does_not_compress_is_taken_up_to_the_limit() {
+    let message = noise(70_000);
+    let payload = deflated(&message);
+    assert!(payload.len() > message.len());
+    assert_eq!(binary(&payload, message.len()), Ok(message.len()));
+    // But nothing above that is even awaited.
+    let mut reader = Reader::with_deflate(Role::Client, 70_000);
+    reader.read(&frame(0xC2, &vec![0; 90_000])[..10]);
+    assert_eq!(reader.error, Some(ProtocolError::MessageTooBig));
+}
+
+#[test]
+fn a_bomb_costs_no_more_than_the_limit() {
+    let bomb = deflated(&vec![0; 10_000_000]);
+    assert!(bomb.len() < 12_000, "{} bytes", bomb.len());
+    let mut decoder = Decoder::new(Role::Client, LIMIT).with_deflate();
+    let mut wire = frame(BINARY | RSV1, &bomb);
+    let step = decoder.decode(&mut wire, &mut Spares::default()).unwrap();
+    let Some(Event::Compressed(message)) = step.event else { panic!("{:?}", step.event) };
+    let mut inflater = Inflater::default();
+    assert_eq!(inflater.inflate(message, None, LIMIT), Err(ProtocolError::MessageTooBig));
+    assert!(inflater.held_bytes() <= 2 * LIMIT, "{} bytes held", inflater.held_bytes());
+    // And gives back what the next message does not need.
+    let mut wire = frame(TEXT | RSV1, &[0x00]);
+    let step = decoder.decode(&mut wire, &mut Spares::default()).unwrap();
+    let Some(Event::Compressed(small)) = step.event else { panic!("{:?}", step.event) };
+    assert_eq!(inflater.inflate(small, None, LIMIT), Ok(Message::Text("")));
+    assert!(inflater.held_bytes() <= 256 * 1024);
+}
+
+#[test]
+fn blocks_without_anything_in_them_come_to_an_end() {
+    // 200,000 that are stored, 800,000 that are coded, and as many as may say that they are the last.
+    assert_eq!(
+        text(&[0x00, 0x00, 0x00, 0xFF, 0xFF].repeat(200_000)[..1_000_000 - 4]).as_deref(),
+        Ok("")
+    );
+    let coded = [0x02, 0x08, 0x20, 0x80, 0x00].repeat(200_000);
+    assert_eq!(text(&[&coded[..], &[0x00]].concat()).as_deref(), Ok(""));
+    let last = |count: usize| [&[0x03, 0x00].repeat(count)[..], &[0x00]].concat();
+    assert_eq!(text(&last(1024)).as_deref(), Ok(""));
+    assert_eq!(text(&last(1025)), Err(ProtocolError::InvalidDeflate));
+}
+
+#[test]
+fn text_is_checked_as_it_appears() {
+    assert_eq!(text(&deflated("Grüße \u{1F600}".as_bytes())).as_deref(), Ok("Grüße \u{1F600}"));
+    for bad in [&b"\xFF"[..], b"\xED\xA0\x80", b"cut \xE2\x82"] {
+        assert_eq!(text(&deflated(bad)), Err(ProtocolError::InvalidUtf8));
+        assert!(inflate(BINARY, &deflated(bad), None, LIMIT).is_ok());
+    }
+    // A character over the end of a chunk.
+    let long = format!("{}\u{1F600}", "x".repeat(16 * 1024 - 2)).repeat(3);
+    assert_eq!(text(&deflated(long.as_bytes())).as_deref(), Ok(&*long));
+    // What comes after the bad chunk, which is no DEFLATE data, is not looked at any more.
+    let mut early = deflated(&[b"\xFF", &[b'x'; 40_000][..]].concat());
+    early.extend_from_slice(&[0x07; 10]);
+    assert_eq!(text(&early), Err(ProtocolError::InvalidUtf8));
+}
+
+#[test]
+fn what_is_no_deflate_data_is_refused() {
+    let hello = deflated(b"Hello, hello, hello, hello!");
+    for cut in 1..hello.len() {
+        assert_eq!(text(&hello[..cut]), Err(ProtocolError::InvalidDeflate), "cut at {cut}");
+    }
+    for bytes in [&[0xFF][..], &[0x07], &[0x01, 0x01, 0x00, 0x00, 0x00], &[0xF2, 0x00, 0x11, 0x00]]
+    {
+        assert_eq!(text(bytes), Err(ProtocolError::InvalidDeflate), "{bytes:x?}");
+    }
+    let behind = [&hello[..], &[0xFF]].concat();
+    assert_eq!(text(&behind), Err(ProtocolError::InvalidDeflate), "garbage behind the end");
+    // Nothing at all is what zlib makes of nothing, said twice.
+    assert_eq!(text(&[]).as_deref(), Ok(""));
+}
+
+/// Sentences that come again, each a little different.
+fn said(index: usize) -> Vec<u8> {
+    format!("{{\"id\":{index},\"says\":\"{}\"}}", "the same as ever, ".repeat(1 + index % 40))
+        .into()
+}
+
+#[test]
+fn a_peers_stream_understands_each_window() {
+    for bits in 9..=15 {
+        let mut deflater = Deflater::new(6, 8);
+        let mut window = Window::new(bits);
+        // As any other library does it: one stream for the whole connection.
+        let mut peer = Inflate::new(false, bits);
+        let mut sizes = (0, 0);
+        for index in 0..200 {
+            let message = said(index);
+            let alone = deflater.deflate(&message, bits, &[]).map_or(message.len(), <[u8]>::len);
+            let Some(payload) = deflater.deflate(&message, bits, window.as_bytes()) else {
+                continue;
+            };
+            sizes = (sizes.0 + alone, sizes.1 + payload.len());
+            let wire = [payload, &[0, 0, 0xFF, 0xFF]].concat();
+            let mut out = vec![0; message.len() + 1];
+            let before = peer.total_out();
+            peer.decompress(&wire, &mut out, InflateFlush::SyncFlush).unwrap();
+            assert_eq!(&out[..(peer.total_out() - before) as usize], message, "{bits} bits");
+            window.push(&message);
+        }
+        assert!(sizes.1 < sizes.0, "a window of {bits} bits saves nothing: {sizes:?}");
+    }
+}
+
+#[test]
+fn each_window_understands_a_peers_stream() {
+    for bits in 9..=15 {
+        let mut peer = Deflate::new(6, false, bits);
+        let mut window = Window::new(bits);
+        for index in 0..200 {
+            let message = said(index);
+            let payload = by(&mut peer, &message);
+            let inflated = inflate(TEXT, &payload, Some(&mut window), LIMIT);
+            assert_eq!(inflated.as_deref(), Ok(&message[..]), "{bits} bits, message {index}");
+            assert!(window.held_bytes() <= 1 << bits);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_smaller_is_not_compressed() {
+    let mut deflater = Deflater::new(1, 8);
+    assert_eq!(deflater.deflate(&noise(1000), 15, &[]), None);
+    assert_eq!(deflater.deflate(b"", 15, &[]), None);
+    assert_eq!(deflater.deflate(b"abc", 15, &[]), None);
+    // The next messages do not mind, however often that has happened.
+    for _ in 0..2000 {
+        assert_eq!(deflater.deflate(&noise(300), 15, &[]), None);
+    }
+    let message = [b'a'; 1000];
+    let payload = deflater.deflate(&message, 15, &[]).unwrap().to_vec();
+    assert_eq!(inflate(BINARY, &payload, None, 1000).as_deref(), Ok(&message[..]));
+    // For a copy of what was said, two bytes and the end are enough.
+    let said = noise(1000);
+    assert!(deflater.deflate(&said, 15, &said).unwrap().len() < 30);
+}
+
+#[test]
+fn every_level_and_memory_comes_to_the_same() {
+    let mixed: Vec<u8> = (0..100).flat_map(|i| [said(i), noise(100 * i)].concat()).collect();
+    for level in 1..=9 {
+        for mem_level in 1..=9 {
+            let mut deflater = Deflater::new(level, mem_level);
+            for message in [&mixed[..], &mixed[..50_000], &said(3)] {
+                let payload = deflater.deflate(message, 15, &[]).unwrap().to_vec();
+                let inflated = inflate(BINARY, &payload, None, LIMIT);
+                assert!(inflated.as_deref() == Ok(message), "level {level}, memory {mem_level}");
+            }
+        }
+    }
+}
+
+/// Bytes that nothing can be made of.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 24) as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
