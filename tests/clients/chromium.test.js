@@ -96,10 +96,6 @@ async function inPage(body) {
   })()`);
 }
 
-test('script: permessage-deflate is offered and not negotiated', TIMEOUT, async () => {
-  assert.equal(await inPage((socket) => socket.extensions), '');
-});
-
 test('script: 200 kB of binary and empty messages come back', TIMEOUT, async () => {
   const same = await inPage(async (socket, event) => {
     const bytes = new Uint8Array(200_000).map((_, i) => i * 7);

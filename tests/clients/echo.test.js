@@ -88,11 +88,3 @@ test('fragments that together are too large are refused with 1009', TIMEOUT, asy
   assert.equal((await client.closed()).code, 1009);
   assert.deepEqual(client.socketErrors, []);
 });
-
-test('an offer of permessage-deflate is declined', TIMEOUT, async () => {
-  const client = await connect({ perMessageDeflate: true });
-  assert.equal(client.ws.extensions, '');
-  client.send('plain');
-  assert.equal(await client.next(), 'plain');
-  await client.close(1000);
-});

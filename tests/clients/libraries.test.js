@@ -13,7 +13,7 @@ const TIMEOUT = { timeout: 30_000 };
 const MESSAGE_MAX = 1024 * 1024;
 let weir;
 
-before(async () => (weir = await Weir.start()));
+before(async () => (weir = await Weir.start('--deflate', 'off')));
 after(async () => assert.deepEqual(await weir.stop(), { code: 0, signal: null }));
 
 const event = (socket, name) =>

@@ -269,6 +269,9 @@ pub(crate) struct RequestArgs {
     /// Path and query, instead of the URL's
     #[arg(long, value_name = "PATH")]
     pub(crate) path: Option<String>,
+    /// Offer permessage-deflate, as browsers do, and send text
+    #[arg(long)]
+    pub(crate) deflate: bool,
     /// A further header, "Name: value"
     #[arg(long, value_name = "HEADER", value_parser = header)]
     pub(crate) header: Vec<(String, String)>,
@@ -282,7 +285,8 @@ pub(crate) struct RequestArgs {
 
 impl Common {
     pub(crate) fn kind(&self) -> Kind {
-        if self.text { Kind::Text } else { Kind::Binary }
+        // What is masked ahead would be noise to a compressor.
+        if self.text || self.request.deflate { Kind::Text } else { Kind::Binary }
     }
 }
 

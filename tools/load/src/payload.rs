@@ -1,4 +1,5 @@
-//! What is sent: printable bytes, of which the first eight say which message this is.
+//! What is sent: records of JSON, of which the first eight bytes say which message this is. They
+//! compress as the news of many services do.
 //!
 //! The stamp spreads 56 bits over eight bytes of seven, so that it is text wherever text is asked
 //! for. Messages shorter than a stamp carry none, and are told apart by their length alone. One
@@ -34,7 +35,11 @@ pub(crate) struct Payload {
 impl Payload {
     /// Bytes for messages of up to `bytes_max`.
     pub(crate) fn new(kind: Kind, bytes_max: usize, rng: &mut Rng) -> Payload {
-        let bytes = (0..bytes_max).map(|_| rng.alphanumeric() as u8).collect();
+        let mut bytes = Vec::with_capacity(bytes_max + RECORD_BYTES_MAX);
+        while bytes.len() < bytes_max {
+            record(rng, &mut bytes);
+        }
+        bytes.truncate(bytes_max);
         Payload { kind, bytes, stamp: [0; STAMP_BYTES] }
     }
 
@@ -108,6 +113,22 @@ fn differs_by(key: [u8; 4], received: &[u8], sent: &[u8]) -> bool {
     let next = sent.get(received.len()).map_or(sent_tail, |word| &word[..]);
     let tail = received_tail.iter().zip(next).zip(key.to_ne_bytes());
     difference == 0 && tail.into_iter().all(|((received, sent), key)| received ^ sent == key)
+}
+
+/// No record is longer.
+const RECORD_BYTES_MAX: usize = 128;
+
+/// Appends one record: the same names each time, other values.
+fn record(rng: &mut Rng, to: &mut Vec<u8>) {
+    let (id, user, price, cents) =
+        (rng.u32(..1_000_000), rng.u16(..1000), rng.u16(..10_000), rng.u8(..100));
+    let side = if rng.bool() { "buy" } else { "sell" };
+    let active = rng.bool();
+    let record = format!(
+        "{{\"id\":{id},\"user\":\"user{user}\",\"price\":{price}.{cents:02},\"side\":\"{side}\",\"active\":{active}}},"
+    );
+    debug_assert!(record.len() <= RECORD_BYTES_MAX);
+    to.extend_from_slice(record.as_bytes());
 }
 
 /// One message in so many is compared byte by byte.

@@ -321,6 +321,7 @@ fn settings(plan: &Plan, members: usize) -> Settings {
     Settings {
         connections_max: 2 * members + 64,
         buffered_bytes_max: BUFFERED_BYTES_MAX,
+        deflate_windows_bytes_max: usize::MAX,
         handshake_timeout: plan.connect_timeout,
         close_timeout: CLOSE_TIMEOUT,
         heartbeat: None,

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::error::Error;
 use std::rc::Rc;
 
+use weir::protocol::deflate::Offer;
 use weir::protocol::handshake::{ClientRequest, FieldError};
 use weir::reactor::{TlsConnector, TlsError};
 
@@ -188,6 +189,9 @@ pub(crate) fn request(
     args: &RequestArgs,
 ) -> Result<ClientRequest, FieldError> {
     let mut request = ClientRequest::new(host, path)?;
+    if args.deflate {
+        request = request.deflate(Offer { takeover: true });
+    }
     for (name, value) in &args.header {
         request = request.header(name, value)?;
     }
