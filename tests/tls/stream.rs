@@ -17,7 +17,8 @@ use super::{
 };
 use crate::puppet::Puppet;
 use crate::support::{
-    BINARY, CLOSE, Client, DEADLINE, PING, PONG, Server, TEXT, frame, next_end, upgrade,
+    BINARY, CLOSE, Client, DEADLINE, PING, PONG, Seen, Server, TEXT, Watched, eventually, frame,
+    next_end, upgrade,
 };
 
 #[test]
@@ -108,7 +109,7 @@ fn a_peer_that_does_not_read_is_felt_and_loses_nothing() {
     let mut drained = false;
     for _ in 0..MESSAGES {
         client.expect(BINARY, &payload);
-        drained |= seen.try_iter().any(|seen| matches!(seen, crate::support::Seen::Drained(_)));
+        drained |= seen.try_iter().any(|seen| matches!(seen, Seen::Drained(_)));
         if !drained {
             thread::yield_now();
         }
@@ -132,14 +133,14 @@ fn what_is_sealed_and_not_taken_is_bounded_and_counted() {
     };
     let hard = route.outbox_hard;
     // It answers with more than any kernel holds for a peer that does not read.
-    let (service, seen) = crate::support::Watched::new(|cx, conn, _| {
+    let (service, seen) = Watched::new(|cx, conn, _| {
         let chunk = vec![7; 50_000];
         for _ in 0..1_000 {
             let _ = cx.send(conn, &chunk[..]);
             assert!(cx.queued_bytes(conn) <= 3 << 20);
         }
     });
-    let server = crate::support::Server::secure(tls, Settings::default(), move |reactor| {
+    let server = Server::secure(tls, Settings::default(), move |reactor| {
         let service = reactor.add_service(service).unwrap();
         reactor.add_route("/", service, route).unwrap();
     });
@@ -287,13 +288,30 @@ fn keys_are_renewed_when_the_peer_wants_it() {
 
 #[test]
 fn an_idle_connection_holds_no_buffer() {
-    let (authority, server, _seen) = echo();
+    let authority = Authority::new();
+    // Echoes, but tells how many bytes all connections hold when it is asked.
+    let (service, _seen) = Watched::new(|cx, conn, message| {
+        let held = cx.metrics().buffered_now.to_string();
+        let is_question = message.as_bytes() == b"held?";
+        let _ = cx.send(conn, if is_question { held.as_bytes() } else { message.as_bytes() });
+    });
+    let tls = settings(&authority.server(&["localhost"]));
+    let server = Server::secure(tls, Settings::default(), move |reactor| {
+        let service = reactor.add_service(service).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+    });
     let mut clients: Vec<_> = (0..20).map(|_| open(server.address, &authority)).collect();
     for client in &mut clients {
         let payload = vec![1; 100_000];
         client.send(BINARY, &payload);
         client.expect(BINARY, &payload);
     }
+    let held = |clients: &mut [super::Secure]| -> usize {
+        clients[1].text("held?");
+        String::from_utf8(clients[1].frame().payload).unwrap().parse().unwrap()
+    };
+    assert_eq!(held(&mut clients), 0);
+
     // Half a record: that is held for as long as its other half is awaited, and no longer.
     let mut records = Vec::new();
     let Stream { conn, sock } = &mut clients[0].stream;
@@ -301,10 +319,10 @@ fn an_idle_connection_holds_no_buffer() {
     conn.write_tls(&mut records).unwrap();
     let (first, second) = records.split_at(500);
     sock.write_all(first).unwrap();
-    clients[1].text("after that");
-    clients[1].expect(TEXT, b"after that");
+    eventually(|| held(&mut clients) == 500, "half a record is held");
     clients[0].stream.sock.write_all(second).unwrap();
     clients[0].expect(BINARY, &[2; 1000]);
+    assert_eq!(held(&mut clients), 0);
     drop(clients);
     server.stop_clean();
 }
@@ -353,8 +371,7 @@ fn what_is_no_tls_at_all_is_refused_with_an_alert() {
 
 #[test]
 fn tls_on_a_plain_port_is_refused() {
-    let (server, _seen) =
-        crate::support::Server::watched(Settings::default(), RouteSettings::default());
+    let (server, _seen) = Server::watched(Settings::default(), RouteSettings::default());
     let mut client = Client::tcp(server.address);
     client.raw(&[22, 3, 1, 0, 5, 1, 0, 0, 1, 0]);
     assert!(client.head().starts_with("HTTP/1.1 400 "));
