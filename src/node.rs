@@ -25,8 +25,9 @@ const LISTENERS: usize = 2;
 /// The site of what operators ask.
 const HEALTH_SITE: u16 = 1;
 /// A client that reads nothing of what it asked for is closed within seconds, not minutes.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(2);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 const AFTER_HELP: &str = "\
 Methods, over WebSocket and HTTP POST alike:
@@ -184,6 +185,7 @@ impl NodeOptions {
             // Every subscription is a topic, or shares one.
             topics_max: usual.topics_max.max(rpc.subscriptions_max),
             topics_per_connection_max: rpc.subscriptions_per_connection_max,
+            close_timeout: CLOSE_TIMEOUT,
             drain_timeout: self.drain_timeout.0,
             ..usual
         }

@@ -150,12 +150,30 @@ fn blocks_come_by_themselves() {
 }
 
 #[test]
+fn a_head_is_encoded_once_for_all_of_its_subscribers() {
+    let directory = Directory::new();
+    let node = Node::leader(&directory);
+    let mut clients: Vec<_> = (0..20).map(|_| node.client()).collect();
+    for client in &mut clients {
+        call(client, "eth_subscribe", &json!(["newHeads"]));
+    }
+    node.result("weir_mine", json!([5]));
+    for client in &mut clients {
+        let heard: Vec<Value> = (0..5).map(|_| next(client)["params"]["result"].clone()).collect();
+        assert!(heard.windows(2).all(|pair| pair[0]["hash"] == pair[1]["parentHash"]));
+    }
+    let expected = json!({"encoded": 5, "sent": 100, "dropped": 0});
+    assert_eq!(node.asked("/healthz").1["notifications"], expected);
+}
+
+#[test]
 fn the_health_address_is_for_watchers_alone() {
     let directory = Directory::new();
     let node = Node::leader(&directory);
     let expected = json!({
         "role": "leader", "chainId": "0x849", "ready": true, "head": 0, "lag": 0,
         "connections": 0, "subscriptions": 0, "calls": 0,
+        "notifications": {"encoded": 0, "sent": 0, "dropped": 0},
     });
     assert_eq!(node.asked("/healthz"), (200, expected.clone()));
     assert_eq!(node.asked("/readyz"), (200, expected));

@@ -3,6 +3,7 @@
 mod http;
 mod malformed;
 pub mod scripted;
+mod slow;
 mod subscriptions;
 
 pub use scripted::{call, json};

@@ -83,10 +83,14 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(settings: RpcSettings) -> Stage {
+        Stage::with_route(settings, RouteSettings::default())
+    }
+
+    pub fn with_route(settings: RpcSettings, route: RouteSettings) -> Stage {
         let (tell, told) = channel();
         let server = Server::start(Settings::default(), move |reactor| {
             let network = Network { project: "test".into(), architecture: "evm", chain_id: 0x849 };
-            let route = settings.fit(RouteSettings::default());
+            let route = settings.fit(route);
             let rpc = Rpc::new(Scripted { network, tell, mail: None }, settings);
             let rpc = reactor.add_service(rpc).unwrap();
             reactor.add_route("/", rpc, route).unwrap();

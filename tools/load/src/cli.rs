@@ -13,7 +13,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use crate::assertion::Assertion;
 use crate::impolite::Impolite;
 use crate::mix::Mix;
-use crate::parts::FANOUT_BYTES_MIN;
+use crate::parts::{FANOUT_BYTES_MIN, Methods};
 use crate::payload::Kind;
 use crate::size::Sizes;
 use crate::source::Sources;
@@ -38,6 +38,8 @@ Examples:
   weir-load fanout ws://127.0.0.1:9001/ --connections 1000 --size 64
   weir-load compare echo ws://127.0.0.1:9001/=4242 ws://127.0.0.1:9002/=4243 --rounds 7
   weir-load churn wss://localhost:9443/ --ca ca.pem --rate 200
+  weir-load rpc ws://127.0.0.1:8545/=4242 --methods chain_id:8,block --depth 16 --bursts
+  weir-load rpc ws://127.0.0.1:8545/ --no-calls --subscribers 1000 --heads 5
   weir-load impolite ws://127.0.0.1:9001/
 
 Exit codes: 0 fine, 1 a demand was not met or the run failed, 2 wrong usage.
@@ -87,6 +89,8 @@ pub(crate) enum Scenario {
     Slow(SlowArgs),
     /// All of it at once, in bursts and varied sizes
     Mixed(MixedArgs),
+    /// JSON-RPC: calls in a closed loop, and subscribers to new heads beside them
+    Rpc(RpcArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -175,6 +179,30 @@ pub(crate) struct MixedArgs {
     /// Path of the part "fanout"
     #[arg(long, value_name = "PATH", default_value = ROOMS_PATH)]
     pub(crate) fanout_path: String,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RpcArgs {
+    /// What is called, and how often: chain_id, block_number, gas_price, block, logs
+    #[arg(long, value_name = "METHODS", default_value = "chain_id")]
+    pub(crate) methods: Methods,
+    /// Calls of one message: more than one are a batch
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
+    pub(crate) batch: usize,
+    /// Send the next messages (--depth) when all of the last are answered, not one by one
+    #[arg(long)]
+    pub(crate) bursts: bool,
+    /// Further connections, which subscribe to newHeads
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) subscribers: usize,
+    /// Blocks a second to have made for them by weir_mine; if not given, the server makes its own
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) heads: Option<f64>,
+    /// No calls: subscribers alone
+    #[arg(long)]
+    pub(crate) no_calls: bool,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -300,6 +328,7 @@ impl Scenario {
             Scenario::Churn(_) => "churn",
             Scenario::Slow(_) => "slow",
             Scenario::Mixed(_) => "mixed",
+            Scenario::Rpc(_) => "rpc",
         }
     }
 
@@ -312,6 +341,7 @@ impl Scenario {
             Scenario::Churn(args) => &args.common,
             Scenario::Slow(args) => &args.common,
             Scenario::Mixed(args) => &args.common,
+            Scenario::Rpc(args) => &args.common,
         }
     }
 
@@ -341,6 +371,9 @@ impl Scenario {
             && publishers < rooms
         {
             return Err("each room needs a publisher".to_owned());
+        }
+        if let Scenario::Rpc(RpcArgs { no_calls: true, subscribers: 0, .. }) = self {
+            return Err("without calls there must be --subscribers".to_owned());
         }
         Ok(())
     }

@@ -12,7 +12,8 @@ use crate::cli::{Common, MixedArgs, ROOMS_PATH, RequestArgs, Scenario, TlsArgs};
 use crate::crowd::{Crowd, Destination};
 use crate::mix::Ingredient;
 use crate::parts::{
-    Churn, ChurnPlan, Echo, Fanout, FanoutPlan, Idle, Part, Rate, Shared, Slow, Traffic,
+    CallPlan, Calls, Churn, ChurnPlan, Echo, Fanout, FanoutPlan, Heads, Idle, Part, Rate, Shared,
+    Slow, Traffic,
 };
 use crate::source::Sources;
 use crate::speed::Speed;
@@ -72,6 +73,25 @@ fn busy(scenario: &Scenario, target: &Target) -> Result<Vec<Shared>, Box<dyn Err
             vec![share(Slow::new(members(size, None)?, &traffic, slow))]
         }
         Scenario::Mixed(args) => mixed(args, target)?,
+        Scenario::Rpc(args) => {
+            let mut parts: Vec<Shared> = Vec::new();
+            if !args.no_calls {
+                let plan = CallPlan {
+                    methods: args.methods.clone(),
+                    batch: args.batch,
+                    depth: common.depth,
+                    in_bursts: args.bursts,
+                    seed: common.seed,
+                };
+                parts.push(share(Calls::new(members(size, None)?, plan)));
+            }
+            if args.subscribers > 0 {
+                // One more, which has the blocks made.
+                let crowd = members(args.subscribers + 1, None)?;
+                parts.push(share(Heads::new(crowd, args.heads)));
+            }
+            parts
+        }
     })
 }
 

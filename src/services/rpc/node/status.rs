@@ -80,6 +80,11 @@ impl Service for Health {
             "connections": counts.connections_now.get(),
             "subscriptions": counts.subscriptions_now.get(),
             "calls": counts.calls_now.get(),
+            "notifications": {
+                "encoded": counts.notifications_encoded.get(),
+                "sent": counts.notifications_sent.get(),
+                "dropped": counts.notifications_dropped.get(),
+            },
         });
         let code = if is_ok { 200 } else { 503 };
         Some(Response::new(code, "application/json", body.to_string().into_bytes()))

@@ -3,10 +3,12 @@
 //! A part sees its members by number. It is told what happens to them, is asked after each turn what
 //! it wants to do next, and never drives the loop itself: that is [`run`](crate::run)'s.
 
+mod calls;
 mod churn;
 mod echo;
 mod exchange;
 mod fanout;
+mod heads;
 mod idle;
 mod rate;
 mod slow;
@@ -21,10 +23,12 @@ use weir::reactor::{CloseReason, ConnId, Context, Service, Time};
 use crate::crowd::{Crowd, Ended};
 use crate::tally::Tally;
 
+pub(crate) use calls::{CallPlan, Calls, Methods};
 pub(crate) use churn::{Churn, ChurnPlan};
 pub(crate) use echo::Echo;
 pub(crate) use exchange::{Exchange, Traffic};
 pub(crate) use fanout::{FANOUT_BYTES_MIN, Fanout, FanoutPlan};
+pub(crate) use heads::Heads;
 pub(crate) use idle::Idle;
 pub(crate) use rate::Rate;
 pub(crate) use slow::Slow;

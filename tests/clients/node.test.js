@@ -1,0 +1,150 @@
+'use strict';
+// What a chain node's endpoint must stand, leader and follower alike, with npm `ws` as the client.
+
+const { before, after, test } = require('node:test');
+const assert = require('node:assert/strict');
+const { execFile, spawnSync } = require('node:child_process');
+const net = require('node:net');
+const { promisify } = require('node:util');
+const { Node, eventually } = require('./node.js');
+const { Client } = require('./client.js');
+
+const TIMEOUT = { timeout: 60_000 };
+const SAMPLE_KEY = 'dGhlIHNhbXBsZSBub25jZQ==';
+let leader;
+let follower;
+
+before(async () => {
+  leader = await Node.start('--block-time', '200ms');
+  follower = await Node.start('--role', 'follower', '--follow-rpc', leader.http);
+});
+
+const request = (id, method = 'eth_chainId', params = []) =>
+  JSON.stringify({ jsonrpc: '2.0', id, method, params });
+
+test('help exits 0', TIMEOUT, () => {
+  const { status, stdout } = spawnSync(process.env.WEIR, ['node', '--help'], { encoding: 'utf8' });
+  assert.equal(status, 0);
+  for (const flag of ['--role', '--follow-rpc', '--rpc-addr', '--health-addr', '--chain-id', '--block-time', '--data-dir']) {
+    assert.ok(stdout.includes(flag), flag);
+  }
+});
+
+test('a second node on one data directory is refused', TIMEOUT, () => {
+  const flags = ['node', '--data-dir', leader.directory, '--rpc-addr', '127.0.0.1:0', '--health-addr', '127.0.0.1:0'];
+  const { status, stderr } = spawnSync(process.env.WEIR, flags, { encoding: 'utf8' });
+  assert.equal(status, 1);
+  assert.match(stderr, /another process is using this data directory/);
+});
+
+test('the follower soon has the head of its leader', TIMEOUT, async () => {
+  assert.match(await leader.call('eth_blockNumber'), /^0x[0-9a-f]+$/);
+  await eventually(10_000, 'the same head', async () => {
+    const heads = await Promise.all([leader.call('eth_blockNumber'), follower.call('eth_blockNumber')]);
+    return heads[0] === heads[1];
+  });
+});
+
+test('the follower answers subscriptions with leader-only', TIMEOUT, async () => {
+  const client = await Client.connect(follower.ws);
+  for (const method of ['eth_subscribe', 'eth_unsubscribe']) {
+    client.send(request(7, method, ['newHeads']));
+    const { id, error } = JSON.parse(await client.next());
+    assert.deepEqual([id, error], [7, { code: -32000, message: 'leader-only' }]);
+  }
+  await client.close(1000);
+});
+
+for (const name of ['leader', 'follower']) {
+  const node = () => (name === 'leader' ? leader : follower);
+
+  test(`${name}: eth_chainId over HTTP`, TIMEOUT, async () => {
+    assert.deepEqual(await node().answer('eth_chainId'), { jsonrpc: '2.0', id: 1, result: '0x849' });
+  });
+
+  test(`${name}: curl upgrades with the sample key`, TIMEOUT, async () => {
+    const headers = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', `Sec-WebSocket-Key: ${SAMPLE_KEY}`];
+    const flags = ['-sS', '-i', '-N', '--http1.1', '--max-time', '1', ...headers.flatMap((line) => ['-H', line])];
+    // A connection that stays open is a success that curl ends for want of time (28).
+    const { stdout } = await promisify(execFile)('curl', [...flags, `${node().http}/`]).catch((error) => {
+      if (error.code !== 28) throw error;
+      return error;
+    });
+    assert.ok(stdout.startsWith('HTTP/1.1 101 Switching Protocols\r\n'), stdout);
+    assert.match(stdout, /Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK\+xOo=/);
+  });
+
+  test(`${name}: a blast of 20,000 requests ends with 1000`, TIMEOUT, async () => {
+    const client = await Client.connect(node().ws);
+    for (let id = 0; id < 20_000; id += 200) {
+      for (let at = id; at < id + 200; at += 1) client.send(request(at));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.deepEqual(await client.close(1000), { code: 1000, reason: '' });
+    assert.deepEqual(client.socketErrors, []);
+    // Every request is answered before the Close.
+    assert.equal(client.queue.length, 20_000);
+    const ids = client.queue.map((text) => JSON.parse(text).id);
+    assert.deepEqual(ids, [...ids.keys()]);
+  });
+
+  test(`${name}: who does not read finds a Close 1013 when he reads again`, TIMEOUT, async () => {
+    const client = await Client.connect(node().ws);
+    const { _socket: socket } = client.ws;
+    socket.pause();
+    const burst = Array.from({ length: 500 }, (_, id) => request(id));
+    let closed = false;
+    const connections = (await node().watched()).connections;
+    for (let round = 0; !closed; round += 1) {
+      assert.ok(round < 5000, 'it is never closed');
+      for (const text of burst) client.send(text);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      closed = (await node().watched()).connections < connections;
+      // A client that waits for the kernel to take what it has is one that sends as fast as it can.
+      while (!closed && socket.writableLength > 4 << 20) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        closed = (await node().watched()).connections < connections;
+      }
+    }
+    socket.resume();
+    assert.equal((await client.closed()).code, 1013);
+  });
+
+  test(`${name}: a message of 1 MiB and 1024 bytes is refused with 1009`, TIMEOUT, async () => {
+    const client = await Client.connect(node().ws);
+    client.send('x'.repeat(1024 * 1024 + 1024));
+    assert.equal((await client.closed()).code, 1009);
+    assert.deepEqual(client.socketErrors, []);
+  });
+}
+
+test('after all that both live, and nothing is left', TIMEOUT, async () => {
+  assert.equal(await leader.call('eth_chainId'), '0x849');
+  assert.equal(await follower.call('eth_chainId'), '0x849');
+  const left = async (node) => {
+    const { connections, subscriptions, calls } = await node.watched();
+    return JSON.stringify({ connections, subscriptions, calls });
+  };
+  // The leader has one more connection: its follower's.
+  await eventually(10_000, 'counts of the leader', async () => (await left(leader)) === '{"connections":1,"subscriptions":1,"calls":0}');
+  await eventually(10_000, 'counts of the follower', async () => (await left(follower)) === '{"connections":0,"subscriptions":0,"calls":0}');
+});
+
+test('SIGINT: 1001 to every client, exit 0, ports free', TIMEOUT, async () => {
+  for (const node of [follower, leader]) {
+    const clients = [await Client.connect(node.ws), await Client.connect(node.ws)];
+    const ends = clients.map((client) => client.closed());
+    assert.deepEqual(await node.stop('SIGINT'), { code: 0, signal: null });
+    for (const { code } of await Promise.all(ends)) assert.equal(code, 1001);
+    for (const url of [node.ws, node.health]) {
+      const port = Number(new URL(url.replace(/^ws/, 'http')).port);
+      const server = net.createServer();
+      await new Promise((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', resolve));
+      await new Promise((resolve) => server.close(resolve));
+    }
+  }
+});
+
+after(async () => {
+  for (const node of [leader, follower]) if (node && node.process.exitCode === null) await node.stop();
+});

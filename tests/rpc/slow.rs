@@ -1,0 +1,71 @@
+//! Subscribers that do not read: closed or dropped for, as their route says, and nobody else waits.
+
+use serde_json::{Value, json};
+use weir::reactor::settings::{RouteSettings, SlowPolicy};
+use weir::services::rpc::{Notice, RpcSettings};
+
+use super::scripted::{Stage, call, json as next, raw};
+use crate::support::Client;
+
+const HEADS: u64 = 300;
+
+/// More than the kernel and any queue hold for one client; the quick one hears of each before the next.
+fn say_heads(stage: &Stage, quick: &mut Client) {
+    for number in 0..HEADS {
+        stage.say(move || {
+            let head = json!({"number": number, "extraData": "x".repeat(64 * 1024)});
+            Notice::Head(raw(&head))
+        });
+        assert_eq!(heard(&next(quick)), number);
+    }
+}
+
+fn stage(slow_policy: SlowPolicy) -> (Stage, Client, Client) {
+    let route = RouteSettings { slow_policy, ..RouteSettings::default() };
+    // No large replies: the queue is as short as the route has it.
+    let settings = RpcSettings { response_bytes_max: 10_000, ..RpcSettings::default() };
+    let stage = Stage::with_route(settings, route);
+    let mut slow = Client::narrow(stage.server.address, "/");
+    let mut quick = stage.client();
+    for client in [&mut slow, &mut quick] {
+        assert!(call(client, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());
+    }
+    (stage, slow, quick)
+}
+
+fn heard(told: &Value) -> u64 {
+    told["params"]["result"]["number"].as_u64().unwrap()
+}
+
+#[test]
+fn who_does_not_read_is_closed_with_1013() {
+    let (stage, mut slow, mut quick) = stage(SlowPolicy::Close);
+    say_heads(&stage, &mut quick);
+    assert_eq!(slow.expect_close(), (1013, "slow consumer".to_owned()));
+    slow.close(1013, "");
+    drop((slow, quick));
+    assert_eq!(stage.server.stop_clean().ended_slow, 1);
+}
+
+#[test]
+fn or_news_are_dropped_for_him_and_counted() {
+    let (stage, mut slow, mut quick) = stage(SlowPolicy::Drop);
+    say_heads(&stage, &mut quick);
+    // What he gets is in order and less than all; once he has caught up, he gets what comes.
+    let (mut last, mut count, mut number) = (None, 0, HEADS);
+    while last < Some(HEADS) {
+        stage.say(move || Notice::Head(raw(&json!({ "number": number }))));
+        assert_eq!(heard(&next(&mut quick)), number);
+        number += 1;
+        let told = Some(heard(&next(&mut slow)));
+        assert!(last < told);
+        last = told;
+        count += 1;
+    }
+    assert!(count < HEADS, "{count}");
+    assert_eq!(call(&mut quick, "now", &json!([]))["result"], json!([]));
+    drop((slow, quick));
+    let metrics = stage.server.stop_clean();
+    assert!(metrics.messages_refused >= HEADS - count, "{metrics}");
+    assert_eq!(metrics.ended_slow, 0);
+}

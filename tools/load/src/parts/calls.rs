@@ -1,0 +1,293 @@
+//! JSON-RPC calls in a closed loop: each connection keeps so many messages in flight, or sends the next
+//! burst when the last one is answered. A message is one call, or a batch.
+//!
+//! Answers may come in any order: an id names its message. What is answered with an error, or with an id
+//! that nobody waits for, is counted as one.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use fastrand::Rng;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use weir::protocol::Message;
+use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Time};
+
+use super::{Part, Unit};
+use crate::crowd::Crowd;
+use crate::tally::Tally;
+use crate::weighted;
+
+/// What is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    ChainId,
+    BlockNumber,
+    GasPrice,
+    Block,
+    Logs,
+}
+
+impl Method {
+    /// The method and its parameters, as members of a call.
+    fn members(self) -> &'static str {
+        match self {
+            Method::ChainId => r#""method":"eth_chainId","params":[]"#,
+            Method::BlockNumber => r#""method":"eth_blockNumber","params":[]"#,
+            Method::GasPrice => r#""method":"eth_gasPrice","params":[]"#,
+            Method::Block => r#""method":"eth_getBlockByNumber","params":["latest",false]"#,
+            Method::Logs => r#""method":"eth_getLogs","params":[{"fromBlock":"latest"}]"#,
+        }
+    }
+}
+
+impl FromStr for Method {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Method, Self::Err> {
+        Ok(match text {
+            "chain_id" => Method::ChainId,
+            "block_number" => Method::BlockNumber,
+            "gas_price" => Method::GasPrice,
+            "block" => Method::Block,
+            "logs" => Method::Logs,
+            _ => return Err("expected chain_id, block_number, gas_price, block or logs"),
+        })
+    }
+}
+
+/// Methods and how often each is called; the shares add up to 1.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Methods(Vec<(Method, f64)>);
+
+impl Methods {
+    fn draw(&self, rng: &mut Rng) -> Method {
+        let mut left = rng.f64();
+        for &(method, share) in &self.0 {
+            left -= share;
+            if left < 0.0 {
+                return method;
+            }
+        }
+        // The shares add up to 1 but for rounding.
+        self.0.last().map_or(Method::ChainId, |&(method, _)| method)
+    }
+}
+
+impl FromStr for Methods {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Methods, String> {
+        weighted::parse(text).map(Methods)
+    }
+}
+
+/// What is sent, and when.
+#[derive(Debug, Clone)]
+pub(crate) struct CallPlan {
+    pub(crate) methods: Methods,
+    /// Calls of one message.
+    pub(crate) batch: usize,
+    /// Messages in flight on each connection.
+    pub(crate) depth: usize,
+    /// The next messages go out when all of the last are answered, not one by one.
+    pub(crate) in_bursts: bool,
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Calls {
+    crowd: Crowd,
+    tally: Tally,
+    plan: CallPlan,
+    rng: Rng,
+    text: String,
+    /// By the id of the message's first call: its member, and when it was sent.
+    flights: HashMap<u64, (usize, Time)>,
+    /// Messages in flight by member.
+    in_flight: Vec<usize>,
+    next_id: u64,
+    is_stopped: bool,
+}
+
+/// An answer, as far as it is looked at.
+#[derive(Deserialize)]
+struct Answer {
+    id: u64,
+    #[serde(default)]
+    error: Option<Failed>,
+    #[serde(default)]
+    result: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Failed {
+    code: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answers {
+    Batch(Vec<Answer>),
+    Single(Answer),
+}
+
+impl Calls {
+    pub(crate) fn new(crowd: Crowd, plan: CallPlan) -> Calls {
+        Calls {
+            tally: Tally::new(),
+            rng: Rng::with_seed(plan.seed),
+            text: String::new(),
+            flights: HashMap::new(),
+            in_flight: vec![0; crowd.len()],
+            next_id: 1,
+            is_stopped: false,
+            crowd,
+            plan,
+        }
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>, member: usize, conn: ConnId) {
+        let first = self.next_id;
+        self.text.clear();
+        let is_batch = self.plan.batch > 1;
+        for at in 0..self.plan.batch {
+            self.text.push_str(if at == 0 && is_batch {
+                "["
+            } else if at > 0 {
+                ","
+            } else {
+                ""
+            });
+            let members = self.plan.methods.draw(&mut self.rng).members();
+            self.text += &format!(r#"{{"jsonrpc":"2.0","id":{},{members}}}"#, self.next_id);
+            self.next_id += 1;
+        }
+        if is_batch {
+            self.text.push(']');
+        }
+        match cx.send(conn, &*self.text) {
+            SendOutcome::Queued | SendOutcome::Congested => {
+                self.tally.sent(self.text.len());
+                self.flights.insert(first, (member, cx.now()));
+                self.in_flight[member] += 1;
+            }
+            SendOutcome::Refused => self.tally.errors.add("not sent: outbox is full", 1),
+            SendOutcome::Gone => self.tally.errors.add("not sent: connection is gone", 1),
+        }
+    }
+
+    /// The first id of what was answered, if all of it is as it should be.
+    fn read(&mut self, message: Message<'_>) -> Option<u64> {
+        let Message::Text(text) = message else {
+            self.tally.errors.add("an answer in binary", 1);
+            return None;
+        };
+        let answers = match serde_json::from_str(text) {
+            Ok(Answers::Single(answer)) => vec![answer],
+            Ok(Answers::Batch(answers)) => answers,
+            Err(_) => Vec::new(),
+        };
+        if answers.len() != self.plan.batch {
+            self.tally.errors.add("not an answer", 1);
+        }
+        for answer in &answers {
+            match (&answer.error, &answer.result) {
+                (Some(error), _) => self.tally.errors.add(format!("error {}", error.code), 1),
+                (None, None) => self.tally.errors.add("no result", 1),
+                (None, Some(_)) => {}
+            }
+        }
+        answers.first().map(|answer| answer.id)
+    }
+}
+
+impl Part for Calls {
+    fn name(&self) -> &'static str {
+        "rpc"
+    }
+
+    fn unit(&self) -> Unit {
+        match self.plan.batch {
+            1 => Unit { one: "call", many: "calls" },
+            _ => Unit { one: "batch", many: "batches" },
+        }
+    }
+
+    fn crowd(&mut self) -> &mut Crowd {
+        &mut self.crowd
+    }
+
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_>) {
+        for member in 0..self.crowd.len() {
+            if let Some(conn) = self.crowd.conn(member) {
+                for _ in 0..self.plan.depth {
+                    self.send(cx, member, conn);
+                }
+            }
+        }
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        let Some(id) = self.read(message) else {
+            return;
+        };
+        let Some((member, sent)) = self.flights.remove(&id) else {
+            return self.tally.errors.add("an answer that nobody waits for", 1);
+        };
+        self.tally.received(message.len());
+        self.tally.record(cx.now().since(sent));
+        self.in_flight[member] -= 1;
+        let next = match self.plan.in_bursts {
+            false => 1,
+            true if self.in_flight[member] == 0 => self.plan.depth,
+            true => 0,
+        };
+        if !self.is_stopped {
+            for _ in 0..next {
+                self.send(cx, member, conn);
+            }
+        }
+    }
+
+    fn on_end(&mut self, _: &mut Context<'_>, member: usize, _: CloseReason) -> bool {
+        let before = self.flights.len();
+        self.flights.retain(|_, (of, _)| *of != member);
+        self.tally.errors.add("unanswered", (before - self.flights.len()) as u64);
+        self.in_flight[member] = 0;
+        true
+    }
+
+    fn stop(&mut self, _: &mut Context<'_>) {
+        self.is_stopped = true;
+    }
+
+    fn outstanding(&self) -> u64 {
+        self.flights.len() as u64
+    }
+
+    fn finish(&mut self, now: Time) {
+        self.tally.errors.add("unanswered", self.flights.len() as u64);
+        for (_, (_, sent)) in self.flights.drain() {
+            self.tally.record(now.since(sent));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_are_drawn_by_their_weights() {
+        let methods: Methods = "chain_id:3,block".parse().unwrap();
+        let mut rng = Rng::with_seed(1);
+        let blocks = (0..4000).filter(|_| methods.draw(&mut rng) == Method::Block).count();
+        assert!((800..1200).contains(&blocks), "{blocks}");
+        assert!("chain_id,nothing".parse::<Methods>().is_err());
+    }
+}
