@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -41,6 +42,34 @@ fn an_echo_is_counted_and_the_server_watched() {
     let metrics = server.stop();
     assert_eq!(metrics.ended_peer_closed, 5, "{metrics}");
     assert!(metrics.messages_in >= number(&total["messages"]["sent"]) as u64);
+}
+
+#[test]
+fn a_node_is_called_and_its_heads_are_heard() {
+    let name = format!("weir-load-node-{}", std::process::id());
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let server = Server::node(directory.clone());
+    let url = server.url("/rooms/node");
+    for (options, count) in [
+        ("--depth 8 --methods chain_id:3,block_number,block,logs,gas_price", 5),
+        ("--depth 4 --batch 10 --bursts", 5),
+        ("--no-calls --subscribers 20 --heads 50", 21),
+        ("--subscribers 3 --heads 20 --batch 2", 9),
+    ] {
+        let line = format!("rpc {url} -c 5 {options} --max-errors 0 {SHORT}");
+        let (report, code) = report(&line);
+        assert_eq!(code, 0, "{options}: {report}");
+        let total = &report["total"];
+        assert_eq!(total["connections"]["opened"], count, "{options}: {report}");
+        assert!(number(&total["count"]) > 0.0, "{options}: {report}");
+    }
+    // What the server refuses is an error.
+    let (report, code) = report(&format!("rpc {url} -c 1 --batch 101 --max-errors 0 {SHORT}"));
+    assert_eq!(code, 1, "{report}");
+    let (_, _, code) = finish(spawn(&format!("rpc {url} --no-calls {SHORT}")));
+    assert_eq!(code, 2);
+    drop(server);
+    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,8 @@ use weir::reactor::{
 };
 use weir::services::Rooms;
 use weir::services::rooms::RoomSettings;
+use weir::services::rpc::node::{Node, NodeSettings, Part};
+use weir::services::rpc::{Rpc, RpcSettings};
 use weir_authority::{Authority, Files};
 
 /// Longer than anything here takes on a busy machine.
@@ -48,6 +51,17 @@ impl Server {
         rooms: impl Service + Send + 'static,
     ) -> Server {
         Server::build(Arc::default(), root, || rooms)
+    }
+
+    /// An echo, and a node of a development chain that makes blocks on demand, at `/rooms/{name}`.
+    pub(crate) fn node(data_dir: PathBuf) -> Server {
+        let echoed = Arc::new(AtomicU64::new(0));
+        let echo = Counted(Arc::clone(&echoed));
+        let part = Part::Leader { block_time: None };
+        let settings = NodeSettings { chain_id: 7, data_dir, part };
+        Server::build(echoed, echo, move || {
+            Rpc::new(Node::open(settings).unwrap(), RpcSettings::default())
+        })
     }
 
     /// An echo and rooms by TLS, for `localhost`.
