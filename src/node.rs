@@ -27,7 +27,8 @@ const HEALTH_SITE: u16 = 1;
 /// A client that reads nothing of what it asked for is closed within seconds, not minutes.
 const GRACE: Duration = Duration::from_secs(2);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// But who goes on sending then would have its Close lost to a reset, were we gone before it reads it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
 const AFTER_HELP: &str = "\
 Methods, over WebSocket and HTTP POST alike:
