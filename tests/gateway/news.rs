@@ -115,6 +115,15 @@ fn a_restart_of_the_upstream_skips_and_repeats_nothing() {
 fn a_fail_over_skips_and_repeats_nothing() {
     let (mut first, second) = (Node::new(true, 5), Node::new(true, 5));
     let server = gateway(&[first.ws(), second.ws()], |_| {});
+    // Until the first is connected, the second is asked.
+    let mut asking = client(&server);
+    eventually(
+        || {
+            call(&mut asking, "eth_gasPrice", &json!([]));
+            first.calls("eth_gasPrice") > 0
+        },
+        "the first is asked",
+    );
     let mut client = follower(&first, &server);
     first.mine(0);
     expect_head(&mut client, 6, 0);
