@@ -34,7 +34,7 @@ impl Weir {
     /// At the start of the stream.
     pub fn new(stream: Pieces) -> Weir {
         Weir {
-            decoder: Decoder::new(Role::Server, MESSAGE_BYTES_MAX),
+            decoder: Decoder::new(Role::Server),
             spares: Spares::default(),
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             stream,
@@ -50,7 +50,8 @@ impl Codec for Weir {
                 self.decoder.decode_filled(len).unwrap()
             } else {
                 let len = self.stream.read(&mut self.scratch).unwrap();
-                let step = self.decoder.decode(&mut self.scratch[..len], &mut self.spares).unwrap();
+                let read = &mut self.scratch[..len];
+                let step = self.decoder.decode(read, MESSAGE_BYTES_MAX, &mut self.spares).unwrap();
                 assert_eq!(step.consumed, len);
                 step.event
             };

@@ -24,25 +24,20 @@ pub struct Step<'a> {
 #[derive(Debug)]
 pub struct Decoder {
     assembly: Option<Box<Assembly>>,
-    message_bytes_max: u32,
-    partial: [u8; HEADER_BYTES_MAX],
+    partial: [u8; HEADER_BYTES_MAX - 1],
     partial_len: u8,
     role: Role,
     deflate: bool,
 }
 
-const _: () = assert!(size_of::<Decoder>() <= 32, "one lies in every connection");
+const _: () = assert!(size_of::<Decoder>() <= 24, "one lies in every connection");
 
 impl Decoder {
     /// A decoder at the start of the stream, for an endpoint of this role.
-    ///
-    /// `message_bytes_max` bounds a frame's announced payload and a message's assembled one; more
-    /// than 4 GiB - 1 is not possible.
-    pub fn new(role: Role, message_bytes_max: usize) -> Decoder {
+    pub fn new(role: Role) -> Decoder {
         Decoder {
             assembly: None,
-            message_bytes_max: u32::try_from(message_bytes_max).unwrap_or(u32::MAX),
-            partial: [0; HEADER_BYTES_MAX],
+            partial: [0; HEADER_BYTES_MAX - 1],
             partial_len: 0,
             role,
             deflate: false,
@@ -63,7 +58,9 @@ impl Decoder {
     /// Decodes a prefix of `input`, which is unmasked in place, and returns at most one event.
     ///
     /// The event borrows `input` where the message lies whole in it, else this decoder. Call again
-    /// with the rest until the input is used up.
+    /// with the rest until the input is used up. `message_bytes_max` bounds a frame's announced payload
+    /// and a message's assembled one, but more than 4 GiB - 1 is not possible; it is asked for each
+    /// time, since many decoders share one limit.
     ///
     /// # Errors
     /// The connection must be failed (7.1.7); after an error, or an [`Event::Close`], nothing that
@@ -72,6 +69,7 @@ impl Decoder {
     pub fn decode<'a>(
         &'a mut self,
         input: &'a mut [u8],
+        message_bytes_max: usize,
         spares: &mut Spares,
     ) -> Result<Step<'a>, ProtocolError> {
         self.release(spares);
@@ -81,7 +79,7 @@ impl Decoder {
         let Some((header, header_len)) = self.decode_header(input)? else {
             return Ok(Step { consumed: input.len(), event: None });
         };
-        let payload_len = self.admit(&header)?;
+        let payload_len = self.admit(&header, message_bytes_max)?;
         let payload = &mut input[header_len..];
         let is_whole = payload.len() >= payload_len;
         let stands_alone =
@@ -179,13 +177,17 @@ impl Decoder {
             }
             return Ok(found);
         }
+        let mut bytes = [0; HEADER_BYTES_MAX];
         let taken = input.len().min(HEADER_BYTES_MAX - have);
-        self.keep_partial(have, &input[..taken]);
-        let found = FrameHeader::parse(&self.partial[..have + taken], self.role, self.deflate)?;
-        Ok(found.map(|(header, end)| {
-            self.partial_len = 0;
-            (header, end - have)
-        }))
+        let bytes = &mut bytes[..have + taken];
+        bytes[..have].copy_from_slice(&self.partial[..have]);
+        bytes[have..].copy_from_slice(&input[..taken]);
+        let found = FrameHeader::parse(bytes, self.role, self.deflate)?;
+        match &found {
+            Some(_) => self.partial_len = 0,
+            None => self.keep_partial(have, &input[..taken]),
+        }
+        Ok(found.map(|(header, end)| (header, end - have)))
     }
 
     fn keep_partial(&mut self, have: usize, bytes: &[u8]) {
@@ -195,7 +197,11 @@ impl Decoder {
     }
 
     /// Checks a frame's place in the stream and its length, before its payload is awaited.
-    fn admit(&mut self, header: &FrameHeader) -> Result<usize, ProtocolError> {
+    fn admit(
+        &mut self,
+        header: &FrameHeader,
+        message_bytes_max: usize,
+    ) -> Result<usize, ProtocolError> {
         let unfinished = self.assembly.as_ref().filter(|a| a.message.is_some());
         let assembled = match (header.opcode, unfinished) {
             (opcode, _) if opcode.is_control() => 0,
@@ -208,12 +214,12 @@ impl Decoder {
             (_, unfinished) => unfinished.map_or(0, |a| a.data().len()),
         };
         let compressed = header.compressed || unfinished.is_some_and(|a| a.compressed);
-        let bytes_max = self.message_bytes_max as usize;
+        let bytes_max = message_bytes_max.min(u32::MAX as usize);
         let bytes_max = if compressed { compressed_bytes_max(bytes_max) } else { bytes_max };
         // 10.4: limits on "frame size and total message size after reassembly".
         match usize::try_from(header.payload_len) {
             Ok(len) if header.opcode.is_control() => Ok(len),
-            Ok(len) if len <= bytes_max - assembled => Ok(len),
+            Ok(len) if len <= bytes_max.saturating_sub(assembled) => Ok(len),
             _ => {
                 let refused = header.payload_len.saturating_add(assembled as u64);
                 self.partial[..8].copy_from_slice(&refused.to_be_bytes());

@@ -11,8 +11,8 @@
 //! let mut wire = Vec::new();
 //! Encoder::client(&mut wire, [1, 2, 3, 4]).message(Message::Text("Grüße"));
 //!
-//! let mut decoder = Decoder::new(Role::Server, 1024);
-//! let step = decoder.decode(&mut wire, &mut Spares::default()).unwrap();
+//! let mut decoder = Decoder::new(Role::Server);
+//! let step = decoder.decode(&mut wire, 1024, &mut Spares::default()).unwrap();
 //! assert!(matches!(step.event, Some(Event::Message(Message::Text("Grüße")))));
 //! ```
 

@@ -198,7 +198,7 @@ mod tests {
         let connection = |serial| {
             let id = ConnId::new(serial as usize, serial);
             let socket = mio::net::TcpStream::connect(address).unwrap();
-            let decoder = Decoder::new(Role::Server, 0);
+            let decoder = Decoder::new(Role::Server);
             let handshake = Handshake::new(Time::ZERO);
             let (route, service) = (RouteId::default(), ServiceId::default());
             let place = Place { route, service, path: Rc::from("/") };

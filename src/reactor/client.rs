@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use mio::net::TcpStream;
 use socket2::{Domain, Socket, Type};
 
-use super::connection::{Connection, Phase, Place};
+use super::connection::{Connection, Phase, Place, Standing};
 use super::core::Core;
 use super::deflate::Windows;
 use super::http::Handshake;
@@ -74,11 +74,10 @@ impl Core {
                 .collect(),
         });
         let place = Place { route, service, path: request.path().into() };
-        let limit = self.router.settings(route).message_bytes_max;
-        let decoder = Decoder::new(Role::Client, limit);
+        let decoder = Decoder::new(Role::Client);
         let phase = Phase::Connecting;
         let mut conn = Connection::new(id, socket, address, decoder, phase, handshake, place);
-        conn.announced = true;
+        conn.standing = Standing::Announced;
         conn.rare().session = session.map(Box::new);
         self.insert(conn);
         if takeover {

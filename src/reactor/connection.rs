@@ -54,6 +54,17 @@ pub(super) enum Input {
     Discard,
 }
 
+/// Who knows of a connection, and so must be told of its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nobody: it waits for its refusal.
+    Refused,
+    /// Admission, which counts it.
+    Admitted,
+    /// Its service, too, which is owed `on_close`.
+    Announced,
+}
+
 /// The earliest thing to be done for a connection if nothing else happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
@@ -156,10 +167,7 @@ pub(super) struct Connection {
     pub(super) read_closed: bool,
     /// The service wants no messages for now.
     pub(super) paused: bool,
-    /// Counted by admission; else it waits for its refusal.
-    pub(super) admitted: bool,
-    /// Its service knows it, and is owed `on_close`.
-    pub(super) announced: bool,
+    pub(super) standing: Standing,
     /// Stands in the queue of connections to read.
     pub(super) queued: bool,
     /// Stands in the queue of connections to flush.
@@ -206,11 +214,15 @@ impl Connection {
             readable: false,
             read_closed: false,
             paused: false,
-            admitted: true,
-            announced: false,
+            standing: Standing::Admitted,
             queued: false,
             dirty: false,
         }
+    }
+
+    /// Whether its service knows it, and is owed `on_close`.
+    pub(super) fn is_announced(&self) -> bool {
+        self.standing == Standing::Announced
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -326,7 +338,7 @@ impl Connection {
 
     /// Drops the message that is being put together: nothing the peer sends counts any more.
     pub(super) fn forget_message(&mut self) {
-        self.decoder = Decoder::new(self.decoder.role(), 0);
+        self.decoder = Decoder::new(self.decoder.role());
         self.message_since = Time::MAX;
     }
 
@@ -484,8 +496,8 @@ mod tests {
         // What the wheel keeps for a key of 8 bytes, as it asserts itself.
         const TIMER_BYTES: usize = 24;
         // With debug assertions a socket also knows its poll, so that mio can find mistakes.
-        let most = if cfg!(debug_assertions) { 248 } else { 232 };
+        let most = if cfg!(debug_assertions) { 240 } else { 224 };
         assert!(size_of::<Option<Connection>>() <= most);
-        assert!(most + TIMER_BYTES <= 272);
+        assert!(most + TIMER_BYTES <= 264);
     }
 }

@@ -97,7 +97,7 @@ impl Core {
         };
         let role = conn.decoder.role();
         let limits = self.router.settings(conn.route);
-        conn.decoder = Decoder::new(role, limits.message_bytes_max).with_deflate();
+        conn.decoder = Decoder::new(role).with_deflate();
         let outgoing = agreement.outgoing(role);
         if outgoing.is_possible() {
             conn.deflate_bits = outgoing.window_bits;

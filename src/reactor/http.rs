@@ -11,14 +11,12 @@ use std::num::NonZeroU8;
 use log::{debug, info};
 
 use super::client::Awaited;
-use super::connection::{Input, Phase};
+use super::connection::{Input, Phase, Standing};
 use super::core::Core;
 use super::plain::{Awaiting, Plain};
 use super::router::{Params, RouteId};
 use super::service::{Decision, Request};
 use super::{CloseReason, ConnId, Reactor, Time};
-use crate::protocol::Decoder;
-use crate::protocol::Role;
 use crate::protocol::deflate::Agreement;
 use crate::protocol::handshake::{
     self, Connection, EMPTY_SLOTS, HeadScan, Refusal, Response, Upgrade, write_switching_protocols,
@@ -170,7 +168,6 @@ impl Reactor {
 
         let service = self.core.router.service(routed.route);
         let settings = self.core.router.settings(routed.route);
-        let limit = settings.message_bytes_max;
         let deflate = Core::deflate_terms(settings).and_then(|terms| upgrade.deflate(terms));
         let Some(conn) = self.core.conns.get_mut(id) else {
             return Ok(());
@@ -178,7 +175,6 @@ impl Reactor {
         conn.route = routed.route;
         conn.service = service;
         conn.path = self.core.router.intern(routed.route, path);
-        conn.decoder = Decoder::new(Role::Server, limit);
         let peer = conn.peer.into();
         let tls = conn.session().map(|session| session.info());
 
@@ -194,7 +190,9 @@ impl Reactor {
             .ok_or(Refusal::Internal)?;
         if let Some(conn) = self.core.conns.get_mut(id) {
             // Even if the service has closed it before it answered.
-            conn.announced = !matches!(decision, Decision::Respond(_));
+            if !matches!(decision, Decision::Respond(_)) {
+                conn.standing = Standing::Announced;
+            }
             if let Some(handshake) = conn.handshake() {
                 handshake.deferred = Some(Deferred { accept: upgrade.accept(), deflate });
             }

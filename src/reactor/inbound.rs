@@ -119,12 +119,12 @@ impl Reactor {
         if !self.wants_frames(id) {
             return consumed;
         }
-        let Some((mut decoder, mut since)) = self.borrow_decoder(id) else {
+        let Some((mut decoder, mut since, limit)) = self.borrow_decoder(id) else {
             return consumed;
         };
         let mut budget = MESSAGES_PER_READ;
         loop {
-            match decoder.decode(&mut input[consumed..], &mut self.core.spares) {
+            match decoder.decode(&mut input[consumed..], limit, &mut self.core.spares) {
                 Ok(step) => {
                     consumed += step.consumed;
                     if let Some(event) = step.event {
@@ -150,7 +150,7 @@ impl Reactor {
 
     /// Decodes bytes that were read into the decoder's own room.
     fn take_filled(&mut self, id: ConnId, len: usize) {
-        let Some((mut decoder, mut since)) = self.borrow_decoder(id) else {
+        let Some((mut decoder, mut since, _)) = self.borrow_decoder(id) else {
             return;
         };
         match decoder.decode_filled(len) {
@@ -165,11 +165,13 @@ impl Reactor {
     }
 
     /// Lifts the decoder out of the table, since an event borrows it while the service, which may
-    /// do anything to any connection, looks at it. What it sends there is masked by our role.
-    fn borrow_decoder(&mut self, id: ConnId) -> Option<(Decoder, Time)> {
+    /// do anything to any connection, looks at it. What it sends there is masked by our role. With it
+    /// goes since when a message has been unfinished, and how large one may be.
+    fn borrow_decoder(&mut self, id: ConnId) -> Option<(Decoder, Time, usize)> {
         let conn = self.core.conns.get_mut(id)?;
-        let stand_in = Decoder::new(conn.decoder.role(), 0);
-        Some((std::mem::replace(&mut conn.decoder, stand_in), conn.message_since))
+        let stand_in = Decoder::new(conn.decoder.role());
+        let limit = self.core.router.settings(conn.route).message_bytes_max;
+        Some((std::mem::replace(&mut conn.decoder, stand_in), conn.message_since, limit))
     }
 
     /// Puts it back, and notes since when a message has been unfinished.

@@ -14,7 +14,7 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::budget::{ACCEPT_PAUSE, ACCEPTS, ACCEPTS_WHEN_CROWDED, REFUSED_MAX};
-use super::connection::{Connection, Phase, Place};
+use super::connection::{Connection, Phase, Place, Standing};
 use super::core::Core;
 use super::http::Handshake;
 use super::id::Source;
@@ -173,10 +173,12 @@ impl Core {
             service: ServiceId::default(),
             path: self.no_path.clone(),
         };
-        let decoder = Decoder::new(Role::Server, 0);
+        let decoder = Decoder::new(Role::Server);
         let phase = Phase::Handshake;
         let mut conn = Connection::new(id, socket, peer, decoder, phase, handshake, place);
-        conn.admitted = refused.is_none();
+        if refused.is_some() {
+            conn.standing = Standing::Refused;
+        }
         if let Some(session) = session {
             conn.rare().session = Some(Box::new(session));
         }

@@ -5,7 +5,7 @@
 //! is not looked at before the answer to the last one is on its way.
 
 use super::budget::HTTP_REQUESTS_MAX;
-use super::connection::Phase;
+use super::connection::{Phase, Standing};
 use super::core::Core;
 use super::http::origin_is_allowed;
 use super::router::{Params, RouteId};
@@ -157,7 +157,7 @@ impl Core {
             && conn.phase == Phase::Handshake
         {
             conn.phase = Phase::Deferred;
-            conn.announced = true;
+            conn.standing = Standing::Announced;
             if let Some(handshake) = conn.handshake() {
                 handshake.since = now;
             }
@@ -173,7 +173,7 @@ impl Core {
             Decision::Accept { .. } | Decision::Defer => Response::from(Refusal::Internal),
         };
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.announced = false;
+            conn.standing = Standing::Admitted;
             conn.phase = Phase::Handshake;
         }
         self.respond(id, plain, &response);

@@ -143,7 +143,7 @@ impl Core {
             }
             Target::List(list) => targets.extend_from_slice(list),
             Target::All => {
-                let ours = |conn: &Connection| conn.announced && conn.service == service;
+                let ours = |conn: &Connection| conn.is_announced() && conn.service == service;
                 targets.extend(self.conns.iter().filter(|(_, conn)| ours(conn)).map(|(id, _)| id));
             }
         }

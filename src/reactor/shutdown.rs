@@ -62,7 +62,7 @@ impl Reactor {
     }
 
     fn is_busy(&mut self, id: ConnId) -> bool {
-        let Some(conn) = self.core.conns.get(id).filter(|conn| conn.announced) else {
+        let Some(conn) = self.core.conns.get(id).filter(|conn| conn.is_announced()) else {
             return false;
         };
         let service = conn.service;

@@ -12,7 +12,7 @@ use log::{Level, log};
 use mio::event::Event;
 
 use super::budget::{FLUSHES, MAILS, TIMERS, TLS_HANDSHAKES};
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Phase, Standing};
 use super::core::Core;
 use super::id::Source;
 use super::service::More;
@@ -198,7 +198,7 @@ impl Reactor {
             let Phase::Gone(reason) = conn.phase else {
                 continue;
             };
-            if conn.announced {
+            if conn.is_announced() {
                 let service = conn.service;
                 let _ = self.call(service, |service, cx| service.on_close(cx, id, reason));
             }
@@ -242,10 +242,10 @@ impl Core {
         self.topics.leave_all(&mut conn.topics, |service, topic| {
             empty.push((ServiceId(service), topic.into()));
         });
-        if conn.admitted {
-            self.admission.release(SocketAddr::from(conn.peer).ip());
-        } else {
+        if conn.standing == Standing::Refused {
             self.metrics.refused_now -= 1;
+        } else {
+            self.admission.release(SocketAddr::from(conn.peer).ip());
         }
         self.metrics.count_end(reason);
         log_end(id, &conn, reason, self.now);
@@ -264,7 +264,7 @@ fn log_end(id: ConnId, conn: &Connection, reason: CloseReason, now: Time) {
         | CloseReason::Refused(_)
         // That was told when it was found, with the details.
         | CloseReason::TlsFailed => Level::Debug,
-        CloseReason::PeerGone | CloseReason::Truncated if !conn.announced => Level::Debug,
+        CloseReason::PeerGone | CloseReason::Truncated if !conn.is_announced() => Level::Debug,
         _ => Level::Info,
     };
     let traffic = conn.traffic;

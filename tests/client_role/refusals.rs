@@ -76,11 +76,11 @@ fn answer(head: &[u8]) -> Vec<u8> {
 
 /// The next frame that a client sends, which must be masked: opcode and payload.
 fn next_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
-    let mut decoder = Decoder::new(Role::Server, 1024);
+    let mut decoder = Decoder::new(Role::Server);
     loop {
         let mut byte = [0];
         stream.read_exact(&mut byte).expect("a whole frame");
-        let step = decoder.decode(&mut byte, &mut Spares::default()).expect("a masked frame");
+        let step = decoder.decode(&mut byte, 1024, &mut Spares::default()).expect("a masked frame");
         match step.event {
             None | Some(Event::Compressed(_)) => {}
             Some(Event::Message(message)) => break (TEXT, message.as_bytes().to_vec()),

@@ -36,9 +36,9 @@ fn inflate(
     window: Option<&mut Window>,
     limit: usize,
 ) -> Result<Vec<u8>, ProtocolError> {
-    let mut decoder = Decoder::new(Role::Client, limit).with_deflate();
+    let mut decoder = Decoder::new(Role::Client).with_deflate();
     let mut wire = frame(first | RSV1, payload);
-    let step = decoder.decode(&mut wire, &mut Spares::default())?;
+    let step = decoder.decode(&mut wire, limit, &mut Spares::default())?;
     let Some(Event::Compressed(message)) = step.event else {
         panic!("{:?}", step.event);
     };
@@ -190,16 +190,16 @@ fn what_does_not_compress_is_taken_up_to_the_limit() {
 fn a_bomb_costs_no_more_than_the_limit() {
     let bomb = deflated(&vec![0; 10_000_000]);
     assert!(bomb.len() < 12_000, "{} bytes", bomb.len());
-    let mut decoder = Decoder::new(Role::Client, LIMIT).with_deflate();
+    let mut decoder = Decoder::new(Role::Client).with_deflate();
     let mut wire = frame(BINARY | RSV1, &bomb);
-    let step = decoder.decode(&mut wire, &mut Spares::default()).unwrap();
+    let step = decoder.decode(&mut wire, LIMIT, &mut Spares::default()).unwrap();
     let Some(Event::Compressed(message)) = step.event else { panic!("{:?}", step.event) };
     let mut inflater = Inflater::default();
     assert_eq!(inflater.inflate(message, None, LIMIT), Err(ProtocolError::MessageTooBig));
     assert!(inflater.held_bytes() <= 2 * LIMIT, "{} bytes held", inflater.held_bytes());
     // And gives back what the next message does not need.
     let mut wire = frame(TEXT | RSV1, &[0x00]);
-    let step = decoder.decode(&mut wire, &mut Spares::default()).unwrap();
+    let step = decoder.decode(&mut wire, LIMIT, &mut Spares::default()).unwrap();
     let Some(Event::Compressed(small)) = step.event else { panic!("{:?}", step.event) };
     assert_eq!(inflater.inflate(small, None, LIMIT), Ok(Message::Text("")));
     assert!(inflater.held_bytes() <= 256 * 1024);

@@ -92,9 +92,9 @@ fn section_5_5_1_a_close_leaves_what_follows_it() {
         let mut stream = frame(role, FIN | CLOSE, b"\x03\xE8");
         let close_len = stream.len();
         stream.extend(b"\xFF\xFF not a frame");
-        let mut decoder = Decoder::new(role, 1024);
+        let mut decoder = Decoder::new(role);
         let mut spares = Spares::default();
-        let step = decoder.decode(&mut stream, &mut spares).unwrap();
+        let step = decoder.decode(&mut stream, 1024, &mut spares).unwrap();
         assert_eq!(step.consumed, close_len);
         assert!(step.event.is_some());
     }

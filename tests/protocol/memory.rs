@@ -7,13 +7,15 @@ use weir::protocol::{Decoder, ProtocolError, Role, Spares};
 use super::reader::{Found, Reader};
 use super::wire::*;
 
+/// The largest message.
+const LIMIT: usize = 1 << 20;
 /// What an unfinished message may cost that holds no data: bookkeeping, a control frame in pieces.
 const EMPTY_BYTES_MAX: usize = 512;
 
 #[test]
 fn a_decoder_owns_nothing_until_a_message_comes_in_pieces() {
     for role in ROLES {
-        let mut reader = Reader::new(role, 1 << 20);
+        let mut reader = Reader::new(role, LIMIT);
         assert_eq!(reader.decoder.held_bytes(), 0);
         reader.read(&frames(role, &[(FIN | TEXT, &[b'x'; 5000]), (FIN | PING, b"x")]));
         reader.read(&announced(role, FIN | TEXT, 70_000)[..1]);
@@ -32,7 +34,7 @@ fn after_each_message_release_leaves_nothing() {
             frames(role, &[(BINARY, b""), (FIN | CONTINUATION, b"")]),
         ];
         for piece in [1, 2, 5000, usize::MAX] {
-            let mut reader = Reader::new(role, 1 << 20);
+            let mut reader = Reader::new(role, LIMIT);
             for (index, message) in messages.iter().enumerate() {
                 for bytes in message.chunks(piece) {
                     reader.read_direct(bytes);
@@ -130,9 +132,9 @@ fn a_large_frame_costs_no_more_than_a_few_times_what_has_come() {
 /// What a decoder holds that was lent an assembly and has received one byte: all of a recycled
 /// buffer, next to nothing of a new one.
 fn lent(spares: &mut Spares) -> (Decoder, usize) {
-    let mut decoder = Decoder::new(Role::Server, 1 << 20);
+    let mut decoder = Decoder::new(Role::Server);
     let mut fragment = frame(Role::Server, BINARY, b"x");
-    let step = decoder.decode(&mut fragment, spares).unwrap();
+    let step = decoder.decode(&mut fragment, LIMIT, spares).unwrap();
     assert_eq!(step.event, None);
     let held = decoder.held_bytes();
     (decoder, held)
@@ -143,7 +145,7 @@ fn used(spares: &mut Spares, lens: [usize; 2]) {
     let (mut decoder, _) = lent(spares);
     for (fin, len) in [(0, lens[0] - 1), (FIN, lens[1])] {
         let mut fragment = frame(Role::Server, fin | CONTINUATION, &vec![7; len]);
-        decoder.decode(&mut fragment, spares).unwrap();
+        decoder.decode(&mut fragment, LIMIT, spares).unwrap();
     }
     decoder.release(spares);
 }
@@ -171,7 +173,7 @@ fn spares_are_bounded_in_count() {
     let begun: Vec<Decoder> = (0..Spares::COUNT_MAX + 8).map(|_| lent(&mut spares).0).collect();
     for mut decoder in begun {
         let mut rest = frame(Role::Server, FIN | CONTINUATION, &[7; 5000]);
-        assert!(decoder.decode(&mut rest, &mut spares).unwrap().event.is_some());
+        assert!(decoder.decode(&mut rest, LIMIT, &mut spares).unwrap().event.is_some());
         decoder.release(&mut spares);
     }
     let lent: Vec<_> = (0..Spares::COUNT_MAX + 8).map(|_| lent(&mut spares)).collect();
@@ -183,7 +185,7 @@ fn spares_are_bounded_in_count() {
 fn a_recycled_buffer_brings_nothing_of_its_last_message() {
     let mut spares = Spares::default();
     used(&mut spares, [50_000, 50_000]);
-    let mut reader = Reader::new(Role::Server, 1 << 20);
+    let mut reader = Reader::new(Role::Server, LIMIT);
     reader.spares = spares;
     let payload = vec![1; 30_000];
     let stream = frame(Role::Server, FIN | BINARY, &payload);
@@ -203,7 +205,7 @@ fn a_failed_decoder_gives_back_what_it_held() {
             (frame(role, FIN | CONTINUATION, b"\xFF"), ProtocolError::InvalidUtf8),
         ];
         for (violation, error) in violations {
-            let mut reader = Reader::new(role, 1 << 20);
+            let mut reader = Reader::new(role, LIMIT);
             reader.read(&frame(role, TEXT, &[b'x'; 100_000]));
             reader.read(&violation);
             assert_eq!(reader.error, Some(error));

@@ -38,6 +38,7 @@ pub(super) type Outcome = (Vec<Found>, Option<ProtocolError>);
 /// One end of a connection.
 pub(super) struct Reader {
     pub(super) decoder: Decoder,
+    message_bytes_max: usize,
     pub(super) spares: Spares,
     pub(super) found: Vec<Found>,
     pub(super) error: Option<ProtocolError>,
@@ -49,17 +50,18 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(role: Role, message_bytes_max: usize) -> Reader {
-        Reader::of(Decoder::new(role, message_bytes_max))
+        Reader::of(Decoder::new(role), message_bytes_max)
     }
 
     /// One that has agreed to permessage-deflate.
     pub(super) fn with_deflate(role: Role, message_bytes_max: usize) -> Reader {
-        Reader::of(Decoder::new(role, message_bytes_max).with_deflate())
+        Reader::of(Decoder::new(role).with_deflate(), message_bytes_max)
     }
 
-    fn of(decoder: Decoder) -> Reader {
+    fn of(decoder: Decoder, message_bytes_max: usize) -> Reader {
         Reader {
             decoder,
+            message_bytes_max,
             spares: Spares::default(),
             found: Vec::new(),
             error: None,
@@ -78,7 +80,7 @@ impl Reader {
         let mut copy = bytes.to_vec();
         let mut rest = &mut copy[..];
         while !rest.is_empty() && !self.is_over() {
-            match self.decoder.decode(rest, &mut self.spares) {
+            match self.decoder.decode(rest, self.message_bytes_max, &mut self.spares) {
                 Ok(step) => {
                     let consumed = step.consumed;
                     self.found.extend(step.event.map(Found::from));

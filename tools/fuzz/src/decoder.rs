@@ -30,9 +30,9 @@ pub fn decoder(data: &[u8]) {
     let limit = (message_bytes_max as u64).min(u64::from(u32::MAX));
     let expected = reference::decode(role, limit, deflate, &stream);
     let check = |cuts: &[usize], is_direct, recycled: Recycled| {
-        let decoder = Decoder::new(role, message_bytes_max);
+        let decoder = Decoder::new(role);
         let decoder = if deflate { decoder.with_deflate() } else { decoder };
-        let mut run = Run::new(decoder, is_direct, recycled);
+        let mut run = Run::new(decoder, message_bytes_max, is_direct, recycled);
         for piece in pieces(&stream, cuts) {
             run.read(piece);
         }
@@ -56,6 +56,7 @@ struct Recycled {
 
 struct Run {
     decoder: Decoder,
+    message_bytes_max: usize,
     recycled: Recycled,
     is_direct: bool,
     received: usize,
@@ -64,8 +65,16 @@ struct Run {
 }
 
 impl Run {
-    fn new(decoder: Decoder, is_direct: bool, recycled: Recycled) -> Run {
-        Run { decoder, recycled, is_direct, received: 0, found: Vec::new(), error: None }
+    fn new(decoder: Decoder, message_bytes_max: usize, is_direct: bool, recycled: Recycled) -> Run {
+        Run {
+            decoder,
+            message_bytes_max,
+            recycled,
+            is_direct,
+            received: 0,
+            found: Vec::new(),
+            error: None,
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -100,7 +109,7 @@ impl Run {
             return len;
         }
         let len = rest.len();
-        match self.decoder.decode(rest, &mut self.recycled.spares) {
+        match self.decoder.decode(rest, self.message_bytes_max, &mut self.recycled.spares) {
             Ok(step) => {
                 let consumed = step.consumed;
                 keep(&mut self.found, &mut self.error, Ok(step.event));

@@ -53,7 +53,7 @@ pub fn inflate(data: &[u8]) {
 type Outcome = Vec<Result<Vec<u8>, ProtocolError>>;
 
 fn receive(wire: &[u8], cuts: &[usize], bits: u8, takeover: bool, limit: usize) -> Outcome {
-    let mut decoder = Decoder::new(Role::Client, limit).with_deflate();
+    let mut decoder = Decoder::new(Role::Client).with_deflate();
     let mut spares = Spares::default();
     let mut inflater = Inflater::default();
     let mut window = takeover.then(|| Window::new(bits));
@@ -62,7 +62,7 @@ fn receive(wire: &[u8], cuts: &[usize], bits: u8, takeover: bool, limit: usize) 
         let mut piece = piece.to_vec();
         let mut rest = &mut piece[..];
         while !rest.is_empty() {
-            let step = match decoder.decode(rest, &mut spares) {
+            let step = match decoder.decode(rest, limit, &mut spares) {
                 Ok(step) => step,
                 Err(error) => {
                     found.push(Err(error));
