@@ -103,7 +103,7 @@ for (const mode of ['shared', 'dedicated']) {
   for (const library of ['websockets', 'aiohttp']) {
     test(`${mode}: Python ${library}`, TIMEOUT, async () => {
       const script = path.join(__dirname, 'python_client.py');
-      await promisify(execFile)(process.env.PYTHON, ['-B', script, library, 'deflate', `${weir.url}/`]);
+      await promisify(execFile)(process.env.PYTHON, ['-B', script, library, 'deflate', `${weir.url}/`, 'compressed']);
     });
   }
 

@@ -1,4 +1,4 @@
-"""One case of one Python client: python_client.py (websockets|aiohttp) CASE URL. Exits 0 on success."""
+"""One case of one Python client: python_client.py (websockets|aiohttp) CASE URL [compressed]. Exits 0 on success."""
 
 import asyncio
 import sys
@@ -16,9 +16,9 @@ RECORDS = [f'{{"id":{i},"side":"buy","says":"grüße"}}' * 25 for i in range(50)
 class Websockets:
     """Cases for the PyPI package `websockets`."""
 
-    async def run(self, case, url):
+    async def run(self, case, url, compressed):
         async with websockets.connect(url, max_size=None, proxy=None) as client:
-            assert len(client.protocol.extensions) == (case == "deflate"), client.protocol.extensions
+            assert len(client.protocol.extensions) == compressed, client.protocol.extensions
             await getattr(self, case)(client)
 
     async def echo(self, client):
@@ -56,10 +56,10 @@ class Websockets:
 class Aiohttp:
     """Cases for the PyPI package `aiohttp`."""
 
-    async def run(self, case, url):
+    async def run(self, case, url, compressed):
         async with aiohttp.ClientSession() as session:
             async with session.ws_connect(url, compress=15, max_msg_size=0, autoping=case != "ping") as client:
-                assert (client.compress > 0) == (case == "deflate"), client.compress
+                assert (client.compress > 0) == compressed, client.compress
                 await getattr(self, case)(client)
 
     async def echo(self, client):
@@ -91,9 +91,9 @@ class Aiohttp:
         assert (end.type, end.data) == (aiohttp.WSMsgType.CLOSE, 1009), end
 
 
-def main(library, case, url):
+def main(library, case, url, *compressed):
     client = {"websockets": Websockets, "aiohttp": Aiohttp}[library]()
-    asyncio.run(asyncio.wait_for(client.run(case, url), DEADLINE_S))
+    asyncio.run(asyncio.wait_for(client.run(case, url, compressed == ("compressed",)), DEADLINE_S))
 
 
 if __name__ == "__main__":

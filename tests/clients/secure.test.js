@@ -77,12 +77,12 @@ test('ws: who does not trust the certificate does not connect', TIMEOUT, async (
 });
 
 for (const library of ['websockets', 'aiohttp']) {
-  for (const what of ['echo', 'ping', 'close', 'too_large']) {
-    test(`Python ${library}: ${what}`, TIMEOUT, async () => {
+  for (const what of ['echo', 'deflate', 'ping', 'close', 'too_large']) {
+    test(`Python ${library}, compressed: ${what}`, TIMEOUT, async () => {
       const script = path.join(__dirname, 'python_client.py');
       const url = weir.url.replace('127.0.0.1', 'localhost');
       const env = { ...process.env, SSL_CERT_FILE: file('ca.pem') };
-      await run(process.env.PYTHON, ['-B', script, library, what, `${url}/`], { env });
+      await run(process.env.PYTHON, ['-B', script, library, what, `${url}/`, 'compressed'], { env });
     });
   }
 }
