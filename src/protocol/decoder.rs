@@ -203,17 +203,17 @@ impl Decoder {
         message_bytes_max: usize,
     ) -> Result<usize, ProtocolError> {
         let unfinished = self.assembly.as_ref().filter(|a| a.message.is_some());
-        let assembled = match (header.opcode, unfinished) {
-            (opcode, _) if opcode.is_control() => 0,
+        let (assembled, compressed) = match (header.opcode, unfinished) {
+            (opcode, _) if opcode.is_control() => (0, false),
             // 5.4: a fragmented message is a first frame, then continuations, and "the fragments
             // of one message MUST NOT be interleaved between the fragments of another".
             (Opcode::Continuation, None) => return Err(ProtocolError::UnexpectedContinuation),
             (Opcode::Text | Opcode::Binary, Some(_)) => {
                 return Err(ProtocolError::ExpectedContinuation);
             }
-            (_, unfinished) => unfinished.map_or(0, |a| a.data().len()),
+            (_, Some(unfinished)) => (unfinished.data().len(), unfinished.compressed),
+            (_, None) => (0, header.compressed),
         };
-        let compressed = header.compressed || unfinished.is_some_and(|a| a.compressed);
         let bytes_max = message_bytes_max.min(u32::MAX as usize);
         let bytes_max = if compressed { compressed_bytes_max(bytes_max) } else { bytes_max };
         // 10.4: limits on "frame size and total message size after reassembly".

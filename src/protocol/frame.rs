@@ -88,7 +88,7 @@ impl FrameHeader {
     /// # Errors
     /// Whatever makes the frame illegal by its header alone, as soon as the field that shows it is
     /// whole.
-    #[inline]
+    #[inline(always)]
     pub fn parse(
         bytes: &[u8],
         reader: Role,
@@ -97,7 +97,11 @@ impl FrameHeader {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
-        let (opcode, fin, compressed) = parse_first(first, deflate)?;
+        // 5.2: "MUST be 0 unless an extension is negotiated that defines meanings".
+        if first & RSV != 0 && !(deflate && is_compressed(first)) {
+            return Err(ProtocolError::ReservedBits);
+        }
+        let (opcode, fin) = parse_first(first)?;
         let Some(&second) = bytes.get(1) else {
             return Ok(None);
         };
@@ -107,10 +111,12 @@ impl FrameHeader {
         };
         // The second byte has shown whether there is a key: readers of the other role were refused.
         if reader == Role::Client {
+            let compressed = first & RSV1 != 0;
             let header = FrameHeader { fin, compressed, opcode, mask: None, payload_len };
             return Ok(Some((header, length_end)));
         }
         let key = bytes[length_end..].first_chunk::<4>();
+        let compressed = first & RSV1 != 0;
         let header = |&key| FrameHeader { fin, compressed, opcode, mask: Some(key), payload_len };
         Ok(key.map(|key| (header(key), length_end + 4)))
     }
@@ -140,13 +146,8 @@ impl FrameHeader {
 }
 
 /// What the first byte says.
-#[inline]
-fn parse_first(first: u8, deflate: bool) -> Result<(Opcode, bool, bool), ProtocolError> {
-    // 5.2: "MUST be 0 unless an extension is negotiated that defines meanings".
-    let reserved = first & RSV;
-    if reserved != 0 && !(deflate && reserved == RSV1 && begins_message(first)) {
-        return Err(ProtocolError::ReservedBits);
-    }
+#[inline(always)]
+fn parse_first(first: u8) -> Result<(Opcode, bool), ProtocolError> {
     // 5.2: "If an unknown opcode is received, the receiving endpoint MUST fail".
     let opcode = OPCODES[usize::from(first & 0x0F)].ok_or(ProtocolError::ReservedOpcode)?;
     let fin = first & FIN != 0;
@@ -154,13 +155,15 @@ fn parse_first(first: u8, deflate: bool) -> Result<(Opcode, bool, bool), Protoco
     if opcode.is_control() && !fin {
         return Err(ProtocolError::FragmentedControl);
     }
-    Ok((opcode, fin, reserved != 0))
+    Ok((opcode, fin))
 }
 
-/// RFC 7692, 6: RSV1 stands on the first frame of a message; "MUST NOT" on the others (6.1), nor on
-/// control frames (5).
-fn begins_message(first: u8) -> bool {
-    matches!(OPCODES[usize::from(first & 0x0F)], Some(Opcode::Text | Opcode::Binary))
+/// Whether RSV1 stands alone and where it may (RFC 7692, 6): an endpoint "MUST NOT set" it on "control
+/// frames and non-first fragments".
+#[cold]
+fn is_compressed(first: u8) -> bool {
+    let begins = matches!(OPCODES[usize::from(first & 0x0F)], Some(Opcode::Text | Opcode::Binary));
+    first & RSV == RSV1 && begins
 }
 
 /// Whether the mask and the short length are legal.

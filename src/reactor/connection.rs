@@ -24,7 +24,7 @@ use super::timer::TimerId;
 use super::tls::Session;
 use super::topics::Memberships;
 use super::{CloseReason, ConnId, RouteId, ServiceId, Time};
-use crate::protocol::{Decoder, Role};
+use crate::protocol::{Decoder, Message, Role};
 
 /// Where a connection stands. The only way on is forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -318,6 +318,15 @@ impl Connection {
 
     pub(super) fn take_unread(&mut self) -> Option<Unread> {
         self.rare.as_mut()?.unread.take()
+    }
+
+    /// Notes a message that the peer has sent; returns the service that it is for.
+    #[inline(always)]
+    pub(super) fn note_message(&mut self, message: Message<'_>, now: Time) -> ServiceId {
+        self.last_data = now;
+        self.traffic.messages_in += 1;
+        self.traffic.bytes_in += message.len() as u64;
+        self.service
     }
 
     pub(super) fn take_windows(&mut self) -> Option<Box<Windows>> {

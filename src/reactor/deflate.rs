@@ -251,6 +251,7 @@ impl Reactor {
     ///
     /// # Errors
     /// The connection must be failed.
+    #[inline(never)]
     pub(super) fn take_compressed(
         &mut self,
         id: ConnId,
@@ -274,7 +275,9 @@ impl Reactor {
                 metrics.messages_inflated += 1;
                 metrics.bytes_inflated_from += message.payload().len() as u64;
                 metrics.bytes_inflated_to += inflated.len() as u64;
-                self.take_message(id, inflated);
+                metrics.messages_in += 1;
+                let service = conn.note_message(inflated, self.core.now);
+                self.call_for(id, service, |service, cx| service.on_message(cx, id, inflated));
                 Ok(inflated.len() / INFLATED_BYTES_PER_MESSAGE)
             }
             Err(error) => Err(error),

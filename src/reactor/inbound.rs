@@ -11,7 +11,7 @@ use std::io::{self, IoSliceMut, Read};
 use super::budget::MESSAGES_PER_READ;
 use super::connection::{Connection, Input, Phase, Unread};
 use super::{CloseReason, ConnId, Reactor, Time};
-use crate::protocol::{CloseFrame, Decoder, Event, Message, ProtocolError};
+use crate::protocol::{CloseFrame, Decoder, Event, ProtocolError};
 
 /// What one read brought.
 enum Arrived {
@@ -211,7 +211,11 @@ impl Reactor {
             return 1;
         }
         match event {
-            Event::Message(message) => self.take_message(id, message),
+            Event::Message(message) => {
+                let service = conn.note_message(message, now);
+                self.core.metrics.messages_in += 1;
+                self.call_for(id, service, |service, cx| service.on_message(cx, id, message));
+            }
             Event::Compressed(message) => match self.take_compressed(id, message) {
                 Ok(more) => return 1 + more,
                 Err(error) => self.fail(id, error, None),
@@ -231,20 +235,6 @@ impl Reactor {
             }
         }
         1
-    }
-
-    /// Hands a message to the service.
-    #[inline]
-    pub(super) fn take_message(&mut self, id: ConnId, message: Message<'_>) {
-        let Some(conn) = self.core.conns.get_mut(id) else {
-            return;
-        };
-        conn.last_data = self.core.now;
-        conn.traffic.messages_in += 1;
-        conn.traffic.bytes_in += message.len() as u64;
-        let service = conn.service;
-        self.core.metrics.messages_in += 1;
-        self.call_for(id, service, |service, cx| service.on_message(cx, id, message));
     }
 
     /// Fails the connection (7.1.7): what was said before the violation has been answered already.
