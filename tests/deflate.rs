@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weir::protocol::ProtocolError;
-use weir::protocol::deflate::Offer;
+use weir::protocol::deflate::{Inflater, Offer};
 use weir::protocol::handshake::ClientRequest;
 use weir::reactor::settings::{DeflateMode, RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, Context, Metrics, PublishOptions, SendOutcome, Target};
@@ -420,26 +420,93 @@ fn bombs_take_turns() {
     server.stop_clean();
 }
 
-/// A message that never ends costs what was received of it, however much it would inflate to.
+/// What is not text, or too much, is told in the fragment that shows it: the last one never comes.
 #[test]
-fn an_unfinished_bomb_is_not_inflated() {
+fn fragments_fail_early() {
+    for (mode, answer) in [
+        (DeflateMode::Shared, ALONE),
+        (
+            DeflateMode::Dedicated,
+            "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12",
+        ),
+    ] {
+        let (server, seen) = watched(Settings::default(), route(mode));
+        let mut peer = Peer::open(&server, OFFER, answer);
+        assert!(peer.echo(&json(1)).1);
+        let payload = peer.compress(b"\xFF is no text");
+        peer.client.raw(&frame(false, COMPRESSED | TEXT, &payload));
+        assert_eq!(peer.client.expect_close(), (1007, "invalid UTF-8".into()));
+        assert_eq!(next_end(&seen), CloseReason::Protocol(ProtocolError::InvalidUtf8));
+
+        let mut peer = Peer::open(&server, OFFER, answer);
+        let bomb = peer.compress(&vec![0; 10_000_000]);
+        assert!(bomb.len() < 12_000);
+        for (index, fragment) in bomb.chunks(500).enumerate() {
+            let opcode = if index == 0 { COMPRESSED | BINARY } else { CONTINUATION };
+            peer.client.raw(&frame(false, opcode, fragment));
+        }
+        assert_eq!(peer.client.expect_close().0, 1009);
+        assert_eq!(next_end(&seen), CloseReason::Protocol(ProtocolError::MessageTooBig));
+        drop(peer);
+        let metrics = stop_clean(server);
+        assert_eq!((metrics.inflate_streams_now, metrics.buffered_now), (0, 0));
+        assert!(metrics.bytes_inflated_to <= (1 << 20) + 2 * 16 * 1024, "{metrics}");
+    }
+}
+
+/// What an unfinished message has come to is counted with all that is held, and given back with it.
+/// Only so many have a stream; the others are inflated when they are whole, and come out the same.
+#[test]
+fn unfinished_messages_are_counted_and_their_streams_bounded() {
+    const PEERS: usize = Inflater::STREAMS_MAX + 6;
     let mut server = ByHand::new(Settings::default(), |reactor| {
         let service = reactor.add_service(Echo).unwrap();
         reactor.add_route("/", service, RouteSettings::default()).unwrap();
     });
-    let mut client = Client::tcp(server.address);
-    client.raw(upgrade("/", &lines(OFFER)).as_bytes());
-    server.turn_until("it opens", |metrics| metrics.opened == 1);
-    client.head();
-    let mut peer = Peer::on(client, ALONE);
-    let payload = peer.compress(&vec![0; 10_000_000]);
-    let received = server.reactor.metrics().bytes_read;
-    let part = frame(false, COMPRESSED | BINARY, &payload[..payload.len() - 1]);
-    peer.client.raw(&part);
-    server.turn_until("it is read", |m| m.bytes_read == received + part.len() as u64);
-    let held = server.reactor.metrics().buffered_now;
-    assert!(held < 3 * payload.len() as u64 + 1024, "{held} bytes for {}", payload.len());
-    drop(peer);
+    let message = [0; 100_000];
+    let mut peers: Vec<Peer> = (0..PEERS)
+        .map(|_| {
+            let mut client = Client::tcp(server.address);
+            client.raw(upgrade("/", &lines(OFFER)).as_bytes());
+            let before = server.reactor.metrics().opened;
+            server.turn_until("it opens", |metrics| metrics.opened > before);
+            client.head();
+            Peer::on(client, ALONE)
+        })
+        .collect();
+    let mut rests = Vec::new();
+    for (index, peer) in peers.iter_mut().enumerate() {
+        let payload = peer.compress(&message);
+        let (first, rest) = payload.split_at(payload.len() - 10);
+        rests.push(frame(true, CONTINUATION, rest));
+        let before = server.reactor.metrics().buffered_now;
+        peer.client.raw(&frame(false, COMPRESSED | BINARY, first));
+        server.turn_until("it is held", |m| m.buffered_now > before);
+        let held = server.reactor.metrics().buffered_now - before;
+        if index < Inflater::STREAMS_MAX {
+            assert!((80_000..300_000).contains(&held), "{held} bytes inflated");
+        } else {
+            assert!(held < 3 * payload.len() as u64 + 1024, "{held} bytes for {}", payload.len());
+        }
+    }
+    let metrics = server.reactor.metrics();
+    assert_eq!(metrics.inflate_streams_now, Inflater::STREAMS_MAX as u64);
+    assert_eq!(metrics.messages_gathered, 6);
+    // Those that go away leave theirs to others.
+    drop(peers.drain(..10));
+    rests.drain(..10);
+    server.turn_until("they are gone", |m| m.connections_now == PEERS as u64 - 10);
+    assert_eq!(server.reactor.metrics().inflate_streams_now, Inflater::STREAMS_MAX as u64 - 10);
+    for (peer, rest) in peers.iter_mut().zip(rests) {
+        let before = server.reactor.metrics().bytes_written;
+        peer.client.raw(&rest);
+        server.turn_until("an echo", |m| m.bytes_written > before);
+        assert!(peer.hear(&message).1);
+    }
+    let metrics = server.reactor.metrics();
+    assert_eq!((metrics.inflate_streams_now, metrics.buffered_now), (0, 0));
+    assert_eq!(metrics.messages_inflated, PEERS as u64 - 10);
+    drop(peers);
     server.stop_clean();
 }
 

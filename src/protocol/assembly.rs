@@ -2,7 +2,8 @@
 //!
 //! Owns the bytes of an unfinished message and the frame in flight, and the pool of spares that
 //! lets an idle connection own none of this. Grows as bytes arrive, never by what a header
-//! announces, and never zeroes the same memory twice. Knows no limits: those are the decoder's.
+//! announces, and never zeroes the same memory twice. Of a compressed message it keeps the place in
+//! it, and no bytes. Knows no limits: those are the decoder's.
 
 use super::frame::CONTROL_BYTES_MAX;
 use super::utf8::{InvalidUtf8, Utf8};
@@ -66,8 +67,9 @@ impl InFlight {
 pub(super) struct Assembly {
     /// Text or Binary, from the first fragment on until the last is complete.
     pub(super) message: Option<Opcode>,
-    /// Whether what is put together is the compressed form of the message.
+    /// Whether it is compressed: then its bytes are handed on as they come, and only counted here.
     pub(super) compressed: bool,
+    handed_on: usize,
     pub(super) frame: Option<InFlight>,
     utf8: Utf8,
     data: Buffer,
@@ -85,8 +87,19 @@ impl Assembly {
         if matches!(frame.opcode, Opcode::Text | Opcode::Binary) {
             self.message = Some(frame.opcode);
             self.compressed = frame.compressed;
+            self.handed_on = 0;
         }
         self.frame = Some(frame);
+    }
+
+    /// Whether the frame in flight is one of a compressed message, whose bytes are not kept.
+    pub(super) fn hands_on(&self) -> bool {
+        self.compressed && self.frame.as_ref().is_some_and(|frame| !frame.is_control())
+    }
+
+    /// Bytes of the message so far.
+    pub(super) fn message_bytes(&self) -> usize {
+        if self.compressed { self.handed_on } else { self.data.len }
     }
 
     /// Takes what `input` holds of the frame in flight; returns how much that was.
@@ -99,8 +112,10 @@ impl Assembly {
         frame.advance(piece);
         if frame.is_control() {
             self.control.extend_from_slice(piece);
+        } else if self.compressed {
+            self.handed_on += taken;
         } else {
-            if self.message == Some(Opcode::Text) && !self.compressed {
+            if self.message == Some(Opcode::Text) {
                 self.utf8.push(piece)?;
             }
             self.data.append(piece);
@@ -112,7 +127,7 @@ impl Assembly {
     pub(super) fn room(&mut self) -> Option<&mut [u8]> {
         let frame = self.frame.as_ref()?;
         let worth_it = frame.remaining >= DIRECT_BYTES_MIN && frame.received >= DIRECT_BYTES_MIN;
-        if frame.is_control() || !worth_it {
+        if frame.is_control() || self.compressed || !worth_it {
             return None;
         }
         let ahead = frame.received.max(DIRECT_ROOM_MIN).min(frame.remaining);
@@ -126,7 +141,7 @@ impl Assembly {
         };
         let piece = self.data.fill(len.min(frame.remaining));
         frame.advance(piece);
-        if self.message == Some(Opcode::Text) && !self.compressed {
+        if self.message == Some(Opcode::Text) {
             self.utf8.push(piece)?;
         }
         Ok(())

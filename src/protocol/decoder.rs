@@ -4,7 +4,7 @@
 //! whole. A frame that lies whole in the input is unmasked and handed out where it lies; anything
 //! else is collected in an [assembly](super::assembly) buffer. What a header shows to be illegal or
 //! too large is refused before its payload is awaited. Between messages a decoder owns no memory.
-//! A compressed message (RFC 7692) is put together like any other and handed out as it came.
+//! A compressed message (RFC 7692) is handed out in the pieces it comes in: its inflater puts it together.
 
 use super::assembly::{Assembly, InFlight, Spares};
 use super::deflate::{Compressed, compressed_bytes_max};
@@ -91,7 +91,10 @@ impl Decoder {
             }
             return Ok(Step {
                 consumed: header_len + payload_len,
-                event: Some(event(header.opcode, header.compressed, payload)?),
+                event: Some(match header.compressed {
+                    true => compressed(header.opcode, payload, true),
+                    false => event(header.opcode, payload)?,
+                }),
             });
         }
         self.assembly
@@ -211,7 +214,7 @@ impl Decoder {
             (Opcode::Text | Opcode::Binary, Some(_)) => {
                 return Err(ProtocolError::ExpectedContinuation);
             }
-            (_, Some(unfinished)) => (unfinished.data().len(), unfinished.compressed),
+            (_, Some(unfinished)) => (unfinished.message_bytes(), unfinished.compressed),
             (_, None) => (0, header.compressed),
         };
         let bytes_max = message_bytes_max.min(u32::MAX as usize);
@@ -228,17 +231,28 @@ impl Decoder {
         }
     }
 
-    /// Moves the input's part of the frame in flight into the assembly.
-    fn decode_payload(
-        &mut self,
+    /// Moves the input's part of the frame in flight into the assembly, or hands it on.
+    fn decode_payload<'a>(
+        &'a mut self,
         header_len: usize,
-        input: &mut [u8],
-    ) -> Result<Step<'_>, ProtocolError> {
-        let taken = match &mut self.assembly {
-            Some(assembly) => assembly.push(input)?,
-            None => 0,
+        input: &'a mut [u8],
+    ) -> Result<Step<'a>, ProtocolError> {
+        let Some(assembly) = &mut self.assembly else {
+            return Ok(Step { consumed: header_len, event: None });
         };
-        Ok(Step { consumed: header_len + taken, event: self.finish_frame()? })
+        let hands_on = assembly.hands_on();
+        let taken = assembly.push(input)?;
+        let event = if hands_on { self.hand_on(&input[..taken]) } else { self.finish_frame()? };
+        Ok(Step { consumed: header_len + taken, event })
+    }
+
+    /// The next piece of a compressed message: what has come of the frame in flight.
+    fn hand_on<'a>(&mut self, piece: &'a [u8]) -> Option<Event<'a>> {
+        let assembly = self.assembly.as_mut()?;
+        let frame = assembly.frame.take_if(|frame| frame.is_whole());
+        let is_last = frame.is_some_and(|frame| frame.fin);
+        let kind = if is_last { assembly.message.take() } else { assembly.message };
+        (is_last || !piece.is_empty()).then_some(compressed(kind?, piece, is_last))
     }
 
     /// What the frame in flight completes, if it is whole.
@@ -250,24 +264,27 @@ impl Decoder {
             return Ok(None);
         };
         if frame.is_control() {
-            return event(frame.opcode(), false, assembly.control()).map(Some);
+            return event(frame.opcode(), assembly.control()).map(Some);
         }
         match assembly.message {
             Some(kind) if frame.fin => {
                 assembly.finish()?;
-                event(kind, assembly.compressed, assembly.data()).map(Some)
+                event(kind, assembly.data()).map(Some)
             }
             _ => Ok(None),
         }
     }
 }
 
+/// The event of a piece of a compressed message of this kind.
+#[inline]
+fn compressed(opcode: Opcode, payload: &[u8], is_last: bool) -> Event<'_> {
+    Event::Compressed(Compressed { opcode, payload, is_last })
+}
+
 /// The event of a complete frame, or of a complete message of this kind.
 #[inline]
-fn event(opcode: Opcode, compressed: bool, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
-    if compressed {
-        return Ok(Event::Compressed(Compressed { opcode, payload }));
-    }
+fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
     Ok(match opcode {
         Opcode::Ping => Event::Ping(payload),
         Opcode::Pong => Event::Pong(payload),

@@ -83,7 +83,7 @@ impl<'a> From<&'a [u8]> for Message<'a> {
 pub enum Event<'a> {
     /// A whole message.
     Message(Message<'a>),
-    /// A whole message in compressed form, for an [`Inflater`](super::deflate::Inflater).
+    /// A compressed message, or the next piece of one, for an [`Inflater`](super::deflate::Inflater).
     Compressed(Compressed<'a>),
     /// Owed: a pong with this payload (5.5.2).
     Ping(&'a [u8]),

@@ -46,10 +46,11 @@ impl Core {
         };
         let blocked = conn.outbox.blocked_since().is_some();
         conn.phase = Phase::Closing { since: self.now, reason, input };
+        conn.forget_unfinished();
         if input == Input::Discard {
             conn.forget_message();
-            self.account_input(id);
         }
+        self.account_input(id);
         if reason.cuts_queue() || blocked && reason == CloseReason::Shutdown {
             self.cut_to_close(id, reason);
         } else {

@@ -24,6 +24,7 @@ use super::timer::TimerId;
 use super::tls::Session;
 use super::topics::Memberships;
 use super::{CloseReason, ConnId, RouteId, ServiceId, Time};
+use crate::protocol::deflate::Unfinished;
 use crate::protocol::{Decoder, Message, Role};
 
 /// Where a connection stands. The only way on is forward.
@@ -118,6 +119,8 @@ pub(super) struct Rare {
     /// The TLS of a secure connection, for as long as it lives.
     pub(super) session: Option<Box<Session>>,
     pub(super) windows: Option<Box<Windows>>,
+    /// A compressed message of which pieces have come.
+    pub(super) unfinished: Option<Unfinished>,
 }
 
 /// Where a connection belongs.
@@ -341,14 +344,23 @@ impl Connection {
                 && rare.metadata.is_none()
                 && rare.session.is_none()
                 && rare.windows.is_none()
+                && rare.unfinished.is_none()
         };
         self.rare.take_if(idle);
     }
 
     /// Drops the message that is being put together: nothing the peer sends counts any more.
     pub(super) fn forget_message(&mut self) {
+        self.forget_unfinished();
         self.decoder = Decoder::new(self.decoder.role());
         self.message_since = Time::MAX;
+    }
+
+    /// Drops what a compressed message has come to: no service will see it.
+    pub(super) fn forget_unfinished(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.unfinished = None;
+        }
     }
 
     /// Whether the next frame may be looked at.
@@ -391,8 +403,10 @@ impl Connection {
         let unread = rare.and_then(|rare| rare.unread.as_ref());
         let head = rare.and_then(|rare| rare.handshake.as_deref());
         let session = rare.and_then(|rare| rare.session.as_deref());
+        let unfinished = rare.and_then(|rare| rare.unfinished.as_ref());
         self.decoder.held_bytes()
             + session.map_or(0, Session::held_bytes)
+            + unfinished.map_or(0, Unfinished::held_bytes)
             + unread.map_or(0, Unread::held_bytes)
             + head.map_or(0, Handshake::held_bytes)
     }

@@ -29,7 +29,7 @@ use super::settings::{RouteSettings, Settings, SlowPolicy};
 use super::tls::Tls;
 use super::topics::{TopicLimits, Topics};
 use super::{CloseReason, ConnId, Decision, SendOutcome, Time};
-use crate::protocol::deflate::Deflater;
+use crate::protocol::deflate::{Deflater, Inflater};
 use crate::protocol::encoder::frame_bytes;
 use crate::protocol::{Masked, Message, Role, SharedFrame, Spares};
 
@@ -88,6 +88,8 @@ pub(super) struct Core {
     pub(super) frame_head: Vec<u8>,
     /// What compresses messages, from the first on that is to be.
     pub(super) deflater: Option<Box<Deflater>>,
+    /// What inflates them, from the first on that comes.
+    pub(super) inflater: Option<Box<Inflater>>,
     /// Messages from this size on may be compressed: more than any while nobody has agreed to that.
     pub(super) deflate_bytes_min: usize,
     /// The path of all that have not sent a request yet.
@@ -122,6 +124,7 @@ impl Core {
             targets: Vec::new(),
             frame_head: Vec::new(),
             deflater: None,
+            inflater: None,
             deflate_bytes_min: usize::MAX,
             no_path: "-".into(),
             settings,

@@ -12,7 +12,7 @@ use super::metrics::Metrics;
 use super::outbox::Pressure;
 use super::settings::{DeflateMode, RouteSettings, Settings};
 use super::{ConnId, Reactor, SendOutcome, Time};
-use crate::protocol::deflate::{Agreement, Compressed, Deflater, Terms, Window};
+use crate::protocol::deflate::{Agreement, Compressed, Deflater, Inflater, Terms, Window};
 use crate::protocol::encoder::payload;
 use crate::protocol::{Decoder, Message, ProtocolError, Role, SharedFrame};
 
@@ -193,6 +193,40 @@ impl Core {
         Some(outcome)
     }
 
+    /// Counts the streams that unfinished messages have.
+    pub(super) fn count_streams(&mut self) {
+        let lent = self.inflater.as_ref().map_or(0, |inflater| inflater.streams_lent());
+        self.metrics.inflate_streams_now = lent as u64;
+    }
+
+    /// Inflates the next piece of a connection's message; the message, if it is whole with that.
+    fn inflate<'a>(
+        &mut self,
+        id: ConnId,
+        piece: Compressed<'_>,
+        inflater: &'a mut Inflater,
+    ) -> Result<Option<Message<'a>>, ProtocolError> {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Ok(None);
+        };
+        let limit = self.router.settings(conn.route).message_bytes_max;
+        let mut unfinished = conn.rare.as_mut().and_then(|rare| rare.unfinished.take());
+        let was_unfinished = unfinished.is_some();
+        let mut incoming =
+            conn.rare.as_mut().and_then(|rare| rare.windows.as_mut()?.incoming.as_mut());
+        let before = incoming.as_ref().map_or(0, |window| window.held_bytes());
+        let inflated = inflater.inflate(piece, &mut unfinished, incoming.as_deref_mut(), limit);
+        let after = incoming.map_or(0, |window| window.held_bytes());
+        self.metrics.deflate_windows_now += (after - before) as u64;
+        if let Some(begun) = &unfinished {
+            self.metrics.messages_gathered += u64::from(!was_unfinished && begun.is_gathered());
+            conn.rare().unfinished = unfinished;
+        } else if was_unfinished {
+            conn.tidy();
+        }
+        inflated
+    }
+
     /// The window of a connection whose peer may be sent so many bytes compressed, if it may.
     fn deflates(&self, id: ConnId, len: usize) -> Option<u8> {
         let conn = self.conns.get(id)?;
@@ -246,8 +280,8 @@ impl Core {
 }
 
 impl Reactor {
-    /// Inflates a message and hands it to the service; returns for how many messages of the budget that
-    /// counts.
+    /// Inflates a message, or the next piece of one, and hands what is whole to the service; returns
+    /// for how many messages of the budget that counts.
     ///
     /// # Errors
     /// The connection must be failed.
@@ -255,34 +289,33 @@ impl Reactor {
     pub(super) fn take_compressed(
         &mut self,
         id: ConnId,
-        message: Compressed<'_>,
+        piece: Compressed<'_>,
     ) -> Result<usize, ProtocolError> {
-        let Some(conn) = self.core.conns.get_mut(id) else {
-            return Ok(0);
-        };
-        let limit = self.core.router.settings(conn.route).message_bytes_max;
         // Lifted out while the service, which may do anything, looks at what is in it.
-        let mut inflater = std::mem::take(&mut self.inflater);
-        let mut incoming =
-            conn.rare.as_mut().and_then(|rare| rare.windows.as_mut()?.incoming.as_mut());
-        let before = incoming.as_ref().map_or(0, |window| window.held_bytes());
-        let inflated = inflater.inflate(message, incoming.as_deref_mut(), limit);
-        let after = incoming.map_or(0, |window| window.held_bytes());
-        let metrics = &mut self.core.metrics;
-        metrics.deflate_windows_now += (after - before) as u64;
-        let taken = match inflated {
-            Ok(inflated) => {
-                metrics.messages_inflated += 1;
-                metrics.bytes_inflated_from += message.payload().len() as u64;
-                metrics.bytes_inflated_to += inflated.len() as u64;
-                metrics.messages_in += 1;
-                let service = conn.note_message(inflated, self.core.now);
-                self.call_for(id, service, |service, cx| service.on_message(cx, id, inflated));
-                Ok(inflated.len() / INFLATED_BYTES_PER_MESSAGE)
+        let mut inflater = self.core.inflater.take().unwrap_or_default();
+        let before = inflater.inflated_bytes();
+        let outcome = match self.core.inflate(id, piece, &mut inflater) {
+            Ok(Some(message)) => {
+                self.take_inflated(id, message);
+                Ok(())
             }
+            Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
-        self.inflater = inflater;
-        taken
+        let inflated = inflater.inflated_bytes() - before;
+        self.core.metrics.bytes_inflated_from += piece.payload().len() as u64;
+        self.core.metrics.bytes_inflated_to += inflated;
+        self.core.inflater = Some(inflater);
+        self.core.count_streams();
+        outcome.map(|()| inflated as usize / INFLATED_BYTES_PER_MESSAGE)
+    }
+
+    fn take_inflated(&mut self, id: ConnId, message: Message<'_>) {
+        self.core.metrics.messages_inflated += 1;
+        self.core.metrics.messages_in += 1;
+        if let Some(conn) = self.core.conns.get_mut(id) {
+            let service = conn.note_message(message, self.core.now);
+            self.call_for(id, service, |service, cx| service.on_message(cx, id, message));
+        }
     }
 }

@@ -113,10 +113,14 @@ metrics! {
     messages_not_deflated,
     /// Messages received in compressed form.
     messages_inflated,
-    /// Bytes of those before.
+    /// Bytes of those, and of what has come of others, before.
     bytes_inflated_from,
-    /// Bytes of those after.
+    /// Bytes of both after.
     bytes_inflated_to,
+    /// Messages in pieces that were inflated only when they were whole: all streams were lent.
+    messages_gathered,
+    /// Streams that inflate messages in pieces, now.
+    inflate_streams_now,
     /// Bytes held for context takeover, now.
     deflate_windows_now,
     /// Bytes that those may grow to, now.

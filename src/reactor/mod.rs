@@ -79,8 +79,6 @@ use self::shutdown::Drain;
 use self::signals::Obeyed;
 use self::stats::TurnStats;
 
-use crate::protocol::deflate::Inflater;
-
 pub use self::context::Context;
 pub use self::id::{ConnId, ServiceId};
 pub use self::mailbox::{Handle, MailReceiver, MailSender};
@@ -135,8 +133,6 @@ pub struct Reactor {
     events: Events,
     /// Where reads go.
     scratch: Box<[u8]>,
-    /// What inflates messages, one at a time.
-    inflater: Inflater,
     services: Vec<Box<dyn Service>>,
     listeners: Vec<Listener>,
     reserve: Reserve,
@@ -166,7 +162,6 @@ impl Reactor {
         Ok(Reactor {
             events: Events::with_capacity(EVENTS_PER_POLL),
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
-            inflater: Inflater::default(),
             services: Vec::new(),
             listeners: Vec::new(),
             reserve: Reserve::new(),

@@ -233,6 +233,8 @@ impl Core {
             return empty;
         };
         self.metrics.connections_now -= 1;
+        conn.forget_unfinished();
+        self.count_streams();
         let dropped = conn.outbox.clear(&mut self.spare_queues);
         self.count_dropped(dropped);
         self.metrics.buffered_now -= u64::from(conn.input_bytes);

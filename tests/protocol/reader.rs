@@ -13,18 +13,25 @@ pub(super) enum Found {
     Close(Option<(u16, String)>),
 }
 
-impl From<Event<'_>> for Found {
-    fn from(event: Event<'_>) -> Found {
-        match event {
+impl Found {
+    /// What an event is; `None` for a piece of a compressed message, which is kept, but for the last.
+    fn new(event: Event<'_>, kept: &mut Vec<u8>) -> Option<Found> {
+        Some(match event {
             Event::Message(Message::Text(text)) => Found::Text(text.to_owned()),
             Event::Message(Message::Binary(bytes)) => Found::Binary(bytes.to_vec()),
-            Event::Compressed(message) => Found::Compressed(message.payload().to_vec()),
+            Event::Compressed(piece) => {
+                kept.extend_from_slice(piece.payload());
+                if !piece.is_last() {
+                    return None;
+                }
+                Found::Compressed(std::mem::take(kept))
+            }
             Event::Ping(payload) => Found::Ping(payload.to_vec()),
             Event::Pong(payload) => Found::Pong(payload.to_vec()),
             Event::Close(close) => {
                 Found::Close(close.map(|close| (close.code.get(), close.reason.to_owned())))
             }
-        }
+        })
     }
 }
 
@@ -46,6 +53,8 @@ pub(super) struct Reader {
     pub(super) held_bytes_peak: usize,
     /// Bytes that went past a buffer of the caller's, straight into the decoder's room.
     pub(super) direct_bytes: usize,
+    /// What has come of a compressed message.
+    kept: Vec<u8>,
 }
 
 impl Reader {
@@ -67,6 +76,7 @@ impl Reader {
             error: None,
             held_bytes_peak: 0,
             direct_bytes: 0,
+            kept: Vec::new(),
         }
     }
 
@@ -83,7 +93,7 @@ impl Reader {
             match self.decoder.decode(rest, self.message_bytes_max, &mut self.spares) {
                 Ok(step) => {
                     let consumed = step.consumed;
-                    self.found.extend(step.event.map(Found::from));
+                    self.found.extend(step.event.and_then(|e| Found::new(e, &mut self.kept)));
                     assert!(consumed > 0, "a step without progress");
                     rest = &mut rest[consumed..];
                     let behind = &bytes[bytes.len() - rest.len()..];
@@ -106,7 +116,7 @@ impl Reader {
             let len = room.len().min(rest.len());
             room[..len].copy_from_slice(&rest[..len]);
             match self.decoder.decode_filled(len) {
-                Ok(event) => self.found.extend(event.map(Found::from)),
+                Ok(event) => self.found.extend(event.and_then(|e| Found::new(e, &mut self.kept))),
                 Err(error) => self.error = Some(error),
             }
             self.direct_bytes += len;

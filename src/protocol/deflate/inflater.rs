@@ -1,44 +1,23 @@
-//! Compressed messages to messages: RFC 7692, 7.2.2.
+//! Compressed messages to messages, of all connections: RFC 7692, 7.2.2.
 //!
-//! One stream and one buffer for all connections: a message is inflated at once when it is whole, so
-//! that one that is not costs no more than what came of it. What it grows to is bounded while it
-//! grows, and text is checked as it appears, so that neither a bomb nor garbage is inflated to its end.
+//! Messages that come whole share one stream and one buffer. One that comes in pieces is inflated as it
+//! comes, by a stream of its own for as long as it is unfinished, so that a bomb or garbage fails in
+//! the piece that shows it. There are so many of those streams and no more: a message that finds none
+//! free is gathered as it came, and inflated when it is whole.
 
 use std::fmt;
+use std::rc::Rc;
 
-use zlib_rs::{Inflate, InflateFlush, Status};
-
-use super::{TAIL, WINDOW_BITS_MAX, Window};
-use crate::protocol::utf8::Utf8;
+use super::Window;
+use super::inflation::{Bounds, Inflation};
 use crate::protocol::{Message, Opcode, ProtocolError};
 
-/// What is inflated between two looks at the limit and at the text.
-const CHUNK_BYTES: usize = 16 * 1024;
-/// Memory that is worth keeping for the next message.
-const SPARE_BYTES: usize = 256 * 1024;
-/// Blocks within a message that say that they are the last (7.2.3.4): each begins a stream anew, with
-/// all of the window, for two bytes of the peer's. Whoever writes them does so once a flush.
-const FINAL_BLOCKS_MAX: usize = 1024;
-/// What a peer has cut off (7.2.1), and behind it an empty block that says that it is the last.
-const ENDING: [u8; 6] = {
-    let [a, b, c, d] = TAIL;
-    [a, b, c, d, 0x03, 0x00]
-};
-
-/// Bytes that a message of up to `message_bytes_max` bytes may take in compressed form. Nobody's
-/// DEFLATE makes more of what it cannot compress (zlib's `deflateBound`, at its least memory).
-pub(in crate::protocol) fn compressed_bytes_max(message_bytes_max: usize) -> usize {
-    message_bytes_max
-        .saturating_add(message_bytes_max / 8)
-        .saturating_add(message_bytes_max / 64)
-        .saturating_add(64)
-}
-
-/// A whole message, still compressed.
+/// A compressed message, or the next piece of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compressed<'a> {
     pub(in crate::protocol) opcode: Opcode,
     pub(in crate::protocol) payload: &'a [u8],
+    pub(in crate::protocol) is_last: bool,
 }
 
 impl<'a> Compressed<'a> {
@@ -46,178 +25,170 @@ impl<'a> Compressed<'a> {
     pub fn payload(&self) -> &'a [u8] {
         self.payload
     }
+
+    /// Whether it ends its message.
+    pub fn is_last(&self) -> bool {
+        self.is_last
+    }
 }
 
-/// Inflates the messages of any number of connections, one at a time.
+/// A message of which pieces have come, but not the last.
+#[derive(Debug)]
+pub struct Unfinished(State);
+
+#[derive(Debug)]
+enum State {
+    /// Inflated as far as that goes. While the second is held a stream counts as lent.
+    Inflated(Box<Inflation>, Rc<()>),
+    /// As it came.
+    Gathered(Vec<u8>),
+}
+
+impl Unfinished {
+    /// Whether it waits to be inflated until it is whole: there was no stream for it.
+    pub fn is_gathered(&self) -> bool {
+        matches!(self.0, State::Gathered(_))
+    }
+
+    /// Memory held, a stream's included.
+    pub fn held_bytes(&self) -> usize {
+        match &self.0 {
+            State::Inflated(inflation, _) => inflation.held_bytes(),
+            State::Gathered(bytes) => bytes.capacity(),
+        }
+    }
+}
+
+/// Inflates the messages of any number of connections.
 #[derive(Default)]
 pub struct Inflater {
-    stream: Option<Inflate>,
-    /// Initialised once and filled many times.
-    out: Vec<u8>,
+    /// The latest message that is whole.
+    own: Box<Inflation>,
+    // Boxed as they are lent.
+    #[allow(clippy::vec_box)]
+    spares: Vec<Box<Inflation>>,
+    lent: Rc<()>,
+    inflated_bytes: u64,
 }
 
 impl Inflater {
-    /// Inflates a message of at most `message_bytes_max` bytes. `window` holds what this peer's
-    /// messages may refer to, if context takeover was agreed on, and takes this message in.
+    /// Unfinished messages that are inflated as they come.
+    pub const STREAMS_MAX: usize = 64;
+    /// Streams kept for the next of them.
+    pub const SPARES_MAX: usize = 4;
+
+    /// Inflates a message of at most `message_bytes_max` bytes, or the next piece of one; returns it
+    /// with its last. `unfinished` is for what has come of it, and this peer's alone. `window` holds
+    /// what its messages may refer to, if context takeover was agreed on, and takes this one in.
     ///
     /// # Errors
     /// The data is not DEFLATE, or ends within a block; the text is not UTF-8; the message is too big.
     pub fn inflate(
         &mut self,
-        message: Compressed<'_>,
+        piece: Compressed<'_>,
+        unfinished: &mut Option<Unfinished>,
         window: Option<&mut Window>,
         message_bytes_max: usize,
-    ) -> Result<Message<'_>, ProtocolError> {
-        if self.out.len() > SPARE_BYTES {
-            self.out = Vec::new();
-        }
-        let stream = self.stream.get_or_insert_with(|| Inflate::new(false, WINDOW_BITS_MAX));
-        let inflation = Inflation {
-            stream,
-            out: &mut self.out,
-            filled: 0,
-            checked: 0,
-            message_bytes_max,
-            before: window.as_deref().map_or(&[], Window::as_bytes),
-            text: (message.opcode == Opcode::Text).then(Utf8::default),
+    ) -> Result<Option<Message<'_>>, ProtocolError> {
+        let before = window.as_deref().map_or(&[][..], Window::as_bytes);
+        let bounds = Bounds { before, message_bytes_max };
+        let state = match unfinished.take() {
+            None if piece.is_last => None,
+            None => Some(self.begin(piece.opcode)),
+            Some(Unfinished(state)) => Some(state),
         };
-        let filled = inflation.message(message.payload)?;
-        let payload = &self.out[..filled];
+        let state = match state {
+            None => self.whole(piece.opcode, piece.payload, bounds).map(|()| None)?,
+            Some(state) => self.further(state, piece, bounds)?,
+        };
+        if state.is_some() {
+            *unfinished = state.map(Unfinished);
+            return Ok(None);
+        }
         if let Some(window) = window {
-            window.push(payload);
+            window.push(self.own.payload());
         }
-        // What came in several chunks was checked as it came, and is once more here: a `str` cannot be
-        // had unseen without `unsafe`.
-        match message.opcode {
-            Opcode::Text => match simdutf8::basic::from_utf8(payload) {
-                Ok(text) => Ok(Message::Text(text)),
-                Err(_) => Err(ProtocolError::InvalidUtf8),
-            },
-            _ => Ok(Message::Binary(payload)),
-        }
+        self.own.message().map(Some)
     }
 
-    /// Memory held beyond this struct, but for the stream's own.
+    /// Bytes that all messages, and parts of them, have come to so far.
+    pub fn inflated_bytes(&self) -> u64 {
+        self.inflated_bytes
+    }
+
+    /// Streams that unfinished messages have, of [`Inflater::STREAMS_MAX`].
+    pub fn streams_lent(&self) -> usize {
+        Rc::strong_count(&self.lent) - 1
+    }
+
+    /// Memory held beyond this struct.
     pub fn held_bytes(&self) -> usize {
-        self.out.capacity()
+        self.own.held_bytes() + self.spares.iter().map(|spare| spare.held_bytes()).sum::<usize>()
+    }
+
+    /// Begins a message in pieces.
+    fn begin(&mut self, opcode: Opcode) -> State {
+        if self.streams_lent() == Inflater::STREAMS_MAX {
+            return State::Gathered(Vec::new());
+        }
+        let mut inflation = self.spares.pop().unwrap_or_default();
+        inflation.begin_message(opcode);
+        State::Inflated(inflation, Rc::clone(&self.lent))
+    }
+
+    /// Takes the next piece. With the last the message is whole, and lies in `own`.
+    fn further(
+        &mut self,
+        state: State,
+        piece: Compressed<'_>,
+        bounds: Bounds<'_>,
+    ) -> Result<Option<State>, ProtocolError> {
+        match state {
+            State::Gathered(mut bytes) => {
+                bytes.extend_from_slice(piece.payload);
+                if !piece.is_last {
+                    return Ok(Some(State::Gathered(bytes)));
+                }
+                self.whole(piece.opcode, &bytes, bounds)?;
+            }
+            State::Inflated(mut inflation, lent) => {
+                let before = inflation.payload().len();
+                let outcome = inflation.push(piece.payload, bounds);
+                self.inflated_bytes += (inflation.payload().len() - before) as u64;
+                outcome?;
+                if !piece.is_last {
+                    inflation.check_text()?;
+                    return Ok(Some(State::Inflated(inflation, lent)));
+                }
+                inflation.end(bounds)?;
+                let spare = std::mem::replace(&mut self.own, inflation);
+                if self.spares.len() < Inflater::SPARES_MAX {
+                    self.spares.push(spare);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Inflates a whole message into `own`.
+    fn whole(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        bounds: Bounds<'_>,
+    ) -> Result<(), ProtocolError> {
+        self.own.begin_message(opcode);
+        let outcome = self.own.push(payload, bounds).and_then(|()| self.own.end(bounds));
+        self.inflated_bytes += self.own.payload().len() as u64;
+        outcome
     }
 }
 
 impl fmt::Debug for Inflater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inflater").field("held_bytes", &self.held_bytes()).finish_non_exhaustive()
-    }
-}
-
-/// One message on its way.
-struct Inflation<'a> {
-    stream: &'a mut Inflate,
-    out: &'a mut Vec<u8>,
-    filled: usize,
-    /// Up to where the text was checked.
-    checked: usize,
-    message_bytes_max: usize,
-    /// What was said before this message.
-    before: &'a [u8],
-    /// The state of the check, if the message is text.
-    text: Option<Utf8>,
-}
-
-impl Inflation<'_> {
-    /// Inflates it all; returns how much that is.
-    fn message(mut self, payload: &[u8]) -> Result<usize, ProtocolError> {
-        // Nobody should send this for an empty message (7.2.3.6), but who flushes twice does.
-        if payload.is_empty() {
-            return Ok(0);
-        }
-        self.begin()?;
-        let mut rest = payload;
-        let mut final_blocks = 0;
-        while self.feed(&mut rest)? == Status::StreamEnd {
-            // A block that says it is the last ends no message: the next follows at the next byte (7.2.1).
-            if rest.is_empty() {
-                return Ok(self.filled);
-            }
-            final_blocks += 1;
-            if final_blocks > FINAL_BLOCKS_MAX {
-                return Err(ProtocolError::InvalidDeflate);
-            }
-            self.begin()?;
-        }
-        self.end()?;
-        Ok(self.filled)
-    }
-
-    /// Begins a stream behind what was said before, this message's own part included.
-    fn begin(&mut self) -> Result<(), ProtocolError> {
-        self.stream.reset(false);
-        for said in [self.before, &self.out[..self.filled]] {
-            if !said.is_empty() {
-                self.stream.set_dictionary(said).map_err(|_| ProtocolError::InvalidDeflate)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Inflates `rest` until it is used up or the stream has ended.
-    fn feed(&mut self, rest: &mut &[u8]) -> Result<Status, ProtocolError> {
-        loop {
-            let end = self.room()?;
-            let before = (self.stream.total_in(), self.stream.total_out());
-            let room = &mut self.out[self.filled..end];
-            let status = self
-                .stream
-                .decompress(rest, room, InflateFlush::SyncFlush)
-                .map_err(|_| ProtocolError::InvalidDeflate)?;
-            let (read, written) =
-                (self.stream.total_in() - before.0, self.stream.total_out() - before.1);
-            *rest = &rest[read as usize..];
-            self.took(written as usize)?;
-            let is_dry = rest.is_empty() && (self.filled < end || written == 0);
-            if status == Status::StreamEnd || is_dry {
-                return Ok(status);
-            }
-            // Neither input nor room would help.
-            if read == 0 && written == 0 {
-                return Err(ProtocolError::InvalidDeflate);
-            }
-        }
-    }
-
-    /// Feeds what the peer has cut off, and sees that the data stops where a block may begin: there,
-    /// and only there, an end that we add is one.
-    fn end(&mut self) -> Result<(), ProtocolError> {
-        let filled = self.filled;
-        let mut ending = &ENDING[..];
-        match self.feed(&mut ending) {
-            Ok(Status::StreamEnd) if ending.is_empty() && self.filled == filled => Ok(()),
-            _ => Err(ProtocolError::InvalidDeflate),
-        }
-    }
-
-    /// Where the next chunk may end: at one byte more than is allowed, at the most.
-    fn room(&mut self) -> Result<usize, ProtocolError> {
-        let most = self.message_bytes_max + 1;
-        let end = (self.filled + CHUNK_BYTES).min(most);
-        if self.out.len() < end {
-            let doubled = (2 * self.filled).max(end).min(most);
-            self.out.resize(doubled, 0);
-        }
-        Ok(end)
-    }
-
-    /// Counts and checks what was written. A text of less than a chunk is checked when it is whole.
-    fn took(&mut self, written: usize) -> Result<(), ProtocolError> {
-        self.filled += written;
-        if self.filled > self.message_bytes_max {
-            return Err(ProtocolError::MessageTooBig);
-        }
-        if let Some(text) = &mut self.text
-            && self.filled - self.checked >= CHUNK_BYTES
-        {
-            text.push(&self.out[self.checked..self.filled])?;
-            self.checked = self.filled;
-        }
-        Ok(())
+        f.debug_struct("Inflater")
+            .field("held_bytes", &self.held_bytes())
+            .field("streams_lent", &self.streams_lent())
+            .finish_non_exhaustive()
     }
 }

@@ -11,16 +11,17 @@
 mod agreement;
 mod deflater;
 mod inflater;
+mod inflation;
 mod offer;
 mod window;
 
 pub use agreement::{Agreement, Direction};
 pub use deflater::Deflater;
-pub use inflater::{Compressed, Inflater};
+pub use inflater::{Compressed, Inflater, Unfinished};
 pub use offer::{Offer, Terms, negotiate};
 pub use window::Window;
 
-pub(super) use inflater::compressed_bytes_max;
+pub(super) use inflation::compressed_bytes_max;
 
 /// The name of the extension (RFC 7692, 7).
 pub const NAME: &str = "permessage-deflate";

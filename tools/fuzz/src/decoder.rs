@@ -1,6 +1,6 @@
 //! The decoder against a naive one, whole and in pieces.
 
-use weir::protocol::{Decoder, Event, ProtocolError, Role, Spares};
+use weir::protocol::{Decoder, ProtocolError, Role, Spares};
 
 use crate::bytes::{Bytes, pieces};
 use crate::reference::{self, Found, Outcome};
@@ -61,6 +61,8 @@ struct Run {
     is_direct: bool,
     received: usize,
     found: Vec<Found>,
+    /// What has come of a compressed message.
+    kept: Vec<u8>,
     error: Option<ProtocolError>,
 }
 
@@ -73,6 +75,7 @@ impl Run {
             is_direct,
             received: 0,
             found: Vec::new(),
+            kept: Vec::new(),
             error: None,
         }
     }
@@ -104,15 +107,17 @@ impl Run {
         {
             let len = room.len().min(rest.len());
             room[..len].copy_from_slice(&rest[..len]);
-            let event = self.decoder.decode_filled(len);
-            keep(&mut self.found, &mut self.error, event);
+            match self.decoder.decode_filled(len) {
+                Ok(event) => self.found.extend(event.and_then(|e| Found::new(e, &mut self.kept))),
+                Err(error) => self.error = Some(error),
+            }
             return len;
         }
         let len = rest.len();
         match self.decoder.decode(rest, self.message_bytes_max, &mut self.recycled.spares) {
             Ok(step) => {
                 let consumed = step.consumed;
-                keep(&mut self.found, &mut self.error, Ok(step.event));
+                self.found.extend(step.event.and_then(|e| Found::new(e, &mut self.kept)));
                 consumed
             }
             Err(error) => {
@@ -138,16 +143,5 @@ impl Run {
         assert_eq!(self.decoder.held_bytes(), 0, "held at the end");
         let outcome = Outcome { found: self.found, error: self.error, is_mid_message };
         (outcome, spares)
-    }
-}
-
-fn keep(
-    found: &mut Vec<Found>,
-    error: &mut Option<ProtocolError>,
-    event: Result<Option<Event<'_>>, ProtocolError>,
-) {
-    match event {
-        Ok(event) => found.extend(event.map(Found::from)),
-        Err(broken) => *error = Some(broken),
     }
 }

@@ -1,6 +1,6 @@
 //! Compressed messages through the decoder and the inflater, against one stream for a whole connection.
 
-use weir::protocol::deflate::{Deflater, Inflater, Window};
+use weir::protocol::deflate::{Deflater, Inflater, Unfinished, Window};
 use weir::protocol::{Decoder, Event, Message, Opcode, ProtocolError, Role, Spares};
 use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush, Status};
 
@@ -10,6 +10,8 @@ use crate::bytes::{Bytes, pieces};
 const MESSAGES_MAX: usize = 12;
 /// Limits on a message, and what they are tried with: at them, around them, far beyond.
 const LIMITS: [usize; 4] = [125, 1000, 20_000, 1 << 20];
+/// What the inflater counts for a stream.
+const STREAM_BYTES: usize = 48 * 1024;
 /// A block that says it is the last, and the byte that stands for the empty one behind it (RFC 7692,
 /// 7.2.3.4).
 const AFTER_FINAL: u8 = 0x00;
@@ -57,6 +59,7 @@ fn receive(wire: &[u8], cuts: &[usize], bits: u8, takeover: bool, limit: usize) 
     let mut spares = Spares::default();
     let mut inflater = Inflater::default();
     let mut window = takeover.then(|| Window::new(bits));
+    let mut unfinished = None;
     let mut found = Vec::new();
     for piece in pieces(wire, cuts) {
         let mut piece = piece.to_vec();
@@ -70,8 +73,8 @@ fn receive(wire: &[u8], cuts: &[usize], bits: u8, takeover: bool, limit: usize) 
                 }
             };
             let message = match step.event {
-                Some(Event::Compressed(message)) => {
-                    inflater.inflate(message, window.as_mut(), limit).map(Some)
+                Some(Event::Compressed(piece)) => {
+                    inflater.inflate(piece, &mut unfinished, window.as_mut(), limit)
                 }
                 Some(Event::Message(message)) => Ok(Some(message)),
                 _ => Ok(None),
@@ -85,7 +88,9 @@ fn receive(wire: &[u8], cuts: &[usize], bits: u8, takeover: bool, limit: usize) 
                     return found;
                 }
             }
-            assert!(inflater.held_bytes() <= 2 * (limit + 1).max(256 * 1024));
+            let held = unfinished.as_ref().map_or(0, Unfinished::held_bytes);
+            assert!(held <= 2 * (limit + 1).max(16 * 1024) + STREAM_BYTES);
+            assert!(inflater.held_bytes() <= 4 * (limit + 1).max(256 * 1024) + 2 * STREAM_BYTES);
             assert!(window.as_ref().is_none_or(|window| window.held_bytes() <= 1 << bits));
             let consumed = step.consumed;
             rest = &mut rest[consumed..];

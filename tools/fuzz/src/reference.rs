@@ -18,18 +18,25 @@ pub(crate) enum Found {
     Close(Vec<u8>),
 }
 
-impl From<Event<'_>> for Found {
-    fn from(event: Event<'_>) -> Found {
-        match event {
+impl Found {
+    /// What an event is; `None` for a piece of a compressed message, which is kept, but for the last.
+    pub(crate) fn new(event: Event<'_>, kept: &mut Vec<u8>) -> Option<Found> {
+        Some(match event {
             Event::Message(Message::Text(text)) => Found::Text(text.as_bytes().to_vec()),
             Event::Message(Message::Binary(bytes)) => Found::Binary(bytes.to_vec()),
-            Event::Compressed(message) => Found::Compressed(message.payload().to_vec()),
+            Event::Compressed(piece) => {
+                kept.extend_from_slice(piece.payload());
+                if !piece.is_last() {
+                    return None;
+                }
+                Found::Compressed(std::mem::take(kept))
+            }
             Event::Ping(payload) => Found::Ping(payload.to_vec()),
             Event::Pong(payload) => Found::Pong(payload.to_vec()),
             Event::Close(close) => Found::Close(close.map_or(vec![], |close| {
                 [&close.code.get().to_be_bytes(), close.reason.as_bytes()].concat()
             })),
-        }
+        })
     }
 }
 
