@@ -119,6 +119,11 @@ fn watched(settings: Settings, route: RouteSettings) -> (Server, std::sync::mpsc
     Server::watched(settings, route)
 }
 
+/// Does not wait long for peers that answer no Close.
+fn impatient() -> Settings {
+    Settings { close_timeout: Duration::from_millis(50), ..Settings::default() }
+}
+
 /// Nothing is held or reserved for anybody.
 fn stop_clean(server: Server) -> Metrics {
     let metrics = server.stop_clean();
@@ -357,7 +362,7 @@ fn windows_come_with_the_first_message_and_go_after_a_while() {
 #[test]
 fn the_limit_is_on_what_a_message_inflates_to() {
     let limited = RouteSettings { message_bytes_max: 10_000, ..RouteSettings::default() };
-    let (server, seen) = watched(Settings::default(), limited);
+    let (server, seen) = watched(impatient(), limited);
     let mut peer = Peer::open(&server, OFFER, ALONE);
     assert!(peer.echo(&[0; 10_000]).1);
     peer.say(&[0; 10_001]);
@@ -375,7 +380,7 @@ fn the_limit_is_on_what_a_message_inflates_to() {
 
 #[test]
 fn text_that_is_none_is_refused_when_inflated() {
-    let (server, seen) = watched(Settings::default(), RouteSettings::default());
+    let (server, seen) = watched(impatient(), RouteSettings::default());
     let mut peer = Peer::open(&server, OFFER, ALONE);
     let payload = peer.compress(b"\xFF");
     peer.client.raw(&frame(true, COMPRESSED | TEXT, &payload));
@@ -430,7 +435,7 @@ fn fragments_fail_early() {
             "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12",
         ),
     ] {
-        let (server, seen) = watched(Settings::default(), route(mode));
+        let (server, seen) = watched(impatient(), route(mode));
         let mut peer = Peer::open(&server, OFFER, answer);
         assert!(peer.echo(&json(1)).1);
         let payload = peer.compress(b"\xFF is no text");
