@@ -25,7 +25,7 @@ async function until(ms, what, condition) {
   }
 }
 
-/** A running server: `url` (WebSocket) and `http`, both without the last slash. */
+/** A running server: `url` (WebSocket), `http`, and `admin` if it has that, all without the last slash. */
 class Weir {
   /** Starts `weir serve` on a free port with further arguments; resolves when it listens. */
   static start(...args) {
@@ -61,11 +61,19 @@ class Weir {
     this.listening = new Promise((resolve, reject) => {
       readline.createInterface({ input: this.process.stdout }).on('line', (line) => {
         if (/^listening wss?:/.test(line)) resolve(line.slice('listening '.length));
+        if (line.startsWith('admin ')) this.admin = line.slice('admin '.length).replace(/\/$/, '');
       });
       this.exited.then((end) => reject(new Error(`weir ended early: ${JSON.stringify(end)}`)), reject);
     });
     this.listening.catch(() => {});
     process.once('exit', () => this.process.kill('SIGKILL'));
+  }
+
+  /** The sum of a metric's samples that have this label, such as `project="main"`. */
+  async metric(name, label) {
+    const text = await (await fetch(`${this.admin}/metrics`)).text();
+    const samples = text.split('\n').filter((line) => line.startsWith(`weir_${name}{`) && line.includes(label));
+    return samples.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
   }
 
   /** Asks the server to stop and resolves to its `{ code, signal }`. */

@@ -1,12 +1,15 @@
 //! News through a gateway: every block once and in order, whatever becomes of the upstreams.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use weir::reactor::CloseReason;
 use weir::reactor::settings::Settings;
+use weir::services::rpc::{RpcError, RpcSettings};
 
-use super::node::{Node, address, client, gateway, hash, topic};
+use super::node::{Node, address, client, gateway, gateway_with, hash, topic};
 use crate::rpc::scripted::{call, json};
-use crate::support::{Client, Seen, Watched, eventually, serving};
+use crate::support::{Client, Seen, Server, Watched, eventually, serving};
 
 /// Subscribes and returns the id.
 fn subscribe(client: &mut Client, params: &Value) -> String {
@@ -39,11 +42,9 @@ fn each_way(test: impl Fn(Node, String)) {
 }
 
 /// A client that hears of heads, from the one after the node's last.
-fn follower(node: &Node, server: &crate::support::Server) -> Client {
-    let before = node.calls("eth_getBlockByNumber");
+fn follower(server: &Server) -> Client {
     let mut client = client(server);
     subscribe(&mut client, &json!(["newHeads"]));
-    node.await_calls("eth_getBlockByNumber", before + 1);
     client
 }
 
@@ -51,7 +52,7 @@ fn follower(node: &Node, server: &crate::support::Server) -> Client {
 fn heads_come_once_and_in_order_and_gaps_are_filled() {
     each_way(|node, url| {
         let server = gateway(&[url], |_| {});
-        let mut client = follower(&node, &server);
+        let mut client = follower(&server);
         // One, several at once, one again.
         for heads in [6..7, 7..12, 12..13] {
             heads.clone().for_each(|_| node.mine(0));
@@ -60,11 +61,122 @@ fn heads_come_once_and_in_order_and_gaps_are_filled() {
     });
 }
 
+/// Whatever happens after the reply is told: so it waits until the gateway knows what was before.
+#[test]
+fn the_reply_waits_for_the_first_look_at_the_upstream() {
+    each_way(|node, url| {
+        node.hold_heads(true);
+        let server = gateway(&[url], |_| {});
+        let mut client = client(&server);
+        let subscribe = |id: u64, kind: &str| json!({"jsonrpc": "2.0", "id": id, "method": "eth_subscribe", "params": [kind]});
+        client.text(&subscribe(1, "newHeads").to_string());
+        client.text(&format!("[{},{}]", subscribe(2, "logs"), subscribe(3, "syncing")));
+        node.await_calls("eth_getBlockByNumber", 1);
+        let asked = call(&mut client, "eth_gasPrice", &json!([]));
+        assert_eq!(asked["result"], "0x5", "the others go on");
+        let head = node.head();
+        node.hold_heads(false);
+        node.mine(0);
+        node.release(head);
+        let (first, both) = (json(&mut client), json(&mut client));
+        assert_eq!(
+            (&first["id"], &both[0]["id"], &both[1]["id"]),
+            (&json!(1), &json!(2), &json!(3))
+        );
+        let (_, head) = news(&mut client);
+        assert_eq!(head["hash"], json!(hash(6, 0)));
+        let (of, log) = news(&mut client);
+        assert_eq!((json!(of), &log["topics"][0]), (both[0]["result"].clone(), &json!(topic(6))));
+    });
+}
+
+#[test]
+fn who_cannot_hear_of_what_comes_is_not_subscribed() {
+    let node = Node::new(false, 5);
+    node.hold_heads(true);
+    let rpc = RpcSettings {
+        call_timeout: Duration::from_millis(200),
+        subscriptions_max: 1,
+        ..RpcSettings::default()
+    };
+    let server = gateway_with(&[node.ws()], rpc, |_| {});
+    let (mut one, mut other) = (client(&server), client(&server));
+    let refused = call(&mut one, "eth_subscribe", &json!(["newHeads"]));
+    assert_eq!(refused["error"]["code"], RpcError::TIMEOUT, "{refused}");
+    // It is not counted any more, nor is one whose client has gone before the reply.
+    let ask = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["logs"]});
+    one.text(&ask.to_string());
+    assert_eq!(call(&mut one, "eth_gasPrice", &json!([]))["result"], "0x5");
+    drop(one);
+    node.hold_heads(false);
+    node.release(node.head());
+    let mut subscribed = Value::Null;
+    let is_subscribed = || {
+        subscribed = call(&mut other, "eth_subscribe", &json!(["newHeads"]));
+        subscribed["result"].is_string()
+    };
+    eventually(is_subscribed, "there is room");
+    node.mine(0);
+    expect_head(&mut other, 6, 0);
+}
+
+#[test]
+fn without_an_upstream_there_are_no_subscriptions() {
+    let mut node = Node::new(false, 5);
+    let url = node.http();
+    node.stop();
+    let server = gateway(&[url], |_| {});
+    let mut client = client(&server);
+    for kind in ["newHeads", "logs", "newPendingTransactions"] {
+        let refused = call(&mut client, "eth_subscribe", &json!([kind]));
+        assert_eq!(refused["error"]["code"], RpcError::INTERNAL, "{refused}");
+    }
+    node.start();
+    let mut subscribed = Value::Null;
+    let is_subscribed = || {
+        subscribed = call(&mut client, "eth_subscribe", &json!(["newHeads"]));
+        subscribed["result"].is_string()
+    };
+    eventually(is_subscribed, "the upstream is back");
+    node.mine(0);
+    expect_head(&mut client, 6, 0);
+}
+
+/// As long as the old chain, and then shorter: no poll sees a number that it has not seen.
+#[test]
+fn blocks_in_the_place_of_others_are_told_without_the_chain_growing() {
+    for by_http in [false, true] {
+        let node = Node::new(false, 5);
+        let server = gateway(&[if by_http { node.http() } else { node.ws() }], |_| {});
+        let mut heads = follower(&server);
+        let mut logs = client(&server);
+        subscribe(&mut logs, &json!(["logs"]));
+        for number in 6..8 {
+            node.mine(0);
+            expect_head(&mut heads, number, 0);
+            assert_eq!(news(&mut logs).1["removed"], json!(false));
+        }
+        let mut expect_logs = |expected: &[(usize, u8, bool)]| {
+            for &(number, fork, removed) in expected {
+                let (_, log) = news(&mut logs);
+                let told = (&log["blockHash"], &log["removed"]);
+                assert_eq!(told, (&json!(hash(number, fork)), &json!(removed)), "{log}");
+            }
+        };
+        node.become_chain([vec![0; 7], vec![1]].concat());
+        expect_head(&mut heads, 7, 1);
+        expect_logs(&[(7, 0, true), (7, 1, false)]);
+        node.become_chain([vec![0; 6], vec![2]].concat());
+        expect_head(&mut heads, 6, 2);
+        expect_logs(&[(7, 1, true), (6, 0, true), (6, 2, false)]);
+    }
+}
+
 #[test]
 fn a_reorganisation_is_told_from_the_fork_on_and_logs_are_taken_back() {
     each_way(|node, url| {
         let server = gateway(&[url], |_| {});
-        let mut heads = follower(&node, &server);
+        let mut heads = follower(&server);
         let mut logs = client(&server);
         let id = subscribe(&mut logs, &json!(["logs", {"topics": [[topic(6), topic(7)]]}]));
         for number in 6..9 {
@@ -96,7 +208,7 @@ fn a_reorganisation_is_told_from_the_fork_on_and_logs_are_taken_back() {
 fn a_restart_of_the_upstream_skips_and_repeats_nothing() {
     each_way(|mut node, url| {
         let server = gateway(&[url], |_| {});
-        let mut client = follower(&node, &server);
+        let mut client = follower(&server);
         node.mine(0);
         expect_head(&mut client, 6, 0);
         node.stop();
@@ -124,12 +236,12 @@ fn a_fail_over_skips_and_repeats_nothing() {
         },
         "the first is asked",
     );
-    let mut client = follower(&first, &server);
+    let mut client = follower(&server);
     first.mine(0);
     expect_head(&mut client, 6, 0);
     first.stop();
     // The second is one behind, then catches up and goes on.
-    second.await_calls("eth_blockNumber", 1);
+    second.await_calls("eth_getBlockByNumber", 1);
     for _ in 6..9 {
         second.mine(0);
     }
@@ -144,7 +256,7 @@ fn a_fail_over_skips_and_repeats_nothing() {
 fn a_chain_begun_anew_closes_those_who_heard_of_the_old_one() {
     each_way(|node, url| {
         let server = gateway(&[url], |_| {});
-        let mut heads = follower(&node, &server);
+        let mut heads = follower(&server);
         let mut idle = client(&server);
         node.mine(0);
         expect_head(&mut heads, 6, 0);
@@ -153,7 +265,7 @@ fn a_chain_begun_anew_closes_those_who_heard_of_the_old_one() {
         assert_eq!(heads.expect_close(), (1012, "blocks were missed".to_owned()));
         assert_eq!(call(&mut idle, "eth_blockNumber", &json!([]))["result"], "0x7");
         // Who comes again hears of the new one.
-        let mut again = follower(&node, &server);
+        let mut again = follower(&server);
         node.mine(9);
         expect_head(&mut again, 8, 9);
     });
@@ -163,7 +275,7 @@ fn a_chain_begun_anew_closes_those_who_heard_of_the_old_one() {
 fn the_last_subscriber_ends_the_asking() {
     let node = Node::new(true, 5);
     let server = gateway(&[node.ws()], |_| {});
-    let mut first = follower(&node, &server);
+    let mut first = follower(&server);
     node.await_subscribed(true);
     let mut second = client(&server);
     let id = subscribe(&mut second, &json!(["logs", {}]));
@@ -174,7 +286,7 @@ fn the_last_subscriber_ends_the_asking() {
     drop(first);
     node.await_subscribed(false);
     // And begins anew with the next one.
-    let mut third = follower(&node, &server);
+    let mut third = follower(&server);
     node.await_subscribed(true);
     node.mine(0);
     expect_head(&mut third, 7, 0);
@@ -184,7 +296,7 @@ fn the_last_subscriber_ends_the_asking() {
 fn a_thousand_subscribers_cost_the_upstream_as_much_as_one() {
     let node = Node::new(true, 5);
     let server = gateway(&[node.ws()], |_| {});
-    let mut clients = vec![follower(&node, &server)];
+    let mut clients = vec![follower(&server)];
     clients.extend((0..99).map(|_| client(&server)));
     for client in &mut clients[1..] {
         subscribe(client, &json!(["newHeads"]));
@@ -203,7 +315,6 @@ fn waiting_transactions_come_as_hashes_or_whole() {
     let (mut hashes, mut whole) = (client(&server), client(&server));
     subscribe(&mut hashes, &json!(["newPendingTransactions"]));
     subscribe(&mut whole, &json!(["newPendingTransactions", true]));
-    node.await_calls("eth_newPendingTransactionFilter", 1);
     node.add_pending(topic(1));
     assert_eq!(news(&mut hashes).1, json!(topic(1)));
     assert_eq!(news(&mut whole).1["nonce"], "0x7");

@@ -32,6 +32,8 @@ pub struct State {
     /// Methods called, in their order.
     calls: Vec<String>,
     held: Vec<Ticket>,
+    /// Whether the head is told when the test says so.
+    holds_heads: bool,
     /// Transactions that wait, and those that the filter has not told of yet.
     pending: Vec<Value>,
     is_subscribed: bool,
@@ -114,6 +116,11 @@ impl Backend for Chain {
         let first = first.unwrap_or_default();
         let value = match &*call.method {
             "eth_blockNumber" => json!(Quantity(state.forks.len() as u64 - 1)),
+            "eth_getBlockByNumber" if first == "latest" && state.holds_heads => {
+                state.held.push(ticket);
+                return Ok(Progress::Later);
+            }
+            "eth_getBlockByNumber" if first == "latest" => state.blocks().last().into(),
             "eth_getBlockByNumber" => state.blocks().find(|block| block["number"] == first).into(),
             "eth_getBlockByHash" => state.blocks().find(|block| block["hash"] == first).into(),
             "eth_getLogs" => match state.logs(&first["blockHash"]) {
@@ -213,6 +220,16 @@ impl Node {
         if let Some(mail) = state.mail.as_ref().filter(|_| self.pushes) {
             mail.try_send(Notice::Head(raw(&block))).unwrap();
         }
+    }
+
+    /// Does not tell its head before it is [released](Node::release), or does again.
+    pub fn hold_heads(&self, holds: bool) {
+        self.state().holds_heads = holds;
+    }
+
+    /// Its head, as it tells it.
+    pub fn head(&self) -> Outcome {
+        Ok(raw(&self.state().blocks().last().unwrap()))
     }
 
     /// Its blocks are on these forks from now on, all at once.

@@ -7,7 +7,7 @@
 use serde_json::value::RawValue;
 
 use super::filter::Log;
-use super::subscriptions::Feeds;
+use super::subscriptions::{Feeds, Source};
 use super::{Call, RpcError};
 use crate::reactor::{ConnId, Context};
 
@@ -48,6 +48,13 @@ pub enum Notice {
         tickets: Vec<Ticket>,
         /// What all of them are answered.
         outcome: Outcome,
+    },
+    /// What [had not begun](Backend::has_begun) has, or cannot: subscriptions to it are answered.
+    Begun {
+        /// What they are to.
+        source: Source,
+        /// Why it cannot.
+        outcome: Result<(), RpcError>,
     },
     /// A new head, or one from a fork on, for `newHeads`: the header as subscribers are sent it.
     Head(Box<RawValue>),
@@ -139,6 +146,13 @@ pub trait Backend {
     /// What `eth_subscribe` and `eth_unsubscribe` are answered instead.
     fn subscribes(&self) -> Result<(), RpcError> {
         Ok(())
+    }
+
+    /// Whether all that happens from here on will be announced. If not, the reply to a subscription
+    /// waits for [`Notice::Begun`], which must come, or a timeout does: so nothing is missed after it.
+    fn has_begun(&self, source: Source) -> bool {
+        let _ = source;
+        true
     }
 
     /// What is subscribed to has changed: the first subscriber to something has come, or the last one

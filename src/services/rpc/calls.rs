@@ -21,6 +21,23 @@ pub(super) enum Via {
     Http,
 }
 
+/// A call that is answered later.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Later {
+    pub(super) ticket: Ticket,
+    /// The subscription that its answer begins.
+    pub(super) begins: Option<SubscriptionId>,
+}
+
+/// Where an answer belongs.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    exchange: u64,
+    /// In its reply.
+    hole: usize,
+    begins: Option<SubscriptionId>,
+}
+
 /// A reply that is not complete.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -28,7 +45,7 @@ pub(super) struct Exchange {
     pub(super) via: Via,
     pub(super) reply: Reply,
     /// By hole.
-    pub(super) tickets: Vec<Ticket>,
+    pub(super) calls: Vec<Later>,
     /// Subscriptions that the reply names.
     pub(super) named: Vec<SubscriptionId>,
     missing: usize,
@@ -39,8 +56,7 @@ pub(super) struct Exchange {
 pub(super) struct Calls {
     exchanges: HashMap<u64, Exchange>,
     by_connection: HashMap<ConnId, Vec<u64>>,
-    /// Where each answer belongs: the exchange, and the hole in its reply.
-    places: HashMap<Ticket, (u64, usize)>,
+    places: HashMap<Ticket, Place>,
     due: VecDeque<(Time, Ticket)>,
     last: u64,
 }
@@ -68,23 +84,23 @@ impl Calls {
         self.places.len()
     }
 
-    /// Keeps a reply until its holes are filled; `tickets` are those of the holes, in their order.
+    /// Keeps a reply until its holes are filled; `calls` are those of the holes, in their order.
     pub(super) fn wait(
         &mut self,
         conn: ConnId,
         via: Via,
         reply: Reply,
-        tickets: Vec<Ticket>,
+        calls: Vec<Later>,
         named: Vec<SubscriptionId>,
         until: Time,
     ) {
         self.last += 1;
-        for (hole, &ticket) in tickets.iter().enumerate() {
-            self.places.insert(ticket, (self.last, hole));
+        for (hole, &Later { ticket, begins }) in calls.iter().enumerate() {
+            self.places.insert(ticket, Place { exchange: self.last, hole, begins });
             self.due.push_back((until, ticket));
         }
-        let missing = tickets.len();
-        let exchange = Exchange { conn, via, reply, tickets, named, missing };
+        let missing = calls.len();
+        let exchange = Exchange { conn, via, reply, calls, named, missing };
         self.exchanges.insert(self.last, exchange);
         self.by_connection.entry(conn).or_default().push(self.last);
         if self.due.len() > 2 * self.places.len() + STALE_MAX {
@@ -92,15 +108,30 @@ impl Calls {
         }
     }
 
+    /// The calls whose answers begin a subscription, in the order in which they came.
+    pub(super) fn beginning(&self) -> Vec<(Ticket, SubscriptionId)> {
+        let begins = |(ticket, place): (&Ticket, &Place)| place.begins.map(|id| (*ticket, id));
+        let mut all: Vec<_> = self.places.iter().filter_map(begins).collect();
+        all.sort_unstable_by_key(|(ticket, _)| *ticket);
+        all
+    }
+
+    /// The subscription that the answer to a call begins, and whose it is.
+    pub(super) fn begins(&self, ticket: Ticket) -> Option<(ConnId, SubscriptionId)> {
+        let place = self.places.get(&ticket)?;
+        Some((self.exchanges.get(&place.exchange)?.conn, place.begins?))
+    }
+
     /// Puts an answer in its place.
     pub(super) fn fill(&mut self, ticket: Ticket, outcome: &Outcome) -> Filled {
-        let Some((number, hole)) = self.places.remove(&ticket) else {
+        let Some(Place { exchange: number, hole, begins }) = self.places.remove(&ticket) else {
             return Filled::Unknown;
         };
         let Some(exchange) = self.exchanges.get_mut(&number) else {
             return Filled::Unknown;
         };
         let code = exchange.reply.fill(hole, outcome);
+        exchange.named.extend(begins.filter(|_| outcome.is_ok()));
         exchange.missing -= 1;
         if exchange.missing > 0 {
             return Filled::Partly(code);
@@ -121,8 +152,8 @@ impl Calls {
     pub(super) fn forget(&mut self, conn: ConnId) {
         for number in self.by_connection.remove(&conn).unwrap_or_default() {
             if let Some(exchange) = self.exchanges.remove(&number) {
-                for ticket in &exchange.tickets {
-                    self.places.remove(ticket);
+                for call in &exchange.calls {
+                    self.places.remove(&call.ticket);
                 }
             }
         }

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use self::calls::{Calls, Exchange, Filled, Via};
+use self::calls::{Calls, Exchange, Filled, Later, Via};
 use self::counts::add;
 use self::reply::{Reply, Written};
 use self::request::{Bounds, Incoming};
@@ -43,7 +43,7 @@ pub use self::error::RpcError;
 pub use self::filter::{FilterParams, Log, LogFilter, TOPICS_MAX};
 pub use self::hex::{Address, Bytes, HexError, Quantity, Word};
 pub use self::request::Call;
-pub use self::subscriptions::{Feeds, Kind};
+pub use self::subscriptions::{Feeds, Kind, Source};
 
 /// The timer key of calls that are overdue; a backend's own keys lie below 2^63.
 const OVERDUE: u64 = 1 << 63;
@@ -149,8 +149,8 @@ struct Origin {
 #[derive(Debug, Default)]
 struct Effects {
     /// Calls that are answered later, in the order of their holes.
-    tickets: Vec<Ticket>,
-    /// Subscriptions that the reply names.
+    calls: Vec<Later>,
+    /// Subscriptions that the reply names already.
     named: Vec<SubscriptionId>,
 }
 
@@ -215,10 +215,8 @@ impl<B: Backend> Rpc<B> {
                 }
             }
         }
-        if self.subscriptions.take_changed() {
-            self.backend.on_feeds(cx, self.subscriptions.feeds());
-        }
-        if effects.tickets.is_empty() {
+        self.tell_feeds(cx);
+        if effects.calls.is_empty() {
             return Some((reply.finish(), effects.named));
         }
         self.wait(cx, origin, reply, effects);
@@ -240,12 +238,22 @@ impl<B: Backend> Rpc<B> {
     ) {
         self.counts.request(&call.method);
         let ticket = self.calls.ticket();
-        let is_full = self.calls.len() + effects.tickets.len() >= self.settings.calls_max;
+        let is_full = self.calls.len() + effects.calls.len() >= self.settings.calls_max;
+        let mut begins = None;
         let written = reply.call(call.id, |out| match &*call.method {
             "eth_chainId" if !self.backend.answers_all() => done(out, &self.chain_id),
             "net_version" if !self.backend.answers_all() => done(out, &self.net_version),
             "eth_subscribe" => {
-                let id = self.subscribe(origin, call)?;
+                let kind = self.kind(origin, call)?;
+                let has_begun = self.backend.has_begun(kind.source());
+                if !has_begun && is_full {
+                    return Err(RpcError::busy());
+                }
+                let id = self.subscriptions.add(origin.conn, kind)?;
+                if !has_begun {
+                    begins = Some(id);
+                    return Ok(false);
+                }
                 effects.named.push(id);
                 done(out, &format!(r#""{id}""#))
             }
@@ -262,15 +270,16 @@ impl<B: Backend> Rpc<B> {
         match written {
             Written::Result | Written::Nothing => {}
             Written::Error(code) => self.counts.error(code),
-            Written::Hole(_) => effects.tickets.push(ticket),
+            Written::Hole(_) => effects.calls.push(Later { ticket, begins }),
         }
     }
 
-    fn subscribe(&mut self, origin: Origin, call: &Call<'_>) -> Result<SubscriptionId, RpcError> {
+    /// What is to be subscribed to.
+    fn kind(&self, origin: Origin, call: &Call<'_>) -> Result<Kind, RpcError> {
         self.backend.subscribes()?;
         let kind = Kind::parse(call)?;
         match origin.via {
-            Via::WebSocket => self.subscriptions.add(origin.conn, kind),
+            Via::WebSocket => Ok(kind),
             Via::Http => Err(RpcError::no_notifications()),
         }
     }
@@ -290,16 +299,16 @@ impl<B: Backend> Rpc<B> {
     /// Keeps an incomplete reply, and stops reading from a connection that has many.
     fn wait(&mut self, cx: &mut Context<'_>, origin: Origin, reply: Reply, effects: Effects) {
         let Origin { conn, via } = origin;
-        let Effects { tickets, named } = effects;
+        let Effects { calls, named } = effects;
         let flow = self.flows.entry(conn).or_default();
-        flow.calls += tickets.len();
+        flow.calls += calls.len();
         if flow.calls >= self.settings.calls_per_connection_max && via == Via::WebSocket {
             flow.is_saturated = true;
             add(&self.counts.pauses, 1);
             cx.pause(conn);
         }
         let until = cx.now() + self.settings.call_timeout;
-        self.calls.wait(conn, via, reply, tickets, named, until);
+        self.calls.wait(conn, via, reply, calls, named, until);
         self.counts.calls_now.set(self.calls.len() as u64);
         self.watch_overdue(cx);
     }
@@ -314,6 +323,12 @@ impl<B: Backend> Rpc<B> {
 
     /// Puts an answer in its place, and sends the reply if that completes it.
     fn settle(&mut self, cx: &mut Context<'_>, ticket: Ticket, outcome: &Outcome) {
+        if outcome.is_err()
+            && let Some((conn, id)) = self.calls.begins(ticket)
+        {
+            self.subscriptions.take_back(conn, id);
+            self.tell_feeds(cx);
+        }
         let (code, whole) = match self.calls.fill(ticket, outcome) {
             Filled::Unknown => return,
             Filled::Partly(code) => (code, None),
@@ -329,9 +344,9 @@ impl<B: Backend> Rpc<B> {
     }
 
     fn deliver(&mut self, cx: &mut Context<'_>, exchange: Exchange) {
-        let Exchange { conn, via, reply, tickets, named, .. } = exchange;
+        let Exchange { conn, via, reply, calls, named, .. } = exchange;
         if let Some(flow) = self.flows.get_mut(&conn) {
-            flow.calls -= tickets.len();
+            flow.calls -= calls.len();
             if flow.is_saturated && flow.calls <= self.settings.calls_per_connection_max / 2 {
                 flow.is_saturated = false;
                 if !flow.is_congested {
@@ -398,6 +413,7 @@ impl<B: Backend> Rpc<B> {
                     self.settle(cx, ticket, &outcome);
                 }
             }
+            Notice::Begun { source, outcome } => self.begin(cx, source, &outcome),
             Notice::Head(header) => {
                 add(&self.counts.heads, 1);
                 self.subscriptions.publish(cx, &Kind::Heads, &header);
@@ -416,6 +432,23 @@ impl<B: Backend> Rpc<B> {
                 }
             }
             Notice::Nothing => {}
+        }
+    }
+
+    /// Answers the subscriptions that have waited for their source.
+    fn begin(&mut self, cx: &mut Context<'_>, source: Source, outcome: &Result<(), RpcError>) {
+        for (ticket, id) in self.calls.beginning() {
+            if self.subscriptions.source(id) == Some(source) {
+                let named = RawValue::from_string(format!(r#""{id}""#)).unwrap_or_default();
+                self.settle(cx, ticket, &outcome.clone().map(|()| named));
+            }
+        }
+    }
+
+    /// Tells the backend if what is subscribed to has changed.
+    fn tell_feeds(&mut self, cx: &mut Context<'_>) {
+        if self.subscriptions.take_changed() {
+            self.backend.on_feeds(cx, self.subscriptions.feeds());
         }
     }
 }
@@ -516,9 +549,7 @@ impl<B: Backend> Service for Rpc<B> {
         self.calls.forget(conn);
         self.counts.calls_now.set(self.calls.len() as u64);
         self.subscriptions.forget(conn);
-        if self.subscriptions.take_changed() {
-            self.backend.on_feeds(cx, self.subscriptions.feeds());
-        }
+        self.tell_feeds(cx);
         if self.open.remove(&conn) {
             self.counts.connections_now.set(self.open.len() as u64);
         }

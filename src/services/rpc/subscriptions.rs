@@ -35,7 +35,27 @@ pub enum Kind {
     Syncing,
 }
 
+/// Where news come from: what comes from one place begins together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Blocks, and what is in them.
+    Chain,
+    /// Transactions that wait.
+    Pool,
+    /// The node's state.
+    Node,
+}
+
 impl Kind {
+    /// Where its news come from.
+    pub fn source(&self) -> Source {
+        match self {
+            Kind::Heads | Kind::Logs(_) => Source::Chain,
+            Kind::Pending { .. } => Source::Pool,
+            Kind::Syncing => Source::Node,
+        }
+    }
+
     /// Reads the parameters of `eth_subscribe`.
     pub(super) fn parse(call: &Call<'_>) -> Result<Kind, RpcError> {
         let (name, detail): (Option<String>, Option<&RawValue>) = call.positional(2)?;
@@ -256,15 +276,26 @@ impl Subscriptions {
     ) -> Result<(), RpcError> {
         let not_found = || RpcError::server("subscription not found");
         let id = SubscriptionId::parse(id).ok_or_else(not_found)?;
-        let own = self.by_connection.get_mut(&conn).ok_or_else(not_found)?;
-        let at = own.iter().position(|held| *held == id).ok_or_else(not_found)?;
+        self.take_back(conn, id).ok_or_else(not_found)?;
+        cx.unsubscribe(conn, &id.to_string());
+        Ok(())
+    }
+
+    /// Ends a subscription that was not activated; `None` if there is no such one.
+    pub(super) fn take_back(&mut self, conn: ConnId, id: SubscriptionId) -> Option<()> {
+        let own = self.by_connection.get_mut(&conn)?;
+        let at = own.iter().position(|held| *held == id)?;
         own.swap_remove(at);
         if own.is_empty() {
             self.by_connection.remove(&conn);
         }
-        cx.unsubscribe(conn, &id.to_string());
         self.leave(id);
-        Ok(())
+        Some(())
+    }
+
+    /// Where its news come from, if it is there.
+    pub(super) fn source(&self, id: SubscriptionId) -> Option<Source> {
+        self.feeds.feeds.get(&id.feed).map(|feed| feed.kind.source())
     }
 
     /// Ends all subscriptions of a connection that is gone.

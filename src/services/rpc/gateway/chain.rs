@@ -1,7 +1,7 @@
 //! The chain as subscribers were told of it: each block once and in order, whatever order an upstream
 //! tells them in.
 //!
-//! A state machine: fed with heights and blocks, it answers what to fetch next or what to announce.
+//! A state machine: fed with heads and blocks, it answers what to fetch next or what to announce.
 //! Makes no request, knows no clock. When it cannot say how what it has announced leads to what it
 //! sees now, it says so rather than skip: [`Next::Lost`].
 
@@ -91,28 +91,22 @@ impl Chain {
         self.recent.back().copied()
     }
 
-    /// The upstream's highest block has this number.
-    pub(super) fn see_height(&mut self, number: u64) -> Next {
+    /// The upstream's head is this block, which may be known, be the next one or some later one, or
+    /// stand in the place of another that was announced.
+    pub(super) fn see_head(&mut self, block: Block) -> Next {
         self.branch.clear();
-        self.height = number;
-        match self.head() {
-            None => Next::Fetch(Which::Number(number)),
-            Some(head) if number > head.number => self.catch_up(head),
-            Some(head) if number == head.number => Next::Wait,
-            // It is behind, or its chain is another.
-            Some(_) => Next::Fetch(Which::Number(number)),
-        }
+        self.height = block.number;
+        self.take(block)
     }
 
     /// The upstream has this block.
     pub(super) fn take(&mut self, block: Block) -> Next {
-        self.misses = 0;
         let (Some(first), Some(head)) = (self.recent.front().copied(), self.head()) else {
             self.remember(&block);
             return self.resume();
         };
         if self.position(block.hash).is_some() {
-            self.behind = 0;
+            (self.behind, self.misses) = (0, 0);
             return Next::Wait;
         }
         if let Some(ancestor) = self.position(block.parent) {
@@ -171,7 +165,7 @@ impl Chain {
 
     /// The block, and with it the branch above it, follows on the one at `ancestor`.
     fn join(&mut self, ancestor: usize, block: Block) -> Next {
-        self.behind = 0;
+        (self.behind, self.misses) = (0, 0);
         let mut added = vec![block];
         while let Some(child) = self.branch.pop() {
             let follows = added.last().is_some_and(|last| last.hash == child.parent);
@@ -288,7 +282,7 @@ mod tests {
     }
 
     fn poll(chain: &mut Chain, upstream: Upstream) -> Vec<Heard> {
-        let next = chain.see_height(upstream.height);
+        let next = chain.see_head(upstream.block(upstream.height));
         settle(chain, upstream, next)
     }
 
@@ -347,6 +341,18 @@ mod tests {
     }
 
     #[test]
+    fn a_block_in_the_place_of_another_is_told_without_the_chain_growing() {
+        let mut chain = followed(5, 10);
+        assert_eq!(poll(&mut chain, fork(1, 10, 10)), [Removed(10), Added(10, 1)]);
+        assert_eq!(poll(&mut chain, fork(1, 10, 10)), []);
+        let told = poll(&mut chain, fork(2, 9, 10));
+        assert_eq!(told, [Removed(10), Removed(9), Added(9, 2), Added(10, 2)]);
+        // A shorter one, too.
+        assert_eq!(poll(&mut chain, fork(3, 9, 9)), [Removed(10), Removed(9), Added(9, 3)]);
+        assert_eq!(poll(&mut chain, fork(3, 9, 10)), [Added(10, 3)]);
+    }
+
+    #[test]
     fn pushed_headers_need_no_height() {
         let mut chain = followed(5, 10);
         let push = |chain: &mut Chain, upstream: Upstream| {
@@ -387,12 +393,11 @@ mod tests {
 
     #[test]
     fn another_chain_is_a_loss() {
-        // It was begun anew, and is longer, as long, and shorter than what is known.
+        // It was begun anew, and is longer, as long, or shorter than what is known.
         let mut chain = followed(5, 10);
         assert_eq!(poll(&mut chain, fork(1, 0, 20)), [Lost(Loss::Fork)]);
         let mut chain = followed(5, 10);
-        assert_eq!(poll(&mut chain, fork(1, 0, 10)), []);
-        assert_eq!(poll(&mut chain, fork(1, 0, 11)), [Lost(Loss::Fork)]);
+        assert_eq!(poll(&mut chain, fork(1, 0, 10)), [Lost(Loss::Fork)]);
         let mut chain = followed(5, 10);
         assert_eq!(poll(&mut chain, fork(1, 0, 7)), [Lost(Loss::Fork)]);
         let mut chain = followed(5, 10);
@@ -414,15 +419,15 @@ mod tests {
     fn missing_blocks_are_asked_for_again_up_to_a_limit() {
         let mut chain = followed(5, 10);
         for _ in 0..MISSES_MAX {
-            let next = chain.see_height(12);
+            let next = chain.see_head(main(12).block(12));
             assert_eq!(settle(&mut chain, main(10), next), []);
         }
         assert_eq!(poll(&mut chain, main(12)), [Added(11, 0), Added(12, 0)]);
         for _ in 0..MISSES_MAX {
-            let next = chain.see_height(13);
+            let next = chain.see_head(main(14).block(14));
             assert_eq!(settle(&mut chain, main(12), next), []);
         }
-        let next = chain.see_height(13);
+        let next = chain.see_head(main(14).block(14));
         assert_eq!(settle(&mut chain, main(12), next), [Lost(Loss::Missing)]);
     }
 

@@ -35,7 +35,7 @@ use self::socket::{HEADS_ID, Socket, Subscription};
 use self::url::Scheme;
 use self::watch::{Purpose, Watch};
 use super::{
-    Backend, Call, Feeds, LinkEvent, Network, Notice, Outcome, Progress, RpcError, Ticket,
+    Backend, Call, Feeds, LinkEvent, Network, Notice, Outcome, Progress, RpcError, Source, Ticket,
 };
 use crate::reactor::settings::{MESSAGE_BYTES_RANGE, RouteSettings};
 use crate::reactor::{ConnId, Context, MailReceiver, RouteId, ServiceTimer, Time};
@@ -161,10 +161,10 @@ impl Gateway {
         for ask in std::mem::take(&mut self.watch.asks) {
             let question = Question { method: ask.method.into(), params: ask.params.into() };
             let asker = Asker::Watch(ask.purpose, ask.era);
-            if let Err((_, Asker::Watch(purpose, era))) =
+            if let Err((ended, Asker::Watch(purpose, era))) =
                 self.calls.ask(question, asker, ask.upstream, now)
             {
-                self.watch.take(purpose, era, None, now);
+                self.watch.take(purpose, era, None, Err(ended.into()), now);
             }
         }
         while let Some((upstream, send)) = self.calls.next(now) {
@@ -193,18 +193,17 @@ impl Gateway {
         let Some(Finished { waiters, upstream, outcome }) = finished else {
             return;
         };
+        let outcome = outcome.unwrap_or_else(|ended| Err(RpcError::from(ended)));
         let mut tickets = Vec::new();
         for waiter in waiters {
             match waiter {
                 Asker::Client(ticket) => tickets.push(ticket),
                 Asker::Watch(purpose, era) => {
-                    let answer = outcome.clone().ok().zip(upstream);
-                    self.watch.take(purpose, era, answer, now);
+                    self.watch.take(purpose, era, upstream, outcome.clone(), now);
                 }
             }
         }
         if !tickets.is_empty() {
-            let outcome = outcome.unwrap_or_else(|ended| Err(RpcError::from(ended)));
             self.notices.push_back(Notice::Answer { tickets, outcome });
         }
     }
@@ -395,6 +394,10 @@ impl Backend for Gateway {
         self.watch.poll(now);
         self.wake_sockets(now);
         self.go_on(cx);
+    }
+
+    fn has_begun(&self, source: Source) -> bool {
+        self.watch.has_begun(source)
     }
 
     fn on_feeds(&mut self, cx: &mut Context<'_>, feeds: &Feeds) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::super::{Feeds, Log, Notice, Outcome, Quantity};
+use super::super::{Feeds, Log, Notice, Outcome, Quantity, RpcError, Source};
 use super::block::Block;
 use super::chain::{Chain, Link, Next, Which};
 use super::logs::{self, Announced, Query};
@@ -28,7 +28,8 @@ const LOG_TRIES_MAX: u32 = 16;
 /// What an answer is for.
 #[derive(Debug, Clone)]
 pub(super) enum Purpose {
-    Height,
+    /// What the upstream's head is.
+    Head,
     Block,
     Logs,
     Syncing,
@@ -76,6 +77,8 @@ pub(super) struct Watch {
     wanted: Wanted,
     era: u32,
     chain: Chain,
+    /// Those who wait for the chain's first block have been told of it.
+    has_begun: bool,
     pace: Pace,
     clock: Clock,
     /// A request for heads or logs is under way: there is one at a time.
@@ -96,7 +99,7 @@ pub(super) struct Watch {
     is_asking_pending: bool,
     pub(super) asks: Vec<Ask>,
     pub(super) notices: VecDeque<Notice>,
-    /// When the upstream last told its height.
+    /// When the upstream last told its head.
     pub(super) heard: Option<Time>,
     /// Times that what was announced could not be continued.
     pub(super) losses: u64,
@@ -108,6 +111,7 @@ impl Default for Watch {
             wanted: Wanted::default(),
             era: 0,
             chain: Chain::default(),
+            has_begun: false,
             pace: Pace::default(),
             clock: Clock { heads: Time::MAX, pending: Time::MAX, syncing: Time::MAX },
             is_asking: false,
@@ -237,35 +241,42 @@ impl Watch {
         }
     }
 
-    /// What a request was answered, and by which upstream; `None` if it was not.
+    /// Whether all that happens from here on will be announced.
+    pub(super) fn has_begun(&self, source: Source) -> bool {
+        match source {
+            Source::Chain => self.has_begun,
+            Source::Pool => self.filter.is_some(),
+            Source::Node => true,
+        }
+    }
+
+    /// What a request was answered by this upstream; without one, why it was not.
     pub(super) fn take(
         &mut self,
         purpose: Purpose,
         era: u32,
-        answer: Option<(Outcome, usize)>,
+        upstream: Option<usize>,
+        outcome: Outcome,
         now: Time,
     ) {
-        let (outcome, upstream) = match answer {
-            Some((outcome, upstream)) => (outcome.ok(), Some(upstream)),
-            None => (None, None),
-        };
         match purpose {
-            Purpose::Syncing => self.take_syncing(outcome),
+            Purpose::Syncing => self.take_syncing(outcome.ok()),
             Purpose::Transaction(hash) => {
-                let full = outcome.filter(|full| full.get() != "null");
+                let full = outcome.ok().filter(|full| full.get() != "null");
                 self.notices.push_back(Notice::Pending { hash, full });
             }
-            Purpose::Filter => {
-                self.is_asking_pending = false;
-                self.filter = upstream.zip(outcome).filter(|_| self.wanted.pending);
-            }
-            Purpose::Changes => self.take_changes(outcome),
+            Purpose::Filter => self.take_filter(upstream, outcome),
+            Purpose::Changes => self.take_changes(outcome.ok()),
             // From before everything was forgotten.
-            Purpose::Height | Purpose::Block | Purpose::Logs if era != self.era => {}
-            Purpose::Height => self.take_height(outcome, now),
-            Purpose::Block => self.take_block(upstream, outcome, now),
-            Purpose::Logs => self.take_logs(upstream, outcome, now),
+            Purpose::Head | Purpose::Block | Purpose::Logs if era != self.era => {}
+            Purpose::Head => self.take_head(outcome, now),
+            Purpose::Block => self.take_block(upstream, outcome.ok(), now),
+            Purpose::Logs => self.take_logs(upstream, outcome.ok(), now),
         }
+    }
+
+    fn announce_beginning(&mut self, source: Source, outcome: Result<(), RpcError>) {
+        self.notices.push_back(Notice::Begun { source, outcome });
     }
 
     fn ask(
@@ -280,7 +291,8 @@ impl Watch {
 
     // Heads and their logs: one request at a time.
 
-    /// The logs that are owed, then the height.
+    /// The logs that are owed, then the head. All of that block is asked for, not its number alone:
+    /// another may have taken the place of the one that was announced.
     fn ask_next(&mut self) {
         self.is_asking = true;
         match (self.owed.front(), &self.wanted.logs) {
@@ -291,7 +303,10 @@ impl Watch {
                 let params = query.params(block.hash);
                 self.ask(Purpose::Logs, "eth_getLogs", params, None);
             }
-            _ => self.ask(Purpose::Height, "eth_blockNumber", "[]".to_owned(), None),
+            _ => {
+                let params = r#"["latest",false]"#.to_owned();
+                self.ask(Purpose::Head, "eth_getBlockByNumber", params, None);
+            }
         }
     }
 
@@ -306,13 +321,18 @@ impl Watch {
         self.ask(Purpose::Block, method, params, None);
     }
 
-    fn take_height(&mut self, outcome: Option<Box<RawValue>>, now: Time) {
+    fn take_head(&mut self, outcome: Outcome, now: Time) {
         self.is_asking = false;
-        let height = outcome.and_then(|json| serde_json::from_str::<Quantity>(json.get()).ok());
-        if let Some(Quantity(height)) = height {
-            self.heard = Some(now);
-            let next = self.chain.see_height(height);
-            self.go_on(next, now);
+        match outcome.map(|json| Block::read(&json)) {
+            Ok(Some(block)) => {
+                self.heard = Some(now);
+                let next = self.chain.see_head(block);
+                self.go_on(next, now);
+            }
+            // A chain without a block, or no chain: the next poll asks again.
+            Ok(None) => {}
+            Err(error) if !self.has_begun => self.announce_beginning(Source::Chain, Err(error)),
+            Err(_) => {}
         }
     }
 
@@ -354,6 +374,10 @@ impl Watch {
 
     /// Does what the chain says.
     fn go_on(&mut self, next: Next, now: Time) {
+        if !self.has_begun && self.chain.head().is_some() {
+            self.has_begun = true;
+            self.announce_beginning(Source::Chain, Ok(()));
+        }
         match next {
             Next::Wait => {
                 if let Some(block) = self.pushed.take() {
@@ -417,6 +441,7 @@ impl Watch {
     fn forget_chain(&mut self) {
         self.era += 1;
         self.chain = Chain::default();
+        self.has_begun = false;
         self.pace = Pace::default();
         self.owed.clear();
         self.pushed = None;
@@ -440,6 +465,19 @@ impl Watch {
                 let (params, upstream) = (format!("[{}]", id.get()), *upstream);
                 self.ask(Purpose::Changes, "eth_getFilterChanges", params, Some(upstream));
             }
+        }
+    }
+
+    fn take_filter(&mut self, upstream: Option<usize>, outcome: Outcome) {
+        self.is_asking_pending = false;
+        match (upstream, outcome) {
+            _ if !self.wanted.pending => {}
+            (Some(upstream), Ok(id)) => {
+                self.filter = Some((upstream, id));
+                self.announce_beginning(Source::Pool, Ok(()));
+            }
+            (_, Ok(_)) => {}
+            (_, Err(error)) => self.announce_beginning(Source::Pool, Err(error)),
         }
     }
 

@@ -54,8 +54,9 @@ impl Scene {
     }
 
     fn answer(&mut self, ask: Ask, answer: Option<Outcome>) {
-        let answer = answer.map(|outcome| (outcome, 0));
-        self.watch.take(ask.purpose, ask.era, answer, self.now);
+        let upstream = answer.is_some().then_some(0);
+        let outcome = answer.unwrap_or_else(|| Err(RpcError::internal()));
+        self.watch.take(ask.purpose, ask.era, upstream, outcome, self.now);
     }
 
     /// The next request must be this one.
@@ -73,9 +74,22 @@ impl Scene {
 
     /// Follows the chain from this block on.
     fn follow(&mut self, number: u64) {
-        self.reply("eth_blockNumber", &json!(Quantity(number)));
-        self.reply("eth_getBlockByNumber", &block(number));
+        assert!(!self.watch.has_begun(Source::Chain));
+        self.look(number);
+        assert!(self.watch.has_begun(Source::Chain));
+        let begun = self.watch.notices.pop_front();
+        let is_chain = |notice: &Notice| {
+            matches!(notice, Notice::Begun { source: Source::Chain, outcome: Ok(()) })
+        };
+        assert!(begun.as_ref().is_some_and(is_chain), "{begun:?}");
         assert!(self.watch.notices.is_empty(), "what was there before is no news");
+    }
+
+    /// The upstream's head is asked for, and is this block.
+    fn look(&mut self, number: u64) {
+        let ask = self.ask();
+        assert_eq!((ask.method, &*ask.params), ("eth_getBlockByNumber", r#"["latest",false]"#));
+        self.answer(ask, Some(Ok(raw(&block(number)))));
     }
 
     /// What is announced: heads by number, losses as 0.
@@ -102,7 +116,7 @@ fn nothing_is_asked_while_nothing_is_wanted() {
     assert_eq!(scene.watch.due(), Time::MAX);
     // The answer to what was asked before belongs to nobody.
     let ask = scene.ask();
-    scene.answer(ask, Some(Ok(raw(&json!("0x5")))));
+    scene.answer(ask, Some(Ok(raw(&block(5)))));
     assert!(scene.watch.asks.is_empty() && scene.watch.head().is_none());
 }
 
@@ -113,23 +127,55 @@ fn a_poll_that_fails_is_repeated_and_nothing_is_skipped() {
     let ask = scene.ask();
     scene.answer(ask, None);
     let before = scene.now;
-    scene.reply("eth_blockNumber", &json!("0x7"));
+    scene.look(8);
     assert_eq!(scene.now.since(before), INTERVAL_MIN);
     scene.reply("eth_getBlockByNumber", &block(6));
     let ask = scene.ask();
     scene.answer(ask, None);
-    scene.reply("eth_blockNumber", &json!("0x7"));
+    scene.look(8);
     scene.reply("eth_getBlockByNumber", &block(7));
-    assert_eq!(scene.announced(), [6, 7]);
+    scene.reply("eth_getBlockByNumber", &block(8));
+    assert_eq!(scene.announced(), [6, 7, 8]);
+}
+
+#[test]
+fn who_waits_for_the_first_look_is_told_why_there_is_none() {
+    let mut scene = Scene::new(heads());
+    let ask = scene.ask();
+    scene.watch.take(ask.purpose, ask.era, None, Err(RpcError::busy()), scene.now);
+    match scene.watch.notices.pop_front() {
+        Some(Notice::Begun { source: Source::Chain, outcome: Err(error) }) => {
+            assert_eq!(error.code, RpcError::LIMIT);
+        }
+        other => panic!("{other:?}"),
+    }
+    // A chain without a block may have one soon.
+    scene.reply("eth_getBlockByNumber", &Value::Null);
+    scene.follow(5);
+    // Later on a failure is nobody's.
+    scene.fail("eth_getBlockByNumber");
+    assert!(scene.watch.notices.is_empty());
+}
+
+#[test]
+fn a_block_in_the_place_of_another_is_seen_by_polling() {
+    let mut scene = Scene::new(heads());
+    scene.follow(5);
+    scene.look(6);
+    let mut other = block(6);
+    other["hash"] = json!(hash(1 << 32));
+    scene.reply("eth_getBlockByNumber", &other);
+    scene.reply("eth_getBlockByNumber", &other);
+    assert_eq!(scene.announced(), [6, 6]);
 }
 
 #[test]
 fn what_is_pushed_while_something_is_asked_is_not_lost() {
     let mut scene = Scene::new(heads());
-    let height = scene.ask();
+    let head = scene.ask();
     scene.watch.push(&raw(&block(6)), scene.now);
-    scene.answer(height, Some(Ok(raw(&json!("0x5")))));
-    scene.reply("eth_getBlockByNumber", &block(5));
+    scene.answer(head, Some(Ok(raw(&block(5)))));
+    assert!(matches!(scene.watch.notices.pop_front(), Some(Notice::Begun { .. })));
     assert_eq!(scene.announced(), [6]);
     scene.watch.push(&raw(&block(7)), scene.now);
     scene.watch.push(&raw(&block(7)), scene.now);
@@ -143,7 +189,7 @@ fn pushed_heads_are_still_polled_for_now_and_then() {
     let mut scene = Scene::new(heads());
     scene.follow(5);
     scene.watch.set_pushed(true, scene.now);
-    scene.reply("eth_blockNumber", &json!("0x5"));
+    scene.look(5);
     assert_eq!(scene.watch.due().since(scene.now), PUSHED_INTERVAL);
     scene.watch.set_pushed(false, scene.now);
     assert_eq!(scene.watch.due(), scene.now, "at once, when nobody pushes any more");
@@ -153,7 +199,7 @@ fn pushed_heads_are_still_polled_for_now_and_then() {
 fn logs_follow_their_block_and_come_before_the_next_one() {
     let mut scene = Scene::new(logs());
     scene.follow(5);
-    scene.reply("eth_blockNumber", &json!("0x7"));
+    scene.look(8);
     scene.reply("eth_getBlockByNumber", &block(6));
     let log = json!({"address": Bytes([1; 20]), "topics": [], "removed": false});
     scene.reply("eth_getLogs", &json!([log]));
@@ -168,8 +214,7 @@ fn logs_follow_their_block_and_come_before_the_next_one() {
 fn a_block_without_logs_to_be_had_is_looked_at_again_and_given_up_in_the_end() {
     let mut scene = Scene::new(logs());
     scene.follow(5);
-    scene.reply("eth_blockNumber", &json!("0x6"));
-    scene.reply("eth_getBlockByNumber", &block(6));
+    scene.look(6);
     for _ in 0..LOG_TRIES_MAX {
         scene.fail("eth_getLogs");
         scene.reply("eth_getBlockByNumber", &block(6));
@@ -185,7 +230,12 @@ fn a_filter_for_waiting_transactions_stays_where_it_is() {
     let mut scene = Scene::new(Wanted { pending: true, ..Wanted::default() });
     let ask = scene.ask();
     assert_eq!(ask.method, "eth_newPendingTransactionFilter");
-    scene.watch.take(ask.purpose, ask.era, Some((Ok(raw(&json!("0xf"))), 3)), scene.now);
+    assert!(!scene.watch.has_begun(Source::Pool));
+    scene.watch.take(ask.purpose, ask.era, Some(3), Ok(raw(&json!("0xf"))), scene.now);
+    let begun = scene.watch.notices.pop_front();
+    let is_pool =
+        |notice: &Notice| matches!(notice, Notice::Begun { source: Source::Pool, outcome: Ok(()) });
+    assert!(begun.as_ref().is_some_and(is_pool) && scene.watch.has_begun(Source::Pool));
     let ask = scene.ask();
     assert_eq!((ask.method, ask.upstream), ("eth_getFilterChanges", Some(3)));
     scene.answer(ask, Some(Ok(raw(&json!([hash(1), hash(2)])))));
