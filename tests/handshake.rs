@@ -89,7 +89,7 @@ fn is_mistake(refusal: Refusal) -> bool {
     match refusal {
         Refusal::KeyReused | Refusal::TlsExpected => false,
         Refusal::AddressFull | Refusal::RateLimited => false,
-        // `ShuttingDown` is for those that weir itself connects, `OutOfResources` needs EMFILE.
+        // `OutOfResources` needs EMFILE.
         Refusal::Full | Refusal::ShuttingDown | Refusal::OutOfResources => false,
         _ => true,
     }

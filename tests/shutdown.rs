@@ -2,16 +2,21 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use weir::protocol::Message;
-use weir::protocol::handshake::ClientRequest;
+use weir::protocol::handshake::{ClientRequest, Refusal};
 use weir::reactor::budget::SHUTDOWN_CLOSES;
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{CloseReason, ConnId, Context, RouteId, Service};
+use weir::reactor::{CloseReason, ConnId, Context, Page, RouteId, Service};
+use weir::services::TRY_IT_PAGE;
 
 use crate::deferring::deferring;
-use crate::support::{Client, DEADLINE, Seen, Server, TEXT, eventually, only_end, upgrade};
+use crate::handshake::expect_refusal;
+use crate::support::{
+    ByHand, Client, DEADLINE, Seen, Server, TEXT, eventually, header, only_end, upgrade,
+};
 
 const GOING_DOWN: &str = "server going down";
 
@@ -92,8 +97,14 @@ fn who_does_not_answer_is_left_at_the_drain_deadline() {
     assert!(matches!(ends[..], [Seen::Closed(_, CloseReason::Shutdown)]), "{ends:?}");
 }
 
+/// A 503 that ends the connection, and the end.
+fn expect_503(client: &mut Client) {
+    let head = expect_refusal(client, Refusal::ShuttingDown);
+    assert_eq!(header(&head, "Retry-After"), Some("5"));
+}
+
 #[test]
-fn handshakes_under_way_end() {
+fn handshakes_under_way_are_answered_503() {
     let (server, seen) = Server::watched(patient(), RouteSettings::default());
     let mut silent = Client::tcp(server.address);
     let mut half = Client::tcp(server.address);
@@ -101,23 +112,55 @@ fn handshakes_under_way_end() {
     // Accepted in order, so the first two are known once the third is open.
     let mut open = Client::open(server.address, "/");
     server.shutdown();
-    silent.expect_gone();
-    half.expect_gone();
+    for client in [&mut silent, &mut half] {
+        expect_503(client);
+    }
     assert_eq!(open.expect_close().0, 1001);
-    drop(open);
+    drop((silent, half, open));
     let (reason, metrics) = only_end(server, &seen);
     assert_eq!(reason, CloseReason::Shutdown);
-    assert_eq!((metrics.accepted, metrics.ended_otherwise), (3, 3));
+    assert_eq!((metrics.accepted, metrics.ended_otherwise, metrics.refused), (3, 3, 2));
 }
 
 #[test]
-fn requests_put_off_end_and_their_service_hears_of_it() {
+fn a_client_that_was_answered_and_asks_nothing_is_not_answered_again() {
+    let mut server = Server::start(patient(), |reactor| reactor.add_page("/", TRY_IT_PAGE));
+    let mut client = Client::tcp(server.address);
+    client.raw(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert!(client.answer().0.starts_with("HTTP/1.1 200 "));
+    server.shutdown();
+    client.expect_end();
+    assert_eq!(server.join().refused, 0);
+}
+
+/// What is on its way to a client is not cut off.
+#[test]
+fn an_answer_under_way_comes_whole() {
+    const BYTES: usize = 8 * 1024 * 1024;
+    static BODY: [u8; BYTES] = [b'x'; BYTES];
+    let page = Page { content_type: "text/plain", body: &BODY };
+    let mut server = ByHand::new(patient(), |reactor| reactor.add_page("/", page));
+    let mut client = Client::narrow_tcp(server.address);
+    client.raw(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    server.turn_until("it is answered", |metrics| metrics.http_answered == 1);
+    server.reactor.handle().shutdown();
+    let reading = thread::spawn(move || {
+        assert_eq!(client.answer().1.len(), BYTES);
+        client.expect_end();
+    });
+    server.turn_until("the connection ends", |metrics| metrics.connections_now == 0);
+    reading.join().unwrap();
+}
+
+#[test]
+fn requests_put_off_are_answered_503_and_their_service_hears_of_it() {
     let (mut server, seen) = deferring(patient(), None);
     let mut client = Client::tcp(server.address);
     client.raw(upgrade("/", "").as_bytes());
     let Ok(Seen::Deferred(id)) = seen.recv_timeout(DEADLINE) else { panic!("no request") };
     server.shutdown();
-    client.expect_gone();
+    expect_503(&mut client);
+    drop(client);
     server.join();
     assert_eq!(seen.iter().collect::<Vec<_>>(), [Seen::Closed(id, CloseReason::Shutdown)]);
 }

@@ -65,6 +65,16 @@ impl Handshake {
     pub(super) fn held_bytes(&self) -> usize {
         self.head.capacity()
     }
+
+    /// Whether a client waits for an answer, or will: only one that was answered before may be silent.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.answered == 0 || !self.head.is_empty() || self.plain.is_some()
+    }
+
+    /// Whether the answer that it waits for has no body.
+    pub(super) fn is_head_only(&self) -> bool {
+        self.plain.is_some_and(|plain| plain.is_head_only())
+    }
 }
 
 /// A sound request that waits for its service's decision.

@@ -34,6 +34,11 @@ impl Plain {
     fn of(request: &Request<'_>) -> Plain {
         Plain { head_only: request.method() == "HEAD", keep_alive: request.keep_alive() }
     }
+
+    /// Whether its answer has no body (RFC 9110, 9.3.2).
+    pub(super) fn is_head_only(self) -> bool {
+        self.head_only
+    }
 }
 
 impl Reactor {

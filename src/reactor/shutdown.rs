@@ -1,4 +1,5 @@
-//! Going down in good order: no new connections, 1001 to all in batches, a deadline, the end.
+//! Going down in good order: no new connections, 1001 to all in batches, 503 to those whose request is
+//! not answered, a deadline, the end.
 //!
 //! A connection that its service is [busy](super::Service::is_busy) for is told after the others: when it
 //! is not any more, or when half of the time has passed.
@@ -6,8 +7,12 @@
 use log::{info, warn};
 
 use super::budget::SHUTDOWN_CLOSES;
+use super::connection::Phase;
+use super::core::Core;
 use super::schedule::Timer;
 use super::{CloseReason, ConnId, Reactor, Time};
+use crate::protocol::Role;
+use crate::protocol::handshake::{self, Refusal, Response};
 
 /// A shutdown under way.
 #[derive(Debug)]
@@ -55,7 +60,7 @@ impl Reactor {
                 self.core.pause(id);
                 drain.busy.push(id);
             } else {
-                self.core.close(id, CloseReason::Shutdown);
+                self.core.send_away(id);
             }
         }
         self.drain = Some(drain);
@@ -87,5 +92,34 @@ impl Reactor {
     pub fn is_finished(&self) -> bool {
         let is_told = self.drain.as_ref().is_some_and(Drain::is_told);
         is_told && self.core.conns.len() == 0
+    }
+}
+
+impl Core {
+    /// Ends a connection because the loop goes down: with a Close if it is open; with a 503 if its request
+    /// has not come whole, is not decided on, or may be under way; behind the answer that it is getting.
+    fn send_away(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let asks = matches!(conn.phase, Phase::Handshake | Phase::Deferred)
+            && conn.decoder.role() == Role::Server;
+        if !asks || conn.session().is_some_and(|session| session.is_handshaking()) {
+            return self.close(id, CloseReason::Shutdown);
+        }
+        let is_answered = !conn.outbox.is_empty();
+        let awaits_answer = conn.handshake().is_some_and(|handshake| handshake.awaits_answer());
+        if !is_answered && !awaits_answer {
+            return self.vanish(id, CloseReason::Shutdown);
+        }
+        if !is_answered {
+            let head_only = conn.handshake().is_some_and(|handshake| handshake.is_head_only());
+            let mut answer = Vec::new();
+            let refusal = Response::from(Refusal::ShuttingDown);
+            refusal.write(&mut answer, handshake::Connection::Close, head_only);
+            self.metrics.refused += 1;
+            self.queue_head(id, answer);
+        }
+        self.end_http(id, CloseReason::Shutdown);
     }
 }
