@@ -2,13 +2,17 @@
 //! they are not too many themselves.
 
 use std::io::Read;
+use std::net::Ipv4Addr;
 
 use weir::protocol::handshake::Refusal;
-use weir::reactor::budget::REFUSED_MAX;
+use weir::reactor::budget::{RATE_ADDRESSES_MAX, REFUSED_MAX, REMEMBERED_KEYS_MAX};
 use weir::reactor::settings::{Rate, RouteSettings, Settings};
+use weir::services::Echo;
 
 use crate::handshake::expect_refusal;
-use crate::support::{Client, DEADLINE, Server, eventually, header, next_end, upgrade};
+use crate::support::{
+    ByHand, Client, DEADLINE, KEY, Server, eventually, header, next_end, upgrade,
+};
 
 #[test]
 fn a_full_server_says_so_until_it_is_below_95_percent() {
@@ -57,6 +61,76 @@ fn an_address_has_its_share_and_its_rate() {
         third.raw(upgrade("/", "").as_bytes());
         expect_refusal(&mut third, Refusal::RateLimited);
     }
+}
+
+/// An echo whose turns the test makes.
+fn echo(settings: Settings) -> ByHand {
+    ByHand::new(settings, |reactor| {
+        let echo = reactor.add_service(Echo).unwrap();
+        reactor.add_route("/", echo, RouteSettings::default()).unwrap();
+    })
+}
+
+/// The nth address of the loopback network, from 127.0.1.0 on.
+fn nth_address(n: usize) -> Ipv4Addr {
+    Ipv4Addr::from_bits(Ipv4Addr::new(127, 0, 1, 0).to_bits() + n as u32)
+}
+
+#[test]
+fn so_many_addresses_have_a_rate_and_no_more() {
+    let rate_per_address = Some(Rate { per_second: 0.001, burst: 2 });
+    let settings = Settings { rate_per_address, ..Settings::default() };
+    let mut server = echo(settings);
+    for batch in (0..RATE_ADDRESSES_MAX).collect::<Vec<_>>().chunks(500) {
+        let come: Vec<_> =
+            batch.iter().map(|&n| Client::from(nth_address(n), server.address)).collect();
+        let all = batch.last().unwrap() + 1;
+        server.turn_until("they are accepted", |metrics| metrics.accepted == all as u64);
+        drop(come);
+        server.turn_until("they are gone", |metrics| metrics.connections_now == 0);
+    }
+    for (n, refusal) in [(RATE_ADDRESSES_MAX, Some(Refusal::RateLimited)), (0, None)] {
+        let mut client = Client::from(nth_address(n), server.address);
+        client.raw(upgrade("/", "").as_bytes());
+        server.turn_until_readable(&client.stream);
+        match refusal {
+            Some(refusal) => drop(expect_refusal(&mut client, refusal)),
+            None => assert!(client.head().starts_with("HTTP/1.1 101 ")),
+        }
+    }
+}
+
+/// The nth handshake key, in base64: it is not decoded, but must decode to 16 bytes.
+fn nth_key(n: usize) -> String {
+    format!("{n:022}==")
+}
+
+#[test]
+fn so_many_keys_are_remembered_and_no_more() {
+    let settings = Settings { key_reuse_window: Some(10 * DEADLINE), ..Settings::default() };
+    let mut server = echo(settings);
+    let address = server.address;
+    let ask = |n, key| {
+        let mut client = Client::from(nth_address(n), address);
+        client.raw(upgrade("/", "").replace(KEY, &nth_key(key)).as_bytes());
+        client
+    };
+    for batch in (0..=REMEMBERED_KEYS_MAX).collect::<Vec<_>>().chunks(500) {
+        let come: Vec<_> = batch.iter().map(|&n| ask(n, n)).collect();
+        let all = batch.last().unwrap() + 1;
+        server.turn_until("they are open", |metrics| metrics.opened == all as u64);
+        drop(come);
+        server.turn_until("they are gone", |metrics| metrics.connections_now == 0);
+    }
+    // The first key had to go for the last one; all others are known.
+    for key in [1, REMEMBERED_KEYS_MAX] {
+        let mut again = ask(0, key);
+        server.turn_until_readable(&again.stream);
+        expect_refusal(&mut again, Refusal::KeyReused);
+    }
+    let mut forgotten = ask(0, 0);
+    server.turn_until_readable(&forgotten.stream);
+    assert!(forgotten.head().starts_with("HTTP/1.1 101 "));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! speaks frames by hand, so that it can also speak them wrongly.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -344,11 +344,14 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
+/// The key of every request that is made here: that of RFC 6455, 1.3.
+pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
 /// A valid upgrade request with further header lines, each ended by CR LF.
 pub fn upgrade(path: &str, lines: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{lines}\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{lines}\r\n"
     )
 }
 
@@ -402,6 +405,15 @@ impl Client {
         let head = client.request(&upgrade(path, ""));
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         client
+    }
+
+    /// A connection from this address of the machine.
+    pub fn from(source: Ipv4Addr, address: SocketAddr) -> Client {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect_timeout(&address.into(), DEADLINE).unwrap();
+        Client::on(socket.into())
     }
 
     /// A second hand on the same connection, for another thread: one writes while the other reads.

@@ -11,6 +11,9 @@ use super::Time;
 use super::settings::{PER_ADDRESS_DEFAULT, Prefix, Rate, Settings};
 use crate::protocol::handshake::Refusal;
 
+/// How often a full table of addresses is looked through for those that need not be in it.
+const RATES_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Tokens that come back at a rate, up to a burst.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
@@ -55,6 +58,8 @@ pub(super) struct Admission {
     by_address: HashMap<IpAddr, usize>,
     rates: HashMap<IpAddr, Bucket>,
     rates_max: usize,
+    /// When those that are full were last looked for.
+    swept: Time,
     everybody: Option<Bucket>,
 }
 
@@ -69,6 +74,7 @@ impl Admission {
             by_address: HashMap::new(),
             rates: HashMap::new(),
             rates_max,
+            swept: Time::ZERO,
             everybody: settings.rate.map(|rate| Bucket::full(&rate, Time::ZERO)),
         }
     }
@@ -174,13 +180,22 @@ impl Admission {
 
     fn take_from_address(&mut self, address: IpAddr, rate: &Rate, now: Time) -> bool {
         if self.rates.len() >= self.rates_max && !self.rates.contains_key(&address) {
-            self.rates.retain(|_, bucket| !bucket.is_full(rate, now));
+            self.sweep_rates(rate, now);
             if self.rates.len() >= self.rates_max {
                 return false;
             }
         }
         let bucket = self.rates.entry(address);
         bucket.or_insert_with(|| Bucket::full(rate, now)).take(rate, now)
+    }
+
+    /// Forgets those that may come as if they never had. Looking through a full table costs more than an
+    /// accept, so it is not done for each.
+    fn sweep_rates(&mut self, rate: &Rate, now: Time) {
+        if now.since(self.swept) >= RATES_SWEEP_INTERVAL {
+            self.swept = now;
+            self.rates.retain(|_, bucket| !bucket.is_full(rate, now));
+        }
     }
 }
 
@@ -306,5 +321,19 @@ mod tests {
         assert_eq!(admit("192.0.2.2", 1), Ok(()));
         assert_eq!(admit("192.0.2.3", 1), Err(Refusal::RateLimited));
         assert_eq!(admit("192.0.2.3", 10), Ok(()));
+    }
+
+    #[test]
+    fn a_full_table_of_rates_is_not_looked_through_for_each_who_comes() {
+        let rate = Rate { per_second: 10.0, burst: 1 };
+        let settings = Settings { rate_per_address: Some(rate), ..Settings::default() };
+        let mut admission = Admission::new(&settings, 1);
+        let after = |millis| Time::ZERO + Duration::from_millis(millis);
+        let mut admit = |peer, millis| admission.admit(&settings, ip(peer), after(millis));
+        assert_eq!(admit("192.0.2.1", 1000), Ok(()));
+        assert_eq!(admit("192.0.2.2", 1001), Err(Refusal::RateLimited));
+        // The first could be forgotten now, and is at the next look.
+        assert_eq!(admit("192.0.2.2", 1900), Err(Refusal::RateLimited));
+        assert_eq!(admit("192.0.2.2", 2001), Ok(()));
     }
 }

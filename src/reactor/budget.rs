@@ -44,6 +44,8 @@ pub const HTTP_REQUESTS_MAX: u8 = 100;
 pub const HTTP_ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a listener rests when descriptors or memory ran out.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often the log may say so: one rest follows the other while the want lasts. Each is counted.
+pub const ACCEPT_PAUSE_TOLD: Duration = Duration::from_secs(60);
 /// How long we read on after both Close frames, for the peer's FIN: a reset would eat ours.
 pub const LINGER: Duration = Duration::from_secs(1);
 /// A full send buffer of Linux may hold a segment more than its size, and takes nothing before that

@@ -23,18 +23,24 @@ impl RecentKeys {
         let Ok(key) = Key::try_from(key.as_bytes()) else {
             return false;
         };
-        while let Some(&(seen, oldest)) = self.by_age.front() {
-            if now.since(seen) < window && self.by_age.len() < REMEMBERED_KEYS_MAX {
-                break;
-            }
-            self.by_age.pop_front();
-            self.known.remove(&oldest);
+        while self.by_age.front().is_some_and(|(seen, _)| now.since(*seen) >= window) {
+            self.forget_oldest();
         }
         let is_new = self.known.insert(key);
         if is_new {
+            // Only a new one takes a place: who sends a known key makes nobody's be forgotten.
+            if self.by_age.len() == REMEMBERED_KEYS_MAX {
+                self.forget_oldest();
+            }
             self.by_age.push_back((now, key));
         }
         is_new
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, oldest)) = self.by_age.pop_front() {
+            self.known.remove(&oldest);
+        }
     }
 }
 

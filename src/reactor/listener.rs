@@ -13,14 +13,14 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::budget::{ACCEPT_PAUSE, ACCEPTS, ACCEPTS_WHEN_CROWDED, REFUSED_MAX};
+use super::budget::{ACCEPT_PAUSE, ACCEPT_PAUSE_TOLD, ACCEPTS, ACCEPTS_WHEN_CROWDED, REFUSED_MAX};
 use super::connection::{Connection, Phase, Place, Standing};
 use super::core::Core;
 use super::http::Handshake;
 use super::id::Source;
 use super::schedule::Timer;
 use super::settings::ListenSettings;
-use super::{Reactor, RouteId, ServiceId};
+use super::{Reactor, RouteId, ServiceId, Time};
 use crate::protocol::handshake::{self, Refusal, Response};
 use crate::protocol::{Decoder, Role};
 
@@ -39,6 +39,8 @@ pub(super) struct Listener {
     pub(super) readable: bool,
     /// Accepting waits for descriptors; a timer ends that.
     resting: bool,
+    /// When that was last logged.
+    rest_told: Option<Time>,
 }
 
 impl Listener {
@@ -67,11 +69,21 @@ impl Listener {
         let token = Token::from(Source::Listener(index));
         registry.register(&mut socket, token, Interest::READABLE)?;
         let (site, is_secure) = (settings.site, settings.secure);
-        Ok(Listener { socket, site, is_secure, readable: false, resting: false })
+        let (readable, resting, rest_told) = (false, false, None);
+        Ok(Listener { socket, site, is_secure, readable, resting, rest_told })
     }
 
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// Begins a rest, and says so unless that was said lately: rests are short, and follow each other.
+    fn rest(&mut self, error: &io::Error, now: Time) {
+        self.resting = true;
+        if self.rest_told.is_none_or(|told| now.since(told) >= ACCEPT_PAUSE_TOLD) {
+            self.rest_told = Some(now);
+            warn!("accepting rests: {error}");
+        }
     }
 
     /// Whether there is something to accept now.
@@ -123,9 +135,8 @@ impl Reactor {
                 Err(error) if is_exhaustion(&error) => {
                     reserve.turn_away(&listener.socket);
                     if !listener.resting {
-                        warn!("accepting rests: {error}");
+                        listener.rest(&error, core.now);
                         core.metrics.accept_pauses += 1;
-                        listener.resting = true;
                         let timer = Timer::Listener(index as u32);
                         core.schedule.insert(core.now + ACCEPT_PAUSE, timer);
                     }
