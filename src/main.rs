@@ -41,7 +41,9 @@ fn main() -> ExitCode {
 }
 
 fn check(config: &Config) -> ExitCode {
-    if let Some(Err(error)) = config.tls.as_ref().map(TlsSettings::check) {
+    let upstreams = config.networks.iter().map(|network| network.gateway.check());
+    let files = config.tls.iter().map(TlsSettings::check).chain(upstreams);
+    if let Err(error) = files.collect::<Result<(), _>>() {
         eprintln!("error: {error}");
         return ExitCode::from(REFUSED);
     }

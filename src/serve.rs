@@ -79,7 +79,7 @@ fn add_network(
     network: &NetworkConfig,
 ) -> Result<NetworkSource, Box<dyn Error>> {
     let outbound = Rc::<Cell<RouteId>>::default();
-    let gateway = Gateway::new(network.gateway.clone(), Rc::clone(&outbound));
+    let gateway = Gateway::new(network.gateway.clone(), Rc::clone(&outbound))?;
     let shown = gateway.counts();
     let service = Rpc::new(gateway, network.rpc.clone());
     let source = NetworkSource::new(&network.gateway.network, service.counts(), shown);

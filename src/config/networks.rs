@@ -14,7 +14,7 @@ use weir::services::rpc::{Network, RpcSettings};
 use super::error::{ConfigError, Place};
 use super::keys::{Layer, read};
 use super::options::RouteOptions;
-use super::values::{Count, Size, Span};
+use super::values::{Count, FileName, OrOff, Size, Span};
 
 /// The kind of chain that there is.
 const ARCHITECTURE: &str = "evm";
@@ -89,6 +89,11 @@ pub(super) struct NetworkOptions {
     #[arg(long, value_name = "TIME", default_value_t = Span(rpc().call_timeout))]
     call_timeout: Span,
 
+    /// PEM file of the certificates that those of upstreams by https and wss must lead to; off is the
+    /// web's own authorities
+    #[arg(long, value_name = "FILE", default_value_t = OrOff(None))]
+    upstream_ca: OrOff<FileName>,
+
     /// Calls that one upstream works on at a time
     #[arg(long, value_name = "N", default_value_t = Count(64))]
     upstream_concurrency: Count<usize>,
@@ -122,6 +127,7 @@ impl NetworkOptions {
         GatewaySettings {
             network,
             upstreams,
+            authorities: self.upstream_ca.0.as_ref().map(|name| name.0.clone()),
             concurrency: self.upstream_concurrency.0,
             queue_max: self.upstream_queue_max.0,
             timeout: self.call_timeout.0,
@@ -142,6 +148,7 @@ impl From<&NetworkConfig> for NetworkOptions {
             calls_per_connection_max: Count(rpc.calls_per_connection_max),
             calls_max: Count(rpc.calls_max),
             call_timeout: Span(rpc.call_timeout),
+            upstream_ca: OrOff(gateway.authorities.clone().map(FileName)),
             upstream_concurrency: Count(gateway.concurrency),
             upstream_queue_max: Count(gateway.queue_max),
         }

@@ -288,7 +288,13 @@ fn the_effective_configuration_reads_back_the_same() {
         tls_client_ca = 'ca.pem'
         tls_min = '1.3'
         tls_watch = '1m'";
-    for text in ["", all, secure, "ping_interval = 'off'"] {
+    let network = "[[network]]
+        project = 'main'
+        chain_id = 1
+        upstreams = ['wss://a.example/key', 'https://b.example']
+        upstream_ca = 'roots.pem'
+        subscriptions_max = 7";
+    for text in ["", all, secure, network, "ping_interval = 'off'"] {
         let config = file(text).unwrap();
         let written = config.to_string();
         assert_eq!(file(&written).unwrap(), config, "{written}");

@@ -3,3 +3,4 @@
 mod news;
 mod node;
 mod requests;
+mod secure;

@@ -8,13 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
+use weir::reactor::settings::{
+    CertificateFiles, ListenSettings, RouteSettings, Settings, TlsSettings,
+};
 use weir::reactor::{Context, MailReceiver, MailSender, RouteId};
 use weir::services::rpc::gateway::{Gateway, GatewaySettings};
 use weir::services::rpc::{
     Address, Backend, Bytes, Call, Feeds, Network, Notice, Outcome, Progress, Quantity, Rpc,
     RpcError, RpcSettings, Ticket, Word,
 };
+
+use weir_authority::Files;
 
 use crate::rpc::scripted::raw;
 use crate::support::{Client, DEADLINE, Server, eventually};
@@ -159,22 +163,37 @@ pub struct Node {
     state: Arc<Mutex<State>>,
     pub address: SocketAddr,
     pushes: bool,
+    tls: Option<TlsSettings>,
     server: Option<Server>,
 }
+
+/// A host that every [`Node`] is: nobody else takes a port of it while a node is down.
+pub const HOST: &str = "127.0.9.1";
 
 impl Node {
     /// With blocks up to number `height`.
     pub fn new(pushes: bool, height: usize) -> Node {
+        Node::with(pushes, height, None)
+    }
+
+    /// One that is spoken to by TLS.
+    pub fn secure(pushes: bool, height: usize, files: &Files) -> Node {
+        let certificate = CertificateFiles { chain: files.chain.clone(), key: files.key.clone() };
+        Node::with(pushes, height, Some(TlsSettings::new(certificate)))
+    }
+
+    fn with(pushes: bool, height: usize, tls: Option<TlsSettings>) -> Node {
         let state = State { forks: vec![0; height + 1], ..State::default() };
-        // Not 127.0.0.1: nobody else takes the port while it is down.
-        let address = "127.0.9.1:0".parse().unwrap();
-        let mut node = Node { state: Arc::new(Mutex::new(state)), address, pushes, server: None };
+        let state = Arc::new(Mutex::new(state));
+        let address = format!("{HOST}:0").parse().unwrap();
+        let mut node = Node { state, address, pushes, tls, server: None };
         node.start();
         node
     }
 
     pub fn start(&mut self) {
         let (state, pushes, address) = (Arc::clone(&self.state), self.pushes, self.address);
+        let tls = self.tls.clone();
         let (tell, told) = channel();
         // It does not wait for what the test holds back.
         let settings =
@@ -186,7 +205,14 @@ impl Node {
             let service = reactor.add_service(Rpc::new(chain, RpcSettings::default())).unwrap();
             let route = RpcSettings::default().fit(RouteSettings::default());
             reactor.add_route("/", service, route).unwrap();
-            tell.send(reactor.listen(&ListenSettings::new(address)).unwrap()).unwrap();
+            let listen = match tls {
+                None => ListenSettings::new(address),
+                Some(tls) => {
+                    reactor.set_tls(tls).unwrap();
+                    ListenSettings::secure(address)
+                }
+            };
+            tell.send(reactor.listen(&listen).unwrap()).unwrap();
         }));
         self.address = told.recv_timeout(DEADLINE).unwrap();
     }
@@ -201,11 +227,13 @@ impl Node {
     }
 
     pub fn ws(&self) -> String {
-        format!("ws://{}/", self.address)
+        let scheme = if self.tls.is_some() { "wss" } else { "ws" };
+        format!("{scheme}://{}/", self.address)
     }
 
     pub fn http(&self) -> String {
-        format!("http://{}/", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/", self.address)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -274,25 +302,30 @@ pub fn gateway_with(
     rpc: RpcSettings,
     edit: impl FnOnce(&mut GatewaySettings),
 ) -> Server {
-    let network = Network { project: "main".into(), architecture: "evm", chain_id: CHAIN_ID };
-    let mut settings = GatewaySettings {
-        network,
-        upstreams: upstreams.iter().map(|url| url.parse().unwrap()).collect(),
-        concurrency: 8,
-        queue_max: 64,
-        timeout: Duration::from_secs(15),
-        answer_bytes_max: 1_000_000,
-    };
+    let mut settings = settings(upstreams);
     edit(&mut settings);
     Server::start(Settings::default(), move |reactor| {
         let outbound = Rc::<Cell<RouteId>>::default();
         let to_upstreams = settings.outbound();
-        let gateway = Gateway::new(settings, Rc::clone(&outbound));
+        let gateway = Gateway::new(settings, Rc::clone(&outbound)).unwrap();
         let service = reactor.add_service(Rpc::new(gateway, rpc.clone())).unwrap();
         let route = rpc.fit(RouteSettings::default());
         reactor.add_route(PATH, service, route).unwrap();
         outbound.set(reactor.add_outbound(service, to_upstreams).unwrap());
     })
+}
+
+/// Those of a gateway for these upstreams.
+pub fn settings(upstreams: &[String]) -> GatewaySettings {
+    GatewaySettings {
+        network: Network { project: "main".into(), architecture: "evm", chain_id: CHAIN_ID },
+        upstreams: upstreams.iter().map(|url| url.parse().unwrap()).collect(),
+        authorities: None,
+        concurrency: 8,
+        queue_max: 64,
+        timeout: Duration::from_secs(15),
+        answer_bytes_max: 1_000_000,
+    }
 }
 
 pub fn client(gateway: &Server) -> Client {

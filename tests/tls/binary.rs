@@ -115,3 +115,19 @@ fn what_makes_no_sense_is_refused_before_anything_listens() {
         assert!(stderr.contains(said), "{said}: {stderr}");
     }
 }
+
+#[test]
+fn authorities_of_upstreams_are_looked_at_before_anything_listens() {
+    let authority = Authority::new();
+    let file = authority.directory().join("weir.toml");
+    let written = |ca: &str| {
+        let upstreams = "project = 'a'\nchain_id = 1\nupstreams = ['wss://node.example']";
+        let text = format!("[[network]]\n{upstreams}\nupstream_ca = '{ca}'\n");
+        std::fs::write(&file, text).unwrap();
+        check(&["--config", file.to_str().unwrap()])
+    };
+    assert_eq!(written(authority.file().to_str().unwrap()).0, Some(0));
+    let (code, stderr) = written("/absent.pem");
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("/absent.pem: No such file"), "{stderr}");
+}

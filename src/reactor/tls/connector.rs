@@ -8,7 +8,7 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::certificates::{ALPN, provider, roots};
 use super::{Session, TlsError};
@@ -24,12 +24,25 @@ pub struct TlsConnector {
 
 impl TlsConnector {
     /// For the server that has a certificate for `name`, a host name or an address, which leads to one
+    /// of the web's own authorities: those that Mozilla trusts.
+    ///
+    /// # Errors
+    /// The name is none.
+    pub fn public(name: &str) -> Result<TlsConnector, TlsError> {
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        TlsConnector::with_roots(name, roots)
+    }
+
+    /// For the server that has a certificate for `name`, a host name or an address, which leads to one
     /// in this PEM file.
     ///
     /// # Errors
     /// The name is none, or the file is not to be used.
     pub fn trusting(name: &str, file: &Path) -> Result<TlsConnector, TlsError> {
-        let roots = roots(file)?;
+        TlsConnector::with_roots(name, roots(file)?)
+    }
+
+    fn with_roots(name: &str, roots: RootCertStore) -> Result<TlsConnector, TlsError> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Configuration)?;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::filter::Log;
 use super::subscriptions::{Feeds, Source};
 use super::{Call, RpcError};
-use crate::reactor::{ConnId, Context};
+use crate::reactor::{CloseReason, ConnId, Context};
 
 /// The chain that is spoken of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub enum LinkEvent<'a> {
     /// The other end has said this; empty if it was not text.
     Message(&'a str),
     /// It is over, or could not be made.
-    Closed,
+    Closed(CloseReason),
 }
 
 /// A chain behind the service.

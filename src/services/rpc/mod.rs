@@ -541,9 +541,9 @@ impl<B: Backend> Service for Rpc<B> {
         }
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, _: CloseReason) {
+    fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
         if self.backend.owns(conn) {
-            return self.link(cx, conn, LinkEvent::Closed);
+            return self.link(cx, conn, LinkEvent::Closed(why));
         }
         self.flows.remove(&conn);
         self.calls.forget(conn);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ureq::Agent;
 use ureq::http::StatusCode;
+use ureq::tls::TlsConfig;
 
 use super::super::Outcome;
 use super::Mail;
@@ -47,6 +48,7 @@ impl Http {
     pub(super) fn new(
         upstream: usize,
         url: &UpstreamUrl,
+        tls: Option<TlsConfig>,
         answer_bytes_max: usize,
         concurrency: usize,
         mail: MailSender<Mail>,
@@ -56,6 +58,7 @@ impl Http {
             .max_redirects(0)
             .proxy(None)
             .user_agent("weir")
+            .tls_config(tls.unwrap_or_default())
             .max_idle_connections(concurrency)
             .max_idle_connections_per_host(concurrency)
             .build()

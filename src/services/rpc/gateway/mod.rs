@@ -17,12 +17,14 @@ mod logs;
 mod methods;
 mod pace;
 mod socket;
+mod trust;
 mod url;
 mod watch;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,13 +34,14 @@ use self::answer::Incoming;
 use self::calls::{CallLimits, Calls, Failure, Finished, Question, Readiness, Send, TryId};
 use self::http::Http;
 use self::socket::{HEADS_ID, Socket, Subscription};
+use self::trust::Security;
 use self::url::Scheme;
 use self::watch::{Purpose, Watch};
 use super::{
     Backend, Call, Feeds, LinkEvent, Network, Notice, Outcome, Progress, RpcError, Source, Ticket,
 };
 use crate::reactor::settings::{MESSAGE_BYTES_RANGE, RouteSettings};
-use crate::reactor::{ConnId, Context, MailReceiver, RouteId, ServiceTimer, Time};
+use crate::reactor::{ConnId, Context, MailReceiver, RouteId, ServiceTimer, Time, TlsError};
 
 pub use self::counts::{GatewayCounts, LATENCY_BOUNDS, UpstreamCounts};
 pub use self::url::UpstreamUrl;
@@ -57,6 +60,9 @@ pub struct GatewaySettings {
     pub network: Network,
     /// The one that is asked first in front; at most [`UPSTREAMS_MAX`].
     pub upstreams: Vec<UpstreamUrl>,
+    /// A PEM file of the certificates that those of upstreams by TLS must lead to; without it, those of
+    /// the web's own authorities.
+    pub authorities: Option<PathBuf>,
     /// Requests that one upstream works on at a time.
     pub concurrency: usize,
     /// Requests that wait for an upstream; past it -32005.
@@ -78,6 +84,20 @@ impl GatewaySettings {
             largest.clamp(settings.message_bytes_max, *MESSAGE_BYTES_RANGE.end());
         let settings = RouteSettings { message_bytes_max, ..settings };
         RouteSettings { outbox_hard: settings.outbox_hard_min(), ..settings }
+    }
+
+    /// How each upstream is secured.
+    fn security(&self) -> Result<Vec<Option<Security>>, TlsError> {
+        let authorities = self.authorities.as_deref();
+        self.upstreams.iter().map(|url| Security::of(url, authorities)).collect()
+    }
+
+    /// Whether there is TLS to be had to the upstreams that are spoken to by it.
+    ///
+    /// # Errors
+    /// Why not: the file of authorities is not to be used, or a host's name is none.
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.security().map(|_| ())
     }
 }
 
@@ -110,6 +130,8 @@ pub struct Gateway {
     /// The limits of connections to upstreams.
     outbound: Rc<Cell<RouteId>>,
     calls: Calls<Asker>,
+    /// By upstream, until it starts.
+    security: Vec<Option<Security>>,
     links: Vec<Link>,
     mail: Option<MailReceiver<Mail>>,
     watch: Watch,
@@ -123,7 +145,13 @@ pub struct Gateway {
 impl Gateway {
     /// Asks nobody before the loop runs; by then `outbound` is the route that
     /// [`add_outbound`](crate::reactor::Reactor::add_outbound) has given for its service.
-    pub fn new(settings: GatewaySettings, outbound: Rc<Cell<RouteId>>) -> Gateway {
+    ///
+    /// # Errors
+    /// Those of [`GatewaySettings::check`].
+    pub fn new(
+        settings: GatewaySettings,
+        outbound: Rc<Cell<RouteId>>,
+    ) -> Result<Gateway, TlsError> {
         let limits = CallLimits {
             concurrency: settings.concurrency,
             queue_max: settings.queue_max,
@@ -134,9 +162,10 @@ impl Gateway {
         };
         let upstreams = settings.upstreams.iter().map(named).collect();
         let counts = Rc::new(GatewayCounts { upstreams, ..GatewayCounts::default() });
-        Gateway {
+        Ok(Gateway {
             outbound,
             calls: Calls::new(limits, Rc::clone(&counts)),
+            security: settings.security()?,
             links: Vec::new(),
             mail: None,
             watch: Watch::default(),
@@ -145,7 +174,7 @@ impl Gateway {
             alarm: None,
             counts,
             settings,
-        }
+        })
     }
 
     /// What it counts, for whoever shows it.
@@ -339,14 +368,19 @@ impl Backend for Gateway {
         // Every thread has one mail at a time: none waits for the loop for long.
         let (sender, receiver) = cx.mailbox(upstreams.len() * concurrency);
         self.mail = Some(receiver);
-        for (index, url) in upstreams.iter().enumerate() {
+        let security = std::mem::take(&mut self.security);
+        for ((index, url), security) in upstreams.iter().enumerate().zip(security) {
             let sender = sender.clone();
             self.links.push(match url.scheme() {
                 Scheme::Http => {
                     self.calls.set_readiness(index, Readiness::Ready);
-                    Link::Http(Http::new(index, url, *answer_bytes_max, *concurrency, sender))
+                    let tls = security.map(|security| security.http);
+                    Link::Http(Http::new(index, url, tls, *answer_bytes_max, *concurrency, sender))
                 }
-                Scheme::WebSocket => Link::Socket(Socket::new(index, url, sender)),
+                Scheme::WebSocket => {
+                    let tls = security.map(|security| security.socket);
+                    Link::Socket(Socket::new(index, url, tls, sender))
+                }
             });
         }
         self.wake_sockets(cx.now());
@@ -421,9 +455,9 @@ impl Backend for Gateway {
                 self.calls.set_readiness(upstream, Readiness::Ready);
             }
             LinkEvent::Message(text) => self.take_message(cx, upstream, text),
-            LinkEvent::Closed => {
+            LinkEvent::Closed(why) => {
                 if let Link::Socket(socket) = &mut self.links[upstream] {
-                    socket.closed(cx.now());
+                    socket.closed(why, cx.now());
                 }
                 self.calls.set_readiness(upstream, Readiness::Down);
                 let lost = self.calls.fail_all(upstream, cx.now());

@@ -11,7 +11,9 @@ use super::backoff::Backoff;
 use super::calls::Send;
 use super::url::UpstreamUrl;
 use crate::protocol::CloseCode;
-use crate::reactor::{ConnId, Context, MailSender, RouteId, SendOutcome, Time};
+use crate::reactor::{
+    CloseReason, ConnId, Context, MailSender, RouteId, SendOutcome, Time, TlsConnector,
+};
 
 /// Ids of requests of the socket's own; those of calls begin behind them.
 pub(super) const HEADS_ID: u64 = 1;
@@ -46,6 +48,7 @@ pub(super) enum Subscription {
 pub(super) struct Socket {
     upstream: usize,
     url: UpstreamUrl,
+    tls: Option<TlsConnector>,
     mail: MailSender<Mail>,
     state: State,
     backoff: Backoff,
@@ -53,10 +56,16 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(upstream: usize, url: &UpstreamUrl, mail: MailSender<Mail>) -> Socket {
+    pub(super) fn new(
+        upstream: usize,
+        url: &UpstreamUrl,
+        tls: Option<TlsConnector>,
+        mail: MailSender<Mail>,
+    ) -> Socket {
         Socket {
             upstream,
             url: url.clone(),
+            tls,
             mail,
             state: State::Resting { until: Time::ZERO },
             backoff: Backoff::default(),
@@ -105,9 +114,11 @@ impl Socket {
         address: Option<SocketAddr>,
     ) -> bool {
         let begun = address.zip(self.url.request()).and_then(|(address, request)| {
-            cx.connect(route, address, &request)
-                .inspect_err(|error| log::debug!("{}: {error}", self.url))
-                .ok()
+            let begun = match &self.tls {
+                None => cx.connect(route, address, &request),
+                Some(tls) => cx.connect_secure(tls, None, route, address, &request),
+            };
+            begun.inspect_err(|error| log::debug!("{}: {error}", self.url)).ok()
         });
         match begun {
             Some(conn) => self.state = State::Connecting(conn),
@@ -129,9 +140,10 @@ impl Socket {
         self.backoff.succeed();
     }
 
-    pub(super) fn closed(&mut self, now: Time) {
-        if matches!(self.state, State::Open(_)) {
-            log::warn!("upstream {} is lost", self.url);
+    pub(super) fn closed(&mut self, why: CloseReason, now: Time) {
+        match self.state {
+            State::Open(_) => log::warn!("upstream {} is lost: {why}", self.url),
+            _ => log::warn!("upstream {} cannot be connected to: {why}", self.url),
         }
         self.rest(now);
     }

@@ -14,7 +14,7 @@ use crate::protocol::handshake::ClientRequest;
 pub(super) enum Scheme {
     /// `http` and `https`.
     Http,
-    /// `ws`.
+    /// `ws` and `wss`.
     WebSocket,
 }
 
@@ -23,6 +23,7 @@ pub(super) enum Scheme {
 pub struct UpstreamUrl {
     text: String,
     scheme: Scheme,
+    is_secure: bool,
     host: String,
     port: u16,
 }
@@ -35,6 +36,11 @@ impl UpstreamUrl {
 
     pub(super) fn scheme(&self) -> Scheme {
         self.scheme
+    }
+
+    /// Whether it is spoken to by TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// Host and port, for a resolver.
@@ -57,13 +63,14 @@ impl FromStr for UpstreamUrl {
         const EXPECTED: &str =
             r#"expected a URL such as "http://127.0.0.1:8545" or "ws://node.example:8546/key""#;
         let uri: Uri = text.trim().parse().map_err(|_| EXPECTED)?;
-        let (scheme, port) = match uri.scheme_str() {
-            Some("http") => (Scheme::Http, 80),
-            Some("https") => (Scheme::Http, 443),
-            Some("ws") => (Scheme::WebSocket, 80),
-            Some("wss") => return Err("wss is not spoken to upstreams: use https, or ws"),
+        let (scheme, is_secure) = match uri.scheme_str() {
+            Some("http") => (Scheme::Http, false),
+            Some("https") => (Scheme::Http, true),
+            Some("ws") => (Scheme::WebSocket, false),
+            Some("wss") => (Scheme::WebSocket, true),
             _ => return Err(EXPECTED),
         };
+        let port = if is_secure { 443 } else { 80 };
         let authority = uri.authority().ok_or(EXPECTED)?;
         if authority.as_str().contains('@') || authority.host().is_empty() {
             return Err("a host and a port, without a user, are expected in the URL");
@@ -71,6 +78,7 @@ impl FromStr for UpstreamUrl {
         let url = UpstreamUrl {
             text: text.trim().to_owned(),
             scheme,
+            is_secure,
             host: authority.host().to_owned(),
             port: authority.port_u16().unwrap_or(port),
         };
@@ -105,6 +113,10 @@ mod tests {
     fn ports_follow_the_scheme() {
         assert_eq!(url("https://a.example/key").place(), ("a.example".to_owned(), 443));
         assert_eq!(url("ws://[::1]").place(), ("::1".to_owned(), 80));
+        assert_eq!(url("wss://a.example/key").place(), ("a.example".to_owned(), 443));
+        let is_secure =
+            ["http://a", "https://a", "ws://a", "wss://a"].map(|text| url(text).is_secure());
+        assert_eq!(is_secure, [false, true, false, true]);
         assert_eq!(url(" http://127.0.0.1:8545 ").place(), ("127.0.0.1".to_owned(), 8545));
         assert_eq!(url("http://127.0.0.1:8545").scheme(), Scheme::Http);
         assert_eq!(url("ws://a:1/b?c=d").request().unwrap().path(), "/b");
@@ -121,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_is_no_upstream_is_refused() {
-        for text in ["", "a", "/a", "ftp://a", "wss://a", "http://", "ws://u:p@a/", "ws://a b"] {
+        for text in ["", "a", "/a", "ftp://a", "wss:a", "http://", "ws://u:p@a/", "ws://a b"] {
             assert!(text.parse::<UpstreamUrl>().is_err(), "{text}");
         }
     }
