@@ -8,7 +8,7 @@
 
 use super::assembly::{Assembly, InFlight, Spares};
 use super::deflate::{Compressed, compressed_bytes_max};
-use super::frame::HEADER_BYTES_MAX;
+use super::frame::{HEADER_BYTES_MAX, SHORT_HEADER_BYTES, short_message};
 use super::{CloseFrame, Event, FrameHeader, Message, Opcode, ProtocolError, Role, mask};
 
 /// What one call of [`Decoder::decode`] did.
@@ -65,8 +65,30 @@ impl Decoder {
     /// # Errors
     /// The connection must be failed (7.1.7); after an error, or an [`Event::Close`], nothing that
     /// follows is to be decoded.
-    #[inline]
+    #[inline(always)]
     pub fn decode<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        message_bytes_max: usize,
+        spares: &mut Spares,
+    ) -> Result<Step<'a>, ProtocolError> {
+        if self.is_between_messages()
+            && let Some(short) = short_message(input)
+            && short.payload_len <= message_bytes_max
+        {
+            let consumed = SHORT_HEADER_BYTES + short.payload_len;
+            let payload = &mut input[SHORT_HEADER_BYTES..consumed];
+            mask::apply(short.key, 0, payload);
+            return Ok(Step { consumed, event: Some(event(short.opcode, false, payload)?) });
+        }
+        // Taken apart here so that what is returned above needs no place in memory.
+        let Step { consumed, event } = self.decode_any(input, message_bytes_max, spares)?;
+        Ok(Step { consumed, event })
+    }
+
+    /// Decodes whatever may come.
+    #[inline(never)]
+    fn decode_any<'a>(
         &'a mut self,
         input: &'a mut [u8],
         message_bytes_max: usize,
@@ -160,6 +182,12 @@ impl Decoder {
     /// Memory held beyond this struct: by an unfinished message, bookkeeping included.
     pub fn held_bytes(&self) -> usize {
         self.assembly.as_ref().map_or(0, |a| a.held_bytes())
+    }
+
+    /// Whether a server's next bytes begin a message.
+    #[inline(always)]
+    fn is_between_messages(&self) -> bool {
+        self.assembly.is_none() && self.partial_len == 0 && self.role == Role::Server
     }
 
     fn frame_in_flight(&self) -> bool {

@@ -97,8 +97,6 @@ impl<'a> Encoder<'a> {
 
     #[inline(always)]
     fn write(self, fin: bool, compressed: bool, opcode: Opcode, payload: &[u8]) {
-        let key_bytes = if self.mask.is_some() { 4 } else { 0 };
-        self.out.reserve(frame_bytes(payload.len()) + key_bytes);
         let header = FrameHeader {
             fin,
             compressed,

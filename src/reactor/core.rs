@@ -141,19 +141,29 @@ impl Core {
 
     /// Queues one message for one connection.
     pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> SendOutcome {
+        let (opcode, payload) = (message.opcode(), message.as_bytes());
+        if payload.len() >= self.deflate_bytes_min.min(WRITE_AT_ONCE_BYTES_MIN)
+            && let Some(outcome) = self.send_large(id, message)
+        {
+            return outcome;
+        }
+        self.queue(id, payload.len(), false, |outbox, spares, mask| {
+            outbox.push_frame(spares, opcode, payload, mask);
+        })
+    }
+
+    /// Sends a message in a way that is worth it for large ones only, if there is one.
+    #[inline(never)]
+    fn send_large(&mut self, id: ConnId, message: Message<'_>) -> Option<SendOutcome> {
         if message.len() >= self.deflate_bytes_min
             && let Some(outcome) = self.send_deflated(id, message)
         {
-            return outcome;
+            return Some(outcome);
         }
-        if message.len() >= WRITE_AT_ONCE_BYTES_MIN
-            && let Some(outcome) = self.write_at_once(id, message)
-        {
-            return outcome;
+        if message.len() >= WRITE_AT_ONCE_BYTES_MIN {
+            return self.write_at_once(id, message);
         }
-        self.queue(id, message.len(), false, |outbox, spares, mask| {
-            outbox.push_message(spares, message, mask);
-        })
+        None
     }
 
     /// Queues one message for one connection of the client's role, masked by who sends it.

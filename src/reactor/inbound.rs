@@ -10,8 +10,8 @@ use std::io::{self, IoSliceMut, Read};
 
 use super::budget::MESSAGES_PER_READ;
 use super::connection::{Connection, Input, Phase, Unread};
-use super::{CloseReason, ConnId, Reactor, Time};
-use crate::protocol::{CloseFrame, Decoder, Event, ProtocolError};
+use super::{CloseReason, ConnId, Reactor, ServiceId, Time};
+use crate::protocol::{CloseFrame, Decoder, Event, Message, ProtocolError};
 
 /// What one read brought.
 enum Arrived {
@@ -114,34 +114,42 @@ impl Reactor {
 
     /// Decodes frames until the input, the budget or the service's wish for more is used up.
     fn take_frames(&mut self, id: ConnId, input: &mut [u8]) -> usize {
+        let now = self.core.now;
         let mut consumed = 0;
-        // Asked before each frame: whatever ran last, `on_open` included, may have paused or closed.
-        if !self.wants_frames(id) {
-            return consumed;
-        }
         let Some((mut decoder, mut since, limit)) = self.borrow_decoder(id) else {
             return consumed;
         };
         let mut budget = MESSAGES_PER_READ;
-        loop {
+        while consumed < input.len() && budget > 0 {
+            // Asked before each frame: whatever ran last, `on_open` included, may have paused or closed.
+            let conn = self.core.conns.get_mut(id);
+            let Some(conn) = conn.filter(|conn| conn.wants_frames()) else {
+                break;
+            };
             match decoder.decode(&mut input[consumed..], limit, &mut self.core.spares) {
                 Ok(step) => {
                     consumed += step.consumed;
-                    if let Some(event) = step.event {
-                        let spent = self.take_event(id, event);
-                        budget = budget.saturating_sub(spent);
-                        if !decoder.is_mid_message() {
+                    match step.event {
+                        // What nearly all are is spared another look at the table.
+                        Some(Event::Message(message)) if conn.is_open() => {
+                            let service = conn.note_message(message, now);
+                            self.take_message(id, service, message);
+                            budget -= 1;
                             since = Time::MAX;
                         }
+                        Some(event) => {
+                            budget = budget.saturating_sub(self.take_event(id, event));
+                            if !decoder.is_mid_message() {
+                                since = Time::MAX;
+                            }
+                        }
+                        None => {}
                     }
                 }
                 Err(error) => {
                     self.fail(id, error, Some(&decoder));
                     break;
                 }
-            }
-            if consumed == input.len() || budget == 0 || !self.wants_frames(id) {
-                break;
             }
         }
         self.return_decoder(id, decoder, since);
@@ -192,12 +200,13 @@ impl Reactor {
         }
     }
 
-    fn wants_frames(&self, id: ConnId) -> bool {
-        self.core.conns.get(id).is_some_and(Connection::wants_frames)
+    #[inline(always)]
+    fn take_message(&mut self, id: ConnId, service: ServiceId, message: Message<'_>) {
+        self.core.metrics.messages_in += 1;
+        self.call_for(id, service, |service, cx| service.on_message(cx, id, message));
     }
 
     /// Handles what was decoded; returns for how many messages of the budget that counts.
-    #[inline(always)]
     fn take_event(&mut self, id: ConnId, event: Event<'_>) -> usize {
         let now = self.core.now;
         let Some(conn) = self.core.conns.get_mut(id) else {
@@ -213,8 +222,7 @@ impl Reactor {
         match event {
             Event::Message(message) => {
                 let service = conn.note_message(message, now);
-                self.core.metrics.messages_in += 1;
-                self.call_for(id, service, |service, cx| service.on_message(cx, id, message));
+                self.take_message(id, service, message);
             }
             Event::Compressed(message) => match self.take_compressed(id, message) {
                 Ok(more) => return 1 + more,

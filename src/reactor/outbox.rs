@@ -165,11 +165,7 @@ impl Outbox {
 
     /// Queues one message that is masked already.
     pub(super) fn push_premasked(&mut self, spares: &mut SpareQueues, message: Masked<'_>) {
-        let queue = self.queue(spares);
-        let tail = queue.tail(message.len());
-        let before = tail.len();
-        Encoder::masked(tail, message);
-        queue.bytes += tail.len() - before;
+        self.append(spares, message.len(), |tail| Encoder::masked(tail, message));
     }
 
     /// Notes that the kernel has taken these bytes of the one message that is queued, and no more.
@@ -182,9 +178,7 @@ impl Outbox {
 
     /// Queues some whole small frames.
     pub(super) fn push_frames(&mut self, spares: &mut SpareQueues, frames: &[u8]) {
-        let queue = self.queue(spares);
-        queue.tail(frames.len()).extend_from_slice(frames);
-        queue.bytes += frames.len();
+        self.append(spares, frames.len(), |tail| tail.extend_from_slice(frames));
     }
 
     /// Queues a message in its compressed form.
@@ -195,11 +189,9 @@ impl Outbox {
         payload: &[u8],
         mask: Option<[u8; 4]>,
     ) {
-        let queue = self.queue(spares);
-        let tail = queue.tail(payload.len());
-        let before = tail.len();
-        Encoder::with_mask(tail, mask).compressed(opcode, payload);
-        queue.bytes += tail.len() - before;
+        self.append(spares, payload.len(), |tail| {
+            Encoder::with_mask(tail, mask).compressed(opcode, payload);
+        });
     }
 
     /// Queues a server's frame that others are sent, too: shared where that is cheaper than a copy.
@@ -256,11 +248,7 @@ impl Outbox {
         close: Option<CloseFrame<'_>>,
         mask: Option<[u8; 4]>,
     ) {
-        let queue = self.queue(spares);
-        let tail = queue.tail(CONTROL_BYTES_MAX);
-        let before = tail.len();
-        Encoder::with_mask(tail, mask).close(close);
-        queue.bytes += tail.len() - before;
+        self.append(spares, CONTROL_BYTES_MAX, |tail| Encoder::with_mask(tail, mask).close(close));
     }
 
     /// Drops the frames that the kernel has not begun to take.
@@ -335,17 +323,33 @@ impl Outbox {
 
     /// Queues a frame that is a message or a control frame of its own.
     #[inline(always)]
-    fn push_frame(
+    pub(super) fn push_frame(
         &mut self,
         spares: &mut SpareQueues,
         opcode: Opcode,
         payload: &[u8],
         mask: Option<[u8; 4]>,
     ) {
+        self.append(
+            spares,
+            payload.len(),
+            #[inline(always)]
+            |tail| Encoder::with_mask(tail, mask).frame(true, opcode, payload),
+        );
+    }
+
+    /// Has whole small frames, of about so many bytes of payload, written behind all that is queued.
+    #[inline(always)]
+    fn append(
+        &mut self,
+        spares: &mut SpareQueues,
+        payload_len: usize,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
         let queue = self.queue(spares);
-        let tail = queue.tail(payload.len());
+        let tail = queue.tail(payload_len);
         let before = tail.len();
-        Encoder::with_mask(tail, mask).frame(true, opcode, payload);
+        encode(tail);
         queue.bytes += tail.len() - before;
     }
 
