@@ -79,7 +79,7 @@ impl Decoder {
             let consumed = SHORT_HEADER_BYTES + short.payload_len;
             let payload = &mut input[SHORT_HEADER_BYTES..consumed];
             mask::apply(short.key, 0, payload);
-            return Ok(Step { consumed, event: Some(event(short.opcode, false, payload)?) });
+            return Ok(Step { consumed, event: Some(event(short.opcode, payload)?) });
         }
         // Taken apart here so that what is returned above needs no place in memory.
         let Step { consumed, event } = self.decode_any(input, message_bytes_max, spares)?;

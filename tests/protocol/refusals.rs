@@ -17,8 +17,10 @@ fn refused(role: Role, bytes: &[u8], at: usize, error: ProtocolError) {
 #[test]
 fn section_5_1_a_server_reads_only_masked_frames_and_a_client_none() {
     for opcode in [TEXT, BINARY, CLOSE, PING, PONG] {
-        refused(Role::Server, &frame(Role::Client, FIN | opcode, b""), 2, Unmasked);
-        refused(Role::Client, &frame(Role::Server, FIN | opcode, b""), 2, Masked);
+        for payload in [&b""[..], b"as long as a key and longer"] {
+            refused(Role::Server, &frame(Role::Client, FIN | opcode, payload), 2, Unmasked);
+            refused(Role::Client, &frame(Role::Server, FIN | opcode, payload), 2, Masked);
+        }
     }
 }
 

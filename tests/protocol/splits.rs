@@ -76,6 +76,13 @@ fn corpus(role: Role) -> Vec<(Vec<u8>, usize, bool)> {
         (of(&[(FIN | BINARY, &[7; 1000]), (FIN | BINARY, &[7; 1001])]), 1, true),
         (of(&[(FIN | TEXT, b"unfinished")])[..8].to_vec(), 0, false),
     ];
+    // What stands on the wire looks like frames, in the middle of a payload and of a header.
+    let frames_within = masked(role, &of(&[(FIN | BINARY, b"inner"), (FIN | TEXT, b"")]));
+    let length_within = u64::from(u16::from_be_bytes([FIN | BINARY, 0x80]));
+    corpus.extend([
+        (of(&[(FIN | TEXT, b"a"), (FIN | BINARY, &frames_within)]), 2, false),
+        ([announced(role, FIN | BINARY, length_within), vec![0; 8]].concat(), 0, true),
+    ]);
     let with = |last: Vec<u8>| [of(&[(FIN | TEXT, b"first")]), last, vec![0; 8]].concat();
     corpus.extend([
         (with(header(role, FIN | TEXT, Form::Medium, 125)), 1, true),
