@@ -376,6 +376,20 @@ fn a_bomb_fails_in_the_piece_that_is_too_much() {
     assert_eq!(receiver.read(&frame(0x00, &block)), Err(ProtocolError::MessageTooBig));
 }
 
+/// In whatever pieces it comes: bad text before what is no DEFLATE data, and before what is too much.
+#[test]
+fn the_first_fault_counts() {
+    let bad = flushed(b"\xFF");
+    for (behind, limit) in [(&[0x07][..], LIMIT), (&flushed(&[b'x'; 200])[..], 100)] {
+        let wire = frame(0xC1, &[&bad[..], behind].concat());
+        for cut in 0..wire.len() {
+            let mut receiver = Receiver::new(None, limit);
+            let found = receiver.read(&wire[..cut]).and_then(|_| receiver.read(&wire[cut..]));
+            assert_eq!(found, Err(ProtocolError::InvalidUtf8), "cut at {cut}");
+        }
+    }
+}
+
 #[test]
 fn garbage_fails_in_the_piece_that_is_it() {
     let mut receiver = Receiver::new(None, LIMIT);

@@ -75,6 +75,10 @@ impl Inflation {
 
     /// Inflates the next bytes of the message.
     pub(super) fn push(&mut self, payload: &[u8], bounds: Bounds<'_>) -> Result<(), ProtocolError> {
+        self.inflate(payload, bounds).map_err(|error| self.first_fault(error))
+    }
+
+    fn inflate(&mut self, payload: &[u8], bounds: Bounds<'_>) -> Result<(), ProtocolError> {
         let mut rest = payload;
         while !rest.is_empty() {
             // A block that says it is the last ends no message: the next follows at the next byte (7.2.1).
@@ -108,7 +112,19 @@ impl Inflation {
         let mut ending = &ENDING[..];
         match self.feed(&mut ending, bounds.message_bytes_max) {
             Ok(Status::StreamEnd) if ending.is_empty() && self.filled == filled => Ok(()),
-            _ => Err(ProtocolError::InvalidDeflate),
+            _ => {
+                self.filled = filled;
+                Err(self.first_fault(ProtocolError::InvalidDeflate))
+            }
+        }
+    }
+
+    /// A message is refused for the first fault in it, in whatever pieces it came: what was inflated
+    /// before this one may be no text.
+    fn first_fault(&mut self, error: ProtocolError) -> ProtocolError {
+        match error {
+            ProtocolError::InvalidUtf8 => error,
+            _ => self.check_text().err().unwrap_or(error),
         }
     }
 
@@ -163,13 +179,12 @@ impl Inflation {
             };
             let before = (stream.total_in(), stream.total_out());
             let room = &mut self.out[self.filled..end];
-            let status = stream
-                .decompress(rest, room, InflateFlush::SyncFlush)
-                .map_err(|_| ProtocolError::InvalidDeflate)?;
+            let outcome = stream.decompress(rest, room, InflateFlush::SyncFlush);
             let read = (stream.total_in() - before.0) as usize;
             let written = (stream.total_out() - before.1) as usize;
             *rest = &rest[read..];
             self.took(written, message_bytes_max)?;
+            let status = outcome.map_err(|_| ProtocolError::InvalidDeflate)?;
             let is_dry = rest.is_empty() && (self.filled < end || written == 0);
             if status == Status::StreamEnd || is_dry {
                 return Ok(status);
@@ -199,6 +214,7 @@ impl Inflation {
     fn took(&mut self, written: usize, message_bytes_max: usize) -> Result<(), ProtocolError> {
         self.filled += written;
         if self.filled > message_bytes_max {
+            self.filled = message_bytes_max;
             return Err(ProtocolError::MessageTooBig);
         }
         if self.filled - self.checked >= CHUNK_BYTES {
