@@ -103,7 +103,10 @@ impl<'a> ExtensionList<'a> {
     }
 
     fn skip_blanks(&mut self) {
-        self.rest = self.rest.trim_ascii_start();
+        // OWS (RFC 9110, 5.6.3), and no other white space.
+        while let [b' ' | b'\t', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
     }
 
     fn token(&mut self) -> Result<&'a str, MalformedExtensions> {
@@ -200,6 +203,8 @@ mod tests {
             "\u{e9}",
             "a;b=\"\u{e9}\"",
             "a\0",
+            "\n",
+            "a\x0c",
         ] {
             assert_eq!(read(value), Err(MalformedExtensions), "{value:?}");
             assert_eq!(ExtensionList::new(value.as_bytes()).check(), Err(MalformedExtensions));
