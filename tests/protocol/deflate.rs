@@ -519,6 +519,27 @@ fn every_level_and_memory_comes_to_the_same() {
     }
 }
 
+/// A short message gets as small as with all memory, be it text or bytes that hardly repeat.
+#[test]
+fn short_messages_need_little_memory() {
+    let text: Vec<u8> = (0..400).flat_map(said).collect();
+    // Half of what a byte can say: no match, but worth a code.
+    let bytes: Vec<u8> = noise(5000).iter().map(|byte| byte & 0x0F).collect();
+    for len in [256, 1024, 3000, 4000, 4094, 4095, 4096, 5000] {
+        for message in [&text[..len], &bytes[..len]] {
+            let mut stream = Deflate::new_with_config(zlib_rs::DeflateConfig {
+                level: 6,
+                window_bits: -15,
+                mem_level: 9,
+                ..Default::default()
+            });
+            let least = by(&mut stream, message).len();
+            let payload = Deflater::new(6, 9).deflate(message, 15, &[]).map(<[u8]>::len);
+            assert_eq!(payload, Some(least), "{len} bytes");
+        }
+    }
+}
+
 /// Bytes that nothing can be made of.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
