@@ -425,6 +425,35 @@ fn bombs_take_turns() {
     server.stop_clean();
 }
 
+/// Streams and buffers that nobody has needed for a while are given back, and made anew for the next.
+#[test]
+fn an_idle_loop_keeps_no_streams() {
+    let mut server = ByHand::new(Settings::default(), |reactor| {
+        let service = reactor.add_service(Echo).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+    });
+    let mut client = Client::tcp(server.address);
+    client.raw(upgrade("/", &lines(OFFER)).as_bytes());
+    server.turn_until("it opens", |metrics| metrics.opened == 1);
+    client.head();
+    let mut peer = Peer::on(client, ALONE);
+    for round in 0..2 {
+        let sent = server.reactor.metrics().messages_out;
+        peer.say(&json(round));
+        server.turn_until("an echo", |metrics| metrics.messages_out > sent);
+        assert!(peer.hear(&json(round)).1);
+        peer.inflate.reset(false);
+        // The queue of its outbox, the stream that deflates, and the one that inflates.
+        let freed = server.reactor.metrics().spares_freed;
+        server.turn_until("all is given back", |m| m.spares_freed == freed + 3);
+    }
+    // And then the loop sleeps until the next ping, or longer.
+    let idle = server.reactor.wait();
+    assert!(idle > Duration::from_secs(2), "{idle:?}");
+    drop(peer);
+    server.stop_clean();
+}
+
 /// What is not text, or too much, is told in the fragment that shows it: the last one never comes.
 #[test]
 fn fragments_fail_early() {

@@ -74,6 +74,8 @@ pub(super) struct Assembly {
     utf8: Utf8,
     data: Buffer,
     control: Vec<u8>,
+    /// A spare that was not needed since spares were last looked at.
+    is_stale: bool,
 }
 
 impl Assembly {
@@ -177,6 +179,7 @@ impl Assembly {
         self.utf8 = Utf8::default();
         self.data.len = 0;
         self.control.clear();
+        self.is_stale = false;
     }
 }
 
@@ -251,6 +254,18 @@ impl Spares {
             assembly.reset();
             self.kept.push(assembly);
         }
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// Frees the buffers that were not needed since the last call; returns how many.
+    pub fn trim(&mut self) -> usize {
+        let before = self.kept.len();
+        self.kept.retain_mut(|assembly| !std::mem::replace(&mut assembly.is_stale, true));
+        before - self.kept.len()
     }
 }
 

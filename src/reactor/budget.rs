@@ -66,6 +66,9 @@ pub const SPARE_OUTBOXES: usize = 1024;
 pub const SPARE_CHUNK_BYTES: usize = 2 * CHUNK_BYTES;
 /// Bytes that all kept outboxes together may have.
 pub const SPARE_BYTES: usize = 8 * 1024 * 1024;
+/// How often memory that is kept for the next message is looked at: what was not needed from one look
+/// to the next is freed.
+pub const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 /// Messages from this size on are written past an empty outbox: a copy into it would cost more than
 /// a system call that no other message shares.
 pub const WRITE_AT_ONCE_BYTES_MIN: usize = 16 * 1024;

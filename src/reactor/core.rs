@@ -28,6 +28,7 @@ use super::schedule::{Schedule, Timer};
 use super::settings::{RouteSettings, Settings, SlowPolicy};
 use super::tls::Tls;
 use super::topics::{TopicLimits, Topics};
+use super::trim::Trim;
 use super::{CloseReason, ConnId, Decision, SendOutcome, Time};
 use crate::protocol::deflate::{Deflater, Inflater};
 use crate::protocol::encoder::frame_bytes;
@@ -78,6 +79,7 @@ pub(super) struct Core {
     pub(super) bells: Bells,
     pub(super) spares: Spares,
     pub(super) spare_queues: SpareQueues,
+    pub(super) trim: Trim,
     pub(super) masks: MaskKeys,
     pub(super) tls: Tls,
     /// What the system lets a socket's send buffer be set to.
@@ -118,6 +120,7 @@ impl Core {
             bells,
             spares: Spares::default(),
             spare_queues: SpareQueues::default(),
+            trim: Trim::default(),
             masks: MaskKeys::new()?,
             tls: Tls::default(),
             send_buffer_max: send_buffer_max()?,

@@ -17,6 +17,7 @@ impl Reactor {
             Timer::Connection(id) => self.core.fire_connection(id),
             Timer::Listener(index) => self.end_rest(index as usize),
             Timer::Drain => self.force_shutdown(),
+            Timer::Trim => self.core.trim(),
             Timer::Service(index) => {
                 if let Some((service, key)) = self.core.schedule.fired(index) {
                     let _ = self.call(service, |service, cx| service.on_timer(cx, key));

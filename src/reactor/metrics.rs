@@ -129,6 +129,8 @@ metrics! {
     deflate_windows_refused,
     /// Times that what a connection had been sent was forgotten after a while of silence.
     deflate_windows_freed,
+    /// Queues, buffers and streams that were kept for the next message, and freed since none came.
+    spares_freed,
     /// Joins of topics refused by a limit.
     joins_refused,
     /// Timers of services refused by a limit.

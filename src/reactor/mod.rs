@@ -27,6 +27,7 @@ pub mod settings;
 pub mod time;
 pub mod timer;
 pub mod topics;
+mod trim;
 
 mod admission;
 mod client;

@@ -92,9 +92,23 @@ impl SpareQueues {
             queue.chunks.shrink_to(SPARE_CHUNKS);
         }
         queue.pressure = Pressure::Easy;
+        queue.is_stale = false;
         queue.above_soft_since = None;
         queue.blocked_since = None;
         self.kept.push(queue);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// Frees those that were not needed since the last time; returns how many. The latest kept are lent
+    /// first, so that these are as many as were never needed at once.
+    pub(super) fn trim(&mut self) -> usize {
+        let before = self.kept.len();
+        self.kept.retain_mut(|queue| !std::mem::replace(&mut queue.is_stale, true));
+        self.bytes = self.kept.iter().map(|queue| queue.kept_bytes()).sum();
+        before - self.kept.len()
     }
 }
 

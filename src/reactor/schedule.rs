@@ -13,6 +13,7 @@ pub(super) enum Timer {
     Service(u32),
     Listener(u32),
     Drain,
+    Trim,
 }
 
 /// A [`Timer`] in eight bytes, of which there is one for each connection: its slot and serial, or
@@ -23,6 +24,7 @@ struct Key(u64);
 /// In place of the slot. Services' timers count from 0 and are fewer, so are listeners from here on.
 const LISTENERS: u32 = 1 << 31;
 const DRAIN: u32 = u32::MAX;
+const TRIM: u32 = u32::MAX - 1;
 
 const _: () = assert!(SERVICE_TIMERS_MAX < LISTENERS as usize);
 
@@ -33,6 +35,7 @@ impl From<Timer> for Key {
             Timer::Service(index) => (index, 0),
             Timer::Listener(index) => (LISTENERS + index, 0),
             Timer::Drain => (DRAIN, 0),
+            Timer::Trim => (TRIM, 0),
         };
         Key(u64::from(serial) << 32 | u64::from(slot))
     }
@@ -43,6 +46,7 @@ impl From<Key> for Timer {
         let (slot, serial) = (packed as u32, (packed >> 32) as u32);
         match (slot, serial) {
             (DRAIN, 0) => Timer::Drain,
+            (TRIM, 0) => Timer::Trim,
             (LISTENERS.., 0) => Timer::Listener(slot - LISTENERS),
             (index, 0) => Timer::Service(index),
             _ => Timer::Connection(ConnId::new(slot as usize, serial)),
@@ -124,6 +128,7 @@ mod tests {
             Timer::Listener(0),
             Timer::Listener(1000),
             Timer::Drain,
+            Timer::Trim,
         ];
         for timer in timers {
             assert_eq!(Timer::from(Key::from(timer)), timer);

@@ -172,6 +172,7 @@ impl Reactor {
                 self.core.flush(id);
             }
         }
+        self.core.watch_spares();
     }
 
     fn drain_phase(&mut self) {

@@ -241,3 +241,17 @@ fn a_discarded_message_leaves_no_trace_in_its_buffer() {
         }
     }
 }
+
+#[test]
+fn spares_that_nobody_needs_are_freed() {
+    let mut spares = Spares::default();
+    assert!(spares.is_empty());
+    let mut begun: Vec<Decoder> = (0..3).map(|_| lent(&mut spares).0).collect();
+    begun.iter_mut().for_each(|decoder| decoder.discard(&mut spares));
+    assert_eq!(spares.trim(), 0, "just given back");
+    begun[0] = lent(&mut spares).0;
+    begun[0].discard(&mut spares);
+    assert_eq!(spares.trim(), 2);
+    assert_eq!(spares.trim(), 1);
+    assert!(spares.is_empty());
+}

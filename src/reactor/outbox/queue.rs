@@ -81,6 +81,8 @@ pub(in crate::reactor) struct Queue {
     /// Since when more than the soft limit is queued.
     pub(super) above_soft_since: Option<Time>,
     pub(super) pressure: Pressure,
+    /// Kept, and not needed since kept ones were last looked at.
+    pub(super) is_stale: bool,
 }
 
 impl Queue {

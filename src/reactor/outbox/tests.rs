@@ -409,6 +409,31 @@ fn the_pool_is_bounded_in_count_and_in_bytes() {
 }
 
 #[test]
+fn what_was_not_needed_since_the_last_look_is_freed() {
+    let mut spares = SpareQueues::default();
+    let mut wire = Wire { room: usize::MAX, ..Wire::default() };
+    let mut use_at_once = |spares: &mut SpareQueues, count: usize| {
+        let mut outboxes: Vec<Outbox> = (0..count).map(|_| Outbox::default()).collect();
+        for outbox in &mut outboxes {
+            outbox.push_message(spares, Message::Binary(&[7; 100]), None);
+        }
+        for outbox in &mut outboxes {
+            outbox.flush(&mut wire, spares, Time::ZERO).unwrap();
+        }
+    };
+    use_at_once(&mut spares, 10);
+    assert_eq!((spares.trim(), spares.kept.len()), (0, 10));
+    use_at_once(&mut spares, 4);
+    use_at_once(&mut spares, 3);
+    assert_eq!((spares.trim(), spares.kept.len()), (6, 4));
+    assert_eq!(spares.bytes, spares.kept.iter().map(|queue| queue.kept_bytes()).sum::<usize>());
+    assert_eq!((spares.trim(), spares.bytes), (4, 0));
+    assert!(spares.is_empty());
+    use_at_once(&mut spares, 2);
+    assert_eq!(spares.kept.len(), 2);
+}
+
+#[test]
 fn a_recycled_queue_remembers_nothing() {
     let mut rig = Rig { now: Time::ZERO + Duration::from_secs(9), ..Rig::default() };
     rig.message(&[1; 1000]);
