@@ -200,6 +200,9 @@ pub(crate) struct RpcArgs {
     /// Blocks a second to have made for them by weir_mine; if not given, the server makes its own
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) heads: Option<f64>,
+    /// Further subscribers, which fill what the server holds for them and read nothing until the end
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) non_readers: usize,
     /// No calls: subscribers alone
     #[arg(long)]
     pub(crate) no_calls: bool,

@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
 
         let begun = self.mark()?;
         self.each(|part, cx| {
-            part.tally().begin(cx.now());
+            part.measure(cx.now());
             Time::ZERO
         });
         self.moment_end = self.now + self.moment;

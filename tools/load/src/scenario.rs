@@ -12,8 +12,8 @@ use crate::cli::{Common, MixedArgs, ROOMS_PATH, RequestArgs, Scenario, TlsArgs};
 use crate::crowd::{Crowd, Destination};
 use crate::mix::Ingredient;
 use crate::parts::{
-    CallPlan, Calls, Churn, ChurnPlan, Echo, Fanout, FanoutPlan, Heads, Idle, Part, Rate, Shared,
-    Slow, Traffic,
+    CallPlan, Calls, Churn, ChurnPlan, Echo, Fanout, FanoutPlan, Heads, Idle, NonReaders, Part,
+    Rate, Shared, Slow, Traffic,
 };
 use crate::source::Sources;
 use crate::speed::Speed;
@@ -89,6 +89,9 @@ fn busy(scenario: &Scenario, target: &Target) -> Result<Vec<Shared>, Box<dyn Err
                 // One more, which has the blocks made.
                 let crowd = members(args.subscribers + 1, None)?;
                 parts.push(share(Heads::new(crowd, args.heads)));
+            }
+            if args.non_readers > 0 {
+                parts.push(share(NonReaders::new(members(args.non_readers, None)?)));
             }
             parts
         }

@@ -55,6 +55,7 @@ fn a_node_is_called_and_its_heads_are_heard() {
         ("--depth 4 --batch 10 --bursts", 5),
         ("--no-calls --subscribers 20 --heads 50", 21),
         ("--subscribers 3 --heads 20 --batch 2", 9),
+        ("--no-calls --subscribers 3 --heads 20 --non-readers 2", 6),
     ] {
         let line = format!("rpc {url} -c 5 {options} --max-errors 0 {SHORT}");
         let (report, code) = report(&line);

@@ -2,10 +2,10 @@
 //!
 //! The first member has blocks made, at a pace, by `weir_mine`: latency counts from when that was due, so
 //! that the block's way to the disk is in it. With a pace of none the server makes its own blocks, and
-//! latency counts from the first delivery of each. The others subscribe, and note the numbers that they
-//! hear: each must follow the last.
+//! latency counts from the first delivery of each. How long the other deliveries follow the first is told
+//! in either case. The others subscribe, and note the numbers that they hear: each must follow the last.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use serde::Deserialize;
 use weir::protocol::Message;
@@ -14,9 +14,10 @@ use weir::reactor::{ConnId, Context, Time};
 use super::{Part, Unit};
 use crate::crowd::Crowd;
 use crate::pace::Pace;
+use crate::quantity::Nanos;
 use crate::tally::Tally;
 
-const SUBSCRIBE: &str =
+pub(super) const SUBSCRIBE: &str =
     r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#;
 const MINE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"weir_mine","params":[1]}"#;
 /// Blocks whose time is remembered: those before are not on their way any more.
@@ -30,12 +31,20 @@ pub(crate) struct Heads {
     rate: Option<f64>,
     pace: Option<Pace>,
     /// When blocks were due that nobody has heard of yet, the oldest first.
-    due: std::collections::VecDeque<Time>,
-    /// When each block was due, or first heard of.
-    blocks: HashMap<u64, Time>,
+    due: VecDeque<Time>,
+    blocks: HashMap<u64, Block>,
+    /// The latencies from a block's first delivery on.
+    spread: Tally,
     last: u64,
     /// The number that each subscriber has heard last.
     heard: Vec<Option<u64>>,
+}
+
+/// When a block was due, or the first to hear of it if nobody knows, and when that was.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    due: Time,
+    heard: Time,
 }
 
 #[derive(Deserialize)]
@@ -61,26 +70,27 @@ impl Heads {
             tally: Tally::new(),
             rate,
             pace: None,
-            due: std::collections::VecDeque::new(),
+            due: VecDeque::new(),
             blocks: HashMap::new(),
+            spread: Tally::new(),
             last: 0,
             heard: vec![None; crowd.len()],
             crowd,
         }
     }
 
-    /// When this block was due; the first that hears of it makes it known.
-    fn since(&mut self, number: u64, now: Time) -> Time {
-        if let Some(&since) = self.blocks.get(&number) {
-            return since;
+    /// The times of this block; the first that hears of it makes it known.
+    fn block(&mut self, number: u64, now: Time) -> Block {
+        if let Some(&block) = self.blocks.get(&number) {
+            return block;
         }
-        let since = self.due.pop_front().unwrap_or(now);
-        self.blocks.insert(number, since);
+        let block = Block { due: self.due.pop_front().unwrap_or(now), heard: now };
+        self.blocks.insert(number, block);
         if number > self.last {
             self.last = number;
             self.blocks.remove(&number.saturating_sub(REMEMBERED));
         }
-        since
+        block
     }
 }
 
@@ -115,6 +125,11 @@ impl Part for Heads {
         self.pace = self.rate.map(|rate| Pace::new(cx.now(), rate, 1));
     }
 
+    fn measure(&mut self, now: Time) {
+        self.tally.begin(now);
+        self.spread.begin(now);
+    }
+
     fn tick(&mut self, cx: &mut Context<'_>) -> Time {
         let (Some(pace), Some(conn)) = (&mut self.pace, self.crowd.conn(0)) else {
             return Time::MAX;
@@ -147,8 +162,9 @@ impl Part for Heads {
             None => {}
         }
         self.tally.received(message.len());
-        let since = self.since(number, cx.now());
-        self.tally.record(cx.now().since(since));
+        let Block { due, heard } = self.block(number, cx.now());
+        self.tally.record(cx.now().since(due));
+        self.spread.record(cx.now().since(heard));
     }
 
     fn stop(&mut self, _: &mut Context<'_>) {
@@ -162,6 +178,7 @@ impl Part for Heads {
     }
 
     fn finish(&mut self, _: Time) {
+        self.spread.fold();
         let lacking = self.heard.iter().skip(1).flatten().map(|number| self.last - number).sum();
         self.tally.errors.add("missing heads", lacking);
         let deaf = self.heard.iter().skip(1).filter(|heard| heard.is_none()).count();
@@ -170,6 +187,16 @@ impl Part for Heads {
 
     fn notes(&self) -> Vec<String> {
         let subscribers = self.heard.len() - 1;
-        vec![format!("{} heads to {subscribers} subscribers", self.blocks.len())]
+        let spread = self.spread.latencies();
+        let at = |quantile| Nanos(spread.value_at_quantile(quantile) as f64);
+        vec![
+            format!("{} heads to {subscribers} subscribers", self.blocks.len()),
+            format!(
+                "from the first delivery on: p50 {}, p99 {}, max {}",
+                at(0.5),
+                at(0.99),
+                at(1.0)
+            ),
+        ]
     }
 }

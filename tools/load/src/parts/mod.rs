@@ -10,6 +10,7 @@ mod exchange;
 mod fanout;
 mod heads;
 mod idle;
+mod nonreaders;
 mod rate;
 mod slow;
 mod track;
@@ -30,6 +31,7 @@ pub(crate) use exchange::{Exchange, Traffic};
 pub(crate) use fanout::{FANOUT_BYTES_MIN, Fanout, FanoutPlan};
 pub(crate) use heads::Heads;
 pub(crate) use idle::Idle;
+pub(crate) use nonreaders::NonReaders;
 pub(crate) use rate::Rate;
 pub(crate) use slow::Slow;
 
@@ -58,6 +60,11 @@ pub(crate) trait Part {
 
     /// All members are connected, those that could be: the load begins.
     fn begin(&mut self, cx: &mut Context<'_>);
+
+    /// The measurement begins: what was counted before is forgotten.
+    fn measure(&mut self, now: Time) {
+        self.tally().begin(now);
+    }
 
     /// Called after each turn: does what is due, and says when the next thing is.
     fn tick(&mut self, cx: &mut Context<'_>) -> Time {

@@ -1,0 +1,127 @@
+//! Subscribers to `newHeads` that do not read: they ask for blocks until nothing more is taken from them,
+//! so that their queue at the server is full, too, and not only what the kernel holds.
+//!
+//! When the measurement is over they read again, and learn what the server has done with them.
+
+use weir::protocol::Message;
+use weir::reactor::{CloseReason, ConnId, Context, SendOutcome};
+
+use super::heads::SUBSCRIBE;
+use super::{Part, Unit};
+use crate::crowd::Crowd;
+use crate::tally::{Errors, Tally};
+
+/// A call whose answer is much longer than itself.
+const ASK: &str =
+    r#"{"jsonrpc":"2.0","id":2,"method":"eth_getBlockByNumber","params":["latest",false]}"#;
+/// What one of them sends at the most: answered, that is more than the kernel holds for both ends.
+const CALLS_MAX: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct NonReaders {
+    crowd: Crowd,
+    tally: Tally,
+    /// Calls by member, and those that are not answered yet, more or less: a head counts as an answer.
+    sent: Vec<usize>,
+    unread: Vec<usize>,
+    /// How they ended.
+    ends: Errors,
+    is_stopped: bool,
+}
+
+impl NonReaders {
+    pub(crate) fn new(crowd: Crowd) -> NonReaders {
+        NonReaders {
+            tally: Tally::new(),
+            sent: vec![0; crowd.len()],
+            unread: vec![0; crowd.len()],
+            crowd,
+            ends: Errors::default(),
+            is_stopped: false,
+        }
+    }
+
+    fn pour(&mut self, cx: &mut Context<'_>, member: usize, conn: ConnId) {
+        while !self.is_stopped && self.sent[member] < CALLS_MAX {
+            let outcome = cx.send(conn, ASK);
+            if matches!(outcome, SendOutcome::Queued | SendOutcome::Congested) {
+                self.sent[member] += 1;
+                self.unread[member] += 1;
+                self.tally.sent(ASK.len());
+            }
+            if outcome != SendOutcome::Queued {
+                return;
+            }
+        }
+    }
+}
+
+impl Part for NonReaders {
+    fn name(&self) -> &'static str {
+        "non-readers"
+    }
+
+    fn unit(&self) -> Unit {
+        Unit { one: "message", many: "messages" }
+    }
+
+    fn crowd(&mut self) -> &mut Crowd {
+        &mut self.crowd
+    }
+
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_>) {
+        for member in 0..self.crowd.len() {
+            if let Some(conn) = self.crowd.conn(member) {
+                cx.pause(conn);
+                let _ = cx.send(conn, SUBSCRIBE);
+                self.pour(cx, member, conn);
+            }
+        }
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        self.tally.received(message.len());
+        let member = self.crowd.member(conn);
+        self.unread[member] = self.unread[member].saturating_sub(1);
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        let member = self.crowd.member(conn);
+        self.pour(cx, member, conn);
+    }
+
+    /// That a server ends one that does not read is its right.
+    fn on_end(&mut self, _: &mut Context<'_>, member: usize, why: CloseReason) -> bool {
+        self.unread[member] = 0;
+        match why {
+            CloseReason::Service(_) => self.ends.add("stayed", 1),
+            _ => self.ends.add(why.to_string(), 1),
+        }
+        false
+    }
+
+    fn stop(&mut self, cx: &mut Context<'_>) {
+        self.is_stopped = true;
+        for member in 0..self.crowd.len() {
+            if let Some(conn) = self.crowd.conn(member) {
+                cx.resume(conn);
+            }
+        }
+    }
+
+    fn outstanding(&self) -> u64 {
+        self.unread.iter().sum::<usize>() as u64
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let sent: usize = self.sent.iter().sum();
+        let count = self.sent.len();
+        let mut notes = vec![format!("{count} sent {sent} calls and read nothing")];
+        notes.extend(self.ends.iter().map(|(end, count)| format!("{count} of them: {end}")));
+        notes
+    }
+}
