@@ -84,10 +84,12 @@ impl<'a> Incoming<'a> {
         if text.trim_ascii_start().starts_with('[') {
             return batch(text, bounds.batch_items_max).map(Incoming::Batch);
         }
-        match serde_json::from_str::<Members<'_>>(text) {
-            Ok(members) => Ok(Incoming::Single(members.call(bounds))),
-            Err(error) => Err(misread(&error)),
-        }
+        members(text).map(|members| Incoming::Single(members.call(bounds))).map_err(|error| {
+            match error.classify() {
+                Category::Data => RpcError::invalid_request("invalid request"),
+                Category::Io | Category::Syntax | Category::Eof => RpcError::parse(),
+            }
+        })
     }
 }
 
@@ -95,24 +97,36 @@ impl<'a> Incoming<'a> {
 pub(super) fn read<'a>(item: &'a RawValue, bounds: Bounds) -> Result<Call<'a>, Rejected<'a>> {
     // An array would pass for an object's members in their order.
     let is_object = item.get().starts_with('{');
-    let members = is_object.then(|| serde_json::from_str::<Members<'a>>(item.get()));
-    match members {
+    match is_object.then(|| members(item.get())) {
         Some(Ok(members)) => members.call(bounds),
         _ => Err(Rejected { id: None, error: RpcError::invalid_request("invalid request") }),
     }
 }
 
-fn misread(error: &serde_json::Error) -> RpcError {
-    match error.classify() {
-        Category::Data => RpcError::invalid_request("invalid request"),
-        Category::Io | Category::Syntax | Category::Eof => RpcError::parse(),
-    }
+/// The members of a call. One that comes twice is an error of serde's: parsers differ on which of the two
+/// counts.
+struct Members<'a> {
+    /// `None` where there is no string.
+    jsonrpc: Option<Cow<'a, str>>,
+    id: Option<&'a RawValue>,
+    method: Option<Cow<'a, str>>,
+    params: Option<&'a RawValue>,
 }
 
-/// The members of a call, none of them understood yet. One that comes twice is an error of serde's:
-/// parsers differ on which of the two counts.
+/// The members of nearly all calls: of their right types, and nothing escaped.
 #[derive(serde::Deserialize)]
-struct Members<'a> {
+struct Usual<'a> {
+    jsonrpc: &'a str,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    method: &'a str,
+    #[serde(borrow, default, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
+}
+
+/// Members of any type.
+#[derive(serde::Deserialize)]
+struct Odd<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     jsonrpc: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -121,6 +135,17 @@ struct Members<'a> {
     method: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     params: Option<&'a RawValue>,
+}
+
+/// Reads a call in one go if it is like nearly all are, else anew, to find out what it has instead.
+fn members(text: &str) -> Result<Members<'_>, serde_json::Error> {
+    if let Ok(Usual { jsonrpc, id, method, params }) = serde_json::from_str(text) {
+        let (jsonrpc, method) = (Some(jsonrpc.into()), Some(method.into()));
+        return Ok(Members { jsonrpc, id, method, params });
+    }
+    let Odd { jsonrpc, id, method, params } = serde_json::from_str(text)?;
+    let string = |value: &'_ RawValue| serde_json::from_str(value.get()).ok();
+    Ok(Members { jsonrpc: jsonrpc.and_then(string), id, method: method.and_then(string), params })
 }
 
 /// A member that is there, `null` or not: for an id that makes a difference.
@@ -134,10 +159,10 @@ impl<'a> Members<'a> {
         if !self.id.is_none_or(is_id) {
             return rejected(None, "invalid request: id must be a string, a number or null");
         }
-        if self.jsonrpc.is_none_or(|version| version.get() != r#""2.0""#) {
+        if self.jsonrpc.is_none_or(|version| version != "2.0") {
             return rejected(self.id, r#"invalid request: jsonrpc must be "2.0""#);
         }
-        let Some(method) = self.method.and_then(string) else {
+        let Some(method) = self.method else {
             return rejected(self.id, "invalid request: method must be a string");
         };
         let params = self.params.filter(|params| params.get() != "null");
@@ -159,15 +184,6 @@ fn is_id(value: &RawValue) -> bool {
     let is_scalar =
         text == "null" || text.starts_with(|c: char| matches!(c, '"' | '-' | '0'..='9'));
     is_scalar && text.len() <= ID_BYTES_MAX
-}
-
-/// A JSON string, borrowed unless something in it is escaped.
-fn string(value: &RawValue) -> Option<Cow<'_, str>> {
-    let inner = value.get().strip_prefix('"')?.strip_suffix('"')?;
-    match memchr::memchr(b'\\', inner.as_bytes()) {
-        None => Some(Cow::Borrowed(inner)),
-        Some(_) => serde_json::from_str(value.get()).ok().map(Cow::Owned),
-    }
 }
 
 /// How many brackets are open at once, at the most. The text is JSON already.
