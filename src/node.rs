@@ -14,7 +14,7 @@ use log::info;
 use weir::reactor::Reactor;
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings, SlowPolicy};
 use weir::services::rpc::node::{Node, NodeSettings, Part};
-use weir::services::rpc::{Quantity, Rpc, RpcSettings};
+use weir::services::rpc::{Quantity, Rpc, RpcSettings, UpstreamUrl};
 
 use crate::config::{Count, OrOff, Span};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
@@ -36,7 +36,7 @@ Methods, over WebSocket and HTTP POST alike:
   eth_getLogs eth_syncing eth_accounts eth_gasPrice eth_sendRawTransaction net_version
   net_listening web3_clientVersion rpc_modules
   eth_subscribe eth_unsubscribe   newHeads, logs, newPendingTransactions, syncing; leader only
-  weir_mine [N]                   makes N blocks now (1 by default)
+  weir_mine [N]                   makes N blocks now, 1 (the default) to 1000
   weir_emit [[LOG, ..]]           a transaction that leaves these logs behind, for the next block:
                                   {\"address\": .., \"topics\": [..], \"data\": \"0x..\"}
 eth_sendRawTransaction takes any bytes: their Keccak-256 is the hash, and nothing is executed.
@@ -60,7 +60,7 @@ pub(crate) struct NodeOptions {
 
     /// The leader's address, for a follower: http://HOST:PORT/
     #[arg(long, value_name = "URL", required_if_eq("role", "follower"), value_parser = url)]
-    follow_rpc: Option<String>,
+    follow_rpc: Option<UpstreamUrl>,
 
     /// Address and port for WebSocket and HTTP POST; port 0 lets the system choose
     #[arg(long, value_name = "ADDR", default_value_t = local(8545))]
@@ -75,7 +75,7 @@ pub(crate) struct NodeOptions {
     chain_id: u64,
 
     /// From one block to the next; off: only on demand, by weir_mine
-    #[arg(long, value_name = "TIME", default_value = "1s")]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = block_time)]
     block_time: OrOff<Span>,
 
     /// Where blocks are kept; one process at a time
@@ -146,11 +146,18 @@ fn chain_id(text: &str) -> Result<u64, &'static str> {
     id.filter(|&id| id > 0).ok_or("must be a number from 1, such as 2121 or 0x849")
 }
 
-fn url(text: &str) -> Result<String, &'static str> {
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    match rest {
-        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(text.to_owned()),
-        _ => Err("must begin with http:// or https://, and name a host"),
+fn url(text: &str) -> Result<UpstreamUrl, &'static str> {
+    match text.starts_with("http://") || text.starts_with("https://") {
+        true => text.parse(),
+        false => Err("must begin with http:// or https://, and name a host"),
+    }
+}
+
+fn block_time(text: &str) -> Result<OrOff<Span>, String> {
+    let time: OrOff<Span> = text.parse()?;
+    match time.0 {
+        Some(Span(Duration::ZERO)) => Err(r#"must be more than nothing, or "off""#.to_owned()),
+        _ => Ok(time),
     }
 }
 
@@ -168,7 +175,7 @@ impl NodeOptions {
         self.rpc().fit(RouteSettings {
             outbox_grace: GRACE,
             write_timeout: WRITE_TIMEOUT,
-            idle_timeout: self.idle_timeout.0.as_ref().map(|span| span.0),
+            idle_timeout: self.idle_timeout.duration(),
             slow_policy: match self.slow {
                 Slow::Close => SlowPolicy::Close,
                 Slow::Drop => SlowPolicy::Drop,
@@ -217,8 +224,7 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
         reactor.add_route(path, health, route)?;
     }
     let outbound = reactor.add_outbound(health, RouteSettings::default())?;
-    let ears = rpc.backend().ears(outbound);
-    if let Some(ears) = ears.map_err(|error| format!("the leader's address: {error}"))? {
+    if let Some(ears) = rpc.backend().ears(outbound) {
         reactor.add_service(ears)?;
     }
     let rpc = reactor.add_service(rpc)?;
@@ -271,7 +277,7 @@ mod tests {
         assert_eq!(parse("node --role follower").unwrap_err().exit_code(), 2);
         let follower = parse("node --role follower --follow-rpc http://127.0.0.1:8545").unwrap();
         assert!(matches!(follower.node().part, Part::Follower { .. }));
-        for url in ["ws://a", "http://", "http:///x", "a:1"] {
+        for url in ["ws://a", "http://", "http:///x", "http://u:p@a", "a:1"] {
             assert!(parse(&format!("node --follow-rpc {url}")).is_err(), "{url}");
         }
     }
@@ -290,5 +296,6 @@ mod tests {
         assert_eq!(block_time("node"), Some(Duration::from_secs(1)));
         assert_eq!(block_time("node --block-time 50ms"), Some(Duration::from_millis(50)));
         assert_eq!(block_time("node --block-time off"), None);
+        assert!(parse("node --block-time 0s").is_err());
     }
 }

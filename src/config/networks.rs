@@ -8,8 +8,8 @@ use std::fmt;
 use clap::Args;
 use serde::Serialize;
 use weir::reactor::settings::{RouteSettings, Settings, SettingsError};
-use weir::services::rpc::gateway::{GatewaySettings, UPSTREAMS_MAX, UpstreamUrl};
-use weir::services::rpc::{Network, RpcSettings};
+use weir::services::rpc::gateway::{GatewaySettings, UPSTREAMS_MAX};
+use weir::services::rpc::{Network, RpcSettings, UpstreamUrl};
 
 use super::error::{ConfigError, Place};
 use super::keys::{Layer, read};

@@ -1,9 +1,12 @@
 //! What was announced is there, whatever happens to the process; and one process has a directory.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::process::{Directory, Node, command};
 use crate::rpc::{call, json as next};
+use crate::support::DEADLINE;
 
 /// Kills a leader while it makes blocks as fast as it can, again and again: every head that anybody was
 /// told of is still the same one afterwards, and the chain goes on from there.
@@ -36,6 +39,27 @@ fn kill_9_loses_no_block_that_was_announced() {
         let block = node.result("eth_getBlockByNumber", json!([id, false]));
         assert!(number == 0 || block["parentHash"] == parent, "block {number}");
         parent = block["hash"].clone();
+    }
+}
+
+/// Kills a node while it makes its first files: whatever they are by then, the next one begins with them.
+#[test]
+fn kill_9_at_the_first_start_leaves_a_directory_that_can_be_begun() {
+    for _ in 0..10 {
+        let directory = Directory::new();
+        let mut child = command(&directory, &[]).spawn().unwrap();
+        let is_begun = || {
+            let files = std::fs::read_dir(directory.path()).into_iter().flatten();
+            files.count() > 1
+        };
+        let begun = Instant::now();
+        while !is_begun() {
+            assert!(begun.elapsed() < DEADLINE, "it makes files");
+            std::hint::spin_loop();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(Node::leader(&directory).result("weir_mine", json!([])), "0x1");
     }
 }
 

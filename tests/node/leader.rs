@@ -64,6 +64,8 @@ fn every_method_answers_over_http_and_websocket() {
         ("eth_getLogs", json!([{"blockHash": hash}]), logs.clone()),
         ("eth_getLogs", json!([{"fromBlock": "0x1", "address": [SENDER]}]), logs),
         ("eth_getLogs", json!([{}]), json!([])),
+        ("eth_getLogs", json!([{"fromBlock": "0x9"}]), json!([])),
+        ("eth_getLogs", json!([{"fromBlock": "0x2", "toBlock": "0x1"}]), json!([])),
     ];
     for (method, params, expected) in cases {
         assert_eq!(node.result(method, params.clone()), expected, "{method} over HTTP");
@@ -79,6 +81,9 @@ fn every_method_answers_over_http_and_websocket() {
         ("eth_sendRawTransaction", json!(["0x1"])),
         ("eth_sendRawTransaction", json!([])),
         ("weir_emit", json!([[{"address": SENDER, "data": "0x1"}]])),
+        ("weir_emit", json!([vec![json!({"address": SENDER}); 10_001]])),
+        ("weir_mine", json!([0])),
+        ("weir_mine", json!([1001])),
     ] {
         assert_eq!(node.call(method, params.clone())["error"]["code"], -32602, "{method} {params}");
     }

@@ -8,6 +8,7 @@
 //! read, is not read from.
 
 mod backend;
+mod backoff;
 mod calls;
 mod counts;
 mod error;
@@ -17,25 +18,24 @@ mod hex;
 pub mod node;
 mod reply;
 mod request;
+mod service;
+mod settings;
 mod subscriptions;
+mod url;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::time::Duration;
 
 use serde_json::value::RawValue;
 
 use self::calls::{Calls, Exchange, Filled, Later, Via};
 use self::counts::add;
 use self::reply::{Reply, Written};
-use self::request::{Bounds, Incoming};
+use self::request::Incoming;
+use self::service::response;
 use self::subscriptions::{SubscriptionId, Subscriptions};
-use crate::protocol::handshake::{self, Response};
-use crate::protocol::{CloseCode, Message};
-use crate::reactor::settings::RouteSettings;
-use crate::reactor::{
-    CloseReason, ConnId, Context, Decision, More, PlainRequest, Request, SendOutcome, Service,
-};
+use crate::protocol::CloseCode;
+use crate::reactor::{ConnId, Context, Decision, SendOutcome};
 
 pub use self::backend::{Backend, LinkEvent, Network, Notice, Outcome, Progress, Ticket};
 pub use self::counts::{Class, Count, Counts};
@@ -43,70 +43,12 @@ pub use self::error::RpcError;
 pub use self::filter::{FilterParams, Log, LogFilter, TOPICS_MAX};
 pub use self::hex::{Address, Bytes, HexError, Quantity, Word};
 pub use self::request::Call;
+pub use self::settings::RpcSettings;
 pub use self::subscriptions::{Feeds, Kind, Source};
+pub use self::url::UpstreamUrl;
 
 /// The timer key of calls that are overdue; a backend's own keys lie below 2^63.
 const OVERDUE: u64 = 1 << 63;
-
-/// The limits of one network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RpcSettings {
-    /// WebSockets at once; one more is answered 503.
-    pub connections_max: usize,
-    /// Subscriptions of one connection; one more is answered -32005.
-    pub subscriptions_per_connection_max: usize,
-    /// Subscriptions of all connections; one more is answered -32005.
-    pub subscriptions_max: usize,
-    /// Calls of one batch; past it -32600.
-    pub batch_items_max: usize,
-    /// Bytes of a message; past it 1009, or 413.
-    pub request_bytes_max: usize,
-    /// Bytes of a reply; past it -32003.
-    pub response_bytes_max: usize,
-    /// Brackets open at once within parameters; past it -32600.
-    pub depth_max: usize,
-    /// Calls of one connection under way, from which on it is not read from. A batch counts whole.
-    pub calls_per_connection_max: usize,
-    /// Calls of all connections under way; one more is answered -32005.
-    pub calls_max: usize,
-    /// How long a call may be under way; past it -32002.
-    pub call_timeout: Duration,
-}
-
-impl Default for RpcSettings {
-    fn default() -> RpcSettings {
-        RpcSettings {
-            connections_max: 10_000,
-            subscriptions_per_connection_max: 100,
-            subscriptions_max: 100_000,
-            batch_items_max: 100,
-            request_bytes_max: 1024 * 1024,
-            response_bytes_max: 25_000_000,
-            depth_max: 64,
-            calls_per_connection_max: 256,
-            calls_max: 16_384,
-            call_timeout: Duration::from_secs(30),
-        }
-    }
-}
-
-impl RpcSettings {
-    /// `route` with room for the largest message and the largest reply.
-    pub fn fit(&self, route: RouteSettings) -> RouteSettings {
-        /// Framing, an id, and the words around a result.
-        const AROUND: usize = 64 * 1024;
-        let hard = route.outbox_soft + self.response_bytes_max + AROUND;
-        RouteSettings {
-            message_bytes_max: self.request_bytes_max,
-            outbox_hard: route.outbox_hard.max(hard),
-            ..route
-        }
-    }
-
-    fn bounds(&self) -> Bounds {
-        Bounds { batch_items_max: self.batch_items_max, depth_max: self.depth_max }
-    }
-}
 
 /// What keeps a connection from being read; none of it for most.
 #[derive(Debug, Default)]
@@ -457,124 +399,4 @@ impl<B: Backend> Rpc<B> {
 fn done(out: &mut String, result: &str) -> Result<bool, RpcError> {
     *out += result;
     Ok(true)
-}
-
-/// The answer to a POST; to one of notifications alone it has no body.
-fn response(text: String) -> Response {
-    if text.is_empty() {
-        return Response::text(204, "");
-    }
-    Response::new(200, "application/json", text.into_bytes())
-}
-
-/// Whether a POST says that it is JSON, or comes from no browser. A page of another origin can have a
-/// browser send what it likes, unasked, as long as it does not call that JSON.
-fn is_trusted(request: &handshake::Request<'_>) -> bool {
-    let kind = request.header("Content-Type").and_then(|kind| kind.split(';').next());
-    let is_json = kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
-    is_json || request.header("Origin").is_none()
-}
-
-impl<B: Backend> Service for Rpc<B> {
-    fn methods(&self) -> &'static [&'static str] {
-        &["POST"]
-    }
-
-    fn on_start(&mut self, cx: &mut Context<'_>) {
-        self.backend.start(cx);
-    }
-
-    fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, request: &Request<'_>) -> Decision {
-        if self.counts.connections_now.get() >= self.settings.connections_max as u64 {
-            return Decision::Respond(Response::text(503, "as many connections as are allowed"));
-        }
-        Decision::Accept { protocol: request.protocol }
-    }
-
-    fn on_plain(
-        &mut self,
-        cx: &mut Context<'_>,
-        conn: ConnId,
-        request: &PlainRequest<'_>,
-    ) -> Option<Response> {
-        if !is_trusted(request.http) {
-            return Some(Response::text(415, "Content-Type must be application/json"));
-        }
-        let text = simdutf8::basic::from_utf8(request.body).unwrap_or_default();
-        let (reply, _) = self.take(cx, Origin { conn, via: Via::Http }, text)?;
-        Some(response(reply))
-    }
-
-    fn is_busy(&self, conn: ConnId) -> bool {
-        self.flows.get(&conn).is_some_and(|flow| flow.calls > 0)
-    }
-
-    fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
-        if self.backend.owns(conn) {
-            return self.link(cx, conn, LinkEvent::Opened);
-        }
-        self.open.insert(conn);
-        self.counts.connections_now.set(self.open.len() as u64);
-    }
-
-    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
-        let text = match message {
-            Message::Text(text) => text,
-            // Some clients send their calls as binary frames. What is no text is no JSON either.
-            Message::Binary(bytes) => simdutf8::basic::from_utf8(bytes).unwrap_or_default(),
-        };
-        if self.backend.owns(conn) {
-            return self.link(cx, conn, LinkEvent::Message(text));
-        }
-        let origin = Origin { conn, via: Via::WebSocket };
-        if let Some((reply, named)) = self.take(cx, origin, text) {
-            self.send(cx, conn, reply, &named);
-        }
-    }
-
-    fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
-        if let Some(flow) = self.flows.get_mut(&conn) {
-            flow.is_congested = false;
-            if !flow.is_saturated {
-                cx.resume(conn);
-            }
-        }
-    }
-
-    fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
-        if self.backend.owns(conn) {
-            return self.link(cx, conn, LinkEvent::Closed(why));
-        }
-        self.flows.remove(&conn);
-        self.calls.forget(conn);
-        self.counts.calls_now.set(self.calls.len() as u64);
-        self.subscriptions.forget(conn);
-        self.tell_feeds(cx);
-        if self.open.remove(&conn) {
-            self.counts.connections_now.set(self.open.len() as u64);
-        }
-    }
-
-    fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
-        match self.backend.next(cx) {
-            Some(notice) => {
-                self.announce(cx, notice);
-                More::Yes
-            }
-            None => More::No,
-        }
-    }
-
-    fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
-        if key != OVERDUE {
-            self.backend.on_timer(cx, key);
-            return self.hear(cx);
-        }
-        self.has_timer = false;
-        while let Some(ticket) = self.calls.overdue(cx.now()) {
-            add(&self.counts.timeouts, 1);
-            self.settle(cx, ticket, &Err(RpcError::timed_out()));
-        }
-        self.watch_overdue(cx);
-    }
 }

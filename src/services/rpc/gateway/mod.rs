@@ -6,7 +6,6 @@
 //! answer.
 
 mod answer;
-mod backoff;
 mod block;
 mod breaker;
 mod calls;
@@ -18,7 +17,6 @@ mod methods;
 mod pace;
 mod socket;
 mod trust;
-mod url;
 mod watch;
 
 use std::cell::Cell;
@@ -35,16 +33,16 @@ use self::calls::{CallLimits, Calls, Failure, Finished, Question, Readiness, Sen
 use self::http::Http;
 use self::socket::{HEADS_ID, Socket, Subscription};
 use self::trust::Security;
-use self::url::Scheme;
 use self::watch::{Purpose, Watch};
+use super::url::Scheme;
 use super::{
     Backend, Call, Feeds, LinkEvent, Network, Notice, Outcome, Progress, RpcError, Source, Ticket,
+    UpstreamUrl, backoff, url,
 };
 use crate::reactor::settings::{MESSAGE_BYTES_RANGE, RouteSettings};
 use crate::reactor::{ConnId, Context, MailReceiver, RouteId, ServiceTimer, Time, TlsError};
 
 pub use self::counts::{GatewayCounts, LATENCY_BOUNDS, UpstreamCounts};
-pub use self::url::UpstreamUrl;
 
 /// The timer key of a gateway: it has one timer, for whatever is due next.
 const ALARM: u64 = 0;

@@ -5,6 +5,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::thread;
+use std::time::Duration;
 
 use super::Mail;
 use super::backoff::Backoff;
@@ -18,6 +19,9 @@ use crate::reactor::{
 /// Ids of requests of the socket's own; those of calls begin behind them.
 pub(super) const HEADS_ID: u64 = 1;
 const UNSUBSCRIBE_ID: u64 = 2;
+/// The pauses between attempts to connect.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Where the connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +72,7 @@ impl Socket {
             tls,
             mail,
             state: State::Resting { until: Time::ZERO },
-            backoff: Backoff::default(),
+            backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
             heads: Subscription::None,
         }
     }

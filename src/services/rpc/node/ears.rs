@@ -4,12 +4,14 @@
 //! anything but that there is news: which, the thread asks for itself, so that nothing can be missed
 //! here.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::mpsc::SyncSender;
 
-use log::{debug, info};
+use log::{debug, info, warn};
 
-use super::follower::Backoff;
+use super::super::UpstreamUrl;
+use super::super::backoff::Backoff;
+use super::{PAUSE_MAX, PAUSE_MIN};
 use crate::protocol::Message;
 use crate::protocol::handshake::ClientRequest;
 use crate::reactor::{CloseReason, ConnId, Context, RouteId, Service};
@@ -31,13 +33,20 @@ pub struct Ears {
 }
 
 impl Ears {
-    pub(super) fn new(
-        address: SocketAddr,
-        request: ClientRequest,
-        route: RouteId,
-        news: SyncSender<()>,
-    ) -> Ears {
-        Ears { address, request, route, news, backoff: Backoff::default() }
+    /// For a leader that is spoken to in the clear, and whose name is known; any other is polled. Looks
+    /// the name up, and so may block.
+    pub(super) fn new(url: &UpstreamUrl, route: RouteId, news: SyncSender<()>) -> Option<Ears> {
+        if url.is_secure() {
+            return None;
+        }
+        let address = url.place().to_socket_addrs().map(|mut found| found.next());
+        let Ok(Some(address)) = address else {
+            warn!("{url} has no address yet: it is polled");
+            return None;
+        };
+        let request = url.request()?;
+        let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
+        Some(Ears { address, request, route, news, backoff })
     }
 
     fn connect(&mut self, cx: &mut Context<'_>) {
@@ -48,7 +57,7 @@ impl Ears {
     }
 
     fn try_again(&mut self, cx: &mut Context<'_>) {
-        let delay = self.backoff.next();
+        let delay = self.backoff.fail();
         if cx.schedule(delay, CONNECT).is_none() {
             debug!("no timer for the next attempt: the leader is polled from here on");
         }
@@ -72,7 +81,7 @@ impl Service for Ears {
     }
 
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {
-        self.backoff.reset();
+        self.backoff.succeed();
         self.wake();
     }
 

@@ -6,19 +6,20 @@
 //! goes back to where they part. Failures are tried again, after a delay that grows and is never quite
 //! the same, so that many followers do not come all at once.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use log::{info, warn};
 use serde_json::Value;
 
-use super::super::{Quantity, RpcError};
-use super::Post;
+use super::super::RpcError;
+use super::super::backoff::Backoff;
+use super::super::hex::{Bytes, Quantity, Word};
 use super::queries::Shared;
 use super::record::Record;
 use super::store::StoreError;
 use super::upstream::{Unanswered, Upstream};
+use super::{PAUSE_MAX, PAUSE_MIN, Post};
 use crate::reactor::MailSender;
 
 /// How often the leader is asked when nothing has told of news.
@@ -80,14 +81,14 @@ impl From<StoreError> for Failure {
 impl Follower {
     /// Works until the loop has ended.
     pub(super) fn run(mut self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
         let mut is_checked = false;
         loop {
             let outcome = if is_checked { Ok(()) } else { self.check_chain() };
             let outcome = outcome.and_then(|()| self.catch_up());
             let delay = match outcome {
                 Ok(()) => {
-                    if backoff.reset() {
+                    if backoff.succeed() {
                         info!("following {} again", self.upstream.url());
                     }
                     is_checked = true;
@@ -101,7 +102,7 @@ impl Follower {
                     }
                     // Another chain may answer next time.
                     is_checked = false;
-                    backoff.next()
+                    backoff.fail()
                 }
             };
             match self.news.recv_timeout(delay) {
@@ -175,9 +176,9 @@ impl Follower {
     }
 
     /// The hash of our own block of this number; of none that could be if we do not have it.
-    fn own_hash(&self, number: u64) -> Result<super::super::Word, Failure> {
+    fn own_hash(&self, number: u64) -> Result<Word, Failure> {
         let own = self.shared.store.block(number)?;
-        Ok(own.map_or(super::super::Bytes([0; 32]), |block| block.hash))
+        Ok(own.map_or(Bytes([0; 32]), |block| block.hash))
     }
 
     /// Writes blocks, and tells of them once they are on disk.
@@ -210,52 +211,5 @@ impl Follower {
 
     fn tell(&self, post: Post) -> Result<(), Failure> {
         self.mail.send(post).map_err(|_| Failure::Gone)
-    }
-}
-
-/// A delay that doubles with each failure, and lies anywhere in its second half.
-#[derive(Debug, Default)]
-pub(super) struct Backoff {
-    failures: u32,
-}
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(100);
-    const MOST: Duration = Duration::from_secs(5);
-
-    /// Whether nothing has failed since the last success.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.failures == 0
-    }
-
-    /// Begins anew; whether anything had failed.
-    pub(super) fn reset(&mut self) -> bool {
-        std::mem::take(&mut self.failures) > 0
-    }
-
-    pub(super) fn next(&mut self) -> Duration {
-        let whole = (Self::FIRST * (1 << self.failures.min(10))).min(Self::MOST);
-        self.failures = self.failures.saturating_add(1);
-        // std's hasher is seeded at random, which is all that this needs.
-        let random = RandomState::new().hash_one(self.failures) as u32;
-        whole / 2 + (whole / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn delays_grow_to_their_bound_and_differ() {
-        let mut backoff = Backoff::default();
-        let delays: Vec<Duration> = (0..40).map(|_| backoff.next()).collect();
-        let mut whole = Backoff::FIRST;
-        for delay in &delays {
-            assert!((whole / 2..=whole).contains(delay), "{delay:?} of {whole:?}");
-            whole = (2 * whole).min(Backoff::MOST);
-        }
-        assert!(delays[20..].windows(2).any(|pair| pair[0] != pair[1]));
-        assert!(backoff.reset() && backoff.is_fresh() && !backoff.reset());
     }
 }

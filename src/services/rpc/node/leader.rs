@@ -12,23 +12,12 @@ use serde_json::value::RawValue;
 use super::super::backend::{Outcome, Ticket};
 use super::super::{Quantity, RpcError};
 use super::Post;
+use super::order::Order;
 use super::pool::Pool;
 use super::queries::Shared;
-use super::record::{Record, Transaction, keccak, raw};
+use super::record::{Record, Transaction, raw};
 use super::store::StoreError;
 use crate::reactor::MailSender;
-
-/// Blocks made by one order.
-pub(super) const MINE_MAX: u64 = 1000;
-
-/// What the loop would like.
-#[derive(Debug)]
-pub(super) enum Order {
-    /// To take a transaction.
-    Send(Ticket, Transaction),
-    /// To make so many blocks now.
-    Mine(Ticket, u64),
-}
 
 /// The chain's owner.
 #[derive(Debug)]
@@ -93,7 +82,7 @@ impl Leader {
         let is_taken = taken.is_ok();
         self.answer(ticket, taken.map(|()| hash.clone()));
         if is_taken {
-            self.post(Post::Pending { hash, full });
+            let _ = self.post(Post::Pending { hash, full });
         }
     }
 
@@ -104,8 +93,7 @@ impl Leader {
         self.shared.store.append(std::slice::from_ref(&block)).map_err(|error| failed(&error))?;
         Pool::of(&self.shared.pool).remove(transactions.len());
         self.head = block.clone();
-        self.post(Post::Block(Box::new(block)));
-        Ok(())
+        self.post(Post::Block(Box::new(block)))
     }
 
     fn number(&self) -> Box<RawValue> {
@@ -113,12 +101,12 @@ impl Leader {
     }
 
     fn answer(&self, ticket: Ticket, outcome: Outcome) {
-        self.post(Post::Answer(ticket, outcome));
+        let _ = self.post(Post::Answer(ticket, outcome));
     }
 
-    /// Tells the loop. If that is gone, so is this thread soon.
-    fn post(&self, post: Post) {
-        let _ = self.mail.send(post);
+    /// Tells the loop. If that is gone, so is this thread soon, and nothing more is to be done.
+    fn post(&self, post: Post) -> Result<(), RpcError> {
+        self.mail.send(post).map_err(|_| RpcError::internal())
     }
 }
 
@@ -133,9 +121,4 @@ fn quoted(shown: impl ToString) -> Box<RawValue> {
 
 fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// A transaction from the bytes that it was sent as.
-pub(super) fn transaction(raw: Vec<u8>, logs: Vec<super::record::Emitted>) -> Transaction {
-    Transaction { hash: keccak(&raw), raw, logs }
 }

@@ -8,40 +8,41 @@
 mod ears;
 mod follower;
 mod leader;
+mod order;
 mod pool;
 mod queries;
 mod record;
+mod settings;
 mod status;
 mod store;
 mod upstream;
 mod workers;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use std::{io, thread};
 
 use serde_json::value::RawValue;
 
 use self::follower::Follower;
-use self::leader::{Leader, MINE_MAX, Order, transaction};
+use self::leader::Leader;
+use self::order::Order;
 use self::queries::{Query, Shared};
-use self::record::{Emitted, GAS_PRICE, Record};
+use self::record::{GAS_PRICE, Record};
 use self::status::Status;
 use self::store::Store;
 use self::upstream::Upstream;
-use super::filter::TOPICS_MAX;
 use super::{
     Backend, Call, Counts, Network, Notice, Outcome, Progress, Quantity, RpcError, Ticket,
+    UpstreamUrl,
 };
-use crate::protocol::handshake::ClientRequest;
 use crate::reactor::{Context, MailReceiver, MailSender, RouteId};
 
 pub use self::ears::Ears;
+pub use self::settings::{NodeSettings, Part, Role};
 pub use self::status::Health;
 pub use self::store::StoreError;
 
@@ -52,52 +53,9 @@ const QUEUE_MAX: usize = 4096;
 /// Threads that read the store, and that ask the leader.
 const READERS: usize = 2;
 const FORWARDERS: usize = 4;
-/// Bytes of a transaction, as geth has it.
-const TRANSACTION_BYTES_MAX: usize = 128 * 1024;
-
-/// What a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// It makes the blocks.
-    Leader,
-    /// It follows a leader.
-    Follower,
-}
-
-impl Role {
-    fn name(self) -> &'static str {
-        match self {
-            Role::Leader => "leader",
-            Role::Follower => "follower",
-        }
-    }
-}
-
-/// What a node is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeSettings {
-    /// The chain's number.
-    pub chain_id: u64,
-    /// Where its blocks are kept. One process at a time.
-    pub data_dir: PathBuf,
-    /// What it is.
-    pub part: Part,
-}
-
-/// A [`Role`], and what belongs to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
-    /// Makes the blocks.
-    Leader {
-        /// From one block to the next; `None`: only on demand, by `weir_mine`.
-        block_time: Option<Duration>,
-    },
-    /// Follows a leader.
-    Follower {
-        /// The leader's address for HTTP POST.
-        url: String,
-    },
-}
+/// The pauses of a follower that its leader does not answer.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What the threads tell the loop.
 #[derive(Debug)]
@@ -209,24 +167,11 @@ impl Node {
 
     /// The service that hears of the leader's blocks by its WebSocket, for a follower whose leader can
     /// have one: `route` has the limits of that connection. Looks the leader's name up, and so may block.
-    ///
-    /// # Errors
-    /// The leader's address is malformed or unknown.
-    pub fn ears(&self, route: RouteId) -> io::Result<Option<Ears>> {
-        let Part::Follower { url } = &self.part else {
-            return Ok(None);
-        };
-        let Some(rest) = url.strip_prefix("http://") else {
-            // TLS is not for this connection: the leader is polled.
-            return Ok(None);
-        };
-        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-        let request = ClientRequest::new(host, path).map_err(invalid)?;
-        let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
-        let mut addresses = std::net::ToSocketAddrs::to_socket_addrs(&*with_port)?;
-        let address = addresses.next().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Some(Ears::new(address, request, route, self.news.0.clone())))
+    pub fn ears(&self, route: RouteId) -> Option<Ears> {
+        match &self.part {
+            Part::Leader { .. } => None,
+            Part::Follower { url } => Ears::new(url, route, self.news.0.clone()),
+        }
     }
 
     fn start_leader(
@@ -247,7 +192,11 @@ impl Node {
         Some(sender)
     }
 
-    fn start_follower(&mut self, mail: &MailSender<Post>, url: &str) -> SyncSender<Forward> {
+    fn start_follower(
+        &mut self,
+        mail: &MailSender<Post>,
+        url: &UpstreamUrl,
+    ) -> SyncSender<Forward> {
         let upstream = Upstream::new(url);
         let (_, news) = &mut self.news;
         if let Some(news) = news.take() {
@@ -290,23 +239,7 @@ impl Node {
         let Some(orders) = &self.running()?.orders else {
             return self.forward(ticket, call);
         };
-        let order = match &*call.method {
-            "eth_sendRawTransaction" => {
-                let (data,): (Option<String>,) = call.positional(1)?;
-                let data = data.ok_or_else(|| RpcError::invalid_params("missing transaction"))?;
-                Order::Send(ticket, transaction(bytes(&data)?, Vec::new()))
-            }
-            "weir_emit" => {
-                let (logs,): (Option<Vec<Emitted>>,) = call.positional(1)?;
-                Order::Send(ticket, emit(logs.unwrap_or_default())?)
-            }
-            "weir_mine" => {
-                let (count,): (Option<u64>,) = call.positional(1)?;
-                Order::Mine(ticket, count.unwrap_or(1).clamp(1, MINE_MAX))
-            }
-            other => return Err(RpcError::unknown_method(other)),
-        };
-        put(orders, order)
+        put(orders, Order::parse(ticket, call)?)
     }
 
     fn running(&self) -> Result<&Running, RpcError> {
@@ -343,32 +276,6 @@ fn put<T>(queue: &SyncSender<T>, work: T) -> Result<Progress, RpcError> {
         Err(TrySendError::Full(_)) => Err(RpcError::busy()),
         Err(TrySendError::Disconnected(_)) => Err(RpcError::internal()),
     }
-}
-
-/// The bytes of a transaction.
-fn bytes(data: &str) -> Result<Vec<u8>, RpcError> {
-    let digits = data.strip_prefix("0x").unwrap_or_default();
-    if digits.len() > 2 * TRANSACTION_BYTES_MAX {
-        return Err(RpcError::server("oversized data"));
-    }
-    let bytes = hex::decode(digits).unwrap_or_default();
-    if bytes.is_empty() {
-        return Err(RpcError::invalid_params("a transaction is 0x and whole bytes"));
-    }
-    Ok(bytes)
-}
-
-/// A transaction that leaves these logs behind, and is like no other.
-fn emit(logs: Vec<Emitted>) -> Result<record::Transaction, RpcError> {
-    for log in &logs {
-        let digits = log.data.strip_prefix("0x").map(hex::decode);
-        if log.topics.len() > TOPICS_MAX || !matches!(digits, Some(Ok(_))) {
-            return Err(RpcError::invalid_params("a log has at most four topics, and data in hex"));
-        }
-    }
-    let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce).map_err(|_| RpcError::internal())?;
-    Ok(transaction(nonce.to_vec(), logs))
 }
 
 impl Backend for Node {

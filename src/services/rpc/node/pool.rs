@@ -8,14 +8,23 @@ use serde_json::value::RawValue;
 
 use super::super::RpcError;
 use super::super::hex::Word;
+use super::queries::{LOG_BYTES_MAX, LOGS_MAX};
 use super::record::Transaction;
 
 /// Transactions that wait.
 const TRANSACTIONS_MAX: usize = 4096;
 /// Bytes of all of them.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Transactions of one block.
-const BLOCK_MAX: usize = 1000;
+/// Transactions, logs and bytes of one block: no more than one answer can tell, for a follower asks for a
+/// block and for its logs with one call each. As JSON a transaction has 700 bytes and twice its own, a log
+/// up to 700 and its data.
+const BLOCK_TRANSACTIONS_MAX: usize = 1000;
+pub(super) const BLOCK_LOGS_MAX: usize = 10_000;
+const BLOCK_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+const _: () = assert!(BLOCK_LOGS_MAX <= LOGS_MAX);
+const _: () = assert!(700 * BLOCK_TRANSACTIONS_MAX + 2 * BLOCK_BYTES_MAX < LOG_BYTES_MAX);
+const _: () = assert!(700 * BLOCK_LOGS_MAX + BLOCK_BYTES_MAX < LOG_BYTES_MAX);
 
 /// The transactions that wait, the oldest first.
 #[derive(Debug, Default)]
@@ -40,6 +49,9 @@ impl Pool {
             return Err(RpcError::server("already known"));
         }
         let bytes = bytes_of(&transaction);
+        if bytes > BLOCK_BYTES_MAX {
+            return Err(RpcError::server("oversized data"));
+        }
         if self.waiting.len() >= TRANSACTIONS_MAX || self.bytes + bytes > BYTES_MAX {
             return Err(RpcError::server("txpool is full"));
         }
@@ -51,7 +63,13 @@ impl Pool {
 
     /// Those for the next block. They wait until that is [done](Pool::remove).
     pub(super) fn next(&self) -> Vec<Transaction> {
-        self.waiting.iter().take(BLOCK_MAX).cloned().collect()
+        let (mut logs, mut bytes) = (0, 0);
+        let fits = |transaction: &&Transaction| {
+            logs += transaction.logs.len();
+            bytes += bytes_of(transaction);
+            logs <= BLOCK_LOGS_MAX && bytes <= BLOCK_BYTES_MAX
+        };
+        self.waiting.iter().take(BLOCK_TRANSACTIONS_MAX).take_while(fits).cloned().collect()
     }
 
     /// Takes out the oldest so many: they are in a block.
@@ -68,6 +86,6 @@ impl Pool {
 }
 
 fn bytes_of(transaction: &Transaction) -> usize {
-    let logs = transaction.logs.iter().map(|log| log.data.len() + 32 * log.topics.len());
+    let logs = transaction.logs.iter().map(|log| 20 + 32 * log.topics.len() + log.data.len());
     transaction.raw.len() + logs.sum::<usize>()
 }

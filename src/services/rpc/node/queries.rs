@@ -16,8 +16,8 @@ use super::store::{Store, StoreError};
 /// Blocks of one `eth_getLogs`.
 const LOG_BLOCKS_MAX: u64 = 10_000;
 /// Logs of one `eth_getLogs`, and their bytes.
-const LOGS_MAX: usize = 10_000;
-const LOG_BYTES_MAX: usize = 25_000_000;
+pub(super) const LOGS_MAX: usize = 10_000;
+pub(super) const LOG_BYTES_MAX: usize = 25_000_000;
 
 /// What is asked of the store.
 #[derive(Debug)]

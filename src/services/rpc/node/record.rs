@@ -21,7 +21,7 @@ const GAS_OF_A_TRANSACTION: u64 = 21_000;
 /// Bytes of a bloom filter.
 const BLOOM_BYTES: usize = 256;
 
-pub(super) fn keccak(bytes: &[u8]) -> Word {
+fn keccak(bytes: &[u8]) -> Word {
     Bytes(Keccak256::digest(bytes).into())
 }
 
@@ -84,6 +84,11 @@ fn no_data() -> String {
 }
 
 impl Transaction {
+    /// One from the bytes that it was sent as, by which it goes.
+    pub(super) fn new(raw: Vec<u8>, logs: Vec<Emitted>) -> Transaction {
+        Transaction { hash: keccak(&raw), raw, logs }
+    }
+
     /// As clients see it; `place` is its block's number and hash, and its index there.
     pub(super) fn json(&self, chain_id: u64, place: Option<(u64, Word, usize)>) -> Box<RawValue> {
         let zero = Bytes([0; 20]);
@@ -245,7 +250,8 @@ impl Record {
 
     /// The block as clients are sent it, with whole transactions or their hashes.
     pub(super) fn block(&self, full: bool) -> String {
-        let members = self.header.get().trim_end_matches('}');
+        let header = self.header.get();
+        let members = header.strip_suffix('}').unwrap_or(header);
         let mut out = format!(r#"{members},"transactions":["#);
         for (index, transaction) in self.transactions.iter().enumerate() {
             if index > 0 {
@@ -332,7 +338,7 @@ mod tests {
     fn what_was_told_is_heard_as_it_was() {
         let emitted =
             Emitted { address: Bytes([7; 20]), topics: vec![Bytes([1; 32])], data: no_data() };
-        let sent = Transaction { hash: keccak(b"x"), raw: b"x".to_vec(), logs: vec![emitted] };
+        let sent = Transaction::new(b"x".to_vec(), vec![emitted]);
         let genesis = Record::genesis(1, 1000);
         let made = genesis.next(1, 1001, &[sent]);
         let block: Value = serde_json::from_str(&made.block(true)).unwrap();

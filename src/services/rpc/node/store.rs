@@ -78,23 +78,12 @@ impl Store {
             TryLockError::WouldBlock => StoreError::Locked,
             TryLockError::Error(error) => StoreError::Directory(error),
         })?;
-        let database = Database::create(directory.join("chain.redb"))?;
-        let begun = database.begin_write()?;
-        {
-            let mut meta = begun.open_table(META)?;
-            let stored = meta.get(CHAIN_ID)?.map(|id| id.value());
-            match stored {
-                Some(id) if id != chain_id => return Err(StoreError::OtherChain(id)),
-                Some(_) => {}
-                None => {
-                    meta.insert(CHAIN_ID, chain_id)?;
-                }
-            }
-            begun.open_table(BLOCKS)?;
-            begun.open_table(HASHES)?;
-            begun.open_table(TRANSACTIONS)?;
+        let file = directory.join("chain.redb");
+        if !file.try_exists().map_err(StoreError::Directory)? {
+            begin(directory, &file, chain_id)?;
         }
-        begun.commit()?;
+        let database = Database::open(file)?;
+        prepare(&database, chain_id)?;
         Ok(Store { database, _lock: lock })
     }
 
@@ -184,6 +173,44 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Makes a store with nothing in it, elsewhere first: what a process that was killed meanwhile has left is
+/// no store, and is made again.
+fn begin(directory: &Path, file: &Path, chain_id: u64) -> Result<(), StoreError> {
+    let unfinished = directory.join("chain.redb.new");
+    let removed = fs::remove_file(&unfinished);
+    removed.or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(StoreError::Directory(error)),
+    })?;
+    let database = Database::create(&unfinished)?;
+    prepare(&database, chain_id)?;
+    drop(database);
+    let renamed = fs::rename(&unfinished, file);
+    // The name, too, is to be there after a power cut.
+    renamed.and_then(|()| File::open(directory)?.sync_all()).map_err(StoreError::Directory)
+}
+
+/// Sees to it that all tables are there, and that they are this chain's.
+fn prepare(database: &Database, chain_id: u64) -> Result<(), StoreError> {
+    let begun = database.begin_write()?;
+    {
+        let mut meta = begun.open_table(META)?;
+        let stored = meta.get(CHAIN_ID)?.map(|id| id.value());
+        match stored {
+            Some(id) if id != chain_id => return Err(StoreError::OtherChain(id)),
+            Some(_) => {}
+            None => {
+                meta.insert(CHAIN_ID, chain_id)?;
+            }
+        }
+        begun.open_table(BLOCKS)?;
+        begun.open_table(HASHES)?;
+        begun.open_table(TRANSACTIONS)?;
+    }
+    begun.commit()?;
+    Ok(())
 }
 
 fn read(json: &[u8]) -> Result<Record, StoreError> {

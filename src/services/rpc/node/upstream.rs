@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::RpcError;
 use super::super::backend::Outcome;
+use super::super::{RpcError, UpstreamUrl};
 
 /// From the first byte to the last; past it -32002.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ const ANSWER_BYTES_MAX: u64 = 32 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(super) struct Upstream {
     agent: ureq::Agent,
-    url: String,
+    url: UpstreamUrl,
 }
 
 /// Why there is no answer.
@@ -71,16 +71,16 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<RawVa
 }
 
 impl Upstream {
-    pub(super) fn new(url: &str) -> Upstream {
+    pub(super) fn new(url: &UpstreamUrl) -> Upstream {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .max_idle_age(IDLE_MAX)
             .http_status_as_error(true)
             .build();
-        Upstream { agent: config.into(), url: url.to_owned() }
+        Upstream { agent: config.into(), url: url.clone() }
     }
 
-    pub(super) fn url(&self) -> &str {
+    pub(super) fn url(&self) -> &UpstreamUrl {
         &self.url
     }
 
@@ -88,7 +88,7 @@ impl Upstream {
     pub(super) fn call(&self, method: &str, params: &str) -> Result<Outcome, Unanswered> {
         let name = serde_json::Value::from(method);
         let call = format!(r#"{{"jsonrpc":"2.0","id":1,"method":{name},"params":{params}}}"#);
-        let request = self.agent.post(&self.url).header("Content-Type", "application/json");
+        let request = self.agent.post(self.url.as_str()).header("Content-Type", "application/json");
         let mut response = request.send(&call).map_err(Unanswered::Http)?;
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
         let text = body.read_to_string().map_err(Unanswered::Http)?;

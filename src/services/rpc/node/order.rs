@@ -1,0 +1,80 @@
+//! What a leader is told to do: read on the loop, done on its thread.
+
+use super::super::backend::Ticket;
+use super::super::filter::TOPICS_MAX;
+use super::super::{Call, RpcError};
+use super::pool::BLOCK_LOGS_MAX;
+use super::record::{Emitted, Transaction};
+
+/// Blocks made by one order.
+const MINE_MAX: u64 = 1000;
+/// Bytes of a transaction, as geth has it.
+const TRANSACTION_BYTES_MAX: usize = 128 * 1024;
+
+/// What the loop would like.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// To take a transaction.
+    Send(Ticket, Transaction),
+    /// To make so many blocks now.
+    Mine(Ticket, u64),
+}
+
+impl Order {
+    /// Reads a call.
+    ///
+    /// # Errors
+    /// -32601: it is none of these. -32602 or -32000: what it asks for cannot be done.
+    pub(super) fn parse(ticket: Ticket, call: &Call<'_>) -> Result<Order, RpcError> {
+        match &*call.method {
+            "eth_sendRawTransaction" => {
+                let (data,): (Option<String>,) = call.positional(1)?;
+                let data = data.ok_or_else(|| RpcError::invalid_params("missing transaction"))?;
+                Ok(Order::Send(ticket, Transaction::new(bytes(&data)?, Vec::new())))
+            }
+            "weir_emit" => {
+                let (logs,): (Option<Vec<Emitted>>,) = call.positional(1)?;
+                Ok(Order::Send(ticket, emit(logs.unwrap_or_default())?))
+            }
+            "weir_mine" => {
+                let (count,): (Option<u64>,) = call.positional(1)?;
+                match count.unwrap_or(1) {
+                    count @ 1..=MINE_MAX => Ok(Order::Mine(ticket, count)),
+                    _ => {
+                        Err(RpcError::invalid_params("expected a number of blocks from 1 to 1000"))
+                    }
+                }
+            }
+            other => Err(RpcError::unknown_method(other)),
+        }
+    }
+}
+
+/// The bytes of a transaction.
+fn bytes(data: &str) -> Result<Vec<u8>, RpcError> {
+    let digits = data.strip_prefix("0x").unwrap_or_default();
+    if digits.len() > 2 * TRANSACTION_BYTES_MAX {
+        return Err(RpcError::server("oversized data"));
+    }
+    let bytes = hex::decode(digits).unwrap_or_default();
+    if bytes.is_empty() {
+        return Err(RpcError::invalid_params("a transaction is 0x and whole bytes"));
+    }
+    Ok(bytes)
+}
+
+/// A transaction that leaves these logs behind, and is like no other.
+fn emit(logs: Vec<Emitted>) -> Result<Transaction, RpcError> {
+    for log in &logs {
+        let digits = log.data.strip_prefix("0x").map(hex::decode);
+        if log.topics.len() > TOPICS_MAX || !matches!(digits, Some(Ok(_))) {
+            return Err(RpcError::invalid_params("a log has at most four topics, and data in hex"));
+        }
+    }
+    if logs.len() > BLOCK_LOGS_MAX {
+        return Err(RpcError::invalid_params("a transaction leaves at most 10000 logs behind"));
+    }
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).map_err(|_| RpcError::internal())?;
+    Ok(Transaction::new(nonce.to_vec(), logs))
+}
