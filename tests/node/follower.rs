@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::process::{Directory, Node};
+use super::process::{Directory, Node, own_address};
 use crate::rpc::call;
 use crate::support::eventually;
 
@@ -69,7 +69,7 @@ fn it_answers_what_it_has_seen_and_passes_on_the_rest() {
 #[test]
 fn it_survives_its_leader_and_fills_the_gap() {
     let (leads, follows) = (Directory::new(), Directory::new());
-    let mut leader = Node::leader(&leads);
+    let mut leader = Node::leader_at(&leads, &own_address());
     let address = leader.rpc.to_string();
     let follower = Node::follower(&follows, leader.rpc);
     for round in 1..=3 {
@@ -77,7 +77,7 @@ fn it_survives_its_leader_and_fills_the_gap() {
         follower.reach(10 * round - 5);
         leader.kill();
         eventually(|| follower.asked("/readyz").0 == 503, "it notices");
-        leader = Node::start(&leads, &["--block-time", "off", "--rpc-addr", &address]);
+        leader = Node::leader_at(&leads, &address);
         leader.result("weir_mine", json!([5]));
         follower.reach(10 * round);
     }
@@ -88,7 +88,7 @@ fn it_survives_its_leader_and_fills_the_gap() {
 #[test]
 fn it_goes_back_to_where_the_chains_part() {
     let (leads, follows) = (Directory::new(), Directory::new());
-    let leader = Node::leader(&leads);
+    let leader = Node::leader_at(&leads, &own_address());
     let address = leader.rpc.to_string();
     leader.result("weir_mine", json!([3]));
     let follower = Node::follower(&follows, leader.rpc);
@@ -97,15 +97,12 @@ fn it_goes_back_to_where_the_chains_part() {
     let before = leads.copy();
 
     // Two ways on from block 3, the second one shorter at first.
-    let again = |directory: &Directory| {
-        Node::start(directory, &["--block-time", "off", "--rpc-addr", &address])
-    };
-    let leader = again(&leads);
+    let leader = Node::leader_at(&leads, &address);
     let lost = leader.result("weir_emit", json!([[{"address": SENDER}]]));
     leader.result("weir_mine", json!([3]));
     follower.reach(6);
     leader.kill();
-    let leader = again(&before);
+    let leader = Node::leader_at(&before, &address);
     let kept = leader.result("weir_emit", json!([[{"address": SENDER}]]));
     leader.result("weir_mine", json!([2]));
     let head = leader.result("eth_getBlockByNumber", json!(["latest", false]));
@@ -122,7 +119,7 @@ fn it_goes_back_to_where_the_chains_part() {
 #[test]
 fn it_may_start_before_its_leader() {
     let (leads, follows) = (Directory::new(), Directory::new());
-    let leader = Node::leader(&leads);
+    let leader = Node::leader_at(&leads, &own_address());
     let address = leader.rpc.to_string();
     leader.kill();
     let follower = Node::start(
@@ -132,8 +129,45 @@ fn it_may_start_before_its_leader() {
     assert_eq!(follower.result("eth_chainId", json!([])), "0x849");
     assert_eq!(follower.call("eth_blockNumber", json!([]))["error"]["code"], -32000);
     assert_eq!(follower.asked("/readyz").0, 503);
-    let leader = Node::start(&leads, &["--block-time", "off", "--rpc-addr", &address]);
+    let leader = Node::leader_at(&leads, &address);
     leader.result("weir_mine", json!([]));
     follower.reach(1);
     compare(&leader, &follower, 1);
+}
+
+/// Killed while it catches up, again and again: what it has told is stored, and it goes on from there.
+#[test]
+fn kill_9_costs_it_nothing() {
+    let (leads, follows) = (Directory::new(), Directory::new());
+    let leader = Node::leader(&leads);
+    leader.result("weir_mine", json!([300]));
+    let head = |node: &Node| node.asked("/healthz").1["head"].as_u64().unwrap_or(0);
+    let mut told = 0;
+    for round in 1..=4 {
+        let follower = Node::follower(&follows, leader.rpc);
+        assert!(head(&follower) >= told, "round {round}");
+        follower.reach(70 * round);
+        told = head(&follower);
+        follower.kill();
+    }
+    let follower = Node::follower(&follows, leader.rpc);
+    follower.reach(300);
+    compare(&leader, &follower, 300);
+}
+
+/// What its leader is has no subscriptions to give: that one follows, too.
+#[test]
+fn it_polls_a_leader_that_pushes_nothing() {
+    let directories = [Directory::new(), Directory::new(), Directory::new()];
+    let leader = Node::leader(&directories[0]);
+    let first = Node::follower(&directories[1], leader.rpc);
+    eventually(|| leader.asked("/healthz").1["subscriptions"] == 1, "it hears of heads");
+    let second = Node::follower(&directories[2], first.rpc);
+    for head in 1..=3 {
+        leader.result("weir_mine", json!([]));
+        second.reach(head);
+    }
+    compare(&leader, &second, 3);
+    // Calls go all the way.
+    assert_eq!(second.result("weir_mine", json!([])), "0x4");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::process::{Directory, Node};
+use super::process::{Directory, Node, command, own_address};
 use crate::rpc::{call, json as next};
 
 const SENDER: &str = "0x0101010101010101010101010101010101010101";
@@ -192,7 +192,7 @@ fn the_health_address_is_for_watchers_alone() {
 fn a_signal_ends_it_in_good_order() {
     for signal in ["-INT", "-TERM"] {
         let directory = Directory::new();
-        let mut node = Node::leader(&directory);
+        let mut node = Node::leader_at(&directory, &own_address());
         let mut clients = [node.client(), node.client()];
         call(&mut clients[0], "eth_subscribe", &json!(["newHeads"]));
         node.signal(signal);
@@ -202,8 +202,72 @@ fn a_signal_ends_it_in_good_order() {
         }
         let (code, log) = node.end();
         assert_eq!(code, Some(0), "{log}");
-        let listen = node.rpc.to_string();
-        let next = Node::start(&directory, &["--block-time", "off", "--rpc-addr", &listen]);
+        let next = Node::leader_at(&directory, &node.rpc.to_string());
         assert_eq!(next.rpc, node.rpc, "the port is free, and so is the directory");
     }
+}
+
+#[test]
+fn what_is_under_way_is_answered_before_the_end() {
+    let directory = Directory::new();
+    let mut node = Node::leader(&directory);
+    let (mut client, mut listener) = (node.client(), node.client());
+    call(&mut listener, "eth_subscribe", &json!(["newHeads"]));
+    client.text(r#"{"jsonrpc":"2.0","id":1,"method":"weir_mine","params":[300]}"#);
+    next(&mut listener);
+    node.signal("-INT");
+    assert_eq!(next(&mut client)["result"], "0x12c");
+    for client in [&mut client, &mut listener] {
+        assert_eq!(client.expect_close().0, 1001);
+        client.close(1001, "");
+    }
+    let (code, log) = node.end();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+/// However much waits: a block and its logs can be had with one call each, and so by a follower.
+#[test]
+fn a_block_holds_no_more_than_one_answer_can_tell() {
+    let (leads, follows) = (Directory::new(), Directory::new());
+    let node = Node::leader(&leads);
+    let count = |method, params, member: &str| {
+        let result = node.result(method, params);
+        let list = if member.is_empty() { &result } else { &result[member] };
+        list.as_array().map(Vec::len)
+    };
+    for _ in 0..3 {
+        node.result("weir_emit", json!([vec![json!({"address": SENDER}); 4000]]));
+    }
+    for byte in 0..65 {
+        let transaction = format!("0x{}", format!("{byte:02x}").repeat(128 * 1024));
+        node.result("eth_sendRawTransaction", json!([transaction]));
+    }
+    let larger = format!("0x{}", "00".repeat(128 * 1024 + 1));
+    let refused = node.call("eth_sendRawTransaction", json!([larger]));
+    assert_eq!(refused["error"]["message"], "oversized data");
+    node.result("weir_mine", json!([3]));
+    for (id, transactions, logs) in [("0x1", 2, 8000), ("0x2", 64, 4000), ("0x3", 2, 0)] {
+        let block = count("eth_getBlockByNumber", json!([id, true]), "transactions");
+        let range = json!([{"fromBlock": id, "toBlock": id}]);
+        assert_eq!(
+            (block, count("eth_getLogs", range, "")),
+            (Some(transactions), Some(logs)),
+            "{id}"
+        );
+    }
+    Node::follower(&follows, node.rpc).reach(3);
+}
+
+#[test]
+fn help_names_every_flag() {
+    let directory = Directory::new();
+    let output = command(&directory, &["--help"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let help = String::from_utf8(output.stdout).unwrap();
+    for flag in
+        ["role", "follow-rpc", "rpc-addr", "health-addr", "chain-id", "block-time", "data-dir"]
+    {
+        assert!(help.contains(&format!("--{flag} <")), "{flag}: {help}");
+    }
+    assert!(!directory.path().exists(), "to ask does nothing");
 }

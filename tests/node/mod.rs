@@ -3,4 +3,5 @@
 mod durability;
 mod follower;
 mod leader;
+mod limits;
 mod process;

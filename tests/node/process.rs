@@ -46,6 +46,14 @@ impl Drop for Directory {
     }
 }
 
+/// An address of this test's own, with any port: the port is still free when a node that had it has ended,
+/// for nobody else's connections begin there.
+pub fn own_address() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+    let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    format!("127.{}.{}.{count}:0", 1 + (pid >> 8) % 254, pid % 256)
+}
+
 /// A node; killed when dropped.
 pub struct Node {
     pub rpc: SocketAddr,
@@ -89,6 +97,11 @@ impl Node {
     /// A leader that makes blocks only on demand.
     pub fn leader(directory: &Directory) -> Node {
         Node::start(directory, &["--block-time", "off"])
+    }
+
+    /// The same at this address.
+    pub fn leader_at(directory: &Directory, address: &str) -> Node {
+        Node::start(directory, &["--block-time", "off", "--rpc-addr", address])
     }
 
     pub fn follower(directory: &Directory, leader: SocketAddr) -> Node {

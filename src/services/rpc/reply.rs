@@ -42,6 +42,7 @@ impl Reply {
     pub(super) fn begin_batch(&mut self) {
         self.is_batch = true;
         self.text.push('[');
+        self.bytes = self.text.len();
     }
 
     /// Writes a reply whose result `write` appends. What it appended is forgotten if it fails, or if
@@ -57,7 +58,7 @@ impl Reply {
         head(&mut self.text, id.unwrap_or(RawValue::NULL));
         self.text += r#""result":"#;
         let outcome = write(&mut self.text);
-        let is_full = self.text.len() > self.bytes_max;
+        let is_full = self.text.len() + self.closing_bytes() > self.bytes_max;
         match (outcome, id) {
             (Ok(true), Some(_)) if !is_full => {
                 self.text.push('}');
@@ -97,6 +98,11 @@ impl Reply {
         self.end_item();
     }
 
+    /// Bytes that follow a result.
+    fn closing_bytes(&self) -> usize {
+        1 + usize::from(self.is_batch)
+    }
+
     fn end_item(&mut self) {
         if self.is_batch {
             self.text.push(',');
@@ -106,25 +112,25 @@ impl Reply {
 
     /// Fills a hole; answers with the code of the error, if it is one.
     pub(super) fn fill(&mut self, hole: usize, outcome: &Outcome) -> Option<i64> {
+        let room = self.bytes_max.saturating_sub(self.bytes + self.closing_bytes());
         let Some(Hole { id: Some(id), filling, .. }) = self.holes.get_mut(hole) else {
             return None;
         };
-        let refusal;
-        let outcome = match outcome {
-            Ok(result) if self.bytes + result.get().len() > self.bytes_max => {
-                refusal = RpcError::too_large();
-                Err(&refusal)
-            }
-            outcome => outcome.as_ref(),
-        };
-        match outcome {
-            Ok(result) => {
-                head(filling, id);
-                *filling += r#""result":"#;
+        let refusal = RpcError::too_large();
+        let mut outcome = outcome.as_ref();
+        if let Ok(result) = outcome {
+            head(filling, id);
+            *filling += r#""result":"#;
+            if filling.len() + result.get().len() > room {
+                filling.clear();
+                outcome = Err(&refusal);
+            } else {
                 *filling += result.get();
                 filling.push('}');
             }
-            Err(error) => write_error(filling, id, error),
+        }
+        if let Err(error) = outcome {
+            write_error(filling, id, error);
         }
         if self.is_batch {
             filling.push(',');

@@ -1,0 +1,165 @@
+//! What clients may do to a node that are in a hurry, do not read, or go without a word.
+
+use std::io::Write as _;
+use std::net::Shutdown;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::process::{Directory, Node};
+use crate::rpc::{call, json as next};
+use crate::support::{Client, TEXT, eventually, frame};
+
+const SENDER: &str = "0x0101010101010101010101010101010101010101";
+
+fn request(id: usize, method: &str, params: &Value) -> Vec<u8> {
+    let call = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+    frame(true, TEXT, call.to_string().as_bytes())
+}
+
+/// Connections, subscriptions and calls under way.
+fn counts(node: &Node) -> [u64; 3] {
+    let (_, health) = node.asked("/healthz");
+    ["connections", "subscriptions", "calls"].map(|name| health[name].as_u64().unwrap())
+}
+
+/// Half of them are answered by other threads, so that reading pauses again and again.
+#[test]
+fn a_blast_of_20000_requests_is_answered_and_ends_with_1000() {
+    let directory = Directory::new();
+    let node = Node::leader(&directory);
+    let mut client = node.client();
+    let mut writer = client.writer();
+    let sending = thread::spawn(move || {
+        for burst in 0..100 {
+            let ids = 200 * burst..200 * (burst + 1);
+            let requests = ids.flat_map(|id| match id % 2 {
+                0 => request(id, "eth_chainId", &json!([])),
+                _ => request(id, "eth_getBlockByNumber", &json!(["0x0", false])),
+            });
+            writer.write_all(&requests.collect::<Vec<u8>>()).unwrap();
+        }
+    });
+    let mut answered = vec![false; 20_000];
+    for _ in 0..20_000 {
+        let answer = next(&mut client);
+        let id = answer["id"].as_u64().unwrap() as usize;
+        assert!(!std::mem::replace(&mut answered[id], true), "{id} is answered once");
+        match id % 2 {
+            0 => assert_eq!(answer["result"], "0x849"),
+            _ => assert_eq!(answer["result"]["number"], "0x0"),
+        }
+    }
+    sending.join().unwrap();
+    client.close(1000, "");
+    assert_eq!(client.expect_close(), (1000, String::new()));
+    eventually(|| counts(&node) == [0, 0, 0], "nothing is left");
+}
+
+/// What a client has begun when it goes: subscriptions, calls under way, and answers that it never reads.
+fn busy(node: &Node) -> Client {
+    let mut client = node.client();
+    // Heads come at once, and so they are asked for last.
+    for kind in ["logs", "newPendingTransactions", "newHeads"] {
+        assert!(call(&mut client, "eth_subscribe", &json!([kind]))["result"].is_string());
+    }
+    for id in 0..300 {
+        client.raw(&request(id, "eth_getBlockByNumber", &json!(["latest", true])));
+    }
+    client
+}
+
+#[test]
+fn nothing_is_left_of_clients_however_they_leave() {
+    let directory = Directory::new();
+    let node = Node::start(&directory, &["--block-time", "5ms"]);
+    type Leave = fn(&mut Client);
+    let manners: [(&str, Leave); 4] = [
+        ("a Close", |client| client.close(1000, "")),
+        ("the end of the stream", |_| {}),
+        ("half of it", |client| client.stream.shutdown(Shutdown::Write).unwrap()),
+        ("a reset", |client| {
+            socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        }),
+    ];
+    for (manner, leave) in manners {
+        let mut clients: Vec<Client> = (0..5).map(|_| busy(&node)).collect();
+        assert_eq!(counts(&node)[..2], [5, 15], "{manner}");
+        clients.iter_mut().for_each(leave);
+        // Who has only said that it goes stays to the end.
+        let staying = matches!(manner, "a Close" | "half of it").then_some(clients);
+        eventually(|| counts(&node) == [0, 0, 0], manner);
+        drop(staying);
+    }
+    let mut client = node.client();
+    assert!(call(&mut client, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());
+    assert_eq!(next(&mut client)["method"], "eth_subscription");
+}
+
+/// A transaction with one log of 800,000 bytes.
+fn emit_and_mine(node: &Node) {
+    let data = format!("0x{}", "00".repeat(400_000));
+    node.result("weir_emit", json!([[{"address": SENDER, "data": data}]]));
+    node.result("weir_mine", json!([]));
+}
+
+/// The number of the block that a notification is of.
+fn number(told: &Value) -> u64 {
+    let number = told["params"]["result"]["blockNumber"].as_str().unwrap();
+    u64::from_str_radix(&number[2..], 16).unwrap()
+}
+
+/// A subscriber to logs that does not read, and one that does.
+fn subscribers(node: &Node) -> (Client, Client) {
+    let (mut slow, mut quick) = (Client::narrow(node.rpc, "/"), node.client());
+    for client in [&mut slow, &mut quick] {
+        assert!(call(client, "eth_subscribe", &json!(["logs"]))["result"].is_string());
+    }
+    (slow, quick)
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_finds_a_close_1013_when_it_does() {
+    let directory = Directory::new();
+    let node = Node::leader(&directory);
+    let (mut slow, mut quick) = subscribers(&node);
+    let mut last = 0;
+    // The other one has each before the next is made: nobody waits.
+    eventually(
+        || {
+            last += 1;
+            emit_and_mine(&node);
+            assert_eq!(number(&next(&mut quick)), last);
+            // Closed, it is sent nothing more.
+            node.asked("/healthz").1["notifications"]["sent"].as_u64().unwrap() < 2 * last
+        },
+        "it is closed",
+    );
+    assert_eq!(slow.expect_close(), (1013, "slow consumer".to_owned()));
+    slow.close(1013, "");
+    eventually(|| counts(&node) == [1, 1, 0], "one is left");
+}
+
+#[test]
+fn or_it_loses_what_there_is_no_room_for() {
+    let directory = Directory::new();
+    let node = Node::start(&directory, &["--block-time", "off", "--slow", "drop"]);
+    let (mut slow, mut quick) = subscribers(&node);
+    let notifications = |which: &str| node.asked("/healthz").1["notifications"][which].as_u64();
+    let mut last: u64 = 0;
+    let mut make = || {
+        last += 1;
+        emit_and_mine(&node);
+        assert_eq!(number(&next(&mut quick)), last);
+        last
+    };
+    eventually(|| make() > 0 && notifications("dropped") > Some(0), "something is dropped");
+    let last = make();
+    // What was kept is in order and less than all; once it has caught up, it hears of what comes.
+    let kept = notifications("sent").unwrap() - last;
+    let heard: Vec<u64> = (0..kept).map(|_| number(&next(&mut slow))).collect();
+    assert!(kept < last && heard.is_sorted_by(|one, next| one < next), "{heard:?}");
+    assert_eq!(make(), number(&next(&mut slow)));
+    assert_eq!(counts(&node), [2, 2, 0]);
+}

@@ -1,0 +1,180 @@
+//! The limits at their default sizes: what is just allowed, and what is answered to one more.
+
+use serde_json::{Value, json};
+use weir::reactor::settings::RouteSettings;
+use weir::services::rpc::{Notice, RpcSettings};
+
+use super::http::post;
+use super::scripted::{Stage, call, json as next, raw, text};
+use crate::support::Client;
+
+const NOW: &str = r#"{"jsonrpc":"2.0","id":1,"method":"now"}"#;
+
+fn stage() -> Stage {
+    Stage::new(RpcSettings::default())
+}
+
+#[test]
+fn a_connection_has_a_hundred_subscriptions() {
+    let stage = stage();
+    let (mut client, mut other) = (stage.client(), stage.client());
+    let mut subscribe = || call(&mut client, "eth_subscribe", &json!(["newHeads"]));
+    let ids: Vec<Value> = (0..100).map(|_| subscribe()["result"].clone()).collect();
+    assert!(ids.iter().all(Value::is_string));
+    let error = json!({"code": -32005, "message": "too many subscriptions on this connection"});
+    assert_eq!(subscribe()["error"], error);
+    assert!(call(&mut other, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());
+    // One that is given up makes room for one.
+    assert_eq!(call(&mut client, "eth_unsubscribe", &json!([ids[7]]))["result"], true);
+    assert_eq!(call(&mut client, "eth_subscribe", &json!(["newHeads"]))["result"], ids[7]);
+    assert_eq!(call(&mut client, "eth_subscribe", &json!(["newHeads"]))["error"], error);
+}
+
+#[test]
+fn a_batch_has_a_hundred_calls() {
+    let stage = stage();
+    let mut client = stage.client();
+    let batch = |calls: usize| format!("[{}]", vec![NOW; calls].join(","));
+    client.text(&batch(100));
+    assert_eq!(next(&mut client).as_array().map(Vec::len), Some(100));
+    client.text(&batch(101));
+    assert_eq!(next(&mut client)["error"]["message"], "batch too large");
+}
+
+#[test]
+fn a_request_has_a_mebibyte() {
+    const MIB: usize = 1024 * 1024;
+    let stage = stage();
+    let padded = |len: usize| format!("{NOW}{}", " ".repeat(len - NOW.len()));
+    let mut client = stage.client();
+    client.text(&padded(MIB));
+    assert_eq!(next(&mut client)["id"], 1);
+    client.text(&padded(MIB + 1));
+    assert_eq!(client.expect_close().0, 1009);
+    let mut client = Client::tcp(stage.server.address);
+    client.raw(post(&padded(MIB), "").as_bytes());
+    assert!(client.answer().0.starts_with("HTTP/1.1 200 "));
+    // What is announced is refused before it comes.
+    let head = post(&padded(MIB + 1), "");
+    let (head, _) = head.split_at(head.len() - MIB - 1);
+    assert!(client.request(head).starts_with("HTTP/1.1 413 "));
+}
+
+#[test]
+fn a_reply_has_twenty_five_megabytes() {
+    const BYTES: usize = 25_000_000;
+    let stage = stage();
+    let mut client = stage.client();
+    let around = r#"{"jsonrpc":"2.0","id":1,"result":""}"#.len();
+    let mut large = |bytes: usize| {
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "large", "params": [bytes]});
+        client.text(&call.to_string());
+        text(&mut client)
+    };
+    assert_eq!(large(BYTES - around).len(), BYTES);
+    let error = r#""error":{"code":-32003,"message":"response too large"}"#;
+    assert!(large(BYTES - around + 1).contains(error));
+    // So it is for an answer that comes later, and over HTTP.
+    let mut poster = Client::tcp(stage.server.address);
+    for (bytes, expected) in [(BYTES, r#""result":"x"#), (BYTES + 1, error)] {
+        let later = NOW.replace("now", "later");
+        client.text(&later);
+        let ticket = stage.called();
+        let result = "x".repeat(bytes - around);
+        stage.answer(ticket, Ok(raw(&json!(result))));
+        let reply = text(&mut client);
+        assert!(reply.contains(expected) && reply.len() <= BYTES, "{} bytes", reply.len());
+        poster.raw(post(&later, "").as_bytes());
+        let ticket = stage.called();
+        stage.answer(ticket, Ok(raw(&json!(result))));
+        let (_, body) = poster.answer();
+        assert_eq!(body, reply.as_bytes());
+    }
+}
+
+#[test]
+fn parameters_open_sixty_four_brackets() {
+    let stage = stage();
+    let mut client = stage.client();
+    let mut nested = |depth: usize| {
+        let params = "[".repeat(depth) + &"]".repeat(depth);
+        client.text(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"now","params":{params}}}"#));
+        next(&mut client)
+    };
+    assert!(nested(64)["result"].is_array());
+    assert_eq!(nested(65)["error"]["code"], -32600);
+    // A whole message of brackets costs no more than its bytes.
+    assert_eq!(nested(500_000)["error"]["code"], -32600);
+}
+
+/// A connection is not read from at 256 calls under way, and nobody is answered past 16,384 in all.
+#[test]
+fn calls_under_way_are_256_for_one_and_16384_for_all() {
+    let stage = stage();
+    let later = NOW.replace("now", "later");
+    let mut clients: Vec<Client> = (0..64).map(|_| stage.client()).collect();
+    let mut tickets = Vec::new();
+    for client in &mut clients {
+        for _ in 0..300 {
+            client.text(&later);
+        }
+        tickets.push((0..256).map(|_| stage.called()).collect::<Vec<_>>());
+    }
+    let mut other = stage.client();
+    let busy = json!({"code": -32005, "message": "busy"});
+    assert_eq!(call(&mut other, "later", &json!([]))["error"], busy);
+    assert_eq!(call(&mut other, "eth_chainId", &json!([]))["result"], "0x849");
+    assert!(stage.told.try_recv().is_err(), "nobody is read from who has 256 under way");
+    // Half of them answered, reading goes on.
+    for &ticket in &tickets[0][..128] {
+        stage.answer(ticket, Ok(raw(&json!(null))));
+    }
+    for _ in 0..44 {
+        tickets[0].push(stage.called());
+    }
+    for ticket in tickets.into_iter().flatten() {
+        stage.answer(ticket, Ok(raw(&json!(null))));
+    }
+    for _ in 0..300 {
+        assert_eq!(next(&mut clients[0])["result"], Value::Null);
+    }
+    drop((clients, other));
+    stage.server.stop_clean();
+}
+
+#[test]
+fn a_network_has_so_many_connections() {
+    let settings = RpcSettings { connections_max: 2, ..RpcSettings::default() };
+    let stage = Stage::new(settings);
+    let (mut one, two) = (stage.client(), stage.client());
+    let upgrade = crate::support::upgrade("/", "");
+    let mut third = Client::tcp(stage.server.address);
+    assert!(third.request(&upgrade).starts_with("HTTP/1.1 503 "));
+    // Who posts is no WebSocket.
+    let mut poster = Client::tcp(stage.server.address);
+    poster.raw(post(NOW, "").as_bytes());
+    assert!(poster.answer().0.starts_with("HTTP/1.1 200 "));
+    drop(two);
+    crate::support::eventually(
+        || Client::tcp(stage.server.address).request(&upgrade).starts_with("HTTP/1.1 101 "),
+        "there is room again",
+    );
+    assert_eq!(call(&mut one, "now", &json!([]))["result"], json!([]));
+}
+
+/// A subscriber that never reads again is gone within seconds, with its subscription.
+#[test]
+fn subscriptions_that_nobody_reads_are_collected() {
+    let settings = RpcSettings { response_bytes_max: 10_000, ..RpcSettings::default() };
+    let stage = Stage::with_route(settings, RouteSettings::default());
+    let mut deaf = Client::narrow(stage.server.address, "/");
+    assert!(call(&mut deaf, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());
+    assert_eq!(stage.feeds(), (true, 0));
+    for _ in 0..300 {
+        stage.say(|| Notice::Head(raw(&json!({"extraData": "x".repeat(64 * 1024)}))));
+    }
+    // It does not read so much as its Close.
+    assert_eq!(stage.feeds(), (false, 0));
+    drop(deaf);
+    assert_eq!(stage.server.stop_clean().ended_slow, 1);
+}
