@@ -299,7 +299,7 @@ fn rounds_on_several_servers_become_ratios() {
     let (one, other) = (Server::start(), Server::start());
     let pid = std::process::id();
     let line = format!(
-        "compare {}={pid} {}={pid} --rounds 3 -c 2 --duration 60ms --warmup 0ms",
+        "compare {}={pid} {}={pid} --rounds 3 -c 2 --duration 300ms --warmup 0ms",
         one.url("/"),
         other.url("/")
     );
