@@ -264,3 +264,8 @@ pub(crate) fn frame_len(bytes: &[u8]) -> usize {
 pub(crate) fn is_message(bytes: &[u8]) -> bool {
     bytes[0] & 0x8 == 0
 }
+
+/// Whether the frame at the start of `bytes`, one of our own making, is a Close.
+pub(crate) fn is_close(bytes: &[u8]) -> bool {
+    bytes[0] & 0x0F == Opcode::Close as u8
+}

@@ -76,13 +76,27 @@ impl Core {
 
     /// For a peer that does not read: drops the frames not begun, so that the Close is the next one,
     /// and makes the kernel take what is left, so that the peer finds it even if we are gone by then.
-    pub(super) fn cut_to_close(&mut self, id: ConnId, reason: CloseReason) {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        let dropped = conn.outbox.cut(&mut self.spare_queues);
-        self.count_dropped(dropped);
+    fn cut_to_close(&mut self, id: ConnId, reason: CloseReason) {
+        self.cut_queue(id);
         self.push_close(id, reason, reason.text());
+        self.widen(id);
+    }
+
+    /// The same where a Close stands in the queue already, or the peer has a part of it.
+    pub(super) fn cut_before_close(&mut self, id: ConnId) {
+        self.cut_queue(id);
+        self.mark_dirty(id);
+        self.widen(id);
+    }
+
+    fn cut_queue(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            let dropped = conn.outbox.cut(&mut self.spare_queues);
+            self.count_dropped(dropped);
+        }
+    }
+
+    fn widen(&self, id: ConnId) {
         if let Some(conn) = self.conns.get(id) {
             widen_send_buffer(conn, self.send_buffer_max);
         }

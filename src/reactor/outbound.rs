@@ -309,7 +309,7 @@ impl Core {
         }
         conn.phase = Phase::Lingering { until: self.now + LINGER, reason };
         if !reason.cuts_queue() && reason.close_code().is_some() {
-            self.cut_to_close(id, reason);
+            self.cut_before_close(id);
         }
         self.arm(id);
     }

@@ -265,7 +265,7 @@ impl Outbox {
         self.append(spares, CONTROL_BYTES_MAX, |tail| Encoder::with_mask(tail, mask).close(close));
     }
 
-    /// Drops the frames that the kernel has not begun to take.
+    /// Drops the frames that the kernel has not begun to take, but a Close.
     pub(super) fn cut(&mut self, spares: &mut SpareQueues) -> Dropped {
         let Some(queue) = &mut self.0 else {
             return Dropped::default();

@@ -4,11 +4,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
+use std::iter::successors;
 use std::rc::Rc;
 
 use super::Pressure;
 use super::sealed::Sealed;
-use crate::protocol::frame::{frame_len, is_message};
+use crate::protocol::frame::{frame_len, is_close, is_message};
 use crate::reactor::Time;
 use crate::reactor::budget::{CHUNK_BYTES, SPARE_CHUNK_BYTES, WRITE_BYTES, WRITE_SLICES};
 
@@ -48,17 +49,12 @@ impl Chunk {
         }
     }
 
-    /// Messages from byte `from` on, where a frame begins.
-    fn messages(&self, from: usize) -> u64 {
-        let mut count = 0;
-        if !matches!(self, Chunk::Head(_)) {
-            let mut rest = &self.bytes()[from..];
-            while !rest.is_empty() {
-                count += u64::from(is_message(rest));
-                rest = &rest[frame_len(rest)..];
-            }
-        }
-        count
+    /// The frames that begin from byte `from` on, where one does: where each lies, and what follows it.
+    fn frames(&self, from: usize) -> impl Iterator<Item = (usize, &[u8])> {
+        let bytes = if let Chunk::Head(_) = self { &[] } else { self.bytes() };
+        let rest = move |at: usize| bytes.get(at..).filter(|rest| !rest.is_empty());
+        let frame = move |at| rest(at).map(|rest| (at, rest));
+        successors(frame(from), move |&(at, rest)| frame(at + frame_len(rest)))
     }
 }
 
@@ -204,7 +200,7 @@ impl Queue {
         1
     }
 
-    /// Drops all frames not begun; returns how many of them were messages.
+    /// Drops all frames not begun, but a Close; returns how many of them were messages.
     pub(super) fn cut(&mut self) -> u64 {
         let mut kept = 0;
         let mut messages = 0;
@@ -212,15 +208,19 @@ impl Queue {
         self.seal();
         self.chunks.retain_mut(|chunk| {
             let boundary = chunk.boundary(skip);
-            messages += chunk.messages(boundary);
+            messages += chunk.frames(boundary).filter(|(_, frame)| is_message(frame)).count();
+            let close = chunk.frames(boundary).find(|(_, frame)| is_close(frame));
+            let close = close.map(|(at, _)| at);
+            let mut len = boundary;
             if let Chunk::Frames(bytes) = chunk {
-                bytes.truncate(boundary);
+                bytes.drain(boundary..close.unwrap_or(bytes.len()));
+                len = bytes.len();
             }
-            kept += boundary - skip;
+            kept += len - skip;
             skip = 0;
-            boundary > 0
+            len > 0
         });
         self.bytes = kept + self.sealed.len();
-        messages
+        messages as u64
     }
 }

@@ -258,7 +258,7 @@ fn a_cut_keeps_the_frame_in_flight_whole_and_drops_the_rest() {
         rig.close();
         let wire = rig.drain();
         assert!(wire[..kept] == frames[..begun].concat(), "cut at {at}");
-        assert_eq!(&wire[kept..], b"\x88\x06\x03\xf5slow", "cut at {at}");
+        assert_eq!(&wire[kept..], CLOSE, "cut at {at}");
     }
 }
 
@@ -284,9 +284,32 @@ fn only_messages_count_as_dropped() {
     rig.pong(b"I am");
     rig.shared(&[2; SHARE_BYTES_MIN]);
     rig.close();
-    let bytes = rig.outbox.bytes();
+    let bytes = rig.outbox.bytes() - CLOSE.len();
     assert_eq!(rig.outbox.cut(&mut rig.spares), Dropped { messages: 2, bytes });
-    assert!(rig.outbox.is_empty());
+    assert_eq!(rig.drain(), CLOSE);
+}
+
+/// What [`Rig::close`] queues.
+const CLOSE: &[u8] = b"\x88\x06\x03\xf5slow";
+
+#[test]
+fn a_cut_keeps_one_close_wherever_it_stands() {
+    let total = mixed(&mut Rig::default()).concat().len() + CLOSE.len();
+    for at in 0..total {
+        let mut rig = Rig::default();
+        mixed(&mut rig);
+        rig.close();
+        if at > 0 {
+            rig.flush(at);
+        }
+        rig.outbox.cut(&mut rig.spares);
+        let again = rig.outbox.cut(&mut rig.spares);
+        assert_eq!(again, Dropped::default(), "cut at {at}");
+        let wire = rig.drain();
+        assert!(wire.ends_with(CLOSE), "cut at {at}");
+        let closes = wire.windows(CLOSE.len()).filter(|window| *window == CLOSE).count();
+        assert_eq!(closes, 1, "cut at {at}");
+    }
 }
 
 #[test]
