@@ -1,14 +1,16 @@
 //! Pings to the silent: what is in them, what counts as an answer, and what becomes of those who give
 //! none.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use weir::protocol::Message;
 use weir::reactor::settings::{Heartbeat, RouteSettings, Settings};
-use weir::reactor::{CloseReason, ConnId, Context, Service};
+use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Service};
 
 use crate::support::{
-    CLOSE, Client, Frame, PING, PONG, Server, TEXT, Watched, frame, next_end, only_end, serving,
+    ByHand, CLOSE, Client, DEADLINE, Frame, PING, PONG, Seen, Server, TEXT, Watched, frame,
+    next_end, only_end, serving, upgrade,
 };
 
 fn pinging(interval: u64, pong_timeout: u64) -> Settings {
@@ -188,6 +190,53 @@ fn who_may_not_speak_is_not_asked_whether_he_lives() {
     client.text("heard");
     client.expect(TEXT, b"heard");
 }
+
+/// A ping went out before megabytes that its peer takes longer to read than a pong may take.
+#[test]
+fn who_reads_slowly_is_asked_again() {
+    let pong_timeout = Duration::from_millis(1500);
+    let heartbeat =
+        Heartbeat { interval: Duration::from_millis(1600), pong_timeout, misses_max: 1 };
+    let (service, seen) = Watched::new(|_, _, _| {});
+    let mut id = None;
+    let settings = Settings { heartbeat: Some(heartbeat), ..Settings::default() };
+    let mut server = ByHand::new(settings, |reactor| {
+        let service = *id.insert(reactor.add_service(service).unwrap());
+        let route = RouteSettings {
+            outbox_soft: 2 * LARGE,
+            outbox_hard: 4 * LARGE,
+            write_timeout: DEADLINE,
+            ..RouteSettings::default()
+        };
+        reactor.add_route("/", service, route).unwrap();
+    });
+    let mut client = Client::narrow_tcp(server.address);
+    client.raw(upgrade("/", "").as_bytes());
+    server.turn_until("a ping", |metrics| metrics.pings_sent == 1);
+    let pinged = Instant::now();
+    let Ok(Seen::Opened(conn)) = seen.try_recv() else { panic!("nobody opened") };
+    let mut context = server.reactor.context(id.unwrap());
+    assert_eq!(context.send(conn, &[0; LARGE][..]), SendOutcome::Queued);
+    while pinged.elapsed() < pong_timeout + Duration::from_millis(200) {
+        server.reactor.turn(Some(Duration::from_millis(20))).unwrap();
+    }
+    assert_eq!(server.reactor.metrics().pongs_missed, 0, "it cannot have heard the ping");
+    let reading = thread::spawn(move || {
+        assert!(client.head().starts_with("HTTP/1.1 101 "));
+        expect_ping(&mut client);
+        assert_eq!(client.frame().payload.len(), LARGE);
+        let (_, again, payload) = expect_ping(&mut client);
+        assert_eq!(again, 2);
+        client.send(PONG, &payload);
+        client
+    });
+    server.turn_until("a pong", |metrics| metrics.pongs_matched == 1 || metrics.ended_timeout == 1);
+    drop(reading.join().unwrap());
+    assert_eq!(server.stop_clean().ended_timeout, 0);
+}
+
+/// More than any kernel holds for a peer whose own holds little.
+const LARGE: usize = 16 * 1024 * 1024;
 
 #[test]
 fn a_crowd_that_fell_silent_together_is_not_pinged_together() {

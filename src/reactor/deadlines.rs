@@ -63,9 +63,9 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        conn.pulse.misses = conn.pulse.misses.saturating_add(1);
+        let is_dead = conn.pulse.miss(misses_max);
         self.metrics.pongs_missed += 1;
-        if conn.pulse.misses >= misses_max {
+        if is_dead {
             self.close(id, CloseReason::HeartbeatTimeout);
         } else {
             self.ping(id);

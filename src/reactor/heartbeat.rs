@@ -1,8 +1,10 @@
 //! Who is silent is pinged; who does not answer is given up.
 //!
 //! Owns the arithmetic of pings for one connection. Any frame is a sign of life; only a pong with the
-//! last ping's payload is a round trip. When a ping is due depends on the connection's serial, so
-//! that peers which fell silent together are not pinged together.
+//! last ping's payload is a round trip. A write is no sign: the kernel takes it, whether the peer lives
+//! or not. But that it takes more after it took none is the peer's doing, and the ping gets another
+//! chance. When a ping is due depends on the connection's serial, so that peers which fell silent
+//! together are not pinged together.
 
 use std::time::Duration;
 
@@ -20,13 +22,17 @@ pub(super) struct Pulse {
     /// When the last ping was sent, [`Time::MAX`] before the first and after its pong.
     sent: Time,
     sequence: u16,
-    pub(super) misses: u8,
+    misses: u8,
+    /// Since the last ping the peer has made room for output that was held up: it reads, and the ping may
+    /// be on its way to it still.
+    has_read: bool,
     pub(super) round_trips: RoundTrips,
 }
 
 impl Default for Pulse {
     fn default() -> Pulse {
-        Pulse { sent: Time::MAX, sequence: 0, misses: 0, round_trips: RoundTrips::default() }
+        let round_trips = RoundTrips::default();
+        Pulse { sent: Time::MAX, sequence: 0, misses: 0, has_read: false, round_trips }
     }
 }
 
@@ -55,9 +61,24 @@ impl Pulse {
         self.misses = 0;
     }
 
+    /// Notes that the peer has taken output that was held up.
+    pub(super) fn read(&mut self) {
+        self.has_read = true;
+    }
+
+    /// Counts a ping that was not answered in time, unless it was the peer's slow reading that kept it;
+    /// whether there are too many.
+    pub(super) fn miss(&mut self, misses_max: u8) -> bool {
+        if !self.has_read {
+            self.misses = self.misses.saturating_add(1);
+        }
+        self.misses >= misses_max
+    }
+
     /// Begins the next ping; returns its payload.
     pub(super) fn ping(&mut self, now: Time) -> [u8; PING_BYTES] {
         self.sent = now;
+        self.has_read = false;
         self.sequence = self.sequence.wrapping_add(1);
         self.payload()
     }
@@ -128,5 +149,16 @@ mod tests {
         assert!(pulse.pong(at(40) + round_trip, &second));
         assert_eq!(pulse.round_trips.mean(), Some(round_trip));
         assert!(!pulse.pong(at(43), b"unsolicited"));
+    }
+
+    #[test]
+    fn a_ping_that_slow_reading_has_kept_is_not_missed() {
+        let mut pulse = Pulse::default();
+        pulse.ping(at(30));
+        pulse.read();
+        assert!(!pulse.miss(1));
+        pulse.ping(at(40));
+        assert!(!pulse.miss(2));
+        assert!(pulse.miss(2));
     }
 }

@@ -169,6 +169,7 @@ impl Core {
             return;
         };
         let pressed = conn.outbox.pressure() != Pressure::Easy;
+        let held_up = conn.outbox.blocked_since().is_some();
         let Connection { outbox, socket, rare, .. } = conn;
         let session = rare.as_mut().and_then(|rare| rare.session.as_mut());
         let result = match session {
@@ -191,6 +192,9 @@ impl Core {
         };
         self.metrics.buffered_now -= taken as u64;
         self.metrics.bytes_written += taken as u64;
+        if held_up && taken > 0 {
+            conn.pulse.read();
+        }
         let limits = self.router.settings(conn.route);
         conn.outbox.relax(limits.outbox_soft);
         if pressed && conn.outbox.bytes() <= limits.outbox_low {
