@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read};
+use std::net::SocketAddr;
 
 use rlimit::Resource;
 
-use crate::support::{Binary, Client, TEXT, eventually, upgrade};
+use crate::support::{Client, Process, TEXT, eventually, upgrade};
 
 /// Clients that get in before the limit falls, those that it leaves room for, and those beyond.
 const EARLY: usize = 20;
@@ -13,7 +14,8 @@ const ROOM: usize = 10;
 const SURPLUS: usize = 15;
 
 /// Leaves a running process this many descriptors more than it has.
-fn leave_descriptors(pid: i32, more: usize) {
+fn leave_descriptors(server: &Process, more: usize) {
+    let pid = server.pid();
     let numbers = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let number = |entry: std::io::Result<fs::DirEntry>| -> u64 {
         entry.unwrap().file_name().to_str().unwrap().parse().unwrap()
@@ -21,7 +23,8 @@ fn leave_descriptors(pid: i32, more: usize) {
     let taken: Vec<u64> = numbers.map(number).collect();
     // The limit is on their numbers, and there may be gaps.
     let limit = (0..).filter(|number| !taken.contains(number)).nth(more).unwrap();
-    rlimit::prlimit(pid, Resource::NOFILE, Some((limit, limit)), None).unwrap();
+    rlimit::prlimit(pid.as_raw_nonzero().get(), Resource::NOFILE, Some((limit, limit)), None)
+        .unwrap();
 }
 
 /// The status of the answer to an upgrade request; `None` if the stream ended without one.
@@ -34,20 +37,20 @@ fn answer(client: &mut Client) -> Option<String> {
     }
 }
 
-fn ask(server: &Binary) -> Client {
-    let mut client = Client::tcp(server.address);
+fn ask(address: SocketAddr) -> Client {
+    let mut client = Client::tcp(address);
     client.raw(upgrade("/", "").as_bytes());
     client
 }
 
 #[test]
 fn running_out_of_descriptors_passes() {
-    let server = Binary::serve(&[]);
-    let mut clients: Vec<Client> = (0..EARLY).map(|_| Client::open(server.address, "/")).collect();
-    leave_descriptors(server.pid(), ROOM);
+    let (server, address) = Process::serve(&[]);
+    let mut clients: Vec<Client> = (0..EARLY).map(|_| Client::open(address, "/")).collect();
+    leave_descriptors(&server, ROOM);
 
     // All of them wait in the kernel's queue when the server begins to run out.
-    let late: Vec<Client> = (0..ROOM + SURPLUS).map(|_| ask(&server)).collect();
+    let late: Vec<Client> = (0..ROOM + SURPLUS).map(|_| ask(address)).collect();
     let (mut got_in, mut turned_away) = (0, 0);
     for mut client in late {
         match answer(&mut client).as_deref() {
@@ -74,7 +77,7 @@ fn running_out_of_descriptors_passes() {
     let mut again = Vec::new();
     eventually(
         || {
-            let mut client = ask(&server);
+            let mut client = ask(address);
             if answer(&mut client).as_deref() == Some("101") {
                 client.head();
                 again.push(client);

@@ -2,16 +2,17 @@
 //! the server hold for few bytes of its own.
 
 use std::fs;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::process::Pid;
 use weir::protocol::Message;
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Service};
 
-use crate::support::{BINARY, Binary, CLOSE, Client, Server, eventually, frame, upgrade};
+use crate::support::{BINARY, CLOSE, Client, Process, Server, eventually, frame, upgrade};
 
 const KIB: usize = 1024;
 const LONG: Duration = Duration::from_secs(60);
@@ -223,7 +224,7 @@ fn a_header_that_announces_much_holds_little() {
 }
 
 /// Resident memory of a process, in bytes.
-fn resident(pid: i32) -> usize {
+fn resident(pid: Pid) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     let kib: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
@@ -231,13 +232,13 @@ fn resident(pid: i32) -> usize {
 }
 
 /// Opens WebSockets, many at a time, and leaves them alone.
-fn idle(server: &Binary, count: usize) -> Vec<TcpStream> {
+fn idle(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     let request = upgrade("/", "");
     let mut open = Vec::with_capacity(count);
     while open.len() < count {
         let batch: Vec<Client> = (0..100)
             .map(|_| {
-                let mut client = Client::tcp(server.address);
+                let mut client = Client::tcp(address);
                 client.raw(request.as_bytes());
                 client
             })
@@ -251,7 +252,7 @@ fn idle(server: &Binary, count: usize) -> Vec<TcpStream> {
 }
 
 /// Descriptors that a process has open.
-fn descriptors(pid: i32) -> usize {
+fn descriptors(pid: Pid) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
@@ -260,14 +261,14 @@ fn an_idle_connection_costs_little() {
     const COUNT: usize = 10_000;
     const BYTES_EACH_MAX: usize = 400;
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
-    let server = Binary::serve(&["--connections-max", "15000"]);
+    let (server, address) = Process::serve(&["--connections-max", "15000"]);
     // What is allocated once is allocated by the first thousand.
-    let clients = idle(&server, 1000);
+    let clients = idle(address, 1000);
     let none = descriptors(server.pid()) - clients.len();
     drop(clients);
     eventually(|| descriptors(server.pid()) == none, "the first thousand are gone");
     let before = resident(server.pid());
-    let clients = idle(&server, COUNT);
+    let clients = idle(address, COUNT);
     let grown = resident(server.pid()).saturating_sub(before);
     println!("{} bytes for each idle connection", grown / COUNT);
     assert!(grown <= COUNT * BYTES_EACH_MAX, "{grown} bytes for {COUNT} idle connections");

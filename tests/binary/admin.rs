@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::{File, Running, weir};
-use crate::support::{Client, DEADLINE, upgrade};
+use super::File;
+use crate::support::{Client, Process, upgrade, weir};
 
 fn get(address: SocketAddr, path: &str) -> (String, String) {
     let mut client = Client::tcp(address);
@@ -13,11 +13,11 @@ fn get(address: SocketAddr, path: &str) -> (String, String) {
 }
 
 /// A server with a network that has nobody behind it, its address and its admin address.
-fn serve(file: &File) -> (Running, SocketAddr, SocketAddr) {
+fn serve(file: &File) -> (Process, SocketAddr, SocketAddr) {
     let arguments = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config", file.path()];
-    let running = Running::spawn(&mut weir(arguments));
+    let running = Process::spawn(&mut weir(arguments));
     let address = |prefix: &str| {
-        let line = running.stdout.recv_timeout(DEADLINE).expect("it listens");
+        let line = running.line();
         let rest = line.strip_prefix(prefix).unwrap_or_else(|| panic!("{line}"));
         rest.trim_end_matches('/').parse().unwrap()
     };

@@ -4,15 +4,17 @@ use std::collections::HashSet;
 use std::net::{Ipv6Addr, TcpListener};
 use std::process::Command;
 
-use super::{File, Running, clean, outcome, weir};
-use crate::support::{BINARY, Client, TEXT, upgrade};
+use rustix::process::Signal;
+
+use super::{File, outcome};
+use crate::support::{BINARY, Client, Process, TEXT, clean, eventually, frame, upgrade, weir};
 
 #[test]
 fn a_line_for_each_listener_and_nothing_else_on_stdout() {
     let addresses = ["127.0.0.1:0", "127.0.0.1:0", "[::1]:0"];
     let addresses = &addresses[..if has_ipv6() { 3 } else { 2 }];
     let listens = addresses.iter().flat_map(|address| ["--listen", address]);
-    let mut running = Running::spawn(&mut weir(["--log", "trace"].into_iter().chain(listens)));
+    let mut running = Process::spawn(&mut weir(["--log", "trace"].into_iter().chain(listens)));
     let mut ports = HashSet::new();
     for wanted in addresses {
         let address = running.address();
@@ -26,10 +28,10 @@ fn a_line_for_each_listener_and_nothing_else_on_stdout() {
         client.text("room");
         client.expect(TEXT, b"room");
     }
-    running.signal("-TERM");
-    assert_eq!(running.wait().code(), Some(0));
-    assert_eq!(running.stdout.iter().collect::<Vec<_>>(), [""; 0]);
-    let stderr = running.stderr();
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait(), Some(0));
+    assert_eq!(running.rest(), [""; 0]);
+    let stderr = running.whole_log();
     assert!(stderr.contains("signal 15") && stderr.contains("stopped: accepted="), "{stderr}");
 }
 
@@ -40,28 +42,10 @@ fn has_ipv6() -> bool {
 
 #[test]
 fn the_command_may_be_named() {
-    let mut running = Running::spawn(&mut weir(["serve", "--listen", "127.0.0.1:0"]));
+    let mut running = Process::spawn(&mut weir(["serve", "--listen", "127.0.0.1:0"]));
     Client::open(running.address(), "/");
-    running.signal("-INT");
-    assert_eq!(running.wait().code(), Some(0));
-}
-
-#[test]
-fn logs_go_to_stderr_as_lines_or_as_json() {
-    let (running, address) = Running::serve(&["--log", "off"]);
-    drop(Client::open(address, "/"));
-    assert_eq!(running.stop(), "");
-
-    let (running, address) = Running::serve(&["--log-format", "json"]);
-    let mut client = Client::tcp(address);
-    client.request("GET / HTTP/1.0\r\n\r\n");
-    drop(client);
-    let stderr = running.stop();
-    for line in stderr.lines() {
-        let line: serde_json::Value = serde_json::from_str(line).expect(line);
-        assert!(line["level"].is_string() && line["message"].is_string(), "{line}");
-    }
-    assert!(stderr.contains("stopped"), "{stderr}");
+    running.signal(Signal::INT);
+    assert_eq!(running.wait(), Some(0));
 }
 
 #[test]
@@ -78,7 +62,7 @@ fn a_port_in_use_is_said_and_nothing_else_is() {
 
 #[test]
 fn one_connection_too_many_is_answered_503() {
-    let (running, address) = Running::serve(&["--connections-max", "2"]);
+    let (running, address) = Process::serve(&["--connections-max", "2"]);
     let (first, _second) = (Client::open(address, "/"), Client::open(address, "/"));
     let refused = || {
         let head = Client::tcp(address).request(&upgrade("/", ""));
@@ -88,26 +72,26 @@ fn one_connection_too_many_is_answered_503() {
     };
     assert!(refused());
     drop(first);
-    crate::support::eventually(|| !refused(), "there is room again");
+    eventually(|| !refused(), "there is room again");
     drop(running);
 }
 
 #[test]
 fn the_largest_message_is_what_it_is_set_to() {
-    let (running, address) = Running::serve(&["--message-max", "1 KiB"]);
+    let (running, address) = Process::serve(&["--message-max", "1 KiB"]);
     let mut client = Client::open(address, "/");
     client.send(BINARY, &[1; 1024]);
     client.expect(BINARY, &[1; 1024]);
-    client.raw(&crate::support::frame(true, BINARY, &[1; 1025])[..8]);
+    client.raw(&frame(true, BINARY, &[1; 1025])[..8]);
     assert_eq!(client.expect_close().0, 1009);
     drop((client, running));
 }
 
 #[test]
 fn processes_may_share_a_port() {
-    let (one, address) = Running::serve(&["--reuse-port"]);
+    let (one, address) = Process::serve(&["--reuse-port"]);
     let address_text = address.to_string();
-    let other = Running::spawn(&mut weir(["--reuse-port", "--listen", &address_text]));
+    let other = Process::spawn(&mut weir(["--reuse-port", "--listen", &address_text]));
     assert_eq!(other.address(), address);
     // Whoever is left serves it.
     let mut client = Client::open(address, "/");
@@ -122,7 +106,7 @@ fn processes_may_share_a_port() {
     other.stop();
 
     // Both must agree.
-    let alone = Running::serve(&[]);
+    let alone = Process::serve(&[]);
     let text = alone.1.to_string();
     let (code, _, stderr) = outcome(weir(["--reuse-port", "--listen", &text]));
     assert_eq!(code, Some(1), "{stderr}");
@@ -135,7 +119,7 @@ fn connections_are_fewer_where_descriptors_are() {
     let mut command = Command::new("sh");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_weir")]);
     let arguments = ["--listen", "127.0.0.1:0", "--connections-max", "5000"];
-    let running = Running::spawn(&mut clean(command, arguments));
+    let running = Process::spawn(&mut clean(command, arguments));
     let address = running.address();
     let mut clients = Vec::new();
     let refused = loop {
@@ -155,14 +139,14 @@ fn connections_are_fewer_where_descriptors_are() {
     assert!(stderr.contains("WARN") && stderr.contains(&warning), "{warning}: {stderr}");
 
     // What fits is not spoken of.
-    let (running, _) = Running::serve(&["--connections-max", "10"]);
+    let (running, _) = Process::serve(&["--connections-max", "10"]);
     assert!(!running.stop().contains("descriptors"));
 }
 
 #[test]
 fn a_route_may_have_a_page() {
     let file = File::new("[[route]]\npath = '/echo'\nservice = 'echo'\npage = true\n");
-    let (running, address) = Running::serve(&["--config", file.path()]);
+    let (running, address) = Process::serve(&["--config", file.path()]);
     let mut client = Client::tcp(address);
     let head = client.request("GET /echo HTTP/1.1\r\nHost: test\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("text/html"), "{head}");

@@ -1,6 +1,7 @@
 //! Where settings come from, who wins, and what is said of mistakes.
 
-use super::{File, outcome, weir};
+use super::{File, outcome};
+use crate::support::weir;
 
 fn check(arguments: &[&str]) -> (Option<i32>, String, String) {
     outcome(weir(["check"].iter().chain(arguments)))

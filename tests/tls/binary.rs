@@ -1,12 +1,13 @@
 //! The binary under TLS: settings from flags, and what it says and obeys.
 
-use std::process::Command;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustix::process::Signal;
 use weir_authority::{Authority, Files, Kind};
 
 use super::{connect, identified, refused, trusting};
-use crate::support::{Binary, Client, TEXT, eventually};
+use crate::support::{Client, Process, TEXT, eventually, weir};
 
 /// Flags for these files.
 fn flags(files: &Files) -> [String; 4] {
@@ -14,25 +15,23 @@ fn flags(files: &Files) -> [String; 4] {
     ["--tls-cert".to_owned(), path(&files.chain), "--tls-key".to_owned(), path(&files.key)]
 }
 
-fn serve(listen: &[&str], flags: &[String], more: &[&str]) -> Binary {
+fn serve(listen: &[&str], flags: &[String], more: &[&str]) -> Process {
     let listen = listen.iter().flat_map(|address| ["--listen", address]);
-    let arguments: Vec<&str> =
-        listen.chain(flags.iter().map(String::as_str)).chain(more.iter().copied()).collect();
-    Binary::listening(&arguments)
+    let arguments = listen.chain(flags.iter().map(String::as_str)).chain(more.iter().copied());
+    Process::spawn(&mut weir(arguments))
 }
 
-fn signal(binary: &Binary, signal: &str) {
-    let pid = binary.pid().to_string();
-    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+/// The same on one secure port, and its address.
+fn serve_one(flags: &[String], more: &[&str]) -> (Process, SocketAddr) {
+    let process = serve(&["wss://127.0.0.1:0"], flags, more);
+    let (scheme, address) = process.listener();
+    assert_eq!(scheme, "wss");
+    (process, address)
 }
 
 /// Status and stderr of `weir check`.
 fn check(arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WEIR_")) {
-        command.env_remove(name);
-    }
-    let output = command.arg("check").args(arguments).output().unwrap();
+    let output = weir(["check"].iter().chain(arguments)).output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
@@ -42,14 +41,15 @@ fn any_listener_may_be_secure_and_others_are_not() {
     let files = authority.server(&["localhost"]);
     let listen = ["wss://127.0.0.1:0", "127.0.0.1:0"];
     let binary = serve(&listen, &flags(&files), &[]);
-    assert!(binary.is_secure);
+    let (scheme, address) = binary.listener();
+    assert_eq!(scheme, "wss");
     let config = Arc::new(trusting(&authority));
-    let mut client = connect(binary.address, &config, "localhost").upgraded("/");
+    let mut client = connect(address, &config, "localhost").upgraded("/");
     client.text("secure");
     client.expect(TEXT, b"secure");
-    let mut page = connect(binary.address, &config, "localhost");
+    let mut page = connect(address, &config, "localhost");
     assert!(page.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").starts_with("HTTP/1.1 200 "));
-    let mut client = Client::open(binary.next_address(), "/");
+    let mut client = Client::open(binary.address(), "/");
     client.text("in the clear");
     client.expect(TEXT, b"in the clear");
 }
@@ -60,11 +60,11 @@ fn clients_may_have_to_show_a_certificate() {
     let files = authority.server(&["localhost"]);
     let ca = authority.file();
     let clients = ["--tls-client-auth", "required", "--tls-client-ca", ca.to_str().unwrap()];
-    let binary = serve(&["wss://127.0.0.1:0"], &flags(&files), &clients);
-    let error = refused(binary.address, &Arc::new(trusting(&authority)), "localhost");
+    let (_binary, address) = serve_one(&flags(&files), &clients);
+    let error = refused(address, &Arc::new(trusting(&authority)), "localhost");
     assert!(error.contains("CertificateRequired"), "{error}");
     let config = Arc::new(identified(&authority, &authority.client("alice")));
-    let mut client = connect(binary.address, &config, "localhost").upgraded("/");
+    let mut client = connect(address, &config, "localhost").upgraded("/");
     client.text("alice here");
     client.expect(TEXT, b"alice here");
 }
@@ -73,21 +73,21 @@ fn clients_may_have_to_show_a_certificate() {
 fn a_signal_has_certificates_read_anew_and_bad_ones_refused() {
     let authority = Authority::new();
     let files = authority.server(&["localhost"]);
-    let binary = serve(&["wss://127.0.0.1:0"], &flags(&files), &["--tls-watch", "off"]);
+    let (binary, address) = serve_one(&flags(&files), &["--tls-watch", "off"]);
     let config = Arc::new(trusting(&authority));
-    let mut old = connect(binary.address, &config, "localhost").upgraded("/");
+    let mut old = connect(address, &config, "localhost").upgraded("/");
 
     authority.issue_to(&files, "", &["new.test"], Kind::default());
-    signal(&binary, "-HUP");
+    binary.signal(Signal::HUP);
     eventually(|| binary.log().contains("certificates reloaded"), "a reload");
-    connect(binary.address, &config, "new.test").upgraded("/");
+    connect(address, &config, "new.test").upgraded("/");
 
     std::fs::write(&files.key, "no key at all").unwrap();
-    signal(&binary, "-HUP");
+    binary.signal(Signal::HUP);
     eventually(|| binary.log().contains("the old ones stay"), "a refusal");
     let log = binary.log();
     assert!(log.contains(&format!("{}: no private key in it", files.key.display())), "{log}");
-    connect(binary.address, &config, "new.test").upgraded("/");
+    connect(address, &config, "new.test").upgraded("/");
     old.text("still here");
     old.expect(TEXT, b"still here");
 }

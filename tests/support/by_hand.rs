@@ -1,0 +1,89 @@
+//! A reactor whose turns the test makes.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use weir::reactor::settings::{ListenSettings, Settings};
+use weir::reactor::{Metrics, Reactor};
+
+use super::{Client, DEADLINE, any, upgrade};
+
+/// A reactor whose turns the test makes itself, on its own thread: what happens between two of them is
+/// what the test does, however busy the machine is.
+pub struct ByHand {
+    pub reactor: Reactor,
+    pub address: SocketAddr,
+}
+
+impl ByHand {
+    pub fn new(settings: Settings, build: impl FnOnce(&mut Reactor)) -> ByHand {
+        ByHand::listening(ListenSettings::new(any()), settings, build)
+    }
+
+    /// One by TLS, for which `build` must set the certificates.
+    pub fn secure(settings: Settings, build: impl FnOnce(&mut Reactor)) -> ByHand {
+        ByHand::listening(ListenSettings::secure(any()), settings, build)
+    }
+
+    fn listening(
+        listen: ListenSettings,
+        settings: Settings,
+        build: impl FnOnce(&mut Reactor),
+    ) -> ByHand {
+        let mut reactor = Reactor::new(settings).unwrap();
+        build(&mut reactor);
+        let address = reactor.listen(&listen).unwrap();
+        reactor.start();
+        ByHand { reactor, address }
+    }
+
+    /// One more address, in the clear.
+    pub fn listen_plain(&mut self) -> SocketAddr {
+        self.reactor.listen(&ListenSettings::new(any())).unwrap()
+    }
+
+    /// Turns until there is something to read on the other end of a connection.
+    pub fn turn_until_readable(&mut self, stream: &TcpStream) {
+        let begun = Instant::now();
+        stream.set_nonblocking(true).unwrap();
+        while stream.peek(&mut [0]).is_err() {
+            assert!(begun.elapsed() < DEADLINE, "nothing to read within {DEADLINE:?}");
+            self.reactor.turn(Some(Duration::from_millis(20))).unwrap();
+        }
+        stream.set_nonblocking(false).unwrap();
+    }
+
+    /// Turns until the metrics say so; returns how many turns that took.
+    pub fn turn_until(&mut self, what: &str, condition: impl Fn(&Metrics) -> bool) -> u64 {
+        let before = self.reactor.metrics().turns;
+        let begun = Instant::now();
+        while !condition(self.reactor.metrics()) {
+            assert!(begun.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+            self.reactor.turn(Some(Duration::from_millis(20))).unwrap();
+        }
+        self.reactor.metrics().turns - before
+    }
+
+    /// An open WebSocket.
+    pub fn open(&mut self, path: &str) -> Client {
+        self.open_at(self.address, path)
+    }
+
+    /// The same at another of its addresses.
+    pub fn open_at(&mut self, address: SocketAddr, path: &str) -> Client {
+        let opened = self.reactor.metrics().opened;
+        let mut client = Client::tcp(address);
+        client.raw(upgrade(path, "").as_bytes());
+        self.turn_until("a connection opens", |metrics| metrics.opened > opened);
+        assert!(client.head().starts_with("HTTP/1.1 101 "));
+        client
+    }
+
+    /// Waits until the connections, whose clients are gone, are; nothing may be left of them.
+    pub fn stop_clean(mut self) -> Metrics {
+        self.turn_until("all connections end", |metrics| metrics.connections_now == 0);
+        let metrics = self.reactor.metrics().clone();
+        assert_eq!((metrics.buffered_now, metrics.refused_now), (0, 0), "{metrics}");
+        metrics
+    }
+}

@@ -1,0 +1,39 @@
+//! What the tests share: a reactor on a thread or by hand, the real binary, services that report what they
+//! see, and a client that speaks frames by hand, so that it can also speak them wrongly.
+
+mod by_hand;
+mod client;
+mod process;
+mod server;
+mod watched;
+mod wire;
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use self::by_hand::ByHand;
+pub use self::client::Client;
+pub use self::process::{Process, clean, weir};
+pub use self::server::{Server, serving};
+pub use self::watched::{Seen, Watched, next_end, only_end};
+pub use self::wire::{
+    BINARY, CLOSE, COMPRESSED, CONTINUATION, Frame, KEY, PING, PONG, TEXT, frame, header, upgrade,
+};
+
+/// Longer than anything here takes on a busy machine; what takes longer has failed.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits for a condition that other threads bring about.
+pub fn eventually(mut condition: impl FnMut() -> bool, what: &str) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A port of 127.0.0.1 that is free.
+fn any() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}

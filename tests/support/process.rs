@@ -1,0 +1,169 @@
+//! The real binary as a process that ends with its test.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{DEADLINE, eventually};
+
+/// The binary with these arguments, and none of its variables in the environment.
+pub fn weir<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+    clean(Command::new(env!("CARGO_BIN_EXE_weir")), arguments)
+}
+
+/// Another command, in the same way.
+pub fn clean<A: AsRef<OsStr>>(
+    mut command: Command,
+    arguments: impl IntoIterator<Item = A>,
+) -> Command {
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    for name in ours.filter(|name| name.to_string_lossy().starts_with("WEIR_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A process of the binary, killed when dropped.
+pub struct Process {
+    child: Child,
+    /// The lines of its standard output; closed with it.
+    stdout: Receiver<String>,
+    /// Its standard error, while nobody reads that.
+    stderr: Option<ChildStderr>,
+    /// What it has said there.
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+    /// Up to where [`Process::logged`] has looked.
+    looked: usize,
+}
+
+impl Process {
+    pub fn spawn(command: &mut Command) -> Process {
+        let mut process = Process::spawn_unheard(command);
+        process.hear();
+        process
+    }
+
+    /// The same, but nobody reads its log yet.
+    pub fn spawn_unheard(command: &mut Command) -> Process {
+        let mut child = command.spawn().unwrap();
+        let (tell, stdout) = channel();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        let stderr = child.stderr.take();
+        Process { child, stdout, stderr, log: Arc::default(), reader: None, looked: 0 }
+    }
+
+    /// Reads its log from here on.
+    pub fn hear(&mut self) {
+        let lines = BufReader::new(self.stderr.take().unwrap()).lines();
+        let log = Arc::clone(&self.log);
+        self.reader = Some(thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                *log.lock().unwrap() += &(line + "\n");
+            }
+        }));
+    }
+
+    /// A server on one port of 127.0.0.1, with these arguments besides.
+    pub fn serve(arguments: &[&str]) -> (Process, SocketAddr) {
+        let process =
+            Process::spawn(&mut weir(["--listen", "127.0.0.1:0"].iter().chain(arguments)));
+        let address = process.address();
+        (process, address)
+    }
+
+    /// The next line of its standard output.
+    pub fn line(&self) -> String {
+        self.stdout.recv_timeout(DEADLINE).expect("a line on stdout")
+    }
+
+    /// All further lines there, up to its end.
+    pub fn rest(&self) -> Vec<String> {
+        self.stdout.iter().collect()
+    }
+
+    /// The scheme and address in the next line, which must say where it listens.
+    pub fn listener(&self) -> (String, SocketAddr) {
+        let line = self.line();
+        let url = line.strip_prefix("listening ").expect(&line);
+        let (scheme, address) = url.split_once("://").expect(&line);
+        (scheme.to_owned(), address.strip_suffix('/').expect(&line).parse().unwrap())
+    }
+
+    /// The same for a listener in the clear.
+    pub fn address(&self) -> SocketAddr {
+        let (scheme, address) = self.listener();
+        assert_eq!(scheme, "ws");
+        address
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end, which must come by itself; returns its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        eventually(|| !self.is_running(), "the process ends");
+        self.child.wait().unwrap().code()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The next line of its log with this in it, from there on.
+    pub fn logged(&mut self, what: &str) -> String {
+        let mut found = String::new();
+        let (log, looked) = (Arc::clone(&self.log), &mut self.looked);
+        let mut look = || {
+            let log = log.lock().unwrap();
+            let Some(at) = log[*looked..].find(what).map(|at| *looked + at) else {
+                return false;
+            };
+            let len = log[at..].find('\n').unwrap();
+            found = log[at..][..len].to_owned();
+            *looked = at + len;
+            true
+        };
+        eventually(&mut look, what);
+        found
+    }
+
+    /// All that it has logged, once it has ended.
+    pub fn whole_log(&mut self) -> String {
+        self.reader.take().unwrap().join().unwrap();
+        self.log()
+    }
+
+    /// Ends it by SIGTERM; returns what it has logged.
+    pub fn stop(mut self) -> String {
+        self.signal(Signal::TERM);
+        assert_eq!(self.wait(), Some(0));
+        self.whole_log()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,107 @@
+//! A reactor on a thread of its own.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+
+use weir::reactor::settings::{ListenSettings, RouteSettings, Settings, TlsSettings};
+use weir::reactor::{Handle, Metrics, Reactor, Service};
+
+use super::{DEADLINE, Seen, Watched, any, eventually};
+
+/// A reactor on a thread of its own. Dropped, it shuts down and is waited for.
+pub struct Server {
+    pub address: SocketAddr,
+    handle: Handle,
+    thread: Option<JoinHandle<Metrics>>,
+}
+
+impl Server {
+    /// A reactor with whatever `build` puts on it, listening on a port of 127.0.0.1.
+    pub fn start(settings: Settings, build: impl FnOnce(&mut Reactor) + Send + 'static) -> Server {
+        Server::listening(ListenSettings::new(any()), settings, build)
+    }
+
+    /// The same, by TLS with these settings.
+    pub fn secure(
+        tls: TlsSettings,
+        settings: Settings,
+        build: impl FnOnce(&mut Reactor) + Send + 'static,
+    ) -> Server {
+        Server::listening(ListenSettings::secure(any()), settings, |reactor| {
+            reactor.set_tls(tls).unwrap();
+            build(reactor);
+        })
+    }
+
+    fn listening(
+        listen: ListenSettings,
+        settings: Settings,
+        build: impl FnOnce(&mut Reactor) + Send + 'static,
+    ) -> Server {
+        let (tell, told) = channel();
+        let thread = thread::spawn(move || {
+            let mut reactor = Reactor::new(settings).unwrap();
+            build(&mut reactor);
+            let address = reactor.listen(&listen).unwrap();
+            tell.send((address, reactor.handle())).unwrap();
+            reactor.run().unwrap();
+            reactor.metrics().clone()
+        });
+        let (address, handle) = told.recv_timeout(DEADLINE).unwrap();
+        Server { address, handle, thread: Some(thread) }
+    }
+
+    /// A [`Watched`] echo at `/`.
+    pub fn watched(settings: Settings, route: RouteSettings) -> (Server, Receiver<Seen>) {
+        let (service, seen) = Watched::echo();
+        let server = Server::start(settings, move |reactor| {
+            let service = reactor.add_service(service).unwrap();
+            reactor.add_route("/", service, route).unwrap();
+        });
+        (server, seen)
+    }
+
+    /// Orders the shutdown, without waiting for its end.
+    pub fn shutdown(&self) {
+        self.handle.shutdown();
+    }
+
+    /// Shuts down and tells what was counted.
+    pub fn stop(mut self) -> Metrics {
+        self.handle.shutdown();
+        self.join()
+    }
+
+    /// Shuts down and tells what was counted; nothing may be left of the connections that were.
+    pub fn stop_clean(self) -> Metrics {
+        let metrics = self.stop();
+        let left = (metrics.buffered_now, metrics.connections_now, metrics.refused_now);
+        assert_eq!(left, (0, 0, 0), "bytes, connections and refusals left over: {metrics}");
+        metrics
+    }
+
+    /// Waits for the end of a shutdown that was ordered already.
+    pub fn join(&mut self) -> Metrics {
+        let thread = self.thread.take().unwrap();
+        eventually(|| thread.is_finished(), "the reactor ends");
+        thread.join().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.handle.shutdown();
+        if self.thread.is_some() && !thread::panicking() {
+            self.join();
+        }
+    }
+}
+
+/// A server with one service at `/`.
+pub fn serving(settings: Settings, service: impl Service + Send + 'static) -> Server {
+    Server::start(settings, move |reactor| {
+        let service = reactor.add_service(service).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+    })
+}

@@ -1,0 +1,91 @@
+//! A service that reports what it sees.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use weir::protocol::Message;
+use weir::reactor::{CloseReason, ConnId, Context, Metrics, SendOutcome, Service};
+
+use super::{DEADLINE, Server};
+
+/// What a [`Watched`] service has seen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    /// Only by [`Deferring`](crate::deferring::Deferring).
+    Deferred(ConnId),
+    Opened(ConnId),
+    Message(ConnId, Vec<u8>),
+    Drained(ConnId),
+    Closed(ConnId, CloseReason),
+}
+
+/// What a [`Watched`] service does with a message.
+type Reply = Box<dyn FnMut(&mut Context<'_>, ConnId, Message<'_>) + Send>;
+
+/// A service that reports what it sees and does with messages what the test says.
+pub struct Watched {
+    tell: Sender<Seen>,
+    reply: Reply,
+}
+
+impl Watched {
+    pub fn new(
+        reply: impl FnMut(&mut Context<'_>, ConnId, Message<'_>) + Send + 'static,
+    ) -> (Watched, Receiver<Seen>) {
+        let (tell, seen) = channel();
+        (Watched { tell, reply: Box::new(reply) }, seen)
+    }
+
+    /// Sends back what it gets, losslessly.
+    pub fn echo() -> (Watched, Receiver<Seen>) {
+        Watched::new(|cx, conn, message| {
+            if cx.send(conn, message) == SendOutcome::Congested {
+                cx.pause(conn);
+            }
+        })
+    }
+
+    pub fn tell(&self, seen: Seen) {
+        // A test that has seen enough has dropped its end.
+        let _ = self.tell.send(seen);
+    }
+}
+
+impl Service for Watched {
+    fn on_open(&mut self, _: &mut Context<'_>, conn: ConnId) {
+        self.tell(Seen::Opened(conn));
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        self.tell(Seen::Message(conn, message.as_bytes().to_vec()));
+        (self.reply)(cx, conn, message);
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.tell(Seen::Drained(conn));
+        cx.resume(conn);
+    }
+
+    fn on_close(&mut self, _: &mut Context<'_>, conn: ConnId, why: CloseReason) {
+        self.tell(Seen::Closed(conn, why));
+    }
+}
+
+/// The reason for the end of the next connection that ends.
+pub fn next_end(seen: &Receiver<Seen>) -> CloseReason {
+    loop {
+        if let Seen::Closed(_, why) = seen.recv_timeout(DEADLINE).expect("a connection ends") {
+            return why;
+        }
+    }
+}
+
+/// Awaits the end of the only connection, then that of its server: the reason, told exactly once, and
+/// what was counted.
+pub fn only_end(server: Server, seen: &Receiver<Seen>) -> (CloseReason, Metrics) {
+    let reason = next_end(seen);
+    let metrics = server.stop();
+    let more: Vec<Seen> = seen.iter().filter(|seen| matches!(seen, Seen::Closed(..))).collect();
+    assert_eq!(more, [], "on_close is called once");
+    assert_eq!((metrics.connections_now, metrics.buffered_now), (0, 0));
+    (reason, metrics)
+}
