@@ -1,15 +1,18 @@
 //! What the operator reads on stderr: the filter, the two formats, and the one place that installs
 //! the logger.
 //!
+//! The loop never waits for who reads its log: a line for which there is no room is lost, and counted.
 //! Reads no environment, not even `RUST_LOG`: the filter is a setting like any other.
 
 use std::fmt;
-use std::io::Write as _;
+use std::io::{Write as _, stderr};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::ValueEnum;
 use env_logger::fmt::Formatter;
-use log::{LevelFilter, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 use crate::nearest::nearest;
@@ -29,9 +32,80 @@ impl LogSettings {
         if self.format == LogFormat::Json {
             builder.format(json);
         }
+        let logger = builder.build();
+        let most = logger.filter();
         // Fails only where a logger is installed already, and then that one goes on.
-        let _ = builder.try_init();
+        if log::set_boxed_logger(Box::new(Unhurried::new(logger))).is_ok() {
+            log::set_max_level(most);
+        }
     }
+}
+
+/// Lines that were lost since the process began, because nobody read those before.
+static LINES_LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines were lost, for [`observe`](crate::observe).
+pub(crate) fn lines_lost() -> u64 {
+    LINES_LOST.load(Ordering::Relaxed)
+}
+
+/// A logger that waits for nobody: who calls it may be the loop.
+struct Unhurried {
+    logger: env_logger::Logger,
+    /// Lines lost that the log itself has told of.
+    told: AtomicU64,
+}
+
+impl Unhurried {
+    fn new(logger: env_logger::Logger) -> Unhurried {
+        Unhurried { logger, told: AtomicU64::new(0) }
+    }
+
+    /// Tells how many lines are missing here, if any are.
+    fn tell_lost(&self) {
+        let lost = lines_lost();
+        let before = self.told.swap(lost, Ordering::Relaxed);
+        if lost > before {
+            let mut record = Record::builder();
+            record.level(Level::Warn).target(module_path!());
+            let missing = lost - before;
+            self.logger.log(
+                &record.args(format_args!("{missing} lines lost: nobody read the log")).build(),
+            );
+        }
+    }
+}
+
+impl Log for Unhurried {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.logger.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.logger.matches(record) {
+            return;
+        }
+        if has_room() {
+            self.tell_lost();
+        }
+        if has_room() {
+            self.logger.log(record);
+        } else {
+            LINES_LOST.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn flush(&self) {
+        self.logger.flush();
+    }
+}
+
+/// Whether stderr takes a line now. A pipe that says so takes 4 KiB without waiting, and none of ours is
+/// longer. What cannot be asked is written to: an error is no wait.
+fn has_room() -> bool {
+    let stderr = stderr();
+    let mut asked = [PollFd::new(&stderr, PollFlags::OUT)];
+    poll(&mut asked, Some(&Timespec::default())) != Ok(0)
 }
 
 /// Levels by target: `info`, or `warn,weir=debug`.
@@ -109,7 +183,6 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use env_logger::Target;
-    use log::Log as _;
 
     use super::*;
 
@@ -124,6 +197,7 @@ mod tests {
         let error = "weir=wran".parse::<LogFilter>().unwrap_err();
         assert!(error.contains(r#"(did you mean "warn"?)"#), "{error}");
     }
+
     /// A sink that the logger writes to and the test reads.
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);

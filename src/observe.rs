@@ -1,7 +1,7 @@
-//! What a network's counts are called where operators read them.
+//! What the counts of networks, and of the process, are called where operators read them.
 //!
-//! Between two services that do not know each other: the gateway, which counts, and the admin service,
-//! which shows. Labels are bounded: networks and upstreams by the configuration, classes of methods and
+//! Between those that do not know each other: the gateway and the log, which count, and the admin
+//! service, which shows. Labels are bounded: networks and upstreams by the configuration, classes of methods and
 //! codes of errors by their lists.
 
 use std::rc::Rc;
@@ -11,6 +11,18 @@ use weir::reactor::Time;
 use weir::services::admin::{Samples, Source};
 use weir::services::rpc::gateway::{GatewayCounts, LATENCY_BOUNDS, UpstreamCounts};
 use weir::services::rpc::{Class, Count, Counts, Network, RpcError};
+
+use crate::logging::lines_lost;
+
+/// The counts of the process's log.
+#[derive(Debug)]
+pub(crate) struct LogSource;
+
+impl Source for LogSource {
+    fn tell(&self, samples: &mut Samples, _: Time) {
+        samples.counter("log_lines_lost", "Lines that nobody read in time", &[], lines_lost());
+    }
+}
 
 /// The counts of one network.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("logging", &["nearest"]),
     ("config", &["nearest", "logging", "services", "backplane", "reactor", "protocol"]),
     ("node", &["config", "logging", "serve", "services", "reactor", "protocol"]),
-    ("observe", &["services", "reactor"]),
+    ("observe", &["logging", "services", "reactor"]),
     ("cli", &["config", "node"]),
     ("serve", &["config", "logging", "observe", "services", "backplane", "reactor", "protocol"]),
 ];

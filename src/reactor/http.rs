@@ -16,6 +16,7 @@ use super::core::Core;
 use super::plain::{Awaiting, Plain};
 use super::router::{Params, RouteId};
 use super::service::{Decision, Request};
+use super::turn::PATH_LOGGED;
 use super::{CloseReason, ConnId, Reactor, Time};
 use crate::protocol::deflate::Agreement;
 use crate::protocol::handshake::{
@@ -277,7 +278,7 @@ impl Reactor {
         conn.rare().handshake = None;
         conn.tidy();
         let service = conn.service;
-        debug!("{id} {} opened {}", SocketAddr::from(conn.peer), conn.path);
+        debug!("{id} {} opened {:.PATH_LOGGED$}", SocketAddr::from(conn.peer), conn.path);
         self.core.metrics.opened += 1;
         self.core.arm(id);
         self.core.mark_dirty(id);

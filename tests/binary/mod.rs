@@ -1,6 +1,7 @@
 //! The binary, from outside: what it prints, what it obeys, and how it ends.
 
 mod admin;
+mod log;
 mod process;
 mod settings;
 mod shutdown;
