@@ -335,7 +335,7 @@ impl Core {
         };
         let peer = SocketAddr::from(conn.peer);
         info!("{id} {peer}: {} {refusal}", refusal.status());
-        self.metrics.refused += 1;
+        self.metrics.count_refusal(refusal);
         let mut head = Vec::new();
         Response::from(refusal).write(&mut head, Connection::Close, head_only);
         self.queue_head(id, head);

@@ -18,6 +18,7 @@ use super::connection::{Connection, Phase, Place, Standing};
 use super::core::Core;
 use super::http::Handshake;
 use super::id::Source;
+use super::metrics::Metrics;
 use super::schedule::Timer;
 use super::settings::ListenSettings;
 use super::{Reactor, RouteId, ServiceId, Time};
@@ -102,12 +103,13 @@ impl Reserve {
     }
 
     /// Turns one waiting client away with a 503, on the spare descriptor.
-    fn turn_away(&mut self, socket: &TcpListener) {
+    fn turn_away(&mut self, socket: &TcpListener, metrics: &mut Metrics) {
         self.0 = None;
         if let Ok((mut stream, _)) = socket.accept() {
             let mut answer = Vec::new();
-            let refusal = Response::from(Refusal::OutOfResources);
-            refusal.write(&mut answer, handshake::Connection::Close, false);
+            let refusal = Refusal::OutOfResources;
+            Response::from(refusal).write(&mut answer, handshake::Connection::Close, false);
+            metrics.count_refusal(refusal);
             // It may be gone or its request unread; more than a try is not possible here.
             if let Err(error) = stream.write_all(&answer) {
                 debug!("a client turned away was not told: {error}");
@@ -133,7 +135,7 @@ impl Reactor {
                     return;
                 }
                 Err(error) if is_exhaustion(&error) => {
-                    reserve.turn_away(&listener.socket);
+                    reserve.turn_away(&listener.socket, &mut core.metrics);
                     if !listener.resting {
                         listener.rest(&error, core.now);
                         core.metrics.accept_pauses += 1;

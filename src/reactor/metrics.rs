@@ -2,9 +2,11 @@
 //!
 //! Only counts. Labels, text formats and scraping are for whoever reads a snapshot.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::CloseReason;
+use crate::protocol::handshake::Refusal;
 
 macro_rules! metrics {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -13,10 +15,14 @@ macro_rules! metrics {
         #[non_exhaustive]
         pub struct Metrics {
             $($(#[$doc])* pub $name: u64,)*
+            /// What `refused` counts, by the [name](Refusal::name) of the reason.
+            pub refusals: BTreeMap<&'static str, u64>,
+            /// All that has ended, by the [name](CloseReason::name) of the reason.
+            pub ends: BTreeMap<&'static str, u64>,
         }
 
         impl Metrics {
-            /// Every count with its name.
+            /// Every count with its name, but for those by reason.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name),)*].into_iter()
             }
@@ -140,6 +146,11 @@ metrics! {
 }
 
 impl Metrics {
+    pub(super) fn count_refusal(&mut self, refusal: Refusal) {
+        self.refused += 1;
+        *self.refusals.entry(refusal.name()).or_default() += 1;
+    }
+
     pub(super) fn count_end(&mut self, reason: CloseReason) {
         let count = match reason {
             CloseReason::PeerClosed(_) => &mut self.ended_peer_closed,
@@ -156,6 +167,7 @@ impl Metrics {
             _ => &mut self.ended_otherwise,
         };
         *count += 1;
+        *self.ends.entry(reason.name()).or_default() += 1;
     }
 }
 

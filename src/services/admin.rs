@@ -48,6 +48,15 @@ impl Admin {
                 None => samples.counter(name, "Of the loop", &[], value),
             }
         }
+        let by_reason = [
+            ("refusals", "Requests refused, by reason", &cx.metrics().refusals),
+            ("ends", "Connections ended, by reason", &cx.metrics().ends),
+        ];
+        for (name, help, counts) in by_reason {
+            for (reason, &count) in counts {
+                samples.counter(name, help, &[("reason", reason)], count);
+            }
+        }
         for source in &self.sources {
             source.tell(&mut samples, cx.now());
         }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::File;
-use crate::support::{Client, Process, upgrade, weir};
+use crate::support::{Client, Process, eventually, upgrade, weir};
 
 fn get(address: SocketAddr, path: &str) -> (String, String) {
     let mut client = Client::tcp(address);
@@ -40,16 +40,24 @@ fn metrics_tell_of_the_loop_and_of_each_network() {
     client.frame();
     client.text("broken");
     client.frame();
+    client.close(1000, "");
+    client.expect_close();
+    client.expect_end();
+    drop(client);
+    Client::tcp(public).request(&upgrade("/elsewhere", ""));
+    let ended = r#"weir_ends_total{reason="peer_closed"} 1"#;
+    eventually(|| get(admin, "/metrics").1.contains(ended), "the connection ends");
     let (head, text) = get(admin, "/metrics");
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert!(head.contains("application/openmetrics-text"), "{head}");
     for line in [
         "weir_opened_total 1",
-        "weir_connections 2.0",
+        "weir_refused_total 1",
+        r#"weir_refusals_total{reason="not_found"} 1"#,
         "# TYPE weir_connections gauge",
         r#"weir_rpc_requests_total{project="main",chain="1",class="info"} 1"#,
         r#"weir_rpc_errors_total{project="main",chain="1",code="-32700"} 1"#,
-        r#"weir_rpc_connections{project="main",chain="1"} 1.0"#,
+        r#"weir_rpc_connections{project="main",chain="1"} 0.0"#,
         r#"weir_gateway_poll_lag_seconds{project="main",chain="1"} 0.0"#,
         r#"weir_upstream_ready{project="main",chain="1",upstream="http://127.0.0.1:9"} 1.0"#,
         r#"weir_upstream_breaker{project="main",chain="1",upstream="http://127.0.0.1:9"} 0.0"#,
