@@ -11,7 +11,9 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use crate::config::{Layer, Options, given};
 use crate::node::NodeOptions;
 
-const USAGE: &str = "weir [serve] [OPTIONS]\n       weir check [OPTIONS]\n       weir node [OPTIONS]   (see weir node --help)";
+const USAGE: &str = "weir [serve] [OPTIONS]
+       weir check [OPTIONS]
+       weir node [OPTIONS]   (see weir node --help)";
 
 const AFTER_HELP: &str = "\
 Every setting has one name: a flag (--message-max), a variable (WEIR_MESSAGE_MAX) and a key of the

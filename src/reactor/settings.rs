@@ -34,7 +34,8 @@ pub struct Settings {
     pub head_bytes_max: usize,
     /// Bytes that all connections together may hold in queues and unfinished messages.
     pub buffered_bytes_max: usize,
-    /// How long a `Sec-WebSocket-Key` may not be used twice; `None`: not watched (RFC 6455 asks for nothing of the kind).
+    /// How long a `Sec-WebSocket-Key` may not be used twice; `None`: not watched (RFC 6455 asks for
+    /// nothing of the kind).
     pub key_reuse_window: Option<Duration>,
     /// From accept to the answered request, and between two plain requests on one connection.
     pub handshake_timeout: Duration,

@@ -44,7 +44,8 @@ impl Stream {
     }
 
     /// A data frame that fits its place: `kind` says whether it begins a text, whether that is said to be
-    /// compressed, and whether it is the last of its message. Characters go on in the next fragment, and the last one is whole.
+    /// compressed, and whether it is the last of its message. Characters go on in the next fragment, and
+    /// the last one is whole.
     fn data(&mut self, mut len: usize, kind: u8) {
         let compressed = if kind & 0x70 == 0x70 { 0x40 } else { 0 };
         let opcode = if self.in_message { 0 } else { compressed | (1 + kind % 2) };

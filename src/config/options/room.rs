@@ -1,0 +1,54 @@
+//! The settings of the rooms service.
+
+use clap::Args;
+use serde::Serialize;
+use weir::services::rooms::RoomSettings;
+
+use crate::config::values::{Count, OrOff, Size, Span};
+
+/// The settings of the rooms service.
+#[derive(Debug, Args, Serialize)]
+#[command(next_help_heading = "Rooms (each may be set for one [[route]] of the file)")]
+pub(in crate::config) struct RoomOptions {
+    /// Messages that a room remembers for those who join; 0 is none
+    #[arg(long, value_name = "N", default_value_t = Count(rooms().history_max))]
+    history_max: Count<usize>,
+
+    /// What the messages that a room remembers may take
+    #[arg(long, value_name = "SIZE", default_value_t = Size(rooms().history_bytes_max))]
+    history_bytes_max: Size,
+
+    /// How long a room remembers a message; off is until newer ones replace it
+    #[arg(long, value_name = "TIME", default_value_t = OrOff(rooms().history_ttl.map(Span)))]
+    history_ttl: OrOff<Span>,
+
+    /// Rooms at once
+    #[arg(long, value_name = "N", default_value_t = Count(rooms().rooms_max))]
+    rooms_max: Count<usize>,
+}
+
+fn rooms() -> RoomSettings {
+    RoomSettings::default()
+}
+
+impl From<&RoomSettings> for RoomOptions {
+    fn from(settings: &RoomSettings) -> RoomOptions {
+        RoomOptions {
+            history_max: Count(settings.history_max),
+            history_bytes_max: Size(settings.history_bytes_max),
+            history_ttl: OrOff(settings.history_ttl.map(Span)),
+            rooms_max: Count(settings.rooms_max),
+        }
+    }
+}
+
+impl From<RoomOptions> for RoomSettings {
+    fn from(options: RoomOptions) -> RoomSettings {
+        RoomSettings {
+            history_max: options.history_max.0,
+            history_bytes_max: options.history_bytes_max.0,
+            history_ttl: options.history_ttl.duration(),
+            rooms_max: options.rooms_max.0,
+        }
+    }
+}

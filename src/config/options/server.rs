@@ -1,0 +1,254 @@
+//! The settings of the server as a whole.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use clap::Args;
+use serde::Serialize;
+use weir::reactor::settings::{Heartbeat, ListenSettings, Prefix, Rate, Settings, TlsSettings};
+
+use crate::config::Config;
+use crate::config::tls::{TlsMistake, TlsOptions};
+use crate::config::values::{Count, Listen, OrAuto, OrOff, Size, Span, texts};
+use crate::logging::{LogFilter, LogFormat, LogSettings};
+
+/// Where the server listens unless told otherwise.
+const LISTEN: Listen =
+    Listen { address: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001)), secure: false };
+/// The site of the routes for operators; those of everybody else are on site 0.
+pub(crate) const ADMIN_SITE: u16 = 1;
+
+/// The settings of the server as a whole.
+#[derive(Debug, Args, Serialize)]
+pub(in crate::config) struct ServerOptions {
+    /// Address and port to listen on, behind wss:// for TLS; port 0 lets the system choose
+    #[arg(long, value_name = "ADDR", help_heading = "Listening", value_delimiter = ',')]
+    #[arg(default_values_t = [LISTEN])]
+    listen: Vec<Listen>,
+
+    /// Address and port for operators: GET /metrics and /healthz, which nobody else sees; or off
+    #[arg(long, value_name = "ADDR", help_heading = "Listening", default_value_t = OrOff(None))]
+    admin: OrOff<SocketAddr>,
+
+    /// Share the port with other processes (SO_REUSEPORT)
+    #[arg(long, value_name = "BOOL", help_heading = "Listening", default_value_t = false)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(action = clap::ArgAction::Set)]
+    reuse_port: bool,
+
+    /// error, warn, info, debug, trace or off; also per target, as in "warn,weir=debug"
+    #[arg(long, value_name = "LEVEL", help_heading = "Log", default_value_t)]
+    log: LogFilter,
+
+    /// How a line of the log on stderr is written
+    #[arg(long, value_name = "FORMAT", help_heading = "Log", value_enum, default_value_t)]
+    log_format: LogFormat,
+
+    /// Connections at once, those in handshake included; one more is answered 503
+    #[arg(long, value_name = "N", help_heading = "Admission")]
+    #[arg(default_value_t = Count(server().connections_max))]
+    connections_max: Count<usize>,
+
+    /// Connections at once from one address (IPv6: one /64); one more is answered 429. 0 is
+    /// unlimited; auto is unlimited from loopback and 64 from elsewhere
+    #[arg(long, value_name = "N", help_heading = "Admission")]
+    #[arg(default_value_t = OrAuto(server().connections_per_address.map(Count)))]
+    connections_per_address: OrAuto<Count<usize>>,
+
+    /// Address range to which the limits per address do not apply
+    #[arg(long, value_name = "CIDR", help_heading = "Admission", value_delimiter = ',')]
+    #[serde(serialize_with = "texts")]
+    exempt: Vec<Prefix>,
+
+    /// New connections from one address, as in "10/s burst 50"; past it 429
+    #[arg(long, value_name = "RATE", help_heading = "Admission")]
+    #[arg(default_value_t = OrOff(server().rate_per_address))]
+    rate_per_address: OrOff<Rate>,
+
+    /// New connections from everywhere, as in "100/s"; past it 429
+    #[arg(long, value_name = "RATE", help_heading = "Admission")]
+    #[arg(default_value_t = OrOff(server().rate))]
+    rate: OrOff<Rate>,
+
+    /// Head of a request; past it 431
+    #[arg(long, value_name = "SIZE", help_heading = "Admission")]
+    #[arg(default_value_t = Size(server().head_bytes_max))]
+    head_max: Size,
+
+    /// How long a Sec-WebSocket-Key may not be used again
+    #[arg(long, value_name = "TIME", help_heading = "Admission")]
+    #[arg(default_value_t = OrOff(server().key_reuse_window.map(Span)))]
+    key_reuse_window: OrOff<Span>,
+
+    /// What all connections together may hold in queues and unfinished messages
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    #[arg(default_value_t = Size(server().buffered_bytes_max))]
+    buffered_max: Size,
+
+    /// Topics that all connections together may have joined
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    #[arg(default_value_t = Count(server().topics_max))]
+    topics_max: Count<usize>,
+
+    /// Topics that one connection may have joined
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    #[arg(default_value_t = Count(server().topics_per_connection_max))]
+    topics_per_connection_max: Count<usize>,
+
+    /// How hard messages are compressed: 1, the fastest, to 9, the smallest
+    #[arg(long, value_name = "N", help_heading = "Compression")]
+    #[arg(default_value_t = Count(server().deflate_level))]
+    deflate_level: Count<u8>,
+
+    /// Memory that compressing has to gather a block in: 1 to 9, some 2^(N+9) bytes
+    #[arg(long, value_name = "N", help_heading = "Compression")]
+    #[arg(default_value_t = Count(server().deflate_mem_level))]
+    deflate_mem_level: Count<u8>,
+
+    /// What all windows of deflate = "dedicated" may come to hold; past it new connections get "shared"
+    #[arg(long, value_name = "SIZE", help_heading = "Compression")]
+    #[arg(default_value_t = Size(server().deflate_windows_bytes_max))]
+    deflate_windows_max: Size,
+
+    /// From accept to the answered request
+    #[arg(long, value_name = "TIME", help_heading = "Deadlines")]
+    #[arg(default_value_t = Span(server().handshake_timeout))]
+    handshake_timeout: Span,
+
+    /// From our Close frame to the peer's
+    #[arg(long, value_name = "TIME", help_heading = "Deadlines")]
+    #[arg(default_value_t = Span(server().close_timeout))]
+    close_timeout: Span,
+
+    /// From the order to shut down to the end of the last connection
+    #[arg(long, value_name = "TIME", help_heading = "Deadlines")]
+    #[arg(default_value_t = Span(server().drain_timeout))]
+    drain_timeout: Span,
+
+    /// Silence before a ping, or off
+    #[arg(long, value_name = "TIME", help_heading = "Heartbeat")]
+    #[arg(default_value_t = OrOff(server().heartbeat.map(|beat| Span(beat.interval))))]
+    ping_interval: OrOff<Span>,
+
+    /// How long any frame may take to follow a ping
+    #[arg(long, value_name = "TIME", help_heading = "Heartbeat")]
+    #[arg(default_value_t = Span(Heartbeat::default().pong_timeout))]
+    pong_timeout: Span,
+
+    /// Unanswered pings in a row that end a connection with 1001
+    #[arg(long, value_name = "N", help_heading = "Heartbeat")]
+    #[arg(default_value_t = Count(Heartbeat::default().misses_max))]
+    pong_misses_max: Count<u8>,
+
+    /// CPU to stay on, counted from 0, or off
+    #[arg(long, value_name = "CPU", help_heading = "Measuring", default_value_t = OrOff(None))]
+    pin: OrOff<Count<usize>>,
+
+    /// Log where the time of the loop's turns went, at the end and on SIGUSR1
+    #[arg(long, value_name = "BOOL", help_heading = "Measuring", default_value_t = false)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(action = clap::ArgAction::Set)]
+    turn_stats: bool,
+
+    #[command(flatten)]
+    #[serde(flatten)]
+    tls: TlsOptions,
+}
+
+fn server() -> Settings {
+    Settings::default()
+}
+
+impl ServerOptions {
+    /// The options that [`settings`](Self::settings), [`listen`](Self::listen), [`tls`](Self::tls),
+    /// [`log`](Self::log) and [`pin`](Self::pin) turn into these values.
+    pub(in crate::config) fn new(config: &Config) -> Self {
+        let Config { listen, admin, tls, log, pin, settings, routes: _, networks: _ } = config;
+        let written =
+            |listen: &ListenSettings| Listen { address: listen.address, secure: listen.secure };
+        let beat = settings.heartbeat.unwrap_or_default();
+        ServerOptions {
+            listen: listen.iter().map(written).collect(),
+            admin: OrOff(admin.as_ref().map(|listen| listen.address)),
+            reuse_port: listen.iter().any(|listen| listen.reuse_port),
+            log: log.filter.clone(),
+            log_format: log.format,
+            connections_max: Count(settings.connections_max),
+            connections_per_address: OrAuto(settings.connections_per_address.map(Count)),
+            exempt: settings.exempt.clone(),
+            rate_per_address: OrOff(settings.rate_per_address),
+            rate: OrOff(settings.rate),
+            head_max: Size(settings.head_bytes_max),
+            key_reuse_window: OrOff(settings.key_reuse_window.map(Span)),
+            buffered_max: Size(settings.buffered_bytes_max),
+            topics_max: Count(settings.topics_max),
+            topics_per_connection_max: Count(settings.topics_per_connection_max),
+            deflate_level: Count(settings.deflate_level),
+            deflate_mem_level: Count(settings.deflate_mem_level),
+            deflate_windows_max: Size(settings.deflate_windows_bytes_max),
+            handshake_timeout: Span(settings.handshake_timeout),
+            close_timeout: Span(settings.close_timeout),
+            drain_timeout: Span(settings.drain_timeout),
+            ping_interval: OrOff(settings.heartbeat.map(|beat| Span(beat.interval))),
+            pong_timeout: Span(beat.pong_timeout),
+            pong_misses_max: Count(beat.misses_max),
+            pin: OrOff(pin.map(Count)),
+            turn_stats: settings.turn_stats,
+            tls: TlsOptions::new(tls.as_ref()),
+        }
+    }
+
+    pub(in crate::config) fn settings(&self) -> Settings {
+        Settings {
+            connections_max: self.connections_max.0,
+            connections_per_address: self.connections_per_address.0.map(|count| count.0),
+            exempt: self.exempt.clone(),
+            rate_per_address: self.rate_per_address.0,
+            rate: self.rate.0,
+            head_bytes_max: self.head_max.0,
+            buffered_bytes_max: self.buffered_max.0,
+            key_reuse_window: self.key_reuse_window.duration(),
+            handshake_timeout: self.handshake_timeout.0,
+            close_timeout: self.close_timeout.0,
+            drain_timeout: self.drain_timeout.0,
+            heartbeat: self.ping_interval.duration().map(|interval| Heartbeat {
+                interval,
+                pong_timeout: self.pong_timeout.0,
+                misses_max: self.pong_misses_max.0,
+            }),
+            topics_max: self.topics_max.0,
+            topics_per_connection_max: self.topics_per_connection_max.0,
+            deflate_level: self.deflate_level.0,
+            deflate_mem_level: self.deflate_mem_level.0,
+            deflate_windows_bytes_max: self.deflate_windows_max.0,
+            turn_stats: self.turn_stats,
+        }
+    }
+
+    pub(in crate::config) fn listen(&self) -> Vec<ListenSettings> {
+        let reuse_port = self.reuse_port;
+        let listen = |&Listen { address, secure }: &Listen| ListenSettings {
+            address,
+            reuse_port,
+            secure,
+            site: 0,
+        };
+        self.listen.iter().map(listen).collect()
+    }
+
+    pub(in crate::config) fn tls(&self) -> Result<Option<TlsSettings>, TlsMistake> {
+        self.tls.settings(&self.listen)
+    }
+
+    pub(in crate::config) fn admin(&self) -> Option<ListenSettings> {
+        let listen = |address| ListenSettings { site: ADMIN_SITE, ..ListenSettings::new(address) };
+        self.admin.0.map(listen)
+    }
+
+    pub(in crate::config) fn log(&self) -> LogSettings {
+        LogSettings { filter: self.log.clone(), format: self.log_format }
+    }
+
+    pub(in crate::config) fn pin(&self) -> Option<usize> {
+        self.pin.0.map(|cpu| cpu.0)
+    }
+}
