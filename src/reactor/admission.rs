@@ -40,7 +40,7 @@ impl Bucket {
     /// Whether forgetting it changes nothing.
     fn is_full(&self, rate: &Rate, now: Time) -> bool {
         let missing = f64::from(rate.burst) - self.tokens;
-        now.since(self.filled) >= Duration::from_secs_f64(missing / rate.per_second)
+        now.since(self.filled).as_secs_f64() * rate.per_second >= missing
     }
 }
 

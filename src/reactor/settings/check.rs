@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Heartbeat, RouteSettings, Settings};
+use super::{Heartbeat, Prefix, Rate, RouteSettings, Settings};
 use crate::protocol::deflate::{LEVELS, MEM_LEVELS, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 
 /// What [`RouteSettings::message_bytes_max`] may be: a control frame's payload always fits, and no
@@ -37,6 +37,11 @@ impl Settings {
         if let Some(window) = self.key_reuse_window {
             check_deadlines(&[("key_reuse_window", window)])?;
         }
+        check_rate("rate", self.rate)?;
+        check_rate("rate_per_address", self.rate_per_address)?;
+        if let Some(&prefix) = self.exempt.iter().find(|prefix| prefix.bits > prefix.width()) {
+            return Err(SettingsError::Prefix(prefix));
+        }
         self.heartbeat.map_or(Ok(()), Heartbeat::check)
     }
 }
@@ -55,6 +60,12 @@ impl Heartbeat {
         }
         Ok(())
     }
+}
+
+/// Whether a rate admits anybody, now and then: it may not be zero, nor be no number at all.
+fn check_rate(name: &'static str, rate: Option<Rate>) -> Result<(), SettingsError> {
+    let admits = |rate: Rate| rate.per_second > 0.0 && rate.per_second.is_finite() && rate.burst > 0;
+    if rate.is_none_or(admits) { Ok(()) } else { Err(SettingsError::Zero(name)) }
 }
 
 fn check_deadlines(deadlines: &[(&'static str, Duration)]) -> Result<(), SettingsError> {
@@ -115,7 +126,7 @@ fn check_range(
 /// Settings that are out of range or contradict each other. Sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingsError {
-    /// The named count or deadline may not be zero.
+    /// The named count, rate or deadline may not be zero.
     Zero(&'static str),
     /// `head_bytes_max` lies outside [`HEAD_BYTES_RANGE`].
     Head(usize),
@@ -132,6 +143,8 @@ pub enum SettingsError {
         /// The most there may be.
         most: u8,
     },
+    /// A range in `exempt` has more prefix bits than its address has bits.
+    Prefix(Prefix),
     /// A drained outbox would still be congested.
     LowNotBelowSoft {
         /// `outbox_low`.
@@ -169,6 +182,9 @@ impl fmt::Display for SettingsError {
             }
             SettingsError::Range { name, given, least, most } => {
                 write!(f, "{name}, {given}, must be {least} to {most}")
+            }
+            SettingsError::Prefix(prefix) => {
+                write!(f, "exempt, {prefix}, has more bits than the address")
             }
             SettingsError::LowNotBelowSoft { low, soft } => {
                 write!(f, "outbox_low, {low} bytes, must be less than outbox_soft, {soft} bytes")
@@ -262,6 +278,25 @@ mod tests {
         assert_eq!(shared(|s| s.drain_timeout = Duration::ZERO), zero("drain_timeout"));
         assert_eq!(shared(|s| s.handshake_timeout = Duration::ZERO), zero("handshake_timeout"));
         assert_eq!(shared(|s| s.key_reuse_window = Some(Duration::ZERO)), zero("key_reuse_window"));
+    }
+
+    #[test]
+    fn rates_admit_somebody_and_ranges_are_some() {
+        let rate = |per_second, burst| {
+            let rate = Some(Rate { per_second, burst });
+            let all = shared(|s| s.rate = rate);
+            let each = shared(|s| s.rate_per_address = rate);
+            (all, each)
+        };
+        let refused = || (Err(SettingsError::Zero("rate")), Err(SettingsError::Zero("rate_per_address")));
+        assert_eq!(rate(f64::MIN_POSITIVE, 1), (Ok(()), Ok(())));
+        for per_second in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(rate(per_second, 1), refused());
+        }
+        assert_eq!(rate(1.0, 0), refused());
+        let exempt = |bits| shared(|s| s.exempt = vec![Prefix { address: [10, 0, 0, 0].into(), bits }]);
+        assert_eq!(exempt(32), Ok(()));
+        assert!(matches!(exempt(33), Err(SettingsError::Prefix(_))));
     }
 
     #[test]

@@ -68,6 +68,13 @@ pub struct Prefix {
     pub bits: u8,
 }
 
+impl Prefix {
+    /// Bits that an address of its family has.
+    pub(super) fn width(&self) -> u8 {
+        if self.address.is_ipv4() { 32 } else { 128 }
+    }
+}
+
 impl FromStr for Prefix {
     type Err = &'static str;
 
