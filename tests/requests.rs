@@ -55,6 +55,20 @@ fn pages_come_in_order_on_one_connection_and_an_upgrade_may_follow() {
     assert_eq!(server.stop().http_answered, 3);
 }
 
+/// As Java's HttpClient does with each request.
+#[test]
+fn an_offer_of_http_2_is_ignored() {
+    let server = with_pages();
+    let mut client = Client::tcp(server.address);
+    let lines = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n";
+    client.raw(get("/one", lines).repeat(2).as_bytes());
+    for _ in 0..2 {
+        let (head, body) = client.answer();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        assert_eq!((header(&head, "Upgrade"), &body[..]), (None, &b"1"[..]));
+    }
+}
+
 #[test]
 fn a_refused_head_has_no_body_either() {
     let server = with_pages();

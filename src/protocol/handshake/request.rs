@@ -170,12 +170,22 @@ impl<'a> Request<'a> {
     }
 
     /// Whether the client means to open a WebSocket, rightly or wrongly: if so, it should hear from
-    /// [`upgrade`](Request::upgrade) what is wrong.
+    /// [`upgrade`](Request::upgrade) what is wrong. An offer to go on in another protocol alone is none:
+    /// it may be ignored (RFC 9110, 7.8), and must be for those clients that offer HTTP/2 with each request.
     pub fn is_upgrade(&self) -> bool {
-        ["Upgrade", "Sec-WebSocket-Key", "Sec-WebSocket-Version"]
-            .iter()
-            .any(|name| self.fields.has(name))
-            || self.has_token("Connection", "upgrade")
+        let asks = ["Sec-WebSocket-Key", "Sec-WebSocket-Version"];
+        asks.iter().any(|name| self.fields.has(name))
+            || !self.upgrades_elsewhere()
+                && (self.fields.has("Upgrade") || self.has_token("Connection", "upgrade"))
+    }
+
+    /// Whether Upgrade names protocols, and none that may be ours.
+    fn upgrades_elsewhere(&self) -> bool {
+        let is_other = |item: &[u8]| {
+            let start = item.split_at_checked("websocket".len()).map_or(item, |(start, _)| start);
+            !item.is_empty() && !start.eq_ignore_ascii_case(b"websocket")
+        };
+        self.fields.has("Upgrade") && self.fields.items("Upgrade").all(is_other)
     }
 
     /// Checks the client's opening handshake (RFC 6455, 4.2.1).

@@ -293,6 +293,9 @@ mod tests {
         };
         for lines in [
             "Upgrade: \r\n",
+            "Upgrade: WebSocket/13\r\n",
+            "Upgrade: h2c, websocket\r\n",
+            "Upgrade: h2c\r\nSec-WebSocket-Version: 13\r\n",
             "Connection: a,UPGRADE\r\n",
             "sec-websocket-key: x\r\n",
             "Sec-WebSocket-Version: 8\r\n",
@@ -300,6 +303,7 @@ mod tests {
             assert!(intends(lines), "{lines}");
         }
         assert!(!intends("") && !intends("Connection: keep-alive\r\nOrigin: http://a\r\n"));
+        assert!(!intends("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\n"));
     }
 
     #[test]
