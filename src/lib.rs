@@ -14,8 +14,9 @@
 //! - [`reactor`]: the loop. Its [turn](reactor) of eight phases is the architecture; its contract
 //!   with you is the [`Service`](reactor::Service) trait and the
 //!   [`Context`](reactor::Context) that handlers are lent.
-//! - [`services`]: [`Echo`](services::Echo) and [`Rooms`](services::Rooms), written against that
-//!   contract like yours would be.
+//! - [`services`]: [`Echo`](services::Echo), [`Rooms`](services::Rooms), JSON-RPC
+//!   ([`Rpc`](services::rpc::Rpc)) and what operators ask for ([`Admin`](services::admin::Admin)),
+//!   written against that contract like yours would be.
 //!
 //! # A service
 //!
@@ -50,6 +51,15 @@
 //!     Ok(())
 //! }
 //! ```
+//!
+//! # Work that takes its time
+//!
+//! A handler that waits makes everybody wait. What blocks (storage, names to resolve, signatures) is for
+//! a thread: [`Context::mailbox`](reactor::Context::mailbox) makes the way back, and
+//! [`on_mail`](reactor::Service::on_mail) reads it. A request can be put off until then
+//! ([`Decision::Defer`](reactor::Decision::Defer)), and a client that speaks faster than it is served
+//! can be made to wait ([`Context::pause`](reactor::Context::pause)). Connections that a service makes
+//! itself ([`Context::connect`](reactor::Context::connect)) live on the same loop.
 //!
 //! # What a connection may cost
 //!

@@ -95,12 +95,13 @@ impl<'a> Context<'a> {
 
     // Slow and fast.
 
-    /// Takes no more messages from the connection: TCP tells its peer to wait.
+    /// Takes no more messages from the connection: TCP tells its peer to wait. Until it is resumed it is
+    /// neither pinged nor collected for its silence, and that its peer has gone may not be noticed.
     pub fn pause(&mut self, conn: ConnId) {
         self.core.pause(conn);
     }
 
-    /// Takes messages again.
+    /// Takes messages again, those first that have come meanwhile.
     pub fn resume(&mut self, conn: ConnId) {
         self.core.resume(conn);
     }
@@ -194,7 +195,9 @@ impl<'a> Context<'a> {
     }
 
     /// Answers a request for which [`on_request`](super::Service::on_request) said
-    /// [`Decision::Defer`]. Deferring again changes nothing.
+    /// [`Decision::Defer`], or [`on_plain`](super::Service::on_plain) `None`: the latter with
+    /// [`Decision::Respond`] alone, for there is nothing to accept. Deferring again changes nothing, and
+    /// neither does an answer to who has gone.
     pub fn answer(&mut self, conn: ConnId, decision: Decision) {
         self.core.answer(conn, decision);
     }

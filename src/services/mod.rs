@@ -1,4 +1,4 @@
-//! What runs on the loop: [`Echo`], [`Rooms`] and [`Rpc`](rpc::Rpc).
+//! What runs on the loop: [`Echo`], [`Rooms`], [`Rpc`](rpc::Rpc) and [`Admin`](admin::Admin).
 //!
 //! Services import the reactor and the protocol, never `mio` nor each other.
 
