@@ -60,7 +60,8 @@ fn pages_come_in_order_on_one_connection_and_an_upgrade_may_follow() {
 fn an_offer_of_http_2_is_ignored() {
     let server = with_pages();
     let mut client = Client::tcp(server.address);
-    let lines = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n";
+    let lines =
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n";
     client.raw(get("/one", lines).repeat(2).as_bytes());
     for _ in 0..2 {
         let (head, body) = client.answer();

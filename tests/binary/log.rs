@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::support::{Client, DEADLINE, Process, TEXT, upgrade, weir};
+use crate::support::{Client, DEADLINE, Process, TEXT, eventually, upgrade, weir};
 
 #[test]
 fn logs_go_to_stderr_as_lines_or_as_json() {
@@ -64,8 +64,13 @@ fn a_log_that_nobody_reads_stops_nobody() {
     }
     // What it can say again it says, and how much is missing before it.
     server.hear();
-    drop(Client::open(address, "/"));
-    server.logged("lines lost: nobody read the log");
+    eventually(
+        || {
+            drop(Client::open(address, "/"));
+            server.log().contains("lines lost: nobody read the log")
+        },
+        "it tells what is missing",
+    );
     let log = server.stop();
     assert!(log.contains("stopped: accepted="), "{log}");
 }

@@ -303,7 +303,9 @@ mod tests {
             assert!(intends(lines), "{lines}");
         }
         assert!(!intends("") && !intends("Connection: keep-alive\r\nOrigin: http://a\r\n"));
-        assert!(!intends("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\n"));
+        assert!(!intends(
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\n"
+        ));
     }
 
     #[test]

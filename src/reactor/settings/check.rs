@@ -64,7 +64,8 @@ impl Heartbeat {
 
 /// Whether a rate admits anybody, now and then: it may not be zero, nor be no number at all.
 fn check_rate(name: &'static str, rate: Option<Rate>) -> Result<(), SettingsError> {
-    let admits = |rate: Rate| rate.per_second > 0.0 && rate.per_second.is_finite() && rate.burst > 0;
+    let admits =
+        |rate: Rate| rate.per_second > 0.0 && rate.per_second.is_finite() && rate.burst > 0;
     if rate.is_none_or(admits) { Ok(()) } else { Err(SettingsError::Zero(name)) }
 }
 
@@ -288,13 +289,15 @@ mod tests {
             let each = shared(|s| s.rate_per_address = rate);
             (all, each)
         };
-        let refused = || (Err(SettingsError::Zero("rate")), Err(SettingsError::Zero("rate_per_address")));
+        let refused =
+            || (Err(SettingsError::Zero("rate")), Err(SettingsError::Zero("rate_per_address")));
         assert_eq!(rate(f64::MIN_POSITIVE, 1), (Ok(()), Ok(())));
         for per_second in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert_eq!(rate(per_second, 1), refused());
         }
         assert_eq!(rate(1.0, 0), refused());
-        let exempt = |bits| shared(|s| s.exempt = vec![Prefix { address: [10, 0, 0, 0].into(), bits }]);
+        let exempt =
+            |bits| shared(|s| s.exempt = vec![Prefix { address: [10, 0, 0, 0].into(), bits }]);
         assert_eq!(exempt(32), Ok(()));
         assert!(matches!(exempt(33), Err(SettingsError::Prefix(_))));
     }
