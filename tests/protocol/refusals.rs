@@ -17,9 +17,15 @@ fn refused(role: Role, bytes: &[u8], at: usize, error: ProtocolError) {
 #[test]
 fn section_5_1_a_server_reads_only_masked_frames_and_a_client_none() {
     for opcode in [TEXT, BINARY, CLOSE, PING, PONG] {
-        for payload in [&b""[..], b"as long as a key and longer"] {
-            refused(Role::Server, &frame(Role::Client, FIN | opcode, payload), 2, Unmasked);
-            refused(Role::Client, &frame(Role::Server, FIN | opcode, payload), 2, Masked);
+        for reader in ROLES {
+            let (other, error) = match reader {
+                Role::Server => (Role::Client, Unmasked),
+                Role::Client => (Role::Server, Masked),
+            };
+            let frame = frame(other, FIN | opcode, b"");
+            refused(reader, &frame, 2, error);
+            // What follows may be taken for a key, and more.
+            refused(reader, &[&frame[..], &[0; 8]].concat(), 2, error);
         }
     }
 }
