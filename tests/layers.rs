@@ -54,7 +54,7 @@ const FOREIGN: [(&str, &[&str]); 3] = [
             "log",
             "socket2",
             "slab",
-            "getrandom",
+            "rand",
             "serde",
             "serde_json",
             "rustls",

@@ -8,7 +8,7 @@
 
 use super::assembly::{Assembly, InFlight, Spares};
 use super::deflate::{Compressed, compressed_bytes_max};
-use super::frame::{HEADER_BYTES_MAX, SHORT_HEADER_BYTES, short_message};
+use super::frame::{HEADER_BYTES_MAX, short_message};
 use super::{CloseFrame, Event, FrameHeader, Message, Opcode, ProtocolError, Role, mask};
 
 /// What one call of [`Decoder::decode`] did.
@@ -73,12 +73,14 @@ impl Decoder {
         spares: &mut Spares,
     ) -> Result<Step<'a>, ProtocolError> {
         if self.is_between_messages()
-            && let Some(short) = short_message(input)
+            && let Some(short) = short_message(input, self.role)
             && short.payload_len <= message_bytes_max
         {
-            let consumed = SHORT_HEADER_BYTES + short.payload_len;
-            let payload = &mut input[SHORT_HEADER_BYTES..consumed];
-            mask::apply(short.key, 0, payload);
+            let consumed = short.payload_start + short.payload_len;
+            let payload = &mut input[short.payload_start..consumed];
+            if let Some(key) = short.key {
+                mask::apply(key, 0, payload);
+            }
             return Ok(Step { consumed, event: Some(event(short.opcode, payload)?) });
         }
         // Taken apart here so that what is returned above needs no place in memory.
@@ -184,10 +186,10 @@ impl Decoder {
         self.assembly.as_ref().map_or(0, |a| a.held_bytes())
     }
 
-    /// Whether a server's next bytes begin a message.
+    /// Whether the next bytes begin a message.
     #[inline(always)]
     fn is_between_messages(&self) -> bool {
-        self.assembly.is_none() && self.partial_len == 0 && self.role == Role::Server
+        self.assembly.is_none() && self.partial_len == 0
     }
 
     fn frame_in_flight(&self) -> bool {

@@ -42,10 +42,10 @@ impl<'a> Encoder<'a> {
     }
 
     /// A whole message whose bytes are masked already, in one frame.
+    #[inline]
     pub fn masked(out: &mut Vec<u8>, message: Masked<'_>) {
-        let Masked { key, head, rest } = message;
-        out.reserve(frame_bytes(message.len()) + key.len());
-        let payload_len = message.len() as u64;
+        let Masked { key, payload } = message;
+        let payload_len = payload.len() as u64;
         FrameHeader {
             fin: true,
             compressed: false,
@@ -54,8 +54,7 @@ impl<'a> Encoder<'a> {
             payload_len,
         }
         .write(out);
-        out.extend_from_slice(head);
-        out.extend_from_slice(rest);
+        out.extend_from_slice(payload);
     }
 
     /// A whole message in one frame, whose payload is the compressed form of one of this kind
@@ -235,7 +234,7 @@ mod tests {
         assert_eq!(out, b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
         out.clear();
         let key = [0x37, 0xFA, 0x21, 0x3D];
-        Encoder::masked(&mut out, Masked { key, head: b"\x7f\x9f", rest: b"\x4d\x51\x58" });
+        Encoder::masked(&mut out, Masked { key, payload: b"\x7f\x9f\x4d\x51\x58" });
         assert_eq!(out, b"\x82\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
     }
 

@@ -10,8 +10,6 @@ use super::ProtocolError;
 pub const HEADER_BYTES_MAX: usize = 14;
 /// The longest payload of a control frame (5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
-/// The header of a client's frame with no more payload than that: two bytes and the masking key.
-pub(super) const SHORT_HEADER_BYTES: usize = 6;
 
 const FIN: u8 = 0x80;
 const RSV: u8 = 0x70;
@@ -149,28 +147,35 @@ impl FrameHeader {
     }
 }
 
-/// The header of a message of at most 125 bytes that lies whole at the start of `bytes`, in one frame of a
-/// client's: what most frames are, told by four comparisons. `None` for whatever else, good or bad:
-/// that is for [`FrameHeader::parse`].
+/// A message of at most 125 bytes that lies whole at the start of `bytes`, in one frame as `reader` takes
+/// it: what most frames are, told by a few comparisons. `None` for whatever else, good or bad: that is
+/// for [`FrameHeader::parse`].
 #[inline(always)]
-pub(super) fn short_message(bytes: &[u8]) -> Option<ShortMessage> {
-    let &[first, second, a, b, c, d] = bytes.first_chunk()?;
+pub(super) fn short_message(bytes: &[u8], reader: Role) -> Option<ShortMessage> {
+    let (mask, key, payload_start) = match reader {
+        Role::Server => {
+            let &[_, _, key @ ..] = bytes.first_chunk::<6>()?;
+            (MASK, Some(key), 6)
+        }
+        Role::Client => (0, None, 2),
+    };
+    let &[first, second] = bytes.first_chunk()?;
     let opcode = match first {
         FIN_TEXT => Opcode::Text,
         FIN_BINARY => Opcode::Binary,
         _ => return None,
     };
-    // Without the bit of the mask this is no length up to 125 either.
-    let payload_len = usize::from(second ^ MASK);
-    let is_whole =
-        payload_len <= CONTROL_BYTES_MAX && payload_len <= bytes.len() - SHORT_HEADER_BYTES;
-    is_whole.then_some(ShortMessage { opcode, key: [a, b, c, d], payload_len })
+    // With the wrong bit for the mask this is no length up to 125 either.
+    let payload_len = usize::from(second ^ mask);
+    let is_whole = payload_len <= CONTROL_BYTES_MAX && payload_len <= bytes.len() - payload_start;
+    is_whole.then_some(ShortMessage { opcode, key, payload_start, payload_len })
 }
 
 /// What [`short_message`] has found.
 pub(super) struct ShortMessage {
     pub(super) opcode: Opcode,
-    pub(super) key: [u8; 4],
+    pub(super) key: Option<[u8; 4]>,
+    pub(super) payload_start: usize,
     pub(super) payload_len: usize,
 }
 

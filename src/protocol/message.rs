@@ -40,7 +40,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A binary message that its sender has masked itself, in two parts (RFC 6455, 5.3).
+/// A binary message that its sender has masked itself (RFC 6455, 5.3).
 ///
 /// For who sends the same bytes again and again: masked once, they are good under any key, and what the
 /// server reads is another message for each. The key must be fresh and unpredictable all the same.
@@ -48,22 +48,8 @@ impl<'a> Message<'a> {
 pub struct Masked<'a> {
     /// The key.
     pub key: [u8; 4],
-    /// How the payload begins, as it goes over the wire.
-    pub head: &'a [u8],
-    /// And how it goes on.
-    pub rest: &'a [u8],
-}
-
-impl Masked<'_> {
-    /// Bytes of payload.
-    pub fn len(&self) -> usize {
-        self.head.len() + self.rest.len()
-    }
-
-    /// Whether the payload is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
+    /// The payload, as it goes over the wire.
+    pub payload: &'a [u8],
 }
 
 impl<'a> From<&'a str> for Message<'a> {

@@ -61,7 +61,7 @@ impl Core {
             true => Cow::Borrowed(request),
             false => Cow::Owned(request.clone().deflate(Offer { takeover })),
         };
-        let expected = request.write(self.masks.draw(), &mut bytes);
+        let expected = request.write(self.masks.nonce(), &mut bytes);
         let names = self.router.protocols(service);
         let index = |offered: &str| names.iter().position(|name| **name == *offered);
         let mut handshake = Handshake::new(self.now);

@@ -58,7 +58,7 @@ impl<'a> Context<'a> {
 
     /// A fresh key for [`Context::send_masked`], as unpredictable as the system's entropy.
     pub fn masking_key(&mut self) -> [u8; 4] {
-        self.core.masks.draw()
+        self.core.masks.key()
     }
 
     /// Queues a frame that was encoded before.

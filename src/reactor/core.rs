@@ -174,12 +174,12 @@ impl Core {
         if self.conns.get(id).is_some_and(|conn| conn.decoder.role() == Role::Server) {
             return SendOutcome::Refused;
         }
-        if message.len() >= WRITE_AT_ONCE_BYTES_MIN
+        if message.payload.len() >= WRITE_AT_ONCE_BYTES_MIN
             && let Some(outcome) = self.write_masked_at_once(id, message)
         {
             return outcome;
         }
-        self.queue(id, message.len(), false, |outbox, spares, _| {
+        self.queue(id, message.payload.len(), false, |outbox, spares, _| {
             outbox.push_premasked(spares, message);
         })
     }

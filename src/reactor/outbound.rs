@@ -17,9 +17,6 @@ use super::{CloseReason, ConnId, SendOutcome, Time};
 use crate::protocol::encoder::frame_bytes;
 use crate::protocol::{FrameHeader, Masked, Message, Opcode, Role};
 
-/// Parts of a frame that is written at once: its header, and a payload of up to two.
-const SLICES_MAX: usize = 3;
-
 impl Core {
     /// Writes what is queued for a connection, then asks the poll for what it wants now.
     pub(super) fn flush(&mut self, id: ConnId) {
@@ -50,7 +47,7 @@ impl Core {
         }
         let (opcode, payload_len) = (message.opcode(), message.len() as u64);
         let header = FrameHeader { fin: true, compressed: false, opcode, mask: None, payload_len };
-        let written = self.write_frame(id, &header, &[message.as_bytes()])?;
+        let written = self.write_frame(id, &header, message.as_bytes())?;
         Some(self.queue_rest(id, &header, written, |outbox, spares| {
             outbox.push_message(spares, message, None);
         }))
@@ -62,8 +59,8 @@ impl Core {
         id: ConnId,
         message: Masked<'_>,
     ) -> Option<SendOutcome> {
-        let Masked { key, head, rest } = message;
-        let payload_len = message.len() as u64;
+        let Masked { key, payload } = message;
+        let payload_len = payload.len() as u64;
         let header = FrameHeader {
             fin: true,
             compressed: false,
@@ -71,7 +68,7 @@ impl Core {
             mask: Some(key),
             payload_len,
         };
-        let written = self.write_frame(id, &header, &[head, rest])?;
+        let written = self.write_frame(id, &header, payload)?;
         Some(self.queue_rest(id, &header, written, |outbox, spares| {
             outbox.push_premasked(spares, message);
         }))
@@ -79,12 +76,7 @@ impl Core {
 
     /// Writes one frame past an empty outbox; how much of it the kernel took, unless it was not tried.
     #[inline]
-    fn write_frame<const N: usize>(
-        &mut self,
-        id: ConnId,
-        header: &FrameHeader,
-        payload: &[&[u8]; N],
-    ) -> Option<usize> {
+    fn write_frame(&mut self, id: ConnId, header: &FrameHeader, payload: &[u8]) -> Option<usize> {
         let conn = self.conns.get_mut(id).filter(|conn| conn.is_open() && !conn.is_secure())?;
         let limits = self.router.settings(conn.route);
         let frame = frame_bytes(header.payload_len as usize);
@@ -98,11 +90,8 @@ impl Core {
         }
         self.frame_head.clear();
         header.write(&mut self.frame_head);
-        let mut slices = [IoSlice::new(&self.frame_head); SLICES_MAX];
-        for (slice, bytes) in slices[1..].iter_mut().zip(payload) {
-            *slice = IoSlice::new(bytes);
-        }
-        let written = match conn.socket.write_vectored(&slices[..=N]) {
+        let slices = [IoSlice::new(&self.frame_head), IoSlice::new(payload)];
+        let written = match conn.socket.write_vectored(&slices) {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             // The flush will meet the error again, where it is dealt with.

@@ -179,7 +179,12 @@ impl Outbox {
 
     /// Queues one message that is masked already.
     pub(super) fn push_premasked(&mut self, spares: &mut SpareQueues, message: Masked<'_>) {
-        self.append(spares, message.len(), |tail| Encoder::masked(tail, message));
+        self.append(
+            spares,
+            message.payload.len(),
+            #[inline(always)]
+            |tail| Encoder::masked(tail, message),
+        );
     }
 
     /// Notes that the kernel has taken these bytes of the one message that is queued, and no more.

@@ -58,9 +58,8 @@ fn what_a_service_has_masked_arrives_as_its_key_makes_it() {
     // Gathered with others, written at once, and more than the kernel takes at once.
     for len in [0, 5, 20, 16_384, 65_536, 250_000] {
         let key = near.run(move |cx| {
-            let (key, bytes) = (cx.masking_key(), vec![0x5A; len]);
-            let (head, rest) = bytes.split_at(len.min(8));
-            assert_eq!(cx.send_masked(id, Masked { key, head, rest }), SendOutcome::Queued);
+            let (key, payload) = (cx.masking_key(), &vec![0x5A; len][..]);
+            assert_eq!(cx.send_masked(id, Masked { key, payload }), SendOutcome::Queued);
             key
         });
         let mut expected = vec![0x5A; len];
@@ -74,7 +73,7 @@ fn what_a_service_has_masked_arrives_as_its_key_makes_it() {
 fn a_server_masks_nothing() {
     let ((_far_server, far, far_id), (_near_server, near, id)) = pair();
     far.run(move |cx| {
-        let masked = Masked { key: cx.masking_key(), head: b"masked", rest: b"" };
+        let masked = Masked { key: cx.masking_key(), payload: b"masked" };
         assert_eq!(cx.send_masked(far_id, masked), SendOutcome::Refused);
         assert_eq!(cx.send(far_id, "plain"), SendOutcome::Queued);
     });

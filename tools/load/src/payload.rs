@@ -28,8 +28,6 @@ pub(crate) enum Kind {
 pub(crate) struct Payload {
     kind: Kind,
     bytes: Vec<u8>,
-    /// The stamp of a message that is masked, as it goes over the wire.
-    stamp: [u8; STAMP_BYTES],
 }
 
 impl Payload {
@@ -40,14 +38,14 @@ impl Payload {
             record(rng, &mut bytes);
         }
         bytes.truncate(bytes_max);
-        Payload { kind, bytes, stamp: [0; STAMP_BYTES] }
+        Payload { kind, bytes }
     }
 
     /// The first `len` bytes, stamped with as many of these stamps as there is room for.
     pub(crate) fn message(&mut self, len: usize, stamps: &[u64]) -> Message<'_> {
         let bytes = &mut self.bytes[..len];
-        for (place, stamp) in bytes.chunks_exact_mut(STAMP_BYTES).zip(stamps) {
-            write_stamp(place, *stamp);
+        for (place, stamp) in bytes.as_chunks_mut().0.iter_mut().zip(stamps) {
+            *place = spread(*stamp).to_le_bytes();
         }
         if self.kind == Kind::Text
             && let Ok(text) = std::str::from_utf8(bytes)
@@ -60,12 +58,11 @@ impl Payload {
     /// A binary message of so many bytes with this stamp, masked: the payload is what `key` makes of
     /// the bytes.
     pub(crate) fn masked(&mut self, len: usize, stamp: u64, key: [u8; 4]) -> Masked<'_> {
-        let Some(rest) = self.bytes[..len].get(STAMP_BYTES..) else {
-            return Masked { key, head: &[], rest: &self.bytes[..len] };
-        };
-        write_stamp(&mut self.stamp, stamp);
-        self.stamp = (u64::from_ne_bytes(self.stamp) ^ widen(key)).to_ne_bytes();
-        Masked { key, head: &self.stamp, rest }
+        let payload = &mut self.bytes[..len];
+        if let Some(place) = payload.first_chunk_mut() {
+            *place = (spread(stamp) ^ widen(key)).to_le_bytes();
+        }
+        Masked { key, payload }
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -87,18 +84,18 @@ impl Payload {
         if bytes.len() != len || !is_kind {
             return false;
         }
-        let Some((place, rest)) = bytes.split_at_checked(STAMP_BYTES) else {
+        let Some((place, rest)) = bytes.split_first_chunk() else {
             return true;
         };
-        read_stamp(place) == Some(stamp)
+        u64::from_le_bytes(*place) == spread(stamp)
             && (!stamp.is_multiple_of(COMPARED)
                 || differs_by(key, rest, &self.bytes[STAMP_BYTES..]))
     }
 }
 
 /// A key as it lies over eight bytes.
-fn widen([a, b, c, d]: [u8; 4]) -> u64 {
-    u64::from_ne_bytes([a, b, c, d, a, b, c, d])
+fn widen(key: [u8; 4]) -> u64 {
+    u64::from(u32::from_le_bytes(key)) * 0x0000_0001_0000_0001
 }
 
 /// Whether `received` is `sent`, as far as it goes, under `key`.
@@ -108,10 +105,10 @@ fn differs_by(key: [u8; 4], received: &[u8], sent: &[u8]) -> bool {
     let key = widen(key);
     let words = received.iter().zip(sent);
     let difference = words.fold(0, |difference, (received, sent)| {
-        difference | (u64::from_ne_bytes(*received) ^ u64::from_ne_bytes(*sent) ^ key)
+        difference | (u64::from_le_bytes(*received) ^ u64::from_le_bytes(*sent) ^ key)
     });
     let next = sent.get(received.len()).map_or(sent_tail, |word| &word[..]);
-    let tail = received_tail.iter().zip(next).zip(key.to_ne_bytes());
+    let tail = received_tail.iter().zip(next).zip(key.to_le_bytes());
     difference == 0 && tail.into_iter().all(|((received, sent), key)| received ^ sent == key)
 }
 
@@ -134,23 +131,23 @@ fn record(rng: &mut Rng, to: &mut Vec<u8>) {
 /// One message in so many is compared byte by byte.
 const COMPARED: u64 = 64;
 
-fn write_stamp(place: &mut [u8], stamp: u64) {
-    for (index, byte) in place.iter_mut().enumerate() {
-        *byte = (stamp >> (7 * index)) as u8 & 0x7F;
-    }
+/// The low 56 bits of a stamp, seven to each byte: by halves, quarters and eighths.
+fn spread(stamp: u64) -> u64 {
+    let halves = stamp & 0x0FFF_FFFF | (stamp & 0x00FF_FFFF_F000_0000) << 4;
+    let quarters = halves & 0x0000_3FFF_0000_3FFF | (halves & 0x0FFF_C000_0FFF_C000) << 2;
+    quarters & 0x007F_007F_007F_007F | (quarters & 0x3F80_3F80_3F80_3F80) << 1
 }
 
-/// The stamp in these [`STAMP_BYTES`] bytes; `None` if they cannot be one.
-fn read_stamp(place: &[u8]) -> Option<u64> {
-    let place: &[u8; STAMP_BYTES] = place.try_into().ok()?;
-    let fold = |sum: u64, byte: &u8| sum << 7 | u64::from(*byte & 0x7F);
+/// The stamp in these bytes; `None` if they cannot be one.
+fn read_stamp(place: &[u8; STAMP_BYTES]) -> Option<u64> {
+    let fold = |sum: u64, byte: &u8| sum << 7 | u64::from(*byte);
     place.is_ascii().then(|| place.iter().rev().fold(0, fold))
 }
 
 /// The first two stamps of a message.
 pub(crate) fn read_stamps(bytes: &[u8]) -> Option<[u64; 2]> {
-    let (first, rest) = bytes.split_at_checked(STAMP_BYTES)?;
-    let (second, _) = rest.split_at_checked(STAMP_BYTES)?;
+    let (first, rest) = bytes.split_first_chunk()?;
+    let second = rest.first_chunk()?;
     Some([read_stamp(first)?, read_stamp(second)?])
 }
 
@@ -203,9 +200,8 @@ mod tests {
         let key = [0x37, 0xFA, 0x21, 0x3D];
         let mut sent = payload(Kind::Binary);
         for len in 0..40 {
-            let Masked { head, rest, .. } = sent.masked(len, 64, key);
             // As the server reads it, and sends it back.
-            let mut echo = [head, rest].concat();
+            let mut echo = sent.masked(len, 64, key).payload.to_vec();
             mask::apply(key, 0, &mut echo);
             let matches = |echo: &[u8], key| sent.matches(Message::Binary(echo), len, 64, key);
             assert!(matches(&echo, key), "{len}");

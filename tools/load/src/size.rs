@@ -47,6 +47,7 @@ impl Sizes {
     }
 }
 
+#[inline]
 fn pick(span: &RangeInclusive<usize>, rng: &mut Rng) -> usize {
     if span.start() == span.end() { *span.end() } else { rng.usize(span.clone()) }
 }

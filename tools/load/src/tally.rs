@@ -138,7 +138,17 @@ impl Tally {
     }
 
     pub(crate) fn record(&mut self, latency: Duration) {
-        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        self.record_nanos(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// The same, of what was to happen at `intended` and has happened now.
+    #[inline]
+    pub(crate) fn record_since(&mut self, intended: Time, now: Time) {
+        self.record_nanos(now.as_nanos().saturating_sub(intended.as_nanos()));
+    }
+
+    #[inline]
+    fn record_nanos(&mut self, nanos: u64) {
         if nanos != self.run.0 {
             self.end_run();
             self.run.0 = nanos;

@@ -1,5 +1,8 @@
 //! What a leader is told to do: read on the loop, done on its thread.
 
+use rand::TryRng;
+use rand::rngs::SysRng;
+
 use super::super::backend::Ticket;
 use super::super::filter::TOPICS_MAX;
 use super::super::{Call, RpcError};
@@ -74,7 +77,7 @@ fn emit(logs: Vec<Emitted>) -> Result<Transaction, RpcError> {
     if logs.len() > BLOCK_LOGS_MAX {
         return Err(RpcError::invalid_params("a transaction leaves at most 10000 logs behind"));
     }
-    let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce).map_err(|_| RpcError::internal())?;
-    Ok(Transaction::new(nonce.to_vec(), logs))
+    let mut nonce = vec![0; 16];
+    SysRng.try_fill_bytes(&mut nonce).map_err(|_| RpcError::internal())?;
+    Ok(Transaction::new(nonce, logs))
 }

@@ -117,7 +117,7 @@ impl Exchange {
         if !self.payload.matches(message, flight.len as usize, flight.number, flight.key) {
             self.tally.errors.add("not the message sent", 1);
         }
-        self.tally.record(now.since(flight.intended));
+        self.tally.record_since(flight.intended, now);
         Some(flight.intended)
     }
 
@@ -134,7 +134,7 @@ impl Exchange {
     pub(crate) fn finish(&mut self, now: Time) {
         self.tally.errors.add("unanswered", self.outstanding);
         for flight in self.flights.iter_mut().flat_map(|flights| flights.drain(..)) {
-            self.tally.record(now.since(flight.intended));
+            self.tally.record_since(flight.intended, now);
         }
         self.outstanding = 0;
     }
