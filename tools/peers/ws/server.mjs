@@ -1,5 +1,5 @@
-// npm ws: echo at /, relay at /rooms/{name}. No compression, no pings of its own; Node itself sets
-// TCP_NODELAY. Takes --listen ADDR:PORT and --pin CPU, as the other peers do.
+// npm ws: echo at /, relay at /rooms/{name}. No compression without --deflate, no pings of its own; Node
+// itself sets TCP_NODELAY. Takes --listen ADDR:PORT and --pin CPU, as the other peers do.
 
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -9,7 +9,11 @@ import { parseArgs } from 'node:util';
 const { WebSocketServer } = createRequire(import.meta.url)('ws');
 
 const { values } = parseArgs({
-  options: { listen: { type: 'string', default: '127.0.0.1:0' }, pin: { type: 'string' } },
+  options: {
+    listen: { type: 'string', default: '127.0.0.1:0' },
+    pin: { type: 'string' },
+    deflate: { type: 'boolean', default: false },
+  },
 });
 if (values.pin !== undefined) {
   // Node has no call for it; every thread it has already started moves, too.
@@ -22,7 +26,7 @@ const server = new WebSocketServer({
   host: hostname.replace(/^\[|\]$/g, ''),
   port: Number(port),
   backlog: 4096,
-  perMessageDeflate: false,
+  perMessageDeflate: values.deflate,
 });
 const rooms = new Map();
 
