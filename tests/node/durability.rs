@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::process::{Directory, Node, command};
+use super::process::{Directory, Node, command, end_of};
 use crate::rpc::{call, json as next};
 use crate::support::DEADLINE;
 
@@ -67,10 +67,9 @@ fn kill_9_at_the_first_start_leaves_a_directory_that_can_be_begun() {
 fn a_second_process_is_refused_and_so_is_another_chain() {
     let directory = Directory::new();
     let refused = |flags: &[&str]| {
-        let output = command(&directory, flags).output().unwrap();
-        assert_eq!(output.status.code(), Some(1));
-        assert!(output.stdout.is_empty(), "it does not say that it listens");
-        String::from_utf8(output.stderr).unwrap()
+        let (code, out, error) = end_of(command(&directory, flags));
+        assert_eq!((code, &*out), (Some(1), ""), "it does not say that it listens");
+        error
     };
     let node = Node::leader(&directory);
     let error = refused(&[]);

@@ -94,7 +94,7 @@ fn it_goes_back_to_where_the_chains_part() {
     let follower = Node::follower(&follows, leader.rpc);
     follower.reach(3);
     leader.kill();
-    let before = leads.copy();
+    let (before, longer) = (leads.copy(), leads.copy());
 
     // Two ways on from block 3, the second one shorter at first.
     let leader = Node::leader_at(&leads, &address);
@@ -113,6 +113,17 @@ fn it_goes_back_to_where_the_chains_part() {
     compare(&leader, &follower, 5);
     assert_eq!(follower.result("eth_getTransactionByHash", json!([lost])), Value::Null);
     assert_eq!(follower.result("eth_getTransactionByHash", json!([kept]))["hash"], kept);
+
+    // A third one, which is longer already when it is first seen.
+    follower.kill();
+    leader.kill();
+    let leader = Node::leader_at(&longer, &address);
+    leader.result("weir_emit", json!([[{"address": SENDER}]]));
+    leader.result("weir_mine", json!([6]));
+    let follower = Node::follower(&follows, leader.rpc);
+    follower.reach(9);
+    compare(&leader, &follower, 9);
+    assert_eq!(follower.result("eth_getTransactionByHash", json!([kept])), Value::Null);
 }
 
 /// A follower that knows nothing yet asks for everything.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::process::{Directory, Node, command, own_address};
+use super::process::{Directory, Node, command, end_of, own_address};
 use crate::rpc::{call, json as next};
 
 const SENDER: &str = "0x0101010101010101010101010101010101010101";
@@ -261,9 +261,8 @@ fn a_block_holds_no_more_than_one_answer_can_tell() {
 #[test]
 fn help_names_every_flag() {
     let directory = Directory::new();
-    let output = command(&directory, &["--help"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    let help = String::from_utf8(output.stdout).unwrap();
+    let (code, help, _) = end_of(command(&directory, &["--help"]));
+    assert_eq!(code, Some(0));
     for flag in
         ["role", "follow-rpc", "rpc-addr", "health-addr", "chain-id", "block-time", "data-dir"]
     {

@@ -6,7 +6,7 @@ use weir::services::rpc::{Notice, RpcSettings};
 
 use super::http::post;
 use super::scripted::{Stage, call, json as next, raw, text};
-use crate::support::Client;
+use crate::support::{Client, eventually};
 
 const NOW: &str = r#"{"jsonrpc":"2.0","id":1,"method":"now"}"#;
 
@@ -155,7 +155,7 @@ fn a_network_has_so_many_connections() {
     poster.raw(post(NOW, "").as_bytes());
     assert!(poster.answer().0.starts_with("HTTP/1.1 200 "));
     drop(two);
-    crate::support::eventually(
+    eventually(
         || Client::tcp(stage.server.address).request(&upgrade).starts_with("HTTP/1.1 101 "),
         "there is room again",
     );

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use weir::services::rpc::{Address, Bytes, Log, Notice, RpcError, Word};
 
 use super::scripted::{Stage, call, json, narrow, raw};
+use crate::support::eventually;
 
 fn head(number: u64) -> Notice {
     Notice::Head(raw(&json!({ "number": number })))
@@ -180,4 +181,21 @@ fn calls_under_way_are_bounded() {
         stage.answer(ticket, Ok(raw(&json!(null))));
     }
     json(&mut other);
+}
+
+/// Calls whose clients are gone are nobody's, though they were never answered.
+#[test]
+fn who_goes_gives_his_calls_back() {
+    let stage = Stage::new(narrow());
+    let mut clients = [stage.client(), stage.client()];
+    for client in &mut clients {
+        for id in 1..=3 {
+            client.text(&later(id));
+            stage.called();
+        }
+    }
+    let mut other = stage.client();
+    assert_eq!(call(&mut other, "now", &json!([]))["error"]["message"], "busy");
+    drop(clients);
+    eventually(|| call(&mut other, "now", &json!([]))["error"].is_null(), "there is room again");
 }
