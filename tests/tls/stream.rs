@@ -11,14 +11,15 @@ use weir::protocol::CloseCode;
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, PublishOptions, Target};
 use weir_authority::Authority;
+use zlib_rs::{DeflateFlush, InflateFlush};
 
 use super::{
     Stream, TLS12, TLS13, connect, echo, open, settings, trusting, trusting_with, watched,
 };
 use crate::puppet::Puppet;
 use crate::support::{
-    BINARY, CLOSE, Client, DEADLINE, PING, PONG, Seen, Server, TEXT, Watched, eventually, frame,
-    next_end, upgrade,
+    BINARY, CLOSE, COMPRESSED, CONTINUATION, Client, DEADLINE, PING, PONG, Seen, Server, TEXT,
+    Watched, eventually, frame, header, next_end, upgrade,
 };
 
 #[test]
@@ -39,6 +40,38 @@ fn messages_of_every_size_come_back_in_both_versions() {
     }
     let metrics = server.stop_clean();
     assert_eq!((metrics.tls_handshakes_full, metrics.tls_failed), (2, 0));
+}
+
+/// Compressed messages, whole and in fragments, are sealed like any others.
+#[test]
+fn compressed_messages_go_through() {
+    let (authority, server, _seen) = echo();
+    let config = Arc::new(trusting(&authority));
+    let mut client = connect(server.address, &config, "localhost");
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    let head = client.request(&upgrade("/", offer));
+    assert!(header(&head, "Sec-WebSocket-Extensions").is_some(), "{head}");
+    let message = "the same as ever, ".repeat(1000);
+    let mut payload = vec![0; message.len()];
+    let mut stream = zlib_rs::Deflate::new(6, false, 15);
+    stream.compress(message.as_bytes(), &mut payload, DeflateFlush::SyncFlush).unwrap();
+    payload.truncate(stream.total_out() as usize - 4);
+    client.raw(&frame(true, COMPRESSED | TEXT, &payload));
+    let (first, second) = payload.split_at(payload.len() / 2);
+    client.raw(&frame(false, COMPRESSED | TEXT, first));
+    client.raw(&frame(true, CONTINUATION, second));
+    for _ in 0..2 {
+        let frame = client.frame();
+        assert!(frame.compressed && frame.payload.len() < message.len() / 10, "{frame:?}");
+        let wire = [&frame.payload[..], &[0, 0, 0xFF, 0xFF]].concat();
+        let mut out = vec![0; message.len() + 1];
+        let mut stream = zlib_rs::Inflate::new(false, 15);
+        stream.decompress(&wire, &mut out, InflateFlush::SyncFlush).unwrap();
+        assert!(out[..stream.total_out() as usize] == *message.as_bytes());
+    }
+    drop(client);
+    let metrics = server.stop_clean();
+    assert_eq!((metrics.messages_inflated, metrics.messages_deflated), (2, 2));
 }
 
 #[test]
