@@ -90,6 +90,7 @@ pub(crate) struct ServerReport {
     pub(crate) cpu_share: f64,
     pub(crate) cpu_nanos_per_handshake: Option<f64>,
     pub(crate) rss_bytes: u64,
+    /// What each connection after the first has added.
     pub(crate) rss_bytes_per_connection: Option<f64>,
     pub(crate) descriptors: u64,
     pub(crate) context_switches_per_second: f64,
@@ -273,7 +274,6 @@ fn server(
     let each = |nanos: f64| per(nanos, total.count as f64);
     let cpu = used.cpu_nanos as f64;
     let handshakes = window.handshakes.min(total.connections.wanted) as f64;
-    let grown = connected.rss_bytes.saturating_sub(rest.rss_bytes) as f64;
     Some(ServerReport {
         pid,
         cpu_nanos_each: each(cpu),
@@ -282,10 +282,19 @@ fn server(
         cpu_share: per(cpu / 1e9, seconds).unwrap_or(0.0),
         cpu_nanos_per_handshake: per(connected.since(&rest).cpu_nanos as f64, handshakes),
         rss_bytes: last.rss_bytes,
-        rss_bytes_per_connection: per(grown, handshakes),
+        rss_bytes_per_connection: rss_bytes_each(marks, handshakes),
         descriptors: last.descriptors,
         context_switches_per_second: per(used.context_switches as f64, seconds).unwrap_or(0.0),
     })
+}
+
+/// What each further connection adds, once the first is open: its buffers are there, and the code that it
+/// runs has been read from disk.
+fn rss_bytes_each(marks: &Marks, connections: f64) -> Option<f64> {
+    let (first, begun) = marks.first?;
+    let (before, after) = (first.server?, marks.connected.server?);
+    let grown = after.rss_bytes.saturating_sub(before.rss_bytes) as f64;
+    per(grown, connections - begun as f64)
 }
 
 fn client(
@@ -331,6 +340,8 @@ fn per(amount: f64, count: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use weir::reactor::Time;
+
     use super::*;
 
     fn client(cpu_share: f64, late_share: f64) -> ClientReport {
@@ -346,6 +357,25 @@ mod tests {
         assert!(bottleneck(&client(0.99, 0.0), Some(0.5)).is_some());
         assert!(bottleneck(&client(0.99, 0.0), None).is_some());
         assert!(bottleneck(&client(0.5, 0.02), Some(0.99)).is_some());
+    }
+
+    #[test]
+    fn the_first_connection_pays_for_what_all_share() {
+        let mark = |rss_bytes| {
+            let mut server = Sample::default();
+            server.rss_bytes = rss_bytes;
+            Mark { at: Time::ZERO, client_cpu_nanos: 0, server: Some(server) }
+        };
+        let marks = |first| Marks {
+            rest: mark(1_000_000),
+            first,
+            connected: mark(1_227_000),
+            begun: mark(1_227_000),
+            ended: mark(1_227_000),
+        };
+        assert_eq!(rss_bytes_each(&marks(Some((mark(1_200_000), 100))), 200.0), Some(270.0));
+        assert_eq!(rss_bytes_each(&marks(Some((mark(1_200_000), 200))), 200.0), None);
+        assert_eq!(rss_bytes_each(&marks(None), 200.0), None);
     }
 
     #[test]

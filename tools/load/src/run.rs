@@ -61,6 +61,8 @@ pub(crate) struct Mark {
 pub(crate) struct Marks {
     /// Before the first connection.
     pub(crate) rest: Mark,
+    /// The first connection is open, and so many are begun: what the server pays once, it has paid.
+    pub(crate) first: Option<(Mark, u64)>,
     /// All are connected.
     pub(crate) connected: Mark,
     /// The measurement begins, and ends.
@@ -132,7 +134,7 @@ impl<'a> Run<'a> {
     pub(crate) fn measure(&mut self) -> io::Result<Marks> {
         self.reactor.start();
         let rest = self.mark()?;
-        self.connect()?;
+        let first = self.connect()?;
         let connected = self.mark()?;
         self.each(|part, cx| {
             part.begin(cx);
@@ -153,7 +155,7 @@ impl<'a> Run<'a> {
         self.end_moment();
         self.moment_end = Time::MAX;
         self.progress.finish();
-        Ok(Marks { rest, connected, begun, ended })
+        Ok(Marks { rest, first, connected, begun, ended })
     }
 
     /// After the measurement: waits for what is outstanding, counts what does not come, and closes all
@@ -177,7 +179,9 @@ impl<'a> Run<'a> {
         self.turn_until(CLOSE_TIMEOUT, |part| part.crowd().connections() == 0)
     }
 
-    fn connect(&mut self) -> io::Result<()> {
+    /// Connects all; returns what was seen when the first was open.
+    fn connect(&mut self) -> io::Result<Option<(Mark, u64)>> {
+        let mut first = None;
         let wanted: u64 =
             self.parts.iter().map(|(_, part)| part.borrow_mut().crowd().len() as u64).sum();
         self.progress.connecting(wanted);
@@ -193,6 +197,9 @@ impl<'a> Run<'a> {
                 part.tally().errors = errors;
                 wake
             });
+            if first.is_none() && self.open() > 0 {
+                first = Some((self.mark()?, self.connections()));
+            }
             if self.parts.iter().all(|(_, part)| part.borrow_mut().crowd().is_ready()) {
                 break;
             }
@@ -203,11 +210,16 @@ impl<'a> Run<'a> {
         }
         self.end_moment();
         self.moment_end = Time::MAX;
-        Ok(())
+        Ok(first)
     }
 
     fn open(&self) -> u64 {
         self.parts.iter().map(|(_, part)| part.borrow_mut().crowd().open() as u64).sum()
+    }
+
+    /// Connections that are open, or on their way there.
+    fn connections(&self) -> u64 {
+        self.parts.iter().map(|(_, part)| part.borrow_mut().crowd().connections() as u64).sum()
     }
 
     fn turn_for(&mut self, duration: Duration) -> io::Result<()> {
