@@ -24,7 +24,14 @@ pub struct Network {
 
 /// Names a call that is answered later. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ticket(pub(super) u64);
+pub struct Ticket {
+    /// Counts messages.
+    pub(super) number: u64,
+    /// Counts the calls of the message that are answered later.
+    pub(super) hole: usize,
+    /// Where its reply waits.
+    pub(super) slot: usize,
+}
 
 /// What became of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,15 +3,17 @@
 //! A reply waits here from the first call that the backend answers later to the last one. All calls
 //! have the same time, so the one that has waited longest is the next to be overdue.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
+
+use slab::Slab;
 
 use super::backend::{Outcome, Ticket};
 use super::reply::Reply;
 use super::subscriptions::SubscriptionId;
 use crate::reactor::{ConnId, Time};
 
-/// Deadlines of calls long answered that may lie about, beside as many as there are calls.
+/// Deadlines of exchanges long over that may lie about, beside as many as there are exchanges.
 const STALE_MAX: usize = 1024;
 
 /// How a message came, and so where its reply goes.
@@ -21,43 +23,34 @@ pub(super) enum Via {
     Http,
 }
 
-/// A call that is answered later.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Later {
-    pub(super) ticket: Ticket,
-    /// The subscription that its answer begins.
-    pub(super) begins: Option<SubscriptionId>,
-}
-
-/// Where an answer belongs.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    exchange: u64,
-    /// In its reply.
-    hole: usize,
-    begins: Option<SubscriptionId>,
-}
-
 /// A reply that is not complete.
 #[derive(Debug)]
 pub(super) struct Exchange {
+    number: u64,
     pub(super) conn: ConnId,
     pub(super) via: Via,
     pub(super) reply: Reply,
-    /// By hole.
-    pub(super) calls: Vec<Later>,
     /// Subscriptions that the reply names.
     pub(super) named: Vec<SubscriptionId>,
+    /// Subscriptions that answers begin, by their holes.
+    begins: Vec<(usize, SubscriptionId)>,
     missing: usize,
+}
+
+/// When the answers to an exchange must be there.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    until: Time,
+    slot: usize,
+    number: u64,
 }
 
 /// All calls under way.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    exchanges: HashMap<u64, Exchange>,
-    by_connection: HashMap<ConnId, Vec<u64>>,
-    places: HashMap<Ticket, Place>,
-    due: VecDeque<(Time, Ticket)>,
+    exchanges: Slab<Exchange>,
+    waiting: usize,
+    due: VecDeque<Due>,
     last: u64,
 }
 
@@ -68,114 +61,124 @@ pub(super) enum Filled {
     Unknown,
     /// Others are still missing.
     Partly(Option<i64>),
-    /// The reply is complete.
-    Whole(Option<i64>, Exchange),
+    /// The reply is complete; the exchange stood in this slot.
+    Whole(Option<i64>, usize, Exchange),
 }
 
 impl Calls {
-    /// A ticket for the next call.
-    pub(super) fn ticket(&mut self) -> Ticket {
+    /// A message has come: tickets are for its calls from here on.
+    pub(super) fn begin(&mut self) {
         self.last += 1;
-        Ticket(self.last)
+    }
+
+    /// A ticket for the call that would leave this hole in the reply.
+    pub(super) fn ticket(&self, hole: usize) -> Ticket {
+        Ticket { number: self.last, hole, slot: self.exchanges.vacant_key() }
     }
 
     /// Calls that wait for their answer.
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.waiting
     }
 
-    /// Keeps a reply until its holes are filled; `calls` are those of the holes, in their order.
+    /// Keeps a reply until its holes are filled, in the slot that it says.
     pub(super) fn wait(
         &mut self,
-        conn: ConnId,
-        via: Via,
+        (conn, via): (ConnId, Via),
         reply: Reply,
-        calls: Vec<Later>,
         named: Vec<SubscriptionId>,
+        begins: Vec<(usize, SubscriptionId)>,
         until: Time,
-    ) {
-        self.last += 1;
-        for (hole, &Later { ticket, begins }) in calls.iter().enumerate() {
-            self.places.insert(ticket, Place { exchange: self.last, hole, begins });
-            self.due.push_back((until, ticket));
+    ) -> usize {
+        let (number, missing) = (self.last, reply.holes());
+        self.waiting += missing;
+        let exchange = Exchange { number, conn, via, reply, named, begins, missing };
+        let slot = self.exchanges.insert(exchange);
+        self.due.push_back(Due { until, slot, number });
+        if self.due.len() > 2 * self.exchanges.len() + STALE_MAX {
+            let exchanges = &self.exchanges;
+            self.due.retain(|due| find(exchanges, due.slot, due.number).is_some());
         }
-        let missing = calls.len();
-        let exchange = Exchange { conn, via, reply, calls, named, missing };
-        self.exchanges.insert(self.last, exchange);
-        self.by_connection.entry(conn).or_default().push(self.last);
-        if self.due.len() > 2 * self.places.len() + STALE_MAX {
-            self.due.retain(|(_, ticket)| self.places.contains_key(ticket));
-        }
+        slot
     }
 
     /// The calls whose answers begin a subscription, in the order in which they came.
     pub(super) fn beginning(&self) -> Vec<(Ticket, SubscriptionId)> {
-        let begins = |(ticket, place): (&Ticket, &Place)| place.begins.map(|id| (*ticket, id));
-        let mut all: Vec<_> = self.places.iter().filter_map(begins).collect();
+        let of = |(slot, exchange): (usize, &'_ Exchange)| {
+            let number = exchange.number;
+            let open = exchange.begins.iter().filter(|(hole, _)| exchange.reply.is_open(*hole));
+            open.map(|&(hole, id)| (Ticket { number, hole, slot }, id)).collect::<Vec<_>>()
+        };
+        let mut all: Vec<_> = self.exchanges.iter().flat_map(of).collect();
         all.sort_unstable_by_key(|(ticket, _)| *ticket);
         all
     }
 
     /// The subscription that the answer to a call begins, and whose it is.
     pub(super) fn begins(&self, ticket: Ticket) -> Option<(ConnId, SubscriptionId)> {
-        let place = self.places.get(&ticket)?;
-        Some((self.exchanges.get(&place.exchange)?.conn, place.begins?))
+        let exchange = find(&self.exchanges, ticket.slot, ticket.number)?;
+        Some((exchange.conn, exchange.begins(ticket.hole)?))
     }
 
     /// Puts an answer in its place.
     pub(super) fn fill(&mut self, ticket: Ticket, outcome: &Outcome) -> Filled {
-        let Some(Place { exchange: number, hole, begins }) = self.places.remove(&ticket) else {
+        let exchange = self.exchanges.get_mut(ticket.slot);
+        let Some(exchange) = exchange.filter(|exchange| exchange.is_waiting_for(ticket)) else {
             return Filled::Unknown;
         };
-        let Some(exchange) = self.exchanges.get_mut(&number) else {
-            return Filled::Unknown;
-        };
-        let code = exchange.reply.fill(hole, outcome);
-        exchange.named.extend(begins.filter(|_| outcome.is_ok()));
+        let code = exchange.reply.fill(ticket.hole, outcome);
+        if outcome.is_ok() {
+            exchange.named.extend(exchange.begins(ticket.hole));
+        }
         exchange.missing -= 1;
+        self.waiting -= 1;
         if exchange.missing > 0 {
             return Filled::Partly(code);
         }
-        let Some(exchange) = self.exchanges.remove(&number) else {
-            return Filled::Unknown;
-        };
-        if let Some(own) = self.by_connection.get_mut(&exchange.conn) {
-            own.retain(|&other| other != number);
-            if own.is_empty() {
-                self.by_connection.remove(&exchange.conn);
-            }
-        }
-        Filled::Whole(code, exchange)
+        Filled::Whole(code, ticket.slot, self.exchanges.remove(ticket.slot))
     }
 
-    /// Forgets the calls of a connection that is gone.
-    pub(super) fn forget(&mut self, conn: ConnId) {
-        for number in self.by_connection.remove(&conn).unwrap_or_default() {
-            if let Some(exchange) = self.exchanges.remove(&number) {
-                for call in &exchange.calls {
-                    self.places.remove(&call.ticket);
-                }
+    /// Forgets exchanges whose connection is gone.
+    pub(super) fn forget(&mut self, slots: &[usize]) {
+        for &slot in slots {
+            if let Some(exchange) = self.exchanges.try_remove(slot) {
+                self.waiting -= exchange.missing;
             }
         }
     }
 
     /// A call whose time is up.
     pub(super) fn overdue(&mut self, now: Time) -> Option<Ticket> {
-        while let Some(&(until, ticket)) = self.due.front() {
-            let is_waiting = self.places.contains_key(&ticket);
-            if is_waiting && until > now {
-                return None;
+        while let Some(&Due { until, slot, number }) = self.due.front() {
+            if let Some(exchange) = find(&self.exchanges, slot, number) {
+                if until > now {
+                    return None;
+                }
+                if let Some(hole) = exchange.reply.first_open() {
+                    return Some(Ticket { number, hole, slot });
+                }
             }
             self.due.pop_front();
-            if is_waiting {
-                return Some(ticket);
-            }
         }
         None
     }
 
     /// How long until the first call may be overdue.
     pub(super) fn next_due(&self, now: Time) -> Option<Duration> {
-        self.due.front().map(|(until, _)| until.since(now))
+        self.due.front().map(|due| due.until.since(now))
+    }
+}
+
+fn find(exchanges: &Slab<Exchange>, slot: usize, number: u64) -> Option<&Exchange> {
+    exchanges.get(slot).filter(|exchange| exchange.number == number)
+}
+
+impl Exchange {
+    fn is_waiting_for(&self, ticket: Ticket) -> bool {
+        self.number == ticket.number && self.reply.is_open(ticket.hole)
+    }
+
+    fn begins(&self, hole: usize) -> Option<SubscriptionId> {
+        self.begins.iter().find(|(begun, _)| *begun == hole).map(|(_, id)| *id)
     }
 }

@@ -13,6 +13,7 @@ mod calls;
 mod counts;
 mod error;
 mod filter;
+mod flows;
 pub mod gateway;
 mod hex;
 pub mod node;
@@ -23,13 +24,14 @@ mod settings;
 mod subscriptions;
 mod url;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use self::calls::{Calls, Exchange, Filled, Later, Via};
+use self::calls::{Calls, Exchange, Filled, Via};
 use self::counts::add;
+use self::flows::Flows;
 use self::reply::{Reply, Written};
 use self::request::Incoming;
 use self::service::response;
@@ -47,19 +49,10 @@ pub use self::settings::RpcSettings;
 pub use self::subscriptions::{Feeds, Kind, Source};
 pub use self::url::UpstreamUrl;
 
+/// Room for a reply, for a start: most are shorter.
+const REPLY_BYTES: usize = 256;
 /// The timer key of calls that are overdue; a backend's own keys lie below 2^63.
 const OVERDUE: u64 = 1 << 63;
-
-/// What keeps a connection from being read; none of it for most.
-#[derive(Debug, Default)]
-struct Flow {
-    /// Calls under way.
-    calls: usize,
-    /// They are too many; reading goes on when half of them are answered.
-    is_saturated: bool,
-    /// It does not read what it is sent.
-    is_congested: bool,
-}
 
 /// Serves one network.
 #[derive(Debug)]
@@ -68,15 +61,15 @@ pub struct Rpc<B> {
     settings: RpcSettings,
     subscriptions: Subscriptions,
     calls: Calls,
-    flows: HashMap<ConnId, Flow>,
+    flows: Flows,
     /// WebSockets; who only posts is none.
     open: HashSet<ConnId>,
     counts: Rc<Counts>,
     /// The answers to `eth_chainId` and `net_version`, as JSON.
     chain_id: String,
     net_version: String,
-    /// A reply's buffer between two messages.
-    spare: String,
+    /// Buffers for replies.
+    spares: Vec<String>,
     has_timer: bool,
 }
 
@@ -90,10 +83,10 @@ struct Origin {
 /// What a message has brought about besides its reply.
 #[derive(Debug, Default)]
 struct Effects {
-    /// Calls that are answered later, in the order of their holes.
-    calls: Vec<Later>,
     /// Subscriptions that the reply names already.
     named: Vec<SubscriptionId>,
+    /// Subscriptions that it will name where it has holes yet.
+    begins: Vec<(usize, SubscriptionId)>,
 }
 
 impl<B: Backend> Rpc<B> {
@@ -109,10 +102,10 @@ impl<B: Backend> Rpc<B> {
             backend,
             settings,
             calls: Calls::default(),
-            flows: HashMap::new(),
+            flows: Flows::default(),
             open: HashSet::new(),
             counts,
-            spare: String::new(),
+            spares: Vec::new(),
             has_timer: false,
         }
     }
@@ -136,8 +129,9 @@ impl<B: Backend> Rpc<B> {
         text: &str,
     ) -> Option<(String, Vec<SubscriptionId>)> {
         let bounds = self.settings.bounds();
-        let buffer = std::mem::take(&mut self.spare);
+        let buffer = self.spares.pop().unwrap_or_else(|| String::with_capacity(REPLY_BYTES));
         let mut reply = Reply::new(buffer, self.settings.response_bytes_max);
+        self.calls.begin();
         let mut effects = Effects::default();
         match Incoming::parse(text, bounds) {
             Err(error) => self.reject(&mut reply, None, &error),
@@ -158,7 +152,7 @@ impl<B: Backend> Rpc<B> {
             }
         }
         self.tell_feeds(cx);
-        if effects.calls.is_empty() {
+        if reply.holes() == 0 {
             return Some((reply.finish(), effects.named));
         }
         self.wait(cx, origin, reply, effects);
@@ -179,9 +173,9 @@ impl<B: Backend> Rpc<B> {
         effects: &mut Effects,
     ) {
         self.counts.request(&call.method);
-        let ticket = self.calls.ticket();
-        let is_full = self.calls.len() + effects.calls.len() >= self.settings.calls_max;
-        let mut begins = None;
+        let hole = reply.holes();
+        let ticket = self.calls.ticket(hole);
+        let is_full = self.calls.len() + hole >= self.settings.calls_max;
         let written = reply.call(call.id, |out| match &*call.method {
             "eth_chainId" if !self.backend.answers_all() => done(out, &self.chain_id),
             "net_version" if !self.backend.answers_all() => done(out, &self.net_version),
@@ -193,7 +187,7 @@ impl<B: Backend> Rpc<B> {
                 }
                 let id = self.subscriptions.add(origin.conn, kind)?;
                 if !has_begun {
-                    begins = Some(id);
+                    effects.begins.push((hole, id));
                     return Ok(false);
                 }
                 effects.named.push(id);
@@ -209,10 +203,8 @@ impl<B: Backend> Rpc<B> {
                 Ok(progress == Progress::Done)
             }
         });
-        match written {
-            Written::Result | Written::Nothing => {}
-            Written::Error(code) => self.counts.error(code),
-            Written::Hole(_) => effects.calls.push(Later { ticket, begins }),
+        if let Written::Error(code) = written {
+            self.counts.error(code);
         }
     }
 
@@ -241,16 +233,16 @@ impl<B: Backend> Rpc<B> {
     /// Keeps an incomplete reply, and stops reading from a connection that has many.
     fn wait(&mut self, cx: &mut Context<'_>, origin: Origin, reply: Reply, effects: Effects) {
         let Origin { conn, via } = origin;
-        let Effects { calls, named } = effects;
-        let flow = self.flows.entry(conn).or_default();
-        flow.calls += calls.len();
+        let Effects { named, begins } = effects;
+        let flow = self.flows.enter(conn);
+        flow.calls += reply.holes();
         if flow.calls >= self.settings.calls_per_connection_max && via == Via::WebSocket {
             flow.is_saturated = true;
             add(&self.counts.pauses, 1);
             cx.pause(conn);
         }
         let until = cx.now() + self.settings.call_timeout;
-        self.calls.wait(conn, via, reply, calls, named, until);
+        flow.exchanges.push(self.calls.wait((conn, via), reply, named, begins, until));
         self.counts.calls_now.set(self.calls.len() as u64);
         self.watch_overdue(cx);
     }
@@ -274,21 +266,24 @@ impl<B: Backend> Rpc<B> {
         let (code, whole) = match self.calls.fill(ticket, outcome) {
             Filled::Unknown => return,
             Filled::Partly(code) => (code, None),
-            Filled::Whole(code, exchange) => (code, Some(exchange)),
+            Filled::Whole(code, slot, exchange) => (code, Some((slot, exchange))),
         };
         if let Some(code) = code {
             self.counts.error(code);
         }
         self.counts.calls_now.set(self.calls.len() as u64);
-        if let Some(exchange) = whole {
-            self.deliver(cx, exchange);
+        if let Some((slot, exchange)) = whole {
+            self.deliver(cx, slot, exchange);
         }
     }
 
-    fn deliver(&mut self, cx: &mut Context<'_>, exchange: Exchange) {
-        let Exchange { conn, via, reply, calls, named, .. } = exchange;
-        if let Some(flow) = self.flows.get_mut(&conn) {
-            flow.calls -= calls.len();
+    fn deliver(&mut self, cx: &mut Context<'_>, slot: usize, exchange: Exchange) {
+        let Exchange { conn, via, reply, named, .. } = exchange;
+        if let Some(flow) = self.flows.get_mut(conn) {
+            flow.calls -= reply.holes();
+            if let Some(at) = flow.exchanges.iter().position(|waiting| *waiting == slot) {
+                flow.exchanges.swap_remove(at);
+            }
             if flow.is_saturated && flow.calls <= self.settings.calls_per_connection_max / 2 {
                 flow.is_saturated = false;
                 if !flow.is_congested {
@@ -300,7 +295,7 @@ impl<B: Backend> Rpc<B> {
         match via {
             Via::WebSocket => self.send(cx, conn, text, &named),
             Via::Http => {
-                self.flows.remove(&conn);
+                self.flows.leave(conn);
                 cx.answer(conn, Decision::Respond(response(text)));
             }
         }
@@ -312,7 +307,7 @@ impl<B: Backend> Rpc<B> {
             match cx.send(conn, &*text) {
                 SendOutcome::Queued | SendOutcome::Gone => {}
                 SendOutcome::Congested => {
-                    self.flows.entry(conn).or_default().is_congested = true;
+                    self.flows.enter(conn).is_congested = true;
                     cx.pause(conn);
                 }
                 // Notifications may be dropped for it, but a call whose reply was is never over.
@@ -330,8 +325,9 @@ impl<B: Backend> Rpc<B> {
     /// Keeps a buffer for the next reply, unless it has grown large.
     fn keep(&mut self, buffer: String) {
         const KEPT_BYTES: usize = 64 * 1024;
-        if buffer.capacity() <= KEPT_BYTES {
-            self.spare = buffer;
+        const KEPT_MAX: usize = 16;
+        if self.spares.len() < KEPT_MAX && buffer.capacity() <= KEPT_BYTES {
+            self.spares.push(buffer);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The text of a reply, while its parts come together.
 //!
 //! What is answered at once is written straight to its place, with the id as it came and the result
-//! where the backend appends it; of a batch, what follows later leaves a hole. A reply never exceeds
+//! where the backend appends it; what follows later leaves a hole behind its id. A reply never exceeds
 //! its limit: what would is an error instead.
 
 use serde_json::value::RawValue;
@@ -21,13 +21,15 @@ pub(super) struct Reply {
     bytes: usize,
 }
 
-/// A reply that is not there yet.
+/// A result or an error that is not there yet, behind its reply's id.
 #[derive(Debug)]
 struct Hole {
     /// Where in the text it belongs.
     at: usize,
-    /// `None` for a notification, which is not answered.
-    id: Option<Box<RawValue>>,
+    /// A notification is not answered.
+    is_silent: bool,
+    is_open: bool,
+    /// Of a batch; that of a single call goes straight to the end of the text.
     filling: String,
 }
 
@@ -45,10 +47,25 @@ impl Reply {
         self.bytes = self.text.len();
     }
 
+    /// How many holes there are, open or not. The next one has this number.
+    pub(super) fn holes(&self) -> usize {
+        self.holes.len()
+    }
+
+    /// Whether there is such a hole, and nothing in it.
+    pub(super) fn is_open(&self, hole: usize) -> bool {
+        self.holes.get(hole).is_some_and(|hole| hole.is_open)
+    }
+
+    /// The first hole with nothing in it.
+    pub(super) fn first_open(&self) -> Option<usize> {
+        self.holes.iter().position(|hole| hole.is_open)
+    }
+
     /// Writes a reply whose result `write` appends. What it appended is forgotten if it fails, or if
     /// there is no id to answer to; `Ok(false)` leaves a hole.
     ///
-    /// Answers with the hole's number, or what was answered instead of a result.
+    /// Answers with what was answered instead of a result, if anything was.
     pub(super) fn call(
         &mut self,
         id: Option<&RawValue>,
@@ -56,6 +73,7 @@ impl Reply {
     ) -> Written {
         let start = self.text.len();
         head(&mut self.text, id.unwrap_or(RawValue::NULL));
+        let behind_id = self.text.len();
         self.text += r#""result":"#;
         let outcome = write(&mut self.text);
         let is_full = self.text.len() + self.closing_bytes() > self.bytes_max;
@@ -75,10 +93,12 @@ impl Reply {
                 Written::Error(RpcError::TOO_LARGE)
             }
             (Ok(false), id) => {
-                self.text.truncate(start);
-                let filling = String::new();
-                self.holes.push(Hole { at: start, id: id.map(ToOwned::to_owned), filling });
-                Written::Hole(self.holes.len() - 1)
+                let is_silent = id.is_none();
+                let at = if is_silent { start } else { behind_id };
+                self.text.truncate(at);
+                self.bytes = at;
+                self.holes.push(Hole { at, is_silent, is_open: true, filling: String::new() });
+                Written::Hole
             }
             (Err(error), Some(id)) => {
                 self.text.truncate(start);
@@ -94,7 +114,8 @@ impl Reply {
 
     /// Writes an error; to something without a valid id as if that were null.
     pub(super) fn error(&mut self, id: Option<&RawValue>, error: &RpcError) {
-        write_error(&mut self.text, id.unwrap_or(RawValue::NULL), error);
+        head(&mut self.text, id.unwrap_or(RawValue::NULL));
+        write_error(&mut self.text, error);
         self.end_item();
     }
 
@@ -110,37 +131,42 @@ impl Reply {
         self.bytes = self.text.len();
     }
 
-    /// Fills a hole; answers with the code of the error, if it is one.
+    /// Fills an open hole; answers with the code of the error, if it is one.
     pub(super) fn fill(&mut self, hole: usize, outcome: &Outcome) -> Option<i64> {
-        let room = self.bytes_max.saturating_sub(self.bytes + self.closing_bytes());
-        let Some(Hole { id: Some(id), filling, .. }) = self.holes.get_mut(hole) else {
+        const BEFORE: &str = r#""result":"#;
+        let room = self.bytes_max.saturating_sub(self.bytes + BEFORE.len() + self.closing_bytes());
+        let hole = self.holes.get_mut(hole).filter(|hole| hole.is_open)?;
+        hole.is_open = false;
+        if hole.is_silent {
             return None;
-        };
-        let refusal = RpcError::too_large();
-        let mut outcome = outcome.as_ref();
-        if let Ok(result) = outcome {
-            head(filling, id);
-            *filling += r#""result":"#;
-            if filling.len() + result.get().len() > room {
-                filling.clear();
-                outcome = Err(&refusal);
-            } else {
-                *filling += result.get();
-                filling.push('}');
-            }
         }
-        if let Err(error) = outcome {
-            write_error(filling, id, error);
+        let refusal = RpcError::too_large();
+        let outcome = match outcome {
+            Ok(result) if result.get().len() > room => Err(&refusal),
+            outcome => outcome.as_ref(),
+        };
+        let out = if self.is_batch { &mut hole.filling } else { &mut self.text };
+        let before = out.len();
+        match outcome {
+            Ok(result) => {
+                *out += BEFORE;
+                *out += result.get();
+                out.push('}');
+            }
+            Err(error) => write_error(out, error),
         }
         if self.is_batch {
-            filling.push(',');
+            out.push(',');
         }
-        self.bytes += filling.len();
+        self.bytes += out.len() - before;
         outcome.err().map(|error| error.code)
     }
 
     /// The whole text; empty if nothing is to be answered. All holes are filled.
     pub(super) fn finish(mut self) -> String {
+        if !self.is_batch {
+            return self.text;
+        }
         if !self.holes.is_empty() {
             let mut whole = String::with_capacity(self.bytes + 1);
             let mut at = 0;
@@ -152,12 +178,10 @@ impl Reply {
             whole += &self.text[at..];
             self.text = whole;
         }
-        if self.is_batch {
-            match self.text.pop() {
-                Some(',') => self.text.push(']'),
-                // Notifications alone: not even an empty array (JSON-RPC 2.0, 6).
-                _ => self.text.clear(),
-            }
+        match self.text.pop() {
+            Some(',') => self.text.push(']'),
+            // Notifications alone: not even an empty array (JSON-RPC 2.0, 6).
+            _ => self.text.clear(),
         }
         self.text
     }
@@ -171,8 +195,8 @@ pub(super) enum Written {
     Error(i64),
     /// It was a notification.
     Nothing,
-    /// It follows; this is its number.
-    Hole(usize),
+    /// It follows.
+    Hole,
 }
 
 fn head(out: &mut String, id: &RawValue) {
@@ -181,8 +205,8 @@ fn head(out: &mut String, id: &RawValue) {
     out.push(',');
 }
 
-fn write_error(out: &mut String, id: &RawValue, error: &RpcError) {
-    head(out, id);
+/// An error, behind the id that it answers to.
+fn write_error(out: &mut String, error: &RpcError) {
     *out += r#""error":{"code":"#;
     *out += &error.code.to_string();
     *out += r#","message":"#;

@@ -57,7 +57,7 @@ impl<B: Backend> Service for Rpc<B> {
     }
 
     fn is_busy(&self, conn: ConnId) -> bool {
-        self.flows.get(&conn).is_some_and(|flow| flow.calls > 0)
+        self.flows.get(conn).is_some_and(|flow| flow.calls > 0)
     }
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
@@ -84,7 +84,7 @@ impl<B: Backend> Service for Rpc<B> {
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
-        if let Some(flow) = self.flows.get_mut(&conn) {
+        if let Some(flow) = self.flows.get_mut(conn) {
             flow.is_congested = false;
             if !flow.is_saturated {
                 cx.resume(conn);
@@ -96,8 +96,8 @@ impl<B: Backend> Service for Rpc<B> {
         if self.backend.owns(conn) {
             return self.link(cx, conn, LinkEvent::Closed(why));
         }
-        self.flows.remove(&conn);
-        self.calls.forget(conn);
+        let flow = self.flows.leave(conn);
+        self.calls.forget(&flow.exchanges);
         self.counts.calls_now.set(self.calls.len() as u64);
         self.subscriptions.forget(conn);
         self.tell_feeds(cx);

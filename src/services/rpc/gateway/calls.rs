@@ -53,23 +53,33 @@ impl TryId {
 
 const _: () = assert!(TRIES_MAX <= 3, "the count of tries has two bits of the id");
 
-/// A request as an upstream gets it.
-#[derive(Debug, PartialEq, Eq, Hash)]
+/// A request: what an upstream gets of it, and what that means to us. Kept by who asks, for its memory.
+#[derive(Debug, Default)]
 pub(super) struct Question {
-    pub(super) method: Box<str>,
-    /// JSON; empty if there are none.
-    pub(super) params: Box<str>,
+    /// The members of the request behind its id, as JSON: those that are equal ask the same.
+    members: String,
+    /// It only reads.
+    reads: bool,
 }
 
 impl Question {
-    /// The request's text, with `id`.
-    pub(super) fn to_json(&self, id: u64) -> String {
-        let Question { method, params } = self;
-        let method = serde_json::Value::from(&**method);
-        if params.is_empty() {
-            return format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method}}}"#);
+    /// Asks this; `params` are JSON, empty if there are none.
+    pub(super) fn set(&mut self, method: &str, params: &str) {
+        let Question { members, reads } = self;
+        *reads = methods::is_read(method);
+        members.clear();
+        *members += r#""method":"#;
+        if method.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
+            members.push('"');
+            *members += method;
+            members.push('"');
+        } else {
+            *members += &serde_json::Value::from(method).to_string();
         }
-        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params}}}"#)
+        if !params.is_empty() {
+            *members += r#","params":"#;
+            *members += params;
+        }
     }
 }
 
@@ -169,14 +179,32 @@ impl Upstream {
 #[derive(Debug)]
 pub(super) struct Send {
     pub(super) id: TryId,
-    pub(super) question: Rc<Question>,
+    /// Its members behind the id.
+    members: Rc<str>,
     /// How long the answer may take.
     pub(super) timeout: Duration,
 }
 
+impl Send {
+    /// The request's text.
+    pub(super) fn to_json(&self) -> String {
+        format!(r#"{{"jsonrpc":"2.0","id":{},{}}}"#, self.id.to_wire(), self.members)
+    }
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// It waits to be sent.
+    Anew,
+    /// It shares the answer to another one under way.
+    Together,
+}
+
 #[derive(Debug)]
 struct Call<W> {
-    question: Rc<Question>,
+    members: Rc<str>,
+    reads: bool,
     waiters: Vec<W>,
     deadline: Time,
     tries: u32,
@@ -201,7 +229,7 @@ pub(super) struct Calls<W> {
     upstreams: Vec<Upstream>,
     calls: HashMap<u64, Call<W>>,
     /// Calls that others may join.
-    shared: HashMap<Rc<Question>, u64>,
+    shared: HashMap<Rc<str>, u64>,
     queue: VecDeque<u64>,
     last: u64,
     /// An upstream has failed: what waits may have nothing left to wait for.
@@ -254,19 +282,21 @@ impl<W> Calls<W> {
     /// It was not taken; `waiter` comes back.
     pub(super) fn ask(
         &mut self,
-        question: Question,
+        question: &Question,
         waiter: W,
         pinned: Option<usize>,
         now: Time,
-    ) -> Result<(), (Ended, W)> {
-        let shares = pinned.is_none() && methods::is_read(&question.method);
-        if let Some(call) = self.shared.get(&question).filter(|_| shares)
+    ) -> Result<Asked, (Ended, W)> {
+        let Question { members, reads } = question;
+        let (reads, shares) = (*reads, pinned.is_none() && *reads);
+        if shares
+            && let Some(call) = self.shared.get(members.as_str())
             && let Some(call) = self.calls.get_mut(call)
             && call.waiters.len() < SHARERS_MAX
         {
             call.waiters.push(waiter);
             add(&self.counts.joined);
-            return Ok(());
+            return Ok(Asked::Together);
         }
         if !self.has_hope(0, pinned, now) {
             return Err((Ended::NoUpstream, waiter));
@@ -276,16 +306,17 @@ impl<W> Calls<W> {
             return Err((Ended::Busy, waiter));
         }
         self.last += 1;
-        let question = Rc::new(question);
+        let members = Rc::<str>::from(members.as_str());
         if shares {
-            self.shared.insert(Rc::clone(&question), self.last);
+            self.shared.insert(Rc::clone(&members), self.last);
         }
         let deadline = now + self.limits.timeout;
         let waiters = vec![waiter];
-        let call = Call { question, waiters, deadline, tries: 0, failed: 0, sent: None, pinned };
+        let (tries, failed, sent) = (0, 0, None);
+        let call = Call { members, reads, waiters, deadline, tries, failed, sent, pinned };
         self.calls.insert(self.last, call);
         self.queue.push_back(self.last);
-        Ok(())
+        Ok(Asked::Anew)
     }
 
     /// The next request to be sent, and to which upstream.
@@ -313,8 +344,7 @@ impl<W> Calls<W> {
         let has_other = self.has_hope(failed, None, now);
         let call = self.calls.get_mut(&id)?;
         let left = call.deadline.since(now);
-        let may_retry =
-            has_other && call.pinned.is_none() && methods::is_read(&call.question.method);
+        let may_retry = has_other && call.pinned.is_none() && call.reads;
         // While another could still be asked in time, this one has only half of it.
         let timeout = if may_retry { left / 2 } else { left };
         call.tries += 1;
@@ -325,7 +355,7 @@ impl<W> Calls<W> {
         chosen.counts.show(chosen.breaker.state());
         chosen.set_in_flight(chosen.in_flight + 1);
         add(&chosen.counts.sent);
-        Some((upstream, Send { id, question: Rc::clone(&call.question), timeout }))
+        Some((upstream, Send { id, members: Rc::clone(&call.members), timeout }))
     }
 
     /// What became of a try. One that is over already changes nothing.
@@ -352,8 +382,7 @@ impl<W> Calls<W> {
     /// Has a call sent to another upstream, if that may help; else it is over.
     fn retry(&mut self, id: u64, failure: Failure, now: Time) -> Option<Finished<W>> {
         let call = self.calls.get(&id)?;
-        let reads = methods::is_read(&call.question.method);
-        let (failed, pinned) = (call.failed, call.pinned);
+        let (failed, pinned, reads) = (call.failed, call.pinned, call.reads);
         let may_go_on = call.tries < TRIES_MAX
             && now < call.deadline
             && (reads || matches!(failure, Failure::Unsent | Failure::Overloaded));
@@ -383,8 +412,8 @@ impl<W> Calls<W> {
         outcome: Result<Outcome, Ended>,
     ) -> Option<Finished<W>> {
         let call = self.calls.remove(&id)?;
-        if self.shared.get(&call.question) == Some(&id) {
-            self.shared.remove(&call.question);
+        if self.shared.get(&call.members) == Some(&id) {
+            self.shared.remove(&call.members);
         }
         Some(Finished { waiters: call.waiters, upstream, outcome })
     }

@@ -69,7 +69,7 @@ impl Http {
 
     /// Has a request posted. Whether that was possible: the system may have no further thread.
     pub(super) fn send(&mut self, send: &Send) -> bool {
-        let body = send.question.to_json(send.id.to_wire());
+        let body = send.to_json();
         let job = Job { id: send.id, body, timeout: send.timeout };
         let thread = match self.idle.pop() {
             Some(thread) => thread,

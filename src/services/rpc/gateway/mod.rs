@@ -29,7 +29,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use self::answer::Incoming;
-use self::calls::{CallLimits, Calls, Failure, Finished, Question, Readiness, Send, TryId};
+use self::calls::{Asked, CallLimits, Calls, Failure, Finished, Question, Readiness, Send, TryId};
 use self::http::Http;
 use self::socket::{HEADS_ID, Socket, Subscription};
 use self::trust::Security;
@@ -128,6 +128,8 @@ pub struct Gateway {
     /// The limits of connections to upstreams.
     outbound: Rc<Cell<RouteId>>,
     calls: Calls<Asker>,
+    /// The request that is being asked.
+    question: Question,
     /// By upstream, until it starts.
     security: Vec<Option<Security>>,
     links: Vec<Link>,
@@ -163,6 +165,7 @@ impl Gateway {
         Ok(Gateway {
             outbound,
             calls: Calls::new(limits, Rc::clone(&counts)),
+            question: Question::default(),
             security: settings.security()?,
             links: Vec::new(),
             mail: None,
@@ -186,10 +189,10 @@ impl Gateway {
         let now = cx.now();
         // What cannot be asked has no answer, which never is a reason to ask on at once.
         for ask in std::mem::take(&mut self.watch.asks) {
-            let question = Question { method: ask.method.into(), params: ask.params.into() };
+            self.question.set(ask.method, &ask.params);
             let asker = Asker::Watch(ask.purpose, ask.era);
             if let Err((ended, Asker::Watch(purpose, era))) =
-                self.calls.ask(question, asker, ask.upstream, now)
+                self.calls.ask(&self.question, asker, ask.upstream, now)
             {
                 self.watch.take(purpose, era, None, Err(ended.into()), now);
             }
@@ -221,7 +224,7 @@ impl Gateway {
             return;
         };
         let outcome = outcome.unwrap_or_else(|ended| Err(RpcError::from(ended)));
-        let mut tickets = Vec::new();
+        let mut tickets = Vec::with_capacity(waiters.len());
         for waiter in waiters {
             match waiter {
                 Asker::Client(ticket) => tickets.push(ticket),
@@ -396,14 +399,13 @@ impl Backend for Gateway {
         _: &mut String,
     ) -> Result<Progress, RpcError> {
         let params = call.params.map_or("", RawValue::get);
-        let question = Question { method: (&*call.method).into(), params: params.into() };
-        match self.calls.ask(question, Asker::Client(ticket), None, cx.now()) {
-            Ok(()) => {
-                self.go_on(cx);
-                Ok(Progress::Later)
-            }
-            Err((ended, _)) => Err(ended.into()),
+        self.question.set(&call.method, params);
+        match self.calls.ask(&self.question, Asker::Client(ticket), None, cx.now()) {
+            Ok(Asked::Anew) => self.go_on(cx),
+            Ok(Asked::Together) => {}
+            Err((ended, _)) => return Err(ended.into()),
         }
+        Ok(Progress::Later)
     }
 
     fn said(&mut self) -> Option<Notice> {

@@ -159,7 +159,7 @@ impl Socket {
 
     /// Sends a request; whether it is on its way.
     pub(super) fn send(&self, cx: &mut Context<'_>, send: &Send) -> bool {
-        self.say(cx, &send.question.to_json(send.id.to_wire()))
+        self.say(cx, &send.to_json())
     }
 
     /// Asks for heads to be pushed, or for that to end, unless that is so already.

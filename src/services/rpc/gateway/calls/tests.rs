@@ -24,17 +24,23 @@ fn at(millis: u64) -> Time {
     Time::ZERO + Duration::from_millis(millis)
 }
 
+fn asking(method: &str, params: &str) -> Question {
+    let mut question = Question::default();
+    question.set(method, params);
+    question
+}
+
 fn question(method: &str) -> Question {
-    Question { method: method.into(), params: "[]".into() }
+    asking(method, "[]")
 }
 
 /// A read that no other is the same as.
 fn unique(number: u32) -> Question {
-    Question { method: "eth_call".into(), params: format!("[{number}]").into() }
+    asking("eth_call", &format!("[{number}]"))
 }
 
-fn ask(calls: &mut Calls<u32>, question: Question, waiter: u32) -> Result<(), Ended> {
-    calls.ask(question, waiter, None, at(0)).map_err(|(ended, _)| ended)
+fn ask(calls: &mut Calls<u32>, question: Question, waiter: u32) -> Result<Asked, Ended> {
+    calls.ask(&question, waiter, None, at(0)).map_err(|(ended, _)| ended)
 }
 
 /// The upstream that the next request goes to, and its try.
@@ -73,7 +79,7 @@ fn past_the_queue_it_is_busy_and_goes_on_when_one_is_answered() {
     let finished = calls.finish(tries[1].1, result(), at(1)).unwrap();
     assert_eq!((finished.waiters, finished.upstream), (vec![1], Some(0)));
     assert_eq!(sent(&mut calls).map(|(upstream, _)| upstream), Some(0));
-    assert_eq!(ask(&mut calls, unique(5), 5), Ok(()));
+    assert_eq!(ask(&mut calls, unique(5), 5), Ok(Asked::Anew));
 }
 
 #[test]
@@ -83,7 +89,7 @@ fn the_same_read_is_shared_while_it_is_under_way() {
         ask(&mut calls, question("eth_gasPrice"), waiter).unwrap();
     }
     let (_, id) = sent(&mut calls).unwrap();
-    ask(&mut calls, question("eth_gasPrice"), 3).unwrap();
+    assert_eq!(ask(&mut calls, question("eth_gasPrice"), 3), Ok(Asked::Together));
     assert_eq!((sent(&mut calls), calls.counts.joined.get()), (None, 3));
     assert_eq!(calls.finish(id, result(), at(1)).unwrap().waiters, [0, 1, 2, 3]);
     ask(&mut calls, question("eth_gasPrice"), 4).unwrap();
@@ -213,10 +219,10 @@ fn a_breaker_that_opens_leads_to_the_next_upstream() {
 #[test]
 fn who_pins_a_call_gets_that_upstream_or_none() {
     let mut calls = calls(&[Ready, Ready]);
-    calls.ask(question("eth_getFilterChanges"), 0, Some(1), at(0)).unwrap();
+    calls.ask(&question("eth_getFilterChanges"), 0, Some(1), at(0)).unwrap();
     assert_eq!(sent(&mut calls).map(|(upstream, _)| upstream), Some(1));
     calls.set_readiness(1, Down);
-    let refused = calls.ask(question("eth_getFilterChanges"), 0, Some(1), at(0));
+    let refused = calls.ask(&question("eth_getFilterChanges"), 0, Some(1), at(0));
     assert_eq!(refused.unwrap_err().0, Ended::NoUpstream);
 }
 
@@ -233,10 +239,12 @@ fn too_large_an_answer_speaks_against_nobody() {
 
 #[test]
 fn requests_are_json() {
-    let text = question("eth_chainId").to_json(7);
-    assert_eq!(text, r#"{"jsonrpc":"2.0","id":7,"method":"eth_chainId","params":[]}"#);
-    let odd = Question { method: "a\"b".into(), params: "".into() };
-    assert_eq!(odd.to_json(1), r#"{"jsonrpc":"2.0","id":1,"method":"a\"b"}"#);
+    let mut calls = calls(&[Ready]);
+    ask(&mut calls, question("eth_chainId"), 0).unwrap();
+    ask(&mut calls, asking("a\"b", ""), 1).unwrap();
+    let mut text = || calls.next(at(0)).unwrap().1.to_json();
+    assert_eq!(text(), r#"{"jsonrpc":"2.0","id":5,"method":"eth_chainId","params":[]}"#);
+    assert_eq!(text(), r#"{"jsonrpc":"2.0","id":9,"method":"a\"b"}"#);
     let id = TryId { call: 5, count: 3 };
     assert_eq!(TryId::from_wire(id.to_wire()), id);
 }
