@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use weir::reactor::Time;
 use weir::services::admin::{Samples, Source};
-use weir::services::rpc::gateway::{GatewayCounts, LATENCY_BOUNDS, UpstreamCounts};
+use weir::services::rpc::gateway::{GatewayCounts, LATENCY_BOUNDS, Latency, UpstreamCounts};
 use weir::services::rpc::{Class, Count, Counts, Network, RpcError};
 
 use crate::logging::lines_lost;
@@ -57,9 +57,13 @@ impl NetworkSource {
         }
         let codes = RpcError::CODES.map(|code| code.to_string());
         let codes = codes.iter().map(String::as_str).chain(["other"]);
-        for (code, count) in codes.zip(&counts.errors) {
-            let labels = [project, chain, ("code", code)];
-            samples.counter("rpc_errors", "Errors answered, by code", &labels, count.get());
+        let codes: Vec<&str> = codes.collect();
+        for class in Class::ALL {
+            for (code, count) in codes.iter().zip(&counts.errors[class as usize]) {
+                let labels = [project, chain, ("class", class.name()), ("code", code)];
+                let help = "Errors answered, by class of method and code";
+                samples.counter("rpc_errors", help, &labels, count.get());
+            }
         }
         let labels = [project, chain];
         let mut now = |name, help, count: &Count| {
@@ -103,7 +107,14 @@ impl NetworkSource {
         // Nobody asks while nobody subscribes: then there is no lag.
         let heard = counts.heard.get();
         let lag = if heard == 0 { Duration::ZERO } else { now.since(Time::from_nanos(heard)) };
-        gauge("gateway_poll_lag_seconds", "Since a height was last told", lag.as_secs_f64());
+        gauge("gateway_poll_lag_seconds", "Since a head was last told", lag.as_secs_f64());
+        let [project, chain] = labels;
+        for class in Class::ALL {
+            let labels = [project, chain, ("class", class.name())];
+            let help = "Time to an upstream's answer, by class of method";
+            let latency = histogram(&counts.latency[class as usize]);
+            samples.histogram("gateway_latency_seconds", help, &labels, latency);
+        }
     }
 
     fn tell_upstream(&self, samples: &mut Samples, counts: &UpstreamCounts) {
@@ -121,14 +132,19 @@ impl NetworkSource {
         now("upstream_in_flight", "Calls under way", &counts.in_flight_now);
         now("upstream_ready", "Whether it can be asked", &counts.ready);
         now("upstream_breaker", "0 closed, 1 half-open, 2 open", &counts.breaker);
-        let within = counts.within.iter().map(Count::get);
-        let beyond = counts.answered.get() - within.clone().sum::<u64>();
-        let bounds = LATENCY_BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
-        let buckets = bounds.zip(within.chain([beyond])).collect();
-        let sum = Duration::from_nanos(counts.latency.get()).as_secs_f64();
-        let latency = (sum, counts.answered.get(), buckets);
+        let latency = histogram(&counts.latency);
         samples.histogram("upstream_latency_seconds", "Time to the answer", &labels, latency);
     }
+}
+
+/// Sum, count and buckets.
+fn histogram(latency: &Latency) -> (f64, u64, Vec<(f64, u64)>) {
+    let within = latency.within.iter().map(Count::get);
+    let beyond = latency.answered.get() - within.clone().sum::<u64>();
+    let bounds = LATENCY_BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
+    let buckets = bounds.zip(within.chain([beyond])).collect();
+    let sum = Duration::from_nanos(latency.nanos.get()).as_secs_f64();
+    (sum, latency.answered.get(), buckets)
 }
 
 impl Source for NetworkSource {

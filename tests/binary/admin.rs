@@ -56,7 +56,7 @@ fn metrics_tell_of_the_loop_and_of_each_network() {
         r#"weir_refusals_total{reason="not_found"} 1"#,
         "# TYPE weir_connections gauge",
         r#"weir_rpc_requests_total{project="main",chain="1",class="info"} 1"#,
-        r#"weir_rpc_errors_total{project="main",chain="1",code="-32700"} 1"#,
+        r#"weir_rpc_errors_total{project="main",chain="1",class="other",code="-32700"} 1"#,
         r#"weir_rpc_connections{project="main",chain="1"} 0.0"#,
         r#"weir_gateway_poll_lag_seconds{project="main",chain="1"} 0.0"#,
         r#"weir_upstream_ready{project="main",chain="1",upstream="http://127.0.0.1:9"} 1.0"#,

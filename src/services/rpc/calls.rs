@@ -9,6 +9,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::backend::{Outcome, Ticket};
+use super::counts::Failed;
 use super::reply::Reply;
 use super::subscriptions::SubscriptionId;
 use crate::reactor::{ConnId, Time};
@@ -60,9 +61,9 @@ pub(super) enum Filled {
     /// Nobody waits for it.
     Unknown,
     /// Others are still missing.
-    Partly(Option<i64>),
+    Partly(Option<Failed>),
     /// The reply is complete; the exchange stood in this slot.
-    Whole(Option<i64>, usize, Exchange),
+    Whole(Option<Failed>, usize, Exchange),
 }
 
 impl Calls {
@@ -126,16 +127,16 @@ impl Calls {
         let Some(exchange) = exchange.filter(|exchange| exchange.is_waiting_for(ticket)) else {
             return Filled::Unknown;
         };
-        let code = exchange.reply.fill(ticket.hole, outcome);
+        let failed = exchange.reply.fill(ticket.hole, outcome);
         if outcome.is_ok() {
             exchange.named.extend(exchange.begins(ticket.hole));
         }
         exchange.missing -= 1;
         self.waiting -= 1;
         if exchange.missing > 0 {
-            return Filled::Partly(code);
+            return Filled::Partly(failed);
         }
-        Filled::Whole(code, ticket.slot, self.exchanges.remove(ticket.slot))
+        Filled::Whole(failed, ticket.slot, self.exchanges.remove(ticket.slot))
     }
 
     /// Forgets exchanges whose connection is gone.

@@ -56,6 +56,13 @@ impl Class {
     }
 }
 
+/// A call that was answered with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failed {
+    pub(super) class: Class,
+    pub(super) code: i64,
+}
+
 /// A number that goes up, and down where its name says "now".
 pub type Count = Cell<u64>;
 
@@ -64,8 +71,9 @@ pub type Count = Cell<u64>;
 pub struct Counts {
     /// Calls, by class: those of a batch each.
     pub requests: [Count; Class::ALL.len()],
-    /// Errors answered, by code as in [`RpcError::CODES`]; the last is for codes of others.
-    pub errors: [Count; RpcError::CODES.len() + 1],
+    /// Errors answered, by class and by code as in [`RpcError::CODES`]; the last is for codes of others.
+    /// What is no call at all is in the last class.
+    pub errors: [[Count; RpcError::CODES.len() + 1]; Class::ALL.len()],
     /// Open WebSockets, now.
     pub connections_now: Count,
     /// Subscriptions, now.
@@ -91,13 +99,13 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub(super) fn request(&self, method: &str) {
-        add(&self.requests[Class::of(method) as usize], 1);
+    pub(super) fn request(&self, class: Class) {
+        add(&self.requests[class as usize], 1);
     }
 
-    pub(super) fn error(&self, code: i64) {
+    pub(super) fn error(&self, Failed { class, code }: Failed) {
         let ours = RpcError::CODES.iter().position(|&known| known == code);
-        add(&self.errors[ours.unwrap_or(RpcError::CODES.len())], 1);
+        add(&self.errors[class as usize][ours.unwrap_or(RpcError::CODES.len())], 1);
     }
 }
 

@@ -30,7 +30,7 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use self::calls::{Calls, Exchange, Filled, Via};
-use self::counts::add;
+use self::counts::{Failed, add};
 use self::flows::Flows;
 use self::reply::{Reply, Written};
 use self::request::Incoming;
@@ -160,7 +160,7 @@ impl<B: Backend> Rpc<B> {
     }
 
     fn reject(&self, reply: &mut Reply, id: Option<&RawValue>, error: &RpcError) {
-        self.counts.error(error.code);
+        self.counts.error(Failed { class: Class::Other, code: error.code });
         reply.error(id, error);
     }
 
@@ -172,11 +172,12 @@ impl<B: Backend> Rpc<B> {
         reply: &mut Reply,
         effects: &mut Effects,
     ) {
-        self.counts.request(&call.method);
+        let class = Class::of(&call.method);
+        self.counts.request(class);
         let hole = reply.holes();
         let ticket = self.calls.ticket(hole);
         let is_full = self.calls.len() + hole >= self.settings.calls_max;
-        let written = reply.call(call.id, |out| match &*call.method {
+        let written = reply.call(call.id, class, |out| match &*call.method {
             "eth_chainId" if !self.backend.answers_all() => done(out, &self.chain_id),
             "net_version" if !self.backend.answers_all() => done(out, &self.net_version),
             "eth_subscribe" => {
@@ -203,8 +204,8 @@ impl<B: Backend> Rpc<B> {
                 Ok(progress == Progress::Done)
             }
         });
-        if let Written::Error(code) = written {
-            self.counts.error(code);
+        if let Written::Error(failed) = written {
+            self.counts.error(failed);
         }
     }
 
@@ -263,13 +264,13 @@ impl<B: Backend> Rpc<B> {
             self.subscriptions.take_back(conn, id);
             self.tell_feeds(cx);
         }
-        let (code, whole) = match self.calls.fill(ticket, outcome) {
+        let (failed, whole) = match self.calls.fill(ticket, outcome) {
             Filled::Unknown => return,
-            Filled::Partly(code) => (code, None),
-            Filled::Whole(code, slot, exchange) => (code, Some((slot, exchange))),
+            Filled::Partly(failed) => (failed, None),
+            Filled::Whole(failed, slot, exchange) => (failed, Some((slot, exchange))),
         };
-        if let Some(code) = code {
-            self.counts.error(code);
+        if let Some(failed) = failed {
+            self.counts.error(failed);
         }
         self.counts.calls_now.set(self.calls.len() as u64);
         if let Some((slot, exchange)) = whole {

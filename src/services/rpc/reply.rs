@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::RpcError;
 use super::backend::Outcome;
+use super::counts::{Class, Failed};
 
 /// The reply to one message.
 #[derive(Debug, Default)]
@@ -26,6 +27,7 @@ pub(super) struct Reply {
 struct Hole {
     /// Where in the text it belongs.
     at: usize,
+    class: Class,
     /// A notification is not answered.
     is_silent: bool,
     is_open: bool,
@@ -62,13 +64,14 @@ impl Reply {
         self.holes.iter().position(|hole| hole.is_open)
     }
 
-    /// Writes a reply whose result `write` appends. What it appended is forgotten if it fails, or if
+    /// Writes the reply to a call of this class, whose result `write` appends. What it appended is forgotten if it fails, or if
     /// there is no id to answer to; `Ok(false)` leaves a hole.
     ///
     /// Answers with what was answered instead of a result, if anything was.
     pub(super) fn call(
         &mut self,
         id: Option<&RawValue>,
+        class: Class,
         write: impl FnOnce(&mut String) -> Result<bool, RpcError>,
     ) -> Written {
         let start = self.text.len();
@@ -90,20 +93,21 @@ impl Reply {
             (Ok(true), Some(id)) => {
                 self.text.truncate(start);
                 self.error(Some(id), &RpcError::too_large());
-                Written::Error(RpcError::TOO_LARGE)
+                Written::Error(Failed { class, code: RpcError::TOO_LARGE })
             }
             (Ok(false), id) => {
                 let is_silent = id.is_none();
                 let at = if is_silent { start } else { behind_id };
                 self.text.truncate(at);
                 self.bytes = at;
-                self.holes.push(Hole { at, is_silent, is_open: true, filling: String::new() });
+                let filling = String::new();
+                self.holes.push(Hole { at, class, is_silent, is_open: true, filling });
                 Written::Hole
             }
             (Err(error), Some(id)) => {
                 self.text.truncate(start);
                 self.error(Some(id), &error);
-                Written::Error(error.code)
+                Written::Error(Failed { class, code: error.code })
             }
             (Err(_), None) => {
                 self.text.truncate(start);
@@ -131,8 +135,8 @@ impl Reply {
         self.bytes = self.text.len();
     }
 
-    /// Fills an open hole; answers with the code of the error, if it is one.
-    pub(super) fn fill(&mut self, hole: usize, outcome: &Outcome) -> Option<i64> {
+    /// Fills an open hole; answers with the error, if it is one.
+    pub(super) fn fill(&mut self, hole: usize, outcome: &Outcome) -> Option<Failed> {
         const BEFORE: &str = r#""result":"#;
         let room = self.bytes_max.saturating_sub(self.bytes + BEFORE.len() + self.closing_bytes());
         let hole = self.holes.get_mut(hole).filter(|hole| hole.is_open)?;
@@ -159,7 +163,7 @@ impl Reply {
             out.push(',');
         }
         self.bytes += out.len() - before;
-        outcome.err().map(|error| error.code)
+        outcome.err().map(|error| Failed { class: hole.class, code: error.code })
     }
 
     /// The whole text; empty if nothing is to be answered. All holes are filled.
@@ -191,8 +195,8 @@ impl Reply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     Result,
-    /// An error with this code.
-    Error(i64),
+    /// An error.
+    Error(Failed),
     /// It was a notification.
     Nothing,
     /// It follows.

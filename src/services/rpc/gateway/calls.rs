@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::super::{Outcome, RpcError};
+use super::super::{Class, Outcome, RpcError};
 use super::breaker::Breaker;
 use super::counts::{GatewayCounts, UpstreamCounts, add};
 use super::methods;
@@ -54,19 +54,26 @@ impl TryId {
 const _: () = assert!(TRIES_MAX <= 3, "the count of tries has two bits of the id");
 
 /// A request: what an upstream gets of it, and what that means to us. Kept by who asks, for its memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Question {
     /// The members of the request behind its id, as JSON: those that are equal ask the same.
     members: String,
     /// It only reads.
     reads: bool,
+    class: Class,
+}
+
+impl Default for Question {
+    fn default() -> Question {
+        Question { members: String::new(), reads: false, class: Class::Other }
+    }
 }
 
 impl Question {
     /// Asks this; `params` are JSON, empty if there are none.
     pub(super) fn set(&mut self, method: &str, params: &str) {
-        let Question { members, reads } = self;
-        *reads = methods::is_read(method);
+        let Question { members, reads, class } = self;
+        (*reads, *class) = (methods::is_read(method), Class::of(method));
         members.clear();
         *members += r#""method":"#;
         if method.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
@@ -164,7 +171,7 @@ impl Upstream {
     fn end(&mut self, outcome: Result<(), Failure>, since: Time, now: Time) {
         self.set_in_flight(self.in_flight - 1);
         match outcome {
-            Ok(()) => self.counts.answer(now.since(since)),
+            Ok(()) => self.counts.latency.answer(now.since(since)),
             Err(_) => add(&self.counts.failed),
         }
         // An answer that is too large speaks against nobody.
@@ -205,6 +212,7 @@ pub(super) enum Asked {
 struct Call<W> {
     members: Rc<str>,
     reads: bool,
+    class: Class,
     waiters: Vec<W>,
     deadline: Time,
     tries: u32,
@@ -287,8 +295,8 @@ impl<W> Calls<W> {
         pinned: Option<usize>,
         now: Time,
     ) -> Result<Asked, (Ended, W)> {
-        let Question { members, reads } = question;
-        let (reads, shares) = (*reads, pinned.is_none() && *reads);
+        let &Question { ref members, reads, class } = question;
+        let shares = pinned.is_none() && reads;
         if shares
             && let Some(call) = self.shared.get(members.as_str())
             && let Some(call) = self.calls.get_mut(call)
@@ -313,7 +321,7 @@ impl<W> Calls<W> {
         let deadline = now + self.limits.timeout;
         let waiters = vec![waiter];
         let (tries, failed, sent) = (0, 0, None);
-        let call = Call { members, reads, waiters, deadline, tries, failed, sent, pinned };
+        let call = Call { members, reads, class, waiters, deadline, tries, failed, sent, pinned };
         self.calls.insert(self.last, call);
         self.queue.push_back(self.last);
         Ok(Asked::Anew)
@@ -370,6 +378,9 @@ impl<W> Calls<W> {
         self.has_failed |= outcome.is_err();
         let told = outcome.as_ref().map(|_| ()).map_err(|failure| *failure);
         self.upstreams[sent.upstream].end(told, sent.since, now);
+        if told.is_ok() {
+            self.counts.latency[call.class as usize].answer(now.since(sent.since));
+        }
         let failure = match outcome {
             Ok(answer) => return self.end(id.call, Some(sent.upstream), Ok(answer)),
             Err(Failure::TooLarge) => return self.end(id.call, None, Err(Ended::TooLarge)),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::super::Count;
+use super::super::{Class, Count};
 use super::breaker::State;
 
 /// The counts of one gateway, beside those of the service in front of it.
@@ -26,8 +26,22 @@ pub struct GatewayCounts {
     pub block_time: Count,
     /// Times that what was announced could not be continued.
     pub losses: Count,
+    /// How long upstreams took for their answers, by class of method.
+    pub latency: [Latency; Class::ALL.len()],
     /// In the order in which they are asked.
     pub upstreams: Vec<Rc<UpstreamCounts>>,
+}
+
+/// How long answers took.
+#[derive(Debug, Default)]
+pub struct Latency {
+    /// Answers.
+    pub answered: Count,
+    /// Nanoseconds that they took, all together.
+    pub nanos: Count,
+    /// Those that took no longer than each of [`LATENCY_BOUNDS`] but longer than the one before; those
+    /// that took longer than the last are in none.
+    pub within: [Count; LATENCY_BOUNDS.len()],
 }
 
 /// The counts of one upstream.
@@ -39,13 +53,8 @@ pub struct UpstreamCounts {
     pub sent: Count,
     /// Requests that failed: no answer, none in time, or none that was wanted.
     pub failed: Count,
-    /// Requests answered.
-    pub answered: Count,
-    /// Nanoseconds that the answers took, all together.
-    pub latency: Count,
-    /// Answers that took no longer than each of [`LATENCY_BOUNDS`]; those that took longer than the
-    /// last are in none.
-    pub within: [Count; LATENCY_BOUNDS.len()],
+    /// How long its answers took.
+    pub latency: Latency,
     /// Requests under way, now.
     pub in_flight_now: Count,
     /// Whether it can be asked, 0 or 1: a WebSocket is open.
@@ -70,17 +79,19 @@ pub const LATENCY_BOUNDS: [Duration; 10] = [
     Duration::from_secs(5),
 ];
 
-impl UpstreamCounts {
+impl Latency {
     pub(super) fn answer(&self, took: Duration) {
         add(&self.answered);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.latency.set(self.latency.get().saturating_add(nanos));
+        self.nanos.set(self.nanos.get().saturating_add(nanos));
         let bucket = LATENCY_BOUNDS.iter().position(|bound| took <= *bound);
         if let Some(bucket) = bucket {
             add(&self.within[bucket]);
         }
     }
+}
 
+impl UpstreamCounts {
     pub(super) fn show(&self, state: State) {
         let number = match state {
             State::Closed => 0,

@@ -42,7 +42,7 @@ use super::{
 use crate::reactor::settings::{MESSAGE_BYTES_RANGE, RouteSettings};
 use crate::reactor::{ConnId, Context, MailReceiver, RouteId, ServiceTimer, Time, TlsError};
 
-pub use self::counts::{GatewayCounts, LATENCY_BOUNDS, UpstreamCounts};
+pub use self::counts::{GatewayCounts, LATENCY_BOUNDS, Latency, UpstreamCounts};
 
 /// The timer key of a gateway: it has one timer, for whatever is due next.
 const ALARM: u64 = 0;
