@@ -12,7 +12,7 @@ use weir::protocol::Message;
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Service};
 
-use crate::support::{BINARY, CLOSE, Client, Process, Server, eventually, frame, upgrade};
+use crate::support::{BINARY, CLOSE, Client, Process, Server, crowd, eventually, frame, upgrade};
 
 const KIB: usize = 1024;
 const LONG: Duration = Duration::from_secs(60);
@@ -260,7 +260,7 @@ fn descriptors(pid: Pid) -> usize {
 fn an_idle_connection_costs_little() {
     const COUNT: usize = 10_000;
     const BYTES_EACH_MAX: usize = 400;
-    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    let _alone = crowd();
     let (server, address) = Process::serve(&["--connections-max", "15000"]);
     // What is allocated once is allocated by the first thousand.
     let clients = idle(address, 1000);

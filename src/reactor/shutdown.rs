@@ -56,8 +56,7 @@ impl Reactor {
         let batch = drain.untold.split_off(rest);
         for id in std::mem::take(&mut drain.busy).into_iter().chain(batch) {
             if is_patient && self.is_busy(id) {
-                // It is owed what is on its way, and nothing more.
-                self.core.pause(id);
+                self.core.take_no_more(id);
                 drain.busy.push(id);
             } else {
                 self.core.send_away(id);
@@ -96,6 +95,14 @@ impl Reactor {
 }
 
 impl Core {
+    /// A client is owed what is on its way, and nothing more. A server that we have connected to is not
+    /// asked for more, but what it sends may be what a client is owed.
+    fn take_no_more(&mut self, id: ConnId) {
+        if self.conns.get(id).is_some_and(|conn| conn.decoder.role() == Role::Server) {
+            self.pause(id);
+        }
+    }
+
     /// Ends a connection because the loop goes down: with a Close if it is open; with a 503 if its request
     /// has not come whole, is not decided on, or may be under way; behind the answer that it is getting.
     fn send_away(&mut self, id: ConnId) {

@@ -22,10 +22,10 @@ fn outcome(mut command: Command) -> (Option<i32>, String, String) {
 }
 
 /// A file that goes with its test.
-struct File(PathBuf);
+pub struct File(PathBuf);
 
 impl File {
-    fn new(text: &str) -> File {
+    pub fn new(text: &str) -> File {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("weir-{}-{count}.toml", std::process::id());
@@ -34,7 +34,7 @@ impl File {
         File(path)
     }
 
-    fn path(&self) -> &str {
+    pub fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
 }

@@ -36,6 +36,8 @@ pub struct State {
     /// Methods called, in their order.
     calls: Vec<String>,
     held: Vec<Ticket>,
+    /// Bytes that each block has besides.
+    padding: usize,
     /// Whether the head is told when the test says so.
     holds_heads: bool,
     /// Transactions that wait, and those that the filter has not told of yet.
@@ -52,6 +54,7 @@ impl State {
             "hash": hash(number, fork),
             "parentHash": number.checked_sub(1).map_or(hash(0, 255), |at| hash(at, self.forks[at])),
             "transactions": ["0x1"],
+            "extraData": "x".repeat(self.padding),
         })
     }
 
@@ -202,8 +205,10 @@ impl Node {
             let network =
                 Network { project: "node".into(), architecture: "evm", chain_id: NODE_CHAIN_ID };
             let chain = Chain { network, state, pushes, mail: None };
-            let service = reactor.add_service(Rpc::new(chain, RpcSettings::default())).unwrap();
-            let route = RpcSettings::default().fit(RouteSettings::default());
+            // It sends more than a gateway takes.
+            let rpc = RpcSettings { response_bytes_max: 100_000_000, ..RpcSettings::default() };
+            let route = rpc.fit(RouteSettings::default());
+            let service = reactor.add_service(Rpc::new(chain, rpc)).unwrap();
             reactor.add_route("/", service, route).unwrap();
             let listen = match tls {
                 None => ListenSettings::new(address),
@@ -248,6 +253,11 @@ impl Node {
         if let Some(mail) = state.mail.as_ref().filter(|_| self.pushes) {
             mail.try_send(Notice::Head(raw(&block))).unwrap();
         }
+    }
+
+    /// Its blocks have so many bytes more from now on.
+    pub fn pad(&self, bytes: usize) {
+        self.state().padding = bytes;
     }
 
     /// Does not tell its head before it is [released](Node::release), or does again.

@@ -9,6 +9,7 @@ mod watched;
 mod wire;
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,13 @@ pub fn eventually(mut condition: impl FnMut() -> bool, what: &str) {
         assert!(begun.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// For who opens ten thousand connections: the descriptors of this process do for one at a time.
+pub fn crowd() -> MutexGuard<'static, ()> {
+    static CROWD: Mutex<()> = Mutex::new(());
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    CROWD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A port of 127.0.0.1 that is free.

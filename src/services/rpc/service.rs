@@ -57,6 +57,10 @@ impl<B: Backend> Service for Rpc<B> {
     }
 
     fn is_busy(&self, conn: ConnId) -> bool {
+        // What clients wait for comes by way of the backend's own connections.
+        if self.backend.owns(conn) {
+            return self.calls.len() > 0;
+        }
         self.flows.get(conn).is_some_and(|flow| flow.calls > 0)
     }
 

@@ -1,0 +1,61 @@
+//! The real binary as a gateway, with the limits that it has by default, and what it tells operators.
+
+use std::net::SocketAddr;
+
+use crate::binary::File;
+use crate::support::{Client, Process, eventually};
+
+use super::node::PATH;
+
+/// A `weir serve` for one network.
+pub struct Front {
+    pub process: Process,
+    pub address: SocketAddr,
+    admin: SocketAddr,
+    _file: File,
+}
+
+impl Front {
+    /// In front of these upstreams; `settings` are lines of the network's, `flags` the server's.
+    pub fn new(upstreams: &[String], settings: &str, flags: &[&str]) -> Front {
+        let network = "[[network]]\nproject = 'main'\nchain_id = 0x849\n";
+        let file = File::new(&format!("{network}upstreams = {upstreams:?}\n{settings}"));
+        let ours = ["--admin", "127.0.0.1:0", "--config", file.path()];
+        let (process, address) = Process::serve(&[&ours, flags].concat());
+        let line = process.line();
+        let admin = line.strip_prefix("admin http://").expect(&line).trim_end_matches('/');
+        let admin = admin.parse().unwrap();
+        Front { process, address, admin, _file: file }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::open(self.address, PATH)
+    }
+
+    /// The sum of a metric's samples with all of these labels, such as `code="-32005"`.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let mut client = Client::tcp(self.admin);
+        client.raw(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n");
+        let (_, body) = client.answer();
+        let text = String::from_utf8(body).unwrap();
+        let is_meant = |line: &&str| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|label| line.contains(label))
+        };
+        let samples: Vec<&str> = text.lines().filter(is_meant).collect();
+        assert!(!samples.is_empty(), "{name} {labels:?} is not in\n{text}");
+        samples.iter().map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+    }
+
+    /// Waits until a metric has this value.
+    pub fn await_metric(&self, name: &str, labels: &[&str], value: f64) {
+        eventually(|| self.metric(name, labels) == value, &format!("{name} {labels:?} is {value}"));
+    }
+
+    /// Nothing is left of any client.
+    pub fn await_nobody(&self) {
+        for name in ["connections", "subscriptions", "feeds", "calls"] {
+            self.await_metric(&format!("weir_rpc_{name}"), &[], 0.0);
+        }
+    }
+}
