@@ -329,10 +329,11 @@ impl Watch {
                 let next = self.chain.see_head(block);
                 self.go_on(next, now);
             }
-            // A chain without a block, or no chain: the next poll asks again.
-            Ok(None) => {}
             Err(error) if !self.has_begun => self.announce_beginning(Source::Chain, Err(error)),
-            Err(_) => {}
+            // A chain without a block, or no chain: the next poll asks again.
+            Ok(None) | Err(_) if !self.has_begun => {}
+            // What was pushed meanwhile does not wait for that.
+            Ok(None) | Err(_) => self.go_on(Next::Wait, now),
         }
     }
 

@@ -180,6 +180,10 @@ fn what_is_pushed_while_something_is_asked_is_not_lost() {
     scene.watch.push(&raw(&block(7)), scene.now);
     scene.watch.push(&raw(&block(7)), scene.now);
     assert_eq!(scene.announced(), [7]);
+    let head = scene.ask();
+    scene.watch.push(&raw(&block(8)), scene.now);
+    scene.answer(head, None);
+    assert_eq!(scene.announced(), [8], "though the look has failed");
     scene.watch.push(&raw(&json!("no block")), scene.now);
     assert!(scene.announced().is_empty());
 }
