@@ -61,10 +61,7 @@ const FOREIGN: [(&str, &[&str]); 3] = [
         ],
     ),
     ("reactor", &["serde", "serde_json"]),
-    (
-        "services",
-        &["mio", "socket2", "slab", "rustls", "std::net::TcpStream", "std::net::TcpListener"],
-    ),
+    ("services", &["mio", "socket2", "rustls", "std::net::TcpStream", "std::net::TcpListener"]),
 ];
 
 type Names = Vec<String>;
