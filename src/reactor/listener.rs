@@ -170,11 +170,11 @@ impl Core {
         }
         let refused = self.admission.admit(&self.settings, peer.ip(), self.now).err();
         if refused.is_some() {
-            if self.metrics.refused_now >= REFUSED_MAX as u64 {
+            if self.metrics.awaiting_refusal_now >= REFUSED_MAX as u64 {
                 self.metrics.dropped_at_accept += 1;
                 return;
             }
-            self.metrics.refused_now += 1;
+            self.metrics.awaiting_refusal_now += 1;
         }
         let id = self.conns.next_id();
         let mut handshake = Handshake::new(self.now);

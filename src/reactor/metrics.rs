@@ -8,13 +8,24 @@ use std::fmt;
 use super::CloseReason;
 use crate::protocol::handshake::Refusal;
 
+/// One count of the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its field in [`Metrics`]; one that ends in `_now` comes and goes, the others only grow.
+    pub name: &'static str,
+    /// What is counted.
+    pub help: &'static str,
+    /// How much that is.
+    pub value: u64,
+}
+
 macro_rules! metrics {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// Totals since the reactor was made, but for those that say "now".
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Metrics {
-            $($(#[$doc])* pub $name: u64,)*
+            $($(#[doc = $doc])* pub $name: u64,)*
             /// What `refused` counts, by the [name](Refusal::name) of the reason.
             pub refusals: BTreeMap<&'static str, u64>,
             /// All that has ended, by the [name](CloseReason::name) of the reason.
@@ -22,9 +33,14 @@ macro_rules! metrics {
         }
 
         impl Metrics {
-            /// Every count with its name, but for those by reason.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)*].into_iter()
+            /// Every count, but for those by reason.
+            pub fn iter(&self) -> impl Iterator<Item = Metric> {
+                [$(Metric {
+                    name: stringify!($name),
+                    help: concat!($($doc),*).trim_ascii(),
+                    value: self.$name,
+                },)*]
+                .into_iter()
             }
         }
     };
@@ -40,7 +56,7 @@ metrics! {
     /// Connections of any kind, now.
     connections_now,
     /// Connections that wait for their refusal, now.
-    refused_now,
+    awaiting_refusal_now,
     /// Requests refused with an HTTP status.
     refused,
     /// Connections dropped at accept, unanswered: the table of refused ones was full.
@@ -174,11 +190,32 @@ impl Metrics {
 impl fmt::Display for Metrics {
     /// The counts that are not zero: `accepted=3 opened=3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counted = self.iter().filter(|(_, count)| *count > 0);
-        for (index, (name, count)) in counted.enumerate() {
+        let counted = self.iter().filter(|metric| metric.value > 0);
+        for (index, Metric { name, value, .. }) in counted.enumerate() {
             let space = if index == 0 { "" } else { " " };
-            write!(f, "{space}{name}={count}")?;
+            write!(f, "{space}{name}={value}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Where they are shown, what comes and goes is told by its kind, not by its name.
+    #[test]
+    fn no_two_counts_have_one_name_without_now() {
+        let metrics = Metrics::default();
+        let names = metrics.iter().map(|metric| metric.name);
+        let names = names.map(|name| name.strip_suffix("_now").unwrap_or(name));
+        let mut known = HashSet::from(["refusals", "ends"]);
+        for name in names {
+            assert!(known.insert(name), "{name}");
+        }
+        let help = |wanted| metrics.iter().find(|metric| metric.name == wanted).unwrap().help;
+        assert_eq!(help("accepted"), "Connections accepted from listeners.");
     }
 }

@@ -83,7 +83,7 @@ use self::stats::TurnStats;
 pub use self::context::Context;
 pub use self::id::{ConnId, ServiceId};
 pub use self::mailbox::{Handle, MailReceiver, MailSender};
-pub use self::metrics::Metrics;
+pub use self::metrics::{Metric, Metrics};
 pub use self::publish::{Filter, Payload, PublishOptions, Published, Target};
 pub use self::reason::CloseReason;
 pub use self::record::{Metadata, MetadataFull, Record, Traffic};

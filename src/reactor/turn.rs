@@ -246,7 +246,7 @@ impl Core {
             empty.push((ServiceId(service), topic.into()));
         });
         if conn.standing == Standing::Refused {
-            self.metrics.refused_now -= 1;
+            self.metrics.awaiting_refusal_now -= 1;
         } else {
             self.admission.release(SocketAddr::from(conn.peer).ip());
         }

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::protocol::Message;
 use crate::protocol::handshake::Response;
-use crate::reactor::{ConnId, Context, Decision, PlainRequest, Request, Service, Time};
+use crate::reactor::{ConnId, Context, Decision, Metric, PlainRequest, Request, Service, Time};
 
 /// The path of the metrics.
 pub const METRICS: &str = "/metrics";
@@ -42,10 +42,12 @@ impl Admin {
 
     fn metrics(&self, cx: &Context<'_>) -> Response {
         let mut samples = Samples::default();
-        for (name, value) in cx.metrics().iter() {
+        for Metric { name, help, value } in cx.metrics().iter() {
+            // Like the help of all else that is counted.
+            let help = help.trim_end_matches('.');
             match name.strip_suffix("_now") {
-                Some(name) => samples.gauge(name, "Of the loop, now", &[], value as f64),
-                None => samples.counter(name, "Of the loop", &[], value),
+                Some(name) => samples.gauge(name, help, &[], value as f64),
+                None => samples.counter(name, help, &[], value),
             }
         }
         let by_reason = [

@@ -52,6 +52,7 @@ fn metrics_tell_of_the_loop_and_of_each_network() {
     assert!(head.contains("application/openmetrics-text"), "{head}");
     for line in [
         "weir_opened_total 1",
+        "# HELP weir_connections Connections of any kind, now",
         "weir_refused_total 1",
         r#"weir_refusals_total{reason="not_found"} 1"#,
         "# TYPE weir_connections gauge",
@@ -67,6 +68,12 @@ fn metrics_tell_of_the_loop_and_of_each_network() {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
     assert!(!text.contains("secret"), "a URL's key is shown");
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let mut names: Vec<&str> = families.map(|line| line.split(' ').next().unwrap()).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "one name is of two kinds");
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl ByHand {
     pub fn stop_clean(mut self) -> Metrics {
         self.turn_until("all connections end", |metrics| metrics.connections_now == 0);
         let metrics = self.reactor.metrics().clone();
-        assert_eq!((metrics.buffered_now, metrics.refused_now), (0, 0), "{metrics}");
+        assert_eq!((metrics.buffered_now, metrics.awaiting_refusal_now), (0, 0), "{metrics}");
         metrics
     }
 }

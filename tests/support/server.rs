@@ -76,7 +76,7 @@ impl Server {
     /// Shuts down and tells what was counted; nothing may be left of the connections that were.
     pub fn stop_clean(self) -> Metrics {
         let metrics = self.stop();
-        let left = (metrics.buffered_now, metrics.connections_now, metrics.refused_now);
+        let left = (metrics.buffered_now, metrics.connections_now, metrics.awaiting_refusal_now);
         assert_eq!(left, (0, 0, 0), "bytes, connections and refusals left over: {metrics}");
         metrics
     }
