@@ -45,7 +45,7 @@ fn tested_in(reason: CloseReason) -> &'static str {
         CloseReason::PeerClosed(_) | CloseReason::Service(_) => "closing.rs",
         CloseReason::HeartbeatTimeout => "heartbeat.rs",
         CloseReason::Shutdown => "shutdown.rs",
-        CloseReason::SlowConsumer | CloseReason::WriteTimeout => "pressure.rs",
+        CloseReason::SlowConsumer | CloseReason::WriteTimeout => "pressure/ends.rs",
         CloseReason::Overloaded => "memory.rs",
         CloseReason::Aborted => "driven.rs",
         CloseReason::ConnectFailed | CloseReason::UpgradeFailed(_) => "client_role/refusals.rs",

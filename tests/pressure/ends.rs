@@ -1,0 +1,144 @@
+//! How the connection of a slow peer ends, and what it finds when it reads again.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use weir::protocol::CloseCode;
+use weir::reactor::CloseReason;
+use weir::reactor::settings::{RouteSettings, Settings};
+
+use super::{Bench, KIB, LONG, MIB, SHORT, expect_numbered_then_1013, limits, read_numbered};
+use crate::support::{BINARY, CLOSE, Client, Server, eventually, frame};
+
+/// Blocks a peer with messages of `len`, waits for its end, and lets it read only then.
+fn read_after_the_end(route: RouteSettings, len: usize, close_timeout: Duration) {
+    let settings = Settings { close_timeout, ..Settings::default() };
+    let mut bench = Bench::new(settings, route);
+    let count = 16 * MIB / len;
+    bench.push(count, len);
+    let why = bench.closed();
+    assert!(matches!(why, CloseReason::SlowConsumer | CloseReason::WriteTimeout), "{why}");
+    // The server has forgotten the connection; what it has left is the kernel's.
+    let read = expect_numbered_then_1013(&mut bench.client, len, why.text());
+    bench.client.expect_end();
+    assert!(read > 0 && (read as usize) < count, "{read} of {count} messages");
+    let metrics = bench.stop();
+    assert_eq!(metrics.messages_dropped, count as u64 - u64::from(read));
+    assert_eq!((metrics.ended_slow, metrics.close_timeouts), (1, 1));
+}
+
+#[test]
+fn above_the_soft_limit_the_grace_time_runs() {
+    let route = RouteSettings { outbox_grace: SHORT, ..limits(KIB, MIB, 64 * MIB) };
+    for len in [100, 5000, 70_000, MIB] {
+        read_after_the_end(route.clone(), len, SHORT);
+    }
+}
+
+#[test]
+fn a_write_without_progress_times_out() {
+    let route = RouteSettings { write_timeout: SHORT, ..limits(KIB, 32 * MIB, 64 * MIB) };
+    for len in [100, 300_000] {
+        read_after_the_end(route.clone(), len, SHORT);
+    }
+}
+
+#[test]
+fn who_reads_again_in_time_ends_in_good_order() {
+    let settings = Settings { close_timeout: LONG, ..Settings::default() };
+    let route = RouteSettings { outbox_grace: SHORT, ..limits(KIB, MIB, 64 * MIB) };
+    let mut bench = Bench::new(settings, route);
+    bench.push(16, MIB);
+    // The Close is on its way when orders are not obeyed any more.
+    let mut orders = bench.client.writer();
+    let order = frame(true, 0x1, b"0x4");
+    eventually(
+        || {
+            orders.write_all(&order).unwrap();
+            bench.told.recv_timeout(Duration::from_millis(50)).is_err()
+        },
+        "the connection closes",
+    );
+    expect_numbered_then_1013(&mut bench.client, MIB, "slow consumer");
+    bench.client.close(1013, "");
+    bench.client.expect_end();
+    assert_eq!(bench.closed(), CloseReason::SlowConsumer);
+    assert_eq!(bench.stop().close_timeouts, 0);
+}
+
+#[test]
+fn who_goes_on_sending_finds_the_close_too() {
+    let settings = Settings { close_timeout: LONG, ..Settings::default() };
+    // An echo that is paused, so that much waits on our side of the connection, too.
+    let route = RouteSettings { write_timeout: SHORT, outbox_grace: LONG, ..Default::default() };
+    let (service, _) = crate::support::Watched::echo();
+    let server = Server::start(settings, move |reactor| {
+        let service = reactor.add_service(service).unwrap();
+        reactor.add_route("/", service, route).unwrap();
+    });
+    let mut client = Client::narrow(server.address, "/");
+    let mut writer = client.writer();
+    let stop = Arc::new(AtomicBool::new(false));
+    let written = Arc::new(AtomicUsize::new(0));
+    let (stopped, count) = (Arc::clone(&stop), Arc::clone(&written));
+    let writes = thread::spawn(move || {
+        let bytes = frame(true, BINARY, &[b'.'; 5000]);
+        while !stopped.load(Ordering::Relaxed) {
+            writer.write_all(&bytes).expect("no reset while it writes");
+            count.fetch_add(bytes.len(), Ordering::Relaxed);
+        }
+    });
+    // The echo is blocked and paused, and TCP holds the writer, until the write times out. From then
+    // on all is read and thrown away: the writer gets on, further than all buffers together reach.
+    let enough = 64 * MIB;
+    eventually(|| written.load(Ordering::Relaxed) > enough, "what comes is thrown away");
+    let (code, reason) = client.expect_close();
+    assert_eq!((code, &reason[..]), (1013, "write timeout"));
+    stop.store(true, Ordering::Relaxed);
+    writes.join().unwrap();
+    client.close(1013, "");
+    client.expect_end();
+    drop(client);
+    assert_eq!(server.stop_clean().ended_slow, 1);
+}
+
+#[test]
+fn a_close_waits_for_what_is_queued_as_long_as_the_peer_takes_it() {
+    let close_timeout = Duration::from_secs(4);
+    let settings = Settings { close_timeout, ..Settings::default() };
+    let mut bench = Bench::new(settings, limits(KIB, 32 * MIB, 64 * MIB));
+    // Much more than the kernel holds: what it has taken counts as sent.
+    let count = 32;
+    bench.push(count, MIB);
+    bench.client.text("close");
+    let begun = Instant::now();
+    for number in 0..count as u32 {
+        // Slow, but alive: longer than the close timeout as a whole, shorter for each message.
+        thread::sleep(close_timeout / 24);
+        assert_eq!(bench.client.frame().payload[..4], number.to_be_bytes());
+    }
+    assert!(begun.elapsed() > close_timeout);
+    assert_eq!(bench.client.expect_close(), (1000, "that was all".into()));
+    bench.client.close(1000, "");
+    bench.client.expect_end();
+    assert_eq!(bench.closed(), CloseReason::Service(CloseCode::NORMAL));
+    let metrics = bench.stop();
+    assert_eq!(metrics.messages_dropped, 0);
+}
+
+#[test]
+fn a_close_for_a_peer_that_does_not_read_is_found_later() {
+    let settings = Settings { close_timeout: SHORT, ..Settings::default() };
+    let mut bench = Bench::new(settings, limits(KIB, 32 * MIB, 64 * MIB));
+    bench.push(16, MIB);
+    bench.client.text("close");
+    assert_eq!(bench.closed(), CloseReason::Service(CloseCode::NORMAL));
+    let (count, close) = read_numbered(&mut bench.client, 0, MIB);
+    assert_eq!((close.opcode, &close.payload[..2]), (CLOSE, &1000u16.to_be_bytes()[..]));
+    bench.client.expect_end();
+    let metrics = bench.stop();
+    assert_eq!((metrics.messages_dropped, metrics.close_timeouts), (16 - u64::from(count), 1));
+}

@@ -1,0 +1,158 @@
+//! How much may be queued for a peer, and what a service is told of it.
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use weir::protocol::{CloseCode, Message};
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Service};
+
+use super::{Bench, KIB, LONG, MIB, Told, expect_numbered_then_1013, limits, read_numbered};
+use crate::support::{BINARY, Client, Server, eventually};
+
+#[test]
+fn above_the_soft_limit_send_says_so_and_below_low_water_drain_does() {
+    let (low, soft) = (10_000, 50_000);
+    let mut bench = Bench::new(Settings::default(), limits(low, soft, MIB));
+    let sent = bench.push(60, 996);
+    for (index, &(outcome, queued)) in sent.iter().enumerate() {
+        assert_eq!(queued, (index + 1) * 1000);
+        let expected = if queued <= soft { SendOutcome::Queued } else { SendOutcome::Congested };
+        assert_eq!(outcome, expected, "{queued} bytes queued");
+    }
+    match bench.told() {
+        Told::Drained(queued) => assert!(queued <= low, "{queued}"),
+        other => panic!("{other:?}"),
+    }
+    // It is told once, and again only after it was congested again.
+    bench.push(10, 996);
+    bench.push(60, 996);
+    assert!(matches!(bench.told(), Told::Drained(_)));
+    bench.client.close(1000, "");
+    let (count, _) = read_numbered(&mut bench.client, 0, 996);
+    assert_eq!(count, 130);
+    assert_eq!(bench.closed(), CloseReason::PeerClosed(Some(CloseCode::NORMAL)));
+    assert_eq!(bench.stop().congested, 2);
+}
+
+#[test]
+fn drain_waits_for_low_water() {
+    let (low, soft) = (MIB, 2 * MIB);
+    let mut bench = Bench::new(Settings::default(), limits(low, soft, 64 * MIB));
+    bench.push(160, 100 * KIB);
+    let queued = bench.blocked();
+    assert!(queued > soft, "the kernel has taken all but {queued} bytes");
+    let (mut number, mut drained) = (0, None);
+    while drained.is_none() {
+        let frame = bench.client.frame();
+        assert_eq!(frame.payload[..4], u32::to_be_bytes(number));
+        number += 1;
+        drained = bench.told.try_recv().ok();
+    }
+    match drained {
+        Some(Told::Drained(queued)) => assert!(queued <= low, "{queued}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(number > 60, "it was told after {number} messages, with much still queued");
+    for number in number..160 {
+        assert_eq!(bench.client.frame().payload[..4], number.to_be_bytes());
+    }
+    bench.stop();
+}
+
+#[test]
+fn an_echo_loses_nothing_although_nobody_reads_at_first() {
+    const LEN: usize = 64 * KIB;
+    const COUNT: u32 = 1024;
+    let congested = Arc::new(AtomicBool::new(false));
+    let most = Arc::new(Mutex::new(0));
+    let route = RouteSettings { outbox_grace: LONG, write_timeout: LONG, ..Default::default() };
+    let hard = route.outbox_hard;
+    struct Echo(Arc<AtomicBool>, Arc<Mutex<usize>>);
+    impl Service for Echo {
+        fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+            if cx.send(conn, message) == SendOutcome::Congested {
+                self.0.store(true, Ordering::Relaxed);
+                cx.pause(conn);
+            }
+            let queued = cx.record(conn).unwrap().queued_bytes;
+            let mut most = self.1.lock().unwrap();
+            *most = queued.max(*most);
+        }
+        fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+            cx.resume(conn);
+        }
+    }
+    let echo = Echo(Arc::clone(&congested), Arc::clone(&most));
+    let server = Server::start(Settings::default(), move |reactor| {
+        let service = reactor.add_service(echo).unwrap();
+        reactor.add_route("/", service, route).unwrap();
+    });
+    let mut client = Client::narrow(server.address, "/");
+    let mut writer = client.writer();
+    let writes = thread::spawn(move || {
+        // Masked by a key of zeros, so that only the number changes.
+        let mut bytes = vec![0x82, 0x80 | 127];
+        bytes.extend_from_slice(&(LEN as u64).to_be_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.resize(bytes.len() + LEN, b'.');
+        for number in 0..COUNT {
+            bytes[14..18].copy_from_slice(&number.to_be_bytes());
+            writer.write_all(&bytes).unwrap();
+        }
+    });
+    eventually(|| congested.load(Ordering::Relaxed), "the echo is congested");
+    for number in 0..COUNT {
+        let frame = client.frame();
+        assert_eq!((frame.opcode, frame.payload.len()), (BINARY, LEN));
+        assert_eq!(frame.payload[..4], number.to_be_bytes());
+    }
+    writes.join().unwrap();
+    let most = *most.lock().unwrap();
+    assert!(most <= hard, "{most} bytes were queued, {hard} may be");
+    drop(client);
+    let metrics = server.stop_clean();
+    assert_eq!((metrics.messages_in, metrics.messages_out), (COUNT.into(), COUNT.into()));
+    assert_eq!((metrics.messages_refused, metrics.messages_dropped), (0, 0));
+}
+
+#[test]
+fn the_hard_limit_is_never_passed_and_closes_at_once() {
+    let hard = 100_000;
+    let mut bench = Bench::new(Settings::default(), limits(1000, 50_000, hard));
+    let sent = bench.push(200, 996);
+    let fits = hard / 1000;
+    for (index, &(outcome, queued)) in sent.iter().enumerate() {
+        assert!(queued <= hard);
+        let expected = match index {
+            0..50 => SendOutcome::Queued,
+            _ if index < fits => SendOutcome::Congested,
+            _ if index == fits => SendOutcome::Refused,
+            _ => SendOutcome::Gone,
+        };
+        assert_eq!(outcome, expected, "message {index}");
+    }
+    // Nothing of it was begun when the limit was reached.
+    assert_eq!(expect_numbered_then_1013(&mut bench.client, 996, "slow consumer"), 0);
+    bench.client.close(1013, "");
+    bench.client.expect_end();
+    assert_eq!(bench.closed(), CloseReason::SlowConsumer);
+    let metrics = bench.stop();
+    assert_eq!((metrics.messages_out, metrics.messages_refused), (100, 1));
+    assert_eq!((metrics.messages_dropped, metrics.ended_slow), (100, 1));
+}
+
+#[test]
+fn a_message_larger_than_any_queue_may_be_costs_nobody_his_connection() {
+    let route =
+        RouteSettings { message_bytes_max: 125, outbox_hard: 512 * KIB, ..Default::default() };
+    let mut bench = Bench::new(Settings::default(), route);
+    assert_eq!(bench.push(1, 512 * KIB), [(SendOutcome::Refused, 0)]);
+    assert!(matches!(bench.push(1, 100)[..], [(SendOutcome::Queued, _)]));
+    assert_eq!(bench.client.frame().payload[..4], 1_u32.to_be_bytes());
+    drop(bench.client);
+    let metrics = bench.server.stop_clean();
+    assert_eq!((metrics.messages_refused, metrics.ended_slow), (1, 0));
+}

@@ -1,0 +1,165 @@
+//! Peers that read slowly or not at all: what they are sent, what they lose, and what they find when
+//! they read again.
+
+mod ends;
+mod limits;
+mod losses;
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use weir::protocol::{CloseCode, Message};
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, Context, Metrics, SendOutcome, Service};
+
+use crate::support::{BINARY, CLOSE, Client, DEADLINE, Frame, Server};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+/// Time enough for anything that is not to run out in a test.
+const LONG: Duration = Duration::from_secs(60);
+/// For what is to run out.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// Sends what it is told to, numbered: `"7x100"` asks for seven messages of 100 bytes, `"close"` for
+/// a Close behind them. Tells what became of each.
+struct Pusher {
+    next: u32,
+    tell: Sender<Told>,
+}
+
+#[derive(Debug)]
+enum Told {
+    /// The outcome of each send, and what was queued after it.
+    Sent(Vec<(SendOutcome, usize)>),
+    /// What was queued when `on_drain` was called.
+    Drained(usize),
+    Closed(CloseReason),
+}
+
+impl Service for Pusher {
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        let Message::Text(order) = message else {
+            return;
+        };
+        if order == "close" {
+            return cx.close(conn, CloseCode::NORMAL, "that was all");
+        }
+        let (count, len) = order.split_once('x').unwrap();
+        let mut payload = vec![b'.'; len.parse().unwrap()];
+        let mut sent = Vec::new();
+        for _ in 0..count.parse().unwrap() {
+            payload[..4].copy_from_slice(&self.next.to_be_bytes());
+            self.next += 1;
+            let outcome = cx.send(conn, &payload[..]);
+            sent.push((outcome, cx.queued_bytes(conn)));
+        }
+        if sent.is_empty() {
+            sent.push((SendOutcome::Queued, cx.queued_bytes(conn)));
+        }
+        let _ = self.tell.send(Told::Sent(sent));
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        let _ = self.tell.send(Told::Drained(cx.queued_bytes(conn)));
+    }
+
+    fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, why: CloseReason) {
+        let _ = self.tell.send(Told::Closed(why));
+    }
+}
+
+/// A server that pushes, and a client that does not read unless told to.
+struct Bench {
+    server: Server,
+    client: Client,
+    told: Receiver<Told>,
+}
+
+impl Bench {
+    fn new(settings: Settings, route: RouteSettings) -> Bench {
+        let (tell, told) = channel();
+        let server = Server::start(settings, move |reactor| {
+            let service = reactor.add_service(Pusher { next: 0, tell }).unwrap();
+            reactor.add_route("/", service, route).unwrap();
+        });
+        let client = Client::narrow(server.address, "/");
+        Bench { server, client, told }
+    }
+
+    fn told(&self) -> Told {
+        self.told.recv_timeout(DEADLINE).expect("the service has something to tell")
+    }
+
+    /// Has the service push; returns each outcome with what was queued then.
+    fn push(&mut self, count: usize, len: usize) -> Vec<(SendOutcome, usize)> {
+        self.client.text(&format!("{count}x{len}"));
+        match self.told() {
+            Told::Sent(sent) => sent,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What is queued once the kernel takes no more.
+    fn blocked(&mut self) -> usize {
+        let mut before = usize::MAX;
+        loop {
+            // Each order is a turn, and in each the kernel takes what it can.
+            let (_, queued) = self.push(0, 4)[0];
+            if queued == before {
+                return queued;
+            }
+            before = queued;
+        }
+    }
+
+    fn closed(&self) -> CloseReason {
+        loop {
+            if let Told::Closed(why) = self.told() {
+                return why;
+            }
+        }
+    }
+
+    /// Ends the connection from the client's side, and the server.
+    fn stop(self) -> Metrics {
+        drop(self.client);
+        self.server.stop_clean()
+    }
+}
+
+/// Reads messages numbered from `first` on, each of `len` bytes, until a frame of another kind comes.
+fn read_numbered(client: &mut Client, first: u32, len: usize) -> (u32, Frame) {
+    let mut number = first;
+    loop {
+        let frame = client.frame();
+        if frame.opcode != BINARY {
+            return (number, frame);
+        }
+        assert!(frame.fin);
+        assert_eq!(frame.payload.len(), len);
+        assert_eq!(frame.payload[..4], number.to_be_bytes());
+        number += 1;
+    }
+}
+
+/// Whole messages in order, then Close 1013 and the end of the stream; returns how many there were.
+fn expect_numbered_then_1013(client: &mut Client, len: usize, reason: &str) -> u32 {
+    let (count, close) = read_numbered(client, 0, len);
+    assert_eq!(close.opcode, CLOSE);
+    assert_eq!(close.payload[..2], 1013u16.to_be_bytes());
+    assert_eq!(close.payload[2..], *reason.as_bytes());
+    count
+}
+
+fn limits(low: usize, soft: usize, hard: usize) -> RouteSettings {
+    RouteSettings {
+        message_bytes_max: 4 * KIB,
+        outbox_low: low,
+        outbox_soft: soft,
+        outbox_hard: hard,
+        outbox_grace: LONG,
+        write_timeout: LONG,
+        ..RouteSettings::default()
+    }
+}
