@@ -13,11 +13,13 @@ use clap::{Parser, ValueEnum};
 use log::info;
 use weir::reactor::Reactor;
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings, SlowPolicy};
+use weir::services::admin::{self, Admin};
 use weir::services::rpc::node::{Node, NodeSettings, Part};
-use weir::services::rpc::{Quantity, Rpc, RpcSettings, UpstreamUrl};
+use weir::services::rpc::{Backend as _, Quantity, Rpc, RpcSettings, UpstreamUrl};
 
 use crate::config::{Count, OrOff, Span};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
+use crate::observe::{LogSource, RpcSource};
 use crate::serve::{fit_to_descriptors, obey_signals};
 
 /// Listeners of a node.
@@ -66,7 +68,7 @@ pub(crate) struct NodeOptions {
     #[arg(long, value_name = "ADDR", default_value_t = local(8545))]
     rpc_addr: SocketAddr,
 
-    /// Address and port for GET /healthz and /readyz
+    /// Address and port for GET /healthz, /readyz and /metrics
     #[arg(long, value_name = "ADDR", default_value_t = local(8081))]
     health_addr: SocketAddr,
 
@@ -220,13 +222,15 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     let rpc = Rpc::new(node, options.rpc());
     let health = reactor.add_service(rpc.backend().health(rpc.counts()))?;
     for path in ["/healthz", "/readyz"] {
-        let route = RouteSettings { site: HEALTH_SITE, ..RouteSettings::default() };
-        reactor.add_route(path, health, route)?;
+        reactor.add_route(path, health, watched())?;
     }
     let outbound = reactor.add_outbound(health, RouteSettings::default())?;
     if let Some(ears) = rpc.backend().ears(outbound) {
         reactor.add_service(ears)?;
     }
+    let counted = RpcSource::new(rpc.backend().network(), rpc.counts());
+    let admin = reactor.add_service(Admin::new(vec![Box::new(LogSource), Box::new(counted)]))?;
+    reactor.add_route(admin::METRICS, admin, watched())?;
     let rpc = reactor.add_service(rpc)?;
     reactor.add_route("/", rpc, options.route())?;
     // First of all that can be seen: who reads that we listen may send a signal at once.
@@ -235,6 +239,11 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     reactor.run()?;
     info!("stopped: {}", reactor.metrics());
     Ok(())
+}
+
+/// What is on the address of operators alone.
+fn watched() -> RouteSettings {
+    RouteSettings { site: HEALTH_SITE, ..RouteSettings::default() }
 }
 
 /// Listens on both addresses, and then says so: one line each, with the port that it has.

@@ -24,32 +24,29 @@ impl Source for LogSource {
     }
 }
 
-/// The counts of one network.
+/// What is counted of a network's clients, whether a gateway or a node serves them.
 #[derive(Debug)]
-pub(crate) struct NetworkSource {
+pub(crate) struct RpcSource {
     project: String,
     chain: String,
-    service: Rc<Counts>,
-    gateway: Rc<GatewayCounts>,
+    counts: Rc<Counts>,
 }
 
-impl NetworkSource {
-    pub(crate) fn new(
-        network: &Network,
-        service: Rc<Counts>,
-        gateway: Rc<GatewayCounts>,
-    ) -> NetworkSource {
+impl RpcSource {
+    pub(crate) fn new(network: &Network, counts: Rc<Counts>) -> RpcSource {
         let (project, chain) = (network.project.clone(), network.chain_id.to_string());
-        NetworkSource { project, chain, service, gateway }
+        RpcSource { project, chain, counts }
     }
 
     fn labels(&self) -> [(&'static str, &str); 2] {
         [("project", &self.project), ("chain", &self.chain)]
     }
+}
 
-    fn tell_service(&self, samples: &mut Samples) {
+impl Source for RpcSource {
+    fn tell(&self, samples: &mut Samples, _: Time) {
         let [project, chain] = self.labels();
-        let counts = &*self.service;
+        let counts = &*self.counts;
         for class in Class::ALL {
             let labels = [project, chain, ("class", class.name())];
             let value = counts.requests[class as usize].get();
@@ -87,6 +84,27 @@ impl NetworkSource {
         );
         total("rpc_notifications_encoded", "Notifications encoded", &counts.notifications_encoded);
         total("rpc_gaps_closed", "Connections closed with 1012", &counts.gaps_closed);
+    }
+}
+
+/// The counts of one network behind a gateway.
+#[derive(Debug)]
+pub(crate) struct NetworkSource {
+    clients: RpcSource,
+    gateway: Rc<GatewayCounts>,
+}
+
+impl NetworkSource {
+    pub(crate) fn new(
+        network: &Network,
+        service: Rc<Counts>,
+        gateway: Rc<GatewayCounts>,
+    ) -> NetworkSource {
+        NetworkSource { clients: RpcSource::new(network, service), gateway }
+    }
+
+    fn labels(&self) -> [(&'static str, &str); 2] {
+        self.clients.labels()
     }
 
     fn tell_gateway(&self, samples: &mut Samples, now: Time) {
@@ -149,7 +167,7 @@ fn histogram(latency: &Latency) -> (f64, u64, Vec<(f64, u64)>) {
 
 impl Source for NetworkSource {
     fn tell(&self, samples: &mut Samples, now: Time) {
-        self.tell_service(samples);
+        self.clients.tell(samples, now);
         self.tell_gateway(samples, now);
         for upstream in &self.gateway.upstreams {
             self.tell_upstream(samples, upstream);

@@ -19,7 +19,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("nearest", &[]),
     ("logging", &["nearest"]),
     ("config", &["nearest", "logging", "services", "backplane", "reactor", "protocol"]),
-    ("node", &["config", "logging", "serve", "services", "reactor", "protocol"]),
+    ("node", &["config", "logging", "observe", "serve", "services", "reactor", "protocol"]),
     ("observe", &["logging", "services", "reactor"]),
     ("cli", &["config", "node"]),
     ("serve", &["config", "logging", "observe", "services", "backplane", "reactor", "protocol"]),

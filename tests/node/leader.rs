@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::process::{Directory, Node, command, end_of, own_address};
 use crate::rpc::{call, json as next};
+use crate::support::eventually;
 
 const SENDER: &str = "0x0101010101010101010101010101010101010101";
 const TOPIC: &str = "0x0202020202020202020202020202020202020202020202020202020202020202";
@@ -183,9 +184,34 @@ fn the_health_address_is_for_watchers_alone() {
     assert_eq!(node.asked("/healthz"), (200, expected.clone()));
     assert_eq!(node.asked("/readyz"), (200, expected));
     assert_eq!(node.asked("/").0, 404);
-    let mut client = crate::support::Client::tcp(node.rpc);
-    let head = client.request("GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n");
-    assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    for path in ["/healthz", "/metrics"] {
+        let mut client = crate::support::Client::tcp(node.rpc);
+        let head = client.request(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    }
+}
+
+#[test]
+fn it_counts_what_its_clients_do() {
+    let directory = Directory::new();
+    let node = Node::leader(&directory);
+    let mut client = node.client();
+    call(&mut client, "eth_subscribe", &json!(["newHeads"]));
+    call(&mut client, "eth_chainId", &json!([]));
+    call(&mut client, "no_such", &json!([]));
+    call(&mut client, "weir_mine", &json!([]));
+    let of = r#"project="leader",chain="2121""#;
+    for line in [
+        format!("weir_rpc_connections{{{of}}} 1"),
+        format!("weir_rpc_subscriptions{{{of}}} 1"),
+        format!("weir_rpc_notifications_sent_total{{{of}}} 1"),
+        format!(r#"weir_rpc_errors_total{{{of},class="other",code="-32601"}} 1"#),
+        "weir_turns_total ".to_owned(),
+        "weir_log_lines_lost_total 0".to_owned(),
+    ] {
+        // The block may be announced after the answer to who had it made.
+        eventually(|| node.answer("/metrics").1.contains(&line), &line);
+    }
 }
 
 #[test]

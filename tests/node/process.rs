@@ -152,6 +152,12 @@ impl Node {
 
     /// Status and body of what is asked at the health address.
     pub fn asked(&self, path: &str) -> (u16, Value) {
+        let (status, body) = self.answer(path);
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    }
+
+    /// What the health address answers to a GET, as it comes.
+    pub fn answer(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect_timeout(&self.health, DEADLINE).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
@@ -159,7 +165,7 @@ impl Node {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap_or_default())
+        (head[9..12].parse().unwrap(), body.to_owned())
     }
 
     /// Waits until it is as far as `head`.
