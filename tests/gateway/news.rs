@@ -17,6 +17,13 @@ fn subscribe(client: &mut Client, params: &Value) -> String {
     reply["result"].as_str().unwrap_or_else(|| panic!("{reply}")).to_owned()
 }
 
+/// Subscribes to heads as soon as that is possible again.
+fn subscribe_once(client: &mut Client, what: &str) {
+    let is_subscribed =
+        || call(client, "eth_subscribe", &json!(["newHeads"]))["result"].is_string();
+    eventually(is_subscribed, what);
+}
+
 /// The next notification: its subscription and what it says.
 fn news(client: &mut Client) -> (String, Value) {
     let message = json(client);
@@ -110,12 +117,7 @@ fn who_cannot_hear_of_what_comes_is_not_subscribed() {
     drop(one);
     node.hold_heads(false);
     node.release(node.head());
-    let mut subscribed = Value::Null;
-    let is_subscribed = || {
-        subscribed = call(&mut other, "eth_subscribe", &json!(["newHeads"]));
-        subscribed["result"].is_string()
-    };
-    eventually(is_subscribed, "there is room");
+    subscribe_once(&mut other, "there is room");
     node.mine(0);
     expect_head(&mut other, 6, 0);
 }
@@ -132,12 +134,7 @@ fn without_an_upstream_there_are_no_subscriptions() {
         assert_eq!(refused["error"]["code"], RpcError::INTERNAL, "{refused}");
     }
     node.start();
-    let mut subscribed = Value::Null;
-    let is_subscribed = || {
-        subscribed = call(&mut client, "eth_subscribe", &json!(["newHeads"]));
-        subscribed["result"].is_string()
-    };
-    eventually(is_subscribed, "the upstream is back");
+    subscribe_once(&mut client, "the upstream is back");
     node.mine(0);
     expect_head(&mut client, 6, 0);
 }
