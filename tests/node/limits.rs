@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::process::{Directory, Node};
 use crate::rpc::{call, json as next};
-use crate::support::{Client, TEXT, eventually, frame};
+use crate::support::{Client, TEXT, crowd, eventually, frame};
 
 const SENDER: &str = "0x0101010101010101010101010101010101010101";
 
@@ -162,4 +162,53 @@ fn or_it_loses_what_there_is_no_room_for() {
     assert!(kept < last && heard.is_sorted_by(|one, next| one < next), "{heard:?}");
     assert_eq!(make(), number(&next(&mut slow)));
     assert_eq!(counts(&node), [2, 2, 0]);
+}
+
+/// The address of a subscription that no other is the same as.
+fn own_address(number: usize) -> String {
+    format!("0x{number:040x}")
+}
+
+/// By default, each with a filter of its own: no two can share anything.
+#[test]
+fn all_together_have_a_hundred_thousand_subscriptions() {
+    const CLIENTS: usize = 1000;
+    const EACH: usize = 100;
+    let _alone = crowd();
+    let directory = Directory::new();
+    let node = Node::leader(&directory);
+    let subscribe = |number: usize| {
+        let params = json!(["logs", {"address": own_address(number)}]);
+        json!({"jsonrpc": "2.0", "id": number, "method": "eth_subscribe", "params": params})
+    };
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| node.client()).collect();
+    for (at, client) in clients.iter_mut().enumerate() {
+        let batch: Vec<Value> = (0..EACH).map(|each| subscribe(EACH * at + each)).collect();
+        client.text(&json!(batch).to_string());
+    }
+    let mut last = Value::Null;
+    for client in &mut clients {
+        let replies = next(client);
+        let replies = replies.as_array().unwrap();
+        assert!(replies.len() == EACH && replies.iter().all(|one| one["result"].is_string()));
+        last = replies[EACH - 1]["result"].clone();
+    }
+    assert_eq!(counts(&node), [CLIENTS as u64, (CLIENTS * EACH) as u64, 0]);
+    let mut other = node.client();
+    let refused = json!({"code": -32005, "message": "too many subscriptions"});
+    assert_eq!(call(&mut other, "eth_subscribe", &json!(["newHeads"]))["error"], refused);
+    // Each of them is one: who gave the last up has made room for one more, and the others hear.
+    let given_up = call(&mut clients[CLIENTS - 1], "eth_unsubscribe", &json!([last]));
+    assert_eq!(given_up["result"], true);
+    assert!(call(&mut other, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());
+    assert_eq!(call(&mut other, "eth_subscribe", &json!(["newHeads"]))["error"], refused);
+    node.result("weir_emit", json!([[{"address": own_address(7 * EACH)}]]));
+    node.result("weir_mine", json!([]));
+    let told = next(&mut clients[7]);
+    assert_eq!(told["params"]["result"]["address"], own_address(7 * EACH));
+    assert_eq!(node.asked("/healthz").1["notifications"]["sent"], 2, "and nobody else");
+    drop((clients, other));
+    eventually(|| counts(&node) == [0, 0, 0], "nothing is left of them");
+    let mut client = node.client();
+    assert!(call(&mut client, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());
 }
