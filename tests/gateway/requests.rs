@@ -1,11 +1,14 @@
 //! Requests through a gateway: whose answer comes back to whom, and what happens when there is none.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir::services::rpc::{RpcError, RpcSettings};
 
-use super::node::{Node, PATH, client, gateway, gateway_with};
+use super::node::{HOST, Node, PATH, client, gateway, gateway_with};
 use crate::rpc::scripted::{call, json, raw};
 use crate::support::{Client, eventually, upgrade};
 
@@ -101,6 +104,57 @@ fn a_second_upstream_steps_in_for_reads() {
     second.release(Ok(raw(&json!("here"))));
     assert_eq!(json(&mut client)["result"], "here");
     assert_eq!(second.calls("eth_sendRawTransaction"), 0);
+}
+
+/// Answers every request with this status, and its connection with the end.
+fn refusing(status: &'static str) -> String {
+    let listener = TcpListener::bind((HOST, 0)).unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut line = String::new();
+            let mut len = 0;
+            while stream.read_line(&mut line).unwrap() > 2 {
+                let header = line.to_ascii_lowercase();
+                if let Some(value) = header.strip_prefix("content-length:") {
+                    len = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            stream.read_exact(&mut vec![0; len]).unwrap();
+            let answer =
+                format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn a_transaction_goes_on_to_the_next_only_from_who_has_not_taken_it() {
+    for (status, was_taken) in [
+        ("503 Service Unavailable", false),
+        ("429 Too Many Requests", false),
+        ("502 Bad Gateway", true),
+        ("504 Gateway Timeout", true),
+        ("500 Internal Server Error", true),
+    ] {
+        let second = Node::new(false, 6);
+        let server = gateway(&[refusing(status), second.http()], |_| {});
+        let mut client = client(&server);
+        // What only reads goes on in any case.
+        assert_eq!(call(&mut client, "eth_gasPrice", &json!([]))["result"], "0x5", "{status}");
+        client.text(&request(&json!(1), "eth_sendRawTransaction", &json!(["0x"])));
+        if was_taken {
+            assert_eq!(error(&json(&mut client)), RpcError::INTERNAL, "{status}");
+        } else {
+            second.await_calls("eth_sendRawTransaction", 1);
+            second.release(Ok(raw(&json!("taken"))));
+            assert_eq!(json(&mut client)["result"], "taken", "{status}");
+        }
+        assert_eq!(second.calls("eth_sendRawTransaction"), usize::from(!was_taken), "{status}");
+    }
 }
 
 #[test]

@@ -12,8 +12,10 @@ use super::super::{Outcome, RpcError};
 pub(super) enum Incoming {
     /// What the request with this id is answered.
     Answer(u64, Outcome),
-    /// What a subscription, by its id at the upstream, is told.
-    News(String, Box<RawValue>),
+    /// What a subscription is told. Its id is the upstream's, as JSON: most are strings, some numbers.
+    News(Box<RawValue>, Box<RawValue>),
+    /// A notification or a request of the upstream's that is none of ours.
+    Aside,
 }
 
 #[derive(Deserialize)]
@@ -25,7 +27,9 @@ struct Members<'a> {
     #[serde(borrow, default)]
     error: Option<Failed<'a>>,
     #[serde(borrow, default)]
-    params: Option<News<'a>>,
+    method: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -38,7 +42,8 @@ struct Failed<'a> {
 
 #[derive(Deserialize)]
 struct News<'a> {
-    subscription: String,
+    #[serde(borrow)]
+    subscription: &'a RawValue,
     #[serde(borrow)]
     result: &'a RawValue,
 }
@@ -51,9 +56,12 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawV
 impl Incoming {
     /// Reads a message.
     pub(super) fn parse(text: &str) -> Option<Incoming> {
-        let Members { id, result, error, params } = serde_json::from_str(text).ok()?;
-        if let Some(News { subscription, result }) = params {
-            return Some(Incoming::News(subscription, result.to_owned()));
+        let Members { id, result, error, method, params } = serde_json::from_str(text).ok()?;
+        if method.is_some() {
+            let news = params.and_then(|params| serde_json::from_str(params.get()).ok());
+            return Some(news.map_or(Incoming::Aside, |News { subscription, result }| {
+                Incoming::News(subscription.to_owned(), result.to_owned())
+            }));
         }
         let id = id.map_or(Some(0), |id| id.get().parse().ok())?;
         let outcome = match (result, error) {
@@ -81,7 +89,7 @@ mod tests {
     fn answer(text: &str) -> Option<(u64, Result<String, RpcError>)> {
         match Incoming::parse(text)? {
             Incoming::Answer(id, outcome) => Some((id, outcome.map(|result| result.get().into()))),
-            Incoming::News(..) => None,
+            Incoming::News(..) | Incoming::Aside => None,
         }
     }
 
@@ -105,12 +113,30 @@ mod tests {
     }
 
     #[test]
-    fn news_name_their_subscription() {
-        let text = r#"{"jsonrpc":"2.0","method":"eth_subscription",
-            "params":{"subscription":"0xa","result":[1]}}"#;
-        match Incoming::parse(text) {
-            Some(Incoming::News(id, result)) => assert_eq!((&*id, result.get()), ("0xa", "[1]")),
-            other => panic!("{other:?}"),
+    fn news_name_their_subscription_by_a_string_or_a_number() {
+        for name in [r#""0xa""#, "23"] {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","method":"eth_subscription",
+                "params":{{"subscription":{name},"result":[1]}}}}"#
+            );
+            match Incoming::parse(&text) {
+                Some(Incoming::News(id, result)) => {
+                    assert_eq!((id.get(), result.get()), (name, "[1]"));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_else_an_upstream_may_say_by_itself_is_no_answer() {
+        for text in [
+            r#"{"jsonrpc":"2.0","method":"telemetry","params":{"peers":3}}"#,
+            r#"{"jsonrpc":"2.0","method":"telemetry","params":[1]}"#,
+            r#"{"jsonrpc":"2.0","method":"ready"}"#,
+            r#"{"jsonrpc":"2.0","id":7,"method":"ping","params":[]}"#,
+        ] {
+            assert!(matches!(Incoming::parse(text), Some(Incoming::Aside)), "{text}");
         }
     }
 

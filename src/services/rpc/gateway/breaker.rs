@@ -41,12 +41,15 @@ struct Slice {
 pub(super) struct Breaker {
     state: State,
     slices: [Slice; SLICES],
+    /// When the last trial began. What was sent before it tells of an upstream that is no more.
+    trial: Time,
     opened: u64,
 }
 
 impl Default for Breaker {
     fn default() -> Breaker {
-        Breaker { state: State::Closed, slices: [Slice::default(); SLICES], opened: 0 }
+        let slices = [Slice::default(); SLICES];
+        Breaker { state: State::Closed, slices, trial: Time::ZERO, opened: 0 }
     }
 }
 
@@ -74,12 +77,17 @@ impl Breaker {
         let admitted = self.is_admitting(now);
         if let (true, State::Open { pause, .. }) = (admitted, self.state) {
             self.state = State::HalfOpen { pause };
+            self.trial = now;
         }
         admitted
     }
 
-    /// Counts the outcome of a request that was admitted.
-    pub(super) fn record(&mut self, succeeded: bool, now: Time) {
+    /// Counts the outcome of a request that was admitted at `since`. One from before the last trial
+    /// counts no more: many may be late, and the trial's alone decides.
+    pub(super) fn record(&mut self, succeeded: bool, since: Time, now: Time) {
+        if since < self.trial {
+            return;
+        }
         match self.state {
             State::HalfOpen { .. } if succeeded => {
                 self.state = State::Closed;
@@ -133,6 +141,11 @@ mod tests {
         Time::ZERO + Duration::from_secs_f64(seconds)
     }
 
+    /// A request that is answered at once.
+    fn record(breaker: &mut Breaker, succeeded: bool, seconds: f64) {
+        breaker.record(succeeded, at(seconds), at(seconds));
+    }
+
     fn is_closed(breaker: &Breaker) -> bool {
         breaker.state() == State::Closed
     }
@@ -141,7 +154,7 @@ mod tests {
     fn opened_at(seconds: f64) -> Breaker {
         let mut breaker = Breaker::default();
         for _ in 0..OUTCOMES_MIN {
-            breaker.record(false, at(seconds));
+            record(&mut breaker, false, seconds);
         }
         assert!(!is_closed(&breaker));
         breaker
@@ -151,15 +164,15 @@ mod tests {
     fn half_of_ten_failures_open_it_and_nine_outcomes_say_nothing() {
         let mut breaker = Breaker::default();
         for outcome in 0..9 {
-            breaker.record(outcome % 2 == 0, at(1.0));
+            record(&mut breaker, outcome % 2 == 0, 1.0);
         }
         assert!(is_closed(&breaker), "9 outcomes, 4 failed");
-        breaker.record(false, at(1.0));
+        record(&mut breaker, false, 1.0);
         assert!(!is_closed(&breaker), "10 outcomes, 5 failed");
 
         let mut breaker = Breaker::default();
         for outcome in 0..100 {
-            breaker.record(outcome % 5 < 3, at(1.0));
+            record(&mut breaker, outcome % 5 < 3, 1.0);
         }
         assert!(is_closed(&breaker), "40 % failed");
     }
@@ -168,15 +181,15 @@ mod tests {
     fn outcomes_count_for_ten_seconds() {
         let mut breaker = Breaker::default();
         for _ in 0..9 {
-            breaker.record(false, at(0.5));
+            record(&mut breaker, false, 0.5);
         }
-        breaker.record(false, at(10.5));
+        record(&mut breaker, false, 10.5);
         assert!(is_closed(&breaker), "the nine have left the window");
         for _ in 0..8 {
-            breaker.record(false, at(19.0));
+            record(&mut breaker, false, 19.0);
         }
         assert!(is_closed(&breaker));
-        breaker.record(false, at(19.0));
+        record(&mut breaker, false, 19.0);
         assert!(!is_closed(&breaker), "ten within ten seconds");
     }
 
@@ -186,9 +199,9 @@ mod tests {
         assert!(!breaker.admit(at(6.9)));
         assert!(breaker.admit(at(7.0)));
         assert!(!breaker.admit(at(7.0)), "one trial at a time");
-        breaker.record(true, at(7.1));
+        record(&mut breaker, true, 7.1);
         assert!(is_closed(&breaker));
-        breaker.record(false, at(7.2));
+        record(&mut breaker, false, 7.2);
         assert!(is_closed(&breaker), "what failed before is forgotten");
     }
 
@@ -200,7 +213,7 @@ mod tests {
             assert!(!breaker.is_admitting(at(now + pause - 0.001)));
             now += pause;
             assert!(breaker.admit(at(now)), "after {pause} s");
-            breaker.record(false, at(now));
+            record(&mut breaker, false, now);
         }
         assert_eq!(breaker.opened(), 7);
     }
@@ -208,9 +221,26 @@ mod tests {
     #[test]
     fn late_outcomes_do_not_prolong_a_pause() {
         let mut breaker = opened_at(0.0);
-        breaker.record(false, at(4.0));
-        breaker.record(true, at(4.0));
+        record(&mut breaker, false, 4.0);
+        record(&mut breaker, true, 4.0);
         assert!(!breaker.is_admitting(at(4.9)));
         assert!(breaker.is_admitting(at(5.0)));
+    }
+
+    #[test]
+    fn outcomes_from_before_a_trial_do_not_decide_it() {
+        let late = at(1.0);
+        let mut breaker = opened_at(2.0);
+        assert!(breaker.admit(at(7.0)));
+        breaker.record(true, late, at(7.1));
+        assert!(!breaker.is_admitting(at(7.1)), "the trial is still under way");
+        breaker.record(false, late, at(7.2));
+        assert_eq!(breaker.opened(), 1, "nor has it failed");
+        breaker.record(true, at(7.0), at(7.3));
+        assert!(is_closed(&breaker));
+        for _ in 0..OUTCOMES_MIN {
+            breaker.record(false, late, at(7.4));
+        }
+        assert!(is_closed(&breaker), "they tell of a time that is over");
     }
 }

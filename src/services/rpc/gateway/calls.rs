@@ -176,7 +176,7 @@ impl Upstream {
         }
         // An answer that is too large speaks against nobody.
         let is_good = matches!(outcome, Ok(()) | Err(Failure::TooLarge));
-        self.breaker.record(is_good, now);
+        self.breaker.record(is_good, since, now);
         self.counts.show(self.breaker.state());
         self.counts.opened.set(self.breaker.opened());
     }
@@ -423,10 +423,19 @@ impl<W> Calls<W> {
         outcome: Result<Outcome, Ended>,
     ) -> Option<Finished<W>> {
         let call = self.calls.remove(&id)?;
+        if !call.reads {
+            self.part();
+        }
         if self.shared.get(&call.members) == Some(&id) {
             self.shared.remove(&call.members);
         }
         Some(Finished { waiters: call.waiters, upstream, outcome })
+    }
+
+    /// From here on nobody joins a call that is under way already: what it reads may be from before what
+    /// is told now, a new head or the answer to a transaction.
+    pub(super) fn part(&mut self) {
+        self.shared.clear();
     }
 
     /// Ends or retries what has waited too long.

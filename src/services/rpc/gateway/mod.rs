@@ -206,6 +206,9 @@ impl Gateway {
         let given_up = self.calls.give_up(now);
         given_up.into_iter().for_each(|finished| self.conclude(Some(finished), now));
         self.choose_pusher(cx);
+        if self.watch.notices.iter().any(|notice| matches!(notice, Notice::Head(_))) {
+            self.calls.part();
+        }
         self.notices.append(&mut self.watch.notices);
         self.show();
         self.set_alarm(cx);
@@ -327,8 +330,8 @@ impl Gateway {
         };
         match Incoming::parse(text) {
             Some(Incoming::Answer(HEADS_ID, outcome)) => {
-                let id = outcome.ok().and_then(|id| serde_json::from_str(id.get()).ok());
-                socket.heads = id.map_or(Subscription::Refused, Subscription::Held);
+                let id = outcome.map(|id| Subscription::Held(id.get().to_owned()));
+                socket.heads = id.unwrap_or(Subscription::Refused);
             }
             Some(Incoming::Answer(id, outcome)) => {
                 socket.heard();
@@ -343,10 +346,11 @@ impl Gateway {
                 self.conclude(finished, now);
             }
             Some(Incoming::News(id, news)) => {
-                if socket.heads == Subscription::Held(id) {
+                if matches!(&socket.heads, Subscription::Held(held) if held == id.get()) {
                     self.watch.push(&news, now);
                 }
             }
+            Some(Incoming::Aside) => {}
             None => socket.give_up(cx),
         }
     }

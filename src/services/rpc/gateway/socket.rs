@@ -41,7 +41,7 @@ pub(super) enum Subscription {
     #[default]
     None,
     Asked,
-    /// Under this id.
+    /// Under this id, as JSON.
     Held(String),
     /// The upstream does not do that.
     Refused,
@@ -174,7 +174,6 @@ impl Socket {
                 }
             }
             (Subscription::Held(id), false) => {
-                let id = serde_json::Value::from(&**id);
                 let request = format!(
                     r#"{{"jsonrpc":"2.0","id":{UNSUBSCRIBE_ID},"method":"eth_unsubscribe","params":[{id}]}}"#
                 );

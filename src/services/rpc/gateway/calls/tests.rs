@@ -96,6 +96,24 @@ fn the_same_read_is_shared_while_it_is_under_way() {
     assert!(sent(&mut calls).is_some(), "an answer is not kept");
 }
 
+/// Else a client whose transaction was answered might read what was before it.
+#[test]
+fn a_read_from_before_a_transaction_is_joined_no_more() {
+    let mut calls = calls(&[Ready]);
+    ask(&mut calls, question("eth_getBalance"), 0).unwrap();
+    let (_, read) = sent(&mut calls).unwrap();
+    ask(&mut calls, question("eth_sendRawTransaction"), 1).unwrap();
+    let (_, write) = sent(&mut calls).unwrap();
+    assert_eq!(ask(&mut calls, question("eth_getBalance"), 2), Ok(Asked::Together));
+    calls.finish(write, result(), at(1)).unwrap();
+    assert_eq!(ask(&mut calls, question("eth_getBalance"), 3), Ok(Asked::Anew));
+    assert_eq!(ask(&mut calls, question("eth_getBalance"), 4), Ok(Asked::Together));
+    assert_eq!(calls.finish(read, result(), at(1)).unwrap().waiters, [0, 2]);
+    let (_, read) = sent(&mut calls).unwrap();
+    assert_eq!(calls.finish(read, result(), at(1)).unwrap().waiters, [3, 4]);
+    assert!(calls.shared.is_empty());
+}
+
 #[test]
 fn a_call_is_shared_by_so_many_and_then_there_is_another() {
     let mut calls = calls(&[Ready]);
