@@ -30,7 +30,7 @@ const LOG_TRIES_MAX: u32 = 16;
 pub(super) enum Purpose {
     /// What the upstream's head is.
     Head,
-    Block,
+    Block(Which),
     Logs,
     Syncing,
     /// A filter for waiting transactions.
@@ -268,9 +268,9 @@ impl Watch {
             Purpose::Filter => self.take_filter(upstream, outcome),
             Purpose::Changes => self.take_changes(outcome.ok()),
             // From before everything was forgotten.
-            Purpose::Head | Purpose::Block | Purpose::Logs if era != self.era => {}
+            Purpose::Head | Purpose::Block(_) | Purpose::Logs if era != self.era => {}
             Purpose::Head => self.take_head(outcome, now),
-            Purpose::Block => self.take_block(upstream, outcome.ok(), now),
+            Purpose::Block(which) => self.take_block(which, upstream, outcome.ok(), now),
             Purpose::Logs => self.take_logs(upstream, outcome.ok(), now),
         }
     }
@@ -318,7 +318,7 @@ impl Watch {
             }
             Which::Hash(hash) => ("eth_getBlockByHash", format!(r#"["{hash}",false]"#)),
         };
-        self.ask(Purpose::Block, method, params, None);
+        self.ask(Purpose::Block(which), method, params, None);
     }
 
     fn take_head(&mut self, outcome: Outcome, now: Time) {
@@ -337,15 +337,22 @@ impl Watch {
         }
     }
 
-    fn take_block(&mut self, upstream: Option<usize>, outcome: Option<Box<RawValue>>, now: Time) {
+    fn take_block(
+        &mut self,
+        which: Which,
+        upstream: Option<usize>,
+        outcome: Option<Box<RawValue>>,
+        now: Time,
+    ) {
         self.is_asking = false;
         // An upstream that does not answer says nothing about the block: the next poll asks again.
         if upstream.is_none() {
             return;
         }
         let next = match outcome.and_then(|json| Block::read(&json)) {
-            Some(block) => self.chain.take(block),
-            None => self.chain.miss(),
+            Some(block) if which.is(&block) => self.chain.take(block),
+            // Another one than was asked for might be all that it ever answers.
+            Some(_) | None => self.chain.miss(),
         };
         self.go_on(next, now);
     }
