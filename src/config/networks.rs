@@ -229,6 +229,21 @@ fn check(network: &NetworkConfig, server: &Settings) -> Result<(), NetworkError>
     if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
         return Err(NetworkError::Settings(SettingsError::Zero(name)));
     }
+    // A subscription is a topic: one that is granted and cannot be joined would be silent.
+    let topics = [
+        ("subscriptions_max", rpc.subscriptions_max, "topics_max", server.topics_max),
+        (
+            "subscriptions_per_connection_max",
+            rpc.subscriptions_per_connection_max,
+            "topics_per_connection_max",
+            server.topics_per_connection_max,
+        ),
+    ];
+    for (name, count, limit, max) in topics {
+        if count > max {
+            return Err(NetworkError::AboveTopics { name, count, limit, max });
+        }
+    }
     settings.check().map_err(NetworkError::Settings)?;
     let (hard, all) = (settings.outbox_hard, server.buffered_bytes_max);
     if hard > all { Err(NetworkError::AboveBuffered { hard, all }) } else { Ok(()) }
@@ -247,6 +262,13 @@ pub(crate) enum NetworkError {
     AboveBuffered {
         hard: usize,
         all: usize,
+    },
+    /// More subscriptions than there may be topics.
+    AboveTopics {
+        name: &'static str,
+        count: usize,
+        limit: &'static str,
+        max: usize,
     },
 }
 
@@ -267,6 +289,9 @@ impl fmt::Display for NetworkError {
                 "an answer of response_max wants an outbox of {hard} bytes, which must not be more \
                  than buffered_max, {all} bytes"
             ),
+            NetworkError::AboveTopics { name, count, limit, max } => {
+                write!(f, "{name} = {count}: must not be more than {limit}, {max}")
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The limits at their default sizes: what is just allowed, and what is answered to one more.
 
 use serde_json::{Value, json};
-use weir::reactor::settings::RouteSettings;
+use weir::reactor::settings::{RouteSettings, Settings};
 use weir::services::rpc::{Notice, RpcSettings};
 
 use super::http::post;
@@ -12,6 +12,19 @@ const NOW: &str = r#"{"jsonrpc":"2.0","id":1,"method":"now"}"#;
 
 fn stage() -> Stage {
     Stage::new(RpcSettings::default())
+}
+
+/// A loop's topics may be taken by other services.
+#[test]
+fn who_cannot_be_told_anything_is_told_that() {
+    let settings = Settings { topics_max: 1, ..Settings::default() };
+    let stage = Stage::with_loop(RpcSettings::default(), RouteSettings::default(), settings);
+    let (mut client, mut other) = (stage.client(), stage.client());
+    assert!(call(&mut client, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());
+    assert!(call(&mut other, "eth_subscribe", &json!(["syncing"]))["result"].is_string());
+    assert_eq!(other.expect_close(), (1013, "too many subscriptions".to_owned()));
+    stage.say(|| Notice::Head(raw(&json!("head"))));
+    assert_eq!(next(&mut client)["params"]["result"], "head");
 }
 
 #[test]

@@ -87,11 +87,15 @@ impl Stage {
     }
 
     pub fn with_route(settings: RpcSettings, route: RouteSettings) -> Stage {
+        Stage::with_loop(settings, route, Settings::default())
+    }
+
+    pub fn with_loop(rpc: RpcSettings, route: RouteSettings, settings: Settings) -> Stage {
         let (tell, told) = channel();
-        let server = Server::start(Settings::default(), move |reactor| {
+        let server = Server::start(settings, move |reactor| {
             let network = Network { project: "test".into(), architecture: "evm", chain_id: 0x849 };
-            let route = settings.fit(route);
-            let rpc = Rpc::new(Scripted { network, tell, mail: None }, settings);
+            let route = rpc.fit(route);
+            let rpc = Rpc::new(Scripted { network, tell, mail: None }, rpc);
             let rpc = reactor.add_service(rpc).unwrap();
             reactor.add_route("/", rpc, route).unwrap();
         });

@@ -149,6 +149,9 @@ fn subscribers_are_closed_with_1012_when_something_was_missed() {
     let stage = Stage::new(narrow());
     let (mut subscriber, mut other) = (stage.client(), stage.client());
     call(&mut subscriber, "eth_subscribe", &json!(["newHeads"]));
+    // Who follows no chain has missed nothing.
+    call(&mut other, "eth_subscribe", &json!(["syncing"]));
+    call(&mut other, "eth_subscribe", &json!(["newPendingTransactions"]));
     stage.say(|| Notice::Gap);
     assert_eq!(subscriber.expect_close().0, 1012);
     assert_eq!(call(&mut other, "now", &json!([1]))["result"], json!([1]));

@@ -76,8 +76,8 @@ pub enum Notice {
     },
     /// For `syncing`: `false`, or an object.
     Syncing(Box<RawValue>),
-    /// Something was missed that cannot be had any more: subscribers are closed with 1012, to begin
-    /// anew, rather than left with a hole.
+    /// Blocks were missed that cannot be had any more: subscribers to heads and logs are closed with 1012,
+    /// to begin anew, rather than left with a hole.
     Gap,
     /// Mail that is no news for anybody.
     Nothing,

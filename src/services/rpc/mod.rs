@@ -365,7 +365,7 @@ impl<B: Backend> Rpc<B> {
             }
             Notice::Syncing(state) => self.subscriptions.publish(cx, &Kind::Syncing, &state),
             Notice::Gap => {
-                for conn in self.subscriptions.subscribers() {
+                for conn in self.subscriptions.subscribers(Source::Chain) {
                     add(&self.counts.gaps_closed, 1);
                     cx.close(conn, CloseCode::SERVICE_RESTART, "blocks were missed");
                 }

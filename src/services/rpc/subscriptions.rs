@@ -16,7 +16,7 @@ use super::counts::{Counts, add};
 use super::filter::{FilterParams, Log, LogFilter};
 use super::hex::Quantity;
 use super::{Call, RpcError};
-use crate::protocol::{Message, SharedFrame};
+use crate::protocol::{CloseCode, Message, SharedFrame};
 use crate::reactor::{ConnId, Context, PublishOptions, Target};
 
 /// What can be subscribed to.
@@ -262,8 +262,10 @@ impl Subscriptions {
     pub(super) fn activate(&self, cx: &mut Context<'_>, conn: ConnId, id: SubscriptionId) {
         let is_held = self.by_connection.get(&conn).is_some_and(|own| own.contains(&id));
         if is_held && let Err(error) = cx.subscribe(conn, &id.to_string()) {
-            // Our limits lie below the loop's: the connection is ending.
-            log::debug!("{conn}: subscription not joined: {error:?}");
+            // The connection is ending; or networks share the loop's limit on topics, and together have
+            // reached it. Who was told that it is subscribed must not wait for what never comes.
+            log::warn!("{conn}: subscription not joined: {error:?}");
+            cx.close(conn, CloseCode::TRY_AGAIN_LATER, "too many subscriptions");
         }
     }
 
@@ -316,9 +318,11 @@ impl Subscriptions {
         self.counts.feeds_now.set(self.feeds.len() as u64);
     }
 
-    /// Connections with a subscription.
-    pub(super) fn subscribers(&self) -> Vec<ConnId> {
-        self.by_connection.keys().copied().collect()
+    /// Connections with a subscription to what comes from there.
+    pub(super) fn subscribers(&self, source: Source) -> Vec<ConnId> {
+        let wants = |id: &SubscriptionId| self.source(*id) == Some(source);
+        let wanting = self.by_connection.iter().filter(|(_, own)| own.iter().any(wants));
+        wanting.map(|(conn, _)| *conn).collect()
     }
 
     /// Tells the subscribers to one kind.
