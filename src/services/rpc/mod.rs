@@ -16,6 +16,7 @@ mod filter;
 mod flows;
 pub mod gateway;
 mod hex;
+mod index;
 pub mod node;
 mod reply;
 mod request;

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::counts::{Counts, add};
 use super::filter::{FilterParams, Log, LogFilter};
 use super::hex::Quantity;
+use super::index::FilterIndex;
 use super::{Call, RpcError};
 use crate::protocol::{CloseCode, Message, SharedFrame};
 use crate::reactor::{ConnId, Context, PublishOptions, Target};
@@ -122,6 +123,7 @@ struct Feed {
 pub struct Feeds {
     feeds: HashMap<u32, Feed>,
     numbers: HashMap<Kind, u32>,
+    filters: FilterIndex,
     last: u32,
 }
 
@@ -149,6 +151,15 @@ impl Feeds {
         })
     }
 
+    /// The feeds of those whose filters match.
+    fn wanting(&self, log: &Log) -> impl Iterator<Item = u32> {
+        let matches = |number: &u32| match self.feeds.get(number).map(|feed| &feed.kind) {
+            Some(Kind::Logs(filter)) => filter.matches(&log.address, &log.topics),
+            _ => false,
+        };
+        self.filters.candidates(log).filter(matches)
+    }
+
     /// How many things that differ are subscribed to.
     pub fn len(&self) -> usize {
         self.feeds.len()
@@ -171,6 +182,9 @@ impl Feeds {
                 break;
             }
         }
+        if let Kind::Logs(filter) = &kind {
+            self.filters.insert(filter, self.last);
+        }
         self.numbers.insert(kind.clone(), self.last);
         self.feeds.insert(self.last, Feed { kind, members: Vec::new() });
         (self.last, true)
@@ -184,6 +198,9 @@ impl Feeds {
         feed.members[usize::from(id.ordinal)] -= 1;
         let is_empty = feed.members.iter().all(|&count| count == 0);
         if is_empty && let Some(feed) = self.feeds.remove(&id.feed) {
+            if let Kind::Logs(filter) = &feed.kind {
+                self.filters.remove(filter, id.feed);
+            }
             self.numbers.remove(&feed.kind);
         }
         is_empty
@@ -332,14 +349,9 @@ impl Subscriptions {
         }
     }
 
-    /// Tells those whose filters match: each distinct filter is asked once.
+    /// Tells those whose filters match: each distinct filter that may is asked once.
     pub(super) fn publish_log(&mut self, cx: &mut Context<'_>, log: &Log) {
-        let wants = |kind: &Kind| match kind {
-            Kind::Logs(filter) => filter.matches(&log.address, &log.topics),
-            _ => false,
-        };
-        let feeds = self.feeds.numbers.iter().filter(|(kind, _)| wants(kind));
-        let wanting: Vec<u32> = feeds.map(|(_, &number)| number).collect();
+        let wanting: Vec<u32> = self.feeds.wanting(log).collect();
         for number in wanting {
             self.publish_to(cx, number, &log.json);
         }

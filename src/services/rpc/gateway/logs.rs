@@ -28,20 +28,17 @@ pub(super) struct Query {
 }
 
 impl Query {
-    /// For everything that any of these filters matches; `None` without filters.
+    /// For everything that any of these filters matches; `None` without filters. Looks at no more of them
+    /// than it takes to know that all there are must be asked for.
     pub(super) fn merge<'a>(filters: impl Iterator<Item = &'a LogFilter>) -> Option<Query> {
-        let merged = filters.map(Query::from).reduce(|a, b| Query {
-            addresses: union(a.addresses, b.addresses),
-            topics: union(a.topics, b.topics),
-        });
-        merged.map(Query::bounded)
-    }
-
-    fn bounded(self) -> Query {
-        Query {
-            addresses: self.addresses.filter(|any| any.len() <= NAMED_MAX),
-            topics: self.topics.filter(|any| any.len() <= NAMED_MAX),
+        let mut filters = filters.peekable();
+        filters.peek()?;
+        let mut query = Query { addresses: Some(BTreeSet::new()), topics: Some(BTreeSet::new()) };
+        while let Some(filter) = filters.next_if(|_| query != Query::default()) {
+            add(&mut query.addresses, filter.addresses());
+            add(&mut query.topics, filter.topics().first().map_or(&[], |any| any));
         }
+        Some(query)
     }
 
     /// The parameters of `eth_getLogs` for one block.
@@ -61,22 +58,14 @@ fn text(value: &impl ToString) -> Value {
     Value::from(value.to_string())
 }
 
-impl From<&LogFilter> for Query {
-    fn from(filter: &LogFilter) -> Query {
-        let addresses = filter.addresses();
-        let topics = filter.topics().first().map_or(&[][..], |any| any);
-        Query {
-            addresses: (!addresses.is_empty()).then(|| addresses.iter().copied().collect()),
-            topics: (!topics.is_empty()).then(|| topics.iter().copied().collect()),
+/// Any of `more`, too. Who takes whichever, which `more` is if it is empty, takes it for all.
+fn add<T: Ord + Copy>(any: &mut Option<BTreeSet<T>>, more: &[T]) {
+    if let Some(named) = any {
+        named.extend(more);
+        if more.is_empty() || named.len() > NAMED_MAX {
+            *any = None;
         }
     }
-}
-
-/// Either; who takes whichever takes it for both.
-fn union<T: Ord>(a: Option<BTreeSet<T>>, b: Option<BTreeSet<T>>) -> Option<BTreeSet<T>> {
-    let (mut a, mut b) = (a?, b?);
-    a.append(&mut b);
-    Some(a)
 }
 
 /// What of a log filters look at.
@@ -250,5 +239,20 @@ mod tests {
         for text in ["null", "{}", "[1]", r#"[{"address":"0x1","topics":[]}]"#] {
             assert!(read(&RawValue::from_string(text.to_owned()).unwrap()).is_none(), "{text}");
         }
+    }
+
+    #[test]
+    fn no_more_filters_are_merged_than_a_query_can_name() {
+        let filters: Vec<LogFilter> = (0..10_000_u32)
+            .map(|number| {
+                let mut address = Bytes([0; 20]);
+                address.0[..4].copy_from_slice(&number.to_be_bytes());
+                LogFilter::new(vec![address], Vec::new()).unwrap()
+            })
+            .collect();
+        let mut seen = 0;
+        let query = Query::merge(filters.iter().inspect(|_| seen += 1)).unwrap();
+        assert_eq!(query, Query::default());
+        assert!((NAMED_MAX..NAMED_MAX + 3).contains(&seen), "{seen}");
     }
 }

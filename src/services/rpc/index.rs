@@ -1,0 +1,128 @@
+//! Which filters a log may be for, without asking each of them: many subscribers have as many filters,
+//! and a block as many logs.
+//!
+//! Each filter lies under its addresses, else under its first topics, else under what is for any log.
+//! Knows filters by number alone: whether one that is found matches is for the filter to say.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::filter::{Log, LogFilter};
+use super::hex::{Address, Word};
+
+/// What a filter is found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    Address(Address),
+    /// In the first place.
+    Topic(Word),
+    Any,
+}
+
+/// Filters by what they ask of a log.
+#[derive(Debug, Default)]
+pub(super) struct FilterIndex(HashMap<Key, BTreeSet<u32>>);
+
+impl FilterIndex {
+    /// Takes in a filter under a number.
+    pub(super) fn insert(&mut self, filter: &LogFilter, number: u32) {
+        for key in keys(filter) {
+            self.0.entry(key).or_default().insert(number);
+        }
+    }
+
+    /// Forgets it again.
+    pub(super) fn remove(&mut self, filter: &LogFilter, number: u32) {
+        for key in keys(filter) {
+            if let Some(numbers) = self.0.get_mut(&key) {
+                numbers.remove(&number);
+                if numbers.is_empty() {
+                    self.0.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// All filters that can match the log, each once, and some that do not.
+    pub(super) fn candidates(&self, log: &Log) -> impl Iterator<Item = u32> {
+        let topic = log.topics.first().copied().map(Key::Topic);
+        let keys = [Some(Key::Address(log.address)), topic, Some(Key::Any)];
+        keys.into_iter().flatten().filter_map(|key| self.0.get(&key)).flatten().copied()
+    }
+}
+
+fn keys(filter: &LogFilter) -> impl Iterator<Item = Key> {
+    let addresses = filter.addresses().iter().copied().map(Key::Address);
+    let topics = filter.topics().first().map_or(&[][..], |any| any);
+    let topics = topics.iter().copied().map(Key::Topic);
+    let (by_address, by_topic) = (addresses.len() > 0, topics.len() > 0);
+    let topics = topics.filter(move |_| !by_address);
+    addresses.chain(topics).chain((!by_address && !by_topic).then_some(Key::Any))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::super::Bytes;
+    use super::*;
+
+    fn log(address: u8, topics: &[u8]) -> Log {
+        let topics = topics.iter().map(|&byte| Bytes([byte; 32])).collect();
+        Log { address: Bytes([address; 20]), topics, json: RawValue::NULL.to_owned() }
+    }
+
+    fn filter(addresses: &[u8], topics: &[&[u8]]) -> LogFilter {
+        let word = |byte: &u8| Bytes([*byte; 32]);
+        let addresses = addresses.iter().map(|&byte| Bytes([byte; 20])).collect();
+        let topics = topics.iter().map(|any| any.iter().map(word).collect()).collect();
+        LogFilter::new(addresses, topics).unwrap()
+    }
+
+    fn matching(index: &FilterIndex, filters: &[LogFilter], log: &Log) -> Vec<u32> {
+        let matches = |number: &u32| filters[*number as usize].matches(&log.address, &log.topics);
+        let mut found: Vec<u32> = index.candidates(log).filter(matches).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Every filter of up to two addresses and two places for topics, out of three of each.
+    fn all_filters() -> Vec<LogFilter> {
+        let sets: [&[u8]; 6] = [&[], &[1], &[2], &[3], &[1, 2], &[2, 3]];
+        let places = sets.into_iter().flat_map(|first| sets.map(|second| [first, second]));
+        places.flat_map(|topics| sets.map(|addresses| filter(addresses, &topics))).collect()
+    }
+
+    #[test]
+    fn all_that_match_are_found_once() {
+        let filters = all_filters();
+        let mut index = FilterIndex::default();
+        for (number, filter) in filters.iter().enumerate() {
+            index.insert(filter, number as u32);
+        }
+        for address in 1..=4 {
+            for topics in [&[][..], &[1], &[2], &[4], &[1, 2], &[2, 1], &[4, 3], &[1, 2, 3]] {
+                let log = log(address, topics);
+                let matches =
+                    |number: &u32| filters[*number as usize].matches(&log.address, &log.topics);
+                let expected: Vec<u32> = (0..filters.len() as u32).filter(matches).collect();
+                assert_eq!(matching(&index, &filters, &log), expected, "{address} {topics:?}");
+            }
+        }
+        for (number, filter) in filters.iter().enumerate() {
+            index.remove(filter, number as u32);
+        }
+        assert!(index.0.is_empty(), "nothing is left of them");
+    }
+
+    #[test]
+    fn filters_of_others_are_not_asked() {
+        let mut index = FilterIndex::default();
+        for number in 0..200 {
+            index.insert(&filter(&[number], &[]), u32::from(number));
+        }
+        index.insert(&filter(&[], &[&[7]]), 1000);
+        index.insert(&filter(&[], &[&[], &[7]]), 1001);
+        assert_eq!(index.candidates(&log(5, &[8])).collect::<Vec<_>>(), [5, 1001]);
+        assert_eq!(index.candidates(&log(250, &[7])).collect::<Vec<_>>(), [1000, 1001]);
+    }
+}
