@@ -1,5 +1,6 @@
 //! News through a gateway: every block once and in order, whatever becomes of the upstreams.
 
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -39,13 +40,19 @@ fn expect_head(client: &mut Client, number: usize, fork: u8) {
     assert!(head.get("transactions").is_none(), "{head}");
 }
 
-/// With an upstream that pushes its heads, one by WebSocket that does not, and one by HTTP.
-fn each_way(test: impl Fn(Node, String)) {
-    for (pushes, by_http) in [(true, false), (false, false), (false, true)] {
+/// With an upstream that pushes its heads, one by WebSocket that does not, and one by HTTP: at the
+/// same time, as most of it is waiting for the next poll.
+fn each_way(test: impl Fn(Node, String) + Sync) {
+    let each = &|pushes, by_http| {
         let node = Node::new(pushes, 5);
         let url = if by_http { node.http() } else { node.ws() };
         test(node, url);
-    }
+    };
+    thread::scope(|scope| {
+        for (pushes, by_http) in [(true, false), (false, false), (false, true)] {
+            scope.spawn(move || each(pushes, by_http));
+        }
+    });
 }
 
 /// A client that hears of heads, from the one after the node's last.
@@ -315,6 +322,23 @@ fn waiting_transactions_come_as_hashes_or_whole() {
     node.add_pending(topic(1));
     assert_eq!(news(&mut hashes).1, json!(topic(1)));
     assert_eq!(news(&mut whole).1["nonce"], "0x7");
+}
+
+/// As geth tells it: how far it is when it begins, and `false` when it is over.
+#[test]
+fn syncing_is_told_when_it_begins_and_when_it_is_over() {
+    each_way(|node, url| {
+        let server = gateway(&[url], |_| {});
+        let mut client = client(&server);
+        let id = subscribe(&mut client, &json!(["syncing"]));
+        node.await_calls("eth_syncing", 1);
+        let status = json!({"startingBlock": "0x0", "currentBlock": "0x5", "highestBlock": "0x9"});
+        node.sync(Some(status.clone()));
+        let begun = json!({"syncing": true, "status": status});
+        assert_eq!(news(&mut client), (id.clone(), begun));
+        node.sync(None);
+        assert_eq!(news(&mut client), (id, json!(false)));
+    });
 }
 
 #[test]

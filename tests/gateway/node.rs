@@ -42,6 +42,8 @@ pub struct State {
     holds_heads: bool,
     /// Transactions that wait, and those that the filter has not told of yet.
     pending: Vec<Value>,
+    /// How far it is, while it syncs.
+    syncing: Option<Value>,
     is_subscribed: bool,
     mail: Option<MailSender<Notice>>,
 }
@@ -141,6 +143,7 @@ impl Backend for Chain {
                 state.held.push(ticket);
                 return Ok(Progress::Later);
             }
+            "eth_syncing" => state.syncing.clone().unwrap_or(json!(false)),
             "eth_gasPrice" => json!("0x5"),
             other => return Err(RpcError::unknown_method(other)),
         };
@@ -277,6 +280,11 @@ impl Node {
 
     pub fn add_pending(&self, hash: Word) {
         self.state().pending.push(json!(hash));
+    }
+
+    /// It is so far in syncing from now on, or does not sync.
+    pub fn sync(&self, status: Option<Value>) {
+        self.state().syncing = status;
     }
 
     /// How often a method was called.
