@@ -1,6 +1,5 @@
 //! Requests through a gateway: whose answer comes back to whom, and what happens when there is none.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use weir::services::rpc::{RpcError, RpcSettings};
 
 use super::node::{HOST, Node, PATH, client, gateway, gateway_with};
 use crate::rpc::scripted::{call, json, raw};
-use crate::support::{Client, eventually, upgrade};
+use crate::support::{Client, eventually, header, upgrade};
 
 fn request(id: &Value, method: &str, params: &Value) -> String {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
@@ -112,20 +111,12 @@ fn refusing(status: &'static str) -> String {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let mut stream = BufReader::new(stream.unwrap());
-            let mut line = String::new();
-            let mut len = 0;
-            while stream.read_line(&mut line).unwrap() > 2 {
-                let header = line.to_ascii_lowercase();
-                if let Some(value) = header.strip_prefix("content-length:") {
-                    len = value.trim().parse().unwrap();
-                }
-                line.clear();
-            }
-            stream.read_exact(&mut vec![0; len]).unwrap();
+            let mut peer = Client::over(stream.unwrap());
+            let head = peer.head();
+            peer.bytes(header(&head, "Content-Length").unwrap().parse().unwrap());
             let answer =
                 format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+            peer.raw(answer.as_bytes());
         }
     });
     url

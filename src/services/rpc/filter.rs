@@ -71,6 +71,11 @@ impl LogFilter {
     pub fn topics(&self) -> &[Box<[Word]>] {
         &self.topics
     }
+
+    /// The topics of the first position, any of which will do; empty: whichever.
+    pub(super) fn first_topics(&self) -> &[Word] {
+        self.topics.first().map_or(&[], |any| any)
+    }
 }
 
 fn set<T: Ord>(mut values: Vec<T>) -> Box<[T]> {

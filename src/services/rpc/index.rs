@@ -51,12 +51,12 @@ impl FilterIndex {
 }
 
 fn keys(filter: &LogFilter) -> impl Iterator<Item = Key> {
-    let addresses = filter.addresses().iter().copied().map(Key::Address);
-    let topics = filter.topics().first().map_or(&[][..], |any| any);
+    let addresses = filter.addresses();
+    let topics = if addresses.is_empty() { filter.first_topics() } else { &[] };
+    let is_any = addresses.is_empty() && topics.is_empty();
+    let addresses = addresses.iter().copied().map(Key::Address);
     let topics = topics.iter().copied().map(Key::Topic);
-    let (by_address, by_topic) = (addresses.len() > 0, topics.len() > 0);
-    let topics = topics.filter(move |_| !by_address);
-    addresses.chain(topics).chain((!by_address && !by_topic).then_some(Key::Any))
+    addresses.chain(topics).chain(is_any.then_some(Key::Any))
 }
 
 #[cfg(test)]
@@ -76,13 +76,6 @@ mod tests {
         let addresses = addresses.iter().map(|&byte| Bytes([byte; 20])).collect();
         let topics = topics.iter().map(|any| any.iter().map(word).collect()).collect();
         LogFilter::new(addresses, topics).unwrap()
-    }
-
-    fn matching(index: &FilterIndex, filters: &[LogFilter], log: &Log) -> Vec<u32> {
-        let matches = |number: &u32| filters[*number as usize].matches(&log.address, &log.topics);
-        let mut found: Vec<u32> = index.candidates(log).filter(matches).collect();
-        found.sort_unstable();
-        found
     }
 
     /// Every filter of up to two addresses and two places for topics, out of three of each.
@@ -105,7 +98,9 @@ mod tests {
                 let matches =
                     |number: &u32| filters[*number as usize].matches(&log.address, &log.topics);
                 let expected: Vec<u32> = (0..filters.len() as u32).filter(matches).collect();
-                assert_eq!(matching(&index, &filters, &log), expected, "{address} {topics:?}");
+                let mut found: Vec<u32> = index.candidates(&log).filter(matches).collect();
+                found.sort_unstable();
+                assert_eq!(found, expected, "{address} {topics:?}");
             }
         }
         for (number, filter) in filters.iter().enumerate() {

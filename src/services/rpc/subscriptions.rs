@@ -281,7 +281,7 @@ impl Subscriptions {
         if is_held && let Err(error) = cx.subscribe(conn, &id.to_string()) {
             // The connection is ending; or networks share the loop's limit on topics, and together have
             // reached it. Who was told that it is subscribed must not wait for what never comes.
-            log::warn!("{conn}: subscription not joined: {error:?}");
+            log::debug!("{conn}: subscription not joined: {error:?}");
             cx.close(conn, CloseCode::TRY_AGAIN_LATER, "too many subscriptions");
         }
     }

@@ -139,13 +139,12 @@ impl Poster {
             .send(&body)
             .map_err(|error| failure(&error))?;
         let status = response.status();
-        match status {
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                return Err(Failure::Overloaded);
-            }
-            // A proxy in front may have passed the request on before it gave up on the answer.
-            _ if status.is_server_error() => return Err(Failure::Broken),
-            _ => {}
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            return Err(Failure::Overloaded);
+        }
+        // A proxy in front may have passed the request on before it gave up on the answer.
+        if status.is_server_error() {
+            return Err(Failure::Broken);
         }
         let mut text = Vec::new();
         let limit = self.answer_bytes_max as u64 + 1;

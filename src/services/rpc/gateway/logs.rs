@@ -36,7 +36,7 @@ impl Query {
         let mut query = Query { addresses: Some(BTreeSet::new()), topics: Some(BTreeSet::new()) };
         while let Some(filter) = filters.next_if(|_| query != Query::default()) {
             add(&mut query.addresses, filter.addresses());
-            add(&mut query.topics, filter.topics().first().map_or(&[], |any| any));
+            add(&mut query.topics, filter.first_topics());
         }
         Some(query)
     }
