@@ -14,7 +14,24 @@ use weir::protocol::{Masked, Message};
 
 /// Bytes of a stamp.
 pub(crate) const STAMP_BYTES: usize = 8;
-const STAMP_BITS: u32 = 7 * STAMP_BYTES as u32;
+
+/// A number as it lies at the beginning of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp(u64);
+
+impl Stamp {
+    /// The low 56 bits of a number, seven to each byte: by halves, quarters and eighths.
+    pub(crate) fn of(number: u64) -> Stamp {
+        let halves = number & 0x0FFF_FFFF | (number & 0x00FF_FFFF_F000_0000) << 4;
+        let quarters = halves & 0x0000_3FFF_0000_3FFF | (halves & 0x0FFF_C000_0FFF_C000) << 2;
+        Stamp(quarters & 0x007F_007F_007F_007F | (quarters & 0x3F80_3F80_3F80_3F80) << 1)
+    }
+
+    /// Whether the number is the next of [`COMPARED`]: its low six bits lie in one byte.
+    fn is_compared(self) -> bool {
+        self.0.is_multiple_of(COMPARED)
+    }
+}
 
 /// Text or binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,10 +59,10 @@ impl Payload {
     }
 
     /// The first `len` bytes, stamped with as many of these stamps as there is room for.
-    pub(crate) fn message(&mut self, len: usize, stamps: &[u64]) -> Message<'_> {
+    pub(crate) fn message(&mut self, len: usize, stamps: &[Stamp]) -> Message<'_> {
         let bytes = &mut self.bytes[..len];
         for (place, stamp) in bytes.as_chunks_mut().0.iter_mut().zip(stamps) {
-            *place = spread(*stamp).to_le_bytes();
+            *place = stamp.0.to_le_bytes();
         }
         if self.kind == Kind::Text
             && let Ok(text) = std::str::from_utf8(bytes)
@@ -57,10 +74,11 @@ impl Payload {
 
     /// A binary message of so many bytes with this stamp, masked: the payload is what `key` makes of
     /// the bytes.
-    pub(crate) fn masked(&mut self, len: usize, stamp: u64, key: [u8; 4]) -> Masked<'_> {
+    #[inline]
+    pub(crate) fn masked(&mut self, len: usize, stamp: Stamp, key: [u8; 4]) -> Masked<'_> {
         let payload = &mut self.bytes[..len];
         if let Some(place) = payload.first_chunk_mut() {
-            *place = (spread(stamp) ^ widen(key)).to_le_bytes();
+            *place = (stamp.0 ^ widen(key)).to_le_bytes();
         }
         Masked { key, payload }
     }
@@ -76,7 +94,7 @@ impl Payload {
         &self,
         received: Message<'_>,
         len: usize,
-        stamp: u64,
+        stamp: Stamp,
         key: [u8; 4],
     ) -> bool {
         let bytes = received.as_bytes();
@@ -87,9 +105,8 @@ impl Payload {
         let Some((place, rest)) = bytes.split_first_chunk() else {
             return true;
         };
-        u64::from_le_bytes(*place) == spread(stamp)
-            && (!stamp.is_multiple_of(COMPARED)
-                || differs_by(key, rest, &self.bytes[STAMP_BYTES..]))
+        u64::from_le_bytes(*place) == stamp.0
+            && (!stamp.is_compared() || differs_by(key, rest, &self.bytes[STAMP_BYTES..]))
     }
 }
 
@@ -131,13 +148,6 @@ fn record(rng: &mut Rng, to: &mut Vec<u8>) {
 /// One message in so many is compared byte by byte.
 const COMPARED: u64 = 64;
 
-/// The low 56 bits of a stamp, seven to each byte: by halves, quarters and eighths.
-fn spread(stamp: u64) -> u64 {
-    let halves = stamp & 0x0FFF_FFFF | (stamp & 0x00FF_FFFF_F000_0000) << 4;
-    let quarters = halves & 0x0000_3FFF_0000_3FFF | (halves & 0x0FFF_C000_0FFF_C000) << 2;
-    quarters & 0x007F_007F_007F_007F | (quarters & 0x3F80_3F80_3F80_3F80) << 1
-}
-
 /// The stamp in these bytes; `None` if they cannot be one.
 fn read_stamp(place: &[u8; STAMP_BYTES]) -> Option<u64> {
     let fold = |sum: u64, byte: &u8| sum << 7 | u64::from(*byte);
@@ -149,11 +159,6 @@ pub(crate) fn read_stamps(bytes: &[u8]) -> Option<[u64; 2]> {
     let (first, rest) = bytes.split_first_chunk()?;
     let second = rest.first_chunk()?;
     Some([read_stamp(first)?, read_stamp(second)?])
-}
-
-/// As much of a number as a stamp holds.
-pub(crate) const fn fit(number: u64) -> u64 {
-    number & ((1 << STAMP_BITS) - 1)
 }
 
 #[cfg(test)]
@@ -171,8 +176,8 @@ mod tests {
     #[test]
     fn stamps_are_text_and_come_back() {
         let mut payload = payload(Kind::Text);
-        for stamp in [0, 1, 127, 128, fit(u64::MAX), 0x12_3456_789A_BCDE] {
-            let message = payload.message(16, &[stamp, 7]);
+        for stamp in [0, 1, 127, 128, (1 << 56) - 1, 0x12_3456_789A_BCDE] {
+            let message = payload.message(16, &[Stamp::of(stamp), Stamp::of(7)]);
             assert!(matches!(message, Message::Text(_)));
             assert_eq!(read_stamps(message.as_bytes()), Some([stamp, 7]));
         }
@@ -183,16 +188,17 @@ mod tests {
     #[test]
     fn an_echo_is_known_by_its_stamp_its_length_and_its_kind() {
         let mut sent = payload(Kind::Binary);
-        let echo = sent.message(20, &[64]).as_bytes().to_vec();
-        let matches = |len, stamp| sent.matches(Message::Binary(&echo), len, stamp, NO_KEY);
+        let echo = sent.message(20, &[Stamp::of(64)]).as_bytes().to_vec();
+        let matches =
+            |len, number| sent.matches(Message::Binary(&echo), len, Stamp::of(number), NO_KEY);
         assert!(matches(20, 64));
         assert!(!matches(20, 65));
         assert!(!matches(21, 64));
-        assert!(!sent.matches(Message::Text("x"), 1, 0, NO_KEY));
+        assert!(!sent.matches(Message::Text("x"), 1, Stamp::of(0), NO_KEY));
         let mut spoiled = echo.clone();
         spoiled[19] ^= 1;
-        assert!(!sent.matches(Message::Binary(&spoiled), 20, 64, NO_KEY));
-        assert!(sent.matches(Message::Binary(b"short"), 5, 3, NO_KEY));
+        assert!(!sent.matches(Message::Binary(&spoiled), 20, Stamp::of(64), NO_KEY));
+        assert!(sent.matches(Message::Binary(b"short"), 5, Stamp::of(3), NO_KEY));
     }
 
     #[test]
@@ -201,9 +207,10 @@ mod tests {
         let mut sent = payload(Kind::Binary);
         for len in 0..40 {
             // As the server reads it, and sends it back.
-            let mut echo = sent.masked(len, 64, key).payload.to_vec();
+            let mut echo = sent.masked(len, Stamp::of(64), key).payload.to_vec();
             mask::apply(key, 0, &mut echo);
-            let matches = |echo: &[u8], key| sent.matches(Message::Binary(echo), len, 64, key);
+            let matches =
+                |echo: &[u8], key| sent.matches(Message::Binary(echo), len, Stamp::of(64), key);
             assert!(matches(&echo, key), "{len}");
             for at in 0..len {
                 echo[at] ^= 1;

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use weir::protocol::Message;
 use weir::reactor::{ConnId, Context, SendOutcome, Time};
 
-use crate::payload::{Kind, Payload, fit};
+use crate::payload::{Kind, Payload, Stamp};
 use crate::size::Sizes;
 use crate::tally::Tally;
 
@@ -28,7 +28,7 @@ pub(crate) struct Traffic {
 #[derive(Debug, Clone, Copy)]
 struct Flight {
     intended: Time,
-    number: u64,
+    stamp: Stamp,
     len: u32,
     /// What it was masked with ahead, if it was.
     key: [u8; 4],
@@ -78,21 +78,21 @@ impl Exchange {
             return SendOutcome::Refused;
         }
         let len = self.sizes.draw(&mut self.rng);
-        let number = self.next_number;
-        self.next_number = fit(number + 1);
+        let stamp = Stamp::of(self.next_number);
+        self.next_number += 1;
         let (outcome, key) = match self.payload.kind() {
             // Text stays text under no key but 0.
-            Kind::Text => (cx.send(conn, self.payload.message(len, &[number])), [0; 4]),
+            Kind::Text => (cx.send(conn, self.payload.message(len, &[stamp])), [0; 4]),
             Kind::Binary => {
                 let key = cx.masking_key();
-                (cx.send_masked(conn, self.payload.masked(len, number, key)), key)
+                (cx.send_masked(conn, self.payload.masked(len, stamp, key)), key)
             }
         };
         match outcome {
             SendOutcome::Queued | SendOutcome::Congested => {
                 self.tally.sent(len);
                 self.outstanding += 1;
-                let flight = Flight { intended, number, len: len as u32, key };
+                let flight = Flight { intended, stamp, len: len as u32, key };
                 self.flights[member].push_back(flight);
             }
             SendOutcome::Refused => self.tally.errors.add("not sent: outbox is full", 1),
@@ -114,7 +114,7 @@ impl Exchange {
         };
         self.outstanding -= 1;
         self.tally.received(message.len());
-        if !self.payload.matches(message, flight.len as usize, flight.number, flight.key) {
+        if !self.payload.matches(message, flight.len as usize, flight.stamp, flight.key) {
             self.tally.errors.add("not the message sent", 1);
         }
         self.tally.record_since(flight.intended, now);

@@ -15,7 +15,7 @@ use super::track::{Arrival, Track};
 use super::{Part, Traffic, Unit};
 use crate::crowd::Crowd;
 use crate::pace::Pace;
-use crate::payload::{Payload, STAMP_BYTES, fit, read_stamps};
+use crate::payload::{Payload, STAMP_BYTES, Stamp, read_stamps};
 use crate::size::Sizes;
 use crate::tally::Tally;
 
@@ -124,7 +124,8 @@ impl Fanout {
         };
         let number = self.publishers[publisher].next;
         let len = self.sizes.draw(&mut self.rng);
-        let stamps = [fit((publisher as u64) << NUMBER_BITS | number), fit(intended.as_nanos())];
+        let number = (publisher as u64) << NUMBER_BITS | number;
+        let stamps = [Stamp::of(number), Stamp::of(intended.as_nanos())];
         let outcome = cx.send(conn, self.payload.message(len, &stamps));
         if matches!(outcome, SendOutcome::Refused | SendOutcome::Gone) {
             self.tally.errors.add("not published: outbox is full", 1);
