@@ -50,11 +50,14 @@ fn calls_follow_one_another_and_an_upgrade_follows_them() {
 fn a_body_may_come_byte_by_byte() {
     let stage = Stage::new(narrow());
     let mut client = Client::tcp(stage.server.address);
+    let mut other = stage.client();
     for byte in post(NOW, "").into_bytes() {
         client.raw(&[byte]);
+        // The loop has come by, so that the next byte comes alone.
+        call(&mut other, "now", &json!([]));
     }
     assert_eq!(answer(&mut client)["result"], Value::Null);
-    drop(client);
+    drop((client, other));
     stop(stage);
 }
 
