@@ -27,7 +27,7 @@ impl Stamp {
         Stamp(quarters & 0x007F_007F_007F_007F | (quarters & 0x3F80_3F80_3F80_3F80) << 1)
     }
 
-    /// Whether the number is the next of [`COMPARED`]: its low six bits lie in one byte.
+    /// Whether the number is a multiple of [`COMPARED`]: its low six bits lie in one byte as they are.
     fn is_compared(self) -> bool {
         self.0.is_multiple_of(COMPARED)
     }
@@ -181,6 +181,7 @@ mod tests {
             assert!(matches!(message, Message::Text(_)));
             assert_eq!(read_stamps(message.as_bytes()), Some([stamp, 7]));
         }
+        assert_eq!(Stamp::of(u64::MAX), Stamp::of((1 << 56) - 1));
         assert_eq!(read_stamps(b"too short"), None);
         assert_eq!(read_stamps(&[0xFF; 16]), None);
     }

@@ -122,9 +122,8 @@ impl Fanout {
             self.tally.errors.add("not published: no connection", 1);
             return 0;
         };
-        let number = self.publishers[publisher].next;
         let len = self.sizes.draw(&mut self.rng);
-        let number = (publisher as u64) << NUMBER_BITS | number;
+        let number = (publisher as u64) << NUMBER_BITS | self.publishers[publisher].next;
         let stamps = [Stamp::of(number), Stamp::of(intended.as_nanos())];
         let outcome = cx.send(conn, self.payload.message(len, &stamps));
         if matches!(outcome, SendOutcome::Refused | SendOutcome::Gone) {
