@@ -31,10 +31,6 @@ pub(super) struct Exchange {
     pub(super) conn: ConnId,
     pub(super) via: Via,
     pub(super) reply: Reply,
-    /// Subscriptions that the reply names.
-    pub(super) named: Vec<SubscriptionId>,
-    /// Subscriptions that answers begin, by their holes.
-    begins: Vec<(usize, SubscriptionId)>,
     missing: usize,
 }
 
@@ -83,17 +79,10 @@ impl Calls {
     }
 
     /// Keeps a reply until its holes are filled, in the slot that it says.
-    pub(super) fn wait(
-        &mut self,
-        (conn, via): (ConnId, Via),
-        reply: Reply,
-        named: Vec<SubscriptionId>,
-        begins: Vec<(usize, SubscriptionId)>,
-        until: Time,
-    ) -> usize {
+    pub(super) fn wait(&mut self, (conn, via): (ConnId, Via), reply: Reply, until: Time) -> usize {
         let (number, missing) = (self.last, reply.holes());
         self.waiting += missing;
-        let exchange = Exchange { number, conn, via, reply, named, begins, missing };
+        let exchange = Exchange { number, conn, via, reply, missing };
         let slot = self.exchanges.insert(exchange);
         self.due.push_back(Due { until, slot, number });
         if self.due.len() > 2 * self.exchanges.len() + STALE_MAX {
@@ -107,8 +96,8 @@ impl Calls {
     pub(super) fn beginning(&self) -> Vec<(Ticket, SubscriptionId)> {
         let of = |(slot, exchange): (usize, &'_ Exchange)| {
             let number = exchange.number;
-            let open = exchange.begins.iter().filter(|(hole, _)| exchange.reply.is_open(*hole));
-            open.map(|&(hole, id)| (Ticket { number, hole, slot }, id)).collect::<Vec<_>>()
+            let open = exchange.reply.beginning();
+            open.map(|(hole, id)| (Ticket { number, hole, slot }, id)).collect::<Vec<_>>()
         };
         let mut all: Vec<_> = self.exchanges.iter().flat_map(of).collect();
         all.sort_unstable_by_key(|(ticket, _)| *ticket);
@@ -118,7 +107,7 @@ impl Calls {
     /// The subscription that the answer to a call begins, and whose it is.
     pub(super) fn begins(&self, ticket: Ticket) -> Option<(ConnId, SubscriptionId)> {
         let exchange = find(&self.exchanges, ticket.slot, ticket.number)?;
-        Some((exchange.conn, exchange.begins(ticket.hole)?))
+        Some((exchange.conn, exchange.reply.begins(ticket.hole)?))
     }
 
     /// Puts an answer in its place.
@@ -128,9 +117,6 @@ impl Calls {
             return Filled::Unknown;
         };
         let failed = exchange.reply.fill(ticket.hole, outcome);
-        if outcome.is_ok() {
-            exchange.named.extend(exchange.begins(ticket.hole));
-        }
         exchange.missing -= 1;
         self.waiting -= 1;
         if exchange.missing > 0 {
@@ -177,9 +163,5 @@ fn find(exchanges: &Slab<Exchange>, slot: usize, number: u64) -> Option<&Exchang
 impl Exchange {
     fn is_waiting_for(&self, ticket: Ticket) -> bool {
         self.number == ticket.number && self.reply.is_open(ticket.hole)
-    }
-
-    fn begins(&self, hole: usize) -> Option<SubscriptionId> {
-        self.begins.iter().find(|(begun, _)| *begun == hole).map(|(_, id)| *id)
     }
 }

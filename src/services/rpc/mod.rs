@@ -34,9 +34,9 @@ use self::calls::{Calls, Exchange, Filled, Via};
 use self::counts::{Failed, add};
 use self::flows::Flows;
 use self::reply::{Reply, Written};
-use self::request::Incoming;
+use self::request::Rejected;
 use self::service::response;
-use self::subscriptions::{SubscriptionId, Subscriptions};
+use self::subscriptions::Subscriptions;
 use crate::protocol::CloseCode;
 use crate::reactor::{ConnId, Context, Decision, SendOutcome};
 
@@ -81,15 +81,6 @@ struct Origin {
     via: Via,
 }
 
-/// What a message has brought about besides its reply.
-#[derive(Debug, Default)]
-struct Effects {
-    /// Subscriptions that the reply names already.
-    named: Vec<SubscriptionId>,
-    /// Subscriptions that it will name where it has holes yet.
-    begins: Vec<(usize, SubscriptionId)>,
-}
-
 impl<B: Backend> Rpc<B> {
     /// A service in front of `backend`.
     pub fn new(backend: B, settings: RpcSettings) -> Rpc<B> {
@@ -121,64 +112,54 @@ impl<B: Backend> Rpc<B> {
         Rc::clone(&self.counts)
     }
 
-    /// Does what a message says. Answers with the reply, empty if there is none, and the subscriptions
-    /// that it names; or with nothing yet, and [`deliver`](Rpc::deliver) follows.
-    fn take(
-        &mut self,
-        cx: &mut Context<'_>,
-        origin: Origin,
-        text: &str,
-    ) -> Option<(String, Vec<SubscriptionId>)> {
-        let bounds = self.settings.bounds();
+    /// A reply that says nothing yet.
+    fn blank(&mut self) -> Reply {
         let buffer = self.spares.pop().unwrap_or_else(|| String::with_capacity(REPLY_BYTES));
-        let mut reply = Reply::new(buffer, self.settings.response_bytes_max);
-        self.calls.begin();
-        let mut effects = Effects::default();
-        match Incoming::parse(text, bounds) {
-            Err(error) => self.reject(&mut reply, None, &error),
-            Ok(Incoming::Single(Ok(call))) => {
-                self.answer(cx, origin, &call, &mut reply, &mut effects);
-            }
-            Ok(Incoming::Single(Err(rejected))) => {
-                self.reject(&mut reply, rejected.id, &rejected.error);
-            }
-            Ok(Incoming::Batch(items)) => {
-                reply.begin_batch();
-                for item in items {
-                    match request::read(item, bounds) {
-                        Ok(call) => self.answer(cx, origin, &call, &mut reply, &mut effects),
-                        Err(rejected) => self.reject(&mut reply, rejected.id, &rejected.error),
-                    }
-                }
-            }
-        }
-        self.tell_feeds(cx);
-        if reply.holes() == 0 {
-            return Some((reply.finish(), effects.named));
-        }
-        self.wait(cx, origin, reply, effects);
-        None
+        Reply::new(buffer, self.settings.response_bytes_max)
     }
 
-    fn reject(&self, reply: &mut Reply, id: Option<&RawValue>, error: &RpcError) {
-        self.counts.error(Failed { class: Class::Other, code: error.code });
-        reply.error(id, error);
+    /// Does what a message says, and replies as far as that is known already.
+    fn take(&mut self, cx: &mut Context<'_>, origin: Origin, text: &str, reply: &mut Reply) {
+        let bounds = self.settings.bounds();
+        self.calls.begin();
+        if request::is_batch(text) {
+            match request::batch(text, bounds) {
+                Ok(items) => {
+                    reply.begin_batch();
+                    for item in items {
+                        self.answer(cx, origin, request::item(item, bounds), reply);
+                    }
+                }
+                Err(error) => self.reject(reply, &Rejected { id: None, error }),
+            }
+        } else {
+            self.answer(cx, origin, request::single(text, bounds), reply);
+        }
+        self.tell_feeds(cx);
+    }
+
+    fn reject(&self, reply: &mut Reply, rejected: &Rejected<'_>) {
+        self.counts.error(Failed { class: Class::Other, code: rejected.error.code });
+        reply.error(rejected.id, &rejected.error);
     }
 
     fn answer(
         &mut self,
         cx: &mut Context<'_>,
         origin: Origin,
-        call: &Call<'_>,
+        call: Result<Call<'_>, Rejected<'_>>,
         reply: &mut Reply,
-        effects: &mut Effects,
     ) {
+        let call = &match call {
+            Ok(call) => call,
+            Err(rejected) => return self.reject(reply, &rejected),
+        };
         let class = Class::of(&call.method);
         self.counts.request(class);
         let hole = reply.holes();
         let ticket = self.calls.ticket(hole);
         let is_full = self.calls.len() + hole >= self.settings.calls_max;
-        let written = reply.call(call.id, class, |out| match &*call.method {
+        let written = reply.call(call.id, class, |out, subscriptions| match &*call.method {
             "eth_chainId" if !self.backend.answers_all() => done(out, &self.chain_id),
             "net_version" if !self.backend.answers_all() => done(out, &self.net_version),
             "eth_subscribe" => {
@@ -189,10 +170,10 @@ impl<B: Backend> Rpc<B> {
                 }
                 let id = self.subscriptions.add(origin.conn, kind)?;
                 if !has_begun {
-                    effects.begins.push((hole, id));
+                    subscriptions.begin.push((hole, id));
                     return Ok(false);
                 }
-                effects.named.push(id);
+                subscriptions.named.push(id);
                 done(out, &format!(r#""{id}""#))
             }
             "eth_unsubscribe" => {
@@ -233,9 +214,8 @@ impl<B: Backend> Rpc<B> {
     }
 
     /// Keeps an incomplete reply, and stops reading from a connection that has many.
-    fn wait(&mut self, cx: &mut Context<'_>, origin: Origin, reply: Reply, effects: Effects) {
+    fn wait(&mut self, cx: &mut Context<'_>, origin: Origin, reply: Reply) {
         let Origin { conn, via } = origin;
-        let Effects { named, begins } = effects;
         let flow = self.flows.enter(conn);
         flow.calls += reply.holes();
         if flow.calls >= self.settings.calls_per_connection_max && via == Via::WebSocket {
@@ -244,7 +224,7 @@ impl<B: Backend> Rpc<B> {
             cx.pause(conn);
         }
         let until = cx.now() + self.settings.call_timeout;
-        flow.exchanges.push(self.calls.wait((conn, via), reply, named, begins, until));
+        flow.exchanges.push(self.calls.wait((conn, via), reply, until));
         self.counts.calls_now.set(self.calls.len() as u64);
         self.watch_overdue(cx);
     }
@@ -280,7 +260,7 @@ impl<B: Backend> Rpc<B> {
     }
 
     fn deliver(&mut self, cx: &mut Context<'_>, slot: usize, exchange: Exchange) {
-        let Exchange { conn, via, reply, named, .. } = exchange;
+        let Exchange { conn, via, reply, .. } = exchange;
         if let Some(flow) = self.flows.get_mut(conn) {
             flow.calls -= reply.holes();
             if let Some(at) = flow.exchanges.iter().position(|waiting| *waiting == slot) {
@@ -293,20 +273,20 @@ impl<B: Backend> Rpc<B> {
                 }
             }
         }
-        let text = reply.finish();
         match via {
-            Via::WebSocket => self.send(cx, conn, text, &named),
+            Via::WebSocket => self.send(cx, conn, reply),
             Via::Http => {
                 self.flows.leave(conn);
-                cx.answer(conn, Decision::Respond(response(text)));
+                cx.answer(conn, Decision::Respond(response(reply)));
             }
         }
     }
 
     /// Sends a reply, and then begins what it names.
-    fn send(&mut self, cx: &mut Context<'_>, conn: ConnId, text: String, named: &[SubscriptionId]) {
+    fn send(&mut self, cx: &mut Context<'_>, conn: ConnId, mut reply: Reply) {
+        let text = reply.finish();
         if !text.is_empty() {
-            match cx.send(conn, &*text) {
+            match cx.send(conn, text) {
                 SendOutcome::Queued | SendOutcome::Gone => {}
                 SendOutcome::Congested => {
                     self.flows.enter(conn).is_congested = true;
@@ -318,10 +298,10 @@ impl<B: Backend> Rpc<B> {
                 }
             }
         }
-        for &id in named {
+        for &id in reply.named() {
             self.subscriptions.activate(cx, conn, id);
         }
-        self.keep(text);
+        self.keep(reply.into_text());
     }
 
     /// Keeps a buffer for the next reply, unless it has grown large.

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::RpcError;
 use super::backend::Outcome;
 use super::counts::{Class, Failed};
+use super::subscriptions::SubscriptionId;
 
 /// The reply to one message.
 #[derive(Debug, Default)]
@@ -20,6 +21,16 @@ pub(super) struct Reply {
     bytes_max: usize,
     /// Bytes in `text` and in the holes.
     bytes: usize,
+    subscriptions: Subscribed,
+}
+
+/// The subscriptions of a reply.
+#[derive(Debug, Default)]
+pub(super) struct Subscribed {
+    /// Those that it names.
+    pub(super) named: Vec<SubscriptionId>,
+    /// Those that answers begin, by their holes.
+    pub(super) begin: Vec<(usize, SubscriptionId)>,
 }
 
 /// A result or an error that is not there yet, behind its reply's id.
@@ -35,11 +46,21 @@ struct Hole {
     filling: String,
 }
 
+impl Subscribed {
+    fn begins(&self, hole: usize) -> Option<SubscriptionId> {
+        self.begin.iter().find(|(begun, _)| *begun == hole).map(|(_, id)| *id)
+    }
+
+    fn begun(&mut self, hole: usize) {
+        self.named.extend(self.begins(hole));
+    }
+}
+
 impl Reply {
     /// Nothing yet, on a buffer of the caller's.
     pub(super) fn new(mut text: String, bytes_max: usize) -> Reply {
         text.clear();
-        Reply { text, is_batch: false, holes: Vec::new(), bytes_max, bytes: 0 }
+        Reply { text, bytes_max, ..Reply::default() }
     }
 
     /// What follows are the replies of a batch.
@@ -52,6 +73,21 @@ impl Reply {
     /// How many holes there are, open or not. The next one has this number.
     pub(super) fn holes(&self) -> usize {
         self.holes.len()
+    }
+
+    /// The subscriptions that it names.
+    pub(super) fn named(&self) -> &[SubscriptionId] {
+        &self.subscriptions.named
+    }
+
+    /// The subscriptions that wait for their answer, and where that belongs.
+    pub(super) fn beginning(&self) -> impl Iterator<Item = (usize, SubscriptionId)> {
+        self.subscriptions.begin.iter().copied().filter(|(hole, _)| self.is_open(*hole))
+    }
+
+    /// The subscription that the answer in this hole begins.
+    pub(super) fn begins(&self, hole: usize) -> Option<SubscriptionId> {
+        self.subscriptions.begins(hole)
     }
 
     /// Whether there is such a hole, and nothing in it.
@@ -72,48 +108,43 @@ impl Reply {
         &mut self,
         id: Option<&RawValue>,
         class: Class,
-        write: impl FnOnce(&mut String) -> Result<bool, RpcError>,
+        write: impl FnOnce(&mut String, &mut Subscribed) -> Result<bool, RpcError>,
     ) -> Written {
         let start = self.text.len();
         head(&mut self.text, id.unwrap_or(RawValue::NULL));
         let behind_id = self.text.len();
         self.text += r#""result":"#;
-        let outcome = write(&mut self.text);
-        let is_full = self.text.len() + self.closing_bytes() > self.bytes_max;
-        match (outcome, id) {
-            (Ok(true), Some(_)) if !is_full => {
+        let error = match write(&mut self.text, &mut self.subscriptions) {
+            Ok(false) => {
+                self.leave_hole(if id.is_some() { behind_id } else { start }, class, id.is_none());
+                return Written::Hole;
+            }
+            Ok(true) if self.text.len() + self.closing_bytes() > self.bytes_max => {
+                RpcError::too_large()
+            }
+            Ok(true) if id.is_some() => {
                 self.text.push('}');
                 self.end_item();
-                Written::Result
+                return Written::Result;
             }
-            (Ok(true), None) => {
+            Ok(true) => {
                 self.text.truncate(start);
-                Written::Nothing
+                return Written::Nothing;
             }
-            (Ok(true), Some(id)) => {
-                self.text.truncate(start);
-                self.error(Some(id), &RpcError::too_large());
-                Written::Error(Failed { class, code: RpcError::TOO_LARGE })
-            }
-            (Ok(false), id) => {
-                let is_silent = id.is_none();
-                let at = if is_silent { start } else { behind_id };
-                self.text.truncate(at);
-                self.bytes = at;
-                let filling = String::new();
-                self.holes.push(Hole { at, class, is_silent, is_open: true, filling });
-                Written::Hole
-            }
-            (Err(error), Some(id)) => {
-                self.text.truncate(start);
-                self.error(Some(id), &error);
-                Written::Error(Failed { class, code: error.code })
-            }
-            (Err(_), None) => {
-                self.text.truncate(start);
-                Written::Nothing
-            }
+            Err(error) => error,
+        };
+        self.text.truncate(start);
+        if id.is_none() {
+            return Written::Nothing;
         }
+        self.error(id, &error);
+        Written::Error(Failed { class, code: error.code })
+    }
+
+    fn leave_hole(&mut self, at: usize, class: Class, is_silent: bool) {
+        self.text.truncate(at);
+        self.bytes = at;
+        self.holes.push(Hole { at, class, is_silent, is_open: true, filling: String::new() });
     }
 
     /// Writes an error; to something without a valid id as if that were null.
@@ -136,11 +167,14 @@ impl Reply {
     }
 
     /// Fills an open hole; answers with the error, if it is one.
-    pub(super) fn fill(&mut self, hole: usize, outcome: &Outcome) -> Option<Failed> {
+    pub(super) fn fill(&mut self, number: usize, outcome: &Outcome) -> Option<Failed> {
         const BEFORE: &str = r#""result":"#;
         let room = self.bytes_max.saturating_sub(self.bytes + BEFORE.len() + self.closing_bytes());
-        let hole = self.holes.get_mut(hole).filter(|hole| hole.is_open)?;
+        let hole = self.holes.get_mut(number).filter(|hole| hole.is_open)?;
         hole.is_open = false;
+        if outcome.is_ok() {
+            self.subscriptions.begun(number);
+        }
         if hole.is_silent {
             return None;
         }
@@ -166,11 +200,15 @@ impl Reply {
         outcome.err().map(|error| Failed { class: hole.class, code: error.code })
     }
 
-    /// The whole text; empty if nothing is to be answered. All holes are filled.
-    pub(super) fn finish(mut self) -> String {
-        if !self.is_batch {
-            return self.text;
+    /// The whole text, for the first time; empty if nothing is to be answered. All holes are filled.
+    pub(super) fn finish(&mut self) -> &str {
+        if self.is_batch {
+            self.finish_batch();
         }
+        &self.text
+    }
+
+    fn finish_batch(&mut self) {
         if !self.holes.is_empty() {
             let mut whole = String::with_capacity(self.bytes + 1);
             let mut at = 0;
@@ -187,6 +225,10 @@ impl Reply {
             // Notifications alone: not even an empty array (JSON-RPC 2.0, 6).
             _ => self.text.clear(),
         }
+    }
+
+    /// The text that [`finish`](Reply::finish) has shown, or a buffer for another.
+    pub(super) fn into_text(self) -> String {
         self.text
     }
 }

@@ -69,51 +69,53 @@ pub(super) struct Rejected<'a> {
     pub(super) error: RpcError,
 }
 
-/// What a message holds.
-#[derive(Debug)]
-pub(super) enum Incoming<'a> {
-    Single(Result<Call<'a>, Rejected<'a>>),
-    /// Each is still to be read by [`read`].
-    Batch(Vec<&'a RawValue>),
+/// Whether a message is a batch, if it is JSON at all.
+pub(super) fn is_batch(text: &str) -> bool {
+    text.trim_ascii_start().starts_with('[')
 }
 
-impl<'a> Incoming<'a> {
-    /// # Errors
-    /// The one answer to all of it: it is no JSON, an empty batch or one too large.
-    pub(super) fn parse(text: &'a str, bounds: Bounds) -> Result<Incoming<'a>, RpcError> {
-        if text.trim_ascii_start().starts_with('[') {
-            return batch(text, bounds.batch_items_max).map(Incoming::Batch);
-        }
-        members(text).map(|members| Incoming::Single(members.call(bounds))).map_err(|error| {
-            match error.classify() {
-                Category::Data => RpcError::invalid_request("invalid request"),
-                Category::Io | Category::Syntax | Category::Eof => RpcError::parse(),
-            }
-        })
+/// The items of a batch, each still to be read by [`item`].
+///
+/// # Errors
+/// The one answer to all of it: it is no JSON, an empty batch or one too large.
+pub(super) fn batch(text: &str, bounds: Bounds) -> Result<Vec<&RawValue>, RpcError> {
+    match array(text, bounds.batch_items_max) {
+        Ok(items) if items.is_empty() => Err(RpcError::invalid_request("empty batch")),
+        Ok(items) => Ok(items),
+        Err(Misread::Overfull) => Err(RpcError::invalid_request("batch too large")),
+        Err(Misread::Broken) => Err(RpcError::parse()),
     }
 }
 
 /// Reads one item of a batch.
-pub(super) fn read<'a>(item: &'a RawValue, bounds: Bounds) -> Result<Call<'a>, Rejected<'a>> {
+pub(super) fn item<'a>(item: &'a RawValue, bounds: Bounds) -> Result<Call<'a>, Rejected<'a>> {
     // An array would pass for an object's members in their order.
-    let is_object = item.get().starts_with('{');
-    match is_object.then(|| members(item.get())) {
-        Some(Ok(members)) => members.call(bounds),
-        _ => Err(Rejected { id: None, error: RpcError::invalid_request("invalid request") }),
+    if item.get().starts_with('{') {
+        return single(item.get(), bounds);
     }
+    Err(Rejected { id: None, error: RpcError::invalid_request("invalid request") })
 }
 
-/// The members of a call. One that comes twice is an error of serde's: parsers differ on which of the two
-/// counts.
-struct Members<'a> {
-    /// `None` where there is no string.
-    jsonrpc: Option<Cow<'a, str>>,
-    id: Option<&'a RawValue>,
-    method: Option<Cow<'a, str>>,
-    params: Option<&'a RawValue>,
+/// Reads a call that is no batch: in one go if it is like nearly all are, else anew, to find out what it
+/// has instead.
+pub(super) fn single(text: &str, bounds: Bounds) -> Result<Call<'_>, Rejected<'_>> {
+    if let Ok(usual) = serde_json::from_str::<Usual<'_>>(text)
+        && let Some(call) = usual.call(bounds)
+    {
+        return Ok(call);
+    }
+    let odd: Odd<'_> = serde_json::from_str(text).map_err(|error| {
+        let error = match error.classify() {
+            Category::Data => RpcError::invalid_request("invalid request"),
+            Category::Io | Category::Syntax | Category::Eof => RpcError::parse(),
+        };
+        Rejected { id: None, error }
+    })?;
+    odd.call(bounds)
 }
 
-/// The members of nearly all calls: of their right types, and nothing escaped.
+/// The members of nearly all calls: of their right types, and nothing escaped. One that comes twice is an
+/// error of serde's: parsers differ on which of the two counts.
 #[derive(serde::Deserialize)]
 struct Usual<'a> {
     jsonrpc: &'a str,
@@ -137,53 +139,62 @@ struct Odd<'a> {
     params: Option<&'a RawValue>,
 }
 
-/// Reads a call in one go if it is like nearly all are, else anew, to find out what it has instead.
-fn members(text: &str) -> Result<Members<'_>, serde_json::Error> {
-    if let Ok(Usual { jsonrpc, id, method, params }) = serde_json::from_str(text) {
-        let (jsonrpc, method) = (Some(jsonrpc.into()), Some(method.into()));
-        return Ok(Members { jsonrpc, id, method, params });
-    }
-    let Odd { jsonrpc, id, method, params } = serde_json::from_str(text)?;
-    let string = |value: &'_ RawValue| serde_json::from_str(value.get()).ok();
-    Ok(Members { jsonrpc: jsonrpc.and_then(string), id, method: method.and_then(string), params })
-}
-
 /// A member that is there, `null` or not: for an id that makes a difference.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-impl<'a> Members<'a> {
-    fn call(self, bounds: Bounds) -> Result<Call<'a>, Rejected<'a>> {
-        let rejected = |id, why| Err(Rejected { id, error: RpcError::invalid_request(why) });
-        if !self.id.is_none_or(is_id) {
-            return rejected(None, "invalid request: id must be a string, a number or null");
-        }
-        if self.jsonrpc.is_none_or(|version| version != "2.0") {
-            return rejected(self.id, r#"invalid request: jsonrpc must be "2.0""#);
-        }
-        let Some(method) = self.method else {
-            return rejected(self.id, "invalid request: method must be a string");
-        };
-        let params = self.params.filter(|params| params.get() != "null");
-        match params.map(|params| params.get()) {
-            Some(text) if !text.starts_with(['[', '{']) => {
-                rejected(self.id, "invalid request: params must be an array or an object")
-            }
-            Some(text) if depth(text) > bounds.depth_max => {
-                rejected(self.id, "invalid request: params are nested too deeply")
-            }
-            _ => Ok(Call { id: self.id, method, params }),
-        }
+impl<'a> Usual<'a> {
+    /// The call, if nothing is wrong or odd with it.
+    fn call(self, bounds: Bounds) -> Option<Call<'a>> {
+        let Usual { jsonrpc, id, method, params } = self;
+        let is_call = jsonrpc == "2.0"
+            && id.is_none_or(is_id)
+            && params.is_none_or(|params| check(params, bounds).is_ok());
+        is_call.then_some(Call { id, method: Cow::Borrowed(method), params })
     }
 }
 
-/// Whether it may be an id (JSON-RPC 2.0, 4): a string, a number or null, and not endless.
+impl<'a> Odd<'a> {
+    fn call(self, bounds: Bounds) -> Result<Call<'a>, Rejected<'a>> {
+        let rejected = |id, why| Rejected { id, error: RpcError::invalid_request(why) };
+        let string = |value: &RawValue| serde_json::from_str::<String>(value.get()).ok();
+        let id = self.id;
+        if !id.is_none_or(is_id) {
+            return Err(rejected(None, "invalid request: id must be a string, a number or null"));
+        }
+        if self.jsonrpc.and_then(string).is_none_or(|version| version != "2.0") {
+            return Err(rejected(id, r#"invalid request: jsonrpc must be "2.0""#));
+        }
+        let Some(method) = self.method.and_then(string) else {
+            return Err(rejected(id, "invalid request: method must be a string"));
+        };
+        let params = self.params.filter(|params| params.get() != "null");
+        if let Some(Err(why)) = params.map(|params| check(params, bounds)) {
+            return Err(rejected(id, why));
+        }
+        Ok(Call { id, method: Cow::Owned(method), params })
+    }
+}
+
+/// What is wrong with parameters, if anything is.
+fn check(params: &RawValue, bounds: Bounds) -> Result<(), &'static str> {
+    let text = params.get();
+    if !text.starts_with(['[', '{']) {
+        return Err("invalid request: params must be an array or an object");
+    }
+    // Each bracket takes another to close it.
+    if text.len() / 2 > bounds.depth_max && depth(text) > bounds.depth_max {
+        return Err("invalid request: params are nested too deeply");
+    }
+    Ok(())
+}
+
+/// Whether it may be an id (JSON-RPC 2.0, 4): a string, a number or null, and not
+/// endless. It is JSON already, so that its first byte tells.
 fn is_id(value: &RawValue) -> bool {
-    let text = value.get();
-    let is_scalar =
-        text == "null" || text.starts_with(|c: char| matches!(c, '"' | '-' | '0'..='9'));
-    is_scalar && text.len() <= ID_BYTES_MAX
+    let text = value.get().as_bytes();
+    matches!(text, [b'"' | b'-' | b'0'..=b'9' | b'n', ..]) && text.len() <= ID_BYTES_MAX
 }
 
 /// How many brackets are open at once, at the most. The text is JSON already.
@@ -213,15 +224,6 @@ fn skip_string(bytes: &mut std::str::Bytes<'_>) {
             }
             _ => {}
         }
-    }
-}
-
-fn batch(text: &str, items_max: usize) -> Result<Vec<&RawValue>, RpcError> {
-    match array(text, items_max) {
-        Ok(items) if items.is_empty() => Err(RpcError::invalid_request("empty batch")),
-        Ok(items) => Ok(items),
-        Err(Misread::Overfull) => Err(RpcError::invalid_request("batch too large")),
-        Err(Misread::Broken) => Err(RpcError::parse()),
     }
 }
 

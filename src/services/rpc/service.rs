@@ -3,6 +3,7 @@
 use super::backend::{Backend, LinkEvent};
 use super::calls::Via;
 use super::counts::add;
+use super::reply::Reply;
 use super::{OVERDUE, Origin, Rpc, RpcError};
 use crate::protocol::Message;
 use crate::protocol::handshake::{self, Response};
@@ -11,11 +12,11 @@ use crate::reactor::{
 };
 
 /// The answer to a POST; to one of notifications alone it has no body.
-pub(super) fn response(text: String) -> Response {
-    if text.is_empty() {
+pub(super) fn response(mut reply: Reply) -> Response {
+    if reply.finish().is_empty() {
         return Response::text(204, "");
     }
-    Response::new(200, "application/json", text.into_bytes())
+    Response::new(200, "application/json", reply.into_text().into_bytes())
 }
 
 /// Whether a POST says that it is JSON, or comes from no browser. A page of another origin can have a
@@ -52,8 +53,14 @@ impl<B: Backend> Service for Rpc<B> {
             return Some(Response::text(415, "Content-Type must be application/json"));
         }
         let text = simdutf8::basic::from_utf8(request.body).unwrap_or_default();
-        let (reply, _) = self.take(cx, Origin { conn, via: Via::Http }, text)?;
-        Some(response(reply))
+        let origin = Origin { conn, via: Via::Http };
+        let mut reply = self.blank();
+        self.take(cx, origin, text, &mut reply);
+        if reply.holes() == 0 {
+            return Some(response(reply));
+        }
+        self.wait(cx, origin, reply);
+        None
     }
 
     fn is_busy(&self, conn: ConnId) -> bool {
@@ -82,8 +89,12 @@ impl<B: Backend> Service for Rpc<B> {
             return self.link(cx, conn, LinkEvent::Message(text));
         }
         let origin = Origin { conn, via: Via::WebSocket };
-        if let Some((reply, named)) = self.take(cx, origin, text) {
-            self.send(cx, conn, reply, &named);
+        let mut reply = self.blank();
+        self.take(cx, origin, text, &mut reply);
+        if reply.holes() == 0 {
+            self.send(cx, conn, reply);
+        } else {
+            self.wait(cx, origin, reply);
         }
     }
 
