@@ -360,12 +360,16 @@ impl Core {
         }
     }
 
-    /// The service will decide later.
-    fn defer(&mut self, id: ConnId) {
+    /// The service will decide later. Nothing is read until then, so that a reset shows as an error of
+    /// the socket alone: one that came along with the request is looked for here, a later one is an event.
+    pub(super) fn defer(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
             && conn.phase == Phase::Handshake
         {
             conn.phase = Phase::Deferred;
+            if conn.read_closed && !matches!(conn.socket.take_error(), Ok(None)) {
+                self.vanish(id, CloseReason::PeerReset);
+            }
         }
     }
 

@@ -161,11 +161,11 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id)
             && conn.phase == Phase::Handshake
         {
-            conn.phase = Phase::Deferred;
             conn.standing = Standing::Announced;
             if let Some(handshake) = conn.handshake() {
                 handshake.since = now;
             }
+            self.defer(id);
             self.arm(id);
         }
     }

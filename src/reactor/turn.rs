@@ -217,6 +217,9 @@ impl Core {
         };
         conn.readable |= event.is_readable() || event.is_error() || event.is_read_closed();
         conn.read_closed |= event.is_read_closed();
+        if event.is_error() && conn.phase == Phase::Deferred {
+            return self.vanish(id, CloseReason::PeerReset);
+        }
         if conn.should_run() {
             conn.queued = true;
             self.queues.run.push_back(id);

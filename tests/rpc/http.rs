@@ -1,11 +1,14 @@
 //! The same service by HTTP POST, on the same port: bodies, their bounds, and answers that come later.
 
+use std::net::Shutdown;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use weir::reactor::Metrics;
 use weir::services::rpc::{Notice, RpcSettings};
 
 use super::scripted::{Stage, call, json as next, narrow, raw};
-use crate::support::{Client, header, upgrade};
+use crate::support::{Client, eventually, header, upgrade};
 
 const NOW: &str = r#"{"jsonrpc":"2.0","id":1,"method":"now"}"#;
 const LATER: &str = r#"{"jsonrpc":"2.0","id":1,"method":"later"}"#;
@@ -120,23 +123,63 @@ fn an_answer_may_come_later_and_the_next_request_waits_for_it() {
     stop(stage);
 }
 
+/// Ends a connection with a reset.
+fn reset(client: Client) {
+    socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// Whoever is reset makes room at once for the calls of others: here six are all there may be.
 #[test]
 fn a_client_that_goes_before_its_answer_leaves_nothing() {
     let stage = Stage::new(narrow());
+    let mut other = stage.client();
+    let mut is_busy = || call(&mut other, "now", &json!([]))["error"]["message"] == "busy";
+    let (mut tickets, mut gone) = (Vec::new(), Vec::new());
+    for with_its_call in [false, true] {
+        let mut posters = [(); 6].map(|()| Client::tcp(stage.server.address));
+        for poster in &mut posters {
+            poster.raw(post(NOW, "").as_bytes());
+            answer(poster);
+        }
+        for mut poster in posters {
+            poster.raw(post(LATER, "").as_bytes());
+            if with_its_call {
+                reset(poster);
+                tickets.push(stage.called());
+            } else {
+                tickets.push(stage.called());
+                assert_eq!(is_busy(), tickets.len() == 6);
+                gone.push(poster);
+            }
+        }
+        gone.drain(..).for_each(reset);
+        eventually(|| !is_busy(), "who is gone is forgotten");
+    }
+    for ticket in tickets {
+        stage.answer(ticket, Ok(raw(&json!("too late"))));
+    }
+    assert!(!is_busy());
+    drop(other);
+    stop(stage);
+}
+
+/// Who has said all that it will say still listens.
+#[test]
+fn a_client_that_has_shut_its_half_is_answered() {
+    let stage = Stage::new(narrow());
     let mut client = Client::tcp(stage.server.address);
     client.raw(post(LATER, "").as_bytes());
+    client.stream.shutdown(Shutdown::Write).unwrap();
     let ticket = stage.called();
+    stage.answer(ticket, Ok(raw(&json!("to you"))));
+    assert_eq!(answer(&mut client)["result"], "to you");
     drop(client);
-    stage.answer(ticket, Ok(raw(&json!("too late"))));
-    let mut other = stage.client();
-    assert_eq!(call(&mut other, "now", &json!([]))["result"], json!([]));
-    drop(other);
     stop(stage);
 }
 
 #[test]
 fn a_call_that_nobody_answers_is_answered_for() {
-    let settings = RpcSettings { call_timeout: std::time::Duration::from_millis(1), ..narrow() };
+    let settings = RpcSettings { call_timeout: Duration::from_millis(1), ..narrow() };
     let stage = Stage::new(settings);
     let mut client = Client::tcp(stage.server.address);
     client.raw(post(LATER, "").as_bytes());
