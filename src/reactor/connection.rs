@@ -1,7 +1,7 @@
-//! One connection: its state, what it waits for, and the table of all of them.
+//! One connection: its state, and what it waits for.
 //!
-//! State is an enum, and what the poll is asked for and the next deadline are functions of it, so
-//! that neither can disagree with it. No I/O here, and no effect on anything else: the core moves a
+//! State is an enum, and what the poll is asked for is a function of it, like the next
+//! [deadline](super::deadlines), so that neither can disagree with it. No I/O here, and no effect on anything else: the core moves a
 //! connection from phase to phase, the turn reads and writes.
 
 use std::net::SocketAddr;
@@ -10,16 +10,14 @@ use std::rc::Rc;
 
 use mio::Interest;
 use mio::net::TcpStream;
-use slab::Slab;
 
 use super::batch::BatchId;
-use super::budget::HTTP_ANSWER_TIMEOUT;
 use super::deflate::Windows;
 use super::heartbeat::Pulse;
 use super::http::Handshake;
-use super::outbox::{Outbox, Pressure};
+use super::inbound::Unread;
+use super::outbox::Outbox;
 use super::record::{Metadata, Peer, Traffic};
-use super::settings::{RouteSettings, Settings};
 use super::timer::TimerId;
 use super::tls::Session;
 use super::topics::Memberships;
@@ -64,50 +62,6 @@ pub(super) enum Standing {
     Admitted,
     /// Its service, too, which is owed `on_close`.
     Announced,
-}
-
-/// The earliest thing to be done for a connection if nothing else happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Due {
-    Handshake,
-    Ping,
-    Pong,
-    Fragment,
-    Idle,
-    Write,
-    Grace,
-    Close,
-    Linger,
-    Window,
-}
-
-/// Bytes that were read and could not be handled yet.
-#[derive(Debug, Default)]
-pub(super) struct Unread {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Unread {
-    pub(super) fn new(bytes: Vec<u8>, at: usize) -> Unread {
-        Unread { bytes, at }
-    }
-
-    pub(super) fn rest(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.at..]
-    }
-
-    pub(super) fn consume(&mut self, len: usize) {
-        self.at += len;
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.at == self.bytes.len()
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.bytes.capacity()
-    }
 }
 
 /// What most connections do without most of the time.
@@ -409,103 +363,6 @@ impl Connection {
             + unfinished.map_or(0, Unfinished::held_bytes)
             + unread.map_or(0, Unread::held_bytes)
             + head.map_or(0, Handshake::held_bytes)
-    }
-
-    /// The next deadline and what it is for, by state alone.
-    pub(super) fn deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
-        match self.phase {
-            Phase::Connecting | Phase::Handshake | Phase::Deferred => {
-                let rare = self.rare.as_deref();
-                let handshake = rare.and_then(|rare| rare.handshake.as_deref());
-                let since = handshake.map_or(self.opened, |handshake| handshake.since);
-                let is_answered_later = self.phase == Phase::Deferred
-                    && handshake.is_some_and(|handshake| handshake.plain.is_some());
-                let patience = if is_answered_later {
-                    HTTP_ANSWER_TIMEOUT
-                } else {
-                    settings.handshake_timeout
-                };
-                (since + patience, Due::Handshake)
-            }
-            Phase::Open => self.open_deadline(settings, route),
-            Phase::Closing { since, .. } => {
-                let from = self.outbox.blocked_since().map_or(since, |blocked| since.max(blocked));
-                (from + settings.close_timeout, Due::Close)
-            }
-            Phase::Lingering { until, .. } => (until, Due::Linger),
-            Phase::Gone(_) => (Time::MAX, Due::Linger),
-        }
-    }
-
-    fn open_deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
-        let blocked = self.outbox.blocked_since();
-        // Who may not speak, or cannot hear, is not asked whether he lives.
-        let heartbeat = settings.heartbeat.filter(|_| !self.paused && blocked.is_none());
-        let fragment = (self.message_since + route.fragment_timeout, Due::Fragment);
-        let candidates = [
-            heartbeat
-                .map(|heartbeat| self.pulse.deadline(&heartbeat, self.serial, self.last_heard)),
-            Some(fragment).filter(|_| !self.paused),
-            route
-                .idle_timeout
-                .filter(|_| !self.paused)
-                .map(|idle| (self.last_data + idle, Due::Idle)),
-            blocked.map(|since| (since + route.write_timeout, Due::Write)),
-            self.outbox
-                .above_soft_since()
-                .filter(|_| self.outbox.pressure() == Pressure::Congested)
-                .map(|since| (since + route.outbox_grace, Due::Grace)),
-            self.rare
-                .as_deref()
-                .and_then(|rare| rare.windows.as_deref()?.idle_at(route))
-                .map(|idle| (idle, Due::Window)),
-        ];
-        let never = (Time::MAX, Due::Idle);
-        let earlier = |a: (Time, Due), b: (Time, Due)| if b.0 < a.0 { b } else { a };
-        candidates.into_iter().flatten().fold(never, earlier)
-    }
-}
-
-/// All connections, by slot, each checked by serial on use.
-///
-/// A struct of its own, so that a handler's borrow of a connection leaves the rest of the core free.
-#[derive(Debug, Default)]
-pub(super) struct Conns {
-    slab: Slab<Connection>,
-    last_serial: u32,
-}
-
-impl Conns {
-    pub(super) fn len(&self) -> usize {
-        self.slab.len()
-    }
-
-    pub(super) fn get(&self, id: ConnId) -> Option<&Connection> {
-        self.slab.get(id.slot()).filter(|conn| conn.serial == id.serial())
-    }
-
-    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
-        self.slab.get_mut(id.slot()).filter(|conn| conn.serial == id.serial())
-    }
-
-    /// The id that the next inserted connection will have.
-    pub(super) fn next_id(&mut self) -> ConnId {
-        self.last_serial = self.last_serial.checked_add(1).unwrap_or(1);
-        ConnId::new(self.slab.vacant_key(), self.last_serial)
-    }
-
-    pub(super) fn insert(&mut self, conn: Connection) {
-        self.slab.insert(conn);
-    }
-
-    pub(super) fn remove(&mut self, id: ConnId) -> Option<Connection> {
-        self.get(id)?;
-        self.slab.try_remove(id.slot())
-    }
-
-    /// Every connection with its id.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
-        self.slab.iter().map(|(slot, conn)| (ConnId::new(slot, conn.serial), conn))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Everything of the loop that a service's handler may change: connections, queues, topics, timers.
 //!
 //! Each effect has its one place: [`Core::queue`] appends to an outbox, [`Core::begin_close`] ends a
-//! connection, [`Core::arm`] moves its timer. They edit state and put ids on queues; none of them calls
+//! connection, [`arm`](Core::arm) moves its timer. They edit state and put ids on queues; none of them calls
 //! a service, reads a socket, or frees a slot: that is the turn's.
 
 use std::collections::VecDeque;
@@ -15,7 +15,8 @@ use super::admission::Admission;
 use super::batch::Batches;
 use super::budget::{RATE_ADDRESSES_MAX, WRITE_AT_ONCE_BYTES_MIN};
 use super::closing::send_buffer_max;
-use super::connection::{Connection, Conns, Due};
+use super::connection::Connection;
+use super::conns::Conns;
 use super::entropy::MaskKeys;
 use super::id::Source;
 use super::keys::RecentKeys;
@@ -24,7 +25,7 @@ use super::memory::Memory;
 use super::metrics::Metrics;
 use super::outbox::{Outbox, Pressure, SpareQueues};
 use super::router::Router;
-use super::schedule::{Schedule, Timer};
+use super::schedule::Schedule;
 use super::settings::{RouteSettings, Settings, SlowPolicy};
 use super::tls::Tls;
 use super::topics::{TopicLimits, Topics};
@@ -313,7 +314,7 @@ impl Core {
         }
     }
 
-    // Queues and timers.
+    // Queues.
 
     /// Has the connection looked at in the flush phase.
     pub(super) fn mark_dirty(&mut self, id: ConnId) {
@@ -333,34 +334,6 @@ impl Core {
             conn.queued = true;
             self.queues.run.push_back(id);
         }
-    }
-
-    /// Makes sure that the connection's timer fires no later than its deadline. A timer that fires
-    /// too early is set anew then, so a deadline that moves away costs nothing.
-    pub(super) fn arm(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        let (due, _) = conn.deadline(&self.settings, self.router.settings(conn.route));
-        if let Some(timer) = conn.timer {
-            if self.schedule.due(timer).is_some_and(|armed| armed <= due) {
-                return;
-            }
-            self.schedule.cancel(timer);
-            conn.timer = None;
-        }
-        if due != Time::MAX {
-            let timer = Timer::Connection(id);
-            conn.timer = Some(self.schedule.insert(due, timer));
-        }
-    }
-
-    /// What is due for a connection whose timer has fired, if anything is.
-    pub(super) fn overdue(&mut self, id: ConnId) -> Option<Due> {
-        let conn = self.conns.get_mut(id)?;
-        conn.timer = None;
-        let (due, kind) = conn.deadline(&self.settings, self.router.settings(conn.route));
-        (due <= self.now).then_some(kind)
     }
 
     /// Asks the poll for what the connection wants now, if that has changed.

@@ -3,13 +3,85 @@
 //! Each connection has one timer at most, set for a deadline that follows from its state. One that
 //! fires before the deadline, because that has moved, is set anew and costs nothing else.
 
-use super::connection::Due;
+use super::budget::HTTP_ANSWER_TIMEOUT;
+use super::connection::{Connection, Phase};
 use super::core::Core;
 use super::outbox::Pressure;
 use super::schedule::Timer;
-use super::settings::SlowPolicy;
-use super::{CloseReason, ConnId, Reactor};
+use super::settings::{RouteSettings, Settings, SlowPolicy};
+use super::{CloseReason, ConnId, Reactor, Time};
 use crate::protocol::ProtocolError;
+
+/// The earliest thing to be done for a connection if nothing else happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    Handshake,
+    Ping,
+    Pong,
+    Fragment,
+    Idle,
+    Write,
+    Grace,
+    Close,
+    Linger,
+    Window,
+}
+
+impl Connection {
+    /// The next deadline and what it is for, by state alone.
+    pub(super) fn deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
+        match self.phase {
+            Phase::Connecting | Phase::Handshake | Phase::Deferred => {
+                let rare = self.rare.as_deref();
+                let handshake = rare.and_then(|rare| rare.handshake.as_deref());
+                let since = handshake.map_or(self.opened, |handshake| handshake.since);
+                let is_answered_later = self.phase == Phase::Deferred
+                    && handshake.is_some_and(|handshake| handshake.plain.is_some());
+                let patience = if is_answered_later {
+                    HTTP_ANSWER_TIMEOUT
+                } else {
+                    settings.handshake_timeout
+                };
+                (since + patience, Due::Handshake)
+            }
+            Phase::Open => self.open_deadline(settings, route),
+            Phase::Closing { since, .. } => {
+                let from = self.outbox.blocked_since().map_or(since, |blocked| since.max(blocked));
+                (from + settings.close_timeout, Due::Close)
+            }
+            Phase::Lingering { until, .. } => (until, Due::Linger),
+            Phase::Gone(_) => (Time::MAX, Due::Linger),
+        }
+    }
+
+    fn open_deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
+        let blocked = self.outbox.blocked_since();
+        // Who may not speak, or cannot hear, is not asked whether he lives.
+        let heartbeat = settings.heartbeat.filter(|_| !self.paused && blocked.is_none());
+        let fragment = (self.message_since + route.fragment_timeout, Due::Fragment);
+        let candidates = [
+            heartbeat
+                .map(|heartbeat| self.pulse.deadline(&heartbeat, self.serial, self.last_heard)),
+            Some(fragment).filter(|_| !self.paused),
+            route
+                .idle_timeout
+                .filter(|_| !self.paused)
+                .map(|idle| (self.last_data + idle, Due::Idle)),
+            blocked.map(|since| (since + route.write_timeout, Due::Write)),
+            self.outbox
+                .above_soft_since()
+                .filter(|_| self.outbox.pressure() == Pressure::Congested)
+                .map(|since| (since + route.outbox_grace, Due::Grace)),
+            self.rare
+                .as_deref()
+                .and_then(|rare| rare.windows.as_deref()?.idle_at(route))
+                .map(|idle| (idle, Due::Window)),
+        ];
+        let never = (Time::MAX, Due::Idle);
+        let earlier = |a: (Time, Due), b: (Time, Due)| if b.0 < a.0 { b } else { a };
+        candidates.into_iter().flatten().fold(never, earlier)
+    }
+}
 
 impl Reactor {
     pub(super) fn fire(&mut self, timer: Timer) {
@@ -28,6 +100,34 @@ impl Reactor {
 }
 
 impl Core {
+    /// Makes sure that the connection's timer fires no later than its deadline. A timer that fires
+    /// too early is set anew then, so a deadline that moves away costs nothing.
+    pub(super) fn arm(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let (due, _) = conn.deadline(&self.settings, self.router.settings(conn.route));
+        if let Some(timer) = conn.timer {
+            if self.schedule.due(timer).is_some_and(|armed| armed <= due) {
+                return;
+            }
+            self.schedule.cancel(timer);
+            conn.timer = None;
+        }
+        if due != Time::MAX {
+            let timer = Timer::Connection(id);
+            conn.timer = Some(self.schedule.insert(due, timer));
+        }
+    }
+
+    /// What is due for a connection whose timer has fired, if anything is.
+    pub(super) fn overdue(&mut self, id: ConnId) -> Option<Due> {
+        let conn = self.conns.get_mut(id)?;
+        conn.timer = None;
+        let (due, kind) = conn.deadline(&self.settings, self.router.settings(conn.route));
+        (due <= self.now).then_some(kind)
+    }
+
     fn fire_connection(&mut self, id: ConnId) {
         match self.overdue(id) {
             None => {}

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::Time;
-use super::connection::Due;
+use super::deadlines::Due;
 use super::record::RoundTrips;
 use super::settings::Heartbeat;
 

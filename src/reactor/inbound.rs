@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::io::{self, IoSliceMut, Read};
 
 use super::budget::MESSAGES_PER_READ;
-use super::connection::{Connection, Input, Phase, Unread};
+use super::connection::{Connection, Input, Phase};
 use super::{CloseReason, ConnId, Reactor, ServiceId, Time};
 use crate::protocol::{CloseFrame, Decoder, Event, Message, ProtocolError};
 
@@ -23,6 +23,35 @@ enum Arrived {
     End,
     /// The connection is broken.
     Broken,
+}
+
+/// Bytes that were read and could not be handled yet.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Unread {
+    pub(super) fn new(bytes: Vec<u8>, at: usize) -> Unread {
+        Unread { bytes, at }
+    }
+
+    pub(super) fn rest(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.at..]
+    }
+
+    pub(super) fn consume(&mut self, len: usize) {
+        self.at += len;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
 }
 
 impl Reactor {

@@ -33,6 +33,7 @@ mod admission;
 mod client;
 mod closing;
 mod connection;
+mod conns;
 mod context;
 mod core;
 mod deadlines;

@@ -11,8 +11,9 @@ use log::info;
 use rustls::{Error, HandshakeKind};
 
 use crate::protocol::handshake::Refusal;
-use crate::reactor::connection::{Connection, Input, Phase, Unread};
+use crate::reactor::connection::{Connection, Input, Phase};
 use crate::reactor::core::Core;
+use crate::reactor::inbound::Unread;
 use crate::reactor::{CloseReason, ConnId, Reactor};
 
 /// What one read brought.

@@ -3,6 +3,7 @@
 
 mod assertion;
 mod cli;
+mod common;
 mod compare;
 mod crowd;
 mod impolite;

@@ -8,7 +8,8 @@ use weir::protocol::deflate::Offer;
 use weir::protocol::handshake::{ClientRequest, FieldError};
 use weir::reactor::{TlsConnector, TlsError};
 
-use crate::cli::{Common, MixedArgs, ROOMS_PATH, RequestArgs, Scenario, TlsArgs};
+use crate::cli::{MixedArgs, ROOMS_PATH, Scenario};
+use crate::common::{Common, RequestArgs, TlsArgs};
 use crate::crowd::{Crowd, Destination};
 use crate::mix::Ingredient;
 use crate::parts::{

@@ -14,7 +14,8 @@ use nix::unistd::Pid;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::{Common, Scenario};
+use crate::cli::Scenario;
+use crate::common::Common;
 use crate::compare::Comparison;
 use crate::plot;
 use crate::process::Watched;

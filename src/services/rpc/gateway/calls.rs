@@ -10,27 +10,19 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::super::{Class, Outcome, RpcError};
+use super::super::{Class, Outcome};
 use super::breaker::Breaker;
 use super::counts::{GatewayCounts, UpstreamCounts, add};
-use super::methods;
+use super::failure::{Ended, Failure};
+use super::question::Question;
+use super::settings::CallLimits;
+use super::upstream::{Readiness, Upstream};
 use crate::reactor::Time;
 
 /// How often a call is sent, at the most.
 pub(super) const TRIES_MAX: u32 = 3;
 /// How many may wait for one call that they share.
 pub(super) const SHARERS_MAX: usize = 16 * 1024;
-
-/// The limits of the calls of one network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CallLimits {
-    /// Requests that one upstream works on at a time.
-    pub(super) concurrency: usize,
-    /// Requests that wait for an upstream.
-    pub(super) queue_max: usize,
-    /// From the request to its answer, all tries included.
-    pub(super) timeout: Duration,
-}
 
 /// One try of one call: what comes back is known by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,85 +45,6 @@ impl TryId {
 
 const _: () = assert!(TRIES_MAX <= 3, "the count of tries has two bits of the id");
 
-/// A request: what an upstream gets of it, and what that means to us. Kept by who asks, for its memory.
-#[derive(Debug)]
-pub(super) struct Question {
-    /// The members of the request behind its id, as JSON: those that are equal ask the same.
-    members: String,
-    /// It only reads.
-    reads: bool,
-    class: Class,
-}
-
-impl Default for Question {
-    fn default() -> Question {
-        Question { members: String::new(), reads: false, class: Class::Other }
-    }
-}
-
-impl Question {
-    /// Asks this; `params` are JSON, empty if there are none.
-    pub(super) fn set(&mut self, method: &str, params: &str) {
-        let Question { members, reads, class } = self;
-        (*reads, *class) = (methods::is_read(method), Class::of(method));
-        members.clear();
-        *members += r#""method":"#;
-        if method.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
-            members.push('"');
-            *members += method;
-            members.push('"');
-        } else {
-            *members += &serde_json::Value::from(method).to_string();
-        }
-        if !params.is_empty() {
-            *members += r#","params":"#;
-            *members += params;
-        }
-    }
-}
-
-/// Why an upstream has not answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// The request did not reach it.
-    Unsent,
-    /// It may have reached it, but the answer did not come.
-    Broken,
-    /// No answer came in time.
-    TimedOut,
-    /// It says that it has too much to do.
-    Overloaded,
-    /// The answer is larger than may be.
-    TooLarge,
-}
-
-/// Why a call ends without an upstream's answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// No answer in time.
-    TimedOut,
-    /// No upstream could be asked.
-    NoUpstream,
-    /// Every upstream that was asked has failed.
-    Failed,
-    /// The answer is larger than may be.
-    TooLarge,
-    /// The queue is full, or the upstreams say that they have too much to do.
-    Busy,
-}
-
-impl From<Ended> for RpcError {
-    fn from(ended: Ended) -> RpcError {
-        match ended {
-            Ended::TimedOut => RpcError::timed_out(),
-            Ended::NoUpstream => RpcError::new(RpcError::INTERNAL, "no upstream is available"),
-            Ended::Failed => RpcError::new(RpcError::INTERNAL, "the upstream failed"),
-            Ended::TooLarge => RpcError::too_large(),
-            Ended::Busy => RpcError::busy(),
-        }
-    }
-}
-
 /// A call that is over, and who has waited for it.
 #[derive(Debug)]
 pub(super) struct Finished<W> {
@@ -139,47 +52,6 @@ pub(super) struct Finished<W> {
     /// The upstream that has answered.
     pub(super) upstream: Option<usize>,
     pub(super) outcome: Result<Outcome, Ended>,
-}
-
-/// Whether an upstream can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Readiness {
-    Ready,
-    /// It is being connected to for the first time.
-    Soon,
-    Down,
-}
-
-/// What is known of one upstream.
-#[derive(Debug)]
-pub(super) struct Upstream {
-    pub(super) readiness: Readiness,
-    pub(super) breaker: Breaker,
-    /// Requests that it works on now.
-    pub(super) in_flight: usize,
-    counts: Rc<UpstreamCounts>,
-}
-
-impl Upstream {
-    /// Changes the number of requests that it works on.
-    fn set_in_flight(&mut self, in_flight: usize) {
-        self.in_flight = in_flight;
-        self.counts.in_flight_now.set(in_flight as u64);
-    }
-
-    /// Counts the end of a try that began at `since`.
-    fn end(&mut self, outcome: Result<(), Failure>, since: Time, now: Time) {
-        self.set_in_flight(self.in_flight - 1);
-        match outcome {
-            Ok(()) => self.counts.latency.answer(now.since(since)),
-            Err(_) => add(&self.counts.failed),
-        }
-        // An answer that is too large speaks against nobody.
-        let is_good = matches!(outcome, Ok(()) | Err(Failure::TooLarge));
-        self.breaker.record(is_good, since, now);
-        self.counts.show(self.breaker.state());
-        self.counts.opened.set(self.breaker.opened());
-    }
 }
 
 /// A request to be sent.

@@ -16,7 +16,8 @@ use ureq::tls::TlsConfig;
 use super::super::Outcome;
 use super::Mail;
 use super::answer::{Incoming, is_overloaded};
-use super::calls::{Failure, Send, TryId};
+use super::calls::{Send, TryId};
+use super::failure::Failure;
 use super::url::UpstreamUrl;
 use crate::reactor::MailSender;
 

@@ -6,98 +6,50 @@
 //! answer.
 
 mod answer;
+mod backend;
 mod block;
 mod breaker;
 mod calls;
 mod chain;
 mod counts;
+mod failure;
 mod http;
 mod logs;
 mod methods;
 mod pace;
+mod question;
+mod settings;
 mod socket;
 mod trust;
+mod upstream;
 mod watch;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-
 use self::answer::Incoming;
-use self::calls::{Asked, CallLimits, Calls, Failure, Finished, Question, Readiness, Send, TryId};
+use self::calls::{Calls, Finished, Send, TryId};
+use self::failure::Failure;
 use self::http::Http;
+use self::question::Question;
+use self::settings::CallLimits;
 use self::socket::{HEADS_ID, Socket, Subscription};
 use self::trust::Security;
+use self::upstream::Readiness;
 use self::watch::{Purpose, Watch};
-use super::url::Scheme;
-use super::{
-    Backend, Call, Feeds, LinkEvent, Network, Notice, Outcome, Progress, RpcError, Source, Ticket,
-    UpstreamUrl, backoff, url,
-};
-use crate::reactor::settings::{MESSAGE_BYTES_RANGE, RouteSettings};
+use super::{Notice, Outcome, RpcError, Ticket, UpstreamUrl, backoff, url};
 use crate::reactor::{ConnId, Context, MailReceiver, RouteId, ServiceTimer, Time, TlsError};
 
 pub use self::counts::{GatewayCounts, LATENCY_BOUNDS, Latency, UpstreamCounts};
+pub use self::settings::{GatewaySettings, UPSTREAMS_MAX};
 
 /// The timer key of a gateway: it has one timer, for whatever is due next.
 const ALARM: u64 = 0;
 /// How often calls under way are looked through for what has waited too long.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
-/// Upstreams of one network.
-pub const UPSTREAMS_MAX: usize = 16;
-
-/// One network's upstreams, and how much they are asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GatewaySettings {
-    /// Whose it is, and which chain.
-    pub network: Network,
-    /// The one that is asked first in front; at most [`UPSTREAMS_MAX`].
-    pub upstreams: Vec<UpstreamUrl>,
-    /// A PEM file of the certificates that those of upstreams by TLS must lead to; without it, those of
-    /// the web's own authorities.
-    pub authorities: Option<PathBuf>,
-    /// Requests that one upstream works on at a time.
-    pub concurrency: usize,
-    /// Requests that wait for an upstream; past it -32005.
-    pub queue_max: usize,
-    /// From a request to its answer, all tries included; past it -32002.
-    pub timeout: Duration,
-    /// Bytes of an upstream's answer; past it -32003.
-    pub answer_bytes_max: usize,
-}
-
-impl GatewaySettings {
-    /// The limits of connections to upstreams. An answer that is too large for one client must not end
-    /// the connection that others share, unless it is out of all proportion.
-    pub fn outbound(&self) -> RouteSettings {
-        const PROPORTION: usize = 4;
-        let settings = RouteSettings::default();
-        let largest = self.answer_bytes_max.saturating_mul(PROPORTION);
-        let message_bytes_max =
-            largest.clamp(settings.message_bytes_max, *MESSAGE_BYTES_RANGE.end());
-        let settings = RouteSettings { message_bytes_max, ..settings };
-        RouteSettings { outbox_hard: settings.outbox_hard_min(), ..settings }
-    }
-
-    /// How each upstream is secured.
-    fn security(&self) -> Result<Vec<Option<Security>>, TlsError> {
-        let authorities = self.authorities.as_deref();
-        self.upstreams.iter().map(|url| Security::of(url, authorities)).collect()
-    }
-
-    /// Whether there is TLS to be had to the upstreams that are spoken to by it.
-    ///
-    /// # Errors
-    /// Why not: the file of authorities is not to be used, or a host's name is none.
-    pub fn check(&self) -> Result<(), TlsError> {
-        self.security().map(|_| ())
-    }
-}
 
 /// Mail from a thread.
 #[derive(Debug)]
@@ -360,114 +312,5 @@ impl Gateway {
             Link::Http(_) => false,
             Link::Socket(socket) => socket.owns(conn),
         })
-    }
-}
-
-impl Backend for Gateway {
-    fn network(&self) -> &Network {
-        &self.settings.network
-    }
-
-    fn start(&mut self, cx: &mut Context<'_>) {
-        let GatewaySettings { upstreams, concurrency, answer_bytes_max, .. } = &self.settings;
-        // Every thread has one mail at a time: none waits for the loop for long.
-        let (sender, receiver) = cx.mailbox(upstreams.len() * concurrency);
-        self.mail = Some(receiver);
-        let security = std::mem::take(&mut self.security);
-        for ((index, url), security) in upstreams.iter().enumerate().zip(security) {
-            let sender = sender.clone();
-            self.links.push(match url.scheme() {
-                Scheme::Http => {
-                    self.calls.set_readiness(index, Readiness::Ready);
-                    let tls = security.map(|security| security.http);
-                    Link::Http(Http::new(index, url, tls, *answer_bytes_max, *concurrency, sender))
-                }
-                Scheme::WebSocket => {
-                    let tls = security.map(|security| security.socket);
-                    Link::Socket(Socket::new(index, url, tls, sender))
-                }
-            });
-        }
-        self.wake_sockets(cx.now());
-    }
-
-    fn answers_all(&self) -> bool {
-        true
-    }
-
-    fn call(
-        &mut self,
-        cx: &mut Context<'_>,
-        ticket: Ticket,
-        call: &Call<'_>,
-        _: &mut String,
-    ) -> Result<Progress, RpcError> {
-        let params = call.params.map_or("", RawValue::get);
-        self.question.set(&call.method, params);
-        match self.calls.ask(&self.question, Asker::Client(ticket), None, cx.now()) {
-            Ok(Asked::Anew) => self.go_on(cx),
-            Ok(Asked::Together) => {}
-            Err((ended, _)) => return Err(ended.into()),
-        }
-        Ok(Progress::Later)
-    }
-
-    fn said(&mut self) -> Option<Notice> {
-        self.notices.pop_front()
-    }
-
-    fn next(&mut self, cx: &mut Context<'_>) -> Option<Notice> {
-        if self.notices.is_empty() {
-            let mail = self.mail.as_ref()?.next()?;
-            self.take(cx, mail);
-        }
-        Some(self.notices.pop_front().unwrap_or(Notice::Nothing))
-    }
-
-    fn on_timer(&mut self, cx: &mut Context<'_>, _: u64) {
-        self.alarm = None;
-        let now = cx.now();
-        let expired = self.calls.expire(now);
-        expired.into_iter().for_each(|finished| self.conclude(Some(finished), now));
-        self.watch.poll(now);
-        self.wake_sockets(now);
-        self.go_on(cx);
-    }
-
-    fn has_begun(&self, source: Source) -> bool {
-        self.watch.has_begun(source)
-    }
-
-    fn on_feeds(&mut self, cx: &mut Context<'_>, feeds: &Feeds) {
-        self.watch.want(feeds.into(), cx.now());
-        self.go_on(cx);
-    }
-
-    fn owns(&self, conn: ConnId) -> bool {
-        self.link_of(conn).is_some()
-    }
-
-    fn on_link(&mut self, cx: &mut Context<'_>, conn: ConnId, event: LinkEvent<'_>) {
-        let Some(upstream) = self.link_of(conn) else {
-            return;
-        };
-        match event {
-            LinkEvent::Opened => {
-                if let Link::Socket(socket) = &mut self.links[upstream] {
-                    socket.opened(conn);
-                }
-                self.calls.set_readiness(upstream, Readiness::Ready);
-            }
-            LinkEvent::Message(text) => self.take_message(cx, upstream, text),
-            LinkEvent::Closed(why) => {
-                if let Link::Socket(socket) = &mut self.links[upstream] {
-                    socket.closed(why, cx.now());
-                }
-                self.calls.set_readiness(upstream, Readiness::Down);
-                let lost = self.calls.fail_all(upstream, cx.now());
-                lost.into_iter().for_each(|finished| self.conclude(Some(finished), cx.now()));
-            }
-        }
-        self.go_on(cx);
     }
 }

@@ -4,15 +4,18 @@
 //! turns blocks, logs, waiting transactions and syncing into notices; what it wants asked it leaves in
 //! `asks`. Reads no clock, makes no request, knows no subscriber.
 
+mod heads;
+mod pool;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::super::{Feeds, Log, Notice, Outcome, Quantity, RpcError, Source};
+use super::super::{Feeds, Notice, Outcome, RpcError, Source};
 use super::block::Block;
 use super::chain::{Chain, Link, Next, Which};
-use super::logs::{self, Announced, Query};
+use super::logs::{Announced, Query};
 use super::pace::Pace;
 use crate::reactor::Time;
 
@@ -22,8 +25,6 @@ const SYNCING_INTERVAL: Duration = Duration::from_secs(5);
 const PENDING_INTERVAL: Duration = Duration::from_millis(500);
 /// How often it is polled for heads although it pushes them: a subscription may be dead in silence.
 const PUSHED_INTERVAL: Duration = Duration::from_secs(5);
-/// How often in a row the logs of a block may not be had.
-const LOG_TRIES_MAX: u32 = 16;
 
 /// What an answer is for.
 #[derive(Debug, Clone)]
@@ -231,16 +232,6 @@ impl Watch {
         self.is_pushed = is_pushed;
     }
 
-    fn announce_pending(&mut self, hash: Box<RawValue>) {
-        if self.wanted.full {
-            let params = format!("[{}]", hash.get());
-            let purpose = Purpose::Transaction(hash);
-            self.ask(purpose, "eth_getTransactionByHash", params, None);
-        } else if self.wanted.pending {
-            self.notices.push_back(Notice::Pending { hash, full: None });
-        }
-    }
-
     /// Whether all that happens from here on will be announced.
     pub(super) fn has_begun(&self, source: Source) -> bool {
         match source {
@@ -287,238 +278,6 @@ impl Watch {
         upstream: Option<usize>,
     ) {
         self.asks.push(Ask { purpose, era: self.era, method, params, upstream });
-    }
-
-    // Heads and their logs: one request at a time.
-
-    /// The logs that are owed, then the head. All of that block is asked for, not its number alone:
-    /// another may have taken the place of the one that was announced.
-    fn ask_next(&mut self) {
-        self.is_asking = true;
-        match (self.owed.front(), &self.wanted.logs) {
-            (Some(block), _) if std::mem::take(&mut self.is_doubted) => {
-                self.ask_block(Which::Number(block.number));
-            }
-            (Some(block), Some(query)) => {
-                let params = query.params(block.hash);
-                self.ask(Purpose::Logs, "eth_getLogs", params, None);
-            }
-            _ => {
-                let params = r#"["latest",false]"#.to_owned();
-                self.ask(Purpose::Head, "eth_getBlockByNumber", params, None);
-            }
-        }
-    }
-
-    fn ask_block(&mut self, which: Which) {
-        self.is_asking = true;
-        let (method, params) = match which {
-            Which::Number(number) => {
-                ("eth_getBlockByNumber", format!(r#"["{}",false]"#, Quantity(number)))
-            }
-            Which::Hash(hash) => ("eth_getBlockByHash", format!(r#"["{hash}",false]"#)),
-        };
-        self.ask(Purpose::Block(which), method, params, None);
-    }
-
-    fn take_head(&mut self, outcome: Outcome, now: Time) {
-        self.is_asking = false;
-        match outcome.map(|json| Block::read(&json)) {
-            Ok(Some(block)) => {
-                self.heard = Some(now);
-                let next = self.chain.see_head(block);
-                self.go_on(next, now);
-            }
-            Err(error) if !self.has_begun => self.announce_beginning(Source::Chain, Err(error)),
-            // A chain without a block, or no chain: the next poll asks again.
-            Ok(None) | Err(_) if !self.has_begun => {}
-            // What was pushed meanwhile does not wait for that.
-            Ok(None) | Err(_) => self.go_on(Next::Wait, now),
-        }
-    }
-
-    fn take_block(
-        &mut self,
-        which: Which,
-        upstream: Option<usize>,
-        outcome: Option<Box<RawValue>>,
-        now: Time,
-    ) {
-        self.is_asking = false;
-        // An upstream that does not answer says nothing about the block: the next poll asks again.
-        if upstream.is_none() {
-            return;
-        }
-        let next = match outcome.and_then(|json| Block::read(&json)) {
-            Some(block) if which.is(&block) => self.chain.take(block),
-            // Another one than was asked for might be all that it ever answers.
-            Some(_) | None => self.chain.miss(),
-        };
-        self.go_on(next, now);
-    }
-
-    fn take_logs(&mut self, upstream: Option<usize>, outcome: Option<Box<RawValue>>, now: Time) {
-        self.is_asking = false;
-        if let Some(found) = outcome.and_then(|json| logs::read(&json)) {
-            self.log_tries = 0;
-            if let Some(block) = self.owed.pop_front() {
-                self.announce_logs(&found);
-                self.announced.remember(block.hash, found);
-            }
-            return self.settle(now);
-        }
-        // It was asked too early, of an upstream that is behind, or the block has been replaced.
-        self.is_doubted = true;
-        self.log_tries += u32::from(upstream.is_some());
-        if self.log_tries > LOG_TRIES_MAX {
-            log::warn!("the logs of a block are not to be had");
-            self.lose(now);
-        }
-    }
-
-    fn announce_logs(&mut self, logs: &[Log]) {
-        self.notices.extend(logs.iter().cloned().map(Notice::Log));
-    }
-
-    /// Does what the chain says.
-    fn go_on(&mut self, next: Next, now: Time) {
-        if !self.has_begun && self.chain.head().is_some() {
-            self.has_begun = true;
-            self.announce_beginning(Source::Chain, Ok(()));
-        }
-        match next {
-            Next::Wait => {
-                if let Some(block) = self.pushed.take() {
-                    self.heard = Some(now);
-                    let next = self.chain.take(block);
-                    self.go_on(next, now);
-                }
-            }
-            Next::Fetch(which) => self.ask_block(which),
-            Next::Announce { removed, added } => {
-                if !self.take_back(&removed) {
-                    return self.lose(now);
-                }
-                self.pace.saw(added.len() as u32, now);
-                for block in added {
-                    if self.wanted.logs.is_some() {
-                        self.owed.push_back(Link { number: block.number, hash: block.hash });
-                    }
-                    self.notices.push_back(Notice::Head(block.header));
-                }
-                self.settle(now);
-            }
-            Next::Lost(loss) => {
-                log::warn!("subscribers are closed: {loss}");
-                self.lose(now);
-            }
-        }
-    }
-
-    /// Announces the logs of these blocks as undone; whether that could be.
-    fn take_back(&mut self, removed: &[Link]) -> bool {
-        for link in removed {
-            // What was not announced yet needs no taking back.
-            self.owed.retain(|owed| owed.hash != link.hash);
-            match self.announced.undo(link.hash) {
-                Some(logs) => self.announce_logs(&logs),
-                None => return false,
-            }
-        }
-        true
-    }
-
-    /// Goes on after an announcement: with the logs that are owed, else with the next block.
-    fn settle(&mut self, now: Time) {
-        if self.owed.is_empty() {
-            let next = self.chain.resume();
-            self.go_on(next, now);
-        } else {
-            self.ask_next();
-        }
-    }
-
-    /// What was announced cannot be continued: subscribers are told so by the end of their connections.
-    fn lose(&mut self, now: Time) {
-        self.losses += 1;
-        self.forget_chain();
-        self.notices.push_back(Notice::Gap);
-        self.clock.heads = now;
-    }
-
-    fn forget_chain(&mut self) {
-        self.era += 1;
-        self.chain = Chain::default();
-        self.has_begun = false;
-        self.pace = Pace::default();
-        self.owed.clear();
-        self.pushed = None;
-        self.heard = None;
-        self.log_tries = 0;
-        self.is_doubted = false;
-        self.announced = Announced::default();
-        self.is_asking = false;
-    }
-
-    // Transactions that wait, and syncing.
-
-    fn ask_pending(&mut self) {
-        self.is_asking_pending = true;
-        match &self.filter {
-            None => {
-                let params = "[]".to_owned();
-                self.ask(Purpose::Filter, "eth_newPendingTransactionFilter", params, None);
-            }
-            Some((upstream, id)) => {
-                let (params, upstream) = (format!("[{}]", id.get()), *upstream);
-                self.ask(Purpose::Changes, "eth_getFilterChanges", params, Some(upstream));
-            }
-        }
-    }
-
-    fn take_filter(&mut self, upstream: Option<usize>, outcome: Outcome) {
-        self.is_asking_pending = false;
-        match (upstream, outcome) {
-            _ if !self.wanted.pending => {}
-            (Some(upstream), Ok(id)) => {
-                self.filter = Some((upstream, id));
-                self.announce_beginning(Source::Pool, Ok(()));
-            }
-            (_, Ok(_)) => {}
-            (_, Err(error)) => self.announce_beginning(Source::Pool, Err(error)),
-        }
-    }
-
-    fn take_changes(&mut self, outcome: Option<Box<RawValue>>) {
-        self.is_asking_pending = false;
-        let hashes = outcome.as_ref().and_then(|json| serde_json::from_str(json.get()).ok());
-        match hashes {
-            Some(hashes) => {
-                let hashes: Vec<&RawValue> = hashes;
-                hashes.into_iter().for_each(|hash| self.announce_pending(hash.to_owned()));
-            }
-            // The upstream has forgotten the filter, or is gone.
-            None => self.filter = None,
-        }
-    }
-
-    fn take_syncing(&mut self, outcome: Option<Box<RawValue>>) {
-        let Some(state) = outcome.filter(|_| self.wanted.syncing) else {
-            return;
-        };
-        let is_syncing = |state: &RawValue| state.get() != "false";
-        let before = self.syncing.replace(state.clone());
-        let changed = before.is_some_and(|before| is_syncing(&before) != is_syncing(&state));
-        if !changed {
-            return;
-        }
-        let news = if is_syncing(&state) {
-            let text = format!(r#"{{"syncing":true,"status":{}}}"#, state.get());
-            RawValue::from_string(text).unwrap_or_default()
-        } else {
-            state
-        };
-        self.notices.push_back(Notice::Syncing(news));
     }
 }
 

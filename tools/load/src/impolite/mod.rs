@@ -19,7 +19,7 @@ use weir::protocol::handshake::ClientRequest;
 
 use self::breach::{BREACHES, Breach, Rule};
 use self::raw::{Raw, Seen};
-use crate::cli::RequestArgs;
+use crate::common::RequestArgs;
 use crate::scenario::request;
 use crate::target::Target;
 use crate::values::duration;

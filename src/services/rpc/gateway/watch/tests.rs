@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::super::{Bytes, RpcError, Word};
+use super::super::super::{Bytes, Quantity, RpcError, Word};
 use super::super::pace::INTERVAL_MIN;
+use super::heads::LOG_TRIES_MAX;
 use super::*;
 
 fn at(millis: u64) -> Time {

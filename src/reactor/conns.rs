@@ -1,0 +1,52 @@
+//! The table of all connections.
+//!
+//! Finds a connection by its slot, and by its serial whether it is the one that is meant. Knows nothing
+//! of what connections do.
+
+use slab::Slab;
+
+use super::ConnId;
+use super::connection::Connection;
+
+/// All connections, by slot, each checked by serial on use.
+///
+/// A struct of its own, so that a handler's borrow of a connection leaves the rest of the core free.
+#[derive(Debug, Default)]
+pub(super) struct Conns {
+    slab: Slab<Connection>,
+    last_serial: u32,
+}
+
+impl Conns {
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(super) fn get(&self, id: ConnId) -> Option<&Connection> {
+        self.slab.get(id.slot()).filter(|conn| conn.serial == id.serial())
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
+        self.slab.get_mut(id.slot()).filter(|conn| conn.serial == id.serial())
+    }
+
+    /// The id that the next inserted connection will have.
+    pub(super) fn next_id(&mut self) -> ConnId {
+        self.last_serial = self.last_serial.checked_add(1).unwrap_or(1);
+        ConnId::new(self.slab.vacant_key(), self.last_serial)
+    }
+
+    pub(super) fn insert(&mut self, conn: Connection) {
+        self.slab.insert(conn);
+    }
+
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Connection> {
+        self.get(id)?;
+        self.slab.try_remove(id.slot())
+    }
+
+    /// Every connection with its id.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
+        self.slab.iter().map(|(slot, conn)| (ConnId::new(slot, conn.serial), conn))
+    }
+}

@@ -1,0 +1,41 @@
+//! What an upstream is asked.
+
+use super::super::Class;
+use super::methods;
+
+/// A request: what an upstream gets of it, and what that means to us. Kept by who asks, for its memory.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// The members of the request behind its id, as JSON: those that are equal ask the same.
+    pub(super) members: String,
+    /// It only reads.
+    pub(super) reads: bool,
+    pub(super) class: Class,
+}
+
+impl Default for Question {
+    fn default() -> Question {
+        Question { members: String::new(), reads: false, class: Class::Other }
+    }
+}
+
+impl Question {
+    /// Asks this; `params` are JSON, empty if there are none.
+    pub(super) fn set(&mut self, method: &str, params: &str) {
+        let Question { members, reads, class } = self;
+        (*reads, *class) = (methods::is_read(method), Class::of(method));
+        members.clear();
+        *members += r#""method":"#;
+        if method.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
+            members.push('"');
+            *members += method;
+            members.push('"');
+        } else {
+            *members += &serde_json::Value::from(method).to_string();
+        }
+        if !params.is_empty() {
+            *members += r#","params":"#;
+            *members += params;
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! One upstream, as far as it decides whether it is asked: readiness, breaker, how much it works on.
+
+use std::rc::Rc;
+
+use super::breaker::Breaker;
+use super::counts::{UpstreamCounts, add};
+use super::failure::Failure;
+use crate::reactor::Time;
+
+/// Whether an upstream can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readiness {
+    Ready,
+    /// It is being connected to for the first time.
+    Soon,
+    Down,
+}
+
+/// What is known of one upstream.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) readiness: Readiness,
+    pub(super) breaker: Breaker,
+    /// Requests that it works on now.
+    pub(super) in_flight: usize,
+    pub(super) counts: Rc<UpstreamCounts>,
+}
+
+impl Upstream {
+    /// Changes the number of requests that it works on.
+    pub(super) fn set_in_flight(&mut self, in_flight: usize) {
+        self.in_flight = in_flight;
+        self.counts.in_flight_now.set(in_flight as u64);
+    }
+
+    /// Counts the end of a try that began at `since`.
+    pub(super) fn end(&mut self, outcome: Result<(), Failure>, since: Time, now: Time) {
+        self.set_in_flight(self.in_flight - 1);
+        match outcome {
+            Ok(()) => self.counts.latency.answer(now.since(since)),
+            Err(_) => add(&self.counts.failed),
+        }
+        // An answer that is too large speaks against nobody.
+        let is_good = matches!(outcome, Ok(()) | Err(Failure::TooLarge));
+        self.breaker.record(is_good, since, now);
+        self.counts.show(self.breaker.state());
+        self.counts.opened.set(self.breaker.opened());
+    }
+}
