@@ -6,16 +6,17 @@ use weir::protocol::ProtocolError;
 use weir::protocol::deflate::{Inflater, Offer};
 use weir::protocol::handshake::ClientRequest;
 use weir::reactor::settings::{DeflateMode, RouteSettings, Settings};
-use weir::reactor::{CloseReason, ConnId, Context, Metrics, PublishOptions, SendOutcome, Target};
+use weir::reactor::{CloseReason, ConnId, Context, Metrics, PublishOptions, Target};
 use weir::services::Echo;
 use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush};
 
 use crate::support::{
     BINARY, ByHand, COMPRESSED, CONTINUATION, Client, PING, PONG, Seen, Server, TEXT, Watched,
-    eventually, frame, header, next_end, upgrade,
+    frame, header, next_end, upgrade,
 };
 
 mod inflating;
+mod windows;
 
 const OFFER: &str = "permessage-deflate; client_max_window_bits";
 const ALONE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
@@ -268,97 +269,6 @@ fn a_broadcast_is_compressed_once_for_all_whose_window_holds_it() {
     }
     drop((plain, first, second, third));
     assert_eq!(stop_clean(server).messages_deflated, 50);
-}
-
-/// Messages of a member's own, which refer to those before, and broadcasts, which refer to nothing,
-/// each in the place where the peer's stream expects it.
-#[test]
-fn broadcasts_have_their_place_in_a_window() {
-    let (service, _) = Watched::new(|cx, conn, message| {
-        let told = cx.publish(Target::All, message, PublishOptions::default());
-        assert_eq!(told.sent, 1);
-        assert_eq!(cx.send(conn, message), SendOutcome::Queued);
-    });
-    let server = Server::start(Settings::default(), move |reactor| {
-        let service = reactor.add_service(service).unwrap();
-        reactor.add_route("/", service, route(DeflateMode::Dedicated)).unwrap();
-    });
-    let answer = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12";
-    let mut peer = Peer::open(&server, OFFER, answer);
-    for index in 0..20 {
-        let message = json(index);
-        peer.say(&message);
-        let (broadcast, own) = (peer.hear(&message).0, peer.hear(&message).0);
-        // But for the first, what was just said to all is there to be referred to.
-        assert!(own < broadcast / 4 || index == 0, "{own} of {broadcast}");
-    }
-    drop(peer);
-    stop_clean(server);
-}
-
-#[test]
-fn past_the_cap_new_connections_get_shared() {
-    let two = 2 * 2 * (1 << 12);
-    let settings = Settings { deflate_windows_bytes_max: two + 100, ..Settings::default() };
-    let (server, _) = watched(settings, route(DeflateMode::Dedicated));
-    let dedicated = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12";
-    let shared = format!("{ALONE}; server_max_window_bits=12; client_max_window_bits=12");
-    let mut first = Peer::open(&server, OFFER, dedicated);
-    let second = Peer::open(&server, OFFER, dedicated);
-    let mut third = Peer::open(&server, OFFER, &shared);
-    for index in 0..5 {
-        assert!(first.echo(&json(index)).1 && third.echo(&json(index)).1);
-        third.inflate.reset(false);
-    }
-    drop(second);
-    // Its place is free again.
-    eventually(
-        || {
-            let (_, head) = Client::open_with(server.address, "/", &lines(OFFER));
-            header(&head, "Sec-WebSocket-Extensions") == Some(dedicated)
-        },
-        "a window for the next",
-    );
-    drop((first, third));
-    assert!(stop_clean(server).deflate_windows_refused >= 1);
-}
-
-#[test]
-fn windows_come_with_the_first_message_and_go_after_a_while() {
-    let idle =
-        RouteSettings { deflate_idle: Duration::from_millis(200), ..route(DeflateMode::Dedicated) };
-    let mut server = ByHand::new(Settings::default(), |reactor| {
-        let service = reactor.add_service(Echo).unwrap();
-        reactor.add_route("/", service, idle).unwrap();
-    });
-    let answer = "permessage-deflate; server_max_window_bits=12; client_no_context_takeover";
-    let offer = "permessage-deflate; client_no_context_takeover";
-    let mut client = Client::tcp(server.address);
-    client.raw(upgrade("/", &lines(offer)).as_bytes());
-    server.turn_until("it opens", |metrics| metrics.opened == 1);
-    let head = client.head();
-    let swapped = "permessage-deflate; client_no_context_takeover; server_max_window_bits=12";
-    assert_eq!(header(&head, "Sec-WebSocket-Extensions"), Some(swapped), "{answer}");
-    assert_eq!(server.reactor.metrics().deflate_windows_reserved_now, 1 << 12);
-    assert_eq!(server.reactor.metrics().deflate_windows_now, 0);
-    let mut peer = Peer::on(client, swapped);
-    let mut sizes = Vec::new();
-    for round in 0..2 {
-        for _ in 0..2 {
-            let sent = server.reactor.metrics().messages_out;
-            peer.say(&json(1));
-            server.turn_until("an echo", |metrics| metrics.messages_out > sent);
-            sizes.push(peer.hear(&json(1)).0);
-        }
-        assert!(server.reactor.metrics().deflate_windows_now > 0);
-        server.turn_until("forgotten", |metrics| metrics.deflate_windows_freed == round + 1);
-        assert_eq!(server.reactor.metrics().deflate_windows_now, 0);
-    }
-    // What was forgotten is said anew, and the peer's stream, which lasts, understands.
-    assert!(sizes[1] < sizes[0] / 4 && sizes[2] == sizes[0] && sizes[3] == sizes[1], "{sizes:?}");
-    drop(peer);
-    let metrics = server.stop_clean();
-    assert_eq!(metrics.deflate_windows_reserved_now, 0);
 }
 
 /// A server that offers, too: connects to itself, says what it is told, and tells what it hears.

@@ -4,6 +4,7 @@
 mod ends;
 mod limits;
 mod losses;
+mod paused;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;

@@ -5,6 +5,7 @@ mod certificates;
 mod connector;
 mod handshakes;
 mod reload;
+mod strangers;
 mod stream;
 
 use std::net::{SocketAddr, TcpStream};

@@ -4,7 +4,6 @@ use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use rustls::crypto::ring::default_provider;
 use weir::protocol::CloseCode;
@@ -18,8 +17,8 @@ use super::{
 };
 use crate::puppet::Puppet;
 use crate::support::{
-    BINARY, CLOSE, COMPRESSED, CONTINUATION, Client, DEADLINE, PING, PONG, Seen, Server, TEXT,
-    Watched, eventually, frame, header, next_end, upgrade,
+    BINARY, CLOSE, COMPRESSED, CONTINUATION, DEADLINE, PING, PONG, Seen, Server, TEXT, Watched,
+    eventually, frame, header, next_end, upgrade,
 };
 
 #[test]
@@ -370,61 +369,4 @@ fn a_shutdown_closes_secure_connections_in_good_order() {
     client.expect_end();
     drop(client);
     assert_eq!(server.join().tls_truncated, 0);
-}
-
-#[test]
-fn a_plain_request_is_answered_in_plain_text() {
-    let (_authority, server, _seen) = echo();
-    for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", &upgrade("/", "")] {
-        let mut client = Client::tcp(server.address);
-        let head = client.request(request);
-        assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
-        assert!(head.contains("Content-Type: text/plain"), "{head}");
-        assert_eq!(client.bytes(40), b"this port speaks TLS: wss:// or https://");
-        client.expect_end();
-    }
-    let mut client = Client::tcp(server.address);
-    client.raw(b"HEAD / HTTP/1.1\r\n");
-    assert!(client.head().starts_with("HTTP/1.1 400 "));
-    client.expect_end();
-    let metrics = server.stop_clean();
-    assert_eq!((metrics.refused, metrics.tls_failed), (3, 0));
-}
-
-#[test]
-fn what_is_no_tls_at_all_is_refused_with_an_alert() {
-    let (_authority, server, _seen) = echo();
-    let mut client = Client::tcp(server.address);
-    client.raw(b"\x05\x01\x00 no, this is no TLS");
-    // An alert of level fatal: record type 21, its version, two bytes.
-    assert_eq!(client.bytes(7)[..6], [21, 3, 3, 0, 2, 2]);
-    client.expect_gone();
-    assert_eq!(server.stop_clean().tls_failed, 1);
-}
-
-#[test]
-fn tls_on_a_plain_port_is_refused() {
-    let (server, _seen) = Server::watched(Settings::default(), RouteSettings::default());
-    let mut client = Client::tcp(server.address);
-    client.raw(&[22, 3, 1, 0, 5, 1, 0, 0, 1, 0]);
-    assert!(client.head().starts_with("HTTP/1.1 400 "));
-    server.stop_clean();
-}
-
-#[test]
-fn silence_and_half_a_hello_end_with_the_handshake_deadline() {
-    let authority = Authority::new();
-    let tls = settings(&authority.server(&["localhost"]));
-    let brief = Settings { handshake_timeout: Duration::from_millis(300), ..Settings::default() };
-    let (server, _seen) = watched(tls, brief, RouteSettings::default());
-    let mut silent = Client::tcp(server.address);
-    let mut slow = Client::tcp(server.address);
-    slow.raw(&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]);
-    // TLS is agreed in time, and then no request follows.
-    let config = Arc::new(trusting(&authority));
-    let mut mute = super::agreed(server.address, &config, "localhost");
-    silent.expect_gone();
-    slow.expect_gone();
-    mute.expect_gone();
-    assert_eq!(server.stop_clean().ended_timeout, 3);
 }

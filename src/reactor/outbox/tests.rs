@@ -8,7 +8,9 @@ use super::*;
 use crate::protocol::CloseCode;
 use crate::reactor::budget::{CHUNK_BYTES, WRITE_BYTES, WRITE_SLICES};
 
+mod cuts;
 mod model;
+mod pool;
 
 /// A socket that takes `room` bytes and then blocks, and remembers what it was handed.
 #[derive(Default)]
@@ -101,6 +103,23 @@ fn pong(payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     Encoder::server(&mut out).pong(payload);
     out
+}
+
+/// Every kind of chunk: a head, small frames, a large one, a shared one, small ones again.
+fn mixed(rig: &mut Rig) -> Vec<Vec<u8>> {
+    let head = b"HTTP/1.1 101\r\n\r\n".to_vec();
+    rig.outbox.push_head(&mut rig.spares, head.clone());
+    let mut frames = vec![head];
+    for payload in [&b"one"[..], b"two", &[3; 300]] {
+        rig.message(payload);
+        frames.push(frame(payload));
+    }
+    frames.push(rig.shared(&[4; SHARE_BYTES_MIN]).as_bytes().to_vec());
+    for payload in [&b"five"[..], b""] {
+        rig.message(payload);
+        frames.push(frame(payload));
+    }
+    frames
 }
 
 #[test]
@@ -220,114 +239,8 @@ fn an_error_of_the_socket_is_told_and_an_interruption_is_none() {
     assert_eq!(rig.drain(), frame(b"x"));
 }
 
-/// Every kind of chunk: a head, small frames, a large one, a shared one, small ones again.
-fn mixed(rig: &mut Rig) -> Vec<Vec<u8>> {
-    let head = b"HTTP/1.1 101\r\n\r\n".to_vec();
-    rig.outbox.push_head(&mut rig.spares, head.clone());
-    let mut frames = vec![head];
-    for payload in [&b"one"[..], b"two", &[3; 300]] {
-        rig.message(payload);
-        frames.push(frame(payload));
-    }
-    frames.push(rig.shared(&[4; SHARE_BYTES_MIN]).as_bytes().to_vec());
-    for payload in [&b"five"[..], b""] {
-        rig.message(payload);
-        frames.push(frame(payload));
-    }
-    frames
-}
-
-#[test]
-fn a_cut_keeps_the_frame_in_flight_whole_and_drops_the_rest() {
-    let total = mixed(&mut Rig::default()).concat().len();
-    for at in 0..total {
-        let mut rig = Rig::default();
-        let frames = mixed(&mut rig);
-        if at > 0 {
-            rig.flush(at);
-        }
-        // The head is never dropped; otherwise what is kept is what was begun.
-        let (mut begun, mut kept) = (0, 0);
-        while kept < at || begun == 0 {
-            kept += frames[begun].len();
-            begun += 1;
-        }
-        let dropped = rig.outbox.cut(&mut rig.spares);
-        let messages = (frames.len() - begun) as u64;
-        assert_eq!(dropped, Dropped { messages, bytes: total - kept }, "cut at {at}");
-        assert_eq!(rig.outbox.bytes(), kept - at);
-        assert_eq!(rig.outbox.is_empty(), kept == at);
-        rig.close();
-        let wire = rig.drain();
-        assert!(wire[..kept] == frames[..begun].concat(), "cut at {at}");
-        assert_eq!(&wire[kept..], CLOSE, "cut at {at}");
-    }
-}
-
-#[test]
-fn a_cut_within_the_tail_alone_and_of_an_empty_outbox() {
-    let mut rig = Rig::default();
-    assert_eq!(rig.outbox.cut(&mut rig.spares), Dropped::default());
-    rig.message(b"one");
-    rig.message(b"two");
-    rig.flush(2);
-    let dropped = rig.outbox.cut(&mut rig.spares);
-    assert_eq!(dropped, Dropped { messages: 1, bytes: 5 });
-    assert_eq!(rig.drain(), frame(b"one"));
-}
-
-#[test]
-fn only_messages_count_as_dropped() {
-    let mut rig = Rig::default();
-    rig.ping(b"are you there");
-    rig.message(b"one");
-    rig.pong(b"yes");
-    rig.flush(0);
-    rig.pong(b"I am");
-    rig.shared(&[2; SHARE_BYTES_MIN]);
-    rig.close();
-    let bytes = rig.outbox.bytes() - CLOSE.len();
-    assert_eq!(rig.outbox.cut(&mut rig.spares), Dropped { messages: 2, bytes });
-    assert_eq!(rig.drain(), CLOSE);
-}
-
 /// What [`Rig::close`] queues.
 const CLOSE: &[u8] = b"\x88\x06\x03\xf5slow";
-
-#[test]
-fn a_cut_keeps_one_close_wherever_it_stands() {
-    let total = mixed(&mut Rig::default()).concat().len() + CLOSE.len();
-    for at in 0..total {
-        let mut rig = Rig::default();
-        mixed(&mut rig);
-        rig.close();
-        if at > 0 {
-            rig.flush(at);
-        }
-        rig.outbox.cut(&mut rig.spares);
-        let again = rig.outbox.cut(&mut rig.spares);
-        assert_eq!(again, Dropped::default(), "cut at {at}");
-        let wire = rig.drain();
-        assert!(wire.ends_with(CLOSE), "cut at {at}");
-        let closes = wire.windows(CLOSE.len()).filter(|window| *window == CLOSE).count();
-        assert_eq!(closes, 1, "cut at {at}");
-    }
-}
-
-#[test]
-fn clearing_drops_what_a_cut_would_keep_and_counts_it() {
-    let mut rig = Rig::default();
-    let bytes = mixed(&mut rig).concat().len();
-    rig.flush(20);
-    let dropped = rig.outbox.clear(&mut rig.spares);
-    assert_eq!(dropped, Dropped { messages: 5, bytes: bytes - 20 });
-    assert!(rig.outbox.is_empty());
-    // The queue that was given back begins anew.
-    rig.message(b"next");
-    assert_eq!(rig.outbox.bytes(), 6);
-    assert!(rig.drain().ends_with(&frame(b"next")));
-    assert_eq!(rig.outbox.clear(&mut rig.spares), Dropped::default());
-}
 
 #[test]
 fn a_pong_for_a_blocked_peer_splits_no_frame_and_replaces_the_last() {
@@ -402,75 +315,6 @@ fn masked_frames_have_the_same_boundaries() {
             }
         );
     }
-}
-
-#[test]
-fn the_pool_is_bounded_in_count_and_in_bytes() {
-    let mut spares = SpareQueues::default();
-    let mut outboxes: Vec<Outbox> = (0..SPARE_OUTBOXES + 10).map(|_| Outbox::default()).collect();
-    for (index, outbox) in outboxes.iter_mut().enumerate() {
-        // Some grow in their tail, some in their number of chunks.
-        let payload = vec![0; [4 * SPARE_CHUNK_BYTES, SHARE_BYTES_MIN, CHUNK_BYTES][index % 3]];
-        let frame = SharedFrame::message(Message::Binary(&payload));
-        for _ in 0..10 * SPARE_CHUNKS {
-            outbox.push_shared(&mut spares, frame.bytes());
-        }
-        outbox.push_message(&mut spares, Message::Binary(&payload), None);
-    }
-    let mut wire = Wire { room: usize::MAX, ..Wire::default() };
-    for outbox in &mut outboxes {
-        while !outbox.is_empty() {
-            outbox.flush(&mut wire, &mut spares, Time::ZERO).unwrap();
-            wire.got.clear();
-        }
-    }
-    assert_eq!(spares.kept.len(), SPARE_OUTBOXES);
-    assert_eq!(spares.bytes, spares.kept.iter().map(|queue| queue.kept_bytes()).sum::<usize>());
-    assert!(spares.bytes <= SPARE_BYTES);
-    for queue in &spares.kept {
-        assert!(queue.tail.capacity().max(queue.spare.capacity()) <= SPARE_CHUNK_BYTES);
-        assert!(queue.chunks.capacity() <= 2 * SPARE_CHUNKS, "{}", queue.chunks.capacity());
-    }
-}
-
-#[test]
-fn what_was_not_needed_since_the_last_look_is_freed() {
-    let mut spares = SpareQueues::default();
-    let mut wire = Wire { room: usize::MAX, ..Wire::default() };
-    let mut use_at_once = |spares: &mut SpareQueues, count: usize| {
-        let mut outboxes: Vec<Outbox> = (0..count).map(|_| Outbox::default()).collect();
-        for outbox in &mut outboxes {
-            outbox.push_message(spares, Message::Binary(&[7; 100]), None);
-        }
-        for outbox in &mut outboxes {
-            outbox.flush(&mut wire, spares, Time::ZERO).unwrap();
-        }
-    };
-    use_at_once(&mut spares, 10);
-    assert_eq!((spares.trim(), spares.kept.len()), (0, 10));
-    use_at_once(&mut spares, 4);
-    use_at_once(&mut spares, 3);
-    assert_eq!((spares.trim(), spares.kept.len()), (6, 4));
-    assert_eq!(spares.bytes, spares.kept.iter().map(|queue| queue.kept_bytes()).sum::<usize>());
-    assert_eq!((spares.trim(), spares.bytes), (4, 0));
-    assert!(spares.is_empty());
-    use_at_once(&mut spares, 2);
-    assert_eq!(spares.kept.len(), 2);
-}
-
-#[test]
-fn a_recycled_queue_remembers_nothing() {
-    let mut rig = Rig { now: Time::ZERO + Duration::from_secs(9), ..Rig::default() };
-    rig.message(&[1; 1000]);
-    rig.outbox.congest(rig.now, Pressure::Shedding);
-    rig.flush(10);
-    rig.drain();
-    assert_eq!(rig.spares.kept.len(), 1);
-    rig.message(b"next");
-    assert_eq!(rig.spares.kept.len(), 0);
-    assert_eq!(rig.outbox.pressure(), Pressure::Easy);
-    assert_eq!(rig.outbox.above_soft_since(), None);
-    assert_eq!(rig.outbox.blocked_since(), None);
 }
 
 #[test]

@@ -1,0 +1,92 @@
+//! What a cut drops and what it keeps.
+
+use super::*;
+
+#[test]
+fn a_cut_keeps_the_frame_in_flight_whole_and_drops_the_rest() {
+    let total = mixed(&mut Rig::default()).concat().len();
+    for at in 0..total {
+        let mut rig = Rig::default();
+        let frames = mixed(&mut rig);
+        if at > 0 {
+            rig.flush(at);
+        }
+        // The head is never dropped; otherwise what is kept is what was begun.
+        let (mut begun, mut kept) = (0, 0);
+        while kept < at || begun == 0 {
+            kept += frames[begun].len();
+            begun += 1;
+        }
+        let dropped = rig.outbox.cut(&mut rig.spares);
+        let messages = (frames.len() - begun) as u64;
+        assert_eq!(dropped, Dropped { messages, bytes: total - kept }, "cut at {at}");
+        assert_eq!(rig.outbox.bytes(), kept - at);
+        assert_eq!(rig.outbox.is_empty(), kept == at);
+        rig.close();
+        let wire = rig.drain();
+        assert!(wire[..kept] == frames[..begun].concat(), "cut at {at}");
+        assert_eq!(&wire[kept..], CLOSE, "cut at {at}");
+    }
+}
+
+#[test]
+fn a_cut_within_the_tail_alone_and_of_an_empty_outbox() {
+    let mut rig = Rig::default();
+    assert_eq!(rig.outbox.cut(&mut rig.spares), Dropped::default());
+    rig.message(b"one");
+    rig.message(b"two");
+    rig.flush(2);
+    let dropped = rig.outbox.cut(&mut rig.spares);
+    assert_eq!(dropped, Dropped { messages: 1, bytes: 5 });
+    assert_eq!(rig.drain(), frame(b"one"));
+}
+
+#[test]
+fn only_messages_count_as_dropped() {
+    let mut rig = Rig::default();
+    rig.ping(b"are you there");
+    rig.message(b"one");
+    rig.pong(b"yes");
+    rig.flush(0);
+    rig.pong(b"I am");
+    rig.shared(&[2; SHARE_BYTES_MIN]);
+    rig.close();
+    let bytes = rig.outbox.bytes() - CLOSE.len();
+    assert_eq!(rig.outbox.cut(&mut rig.spares), Dropped { messages: 2, bytes });
+    assert_eq!(rig.drain(), CLOSE);
+}
+
+#[test]
+fn a_cut_keeps_one_close_wherever_it_stands() {
+    let total = mixed(&mut Rig::default()).concat().len() + CLOSE.len();
+    for at in 0..total {
+        let mut rig = Rig::default();
+        mixed(&mut rig);
+        rig.close();
+        if at > 0 {
+            rig.flush(at);
+        }
+        rig.outbox.cut(&mut rig.spares);
+        let again = rig.outbox.cut(&mut rig.spares);
+        assert_eq!(again, Dropped::default(), "cut at {at}");
+        let wire = rig.drain();
+        assert!(wire.ends_with(CLOSE), "cut at {at}");
+        let closes = wire.windows(CLOSE.len()).filter(|window| *window == CLOSE).count();
+        assert_eq!(closes, 1, "cut at {at}");
+    }
+}
+
+#[test]
+fn clearing_drops_what_a_cut_would_keep_and_counts_it() {
+    let mut rig = Rig::default();
+    let bytes = mixed(&mut rig).concat().len();
+    rig.flush(20);
+    let dropped = rig.outbox.clear(&mut rig.spares);
+    assert_eq!(dropped, Dropped { messages: 5, bytes: bytes - 20 });
+    assert!(rig.outbox.is_empty());
+    // The queue that was given back begins anew.
+    rig.message(b"next");
+    assert_eq!(rig.outbox.bytes(), 6);
+    assert!(rig.drain().ends_with(&frame(b"next")));
+    assert_eq!(rig.outbox.clear(&mut rig.spares), Dropped::default());
+}

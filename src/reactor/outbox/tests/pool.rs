@@ -1,0 +1,72 @@
+//! Queues that nobody needs just now.
+
+use super::*;
+
+#[test]
+fn the_pool_is_bounded_in_count_and_in_bytes() {
+    let mut spares = SpareQueues::default();
+    let mut outboxes: Vec<Outbox> = (0..SPARE_OUTBOXES + 10).map(|_| Outbox::default()).collect();
+    for (index, outbox) in outboxes.iter_mut().enumerate() {
+        // Some grow in their tail, some in their number of chunks.
+        let payload = vec![0; [4 * SPARE_CHUNK_BYTES, SHARE_BYTES_MIN, CHUNK_BYTES][index % 3]];
+        let frame = SharedFrame::message(Message::Binary(&payload));
+        for _ in 0..10 * SPARE_CHUNKS {
+            outbox.push_shared(&mut spares, frame.bytes());
+        }
+        outbox.push_message(&mut spares, Message::Binary(&payload), None);
+    }
+    let mut wire = Wire { room: usize::MAX, ..Wire::default() };
+    for outbox in &mut outboxes {
+        while !outbox.is_empty() {
+            outbox.flush(&mut wire, &mut spares, Time::ZERO).unwrap();
+            wire.got.clear();
+        }
+    }
+    assert_eq!(spares.kept.len(), SPARE_OUTBOXES);
+    assert_eq!(spares.bytes, spares.kept.iter().map(|queue| queue.kept_bytes()).sum::<usize>());
+    assert!(spares.bytes <= SPARE_BYTES);
+    for queue in &spares.kept {
+        assert!(queue.tail.capacity().max(queue.spare.capacity()) <= SPARE_CHUNK_BYTES);
+        assert!(queue.chunks.capacity() <= 2 * SPARE_CHUNKS, "{}", queue.chunks.capacity());
+    }
+}
+
+#[test]
+fn what_was_not_needed_since_the_last_look_is_freed() {
+    let mut spares = SpareQueues::default();
+    let mut wire = Wire { room: usize::MAX, ..Wire::default() };
+    let mut use_at_once = |spares: &mut SpareQueues, count: usize| {
+        let mut outboxes: Vec<Outbox> = (0..count).map(|_| Outbox::default()).collect();
+        for outbox in &mut outboxes {
+            outbox.push_message(spares, Message::Binary(&[7; 100]), None);
+        }
+        for outbox in &mut outboxes {
+            outbox.flush(&mut wire, spares, Time::ZERO).unwrap();
+        }
+    };
+    use_at_once(&mut spares, 10);
+    assert_eq!((spares.trim(), spares.kept.len()), (0, 10));
+    use_at_once(&mut spares, 4);
+    use_at_once(&mut spares, 3);
+    assert_eq!((spares.trim(), spares.kept.len()), (6, 4));
+    assert_eq!(spares.bytes, spares.kept.iter().map(|queue| queue.kept_bytes()).sum::<usize>());
+    assert_eq!((spares.trim(), spares.bytes), (4, 0));
+    assert!(spares.is_empty());
+    use_at_once(&mut spares, 2);
+    assert_eq!(spares.kept.len(), 2);
+}
+
+#[test]
+fn a_recycled_queue_remembers_nothing() {
+    let mut rig = Rig { now: Time::ZERO + Duration::from_secs(9), ..Rig::default() };
+    rig.message(&[1; 1000]);
+    rig.outbox.congest(rig.now, Pressure::Shedding);
+    rig.flush(10);
+    rig.drain();
+    assert_eq!(rig.spares.kept.len(), 1);
+    rig.message(b"next");
+    assert_eq!(rig.spares.kept.len(), 0);
+    assert_eq!(rig.outbox.pressure(), Pressure::Easy);
+    assert_eq!(rig.outbox.above_soft_since(), None);
+    assert_eq!(rig.outbox.blocked_since(), None);
+}

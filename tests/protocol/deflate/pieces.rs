@@ -1,0 +1,138 @@
+//! Compressed messages that come in pieces: what is found in which of them.
+
+use super::*;
+
+#[test]
+fn pieces_come_to_what_the_whole_does() {
+    let mut stream = Deflate::new(6, false, 15);
+    let texts = ["Grüße, Grüße \u{1F600}", "", "Grüße, Grüße und noch einmal Grüße"];
+    let mut wire = Vec::new();
+    for text in texts {
+        let payload = by(&mut stream, text.as_bytes());
+        let (first, second) = payload.split_at(payload.len() / 2);
+        wire.extend(frame(0x41, first));
+        // A ping between them, and fragments with nothing in them.
+        wire.extend([frame(0x89, b"?"), frame(0x00, b""), frame(0x00, second)].concat());
+        wire.extend(frame(0x80, b""));
+        // And one with a block that says it is the last.
+        let last = [0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
+        wire.extend([frame(0x41, &last), frame(0x80, b"")].concat());
+        // The peer's stream does not know of that.
+        stream.reset();
+    }
+    let expected: Vec<&[u8]> = texts.iter().flat_map(|t| [t.as_bytes(), b"Hello"]).collect();
+    let mut by_byte = Receiver::new(None, LIMIT);
+    let found: Vec<_> = wire.chunks(1).flat_map(|byte| by_byte.read(byte).unwrap()).collect();
+    assert_eq!(found, expected);
+    for cut in 0..=wire.len() {
+        let mut receiver = Receiver::new(Some(Window::new(15)), LIMIT);
+        let mut found = receiver.read(&wire[..cut]).unwrap();
+        found.extend(receiver.read(&wire[cut..]).unwrap());
+        assert_eq!(found, expected, "cut at {cut}");
+        assert!(receiver.unfinished.is_none() && receiver.inflater.streams_lent() == 0);
+    }
+}
+
+#[test]
+fn text_fails_in_the_piece_that_shows_it() {
+    let bad = deflated(&[b"\xFF", &[b'x'; 1000][..]].concat());
+    // In a frame that ends nothing, and in the middle of a frame.
+    let fragment = frame(0x41, &bad);
+    let mut receiver = Receiver::new(None, LIMIT);
+    assert_eq!(receiver.read(&fragment), Err(ProtocolError::InvalidUtf8));
+    let (at, error) = Receiver::new(None, LIMIT).fails_at(&frame(0xC1, &bad));
+    assert_eq!(error, ProtocolError::InvalidUtf8);
+    assert!(at < fragment.len() / 2, "after {at} of {} bytes", fragment.len());
+    // A character may straddle two pieces, but not come to nothing in the second.
+    let half = frame(0x41, &flushed(b"\xE2\x82"));
+    let mut receiver = Receiver::new(None, LIMIT);
+    assert_eq!(receiver.read(&half), Ok(vec![]));
+    assert_eq!(receiver.read(&frame(0x00, &deflated(b"x"))), Err(ProtocolError::InvalidUtf8));
+    let mut receiver = Receiver::new(None, LIMIT);
+    assert_eq!(receiver.read(&half), Ok(vec![]));
+    assert_eq!(receiver.read(&frame(0x80, &[0x00])), Err(ProtocolError::InvalidUtf8));
+}
+
+#[test]
+fn a_bomb_fails_in_the_piece_that_is_too_much() {
+    let bomb = deflated(&vec![0; 10_000_000]);
+    let limit = 1_000_000;
+    let (at, error) = Receiver::new(None, limit).fails_at(&frame(0x42, &bomb));
+    assert_eq!(error, ProtocolError::MessageTooBig);
+    assert!(at < bomb.len() / 8, "after {at} of {} bytes", bomb.len());
+    // Fragments without end, each of which inflates to a little: the one that is too much, and exactly
+    // there. The first has a buffer of its own; it has no more than the limit.
+    let block = flushed(&[0; 1000]);
+    let mut receiver = Receiver::new(None, limit);
+    assert_eq!(receiver.read(&frame(0x42, &block)), Ok(vec![]));
+    for index in 1..1000 {
+        assert_eq!(receiver.read(&frame(0x00, &block)), Ok(vec![]), "fragment {index}");
+        let held = receiver.unfinished.as_ref().unwrap().held_bytes();
+        assert!(held <= limit + 1 + 48 * 1024, "{held} bytes held");
+    }
+    assert_eq!(receiver.read(&frame(0x00, b"")), Ok(vec![]));
+    assert_eq!(receiver.read(&frame(0x00, &block)), Err(ProtocolError::MessageTooBig));
+}
+
+/// In whatever pieces it comes: bad text before what is no DEFLATE data, and before what is too much.
+#[test]
+fn the_first_fault_counts() {
+    let bad = flushed(b"\xFF");
+    for (behind, limit) in [(&[0x07][..], LIMIT), (&flushed(&[b'x'; 200])[..], 100)] {
+        let wire = frame(0xC1, &[&bad[..], behind].concat());
+        for cut in 0..wire.len() {
+            let mut receiver = Receiver::new(None, limit);
+            let found = receiver.read(&wire[..cut]).and_then(|_| receiver.read(&wire[cut..]));
+            assert_eq!(found, Err(ProtocolError::InvalidUtf8), "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn garbage_fails_in_the_piece_that_is_it() {
+    let mut receiver = Receiver::new(None, LIMIT);
+    assert_eq!(receiver.read(&frame(0x42, &flushed(b"sound"))), Ok(vec![]));
+    assert_eq!(receiver.read(&frame(0x00, &[0x07])), Err(ProtocolError::InvalidDeflate));
+    // Last blocks are counted over all pieces.
+    let mut receiver = Receiver::new(None, LIMIT);
+    assert_eq!(receiver.read(&frame(0x42, &[0x03, 0x00].repeat(1000))), Ok(vec![]));
+    let more = frame(0x00, &[0x03, 0x00].repeat(26));
+    assert_eq!(receiver.read(&more), Err(ProtocolError::InvalidDeflate));
+}
+
+/// Past the limit on streams what comes in pieces is kept as it is, and inflated when it is whole.
+#[test]
+fn so_many_unfinished_messages_have_streams_and_no_more() {
+    let message = b"the same as ever, ".repeat(50);
+    let payload = deflated(&message);
+    let (first, second) = payload.split_at(payload.len() / 2);
+    let mut inflater = Inflater::default();
+    let mut decoders = Vec::new();
+    for index in 0..Inflater::STREAMS_MAX + 10 {
+        let mut decoder = Decoder::new(Role::Client).with_deflate();
+        let mut unfinished = None;
+        let mut wire = frame(0x42, first);
+        let step = decoder.decode(&mut wire, LIMIT, &mut Spares::default()).unwrap();
+        let Some(Event::Compressed(piece)) = step.event else { panic!("{:?}", step.event) };
+        assert_eq!(inflater.inflate(piece, &mut unfinished, None, LIMIT), Ok(None));
+        let begun = unfinished.as_ref().unwrap();
+        assert_eq!(begun.is_gathered(), index >= Inflater::STREAMS_MAX);
+        assert!(begun.held_bytes() >= if begun.is_gathered() { first.len() } else { 16 * 1024 });
+        decoders.push((decoder, unfinished));
+    }
+    assert_eq!(inflater.streams_lent(), Inflater::STREAMS_MAX);
+    for (mut decoder, mut unfinished) in decoders.drain(20..) {
+        let mut wire = frame(0x80, second);
+        let step = decoder.decode(&mut wire, LIMIT, &mut Spares::default()).unwrap();
+        let Some(Event::Compressed(piece)) = step.event else { panic!("{:?}", step.event) };
+        let inflated = inflater.inflate(piece, &mut unfinished, None, LIMIT).unwrap();
+        assert_eq!(inflated, Some(Message::Binary(&message)));
+        assert!(unfinished.is_none());
+    }
+    // Who is gone needs none, either.
+    assert_eq!(inflater.streams_lent(), 20);
+    drop(decoders);
+    assert_eq!(inflater.streams_lent(), 0);
+    let most = Inflater::SPARES_MAX + 1;
+    assert!(inflater.held_bytes() <= most * (48 + 16) * 1024, "{}", inflater.held_bytes());
+}
