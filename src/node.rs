@@ -19,7 +19,7 @@ use weir::services::rpc::{Backend as _, Quantity, Rpc, RpcSettings, UpstreamUrl}
 
 use crate::config::{Count, OrOff, Span};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
-use crate::observe::{LogSource, RpcSource};
+use crate::observe::{ProcessSource, RpcSource};
 use crate::serve::{fit_to_descriptors, obey_signals};
 
 /// Listeners of a node.
@@ -229,7 +229,8 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
         reactor.add_service(ears)?;
     }
     let counted = RpcSource::new(rpc.backend().network(), rpc.counts());
-    let admin = reactor.add_service(Admin::new(vec![Box::new(LogSource), Box::new(counted)]))?;
+    let admin =
+        reactor.add_service(Admin::new(vec![Box::new(ProcessSource), Box::new(counted)]))?;
     reactor.add_route(admin::METRICS, admin, watched())?;
     let rpc = reactor.add_service(rpc)?;
     reactor.add_route("/", rpc, options.route())?;

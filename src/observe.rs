@@ -7,21 +7,39 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use weir::reactor::Time;
 use weir::services::admin::{Samples, Source};
-use weir::services::rpc::gateway::{GatewayCounts, LATENCY_BOUNDS, Latency, UpstreamCounts};
+use weir::services::rpc::gateway::{GatewayCounts, UpstreamCounts};
 use weir::services::rpc::{Class, Count, Counts, Network, RpcError};
 
 use crate::logging::lines_lost;
 
-/// The counts of the process's log.
+/// What the process uses, and the counts of its log.
 #[derive(Debug)]
-pub(crate) struct LogSource;
+pub(crate) struct ProcessSource;
 
-impl Source for LogSource {
+impl Source for ProcessSource {
     fn tell(&self, samples: &mut Samples, _: Time) {
         samples.counter("log_lines_lost", "Lines that nobody read in time", &[], lines_lost());
+        let spent = clock_gettime(ClockId::ProcessCPUTime);
+        let spent = Duration::try_from(spent).unwrap_or_default();
+        samples.seconds("process_cpu_seconds", "CPU time of all threads", &[], spent);
+        if let Some(bytes) = resident_bytes() {
+            samples.gauge("process_resident_bytes", "Memory in use", &[], bytes as f64);
+        }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn resident_bytes() -> Option<u64> {
+    let memory = procfs::process::Process::myself().and_then(|process| process.statm());
+    Some(memory.ok()?.resident * procfs::page_size())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn resident_bytes() -> Option<u64> {
+    None
 }
 
 /// What is counted of a network's clients, whether a gateway or a node serves them.
@@ -130,8 +148,8 @@ impl NetworkSource {
         for class in Class::ALL {
             let labels = [project, chain, ("class", class.name())];
             let help = "Time to an upstream's answer, by class of method";
-            let latency = histogram(&counts.latency[class as usize]);
-            samples.histogram("gateway_latency_seconds", help, &labels, latency);
+            let latency = &counts.latency[class as usize];
+            samples.durations("gateway_latency_seconds", help, &labels, latency);
         }
     }
 
@@ -150,19 +168,9 @@ impl NetworkSource {
         now("upstream_in_flight", "Calls under way", &counts.in_flight_now);
         now("upstream_ready", "Whether it can be asked", &counts.ready);
         now("upstream_breaker", "0 closed, 1 half-open, 2 open", &counts.breaker);
-        let latency = histogram(&counts.latency);
-        samples.histogram("upstream_latency_seconds", "Time to the answer", &labels, latency);
+        let help = "Time to the answer";
+        samples.durations("upstream_latency_seconds", help, &labels, &counts.latency);
     }
-}
-
-/// Sum, count and buckets.
-fn histogram(latency: &Latency) -> (f64, u64, Vec<(f64, u64)>) {
-    let within = latency.within.iter().map(Count::get);
-    let beyond = latency.answered.get() - within.clone().sum::<u64>();
-    let bounds = LATENCY_BOUNDS.iter().map(Duration::as_secs_f64).chain([f64::INFINITY]);
-    let buckets = bounds.zip(within.chain([beyond])).collect();
-    let sum = Duration::from_nanos(latency.nanos.get()).as_secs_f64();
-    (sum, latency.answered.get(), buckets)
 }
 
 impl Source for NetworkSource {

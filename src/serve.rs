@@ -21,7 +21,7 @@ use weir::services::rpc::gateway::Gateway;
 use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 
 use crate::config::{ADMIN_SITE, Config, NetworkConfig, RouteConfig, Service};
-use crate::observe::{LogSource, NetworkSource};
+use crate::observe::{NetworkSource, ProcessSource};
 
 /// Descriptors that are none of a client's: standard streams, poll, waker, signals, log, the spare
 /// one, and those that wait for a refusal.
@@ -44,7 +44,7 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     if let Some(tls) = &config.tls {
         reactor.set_tls(tls.clone())?;
     }
-    let mut sources: Vec<Box<dyn Source>> = vec![Box::new(LogSource)];
+    let mut sources: Vec<Box<dyn Source>> = vec![Box::new(ProcessSource)];
     for network in &config.networks {
         sources.push(Box::new(add_network(&mut reactor, network)?));
     }

@@ -62,6 +62,8 @@ fn pings_are_numbered_and_timed_and_their_pongs_are_round_trips() {
     drop(client);
     let metrics = server.stop();
     assert_eq!((metrics.pings_sent, metrics.pongs_matched, metrics.pongs_missed), (2, 2, 0));
+    assert_eq!((metrics.round_trips.total(), metrics.handshakes_took.total()), (2, 1));
+    assert!(metrics.round_trips.sum() < apart, "from each ping to its own pong");
 }
 
 #[test]

@@ -83,14 +83,15 @@ impl Pulse {
         self.payload()
     }
 
-    /// Takes a pong: a round trip, if it answers the last ping.
-    pub(super) fn pong(&mut self, now: Time, payload: &[u8]) -> bool {
-        let matches = self.sent != Time::MAX && payload == self.payload();
-        if matches {
-            self.round_trips.push(now.since(self.sent));
-            self.sent = Time::MAX;
+    /// Takes a pong: the round trip, if it answers the last ping.
+    pub(super) fn pong(&mut self, now: Time, payload: &[u8]) -> Option<Duration> {
+        if self.sent == Time::MAX || payload != self.payload() {
+            return None;
         }
-        matches
+        let round_trip = now.since(self.sent);
+        self.round_trips.push(round_trip);
+        self.sent = Time::MAX;
+        Some(round_trip)
     }
 
     fn payload(&self) -> [u8; PING_BYTES] {
@@ -142,13 +143,13 @@ mod tests {
         assert_eq!(pulse.deadline(&HEARTBEAT, 1, at(5)), (at(40), Due::Pong));
         let second = pulse.ping(at(40));
         assert_eq!(pulse.deadline(&HEARTBEAT, 1, at(5)), (at(50), Due::Pong));
-        assert!(!pulse.pong(at(41), &first));
+        assert_eq!(pulse.pong(at(41), &first), None);
         assert_eq!(pulse.round_trips.mean(), None);
         assert_eq!(pulse.deadline(&HEARTBEAT, 1, at(41)).1, Due::Ping);
         let round_trip = Duration::from_millis(1);
-        assert!(pulse.pong(at(40) + round_trip, &second));
+        assert_eq!(pulse.pong(at(40) + round_trip, &second), Some(round_trip));
         assert_eq!(pulse.round_trips.mean(), Some(round_trip));
-        assert!(!pulse.pong(at(43), b"unsolicited"));
+        assert_eq!(pulse.pong(at(43), b"unsolicited"), None);
     }
 
     #[test]

@@ -275,11 +275,13 @@ impl Reactor {
         conn.protocol = protocol.and_then(|index| NonZeroU8::new(index.wrapping_add(1)));
         conn.last_heard = now;
         conn.last_data = now;
-        conn.rare().handshake = None;
+        let handshake = conn.rare().handshake.take();
+        let begun = handshake.map_or(conn.opened, |handshake| handshake.since);
         conn.tidy();
         let service = conn.service;
         debug!("{id} {} opened {:.PATH_LOGGED$}", SocketAddr::from(conn.peer), conn.path);
         self.core.metrics.opened += 1;
+        self.core.metrics.handshakes_took.count(now.since(begun));
         self.core.arm(id);
         self.core.mark_dirty(id);
         self.core.run(id);

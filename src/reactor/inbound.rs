@@ -262,8 +262,10 @@ impl Reactor {
                 let _ = self.core.send_pong(id, payload);
             }
             Event::Pong(payload) => {
-                let matches = conn.pulse.pong(now, payload);
-                self.core.metrics.pongs_matched += u64::from(matches);
+                if let Some(round_trip) = conn.pulse.pong(now, payload) {
+                    self.core.metrics.pongs_matched += 1;
+                    self.core.metrics.round_trips.count(round_trip);
+                }
             }
             Event::Close(close) => {
                 let reason = CloseReason::PeerClosed(close.map(|close| close.code));

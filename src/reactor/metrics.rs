@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::CloseReason;
+use super::{CloseReason, Durations};
 use crate::protocol::handshake::Refusal;
 
 /// One count of the loop.
@@ -28,12 +28,18 @@ macro_rules! metrics {
             $($(#[doc = $doc])* pub $name: u64,)*
             /// What `refused` counts, by the [name](Refusal::name) of the reason.
             pub refusals: BTreeMap<&'static str, u64>,
+            /// How long turns took, from one poll to the next: what arrives meanwhile waits as long.
+            pub turns_took: Durations,
+            /// How long connections took to open, from their accept or the answer to an earlier request.
+            pub handshakes_took: Durations,
+            /// Times from pings to their pongs.
+            pub round_trips: Durations,
             /// All that has ended, by the [name](CloseReason::name) of the reason.
             pub ends: BTreeMap<&'static str, u64>,
         }
 
         impl Metrics {
-            /// Every count, but for those by reason.
+            /// Every count, but for those by reason and of times.
             pub fn iter(&self) -> impl Iterator<Item = Metric> {
                 [$(Metric {
                     name: stringify!($name),

@@ -38,6 +38,7 @@ mod context;
 mod core;
 mod deadlines;
 mod deflate;
+mod durations;
 mod entropy;
 mod heartbeat;
 mod http;
@@ -82,6 +83,7 @@ use self::signals::Obeyed;
 use self::stats::TurnStats;
 
 pub use self::context::Context;
+pub use self::durations::Durations;
 pub use self::id::{ConnId, ServiceId};
 pub use self::mailbox::{Handle, MailReceiver, MailSender};
 pub use self::metrics::{Metric, Metrics};

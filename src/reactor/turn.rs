@@ -47,15 +47,20 @@ impl Reactor {
             _ => self.core.now = self.clock(),
         }
         self.core.metrics.turns += 1;
-        match self.stats {
-            None => TURN.iter().for_each(|phase| phase(self)),
+        let end = match self.stats {
+            None => {
+                TURN.iter().for_each(|phase| phase(self));
+                self.clock()
+            }
             Some(_) => self.timed_phases(),
-        }
+        };
+        self.core.metrics.turns_took.count(end.since(self.core.now));
         Ok(())
     }
 
-    /// The phases with a look at the clock after each, and a report if one was ordered.
-    fn timed_phases(&mut self) {
+    /// The phases with a look at the clock after each, and a report if one was ordered; returns the
+    /// last's end.
+    fn timed_phases(&mut self) -> Time {
         let events = self.events.iter().count();
         let ends = TURN.map(|phase| {
             phase(self);
@@ -69,6 +74,7 @@ impl Reactor {
         {
             log::info!("turns: {report}");
         }
+        ends[PHASES.len() - 1]
     }
 
     /// How long the next turn's poll may wait: not at all while work is left over from the last.

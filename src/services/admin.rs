@@ -4,6 +4,7 @@
 //! format of Prometheus. Between scrapes this costs nothing: counts are plain integers elsewhere.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -13,7 +14,9 @@ use prometheus_client::registry::Registry;
 
 use crate::protocol::Message;
 use crate::protocol::handshake::Response;
-use crate::reactor::{ConnId, Context, Decision, Metric, PlainRequest, Request, Service, Time};
+use crate::reactor::{
+    ConnId, Context, Decision, Durations, Metric, PlainRequest, Request, Service, Time,
+};
 
 /// The path of the metrics.
 pub const METRICS: &str = "/metrics";
@@ -58,6 +61,15 @@ impl Admin {
             for (reason, &count) in counts {
                 samples.counter(name, help, &[("reason", reason)], count);
             }
+        }
+        let metrics = cx.metrics();
+        let took = [
+            ("turn_seconds", "Time of a turn, from one poll to the next", &metrics.turns_took),
+            ("handshake_seconds", "Time to an open connection", &metrics.handshakes_took),
+            ("round_trip_seconds", "Time from a ping to its pong", &metrics.round_trips),
+        ];
+        for (name, help, durations) in took {
+            samples.durations(name, help, &[], durations);
         }
         for source in &self.sources {
             source.tell(&mut samples, cx.now());
@@ -111,6 +123,7 @@ struct Family {
 #[derive(Debug)]
 enum Value {
     Counter(u64),
+    Seconds(f64),
     Gauge(f64),
     Histogram { sum: f64, count: u64, buckets: Vec<(f64, u64)> },
 }
@@ -127,6 +140,17 @@ impl Samples {
         self.add(name, help, labels, Value::Counter(value));
     }
 
+    /// Time that was spent.
+    pub fn seconds(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        spent: Duration,
+    ) {
+        self.add(name, help, labels, Value::Seconds(spent.as_secs_f64()));
+    }
+
     /// Something that comes and goes.
     pub fn gauge(
         &mut self,
@@ -138,15 +162,18 @@ impl Samples {
         self.add(name, help, labels, Value::Gauge(value));
     }
 
-    /// How large things were that were counted: the sum of all, how many, and how many up to each bound
-    /// beyond the one before. The last bound is infinite.
-    pub fn histogram(
+    /// How long things took, in seconds.
+    pub fn durations(
         &mut self,
         name: &str,
         help: &'static str,
         labels: &[(&'static str, &str)],
-        (sum, count, buckets): (f64, u64, Vec<(f64, u64)>),
+        took: &Durations,
     ) {
+        let seconds =
+            |bound: Option<Duration>| bound.map_or(f64::INFINITY, |bound| bound.as_secs_f64());
+        let buckets = took.buckets().map(|(bound, count)| (seconds(bound), count)).collect();
+        let (sum, count) = (took.sum().as_secs_f64(), took.total());
         self.add(name, help, labels, Value::Histogram { sum, count, buckets });
     }
 
@@ -195,7 +222,7 @@ impl Collector for Samples {
 impl Value {
     fn kind(&self) -> MetricType {
         match self {
-            Value::Counter(_) => MetricType::Counter,
+            Value::Counter(_) | Value::Seconds(_) => MetricType::Counter,
             Value::Gauge(_) => MetricType::Gauge,
             Value::Histogram { .. } => MetricType::Histogram,
         }
@@ -204,6 +231,7 @@ impl Value {
     fn encode(&self, metric: &mut MetricEncoder<'_>) -> Result<(), fmt::Error> {
         match self {
             Value::Counter(value) => metric.encode_counter::<NoLabelSet, _, u64>(value, None),
+            Value::Seconds(value) => metric.encode_counter::<NoLabelSet, _, f64>(value, None),
             Value::Gauge(value) => metric.encode_gauge(value),
             Value::Histogram { sum, count, buckets } => {
                 metric.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)
@@ -222,10 +250,14 @@ mod tests {
         samples.counter("calls", "Calls", &[("chain", "1")], 3);
         samples.gauge("head", "The head", &[], 7.0);
         samples.counter("calls", "Calls", &[("chain", "a\"b")], 4);
-        let buckets = vec![(0.5, 1), (f64::INFINITY, 2)];
-        samples.histogram("took_seconds", "Time", &[("up", "x")], (2.5, 3, buckets));
+        let took = Durations::default();
+        took.count(Duration::from_millis(500));
+        took.count(Duration::from_secs(6));
+        samples.durations("took_seconds", "Time", &[("up", "x")], &took);
+        let text = samples.into_text().unwrap();
+        let (head, buckets) = text.split_at(text.find("weir_took_seconds_bucket").unwrap());
         assert_eq!(
-            samples.into_text().unwrap(),
+            head,
             "# HELP weir_calls Calls\n\
              # TYPE weir_calls counter\n\
              weir_calls_total{chain=\"1\"} 3\n\
@@ -235,11 +267,15 @@ mod tests {
              weir_head 7.0\n\
              # HELP weir_took_seconds Time\n\
              # TYPE weir_took_seconds histogram\n\
-             weir_took_seconds_sum{up=\"x\"} 2.5\n\
-             weir_took_seconds_count{up=\"x\"} 3\n\
-             weir_took_seconds_bucket{le=\"0.5\",up=\"x\"} 1\n\
-             weir_took_seconds_bucket{le=\"+Inf\",up=\"x\"} 3\n\
-             # EOF\n"
+             weir_took_seconds_sum{up=\"x\"} 6.5\n\
+             weir_took_seconds_count{up=\"x\"} 2\n"
+        );
+        let bucket =
+            |bound, count| format!("weir_took_seconds_bucket{{le=\"{bound}\",up=\"x\"}} {count}\n");
+        assert!(buckets.contains(&[bucket("0.25", 0), bucket("0.5", 1)].concat()), "{buckets}");
+        assert!(
+            buckets.ends_with(&[bucket("5.0", 1), bucket("+Inf", 2), "# EOF\n".into()].concat()),
+            "{buckets}"
         );
     }
 }

@@ -63,11 +63,21 @@ fn metrics_tell_of_the_loop_and_of_each_network() {
         r#"weir_upstream_ready{project="main",chain="1",upstream="http://127.0.0.1:9"} 1.0"#,
         r#"weir_upstream_breaker{project="main",chain="1",upstream="http://127.0.0.1:9"} 0.0"#,
         "# TYPE weir_upstream_latency_seconds histogram",
+        "weir_handshake_seconds_count 1",
+        "weir_round_trip_seconds_count 0",
+        "# TYPE weir_process_cpu_seconds counter",
         "# EOF",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
     assert!(!text.contains("secret"), "a URL's key is shown");
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap().parse().unwrap()
+    };
+    // A turn is counted at its end, and this was told in the midst of one.
+    assert_eq!(value("weir_turns_total") - 1.0, value("weir_turn_seconds_count"));
+    assert!(value("weir_process_resident_bytes") > 1e6, "{text}");
     let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let mut names: Vec<&str> = families.map(|line| line.split(' ').next().unwrap()).collect();
     let count = names.len();

@@ -251,7 +251,7 @@ impl<W> Calls<W> {
         let told = outcome.as_ref().map(|_| ()).map_err(|failure| *failure);
         self.upstreams[sent.upstream].end(told, sent.since, now);
         if told.is_ok() {
-            self.counts.latency[call.class as usize].answer(now.since(sent.since));
+            self.counts.latency[call.class as usize].count(now.since(sent.since));
         }
         let failure = match outcome {
             Ok(answer) => return self.end(id.call, Some(sent.upstream), Ok(answer)),

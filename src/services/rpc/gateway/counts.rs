@@ -1,10 +1,10 @@
 //! What a gateway counts, shared with whoever shows it, on the same thread: plain cells.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::super::{Class, Count};
 use super::breaker::State;
+use crate::reactor::Durations;
 
 /// The counts of one gateway, beside those of the service in front of it.
 #[derive(Debug, Default)]
@@ -27,21 +27,9 @@ pub struct GatewayCounts {
     /// Times that what was announced could not be continued.
     pub losses: Count,
     /// How long upstreams took for their answers, by class of method.
-    pub latency: [Latency; Class::ALL.len()],
+    pub latency: [Durations; Class::ALL.len()],
     /// In the order in which they are asked.
     pub upstreams: Vec<Rc<UpstreamCounts>>,
-}
-
-/// How long answers took.
-#[derive(Debug, Default)]
-pub struct Latency {
-    /// Answers.
-    pub answered: Count,
-    /// Nanoseconds that they took, all together.
-    pub nanos: Count,
-    /// Those that took no longer than each of [`LATENCY_BOUNDS`] but longer than the one before; those
-    /// that took longer than the last are in none.
-    pub within: [Count; LATENCY_BOUNDS.len()],
 }
 
 /// The counts of one upstream.
@@ -54,7 +42,7 @@ pub struct UpstreamCounts {
     /// Requests that failed: no answer, none in time, or none that was wanted.
     pub failed: Count,
     /// How long its answers took.
-    pub latency: Latency,
+    pub latency: Durations,
     /// Requests under way, now.
     pub in_flight_now: Count,
     /// Whether it can be asked, 0 or 1: a WebSocket is open.
@@ -63,32 +51,6 @@ pub struct UpstreamCounts {
     pub breaker: Count,
     /// Times that the breaker opened.
     pub opened: Count,
-}
-
-/// The bounds of the buckets that latencies are counted in.
-pub const LATENCY_BOUNDS: [Duration; 10] = [
-    Duration::from_millis(1),
-    Duration::from_micros(2_500),
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(25),
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(250),
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-];
-
-impl Latency {
-    pub(super) fn answer(&self, took: Duration) {
-        add(&self.answered);
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.nanos.set(self.nanos.get().saturating_add(nanos));
-        let bucket = LATENCY_BOUNDS.iter().position(|bound| took <= *bound);
-        if let Some(bucket) = bucket {
-            add(&self.within[bucket]);
-        }
-    }
 }
 
 impl UpstreamCounts {

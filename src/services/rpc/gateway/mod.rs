@@ -43,7 +43,7 @@ use self::watch::{Purpose, Watch};
 use super::{Notice, Outcome, RpcError, Ticket, UpstreamUrl, backoff, url};
 use crate::reactor::{ConnId, Context, MailReceiver, RouteId, ServiceTimer, Time, TlsError};
 
-pub use self::counts::{GatewayCounts, LATENCY_BOUNDS, Latency, UpstreamCounts};
+pub use self::counts::{GatewayCounts, UpstreamCounts};
 pub use self::settings::{GatewaySettings, UPSTREAMS_MAX};
 
 /// The timer key of a gateway: it has one timer, for whatever is due next.

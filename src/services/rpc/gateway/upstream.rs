@@ -37,7 +37,7 @@ impl Upstream {
     pub(super) fn end(&mut self, outcome: Result<(), Failure>, since: Time, now: Time) {
         self.set_in_flight(self.in_flight - 1);
         match outcome {
-            Ok(()) => self.counts.latency.answer(now.since(since)),
+            Ok(()) => self.counts.latency.count(now.since(since)),
             Err(_) => add(&self.counts.failed),
         }
         // An answer that is too large speaks against nobody.
