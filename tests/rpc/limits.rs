@@ -5,7 +5,7 @@ use weir::reactor::settings::{RouteSettings, Settings};
 use weir::services::rpc::{Notice, RpcSettings};
 
 use super::http::post;
-use super::scripted::{Stage, call, json as next, raw, text};
+use super::scripted::{Stage, call, json as next, narrow, raw, text};
 use crate::support::{Client, eventually};
 
 const NOW: &str = r#"{"jsonrpc":"2.0","id":1,"method":"now"}"#;
@@ -71,6 +71,28 @@ fn a_request_has_a_mebibyte() {
     let head = post(&padded(MIB + 1), "");
     let (head, _) = head.split_at(head.len() - MIB - 1);
     assert!(client.request(head).starts_with("HTTP/1.1 413 "));
+}
+
+/// A client that was not told an id has no subscription, and all of its three still to be had.
+#[test]
+fn a_subscription_whose_id_finds_no_room_is_none() {
+    let stage = Stage::new(narrow());
+    let mut client = stage.client();
+    let subscribe =
+        json!({"jsonrpc": "2.0", "id": 2, "method": "eth_subscribe", "params": ["newHeads"]});
+    let large = json!({"jsonrpc": "2.0", "id": 1, "method": "large", "params": [9_940]});
+    client.text(&json!([large, subscribe]).to_string());
+    let reply = next(&mut client);
+    assert!(reply[0]["result"].is_string());
+    assert_eq!(reply[1]["error"]["code"], -32003);
+    assert_eq!(stage.feeds(), (false, 0));
+    for _ in 0..3 {
+        client.text(&subscribe.to_string());
+        assert!(next(&mut client)["result"].is_string());
+    }
+    assert_eq!(stage.feeds(), (true, 0));
+    drop(client);
+    assert_eq!(stage.feeds(), (false, 0));
 }
 
 #[test]

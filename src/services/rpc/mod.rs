@@ -156,7 +156,7 @@ impl<B: Backend> Rpc<B> {
         };
         let class = Class::of(&call.method);
         self.counts.request(class);
-        let hole = reply.holes();
+        let (hole, named) = (reply.holes(), reply.named().len());
         let ticket = self.calls.ticket(hole);
         let is_full = self.calls.len() + hole >= self.settings.calls_max;
         let written = reply.call(call.id, class, |out, subscriptions| match &*call.method {
@@ -188,6 +188,10 @@ impl<B: Backend> Rpc<B> {
         });
         if let Written::Error(failed) = written {
             self.counts.error(failed);
+            // A subscription whose id has found no room is none.
+            for id in reply.unname(named) {
+                self.subscriptions.take_back(origin.conn, id);
+            }
         }
     }
 
@@ -239,12 +243,7 @@ impl<B: Backend> Rpc<B> {
 
     /// Puts an answer in its place, and sends the reply if that completes it.
     fn settle(&mut self, cx: &mut Context<'_>, ticket: Ticket, outcome: &Outcome) {
-        if outcome.is_err()
-            && let Some((conn, id)) = self.calls.begins(ticket)
-        {
-            self.subscriptions.take_back(conn, id);
-            self.tell_feeds(cx);
-        }
+        let begun = self.calls.begins(ticket);
         let (failed, whole) = match self.calls.fill(ticket, outcome) {
             Filled::Unknown => return,
             Filled::Partly(failed) => (failed, None),
@@ -252,6 +251,12 @@ impl<B: Backend> Rpc<B> {
         };
         if let Some(failed) = failed {
             self.counts.error(failed);
+        }
+        if (failed.is_some() || outcome.is_err())
+            && let Some((conn, id)) = begun
+        {
+            self.subscriptions.take_back(conn, id);
+            self.tell_feeds(cx);
         }
         self.counts.calls_now.set(self.calls.len() as u64);
         if let Some((slot, exchange)) = whole {

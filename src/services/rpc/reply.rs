@@ -80,6 +80,11 @@ impl Reply {
         &self.subscriptions.named
     }
 
+    /// Names no more than the first so many; returns the others.
+    pub(super) fn unname(&mut self, kept: usize) -> Vec<SubscriptionId> {
+        self.subscriptions.named.split_off(kept)
+    }
+
     /// The subscriptions that wait for their answer, and where that belongs.
     pub(super) fn beginning(&self) -> impl Iterator<Item = (usize, SubscriptionId)> {
         self.subscriptions.begin.iter().copied().filter(|(hole, _)| self.is_open(*hole))
@@ -172,10 +177,10 @@ impl Reply {
         let room = self.bytes_max.saturating_sub(self.bytes + BEFORE.len() + self.closing_bytes());
         let hole = self.holes.get_mut(number).filter(|hole| hole.is_open)?;
         hole.is_open = false;
-        if outcome.is_ok() {
-            self.subscriptions.begun(number);
-        }
         if hole.is_silent {
+            if outcome.is_ok() {
+                self.subscriptions.begun(number);
+            }
             return None;
         }
         let refusal = RpcError::too_large();
@@ -190,6 +195,7 @@ impl Reply {
                 *out += BEFORE;
                 *out += result.get();
                 out.push('}');
+                self.subscriptions.begun(number);
             }
             Err(error) => write_error(out, error),
         }
@@ -262,4 +268,31 @@ fn write_error(out: &mut String, error: &RpcError) {
         *out += data.get();
     }
     *out += "}}";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_subscription_is_named_only_where_its_id_has_room() {
+        let id = RawValue::from_string("1".to_owned()).unwrap();
+        let answer = RawValue::from_string(r#""0x10""#.to_owned()).unwrap();
+        let begun = SubscriptionId::parse("0x10").unwrap();
+        for (bytes_max, is_named) in [(1000, true), (95, false)] {
+            let mut reply = Reply::new(String::new(), bytes_max);
+            reply.begin_batch();
+            reply.call(Some(&id), Class::Subscribe, |_, subscriptions| {
+                subscriptions.begin.push((0, begun));
+                Ok(false)
+            });
+            reply.call(Some(&id), Class::Info, |out, _| {
+                *out += &format!(r#""{}""#, "x".repeat(20));
+                Ok(true)
+            });
+            let failed = reply.fill(0, &Ok(answer.clone()));
+            assert_eq!(failed.is_none(), is_named);
+            assert_eq!(reply.named().contains(&begun), is_named, "{}", reply.finish());
+        }
+    }
 }

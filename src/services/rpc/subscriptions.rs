@@ -97,7 +97,7 @@ pub(super) struct SubscriptionId {
 }
 
 impl SubscriptionId {
-    fn parse(text: &str) -> Option<SubscriptionId> {
+    pub(super) fn parse(text: &str) -> Option<SubscriptionId> {
         let Quantity(number) = Quantity::parse(text).ok()?;
         let feed = u32::try_from(number >> 16).ok()?;
         Some(SubscriptionId { feed, ordinal: number as u16 })
