@@ -1,8 +1,8 @@
 //! What the counts of networks, and of the process, are called where operators read them.
 //!
 //! Between those that do not know each other: the gateway and the log, which count, and the admin
-//! service, which shows. Labels are bounded: networks and upstreams by the configuration, classes of methods and
-//! codes of errors by their lists.
+//! service, which shows. Labels are bounded: networks and upstreams by the configuration, classes of
+//! methods and codes of errors by their lists.
 
 use std::rc::Rc;
 use std::time::Duration;

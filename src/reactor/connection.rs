@@ -1,8 +1,8 @@
 //! One connection: its state, and what it waits for.
 //!
 //! State is an enum, and what the poll is asked for is a function of it, like the next
-//! [deadline](super::deadlines), so that neither can disagree with it. No I/O here, and no effect on anything else: the core moves a
-//! connection from phase to phase, the turn reads and writes.
+//! [deadline](super::deadlines), so that neither can disagree with it. No I/O here, and no effect on
+//! anything else: the core moves a connection from phase to phase, the turn reads and writes.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU8;

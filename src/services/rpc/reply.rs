@@ -105,10 +105,8 @@ impl Reply {
         self.holes.iter().position(|hole| hole.is_open)
     }
 
-    /// Writes the reply to a call of this class, whose result `write` appends. What it appended is forgotten if it fails, or if
-    /// there is no id to answer to; `Ok(false)` leaves a hole.
-    ///
-    /// Answers with what was answered instead of a result, if anything was.
+    /// Writes the reply to a call of this class, whose result `write` appends. What it appended is
+    /// forgotten if it fails, or if there is no id to answer to; `Ok(false)` leaves a hole.
     pub(super) fn call(
         &mut self,
         id: Option<&RawValue>,
