@@ -11,12 +11,7 @@ fn a_cut_keeps_the_frame_in_flight_whole_and_drops_the_rest() {
         if at > 0 {
             rig.flush(at);
         }
-        // The head is never dropped; otherwise what is kept is what was begun.
-        let (mut begun, mut kept) = (0, 0);
-        while kept < at || begun == 0 {
-            kept += frames[begun].len();
-            begun += 1;
-        }
+        let (begun, kept) = begun(&frames, at);
         let dropped = rig.outbox.cut(&mut rig.spares);
         let messages = (frames.len() - begun) as u64;
         assert_eq!(dropped, Dropped { messages, bytes: total - kept }, "cut at {at}");
