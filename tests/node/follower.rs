@@ -1,5 +1,6 @@
 //! The follower: what it answers itself, what it leaves to its leader, and that it never has a gap.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::process::{Directory, Node, own_address};
@@ -57,7 +58,7 @@ fn it_answers_what_it_has_seen_and_passes_on_the_rest() {
     assert_eq!(follower.asked("/healthz").0, 200);
 
     // And so it does after a restart of its own.
-    follower.signal("-TERM");
+    follower.signal(Signal::TERM);
     assert_eq!(follower.end().0, Some(0));
     let follower =
         Node::start(&follows, &["--role", "follower", "--follow-rpc", "http://127.0.0.1:9"]);

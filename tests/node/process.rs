@@ -1,16 +1,15 @@
 //! Nodes as processes, and directories that go with their test.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Client, DEADLINE, eventually};
+use crate::support::{Client, DEADLINE, Process, eventually, weir};
 
 /// A directory that is removed with its test.
 pub struct Directory(PathBuf);
@@ -59,56 +58,37 @@ pub fn own_address() -> String {
 pub struct Node {
     pub rpc: SocketAddr,
     pub health: SocketAddr,
-    child: Child,
-    log: Option<JoinHandle<String>>,
+    process: Process,
 }
 
 /// `weir node` with these flags, on ports that the system chooses unless the flags say otherwise.
 pub fn command(directory: &Directory, flags: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-    command.args(["node", "--data-dir"]).arg(directory.path());
+    let mut command = weir(["node", "--data-dir"]);
+    command.arg(directory.path());
     for (flag, value) in [("--rpc-addr", "127.0.0.1:0"), ("--health-addr", "127.0.0.1:0")] {
         if !flags.contains(&flag) {
             command.args([flag, value]);
         }
     }
     command.args(flags);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// The end of a process that ends by itself: exit code, standard output and error.
-pub fn end_of(mut command: Command) -> (Option<i32>, String, String) {
-    let mut child = command.spawn().unwrap();
-    let begun = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if begun.elapsed() > DEADLINE {
-            child.kill().unwrap();
-            panic!("it runs on");
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
+/// The end of a process that ends by itself: exit code, lines of standard output, and standard error.
+pub fn end_of(mut command: Command) -> (Option<i32>, Vec<String>, String) {
+    let mut process = Process::spawn(&mut command);
+    (process.wait(), process.rest(), process.whole_log())
 }
 
 impl Node {
     pub fn start(directory: &Directory, flags: &[&str]) -> Node {
-        let mut child = command(directory, flags).spawn().unwrap();
-        let mut stderr = child.stderr.take().unwrap();
-        let log = thread::spawn(move || {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).unwrap();
-            text
-        });
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut address = |scheme: &str| {
-            let line = lines.next().expect("it listens").unwrap();
-            let address = line.strip_prefix(&format!("listening {scheme}://"));
-            address.and_then(|rest| rest.strip_suffix('/')).expect(&line).parse().unwrap()
+        let process = Process::spawn(&mut command(directory, flags));
+        let address = |expected: &str| {
+            let (scheme, address) = process.listener();
+            assert_eq!(scheme, expected);
+            address
         };
-        Node { rpc: address("ws"), health: address("http"), child, log: Some(log) }
+        Node { rpc: address("ws"), health: address("http"), process }
     }
 
     /// A leader that makes blocks only on demand.
@@ -174,34 +154,16 @@ impl Node {
     }
 
     /// SIGKILL: nothing of it runs any more.
-    pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    pub fn kill(self) {
+        drop(self.process);
     }
 
-    pub fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Its exit code, and what it has logged.
     pub fn end(&mut self) -> (Option<i32>, String) {
-        let mut status = None;
-        eventually(
-            || {
-                status = self.child.try_wait().unwrap();
-                status.is_some()
-            },
-            "the node ends",
-        );
-        (status.unwrap().code(), self.log.take().unwrap().join().unwrap())
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        (self.process.wait(), self.process.whole_log())
     }
 }
