@@ -4,9 +4,10 @@
 //! When the measurement is over they read again, and learn what the server has done with them.
 
 use weir::protocol::Message;
-use weir::reactor::{CloseReason, ConnId, Context, SendOutcome};
+use weir::reactor::{CloseReason, ConnId, Context};
 
 use super::heads::SUBSCRIBE;
+use super::slow::{count_end, pour};
 use super::{Part, Unit};
 use crate::crowd::Crowd;
 use crate::tally::{Errors, Tally};
@@ -41,17 +42,15 @@ impl NonReaders {
         }
     }
 
-    fn pour(&mut self, cx: &mut Context<'_>, member: usize, conn: ConnId) {
-        while !self.is_stopped && self.sent[member] < CALLS_MAX {
-            let outcome = cx.send(conn, ASK);
-            if matches!(outcome, SendOutcome::Queued | SendOutcome::Congested) {
-                self.sent[member] += 1;
-                self.unread[member] += 1;
-                self.tally.sent(ASK.len());
-            }
-            if outcome != SendOutcome::Queued {
-                return;
-            }
+    fn ask(&mut self, cx: &mut Context<'_>, member: usize, conn: ConnId) {
+        if self.is_stopped {
+            return;
+        }
+        let asked = pour(cx, conn, Message::Text(ASK), CALLS_MAX - self.sent[member]);
+        self.sent[member] += asked;
+        self.unread[member] += asked;
+        for _ in 0..asked {
+            self.tally.sent(ASK.len());
         }
     }
 }
@@ -78,7 +77,7 @@ impl Part for NonReaders {
             if let Some(conn) = self.crowd.conn(member) {
                 cx.pause(conn);
                 let _ = cx.send(conn, SUBSCRIBE);
-                self.pour(cx, member, conn);
+                self.ask(cx, member, conn);
             }
         }
     }
@@ -91,16 +90,13 @@ impl Part for NonReaders {
 
     fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let member = self.crowd.member(conn);
-        self.pour(cx, member, conn);
+        self.ask(cx, member, conn);
     }
 
     /// That a server ends one that does not read is its right.
     fn on_end(&mut self, _: &mut Context<'_>, member: usize, why: CloseReason) -> bool {
         self.unread[member] = 0;
-        match why {
-            CloseReason::Service(_) => self.ends.add("stayed", 1),
-            _ => self.ends.add(why.to_string(), 1),
-        }
+        count_end(&mut self.ends, why);
         false
     }
 

@@ -1,6 +1,6 @@
 //! Some clients send and do not read; the others are measured beside them, in a closed loop.
 //!
-//! A slow client sends until nothing more is taken from it, or [`UNREAD_BYTES_MAX`] is reached. When
+//! A slow client sends until nothing more is taken from it, or [`UNREAD_MAX`] messages are reached. When
 //! the measurement is over it reads again, so that it learns what the server has done with it.
 
 use fastrand::Rng;
@@ -13,10 +13,30 @@ use crate::payload::Payload;
 use crate::quantity::Bytes;
 use crate::tally::{Errors, Tally};
 
-/// What one slow client sends at the most: more than the kernel holds for both ends.
-const UNREAD_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How large its messages are.
+/// What one slow client sends at the most, in messages of so many bytes: more than the kernel holds for
+/// both ends.
+const UNREAD_MAX: usize = 4096;
 const UNREAD_MESSAGE_BYTES: usize = 4096;
+
+/// Sends this message until no more is taken, but `most` times at the most; returns how often.
+pub(super) fn pour(cx: &mut Context<'_>, conn: ConnId, message: Message<'_>, most: usize) -> usize {
+    for sent in 0..most {
+        match cx.send(conn, message) {
+            SendOutcome::Queued => {}
+            SendOutcome::Congested => return sent + 1,
+            SendOutcome::Refused | SendOutcome::Gone => return sent,
+        }
+    }
+    most
+}
+
+/// Counts how one that did not read has ended: if we have closed it, it stayed to the end.
+pub(super) fn count_end(ends: &mut Errors, why: CloseReason) {
+    match why {
+        CloseReason::Service(_) => ends.add("stayed", 1),
+        _ => ends.add(why.to_string(), 1),
+    }
+}
 
 /// What one slow client has sent, and read in the end.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,15 +74,11 @@ impl Slow {
     }
 
     /// Sends what the server may be made to hold.
-    fn pour(&mut self, cx: &mut Context<'_>, member: usize, conn: ConnId) {
-        while !self.is_stopped && self.slow[member].sent * UNREAD_MESSAGE_BYTES < UNREAD_BYTES_MAX {
-            let outcome = cx.send(conn, self.payload.message(UNREAD_MESSAGE_BYTES, &[]));
-            if matches!(outcome, SendOutcome::Queued | SendOutcome::Congested) {
-                self.slow[member].sent += 1;
-            }
-            if outcome != SendOutcome::Queued {
-                return;
-            }
+    fn fill(&mut self, cx: &mut Context<'_>, member: usize, conn: ConnId) {
+        if !self.is_stopped {
+            let message = self.payload.message(UNREAD_MESSAGE_BYTES, &[]);
+            let slow = &mut self.slow[member];
+            slow.sent += pour(cx, conn, message, UNREAD_MAX - slow.sent);
         }
     }
 }
@@ -91,7 +107,7 @@ impl Part for Slow {
             };
             if member < self.slow.len() {
                 cx.pause(conn);
-                self.pour(cx, member, conn);
+                self.fill(cx, member, conn);
             } else {
                 for _ in 0..self.depth {
                     let _ = self.exchange.send(cx, member, conn, cx.now());
@@ -115,7 +131,7 @@ impl Part for Slow {
     fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let member = self.crowd.member(conn);
         if member < self.slow.len() {
-            self.pour(cx, member, conn);
+            self.fill(cx, member, conn);
         }
     }
 
@@ -127,10 +143,7 @@ impl Part for Slow {
             return true;
         }
         self.slow[member] = Unread { received: self.slow[member].sent, ..self.slow[member] };
-        match why {
-            CloseReason::Service(_) => self.ends.add("stayed", 1),
-            _ => self.ends.add(why.to_string(), 1),
-        }
+        count_end(&mut self.ends, why);
         false
     }
 
