@@ -1,8 +1,4 @@
-//! The binary against loops of weir's in this process: every scenario, what it prints, how it exits.
-//!
-//! What is asserted are counts, names and exit codes, never a time. Every run has a deadline.
-
-mod support;
+//! What each scenario does to a server, and counts of it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,11 +9,10 @@ use serde_json::Value;
 use weir::protocol::Message;
 use weir::reactor::{ConnId, Context, PublishOptions, Service, Target};
 use weir::services::Echo;
-
-use support::{Server, finish, load, report, spawn, table};
 use weir_authority::Authority;
 
-const SHORT: &str = "--duration 200ms --warmup 20ms";
+use crate::support::{Server, finish, load, report, spawn};
+use crate::{SHORT, number};
 
 #[test]
 fn an_echo_is_counted_and_the_server_watched() {
@@ -109,32 +104,6 @@ fn a_secure_server_that_is_not_trusted_is_not_spoken_to() {
     assert_eq!(code, 1);
     assert_eq!(number(&report["total"]["errors"]["connect: tls_failed"]), 1.0, "{report}");
     assert_eq!(server.stop().messages_in, 0);
-}
-
-#[test]
-fn a_table_is_for_people_and_a_pipe_gets_no_progress() {
-    let server = Server::start();
-    let (out, err, code) = load(&format!("echo {} -c 2 {SHORT}", server.url("/")));
-    assert_eq!((code, err.as_str()), (0, ""));
-    for word in ["echo ws://127.0.0.1:", "2 of 2 opened", "latency", "p99.9", "errors       none"] {
-        assert!(out.contains(word), "{word}: {out}");
-    }
-}
-
-#[test]
-fn what_is_not_an_echo_is_an_error() {
-    struct Shouting;
-    impl Service for Shouting {
-        fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
-            let mut bytes = message.as_bytes().to_vec();
-            bytes[0] ^= 1;
-            let _ = cx.send(conn, &bytes[..]);
-        }
-    }
-    let server = Server::with(Shouting, Echo);
-    let (report, code) = report(&format!("echo {} -c 1 --max-errors 0 {SHORT}", server.url("/")));
-    assert_eq!(code, 1);
-    assert!(number(&report["total"]["errors"]["not the message sent"]) > 0.0);
 }
 
 #[test]
@@ -295,83 +264,6 @@ fn a_mix_has_a_part_of_each() {
 }
 
 #[test]
-fn rounds_on_several_servers_become_ratios() {
-    let (one, other) = (Server::start(), Server::start());
-    let pid = std::process::id();
-    let line = format!(
-        "compare {}={pid} {}={pid} --rounds 3 -c 2 --duration 300ms --warmup 0ms",
-        one.url("/"),
-        other.url("/")
-    );
-    let (comparison, code) = report(&line);
-    assert_eq!((code, number(&comparison["rounds"])), (0, 3.0));
-    let tables = comparison["tables"].as_array().unwrap();
-    let table = |figure| tables.iter().find(|table| table["figure"] == figure).unwrap();
-    for figure in ["cpu_nanos_each", "rate", "p50", "p99"] {
-        let rows = table(figure)["rows"].as_array().unwrap();
-        assert_eq!(rows.len(), 2, "{figure}");
-        assert!(rows[0]["ratio"].is_null());
-        let ratio = &rows[1]["ratio"];
-        assert!(number(&ratio["min"]) <= number(&ratio["median"]), "{figure}");
-        assert!(number(&ratio["median"]) <= number(&ratio["max"]), "{figure}");
-    }
-    let rates = |server: usize| {
-        let rounds = comparison["reports"][server].as_array().unwrap();
-        rounds.iter().map(|report| number(&report["total"]["rate"])).collect::<Vec<_>>()
-    };
-    let mut ratios: Vec<f64> = rates(1).iter().zip(rates(0)).map(|(a, b)| a / b).collect();
-    ratios.sort_by(f64::total_cmp);
-    let ratio = &table("rate")["rows"][1]["ratio"];
-    for (name, expected) in ["min", "median", "max"].into_iter().zip(ratios) {
-        assert!((number(&ratio[name]) - expected).abs() < 1e-6, "{name}: {ratio}");
-    }
-    assert_eq!((one.stop().opened, other.stop().opened), (6, 6));
-}
-
-#[test]
-fn a_demand_that_is_not_met_is_exit_code_1() {
-    let server = Server::start();
-    let run =
-        |demand: &str| table(&format!("echo {} -c 1 {SHORT} --assert {demand}", server.url("/")));
-    assert_eq!(run("p99<1h").1, 0);
-    assert_eq!(run("rate>0").1, 0);
-    let (out, code) = run("p99<1ns");
-    assert_eq!(code, 1);
-    assert!(out.contains("latency"), "the result is printed all the same: {out}");
-    // Without --pid there is no CPU time, and what is not measured meets no demand.
-    assert_eq!(run("cpu<1h").1, 1);
-}
-
-#[test]
-fn wrong_usage_is_2_and_no_server_is_1() {
-    assert_eq!(table("echo").1, 2);
-    assert_eq!(table("echo http://127.0.0.1/").1, 2);
-    let gone = Server::start();
-    let url = gone.url("/");
-    gone.stop();
-    let (report, code) = report(&format!("echo {url} -c 2 {SHORT}"));
-    assert_eq!((code, number(&report["total"]["connections"]["failed"])), (1, 2.0));
-    assert_eq!(table(&format!("impolite {url}")).1, 1);
-    let server = Server::start();
-    let (_, err, code) = load(&format!("echo {} --pid 2147483647 {SHORT}", server.url("/")));
-    assert_eq!(code, 1);
-    assert!(err.contains("process 2147483647"), "{err}");
-}
-
-#[test]
-fn an_interrupt_prints_what_was_measured() {
-    let server = Server::start();
-    let line = format!("echo {} -c 2 --warmup 0ms --duration 1h --json", server.url("/"));
-    let child = spawn(&line);
-    server.await_echoes(100);
-    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
-    let (out, _, code) = finish(child);
-    let report: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &report["interrupted"]), (0, &Value::Bool(true)));
-    assert!(number(&report["total"]["count"]) > 0.0);
-}
-
-#[test]
 fn what_a_stalled_client_sends_late_counts_from_when_it_was_due() {
     const STALL: Duration = Duration::from_millis(300);
     let server = Server::start();
@@ -391,54 +283,4 @@ fn what_a_stalled_client_sends_late_counts_from_when_it_was_due() {
     assert!(max > 0.9 * STALL.as_nanos() as f64, "{max}");
     assert!(number(&report["client"]["late_share"]) > 0.01);
     assert!(report["client"]["bottleneck"].is_string());
-}
-
-#[test]
-fn a_plot_is_a_picture() {
-    let server = Server::start();
-    let file = std::env::temp_dir().join(format!("weir-load-{}.svg", std::process::id()));
-    let line = format!("echo {} -c 1 --plot {} {SHORT}", server.url("/"), file.display());
-    assert_eq!(table(&line).1, 0);
-    let picture = std::fs::read_to_string(&file).unwrap();
-    std::fs::remove_file(&file).unwrap();
-    assert!(picture.starts_with("<svg") && picture.contains("latency by percentile"));
-    assert!(picture.contains("<polyline"));
-}
-
-#[test]
-fn the_upgrade_is_asked_for_as_told() {
-    let server = Server::start();
-    let line = format!("echo {} -c 1 {SHORT}", server.url("/"));
-    assert_eq!(table(&format!("{line} --path /nowhere")).1, 1);
-    // The path needs these, and answers 400 without them.
-    let demanding = format!("{line} --path /demanding");
-    assert_eq!(table(&demanding).1, 1);
-    let told = format!("{demanding} --origin http://here --subprotocol tea --header X-Sugar:two");
-    assert_eq!(table(&told).1, 0);
-}
-
-#[test]
-fn the_impolite_meet_the_codes_of_the_rfc() {
-    let server = Server::start();
-    let (outcomes, code) = report(&format!("impolite {} --patience 20s", server.url("/")));
-    assert_eq!(code, 0, "{outcomes}");
-    let outcomes = outcomes.as_array().unwrap();
-    assert!(outcomes.len() > 15);
-    let closed = |code: &str| {
-        let with = format!("closed with {code}");
-        outcomes.iter().filter(|one| one["server"].as_str().unwrap().starts_with(&with)).count()
-    };
-    assert!(closed("1002") >= 11 && closed("1007") >= 3 && closed("1009") >= 1, "{outcomes:?}");
-}
-
-#[test]
-fn a_code_that_is_not_the_rfcs_is_exit_code_1() {
-    let url = support::wrong_codes();
-    let (out, code) = table(&format!("impolite {url} --only reserved --patience 5s"));
-    assert_eq!(code, 1);
-    assert!(out.contains("FAIL reserved bit") && out.contains("closed with 1000"), "{out}");
-}
-
-fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
