@@ -1,16 +1,55 @@
-//! What the binary offers to those who measure it: a report of its turns, a CPU to stay on.
+//! What weir offers to those who measure it: samples of its messages, a report of its turns, a CPU to
+//! stay on.
 
 use std::fs;
+use std::time::Instant;
 
 use rustix::process::Signal;
+use weir::reactor::Metrics;
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::services::Echo;
 
-use crate::support::{Client, Process, TEXT, weir};
+use crate::support::{BINARY, ByHand, Client, Process, TEXT, frame, weir};
 
 fn echo(client: &mut Client, messages: usize) {
     for _ in 0..messages {
         client.text("hello");
         client.expect(TEXT, b"hello");
     }
+}
+
+#[test]
+fn one_message_in_so_many_is_a_sample() {
+    const LARGE: usize = 100_000;
+    let began = Instant::now();
+    let mut server = ByHand::new(Settings::default(), |reactor| {
+        let echo = reactor.add_service(Echo).unwrap();
+        reactor.add_route("/", echo, RouteSettings::default()).unwrap();
+    });
+    let mut client = server.open("/");
+    let large = frame(true, BINARY, &vec![0; LARGE]);
+    // The rest finds room for all of it where the message is put together.
+    let (first, rest) = large.split_at(LARGE * 6 / 10);
+    let head = server.reactor.metrics().bytes_read;
+    client.raw(first);
+    server.turn_until("most is read", |m| m.bytes_read - head == first.len() as u64);
+    client.raw(rest);
+    server.turn_until("the rest is", |m| m.messages_in == 1);
+    for count in 1..Metrics::SAMPLED {
+        client.text("hello");
+        server.turn_until("one more", |m| m.messages_in == count + 1);
+    }
+    client.raw(&frame(true, TEXT, b"hello").repeat(20));
+    server.turn_until("a sample and others", |m| m.messages_in == Metrics::SAMPLED + 20);
+    drop(client);
+    let metrics = server.stop_clean();
+    let sizes = &metrics.messages_sized;
+    assert_eq!((sizes.total(), sizes.sum()), (2, LARGE as u64 + 5));
+    assert_eq!(sizes.buckets().find(|(_, count)| *count > 0), Some((Some(16), 1)));
+    // Both parts of the large one, at the least.
+    let decodes = metrics.decodes_took.total();
+    assert!((3..10).contains(&decodes), "{decodes} were timed");
+    assert!(metrics.decodes_took.sum() < began.elapsed());
 }
 
 /// One number of a report.

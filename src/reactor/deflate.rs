@@ -312,7 +312,7 @@ impl Reactor {
 
     fn take_inflated(&mut self, id: ConnId, message: Message<'_>) {
         self.core.metrics.messages_inflated += 1;
-        self.core.metrics.messages_in += 1;
+        self.core.metrics.count_message(message);
         if let Some(conn) = self.core.conns.get_mut(id) {
             let service = conn.note_message(message, self.core.now);
             self.call_for(id, service, |service, cx| service.on_message(cx, id, message));

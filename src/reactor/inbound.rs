@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, IoSliceMut, Read};
+use std::time::Instant;
 
 use super::budget::MESSAGES_PER_READ;
 use super::connection::{Connection, Input, Phase};
@@ -143,6 +144,15 @@ impl Reactor {
 
     /// Decodes frames until the input, the budget or the service's wish for more is used up.
     fn take_frames(&mut self, id: ConnId, input: &mut [u8]) -> usize {
+        match self.core.metrics.samples_next() {
+            true => self.decode_frames::<true>(id, input),
+            false => self.decode_frames::<false>(id, input),
+        }
+    }
+
+    /// Does so. A message of which no sample is due pays nothing for those that are sampled.
+    #[inline]
+    fn decode_frames<const SAMPLED: bool>(&mut self, id: ConnId, input: &mut [u8]) -> usize {
         let now = self.core.now;
         let mut consumed = 0;
         let Some((mut decoder, mut since, limit)) = self.borrow_decoder(id) else {
@@ -155,13 +165,22 @@ impl Reactor {
             let Some(conn) = conn.filter(|conn| conn.wants_frames()) else {
                 break;
             };
-            match decoder.decode(&mut input[consumed..], limit, &mut self.core.spares) {
+            let began = (SAMPLED && self.core.metrics.samples_next()).then(Instant::now);
+            let decoded = decoder.decode(&mut input[consumed..], limit, &mut self.core.spares);
+            if let Some(began) = began {
+                self.core.metrics.count_decode(began);
+            }
+            match decoded {
                 Ok(step) => {
                     consumed += step.consumed;
                     match step.event {
                         // What nearly all are is spared another look at the table.
                         Some(Event::Message(message)) if conn.is_open() => {
                             let service = conn.note_message(message, now);
+                            match SAMPLED {
+                                true => self.core.metrics.count_message(message),
+                                false => self.core.metrics.messages_in += 1,
+                            }
                             self.take_message(id, service, message);
                             budget -= 1;
                             since = Time::MAX;
@@ -190,7 +209,12 @@ impl Reactor {
         let Some((mut decoder, mut since, _)) = self.borrow_decoder(id) else {
             return;
         };
-        match decoder.decode_filled(len) {
+        let began = self.core.metrics.samples_next().then(Instant::now);
+        let decoded = decoder.decode_filled(len);
+        if let Some(began) = began {
+            self.core.metrics.count_decode(began);
+        }
+        match decoded {
             Ok(None) => {}
             Ok(Some(event)) => {
                 let _ = self.take_event(id, event);
@@ -231,7 +255,6 @@ impl Reactor {
 
     #[inline(always)]
     fn take_message(&mut self, id: ConnId, service: ServiceId, message: Message<'_>) {
-        self.core.metrics.messages_in += 1;
         self.call_for(id, service, |service, cx| service.on_message(cx, id, message));
     }
 
@@ -251,6 +274,7 @@ impl Reactor {
         match event {
             Event::Message(message) => {
                 let service = conn.note_message(message, now);
+                self.core.metrics.count_message(message);
                 self.take_message(id, service, message);
             }
             Event::Compressed(message) => match self.take_compressed(id, message) {

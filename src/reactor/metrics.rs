@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Instant;
 
-use super::{CloseReason, Durations};
+use super::{CloseReason, Durations, Sizes};
+use crate::protocol::Message;
 use crate::protocol::handshake::Refusal;
 
 /// One count of the loop.
@@ -34,6 +36,11 @@ macro_rules! metrics {
             pub handshakes_took: Durations,
             /// Times from pings to their pongs.
             pub round_trips: Durations,
+            /// How long it took to decode what a read had brought of a frame, in
+            /// [samples](Metrics::SAMPLED).
+            pub decodes_took: Durations,
+            /// Sizes of messages received, after inflating, in samples.
+            pub messages_sized: Sizes,
             /// All that has ended, by the [name](CloseReason::name) of the reason.
             pub ends: BTreeMap<&'static str, u64>,
         }
@@ -168,6 +175,28 @@ metrics! {
 }
 
 impl Metrics {
+    /// At most one message in so many is a sample: two looks at the clock cost more than to decode a
+    /// small one.
+    pub const SAMPLED: u64 = 256;
+
+    /// Whether the next message is one.
+    #[inline(always)]
+    pub(super) fn samples_next(&self) -> bool {
+        self.messages_in.is_multiple_of(Metrics::SAMPLED)
+    }
+
+    pub(super) fn count_message(&mut self, message: Message<'_>) {
+        if self.samples_next() {
+            self.messages_sized.count(message.len());
+        }
+        self.messages_in += 1;
+    }
+
+    #[cold]
+    pub(super) fn count_decode(&self, began: Instant) {
+        self.decodes_took.count(began.elapsed());
+    }
+
     pub(super) fn count_refusal(&mut self, refusal: Refusal) {
         self.refused += 1;
         *self.refusals.entry(refusal.name()).or_default() += 1;

@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use crate::protocol::Message;
 use crate::protocol::handshake::Response;
 use crate::reactor::{
-    ConnId, Context, Decision, Durations, Metric, PlainRequest, Request, Service, Time,
+    ConnId, Context, Decision, Durations, Metric, PlainRequest, Request, Service, Sizes, Time,
 };
 
 /// The path of the metrics.
@@ -67,10 +67,13 @@ impl Admin {
             ("turn_seconds", "Time of a turn, from one poll to the next", &metrics.turns_took),
             ("handshake_seconds", "Time to an open connection", &metrics.handshakes_took),
             ("round_trip_seconds", "Time from a ping to its pong", &metrics.round_trips),
+            ("decode_seconds", "Time to decode a frame, sampled", &metrics.decodes_took),
         ];
         for (name, help, durations) in took {
             samples.durations(name, help, &[], durations);
         }
+        let help = "Bytes of messages received, sampled";
+        samples.sizes("message_bytes", help, &[], &metrics.messages_sized);
         for source in &self.sources {
             source.tell(&mut samples, cx.now());
         }
@@ -174,6 +177,20 @@ impl Samples {
             |bound: Option<Duration>| bound.map_or(f64::INFINITY, |bound| bound.as_secs_f64());
         let buckets = took.buckets().map(|(bound, count)| (seconds(bound), count)).collect();
         let (sum, count) = (took.sum().as_secs_f64(), took.total());
+        self.add(name, help, labels, Value::Histogram { sum, count, buckets });
+    }
+
+    /// How large things were, in bytes.
+    pub fn sizes(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        sizes: &Sizes,
+    ) {
+        let bytes = |bound: Option<usize>| bound.map_or(f64::INFINITY, |bound| bound as f64);
+        let buckets = sizes.buckets().map(|(bound, count)| (bytes(bound), count)).collect();
+        let (sum, count) = (sizes.sum() as f64, sizes.total());
         self.add(name, help, labels, Value::Histogram { sum, count, buckets });
     }
 

@@ -65,6 +65,12 @@ fn metrics_tell_of_the_loop_and_of_each_network() {
         "# TYPE weir_upstream_latency_seconds histogram",
         "weir_handshake_seconds_count 1",
         "weir_round_trip_seconds_count 0",
+        "weir_decode_seconds_count 1",
+        "# TYPE weir_message_bytes histogram",
+        "weir_message_bytes_sum 48.0",
+        r#"weir_message_bytes_bucket{le="16.0"} 0"#,
+        r#"weir_message_bytes_bucket{le="64.0"} 1"#,
+        r#"weir_message_bytes_bucket{le="+Inf"} 1"#,
         "# TYPE weir_process_cpu_seconds counter",
         "# EOF",
     ] {

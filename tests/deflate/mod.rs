@@ -152,6 +152,8 @@ fn shared_is_the_default_and_needs_no_memory() {
         (metrics.deflate_agreed, metrics.messages_deflated, metrics.messages_inflated),
         (1, 20, 20)
     );
+    let first = json(0).len() as u64;
+    assert_eq!((metrics.messages_sized.total(), metrics.messages_sized.sum()), (1, first));
     assert_eq!(metrics.bytes_deflated_from, metrics.bytes_inflated_to);
     assert!(metrics.bytes_deflated_to < metrics.bytes_deflated_from / 2);
     assert!(metrics.bytes_inflated_from < metrics.bytes_inflated_to / 2);

@@ -138,6 +138,7 @@ fn play(seed: u32, singly: bool) -> Seen {
     // As different as two runs are.
     metrics.turns_took = Durations::default();
     metrics.handshakes_took = Durations::default();
+    metrics.decodes_took = Durations::default();
     // The sockets are closed with their loop.
     drop(server);
     let hear = |mut client: Client| {
