@@ -10,6 +10,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
 use crate::config::{Layer, Options, given};
 use crate::node::NodeOptions;
+use crate::version::VERSION_AND_COMMIT;
 
 const USAGE: &str = "weir [serve] [OPTIONS]
        weir check [OPTIONS]
@@ -51,7 +52,7 @@ On stdout one line for each listener; all else on stderr.";
 
 /// A WebSocket server for one core.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version, override_usage = USAGE, after_help = AFTER_HELP)]
+#[command(name = "weir", version = VERSION_AND_COMMIT, override_usage = USAGE, after_help = AFTER_HELP)]
 struct Arguments {
     /// What to do
     #[arg(value_enum, default_value_t = Command::Serve)]

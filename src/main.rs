@@ -7,6 +7,7 @@ mod nearest;
 mod node;
 mod observe;
 mod serve;
+mod version;
 
 use std::env;
 use std::error::Error;

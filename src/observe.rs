@@ -14,6 +14,7 @@ use weir::services::rpc::gateway::{GatewayCounts, UpstreamCounts};
 use weir::services::rpc::{Class, Count, Counts, Network, RpcError};
 
 use crate::logging::lines_lost;
+use crate::version::{COMMIT, VERSION};
 
 /// What the process uses, and the counts of its log.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct ProcessSource;
 
 impl Source for ProcessSource {
     fn tell(&self, samples: &mut Samples, _: Time) {
+        let build = [("version", VERSION), ("commit", COMMIT)];
+        samples.gauge("build_info", "Version and git commit of this build; always 1", &build, 1.0);
         samples.counter("log_lines_lost", "Lines that nobody read in time", &[], lines_lost());
         let spent = clock_gettime(ClockId::ProcessCPUTime);
         let spent = Duration::try_from(spent).unwrap_or_default();

@@ -10,19 +10,37 @@ use std::str::FromStr as _;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Each top module, and those of our own that it may name.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("protocol", &[]),
     ("reactor", &["protocol"]),
     ("backplane", &["reactor", "protocol"]),
     ("services", &["backplane", "reactor", "protocol"]),
     // From here on: the binary's own.
     ("nearest", &[]),
+    ("version", &[]),
+    // The build script is a program of its own.
+    ("build", &[]),
     ("logging", &["nearest"]),
     ("config", &["nearest", "logging", "services", "backplane", "reactor", "protocol"]),
-    ("node", &["config", "logging", "observe", "serve", "services", "reactor", "protocol"]),
-    ("observe", &["logging", "services", "reactor"]),
-    ("cli", &["config", "node"]),
-    ("serve", &["config", "logging", "observe", "services", "backplane", "reactor", "protocol"]),
+    (
+        "node",
+        &["config", "logging", "observe", "serve", "version", "services", "reactor", "protocol"],
+    ),
+    ("observe", &["logging", "version", "services", "reactor"]),
+    ("cli", &["config", "node", "version"]),
+    (
+        "serve",
+        &[
+            "config",
+            "logging",
+            "observe",
+            "version",
+            "services",
+            "backplane",
+            "reactor",
+            "protocol",
+        ],
+    ),
 ];
 
 /// Modules of the library, which know nothing of the binary's dependencies.
