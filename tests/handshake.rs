@@ -64,7 +64,7 @@ fn mistakes() -> Vec<(String, Refusal)> {
         (altered("Sec-WebSocket-Version: 13\r\n", ""), Refusal::VersionMissing),
         (altered("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""), Refusal::KeyMissing),
         (altered("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ="), Refusal::KeyMalformed),
-        (upgrade("/", "Sec-WebSocket-Protocol: a,,b\r\n"), Refusal::ProtocolMalformed),
+        (upgrade("/", "Sec-WebSocket-Protocol: a b\r\n"), Refusal::ProtocolMalformed),
         (upgrade("/", "Sec-WebSocket-Extensions: a;\r\n"), Refusal::ExtensionsMalformed),
         (upgrade("/required", "Sec-WebSocket-Protocol: x\r\n"), Refusal::ProtocolUnsupported),
         (upgrade("/own", origin), Refusal::Origin),

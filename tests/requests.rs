@@ -55,6 +55,30 @@ fn pages_come_in_order_on_one_connection_and_an_upgrade_may_follow() {
     assert_eq!(server.stop().http_answered, 3);
 }
 
+/// RFC 9110, 7.6.1 and 7.8: Connection names a field that is not there, so nothing is asked for.
+#[test]
+fn connection_upgrade_without_upgrade_is_an_ordinary_request() {
+    let server = with_pages();
+    let mut client = Client::tcp(server.address);
+    for lines in ["Connection: upgrade\r\n", "Connection: Upgrade\r\nUpgrade:\r\n"] {
+        client.raw(get("/", lines).as_bytes());
+        let (head, body) = client.answer();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        assert_eq!(body, b"<p>root");
+    }
+}
+
+#[test]
+fn upgrade_is_a_list_and_websocket_with_a_version_is_refused() {
+    let server = with_pages();
+    let answer = |request: String| Client::tcp(server.address).request(&request)[9..12].to_owned();
+    let listing = |list: &str| upgrade("/", "").replace("Upgrade: websocket", list);
+    assert_eq!(answer(listing("Upgrade: h2c, WebSocket")), "101");
+    assert_eq!(answer(listing("Upgrade: websocket/13")), "400");
+    assert_eq!(answer(get("/", "Connection: upgrade\r\nUpgrade: websocket/13\r\n")), "400");
+    assert_eq!(answer(upgrade("/", "Sec-WebSocket-Protocol: chat,\r\n")), "101");
+}
+
 /// As Java's HttpClient does with each request.
 #[test]
 fn an_offer_of_http_2_is_ignored() {

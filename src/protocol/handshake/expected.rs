@@ -112,7 +112,8 @@ impl Expected {
 
     /// Items 2 to 6 of what RFC 6455, 4.1 has the client validate.
     fn check_fields(&self, fields: Fields<'_>) -> Result<Settled, ClientError> {
-        if !fields.upgrades_to_websocket() {
+        let upgrade = fields.sole("Upgrade").unwrap_or_default();
+        if !upgrade.eq_ignore_ascii_case(b"websocket") {
             return Err(ClientError::Upgrade);
         }
         if !fields.has_token("Connection", "upgrade") {

@@ -118,10 +118,13 @@ impl<'a> Fields<'a> {
             .map(<[u8]>::trim_ascii)
     }
 
-    /// Whether `Upgrade` is there once and says `websocket`, compared without case (RFC 6455, 4.1
-    /// and 4.2.1).
-    pub(super) fn upgrades_to_websocket(self) -> bool {
-        self.sole("Upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+    /// Whether a field whose name begins with `prefix` is there.
+    pub(super) fn has_prefix(self, prefix: &str) -> bool {
+        let Fields(headers) = self;
+        let begins = |name: &str| {
+            name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        headers.iter().any(|header| begins(header.name))
     }
 
     /// Whether the comma list `name` has `token` in it, compared without case.

@@ -128,6 +128,11 @@ impl<'a> Request<'a> {
         self.fields.values(name).filter_map(|value| std::str::from_utf8(value).ok())
     }
 
+    /// Whether the header `name` is there, with whatever value.
+    pub fn has_header(&self, name: &str) -> bool {
+        self.fields.has(name)
+    }
+
     /// Whether the header `name`, a comma list over all its occurrences, has `token` in it, compared
     /// without case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
@@ -169,23 +174,17 @@ impl<'a> Request<'a> {
         self.minor_version >= 1
     }
 
-    /// Whether the client means to open a WebSocket, rightly or wrongly: if so, it should hear from
-    /// [`upgrade`](Request::upgrade) what is wrong. An offer to go on in another protocol alone is none:
-    /// it may be ignored (RFC 9110, 7.8), and must be for those clients that offer HTTP/2 with each request.
+    /// Whether the request asks for a WebSocket, correctly or not: [`upgrade`](Request::upgrade) then
+    /// reports what is wrong. It does if Upgrade names `websocket`, in any version, or a
+    /// `Sec-WebSocket-*` field is there. Connection alone asks for nothing (RFC 9110, 7.6.1), and an
+    /// offer of other protocols is ignored (7.8): some clients offer HTTP/2 with each request.
     pub fn is_upgrade(&self) -> bool {
-        let asks = ["Sec-WebSocket-Key", "Sec-WebSocket-Version"];
-        asks.iter().any(|name| self.fields.has(name))
-            || !self.upgrades_elsewhere()
-                && (self.fields.has("Upgrade") || self.has_token("Connection", "upgrade"))
-    }
-
-    /// Whether Upgrade names protocols, and none that may be ours.
-    fn upgrades_elsewhere(&self) -> bool {
-        let is_other = |item: &[u8]| {
-            let start = item.split_at_checked("websocket".len()).map_or(item, |(start, _)| start);
-            !item.is_empty() && !start.eq_ignore_ascii_case(b"websocket")
+        let names_websocket = |item: &[u8]| {
+            let name = item.split(|&byte| byte == b'/').next().unwrap_or_default();
+            name.eq_ignore_ascii_case(b"websocket")
         };
-        self.fields.has("Upgrade") && self.fields.items("Upgrade").all(is_other)
+        self.fields.has_prefix("Sec-WebSocket-")
+            || self.fields.items("Upgrade").any(names_websocket)
     }
 
     /// Checks the client's opening handshake (RFC 6455, 4.2.1).

@@ -21,6 +21,7 @@ const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
+const PROTOCOLS: &str = "Sec-WebSocket-Protocol";
 
 /// A sound request to open a WebSocket.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +42,7 @@ impl<'a> Upgrade<'a> {
         if !request.has_token("Connection", "upgrade") {
             return Err(Refusal::ConnectionToken);
         }
-        if !request.fields.upgrades_to_websocket() {
+        if !request.has_token("Upgrade", "websocket") {
             return Err(Refusal::UpgradeToken);
         }
         // Bytes behind the head are frames: a body would be read as such.
@@ -57,7 +58,7 @@ impl<'a> Upgrade<'a> {
         if !is_key(key) {
             return Err(Refusal::KeyMalformed);
         }
-        if !request.fields.items("Sec-WebSocket-Protocol").all(is_token) {
+        if !has_sound_protocols(&request) {
             return Err(Refusal::ProtocolMalformed);
         }
         // 9.1: "data that does not conform to the ABNF": the connection fails, whatever is negotiated.
@@ -81,9 +82,10 @@ impl<'a> Upgrade<'a> {
     /// The subprotocols that the client offers, in its order; all are tokens.
     pub fn protocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.request
-            .headers("Sec-WebSocket-Protocol")
+            .headers(PROTOCOLS)
             .flat_map(|value| value.split(','))
             .map(str::trim_ascii)
+            .filter(|name| !name.is_empty())
     }
 
     /// The index of the first of `supported`, the server's order of preference, that the client
@@ -109,6 +111,13 @@ impl<'a> Upgrade<'a> {
         // Was found to be well-formed before there was an upgrade.
         negotiate(self.request.fields.values(EXTENSIONS), terms).unwrap_or_default()
     }
+}
+
+/// Whether the offered subprotocols, if there are any, are tokens. Empty list items are ignored, but a
+/// list has one that is not (RFC 9110, 5.6.1).
+fn has_sound_protocols(request: &Request<'_>) -> bool {
+    let items = || request.fields.items(PROTOCOLS).filter(|item| !item.is_empty());
+    items().all(is_token) && (items().next().is_some() || !request.fields.has(PROTOCOLS))
 }
 
 /// Whether `key` is the base64 of 16 bytes; padding included that makes 24 characters.
@@ -234,9 +243,9 @@ mod tests {
             ("Connection: Upgrade", "Connection: upgrades", ConnectionToken),
             ("Upgrade: websocket\r\n", "", UpgradeToken),
             ("websocket", "h2c", UpgradeToken),
-            ("websocket", "websocket, h2c", UpgradeToken),
+            ("websocket", "websockets", UpgradeToken),
+            ("websocket", "h2c, websocket/13", UpgradeToken),
             ("websocket", "websocket/13", UpgradeToken),
-            ("websocket", "websocket\r\nUpgrade: h2c", UpgradeToken),
             ("Host: a", "Host: a\r\nContent-Length: 1", Body),
             ("Host: a", "Host: a\r\nTransfer-Encoding: chunked", Body),
             ("Sec-WebSocket-Version: 13\r\n", "", VersionMissing),
@@ -263,6 +272,20 @@ mod tests {
     }
 
     #[test]
+    fn upgrade_is_a_list_of_which_one_item_is_enough() {
+        for list in [
+            "h2c, WebSocket",
+            "websocket, h2c",
+            ",websocket ,",
+            "websocket/13, websocket",
+            "websocket\r\nUpgrade: h2c",
+            "h2c\r\nUpgrade: WEBSOCKET",
+        ] {
+            assert_eq!(altered("websocket", list), Ok(()), "{list:?}");
+        }
+    }
+
+    #[test]
     fn the_first_mistake_counts() {
         use Refusal::*;
         let mistakes = [
@@ -286,26 +309,34 @@ mod tests {
     }
 
     #[test]
-    fn intent_to_upgrade_is_seen_by_any_sign() {
+    fn an_upgrade_names_websocket_or_has_a_field_of_its_own() {
         let intends = |lines: &str| {
             let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
             Request::parse(head.as_bytes(), &mut EMPTY_SLOTS.clone()).unwrap().is_upgrade()
         };
         for lines in [
-            "Upgrade: \r\n",
+            "Upgrade: WebSocket\r\n",
             "Upgrade: WebSocket/13\r\n",
             "Upgrade: h2c, websocket\r\n",
             "Upgrade: h2c\r\nSec-WebSocket-Version: 13\r\n",
-            "Connection: a,UPGRADE\r\n",
             "sec-websocket-key: x\r\n",
             "Sec-WebSocket-Version: 8\r\n",
+            "Sec-WebSocket-Protocol: a\r\n",
+            "SEC-WEBSOCKET-Extensions: a\r\n",
         ] {
             assert!(intends(lines), "{lines}");
         }
-        assert!(!intends("") && !intends("Connection: keep-alive\r\nOrigin: http://a\r\n"));
-        assert!(!intends(
-            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\n"
-        ));
+        for lines in [
+            "",
+            "Connection: keep-alive\r\nOrigin: http://a\r\n",
+            "Connection: a,UPGRADE\r\n",
+            "Connection: upgrade\r\nUpgrade: \r\n",
+            "Upgrade: websockets\r\n",
+            "Sec-WebSocket: x\r\n",
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\n",
+        ] {
+            assert!(!intends(lines), "{lines}");
+        }
     }
 
     #[test]
@@ -323,7 +354,7 @@ mod tests {
 
     #[test]
     fn malformed_offers_are_refused() {
-        for value in ["", ",", "a,,b", "a, ", "a b", "a;b", "\"a\"", "a/b", "\u{e9}"] {
+        for value in ["", ",", ", ,", "a b", "a;b", "a,b c", "\"a\"", "a/b", "\u{e9}"] {
             let lines = format!("Sec-WebSocket-Protocol: {value}\r\n");
             assert_eq!(with(&lines, |_| ()), Err(Refusal::ProtocolMalformed), "{value:?}");
         }
@@ -332,6 +363,20 @@ mod tests {
         assert_eq!(with(&blanks, |_| ()), Err(Refusal::ProtocolMalformed));
         let blanks = format!("Sec-WebSocket-Protocol: a,{}b\r\n", " ".repeat(64 * 1024));
         assert_eq!(with(&blanks, |upgrade| upgrade.choose(&["b"])), Ok(Some(0)));
+    }
+
+    #[test]
+    fn empty_items_of_a_list_of_subprotocols_are_ignored() {
+        for value in
+            ["chat,", ",chat", "x,,chat", " , x ,\t, chat , ", "x\r\nSec-WebSocket-Protocol: ,chat"]
+        {
+            let lines = format!("Sec-WebSocket-Protocol: {value}\r\n");
+            let chosen = with(&lines, |upgrade| {
+                assert!(upgrade.protocols().all(|name| !name.is_empty()));
+                upgrade.choose(&["", "chat"])
+            });
+            assert_eq!(chosen, Ok(Some(1)), "{value:?}");
+        }
     }
 
     #[test]

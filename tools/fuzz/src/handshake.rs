@@ -105,15 +105,20 @@ fn naive_upgrades(lines: &[String]) -> bool {
         && lines[0].ends_with(" HTTP/1.1")
         && values("host").len() == 1
         && items("connection").iter().any(|item| item.eq_ignore_ascii_case("upgrade"))
-        && values("upgrade").concat().eq_ignore_ascii_case("websocket")
-        && values("upgrade").len() == 1
+        && items("upgrade").iter().any(|item| item.eq_ignore_ascii_case("websocket"))
         && values("sec-websocket-version") == ["13"]
         && values("sec-websocket-key").len() == 1
         && naive_nonce(values("sec-websocket-key")[0]).is_some()
-        && items("sec-websocket-protocol").iter().all(|item| is_token(item))
+        && naive_protocols(&items("sec-websocket-protocol"))
         && values("sec-websocket-extensions").iter().all(|value| extensions(value).is_some())
         && values("transfer-encoding").is_empty()
         && lengths.trim_matches('0').is_empty()
+}
+
+/// RFC 9110, 5.6.1: empty items of a list are ignored, and one of a list is not empty.
+fn naive_protocols(items: &[String]) -> bool {
+    let named: Vec<&String> = items.iter().filter(|item| !item.is_empty()).collect();
+    named.iter().all(|item| is_token(item)) && named.is_empty() == items.is_empty()
 }
 
 fn check_upgrade(upgrade: &Upgrade<'_>, fields: &[(String, String)]) {
