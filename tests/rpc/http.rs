@@ -201,9 +201,9 @@ fn nothing_is_pushed_over_http() {
     assert_eq!(answer(&mut client)["error"]["code"], -32001);
 }
 
-/// A page of another origin cannot have a browser call a method, unless it asks first (CORS).
+/// A page of another origin cannot make a browser call a method without a preflight request (CORS).
 #[test]
-fn what_a_browser_sends_unasked_is_refused() {
+fn a_media_type_other_than_json_is_refused_with_415() {
     let stage = Stage::new(narrow());
     let request = |lines: &str| {
         let head = format!(
@@ -214,13 +214,30 @@ fn what_a_browser_sends_unasked_is_refused() {
         client.raw((head + NOW).as_bytes());
         client.answer().0[9..12].to_owned()
     };
-    assert_eq!(request("Origin: http://evil\r\nContent-Type: text/plain\r\n"), "415");
-    assert_eq!(request("Origin: http://evil\r\n"), "415");
-    assert_eq!(
-        request("Origin: http://app\r\nContent-Type: application/JSON; charset=utf-8\r\n"),
-        "200"
-    );
-    assert_eq!(request("Content-Type: application/x-www-form-urlencoded\r\n"), "200");
+    let typed = |value: &str| format!("Content-Type: {value}\r\n");
+    let json =
+        ["application/JSON; charset=utf-8", "application/json-rpc;v=1", "application/jsonrequest"];
+    let others = [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "text/json",
+        "application/jsonx",
+        "application/json, text/plain",
+        "application/json\r\nContent-Type: text/plain",
+        "",
+        ";application/json",
+    ];
+    for origin in ["", "Origin: http://evil\r\n"] {
+        for media_type in json {
+            assert_eq!(request(&(typed(media_type) + origin)), "200", "{media_type} {origin}");
+        }
+        for media_type in others {
+            assert_eq!(request(&(typed(media_type) + origin)), "415", "{media_type} {origin}");
+        }
+    }
+    assert_eq!(request(""), "200", "no media type and no browser");
+    assert_eq!(request("Origin: http://evil\r\n"), "415", "a browser can send no media type");
 }
 
 /// Going down: what is on its way is answered first, and then both are told.

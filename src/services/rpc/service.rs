@@ -19,12 +19,23 @@ pub(super) fn response(mut reply: Reply) -> Response {
     Response::new(200, "application/json", reply.into_text().into_bytes())
 }
 
-/// Whether a POST says that it is JSON, or comes from no browser. A page of another origin can have a
-/// browser send what it likes, unasked, as long as it does not call that JSON.
-fn is_trusted(request: &handshake::Request<'_>) -> bool {
-    let kind = request.header("Content-Type").and_then(|kind| kind.split(';').next());
-    let is_json = kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
-    is_json || request.header("Origin").is_none()
+/// Media types of a POST: what JSON-RPC over HTTP registers, and what its clients send.
+const MEDIA_TYPES: [&str; 3] =
+    ["application/json", "application/json-rpc", "application/jsonrequest"];
+
+/// Whether the media type of a POST is JSON. A page of another origin can make a browser send other
+/// media types without a preflight request (Fetch, CORS protocol), and a body without any. So only a
+/// request without Origin, which no browser sends, may have none.
+fn is_json(request: &handshake::Request<'_>) -> bool {
+    if !request.has_header("Content-Type") {
+        return !request.has_header("Origin");
+    }
+    let mut types = request.headers("Content-Type");
+    let (Some(value), None) = (types.next(), types.next()) else {
+        return false;
+    };
+    let media_type = value.split(';').next().unwrap_or_default().trim_ascii();
+    MEDIA_TYPES.iter().any(|json| json.eq_ignore_ascii_case(media_type))
 }
 
 impl<B: Backend> Service for Rpc<B> {
@@ -49,7 +60,7 @@ impl<B: Backend> Service for Rpc<B> {
         conn: ConnId,
         request: &PlainRequest<'_>,
     ) -> Option<Response> {
-        if !is_trusted(request.http) {
+        if !is_json(request.http) {
             return Some(Response::text(415, "Content-Type must be application/json"));
         }
         let text = simdutf8::basic::from_utf8(request.body).unwrap_or_default();
