@@ -26,6 +26,7 @@ pub mod frame;
 pub mod handshake;
 pub mod mask;
 pub mod message;
+pub mod piece;
 pub mod utf8;
 
 pub use assembly::Spares;
@@ -35,3 +36,4 @@ pub use encoder::{Encoder, SharedFrame};
 pub use error::ProtocolError;
 pub use frame::{FrameHeader, Opcode, Role};
 pub use message::{Event, Masked, Message};
+pub use piece::Piece;

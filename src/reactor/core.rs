@@ -275,7 +275,7 @@ impl Core {
 
     /// Output that must not wait for anybody's limits: an HTTP head.
     pub(super) fn queue_head(&mut self, id: ConnId, head: Vec<u8>) {
-        if let Some(conn) = self.conns.get_mut(id) {
+        if let Some(conn) = self.conns.get_mut(id).filter(|_| !head.is_empty()) {
             self.metrics.buffered_now += head.len() as u64;
             conn.outbox.push_head(&mut self.spare_queues, head);
             self.mark_dirty(id);

@@ -346,10 +346,8 @@ impl Core {
 
     /// A service's own answer.
     fn respond_and_close(&mut self, id: ConnId, response: &Response) {
-        let mut head = Vec::new();
-        response.write(&mut head, Connection::Close, false);
         self.metrics.http_answered += 1;
-        self.queue_head(id, head);
+        self.queue_response(id, response, Connection::Close, false);
         self.end_http(id, CloseReason::HttpDone);
     }
 

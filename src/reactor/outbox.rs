@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use self::queue::{Chunk, Queue};
 use self::sealed::Sealed;
@@ -164,6 +165,17 @@ impl Outbox {
         queue.seal();
         queue.bytes += head.len();
         queue.chunks.push_back(Chunk::Head(head));
+    }
+
+    /// Queues a piece of the body of an HTTP answer, which other answers have, too.
+    pub(super) fn push_body(&mut self, spares: &mut SpareQueues, piece: &Arc<[u8]>) {
+        if piece.is_empty() {
+            return;
+        }
+        let queue = self.queue(spares);
+        queue.seal();
+        queue.bytes += piece.len();
+        queue.chunks.push_back(Chunk::Body(Arc::clone(piece)));
     }
 
     /// Queues one message.

@@ -4,13 +4,16 @@
 //! (RFC 9112, 6.3), and how much of it is kept is known to be allowed before a byte is. The next request
 //! is not looked at before the answer to the last one is on its way.
 
-use super::budget::HTTP_REQUESTS_MAX;
+use std::sync::Arc;
+
+use super::budget::{HTTP_REQUESTS_MAX, SHARE_BYTES_MIN};
 use super::connection::{Phase, Standing};
 use super::core::Core;
 use super::http::origin_is_allowed;
 use super::router::{Params, RouteId};
 use super::service::{Decision, PlainRequest};
 use super::{CloseReason, ConnId, Reactor};
+use crate::protocol::Piece;
 use crate::protocol::handshake::{Connection, Refusal, Request, Response};
 
 /// A request whose body has not come whole.
@@ -204,16 +207,44 @@ impl Core {
         let wished = plain.keep_alive && handshake.answered < HTTP_REQUESTS_MAX && !is_closed;
         let wished = if wished { Connection::KeepAlive } else { Connection::Close };
         let connection = response.connection(wished);
-        let mut bytes = Vec::new();
-        response.write(&mut bytes, connection, plain.head_only);
-        if !self.memory.allows(self.metrics.buffered_now, held, bytes.len()) {
+        let body_len = response.body_len(plain.head_only);
+        if !self.memory.allows(self.metrics.buffered_now, held, body_len) {
             self.metrics.buffered_refused += 1;
             return self.refuse(id, Refusal::OutOfResources, plain.head_only);
         }
         self.metrics.http_answered += 1;
-        self.queue_head(id, bytes);
+        self.queue_response(id, response, connection, plain.head_only);
         if connection == Connection::Close {
             self.end_http(id, CloseReason::HttpDone);
+        }
+    }
+
+    /// Queues an answer: small pieces in one chunk with the head, large shared ones without a copy.
+    pub(super) fn queue_response(
+        &mut self,
+        id: ConnId,
+        response: &Response,
+        connection: Connection,
+        head_only: bool,
+    ) {
+        let mut bytes = Vec::new();
+        response.write_head(&mut bytes, connection);
+        for piece in response.pieces(head_only) {
+            match piece {
+                Piece::Shared(shared) if shared.len() >= SHARE_BYTES_MIN => {
+                    self.queue_head(id, std::mem::take(&mut bytes));
+                    self.queue_body(id, shared);
+                }
+                piece => bytes.extend_from_slice(piece),
+            }
+        }
+        self.queue_head(id, bytes);
+    }
+
+    fn queue_body(&mut self, id: ConnId, piece: &Arc<[u8]>) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            self.metrics.buffered_now += piece.len() as u64;
+            conn.outbox.push_body(&mut self.spare_queues, piece);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What a service may decide about a request: now, later, or never.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use weir::protocol::CloseCode;
 use weir::protocol::handshake::Response;
+use weir::protocol::{CloseCode, Piece};
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, Decision};
 
@@ -62,6 +63,37 @@ fn a_deferred_request_is_answered_in_plain_http() {
     drop(client);
     assert_eq!(strings.next(), Told::Closed(id, CloseReason::HttpDone));
     strings.silent();
+}
+
+#[test]
+fn answers_may_have_a_piece_in_common() {
+    const CLIENTS: usize = 20;
+    let (mut puppet, strings) = Puppet::new();
+    let (tell, asked) = std::sync::mpsc::channel();
+    puppet.on_request = Box::new(move |_, id, _| {
+        tell.send(id).unwrap();
+        Decision::Defer
+    });
+    let server = puppet.serve_plain();
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::tcp(server.address)).collect();
+    clients.iter_mut().for_each(|client| client.raw(upgrade("/", "").as_bytes()));
+    let ids: Vec<ConnId> = (0..CLIENTS).map(|_| asked.recv_timeout(DEADLINE).unwrap()).collect();
+    strings.run(move |cx| {
+        let shared: Arc<[u8]> = vec![b'x'; 5_000_000].into();
+        for &id in &ids {
+            let body: Vec<Piece> =
+                vec![vec![b'['].into(), Arc::clone(&shared).into(), vec![b']'].into()];
+            cx.answer(id, Decision::Respond(Response::new(200, "text/plain", body)));
+        }
+    });
+    for client in &mut clients {
+        let (head, body) = client.answer();
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("Content-Length: 5000002\r\n"));
+        assert!(body == [&b"["[..], &[b'x'; 5_000_000], b"]"].concat());
+        client.expect_end();
+    }
+    drop(clients);
+    server.stop_clean();
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub use field::FieldError;
 pub use head::{EMPTY_SLOTS, HEADERS_MAX, HeadScan, Slots};
 pub use refusal::Refusal;
 pub use request::Request;
-pub use response::{Connection, Response, write_switching_protocols};
+pub use response::{Body, Connection, Response, write_switching_protocols};
 pub use upgrade::Upgrade;
 
 use base64::Engine;

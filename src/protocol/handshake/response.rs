@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::Refusal;
 use super::field::{FieldError, append, is_token};
+use crate::protocol::Piece;
 
 /// Headers that [`Response::write`] writes itself.
 const RESPONSE_OWN: [&str; 4] =
@@ -31,6 +32,47 @@ pub enum Connection {
     Close,
 }
 
+/// The body of a [`Response`]: one piece, or several in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body(Pieces);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Pieces {
+    One(Piece),
+    Many(Vec<Piece>),
+}
+
+impl Body {
+    fn pieces(&self) -> &[Piece] {
+        match &self.0 {
+            Pieces::One(piece) => std::slice::from_ref(piece),
+            Pieces::Many(pieces) => pieces,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.pieces().iter().map(|piece| piece.len()).sum()
+    }
+}
+
+impl<T: Into<Piece>> From<T> for Body {
+    fn from(piece: T) -> Body {
+        Body(Pieces::One(piece.into()))
+    }
+}
+
+impl From<Cow<'static, [u8]>> for Body {
+    fn from(bytes: Cow<'static, [u8]>) -> Body {
+        Body(Pieces::One(Piece::Own(bytes)))
+    }
+}
+
+impl From<Vec<Piece>> for Body {
+    fn from(pieces: Vec<Piece>) -> Body {
+        Body(Pieces::Many(pieces))
+    }
+}
+
 /// An answer in plain HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
@@ -38,7 +80,7 @@ pub struct Response {
     content_type: &'static str,
     /// Checked header lines, each with its CR LF.
     lines: Vec<u8>,
-    body: Cow<'static, [u8]>,
+    body: Body,
     /// What a refusal puts into Connection, whatever the caller would like.
     connection: Option<&'static str>,
 }
@@ -46,11 +88,7 @@ pub struct Response {
 impl Response {
     /// An answer with this body. A status outside of 200 to 599 is sent as 500: everything below is
     /// no final answer.
-    pub fn new(
-        status: u16,
-        content_type: &'static str,
-        body: impl Into<Cow<'static, [u8]>>,
-    ) -> Response {
+    pub fn new(status: u16, content_type: &'static str, body: impl Into<Body>) -> Response {
         let is_final = (200..600).contains(&status);
         Response {
             status: if is_final { status } else { 500 },
@@ -63,7 +101,7 @@ impl Response {
 
     /// An answer in plain text.
     pub fn text(status: u16, body: impl Into<Cow<'static, str>>) -> Response {
-        let body = match body.into() {
+        let body: Cow<'static, [u8]> = match body.into() {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
             Cow::Owned(text) => Cow::Owned(text.into_bytes()),
         };
@@ -98,6 +136,27 @@ impl Response {
 
     /// Appends the answer to `out`; `head_only` leaves the body out, as HEAD demands (RFC 9110, 9.3.2).
     pub fn write(&self, out: &mut Vec<u8>, connection: Connection, head_only: bool) {
+        self.write_head(out, connection);
+        self.pieces(head_only).iter().for_each(|piece| out.extend_from_slice(piece));
+    }
+
+    /// Bytes of the body that the answer has.
+    pub(crate) fn body_len(&self, head_only: bool) -> usize {
+        self.pieces(head_only).iter().map(|piece| piece.len()).sum()
+    }
+
+    /// The pieces of the body that the answer has.
+    pub(crate) fn pieces(&self, head_only: bool) -> &[Piece] {
+        if self.is_bodiless() || head_only { &[] } else { self.body.pieces() }
+    }
+
+    /// RFC 9110, 8.6 and 15.4.5: these two have no body, and no length either.
+    fn is_bodiless(&self) -> bool {
+        matches!(self.status, 204 | 304)
+    }
+
+    /// Appends the head of the answer to `out`.
+    pub(crate) fn write_head(&self, out: &mut Vec<u8>, connection: Connection) {
         let connection = self.connection.unwrap_or(match connection {
             Connection::KeepAlive => "keep-alive",
             Connection::Close => "close",
@@ -105,18 +164,13 @@ impl Response {
         let (status, phrase) = (self.status, phrase(self.status));
         let head = format!("HTTP/1.1 {status} {phrase}\r\nConnection: {connection}\r\n");
         out.extend_from_slice(head.as_bytes());
-        // RFC 9110, 8.6 and 15.4.5: these two have no body, and no length either.
-        let bodiless = matches!(status, 204 | 304);
-        if !bodiless {
+        if !self.is_bodiless() {
             let (kind, length) = (self.content_type, self.body.len());
             let about = format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n");
             out.extend_from_slice(about.as_bytes());
         }
         out.extend_from_slice(&self.lines);
         out.extend_from_slice(b"\r\n");
-        if !bodiless && !head_only {
-            out.extend_from_slice(&self.body);
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 use std::iter::successors;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Pressure;
 use super::sealed::Sealed;
@@ -21,6 +22,8 @@ pub(super) enum Chunk {
     Frames(Vec<u8>),
     /// One whole frame.
     Shared(Rc<[u8]>),
+    /// A piece of the body of an HTTP answer: not frames, never dropped.
+    Body(Arc<[u8]>),
     /// The latest pong for a peer who does not read: the next one takes its place.
     Pong(Vec<u8>),
 }
@@ -30,13 +33,14 @@ impl Chunk {
         match self {
             Chunk::Head(bytes) | Chunk::Frames(bytes) | Chunk::Pong(bytes) => bytes,
             Chunk::Shared(frame) => frame,
+            Chunk::Body(piece) => piece,
         }
     }
 
     /// Where the frame ends that byte `at` lies in; `at` itself if a frame begins there.
     fn boundary(&self, at: usize) -> usize {
         match self {
-            Chunk::Head(head) => head.len(),
+            Chunk::Head(_) | Chunk::Body(_) => self.bytes().len(),
             Chunk::Frames(bytes) => {
                 let mut end = 0;
                 while end < at {
@@ -51,7 +55,10 @@ impl Chunk {
 
     /// The frames that begin from byte `from` on, where one does: where each lies, and what follows it.
     fn frames(&self, from: usize) -> impl Iterator<Item = (usize, &[u8])> {
-        let bytes = if let Chunk::Head(_) = self { &[] } else { self.bytes() };
+        let bytes = match self {
+            Chunk::Head(_) | Chunk::Body(_) => &[],
+            Chunk::Frames(_) | Chunk::Shared(_) | Chunk::Pong(_) => self.bytes(),
+        };
         let rest = move |at: usize| bytes.get(at..).filter(|rest| !rest.is_empty());
         let frame = move |at| rest(at).map(|rest| (at, rest));
         successors(frame(from), move |&(at, rest)| frame(at + frame_len(rest)))

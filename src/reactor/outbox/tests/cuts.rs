@@ -85,3 +85,14 @@ fn clearing_drops_what_a_cut_would_keep_and_counts_it() {
     assert!(rig.drain().ends_with(&frame(b"next")));
     assert_eq!(rig.outbox.clear(&mut rig.spares), Dropped::default());
 }
+
+#[test]
+fn a_cut_keeps_a_head_and_its_body() {
+    let mut rig = Rig::default();
+    rig.outbox.push_head(&mut rig.spares, b"HTTP/1.1 200 OK\r\n\r\n".to_vec());
+    rig.outbox.push_body(&mut rig.spares, &[0x88; 1000].into());
+    assert_eq!(rig.outbox.cut(&mut rig.spares), Dropped::default());
+    rig.flush(500);
+    assert_eq!(rig.outbox.cut(&mut rig.spares), Dropped::default());
+    assert_eq!(rig.drain().len(), 19 + 1000);
+}

@@ -1,0 +1,54 @@
+//! Bytes of an answer that is put together from pieces, some of which other answers have in common.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// A piece of an answer.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Bytes of this answer alone.
+    Own(Cow<'static, [u8]>),
+    /// Bytes that any number of answers have in common. They are queued without a copy, and the loop
+    /// counts them once, however many connections wait for them.
+    Shared(Arc<[u8]>),
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Piece::Own(bytes) => bytes,
+            Piece::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Piece {
+    fn from(bytes: Vec<u8>) -> Piece {
+        Piece::Own(bytes.into())
+    }
+}
+
+impl From<&'static [u8]> for Piece {
+    fn from(bytes: &'static [u8]) -> Piece {
+        Piece::Own(bytes.into())
+    }
+}
+
+impl From<Arc<[u8]>> for Piece {
+    fn from(bytes: Arc<[u8]>) -> Piece {
+        Piece::Shared(bytes)
+    }
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Piece::Own(bytes) => write!(f, "Own({} bytes)", bytes.len()),
+            Piece::Shared(bytes) => write!(f, "Shared({} bytes)", bytes.len()),
+        }
+    }
+}
