@@ -83,7 +83,7 @@ impl Task {
         let mut arguments: Vec<OsString> = arguments.into_iter().collect();
         if arguments.get(1).is_some_and(|word| word == "node") {
             arguments.remove(1);
-            return NodeOptions::try_parse_from(arguments).map(Box::new).map(Task::Node);
+            return NodeOptions::parse(arguments).map(Box::new).map(Task::Node);
         }
         Cli::parse(arguments).map(Task::Configured)
     }

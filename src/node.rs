@@ -4,28 +4,37 @@
 //! node is for is told on its command line, whole.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, ValueEnum};
 use log::info;
-use weir::reactor::Reactor;
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings, SlowPolicy};
-use weir::services::admin::{self, Admin};
-use weir::services::rpc::node::{Node, NodeSettings, Part};
+use weir::reactor::{Reactor, ServiceId};
+use weir::services::admin::{self, Admin, Source};
+use weir::services::rpc::node::{
+    BootPeers, CHAIN_NAME_MAX, INBOUND_PEERS_MAX, Node, NodeSettings, P2P_PATH,
+    POLL_INTERVAL_DEFAULT, Part, peer_route,
+};
 use weir::services::rpc::{Backend as _, Quantity, Rpc, RpcSettings, UpstreamUrl};
 
 use crate::config::{Count, OrOff, Span};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
-use crate::observe::{ProcessSource, RpcSource};
+use crate::observe::{PeerSource, ProcessSource, RpcSource};
 use crate::serve::{fit_to_descriptors, obey_signals};
 
-/// Listeners of a node.
-const LISTENERS: usize = 2;
+/// Listeners of a node: RPC, health, P2P.
+const LISTENERS: usize = 3;
 /// The site of what operators ask.
 const HEALTH_SITE: u16 = 1;
+/// The listener group of other nodes.
+const P2P_SITE: u16 = 2;
+/// The chain id of a chain that is known by its name alone.
+const NAMED_CHAIN_ID: u64 = 0x849;
 /// A client that reads nothing of what it asked for is closed within seconds, not minutes.
 const GRACE: Duration = Duration::from_secs(2);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,10 +53,24 @@ Methods, over WebSocket and HTTP POST alike:
 eth_sendRawTransaction takes any bytes: their Keccak-256 is the hash, and nothing is executed.
 A follower answers reads from what it has stored and passes on to its leader what it cannot answer.
 
+Nodes notify each other of new blocks over WebSockets between their P2P addresses, at the path /p2p.
+Each side first sends
+  {\"type\":\"hello\",\"chainId\":\"0x849\",\"chain\":NAME or null,\"node\":\"16 hex digits\"}
+and then, for each new head,
+  {\"type\":\"head\",\"number\":\"0x10\",\"hash\":\"0x..\"}
+A notification makes a follower ask its leader; nothing else in it is trusted. Without --boot-peers
+a follower subscribes to its leader's newHeads instead.
+
+Long flags may be written with one dash: -role leader.
+
 Examples:
   weir node --data-dir leader
   weir node --role follower --follow-rpc http://127.0.0.1:8545 --data-dir follower \\
             --rpc-addr 127.0.0.1:8546 --health-addr 127.0.0.1:8082
+  weir node -chain-id local-1 -data-dir leader -p2p-addr 127.0.0.1:30303
+  weir node -chain-id local-1 -data-dir follower -follow-rpc http://127.0.0.1:8545 \\
+            -p2p-addr 127.0.0.1:30304 -boot-peers 127.0.0.1:30303 \\
+            -rpc-addr 127.0.0.1:8546 -health-addr 127.0.0.1:8082
 
 Exit codes: 0 fine, 1 failed, 2 wrong usage.
 On stdout one line for each listener; all else on stderr.";
@@ -56,9 +79,9 @@ On stdout one line for each listener; all else on stderr.";
 #[derive(Debug, Clone, Parser)]
 #[command(name = "weir node", bin_name = "weir node", after_help = AFTER_HELP)]
 pub(crate) struct NodeOptions {
-    /// Make the blocks, or follow a node that does
-    #[arg(long, value_enum, default_value_t = Role::Leader)]
-    role: Role,
+    /// Make the blocks, or follow a node that does [default: follower with --follow-rpc, else leader]
+    #[arg(long, value_enum)]
+    role: Option<Role>,
 
     /// The leader's address, for a follower: http://HOST:PORT/
     #[arg(long, value_name = "URL", required_if_eq("role", "follower"), value_parser = url)]
@@ -72,13 +95,30 @@ pub(crate) struct NodeOptions {
     #[arg(long, value_name = "ADDR", default_value_t = local(8081))]
     health_addr: SocketAddr,
 
-    /// The chain's number, decimal or 0x
-    #[arg(long, value_name = "ID", default_value = "0x849", value_parser = chain_id)]
-    chain_id: u64,
+    /// Address and port for other nodes, which connect to the path /p2p; off: none
+    #[arg(long, value_name = "ADDR")]
+    p2p_addr: Option<SocketAddr>,
+
+    /// P2P addresses of other nodes to connect to, as HOST:PORT,HOST:PORT; a follower is notified of
+    /// new blocks by them
+    #[arg(long, value_name = "PEERS", default_value_t, hide_default_value = true)]
+    boot_peers: BootPeers,
+
+    /// The chain: its id, decimal or 0x, or a name that starts with a letter
+    #[arg(long, value_name = "CHAIN", default_value = "0x849", value_parser = chain)]
+    chain_id: Chain,
+
+    /// The chain's id where --chain-id is a name [default: 0x849]
+    #[arg(long, value_name = "ID", value_parser = evm_chain_id)]
+    evm_chain_id: Option<u64>,
 
     /// From one block to the next; off: only on demand, by weir_mine
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = block_time)]
     block_time: OrOff<Span>,
+
+    /// How often a follower asks its leader for new blocks while no notification arrives
+    #[arg(long, value_name = "TIME", default_value_t = Span(POLL_INTERVAL_DEFAULT), value_parser = poll_interval)]
+    poll_interval: Span,
 
     /// Where blocks are kept; one process at a time
     #[arg(long, value_name = "DIR", default_value = "weir-node")]
@@ -140,12 +180,53 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
 }
 
-fn chain_id(text: &str) -> Result<u64, &'static str> {
+/// A chain as `--chain-id` names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Chain {
+    Id(u64),
+    Name(String),
+}
+
+fn chain(text: &str) -> Result<Chain, String> {
+    if !text.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        return evm_chain_id(text).map(Chain::Id).map_err(str::to_owned);
+    }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if text.len() > CHAIN_NAME_MAX || !text.bytes().all(is_plain) {
+        return Err(format!(
+            "a name has at most {CHAIN_NAME_MAX} letters, digits, dots, dashes and underscores"
+        ));
+    }
+    Ok(Chain::Name(text.to_owned()))
+}
+
+fn evm_chain_id(text: &str) -> Result<u64, &'static str> {
     let id = match text.starts_with("0x") {
         true => Quantity::parse(text).ok().map(|Quantity(id)| id),
         false => text.parse().ok(),
     };
     id.filter(|&id| id > 0).ok_or("must be a number from 1, such as 2121 or 0x849")
+}
+
+fn poll_interval(text: &str) -> Result<Span, String> {
+    let interval: Span = text.parse()?;
+    match interval.0 {
+        Duration::ZERO => Err("must be more than nothing, such as 500ms".to_owned()),
+        _ => Ok(interval),
+    }
+}
+
+/// A flag written with one dash, as in `-role leader`, gets its second one. One-letter flags stay.
+fn with_two_dashes(argument: OsString) -> OsString {
+    let is_long = argument.to_str().and_then(|text| text.strip_prefix('-')).is_some_and(|flag| {
+        flag.len() > 1 && flag.starts_with(|first: char| first.is_ascii_lowercase())
+    });
+    if !is_long {
+        return argument;
+    }
+    let mut flag = OsString::from("-");
+    flag.push(argument);
+    flag
 }
 
 fn url(text: &str) -> Result<UpstreamUrl, &'static str> {
@@ -164,6 +245,43 @@ fn block_time(text: &str) -> Result<OrOff<Span>, String> {
 }
 
 impl NodeOptions {
+    /// Reads `arguments`, the first of which is the program's name.
+    pub(crate) fn parse(
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<NodeOptions, clap::Error> {
+        let options = NodeOptions::try_parse_from(arguments.into_iter().map(with_two_dashes))?;
+        let conflict = |text| NodeOptions::command().error(ErrorKind::ArgumentConflict, text);
+        if options.role == Some(Role::Leader) && options.follow_rpc.is_some() {
+            return Err(conflict("--follow-rpc is for followers, not for --role leader"));
+        }
+        match (&options.chain_id, options.evm_chain_id) {
+            (Chain::Id(id), Some(evm_id)) if *id != evm_id => {
+                Err(conflict("--chain-id and --evm-chain-id are different numbers"))
+            }
+            _ => Ok(options),
+        }
+    }
+
+    /// The chain's number.
+    fn chain_number(&self) -> u64 {
+        match self.chain_id {
+            Chain::Id(id) => id,
+            Chain::Name(_) => self.evm_chain_id.unwrap_or(NAMED_CHAIN_ID),
+        }
+    }
+
+    /// The chain's name, if it has one.
+    fn chain_name(&self) -> Option<String> {
+        match &self.chain_id {
+            Chain::Id(_) => None,
+            Chain::Name(name) => Some(name.clone()),
+        }
+    }
+
+    fn has_peers(&self) -> bool {
+        self.p2p_addr.is_some() || !self.boot_peers.0.is_empty()
+    }
+
     fn rpc(&self) -> RpcSettings {
         RpcSettings {
             connections_max: self.connections_max.0,
@@ -189,9 +307,12 @@ impl NodeOptions {
     fn settings(&self) -> Settings {
         let rpc = self.rpc();
         let usual = Settings::default();
+        let peers = if self.has_peers() { INBOUND_PEERS_MAX + self.boot_peers.0.len() } else { 0 };
         Settings {
             // Those that are no WebSockets, and the leader's, have room beside them.
-            connections_max: rpc.connections_max.saturating_add(rpc.connections_max / 8 + 64),
+            connections_max: rpc
+                .connections_max
+                .saturating_add(rpc.connections_max / 8 + 64 + peers),
             // Every subscription is a topic, or shares one.
             topics_max: usual.topics_max.max(rpc.subscriptions_max),
             topics_per_connection_max: rpc.subscriptions_per_connection_max,
@@ -202,11 +323,11 @@ impl NodeOptions {
     }
 
     fn node(&self) -> NodeSettings {
-        let part = match (self.role, &self.follow_rpc) {
-            (Role::Follower, Some(url)) => Part::Follower { url: url.clone() },
-            _ => Part::Leader { block_time: self.block_time.0.as_ref().map(|span| span.0) },
+        let part = match &self.follow_rpc {
+            Some(url) => Part::Follower { url: url.clone(), poll_interval: self.poll_interval.0 },
+            None => Part::Leader { block_time: self.block_time.0.as_ref().map(|span| span.0) },
         };
-        NodeSettings { chain_id: self.chain_id, data_dir: self.data_dir.clone(), part }
+        NodeSettings { chain_id: self.chain_number(), data_dir: self.data_dir.clone(), part }
     }
 }
 
@@ -224,13 +345,20 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     for path in ["/healthz", "/readyz"] {
         reactor.add_route(path, health, watched())?;
     }
-    let outbound = reactor.add_outbound(health, RouteSettings::default())?;
-    if let Some(ears) = rpc.backend().ears(outbound) {
-        reactor.add_service(ears)?;
+    if options.boot_peers.0.is_empty() {
+        let outbound = reactor.add_outbound(health, RouteSettings::default())?;
+        if let Some(ears) = rpc.backend().ears(outbound) {
+            reactor.add_service(ears)?;
+        }
     }
-    let counted = RpcSource::new(rpc.backend().network(), rpc.counts());
-    let admin =
-        reactor.add_service(Admin::new(vec![Box::new(ProcessSource), Box::new(counted)]))?;
+    let mut sources: Vec<Box<dyn Source>> = vec![
+        Box::new(ProcessSource),
+        Box::new(RpcSource::new(rpc.backend().network(), rpc.counts())),
+    ];
+    if options.has_peers() {
+        sources.push(Box::new(add_peers(&mut reactor, rpc.backend(), options, health)?));
+    }
+    let admin = reactor.add_service(Admin::new(sources))?;
     reactor.add_route(admin::METRICS, admin, watched())?;
     let rpc = reactor.add_service(rpc)?;
     reactor.add_route("/", rpc, options.route())?;
@@ -240,6 +368,21 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     reactor.run()?;
     info!("stopped: {}", reactor.metrics());
     Ok(())
+}
+
+/// Adds the service that notifies other nodes of new blocks, and is notified by them.
+fn add_peers(
+    reactor: &mut Reactor,
+    node: &Node,
+    options: &NodeOptions,
+    health: ServiceId,
+) -> Result<PeerSource, Box<dyn Error>> {
+    let outbound = reactor.add_outbound(health, peer_route(P2P_SITE))?;
+    let peers = node.peers(options.chain_name(), options.boot_peers.clone(), outbound);
+    let source = PeerSource::new(node.network(), peers.counts());
+    let peers = reactor.add_service(peers)?;
+    reactor.add_route(P2P_PATH, peers, peer_route(P2P_SITE))?;
+    Ok(source)
 }
 
 /// What is on the address of operators alone.
@@ -259,18 +402,22 @@ fn listen(reactor: &mut Reactor, options: &NodeOptions) -> Result<(), Box<dyn Er
         let address = reactor.listen(&settings).map_err(failed)?;
         lines += &format!("listening {scheme}://{address}/\n");
     }
+    if let Some(address) = options.p2p_addr {
+        let settings = ListenSettings { site: P2P_SITE, ..ListenSettings::new(address) };
+        let failed = |error| format!("listen on {address}: {error}");
+        let address = reactor.listen(&settings).map_err(failed)?;
+        lines += &format!("p2p ws://{address}{P2P_PATH}\n");
+    }
     io::stdout().write_all(lines.as_bytes())?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn parse(line: &str) -> Result<NodeOptions, clap::Error> {
-        NodeOptions::try_parse_from(line.split_whitespace())
+        NodeOptions::parse(line.split_whitespace().map(OsString::from))
     }
 
     #[test]
@@ -294,9 +441,9 @@ mod tests {
 
     #[test]
     fn chain_ids_and_times_are_read() {
-        assert_eq!(parse("node --chain-id 7").unwrap().chain_id, 7);
-        assert_eq!(parse("node --chain-id 0x7b").unwrap().chain_id, 123);
-        for id in ["0", "0x", "0x0", "-1", "x"] {
+        assert_eq!(parse("node --chain-id 7").unwrap().chain_number(), 7);
+        assert_eq!(parse("node --chain-id 0x7b").unwrap().chain_number(), 123);
+        for id in ["0", "0x", "0x0", "-1", "_x", "a b", "ü"] {
             assert!(parse(&format!("node --chain-id={id}")).is_err(), "{id}");
         }
         let block_time = |line: &str| match parse(line).unwrap().node().part {
@@ -307,5 +454,38 @@ mod tests {
         assert_eq!(block_time("node --block-time 50ms"), Some(Duration::from_millis(50)));
         assert_eq!(block_time("node --block-time off"), None);
         assert!(parse("node --block-time 0s").is_err());
+    }
+
+    #[test]
+    fn flags_may_have_one_dash() {
+        let line = "node -chain-id local-2-1 -data-dir ./d -role leader -p2p-addr 127.0.0.1:30303 \
+                    -rpc-addr 127.0.0.1:8545 -health-addr 127.0.0.1:8081 -boot-peers 127.0.0.1:30304";
+        let leader = parse(line).unwrap();
+        assert_eq!(leader.p2p_addr, Some(local(30303)));
+        assert_eq!(leader.boot_peers.to_string(), "127.0.0.1:30304");
+        assert!(matches!(leader.node().part, Part::Leader { .. }));
+        assert_eq!(parse("node -h").unwrap_err().exit_code(), 0);
+        assert_eq!(parse("node -block-time=off").unwrap().block_time.0, None);
+        assert_eq!(parse("node -chain-idd 7").unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_chain_name_has_the_default_id_unless_one_is_given() {
+        let named = parse("node -chain-id local-2-1").unwrap();
+        assert_eq!(named.chain_number(), 0x849);
+        assert_eq!(named.chain_name().as_deref(), Some("local-2-1"));
+        let numbered = parse("node --chain-id local --evm-chain-id 7").unwrap();
+        assert_eq!(numbered.chain_number(), 7);
+        assert!(parse("node --chain-id 7 --evm-chain-id 0x7").is_ok());
+        assert!(parse("node --chain-id 7 --evm-chain-id 8").is_err());
+        assert!(parse("node --chain-id local --evm-chain-id other").is_err());
+    }
+
+    #[test]
+    fn a_leader_to_follow_makes_a_follower() {
+        let follower = parse("node -follow-rpc http://127.0.0.1:8545").unwrap();
+        assert!(matches!(follower.node().part, Part::Follower { .. }));
+        assert!(parse("node -role leader -follow-rpc http://127.0.0.1:8545").is_err());
+        assert!(parse("node --poll-interval 0s").is_err());
     }
 }

@@ -11,6 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use weir::reactor::Time;
 use weir::services::admin::{Samples, Source};
 use weir::services::rpc::gateway::{GatewayCounts, UpstreamCounts};
+use weir::services::rpc::node::PeerCounts;
 use weir::services::rpc::{Class, Count, Counts, Network, RpcError};
 
 use crate::logging::lines_lost;
@@ -105,6 +106,34 @@ impl Source for RpcSource {
         );
         total("rpc_notifications_encoded", "Notifications encoded", &counts.notifications_encoded);
         total("rpc_gaps_closed", "Connections closed with 1012", &counts.gaps_closed);
+    }
+}
+
+/// What is counted of a node's peers.
+#[derive(Debug)]
+pub(crate) struct PeerSource {
+    project: String,
+    chain: String,
+    counts: Rc<PeerCounts>,
+}
+
+impl PeerSource {
+    pub(crate) fn new(network: &Network, counts: Rc<PeerCounts>) -> PeerSource {
+        let (project, chain) = (network.project.clone(), network.chain_id.to_string());
+        PeerSource { project, chain, counts }
+    }
+}
+
+impl Source for PeerSource {
+    fn tell(&self, samples: &mut Samples, _: Time) {
+        let labels = [("project", self.project.as_str()), ("chain", self.chain.as_str())];
+        let PeerCounts { connected_now, heads_in, heads_out } = &*self.counts;
+        let connected = connected_now.get() as f64;
+        samples.gauge("node_peers", "Connected peers of the same chain", &labels, connected);
+        let help = "Announcements of new heads received from peers";
+        samples.counter("node_peer_heads_received", help, &labels, heads_in.get());
+        let help = "Announcements of new heads sent to peers";
+        samples.counter("node_peer_heads_sent", help, &labels, heads_out.get());
     }
 }
 

@@ -8,6 +8,7 @@ const net = require('node:net');
 const { promisify } = require('node:util');
 const { Node, eventually } = require('./node.js');
 const { Client } = require('./client.js');
+const gates = require('./gates.js');
 
 const TIMEOUT = { timeout: 60_000 };
 const SAMPLE_KEY = 'dGhlIHNhbXBsZSBub25jZQ==';
@@ -18,9 +19,6 @@ before(async () => {
   leader = await Node.start('--block-time', '200ms');
   follower = await Node.start('--role', 'follower', '--follow-rpc', leader.http);
 });
-
-const request = (id, method = 'eth_chainId', params = []) =>
-  JSON.stringify({ jsonrpc: '2.0', id, method, params });
 
 test('help exits 0', TIMEOUT, () => {
   const { status, stdout } = spawnSync(process.env.WEIR, ['node', '--help'], { encoding: 'utf8' });
@@ -46,13 +44,10 @@ test('the follower soon has the head of its leader', TIMEOUT, async () => {
 });
 
 test('the follower answers subscriptions with leader-only', TIMEOUT, async () => {
-  const client = await Client.connect(follower.ws);
   for (const method of ['eth_subscribe', 'eth_unsubscribe']) {
-    client.send(request(7, method, ['newHeads']));
-    const { id, error } = JSON.parse(await client.next());
-    assert.deepEqual([id, error], [7, { code: -32000, message: 'leader-only' }]);
+    const error = { code: -32000, message: 'leader-only' };
+    assert.deepEqual(await gates.refused(follower.ws, method, ['newHeads']), { id: 7, error });
   }
-  await client.close(1000);
 });
 
 for (const name of ['leader', 'follower']) {
@@ -75,41 +70,17 @@ for (const name of ['leader', 'follower']) {
   });
 
   test(`${name}: a blast of 20,000 requests ends with 1000`, TIMEOUT, async () => {
-    const client = await Client.connect(node().ws);
-    for (let id = 0; id < 20_000; id += 200) {
-      for (let at = id; at < id + 200; at += 1) client.send(request(at));
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    assert.deepEqual(await client.close(1000), { code: 1000, reason: '' });
-    assert.deepEqual(client.socketErrors, []);
     // Every request is answered before the Close.
-    assert.equal(client.queue.length, 20_000);
-    const ids = client.queue.map((text) => JSON.parse(text).id);
-    assert.deepEqual(ids, [...ids.keys()]);
+    const expected = { sent: 20_000, answered: 20_000, inOrder: true, code: 1000, reason: '', errors: [] };
+    assert.deepEqual(await gates.blast(node().ws), expected);
   });
 
-  test(`${name}: who does not read finds a Close 1013 when he reads again`, TIMEOUT, async () => {
-    const client = await Client.connect(node().ws);
-    const { _socket: socket } = client.ws;
-    socket.pause();
-    const burst = Array.from({ length: 500 }, (_, id) => request(id));
-    // Longer than it takes to fill what the kernel holds, and to be closed for it.
-    const end = Date.now() + 8_000;
-    while (Date.now() < end) {
-      // A client sends as fast as its kernel takes it, and holds no more than so much itself.
-      if (socket.writableLength < 4 << 20) for (const text of burst) client.send(text);
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    socket.resume();
-    assert.deepEqual(await client.closed(), { code: 1013, reason: 'slow consumer' });
-    assert.deepEqual(client.socketErrors, []);
+  test(`${name}: a non-reader finds a Close 1013 when it reads again`, TIMEOUT, async () => {
+    assert.deepEqual(await gates.nonReader(node().ws), { code: 1013, reason: 'slow consumer', errors: [] });
   });
 
   test(`${name}: a message of 1 MiB and 1024 bytes is refused with 1009`, TIMEOUT, async () => {
-    const client = await Client.connect(node().ws);
-    client.send('x'.repeat(1024 * 1024 + 1024));
-    assert.equal((await client.closed()).code, 1009);
-    assert.deepEqual(client.socketErrors, []);
+    assert.deepEqual(await gates.oversize(node().ws), { bytes: 1024 * 1025, code: 1009, errors: [] });
   });
 }
 

@@ -4,4 +4,5 @@ mod durability;
 mod follower;
 mod leader;
 mod limits;
+mod peers;
 mod process;

@@ -106,6 +106,13 @@ impl Node {
         Node::start(directory, &["--role", "follower", "--follow-rpc", &url])
     }
 
+    /// The address in the third line of standard output: that of other nodes.
+    pub fn p2p(&self) -> SocketAddr {
+        let line = self.process.line();
+        let url = line.strip_prefix("p2p ws://").expect(&line);
+        url.strip_suffix("/p2p").expect(&line).parse().unwrap()
+    }
+
     pub fn client(&self) -> Client {
         Client::open(self.rpc, "/")
     }
@@ -160,6 +167,11 @@ impl Node {
 
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// Waits for a line of its log that has this in it.
+    pub fn logged(&mut self, what: &str) -> String {
+        self.process.logged(what)
     }
 
     /// Its exit code, and what it has logged.

@@ -22,8 +22,6 @@ use super::upstream::{Unanswered, Upstream};
 use super::{PAUSE_MAX, PAUSE_MIN, Post};
 use crate::reactor::MailSender;
 
-/// How often the leader is asked when nothing has told of news.
-const POLL: Duration = Duration::from_millis(500);
 /// Blocks kept with one write while catching up.
 const BATCH: usize = 64;
 /// Blocks before the leader's head that a follower without any begins with; for older ones the leader
@@ -39,6 +37,7 @@ pub(super) struct Follower {
     pub(super) upstream: Upstream,
     pub(super) shared: Shared,
     pub(super) head: Option<Record>,
+    pub(super) poll_interval: Duration,
     /// A word that there is news; closed when the loop has ended.
     pub(super) news: Receiver<()>,
     pub(super) mail: MailSender<Post>,
@@ -92,7 +91,7 @@ impl Follower {
                         info!("following {} again", self.upstream.url());
                     }
                     is_checked = true;
-                    POLL
+                    self.poll_interval
                 }
                 Err(Failure::Gone) => return,
                 Err(failure) => {

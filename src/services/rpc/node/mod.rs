@@ -9,6 +9,7 @@ mod ears;
 mod follower;
 mod leader;
 mod order;
+mod peers;
 mod pool;
 mod queries;
 mod record;
@@ -30,6 +31,7 @@ use serde_json::value::RawValue;
 use self::follower::Follower;
 use self::leader::Leader;
 use self::order::Order;
+use self::peers::Announcer;
 use self::queries::{Query, Shared};
 use self::record::{GAS_PRICE, Record};
 use self::status::Status;
@@ -42,7 +44,11 @@ use super::{
 use crate::reactor::{Context, MailReceiver, MailSender, RouteId};
 
 pub use self::ears::Ears;
-pub use self::settings::{NodeSettings, Part, Role};
+pub use self::peers::{
+    BOOT_PEERS_MAX, BootPeers, CHAIN_NAME_MAX, INBOUND_PEERS_MAX, P2P_PATH, PeerAddress,
+    PeerCounts, Peers, peer_route,
+};
+pub use self::settings::{NodeSettings, POLL_INTERVAL_DEFAULT, Part, Role};
 pub use self::status::Health;
 pub use self::store::StoreError;
 
@@ -120,6 +126,8 @@ pub struct Node {
     running: Option<Running>,
     /// Of the mail read last: what is still to be announced.
     notices: VecDeque<Notice>,
+    /// Announces each new head to the node's peers.
+    announcer: Rc<Announcer>,
     news: (SyncSender<()>, Option<Receiver<()>>),
     /// Those that have the store's files open, and end at once when they are told.
     threads: Vec<JoinHandle<()>>,
@@ -146,6 +154,10 @@ impl Node {
             leader: number.filter(|_| role == Role::Leader).into(),
             is_following: false.into(),
         };
+        let announcer = Rc::<Announcer>::default();
+        if let Some(head) = &head {
+            announcer.announce(head.number, head.hash);
+        }
         let (news, hears) = sync_channel(1);
         Ok(Node {
             network: Network { project: role.name().to_owned(), architecture: "evm", chain_id },
@@ -155,6 +167,7 @@ impl Node {
             status: Rc::new(status),
             running: None,
             notices: VecDeque::new(),
+            announcer,
             news: (news, Some(hears)),
             threads: Vec::new(),
         })
@@ -170,8 +183,20 @@ impl Node {
     pub fn ears(&self, route: RouteId) -> Option<Ears> {
         match &self.part {
             Part::Leader { .. } => None,
-            Part::Follower { url } => Ears::new(url, route, self.news.0.clone()),
+            Part::Follower { url, .. } => Ears::new(url, route, self.news.0.clone()),
         }
+    }
+
+    /// The service of the node's P2P address: it notifies other nodes of new blocks, and connects to
+    /// `boot` peers, with the limits of the route `outbound`, to be notified by them. `chain` is the
+    /// chain's name: nodes of chains with different names do not talk to each other.
+    pub fn peers(&self, chain: Option<String>, boot: BootPeers, outbound: RouteId) -> Peers {
+        let news = match &self.part {
+            Part::Leader { .. } => None,
+            Part::Follower { .. } => Some(self.news.0.clone()),
+        };
+        let announcer = Rc::clone(&self.announcer);
+        Peers::new(self.network.chain_id, chain, boot, announcer, news, outbound)
     }
 
     fn start_leader(
@@ -196,6 +221,7 @@ impl Node {
         &mut self,
         mail: &MailSender<Post>,
         url: &UpstreamUrl,
+        poll_interval: Duration,
     ) -> SyncSender<Forward> {
         let upstream = Upstream::new(url);
         let (_, news) = &mut self.news;
@@ -205,6 +231,7 @@ impl Node {
                 upstream: upstream.clone(),
                 shared: self.shared.clone(),
                 head: self.head.take(),
+                poll_interval,
                 news,
                 mail: mail.clone(),
             };
@@ -253,6 +280,7 @@ impl Node {
             }
             Post::Block(block) => {
                 self.status.head.set(Some(block.number));
+                self.announcer.announce(block.number, block.hash);
                 self.notices.push_back(Notice::Head(block.header));
                 let logs = block.logs.into_iter().map(|log| Notice::Log(log.into()));
                 self.notices.extend(logs);
@@ -287,7 +315,9 @@ impl Backend for Node {
         let (sender, mail) = cx.mailbox(MAILS_MAX);
         let (orders, forwards) = match self.part.clone() {
             Part::Leader { block_time } => (self.start_leader(&sender, block_time), None),
-            Part::Follower { url } => (None, Some(self.start_follower(&sender, &url))),
+            Part::Follower { url, poll_interval } => {
+                (None, Some(self.start_follower(&sender, &url, poll_interval)))
+            }
         };
         let (jobs, waiting) = sync_channel(QUEUE_MAX);
         let (shared, onward) = (self.shared.clone(), forwards.clone());

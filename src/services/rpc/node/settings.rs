@@ -34,6 +34,9 @@ pub struct NodeSettings {
     pub part: Part,
 }
 
+/// How often a follower asks its leader for new blocks, unless set otherwise.
+pub const POLL_INTERVAL_DEFAULT: Duration = Duration::from_millis(500);
+
 /// A [`Role`], and what belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
@@ -46,5 +49,7 @@ pub enum Part {
     Follower {
         /// The leader's address: `http` or `https`, for HTTP POST.
         url: UpstreamUrl,
+        /// How often the leader is asked for new blocks while no notification arrives.
+        poll_interval: Duration,
     },
 }

@@ -1,0 +1,386 @@
+//! Nodes notify each other of new blocks, over WebSockets between their P2P addresses.
+//!
+//! A node listens at `ws://P2P-ADDRESS/p2p` and connects to its boot peers there. Each side first sends
+//! `{"type":"hello","chainId":"0x849","chain":"NAME" or null,"node":"16 HEX DIGITS"}`, then, at once and
+//! whenever its chain grows, `{"type":"head","number":"0x10","hash":"0x.."}`. Peers of another chain are
+//! closed with 1008, messages of unknown type are ignored.
+//!
+//! A notification only wakes the follower thread, which asks the leader for the blocks and checks them:
+//! a lost notification costs time, a forged one costs the leader one question, and neither can add,
+//! change or skip a block.
+
+mod address;
+mod message;
+
+use std::cell::{Cell, OnceCell};
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::mpsc::SyncSender;
+use std::thread;
+use std::time::Duration;
+
+use log::{debug, info, warn};
+
+use self::message::{Head, Hello, PeerMessage};
+use super::super::backoff::Backoff;
+use super::super::hex::Word;
+use super::{PAUSE_MAX, PAUSE_MIN};
+use crate::protocol::handshake::{ClientRequest, Response};
+use crate::protocol::{CloseCode, Message};
+use crate::reactor::settings::RouteSettings;
+use crate::reactor::{
+    CloseReason, ConnId, Context, Decision, MailReceiver, MailSender, More, PublishOptions,
+    Request, RouteId, Service, Target,
+};
+
+pub use self::address::{BOOT_PEERS_MAX, BootPeers, PeerAddress};
+pub use self::message::CHAIN_NAME_MAX;
+
+/// The path of the P2P address.
+pub const P2P_PATH: &str = "/p2p";
+/// Connections from other nodes at once; one more is answered 503.
+pub const INBOUND_PEERS_MAX: usize = 64;
+/// The follower thread is woken at most once in this time: announcements cost the leader no more.
+const WAKE_PAUSE: Duration = Duration::from_millis(50);
+/// Bytes of one message, and of the messages that wait for one peer.
+const MESSAGE_BYTES_MAX: usize = 1024;
+const OUTBOX_BYTES_MAX: usize = 64 * 1024;
+/// The topic of all peers.
+const HEADS: &str = "heads";
+/// The timer key of the end of a [`WAKE_PAUSE`]; a boot peer's key is its index.
+const WAKE: u64 = u64::MAX;
+
+/// The limits of a connection between two nodes.
+pub fn peer_route(site: u16) -> RouteSettings {
+    RouteSettings {
+        site,
+        message_bytes_max: MESSAGE_BYTES_MAX,
+        outbox_soft: OUTBOX_BYTES_MAX / 2,
+        outbox_low: OUTBOX_BYTES_MAX / 4,
+        outbox_hard: OUTBOX_BYTES_MAX,
+        ..RouteSettings::default()
+    }
+}
+
+/// A node's head, and the way by which its service of peers learns of a new one.
+#[derive(Debug, Default)]
+pub(super) struct Announcer {
+    head: Cell<Option<Head>>,
+    sender: OnceCell<MailSender<()>>,
+}
+
+impl Announcer {
+    pub(super) fn announce(&self, number: u64, hash: Word) {
+        self.head.set(Some(Head { number, hash }));
+        if let Some(sender) = self.sender.get() {
+            // A full mailbox: the service has not looked yet, and will find this head.
+            let _ = sender.try_send(());
+        }
+    }
+}
+
+/// What is counted of a node's peers.
+#[derive(Debug, Default)]
+pub struct PeerCounts {
+    /// Peers of the same chain, connected now.
+    pub connected_now: Cell<u64>,
+    /// Announcements of heads received.
+    pub heads_in: Cell<u64>,
+    /// Announcements of heads sent, one per peer.
+    pub heads_out: Cell<u64>,
+}
+
+fn add(count: &Cell<u64>, by: u64) {
+    count.set(count.get() + by);
+}
+
+/// A connection to or from another node.
+#[derive(Debug)]
+struct Link {
+    /// The boot peer that this node connects to; `None` for a connection from outside.
+    boot: Option<usize>,
+    /// The peer's `hello` has arrived.
+    is_greeted: bool,
+}
+
+/// A peer that this node connects to, again after each loss.
+#[derive(Debug)]
+struct Boot {
+    address: PeerAddress,
+    backoff: Backoff,
+    /// Found addresses that were not tried yet.
+    untried: Vec<SocketAddr>,
+}
+
+/// Whether the follower thread may be woken now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WakeState {
+    Ready,
+    /// Woken less than a [`WAKE_PAUSE`] ago.
+    Pausing,
+    /// The same, and there was another announcement since.
+    Owed,
+}
+
+/// The service of a node's P2P address.
+#[derive(Debug)]
+pub struct Peers {
+    hello: Hello,
+    boot: Vec<Boot>,
+    links: HashMap<ConnId, Link>,
+    announcer: Rc<Announcer>,
+    counts: Rc<PeerCounts>,
+    /// Wakes the follower thread; `None` at a leader.
+    news: Option<SyncSender<()>>,
+    wake: WakeState,
+    /// The limits of the connections that this node makes.
+    outbound: RouteId,
+    changed: Option<MailReceiver<()>>,
+    /// Addresses found for boot peers, by threads.
+    found: Option<(MailSender<Found>, MailReceiver<Found>)>,
+}
+
+/// The addresses of a boot peer.
+#[derive(Debug)]
+struct Found {
+    index: usize,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Peers {
+    pub(super) fn new(
+        chain_id: u64,
+        chain: Option<String>,
+        boot: BootPeers,
+        announcer: Rc<Announcer>,
+        news: Option<SyncSender<()>>,
+        outbound: RouteId,
+    ) -> Peers {
+        let node = RandomState::new().hash_one(std::process::id());
+        let boot = boot.0.into_iter().map(|address| Boot {
+            address,
+            backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
+            untried: Vec::new(),
+        });
+        Peers {
+            hello: Hello { chain_id, chain, node },
+            boot: boot.collect(),
+            links: HashMap::new(),
+            announcer,
+            counts: Rc::default(),
+            news,
+            wake: WakeState::Ready,
+            outbound,
+            changed: None,
+            found: None,
+        }
+    }
+
+    /// The counts, for those who show them.
+    pub fn counts(&self) -> Rc<PeerCounts> {
+        Rc::clone(&self.counts)
+    }
+
+    /// Tries the next address of a boot peer; looks its name up, on a thread, when none is left.
+    fn connect(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some(boot) = self.boot.get_mut(index) else {
+            return;
+        };
+        let Some(address) = boot.untried.pop() else {
+            return self.look_up(cx, index);
+        };
+        let Ok(request) = ClientRequest::new(&boot.address.to_string(), P2P_PATH) else {
+            return;
+        };
+        match cx.connect(self.outbound, address, &request) {
+            Ok(conn) => {
+                self.links.insert(conn, Link { boot: Some(index), is_greeted: false });
+            }
+            Err(error) => {
+                debug!("no connection to peer {}: {error}", boot.address);
+                self.try_again(cx, index);
+            }
+        }
+    }
+
+    fn look_up(&mut self, cx: &mut Context<'_>, index: usize) {
+        let Some((sender, _)) = &self.found else {
+            return;
+        };
+        let (sender, address) = (sender.clone(), self.boot[index].address.clone());
+        let look = move || {
+            let addresses = address.resolve();
+            let _ = sender.try_send(Found { index, addresses });
+        };
+        if let Err(error) = thread::Builder::new().name("peer-lookup".to_owned()).spawn(look) {
+            debug!("no thread to look up a peer's name: {error}");
+            self.try_again(cx, index);
+        }
+    }
+
+    fn take_found(&mut self, cx: &mut Context<'_>, found: Found) {
+        let Found { index, mut addresses } = found;
+        if addresses.is_empty() {
+            debug!("peer {} has no address", self.boot[index].address);
+            return self.try_again(cx, index);
+        }
+        addresses.reverse();
+        self.boot[index].untried = addresses;
+        self.connect(cx, index);
+    }
+
+    /// Schedules the next attempt: at once while addresses are untried, else after a growing pause.
+    fn try_again(&mut self, cx: &mut Context<'_>, index: usize) {
+        let boot = &mut self.boot[index];
+        if boot.untried.is_empty() && boot.backoff.is_fresh() {
+            warn!("peer {} is not connected; trying again", boot.address);
+        }
+        let delay = if boot.untried.is_empty() { boot.backoff.fail() } else { Duration::ZERO };
+        if cx.schedule(delay, index as u64).is_none() {
+            warn!("no timer to connect to peer {} again", boot.address);
+        }
+    }
+
+    fn inbound(&self) -> usize {
+        self.links.values().filter(|link| link.boot.is_none()).count()
+    }
+
+    fn greet(&mut self, cx: &mut Context<'_>, conn: ConnId, hello: &Hello) {
+        let Some(link) = self.links.get_mut(&conn) else {
+            return;
+        };
+        let boot = link.boot.and_then(|index| self.boot.get_mut(index));
+        if hello.node == self.hello.node {
+            if let Some(boot) = boot {
+                info!("peer {} is this node", boot.address);
+                link.boot = None;
+            }
+            return cx.close(conn, CloseCode::POLICY, "connected to itself");
+        }
+        if !self.hello.is_same_chain(hello) {
+            if let Some(boot) = boot {
+                let chain = hello.chain.as_deref().unwrap_or_default();
+                warn!("peer {} is of chain {:#x} {chain:?}", boot.address, hello.chain_id);
+            }
+            return cx.close(conn, CloseCode::POLICY, "another chain");
+        }
+        if std::mem::replace(&mut link.is_greeted, true) {
+            return;
+        }
+        if let Some(boot) = boot {
+            boot.backoff.succeed();
+            boot.untried.clear();
+            info!("connected to peer {}", boot.address);
+        }
+        add(&self.counts.connected_now, 1);
+        if cx.subscribe(conn, HEADS).is_err() {
+            return cx.close(conn, CloseCode::TRY_AGAIN_LATER, "no room for another peer");
+        }
+        if let Some(head) = self.announcer.head.get() {
+            add(&self.counts.heads_out, 1);
+            let _ = cx.send(conn, head.to_text().as_str());
+        }
+    }
+
+    fn hear_of(&mut self, cx: &mut Context<'_>, head: Head) {
+        add(&self.counts.heads_in, 1);
+        let is_news = self.announcer.head.get().is_none_or(|ours| head.number > ours.number);
+        if !is_news || self.news.is_none() {
+            return;
+        }
+        match self.wake {
+            WakeState::Ready => self.wake_follower(cx),
+            WakeState::Pausing | WakeState::Owed => self.wake = WakeState::Owed,
+        }
+    }
+
+    fn wake_follower(&mut self, cx: &mut Context<'_>) {
+        if let Some(news) = &self.news {
+            // A full channel: the thread is awake already.
+            let _ = news.try_send(());
+        }
+        let is_timed = cx.schedule(WAKE_PAUSE, WAKE).is_some();
+        self.wake = if is_timed { WakeState::Pausing } else { WakeState::Ready };
+    }
+}
+
+impl Service for Peers {
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        let (sender, changed) = cx.mailbox(1);
+        self.changed = Some(changed);
+        let _ = self.announcer.sender.set(sender);
+        // One lookup per boot peer at a time.
+        self.found = Some(cx.mailbox(BOOT_PEERS_MAX));
+        for index in 0..self.boot.len() {
+            self.connect(cx, index);
+        }
+    }
+
+    fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, request: &Request<'_>) -> Decision {
+        if self.inbound() >= INBOUND_PEERS_MAX {
+            return Decision::Respond(Response::text(503, "too many peers"));
+        }
+        Decision::Accept { protocol: request.protocol }
+    }
+
+    fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.links.entry(conn).or_insert(Link { boot: None, is_greeted: false });
+        let _ = cx.send(conn, self.hello.to_text().as_str());
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        let Message::Text(text) = message else {
+            return cx.close(conn, CloseCode::UNSUPPORTED, "text is expected");
+        };
+        let is_greeted = self.links.get(&conn).is_some_and(|link| link.is_greeted);
+        match PeerMessage::parse(text) {
+            Some(PeerMessage::Hello(hello)) => self.greet(cx, conn, &hello),
+            Some(PeerMessage::Head(head)) if is_greeted => self.hear_of(cx, head),
+            Some(PeerMessage::Unknown) if is_greeted => {}
+            Some(_) => cx.close(conn, CloseCode::POLICY, "hello is expected first"),
+            None => cx.close(conn, CloseCode::POLICY, "malformed message"),
+        }
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
+        let Some(link) = self.links.remove(&conn) else {
+            return;
+        };
+        if link.is_greeted {
+            self.counts.connected_now.set(self.counts.connected_now.get().saturating_sub(1));
+        }
+        if let Some(index) = link.boot {
+            debug!("peer {} disconnected: {why}", self.boot[index].address);
+            self.try_again(cx, index);
+        }
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
+        if key != WAKE {
+            return self.connect(cx, key as usize);
+        }
+        match self.wake {
+            WakeState::Owed => self.wake_follower(cx),
+            WakeState::Ready | WakeState::Pausing => self.wake = WakeState::Ready,
+        }
+    }
+
+    fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
+        if let Some((_, found)) = &self.found
+            && let Some(found) = found.next()
+        {
+            self.take_found(cx, found);
+            return More::Yes;
+        }
+        if self.changed.as_ref().is_some_and(|changed| changed.next().is_some())
+            && let Some(head) = self.announcer.head.get()
+        {
+            let text = head.to_text();
+            let sent = cx.publish(Target::Topic(HEADS), text.as_str(), PublishOptions::default());
+            add(&self.counts.heads_out, sent.sent as u64);
+        }
+        More::No
+    }
+}

@@ -1,0 +1,99 @@
+//! Addresses of boot peers, as an operator writes them.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::str::FromStr;
+
+/// Boot peers of one node.
+pub const BOOT_PEERS_MAX: usize = 32;
+
+const EXPECTED: &str = r#"expected HOST:PORT, separated by commas, such as "127.0.0.1:30303""#;
+
+/// `HOST:PORT` of another node's P2P listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerAddress {
+    host: String,
+    port: u16,
+}
+
+/// The peers that a node connects to: `HOST:PORT,HOST:PORT`, at most [`BOOT_PEERS_MAX`]; may be empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BootPeers(pub Vec<PeerAddress>);
+
+impl PeerAddress {
+    /// All addresses of the host. Blocks where the host is a name.
+    pub(super) fn resolve(&self) -> Vec<SocketAddr> {
+        let host = self.host.trim_matches(['[', ']']);
+        (host, self.port).to_socket_addrs().map(Iterator::collect).unwrap_or_default()
+    }
+}
+
+impl FromStr for PeerAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<PeerAddress, Self::Err> {
+        let (host, port) = text.rsplit_once(':').ok_or(EXPECTED)?;
+        let is_bracketed = host.starts_with('[') && host.ends_with(']');
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+        let is_host = if is_bracketed {
+            host[1..host.len() - 1].parse::<std::net::Ipv6Addr>().is_ok()
+        } else {
+            !host.is_empty() && host.bytes().all(is_plain)
+        };
+        let port = port.parse().ok().filter(|&port| port > 0 && is_host).ok_or(EXPECTED)?;
+        Ok(PeerAddress { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl FromStr for BootPeers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<BootPeers, Self::Err> {
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let peers: Vec<PeerAddress> = items.map(str::parse).collect::<Result<_, _>>()?;
+        if peers.len() > BOOT_PEERS_MAX {
+            return Err(format!("at most {BOOT_PEERS_MAX} peers"));
+        }
+        Ok(BootPeers(peers))
+    }
+}
+
+impl fmt::Display for BootPeers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, peer) in self.0.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(f, "{comma}{peer}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_hosts_and_ports_are_read() {
+        let peers: BootPeers = "127.0.0.1:30303, node-2.example:30304,[::1]:1".parse().unwrap();
+        assert_eq!(peers.0.len(), 3);
+        assert_eq!(peers.to_string(), "127.0.0.1:30303,node-2.example:30304,[::1]:1");
+        assert_eq!(peers.0[0].resolve(), ["127.0.0.1:30303".parse().unwrap()]);
+        assert_eq!(peers.0[2].resolve(), ["[::1]:1".parse().unwrap()]);
+        assert_eq!("".parse(), Ok(BootPeers::default()));
+    }
+
+    #[test]
+    fn malformed_addresses_are_rejected() {
+        for text in ["a", ":1", "a:0", "a:65536", "::1:30303", "http://a:1", "u@a:1", "[a]:1"] {
+            assert!(text.parse::<BootPeers>().is_err(), "{text}");
+        }
+        let many = ["a:1"; BOOT_PEERS_MAX + 1].join(",");
+        assert!(many.parse::<BootPeers>().is_err());
+    }
+}
