@@ -6,7 +6,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use weir::services::rpc::redacted;
 
 use crate::config::{Layer, Options, given};
 use crate::node::NodeOptions;
@@ -83,10 +85,26 @@ impl Task {
         let mut arguments: Vec<OsString> = arguments.into_iter().collect();
         if arguments.get(1).is_some_and(|word| word == "node") {
             arguments.remove(1);
-            return NodeOptions::parse(arguments).map(Box::new).map(Task::Node);
+            let options = NodeOptions::parse(arguments).map_err(redact)?;
+            return Ok(Task::Node(Box::new(options)));
         }
         Cli::parse(arguments).map(Task::Configured)
     }
+}
+
+/// Removes the path of a URL from an error: it may hold a key.
+fn redact(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue] {
+        let is_of_url = |arg: &ContextValue| arg.to_string().starts_with("--follow-rpc");
+        let is_url = error.get(ContextKind::InvalidArg).is_some_and(is_of_url);
+        if let Some(ContextValue::String(text)) = error.get(kind)
+            && (is_url && kind == ContextKind::InvalidValue || text.contains("://"))
+        {
+            let text = redacted(text);
+            error.insert(kind, ContextValue::String(text));
+        }
+    }
+    error
 }
 
 /// What the process is to do.
@@ -142,6 +160,21 @@ mod tests {
         );
         assert_eq!(task("weir node --message-max 1MB").unwrap_err().exit_code(), 2);
         assert_eq!(task("weir --log info node").unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn keys_in_urls_are_redacted_in_errors() {
+        for line in [
+            "weir node --follow-rpc ftp://a.example/KEY",
+            "weir node --follow-rpc=http:/a/KEY",
+            "weir node --follow-rpc http://u:KEY@a/",
+            "weir node --rpc-addr http://a.example/KEY",
+            "weir node http://a.example/KEY",
+        ] {
+            let task = Task::parse(line.split_whitespace().map(OsString::from));
+            let error = task.unwrap_err().to_string();
+            assert!(error.contains("..'") && !error.contains("KEY"), "{error}");
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl LogSettings {
         let logger = builder.build();
         let most = logger.filter();
         // Fails only where a logger is installed already, and then that one goes on.
-        if log::set_boxed_logger(Box::new(Unhurried::new(logger))).is_ok() {
+        if log::set_boxed_logger(Box::new(Unhurried::new(logger, self.filter.targets()))).is_ok() {
             log::set_max_level(most);
         }
     }
@@ -52,13 +52,24 @@ pub(crate) fn lines_lost() -> u64 {
 /// A logger that waits for nobody: who calls it may be the loop.
 struct Unhurried {
     logger: env_logger::Logger,
+    /// Targets that the filter names.
+    named: Vec<String>,
     /// Lines lost that the log itself has told of.
     told: AtomicU64,
 }
 
 impl Unhurried {
-    fn new(logger: env_logger::Logger) -> Unhurried {
-        Unhurried { logger, told: AtomicU64::new(0) }
+    fn new(logger: env_logger::Logger, named: Vec<String>) -> Unhurried {
+        Unhurried { logger, named, told: AtomicU64::new(0) }
+    }
+
+    /// Whether a line is of weir itself, a warning, or of a target that the filter names: ureq, for
+    /// one, logs whole URLs at trace, and their paths may hold a key.
+    fn is_wanted(&self, metadata: &Metadata<'_>) -> bool {
+        let is_below = |name: &str| metadata.target().starts_with(name);
+        metadata.level() <= Level::Warn
+            || is_below("weir")
+            || self.named.iter().any(|name| is_below(name))
     }
 
     /// Tells how many lines are missing here, if any are.
@@ -78,11 +89,11 @@ impl Unhurried {
 
 impl Log for Unhurried {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.logger.enabled(metadata)
+        self.is_wanted(metadata) && self.logger.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.logger.matches(record) {
+        if !self.is_wanted(record.metadata()) || !self.logger.matches(record) {
             return;
         }
         if has_room() {
@@ -111,6 +122,14 @@ fn has_room() -> bool {
 /// Levels by target: `info`, or `warn,weir=debug`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct LogFilter(String);
+
+impl LogFilter {
+    /// The targets that have a level of their own.
+    fn targets(&self) -> Vec<String> {
+        let named = self.0.split(',').filter_map(|directive| directive.split_once('='));
+        named.map(|(target, _)| target.trim().to_owned()).collect()
+    }
+}
 
 impl Default for LogFilter {
     fn default() -> LogFilter {
@@ -236,5 +255,22 @@ mod tests {
         assert_eq!(line["target"], "weir::x");
         assert_eq!(line["message"], "a \"b\"\n1");
         assert!(line["ts"].as_str().unwrap().ends_with('Z'), "{line}");
+    }
+
+    #[test]
+    fn lines_of_libraries_are_warnings_unless_named() {
+        let sees = |filter: &str, target: &str, level| {
+            let filter: LogFilter = filter.parse().unwrap();
+            let logger = env_logger::Builder::new().parse_filters(&filter.0).build();
+            let metadata = Metadata::builder().target(target).level(level).build();
+            Unhurried::new(logger, filter.targets()).enabled(&metadata)
+        };
+        assert!(sees("trace", "weir::reactor", Level::Trace));
+        assert!(
+            !sees("trace", "ureq::util", Level::Info) && sees("trace", "ureq::util", Level::Warn)
+        );
+        assert!(!sees("error", "ureq::util", Level::Warn));
+        assert!(sees("info,ureq=trace", "ureq::util", Level::Trace));
+        assert!(!sees("trace,mio=debug", "ureq::util", Level::Debug));
     }
 }

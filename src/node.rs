@@ -149,7 +149,8 @@ pub(crate) struct NodeOptions {
     #[arg(long, value_name = "TIME", default_value = "30s")]
     drain_timeout: Span,
 
-    /// error, warn, info, debug, trace or off; also per target, as in "warn,weir=debug"
+    /// error, warn, info, debug, trace or off; also per target, as in "warn,weir=debug".
+    /// Libraries log warnings only, unless the filter names them: "debug,ureq=debug"
     #[arg(long, value_name = "LEVEL", default_value_t)]
     log: LogFilter,
 

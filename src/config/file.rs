@@ -8,10 +8,11 @@ use std::fs;
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
+use weir::services::rpc::redacted;
 
 use super::error::{ConfigError, Place};
 use super::keys::{Keys, Layer};
-use super::networks::{NetworkOptions, NetworkTable};
+use super::networks::{NetworkOptions, NetworkTable, SECRET};
 use super::options::{Options, RoomOptions, RouteOptions};
 use super::routes::RouteTable;
 use crate::nearest::nearest;
@@ -118,13 +119,23 @@ impl Source<'_> {
                 None => Err("expected a string, a number, true or false, or a list".to_owned()),
             };
             if let Err(why) = checked {
-                let value = self.text[value.span()].to_owned();
+                let value = match values {
+                    Some(values) if name == SECRET => redacted_list(&values),
+                    None if name == SECRET => "..".to_owned(),
+                    _ => self.text[value.span()].to_owned(),
+                };
                 return Err(ConfigError::BadValue { place, key: name.to_owned(), value, why });
             }
             layer.insert(name.to_owned(), values.unwrap_or_default());
         }
         Ok(layer)
     }
+}
+
+/// URLs for an error, without their keys.
+fn redacted_list(urls: &[String]) -> String {
+    let urls: Vec<String> = urls.iter().map(|url| format!("{:?}", redacted(url))).collect();
+    format!("[{}]", urls.join(", "))
 }
 
 /// The text of a value, or of each value of a list.

@@ -14,12 +14,15 @@ use weir::services::rpc::{Network, RpcSettings, UpstreamUrl};
 use super::error::{ConfigError, Place};
 use super::keys::{Layer, read};
 use super::options::RouteOptions;
-use super::values::{Count, FileName, OrOff, Size, Span};
+use super::values::{Count, FileName, OrOff, Size, Span, texts};
 
 /// The kind of chain that there is.
 const ARCHITECTURE: &str = "evm";
 /// What the keys are called that a network must have.
 const REQUIRED: [&str; 3] = ["project", "chain_id", "upstreams"];
+
+/// The key whose values may hold keys of providers: errors redact them.
+pub(super) const SECRET: &str = "upstreams";
 
 /// One network, ready to be served.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,8 +48,8 @@ pub(super) struct NetworkTable {
     #[arg(long, required = true)]
     chain_id: u64,
     #[arg(long, required = true, value_delimiter = ',')]
-    #[arg(value_parser = |text: &str| text.parse::<UpstreamUrl>().map(|url| url.as_str().to_owned()))]
-    upstreams: Vec<String>,
+    #[serde(serialize_with = "texts")]
+    upstreams: Vec<UpstreamUrl>,
 }
 
 /// The limits of calls and subscriptions. They are set in the file alone, where the network is.
@@ -160,7 +163,7 @@ impl From<&NetworkConfig> for NetworkTable {
         NetworkTable {
             project: gateway.network.project.clone(),
             chain_id: gateway.network.chain_id,
-            upstreams: gateway.upstreams.iter().map(|url| url.as_str().to_owned()).collect(),
+            upstreams: gateway.upstreams.clone(),
         }
     }
 }
@@ -192,14 +195,13 @@ pub(super) fn networks(
 }
 
 fn network(table: &Layer, defaults: &Layer) -> Result<NetworkConfig, ConfigError> {
-    let NetworkTable { project, chain_id, upstreams } = read(table)?;
+    let NetworkTable { project, chain_id, mut upstreams } = read(table)?;
+    UpstreamUrl::number(&mut upstreams);
     let options: NetworkOptions = read(table)?;
     let mut layer = defaults.clone();
     layer.extend(table.clone());
     let settings: RouteSettings = read::<RouteOptions>(&layer)?.into();
     let rpc = options.rpc(&settings);
-    // Each was read before, where its line is known.
-    let upstreams = upstreams.iter().filter_map(|url| url.parse().ok()).collect();
     let network = Network { project, architecture: ARCHITECTURE, chain_id };
     let gateway = options.gateway(network, upstreams);
     Ok(NetworkConfig { gateway, settings: rpc.fit(settings), rpc })

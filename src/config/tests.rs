@@ -221,7 +221,9 @@ fn networks_are_refused_with_their_line() {
     assert!(error("[[network]]\nupstream = 'a'").contains(r#"(did you mean "upstreams"?)"#));
     assert!(error("[[netwrok]]").contains(r#"(did you mean "network"?)"#));
     let upstreams = |urls: &str| network.replace("['http://a:1']", urls);
-    assert!(error(&upstreams("['ftp://a']")).starts_with("weir.toml:4: upstreams = ['ftp://a']: "));
+    assert!(
+        error(&upstreams("['ftp://a']")).starts_with(r#"weir.toml:4: upstreams = ["ftp://a"]: "#)
+    );
     assert!(error(&upstreams("[]")).ends_with("needs upstreams"));
     let many: Vec<String> = (0..17).map(|port| format!("'http://a:{port}'")).collect();
     assert!(
@@ -299,13 +301,39 @@ fn the_effective_configuration_reads_back_the_same() {
     let network = "[[network]]
         project = 'main'
         chain_id = 1
-        upstreams = ['wss://a.example/key', 'https://b.example']
+        upstreams = ['wss://a.example', 'https://b.example:8443/', 'wss://a.example']
         upstream_ca = 'roots.pem'
         subscriptions_max = 7";
     for text in ["", all, secure, network, "ping_interval = 'off'"] {
         let config = file(text).unwrap();
         let written = config.to_string();
         assert_eq!(file(&written).unwrap(), config, "{written}");
+    }
+}
+
+#[test]
+fn keys_in_upstream_urls_are_hidden() {
+    let text = "[[network]]
+        project = 'main'
+        chain_id = 1
+        upstreams = ['wss://a.example/KEY', 'https://b.example/?KEY', 'wss://a.example/v3/KEY']";
+    let config = file(text).unwrap();
+    let written = format!("{config} {config:?}");
+    assert!(!written.contains("KEY"), "{written}");
+    for shown in
+        ["wss://a.example:443/..#1", "https://b.example:443/..", "wss://a.example:443/..#3"]
+    {
+        assert!(written.contains(&format!("\"{shown}\"")), "{shown} is not in {written}");
+    }
+    // What is hidden cannot be served.
+    let error = file(&config.to_string()).unwrap_err();
+    assert!(error.contains("write the whole URL"), "{error}");
+    for bad in ["ftp://a/KEY", "wss:/a/KEY", "http://u:KEY@a/", "a.example/KEY", "http://a b/KEY"] {
+        let error = file(&text.replace("wss://a.example/KEY", bad)).unwrap_err();
+        assert!(
+            error.starts_with("weir.toml:4: upstreams = [") && !error.contains("KEY"),
+            "{error}"
+        );
     }
 }
 

@@ -25,6 +25,9 @@ use super::{CloseReason, ConnId, RouteId, ServiceId, Time};
 use crate::protocol::deflate::Unfinished;
 use crate::protocol::{Decoder, Message, Role};
 
+/// Bytes of a path in a log line: a request may have one of many kilobytes.
+const PATH_LOGGED_BYTES: usize = 256;
+
 /// Where a connection stands. The only way on is forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -174,6 +177,14 @@ impl Connection {
             standing: Standing::Admitted,
             queued: false,
             dirty: false,
+        }
+    }
+
+    /// The path for log lines, cut; "outbound" for a connection of ours, whose path may hold a key.
+    pub(super) fn logged_path(&self) -> &str {
+        match self.decoder.role() {
+            Role::Client => "outbound",
+            Role::Server => &self.path[..self.path.floor_char_boundary(PATH_LOGGED_BYTES)],
         }
     }
 

@@ -16,7 +16,6 @@ use super::core::Core;
 use super::plain::{Awaiting, Plain};
 use super::router::{Params, RouteId};
 use super::service::{Decision, Request};
-use super::turn::PATH_LOGGED;
 use super::{CloseReason, ConnId, Reactor, Time};
 use crate::protocol::deflate::Agreement;
 use crate::protocol::handshake::{
@@ -279,7 +278,7 @@ impl Reactor {
         let begun = handshake.map_or(conn.opened, |handshake| handshake.since);
         conn.tidy();
         let service = conn.service;
-        debug!("{id} {} opened {:.PATH_LOGGED$}", SocketAddr::from(conn.peer), conn.path);
+        debug!("{id} {} opened {}", SocketAddr::from(conn.peer), conn.logged_path());
         self.core.metrics.opened += 1;
         self.core.metrics.handshakes_took.count(now.since(begun));
         self.core.arm(id);

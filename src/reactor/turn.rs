@@ -265,9 +265,6 @@ impl Core {
     }
 }
 
-/// Characters of a path in a line of the log: a head may hold one of many kilobytes.
-pub(super) const PATH_LOGGED: usize = 256;
-
 /// One line for each connection that ends; what the peer did in good order is only for those who ask.
 fn log_end(id: ConnId, conn: &Connection, reason: CloseReason, now: Time) {
     let level = match reason {
@@ -285,9 +282,9 @@ fn log_end(id: ConnId, conn: &Connection, reason: CloseReason, now: Time) {
     let traffic = conn.traffic;
     log!(
         level,
-        "{id} {} {:.PATH_LOGGED$} ended after {:.1?}: {reason}; {} messages in, {} out",
+        "{id} {} {} ended after {:.1?}: {reason}; {} messages in, {} out",
         SocketAddr::from(conn.peer),
-        conn.path,
+        conn.logged_path(),
         now.since(conn.opened),
         traffic.messages_in,
         traffic.messages_out,

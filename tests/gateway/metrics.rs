@@ -54,7 +54,7 @@ fn calls_errors_and_latency_are_told_by_class_of_method() {
     assert_eq!(front.metric("weir_rpc_errors_total", &[]), 5.0);
     assert!(of("info", "weir_gateway_latency_seconds_sum") > 0.0);
     let upstream =
-        |name: &str| front.metric(name, &[&format!("upstream=\"http://{}\"", node.address)]);
+        |name: &str| front.metric(name, &[&format!("upstream=\"http://{}/\"", node.address)]);
     assert_eq!(upstream("weir_upstream_requests_total"), 7.0);
     assert_eq!(upstream("weir_upstream_latency_seconds_count"), 7.0);
     let within = |bound: &str| front.metric("weir_upstream_latency_seconds_bucket", &[bound]);

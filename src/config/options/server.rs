@@ -35,7 +35,8 @@ pub(in crate::config) struct ServerOptions {
     #[arg(action = clap::ArgAction::Set)]
     reuse_port: bool,
 
-    /// error, warn, info, debug, trace or off; also per target, as in "warn,weir=debug"
+    /// error, warn, info, debug, trace or off; also per target, as in "warn,weir=debug".
+    /// Libraries log warnings only, unless the filter names them: "debug,ureq=debug"
     #[arg(long, value_name = "LEVEL", help_heading = "Log", default_value_t)]
     log: LogFilter,
 

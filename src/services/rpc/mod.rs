@@ -48,7 +48,7 @@ pub use self::hex::{Address, Bytes, HexError, Quantity, Word};
 pub use self::request::Call;
 pub use self::settings::RpcSettings;
 pub use self::subscriptions::{Feeds, Kind, Source};
-pub use self::url::UpstreamUrl;
+pub use self::url::{UpstreamUrl, redacted};
 
 /// Room for a reply, for a start: most are shorter.
 const REPLY_BYTES: usize = 256;

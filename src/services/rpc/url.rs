@@ -1,6 +1,7 @@
-//! Where an upstream is: by HTTP or WebSocket, at which host, with which path.
+//! The URL of an upstream: scheme, host, port, and a path that may hold a key.
 //!
-//! What is shown of it is scheme and host alone: the rest may hold a key.
+//! `Display` and `Debug` redact path and query, so that logs, metrics, errors and `weir check` cannot
+//! leak them. [`UpstreamUrl::full_text`] is the one way to the whole URL.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +10,10 @@ use ureq::http::Uri;
 
 use crate::protocol::handshake::ClientRequest;
 
-/// How an upstream is spoken to.
+/// What stands for a hidden path and query.
+const HIDDEN: &str = "/..";
+
+/// The protocol of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {
     /// `http` and `https`.
@@ -18,27 +22,41 @@ pub(super) enum Scheme {
     WebSocket,
 }
 
-/// The URL of an upstream.
+/// The URL of an upstream, redacted wherever it is printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UpstreamUrl {
-    text: String,
     scheme: Scheme,
     is_secure: bool,
+    /// In brackets if it is an IPv6 address.
     host: String,
     port: u16,
+    /// Path and query; begins with a slash.
+    target: String,
+    /// The position among the upstreams of its network, from 1, if another one prints the same.
+    number: Option<usize>,
 }
 
 impl UpstreamUrl {
-    /// All of it, as it was written.
-    pub fn as_str(&self) -> &str {
-        &self.text
+    /// The whole URL with its path and query, which may hold a key: for requests, never for output.
+    pub fn full_text(&self) -> String {
+        format!("{}://{}{}", self.scheme_text(), self.authority(), self.target)
+    }
+
+    /// Numbers the URLs that would print the same, such as two keys at one host.
+    pub fn number(urls: &mut [UpstreamUrl]) {
+        let places: Vec<String> = urls.iter().map(UpstreamUrl::place_text).collect();
+        for (index, url) in urls.iter_mut().enumerate() {
+            let is_same = |place: &&String| **place == places[index];
+            let is_shared = places.iter().filter(is_same).count() > 1;
+            url.number = is_shared.then_some(index + 1);
+        }
     }
 
     pub(super) fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// Whether it is spoken to by TLS.
+    /// Whether the connection uses TLS.
     pub(super) fn is_secure(&self) -> bool {
         self.is_secure
     }
@@ -50,15 +68,46 @@ impl UpstreamUrl {
 
     /// The request that opens a WebSocket there.
     pub(super) fn request(&self) -> Option<ClientRequest> {
-        let uri: Uri = self.text.parse().ok()?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        ClientRequest::new(uri.authority()?.as_str(), path).ok()
+        ClientRequest::new(&self.authority(), &self.target).ok()
+    }
+
+    fn scheme_text(&self) -> &'static str {
+        match (self.scheme, self.is_secure) {
+            (Scheme::Http, false) => "http",
+            (Scheme::Http, true) => "https",
+            (Scheme::WebSocket, false) => "ws",
+            (Scheme::WebSocket, true) => "wss",
+        }
+    }
+
+    fn default_port(is_secure: bool) -> u16 {
+        if is_secure { 443 } else { 80 }
+    }
+
+    /// Host and port; without the port if it is the scheme's own (RFC 9110, 4.2.3).
+    fn authority(&self) -> String {
+        if self.port == UpstreamUrl::default_port(self.is_secure) {
+            self.host.clone()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    fn has_secret(&self) -> bool {
+        self.target != "/"
+    }
+
+    /// The URL without path, query and number.
+    fn place_text(&self) -> String {
+        let hidden = if self.has_secret() { HIDDEN } else { "/" };
+        format!("{}://{}:{}{hidden}", self.scheme_text(), self.host, self.port)
     }
 }
 
 impl FromStr for UpstreamUrl {
     type Err = &'static str;
 
+    /// A fragment is ignored, as it is never sent (RFC 9110, 7.1).
     fn from_str(text: &str) -> Result<UpstreamUrl, Self::Err> {
         const EXPECTED: &str =
             r#"expected a URL such as "http://127.0.0.1:8545" or "ws://node.example:8546/key""#;
@@ -70,34 +119,90 @@ impl FromStr for UpstreamUrl {
             Some("wss") => (Scheme::WebSocket, true),
             _ => return Err(EXPECTED),
         };
-        let port = if is_secure { 443 } else { 80 };
         let authority = uri.authority().ok_or(EXPECTED)?;
         if authority.as_str().contains('@') || authority.host().is_empty() {
             return Err("a host and a port, without a user, are expected in the URL");
         }
+        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        if target == HIDDEN {
+            return Err(r#"path and query are hidden as "/..": write the whole URL"#);
+        }
         let url = UpstreamUrl {
-            text: text.trim().to_owned(),
             scheme,
             is_secure,
             host: authority.host().to_owned(),
-            port: authority.port_u16().unwrap_or(port),
+            port: authority.port_u16().unwrap_or(UpstreamUrl::default_port(is_secure)),
+            // A query may follow the host at once: its path is "/" (RFC 9110, 4.2.3).
+            target: match target.starts_with('/') {
+                true => target.to_owned(),
+                false => format!("/{target}"),
+            },
+            number: None,
         };
-        let is_odd = scheme == Scheme::WebSocket && url.request().is_none();
-        if is_odd { Err(EXPECTED) } else { Ok(url) }
+        if url.request().is_none() { Err(EXPECTED) } else { Ok(url) }
     }
 }
 
 impl fmt::Display for UpstreamUrl {
-    /// Scheme, host and port.
+    /// `scheme://host:port/..`, or `scheme://host:port/` if there is no path to hide; with `#N` if
+    /// another upstream prints the same.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = self.text.split_once(':').map_or("", |(scheme, _)| scheme);
-        write!(f, "{scheme}://{}:{}", self.host, self.port)
+        f.write_str(&self.place_text())?;
+        match self.number {
+            Some(number) => write!(f, "#{number}"),
+            None => Ok(()),
+        }
     }
 }
 
 impl fmt::Debug for UpstreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// Text that was given in the place of a URL, without all that could be a key: for errors, where the
+/// text need not be a URL.
+pub fn redacted(text: &str) -> String {
+    let (scheme, rest) = match text.trim().split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text.trim()),
+    };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    // A user before an @ may itself hold any character.
+    if rest.contains('@') || !scheme.trim_end_matches("://").chars().all(is_plain) {
+        return "..".to_owned();
+    }
+    match rest.find(['/', '?', '#', '\\']) {
+        Some(end) if rest[end..].len() > 1 => format!("{scheme}{}{HIDDEN}", &rest[..end]),
+        _ => format!("{scheme}{rest}"),
+    }
+}
+
+/// An error of an HTTP request, without the URL that some of its variants hold.
+pub(super) struct HttpError<'a>(pub(super) &'a ureq::Error);
+
+impl fmt::Display for HttpError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use ureq::Error;
+        match self.0 {
+            Error::StatusCode(_)
+            | Error::Protocol(_)
+            | Error::Io(_)
+            | Error::Timeout(_)
+            | Error::HostNotFound
+            | Error::RedirectFailed
+            | Error::ConnectionFailed
+            | Error::BodyExceedsLimit(_)
+            | Error::TooManyRedirects
+            | Error::Tls(_)
+            | Error::Pem(_)
+            | Error::Rustls(_)
+            | Error::LargeResponseHeader(..)
+            | Error::Decompress(..) => self.0.fmt(f),
+            Error::BadUri(_) => f.write_str("the URL cannot be used for a request"),
+            _ => f.write_str("the HTTP request failed"),
+        }
     }
 }
 
@@ -123,18 +228,72 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_not_shown() {
-        for text in ["https://a.example/v3/secret", "ws://a.example:1/?key=secret"] {
-            let shown = format!("{} {:?}", url(text), url(text));
-            assert!(!shown.contains("secret") && shown.contains("a.example"), "{shown}");
-            assert_eq!(url(text).as_str(), text);
+    fn path_and_query_are_redacted() {
+        for (text, full, shown) in [
+            ("https://a.example/v3/secret", "", "https://a.example:443/.."),
+            ("ws://a.example:1/?key=secret", "", "ws://a.example:1/.."),
+            ("ws://a.example?secret", "ws://a.example/?secret", "ws://a.example:80/.."),
+            ("wss://[::1]:8/secret#secret", "wss://[::1]:8/secret", "wss://[::1]:8/.."),
+            ("http://a", "http://a/", "http://a:80/"),
+        ] {
+            let url = url(text);
+            assert_eq!(format!("{url} {url:?}"), format!("{shown} {shown}"));
+            assert_eq!(url.full_text(), if full.is_empty() { text } else { full });
         }
     }
 
     #[test]
-    fn what_is_no_upstream_is_refused() {
+    fn upstreams_that_print_the_same_are_numbered() {
+        let mut urls = ["ws://a/x", "http://a/x", "ws://a/y", "ws://a", "ws://a:80/"].map(url);
+        UpstreamUrl::number(&mut urls);
+        let shown = urls.map(|url| url.to_string());
+        let expected =
+            ["ws://a:80/..#1", "http://a:80/..", "ws://a:80/..#3", "ws://a:80/#4", "ws://a:80/#5"];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn urls_without_a_path_read_back_the_same() {
+        for text in ["http://a", "wss://a:443", "ws://[::1]:8/"] {
+            assert_eq!(url(&url(text).to_string()), url(text), "{text}");
+        }
+        assert!("http://a:80/..#2".parse::<UpstreamUrl>().unwrap_err().contains("hidden"));
+    }
+
+    #[test]
+    fn malformed_urls_are_rejected() {
         for text in ["", "a", "/a", "ftp://a", "wss:a", "http://", "ws://u:p@a/", "ws://a b"] {
             assert!(text.parse::<UpstreamUrl>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn malformed_urls_are_redacted() {
+        for (text, shown) in [
+            ("ftp://a.example:1/secret", "ftp://a.example:1/.."),
+            ("wss:/a.example/secret", "wss:/.."),
+            ("a.example?secret", "a.example/.."),
+            ("http://u:secret@a/b", ".."),
+            ("secret/x://a", ".."),
+            ("localhost:8545", "localhost:8545"),
+            ("http://a b/", "http://a b/"),
+        ] {
+            assert_eq!(redacted(text), shown);
+        }
+    }
+
+    #[test]
+    fn errors_of_requests_do_not_hold_the_url() {
+        let secret = || "http://a/secret".to_owned();
+        for error in [
+            ureq::Error::BadUri(secret()),
+            ureq::Error::RequireHttpsOnly(secret()),
+            ureq::Error::ConnectProxyFailed(secret()),
+            ureq::Error::Other(secret().into()),
+        ] {
+            assert!(!HttpError(&error).to_string().contains("secret"), "{error}");
+        }
+        let timeout = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        assert_eq!(HttpError(&ureq::Error::Io(timeout)).to_string(), "io: timed out");
     }
 }

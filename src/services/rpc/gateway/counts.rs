@@ -35,7 +35,7 @@ pub struct GatewayCounts {
 /// The counts of one upstream.
 #[derive(Debug, Default)]
 pub struct UpstreamCounts {
-    /// Scheme, host and port.
+    /// The redacted URL.
     pub name: String,
     /// Requests sent.
     pub sent: Count,

@@ -18,7 +18,7 @@ use super::Mail;
 use super::answer::{Incoming, is_overloaded};
 use super::calls::{Send, TryId};
 use super::failure::Failure;
-use super::url::UpstreamUrl;
+use super::url::{HttpError, UpstreamUrl};
 use crate::reactor::MailSender;
 
 /// The stack of a thread: TLS wants some.
@@ -95,7 +95,7 @@ impl Http {
         let poster = Poster {
             upstream: self.upstream,
             thread: self.threads.len(),
-            url: self.url.as_str().to_owned(),
+            url: self.url.full_text(),
             agent: self.agent.clone(),
             answer_bytes_max: self.answer_bytes_max,
             mail: self.mail.clone(),
@@ -113,6 +113,7 @@ impl Http {
 struct Poster {
     upstream: usize,
     thread: usize,
+    /// With its path, which may hold a key.
     url: String,
     agent: Agent,
     answer_bytes_max: usize,
@@ -172,7 +173,7 @@ impl Poster {
 
 /// What an error says about whether the request has reached the upstream.
 fn failure(error: &ureq::Error) -> Failure {
-    log::debug!("upstream: {error}");
+    log::debug!("upstream: {}", HttpError(error));
     match error {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Tls(_) => {
             Failure::Unsent

@@ -101,9 +101,10 @@ impl Gateway {
     /// # Errors
     /// Those of [`GatewaySettings::check`].
     pub fn new(
-        settings: GatewaySettings,
+        mut settings: GatewaySettings,
         outbound: Rc<Cell<RouteId>>,
     ) -> Result<Gateway, TlsError> {
+        UpstreamUrl::number(&mut settings.upstreams);
         let limits = CallLimits {
             concurrency: settings.concurrency,
             queue_max: settings.queue_max,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::backend::Outcome;
+use super::super::url::HttpError;
 use super::super::{RpcError, UpstreamUrl};
 
 /// From the first byte to the last; past it -32002.
@@ -34,7 +35,7 @@ pub(super) enum Unanswered {
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unanswered::Http(error) => error.fmt(f),
+            Unanswered::Http(error) => HttpError(error).fmt(f),
             Unanswered::Malformed => f.write_str("the answer is malformed"),
         }
     }
@@ -88,7 +89,8 @@ impl Upstream {
     pub(super) fn call(&self, method: &str, params: &str) -> Result<Outcome, Unanswered> {
         let name = serde_json::Value::from(method);
         let call = format!(r#"{{"jsonrpc":"2.0","id":1,"method":{name},"params":{params}}}"#);
-        let request = self.agent.post(self.url.as_str()).header("Content-Type", "application/json");
+        let request =
+            self.agent.post(self.url.full_text()).header("Content-Type", "application/json");
         let mut response = request.send(&call).map_err(Unanswered::Http)?;
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
         let text = body.read_to_string().map_err(Unanswered::Http)?;
