@@ -237,20 +237,31 @@ impl Connection {
         !self.queued && (self.readable || self.has_unread()) && self.takes_input()
     }
 
-    /// What to ask the poll for. WRITABLE only while blocked: with both, each read event would
-    /// carry writable, too.
+    /// What to ask the poll for. WRITABLE while blocked: with both, each read event would carry
+    /// writable, too. WRITABLE also while paused with nothing to write: the poll reports a reset
+    /// whatever it was asked for, but only for a registered socket. Edge-triggered, that costs one
+    /// event at the registration and one for the peer's FIN; data cause none.
     pub(super) fn wanted_interest(&self) -> Option<Interest> {
         let reads = match self.phase {
-            Phase::Connecting | Phase::Gone(_) => false,
+            Phase::Gone(_) => return None,
+            Phase::Connecting => false,
             Phase::Open => !self.paused,
             _ => true,
         };
-        let writes = self.awaits_write();
-        match (reads, writes) {
+        match (reads, self.awaits_write()) {
             (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
             (true, false) => Some(Interest::READABLE),
-            (false, true) => Some(Interest::WRITABLE),
-            (false, false) => None,
+            (false, _) => Some(Interest::WRITABLE),
+        }
+    }
+
+    /// Whether nothing reads the socket for as long as a service wants it so: a reset shows in the
+    /// poll's events alone.
+    pub(super) fn is_unread_by_choice(&self) -> bool {
+        match self.phase {
+            Phase::Deferred => true,
+            Phase::Open => self.paused,
+            _ => false,
         }
     }
 

@@ -223,7 +223,7 @@ impl Core {
         };
         conn.readable |= event.is_readable() || event.is_error() || event.is_read_closed();
         conn.read_closed |= event.is_read_closed();
-        if event.is_error() && conn.phase == Phase::Deferred {
+        if event.is_error() && conn.is_unread_by_choice() {
             return self.vanish(id, CloseReason::PeerReset);
         }
         if conn.should_run() {

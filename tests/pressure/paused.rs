@@ -1,12 +1,15 @@
-//! Who is paused is not heard.
+//! Connections that a service has paused: no message reaches it, but a reset is noticed.
 
 use std::time::Duration;
 
+use socket2::SockRef;
 use weir::protocol::Message;
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, Service};
+use weir::reactor::{CloseReason, ConnId, Context, Service};
 
-use crate::support::{BINARY, Client, Server, TEXT, Watched, eventually, frame, upgrade};
+use crate::support::{
+    BINARY, ByHand, Client, Seen, Server, TEXT, Watched, eventually, frame, upgrade,
+};
 
 /// Takes one message at a time: pauses from the start and at each, and says `next` when it goes on.
 struct OneAtATime;
@@ -78,4 +81,51 @@ fn who_is_paused_is_not_heard_even_if_it_has_spoken_already() {
         client.expect(TEXT, b"next");
         client.expect(TEXT, text.as_bytes());
     }
+}
+
+/// Three connections are paused at their first message and have nothing to write: one is reset, one is
+/// reset with input waiting, and one is shut by its peer, which may still read. The first two end in
+/// the turn after the reset; the third keeps its connection and what it sent.
+#[test]
+fn a_reset_ends_a_paused_connection_but_a_fin_does_not() {
+    let (service, seen) = Watched::new(|cx, conn, _| cx.pause(conn));
+    let mut paused = None;
+    let mut server = ByHand::new(Settings::default(), |reactor| {
+        let service = reactor.add_service(service).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+        paused = Some(service);
+    });
+    let mut clients = [server.open("/"), server.open("/"), server.open("/")];
+    for (index, client) in clients.iter_mut().enumerate() {
+        client.text("pause");
+        server.turn_until("it is paused", |metrics| metrics.messages_in == index as u64 + 1);
+        server.reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    let [reset, reset_with_input, mut shut] = clients;
+    shut.text("the last");
+    shut.finish();
+    let mut reset_with_input = reset_with_input;
+    reset_with_input.text("unread");
+    for client in [reset, reset_with_input] {
+        SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        let before = server.reactor.metrics().connections_now;
+        server.turn_until("the reset is noticed", |metrics| metrics.connections_now < before);
+    }
+    assert_eq!(server.reactor.metrics().connections_now, 1);
+    assert_eq!(server.reactor.metrics().ended_peer_lost, 2);
+    for seen in seen.try_iter() {
+        assert!(!matches!(seen, Seen::Closed(_, why) if why != CloseReason::PeerReset), "{seen:?}");
+    }
+    let resume = |server: &mut ByHand| {
+        let mut context = server.reactor.context(paused.unwrap());
+        let left = context.connections().next().unwrap();
+        context.resume(left);
+    };
+    resume(&mut server);
+    server.turn_until("the last is read", |metrics| metrics.messages_in == 4);
+    // That has paused it again.
+    server.reactor.turn(Some(Duration::ZERO)).unwrap();
+    resume(&mut server);
+    server.stop_clean();
 }

@@ -4,8 +4,10 @@ use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use rustls::crypto::ring::default_provider;
+use socket2::SockRef;
 use weir::protocol::CloseCode;
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, PublishOptions, Target};
@@ -369,4 +371,27 @@ fn a_shutdown_closes_secure_connections_in_good_order() {
     client.expect_end();
     drop(client);
     assert_eq!(server.join().tls_truncated, 0);
+}
+
+/// The reset of a paused connection is noticed although nothing reads it.
+#[test]
+fn a_reset_ends_a_paused_secure_connection() {
+    let authority = Authority::new();
+    let (service, seen) = Watched::new(|cx, conn, _| cx.pause(conn));
+    let server = Server::secure(
+        settings(&authority.server(&["localhost"])),
+        Settings::default(),
+        move |reactor| {
+            let service = reactor.add_service(service).unwrap();
+            reactor.add_route("/", service, RouteSettings::default()).unwrap();
+        },
+    );
+    let mut client = open(server.address, &authority);
+    client.text("pause");
+    assert!(matches!(seen.recv_timeout(DEADLINE), Ok(Seen::Opened(_))));
+    assert!(matches!(seen.recv_timeout(DEADLINE), Ok(Seen::Message(..))));
+    SockRef::from(&client.stream.sock).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client.stream.sock);
+    assert_eq!(next_end(&seen), CloseReason::PeerReset);
+    server.stop_clean();
 }
