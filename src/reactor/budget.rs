@@ -31,6 +31,10 @@ pub const TIMERS: usize = 2048;
 /// Reads in one turn from connections whose TLS handshake is under way: each may cost a signature or a
 /// key exchange, up to a millisecond together with RSA.
 pub const TLS_HANDSHAKES: usize = 8;
+/// Time from one read of a refused connection (429, 503) in its TLS handshake to the next read of any
+/// such connection. A handshake takes two reads and up to a millisecond, so that all refused clients
+/// together take an eighth of the loop's time at the most.
+pub const TLS_REFUSED_INTERVAL: Duration = Duration::from_millis(4);
 /// Connections told to go away in one turn of a shutdown.
 pub const SHUTDOWN_CLOSES: usize = 1024;
 

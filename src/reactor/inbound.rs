@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::budget::MESSAGES_PER_READ;
 use super::connection::{Connection, Input, Phase};
+use super::core::Core;
 use super::{CloseReason, ConnId, Reactor, ServiceId, Time};
 use crate::protocol::{CloseFrame, Decoder, Event, Message, ProtocolError};
 
@@ -74,10 +75,7 @@ impl Reactor {
             None if conn.is_secure() => self.read_secure(id),
             None => self.read_socket(id),
         }
-        if self.core.conns.get(id).is_some_and(Connection::has_input) {
-            self.core.account_input(id);
-            self.core.run(id);
-        }
+        self.core.after_read(id);
     }
 
     fn read_socket(&mut self, id: ConnId) {
@@ -320,6 +318,17 @@ impl Reactor {
             _ => error.as_str().into(),
         };
         self.core.begin_close(id, CloseReason::Protocol(error), &text);
+    }
+}
+
+impl Core {
+    /// Counts what a read has left, and queues the connection if there may be more.
+    #[inline]
+    pub(super) fn after_read(&mut self, id: ConnId) {
+        if self.conns.get(id).is_some_and(Connection::has_input) {
+            self.account_input(id);
+            self.run(id);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use log::{Level, log};
 use mio::event::Event;
 
-use super::budget::{FLUSHES, MAILS, TIMERS, TLS_HANDSHAKES};
+use super::budget::{FLUSHES, MAILS, TIMERS};
 use super::connection::{Connection, Phase, Standing};
 use super::core::Core;
 use super::id::Source;
@@ -84,10 +84,10 @@ impl Reactor {
         if accepts || drains || !self.mail.is_empty() || !self.core.queues.is_idle() {
             return Duration::ZERO;
         }
-        match self.core.schedule.next() {
-            Some(due) => due.since(self.core.now).min(POLL_MAX),
-            None => POLL_MAX,
-        }
+        let timer = self.core.schedule.next();
+        let dues = [timer, self.core.tls.handshakes.refused_at()];
+        let due = dues.into_iter().flatten().min();
+        due.map_or(POLL_MAX, |due| due.since(self.core.now).min(POLL_MAX))
     }
 
     /// Marks what is ready and queues it.
@@ -121,12 +121,13 @@ impl Reactor {
     }
 
     fn read_phase(&mut self) {
-        self.core.tls.handshakes_left = TLS_HANDSHAKES;
+        self.core.tls.handshakes.refill();
         for _ in 0..self.core.queues.run.len() {
             if let Some(id) = self.core.queues.run.pop_front() {
                 self.read(id);
             }
         }
+        self.read_refused();
     }
 
     /// Mail from other threads, then what services have decided about requests put off.

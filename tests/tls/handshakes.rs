@@ -14,7 +14,7 @@ use super::{
     Stream, TLS12, TLS13, agreed, connect, echo, refused, settings, trusting, trusting_with,
     watched,
 };
-use crate::support::{ByHand, TEXT, Watched};
+use crate::support::{ByHand, Client, DEADLINE, TEXT, Watched, upgrade};
 
 #[test]
 fn the_server_chooses_the_suite() {
@@ -162,6 +162,75 @@ fn a_turn_takes_part_in_a_few_handshakes_and_serves_the_others() {
     server
         .turn_until("all handshakes end", |metrics| metrics.tls_handshakes_full == CLIENTS as u64);
     drop((witness, clients));
+    server.stop_clean();
+}
+
+/// Two hundred clients of a full server have sent their hellos before admitted ones do: those do not
+/// wait for them, and no turn reads from more than one refused client.
+#[test]
+fn refused_clients_take_no_handshake_from_admitted_ones() {
+    const REFUSED: usize = 200;
+    const ADMITTED: usize = 8;
+    let authority = Authority::new();
+    let tls = settings(&authority.server(&["localhost"]));
+    let one_per_address = Settings { connections_per_address: Some(1), ..Settings::default() };
+    let mut server = ByHand::secure(one_per_address, |reactor| {
+        reactor.set_tls(tls).unwrap();
+        let service = reactor.add_service(Watched::echo().0).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+    });
+    let config = Arc::new(trusting(&authority));
+    let address = server.address;
+    let greet = |source: [u8; 4]| {
+        let tls = ClientConnection::new(Arc::clone(&config), "localhost".try_into().unwrap());
+        let stream = Client::from(source.into(), address).stream;
+        let mut client = Client::over(Stream::new(tls.unwrap(), stream));
+        let Stream { conn, sock } = &mut client.stream;
+        conn.write_tls(sock).unwrap();
+        client
+    };
+    let holder = greet([127, 0, 0, 2]);
+    server.turn_until("the first is accepted", |metrics| metrics.accepted == 1);
+    let storm: Vec<_> = (0..REFUSED).map(|_| greet([127, 0, 0, 2])).collect();
+    let waiting = |metrics: &Metrics| metrics.awaiting_refusal_now == REFUSED as u64;
+    server.turn_until("all wait for their refusal", waiting);
+
+    let admitted = (0..ADMITTED as u8).map(|last| greet([127, 0, 1, last + 1]));
+    let mut admitted: Vec<_> = admitted.collect();
+    let accepted = (1 + REFUSED + ADMITTED) as u64;
+    server.turn_until("all are accepted", |metrics| metrics.accepted == accepted);
+    // Their hellos are read in one turn, beside one refused client's at the most.
+    let before = server.reactor.metrics().clone();
+    server.reactor.turn(Some(DEADLINE)).unwrap();
+    for client in &mut admitted {
+        let Stream { conn, sock } = &mut client.stream;
+        sock.set_nonblocking(true).unwrap();
+        conn.read_tls(sock).expect("the answer to the hello is there");
+        sock.set_nonblocking(false).unwrap();
+        conn.process_new_packets().unwrap();
+        flush(conn, sock);
+    }
+    let after = server.reactor.metrics().clone();
+    let answered = after.bytes_written - before.bytes_written;
+    assert!(answered < (ADMITTED as u64 + 1) * 2_000, "{answered} bytes");
+
+    // A refused client gets its answer, too, from its own budget: two reads each, one in a turn.
+    let mut before = server.reactor.metrics().clone();
+    let mut storm = storm;
+    for client in storm.iter_mut().take(3) {
+        let Stream { conn, sock } = &mut client.stream;
+        while conn.is_handshaking() {
+            server.turn_until_readable(sock);
+            conn.read_tls(sock).unwrap();
+            conn.process_new_packets().unwrap();
+            flush(conn, sock);
+        }
+        client.raw(upgrade("/", "").as_bytes());
+        server.turn_until("it is refused", |metrics| metrics.refused > before.refused);
+        before = server.reactor.metrics().clone();
+        assert!(client.head().starts_with("HTTP/1.1 429 "));
+    }
+    drop((holder, storm, admitted));
     server.stop_clean();
 }
 

@@ -8,6 +8,7 @@
 mod certificates;
 mod connector;
 mod error;
+mod handshakes;
 mod info;
 mod read;
 mod reload;
@@ -21,6 +22,7 @@ use mio::net::TcpStream;
 use rustls::ServerConfig;
 
 use self::certificates::{Resumption, load};
+use self::handshakes::Handshakes;
 use self::reload::Reloader;
 use super::budget::{READ_BYTES, SEAL_BYTES, SEAL_OVERHEAD_BYTES};
 use super::connection::Connection;
@@ -40,8 +42,7 @@ pub(super) use self::session::Session;
 pub(super) struct Tls {
     identity: Option<Identity>,
     pub(super) memory: Memory,
-    /// Reads from connections in handshake that this turn has left.
-    pub(super) handshakes_left: usize,
+    pub(super) handshakes: Handshakes,
 }
 
 /// What clients are shown, now and after a change of the files.

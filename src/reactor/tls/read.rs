@@ -11,7 +11,7 @@ use log::info;
 use rustls::{Error, HandshakeKind};
 
 use crate::protocol::handshake::Refusal;
-use crate::reactor::connection::{Connection, Input, Phase};
+use crate::reactor::connection::{Connection, Input, Phase, Standing};
 use crate::reactor::core::Core;
 use crate::reactor::inbound::Unread;
 use crate::reactor::{CloseReason, ConnId, Reactor};
@@ -37,6 +37,25 @@ impl Reactor {
     // Not inlined: the way in the clear stays as short as it was.
     #[inline(never)]
     pub(in crate::reactor) fn read_secure(&mut self, id: ConnId) {
+        if !self.core.park_refused(id) {
+            self.read_session(id);
+        }
+    }
+
+    /// Reads from the refused connection whose turn it is in its handshake, if there is one.
+    pub(in crate::reactor) fn read_refused(&mut self) {
+        let Core { conns, tls, now, .. } = &mut self.core;
+        let alive = |id| conns.get(id).is_some();
+        if let Some(id) = tls.handshakes.next_refused(*now, alive) {
+            if let Some(conn) = conns.get_mut(id) {
+                conn.queued = false;
+            }
+            self.read_session(id);
+            self.core.after_read(id);
+        }
+    }
+
+    fn read_session(&mut self, id: ConnId) {
         let mut scratch = take(&mut self.scratch);
         match self.core.receive(id, &mut scratch) {
             Arrived::Nothing => {}
@@ -66,6 +85,22 @@ impl Reactor {
 }
 
 impl Core {
+    /// Queues a refused connection in its handshake for a read at its time; whether it is one.
+    fn park_refused(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return false;
+        };
+        let is_parked = conn.standing == Standing::Refused
+            && !conn.discards_input()
+            && conn.session().is_some_and(|session| session.is_handshaking());
+        if is_parked {
+            conn.queued = true;
+            self.tls.handshakes.park(id);
+            self.metrics.tls_handshakes_deferred += 1;
+        }
+        is_parked
+    }
+
     /// Reads once and opens what came, the plaintext into `plain`.
     fn receive(&mut self, id: ConnId, plain: &mut [u8]) -> Arrived {
         let Some(conn) = self.conns.get_mut(id) else {
@@ -82,12 +117,12 @@ impl Core {
             return Arrived::End;
         }
         if session.is_handshaking() && !is_discarded {
-            let Some(left) = self.tls.handshakes_left.checked_sub(1) else {
+            let is_admitted = conn.standing != Standing::Refused;
+            if is_admitted && !self.tls.handshakes.take() {
                 // It stays readable, and in the queue: the next turn looks at it.
                 self.metrics.tls_handshakes_deferred += 1;
                 return Arrived::Nothing;
-            };
-            self.tls.handshakes_left = left;
+            }
         }
         let memory = &mut self.tls.memory;
         let kept = session.restore(&mut memory.incoming);
