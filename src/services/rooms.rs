@@ -5,27 +5,34 @@
 //! there, as text `{"presence":N}`, on arrival and when that changes. A message is encoded once, for
 //! all members and for the history. Everything a room remembers is bounded, and forgotten in time.
 
-use std::collections::{HashMap, VecDeque};
+mod histories;
+
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use self::histories::{Histories, Limits};
 use crate::protocol::handshake::Response;
 use crate::protocol::{CloseCode, Message, SharedFrame};
 use crate::reactor::{
     CloseReason, ConnId, Context, Decision, PublishOptions, Request, SendOutcome, Service, Target,
-    Time,
 };
 
 /// Bytes of a room's name.
 pub const NAME_BYTES_MAX: usize = 128;
-/// Bytes that the histories of all rooms of a service may take.
+/// Bytes that the histories of all rooms of a service may take, bookkeeping included. Past it, the room
+/// without members that has been idle longest loses its history.
 pub const HISTORIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long changes of a room's presence are gathered before they are told: a thousand members who
 /// arrive together are not a million messages.
 const PRESENCE_DELAY: Duration = Duration::from_millis(200);
-/// How often rooms are looked through for what is too old: after each time to live, within these.
+/// How often messages that are too old are forgotten: after each time to live, within these.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(10);
+/// Rooms that one sweep looks at, and how soon the next one follows if there may be more: a sweep must
+/// not hold up the turn.
+const SWEEP_ROOMS_MAX: usize = 1000;
+const SWEEP_AGAIN: Duration = Duration::from_millis(10);
 /// The timer key of the sweep; rooms' own keys count from 1.
 const SWEEP: u64 = 0;
 
@@ -39,7 +46,8 @@ pub struct RoomSettings {
     pub history_bytes_max: usize,
     /// How long a room remembers a message; `None`: until newer ones replace it.
     pub history_ttl: Option<Duration>,
-    /// Rooms at once, those included that are empty but remember something; one more is answered 503.
+    /// Rooms with members at once; one more is answered 503. Rooms without members do not count: the
+    /// memory of all histories bounds them.
     pub rooms_max: usize,
 }
 
@@ -55,13 +63,18 @@ impl Default for RoomSettings {
 }
 
 impl RoomSettings {
-    fn is_old(&self, said: Time, now: Time) -> bool {
-        self.history_ttl.is_some_and(|ttl| now.since(said) >= ttl)
+    fn limits(&self) -> Limits {
+        Limits {
+            messages_max: self.history_max,
+            bytes_max: self.history_bytes_max,
+            total_bytes_max: HISTORIES_BYTES_MAX,
+            ttl: self.history_ttl,
+        }
     }
 
-    fn sweep_interval(&self) -> Duration {
-        let ttl = self.history_ttl.unwrap_or(SWEEP_INTERVAL_MAX);
-        ttl.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)
+    /// `None`: no message grows too old.
+    fn sweep_interval(&self) -> Option<Duration> {
+        self.history_ttl.map(|ttl| ttl.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX))
     }
 }
 
@@ -69,13 +82,13 @@ impl RoomSettings {
 #[derive(Debug)]
 pub struct Rooms {
     settings: RoomSettings,
-    /// By the topic that its members have joined.
+    /// Rooms with members, by the topic that these have joined.
     rooms: HashMap<Rc<str>, Room>,
+    histories: Histories,
     members: HashMap<ConnId, Member>,
     /// Rooms whose presence is to be told, by timer key.
     presence_due: HashMap<u64, Rc<str>>,
     last_key: u64,
-    histories_bytes: usize,
 }
 
 /// What one member has asked for.
@@ -87,51 +100,28 @@ struct Member {
     history: usize,
 }
 
-/// What a room remembers. Who is there is the loop's to know: a room is a topic of the loop's, and
-/// those who asked for its presence are another.
+/// A room with members. The loop knows them: a room is a topic of the loop's, and those who asked for
+/// its presence are another.
 #[derive(Debug, Default)]
 struct Room {
     presence_pending: bool,
-    history: VecDeque<(Time, SharedFrame)>,
-    history_bytes: usize,
 }
 
 impl Rooms {
     /// No rooms yet; they come and go with their members.
     pub fn new(settings: RoomSettings) -> Rooms {
         Rooms {
+            histories: Histories::new(settings.limits()),
             settings,
             rooms: HashMap::new(),
             members: HashMap::new(),
             presence_due: HashMap::new(),
             last_key: SWEEP,
-            histories_bytes: 0,
         }
     }
 
     fn is_full(&self, name: &str) -> bool {
         self.rooms.len() >= self.settings.rooms_max && !self.rooms.contains_key(name)
-    }
-
-    /// Adds a message to a room's history, at the expense of the oldest there.
-    fn remember(&mut self, name: &str, now: Time, frame: SharedFrame) {
-        let Some(room) = self.rooms.get_mut(name) else {
-            return;
-        };
-        let bytes = frame.as_bytes().len();
-        let others = self.histories_bytes - room.history_bytes;
-        let bytes_max = self.settings.history_bytes_max.min(HISTORIES_BYTES_MAX - others);
-        if self.settings.history_max == 0 || bytes > bytes_max {
-            return;
-        }
-        while room.history.len() >= self.settings.history_max
-            || room.history_bytes + bytes > bytes_max
-        {
-            room.forget_oldest();
-        }
-        room.history_bytes += bytes;
-        room.history.push_back((now, frame));
-        self.histories_bytes = others + room.history_bytes;
     }
 
     /// Tells those who asked for it soon how many are in the room now.
@@ -160,32 +150,27 @@ impl Rooms {
         }
     }
 
-    /// Forgets messages that are too old, and rooms that have neither members nor memories.
-    fn sweep(&mut self, cx: &Context<'_>) {
-        let now = cx.now();
-        let mut kept = 0;
-        self.rooms.retain(|name, room| {
-            while room.history.front().is_some_and(|(said, _)| self.settings.is_old(*said, now)) {
-                room.forget_oldest();
-            }
-            kept += room.history_bytes;
-            !room.history.is_empty() || cx.members(name) > 0
-        });
-        self.histories_bytes = kept;
+    /// The name of a room that has members or remembers something, to be shared.
+    fn known_name(&self, name: &str) -> Option<Rc<str>> {
+        let named = self.rooms.get_key_value(name).map(|(name, _)| Rc::clone(name));
+        named.or_else(|| self.histories.name(name))
     }
-}
 
-impl Room {
-    fn forget_oldest(&mut self) {
-        if let Some((_, frame)) = self.history.pop_front() {
-            self.history_bytes -= frame.as_bytes().len();
+    /// Forgets messages that are too old, some rooms at a time.
+    fn sweep(&mut self, cx: &mut Context<'_>) {
+        let has_more = self.histories.expire(cx.now(), SWEEP_ROOMS_MAX);
+        let next = if has_more { Some(SWEEP_AGAIN) } else { self.settings.sweep_interval() };
+        if let Some(next) = next {
+            let _ = cx.schedule(next, SWEEP);
         }
     }
 }
 
 impl Service for Rooms {
     fn on_start(&mut self, cx: &mut Context<'_>) {
-        let _ = cx.schedule(self.settings.sweep_interval(), SWEEP);
+        if let Some(interval) = self.settings.sweep_interval() {
+            let _ = cx.schedule(interval, SWEEP);
+        }
     }
 
     fn on_request(
@@ -204,9 +189,8 @@ impl Service for Rooms {
         }
         let is_set = |key| request.http.query_value(key).is_some_and(|value| value == "1");
         let history = request.http.query_value("history");
-        let known = self.rooms.get_key_value(&*topic).map(|(name, _)| Rc::clone(name));
         let member = Member {
-            room: known.unwrap_or_else(|| topic.into()),
+            room: self.known_name(&topic).unwrap_or_else(|| topic.into()),
             hears_itself: is_set("self"),
             hears_presence: is_set("presence"),
             history: history.and_then(|count| count.parse().ok()).unwrap_or(0),
@@ -225,11 +209,9 @@ impl Service for Rooms {
         if !joined || self.is_full(&name) {
             return cx.close(conn, CloseCode::TRY_AGAIN_LATER, "too many rooms");
         }
-        let room = self.rooms.entry(Rc::clone(&name)).or_default();
-        // What is too old may not have been swept yet.
-        let old = room.history.partition_point(|(said, _)| self.settings.is_old(*said, cx.now()));
-        let skipped = old.max(room.history.len().saturating_sub(member.history));
-        for (_, frame) in room.history.iter().skip(skipped) {
+        self.rooms.entry(Rc::clone(&name)).or_default();
+        self.histories.enter(&name);
+        for frame in self.histories.recent(&name, member.history, cx.now()) {
             if cx.send_shared(conn, frame) != SendOutcome::Queued {
                 break;
             }
@@ -247,7 +229,7 @@ impl Service for Rooms {
         let room = Rc::clone(&member.room);
         // Who had no room for it is counted by the loop, and dealt with by the route's policy.
         let _ = cx.publish(Target::Topic(&room), &frame, options);
-        self.remember(&room, cx.now(), frame);
+        self.histories.remember(&room, cx.now(), frame);
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, _why: CloseReason) {
@@ -257,15 +239,13 @@ impl Service for Rooms {
     }
 
     fn on_empty(&mut self, _cx: &mut Context<'_>, topic: &str) {
-        if self.rooms.get(topic).is_some_and(|room| room.history.is_empty()) {
-            self.rooms.remove(topic);
-        }
+        self.rooms.remove(topic);
+        self.histories.leave(topic);
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
         if key == SWEEP {
             self.sweep(cx);
-            let _ = cx.schedule(self.settings.sweep_interval(), SWEEP);
         } else {
             self.tell_presence(cx, key);
         }

@@ -99,7 +99,7 @@ fn the_oldest_go_when_they_take_too_much() {
 }
 
 #[test]
-fn an_empty_room_remembers() {
+fn a_room_without_members_remembers_and_does_not_count_towards_rooms_max() {
     // A puppet on the same loop sees when nobody is left.
     let (puppet, strings) = Puppet::new();
     let server = Server::start(Settings::default(), move |reactor| {
@@ -108,10 +108,21 @@ fn an_empty_room_remembers() {
         let service = reactor.add_service(rooms).unwrap();
         reactor.add_route("/rooms/{name}", service, RouteSettings::default()).unwrap();
     });
-    drop(said(&server, "r", &["1", "2"]));
-    eventually(|| strings.run(|cx| cx.metrics().connections_now) == 0, "nobody is left");
-    assert_eq!(status(&server, "another"), "503", "it counts as a room");
-    assert_eq!(past(&server, "r", "history=9"), ["1", "2"]);
+    let is_empty = || strings.run(|cx| cx.metrics().connections_now) == 0;
+    for room in 0..10 {
+        let room = room.to_string();
+        drop(said(&server, &room, &[&room]));
+        eventually(is_empty, "nobody is left");
+    }
+    let member = join(&server, "occupied", "");
+    assert_eq!(status(&server, "another"), "503", "rooms with members count");
+    drop(member);
+    eventually(is_empty, "nobody is left");
+    for room in 0..10 {
+        let room = room.to_string();
+        assert_eq!(past(&server, &room, "history=9"), [&*room]);
+        eventually(is_empty, "nobody is left");
+    }
 }
 
 #[test]
@@ -119,19 +130,6 @@ fn what_is_too_old_is_not_replayed_even_before_it_is_swept() {
     let server = remembering(|settings| settings.history_ttl = Some(Duration::from_nanos(1)));
     let _speaker = said(&server, "r", &["old"]);
     assert_eq!(past(&server, "r", "history=9"), [""; 0]);
-}
-
-#[test]
-fn a_room_with_nobody_and_nothing_left_to_remember_is_swept() {
-    let server = remembering(|settings| {
-        settings.rooms_max = 1;
-        settings.history_ttl = Some(Duration::from_millis(100));
-    });
-    // Again and again: one sweep follows the other.
-    for (room, another) in [("a", "b"), ("b", "a")] {
-        drop(said(&server, room, &["old"]));
-        eventually(|| status(&server, another) == "101", "its place is free");
-    }
 }
 
 #[test]
@@ -150,4 +148,25 @@ fn all_rooms_together_remember_no_more_than_so_much() {
     let remembered = |room| past(&server, room, "history=99").len();
     assert_eq!(remembered("first"), 40);
     assert_eq!(remembered("second"), HISTORIES_BYTES_MAX / MESSAGE - 40);
+}
+
+#[test]
+fn past_the_total_a_room_without_members_loses_its_history_to_one_with_members() {
+    const MESSAGE: usize = 1024 * 1024;
+    let settings = RoomSettings { history_bytes_max: 40 * MESSAGE, ..RoomSettings::default() };
+    let route = RouteSettings {
+        outbox_soft: 80 * MESSAGE,
+        outbox_hard: 90 * MESSAGE,
+        ..RouteSettings::default()
+    };
+    let server = serve(settings, route);
+    let text = "x".repeat(MESSAGE - 100);
+    let first = said(&server, "first", &vec![&*text; 40]);
+    let _second = said(&server, "second", &[&*text; 10]);
+    drop(first);
+    let _third = said(&server, "third", &vec![&*text; 30]);
+    let remembered = |room| past(&server, room, "history=99").len();
+    assert_eq!(remembered("first"), 0);
+    assert_eq!(remembered("second"), 10);
+    assert_eq!(remembered("third"), 30);
 }

@@ -22,7 +22,7 @@ pub(in crate::config) struct RoomOptions {
     #[arg(long, value_name = "TIME", default_value_t = OrOff(rooms().history_ttl.map(Span)))]
     history_ttl: OrOff<Span>,
 
-    /// Rooms at once
+    /// Rooms with members at once; one more is answered 503
     #[arg(long, value_name = "N", default_value_t = Count(rooms().rooms_max))]
     rooms_max: Count<usize>,
 }
