@@ -40,6 +40,7 @@ fn mistakes() -> Vec<(String, Refusal)> {
     let long = format!("X-Long: {}\r\n", "a".repeat(2048));
     let origin = "Origin: https://evil.example\r\n";
     let length = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n";
+    let trailers = format!("0\r\n{}", long.repeat(5));
     let post = |lines: &str| format!("POST /posts HTTP/1.1\r\nHost: test\r\n{lines}\r\n");
     let get = |lines: &str| format!("GET / HTTP/1.1\r\nHost: test\r\n{lines}\r\n");
     vec![
@@ -74,7 +75,10 @@ fn mistakes() -> Vec<(String, Refusal)> {
         (upgrade("/", "Content-Length: 5\r\n"), Refusal::Body),
         (upgrade("/", "Transfer-Encoding: chunked\r\n"), Refusal::Body),
         (get("Content-Length: 5\r\n"), Refusal::Body),
-        (post("Transfer-Encoding: chunked\r\n"), Refusal::LengthRequired),
+        (post("Transfer-Encoding: chunked\r\n"), Refusal::ChunkedBody),
+        (post("Transfer-Encoding: chunked\r\n") + "7e\r\n", Refusal::BodyTooLarge),
+        (post("Transfer-Encoding: chunked\r\n") + &trailers, Refusal::TrailersTooLong),
+        (post("Transfer-Encoding: gzip\r\n"), Refusal::TransferCoding),
         (post("Content-Length: 126\r\n"), Refusal::BodyTooLarge),
         (altered("Version: 13", "Version: 8"), Refusal::VersionUnsupported),
         (get(""), Refusal::UpgradeRequired),

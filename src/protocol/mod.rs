@@ -24,6 +24,7 @@ pub mod encoder;
 pub mod error;
 pub mod frame;
 pub mod handshake;
+pub mod http;
 pub mod mask;
 pub mod message;
 pub mod piece;

@@ -13,7 +13,7 @@ use log::{debug, info};
 use super::client::Awaited;
 use super::connection::{Input, Phase, Standing};
 use super::core::Core;
-use super::plain::{Awaiting, Plain};
+use super::plain::{PartialBody, Plain};
 use super::router::{Params, RouteId};
 use super::service::{Decision, Request};
 use super::{CloseReason, ConnId, Reactor, Time};
@@ -28,16 +28,16 @@ pub(super) struct Handshake {
     /// From when the deadline counts.
     pub(super) since: Time,
     scan: HeadScan,
-    /// The part of a head that has arrived.
-    head: Vec<u8>,
+    /// The part of a head that has arrived, or the head of a request whose body is awaited.
+    pub(super) head: Vec<u8>,
     /// What admission said instead of yes.
     pub(super) refused: Option<Refusal>,
     /// Plain requests answered.
     pub(super) answered: u8,
     /// Which routes the connection finds.
     pub(super) site: u16,
-    /// A request whose body has not come whole.
-    pub(super) body: Option<Awaiting>,
+    /// The part of a request's body that has arrived; its head is in `head`.
+    pub(super) body: Option<PartialBody>,
     /// A plain request that waits for its service's answer.
     pub(super) plain: Option<Plain>,
     /// What is answered to a request once its service has decided.
@@ -63,7 +63,7 @@ impl Handshake {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        self.head.capacity()
+        self.head.capacity() + self.body.as_ref().map_or(0, PartialBody::held_bytes)
     }
 
     /// Whether a client waits for an answer, or will: only one that was answered before may be silent.
@@ -101,6 +101,9 @@ impl Reactor {
         let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
             return input.len();
         };
+        if handshake.body.is_some() {
+            return self.take_body(id, input);
+        }
         let mut kept = std::mem::take(&mut handshake.head);
         let before = kept.len();
         let buffered = if before == 0 {
@@ -110,21 +113,21 @@ impl Reactor {
             &kept
         };
         let is_answer = handshake.awaited.is_some();
-        let head = match handshake.body.take_if(|body| body.whole <= buffered.len()) {
-            Some(body) => Ok(Some(body.head)),
-            None if handshake.body.is_some() => Ok(None),
-            None => handshake.scan.scan(buffered, head_bytes_max),
-        };
-        let taken = match head {
-            Ok(None) => None,
+        match handshake.scan.scan(buffered, head_bytes_max) {
+            Ok(None) => {
+                handshake.head = if before == 0 { input.to_vec() } else { kept };
+                input.len()
+            }
             Ok(Some(len)) => {
                 handshake.scan = HeadScan::default();
-                if is_answer {
-                    self.take_answer(id, &buffered[..len]);
-                    Some(len)
+                let (head, rest) = buffered.split_at(len);
+                let taken = if is_answer {
+                    self.take_answer(id, head);
+                    0
                 } else {
-                    self.take_request(id, buffered, len)
-                }
+                    self.take_request(id, head, rest)
+                };
+                (len + taken).saturating_sub(before)
             }
             Err(refusal) => {
                 if is_answer {
@@ -133,34 +136,23 @@ impl Reactor {
                 } else {
                     self.core.refuse(id, refusal, false);
                 }
-                Some(buffered.len())
+                input.len()
             }
-        };
-        let Some(taken) = taken else {
-            if before == 0 {
-                kept = input.to_vec();
-            }
-            if let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) {
-                handshake.head = kept;
-            }
-            return input.len();
-        };
-        taken.saturating_sub(before)
+        }
     }
 
-    /// Takes the request whose head, the first `len` bytes, has come; answers with its length, or with
-    /// nothing if the rest of its body is still to come.
-    fn take_request(&mut self, id: ConnId, buffered: &[u8], len: usize) -> Option<usize> {
+    /// Takes a request whose head is whole; returns how many bytes of `rest` are done with.
+    fn take_request(&mut self, id: ConnId, head: &[u8], rest: &[u8]) -> usize {
         let mut slots = EMPTY_SLOTS;
-        let parsed = handshake::Request::parse(&buffered[..len], &mut slots);
+        let parsed = handshake::Request::parse(head, &mut slots);
         let head_only = parsed.is_ok_and(|request| request.method() == "HEAD");
         let taken = parsed.and_then(|request| match request.is_upgrade() {
-            true => self.take_upgrade(id, &request).map(|()| Some(len)),
-            false => self.take_plain_request(id, &request, len, &buffered[len..]),
+            true => self.take_upgrade(id, &request).map(|()| 0),
+            false => self.take_plain_request(id, &request, head, rest),
         });
         taken.unwrap_or_else(|refusal| {
             self.core.refuse(id, refusal, head_only);
-            Some(len)
+            0
         })
     }
 

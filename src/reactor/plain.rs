@@ -1,8 +1,8 @@
 //! Plain HTTP: pages, and requests that services answer, one after the other on a connection.
 //!
-//! A body has a Content-Length, or the request is refused: so where it ends is told in one way only
-//! (RFC 9112, 6.3), and how much of it is kept is known to be allowed before a byte is. The next request
-//! is not looked at before the answer to the last one is on its way.
+//! A body has a Content-Length or is chunked, never both (RFC 9112, 6.3). Its announced size, or that of
+//! each chunk, is compared with the route's limit before a byte of it is kept. The next request is not
+//! looked at before the answer to the last one is on its way.
 
 use std::sync::Arc;
 
@@ -14,15 +14,22 @@ use super::router::{Params, RouteId};
 use super::service::{Decision, PlainRequest};
 use super::{CloseReason, ConnId, Reactor};
 use crate::protocol::Piece;
-use crate::protocol::handshake::{Connection, Refusal, Request, Response};
+use crate::protocol::handshake::{Connection, EMPTY_SLOTS, Refusal, Request, Response};
+use crate::protocol::http::{BodyDecoder, Framing};
 
-/// A request whose body has not come whole.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Awaiting {
-    /// Bytes of its head.
-    pub(super) head: usize,
-    /// Bytes of head and body.
-    pub(super) whole: usize,
+/// The part of a request's body that has arrived.
+#[derive(Debug)]
+pub(super) struct PartialBody {
+    decoder: BodyDecoder,
+    bytes: Vec<u8>,
+    /// The answer has no body (RFC 9110, 9.3.2).
+    head_only: bool,
+}
+
+impl PartialBody {
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
 }
 
 /// What is left of a request when it is answered.
@@ -45,37 +52,82 @@ impl Plain {
 }
 
 impl Reactor {
-    /// Takes a request that is no upgrade: `rest` is what has come behind its head of `head` bytes.
-    /// Answers with its length, or with nothing if more of its body is to come.
+    /// Takes a request that is no upgrade: `rest` is what has come behind its head. Returns how many
+    /// bytes of `rest` are its body.
     pub(super) fn take_plain_request(
         &mut self,
         id: ConnId,
         request: &Request<'_>,
-        head: usize,
+        head: &[u8],
         rest: &[u8],
-    ) -> Result<Option<usize>, Refusal> {
+    ) -> Result<usize, Refusal> {
         let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
-            return Ok(Some(head));
+            return Ok(0);
         };
         let (site, refused) = (handshake.site, handshake.refused);
         let found = self.core.router.find_plain(site, request.path(), request.method());
         let Some((route, params)) = found else {
-            return self.core.answer_page(id, site, request).map(|()| Some(head));
+            return self.core.answer_page(id, site, request).map(|()| 0);
         };
         if let Some(refused) = refused {
             return Err(refused);
         }
-        let len = self.core.body_length(route, request)?;
-        match rest.get(..len) {
-            Some(body) => {
-                self.ask(id, request, route, &params, body)?;
-                Ok(Some(head + len))
-            }
-            None => {
-                self.core.await_body(id, request, Awaiting { head, whole: head + len });
-                Ok(None)
-            }
+        let framing = self.core.body_framing(route, request)?;
+        let body_bytes_max = self.core.router.settings(route).message_bytes_max;
+        let mut decoder = BodyDecoder::new(framing, body_bytes_max)?;
+        // A body that has come with its head, as most do, is not copied.
+        if let Framing::Length(len) = framing
+            && let Some(body) = usize::try_from(len).ok().and_then(|len| rest.get(..len))
+        {
+            self.ask(id, request, route, &params, body)?;
+            return Ok(body.len());
         }
+        let mut bytes = Vec::new();
+        let taken = decoder.decode(rest, &mut bytes)?;
+        if decoder.is_complete() {
+            self.ask(id, request, route, &params, &bytes)?;
+        } else {
+            let head_only = request.method() == "HEAD";
+            self.core.await_body(id, request, head, PartialBody { decoder, bytes, head_only });
+        }
+        Ok(taken)
+    }
+
+    /// Takes bytes of a body that has begun to arrive; returns how many belong to it.
+    pub(super) fn take_body(&mut self, id: ConnId, input: &[u8]) -> usize {
+        let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
+            return input.len();
+        };
+        let Some(mut body) = handshake.body.take() else {
+            return 0;
+        };
+        let head_only = body.head_only;
+        let outcome = match body.decoder.decode(input, &mut body.bytes) {
+            Ok(taken) if body.decoder.is_complete() => {
+                let head = std::mem::take(&mut handshake.head);
+                self.take_whole(id, &head, &body.bytes).map(|()| taken)
+            }
+            Ok(taken) => {
+                handshake.body = Some(body);
+                Ok(taken)
+            }
+            Err(refusal) => Err(refusal),
+        };
+        outcome.unwrap_or_else(|refusal| {
+            self.core.refuse(id, refusal, head_only);
+            input.len()
+        })
+    }
+
+    /// Takes a request whose body came in several reads and is complete.
+    fn take_whole(&mut self, id: ConnId, head: &[u8], body: &[u8]) -> Result<(), Refusal> {
+        let mut slots = EMPTY_SLOTS;
+        let request = Request::parse(head, &mut slots)?;
+        let handshake = self.core.conns.get_mut(id).and_then(|conn| conn.handshake());
+        let site = handshake.map_or(0, |handshake| handshake.site);
+        let found = self.core.router.find_plain(site, request.path(), request.method());
+        let (route, params) = found.ok_or(Refusal::NotFound)?;
+        self.ask(id, &request, route, &params, body)
     }
 
     /// Puts a whole request to its service.
@@ -113,22 +165,21 @@ impl Reactor {
 }
 
 impl Core {
-    /// Bytes of a request's body, if that many may come.
-    fn body_length(&self, route: RouteId, request: &Request<'_>) -> Result<usize, Refusal> {
+    /// How a request's body ends, if its origin may send one.
+    fn body_framing(&self, route: RouteId, request: &Request<'_>) -> Result<Framing, Refusal> {
         let settings = self.router.settings(route);
         if !origin_is_allowed(&settings.origins, request.header("Origin")) {
             return Err(Refusal::Origin);
         }
-        let len = request.content_length().ok_or(Refusal::LengthRequired)?;
-        let len = usize::try_from(len).ok().filter(|&len| len <= settings.message_bytes_max);
-        len.ok_or(Refusal::BodyTooLarge)
+        request.body_framing()
     }
 
-    /// Waits for the rest of a body, and says so to a client that asks before it sends.
-    fn await_body(&mut self, id: ConnId, request: &Request<'_>, body: Awaiting) {
+    /// Waits for the rest of a body, and sends 100 to a client that waits for it (RFC 9110, 10.1.1).
+    fn await_body(&mut self, id: ConnId, request: &Request<'_>, head: &[u8], body: PartialBody) {
         let now = self.now;
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
         if let Some(handshake) = handshake {
+            handshake.head = head.to_vec();
             handshake.body = Some(body);
             handshake.since = now;
         }

@@ -1,5 +1,6 @@
 //! The `rpc` service: JSON-RPC as clients of the field speak it, and as they should not.
 
+mod chunked;
 mod http;
 mod limits;
 mod malformed;

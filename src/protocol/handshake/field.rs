@@ -38,7 +38,7 @@ impl fmt::Display for FieldError {
 impl std::error::Error for FieldError {}
 
 /// Whether `byte` may stand in a token (RFC 9110, 5.6.2).
-pub(super) fn is_tchar(byte: u8) -> bool {
+pub(in crate::protocol) fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

@@ -23,6 +23,7 @@ pub use client::ClientRequest;
 pub use expected::{ClientError, Expected, Settled};
 pub use extension::{ExtensionList, MalformedExtensions, Param, ParamValue};
 pub use field::FieldError;
+pub(in crate::protocol) use field::is_tchar;
 pub use head::{EMPTY_SLOTS, HEADERS_MAX, HeadScan, Slots};
 pub use refusal::Refusal;
 pub use request::Request;

@@ -59,6 +59,8 @@ refusals! {
     Host = 400 "host" "missing or malformed Host";
     /// A length that is no number, or two ways to tell the body's end (RFC 9112, 6).
     BodyLength = 400 "body_length" "ambiguous body length";
+    /// Invalid chunk size, chunk extension, line end or trailer (RFC 9112, 7.1).
+    ChunkedBody = 400 "chunked_body" "malformed chunked body";
     /// An upgrade asked for in HTTP/1.0 (RFC 6455, 4.2.1, item 1).
     UpgradeHttpVersion = 400 "upgrade_http_version" "upgrade needs HTTP/1.1";
     /// No `upgrade` in Connection (RFC 6455, 4.2.1, item 4).
@@ -85,8 +87,6 @@ refusals! {
     NotFound = 404 "not_found" "no such path";
     /// Neither GET nor HEAD, or an upgrade by anything but GET.
     Method = 405 "method" "method must be GET";
-    /// A request whose body has no Content-Length (RFC 9112, 6.1 lets a server ask for one).
-    LengthRequired = 411 "length_required" "request needs Content-Length";
     /// A body larger than its route allows.
     BodyTooLarge = 413 "body_too_large" "request body is too large";
     /// A request with a body, which nothing here takes.
@@ -103,8 +103,12 @@ refusals! {
     HeadTooLong = 431 "head_too_long" "request head is too long";
     /// More headers than [`HEADERS_MAX`](super::HEADERS_MAX).
     TooManyHeaders = 431 "too_many_headers" "too many headers";
+    /// The trailers behind a chunked body exceed their limit in bytes.
+    TrailersTooLong = 431 "trailers_too_long" "trailers are too long";
     /// A fault of ours.
     Internal = 500 "internal" "internal error";
+    /// A transfer coding other than `chunked` (RFC 9112, 6.1).
+    TransferCoding = 501 "transfer_coding" "Transfer-Encoding must be chunked";
     /// As many connections as are allowed.
     Full = 503 "full" "server is full";
     /// The server is going down.

@@ -11,6 +11,7 @@ use super::field::{Fields, is_host, is_plain};
 use super::head::is_whole;
 use super::target::Target;
 use super::{Refusal, Slots, Upgrade};
+use crate::protocol::http::Framing;
 
 /// Headers whose repetition would leave open which one counts.
 const SINGLE: [&str; 5] =
@@ -151,17 +152,24 @@ impl<'a> Request<'a> {
         self.fields.has("Transfer-Encoding") || length.iter().any(|&digit| digit != b'0')
     }
 
-    /// Bytes of the body by Content-Length: 0 if there is none, `None` if the body's end is told
-    /// otherwise (RFC 9112, 6.3). A length beyond 64 bits is the largest there is.
-    pub fn content_length(&self) -> Option<u64> {
+    /// How the end of the body is found; without a body by a length of 0. A length beyond 64 bits
+    /// saturates.
+    ///
+    /// # Errors
+    ///
+    /// [`TransferCoding`](Refusal::TransferCoding) (501) for anything but the one coding `chunked`
+    /// (RFC 9112, 6.1).
+    pub fn body_framing(&self) -> Result<Framing, Refusal> {
         if self.fields.has("Transfer-Encoding") {
-            return None;
+            let coding = self.fields.sole("Transfer-Encoding").unwrap_or_default();
+            let is_chunked = coding.eq_ignore_ascii_case(b"chunked");
+            return if is_chunked { Ok(Framing::Chunked) } else { Err(Refusal::TransferCoding) };
         }
         let digits = self.fields.sole("Content-Length").unwrap_or(b"0");
         let add = |sum: u64, digit: &u8| {
             sum.saturating_mul(10).saturating_add(u64::from(digit.saturating_sub(b'0')))
         };
-        Some(digits.iter().fold(0, add))
+        Ok(Framing::Length(digits.iter().fold(0, add)))
     }
 
     /// Whether the client waits for a 100 before it sends the body (RFC 9110, 10.1.1).
@@ -281,13 +289,35 @@ mod tests {
 
     #[test]
     fn lengths_are_read_and_never_overflow() {
-        let length = |lines: &str| with("/", lines, |r| r.content_length()).unwrap();
-        assert_eq!(length(""), Some(0));
-        assert_eq!(length("Content-Length: 0042\r\n"), Some(42));
-        assert_eq!(length(&format!("Content-Length: {}\r\n", "9".repeat(100))), Some(u64::MAX));
-        assert_eq!(length("Transfer-Encoding: chunked\r\n"), None);
+        use Framing::*;
+        let framing = |lines: &str| with("/", lines, |r| r.body_framing()).unwrap();
+        assert_eq!(framing(""), Ok(Length(0)));
+        assert_eq!(framing("Content-Length: 0042\r\n"), Ok(Length(42)));
+        let huge = format!("Content-Length: {}\r\n", "9".repeat(100));
+        assert_eq!(framing(&huge), Ok(Length(u64::MAX)));
         let expects = |lines: &str| with("/", lines, |r| r.expects_continue()).unwrap();
         assert!(expects("Expect: 100-Continue\r\n") && !expects("Expect: 200-ok\r\n"));
+    }
+
+    #[test]
+    fn chunked_alone_is_a_known_transfer_coding() {
+        let framing = |lines: &str| with("/", lines, |r| r.body_framing()).unwrap();
+        assert_eq!(framing("transfer-encoding: Chunked \r\n"), Ok(Framing::Chunked));
+        for coding in [
+            "",
+            "gzip",
+            "identity",
+            "chunked, chunked",
+            "gzip, chunked",
+            "chunked,",
+            "\"chunked\"",
+            "chunked;a=b",
+            "xchunked",
+            "chunked\r\nTransfer-Encoding: chunked",
+        ] {
+            let lines = format!("Transfer-Encoding: {coding}\r\n");
+            assert_eq!(framing(&lines), Err(Refusal::TransferCoding), "{coding:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! A new target is a file here, a line in each of `tests/seeded.rs` and `cargo/Cargo.toml`, and a
 //! file of one line in `cargo/fuzz_targets`.
 
+mod body;
 mod bytes;
 mod decoder;
 mod extensions;
@@ -21,6 +22,7 @@ mod timer;
 mod tls;
 mod topics;
 
+pub use body::body;
 pub use decoder::decoder;
 pub use handshake::handshake;
 pub use inflate::inflate;

@@ -14,6 +14,11 @@ const INPUT_BYTES_MAX: u64 = 4096;
 const INPUT_DEADLINE: Duration = Duration::from_secs(10);
 
 #[test]
+fn body() {
+    run(weir_fuzz::body);
+}
+
+#[test]
 fn decoder() {
     run(weir_fuzz::decoder);
 }

@@ -1,0 +1,356 @@
+//! Request bodies, decoded incrementally: by length, or chunked (RFC 9112, 6.2 and 7.1).
+//!
+//! [`BodyDecoder`] looks at each byte once, and the outcome does not depend on how the bytes were
+//! split. It allocates nothing itself: the caller's buffer grows by what has arrived, never by an
+//! announced size. Chunk extensions and trailers are checked and dropped. Line ends are exactly CR LF:
+//! a proxy in front of the server must find the end of the body at the same byte.
+
+use crate::protocol::handshake::{Refusal, is_tchar};
+
+/// Hexadecimal digits of a chunk's size, leading zeros included: they fit 64 bits.
+pub const CHUNK_SIZE_DIGITS_MAX: u8 = 16;
+
+/// Bytes of a chunk's size and extensions, without CR LF. Extensions mean nothing here.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+
+/// Bytes of all trailer lines of one body. Trailers mean nothing here.
+pub const TRAILERS_BYTES_MAX: usize = 8 * 1024;
+
+/// How the end of a body is found (RFC 9112, 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// After this many bytes.
+    Length(u64),
+    /// By the last chunk, of size 0, and the trailers behind it.
+    Chunked,
+}
+
+/// Decodes one body.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyDecoder {
+    state: State,
+    is_chunked: bool,
+    /// Bytes of data before the end of the chunk, or of the body; in `Size`, of the chunk to come.
+    left: u64,
+    /// Bytes that chunks to come may have.
+    room: u64,
+    /// Bytes of the current size line, or of all trailers.
+    line_bytes: usize,
+}
+
+/// What the next byte belongs to. From `Size` on: chunked bodies only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Complete,
+    Data,
+    /// The chunk's size, of which so many digits have come.
+    Size {
+        digits: u8,
+    },
+    /// A blank between size and extension.
+    Blank,
+    Extension,
+    SizeLf,
+    DataCr,
+    DataLf,
+    /// The first byte of a trailer line, or of the empty line at the end.
+    Trailer,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    EndLf,
+}
+
+impl BodyDecoder {
+    /// A decoder for one body of at most `body_bytes_max` bytes of data.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyTooLarge`](Refusal::BodyTooLarge) for a length above that.
+    pub fn new(framing: Framing, body_bytes_max: usize) -> Result<BodyDecoder, Refusal> {
+        let room = body_bytes_max as u64;
+        let (state, left) = match framing {
+            Framing::Length(length) if length > room => return Err(Refusal::BodyTooLarge),
+            Framing::Length(0) => (State::Complete, 0),
+            Framing::Length(length) => (State::Data, length),
+            Framing::Chunked => (State::Size { digits: 0 }, 0),
+        };
+        let is_chunked = framing == Framing::Chunked;
+        Ok(BodyDecoder { state, is_chunked, left, room, line_bytes: 0 })
+    }
+
+    /// Whether the whole body has been decoded: what follows belongs to the next request.
+    pub fn is_complete(&self) -> bool {
+        self.state == State::Complete
+    }
+
+    /// Appends the data within `input` to `body`. Returns how many bytes of `input` belong to the body:
+    /// all, unless it is complete.
+    ///
+    /// # Errors
+    ///
+    /// [`ChunkedBody`](Refusal::ChunkedBody) (400) for invalid syntax,
+    /// [`BodyTooLarge`](Refusal::BodyTooLarge) (413) as soon as a chunk's size exceeds the limit,
+    /// [`TrailersTooLong`](Refusal::TrailersTooLong) (431). The decoder is of no use after an error.
+    pub fn decode(&mut self, input: &[u8], body: &mut Vec<u8>) -> Result<usize, Refusal> {
+        let mut rest = input;
+        while let Some((&byte, behind)) = rest.split_first() {
+            match self.state {
+                State::Complete => break,
+                State::Data => rest = self.take_data(rest, body),
+                _ => {
+                    self.take_syntax(byte)?;
+                    rest = behind;
+                }
+            }
+        }
+        Ok(input.len() - rest.len())
+    }
+
+    /// Appends data up to the end of the chunk; returns what is behind it.
+    fn take_data<'a>(&mut self, input: &'a [u8], body: &mut Vec<u8>) -> &'a [u8] {
+        let len = usize::try_from(self.left).map_or(input.len(), |left| left.min(input.len()));
+        let (data, rest) = input.split_at(len);
+        body.extend_from_slice(data);
+        self.left -= len as u64;
+        if self.left == 0 {
+            self.state = if self.is_chunked { State::DataCr } else { State::Complete };
+        }
+        rest
+    }
+
+    /// Takes one byte of a size line, of a line end, or of trailers.
+    fn take_syntax(&mut self, byte: u8) -> Result<(), Refusal> {
+        self.state = match (self.state, byte) {
+            (State::Size { digits }, _) if byte.is_ascii_hexdigit() => {
+                self.take_digit(digits, byte)?
+            }
+            (State::Size { digits: 1.. }, b'\r') | (State::Extension, b'\r') => State::SizeLf,
+            (State::Size { digits: 1.. } | State::Blank, b' ' | b'\t') => State::Blank,
+            (State::Size { digits: 1.. } | State::Blank, b';') => State::Extension,
+            (State::Extension, _) if is_field_byte(byte) => State::Extension,
+            (State::SizeLf, b'\n') => return self.begin_chunk(),
+            (State::DataCr, b'\r') => State::DataLf,
+            (State::DataLf, b'\n') => {
+                self.line_bytes = 0;
+                State::Size { digits: 0 }
+            }
+            (State::Trailer, b'\r') => State::EndLf,
+            (State::Trailer | State::TrailerName, _) if is_tchar(byte) => State::TrailerName,
+            (State::TrailerName, b':') => State::TrailerValue,
+            (State::TrailerValue, b'\r') => State::TrailerLf,
+            (State::TrailerValue, _) if is_field_byte(byte) => State::TrailerValue,
+            (State::TrailerLf, b'\n') => State::Trailer,
+            (State::EndLf, b'\n') => State::Complete,
+            _ => return Err(Refusal::ChunkedBody),
+        };
+        self.count_byte()
+    }
+
+    fn take_digit(&mut self, digits: u8, digit: u8) -> Result<State, Refusal> {
+        if digits == CHUNK_SIZE_DIGITS_MAX {
+            return Err(Refusal::ChunkedBody);
+        }
+        let value = char::from(digit).to_digit(16).unwrap_or_default();
+        self.left = self.left << 4 | u64::from(value);
+        Ok(State::Size { digits: digits + 1 })
+    }
+
+    /// Bounds what is dropped: the size line, and all trailers.
+    fn count_byte(&mut self) -> Result<(), Refusal> {
+        match self.state {
+            State::Size { digits: 1.. } | State::Blank | State::Extension => {
+                self.line_bytes += 1;
+                let fits = self.line_bytes <= CHUNK_LINE_BYTES_MAX;
+                if fits { Ok(()) } else { Err(Refusal::ChunkedBody) }
+            }
+            State::Trailer | State::TrailerName | State::TrailerValue | State::TrailerLf => {
+                self.line_bytes += 1;
+                let fits = self.line_bytes <= TRAILERS_BYTES_MAX;
+                if fits { Ok(()) } else { Err(Refusal::TrailersTooLong) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The size line is whole: data follows, or the trailers.
+    fn begin_chunk(&mut self) -> Result<(), Refusal> {
+        self.line_bytes = 0;
+        if self.left == 0 {
+            self.state = State::Trailer;
+            return Ok(());
+        }
+        self.room = self.room.checked_sub(self.left).ok_or(Refusal::BodyTooLarge)?;
+        self.state = State::Data;
+        Ok(())
+    }
+}
+
+/// Whether `byte` may stand in a chunk extension or a trailer's value (RFC 9110, 5.5; RFC 9112, 7.1.1).
+fn is_field_byte(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 100;
+
+    /// The body, and how many bytes it took; `None` if its end has not come.
+    type Outcome = Result<Option<(Vec<u8>, usize)>, Refusal>;
+
+    fn decoded(framing: Framing, pieces: &[&[u8]], max: usize) -> Outcome {
+        let mut decoder = BodyDecoder::new(framing, max)?;
+        let (mut body, mut taken) = (Vec::new(), 0);
+        for piece in pieces {
+            taken += decoder.decode(piece, &mut body)?;
+        }
+        Ok(decoder.is_complete().then_some((body, taken)))
+    }
+
+    fn chunked(wire: &str) -> Outcome {
+        decoded(Framing::Chunked, &[wire.as_bytes()], MAX)
+    }
+
+    fn whole(body: &str, wire: &str) -> Outcome {
+        Ok(Some((body.as_bytes().to_vec(), wire.len())))
+    }
+
+    #[test]
+    fn chunks_are_joined_and_what_follows_is_left() {
+        for (wire, body) in [
+            ("0\r\n\r\n", ""),
+            ("5\r\nhello\r\n0\r\n\r\n", "hello"),
+            ("1\r\n\r\r\n1\r\n\n\r\n00\r\n\r\n", "\r\n"),
+            ("00a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n", "01234567890123456789"),
+            ("0000000000000002\r\nab\r\n0000000000000000\r\n\r\n", "ab"),
+            ("2;a\r\nab\r\n1 ; a = \"b;\u{e9}\"\r\nc\r\n0;\t\r\n\r\n", "abc"),
+            ("1\r\na\r\n0\r\nX: y\r\nContent-Length:\r\n\r\n", "a"),
+        ] {
+            assert_eq!(chunked(wire), whole(body, wire), "{wire:?}");
+            assert_eq!(chunked(&format!("{wire}GET /")), whole(body, wire), "{wire:?}");
+            for end in 0..wire.len() {
+                let start = decoded(Framing::Chunked, &[&wire.as_bytes()[..end]], MAX);
+                assert_eq!(start, Ok(None), "{:?}", &wire[..end.min(3)]);
+            }
+        }
+    }
+
+    #[test]
+    fn splitting_at_every_byte_equals_decoding_whole() {
+        let long_line = format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(255));
+        let long_trailer = format!("0\r\nX: {}\r\n\r\n", "x".repeat(TRAILERS_BYTES_MAX));
+        let samples = [
+            "3;x=y\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\nA: b\r\nC: d\r\n\r\nnext",
+            "3\r\nabcd",
+            "64\r\n",
+            "65\r\n",
+            "x",
+            "0\r\n\rx",
+            &long_line,
+            &long_trailer,
+        ];
+        for wire in samples {
+            let wire = wire.as_bytes();
+            let expected = decoded(Framing::Chunked, &[wire], MAX);
+            for cut in 0..=wire.len() {
+                let (first, second) = wire.split_at(cut);
+                assert_eq!(decoded(Framing::Chunked, &[first, second], MAX), expected);
+            }
+            let bytes: Vec<&[u8]> = wire.chunks(1).collect();
+            assert_eq!(decoded(Framing::Chunked, &bytes, MAX), expected);
+        }
+    }
+
+    #[test]
+    fn malformed_chunks_are_refused() {
+        for wire in [
+            "\r\n",
+            " 1\r\n",
+            ";a\r\n",
+            "g",
+            "-1",
+            "+1",
+            "0x1",
+            "1\n",
+            "1\r\r",
+            "1 \r\n",
+            "1 a",
+            "1\u{b};",
+            "1;a\n",
+            "1;a\0",
+            "1;a\x7f",
+            "1;a\rb",
+            "1\r\nab",
+            "1\r\na\n",
+            "1\r\na\rb",
+            "1\r\na0\r\n",
+            "0\r\n\n",
+            "0\r\n\r\r",
+            "0\r\n X: y",
+            "0\r\n: y",
+            "0\r\nX y",
+            "0\r\nX : y",
+            "0\r\nX\r\n",
+            "0\r\nX: y\n",
+            "0\r\nX: \0",
+            "0\r\nX: y\r\r",
+            "0\r\nX: y\r\n z",
+            "00000000000000001",
+            "00000000000000000",
+        ] {
+            assert_eq!(chunked(wire), Err(Refusal::ChunkedBody), "{wire:?}");
+        }
+    }
+
+    #[test]
+    fn limits_are_exact() {
+        let chunks = |sizes: &[usize]| {
+            let chunk = |&size: &usize| format!("{size:x}\r\n{}\r\n", "a".repeat(size));
+            sizes.iter().map(chunk).collect::<String>() + "0\r\n\r\n"
+        };
+        assert!(chunked(&chunks(&[MAX])).is_ok_and(|outcome| outcome.is_some()));
+        assert!(chunked(&chunks(&[1; MAX])).is_ok_and(|outcome| outcome.is_some()));
+        for sizes in [&[MAX + 1][..], &[1; MAX + 1], &[MAX, 1]] {
+            assert_eq!(chunked(&chunks(sizes)), Err(Refusal::BodyTooLarge));
+        }
+        assert_eq!(chunked("ffffffffffffffff\r\n"), Err(Refusal::BodyTooLarge));
+        assert_eq!(chunked("65\r\n"), Err(Refusal::BodyTooLarge), "before any of it has come");
+
+        let line = |len: usize| format!("0;{}\r\n\r\n", "x".repeat(len - 2));
+        assert!(chunked(&line(CHUNK_LINE_BYTES_MAX)).is_ok_and(|outcome| outcome.is_some()));
+        assert_eq!(chunked(&line(CHUNK_LINE_BYTES_MAX + 1)), Err(Refusal::ChunkedBody));
+
+        let trailers =
+            |len: usize| format!("0\r\n{}X:{}\r\n\r\n", "A:\r\n".repeat(2), "x".repeat(len - 12));
+        assert!(chunked(&trailers(TRAILERS_BYTES_MAX)).is_ok_and(|outcome| outcome.is_some()));
+        let too_long = chunked(&trailers(TRAILERS_BYTES_MAX + 1));
+        assert_eq!(too_long, Err(Refusal::TrailersTooLong));
+    }
+
+    #[test]
+    fn a_length_ends_a_body_exactly() {
+        let by_length = |length: u64, wire: &[u8]| decoded(Framing::Length(length), &[wire], MAX);
+        assert_eq!(by_length(0, b"x"), Ok(Some((Vec::new(), 0))));
+        assert_eq!(by_length(2, b"abc"), Ok(Some((b"ab".to_vec(), 2))));
+        assert_eq!(by_length(2, b"a"), Ok(None));
+        assert_eq!(by_length(MAX as u64, b"a"), Ok(None));
+        assert_eq!(by_length(MAX as u64 + 1, b""), Err(Refusal::BodyTooLarge));
+        assert_eq!(by_length(u64::MAX, b""), Err(Refusal::BodyTooLarge));
+    }
+
+    /// What a peer announces, however much, does not allocate.
+    #[test]
+    fn nothing_is_allocated_from_an_announced_size() {
+        for framing in [Framing::Length(1 << 40), Framing::Chunked] {
+            let mut decoder = BodyDecoder::new(framing, usize::MAX).unwrap();
+            let mut body = Vec::new();
+            if framing == Framing::Chunked {
+                decoder.decode(b"10000000000\r\n", &mut body).unwrap();
+            }
+            decoder.decode(b"a", &mut body).unwrap();
+            assert!(body.capacity() < 64, "{} bytes", body.capacity());
+        }
+    }
+}
