@@ -112,6 +112,7 @@ const TABLE: &[(&str, &str)] = &[
     // Batches: four calls are allowed.
     ("[]", r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"empty batch"}}"#),
     ("[1,[]]", r#"[{"jsonrpc":"2.0","id":null,"error":{"code":-32600*"#),
+    (r#"[["2.0",1,"now",[]]]"#, r#"[{"jsonrpc":"2.0","id":null,"error":{"code":-32600*"#),
     (
         "[1,2,3,4,5]",
         r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"batch too large"}}"#,
@@ -144,6 +145,14 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["logs",{"address":"0x1"}]}"#,
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602*"#,
+    ),
+    (
+        r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["logs",[]]}"#,
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602*"#,
+    ),
+    (
+        r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["logs",[null,null]]}"#,
         r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602*"#,
     ),
     (

@@ -18,6 +18,7 @@ pub mod gateway;
 mod hex;
 mod index;
 pub mod node;
+mod object;
 mod reply;
 mod request;
 mod service;

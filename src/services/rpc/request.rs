@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use super::RpcError;
+use super::{RpcError, object};
 
 /// Bytes of an id: a UUID has 38.
 const ID_BYTES_MAX: usize = 1024;
@@ -89,22 +89,18 @@ pub(super) fn batch(text: &str, bounds: Bounds) -> Result<Vec<&RawValue>, RpcErr
 
 /// Reads one item of a batch.
 pub(super) fn item<'a>(item: &'a RawValue, bounds: Bounds) -> Result<Call<'a>, Rejected<'a>> {
-    // An array would pass for an object's members in their order.
-    if item.get().starts_with('{') {
-        return single(item.get(), bounds);
-    }
-    Err(Rejected { id: None, error: RpcError::invalid_request("invalid request") })
+    single(item.get(), bounds)
 }
 
 /// Reads a call that is no batch: in one go if it is like nearly all are, else anew, to find out what it
 /// has instead.
 pub(super) fn single(text: &str, bounds: Bounds) -> Result<Call<'_>, Rejected<'_>> {
-    if let Ok(usual) = serde_json::from_str::<Usual<'_>>(text)
+    if let Ok(usual) = object::from_str::<Usual<'_>>(text)
         && let Some(call) = usual.call(bounds)
     {
         return Ok(call);
     }
-    let odd: Odd<'_> = serde_json::from_str(text).map_err(|error| {
+    let odd: Odd<'_> = object::from_str(text).map_err(|error| {
         let error = match error.classify() {
             Category::Data => RpcError::invalid_request("invalid request"),
             Category::Io | Category::Syntax | Category::Eof => RpcError::parse(),

@@ -16,7 +16,7 @@ use super::counts::{Counts, add};
 use super::filter::{FilterParams, Log, LogFilter};
 use super::hex::Quantity;
 use super::index::FilterIndex;
-use super::{Call, RpcError};
+use super::{Call, RpcError, object};
 use crate::protocol::{CloseCode, Message, SharedFrame};
 use crate::reactor::{ConnId, Context, PublishOptions, Target};
 
@@ -71,9 +71,8 @@ impl Kind {
                 Ok(Kind::Pending { full })
             }
             "logs" => {
-                let params = detail.map_or(Ok(FilterParams::default()), |filter| {
-                    serde_json::from_str(filter.get())
-                });
+                let params = detail
+                    .map_or(Ok(FilterParams::default()), |filter| object::from_str(filter.get()));
                 let invalid = |error| RpcError::invalid_params(format!("invalid filter: {error}"));
                 let params = params.map_err(invalid)?;
                 let filter = LogFilter::try_from(params).map_err(RpcError::invalid_params)?;

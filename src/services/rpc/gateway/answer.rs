@@ -5,7 +5,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::{Outcome, RpcError};
+use super::super::object::Object;
+use super::super::{Outcome, RpcError, object};
 
 /// A message of an upstream's.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ struct Members<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     result: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    error: Option<Failed<'a>>,
+    error: Option<Object<Failed<'a>>>,
     #[serde(borrow, default)]
     method: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -56,16 +57,16 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawV
 impl Incoming {
     /// Reads a message.
     pub(super) fn parse(text: &str) -> Option<Incoming> {
-        let Members { id, result, error, method, params } = serde_json::from_str(text).ok()?;
+        let Members { id, result, error, method, params } = object::from_str(text).ok()?;
         if method.is_some() {
-            let news = params.and_then(|params| serde_json::from_str(params.get()).ok());
+            let news = params.and_then(|params| object::from_str(params.get()).ok());
             return Some(news.map_or(Incoming::Aside, |News { subscription, result }| {
                 Incoming::News(subscription.to_owned(), result.to_owned())
             }));
         }
         let id = id.map_or(Some(0), |id| id.get().parse().ok())?;
         let outcome = match (result, error) {
-            (_, Some(Failed { code, message, data })) => {
+            (_, Some(Object(Failed { code, message, data }))) => {
                 let data = data.map(ToOwned::to_owned);
                 Err(RpcError { data, ..RpcError::new(code, message) })
             }
@@ -133,6 +134,7 @@ mod tests {
         for text in [
             r#"{"jsonrpc":"2.0","method":"telemetry","params":{"peers":3}}"#,
             r#"{"jsonrpc":"2.0","method":"telemetry","params":[1]}"#,
+            r#"{"jsonrpc":"2.0","method":"eth_subscription","params":["0xa",{}]}"#,
             r#"{"jsonrpc":"2.0","method":"ready"}"#,
             r#"{"jsonrpc":"2.0","id":7,"method":"ping","params":[]}"#,
         ] {
@@ -142,7 +144,17 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_none() {
-        for text in ["", "<html>", "[]", "{}", r#"{"id":1}"#, r#"{"id":"x","result":1}"#, "1"] {
+        for text in [
+            "",
+            "<html>",
+            "[]",
+            "[7,1]",
+            "{}",
+            r#"{"id":1}"#,
+            r#"{"id":"x","result":1}"#,
+            r#"{"id":1,"error":[3,"reverted"]}"#,
+            "1",
+        ] {
             assert!(Incoming::parse(text).is_none(), "{text}");
         }
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::super::{Quantity, Word};
+use super::super::{Quantity, Word, object};
 
 /// Members of a block that are none of its header, and that no `newHeads` notification has.
 const NOT_OF_THE_HEADER: [&str; 5] =
@@ -35,7 +35,7 @@ impl Block {
     /// Reads a block or a header; `None` if it is neither, such as the `null` that answers for a block
     /// that is not known.
     pub(super) fn read(text: &RawValue) -> Option<Block> {
-        let Named { number, hash, parent } = serde_json::from_str(text.get()).ok()?;
+        let Named { number, hash, parent } = object::from_str(text.get()).ok()?;
         Some(Block { number: number.0, hash, parent, header: header(text)? })
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::super::{Address, Log, LogFilter, TOPICS_MAX, Word};
+use super::super::{Address, Log, LogFilter, TOPICS_MAX, Word, object};
 use super::chain::REMEMBERED_MAX;
 
 /// Addresses, and topics, that one query names; with more of them it asks for all there are.
@@ -82,7 +82,7 @@ pub(super) fn read(result: &RawValue) -> Option<Vec<Log>> {
 }
 
 fn read_one(json: &RawValue) -> Option<Log> {
-    let Named { address, topics } = serde_json::from_str(json.get()).ok()?;
+    let Named { address, topics } = object::from_str(json.get()).ok()?;
     (topics.len() <= TOPICS_MAX).then(|| Log { address, topics, json: json.to_owned() })
 }
 
@@ -236,7 +236,8 @@ mod tests {
 
     #[test]
     fn what_is_no_log_is_none() {
-        for text in ["null", "{}", "[1]", r#"[{"address":"0x1","topics":[]}]"#] {
+        let array = format!(r#"[["{}",[]]]"#, Bytes([1; 20]));
+        for text in ["null", "{}", "[1]", r#"[{"address":"0x1","topics":[]}]"#, &array] {
             assert!(read(&RawValue::from_string(text.to_owned()).unwrap()).is_none(), "{text}");
         }
     }

@@ -5,6 +5,7 @@ use rand::rngs::SysRng;
 
 use super::super::backend::Ticket;
 use super::super::filter::TOPICS_MAX;
+use super::super::object::Object;
 use super::super::{Call, RpcError};
 use super::pool::BLOCK_LOGS_MAX;
 use super::record::{Emitted, Transaction};
@@ -36,8 +37,9 @@ impl Order {
                 Ok(Order::Send(ticket, Transaction::new(bytes(&data)?, Vec::new())))
             }
             "weir_emit" => {
-                let (logs,): (Option<Vec<Emitted>>,) = call.positional(1)?;
-                Ok(Order::Send(ticket, emit(logs.unwrap_or_default())?))
+                let (logs,): (Option<Vec<Object<Emitted>>>,) = call.positional(1)?;
+                let logs = logs.unwrap_or_default().into_iter().map(|Object(log)| log);
+                Ok(Order::Send(ticket, emit(logs.collect())?))
             }
             "weir_mine" => {
                 let (count,): (Option<u64>,) = call.positional(1)?;

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::super::backend::Outcome;
 use super::super::filter::{FilterParams, LogFilter};
 use super::super::hex::{Quantity, Word};
+use super::super::object::Object;
 use super::super::{Call, RpcError};
 use super::pool::Pool;
 use super::store::{Store, StoreError};
@@ -89,8 +90,9 @@ impl Query {
                 Query::Transaction(hash.ok_or_else(missing)?)
             }
             "eth_getLogs" => {
-                let (params,): (Option<LogParams>,) = call.positional(1)?;
-                logs(params.ok_or_else(missing)?, head)?
+                let (params,): (Option<Object<LogParams>>,) = call.positional(1)?;
+                let Object(params) = params.ok_or_else(missing)?;
+                logs(params, head)?
             }
             _ => return Ok(None),
         }))

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::backend::Outcome;
+use super::super::object::Object;
 use super::super::url::HttpError;
-use super::super::{RpcError, UpstreamUrl};
+use super::super::{RpcError, UpstreamUrl, object};
 
 /// From the first byte to the last; past it -32002.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,7 +57,7 @@ impl From<Unanswered> for RpcError {
 struct Answer {
     #[serde(default, deserialize_with = "present")]
     result: Option<Box<RawValue>>,
-    error: Option<AnsweredError>,
+    error: Option<Object<AnsweredError>>,
 }
 
 #[derive(Deserialize)]
@@ -94,9 +95,9 @@ impl Upstream {
         let mut response = request.send(&call).map_err(Unanswered::Http)?;
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
         let text = body.read_to_string().map_err(Unanswered::Http)?;
-        match serde_json::from_str(&text) {
+        match object::from_str(&text) {
             Ok(Answer { result: Some(result), error: None }) => Ok(Ok(result)),
-            Ok(Answer { error: Some(error), .. }) => {
+            Ok(Answer { error: Some(Object(error)), .. }) => {
                 let AnsweredError { code, message, data } = error;
                 Ok(Err(RpcError { code, message: message.into(), data }))
             }
