@@ -80,6 +80,11 @@ fn every_method_answers_over_http_and_websocket() {
         ("eth_getBlockByHash", json!(["0x1", true])),
         ("eth_getLogs", json!([{"fromBlock": "x"}])),
         ("eth_getLogs", json!([{"blockHash": hash, "fromBlock": "0x0"}])),
+        ("eth_getLogs", json!([[]])),
+        ("eth_getLogs", json!([["0x0", "0x1"]])),
+        ("eth_subscribe", json!(["logs", []])),
+        ("weir_emit", json!([[[SENDER]]])),
+        ("weir_emit", json!([[[SENDER, [], "0x"]]])),
         ("eth_sendRawTransaction", json!(["0x1"])),
         ("eth_sendRawTransaction", json!([])),
         ("weir_emit", json!([[{"address": SENDER, "data": "0x1"}]])),
@@ -90,6 +95,80 @@ fn every_method_answers_over_http_and_websocket() {
         assert_eq!(node.call(method, params.clone())["error"]["code"], -32602, "{method} {params}");
     }
     assert_eq!(node.call("eth_call", json!([]))["error"]["code"], -32601);
+}
+
+/// The members of blocks, transactions and logs that are quantities.
+const QUANTITIES: [&str; 22] = [
+    "baseFeePerGas",
+    "blobGasUsed",
+    "blockNumber",
+    "chainId",
+    "difficulty",
+    "excessBlobGas",
+    "gas",
+    "gasLimit",
+    "gasPrice",
+    "gasUsed",
+    "logIndex",
+    "number",
+    "r",
+    "s",
+    "size",
+    "timestamp",
+    "totalDifficulty",
+    "transactionIndex",
+    "type",
+    "v",
+    "value",
+    "yParity",
+];
+
+#[test]
+fn quantities_have_no_leading_zeros() {
+    let directory = Directory::new();
+    let node = Node::leader(&directory);
+    let sent = node.result("eth_sendRawTransaction", json!(["0x00"]));
+    let pending = node.result("eth_getTransactionByHash", json!([sent]));
+    node.result("weir_emit", json!([[{"address": SENDER}, {"address": SENDER}]]));
+    node.result("weir_mine", json!([]));
+    let block = node.result("eth_getBlockByNumber", json!(["latest", true]));
+    let logs = node.result("eth_getLogs", json!([{}]));
+    let lists = [&block["transactions"], &logs].map(|list| list.as_array().unwrap().clone());
+    let mut all: Vec<Value> = lists.concat();
+    assert_eq!(all.len(), 4);
+    all.extend([block, pending]);
+    for object in all {
+        let members = object.as_object().unwrap().iter();
+        for (name, value) in members.filter(|(name, _)| QUANTITIES.contains(&name.as_str())) {
+            let Some(digits) = value.as_str().map(|text| text.strip_prefix("0x").unwrap()) else {
+                assert!(value.is_null() && name.starts_with(['b', 't']), "{name}: {value}");
+                continue;
+            };
+            assert!(
+                digits == "0" || !digits.is_empty() && !digits.starts_with('0'),
+                "{name}: {value}"
+            );
+        }
+    }
+}
+
+/// Fifty blocks within a second leave the chain's clock ahead of the machine's. The restarted leader
+/// meets what it would meet if the machine's clock were set back: a head from the future.
+#[test]
+fn timestamps_grow_with_every_block_and_across_a_restart() {
+    let directory = Directory::new();
+    let node = Node::leader(&directory);
+    node.result("weir_mine", json!([50]));
+    node.kill();
+    let node = Node::leader(&directory);
+    assert_eq!(node.result("weir_mine", json!([2])), "0x34");
+    let times: Vec<u64> = (0..=52)
+        .map(|number| {
+            let block = node.result("eth_getBlockByNumber", json!([format!("{number:#x}")]));
+            u64::from_str_radix(&block["timestamp"].as_str().unwrap()[2..], 16).unwrap()
+        })
+        .collect();
+    assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
 }
 
 #[test]

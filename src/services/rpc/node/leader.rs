@@ -88,7 +88,8 @@ impl Leader {
 
     fn make_block(&mut self) -> Result<(), RpcError> {
         let transactions = Pool::of(&self.shared.pool).next();
-        let time = unix_time().max(self.head.timestamp());
+        // A timestamp grows with every block, however many a second has and wherever the clock is set.
+        let time = unix_time().max(self.head.timestamp().saturating_add(1));
         let block = self.head.next(self.chain_id, time, &transactions);
         self.shared.store.append(std::slice::from_ref(&block)).map_err(|error| failed(&error))?;
         Pool::of(&self.shared.pool).remove(transactions.len());

@@ -92,7 +92,6 @@ impl Transaction {
     /// As clients see it; `place` is its block's number and hash, and its index there.
     pub(super) fn json(&self, chain_id: u64, place: Option<(u64, Word, usize)>) -> Box<RawValue> {
         let zero = Bytes([0; 20]);
-        let nothing: Word = Bytes([0; 32]);
         raw(&json!({
             "hash": self.hash,
             "type": "0x0",
@@ -108,8 +107,8 @@ impl Transaction {
             "gasPrice": Quantity(GAS_PRICE),
             "input": format!("0x{}", hex::encode(&self.raw)),
             "v": "0x1b",
-            "r": nothing,
-            "s": nothing,
+            "r": "0x0",
+            "s": "0x0",
         }))
     }
 }
