@@ -6,3 +6,4 @@ mod leader;
 mod limits;
 mod peers;
 mod process;
+mod secrets;
