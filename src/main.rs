@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use cli::{Command, Task};
 use config::Config;
+use node::NodeOptions;
 use weir::reactor::settings::TlsSettings;
 
 /// Failed while running.
@@ -26,8 +27,14 @@ const REFUSED: u8 = 2;
 fn main() -> ExitCode {
     let cli = match Task::parse(env::args_os()).unwrap_or_else(|error| error.exit()) {
         Task::Configured(cli) => cli,
-        Task::Node(options) => return exit_code(node::node(&options)),
+        Task::Node(options) => return exit_code(start_node(&options)),
     };
+    if matches!(cli.command, Command::Serve)
+        && let Err(error) = serve::catch_early_signals()
+    {
+        eprintln!("error: signals: {error}");
+        return ExitCode::from(FAILED);
+    }
     let config = match Config::load(cli.file.as_deref(), env::vars_os(), cli.flags) {
         Ok(config) => config,
         Err(error) => {
@@ -39,6 +46,11 @@ fn main() -> ExitCode {
         Command::Check => check(&config),
         Command::Serve => exit_code(serve::serve(&config)),
     }
+}
+
+fn start_node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
+    serve::catch_early_signals()?;
+    node::node(options)
 }
 
 fn check(config: &Config) -> ExitCode {

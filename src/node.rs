@@ -364,7 +364,7 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     let rpc = reactor.add_service(rpc)?;
     reactor.add_route("/", rpc, options.route())?;
     // First of all that can be seen: who reads that we listen may send a signal at once.
-    obey_signals(&mut reactor, false)?;
+    obey_signals(&mut reactor)?;
     listen(&mut reactor, options)?;
     reactor.run()?;
     info!("stopped: {}", reactor.metrics());

@@ -38,6 +38,8 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     }
     let settings = fit_to_descriptors(&config.settings, config.listen.len());
     let mut reactor = Reactor::new(settings)?;
+    // Before certificates are read: a SIGHUP that comes after that reloads them in the first turn.
+    obey_signals(&mut reactor)?;
     for route in &config.routes {
         add_route(&mut reactor, route)?;
     }
@@ -51,8 +53,6 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     if config.admin.is_some() {
         add_admin(&mut reactor, sources)?;
     }
-    // First of all that can be seen: who reads that we listen may send a signal at once.
-    obey_signals(&mut reactor, config.tls.is_some())?;
     listen(&mut reactor, &config.listen, config.admin.as_ref())?;
     reactor.run()?;
     if let Some(report) = reactor.turn_report() {
@@ -151,10 +151,20 @@ pub(crate) fn fit_to_descriptors(settings: &Settings, listeners: usize) -> Setti
     settings
 }
 
+/// Keeps SIGHUP and SIGUSR1 from ending the process before its loop handles them. Other programs end
+/// by default; a server is reloaded and asked for reports by them.
+pub(crate) fn catch_early_signals() -> io::Result<()> {
+    for signal in [SIGUSR1, SIGHUP] {
+        // The loop's own handler logs and acts; before that there is nothing to reload or report.
+        signal_hook::flag::register(signal, Arc::default())?;
+    }
+    Ok(())
+}
+
 /// The first SIGINT or SIGTERM shuts down in good order, a second one ends the process at once, even
-/// if the loop is stuck. SIGUSR1 asks for a report of the turns, if there are `turn_stats`; SIGHUP has
-/// certificates read anew, if there are any, and else does what it does to any process.
-pub(crate) fn obey_signals(reactor: &mut Reactor, has_certificates: bool) -> io::Result<()> {
+/// if the loop is stuck. SIGUSR1 asks for a report of the turns, if there are `turn_stats`; SIGHUP
+/// reloads the certificates, if there are any, and never ends the process.
+pub(crate) fn obey_signals(reactor: &mut Reactor) -> io::Result<()> {
     const FAILED: i32 = 1;
     let second = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -163,9 +173,10 @@ pub(crate) fn obey_signals(reactor: &mut Reactor, has_certificates: bool) -> io:
         signal_hook::flag::register(signal, Arc::clone(&second))?;
     }
     let down = Order::Shutdown;
-    let mut orders = vec![(SIGINT, down), (SIGTERM, down), (SIGUSR1, Order::ReportTurns)];
-    if has_certificates {
-        orders.push((SIGHUP, Order::ReloadCertificates));
-    }
-    reactor.obey(&orders)
+    reactor.obey(&[
+        (SIGINT, down),
+        (SIGTERM, down),
+        (SIGUSR1, Order::ReportTurns),
+        (SIGHUP, Order::ReloadCertificates),
+    ])
 }

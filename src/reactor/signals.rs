@@ -9,6 +9,7 @@ use std::io;
 
 use log::{info, warn};
 use mio::{Interest, Token};
+use signal_hook::low_level::signal_name;
 use signal_hook_mio::v1_0::Signals;
 
 use super::Reactor;
@@ -21,8 +22,9 @@ pub enum Order {
     Shutdown,
     /// As [`Handle::report_turns`](super::Handle::report_turns).
     ReportTurns,
-    /// The certificates given to [`set_tls`](Reactor::set_tls) are read anew, on a thread. If they are
-    /// sound, new connections get them; if not, the log says why and the old ones stay.
+    /// Reloads the certificates given to [`set_tls`](Reactor::set_tls), on a thread. If they are valid,
+    /// new connections get them; if not, the log says why and the old ones stay. Without TLS there is
+    /// nothing to reload, and the log says so.
     ReloadCertificates,
 }
 
@@ -57,7 +59,7 @@ impl Reactor {
         };
         for received in signals.pending() {
             let found = orders.iter().find(|(signal, _)| *signal == received);
-            info!("signal {received}");
+            info!("signal {received} ({})", signal_name(received).unwrap_or("unnamed"));
             match found {
                 Some((_, Order::Shutdown)) => self.core.bells.order_shutdown(),
                 Some((_, Order::ReportTurns)) if self.stats.is_none() => {

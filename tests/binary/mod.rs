@@ -5,6 +5,7 @@ mod log;
 mod process;
 mod settings;
 mod shutdown;
+mod signals;
 
 use std::fs;
 use std::path::PathBuf;

@@ -197,11 +197,11 @@ impl Core {
         true
     }
 
-    /// Has the certificates read anew.
+    /// Starts to reload the certificates, if there are any.
     pub(super) fn order_reload(&self) {
         match &self.tls.identity {
             Some(identity) => identity.reloader.order(),
-            None => warn!("no certificates to reload"),
+            None => info!("nothing to reload: no listener uses TLS"),
         }
     }
 
