@@ -193,6 +193,8 @@ impl NetworkSource {
         };
         total("upstream_requests", "Calls sent", &counts.sent);
         total("upstream_failures", "Calls that failed", &counts.failed);
+        let help = "Messages from the upstream that were no valid JSON-RPC";
+        total("upstream_malformed", help, &counts.malformed);
         total("upstream_breaker_opened", "Times that the breaker opened", &counts.opened);
         let mut now = |name, help, count: &Count| {
             samples.gauge(name, help, &labels, count.get() as f64);

@@ -1,9 +1,11 @@
 //! The gateway: real upstreams on loops of their own, clients in front.
 
+mod failures;
 mod front;
 mod limits;
 mod metrics;
 mod news;
 mod node;
+mod peers;
 mod requests;
 mod secure;

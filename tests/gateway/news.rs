@@ -4,13 +4,11 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weir::reactor::CloseReason;
-use weir::reactor::settings::Settings;
 use weir::services::rpc::{RpcError, RpcSettings};
 
 use super::node::{Node, address, client, gateway, gateway_with, hash, topic};
 use crate::rpc::scripted::{call, json};
-use crate::support::{Client, Seen, Server, Watched, eventually, serving};
+use crate::support::{Client, Server, eventually};
 
 /// Subscribes and returns the id.
 fn subscribe(client: &mut Client, params: &Value) -> String {
@@ -339,24 +337,4 @@ fn syncing_is_told_when_it_begins_and_when_it_is_over() {
         node.sync(None);
         assert_eq!(news(&mut client), (id, json!(false)));
     });
-}
-
-#[test]
-fn an_upstream_that_speaks_no_json_is_left() {
-    let (watched, seen) = Watched::new(|cx, conn, _| {
-        let _ = cx.send(conn, "no JSON");
-    });
-    let odd = serving(Settings::default(), watched);
-    let node = Node::new(false, 5);
-    let server = gateway(&[format!("ws://{}/", odd.address), node.ws()], |_| {});
-    let mut client = client(&server);
-    let is_left = |seen| matches!(seen, Seen::Closed(_, CloseReason::PeerClosed(Some(code))) if code.get() == 1002);
-    // Until it is connected, the other one is asked.
-    eventually(
-        || {
-            assert_eq!(call(&mut client, "eth_blockNumber", &json!([]))["result"], "0x5");
-            seen.try_iter().any(is_left)
-        },
-        "it is left",
-    );
 }

@@ -1,15 +1,13 @@
 //! Requests through a gateway: whose answer comes back to whom, and what happens when there is none.
 
-use std::net::TcpListener;
-use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir::services::rpc::{RpcError, RpcSettings};
 
-use super::node::{HOST, Node, PATH, client, gateway, gateway_with};
+use super::node::{Node, PATH, client, gateway, gateway_with};
 use crate::rpc::scripted::{call, json, raw};
-use crate::support::{Client, eventually, header, upgrade};
+use crate::support::{Client, eventually, upgrade};
 
 fn request(id: &Value, method: &str, params: &Value) -> String {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
@@ -103,49 +101,6 @@ fn a_second_upstream_steps_in_for_reads() {
     second.release(Ok(raw(&json!("here"))));
     assert_eq!(json(&mut client)["result"], "here");
     assert_eq!(second.calls("eth_sendRawTransaction"), 0);
-}
-
-/// Answers every request with this status, and its connection with the end.
-fn refusing(status: &'static str) -> String {
-    let listener = TcpListener::bind((HOST, 0)).unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut peer = Client::over(stream.unwrap());
-            let head = peer.head();
-            peer.bytes(header(&head, "Content-Length").unwrap().parse().unwrap());
-            let answer =
-                format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-            peer.raw(answer.as_bytes());
-        }
-    });
-    url
-}
-
-#[test]
-fn a_transaction_goes_on_to_the_next_only_from_who_has_not_taken_it() {
-    for (status, was_taken) in [
-        ("503 Service Unavailable", false),
-        ("429 Too Many Requests", false),
-        ("502 Bad Gateway", true),
-        ("504 Gateway Timeout", true),
-        ("500 Internal Server Error", true),
-    ] {
-        let second = Node::new(false, 6);
-        let server = gateway(&[refusing(status), second.http()], |_| {});
-        let mut client = client(&server);
-        // What only reads goes on in any case.
-        assert_eq!(call(&mut client, "eth_gasPrice", &json!([]))["result"], "0x5", "{status}");
-        client.text(&request(&json!(1), "eth_sendRawTransaction", &json!(["0x"])));
-        if was_taken {
-            assert_eq!(error(&json(&mut client)), RpcError::INTERNAL, "{status}");
-        } else {
-            second.await_calls("eth_sendRawTransaction", 1);
-            second.release(Ok(raw(&json!("taken"))));
-            assert_eq!(json(&mut client)["result"], "taken", "{status}");
-        }
-        assert_eq!(second.calls("eth_sendRawTransaction"), usize::from(!was_taken), "{status}");
-    }
 }
 
 #[test]

@@ -1,21 +1,25 @@
-//! What an upstream sends: the answer to a request, or news of a subscription.
+//! What an upstream sends: the answer to a request, or a notification of a subscription.
 //!
-//! The text may be anything; what is not JSON-RPC is `None`. Results and errors go on as they came.
+//! The text may be anything; text that is neither is `None`. An answer whose id can be read but whose
+//! rest is malformed fails the call with that id, and no other call. Results and errors pass unchanged.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::object::Object;
 use super::super::{Outcome, RpcError, object};
+use super::failure::Failure;
 
-/// A message of an upstream's.
+/// The id of an answer whose `id` is `null` or missing: no request has it.
+pub(super) const NO_ID: u64 = 0;
+
+/// A message from an upstream.
 #[derive(Debug)]
 pub(super) enum Incoming {
-    /// What the request with this id is answered.
-    Answer(u64, Outcome),
-    /// What a subscription is told. Its id is the upstream's, as JSON: most are strings, some numbers.
+    /// The answer to the request with this id, or [`Failure::Malformed`].
+    Answer(u64, Result<Outcome, Failure>),
+    /// A subscription's id at the upstream, as JSON (most are strings, some numbers), and its result.
     News(Box<RawValue>, Box<RawValue>),
-    /// A notification or a request of the upstream's that is none of ours.
+    /// A request or a notification that belongs to no subscription.
     Aside,
 }
 
@@ -26,15 +30,21 @@ struct Members<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     result: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    error: Option<Object<Failed<'a>>>,
+    error: Option<&'a RawValue>,
     #[serde(borrow, default)]
     method: Option<&'a RawValue>,
     #[serde(borrow, default)]
     params: Option<&'a RawValue>,
 }
 
+/// The one member that says whose answer is malformed.
 #[derive(Deserialize)]
-struct Failed<'a> {
+struct Id {
+    id: u64,
+}
+
+#[derive(Deserialize)]
+struct ErrorMembers<'a> {
     code: i64,
     message: String,
     #[serde(borrow, default)]
@@ -57,64 +67,102 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawV
 impl Incoming {
     /// Reads a message.
     pub(super) fn parse(text: &str) -> Option<Incoming> {
-        let Members { id, result, error, method, params } = object::from_str(text).ok()?;
+        let Ok(members) = object::from_str(text) else {
+            // A member that comes twice makes an answer malformed, unless it is the id.
+            let Id { id } = object::from_str(text).ok()?;
+            return Some(Incoming::Answer(id, Err(Failure::Malformed)));
+        };
+        let Members { id, result, error, method, params } = members;
         if method.is_some() {
             let news = params.and_then(|params| object::from_str(params.get()).ok());
             return Some(news.map_or(Incoming::Aside, |News { subscription, result }| {
                 Incoming::News(subscription.to_owned(), result.to_owned())
             }));
         }
-        let id = id.map_or(Some(0), |id| id.get().parse().ok())?;
-        let outcome = match (result, error) {
-            (_, Some(Object(Failed { code, message, data }))) => {
-                let data = data.map(ToOwned::to_owned);
-                Err(RpcError { data, ..RpcError::new(code, message) })
-            }
-            (Some(result), None) => Ok(result.to_owned()),
-            (None, None) => return None,
-        };
-        Some(Incoming::Answer(id, outcome))
+        let id = id.map_or(Some(NO_ID), |id| id.get().parse().ok())?;
+        Some(Incoming::Answer(id, outcome(result, error).ok_or(Failure::Malformed)))
     }
 }
 
-/// Whether the upstream says by this error that it has too much to do, rather than that the request
-/// is wrong.
-pub(super) fn is_overloaded(outcome: &Outcome) -> bool {
-    matches!(outcome, Err(error) if error.code == RpcError::LIMIT)
+/// The outcome of an answer (JSON-RPC 2.0, 5): a result or an error, not both. Some servers send `null`
+/// in the place of the other one.
+fn outcome(result: Option<&RawValue>, error: Option<&RawValue>) -> Option<Outcome> {
+    match (result, error) {
+        (Some(result), None) => Some(Ok(result.to_owned())),
+        (None, Some(error)) => read_error(error).map(Err),
+        (Some(result), Some(error)) if result.get() == "null" => read_error(error).map(Err),
+        (Some(_), Some(_)) | (None, None) => None,
+    }
+}
+
+fn read_error(error: &RawValue) -> Option<RpcError> {
+    let ErrorMembers { code, message, data } = object::from_str(error.get()).ok()?;
+    let data = data.map(ToOwned::to_owned);
+    Some(RpcError { data, ..RpcError::new(code, message) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answer(text: &str) -> Option<(u64, Result<String, RpcError>)> {
+    fn answer(text: &str) -> Option<(u64, Result<Outcome, Failure>)> {
         match Incoming::parse(text)? {
-            Incoming::Answer(id, outcome) => Some((id, outcome.map(|result| result.get().into()))),
+            Incoming::Answer(id, outcome) => Some((id, outcome)),
             Incoming::News(..) | Incoming::Aside => None,
         }
     }
 
+    fn outcome(text: &str) -> Outcome {
+        answer(text).unwrap().1.unwrap()
+    }
+
     #[test]
-    fn results_go_on_as_they_came() {
-        let (id, outcome) = answer(r#"{"id":7,"result": {"b":1, "a":2},"jsonrpc":"2.0"}"#).unwrap();
-        assert_eq!((id, outcome.unwrap()), (7, r#"{"b":1, "a":2}"#.to_owned()));
-        let (_, outcome) = answer(r#"{"jsonrpc":"2.0","id":1,"result":null}"#).unwrap();
-        assert_eq!(outcome.unwrap(), "null");
+    fn results_pass_unchanged() {
+        let text = r#"{"id":7,"result": {"b":1, "a":2},"jsonrpc":"2.0"}"#;
+        assert_eq!(answer(text).unwrap().0, 7);
+        assert_eq!(outcome(text).unwrap().get(), r#"{"b":1, "a":2}"#);
+        let null = outcome(r#"{"jsonrpc":"2.0","id":1,"result":null}"#);
+        assert_eq!(null.unwrap().get(), "null");
+        let both = outcome(r#"{"jsonrpc":"2.0","id":1,"result":1,"error":null}"#);
+        assert_eq!(both.unwrap().get(), "1");
     }
 
     #[test]
     fn errors_keep_code_message_and_data() {
-        let text =
-            r#"{"id":1,"error":{"code":3,"message":"execution \"reverted\"","data":"0x08"}}"#;
-        let error = answer(text).unwrap().1.unwrap_err();
+        let text = r#"{"id":1,"result":null,
+            "error":{"code":3,"message":"execution \"reverted\"","data":"0x08"}}"#;
+        let error = outcome(text).unwrap_err();
         assert_eq!((error.code, &*error.message), (3, r#"execution "reverted""#));
         assert_eq!(error.data.unwrap().get(), r#""0x08""#);
-        let busy = answer(r#"{"id":1,"error":{"code":-32005,"message":"slow down"}}"#).unwrap().1;
-        assert!(is_overloaded(&busy.map(|_| unreachable!())));
+        let text = r#"{"error":{"code":429,"message":"slow down"}}"#;
+        assert_eq!((answer(text).unwrap().0, outcome(text).unwrap_err().code), (NO_ID, 429));
     }
 
     #[test]
-    fn news_name_their_subscription_by_a_string_or_a_number() {
+    fn a_malformed_answer_keeps_its_id() {
+        for rest in [
+            r#""error":{"code":-32000}"#,
+            r#""error":{"message":"no code"}"#,
+            r#""error":{"code":"-32000","message":""}"#,
+            r#""error":{"code":-32000.5,"message":""}"#,
+            r#""error":{"code":1e30,"message":""}"#,
+            r#""error":{"code":-32000,"message":null}"#,
+            r#""error":{"code":-32000,"message":"\ud800"}"#,
+            r#""error":[-32000,"an array"]"#,
+            r#""error":"text""#,
+            r#""error":false"#,
+            r#""error":{"code":1,"message":"and a result"},"result":1"#,
+            r#""result":1,"result":2"#,
+            r#""jsonrpc":"2.0""#,
+        ] {
+            let text = format!(r#"{{"id":7,{rest}}}"#);
+            let (id, outcome) = answer(&text).unwrap();
+            assert_eq!((id, outcome.unwrap_err()), (7, Failure::Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn notifications_name_their_subscription_by_a_string_or_a_number() {
         for name in [r#""0xa""#, "23"] {
             let text = format!(
                 r#"{{"jsonrpc":"2.0","method":"eth_subscription",
@@ -130,11 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn what_else_an_upstream_may_say_by_itself_is_no_answer() {
+    fn other_requests_and_notifications_of_an_upstream_are_no_answers() {
         for text in [
             r#"{"jsonrpc":"2.0","method":"telemetry","params":{"peers":3}}"#,
             r#"{"jsonrpc":"2.0","method":"telemetry","params":[1]}"#,
-            r#"{"jsonrpc":"2.0","method":"eth_subscription","params":["0xa",{}]}"#,
+            r#"{"jsonrpc":"2.0","method":"eth_subscription","params":["0xa",[1]]}"#,
             r#"{"jsonrpc":"2.0","method":"ready"}"#,
             r#"{"jsonrpc":"2.0","id":7,"method":"ping","params":[]}"#,
         ] {
@@ -143,17 +191,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_none() {
+    fn text_without_a_readable_id_is_no_answer() {
         for text in [
             "",
             "<html>",
             "[]",
-            "[7,1]",
-            "{}",
-            r#"{"id":1}"#,
-            r#"{"id":"x","result":1}"#,
-            r#"{"id":1,"error":[3,"reverted"]}"#,
+            r#"[7,"an array",null,null,null]"#,
+            r#"[{"id":7,"result":1}]"#,
             "1",
+            "null",
+            r#"{"id":7,"result":1"#,
+            r#"{"id":7,"id":7,"result":1}"#,
+            r#"{"id":"7","result":1}"#,
+            r#"{"id":7.0,"result":1}"#,
+            r#"{"id":-7,"result":1}"#,
+            r#"{"id":[7],"result":1}"#,
         ] {
             assert!(Incoming::parse(text).is_none(), "{text}");
         }

@@ -89,10 +89,7 @@ impl Breaker {
             return;
         }
         match self.state {
-            State::HalfOpen { .. } if succeeded => {
-                self.state = State::Closed;
-                self.slices = [Slice::default(); SLICES];
-            }
+            State::HalfOpen { .. } if succeeded => self.close(),
             State::HalfOpen { pause } => self.open((pause * 2).min(PAUSE_MAX), now),
             // Of a request from before it opened.
             State::Open { .. } => {}
@@ -103,6 +100,19 @@ impl Breaker {
                 }
             }
         }
+    }
+
+    /// A request that was admitted at `since` failed by no fault of the upstream: it does not count,
+    /// but a trial is over, as the upstream has answered.
+    pub(super) fn excuse(&mut self, since: Time) {
+        if since >= self.trial && matches!(self.state, State::HalfOpen { .. }) {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        self.state = State::Closed;
+        self.slices = [Slice::default(); SLICES];
     }
 
     fn open(&mut self, pause: Duration, now: Time) {
@@ -225,6 +235,26 @@ mod tests {
         record(&mut breaker, true, 4.0);
         assert!(!breaker.is_admitting(at(4.9)));
         assert!(breaker.is_admitting(at(5.0)));
+    }
+
+    #[test]
+    fn excused_failures_do_not_count_but_end_a_trial() {
+        let mut breaker = Breaker::default();
+        for _ in 0..OUTCOMES_MIN {
+            breaker.excuse(at(0.0));
+            record(&mut breaker, true, 0.0);
+        }
+        for _ in 0..OUTCOMES_MIN {
+            record(&mut breaker, false, 0.0);
+        }
+        assert!(!is_closed(&breaker), "half of those that count have failed");
+        breaker.excuse(at(0.0));
+        assert!(!is_closed(&breaker), "no trial is under way");
+        assert!(breaker.admit(at(5.0)));
+        breaker.excuse(at(4.0));
+        assert!(!is_closed(&breaker), "it was sent before the trial");
+        breaker.excuse(at(5.0));
+        assert!(is_closed(&breaker));
     }
 
     #[test]

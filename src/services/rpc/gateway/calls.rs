@@ -49,7 +49,7 @@ const _: () = assert!(TRIES_MAX <= 3, "the count of tries has two bits of the id
 #[derive(Debug)]
 pub(super) struct Finished<W> {
     pub(super) waiters: Vec<W>,
-    /// The upstream that has answered.
+    /// The upstream whose answer this is, unless that only says why there is none.
     pub(super) upstream: Option<usize>,
     pub(super) outcome: Result<Outcome, Ended>,
 }
@@ -247,28 +247,32 @@ impl<W> Calls<W> {
     ) -> Option<Finished<W>> {
         let call = self.calls.get_mut(&id.call).filter(|call| call.tries == id.count)?;
         let sent = call.sent.take()?;
-        self.has_failed |= outcome.is_err();
-        let told = outcome.as_ref().map(|_| ()).map_err(|failure| *failure);
-        self.upstreams[sent.upstream].end(told, sent.since, now);
-        if told.is_ok() {
-            self.counts.latency[call.class as usize].count(now.since(sent.since));
-        }
-        let failure = match outcome {
-            Ok(answer) => return self.end(id.call, Some(sent.upstream), Ok(answer)),
-            Err(Failure::TooLarge) => return self.end(id.call, None, Err(Ended::TooLarge)),
-            Err(failure) => failure,
+        let failure = match &outcome {
+            Ok(answer) => Failure::of_answer(answer),
+            Err(failure) => Some(*failure),
         };
+        self.upstreams[sent.upstream].end(failure, sent.since, now);
+        let Some(failure) = failure else {
+            self.counts.latency[call.class as usize].count(now.since(sent.since));
+            return self.end(id.call, Some(sent.upstream), outcome.map_err(Ended::Failed));
+        };
+        self.has_failed = true;
         call.failed |= 1 << sent.upstream;
-        self.retry(id.call, failure, now)
+        self.retry(id.call, failure, outcome.ok(), now)
     }
 
-    /// Has a call sent to another upstream, if that may help; else it is over.
-    fn retry(&mut self, id: u64, failure: Failure, now: Time) -> Option<Finished<W>> {
+    /// Has a call sent to another upstream, if that may help. Otherwise the call ends with the error
+    /// that the last upstream has `sent`, or with one of ours.
+    fn retry(
+        &mut self,
+        id: u64,
+        failure: Failure,
+        sent: Option<Outcome>,
+        now: Time,
+    ) -> Option<Finished<W>> {
         let call = self.calls.get(&id)?;
         let (failed, pinned, reads) = (call.failed, call.pinned, call.reads);
-        let may_go_on = call.tries < TRIES_MAX
-            && now < call.deadline
-            && (reads || matches!(failure, Failure::Unsent | Failure::Overloaded));
+        let may_go_on = call.tries < TRIES_MAX && now < call.deadline && failure.may_go_on(reads);
         let has_other = self.has_hope(failed, pinned, now);
         // A kept connection that the upstream has just closed is no reason to give up on it.
         let has_same = failure == Failure::Broken && self.has_hope(0, pinned, now);
@@ -280,12 +284,7 @@ impl<W> Calls<W> {
             self.queue.push_front(id);
             return None;
         }
-        let ended = match failure {
-            Failure::TimedOut => Ended::TimedOut,
-            Failure::Overloaded => Ended::Busy,
-            Failure::Unsent | Failure::Broken | Failure::TooLarge => Ended::Failed,
-        };
-        self.end(id, None, Err(ended))
+        self.end(id, None, sent.ok_or(Ended::Failed(failure)))
     }
 
     fn end(
@@ -325,11 +324,11 @@ impl<W> Calls<W> {
         if let Some(sent) = call.sent.take() {
             call.failed |= 1 << sent.upstream;
             self.has_failed = true;
-            self.upstreams[sent.upstream].end(Err(Failure::TimedOut), sent.since, now);
+            self.upstreams[sent.upstream].end(Some(Failure::TimedOut), sent.since, now);
         } else {
             self.queue.retain(|queued| *queued != id);
         }
-        self.retry(id, Failure::TimedOut, now)
+        self.retry(id, Failure::TimedOut, None, now)
     }
 
     /// Fails all that an upstream works on: its connection is lost.
@@ -355,8 +354,9 @@ impl<W> Calls<W> {
             if self.has_hope(call.failed, call.pinned, now) {
                 self.queue.push_back(id);
             } else {
-                let outcome = if call.tries > 0 { Ended::Failed } else { Ended::NoUpstream };
-                ended.extend(self.end(id, None, Err(outcome)));
+                let is_new = call.tries == 0;
+                let why = if is_new { Ended::NoUpstream } else { Ended::Failed(Failure::Broken) };
+                ended.extend(self.end(id, None, Err(why)));
             }
         }
         ended

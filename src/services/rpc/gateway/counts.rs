@@ -41,6 +41,8 @@ pub struct UpstreamCounts {
     pub sent: Count,
     /// Requests that failed: no answer, none in time, or none that was wanted.
     pub failed: Count,
+    /// Messages that were no valid JSON-RPC answer or notification.
+    pub malformed: Count,
     /// How long its answers took.
     pub latency: Durations,
     /// Requests under way, now.

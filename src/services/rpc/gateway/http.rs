@@ -10,12 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use ureq::Agent;
-use ureq::http::StatusCode;
 use ureq::tls::TlsConfig;
 
 use super::super::Outcome;
 use super::Mail;
-use super::answer::{Incoming, is_overloaded};
+use super::answer::{Incoming, NO_ID};
 use super::calls::{Send, TryId};
 use super::failure::Failure;
 use super::url::{HttpError, UpstreamUrl};
@@ -140,13 +139,9 @@ impl Poster {
             .header("accept", "application/json")
             .send(&body)
             .map_err(|error| failure(&error))?;
-        let status = response.status();
-        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            return Err(Failure::Overloaded);
-        }
-        // A proxy in front may have passed the request on before it gave up on the answer.
-        if status.is_server_error() {
-            return Err(Failure::Broken);
+        let status = response.status().as_u16();
+        if let Some(failure) = Failure::of_status(status) {
+            return Err(failure);
         }
         let mut text = Vec::new();
         let limit = self.answer_bytes_max as u64 + 1;
@@ -158,15 +153,13 @@ impl Poster {
         if text.len() > self.answer_bytes_max {
             return Err(Failure::TooLarge);
         }
-        let text = simdutf8::basic::from_utf8(&text).map_err(|_| Failure::Broken)?;
+        let no_answer = Failure::without_answer(status);
+        let text = simdutf8::basic::from_utf8(&text).map_err(|_| no_answer)?;
         match Incoming::parse(text) {
-            Some(Incoming::Answer(_, outcome)) if is_overloaded(&outcome) => {
-                Err(Failure::Overloaded)
-            }
-            Some(Incoming::Answer(answered, outcome)) if answered == id.to_wire() => Ok(outcome),
-            // Some leave the id out of an error.
-            Some(Incoming::Answer(0, outcome @ Err(_))) => Ok(outcome),
-            _ => Err(Failure::Broken),
+            Some(Incoming::Answer(answered, outcome)) if answered == id.to_wire() => outcome,
+            // Some servers send an error without the id.
+            Some(Incoming::Answer(NO_ID, Ok(error @ Err(_)))) => Ok(error),
+            _ => Err(no_answer),
         }
     }
 }

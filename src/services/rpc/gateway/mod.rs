@@ -30,8 +30,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use self::answer::Incoming;
+use self::answer::{Incoming, NO_ID};
 use self::calls::{Calls, Finished, Send, TryId};
+use self::counts::add;
 use self::failure::Failure;
 use self::http::Http;
 use self::question::Question;
@@ -282,19 +283,15 @@ impl Gateway {
             return;
         };
         match Incoming::parse(text) {
-            Some(Incoming::Answer(HEADS_ID, outcome)) => {
-                let id = outcome.map(|id| Subscription::Held(id.get().to_owned()));
-                socket.heads = id.unwrap_or(Subscription::Refused);
+            Some(Incoming::Answer(NO_ID, _)) | None => {
+                add(&self.counts.upstreams[upstream].malformed);
+                socket.drop_text(cx);
             }
+            Some(Incoming::Answer(HEADS_ID, outcome)) => socket.subscribed(outcome),
             Some(Incoming::Answer(id, outcome)) => {
                 socket.heard();
-                let outcome = if text.len() > self.settings.answer_bytes_max {
-                    Err(Failure::TooLarge)
-                } else if answer::is_overloaded(&outcome) {
-                    Err(Failure::Overloaded)
-                } else {
-                    Ok(outcome)
-                };
+                let is_too_large = text.len() > self.settings.answer_bytes_max;
+                let outcome = if is_too_large { Err(Failure::TooLarge) } else { outcome };
                 let finished = self.calls.finish(TryId::from_wire(id), outcome, now);
                 self.conclude(finished, now);
             }
@@ -304,7 +301,6 @@ impl Gateway {
                 }
             }
             Some(Incoming::Aside) => {}
-            None => socket.give_up(cx),
         }
     }
 

@@ -7,9 +7,11 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::thread;
 use std::time::Duration;
 
+use super::super::Outcome;
 use super::Mail;
 use super::backoff::Backoff;
 use super::calls::Send;
+use super::failure::Failure;
 use super::url::UpstreamUrl;
 use crate::protocol::CloseCode;
 use crate::reactor::{
@@ -22,6 +24,8 @@ const UNSUBSCRIBE_ID: u64 = 2;
 /// The pauses between attempts to connect.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Messages in a row that are no JSON-RPC answer until the connection is considered broken.
+const DROPPED_MAX: u32 = 64;
 
 /// Where the connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +61,8 @@ pub(super) struct Socket {
     state: State,
     backoff: Backoff,
     pub(super) heads: Subscription,
+    /// Messages in a row that were no JSON-RPC answer.
+    dropped: u32,
 }
 
 impl Socket {
@@ -74,6 +80,7 @@ impl Socket {
             state: State::Resting { until: Time::ZERO },
             backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
             heads: Subscription::None,
+            dropped: 0,
         }
     }
 
@@ -137,11 +144,38 @@ impl Socket {
     pub(super) fn opened(&mut self, conn: ConnId) {
         log::info!("upstream {} is connected", self.url);
         self.state = State::Open(conn);
+        self.dropped = 0;
     }
 
-    /// An answer has come: the connection is worth something.
+    /// An answer to a call has come: the connection works.
     pub(super) fn heard(&mut self) {
         self.backoff.succeed();
+        self.dropped = 0;
+    }
+
+    /// The answer to the request for heads has come.
+    pub(super) fn subscribed(&mut self, outcome: Result<Outcome, Failure>) {
+        if self.heads == Subscription::Asked {
+            self.heads = match outcome {
+                Ok(Ok(id)) => Subscription::Held(id.get().to_owned()),
+                Ok(Err(_)) | Err(_) => Subscription::Refused,
+            };
+        }
+    }
+
+    /// Drops a text that is no JSON-RPC answer. After too many of them in a row the connection is closed.
+    pub(super) fn drop_text(&mut self, cx: &mut Context<'_>) {
+        let State::Open(conn) = self.state else {
+            return;
+        };
+        if self.dropped == 0 {
+            log::warn!("upstream {}: a message that is no JSON-RPC answer is dropped", self.url);
+        }
+        self.dropped += 1;
+        if self.dropped == DROPPED_MAX {
+            log::warn!("upstream {}: no JSON-RPC answer in {DROPPED_MAX} messages", self.url);
+            cx.close(conn, CloseCode::PROTOCOL_ERROR, "not JSON-RPC");
+        }
     }
 
     pub(super) fn closed(&mut self, why: CloseReason, now: Time) {
@@ -191,14 +225,6 @@ impl Socket {
                 matches!(cx.send(conn, text), SendOutcome::Queued | SendOutcome::Congested)
             }
             State::Resting { .. } | State::Resolving | State::Connecting(_) => false,
-        }
-    }
-
-    /// Ends a connection that says what is no JSON-RPC.
-    pub(super) fn give_up(&self, cx: &mut Context<'_>) {
-        if let State::Open(conn) = self.state {
-            log::warn!("upstream {} sends what is no JSON-RPC", self.url);
-            cx.close(conn, CloseCode::PROTOCOL_ERROR, "not JSON-RPC");
         }
     }
 

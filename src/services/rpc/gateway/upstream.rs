@@ -33,16 +33,26 @@ impl Upstream {
         self.counts.in_flight_now.set(in_flight as u64);
     }
 
-    /// Counts the end of a try that began at `since`.
-    pub(super) fn end(&mut self, outcome: Result<(), Failure>, since: Time, now: Time) {
+    /// Counts the end of a try that began at `since`, and why it failed if it did.
+    pub(super) fn end(&mut self, failure: Option<Failure>, since: Time, now: Time) {
         self.set_in_flight(self.in_flight - 1);
-        match outcome {
-            Ok(()) => self.counts.latency.count(now.since(since)),
-            Err(_) => add(&self.counts.failed),
+        match failure {
+            None => {
+                self.counts.latency.count(now.since(since));
+                self.breaker.record(true, since, now);
+            }
+            Some(failure) => {
+                add(&self.counts.failed);
+                if failure == Failure::Malformed {
+                    add(&self.counts.malformed);
+                }
+                if failure.is_upstreams_fault() {
+                    self.breaker.record(false, since, now);
+                } else {
+                    self.breaker.excuse(since);
+                }
+            }
         }
-        // An answer that is too large speaks against nobody.
-        let is_good = matches!(outcome, Ok(()) | Err(Failure::TooLarge));
-        self.breaker.record(is_good, since, now);
         self.counts.show(self.breaker.state());
         self.counts.opened.set(self.breaker.opened());
     }

@@ -135,7 +135,7 @@ fn what_may_change_something_is_never_shared_nor_repeated() {
     ask(&mut calls, send(), 1).unwrap();
     let (first, second) = (sent(&mut calls).unwrap().1, sent(&mut calls).unwrap().1);
     let finished = calls.finish(first, Err(Failure::Broken), at(1)).unwrap();
-    assert_eq!(finished.outcome.unwrap_err(), Ended::Failed);
+    assert_eq!(finished.outcome.unwrap_err(), Ended::Failed(Failure::Broken));
     // What has surely not arrived can go elsewhere.
     assert!(calls.finish(second, Err(Failure::Unsent), at(1)).is_none());
     assert_eq!(sent(&mut calls).map(|(upstream, _)| upstream), Some(1));
@@ -181,7 +181,7 @@ fn an_upstream_that_is_silent_is_left_for_another_in_half_the_time() {
     assert_eq!((upstream, send.timeout), (1, LIMITS.timeout / 2));
     assert!(calls.expire(at(9_999)).is_empty());
     let finished = calls.expire(at(10_000)).pop().unwrap();
-    assert_eq!(finished.outcome.unwrap_err(), Ended::TimedOut);
+    assert_eq!(finished.outcome.unwrap_err(), Ended::Failed(Failure::TimedOut));
     assert!(is_idle(&calls));
 }
 
@@ -191,7 +191,7 @@ fn what_waits_in_the_queue_times_out_there() {
     ask(&mut calls, unique(0), 0).unwrap();
     assert_eq!(sent(&mut calls), None);
     let finished = calls.expire(at(10_000)).pop().unwrap();
-    assert_eq!(finished.outcome.unwrap_err(), Ended::TimedOut);
+    assert_eq!(finished.outcome.unwrap_err(), Ended::Failed(Failure::TimedOut));
     assert_eq!((calls.len(), calls.queue.len()), (0, 0));
 }
 
@@ -251,7 +251,7 @@ fn too_large_an_answer_speaks_against_nobody() {
         ask(&mut calls, unique(number), number).unwrap();
         let (_, id) = sent(&mut calls).unwrap();
         let finished = calls.finish(id, Err(Failure::TooLarge), at(1)).unwrap();
-        assert_eq!(finished.outcome.unwrap_err(), Ended::TooLarge);
+        assert_eq!(finished.outcome.unwrap_err(), Ended::Failed(Failure::TooLarge));
     }
 }
 
