@@ -171,7 +171,7 @@ impl Row {
         for _ in 2..OUTCOMES + 2 {
             call(&mut client, READ, params);
         }
-        let label = format!("upstream=\"{}\"", first.trim_end_matches('/'));
+        let label = format!("upstream=\"{first}\"");
         let opened = front.metric("weir_upstream_breaker_opened_total", &[&label]);
         assert_eq!(opened > 0.0, self.counts, "{what}");
     }

@@ -1,9 +1,10 @@
 //! The real binary as a gateway, with the limits that it has by default, and what it tells operators.
 
 use std::net::SocketAddr;
+use std::process::Command;
 
 use crate::binary::File;
-use crate::support::{Client, Process, eventually};
+use crate::support::{Client, Process, eventually, weir};
 
 use super::node::PATH;
 
@@ -18,10 +19,23 @@ pub struct Front {
 impl Front {
     /// In front of these upstreams; `settings` are lines of the network's, `flags` the server's.
     pub fn new(upstreams: &[String], settings: &str, flags: &[&str]) -> Front {
+        Front::with(upstreams, settings, flags, |_| {})
+    }
+
+    /// The same, with more changes to the command, such as variables.
+    pub fn with(
+        upstreams: &[String],
+        settings: &str,
+        flags: &[&str],
+        edit: impl FnOnce(&mut Command),
+    ) -> Front {
         let network = "[[network]]\nproject = 'main'\nchain_id = 0x849\n";
         let file = File::new(&format!("{network}upstreams = {upstreams:?}\n{settings}"));
-        let ours = ["--admin", "127.0.0.1:0", "--config", file.path()];
-        let (process, address) = Process::serve(&[&ours, flags].concat());
+        let ours = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config", file.path()];
+        let mut command = weir(ours.iter().chain(flags));
+        edit(&mut command);
+        let process = Process::spawn(&mut command);
+        let address = process.address();
         let line = process.line();
         let admin = line.strip_prefix("admin http://").expect(&line).trim_end_matches('/');
         let admin = admin.parse().unwrap();

@@ -1,13 +1,16 @@
 //! Requests through a gateway: whose answer comes back to whom, and what happens when there is none.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir::services::rpc::{RpcError, RpcSettings};
 
+use super::front::Front;
 use super::node::{Node, PATH, client, gateway, gateway_with};
 use crate::rpc::scripted::{call, json, raw};
-use crate::support::{Client, eventually, upgrade};
+use crate::support::{Client, PROXY_VARIABLES, eventually, upgrade};
 
 fn request(id: &Value, method: &str, params: &Value) -> String {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
@@ -239,4 +242,17 @@ fn unknown_networks_are_not_found() {
         let head = Client::tcp(server.address).request(&upgrade(path, ""));
         assert!(head.starts_with("HTTP/1.1 404 "), "{path}: {head}");
     }
+}
+
+#[test]
+fn http_proxy_is_ignored() {
+    let node = Node::new(false, 5);
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", proxy.local_addr().unwrap());
+    let front = Front::with(&[node.http()], "", &[], |command| {
+        command.envs(PROXY_VARIABLES.map(|variable| (variable, &url)));
+    });
+    assert_eq!(call(&mut front.client(), "eth_gasPrice", &json!([]))["result"], "0x5");
+    proxy.set_nonblocking(true).unwrap();
+    assert_eq!(proxy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }

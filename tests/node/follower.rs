@@ -1,11 +1,15 @@
 //! The follower: what it answers itself, what it leaves to its leader, and that it never has a gap.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::process::{Directory, Node, own_address};
+use super::process::{Directory, Node, command, own_address};
 use crate::rpc::call;
-use crate::support::eventually;
+use crate::support::{Client, PROXY_VARIABLES, eventually, header};
 
 const SENDER: &str = "0x0101010101010101010101010101010101010101";
 
@@ -182,4 +186,52 @@ fn it_polls_a_leader_that_pushes_nothing() {
     compare(&leader, &second, 3);
     // Calls go all the way.
     assert_eq!(second.result("weir_mine", json!([])), "0x4");
+}
+
+#[test]
+fn http_proxy_is_ignored() {
+    let (leads, follows) = (Directory::new(), Directory::new());
+    let leader = Node::leader(&leads);
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", leader.rpc);
+    let mut command = command(&follows, &["--role", "follower", "--follow-rpc", &url]);
+    for variable in PROXY_VARIABLES {
+        command.env(variable, format!("http://{}", proxy.local_addr().unwrap()));
+    }
+    let follower = Node::spawn(&mut command);
+    leader.result("weir_mine", json!([3]));
+    follower.reach(3);
+    proxy.set_nonblocking(true).unwrap();
+    assert_eq!(proxy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+/// A server that answers every connection with a redirect to another one.
+fn redirect(to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut peer = Client::over(stream.unwrap());
+            let head = peer.head();
+            let length =
+                header(&head, "Content-Length").map_or(0, |length| length.parse().unwrap());
+            peer.bytes(length);
+            let answer = format!(
+                "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://{to}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            peer.raw(answer.as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn redirects_are_not_followed() {
+    let (leads, follows) = (Directory::new(), Directory::new());
+    let leader = Node::leader(&leads);
+    leader.result("weir_mine", json!([3]));
+    let mut follower = Node::follower(&follows, redirect(leader.rpc));
+    follower.logged("HTTP status is 307");
+    let error = follower.call("eth_blockNumber", json!([]))["error"].clone();
+    assert_eq!(error["message"], "the leader's answer has HTTP status 307");
 }

@@ -82,7 +82,12 @@ pub fn end_of(mut command: Command) -> (Option<i32>, Vec<String>, String) {
 
 impl Node {
     pub fn start(directory: &Directory, flags: &[&str]) -> Node {
-        let process = Process::spawn(&mut command(directory, flags));
+        Node::spawn(&mut command(directory, flags))
+    }
+
+    /// A node with a [command](command) of the test's.
+    pub fn spawn(command: &mut Command) -> Node {
+        let process = Process::spawn(command);
         let address = |expected: &str| {
             let (scheme, address) = process.listener();
             assert_eq!(scheme, expected);

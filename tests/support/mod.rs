@@ -25,6 +25,10 @@ pub use self::wire::{
 /// Longer than anything here takes on a busy machine; what takes longer has failed.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
+/// The variables by which programs are given an HTTP proxy.
+pub const PROXY_VARIABLES: [&str; 6] =
+    ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
 /// Waits for a condition that other threads bring about.
 pub fn eventually(mut condition: impl FnMut() -> bool, what: &str) {
     let begun = Instant::now();

@@ -13,6 +13,7 @@ use ureq::Agent;
 use ureq::tls::TlsConfig;
 
 use super::super::Outcome;
+use super::super::agent::agent;
 use super::Mail;
 use super::answer::{Incoming, NO_ID};
 use super::calls::{Send, TryId};
@@ -53,16 +54,7 @@ impl Http {
         concurrency: usize,
         mail: MailSender<Mail>,
     ) -> Http {
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .user_agent("weir")
-            .tls_config(tls.unwrap_or_default())
-            .max_idle_connections(concurrency)
-            .max_idle_connections_per_host(concurrency)
-            .build()
-            .new_agent();
+        let agent = agent(tls, concurrency);
         let url = url.clone();
         Http { upstream, url, agent, answer_bytes_max, mail, threads: Vec::new(), idle: Vec::new() }
     }

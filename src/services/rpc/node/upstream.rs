@@ -6,15 +6,17 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::agent::agent;
 use super::super::backend::Outcome;
 use super::super::object::Object;
 use super::super::url::HttpError;
 use super::super::{RpcError, UpstreamUrl, object};
+use super::FORWARDERS;
 
 /// From the first byte to the last; past it -32002.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that was idle for longer may be gone at the other end.
-const IDLE_MAX: Duration = Duration::from_secs(5);
+/// Kept connections: one for each thread that asks.
+const CONNECTIONS: usize = FORWARDERS + 1;
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
@@ -29,6 +31,8 @@ pub(super) struct Upstream {
 #[derive(Debug)]
 pub(super) enum Unanswered {
     Http(ureq::Error),
+    /// Not 2xx; redirects are not followed.
+    Status(u16),
     /// Something else than an answer came.
     Malformed,
 }
@@ -37,6 +41,7 @@ impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unanswered::Http(error) => HttpError(error).fmt(f),
+            Unanswered::Status(status) => write!(f, "the answer's HTTP status is {status}"),
             Unanswered::Malformed => f.write_str("the answer is malformed"),
         }
     }
@@ -47,6 +52,9 @@ impl From<Unanswered> for RpcError {
         match error {
             Unanswered::Http(ureq::Error::Timeout(_)) => RpcError::timed_out(),
             Unanswered::Http(_) => RpcError::server("the leader cannot be reached"),
+            Unanswered::Status(status) => {
+                RpcError::server(format!("the leader's answer has HTTP status {status}"))
+            }
             Unanswered::Malformed => RpcError::server("the leader's answer is malformed"),
         }
     }
@@ -74,12 +82,7 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<RawVa
 
 impl Upstream {
     pub(super) fn new(url: &UpstreamUrl) -> Upstream {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
-            .max_idle_age(IDLE_MAX)
-            .http_status_as_error(true)
-            .build();
-        Upstream { agent: config.into(), url: url.clone() }
+        Upstream { agent: agent(None, CONNECTIONS), url: url.clone() }
     }
 
     pub(super) fn url(&self) -> &UpstreamUrl {
@@ -90,9 +93,13 @@ impl Upstream {
     pub(super) fn call(&self, method: &str, params: &str) -> Result<Outcome, Unanswered> {
         let name = serde_json::Value::from(method);
         let call = format!(r#"{{"jsonrpc":"2.0","id":1,"method":{name},"params":{params}}}"#);
-        let request =
-            self.agent.post(self.url.full_text()).header("Content-Type", "application/json");
+        let request = self.agent.post(self.url.full_text());
+        let request = request.config().timeout_global(Some(TIMEOUT)).build();
+        let request = request.header("Content-Type", "application/json");
         let mut response = request.send(&call).map_err(Unanswered::Http)?;
+        if !response.status().is_success() {
+            return Err(Unanswered::Status(response.status().as_u16()));
+        }
         let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
         let text = body.read_to_string().map_err(Unanswered::Http)?;
         match object::from_str(&text) {
