@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod descriptors;
 mod logging;
 mod nearest;
 mod node;
@@ -59,6 +60,9 @@ fn check(config: &Config) -> ExitCode {
     if let Err(error) = files.collect::<Result<(), _>>() {
         eprintln!("error: {error}");
         return ExitCode::from(REFUSED);
+    }
+    for note in config.notes() {
+        eprintln!("note: {note}");
     }
     match write!(io::stdout(), "{config}") {
         Ok(()) => ExitCode::SUCCESS,

@@ -23,12 +23,15 @@ use weir::services::rpc::node::{
 use weir::services::rpc::{Backend as _, Quantity, Rpc, RpcSettings, UpstreamUrl};
 
 use crate::config::{Count, OrOff, Span};
+use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
 use crate::observe::{PeerSource, ProcessSource, RpcSource};
-use crate::serve::{fit_to_descriptors, obey_signals};
+use crate::serve::obey_signals;
 
-/// Listeners of a node: RPC, health, P2P.
-const LISTENERS: usize = 3;
+/// Listeners of a node: RPC, health, P2P. A follower's requests to its leader go one at a time.
+const NEEDS: Needs = Needs { listeners: 3, upstream_sockets: 1 };
+/// Outbound connections besides those to other nodes: a follower has one, to its leader.
+const OUTBOUND_MAX: usize = 8;
 /// The site of what operators ask.
 const HEALTH_SITE: u16 = 1;
 /// The listener group of other nodes.
@@ -308,12 +311,13 @@ impl NodeOptions {
     fn settings(&self) -> Settings {
         let rpc = self.rpc();
         let usual = Settings::default();
-        let peers = if self.has_peers() { INBOUND_PEERS_MAX + self.boot_peers.0.len() } else { 0 };
+        let inbound_peers = if self.has_peers() { INBOUND_PEERS_MAX } else { 0 };
         Settings {
-            // Those that are no WebSockets, and the leader's, have room beside them.
+            // Clients by POST have room beside the WebSockets.
             connections_max: rpc
                 .connections_max
-                .saturating_add(rpc.connections_max / 8 + 64 + peers),
+                .saturating_add(rpc.connections_max / 8 + 64 + inbound_peers),
+            outbound_max: OUTBOUND_MAX + self.boot_peers.0.len(),
             // Every subscription is a topic, or shares one.
             topics_max: usual.topics_max.max(rpc.subscriptions_max),
             topics_per_connection_max: rpc.subscriptions_per_connection_max,
@@ -338,7 +342,7 @@ impl NodeOptions {
 /// What kept the node from starting, or ended it.
 pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     LogSettings { filter: options.log.clone(), format: options.log_format }.install();
-    let mut reactor = Reactor::new(fit_to_descriptors(&options.settings(), LISTENERS))?;
+    let mut reactor = Reactor::new(fit_to_descriptors(&options.settings(), NEEDS))?;
     let named = |error| format!("{}: {error}", options.data_dir.display());
     let node = Node::open(options.node()).map_err(named)?;
     let rpc = Rpc::new(node, options.rpc());
@@ -391,12 +395,17 @@ fn watched() -> RouteSettings {
     RouteSettings { site: HEALTH_SITE, ..RouteSettings::default() }
 }
 
+fn health_listener(address: SocketAddr) -> ListenSettings {
+    let usual = ListenSettings::new(address);
+    ListenSettings { site: HEALTH_SITE, for_operators: true, ..usual }
+}
+
 /// Listens on both addresses, and then says so: one line each, with the port that it has.
 fn listen(reactor: &mut Reactor, options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     let mut lines = String::new();
     let listeners = [
         ("ws", ListenSettings::new(options.rpc_addr)),
-        ("http", ListenSettings { site: HEALTH_SITE, ..ListenSettings::new(options.health_addr) }),
+        ("http", health_listener(options.health_addr)),
     ];
     for (scheme, settings) in listeners {
         let failed = |error| format!("listen on {}: {error}", settings.address);

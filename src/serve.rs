@@ -1,7 +1,7 @@
 //! `weir serve`: from a configuration to a running loop, and down again on a signal.
 //!
-//! Everything that belongs to the process rather than to a loop is here: its CPU, the descriptor
-//! limit, the signals, what is printed where.
+//! Everything that belongs to the process rather than to a loop is here: its CPU, the signals, what is
+//! printed where.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -10,10 +10,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use log::{info, warn};
+use log::info;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
+use weir::reactor::settings::{ListenSettings, RouteSettings};
 use weir::reactor::{Order, Reactor, RouteId};
 use weir::services::admin::{self, Admin, Source};
 use weir::services::rpc::Rpc;
@@ -21,11 +21,8 @@ use weir::services::rpc::gateway::Gateway;
 use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 
 use crate::config::{ADMIN_SITE, Config, NetworkConfig, RouteConfig, Service};
+use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::observe::{NetworkSource, ProcessSource};
-
-/// Descriptors that are none of a client's: standard streams, poll, waker, signals, log, the spare
-/// one, and those that wait for a refusal.
-const DESCRIPTORS_OF_OUR_OWN: usize = 300;
 
 /// Runs until a signal says otherwise.
 ///
@@ -33,10 +30,18 @@ const DESCRIPTORS_OF_OUR_OWN: usize = 300;
 /// What kept the server from starting, or ended it.
 pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     config.log.install();
+    for note in config.notes() {
+        info!("{note}");
+    }
     if let Some(cpu) = config.pin {
         pin(cpu)?;
     }
-    let settings = fit_to_descriptors(&config.settings, config.listen.len());
+    let sockets = config.networks.iter().map(|network| network.gateway.http_sockets_max());
+    let needs = Needs {
+        listeners: config.listen.iter().chain(&config.admin).count(),
+        upstream_sockets: sockets.sum(),
+    };
+    let settings = fit_to_descriptors(&config.settings, needs);
     let mut reactor = Reactor::new(settings)?;
     // Before certificates are read: a SIGHUP that comes after that reloads them in the first turn.
     obey_signals(&mut reactor)?;
@@ -91,7 +96,7 @@ fn add_network(
 
 fn add_admin(reactor: &mut Reactor, sources: Vec<Box<dyn Source>>) -> Result<(), Box<dyn Error>> {
     let service = reactor.add_service(Admin::new(sources))?;
-    for path in [admin::METRICS, admin::HEALTH] {
+    for path in [admin::METRICS, admin::HEALTH, admin::READY] {
         let settings = RouteSettings { site: ADMIN_SITE, ..RouteSettings::default() };
         reactor.add_route(path, service, settings)?;
     }
@@ -129,26 +134,6 @@ fn pin(cpu: usize) -> Result<(), String> {
     }
     cpus.set(cpu);
     sched_setaffinity(None, &cpus).map_err(|error| format!("pin to CPU {cpu}: {error}"))
-}
-
-/// Raises the process's limit on descriptors as far as it goes, and takes no more connections than
-/// that allows.
-pub(crate) fn fit_to_descriptors(settings: &Settings, listeners: usize) -> Settings {
-    let mut settings = settings.clone();
-    let limit = match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
-        Err(error) => {
-            warn!("the descriptor limit stays as it is: {error}");
-            return settings;
-        }
-    };
-    let room = limit.saturating_sub(DESCRIPTORS_OF_OUR_OWN + listeners).max(1);
-    if settings.connections_max > room {
-        let wanted = settings.connections_max;
-        warn!("{limit} descriptors allow {room} connections, not {wanted}");
-        settings.connections_max = room;
-    }
-    settings
 }
 
 /// Keeps SIGHUP and SIGUSR1 from ending the process before its loop handles them. Other programs end

@@ -1,4 +1,5 @@
-//! No descriptor left: those who are in stay, those who come are told, and it passes.
+//! No descriptor left: clients that are in stay, later ones are answered 503, operators are served, and it
+//! passes.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -6,7 +7,7 @@ use std::net::SocketAddr;
 
 use rlimit::Resource;
 
-use crate::support::{Client, Process, TEXT, eventually, upgrade};
+use crate::support::{Client, Process, TEXT, eventually, upgrade, weir};
 
 /// Clients that get in before the limit falls, those that it leaves room for, and those beyond.
 const EARLY: usize = 20;
@@ -90,4 +91,25 @@ fn running_out_of_descriptors_passes() {
         client.text("all is well");
         client.expect(TEXT, b"all is well");
     }
+}
+
+#[test]
+fn an_operator_is_answered_without_a_free_descriptor() {
+    let ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let server = Process::spawn(&mut weir(ports));
+    let address = server.address();
+    let admin = server.line();
+    let admin = admin.trim_start_matches("admin http://").trim_end_matches('/').parse().unwrap();
+    leave_descriptors(&server, ROOM);
+    let clients: Vec<Client> = (0..ROOM).map(|_| Client::open(address, "/")).collect();
+    // These wait in the kernel's queue for the next descriptor that is free.
+    let _late: Vec<Client> = (0..SURPLUS).map(|_| ask(address)).collect();
+    for round in 0..5 {
+        let mut operator = Client::tcp(admin);
+        operator.raw(b"GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        let (head, _) = operator.answer();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{round}: {head}");
+        operator.expect_end();
+    }
+    drop(clients);
 }

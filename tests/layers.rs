@@ -10,7 +10,7 @@ use std::str::FromStr as _;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Each top module, and those of our own that it may name.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("protocol", &[]),
     ("reactor", &["protocol"]),
     ("backplane", &["reactor", "protocol"]),
@@ -18,13 +18,24 @@ const LAYERS: [(&str, &[&str]); 13] = [
     // From here on: the binary's own.
     ("nearest", &[]),
     ("version", &[]),
+    ("descriptors", &["reactor"]),
     // The build script is a program of its own.
     ("build", &[]),
     ("logging", &["nearest"]),
     ("config", &["nearest", "logging", "services", "backplane", "reactor", "protocol"]),
     (
         "node",
-        &["config", "logging", "observe", "serve", "version", "services", "reactor", "protocol"],
+        &[
+            "config",
+            "descriptors",
+            "logging",
+            "observe",
+            "serve",
+            "version",
+            "services",
+            "reactor",
+            "protocol",
+        ],
     ),
     ("observe", &["logging", "version", "services", "reactor"]),
     ("cli", &["config", "node", "version"]),
@@ -32,6 +43,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
         "serve",
         &[
             "config",
+            "descriptors",
             "logging",
             "observe",
             "version",

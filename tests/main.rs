@@ -24,6 +24,7 @@ mod lifecycle;
 mod measuring;
 mod memory;
 mod node;
+mod operators;
 mod pressure;
 mod protocol;
 mod publish;

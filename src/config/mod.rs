@@ -11,6 +11,7 @@ mod error;
 mod file;
 mod keys;
 mod networks;
+mod notes;
 mod options;
 mod routes;
 mod tls;

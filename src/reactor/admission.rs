@@ -1,13 +1,16 @@
-//! Who is let in: how many at once, how many from one address, how fast.
+//! Limits on the number of connections and on the rate of new ones.
 //!
-//! Decides when a connection is accepted, so that half-done handshakes count, too; the answer (503 or
-//! 429) waits for the request. Counts what was let in and must be told of each that leaves.
+//! Three quotas that do not touch each other: clients, outbound connections, operators. The limits per
+//! address and the rates apply to clients alone. A client is judged when it is accepted, so that
+//! handshakes under way count; the answer (503 or 429) waits for its request. Each admission is
+//! followed by exactly one [`Admission::release`].
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use super::Time;
+use super::budget::OPERATORS_MAX;
 use super::settings::{PER_ADDRESS_DEFAULT, Prefix, Rate, Settings};
 use crate::protocol::handshake::Refusal;
 
@@ -44,14 +47,50 @@ impl Bucket {
     }
 }
 
+/// The limit that a connection counts against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quota {
+    /// `connections_max`: accepted from a client.
+    Clients,
+    /// `outbound_max`: made by a service.
+    Outbound,
+    /// [`OPERATORS_MAX`]: accepted at a listener for operators.
+    Operators,
+}
+
+/// How many connections there are of each kind, and how many there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Occupancy {
+    /// Connections of clients that were admitted.
+    pub clients: usize,
+    /// [`connections_max`](Settings::connections_max).
+    pub clients_max: usize,
+    /// Further clients are refused: the limit was reached, and the number is not below 95 % of it again.
+    pub is_full: bool,
+    /// Connections that services have made.
+    pub outbound: usize,
+    /// [`outbound_max`](Settings::outbound_max).
+    pub outbound_max: usize,
+    /// Connections at listeners for operators.
+    pub operators: usize,
+    /// [`OPERATORS_MAX`].
+    pub operators_max: usize,
+    /// The loop is shutting down: no client is admitted, and no outbound connection is made.
+    pub is_draining: bool,
+}
+
 /// The counts behind every admission.
 #[derive(Debug)]
 pub(super) struct Admission {
     connections: usize,
     connections_max: usize,
+    outbound: usize,
+    outbound_max: usize,
+    operators: usize,
     /// Turned full, and not yet below 95 % again.
     is_full: bool,
-    /// Nobody is let in any more, not even our own.
+    /// No client is admitted any more, and no outbound connection is made.
     is_closed: bool,
     /// Turned above 80 %, and not yet below 70 % again.
     is_crowded: bool,
@@ -68,6 +107,9 @@ impl Admission {
         Admission {
             connections: 0,
             connections_max: settings.connections_max,
+            outbound: 0,
+            outbound_max: settings.outbound_max,
+            operators: 0,
             is_full: false,
             is_closed: false,
             is_crowded: false,
@@ -79,7 +121,20 @@ impl Admission {
         }
     }
 
-    /// Lets nobody in from here on.
+    pub(super) fn occupancy(&self) -> Occupancy {
+        Occupancy {
+            clients: self.connections,
+            clients_max: self.connections_max,
+            is_full: self.is_full,
+            outbound: self.outbound,
+            outbound_max: self.outbound_max,
+            operators: self.operators,
+            operators_max: OPERATORS_MAX,
+            is_draining: self.is_closed,
+        }
+    }
+
+    /// Admits no client and no outbound connection from here on.
     pub(super) fn close(&mut self) {
         self.is_closed = true;
     }
@@ -94,7 +149,7 @@ impl Admission {
         self.is_crowded
     }
 
-    /// Lets one connection in and counts it.
+    /// Admits one client and counts it.
     ///
     /// # Errors
     /// What to answer instead; then nothing was counted.
@@ -137,19 +192,38 @@ impl Admission {
         Ok(())
     }
 
-    /// Counts a connection that we make ourselves, if there is room and no end in sight.
-    pub(super) fn admit_own(&mut self, peer: IpAddr) -> bool {
-        if self.is_full || self.is_closed {
-            return false;
-        }
-        *self.by_address.entry(counted_address(peer)).or_default() += 1;
-        self.connections += 1;
-        self.watch();
-        true
+    /// Whether a service may make a connection: there is room, and no shutdown under way.
+    pub(super) fn has_outbound_room(&self) -> bool {
+        !self.is_closed && self.outbound < self.outbound_max
     }
 
-    /// Forgets a connection that was let in.
-    pub(super) fn release(&mut self, peer: IpAddr) {
+    /// Counts a connection that a service makes.
+    pub(super) fn admit_outbound(&mut self) {
+        self.outbound += 1;
+    }
+
+    /// Admits one operator and counts it, whatever the clients' limits say, and during a shutdown, too.
+    ///
+    /// # Errors
+    /// [`OPERATORS_MAX`] are there; then nothing was counted.
+    pub(super) fn admit_operator(&mut self) -> Result<(), Refusal> {
+        if self.operators >= OPERATORS_MAX {
+            return Err(Refusal::OperatorsFull);
+        }
+        self.operators += 1;
+        Ok(())
+    }
+
+    /// Uncounts a connection that was admitted.
+    pub(super) fn release(&mut self, quota: Quota, peer: IpAddr) {
+        match quota {
+            Quota::Clients => self.release_client(peer),
+            Quota::Outbound => self.outbound = decremented(self.outbound),
+            Quota::Operators => self.operators = decremented(self.operators),
+        }
+    }
+
+    fn release_client(&mut self, peer: IpAddr) {
         let address = counted_address(peer);
         if let Some(count) = self.by_address.get_mut(&address) {
             *count -= 1;
@@ -157,7 +231,7 @@ impl Admission {
                 self.by_address.remove(&address);
             }
         }
-        self.connections -= 1;
+        self.connections = decremented(self.connections);
         self.watch();
     }
 
@@ -197,6 +271,12 @@ impl Admission {
             self.rates.retain(|_, bucket| !bucket.is_full(rate, now));
         }
     }
+}
+
+/// One less. A count that was zero already is a mistake of ours; it must not wrap and refuse everybody.
+fn decremented(count: usize) -> usize {
+    debug_assert!(count > 0, "a connection was released twice");
+    count.saturating_sub(1)
 }
 
 /// Whom an address counts for: an IPv6 network of 64 bits is one customer's.
@@ -245,17 +325,17 @@ mod tests {
         }
         assert_eq!(admission.admit(&settings, peer, Time::ZERO), Err(Refusal::Full));
         for _ in 0..5 {
-            admission.release(peer);
+            admission.release(Quota::Clients, peer);
             assert_eq!(admission.admit(&settings, peer, Time::ZERO), Err(Refusal::Full));
         }
-        admission.release(peer);
+        admission.release(Quota::Clients, peer);
         assert_eq!(admission.admit(&settings, peer, Time::ZERO), Ok(()));
         assert!(admission.is_crowded());
         for _ in 0..25 {
-            admission.release(peer);
+            admission.release(Quota::Clients, peer);
         }
         assert!(admission.is_crowded());
-        admission.release(peer);
+        admission.release(Quota::Clients, peer);
         assert!(!admission.is_crowded());
     }
 
@@ -269,7 +349,7 @@ mod tests {
                 admission.admit(&settings, peer, Time::ZERO).unwrap();
             }
             assert_eq!(admission.admit(&settings, peer, Time::ZERO), Err(Refusal::Full));
-            admission.release(peer);
+            admission.release(Quota::Clients, peer);
             assert_eq!(admission.admit(&settings, peer, Time::ZERO), Ok(()), "{connections_max}");
         }
     }
@@ -290,7 +370,7 @@ mod tests {
         assert_eq!(admit("::ffff:192.0.2.1"), Err(Refusal::AddressFull));
         assert_eq!(admit("198.51.100.7"), Ok(()));
         assert_eq!(admit("198.51.100.7"), Ok(()));
-        admission.release(ip("192.0.2.1"));
+        admission.release(Quota::Clients, ip("192.0.2.1"));
         assert_eq!(admission.admit(&settings, ip("192.0.2.1"), Time::ZERO), Ok(()));
     }
 

@@ -38,6 +38,12 @@ pub const TLS_REFUSED_INTERVAL: Duration = Duration::from_millis(4);
 /// Connections told to go away in one turn of a shutdown.
 pub const SHUTDOWN_CLOSES: usize = 1024;
 
+/// Connections at once at all listeners for operators together: a liveness probe, a few scrapers, and a
+/// person who looks. One more is answered 503.
+pub const OPERATORS_MAX: usize = 16;
+/// Descriptors kept for operators of a process that has no other left: enough for probes that follow
+/// each other within a turn.
+pub const OPERATOR_SPARES: usize = 4;
 /// Connections that wait for their 503 or 429 beside those that were admitted; further ones are
 /// dropped unanswered.
 pub const REFUSED_MAX: usize = 256;

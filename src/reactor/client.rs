@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use mio::net::TcpStream;
 use socket2::{Domain, Socket, Type};
 
+use super::admission::Quota;
 use super::connection::{Connection, Phase, Place, Standing};
 use super::core::Core;
 use super::deflate::Windows;
@@ -41,18 +42,18 @@ impl Core {
         request: &ClientRequest,
         secure: Option<&TlsConnector>,
     ) -> io::Result<ConnId> {
+        if !self.admission.has_outbound_room() {
+            self.metrics.connects_refused += 1;
+            let text = "outbound_max is reached, or the loop is shutting down";
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
+        }
         let session = secure.map(|connector| self.tls.connect(connector)).transpose()?;
         let socket = match from {
             None => TcpStream::connect(address)?,
             Some(from) => connect_from(from, address)?,
         };
         socket.set_nodelay(true)?;
-        if !self.admission.admit_own(address.ip()) {
-            return Err(io::Error::new(
-                io::ErrorKind::QuotaExceeded,
-                "no further connections are taken",
-            ));
-        }
+        self.admission.admit_outbound();
         let id = self.conns.next_id();
         let mut bytes = Vec::new();
         let wants_takeover = request.offers_deflate().is_some_and(|offer| offer.takeover);
@@ -77,6 +78,7 @@ impl Core {
         let decoder = Decoder::new(Role::Client);
         let phase = Phase::Connecting;
         let mut conn = Connection::new(id, socket, address, decoder, phase, handshake, place);
+        conn.quota = Quota::Outbound;
         conn.standing = Standing::Announced;
         conn.rare().session = session.map(Box::new);
         self.insert(conn);

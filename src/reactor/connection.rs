@@ -11,6 +11,7 @@ use std::rc::Rc;
 use mio::Interest;
 use mio::net::TcpStream;
 
+use super::admission::Quota;
 use super::batch::BatchId;
 use super::deflate::Windows;
 use super::heartbeat::Pulse;
@@ -128,6 +129,8 @@ pub(super) struct Connection {
     /// The service wants no messages for now.
     pub(super) paused: bool,
     pub(super) standing: Standing,
+    /// The limit that it counts against, unless it waits for its refusal.
+    pub(super) quota: Quota,
     /// Stands in the queue of connections to read.
     pub(super) queued: bool,
     /// Stands in the queue of connections to flush.
@@ -175,6 +178,7 @@ impl Connection {
             read_closed: false,
             paused: false,
             standing: Standing::Admitted,
+            quota: Quota::Clients,
             queued: false,
             dirty: false,
         }
@@ -186,6 +190,11 @@ impl Connection {
             Role::Client => "outbound",
             Role::Server => &self.path[..self.path.floor_char_boundary(PATH_LOGGED_BYTES)],
         }
+    }
+
+    /// Whether it was accepted at a listener for operators.
+    pub(super) fn is_operator(&self) -> bool {
+        self.quota == Quota::Operators
     }
 
     /// Whether its service knows it, and is owed `on_close`.

@@ -14,12 +14,19 @@ use super::connection::Connection;
 #[derive(Debug, Default)]
 pub(super) struct Conns {
     slab: Slab<Connection>,
+    /// How many of them were accepted at a listener for operators.
+    operators: usize,
     last_serial: u32,
 }
 
 impl Conns {
     pub(super) fn len(&self) -> usize {
         self.slab.len()
+    }
+
+    /// How many of them a shutdown ends and waits for: all but those of operators.
+    pub(super) fn drained_len(&self) -> usize {
+        self.slab.len() - self.operators
     }
 
     pub(super) fn get(&self, id: ConnId) -> Option<&Connection> {
@@ -37,11 +44,13 @@ impl Conns {
     }
 
     pub(super) fn insert(&mut self, conn: Connection) {
+        self.operators += usize::from(conn.is_operator());
         self.slab.insert(conn);
     }
 
     pub(super) fn remove(&mut self, id: ConnId) -> Option<Connection> {
-        self.get(id)?;
+        let is_operator = self.get(id)?.is_operator();
+        self.operators -= usize::from(is_operator);
         self.slab.try_remove(id.slot())
     }
 

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::admission::Occupancy;
 use super::core::Core;
 use super::mailbox::{MailReceiver, MailSender};
 use super::metrics::Metrics;
@@ -41,6 +42,11 @@ impl<'a> Context<'a> {
     /// What the loop has counted.
     pub fn metrics(&self) -> &Metrics {
         &self.core.metrics
+    }
+
+    /// How many connections there are, how many there may be, and whether the loop is shutting down.
+    pub fn occupancy(&self) -> Occupancy {
+        self.core.admission.occupancy()
     }
 
     // Sending.
@@ -206,7 +212,8 @@ impl<'a> Context<'a> {
     /// [`on_close`](super::Service::on_close) tells the outcome.
     ///
     /// # Errors
-    /// No socket could be made, the table of connections is full, or the loop is shutting down.
+    /// No socket could be made, [`outbound_max`](super::settings::Settings::outbound_max) is reached, or
+    /// the loop is shutting down; of the last two the kind is [`io::ErrorKind::QuotaExceeded`].
     pub fn connect(
         &mut self,
         route: RouteId,

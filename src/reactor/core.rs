@@ -297,6 +297,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
+        let is_operator = conn.is_operator();
         let held = conn.measure_input();
         let before = conn.input_bytes as usize;
         if held == before {
@@ -306,7 +307,10 @@ impl Core {
         conn.input_bytes = held as u32;
         self.metrics.buffered_now = self.metrics.buffered_now + held as u64 - before as u64;
         let all_held = held + conn.outbox.bytes() + self.batches.frames(conn).len();
-        if held > before && !self.memory.allows(self.metrics.buffered_now, all_held, 0) {
+        if held > before
+            && !is_operator
+            && !self.memory.allows(self.metrics.buffered_now, all_held, 0)
+        {
             self.metrics.buffered_refused += 1;
             self.close(id, CloseReason::Overloaded);
             // One that was closing already is not listened to any more.

@@ -88,7 +88,7 @@ impl Reactor {
         match timer {
             Timer::Connection(id) => self.core.fire_connection(id),
             Timer::Listener(index) => self.end_rest(index as usize),
-            Timer::Drain => self.force_shutdown(),
+            Timer::Drain => self.watch_drain(),
             Timer::Trim => self.core.trim(),
             Timer::Service(index) => {
                 if let Some((service, key)) = self.core.schedule.fired(index) {

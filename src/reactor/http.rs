@@ -192,7 +192,7 @@ impl Reactor {
             .ok_or(Refusal::Internal)?;
         if let Some(conn) = self.core.conns.get_mut(id) {
             // Even if the service has closed it before it answered.
-            if !matches!(decision, Decision::Respond(_)) {
+            if !matches!(decision, Decision::Respond(_) | Decision::Refuse(_)) {
                 conn.standing = Standing::Announced;
             }
             if let Some(handshake) = conn.handshake() {
@@ -227,6 +227,7 @@ impl Reactor {
         match decision {
             Decision::Defer => {}
             Decision::Respond(response) => self.core.respond_and_close(id, &response),
+            Decision::Refuse(refusal) => self.core.refuse(id, refusal, false),
             Decision::Accept { protocol } => self.accept_upgrade(id, deferred, protocol),
         }
     }

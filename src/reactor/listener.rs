@@ -13,7 +13,10 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::budget::{ACCEPT_PAUSE, ACCEPT_PAUSE_TOLD, ACCEPTS, ACCEPTS_WHEN_CROWDED, REFUSED_MAX};
+use super::admission::Quota;
+use super::budget::{
+    ACCEPT_PAUSE, ACCEPT_PAUSE_TOLD, ACCEPTS, ACCEPTS_WHEN_CROWDED, OPERATOR_SPARES,
+};
 use super::connection::{Connection, Phase, Place, Standing};
 use super::core::Core;
 use super::http::Handshake;
@@ -36,6 +39,8 @@ pub(super) struct Listener {
     is_secure: bool,
     /// Which routes are found from here.
     site: u16,
+    /// Which limit its connections count against.
+    quota: Quota,
     /// A connection may wait: an edge came, and no accept has come up empty since.
     pub(super) readable: bool,
     /// Accepting waits for descriptors; a timer ends that.
@@ -69,9 +74,20 @@ impl Listener {
         let mut socket = TcpListener::from_std(socket.into());
         let token = Token::from(Source::Listener(index));
         registry.register(&mut socket, token, Interest::READABLE)?;
-        let (site, is_secure) = (settings.site, settings.secure);
-        let (readable, resting, rest_told) = (false, false, None);
-        Ok(Listener { socket, site, is_secure, readable, resting, rest_told })
+        Ok(Listener {
+            socket,
+            site: settings.site,
+            quota: if settings.for_operators { Quota::Operators } else { Quota::Clients },
+            is_secure: settings.secure,
+            readable: false,
+            resting: false,
+            rest_told: None,
+        })
+    }
+
+    /// Whether its connections are operators'.
+    pub(super) fn is_for_operators(&self) -> bool {
+        self.quota == Quota::Operators
     }
 
     pub(super) fn address(&self) -> io::Result<SocketAddr> {
@@ -93,18 +109,47 @@ impl Listener {
     }
 }
 
-/// The descriptor that is given up when there is no other.
+/// Descriptors that are given up when there is no other.
 #[derive(Debug)]
-pub(super) struct Reserve(Option<File>);
+pub(super) struct Reserve {
+    /// For turning a client away.
+    refusal: Option<File>,
+    /// For operators: a process without descriptors is one to look at.
+    operators: Vec<File>,
+    operators_max: usize,
+}
 
 impl Reserve {
     pub(super) fn new() -> Reserve {
-        Reserve(File::open("/dev/null").ok())
+        Reserve { refusal: spare(), operators: Vec::new(), operators_max: 0 }
+    }
+
+    /// Keeps descriptors for operators, too.
+    pub(super) fn keep_for_operators(&mut self) {
+        self.operators_max = OPERATOR_SPARES;
+        self.refill();
+    }
+
+    /// Takes back what was given up, now that a connection has ended.
+    pub(super) fn refill(&mut self) {
+        if self.refusal.is_none() {
+            self.refusal = spare();
+        }
+        while self.operators.len() < self.operators_max
+            && let Some(file) = spare()
+        {
+            self.operators.push(file);
+        }
+    }
+
+    /// Frees a descriptor for an operator that waits; whether there was one.
+    fn make_room_for_operator(&mut self) -> bool {
+        self.operators.pop().is_some()
     }
 
     /// Turns one waiting client away with a 503, on the spare descriptor.
     fn turn_away(&mut self, socket: &TcpListener, metrics: &mut Metrics) {
-        self.0 = None;
+        self.refusal = None;
         if let Ok((mut stream, _)) = socket.accept() {
             let mut answer = Vec::new();
             let refusal = Refusal::OutOfResources;
@@ -115,25 +160,33 @@ impl Reserve {
                 debug!("a client turned away was not told: {error}");
             }
         }
-        *self = Reserve::new();
+        self.refusal = spare();
     }
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 impl Reactor {
     /// Accepts what waits at one listener, within the turn's budget.
     pub(super) fn accept(&mut self, index: usize) {
         let Reactor { listeners, core, reserve, .. } = self;
-        let Some(listener) = listeners.get_mut(index) else {
+        let Some(Some(listener)) = listeners.get_mut(index) else {
             return;
         };
         let budget = if core.admission.is_crowded() { ACCEPTS_WHEN_CROWDED } else { ACCEPTS };
         for _ in 0..budget {
             match listener.socket.accept() {
-                Ok((stream, peer)) => core.adopt(stream, peer, listener.site, listener.is_secure),
+                Ok((stream, peer)) => core.adopt(stream, peer, listener),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     listener.readable = false;
                     return;
                 }
+                Err(error)
+                    if is_exhaustion(&error)
+                        && listener.is_for_operators()
+                        && reserve.make_room_for_operator() => {}
                 Err(error) if is_exhaustion(&error) => {
                     reserve.turn_away(&listener.socket, &mut core.metrics);
                     if !listener.resting {
@@ -152,7 +205,7 @@ impl Reactor {
 
     /// Accepts again after a rest.
     pub(super) fn end_rest(&mut self, index: usize) {
-        if let Some(listener) = self.listeners.get_mut(index) {
+        if let Some(Some(listener)) = self.listeners.get_mut(index) {
             listener.resting = false;
             listener.readable = true;
         }
@@ -161,16 +214,20 @@ impl Reactor {
 
 impl Core {
     /// Gives an accepted connection its place in the table.
-    fn adopt(&mut self, socket: TcpStream, peer: SocketAddr, site: u16, is_secure: bool) {
+    fn adopt(&mut self, socket: TcpStream, peer: SocketAddr, listener: &Listener) {
         self.metrics.accepted += 1;
-        let session = if is_secure { self.tls.accept() } else { None };
-        if is_secure && session.is_none() {
+        let session = if listener.is_secure { self.tls.accept() } else { None };
+        if listener.is_secure && session.is_none() {
             self.metrics.dropped_at_accept += 1;
             return;
         }
-        let refused = self.admission.admit(&self.settings, peer.ip(), self.now).err();
+        let refused = match listener.quota {
+            Quota::Operators => self.admission.admit_operator(),
+            _ => self.admission.admit(&self.settings, peer.ip(), self.now),
+        };
+        let refused = refused.err();
         if refused.is_some() {
-            if self.metrics.awaiting_refusal_now >= REFUSED_MAX as u64 {
+            if self.metrics.awaiting_refusal_now >= self.settings.refused_max as u64 {
                 self.metrics.dropped_at_accept += 1;
                 return;
             }
@@ -179,7 +236,7 @@ impl Core {
         let id = self.conns.next_id();
         let mut handshake = Handshake::new(self.now);
         handshake.refused = refused;
-        handshake.site = site;
+        handshake.site = listener.site;
         // Until the request names a route, none of these is used.
         let place = Place {
             route: RouteId::default(),
@@ -189,6 +246,7 @@ impl Core {
         let decoder = Decoder::new(Role::Server);
         let phase = Phase::Handshake;
         let mut conn = Connection::new(id, socket, peer, decoder, phase, handshake, place);
+        conn.quota = listener.quota;
         if refused.is_some() {
             conn.standing = Standing::Refused;
         }

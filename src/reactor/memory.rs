@@ -15,7 +15,8 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn new(settings: &Settings) -> Memory {
         let common = settings.buffered_bytes_max / 2;
-        Memory { common, share: common / settings.connections_max.max(1) }
+        let connections = settings.connections_max.saturating_add(settings.outbound_max);
+        Memory { common, share: common / connections.max(1) }
     }
 
     /// Whether anybody may hold `more` bytes, where `total` are held by all.
@@ -36,8 +37,12 @@ mod tests {
 
     #[test]
     fn the_greedy_leave_the_others_their_share() {
-        let settings =
-            Settings { buffered_bytes_max: 2000, connections_max: 10, ..Settings::default() };
+        let settings = Settings {
+            buffered_bytes_max: 2000,
+            connections_max: 8,
+            outbound_max: 2,
+            ..Settings::default()
+        };
         let memory = Memory::new(&settings);
         assert!(memory.allows(0, 0, 1000));
         assert!(memory.allows(900, 900, 100));

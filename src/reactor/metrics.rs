@@ -64,6 +64,8 @@ metrics! {
     accepted,
     /// Connections begun by services.
     connects,
+    /// Connections that services could not begin, because outbound_max was reached.
+    connects_refused,
     /// Connections that became open.
     opened,
     /// Connections of any kind, now.

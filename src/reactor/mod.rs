@@ -82,6 +82,7 @@ use self::shutdown::Drain;
 use self::signals::Obeyed;
 use self::stats::TurnStats;
 
+pub use self::admission::Occupancy;
 pub use self::context::Context;
 pub use self::histograms::{Durations, Sizes};
 pub use self::id::{ConnId, ServiceId};
@@ -138,7 +139,8 @@ pub struct Reactor {
     /// Where reads go.
     scratch: Box<[u8]>,
     services: Vec<Box<dyn Service>>,
-    listeners: Vec<Listener>,
+    /// By the index in their token; `None` once closed by a shutdown.
+    listeners: Vec<Option<Listener>>,
     reserve: Reserve,
     core: Core,
     /// Services whose bells rang and that have not said "no more".
@@ -238,7 +240,10 @@ impl Reactor {
         let index = self.listeners.len();
         let listener = Listener::bind(settings, index, self.poll.registry())?;
         let address = listener.address()?;
-        self.listeners.push(listener);
+        if listener.is_for_operators() {
+            self.reserve.keep_for_operators();
+        }
+        self.listeners.push(Some(listener));
         Ok(address)
     }
 

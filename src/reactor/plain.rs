@@ -228,6 +228,7 @@ impl Core {
     pub(super) fn answer_late(&mut self, id: ConnId, plain: Plain, decision: Decision) {
         let response = match decision {
             Decision::Respond(response) => response,
+            Decision::Refuse(refusal) => Response::from(refusal),
             // There was nothing to accept.
             Decision::Accept { .. } | Decision::Defer => Response::from(Refusal::Internal),
         };
@@ -248,6 +249,7 @@ impl Core {
         else {
             return;
         };
+        let is_operator = conn.is_operator();
         let held = conn.outbox.bytes() + conn.input_bytes as usize;
         let Some(handshake) = conn.handshake() else {
             return;
@@ -259,7 +261,7 @@ impl Core {
         let wished = if wished { Connection::KeepAlive } else { Connection::Close };
         let connection = response.connection(wished);
         let body_len = response.body_len(plain.head_only);
-        if !self.memory.allows(self.metrics.buffered_now, held, body_len) {
+        if !is_operator && !self.memory.allows(self.metrics.buffered_now, held, body_len) {
             self.metrics.buffered_refused += 1;
             return self.refuse(id, Refusal::OutOfResources, plain.head_only);
         }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use super::router::Params;
 use super::{CloseReason, ConnId, Context, TlsInfo};
 use crate::protocol::Message;
-use crate::protocol::handshake::{self, Response};
+use crate::protocol::handshake::{self, Refusal, Response};
 
 /// What runs on the loop. All but [`on_message`](Service::on_message) may be left as they are.
 ///
@@ -143,6 +143,8 @@ pub enum Decision {
     },
     /// It is answered with plain HTTP. After an upgrade request the connection is closed.
     Respond(Response),
+    /// It is refused: answered, counted and logged under this reason. The connection is closed.
+    Refuse(Refusal),
     /// The service will call [`Context::answer`], at the latest by the handshake deadline.
     Defer,
 }

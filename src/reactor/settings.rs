@@ -8,6 +8,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::budget::REFUSED_MAX;
+
 mod check;
 mod notation;
 mod tls;
@@ -19,8 +21,15 @@ pub use tls::{CertificateFiles, ClientCertificates, TlsSettings, TlsVersion};
 /// The limits and deadlines of one reactor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Connections open or in handshake at once; one more is answered 503.
+    /// Connections of clients open or in handshake at once; one more is answered 503.
     pub connections_max: usize,
+    /// Connections that services make (the client's role) at once; one more is an error of
+    /// [`Context::connect`](super::Context::connect). They do not count for `connections_max`.
+    pub outbound_max: usize,
+    /// Clients that wait for their 503 or 429 beside those that were admitted; one more is dropped
+    /// unanswered. At most, and by default, [`REFUSED_MAX`](super::budget::REFUSED_MAX): fewer where
+    /// descriptors are few.
+    pub refused_max: usize,
     /// Connections from one address (IPv6: one /64) at once; one more is answered 429.
     /// `None`: unlimited from loopback, [`PER_ADDRESS_DEFAULT`] from anywhere else. `Some(0)`: unlimited.
     pub connections_per_address: Option<usize>,
@@ -68,6 +77,8 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             connections_max: 10_000,
+            outbound_max: 256,
+            refused_max: REFUSED_MAX,
             connections_per_address: None,
             exempt: Vec::new(),
             rate_per_address: None,
@@ -121,12 +132,16 @@ pub struct ListenSettings {
     pub secure: bool,
     /// Which routes its requests find: those of the same [site](RouteSettings::site).
     pub site: u16,
+    /// Its connections are operators': up to [`OPERATORS_MAX`](super::budget::OPERATORS_MAX) at all such
+    /// listeners, whatever the limits of clients say; and it stays open during a shutdown, until the last
+    /// client has gone.
+    pub for_operators: bool,
 }
 
 impl ListenSettings {
-    /// This address without TLS, for the routes of site 0, and nobody else on its port.
+    /// This address for clients of the routes of site 0, without TLS or a shared port.
     pub fn new(address: SocketAddr) -> ListenSettings {
-        ListenSettings { address, reuse_port: false, secure: false, site: 0 }
+        ListenSettings { address, reuse_port: false, secure: false, site: 0, for_operators: false }
     }
 
     /// The same with TLS.

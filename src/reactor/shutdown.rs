@@ -1,8 +1,11 @@
-//! Going down in good order: no new connections, 1001 to all in batches, 503 to those whose request is
-//! not answered, a deadline, the end.
+//! Shutdown: no new clients, a Close with 1001 to all in batches, 503 to those whose request is not
+//! answered, a deadline, the end.
 //!
-//! A connection that its service is [busy](super::Service::is_busy) for is told after the others: when it
-//! is not any more, or when half of the time has passed.
+//! A connection that its service is [busy](super::Service::is_busy) for is closed after the others: when
+//! it is not busy any more, or when half of the time has passed. Operators are served until the last
+//! client and the last outbound connection have ended; then they are dropped, and the loop is finished.
+
+use std::time::Duration;
 
 use log::{info, warn};
 
@@ -14,40 +17,77 @@ use super::{CloseReason, ConnId, Reactor, Time};
 use crate::protocol::Role;
 use crate::protocol::handshake::{self, Refusal, Response};
 
+/// From one line of the log about the connections that are left to the next.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A shutdown under way.
 #[derive(Debug)]
 pub(super) struct Drain {
-    /// Who has not been told yet.
+    /// Connections that have not been closed yet.
     untold: Vec<ConnId>,
-    /// Who is told once something has reached it.
+    /// Connections that are closed once their service is not busy for them any more.
     busy: Vec<ConnId>,
     /// Until when that is waited for.
     patience: Time,
     deadline: Time,
+    /// When the log reports how many connections are left.
+    progress: Time,
 }
 
 impl Drain {
-    pub(super) fn is_told(&self) -> bool {
+    fn is_told(&self) -> bool {
         self.untold.is_empty()
     }
 }
 
 impl Reactor {
-    /// Stops listening, so that the port is free from here on, and notes whom to tell.
+    /// Closes the clients' listeners, so that their ports are free from here on, and notes which
+    /// connections to close.
     pub(super) fn begin_shutdown(&mut self) {
-        self.listeners.clear();
+        for listener in &mut self.listeners {
+            listener.take_if(|listener| !listener.is_for_operators());
+        }
         self.core.admission.close();
-        let untold: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
+        let untold = self.core.drained_connections();
         info!("shutting down: {} connections", untold.len());
-        let timeout = self.core.settings.drain_timeout;
-        let (patience, deadline) = (self.core.now + timeout / 2, self.core.now + timeout);
-        self.drain = Some(Drain { untold, busy: Vec::new(), patience, deadline });
-        for due in [patience, deadline] {
+        let (now, timeout) = (self.core.now, self.core.settings.drain_timeout);
+        let drain = Drain {
+            untold,
+            busy: Vec::new(),
+            patience: now + timeout / 2,
+            deadline: now + timeout,
+            progress: now + PROGRESS_INTERVAL,
+        };
+        for due in [drain.patience, drain.deadline, drain.progress] {
             self.core.schedule.insert(due, Timer::Drain);
+        }
+        self.drain = Some(drain);
+    }
+
+    /// Whether the drain goes on without waiting for an event.
+    pub(super) fn has_drain_work(&self) -> bool {
+        let is_told = self.drain.as_ref().map(Drain::is_told);
+        match is_told {
+            None => false,
+            Some(false) => true,
+            Some(true) => self.only_operators_are_left() && !self.is_finished(),
         }
     }
 
-    pub(super) fn tell_next_batch(&mut self) {
+    /// Closes the next batch of connections; once none but operators' is left, drops those.
+    pub(super) fn continue_drain(&mut self) {
+        self.tell_next_batch();
+        if self.drain.as_ref().is_some_and(Drain::is_told) && self.only_operators_are_left() {
+            self.listeners.clear();
+            self.core.end_operators();
+        }
+    }
+
+    fn only_operators_are_left(&self) -> bool {
+        self.core.conns.drained_len() == 0
+    }
+
+    fn tell_next_batch(&mut self) {
         let Some(mut drain) = self.drain.take() else {
             return;
         };
@@ -74,20 +114,34 @@ impl Reactor {
         !is_ending && self.call(service, |service, _| service.is_busy(id)).unwrap_or(false)
     }
 
-    /// The drain deadline has passed: whoever is left is left.
-    pub(super) fn force_shutdown(&mut self) {
-        if self.drain.as_ref().is_some_and(|drain| self.core.now < drain.deadline) {
+    /// A timer of the drain: reports progress each second; at the deadline, drops the connections that
+    /// are left.
+    pub(super) fn watch_drain(&mut self) {
+        let Some(drain) = &mut self.drain else {
+            return;
+        };
+        let now = self.core.now;
+        if now < drain.deadline {
+            if now >= drain.progress {
+                drain.progress = now + PROGRESS_INTERVAL;
+                self.core.schedule.insert(drain.progress, Timer::Drain);
+                let seconds = drain.deadline.since(now).as_secs_f64().ceil();
+                let left = self.core.conns.drained_len();
+                info!("shutting down: {left} connections left, {seconds} s until they are dropped");
+            }
             return;
         }
-        let rest: Vec<ConnId> = self.core.conns.iter().map(|(id, _)| id).collect();
-        warn!("{} connections did not end in time", rest.len());
+        let rest = self.core.drained_connections();
+        if !rest.is_empty() {
+            warn!("{} connections did not end in time", rest.len());
+        }
         for id in rest {
             self.core.vanish(id, CloseReason::Shutdown);
         }
     }
 
-    /// Whether a shutdown has come to its end: everybody was told, and the last connection is gone.
-    /// [`Reactor::run`] returns then; who calls [`Reactor::turn`] himself stops.
+    /// Whether a shutdown has come to its end: every connection was closed, and the last one is gone.
+    /// [`Reactor::run`] returns then; a caller of [`Reactor::turn`] stops.
     pub fn is_finished(&self) -> bool {
         let is_told = self.drain.as_ref().is_some_and(Drain::is_told);
         is_told && self.core.conns.len() == 0
@@ -95,6 +149,22 @@ impl Reactor {
 }
 
 impl Core {
+    /// The connections that a shutdown ends and waits for: all but those of operators.
+    fn drained_connections(&self) -> Vec<ConnId> {
+        let drained = self.conns.iter().filter(|(_, conn)| !conn.is_operator());
+        drained.map(|(id, _)| id).collect()
+    }
+
+    /// Drops the operators' connections, each after a try to write what is queued for it.
+    fn end_operators(&mut self) {
+        let operators = self.conns.iter().filter(|(_, conn)| conn.is_operator());
+        let operators: Vec<ConnId> = operators.map(|(id, _)| id).collect();
+        for id in operators {
+            self.flush(id);
+            self.vanish(id, CloseReason::Shutdown);
+        }
+    }
+
     /// A client is owed what is on its way, and nothing more. A server that we have connected to is not
     /// asked for more, but what it sends may be what a client is owed.
     fn take_no_more(&mut self, id: ConnId) {

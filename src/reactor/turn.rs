@@ -15,6 +15,7 @@ use super::budget::{FLUSHES, MAILS, TIMERS};
 use super::connection::{Connection, Phase, Standing};
 use super::core::Core;
 use super::id::Source;
+use super::listener::Listener;
 use super::service::More;
 use super::{CloseReason, ConnId, PHASES, Reactor, ServiceId, Time};
 
@@ -79,9 +80,9 @@ impl Reactor {
 
     /// How long the next turn's poll may wait: not at all while work is left over from the last.
     pub fn wait(&self) -> Duration {
-        let accepts = self.listeners.iter().any(|listener| listener.is_ready());
-        let drains = self.drain.as_ref().is_some_and(|drain| !drain.is_told());
-        if accepts || drains || !self.mail.is_empty() || !self.core.queues.is_idle() {
+        let accepts = self.listeners.iter().flatten().any(Listener::is_ready);
+        if accepts || self.has_drain_work() || !self.mail.is_empty() || !self.core.queues.is_idle()
+        {
             return Duration::ZERO;
         }
         let timer = self.core.schedule.next();
@@ -97,7 +98,7 @@ impl Reactor {
             match Source::from(event.token()) {
                 Source::Connection(id) => self.core.note(id, event),
                 Source::Listener(index) => {
-                    if let Some(listener) = self.listeners.get_mut(index) {
+                    if let Some(Some(listener)) = self.listeners.get_mut(index) {
                         listener.readable = true;
                     }
                 }
@@ -166,11 +167,11 @@ impl Reactor {
 
     fn accept_phase(&mut self) {
         for index in 0..self.listeners.len() {
-            if self.listeners[index].is_ready() {
+            if self.listeners[index].as_ref().is_some_and(Listener::is_ready) {
                 self.accept(index);
             }
         }
-        self.tell_next_batch();
+        self.continue_drain();
     }
 
     fn flush_phase(&mut self) {
@@ -196,6 +197,7 @@ impl Reactor {
 
     /// Tells services who is gone, then forgets them.
     fn reap_phase(&mut self) {
+        let has_ended = !self.core.queues.reap.is_empty();
         for _ in 0..self.core.queues.reap.len() {
             let Some(id) = self.core.queues.reap.pop_front() else {
                 return;
@@ -213,6 +215,9 @@ impl Reactor {
             for (service, topic) in self.core.free(id, reason) {
                 let _ = self.call(service, |service, cx| service.on_empty(cx, &topic));
             }
+        }
+        if has_ended {
+            self.reserve.refill();
         }
     }
 }
@@ -258,7 +263,7 @@ impl Core {
         if conn.standing == Standing::Refused {
             self.metrics.awaiting_refusal_now -= 1;
         } else {
-            self.admission.release(SocketAddr::from(conn.peer).ip());
+            self.admission.release(conn.quota, SocketAddr::from(conn.peer).ip());
         }
         self.metrics.count_end(reason);
         log_end(id, &conn, reason, self.now);

@@ -1,4 +1,4 @@
-//! What operators ask: `GET /metrics` and `GET /healthz`, on a listener of their own.
+//! The address for operators: `GET /metrics`, `GET /healthz` and `GET /readyz`.
 //!
 //! Whoever counts something is a [`Source`]; a scrape asks each and writes what they say in the text
 //! format of Prometheus. Between scrapes this costs nothing: counts are plain integers elsewhere.
@@ -15,13 +15,17 @@ use prometheus_client::registry::Registry;
 use crate::protocol::Message;
 use crate::protocol::handshake::Response;
 use crate::reactor::{
-    ConnId, Context, Decision, Durations, Metric, PlainRequest, Request, Service, Sizes, Time,
+    ConnId, Context, Decision, Durations, Metric, Occupancy, PlainRequest, Request, Service, Sizes,
+    Time,
 };
 
 /// The path of the metrics.
 pub const METRICS: &str = "/metrics";
-/// The path that tells whether the loop turns.
+/// Liveness: 200 while the loop turns, in a shutdown, too.
 pub const HEALTH: &str = "/healthz";
+/// Readiness: 200 while new clients are to come here; 503 with the reason otherwise. A full server is
+/// ready, and its body says that it is full.
+pub const READY: &str = "/readyz";
 /// The media type of what `METRICS` answers.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -98,6 +102,7 @@ impl Service for Admin {
         Some(match request.http.path() {
             METRICS => self.metrics(cx),
             HEALTH => Response::text(200, "ok\n"),
+            READY => readiness(cx.occupancy()),
             _ => Response::text(404, "no such path"),
         })
     }
@@ -107,6 +112,19 @@ impl Service for Admin {
     }
 
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+}
+
+fn readiness(occupancy: Occupancy) -> Response {
+    let Occupancy { clients, clients_max, outbound, .. } = occupancy;
+    if occupancy.is_draining {
+        let left = clients + outbound;
+        return Response::text(503, format!("shutting down: {left} connections left\n"));
+    }
+    if occupancy.is_full {
+        let text = format!("ready, but full: {clients} of {clients_max} connections\n");
+        return Response::text(200, text);
+    }
+    Response::text(200, "ready\n")
 }
 
 /// What is told in one scrape.

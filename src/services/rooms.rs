@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use self::histories::{Histories, Limits};
-use crate::protocol::handshake::Response;
+use crate::protocol::handshake::{Refusal, Response};
 use crate::protocol::{CloseCode, Message, SharedFrame};
 use crate::reactor::{
     CloseReason, ConnId, Context, Decision, PublishOptions, Request, SendOutcome, Service, Target,
@@ -185,7 +185,7 @@ impl Service for Rooms {
         }
         let topic = format!("{ROOM}{name}");
         if self.is_full(&topic) {
-            return Decision::Respond(Response::text(503, "too many rooms\n"));
+            return Decision::Refuse(Refusal::RouteFull);
         }
         let is_set = |key| request.http.query_value(key).is_some_and(|value| value == "1");
         let history = request.http.query_value("history");

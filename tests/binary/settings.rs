@@ -54,6 +54,33 @@ fn the_version_names_the_commit() {
 }
 
 #[test]
+fn check_notes_limits_that_share_one_pool() {
+    let network = |chain: u64, limit: usize| {
+        format!(
+            "[[network]]\nproject = 'main'\nchain_id = {chain}\n\
+             upstreams = ['ws://127.0.0.1:9', 'ws://127.0.0.1:10']\n\
+             network_connections_max = {limit}\n"
+        )
+    };
+    let notes = |text: String, flags: &[&str]| {
+        let file = File::new(&text);
+        let (code, _, stderr) = check(&[&["--config", file.path()], flags].concat());
+        assert_eq!(code, Some(0), "{stderr}");
+        stderr
+    };
+    // The defaults of both.
+    let note = notes(network(1, 10_000), &[]);
+    for part in ["/main/evm/1", "network_connections_max = 10000", "connections_max = 10000"] {
+        assert!(note.starts_with("note: ") && note.contains(part), "{part}: {note}");
+    }
+    assert_eq!(notes(network(1, 9_000), &[]), "");
+    let note = notes(network(1, 6_000) + &network(2, 6_000), &[]);
+    assert!(note.contains("12000") && note.contains("connections_max = 10000"), "{note}");
+    let note = notes(network(1, 100), &["--outbound-max", "1"]);
+    assert!(note.contains("2 upstreams") && note.contains("outbound_max = 1"), "{note}");
+}
+
+#[test]
 fn check_shows_every_setting() {
     let effective = effective(&[]);
     for flag in flags().iter().filter(|flag| !["config", "help", "version"].contains(&&***flag)) {

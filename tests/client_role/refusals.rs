@@ -1,4 +1,4 @@
-//! Servers that are not there, answer wrongly, late, or break the protocol; tables that are full.
+//! Servers that are not there, answer wrongly, late, or break the protocol; limits that are reached.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,8 +8,8 @@ use weir::protocol::handshake::{
     ClientError, ClientRequest, EMPTY_SLOTS, Request, write_switching_protocols,
 };
 use weir::protocol::{CloseCode, Decoder, Event, ProtocolError, Role, Spares};
-use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{CloseReason, ConnId, RouteId, SendOutcome};
+use weir::reactor::settings::{Rate, RouteSettings, Settings};
+use weir::reactor::{CloseReason, ConnId, Context, RouteId, SendOutcome};
 
 use crate::puppet::{Puppet, Strings, Told};
 use crate::support::{Client, DEADLINE, PING, PONG, Server, TEXT, frame};
@@ -242,25 +242,53 @@ fn nothing_is_sent_before_it_is_open_and_it_can_be_given_up() {
 }
 
 #[test]
-fn a_full_table_is_an_error() {
-    let settings = Settings { connections_max: 2, ..Settings::default() };
+fn outbound_connections_have_a_limit_of_their_own() {
+    let settings = Settings { outbound_max: 1, ..Settings::default() };
     let (server, strings, route) = client(settings);
     let peer = Peer::new();
     let made = connect(&strings, route, peer.address);
-    let _stream = peer.open(b"");
+    let stream = peer.open(b"");
     assert_eq!(strings.opened(), made);
-    let (accepted, accepted_id) = strings.client(&server, "/");
     let to = peer.address;
-    let refused = move |cx: &mut weir::reactor::Context<'_>| {
+    let refused = move |cx: &mut Context<'_>| {
         cx.connect(route, to, &request()).err().map(|error| error.kind())
     };
     assert_eq!(strings.run(refused), Some(ErrorKind::QuotaExceeded));
-    // And the other way round: what was made takes the place of who would come.
+    // The refused attempt sent nothing: the next request here is that of the attempt after it.
+    drop(stream);
+    assert_eq!(strings.closed().0, made);
+    assert_eq!(strings.run(refused), None);
+    assert_eq!(strings.run(move |cx| cx.occupancy().outbound), 1);
+    drop(peer.open(b""));
+    let metrics = server.stop();
+    assert_eq!((metrics.connects, metrics.connects_refused), (2, 1));
+}
+
+#[test]
+fn clients_and_outbound_connections_do_not_take_each_others_places() {
+    let settings = Settings {
+        connections_max: 1,
+        connections_per_address: Some(1),
+        rate_per_address: Some(Rate { per_second: 0.001, burst: 1 }),
+        ..Settings::default()
+    };
+    let (server, strings, route) = client(settings);
+    let peer = Peer::new();
+    let made: Vec<ConnId> = (0..3).map(|_| connect(&strings, route, peer.address)).collect();
+    let _streams: Vec<TcpStream> = made.iter().map(|_| peer.open(b"")).collect();
+    for _ in &made {
+        assert!(made.contains(&strings.opened()));
+    }
+    // Of the client's address there are three outbound connections already.
+    let (_client, _) = strings.client(&server, "/");
     let mut late = Client::tcp(server.address);
     assert!(late.request(&crate::support::upgrade("/", "")).starts_with("HTTP/1.1 503 "));
-    drop(accepted);
-    assert_eq!(strings.closed().0, accepted_id);
-    assert_eq!(strings.run(refused), None);
+    let occupancy = strings.run(|cx| cx.occupancy());
+    assert_eq!((occupancy.clients, occupancy.outbound, occupancy.is_full), (1, 3, true));
+    // The table is full, and the service connects all the same.
+    connect(&strings, route, peer.address);
+    let _stream = peer.open(b"");
+    strings.opened();
 }
 
 #[test]

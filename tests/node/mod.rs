@@ -5,5 +5,5 @@ mod follower;
 mod leader;
 mod limits;
 mod peers;
-mod process;
+pub mod process;
 mod secrets;

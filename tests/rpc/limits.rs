@@ -6,7 +6,7 @@ use weir::services::rpc::{Notice, RpcSettings};
 
 use super::http::post;
 use super::scripted::{Stage, call, json as next, narrow, raw, text};
-use crate::support::{Client, eventually};
+use crate::support::{Client, eventually, header};
 
 const NOW: &str = r#"{"jsonrpc":"2.0","id":1,"method":"now"}"#;
 
@@ -184,7 +184,9 @@ fn a_network_has_so_many_connections() {
     let (mut one, two) = (stage.client(), stage.client());
     let upgrade = crate::support::upgrade("/", "");
     let mut third = Client::tcp(stage.server.address);
-    assert!(third.request(&upgrade).starts_with("HTTP/1.1 503 "));
+    let head = third.request(&upgrade);
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert_eq!(header(&head, "Retry-After"), Some("5"));
     // Who posts is no WebSocket.
     let mut poster = Client::tcp(stage.server.address);
     poster.raw(post(NOW, "").as_bytes());
@@ -195,6 +197,8 @@ fn a_network_has_so_many_connections() {
         "there is room again",
     );
     assert_eq!(call(&mut one, "now", &json!([]))["result"], json!([]));
+    drop(one);
+    assert!(stage.server.stop_clean().refusals["route_full"] >= 1);
 }
 
 /// A subscriber that never reads again is gone within seconds, with its subscription.

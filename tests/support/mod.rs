@@ -46,6 +46,6 @@ pub fn crowd() -> MutexGuard<'static, ()> {
 }
 
 /// A port of 127.0.0.1 that is free.
-fn any() -> SocketAddr {
+pub fn any() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }

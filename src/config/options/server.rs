@@ -25,7 +25,8 @@ pub(in crate::config) struct ServerOptions {
     #[arg(default_values_t = [LISTEN])]
     listen: Vec<Listen>,
 
-    /// Address and port for operators: GET /metrics and /healthz, which nobody else sees; or off
+    /// Address and port for operators: GET /metrics, /healthz and /readyz, with connections of its
+    /// own beside connections_max; or off
     #[arg(long, value_name = "ADDR", help_heading = "Listening", default_value_t = OrOff(None))]
     admin: OrOff<SocketAddr>,
 
@@ -44,10 +45,16 @@ pub(in crate::config) struct ServerOptions {
     #[arg(long, value_name = "FORMAT", help_heading = "Log", value_enum, default_value_t)]
     log_format: LogFormat,
 
-    /// Connections at once, those in handshake included; one more is answered 503
+    /// Connections of clients at once, those in handshake included; one more is answered 503
     #[arg(long, value_name = "N", help_heading = "Admission")]
     #[arg(default_value_t = Count(server().connections_max))]
     connections_max: Count<usize>,
+
+    /// WebSocket connections to upstreams at once, beside connections_max; past it, connecting fails
+    /// and is tried again
+    #[arg(long, value_name = "N", help_heading = "Admission")]
+    #[arg(default_value_t = Count(server().outbound_max))]
+    outbound_max: Count<usize>,
 
     /// Connections at once from one address (IPv6: one /64); one more is answered 429. 0 is
     /// unlimited; auto is unlimited from loopback and 64 from elsewhere
@@ -174,6 +181,7 @@ impl ServerOptions {
             log: log.filter.clone(),
             log_format: log.format,
             connections_max: Count(settings.connections_max),
+            outbound_max: Count(settings.outbound_max),
             connections_per_address: OrAuto(settings.connections_per_address.map(Count)),
             exempt: settings.exempt.clone(),
             rate_per_address: OrOff(settings.rate_per_address),
@@ -201,6 +209,7 @@ impl ServerOptions {
     pub(in crate::config) fn settings(&self) -> Settings {
         Settings {
             connections_max: self.connections_max.0,
+            outbound_max: self.outbound_max.0,
             connections_per_address: self.connections_per_address.0.map(|count| count.0),
             exempt: self.exempt.clone(),
             rate_per_address: self.rate_per_address.0,
@@ -222,6 +231,7 @@ impl ServerOptions {
             deflate_mem_level: self.deflate_mem_level.0,
             deflate_windows_bytes_max: self.deflate_windows_max.0,
             turn_stats: self.turn_stats,
+            ..Settings::default()
         }
     }
 
@@ -232,6 +242,7 @@ impl ServerOptions {
             reuse_port,
             secure,
             site: 0,
+            for_operators: false,
         };
         self.listen.iter().map(listen).collect()
     }
@@ -241,8 +252,11 @@ impl ServerOptions {
     }
 
     pub(in crate::config) fn admin(&self) -> Option<ListenSettings> {
-        let listen = |address| ListenSettings { site: ADMIN_SITE, ..ListenSettings::new(address) };
-        self.admin.0.map(listen)
+        self.admin.0.map(|address| ListenSettings {
+            site: ADMIN_SITE,
+            for_operators: true,
+            ..ListenSettings::new(address)
+        })
     }
 
     pub(in crate::config) fn log(&self) -> LogSettings {

@@ -111,6 +111,10 @@ refusals! {
     TransferCoding = 501 "transfer_coding" "Transfer-Encoding must be chunked";
     /// As many connections as are allowed.
     Full = 503 "full" "server is full";
+    /// The service has no room: a limit of its own, as on the connections of a network, or on rooms.
+    RouteFull = 503 "route_full" "no room on this path";
+    /// As many connections as the address for operators allows.
+    OperatorsFull = 503 "operators_full" "too many connections for operators";
     /// The server is going down.
     ShuttingDown = 503 "shutting_down" "server is shutting down";
     /// No memory or descriptors to spare.

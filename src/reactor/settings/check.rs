@@ -24,6 +24,9 @@ impl Settings {
         if self.connections_max == 0 {
             return Err(SettingsError::Zero("connections_max"));
         }
+        if self.outbound_max == 0 {
+            return Err(SettingsError::Zero("outbound_max"));
+        }
         if !HEAD_BYTES_RANGE.contains(&self.head_bytes_max) {
             return Err(SettingsError::Head(self.head_bytes_max));
         }
@@ -252,6 +255,7 @@ mod tests {
         assert_eq!(shared(|s| s.head_bytes_max = 1024), Ok(()));
         assert_eq!(shared(|s| s.head_bytes_max = 1023), Err(SettingsError::Head(1023)));
         assert_eq!(shared(|s| s.connections_max = 0), Err(SettingsError::Zero("connections_max")));
+        assert_eq!(shared(|s| s.outbound_max = 0), Err(SettingsError::Zero("outbound_max")));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::counts::add;
 use super::reply::Reply;
 use super::{OVERDUE, Origin, Rpc, RpcError};
 use crate::protocol::Message;
-use crate::protocol::handshake::{self, Response};
+use crate::protocol::handshake::{self, Refusal, Response};
 use crate::reactor::{
     CloseReason, ConnId, Context, Decision, More, PlainRequest, Request, Service,
 };
@@ -49,7 +49,7 @@ impl<B: Backend> Service for Rpc<B> {
 
     fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, request: &Request<'_>) -> Decision {
         if self.counts.connections_now.get() >= self.settings.connections_max as u64 {
-            return Decision::Respond(Response::text(503, "as many connections as are allowed"));
+            return Decision::Refuse(Refusal::RouteFull);
         }
         Decision::Accept { protocol: request.protocol }
     }

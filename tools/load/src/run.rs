@@ -331,7 +331,8 @@ impl<'a> Run<'a> {
 /// A loop that leaves all judgement to the server: no pings of ours, no limits that it could meet.
 fn settings(plan: &Plan, members: usize) -> Settings {
     Settings {
-        connections_max: 2 * members + 64,
+        outbound_max: 2 * members + 64,
+        connections_max: 1,
         buffered_bytes_max: BUFFERED_BYTES_MAX,
         deflate_windows_bytes_max: usize::MAX,
         handshake_timeout: plan.connect_timeout,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::super::url::Scheme;
 use super::super::{Network, UpstreamUrl};
 use super::trust::Security;
 use crate::reactor::TlsError;
@@ -42,6 +43,17 @@ impl GatewaySettings {
             largest.clamp(settings.message_bytes_max, *MESSAGE_BYTES_RANGE.end());
         let settings = RouteSettings { message_bytes_max, ..settings };
         RouteSettings { outbox_hard: settings.outbox_hard_min(), ..settings }
+    }
+
+    /// WebSocket connections to upstreams.
+    pub fn websockets(&self) -> usize {
+        self.upstreams.iter().filter(|url| url.scheme() == Scheme::WebSocket).count()
+    }
+
+    /// Sockets for requests by HTTP to upstreams, at most.
+    pub fn http_sockets_max(&self) -> usize {
+        let upstreams = self.upstreams.len() - self.websockets();
+        upstreams.saturating_mul(self.concurrency)
     }
 
     /// How each upstream is secured.

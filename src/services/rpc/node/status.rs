@@ -1,6 +1,7 @@
 //! How a node is doing, and the answers to those who watch it: `GET /healthz` and `GET /readyz`.
 //!
-//! Alive is whoever answers; ready is a leader, and a follower that follows and has caught up.
+//! A node that answers is alive. A leader is ready; a follower is if it follows and has caught up;
+//! neither is during a shutdown.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -64,14 +65,15 @@ impl Service for Health {
 
     fn on_plain(
         &mut self,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         _: ConnId,
         request: &PlainRequest<'_>,
     ) -> Option<Response> {
         let Health { status, counts } = self;
-        let is_ready = status.is_ready();
+        let is_draining = cx.occupancy().is_draining;
+        let is_ready = status.is_ready() && !is_draining;
         let is_ok = is_ready || request.http.path() != "/readyz";
-        let body = json!({
+        let mut body = json!({
             "role": status.role.name(),
             "chainId": Quantity(status.chain_id),
             "ready": is_ready,
@@ -86,6 +88,9 @@ impl Service for Health {
                 "dropped": counts.notifications_dropped.get(),
             },
         });
+        if is_draining {
+            body["reason"] = json!("shutting down");
+        }
         let code = if is_ok { 200 } else { 503 };
         Some(Response::new(code, "application/json", body.to_string().into_bytes()))
     }

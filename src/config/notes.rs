@@ -1,0 +1,46 @@
+//! Notes on a valid configuration: settings that are accepted and do not do what they seem to.
+
+use weir::reactor::settings::Settings;
+
+use super::Config;
+use super::networks::NetworkConfig;
+
+impl Config {
+    /// What an operator should know of this configuration, one line each.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let limits =
+            self.networks.iter().filter_map(|network| above_server(network, &self.settings));
+        limits.chain(shared_by_networks(self)).chain(too_many_upstreams(self)).collect()
+    }
+}
+
+fn above_server(network: &NetworkConfig, server: &Settings) -> Option<String> {
+    let (limit, max) = (network.rpc.connections_max, server.connections_max);
+    (limit >= max).then(|| {
+        format!(
+            "{}: network_connections_max = {limit} is never reached, because the clients of all \
+             networks and routes count for connections_max = {max}",
+            network.path()
+        )
+    })
+}
+
+fn shared_by_networks(config: &Config) -> Option<String> {
+    let limits = config.networks.iter().map(|network| network.rpc.connections_max);
+    let max = config.settings.connections_max;
+    let all = limits.clone().fold(0, usize::saturating_add);
+    let is_new = config.networks.len() > 1 && limits.clone().all(|limit| limit < max);
+    (is_new && all > max).then(|| {
+        format!(
+            "network_connections_max of all networks adds up to {all}, but they share \
+             connections_max = {max}: the clients of one can take the places of another's"
+        )
+    })
+}
+
+fn too_many_upstreams(config: &Config) -> Option<String> {
+    let sockets: usize = config.networks.iter().map(|network| network.gateway.websockets()).sum();
+    let max = config.settings.outbound_max;
+    (sockets > max)
+        .then(|| format!("{sockets} upstreams have ws:// or wss:// URLs, but outbound_max = {max}"))
+}
