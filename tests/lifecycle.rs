@@ -1,6 +1,7 @@
 //! Every way in which a connection can end: what the peer reads, what the service hears, and that it
 //! hears it once.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ const REASONS: [CloseReason; 20] = [
     CloseReason::Refused(Refusal::Internal),
     CloseReason::HttpDone,
     CloseReason::Aborted,
-    CloseReason::ConnectFailed,
+    CloseReason::ConnectFailed(ErrorKind::ConnectionRefused),
     CloseReason::UpgradeFailed(ClientError::Malformed),
     CloseReason::Truncated,
     CloseReason::TlsFailed,
@@ -48,7 +49,7 @@ fn tested_in(reason: CloseReason) -> &'static str {
         CloseReason::SlowConsumer | CloseReason::WriteTimeout => "pressure/ends.rs",
         CloseReason::Overloaded => "memory.rs",
         CloseReason::Aborted => "driven.rs",
-        CloseReason::ConnectFailed | CloseReason::UpgradeFailed(_) => "client_role/refusals.rs",
+        CloseReason::ConnectFailed(_) | CloseReason::UpgradeFailed(_) => "client_role/refusals.rs",
         CloseReason::Truncated | CloseReason::TlsFailed => "tls/stream.rs",
         CloseReason::PeerGone
         | CloseReason::PeerReset

@@ -96,13 +96,13 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        if let Ok(Some(_)) | Err(_) = conn.socket.take_error() {
-            return self.vanish(id, CloseReason::ConnectFailed);
+        if let Ok(Some(error)) | Err(error) = conn.socket.take_error() {
+            return self.vanish(id, CloseReason::ConnectFailed(error.kind()));
         }
         match conn.socket.peer_addr() {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotConnected => return,
-            Err(_) => return self.vanish(id, CloseReason::ConnectFailed),
+            Err(error) => return self.vanish(id, CloseReason::ConnectFailed(error.kind())),
         }
         conn.phase = Phase::Handshake;
         if conn.is_secure() {

@@ -4,6 +4,7 @@
 //! came, a reset during the linger) does not hide the cause.
 
 use std::fmt;
+use std::io;
 
 use crate::protocol::handshake::{ClientError, Refusal};
 use crate::protocol::{CloseCode, ProtocolError};
@@ -47,8 +48,8 @@ pub enum CloseReason {
     HttpDone,
     /// No TLS could be agreed with the peer, or it broke; the log has the details.
     TlsFailed,
-    /// Our own connection attempt failed.
-    ConnectFailed,
+    /// Our own connection attempt failed, for this reason of the system's.
+    ConnectFailed(io::ErrorKind),
     /// The server that we connected to did not upgrade.
     UpgradeFailed(ClientError),
 }
@@ -76,7 +77,7 @@ impl CloseReason {
             | CloseReason::Refused(_)
             | CloseReason::HttpDone
             | CloseReason::TlsFailed
-            | CloseReason::ConnectFailed
+            | CloseReason::ConnectFailed(_)
             | CloseReason::UpgradeFailed(_) => None,
         }
     }
@@ -129,7 +130,7 @@ impl CloseReason {
             CloseReason::Refused(_) => "refused",
             CloseReason::HttpDone => "http_done",
             CloseReason::TlsFailed => "tls_failed",
-            CloseReason::ConnectFailed => "connect_failed",
+            CloseReason::ConnectFailed(_) => "connect_failed",
             CloseReason::UpgradeFailed(_) => "upgrade_failed",
         }
     }
@@ -144,6 +145,7 @@ impl fmt::Display for CloseReason {
             }
             CloseReason::Protocol(error) => write!(f, " {} ({error})", error.close_code()),
             CloseReason::Refused(refusal) => write!(f, " {} ({refusal})", refusal.status()),
+            CloseReason::ConnectFailed(kind) => write!(f, " ({kind})"),
             CloseReason::UpgradeFailed(error) => write!(f, " ({error})"),
             _ => Ok(()),
         }

@@ -104,7 +104,9 @@ fn nobody_listens() {
     let closed = Peer::new().address;
     let (server, strings, route) = client(Settings::default());
     let id = connect(&strings, route, closed);
-    assert_eq!(strings.next(), Told::Closed(id, CloseReason::ConnectFailed));
+    let refused = CloseReason::ConnectFailed(ErrorKind::ConnectionRefused);
+    assert_eq!(strings.next(), Told::Closed(id, refused));
+    assert_eq!(refused.to_string(), "connect_failed (connection refused)");
     assert!(strings.run(move |cx| cx.record(id).is_none()));
     assert_eq!(server.stop().connections_now, 0);
     assert_eq!(strings.rest(), []);

@@ -79,10 +79,10 @@ pub(crate) struct Common {
     pub(crate) assertions: Vec<Assertion>,
 }
 
-/// Whom to trust where the URL is wss://.
+/// Which certificates to trust where the URL is wss://.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TlsArgs {
-    /// PEM file of the certificates that a wss:// server's must lead to
+    /// CA certificates (PEM) trusted for wss:// [default: the built-in Mozilla roots]
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub(crate) ca: Option<PathBuf>,
     /// Trust any certificate

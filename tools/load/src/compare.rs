@@ -177,6 +177,10 @@ impl fmt::Display for Comparison {
         let all = || self.reports.iter().flatten();
         let errors: u64 = all().map(|report| report.total.errors.total()).sum();
         writeln!(f, "errors: {errors}")?;
+        let invalid = all().filter(|report| report.invalid.is_some()).count();
+        if invalid > 0 {
+            writeln!(f, "INVALID: {invalid} of {} runs, left out of the tables", all().count())?;
+        }
         let held_up = all().filter(|report| report.client.bottleneck.is_some()).count();
         if held_up > 0 {
             writeln!(f, "BOTTLENECK: in {held_up} of {} runs it was the client", all().count())?;

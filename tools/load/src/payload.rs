@@ -9,6 +9,8 @@
 //! a key that is fresh and unpredictable for each frame, as RFC 6455, 5.3 wants it. What the server
 //! unmasks is thus another message each time, and it has all of its work, the client none of it.
 
+use std::fmt;
+
 use fastrand::Rng;
 use weir::protocol::{Masked, Message};
 
@@ -38,6 +40,15 @@ impl Stamp {
 pub(crate) enum Kind {
     Text,
     Binary,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Text => "text",
+            Kind::Binary => "binary",
+        })
+    }
 }
 
 /// The bytes of every message of a run.
@@ -152,6 +163,18 @@ const COMPARED: u64 = 64;
 fn read_stamp(place: &[u8; STAMP_BYTES]) -> Option<u64> {
     let fold = |sum: u64, byte: &u8| sum << 7 | u64::from(*byte);
     place.is_ascii().then(|| place.iter().rev().fold(0, fold))
+}
+
+/// Bytes of a message that a report shows.
+const PREVIEW_BYTES: usize = 40;
+
+/// A received message in a report: its length, kind and first bytes.
+pub(crate) fn preview(message: Message<'_>) -> String {
+    let bytes = message.as_bytes();
+    let shown = bytes[..bytes.len().min(PREVIEW_BYTES)].escape_ascii();
+    let kind = if matches!(message, Message::Text(_)) { Kind::Text } else { Kind::Binary };
+    let rest = if bytes.len() > PREVIEW_BYTES { ".." } else { "" };
+    format!("{} bytes of {kind}: \"{shown}\"{rest}", bytes.len())
 }
 
 /// The first two stamps of a message.

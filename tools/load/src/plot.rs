@@ -1,6 +1,7 @@
 //! A report as a picture: latency by percentile, and the timeline of the measurement.
 
 use std::error::Error;
+use std::fs::OpenOptions;
 use std::ops::Range;
 use std::path::Path;
 
@@ -29,6 +30,15 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 struct Line {
     title: String,
     points: Vec<(f64, f64)>,
+}
+
+/// Creates the file before the run: a path that cannot be written fails at once.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn create(path: &Path) -> Result {
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    opened.map(drop).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
 /// Draws the reports into an SVG file: distributions of all, the timeline of the first.

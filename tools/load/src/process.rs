@@ -11,7 +11,7 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use procfs::page_size;
-use procfs::process::Process;
+use procfs::process::{ProcState, Process};
 use serde::Serialize;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -62,6 +62,9 @@ impl Watched {
     /// The process has ended.
     pub(crate) fn sample(&self) -> Result<Sample> {
         let stat = self.process.stat()?;
+        if matches!(stat.state()?, ProcState::Zombie | ProcState::Dead) {
+            return Err("the process has ended".into());
+        }
         let mut sample = Sample {
             cpu_nanos: nanos(clock_gettime(self.cpu_clock)?),
             user_ticks: stat.utime,

@@ -69,9 +69,10 @@ pub(crate) struct Section {
     /// From the beginning of a connection to the end of its handshake.
     pub(crate) connect: Option<Latency>,
     pub(crate) messages: Counts,
-    /// Units in the measurement, and a second.
+    /// Units in the measurement.
     pub(crate) count: u64,
-    pub(crate) rate: f64,
+    /// Units per second; `None` where the run is INVALID.
+    pub(crate) rate: Option<f64>,
     pub(crate) latency: Option<Latency>,
     pub(crate) errors: Errors,
     pub(crate) notes: Vec<String>,
@@ -114,6 +115,8 @@ pub(crate) struct Report {
     pub(crate) url: String,
     pub(crate) seconds: f64,
     pub(crate) interrupted: bool,
+    /// Why the run says nothing about the server, if so: then it has neither rates nor latencies.
+    pub(crate) invalid: Option<String>,
     pub(crate) total: Section,
     /// Each part, if there are several.
     pub(crate) parts: Vec<Section>,
@@ -165,11 +168,28 @@ impl Report {
             url: url.to_owned(),
             seconds: marks.ended.at.since(marks.begun.at).as_secs_f64(),
             interrupted: false,
+            invalid: None,
             total,
             parts: sections,
             server,
             client,
         }
+    }
+
+    /// Takes back every figure that a wrong answer spoils: what remains are counts.
+    pub(crate) fn invalidate(&mut self, why: String) {
+        self.invalid = Some(why);
+        for section in std::iter::once(&mut self.total).chain(&mut self.parts) {
+            section.rate = None;
+            section.latency = None;
+        }
+        if let Some(server) = &mut self.server {
+            server.cpu_nanos_each = None;
+            server.user_nanos_each = None;
+            server.system_nanos_each = None;
+        }
+        self.client.cpu_nanos_each = None;
+        self.client.bottleneck = None;
     }
 
     /// The value that an assertion is about.
@@ -182,7 +202,7 @@ impl Report {
             Metric::P999 => latency.map(|latency| latency.p999 as f64),
             Metric::Max => latency.map(|latency| latency.max as f64),
             Metric::Mean => latency.map(|latency| latency.mean),
-            Metric::Rate => Some(self.total.rate),
+            Metric::Rate => self.total.rate,
             Metric::Errors => Some(self.total.errors.total() as f64),
             Metric::Cpu => self.server.as_ref().and_then(|server| server.cpu_nanos_each),
         }
@@ -220,7 +240,7 @@ fn section(part: &Shared, counts: Counts, seconds: f64, is_ramp: bool) -> Sectio
         connect,
         messages: part.tally().counts,
         count,
-        rate: per(count as f64, seconds).unwrap_or(0.0),
+        rate: Some(per(count as f64, seconds).unwrap_or(0.0)),
         latency,
         errors: part.tally().errors.clone(),
         notes: part.notes(),
@@ -244,7 +264,7 @@ fn total(command: &str, sections: &[Section], parts: &[Shared], seconds: f64) ->
         connect: Latency::of(connects.latencies()),
         messages: Counts::default(),
         count: 0,
-        rate: 0.0,
+        rate: None,
         latency: Latency::of(latencies.latencies()),
         errors: Errors::default(),
         notes: Vec::new(),
@@ -256,7 +276,7 @@ fn total(command: &str, sections: &[Section], parts: &[Shared], seconds: f64) ->
         total.errors.merge(&section.errors);
         total.count += section.count;
     }
-    total.rate = per(total.count as f64, seconds).unwrap_or(0.0);
+    total.rate = Some(per(total.count as f64, seconds).unwrap_or(0.0));
     total
 }
 

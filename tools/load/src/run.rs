@@ -76,6 +76,8 @@ pub(crate) struct Run<'a> {
     parts: Vec<(ServiceId, Shared)>,
     plan: &'a Plan,
     server: Option<&'a Watched>,
+    /// The server's process ended during the run.
+    is_server_gone: bool,
     progress: Progress,
     is_paced: bool,
     now: Time,
@@ -118,6 +120,7 @@ impl<'a> Run<'a> {
             parts: on_loop,
             plan,
             server,
+            is_server_gone: false,
             progress,
             is_paced,
             now: Time::ZERO,
@@ -130,12 +133,12 @@ impl<'a> Run<'a> {
     /// All stages; what was measured is with the parts.
     ///
     /// # Errors
-    /// The loop failed, or the server's process is gone.
+    /// The loop failed.
     pub(crate) fn measure(&mut self) -> io::Result<Marks> {
         self.reactor.start();
-        let rest = self.mark()?;
+        let rest = self.mark();
         let first = self.connect()?;
-        let connected = self.mark()?;
+        let connected = self.mark();
         self.each(|part, cx| {
             part.begin(cx);
             Time::ZERO
@@ -143,7 +146,7 @@ impl<'a> Run<'a> {
         self.progress.stage("warming up", self.plan.warmup);
         self.turn_for(self.plan.warmup)?;
 
-        let begun = self.mark()?;
+        let begun = self.mark();
         self.each(|part, cx| {
             part.measure(cx.now());
             Time::ZERO
@@ -151,7 +154,7 @@ impl<'a> Run<'a> {
         self.moment_end = self.now + self.moment;
         self.progress.stage("measuring", self.plan.duration);
         self.turn_for(self.plan.duration)?;
-        let ended = self.mark()?;
+        let ended = self.mark();
         self.end_moment();
         self.moment_end = Time::MAX;
         self.progress.finish();
@@ -190,7 +193,7 @@ impl<'a> Run<'a> {
             Time::ZERO
         });
         self.moment_end = self.now + self.moment;
-        while !self.is_interrupted() {
+        while !self.is_over() {
             self.each(|part, cx| {
                 let mut errors = std::mem::take(&mut part.tally().errors);
                 let wake = part.crowd().fill(cx, &mut errors);
@@ -198,7 +201,7 @@ impl<'a> Run<'a> {
                 wake
             });
             if first.is_none() && self.open() > 0 {
-                first = Some((self.mark()?, self.connections()));
+                first = Some((self.mark(), self.connections()));
             }
             if self.parts.iter().all(|(_, part)| part.borrow_mut().crowd().is_ready()) {
                 break;
@@ -225,7 +228,7 @@ impl<'a> Run<'a> {
     fn turn_for(&mut self, duration: Duration) -> io::Result<()> {
         let begun = self.now;
         let end = begun + duration;
-        while self.now < end && !self.is_interrupted() {
+        while self.now < end && !self.is_over() {
             self.each(|part, cx| part.tick(cx));
             if self.pass_moment() {
                 self.progress.at(self.now.since(begun));
@@ -292,6 +295,7 @@ impl<'a> Run<'a> {
         let is_over = self.now >= self.moment_end;
         if is_over {
             self.end_moment();
+            self.sample();
             self.moment_end = self.now + self.moment;
         }
         is_over
@@ -316,15 +320,27 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn mark(&mut self) -> io::Result<Mark> {
+    fn mark(&mut self) -> Mark {
         let at = self.clock();
         self.now = at;
-        let server = self.server.map(Watched::sample).transpose().map_err(io::Error::other)?;
-        Ok(Mark { at, client_cpu_nanos: thread_cpu_nanos(), server })
+        Mark { at, client_cpu_nanos: thread_cpu_nanos(), server: self.sample() }
     }
 
-    fn is_interrupted(&self) -> bool {
-        self.plan.interrupted.load(Ordering::Relaxed)
+    /// What the server has used so far. A process that cannot be sampled has ended.
+    fn sample(&mut self) -> Option<Sample> {
+        let sample = self.server?.sample();
+        self.is_server_gone |= sample.is_err();
+        sample.ok()
+    }
+
+    /// The server's process, if that ended during the run.
+    pub(crate) fn gone(&self) -> Option<i32> {
+        self.server.filter(|_| self.is_server_gone).map(Watched::pid)
+    }
+
+    /// Whether the stages end before their time.
+    fn is_over(&self) -> bool {
+        self.is_server_gone || self.plan.interrupted.load(Ordering::Relaxed)
     }
 }
 

@@ -198,7 +198,8 @@ fn destination(
 fn connector(args: &TlsArgs, name: &str) -> Result<TlsConnector, TlsError> {
     let connector = match &args.ca {
         Some(file) => TlsConnector::trusting(name, file)?,
-        None => TlsConnector::insecure(name)?,
+        None if args.insecure => TlsConnector::insecure(name)?,
+        None => TlsConnector::public(name)?,
     };
     Ok(if args.no_resumption { connector.without_resumption() } else { connector })
 }

@@ -25,22 +25,26 @@ use crate::run::{Plan, Run};
 use crate::scenario;
 use crate::speed::Speed;
 use crate::target::Target;
+use crate::{Verdict, validity};
 
 /// Rounds of a comparison, unless told otherwise.
 const ROUNDS: usize = 5;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Runs a scenario as often as was asked for; whether all demands were met.
+/// Runs a scenario as often as was asked for.
 ///
 /// # Errors
 /// What kept a run from being made.
-pub(crate) fn run(scenario: &Scenario) -> Result<bool> {
+pub(crate) fn run(scenario: &Scenario) -> Result<Verdict> {
     let common = scenario.common();
     if let Some(cpu) = common.pin {
         pin(cpu)?;
     }
     raise_descriptor_limit()?;
+    if let Some(path) = &common.plot {
+        plot::create(path)?;
+    }
     let interrupted = watch_signals()?;
     let targets = targets(common);
     let rounds = common.rounds.unwrap_or(if targets.len() > 1 { ROUNDS } else { 1 });
@@ -67,7 +71,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn once(&self, target: &Target) -> Result<bool> {
+    fn once(&self, target: &Target) -> Result<Verdict> {
         let common = self.scenario.common();
         let report = self.measure(target, self.scenario.name())?;
         self.print(&report)?;
@@ -77,9 +81,9 @@ impl Session<'_> {
         Ok(self.judge(&report))
     }
 
-    fn compare(&self, targets: &[Target], rounds: usize) -> Result<bool> {
+    fn compare(&self, targets: &[Target], rounds: usize) -> Result<Verdict> {
         let mut reports = vec![Vec::new(); targets.len()];
-        let mut passed = true;
+        let mut verdict = Verdict::Passed;
         for round in 0..rounds {
             let mut measured = Vec::new();
             for step in 0..targets.len() {
@@ -95,7 +99,7 @@ impl Session<'_> {
                 break;
             }
             for (index, report) in measured {
-                passed &= self.judge(&report);
+                verdict = verdict.max(self.judge(&report));
                 reports[index].push(report);
             }
         }
@@ -107,7 +111,7 @@ impl Session<'_> {
                 comparison.reports.iter().filter_map(|rounds| rounds.first()).collect();
             plot::draw(&first, path)?;
         }
-        Ok(passed)
+        Ok(verdict)
     }
 
     /// One run against one server; where its rate is a share, a closed loop before it.
@@ -118,10 +122,10 @@ impl Session<'_> {
         let Speed::OfCapacity(share) = args.rate else {
             return self.run(self.scenario, target, title);
         };
-        let capacity = self.run(&args.closed_loop(), target, "capacity")?.total.rate;
-        if capacity == 0.0 {
-            return Err("nothing came back in the closed loop whose rate counts".into());
-        }
+        let closed_loop = self.run(&args.closed_loop(), target, "capacity")?;
+        let Some(capacity) = closed_loop.total.rate else {
+            return Ok(closed_loop);
+        };
         let mut report = self.run(&args.at(share * capacity), target, title)?;
         let percent = 100.0 * share;
         let note = format!("{percent} % of the {capacity:.0} echoes/s that a closed loop reached");
@@ -150,6 +154,9 @@ impl Session<'_> {
         let pid = server.as_ref().map(Watched::pid);
         let mut report = Report::new(scenario.name(), &target.url, pid, &parts, &marks, &window);
         report.interrupted = self.is_interrupted();
+        if let Some(objection) = validity::objection(&parts, run.gone()) {
+            report.invalidate(objection);
+        }
         Ok(report)
     }
 
@@ -168,17 +175,18 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Says which demands were not met; whether all were. A run without a single connection meets none.
-    fn judge(&self, report: &Report) -> bool {
-        let common = self.scenario.common();
-        let mut failures = report.failures(&common.assertions, common.max_errors);
-        if report.total.connections.opened == 0 {
-            failures.push("no connection was opened".to_owned());
+    /// Reports on standard error which demands were not met, or why the run is INVALID.
+    fn judge(&self, report: &Report) -> Verdict {
+        if let Some(why) = &report.invalid {
+            eprintln!("{}: INVALID: {why}", report.url);
+            return Verdict::Invalid;
         }
+        let common = self.scenario.common();
+        let failures = report.failures(&common.assertions, common.max_errors);
         for failure in &failures {
             eprintln!("{}: {failure}", report.url);
         }
-        failures.is_empty()
+        if failures.is_empty() { Verdict::Passed } else { Verdict::Unmet }
     }
 }
 

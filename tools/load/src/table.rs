@@ -18,7 +18,11 @@ impl fmt::Display for Report {
         if let Some(server) = &self.server {
             write_server(f, server, self.total.unit)?;
         }
-        write_client(f, &self.client, self.total.unit)
+        write_client(f, &self.client, self.total.unit)?;
+        match &self.invalid {
+            Some(why) => line(f, "INVALID", why),
+            None => Ok(()),
+        }
     }
 }
 
@@ -52,16 +56,11 @@ fn write_section(f: &mut fmt::Formatter<'_>, section: &Section) -> fmt::Result {
             Bytes(messages.bytes_received as f64)
         ),
     )?;
-    line(
-        f,
-        "rate",
-        &format!(
-            "{} {}/s, {} in all",
-            Count(section.rate as u64),
-            section.units,
-            Count(section.count)
-        ),
-    )?;
+    if let Some(rate) = section.rate {
+        let text =
+            format!("{} {}/s, {} in all", Count(rate as u64), section.units, Count(section.count));
+        line(f, "rate", &text)?;
+    }
     if let Some(latency) = &section.latency {
         line(f, "latency", &latency_text(latency))?;
     }

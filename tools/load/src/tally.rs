@@ -56,6 +56,20 @@ impl Errors {
     }
 }
 
+/// Events that a run should not have at all, and what differed at the first of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Faults {
+    pub(crate) count: u64,
+    pub(crate) first: Option<String>,
+}
+
+impl Faults {
+    pub(crate) fn add(&mut self, difference: impl FnOnce() -> String) {
+        self.count += 1;
+        self.first.get_or_insert_with(difference);
+    }
+}
+
 /// Messages and bytes each way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
@@ -81,7 +95,13 @@ impl Counts {
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) counts: Counts,
+    /// Counts of the warm-up.
+    before: Counts,
     pub(crate) errors: Errors,
+    /// Answers that no correct server sends.
+    pub(crate) wrong: Faults,
+    /// Connections that the server or the network ended.
+    pub(crate) lost: Faults,
     begun: Time,
     moment_begun: Time,
     /// A latency, and how often it came in a row: what was sent in one turn and came back in another
@@ -99,7 +119,10 @@ impl Tally {
             .expect("an hour in nanoseconds to three digits is within a histogram's bounds");
         Tally {
             counts: Counts::default(),
+            before: Counts::default(),
             errors: Errors::default(),
+            wrong: Faults::default(),
+            lost: Faults::default(),
             begun: Time::ZERO,
             moment_begun: Time::ZERO,
             run: (0, 0),
@@ -111,13 +134,20 @@ impl Tally {
 
     /// Forgets what was counted, but for the errors: the measurement begins.
     pub(crate) fn begin(&mut self, now: Time) {
-        self.counts = Counts::default();
+        self.before = std::mem::take(&mut self.counts);
         self.begun = now;
         self.moment_begun = now;
         self.run = (0, 0);
         self.moment.reset();
         self.total.reset();
         self.timeline.clear();
+    }
+
+    /// All messages, those of the warm-up included.
+    pub(crate) fn all_counts(&self) -> Counts {
+        let mut all = self.before;
+        all.add(&self.counts);
+        all
     }
 
     /// Counts a message sent.
@@ -135,6 +165,12 @@ impl Tally {
     pub(crate) fn received(&mut self, bytes: usize) {
         self.counts.received += 1;
         self.counts.bytes_received += bytes as u64;
+    }
+
+    /// Counts a wrong answer: an error by the name of `what`.
+    pub(crate) fn wrong(&mut self, what: impl Into<String>, difference: impl FnOnce() -> String) {
+        self.errors.add(what, 1);
+        self.wrong.add(difference);
     }
 
     pub(crate) fn record(&mut self, latency: Duration) {

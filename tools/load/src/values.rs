@@ -19,10 +19,15 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "expected a share, 0 to 1".to_owned())
 }
 
-/// A length of time with its unit.
+/// A length of time; a number without a unit counts seconds, as in other load clients.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse()
+        && let Ok(duration) = Duration::try_from_secs_f64(seconds)
+    {
+        return Ok(duration);
+    }
     humantime::parse_duration(text)
-        .map_err(|_| r#"expected a duration such as "250ms", "10s" or "1m 30s""#.to_owned())
+        .map_err(|_| r#"expected a duration such as "250ms", "10s", "1m 30s" or "60""#.to_owned())
 }
 
 /// `Name: value`; what may stand in either is checked when the head is written.
@@ -42,7 +47,11 @@ mod tests {
         assert!(positive("inf").is_err() && positive("nan").is_err() && share("nan").is_err());
         assert_eq!((share("0"), share("1"), share("1.1").is_err()), (Ok(0.0), Ok(1.0), true));
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
-        assert!(duration("10").is_err());
+        assert_eq!(duration("60"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["", "-1", "nan", "inf", "10 lightyears"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
         let parsed = header("X-Sugar: two: lumps");
         assert_eq!(parsed, Ok(("X-Sugar".to_owned(), "two: lumps".to_owned())));
         assert!(header("X-Sugar").is_err());

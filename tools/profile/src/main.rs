@@ -72,10 +72,13 @@ struct Options {
     /// the target directory]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// The server's binary [default: weir, built for release]
+    /// Build weir and weir-load for release first
+    #[arg(long)]
+    build: bool,
+    /// The server's binary [default: release/weir in the target directory]
     #[arg(long, value_name = "FILE")]
     weir: Option<PathBuf>,
-    /// The load client's [default: weir-load, built for release]
+    /// The load client's binary [default: release/weir-load in the target directory]
     #[arg(long, value_name = "FILE")]
     load: Option<PathBuf>,
 }
@@ -100,14 +103,17 @@ fn run(options: Options) -> Result<()> {
     let exe = env::current_exe()?;
     let target = exe.ancestors().nth(2).ok_or("the binary lies in no target directory")?;
     let release = target.join("release");
-    if options.weir.is_none() || options.load.is_none() {
+    if options.build {
         build()?;
     }
+    let weir = options.weir.unwrap_or_else(|| release.join("weir"));
+    let load = options.load.unwrap_or_else(|| release.join("weir-load"));
+    [&weir, &load].into_iter().try_for_each(|binary| exists(binary))?;
     let output = options.output.unwrap_or_else(|| target.join("profile"));
     fs::create_dir_all(&output)?;
     let bench = Bench {
-        weir: options.weir.unwrap_or_else(|| release.join("weir")),
-        load: options.load.unwrap_or_else(|| release.join("weir-load")),
+        weir,
+        load,
         cpus: (options.server_cpu, options.client_cpu),
         time: Duration::from_secs(options.seconds.max(1).into()),
         output: &output,
@@ -138,6 +144,16 @@ fn write<T: fmt::Display + Serialize>(
     fs::write(output.join(name).with_extension("json"), json)?;
     writeln!(io::stdout(), "{}", output.display())?;
     Ok(())
+}
+
+/// # Errors
+/// There is no such binary; names the command that builds it.
+fn exists(binary: &Path) -> Result<()> {
+    if binary.is_file() {
+        return Ok(());
+    }
+    let how = "pass --build, or run cargo build --release --workspace";
+    Err(format!("no binary at {}: {how}", binary.display()).into())
 }
 
 /// Builds what is measured.
@@ -369,6 +385,12 @@ mod tests {
     fn a_tool_that_is_missing_is_named_with_its_package() {
         let error = require("no-such-tool", "some-package").unwrap_err().to_string();
         assert_eq!(error, "no no-such-tool: apt-get install some-package");
+    }
+
+    #[test]
+    fn a_missing_binary_is_named_with_the_command_that_builds_it() {
+        let error = exists(Path::new("no/such/weir")).unwrap_err().to_string();
+        assert!(error.contains("no/such/weir") && error.contains("--build"), "{error}");
     }
 
     #[test]

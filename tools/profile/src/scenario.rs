@@ -45,7 +45,23 @@ impl Scenario {
         let is_known = |letter: &char| SCENARIOS.iter().any(|known| known.letter == *letter);
         match letters.chars().find(|letter| !is_known(letter)) {
             Some(unknown) => Err(format!("no scenario {unknown}: they are A to G")),
+            None if letters.is_empty() => Err("no scenario given: they are A to G".to_owned()),
             None => Ok(SCENARIOS.iter().filter(|known| letters.contains(known.letter)).collect()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scenarios_are_chosen_by_their_letters() {
+        let letters = |chosen: &str| {
+            Scenario::chosen(chosen).map(|all| all.iter().map(|each| each.letter).collect())
+        };
+        assert_eq!(letters("GA"), Ok("AG".to_owned()));
+        assert_eq!(letters("AX"), Err("no scenario X: they are A to G".to_owned()));
+        assert_eq!(letters(""), Err("no scenario given: they are A to G".to_owned()));
     }
 }

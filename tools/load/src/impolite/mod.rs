@@ -19,6 +19,7 @@ use weir::protocol::handshake::ClientRequest;
 
 use self::breach::{BREACHES, Breach, Rule};
 use self::raw::{Raw, Seen};
+use crate::Verdict;
 use crate::common::RequestArgs;
 use crate::scenario::request;
 use crate::target::Target;
@@ -55,11 +56,12 @@ struct Outcome {
 }
 
 impl Impolite {
-    /// Breaks every rule; whether the server's codes were the RFC's.
+    /// Breaks every rule, and compares the server's close codes with the RFC's. A server that does not
+    /// accept a connection afterwards makes the run INVALID.
     ///
     /// # Errors
     /// The server cannot be reached.
-    pub(crate) fn run(&self) -> Result<bool, Box<dyn Error>> {
+    pub(crate) fn run(&self) -> Result<Verdict, Box<dyn Error>> {
         if self.url.is_secure {
             return Err("the rules are broken in the clear: expected a ws:// URL".into());
         }
@@ -79,7 +81,15 @@ impl Impolite {
             threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
         });
         self.print(&outcomes)?;
-        Ok(outcomes.iter().all(|outcome| outcome.passed))
+        if let Err(error) = Raw::open(address, &request, self.patience) {
+            eprintln!(
+                "{}: INVALID: no connection opened after the breaches: {error}",
+                self.url.url
+            );
+            return Ok(Verdict::Invalid);
+        }
+        let is_passed = outcomes.iter().all(|outcome| outcome.passed);
+        Ok(if is_passed { Verdict::Passed } else { Verdict::Unmet })
     }
 
     fn try_one(&self, breach: &Breach, address: SocketAddr, request: &ClientRequest) -> Outcome {

@@ -15,6 +15,7 @@ use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Time};
 
 use super::{Part, Unit};
 use crate::crowd::Crowd;
+use crate::payload::preview;
 use crate::tally::Tally;
 use crate::weighted;
 
@@ -180,7 +181,9 @@ impl Calls {
     /// The first id of what was answered, if all of it is as it should be.
     fn read(&mut self, message: Message<'_>) -> Option<u64> {
         let Message::Text(text) = message else {
-            self.tally.errors.add("an answer in binary", 1);
+            self.tally.wrong("an answer in binary", || {
+                format!("expected text, received {}", preview(message))
+            });
             return None;
         };
         let answers = match serde_json::from_str(text) {
@@ -189,12 +192,19 @@ impl Calls {
             Err(_) => Vec::new(),
         };
         if answers.len() != self.plan.batch {
-            self.tally.errors.add("not an answer", 1);
+            let batch = self.plan.batch;
+            self.tally.wrong("not an answer", || {
+                format!("expected {batch} JSON-RPC answers, received {}", preview(message))
+            });
         }
         for answer in &answers {
             match (&answer.error, &answer.result) {
-                (Some(error), _) => self.tally.errors.add(format!("error {}", error.code), 1),
-                (None, None) => self.tally.errors.add("no result", 1),
+                (Some(error), _) => self.tally.wrong(format!("error {}", error.code), || {
+                    format!("expected a result, received {}", preview(message))
+                }),
+                (None, None) => self.tally.wrong("no result", || {
+                    format!("expected a result, received {}", preview(message))
+                }),
                 (None, Some(_)) => {}
             }
         }
@@ -237,7 +247,9 @@ impl Part for Calls {
             return;
         };
         let Some((member, sent)) = self.flights.remove(&id) else {
-            return self.tally.errors.add("an answer that nobody waits for", 1);
+            return self.tally.wrong("an answer that nobody waits for", || {
+                format!("expected the id of a call, received {}", preview(message))
+            });
         };
         self.tally.received(message.len());
         self.tally.record(cx.now().since(sent));

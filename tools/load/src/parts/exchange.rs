@@ -9,7 +9,7 @@ use fastrand::Rng;
 use weir::protocol::Message;
 use weir::reactor::{ConnId, Context, SendOutcome, Time};
 
-use crate::payload::{Kind, Payload, Stamp};
+use crate::payload::{Kind, Payload, Stamp, preview};
 use crate::size::Sizes;
 use crate::tally::Tally;
 
@@ -109,13 +109,18 @@ impl Exchange {
         message: Message<'_>,
     ) -> Option<Time> {
         let Some(flight) = self.flights[member].pop_front() else {
-            self.tally.errors.add("unasked message", 1);
+            self.tally.wrong("unasked message", || {
+                format!("expected no message, received {}", preview(message))
+            });
             return None;
         };
         self.outstanding -= 1;
         self.tally.received(message.len());
         if !self.payload.matches(message, flight.len as usize, flight.stamp, flight.key) {
-            self.tally.errors.add("not the message sent", 1);
+            let (kind, len) = (self.payload.kind(), flight.len);
+            self.tally.wrong("not the message sent", || {
+                format!("expected the {len} bytes of {kind} sent, received {}", preview(message))
+            });
         }
         self.tally.record_since(flight.intended, now);
         Some(flight.intended)

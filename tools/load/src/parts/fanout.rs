@@ -15,7 +15,7 @@ use super::track::{Arrival, Track};
 use super::{Part, Traffic, Unit};
 use crate::crowd::Crowd;
 use crate::pace::Pace;
-use crate::payload::{Payload, STAMP_BYTES, Stamp, read_stamps};
+use crate::payload::{Payload, STAMP_BYTES, Stamp, preview, read_stamps};
 use crate::size::Sizes;
 use crate::tally::Tally;
 
@@ -161,6 +161,13 @@ impl Fanout {
         }
     }
 
+    /// Counts a message that no publisher of this run has sent.
+    fn foreign(&mut self, message: Message<'_>) {
+        self.tally.wrong("not a message of ours", || {
+            format!("expected a published message, received {}", preview(message))
+        });
+    }
+
     /// Notes a delivery; whether it is the first of its kind.
     fn note(&mut self, track: usize, number: u64) -> bool {
         match self.tracks[track].note(number) {
@@ -237,13 +244,13 @@ impl Part for Fanout {
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
         let member = self.crowd.member(conn);
         let Some([stamp, intended]) = read_stamps(message.as_bytes()) else {
-            return self.tally.errors.add("not a message of ours", 1);
+            return self.foreign(message);
         };
         let (publisher, number) =
             ((stamp >> NUMBER_BITS) as usize, stamp & ((1 << NUMBER_BITS) - 1));
         let next = self.publishers.get(publisher).map_or(0, |publisher| publisher.next);
         if number >= next {
-            return self.tally.errors.add("not a message of ours", 1);
+            return self.foreign(message);
         }
         self.tally.received(message.len());
         // What publishers hear is work of the server's, and nothing else.
@@ -251,7 +258,9 @@ impl Part for Fanout {
             return;
         }
         let Some(track) = self.track(member, publisher) else {
-            return self.tally.errors.add("from another room", 1);
+            return self.tally.wrong("from another room", || {
+                format!("expected messages of its own room, received {}", preview(message))
+            });
         };
         if !self.note(track, number) {
             return;

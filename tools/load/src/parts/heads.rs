@@ -14,6 +14,7 @@ use weir::reactor::{ConnId, Context, Time};
 use super::{Part, Unit};
 use crate::crowd::Crowd;
 use crate::pace::Pace;
+use crate::payload::preview;
 use crate::quantity::Nanos;
 use crate::tally::Tally;
 
@@ -146,7 +147,9 @@ impl Part for Heads {
         let member = self.crowd.member(conn);
         let told: Option<Told> = serde_json::from_slice(message.as_bytes()).ok();
         let Some(told) = told.filter(|told| told.error.is_none()) else {
-            return self.tally.errors.add("not an answer", 1);
+            return self.tally.wrong("not an answer", || {
+                format!("expected a JSON-RPC answer, received {}", preview(message))
+            });
         };
         let Some(Params { result: Head { number } }) = told.params else {
             // The reply to a subscription, or the number of a block that was asked for.
@@ -154,7 +157,9 @@ impl Part for Heads {
         };
         let number = number.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok());
         let Some(number) = number else {
-            return self.tally.errors.add("not a head", 1);
+            return self
+                .tally
+                .wrong("not a head", || format!("expected a head, received {}", preview(message)));
         };
         match self.heard[member].replace(number) {
             Some(last) if number <= last => self.tally.errors.add("a head twice, or late", 1),
@@ -165,6 +170,10 @@ impl Part for Heads {
         let Block { due, heard } = self.block(number, cx.now());
         self.tally.record(cx.now().since(due));
         self.spread.record(cx.now().since(heard));
+    }
+
+    fn is_answered(&self) -> bool {
+        false
     }
 
     fn stop(&mut self, _: &mut Context<'_>) {

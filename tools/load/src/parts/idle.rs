@@ -45,5 +45,9 @@ impl Part for Idle {
         self.tally.received(message.len());
     }
 
+    fn is_answered(&self) -> bool {
+        false
+    }
+
     fn stop(&mut self, _: &mut Context<'_>) {}
 }

@@ -88,6 +88,11 @@ pub(crate) trait Part {
         true
     }
 
+    /// Whether the server answers what this part sends.
+    fn is_answered(&self) -> bool {
+        true
+    }
+
     /// Nothing more is to be sent.
     fn stop(&mut self, cx: &mut Context<'_>);
 
@@ -135,9 +140,22 @@ impl Service for OnLoop {
         let ended = part.crowd().ended(conn, why);
         let is_error = part.on_end(cx, member, why);
         match ended {
-            Ended::Failed => part.tally().errors.add(format!("connect: {why}"), 1),
-            Ended::Lost if is_error => part.tally().errors.add(format!("lost: {why}"), 1),
+            Ended::Failed => part.tally().errors.add(format!("connect: {}", failure(why)), 1),
+            Ended::Lost if is_error => {
+                part.tally().errors.add(format!("lost: {why}"), 1);
+                part.tally()
+                    .lost
+                    .add(|| format!("expected the connection to stay open, it ended with {why}"));
+            }
             Ended::Lost | Ended::Ours => {}
         }
+    }
+}
+
+/// Why a connection did not open, in the system's own words where it has some.
+fn failure(why: CloseReason) -> String {
+    match why {
+        CloseReason::ConnectFailed(kind) => kind.to_string(),
+        _ => why.to_string(),
     }
 }

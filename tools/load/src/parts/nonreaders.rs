@@ -100,6 +100,10 @@ impl Part for NonReaders {
         false
     }
 
+    fn is_answered(&self) -> bool {
+        false
+    }
+
     fn stop(&mut self, cx: &mut Context<'_>) {
         self.is_stopped = true;
         for member in 0..self.crowd.len() {

@@ -1,9 +1,11 @@
 //! What a run comes to: tables, ratios, pictures, exit codes.
 
+use std::process::Command;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use weir::protocol::Message;
+use weir::protocol::{CloseCode, Message};
 use weir::reactor::{ConnId, Context, Service};
 use weir::services::Echo;
 
@@ -20,20 +22,117 @@ fn a_table_is_for_people_and_a_pipe_gets_no_progress() {
     }
 }
 
+/// Changes the first byte of each message whose number `is_wrong`, and echoes it.
+struct Altering {
+    seen: u64,
+    is_wrong: fn(u64) -> bool,
+}
+
+impl Service for Altering {
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        let mut bytes = message.as_bytes().to_vec();
+        bytes[0] ^= u8::from((self.is_wrong)(self.seen));
+        self.seen += 1;
+        let _ = cx.send(conn, &bytes[..]);
+    }
+}
+
 #[test]
-fn what_is_not_an_echo_is_an_error() {
-    struct Shouting;
-    impl Service for Shouting {
-        fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
-            let mut bytes = message.as_bytes().to_vec();
-            bytes[0] ^= 1;
-            let _ = cx.send(conn, &bytes[..]);
+fn a_few_wrong_answers_are_errors() {
+    let altering = Altering { seen: 0, is_wrong: |number| number == 7 };
+    let server = Server::with(altering, Echo);
+    let (report, code) = report(&format!("echo {} -c 1 --max-errors 0 {SHORT}", server.url("/")));
+    assert_eq!((code, &report["invalid"]), (1, &Value::Null));
+    assert_eq!(number(&report["total"]["errors"]["not the message sent"]), 1.0);
+    assert!(number(&report["total"]["rate"]) > 0.0);
+}
+
+#[test]
+fn a_server_that_answers_wrongly_makes_the_run_invalid() {
+    let altering = Altering { seen: 0, is_wrong: |number| number % 10 == 0 };
+    let server = Server::with(altering, Echo);
+    let line = format!("echo {} -c 1 --size 20 {SHORT}", server.url("/"));
+    let (report, code) = report(&line);
+    assert_eq!((code, &report["total"]["rate"]), (3, &Value::Null));
+    assert!(report["total"]["latency"].is_null() && report["client"]["cpu_nanos_each"].is_null());
+    assert!(number(&report["total"]["messages"]["received"]) > 0.0);
+    let (out, err, code) = load(&line);
+    assert_eq!(code, 3);
+    let why = "expected the 20 bytes of binary sent, received 20 bytes of binary";
+    assert!(out.contains("INVALID") && out.contains(why), "{out}");
+    assert!(err.contains("INVALID") && err.contains(why), "{err}");
+    assert!(!out.contains("/s,") && !out.contains("p50 0"), "{out}");
+    assert!(out.contains("received (") && out.contains("not the message sent"), "{out}");
+}
+
+#[test]
+fn a_chat_room_instead_of_an_echo_makes_the_run_invalid() {
+    let server = Server::start();
+    // Members hear each other, and not themselves.
+    let (out, _, code) = load(&format!("echo {} -c 4 {SHORT}", server.url("/rooms/chat")));
+    assert_eq!(code, 3);
+    assert!(out.contains("INVALID") && out.contains("the first: expected"), "{out}");
+}
+
+#[test]
+fn a_server_that_closes_connections_makes_the_run_invalid() {
+    struct Closing;
+    impl Service for Closing {
+        fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, _: Message<'_>) {
+            cx.close(conn, CloseCode::new(4001).unwrap(), "go away");
         }
     }
-    let server = Server::with(Shouting, Echo);
-    let (report, code) = report(&format!("echo {} -c 1 --max-errors 0 {SHORT}", server.url("/")));
-    assert_eq!(code, 1);
-    assert!(number(&report["total"]["errors"]["not the message sent"]) > 0.0);
+    let server = Server::with(Closing, Echo);
+    for scenario in ["echo", "rate"] {
+        let (out, _, code) = load(&format!("{scenario} {} -c 4 {SHORT}", server.url("/")));
+        assert_eq!(code, 3);
+        assert!(out.contains("4 connections lost, 4 connections"), "{out}");
+        assert!(out.contains("it ended with peer_closed 4001"), "{out}");
+    }
+}
+
+#[test]
+fn a_server_that_never_answers_makes_the_run_invalid() {
+    struct Silent;
+    impl Service for Silent {
+        fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+    }
+    let server = Server::with(Silent, Echo);
+    let (out, _, code) = load(&format!("echo {} -c 4 {SHORT}", server.url("/")));
+    assert_eq!(code, 3);
+    assert!(out.contains("INVALID      expected answers to 4 messages, received none"), "{out}");
+}
+
+/// The process that is named as the server's ends, the server itself does not.
+#[test]
+fn a_process_that_ends_makes_the_run_invalid_and_keeps_its_counts() {
+    let server = Server::start();
+    let mut process = Command::new("sleep").arg("3600").spawn().unwrap();
+    let line = format!(
+        "echo {} --pid {} -c 2 --warmup 0ms --duration 1h --json",
+        server.url("/"),
+        process.id()
+    );
+    let child = spawn(&line);
+    server.await_echoes(100);
+    process.kill().unwrap();
+    // Not waited for yet: a process that nobody has waited for is a zombie, and has ended all the same.
+    let (out, err, code) = finish(child);
+    process.wait().unwrap();
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["total"]["rate"]), (3, &Value::Null));
+    assert!(number(&report["total"]["messages"]["received"]) > 0.0);
+    assert!(err.contains("ended during the run"), "{err}");
+}
+
+#[test]
+fn a_comparison_leaves_invalid_runs_out() {
+    let (good, bad) =
+        (Server::start(), Server::with(Altering { seen: 0, is_wrong: |_| true }, Echo));
+    let line = format!("compare {} {} --rounds 2 -c 1 {SHORT}", good.url("/"), bad.url("/"));
+    let (out, _, code) = load(&line);
+    assert_eq!(code, 3);
+    assert!(out.contains("INVALID: 2 of 4 runs"), "{out}");
 }
 
 #[test]
@@ -85,14 +184,16 @@ fn a_demand_that_is_not_met_is_exit_code_1() {
 }
 
 #[test]
-fn wrong_usage_is_2_and_no_server_is_1() {
+fn wrong_usage_is_2_and_no_server_is_3() {
     assert_eq!(table("echo").1, 2);
     assert_eq!(table("echo http://127.0.0.1/").1, 2);
     let gone = Server::start();
     let url = gone.url("/");
     gone.stop();
     let (report, code) = report(&format!("echo {url} -c 2 {SHORT}"));
-    assert_eq!((code, number(&report["total"]["connections"]["failed"])), (1, 2.0));
+    assert_eq!((code, number(&report["total"]["connections"]["failed"])), (3, 2.0));
+    assert_eq!(number(&report["total"]["errors"]["connect: connection refused"]), 2.0);
+    assert_eq!(report["invalid"], "no connection opened: connection refused");
     assert_eq!(table(&format!("impolite {url}")).1, 1);
     let server = Server::start();
     let (_, err, code) = load(&format!("echo {} --pid 2147483647 {SHORT}", server.url("/")));
@@ -126,13 +227,23 @@ fn a_plot_is_a_picture() {
 }
 
 #[test]
+fn a_plot_file_that_cannot_be_written_fails_before_the_run() {
+    let server = Server::start();
+    let line = format!("echo {} -c 1 --plot /nonexistent/plot.svg {SHORT}", server.url("/"));
+    let (out, err, code) = load(&line);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("/nonexistent/plot.svg"), "{err}");
+    assert_eq!(server.stop().accepted, 0);
+}
+
+#[test]
 fn the_upgrade_is_asked_for_as_told() {
     let server = Server::start();
     let line = format!("echo {} -c 1 {SHORT}", server.url("/"));
-    assert_eq!(table(&format!("{line} --path /nowhere")).1, 1);
+    assert_eq!(table(&format!("{line} --path /nowhere")).1, 3);
     // The path needs these, and answers 400 without them.
     let demanding = format!("{line} --path /demanding");
-    assert_eq!(table(&demanding).1, 1);
+    assert_eq!(table(&demanding).1, 3);
     let told = format!("{demanding} --origin http://here --subprotocol tea --header X-Sugar:two");
     assert_eq!(table(&told).1, 0);
 }
@@ -157,4 +268,12 @@ fn a_code_that_is_not_the_rfcs_is_exit_code_1() {
     let (out, code) = table(&format!("impolite {url} --only reserved --patience 5s"));
     assert_eq!(code, 1);
     assert!(out.contains("FAIL reserved bit") && out.contains("closed with 1000"), "{out}");
+}
+
+#[test]
+fn a_server_that_is_gone_after_the_breaches_makes_them_invalid() {
+    let url = crate::support::gone_after_a_frame();
+    let (out, err, code) = load(&format!("impolite {url} --only reserved --patience 5s"));
+    assert_eq!(code, 3);
+    assert!(out.contains("reserved") && err.contains("INVALID"), "{out} {err}");
 }

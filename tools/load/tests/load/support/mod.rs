@@ -1,11 +1,11 @@
 //! Servers in this process, and the binary on the other side.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -213,7 +213,30 @@ pub(crate) fn wrong_codes() -> String {
     url
 }
 
-fn close_wrongly(mut stream: std::net::TcpStream) -> Option<()> {
+/// A server that stops listening at the first frame; its URL.
+pub(crate) fn gone_after_a_frame() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            if is_over.load(Ordering::Acquire) {
+                return;
+            }
+            let is_over = Arc::clone(&is_over);
+            thread::spawn(move || {
+                if close_wrongly(stream).is_some() {
+                    is_over.store(true, Ordering::Release);
+                    // Wakes the listener, which ends.
+                    let _ = TcpStream::connect(address);
+                }
+            });
+        }
+    });
+    format!("ws://{address}/")
+}
+
+fn close_wrongly(mut stream: TcpStream) -> Option<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
