@@ -143,7 +143,10 @@ fn every_mistake_has_its_answer_and_only_one() {
         route(reactor, "/panics", Panics, RouteSettings::default());
         let small = RouteSettings { message_bytes_max: 125, ..RouteSettings::default() };
         route(reactor, "/posts", Posts, small);
-        reactor.add_page("/page", Page { content_type: "text/plain", body: b"page" });
+        reactor.add_page(
+            "/page",
+            Page { content_type: "text/plain", body: b"page", security_policy: "" },
+        );
     });
     let mistakes = mistakes();
     let covered: HashSet<Refusal> = mistakes.iter().map(|(_, refusal)| *refusal).collect();
@@ -161,7 +164,7 @@ fn every_mistake_has_its_answer_and_only_one() {
                 assert_eq!(header(&head, "Sec-WebSocket-Version"), Some("13"), "{head}");
                 assert_eq!(header(&head, "Upgrade"), Some("websocket"));
             }
-            405 => assert_eq!(header(&head, "Allow"), Some("GET, HEAD")),
+            405 => assert_eq!(header(&head, "Allow"), Some("GET, OPTIONS")),
             _ => {}
         }
     }

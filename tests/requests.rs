@@ -1,13 +1,42 @@
 //! Plain HTTP beside WebSockets: pages, one after the other on one connection.
 
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use weir::protocol::Message;
+use weir::protocol::handshake::Response;
 use weir::reactor::budget::HTTP_REQUESTS_MAX;
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{Page, Reactor};
+use weir::reactor::{ConnId, Context, Page, PlainRequest, Reactor, Service};
+use weir::services::TRY_IT_PAGE;
 
 use crate::support::{Client, DEADLINE, Server, TEXT, Watched, eventually, header, upgrade};
 
 /// Too much for the kernel's buffers, whatever their sizes are.
 const LARGE: usize = 12 * 1024 * 1024;
+
+const POLICY: &str = "default-src 'none'";
+
+/// Answers POST and DELETE with its own path.
+struct Named;
+
+impl Service for Named {
+    fn methods(&self) -> &'static [&'static str] {
+        &["POST", "DELETE"]
+    }
+
+    fn on_plain(
+        &mut self,
+        _: &mut Context<'_>,
+        _: ConnId,
+        request: &PlainRequest<'_>,
+    ) -> Option<Response> {
+        Some(Response::text(200, request.http.path().to_owned()))
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+}
 
 /// An echo at `/` with a page, more pages, and `/count`, which tells how many were sent.
 fn with_pages() -> Server {
@@ -22,9 +51,12 @@ fn with_pages() -> Server {
             let service = reactor.add_service(service).unwrap();
             reactor.add_route(path, service, RouteSettings::default()).unwrap();
         }
+        let named = reactor.add_service(Named).unwrap();
+        reactor.add_route("/named/{x}", named, RouteSettings::default()).unwrap();
         let large = Box::leak(vec![b'x'; LARGE].into_boxed_slice());
         for (path, body) in [("/", &b"<p>root"[..]), ("/one", b"1"), ("/large", large)] {
-            reactor.add_page(path, Page { content_type: "text/html", body });
+            reactor
+                .add_page(path, Page { content_type: "text/html", body, security_policy: POLICY });
         }
     })
 }
@@ -171,4 +203,121 @@ fn a_page_is_sent_to_a_client_that_has_said_all() {
     client.finish();
     assert_eq!(client.answer().1.len(), LARGE);
     client.expect_end();
+}
+
+/// One request on a connection of its own, and the head of its answer.
+fn head_of(server: &Server, method: &str, path: &str) -> String {
+    Client::tcp(server.address).request(&get(path, "").replacen("GET", method, 1))
+}
+
+#[test]
+fn allow_names_what_the_path_supports() {
+    let server = with_pages();
+    for (path, allowed) in [
+        ("/", "GET, HEAD, OPTIONS"),
+        ("/one", "GET, HEAD, OPTIONS"),
+        ("/count", "GET, OPTIONS"),
+        ("/named/a", "GET, POST, DELETE, OPTIONS"),
+    ] {
+        for method in ["PUT", "PATCH", "get", "TRACE"] {
+            let head = head_of(&server, method, path);
+            assert!(head.starts_with("HTTP/1.1 405 "), "{method} {path}: {head}");
+            assert_eq!(header(&head, "Allow"), Some(allowed), "{method} {path}");
+        }
+        let head = head_of(&server, "OPTIONS", path);
+        assert!(head.starts_with("HTTP/1.1 204 "), "{path}: {head}");
+        assert_eq!(header(&head, "Allow"), Some(allowed), "{path}");
+        assert_eq!(header(&head, "Content-Length"), None);
+        for method in allowed.split(", ") {
+            let head = head_of(&server, method, path);
+            assert!(!head.starts_with("HTTP/1.1 405 "), "{method} {path}: {head}");
+        }
+    }
+    let posted = upgrade("/named/a", "").replacen("GET", "PUT", 1);
+    let head = Client::tcp(server.address).request(&posted);
+    assert_eq!(header(&head, "Allow"), Some("GET, POST, DELETE, OPTIONS"), "{head}");
+}
+
+#[test]
+fn an_unknown_path_is_answered_404_whatever_the_method() {
+    let server = with_pages();
+    for method in ["GET", "HEAD", "POST", "PUT", "OPTIONS", "x"] {
+        let head = head_of(&server, method, "/nope");
+        assert!(head.starts_with("HTTP/1.1 404 "), "{method}: {head}");
+        assert_eq!(header(&head, "Allow"), None);
+    }
+    let posted = upgrade("/nope", "").replacen("GET", "POST", 1);
+    assert!(Client::tcp(server.address).request(&posted).starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
+fn options_keeps_the_connection_and_has_no_body() {
+    let server = with_pages();
+    let mut client = Client::tcp(server.address);
+    let options = get("/one", "").replacen("GET", "OPTIONS", 1);
+    client.raw((options.repeat(2) + &get("/one", "")).as_bytes());
+    for _ in 0..2 {
+        let head = client.head();
+        assert_eq!(header(&head, "Connection"), Some("keep-alive"), "{head}");
+    }
+    assert_eq!(client.answer().1, b"1");
+    let with_body = options.replace("\r\n\r\n", "\r\nContent-Length: 1\r\n\r\nx");
+    assert!(client.request(&with_body).starts_with("HTTP/1.1 413 "));
+}
+
+/// RFC 9110, 6.6.1 and 5.6.7.
+#[test]
+fn responses_have_a_date_and_the_101_has_none() {
+    let server = with_pages();
+    let before = SystemTime::now() - Duration::from_secs(1);
+    let requests = [
+        ("GET", "/"),
+        ("HEAD", "/one"),
+        ("POST", "/named/a"),
+        ("OPTIONS", "/"),
+        ("PUT", "/"),
+        ("GET", "/nope"),
+    ];
+    let mut heads: Vec<String> =
+        requests.map(|(method, path)| head_of(&server, method, path)).into();
+    heads.push(Client::tcp(server.address).request("\x16"));
+    for head in heads {
+        let date = header(&head, "Date").unwrap_or_else(|| panic!("{head}"));
+        let time = httpdate::parse_http_date(date).unwrap();
+        assert!(before <= time && time <= SystemTime::now(), "{date}");
+        assert_eq!(httpdate::fmt_http_date(time), date, "an IMF-fixdate");
+        assert_eq!(head.matches("Date: ").count(), 1, "{head}");
+    }
+    let head = Client::tcp(server.address).request(&upgrade("/", ""));
+    assert_eq!(header(&head, "Date"), None, "{head}");
+}
+
+#[test]
+fn pages_have_a_policy_and_a_type_that_is_not_guessed() {
+    let server = with_pages();
+    for method in ["GET", "HEAD"] {
+        let head = head_of(&server, method, "/one");
+        assert_eq!(header(&head, "Content-Security-Policy"), Some(POLICY), "{head}");
+        assert_eq!(header(&head, "X-Content-Type-Options"), Some("nosniff"));
+    }
+    let head = head_of(&server, "GET", "/nope");
+    assert_eq!(header(&head, "Content-Security-Policy"), None);
+}
+
+/// A change to the page's script or style changes the hash that the policy must have: the message has
+/// the right one.
+#[test]
+fn the_policy_of_the_page_has_the_hashes_of_its_script_and_style() {
+    let page = std::str::from_utf8(TRY_IT_PAGE.body).unwrap();
+    let suite = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+    let sha256 = suite.tls13().unwrap().common.hash_provider;
+    for tag in ["script", "style"] {
+        let (_, rest) = page.split_once(&format!("<{tag}>")).unwrap();
+        let (inline, rest) = rest.split_once(&format!("</{tag}>")).unwrap();
+        assert!(!rest.contains(&format!("<{tag}")), "one {tag}");
+        let hash = STANDARD.encode(sha256.hash(inline.as_bytes()).as_ref());
+        let source = format!("{tag}-src 'sha256-{hash}';");
+        assert!(TRY_IT_PAGE.security_policy.contains(&source), "the policy lacks {source}");
+    }
+    assert!(!page.contains("style=") && !page.contains("onclick="), "an attribute is not hashed");
 }

@@ -138,7 +138,7 @@ fn a_client_that_was_answered_and_asks_nothing_is_not_answered_again() {
 fn an_answer_under_way_comes_whole() {
     const BYTES: usize = 8 * 1024 * 1024;
     static BODY: [u8; BYTES] = [b'x'; BYTES];
-    let page = Page { content_type: "text/plain", body: &BODY };
+    let page = Page { content_type: "text/plain", body: &BODY, security_policy: "" };
     let mut server = ByHand::new(patient(), |reactor| reactor.add_page("/", page));
     let mut client = Client::narrow_tcp(server.address);
     client.raw(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n");

@@ -17,6 +17,7 @@ use super::budget::{RATE_ADDRESSES_MAX, WRITE_AT_ONCE_BYTES_MIN};
 use super::closing::send_buffer_max;
 use super::connection::Connection;
 use super::conns::Conns;
+use super::date::DateCache;
 use super::entropy::MaskKeys;
 use super::id::Source;
 use super::keys::RecentKeys;
@@ -78,6 +79,7 @@ pub(super) struct Core {
     pub(super) memory: Memory,
     pub(super) registry: Registry,
     pub(super) bells: Bells,
+    pub(super) dates: DateCache,
     pub(super) spares: Spares,
     pub(super) spare_queues: SpareQueues,
     pub(super) trim: Trim,
@@ -119,6 +121,7 @@ impl Core {
             memory: Memory::new(&settings),
             registry,
             bells,
+            dates: DateCache::default(),
             spares: Spares::default(),
             spare_queues: SpareQueues::default(),
             trim: Trim::default(),

@@ -151,7 +151,12 @@ impl Reactor {
             false => self.take_plain_request(id, &request, head, rest),
         });
         taken.unwrap_or_else(|refusal| {
-            self.core.refuse(id, refusal, head_only);
+            match parsed {
+                Ok(request) if refusal == Refusal::Method => {
+                    self.core.refuse_method(id, &request, head_only);
+                }
+                _ => self.core.refuse(id, refusal, head_only),
+            }
             0
         })
     }
@@ -322,17 +327,26 @@ impl Core {
         }
     }
 
-    /// Says no, and why; to HEAD without the body (RFC 9110, 9.3.2).
+    /// Answers with a refusal and closes; to HEAD without the body (RFC 9110, 9.3.2).
     pub(super) fn refuse(&mut self, id: ConnId, refusal: Refusal, head_only: bool) {
+        self.refuse_with(id, refusal, &Response::from(refusal), head_only);
+    }
+
+    /// The same, with a response that has further headers.
+    pub(super) fn refuse_with(
+        &mut self,
+        id: ConnId,
+        refusal: Refusal,
+        response: &Response,
+        head_only: bool,
+    ) {
         let Some(conn) = self.conns.get(id).filter(|conn| conn.reason().is_none()) else {
             return;
         };
         let peer = SocketAddr::from(conn.peer);
         info!("{id} {peer}: {} {refusal}", refusal.status());
         self.metrics.count_refusal(refusal);
-        let mut head = Vec::new();
-        Response::from(refusal).write(&mut head, Connection::Close, head_only);
-        self.queue_head(id, head);
+        self.queue_response(id, response, Connection::Close, head_only);
         self.end_http(id, CloseReason::Refused(refusal));
     }
 

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
 use log::{debug, warn};
 use mio::net::{TcpListener, TcpStream};
@@ -148,12 +149,13 @@ impl Reserve {
     }
 
     /// Turns one waiting client away with a 503, on the spare descriptor.
-    fn turn_away(&mut self, socket: &TcpListener, metrics: &mut Metrics) {
+    fn turn_away(&mut self, socket: &TcpListener, metrics: &mut Metrics, date: &str) {
         self.refusal = None;
         if let Ok((mut stream, _)) = socket.accept() {
             let mut answer = Vec::new();
             let refusal = Refusal::OutOfResources;
-            Response::from(refusal).write(&mut answer, handshake::Connection::Close, false);
+            let close = handshake::Connection::Close;
+            Response::from(refusal).write(&mut answer, close, false, Some(date));
             metrics.count_refusal(refusal);
             // It may be gone or its request unread; more than a try is not possible here.
             if let Err(error) = stream.write_all(&answer) {
@@ -188,7 +190,8 @@ impl Reactor {
                         && listener.is_for_operators()
                         && reserve.make_room_for_operator() => {}
                 Err(error) if is_exhaustion(&error) => {
-                    reserve.turn_away(&listener.socket, &mut core.metrics);
+                    let date = core.dates.at(core.now, SystemTime::now);
+                    reserve.turn_away(&listener.socket, &mut core.metrics, date);
                     if !listener.resting {
                         listener.rest(&error, core.now);
                         core.metrics.accept_pauses += 1;

@@ -1,10 +1,12 @@
-//! Plain HTTP: pages, and requests that services answer, one after the other on a connection.
+//! Plain HTTP requests that services answer, one after the other on a connection. Those that the loop
+//! answers itself are [`resource`](super::resource)'s.
 //!
 //! A body has a Content-Length or is chunked, never both (RFC 9112, 6.3). Its announced size, or that of
 //! each chunk, is compared with the route's limit before a byte of it is kept. The next request is not
 //! looked at before the answer to the last one is on its way.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::budget::{HTTP_REQUESTS_MAX, SHARE_BYTES_MIN};
 use super::connection::{Phase, Standing};
@@ -41,7 +43,7 @@ pub(super) struct Plain {
 }
 
 impl Plain {
-    fn of(request: &Request<'_>) -> Plain {
+    pub(super) fn of(request: &Request<'_>) -> Plain {
         Plain { head_only: request.method() == "HEAD", keep_alive: request.keep_alive() }
     }
 
@@ -67,7 +69,7 @@ impl Reactor {
         let (site, refused) = (handshake.site, handshake.refused);
         let found = self.core.router.find_plain(site, request.path(), request.method());
         let Some((route, params)) = found else {
-            return self.core.answer_page(id, site, request).map(|()| 0);
+            return self.core.answer_without_service(id, site, request).map(|()| 0);
         };
         if let Some(refused) = refused {
             return Err(refused);
@@ -188,27 +190,6 @@ impl Core {
         }
     }
 
-    /// Answers with a page, or says why there is none.
-    fn answer_page(&mut self, id: ConnId, site: u16, request: &Request<'_>) -> Result<(), Refusal> {
-        if !matches!(request.method(), "GET" | "HEAD") {
-            return Err(Refusal::Method);
-        }
-        if request.has_body() {
-            return Err(Refusal::Body);
-        }
-        let Some(page) = self.router.page(site, request.path()) else {
-            let leads_somewhere = self.router.find(site, request.path()).next().is_some();
-            return Err(if leads_somewhere { Refusal::UpgradeRequired } else { Refusal::NotFound });
-        };
-        let response = Response::new(200, page.content_type, page.body);
-        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
-        if let Some(refused) = handshake.and_then(|handshake| handshake.refused) {
-            return Err(refused);
-        }
-        self.respond(id, Plain::of(request), &response);
-        Ok(())
-    }
-
     /// The service will answer later; it is told if the client goes before.
     fn defer_plain(&mut self, id: ConnId) {
         let now = self.now;
@@ -242,7 +223,7 @@ impl Core {
     }
 
     /// Queues an answer, and keeps the connection if both sides would like to.
-    fn respond(&mut self, id: ConnId, plain: Plain, response: &Response) {
+    pub(super) fn respond(&mut self, id: ConnId, plain: Plain, response: &Response) {
         let is_closed = self.admission.is_closed();
         let now = self.now;
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.phase == Phase::Handshake)
@@ -281,7 +262,8 @@ impl Core {
         head_only: bool,
     ) {
         let mut bytes = Vec::new();
-        response.write_head(&mut bytes, connection);
+        let date = self.dates.at(self.now, SystemTime::now);
+        response.write_head(&mut bytes, connection, Some(date));
         for piece in response.pieces(head_only) {
             match piece {
                 Piece::Shared(shared) if shared.len() >= SHARE_BYTES_MIN => {

@@ -150,6 +150,9 @@ pub struct Page {
     pub content_type: &'static str,
     /// The document.
     pub body: &'static [u8],
+    /// The value of `Content-Security-Policy`: what the document may load and run, in printable ASCII.
+    /// Empty: the header is left out.
+    pub security_policy: &'static str,
 }
 
 /// All routes and pages.
@@ -232,6 +235,30 @@ impl Router {
         routes
             .filter(move |(_, route)| route.settings.site == site)
             .filter_map(move |(id, route)| Some((id, route.pattern.as_ref()?.matches(path)?)))
+    }
+
+    /// Whether a route leads somewhere from this path.
+    pub(super) fn leads_somewhere(&self, site: u16, path: &str) -> bool {
+        self.find(site, path).next().is_some()
+    }
+
+    /// The methods that a path supports, for `Allow`: GET for a page and for an upgrade, HEAD for a
+    /// page, those of its services, and OPTIONS. `None` if nothing is served there.
+    pub(super) fn allowed(&self, site: u16, path: &str) -> Option<Vec<&'static str>> {
+        let is_page = self.page(site, path).is_some();
+        if !is_page && !self.leads_somewhere(site, path) {
+            return None;
+        }
+        let services = self.find(site, path).map(|(id, _)| self.methods[self.service(id).index()]);
+        let of_services = services.flatten().copied();
+        let of_page: &[&str] = if is_page { &["HEAD"] } else { &[] };
+        let mut allowed = vec!["GET"];
+        for method in of_page.iter().copied().chain(of_services).chain(["OPTIONS"]) {
+            if !allowed.contains(&method) {
+                allowed.push(method);
+            }
+        }
+        Some(allowed)
     }
 
     /// The route to a service that answers plain requests of this method itself.

@@ -191,11 +191,14 @@ impl Core {
         }
         if !is_answered {
             let head_only = conn.handshake().is_some_and(|handshake| handshake.is_head_only());
-            let mut answer = Vec::new();
             let refusal = Refusal::ShuttingDown;
-            Response::from(refusal).write(&mut answer, handshake::Connection::Close, head_only);
             self.metrics.count_refusal(refusal);
-            self.queue_head(id, answer);
+            self.queue_response(
+                id,
+                &Response::from(refusal),
+                handshake::Connection::Close,
+                head_only,
+            );
         }
         self.end_http(id, CloseReason::Shutdown);
     }

@@ -37,7 +37,10 @@ fn each_address_has_the_routes_of_its_site() {
     let server = Server::start(Settings::default(), move |reactor| {
         let echo = reactor.add_service(Echo).unwrap();
         reactor.add_route("/echo", echo, RouteSettings::default()).unwrap();
-        reactor.add_page("/page", Page { content_type: "text/plain", body: b"page" });
+        reactor.add_page(
+            "/page",
+            Page { content_type: "text/plain", body: b"page", security_policy: "" },
+        );
         let status = reactor.add_service(Status).unwrap();
         let route = RouteSettings { site: 1, ..RouteSettings::default() };
         reactor.add_route("/status/{x}", status, route).unwrap();

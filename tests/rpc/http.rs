@@ -102,7 +102,10 @@ fn bodies_are_bounded_before_they_come() {
     }
     let mut client = Client::tcp(stage.server.address);
     let head = client.request("POST /nowhere HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    let head = Client::tcp(stage.server.address).request(&post(NOW, "").replacen("POST", "PUT", 1));
     assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
+    assert_eq!(header(&head, "Allow"), Some("GET, POST, OPTIONS"));
 }
 
 #[test]

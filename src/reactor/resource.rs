@@ -1,0 +1,79 @@
+//! What the loop answers itself to a request that asks for no upgrade: pages, `OPTIONS`, and the methods
+//! that a path supports (`Allow`).
+//!
+//! A path that leads nowhere is answered 404 whatever the method, before 405.
+
+use super::ConnId;
+use super::core::Core;
+use super::plain::Plain;
+use super::router::Page;
+use crate::protocol::handshake::{Refusal, Request, Response};
+
+impl Core {
+    /// Answers a request that no service takes: `OPTIONS`, or a page.
+    pub(super) fn answer_without_service(
+        &mut self,
+        id: ConnId,
+        site: u16,
+        request: &Request<'_>,
+    ) -> Result<(), Refusal> {
+        let response = match request.method() {
+            "OPTIONS" => self.options(site, request)?,
+            "GET" | "HEAD" => self.find_page(site, request)?,
+            _ => return Err(Refusal::Method),
+        };
+        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
+        if let Some(refused) = handshake.and_then(|handshake| handshake.refused) {
+            return Err(refused);
+        }
+        self.respond(id, Plain::of(request), &response);
+        Ok(())
+    }
+
+    fn find_page(&self, site: u16, request: &Request<'_>) -> Result<Response, Refusal> {
+        if request.has_body() {
+            return Err(Refusal::Body);
+        }
+        match self.router.page(site, request.path()) {
+            Some(page) => Ok(page_response(page)),
+            None if self.router.leads_somewhere(site, request.path()) => {
+                Err(Refusal::UpgradeRequired)
+            }
+            None => Err(Refusal::NotFound),
+        }
+    }
+
+    /// The answer to `OPTIONS` (RFC 9110, 9.3.7).
+    fn options(&self, site: u16, request: &Request<'_>) -> Result<Response, Refusal> {
+        let allowed = self.router.allowed(site, request.path()).ok_or(Refusal::NotFound)?;
+        if request.has_body() {
+            return Err(Refusal::Body);
+        }
+        let mut response = Response::text(204, "");
+        response.add("Allow", &allowed.join(", "));
+        Ok(response)
+    }
+
+    /// Refuses a method, and names those that the path supports (RFC 9110, 15.5.6).
+    pub(super) fn refuse_method(&mut self, id: ConnId, request: &Request<'_>, head_only: bool) {
+        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
+        let site = handshake.map_or(0, |handshake| handshake.site);
+        let Some(allowed) = self.router.allowed(site, request.path()) else {
+            return self.refuse(id, Refusal::NotFound, head_only);
+        };
+        let mut response = Response::from(Refusal::Method);
+        response.add("Allow", &allowed.join(", "));
+        self.refuse_with(id, Refusal::Method, &response, head_only);
+    }
+}
+
+/// A page as it is sent. Browsers take its media type as it stands, and run nothing that its policy
+/// does not allow.
+fn page_response(page: &Page) -> Response {
+    let mut response = Response::new(200, page.content_type, page.body);
+    response.add("X-Content-Type-Options", "nosniff");
+    if !page.security_policy.is_empty() {
+        response.add("Content-Security-Policy", page.security_policy);
+    }
+    response
+}
