@@ -8,7 +8,7 @@ use weir::services::rpc::{RpcError, RpcSettings};
 
 use super::node::{Node, address, client, gateway, gateway_with, hash, topic};
 use crate::rpc::scripted::{call, json};
-use crate::support::{Client, Server, eventually};
+use crate::support::{Client, DEADLINE, Server, eventually};
 
 /// Subscribes and returns the id.
 fn subscribe(client: &mut Client, params: &Value) -> String {
@@ -337,4 +337,56 @@ fn syncing_is_told_when_it_begins_and_when_it_is_over() {
         node.sync(None);
         assert_eq!(news(&mut client), (id, json!(false)));
     });
+}
+
+/// Longer than any test: an answer that is lost does not come to its end within it.
+fn patient(upstreams: &[String]) -> Server {
+    let rpc = RpcSettings { call_timeout: 10 * DEADLINE, ..RpcSettings::default() };
+    gateway_with(upstreams, rpc, |settings| settings.timeout = 10 * DEADLINE)
+}
+
+#[test]
+fn pushed_heads_are_announced_though_an_answer_is_lost() {
+    for method in ["eth_getBlockByNumber", "eth_getLogs"] {
+        let node = Node::new(true, 5);
+        let server = patient(&[node.ws()]);
+        let mut heads = follower(&server);
+        let mut logs = client(&server);
+        subscribe(&mut logs, &json!(["logs"]));
+        node.await_subscribed(true);
+        node.lose(method);
+        if method == "eth_getBlockByNumber" {
+            // The poll for heads that are pushed.
+            let before = node.calls(method);
+            node.await_calls(method, before + 1);
+        }
+        for number in 6..16 {
+            node.mine(0);
+            expect_head(&mut heads, number, 0);
+        }
+    }
+}
+
+#[test]
+fn lost_answers_for_missing_blocks_and_logs_are_asked_for_again() {
+    let node = Node::new(true, 5);
+    let server = patient(&[node.ws()]);
+    let mut heads = follower(&server);
+    let mut logs = client(&server);
+    subscribe(&mut logs, &json!(["logs"]));
+    node.await_subscribed(true);
+    for (method, missed) in [("eth_getLogs", 0), ("eth_getBlockByNumber", 3)] {
+        let (first, before) = (node.height() + 1, node.calls(method));
+        node.lose(method);
+        node.become_chain(vec![0; first + missed]);
+        // Heads are pushed all the time.
+        while node.calls(method) < before + 2 {
+            node.mine(0);
+            thread::sleep(Duration::from_millis(50));
+        }
+        for number in first..=node.height() {
+            expect_head(&mut heads, number, 0);
+            assert_eq!(news(&mut logs).1["topics"][0], json!(topic(number as u8)));
+        }
+    }
 }

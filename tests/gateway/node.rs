@@ -38,6 +38,8 @@ pub struct State {
     held: Vec<Ticket>,
     /// Bytes that each block has besides.
     padding: usize,
+    /// The method whose next call is never answered.
+    loses: Option<&'static str>,
     /// Whether the head is told when the test says so.
     holds_heads: bool,
     /// Transactions that wait, and those that the filter has not told of yet.
@@ -118,6 +120,9 @@ impl Backend for Chain {
     ) -> Result<Progress, RpcError> {
         let mut state = self.state.lock().unwrap();
         state.calls.push(call.method.to_string());
+        if state.loses.take_if(|method| call.method == *method).is_some() {
+            return Ok(Progress::Later);
+        }
         let (first,): (Option<Value>,) = call.positional(1).or_else(|_| {
             let (first, _): (Option<Value>, Option<Value>) = call.positional(2)?;
             Ok::<_, RpcError>((first,))
@@ -266,6 +271,16 @@ impl Node {
     /// Does not tell its head before it is [released](Node::release), or does again.
     pub fn hold_heads(&self, holds: bool) {
         self.state().holds_heads = holds;
+    }
+
+    /// Never answers the next call of this method.
+    pub fn lose(&self, method: &'static str) {
+        self.state().loses = Some(method);
+    }
+
+    /// The number of its last block.
+    pub fn height(&self) -> usize {
+        self.state().forks.len() - 1
     }
 
     /// Its head, as it tells it.

@@ -115,6 +115,20 @@ impl Chain {
         self.recent.back().copied()
     }
 
+    /// Begins behind the parent of a block, so that the block itself is news; whether it has a parent.
+    pub(super) fn begin_before(&mut self, block: &Block) -> bool {
+        let parent = block.number.checked_sub(1);
+        if let Some(number) = parent {
+            self.remember(Link { number, hash: block.parent });
+        }
+        parent.is_some()
+    }
+
+    /// Whether this block is remembered.
+    pub(super) fn knows(&self, hash: Word) -> bool {
+        self.position(hash).is_some()
+    }
+
     /// The upstream's head is this block, which may be known, be the next one or some later one, or
     /// stand in the place of another that was announced.
     pub(super) fn see_head(&mut self, block: Block) -> Next {

@@ -144,6 +144,9 @@ impl Gateway {
         // What cannot be asked has no answer, which never is a reason to ask on at once.
         for ask in std::mem::take(&mut self.watch.asks) {
             self.question.set(ask.method, &ask.params);
+            if ask.is_repeated {
+                self.calls.part();
+            }
             let asker = Asker::Watch(ask.purpose, ask.era);
             if let Err((ended, Asker::Watch(purpose, era))) =
                 self.calls.ask(&self.question, asker, ask.upstream, now)

@@ -6,15 +6,16 @@
 
 mod heads;
 mod pool;
+mod push;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::super::{Feeds, Notice, Outcome, RpcError, Source};
+use super::super::{Feeds, Notice, Outcome, RpcError, Source, Word};
 use super::block::Block;
-use super::chain::{Chain, Link, Next, Which};
+use super::chain::{Chain, Link, Which};
 use super::logs::{Announced, Query};
 use super::pace::Pace;
 use crate::reactor::Time;
@@ -32,7 +33,8 @@ pub(super) enum Purpose {
     /// What the upstream's head is.
     Head,
     Block(Which),
-    Logs,
+    /// The logs of the block with this hash.
+    Logs(Word),
     Syncing,
     /// A filter for waiting transactions.
     Filter,
@@ -52,6 +54,16 @@ pub(super) struct Ask {
     pub(super) params: String,
     /// The upstream that must answer, if one must.
     pub(super) upstream: Option<usize>,
+    /// The same request is under way and seems lost: this one must not share its answer.
+    pub(super) is_repeated: bool,
+}
+
+/// A request for heads or logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited {
+    Head,
+    Block(Which),
+    Logs(Word),
 }
 
 /// What is subscribed to, as far as it makes a difference here.
@@ -82,8 +94,8 @@ pub(super) struct Watch {
     has_begun: bool,
     pace: Pace,
     clock: Clock,
-    /// A request for heads or logs is under way: there is one at a time.
-    is_asking: bool,
+    /// The request for heads or logs whose answer counts, and when it was made: one at a time.
+    asking: Option<(Awaited, Time)>,
     /// An upstream pushes heads.
     is_pushed: bool,
     /// The head that was pushed last, if it has not been looked at.
@@ -115,7 +127,7 @@ impl Default for Watch {
             has_begun: false,
             pace: Pace::default(),
             clock: Clock { heads: Time::MAX, pending: Time::MAX, syncing: Time::MAX },
-            is_asking: false,
+            asking: None,
             is_pushed: false,
             pushed: None,
             owed: VecDeque::new(),
@@ -191,8 +203,8 @@ impl Watch {
             let interval = self.pace.interval();
             let interval = if self.is_pushed { interval.max(PUSHED_INTERVAL) } else { interval };
             self.clock.heads = now + interval;
-            if !self.is_asking {
-                self.ask_next();
+            if self.asking.is_none() {
+                self.ask_next(now);
             }
         }
         if now >= self.clock.pending {
@@ -204,23 +216,6 @@ impl Watch {
         if now >= self.clock.syncing {
             self.clock.syncing = now + SYNCING_INTERVAL;
             self.ask(Purpose::Syncing, "eth_syncing", "[]".to_owned(), None);
-        }
-    }
-
-    /// An upstream has pushed a head.
-    pub(super) fn push(&mut self, header: &RawValue, now: Time) {
-        if !self.wanted.follows() {
-            return;
-        }
-        self.pushed = Block::read(header);
-        if self.is_asking {
-            return;
-        }
-        if self.chain.head().is_some() {
-            self.go_on(Next::Wait, now);
-        } else {
-            // It would be what all begins behind, though it is news.
-            self.ask_next();
         }
     }
 
@@ -259,11 +254,22 @@ impl Watch {
             Purpose::Filter => self.take_filter(upstream, outcome),
             Purpose::Changes => self.take_changes(outcome.ok()),
             // From before everything was forgotten.
-            Purpose::Head | Purpose::Block(_) | Purpose::Logs if era != self.era => {}
-            Purpose::Head => self.take_head(outcome, now),
-            Purpose::Block(which) => self.take_block(which, upstream, outcome.ok(), now),
-            Purpose::Logs => self.take_logs(upstream, outcome.ok(), now),
+            Purpose::Head | Purpose::Block(_) | Purpose::Logs(_) if era != self.era => {}
+            Purpose::Head if self.stop_awaiting(Awaited::Head) => self.take_head(outcome, now),
+            Purpose::Block(which) if self.stop_awaiting(Awaited::Block(which)) => {
+                self.take_block(which, upstream, outcome.ok(), now);
+            }
+            Purpose::Logs(block) if self.stop_awaiting(Awaited::Logs(block)) => {
+                self.take_logs(upstream, outcome.ok(), now);
+            }
+            // Something else was asked since, or the same again and answered.
+            Purpose::Head | Purpose::Block(_) | Purpose::Logs(_) => {}
         }
+    }
+
+    /// Whether this answer is the one that counts; from here on none is.
+    fn stop_awaiting(&mut self, answered: Awaited) -> bool {
+        self.asking.take_if(|(awaited, _)| *awaited == answered).is_some()
     }
 
     fn announce_beginning(&mut self, source: Source, outcome: Result<(), RpcError>) {
@@ -277,7 +283,8 @@ impl Watch {
         params: String,
         upstream: Option<usize>,
     ) {
-        self.asks.push(Ask { purpose, era: self.era, method, params, upstream });
+        let (era, is_repeated) = (self.era, false);
+        self.asks.push(Ask { purpose, era, method, params, upstream, is_repeated });
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::block::Block;
 use super::super::chain::{Chain, Link, Next, Which};
 use super::super::logs::{self, Announced};
 use super::super::pace::Pace;
-use super::{Purpose, Watch};
+use super::{Awaited, Purpose, Watch};
 use crate::reactor::Time;
 
 /// How often in a row the logs of a block may not be had.
@@ -21,25 +21,26 @@ impl Watch {
 
     /// The logs that are owed, then the head. All of that block is asked for, not its number alone:
     /// another may have taken the place of the one that was announced.
-    pub(super) fn ask_next(&mut self) {
-        self.is_asking = true;
+    pub(super) fn ask_next(&mut self, now: Time) {
         match (self.owed.front(), &self.wanted.logs) {
             (Some(block), _) if std::mem::take(&mut self.is_doubted) => {
-                self.ask_block(Which::Number(block.number));
+                self.ask_block(Which::Number(block.number), now);
             }
             (Some(block), Some(query)) => {
-                let params = query.params(block.hash);
-                self.ask(Purpose::Logs, "eth_getLogs", params, None);
+                let (hash, params) = (block.hash, query.params(block.hash));
+                self.asking = Some((Awaited::Logs(hash), now));
+                self.ask(Purpose::Logs(hash), "eth_getLogs", params, None);
             }
             _ => {
+                self.asking = Some((Awaited::Head, now));
                 let params = r#"["latest",false]"#.to_owned();
                 self.ask(Purpose::Head, "eth_getBlockByNumber", params, None);
             }
         }
     }
 
-    fn ask_block(&mut self, which: Which) {
-        self.is_asking = true;
+    pub(super) fn ask_block(&mut self, which: Which, now: Time) {
+        self.asking = Some((Awaited::Block(which), now));
         let (method, params) = match which {
             Which::Number(number) => {
                 ("eth_getBlockByNumber", format!(r#"["{}",false]"#, Quantity(number)))
@@ -50,7 +51,6 @@ impl Watch {
     }
 
     pub(super) fn take_head(&mut self, outcome: Outcome, now: Time) {
-        self.is_asking = false;
         match outcome.map(|json| Block::read(&json)) {
             Ok(Some(block)) => {
                 self.heard = Some(now);
@@ -72,7 +72,6 @@ impl Watch {
         outcome: Option<Box<RawValue>>,
         now: Time,
     ) {
-        self.is_asking = false;
         // An upstream that does not answer says nothing about the block: the next poll asks again.
         if upstream.is_none() {
             return;
@@ -91,7 +90,6 @@ impl Watch {
         outcome: Option<Box<RawValue>>,
         now: Time,
     ) {
-        self.is_asking = false;
         if let Some(found) = outcome.and_then(|json| logs::read(&json)) {
             self.log_tries = 0;
             if let Some(block) = self.owed.pop_front() {
@@ -127,7 +125,7 @@ impl Watch {
                     self.go_on(next, now);
                 }
             }
-            Next::Fetch(which) => self.ask_block(which),
+            Next::Fetch(which) => self.ask_block(which, now),
             Next::Announce { removed, added } => {
                 if !self.take_back(&removed) {
                     return self.lose(now);
@@ -163,11 +161,13 @@ impl Watch {
 
     /// Goes on after an announcement: with the logs that are owed, else with the next block.
     fn settle(&mut self, now: Time) {
-        if self.owed.is_empty() {
+        let Some(owed) = self.owed.front() else {
             let next = self.chain.resume();
-            self.go_on(next, now);
-        } else {
-            self.ask_next();
+            return self.go_on(next, now);
+        };
+        let logs = Awaited::Logs(owed.hash);
+        if self.asking.is_none_or(|(awaited, _)| awaited != logs) {
+            self.ask_next(now);
         }
     }
 
@@ -190,6 +190,6 @@ impl Watch {
         self.log_tries = 0;
         self.is_doubted = false;
         self.announced = Announced::default();
-        self.is_asking = false;
+        self.asking = None;
     }
 }

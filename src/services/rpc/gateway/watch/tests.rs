@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::super::{Bytes, Quantity, RpcError, Word};
 use super::super::pace::INTERVAL_MIN;
 use super::heads::LOG_TRIES_MAX;
+use super::push::{OWED_MAX, PATIENCE};
 use super::*;
 
 fn at(millis: u64) -> Time {
@@ -187,6 +188,100 @@ fn what_is_pushed_while_something_is_asked_is_not_lost() {
     assert_eq!(scene.announced(), [8], "though the look has failed");
     scene.watch.push(&raw(&json!("no block")), scene.now);
     assert!(scene.announced().is_empty());
+}
+
+#[test]
+fn a_pushed_head_is_announced_while_an_answer_is_awaited() {
+    let mut scene = Scene::new(heads());
+    let _lost = scene.ask();
+    // Before anything is known of the chain: it begins at the parent of the block pushed.
+    scene.watch.push(&raw(&block(6)), scene.now);
+    assert!(matches!(scene.watch.notices.pop_front(), Some(Notice::Begun { outcome: Ok(()), .. })));
+    assert_eq!(scene.announced(), [6]);
+    let late = scene.ask();
+    for number in 7..10 {
+        scene.watch.push(&raw(&block(number)), scene.now);
+        assert_eq!(scene.announced(), [number]);
+    }
+    scene.answer(late, Some(Ok(raw(&block(6)))));
+    scene.look(9);
+    assert!(scene.announced().is_empty(), "known blocks are no news");
+}
+
+#[test]
+fn pushed_heads_do_not_wait_for_logs_and_logs_stay_in_order() {
+    let mut scene = Scene::new(logs());
+    scene.follow(5);
+    scene.watch.push(&raw(&block(6)), scene.now);
+    let lost = scene.ask();
+    assert_eq!(lost.method, "eth_getLogs");
+    scene.watch.push(&raw(&block(7)), scene.now);
+    assert_eq!(scene.announced(), [6, 7]);
+    assert!(scene.watch.asks.is_empty(), "one request at a time");
+    scene.now = scene.now + PATIENCE;
+    scene.watch.push(&raw(&block(8)), scene.now);
+    assert_eq!(scene.announced(), [8]);
+    let again = scene.ask();
+    assert!(again.is_repeated && again.params == lost.params, "{again:?}");
+    let log = json!({"address": Bytes([1; 20]), "topics": [], "removed": false});
+    scene.answer(again, Some(Ok(raw(&json!([log])))));
+    assert_eq!(scene.watch.notices.len(), 1);
+    // The first answer comes after all, and is not taken for that to the next block's.
+    let next = scene.ask();
+    scene.answer(lost, Some(Ok(raw(&json!([log])))));
+    assert_eq!(scene.watch.notices.len(), 1);
+    scene.answer(next, Some(Ok(raw(&json!([log])))));
+    scene.reply("eth_getLogs", &json!([log]));
+    assert_eq!(scene.watch.notices.len(), 3);
+}
+
+#[test]
+fn heads_wait_once_the_logs_of_many_blocks_are_owed() {
+    let mut scene = Scene::new(logs());
+    scene.follow(5);
+    let last = 5 + OWED_MAX as u64;
+    (6..=last + 1).for_each(|number| scene.watch.push(&raw(&block(number)), scene.now));
+    assert_eq!(scene.announced().last(), Some(&last));
+    scene.reply("eth_getLogs", &json!([]));
+    scene.watch.push(&raw(&block(last + 1)), scene.now);
+    assert_eq!(scene.announced(), [last + 1]);
+}
+
+#[test]
+fn a_request_for_a_missing_block_is_repeated_while_heads_are_pushed() {
+    let mut scene = Scene::new(heads());
+    scene.follow(5);
+    scene.watch.push(&raw(&block(8)), scene.now);
+    let slow = scene.ask();
+    scene.watch.push(&raw(&block(9)), scene.now);
+    scene.watch.push(&raw(&block(5)), scene.now);
+    assert!(scene.watch.asks.is_empty(), "it is not lost yet");
+    scene.now = scene.now + PATIENCE;
+    scene.watch.push(&raw(&block(10)), scene.now);
+    let again = scene.ask();
+    assert!(again.is_repeated && again.params == slow.params, "{again:?}");
+    // Whichever comes first counts, and counts once.
+    scene.answer(slow, Some(Ok(raw(&block(6)))));
+    let next = scene.ask();
+    scene.answer(again, Some(Ok(raw(&block(6)))));
+    scene.answer(next, Some(Ok(raw(&block(7)))));
+    (8..11).for_each(|number| scene.reply("eth_getBlockByNumber", &block(number)));
+    assert_eq!(scene.announced(), [6, 7, 8, 9, 10]);
+    assert!(scene.watch.asks.is_empty());
+}
+
+#[test]
+fn the_block_that_is_awaited_may_be_pushed_instead() {
+    let mut scene = Scene::new(heads());
+    scene.follow(5);
+    scene.watch.push(&raw(&block(8)), scene.now);
+    let lost = scene.ask();
+    scene.watch.push(&raw(&block(6)), scene.now);
+    assert_eq!(scene.announced(), [6]);
+    scene.reply("eth_getBlockByNumber", &block(7));
+    scene.answer(lost, Some(Ok(raw(&block(6)))));
+    scene.reply("eth_getBlockByNumber", &block(8));
+    assert_eq!(scene.announced(), [7, 8]);
 }
 
 #[test]
