@@ -4,10 +4,10 @@
 //! Strings, numbers and booleans are all taken as the text they are written with; what they must
 //! look like is known to the option. One level of tables: the settings, `[[route]]` and `[[network]]`.
 
-use std::fs;
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
+use weir::reactor::read_regular_file;
 use weir::services::rpc::redacted;
 
 use super::error::{ConfigError, Place};
@@ -17,6 +17,8 @@ use super::options::{Options, RoomOptions, RouteOptions};
 use super::routes::RouteTable;
 use crate::nearest::nearest;
 
+/// Bytes of a file: ten thousand routes have less.
+const FILE_BYTES_MAX: usize = 1 << 20;
 /// The keys of the tables that are routes, and networks.
 const ROUTE: &str = "route";
 const NETWORK: &str = "network";
@@ -33,9 +35,21 @@ pub(super) struct File {
 impl File {
     pub(super) fn open(path: &Path) -> Result<File, ConfigError> {
         let name = path.display().to_string();
-        match fs::read_to_string(path) {
-            Ok(text) => File::parse(&name, &text),
-            Err(error) => Err(ConfigError::Unreadable { file: name, error }),
+        let bytes = match read_regular_file(path, FILE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(ConfigError::Unreadable { file: name, error }),
+        };
+        // An editor's byte-order mark says nothing that TOML, always UTF-8, would need.
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        match std::str::from_utf8(text) {
+            Ok(text) => File::parse(&name, text),
+            Err(error) => {
+                let line = text[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
+                Err(ConfigError::Syntax {
+                    place: Place::Line { file: name, line },
+                    why: "not UTF-8: a configuration file is TOML, which is UTF-8 text".to_owned(),
+                })
+            }
         }
     }
 

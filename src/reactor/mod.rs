@@ -40,6 +40,7 @@ mod date;
 mod deadlines;
 mod deflate;
 mod entropy;
+mod file;
 mod heartbeat;
 mod histograms;
 mod http;
@@ -86,6 +87,7 @@ use self::stats::TurnStats;
 
 pub use self::admission::Occupancy;
 pub use self::context::Context;
+pub use self::file::read_regular_file;
 pub use self::histograms::{Durations, Sizes};
 pub use self::id::{ConnId, ServiceId};
 pub use self::mailbox::{Handle, MailReceiver, MailSender};
@@ -99,6 +101,7 @@ pub use self::service::{Decision, More, PlainRequest, Request, SendOutcome, Serv
 pub use self::signals::Order;
 pub use self::stats::{PHASES, TurnReport};
 pub use self::time::Time;
+pub(crate) use self::tls::PEM_BYTES_MAX;
 pub use self::tls::{TlsConnector, TlsError, TlsInfo};
 pub use self::topics::{JoinError, Joined, Left};
 

@@ -1,5 +1,7 @@
 //! Where settings come from, who wins, and what is said of mistakes.
 
+use std::process::Command;
+
 use super::{File, outcome};
 use crate::support::weir;
 
@@ -199,6 +201,29 @@ fn mistakes_end_with_2_and_are_named() {
             }
         }
     }
+}
+
+#[test]
+fn configuration_files_of_other_kinds_are_refused_at_once() {
+    let (fifo, large, latin1) = (File::new(""), File::new(&"#".repeat(2 << 20)), File::new(""));
+    std::fs::remove_file(fifo.path()).unwrap();
+    assert!(Command::new("mkfifo").arg(fifo.path()).status().unwrap().success());
+    std::fs::write(latin1.path(), b"# caf\n# \xe9\n").unwrap();
+    for (path, said) in [
+        (fifo.path(), "a FIFO, not a regular file"),
+        (large.path(), "larger than 1048576 bytes"),
+        (latin1.path(), "toml:2: not UTF-8"),
+        (env!("CARGO_TARGET_TMPDIR"), "a directory, not a regular file"),
+    ] {
+        let (code, _, stderr) = check(&["--config", path]);
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(stderr.contains(said), "{said}: {stderr}");
+    }
+    // A byte-order mark is ignored.
+    assert!(
+        effective(&["--config", File::new("\u{feff}topics_max = 7\n").path()])
+            .contains("topics_max = 7")
+    );
 }
 
 #[test]

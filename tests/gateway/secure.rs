@@ -78,7 +78,7 @@ fn files_that_name_no_authority_are_refused_before_anything_is_served() {
     for url in ["wss://node.example/", "https://node.example/", "wss://[::1]:8546/"] {
         assert!(check(url, sound.clone()).is_ok(), "{url}");
         assert!(matches!(check(url, absent.clone()), Err(TlsError::Unreadable(..))), "{url}");
-        assert!(matches!(check(url, key.clone()), Err(TlsError::Empty(..))), "{url}");
+        assert!(matches!(check(url, key.clone()), Err(TlsError::Content(..))), "{url}");
     }
     assert!(check("ws://node.example/", absent).is_ok(), "nobody asks for it");
 }

@@ -159,7 +159,7 @@ fn files_that_are_no_use_are_named() {
         let mut reactor = Reactor::new(Settings::default()).unwrap();
         reactor.set_tls(settings(&files)).unwrap_err()
     };
-    assert!(matches!(error(&good.chain, &other.key), TlsError::Certificate(..)));
+    assert!(matches!(error(&good.chain, &other.key), TlsError::KeyMismatch(..)));
     assert!(matches!(error(&absent, &good.key), TlsError::Unreadable(..)));
     assert!(matches!(error(&good.chain, &absent), TlsError::Unreadable(..)));
     assert!(matches!(error(&empty, &good.key), TlsError::Empty(_, "certificate")));

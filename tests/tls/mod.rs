@@ -3,6 +3,7 @@
 mod binary;
 mod certificates;
 mod connector;
+mod files;
 mod handshakes;
 mod reload;
 mod strangers;

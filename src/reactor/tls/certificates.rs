@@ -7,18 +7,20 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{Ticketer, cipher_suite, default_provider};
-use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     ClientHello, NoClientAuth, ParsedCertificate, ProducesTickets, ResolvesServerCert,
     ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{Error, RootCertStore, ServerConfig, SupportedCipherSuite, client, version};
+use rustls::{
+    Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedCipherSuite, client, version,
+};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::error::TlsError;
+use super::pem::{HANDSHAKE_BYTES_MAX, certificates, chain, key};
 use crate::reactor::budget::TLS_SESSIONS_MAX;
 use crate::reactor::settings::{CertificateFiles, ClientCertificates, TlsSettings, TlsVersion};
 
@@ -26,6 +28,9 @@ use crate::reactor::settings::{CertificateFiles, ClientCertificates, TlsSettings
 pub(super) const ALPN: &[u8] = b"http/1.1";
 /// Tickets for a client of TLS 1.3: it comes back with one connection, not with many at once.
 const TICKETS: usize = 1;
+
+/// Room for the rest of a request for a certificate: signature algorithms, and headers.
+const OTHER_EXTENSIONS_BYTES: usize = 1024;
 
 /// In our order, which wins over the client's. AES first: where a server runs it is in hardware.
 const SUITES: [SupportedCipherSuite; 9] = [
@@ -116,37 +121,24 @@ fn certificate(
     provider: &CryptoProvider,
 ) -> Result<Arc<CertifiedKey>, TlsError> {
     let chain = chain(&files.chain)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| match error {
-        PemError::NoItemsFound => TlsError::Empty(files.key.clone(), "private key"),
-        error => TlsError::Unreadable(files.key.clone(), error),
-    })?;
+    let key = key(&files.key)?;
     for certificate in &chain {
         ParsedCertificate::try_from(certificate)
             .map_err(|error| TlsError::Certificate(files.chain.clone(), error))?;
     }
     CertifiedKey::from_der(chain, key, provider).map(Arc::new).map_err(|error| match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            TlsError::KeyMismatch(files.chain.clone(), files.key.clone())
+        }
         Error::InconsistentKeys(_) => TlsError::Certificate(files.chain.clone(), error),
         error => TlsError::Key(files.key.clone(), error),
     })
 }
 
-/// All certificates of a file, at least one.
-pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unreadable = |error| TlsError::Unreadable(path.to_owned(), error);
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
-        .map_err(unreadable)?
-        .collect::<Result<_, _>>()
-        .map_err(unreadable)?;
-    match chain.is_empty() {
-        true => Err(TlsError::Empty(path.to_owned(), "certificate")),
-        false => Ok(chain),
-    }
-}
-
 /// The certificates of a file as those that others must lead to.
 pub(super) fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for root in chain(path)? {
+    for root in certificates(path)? {
         roots.add(root).map_err(|error| TlsError::Certificate(path.to_owned(), error))?;
     }
     Ok(roots)
@@ -177,7 +169,13 @@ fn clients(
         ClientCertificates::Wanted(path) => (path, false),
         ClientCertificates::Required(path) => (path, true),
     };
-    let roots = Arc::new(roots(path)?);
+    let roots = roots(path)?;
+    // The server sends their names with its request for a certificate (RFC 8446, 4.2.4).
+    let names: usize = roots.subjects().iter().map(|name| name.as_ref().len() + 2).sum();
+    if names > HANDSHAKE_BYTES_MAX - OTHER_EXTENSIONS_BYTES {
+        return Err(TlsError::TooLarge(path.clone(), names));
+    }
+    let roots = Arc::new(roots);
     let mut builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
     if !is_required {
         builder = builder.allow_unauthenticated();

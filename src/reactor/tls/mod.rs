@@ -10,6 +10,7 @@ mod connector;
 mod error;
 mod handshakes;
 mod info;
+mod pem;
 mod read;
 mod reload;
 mod session;
@@ -35,6 +36,7 @@ use super::{ConnId, Reactor, Time};
 pub use self::connector::TlsConnector;
 pub use self::error::TlsError;
 pub use self::info::TlsInfo;
+pub(crate) use self::pem::PEM_BYTES_MAX;
 pub(super) use self::session::Session;
 
 /// The TLS of one loop.

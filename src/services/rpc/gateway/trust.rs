@@ -2,13 +2,12 @@
 //!
 //! The same for a WebSocket and for HTTP, each in the form that its own side takes.
 
-use std::fs;
 use std::path::Path;
 
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::url::UpstreamUrl;
-use crate::reactor::{TlsConnector, TlsError};
+use crate::reactor::{PEM_BYTES_MAX, TlsConnector, TlsError, read_regular_file};
 
 /// How an upstream's connections are secured, if they are.
 #[derive(Debug, Clone)]
@@ -42,7 +41,7 @@ impl Security {
 
 /// The certificates in a file; none if it cannot be read.
 fn roots(file: &Path) -> RootCerts {
-    let text = fs::read(file).unwrap_or_default();
+    let text = read_regular_file(file, PEM_BYTES_MAX).unwrap_or_default();
     let certificates = parse_pem(&text).filter_map(|item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),
         Ok(_) | Err(_) => None,
