@@ -371,7 +371,8 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     obey_signals(&mut reactor)?;
     listen(&mut reactor, options)?;
     reactor.run()?;
-    info!("stopped: {}", reactor.metrics());
+    let metrics = reactor.metrics();
+    info!("stopped: {metrics} bytes_left={}", metrics.buffered_now);
     Ok(())
 }
 

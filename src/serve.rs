@@ -63,7 +63,8 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     if let Some(report) = reactor.turn_report() {
         info!("turns: {report}");
     }
-    info!("stopped: {}", reactor.metrics());
+    let metrics = reactor.metrics();
+    info!("stopped: {metrics} bytes_left={}", metrics.buffered_now);
     Ok(())
 }
 

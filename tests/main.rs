@@ -30,6 +30,7 @@ mod protocol;
 mod publish;
 mod puppet;
 mod requests;
+mod resets;
 mod rooms;
 mod rpc;
 mod shutdown;

@@ -94,6 +94,8 @@ pub(super) struct Admission {
     is_closed: bool,
     /// Turned above 80 %, and not yet below 70 % again.
     is_crowded: bool,
+    /// Connections that wait for their refusal.
+    refused: usize,
     by_address: HashMap<IpAddr, usize>,
     rates: HashMap<IpAddr, Bucket>,
     rates_max: usize,
@@ -113,6 +115,7 @@ impl Admission {
             is_full: false,
             is_closed: false,
             is_crowded: false,
+            refused: 0,
             by_address: HashMap::new(),
             rates: HashMap::new(),
             rates_max,
@@ -142,6 +145,24 @@ impl Admission {
     /// Whether the loop is going down.
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed
+    }
+
+    /// Counts a connection that waits for its refusal; `false` if too many do.
+    pub(super) fn admit_refused(&mut self, settings: &Settings) -> bool {
+        let fits = self.refused < settings.refused_max;
+        self.refused += usize::from(fits);
+        fits
+    }
+
+    /// Counts the end of such a connection.
+    pub(super) fn release_refused(&mut self) {
+        debug_assert!(self.refused > 0, "more refusals ended than began");
+        self.refused = self.refused.saturating_sub(1);
+    }
+
+    /// Connections that wait for their refusal.
+    pub(super) fn refused(&self) -> usize {
+        self.refused
     }
 
     /// Whether accepting should go slowly.

@@ -14,7 +14,6 @@ use std::num::NonZeroU8;
 use super::ConnId;
 use super::budget::{BATCH_BYTES_MAX, STRAYS_KEPT};
 use super::connection::Connection;
-use super::outbox::SpareQueues;
 use super::record::Traffic;
 use super::topics::TopicId;
 use crate::protocol::SharedFrame;
@@ -136,25 +135,12 @@ impl Batches {
         }
     }
 
-    /// Ends a ride, if there is one: the connection gets its own copy of the frames.
-    #[inline]
-    pub(super) fn settle(&mut self, member: ConnId, conn: &mut Connection, to: &mut SpareQueues) {
+    /// Makes a member, which has got its own copy of the frames, one that each message is queued for.
+    pub(super) fn leave(&mut self, member: ConnId, conn: &mut Connection) {
         if let Some(id) = conn.batch {
-            self.copy_to(id, member, conn, to);
+            self.all[id.index()].strays.push(member);
+            self.end_ride(id, conn);
         }
-    }
-
-    fn copy_to(
-        &mut self,
-        id: BatchId,
-        member: ConnId,
-        conn: &mut Connection,
-        spares: &mut SpareQueues,
-    ) {
-        let batch = &mut self.all[id.index()];
-        conn.outbox.push_frames(spares, &batch.frames);
-        batch.strays.push(member);
-        self.end_ride(id, conn);
     }
 
     fn end_ride(&mut self, id: BatchId, conn: &mut Connection) {
@@ -187,6 +173,9 @@ mod tests {
     use crate::protocol::{Decoder, Message, Role};
     use crate::reactor::connection::{Phase, Place};
     use crate::reactor::http::Handshake;
+    use crate::reactor::ledger::Ledger;
+    use crate::reactor::outboxes::Outboxes;
+    use crate::reactor::settings::Settings;
     use crate::reactor::{RouteId, ServiceId, Time};
 
     const TOPIC: TopicId = TopicId(0);
@@ -214,8 +203,9 @@ mod tests {
 
     #[test]
     fn riders_have_all_that_is_pushed_until_one_is_written() {
-        let (mut batches, mut spares) = (Batches::default(), SpareQueues::default());
+        let mut outboxes = Outboxes::new(Ledger::new(&Settings::default()));
         let mut conns = connections(3);
+        let batches = &mut outboxes.batches;
         let id = batches.open(TOPIC).unwrap();
         for (_, conn) in &mut conns {
             assert!(conn.can_ride());
@@ -223,9 +213,12 @@ mod tests {
             assert!(!conn.can_ride());
         }
         assert_eq!(batches.push(id, &frame(b"one")), 3);
-        // Who gets a copy of its own has no part in what follows.
+        // A member that has its own copy gets no part of what follows.
         let (first, conn) = &mut conns[0];
-        batches.settle(*first, conn, &mut spares);
+        outboxes.ledger.replace(0, 3 * 5);
+        outboxes.settle(*first, conn);
+        assert_eq!(outboxes.ledger.held(), 3 * 5);
+        let batches = &mut outboxes.batches;
         assert_eq!((conn.outbox.bytes(), batches.frames(conn).len()), (5, 0));
         assert_eq!(batches.take_strays(id), [*first]);
         assert_eq!(batches.push(id, &frame(b"three")), 2);

@@ -12,7 +12,6 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::budget::SEGMENT_BYTES;
 use super::connection::{Connection, Input, Phase};
 use super::core::Core;
-use super::outbox::Dropped;
 use super::{CloseReason, ConnId};
 use crate::protocol::CloseFrame;
 
@@ -37,7 +36,7 @@ impl Core {
             }
             Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => return,
         }
-        self.batches.settle(id, conn, &mut self.spare_queues);
+        self.outboxes.settle(id, conn);
         let input = match reason {
             CloseReason::PeerClosed(_) | CloseReason::Protocol(_) | CloseReason::Overloaded => {
                 Input::Discard
@@ -68,9 +67,7 @@ impl Core {
         };
         let mask = self.masks.for_frame_of(conn.decoder.role());
         let close = reason.close_code().map(|code| CloseFrame::new(code, text));
-        let before = conn.outbox.bytes();
-        conn.outbox.push_close(&mut self.spare_queues, close, mask);
-        self.metrics.buffered_now += (conn.outbox.bytes() - before) as u64;
+        self.outboxes.change(id, conn, |open| open.outbox.push_close(open.spares, close, mask));
         self.mark_dirty(id);
     }
 
@@ -91,8 +88,8 @@ impl Core {
 
     fn cut_queue(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
-            let dropped = conn.outbox.cut(&mut self.spare_queues);
-            self.count_dropped(dropped);
+            let dropped = self.outboxes.change(id, conn, |open| open.outbox.cut(open.spares));
+            self.metrics.messages_dropped += dropped;
         }
     }
 
@@ -110,15 +107,10 @@ impl Core {
         if let Phase::Gone(_) = conn.phase {
             return;
         }
-        self.batches.settle(id, conn, &mut self.spare_queues);
+        self.outboxes.settle(id, conn);
         let reason = conn.reason().unwrap_or(reason);
         conn.phase = Phase::Gone(reason);
         self.queues.reap.push_back(id);
-    }
-
-    pub(super) fn count_dropped(&mut self, dropped: Dropped) {
-        self.metrics.messages_dropped += dropped.messages;
-        self.metrics.buffered_now -= dropped.bytes as u64;
     }
 }
 

@@ -17,7 +17,7 @@ use super::deflate::Windows;
 use super::heartbeat::Pulse;
 use super::http::Handshake;
 use super::inbound::Unread;
-use super::outbox::Outbox;
+use super::outboxes::Output;
 use super::record::{Metadata, Peer, Traffic};
 use super::timer::TimerId;
 use super::tls::Session;
@@ -96,7 +96,7 @@ pub(super) struct Connection {
     pub(super) traffic: Traffic,
     pub(super) phase: Phase,
     pub(super) path: Rc<str>,
-    pub(super) outbox: Outbox,
+    pub(super) outbox: Output,
     pub(super) rare: Option<Box<Rare>>,
     pub(super) opened: Time,
     pub(super) last_heard: Time,
@@ -155,7 +155,7 @@ impl Connection {
             traffic: Traffic::default(),
             phase,
             path: place.path,
-            outbox: Outbox::default(),
+            outbox: Output::empty(),
             rare: Some(Box::new(rare)),
             opened: now,
             last_heard: now,

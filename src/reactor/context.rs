@@ -39,9 +39,9 @@ impl<'a> Context<'a> {
         self.core.now
     }
 
-    /// What the loop has counted.
-    pub fn metrics(&self) -> &Metrics {
-        &self.core.metrics
+    /// What the loop has counted; gauges (`.._now`) are brought up to date by this call.
+    pub fn metrics(&mut self) -> &Metrics {
+        self.core.metrics()
     }
 
     /// How many connections there are, how many there may be, and whether the loop is shutting down.
@@ -114,7 +114,7 @@ impl<'a> Context<'a> {
 
     /// Bytes queued for a connection that the kernel has not taken yet.
     pub fn queued_bytes(&self, conn: ConnId) -> usize {
-        self.core.conns.get(conn).map_or(0, |conn| self.core.queued_bytes(conn))
+        self.core.conns.get(conn).map_or(0, |conn| self.core.outboxes.queued_bytes(conn))
     }
 
     // Topics.

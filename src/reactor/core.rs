@@ -12,19 +12,20 @@ use log::debug;
 use mio::{Registry, Token};
 
 use super::admission::Admission;
-use super::batch::Batches;
 use super::budget::{RATE_ADDRESSES_MAX, WRITE_AT_ONCE_BYTES_MIN};
 use super::closing::send_buffer_max;
 use super::connection::Connection;
 use super::conns::Conns;
 use super::date::DateCache;
+use super::deflate::WindowRoom;
 use super::entropy::MaskKeys;
 use super::id::Source;
 use super::keys::RecentKeys;
+use super::ledger::Ledger;
 use super::mailbox::Bells;
-use super::memory::Memory;
 use super::metrics::Metrics;
 use super::outbox::{Outbox, Pressure, SpareQueues};
+use super::outboxes::Outboxes;
 use super::router::Router;
 use super::schedule::Schedule;
 use super::settings::{RouteSettings, Settings, SlowPolicy};
@@ -72,16 +73,14 @@ pub(super) struct Core {
     pub(super) router: Router,
     pub(super) schedule: Schedule,
     pub(super) topics: Topics<ConnId>,
-    pub(super) batches: Batches,
+    pub(super) outboxes: Outboxes,
     pub(super) admission: Admission,
     pub(super) keys: RecentKeys,
     pub(super) metrics: Metrics,
-    pub(super) memory: Memory,
     pub(super) registry: Registry,
     pub(super) bells: Bells,
     pub(super) dates: DateCache,
     pub(super) spares: Spares,
-    pub(super) spare_queues: SpareQueues,
     pub(super) trim: Trim,
     pub(super) masks: MaskKeys,
     pub(super) tls: Tls,
@@ -93,6 +92,7 @@ pub(super) struct Core {
     pub(super) frame_head: Vec<u8>,
     /// What compresses messages, from the first on that is to be.
     pub(super) deflater: Option<Box<Deflater>>,
+    pub(super) windows: WindowRoom,
     /// What inflates them, from the first on that comes.
     pub(super) inflater: Option<Box<Inflater>>,
     /// Messages from this size on may be compressed: more than any while nobody has agreed to that.
@@ -114,16 +114,14 @@ impl Core {
             router: Router::default(),
             schedule: Schedule::default(),
             topics: Topics::new(limits),
-            batches: Batches::default(),
+            outboxes: Outboxes::new(Ledger::new(&settings)),
             admission: Admission::new(&settings, RATE_ADDRESSES_MAX),
             keys: RecentKeys::default(),
             metrics: Metrics::default(),
-            memory: Memory::new(&settings),
             registry,
             bells,
             dates: DateCache::default(),
             spares: Spares::default(),
-            spare_queues: SpareQueues::default(),
             trim: Trim::default(),
             masks: MaskKeys::new()?,
             tls: Tls::default(),
@@ -131,6 +129,7 @@ impl Core {
             targets: Vec::new(),
             frame_head: Vec::new(),
             deflater: None,
+            windows: WindowRoom::default(),
             inflater: None,
             deflate_bytes_min: usize::MAX,
             no_path: "-".into(),
@@ -141,7 +140,6 @@ impl Core {
     /// Gives a connection its place in the table: the one that its id names already.
     pub(super) fn insert(&mut self, conn: Connection) {
         self.conns.insert(conn);
-        self.metrics.connections_now += 1;
     }
 
     // Output.
@@ -229,17 +227,14 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_open()) else {
             return SendOutcome::Gone;
         };
-        self.batches.settle(id, conn, &mut self.spare_queues);
+        self.outboxes.settle(id, conn);
         let limits = self.router.settings(conn.route);
         let frame = frame_bytes(payload_len);
         let before = conn.outbox.bytes();
         let is_easy = before + frame <= limits.outbox_soft
             && conn.outbox.pressure() == Pressure::Easy
-            && self.memory.is_plenty(self.metrics.buffered_now, frame);
-        if !is_easy
-            && let Some(reason) =
-                refusal(conn, limits, &self.memory, &self.metrics, frame, is_control)
-        {
+            && self.outboxes.ledger.is_plenty(frame);
+        if !is_easy && let Some(reason) = refusal(conn, limits, &self.outboxes, frame, is_control) {
             self.metrics.buffered_refused += u64::from(reason == CloseReason::Overloaded);
             self.metrics.messages_refused += u64::from(!is_control);
             // That a message is larger than any queue may be is not for its receiver to answer for.
@@ -249,9 +244,8 @@ impl Core {
             return SendOutcome::Refused;
         }
         let mask = self.masks.for_frame_of(conn.decoder.role());
-        push(&mut conn.outbox, &mut self.spare_queues, mask);
+        self.outboxes.change(id, conn, |open| push(open.outbox, open.spares, mask));
         let after = conn.outbox.bytes();
-        self.metrics.buffered_now += (after - before) as u64;
         if !is_control {
             self.metrics.messages_out += 1;
             conn.traffic.count_out(payload_len);
@@ -265,22 +259,24 @@ impl Core {
         }
         if conn.outbox.above_soft_since().is_none() {
             self.metrics.congested += 1;
-            conn.outbox.congest(self.now, Pressure::Congested);
+            self.congest(id, Pressure::Congested);
             self.arm(id);
         }
         SendOutcome::Congested
     }
 
-    /// Bytes that a connection is to be sent and the kernel has not taken yet.
-    pub(super) fn queued_bytes(&self, conn: &Connection) -> usize {
-        conn.outbox.bytes() + self.batches.frames(conn).len()
+    /// Notes that a connection's outbox went above its soft limit.
+    pub(super) fn congest(&mut self, id: ConnId, pressure: Pressure) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            let now = self.now;
+            self.outboxes.change(id, conn, |open| open.outbox.congest(now, pressure));
+        }
     }
 
     /// Output that must not wait for anybody's limits: an HTTP head.
     pub(super) fn queue_head(&mut self, id: ConnId, head: Vec<u8>) {
         if let Some(conn) = self.conns.get_mut(id).filter(|_| !head.is_empty()) {
-            self.metrics.buffered_now += head.len() as u64;
-            conn.outbox.push_head(&mut self.spare_queues, head);
+            self.outboxes.change(id, conn, |open| open.outbox.push_head(open.spares, head));
             self.mark_dirty(id);
         }
     }
@@ -290,7 +286,7 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id) {
             match self.router.settings(conn.route).slow_policy {
                 SlowPolicy::Close => self.close(id, reason),
-                SlowPolicy::Drop => conn.outbox.congest(self.now, Pressure::Shedding),
+                SlowPolicy::Drop => self.congest(id, Pressure::Shedding),
             }
         }
     }
@@ -301,19 +297,9 @@ impl Core {
             return;
         };
         let is_operator = conn.is_operator();
-        let held = conn.measure_input();
-        let before = conn.input_bytes as usize;
-        if held == before {
-            return;
-        }
-        // The cast holds: head, unread bytes and message are each bounded far below 4 GiB.
-        conn.input_bytes = held as u32;
-        self.metrics.buffered_now = self.metrics.buffered_now + held as u64 - before as u64;
-        let all_held = held + conn.outbox.bytes() + self.batches.frames(conn).len();
-        if held > before
-            && !is_operator
-            && !self.memory.allows(self.metrics.buffered_now, all_held, 0)
-        {
+        let is_more = self.outboxes.charge_input(conn);
+        let held = self.outboxes.held_by(conn);
+        if is_more && !is_operator && !self.outboxes.ledger.allows(held, 0) {
             self.metrics.buffered_refused += 1;
             self.close(id, CloseReason::Overloaded);
             // One that was closing already is not listened to any more.
@@ -374,8 +360,7 @@ impl Core {
 fn refusal(
     conn: &Connection,
     limits: &RouteSettings,
-    memory: &Memory,
-    metrics: &Metrics,
+    outboxes: &Outboxes,
     frame: usize,
     is_control: bool,
 ) -> Option<CloseReason> {
@@ -384,7 +369,6 @@ fn refusal(
     if is_shed || queued + frame > limits.outbox_hard {
         return Some(CloseReason::SlowConsumer);
     }
-    let held = queued + conn.input_bytes as usize;
-    let allowed = memory.allows(metrics.buffered_now, held, frame);
+    let allowed = outboxes.ledger.allows(outboxes.held_by(conn), frame);
     (!allowed).then_some(CloseReason::Overloaded)
 }

@@ -174,12 +174,12 @@ impl Core {
 
     /// The outbox has been above the soft limit for the grace time.
     fn end_grace(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else {
+        let Some(conn) = self.conns.get(id) else {
             return;
         };
         match self.router.settings(conn.route).slow_policy {
             SlowPolicy::Close => self.close(id, CloseReason::SlowConsumer),
-            SlowPolicy::Drop => conn.outbox.congest(self.now, Pressure::Shedding),
+            SlowPolicy::Drop => self.congest(id, Pressure::Shedding),
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use super::budget::INFLATED_BYTES_PER_MESSAGE;
 use super::core::Core;
-use super::metrics::Metrics;
+use super::ledger::Sum;
 use super::outbox::Pressure;
 use super::settings::{DeflateMode, RouteSettings, Settings};
 use super::{ConnId, Reactor, SendOutcome, Time};
@@ -61,14 +61,23 @@ impl Windows {
     }
 
     /// Notes a compressed message that we have sent.
-    fn note_sent(&mut self, message: &[u8], now: Time, metrics: &mut Metrics) {
+    fn note_sent(&mut self, message: &[u8], now: Time, room: &mut WindowRoom) {
         if let Some(outgoing) = &mut self.outgoing {
             let before = outgoing.held_bytes();
             outgoing.push(message);
             self.used = now;
-            metrics.deflate_windows_now += (outgoing.held_bytes() - before) as u64;
+            room.held.replace(before, outgoing.held_bytes());
         }
     }
+}
+
+/// The windows of all connections.
+#[derive(Debug, Default)]
+pub(super) struct WindowRoom {
+    /// Bytes that they hold.
+    pub(super) held: Sum,
+    /// Bytes that they may grow to.
+    pub(super) reserved: Sum,
 }
 
 impl Core {
@@ -84,7 +93,7 @@ impl Core {
 
     /// Whether there is room for windows of so many bytes.
     pub(super) fn has_window_room(&mut self, bytes: usize) -> bool {
-        let reserved = self.metrics.deflate_windows_reserved_now as usize + bytes;
+        let reserved = self.windows.reserved.get() + bytes;
         let fits = reserved <= self.settings.deflate_windows_bytes_max;
         self.metrics.deflate_windows_refused += u64::from(!fits);
         fits
@@ -113,11 +122,11 @@ impl Core {
             return;
         };
         if let Some(before) = conn.take_windows() {
-            self.metrics.deflate_windows_reserved_now -= before.reserved_bytes() as u64;
-            self.metrics.deflate_windows_now -= before.held_bytes() as u64;
+            self.windows.reserved.replace(before.reserved_bytes(), 0);
+            self.windows.held.replace(before.held_bytes(), 0);
         }
         if let Some(windows) = windows {
-            self.metrics.deflate_windows_reserved_now += windows.reserved_bytes() as u64;
+            self.windows.reserved.replace(0, windows.reserved_bytes());
             conn.rare().windows = Some(Box::new(windows));
         }
     }
@@ -129,9 +138,10 @@ impl Core {
         };
         let windows = conn.rare.as_mut().and_then(|rare| rare.windows.as_mut());
         if let Some(outgoing) = windows.and_then(|windows| windows.outgoing.as_mut()) {
-            self.metrics.deflate_windows_now -= outgoing.held_bytes() as u64;
-            self.metrics.deflate_windows_freed += 1;
+            let before = outgoing.held_bytes();
             outgoing.clear();
+            self.windows.held.replace(before, outgoing.held_bytes());
+            self.metrics.deflate_windows_freed += 1;
         }
     }
 
@@ -193,10 +203,9 @@ impl Core {
         Some(outcome)
     }
 
-    /// Counts the streams that unfinished messages have.
-    pub(super) fn count_streams(&mut self) {
-        let lent = self.inflater.as_ref().map_or(0, |inflater| inflater.streams_lent());
-        self.metrics.inflate_streams_now = lent as u64;
+    /// Streams that unfinished messages have.
+    pub(super) fn streams_lent(&self) -> usize {
+        self.inflater.as_ref().map_or(0, |inflater| inflater.streams_lent())
     }
 
     /// Inflates the next piece of a connection's message; the message, if it is whole with that.
@@ -217,7 +226,7 @@ impl Core {
         let before = incoming.as_ref().map_or(0, |window| window.held_bytes());
         let inflated = inflater.inflate(piece, &mut unfinished, incoming.as_deref_mut(), limit);
         let after = incoming.map_or(0, |window| window.held_bytes());
-        self.metrics.deflate_windows_now += (after - before) as u64;
+        self.windows.held.replace(before, after);
         if let Some(begun) = &unfinished {
             self.metrics.messages_gathered += u64::from(!was_unfinished && begun.is_gathered());
             conn.rare().unfinished = unfinished;
@@ -271,7 +280,7 @@ impl Core {
         };
         let is_new = windows.said().is_empty();
         if begins || !is_new {
-            windows.note_sent(message, self.now, &mut self.metrics);
+            windows.note_sent(message, self.now, &mut self.windows);
         }
         if begins && is_new {
             self.arm(id);
@@ -306,7 +315,6 @@ impl Reactor {
         self.core.metrics.bytes_inflated_from += piece.payload().len() as u64;
         self.core.metrics.bytes_inflated_to += inflated;
         self.core.inflater = Some(inflater);
-        self.core.count_streams();
         outcome.map(|()| inflated as usize / INFLATED_BYTES_PER_MESSAGE)
     }
 

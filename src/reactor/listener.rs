@@ -229,12 +229,9 @@ impl Core {
             _ => self.admission.admit(&self.settings, peer.ip(), self.now),
         };
         let refused = refused.err();
-        if refused.is_some() {
-            if self.metrics.awaiting_refusal_now >= self.settings.refused_max as u64 {
-                self.metrics.dropped_at_accept += 1;
-                return;
-            }
-            self.metrics.awaiting_refusal_now += 1;
+        if refused.is_some() && !self.admission.admit_refused(&self.settings) {
+            self.metrics.dropped_at_accept += 1;
+            return;
         }
         let id = self.conns.next_id();
         let mut handshake = Handshake::new(self.now);

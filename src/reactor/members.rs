@@ -1,10 +1,11 @@
-//! What services ask of the core beyond one connection's queue: topics, records, pauses.
+//! What services ask of the core beyond one connection's queue: topics, records, pauses, metrics.
 //!
 //! The core's own effects (queueing, closing, arming) are in [`core`](super::core); this composes them.
 
 use std::net::SocketAddr;
 
 use super::core::Core;
+use super::metrics::Metrics;
 use super::record::{Metadata, Record};
 use super::topics::{JoinError, Joined, Left};
 use super::{ConnId, ServiceId};
@@ -72,10 +73,36 @@ impl Core {
             is_open: conn.is_open(),
             opened: conn.opened,
             last_heard: conn.last_heard,
-            traffic: self.batches.traffic(conn),
-            queued_bytes: self.queued_bytes(conn),
+            traffic: self.outboxes.batches.traffic(conn),
+            queued_bytes: self.outboxes.queued_bytes(conn),
             round_trip: conn.pulse.round_trips.mean(),
             metadata: rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or(Metadata::EMPTY),
         })
+    }
+
+    /// What was counted. The gauges are copied from the owners of what they show.
+    pub(super) fn metrics(&mut self) -> &Metrics {
+        let lent = self.streams_lent();
+        let Metrics {
+            connections_now,
+            awaiting_refusal_now,
+            buffered_now,
+            inflate_streams_now,
+            deflate_windows_now,
+            deflate_windows_reserved_now,
+            ..
+        } = &mut self.metrics;
+        let owned = [
+            (connections_now, self.conns.len()),
+            (awaiting_refusal_now, self.admission.refused()),
+            (buffered_now, self.outboxes.ledger.held()),
+            (inflate_streams_now, lent),
+            (deflate_windows_now, self.windows.held.get()),
+            (deflate_windows_reserved_now, self.windows.reserved.get()),
+        ];
+        for (metric, value) in owned {
+            *metric = value as u64;
+        }
+        &self.metrics
     }
 }

@@ -47,13 +47,14 @@ mod http;
 mod id;
 mod inbound;
 mod keys;
+mod ledger;
 mod listener;
 mod mailbox;
 mod members;
-mod memory;
 mod metrics;
 mod outbound;
 mod outbox;
+mod outboxes;
 mod plain;
 mod publish;
 mod reason;
@@ -257,9 +258,9 @@ impl Reactor {
         self.core.bells.handle()
     }
 
-    /// What the loop has counted.
-    pub fn metrics(&self) -> &Metrics {
-        &self.core.metrics
+    /// What the loop has counted; gauges (`.._now`) are brought up to date by this call.
+    pub fn metrics(&mut self) -> &Metrics {
+        self.core.metrics()
     }
 
     /// What the turns have taken since the last report; `None` unless

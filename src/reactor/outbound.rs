@@ -13,6 +13,7 @@ use super::budget::LINGER;
 use super::connection::{Connection, Input, Phase};
 use super::core::Core;
 use super::outbox::{Flushed, Outbox, Pressure, SpareQueues};
+use super::outboxes::Open;
 use super::{CloseReason, ConnId, SendOutcome, Time};
 use crate::protocol::encoder::frame_bytes;
 use crate::protocol::{FrameHeader, Masked, Message, Opcode, Role};
@@ -24,8 +25,11 @@ impl Core {
             return;
         };
         conn.dirty = false;
-        if matches!(conn.phase, Phase::Connecting) {
-            self.finish_connect(id);
+        match conn.phase {
+            // What is queued for a connection that was dropped is lost.
+            Phase::Gone(_) => return,
+            Phase::Connecting => self.finish_connect(id),
+            _ => {}
         }
         self.write(id);
         if self.conns.get(id).is_some_and(|conn| !conn.is_at_rest()) {
@@ -84,7 +88,7 @@ impl Core {
         let fits = conn.outbox.is_empty()
             && conn.batch.is_none()
             && frame <= limits.outbox_soft
-            && self.memory.is_plenty(self.metrics.buffered_now, frame);
+            && self.outboxes.ledger.is_plenty(frame);
         if !fits {
             return None;
         }
@@ -133,21 +137,20 @@ impl Core {
         };
         if conn.is_secure() {
             // What is sealed is taken from its own queue.
-            self.batches.settle(id, conn, &mut self.spare_queues);
+            self.outboxes.settle(id, conn);
             return false;
         }
-        let frames = self.batches.frames(conn);
+        let frames = self.outboxes.batches.frames(conn);
+        let queued = frames.len();
         let taken = conn.socket.write(frames).unwrap_or(0);
-        self.metrics.buffered_now -= taken as u64;
         self.metrics.bytes_written += taken as u64;
-        let is_done = taken == frames.len();
-        if is_done {
-            self.batches.written(conn);
+        if taken == queued {
+            self.outboxes.end_batch(conn);
         } else {
-            self.batches.settle(id, conn, &mut self.spare_queues);
-            conn.outbox.begun(taken, self.now);
+            let now = self.now;
+            self.outboxes.change(id, conn, |open| open.outbox.begun(taken, now));
         }
-        is_done
+        taken == queued
     }
 
     fn write(&mut self, id: ConnId) {
@@ -159,19 +162,14 @@ impl Core {
         };
         let pressed = conn.outbox.pressure() != Pressure::Easy;
         let held_up = conn.outbox.blocked_since().is_some();
-        let Connection { outbox, socket, rare, .. } = conn;
-        let session = rare.as_mut().and_then(|rare| rare.session.as_mut());
-        let result = match session {
-            None => outbox.flush(socket, &mut self.spare_queues, self.now),
-            Some(session) => self.tls.memory.flush(
-                session,
-                outbox,
-                socket,
-                &mut self.spare_queues,
-                &mut self.metrics,
-                self.now,
-            ),
-        };
+        let (now, memory) = (self.now, &mut self.tls.memory);
+        let result = self.outboxes.change(id, conn, |open| {
+            let Open { outbox, spares, socket, rare } = open;
+            match rare.as_mut().and_then(|rare| rare.session.as_mut()) {
+                None => outbox.flush(socket, spares, now),
+                Some(session) => memory.flush(session, outbox, socket, spares, now),
+            }
+        });
         let (taken, flushed) = match result {
             Ok(written) => written,
             Err(error) => {
@@ -179,16 +177,17 @@ impl Core {
                 return self.vanish(id, CloseReason::PeerReset);
             }
         };
-        self.metrics.buffered_now -= taken as u64;
         self.metrics.bytes_written += taken as u64;
         if held_up && taken > 0 {
             conn.pulse.read();
         }
         let limits = self.router.settings(conn.route);
-        conn.outbox.relax(limits.outbox_soft);
-        if pressed && conn.outbox.bytes() <= limits.outbox_low {
-            conn.outbox.ease();
-            self.queues.drained.push_back(id);
+        if pressed {
+            self.outboxes.change(id, conn, |open| open.outbox.relax(limits.outbox_soft));
+            if conn.outbox.bytes() <= limits.outbox_low {
+                self.outboxes.change(id, conn, |open| open.outbox.ease());
+                self.queues.drained.push_back(id);
+            }
         }
         match flushed {
             Flushed::Empty => {
@@ -262,7 +261,7 @@ impl Core {
         };
         conn.readable = false;
         conn.read_closed = true;
-        self.batches.settle(id, conn, &mut self.spare_queues);
+        self.outboxes.settle(id, conn);
         if conn.outbox.is_empty() || matches!(conn.phase, Phase::Lingering { .. }) {
             self.bid_farewell(id);
             return self.vanish(id, reason);

@@ -35,15 +35,6 @@ pub(super) enum Pressure {
     Shedding,
 }
 
-/// What was queued and will not be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Dropped {
-    /// Frames that carry messages; pings, pongs and Closes are not counted.
-    pub(super) messages: u64,
-    /// Bytes of frames of any kind.
-    pub(super) bytes: usize,
-}
-
 /// What one write did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flushed {
@@ -282,26 +273,24 @@ impl Outbox {
         self.append(spares, CONTROL_BYTES_MAX, |tail| Encoder::with_mask(tail, mask).close(close));
     }
 
-    /// Drops the frames that the kernel has not begun to take, but a Close.
-    pub(super) fn cut(&mut self, spares: &mut SpareQueues) -> Dropped {
+    /// Drops the frames that the kernel has not started to take, except a Close; returns how many of them
+    /// carry messages.
+    pub(super) fn cut(&mut self, spares: &mut SpareQueues) -> u64 {
         let Some(queue) = &mut self.0 else {
-            return Dropped::default();
+            return 0;
         };
-        let before = queue.bytes;
-        let messages = queue.cut();
-        let dropped = Dropped { messages, bytes: before - queue.bytes };
+        let dropped = queue.cut();
         self.recycle_if_empty(spares);
         dropped
     }
 
-    /// Drops everything, for a connection that is gone.
-    pub(super) fn clear(&mut self, spares: &mut SpareQueues) -> Dropped {
+    /// Drops everything, for a connection that is gone; returns how many messages the kernel has not
+    /// started to take.
+    pub(super) fn clear(&mut self, spares: &mut SpareQueues) -> u64 {
         let Some(mut queue) = self.0.take() else {
-            return Dropped::default();
+            return 0;
         };
-        let bytes = queue.bytes;
-        let messages = queue.cut();
-        let dropped = Dropped { messages, bytes };
+        let dropped = queue.cut();
         queue.sealed = Sealed::default();
         queue.chunks.clear();
         queue.tail.clear();

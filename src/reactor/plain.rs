@@ -231,7 +231,7 @@ impl Core {
             return;
         };
         let is_operator = conn.is_operator();
-        let held = conn.outbox.bytes() + conn.input_bytes as usize;
+        let held = self.outboxes.held_by(conn);
         let Some(handshake) = conn.handshake() else {
             return;
         };
@@ -242,7 +242,7 @@ impl Core {
         let wished = if wished { Connection::KeepAlive } else { Connection::Close };
         let connection = response.connection(wished);
         let body_len = response.body_len(plain.head_only);
-        if !is_operator && !self.memory.allows(self.metrics.buffered_now, held, body_len) {
+        if !is_operator && !self.outboxes.ledger.allows(held, body_len) {
             self.metrics.buffered_refused += 1;
             return self.refuse(id, Refusal::OutOfResources, plain.head_only);
         }
@@ -278,8 +278,7 @@ impl Core {
 
     fn queue_body(&mut self, id: ConnId, piece: &Arc<[u8]>) {
         if let Some(conn) = self.conns.get_mut(id) {
-            self.metrics.buffered_now += piece.len() as u64;
-            conn.outbox.push_body(&mut self.spare_queues, piece);
+            self.outboxes.change(id, conn, |open| open.outbox.push_body(open.spares, piece));
         }
     }
 }

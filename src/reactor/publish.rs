@@ -8,6 +8,7 @@ use super::batch::BatchId;
 use super::budget::SHARE_BYTES_MIN;
 use super::connection::Connection;
 use super::core::Core;
+use super::outboxes::Outboxes;
 use super::topics::TopicId;
 use super::{CloseReason, ConnId, Record, SendOutcome, ServiceId};
 use crate::protocol::{CloseFrame, Message, SharedFrame};
@@ -202,11 +203,11 @@ impl Core {
             Some(batch) => batch,
             None => self.begin_batch(service, topic, bytes, options.except)?,
         };
-        let riders = self.batches.push(batch, frame);
+        let riders = self.outboxes.batches.push(batch, frame);
         self.metrics.messages_out += riders as u64;
-        self.metrics.buffered_now += (riders * bytes) as u64;
+        self.outboxes.ledger.replace(0, riders * bytes);
         let mut published = Published { sent: riders, ..Published::default() };
-        let strays = self.batches.take_strays(batch);
+        let strays = self.outboxes.batches.take_strays(batch);
         for &id in &strays {
             let outcome = match self.is_meant(service, id, &options) {
                 true => self.send_shared(id, frame),
@@ -214,7 +215,7 @@ impl Core {
             };
             published.count(id, outcome, false);
         }
-        self.batches.give_back_strays(batch, strays);
+        self.outboxes.batches.give_back_strays(batch, strays);
         Some(published)
     }
 
@@ -228,11 +229,11 @@ impl Core {
         let batch = self.topics.batch(topic)?;
         for &id in except {
             if let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.batch == Some(batch)) {
-                self.batches.settle(id, conn, &mut self.spare_queues);
+                self.outboxes.settle(id, conn);
             }
         }
-        let riders = self.batches.riders(batch, topic, bytes)?;
-        self.memory.is_plenty(self.metrics.buffered_now, riders * bytes).then_some(batch)
+        let riders = self.outboxes.batches.riders(batch, topic, bytes)?;
+        self.outboxes.ledger.is_plenty(riders * bytes).then_some(batch)
     }
 
     /// A new batch for the topic, on which those of its members ride that can, and that are far from
@@ -244,24 +245,25 @@ impl Core {
         bytes: usize,
         except: &[ConnId],
     ) -> Option<BatchId> {
-        let batch = self.batches.open(topic)?;
+        let Outboxes { batches, ledger, .. } = &mut self.outboxes;
+        let batch = batches.open(topic)?;
         self.topics.set_batch(topic, batch);
-        let mut buffered = self.metrics.buffered_now;
+        let mut more = bytes;
         for &id in self.topics.members_of(topic) {
             let meant = |conn: &&mut Connection| {
                 conn.can_ride() && conn.service == service && !except.contains(&id)
             };
             let Some(conn) = self.conns.get_mut(id).filter(meant) else {
-                self.batches.leave_aside(batch, id);
+                batches.leave_aside(batch, id);
                 continue;
             };
             let soft = self.router.settings(conn.route).outbox_soft;
-            if bytes > soft || !self.memory.is_plenty(buffered, bytes) {
-                self.batches.leave_aside(batch, id);
+            if bytes > soft || !ledger.is_plenty(more) {
+                batches.leave_aside(batch, id);
                 continue;
             }
-            buffered += bytes as u64;
-            self.batches.board(batch, conn, soft);
+            more += bytes;
+            batches.board(batch, conn, soft);
             if !conn.dirty {
                 conn.dirty = true;
                 self.queues.dirty.push_back(id);

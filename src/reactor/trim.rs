@@ -29,7 +29,7 @@ impl Core {
     }
 
     fn keeps_spares(&self) -> bool {
-        !self.spare_queues.is_empty()
+        !self.outboxes.spares.is_empty()
             || !self.spares.is_empty()
             || self.deflater.is_some()
             || self.inflater.is_some()
@@ -38,7 +38,7 @@ impl Core {
     /// Frees what nobody has needed since the last look.
     pub(super) fn trim(&mut self) {
         self.trim.is_due = false;
-        let mut freed = self.spare_queues.trim() + self.spares.trim();
+        let mut freed = self.outboxes.spares.trim() + self.spares.trim();
         let deflated = self.metrics.messages_deflated + self.metrics.messages_not_deflated;
         if deflated == self.trim.deflated {
             freed += usize::from(self.deflater.take().is_some());
@@ -46,7 +46,7 @@ impl Core {
         self.trim.deflated = deflated;
         let inflated = self.metrics.bytes_inflated_from;
         // While streams are lent, they must be counted.
-        if inflated == self.trim.inflated && self.metrics.inflate_streams_now == 0 {
+        if inflated == self.trim.inflated && self.streams_lent() == 0 {
             freed += usize::from(self.inflater.take().is_some());
         }
         self.trim.inflated = inflated;

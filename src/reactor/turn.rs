@@ -56,6 +56,9 @@ impl Reactor {
             Some(_) => self.timed_phases(),
         };
         self.core.metrics.turns_took.count(end.since(self.core.now));
+        if cfg!(debug_assertions) {
+            self.core.check_ledger();
+        }
         Ok(())
     }
 
@@ -248,12 +251,9 @@ impl Core {
         let Some(mut conn) = self.conns.remove(id) else {
             return empty;
         };
-        self.metrics.connections_now -= 1;
         conn.forget_unfinished();
-        self.count_streams();
-        let dropped = conn.outbox.clear(&mut self.spare_queues);
-        self.count_dropped(dropped);
-        self.metrics.buffered_now -= u64::from(conn.input_bytes);
+        let dropped = self.outboxes.release(id, &mut conn);
+        self.metrics.messages_dropped += dropped;
         if let Some(timer) = conn.timer {
             self.schedule.cancel(timer);
         }
@@ -261,7 +261,7 @@ impl Core {
             empty.push((ServiceId(service), topic.into()));
         });
         if conn.standing == Standing::Refused {
-            self.metrics.awaiting_refusal_now -= 1;
+            self.admission.release_refused();
         } else {
             self.admission.release(conn.quota, SocketAddr::from(conn.peer).ip());
         }

@@ -47,9 +47,11 @@ impl Admin {
         Admin { sources }
     }
 
-    fn metrics(&self, cx: &Context<'_>) -> Response {
+    fn metrics(&self, cx: &mut Context<'_>) -> Response {
         let mut samples = Samples::default();
-        for Metric { name, help, value } in cx.metrics().iter() {
+        let now = cx.now();
+        let metrics = cx.metrics();
+        for Metric { name, help, value } in metrics.iter() {
             // Like the help of all else that is counted.
             let help = help.trim_end_matches('.');
             match name.strip_suffix("_now") {
@@ -58,15 +60,14 @@ impl Admin {
             }
         }
         let by_reason = [
-            ("refusals", "Requests refused, by reason", &cx.metrics().refusals),
-            ("ends", "Connections ended, by reason", &cx.metrics().ends),
+            ("refusals", "Requests refused, by reason", &metrics.refusals),
+            ("ends", "Connections ended, by reason", &metrics.ends),
         ];
         for (name, help, counts) in by_reason {
             for (reason, &count) in counts {
                 samples.counter(name, help, &[("reason", reason)], count);
             }
         }
-        let metrics = cx.metrics();
         let took = [
             ("turn_seconds", "Time of a turn, from one poll to the next", &metrics.turns_took),
             ("handshake_seconds", "Time to an open connection", &metrics.handshakes_took),
@@ -79,7 +80,7 @@ impl Admin {
         let help = "Bytes of messages received, sampled";
         samples.sizes("message_bytes", help, &[], &metrics.messages_sized);
         for source in &self.sources {
-            source.tell(&mut samples, cx.now());
+            source.tell(&mut samples, now);
         }
         match samples.into_text() {
             Ok(text) => Response::new(200, OPEN_METRICS, text.into_bytes()),

@@ -7,7 +7,7 @@
 use std::io::{self, ErrorKind, Write};
 
 use super::queue::Queue;
-use super::{Dropped, Flushed, Outbox, SpareQueues};
+use super::{Flushed, Outbox, SpareQueues};
 use crate::reactor::Time;
 use crate::reactor::budget::{SEAL_BYTES, WRITE_BYTES};
 
@@ -59,17 +59,15 @@ impl Outbox {
         self.queue(spares).keep_sealed(records);
     }
 
-    /// Drops everything that is not sealed.
-    pub(in crate::reactor) fn cut_to_sealed(&mut self, spares: &mut SpareQueues) -> Dropped {
+    /// Drops everything that is not sealed; returns how many messages that were, as [`Outbox::cut`] does.
+    pub(in crate::reactor) fn cut_to_sealed(&mut self, spares: &mut SpareQueues) -> u64 {
         let Some(queue) = &mut self.0 else {
-            return Dropped::default();
+            return 0;
         };
-        let before = queue.bytes;
-        let messages = queue.cut();
+        let dropped = queue.cut();
         queue.chunks.clear();
         queue.written = 0;
         queue.bytes = queue.sealed.len();
-        let dropped = Dropped { messages, bytes: before - queue.bytes };
         self.recycle_if_empty(spares);
         dropped
     }
@@ -248,7 +246,7 @@ mod tests {
         outbox.push_close(&mut spares, Some(close), None);
         // The frame in which the batch ended is finished, the others are gone.
         let begun = SEAL_BYTES.div_ceil(1000);
-        assert_eq!(dropped.messages, 1000 - begun as u64);
+        assert_eq!(dropped, 1000 - begun as u64);
 
         kernel.room = usize::MAX;
         assert_eq!(flush(&mut outbox, &mut kernel, &mut spares).flushed, Flushed::Empty);
@@ -265,11 +263,11 @@ mod tests {
         outbox.push_message(&mut spares, Message::Text("lost"), None);
         outbox.push_sealed(&mut spares, b"alert");
         let dropped = outbox.cut_to_sealed(&mut spares);
-        assert_eq!(dropped, Dropped { messages: 1, bytes: 6 });
+        assert_eq!(dropped, 1);
         assert_eq!(outbox.bytes(), 5);
         let mut kernel = Kernel { room: 3, taken: Vec::new() };
         assert_eq!(flush(&mut outbox, &mut kernel, &mut spares).flushed, Flushed::Blocked);
-        assert_eq!(outbox.clear(&mut spares), Dropped { messages: 0, bytes: 2 });
+        assert_eq!((outbox.bytes(), outbox.clear(&mut spares)), (2, 0));
         assert!(outbox.is_empty());
     }
 }

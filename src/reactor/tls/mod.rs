@@ -28,7 +28,6 @@ use self::reload::Reloader;
 use super::budget::{READ_BYTES, SEAL_BYTES, SEAL_OVERHEAD_BYTES};
 use super::connection::Connection;
 use super::core::Core;
-use super::metrics::Metrics;
 use super::outbox::{Flushed, Outbox, SpareQueues, Workspace, Written};
 use super::settings::TlsSettings;
 use super::{ConnId, Reactor, Time};
@@ -75,8 +74,8 @@ impl Memory {
 }
 
 impl Memory {
-    /// Seals what is queued and writes it. As in the clear it returns by how many bytes the queue has
-    /// become shorter, and why it stopped; what records take besides is counted here.
+    /// Seals what is queued and writes it. Returns how many bytes of records the kernel took, and why the
+    /// flush stopped.
     // Not inlined: the way in the clear stays as short as it was.
     #[inline(never)]
     pub(super) fn flush(
@@ -85,21 +84,15 @@ impl Memory {
         outbox: &mut Outbox,
         socket: &TcpStream,
         spares: &mut SpareQueues,
-        metrics: &mut Metrics,
         now: Time,
     ) -> io::Result<(usize, Flushed)> {
-        let before = outbox.bytes();
         let workspace = Workspace { gathered: &mut self.gathered, records: &mut self.outgoing };
         let seal = |plain: &[u8], records: &mut [u8]| {
             session.seal(plain, records).map_err(io::Error::other)
         };
         let Written { bytes, flushed } =
             outbox.flush_sealed(&mut &*socket, seal, workspace, spares, now)?;
-        let after = outbox.bytes();
-        let taken = before.saturating_sub(after);
-        metrics.buffered_now += after.saturating_sub(before) as u64;
-        metrics.bytes_written += (bytes - taken) as u64;
-        Ok((taken, flushed))
+        Ok((bytes, flushed))
     }
 }
 
@@ -155,8 +148,7 @@ impl Core {
     /// Queues records of TLS's own, before all that is not sealed yet.
     fn queue_sealed(&mut self, id: ConnId, records: &[u8]) {
         if let Some(conn) = self.conns.get_mut(id) {
-            self.metrics.buffered_now += records.len() as u64;
-            conn.outbox.push_sealed(&mut self.spare_queues, records);
+            self.outboxes.change(id, conn, |open| open.outbox.push_sealed(open.spares, records));
             self.mark_dirty(id);
         }
     }

@@ -216,8 +216,8 @@ impl Core {
         let reason = conn.reason().unwrap_or(CloseReason::TlsFailed);
         conn.phase = Phase::Closing { since: self.now, reason, input: Input::Discard };
         conn.forget_message();
-        let dropped = conn.outbox.cut_to_sealed(&mut self.spare_queues);
-        self.count_dropped(dropped);
+        let dropped = self.outboxes.change(id, conn, |open| open.outbox.cut_to_sealed(open.spares));
+        self.metrics.messages_dropped += dropped;
         self.mark_dirty(id);
         self.arm(id);
     }

@@ -1,0 +1,90 @@
+//! How many bytes all connections hold in queues and unfinished messages, and how many they may hold.
+//!
+//! The ledger owns the sum. [`Ledger::replace`] is the only function that changes it: each effect measures
+//! what a connection holds before and after. In debug builds the end of each turn compares the sum with
+//! the connections.
+//!
+//! Half of the limit is available to every connection; the other half is split into equal shares, one for
+//! each connection that there may be. So the total is bounded, and a few connections with large queues
+//! cannot starve the rest: a connection that holds no more than its share is never refused.
+
+use super::settings::Settings;
+
+/// A sum of bytes that many holders have. Checked: a mistake shows in debug builds, and in release builds
+/// it cannot wrap to a number that refuses everybody.
+#[derive(Debug, Default)]
+pub(super) struct Sum(usize);
+
+impl Sum {
+    pub(super) fn get(&self) -> usize {
+        self.0
+    }
+
+    /// Replaces what one holder had by what it has.
+    #[inline(always)]
+    pub(super) fn replace(&mut self, before: usize, after: usize) {
+        debug_assert!(self.0 >= before, "{before} bytes released of {}", self.0);
+        self.0 = self.0.saturating_sub(before) + after;
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    held: Sum,
+    common: usize,
+    share: usize,
+}
+
+impl Ledger {
+    pub(super) fn new(settings: &Settings) -> Ledger {
+        let common = settings.buffered_bytes_max / 2;
+        let connections = settings.connections_max.saturating_add(settings.outbound_max);
+        Ledger { held: Sum::default(), common, share: common / connections.max(1) }
+    }
+
+    /// Bytes that all connections hold.
+    pub(super) fn held(&self) -> usize {
+        self.held.get()
+    }
+
+    /// Charges or releases the difference between what a connection held and what it holds.
+    #[inline(always)]
+    pub(super) fn replace(&mut self, before: usize, after: usize) {
+        self.held.replace(before, after);
+    }
+
+    /// Whether any connection may hold `more` bytes.
+    #[inline]
+    pub(super) fn is_plenty(&self, more: usize) -> bool {
+        self.held.get() + more <= self.common
+    }
+
+    /// Whether a connection that holds `held` bytes may hold `more`.
+    pub(super) fn allows(&self, held: usize, more: usize) -> bool {
+        self.is_plenty(more) || held + more <= self.share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greedy_leave_the_others_their_share() {
+        let settings = Settings {
+            buffered_bytes_max: 2000,
+            connections_max: 8,
+            outbound_max: 2,
+            ..Settings::default()
+        };
+        let mut ledger = Ledger::new(&settings);
+        assert!(ledger.allows(0, 1000));
+        ledger.replace(0, 900);
+        assert!(ledger.allows(900, 100));
+        assert!(!ledger.allows(900, 101));
+        ledger.replace(900, 1900);
+        assert!(ledger.allows(0, 100));
+        assert!(ledger.allows(60, 40));
+        assert!(!ledger.allows(60, 41));
+    }
+}

@@ -1,0 +1,150 @@
+//! The one way to change a connection's outbox, and what every change needs: batches, spare queues, ledger.
+//!
+//! [`Outboxes::change`] first copies the frames of a batch that the connection is a member of, so that
+//! nothing overtakes them, and afterwards has the ledger compare, whatever became of the change: a write
+//! that failed has released exactly what it took off the queue.
+
+use std::ops::Deref;
+
+use mio::net::TcpStream;
+
+use super::ConnId;
+use super::batch::Batches;
+use super::connection::{Connection, Rare};
+use super::core::Core;
+use super::ledger::Ledger;
+use super::outbox::{Outbox, SpareQueues};
+
+/// The outbox of one connection. Anything may read it; only [`Outboxes::change`] changes it.
+#[derive(Debug)]
+pub(super) struct Output(Outbox);
+
+impl Output {
+    pub(super) fn empty() -> Output {
+        Output(Outbox::default())
+    }
+}
+
+impl Deref for Output {
+    type Target = Outbox;
+
+    #[inline(always)]
+    fn deref(&self) -> &Outbox {
+        &self.0
+    }
+}
+
+/// What a change may work with.
+pub(super) struct Open<'a> {
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) spares: &'a mut SpareQueues,
+    pub(super) socket: &'a mut TcpStream,
+    pub(super) rare: &'a mut Option<Box<Rare>>,
+}
+
+/// What all outboxes have in common.
+#[derive(Debug)]
+pub(super) struct Outboxes {
+    pub(super) batches: Batches,
+    pub(super) spares: SpareQueues,
+    pub(super) ledger: Ledger,
+}
+
+impl Outboxes {
+    pub(super) fn new(ledger: Ledger) -> Outboxes {
+        Outboxes { batches: Batches::default(), spares: SpareQueues::default(), ledger }
+    }
+
+    /// Changes the outbox of a connection.
+    #[inline(always)]
+    pub(super) fn change<T>(
+        &mut self,
+        id: ConnId,
+        conn: &mut Connection,
+        change: impl FnOnce(Open<'_>) -> T,
+    ) -> T {
+        self.settle(id, conn);
+        let before = conn.outbox.bytes();
+        let Connection { outbox, socket, rare, .. } = conn;
+        let open = Open { outbox: &mut outbox.0, spares: &mut self.spares, socket, rare };
+        let result = change(open);
+        self.ledger.replace(before, conn.outbox.bytes());
+        result
+    }
+
+    /// Ends the membership in a batch, if there is one: the connection gets a copy of the frames.
+    #[inline(always)]
+    pub(super) fn settle(&mut self, id: ConnId, conn: &mut Connection) {
+        if conn.batch.is_some() {
+            self.copy_batch(id, conn);
+        }
+    }
+
+    #[inline(never)]
+    fn copy_batch(&mut self, id: ConnId, conn: &mut Connection) {
+        debug_assert!(conn.outbox.is_empty(), "{id}: a batch member's outbox is not empty");
+        let frames = self.batches.frames(conn);
+        let before = frames.len();
+        conn.outbox.0.push_frames(&mut self.spares, frames);
+        self.ledger.replace(before, conn.outbox.bytes());
+        self.batches.leave(id, conn);
+    }
+
+    /// Ends the membership in a batch whose frames the kernel has taken.
+    pub(super) fn end_batch(&mut self, conn: &mut Connection) {
+        self.ledger.replace(self.batches.frames(conn).len(), 0);
+        self.batches.written(conn);
+    }
+
+    /// Bytes that a connection is to be sent and the kernel has not taken yet.
+    pub(super) fn queued_bytes(&self, conn: &Connection) -> usize {
+        conn.outbox.bytes() + self.batches.frames(conn).len()
+    }
+
+    /// Bytes that a connection is charged for.
+    pub(super) fn held_by(&self, conn: &Connection) -> usize {
+        conn.input_bytes as usize + self.queued_bytes(conn)
+    }
+
+    /// Replaces what a connection is charged for its input; whether that is more than before.
+    pub(super) fn charge_input(&mut self, conn: &mut Connection) -> bool {
+        let (before, held) = (conn.input_bytes as usize, conn.measure_input());
+        self.ledger.replace(before, held);
+        // The cast holds: head, unread bytes and message are each bounded far below 4 GiB.
+        conn.input_bytes = held as u32;
+        held > before
+    }
+
+    /// Releases all that a connection is charged for, because it is freed; returns how many messages were
+    /// not sent.
+    pub(super) fn release(&mut self, id: ConnId, conn: &mut Connection) -> u64 {
+        let dropped = self.change(id, conn, |open| open.outbox.clear(open.spares));
+        self.ledger.replace(conn.input_bytes as usize, 0);
+        conn.input_bytes = 0;
+        dropped
+    }
+}
+
+impl Core {
+    /// Compares the ledger with the connections. Called in debug builds, at the end of a turn: of every turn
+    /// while there are few connections, less often the more there are.
+    pub(super) fn check_ledger(&self) {
+        const CONNECTIONS_PER_TURN: usize = 64;
+        let interval = 1 + self.conns.len() / CONNECTIONS_PER_TURN;
+        if !self.metrics.turns.is_multiple_of(interval as u64) {
+            return;
+        }
+        let Outboxes { batches, ledger, .. } = &self.outboxes;
+        let mut held = 0;
+        for (id, conn) in self.conns.iter() {
+            let is_member = conn.batch.is_some();
+            debug_assert!(!is_member || conn.outbox.is_empty(), "{id}: a batch and an outbox");
+            if !conn.queued && !conn.dirty {
+                let measured = conn.measure_input();
+                debug_assert_eq!(conn.input_bytes as usize, measured, "{id}: input: {conn:?}");
+            }
+            held += self.outboxes.held_by(conn);
+        }
+        debug_assert_eq!(ledger.held(), held, "the ledger and the connections: {batches:?}");
+    }
+}
