@@ -6,13 +6,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
-use weir::services::rpc::redacted;
-
-use crate::config::{Layer, Options, given};
+use crate::config::{Layer, Options, given, redacted};
 use crate::node::NodeOptions;
 use crate::version::VERSION_AND_COMMIT;
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
 const USAGE: &str = "weir [serve] [OPTIONS]
        weir check [OPTIONS]

@@ -26,6 +26,8 @@ use crate::logging::LogSettings;
 use file::File;
 use options::ServerOptions;
 
+pub(crate) use weir::services::rpc::redacted;
+
 pub(crate) use error::ConfigError;
 pub(crate) use keys::{Layer, given};
 pub(crate) use networks::NetworkConfig;

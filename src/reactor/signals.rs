@@ -9,7 +9,6 @@ use std::io;
 
 use log::{info, warn};
 use mio::{Interest, Token};
-use signal_hook::low_level::signal_name;
 use signal_hook_mio::v1_0::Signals;
 
 use super::Reactor;
@@ -59,7 +58,7 @@ impl Reactor {
         };
         for received in signals.pending() {
             let found = orders.iter().find(|(signal, _)| *signal == received);
-            info!("signal {received} ({})", signal_name(received).unwrap_or("unnamed"));
+            info!("signal {received} ({})", name(received));
             match found {
                 Some((_, Order::Shutdown)) => self.core.bells.order_shutdown(),
                 Some((_, Order::ReportTurns)) if self.stats.is_none() => {
@@ -70,5 +69,18 @@ impl Reactor {
                 None => {}
             }
         }
+    }
+}
+
+/// The names of the signals that servers are given.
+fn name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGUSR2 => "SIGUSR2",
+        _ => "another",
     }
 }
