@@ -36,3 +36,4 @@ mod rpc;
 mod shutdown;
 mod support;
 mod tls;
+mod turns;

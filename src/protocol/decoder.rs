@@ -4,10 +4,11 @@
 //! whole. A frame that lies whole in the input is unmasked and handed out where it lies; anything
 //! else is collected in an [assembly](super::assembly) buffer. What a header shows to be illegal or
 //! too large is refused before its payload is awaited. Between messages a decoder owns no memory.
-//! A compressed message (RFC 7692) is handed out in the pieces it comes in: its inflater puts it together.
+//! A compressed message (RFC 7692) is handed out in the pieces it comes in, and in small ones, so that
+//! the caller can stop between two: its inflater puts it together.
 
 use super::assembly::{Assembly, InFlight, Spares};
-use super::deflate::{Compressed, compressed_bytes_max};
+use super::deflate::{Compressed, PIECE_BYTES_MAX, compressed_bytes_max};
 use super::frame::{HEADER_BYTES_MAX, short_message};
 use super::{CloseFrame, Event, FrameHeader, Message, Opcode, ProtocolError, Role, mask};
 
@@ -105,7 +106,8 @@ impl Decoder {
         };
         let payload_len = self.admit(&header, message_bytes_max)?;
         let payload = &mut input[header_len..];
-        let is_whole = payload.len() >= payload_len;
+        let is_piecemeal = header.compressed && payload_len > PIECE_BYTES_MAX;
+        let is_whole = payload.len() >= payload_len && !is_piecemeal;
         let stands_alone =
             header.opcode.is_control() || header.fin && header.opcode != Opcode::Continuation;
         if is_whole && stands_alone {
@@ -271,7 +273,9 @@ impl Decoder {
             return Ok(Step { consumed: header_len, event: None });
         };
         let hands_on = assembly.hands_on();
-        let taken = assembly.push(input)?;
+        let most = if hands_on { PIECE_BYTES_MAX } else { usize::MAX };
+        let len = input.len().min(most);
+        let taken = assembly.push(&mut input[..len])?;
         let event = if hands_on { self.hand_on(&input[..taken]) } else { self.finish_frame()? };
         Ok(Step { consumed: header_len + taken, event })
     }

@@ -179,6 +179,11 @@ impl SharedFrame {
         self.compressed.get_or_init(make).as_ref()
     }
 
+    /// Whether [`compressed`](SharedFrame::compressed) was called, so that the next call costs nothing.
+    pub(crate) fn was_compressed(&self) -> bool {
+        self.compressed.get().is_some()
+    }
+
     /// What it carries.
     pub fn opcode(&self) -> Opcode {
         self.opcode

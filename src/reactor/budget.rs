@@ -10,16 +10,48 @@ pub const EVENTS_PER_POLL: usize = 512;
 /// Bytes read from one connection and turn: the scratch buffer, so that a frame of 64 KiB and its
 /// header fit one read several times over.
 pub const READ_BYTES: usize = 256 * 1024;
-/// Messages and control frames handled for one connection and turn.
+/// Messages and other frames, those that complete no message included, handled for one connection and
+/// turn.
 pub const MESSAGES_PER_READ: usize = 256;
-/// Bytes of an inflated message that count for one message more: so many in one turn are bounded, too.
-pub const INFLATED_BYTES_PER_MESSAGE: usize = 4 * 1024;
+
+/// Work of one read phase, over all connections, in units of about 100 ns. What is not reached goes
+/// first in the next turn.
+pub const READ_WORK: usize = 64 * 1024;
+/// The largest part of it that one connection may have.
+pub const READ_SHARE_MAX: usize = READ_WORK / 4;
+/// The smallest, however many wait.
+pub const READ_SHARE_MIN: usize = 256;
+/// Connections that are read or flushed between two looks at what that has come to.
+pub const WEIGHED_AT_ONCE: usize = 32;
+/// Work of all `on_mail` calls and late decisions of one turn.
+pub const MAIL_WORK: usize = 32 * 1024;
+/// Work of the timers of one turn, of its `on_drain` calls, and of its `on_close` and `on_empty` calls,
+/// each.
+pub const CALLS_WORK: usize = 16 * 1024;
+/// Units that a message received costs, or the call of a handler.
+pub const MESSAGE_WORK: usize = 4;
+/// Units that a request's head costs, or a part of it.
+pub const HEAD_WORK: usize = 64;
+/// Units that a frame costs which completes no message.
+pub const FRAME_WORK: usize = 1;
+/// Units that a message costs for each connection that it is queued for.
+pub const DELIVERY_WORK: usize = 1;
+/// Bytes that one unit reads, writes or copies.
+pub const WORK_BYTES: usize = 256;
+/// Bytes that one unit inflates from.
+pub const INFLATED_FROM_BYTES: usize = 8;
+/// Bytes that one unit inflates to.
+pub const INFLATED_TO_BYTES: usize = 128;
+/// Bytes that one unit compresses.
+pub const DEFLATED_BYTES: usize = 8;
 /// Bytes written to one connection and turn.
 pub const WRITE_BYTES: usize = 256 * 1024;
 /// Slices of one vectored write.
 pub const WRITE_SLICES: usize = 64;
 /// Connections flushed in one turn.
 pub const FLUSHES: usize = 4096;
+/// Bytes written in the flush phase of one turn, over all connections, but for the last ones of it.
+pub const FLUSH_BYTES: usize = 16 * 1024 * 1024;
 /// Connections accepted from one listener and turn.
 pub const ACCEPTS: usize = 64;
 /// The same while the table of connections is above its soft limit.
@@ -104,6 +136,10 @@ pub const RATE_ADDRESSES_MAX: usize = 65_536;
 /// Keys remembered where the operator forbids their reuse.
 pub const REMEMBERED_KEYS_MAX: usize = 65_536;
 
+const _: () = assert!(READ_SHARE_MIN / MESSAGE_WORK >= 64);
+const _: () = assert!(READ_SHARE_MAX / MESSAGE_WORK >= MESSAGES_PER_READ);
+// A part of a TLS record that was kept must not fill a read.
+const _: () = assert!(READ_SHARE_MIN * WORK_BYTES > 16 * 1024);
 const _: () = assert!(READ_BYTES > 2 * (64 * 1024 + 14));
 const _: () = assert!(CHUNK_BYTES <= WRITE_BYTES);
 const _: () = assert!(SEAL_BYTES <= WRITE_BYTES);

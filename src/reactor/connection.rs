@@ -246,47 +246,6 @@ impl Connection {
         !self.queued && (self.readable || self.has_unread()) && self.takes_input()
     }
 
-    /// What to ask the poll for. WRITABLE while blocked: with both, each read event would carry
-    /// writable, too. WRITABLE also while paused with nothing to write: the poll reports a reset
-    /// whatever it was asked for, but only for a registered socket. Edge-triggered, that costs one
-    /// event at the registration and one for the peer's FIN; data cause none.
-    pub(super) fn wanted_interest(&self) -> Option<Interest> {
-        let reads = match self.phase {
-            Phase::Gone(_) => return None,
-            Phase::Connecting => false,
-            Phase::Open => !self.paused,
-            _ => true,
-        };
-        match (reads, self.awaits_write()) {
-            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
-            (true, false) => Some(Interest::READABLE),
-            (false, _) => Some(Interest::WRITABLE),
-        }
-    }
-
-    /// Whether nothing reads the socket for as long as a service wants it so: a reset shows in the
-    /// poll's events alone.
-    pub(super) fn is_unread_by_choice(&self) -> bool {
-        match self.phase {
-            Phase::Deferred => true,
-            Phase::Open => self.paused,
-            _ => false,
-        }
-    }
-
-    /// Whether it is open and has nothing to say, and the poll knows: as most are after a flush.
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.is_open()
-            && self.outbox.is_empty()
-            && self.interest == Some(Interest::READABLE)
-            && !self.paused
-    }
-
-    /// Whether the poll's word that the socket is writable is waited for.
-    pub(super) fn awaits_write(&self) -> bool {
-        self.outbox.blocked_since().is_some() || matches!(self.phase, Phase::Connecting)
-    }
-
     pub(super) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -371,7 +330,18 @@ impl Connection {
     }
 
     pub(super) fn has_unread(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.unread.is_some())
+        self.rare.as_ref().is_some_and(|rare| rare.unread.is_some() || is_whole(rare))
+    }
+
+    /// Whether a compressed message that is whole is inflated before the next bytes are looked at.
+    #[inline]
+    pub(super) fn is_inflating(&self) -> bool {
+        self.rare.as_deref().is_some_and(is_whole)
+    }
+
+    /// The compressed message of which pieces have come.
+    pub(super) fn unfinished(&self) -> Option<&Unfinished> {
+        self.rare.as_ref()?.unfinished.as_ref()
     }
 
     /// Whether input is held, was held when it was last counted, or may be there to be read.
@@ -395,6 +365,10 @@ impl Connection {
             + unread.map_or(0, Unread::held_bytes)
             + head.map_or(0, Handshake::held_bytes)
     }
+}
+
+fn is_whole(rare: &Rare) -> bool {
+    rare.unfinished.as_ref().is_some_and(Unfinished::is_whole)
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ use super::settings::{RouteSettings, Settings, SlowPolicy};
 use super::tls::Tls;
 use super::topics::{TopicLimits, Topics};
 use super::trim::Trim;
+use super::work::Work;
 use super::{CloseReason, ConnId, Decision, SendOutcome, Time};
 use crate::protocol::deflate::{Deflater, Inflater};
 use crate::protocol::encoder::frame_bytes;
@@ -82,6 +83,7 @@ pub(super) struct Core {
     pub(super) dates: DateCache,
     pub(super) spares: Spares,
     pub(super) trim: Trim,
+    pub(super) work: Work,
     pub(super) masks: MaskKeys,
     pub(super) tls: Tls,
     /// What the system lets a socket's send buffer be set to.
@@ -123,6 +125,7 @@ impl Core {
             dates: DateCache::default(),
             spares: Spares::default(),
             trim: Trim::default(),
+            work: Work::default(),
             masks: MaskKeys::new()?,
             tls: Tls::default(),
             send_buffer_max: send_buffer_max()?,

@@ -92,7 +92,7 @@ impl Reactor {
             Timer::Trim => self.core.trim(),
             Timer::Service(index) => {
                 if let Some((service, key)) = self.core.schedule.fired(index) {
-                    let _ = self.call(service, |service, cx| service.on_timer(cx, key));
+                    let _ = self.call_weighed(service, |service, cx| service.on_timer(cx, key));
                 }
             }
         }

@@ -6,13 +6,16 @@
 //! connections do without. What we may refer to is forgotten after a while of silence, which costs the
 //! peer nothing; what the peer may refer to has to stay.
 
-use super::budget::INFLATED_BYTES_PER_MESSAGE;
+use super::budget::{DEFLATED_BYTES, INFLATED_FROM_BYTES, INFLATED_TO_BYTES, WORK_BYTES};
+use super::connection::Connection;
 use super::core::Core;
 use super::ledger::Sum;
 use super::outbox::Pressure;
 use super::settings::{DeflateMode, RouteSettings, Settings};
 use super::{ConnId, Reactor, SendOutcome, Time};
-use crate::protocol::deflate::{Agreement, Compressed, Deflater, Inflater, Terms, Window};
+use crate::protocol::deflate::{
+    Agreement, Compressed, Deflater, Effort, Inflater, Terms, Unfinished, Window,
+};
 use crate::protocol::encoder::payload;
 use crate::protocol::{Decoder, Message, ProtocolError, Role, SharedFrame};
 
@@ -156,6 +159,7 @@ impl Core {
         let conn = self.conns.get(id)?;
         let windows = conn.rare.as_ref().and_then(|rare| rare.windows.as_deref());
         let said = windows.map_or(&[][..], Windows::said);
+        self.work.spend((message.len() + said.len()) / DEFLATED_BYTES);
         let outcome = match deflater.deflate(message.as_bytes(), bits, said) {
             Some(payload) => {
                 let outcome = self.queue(id, payload.len(), false, |outbox, spares, mask| {
@@ -186,6 +190,9 @@ impl Core {
             return None;
         }
         let mut deflater = self.take_deflater();
+        if !frame.was_compressed() {
+            self.work.spend(message.len() / DEFLATED_BYTES);
+        }
         let compressed = frame.compressed(&mut deflater);
         self.deflater = Some(deflater);
         let Some(compressed) = compressed else {
@@ -208,11 +215,12 @@ impl Core {
         self.inflater.as_ref().map_or(0, |inflater| inflater.streams_lent())
     }
 
-    /// Inflates the next piece of a connection's message; the message, if it is whole with that.
+    /// Inflates the next piece of a connection's message, or goes on with one that is gathered; the
+    /// message, if that was its last.
     fn inflate<'a>(
         &mut self,
         id: ConnId,
-        piece: Compressed<'_>,
+        piece: Option<Compressed<'_>>,
         inflater: &'a mut Inflater,
     ) -> Result<Option<Message<'a>>, ProtocolError> {
         let Some(conn) = self.conns.get_mut(id) else {
@@ -224,7 +232,11 @@ impl Core {
         let mut incoming =
             conn.rare.as_mut().and_then(|rare| rare.windows.as_mut()?.incoming.as_mut());
         let before = incoming.as_ref().map_or(0, |window| window.held_bytes());
-        let inflated = inflater.inflate(piece, &mut unfinished, incoming.as_deref_mut(), limit);
+        let window = incoming.as_deref_mut();
+        let inflated = match piece {
+            Some(piece) => inflater.inflate(piece, &mut unfinished, window, limit),
+            None => inflater.resume(&mut unfinished, window, limit),
+        };
         let after = incoming.map_or(0, |window| window.held_bytes());
         self.windows.held.replace(before, after);
         if let Some(begun) = &unfinished {
@@ -289,8 +301,8 @@ impl Core {
 }
 
 impl Reactor {
-    /// Inflates a message, or the next piece of one, and hands what is whole to the service; returns
-    /// for how many messages of the budget that counts.
+    /// Inflates a message, or the next piece of one, and hands what is whole to the service; whether the
+    /// next frame may be looked at.
     ///
     /// # Errors
     /// The connection must be failed.
@@ -299,10 +311,39 @@ impl Reactor {
         &mut self,
         id: ConnId,
         piece: Compressed<'_>,
-    ) -> Result<usize, ProtocolError> {
+    ) -> Result<bool, ProtocolError> {
+        self.take_piece(id, Some(piece))?;
+        self.finish_gathered(id)
+    }
+
+    /// Goes on with a message that was gathered and is whole, as far as the connection's share of the
+    /// turn reaches; whether nothing of it is left.
+    ///
+    /// # Errors
+    /// The connection must be failed.
+    pub(super) fn finish_gathered(&mut self, id: ConnId) -> Result<bool, ProtocolError> {
+        while self.core.conns.get(id).is_some_and(Connection::is_inflating) {
+            if self.core.work.is_spent() {
+                return Ok(false);
+            }
+            self.take_piece(id, None)?;
+            let conn = self.core.conns.get(id);
+            let unfinished = conn.and_then(Connection::unfinished);
+            if unfinished.is_some_and(Unfinished::awaits_stream) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn take_piece(
+        &mut self,
+        id: ConnId,
+        piece: Option<Compressed<'_>>,
+    ) -> Result<(), ProtocolError> {
         // Lifted out while the service, which may do anything, looks at what is in it.
         let mut inflater = self.core.inflater.take().unwrap_or_default();
-        let before = inflater.inflated_bytes();
+        let before = inflater.effort();
         let outcome = match self.core.inflate(id, piece, &mut inflater) {
             Ok(Some(message)) => {
                 self.take_inflated(id, message);
@@ -311,11 +352,16 @@ impl Reactor {
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
-        let inflated = inflater.inflated_bytes() - before;
-        self.core.metrics.bytes_inflated_from += piece.payload().len() as u64;
-        self.core.metrics.bytes_inflated_to += inflated;
+        let Effort { from, to, primed } = inflater.effort();
+        let (from, to, primed) = (from - before.from, to - before.to, primed - before.primed);
+        self.core.metrics.bytes_inflated_from += from;
+        self.core.metrics.bytes_inflated_to += to;
+        let units = from as usize / INFLATED_FROM_BYTES
+            + to as usize / INFLATED_TO_BYTES
+            + primed as usize / WORK_BYTES;
+        self.core.work.spend(units);
         self.core.inflater = Some(inflater);
-        outcome.map(|()| inflated as usize / INFLATED_BYTES_PER_MESSAGE)
+        outcome
     }
 
     fn take_inflated(&mut self, id: ConnId, message: Message<'_>) {

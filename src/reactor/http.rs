@@ -10,10 +10,10 @@ use std::num::NonZeroU8;
 
 use log::{debug, info};
 
+use super::budget::HEAD_WORK;
 use super::client::Awaited;
 use super::connection::{Input, Phase, Standing};
 use super::core::Core;
-use super::origin;
 use super::plain::{PartialBody, Plain};
 use super::router::{Params, RouteId};
 use super::service::{Decision, Request};
@@ -98,6 +98,7 @@ impl Reactor {
     /// Takes bytes of a request, or of an answer to ours; returns how many are done with. The rest is
     /// for whatever comes next.
     pub(super) fn take_head(&mut self, id: ConnId, input: &[u8]) -> usize {
+        self.core.work.spend(HEAD_WORK);
         let head_bytes_max = self.core.settings.head_bytes_max;
         let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
             return input.len();
@@ -294,7 +295,7 @@ impl Core {
         let mut without_protocol = None;
         for (route, params) in self.router.find(site, path) {
             let settings = self.router.settings(route);
-            if !origin::is_allowed(&settings.origins, upgrade.origin()) {
+            if !origin_is_allowed(&settings.origins, upgrade.origin()) {
                 refusal = Refusal::Origin;
                 continue;
             }
@@ -389,4 +390,11 @@ impl Core {
             self.queues.answers.push_back((id, decision));
         }
     }
+}
+
+/// An empty list allows every origin, and no origin at all; a list allows what it names (RFC 6454,
+/// 6.1 writes scheme and host in lower case).
+pub(super) fn origin_is_allowed(allowed: &[String], origin: Option<&str>) -> bool {
+    allowed.is_empty()
+        || origin.is_some_and(|origin| allowed.iter().any(|name| name.eq_ignore_ascii_case(origin)))
 }

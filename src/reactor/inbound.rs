@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::io::{self, IoSliceMut, Read};
 use std::time::Instant;
 
-use super::budget::MESSAGES_PER_READ;
+use super::budget::FRAME_WORK;
 use super::connection::{Connection, Input, Phase};
 use super::core::Core;
 use super::{CloseReason, ConnId, Reactor, ServiceId, Time};
@@ -66,6 +66,12 @@ impl Reactor {
         if !conn.takes_input() {
             return;
         }
+        if conn.is_inflating() && !self.go_on_inflating(id) {
+            return self.core.after_read(id);
+        }
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
         match conn.take_unread() {
             Some(mut unread) => {
                 let consumed = self.consume(id, unread.rest());
@@ -78,13 +84,28 @@ impl Reactor {
         self.core.after_read(id);
     }
 
+    /// Goes on with a compressed message that is whole; whether what follows may be looked at.
+    #[cold]
+    fn go_on_inflating(&mut self, id: ConnId) -> bool {
+        match self.finish_gathered(id) {
+            Ok(is_done) => {
+                let takes_input = self.core.conns.get(id).is_some_and(Connection::takes_input);
+                is_done && takes_input
+            }
+            Err(error) => {
+                self.fail(id, error, None);
+                false
+            }
+        }
+    }
+
     fn read_socket(&mut self, id: ConnId) {
         let now = self.core.now;
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
         };
         let mut scratch = std::mem::take(&mut self.scratch);
-        match read_once(conn, &mut scratch) {
+        match read_once(conn, &mut scratch[..self.share.bytes]) {
             Arrived::Nothing => {}
             Arrived::End => self.core.end_input(id, CloseReason::PeerGone),
             Arrived::Broken => self.core.vanish(id, CloseReason::PeerReset),
@@ -156,8 +177,8 @@ impl Reactor {
         let Some((mut decoder, mut since, limit)) = self.borrow_decoder(id) else {
             return consumed;
         };
-        let mut budget = MESSAGES_PER_READ;
-        while consumed < input.len() && budget > 0 {
+        let mut budget = self.share.frames;
+        while consumed < input.len() && budget > 0 && !self.core.work.is_spent() {
             // Asked before each frame: whatever ran last, `on_open` included, may have paused or closed.
             let conn = self.core.conns.get_mut(id);
             let Some(conn) = conn.filter(|conn| conn.wants_frames()) else {
@@ -189,7 +210,11 @@ impl Reactor {
                                 since = Time::MAX;
                             }
                         }
-                        None => {}
+                        None => {
+                            self.core.metrics.fragments_in += 1;
+                            self.core.work.spend(FRAME_WORK);
+                            budget -= 1;
+                        }
                     }
                 }
                 Err(error) => {
@@ -276,7 +301,9 @@ impl Reactor {
                 self.take_message(id, service, message);
             }
             Event::Compressed(message) => match self.take_compressed(id, message) {
-                Ok(more) => return 1 + more,
+                Ok(true) => {}
+                // A gathered message comes before the next frame.
+                Ok(false) => return usize::MAX,
                 Err(error) => self.fail(id, error, None),
             },
             Event::Ping(payload) => {

@@ -96,6 +96,8 @@ metrics! {
     http_answered,
     /// Messages received.
     messages_in,
+    /// Fragments, and parts of frames, received that completed no message.
+    fragments_in,
     /// Messages queued.
     messages_out,
     /// Bytes read from sockets.
@@ -174,6 +176,8 @@ metrics! {
     timers_refused,
     /// Turns of the loop.
     turns,
+    /// Phases of turns that left work to the next turn, because their budget was spent.
+    phases_cut,
 }
 
 impl Metrics {

@@ -28,6 +28,7 @@ pub mod time;
 pub mod timer;
 pub mod topics;
 mod trim;
+mod work;
 
 mod admission;
 mod client;
@@ -46,13 +47,13 @@ mod histograms;
 mod http;
 mod id;
 mod inbound;
+mod interest;
 mod keys;
 mod ledger;
 mod listener;
 mod mailbox;
 mod members;
 mod metrics;
-mod origin;
 mod outbound;
 mod outbox;
 mod outboxes;
@@ -86,6 +87,7 @@ use self::settings::{ListenSettings, RouteSettings, Settings};
 use self::shutdown::Drain;
 use self::signals::Obeyed;
 use self::stats::TurnStats;
+use self::work::Share;
 
 pub use self::admission::Occupancy;
 pub use self::context::Context;
@@ -150,6 +152,8 @@ pub struct Reactor {
     listeners: Vec<Option<Listener>>,
     reserve: Reserve,
     core: Core,
+    /// What each connection may have in this read phase.
+    share: Share,
     /// Services whose bells rang and that have not said "no more".
     mail: Vec<ServiceId>,
     drain: Option<Drain>,
@@ -179,6 +183,7 @@ impl Reactor {
             listeners: Vec::new(),
             reserve: Reserve::new(),
             core: Core::new(settings, registry, bells)?,
+            share: Share::default(),
             mail: Vec::new(),
             drain: None,
             obeyed: None,
@@ -331,7 +336,14 @@ impl Reactor {
         id: ServiceId,
         handler: impl FnOnce(&mut dyn Service, &mut Context<'_>),
     ) {
-        if self.call(id, handler).is_none() {
+        let result = self.call(id, handler);
+        self.end_after_panic(conn, result);
+    }
+
+    /// Ends a connection for which a handler panicked.
+    #[inline(always)]
+    fn end_after_panic(&mut self, conn: ConnId, result: Option<()>) {
+        if result.is_none() {
             self.core.close(conn, CloseReason::ServicePanicked);
         }
     }

@@ -5,7 +5,7 @@
 //! retried: who was refused is counted, and told by the route's policy for slow peers.
 
 use super::batch::BatchId;
-use super::budget::SHARE_BYTES_MIN;
+use super::budget::{DELIVERY_WORK, SHARE_BYTES_MIN};
 use super::connection::Connection;
 use super::core::Core;
 use super::outboxes::Outboxes;
@@ -148,6 +148,8 @@ impl Core {
                 targets.extend(self.conns.iter().filter(|(_, conn)| ours(conn)).map(|(id, _)| id));
             }
         }
+        // Each receiver is looked at, whatever becomes of the message.
+        self.work.spend(targets.len() * DELIVERY_WORK);
         let mut published = Published::default();
         for &id in &targets {
             let outcome = match (frame, payload) {
@@ -208,6 +210,8 @@ impl Core {
         self.outboxes.ledger.replace(0, riders * bytes);
         let mut published = Published { sent: riders, ..Published::default() };
         let strays = self.outboxes.batches.take_strays(batch);
+        self.work.spend_batch(riders);
+        self.work.spend(strays.len() * DELIVERY_WORK);
         for &id in &strays {
             let outcome = match self.is_meant(service, id, &options) {
                 true => self.send_shared(id, frame),

@@ -11,12 +11,15 @@ use std::time::Duration;
 use log::{Level, log};
 use mio::event::Event;
 
-use super::budget::{FLUSHES, MAILS, TIMERS};
+use super::budget::{
+    CALLS_WORK, FLUSH_BYTES, FLUSHES, MAIL_WORK, MAILS, READ_WORK, TIMERS, WEIGHED_AT_ONCE,
+};
 use super::connection::{Connection, Phase, Standing};
 use super::core::Core;
 use super::id::Source;
 use super::listener::Listener;
 use super::service::More;
+use super::work::Share;
 use super::{CloseReason, ConnId, PHASES, Reactor, ServiceId, Time};
 
 /// How long a poll may wait at the most, whatever the wheel says: never, in practice, but `epoll`
@@ -126,21 +129,53 @@ impl Reactor {
 
     fn read_phase(&mut self) {
         self.core.tls.handshakes.refill();
-        for _ in 0..self.core.queues.run.len() {
-            if let Some(id) = self.core.queues.run.pop_front() {
-                self.read(id);
-            }
+        let queued = self.core.queues.run.len();
+        self.share = Share::of(queued);
+        self.core.work.begin(READ_WORK);
+        let mut left = queued;
+        while left > 0 && !self.core.work.is_phase_spent() {
+            left -= self.read_some(left.min(WEIGHED_AT_ONCE));
         }
+        self.core.metrics.phases_cut += u64::from(left > 0);
         self.read_refused();
+    }
+
+    /// Reads from the next connections of the queue; returns from how many.
+    fn read_some(&mut self, most: usize) -> usize {
+        let before = self.core.weighed();
+        let mut read = 0;
+        while read < most && !self.core.work.is_phase_spent() {
+            let Some(id) = self.core.queues.run.pop_front() else {
+                break;
+            };
+            read += 1;
+            self.core.work.serve(self.share.units);
+            self.read(id);
+        }
+        self.core.weigh(before);
+        read
     }
 
     /// Mail from other threads, then what services have decided about requests put off.
     fn mail_phase(&mut self) {
-        for service in std::mem::take(&mut self.mail) {
-            if self.read_mail(service) == More::Yes {
-                self.mail.push(service);
+        if self.mail.is_empty() && self.core.queues.answers.is_empty() {
+            return;
+        }
+        self.core.work.begin(MAIL_WORK);
+        let services = std::mem::take(&mut self.mail);
+        let share = MAIL_WORK / services.len().max(1);
+        let (mut not_reached, mut unfinished) = (Vec::new(), Vec::new());
+        for service in services {
+            if self.core.work.is_phase_spent() {
+                not_reached.push(service);
+            } else if self.read_mail(service, share) == More::Yes {
+                unfinished.push(service);
             }
         }
+        self.core.metrics.phases_cut += u64::from(!not_reached.is_empty());
+        // Those that had no share this time come first.
+        not_reached.append(&mut unfinished);
+        self.mail = not_reached;
         for _ in 0..self.core.queues.answers.len() {
             if let Some((id, decision)) = self.core.queues.answers.pop_front() {
                 self.decide(id, decision);
@@ -148,9 +183,11 @@ impl Reactor {
         }
     }
 
-    fn read_mail(&mut self, id: ServiceId) -> More {
+    fn read_mail(&mut self, id: ServiceId, share: usize) -> More {
+        self.core.work.serve(share);
         for _ in 0..MAILS {
-            match self.call(id, |service, cx| service.on_mail(cx)) {
+            match self.call_weighed(id, |service, cx| service.on_mail(cx)) {
+                Some(More::Yes) if self.core.work.is_spent() => break,
                 Some(More::Yes) => {}
                 Some(More::No) => return More::No,
                 // Behind the mail that it could not stand there may be more, and no bell for it.
@@ -163,7 +200,10 @@ impl Reactor {
     fn timer_phase(&mut self) {
         let now = self.core.now;
         let mut budget = TIMERS;
-        while let Some(timer) = self.core.schedule.pop(now, &mut budget) {
+        self.core.work.begin(CALLS_WORK);
+        while !self.core.work.is_phase_spent()
+            && let Some(timer) = self.core.schedule.pop(now, &mut budget)
+        {
             self.fire(timer);
         }
     }
@@ -178,22 +218,35 @@ impl Reactor {
     }
 
     fn flush_phase(&mut self) {
-        for _ in 0..self.core.queues.dirty.len().min(FLUSHES) {
-            if let Some(id) = self.core.queues.dirty.pop_front() {
-                self.core.flush(id);
+        let most = self.core.metrics.bytes_written + FLUSH_BYTES as u64;
+        let mut left = self.core.queues.dirty.len().min(FLUSHES);
+        while left > 0 && self.core.metrics.bytes_written < most {
+            let some = left.min(WEIGHED_AT_ONCE);
+            left -= some;
+            for _ in 0..some {
+                if let Some(id) = self.core.queues.dirty.pop_front() {
+                    self.core.flush(id);
+                }
             }
         }
+        self.core.metrics.phases_cut += u64::from(left > 0);
         self.core.watch_spares();
     }
 
     fn drain_phase(&mut self) {
+        self.core.work.begin(CALLS_WORK);
         for _ in 0..self.core.queues.drained.len() {
+            if self.core.work.is_phase_spent() {
+                self.core.metrics.phases_cut += 1;
+                return;
+            }
             let Some(id) = self.core.queues.drained.pop_front() else {
                 return;
             };
             if let Some(conn) = self.core.conns.get(id).filter(|conn| conn.is_open()) {
                 let service = conn.service;
-                self.call_for(id, service, |service, cx| service.on_drain(cx, id));
+                let drained = self.call_weighed(service, |service, cx| service.on_drain(cx, id));
+                self.end_after_panic(id, drained);
             }
         }
     }
@@ -201,7 +254,12 @@ impl Reactor {
     /// Tells services who is gone, then forgets them.
     fn reap_phase(&mut self) {
         let has_ended = !self.core.queues.reap.is_empty();
+        self.core.work.begin(CALLS_WORK);
         for _ in 0..self.core.queues.reap.len() {
+            if self.core.work.is_phase_spent() {
+                self.core.metrics.phases_cut += 1;
+                break;
+            }
             let Some(id) = self.core.queues.reap.pop_front() else {
                 return;
             };
@@ -213,10 +271,10 @@ impl Reactor {
             };
             if conn.is_announced() {
                 let service = conn.service;
-                let _ = self.call(service, |service, cx| service.on_close(cx, id, reason));
+                let _ = self.call_weighed(service, |service, cx| service.on_close(cx, id, reason));
             }
             for (service, topic) in self.core.free(id, reason) {
-                let _ = self.call(service, |service, cx| service.on_empty(cx, &topic));
+                let _ = self.call_weighed(service, |service, cx| service.on_empty(cx, &topic));
             }
         }
         if has_ended {

@@ -6,5 +6,4 @@ mod leader;
 mod limits;
 mod peers;
 pub mod process;
-mod reads;
 mod secrets;

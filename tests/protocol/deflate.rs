@@ -1,6 +1,6 @@
 //! RFC 7692: what an inflater makes of compressed messages, and a deflater of others.
 
-use weir::protocol::deflate::{Inflater, Unfinished, Window};
+use weir::protocol::deflate::{Inflater, PIECE_BYTES_MAX, Unfinished, Window};
 use weir::protocol::{Decoder, Event, Message, ProtocolError, Role, Spares};
 use zlib_rs::{Deflate, DeflateFlush};
 
@@ -39,15 +39,13 @@ fn inflate(
     window: Option<&mut Window>,
     limit: usize,
 ) -> Result<Vec<u8>, ProtocolError> {
-    let mut decoder = Decoder::new(Role::Client).with_deflate();
-    let mut wire = frame(first | RSV1, payload);
-    let step = decoder.decode(&mut wire, limit, &mut Spares::default())?;
-    let Some(Event::Compressed(message)) = step.event else {
-        panic!("{:?}", step.event);
-    };
-    let mut inflater = Inflater::default();
-    let inflated = inflater.inflate(message, &mut None, window, limit)?;
-    Ok(inflated.expect("the whole message").as_bytes().to_vec())
+    let mut receiver = Receiver::new(window.as_deref().cloned(), limit);
+    let found = receiver.read(&frame(first | RSV1, payload))?;
+    if let (Some(window), Some(after)) = (window, receiver.window) {
+        *window = after;
+    }
+    let [message] = &found[..] else { panic!("{} messages", found.len()) };
+    Ok(message.clone())
 }
 
 fn text(payload: &[u8]) -> Result<String, ProtocolError> {
@@ -243,22 +241,15 @@ fn what_does_not_compress_is_taken_up_to_the_limit() {
 fn a_bomb_costs_no_more_than_the_limit() {
     let bomb = deflated(&vec![0; 10_000_000]);
     assert!(bomb.len() < 12_000, "{} bytes", bomb.len());
-    let mut decoder = Decoder::new(Role::Client).with_deflate();
-    let mut wire = frame(BINARY | RSV1, &bomb);
-    let step = decoder.decode(&mut wire, LIMIT, &mut Spares::default()).unwrap();
-    let Some(Event::Compressed(message)) = step.event else { panic!("{:?}", step.event) };
-    let mut inflater = Inflater::default();
-    let outcome = inflater.inflate(message, &mut None, None, LIMIT);
+    let mut receiver = Receiver::new(None, LIMIT);
+    let outcome = receiver.read(&frame(BINARY | RSV1, &bomb));
     assert_eq!(outcome, Err(ProtocolError::MessageTooBig));
-    let most = LIMIT + 1 + 48 * 1024;
-    assert!(inflater.held_bytes() <= most, "{} bytes held", inflater.held_bytes());
+    let held = receiver.inflater.held_bytes();
+    assert!(held <= LIMIT + 1 + 48 * 1024, "{held} bytes held");
     // And gives back what the next message does not need.
-    let mut wire = frame(TEXT | RSV1, &[0x00]);
-    let step = decoder.decode(&mut wire, LIMIT, &mut Spares::default()).unwrap();
-    let Some(Event::Compressed(small)) = step.event else { panic!("{:?}", step.event) };
-    let outcome = inflater.inflate(small, &mut None, None, LIMIT);
-    assert_eq!(outcome, Ok(Some(Message::Text(""))));
-    assert!(inflater.held_bytes() <= (256 + 48) * 1024);
+    receiver.decoder = Decoder::new(Role::Client).with_deflate();
+    assert_eq!(receiver.read(&frame(TEXT | RSV1, &[0x00])), Ok(vec![vec![]]));
+    assert!(receiver.inflater.held_bytes() <= (256 + 48) * 1024);
 }
 
 #[test]

@@ -58,6 +58,8 @@ pub(super) struct Inflation {
     is_under_way: bool,
     /// Times that a stream was begun for this message.
     begun: usize,
+    /// Bytes that those streams were given to refer to.
+    primed: usize,
 }
 
 impl Inflation {
@@ -71,6 +73,7 @@ impl Inflation {
         self.text = (opcode == Opcode::Text).then(Utf8::default);
         self.is_under_way = false;
         self.begun = 0;
+        self.primed = 0;
     }
 
     /// Inflates the next bytes of the message.
@@ -145,6 +148,11 @@ impl Inflation {
         }
     }
 
+    /// Bytes that the message's streams were given to refer to.
+    pub(super) fn primed_bytes(&self) -> usize {
+        self.primed
+    }
+
     /// Memory held, the stream's included.
     pub(super) fn held_bytes(&self) -> usize {
         self.out.capacity() + self.stream.as_ref().map_or(0, |_| STREAM_BYTES)
@@ -160,6 +168,7 @@ impl Inflation {
         stream.reset(false);
         for said in [before, &self.out[..self.filled]] {
             if !said.is_empty() {
+                self.primed += said.len().min(1 << WINDOW_BITS_MAX);
                 stream.set_dictionary(said).map_err(|_| ProtocolError::InvalidDeflate)?;
             }
         }

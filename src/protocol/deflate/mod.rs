@@ -17,11 +17,15 @@ mod window;
 
 pub use agreement::{Agreement, Direction};
 pub use deflater::Deflater;
-pub use inflater::{Compressed, Inflater, Unfinished};
+pub use inflater::{Compressed, Effort, Inflater, Unfinished};
 pub use offer::{Offer, Terms, negotiate};
 pub use window::Window;
 
 pub(super) use inflation::compressed_bytes_max;
+
+/// Compressed bytes that are inflated in one step, at the most: they come to 2 MiB, in a millisecond or
+/// two, since DEFLATE makes of one byte no more than 1032.
+pub const PIECE_BYTES_MAX: usize = 2 * 1024;
 
 /// The name of the extension (RFC 7692, 7).
 pub const NAME: &str = "permessage-deflate";

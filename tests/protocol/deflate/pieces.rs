@@ -136,3 +136,56 @@ fn so_many_unfinished_messages_have_streams_and_no_more() {
     let most = Inflater::SPARES_MAX + 1;
     assert!(inflater.held_bytes() <= most * (48 + 16) * 1024, "{}", inflater.held_bytes());
 }
+
+/// A gathered message that is whole is inflated in steps, by one of few further streams: a message that
+/// finds none of them free waits, and comes out the same.
+#[test]
+fn gathered_messages_are_inflated_in_steps() {
+    const STREAMS: usize = Inflater::GATHERED_STREAMS_MAX;
+    let message: Vec<u8> = (0..40_000_u32).flat_map(|i| (i * i).to_be_bytes()).collect();
+    let payload = deflated(&message);
+    let mut inflater = Inflater::default();
+    let held = frame(0x42, &payload[..10]);
+    let mut holders = Vec::new();
+    for _ in 0..Inflater::STREAMS_MAX {
+        let mut unfinished = None;
+        let mut decoder = Decoder::new(Role::Client).with_deflate();
+        let mut wire = held.clone();
+        let step = decoder.decode(&mut wire, LIMIT, &mut Spares::default()).unwrap();
+        let Some(Event::Compressed(piece)) = step.event else { panic!("{:?}", step.event) };
+        assert_eq!(inflater.inflate(piece, &mut unfinished, None, LIMIT), Ok(None));
+        holders.push(unfinished);
+    }
+    let mut waiting: Vec<Option<Unfinished>> = Vec::new();
+    for index in 0..STREAMS + 2 {
+        let mut receiver = Receiver::new(None, LIMIT);
+        std::mem::swap(&mut receiver.inflater, &mut inflater);
+        assert_eq!(receiver.read(&frame(0xC2, &payload)), Ok(vec![]));
+        std::mem::swap(&mut receiver.inflater, &mut inflater);
+        let unfinished = receiver.unfinished;
+        assert!(unfinished.as_ref().unwrap().is_whole());
+        assert_eq!(unfinished.as_ref().unwrap().awaits_stream(), index >= STREAMS);
+        waiting.push(unfinished);
+    }
+    assert_eq!(inflater.streams_lent(), Inflater::STREAMS_MAX + STREAMS);
+    for mut unfinished in waiting {
+        let mut steps = 1;
+        loop {
+            let before = inflater.effort().from;
+            let found =
+                inflater.resume(&mut unfinished, None, LIMIT).unwrap().is_some_and(|found| {
+                    assert!(found.as_bytes() == message);
+                    true
+                });
+            assert!(inflater.effort().from - before <= PIECE_BYTES_MAX as u64);
+            if found {
+                break;
+            }
+            steps += 1;
+        }
+        assert!(steps >= payload.len() / PIECE_BYTES_MAX, "{steps} steps");
+        assert!(unfinished.is_none());
+    }
+    drop(holders);
+    assert_eq!(inflater.streams_lent(), 0);
+}

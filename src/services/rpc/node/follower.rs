@@ -19,8 +19,7 @@ use super::queries::Shared;
 use super::record::Record;
 use super::store::StoreError;
 use super::upstream::{Unanswered, Upstream};
-use super::work::Post;
-use super::{PAUSE_MAX, PAUSE_MIN};
+use super::{PAUSE_MAX, PAUSE_MIN, Post};
 use crate::reactor::MailSender;
 
 /// Blocks kept with one write while catching up.
@@ -177,7 +176,7 @@ impl Follower {
 
     /// The hash of our own block of this number; of none that could be if we do not have it.
     fn own_hash(&self, number: u64) -> Result<Word, Failure> {
-        let own = self.shared.store.read()?.block(number)?;
+        let own = self.shared.store.block(number)?;
         Ok(own.map_or(Bytes([0; 32]), |block| block.hash))
     }
 

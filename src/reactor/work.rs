@@ -1,0 +1,188 @@
+//! Work: what a phase of a turn may still do, in units of about 100 ns.
+//!
+//! Time is not read: each kind of work has a weight in the [budget](super::budget). Costly work (a
+//! publication, a compressed message, a frame that completes nothing) is spent where it is done. The
+//! rest (messages, bytes) the loop counts anyway, and it is weighed once for several connections, so
+//! that an ordinary message pays nothing for it.
+
+use super::budget::{
+    DELIVERY_WORK, MESSAGE_WORK, MESSAGES_PER_READ, READ_BYTES, READ_SHARE_MAX, READ_SHARE_MIN,
+    READ_WORK, WORK_BYTES,
+};
+use super::core::Core;
+use super::metrics::Metrics;
+use super::{Context, Reactor, Service, ServiceId};
+
+/// What is left of the budgets of this phase, and of the one that is served in it.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// Of the connection or service that is served. Negative if the last item took more.
+    left: isize,
+    /// Of the phase.
+    phase_left: isize,
+    /// Deliveries by batches so far, which are weighed where they are made.
+    batched: u64,
+}
+
+impl Work {
+    /// A phase begins.
+    pub(super) fn begin(&mut self, units: usize) {
+        self.left = units as isize;
+        self.phase_left = units as isize;
+    }
+
+    /// The next connection or service is served, within the phase's budget.
+    #[inline(always)]
+    pub(super) fn serve(&mut self, share: usize) {
+        self.left = share as isize;
+    }
+
+    pub(super) fn spend(&mut self, units: usize) {
+        self.left -= units as isize;
+        self.phase_left -= units as isize;
+    }
+
+    /// Whether the one that is served has had its share.
+    #[inline(always)]
+    pub(super) fn is_spent(&self) -> bool {
+        self.left <= 0
+    }
+
+    /// Whether the phase has done what it may.
+    #[inline(always)]
+    pub(super) fn is_phase_spent(&self) -> bool {
+        self.phase_left <= 0
+    }
+
+    /// Spends the delivery of one message to the members of a batch.
+    pub(super) fn spend_batch(&mut self, members: usize) {
+        self.spend(members / BATCHED_PER_DELIVERY * DELIVERY_WORK);
+        self.batched += members as u64;
+    }
+}
+
+/// Deliveries by a batch that cost as much as one for itself.
+const BATCHED_PER_DELIVERY: usize = 16;
+
+/// What each connection may have in one read phase: the phase's budget, shared out evenly.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    /// Units of work.
+    pub(super) units: usize,
+    /// Messages and other frames.
+    pub(super) frames: usize,
+    /// Bytes of one read.
+    pub(super) bytes: usize,
+}
+
+impl Default for Share {
+    fn default() -> Share {
+        Share::of(1)
+    }
+}
+
+impl Share {
+    pub(super) fn of(connections: usize) -> Share {
+        let units = (READ_WORK / connections.max(1)).clamp(READ_SHARE_MIN, READ_SHARE_MAX);
+        Share {
+            units,
+            frames: (units / MESSAGE_WORK).min(MESSAGES_PER_READ),
+            bytes: (units * WORK_BYTES).min(READ_BYTES),
+        }
+    }
+}
+
+/// What the loop had counted at some point, to weigh what is done from there on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Weighed {
+    messages_in: u64,
+    deliveries: u64,
+    bytes: u64,
+}
+
+impl Weighed {
+    fn of(metrics: &Metrics, work: &Work) -> Weighed {
+        Weighed {
+            messages_in: metrics.messages_in,
+            deliveries: metrics.messages_out + metrics.messages_refused - work.batched,
+            bytes: metrics.bytes_read + metrics.bytes_written,
+        }
+    }
+
+    fn units_since(&self, earlier: Weighed) -> usize {
+        (self.messages_in - earlier.messages_in) as usize * MESSAGE_WORK
+            + (self.deliveries - earlier.deliveries) as usize * DELIVERY_WORK
+            + (self.bytes - earlier.bytes) as usize / WORK_BYTES
+    }
+}
+
+impl Core {
+    /// Where the loop's counts stand.
+    pub(super) fn weighed(&self) -> Weighed {
+        Weighed::of(&self.metrics, &self.work)
+    }
+
+    /// Spends what was done since `earlier`.
+    pub(super) fn weigh(&mut self, earlier: Weighed) {
+        self.work.spend(self.weighed().units_since(earlier));
+    }
+}
+
+impl Reactor {
+    /// Calls a handler that no message of a peer has caused, and spends what it does.
+    pub(super) fn call_weighed<T>(
+        &mut self,
+        service: ServiceId,
+        handler: impl FnOnce(&mut dyn Service, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let before = self.core.weighed();
+        let result = self.call(service, handler);
+        self.core.work.spend(MESSAGE_WORK);
+        self.core.weigh(before);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_connections_have_large_shares_and_many_small_ones() {
+        let (one, few, many) = (Share::of(1), Share::of(64), Share::of(10_000));
+        assert_eq!((one.units, one.frames), (READ_SHARE_MAX, MESSAGES_PER_READ));
+        assert_eq!((few.frames, few.bytes), (MESSAGES_PER_READ, READ_BYTES));
+        assert_eq!((many.units, many.bytes), (READ_SHARE_MIN, 64 * 1024));
+        assert!(many.frames >= 64);
+    }
+
+    #[test]
+    fn messages_deliveries_and_bytes_weigh() {
+        let mut work = Work::default();
+        let mut metrics = Metrics::default();
+        let before = Weighed::of(&metrics, &work);
+        metrics.messages_in += 3;
+        metrics.messages_out += 100;
+        metrics.messages_refused += 1;
+        metrics.bytes_written += 10 * WORK_BYTES as u64;
+        work.begin(1_000_000);
+        // Of those deliveries 80 were made by a batch, and weighed then.
+        work.spend_batch(80);
+        let units = Weighed::of(&metrics, &work).units_since(before);
+        assert_eq!(units, 3 * MESSAGE_WORK + 21 * DELIVERY_WORK + 10);
+        assert_eq!(work.left, 1_000_000 - 5 * DELIVERY_WORK as isize);
+    }
+
+    #[test]
+    fn a_share_is_spent_before_its_phase() {
+        let mut work = Work::default();
+        work.begin(100);
+        work.serve(10);
+        work.spend(10);
+        assert!(work.is_spent() && !work.is_phase_spent());
+        work.serve(10);
+        assert!(!work.is_spent());
+        work.spend(1000);
+        assert!(work.is_spent() && work.is_phase_spent());
+    }
+}
