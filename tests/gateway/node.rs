@@ -1,7 +1,7 @@
 //! An upstream whose chain the test makes, and a gateway in front of such.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -187,6 +187,11 @@ impl Node {
         Node::with(pushes, height, None)
     }
 
+    /// One at this address.
+    pub fn at(ip: IpAddr, pushes: bool, height: usize) -> Node {
+        Node::listening(SocketAddr::new(ip, 0), pushes, height, None)
+    }
+
     /// One that is spoken to by TLS.
     pub fn secure(pushes: bool, height: usize, files: &Files) -> Node {
         let certificate = CertificateFiles { chain: files.chain.clone(), key: files.key.clone() };
@@ -194,9 +199,18 @@ impl Node {
     }
 
     fn with(pushes: bool, height: usize, tls: Option<TlsSettings>) -> Node {
+        let address = format!("{HOST}:0").parse().unwrap();
+        Node::listening(address, pushes, height, tls)
+    }
+
+    fn listening(
+        address: SocketAddr,
+        pushes: bool,
+        height: usize,
+        tls: Option<TlsSettings>,
+    ) -> Node {
         let state = State { forks: vec![0; height + 1], ..State::default() };
         let state = Arc::new(Mutex::new(state));
-        let address = format!("{HOST}:0").parse().unwrap();
         let mut node = Node { state, address, pushes, tls, server: None };
         node.start();
         node

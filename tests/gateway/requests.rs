@@ -1,7 +1,7 @@
 //! Requests through a gateway: whose answer comes back to whom, and what happens when there is none.
 
 use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::net::{TcpListener, ToSocketAddrs as _};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -255,4 +255,12 @@ fn http_proxy_is_ignored() {
     assert_eq!(call(&mut front.client(), "eth_gasPrice", &json!([]))["result"], "0x5");
     proxy.set_nonblocking(true).unwrap();
     assert_eq!(proxy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn an_upstream_may_listen_at_the_last_address_of_its_name() {
+    let last = ("localhost", 0).to_socket_addrs().unwrap().last().unwrap();
+    let node = Node::at(last.ip(), false, 5);
+    let server = gateway(&[format!("ws://localhost:{}/", node.address.port())], |_| {});
+    assert_eq!(call(&mut client(&server), "eth_gasPrice", &json!([]))["result"], "0x5");
 }

@@ -7,6 +7,7 @@
 //! replies are bounded ([`RpcSettings`]); a connection with too many calls under way, or that does not
 //! read, is not read from.
 
+mod addresses;
 mod agent;
 mod backend;
 mod backoff;

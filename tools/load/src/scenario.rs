@@ -181,7 +181,8 @@ fn destination(
     rooms: usize,
     ports: f64,
 ) -> Result<Destination, Box<dyn Error>> {
-    let address = target.resolve().map_err(|error| format!("{}: {error}", target.host))?;
+    let reached = target.reach(common.connect_timeout);
+    let address = reached.map_err(|error| format!("{}: {error}", target.host))?;
     let path = path.unwrap_or(&target.path);
     let request = |room: usize| {
         let path = path.replace("{room}", &room.to_string());

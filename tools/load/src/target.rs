@@ -4,12 +4,15 @@
 //! which may end in the same way; `--pid` does for those. Names are resolved here, before any loop runs.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// The ports of `ws` and `wss` (RFC 6455, 3).
 const PORT_DEFAULT: u16 = 80;
 const SECURE_PORT_DEFAULT: u16 = 443;
+/// Addresses of one host that are tried.
+const ADDRESSES_MAX: usize = 16;
 
 /// A server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,19 +29,28 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The first address of the host.
+    /// The first address of the host that takes connections within `patience`. A single address is not
+    /// tried; if no one of several takes them, it is the first.
     ///
     /// # Errors
-    /// The name has none.
-    pub(crate) fn resolve(&self) -> io::Result<SocketAddr> {
-        let mut addresses = match self.split_port() {
+    /// The name has no address.
+    pub(crate) fn reach(&self, patience: Duration) -> io::Result<SocketAddr> {
+        let addresses = self.resolve()?;
+        let reachable = first_reachable(&addresses, patience);
+        let address = reachable.or_else(|| addresses.first().copied());
+        address.ok_or_else(|| io::Error::other("the name has no address"))
+    }
+
+    /// All addresses of the host, up to a limit.
+    fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        let addresses = match self.split_port() {
             (_, Some(_)) => self.host.to_socket_addrs()?,
             (host, None) => {
                 let port = if self.is_secure { SECURE_PORT_DEFAULT } else { PORT_DEFAULT };
                 format!("{host}:{port}").to_socket_addrs()?
             }
         };
-        addresses.next().ok_or_else(|| io::Error::other("the name has no address"))
+        Ok(addresses.take(ADDRESSES_MAX).collect())
     }
 
     /// What a certificate must be for: the host as a name or an address.
@@ -55,6 +67,11 @@ impl Target {
             _ => (&self.host, None),
         }
     }
+}
+
+fn first_reachable(addresses: &[SocketAddr], patience: Duration) -> Option<SocketAddr> {
+    let takes = |address: &&SocketAddr| TcpStream::connect_timeout(address, patience).is_ok();
+    if addresses.len() > 1 { addresses.iter().find(takes).copied() } else { None }
 }
 
 impl FromStr for Target {
@@ -91,6 +108,8 @@ fn parse_pid(text: &str) -> Result<i32, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     fn target(text: &str) -> (String, String, Option<i32>) {
@@ -124,13 +143,31 @@ mod tests {
 
     #[test]
     fn hosts_resolve_with_and_without_a_port() {
-        let resolve = |text: &str| text.parse::<Target>().unwrap().resolve().unwrap().to_string();
+        let resolve = |text: &str| {
+            let target: Target = text.parse().unwrap();
+            target.reach(Duration::from_secs(1)).unwrap().to_string()
+        };
         assert_eq!(resolve("ws://127.0.0.1"), "127.0.0.1:80");
         assert_eq!(resolve("ws://127.0.0.1:9001/"), "127.0.0.1:9001");
         assert_eq!(resolve("ws://[::1]"), "[::1]:80");
         assert_eq!(resolve("ws://[::1]:9"), "[::1]:9");
         assert_eq!(resolve("wss://[::1]"), "[::1]:443");
         assert_eq!(resolve("wss://127.0.0.1:9/x=42"), "127.0.0.1:9");
+    }
+
+    #[test]
+    fn the_first_address_that_takes_connections_is_used() {
+        let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (one, other) = (bind(), bind());
+        let open = [one.local_addr().unwrap(), other.local_addr().unwrap()];
+        let closed = bind().local_addr().unwrap();
+        let reached =
+            |addresses: &[SocketAddr]| first_reachable(addresses, Duration::from_secs(20));
+        assert_eq!(reached(&[closed, open[0], open[1]]), Some(open[0]));
+        assert_eq!(reached(&[open[1], open[0]]), Some(open[1]));
+        assert_eq!(reached(&[closed, closed]), None);
+        let target = format!("ws://{closed}").parse::<Target>().unwrap();
+        assert_eq!(target.reach(Duration::from_secs(1)).unwrap(), closed, "nothing else to try");
     }
 
     #[test]

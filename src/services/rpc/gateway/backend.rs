@@ -110,10 +110,12 @@ impl Backend for Gateway {
             }
             LinkEvent::Message(text) => self.take_message(cx, upstream, text),
             LinkEvent::Closed(why) => {
-                if let Link::Socket(socket) = &mut self.links[upstream] {
-                    socket.closed(why, cx.now());
+                let route = self.outbound.get();
+                if let Link::Socket(socket) = &mut self.links[upstream]
+                    && !socket.closed(cx, route, why)
+                {
+                    self.calls.set_readiness(upstream, Readiness::Down);
                 }
-                self.calls.set_readiness(upstream, Readiness::Down);
                 let lost = self.calls.fail_all(upstream, cx.now());
                 lost.into_iter().for_each(|finished| self.conclude(Some(finished), cx.now()));
             }

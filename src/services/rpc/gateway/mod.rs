@@ -26,7 +26,6 @@ mod watch;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -41,6 +40,7 @@ use self::socket::{HEADS_ID, Socket, Subscription};
 use self::trust::Security;
 use self::upstream::Readiness;
 use self::watch::{Purpose, Watch};
+use super::addresses::Addresses;
 use super::{Notice, Outcome, RpcError, Ticket, UpstreamUrl, backoff, url};
 use crate::reactor::{ConnId, Context, MailReceiver, RouteId, ServiceTimer, Time, TlsError};
 
@@ -56,7 +56,7 @@ const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 enum Mail {
     Answer { upstream: usize, thread: usize, id: TryId, outcome: Result<Outcome, Failure> },
-    Resolved { upstream: usize, address: Option<SocketAddr> },
+    Resolved { upstream: usize, addresses: Addresses },
 }
 
 /// Who waits for an answer.
@@ -267,10 +267,10 @@ impl Gateway {
                 let finished = self.calls.finish(id, outcome, cx.now());
                 self.conclude(finished, cx.now());
             }
-            Mail::Resolved { upstream, address } => {
+            Mail::Resolved { upstream, addresses } => {
                 let route = self.outbound.get();
                 if let Link::Socket(socket) = &mut self.links[upstream]
-                    && !socket.connect(cx, route, address)
+                    && !socket.resolved(cx, route, addresses)
                 {
                     self.calls.set_readiness(upstream, Readiness::Down);
                 }

@@ -1,13 +1,12 @@
 //! An upstream behind a WebSocket: one connection on the loop, kept as long as the gateway is there.
 //!
-//! Carries requests, and the upstream's own subscriptions where news are wanted. A name is resolved on
-//! a thread. What a lost connection means for requests under way is not decided here.
+//! Carries requests, and the upstream's own subscriptions where news are wanted. The addresses of its name
+//! are tried in turn. What a lost connection means for requests under way is not decided here.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::thread;
 use std::time::Duration;
 
 use super::super::Outcome;
+use super::super::addresses::{Addresses, look_up};
 use super::Mail;
 use super::backoff::Backoff;
 use super::calls::Send;
@@ -60,6 +59,8 @@ pub(super) struct Socket {
     mail: MailSender<Mail>,
     state: State,
     backoff: Backoff,
+    /// Addresses that were not tried since the last lookup.
+    untried: Addresses,
     pub(super) heads: Subscription,
     /// Messages in a row that were no JSON-RPC answer.
     dropped: u32,
@@ -79,6 +80,7 @@ impl Socket {
             mail,
             state: State::Resting { until: Time::ZERO },
             backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
+            untried: Addresses::default(),
             heads: Subscription::None,
             dropped: 0,
         }
@@ -102,14 +104,13 @@ impl Socket {
         if now < self.due() {
             return;
         }
-        let (mail, upstream, place) = (self.mail.clone(), self.upstream, self.url.place());
-        let resolve = move || {
-            let found = place.to_socket_addrs().ok().and_then(|mut all| all.next());
+        let (mail, upstream) = (self.mail.clone(), self.upstream);
+        let deliver = move |addresses| {
             // The loop is gone when it does not take mail.
-            let _ = mail.send(Mail::Resolved { upstream, address: found });
+            let _ = mail.send(Mail::Resolved { upstream, addresses });
         };
-        match thread::Builder::new().name("resolver".to_owned()).spawn(resolve) {
-            Ok(_) => self.state = State::Resolving,
+        match look_up(self.url.place(), deliver) {
+            Ok(()) => self.state = State::Resolving,
             Err(error) => {
                 log::error!("no thread to resolve {}: {error}", self.url);
                 self.rest(now);
@@ -117,33 +118,43 @@ impl Socket {
         }
     }
 
-    /// The name is resolved, or could not be; whether a connection was begun.
-    pub(super) fn connect(
+    /// The host has these addresses, or none; whether a connection is under way.
+    pub(super) fn resolved(
         &mut self,
         cx: &mut Context<'_>,
         route: RouteId,
-        address: Option<SocketAddr>,
+        addresses: Addresses,
     ) -> bool {
-        let begun = address.zip(self.url.request()).and_then(|(address, request)| {
-            let begun = match &self.tls {
-                None => cx.connect(route, address, &request),
-                Some(tls) => cx.connect_secure(tls, None, route, address, &request),
-            };
-            begun.inspect_err(|error| log::debug!("{}: {error}", self.url)).ok()
-        });
-        match begun {
-            Some(conn) => self.state = State::Connecting(conn),
-            None => {
-                log::warn!("upstream {} cannot be connected to", self.url);
-                self.rest(cx.now());
-            }
+        self.untried = addresses;
+        let is_connecting = self.connect(cx, route);
+        if !is_connecting {
+            log::warn!("upstream {} cannot be connected to", self.url);
         }
-        begun.is_some()
+        is_connecting
+    }
+
+    /// Connects to the next address; after the last one, pauses until the next lookup.
+    fn connect(&mut self, cx: &mut Context<'_>, route: RouteId) -> bool {
+        let Some(request) = self.url.request() else {
+            self.rest(cx.now());
+            return false;
+        };
+        let tls = &self.tls;
+        let conn = self.untried.connect(|address| match tls {
+            None => cx.connect(route, address, &request),
+            Some(tls) => cx.connect_secure(tls, None, route, address, &request),
+        });
+        match conn {
+            Some(conn) => self.state = State::Connecting(conn),
+            None => self.rest(cx.now()),
+        }
+        conn.is_some()
     }
 
     pub(super) fn opened(&mut self, conn: ConnId) {
         log::info!("upstream {} is connected", self.url);
         self.state = State::Open(conn);
+        self.untried = Addresses::default();
         self.dropped = 0;
     }
 
@@ -178,12 +189,21 @@ impl Socket {
         }
     }
 
-    pub(super) fn closed(&mut self, why: CloseReason, now: Time) {
+    /// The connection has ended; whether the next address is tried.
+    pub(super) fn closed(
+        &mut self,
+        cx: &mut Context<'_>,
+        route: RouteId,
+        why: CloseReason,
+    ) -> bool {
         match self.state {
             State::Open(_) => log::warn!("upstream {} is lost: {why}", self.url),
-            _ => log::warn!("upstream {} cannot be connected to: {why}", self.url),
+            _ if self.untried.is_empty() => {
+                log::warn!("upstream {} cannot be connected to: {why}", self.url);
+            }
+            _ => log::debug!("upstream {}: the next address is tried after: {why}", self.url),
         }
-        self.rest(now);
+        self.connect(cx, route)
     }
 
     fn rest(&mut self, now: Time) {
@@ -230,5 +250,45 @@ impl Socket {
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::super::super::addresses::fixture::await_open;
+    use super::*;
+    use crate::protocol::Message;
+    use crate::reactor::Service;
+
+    /// A socket as a service of its own.
+    struct Alone {
+        socket: Option<Socket>,
+        addresses: Option<Addresses>,
+        route: Rc<Cell<RouteId>>,
+    }
+
+    impl Service for Alone {
+        fn on_start(&mut self, cx: &mut Context<'_>) {
+            let url = "ws://host.invalid/".parse().unwrap();
+            let (sender, _) = cx.mailbox(1);
+            let socket = self.socket.insert(Socket::new(0, &url, None, sender));
+            let addresses = self.addresses.take().unwrap();
+            assert!(socket.resolved(cx, self.route.get(), addresses));
+        }
+
+        fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+
+        fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
+            let socket = self.socket.as_mut().unwrap();
+            assert!(socket.owns(conn) && socket.closed(cx, self.route.get(), why));
+        }
+    }
+
+    #[test]
+    fn the_next_address_is_tried_when_one_refuses() {
+        await_open(|addresses, route| Alone { socket: None, addresses: Some(addresses), route });
     }
 }

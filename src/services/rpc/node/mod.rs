@@ -179,7 +179,7 @@ impl Node {
     }
 
     /// The service that hears of the leader's blocks by its WebSocket, for a follower whose leader can
-    /// have one: `route` has the limits of that connection. Looks the leader's name up, and so may block.
+    /// have one: `route` has the limits of that connection.
     pub fn ears(&self, route: RouteId) -> Option<Ears> {
         match &self.part {
             Part::Leader { .. } => None,

@@ -65,7 +65,8 @@ impl Impolite {
         if self.url.is_secure {
             return Err("the rules are broken in the clear: expected a ws:// URL".into());
         }
-        let address = self.url.resolve().map_err(|error| format!("{}: {error}", self.url.host))?;
+        let reached = self.url.reach(self.patience);
+        let address = reached.map_err(|error| format!("{}: {error}", self.url.host))?;
         let path = self.request.path.as_deref().unwrap_or(&self.url.path);
         let request = request(&self.url.host, path, &self.request)?;
         Raw::open(address, &request, self.patience)
