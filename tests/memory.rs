@@ -73,7 +73,7 @@ fn held(client: &mut Client) -> (usize, usize) {
 fn little_memory() -> Settings {
     Settings {
         connections_max: 200,
-        outbound_max: 0,
+        outbound_max: 1,
         buffered_bytes_max: 8000 * KIB,
         close_timeout: LONG,
         heartbeat: None,

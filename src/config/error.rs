@@ -52,6 +52,8 @@ pub(crate) enum ConfigError {
     /// A value that passed on its own and failed among the others.
     Unread(clap::Error),
     ListenTwice(SocketAddr),
+    /// One is the unspecified address, which takes the port on all of them.
+    ListenOverlap(SocketAddr, SocketAddr),
     Tls(TlsMistake),
     NoRoute,
     Route {
@@ -111,6 +113,11 @@ impl fmt::Display for ConfigError {
             }
             ConfigError::Unread(error) => error.fmt(f),
             ConfigError::ListenTwice(address) => write!(f, "listen: {address} is given twice"),
+            ConfigError::ListenOverlap(first, second) => write!(
+                f,
+                "listen: {first} and {second} cannot both be bound: one of them takes the port on \
+                 every address"
+            ),
             ConfigError::Tls(mistake) => mistake.fmt(f),
             ConfigError::NoRoute => f.write_str("route = []: a server needs a route or a network"),
             ConfigError::Route { place, error } => write!(f, "{place}: {error}"),

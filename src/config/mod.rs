@@ -17,7 +17,6 @@ mod routes;
 mod tls;
 mod values;
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -83,7 +82,9 @@ impl Config {
         let networks = networks::networks(file.networks, &layer, &settings)?;
         // A gateway is no place for an echo that nobody has asked for.
         let built_in = || if networks.is_empty() { routes::built_in() } else { Vec::new() };
-        let routes = routes::routes(file.routes.unwrap_or_else(built_in), &layer, &settings)?;
+        let tables = file.routes.unwrap_or_else(built_in);
+        let taken = networks.iter().map(NetworkConfig::path);
+        let routes = routes::routes(tables, &layer, &settings, taken)?;
         if routes.is_empty() && networks.is_empty() {
             return Err(ConfigError::NoRoute);
         }
@@ -92,16 +93,33 @@ impl Config {
     }
 }
 
-/// Port 0 may stand twice: the system chooses a different one each time.
+/// Port 0 may be given twice: the system chooses a different one each time.
 fn check_listen<'a>(listen: impl Iterator<Item = &'a ListenSettings>) -> Result<(), ConfigError> {
-    let mut seen = HashSet::new();
-    let fixed = listen.map(|listen| listen.address).filter(|address| address.port() != 0);
-    for address in fixed {
-        if !seen.insert(address) {
-            return Err(ConfigError::ListenTwice(address));
+    let mut seen: Vec<&ListenSettings> = Vec::new();
+    for listen in listen.filter(|listen| listen.address.port() != 0) {
+        let address = listen.address;
+        if let Some(first) = seen.iter().find(|first| overlap(first, listen)) {
+            return Err(match first.address == address {
+                true => ConfigError::ListenTwice(address),
+                false => ConfigError::ListenOverlap(first.address, address),
+            });
         }
+        seen.push(listen);
     }
     Ok(())
+}
+
+/// Whether the system lets only one of two listeners bind: 0.0.0.0 takes the port on every address of
+/// IPv4, unless both share it. IPv6 and IPv4 are apart (IPV6_V6ONLY).
+fn overlap(one: &ListenSettings, other: &ListenSettings) -> bool {
+    let (first, second) = (one.address, other.address);
+    let is_any = first.ip().is_unspecified() || second.ip().is_unspecified();
+    let is_shared = one.reuse_port && other.reuse_port;
+    first == second
+        || first.port() == second.port()
+            && first.is_ipv4() == second.is_ipv4()
+            && is_any
+            && !is_shared
 }
 
 #[cfg(test)]

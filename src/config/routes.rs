@@ -77,14 +77,15 @@ pub(super) fn built_in() -> Vec<(Place, Layer)> {
     ]
 }
 
-/// Reads `tables`, each on top of `defaults`, and checks them against each other and the server's
-/// own `settings`.
+/// Reads `tables`, each on top of `defaults`, and checks them against each other, the server's own
+/// `settings` and the paths `taken` by networks.
 pub(super) fn routes(
     tables: Vec<(Place, Layer)>,
     defaults: &Layer,
     settings: &Settings,
+    taken: impl Iterator<Item = String>,
 ) -> Result<Vec<RouteConfig>, ConfigError> {
-    let mut seen = HashSet::new();
+    let mut seen: HashSet<String> = taken.collect();
     let mut routes = Vec::with_capacity(tables.len());
     for (place, table) in tables {
         let route = route(&place, table, defaults)?;
@@ -92,7 +93,7 @@ pub(super) fn routes(
         if let Err(error) = check(&route, settings) {
             return refused(error);
         }
-        if !seen.insert((pattern(&route.path), route.service.kind())) {
+        if !seen.insert(pattern(&route.path)) {
             return refused(RouteError::Twice(route.path));
         }
         routes.push(route);
@@ -132,6 +133,9 @@ fn check(route: &RouteConfig, settings: &Settings) -> Result<(), RouteError> {
     if route.service.kind() == ServiceKind::Rooms && !route.path.split('/').any(|s| s == ROOM_NAME)
     {
         return Err(RouteError::Path(route.path.clone(), PathError::NoRoomName));
+    }
+    if route.page && route.path.contains(['{', '*']) {
+        return Err(RouteError::Page(route.path.clone()));
     }
     if let Err(error) = route.settings.check() {
         return Err(RouteError::Settings(route.path.clone(), error));
@@ -199,6 +203,8 @@ pub(crate) enum RouteError {
     OnlyRooms(String),
     Path(String, PathError),
     Twice(String),
+    /// A page answers at one path.
+    Page(String),
     Settings(String, SettingsError),
     /// The server would never let one outbox grow that far.
     AboveBuffered {
@@ -231,7 +237,14 @@ impl fmt::Display for RouteError {
             RouteError::Missing(key) => write!(f, "a [[route]] needs a {key}"),
             RouteError::OnlyRooms(key) => write!(f, r#"{key} needs service = "rooms""#),
             RouteError::Path(path, error) => write!(f, "path {path:?}: {error}"),
-            RouteError::Twice(path) => write!(f, "path {path:?} has this service already"),
+            RouteError::Twice(path) => {
+                write!(f, "path {path:?} has a service already: the second is never reached")
+            }
+            RouteError::Page(path) => write!(
+                f,
+                "path {path:?}: page = true needs a path without parameters and without *, as in \
+                 \"/echo\""
+            ),
             RouteError::Settings(path, error) => write!(f, "path {path:?}: {error}"),
             RouteError::AboveBuffered { path, hard, all } => write!(
                 f,

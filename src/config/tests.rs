@@ -189,6 +189,10 @@ fn contradictions_are_refused() {
     assert!(error("pong_misses_max = 0").contains("pong_misses_max must be more than zero"));
     assert!(error("listen = ['[::1]:1', '[::1]:1']").contains("[::1]:1 is given twice"));
     assert!(file("listen = ['[::1]:0', '[::1]:0']").is_ok());
+    let error = error("listen = '127.0.0.1:1'\nadmin = '0.0.0.0:1'");
+    assert!(error.contains("127.0.0.1:1 and 0.0.0.0:1 cannot both be bound"), "{error}");
+    assert!(file("listen = ['0.0.0.0:1', '[::]:1']").is_ok());
+    assert!(file("listen = ['0.0.0.0:1', '127.0.0.1:1']\nreuse_port = true").is_ok());
 }
 
 #[test]
@@ -206,6 +210,17 @@ fn routes_are_refused_with_their_line() {
         r#"weir.toml:1: rooms_max needs service = "rooms""#
     );
     assert!(error("[[route]]\npath = '/x'\nservice = 'rooms'").contains("must contain {name}"));
+    for path in ["/a/{b}", "/a/*", "/*"] {
+        let error = error(&format!("[[route]]\npath = '{path}'\nservice = 'echo'\npage = true"));
+        assert!(error.contains("page = true needs a path without parameters"), "{error}");
+    }
+    // Neither has a subprotocol, so the first gets every request.
+    let first = "[[route]]\npath = '/{name}'\nservice = 'rooms'\n";
+    let error_of_two = error(&format!("{first}[[route]]\npath = '/{{x}}'\nservice = 'echo'\n"));
+    assert!(error_of_two.starts_with("weir.toml:4: path \"/{x}\" has a service"), "{error_of_two}");
+    let network = "[[network]]\nproject = 'a'\nchain_id = 1\nupstreams = ['http://b']\n";
+    let error_of_both = error(&format!("{network}[[route]]\npath = '/a/evm/1'\nservice = 'echo'"));
+    assert!(error_of_both.starts_with("weir.toml:5: path \"/a/evm/1\" has"), "{error_of_both}");
     let twice = "[[route]]\npath = '/{a}'\nservice = 'echo'\n";
     let again = twice.replace("{a}", "{b}");
     assert!(error(&format!("{twice}{again}")).starts_with("weir.toml:4: "));
@@ -280,7 +295,7 @@ fn the_effective_configuration_reads_back_the_same() {
         slow = 'drop'
         history_ttl = 'off'
         [[route]]
-        path = '/a/*'
+        path = '/a'
         service = 'echo'
         page = true
         origins = ['https://a.example', 'null']

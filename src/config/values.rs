@@ -249,6 +249,15 @@ impl FromStr for Origin {
     fn from_str(text: &str) -> Result<Origin, Self::Err> {
         let text = text.trim().to_ascii_lowercase();
         let host = text.split_once("://").map_or("", |(_, host)| host);
+        if text == "*" {
+            return Err(r#"without a value, every origin may connect: leave "*" out"#);
+        }
+        let labels = host.strip_prefix("*.").unwrap_or(host);
+        if labels.contains('*') || labels.is_empty() && !host.is_empty() {
+            return Err(
+                r#"a wildcard stands for whole labels at the start, as in "https://*.example.org""#,
+            );
+        }
         let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
         if text == "null" || !host.is_empty() && host.bytes().all(plain) {
             Ok(Origin(text))
@@ -347,6 +356,11 @@ mod tests {
         assert_eq!("HTTPS://Example.org".parse(), Ok(Origin("https://example.org".to_owned())));
         assert_eq!("http://[::1]:8080".parse(), Ok(Origin("http://[::1]:8080".to_owned())));
         assert!("null".parse::<Origin>().is_ok());
+        assert!("https://*.example.org:8443".parse::<Origin>().is_ok());
+        for text in ["https://*", "https://a.*.org", "https://*example.org", "https://*.", "*"] {
+            let error = text.parse::<Origin>().unwrap_err();
+            assert!(error.contains("wildcard") || error.contains("leave"), "{text}: {error}");
+        }
         for text in ["", "example.org", "https://", "https://example.org/", "https://a b"] {
             assert!(text.parse::<Origin>().is_err(), "{text}");
         }

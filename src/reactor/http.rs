@@ -14,6 +14,7 @@ use super::budget::HEAD_WORK;
 use super::client::Awaited;
 use super::connection::{Input, Phase, Standing};
 use super::core::Core;
+use super::origin;
 use super::plain::{PartialBody, Plain};
 use super::router::{Params, RouteId};
 use super::service::{Decision, Request};
@@ -295,7 +296,7 @@ impl Core {
         let mut without_protocol = None;
         for (route, params) in self.router.find(site, path) {
             let settings = self.router.settings(route);
-            if !origin_is_allowed(&settings.origins, upgrade.origin()) {
+            if !origin::is_allowed(&settings.origins, upgrade.origin()) {
                 refusal = Refusal::Origin;
                 continue;
             }
@@ -390,11 +391,4 @@ impl Core {
             self.queues.answers.push_back((id, decision));
         }
     }
-}
-
-/// An empty list allows every origin, and no origin at all; a list allows what it names (RFC 6454,
-/// 6.1 writes scheme and host in lower case).
-pub(super) fn origin_is_allowed(allowed: &[String], origin: Option<&str>) -> bool {
-    allowed.is_empty()
-        || origin.is_some_and(|origin| allowed.iter().any(|name| name.eq_ignore_ascii_case(origin)))
 }

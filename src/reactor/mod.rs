@@ -54,6 +54,7 @@ mod listener;
 mod mailbox;
 mod members;
 mod metrics;
+mod origin;
 mod outbound;
 mod outbox;
 mod outboxes;

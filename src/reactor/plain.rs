@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use super::budget::{HTTP_REQUESTS_MAX, SHARE_BYTES_MIN};
 use super::connection::{Phase, Standing};
 use super::core::Core;
-use super::http::origin_is_allowed;
+use super::origin;
 use super::router::{Params, RouteId};
 use super::service::{Decision, PlainRequest};
 use super::{CloseReason, ConnId, Reactor};
@@ -170,7 +170,7 @@ impl Core {
     /// How a request's body ends, if its origin may send one.
     fn body_framing(&self, route: RouteId, request: &Request<'_>) -> Result<Framing, Refusal> {
         let settings = self.router.settings(route);
-        if !origin_is_allowed(&settings.origins, request.header("Origin")) {
+        if !origin::is_allowed(&settings.origins, request.header("Origin")) {
             return Err(Refusal::Origin);
         }
         request.body_framing()

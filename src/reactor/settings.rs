@@ -172,7 +172,8 @@ pub struct RouteSettings {
     pub write_timeout: Duration,
     /// Silence in data messages after which a connection is collected with 1001; `None`: never.
     pub idle_timeout: Option<Duration>,
-    /// Origins that may connect; empty: all of them, and those that send none. Past it 403.
+    /// Origins that may connect; empty: all of them, and clients that send none. Others get 403. A
+    /// wildcard stands for one label or more of a host: `https://*.example.org`.
     pub origins: Vec<String>,
     /// Whether an upgrade must name a subprotocol that the service speaks; else 400.
     pub require_protocol: bool,

@@ -160,3 +160,19 @@ fn a_route_may_have_a_page() {
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
     drop(running);
 }
+
+#[test]
+fn a_wildcard_origin_admits_subdomains_at_any_depth() {
+    let (running, address) = Process::serve(&["--origins", "https://*.example.org"]);
+    for (origin, status) in [
+        ("https://a.example.org", "101"),
+        ("https://b.a.example.org", "101"),
+        ("https://example.org", "403"),
+        ("http://a.example.org", "403"),
+        ("https://a.example.org.evil.net", "403"),
+    ] {
+        let head = Client::tcp(address).request(&upgrade("/", &format!("Origin: {origin}\r\n")));
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{origin}: {head}");
+    }
+    drop(running);
+}

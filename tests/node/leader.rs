@@ -67,7 +67,8 @@ fn every_method_answers_over_http_and_websocket() {
         ("eth_getLogs", json!([{"fromBlock": "0x1", "address": [SENDER]}]), logs),
         ("eth_getLogs", json!([{}]), json!([])),
         ("eth_getLogs", json!([{"fromBlock": "0x9"}]), json!([])),
-        ("eth_getLogs", json!([{"fromBlock": "0x2", "toBlock": "0x1"}]), json!([])),
+        ("eth_getLogs", json!([{"fromBlock": "0x9", "toBlock": "latest"}]), json!([])),
+        ("eth_getLogs", json!([{"fromBlock": "0x9", "toBlock": "0xa"}]), json!([])),
     ];
     for (method, params, expected) in cases {
         assert_eq!(node.result(method, params.clone()), expected, "{method} over HTTP");
@@ -80,6 +81,9 @@ fn every_method_answers_over_http_and_websocket() {
         ("eth_getBlockByHash", json!(["0x1", true])),
         ("eth_getLogs", json!([{"fromBlock": "x"}])),
         ("eth_getLogs", json!([{"blockHash": hash, "fromBlock": "0x0"}])),
+        ("eth_getLogs", json!([{"fromBlock": "0x2", "toBlock": "0x1"}])),
+        ("eth_getLogs", json!([{"fromBlock": "0x9", "toBlock": "0x8"}])),
+        ("eth_getLogs", json!([{"fromBlock": "latest", "toBlock": "earliest"}])),
         ("eth_getLogs", json!([[]])),
         ("eth_getLogs", json!([["0x0", "0x1"]])),
         ("eth_subscribe", json!(["logs", []])),
@@ -95,6 +99,10 @@ fn every_method_answers_over_http_and_websocket() {
         assert_eq!(node.call(method, params.clone())["error"]["code"], -32602, "{method} {params}");
     }
     assert_eq!(node.call("eth_call", json!([]))["error"]["code"], -32601);
+    let backwards = node.call("eth_getLogs", json!([{"fromBlock": "0x2", "toBlock": "0x1"}]));
+    assert_eq!(backwards["error"]["message"], "invalid block range params");
+    let unknown = node.call("eth_getLogs", json!([{"blockHash": nowhere}]));
+    assert_eq!(unknown["error"], json!({"code": -32000, "message": "unknown block"}));
 }
 
 /// The members of blocks, transactions and logs that are quantities.

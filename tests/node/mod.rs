@@ -6,4 +6,5 @@ mod leader;
 mod limits;
 mod peers;
 pub mod process;
+mod reads;
 mod secrets;

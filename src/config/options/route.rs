@@ -50,7 +50,8 @@ pub(in crate::config) struct RouteOptions {
     #[arg(long, value_name = "TIME", default_value_t = OrOff(route().idle_timeout.map(Span)))]
     idle_timeout: OrOff<Span>,
 
-    /// Origin that may connect, as in "https://example.org"; without any, all may
+    /// Origin that may connect, as in "https://example.org", or "https://*.example.org" for all its
+    /// subdomains, at any depth; without any, all may
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     origins: Vec<Origin>,
 

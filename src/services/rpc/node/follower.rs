@@ -19,7 +19,8 @@ use super::queries::Shared;
 use super::record::Record;
 use super::store::StoreError;
 use super::upstream::{Unanswered, Upstream};
-use super::{PAUSE_MAX, PAUSE_MIN, Post};
+use super::work::Post;
+use super::{PAUSE_MAX, PAUSE_MIN};
 use crate::reactor::MailSender;
 
 /// Blocks kept with one write while catching up.
@@ -176,7 +177,7 @@ impl Follower {
 
     /// The hash of our own block of this number; of none that could be if we do not have it.
     fn own_hash(&self, number: u64) -> Result<Word, Failure> {
-        let own = self.shared.store.block(number)?;
+        let own = self.shared.store.read()?.block(number)?;
         Ok(own.map_or(Bytes([0; 32]), |block| block.hash))
     }
 

@@ -11,12 +11,12 @@ use serde_json::value::RawValue;
 
 use super::super::backend::{Outcome, Ticket};
 use super::super::{Quantity, RpcError};
-use super::Post;
 use super::order::Order;
 use super::pool::Pool;
 use super::queries::Shared;
 use super::record::{Record, Transaction, raw};
 use super::store::StoreError;
+use super::work::Post;
 use crate::reactor::MailSender;
 
 /// The chain's owner.
@@ -33,7 +33,7 @@ pub(super) struct Leader {
 
 /// The chain's head, made if there is none.
 pub(super) fn begin(shared: &Shared, chain_id: u64) -> Result<Record, StoreError> {
-    if let Some(head) = shared.store.last()? {
+    if let Some(head) = shared.store.read()?.last()? {
         return Ok(head);
     }
     let genesis = Record::genesis(chain_id, unix_time());
@@ -73,7 +73,8 @@ impl Leader {
     fn take(&mut self, ticket: Ticket, transaction: Transaction) {
         let hash = quoted(transaction.hash);
         let full = transaction.json(self.chain_id, None);
-        let known = self.shared.store.transaction(transaction.hash);
+        let known = self.shared.store.read();
+        let known = known.and_then(|snapshot| snapshot.transaction(transaction.hash));
         let taken = match known {
             Ok(Some(_)) => Err(RpcError::server("already known")),
             Ok(None) => Pool::of(&self.shared.pool).add(transaction, full.clone()),

@@ -17,16 +17,15 @@ mod settings;
 mod status;
 mod store;
 mod upstream;
+mod work;
 mod workers;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-
-use serde_json::value::RawValue;
 
 use self::follower::Follower;
 use self::leader::Leader;
@@ -37,9 +36,9 @@ use self::record::{GAS_PRICE, Record};
 use self::status::Status;
 use self::store::Store;
 use self::upstream::Upstream;
+use self::work::{Forward, Job, Post, put};
 use super::{
-    Backend, Call, Counts, Network, Notice, Outcome, Progress, Quantity, RpcError, Ticket,
-    UpstreamUrl,
+    Backend, Call, Counts, Network, Notice, Progress, Quantity, RpcError, Ticket, UpstreamUrl,
 };
 use crate::reactor::{Context, MailReceiver, MailSender, RouteId};
 
@@ -56,53 +55,9 @@ pub use self::store::StoreError;
 const MAILS_MAX: usize = 1024;
 /// Questions that wait for each kind of thread.
 const QUEUE_MAX: usize = 4096;
-/// Threads that read the store, and that ask the leader.
-const READERS: usize = 2;
-const FORWARDERS: usize = 4;
 /// The pauses of a follower that its leader does not answer.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-
-/// What the threads tell the loop.
-#[derive(Debug)]
-enum Post {
-    Answer(Ticket, Outcome),
-    /// A block is on disk.
-    Block(Box<Record>),
-    /// A transaction waits.
-    Pending {
-        hash: Box<RawValue>,
-        full: Box<RawValue>,
-    },
-    /// The leader's head.
-    Leader(u64),
-    /// The leader does not answer.
-    Lost,
-}
-
-/// A question for the store.
-#[derive(Debug)]
-struct Job {
-    ticket: Ticket,
-    query: Query,
-    /// Where to go if the store does not know.
-    forward: Option<Forward>,
-}
-
-/// A call as it came, for the leader.
-#[derive(Debug)]
-struct Forward {
-    ticket: Ticket,
-    method: String,
-    params: String,
-}
-
-impl Forward {
-    fn of(ticket: Ticket, call: &Call<'_>) -> Forward {
-        let params = call.params.map_or("[]", RawValue::get).to_owned();
-        Forward { ticket, method: call.method.clone().into_owned(), params }
-    }
-}
 
 /// What takes the questions of a running node.
 #[derive(Debug)]
@@ -144,7 +99,7 @@ impl Node {
         let shared = Shared { store, pool: Arc::default() };
         let (role, head) = match &part {
             Part::Leader { .. } => (Role::Leader, Some(leader::begin(&shared, chain_id)?)),
-            Part::Follower { .. } => (Role::Follower, shared.store.last()?),
+            Part::Follower { .. } => (Role::Follower, shared.store.read()?.last()?),
         };
         let number = head.as_ref().map(|head| head.number);
         let status = Status {
@@ -238,12 +193,7 @@ impl Node {
             thread::spawn(|| follower.run());
         }
         let (sender, forwards) = sync_channel(QUEUE_MAX);
-        let mail = mail.clone();
-        workers::spawn(FORWARDERS, forwards, move |forward: Forward| {
-            let outcome = upstream.call(&forward.method, &forward.params);
-            let outcome = outcome.unwrap_or_else(|error| Err(error.into()));
-            let _ = mail.send(Post::Answer(forward.ticket, outcome));
-        });
+        work::start_forwarders(upstream, forwards, mail.clone());
         sender
     }
 
@@ -297,15 +247,6 @@ impl Node {
     }
 }
 
-/// Puts work into a queue, if it has room.
-fn put<T>(queue: &SyncSender<T>, work: T) -> Result<Progress, RpcError> {
-    match queue.try_send(work) {
-        Ok(()) => Ok(Progress::Later),
-        Err(TrySendError::Full(_)) => Err(RpcError::busy()),
-        Err(TrySendError::Disconnected(_)) => Err(RpcError::internal()),
-    }
-}
-
 impl Backend for Node {
     fn network(&self) -> &Network {
         &self.network
@@ -321,18 +262,7 @@ impl Backend for Node {
         };
         let (jobs, waiting) = sync_channel(QUEUE_MAX);
         let (shared, onward) = (self.shared.clone(), forwards.clone());
-        let readers = workers::spawn(READERS, waiting, move |job: Job| {
-            let found = job.query.answer(&shared.store, &shared.pool);
-            let outcome = match (found, job.forward, &onward) {
-                (Some(outcome), ..) => outcome,
-                (None, Some(forward), Some(onward)) => match put(onward, forward) {
-                    Ok(_) => return,
-                    Err(error) => Err(error),
-                },
-                (None, ..) => Ok(RawValue::NULL.to_owned()),
-            };
-            let _ = sender.send(Post::Answer(job.ticket, outcome));
-        });
+        let readers = work::start_readers(shared, waiting, onward, sender);
         self.threads.extend(readers);
         self.running = Some(Running { mail, jobs, orders, forwards });
     }

@@ -1,10 +1,15 @@
 //! Questions that need the store: read on the loop, answered on a thread beside it.
+//!
+//! A follower's store ends at its own head, where `latest` is, and may begin late. What lies beyond it,
+//! or under a hash that it does not have, only the leader can know: such a question is [`Answer::Unknown`],
+//! never answered as if it had no result.
 
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use super::super::backend::Outcome;
 use super::super::filter::{FilterParams, LogFilter};
@@ -12,7 +17,8 @@ use super::super::hex::{Quantity, Word};
 use super::super::object::Object;
 use super::super::{Call, RpcError};
 use super::pool::Pool;
-use super::store::{Store, StoreError};
+use super::store::{Snapshot, Store, StoreError};
+use super::upstream::Anchor;
 
 /// Blocks of one `eth_getLogs`.
 const LOG_BLOCKS_MAX: u64 = 10_000;
@@ -26,8 +32,24 @@ pub(super) enum Query {
     Block { number: u64, full: bool },
     BlockByHash { hash: Word, full: bool },
     Transaction(Word),
-    Logs { filter: LogFilter, numbers: RangeInclusive<u64> },
+    Logs { filter: LogFilter, range: LogRange },
     LogsOfBlock { filter: LogFilter, hash: Word },
+}
+
+/// The blocks of an `eth_getLogs`, both ends included. `from` is above `to` only if it is above the node's
+/// head and `to` is that head, by name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LogRange {
+    from: u64,
+    to: u64,
+}
+
+/// What the store has for a question.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Known(Outcome),
+    /// The leader may know, if its chain has the store's last block.
+    Unknown(Option<Anchor>),
 }
 
 /// A block by number or name. Nothing here is final before or after anything else.
@@ -98,47 +120,97 @@ impl Query {
         }))
     }
 
-    /// The answer; `None` if what is asked for is not there.
-    pub(super) fn answer(&self, store: &Store, pool: &Mutex<Pool>) -> Option<Outcome> {
-        match self.look(store, pool) {
-            Ok(found) => found.map(|json| {
-                RawValue::from_string(json).map_err(|error| {
-                    log::error!("an answer is no JSON: {error}");
-                    RpcError::internal()
-                })
-            }),
-            Err(Unanswered::Refused(error)) => Some(Err(error)),
+    /// What the store has for it. Only a follower is asked for what it `may_lack`: a leader's store is all
+    /// there is.
+    pub(super) fn answer(&self, shared: &Shared, may_lack: bool) -> Answer {
+        match self.look(shared, may_lack) {
+            Ok(answer) => answer,
+            Err(Unanswered::Refused(error)) => Answer::Known(Err(error)),
             Err(Unanswered::Store(error)) => {
                 log::error!("the store cannot be read: {error}");
-                Some(Err(RpcError::internal()))
+                Answer::Known(Err(RpcError::internal()))
             }
         }
     }
 
-    fn look(&self, store: &Store, pool: &Mutex<Pool>) -> Result<Option<String>, Unanswered> {
-        Ok(match self {
-            Query::Block { number, full } => store.block(*number)?.map(|block| block.block(*full)),
-            Query::BlockByHash { hash, full } => match store.number(*hash)? {
-                Some(number) => store.block(number)?.map(|block| block.block(*full)),
-                None => None,
-            },
-            Query::Transaction(hash) => match store.transaction(*hash)? {
+    fn look(&self, shared: &Shared, may_lack: bool) -> Result<Answer, Unanswered> {
+        let snapshot = shared.store.read()?;
+        let found = match self {
+            Query::Block { number, full } => {
+                snapshot.block(*number)?.map(|block| block.block(*full))
+            }
+            Query::BlockByHash { hash, full } => {
+                snapshot.block_by_hash(*hash)?.map(|block| block.block(*full))
+            }
+            Query::Transaction(hash) => match snapshot.transaction(*hash)? {
                 Some((block, index)) => {
                     block.transactions.get(index).map(|found| found.json.get().to_owned())
                 }
-                None => Pool::of(pool).find(*hash).map(|found| found.get().to_owned()),
+                None => Pool::of(&shared.pool).find(*hash).map(|found| found.get().to_owned()),
             },
-            Query::Logs { filter, numbers } => match store.first_number()? {
-                Some(first) if first <= *numbers.start() => {
-                    Some(matching(store, filter, numbers.clone())?)
+            Query::Logs { filter, range } => match snapshot.numbers()? {
+                Some(stored) if !may_lack || range.is_within(&stored) => {
+                    Some(matching(&snapshot, filter, range.stored(*stored.end())?)?)
                 }
                 _ => None,
             },
-            Query::LogsOfBlock { filter, hash } => match store.number(*hash)? {
-                Some(number) => Some(matching(store, filter, number..=number)?),
+            Query::LogsOfBlock { filter, hash } => match snapshot.block_by_hash(*hash)? {
+                Some(block) => Some(matching(&snapshot, filter, block.number..=block.number)?),
                 None => None,
             },
-        })
+        };
+        match found {
+            Some(json) => {
+                let json = RawValue::from_string(json).map_err(|error| {
+                    log::error!("an answer is no JSON: {error}");
+                    Unanswered::Refused(RpcError::internal())
+                })?;
+                Ok(Answer::Known(Ok(json)))
+            }
+            None if may_lack => Ok(Answer::Unknown(snapshot.last()?.map(|head| head.anchor()))),
+            None => Ok(Answer::Known(self.absent())),
+        }
+    }
+
+    /// The answer where there is no such block or transaction.
+    fn absent(&self) -> Outcome {
+        match self {
+            Query::LogsOfBlock { .. } => Err(RpcError::server("unknown block")),
+            Query::Block { .. }
+            | Query::BlockByHash { .. }
+            | Query::Transaction(_)
+            | Query::Logs { .. } => Ok(RawValue::NULL.to_owned()),
+        }
+    }
+
+    /// The parameters for the leader, whose `latest` is another block, in the place of those sent; `None`
+    /// if they are the same.
+    pub(super) fn leader_params(&self, sent: &str) -> Option<String> {
+        let Query::Logs { range, .. } = self else {
+            return None;
+        };
+        let mut params: Vec<Map<String, Value>> = serde_json::from_str(sent).ok()?;
+        let filter = params.first_mut()?;
+        filter.insert("fromBlock".to_owned(), Value::from(Quantity(range.from).to_string()));
+        if range.from <= range.to {
+            filter.insert("toBlock".to_owned(), Value::from(Quantity(range.to).to_string()));
+        }
+        serde_json::to_string(&params).ok()
+    }
+}
+
+impl LogRange {
+    fn is_within(self, stored: &RangeInclusive<u64>) -> bool {
+        stored.contains(&self.from) && stored.contains(&self.to)
+    }
+
+    /// Those of its blocks that there are, if the last one is `last`.
+    fn stored(self, last: u64) -> Result<RangeInclusive<u64>, RpcError> {
+        let to = self.to.min(last);
+        if to.saturating_sub(self.from) >= LOG_BLOCKS_MAX {
+            return Err(RpcError::limit("query exceeds 10000 blocks"));
+        }
+        Ok(self.from..=to)
     }
 }
 
@@ -154,6 +226,12 @@ impl From<StoreError> for Unanswered {
     }
 }
 
+impl From<RpcError> for Unanswered {
+    fn from(error: RpcError) -> Unanswered {
+        Unanswered::Refused(error)
+    }
+}
+
 fn logs(params: LogParams, head: u64) -> Result<Query, RpcError> {
     let LogParams { from_block, to_block, block_hash, filter } = params;
     let filter = LogFilter::try_from(filter).map_err(RpcError::invalid_params)?;
@@ -164,27 +242,26 @@ fn logs(params: LogParams, head: u64) -> Result<Query, RpcError> {
         }
         return Ok(Query::LogsOfBlock { filter, hash });
     }
-    let number = |id: Option<String>| match id {
-        Some(id) => BlockId::parse(&id).map(|id| id.number(head)),
-        None => Ok(head),
-    };
-    let (from, to) = (number(from_block)?, number(to_block)?.min(head));
-    if to.saturating_sub(from) >= LOG_BLOCKS_MAX {
-        return Err(RpcError::limit("query exceeds 10000 blocks"));
+    let id = |id: Option<String>| id.map_or(Ok(BlockId::Latest), |id| BlockId::parse(&id));
+    let (from, to) = (id(from_block)?.number(head), id(to_block)?);
+    let range = LogRange { from, to: to.number(head) };
+    // Who looks from the next block on, up to the head, finds nothing yet.
+    if range.from > range.to && !matches!(to, BlockId::Latest) {
+        return Err(RpcError::invalid_params("invalid block range params"));
     }
-    Ok(Query::Logs { filter, numbers: from..=to })
+    Ok(Query::Logs { filter, range })
 }
 
 /// The logs of these blocks that match, as a JSON array.
 fn matching(
-    store: &Store,
+    snapshot: &Snapshot,
     filter: &LogFilter,
     numbers: RangeInclusive<u64>,
 ) -> Result<String, Unanswered> {
     let mut out = "[".to_owned();
     let mut count = 0;
     let mut refusal = None;
-    store.scan(numbers, |block| {
+    snapshot.scan(numbers, |block| {
         for log in block.logs.iter().filter(|log| filter.matches(&log.address, &log.topics)) {
             if count > 0 {
                 out.push(',');

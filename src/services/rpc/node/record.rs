@@ -10,6 +10,7 @@ use sha3::{Digest as _, Keccak256};
 
 use super::super::filter::Log;
 use super::super::hex::{Address, Bytes, Quantity, Word};
+use super::upstream::Anchor;
 
 /// Hashes of what is empty, as Ethereum has them: no uncles, no transactions.
 const EMPTY_UNCLES: &str = "0x1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347";
@@ -236,6 +237,11 @@ impl Record {
             logs: logs.collect::<Result<_, &str>>()?,
             header: raw(&block),
         })
+    }
+
+    /// The block, as one that another node's chain is compared by.
+    pub(super) fn anchor(&self) -> Anchor {
+        Anchor { number: self.number, hash: self.hash }
     }
 
     /// Seconds since 1970; 0 if the header does not tell.

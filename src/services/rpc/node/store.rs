@@ -10,7 +10,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 use super::super::hex::Word;
 use super::record::Record;
@@ -122,38 +122,46 @@ impl Store {
         Ok(())
     }
 
+    /// Begins to read: all that the snapshot returns is of one moment.
+    pub(super) fn read(&self) -> Result<Snapshot, StoreError> {
+        Ok(Snapshot(self.database.begin_read()?))
+    }
+}
+
+/// The blocks of one moment, whatever is written meanwhile.
+pub(super) struct Snapshot(ReadTransaction);
+
+impl Snapshot {
+    /// The numbers of the first and the last block; `None` in an empty store.
+    pub(super) fn numbers(&self) -> Result<Option<RangeInclusive<u64>>, StoreError> {
+        let table = self.0.open_table(BLOCKS)?;
+        let (first, last) = (table.first()?, table.last()?);
+        Ok(first.zip(last).map(|((first, _), (last, _))| first.value()..=last.value()))
+    }
+
     /// The last block.
     pub(super) fn last(&self) -> Result<Option<Record>, StoreError> {
-        let table = self.database.begin_read()?.open_table(BLOCKS)?;
+        let table = self.0.open_table(BLOCKS)?;
         let last = table.last()?;
         last.map(|(_, json)| read(json.value())).transpose()
     }
 
-    /// The number of the first block that is stored.
-    pub(super) fn first_number(&self) -> Result<Option<u64>, StoreError> {
-        let table = self.database.begin_read()?.open_table(BLOCKS)?;
-        Ok(table.first()?.map(|(number, _)| number.value()))
-    }
-
     /// A block by its number.
     pub(super) fn block(&self, number: u64) -> Result<Option<Record>, StoreError> {
-        let table = self.database.begin_read()?.open_table(BLOCKS)?;
+        let table = self.0.open_table(BLOCKS)?;
         table.get(number)?.map(|json| read(json.value())).transpose()
     }
 
-    /// The number of the block with this hash.
-    pub(super) fn number(&self, hash: Word) -> Result<Option<u64>, StoreError> {
-        let table = self.database.begin_read()?.open_table(HASHES)?;
-        Ok(table.get(hash.0)?.map(|number| number.value()))
+    /// A block by its hash.
+    pub(super) fn block_by_hash(&self, hash: Word) -> Result<Option<Record>, StoreError> {
+        let number = self.0.open_table(HASHES)?.get(hash.0)?.map(|number| number.value());
+        number.map_or(Ok(None), |number| self.block(number))
     }
 
     /// The block of a transaction, and its index there.
     pub(super) fn transaction(&self, hash: Word) -> Result<Option<(Record, usize)>, StoreError> {
-        let found = {
-            let table = self.database.begin_read()?.open_table(TRANSACTIONS)?;
-            table.get(hash.0)?.map(|place| place.value())
-        };
-        let Some((number, index)) = found else {
+        let place = self.0.open_table(TRANSACTIONS)?.get(hash.0)?.map(|place| place.value());
+        let Some((number, index)) = place else {
             return Ok(None);
         };
         Ok(self.block(number)?.map(|block| (block, index as usize)))
@@ -165,7 +173,7 @@ impl Store {
         numbers: RangeInclusive<u64>,
         mut look: impl FnMut(Record) -> bool,
     ) -> Result<(), StoreError> {
-        let table = self.database.begin_read()?.open_table(BLOCKS)?;
+        let table = self.0.open_table(BLOCKS)?;
         for entry in table.range(numbers)? {
             if !look(read(entry?.1.value())?) {
                 break;
