@@ -26,7 +26,7 @@ use crate::config::{Count, OrOff, Span};
 use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
 use crate::observe::{PeerSource, ProcessSource, RpcSource};
-use crate::serve::obey_signals;
+use crate::serve::{log_start, obey_signals};
 
 /// Listeners of a node: RPC, health, P2P. A follower's requests to its leader go one at a time.
 const NEEDS: Needs = Needs { listeners: 3, upstream_sockets: 1 };
@@ -342,7 +342,8 @@ impl NodeOptions {
 /// What kept the node from starting, or ended it.
 pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     LogSettings { filter: options.log.clone(), format: options.log_format }.install();
-    let mut reactor = Reactor::new(fit_to_descriptors(&options.settings(), NEEDS))?;
+    let settings = fit_to_descriptors(&options.settings(), NEEDS);
+    let mut reactor = Reactor::new(settings.clone())?;
     let named = |error| format!("{}: {error}", options.data_dir.display());
     let node = Node::open(options.node()).map_err(named)?;
     let rpc = Rpc::new(node, options.rpc());
@@ -370,6 +371,7 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     // First of all that can be seen: who reads that we listen may send a signal at once.
     obey_signals(&mut reactor)?;
     listen(&mut reactor, options)?;
+    log_start(None, &settings);
     reactor.run()?;
     let metrics = reactor.metrics();
     info!("stopped: {metrics} bytes_left={}", metrics.buffered_now);

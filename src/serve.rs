@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::error::Error;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use log::info;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use weir::reactor::settings::{ListenSettings, RouteSettings};
+use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
 use weir::reactor::{Order, Reactor, RouteId};
 use weir::services::admin::{self, Admin, Source};
 use weir::services::rpc::Rpc;
@@ -23,6 +24,7 @@ use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 use crate::config::{ADMIN_SITE, Config, NetworkConfig, RouteConfig, Service};
 use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::observe::{NetworkSource, ProcessSource};
+use crate::version::{COMMIT, VERSION};
 
 /// Runs until a signal says otherwise.
 ///
@@ -42,7 +44,7 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
         upstream_sockets: sockets.sum(),
     };
     let settings = fit_to_descriptors(&config.settings, needs);
-    let mut reactor = Reactor::new(settings)?;
+    let mut reactor = Reactor::new(settings.clone())?;
     // Before certificates are read: a SIGHUP that comes after that reloads them in the first turn.
     obey_signals(&mut reactor)?;
     for route in &config.routes {
@@ -58,7 +60,8 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     if config.admin.is_some() {
         add_admin(&mut reactor, sources)?;
     }
-    listen(&mut reactor, &config.listen, config.admin.as_ref())?;
+    let address = listen(&mut reactor, &config.listen, config.admin.as_ref())?;
+    log_start(page_url(config, address).as_deref(), &settings);
     reactor.run()?;
     if let Some(report) = reactor.turn_report() {
         info!("turns: {report}");
@@ -105,16 +108,18 @@ fn add_admin(reactor: &mut Reactor, sources: Vec<Box<dyn Source>>) -> Result<(),
 }
 
 /// Listens everywhere, and then says so on standard output: one line an address, with the port that
-/// it has.
+/// it has. Returns the first.
 fn listen(
     reactor: &mut Reactor,
     all: &[ListenSettings],
     admin: Option<&ListenSettings>,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<Option<SocketAddr>, Box<dyn Error>> {
     let mut lines = String::new();
+    let mut first = None;
     for settings in all {
         let failed = |error| format!("listen on {}: {error}", settings.address);
         let address = reactor.listen(settings).map_err(failed)?;
+        first.get_or_insert(address);
         let scheme = if settings.secure { "wss" } else { "ws" };
         lines += &format!("listening {scheme}://{address}/\n");
     }
@@ -124,7 +129,27 @@ fn listen(
         lines += &format!("admin http://{address}/\n");
     }
     io::stdout().write_all(lines.as_bytes())?;
-    Ok(())
+    Ok(first)
+}
+
+/// The address of the first page for browsers, at the first listener.
+fn page_url(config: &Config, address: Option<SocketAddr>) -> Option<String> {
+    let route = config.routes.iter().find(|route| route.page)?;
+    let scheme = if config.listen.first()?.secure { "https" } else { "http" };
+    Some(format!("{scheme}://{}{}", address?, route.path))
+}
+
+/// Logs which build runs, and the limits in force: connections are fewer than set if the process may not
+/// have as many descriptors.
+pub(crate) fn log_start(page: Option<&str>, settings: &Settings) {
+    info!(
+        version = VERSION, commit = COMMIT, page = page,
+        connections_max = settings.connections_max, outbound_max = settings.outbound_max,
+        connections_per_address = settings.connections_per_address,
+        buffered_max = settings.buffered_bytes_max, head_max = settings.head_bytes_max,
+        topics_max = settings.topics_max;
+        "started"
+    );
 }
 
 /// Keeps the process on one CPU: this thread, and those that it starts later.

@@ -57,12 +57,13 @@ const LAYERS: [(&str, &[&str]); 14] = [
 
 /// Modules of the library, which know nothing of the binary's dependencies.
 const LIBRARY: [&str; 4] = ["protocol", "reactor", "backplane", "services"];
-const FOR_THE_BINARY: [&str; 9] = [
+const FOR_THE_BINARY: [&str; 10] = [
     "clap",
     "toml",
     "humantime",
     "bytesize",
     "strsim",
+    "anstream",
     "env_logger",
     "signal_hook",
     "rustix",

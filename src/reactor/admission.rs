@@ -19,17 +19,17 @@ const RATES_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Tokens that come back at a rate, up to a burst.
 #[derive(Debug, Clone, Copy)]
-struct Bucket {
+pub(super) struct Bucket {
     tokens: f64,
     filled: Time,
 }
 
 impl Bucket {
-    fn full(rate: &Rate, now: Time) -> Bucket {
+    pub(super) fn full(rate: &Rate, now: Time) -> Bucket {
         Bucket { tokens: f64::from(rate.burst), filled: now }
     }
 
-    fn take(&mut self, rate: &Rate, now: Time) -> bool {
+    pub(super) fn take(&mut self, rate: &Rate, now: Time) -> bool {
         let back = now.since(self.filled).as_secs_f64() * rate.per_second;
         self.tokens = (self.tokens + back).min(f64::from(rate.burst));
         self.filled = now;
@@ -96,6 +96,8 @@ pub(super) struct Admission {
     is_crowded: bool,
     /// Connections that wait for their refusal.
     refused: usize,
+    /// It did so since `take_crowding` was last called.
+    is_crowding_new: bool,
     by_address: HashMap<IpAddr, usize>,
     rates: HashMap<IpAddr, Bucket>,
     rates_max: usize,
@@ -116,6 +118,7 @@ impl Admission {
             is_closed: false,
             is_crowded: false,
             refused: 0,
+            is_crowding_new: false,
             by_address: HashMap::new(),
             rates: HashMap::new(),
             rates_max,
@@ -168,6 +171,12 @@ impl Admission {
     /// Whether accepting should go slowly.
     pub(super) fn is_crowded(&self) -> bool {
         self.is_crowded
+    }
+
+    /// How many connections of how many there are, if that has become a reason to accept slowly.
+    pub(super) fn take_crowding(&mut self) -> Option<(usize, usize)> {
+        let is_new = std::mem::take(&mut self.is_crowding_new);
+        is_new.then_some((self.connections, self.connections_max))
     }
 
     /// Admits one client and counts it.
@@ -264,13 +273,7 @@ impl Admission {
         let was_crowded = self.is_crowded;
         self.is_full = used >= percent(if self.is_full { 95 } else { 100 });
         self.is_crowded = if self.is_crowded { used >= percent(70) } else { used > percent(80) };
-        if self.is_crowded && !was_crowded {
-            log::warn!(
-                "{} of {} connections: accepting slowly",
-                self.connections,
-                self.connections_max
-            );
-        }
+        self.is_crowding_new |= self.is_crowded && !was_crowded;
     }
 
     fn take_from_address(&mut self, address: IpAddr, rate: &Rate, now: Time) -> bool {

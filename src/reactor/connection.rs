@@ -26,9 +26,6 @@ use super::{CloseReason, ConnId, RouteId, ServiceId, Time};
 use crate::protocol::deflate::Unfinished;
 use crate::protocol::{Decoder, Message, Role};
 
-/// Bytes of a path in a log line: a request may have one of many kilobytes.
-const PATH_LOGGED_BYTES: usize = 256;
-
 /// Where a connection stands. The only way on is forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -184,11 +181,11 @@ impl Connection {
         }
     }
 
-    /// The path for log lines, cut; "outbound" for a connection of ours, whose path may hold a key.
+    /// The path for log lines; "outbound" for a connection of ours, whose path may hold a key.
     pub(super) fn logged_path(&self) -> &str {
         match self.decoder.role() {
             Role::Client => "outbound",
-            Role::Server => &self.path[..self.path.floor_char_boundary(PATH_LOGGED_BYTES)],
+            Role::Server => &self.path,
         }
     }
 

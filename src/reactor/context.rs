@@ -49,6 +49,12 @@ impl<'a> Context<'a> {
         self.core.admission.occupancy()
     }
 
+    /// Whether a log line that a peer can provoke may be logged now: ten a second for each `reason`, all
+    /// services together. A line that may not is counted, and the loop logs the count a second later.
+    pub fn may_log(&mut self, reason: &'static str) -> bool {
+        self.core.may_log("service", reason)
+    }
+
     // Sending.
 
     /// Queues a message. It is on its way at the end of the turn, with all else for this connection.

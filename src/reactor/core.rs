@@ -22,6 +22,7 @@ use super::entropy::MaskKeys;
 use super::id::Source;
 use super::keys::RecentKeys;
 use super::ledger::Ledger;
+use super::lines::LineLimits;
 use super::mailbox::Bells;
 use super::metrics::Metrics;
 use super::outbox::{Outbox, Pressure, SpareQueues};
@@ -77,6 +78,7 @@ pub(super) struct Core {
     pub(super) outboxes: Outboxes,
     pub(super) admission: Admission,
     pub(super) keys: RecentKeys,
+    pub(super) lines: LineLimits,
     pub(super) metrics: Metrics,
     pub(super) registry: Registry,
     pub(super) bells: Bells,
@@ -119,6 +121,7 @@ impl Core {
             outboxes: Outboxes::new(Ledger::new(&settings)),
             admission: Admission::new(&settings, RATE_ADDRESSES_MAX),
             keys: RecentKeys::default(),
+            lines: LineLimits::default(),
             metrics: Metrics::default(),
             registry,
             bells,

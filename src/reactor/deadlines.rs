@@ -90,6 +90,7 @@ impl Reactor {
             Timer::Listener(index) => self.end_rest(index as usize),
             Timer::Drain => self.watch_drain(),
             Timer::Trim => self.core.trim(),
+            Timer::Lines => self.core.log_held_back(),
             Timer::Service(index) => {
                 if let Some((service, key)) = self.core.schedule.fired(index) {
                     let _ = self.call_weighed(service, |service, cx| service.on_timer(cx, key));

@@ -5,10 +5,7 @@
 //! the path (404), the origin (403), the subprotocol (400), admission (503, 429), then the service.
 //! A refusal always ends the connection.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU8;
-
-use log::{debug, info};
 
 use super::budget::HEAD_WORK;
 use super::client::Awaited;
@@ -36,6 +33,8 @@ pub(super) struct Handshake {
     pub(super) refused: Option<Refusal>,
     /// Plain requests answered.
     pub(super) answered: u8,
+    /// The Origin of the last request, cut, for a log line.
+    pub(super) origin: Option<Box<str>>,
     /// Which routes the connection finds.
     pub(super) site: u16,
     /// The part of a request's body that has arrived; its head is in `head`.
@@ -56,6 +55,7 @@ impl Handshake {
             head: Vec::new(),
             refused: None,
             answered: 0,
+            origin: None,
             site: 0,
             body: None,
             plain: None,
@@ -149,11 +149,17 @@ impl Reactor {
         let mut slots = EMPTY_SLOTS;
         let parsed = handshake::Request::parse(head, &mut slots);
         let head_only = parsed.is_ok_and(|request| request.method() == "HEAD");
+        if let Ok(request) = &parsed {
+            self.core.note_origin(id, request);
+        }
         let taken = parsed.and_then(|request| match request.is_upgrade() {
             true => self.take_upgrade(id, &request).map(|()| 0),
             false => self.take_plain_request(id, &request, head, rest),
         });
         taken.unwrap_or_else(|refusal| {
+            if let Ok(request) = &parsed {
+                self.core.note_path(id, request);
+            }
             match parsed {
                 Ok(request) if refusal == Refusal::Method => {
                     self.core.refuse_method(id, &request, head_only);
@@ -279,7 +285,7 @@ impl Reactor {
         let begun = handshake.map_or(conn.opened, |handshake| handshake.since);
         conn.tidy();
         let service = conn.service;
-        debug!("{id} {} opened {}", SocketAddr::from(conn.peer), conn.logged_path());
+        self.core.log_opened(id);
         self.core.metrics.opened += 1;
         self.core.metrics.handshakes_took.count(now.since(begun));
         self.core.arm(id);
@@ -343,11 +349,10 @@ impl Core {
         response: &Response,
         head_only: bool,
     ) {
-        let Some(conn) = self.conns.get(id).filter(|conn| conn.reason().is_none()) else {
+        if self.conns.get(id).is_none_or(|conn| conn.reason().is_some()) {
             return;
-        };
-        let peer = SocketAddr::from(conn.peer);
-        info!("{id} {peer}: {} {refusal}", refusal.status());
+        }
+        self.log_refused(id, refusal);
         self.metrics.count_refusal(refusal);
         self.queue_response(id, response, Connection::Close, head_only);
         self.end_http(id, CloseReason::Refused(refusal));
@@ -356,6 +361,9 @@ impl Core {
     /// A service's own answer.
     fn respond_and_close(&mut self, id: ConnId, response: &Response) {
         self.metrics.http_answered += 1;
+        if response.status() >= 400 {
+            self.log_refused_by_service(id, response);
+        }
         self.queue_response(id, response, Connection::Close, false);
         self.end_http(id, CloseReason::HttpDone);
     }

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use log::{debug, warn};
+use log::{debug, error, warn};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -219,11 +219,16 @@ impl Core {
     /// Gives an accepted connection its place in the table.
     fn adopt(&mut self, socket: TcpStream, peer: SocketAddr, listener: &Listener) {
         self.metrics.accepted += 1;
-        let session = if listener.is_secure { self.tls.accept() } else { None };
-        if listener.is_secure && session.is_none() {
-            self.metrics.dropped_at_accept += 1;
-            return;
-        }
+        let session = match listener.is_secure.then(|| self.tls.accept()).transpose() {
+            Ok(session) => session,
+            Err(error) => {
+                self.metrics.dropped_at_accept += 1;
+                if self.may_log("no TLS for a client", "no_session") {
+                    error!("no TLS for a client: {error}");
+                }
+                return;
+            }
+        };
         let refused = match listener.quota {
             Quota::Operators => self.admission.admit_operator(),
             _ => self.admission.admit(&self.settings, peer.ip(), self.now),

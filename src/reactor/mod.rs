@@ -50,6 +50,7 @@ mod inbound;
 mod interest;
 mod keys;
 mod ledger;
+mod lines;
 mod listener;
 mod mailbox;
 mod members;
@@ -286,6 +287,7 @@ impl Reactor {
         while !self.is_finished() {
             self.turn(None)?;
         }
+        self.core.log_held_back();
         Ok(())
     }
 
@@ -324,7 +326,9 @@ impl Reactor {
         let result = catch_unwind(AssertUnwindSafe(|| handler(service, &mut context)));
         if result.is_err() {
             self.core.metrics.panics += 1;
-            log::error!("service {} panicked", id.number());
+            if self.core.may_log("panicked", "handler") {
+                log::error!("service {} panicked", id.number());
+            }
         }
         result.ok()
     }

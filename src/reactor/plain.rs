@@ -185,6 +185,7 @@ impl Core {
             handshake.body = Some(body);
             handshake.since = now;
         }
+        self.note_path(id, request);
         if request.expects_continue() {
             self.queue_head(id, b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
         }
@@ -247,6 +248,9 @@ impl Core {
             return self.refuse(id, Refusal::OutOfResources, plain.head_only);
         }
         self.metrics.http_answered += 1;
+        if (400..500).contains(&response.status()) {
+            self.log_refused_by_service(id, response);
+        }
         self.queue_response(id, response, connection, plain.head_only);
         if connection == Connection::Close {
             self.end_http(id, CloseReason::HttpDone);

@@ -14,6 +14,7 @@ pub(super) enum Timer {
     Listener(u32),
     Drain,
     Trim,
+    Lines,
 }
 
 /// A [`Timer`] in eight bytes, of which there is one for each connection: its slot and serial, or
@@ -25,6 +26,7 @@ struct Key(u64);
 const LISTENERS: u32 = 1 << 31;
 const DRAIN: u32 = u32::MAX;
 const TRIM: u32 = u32::MAX - 1;
+const LINES: u32 = u32::MAX - 2;
 
 const _: () = assert!(SERVICE_TIMERS_MAX < LISTENERS as usize);
 
@@ -36,6 +38,7 @@ impl From<Timer> for Key {
             Timer::Listener(index) => (LISTENERS + index, 0),
             Timer::Drain => (DRAIN, 0),
             Timer::Trim => (TRIM, 0),
+            Timer::Lines => (LINES, 0),
         };
         Key(u64::from(serial) << 32 | u64::from(slot))
     }
@@ -47,6 +50,7 @@ impl From<Key> for Timer {
         match (slot, serial) {
             (DRAIN, 0) => Timer::Drain,
             (TRIM, 0) => Timer::Trim,
+            (LINES, 0) => Timer::Lines,
             (LISTENERS.., 0) => Timer::Listener(slot - LISTENERS),
             (index, 0) => Timer::Service(index),
             _ => Timer::Connection(ConnId::new(slot as usize, serial)),
@@ -129,6 +133,7 @@ mod tests {
             Timer::Listener(1000),
             Timer::Drain,
             Timer::Trim,
+            Timer::Lines,
         ];
         for timer in timers {
             assert_eq!(Timer::from(Key::from(timer)), timer);

@@ -66,6 +66,8 @@ pub struct Settings {
     /// Bytes that the windows of all connections with context takeover may come to hold; past it new
     /// connections do without.
     pub deflate_windows_bytes_max: usize,
+    /// Whether a line is logged for each connection that ended in good order, too.
+    pub log_access: bool,
     /// Whether the time of each phase of a turn is taken, for [`TurnReport`](super::TurnReport)s.
     pub turn_stats: bool,
 }
@@ -95,6 +97,7 @@ impl Default for Settings {
             deflate_level: 1,
             deflate_mem_level: 8,
             deflate_windows_bytes_max: 256 * 1024 * 1024,
+            log_access: false,
             turn_stats: false,
         }
     }

@@ -8,13 +8,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use log::{Level, log};
 use mio::event::Event;
 
 use super::budget::{
     CALLS_WORK, FLUSH_BYTES, FLUSHES, MAIL_WORK, MAILS, READ_WORK, TIMERS, WEIGHED_AT_ONCE,
 };
-use super::connection::{Connection, Phase, Standing};
+use super::connection::{Phase, Standing};
 use super::core::Core;
 use super::id::Source;
 use super::listener::Listener;
@@ -214,6 +213,7 @@ impl Reactor {
                 self.accept(index);
             }
         }
+        self.core.log_crowding();
         self.continue_drain();
     }
 
@@ -324,33 +324,7 @@ impl Core {
             self.admission.release(conn.quota, SocketAddr::from(conn.peer).ip());
         }
         self.metrics.count_end(reason);
-        log_end(id, &conn, reason, self.now);
+        self.log_end(id, &conn, reason);
         empty
     }
-}
-
-/// One line for each connection that ends; what the peer did in good order is only for those who ask.
-fn log_end(id: ConnId, conn: &Connection, reason: CloseReason, now: Time) {
-    let level = match reason {
-        CloseReason::PeerClosed(_)
-        | CloseReason::Service(_)
-        | CloseReason::Aborted
-        | CloseReason::Shutdown
-        | CloseReason::HttpDone
-        | CloseReason::Refused(_)
-        // That was told when it was found, with the details.
-        | CloseReason::TlsFailed => Level::Debug,
-        CloseReason::PeerGone | CloseReason::Truncated if !conn.is_announced() => Level::Debug,
-        _ => Level::Info,
-    };
-    let traffic = conn.traffic;
-    log!(
-        level,
-        "{id} {} {} ended after {:.1?}: {reason}; {} messages in, {} out",
-        SocketAddr::from(conn.peer),
-        conn.logged_path(),
-        now.since(conn.opened),
-        traffic.messages_in,
-        traffic.messages_out,
-    );
 }

@@ -1,8 +1,41 @@
 //! What the binary logs: in which form, and how much for a reader that is slow.
 
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 
+use serde_json::Value;
+
 use crate::support::{Client, DEADLINE, Process, TEXT, eventually, upgrade, weir};
+
+/// The lines of a JSON log whose message begins so.
+fn lines(log: &str, message: &str) -> Vec<Value> {
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+    let is_one = |line: &Value| line["message"].as_str().unwrap().starts_with(message);
+    lines.filter(is_one).collect()
+}
+
+/// What `/metrics` tells of lost lines.
+fn lines_lost(admin: SocketAddr) -> u64 {
+    let mut client = Client::tcp(admin);
+    client.raw(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n");
+    let text = String::from_utf8(client.answer().1).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("weir_log_lines_lost_total "));
+    line.unwrap().parse().unwrap()
+}
+
+/// A server whose log nobody reads: its address, and that of its operators.
+fn unread(server: &Process) -> (SocketAddr, SocketAddr) {
+    let address = server.address();
+    let admin = server.line();
+    let admin = admin.strip_prefix("admin http://").unwrap().trim_end_matches('/');
+    (address, admin.parse().unwrap())
+}
+
+const WITH_ADMIN: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
 
 #[test]
 fn logs_go_to_stderr_as_lines_or_as_json() {
@@ -37,26 +70,11 @@ fn a_path_is_logged_in_part_if_it_is_long() {
 /// The pipe to the reader holds 64 KiB; a loop that waited for it would answer nobody.
 #[test]
 fn a_log_that_nobody_reads_stops_nobody() {
-    let mut server = Process::spawn_unheard(&mut weir([
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-        "--log",
-        "debug",
-    ]));
-    let address = server.address();
-    let admin = server.line();
-    let admin = admin.strip_prefix("admin http://").unwrap().trim_end_matches('/');
-    let lost = || {
-        let mut client = Client::tcp(admin.parse().unwrap());
-        client.raw(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n");
-        let text = String::from_utf8(client.answer().1).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("weir_log_lines_lost_total "));
-        line.unwrap().parse::<u64>().unwrap()
-    };
+    let arguments = WITH_ADMIN.iter().chain(&["--log", "debug"]);
+    let mut server = Process::spawn_unheard(&mut weir(arguments));
+    let (address, admin) = unread(&server);
     let begun = Instant::now();
-    while lost() == 0 {
+    while lines_lost(admin) == 0 {
         assert!(begun.elapsed() < DEADLINE, "there is always room");
         let mut client = Client::open(address, "/");
         client.text("still here");
@@ -73,4 +91,175 @@ fn a_log_that_nobody_reads_stops_nobody() {
     );
     let log = server.stop();
     assert!(log.contains("stopped: accepted="), "{log}");
+}
+
+/// A named pipe that goes with its test.
+struct Fifo(PathBuf);
+
+impl Fifo {
+    fn new() -> Fifo {
+        let name = format!("weir-log-{}.fifo", std::process::id());
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        Fifo(path)
+    }
+
+    /// A reader that waits for no writer.
+    fn reader(&self) -> File {
+        // Linux opens for both without waiting; what is written here comes from the server alone.
+        OpenOptions::new().read(true).write(true).open(&self.0).unwrap()
+    }
+
+    fn writer(&self) -> File {
+        OpenOptions::new().write(true).open(&self.0).unwrap()
+    }
+}
+
+impl Drop for Fifo {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn lines_lost_to_a_closed_pipe_are_counted_and_reported_once_it_works_again() {
+    let fifo = Fifo::new();
+    let reader = fifo.reader();
+    let server = Process::spawn_unheard(weir(WITH_ADMIN).stderr(fifo.writer()));
+    let (address, admin) = unread(&server);
+    assert_eq!(lines_lost(admin), 0);
+    drop(reader);
+    for _ in 0..3 {
+        Client::tcp(address).request("GET /none HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    assert_eq!(lines_lost(admin), 3);
+    let reader = fifo.reader();
+    Client::tcp(address).request("GET /none HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    assert!(first.contains("started"), "{first}");
+    let reported = lines.next().unwrap();
+    assert!(reported.contains("3 lines lost: Broken pipe"), "{reported}");
+    let next = lines.next().unwrap();
+    assert!(next.contains("refused: 404"), "{next}");
+    assert_eq!(lines_lost(admin), 3);
+}
+
+#[test]
+fn lines_lost_to_a_full_disk_are_counted() {
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let server = Process::spawn_unheard(weir(WITH_ADMIN).stderr(full));
+    let (address, admin) = unread(&server);
+    let before = lines_lost(admin);
+    assert!(before > 0, "the start line is lost");
+    Client::tcp(address).request("GET /none HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(lines_lost(admin), before + 1);
+}
+
+#[test]
+fn refused_requests_are_logged_with_peer_path_origin_and_reason() {
+    let file = super::File::new(
+        r#"
+        [[route]]
+        path = "/guarded"
+        service = "echo"
+        origins = ["https://example.org"]
+
+        [[route]]
+        path = "/rooms/{name}"
+        service = "rooms"
+        "#,
+    );
+    let (server, address) = Process::serve(&["--config", file.path(), "--log-format", "json"]);
+    let peers = [
+        upgrade("/guarded", "Origin: https://evil.example/\t2J\r\n"),
+        upgrade("/none", ""),
+        upgrade(&format!("/rooms/{}", "x".repeat(10_000)), "Origin: https://example.org\r\n"),
+        "NONSENSE\r\n\r\n".to_owned(),
+    ]
+    .map(|request| {
+        let mut client = Client::tcp(address);
+        client.request(&request);
+        client.stream.local_addr().unwrap().to_string()
+    });
+    let log = server.stop();
+    let refused = lines(&log, "refused: ");
+    let field = |key: &str| refused.iter().map(|line| line[key].clone()).collect::<Vec<_>>();
+    assert_eq!(field("level"), ["INFO"; 4], "{log}");
+    assert_eq!(field("peer"), peers);
+    assert_eq!(field("status"), [403, 404, 404, 400]);
+    assert_eq!(field("reason"), ["origin", "not_found", "service", "request_line"]);
+    let long = format!("/rooms/{}", "x".repeat(256 - "/rooms/".len()));
+    assert_eq!(field("path"), ["/guarded", "/none", &long, "-"]);
+    let origins = [r"https://evil.example/\t2J".into(), Value::Null, "https://example.org".into()];
+    assert_eq!(field("origin")[..3], origins);
+    assert!(field("conn").iter().all(Value::is_string), "{log}");
+}
+
+#[test]
+fn a_flood_of_bad_requests_logs_some_and_counts_the_others() {
+    const FLOOD: u64 = 200;
+    let (server, address) = Process::serve(&["--log-format", "json"]);
+    let flood = |path: &str| {
+        let mut clients: Vec<Client> = (0..FLOOD).map(|_| Client::tcp(address)).collect();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        clients.iter_mut().for_each(|client| client.raw(request.as_bytes()));
+        clients.iter_mut().for_each(|client| drop(client.head()));
+    };
+    let counted = |log: &str| -> u64 {
+        lines(log, "refused: and ").iter().map(|line| line["more"].as_u64().unwrap()).sum()
+    };
+    let logged = |log: &str| lines(log, "refused: 404").len() as u64;
+    flood("/none");
+    let all_told = || logged(&server.log()) + counted(&server.log()) == FLOOD;
+    eventually(all_told, "the others are counted once the flood has ended");
+    assert!(logged(&server.log()) < FLOOD / 2);
+    flood("/none");
+    // Another reason has lines of its own.
+    Client::tcp(address).request(&upgrade("/", "Sec-WebSocket-Key: a\r\n"));
+    let log = server.stop();
+    assert_eq!(logged(&log) + counted(&log), 2 * FLOOD, "none is lost at the end");
+    assert_eq!(lines(&log, "refused: 400").len(), 1, "{log}");
+}
+
+#[test]
+fn an_access_log_has_a_line_for_each_connection_that_ended_normally() {
+    let talk = |address| {
+        let mut client = Client::open(address, "/");
+        client.text("four");
+        client.expect(TEXT, b"four");
+        client.text("ab");
+        client.expect(TEXT, b"ab");
+        client.close(4001, "");
+        client.expect_close();
+        client.stream.local_addr().unwrap().to_string()
+    };
+    let (server, address) = Process::serve(&["--log-format", "json"]);
+    talk(address);
+    assert_eq!(lines(&server.stop(), "ended").len(), 0);
+
+    let (server, address) = Process::serve(&["--log-format", "json", "--log-access"]);
+    let peer = talk(address);
+    let log = server.stop();
+    let ended = lines(&log, "ended: peer_closed");
+    let [line] = &ended[..] else { panic!("{log}") };
+    assert_eq!((&line["level"], &line["peer"]), (&"INFO".into(), &peer.into()));
+    assert_eq!((&line["path"], &line["reason"]), (&"/".into(), &"peer_closed".into()));
+    assert_eq!(line["code"], 4001);
+    assert_eq!((&line["messages_in"], &line["messages_out"]), (&2.into(), &2.into()));
+    assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&6.into(), &6.into()));
+    assert!(line["conn"].is_string() && line["seconds"].is_f64(), "{line}");
+}
+
+#[test]
+fn the_start_line_names_the_build_the_page_and_the_limits() {
+    let (server, address) = Process::serve(&["--log-format", "json", "--connections-max", "77"]);
+    let log = server.stop();
+    let started = lines(&log, "started");
+    let [line] = &started[..] else { panic!("{log}") };
+    assert_eq!(line["version"], env!("CARGO_PKG_VERSION"));
+    assert!(line["commit"].as_str().is_some_and(|commit| !commit.is_empty()), "{line}");
+    assert_eq!(line["page"], format!("http://{address}/"));
+    assert_eq!(line["connections_max"], 77);
+    assert!(line["buffered_max"].is_u64() && line["head_max"].is_u64(), "{line}");
 }

@@ -45,6 +45,12 @@ pub(in crate::config) struct ServerOptions {
     #[arg(long, value_name = "FORMAT", help_heading = "Log", value_enum, default_value_t)]
     log_format: LogFormat,
 
+    /// Log a line for each connection that ended normally, too
+    #[arg(long, value_name = "BOOL", help_heading = "Log", default_value_t = false)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(action = clap::ArgAction::Set)]
+    log_access: bool,
+
     /// Connections of clients at once, those in handshake included; one more is answered 503
     #[arg(long, value_name = "N", help_heading = "Admission")]
     #[arg(default_value_t = Count(server().connections_max))]
@@ -180,6 +186,7 @@ impl ServerOptions {
             reuse_port: listen.iter().any(|listen| listen.reuse_port),
             log: log.filter.clone(),
             log_format: log.format,
+            log_access: settings.log_access,
             connections_max: Count(settings.connections_max),
             outbound_max: Count(settings.outbound_max),
             connections_per_address: OrAuto(settings.connections_per_address.map(Count)),
@@ -230,6 +237,7 @@ impl ServerOptions {
             deflate_level: self.deflate_level.0,
             deflate_mem_level: self.deflate_mem_level.0,
             deflate_windows_bytes_max: self.deflate_windows_max.0,
+            log_access: self.log_access,
             turn_stats: self.turn_stats,
             ..Settings::default()
         }

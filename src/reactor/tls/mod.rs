@@ -97,12 +97,15 @@ impl Memory {
 }
 
 impl Tls {
-    /// The TLS of a connection that a client has made; `None` if there is no identity to show.
-    pub(super) fn accept(&mut self) -> Option<Session> {
-        let config = Arc::clone(&self.identity.as_ref()?.config);
+    /// The TLS of a connection that a client has made.
+    ///
+    /// # Errors
+    /// There is no identity to show, or rustls refuses it.
+    pub(super) fn accept(&mut self) -> io::Result<Session> {
+        let identity = self.identity.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let config = Arc::clone(&identity.config);
         self.memory.prepare();
-        let session = Session::server(config);
-        session.inspect_err(|error| error!("no TLS for a client: {error}")).ok()
+        Session::server(config).map_err(io::Error::other)
     }
 
     /// The TLS of a connection that we make.

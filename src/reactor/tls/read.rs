@@ -5,9 +5,7 @@
 
 use std::io::{self, Read};
 use std::mem::take;
-use std::net::SocketAddr;
 
-use log::info;
 use rustls::{Error, HandshakeKind};
 
 use crate::protocol::handshake::Refusal;
@@ -211,8 +209,11 @@ impl Core {
         if matches!(conn.phase, Phase::Gone(_)) {
             return;
         }
-        info!("{id} {}: TLS: {error}", SocketAddr::from(conn.peer));
         self.metrics.tls_failed += 1;
+        self.log_tls_failure(id, error);
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
         let reason = conn.reason().unwrap_or(CloseReason::TlsFailed);
         conn.phase = Phase::Closing { since: self.now, reason, input: Input::Discard };
         conn.forget_message();

@@ -1,0 +1,75 @@
+//! Panics in the log: their message and place, by the same way as all lines.
+//!
+//! The hook of the standard library writes to stderr and waits for its reader, which may stop the loop.
+//! A service that panics on a peer's message must not flood the log either: a second has so many lines.
+
+use std::panic::{self, PanicHookInfo};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Panics that are logged in one second.
+const LINES_PER_SECOND: u32 = 10;
+
+/// What was logged in the present second, and what was not since the last line.
+struct Lines {
+    since: Option<Instant>,
+    logged: u32,
+    held_back: u64,
+}
+
+static LINES: Mutex<Lines> = Mutex::new(Lines { since: None, logged: 0, held_back: 0 });
+
+impl Lines {
+    /// How many lines were held back before this one, if it may be logged.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        let is_new = self.since.is_none_or(|since| now - since >= Duration::from_secs(1));
+        if is_new {
+            self.since = Some(now);
+            self.logged = 0;
+        }
+        if self.logged == LINES_PER_SECOND {
+            self.held_back += 1;
+            return None;
+        }
+        self.logged += 1;
+        Some(std::mem::take(&mut self.held_back))
+    }
+}
+
+/// Logs panics from here on.
+pub(super) fn install() {
+    panic::set_hook(Box::new(log_panic));
+}
+
+fn log_panic(info: &PanicHookInfo<'_>) {
+    let held_back = LINES.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+    let Some(held_back) = held_back else {
+        return;
+    };
+    if held_back > 0 {
+        log::error!(more = held_back; "panicked: and {held_back} more");
+    }
+    let thread = thread::current();
+    let place = info.location().map(ToString::to_string);
+    let message = info.payload_as_str().unwrap_or("no message");
+    log::error!(
+        thread = thread.name(), place = place.as_deref();
+        "panicked: {message}"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_panics_a_second_are_logged_and_the_others_counted() {
+        let mut lines = Lines { since: None, logged: 0, held_back: 0 };
+        let now = Instant::now();
+        let logged = (0..100).filter(|_| lines.take(now).is_some()).count();
+        assert_eq!(logged, 10);
+        assert_eq!(lines.take(now + Duration::from_secs(1)), Some(90));
+        assert_eq!(lines.take(now + Duration::from_secs(1)), Some(0));
+    }
+}
