@@ -358,8 +358,8 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
         }
     }
     let mut sources: Vec<Box<dyn Source>> = vec![
-        Box::new(ProcessSource),
-        Box::new(RpcSource::new(rpc.backend().network(), rpc.counts())),
+        Box::new(ProcessSource::new()),
+        Box::new(RpcSource::new(rpc.backend().network(), rpc.counts(), options.rpc())),
     ];
     if options.has_peers() {
         sources.push(Box::new(add_peers(&mut reactor, rpc.backend(), options, health)?));

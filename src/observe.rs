@@ -1,50 +1,21 @@
-//! What the counts of networks, and of the process, are called where operators read them.
+//! Names and help of the metrics of networks and of the process.
 //!
-//! Between those that do not know each other: the gateway and the log, which count, and the admin
+//! Joins modules that do not import each other: gateway, node and log, which count, and the admin
 //! service, which shows. Labels are bounded: networks and upstreams by the configuration, classes of
 //! methods and codes of errors by their lists.
+
+mod process;
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
 use weir::reactor::Time;
 use weir::services::admin::{Samples, Source};
 use weir::services::rpc::gateway::{GatewayCounts, UpstreamCounts};
 use weir::services::rpc::node::PeerCounts;
-use weir::services::rpc::{Class, Count, Counts, Network, RpcError};
+use weir::services::rpc::{Class, Count, Counts, Network, RpcError, RpcSettings};
 
-use crate::logging::lines_lost;
-use crate::version::{COMMIT, VERSION};
-
-/// What the process uses, and the counts of its log.
-#[derive(Debug)]
-pub(crate) struct ProcessSource;
-
-impl Source for ProcessSource {
-    fn tell(&self, samples: &mut Samples, _: Time) {
-        let build = [("version", VERSION), ("commit", COMMIT)];
-        samples.gauge("build_info", "Version and git commit of this build; always 1", &build, 1.0);
-        samples.counter("log_lines_lost", "Lines that nobody read in time", &[], lines_lost());
-        let spent = clock_gettime(ClockId::ProcessCPUTime);
-        let spent = Duration::try_from(spent).unwrap_or_default();
-        samples.seconds("process_cpu_seconds", "CPU time of all threads", &[], spent);
-        if let Some(bytes) = resident_bytes() {
-            samples.gauge("process_resident_bytes", "Memory in use", &[], bytes as f64);
-        }
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn resident_bytes() -> Option<u64> {
-    let memory = procfs::process::Process::myself().and_then(|process| process.statm());
-    Some(memory.ok()?.resident * procfs::page_size())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn resident_bytes() -> Option<u64> {
-    None
-}
+pub(crate) use self::process::ProcessSource;
 
 /// What is counted of a network's clients, whether a gateway or a node serves them.
 #[derive(Debug)]
@@ -52,12 +23,13 @@ pub(crate) struct RpcSource {
     project: String,
     chain: String,
     counts: Rc<Counts>,
+    settings: RpcSettings,
 }
 
 impl RpcSource {
-    pub(crate) fn new(network: &Network, counts: Rc<Counts>) -> RpcSource {
+    pub(crate) fn new(network: &Network, counts: Rc<Counts>, settings: RpcSettings) -> RpcSource {
         let (project, chain) = (network.project.clone(), network.chain_id.to_string());
-        RpcSource { project, chain, counts }
+        RpcSource { project, chain, counts, settings }
     }
 
     fn labels(&self) -> [(&'static str, &str); 2] {
@@ -72,7 +44,12 @@ impl Source for RpcSource {
         for class in Class::ALL {
             let labels = [project, chain, ("class", class.name())];
             let value = counts.requests[class as usize].get();
-            samples.counter("rpc_requests", "Calls, by class of method", &labels, value);
+            samples.counter(
+                "rpc_requests",
+                "JSON-RPC calls received, by class of method",
+                &labels,
+                value,
+            );
         }
         let codes = RpcError::CODES.map(|code| code.to_string());
         let codes = codes.iter().map(String::as_str).chain(["other"]);
@@ -80,7 +57,7 @@ impl Source for RpcSource {
         for class in Class::ALL {
             for (code, count) in codes.iter().zip(&counts.errors[class as usize]) {
                 let labels = [project, chain, ("class", class.name()), ("code", code)];
-                let help = "Errors answered, by class of method and code";
+                let help = "JSON-RPC errors returned, by class of method and error code";
                 samples.counter("rpc_errors", help, &labels, count.get());
             }
         }
@@ -88,24 +65,53 @@ impl Source for RpcSource {
         let mut now = |name, help, count: &Count| {
             samples.gauge(name, help, &labels, count.get() as f64);
         };
-        now("rpc_connections", "Open WebSockets", &counts.connections_now);
-        now("rpc_subscriptions", "Subscriptions", &counts.subscriptions_now);
-        now("rpc_feeds", "Things subscribed to that differ", &counts.feeds_now);
-        now("rpc_calls", "Calls that wait for their answer", &counts.calls_now);
+        now("rpc_connections", "Open WebSockets of clients", &counts.connections_now);
+        now("rpc_subscriptions", "Active subscriptions of clients", &counts.subscriptions_now);
+        now("rpc_feeds", "Active subscriptions, equal ones counted once", &counts.feeds_now);
+        now("rpc_pending_calls", "Calls that wait for their answer", &counts.calls_now);
+        let settings = &self.settings;
+        let limits = [
+            ("rpc_connections_limit", "Limit on open WebSockets", settings.connections_max),
+            (
+                "rpc_subscriptions_limit",
+                "Limit on active subscriptions",
+                settings.subscriptions_max,
+            ),
+            ("rpc_pending_calls_limit", "Limit on pending calls", settings.calls_max),
+        ];
+        for (name, help, limit) in limits {
+            samples.gauge(name, help, &labels, limit as f64);
+        }
         let mut total = |name, help, count: &Count| {
             samples.counter(name, help, &labels, count.get());
         };
-        total("rpc_timeouts", "Calls not answered in time", &counts.timeouts);
-        total("rpc_pauses", "Connections not read from for their many calls", &counts.pauses);
-        total("rpc_heads", "Heads announced", &counts.heads);
-        total("rpc_notifications_sent", "Notifications queued", &counts.notifications_sent);
+        total("rpc_timeouts", "Calls not answered within call_timeout", &counts.timeouts);
+        total(
+            "rpc_pauses",
+            "Times reading paused because a client had too many pending calls",
+            &counts.pauses,
+        );
+        total("rpc_heads", "Block headers announced to subscribers", &counts.heads);
+        total(
+            "rpc_notifications_sent",
+            "Notifications queued for subscribers",
+            &counts.notifications_sent,
+        );
         total(
             "rpc_notifications_dropped",
-            "Notifications without room",
+            "Notifications dropped because the subscriber read too slowly",
             &counts.notifications_dropped,
         );
-        total("rpc_notifications_encoded", "Notifications encoded", &counts.notifications_encoded);
-        total("rpc_gaps_closed", "Connections closed with 1012", &counts.gaps_closed);
+        total(
+            "rpc_notifications_encoded",
+            "Notifications encoded, once for all equal subscriptions",
+            &counts.notifications_encoded,
+        );
+        total(
+            "rpc_gaps_closed",
+            "Connections closed with 1012 because notifications for them were lost",
+            &counts.gaps_closed,
+        );
     }
 }
 
@@ -148,9 +154,10 @@ impl NetworkSource {
     pub(crate) fn new(
         network: &Network,
         service: Rc<Counts>,
+        settings: RpcSettings,
         gateway: Rc<GatewayCounts>,
     ) -> NetworkSource {
-        NetworkSource { clients: RpcSource::new(network, service), gateway }
+        NetworkSource { clients: RpcSource::new(network, service, settings), gateway }
     }
 
     fn labels(&self) -> [(&'static str, &str); 2] {
@@ -163,23 +170,47 @@ impl NetworkSource {
         let mut total = |name, help, count: &Count| {
             samples.counter(name, help, &labels, count.get());
         };
-        total("gateway_shared", "Calls that joined another", &counts.joined);
-        total("gateway_refused", "Calls refused as busy", &counts.refused);
-        total("gateway_losses", "Times that heads could not be continued", &counts.losses);
+        total(
+            "gateway_shared_calls",
+            "Calls that shared the answer to an equal pending call",
+            &counts.joined,
+        );
+        total(
+            "gateway_refused_calls",
+            "Calls refused because upstream_queue_max was reached",
+            &counts.refused,
+        );
+        total(
+            "gateway_head_gaps",
+            "Times the announced heads could not be continued",
+            &counts.losses,
+        );
         let mut gauge = |name, help, value| samples.gauge(name, help, &labels, value);
-        gauge("gateway_queued", "Calls that wait for an upstream", counts.queued_now.get() as f64);
-        gauge("gateway_head", "The block announced last", counts.head.get() as f64);
-        gauge("gateway_pushed", "Whether heads are pushed", counts.pushed.get() as f64);
+        gauge(
+            "gateway_queued_calls",
+            "Calls that wait for an upstream",
+            counts.queued_now.get() as f64,
+        );
+        gauge("gateway_head_block", "Number of the block announced last", counts.head.get() as f64);
+        gauge(
+            "gateway_heads_pushed",
+            "Whether an upstream pushes new heads, 0 or 1; otherwise they are polled",
+            counts.pushed.get() as f64,
+        );
         let block_time = Duration::from_nanos(counts.block_time.get()).as_secs_f64();
-        gauge("gateway_block_time_seconds", "The time between blocks", block_time);
+        gauge("gateway_block_time_seconds", "Mean time between blocks", block_time);
         // Nobody asks while nobody subscribes: then there is no lag.
         let heard = counts.heard.get();
         let lag = if heard == 0 { Duration::ZERO } else { now.since(Time::from_nanos(heard)) };
-        gauge("gateway_poll_lag_seconds", "Since a head was last told", lag.as_secs_f64());
+        gauge(
+            "gateway_poll_lag_seconds",
+            "Time since an upstream last reported a head; 0 without subscribers",
+            lag.as_secs_f64(),
+        );
         let [project, chain] = labels;
         for class in Class::ALL {
             let labels = [project, chain, ("class", class.name())];
-            let help = "Time to an upstream's answer, by class of method";
+            let help = "Time from a request to the answer of its upstream, by class of method";
             let latency = &counts.latency[class as usize];
             samples.durations("gateway_latency_seconds", help, &labels, latency);
         }
@@ -191,18 +222,30 @@ impl NetworkSource {
         let mut total = |name, help, count: &Count| {
             samples.counter(name, help, &labels, count.get());
         };
-        total("upstream_requests", "Calls sent", &counts.sent);
-        total("upstream_failures", "Calls that failed", &counts.failed);
+        total("upstream_requests", "Requests sent to the upstream", &counts.sent);
+        total("upstream_failures", "Requests to the upstream that failed", &counts.failed);
         let help = "Messages from the upstream that were no valid JSON-RPC";
         total("upstream_malformed", help, &counts.malformed);
-        total("upstream_breaker_opened", "Times that the breaker opened", &counts.opened);
+        total("upstream_breaker_opened", "Times the circuit breaker opened", &counts.opened);
         let mut now = |name, help, count: &Count| {
             samples.gauge(name, help, &labels, count.get() as f64);
         };
-        now("upstream_in_flight", "Calls under way", &counts.in_flight_now);
-        now("upstream_ready", "Whether it can be asked", &counts.ready);
-        now("upstream_breaker", "0 closed, 1 half-open, 2 open", &counts.breaker);
-        let help = "Time to the answer";
+        now(
+            "upstream_pending_requests",
+            "Requests that wait for the upstream's answer",
+            &counts.in_flight_now,
+        );
+        now(
+            "upstream_ready",
+            "Whether requests can be sent to the upstream, 0 or 1",
+            &counts.ready,
+        );
+        now(
+            "upstream_breaker_state",
+            "Circuit breaker: 0 closed, 1 half-open, 2 open",
+            &counts.breaker,
+        );
+        let help = "Time from a request to the upstream's answer";
         samples.durations("upstream_latency_seconds", help, &labels, &counts.latency);
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     if let Some(tls) = &config.tls {
         reactor.set_tls(tls.clone())?;
     }
-    let mut sources: Vec<Box<dyn Source>> = vec![Box::new(ProcessSource)];
+    let mut sources: Vec<Box<dyn Source>> = vec![Box::new(ProcessSource::new())];
     for network in &config.networks {
         sources.push(Box::new(add_network(&mut reactor, network)?));
     }
@@ -91,7 +91,8 @@ fn add_network(
     let gateway = Gateway::new(network.gateway.clone(), Rc::clone(&outbound))?;
     let shown = gateway.counts();
     let service = Rpc::new(gateway, network.rpc.clone());
-    let source = NetworkSource::new(&network.gateway.network, service.counts(), shown);
+    let source =
+        NetworkSource::new(&network.gateway.network, service.counts(), network.rpc.clone(), shown);
     let service = reactor.add_service(service)?;
     reactor.add_route(&network.path(), service, network.settings.clone())?;
     outbound.set(reactor.add_outbound(service, network.gateway.outbound())?);

@@ -116,7 +116,7 @@ fn operators_are_answered_without_memory_for_clients() {
 
 #[test]
 fn a_shutdown_is_visible_to_operators_until_the_last_client_has_gone() {
-    let forever = ["--close-timeout", "1h", "--drain-timeout", "1h"];
+    let forever = ["--close-timeout", "1h", "--drain-timeout", "1h", "--handshake-timeout", "1h"];
     let (mut running, clients, admin) = serve(&forever);
     let mut idle = Client::tcp(admin);
     assert_eq!(ask(&mut idle, HEALTH).0, "200");
@@ -144,7 +144,10 @@ fn a_shutdown_is_visible_to_operators_until_the_last_client_has_gone() {
 
 #[test]
 fn a_shutdown_without_clients_does_not_wait_for_operators() {
-    let (server, admin) = watched(Settings { drain_timeout: 10 * DEADLINE, ..Settings::default() });
+    let never = 10 * DEADLINE;
+    let settings =
+        Settings { drain_timeout: never, handshake_timeout: never, ..Settings::default() };
+    let (server, admin) = watched(settings);
     let mut idle = Client::tcp(admin);
     assert_eq!(ask(&mut idle, HEALTH).0, "200");
     let silent = Client::tcp(admin);

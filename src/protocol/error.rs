@@ -73,6 +73,18 @@ impl ProtocolError {
         }
     }
 
+    /// A name in snake case for metrics and logs. Errors that point to a setting or to a kind of data have
+    /// a name each; those of a broken client share one.
+    pub fn name(self) -> &'static str {
+        match self {
+            ProtocolError::InvalidUtf8 => "invalid_utf8",
+            ProtocolError::MessageTooBig => "too_big",
+            ProtocolError::FragmentTimeout => "fragment_timeout",
+            ProtocolError::InvalidDeflate => "invalid_deflate",
+            _ => "protocol",
+        }
+    }
+
     /// The reason for our Close frame, and the words for the log.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -15,6 +15,7 @@ use super::publish::{Payload, PublishOptions, Published, Target};
 use super::record::{Metadata, MetadataFull, Record};
 use super::router::RouteId;
 use super::schedule::ServiceTimer;
+use super::settings::Settings;
 use super::tls::TlsConnector;
 use super::topics::{JoinError, Joined, Left};
 use super::{CloseReason, ConnId, Decision, SendOutcome, ServiceId, Time};
@@ -42,6 +43,11 @@ impl<'a> Context<'a> {
     /// What the loop has counted; gauges (`.._now`) are brought up to date by this call.
     pub fn metrics(&mut self) -> &Metrics {
         self.core.metrics()
+    }
+
+    /// The limits in force.
+    pub fn settings(&self) -> &Settings {
+        &self.core.settings
     }
 
     /// How many connections there are, how many there may be, and whether the loop is shutting down.

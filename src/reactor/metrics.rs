@@ -13,43 +13,60 @@ use crate::protocol::handshake::Refusal;
 /// One count of the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {
-    /// Its field in [`Metrics`]; one that ends in `_now` comes and goes, the others only grow.
+    /// Its field in [`Metrics`]; one that ends in `_now` is a gauge, the others are counters.
     pub name: &'static str,
+    /// Its name for operators, without prefix, and without the `_total` of a counter; `None` for a count
+    /// that is part of one with labels.
+    pub shown: Option<&'static str>,
     /// What is counted.
     pub help: &'static str,
-    /// How much that is.
+    /// The count.
     pub value: u64,
 }
 
+/// The name that operators see: that of the field unless another is given, none where it is "".
+macro_rules! shown {
+    ($name:ident) => {
+        Some(stringify!($name))
+    };
+    ($name:ident "") => {
+        None
+    };
+    ($name:ident $shown:literal) => {
+        Some($shown)
+    };
+}
+
 macro_rules! metrics {
-    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
-        /// Totals since the reactor was made, but for those that say "now".
+    ($($(#[doc = $doc:literal])* $name:ident $(= $shown:tt)?,)*) => {
+        /// Totals since the reactor was made, except for those whose name ends in `_now`.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Metrics {
             $($(#[doc = $doc])* pub $name: u64,)*
             /// What `refused` counts, by the [name](Refusal::name) of the reason.
             pub refusals: BTreeMap<&'static str, u64>,
-            /// How long turns took, from one poll to the next: what arrives meanwhile waits as long.
+            /// Time of turns, from the end of a poll to the next poll: what arrives meanwhile waits as long.
             pub turns_took: Durations,
-            /// How long connections took to open, from their accept or the answer to an earlier request.
+            /// Time until connections were open, from their accept or the answer to an earlier request.
             pub handshakes_took: Durations,
-            /// Times from pings to their pongs.
+            /// Time from pings to their pongs.
             pub round_trips: Durations,
-            /// How long it took to decode what a read had brought of a frame, in
+            /// Time to decode the part of a frame that one read returned, in
             /// [samples](Metrics::SAMPLED).
             pub decodes_took: Durations,
             /// Sizes of messages received, after inflating, in samples.
             pub messages_sized: Sizes,
-            /// All that has ended, by the [name](CloseReason::name) of the reason.
+            /// Connections that have ended, by the [name](CloseReason::name) of the reason.
             pub ends: BTreeMap<&'static str, u64>,
         }
 
         impl Metrics {
-            /// Every count, but for those by reason and of times.
+            /// Every count, except for those by reason and of times.
             pub fn iter(&self) -> impl Iterator<Item = Metric> {
                 [$(Metric {
                     name: stringify!($name),
+                    shown: shown!($name $($shown)?),
                     help: concat!($($doc),*).trim_ascii(),
                     value: self.$name,
                 },)*]
@@ -61,123 +78,123 @@ macro_rules! metrics {
 
 metrics! {
     /// Connections accepted from listeners.
-    accepted,
-    /// Connections begun by services.
-    connects,
-    /// Connections that services could not begin, because outbound_max was reached.
-    connects_refused,
-    /// Connections that became open.
-    opened,
-    /// Connections of any kind, now.
-    connections_now,
-    /// Connections that wait for their refusal, now.
-    awaiting_refusal_now,
+    accepted = "accepted_connections",
+    /// Outbound connections that services have started.
+    connects = "outbound_connections_started",
+    /// Outbound connections refused because outbound_max was reached.
+    connects_refused = "outbound_connections_refused",
+    /// Connections that became open WebSockets.
+    opened = "opened_connections",
+    /// Connections of any kind.
+    connections_now = "",
+    /// Connections that wait for their refusal.
+    awaiting_refusal_now = "",
     /// Requests refused with an HTTP status.
-    refused,
-    /// Connections dropped at accept, unanswered: the table of refused ones was full.
-    dropped_at_accept,
-    /// Times that accepting paused for want of descriptors or memory.
+    refused = "",
+    /// Connections dropped at accept without an answer, because too many waited for their refusal.
+    dropped_at_accept = "accept_dropped_connections",
+    /// Times accepting paused because descriptors or memory had run out.
     accept_pauses,
-    /// TLS handshakes done, without an earlier session.
+    /// TLS handshakes completed without session resumption.
     tls_handshakes_full,
-    /// TLS handshakes done that resumed one.
+    /// TLS handshakes completed by session resumption.
     tls_handshakes_resumed,
-    /// Times that a TLS handshake had to wait for a later turn: the budget of this one was spent.
+    /// Times a TLS handshake waited for a later turn because this turn's budget was spent.
     tls_handshakes_deferred,
     /// Connections whose TLS failed, in the handshake or later.
-    tls_failed,
-    /// Connections whose peer ended the stream without a close_notify.
-    tls_truncated,
-    /// Times that certificates were reloaded.
+    tls_failed = "tls_failed_connections",
+    /// TLS connections whose peer ended the stream without close_notify.
+    tls_truncated = "tls_truncated_connections",
+    /// Times certificates were reloaded.
     tls_reloads,
-    /// Times that they were not, because they were not sound.
-    tls_reloads_refused,
-    /// Plain HTTP requests answered.
-    http_answered,
-    /// Messages received.
-    messages_in,
-    /// Fragments, and parts of frames, received that completed no message.
-    fragments_in,
-    /// Messages queued.
-    messages_out,
+    /// Times a reload of certificates failed; the previous ones stay in use.
+    tls_reloads_refused = "tls_reload_failures",
+    /// HTTP responses of services and pages; refusals and upgrades are counted apart.
+    http_answered = "http_responses",
+    /// WebSocket messages received.
+    messages_in = "received_messages",
+    /// Frames, or parts of frames, received that did not complete a message.
+    fragments_in = "received_fragments",
+    /// WebSocket messages queued for sending.
+    messages_out = "sent_messages",
     /// Bytes read from sockets.
-    bytes_read,
+    bytes_read = "received_bytes",
     /// Bytes written to sockets.
-    bytes_written,
-    /// Messages that `send` or `publish` refused: the outbox or all memory was full.
-    messages_refused,
-    /// Messages dropped from a queue because their receiver did not read.
-    messages_dropped,
-    /// Times that an outbox went above its soft limit.
-    congested,
+    bytes_written = "sent_bytes",
+    /// Messages not queued because the outbox of their receiver or buffered_max was full.
+    messages_refused = "refused_messages",
+    /// Queued messages dropped because their receiver did not read.
+    messages_dropped = "dropped_messages",
+    /// Times an outbox rose above its soft limit.
+    congested = "outbox_congestions",
     /// Pings sent.
     pings_sent,
-    /// Pongs that matched a ping.
+    /// Pongs received that matched a ping.
     pongs_matched,
-    /// Pings not answered in time.
+    /// Pings not answered within pong_timeout.
     pongs_missed,
     /// Connections ended by their peer with a Close.
-    ended_peer_closed,
-    /// Connections ended by their peer without one, or broken.
-    ended_peer_lost,
+    ended_peer_closed = "",
+    /// Connections ended by their peer without a Close, or broken.
+    ended_peer_lost = "",
     /// Connections ended by a service.
-    ended_service,
-    /// Connections ended for a breach of the protocol.
-    ended_protocol,
+    ended_service = "",
+    /// Connections ended because the peer broke the protocol.
+    ended_protocol = "",
     /// Connections ended by a deadline: heartbeat, idle or handshake.
-    ended_timeout,
+    ended_timeout = "",
     /// Connections ended because their peer read too slowly.
-    ended_slow,
-    /// Connections ended for want of memory.
-    ended_overloaded,
-    /// Connections ended otherwise.
-    ended_otherwise,
-    /// Close handshakes that the peer did not finish in time.
+    ended_slow = "",
+    /// Connections ended because all connections together held too much memory.
+    ended_overloaded = "",
+    /// Connections ended for other reasons.
+    ended_otherwise = "",
+    /// Close handshakes that the peer did not finish within close_timeout.
     close_timeouts,
-    /// Handlers of services that panicked.
-    panics,
-    /// Bytes held in queues and unfinished messages, now.
-    buffered_now,
-    /// Times that the limit on those refused a message or ended a connection.
-    buffered_refused,
-    /// Connections on which permessage-deflate was agreed.
-    deflate_agreed,
+    /// Panics in handlers of services.
+    panics = "service_panics",
+    /// Bytes held in queues and unfinished messages of all connections.
+    buffered_now = "buffered_bytes",
+    /// Times buffered_max refused a message or ended a connection.
+    buffered_refused = "buffered_refusals",
+    /// Connections that negotiated permessage-deflate.
+    deflate_agreed = "deflate_negotiated_connections",
     /// Messages queued in compressed form.
-    messages_deflated,
-    /// Bytes of those before.
-    bytes_deflated_from,
-    /// Bytes of those after.
-    bytes_deflated_to,
-    /// Messages queued as they are, because they were no smaller compressed.
-    messages_not_deflated,
+    messages_deflated = "deflated_messages",
+    /// Payload bytes of messages before they were compressed.
+    bytes_deflated_from = "deflate_input_bytes",
+    /// Payload bytes of messages after they were compressed.
+    bytes_deflated_to = "deflate_output_bytes",
+    /// Messages queued uncompressed because compressing made them no smaller.
+    messages_not_deflated = "deflate_skipped_messages",
     /// Messages received in compressed form.
-    messages_inflated,
-    /// Bytes of those, and of what has come of others, before.
-    bytes_inflated_from,
-    /// Bytes of both after.
-    bytes_inflated_to,
-    /// Messages in pieces that were inflated only when they were whole: all streams were lent.
-    messages_gathered,
-    /// Streams that inflate messages in pieces, now.
-    inflate_streams_now,
-    /// Bytes held for context takeover, now.
-    deflate_windows_now,
-    /// Bytes that those may grow to, now.
-    deflate_windows_reserved_now,
-    /// Connections that do without context takeover, because the limit on those was reached.
+    messages_inflated = "inflated_messages",
+    /// Compressed payload bytes received, including unfinished messages.
+    bytes_inflated_from = "inflate_input_bytes",
+    /// Payload bytes after decompression, including unfinished messages.
+    bytes_inflated_to = "inflate_output_bytes",
+    /// Fragmented compressed messages decompressed only when complete, because all streams were in use.
+    messages_gathered = "inflate_gathered_messages",
+    /// Streams in use that decompress fragmented messages.
+    inflate_streams_now = "inflate_streams",
+    /// Bytes held by compression windows for context takeover.
+    deflate_windows_now = "deflate_windows_bytes",
+    /// Bytes that the compression windows may grow to.
+    deflate_windows_reserved_now = "deflate_windows_reserved_bytes",
+    /// Connections without context takeover because deflate_windows_max was reached.
     deflate_windows_refused,
-    /// Times that what a connection had been sent was forgotten after a while of silence.
+    /// Compression windows freed because nothing was sent for a while.
     deflate_windows_freed,
-    /// Queues, buffers and streams that were kept for the next message, and freed since none came.
-    spares_freed,
-    /// Joins of topics refused by a limit.
-    joins_refused,
-    /// Timers of services refused by a limit.
-    timers_refused,
+    /// Spare queues, buffers and streams freed because no message needed them.
+    spares_freed = "spare_buffers_freed",
+    /// Joins of topics refused by topics_max or topics_per_connection_max.
+    joins_refused = "topic_joins_refused",
+    /// Timers of services refused because too many were set.
+    timers_refused = "service_timers_refused",
     /// Turns of the loop.
     turns,
-    /// Phases of turns that left work to the next turn, because their budget was spent.
-    phases_cut,
+    /// Phases of turns that left work to the next turn because their budget was spent.
+    phases_cut = "turn_phases_cut",
 }
 
 impl Metrics {
@@ -246,17 +263,21 @@ mod tests {
 
     use super::*;
 
-    /// Where they are shown, what comes and goes is told by its kind, not by its name.
     #[test]
-    fn no_two_counts_have_one_name_without_now() {
+    fn names_are_unique_and_help_is_plain_text() {
         let metrics = Metrics::default();
-        let names = metrics.iter().map(|metric| metric.name);
-        let names = names.map(|name| name.strip_suffix("_now").unwrap_or(name));
-        let mut known = HashSet::from(["refusals", "ends"]);
-        for name in names {
-            assert!(known.insert(name), "{name}");
+        let mut known = HashSet::new();
+        for metric in metrics.iter() {
+            let is_unique = metric.shown.is_none_or(|name| known.insert(name));
+            assert!(
+                is_unique && metric.shown.is_none_or(|name| !name.ends_with("_now")),
+                "{metric:?}"
+            );
+            let is_plain = metric.help.ends_with('.') && !metric.help.contains(['`', '[']);
+            assert!(is_plain, "{metric:?}");
         }
-        let help = |wanted| metrics.iter().find(|metric| metric.name == wanted).unwrap().help;
-        assert_eq!(help("accepted"), "Connections accepted from listeners.");
+        let accepted = metrics.iter().find(|metric| metric.name == "accepted").unwrap();
+        assert_eq!(accepted.shown, Some("accepted_connections"));
+        assert_eq!(accepted.help, "Connections accepted from listeners.");
     }
 }

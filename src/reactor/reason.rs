@@ -109,7 +109,36 @@ impl CloseReason {
         )
     }
 
-    /// A short name for logs and metrics; the same for all codes and kinds within.
+    /// Every [name](CloseReason::name).
+    pub const NAMES: [&'static str; 24] = [
+        "aborted",
+        "connect_failed",
+        "fragment_timeout",
+        "handshake_timeout",
+        "heartbeat_timeout",
+        "http_done",
+        "idle_timeout",
+        "invalid_deflate",
+        "invalid_utf8",
+        "overloaded",
+        "peer_closed",
+        "peer_gone",
+        "peer_reset",
+        "protocol",
+        "refused",
+        "service",
+        "service_panicked",
+        "shutdown",
+        "slow_consumer",
+        "tls_failed",
+        "too_big",
+        "truncated",
+        "upgrade_failed",
+        "write_timeout",
+    ];
+
+    /// A short name for logs and metrics: the same for all close codes and all refusals, apart for the
+    /// protocol errors that an operator can act on.
     pub fn name(self) -> &'static str {
         match self {
             CloseReason::PeerClosed(_) => "peer_closed",
@@ -118,7 +147,7 @@ impl CloseReason {
             CloseReason::PeerReset => "peer_reset",
             CloseReason::Service(_) => "service",
             CloseReason::Aborted => "aborted",
-            CloseReason::Protocol(_) => "protocol",
+            CloseReason::Protocol(error) => error.name(),
             CloseReason::HeartbeatTimeout => "heartbeat_timeout",
             CloseReason::IdleTimeout => "idle_timeout",
             CloseReason::SlowConsumer => "slow_consumer",
@@ -149,5 +178,41 @@ impl fmt::Display for CloseReason {
             CloseReason::UpgradeFailed(error) => write!(f, " ({error})"),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_listed_name() {
+        let protocol = ProtocolError::ALL.map(CloseReason::Protocol);
+        let others = [
+            CloseReason::PeerClosed(None),
+            CloseReason::PeerGone,
+            CloseReason::Truncated,
+            CloseReason::PeerReset,
+            CloseReason::Service(CloseCode::NORMAL),
+            CloseReason::Aborted,
+            CloseReason::HeartbeatTimeout,
+            CloseReason::IdleTimeout,
+            CloseReason::SlowConsumer,
+            CloseReason::WriteTimeout,
+            CloseReason::Overloaded,
+            CloseReason::ServicePanicked,
+            CloseReason::Shutdown,
+            CloseReason::HandshakeTimeout,
+            CloseReason::Refused(Refusal::Full),
+            CloseReason::HttpDone,
+            CloseReason::TlsFailed,
+            CloseReason::ConnectFailed(std::io::ErrorKind::ConnectionRefused),
+            CloseReason::UpgradeFailed(ClientError::Accept),
+        ];
+        let names: BTreeSet<_> =
+            protocol.iter().chain(&others).map(|reason| reason.name()).collect();
+        assert!(names.iter().eq(&CloseReason::NAMES), "{names:?}");
     }
 }

@@ -1,23 +1,25 @@
 //! The address for operators: `GET /metrics`, `GET /healthz` and `GET /readyz`.
 //!
-//! Whoever counts something is a [`Source`]; a scrape asks each and writes what they say in the text
-//! format of Prometheus. Between scrapes this costs nothing: counts are plain integers elsewhere.
+//! Each scrape collects the counts of every [`Source`] and encodes them in the text format of Prometheus,
+//! or that of OpenMetrics for a client that asks for it. Between scrapes this costs nothing: counts are
+//! plain integers elsewhere. Names and formats: [`Samples`].
 
+mod format;
+mod samples;
+
+use std::collections::BTreeSet;
 use std::fmt;
-use std::time::Duration;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::Registry;
-
+use self::format::Format;
 use crate::protocol::Message;
-use crate::protocol::handshake::Response;
+use crate::protocol::handshake::{self, Refusal, Response};
+use crate::reactor::settings::Settings;
 use crate::reactor::{
-    ConnId, Context, Decision, Durations, Metric, Occupancy, PlainRequest, Request, Service, Sizes,
-    Time,
+    CloseReason, ConnId, Context, Decision, Metric, Metrics, Occupancy, PlainRequest, Request,
+    Service, Time,
 };
+
+pub use self::samples::Samples;
 
 /// The path of the metrics.
 pub const METRICS: &str = "/metrics";
@@ -26,12 +28,9 @@ pub const HEALTH: &str = "/healthz";
 /// Readiness: 200 while new clients are to come here; 503 with the reason otherwise. A full server is
 /// ready, and its body says that it is full.
 pub const READY: &str = "/readyz";
-/// The media type of what `METRICS` answers.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Who counts something that is worth a look.
+/// Something that counts.
 pub trait Source: fmt::Debug {
-    /// Adds what it has counted up to `now`.
+    /// Adds its counts up to `now`.
     fn tell(&self, samples: &mut Samples, now: Time);
 }
 
@@ -42,51 +41,116 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Tells of the loop, and of these.
+    /// Shows the counts of the loop, and those of these sources.
     pub fn new(sources: Vec<Box<dyn Source>>) -> Admin {
         Admin { sources }
     }
 
-    fn metrics(&self, cx: &mut Context<'_>) -> Response {
+    fn metrics(&self, cx: &mut Context<'_>, request: &handshake::Request<'_>) -> Response {
         let mut samples = Samples::default();
         let now = cx.now();
         let metrics = cx.metrics();
-        for Metric { name, help, value } in metrics.iter() {
-            // Like the help of all else that is counted.
-            let help = help.trim_end_matches('.');
-            match name.strip_suffix("_now") {
-                Some(name) => samples.gauge(name, help, &[], value as f64),
-                None => samples.counter(name, help, &[], value),
-            }
-        }
-        let by_reason = [
-            ("refusals", "Requests refused, by reason", &metrics.refusals),
-            ("ends", "Connections ended, by reason", &metrics.ends),
-        ];
-        for (name, help, counts) in by_reason {
-            for (reason, &count) in counts {
-                samples.counter(name, help, &[("reason", reason)], count);
-            }
-        }
-        let took = [
-            ("turn_seconds", "Time of a turn, from one poll to the next", &metrics.turns_took),
-            ("handshake_seconds", "Time to an open connection", &metrics.handshakes_took),
-            ("round_trip_seconds", "Time from a ping to its pong", &metrics.round_trips),
-            ("decode_seconds", "Time to decode a frame, sampled", &metrics.decodes_took),
-        ];
-        for (name, help, durations) in took {
-            samples.durations(name, help, &[], durations);
-        }
-        let help = "Bytes of messages received, sampled";
-        samples.sizes("message_bytes", help, &[], &metrics.messages_sized);
+        count_loop(&mut samples, metrics);
+        count_by_reason(&mut samples, metrics);
+        measure_loop(&mut samples, metrics);
+        let waiting = metrics.awaiting_refusal_now as usize;
+        compare_limits(&mut samples, waiting, cx.occupancy(), cx.settings());
         for source in &self.sources {
             source.tell(&mut samples, now);
         }
-        match samples.into_text() {
-            Ok(text) => Response::new(200, OPEN_METRICS, text.into_bytes()),
+        let format = Format::of(request.headers("Accept"));
+        match samples.into_text(format) {
+            Ok(text) => Response::new(200, format.media_type(), text.into_bytes()),
             Err(fmt::Error) => Response::text(500, "the metrics could not be written"),
         }
     }
+}
+
+fn count_loop(samples: &mut Samples, metrics: &Metrics) {
+    for Metric { name, shown, help, value } in metrics.iter() {
+        let Some(shown) = shown else {
+            continue;
+        };
+        let help = help.trim_end_matches('.');
+        if name.ends_with("_now") {
+            samples.gauge(shown, help, &[], value as f64);
+        } else {
+            samples.counter(shown, help, &[], value);
+        }
+    }
+}
+
+/// Every reason is there from the start, so that a rate finds the first count of it, too.
+fn count_by_reason(samples: &mut Samples, metrics: &Metrics) {
+    let refusals = Refusal::ALL.iter().map(|refusal| refusal.name()).collect();
+    let families: [(_, _, BTreeSet<&str>, _); 2] = [
+        ("refused", "Requests refused, by reason", refusals, &metrics.refusals),
+        ("closed", "Connections ended, by reason", CloseReason::NAMES.into(), &metrics.ends),
+    ];
+    for (name, help, mut reasons, counts) in families {
+        reasons.extend(counts.keys());
+        for reason in reasons {
+            let count = counts.get(reason).copied().unwrap_or(0);
+            samples.counter(name, help, &[("reason", reason)], count);
+        }
+    }
+}
+
+fn measure_loop(samples: &mut Samples, metrics: &Metrics) {
+    let took = [
+        ("turn_seconds", "Time of a turn of the loop, without the poll", &metrics.turns_took),
+        (
+            "handshake_seconds",
+            "Time from accept, or the last answer, to the open WebSocket",
+            &metrics.handshakes_took,
+        ),
+        ("round_trip_seconds", "Time from a ping to its pong", &metrics.round_trips),
+        (
+            "decode_seconds",
+            "Time to decode the part of a frame that one read returned; one message in 256",
+            &metrics.decodes_took,
+        ),
+    ];
+    for (name, help, durations) in took {
+        samples.durations(name, help, &[], durations);
+    }
+    let help = "Size of received messages after decompression; one message in 256";
+    samples.sizes("message_bytes", help, &[], &metrics.messages_sized);
+}
+
+/// Connections by kind, and the limits in force.
+fn compare_limits(
+    samples: &mut Samples,
+    waiting: usize,
+    occupancy: Occupancy,
+    settings: &Settings,
+) {
+    let kinds = [
+        ("client", occupancy.clients, occupancy.clients_max),
+        ("outbound", occupancy.outbound, occupancy.outbound_max),
+        ("operator", occupancy.operators, occupancy.operators_max),
+        ("refused", waiting, settings.refused_max),
+    ];
+    for (kind, now, max) in kinds {
+        let labels = [("kind", kind)];
+        samples.gauge("connections", "Connections, by kind", &labels, now as f64);
+        let help = "Limit on connections, by kind";
+        samples.gauge("connections_limit", help, &labels, max as f64);
+    }
+    let limits = [
+        ("buffered_limit_bytes", "Limit on buffered bytes", settings.buffered_bytes_max),
+        (
+            "deflate_windows_limit_bytes",
+            "Limit on the bytes that compression windows may grow to",
+            settings.deflate_windows_bytes_max,
+        ),
+        ("topics_limit", "Limit on joined topics of all connections", settings.topics_max),
+    ];
+    for (name, help, limit) in limits {
+        samples.gauge(name, help, &[], limit as f64);
+    }
+    let help = "Whether the server is shutting down, 0 or 1";
+    samples.gauge("draining", help, &[], f64::from(u8::from(occupancy.is_draining)));
 }
 
 impl Service for Admin {
@@ -101,7 +165,7 @@ impl Service for Admin {
         request: &PlainRequest<'_>,
     ) -> Option<Response> {
         Some(match request.http.path() {
-            METRICS => self.metrics(cx),
+            METRICS => self.metrics(cx, request.http),
             HEALTH => Response::text(200, "ok\n"),
             READY => readiness(cx.occupancy()),
             _ => Response::text(404, "no such path"),
@@ -126,192 +190,4 @@ fn readiness(occupancy: Occupancy) -> Response {
         return Response::text(200, text);
     }
     Response::text(200, "ready\n")
-}
-
-/// What is told in one scrape.
-#[derive(Debug, Default)]
-pub struct Samples {
-    families: Vec<Family>,
-}
-
-/// The samples of one name.
-#[derive(Debug)]
-struct Family {
-    name: String,
-    help: &'static str,
-    rows: Vec<(Vec<(&'static str, String)>, Value)>,
-}
-
-#[derive(Debug)]
-enum Value {
-    Counter(u64),
-    Seconds(f64),
-    Gauge(f64),
-    Histogram { sum: f64, count: u64, buckets: Vec<(f64, u64)> },
-}
-
-impl Samples {
-    /// Something that only grows. The name is given without prefix and suffix, here and below.
-    pub fn counter(
-        &mut self,
-        name: &str,
-        help: &'static str,
-        labels: &[(&'static str, &str)],
-        value: u64,
-    ) {
-        self.add(name, help, labels, Value::Counter(value));
-    }
-
-    /// Time that was spent.
-    pub fn seconds(
-        &mut self,
-        name: &str,
-        help: &'static str,
-        labels: &[(&'static str, &str)],
-        spent: Duration,
-    ) {
-        self.add(name, help, labels, Value::Seconds(spent.as_secs_f64()));
-    }
-
-    /// Something that comes and goes.
-    pub fn gauge(
-        &mut self,
-        name: &str,
-        help: &'static str,
-        labels: &[(&'static str, &str)],
-        value: f64,
-    ) {
-        self.add(name, help, labels, Value::Gauge(value));
-    }
-
-    /// How long things took, in seconds.
-    pub fn durations(
-        &mut self,
-        name: &str,
-        help: &'static str,
-        labels: &[(&'static str, &str)],
-        took: &Durations,
-    ) {
-        let seconds =
-            |bound: Option<Duration>| bound.map_or(f64::INFINITY, |bound| bound.as_secs_f64());
-        let buckets = took.buckets().map(|(bound, count)| (seconds(bound), count)).collect();
-        let (sum, count) = (took.sum().as_secs_f64(), took.total());
-        self.add(name, help, labels, Value::Histogram { sum, count, buckets });
-    }
-
-    /// How large things were, in bytes.
-    pub fn sizes(
-        &mut self,
-        name: &str,
-        help: &'static str,
-        labels: &[(&'static str, &str)],
-        sizes: &Sizes,
-    ) {
-        let bytes = |bound: Option<usize>| bound.map_or(f64::INFINITY, |bound| bound as f64);
-        let buckets = sizes.buckets().map(|(bound, count)| (bytes(bound), count)).collect();
-        let (sum, count) = (sizes.sum() as f64, sizes.total());
-        self.add(name, help, labels, Value::Histogram { sum, count, buckets });
-    }
-
-    fn add(
-        &mut self,
-        name: &str,
-        help: &'static str,
-        labels: &[(&'static str, &str)],
-        value: Value,
-    ) {
-        let row = (labels.iter().map(|&(name, value)| (name, value.to_owned())).collect(), value);
-        match self.families.iter_mut().find(|family| family.name == name) {
-            Some(family) => family.rows.push(row),
-            None => self.families.push(Family { name: name.to_owned(), help, rows: vec![row] }),
-        }
-    }
-
-    fn into_text(self) -> Result<String, fmt::Error> {
-        let mut registry = Registry::with_prefix("weir");
-        registry.register_collector(Box::new(self));
-        let mut text = String::new();
-        encode(&mut text, &registry)?;
-        Ok(text)
-    }
-}
-
-impl Collector for Samples {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        for Family { name, help, rows } in &self.families {
-            let Some((_, first)) = rows.first() else {
-                continue;
-            };
-            let mut metric = encoder.encode_descriptor(name, help, None, first.kind())?;
-            for (labels, value) in rows {
-                if labels.is_empty() {
-                    value.encode(&mut metric)?;
-                } else {
-                    value.encode(&mut metric.encode_family(labels)?)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Value {
-    fn kind(&self) -> MetricType {
-        match self {
-            Value::Counter(_) | Value::Seconds(_) => MetricType::Counter,
-            Value::Gauge(_) => MetricType::Gauge,
-            Value::Histogram { .. } => MetricType::Histogram,
-        }
-    }
-
-    fn encode(&self, metric: &mut MetricEncoder<'_>) -> Result<(), fmt::Error> {
-        match self {
-            Value::Counter(value) => metric.encode_counter::<NoLabelSet, _, u64>(value, None),
-            Value::Seconds(value) => metric.encode_counter::<NoLabelSet, _, f64>(value, None),
-            Value::Gauge(value) => metric.encode_gauge(value),
-            Value::Histogram { sum, count, buckets } => {
-                metric.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samples_of_one_name_stand_together() {
-        let mut samples = Samples::default();
-        samples.counter("calls", "Calls", &[("chain", "1")], 3);
-        samples.gauge("head", "The head", &[], 7.0);
-        samples.counter("calls", "Calls", &[("chain", "a\"b")], 4);
-        let took = Durations::default();
-        took.count(Duration::from_millis(500));
-        took.count(Duration::from_secs(6));
-        samples.durations("took_seconds", "Time", &[("up", "x")], &took);
-        let text = samples.into_text().unwrap();
-        let (head, buckets) = text.split_at(text.find("weir_took_seconds_bucket").unwrap());
-        assert_eq!(
-            head,
-            "# HELP weir_calls Calls\n\
-             # TYPE weir_calls counter\n\
-             weir_calls_total{chain=\"1\"} 3\n\
-             weir_calls_total{chain=\"a\\\"b\"} 4\n\
-             # HELP weir_head The head\n\
-             # TYPE weir_head gauge\n\
-             weir_head 7.0\n\
-             # HELP weir_took_seconds Time\n\
-             # TYPE weir_took_seconds histogram\n\
-             weir_took_seconds_sum{up=\"x\"} 6.5\n\
-             weir_took_seconds_count{up=\"x\"} 2\n"
-        );
-        let bucket =
-            |bound, count| format!("weir_took_seconds_bucket{{le=\"{bound}\",up=\"x\"}} {count}\n");
-        assert!(buckets.contains(&[bucket("0.25", 0), bucket("0.5", 1)].concat()), "{buckets}");
-        assert!(
-            buckets.ends_with(&[bucket("5.0", 1), bucket("+Inf", 2), "# EOF\n".into()].concat()),
-            "{buckets}"
-        );
-    }
 }

@@ -1,9 +1,10 @@
 //! The admin address: what it shows, and that nothing else is there.
 
 use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::File;
-use crate::support::{Client, Process, eventually, upgrade, weir};
+use crate::support::{Client, Process, TEXT, eventually, frame, upgrade, weir};
 
 fn get(address: SocketAddr, path: &str) -> (String, String) {
     let mut client = Client::tcp(address);
@@ -32,7 +33,7 @@ fn network() -> File {
 }
 
 #[test]
-fn metrics_tell_of_the_loop_and_of_each_network() {
+fn metrics_show_the_loop_each_network_and_the_process() {
     let file = network();
     let (_running, public, admin) = serve(&file);
     let mut client = Client::open(public, "/main/evm/1");
@@ -45,34 +46,48 @@ fn metrics_tell_of_the_loop_and_of_each_network() {
     client.expect_end();
     drop(client);
     Client::tcp(public).request(&upgrade("/elsewhere", ""));
-    let ended = r#"weir_ends_total{reason="peer_closed"} 1"#;
+    let mut broken = Client::open(public, "/main/evm/1");
+    broken.raw(&frame(true, TEXT, b"\xff"));
+    assert_eq!(broken.expect_close().0, 1007);
+    broken.expect_end();
+    drop(broken);
+    let ended = r#"weir_closed_total{reason="peer_closed"} 1"#;
     eventually(|| get(admin, "/metrics").1.contains(ended), "the connection ends");
     let (head, text) = get(admin, "/metrics");
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    assert!(head.contains("application/openmetrics-text"), "{head}");
+    assert!(head.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
     for line in [
-        "weir_opened_total 1",
-        "# HELP weir_connections Connections of any kind, now",
-        "weir_refused_total 1",
-        r#"weir_refusals_total{reason="not_found"} 1"#,
+        "weir_opened_connections_total 2",
+        "# HELP weir_connections Connections, by kind",
+        r#"weir_connections{kind="client"} 0.0"#,
+        r#"weir_connections{kind="operator"} 1.0"#,
+        r#"weir_connections_limit{kind="client"} 10000.0"#,
+        r#"weir_connections_limit{kind="outbound"} 256.0"#,
+        r#"weir_refused_total{reason="not_found"} 1"#,
+        r#"weir_refused_total{reason="route_full"} 0"#,
+        r#"weir_closed_total{reason="invalid_utf8"} 1"#,
+        r#"weir_closed_total{reason="protocol"} 0"#,
+        r#"weir_rpc_connections_limit{project="main",chain="1"} 10000.0"#,
+        "# TYPE weir_refused_total counter",
+        "# TYPE weir_buffered_bytes gauge",
+        "weir_buffered_limit_bytes 1073741824.0",
         "# TYPE weir_connections gauge",
         r#"weir_rpc_requests_total{project="main",chain="1",class="info"} 1"#,
         r#"weir_rpc_errors_total{project="main",chain="1",class="other",code="-32700"} 1"#,
         r#"weir_rpc_connections{project="main",chain="1"} 0.0"#,
         r#"weir_gateway_poll_lag_seconds{project="main",chain="1"} 0.0"#,
         r#"weir_upstream_ready{project="main",chain="1",upstream="http://127.0.0.1:9/.."} 1.0"#,
-        r#"weir_upstream_breaker{project="main",chain="1",upstream="http://127.0.0.1:9/.."} 0.0"#,
+        r#"weir_upstream_breaker_state{project="main",chain="1",upstream="http://127.0.0.1:9/.."} 0.0"#,
         "# TYPE weir_upstream_latency_seconds histogram",
-        "weir_handshake_seconds_count 1",
+        "weir_handshake_seconds_count 2",
         "weir_round_trip_seconds_count 0",
         "weir_decode_seconds_count 1",
         "# TYPE weir_message_bytes histogram",
         "weir_message_bytes_sum 48.0",
-        r#"weir_message_bytes_bucket{le="16.0"} 0"#,
-        r#"weir_message_bytes_bucket{le="64.0"} 1"#,
+        r#"weir_message_bytes_bucket{le="16"} 0"#,
+        r#"weir_message_bytes_bucket{le="64"} 1"#,
         r#"weir_message_bytes_bucket{le="+Inf"} 1"#,
-        "# TYPE weir_process_cpu_seconds counter",
-        "# EOF",
+        "# TYPE process_cpu_seconds_total counter",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
@@ -83,13 +98,36 @@ fn metrics_tell_of_the_loop_and_of_each_network() {
     };
     // A turn is counted at its end, and this was told in the midst of one.
     assert_eq!(value("weir_turns_total") - 1.0, value("weir_turn_seconds_count"));
-    assert!(value("weir_process_resident_bytes") > 1e6, "{text}");
+    assert!(value("process_resident_memory_bytes") > 1e6, "{text}");
+    let (open, most) = (value("process_open_fds"), value("process_max_fds"));
+    assert!(open > 5.0 && open < most, "{open} of {most} descriptors");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let age = now - value("process_start_time_seconds");
+    // The clock of the boot is read in whole seconds.
+    assert!(age > -2.0 && age < 600.0, "started {age} s ago");
+    let build = concat!("weir_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\",commit=\"");
+    assert!(text.lines().any(|line| line.starts_with(build) && line.ends_with("\"} 1.0")));
     let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let mut names: Vec<&str> = families.map(|line| line.split(' ').next().unwrap()).collect();
     let count = names.len();
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count, "one name is of two kinds");
+}
+
+#[test]
+fn openmetrics_is_sent_to_clients_that_ask_for_it() {
+    let file = network();
+    let (_running, _, admin) = serve(&file);
+    let mut client = Client::tcp(admin);
+    let accept = "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3";
+    client.raw(format!("GET /metrics HTTP/1.1\r\nHost: test\r\n{accept}\r\n\r\n").as_bytes());
+    let (head, body) = client.answer();
+    let text = String::from_utf8(body).unwrap();
+    assert!(head.contains("Content-Type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(text.contains("# TYPE weir_refused counter\n") && text.ends_with("# EOF\n"), "{text}");
+    let (head, text) = get(admin, "/metrics");
+    assert!(head.contains("text/plain; version=0.0.4") && !text.contains("# EOF"), "{head}");
 }
 
 #[test]

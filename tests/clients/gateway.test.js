@@ -54,7 +54,7 @@ const ping = () => transact({ to: contract });
 async function subscribed(project, count) {
   const is = async (name, value) => (await weir.metric(name, `project="${project}"`)) === value;
   await eventually(WAIT_MS, `${count} subscriptions`, async () =>
-    (await is('rpc_subscriptions', count)) && (await is('rpc_calls', 0)));
+    (await is('rpc_subscriptions', count)) && (await is('rpc_pending_calls', 0)));
 }
 
 before(async () => {

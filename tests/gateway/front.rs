@@ -68,7 +68,7 @@ impl Front {
 
     /// Nothing is left of any client.
     pub fn await_nobody(&self) {
-        for name in ["connections", "subscriptions", "feeds", "calls"] {
+        for name in ["connections", "subscriptions", "feeds", "pending_calls"] {
             self.await_metric(&format!("weir_rpc_{name}"), &[], 0.0);
         }
     }

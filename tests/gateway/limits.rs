@@ -59,13 +59,13 @@ fn an_upstream_works_on_64_requests_and_1024_wait() {
             let calls: Vec<String> = (0..EACH).map(|at| unique(number * EACH + at)).collect();
             calls.iter().for_each(|call| client.text(call));
         }
-        front.await_metric("weir_gateway_queued", &[], 1024.0);
-        assert_eq!(front.metric("weir_upstream_in_flight", &[]), 64.0);
+        front.await_metric("weir_gateway_queued_calls", &[], 1024.0);
+        assert_eq!(front.metric("weir_upstream_pending_requests", &[]), 64.0);
         let mut late = front.client();
         late.text(&unique(usize::MAX));
         let reply = json(&mut late);
         assert_eq!(reply["error"], json!({"code": RpcError::LIMIT, "message": "busy"}));
-        assert_eq!(front.metric("weir_gateway_refused_total", &[]), 1.0);
+        assert_eq!(front.metric("weir_gateway_refused_calls_total", &[]), 1.0);
         node.await_calls("eth_call", 64);
         for answered in 0..CLIENTS * EACH {
             node.await_calls("eth_call", answered + 1);
@@ -119,7 +119,7 @@ fn nothing_is_left_of_clients_however_they_leave() {
     let mut clients: Vec<Client> = (0..3).map(|number| busy(&front, 10 * number)).collect();
     node.await_calls("eth_call", 6);
     front.await_metric("weir_rpc_subscriptions", &[], 12.0);
-    front.await_metric("weir_rpc_calls", &[], 6.0);
+    front.await_metric("weir_rpc_pending_calls", &[], 6.0);
     let body = unique(40);
     let mut poster = Client::tcp(front.address);
     let head =
@@ -132,7 +132,7 @@ fn nothing_is_left_of_clients_however_they_leave() {
     socket2::SockRef::from(&clients[2].stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(clients);
     front.await_metric("weir_rpc_connections", &[], 0.0);
-    front.await_metric("weir_rpc_calls", &[], 1.0);
+    front.await_metric("weir_rpc_pending_calls", &[], 1.0);
     node.await_subscribed(false);
     // After a POST the end of the stream means nothing: who has said all that he has waits for the answer.
     drop(poster);
