@@ -22,7 +22,7 @@ use weir::services::rpc::node::{
 };
 use weir::services::rpc::{Backend as _, Quantity, Rpc, RpcSettings, UpstreamUrl};
 
-use crate::config::{Count, OrOff, Span};
+use crate::config::{Count, OrOff, Origin, Span};
 use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
 use crate::observe::{PeerSource, ProcessSource, RpcSource};
@@ -93,6 +93,11 @@ pub(crate) struct NodeOptions {
     /// Address and port for WebSocket and HTTP POST; port 0 lets the system choose
     #[arg(long, value_name = "ADDR", default_value_t = local(8545))]
     rpc_addr: SocketAddr,
+
+    /// Origins whose pages may connect and read answers, as in "https://example.org"; without any, every
+    /// page may connect, and none may read answers to HTTP POST
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    rpc_origins: Vec<Origin>,
 
     /// Address and port for GET /healthz, /readyz and /metrics
     #[arg(long, value_name = "ADDR", default_value_t = local(8081))]
@@ -300,6 +305,9 @@ impl NodeOptions {
             outbox_grace: GRACE,
             write_timeout: WRITE_TIMEOUT,
             idle_timeout: self.idle_timeout.duration(),
+            origins: self.rpc_origins.iter().map(|origin| origin.0.clone()).collect(),
+            // Followers, gateways and tools send none.
+            require_origin: false,
             slow_policy: match self.slow {
                 Slow::Close => SlowPolicy::Close,
                 Slow::Drop => SlowPolicy::Drop,

@@ -33,7 +33,7 @@ pub(crate) use keys::{Layer, given};
 pub(crate) use networks::NetworkConfig;
 pub(crate) use options::{ADMIN_SITE, Options};
 pub(crate) use routes::{RouteConfig, Service};
-pub(crate) use values::{Count, OrOff, Span};
+pub(crate) use values::{Count, OrOff, Origin, Span};
 
 /// All that a server is started with. `Display` writes it as a file that reads back the same.
 #[derive(Debug, Clone, PartialEq)]

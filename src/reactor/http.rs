@@ -75,7 +75,7 @@ impl Handshake {
 
     /// Whether the answer that it waits for has no body.
     pub(super) fn is_head_only(&self) -> bool {
-        self.plain.is_some_and(|plain| plain.is_head_only())
+        self.plain.as_ref().is_some_and(Plain::is_head_only)
     }
 }
 
@@ -302,7 +302,7 @@ impl Core {
         let mut without_protocol = None;
         for (route, params) in self.router.find(site, path) {
             let settings = self.router.settings(route);
-            if !origin::is_allowed(&settings.origins, upgrade.origin()) {
+            if !origin::is_admitted(settings, upgrade.origin()) {
                 refusal = Refusal::Origin;
                 continue;
             }

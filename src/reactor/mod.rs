@@ -37,6 +37,7 @@ mod connection;
 mod conns;
 mod context;
 mod core;
+mod cors;
 mod date;
 mod deadlines;
 mod deflate;

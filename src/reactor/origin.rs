@@ -1,5 +1,13 @@
 //! Which origins a route allows (RFC 6454): those that it names, and subdomains by a wildcard.
 
+use super::settings::RouteSettings;
+
+/// Whether a route takes requests of this origin, or without any.
+pub(super) fn is_admitted(route: &RouteSettings, origin: Option<&str>) -> bool {
+    let may_lack_origin = !route.require_origin && origin.is_none();
+    may_lack_origin || is_allowed(&route.origins, origin)
+}
+
 /// Whether the `Origin` of a request is allowed. An empty list allows every origin, and none at all.
 pub(super) fn is_allowed(allowed: &[String], origin: Option<&str>) -> bool {
     allowed.is_empty()

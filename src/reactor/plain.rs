@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use super::budget::{HTTP_REQUESTS_MAX, SHARE_BYTES_MIN};
 use super::connection::{Phase, Standing};
 use super::core::Core;
+use super::cors::Cors;
 use super::origin;
 use super::router::{Params, RouteId};
 use super::service::{Decision, PlainRequest};
@@ -35,20 +36,21 @@ impl PartialBody {
 }
 
 /// What is left of a request when it is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plain {
     head_only: bool,
     /// The client would like to send another.
     keep_alive: bool,
+    cors: Cors,
 }
 
 impl Plain {
-    pub(super) fn of(request: &Request<'_>) -> Plain {
-        Plain { head_only: request.method() == "HEAD", keep_alive: request.keep_alive() }
+    pub(super) fn of(request: &Request<'_>, cors: Cors) -> Plain {
+        Plain { head_only: request.method() == "HEAD", keep_alive: request.keep_alive(), cors }
     }
 
     /// Whether its answer has no body (RFC 9110, 9.3.2).
-    pub(super) fn is_head_only(self) -> bool {
+    pub(super) fn is_head_only(&self) -> bool {
         self.head_only
     }
 }
@@ -142,6 +144,7 @@ impl Reactor {
         body: &[u8],
     ) -> Result<(), Refusal> {
         let service = self.core.router.service(route);
+        let plain = Plain::of(request, Cors::of(self.core.router.settings(route), request));
         let Some(conn) = self.core.conns.get_mut(id) else {
             return Ok(());
         };
@@ -150,7 +153,7 @@ impl Reactor {
         conn.path = self.core.router.intern(route, request.path());
         // Set first, so that an answer from within the handler finds it.
         if let Some(handshake) = conn.handshake() {
-            handshake.plain = Some(Plain::of(request));
+            handshake.plain = Some(plain.clone());
         }
         let peer = conn.peer.into();
         let tls = conn.session().map(|session| session.info());
@@ -159,7 +162,7 @@ impl Reactor {
             .call(service, |service, cx| service.on_plain(cx, id, &asked))
             .ok_or(Refusal::Internal)?;
         match answer {
-            Some(response) => self.core.respond(id, Plain::of(request), &response),
+            Some(response) => self.core.respond(id, plain, response),
             None => self.core.defer_plain(id),
         }
         Ok(())
@@ -170,7 +173,7 @@ impl Core {
     /// How a request's body ends, if its origin may send one.
     fn body_framing(&self, route: RouteId, request: &Request<'_>) -> Result<Framing, Refusal> {
         let settings = self.router.settings(route);
-        if !origin::is_allowed(&settings.origins, request.header("Origin")) {
+        if !origin::is_admitted(settings, request.header("Origin")) {
             return Err(Refusal::Origin);
         }
         request.body_framing()
@@ -218,13 +221,14 @@ impl Core {
             conn.standing = Standing::Admitted;
             conn.phase = Phase::Handshake;
         }
-        self.respond(id, plain, &response);
+        self.respond(id, plain, response);
         self.arm(id);
         self.run(id);
     }
 
     /// Queues an answer, and keeps the connection if both sides would like to.
-    pub(super) fn respond(&mut self, id: ConnId, plain: Plain, response: &Response) {
+    pub(super) fn respond(&mut self, id: ConnId, plain: Plain, mut response: Response) {
+        plain.cors.add_to(&mut response);
         let is_closed = self.admission.is_closed();
         let now = self.now;
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.phase == Phase::Handshake)
@@ -249,9 +253,9 @@ impl Core {
         }
         self.metrics.http_answered += 1;
         if (400..500).contains(&response.status()) {
-            self.log_refused_by_service(id, response);
+            self.log_refused_by_service(id, &response);
         }
-        self.queue_response(id, response, connection, plain.head_only);
+        self.queue_response(id, &response, connection, plain.head_only);
         if connection == Connection::Close {
             self.end_http(id, CloseReason::HttpDone);
         }

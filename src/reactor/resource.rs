@@ -5,6 +5,7 @@
 
 use super::ConnId;
 use super::core::Core;
+use super::cors::Cors;
 use super::plain::Plain;
 use super::router::Page;
 use crate::protocol::handshake::{Refusal, Request, Response};
@@ -26,7 +27,7 @@ impl Core {
         if let Some(refused) = handshake.and_then(|handshake| handshake.refused) {
             return Err(refused);
         }
-        self.respond(id, Plain::of(request), &response);
+        self.respond(id, Plain::of(request, Cors::Off), response);
         Ok(())
     }
 
@@ -43,7 +44,7 @@ impl Core {
         }
     }
 
-    /// The answer to `OPTIONS` (RFC 9110, 9.3.7).
+    /// The answer to `OPTIONS` (RFC 9110, 9.3.7), which may be a preflight request.
     fn options(&self, site: u16, request: &Request<'_>) -> Result<Response, Refusal> {
         let allowed = self.router.allowed(site, request.path()).ok_or(Refusal::NotFound)?;
         if request.has_body() {
@@ -51,6 +52,13 @@ impl Core {
         }
         let mut response = Response::text(204, "");
         response.add("Allow", &allowed.join(", "));
+        let wished = request.header("Access-Control-Request-Method");
+        let found = wished.and_then(|method| self.router.find_plain(site, request.path(), method));
+        if let Some((route, _)) = found {
+            let methods = self.router.methods(self.router.service(route));
+            let cors = Cors::of(self.router.settings(route), request);
+            cors.add_to_preflight(&mut response, methods);
+        }
         Ok(response)
     }
 

@@ -249,7 +249,7 @@ impl Router {
         if !is_page && !self.leads_somewhere(site, path) {
             return None;
         }
-        let services = self.find(site, path).map(|(id, _)| self.methods[self.service(id).index()]);
+        let services = self.find(site, path).map(|(id, _)| self.methods(self.service(id)));
         let of_services = services.flatten().copied();
         let of_page: &[&str] = if is_page { &["HEAD"] } else { &[] };
         let mut allowed = vec!["GET"];
@@ -268,7 +268,7 @@ impl Router {
         path: &str,
         method: &str,
     ) -> Option<(RouteId, Params)> {
-        let answers = |id: &RouteId| self.methods[self.service(*id).index()].contains(&method);
+        let answers = |id: &RouteId| self.methods(self.service(*id)).contains(&method);
         self.find(site, path).find(|(id, _)| answers(id))
     }
 
@@ -279,6 +279,11 @@ impl Router {
 
     pub(super) fn service(&self, id: RouteId) -> ServiceId {
         self.routes[id.index()].service
+    }
+
+    /// The methods of requests that a service answers itself.
+    pub(super) fn methods(&self, service: ServiceId) -> &'static [&'static str] {
+        self.methods[service.index()]
     }
 
     /// `path` as a connection keeps it: an exact route's own text costs nothing.

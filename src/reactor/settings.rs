@@ -175,9 +175,12 @@ pub struct RouteSettings {
     pub write_timeout: Duration,
     /// Silence in data messages after which a connection is collected with 1001; `None`: never.
     pub idle_timeout: Option<Duration>,
-    /// Origins that may connect; empty: all of them, and clients that send none. Others get 403. A
-    /// wildcard stands for one label or more of a host: `https://*.example.org`.
+    /// Origins whose pages may connect, send requests and read the answers (CORS); 403 for others. Empty:
+    /// every origin may connect and send, and none may read. A wildcard stands for one label or more of
+    /// a host: `https://*.example.org`.
     pub origins: Vec<String>,
+    /// Whether a request without Origin, which no browser sends, is refused where `origins` has entries.
+    pub require_origin: bool,
     /// Whether an upgrade must name a subprotocol that the service speaks; else 400.
     pub require_protocol: bool,
     /// Which listeners lead here: those of the same site. What is for operators alone can so have an
@@ -208,6 +211,7 @@ impl Default for RouteSettings {
             write_timeout: Duration::from_secs(10),
             idle_timeout: None,
             origins: Vec::new(),
+            require_origin: true,
             require_protocol: false,
             site: 0,
             deflate: DeflateMode::Shared,

@@ -11,7 +11,7 @@ use super::scripted::{Stage, call, json as next, narrow, raw};
 use crate::support::{Client, eventually, header, upgrade};
 
 pub const NOW: &str = r#"{"jsonrpc":"2.0","id":1,"method":"now"}"#;
-const LATER: &str = r#"{"jsonrpc":"2.0","id":1,"method":"later"}"#;
+pub const LATER: &str = r#"{"jsonrpc":"2.0","id":1,"method":"later"}"#;
 
 pub fn post(body: &str, lines: &str) -> String {
     let len = body.len();

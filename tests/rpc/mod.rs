@@ -1,6 +1,7 @@
 //! The `rpc` service: JSON-RPC as clients of the field speak it, and as they should not.
 
 mod chunked;
+mod cors;
 mod http;
 mod limits;
 mod malformed;

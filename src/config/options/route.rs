@@ -177,6 +177,7 @@ impl From<RouteOptions> for RouteSettings {
             write_timeout: options.write_timeout.0,
             idle_timeout: options.idle_timeout.duration(),
             origins: options.origins.into_iter().map(|origin| origin.0).collect(),
+            require_origin: route().require_origin,
             require_protocol: options.require_protocol,
             site: 0,
             deflate: options.deflate.into(),
