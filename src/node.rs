@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, ValueEnum};
 use log::info;
-use weir::reactor::settings::{ListenSettings, RouteSettings, Settings, SlowPolicy};
+use weir::reactor::settings::{HostPattern, ListenSettings, RouteSettings, Settings, SlowPolicy};
 use weir::reactor::{Reactor, ServiceId};
 use weir::services::admin::{self, Admin, Source};
 use weir::services::rpc::node::{
@@ -98,6 +98,11 @@ pub(crate) struct NodeOptions {
     /// page may connect, and none may read answers to HTTP POST
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     rpc_origins: Vec<Origin>,
+
+    /// Hosts that requests may name, whatever the port, as in "node.example.org"; 403 for others; "*" is
+    /// every host [default: localhost,127.0.0.0/8,[::1] where --rpc-addr is loopback, else *]
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    rpc_hosts: Option<Vec<HostPattern>>,
 
     /// Address and port for GET /healthz, /readyz and /metrics
     #[arg(long, value_name = "ADDR", default_value_t = local(8081))]
@@ -300,12 +305,23 @@ impl NodeOptions {
         }
     }
 
+    /// Hosts that requests may name. Only a page that rebinds its own name reaches a loopback address by
+    /// another one.
+    fn hosts(&self) -> Vec<HostPattern> {
+        match &self.rpc_hosts {
+            Some(hosts) => hosts.clone(),
+            None if self.rpc_addr.ip().to_canonical().is_loopback() => HostPattern::loopback(),
+            None => Vec::new(),
+        }
+    }
+
     fn route(&self) -> RouteSettings {
         self.rpc().fit(RouteSettings {
             outbox_grace: GRACE,
             write_timeout: WRITE_TIMEOUT,
             idle_timeout: self.idle_timeout.duration(),
             origins: self.rpc_origins.iter().map(|origin| origin.0.clone()).collect(),
+            hosts: self.hosts(),
             // Followers, gateways and tools send none.
             require_origin: false,
             slow_policy: match self.slow {

@@ -41,11 +41,11 @@ fn mistakes() -> Vec<(String, Refusal)> {
     let origin = "Origin: https://evil.example\r\n";
     let length = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n";
     let trailers = format!("0\r\n{}", long.repeat(5));
-    let post = |lines: &str| format!("POST /posts HTTP/1.1\r\nHost: test\r\n{lines}\r\n");
-    let get = |lines: &str| format!("GET / HTTP/1.1\r\nHost: test\r\n{lines}\r\n");
+    let post = |lines: &str| format!("POST /posts HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
+    let get = |lines: &str| format!("GET / HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
     vec![
         ("\x16\x03\x01\x02".into(), Refusal::NotHttp),
-        ("GET / HTTP/1.1\r\nHost: test\n".into(), Refusal::BareLf),
+        ("GET / HTTP/1.1\r\nHost: localhost\n".into(), Refusal::BareLf),
         (altered("GET / ", "GET  / "), Refusal::RequestLine),
         (altered("HTTP/1.1", "HTTP/2.0"), Refusal::HttpVersion),
         (upgrade("*", ""), Refusal::Target),
@@ -56,7 +56,8 @@ fn mistakes() -> Vec<(String, Refusal)> {
         (upgrade("/", "Host: other\r\n"), Refusal::DuplicateHeader),
         (upgrade("/", "Sec-WebSocket-Version: 13\r\n"), Refusal::DuplicateHeader),
         (upgrade("/", "Content-Length: 0\r\nContent-Length: 0\r\n"), Refusal::DuplicateHeader),
-        (altered("Host: test\r\n", ""), Refusal::Host),
+        (altered("Host: localhost\r\n", ""), Refusal::HostMalformed),
+        (upgrade("/hosted", ""), Refusal::Host),
         (upgrade("/", length), Refusal::BodyLength),
         (upgrade("/", "Content-Length: +5\r\n"), Refusal::BodyLength),
         (altered("HTTP/1.1", "HTTP/1.0"), Refusal::UpgradeHttpVersion),
@@ -94,7 +95,9 @@ fn is_mistake(refusal: Refusal) -> bool {
         Refusal::KeyReused | Refusal::TlsExpected => false,
         Refusal::AddressFull | Refusal::RateLimited => false,
         // `OutOfResources` needs EMFILE.
-        Refusal::Full | Refusal::ShuttingDown | Refusal::OutOfResources => false,
+        Refusal::Full | Refusal::RouteFull | Refusal::ShuttingDown | Refusal::OutOfResources => {
+            false
+        }
         _ => true,
     }
 }
@@ -140,6 +143,8 @@ fn every_mistake_has_its_answer_and_only_one() {
         route(reactor, "/own", Echo, RouteSettings { origins, ..RouteSettings::default() });
         let required = RouteSettings { require_protocol: true, ..RouteSettings::default() };
         route(reactor, "/required", Echo, required);
+        let hosts = vec!["ws.example".parse().unwrap()];
+        route(reactor, "/hosted", Echo, RouteSettings { hosts, ..RouteSettings::default() });
         route(reactor, "/panics", Panics, RouteSettings::default());
         let small = RouteSettings { message_bytes_max: 125, ..RouteSettings::default() };
         route(reactor, "/posts", Posts, small);
@@ -156,7 +161,7 @@ fn every_mistake_has_its_answer_and_only_one() {
     for (request, refusal) in &mistakes {
         let mut client = Client::tcp(server.address);
         // What follows a refused request is no second one, whatever a proxy might think.
-        let smuggled = "GET /page HTTP/1.1\r\nHost: test\r\n\r\n";
+        let smuggled = "GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n";
         client.raw(format!("{request}{smuggled}").as_bytes());
         let head = expect_refusal(&mut client, *refusal);
         match refusal.status() {

@@ -315,7 +315,7 @@ fn counted_address(peer: IpAddr) -> IpAddr {
 }
 
 /// Whether an address lies in a range; an IPv4 one may come mapped into IPv6.
-fn contains(prefix: &Prefix, peer: IpAddr) -> bool {
+pub(super) fn contains(prefix: &Prefix, peer: IpAddr) -> bool {
     let (range, peer, width) = match (prefix.address, peer.to_canonical()) {
         (IpAddr::V4(range), IpAddr::V4(peer)) => {
             (u128::from(range.to_bits()), u128::from(peer.to_bits()), 32)

@@ -152,9 +152,12 @@ impl Reactor {
         if let Ok(request) = &parsed {
             self.core.note_origin(id, request);
         }
-        let taken = parsed.and_then(|request| match request.is_upgrade() {
-            true => self.take_upgrade(id, &request).map(|()| 0),
-            false => self.take_plain_request(id, &request, head, rest),
+        let taken = parsed.and_then(|request| {
+            self.core.check_host(id, &request)?;
+            match request.is_upgrade() {
+                true => self.take_upgrade(id, &request).map(|()| 0),
+                false => self.take_plain_request(id, &request, head, rest),
+            }
         });
         taken.unwrap_or_else(|refusal| {
             if let Ok(request) = &parsed {

@@ -45,6 +45,7 @@ mod entropy;
 mod file;
 mod heartbeat;
 mod histograms;
+mod hosts;
 mod http;
 mod id;
 mod inbound;

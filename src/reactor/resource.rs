@@ -1,5 +1,5 @@
-//! What the loop answers itself to a request that asks for no upgrade: pages, `OPTIONS`, and the methods
-//! that a path supports (`Allow`).
+//! What the loop answers itself to a request: pages, `OPTIONS`, the methods that a path supports
+//! (`Allow`), and 403 for a host that it may not name.
 //!
 //! A path that leads nowhere is answered 404 whatever the method, before 405.
 
@@ -29,6 +29,14 @@ impl Core {
         }
         self.respond(id, Plain::of(request, Cors::Off), response);
         Ok(())
+    }
+
+    /// Whether the path may be reached by the host that the request names.
+    pub(super) fn check_host(&mut self, id: ConnId, request: &Request<'_>) -> Result<(), Refusal> {
+        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
+        let site = handshake.map_or(0, |handshake| handshake.site);
+        let is_admitted = self.router.admits_host(site, request.path(), request.host());
+        if is_admitted { Ok(()) } else { Err(Refusal::Host) }
     }
 
     fn find_page(&self, site: u16, request: &Request<'_>) -> Result<Response, Refusal> {

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use percent_encoding::percent_decode_str;
 
 use super::ServiceId;
+use super::hosts::admits_host;
 use super::settings::{RouteSettings, SettingsError};
 
 /// Names a route of this reactor.
@@ -159,6 +160,8 @@ pub struct Page {
 #[derive(Debug, Default)]
 pub(super) struct Router {
     routes: Vec<Route>,
+    /// Whether a route has a list of hosts: looked for in each request only then.
+    has_hosts: bool,
     unrouted: RouteSettings,
     /// Routes with a pattern, the most specific first.
     ordered: Vec<RouteId>,
@@ -215,6 +218,7 @@ impl Router {
     ) -> Result<RouteId, RouteError> {
         settings.check().map_err(RouteError::Settings)?;
         let id = u16::try_from(self.routes.len()).map_err(|_| RouteError::TooMany)?;
+        self.has_hosts |= !settings.hosts.is_empty();
         self.routes.push(Route { text: text.into(), pattern, service, settings });
         Ok(RouteId(id))
     }
@@ -235,6 +239,12 @@ impl Router {
         routes
             .filter(move |(_, route)| route.settings.site == site)
             .filter_map(move |(id, route)| Some((id, route.pattern.as_ref()?.matches(path)?)))
+    }
+
+    /// Whether the routes at this path admit requests that name this host.
+    pub(super) fn admits_host(&self, site: u16, path: &str, host: Option<&str>) -> bool {
+        let admits = |(id, _): (RouteId, Params)| admits_host(&self.settings(id).hosts, host);
+        !self.has_hosts || self.find(site, path).all(admits)
     }
 
     /// Whether a route leads somewhere from this path.

@@ -11,10 +11,12 @@ use std::time::Duration;
 use super::budget::REFUSED_MAX;
 
 mod check;
+mod host;
 mod notation;
 mod tls;
 
 pub use check::{HEAD_BYTES_RANGE, MESSAGE_BYTES_RANGE, SettingsError};
+pub use host::HostPattern;
 pub use notation::{Prefix, Rate};
 pub use tls::{CertificateFiles, ClientCertificates, TlsSettings, TlsVersion};
 
@@ -179,6 +181,9 @@ pub struct RouteSettings {
     /// every origin may connect and send, and none may read. A wildcard stands for one label or more of
     /// a host: `https://*.example.org`.
     pub origins: Vec<String>,
+    /// Hosts that requests may name, whatever the port; 403 for others. Empty: every host. Where several
+    /// routes share a path, each must admit the host.
+    pub hosts: Vec<HostPattern>,
     /// Whether a request without Origin, which no browser sends, is refused where `origins` has entries.
     pub require_origin: bool,
     /// Whether an upgrade must name a subprotocol that the service speaks; else 400.
@@ -211,6 +216,7 @@ impl Default for RouteSettings {
             write_timeout: Duration::from_secs(10),
             idle_timeout: None,
             origins: Vec::new(),
+            hosts: Vec::new(),
             require_origin: true,
             require_protocol: false,
             site: 0,

@@ -111,6 +111,7 @@ fn what_check_prints_is_a_file_that_means_the_same() {
         "--slow=drop",
         "--idle-timeout=1m 30s",
         "--origins=https://example.org,null",
+        "--hosts=example.org,10.0.0.0/8,[::1]",
         "--require-protocol",
         "--history-max=5",
         "--history-ttl=off",

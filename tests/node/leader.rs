@@ -274,7 +274,7 @@ fn the_health_address_is_for_watchers_alone() {
     assert_eq!(node.asked("/").0, 404);
     for path in ["/healthz", "/metrics"] {
         let mut client = crate::support::Client::tcp(node.rpc);
-        let head = client.request(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        let head = client.request(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
     }
 }

@@ -8,3 +8,4 @@ mod peers;
 pub mod process;
 mod reads;
 mod secrets;
+mod web;

@@ -128,7 +128,7 @@ impl Node {
         let call = call.to_string();
         let mut client = Client::tcp(self.rpc);
         let head = format!(
-            "POST / HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
             call.len()
         );
         client.raw((head + &call).as_bytes());
@@ -152,7 +152,8 @@ impl Node {
     pub fn answer(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect_timeout(&self.health, DEADLINE).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();

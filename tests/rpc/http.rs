@@ -16,7 +16,7 @@ pub const LATER: &str = r#"{"jsonrpc":"2.0","id":1,"method":"later"}"#;
 pub fn post(body: &str, lines: &str) -> String {
     let len = body.len();
     format!(
-        "POST / HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n{lines}\
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{lines}\
          Content-Length: {len}\r\n\r\n{body}"
     )
 }
@@ -97,11 +97,12 @@ fn bodies_are_bounded_before_they_come() {
         ("Content-Length: -3\r\n", "400"),
     ] {
         let mut client = Client::tcp(stage.server.address);
-        let head = client.request(&format!("POST / HTTP/1.1\r\nHost: test\r\n{lines}\r\n"));
+        let head = client.request(&format!("POST / HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n"));
         assert_eq!(&head[9..12], status, "{lines}");
     }
     let mut client = Client::tcp(stage.server.address);
-    let head = client.request("POST /nowhere HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+    let head =
+        client.request("POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
     let head = Client::tcp(stage.server.address).request(&post(NOW, "").replacen("POST", "PUT", 1));
     assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
@@ -210,7 +211,7 @@ fn a_media_type_other_than_json_is_refused_with_415() {
     let stage = Stage::new(narrow());
     let request = |lines: &str| {
         let head = format!(
-            "POST / HTTP/1.1\r\nHost: test\r\n{lines}Content-Length: {}\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: localhost\r\n{lines}Content-Length: {}\r\n\r\n",
             NOW.len()
         );
         let mut client = Client::tcp(stage.server.address);

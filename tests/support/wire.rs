@@ -25,7 +25,7 @@ pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// A valid upgrade request with further header lines, each ended by CR LF.
 pub fn upgrade(path: &str, lines: &str) -> String {
     format!(
-        "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{lines}\r\n"
     )
 }

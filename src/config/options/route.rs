@@ -2,9 +2,9 @@
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use weir::reactor::settings::{DeflateMode, RouteSettings, SlowPolicy};
+use weir::reactor::settings::{DeflateMode, HostPattern, RouteSettings, SlowPolicy};
 
-use crate::config::values::{Count, OrAuto, OrOff, Origin, Size, Span};
+use crate::config::values::{Count, OrAuto, OrOff, Origin, Size, Span, texts};
 
 /// A hard limit that was not set is rounded up to a multiple of this, for round numbers.
 const OUTBOX_HARD_STEP: usize = 64 * 1024;
@@ -54,6 +54,12 @@ pub(in crate::config) struct RouteOptions {
     /// subdomains, at any depth; without any, all may
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     origins: Vec<Origin>,
+
+    /// Host that requests may name, as in "example.org", "10.0.0.0/8" or "[::1]", whatever the port; past
+    /// it 403; without any, every host
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    #[serde(serialize_with = "texts")]
+    hosts: Vec<HostPattern>,
 
     /// Refuse an upgrade that names no subprotocol of the service
     #[arg(long, value_name = "BOOL", default_value_t = route().require_protocol)]
@@ -155,6 +161,7 @@ impl From<&RouteSettings> for RouteOptions {
             write_timeout: Span(settings.write_timeout),
             idle_timeout: OrOff(settings.idle_timeout.map(Span)),
             origins: settings.origins.iter().cloned().map(Origin).collect(),
+            hosts: settings.hosts.clone(),
             require_protocol: settings.require_protocol,
             deflate: settings.deflate.into(),
             deflate_min: Size(settings.deflate_bytes_min),
@@ -177,6 +184,7 @@ impl From<RouteOptions> for RouteSettings {
             write_timeout: options.write_timeout.0,
             idle_timeout: options.idle_timeout.duration(),
             origins: options.origins.into_iter().map(|origin| origin.0).collect(),
+            hosts: options.hosts,
             require_origin: route().require_origin,
             require_protocol: options.require_protocol,
             site: 0,

@@ -56,7 +56,7 @@ refusals! {
     /// A second header of a kind that must be single.
     DuplicateHeader = 400 "duplicate_header" "header must not be repeated";
     /// HTTP/1.1 without Host, or a Host that is none (RFC 9112, 3.2).
-    Host = 400 "host" "missing or malformed Host";
+    HostMalformed = 400 "host_malformed" "missing or malformed Host";
     /// A length that is no number, or two ways to tell the body's end (RFC 9112, 6).
     BodyLength = 400 "body_length" "ambiguous body length";
     /// Invalid chunk size, chunk extension, line end or trailer (RFC 9112, 7.1).
@@ -83,6 +83,8 @@ refusals! {
     ProtocolUnsupported = 400 "protocol_unsupported" "no supported subprotocol offered";
     /// The origin is not on the route's list (RFC 6455, 10.2).
     Origin = 403 "origin" "forbidden";
+    /// The request names a host that is not on the route's list (RFC 9110, 7.2).
+    Host = 403 "host" "host is not allowed";
     /// Nothing is served under this path.
     NotFound = 404 "not_found" "no such path";
     /// A method that the path does not support, or an upgrade by another method than GET. The answer

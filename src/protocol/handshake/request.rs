@@ -75,7 +75,7 @@ impl<'a> Request<'a> {
         match self.fields.sole("Host") {
             Some(host) if is_host(host) => Ok(()),
             None if self.minor_version == 0 => Ok(()),
-            _ => Err(Refusal::Host),
+            _ => Err(Refusal::HostMalformed),
         }
     }
 
@@ -102,8 +102,13 @@ impl<'a> Request<'a> {
         self.target.whole
     }
 
-    /// The target's path, never empty and not decoded. Of a target in absolute form the authority
-    /// is dropped: nothing here is decided by the host.
+    /// The host that the request names, with its port if there is one: that of a target in absolute
+    /// form, else that of the Host header (RFC 9112, 3.2.2). Any case.
+    pub fn host(&self) -> Option<&'a str> {
+        self.target.authority.or_else(|| self.header("Host"))
+    }
+
+    /// The target's path, never empty and not decoded.
     pub fn path(&self) -> &'a str {
         self.target.path
     }
@@ -264,6 +269,16 @@ mod tests {
     }
 
     #[test]
+    fn the_host_of_an_absolute_target_comes_before_the_header() {
+        let host = |target: &str| with(target, "", |r| r.host().map(str::to_owned)).unwrap();
+        assert_eq!(host("/").as_deref(), Some("a"));
+        assert_eq!(host("http://b:8545/x").as_deref(), Some("b:8545"));
+        assert_eq!(host("http://b?x").as_deref(), Some("b"));
+        let old = "GET / HTTP/1.0\r\n\r\n";
+        assert_eq!(Request::parse(old.as_bytes(), &mut EMPTY_SLOTS.clone()).unwrap().host(), None);
+    }
+
+    #[test]
     fn empty_lines_before_the_request_are_skipped() {
         assert_eq!(refused("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"), None);
     }
@@ -368,10 +383,10 @@ mod tests {
             ("GET / http/1.1\r\n\r\n", HttpVersion),
             ("PRI * HTTP/2.0\r\n\r\n", HttpVersion),
             ("GET / HTTP/1.1\nHost: a\n\n", BareLf),
-            ("GET / HTTP/1.1\r\n\r\n", Host),
-            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", Host),
-            ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", Host),
-            ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", Host),
+            ("GET / HTTP/1.1\r\n\r\n", HostMalformed),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", HostMalformed),
+            ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", HostMalformed),
+            ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", HostMalformed),
             ("GET / HTTP/1.0\r\nTransfer-Encoding: a\r\n\r\n", BodyLength),
         ];
         for (head, refusal) in cases {

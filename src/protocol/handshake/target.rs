@@ -16,6 +16,8 @@ const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
 #[derive(Clone, Copy)]
 pub(super) struct Target<'a> {
     pub(super) whole: &'a str,
+    /// Of a target in absolute form: host and optional port.
+    pub(super) authority: Option<&'a str>,
     /// Never empty.
     pub(super) path: &'a str,
     pub(super) query: Option<&'a str>,
@@ -27,13 +29,16 @@ impl<'a> Target<'a> {
         if !is_target(whole.as_bytes()) {
             return None;
         }
-        let local = if whole.starts_with('/') { whole } else { behind_authority(whole)? };
+        let (authority, local) = match whole.starts_with('/') {
+            true => (None, whole),
+            false => split_authority(whole).map(|(authority, local)| (Some(authority), local))?,
+        };
         let (path, query) = match local.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (local, None),
         };
         let path = if path.is_empty() { "/" } else { path };
-        Some(Target { whole, path, query })
+        Some(Target { whole, authority, path, query })
     }
 
     /// The first value of `name` in the query that decodes to UTF-8, decoded.
@@ -45,12 +50,13 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What follows scheme and authority. The authority must be sound, and is dropped.
-fn behind_authority(target: &str) -> Option<&str> {
+/// The authority, which must be sound, and what follows it.
+fn split_authority(target: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = target.split_once("://")?;
     let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let known = SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme));
-    (known && !authority.is_empty() && is_host(authority.as_bytes())).then_some(local)
+    let is_sound = !authority.is_empty() && is_host(authority.as_bytes());
+    (known && is_sound).then_some((authority, local))
 }
 
 fn decode(raw: &str) -> Option<Cow<'_, str>> {
