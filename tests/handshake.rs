@@ -95,9 +95,8 @@ fn is_mistake(refusal: Refusal) -> bool {
         Refusal::KeyReused | Refusal::TlsExpected => false,
         Refusal::AddressFull | Refusal::RateLimited => false,
         // `OutOfResources` needs EMFILE.
-        Refusal::Full | Refusal::RouteFull | Refusal::ShuttingDown | Refusal::OutOfResources => {
-            false
-        }
+        Refusal::Full | Refusal::RouteFull | Refusal::OperatorsFull => false,
+        Refusal::ShuttingDown | Refusal::OutOfResources => false,
         _ => true,
     }
 }
