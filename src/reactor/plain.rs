@@ -182,6 +182,7 @@ impl Core {
     /// Waits for the rest of a body, and sends 100 to a client that waits for it (RFC 9110, 10.1.1).
     fn await_body(&mut self, id: ConnId, request: &Request<'_>, head: &[u8], body: PartialBody) {
         let now = self.now;
+        self.note_path(id, request);
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
         if let Some(handshake) = handshake {
             handshake.head = head.to_vec();
