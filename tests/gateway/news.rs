@@ -357,8 +357,7 @@ fn pushed_heads_are_announced_though_an_answer_is_lost() {
         node.lose(method);
         if method == "eth_getBlockByNumber" {
             // The poll for heads that are pushed.
-            let before = node.calls(method);
-            node.await_calls(method, before + 1);
+            node.await_lost();
         }
         for number in 6..16 {
             node.mine(0);

@@ -292,6 +292,11 @@ impl Node {
         self.state().loses = Some(method);
     }
 
+    /// Waits for the call that is [lost](Node::lose).
+    pub fn await_lost(&self) {
+        eventually(|| self.state().loses.is_none(), "the call that is lost");
+    }
+
     /// The number of its last block.
     pub fn height(&self) -> usize {
         self.state().forks.len() - 1
