@@ -41,6 +41,12 @@ impl<'a> Encoder<'a> {
         self.frame(true, message.opcode(), message.as_bytes());
     }
 
+    /// The header of a server's frame that is a whole message, whose payload is written elsewhere.
+    pub(crate) fn header(out: &mut Vec<u8>, opcode: Opcode, payload_len: usize) {
+        let payload_len = payload_len as u64;
+        FrameHeader { fin: true, compressed: false, opcode, mask: None, payload_len }.write(out);
+    }
+
     /// A whole message whose bytes are masked already, in one frame.
     #[inline]
     pub fn masked(out: &mut Vec<u8>, message: Masked<'_>) {

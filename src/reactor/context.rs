@@ -20,7 +20,7 @@ use super::tls::TlsConnector;
 use super::topics::{JoinError, Joined, Left};
 use super::{CloseReason, ConnId, Decision, SendOutcome, ServiceId, Time};
 use crate::protocol::handshake::ClientRequest;
-use crate::protocol::{CloseCode, Masked, Message, SharedFrame};
+use crate::protocol::{CloseCode, Masked, Message, Piece, SharedFrame};
 
 /// A service's view of the loop, lent for one call of a handler.
 #[derive(Debug)]
@@ -82,6 +82,18 @@ impl<'a> Context<'a> {
     /// Queues a frame that was encoded before.
     pub fn send_shared(&mut self, conn: ConnId, frame: &SharedFrame) -> SendOutcome {
         self.core.send_shared(conn, frame)
+    }
+
+    /// Queues one text message that is put together from pieces, which must be UTF-8 as a whole (RFC 6455,
+    /// 5.6). Large shared pieces are queued without a copy, and uncompressed.
+    pub fn send_pieces(&mut self, conn: ConnId, pieces: &[Piece]) -> SendOutcome {
+        self.core.send_pieces(conn, pieces)
+    }
+
+    /// Whether there is memory for a message of so many bytes to this connection, whatever the limits of its
+    /// own queue say.
+    pub fn has_memory(&self, conn: ConnId, payload_len: usize) -> bool {
+        self.core.has_memory(conn, payload_len)
     }
 
     /// Queues a ping of the service's own; what exceeds 125 bytes is cut. The heartbeat needs none.

@@ -18,6 +18,7 @@ use crate::protocol::encoder::clip;
 use crate::protocol::frame::CONTROL_BYTES_MAX;
 use crate::protocol::{CloseFrame, Encoder, Masked, Message, Opcode, SharedFrame};
 
+mod pieces;
 mod queue;
 mod sealed;
 

@@ -24,6 +24,12 @@ pub(super) enum Chunk {
     Shared(Rc<[u8]>),
     /// A piece of the body of an HTTP answer: not frames, never dropped.
     Body(Arc<[u8]>),
+    /// The start of a frame that continues in the chunks behind it.
+    Start(Vec<u8>),
+    /// A part of the frame that an earlier chunk starts.
+    Rest(Vec<u8>),
+    /// The same, shared with other outboxes.
+    SharedRest(Arc<[u8]>),
     /// The latest pong for a peer who does not read: the next one takes its place.
     Pong(Vec<u8>),
 }
@@ -32,15 +38,23 @@ impl Chunk {
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Chunk::Head(bytes) | Chunk::Frames(bytes) | Chunk::Pong(bytes) => bytes,
+            Chunk::Start(bytes) | Chunk::Rest(bytes) => bytes,
             Chunk::Shared(frame) => frame,
-            Chunk::Body(piece) => piece,
+            Chunk::Body(piece) | Chunk::SharedRest(piece) => piece,
         }
+    }
+
+    /// Whether its first byte belongs to a frame that an earlier chunk starts.
+    fn continues(&self) -> bool {
+        matches!(self, Chunk::Rest(_) | Chunk::SharedRest(_))
     }
 
     /// Where the frame ends that byte `at` lies in; `at` itself if a frame begins there.
     fn boundary(&self, at: usize) -> usize {
         match self {
-            Chunk::Head(_) | Chunk::Body(_) => self.bytes().len(),
+            Chunk::Head(_) | Chunk::Body(_) | Chunk::Rest(_) | Chunk::SharedRest(_) => {
+                self.bytes().len()
+            }
             Chunk::Frames(bytes) => {
                 let mut end = 0;
                 while end < at {
@@ -48,16 +62,16 @@ impl Chunk {
                 }
                 end
             }
-            Chunk::Shared(_) | Chunk::Pong(_) if at > 0 => self.bytes().len(),
-            Chunk::Shared(_) | Chunk::Pong(_) => 0,
+            Chunk::Shared(_) | Chunk::Pong(_) | Chunk::Start(_) if at > 0 => self.bytes().len(),
+            Chunk::Shared(_) | Chunk::Pong(_) | Chunk::Start(_) => 0,
         }
     }
 
     /// The frames that begin from byte `from` on, where one does: where each lies, and what follows it.
     fn frames(&self, from: usize) -> impl Iterator<Item = (usize, &[u8])> {
         let bytes = match self {
-            Chunk::Head(_) | Chunk::Body(_) => &[],
-            Chunk::Frames(_) | Chunk::Shared(_) | Chunk::Pong(_) => self.bytes(),
+            Chunk::Head(_) | Chunk::Body(_) | Chunk::Rest(_) | Chunk::SharedRest(_) => &[],
+            Chunk::Frames(_) | Chunk::Shared(_) | Chunk::Pong(_) | Chunk::Start(_) => self.bytes(),
         };
         let rest = move |at: usize| bytes.get(at..).filter(|rest| !rest.is_empty());
         let frame = move |at| rest(at).map(|rest| (at, rest));
@@ -176,15 +190,12 @@ impl Queue {
     /// waits there.
     pub(super) fn place_pong(&mut self, pong: Vec<u8>) {
         self.bytes += pong.len();
-        let begun = usize::from(self.written > 0);
-        for chunk in self.chunks.iter_mut().take(2).skip(begun) {
-            if let Chunk::Pong(waiting) = chunk {
-                self.bytes -= waiting.len();
-                *waiting = pong;
-                return;
-            }
-        }
         let at = self.split();
+        if let Some(Chunk::Pong(waiting)) = self.chunks.get_mut(at) {
+            self.bytes -= waiting.len();
+            *waiting = pong;
+            return;
+        }
         self.chunks.insert(at, Chunk::Pong(pong));
     }
 
@@ -204,7 +215,7 @@ impl Queue {
             let rest = bytes.split_off(boundary);
             self.chunks.insert(1, Chunk::Frames(rest));
         }
-        1
+        1 + self.chunks.iter().skip(1).take_while(|chunk| chunk.continues()).count()
     }
 
     /// Drops all frames not begun, but a Close; returns how many of them were messages.
@@ -212,8 +223,14 @@ impl Queue {
         let mut kept = 0;
         let mut messages = 0;
         let mut skip = self.written;
+        // The kernel has begun to take the frame that a chunk in front continues.
+        let mut is_begun = true;
         self.seal();
         self.chunks.retain_mut(|chunk| {
+            if chunk.continues() && !is_begun {
+                return false;
+            }
+            is_begun = skip > 0 || chunk.continues();
             let boundary = chunk.boundary(skip);
             messages += chunk.frames(boundary).filter(|(_, frame)| is_message(frame)).count();
             let close = chunk.frames(boundary).find(|(_, frame)| is_close(frame));

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::protocol::CloseCode;
+use crate::protocol::{CloseCode, Piece};
 use crate::reactor::budget::{CHUNK_BYTES, WRITE_BYTES, WRITE_SLICES};
 
 mod cuts;
@@ -65,6 +66,19 @@ impl Rig {
         frame
     }
 
+    /// A message of which all but the first and the last byte are shared; returns its frame.
+    fn pieces(&mut self, payload: &[u8]) -> Vec<u8> {
+        let (first, rest) = payload.split_at(payload.len().min(1));
+        let (shared, last) = rest.split_at(rest.len().saturating_sub(1));
+        let pieces = [
+            Piece::from(first.to_vec()),
+            Piece::from(Arc::<[u8]>::from(shared)),
+            last.to_vec().into(),
+        ];
+        self.outbox.push_pieces(&mut self.spares, Opcode::Binary, &pieces);
+        frame(payload)
+    }
+
     fn ping(&mut self, payload: &[u8]) {
         self.outbox.push_ping(&mut self.spares, payload, None);
     }
@@ -105,7 +119,7 @@ fn pong(payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Every kind of chunk: a head, small frames, a large one, a shared one, small ones again.
+/// Every kind of chunk: a head, small frames, a large one, a shared one, one in pieces, small ones again.
 fn mixed(rig: &mut Rig) -> Vec<Vec<u8>> {
     let head = b"HTTP/1.1 101\r\n\r\n".to_vec();
     rig.outbox.push_head(&mut rig.spares, head.clone());
@@ -115,6 +129,7 @@ fn mixed(rig: &mut Rig) -> Vec<Vec<u8>> {
         frames.push(frame(payload));
     }
     frames.push(rig.shared(&[4; SHARE_BYTES_MIN]).as_bytes().to_vec());
+    frames.push(rig.pieces(&[5; SHARE_BYTES_MIN + 2]));
     for payload in [&b"five"[..], b""] {
         rig.message(payload);
         frames.push(frame(payload));

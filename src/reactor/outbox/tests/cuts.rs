@@ -76,7 +76,7 @@ fn clearing_drops_what_a_cut_would_keep_and_counts_it() {
     let mut rig = Rig::default();
     mixed(&mut rig);
     rig.flush(20);
-    assert_eq!(rig.outbox.clear(&mut rig.spares), 5);
+    assert_eq!(rig.outbox.clear(&mut rig.spares), 6);
     assert!(rig.outbox.is_empty());
     // The queue that was given back begins anew.
     rig.message(b"next");

@@ -81,7 +81,7 @@ fn random_operations_agree_with_the_model() {
         for _ in 0..200 {
             let len = [random(8), random(200), random(2000), random(CHUNK_BYTES)][random(4)];
             let payload = vec![random(256) as u8; len];
-            match random(13) {
+            match random(14) {
                 0..3 => {
                     rig.message(&payload);
                     model.frames.push_back((Kind::Message, frame(&payload)));
@@ -100,6 +100,10 @@ fn random_operations_agree_with_the_model() {
                     let payload = &payload[..len.min(125)];
                     rig.pong(payload);
                     model.pong(pong(payload));
+                }
+                13 => {
+                    let frame = rig.pieces(&payload);
+                    model.frames.push_back((Kind::Message, frame));
                 }
                 12 => {
                     let frames = vec![frame(&payload[..len.min(1000)]); 1 + random(16)];
