@@ -5,47 +5,17 @@
 //! handshakes under way count; the answer (503 or 429) waits for its request. Each admission is
 //! followed by exactly one [`Admission::release`].
 
+mod rates;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::Duration;
 
+pub(super) use self::rates::Bucket;
+use self::rates::Rates;
 use super::Time;
 use super::budget::OPERATORS_MAX;
-use super::settings::{PER_ADDRESS_DEFAULT, Prefix, Rate, Settings};
+use super::settings::{PER_ADDRESS_DEFAULT, Prefix, Settings};
 use crate::protocol::handshake::Refusal;
-
-/// How often a full table of addresses is looked through for those that need not be in it.
-const RATES_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Tokens that come back at a rate, up to a burst.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bucket {
-    tokens: f64,
-    filled: Time,
-}
-
-impl Bucket {
-    pub(super) fn full(rate: &Rate, now: Time) -> Bucket {
-        Bucket { tokens: f64::from(rate.burst), filled: now }
-    }
-
-    pub(super) fn take(&mut self, rate: &Rate, now: Time) -> bool {
-        let back = now.since(self.filled).as_secs_f64() * rate.per_second;
-        self.tokens = (self.tokens + back).min(f64::from(rate.burst));
-        self.filled = now;
-        let has_one = self.tokens >= 1.0;
-        if has_one {
-            self.tokens -= 1.0;
-        }
-        has_one
-    }
-
-    /// Whether forgetting it changes nothing.
-    fn is_full(&self, rate: &Rate, now: Time) -> bool {
-        let missing = f64::from(rate.burst) - self.tokens;
-        now.since(self.filled).as_secs_f64() * rate.per_second >= missing
-    }
-}
 
 /// The limit that a connection counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,11 +69,7 @@ pub(super) struct Admission {
     /// It did so since `take_crowding` was last called.
     is_crowding_new: bool,
     by_address: HashMap<IpAddr, usize>,
-    rates: HashMap<IpAddr, Bucket>,
-    rates_max: usize,
-    /// When those that are full were last looked for.
-    swept: Time,
-    everybody: Option<Bucket>,
+    rates: Rates,
 }
 
 impl Admission {
@@ -120,10 +86,7 @@ impl Admission {
             refused: 0,
             is_crowding_new: false,
             by_address: HashMap::new(),
-            rates: HashMap::new(),
-            rates_max,
-            swept: Time::ZERO,
-            everybody: settings.rate.map(|rate| Bucket::full(&rate, Time::ZERO)),
+            rates: Rates::new(settings, rates_max),
         }
     }
 
@@ -207,12 +170,12 @@ impl Admission {
             return Err(Refusal::AddressFull);
         }
         if let Some(rate) = settings.rate_per_address.filter(|_| !is_exempt)
-            && !self.take_from_address(address, &rate, now)
+            && !self.rates.take_of_address(address, &rate, now)
         {
             return Err(Refusal::RateLimited);
         }
-        if let (Some(rate), Some(bucket)) = (&settings.rate, &mut self.everybody)
-            && !bucket.take(rate, now)
+        if let Some(rate) = &settings.rate
+            && !self.rates.take_of_all(rate, now)
         {
             return Err(Refusal::RateLimited);
         }
@@ -275,26 +238,6 @@ impl Admission {
         self.is_crowded = if self.is_crowded { used >= percent(70) } else { used > percent(80) };
         self.is_crowding_new |= self.is_crowded && !was_crowded;
     }
-
-    fn take_from_address(&mut self, address: IpAddr, rate: &Rate, now: Time) -> bool {
-        if self.rates.len() >= self.rates_max && !self.rates.contains_key(&address) {
-            self.sweep_rates(rate, now);
-            if self.rates.len() >= self.rates_max {
-                return false;
-            }
-        }
-        let bucket = self.rates.entry(address);
-        bucket.or_insert_with(|| Bucket::full(rate, now)).take(rate, now)
-    }
-
-    /// Forgets those that may come as if they never had. Looking through a full table costs more than an
-    /// accept, so it is not done for each.
-    fn sweep_rates(&mut self, rate: &Rate, now: Time) {
-        if now.since(self.swept) >= RATES_SWEEP_INTERVAL {
-            self.swept = now;
-            self.rates.retain(|_, bucket| !bucket.is_full(rate, now));
-        }
-    }
 }
 
 /// One less. A count that was zero already is a mistake of ours; it must not wrap and refuse everybody.
@@ -329,6 +272,9 @@ pub(super) fn contains(prefix: &Prefix, peer: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::settings::Rate;
     use super::*;
 
     fn ip(text: &str) -> IpAddr {

@@ -8,6 +8,7 @@ use weir::services::rpc::RpcError;
 
 use super::front::Front;
 use super::node::{Node, PATH};
+use super::requests::await_height;
 use crate::rpc::scripted::{call, json, raw};
 use crate::support::{Client, crowd, eventually, upgrade};
 
@@ -18,6 +19,23 @@ fn request(id: usize, method: &str, params: &Value) -> String {
 /// The same, so that no two are the same.
 fn unique(id: usize) -> String {
     request(id, "eth_call", &json!([id]))
+}
+
+#[test]
+fn a_full_server_connects_to_its_upstream_again() {
+    let mut node = Node::new(false, 5);
+    let front = Front::new(&[node.ws()], "", &["--connections-max", "1"]);
+    let mut client = front.client();
+    await_height(&mut client, "0x5");
+    let head = Client::tcp(front.address).request(&upgrade(PATH, ""));
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    node.stop();
+    front.await_metric("weir_connections", &["kind=\"outbound\""], 0.0);
+    node.start();
+    front.await_metric("weir_connections", &["kind=\"outbound\""], 1.0);
+    front.await_metric("weir_upstream_ready", &[], 1.0);
+    assert_eq!(front.metric("weir_connections", &["kind=\"client\""]), 1.0);
+    await_height(&mut client, "0x5");
 }
 
 #[test]

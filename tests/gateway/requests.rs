@@ -21,7 +21,7 @@ fn error(reply: &Value) -> i64 {
 }
 
 /// Asks until the upstream at this height answers.
-fn await_height(client: &mut Client, height: &str) {
+pub(super) fn await_height(client: &mut Client, height: &str) {
     let answered = || call(client, "eth_blockNumber", &json!([]))["result"] == height;
     eventually(answered, "the other upstream is asked");
 }
