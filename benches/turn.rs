@@ -37,7 +37,7 @@ fn timers(criterion: &mut Criterion) {
     for count in [0, 1_000, 100_000] {
         let mut reactor = Reactor::new(Settings::default()).unwrap();
         let service = reactor.add_service(Echo).unwrap();
-        reactor.start();
+        reactor.start().unwrap();
         let mut cx = reactor.context(service);
         for key in 0..count {
             cx.schedule(Duration::from_secs(3600 + key % 600), key).unwrap();

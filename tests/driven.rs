@@ -31,7 +31,7 @@ impl Driven {
         let mut reactor = Reactor::new(Settings::default()).unwrap();
         let service = reactor.add_service(service).unwrap();
         let route = reactor.add_outbound(service, RouteSettings::default()).unwrap();
-        reactor.start();
+        reactor.start().unwrap();
         Driven { reactor, service, route, seen }
     }
 

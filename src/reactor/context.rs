@@ -55,6 +55,13 @@ impl<'a> Context<'a> {
         self.core.admission.occupancy()
     }
 
+    /// Services that are not called for mail for now, or have not handled any since: their
+    /// [`on_mail`](super::Service::on_mail) panicked. Each with the name of its type.
+    pub fn recovering(&self) -> impl Iterator<Item = (ServiceId, &'static str)> {
+        let services = self.core.recovery.services();
+        services.map(|service| (service, self.core.service_name(service)))
+    }
+
     /// Whether a log line that a peer can provoke may be logged now: ten a second for each `reason`, all
     /// services together. A line that may not is counted, and the loop logs the count a second later.
     pub fn may_log(&mut self, reason: &'static str) -> bool {

@@ -27,6 +27,7 @@ use super::mailbox::Bells;
 use super::metrics::Metrics;
 use super::outbox::{Outbox, Pressure, SpareQueues};
 use super::outboxes::Outboxes;
+use super::recovery::Recovery;
 use super::router::Router;
 use super::schedule::Schedule;
 use super::settings::{RouteSettings, Settings, SlowPolicy};
@@ -79,6 +80,9 @@ pub(super) struct Core {
     pub(super) admission: Admission,
     pub(super) keys: RecentKeys,
     pub(super) lines: LineLimits,
+    pub(super) recovery: Recovery,
+    /// The type of each service.
+    pub(super) service_names: Vec<&'static str>,
     pub(super) metrics: Metrics,
     pub(super) registry: Registry,
     pub(super) bells: Bells,
@@ -122,6 +126,8 @@ impl Core {
             admission: Admission::new(&settings, RATE_ADDRESSES_MAX),
             keys: RecentKeys::default(),
             lines: LineLimits::default(),
+            recovery: Recovery::default(),
+            service_names: Vec::new(),
             metrics: Metrics::default(),
             registry,
             bells,

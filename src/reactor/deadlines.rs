@@ -91,6 +91,10 @@ impl Reactor {
             Timer::Drain => self.watch_drain(),
             Timer::Trim => self.core.trim(),
             Timer::Lines => self.core.log_held_back(),
+            Timer::Mail(service) => {
+                self.core.recovery.end_pause(service);
+                self.mail.push(service);
+            }
             Timer::Service(index) => {
                 if let Some((service, key)) = self.core.schedule.fired(index) {
                     let _ = self.call_weighed(service, |service, cx| service.on_timer(cx, key));

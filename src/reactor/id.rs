@@ -84,7 +84,7 @@ impl From<Token> for Source {
 const _: () = assert!(usize::BITS >= 64, "an id and its serial share one token");
 
 /// Names a service of this reactor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ServiceId(pub(super) u16);
 
 impl ServiceId {
@@ -92,7 +92,8 @@ impl ServiceId {
         usize::from(self.0)
     }
 
-    pub(super) fn number(self) -> u16 {
+    /// Its place in the order in which services were added, from 0.
+    pub fn number(self) -> u16 {
         self.0
     }
 }

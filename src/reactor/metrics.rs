@@ -153,6 +153,8 @@ metrics! {
     close_timeouts,
     /// Panics in handlers of services.
     panics = "service_panics",
+    /// Times a service's `on_mail` panicked and the service was then not called for a while.
+    mail_pauses = "service_mail_pauses",
     /// Bytes held in queues and unfinished messages of all connections.
     buffered_now = "buffered_bytes",
     /// Times buffered_max refused a message or ended a connection.

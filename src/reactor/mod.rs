@@ -66,6 +66,7 @@ mod plain;
 mod publish;
 mod reason;
 mod record;
+mod recovery;
 mod resource;
 mod router;
 mod schedule;
@@ -202,13 +203,14 @@ impl Reactor {
     ///
     /// # Errors
     /// There are 65,535 services, or it speaks more than 255 subprotocols.
-    pub fn add_service(&mut self, service: impl Service + 'static) -> io::Result<ServiceId> {
+    pub fn add_service<S: Service + 'static>(&mut self, service: S) -> io::Result<ServiceId> {
         let too_many = || io::Error::new(io::ErrorKind::InvalidInput, "too many services");
         let number = u16::try_from(self.services.len()).map_err(|_| too_many())?;
         if service.protocols().len() > usize::from(u8::MAX) {
             return Err(too_many());
         }
         self.core.router.add_service(service.protocols(), service.methods());
+        self.core.service_names.push(std::any::type_name::<S>());
         self.services.push(Box::new(service));
         Ok(ServiceId(number))
     }
@@ -284,9 +286,9 @@ impl Reactor {
     /// Turns until [`Handle::shutdown`] was called and the last connection has ended.
     ///
     /// # Errors
-    /// The poll failed; connections are dropped.
+    /// A service panicked in [`on_start`](Service::on_start), or the poll failed; connections are dropped.
     pub fn run(&mut self) -> io::Result<()> {
-        self.start();
+        self.start()?;
         while !self.is_finished() {
             self.turn(None)?;
         }
@@ -294,14 +296,22 @@ impl Reactor {
         Ok(())
     }
 
-    /// Tells every service that the loop begins. [`Reactor::run`] does it; who calls
-    /// [`Reactor::turn`] himself calls it once before.
-    pub fn start(&mut self) {
+    /// Calls every service's [`on_start`](Service::on_start). [`Reactor::run`] does it; an embedder that
+    /// calls [`Reactor::turn`] calls it once before.
+    ///
+    /// # Errors
+    /// A service panicked. Services after it are not called.
+    pub fn start(&mut self) -> io::Result<()> {
         self.core.now = self.clock();
         for index in 0..self.services.len() {
             let service = ServiceId(index as u16);
-            let _ = self.call(service, |service, cx| service.on_start(cx));
+            if self.call(service, |service, cx| service.on_start(cx)).is_none() {
+                let name = self.core.service_name(service);
+                let what = format!("service {index} ({name}) panicked in on_start");
+                return Err(io::Error::other(what));
+            }
         }
+        Ok(())
     }
 
     /// A service's view of the loop between two turns, for who calls [`Reactor::turn`] himself: what it
@@ -330,7 +340,7 @@ impl Reactor {
         if result.is_err() {
             self.core.metrics.panics += 1;
             if self.core.may_log("panicked", "handler") {
-                log::error!("service {} panicked", id.number());
+                log::error!("service {} ({}) panicked", id.number(), self.core.service_name(id));
             }
         }
         result.ok()

@@ -15,6 +15,8 @@ pub(super) enum Timer {
     Drain,
     Trim,
     Lines,
+    /// The end of a pause after a panic in `on_mail`.
+    Mail(ServiceId),
 }
 
 /// A [`Timer`] in eight bytes, of which there is one for each connection: its slot and serial, or
@@ -24,10 +26,13 @@ struct Key(u64);
 
 /// In place of the slot. Services' timers count from 0 and are fewer, so are listeners from here on.
 const LISTENERS: u32 = 1 << 31;
+/// Services whose mail rests, from here on.
+const MAIL: u32 = 3 << 30;
 const DRAIN: u32 = u32::MAX;
 const TRIM: u32 = u32::MAX - 1;
 const LINES: u32 = u32::MAX - 2;
 
+const _: () = assert!(MAIL + (u16::MAX as u32) < LINES);
 const _: () = assert!(SERVICE_TIMERS_MAX < LISTENERS as usize);
 
 impl From<Timer> for Key {
@@ -39,6 +44,7 @@ impl From<Timer> for Key {
             Timer::Drain => (DRAIN, 0),
             Timer::Trim => (TRIM, 0),
             Timer::Lines => (LINES, 0),
+            Timer::Mail(service) => (MAIL + service.index() as u32, 0),
         };
         Key(u64::from(serial) << 32 | u64::from(slot))
     }
@@ -51,6 +57,7 @@ impl From<Key> for Timer {
             (DRAIN, 0) => Timer::Drain,
             (TRIM, 0) => Timer::Trim,
             (LINES, 0) => Timer::Lines,
+            (MAIL.., 0) => Timer::Mail(ServiceId((slot - MAIL) as u16)),
             (LISTENERS.., 0) => Timer::Listener(slot - LISTENERS),
             (index, 0) => Timer::Service(index),
             _ => Timer::Connection(ConnId::new(slot as usize, serial)),
@@ -134,6 +141,8 @@ mod tests {
             Timer::Drain,
             Timer::Trim,
             Timer::Lines,
+            Timer::Mail(ServiceId(0)),
+            Timer::Mail(ServiceId(u16::MAX)),
         ];
         for timer in timers {
             assert_eq!(Timer::from(Key::from(timer)), timer);

@@ -22,7 +22,8 @@ pub trait Service {
         &[]
     }
 
-    /// Called once, before the loop runs: the place to make mailboxes, threads and timers.
+    /// Called once, before the loop runs: the place to make mailboxes, threads and timers. A panic ends
+    /// the start: [`Reactor::run`](super::Reactor::run) returns an error.
     fn on_start(&mut self, cx: &mut Context<'_>) {
         let _ = cx;
     }
@@ -95,7 +96,8 @@ pub trait Service {
     }
 
     /// A mailbox made with [`Context::mailbox`] was rung. Take one mail, or a few, and say whether
-    /// there may be more: then it is called again, within the turn's budget.
+    /// there may be more: then it is called again, within the turn's budget. After a panic it is called
+    /// again, whether there is new mail or not, after 1 s, then 2 s, up to 60 s, until it returns.
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
         let _ = cx;
         More::No

@@ -111,7 +111,7 @@ impl Reactor {
                 Source::Waker => {
                     self.core.take_reloaded();
                     for service in self.core.bells.answer() {
-                        if !self.mail.contains(&service) {
+                        if !self.mail.contains(&service) && !self.core.recovery.is_paused(service) {
                             self.mail.push(service);
                         }
                     }
@@ -185,12 +185,15 @@ impl Reactor {
     fn read_mail(&mut self, id: ServiceId, share: usize) -> More {
         self.core.work.serve(share);
         for _ in 0..MAILS {
-            match self.call_weighed(id, |service, cx| service.on_mail(cx)) {
-                Some(More::Yes) if self.core.work.is_spent() => break,
-                Some(More::Yes) => {}
-                Some(More::No) => return More::No,
-                // Behind the mail that it could not stand there may be more, and no bell for it.
-                None => return More::Yes,
+            let Some(more) = self.call_weighed(id, |service, cx| service.on_mail(cx)) else {
+                self.core.pause_mail(id);
+                return More::No;
+            };
+            self.core.recovery.succeed(id);
+            match more {
+                More::Yes if self.core.work.is_spent() => break,
+                More::Yes => {}
+                More::No => return More::No,
             }
         }
         More::Yes

@@ -167,7 +167,7 @@ impl Service for Admin {
         Some(match request.http.path() {
             METRICS => self.metrics(cx, request.http),
             HEALTH => Response::text(200, "ok\n"),
-            READY => readiness(cx.occupancy()),
+            READY => readiness(cx),
             _ => Response::text(404, "no such path"),
         })
     }
@@ -179,11 +179,16 @@ impl Service for Admin {
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
 }
 
-fn readiness(occupancy: Occupancy) -> Response {
+fn readiness(cx: &Context<'_>) -> Response {
+    let occupancy = cx.occupancy();
     let Occupancy { clients, clients_max, outbound, .. } = occupancy;
     if occupancy.is_draining {
         let left = clients + outbound;
         return Response::text(503, format!("shutting down: {left} connections left\n"));
+    }
+    if let Some((service, name)) = cx.recovering().next() {
+        let text = format!("service {} ({name}) panicked in on_mail\n", service.number());
+        return Response::text(503, text);
     }
     if occupancy.is_full {
         let text = format!("ready, but full: {clients} of {clients_max} connections\n");

@@ -61,7 +61,7 @@ fn a_loop_can_be_turned_by_hand() {
     reactor.add_route("/", echo, RouteSettings::default()).unwrap();
     let any = ListenSettings::new("127.0.0.1:0".parse().unwrap());
     let address = reactor.listen(&any).unwrap();
-    reactor.start();
+    reactor.start().unwrap();
     assert_eq!(started.try_iter().count(), 1);
 
     let client = std::thread::spawn(move || {
@@ -96,7 +96,7 @@ fn a_loop_can_be_turned_by_hand() {
 #[test]
 fn a_turn_waits_no_longer_than_it_is_told() {
     let mut reactor = Reactor::new(Settings::default()).unwrap();
-    reactor.start();
+    reactor.start().unwrap();
     // Nothing happens here: each of these would wait for ever.
     for _ in 0..3 {
         reactor.turn(Some(Duration::ZERO)).unwrap();

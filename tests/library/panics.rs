@@ -1,13 +1,19 @@
 //! A handler that panics costs one connection at the most; the loop, the service and everybody else go on.
 
 use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 
 use weir::protocol::Message;
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Service};
+use weir::reactor::{
+    CloseReason, ConnId, Context, MailReceiver, MailSender, More, Reactor, SendOutcome, Service,
+};
+use weir::services::admin::{Admin, READY};
 
 use crate::puppet::{Puppet, Strings, Told};
-use crate::support::{BINARY, Client, Server, TEXT, upgrade};
+use crate::support::{BINARY, Client, DEADLINE, Server, TEXT, eventually, upgrade};
 
 /// A panic without the words on stderr.
 fn panic() -> ! {
@@ -121,8 +127,80 @@ fn in_on_timer_and_on_mail_nobody_is_closed() {
     }
 }
 
+/// Panics in `on_mail`, without taking the mail, until it is told not to.
+struct Stubborn {
+    panics: Arc<AtomicBool>,
+    calls: Arc<AtomicUsize>,
+    lend: Sender<MailSender<()>>,
+    mail: Option<MailReceiver<()>>,
+}
+
+impl Service for Stubborn {
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        let (sender, mail) = cx.mailbox(8);
+        self.mail = Some(mail);
+        self.lend.send(sender).unwrap();
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+
+    fn on_mail(&mut self, _: &mut Context<'_>) -> More {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.panics.load(Ordering::SeqCst) {
+            panic();
+        }
+        match self.mail.as_ref().and_then(MailReceiver::next) {
+            Some(()) => More::Yes,
+            None => More::No,
+        }
+    }
+}
+
 #[test]
-fn in_on_start_the_others_start() {
+fn in_on_mail_the_service_rests_and_readiness_names_it() {
+    let (panics, calls) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+    let (lend, lent) = channel();
+    let service = Stubborn { panics: panics.clone(), calls: calls.clone(), lend, mail: None };
+    let (puppet, strings) = Puppet::new();
+    let server = Server::start(Settings::default(), move |reactor| {
+        reactor.add_service(service).unwrap();
+        let admin = reactor.add_service(Admin::new(Vec::new())).unwrap();
+        reactor.add_route(READY, admin, RouteSettings::default()).unwrap();
+        puppet.place(reactor, "/", RouteSettings::default());
+    });
+    let readiness = || {
+        let mut client = Client::tcp(server.address);
+        client.raw(format!("GET {READY} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        let (head, body) = client.answer();
+        (head[9..12].to_owned(), String::from_utf8(body).unwrap())
+    };
+    assert_eq!(readiness(), ("200".to_owned(), "ready\n".to_owned()));
+    let mail = lent.recv_timeout(DEADLINE).unwrap();
+    mail.send(()).unwrap();
+    eventually(|| calls.load(Ordering::SeqCst) > 0, "it is called");
+    let (status, text) = readiness();
+    assert_eq!(status, "503");
+    assert!(text.contains("service 0") && text.contains("Stubborn"), "{text}");
+    // Many turns, each with new mail, and no call but those at the end of a pause.
+    for _ in 0..100 {
+        let _ = mail.try_send(());
+        strings.run(|_| ());
+    }
+    let counted = calls.clone();
+    let counts = move |cx: &mut Context<'_>| {
+        (cx.metrics().mail_pauses as usize, counted.load(Ordering::SeqCst))
+    };
+    let (pauses, called) = strings.run(counts);
+    assert!(pauses < 10, "{pauses}");
+    assert_eq!(called, pauses);
+    panics.store(false, Ordering::SeqCst);
+    eventually(|| readiness().0 == "200", "it is called again");
+    // Its mail has waited.
+    assert!(calls.load(Ordering::SeqCst) > pauses + 1);
+}
+
+#[test]
+fn in_on_start_run_returns_an_error() {
     struct Stillborn;
     impl Service for Stillborn {
         fn on_start(&mut self, _: &mut Context<'_>) {
@@ -130,10 +208,8 @@ fn in_on_start_the_others_start() {
         }
         fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
     }
-    let (puppet, strings) = Puppet::new();
-    let server = Server::start(Settings::default(), move |reactor| {
-        reactor.add_service(Stillborn).unwrap();
-        puppet.place(reactor, "/", RouteSettings::default());
-    });
-    lives(&server, &strings, 1);
+    let mut reactor = Reactor::new(Settings::default()).unwrap();
+    reactor.add_service(Stillborn).unwrap();
+    let error = reactor.run().unwrap_err().to_string();
+    assert!(error.contains("service 0") && error.contains("panicked in on_start"), "{error}");
 }

@@ -33,7 +33,7 @@ impl ByHand {
         let mut reactor = Reactor::new(settings).unwrap();
         build(&mut reactor);
         let address = reactor.listen(&listen).unwrap();
-        reactor.start();
+        reactor.start().unwrap();
         ByHand { reactor, address }
     }
 

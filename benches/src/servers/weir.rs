@@ -47,7 +47,7 @@ impl Server for Weir {
         reactor.add_route("/", service, route).map_err(io::Error::other)?;
         let any = "127.0.0.1:0".parse().map_err(io::Error::other)?;
         let address = reactor.listen(&ListenSettings::new(any))?;
-        reactor.start();
+        reactor.start().unwrap();
         let open = |_| {
             let client = TcpStream::connect(address)?;
             upgrade(&mut reactor, &client)?;

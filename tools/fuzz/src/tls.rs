@@ -69,7 +69,7 @@ impl Fixture {
         reactor.add_route("/", echo, RouteSettings::default()).unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         let address = reactor.listen(&ListenSettings::secure(any)).unwrap();
-        reactor.start();
+        reactor.start().unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(authority.file()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());

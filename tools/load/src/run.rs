@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// The loop failed.
     pub(crate) fn measure(&mut self) -> io::Result<Marks> {
-        self.reactor.start();
+        self.reactor.start()?;
         let rest = self.mark();
         let first = self.connect()?;
         let connected = self.mark();

@@ -40,7 +40,7 @@ pub(in super::super) fn await_open<S: Service + 'static>(
     let service = build(Addresses::new([first, second]), Rc::clone(&route));
     let service = reactor.add_service(service).unwrap();
     route.set(reactor.add_outbound(service, RouteSettings::default()).unwrap());
-    reactor.start();
+    reactor.start().unwrap();
     let begun = Instant::now();
     // One connection, open at both of its ends.
     while reactor.metrics().opened < 2 {

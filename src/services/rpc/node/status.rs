@@ -71,7 +71,8 @@ impl Service for Health {
     ) -> Option<Response> {
         let Health { status, counts } = self;
         let is_draining = cx.occupancy().is_draining;
-        let is_ready = status.is_ready() && !is_draining;
+        let panicked = cx.recovering().next();
+        let is_ready = status.is_ready() && !is_draining && panicked.is_none();
         let is_ok = is_ready || request.http.path() != "/readyz";
         let mut body = json!({
             "role": status.role.name(),
@@ -90,6 +91,9 @@ impl Service for Health {
         });
         if is_draining {
             body["reason"] = json!("shutting down");
+        } else if let Some((service, name)) = panicked {
+            let number = service.number();
+            body["reason"] = json!(format!("service {number} ({name}) panicked in on_mail"));
         }
         let code = if is_ok { 200 } else { 503 };
         Some(Response::new(code, "application/json", body.to_string().into_bytes()))
