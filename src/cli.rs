@@ -7,9 +7,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::config::{Layer, Options, given, redacted};
+use crate::nearest::synonym;
 use crate::node::NodeOptions;
 use crate::version::VERSION_AND_COMMIT;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
 const USAGE: &str = "weir [serve] [OPTIONS]
@@ -19,7 +20,8 @@ const USAGE: &str = "weir [serve] [OPTIONS]
 const AFTER_HELP: &str = "\
 Every setting has one name: a flag (--message-max), a variable (WEIR_MESSAGE_MAX) and a key of the
 file (message_max). A flag wins over a variable, a variable over the file, the file over the
-default. A TIME or RATE whose default is off can be switched off with that word.
+default. Relative paths in the file begin at its directory. A TIME or RATE whose default is off can
+be switched off with that word.
 
 SIZE   bytes, or with a unit: 65536, \"64 KiB\", 1MB
 TIME   always with a unit: 250ms, 10s, \"1m 30s\"
@@ -81,13 +83,66 @@ impl Task {
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Task, clap::Error> {
         let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+        if arguments.get(1).is_some_and(|word| word == "help") {
+            let of_node = arguments.get(2).is_some_and(|word| word == "node");
+            arguments.truncate(1);
+            arguments.extend(of_node.then(|| "node".into()));
+            arguments.push("--help".into());
+        }
         if arguments.get(1).is_some_and(|word| word == "node") {
             arguments.remove(1);
             let options = NodeOptions::parse(arguments).map_err(redact)?;
             return Ok(Task::Node(Box::new(options)));
         }
-        Cli::parse(arguments).map(Task::Configured)
+        Cli::parse(arguments).map(Task::Configured).map_err(advise)
     }
+}
+
+/// Adds to an error what to write instead, where other programs are used in another way.
+fn advise(mut error: clap::Error) -> clap::Error {
+    let (arg, value) = (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue));
+    let advice = match (error.kind(), arg, value) {
+        (ErrorKind::UnknownArgument, Some(ContextValue::String(flag)), _) => advice_for_flag(flag),
+        (
+            ErrorKind::InvalidValue,
+            Some(ContextValue::String(arg)),
+            Some(ContextValue::String(word)),
+        ) if arg.contains("COMMAND") => {
+            let is_file = [".toml", ".conf", ".yaml", ".yml", ".json"].iter();
+            let is_file = is_file.clone().any(|end| word.ends_with(end)) || word.contains('/');
+            is_file.then(|| format!("to read settings from a file: weir --config {word}"))
+        }
+        _ => None,
+    };
+    if let Some(advice) = advice {
+        // The likest of our own flags would be another one.
+        error.insert(ContextKind::SuggestedArg, ContextValue::None);
+        error.insert(ContextKind::SuggestedValue, ContextValue::None);
+        let advice = ContextValue::StyledStrs(vec![advice.into()]);
+        error.insert(ContextKind::Suggested, advice);
+    }
+    error
+}
+
+/// What to write instead of a flag that other programs have.
+fn advice_for_flag(flag: &str) -> Option<String> {
+    let name = flag.trim_start_matches('-').replace('-', "_");
+    let ours = match &*name {
+        "c" | "f" => "config",
+        "p" | "l" | "b" => "listen",
+        "v" => "log",
+        name => synonym(name)?,
+    };
+    let value = match ours {
+        "config" => "weir.toml",
+        "listen" => "127.0.0.1:9001",
+        "admin" => "127.0.0.1:9100",
+        "log" => "debug",
+        "message_max" => "\"64 KiB\"",
+        "pin" => "0",
+        _ => "FILE",
+    };
+    Some(format!("write --{} {value}", ours.replace('_', "-")))
 }
 
 /// Removes the path of a URL from an error: it may hold a key.
@@ -176,13 +231,46 @@ mod tests {
     }
 
     #[test]
+    fn usage_of_other_programs_is_answered_with_ours() {
+        for (line, advice) in [
+            ("weir weir.toml", "weir --config weir.toml"),
+            ("weir ./conf/weir", "weir --config ./conf/weir"),
+            ("weir -c weir.toml", "write --config weir.toml"),
+            ("weir check -c weir.toml", "write --config weir.toml"),
+            ("weir --port 9001", "write --listen 127.0.0.1:9001"),
+            ("weir --port=9001", "write --listen 127.0.0.1:9001"),
+            ("weir -p 9001", "write --listen 127.0.0.1:9001"),
+            ("weir --bind 0.0.0.0", "write --listen 127.0.0.1:9001"),
+            ("weir --cert a.pem", "write --tls-cert FILE"),
+            ("weir --log-level debug", "write --log debug"),
+        ] {
+            let error = Task::parse(line.split_whitespace().map(OsString::from)).unwrap_err();
+            let text = error.to_string();
+            assert!(error.exit_code() == 2 && text.contains(advice), "{line}: {text}");
+            assert!(!text.contains("similar"), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn help_is_a_command_too() {
+        let help = |line: &str| {
+            let error = Task::parse(line.split_whitespace().map(OsString::from)).unwrap_err();
+            assert_eq!(error.exit_code(), 0, "{line}");
+            error.to_string()
+        };
+        assert_eq!(help("weir help"), help("weir --help"));
+        assert_eq!(help("weir help node"), help("weir node --help"));
+        assert_eq!(help("weir help check"), help("weir --help"));
+    }
+
+    #[test]
     fn serve_is_what_weir_does() {
         assert_eq!(parse("weir").unwrap().command, Command::Serve);
         assert_eq!(parse("weir serve").unwrap().command, Command::Serve);
         assert_eq!(parse("weir check").unwrap().command, Command::Check);
         assert_eq!(parse("weir chek").unwrap_err().exit_code(), 2);
         for line in ["weir serve --log debug", "weir --log debug serve", "weir --log debug"] {
-            assert_eq!(parse(line).unwrap().flags["log"], ["debug"]);
+            assert_eq!(parse(line).unwrap().flags["log"].values, ["debug"]);
         }
     }
 
@@ -192,9 +280,12 @@ mod tests {
             .unwrap();
         assert_eq!(cli.file, Some(PathBuf::from("a.toml")));
         assert_eq!(cli.flags.len(), 1);
-        assert_eq!(cli.flags["listen"], ["[::1]:1", "127.0.0.1:2", "127.0.0.1:3"]);
-        assert_eq!(parse("weir --reuse-port").unwrap().flags["reuse_port"], ["true"]);
-        assert_eq!(parse("weir --reuse-port=false check").unwrap().flags["reuse_port"], ["false"]);
+        assert_eq!(cli.flags["listen"].values, ["[::1]:1", "127.0.0.1:2", "127.0.0.1:3"]);
+        assert_eq!(parse("weir --reuse-port").unwrap().flags["reuse_port"].values, ["true"]);
+        assert_eq!(
+            parse("weir --reuse-port=false check").unwrap().flags["reuse_port"].values,
+            ["false"]
+        );
     }
 
     #[test]

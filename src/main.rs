@@ -65,11 +65,27 @@ fn check(config: &Config) -> ExitCode {
         eprintln!("note: {note}");
     }
     match write!(io::stdout(), "{config}") {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            report_differences(config);
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("error: stdout: {error}");
             ExitCode::from(FAILED)
         }
+    }
+}
+
+/// The end of `weir check`, on standard error: standard output is a file.
+fn report_differences(config: &Config) {
+    let lines = config.differences();
+    match lines.len() {
+        0 => eprintln!("ok: every setting has its default"),
+        1 => eprintln!("ok: 1 setting differs from its default:"),
+        count => eprintln!("ok: {count} settings differ from their defaults:"),
+    }
+    for line in lines {
+        eprintln!("  {line}");
     }
 }
 

@@ -22,11 +22,11 @@ use weir::services::rpc::node::{
 };
 use weir::services::rpc::{Backend as _, Quantity, Rpc, RpcSettings, UpstreamUrl};
 
-use crate::config::{Count, OrOff, Origin, Span};
+use crate::config::{Count, OrOff, Origin, Span, socket_address};
 use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
 use crate::observe::{PeerSource, ProcessSource, RpcSource};
-use crate::serve::{log_start, obey_signals};
+use crate::serve::{listen_on, log_start, obey_signals};
 
 /// Listeners of a node: RPC, health, P2P. A follower's requests to its leader go one at a time.
 const NEEDS: Needs = Needs { listeners: 3, upstream_sockets: 1 };
@@ -91,7 +91,7 @@ pub(crate) struct NodeOptions {
     follow_rpc: Option<UpstreamUrl>,
 
     /// Address and port for WebSocket and HTTP POST; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", default_value_t = local(8545))]
+    #[arg(long, value_name = "ADDR", value_parser = socket_address, default_value_t = local(8545))]
     rpc_addr: SocketAddr,
 
     /// Origins whose pages may connect and read answers, as in "https://example.org"; without any, every
@@ -105,11 +105,11 @@ pub(crate) struct NodeOptions {
     rpc_hosts: Option<Vec<HostPattern>>,
 
     /// Address and port for GET /healthz, /readyz and /metrics
-    #[arg(long, value_name = "ADDR", default_value_t = local(8081))]
+    #[arg(long, value_name = "ADDR", value_parser = socket_address, default_value_t = local(8081))]
     health_addr: SocketAddr,
 
     /// Address and port for other nodes, which connect to the path /p2p; off: none
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = socket_address)]
     p2p_addr: Option<SocketAddr>,
 
     /// P2P addresses of other nodes to connect to, as HOST:PORT,HOST:PORT; a follower is notified of
@@ -435,14 +435,12 @@ fn listen(reactor: &mut Reactor, options: &NodeOptions) -> Result<(), Box<dyn Er
         ("http", health_listener(options.health_addr)),
     ];
     for (scheme, settings) in listeners {
-        let failed = |error| format!("listen on {}: {error}", settings.address);
-        let address = reactor.listen(&settings).map_err(failed)?;
+        let address = listen_on(reactor, &settings)?;
         lines += &format!("listening {scheme}://{address}/\n");
     }
     if let Some(address) = options.p2p_addr {
         let settings = ListenSettings { site: P2P_SITE, ..ListenSettings::new(address) };
-        let failed = |error| format!("listen on {address}: {error}");
-        let address = reactor.listen(&settings).map_err(failed)?;
+        let address = listen_on(reactor, &settings)?;
         lines += &format!("p2p ws://{address}{P2P_PATH}\n");
     }
     io::stdout().write_all(lines.as_bytes())?;

@@ -26,6 +26,11 @@ use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::observe::{NetworkSource, ProcessSource};
 use crate::version::{COMMIT, VERSION};
 
+/// From here on ports need no privilege (ip(7)).
+const PORT_UNPRIVILEGED_MIN: u16 = 1024;
+/// From a privileged port to the usual other one: 80 to 8080, 443 to 8443.
+const PORT_OFFSET: u16 = 8000;
+
 /// Runs until a signal says otherwise.
 ///
 /// # Errors
@@ -118,15 +123,13 @@ fn listen(
     let mut lines = String::new();
     let mut first = None;
     for settings in all {
-        let failed = |error| format!("listen on {}: {error}", settings.address);
-        let address = reactor.listen(settings).map_err(failed)?;
+        let address = listen_on(reactor, settings)?;
         first.get_or_insert(address);
         let scheme = if settings.secure { "wss" } else { "ws" };
         lines += &format!("listening {scheme}://{address}/\n");
     }
     if let Some(settings) = admin {
-        let failed = |error| format!("listen on {}: {error}", settings.address);
-        let address = reactor.listen(settings).map_err(failed)?;
+        let address = listen_on(reactor, settings)?;
         lines += &format!("admin http://{address}/\n");
     }
     io::stdout().write_all(lines.as_bytes())?;
@@ -151,6 +154,38 @@ pub(crate) fn log_start(page: Option<&str>, settings: &Settings) {
         topics_max = settings.topics_max;
         "started"
     );
+}
+
+/// Listens on one address; an error says what can be done about it.
+pub(crate) fn listen_on(
+    reactor: &mut Reactor,
+    settings: &ListenSettings,
+) -> Result<SocketAddr, String> {
+    let address = settings.address;
+    let explain =
+        |error: io::Error| format!("listen on {address}: {error}{}", hint(&error, address));
+    reactor.listen(settings).map_err(explain)
+}
+
+/// What an operator can do about an address that cannot be listened on.
+fn hint(error: &io::Error, address: SocketAddr) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("; another process listens there, which `ss -ltnp 'sport = :{port}'` names")
+        }
+        io::ErrorKind::PermissionDenied if port < PORT_UNPRIVILEGED_MIN => {
+            let other = SocketAddr::new(ip, port + PORT_OFFSET);
+            format!(
+                "; ports below {PORT_UNPRIVILEGED_MIN} need the capability CAP_NET_BIND_SERVICE \
+                 (systemd: AmbientCapabilities=); or choose another port, such as {other}"
+            )
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; no interface of this machine has the address (`ip address` lists them)".to_owned()
+        }
+        _ => String::new(),
+    }
 }
 
 /// Keeps the process on one CPU: this thread, and those that it starts later.
@@ -191,4 +226,19 @@ pub(crate) fn obey_signals(reactor: &mut Reactor) -> io::Result<()> {
         (SIGUSR1, Order::ReportTurns),
         (SIGHUP, Order::ReloadCertificates),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_privileged_port_is_explained() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let hint = |port| hint(&denied, SocketAddr::from(([127, 0, 0, 1], port)));
+        assert!(
+            hint(443).contains("CAP_NET_BIND_SERVICE") && hint(443).ends_with("127.0.0.1:8443")
+        );
+        assert_eq!(hint(1024), "");
+    }
 }

@@ -38,7 +38,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
         ],
     ),
     ("observe", &["logging", "version", "services", "reactor"]),
-    ("cli", &["config", "node", "version"]),
+    ("cli", &["config", "nearest", "node", "version"]),
     (
         "serve",
         &[

@@ -20,7 +20,7 @@ struct Effective<'a> {
 }
 
 #[derive(Serialize)]
-struct EffectiveNetwork {
+pub(super) struct EffectiveNetwork {
     #[serde(flatten)]
     table: NetworkTable,
     #[serde(flatten)]
@@ -40,7 +40,7 @@ impl From<&NetworkConfig> for EffectiveNetwork {
 }
 
 #[derive(Serialize)]
-struct EffectiveRoute<'a> {
+pub(super) struct EffectiveRoute<'a> {
     path: &'a str,
     service: ServiceKind,
     page: bool,

@@ -4,11 +4,12 @@
 //! variable that names no key is refused, as a key of the file would be.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use super::error::{ConfigError, Place};
-use super::keys::{Keys, Layer};
+use super::keys::{Given, Keys, Layer};
 use super::options::Options;
-use crate::nearest::nearest;
+use crate::nearest::{nearest, synonym};
 
 const PREFIX: &str = "WEIR_";
 /// The key under which the variable that names the file is handed back.
@@ -31,8 +32,7 @@ pub(super) fn layer(
             continue;
         }
         let Some((_, key)) = names.iter().find(|(known, _)| *known == name) else {
-            let known = names.iter().map(|(known, _)| known.as_str());
-            let nearest = nearest(&name, known).map(str::to_owned);
+            let nearest = guess(&name, keys.names().chain([CONFIG]));
             return Err(ConfigError::UnknownVariable { name: name.into_owned(), nearest });
         };
         let bad = |value: &str, why: String| ConfigError::BadValue {
@@ -47,9 +47,22 @@ pub(super) fn layer(
         };
         let values = vec![text];
         keys.check(key, &values).map_err(|why| bad(&values[0], why))?;
-        layer.insert((*key).to_owned(), values);
+        let values = keys.resolve(key, values, Path::new(""));
+        layer.insert((*key).to_owned(), Given { place: Place::Environment, values });
     }
     Ok(layer)
+}
+
+/// The variable that an unknown one was meant to be. Without the prefix, that all have in common, names
+/// are compared as keys are.
+fn guess<'a>(name: &str, keys: impl Iterator<Item = &'a str>) -> Option<String> {
+    let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
+    // Kubernetes sets WEIR_SERVICE_HOST, WEIR_PORT_9001_TCP and the like: no setting was meant.
+    if ["service_", "port_"].iter().any(|prefix| key.starts_with(prefix)) {
+        return None;
+    }
+    let key = synonym(&key).or_else(|| nearest(&key, keys))?;
+    Some(format!("{PREFIX}{}", key.to_ascii_uppercase()))
 }
 
 #[cfg(test)]
@@ -80,8 +93,8 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(layer.len(), 2);
-        assert_eq!(layer["head_max"], ["8KiB"]);
-        assert_eq!(layer[CONFIG], ["a.toml"]);
+        assert_eq!(layer["head_max"].values, ["8KiB"]);
+        assert_eq!(layer[CONFIG].values, ["a.toml"]);
     }
 
     #[test]
@@ -90,6 +103,21 @@ mod tests {
             read(&[("WEIR_MESAGE_MAX", "1")]).unwrap_err(),
             r#"environment: unknown variable "WEIR_MESAGE_MAX" (did you mean "WEIR_MESSAGE_MAX"?)"#
         );
+        for (name, guess) in [
+            ("WEIR_PORT", "WEIR_LISTEN"),
+            ("WEIR_LOG_LEVEL", "WEIR_LOG"),
+            ("WEIR_TLS_CERTS", "WEIR_TLS_CERT"),
+            ("WEIR_CONFIG_FILE", "WEIR_CONFIG"),
+            ("WEIR_head_max", "WEIR_HEAD_MAX"),
+        ] {
+            let error = read(&[(name, "1")]).unwrap_err();
+            assert!(error.ends_with(&format!(r#"(did you mean "{guess}"?)"#)), "{error}");
+        }
+        // Kubernetes sets these for a service called weir.
+        for name in ["WEIR_SERVICE_HOST", "WEIR_PORT_9001_TCP_ADDR", "WEIR_ZZZ"] {
+            let error = read(&[(name, "1")]).unwrap_err();
+            assert!(error.contains("weir --help"), "{error}");
+        }
         let error = read(&[("WEIR_HEAD_MAX", "big")]).unwrap_err();
         assert!(
             error.starts_with(r#"environment: WEIR_HEAD_MAX = "big": expected a size"#),

@@ -3,15 +3,14 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 
-use weir::reactor::settings::SettingsError;
+use weir::reactor::TlsError;
 
+use super::keys::Layer;
 use super::networks::NetworkError;
 use super::routes::RouteError;
-use super::tls::TlsMistake;
 
-/// Where a key was written; flags are clap's own business.
+/// Where a key was written.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
     Line {
@@ -19,6 +18,7 @@ pub(crate) enum Place {
         line: usize,
     },
     Environment,
+    CommandLine,
     /// In no source of the operator's: a built-in route.
     BuiltIn,
 }
@@ -51,10 +51,17 @@ pub(crate) enum ConfigError {
     },
     /// A value that passed on its own and failed among the others.
     Unread(clap::Error),
-    ListenTwice(SocketAddr),
-    /// One is the unspecified address, which takes the port on all of them.
-    ListenOverlap(SocketAddr, SocketAddr),
-    Tls(TlsMistake),
+    /// Settings that make no sense together; the place is that of the first that was given.
+    Contradiction {
+        place: Option<Place>,
+        why: String,
+    },
+    /// A file that a key names cannot be used.
+    BadFile {
+        place: Place,
+        key: String,
+        error: Box<TlsError>,
+    },
     NoRoute,
     Route {
         place: Place,
@@ -64,7 +71,6 @@ pub(crate) enum ConfigError {
         place: Place,
         error: NetworkError,
     },
-    Settings(SettingsError),
 }
 
 impl From<clap::Error> for ConfigError {
@@ -73,15 +79,11 @@ impl From<clap::Error> for ConfigError {
     }
 }
 
-impl From<SettingsError> for ConfigError {
-    fn from(error: SettingsError) -> ConfigError {
-        ConfigError::Settings(error)
-    }
-}
-
-impl From<TlsMistake> for ConfigError {
-    fn from(mistake: TlsMistake) -> ConfigError {
-        ConfigError::Tls(mistake)
+impl ConfigError {
+    /// For settings that contradict each other; `error` names their keys.
+    pub(super) fn contradiction(error: impl fmt::Display, layer: &Layer) -> ConfigError {
+        let why = error.to_string();
+        ConfigError::Contradiction { place: place_of(&why, &[layer]), why }
     }
 }
 
@@ -90,7 +92,19 @@ impl fmt::Display for Place {
         match self {
             Place::Line { file, line } => write!(f, "{file}:{line}"),
             Place::Environment => f.write_str("environment"),
+            Place::CommandLine => f.write_str("command line"),
             Place::BuiltIn => f.write_str("built-in route"),
+        }
+    }
+}
+
+impl Place {
+    /// A key as it is written there.
+    fn name(&self, key: &str) -> String {
+        match self {
+            Place::Environment => format!("WEIR_{}", key.to_ascii_uppercase()),
+            Place::CommandLine => format!("--{}", key.replace('_', "-")),
+            Place::Line { .. } | Place::BuiltIn => key.to_owned(),
         }
     }
 }
@@ -106,25 +120,35 @@ impl fmt::Display for ConfigError {
             }
             ConfigError::UnknownVariable { name, nearest } => {
                 write!(f, "{}: unknown variable {name:?}", Place::Environment)?;
-                suggest(f, nearest.as_deref())
+                match nearest {
+                    Some(_) => suggest(f, nearest.as_deref()),
+                    None => f.write_str(
+                        "; `weir --help` lists the settings. If Kubernetes set it for a service \
+                         called weir: enableServiceLinks: false",
+                    ),
+                }
             }
             ConfigError::BadValue { place, key, value, why } => {
                 write!(f, "{place}: {key} = {value}: {why}")
             }
             ConfigError::Unread(error) => error.fmt(f),
-            ConfigError::ListenTwice(address) => write!(f, "listen: {address} is given twice"),
-            ConfigError::ListenOverlap(first, second) => write!(
-                f,
-                "listen: {first} and {second} cannot both be bound: one of them takes the port on \
-                 every address"
-            ),
-            ConfigError::Tls(mistake) => mistake.fmt(f),
+            ConfigError::Contradiction { place: Some(place), why } => write!(f, "{place}: {why}"),
+            ConfigError::Contradiction { place: None, why } => f.write_str(why),
+            ConfigError::BadFile { place, key, error } => {
+                write!(f, "{place}: {}: {error}", place.name(key))
+            }
             ConfigError::NoRoute => f.write_str("route = []: a server needs a route or a network"),
             ConfigError::Route { place, error } => write!(f, "{place}: {error}"),
             ConfigError::Network { place, error } => write!(f, "{place}: {error}"),
-            ConfigError::Settings(error) => error.fmt(f),
         }
     }
+}
+
+/// Where the first of the keys in a text was given, from the left; of several layers the first has it.
+pub(super) fn place_of(text: &str, layers: &[&Layer]) -> Option<Place> {
+    let mut words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+    let place = |word| layers.iter().find_map(|layer| Some(layer.get(word)?.place.clone()));
+    words.find_map(place)
 }
 
 fn suggest(f: &mut fmt::Formatter<'_>, nearest: Option<&str>) -> fmt::Result {

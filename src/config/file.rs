@@ -11,11 +11,12 @@ use weir::reactor::read_regular_file;
 use weir::services::rpc::redacted;
 
 use super::error::{ConfigError, Place};
-use super::keys::{Keys, Layer};
+use super::keys::{Given, Keys, Layer};
 use super::networks::{NetworkOptions, NetworkTable, SECRET};
 use super::options::{Options, RoomOptions, RouteOptions};
 use super::routes::RouteTable;
-use crate::nearest::nearest;
+use super::syntax::other_format;
+use crate::nearest::{nearest, synonym};
 
 /// Bytes of a file: ten thousand routes have less.
 const FILE_BYTES_MAX: usize = 1 << 20;
@@ -58,7 +59,12 @@ impl File {
         let source = Source { name, text };
         let document = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
             place: source.place(error.span().map_or(0, |span| span.start)),
-            why: error.message().to_owned(),
+            why: match other_format(text) {
+                Some(format) => format!(
+                    "this is {format}; the configuration is TOML, as in listen = \"127.0.0.1:9001\""
+                ),
+                None => error.message().trim_end().replace('\n', "; "),
+            },
         })?;
         let mut file = File::default();
         let mut settings = document.into_inner();
@@ -78,6 +84,11 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
+    /// Where the relative paths in the file begin.
+    fn directory(&self) -> &Path {
+        Path::new(self.name).parent().unwrap_or(Path::new(""))
+    }
+
     fn place(&self, offset: usize) -> Place {
         let before = &self.text.as_bytes()[..offset.min(self.text.len())];
         let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
@@ -124,7 +135,8 @@ impl Source<'_> {
             let name: &str = key.get_ref();
             if !keys.names().any(|known| known == name) {
                 let known = keys.names().chain(others.iter().copied());
-                let nearest = nearest(name, known).map(str::to_owned);
+                let synonym = synonym(name).filter(|ours| keys.names().any(|known| known == *ours));
+                let nearest = synonym.or_else(|| nearest(name, known)).map(str::to_owned);
                 return Err(ConfigError::UnknownKey { place, key: name.to_owned(), nearest });
             }
             let values = texts(value.get_ref());
@@ -140,7 +152,8 @@ impl Source<'_> {
                 };
                 return Err(ConfigError::BadValue { place, key: name.to_owned(), value, why });
             }
-            layer.insert(name.to_owned(), values.unwrap_or_default());
+            let values = keys.resolve(name, values.unwrap_or_default(), self.directory());
+            layer.insert(name.to_owned(), Given { place, values });
         }
         Ok(layer)
     }
@@ -163,9 +176,11 @@ fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
 fn text(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .ok()
-            .map(|number| number.to_string()),
+        // In decimal if it fits into 128 bits; the option names the range of what is too large.
+        DeValue::Integer(number) => Some(
+            i128::from_str_radix(number.as_str(), number.radix())
+                .map_or_else(|_| number.as_str().to_owned(), |number| number.to_string()),
+        ),
         DeValue::Float(number) => Some(number.to_string()),
         DeValue::Boolean(truth) => Some(truth.to_string()),
         DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
@@ -188,11 +203,11 @@ mod tests {
              [[route]]\npath = '/x'\n",
         )
         .unwrap();
-        assert_eq!(file.settings["message_max"], ["65536"]);
-        assert_eq!(file.settings["listen"], ["[::1]:1"]);
-        assert_eq!(file.settings["reuse_port"], ["true"]);
-        assert!(file.settings["origins"].is_empty());
-        assert_eq!(file.routes.unwrap()[0].1["path"], ["/x"]);
+        assert_eq!(file.settings["message_max"].values, ["65536"]);
+        assert_eq!(file.settings["listen"].values, ["[::1]:1"]);
+        assert_eq!(file.settings["reuse_port"].values, ["true"]);
+        assert!(file.settings["origins"].values.is_empty());
+        assert_eq!(file.routes.unwrap()[0].1["path"].values, ["/x"]);
         assert!(File::parse("weir.toml", "").unwrap().routes.is_none());
     }
 
@@ -202,6 +217,7 @@ mod tests {
             error("log = 'info'\nmesage_max = 1"),
             r#"weir.toml:2: unknown key "mesage_max" (did you mean "message_max"?)"#
         );
+        assert!(error("port = 9001").ends_with(r#"(did you mean "listen"?)"#));
         assert_eq!(error("zzz = 1"), r#"weir.toml:1: unknown key "zzz""#);
         assert_eq!(
             error("[[route]]\npath = '/'\npag = true"),
@@ -224,6 +240,25 @@ mod tests {
         assert!(error("head_max = {}").contains("expected a string, a number"));
         assert!(error("head_max = 1979-05-27").contains("expected a string, a number"));
         assert!(error("head_max = [1, 2]").contains("expected one value"));
+        assert_eq!(
+            error("connections_max = 99999999999999999999999"),
+            "weir.toml:1: connections_max = 99999999999999999999999: must be 0 to \
+             18446744073709551615"
+        );
+        let huge = "9".repeat(60);
+        assert!(
+            error(&format!("topics_max = {huge}")).ends_with("must be 0 to 18446744073709551615")
+        );
+        assert!(error("topics_max = -1").ends_with("must be 0 to 18446744073709551615"));
+        assert!(error("pong_misses_max = 256").ends_with("must be 0 to 255"));
+        assert!(
+            error("message_max = 99999999999999999999999")
+                .ends_with("below 16 EiB, 2^64 - 1 bytes")
+        );
+        assert!(
+            error("[[network]]\nchain_id = 'one'").ends_with("expected a whole number such as 100")
+        );
+        assert!(error("admin = 'localhost:9112'").ends_with(r#"or "[::1]:9112", or "off""#));
         assert!(error("[[route]]\nservice = 'ecko'").contains(r#"(did you mean "echo"?)"#));
     }
 
@@ -233,5 +268,8 @@ mod tests {
         assert!(error("log = 'a'\nlog = 'b'").starts_with("weir.toml:2: "));
         assert!(error("[route]\npath = '/'").contains("[[route]]"));
         assert!(error("route = [1]").contains("[[route]]"));
+        let yaml = error("# weir\nlisten: 127.0.0.1:9001\n");
+        assert!(yaml.starts_with("weir.toml:2: this is YAML; the configuration is TOML"), "{yaml}");
+        assert!(error("{\"listen\": 1}").starts_with("weir.toml:1: this is JSON; "));
     }
 }

@@ -5,13 +5,27 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
+use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command};
 
-/// The values that one source gives, by key. No values: an empty list, given as such.
-pub(crate) type Layer = BTreeMap<String, Vec<String>>;
+use super::error::Place;
+
+/// The values that one source gives, by key.
+pub(crate) type Layer = BTreeMap<String, Given>;
+
+/// The values of one key, and where they were given.
+#[derive(Debug, Clone)]
+pub(crate) struct Given {
+    pub(super) place: Place,
+    /// Empty: an empty list, given as such.
+    pub(crate) values: Vec<String>,
+}
+
+/// The word in the place of a file's name for none.
+const OFF: &str = "off";
 
 /// The keys of one table, and how their values are read.
 pub(super) struct Keys(Command);
@@ -45,6 +59,43 @@ impl Keys {
             Err(error) => Err(reason(&error)),
         }
     }
+
+    /// The values of a key that names files, as absolute paths, relative ones below `base`; those of any
+    /// other key as they are. An empty `base` is the directory of the process.
+    pub(super) fn resolve(&self, key: &str, values: Vec<String>, base: &Path) -> Vec<String> {
+        let arg = self.0.get_arguments().find(|arg| name(arg) == key && names_files(arg));
+        let Some(arg) = arg else {
+            return values;
+        };
+        let delimiter = arg.get_value_delimiter();
+        let parts = values.iter().flat_map(|value| value.split(|c| Some(c) == delimiter));
+        let resolved = parts.map(|path| match std::path::absolute(base.join(path)) {
+            Ok(absolute) if path != OFF => absolute.to_string_lossy().into_owned(),
+            _ => path.to_owned(),
+        });
+        resolved.collect()
+    }
+}
+
+/// Whether the values of this argument name files.
+fn names_files(arg: &Arg) -> bool {
+    arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.as_str() == "FILE"))
+}
+
+/// The files that the values in these layers name, each with its key and its place.
+pub(super) fn files<'a, T: Args>(
+    layers: impl Iterator<Item = &'a Layer>,
+) -> Vec<(PathBuf, String, Place)> {
+    let keys = Keys::of::<T>();
+    let names: Vec<&str> =
+        keys.0.get_arguments().filter(|arg| names_files(arg)).map(name).collect();
+    let given = layers.flatten().filter(|(key, _)| names.contains(&key.as_str()));
+    let of_key = |(key, given): (&String, &Given)| {
+        let (key, place) = (key.clone(), given.place.clone());
+        let file = move |value: &String| (value.into(), key.clone(), place.clone());
+        given.values.iter().map(file).collect::<Vec<_>>()
+    };
+    given.flat_map(of_key).collect()
 }
 
 /// What the command line gave, without defaults.
@@ -56,15 +107,21 @@ pub(crate) fn given<T: Args>(matches: &ArgMatches) -> Layer {
         raw.map(|value| value.to_string_lossy().into_owned()).collect()
     };
     let keys = Keys::of::<T>();
-    keys.names().filter(on_command_line).map(|name| (name.to_owned(), values(name))).collect()
+    let given = |name: &str| {
+        let values = keys.resolve(name, values(name), Path::new(""));
+        (name.to_owned(), Given { place: Place::CommandLine, values })
+    };
+    keys.names().filter(on_command_line).map(given).collect()
 }
 
 /// The values of `layer` that belong to `T`, typed, with defaults for the rest.
 pub(super) fn read<T: Args>(layer: &Layer) -> Result<T, clap::Error> {
     let command = T::augment_args(bare());
     let arguments = command.get_arguments();
-    let flags: Vec<String> =
-        arguments.filter_map(|arg| Some(flags(arg, layer.get(name(arg))?))).flatten().collect();
+    let flags: Vec<String> = arguments
+        .filter_map(|arg| Some(flags(arg, &layer.get(name(arg))?.values)))
+        .flatten()
+        .collect();
     T::from_arg_matches(&command.try_get_matches_from(flags)?)
 }
 

@@ -5,6 +5,8 @@
 //! the command line. Nothing else of the program reads a file or a variable, and nothing but `main`
 //! depends on this module. A configuration is accepted whole or refused by name.
 
+mod addresses;
+mod differences;
 mod effective;
 mod environment;
 mod error;
@@ -14,26 +16,32 @@ mod networks;
 mod notes;
 mod options;
 mod routes;
+mod syntax;
 mod tls;
 mod values;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
+use weir::reactor::TlsError;
 use weir::reactor::settings::{ListenSettings, Settings, TlsSettings};
 
 use crate::logging::LogSettings;
+use error::Place;
 use file::File;
+use networks::NetworkOptions;
 use options::ServerOptions;
 
 pub(crate) use weir::services::rpc::redacted;
 
+pub(crate) use addresses::{Origin, socket_address};
 pub(crate) use error::ConfigError;
 pub(crate) use keys::{Layer, given};
 pub(crate) use networks::NetworkConfig;
 pub(crate) use options::{ADMIN_SITE, Options};
 pub(crate) use routes::{RouteConfig, Service};
-pub(crate) use values::{Count, OrOff, Origin, Span};
+pub(crate) use values::{Count, OrOff, Span};
 
 /// All that a server is started with. `Display` writes it as a file that reads back the same.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,12 +68,38 @@ impl Config {
         flags: Layer,
     ) -> Result<Config, ConfigError> {
         let mut variables = environment::layer(variables)?;
-        let named = variables.remove(environment::CONFIG).and_then(|mut names| names.pop());
+        let named = variables.remove(environment::CONFIG).and_then(|mut given| given.values.pop());
         let file = match file.or(named.as_deref().map(Path::new)) {
             Some(path) => File::open(path)?,
             None => File::default(),
         };
-        Config::merge(file, variables, flags)
+        let of_server = [&flags, &variables, &file.settings].into_iter();
+        let mut files = keys::files::<Options>(of_server);
+        let of_networks = file.networks.iter().map(|(_, table)| table);
+        files.extend(keys::files::<NetworkOptions>(of_networks));
+        let config = Config::merge(file, variables, flags)?;
+        config.check_files(&files)?;
+        Ok(config)
+    }
+
+    /// Whether certificates and keys can be served; each of `files` has its key and place. One that is
+    /// not valid at this time is left to [`check`](crate::check): a server starts with it all the same.
+    fn check_files(&self, files: &[(PathBuf, String, Place)]) -> Result<(), ConfigError> {
+        let upstreams = self.networks.iter().map(|network| network.gateway.check());
+        let mut all = self.tls.iter().map(TlsSettings::check).chain(upstreams);
+        let is_wrong = |error: &TlsError| !matches!(error, TlsError::NotValidNow(..));
+        let Some(error) = all.find_map(|checked| checked.err().filter(is_wrong)) else {
+            return Ok(());
+        };
+        let named = files.iter().find(|(path, ..)| error.path() == Some(path));
+        Err(match named {
+            Some((_, key, place)) => ConfigError::BadFile {
+                place: place.clone(),
+                key: key.clone(),
+                error: Box::new(error),
+            },
+            None => ConfigError::Contradiction { place: None, why: error.to_string() },
+        })
     }
 
     fn merge(file: File, variables: Layer, flags: Layer) -> Result<Config, ConfigError> {
@@ -74,11 +108,12 @@ impl Config {
         layer.extend(flags);
         let server: ServerOptions = keys::read(&layer)?;
         let settings = server.settings();
-        settings.check()?;
+        let refused = |error: &dyn Display| ConfigError::contradiction(error, &layer);
+        settings.check().map_err(|error| refused(&error))?;
         let listen = server.listen();
         let admin = server.admin();
-        check_listen(listen.iter().chain(&admin))?;
-        let tls = server.tls()?;
+        check_listen(listen.iter().chain(&admin)).map_err(|why| refused(&why))?;
+        let tls = server.tls().map_err(|mistake| refused(&mistake))?;
         let networks = networks::networks(file.networks, &layer, &settings)?;
         // A gateway is no place for an echo that nobody has asked for.
         let built_in = || if networks.is_empty() { routes::built_in() } else { Vec::new() };
@@ -94,14 +129,18 @@ impl Config {
 }
 
 /// Port 0 may be given twice: the system chooses a different one each time.
-fn check_listen<'a>(listen: impl Iterator<Item = &'a ListenSettings>) -> Result<(), ConfigError> {
+fn check_listen<'a>(listen: impl Iterator<Item = &'a ListenSettings>) -> Result<(), String> {
     let mut seen: Vec<&ListenSettings> = Vec::new();
     for listen in listen.filter(|listen| listen.address.port() != 0) {
         let address = listen.address;
         if let Some(first) = seen.iter().find(|first| overlap(first, listen)) {
-            return Err(match first.address == address {
-                true => ConfigError::ListenTwice(address),
-                false => ConfigError::ListenOverlap(first.address, address),
+            let first = first.address;
+            return Err(match first == address {
+                true => format!("listen: {address} is given twice"),
+                false => format!(
+                    "listen: {first} and {address} cannot both be bound: one of them takes the port \
+                     on every address"
+                ),
             });
         }
         seen.push(listen);

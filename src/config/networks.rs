@@ -11,7 +11,7 @@ use weir::reactor::settings::{RouteSettings, Settings, SettingsError};
 use weir::services::rpc::gateway::{GatewaySettings, UPSTREAMS_MAX};
 use weir::services::rpc::{Network, RpcSettings, UpstreamUrl};
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, Place, place_of};
 use super::keys::{Layer, read};
 use super::options::RouteOptions;
 use super::values::{Count, FileName, OrOff, Size, Span, texts};
@@ -46,7 +46,7 @@ pub(super) struct NetworkTable {
     #[arg(long, required = true)]
     project: String,
     #[arg(long, required = true)]
-    chain_id: u64,
+    chain_id: Count<u64>,
     #[arg(long, required = true, value_delimiter = ',')]
     #[serde(serialize_with = "texts")]
     upstreams: Vec<UpstreamUrl>,
@@ -162,7 +162,7 @@ impl From<&NetworkConfig> for NetworkTable {
     fn from(NetworkConfig { gateway, .. }: &NetworkConfig) -> NetworkTable {
         NetworkTable {
             project: gateway.network.project.clone(),
-            chain_id: gateway.network.chain_id,
+            chain_id: Count(gateway.network.chain_id),
             upstreams: gateway.upstreams.clone(),
         }
     }
@@ -178,8 +178,12 @@ pub(super) fn networks(
     let mut seen = HashSet::new();
     let mut networks = Vec::with_capacity(tables.len());
     for (place, table) in tables {
-        let refused = |error| ConfigError::Network { place: place.clone(), error };
-        let is_missing = |key: &&&str| table.get(**key).is_none_or(Vec::is_empty);
+        let refused = |error: NetworkError| {
+            let place =
+                place_of(&error.contradiction(), &[&table, defaults]).unwrap_or(place.clone());
+            ConfigError::Network { place, error }
+        };
+        let is_missing = |key: &&&str| table.get(**key).is_none_or(|given| given.values.is_empty());
         let missing = REQUIRED.iter().find(is_missing);
         if let Some(key) = missing {
             return Err(refused(NetworkError::Missing(key)));
@@ -202,7 +206,7 @@ fn network(table: &Layer, defaults: &Layer) -> Result<NetworkConfig, ConfigError
     layer.extend(table.clone());
     let settings: RouteSettings = read::<RouteOptions>(&layer)?.into();
     let rpc = options.rpc(&settings);
-    let network = Network { project, architecture: ARCHITECTURE, chain_id };
+    let network = Network { project, architecture: ARCHITECTURE, chain_id: chain_id.0 };
     let gateway = options.gateway(network, upstreams);
     Ok(NetworkConfig { gateway, settings: rpc.fit(settings), rpc })
 }
@@ -272,6 +276,18 @@ pub(crate) enum NetworkError {
         limit: &'static str,
         max: usize,
     },
+}
+
+impl NetworkError {
+    /// The keys that contradict each other, in a text; empty if the network itself is at fault.
+    fn contradiction(&self) -> String {
+        match self {
+            NetworkError::Settings(error) => error.to_string(),
+            NetworkError::AboveBuffered { .. } => "response_max buffered_max".to_owned(),
+            NetworkError::AboveTopics { name, limit, .. } => format!("{name} {limit}"),
+            _ => String::new(),
+        }
+    }
 }
 
 impl fmt::Display for NetworkError {

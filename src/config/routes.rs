@@ -10,8 +10,8 @@ use serde::Serialize;
 use weir::reactor::settings::{RouteSettings, Settings, SettingsError};
 use weir::services::rooms::RoomSettings;
 
-use super::error::{ConfigError, Place};
-use super::keys::{Keys, Layer, read};
+use super::error::{ConfigError, Place, place_of};
+use super::keys::{Given, Keys, Layer, read};
 use super::options::{RoomOptions, RouteOptions};
 
 /// The parameter of a room's path that is its name.
@@ -68,7 +68,9 @@ impl Service {
 /// The routes of a server whose file has none: echo with its page, and rooms.
 pub(super) fn built_in() -> Vec<(Place, Layer)> {
     let route = |pairs: &[(&str, &str)]| {
-        let entry = |&(key, value): &(&str, &str)| (key.to_owned(), vec![value.to_owned()]);
+        let entry = |&(key, value): &(&str, &str)| {
+            (key.to_owned(), Given { place: Place::BuiltIn, values: vec![value.to_owned()] })
+        };
         (Place::BuiltIn, pairs.iter().map(entry).collect())
     };
     vec![
@@ -88,8 +90,12 @@ pub(super) fn routes(
     let mut seen: HashSet<String> = taken.collect();
     let mut routes = Vec::with_capacity(tables.len());
     for (place, table) in tables {
-        let route = route(&place, table, defaults)?;
-        let refused = |error| Err(ConfigError::Route { place: place.clone(), error });
+        let route = route(&place, table.clone(), defaults)?;
+        let refused = |error: RouteError| {
+            let place =
+                place_of(&error.contradiction(), &[&table, defaults]).unwrap_or(place.clone());
+            Err(ConfigError::Route { place, error })
+        };
         if let Err(error) = check(&route, settings) {
             return refused(error);
         }
@@ -229,6 +235,18 @@ pub(crate) enum PathError {
     NameTwice,
     BadSegment,
     NoRoomName,
+}
+
+impl RouteError {
+    /// The keys that contradict each other, in a text; empty if the route itself is at fault.
+    fn contradiction(&self) -> String {
+        match self {
+            RouteError::Settings(_, error) => error.to_string(),
+            RouteError::AboveBuffered { .. } => "outbox_hard buffered_max".to_owned(),
+            RouteError::HistoryAboveSoft { .. } => "history_bytes_max outbox_soft".to_owned(),
+            _ => String::new(),
+        }
+    }
 }
 
 impl fmt::Display for RouteError {

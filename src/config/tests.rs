@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use weir::reactor::settings::{ClientCertificates, RouteSettings, SlowPolicy, TlsVersion};
 
-use super::keys::Keys;
+use super::keys::{Given, Keys};
 use super::options::{RoomOptions, RouteOptions};
 use super::routes::{RouteTable, Service};
 use super::*;
 use weir::services::rooms::RoomSettings;
 
 fn layer(pairs: &[(&str, &str)]) -> Layer {
-    let entry = |&(key, value): &(&str, &str)| (key.to_owned(), vec![value.to_owned()]);
+    let given = |value: &str| Given { place: Place::CommandLine, values: vec![value.to_owned()] };
+    let entry = |&(key, value): &(&str, &str)| (key.to_owned(), given(value));
     pairs.iter().map(entry).collect()
 }
 
@@ -145,9 +146,10 @@ fn secure_listeners_are_served_with_their_pairs_of_files() {
     let secure: Vec<bool> = config.listen.iter().map(|listen| listen.secure).collect();
     assert_eq!(secure, [true, false, false]);
     let tls = config.tls.unwrap();
-    assert_eq!(tls.certificates[1].chain, Path::new("b.pem"));
-    assert_eq!(tls.certificates[1].key, Path::new("b.key"));
-    assert_eq!(tls.clients, ClientCertificates::Wanted("ca.pem".into()));
+    let here = |name: &str| std::path::absolute(name).unwrap();
+    assert_eq!(tls.certificates[1].chain, here("b.pem"));
+    assert_eq!(tls.certificates[1].key, here("b.key"));
+    assert_eq!(tls.clients, ClientCertificates::Wanted(here("ca.pem")));
     assert_eq!((tls.version_min, tls.watch), (TlsVersion::Tls13, None));
     for (line, said) in [
         ("tls_key = ['a.key', 'b.key']", "2 certificates were given, 0 keys"),

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir::reactor::settings::{CertificateFiles, ClientCertificates, TlsSettings, TlsVersion};
 
-use super::values::{FileName, Listen, OrOff, Span};
+use super::addresses::Listen;
+use super::values::{FileName, OrOff, Span};
 
 /// The settings of listeners that are given as `wss://ADDR`.
 #[derive(Debug, Args, Serialize)]

@@ -1,6 +1,7 @@
 //! The binary, from outside: what it prints, what it obeys, and how it ends.
 
 mod admin;
+mod advice;
 mod log;
 mod process;
 mod settings;

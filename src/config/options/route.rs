@@ -4,7 +4,8 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir::reactor::settings::{DeflateMode, HostPattern, RouteSettings, SlowPolicy};
 
-use crate::config::values::{Count, OrAuto, OrOff, Origin, Size, Span, texts};
+use crate::config::addresses::Origin;
+use crate::config::values::{Count, OrAuto, OrOff, Size, Span, texts};
 
 /// A hard limit that was not set is rounded up to a multiple of this, for round numbers.
 const OUTBOX_HARD_STEP: usize = 64 * 1024;

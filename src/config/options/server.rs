@@ -7,8 +7,9 @@ use serde::Serialize;
 use weir::reactor::settings::{Heartbeat, ListenSettings, Prefix, Rate, Settings, TlsSettings};
 
 use crate::config::Config;
+use crate::config::addresses::{Address, Listen};
 use crate::config::tls::{TlsMistake, TlsOptions};
-use crate::config::values::{Count, Listen, OrAuto, OrOff, Size, Span, texts};
+use crate::config::values::{Count, OrAuto, OrOff, Size, Span, texts};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
 
 /// Where the server listens unless told otherwise.
@@ -28,7 +29,7 @@ pub(in crate::config) struct ServerOptions {
     /// Address and port for operators: GET /metrics, /healthz and /readyz, with connections of its
     /// own beside connections_max; or off
     #[arg(long, value_name = "ADDR", help_heading = "Listening", default_value_t = OrOff(None))]
-    admin: OrOff<SocketAddr>,
+    admin: OrOff<Address>,
 
     /// Share the port with other processes (SO_REUSEPORT)
     #[arg(long, value_name = "BOOL", help_heading = "Listening", default_value_t = false)]
@@ -182,7 +183,7 @@ impl ServerOptions {
         let beat = settings.heartbeat.unwrap_or_default();
         ServerOptions {
             listen: listen.iter().map(written).collect(),
-            admin: OrOff(admin.as_ref().map(|listen| listen.address)),
+            admin: OrOff(admin.as_ref().map(|listen| Address(listen.address))),
             reuse_port: listen.iter().any(|listen| listen.reuse_port),
             log: log.filter.clone(),
             log_format: log.format,
@@ -260,7 +261,7 @@ impl ServerOptions {
     }
 
     pub(in crate::config) fn admin(&self) -> Option<ListenSettings> {
-        self.admin.0.map(|address| ListenSettings {
+        self.admin.0.map(|Address(address)| ListenSettings {
             site: ADMIN_SITE,
             for_operators: true,
             ..ListenSettings::new(address)

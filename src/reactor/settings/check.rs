@@ -178,11 +178,11 @@ impl fmt::Display for SettingsError {
             SettingsError::Zero(name) => write!(f, "{name} must be more than zero"),
             SettingsError::Head(bytes) => {
                 let (least, most) = HEAD_BYTES_RANGE.into_inner();
-                write!(f, "the largest head, {bytes} bytes, must be {least} to {most} bytes")
+                write!(f, "head_max, {bytes} bytes, must be {least} to {most} bytes")
             }
             SettingsError::Message(bytes) => {
                 let (least, most) = MESSAGE_BYTES_RANGE.into_inner();
-                write!(f, "the largest message, {bytes} bytes, must be {least} to {most} bytes")
+                write!(f, "message_max, {bytes} bytes, must be {least} to {most} bytes")
             }
             SettingsError::Range { name, given, least, most } => {
                 write!(f, "{name}, {given}, must be {least} to {most}")

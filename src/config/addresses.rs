@@ -1,0 +1,176 @@
+//! How addresses and origins are written: where to listen, and which pages may connect.
+//!
+//! An error says what to write instead. Names are not resolved: what is listened on is an address.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+/// An address with a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address(pub(crate) SocketAddr);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Address, String> {
+        let text = text.trim();
+        if let Ok(address) = text.parse() {
+            return Ok(Address(address));
+        }
+        let port = |text: &str| text.parse::<u16>().ok();
+        let is_bare = text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        let (host, number) = match text.rsplit_once(':') {
+            Some((host, number)) if !is_bare => (host, port(number)),
+            _ => (if port(text).is_some() { "" } else { text }, port(text)),
+        };
+        let example = number.unwrap_or(9001);
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        let is_named =
+            host.starts_with(|c: char| c.is_ascii_alphabetic()) && host.chars().all(is_name);
+        Err(match host.trim_matches(['[', ']']) {
+            "localhost" => format!(
+                r#"a name cannot be listened on: write "127.0.0.1:{example}" or "[::1]:{example}""#
+            ),
+            "" | "*" if number.is_some() => format!(
+                r#"an address is missing: write "127.0.0.1:{example}", or "0.0.0.0:{example}" for all"#
+            ),
+            _ if is_named => format!(
+                r#"a name cannot be listened on: write its address, such as "127.0.0.1:{example}""#
+            ),
+            address => match address.parse::<IpAddr>() {
+                Ok(address) => {
+                    let address = SocketAddr::new(address, example);
+                    format!(r#"a port from 0 to 65535 is missing, as in "{address}""#)
+                }
+                Err(_) => {
+                    r#"expected an address and a port such as "127.0.0.1:9001" or "[::1]:9001""#
+                        .to_owned()
+                }
+            },
+        })
+    }
+}
+
+/// Reads an address for a flag that has no type of its own.
+pub(crate) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map(|Address(address)| address)
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where to listen: an address with a port, behind `wss://` if TLS is spoken there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Listen {
+    pub(crate) address: SocketAddr,
+    pub(crate) secure: bool,
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Listen, String> {
+        let text = text.trim();
+        let (secure, address) = match text.split_once("://") {
+            Some(("wss", address)) => (true, address),
+            Some(("ws", address)) => (false, address),
+            _ => (false, text),
+        };
+        let Address(address) = address.trim_end_matches('/').parse()?;
+        Ok(Listen { address, secure })
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.secure { "wss://" } else { "" };
+        write!(f, "{scheme}{}", self.address)
+    }
+}
+
+impl Serialize for Listen {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+/// The origin of a page (RFC 6454, 6.2): `https://example.org`, or `null`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Origin(pub(crate) String);
+
+impl FromStr for Origin {
+    type Err = &'static str;
+
+    /// Browsers send scheme and host in lower case, and never a path: one given here would match
+    /// nobody.
+    fn from_str(text: &str) -> Result<Origin, Self::Err> {
+        let text = text.trim().to_ascii_lowercase();
+        let host = text.split_once("://").map_or("", |(_, host)| host);
+        if text == "*" {
+            return Err(r#"without a value, every origin may connect: leave "*" out"#);
+        }
+        let labels = host.strip_prefix("*.").unwrap_or(host);
+        if labels.contains('*') || labels.is_empty() && !host.is_empty() {
+            return Err(
+                r#"a wildcard stands for whole labels at the start, as in "https://*.example.org""#,
+            );
+        }
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
+        if text == "null" || !host.is_empty() && host.bytes().all(plain) {
+            Ok(Origin(text))
+        } else {
+            Err(r#"expected an origin without a path, such as "https://example.org""#)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_say_what_to_write_instead() {
+        for (text, said) in [
+            ("localhost:9112", r#"write "127.0.0.1:9112" or "[::1]:9112""#),
+            ("localhost", r#"write "127.0.0.1:9001" or "[::1]:9001""#),
+            (
+                "weir.example:80",
+                r#"a name cannot be listened on: write its address, such as "127.0.0.1:80""#,
+            ),
+            ("9001", r#"write "127.0.0.1:9001", or "0.0.0.0:9001" for all"#),
+            (":80", r#"write "127.0.0.1:80", or "0.0.0.0:80" for all"#),
+            ("*:80", r#""0.0.0.0:80" for all"#),
+            ("127.0.0.1", r#"a port from 0 to 65535 is missing, as in "127.0.0.1:9001""#),
+            ("127.0.0.1:99999", r#"a port from 0 to 65535 is missing, as in "127.0.0.1:9001""#),
+            ("[::1]", r#"as in "[::1]:9001""#),
+            ("a b:1", r#"expected an address and a port such as"#),
+            ("", "expected an address and a port such as"),
+        ] {
+            let error = text.parse::<Address>().unwrap_err();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+        assert_eq!("[::1]:80".parse::<Address>().unwrap().to_string(), "[::1]:80");
+        assert!("wss://127.0.0.1:443/".parse::<Listen>().unwrap().secure);
+    }
+
+    #[test]
+    fn origins_have_no_path() {
+        assert_eq!("HTTPS://Example.org".parse(), Ok(Origin("https://example.org".to_owned())));
+        assert_eq!("http://[::1]:8080".parse(), Ok(Origin("http://[::1]:8080".to_owned())));
+        assert!("null".parse::<Origin>().is_ok());
+        assert!("https://*.example.org:8443".parse::<Origin>().is_ok());
+        for text in ["https://*", "https://a.*.org", "https://*example.org", "https://*.", "*"] {
+            let error = text.parse::<Origin>().unwrap_err();
+            assert!(error.contains("wildcard") || error.contains("leave"), "{text}: {error}");
+        }
+        for text in ["", "example.org", "https://", "https://example.org/", "https://a b"] {
+            assert!(text.parse::<Origin>().is_err(), "{text}");
+        }
+    }
+}

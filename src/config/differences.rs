@@ -1,0 +1,118 @@
+//! The settings that differ from their defaults: what an operator changed, for the end of `weir check`.
+
+use serde::Serialize;
+use toml::Table;
+
+use super::Config;
+use super::effective::{EffectiveNetwork, EffectiveRoute};
+use super::error::Place;
+use super::file::File;
+use super::keys::{Given, Layer};
+use super::networks::{NetworkConfig, networks};
+use super::options::ServerOptions;
+use super::routes::{RouteConfig, built_in, routes};
+
+/// Keys of a route that have no default.
+const OF_ROUTE: [&str; 3] = ["path", "service", "page"];
+/// Keys of a network that have no default.
+const OF_NETWORK: [&str; 3] = ["project", "chain_id", "upstreams"];
+
+impl Config {
+    /// One line for each setting that differs from its default, as it is written in the file; those of
+    /// a route or network after its path.
+    pub(crate) fn differences(&self) -> Vec<String> {
+        let Ok(usual) = Config::merge(File::default(), Layer::new(), Layer::new()) else {
+            return Vec::new();
+        };
+        let server = |config: &Config| table(&ServerOptions::new(config));
+        let mut lines = differing(&server(self), &server(&usual), "", &[]);
+        for route in &self.routes {
+            if let Some(usual) = usual_route(route) {
+                let (own, usual) = (EffectiveRoute::from(route), EffectiveRoute::from(&usual));
+                let before = format!("{}: ", route.path);
+                lines.extend(differing(&table(&own), &table(&usual), &before, &OF_ROUTE));
+            }
+        }
+        for network in &self.networks {
+            if let Some(usual) = usual_network() {
+                let (own, usual) =
+                    (EffectiveNetwork::from(network), EffectiveNetwork::from(&usual));
+                let before = format!("{}: ", network.path());
+                lines.extend(differing(&table(&own), &table(&usual), &before, &OF_NETWORK));
+            }
+        }
+        lines
+    }
+}
+
+fn table(settings: &impl Serialize) -> Table {
+    Table::try_from(settings).unwrap_or_default()
+}
+
+/// The settings of `own` that `usual` has with another value; `except` those.
+fn differing(own: &Table, usual: &Table, before: &str, except: &[&str]) -> Vec<String> {
+    let differs = |(key, value): &(&String, _)| {
+        !except.contains(&key.as_str()) && usual.get(*key) != Some(*value)
+    };
+    own.iter().filter(differs).map(|(key, value)| format!("{before}{key} = {value}")).collect()
+}
+
+/// A route with the same service and no setting of its own.
+fn usual_route(route: &RouteConfig) -> Option<RouteConfig> {
+    let kind = |route: &RouteConfig| route.service.kind();
+    let all = routes(built_in(), &Layer::new(), &Default::default(), std::iter::empty());
+    all.ok()?.into_iter().find(|usual| kind(usual) == kind(route))
+}
+
+/// A network without a setting of its own.
+fn usual_network() -> Option<NetworkConfig> {
+    let given = |(key, value): (&str, &str)| {
+        let values = vec![value.to_owned()];
+        (key.to_owned(), Given { place: Place::BuiltIn, values })
+    };
+    let required = [("project", "any"), ("chain_id", "1"), ("upstreams", "http://127.0.0.1")];
+    let table: Layer = required.into_iter().map(given).collect();
+    let usual = networks(vec![(Place::BuiltIn, table)], &Layer::new(), &Default::default());
+    usual.ok()?.pop()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn differences(text: &str) -> Vec<String> {
+        let file = File::parse("weir.toml", text).unwrap();
+        Config::merge(file, Layer::new(), Layer::new()).unwrap().differences()
+    }
+
+    #[test]
+    fn only_what_differs_from_the_defaults_is_named() {
+        assert_eq!(differences(""), [""; 0]);
+        assert_eq!(differences("connections_max = 10000\nlog = 'info'"), [""; 0]);
+        let text = "connections_max = 5
+            message_max = '64 KiB'
+            [[route]]
+            path = '/a'
+            service = 'echo'
+            [[route]]
+            path = '/b/{name}'
+            service = 'rooms'
+            message_max = '1 MiB'
+            history_max = 7
+            [[network]]
+            project = 'main'
+            chain_id = 7
+            upstreams = ['https://a.example/KEY']
+            calls_max = 9";
+        assert_eq!(
+            differences(text),
+            [
+                "connections_max = 5",
+                "/a: message_max = \"64 KiB\"",
+                "/b/{name}: history_max = 7",
+                "/main/evm/7: calls_max = 9",
+                "/main/evm/7: message_max = \"64 KiB\"",
+            ]
+        );
+    }
+}

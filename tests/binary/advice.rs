@@ -1,0 +1,150 @@
+//! Mistakes of operators: where they are, what is wrong, and what to write instead.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+use weir_authority::Authority;
+
+use super::outcome;
+use crate::support::{Process, weir};
+
+/// Code and standard error.
+fn end(arguments: &[&str]) -> (Option<i32>, String) {
+    let (code, _, stderr) = outcome(weir(arguments));
+    (code, stderr)
+}
+
+/// A file in the authority's directory, beside its certificates.
+fn write(authority: &Authority, text: &str) -> String {
+    let path = authority.directory().join("weir.toml");
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
+#[test]
+fn relative_paths_in_a_file_begin_at_its_directory() {
+    let authority = Authority::new();
+    let files = authority.server(&["localhost"]);
+    let (chain, key) = (name(&files.chain), name(&files.key));
+    let text = format!(
+        "listen = 'wss://127.0.0.1:0'\ntls_cert = '{chain}'\ntls_key = './{key}'\n\
+         tls_client_auth = 'wanted'\ntls_client_ca = 'ca.pem'\n\
+         [[network]]\nproject = 'a'\nchain_id = 1\nupstreams = ['https://a.example']\n\
+         upstream_ca = 'ca.pem'\n"
+    );
+    let file = write(&authority, &text);
+    // Absolute and relative, from another directory and from its own.
+    for (directory, file) in [("/", &*file), (authority.directory().to_str().unwrap(), "weir.toml")]
+    {
+        let mut command = weir(["check", "--config", file]);
+        command.current_dir(directory);
+        let (code, effective, stderr) = outcome(command);
+        assert_eq!(code, Some(0), "{stderr}");
+        for (key, value) in [("tls_client_ca", "ca.pem"), ("upstream_ca", "ca.pem")] {
+            let path = authority.directory().join(value);
+            let line = format!("{key} = \"{}\"", path.display());
+            assert!(effective.lines().any(|found| found == line), "{line} is not in {effective}");
+        }
+        let mut command = weir(["--config", file]);
+        command.current_dir(directory);
+        let running = Process::spawn(&mut command);
+        running.listener();
+        running.stop();
+    }
+    // Those of variables and flags begin at the directory of the process.
+    let mut command = weir(["check", "--listen=wss://127.0.0.1:0", "--tls-key", key]);
+    command.current_dir(authority.directory()).env("WEIR_TLS_CERT", chain);
+    assert_eq!(outcome(command).0, Some(0));
+    let mut command = weir(["check", "--config", &file, "--tls-key", key]);
+    command.current_dir("/");
+    let (code, _, stderr) = outcome(command);
+    assert_eq!(code, Some(2), "{stderr}");
+    let said = format!("error: command line: --tls-key: /{key}: No such file");
+    assert!(stderr.starts_with(&said), "{said}: {stderr}");
+}
+
+#[test]
+fn errors_of_files_name_the_line_and_the_key() {
+    let authority = Authority::new();
+    let (good, other) = (authority.server(&["localhost"]), authority.server(&["localhost"]));
+    let (chain, key, other) = (name(&good.chain), name(&good.key), name(&other.key));
+    let serve = |cert: &str, key: &str, more: &str| {
+        format!(
+            "# TLS\nlisten = 'wss://127.0.0.1:0'\ntls_cert = '{cert}'\ntls_key = '{key}'\n{more}"
+        )
+    };
+    let network = "[[network]]\nproject = 'a'\nchain_id = 1\nupstreams = ['wss://a.example']\n";
+    for (text, at, said) in [
+        (serve("absent.pem", key, ""), ":3: tls_cert: ", "absent.pem: No such file"),
+        (serve(chain, other, ""), ":4: tls_key: ", "is not that of the certificate in"),
+        (
+            serve(chain, key, "tls_client_auth = 'wanted'\ntls_client_ca = 'no.pem'"),
+            ":6: tls_client_ca: ",
+            "no.pem: No such file",
+        ),
+        (format!("{network}upstream_ca = 'no.pem'"), ":5: upstream_ca: ", "no.pem: No such file"),
+        ("\nlisten = 'wss://127.0.0.1:0'".to_owned(), ":2: listen: ", "needs tls_cert and tls_key"),
+        (
+            "log = 'off'\noutbox_low = '1 MiB'".to_owned(),
+            ":2: path \"/\": outbox_low",
+            "outbox_soft",
+        ),
+        ("log = 'off'\nhead_max = 1".to_owned(), ":2: head_max, 1 bytes, must be ", "1024"),
+        ("log = 'off'\npong_timeout = '40s'".to_owned(), ":2: ", "pong_timeout"),
+    ] {
+        let file = write(&authority, &text);
+        for command in ["check", "serve"] {
+            let (code, stderr) = end(&[command, "--config", &file]);
+            assert_eq!(code, Some(2), "{stderr}");
+            assert!(stderr.contains(at) && stderr.contains(said), "{at}{said}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn addresses_that_cannot_be_listened_on_are_explained() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    let health = format!("--health-addr={taken}");
+    let directory =
+        format!("--data-dir={}/advice-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    let node = ["node", "--rpc-addr=127.0.0.1:0", &health, &directory];
+    for arguments in [
+        &[&*format!("--listen={taken}")][..],
+        &[&*format!("--admin={taken}"), "--listen=127.0.0.1:0"],
+        &node,
+    ] {
+        let (code, stderr) = end(arguments);
+        assert_eq!(code, Some(1), "{stderr}");
+        let hint = format!("`ss -ltnp 'sport = :{}'`", taken.port());
+        assert!(stderr.contains("in use") && stderr.contains(&hint), "{stderr}");
+    }
+    // 192.0.2.0/24 is for documentation (RFC 5737): no machine has it.
+    let (code, stderr) = end(&["--listen=192.0.2.1:9001"]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("no interface of this machine has the address"), "{stderr}");
+}
+
+#[test]
+fn check_ends_with_ok_and_what_differs() {
+    let (code, stderr) = end(&["check"]);
+    assert_eq!((code, &*stderr), (Some(0), "ok: every setting has its default\n"));
+    let (_, stderr) = end(&["check", "--topics-max", "7", "--message-max=64 KiB", "--log=warn"]);
+    assert_eq!(
+        stderr,
+        "ok: 4 settings differ from their defaults:\n  log = \"warn\"\n  topics_max = 7\n  \
+         /: message_max = \"64 KiB\"\n  /rooms/{name}: message_max = \"64 KiB\"\n"
+    );
+}
+
+#[test]
+fn help_is_a_command() {
+    let (code, help, stderr) = outcome(weir(["help"]));
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    assert_eq!(help, outcome(weir(["--help"])).1);
+}
