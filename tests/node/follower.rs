@@ -235,3 +235,53 @@ fn redirects_are_not_followed() {
     let error = follower.call("eth_blockNumber", json!([]))["error"].clone();
     assert_eq!(error["message"], "the leader's answer has HTTP status 307");
 }
+
+/// The leader's directory is gone: what it makes now is another chain, which the follower does not take
+/// for its own, not even when it is the longer one, until an operator decides.
+#[test]
+fn a_follower_of_a_replaced_chain_is_not_ready_and_keeps_its_own() {
+    let (leads, others, follows) = (Directory::new(), Directory::new(), Directory::new());
+    let leader = Node::leader_at(&leads, &own_address());
+    let address = leader.rpc.to_string();
+    leader.result("weir_mine", json!([3]));
+    let mut follower = Node::follower(&follows, leader.rpc);
+    follower.reach(3);
+    eventually(|| follower.asked("/readyz").0 == 200, "it is ready");
+    let own = follower.result("eth_getBlockByNumber", json!(["latest", false]));
+    leader.kill();
+    let leader = Node::leader_at(&others, &address);
+    let reason = |follower: &Node| {
+        follower.asked("/readyz").1["reason"].as_str().unwrap_or_default().to_owned()
+    };
+    eventually(|| reason(&follower).contains("chain is another one"), "it says why");
+    // As long as its own, and longer: the lag shows that the follower has looked.
+    for (count, lag) in [(3, 0), (1, 1), (5, 6)] {
+        leader.result("weir_mine", json!([count]));
+        eventually(|| follower.asked("/readyz").1["lag"] == lag, "it looks");
+        let (status, ready) = follower.asked("/readyz");
+        assert_eq!((status, &ready["head"]), (503, &json!(3)), "{ready}");
+    }
+    let foreign = leader.result("eth_getBlockByNumber", json!(["0x5", false]));
+    for (method, params) in [
+        ("eth_getBlockByNumber", json!(["0x5", false])),
+        ("eth_getBlockByHash", json!([foreign["hash"], false])),
+        ("eth_getLogs", json!([{"fromBlock": "0x0", "toBlock": "0x5"}])),
+        ("eth_sendRawTransaction", json!(["0x01"])),
+    ] {
+        let error = follower.call(method, params)["error"].clone();
+        assert_eq!(error["code"], -32000, "{method}: {error}");
+    }
+    assert_eq!(follower.result("eth_getBlockByNumber", json!(["latest", false])), own);
+
+    // A restart changes nothing, an empty directory does.
+    follower.signal(Signal::TERM);
+    assert_eq!(follower.end().0, Some(0));
+    let follower = Node::follower(&follows, leader.rpc);
+    eventually(|| reason(&follower).contains("chain is another one"), "it says so again");
+    assert_eq!(follower.result("eth_getBlockByNumber", json!(["latest", false])), own);
+    follower.kill();
+    let fresh = Directory::new();
+    let follower = Node::follower(&fresh, leader.rpc);
+    follower.reach(9);
+    eventually(|| follower.asked("/readyz").0 == 200, "it is ready");
+}

@@ -2,6 +2,7 @@
 
 mod durability;
 mod follower;
+mod full_disk;
 mod leader;
 mod limits;
 mod peers;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
 use crate::support::{Client, DEADLINE, Process, eventually, weir};
@@ -169,6 +169,10 @@ impl Node {
     /// SIGKILL: nothing of it runs any more.
     pub fn kill(self) {
         drop(self.process);
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     pub fn signal(&self, signal: Signal) {

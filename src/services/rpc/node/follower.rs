@@ -17,6 +17,7 @@ use super::super::backoff::Backoff;
 use super::super::hex::{Bytes, Quantity, Word};
 use super::queries::Shared;
 use super::record::Record;
+use super::status::Standing;
 use super::store::StoreError;
 use super::upstream::{Unanswered, Upstream};
 use super::work::Post;
@@ -28,6 +29,8 @@ const BATCH: usize = 64;
 /// Blocks before the leader's head that a follower without any begins with; for older ones the leader
 /// is asked.
 const HISTORY: u64 = 1024;
+/// How often the leader's chain may change while the follower catches up.
+const REORGANISATIONS_MAX: usize = 16;
 /// How far back the two chains may part.
 const REORGANISATION_MAX: u64 = 1024;
 
@@ -42,6 +45,10 @@ pub(super) struct Follower {
     /// A word that there is news; closed when the loop has ended.
     pub(super) news: Receiver<()>,
     pub(super) mail: MailSender<Post>,
+    /// What the loop was told last.
+    pub(super) standing: Option<Standing>,
+    /// The store has failed.
+    pub(super) has_failed: bool,
 }
 
 /// Why catching up has stopped.
@@ -54,6 +61,8 @@ enum Failure {
     OtherChain(String),
     /// The chains part further back than is looked.
     TooDeep,
+    /// The leader's chain has changed between two questions.
+    Changed,
     /// The loop has ended.
     Gone,
 }
@@ -63,10 +72,13 @@ impl std::fmt::Display for Failure {
         match self {
             Failure::Unanswered(error) => error.fmt(f),
             Failure::Refused(error) => error.fmt(f),
-            Failure::Store(error) => error.fmt(f),
+            Failure::Store(error) => write!(f, "the store cannot be used: {error}"),
             Failure::Malformed(what) => write!(f, "the leader's {what} is malformed"),
-            Failure::OtherChain(id) => write!(f, "the leader's chain is {id}"),
-            Failure::TooDeep => f.write_str("the leader's chain is another one"),
+            Failure::OtherChain(id) => write!(f, "the leader's chain id is {id}"),
+            Failure::TooDeep => f.write_str(
+                "the leader's chain is another one; to follow it, restart with an empty data directory",
+            ),
+            Failure::Changed => f.write_str("the leader's chain has changed meanwhile"),
             Failure::Gone => f.write_str("the loop has ended"),
         }
     }
@@ -78,33 +90,36 @@ impl From<StoreError> for Failure {
     }
 }
 
+impl From<Failure> for Standing {
+    fn from(failure: Failure) -> Standing {
+        let reason = failure.to_string();
+        match failure {
+            Failure::OtherChain(_) | Failure::TooDeep => Standing::Diverged(reason),
+            _ => Standing::Failing(reason),
+        }
+    }
+}
+
 impl Follower {
     /// Works until the loop has ended.
     pub(super) fn run(mut self) {
         let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
         let mut is_checked = false;
         loop {
-            let outcome = if is_checked { Ok(()) } else { self.check_chain() };
-            let outcome = outcome.and_then(|()| self.catch_up());
-            let delay = match outcome {
+            let outcome = self.follow(is_checked);
+            is_checked = outcome.is_ok();
+            let (standing, delay) = match outcome {
                 Ok(()) => {
-                    if backoff.succeed() {
-                        info!("following {} again", self.upstream.url());
-                    }
-                    is_checked = true;
-                    self.poll_interval
+                    backoff.succeed();
+                    (Standing::Working, self.poll_interval)
                 }
                 Err(Failure::Gone) => return,
-                Err(failure) => {
-                    if backoff.is_fresh() {
-                        warn!("not following {}: {failure}", self.upstream.url());
-                        let _ = self.mail.send(Post::Lost);
-                    }
-                    // Another chain may answer next time.
-                    is_checked = false;
-                    backoff.fail()
-                }
+                // Another chain may answer next time.
+                Err(failure) => (failure.into(), backoff.fail()),
             };
+            if self.report(standing).is_err() {
+                return;
+            }
             match self.news.recv_timeout(delay) {
                 // However many words there were, one look is enough.
                 Ok(()) => while self.news.try_recv().is_ok() {},
@@ -112,6 +127,46 @@ impl Follower {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    fn follow(&mut self, is_checked: bool) -> Result<(), Failure> {
+        if self.has_failed {
+            self.recover()?;
+        }
+        if !is_checked {
+            self.check_chain()?;
+        }
+        let outcome = self.catch_up();
+        self.has_failed = matches!(outcome, Err(Failure::Store(_)));
+        outcome
+    }
+
+    /// Recovers the store. Its last block may be one whose writing seemed to fail.
+    fn recover(&mut self) -> Result<(), Failure> {
+        self.shared.store.recover()?;
+        self.has_failed = false;
+        let last = self.shared.store.read()?.last()?;
+        let before = self.head.as_ref().map(|head| head.hash);
+        self.head = last.clone();
+        match last {
+            Some(last) if before != Some(last.hash) => self.tell(Post::Block(Box::new(last))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the loop and the log how it stands, if that has changed.
+    fn report(&mut self, standing: Standing) -> Result<(), Failure> {
+        if self.standing.as_ref() == Some(&standing) {
+            return Ok(());
+        }
+        match &standing {
+            Standing::Working => info!("following {}", self.upstream.url()),
+            Standing::Failing(reason) | Standing::Diverged(reason) => {
+                warn!("not following {}: {reason}", self.upstream.url());
+            }
+        }
+        self.standing = Some(standing.clone());
+        self.tell(Post::Standing(standing))
     }
 
     fn check_chain(&self) -> Result<(), Failure> {
@@ -124,6 +179,17 @@ impl Follower {
     }
 
     fn catch_up(&mut self) -> Result<(), Failure> {
+        for _ in 0..REORGANISATIONS_MAX {
+            if self.advance()? {
+                return Ok(());
+            }
+        }
+        Err(Failure::Changed)
+    }
+
+    /// Takes what the leader has; whether that was all. If not, the chains have parted, and it is to be
+    /// called again.
+    fn advance(&mut self) -> Result<bool, Failure> {
         let leader = self.ask("eth_blockNumber", "[]")?;
         let leader = leader.as_str().and_then(|text| Quantity::parse(text).ok());
         let Quantity(leader) = leader.ok_or(Failure::Malformed("block number"))?;
@@ -132,7 +198,7 @@ impl Follower {
             && head.number >= leader
             && self.block(leader)?.hash != self.own_hash(leader)?
         {
-            return self.go_back(leader.saturating_sub(1));
+            return self.go_back(leader.saturating_sub(1)).map(|()| false);
         }
         let mut batch: Vec<Record> = Vec::new();
         loop {
@@ -141,7 +207,7 @@ impl Follower {
             if next > leader || batch.len() == BATCH {
                 self.keep(&mut batch)?;
                 if next > leader {
-                    return Ok(());
+                    return Ok(true);
                 }
                 continue;
             }
@@ -151,7 +217,7 @@ impl Follower {
             {
                 let parted = last.number.saturating_sub(1);
                 self.keep(&mut batch)?;
-                return self.go_back(parted);
+                return self.go_back(parted).map(|()| false);
             }
             batch.push(block);
         }
@@ -160,13 +226,18 @@ impl Follower {
     /// Finds the last block that both chains have, from `number` down, and goes on from there.
     fn go_back(&mut self, number: u64) -> Result<(), Failure> {
         let deepest = number.saturating_sub(REORGANISATION_MAX);
+        let first = self.shared.store.read()?.numbers()?.map_or(deepest, |stored| *stored.start());
+        let deepest = deepest.max(first.min(number));
+        // If the blocks differ here, all later ones do.
+        if self.block(deepest)?.hash != self.own_hash(deepest)? {
+            return Err(Failure::TooDeep);
+        }
         for number in (deepest..=number).rev() {
             let block = self.block(number)?;
             if block.hash == self.own_hash(number)? {
                 let next = self.block(number + 1)?;
                 if next.parent != block.hash {
-                    // It has changed again meanwhile.
-                    return Ok(());
+                    return Err(Failure::Changed);
                 }
                 info!("the chain parts after block {number}");
                 return self.keep(&mut vec![next]);

@@ -1,20 +1,26 @@
 //! The thread that makes blocks: at an interval, and on demand.
 //!
-//! A block is on disk before anybody hears of it. One that cannot be written is not made: its
-//! transactions wait for the next.
+//! A block is on disk before it is announced. If it cannot be written, its transactions wait for the next
+//! one, and the thread opens the store again, after pauses that grow, until it can be written. Meanwhile
+//! it refuses transactions and makes no blocks.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rand::TryRng;
+use rand::rngs::SysRng;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::backend::{Outcome, Ticket};
+use super::super::backoff::Backoff;
+use super::super::hex::Bytes;
 use super::super::{Quantity, RpcError};
 use super::order::Order;
 use super::pool::Pool;
 use super::queries::Shared;
 use super::record::{Record, Transaction, raw};
+use super::status::Standing;
 use super::store::StoreError;
 use super::work::Post;
 use crate::reactor::MailSender;
@@ -29,6 +35,19 @@ pub(super) struct Leader {
     pub(super) head: Record,
     pub(super) orders: Receiver<Order>,
     pub(super) mail: MailSender<Post>,
+    /// The pauses between attempts to write the store again; reset by each block that is written.
+    pub(super) backoff: Backoff,
+    pub(super) outage: Option<Outage>,
+}
+
+/// The time in which the store cannot be written.
+#[derive(Debug)]
+pub(super) struct Outage {
+    reason: String,
+    /// When the store is opened again.
+    retry: Instant,
+    /// The block whose writing failed. It may be on disk all the same.
+    unsure: Option<Record>,
 }
 
 /// The chain's head, made if there is none.
@@ -36,7 +55,10 @@ pub(super) fn begin(shared: &Shared, chain_id: u64) -> Result<Record, StoreError
     if let Some(head) = shared.store.read()?.last()? {
         return Ok(head);
     }
-    let genesis = Record::genesis(chain_id, unix_time());
+    let mut salt = [0; 32];
+    let failed = |error| StoreError::Directory(std::io::Error::other(error));
+    SysRng.try_fill_bytes(&mut salt).map_err(failed)?;
+    let genesis = Record::genesis(chain_id, unix_time(), Bytes(salt));
     shared.store.append(std::slice::from_ref(&genesis))?;
     Ok(genesis)
 }
@@ -46,16 +68,21 @@ impl Leader {
     pub(super) fn run(mut self) {
         let mut due = self.block_time.map(|time| Instant::now() + time);
         loop {
+            let now = Instant::now();
+            if self.outage.as_ref().is_some_and(|outage| outage.retry <= now) {
+                self.recover();
+            }
             // Asked first: orders that never end do not keep blocks from being made.
-            if due.is_some_and(|due| due <= Instant::now()) {
+            if due.is_some_and(|due| due <= now) {
                 // What went wrong was logged; the next interval may do better.
                 let _ = self.make_block();
                 due = self.block_time.map(|time| Instant::now() + time);
             }
-            let order = match due {
+            let retry = self.outage.as_ref().map(|outage| outage.retry);
+            let order = match due.into_iter().chain(retry).min() {
                 None => self.orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(due) => {
-                    self.orders.recv_timeout(due.saturating_duration_since(Instant::now()))
+                Some(until) => {
+                    self.orders.recv_timeout(until.saturating_duration_since(Instant::now()))
                 }
             };
             match order {
@@ -73,13 +100,7 @@ impl Leader {
     fn take(&mut self, ticket: Ticket, transaction: Transaction) {
         let hash = quoted(transaction.hash);
         let full = transaction.json(self.chain_id, None);
-        let known = self.shared.store.read();
-        let known = known.and_then(|snapshot| snapshot.transaction(transaction.hash));
-        let taken = match known {
-            Ok(Some(_)) => Err(RpcError::server("already known")),
-            Ok(None) => Pool::of(&self.shared.pool).add(transaction, full.clone()),
-            Err(error) => Err(failed(&error)),
-        };
+        let taken = self.add(transaction, full.clone());
         let is_taken = taken.is_ok();
         self.answer(ticket, taken.map(|()| hash.clone()));
         if is_taken {
@@ -87,15 +108,80 @@ impl Leader {
         }
     }
 
+    fn add(&mut self, transaction: Transaction, json: Box<RawValue>) -> Result<(), RpcError> {
+        self.check_outage()?;
+        let stored = self.shared.store.read();
+        match stored.and_then(|snapshot| snapshot.transaction(transaction.hash)) {
+            Ok(Some(_)) => Err(RpcError::server("already known")),
+            Ok(None) => Pool::of(&self.shared.pool).add(transaction, json),
+            Err(error) => Err(self.fail(&error, None)),
+        }
+    }
+
     fn make_block(&mut self) -> Result<(), RpcError> {
+        self.check_outage()?;
         let transactions = Pool::of(&self.shared.pool).next();
         // A timestamp grows with every block, however many a second has and wherever the clock is set.
         let time = unix_time().max(self.head.timestamp().saturating_add(1));
         let block = self.head.next(self.chain_id, time, &transactions);
-        self.shared.store.append(std::slice::from_ref(&block)).map_err(|error| failed(&error))?;
-        Pool::of(&self.shared.pool).remove(transactions.len());
+        match self.shared.store.append(std::slice::from_ref(&block)) {
+            Ok(()) => {
+                self.backoff.succeed();
+                self.finish(block)
+            }
+            Err(error) => Err(self.fail(&error, Some(block))),
+        }
+    }
+
+    /// Makes a block that is on disk the head, and announces it.
+    fn finish(&mut self, block: Record) -> Result<(), RpcError> {
+        Pool::of(&self.shared.pool).remove(block.transactions.len());
         self.head = block.clone();
         self.post(Post::Block(Box::new(block)))
+    }
+
+    fn check_outage(&self) -> Result<(), RpcError> {
+        self.outage.as_ref().map_or(Ok(()), |outage| Err(RpcError::server(outage.reason.clone())))
+    }
+
+    /// Starts an outage, or prolongs it. Returns the error for calls that need the store.
+    fn fail(&mut self, error: &StoreError, unsure: Option<Record>) -> RpcError {
+        let reason = format!("the store cannot be written: {error}");
+        match self.outage {
+            None => log::error!("{reason}; trying again"),
+            Some(_) => log::debug!("{reason}"),
+        }
+        let retry = Instant::now() + self.backoff.fail();
+        self.outage = Some(Outage { reason: reason.clone(), retry, unsure });
+        let _ = self.post(Post::Standing(Standing::Failing(reason.clone())));
+        RpcError::server(reason)
+    }
+
+    /// Ends the outage if the store can be written. The block whose writing failed is the head if it is on disk nevertheless.
+    fn recover(&mut self) {
+        let unsure = self.outage.as_mut().and_then(|outage| outage.unsure.take());
+        let store = &self.shared.store;
+        let last = store.recover().and_then(|()| store.read()?.last());
+        let last = match last {
+            Ok(last) => last.map(|last| last.hash),
+            Err(error) => {
+                self.fail(&error, unsure);
+                return;
+            }
+        };
+        match unsure {
+            Some(block) if last == Some(block.hash) => {
+                let _ = self.finish(block);
+            }
+            unsure if last != Some(self.head.hash) => {
+                self.fail(&StoreError::OtherBlocks, unsure);
+                return;
+            }
+            _ => {}
+        }
+        log::info!("the store can be written again");
+        self.outage = None;
+        let _ = self.post(Post::Standing(Standing::Working));
     }
 
     fn number(&self) -> Box<RawValue> {
@@ -110,11 +196,6 @@ impl Leader {
     fn post(&self, post: Post) -> Result<(), RpcError> {
         self.mail.send(post).map_err(|_| RpcError::internal())
     }
-}
-
-fn failed(error: &StoreError) -> RpcError {
-    log::error!("the store cannot be written: {error}");
-    RpcError::internal()
 }
 
 fn quoted(shown: impl ToString) -> Box<RawValue> {

@@ -33,10 +33,11 @@ use self::order::Order;
 use self::peers::Announcer;
 use self::queries::{Query, Shared};
 use self::record::{GAS_PRICE, Record};
-use self::status::Status;
+use self::status::{Standing, Status};
 use self::store::Store;
 use self::upstream::Upstream;
 use self::work::{Forward, Job, Post, put};
+use super::backoff::Backoff;
 use super::{
     Backend, Call, Counts, Network, Notice, Progress, Quantity, RpcError, Ticket, UpstreamUrl,
 };
@@ -55,7 +56,7 @@ pub use self::store::StoreError;
 const MAILS_MAX: usize = 1024;
 /// Questions that wait for each kind of thread.
 const QUEUE_MAX: usize = 4096;
-/// The pauses of a follower that its leader does not answer.
+/// The pauses of a follower whose leader does not answer, and of a node that cannot write its store.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -102,12 +103,16 @@ impl Node {
             Part::Follower { .. } => (Role::Follower, shared.store.read()?.last()?),
         };
         let number = head.as_ref().map(|head| head.number);
+        let standing = match role {
+            Role::Leader => Standing::Working,
+            Role::Follower => Standing::Failing("the leader has not answered yet".to_owned()),
+        };
         let status = Status {
             role,
             chain_id,
             head: number.into(),
             leader: number.filter(|_| role == Role::Leader).into(),
-            is_following: false.into(),
+            standing: standing.into(),
         };
         let announcer = Rc::<Announcer>::default();
         if let Some(head) = &head {
@@ -167,6 +172,8 @@ impl Node {
             head: self.head.take()?,
             orders,
             mail: mail.clone(),
+            backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
+            outage: None,
         };
         self.threads.push(thread::spawn(|| leader.run()));
         Some(sender)
@@ -189,6 +196,8 @@ impl Node {
                 poll_interval,
                 news,
                 mail: mail.clone(),
+                standing: None,
+                has_failed: false,
             };
             thread::spawn(|| follower.run());
         }
@@ -205,6 +214,9 @@ impl Node {
     }
 
     fn forward(&self, ticket: Ticket, call: &Call<'_>) -> Result<Progress, RpcError> {
+        if let Standing::Diverged(_) = &*self.status.standing.borrow() {
+            return Err(RpcError::server("the leader's chain is another one"));
+        }
         match &self.running()?.forwards {
             Some(forwards) => put(forwards, Forward::of(ticket, call)),
             None => Err(RpcError::unknown_method(&call.method)),
@@ -238,11 +250,10 @@ impl Node {
             Post::Pending { hash, full } => {
                 self.notices.push_back(Notice::Pending { hash, full: Some(full) });
             }
-            Post::Leader(number) => {
-                self.status.leader.set(Some(number));
-                self.status.is_following.set(true);
+            Post::Leader(number) => self.status.leader.set(Some(number)),
+            Post::Standing(standing) => {
+                self.status.standing.replace(standing);
             }
-            Post::Lost => self.status.is_following.set(false),
         }
     }
 }

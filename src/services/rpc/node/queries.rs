@@ -127,8 +127,11 @@ impl Query {
             Ok(answer) => answer,
             Err(Unanswered::Refused(error)) => Answer::Known(Err(error)),
             Err(Unanswered::Store(error)) => {
-                log::error!("the store cannot be read: {error}");
-                Answer::Known(Err(RpcError::internal()))
+                // An outage is logged once, by the thread that ends it.
+                let is_outage = matches!(error, StoreError::Closed | StoreError::Failed);
+                let level = if is_outage { log::Level::Debug } else { log::Level::Error };
+                log::log!(level, "the store cannot be read: {error}");
+                Answer::Known(Err(RpcError::server("the store cannot be read")))
             }
         }
     }
@@ -245,7 +248,7 @@ fn logs(params: LogParams, head: u64) -> Result<Query, RpcError> {
     let id = |id: Option<String>| id.map_or(Ok(BlockId::Latest), |id| BlockId::parse(&id));
     let (from, to) = (id(from_block)?.number(head), id(to_block)?);
     let range = LogRange { from, to: to.number(head) };
-    // Who looks from the next block on, up to the head, finds nothing yet.
+    // From the next block up to `latest` is a valid range that is still empty: clients poll so.
     if range.from > range.to && !matches!(to, BlockId::Latest) {
         return Err(RpcError::invalid_params("invalid block range params"));
     }

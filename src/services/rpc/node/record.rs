@@ -115,28 +115,30 @@ impl Transaction {
 }
 
 impl Record {
-    /// The first block of a chain.
-    pub(super) fn genesis(chain_id: u64, timestamp: u64) -> Record {
-        Record::build(chain_id, 0, Bytes([0; 32]), timestamp, &[])
+    /// The first block of a chain: the random `salt` in its `extraData` makes it differ from that of any
+    /// other chain, even if both start within one second.
+    pub(super) fn genesis(chain_id: u64, timestamp: u64, salt: Word) -> Record {
+        Record::build(chain_id, 0, Bytes([0; 32]), timestamp, &salt.0, &[])
     }
 
     /// The block after this one.
     pub(super) fn next(&self, chain_id: u64, timestamp: u64, with: &[Transaction]) -> Record {
-        Record::build(chain_id, self.number + 1, self.hash, timestamp, with)
+        Record::build(chain_id, self.number + 1, self.hash, timestamp, &[], with)
     }
 
-    /// A block's hash is that of chain id, number, parent, time and the transactions' hashes, one after
-    /// the other: enough for a chain that nobody else makes blocks for.
+    /// A block's hash is that of chain id, number, time, parent, `extra` data and the transactions' hashes,
+    /// one after the other: enough for a chain that nobody else makes blocks for.
     fn build(
         chain_id: u64,
         number: u64,
         parent: Word,
         timestamp: u64,
+        extra: &[u8],
         transactions: &[Transaction],
     ) -> Record {
         let hashes: Vec<u8> = transactions.iter().flat_map(|one| one.hash.0).collect();
         let numbers = [chain_id, number, timestamp].map(u64::to_be_bytes).concat();
-        let hash = keccak(&[&numbers, &parent.0[..], &hashes].concat());
+        let hash = keccak(&[&numbers, &parent.0[..], extra, &hashes].concat());
         let mut bloom = Bloom::default();
         let mut logs = Vec::new();
         for (index, transaction) in transactions.iter().enumerate() {
@@ -181,7 +183,7 @@ impl Record {
             "miner": zero,
             "difficulty": "0x0",
             "totalDifficulty": "0x0",
-            "extraData": "0x",
+            "extraData": format!("0x{}", hex::encode(extra)),
             "mixHash": nothing,
             "parentBeaconBlockRoot": nothing,
             "gasLimit": Quantity(GAS_LIMIT),
@@ -344,7 +346,7 @@ mod tests {
         let emitted =
             Emitted { address: Bytes([7; 20]), topics: vec![Bytes([1; 32])], data: no_data() };
         let sent = Transaction::new(b"x".to_vec(), vec![emitted]);
-        let genesis = Record::genesis(1, 1000);
+        let genesis = Record::genesis(1, 1000, Bytes([9; 32]));
         let made = genesis.next(1, 1001, &[sent]);
         let block: Value = serde_json::from_str(&made.block(true)).unwrap();
         let logs =

@@ -1,9 +1,10 @@
 //! How a node is doing, and the answers to those who watch it: `GET /healthz` and `GET /readyz`.
 //!
-//! A node that answers is alive. A leader is ready; a follower is if it follows and has caught up;
-//! neither is during a shutdown.
+//! A node that answers is alive. A leader is ready while it can write its store, a follower while its
+//! leader is on its chain and no more than [`LAG_MAX`] blocks ahead; neither is during a shutdown. A node
+//! that is not ready says why.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use serde_json::json;
@@ -18,6 +19,17 @@ use crate::reactor::{ConnId, Context, PlainRequest, Service};
 /// Blocks that a follower may lack and still be ready: they are on their way.
 const LAG_MAX: u64 = 2;
 
+/// Whether a node does its work, and if not, the reason, for operators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A leader can write its store; a follower has verified that its leader is on its chain.
+    Working,
+    /// The node tries again until it works.
+    Failing(String),
+    /// The leader's chain is another one. The node tries again, but only an operator can end this.
+    Diverged(String),
+}
+
 /// What is known of a node's chain, on the loop.
 #[derive(Debug)]
 pub(super) struct Status {
@@ -26,8 +38,7 @@ pub(super) struct Status {
     pub(super) head: Cell<Option<u64>>,
     /// The leader's head, as a follower has last heard; its own for a leader.
     pub(super) leader: Cell<Option<u64>>,
-    /// Whether the leader answers.
-    pub(super) is_following: Cell<bool>,
+    pub(super) standing: RefCell<Standing>,
 }
 
 impl Status {
@@ -39,9 +50,14 @@ impl Status {
         }
     }
 
-    fn is_ready(&self) -> bool {
-        let follows = self.role == Role::Leader || self.is_following.get();
-        follows && self.lag().is_some_and(|lag| lag <= LAG_MAX)
+    /// Why the node is not ready; `None` if it is.
+    fn reason(&self) -> Option<String> {
+        match (&*self.standing.borrow(), self.lag()) {
+            (Standing::Failing(reason) | Standing::Diverged(reason), _) => Some(reason.clone()),
+            (Standing::Working, Some(..=LAG_MAX)) => None,
+            (Standing::Working, Some(lag)) => Some(format!("{lag} blocks behind the leader")),
+            (Standing::Working, None) => Some("no block yet".to_owned()),
+        }
     }
 }
 
@@ -70,9 +86,14 @@ impl Service for Health {
         request: &PlainRequest<'_>,
     ) -> Option<Response> {
         let Health { status, counts } = self;
-        let is_draining = cx.occupancy().is_draining;
-        let panicked = cx.recovering().next();
-        let is_ready = status.is_ready() && !is_draining && panicked.is_none();
+        let reason = if cx.occupancy().is_draining {
+            Some("shutting down".to_owned())
+        } else if let Some((service, name)) = cx.recovering().next() {
+            Some(format!("service {} ({name}) panicked in on_mail", service.number()))
+        } else {
+            status.reason()
+        };
+        let is_ready = reason.is_none();
         let is_ok = is_ready || request.http.path() != "/readyz";
         let mut body = json!({
             "role": status.role.name(),
@@ -89,11 +110,8 @@ impl Service for Health {
                 "dropped": counts.notifications_dropped.get(),
             },
         });
-        if is_draining {
-            body["reason"] = json!("shutting down");
-        } else if let Some((service, name)) = panicked {
-            let number = service.number();
-            body["reason"] = json!(format!("service {number} ({name}) panicked in on_mail"));
+        if let Some(reason) = reason {
+            body["reason"] = json!(reason);
         }
         let code = if is_ok { 200 } else { 503 };
         Some(Response::new(code, "application/json", body.to_string().into_bytes()))

@@ -3,12 +3,17 @@
 //! What [`Store::append`] has returned from is on disk, whatever happens to the process or the machine
 //! afterwards; what it has not is as if it had never been begun. Blocks that do not belong to the chain
 //! any more are replaced in the same transaction as those that take their place.
+//!
+//! After an error of the disk redb refuses all further work, reads too. So the database is closed and
+//! opened again, at once for reads and by [`Store::recover`] for writes; the directory stays locked
+//! meanwhile.
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
@@ -25,6 +30,13 @@ const TRANSACTIONS: TableDefinition<'_, [u8; 32], (u64, u32)> =
 /// Whose blocks these are.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const CHAIN_ID: &str = "chain_id";
+/// The database's name in the data directory.
+const FILE: &str = "chain.redb";
+/// A file that is written and removed to see whether the disk has room: cheaper than a database that must
+/// be repaired after it has found none.
+const PROBE: &str = "probe";
+/// Room for a while.
+const PROBE_BYTES: usize = 1024 * 1024;
 
 /// Why the store cannot be opened, read or written.
 #[derive(Debug)]
@@ -39,6 +51,12 @@ pub enum StoreError {
     Database(redb::Error),
     /// A block that is no JSON of ours.
     Corrupt(serde_json::Error),
+    /// The last block is not the one that was written last.
+    OtherBlocks,
+    /// The database has failed before, and must be opened again.
+    Failed,
+    /// The database is being opened again after an error of the disk.
+    Closed,
 }
 
 impl fmt::Display for StoreError {
@@ -49,6 +67,9 @@ impl fmt::Display for StoreError {
             StoreError::Directory(error) => error.fmt(f),
             StoreError::Database(error) => error.fmt(f),
             StoreError::Corrupt(error) => write!(f, "a stored block is malformed: {error}"),
+            StoreError::OtherBlocks => f.write_str("its last block is another one than before"),
+            StoreError::Failed => f.write_str("it has failed before"),
+            StoreError::Closed => f.write_str("it is being opened again"),
         }
     }
 }
@@ -57,14 +78,20 @@ impl std::error::Error for StoreError {}
 
 impl<E: Into<redb::Error>> From<E> for StoreError {
     fn from(error: E) -> StoreError {
-        StoreError::Database(error.into())
+        match error.into() {
+            redb::Error::PreviousIo => StoreError::Failed,
+            error => StoreError::Database(error),
+        }
     }
 }
 
 /// The blocks of one chain.
 #[derive(Debug)]
 pub(super) struct Store {
-    database: Database,
+    directory: PathBuf,
+    chain_id: u64,
+    /// `None` while it is being opened again, or cannot be.
+    database: RwLock<Option<Database>>,
     /// Held as long as the store is; the kernel lets go of it with the process.
     _lock: File,
 }
@@ -78,22 +105,73 @@ impl Store {
             TryLockError::WouldBlock => StoreError::Locked,
             TryLockError::Error(error) => StoreError::Directory(error),
         })?;
-        let file = directory.join("chain.redb");
+        // A process that was killed may have left it.
+        let _ = fs::remove_file(directory.join(PROBE));
+        let file = directory.join(FILE);
         if !file.try_exists().map_err(StoreError::Directory)? {
             begin(directory, &file, chain_id)?;
         }
         let database = Database::open(file)?;
         prepare(&database, chain_id)?;
-        Ok(Store { database, _lock: lock })
+        let directory = directory.to_owned();
+        Ok(Store { directory, chain_id, database: RwLock::new(Some(database)), _lock: lock })
+    }
+
+    /// Makes sure that the database can be written again after [`Store::append`] has failed. If it cannot,
+    /// it can be read at least, where the disk allows that.
+    pub(super) fn recover(&self) -> Result<(), StoreError> {
+        if self.slot().is_none() {
+            self.reopen()?;
+        }
+        self.check_room()?;
+        let prepared = prepare(self.slot().as_ref().ok_or(StoreError::Closed)?, self.chain_id);
+        prepared.inspect_err(|_| self.reopen_for_reads())
+    }
+
+    /// Closes the database and opens it again. Snapshots that are still read may prevent that for now.
+    fn reopen(&self) -> Result<(), StoreError> {
+        drop(self.slot_mut().take());
+        let database = Database::open(self.directory.join(FILE))?;
+        *self.slot_mut() = Some(database);
+        Ok(())
+    }
+
+    fn reopen_for_reads(&self) {
+        if let Err(error) = self.reopen() {
+            log::debug!("the store cannot be read: {error}");
+        }
+    }
+
+    fn check_room(&self) -> Result<(), StoreError> {
+        let path = self.directory.join(PROBE);
+        let write =
+            |mut file: File| file.write_all(&[0; PROBE_BYTES]).and_then(|()| file.sync_all());
+        let written = File::create(&path).and_then(write);
+        let removed = fs::remove_file(&path);
+        written.and(removed).map_err(StoreError::Directory)
+    }
+
+    fn slot(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot_mut(&self) -> RwLockWriteGuard<'_, Option<Database>> {
+        self.database.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes these blocks, in the order of their numbers, the end of the chain: whatever had the first
     /// one's number or a higher one is gone. All of it or nothing.
     pub(super) fn append(&self, blocks: &[Record]) -> Result<(), StoreError> {
+        // A database that has failed answers no reads either.
+        self.write(blocks).inspect_err(|_| self.reopen_for_reads())
+    }
+
+    fn write(&self, blocks: &[Record]) -> Result<(), StoreError> {
         let Some(first) = blocks.first() else {
             return Ok(());
         };
-        let begun = self.database.begin_write()?;
+        let slot = self.slot();
+        let begun = slot.as_ref().ok_or(StoreError::Closed)?.begin_write()?;
         {
             let mut table = begun.open_table(BLOCKS)?;
             let mut hashes = begun.open_table(HASHES)?;
@@ -124,7 +202,7 @@ impl Store {
 
     /// Begins to read: all that the snapshot returns is of one moment.
     pub(super) fn read(&self) -> Result<Snapshot, StoreError> {
-        Ok(Snapshot(self.database.begin_read()?))
+        Ok(Snapshot(self.slot().as_ref().ok_or(StoreError::Closed)?.begin_read()?))
     }
 }
 
@@ -200,19 +278,16 @@ fn begin(directory: &Path, file: &Path, chain_id: u64) -> Result<(), StoreError>
     renamed.and_then(|()| File::open(directory)?.sync_all()).map_err(StoreError::Directory)
 }
 
-/// Sees to it that all tables are there, and that they are this chain's.
+/// Makes sure, by a write, that all tables are there and that they are this chain's.
 fn prepare(database: &Database, chain_id: u64) -> Result<(), StoreError> {
     let begun = database.begin_write()?;
     {
         let mut meta = begun.open_table(META)?;
         let stored = meta.get(CHAIN_ID)?.map(|id| id.value());
-        match stored {
-            Some(id) if id != chain_id => return Err(StoreError::OtherChain(id)),
-            Some(_) => {}
-            None => {
-                meta.insert(CHAIN_ID, chain_id)?;
-            }
+        if let Some(id) = stored.filter(|&id| id != chain_id) {
+            return Err(StoreError::OtherChain(id));
         }
+        meta.insert(CHAIN_ID, chain_id)?;
         begun.open_table(BLOCKS)?;
         begun.open_table(HASHES)?;
         begun.open_table(TRANSACTIONS)?;

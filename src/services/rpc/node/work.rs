@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::super::{Call, Outcome, Progress, RpcError, Ticket};
 use super::queries::{Answer, Query, Shared};
 use super::record::Record;
+use super::status::Standing;
 use super::upstream::{Anchor, Upstream};
 use super::workers;
 use crate::reactor::MailSender;
@@ -30,8 +31,8 @@ pub(super) enum Post {
     },
     /// The leader's head.
     Leader(u64),
-    /// The leader does not answer.
-    Lost,
+    /// Whether the node does its work has changed.
+    Standing(Standing),
 }
 
 /// A question for the store.
