@@ -2,7 +2,8 @@
 //! for no upgrade are [`plain`](super::plain)'s.
 //!
 //! The checks of RFC 6455, 4.2.1 are `protocol::handshake`'s; what is ours is the order of the rest:
-//! the path (404), the origin (403), the subprotocol (400), admission (503, 429), then the service.
+//! the host (403), the path (404), the origin (403), the subprotocol (400), admission (503, 429), then
+//! the service.
 //! A refusal always ends the connection.
 
 use std::num::NonZeroU8;
