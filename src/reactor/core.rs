@@ -12,7 +12,7 @@ use log::debug;
 use mio::{Registry, Token};
 
 use super::admission::Admission;
-use super::budget::{RATE_ADDRESSES_MAX, WRITE_AT_ONCE_BYTES_MIN};
+use super::budget::{RATE_ADDRESSES_MAX, SHARE_BYTES_MIN, WRITE_AT_ONCE_BYTES_MIN};
 use super::closing::send_buffer_max;
 use super::connection::Connection;
 use super::conns::Conns;
@@ -30,7 +30,8 @@ use super::outboxes::Outboxes;
 use super::recovery::Recovery;
 use super::router::Router;
 use super::schedule::Schedule;
-use super::settings::{RouteSettings, Settings, SlowPolicy};
+use super::settings::{Settings, SlowPolicy};
+use super::shared::{Bytes, Shared};
 use super::tls::Tls;
 use super::topics::{TopicLimits, Topics};
 use super::trim::Trim;
@@ -200,6 +201,24 @@ impl Core {
 
     /// Queues a frame that others are sent, too.
     pub(super) fn send_shared(&mut self, id: ConnId, frame: &SharedFrame) -> SendOutcome {
+        let shared = self.share(frame);
+        self.send_counted(id, frame, shared.as_ref())
+    }
+
+    /// Counts a frame that is large enough to be shared rather than copied into each outbox.
+    pub(super) fn share(&self, frame: &SharedFrame) -> Option<Rc<Shared>> {
+        let bytes = frame.bytes();
+        let is_large = bytes.len() >= SHARE_BYTES_MIN;
+        is_large.then(|| self.outboxes.ledger.share(Bytes::Frame(Rc::clone(bytes))))
+    }
+
+    /// Queues a frame that is counted already, if it is large enough to be shared.
+    pub(super) fn send_counted(
+        &mut self,
+        id: ConnId,
+        frame: &SharedFrame,
+        shared: Option<&Rc<Shared>>,
+    ) -> SendOutcome {
         let payload = frame.payload();
         let is_control = frame.opcode().is_control();
         if payload.len() >= self.deflate_bytes_min
@@ -207,9 +226,10 @@ impl Core {
         {
             return outcome;
         }
-        self.queue(id, payload.len(), is_control, |outbox, spares, mask| match mask {
-            None => outbox.push_shared(spares, frame.bytes()),
-            Some(_) => outbox.push_masked(spares, frame, mask),
+        self.queue(id, payload.len(), is_control, |outbox, spares, mask| match (mask, shared) {
+            (None, Some(shared)) => outbox.push_shared(spares, Rc::clone(shared)),
+            (None, None) => outbox.push_frames(spares, frame.as_bytes()),
+            (Some(_), _) => outbox.push_masked(spares, frame, mask),
         })
     }
 
@@ -246,7 +266,9 @@ impl Core {
         let is_easy = before + frame <= limits.outbox_soft
             && conn.outbox.pressure() == Pressure::Easy
             && self.outboxes.ledger.is_plenty(frame);
-        if !is_easy && let Some(reason) = refusal(conn, limits, &self.outboxes, frame, is_control) {
+        if !is_easy
+            && let Some(reason) = self.outboxes.refusal(id, conn, limits, payload_len, is_control)
+        {
             self.metrics.buffered_refused += u64::from(reason == CloseReason::Overloaded);
             self.metrics.messages_refused += u64::from(!is_control);
             // That a message is larger than any queue may be is not for its receiver to answer for.
@@ -366,21 +388,4 @@ impl Core {
             }
         }
     }
-}
-
-/// Why a frame of so many bytes is not queued, if it is not. Pings and pongs are not shed.
-fn refusal(
-    conn: &Connection,
-    limits: &RouteSettings,
-    outboxes: &Outboxes,
-    frame: usize,
-    is_control: bool,
-) -> Option<CloseReason> {
-    let queued = conn.outbox.bytes();
-    let is_shed = conn.outbox.pressure() == Pressure::Shedding && !is_control;
-    if is_shed || queued + frame > limits.outbox_hard {
-        return Some(CloseReason::SlowConsumer);
-    }
-    let allowed = outboxes.ledger.allows(outboxes.held_by(conn), frame);
-    (!allowed).then_some(CloseReason::Overloaded)
 }

@@ -6,12 +6,17 @@
 //! connections do without. What we may refer to is forgotten after a while of silence, which costs the
 //! peer nothing; what the peer may refer to has to stay.
 
-use super::budget::{DEFLATED_BYTES, INFLATED_FROM_BYTES, INFLATED_TO_BYTES, WORK_BYTES};
+use std::rc::Rc;
+
+use super::budget::{
+    DEFLATED_BYTES, INFLATED_FROM_BYTES, INFLATED_TO_BYTES, SHARE_BYTES_MIN, WORK_BYTES,
+};
 use super::connection::Connection;
 use super::core::Core;
 use super::ledger::Sum;
 use super::outbox::Pressure;
 use super::settings::{DeflateMode, RouteSettings, Settings};
+use super::shared::Bytes;
 use super::{ConnId, Reactor, SendOutcome, Time};
 use crate::protocol::deflate::{
     Agreement, Compressed, Deflater, Effort, Inflater, Terms, Unfinished, Window,
@@ -200,9 +205,13 @@ impl Core {
             return None;
         };
         let len = payload(compressed).len();
-        let outcome = self.queue(id, len, false, |outbox, spares, mask| match mask {
-            None => outbox.push_shared(spares, compressed),
-            Some(_) => {
+        let is_large = compressed.len() >= SHARE_BYTES_MIN;
+        let shared =
+            is_large.then(|| self.outboxes.ledger.share(Bytes::Frame(Rc::clone(compressed))));
+        let outcome = self.queue(id, len, false, |outbox, spares, mask| match (mask, shared) {
+            (None, Some(shared)) => outbox.push_shared(spares, shared),
+            (None, None) => outbox.push_frames(spares, compressed),
+            (Some(_), _) => {
                 outbox.push_compressed(spares, frame.opcode(), payload(compressed), mask);
             }
         });

@@ -1,14 +1,18 @@
 //! How many bytes all connections hold in queues and unfinished messages, and how many they may hold.
 //!
-//! The ledger owns the sum. [`Ledger::replace`] is the only function that changes it: each effect measures
-//! what a connection holds before and after. In debug builds the end of each turn compares the sum with
-//! the connections.
+//! The ledger owns the sum: the bytes allocated for each connection alone, and [shared](super::shared) bytes
+//! once. [`Ledger::replace`] is the only function that changes the former: each effect measures what a
+//! connection holds before and after. In debug builds the end of each turn compares the sum with the
+//! connections.
 //!
 //! Half of the limit is available to every connection; the other half is split into equal shares, one for
 //! each connection that there may be. So the total is bounded, and a few connections with large queues
 //! cannot starve the rest: a connection that holds no more than its share is never refused.
 
+use std::rc::Rc;
+
 use super::settings::Settings;
+use super::shared::{Bytes, Shared, SharedSum};
 
 /// A sum of bytes that many holders have. Checked: a mistake shows in debug builds, and in release builds
 /// it cannot wrap to a number that refuses everybody.
@@ -30,7 +34,8 @@ impl Sum {
 
 #[derive(Debug)]
 pub(super) struct Ledger {
-    held: Sum,
+    own: Sum,
+    shared: SharedSum,
     common: usize,
     share: usize,
 }
@@ -39,24 +44,45 @@ impl Ledger {
     pub(super) fn new(settings: &Settings) -> Ledger {
         let common = settings.buffered_bytes_max / 2;
         let connections = settings.connections_max.saturating_add(settings.outbound_max);
-        Ledger { held: Sum::default(), common, share: common / connections.max(1) }
+        Ledger {
+            own: Sum::default(),
+            shared: SharedSum::default(),
+            common,
+            share: common / connections.max(1),
+        }
     }
 
     /// Bytes that all connections hold.
+    #[inline(always)]
     pub(super) fn held(&self) -> usize {
-        self.held.get()
+        self.own.get() + self.shared.held()
+    }
+
+    /// Bytes that connections hold each for itself.
+    pub(super) fn own(&self) -> usize {
+        self.own.get()
+    }
+
+    /// Counts bytes that outboxes are about to refer to, for as long as any does.
+    pub(super) fn share(&self, bytes: Bytes) -> Rc<Shared> {
+        self.shared.hold(bytes)
     }
 
     /// Charges or releases the difference between what a connection held and what it holds.
     #[inline(always)]
     pub(super) fn replace(&mut self, before: usize, after: usize) {
-        self.held.replace(before, after);
+        self.own.replace(before, after);
+    }
+
+    /// Where the bytes are counted that outboxes share.
+    pub(super) fn shared_sum(&self) -> SharedSum {
+        self.shared.clone()
     }
 
     /// Whether any connection may hold `more` bytes.
     #[inline]
     pub(super) fn is_plenty(&self, more: usize) -> bool {
-        self.held.get() + more <= self.common
+        self.held() + more <= self.common
     }
 
     /// Whether a connection that holds `held` bytes may hold `more`.

@@ -71,6 +71,7 @@ mod resource;
 mod router;
 mod schedule;
 mod service;
+mod shared;
 mod shutdown;
 mod signals;
 mod stats;

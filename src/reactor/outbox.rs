@@ -6,14 +6,11 @@
 
 use std::io::{self, Write};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use self::queue::{Chunk, Queue};
 use self::sealed::Sealed;
 use super::Time;
-use super::budget::{
-    SHARE_BYTES_MIN, SPARE_BYTES, SPARE_CHUNK_BYTES, SPARE_CHUNKS, SPARE_OUTBOXES,
-};
+use super::shared::Shared;
 use crate::protocol::encoder::clip;
 use crate::protocol::frame::CONTROL_BYTES_MAX;
 use crate::protocol::{CloseFrame, Encoder, Masked, Message, Opcode, SharedFrame};
@@ -21,8 +18,10 @@ use crate::protocol::{CloseFrame, Encoder, Masked, Message, Opcode, SharedFrame}
 mod pieces;
 mod queue;
 mod sealed;
+mod spares;
 
 pub(super) use self::sealed::{Workspace, Written};
+pub(super) use self::spares::SpareQueues;
 
 /// How full an outbox is, as its route's limits see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,60 +50,6 @@ pub(super) enum Flushed {
 #[derive(Debug, Default)]
 pub(super) struct Outbox(Option<Box<Queue>>);
 
-/// Queues that nobody needs just now. Bounded by [`SPARE_OUTBOXES`] and [`SPARE_BYTES`], and each of
-/// them by [`SPARE_CHUNK_BYTES`] and [`SPARE_CHUNKS`].
-#[derive(Debug, Default)]
-pub(super) struct SpareQueues {
-    // Boxed as the outboxes hold them: lending one moves eight bytes.
-    #[allow(clippy::vec_box)]
-    kept: Vec<Box<Queue>>,
-    /// Memory of their tails and spares.
-    bytes: usize,
-}
-
-impl SpareQueues {
-    fn lend(&mut self) -> Box<Queue> {
-        let queue = self.kept.pop().unwrap_or_default();
-        self.bytes -= queue.kept_bytes();
-        queue
-    }
-
-    #[inline]
-    fn give_back(&mut self, mut queue: Box<Queue>) {
-        if self.kept.len() == SPARE_OUTBOXES {
-            return;
-        }
-        for memory in [&mut queue.tail, &mut queue.spare] {
-            let room = SPARE_CHUNK_BYTES.min(SPARE_BYTES - self.bytes);
-            if memory.capacity() > room {
-                *memory = Vec::new();
-            }
-            self.bytes += memory.capacity();
-        }
-        if queue.chunks.capacity() > SPARE_CHUNKS {
-            queue.chunks.shrink_to(SPARE_CHUNKS);
-        }
-        queue.pressure = Pressure::Easy;
-        queue.is_stale = false;
-        queue.above_soft_since = None;
-        queue.blocked_since = None;
-        self.kept.push(queue);
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.kept.is_empty()
-    }
-
-    /// Frees those that were not needed since the last time; returns how many. The latest kept are lent
-    /// first, so that these are as many as were never needed at once.
-    pub(super) fn trim(&mut self) -> usize {
-        let before = self.kept.len();
-        self.kept.retain_mut(|queue| !std::mem::replace(&mut queue.is_stale, true));
-        self.bytes = self.kept.iter().map(|queue| queue.kept_bytes()).sum();
-        before - self.kept.len()
-    }
-}
-
 impl Outbox {
     /// Bytes queued and not yet with the kernel.
     pub(super) fn bytes(&self) -> usize {
@@ -113,6 +58,34 @@ impl Outbox {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// Bytes allocated for this outbox alone.
+    #[inline(always)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| queue.held_bytes())
+    }
+
+    /// Bytes that other outboxes may refer to, too.
+    pub(super) fn shared_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| queue.shared)
+    }
+
+    /// Whether what [`Outbox::held_bytes`] returns is what is allocated. Looks at each chunk.
+    pub(super) fn is_measured(&self) -> bool {
+        self.0.as_ref().is_none_or(|queue| queue.is_measured())
+    }
+
+    /// Whether a message of so many bytes needs no more memory.
+    pub(super) fn has_room(&self, payload_len: usize) -> bool {
+        self.0.as_ref().is_some_and(|queue| queue.has_room(payload_len))
+    }
+
+    /// Frees what is allocated and not used.
+    pub(super) fn shrink(&mut self) {
+        if let Some(queue) = &mut self.0 {
+            queue.shrink();
+        }
     }
 
     /// Since when the kernel takes nothing.
@@ -153,21 +126,12 @@ impl Outbox {
 
     /// Queues the head of an HTTP message.
     pub(super) fn push_head(&mut self, spares: &mut SpareQueues, head: Vec<u8>) {
-        let queue = self.queue(spares);
-        queue.seal();
-        queue.bytes += head.len();
-        queue.chunks.push_back(Chunk::Head(head));
+        self.push_chunk(spares, Chunk::Head(head));
     }
 
     /// Queues a piece of the body of an HTTP answer, which other answers have, too.
-    pub(super) fn push_body(&mut self, spares: &mut SpareQueues, piece: &Arc<[u8]>) {
-        if piece.is_empty() {
-            return;
-        }
-        let queue = self.queue(spares);
-        queue.seal();
-        queue.bytes += piece.len();
-        queue.chunks.push_back(Chunk::Body(Arc::clone(piece)));
+    pub(super) fn push_body(&mut self, spares: &mut SpareQueues, piece: Rc<Shared>) {
+        self.push_chunk(spares, Chunk::Body(piece));
     }
 
     /// Queues one message.
@@ -217,15 +181,16 @@ impl Outbox {
         });
     }
 
-    /// Queues a server's frame that others are sent, too: shared where that is cheaper than a copy.
-    pub(super) fn push_shared(&mut self, spares: &mut SpareQueues, frame: &Rc<[u8]>) {
-        if frame.len() < SHARE_BYTES_MIN {
-            return self.push_frames(spares, frame);
-        }
+    /// Queues a server's frame that other outboxes refer to, too.
+    pub(super) fn push_shared(&mut self, spares: &mut SpareQueues, frame: Rc<Shared>) {
+        self.push_chunk(spares, Chunk::Shared(frame));
+    }
+
+    fn push_chunk(&mut self, spares: &mut SpareQueues, chunk: Chunk) {
         let queue = self.queue(spares);
         queue.seal();
-        queue.chunks.push_back(Chunk::Shared(Rc::clone(frame)));
-        queue.bytes += frame.len();
+        queue.bytes += chunk.bytes().len();
+        queue.push(chunk);
     }
 
     /// Queues the payload of a shared frame for a server, masked.
@@ -297,6 +262,7 @@ impl Outbox {
         queue.tail.clear();
         queue.written = 0;
         queue.bytes = 0;
+        queue.remeasure();
         spares.give_back(queue);
         dropped
     }

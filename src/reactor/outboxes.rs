@@ -8,12 +8,14 @@ use std::ops::Deref;
 
 use mio::net::TcpStream;
 
-use super::ConnId;
 use super::batch::Batches;
 use super::connection::{Connection, Rare};
 use super::core::Core;
 use super::ledger::Ledger;
-use super::outbox::{Outbox, SpareQueues};
+use super::outbox::{Outbox, Pressure, SpareQueues};
+use super::settings::RouteSettings;
+use super::{CloseReason, ConnId};
+use crate::protocol::encoder::frame_bytes;
 
 /// The outbox of one connection. Anything may read it; only [`Outboxes::change`] changes it.
 #[derive(Debug)]
@@ -64,11 +66,11 @@ impl Outboxes {
         change: impl FnOnce(Open<'_>) -> T,
     ) -> T {
         self.settle(id, conn);
-        let before = conn.outbox.bytes();
+        let before = conn.outbox.held_bytes();
         let Connection { outbox, socket, rare, .. } = conn;
         let open = Open { outbox: &mut outbox.0, spares: &mut self.spares, socket, rare };
         let result = change(open);
-        self.ledger.replace(before, conn.outbox.bytes());
+        self.ledger.replace(before, conn.outbox.held_bytes());
         result
     }
 
@@ -86,7 +88,7 @@ impl Outboxes {
         let frames = self.batches.frames(conn);
         let before = frames.len();
         conn.outbox.0.push_frames(&mut self.spares, frames);
-        self.ledger.replace(before, conn.outbox.bytes());
+        self.ledger.replace(before, conn.outbox.held_bytes());
         self.batches.leave(id, conn);
     }
 
@@ -101,9 +103,43 @@ impl Outboxes {
         conn.outbox.bytes() + self.batches.frames(conn).len()
     }
 
-    /// Bytes that a connection is charged for.
+    /// Bytes that a connection holds for itself, as the ledger counts them.
+    fn own_bytes(&self, conn: &Connection) -> usize {
+        let output = conn.outbox.held_bytes() + self.batches.frames(conn).len();
+        conn.input_bytes as usize + output
+    }
+
+    /// Bytes that a connection holds, as its own limits count them: shared bytes fully.
     pub(super) fn held_by(&self, conn: &Connection) -> usize {
-        conn.input_bytes as usize + self.queued_bytes(conn)
+        self.own_bytes(conn) + conn.outbox.shared_bytes()
+    }
+
+    /// Why a frame with so many bytes of payload is not queued, if it is not. Pings and pongs are not shed.
+    pub(super) fn refusal(
+        &mut self,
+        id: ConnId,
+        conn: &mut Connection,
+        limits: &RouteSettings,
+        payload_len: usize,
+        is_control: bool,
+    ) -> Option<CloseReason> {
+        let frame = frame_bytes(payload_len);
+        let is_shed = conn.outbox.pressure() == Pressure::Shedding && !is_control;
+        if is_shed || conn.outbox.bytes() + frame > limits.outbox_hard {
+            return Some(CloseReason::SlowConsumer);
+        }
+        let is_allowed = self.ledger.is_plenty(frame)
+            || conn.outbox.has_room(payload_len)
+            || self.fits_share(id, conn, frame);
+        (!is_allowed).then_some(CloseReason::Overloaded)
+    }
+
+    /// Whether a connection may hold `frame` bytes more when memory is short. What it has allocated and does
+    /// not use is freed first. The outbox may allocate more than `frame`: at most the rest of a chunk, which
+    /// is charged right after.
+    fn fits_share(&mut self, id: ConnId, conn: &mut Connection, frame: usize) -> bool {
+        self.change(id, conn, |open| open.outbox.shrink());
+        self.ledger.allows(self.held_by(conn), frame)
     }
 
     /// Replaces what a connection is charged for its input; whether that is more than before.
@@ -143,8 +179,10 @@ impl Core {
                 let measured = conn.measure_input();
                 debug_assert_eq!(conn.input_bytes as usize, measured, "{id}: input: {conn:?}");
             }
-            held += self.outboxes.held_by(conn);
+            debug_assert!(conn.outbox.is_measured(), "{id}: {:?}", conn.outbox);
+            held += self.outboxes.own_bytes(conn);
         }
-        debug_assert_eq!(ledger.held(), held, "the ledger and the connections: {batches:?}");
+        debug_assert_eq!(ledger.own(), held, "the ledger and the connections: {batches:?}");
+        debug_assert!(self.conns.len() > 0 || ledger.held() == 0, "{} bytes left", ledger.held());
     }
 }

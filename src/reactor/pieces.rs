@@ -9,9 +9,10 @@ impl Core {
     /// Queues one text message that is put together from pieces. Shared pieces are neither copied nor
     /// compressed.
     pub(super) fn send_pieces(&mut self, id: ConnId, pieces: &[Piece]) -> SendOutcome {
+        let sum = self.outboxes.ledger.shared_sum();
         let payload_len = pieces.iter().map(|piece| piece.len()).sum();
         self.queue(id, payload_len, false, |outbox, spares, mask| match mask {
-            None => outbox.push_pieces(spares, Opcode::Text, pieces),
+            None => outbox.push_pieces(spares, &sum, Opcode::Text, pieces),
             Some(_) => {
                 let mut whole = Vec::with_capacity(payload_len);
                 pieces.iter().for_each(|piece| whole.extend_from_slice(piece));

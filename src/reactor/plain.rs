@@ -15,6 +15,7 @@ use super::cors::Cors;
 use super::origin;
 use super::router::{Params, RouteId};
 use super::service::{Decision, PlainRequest};
+use super::shared::Bytes;
 use super::{CloseReason, ConnId, Reactor};
 use crate::protocol::Piece;
 use crate::protocol::handshake::{Connection, EMPTY_SLOTS, Refusal, Request, Response};
@@ -287,7 +288,8 @@ impl Core {
 
     fn queue_body(&mut self, id: ConnId, piece: &Arc<[u8]>) {
         if let Some(conn) = self.conns.get_mut(id) {
-            self.outboxes.change(id, conn, |open| open.outbox.push_body(open.spares, piece));
+            let shared = self.outboxes.ledger.share(Bytes::Piece(Arc::clone(piece)));
+            self.outboxes.change(id, conn, |open| open.outbox.push_body(open.spares, shared));
         }
     }
 }

@@ -150,11 +150,12 @@ impl Core {
         }
         // Each receiver is looked at, whatever becomes of the message.
         self.work.spend(targets.len() * DELIVERY_WORK);
+        let shared = frame.and_then(|frame| self.share(frame));
         let mut published = Published::default();
         for &id in &targets {
             let outcome = match (frame, payload) {
                 _ if !self.is_meant(service, id, &options) => SendOutcome::Gone,
-                (Some(frame), _) => self.send_shared(id, frame),
+                (Some(frame), _) => self.send_counted(id, frame, shared.as_ref()),
                 (None, Payload::Close(close)) => {
                     self.begin_close(id, CloseReason::Service(close.code), close.reason);
                     SendOutcome::Queued

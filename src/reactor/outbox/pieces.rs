@@ -6,12 +6,14 @@ use super::queue::Chunk;
 use super::{Outbox, SpareQueues};
 use crate::protocol::{Encoder, Opcode, Piece};
 use crate::reactor::budget::SHARE_BYTES_MIN;
+use crate::reactor::shared::{Bytes, SharedSum};
 
 impl Outbox {
     /// Queues a server's message in one frame that is put together from pieces; shared ones are not copied.
     pub(in crate::reactor) fn push_pieces(
         &mut self,
         spares: &mut SpareQueues,
+        sum: &SharedSum,
         opcode: Opcode,
         pieces: &[Piece],
     ) {
@@ -26,16 +28,17 @@ impl Outbox {
             match piece {
                 Piece::Shared(shared) if shared.len() >= SHARE_BYTES_MIN => {
                     if !own.is_empty() {
-                        queue.chunks.push_back(chunk(std::mem::take(&mut own)));
+                        queue.push(chunk(std::mem::take(&mut own)));
                         chunk = Chunk::Rest;
                     }
-                    queue.chunks.push_back(Chunk::SharedRest(Arc::clone(shared)));
+                    let shared = sum.hold(Bytes::Piece(Arc::clone(shared)));
+                    queue.push(Chunk::SharedRest(shared));
                 }
                 piece => own.extend_from_slice(piece),
             }
         }
         if !own.is_empty() {
-            queue.chunks.push_back(chunk(own));
+            queue.push(chunk(own));
         }
     }
 }

@@ -6,13 +6,13 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 use std::iter::successors;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::Pressure;
 use super::sealed::Sealed;
-use crate::protocol::frame::{frame_len, is_close, is_message};
+use crate::protocol::frame::{HEADER_BYTES_MAX, frame_len, is_close, is_message};
 use crate::reactor::Time;
 use crate::reactor::budget::{CHUNK_BYTES, SPARE_CHUNK_BYTES, WRITE_BYTES, WRITE_SLICES};
+use crate::reactor::shared::Shared;
 
 #[derive(Debug)]
 pub(super) enum Chunk {
@@ -21,15 +21,15 @@ pub(super) enum Chunk {
     /// Whole frames, one behind the other.
     Frames(Vec<u8>),
     /// One whole frame.
-    Shared(Rc<[u8]>),
+    Shared(Rc<Shared>),
     /// A piece of the body of an HTTP answer: not frames, never dropped.
-    Body(Arc<[u8]>),
+    Body(Rc<Shared>),
     /// The start of a frame that continues in the chunks behind it.
     Start(Vec<u8>),
     /// A part of the frame that an earlier chunk starts.
     Rest(Vec<u8>),
     /// The same, shared with other outboxes.
-    SharedRest(Arc<[u8]>),
+    SharedRest(Rc<Shared>),
     /// The latest pong for a peer who does not read: the next one takes its place.
     Pong(Vec<u8>),
 }
@@ -39,8 +39,24 @@ impl Chunk {
         match self {
             Chunk::Head(bytes) | Chunk::Frames(bytes) | Chunk::Pong(bytes) => bytes,
             Chunk::Start(bytes) | Chunk::Rest(bytes) => bytes,
-            Chunk::Shared(frame) => frame,
-            Chunk::Body(piece) | Chunk::SharedRest(piece) => piece,
+            Chunk::Shared(shared) | Chunk::Body(shared) | Chunk::SharedRest(shared) => shared,
+        }
+    }
+
+    /// Bytes allocated for this outbox alone.
+    fn own_bytes(&self) -> usize {
+        match self {
+            Chunk::Head(bytes) | Chunk::Frames(bytes) | Chunk::Pong(bytes) => bytes.capacity(),
+            Chunk::Start(bytes) | Chunk::Rest(bytes) => bytes.capacity(),
+            Chunk::Shared(_) | Chunk::Body(_) | Chunk::SharedRest(_) => 0,
+        }
+    }
+
+    /// Bytes that other outboxes may refer to, too.
+    fn shared_bytes(&self) -> usize {
+        match self {
+            Chunk::Shared(shared) | Chunk::Body(shared) | Chunk::SharedRest(shared) => shared.len(),
+            _ => 0,
         }
     }
 
@@ -93,6 +109,12 @@ pub(in crate::reactor) struct Queue {
     pub(super) written: usize,
     /// Bytes queued and not yet with the kernel.
     pub(super) bytes: usize,
+    /// Bytes allocated for this queue, without the tail and the queue itself.
+    ///
+    /// Invariant: what [`Queue::measure`] returns. So is `shared`.
+    apart: usize,
+    /// Bytes of chunks that other outboxes may refer to, too.
+    pub(super) shared: usize,
     /// Since when the kernel takes nothing.
     pub(super) blocked_since: Option<Time>,
     /// Since when more than the soft limit is queued.
@@ -103,21 +125,103 @@ pub(in crate::reactor) struct Queue {
 }
 
 impl Queue {
-    /// The tail, with room in its chunk for a frame with this payload.
+    /// The tail, with room for a frame with this payload.
+    #[inline(always)]
     pub(super) fn tail(&mut self, payload_len: usize) -> &mut Vec<u8> {
-        if self.tail.len() + payload_len > CHUNK_BYTES {
-            self.seal();
+        if !self.has_room(payload_len) {
+            self.make_room(payload_len);
         }
         &mut self.tail
+    }
+
+    /// Whether a frame with this payload needs no more memory.
+    #[inline(always)]
+    pub(super) fn has_room(&self, payload_len: usize) -> bool {
+        self.tail.capacity() - self.tail.len() >= payload_len + HEADER_BYTES_MAX
+    }
+
+    /// Doubles the tail, up to the size of a chunk, or starts the next chunk.
+    #[inline(never)]
+    fn make_room(&mut self, payload_len: usize) {
+        let more = payload_len + HEADER_BYTES_MAX;
+        if self.tail.len() + more > CHUNK_BYTES {
+            self.seal();
+        }
+        let doubled = (2 * self.tail.capacity()).min(CHUNK_BYTES);
+        let wanted = doubled.max(self.tail.len() + more);
+        self.tail.reserve_exact(wanted - self.tail.len());
     }
 
     /// Makes the tail a chunk, so that something else can stand behind it.
     pub(super) fn seal(&mut self) {
         if !self.tail.is_empty() {
             let next = std::mem::take(&mut self.spare);
+            self.apart -= next.capacity();
             let tail = std::mem::replace(&mut self.tail, next);
-            self.chunks.push_back(Chunk::Frames(tail));
+            self.push(Chunk::Frames(tail));
         }
+    }
+
+    /// Adds a chunk behind the others.
+    pub(super) fn push(&mut self, chunk: Chunk) {
+        self.insert(self.chunks.len(), chunk);
+    }
+
+    fn insert(&mut self, at: usize, chunk: Chunk) {
+        let before = self.chunks.capacity();
+        self.apart += chunk.own_bytes();
+        self.shared += chunk.shared_bytes();
+        self.chunks.insert(at, chunk);
+        self.apart += (self.chunks.capacity() - before) * size_of::<Chunk>();
+    }
+
+    /// Bytes allocated for this queue.
+    #[inline(always)]
+    pub(super) fn held_bytes(&self) -> usize {
+        size_of::<Queue>() + self.apart + self.tail.capacity()
+    }
+
+    /// What `apart` and `shared` must be.
+    pub(super) fn measure(&self) -> (usize, usize) {
+        let chunks = self.chunks.iter();
+        let (own, shared) = chunks.fold((0, 0), |(own, shared), chunk| {
+            (own + chunk.own_bytes(), shared + chunk.shared_bytes())
+        });
+        let table = self.chunks.capacity() * size_of::<Chunk>();
+        (own + table + self.spare.capacity() + self.sealed.capacity(), shared)
+    }
+
+    /// Called where more has changed than is worth following.
+    pub(super) fn remeasure(&mut self) {
+        (self.apart, self.shared) = self.measure();
+    }
+
+    /// Whether the invariant of `apart` and `shared` holds.
+    pub(super) fn is_measured(&self) -> bool {
+        (self.apart, self.shared) == self.measure()
+    }
+
+    /// Frees what is allocated and not used.
+    pub(super) fn shrink(&mut self) {
+        self.spare = Vec::new();
+        self.tail.shrink_to_fit();
+        self.remeasure();
+    }
+
+    /// Keeps records that the kernel did not take.
+    pub(super) fn keep_sealed(&mut self, records: &[u8]) {
+        let before = self.sealed.capacity();
+        self.sealed.keep(records);
+        self.apart += self.sealed.capacity() - before;
+        self.bytes += records.len();
+    }
+
+    /// Forgets the records that the kernel has taken.
+    pub(super) fn advance_sealed(&mut self, taken: usize) {
+        self.apart -= self.sealed.capacity();
+        self.sealed.advance(taken);
+        self.apart += self.sealed.capacity();
+        self.bytes -= taken;
     }
 
     /// Memory that is worth keeping when the queue is empty.
@@ -177,11 +281,17 @@ impl Queue {
 
     /// Removes the first chunk, and keeps its memory if that is worth it.
     fn pop_chunk(&mut self) {
-        if let Some(Chunk::Frames(mut bytes)) = self.chunks.pop_front()
+        let Some(chunk) = self.chunks.pop_front() else {
+            return;
+        };
+        self.apart -= chunk.own_bytes();
+        self.shared -= chunk.shared_bytes();
+        if let Chunk::Frames(mut bytes) = chunk
             && self.spare.capacity() < bytes.capacity()
             && bytes.capacity() <= SPARE_CHUNK_BYTES
         {
             bytes.clear();
+            self.apart += bytes.capacity() - self.spare.capacity();
             self.spare = bytes;
         }
     }
@@ -193,10 +303,12 @@ impl Queue {
         let at = self.split();
         if let Some(Chunk::Pong(waiting)) = self.chunks.get_mut(at) {
             self.bytes -= waiting.len();
+            self.apart += pong.capacity();
+            self.apart -= waiting.capacity();
             *waiting = pong;
             return;
         }
-        self.chunks.insert(at, Chunk::Pong(pong));
+        self.insert(at, Chunk::Pong(pong));
     }
 
     /// Parts what the kernel has begun to take from what it has not; returns where the latter begins.
@@ -213,7 +325,7 @@ impl Queue {
             && boundary < bytes.len()
         {
             let rest = bytes.split_off(boundary);
-            self.chunks.insert(1, Chunk::Frames(rest));
+            self.insert(1, Chunk::Frames(rest));
         }
         1 + self.chunks.iter().skip(1).take_while(|chunk| chunk.continues()).count()
     }
@@ -245,6 +357,7 @@ impl Queue {
             len > 0
         });
         self.bytes = kept + self.sealed.len();
+        self.remeasure();
         messages as u64
     }
 }

@@ -23,13 +23,21 @@ impl Sealed {
         self.bytes.len() - self.written
     }
 
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    pub(super) fn keep(&mut self, records: &[u8]) {
+        self.bytes.extend_from_slice(records);
+    }
+
     fn rest(&self) -> &[u8] {
         &self.bytes[self.written..]
     }
 
     /// Forgets what the kernel has taken, and the memory with the last of it: a peer that reads needs
     /// none.
-    fn advance(&mut self, taken: usize) {
+    pub(super) fn advance(&mut self, taken: usize) {
         self.written += taken;
         if self.written == self.bytes.len() {
             *self = Sealed::default();
@@ -68,6 +76,7 @@ impl Outbox {
         queue.chunks.clear();
         queue.written = 0;
         queue.bytes = queue.sealed.len();
+        queue.remeasure();
         self.recycle_if_empty(spares);
         dropped
     }
@@ -90,8 +99,7 @@ impl Outbox {
         };
         let Workspace { gathered, records } = workspace;
         let mut bytes = write(socket, queue.sealed.rest())?;
-        queue.sealed.advance(bytes);
-        queue.bytes -= bytes;
+        queue.advance_sealed(bytes);
         while queue.sealed.len() == 0 && queue.bytes > 0 && bytes < WRITE_BYTES {
             let plain = queue.front(SEAL_BYTES, gathered);
             let plain_len = plain.len();
@@ -118,11 +126,6 @@ impl Outbox {
 }
 
 impl Queue {
-    fn keep_sealed(&mut self, records: &[u8]) {
-        self.sealed.bytes.extend_from_slice(records);
-        self.bytes += records.len();
-    }
-
     /// The next bytes of plaintext, at most so many, put together if they lie in pieces: a record is to
     /// be full whatever the frames in it are.
     fn front<'a>(&'a self, most: usize, gathered: &'a mut Vec<u8>) -> &'a [u8] {

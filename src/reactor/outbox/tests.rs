@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::protocol::{CloseCode, Piece};
-use crate::reactor::budget::{CHUNK_BYTES, WRITE_BYTES, WRITE_SLICES};
+use crate::reactor::budget::{
+    CHUNK_BYTES, SHARE_BYTES_MIN, SPARE_BYTES, SPARE_CHUNK_BYTES, SPARE_CHUNKS, SPARE_OUTBOXES,
+    WRITE_BYTES, WRITE_SLICES,
+};
+use crate::reactor::shared::{Bytes, SharedSum};
 
 mod cuts;
 mod model;
@@ -51,6 +55,7 @@ impl Write for Wire {
 struct Rig {
     outbox: Outbox,
     spares: SpareQueues,
+    sum: SharedSum,
     wire: Wire,
     now: Time,
 }
@@ -62,7 +67,12 @@ impl Rig {
 
     fn shared(&mut self, payload: &[u8]) -> SharedFrame {
         let frame = SharedFrame::message(Message::Binary(payload));
-        self.outbox.push_shared(&mut self.spares, frame.bytes());
+        if frame.as_bytes().len() < SHARE_BYTES_MIN {
+            self.outbox.push_frames(&mut self.spares, frame.as_bytes());
+        } else {
+            let shared = self.sum.hold(Bytes::Frame(Rc::clone(frame.bytes())));
+            self.outbox.push_shared(&mut self.spares, shared);
+        }
         frame
     }
 
@@ -75,7 +85,7 @@ impl Rig {
             Piece::from(Arc::<[u8]>::from(shared)),
             last.to_vec().into(),
         ];
-        self.outbox.push_pieces(&mut self.spares, Opcode::Binary, &pieces);
+        self.outbox.push_pieces(&mut self.spares, &self.sum, Opcode::Binary, &pieces);
         frame(payload)
     }
 
@@ -212,7 +222,7 @@ fn large_frames_are_shared_and_small_ones_copied() {
     let queue = rig.outbox.0.as_ref().unwrap();
     assert!(matches!(&queue.chunks[0], Chunk::Frames(bytes) if bytes == copied.as_bytes()));
     assert!(matches!(&queue.chunks[1], Chunk::Shared(frame)
-        if std::rc::Rc::ptr_eq(frame, shared.bytes())));
+        if std::ptr::eq(frame.as_ptr(), shared.as_bytes().as_ptr())));
     let expected = [copied.as_bytes(), shared.as_bytes()].concat();
     assert!(rig.drain() == expected);
 }
@@ -225,8 +235,8 @@ fn small_frames_gather_in_chunks_of_bounded_size() {
     }
     let queue = rig.outbox.0.as_ref().unwrap();
     assert_eq!(queue.chunks.len(), 3);
-    let header = 2;
-    assert!(queue.chunks.iter().all(|chunk| chunk.bytes().len() <= CHUNK_BYTES + header));
+    assert!(queue.chunks.iter().all(|chunk| chunk.bytes().len() <= CHUNK_BYTES));
+    assert!(queue.held_bytes() <= 4 * CHUNK_BYTES + 1024);
 }
 
 #[test]

@@ -34,6 +34,11 @@ fn inflate() {
 }
 
 #[test]
+fn ledger() {
+    run(weir_fuzz::ledger);
+}
+
+#[test]
 fn offer() {
     run(weir_fuzz::offer);
 }

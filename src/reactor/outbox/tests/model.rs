@@ -129,6 +129,9 @@ fn random_operations_agree_with_the_model() {
                 }
             }
             assert_eq!(rig.outbox.bytes(), model.bytes());
+            assert!(rig.outbox.is_measured(), "{:?}", rig.outbox);
+            assert!(rig.outbox.held_bytes() + rig.outbox.shared_bytes() >= model.bytes());
+            assert!(rig.sum.held() <= rig.outbox.shared_bytes());
             assert_eq!(rig.outbox.is_empty(), model.frames.is_empty());
             assert_eq!(rig.outbox.blocked_since().is_some(), model.blocked);
         }

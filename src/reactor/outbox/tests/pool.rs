@@ -4,6 +4,7 @@ use super::*;
 
 #[test]
 fn the_pool_is_bounded_in_count_and_in_bytes() {
+    let sum = SharedSum::default();
     let mut spares = SpareQueues::default();
     let mut outboxes: Vec<Outbox> = (0..SPARE_OUTBOXES + 10).map(|_| Outbox::default()).collect();
     for (index, outbox) in outboxes.iter_mut().enumerate() {
@@ -11,7 +12,7 @@ fn the_pool_is_bounded_in_count_and_in_bytes() {
         let payload = vec![0; [4 * SPARE_CHUNK_BYTES, SHARE_BYTES_MIN, CHUNK_BYTES][index % 3]];
         let frame = SharedFrame::message(Message::Binary(&payload));
         for _ in 0..10 * SPARE_CHUNKS {
-            outbox.push_shared(&mut spares, frame.bytes());
+            outbox.push_shared(&mut spares, sum.hold(Bytes::Frame(Rc::clone(frame.bytes()))));
         }
         outbox.push_message(&mut spares, Message::Binary(&payload), None);
     }
@@ -28,6 +29,7 @@ fn the_pool_is_bounded_in_count_and_in_bytes() {
     for queue in &spares.kept {
         assert!(queue.tail.capacity().max(queue.spare.capacity()) <= SPARE_CHUNK_BYTES);
         assert!(queue.chunks.capacity() <= 2 * SPARE_CHUNKS, "{}", queue.chunks.capacity());
+        assert!(queue.is_measured());
     }
 }
 

@@ -1,0 +1,65 @@
+//! Queues that no outbox needs just now, kept for the next message.
+
+use super::Pressure;
+use super::queue::Queue;
+use crate::reactor::budget::{SPARE_BYTES, SPARE_CHUNK_BYTES, SPARE_CHUNKS, SPARE_OUTBOXES};
+
+/// Queues that nobody needs just now. Bounded by [`SPARE_OUTBOXES`] and [`SPARE_BYTES`], and each of
+/// them by [`SPARE_CHUNK_BYTES`] and [`SPARE_CHUNKS`].
+#[derive(Debug, Default)]
+pub(in crate::reactor) struct SpareQueues {
+    // Boxed as the outboxes hold them: lending one moves eight bytes.
+    #[allow(clippy::vec_box)]
+    pub(super) kept: Vec<Box<Queue>>,
+    /// Memory of their tails and spares.
+    pub(super) bytes: usize,
+}
+
+impl SpareQueues {
+    pub(super) fn lend(&mut self) -> Box<Queue> {
+        let queue = self.kept.pop().unwrap_or_default();
+        self.bytes -= queue.kept_bytes();
+        queue
+    }
+
+    #[inline]
+    pub(super) fn give_back(&mut self, mut queue: Box<Queue>) {
+        if self.kept.len() == SPARE_OUTBOXES {
+            return;
+        }
+        let mut is_changed = false;
+        for memory in [&mut queue.tail, &mut queue.spare] {
+            let room = SPARE_CHUNK_BYTES.min(SPARE_BYTES - self.bytes);
+            if memory.capacity() > room {
+                *memory = Vec::new();
+                is_changed = true;
+            }
+            self.bytes += memory.capacity();
+        }
+        if queue.chunks.capacity() > SPARE_CHUNKS {
+            queue.chunks.shrink_to(SPARE_CHUNKS);
+            is_changed = true;
+        }
+        if is_changed {
+            queue.remeasure();
+        }
+        queue.pressure = Pressure::Easy;
+        queue.is_stale = false;
+        queue.above_soft_since = None;
+        queue.blocked_since = None;
+        self.kept.push(queue);
+    }
+
+    pub(in crate::reactor) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// Frees those that were not needed since the last time; returns how many. The latest kept are lent
+    /// first, so that these are as many as were never needed at once.
+    pub(in crate::reactor) fn trim(&mut self) -> usize {
+        let before = self.kept.len();
+        self.kept.retain_mut(|queue| !std::mem::replace(&mut queue.is_stale, true));
+        self.bytes = self.kept.iter().map(|queue| queue.kept_bytes()).sum();
+        before - self.kept.len()
+    }
+}
