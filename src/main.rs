@@ -16,9 +16,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use cli::{Command, Task};
-use config::Config;
+use config::{Config, Dates};
 use node::NodeOptions;
-use weir::reactor::settings::TlsSettings;
 
 /// Failed while running.
 const FAILED: u8 = 1;
@@ -36,7 +35,11 @@ fn main() -> ExitCode {
         eprintln!("error: signals: {error}");
         return ExitCode::from(FAILED);
     }
-    let config = match Config::load(cli.file.as_deref(), env::vars_os(), cli.flags) {
+    let dates = match cli.command {
+        Command::Check => Dates::Checked,
+        Command::Serve => Dates::Ignored,
+    };
+    let config = match Config::load(cli.file.as_deref(), env::vars_os(), cli.flags, dates) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("error: {error}");
@@ -55,12 +58,6 @@ fn start_node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
 }
 
 fn check(config: &Config) -> ExitCode {
-    let upstreams = config.networks.iter().map(|network| network.gateway.check());
-    let files = config.tls.iter().map(TlsSettings::check).chain(upstreams);
-    if let Err(error) = files.collect::<Result<(), _>>() {
-        eprintln!("error: {error}");
-        return ExitCode::from(REFUSED);
-    }
     for note in config.notes() {
         eprintln!("note: {note}");
     }

@@ -370,13 +370,15 @@ fn the_file_is_named_by_flag_or_variable() {
     std::fs::write(&path, "connections_max = 5\n").unwrap();
     let none = || std::iter::empty::<(OsString, OsString)>();
     let variable = |path: &Path| [(OsString::from("WEIR_CONFIG"), path.as_os_str().to_owned())];
-    let by_flag = Config::load(Some(&path), none(), Layer::new());
-    let by_variable = Config::load(None, variable(&path), Layer::new());
-    let flag_wins = Config::load(Some(&path), variable(Path::new("/nowhere")), Layer::new());
+    let by_flag = Config::load(Some(&path), none(), Layer::new(), Dates::Checked);
+    let by_variable = Config::load(None, variable(&path), Layer::new(), Dates::Checked);
+    let flag_wins =
+        Config::load(Some(&path), variable(Path::new("/nowhere")), Layer::new(), Dates::Checked);
     std::fs::remove_file(&path).unwrap();
     for config in [by_flag, by_variable, flag_wins] {
         assert_eq!(config.unwrap().settings.connections_max, 5);
     }
-    let error = Config::load(Some(&path), none(), Layer::new()).unwrap_err().to_string();
+    let error =
+        Config::load(Some(&path), none(), Layer::new(), Dates::Checked).unwrap_err().to_string();
     assert!(error.contains(path.to_str().unwrap()), "{error}");
 }

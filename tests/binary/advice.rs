@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
-use weir_authority::Authority;
+use weir_authority::{Authority, Kind};
 
 use super::outcome;
 use crate::support::{Process, weir};
@@ -104,6 +104,22 @@ fn errors_of_files_name_the_line_and_the_key() {
             assert!(stderr.contains(at) && stderr.contains(said), "{at}{said}: {stderr}");
         }
     }
+}
+
+#[test]
+fn check_refuses_a_certificate_that_is_not_valid_now_and_serve_does_not() {
+    let authority = Authority::new();
+    let expired = authority.issue("", &["localhost"], Kind { is_expired: true, ..Kind::default() });
+    let (chain, key) = (name(&expired.chain), name(&expired.key));
+    let text = format!("listen = 'wss://127.0.0.1:0'\ntls_cert = '{chain}'\ntls_key = '{key}'\n");
+    let file = write(&authority, &text);
+    let (code, stderr) = end(&["check", "--config", &file]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains(":2: tls_cert: ") && stderr.contains("and not now"), "{stderr}");
+    let running = Process::spawn(&mut weir(["--config", &file]));
+    running.listener();
+    let log = running.stop();
+    assert!(log.contains("WARN") && log.contains("and not now"), "{log}");
 }
 
 #[test]

@@ -165,6 +165,8 @@ fn files_that_are_no_use_are_named() {
     assert!(matches!(error(&empty, &good.key), TlsError::Empty(_, "certificate")));
     assert!(matches!(error(&good.chain, &empty), TlsError::Empty(_, "private key")));
     assert!(matches!(error(&garbled, &good.key), TlsError::Certificate(..)));
+    let text = error(&garbled, &good.key).to_string();
+    assert!(text.ends_with("garbled.pem: a certificate in it is malformed"), "{text}");
     let text = error(&absent, &good.key).to_string();
     assert!(text.contains("absent.pem") && text.contains("No such file"), "{text}");
 

@@ -4,9 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustls::Error;
 use rustls::pki_types::pem;
 use rustls::server::VerifierBuilderError;
+use rustls::{CertificateError, Error};
 
 /// What is wrong, and in which file.
 #[derive(Debug)]
@@ -64,6 +64,12 @@ impl fmt::Display for TlsError {
                 chain.display()
             ),
             TlsError::Empty(path, kind) => write!(f, "{}: no {kind} in it", path.display()),
+            TlsError::Certificate(
+                path,
+                Error::InvalidCertificate(CertificateError::BadEncoding),
+            ) => {
+                write!(f, "{}: a certificate in it is malformed", path.display())
+            }
             TlsError::Certificate(path, error) | TlsError::Key(path, error) => {
                 write!(f, "{}: {error}", path.display())
             }
