@@ -40,6 +40,8 @@ pub enum TlsError {
     Configuration(Error),
     /// The thread that watches the files was not to be had.
     Thread(io::Error),
+    /// A panic while the files were read.
+    Panicked,
 }
 
 impl fmt::Display for TlsError {
@@ -80,6 +82,7 @@ impl fmt::Display for TlsError {
             TlsError::ServerName(name) => write!(f, "{name:?} is no host name and no address"),
             TlsError::Configuration(error) => write!(f, "TLS: {error}"),
             TlsError::Thread(error) => write!(f, "watching certificates: {error}"),
+            TlsError::Panicked => f.write_str("reading the certificates panicked"),
         }
     }
 }
@@ -113,7 +116,8 @@ impl TlsError {
             TlsError::NoCertificate
             | TlsError::ServerName(_)
             | TlsError::Configuration(_)
-            | TlsError::Thread(_) => None,
+            | TlsError::Thread(_)
+            | TlsError::Panicked => None,
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -85,7 +86,7 @@ impl Watch {
                 continue;
             }
             self.stamps = stamps;
-            let result = load(&self.settings, &self.resumption).and_then(timely);
+            let result = read(|| load(&self.settings, &self.resumption));
             if self.tell.send(result).is_err() {
                 return;
             }
@@ -104,6 +105,12 @@ impl Watch {
             },
         }
     }
+}
+
+/// Reads the files. A panic in a parser costs this one reload, and not all that follow.
+fn read(load: impl FnOnce() -> Result<Loaded, TlsError>) -> Reloaded {
+    let loaded = catch_unwind(AssertUnwindSafe(load)).unwrap_or(Err(TlsError::Panicked));
+    loaded.and_then(timely)
 }
 
 /// A server that runs does not give a certificate up for one that nobody accepts.
@@ -130,4 +137,17 @@ fn stamps(settings: &TlsSettings) -> Vec<Stamp> {
 fn stamp(path: &Path) -> Stamp {
     let file = fs::metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::resume_unwind;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_while_files_are_read_is_an_error() {
+        let result = read(|| resume_unwind(Box::new("on purpose")));
+        assert!(matches!(result, Err(TlsError::Panicked)), "{result:?}");
+    }
 }

@@ -5,6 +5,7 @@
 //! resolved here, too, where waiting harms nobody.
 
 use std::io::{ErrorKind, Read as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -114,14 +115,10 @@ struct Poster {
 impl Poster {
     /// Until the loop is gone.
     fn work(&self, jobs: &Receiver<Job>) {
-        while let Ok(job) = jobs.recv() {
-            let id = job.id;
-            let outcome = self.post(job);
-            let mail = Mail::Answer { upstream: self.upstream, thread: self.thread, id, outcome };
-            if self.mail.send(mail).is_err() {
-                return;
-            }
-        }
+        let (upstream, thread) = (self.upstream, self.thread);
+        let deliver =
+            |id, outcome| self.mail.send(Mail::Answer { upstream, thread, id, outcome }).is_ok();
+        serve(jobs, |job| self.post(job), deliver);
     }
 
     fn post(&self, Job { id, body, timeout }: Job) -> Result<Outcome, Failure> {
@@ -156,6 +153,22 @@ impl Poster {
     }
 }
 
+/// Posts each job and delivers its outcome, until that cannot be done. A job that panics has failed like
+/// one whose connection broke: its request may have reached the upstream.
+fn serve(
+    jobs: &Receiver<Job>,
+    post: impl Fn(Job) -> Result<Outcome, Failure>,
+    deliver: impl Fn(TryId, Result<Outcome, Failure>) -> bool,
+) {
+    while let Ok(job) = jobs.recv() {
+        let id = job.id;
+        let outcome = catch_unwind(AssertUnwindSafe(|| post(job)));
+        if !deliver(id, outcome.unwrap_or(Err(Failure::Broken))) {
+            return;
+        }
+    }
+}
+
 /// What an error says about whether the request has reached the upstream.
 fn failure(error: &ureq::Error) -> Failure {
     log::debug!("upstream: {}", HttpError(error));
@@ -166,5 +179,35 @@ fn failure(error: &ureq::Error) -> Failure {
         ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => Failure::Unsent,
         ureq::Error::Timeout(_) => Failure::TimedOut,
         _ => Failure::Broken,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::panic::resume_unwind;
+
+    use super::*;
+
+    #[test]
+    fn a_job_that_panics_fails_and_its_thread_posts_the_next() {
+        let (sender, jobs) = sync_channel(2);
+        let job =
+            |call| Job { id: TryId::from_wire(call), body: String::new(), timeout: Duration::ZERO };
+        sender.send(job(4)).unwrap();
+        sender.send(job(8)).unwrap();
+        drop(sender);
+        let delivered = RefCell::new(Vec::new());
+        let post = |job: Job| match job.id == TryId::from_wire(4) {
+            true => resume_unwind(Box::new("on purpose")),
+            false => Err(Failure::TimedOut),
+        };
+        serve(&jobs, post, |id, outcome| {
+            delivered.borrow_mut().push((id, outcome.unwrap_err()));
+            true
+        });
+        let expected =
+            [(TryId::from_wire(4), Failure::Broken), (TryId::from_wire(8), Failure::TimedOut)];
+        assert_eq!(delivered.into_inner(), expected);
     }
 }

@@ -102,12 +102,14 @@ pub(super) fn start_readers(
     onward: Option<SyncSender<Forward>>,
     mail: MailSender<Post>,
 ) -> Vec<JoinHandle<()>> {
-    workers::spawn(READERS, jobs, move |job: Job| {
+    let lost = lost(mail.clone());
+    let work = move |job: Job| {
         let ticket = job.ticket;
         if let Some(outcome) = job.answer(&shared, onward.as_ref()) {
             let _ = mail.send(Post::Answer(ticket, outcome));
         }
-    })
+    };
+    workers::spawn(READERS, jobs, |job| job.ticket, work, lost)
 }
 
 /// Starts the threads that ask a follower's leader. They end when the queue does, and not before their
@@ -117,7 +119,16 @@ pub(super) fn start_forwarders(
     forwards: Receiver<Forward>,
     mail: MailSender<Post>,
 ) {
-    workers::spawn(FORWARDERS, forwards, move |forward: Forward| {
+    let lost = lost(mail.clone());
+    let work = move |forward: Forward| {
         let _ = mail.send(Post::Answer(forward.ticket, forward.answer(&leader)));
-    });
+    };
+    workers::spawn(FORWARDERS, forwards, |forward| forward.ticket, work, lost);
+}
+
+/// Answers a call whose thread has panicked.
+fn lost(mail: MailSender<Post>) -> impl Fn(Ticket) + Send + Sync {
+    move |ticket| {
+        let _ = mail.send(Post::Answer(ticket, Err(RpcError::internal())));
+    }
 }
