@@ -192,6 +192,7 @@ impl Core {
         if !is_answered {
             let head_only = conn.handshake().is_some_and(|handshake| handshake.is_head_only());
             let refusal = Refusal::ShuttingDown;
+            self.log_refused(id, refusal);
             self.metrics.count_refusal(refusal);
             self.queue_response(
                 id,
