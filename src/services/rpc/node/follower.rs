@@ -6,6 +6,7 @@
 //! goes back to where they part. Failures are tried again, after a delay that grows and is never quite
 //! the same, so that many followers do not come all at once.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -63,6 +64,7 @@ enum Failure {
     TooDeep,
     /// The leader's chain has changed between two questions.
     Changed,
+    Panicked,
     /// The loop has ended.
     Gone,
 }
@@ -79,6 +81,7 @@ impl std::fmt::Display for Failure {
                 "the leader's chain is another one; to follow it, restart with an empty data directory",
             ),
             Failure::Changed => f.write_str("the leader's chain has changed meanwhile"),
+            Failure::Panicked => f.write_str("the thread that follows the leader panicked"),
             Failure::Gone => f.write_str("the loop has ended"),
         }
     }
@@ -106,7 +109,7 @@ impl Follower {
         let mut backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
         let mut is_checked = false;
         loop {
-            let outcome = self.follow(is_checked);
+            let outcome = self.guarded(is_checked);
             is_checked = outcome.is_ok();
             let (standing, delay) = match outcome {
                 Ok(()) => {
@@ -127,6 +130,15 @@ impl Follower {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// Follows, with a panic as a failure like others: what is known is read from the store again.
+    fn guarded(&mut self, is_checked: bool) -> Result<(), Failure> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.follow(is_checked)));
+        outcome.unwrap_or_else(|_| {
+            self.has_failed = true;
+            Err(Failure::Panicked)
+        })
     }
 
     fn follow(&mut self, is_checked: bool) -> Result<(), Failure> {

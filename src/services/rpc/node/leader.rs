@@ -4,6 +4,7 @@
 //! one, and the thread opens the store again, after pauses that grow, until it can be written. Meanwhile
 //! it refuses transactions and makes no blocks.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -70,12 +71,15 @@ impl Leader {
         loop {
             let now = Instant::now();
             if self.outage.as_ref().is_some_and(|outage| outage.retry <= now) {
-                self.recover();
+                let _ = self.guarded(|leader| {
+                    leader.recover();
+                    Ok(())
+                });
             }
             // Asked first: orders that never end do not keep blocks from being made.
             if due.is_some_and(|due| due <= now) {
                 // What went wrong was logged; the next interval may do better.
-                let _ = self.make_block();
+                let _ = self.guarded(Leader::make_block);
                 due = self.block_time.map(|time| Instant::now() + time);
             }
             let retry = self.outage.as_ref().map(|outage| outage.retry);
@@ -88,7 +92,8 @@ impl Leader {
             match order {
                 Ok(Order::Send(ticket, transaction)) => self.take(ticket, transaction),
                 Ok(Order::Mine(ticket, count)) => {
-                    let made = (0..count).try_for_each(|_| self.make_block());
+                    let made =
+                        self.guarded(|leader| (0..count).try_for_each(|_| leader.make_block()));
                     self.answer(ticket, made.map(|()| self.number()));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -97,14 +102,29 @@ impl Leader {
         }
     }
 
+    /// Does a part of the work. A panic in it fails the call that it is for, and starts an outage: the
+    /// thread reads its head from the store again before it goes on.
+    fn guarded<T>(
+        &mut self,
+        work: impl FnOnce(&mut Leader) -> Result<T, RpcError>,
+    ) -> Result<T, RpcError> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(self)));
+        outcome.unwrap_or_else(|_| Err(self.start_outage("block production panicked".into(), None)))
+    }
+
     fn take(&mut self, ticket: Ticket, transaction: Transaction) {
-        let hash = quoted(transaction.hash);
-        let full = transaction.json(self.chain_id, None);
-        let taken = self.add(transaction, full.clone());
-        let is_taken = taken.is_ok();
-        self.answer(ticket, taken.map(|()| hash.clone()));
-        if is_taken {
-            let _ = self.post(Post::Pending { hash, full });
+        let taken = self.guarded(|leader| {
+            let hash = quoted(transaction.hash);
+            let full = transaction.json(leader.chain_id, None);
+            leader.add(transaction, full.clone())?;
+            Ok((hash, full))
+        });
+        match taken {
+            Ok((hash, full)) => {
+                self.answer(ticket, Ok(hash.clone()));
+                let _ = self.post(Post::Pending { hash, full });
+            }
+            Err(error) => self.answer(ticket, Err(error)),
         }
     }
 
@@ -144,9 +164,13 @@ impl Leader {
         self.outage.as_ref().map_or(Ok(()), |outage| Err(RpcError::server(outage.reason.clone())))
     }
 
-    /// Starts an outage, or prolongs it. Returns the error for calls that need the store.
+    /// The store cannot be written. Returns the error for calls that need it.
     fn fail(&mut self, error: &StoreError, unsure: Option<Record>) -> RpcError {
-        let reason = format!("the store cannot be written: {error}");
+        self.start_outage(format!("the store cannot be written: {error}"), unsure)
+    }
+
+    /// Starts an outage, or prolongs it. Returns the error for calls that need the store.
+    fn start_outage(&mut self, reason: String, unsure: Option<Record>) -> RpcError {
         match self.outage {
             None => log::error!("{reason}; trying again"),
             Some(_) => log::debug!("{reason}"),
@@ -204,4 +228,60 @@ fn quoted(shown: impl ToString) -> Box<RawValue> {
 
 fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::resume_unwind;
+    use std::sync::Arc;
+    use std::sync::mpsc::sync_channel;
+    use std::{env, fs, process};
+
+    use super::super::store::Store;
+    use super::*;
+    use crate::protocol::Message;
+    use crate::reactor::settings::Settings;
+    use crate::reactor::{ConnId, Context, MailReceiver, Reactor, Service};
+
+    const CHAIN_ID: u64 = 1;
+
+    struct Silent;
+
+    impl Service for Silent {
+        fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+    }
+
+    fn standing(mail: &MailReceiver<Post>) -> Standing {
+        match mail.next() {
+            Some(Post::Standing(standing)) => standing,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_panic_fails_its_call_and_block_production_recovers() {
+        let directory = env::temp_dir().join(format!("weir-leader-{}", process::id()));
+        let store = Arc::new(Store::open(&directory, CHAIN_ID).unwrap());
+        let shared = Shared { store, pool: Arc::default() };
+        let head = begin(&shared, CHAIN_ID).unwrap();
+        let mut reactor = Reactor::new(Settings::default()).unwrap();
+        let service = reactor.add_service(Silent).unwrap();
+        let (mail, received) = reactor.context(service).mailbox(8);
+        let (_, orders) = sync_channel(1);
+        let backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
+        let (chain_id, block_time, outage) = (CHAIN_ID, None, None);
+        let mut leader =
+            Leader { chain_id, block_time, shared, head, orders, mail, backoff, outage };
+
+        let failed = leader.guarded::<()>(|_| resume_unwind(Box::new("on purpose")));
+        assert!(failed.unwrap_err().to_string().contains("block production panicked"));
+        assert_eq!(standing(&received), Standing::Failing("block production panicked".into()));
+        assert!(leader.guarded(Leader::make_block).is_err(), "before it has recovered");
+        leader.recover();
+        assert_eq!(standing(&received), Standing::Working);
+        leader.guarded(Leader::make_block).unwrap();
+        assert!(matches!(received.next(), Some(Post::Block(block)) if block.number == 1));
+        drop(leader);
+        fs::remove_dir_all(directory).unwrap();
+    }
 }
