@@ -24,7 +24,7 @@ impl Service for Silent {
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
 }
 
-fn by_hand(settings: Settings, route: RouteSettings) -> (ByHand, ServiceId) {
+pub fn by_hand(settings: Settings, route: RouteSettings) -> (ByHand, ServiceId) {
     let mut added = None;
     let server = ByHand::new(settings, |reactor| {
         let service = reactor.add_service(Silent).unwrap();
@@ -35,7 +35,11 @@ fn by_hand(settings: Settings, route: RouteSettings) -> (ByHand, ServiceId) {
 }
 
 /// Open connections of a server by hand, with their names, in the order in which they came.
-fn clients(server: &mut ByHand, service: ServiceId, count: usize) -> (Vec<Client>, Vec<ConnId>) {
+pub fn clients(
+    server: &mut ByHand,
+    service: ServiceId,
+    count: usize,
+) -> (Vec<Client>, Vec<ConnId>) {
     let clients = (0..count).map(|_| server.open("/")).collect();
     let mut ids: Vec<ConnId> = server.reactor.context(service).connections().collect();
     ids.sort_unstable_by_key(|id| id.serial());
@@ -319,32 +323,5 @@ fn memory_that_runs_out_is_not_overdrawn() {
         let held = cx.metrics().buffered_now as usize;
         assert!((10_000..=10_000 + members * 256).contains(&held), "{held} bytes");
         assert_eq!(cx.metrics().buffered_refused, (members - fit) as u64);
-    }
-}
-
-#[test]
-fn a_large_frame_is_counted_once_however_many_wait_for_it() {
-    const MEMBERS: usize = 100;
-    const LEN: usize = 60_000;
-    // Less than a copy for each of them.
-    let settings = Settings { buffered_bytes_max: 2 << 20, ..Settings::default() };
-    let route = RouteSettings { outbox_grace: LONG, ..RouteSettings::default() };
-    let (mut server, service) = by_hand(settings, route);
-    let (mut clients, ids) = clients(&mut server, service, MEMBERS);
-    let mut cx = server.reactor.context(service);
-    for &id in &ids {
-        cx.subscribe(id, "t").unwrap();
-    }
-    for count in 1..=4 {
-        let payload = [b'0' + count; LEN];
-        let told = cx.publish(Target::Topic("t"), &payload[..], Default::default());
-        assert_eq!(told, report(MEMBERS, 0, 0));
-        let held = cx.metrics().buffered_now as usize;
-        let frames = usize::from(count) * (LEN + 4);
-        assert!((frames..frames + MEMBERS * 512).contains(&held), "{held} bytes for {frames}");
-    }
-    server.turn_until("all is written", |metrics| metrics.buffered_now == 0);
-    for client in &mut clients {
-        (1..=4).for_each(|count| client.expect(BINARY, &[b'0' + count; LEN]));
     }
 }

@@ -3,3 +3,4 @@
 mod batches;
 mod delivery;
 mod selection;
+mod shared;
