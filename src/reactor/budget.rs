@@ -43,7 +43,13 @@ pub const INFLATED_FROM_BYTES: usize = 8;
 /// Bytes that one unit inflates to.
 pub const INFLATED_TO_BYTES: usize = 128;
 /// Bytes that one unit compresses.
-pub const DEFLATED_BYTES: usize = 8;
+pub const DEFLATED_BYTES: usize = 16;
+/// A message from this size on is large: in one read phase, one is compressed beside the budget, and
+/// then connections that are in the middle of receiving a large one wait for the next turn.
+pub const LARGE_BYTES: usize = 64 * 1024;
+/// Messages above this size are sent as they are: to compress one cannot be interrupted, and takes some
+/// 7 ms for each MiB.
+pub const DEFLATED_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes written to one connection and turn.
 pub const WRITE_BYTES: usize = 256 * 1024;
 /// Slices of one vectored write.
@@ -60,6 +66,11 @@ pub const ACCEPTS_WHEN_CROWDED: usize = 8;
 pub const MAILS: usize = 1024;
 /// Timers fired in one turn.
 pub const TIMERS: usize = 2048;
+/// How late timers may be, beyond the 128 ms of their wheel, before they wait for input: the process was
+/// stopped, or a turn took long, and what would meet their deadlines may be in the kernel.
+pub const TIMER_LATE: Duration = Duration::from_millis(120);
+/// How long they wait then: turns enough to read what is there.
+pub const TIMER_GRACE: Duration = Duration::from_millis(250);
 /// Reads in one turn from connections whose TLS handshake is under way: each may cost a signature or a
 /// key exchange, up to a millisecond together with RSA.
 pub const TLS_HANDSHAKES: usize = 8;
@@ -137,6 +148,7 @@ pub const RATE_ADDRESSES_MAX: usize = 65_536;
 pub const REMEMBERED_KEYS_MAX: usize = 65_536;
 
 const _: () = assert!(READ_SHARE_MIN / MESSAGE_WORK >= 64);
+const _: () = assert!(LARGE_BYTES <= DEFLATED_BYTES_MAX);
 const _: () = assert!(READ_SHARE_MAX / MESSAGE_WORK >= MESSAGES_PER_READ);
 // A part of a TLS record that was kept must not fill a read.
 const _: () = assert!(READ_SHARE_MIN * WORK_BYTES > 16 * 1024);

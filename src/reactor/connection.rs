@@ -13,6 +13,7 @@ use mio::net::TcpStream;
 
 use super::admission::Quota;
 use super::batch::BatchId;
+use super::budget::LARGE_BYTES;
 use super::deflate::Windows;
 use super::heartbeat::Pulse;
 use super::http::Handshake;
@@ -334,6 +335,12 @@ impl Connection {
     #[inline]
     pub(super) fn is_inflating(&self) -> bool {
         self.rare.as_deref().is_some_and(is_whole)
+    }
+
+    /// Whether the message that it is receiving is large already.
+    pub(super) fn receives_large(&self) -> bool {
+        let unfinished = self.unfinished().map_or(0, Unfinished::held_bytes);
+        unfinished.max(self.decoder.held_bytes()) >= LARGE_BYTES
     }
 
     /// The compressed message of which pieces have come.

@@ -9,7 +9,7 @@
 use std::rc::Rc;
 
 use super::budget::{
-    DEFLATED_BYTES, INFLATED_FROM_BYTES, INFLATED_TO_BYTES, SHARE_BYTES_MIN, WORK_BYTES,
+    DEFLATED_BYTES_MAX, INFLATED_FROM_BYTES, INFLATED_TO_BYTES, SHARE_BYTES_MIN, WORK_BYTES,
 };
 use super::connection::Connection;
 use super::core::Core;
@@ -164,7 +164,7 @@ impl Core {
         let conn = self.conns.get(id)?;
         let windows = conn.rare.as_ref().and_then(|rare| rare.windows.as_deref());
         let said = windows.map_or(&[][..], Windows::said);
-        self.work.spend((message.len() + said.len()) / DEFLATED_BYTES);
+        self.work.spend_deflate(message.len() + said.len());
         let outcome = match deflater.deflate(message.as_bytes(), bits, said) {
             Some(payload) => {
                 let outcome = self.queue(id, payload.len(), false, |outbox, spares, mask| {
@@ -196,7 +196,7 @@ impl Core {
         }
         let mut deflater = self.take_deflater();
         if !frame.was_compressed() {
-            self.work.spend(message.len() / DEFLATED_BYTES);
+            self.work.spend_deflate(message.len());
         }
         let compressed = frame.compressed(&mut deflater);
         self.deflater = Some(deflater);
@@ -262,6 +262,7 @@ impl Core {
         let conn = self.conns.get(id)?;
         let compresses = conn.deflate_bits > 0
             && len >= self.router.settings(conn.route).deflate_bytes_min
+            && len <= DEFLATED_BYTES_MAX
             && conn.is_open()
             // What will be refused need not be compressed.
             && conn.outbox.pressure() != Pressure::Shedding;

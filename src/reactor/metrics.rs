@@ -191,6 +191,8 @@ metrics! {
     spares_freed = "spare_buffers_freed",
     /// Joins of topics refused by topics_max or topics_per_connection_max.
     joins_refused = "topic_joins_refused",
+    /// Times late timers waited for input that may have arrived while the process was stopped.
+    timers_held = "timer_holds",
     /// Timers of services refused because too many were set.
     timers_refused = "service_timers_refused",
     /// Turns of the loop.

@@ -168,6 +168,10 @@ pub struct Reactor {
     /// Only if they are wanted: they read the clock in each phase.
     stats: Option<TurnStats>,
     epoch: Instant,
+    /// When the previous turn began.
+    previous: Time,
+    /// Before this time no timer fires.
+    timers_held_until: Time,
 }
 
 impl Reactor {
@@ -196,6 +200,8 @@ impl Reactor {
             obeyed: None,
             stats,
             epoch: Instant::now(),
+            previous: Time::ZERO,
+            timers_held_until: Time::ZERO,
             poll,
         })
     }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use mio::event::Event;
 
 use super::budget::{
-    CALLS_WORK, FLUSH_BYTES, FLUSHES, MAIL_WORK, MAILS, READ_WORK, TIMERS, WEIGHED_AT_ONCE,
+    CALLS_WORK, FLUSH_BYTES, FLUSHES, MAIL_WORK, MAILS, READ_WORK, TIMER_GRACE, TIMER_LATE, TIMERS,
+    WEIGHED_AT_ONCE,
 };
 use super::connection::{Phase, Standing};
 use super::core::Core;
@@ -45,10 +46,8 @@ impl Reactor {
     /// The poll failed.
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let wait = self.wait().min(timeout.unwrap_or(POLL_MAX));
-        match self.poll.poll(&mut self.events, Some(wait)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => self.core.now = self.clock(),
-        }
+        self.poll(wait)?;
+        self.core.now = self.clock();
         self.core.metrics.turns += 1;
         let end = match self.stats {
             None => {
@@ -57,11 +56,26 @@ impl Reactor {
             }
             Some(_) => self.timed_phases(),
         };
+        self.previous = self.core.now;
         self.core.metrics.turns_took.count(end.since(self.core.now));
         if cfg!(debug_assertions) {
             self.core.check_ledger();
         }
         Ok(())
+    }
+
+    /// Waits for events. A signal, SIGCONT among them, ends the wait without a look at what is ready:
+    /// that look follows at once, so that input comes before deadlines that have passed meanwhile.
+    fn poll(&mut self, wait: Duration) -> io::Result<()> {
+        let mut wait = Some(wait);
+        loop {
+            match self.poll.poll(&mut self.events, wait) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    wait = Some(Duration::ZERO);
+                }
+                result => return result,
+            }
+        }
     }
 
     /// The phases with a look at the clock after each, and a report if one was ordered; returns the
@@ -90,7 +104,7 @@ impl Reactor {
         {
             return Duration::ZERO;
         }
-        let timer = self.core.schedule.next();
+        let timer = self.core.schedule.next().map(|due| due.max(self.timers_held_until));
         let dues = [timer, self.core.tls.handshakes.refused_at()];
         let due = dues.into_iter().flatten().min();
         due.map_or(POLL_MAX, |due| due.since(self.core.now).min(POLL_MAX))
@@ -131,16 +145,18 @@ impl Reactor {
         let queued = self.core.queues.run.len();
         self.share = Share::of(queued);
         self.core.work.begin(READ_WORK);
-        let mut left = queued;
+        let (mut left, mut put_off) = (queued, Vec::new());
         while left > 0 && !self.core.work.is_phase_spent() {
-            left -= self.read_some(left.min(WEIGHED_AT_ONCE));
+            left -= self.read_some(left.min(WEIGHED_AT_ONCE), &mut put_off);
         }
         self.core.metrics.phases_cut += u64::from(left > 0);
+        put_off.into_iter().rev().for_each(|id| self.core.queues.run.push_front(id));
         self.read_refused();
     }
 
-    /// Reads from the next connections of the queue; returns from how many.
-    fn read_some(&mut self, most: usize) -> usize {
+    /// Reads from the next connections of the queue, or puts them off to the next turn; returns how many
+    /// those were.
+    fn read_some(&mut self, most: usize, put_off: &mut Vec<ConnId>) -> usize {
         let before = self.core.weighed();
         let mut read = 0;
         while read < most && !self.core.work.is_phase_spent() {
@@ -148,6 +164,10 @@ impl Reactor {
                 break;
             };
             read += 1;
+            if self.core.work.had_large() && self.core.receives_large(id) {
+                put_off.push(id);
+                continue;
+            }
             self.core.work.serve(self.share.units);
             self.read(id);
         }
@@ -201,6 +221,9 @@ impl Reactor {
 
     fn timer_phase(&mut self) {
         let now = self.core.now;
+        if self.holds_timers(now) {
+            return;
+        }
         let mut budget = TIMERS;
         self.core.work.begin(CALLS_WORK);
         while !self.core.work.is_phase_spent()
@@ -208,6 +231,19 @@ impl Reactor {
         {
             self.fire(timer);
         }
+    }
+
+    /// Whether timers wait: they are late, since the process was stopped or a turn took long, and so may
+    /// the input be that they are about. They wait once, then all that are due fire.
+    fn holds_timers(&mut self, now: Time) -> bool {
+        let is_first_late_turn = now.since(self.previous) > TIMER_LATE
+            && self.timers_held_until < self.previous
+            && self.core.schedule.next().is_some_and(|due| now.since(due) > TIMER_LATE);
+        if is_first_late_turn {
+            self.timers_held_until = now + TIMER_GRACE;
+            self.core.metrics.timers_held += 1;
+        }
+        now < self.timers_held_until
     }
 
     fn accept_phase(&mut self) {
@@ -287,6 +323,10 @@ impl Reactor {
 }
 
 impl Core {
+    fn receives_large(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| conn.receives_large())
+    }
+
     fn note(&mut self, id: ConnId, event: &Event) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;

@@ -6,8 +6,8 @@
 //! that an ordinary message pays nothing for it.
 
 use super::budget::{
-    DELIVERY_WORK, MESSAGE_WORK, MESSAGES_PER_READ, READ_BYTES, READ_SHARE_MAX, READ_SHARE_MIN,
-    READ_WORK, WORK_BYTES,
+    DEFLATED_BYTES, DELIVERY_WORK, LARGE_BYTES, MESSAGE_WORK, MESSAGES_PER_READ, READ_BYTES,
+    READ_SHARE_MAX, READ_SHARE_MIN, READ_WORK, WORK_BYTES,
 };
 use super::core::Core;
 use super::metrics::Metrics;
@@ -20,6 +20,8 @@ pub(super) struct Work {
     left: isize,
     /// Of the phase.
     phase_left: isize,
+    /// Whether a large message was compressed in this phase.
+    had_large: bool,
     /// Deliveries by batches so far, which are weighed where they are made.
     batched: u64,
 }
@@ -29,6 +31,7 @@ impl Work {
     pub(super) fn begin(&mut self, units: usize) {
         self.left = units as isize;
         self.phase_left = units as isize;
+        self.had_large = false;
     }
 
     /// The next connection or service is served, within the phase's budget.
@@ -52,6 +55,21 @@ impl Work {
     #[inline(always)]
     pub(super) fn is_phase_spent(&self) -> bool {
         self.phase_left <= 0
+    }
+
+    /// Spends the compression of a message. The first large one of a phase ends the share of the
+    /// connection or service, but not the phase: the others are served, too.
+    pub(super) fn spend_deflate(&mut self, bytes: usize) {
+        let units = bytes / DEFLATED_BYTES;
+        if bytes < LARGE_BYTES || self.had_large {
+            return self.spend(units);
+        }
+        self.had_large = true;
+        self.left -= units as isize;
+    }
+
+    pub(super) fn had_large(&self) -> bool {
+        self.had_large
     }
 
     /// Spends the delivery of one message to the members of a batch.
@@ -171,6 +189,19 @@ mod tests {
         let units = Weighed::of(&metrics, &work).units_since(before);
         assert_eq!(units, 3 * MESSAGE_WORK + 21 * DELIVERY_WORK + 10);
         assert_eq!(work.left, 1_000_000 - 5 * DELIVERY_WORK as isize);
+    }
+
+    #[test]
+    fn the_first_large_message_to_compress_ends_a_share_alone() {
+        let mut work = Work::default();
+        work.begin(100);
+        work.spend_deflate(1 << 20);
+        assert!(work.is_spent() && !work.is_phase_spent() && work.had_large());
+        work.serve(100);
+        work.spend_deflate(1 << 20);
+        assert!(work.is_phase_spent());
+        work.begin(100);
+        assert!(!work.had_large());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod process;
 mod settings;
 mod shutdown;
 mod signals;
+mod stopped;
 
 use std::fs;
 use std::path::PathBuf;
