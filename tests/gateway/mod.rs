@@ -9,3 +9,4 @@ mod node;
 mod peers;
 mod requests;
 mod secure;
+mod sharing;

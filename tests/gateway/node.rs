@@ -354,9 +354,19 @@ pub fn gateway_with(
     rpc: RpcSettings,
     edit: impl FnOnce(&mut GatewaySettings),
 ) -> Server {
+    gateway_at(Settings::default(), upstreams, rpc, edit)
+}
+
+/// The same, on a loop with these settings.
+pub fn gateway_at(
+    on: Settings,
+    upstreams: &[String],
+    rpc: RpcSettings,
+    edit: impl FnOnce(&mut GatewaySettings),
+) -> Server {
     let mut settings = settings(upstreams);
     edit(&mut settings);
-    Server::start(Settings::default(), move |reactor| {
+    Server::start(on, move |reactor| {
         let outbound = Rc::<Cell<RouteId>>::default();
         let to_upstreams = settings.outbound();
         let gateway = Gateway::new(settings, Rc::clone(&outbound)).unwrap();

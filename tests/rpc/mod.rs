@@ -1,5 +1,6 @@
 //! The `rpc` service: JSON-RPC as clients of the field speak it, and as they should not.
 
+mod answers;
 mod chunked;
 mod cors;
 mod http;

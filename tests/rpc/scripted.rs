@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{Context, MailReceiver, MailSender};
+use weir::reactor::{Context, MailReceiver, MailSender, Reactor};
 use weir::services::rpc::{
     Backend, Call, Feeds, Network, Notice, Outcome, Progress, Rpc, RpcError, RpcSettings, Ticket,
 };
@@ -74,6 +74,15 @@ impl Backend for Scripted {
     }
 }
 
+/// Puts a scripted backend at `/`.
+pub fn serve(reactor: &mut Reactor, rpc: RpcSettings, route: RouteSettings, tell: Sender<Told>) {
+    let network = Network { project: "test".into(), architecture: "evm", chain_id: 0x849 };
+    let route = rpc.fit(route);
+    let rpc = Rpc::new(Scripted { network, tell, mail: None }, rpc);
+    let rpc = reactor.add_service(rpc).unwrap();
+    reactor.add_route("/", rpc, route).unwrap();
+}
+
 /// A server with a scripted backend at `/`.
 pub struct Stage {
     pub server: Server,
@@ -92,13 +101,7 @@ impl Stage {
 
     pub fn with_loop(rpc: RpcSettings, route: RouteSettings, settings: Settings) -> Stage {
         let (tell, told) = channel();
-        let server = Server::start(settings, move |reactor| {
-            let network = Network { project: "test".into(), architecture: "evm", chain_id: 0x849 };
-            let route = rpc.fit(route);
-            let rpc = Rpc::new(Scripted { network, tell, mail: None }, rpc);
-            let rpc = reactor.add_service(rpc).unwrap();
-            reactor.add_route("/", rpc, route).unwrap();
-        });
+        let server = Server::start(settings, move |reactor| serve(reactor, rpc, route, tell));
         let Ok(Told::Started(mail)) = told.recv_timeout(DEADLINE) else {
             panic!("the backend starts first of all");
         };

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::backend::{Outcome, Ticket};
+use super::RpcError;
+use super::backend::Ticket;
 use super::counts::Failed;
-use super::reply::Reply;
+use super::reply::{Filling, Reply};
 use super::subscriptions::SubscriptionId;
 use crate::reactor::{ConnId, Time};
 
@@ -111,12 +112,16 @@ impl Calls {
     }
 
     /// Puts an answer in its place.
-    pub(super) fn fill(&mut self, ticket: Ticket, outcome: &Outcome) -> Filled {
+    pub(super) fn fill(
+        &mut self,
+        ticket: Ticket,
+        answer: Result<Filling<'_>, &RpcError>,
+    ) -> Filled {
         let exchange = self.exchanges.get_mut(ticket.slot);
         let Some(exchange) = exchange.filter(|exchange| exchange.is_waiting_for(ticket)) else {
             return Filled::Unknown;
         };
-        let failed = exchange.reply.fill(ticket.hole, outcome);
+        let failed = exchange.reply.fill(ticket.hole, answer);
         exchange.missing -= 1;
         self.waiting -= 1;
         if exchange.missing > 0 {

@@ -9,10 +9,12 @@
 
 mod addresses;
 mod agent;
+mod answers;
 mod backend;
 mod backoff;
 mod calls;
 mod counts;
+mod delivery;
 mod error;
 mod filter;
 mod flows;
@@ -33,15 +35,15 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use self::calls::{Calls, Exchange, Filled, Via};
+use self::answers::{Answer, Answers};
+use self::calls::{Calls, Via};
 use self::counts::{Failed, add};
 use self::flows::Flows;
 use self::reply::{Reply, Written};
 use self::request::Rejected;
-use self::service::response;
 use self::subscriptions::Subscriptions;
 use crate::protocol::CloseCode;
-use crate::reactor::{ConnId, Context, Decision, SendOutcome};
+use crate::reactor::{ConnId, Context};
 
 pub use self::backend::{Backend, LinkEvent, Network, Notice, Outcome, Progress, Ticket};
 pub use self::counts::{Class, Count, Counts};
@@ -65,6 +67,7 @@ pub struct Rpc<B> {
     settings: RpcSettings,
     subscriptions: Subscriptions,
     calls: Calls,
+    answers: Answers,
     flows: Flows,
     /// WebSockets; who only posts is none.
     open: HashSet<ConnId>,
@@ -97,6 +100,7 @@ impl<B: Backend> Rpc<B> {
             backend,
             settings,
             calls: Calls::default(),
+            answers: Answers::default(),
             flows: Flows::default(),
             open: HashSet::new(),
             counts,
@@ -244,83 +248,6 @@ impl<B: Backend> Rpc<B> {
         }
     }
 
-    /// Puts an answer in its place, and sends the reply if that completes it.
-    fn settle(&mut self, cx: &mut Context<'_>, ticket: Ticket, outcome: &Outcome) {
-        let begun = self.calls.begins(ticket);
-        let (failed, whole) = match self.calls.fill(ticket, outcome) {
-            Filled::Unknown => return,
-            Filled::Partly(failed) => (failed, None),
-            Filled::Whole(failed, slot, exchange) => (failed, Some((slot, exchange))),
-        };
-        if let Some(failed) = failed {
-            self.counts.error(failed);
-        }
-        if (failed.is_some() || outcome.is_err())
-            && let Some((conn, id)) = begun
-        {
-            self.subscriptions.take_back(conn, id);
-            self.tell_feeds(cx);
-        }
-        self.counts.calls_now.set(self.calls.len() as u64);
-        if let Some((slot, exchange)) = whole {
-            self.deliver(cx, slot, exchange);
-        }
-    }
-
-    fn deliver(&mut self, cx: &mut Context<'_>, slot: usize, exchange: Exchange) {
-        let Exchange { conn, via, reply, .. } = exchange;
-        if let Some(flow) = self.flows.get_mut(conn) {
-            flow.calls -= reply.holes();
-            if let Some(at) = flow.exchanges.iter().position(|waiting| *waiting == slot) {
-                flow.exchanges.swap_remove(at);
-            }
-            if flow.is_saturated && flow.calls <= self.settings.calls_per_connection_max / 2 {
-                flow.is_saturated = false;
-                if !flow.is_congested {
-                    cx.resume(conn);
-                }
-            }
-        }
-        match via {
-            Via::WebSocket => self.send(cx, conn, reply),
-            Via::Http => {
-                self.flows.leave(conn);
-                cx.answer(conn, Decision::Respond(response(reply)));
-            }
-        }
-    }
-
-    /// Sends a reply, and then begins what it names.
-    fn send(&mut self, cx: &mut Context<'_>, conn: ConnId, mut reply: Reply) {
-        let text = reply.finish();
-        if !text.is_empty() {
-            match cx.send(conn, text) {
-                SendOutcome::Queued | SendOutcome::Gone => {}
-                SendOutcome::Congested => {
-                    self.flows.enter(conn).is_congested = true;
-                    cx.pause(conn);
-                }
-                // Notifications may be dropped for it, but a call whose reply was is never over.
-                SendOutcome::Refused => {
-                    cx.close(conn, CloseCode::TRY_AGAIN_LATER, "slow consumer");
-                }
-            }
-        }
-        for &id in reply.named() {
-            self.subscriptions.activate(cx, conn, id);
-        }
-        self.keep(reply.into_text());
-    }
-
-    /// Keeps a buffer for the next reply, unless it has grown large.
-    fn keep(&mut self, buffer: String) {
-        const KEPT_BYTES: usize = 64 * 1024;
-        const KEPT_MAX: usize = 16;
-        if self.spares.len() < KEPT_MAX && buffer.capacity() <= KEPT_BYTES {
-            self.spares.push(buffer);
-        }
-    }
-
     /// Tells the backend of a connection of its own.
     fn link(&mut self, cx: &mut Context<'_>, conn: ConnId, event: LinkEvent<'_>) {
         self.backend.on_link(cx, conn, event);
@@ -337,9 +264,7 @@ impl<B: Backend> Rpc<B> {
     fn announce(&mut self, cx: &mut Context<'_>, notice: Notice) {
         match notice {
             Notice::Answer { tickets, outcome } => {
-                for ticket in tickets {
-                    self.settle(cx, ticket, &outcome);
-                }
+                self.answer_all(cx, tickets, outcome);
             }
             Notice::Begun { source, outcome } => self.begin(cx, source, &outcome),
             Notice::Head(header) => {
@@ -368,7 +293,7 @@ impl<B: Backend> Rpc<B> {
         for (ticket, id) in self.calls.beginning() {
             if self.subscriptions.source(id) == Some(source) {
                 let named = RawValue::from_string(format!(r#""{id}""#)).unwrap_or_default();
-                self.settle(cx, ticket, &outcome.clone().map(|()| named));
+                self.settle(cx, ticket, &Answer::Own(outcome.clone().map(|()| named)));
             }
         }
     }

@@ -4,12 +4,14 @@
 //! where the backend appends it; what follows later leaves a hole behind its id. A reply never exceeds
 //! its limit: what would is an error instead.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
 use super::RpcError;
-use super::backend::Outcome;
 use super::counts::{Class, Failed};
 use super::subscriptions::SubscriptionId;
+use crate::protocol::Piece;
 
 /// The reply to one message.
 #[derive(Debug, Default)]
@@ -42,8 +44,28 @@ struct Hole {
     /// A notification is not answered.
     is_silent: bool,
     is_open: bool,
-    /// Of a batch; that of a single call goes straight to the end of the text.
+    /// Of a batch, or in front of a shared result; that of a single call goes straight to the end of the
+    /// text.
     filling: String,
+    /// A result behind the filling.
+    shared: Option<Arc<[u8]>>,
+}
+
+/// A result, as JSON.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Filling<'a> {
+    Copied(&'a str),
+    /// Other replies have it, too.
+    Shared(&'a Arc<[u8]>),
+}
+
+impl Filling<'_> {
+    fn len(self) -> usize {
+        match self {
+            Filling::Copied(text) => text.len(),
+            Filling::Shared(bytes) => bytes.len(),
+        }
+    }
 }
 
 impl Subscribed {
@@ -147,7 +169,14 @@ impl Reply {
     fn leave_hole(&mut self, at: usize, class: Class, is_silent: bool) {
         self.text.truncate(at);
         self.bytes = at;
-        self.holes.push(Hole { at, class, is_silent, is_open: true, filling: String::new() });
+        self.holes.push(Hole {
+            at,
+            class,
+            is_silent,
+            is_open: true,
+            filling: String::new(),
+            shared: None,
+        });
     }
 
     /// Writes an error; to something without a valid id as if that were null.
@@ -170,28 +199,38 @@ impl Reply {
     }
 
     /// Fills an open hole; answers with the error, if it is one.
-    pub(super) fn fill(&mut self, number: usize, outcome: &Outcome) -> Option<Failed> {
+    pub(super) fn fill(
+        &mut self,
+        number: usize,
+        answer: Result<Filling<'_>, &RpcError>,
+    ) -> Option<Failed> {
         const BEFORE: &str = r#""result":"#;
         let room = self.bytes_max.saturating_sub(self.bytes + BEFORE.len() + self.closing_bytes());
         let hole = self.holes.get_mut(number).filter(|hole| hole.is_open)?;
         hole.is_open = false;
         if hole.is_silent {
-            if outcome.is_ok() {
+            if answer.is_ok() {
                 self.subscriptions.begun(number);
             }
             return None;
         }
         let refusal = RpcError::too_large();
-        let outcome = match outcome {
-            Ok(result) if result.get().len() > room => Err(&refusal),
-            outcome => outcome.as_ref(),
-        };
+        let answer =
+            answer.and_then(|result| if result.len() > room { Err(&refusal) } else { Ok(result) });
+        if let Ok(Filling::Shared(result)) = answer {
+            hole.filling += BEFORE;
+            hole.shared = Some(Arc::clone(result));
+            self.bytes += BEFORE.len() + result.len() + self.closing_bytes();
+            self.subscriptions.begun(number);
+            return None;
+        }
         let out = if self.is_batch { &mut hole.filling } else { &mut self.text };
         let before = out.len();
-        match outcome {
-            Ok(result) => {
+        match answer {
+            Ok(Filling::Shared(_)) => {}
+            Ok(Filling::Copied(result)) => {
                 *out += BEFORE;
-                *out += result.get();
+                *out += result;
                 out.push('}');
                 self.subscriptions.begun(number);
             }
@@ -201,7 +240,55 @@ impl Reply {
             out.push(',');
         }
         self.bytes += out.len() - before;
-        outcome.err().map(|error| Failed { class: hole.class, code: error.code })
+        answer.err().map(|error| Failed { class: hole.class, code: error.code })
+    }
+
+    /// Bytes of the reply so far.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether it has a result that other replies have, too: then it goes out in pieces.
+    pub(super) fn is_shared(&self) -> bool {
+        self.holes.iter().any(|hole| hole.shared.is_some())
+    }
+
+    /// The whole reply in pieces, of which at least one is shared. All holes are filled.
+    pub(super) fn take_pieces(&mut self) -> Vec<Piece> {
+        let mut pieces = Vec::with_capacity(2 * self.holes.len() + 1);
+        let mut own = String::new();
+        let mut at = 0;
+        for hole in &mut self.holes {
+            own += &self.text[at..hole.at];
+            own += &hole.filling;
+            at = hole.at;
+            if let Some(shared) = hole.shared.take() {
+                pieces.push(std::mem::take(&mut own).into_bytes().into());
+                pieces.push(shared.into());
+                own += if self.is_batch { "}," } else { "}" };
+            }
+        }
+        own += &self.text[at..];
+        if self.is_batch {
+            // The last comma becomes the bracket.
+            own.pop();
+            own.push(']');
+        }
+        pieces.push(own.into_bytes().into());
+        pieces
+    }
+
+    /// Replaces the whole reply by an error: to a single call with its id, to a batch as one.
+    pub(super) fn replace(&mut self, error: &RpcError) {
+        let start = self.holes.first().map_or(0, |hole| hole.at);
+        self.text.truncate(if self.is_batch { 0 } else { start });
+        self.holes.clear();
+        self.is_batch = false;
+        if self.text.is_empty() {
+            head(&mut self.text, RawValue::NULL);
+        }
+        write_error(&mut self.text, error);
+        self.bytes = self.text.len();
     }
 
     /// The whole text, for the first time; empty if nothing is to be answered. All holes are filled.
@@ -288,7 +375,7 @@ mod tests {
                 *out += &format!(r#""{}""#, "x".repeat(20));
                 Ok(true)
             });
-            let failed = reply.fill(0, &Ok(answer.clone()));
+            let failed = reply.fill(0, Ok(Filling::Copied(answer.get())));
             assert_eq!(failed.is_none(), is_named);
             assert_eq!(reply.named().contains(&begun), is_named, "{}", reply.finish());
         }

@@ -1,5 +1,6 @@
 //! What the loop tells the service: requests, connections, messages, mail and time.
 
+use super::answers::Answer;
 use super::backend::{Backend, LinkEvent};
 use super::calls::Via;
 use super::counts::add;
@@ -13,6 +14,9 @@ use crate::reactor::{
 
 /// The answer to a POST; to one of notifications alone it has no body.
 pub(super) fn response(mut reply: Reply) -> Response {
+    if reply.is_shared() {
+        return Response::new(200, "application/json", reply.take_pieces());
+    }
     if reply.finish().is_empty() {
         return Response::text(204, "");
     }
@@ -44,6 +48,7 @@ impl<B: Backend> Service for Rpc<B> {
     }
 
     fn on_start(&mut self, cx: &mut Context<'_>) {
+        self.answers.start(cx);
         self.backend.start(cx);
     }
 
@@ -133,13 +138,14 @@ impl<B: Backend> Service for Rpc<B> {
     }
 
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
-        match self.backend.next(cx) {
-            Some(notice) => {
-                self.announce(cx, notice);
-                More::Yes
-            }
-            None => More::No,
+        // One of each, so that neither waits for all of the other.
+        let has_answered = self.answer_next(cx);
+        let notice = self.backend.next(cx);
+        let has_more = has_answered || notice.is_some();
+        if let Some(notice) = notice {
+            self.announce(cx, notice);
         }
+        if has_more { More::Yes } else { More::No }
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
@@ -150,7 +156,7 @@ impl<B: Backend> Service for Rpc<B> {
         self.has_timer = false;
         while let Some(ticket) = self.calls.overdue(cx.now()) {
             add(&self.counts.timeouts, 1);
-            self.settle(cx, ticket, &Err(RpcError::timed_out()));
+            self.settle(cx, ticket, &Answer::Own(Err(RpcError::timed_out())));
         }
         self.watch_overdue(cx);
     }

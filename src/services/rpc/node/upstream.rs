@@ -137,7 +137,23 @@ impl Upstream {
         let block = format!(r#"["{}",false]"#, Quantity(anchor.number));
         let block = request(ANCHOR_ID, "eth_getBlockByNumber", &block);
         let call = request(CALL_ID, method, params);
-        read_anchored(&self.post(&format!("[{block},{call}]"))?, anchor)
+        let text = self.post(&format!("[{block},{call}]"))?;
+        if let Ok(refusal) = object::from_str::<Answer>(&text) {
+            // The whole request, by an error without an id.
+            return refusal.outcome();
+        }
+        let mut answers: Vec<Object<Answer>> = serde_json::from_str(&text)?;
+        let mut take = |id| {
+            let at = answers.iter().position(|Object(answer)| answer.id == Some(id));
+            at.map(|at| answers.swap_remove(at).0.outcome()).ok_or(Unanswered::Malformed)
+        };
+        let (block, outcome) = (take(ANCHOR_ID)??, take(CALL_ID)??);
+        match block.map(|block| serde_json::from_str::<Option<Object<Named>>>(block.get())) {
+            Ok(Ok(Some(Object(named)))) if named.hash == anchor.hash => Ok(outcome),
+            Ok(Ok(_)) => Err(Unanswered::Unanchored),
+            Ok(Err(_)) => Err(Unanswered::Malformed),
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     fn post(&self, text: &str) -> Result<String, Unanswered> {
@@ -170,74 +186,4 @@ impl Answer {
 fn request(id: u64, method: &str, params: &str) -> String {
     let method = serde_json::Value::from(method);
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params}}}"#)
-}
-
-/// The answer to a call in the answer to a batch, if the other call's answer is the `anchor`.
-fn read_anchored(text: &str, anchor: Anchor) -> Result<Outcome, Unanswered> {
-    if let Ok(refusal) = object::from_str::<Answer>(text) {
-        // The whole batch, by an error without an id.
-        return refusal.outcome();
-    }
-    let mut answers: Vec<Object<Answer>> = serde_json::from_str(text)?;
-    let mut take = |id| {
-        let at = answers.iter().position(|Object(answer)| answer.id == Some(id));
-        at.map(|at| answers.swap_remove(at).0.outcome()).ok_or(Unanswered::Malformed)
-    };
-    let (block, outcome) = (take(ANCHOR_ID)??, take(CALL_ID)??);
-    let block = match block {
-        Ok(block) => block,
-        Err(error) => return Ok(Err(error)),
-    };
-    match serde_json::from_str::<Option<Object<Named>>>(block.get())? {
-        Some(Object(named)) if named.hash == anchor.hash => Ok(outcome),
-        Some(_) | None => Err(Unanswered::Unanchored),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::super::hex::Bytes;
-    use super::*;
-
-    const HASH: Word = Bytes([7; 32]);
-
-    /// What comes of a batch's answer in which the block and the call have these answers.
-    fn read(block: &str, call: &str) -> Result<Outcome, Unanswered> {
-        let answer = |id, members: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},{members}}}"#);
-        // In any order.
-        let text = format!("[{},{}]", answer(CALL_ID, call), answer(ANCHOR_ID, block));
-        read_anchored(&text, Anchor { number: 3, hash: HASH })
-    }
-
-    #[test]
-    fn an_answer_counts_only_beside_the_anchor() {
-        let block = |hash: Word| format!(r#""result":{{"number":"0x3","hash":"{hash}"}}"#);
-        let own = block(HASH);
-        assert_eq!(read(&own, r#""result":[1]"#).unwrap().unwrap().get(), "[1]");
-        let error = r#""error":{"code":-32000,"message":"unknown block"}"#;
-        assert_eq!(read(&own, error).unwrap().unwrap_err().code, -32000);
-        for other in [&block(Bytes([8; 32])), r#""result":null"#] {
-            assert!(
-                matches!(read(other, r#""result":[1]"#), Err(Unanswered::Unanchored)),
-                "{other}"
-            );
-        }
-        // The leader has not said whether it has the block.
-        let busy = r#""error":{"code":-32005,"message":"busy"}"#;
-        assert_eq!(read(busy, r#""result":[1]"#).unwrap().unwrap_err().code, -32005);
-        for odd in [r#""result":[]"#, r#""result":{}"#, r#""result":7"#, r#""x":1"#] {
-            assert!(matches!(read(odd, r#""result":[1]"#), Err(Unanswered::Malformed)), "{odd}");
-        }
-    }
-
-    #[test]
-    fn a_batch_may_be_refused_as_a_whole() {
-        let anchor = Anchor { number: 3, hash: HASH };
-        let refusal =
-            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no batches"}}"#;
-        assert_eq!(read_anchored(refusal, anchor).unwrap().unwrap_err().code, -32600);
-        for text in ["", "[]", "null", r#"[{"id":1,"result":1}]"#, r#"[[1,1],[2,{}]]"#] {
-            assert!(matches!(read_anchored(text, anchor), Err(Unanswered::Malformed)), "{text}");
-        }
-    }
 }
