@@ -76,6 +76,7 @@ impl Core {
             return false;
         }
         let is_allowed = self.lines.take(kind, reason, self.now);
+        self.metrics.lines_held_back += u64::from(!is_allowed);
         if !is_allowed && !self.lines.is_summary_due {
             self.lines.is_summary_due = true;
             self.schedule.insert(self.now + SUMMARY_DELAY, Timer::Lines);

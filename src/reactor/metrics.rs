@@ -153,7 +153,7 @@ metrics! {
     close_timeouts,
     /// Panics in handlers of services.
     panics = "service_panics",
-    /// Times a service's `on_mail` panicked and the service was then not called for a while.
+    /// Times a service panicked in on_mail and was then not called for a while.
     mail_pauses = "service_mail_pauses",
     /// Bytes held in queues and unfinished messages of all connections.
     buffered_now = "buffered_bytes",
@@ -199,6 +199,8 @@ metrics! {
     turns,
     /// Phases of turns that left work to the next turn because their budget was spent.
     phases_cut = "turn_phases_cut",
+    /// Log lines about peers that were suppressed, because 10 a second were logged for their reason.
+    lines_held_back = "log_lines_suppressed",
 }
 
 impl Metrics {

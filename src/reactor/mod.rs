@@ -345,10 +345,7 @@ impl Reactor {
         // everybody's connections lost.
         let result = catch_unwind(AssertUnwindSafe(|| handler(service, &mut context)));
         if result.is_err() {
-            self.core.metrics.panics += 1;
-            if self.core.may_log("panicked", "handler") {
-                log::error!("service {} ({}) panicked", id.number(), self.core.service_name(id));
-            }
+            self.core.note_panic(id);
         }
         result.ok()
     }

@@ -64,6 +64,16 @@ impl Recovery {
 }
 
 impl Core {
+    /// A handler of a service has panicked.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn note_panic(&mut self, service: ServiceId) {
+        self.metrics.panics += 1;
+        if self.may_log("panicked", "handler") {
+            error!("service {} ({}) panicked", service.number(), self.service_name(service));
+        }
+    }
+
     /// A service's `on_mail` has panicked: it rests.
     pub(super) fn pause_mail(&mut self, service: ServiceId) {
         let pause = self.recovery.begin(service);
