@@ -1,8 +1,12 @@
 //! The follower: what it answers itself, what it leaves to its leader, and that it never has a gap.
 
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -284,4 +288,73 @@ fn a_follower_of_a_replaced_chain_is_not_ready_and_keeps_its_own() {
     let follower = Node::follower(&fresh, leader.rpc);
     follower.reach(9);
     eventually(|| follower.asked("/readyz").0 == 200, "it is ready");
+}
+
+/// A way to a leader that loses the first answer to a request after it was told to: what the leader
+/// sends on that connection goes nowhere, and the connection stays open.
+struct Lossy {
+    address: SocketAddr,
+    loses: Arc<AtomicBool>,
+    /// Told when a request was passed on whose answer is lost.
+    lost: Receiver<()>,
+}
+
+impl Lossy {
+    fn new(leader: SocketAddr) -> Lossy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let loses = Arc::<AtomicBool>::default();
+        let (held, lost) = channel();
+        let flag = Arc::clone(&loses);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server) = (client.unwrap(), TcpStream::connect(leader).unwrap());
+                let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                let (flag, held) = (Arc::clone(&flag), held.clone());
+                let is_lost = Arc::<AtomicBool>::default();
+                let loses = Arc::clone(&is_lost);
+                thread::spawn(move || {
+                    copy(from, to, |bytes| {
+                        if bytes.starts_with(b"POST ") && flag.swap(false, Ordering::SeqCst) {
+                            loses.store(true, Ordering::SeqCst);
+                            held.send(()).unwrap();
+                        }
+                        true
+                    });
+                });
+                thread::spawn(move || copy(server, client, |_| !is_lost.load(Ordering::SeqCst)));
+            }
+        });
+        Lossy { address, loses, lost }
+    }
+}
+
+/// Copies what passes, until the end.
+fn copy(mut from: TcpStream, mut to: TcpStream, mut passes: impl FnMut(&[u8]) -> bool) {
+    let mut bytes = [0; 64 * 1024];
+    while let Ok(len @ 1..) = from.read(&mut bytes) {
+        if passes(&bytes[..len]) && to.write_all(&bytes[..len]).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_lost_answer_does_not_keep_it_from_new_blocks() {
+    let (leads, follows) = (Directory::new(), Directory::new());
+    let leader = Node::leader(&leads);
+    let way = Lossy::new(leader.rpc);
+    let url = format!("http://{}", way.address);
+    let flags = ["--role", "follower", "--follow-rpc", &url, "--poll-interval", "1h"];
+    let mut follower = Node::start(&follows, &[&flags[..], &["--log", "debug"]].concat());
+    leader.result("weir_mine", json!([3]));
+    follower.reach(3);
+    way.loses.store(true, Ordering::SeqCst);
+    for _ in 0..20 {
+        leader.result("weir_mine", json!([1]));
+        thread::sleep(Duration::from_millis(100));
+    }
+    way.lost.try_recv().expect("a request whose answer is lost");
+    follower.logged("asked again");
+    follower.reach(23);
 }

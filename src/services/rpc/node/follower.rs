@@ -7,7 +7,6 @@
 //! the same, so that many followers do not come all at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use log::{info, warn};
@@ -16,11 +15,12 @@ use serde_json::Value;
 use super::super::RpcError;
 use super::super::backoff::Backoff;
 use super::super::hex::{Bytes, Quantity, Word};
+use super::asker::Asker;
 use super::queries::Shared;
 use super::record::Record;
 use super::status::Standing;
 use super::store::StoreError;
-use super::upstream::{Unanswered, Upstream};
+use super::upstream::Unanswered;
 use super::work::Post;
 use super::{PAUSE_MAX, PAUSE_MIN};
 use crate::reactor::MailSender;
@@ -39,12 +39,10 @@ const REORGANISATION_MAX: u64 = 1024;
 #[derive(Debug)]
 pub(super) struct Follower {
     pub(super) chain_id: u64,
-    pub(super) upstream: Upstream,
+    pub(super) asker: Asker,
     pub(super) shared: Shared,
     pub(super) head: Option<Record>,
     pub(super) poll_interval: Duration,
-    /// A word that there is news; closed when the loop has ended.
-    pub(super) news: Receiver<()>,
     pub(super) mail: MailSender<Post>,
     /// What the loop was told last.
     pub(super) standing: Option<Standing>,
@@ -123,11 +121,8 @@ impl Follower {
             if self.report(standing).is_err() {
                 return;
             }
-            match self.news.recv_timeout(delay) {
-                // However many words there were, one look is enough.
-                Ok(()) => while self.news.try_recv().is_ok() {},
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            if self.asker.wait(delay).is_err() {
+                return;
             }
         }
     }
@@ -172,9 +167,9 @@ impl Follower {
             return Ok(());
         }
         match &standing {
-            Standing::Working => info!("following {}", self.upstream.url()),
+            Standing::Working => info!("following {}", self.asker.url()),
             Standing::Failing(reason) | Standing::Diverged(reason) => {
-                warn!("not following {}: {reason}", self.upstream.url());
+                warn!("not following {}: {reason}", self.asker.url());
             }
         }
         self.standing = Some(standing.clone());
@@ -287,7 +282,7 @@ impl Follower {
     }
 
     fn ask(&self, method: &str, params: &str) -> Result<Value, Failure> {
-        let outcome = self.upstream.call(method, params).map_err(Failure::Unanswered)?;
+        let outcome = self.asker.call(method, params).map_err(Failure::Unanswered)?;
         let result = outcome.map_err(Failure::Refused)?;
         serde_json::from_str(result.get()).map_err(|_| Failure::Malformed("answer"))
     }

@@ -5,6 +5,7 @@
 //! store go to threads beside it, transactions to the leader's thread, and what a follower cannot
 //! answer to its leader. All of that is by bounded queues; what finds one full is `busy`.
 
+mod asker;
 mod ears;
 mod follower;
 mod leader;
@@ -27,6 +28,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use self::asker::Asker;
 use self::follower::Follower;
 use self::leader::Leader;
 use self::order::Order;
@@ -190,11 +192,10 @@ impl Node {
         if let Some(news) = news.take() {
             let follower = Follower {
                 chain_id: self.network.chain_id,
-                upstream: upstream.clone(),
+                asker: Asker::new(upstream.clone(), news),
                 shared: self.shared.clone(),
                 head: self.head.take(),
                 poll_interval,
-                news,
                 mail: mail.clone(),
                 standing: None,
                 has_failed: false,
