@@ -29,7 +29,7 @@ pub struct Settings {
     /// [`Context::connect`](super::Context::connect). They do not count for `connections_max`.
     pub outbound_max: usize,
     /// Clients that wait for their 503 or 429 beside those that were admitted; one more is dropped
-    /// unanswered. At most, and by default, [`REFUSED_MAX`](super::budget::REFUSED_MAX): fewer where
+    /// unanswered. At most, and by default, [`REFUSED_MAX`]: fewer where
     /// descriptors are few.
     pub refused_max: usize,
     /// Connections from one address (IPv6: one /64) at once; one more is answered 429.
