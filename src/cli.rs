@@ -7,7 +7,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::config::{Layer, Options, given, redacted};
-use crate::nearest::synonym;
+use crate::help;
+use crate::nearest::{nearest, synonym};
 use crate::node::NodeOptions;
 use crate::version::VERSION_AND_COMMIT;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -15,7 +16,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 
 const USAGE: &str = "weir [serve] [OPTIONS]
        weir check [OPTIONS]
-       weir node [OPTIONS]   (see weir node --help)";
+       weir node [OPTIONS]   (see weir node --help)
+       weir help [TOPIC]";
 
 const AFTER_HELP: &str = "\
 Every setting has one name: a flag (--message-max), a variable (WEIR_MESSAGE_MAX) and a key of the
@@ -54,7 +56,8 @@ On stdout one line for each listener; all else on stderr.";
 
 /// A WebSocket server for one core.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version = VERSION_AND_COMMIT, override_usage = USAGE, after_help = AFTER_HELP)]
+#[command(name = "weir", version = VERSION_AND_COMMIT, override_usage = USAGE)]
+#[command(after_help = format!("{AFTER_HELP}\n\n{}", help::topic_list()))]
 struct Arguments {
     /// What to do
     #[arg(value_enum, default_value_t = Command::Serve)]
@@ -75,6 +78,8 @@ pub(crate) enum Task {
     Configured(Cli),
     /// A node of the development chain, all of it set by flags of its own.
     Node(Box<NodeOptions>),
+    /// A page of the guide, to be printed.
+    Help(&'static str),
 }
 
 impl Task {
@@ -84,9 +89,17 @@ impl Task {
     ) -> Result<Task, clap::Error> {
         let mut arguments: Vec<OsString> = arguments.into_iter().collect();
         if arguments.get(1).is_some_and(|word| word == "help") {
-            let of_node = arguments.get(2).is_some_and(|word| word == "node");
+            let topic = arguments.get(2).map(|word| word.to_string_lossy().into_owned());
             arguments.truncate(1);
-            arguments.extend(of_node.then(|| "node".into()));
+            match topic.as_deref() {
+                Some("node") => arguments.push("node".into()),
+                Some(name) => {
+                    if let Some(page) = page(name)? {
+                        return Ok(Task::Help(page));
+                    }
+                }
+                None => {}
+            }
             arguments.push("--help".into());
         }
         if arguments.get(1).is_some_and(|word| word == "node") {
@@ -96,6 +109,19 @@ impl Task {
         }
         Cli::parse(arguments).map(Task::Configured).map_err(advise)
     }
+}
+
+/// The page of this topic. The name of a command, or a flag, is no topic: its help is the usual one.
+fn page(name: &str) -> Result<Option<&'static str>, clap::Error> {
+    let page = help::page(name);
+    let is_command = ["help", "serve", "check"].contains(&name) || name.starts_with('-');
+    if page.is_some() || is_command {
+        return Ok(page);
+    }
+    let known = help::topics().chain(["node"]);
+    let hint = nearest(name, known).map(|near| format!(": a similar one is '{near}'"));
+    let text = format!("no help topic '{name}'{}", hint.unwrap_or_default());
+    Err(Arguments::command().error(ErrorKind::InvalidValue, text))
 }
 
 /// Adds to an error what to write instead, where other programs are used in another way.
@@ -261,6 +287,24 @@ mod tests {
         assert_eq!(help("weir help"), help("weir --help"));
         assert_eq!(help("weir help node"), help("weir node --help"));
         assert_eq!(help("weir help check"), help("weir --help"));
+        assert_eq!(help("weir help help"), help("weir --help"));
+    }
+
+    #[test]
+    fn help_prints_and_lists_the_pages_of_the_guide() {
+        let task = |line: &str| Task::parse(line.split_whitespace().map(OsString::from));
+        let usual = task("weir help").unwrap_err().to_string();
+        for topic in help::topics() {
+            let task = task(&format!("weir help {topic}"));
+            assert!(
+                matches!(task, Ok(Task::Help(page)) if Some(page) == help::page(topic)),
+                "{topic}"
+            );
+            assert!(usual.contains(&format!("\n  {topic} ")), "{topic}");
+        }
+        let unknown = task("weir help limit").unwrap_err();
+        assert_eq!(unknown.exit_code(), 2);
+        assert!(unknown.to_string().contains("'limits'"), "{unknown}");
     }
 
     #[test]

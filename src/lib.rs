@@ -5,6 +5,8 @@
 //! wheel drives pings, deadlines and idle collection. What is said over the connections is the
 //! business of services, which never see a socket.
 //!
+//! The [`guide`] explains how to configure, operate and embed it, page by page.
+//!
 //! # Three layers
 //!
 //! Each knows only those below it.
@@ -77,6 +79,7 @@
 //! wait a moment for the peer's, since a reset would eat the Close. A peer that does not read gets
 //! its Close at the next frame boundary.
 
+pub mod guide;
 pub mod protocol;
 pub mod reactor;
 pub mod services;

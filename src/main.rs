@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod descriptors;
+mod help;
 mod logging;
 mod nearest;
 mod node;
@@ -12,6 +13,7 @@ mod version;
 
 use std::env;
 use std::error::Error;
+use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let cli = match Task::parse(env::args_os()).unwrap_or_else(|error| error.exit()) {
         Task::Configured(cli) => cli,
         Task::Node(options) => return exit_code(start_node(&options)),
+        Task::Help(page) => return print(page),
     };
     if matches!(cli.command, Command::Serve)
         && let Err(error) = serve::catch_early_signals()
@@ -61,11 +64,17 @@ fn check(config: &Config) -> ExitCode {
     for note in config.notes() {
         eprintln!("note: {note}");
     }
-    match write!(io::stdout(), "{config}") {
-        Ok(()) => {
-            report_differences(config);
-            ExitCode::SUCCESS
-        }
+    let code = print(config);
+    if code == ExitCode::SUCCESS {
+        report_differences(config);
+    }
+    code
+}
+
+/// Prints a text on standard output. A closed pipe, as of `weir help limits | head`, is no panic.
+fn print(text: impl fmt::Display) -> ExitCode {
+    match write!(io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: stdout: {error}");
             ExitCode::from(FAILED)

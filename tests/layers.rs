@@ -10,12 +10,15 @@ use std::str::FromStr as _;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Each top module, and those of our own that it may name.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("protocol", &[]),
     ("reactor", &["protocol"]),
     ("backplane", &["reactor", "protocol"]),
     ("services", &["backplane", "reactor", "protocol"]),
+    // Documentation only.
+    ("guide", &[]),
     // From here on: the binary's own.
+    ("help", &[]),
     ("nearest", &[]),
     ("version", &[]),
     ("descriptors", &["reactor"]),
@@ -38,7 +41,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
         ],
     ),
     ("observe", &["logging", "version", "services", "reactor"]),
-    ("cli", &["config", "nearest", "node", "version"]),
+    ("cli", &["config", "help", "nearest", "node", "version"]),
     (
         "serve",
         &[

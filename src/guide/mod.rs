@@ -1,0 +1,71 @@
+//! The guide: how to configure, operate and embed weir, and how it works.
+//!
+//! Each page is a module without items. `weir help TOPIC` prints the same text, and `weir help` lists
+//! the topics. This module holds documentation only: no code is allowed here.
+//!
+//! | page | for |
+//! |---|---|
+//! | [`services`] | the paths, the services behind them, the route file |
+//! | [`settings`] | flags, environment variables, the file, `weir check` |
+//! | [`operating`] | start and stop, log, metrics, health checks, a reverse proxy in front |
+//! | [`limits`] | each limit, its default, and what happens when it is reached |
+//! | [`tls`] | `wss://` listeners, client certificates, reload |
+//! | [`compression`] | permessage-deflate: modes, memory, when to switch it off |
+//! | [`gateway`] | JSON-RPC to the upstreams of an Ethereum network |
+//! | [`chain`] | `weir node`, an embedded development chain |
+//! | [`embedding`] | weir as a library: services, handlers, threads |
+//! | [`architecture`] | layers, the turn of the loop, which file owns what |
+//! | [`troubleshooting`] | from a symptom to its cause |
+
+#[doc = include_str!("services.md")]
+pub mod services {}
+
+#[doc = include_str!("settings.md")]
+pub mod settings {}
+
+#[doc = include_str!("operating.md")]
+pub mod operating {}
+
+#[doc = include_str!("limits.md")]
+///
+/// [`budget`]: crate::reactor::budget
+pub mod limits {}
+
+#[doc = include_str!("tls.md")]
+///
+/// [`Request::tls`]: crate::reactor::Request::tls
+pub mod tls {}
+
+#[doc = include_str!("compression.md")]
+pub mod compression {}
+
+#[doc = include_str!("gateway.md")]
+pub mod gateway {}
+
+#[doc = include_str!("chain.md")]
+pub mod chain {}
+
+#[doc = include_str!("embedding.md")]
+///
+/// [`CloseReason`]: crate::reactor::CloseReason
+/// [`Context`]: crate::reactor::Context
+/// [`Context::answer`]: crate::reactor::Context::answer
+/// [`Context::connect`]: crate::reactor::Context::connect
+/// [`Context::mailbox`]: crate::reactor::Context::mailbox
+/// [`Context::pause`]: crate::reactor::Context::pause
+/// [`Context::publish`]: crate::reactor::Context::publish
+/// [`Context::schedule`]: crate::reactor::Context::schedule
+/// [`Decision::Defer`]: crate::reactor::Decision::Defer
+/// [`RouteSettings`]: crate::reactor::settings::RouteSettings
+/// [`SendOutcome`]: crate::reactor::SendOutcome
+/// [`Service`]: crate::reactor::Service
+/// [`Settings`]: crate::reactor::settings::Settings
+/// [`on_close`]: crate::reactor::Service::on_close
+/// [`on_mail`]: crate::reactor::Service::on_mail
+pub mod embedding {}
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("troubleshooting.md")]
+pub mod troubleshooting {}
