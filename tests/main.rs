@@ -16,6 +16,7 @@ mod exhaustion;
 mod fairness;
 mod fragments;
 mod gateway;
+mod guide;
 mod handshake;
 mod heartbeat;
 mod layers;

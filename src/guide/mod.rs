@@ -69,3 +69,8 @@ pub mod architecture {}
 
 #[doc = include_str!("troubleshooting.md")]
 pub mod troubleshooting {}
+
+/// README.md, whose example is compiled by `cargo test`.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}

@@ -1,0 +1,137 @@
+//! README and guide: what they promise can be done as written.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use weir_authority::Authority;
+
+use crate::binary::File;
+use crate::support::{Client, Process, weir};
+
+/// Bytes of README.md: five minutes of reading.
+const README_BYTES_MAX: usize = 10 * 1024;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// README and the READMEs that it leads to.
+const READMES: [&str; 4] =
+    ["README.md", "benches/README.md", "tests/README.md", "tools/peers/README.md"];
+
+/// The pages of the guide, by their path.
+fn pages() -> Vec<PathBuf> {
+    let files = fs::read_dir(root().join("src/guide")).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// The fenced blocks of a language, each with the number of its first line.
+fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
+    let mut blocks = Vec::new();
+    let mut block: Option<(usize, String)> = None;
+    for (number, line) in text.lines().enumerate() {
+        match (&mut block, line.strip_prefix("```")) {
+            (None, Some(of)) => block = Some((number + 2, of.to_owned() + "\n")),
+            (Some(_), Some(_)) => blocks.extend(block.take()),
+            (Some((_, text)), None) => *text += &format!("{line}\n"),
+            (None, None) => {}
+        }
+    }
+    assert!(block.is_none(), "a fence is not closed");
+    let opening = format!("{language}\n");
+    let body = |(number, text): (usize, String)| {
+        text.strip_prefix(&opening).map(|body| (number, body.to_owned()))
+    };
+    blocks.into_iter().filter_map(body).collect()
+}
+
+#[test]
+fn the_readme_is_short() {
+    let bytes = read("README.md").len();
+    assert!(bytes <= README_BYTES_MAX, "{bytes} bytes");
+}
+
+#[test]
+fn links_of_the_readmes_lead_to_files() {
+    let mut found = 0;
+    for readme in READMES {
+        let text = read(readme);
+        let folder = root().join(readme);
+        let folder = folder.parent().unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        for (target, _) in targets.filter(|(target, _)| !target.contains("://")) {
+            let file = target.split('#').next().unwrap();
+            assert!(file.is_empty() || folder.join(file).exists(), "{readme}: {target}");
+            found += 1;
+        }
+    }
+    assert!(found > 10, "{found} links: are they read at all?");
+}
+
+#[test]
+fn files_in_the_guide_are_valid() {
+    let authority = Authority::new();
+    let folder = authority.directory();
+    let files = authority.server(&["localhost"]);
+    for (from, to) in
+        [(files.chain, "chain.pem"), (files.key, "key.pem"), (authority.file(), "clients.pem")]
+    {
+        fs::copy(from, folder.join(to)).unwrap();
+    }
+    let file = folder.join("weir.toml");
+    let mut checked = 0;
+    for page in pages().into_iter().chain([root().join("README.md")]) {
+        for (line, text) in blocks(&read(&page), "toml") {
+            fs::write(&file, text).unwrap();
+            let mut process = Process::spawn(weir(["check", "--config"]).arg(&file));
+            let place = format!("{}:{line}", page.display());
+            assert_eq!(process.wait(), Some(0), "{place}: {}", process.whole_log());
+            checked += 1;
+        }
+    }
+    assert!(checked > 5, "{checked} files");
+}
+
+/// The names of metrics in a text; one that ends in `_` is the beginning of several.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+    words.filter(|word| word.starts_with("weir_") || word.starts_with("process_")).collect()
+}
+
+#[test]
+fn metrics_in_the_guide_exist() {
+    let file = File::new(
+        "[[network]]\nproject = 'main'\nchain_id = 1\nupstreams = ['http://127.0.0.1:9']\n",
+    );
+    let arguments = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config", file.path()];
+    let running = Process::spawn(&mut weir(arguments));
+    running.address();
+    let line = running.line();
+    let admin = line.strip_prefix("admin http://").unwrap_or_else(|| panic!("{line}"));
+    let mut client = Client::tcp(admin.trim_end_matches('/').parse().unwrap());
+    client.raw(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n");
+    let text = String::from_utf8(client.answer().1).unwrap();
+    let helps = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
+    let known: BTreeSet<&str> = helps.filter_map(|help| help.split(' ').next()).collect();
+    // Methods of the node.
+    let others = ["weir_emit", "weir_mine"];
+    let mut checked = 0;
+    for page in pages().into_iter().chain(READMES.map(|readme| root().join(readme))) {
+        let text = read(&page);
+        for name in metrics_in(&text).into_iter().filter(|name| !others.contains(name)) {
+            let is_known = match name.strip_suffix('_') {
+                Some(_) => known.iter().any(|metric| metric.starts_with(name)),
+                None => known.contains(name),
+            };
+            assert!(is_known, "{}: no metric {name}", page.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 30, "{checked} names");
+}
