@@ -184,6 +184,19 @@ mod tests {
         }
     }
 
+    /// A peer that has reset the connection, once the kernel has taken so many bytes.
+    struct Reset(Kernel);
+
+    impl Write for Reset {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write(bytes).map_err(|_| ErrorKind::ConnectionReset.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     /// Records that show what is in them: the length, then the plaintext.
     fn seal(plain: &[u8], records: &mut [u8]) -> io::Result<usize> {
         records[..4].copy_from_slice(&(plain.len() as u32).to_be_bytes());
@@ -258,6 +271,34 @@ mod tests {
         assert_eq!(plain.len(), begun * 1000 + 5 + 4);
         assert_eq!(plain[SEAL_BYTES..][..5], *b"alert");
         assert_eq!(plain[plain.len() - 4..], [0x88, 2, 0x03, 0xF5]);
+    }
+
+    #[test]
+    fn a_failed_write_counts_exactly_what_it_took_off_the_queue() {
+        let total = 4 * SEAL_BYTES;
+        for room in [0, 1, SEAL_BYTES, SEAL_BYTES + 4, 2 * SEAL_BYTES] {
+            let (mut outbox, mut spares) = (Outbox::default(), SpareQueues::default());
+            for _ in 0..total / 1024 {
+                outbox.push_message(&mut spares, Message::Binary(&[2; 1020]), None);
+            }
+            let mut records = vec![0; SEAL_BYTES + 100];
+            let workspace = Workspace { gathered: &mut Vec::new(), records: &mut records };
+            let mut socket = Reset(Kernel { room, taken: Vec::new() });
+            let kernel = &mut socket;
+            let mut flush =
+                |workspace| outbox.flush_sealed(kernel, seal, workspace, &mut spares, Time::ZERO);
+            // What the kernel takes in part is kept, and fails with the next flush.
+            let written = flush(workspace);
+            let sealed = match &written {
+                Ok(written) => written.bytes.div_ceil(SEAL_BYTES + 4),
+                Err(_) => 1 + room / (SEAL_BYTES + 4),
+            };
+            let kept = written.map_or(0, |written| sealed * (SEAL_BYTES + 4) - written.bytes);
+            assert_eq!(outbox.bytes(), total - sealed * SEAL_BYTES + kept, "room for {room}");
+            assert!(outbox.is_measured());
+            outbox.clear(&mut spares);
+            assert_eq!(outbox.held_bytes(), 0);
+        }
     }
 
     #[test]
