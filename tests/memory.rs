@@ -276,3 +276,20 @@ fn an_idle_connection_costs_little() {
     drop(clients);
     eventually(|| descriptors(server.pid()) == none, "all are gone");
 }
+
+#[test]
+fn memory_of_half_heads_goes_back_to_the_system() {
+    const COUNT: usize = 5_000;
+    const LEN: usize = 15_000;
+    let _alone = crowd();
+    let (server, address) = Process::serve(&[]);
+    let head = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(LEN));
+    drop(idle(address, 100));
+    let before = resident(server.pid());
+    let held = COUNT * LEN;
+    let mut clients: Vec<Client> = (0..COUNT).map(|_| Client::tcp(address)).collect();
+    clients.iter_mut().for_each(|client| client.raw(head.as_bytes()));
+    eventually(|| resident(server.pid()) >= before + held, "all heads are read");
+    drop(clients);
+    eventually(|| resident(server.pid()) < before + held / 4, "the memory is back");
+}

@@ -13,6 +13,7 @@ use super::client::Awaited;
 use super::connection::{Input, Phase, Standing};
 use super::core::Core;
 use super::origin;
+use super::pages::Pages;
 use super::plain::{PartialBody, Plain};
 use super::router::{Params, RouteId};
 use super::service::{Decision, Request};
@@ -29,7 +30,7 @@ pub(super) struct Handshake {
     pub(super) since: Time,
     scan: HeadScan,
     /// The part of a head that has arrived, or the head of a request whose body is awaited.
-    pub(super) head: Vec<u8>,
+    pub(super) head: Pages,
     /// What admission said instead of yes.
     pub(super) refused: Option<Refusal>,
     /// Plain requests answered.
@@ -53,7 +54,7 @@ impl Handshake {
         Handshake {
             since,
             scan: HeadScan::default(),
-            head: Vec::new(),
+            head: Pages::default(),
             refused: None,
             answered: 0,
             origin: None,
@@ -66,7 +67,7 @@ impl Handshake {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        self.head.capacity() + self.body.as_ref().map_or(0, PartialBody::held_bytes)
+        self.head.held_bytes() + self.body.as_ref().map_or(0, PartialBody::held_bytes)
     }
 
     /// Whether a client waits for an answer, or will: only one that was answered before may be silent.
@@ -119,7 +120,7 @@ impl Reactor {
         let is_answer = handshake.awaited.is_some();
         match handshake.scan.scan(buffered, head_bytes_max) {
             Ok(None) => {
-                handshake.head = if before == 0 { input.to_vec() } else { kept };
+                handshake.head = if before == 0 { Pages::from(input) } else { kept };
                 input.len()
             }
             Ok(Some(len)) => {

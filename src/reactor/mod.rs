@@ -61,6 +61,7 @@ mod origin;
 mod outbound;
 mod outbox;
 mod outboxes;
+mod pages;
 mod pieces;
 mod plain;
 mod publish;

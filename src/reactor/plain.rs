@@ -13,6 +13,7 @@ use super::connection::{Phase, Standing};
 use super::core::Core;
 use super::cors::Cors;
 use super::origin;
+use super::pages::Pages;
 use super::router::{Params, RouteId};
 use super::service::{Decision, PlainRequest};
 use super::shared::Bytes;
@@ -186,7 +187,7 @@ impl Core {
         self.note_path(id, request);
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
         if let Some(handshake) = handshake {
-            handshake.head = head.to_vec();
+            handshake.head = Pages::from(head);
             handshake.body = Some(body);
             handshake.since = now;
         }
