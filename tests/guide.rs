@@ -74,6 +74,49 @@ fn links_of_the_readmes_lead_to_files() {
     assert!(found > 10, "{found} links: are they read at all?");
 }
 
+/// The words in backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+#[test]
+fn files_that_the_guide_names_exist() {
+    let mut found = 0;
+    for page in pages().into_iter().chain(READMES.map(|readme| root().join(readme))) {
+        let text = read(&page);
+        let words = quoted(&text).filter_map(|quoted| quoted.split(' ').next());
+        let is_ours = |word: &&str| {
+            ["src/", "tests/", "tools/", "benches/", ".ci/"].iter().any(|top| word.starts_with(top))
+        };
+        for word in words.filter(is_ours) {
+            assert!(root().join(word).exists(), "{}: {word}", page.display());
+            found += 1;
+        }
+    }
+    assert!(found > 10, "{found} files");
+}
+
+#[test]
+fn limits_in_the_guide_are_settings() {
+    let file = File::new(
+        "[[route]]\npath = '/rooms/{name}'\nservice = 'rooms'\n\
+         [[network]]\nproject = 'main'\nchain_id = 1\nupstreams = ['http://127.0.0.1:9']\n",
+    );
+    let mut process = Process::spawn(&mut weir(["check", "--config", file.path()]));
+    assert_eq!(process.wait(), Some(0), "{}", process.whole_log());
+    let effective = process.rest();
+    let known: BTreeSet<&str> =
+        effective.iter().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+    let text = read("src/guide/limits.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let mut found = 0;
+    for name in rows.flat_map(quoted).filter(|name| *name != "dedicated") {
+        assert!(known.contains(name), "no setting {name}");
+        found += 1;
+    }
+    assert!(found > 30, "{found} settings");
+}
+
 #[test]
 fn files_in_the_guide_are_valid() {
     let authority = Authority::new();
