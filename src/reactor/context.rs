@@ -63,9 +63,10 @@ impl<'a> Context<'a> {
     }
 
     /// Whether a log line that a peer can provoke may be logged now: ten a second for each `reason`, all
-    /// services together. A line that may not is counted, and the loop logs the count a second later.
-    pub fn may_log(&mut self, reason: &'static str) -> bool {
-        self.core.may_log("service", reason)
+    /// services together. A line that may not is counted, and the loop logs the count at the same level
+    /// a second later.
+    pub fn may_log(&mut self, level: log::Level, reason: &'static str) -> bool {
+        self.core.may_log(level, "service", reason)
     }
 
     // Sending.

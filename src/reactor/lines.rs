@@ -44,38 +44,39 @@ pub(super) struct LineLimits {
 
 #[derive(Debug)]
 struct Limit {
+    level: Level,
     bucket: Bucket,
     held_back: u64,
 }
 
 impl LineLimits {
     /// Whether a line may be logged; counts it if not.
-    fn take(&mut self, kind: Kind, reason: Reason, now: Time) -> bool {
-        let full = || Limit { bucket: Bucket::full(&LINES, now), held_back: 0 };
+    fn take(&mut self, level: Level, kind: Kind, reason: Reason, now: Time) -> bool {
+        let full = || Limit { level, bucket: Bucket::full(&LINES, now), held_back: 0 };
         let limit = self.by_reason.entry((kind, reason)).or_insert_with(full);
         let is_allowed = limit.bucket.take(&LINES, now);
         limit.held_back += u64::from(!is_allowed);
         is_allowed
     }
 
-    /// The lines that were held back since this was last called, by kind and reason.
-    fn take_held_back(&mut self) -> impl Iterator<Item = (Kind, Reason, u64)> {
+    /// The lines that were held back since this was last called: level, kind, reason and count.
+    fn take_held_back(&mut self) -> impl Iterator<Item = (Level, Kind, Reason, u64)> {
         self.is_summary_due = false;
-        let counts = self.by_reason.iter_mut();
-        let counts = counts
-            .map(|(&(kind, reason), limit)| (kind, reason, std::mem::take(&mut limit.held_back)));
-        counts.filter(|&(_, _, count)| count > 0)
+        let counts = self.by_reason.iter_mut().map(|(&(kind, reason), limit)| {
+            (limit.level, kind, reason, std::mem::take(&mut limit.held_back))
+        });
+        counts.filter(|&(.., count)| count > 0)
     }
 }
 
 impl Core {
-    /// Whether a line at INFO or above that a peer can provoke may be logged now. One that may not is
+    /// Whether a line of this level that a peer can provoke may be logged now. One that may not is
     /// counted.
-    pub(super) fn may_log(&mut self, kind: Kind, reason: Reason) -> bool {
-        if !log_enabled!(Level::Info) {
+    pub(super) fn may_log(&mut self, level: Level, kind: Kind, reason: Reason) -> bool {
+        if !log_enabled!(level) {
             return false;
         }
-        let is_allowed = self.lines.take(kind, reason, self.now);
+        let is_allowed = self.lines.take(level, kind, reason, self.now);
         self.metrics.lines_held_back += u64::from(!is_allowed);
         if !is_allowed && !self.lines.is_summary_due {
             self.lines.is_summary_due = true;
@@ -84,10 +85,10 @@ impl Core {
         is_allowed
     }
 
-    /// Logs how many lines were held back.
+    /// Logs how many lines were held back, at their level.
     pub(super) fn log_held_back(&mut self) {
-        for (kind, reason, more) in self.lines.take_held_back() {
-            info!(reason = reason, more = more; "{kind}: and {more} more");
+        for (level, kind, reason, more) in self.lines.take_held_back() {
+            log!(level, reason = reason, more = more; "{kind}: and {more} more");
         }
     }
 
@@ -108,7 +109,7 @@ impl Core {
     /// Logs that accepting has become slow.
     pub(super) fn log_crowding(&mut self) {
         if let Some((connections, most)) = self.admission.take_crowding()
-            && self.may_log("accepting slowly", "crowded")
+            && self.may_log(Level::Warn, "accepting slowly", "crowded")
         {
             warn!("{connections} of {most} connections: accepting slowly");
         }
@@ -122,7 +123,7 @@ impl Core {
 
     /// Logs that a request is refused.
     pub(super) fn log_refused(&mut self, id: ConnId, refusal: Refusal) {
-        if self.may_log("refused", refusal.name()) {
+        if self.may_log(Level::Info, "refused", refusal.name()) {
             self.log_refusal(id, refusal.status(), refusal.name(), &refusal);
         }
     }
@@ -130,7 +131,7 @@ impl Core {
     /// Logs that a service refuses a request.
     pub(super) fn log_refused_by_service(&mut self, id: ConnId, response: &Response) {
         const REASON: Reason = "service";
-        if self.may_log("refused", REASON) {
+        if self.may_log(Level::Info, "refused", REASON) {
             self.log_refusal(id, response.status(), REASON, &"by its service");
         }
     }
@@ -151,7 +152,7 @@ impl Core {
 
     pub(super) fn log_tls_failure(&mut self, id: ConnId, error: &rustls::Error) {
         const REASON: Reason = "tls_failed";
-        if self.may_log("TLS", REASON)
+        if self.may_log(Level::Info, "TLS", REASON)
             && let Some(conn) = self.conns.get(id)
         {
             info!(conn:% = id, peer:% = peer(conn), reason = REASON; "TLS: {error}");
@@ -164,7 +165,7 @@ impl Core {
         let level = match end_of(conn, reason) {
             End::Normal if self.settings.log_access => Level::Info,
             End::Normal | End::Logged => Level::Debug,
-            End::Fault if self.may_log("ended", reason.name()) => Level::Info,
+            End::Fault if self.may_log(Level::Info, "ended", reason.name()) => Level::Info,
             End::Fault => return,
         };
         let traffic = conn.traffic;
@@ -251,15 +252,15 @@ mod tests {
     fn ten_lines_a_second_of_each_reason_are_logged_and_the_others_counted() {
         let mut lines = LineLimits::default();
         let mut logged = |reason, count, millis| {
-            (0..count).filter(|_| lines.take("refused", reason, after(millis))).count()
+            (0..count).filter(|_| lines.take(Level::Info, "refused", reason, after(millis))).count()
         };
         assert_eq!(logged("origin", 1000, 0), 10);
         assert_eq!(logged("not_found", 5, 0), 5, "each reason has its own");
         assert_eq!(logged("origin", 1000, 500), 5);
         let held_back: Vec<_> = lines.take_held_back().collect();
-        assert_eq!(held_back, [("refused", "origin", 1985)]);
+        assert_eq!(held_back, [(Level::Info, "refused", "origin", 1985)]);
         assert_eq!(lines.take_held_back().count(), 0, "each is counted once");
-        assert!(lines.take("refused", "origin", after(1500)));
+        assert!(lines.take(Level::Info, "refused", "origin", after(1500)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use log::{debug, error, warn};
+use log::{Level, debug, error, warn};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -223,7 +223,7 @@ impl Core {
             Ok(session) => session,
             Err(error) => {
                 self.metrics.dropped_at_accept += 1;
-                if self.may_log("no TLS for a client", "no_session") {
+                if self.may_log(Level::Error, "no TLS for a client", "no_session") {
                     error!("no TLS for a client: {error}");
                 }
                 return;

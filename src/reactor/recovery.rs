@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use log::error;
+use log::{Level, error};
 
 use super::ServiceId;
 use super::core::Core;
@@ -69,7 +69,7 @@ impl Core {
     #[inline(never)]
     pub(super) fn note_panic(&mut self, service: ServiceId) {
         self.metrics.panics += 1;
-        if self.may_log("panicked", "handler") {
+        if self.may_log(Level::Error, "panicked", "handler") {
             error!("service {} ({}) panicked", service.number(), self.service_name(service));
         }
     }

@@ -222,6 +222,18 @@ fn a_flood_of_bad_requests_logs_some_and_counts_the_others() {
     assert_eq!(lines(&log, "refused: 400").len(), 1, "{log}");
 }
 
+/// One limit for all levels of the filter: a warning does not need INFO.
+#[test]
+fn warnings_that_peers_provoke_are_logged_without_info() {
+    let arguments = ["--log", "warn", "--log-format", "json", "--connections-max", "5"];
+    let (server, address) = Process::serve(&arguments);
+    let clients: Vec<Client> = (0..5).map(|_| Client::open(address, "/")).collect();
+    drop(clients);
+    let log = server.stop();
+    let crowded = lines(&log, "5 of 5 connections: accepting slowly");
+    assert_eq!(crowded.iter().map(|line| &line["level"]).collect::<Vec<_>>(), ["WARN"], "{log}");
+}
+
 #[test]
 fn an_access_log_has_a_line_for_each_connection_that_ended_normally() {
     let talk = |address| {

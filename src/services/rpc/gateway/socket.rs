@@ -179,7 +179,7 @@ impl Socket {
         let State::Open(conn) = self.state else {
             return;
         };
-        if self.dropped == 0 && cx.may_log("upstream_text") {
+        if self.dropped == 0 && cx.may_log(log::Level::Warn, "upstream_text") {
             log::warn!("upstream {}: a message that is no JSON-RPC answer is dropped", self.url);
         }
         self.dropped += 1;
