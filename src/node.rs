@@ -163,7 +163,8 @@ pub(crate) struct NodeOptions {
     drain_timeout: Span,
 
     /// error, warn, info, debug, trace or off; also per target, as in "warn,weir=debug".
-    /// Libraries log warnings only, unless the filter names them: "debug,ureq=debug"
+    /// Libraries log warnings only, unless the filter names them, as in "debug,rustls=debug"; ureq never
+    /// logs more, because its lines hold the keys in upstream URLs
     #[arg(long, value_name = "LEVEL", default_value_t)]
     log: LogFilter,
 

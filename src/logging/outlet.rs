@@ -17,6 +17,8 @@ static LINES_LOST: AtomicU64 = AtomicU64::new(0);
 static LAST_ERROR: AtomicI32 = AtomicI32::new(NOBODY_READ);
 /// In place of an error: a pipe had no room.
 const NOBODY_READ: i32 = 0;
+/// What the targets of the HTTP client begin with: ureq and ureq_proto.
+const HTTP_CLIENT: &str = "ureq";
 
 thread_local! {
     /// Whether the last line of this thread could not be written. The logger drops the error.
@@ -42,13 +44,13 @@ impl Outlet {
         Outlet { logger, named, reported: AtomicU64::new(0) }
     }
 
-    /// Whether a line is of weir itself, a warning, or of a target that the filter names: ureq, for
-    /// one, logs whole URLs at trace, and their paths may hold a key.
+    /// Whether a line is of weir itself, a warning, or of a target that the filter names. Lines of the
+    /// HTTP client below a warning are never logged: they hold URLs, whose paths may hold a key.
     fn is_wanted(&self, metadata: &Metadata<'_>) -> bool {
         let is_below = |name: &str| metadata.target().starts_with(name);
         metadata.level() <= Level::Warn
             || is_below("weir")
-            || self.named.iter().any(|name| is_below(name))
+            || !is_below(HTTP_CLIENT) && self.named.iter().any(|name| is_below(name))
     }
 
     /// Logs how many lines are missing here, if any are. Whether the log can be written to.
@@ -210,7 +212,19 @@ mod tests {
             !sees("trace", "ureq::util", Level::Info) && sees("trace", "ureq::util", Level::Warn)
         );
         assert!(!sees("error", "ureq::util", Level::Warn));
-        assert!(sees("info,ureq=trace", "ureq::util", Level::Trace));
-        assert!(!sees("trace,mio=debug", "ureq::util", Level::Debug));
+        assert!(sees("info,rustls=trace", "rustls::client", Level::Trace));
+        assert!(!sees("trace,mio=debug", "rustls::client", Level::Debug));
+    }
+
+    #[test]
+    fn urls_of_the_http_client_are_not_logged_even_if_it_is_named() {
+        let filter: LogFilter = "trace,ureq=trace,ureq_proto=trace".parse().unwrap();
+        let logger = env_logger::Builder::new().parse_filters(&filter.to_string()).build();
+        let outlet = Outlet::new(logger, filter.targets());
+        let sees = |target: &str, level| {
+            outlet.enabled(&Metadata::builder().target(target).level(level).build())
+        };
+        assert!(!sees("ureq::run", Level::Debug) && !sees("ureq_proto::util", Level::Info));
+        assert!(sees("ureq::run", Level::Warn));
     }
 }

@@ -12,6 +12,8 @@ use crate::support::{Client, Process, eventually, weir};
 /// Stands in each URL's path or query.
 const KEY: &str = "sEcReT0123456789";
 const PATH: &str = "/main/evm/2121";
+/// Libraries, too, among them the HTTP client, whose own lines hold whole URLs.
+const LOG: &str = "trace,mio=trace,rustls=trace,ureq=trace,ureq_proto=trace";
 
 /// A gateway, and all that it prints.
 struct Gateway {
@@ -26,7 +28,7 @@ impl Gateway {
     /// In front of these upstreams, for clients at `/{project}/evm/2121`.
     fn start(project: &str, upstreams: &[String]) -> Gateway {
         let text = format!(
-            "admin = '127.0.0.1:0'\nlisten = '127.0.0.1:0'\nlog = 'trace,mio=trace'\n\
+            "admin = '127.0.0.1:0'\nlisten = '127.0.0.1:0'\nlog = '{LOG}'\n\
              [[network]]\nproject = '{project}'\nchain_id = 2121\ncall_timeout = '2s'\n\
              upstreams = {upstreams:?}\n"
         );
@@ -133,8 +135,7 @@ fn the_key_of_a_leader_is_not_printed() {
     let (of_leader, of_follower) = (Directory::new(), Directory::new());
     let leader = Node::leader(&of_leader);
     let url = format!("http://{}/?{KEY}", leader.rpc);
-    let flags =
-        ["--role", "follower", "--follow-rpc", &url, "--log", "trace", "--drain-timeout", "1s"];
+    let flags = ["--role", "follower", "--follow-rpc", &url, "--log", LOG, "--drain-timeout", "1s"];
     let mut follower = Node::start(&of_follower, &flags);
     leader.result("weir_mine", json!([]));
     follower.reach(1);

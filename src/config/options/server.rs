@@ -38,7 +38,8 @@ pub(in crate::config) struct ServerOptions {
     reuse_port: bool,
 
     /// error, warn, info, debug, trace or off; also per target, as in "warn,weir=debug".
-    /// Libraries log warnings only, unless the filter names them: "debug,ureq=debug"
+    /// Libraries log warnings only, unless the filter names them, as in "debug,rustls=debug"; ureq never
+    /// logs more, because its lines hold the keys in upstream URLs
     #[arg(long, value_name = "LEVEL", help_heading = "Log", default_value_t)]
     log: LogFilter,
 
