@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, Place, shown};
 use super::keys::{Given, Keys, Layer};
 use super::options::Options;
 use crate::nearest::{nearest, synonym};
@@ -38,7 +38,7 @@ pub(super) fn layer(
         let bad = |value: &str, why: String| ConfigError::BadValue {
             place: Place::Environment,
             key: name.to_string(),
-            value: format!("{value:?}"),
+            value: format!("{:?}", shown(value)),
             why,
         };
         let text = match value.into_string() {
@@ -124,6 +124,8 @@ mod tests {
             "{error}"
         );
         assert!(read(&[("WEIR_head_max", "1KiB")]).is_err(), "case counts");
+        let error = read(&[("WEIR_ADMIN", "wss://a.example/KEY")]).unwrap_err();
+        assert!(error.contains(r#""wss://a.example/..""#) && !error.contains("KEY"), "{error}");
     }
 
     #[cfg(unix)]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use weir::reactor::TlsError;
+use weir::services::rpc::redacted;
 
 use super::keys::Layer;
 use super::networks::NetworkError;
@@ -149,6 +150,11 @@ pub(super) fn place_of(text: &str, layers: &[&Layer]) -> Option<Place> {
     let mut words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
     let place = |word| layers.iter().find_map(|layer| Some(layer.get(word)?.place.clone()));
     words.find_map(place)
+}
+
+/// A value as an error shows it: of a URL, which may be an upstream's under a wrong key, without its path.
+pub(super) fn shown(value: &str) -> String {
+    if value.contains("://") { redacted(value) } else { value.to_owned() }
 }
 
 fn suggest(f: &mut fmt::Formatter<'_>, nearest: Option<&str>) -> fmt::Result {

@@ -145,10 +145,12 @@ impl Source<'_> {
                 None => Err("expected a string, a number, true or false, or a list".to_owned()),
             };
             if let Err(why) = checked {
+                let written = &self.text[value.span()];
+                let is_secret = name == SECRET || written.contains("://");
                 let value = match values {
-                    Some(values) if name == SECRET => redacted_list(&values),
-                    None if name == SECRET => "..".to_owned(),
-                    _ => self.text[value.span()].to_owned(),
+                    Some(values) if is_secret => redacted_list(&values),
+                    None if is_secret => "..".to_owned(),
+                    _ => written.to_owned(),
                 };
                 return Err(ConfigError::BadValue { place, key: name.to_owned(), value, why });
             }

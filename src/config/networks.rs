@@ -11,7 +11,7 @@ use weir::reactor::settings::{RouteSettings, Settings, SettingsError};
 use weir::services::rpc::gateway::{GatewaySettings, UPSTREAMS_MAX};
 use weir::services::rpc::{Network, RpcSettings, UpstreamUrl};
 
-use super::error::{ConfigError, Place, place_of};
+use super::error::{ConfigError, Place, place_of, shown};
 use super::keys::{Layer, read};
 use super::options::RouteOptions;
 use super::values::{Count, FileName, OrOff, Size, Span, texts};
@@ -295,6 +295,7 @@ impl fmt::Display for NetworkError {
         match self {
             NetworkError::Missing(key) => write!(f, "a [[network]] needs {key}"),
             NetworkError::Project(name) => {
+                let name = shown(name);
                 write!(f, "project = {name:?}: expected letters, digits, '-', '_' and '.'")
             }
             NetworkError::Upstreams(count) => {

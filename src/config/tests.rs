@@ -352,6 +352,14 @@ fn keys_in_upstream_urls_are_hidden() {
             "{error}"
         );
     }
+    // A URL under another key may be an upstream's all the same.
+    for line in ["project = 'main'", "chain_id = 1"] {
+        let (key, _) = line.split_once(' ').unwrap();
+        for url in ["'wss://a.example/KEY'", "['wss://a.example/KEY']", "{ url = 'ws://a/KEY' }"] {
+            let error = file(&text.replace(line, &format!("{key} = {url}"))).unwrap_err();
+            assert!(error.contains(&format!(": {key} = ")) && !error.contains("KEY"), "{error}");
+        }
+    }
 }
 
 #[test]
