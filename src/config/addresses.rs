@@ -107,11 +107,19 @@ pub(crate) struct Origin(pub(crate) String);
 impl FromStr for Origin {
     type Err = &'static str;
 
-    /// Browsers send scheme and host in lower case, and never a path: one given here would match
-    /// nobody.
+    /// Browsers send scheme and host in lower case, never a path, a user or the scheme's own port: with
+    /// one of them the origin would match no page.
     fn from_str(text: &str) -> Result<Origin, Self::Err> {
-        let text = text.trim().to_ascii_lowercase();
-        let host = text.split_once("://").map_or("", |(_, host)| host);
+        let mut text = text.trim().to_ascii_lowercase();
+        for (scheme, port) in [("https://", ":443"), ("http://", ":80")] {
+            if text.starts_with(scheme) && text.ends_with(port) {
+                text.truncate(text.len() - port.len());
+            }
+        }
+        let (scheme, host) = text.split_once("://").unwrap_or_default();
+        if matches!(scheme, "ws" | "wss") {
+            return Err(r#"expected the origin of a page, such as "https://example.org""#);
+        }
         if text == "*" {
             return Err(r#"without a value, every origin may connect: leave "*" out"#);
         }
@@ -121,7 +129,7 @@ impl FromStr for Origin {
                 r#"a wildcard stands for whole labels at the start, as in "https://*.example.org""#,
             );
         }
-        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
+        let plain = |byte: u8| byte.is_ascii_graphic() && !b"/\\@?#,".contains(&byte);
         if text == "null" || !host.is_empty() && host.bytes().all(plain) {
             Ok(Origin(text))
         } else {
@@ -169,8 +177,34 @@ mod tests {
             let error = text.parse::<Origin>().unwrap_err();
             assert!(error.contains("wildcard") || error.contains("leave"), "{text}: {error}");
         }
-        for text in ["", "example.org", "https://", "https://example.org/", "https://a b"] {
+        for text in [
+            "",
+            "example.org",
+            "https://",
+            "https://example.org/",
+            "https://a b",
+            "https://user@example.org",
+            "https://example.org?a",
+            "https://example.org#a",
+            "wss://example.org",
+            "ws://example.org:9001",
+        ] {
             assert!(text.parse::<Origin>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_own_port_of_a_scheme_is_left_out_as_browsers_do() {
+        for (text, sent) in [
+            ("https://example.org:443", "https://example.org"),
+            ("http://Example.org:80", "http://example.org"),
+            ("https://*.example.org:443", "https://*.example.org"),
+            ("http://[::1]:80", "http://[::1]"),
+            ("https://example.org:80", "https://example.org:80"),
+            ("http://example.org:443", "http://example.org:443"),
+            ("http://example.org:8080", "http://example.org:8080"),
+        ] {
+            assert_eq!(text.parse(), Ok(Origin(sent.to_owned())));
         }
     }
 }
