@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use weir::protocol::Message;
-use weir::protocol::handshake::Response;
+use weir::protocol::handshake::{Refusal, Response};
 use weir::reactor::budget::HTTP_REQUESTS_MAX;
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, Page, PlainRequest, Reactor, Service};
+use weir::reactor::{ConnId, Context, Decision, Page, PlainRequest, Reactor, Service};
 use weir::services::TRY_IT_PAGE;
 
 use crate::support::{Client, DEADLINE, Server, TEXT, Watched, eventually, header, upgrade};
@@ -18,7 +18,7 @@ const LARGE: usize = 12 * 1024 * 1024;
 
 const POLICY: &str = "default-src 'none'";
 
-/// Answers POST and DELETE with its own path.
+/// Answers POST and DELETE with its own path, but refuses `/named/full`, later.
 struct Named;
 
 impl Service for Named {
@@ -28,10 +28,14 @@ impl Service for Named {
 
     fn on_plain(
         &mut self,
-        _: &mut Context<'_>,
-        _: ConnId,
+        cx: &mut Context<'_>,
+        conn: ConnId,
         request: &PlainRequest<'_>,
     ) -> Option<Response> {
+        if request.params.get("x") == Some("full") {
+            cx.answer(conn, Decision::Refuse(Refusal::RouteFull));
+            return None;
+        }
         Some(Response::text(200, request.http.path().to_owned()))
     }
 
@@ -263,6 +267,18 @@ fn options_keeps_the_connection_and_has_no_body() {
     assert_eq!(client.answer().1, b"1");
     let with_body = options.replace("\r\n\r\n", "\r\nContent-Length: 1\r\n\r\nx");
     assert!(client.request(&with_body).starts_with("HTTP/1.1 413 "));
+}
+
+#[test]
+fn a_late_refusal_is_counted_under_its_reason() {
+    let server = with_pages();
+    let mut client = Client::tcp(server.address);
+    let head = client.request(&get("/named/full", "").replacen("GET", "POST", 1));
+    assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("Retry-After: 5\r\n"), "{head}");
+    drop(client);
+    let metrics = server.stop_clean();
+    assert_eq!((metrics.refused, metrics.http_answered), (1, 0));
+    assert_eq!(metrics.refusals.get("route_full"), Some(&1));
 }
 
 /// RFC 9110, 6.6.1 and 5.6.7.

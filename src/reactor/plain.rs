@@ -191,7 +191,6 @@ impl Core {
             handshake.body = Some(body);
             handshake.since = now;
         }
-        self.note_path(id, request);
         if request.expects_continue() {
             self.queue_head(id, b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
         }
@@ -214,17 +213,18 @@ impl Core {
 
     /// Carries out what the service has decided at last.
     pub(super) fn answer_late(&mut self, id: ConnId, plain: Plain, decision: Decision) {
-        let response = match decision {
-            Decision::Respond(response) => response,
-            Decision::Refuse(refusal) => Response::from(refusal),
-            // There was nothing to accept.
-            Decision::Accept { .. } | Decision::Defer => Response::from(Refusal::Internal),
-        };
         if let Some(conn) = self.conns.get_mut(id) {
             conn.standing = Standing::Admitted;
             conn.phase = Phase::Handshake;
         }
-        self.respond(id, plain, response);
+        match decision {
+            Decision::Respond(response) => self.respond(id, plain, response),
+            Decision::Refuse(refusal) => self.refuse(id, refusal, plain.head_only),
+            // There was nothing to accept.
+            Decision::Accept { .. } | Decision::Defer => {
+                self.refuse(id, Refusal::Internal, plain.head_only);
+            }
+        }
         self.arm(id);
         self.run(id);
     }
