@@ -26,7 +26,7 @@ impl Source for ProcessSource {
     fn tell(&self, samples: &mut Samples, _: Time) {
         let build = [("version", VERSION), ("commit", COMMIT)];
         samples.gauge("build_info", "Version and git commit of this build; always 1", &build, 1.0);
-        let help = "Log lines lost because standard error was not read in time";
+        let help = "Log lines lost because standard error could not be written to";
         samples.counter("log_lines_lost", help, &[], lines_lost());
         let spent = clock_gettime(ClockId::ProcessCPUTime);
         let spent = Duration::try_from(spent).unwrap_or_default();
