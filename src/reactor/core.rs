@@ -278,7 +278,7 @@ impl Core {
             return SendOutcome::Refused;
         }
         let mask = self.masks.for_frame_of(conn.decoder.role());
-        self.outboxes.change(id, conn, |open| push(open.outbox, open.spares, mask));
+        self.outboxes.change_settled(conn, |open| push(open.outbox, open.spares, mask));
         let after = conn.outbox.bytes();
         if !is_control {
             self.metrics.messages_out += 1;

@@ -335,8 +335,9 @@ impl Outbox {
     ) {
         let queue = self.queue(spares);
         let tail = queue.tail(payload_len);
-        let before = tail.len();
+        let (before, room) = (tail.len(), tail.capacity());
         encode(tail);
+        debug_assert_eq!(tail.capacity(), room, "the frame is larger than its room");
         queue.bytes += tail.len() - before;
     }
 

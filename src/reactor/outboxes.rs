@@ -66,11 +66,26 @@ impl Outboxes {
         change: impl FnOnce(Open<'_>) -> T,
     ) -> T {
         self.settle(id, conn);
+        self.change_settled(conn, change)
+    }
+
+    /// The same for a connection that was [settled](Outboxes::settle) just now.
+    #[inline(always)]
+    pub(super) fn change_settled<T>(
+        &mut self,
+        conn: &mut Connection,
+        change: impl FnOnce(Open<'_>) -> T,
+    ) -> T {
+        debug_assert!(conn.batch.is_none(), "a change before the frames of the batch");
         let before = conn.outbox.held_bytes();
         let Connection { outbox, socket, rare, .. } = conn;
         let open = Open { outbox: &mut outbox.0, spares: &mut self.spares, socket, rare };
         let result = change(open);
-        self.ledger.replace(before, conn.outbox.held_bytes());
+        let after = conn.outbox.held_bytes();
+        // A message that fits into what is allocated changes nothing.
+        if after != before {
+            self.ledger.replace(before, after);
+        }
         result
     }
 

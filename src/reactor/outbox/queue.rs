@@ -109,10 +109,10 @@ pub(in crate::reactor) struct Queue {
     pub(super) written: usize,
     /// Bytes queued and not yet with the kernel.
     pub(super) bytes: usize,
-    /// Bytes allocated for this queue, without the tail and the queue itself.
+    /// Bytes allocated for this queue, without the queue itself. Kept at hand, since each message asks.
     ///
     /// Invariant: what [`Queue::measure`] returns. So is `shared`.
-    apart: usize,
+    allocated: usize,
     /// Bytes of chunks that other outboxes may refer to, too.
     pub(super) shared: usize,
     /// Since when the kernel takes nothing.
@@ -149,15 +149,18 @@ impl Queue {
         }
         let doubled = (2 * self.tail.capacity()).min(CHUNK_BYTES);
         let wanted = doubled.max(self.tail.len() + more);
+        let before = self.tail.capacity();
         self.tail.reserve_exact(wanted - self.tail.len());
+        self.allocated += self.tail.capacity() - before;
     }
 
     /// Makes the tail a chunk, so that something else can stand behind it.
     pub(super) fn seal(&mut self) {
         if !self.tail.is_empty() {
             let next = std::mem::take(&mut self.spare);
-            self.apart -= next.capacity();
             let tail = std::mem::replace(&mut self.tail, next);
+            // The chunk is counted by `push`, and was counted as the tail.
+            self.allocated -= tail.capacity();
             self.push(Chunk::Frames(tail));
         }
     }
@@ -169,36 +172,37 @@ impl Queue {
 
     fn insert(&mut self, at: usize, chunk: Chunk) {
         let before = self.chunks.capacity();
-        self.apart += chunk.own_bytes();
+        self.allocated += chunk.own_bytes();
         self.shared += chunk.shared_bytes();
         self.chunks.insert(at, chunk);
-        self.apart += (self.chunks.capacity() - before) * size_of::<Chunk>();
+        self.allocated += (self.chunks.capacity() - before) * size_of::<Chunk>();
     }
 
     /// Bytes allocated for this queue.
     #[inline(always)]
     pub(super) fn held_bytes(&self) -> usize {
-        size_of::<Queue>() + self.apart + self.tail.capacity()
+        size_of::<Queue>() + self.allocated
     }
 
-    /// What `apart` and `shared` must be.
+    /// What `allocated` and `shared` must be.
     pub(super) fn measure(&self) -> (usize, usize) {
         let chunks = self.chunks.iter();
         let (own, shared) = chunks.fold((0, 0), |(own, shared), chunk| {
             (own + chunk.own_bytes(), shared + chunk.shared_bytes())
         });
         let table = self.chunks.capacity() * size_of::<Chunk>();
-        (own + table + self.spare.capacity() + self.sealed.capacity(), shared)
+        let others = self.tail.capacity() + self.spare.capacity() + self.sealed.capacity();
+        (own + table + others, shared)
     }
 
     /// Called where more has changed than is worth following.
     pub(super) fn remeasure(&mut self) {
-        (self.apart, self.shared) = self.measure();
+        (self.allocated, self.shared) = self.measure();
     }
 
-    /// Whether the invariant of `apart` and `shared` holds.
+    /// Whether the invariant of `allocated` and `shared` holds.
     pub(super) fn is_measured(&self) -> bool {
-        (self.apart, self.shared) == self.measure()
+        (self.allocated, self.shared) == self.measure()
     }
 
     /// Frees what is allocated and not used.
@@ -212,15 +216,15 @@ impl Queue {
     pub(super) fn keep_sealed(&mut self, records: &[u8]) {
         let before = self.sealed.capacity();
         self.sealed.keep(records);
-        self.apart += self.sealed.capacity() - before;
+        self.allocated += self.sealed.capacity() - before;
         self.bytes += records.len();
     }
 
     /// Forgets the records that the kernel has taken.
     pub(super) fn advance_sealed(&mut self, taken: usize) {
-        self.apart -= self.sealed.capacity();
+        self.allocated -= self.sealed.capacity();
         self.sealed.advance(taken);
-        self.apart += self.sealed.capacity();
+        self.allocated += self.sealed.capacity();
         self.bytes -= taken;
     }
 
@@ -284,14 +288,14 @@ impl Queue {
         let Some(chunk) = self.chunks.pop_front() else {
             return;
         };
-        self.apart -= chunk.own_bytes();
+        self.allocated -= chunk.own_bytes();
         self.shared -= chunk.shared_bytes();
         if let Chunk::Frames(mut bytes) = chunk
             && self.spare.capacity() < bytes.capacity()
             && bytes.capacity() <= SPARE_CHUNK_BYTES
         {
             bytes.clear();
-            self.apart += bytes.capacity() - self.spare.capacity();
+            self.allocated += bytes.capacity() - self.spare.capacity();
             self.spare = bytes;
         }
     }
@@ -303,8 +307,8 @@ impl Queue {
         let at = self.split();
         if let Some(Chunk::Pong(waiting)) = self.chunks.get_mut(at) {
             self.bytes -= waiting.len();
-            self.apart += pong.capacity();
-            self.apart -= waiting.capacity();
+            self.allocated += pong.capacity();
+            self.allocated -= waiting.capacity();
             *waiting = pong;
             return;
         }
