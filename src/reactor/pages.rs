@@ -67,9 +67,11 @@ impl Pages {
     }
 }
 
-/// Pages for so many bytes and a quarter more, if they are worth it and the system has some.
+/// Pages for so many bytes, if they are worth it and the system has some. Many get a quarter more, so that
+/// bytes that come one by one are not copied with each page.
 fn map(len: usize) -> Option<MmapMut> {
-    let wanted = (len + len / 4).next_multiple_of(PAGE_BYTES);
+    let more = if len < 16 * PAGE_BYTES { 0 } else { len / 4 };
+    let wanted = (len + more).next_multiple_of(PAGE_BYTES);
     (len >= PAGES_BYTES_MIN).then(|| MmapMut::map_anon(wanted).ok())?
 }
 
