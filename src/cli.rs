@@ -3,12 +3,15 @@
 //! Reads arguments only. A mistake in them is clap's error, with message and exit code 2; `--help` and
 //! `--version` are its errors with code 0. What the values mean together is not judged here.
 
+mod advice;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use self::advice::{advise, advise_on_node};
 use crate::config::{Layer, Options, given, redacted};
 use crate::help;
-use crate::nearest::{nearest, synonym};
+use crate::nearest::nearest;
 use crate::node::NodeOptions;
 use crate::version::VERSION_AND_COMMIT;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -104,7 +107,7 @@ impl Task {
         }
         if arguments.get(1).is_some_and(|word| word == "node") {
             arguments.remove(1);
-            let options = NodeOptions::parse(arguments).map_err(redact)?;
+            let options = NodeOptions::parse(arguments).map_err(redact).map_err(advise_on_node)?;
             return Ok(Task::Node(Box::new(options)));
         }
         Cli::parse(arguments).map(Task::Configured).map_err(redact).map_err(advise)
@@ -122,54 +125,6 @@ fn page(name: &str) -> Result<Option<&'static str>, clap::Error> {
     let hint = nearest(name, known).map(|near| format!(": a similar one is '{near}'"));
     let text = format!("no help topic '{name}'{}", hint.unwrap_or_default());
     Err(Arguments::command().error(ErrorKind::InvalidValue, text))
-}
-
-/// Adds to an error what to write instead, where other programs are used in another way.
-fn advise(mut error: clap::Error) -> clap::Error {
-    let (arg, value) = (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue));
-    let advice = match (error.kind(), arg, value) {
-        (ErrorKind::UnknownArgument, Some(ContextValue::String(flag)), _) => advice_for_flag(flag),
-        (
-            ErrorKind::InvalidValue,
-            Some(ContextValue::String(arg)),
-            Some(ContextValue::String(word)),
-        ) if arg.contains("COMMAND") => {
-            let is_file = [".toml", ".conf", ".yaml", ".yml", ".json"].iter();
-            let is_file = is_file.clone().any(|end| word.ends_with(end)) || word.contains('/');
-            let is_file = is_file && !word.contains("://");
-            is_file.then(|| format!("to read settings from a file: weir --config {word}"))
-        }
-        _ => None,
-    };
-    if let Some(advice) = advice {
-        // The likest of our own flags would be another one.
-        error.remove(ContextKind::SuggestedArg);
-        error.remove(ContextKind::SuggestedValue);
-        let advice = ContextValue::StyledStrs(vec![advice.into()]);
-        error.insert(ContextKind::Suggested, advice);
-    }
-    error
-}
-
-/// What to write instead of a flag that other programs have.
-fn advice_for_flag(flag: &str) -> Option<String> {
-    let name = flag.trim_start_matches('-').replace('-', "_");
-    let ours = match &*name {
-        "c" | "f" => "config",
-        "p" | "l" | "b" => "listen",
-        "v" => "log",
-        name => synonym(name)?,
-    };
-    let value = match ours {
-        "config" => "weir.toml",
-        "listen" => "127.0.0.1:9001",
-        "admin" => "127.0.0.1:9100",
-        "log" => "debug",
-        "message_max" => "\"64 KiB\"",
-        "pin" => "0",
-        _ => "FILE",
-    };
-    Some(format!("write --{} {value}", ours.replace('_', "-")))
 }
 
 /// Removes the path of a URL from an error: it may hold a key.
@@ -258,27 +213,6 @@ mod tests {
             let error = task.unwrap_err().to_string();
             assert!(error.contains("..'") && !error.contains("KEY"), "{error}");
             assert!(!error.contains("--config"), "a URL is no file: {error}");
-        }
-    }
-
-    #[test]
-    fn usage_of_other_programs_is_answered_with_ours() {
-        for (line, advice) in [
-            ("weir weir.toml", "weir --config weir.toml"),
-            ("weir ./conf/weir", "weir --config ./conf/weir"),
-            ("weir -c weir.toml", "write --config weir.toml"),
-            ("weir check -c weir.toml", "write --config weir.toml"),
-            ("weir --port 9001", "write --listen 127.0.0.1:9001"),
-            ("weir --port=9001", "write --listen 127.0.0.1:9001"),
-            ("weir -p 9001", "write --listen 127.0.0.1:9001"),
-            ("weir --bind 0.0.0.0", "write --listen 127.0.0.1:9001"),
-            ("weir --cert a.pem", "write --tls-cert FILE"),
-            ("weir --log-level debug", "write --log debug"),
-        ] {
-            let error = Task::parse(line.split_whitespace().map(OsString::from)).unwrap_err();
-            let text = error.to_string();
-            assert!(error.exit_code() == 2 && text.contains(advice), "{line}: {text}");
-            assert_eq!(text.matches("tip:").count(), 1, "{line}: {text}");
         }
     }
 

@@ -204,7 +204,7 @@ enum Chain {
 
 fn chain(text: &str) -> Result<Chain, String> {
     if !text.starts_with(|first: char| first.is_ascii_alphabetic()) {
-        return evm_chain_id(text).map(Chain::Id).map_err(str::to_owned);
+        return evm_chain_id(text).map(Chain::Id);
     }
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if text.len() > CHAIN_NAME_MAX || !text.bytes().all(is_plain) {
@@ -215,12 +215,13 @@ fn chain(text: &str) -> Result<Chain, String> {
     Ok(Chain::Name(text.to_owned()))
 }
 
-fn evm_chain_id(text: &str) -> Result<u64, &'static str> {
+fn evm_chain_id(text: &str) -> Result<u64, String> {
     let id = match text.starts_with("0x") {
         true => Quantity::parse(text).ok().map(|Quantity(id)| id),
         false => text.parse().ok(),
     };
-    id.filter(|&id| id > 0).ok_or("must be a number from 1, such as 2121 or 0x849")
+    let expected = || format!("must be a number from 1 to {}, such as 2121 or 0x849", u64::MAX);
+    id.filter(|&id| id > 0).ok_or_else(expected)
 }
 
 fn poll_interval(text: &str) -> Result<Span, String> {
@@ -481,6 +482,10 @@ mod tests {
         assert_eq!(parse("node --chain-id 0x7b").unwrap().chain_number(), 123);
         for id in ["0", "0x", "0x0", "-1", "_x", "a b", "ü"] {
             assert!(parse(&format!("node --chain-id={id}")).is_err(), "{id}");
+        }
+        for line in ["--chain-id 18446744073709551616", "--evm-chain-id 0x10000000000000000"] {
+            let error = parse(&format!("node {line}")).unwrap_err().to_string();
+            assert!(error.contains("from 1 to 18446744073709551615"), "{error}");
         }
         let block_time = |line: &str| match parse(line).unwrap().node().part {
             Part::Leader { block_time } => block_time,

@@ -134,6 +134,9 @@ impl Source<'_> {
             let place = self.place(key.span().start);
             let name: &str = key.get_ref();
             if !keys.names().any(|known| known == name) {
+                if matches!(value.get_ref(), DeValue::Table(_)) && !others.contains(&name) {
+                    return Err(unknown_table(place, name));
+                }
                 let known = keys.names().chain(others.iter().copied());
                 let synonym = synonym(name).filter(|ours| keys.names().any(|known| known == *ours));
                 let nearest = synonym.or_else(|| nearest(name, known)).map(str::to_owned);
@@ -159,6 +162,15 @@ impl Source<'_> {
         }
         Ok(layer)
     }
+}
+
+/// A table that other programs have, such as `[server]`, or `[routes]` for `[[route]]`.
+fn unknown_table(place: Place, name: &str) -> ConfigError {
+    let hint = match nearest(name, [ROUTE, NETWORK].into_iter()) {
+        Some(near) => format!("write [[{near}]]"),
+        None => "write settings at the top of the file, as in log = \"info\"".to_owned(),
+    };
+    ConfigError::Syntax { place, why: format!("there is no table {name:?}: {hint}") }
 }
 
 /// URLs for an error, without their keys.
@@ -270,6 +282,13 @@ mod tests {
         assert!(error("log = 'a'\nlog = 'b'").starts_with("weir.toml:2: "));
         assert!(error("[route]\npath = '/'").contains("[[route]]"));
         assert!(error("route = [1]").contains("[[route]]"));
+        assert_eq!(
+            error("\n[server]\nlog = 'info'"),
+            "weir.toml:2: there is no table \"server\": write settings at the top of the file, as in \
+             log = \"info\""
+        );
+        assert!(error("tls.cert = 'a'").contains("there is no table \"tls\""));
+        assert!(error("[routes]\npath = '/'").ends_with("write [[route]]"));
         let yaml = error("# weir\nlisten: 127.0.0.1:9001\n");
         assert!(yaml.starts_with("weir.toml:2: this is YAML; the configuration is TOML"), "{yaml}");
         assert!(error("{\"listen\": 1}").starts_with("weir.toml:1: this is JSON; "));
