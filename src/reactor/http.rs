@@ -139,6 +139,7 @@ impl Reactor {
                     let reason = CloseReason::UpgradeFailed(refusal.into());
                     self.core.vanish(id, reason);
                 } else {
+                    self.core.forget_request(id);
                     self.core.refuse(id, refusal, false);
                 }
                 input.len()
@@ -151,8 +152,9 @@ impl Reactor {
         let mut slots = EMPTY_SLOTS;
         let parsed = handshake::Request::parse(head, &mut slots);
         let head_only = parsed.is_ok_and(|request| request.method() == "HEAD");
-        if let Ok(request) = &parsed {
-            self.core.note_origin(id, request);
+        match &parsed {
+            Ok(request) => self.core.note_origin(id, request),
+            Err(_) => self.core.forget_request(id),
         }
         let taken = parsed.and_then(|request| {
             self.core.check_host(id, &request)?;

@@ -99,6 +99,17 @@ impl Core {
         }
     }
 
+    /// Forgets what was kept of the last request on the connection: the next one cannot be parsed, and
+    /// its log line must not have the path and the Origin of another.
+    pub(super) fn forget_request(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.path = self.no_path.clone();
+            if let Some(handshake) = conn.handshake() {
+                handshake.origin = None;
+            }
+        }
+    }
+
     /// Keeps the path of a request that leads to no route, or not yet.
     pub(super) fn note_path(&mut self, id: ConnId, request: &Request<'_>) {
         if let Some(conn) = self.conns.get_mut(id) {

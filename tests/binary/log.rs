@@ -197,6 +197,30 @@ fn refused_requests_are_logged_with_peer_path_origin_and_reason() {
 }
 
 #[test]
+fn a_malformed_request_is_not_logged_with_the_origin_and_path_of_the_one_before() {
+    let arguments = ["--admin", "127.0.0.1:0", "--log-format", "json"];
+    let (server, public) = Process::serve(&arguments);
+    let admin = server.line();
+    let admin = admin.strip_prefix("admin http://").unwrap().trim_end_matches('/');
+    let malformed = ["NONSENSE\r\n\r\n".to_owned(), format!("GET /{}", "x".repeat(20_000))];
+    for (address, path) in [(public, "/"), (admin.parse().unwrap(), "/healthz")] {
+        for second in &malformed {
+            let mut client = Client::tcp(address);
+            let first = format!("GET {path} HTTP/1.1\r\nHost: a\r\nOrigin: https://a\r\n\r\n");
+            client.raw(first.as_bytes());
+            assert!(client.answer().0.starts_with("HTTP/1.1 200 "));
+            assert!(client.request(second).starts_with("HTTP/1.1 4"));
+        }
+    }
+    let log = server.stop();
+    let refused = lines(&log, "refused: ");
+    assert_eq!(refused.len(), 4, "{log}");
+    for line in refused {
+        assert_eq!((&line["path"], &line["origin"]), (&"-".into(), &Value::Null), "{line}");
+    }
+}
+
+#[test]
 fn a_flood_of_bad_requests_logs_some_and_counts_the_others() {
     const FLOOD: u64 = 200;
     let (server, address) = Process::serve(&["--log-format", "json"]);
