@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     if matches!(cli.command, Command::Serve)
         && let Err(error) = serve::catch_early_signals()
     {
-        eprintln!("error: signals: {error}");
+        report(format_args!("error: signals: {error}"));
         return ExitCode::from(FAILED);
     }
     let dates = match cli.command {
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     let config = match Config::load(cli.file.as_deref(), env::vars_os(), cli.flags, dates) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("error: {error}");
+            report(format_args!("error: {error}"));
             return ExitCode::from(REFUSED);
         }
     };
@@ -62,7 +62,7 @@ fn start_node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
 
 fn check(config: &Config) -> ExitCode {
     for note in config.notes() {
-        eprintln!("note: {note}");
+        report(format_args!("note: {note}"));
     }
     let code = print(config);
     if code == ExitCode::SUCCESS {
@@ -76,7 +76,7 @@ fn print(text: impl fmt::Display) -> ExitCode {
     match write!(io::stdout(), "{text}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: stdout: {error}");
+            report(format_args!("error: stdout: {error}"));
             ExitCode::from(FAILED)
         }
     }
@@ -86,20 +86,25 @@ fn print(text: impl fmt::Display) -> ExitCode {
 fn report_differences(config: &Config) {
     let lines = config.differences();
     match lines.len() {
-        0 => eprintln!("ok: every setting has its default"),
-        1 => eprintln!("ok: 1 setting differs from its default:"),
-        count => eprintln!("ok: {count} settings differ from their defaults:"),
+        0 => report(format_args!("ok: every setting has its default")),
+        1 => report(format_args!("ok: 1 setting differs from its default:")),
+        count => report(format_args!("ok: {count} settings differ from their defaults:")),
     }
     for line in lines {
-        eprintln!("  {line}");
+        report(format_args!("  {line}"));
     }
+}
+
+/// Writes a line to standard error. Where that fails, on a full disk, the exit code tells the rest.
+fn report(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn exit_code(outcome: Result<(), Box<dyn Error>>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            report(format_args!("error: {error}"));
             ExitCode::from(FAILED)
         }
     }

@@ -445,7 +445,7 @@ fn listen(reactor: &mut Reactor, options: &NodeOptions) -> Result<(), Box<dyn Er
         let address = listen_on(reactor, &settings)?;
         lines += &format!("p2p ws://{address}{P2P_PATH}\n");
     }
-    io::stdout().write_all(lines.as_bytes())?;
+    io::stdout().write_all(lines.as_bytes()).map_err(|error| format!("stdout: {error}"))?;
     Ok(())
 }
 

@@ -132,7 +132,7 @@ fn listen(
         let address = listen_on(reactor, settings)?;
         lines += &format!("admin http://{address}/\n");
     }
-    io::stdout().write_all(lines.as_bytes())?;
+    io::stdout().write_all(lines.as_bytes()).map_err(|error| format!("stdout: {error}"))?;
     Ok(first)
 }
 

@@ -1,6 +1,7 @@
 //! What the process does: where it listens, what it prints where, what limits it keeps.
 
 use std::collections::HashSet;
+use std::fs::OpenOptions;
 use std::net::{Ipv6Addr, TcpListener};
 use std::process::Command;
 
@@ -58,6 +59,23 @@ fn a_port_in_use_is_said_and_nothing_else_is() {
     assert_eq!((code, &*stdout), (Some(1), ""));
     assert!(stderr.starts_with(&format!("error: listen on {address}: ")), "{stderr}");
     assert!(stderr.contains("in use"), "{stderr}");
+}
+
+#[test]
+fn exit_codes_do_not_depend_on_standard_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    for (arguments, code) in [
+        (&["check"][..], 0),
+        (&["check", "--config", "/nowhere"], 2),
+        (&["--config", "/nowhere"], 2),
+        (&["--listen", &taken, "--listen", "127.0.0.1:0"], 1),
+        (&["node", "--data-dir", "/proc/nowhere"], 1),
+    ] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut process = Process::spawn_unheard(weir(arguments).stderr(full));
+        assert_eq!(process.wait(), Some(code), "{arguments:?}");
+    }
 }
 
 #[test]
