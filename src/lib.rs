@@ -71,6 +71,21 @@
 //! no more than [the loop](reactor::settings::Settings) allows. Nothing is allocated from a number
 //! that a peer has sent.
 //!
+//! # Features
+//!
+//! `default-features = false` leaves the loop, the protocol, and the services echo and rooms: about 27
+//! crates. What is off costs no dependency, no memory and no instruction.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `tls` | `wss://` listeners and connections by rustls: [`Reactor::set_tls`](reactor::Reactor::set_tls), [`TlsConnector`](reactor::TlsConnector) |
+//! | `cert-info` | subjects of client certificates ([`TlsInfo`](reactor::TlsInfo)), and a check that our own are valid now; implies `tls` |
+//! | `signals` | [`Reactor::obey`](reactor::Reactor::obey): signals as events of the loop |
+//! | `metrics` | [`services::admin`]: `/metrics` for Prometheus, `/healthz`, `/readyz` |
+//! | `rpc` | [`services::rpc`]: JSON-RPC and the gateway; implies `tls` |
+//! | `node` | [`services::rpc::node`]: an embedded chain; implies `rpc` |
+//! | `server` | all of these and the binary `weir`; the default |
+//!
 //! # How connections end
 //!
 //! Always for one [`CloseReason`](reactor::CloseReason): it is the line in the log, the code in the

@@ -80,7 +80,7 @@ impl Core {
         let mut conn = Connection::new(id, socket, address, decoder, phase, handshake, place);
         conn.quota = Quota::Outbound;
         conn.standing = Standing::Announced;
-        conn.rare().session = session.map(Box::new);
+        conn.rare().session = session;
         self.insert(conn);
         if takeover {
             self.set_windows(id, Windows::new(&Agreement::WIDEST, Role::Client));

@@ -21,7 +21,7 @@ use super::inbound::Unread;
 use super::outboxes::Output;
 use super::record::{Metadata, Peer, Traffic};
 use super::timer::TimerId;
-use super::tls::Session;
+use super::tls::SessionBox;
 use super::topics::Memberships;
 use super::{CloseReason, ConnId, RouteId, ServiceId, Time};
 use crate::protocol::deflate::Unfinished;
@@ -73,7 +73,7 @@ pub(super) struct Rare {
     pub(super) unread: Option<Unread>,
     pub(super) metadata: Option<Box<Metadata>>,
     /// The TLS of a secure connection, for as long as it lives.
-    pub(super) session: Option<Box<Session>>,
+    pub(super) session: Option<SessionBox>,
     pub(super) windows: Option<Box<Windows>>,
     /// A compressed message of which pieces have come.
     pub(super) unfinished: Option<Unfinished>,
@@ -253,8 +253,8 @@ impl Connection {
     }
 
     /// Its TLS; `None` for one in the clear.
-    pub(super) fn session(&mut self) -> Option<&mut Session> {
-        self.rare.as_mut()?.session.as_deref_mut()
+    pub(super) fn session(&mut self) -> Option<&mut SessionBox> {
+        self.rare.as_mut()?.session.as_mut()
     }
 
     pub(super) fn is_secure(&self) -> bool {
@@ -320,6 +320,7 @@ impl Connection {
     }
 
     /// Whether what the peer sends is read only so that it can be thrown away.
+    #[cfg(feature = "tls")]
     pub(super) fn discards_input(&self) -> bool {
         matches!(
             self.phase,
@@ -361,10 +362,10 @@ impl Connection {
         let rare = self.rare.as_deref();
         let unread = rare.and_then(|rare| rare.unread.as_ref());
         let head = rare.and_then(|rare| rare.handshake.as_deref());
-        let session = rare.and_then(|rare| rare.session.as_deref());
+        let session = rare.and_then(|rare| rare.session.as_ref());
         let unfinished = rare.and_then(|rare| rare.unfinished.as_ref());
         self.decoder.held_bytes()
-            + session.map_or(0, Session::held_bytes)
+            + session.map_or(0, |session| session.held_bytes())
             + unfinished.map_or(0, Unfinished::held_bytes)
             + unread.map_or(0, Unread::held_bytes)
             + head.map_or(0, Handshake::held_bytes)

@@ -16,6 +16,7 @@ use super::record::{Metadata, MetadataFull, Record};
 use super::router::RouteId;
 use super::schedule::ServiceTimer;
 use super::settings::Settings;
+#[cfg(feature = "tls")]
 use super::tls::TlsConnector;
 use super::topics::{JoinError, Joined, Left};
 use super::{CloseReason, ConnId, Decision, SendOutcome, ServiceId, Time};
@@ -270,10 +271,11 @@ impl<'a> Context<'a> {
         self.core.connect(self.service, route, Some(from), address, request, None)
     }
 
-    /// The same by TLS; `from` as with [`connect_from`](Context::connect_from), if at all.
+    /// The same by TLS; `from` as with [`connect_from`](Context::connect_from), if at all. Feature `tls`.
     ///
     /// # Errors
     /// The same.
+    #[cfg(feature = "tls")]
     pub fn connect_secure(
         &mut self,
         connector: &TlsConnector,

@@ -161,6 +161,7 @@ impl Core {
         );
     }
 
+    #[cfg(feature = "tls")]
     pub(super) fn log_tls_failure(&mut self, id: ConnId, error: &rustls::Error) {
         const REASON: Reason = "tls_failed";
         if self.may_log(Level::Info, "TLS", REASON)

@@ -256,7 +256,7 @@ impl Core {
             conn.standing = Standing::Refused;
         }
         if let Some(session) = session {
-            conn.rare().session = Some(Box::new(session));
+            conn.rare().session = Some(session);
         }
         self.insert(conn);
         self.sync_interest(id);

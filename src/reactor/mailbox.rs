@@ -79,6 +79,7 @@ impl Bells {
     }
 
     /// Wakes the loop, for who has a channel of his own.
+    #[cfg(feature = "tls")]
     pub(super) fn alarm(&self) -> Alarm {
         self.alarm.clone()
     }
@@ -91,10 +92,12 @@ impl Bells {
         }
     }
 
+    #[cfg(feature = "signals")]
     pub(super) fn order_shutdown(&self) {
         self.shutdown.store(true, Ordering::Release);
     }
 
+    #[cfg(feature = "signals")]
     pub(super) fn order_report(&self) {
         self.report.store(true, Ordering::Release);
     }

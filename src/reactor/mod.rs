@@ -74,9 +74,12 @@ mod schedule;
 mod service;
 mod shared;
 mod shutdown;
+#[cfg_attr(not(feature = "signals"), path = "without/signals.rs")]
 mod signals;
 mod stats;
+#[cfg_attr(not(feature = "tls"), path = "without/tls.rs")]
 mod tls;
+mod tls_info;
 mod turn;
 
 use std::io;
@@ -110,11 +113,13 @@ pub use self::record::{Metadata, MetadataFull, Record, Traffic};
 pub use self::router::{Page, Params, RouteError, RouteId};
 pub use self::schedule::ServiceTimer;
 pub use self::service::{Decision, More, PlainRequest, Request, SendOutcome, Service};
+#[cfg(feature = "signals")]
 pub use self::signals::Order;
 pub use self::stats::{PHASES, TurnReport};
 pub use self::time::Time;
-pub(crate) use self::tls::PEM_BYTES_MAX;
-pub use self::tls::{TlsConnector, TlsError, TlsInfo};
+#[cfg(feature = "tls")]
+pub use self::tls::{PEM_BYTES_MAX, TlsConnector, TlsError};
+pub use self::tls_info::TlsInfo;
 pub use self::topics::{JoinError, Joined, Left};
 
 /// One loop with its services. See the [module](self) for what a turn does.
@@ -259,10 +264,11 @@ impl Reactor {
     ///
     /// # Errors
     /// The address cannot be bound, or is to be secure where no certificate was
-    /// [set](Reactor::set_tls) ([`io::ErrorKind::InvalidInput`]).
+    /// [set](Reactor::set_tls) ([`io::ErrorKind::InvalidInput`]), or without the feature `tls`
+    /// ([`io::ErrorKind::Unsupported`]).
     pub fn listen(&mut self, settings: &ListenSettings) -> io::Result<SocketAddr> {
-        if settings.secure && !self.core.tls.has_identity() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, TlsError::NoCertificate));
+        if settings.secure {
+            self.core.tls.check_identity()?;
         }
         let index = self.listeners.len();
         let listener = Listener::bind(settings, index, self.poll.registry())?;

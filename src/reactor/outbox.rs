@@ -17,9 +17,11 @@ use crate::protocol::{CloseFrame, Encoder, Masked, Message, Opcode, SharedFrame}
 
 mod pieces;
 mod queue;
+#[cfg_attr(not(feature = "tls"), path = "without/sealed.rs")]
 mod sealed;
 mod spares;
 
+#[cfg(feature = "tls")]
 pub(super) use self::sealed::{Workspace, Written};
 pub(super) use self::spares::SpareQueues;
 

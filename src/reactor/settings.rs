@@ -13,12 +13,14 @@ use super::budget::REFUSED_MAX;
 mod check;
 mod host;
 mod notation;
+#[cfg(feature = "tls")]
 mod tls;
 
 pub use check::{HEAD_BYTES_RANGE, MESSAGE_BYTES_RANGE, SettingsError};
 pub use host::HostPattern;
 pub use notation::{Prefix, Rate};
-pub use tls::{CertificateFiles, ClientCertificates, TlsSettings, TlsVersion};
+#[cfg(feature = "tls")]
+pub use tls::{CertificateFiles, ClientCertificates, TlsSettings};
 
 /// The limits and deadlines of one reactor.
 #[derive(Debug, Clone, PartialEq)]
@@ -248,4 +250,13 @@ pub enum SlowPolicy {
     Drop,
     /// It is closed with 1013: after the grace time above the soft limit, at once at the hard limit.
     Close,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
 }

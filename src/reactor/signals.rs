@@ -21,9 +21,8 @@ pub enum Order {
     Shutdown,
     /// As [`Handle::report_turns`](super::Handle::report_turns).
     ReportTurns,
-    /// Reloads the certificates given to [`set_tls`](Reactor::set_tls), on a thread. If they are valid,
-    /// new connections get them; if not, the log says why and the old ones stay. Without TLS there is
-    /// nothing to reload, and the log says so.
+    /// As [`Reactor::reload_certificates`]. Feature `tls`.
+    #[cfg(feature = "tls")]
     ReloadCertificates,
 }
 
@@ -56,17 +55,20 @@ impl Reactor {
         let Some(Obeyed { signals, orders }) = &mut self.obeyed else {
             return;
         };
-        for received in signals.pending() {
-            let found = orders.iter().find(|(signal, _)| *signal == received);
-            info!("signal {received} ({})", name(received));
-            match found {
-                Some((_, Order::Shutdown)) => self.core.bells.order_shutdown(),
-                Some((_, Order::ReportTurns)) if self.stats.is_none() => {
+        let mut received = Vec::new();
+        for signal in signals.pending() {
+            info!("signal {signal} ({})", name(signal));
+            received.extend(orders.iter().find(|(of, _)| *of == signal).map(|&(_, order)| order));
+        }
+        for order in received {
+            match order {
+                Order::Shutdown => self.core.bells.order_shutdown(),
+                Order::ReportTurns if self.stats.is_none() => {
                     warn!("no report of the turns: turn_stats is off");
                 }
-                Some((_, Order::ReportTurns)) => self.core.bells.order_report(),
-                Some((_, Order::ReloadCertificates)) => self.core.order_reload(),
-                None => {}
+                Order::ReportTurns => self.core.bells.order_report(),
+                #[cfg(feature = "tls")]
+                Order::ReloadCertificates => self.reload_certificates(),
             }
         }
     }

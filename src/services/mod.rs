@@ -2,9 +2,11 @@
 //!
 //! Services import the reactor and the protocol, never `mio` nor each other.
 
+#[cfg(feature = "metrics")]
 pub mod admin;
 mod echo;
 pub mod rooms;
+#[cfg(feature = "rpc")]
 pub mod rpc;
 
 pub use echo::Echo;

@@ -103,6 +103,25 @@ fn new_files_serve_new_clients_and_old_connections_live_on() {
 }
 
 #[test]
+fn certificates_reload_on_request_without_a_watch() {
+    let authority = Authority::new();
+    let files = authority.server(&["localhost"]);
+    let tls = TlsSettings { watch: None, ..settings(&files) };
+    let mut server = ByHand::secure(Settings::default(), |reactor| {
+        reactor.set_tls(tls).unwrap();
+        let service = reactor.add_service(Watched::echo().0).unwrap();
+        reactor.add_route("/", service, RouteSettings::default()).unwrap();
+    });
+    authority.issue_to(&files, "", &["new.test"], Kind::default());
+    assert!(try_open(&mut server, &Arc::new(trusting(&authority)), "new.test").is_none());
+    server.reactor.reload_certificates();
+    server.turn_until("a reload", |metrics| metrics.tls_reloads > 0);
+    let client = try_open(&mut server, &Arc::new(trusting(&authority)), "new.test");
+    drop(client.unwrap());
+    server.stop_clean();
+}
+
+#[test]
 fn sessions_outlive_a_change_of_certificates_but_not_of_trust() {
     let authority = Authority::new();
     let own = authority.client("alice");

@@ -112,7 +112,7 @@ pub(in crate::reactor) struct Queue {
     /// Bytes allocated for this queue, without the queue itself. Kept at hand, since each message asks.
     ///
     /// Invariant: what [`Queue::measure`] returns. So is `shared`.
-    allocated: usize,
+    pub(super) allocated: usize,
     /// Bytes of chunks that other outboxes may refer to, too.
     pub(super) shared: usize,
     /// Since when the kernel takes nothing.
@@ -212,22 +212,6 @@ impl Queue {
         self.remeasure();
     }
 
-    /// Keeps records that the kernel did not take.
-    pub(super) fn keep_sealed(&mut self, records: &[u8]) {
-        let before = self.sealed.capacity();
-        self.sealed.keep(records);
-        self.allocated += self.sealed.capacity() - before;
-        self.bytes += records.len();
-    }
-
-    /// Forgets the records that the kernel has taken.
-    pub(super) fn advance_sealed(&mut self, taken: usize) {
-        self.allocated -= self.sealed.capacity();
-        self.sealed.advance(taken);
-        self.allocated += self.sealed.capacity();
-        self.bytes -= taken;
-    }
-
     /// Memory that is worth keeping when the queue is empty.
     pub(super) fn kept_bytes(&self) -> usize {
         self.tail.capacity() + self.spare.capacity()
@@ -255,13 +239,6 @@ impl Queue {
             }
         }
         (offered, socket.write_vectored(&slices[..count]))
-    }
-
-    /// What is queued and not sealed, in its order.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        let mut skip = self.written;
-        let all = self.chunks.iter().map(Chunk::bytes).chain([&self.tail[..]]);
-        all.map(move |bytes| &bytes[std::mem::take(&mut skip)..])
     }
 
     /// Forgets what the kernel has taken, or what was sealed for it.

@@ -6,7 +6,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use super::queue::Queue;
+use super::queue::{Chunk, Queue};
 use super::{Flushed, Outbox, SpareQueues};
 use crate::reactor::Time;
 use crate::reactor::budget::{SEAL_BYTES, WRITE_BYTES};
@@ -27,7 +27,7 @@ impl Sealed {
         self.bytes.capacity()
     }
 
-    pub(super) fn keep(&mut self, records: &[u8]) {
+    fn keep(&mut self, records: &[u8]) {
         self.bytes.extend_from_slice(records);
     }
 
@@ -37,7 +37,7 @@ impl Sealed {
 
     /// Forgets what the kernel has taken, and the memory with the last of it: a peer that reads needs
     /// none.
-    pub(super) fn advance(&mut self, taken: usize) {
+    fn advance(&mut self, taken: usize) {
         self.written += taken;
         if self.written == self.bytes.len() {
             *self = Sealed::default();
@@ -126,6 +126,29 @@ impl Outbox {
 }
 
 impl Queue {
+    /// Keeps records that the kernel did not take.
+    fn keep_sealed(&mut self, records: &[u8]) {
+        let before = self.sealed.capacity();
+        self.sealed.keep(records);
+        self.allocated += self.sealed.capacity() - before;
+        self.bytes += records.len();
+    }
+
+    /// Forgets the records that the kernel has taken.
+    fn advance_sealed(&mut self, taken: usize) {
+        self.allocated -= self.sealed.capacity();
+        self.sealed.advance(taken);
+        self.allocated += self.sealed.capacity();
+        self.bytes -= taken;
+    }
+
+    /// What is queued and not sealed, in its order.
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let mut skip = self.written;
+        let all = self.chunks.iter().map(Chunk::bytes).chain([&self.tail[..]]);
+        all.map(move |bytes| &bytes[std::mem::take(&mut skip)..])
+    }
+
     /// The next bytes of plaintext, at most so many, put together if they lie in pieces: a record is to
     /// be full whatever the frames in it are.
     fn front<'a>(&'a self, most: usize, gathered: &'a mut Vec<u8>) -> &'a [u8] {

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::TlsVersion;
+
 /// The identity of a reactor's secure listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsSettings {
@@ -46,13 +48,4 @@ pub enum ClientCertificates {
     Wanted(PathBuf),
     /// A client without is turned away.
     Required(PathBuf),
-}
-
-/// A version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsVersion {
-    /// RFC 5246.
-    Tls12,
-    /// RFC 8446.
-    Tls13,
 }

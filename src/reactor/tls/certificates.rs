@@ -17,8 +17,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{
     Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedCipherSuite, client, version,
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::cert_info::check_time;
 use super::error::TlsError;
 use super::pem::{HANDSHAKE_BYTES_MAX, certificates, chain, key};
 use crate::reactor::budget::TLS_SESSIONS_MAX;
@@ -72,7 +72,7 @@ impl Resumption {
 pub(super) struct Loaded {
     pub(super) config: Arc<ServerConfig>,
     /// Certificates that are not valid at this time. A server that starts may have nothing better; one
-    /// that runs has.
+    /// that runs has. Without the feature `cert-info` nobody looks.
     pub(super) untimely: Option<TlsError>,
 }
 
@@ -86,7 +86,7 @@ pub(super) fn load(settings: &TlsSettings, resumption: &Resumption) -> Result<Lo
     let mut untimely = None;
     for files in &settings.certificates {
         let certificate = certificate(files, &provider)?;
-        untimely = untimely.or(check_time(files, &certificate).err());
+        untimely = untimely.or(check_time(&files.chain, &certificate.cert).err());
         certificates.push(certificate);
     }
     if certificates.is_empty() {
@@ -142,22 +142,6 @@ pub(super) fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
         roots.add(root).map_err(|error| TlsError::Certificate(path.to_owned(), error))?;
     }
     Ok(roots)
-}
-
-fn check_time(files: &CertificateFiles, certificate: &CertifiedKey) -> Result<(), TlsError> {
-    for der in &certificate.cert {
-        let bad = |_| {
-            let error = rustls::CertificateError::BadEncoding;
-            TlsError::Certificate(files.chain.clone(), error.into())
-        };
-        let (_, parsed) = X509Certificate::from_der(der).map_err(bad)?;
-        let validity = parsed.validity();
-        if !validity.is_valid() {
-            let times = format!("from {} to {}", validity.not_before, validity.not_after);
-            return Err(TlsError::NotValidNow(files.chain.clone(), times));
-        }
-    }
-    Ok(())
 }
 
 fn clients(

@@ -5,11 +5,12 @@
 //! flushed: neither side leaves anything with rustls. Certificates are read on a thread; the loop
 //! swaps a pointer, so that connections keep what they began with.
 
+#[cfg_attr(not(feature = "cert-info"), path = "../without/cert_info.rs")]
+mod cert_info;
 mod certificates;
 mod connector;
 mod error;
 mod handshakes;
-mod info;
 mod pem;
 mod read;
 mod reload;
@@ -34,9 +35,11 @@ use super::{ConnId, Reactor, Time};
 
 pub use self::connector::TlsConnector;
 pub use self::error::TlsError;
-pub use self::info::TlsInfo;
-pub(crate) use self::pem::PEM_BYTES_MAX;
+pub use self::pem::PEM_BYTES_MAX;
 pub(super) use self::session::Session;
+
+/// A session as a connection holds it.
+pub(super) type SessionBox = Box<Session>;
 
 /// The TLS of one loop.
 #[derive(Debug, Default)]
@@ -101,21 +104,26 @@ impl Tls {
     ///
     /// # Errors
     /// There is no identity to show, or rustls refuses it.
-    pub(super) fn accept(&mut self) -> io::Result<Session> {
+    pub(super) fn accept(&mut self) -> io::Result<SessionBox> {
         let identity = self.identity.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let config = Arc::clone(&identity.config);
         self.memory.prepare();
-        Session::server(config).map_err(io::Error::other)
+        Session::server(config).map(Box::new).map_err(io::Error::other)
     }
 
     /// The TLS of a connection that we make.
-    pub(super) fn connect(&mut self, connector: &TlsConnector) -> io::Result<Session> {
+    pub(super) fn connect(&mut self, connector: &TlsConnector) -> io::Result<SessionBox> {
         self.memory.prepare();
-        connector.session().map_err(io::Error::other)
+        connector.session().map(Box::new).map_err(io::Error::other)
     }
 
-    pub(super) fn has_identity(&self) -> bool {
-        self.identity.is_some()
+    /// # Errors
+    /// There is no certificate for a secure listener.
+    pub(super) fn check_identity(&self) -> io::Result<()> {
+        match self.identity {
+            Some(_) => Ok(()),
+            None => Err(io::Error::new(io::ErrorKind::InvalidInput, TlsError::NoCertificate)),
+        }
     }
 }
 
@@ -133,7 +141,7 @@ impl TlsSettings {
 impl Reactor {
     /// The certificates of listeners that are [secure](super::settings::ListenSettings::secure), read
     /// now. From here on a thread watches their files, for changes and for
-    /// [`Order::ReloadCertificates`](super::Order::ReloadCertificates).
+    /// [`reload_certificates`](Reactor::reload_certificates).
     ///
     /// # Errors
     /// What is wrong with the files. Certificates that are not valid at this time are warned of.
@@ -144,6 +152,16 @@ impl Reactor {
         }
         self.core.tls.identity = Some(Identity { config: loaded.config, reloader });
         Ok(())
+    }
+
+    /// Reloads the certificates given to [`set_tls`](Reactor::set_tls), on a thread. If they are valid,
+    /// new connections get them; if not, the log says why and the old ones stay. Without TLS there is
+    /// nothing to reload, and the log says so.
+    pub fn reload_certificates(&self) {
+        match &self.core.tls.identity {
+            Some(identity) => identity.reloader.order(),
+            None => info!("nothing to reload: no listener uses TLS"),
+        }
     }
 }
 
@@ -192,14 +210,6 @@ impl Core {
         let notify = records[..len].to_vec();
         self.queue_sealed(id, &notify);
         true
-    }
-
-    /// Starts to reload the certificates, if there are any.
-    pub(super) fn order_reload(&self) {
-        match &self.tls.identity {
-            Some(identity) => identity.reloader.order(),
-            None => info!("nothing to reload: no listener uses TLS"),
-        }
     }
 
     /// Shows new clients the certificates that were read since this was last asked.

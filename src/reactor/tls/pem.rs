@@ -12,8 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::error::TlsError;
 use crate::reactor::file::read_regular_file;
 
-/// Bytes of a PEM file. Bundles of all public authorities have some 250 KiB.
-pub(crate) const PEM_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a PEM file. A larger file is refused. Bundles of all public authorities have some 250 KiB.
+pub const PEM_BYTES_MAX: usize = 1 << 20;
 /// Bytes of one handshake message that clients take, rustls among them.
 pub(super) const HANDSHAKE_BYTES_MAX: usize = 0xffff;
 /// Bytes of a Certificate message beside the certificates, and beside each of them (RFC 8446, 4.4.2).

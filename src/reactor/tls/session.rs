@@ -12,10 +12,11 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
-use rustls::{ClientConfig, CommonState, Error, HandshakeKind, ServerConfig};
+use rustls::{ClientConfig, CommonState, Error, HandshakeKind, ProtocolVersion, ServerConfig};
 
-use super::TlsInfo;
+use crate::reactor::TlsInfo;
 use crate::reactor::budget::TLS_PARTIAL_BYTES_MAX;
+use crate::reactor::settings::TlsVersion;
 
 /// The TLS of one connection.
 pub(in crate::reactor) struct Session {
@@ -184,7 +185,18 @@ impl Session {
 
     /// What a service is told of it.
     pub(in crate::reactor) fn info(&self) -> TlsInfo {
-        TlsInfo::of(self.common())
+        let common = self.common();
+        TlsInfo {
+            version: match common.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
+                _ => TlsVersion::Tls12,
+            },
+            is_resumed: common.handshake_kind() == Some(HandshakeKind::Resumed),
+            #[cfg(feature = "cert-info")]
+            subject: common
+                .peer_certificates()
+                .and_then(|chain| super::cert_info::subject(chain.first()?)),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod flows;
 pub mod gateway;
 mod hex;
 mod index;
+#[cfg(feature = "node")]
 pub mod node;
 mod object;
 mod reply;

@@ -1,0 +1,12 @@
+//! Stands in for `tls/cert_info.rs` without the feature `cert-info`: no certificate is parsed.
+
+use std::path::Path;
+
+use rustls::pki_types::CertificateDer;
+
+use super::error::TlsError;
+
+/// Certificates count as valid now.
+pub(super) fn check_time(_: &Path, _: &[CertificateDer<'_>]) -> Result<(), TlsError> {
+    Ok(())
+}
