@@ -12,6 +12,7 @@ use super::budget::HEAD_WORK;
 use super::client::Awaited;
 use super::connection::{Input, Phase, Standing};
 use super::core::Core;
+use super::destination::Destination;
 use super::origin;
 use super::pages::Pages;
 use super::plain::{PartialBody, Plain};
@@ -186,7 +187,7 @@ impl Reactor {
         let path = request.path();
         let site =
             self.core.conns.get_mut(id).and_then(|conn| conn.handshake()).map_or(0, |h| h.site);
-        let routed = self.core.route(site, path, &upgrade)?;
+        let routed = self.core.route(Destination::of(site, request), &upgrade)?;
         self.core.admit_request(id, &upgrade)?;
 
         let service = self.core.router.service(routed.route);
@@ -304,10 +305,10 @@ impl Reactor {
 
 impl Core {
     /// Which route a valid upgrade leads to, and with which subprotocol.
-    fn route(&self, site: u16, path: &str, upgrade: &Upgrade<'_>) -> Result<Routed, Refusal> {
+    fn route(&self, to: Destination<'_>, upgrade: &Upgrade<'_>) -> Result<Routed, Refusal> {
         let mut refusal = Refusal::NotFound;
         let mut without_protocol = None;
-        for (route, params) in self.router.find(site, path) {
+        for (route, params) in self.router.find(to) {
             let settings = self.router.settings(route);
             if !origin::is_admitted(settings, upgrade.origin()) {
                 refusal = Refusal::Origin;

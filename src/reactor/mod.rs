@@ -41,6 +41,7 @@ mod cors;
 mod date;
 mod deadlines;
 mod deflate;
+mod destination;
 mod entropy;
 mod file;
 mod heartbeat;

@@ -12,6 +12,7 @@ use super::budget::{HTTP_REQUESTS_MAX, SHARE_BYTES_MIN};
 use super::connection::{Phase, Standing};
 use super::core::Core;
 use super::cors::Cors;
+use super::destination::Destination;
 use super::origin;
 use super::pages::Pages;
 use super::router::{Params, RouteId};
@@ -71,7 +72,7 @@ impl Reactor {
             return Ok(0);
         };
         let (site, refused) = (handshake.site, handshake.refused);
-        let found = self.core.router.find_plain(site, request.path(), request.method());
+        let found = self.core.router.find_plain(Destination::of(site, request), request.method());
         let Some((route, params)) = found else {
             return self.core.answer_without_service(id, site, request).map(|()| 0);
         };
@@ -131,7 +132,7 @@ impl Reactor {
         let request = Request::parse(head, &mut slots)?;
         let handshake = self.core.conns.get_mut(id).and_then(|conn| conn.handshake());
         let site = handshake.map_or(0, |handshake| handshake.site);
-        let found = self.core.router.find_plain(site, request.path(), request.method());
+        let found = self.core.router.find_plain(Destination::of(site, &request), request.method());
         let (route, params) = found.ok_or(Refusal::NotFound)?;
         self.ask(id, &request, route, &params, body)
     }

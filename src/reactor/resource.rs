@@ -6,6 +6,7 @@
 use super::ConnId;
 use super::core::Core;
 use super::cors::Cors;
+use super::destination::Destination;
 use super::plain::Plain;
 use super::router::Page;
 use crate::protocol::handshake::{Refusal, Request, Response};
@@ -35,33 +36,33 @@ impl Core {
     pub(super) fn check_host(&mut self, id: ConnId, request: &Request<'_>) -> Result<(), Refusal> {
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
         let site = handshake.map_or(0, |handshake| handshake.site);
-        let is_admitted = self.router.admits_host(site, request.path(), request.host());
-        if is_admitted { Ok(()) } else { Err(Refusal::Host) }
+        let is_refused = self.router.refuses_host(Destination::of(site, request));
+        if is_refused { Err(Refusal::Host) } else { Ok(()) }
     }
 
     fn find_page(&self, site: u16, request: &Request<'_>) -> Result<Response, Refusal> {
         if request.has_body() {
             return Err(Refusal::Body);
         }
-        match self.router.page(site, request.path()) {
+        let to = Destination::of(site, request);
+        match self.router.page(to) {
             Some(page) => Ok(page_response(page)),
-            None if self.router.leads_somewhere(site, request.path()) => {
-                Err(Refusal::UpgradeRequired)
-            }
+            None if self.router.leads_somewhere(to) => Err(Refusal::UpgradeRequired),
             None => Err(Refusal::NotFound),
         }
     }
 
     /// The answer to `OPTIONS` (RFC 9110, 9.3.7), which may be a preflight request.
     fn options(&self, site: u16, request: &Request<'_>) -> Result<Response, Refusal> {
-        let allowed = self.router.allowed(site, request.path()).ok_or(Refusal::NotFound)?;
+        let to = Destination::of(site, request);
+        let allowed = self.router.allowed(to).ok_or(Refusal::NotFound)?;
         if request.has_body() {
             return Err(Refusal::Body);
         }
         let mut response = Response::text(204, "");
         response.add("Allow", &allowed.join(", "));
         let wished = request.header("Access-Control-Request-Method");
-        let found = wished.and_then(|method| self.router.find_plain(site, request.path(), method));
+        let found = wished.and_then(|method| self.router.find_plain(to, method));
         if let Some((route, _)) = found {
             let methods = self.router.methods(self.router.service(route));
             let cors = Cors::of(self.router.settings(route), request);
@@ -74,7 +75,7 @@ impl Core {
     pub(super) fn refuse_method(&mut self, id: ConnId, request: &Request<'_>, head_only: bool) {
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
         let site = handshake.map_or(0, |handshake| handshake.site);
-        let Some(allowed) = self.router.allowed(site, request.path()) else {
+        let Some(allowed) = self.router.allowed(Destination::of(site, request)) else {
             return self.refuse(id, Refusal::NotFound, head_only);
         };
         let mut response = Response::from(Refusal::Method);

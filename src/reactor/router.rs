@@ -1,4 +1,4 @@
-//! Which service a request is for: by path, then by subprotocol.
+//! Which service a request is for: by path and host, then by subprotocol.
 //!
 //! A pattern is exact (`/chat`), has parameters (`/rooms/{name}`) or is a prefix (`/files/*`); of
 //! those that match, the most specific comes first. Paths are compared segment by segment, percent
@@ -11,6 +11,7 @@ use std::rc::Rc;
 use percent_encoding::percent_decode_str;
 
 use super::ServiceId;
+use super::destination::Destination;
 use super::hosts::admits_host;
 use super::settings::{RouteSettings, SettingsError};
 
@@ -227,39 +228,49 @@ impl Router {
         self.pages.push((path.into(), page));
     }
 
-    /// The page at this path; site 0 alone has pages.
-    pub(super) fn page(&self, site: u16, path: &str) -> Option<&Page> {
-        let found = self.pages.iter().find(|(at, _)| &**at == path);
-        found.filter(|_| site == 0).map(|(_, page)| page)
+    /// The page at this path; site 0 alone has pages. A page has the hosts of the routes at its path.
+    pub(super) fn page(&self, to: Destination<'_>) -> Option<&Page> {
+        let found = self.pages.iter().find(|(at, _)| **at == *to.path);
+        let routes = self.routes.iter().filter(|route| {
+            route.pattern.is_some() && route.settings.site == 0 && *route.text == *to.path
+        });
+        let mut hosts = routes.map(|route| &route.settings.hosts).peekable();
+        let is_admitted =
+            hosts.peek().is_none() || hosts.any(|patterns| admits_host(patterns, to.host));
+        found.filter(|_| to.site == 0 && is_admitted).map(|(_, page)| page)
     }
 
-    /// The routes of a site that lead somewhere from this path, the most specific first.
-    pub(super) fn find(&self, site: u16, path: &str) -> impl Iterator<Item = (RouteId, Params)> {
+    /// The routes that lead somewhere from this path for this host, the most specific first.
+    pub(super) fn find(&self, to: Destination<'_>) -> impl Iterator<Item = (RouteId, Params)> {
+        self.matching(to).filter(move |(id, _)| admits_host(&self.settings(*id).hosts, to.host))
+    }
+
+    /// The routes of this path, whatever the host.
+    fn matching(&self, to: Destination<'_>) -> impl Iterator<Item = (RouteId, Params)> {
         let routes = self.ordered.iter().map(|&id| (id, &self.routes[id.index()]));
         routes
-            .filter(move |(_, route)| route.settings.site == site)
-            .filter_map(move |(id, route)| Some((id, route.pattern.as_ref()?.matches(path)?)))
+            .filter(move |(_, route)| route.settings.site == to.site)
+            .filter_map(move |(id, route)| Some((id, route.pattern.as_ref()?.matches(to.path)?)))
     }
 
-    /// Whether the routes at this path admit requests that name this host.
-    pub(super) fn admits_host(&self, site: u16, path: &str, host: Option<&str>) -> bool {
-        let admits = |(id, _): (RouteId, Params)| admits_host(&self.settings(id).hosts, host);
-        !self.has_hosts || self.find(site, path).all(admits)
+    /// Whether routes lead somewhere from this path, but none for this host.
+    pub(super) fn refuses_host(&self, to: Destination<'_>) -> bool {
+        self.has_hosts && self.matching(to).next().is_some() && !self.leads_somewhere(to)
     }
 
     /// Whether a route leads somewhere from this path.
-    pub(super) fn leads_somewhere(&self, site: u16, path: &str) -> bool {
-        self.find(site, path).next().is_some()
+    pub(super) fn leads_somewhere(&self, to: Destination<'_>) -> bool {
+        self.find(to).next().is_some()
     }
 
     /// The methods that a path supports, for `Allow`: GET for a page and for an upgrade, HEAD for a
     /// page, those of its services, and OPTIONS. `None` if nothing is served there.
-    pub(super) fn allowed(&self, site: u16, path: &str) -> Option<Vec<&'static str>> {
-        let is_page = self.page(site, path).is_some();
-        if !is_page && !self.leads_somewhere(site, path) {
+    pub(super) fn allowed(&self, to: Destination<'_>) -> Option<Vec<&'static str>> {
+        let is_page = self.page(to).is_some();
+        if !is_page && !self.leads_somewhere(to) {
             return None;
         }
-        let services = self.find(site, path).map(|(id, _)| self.methods(self.service(id)));
+        let services = self.find(to).map(|(id, _)| self.methods(self.service(id)));
         let of_services = services.flatten().copied();
         let of_page: &[&str] = if is_page { &["HEAD"] } else { &[] };
         let mut allowed = vec!["GET"];
@@ -274,12 +285,11 @@ impl Router {
     /// The route to a service that answers plain requests of this method itself.
     pub(super) fn find_plain(
         &self,
-        site: u16,
-        path: &str,
+        to: Destination<'_>,
         method: &str,
     ) -> Option<(RouteId, Params)> {
         let answers = |id: &RouteId| self.methods(self.service(*id)).contains(&method);
-        self.find(site, path).find(|(id, _)| answers(id))
+        self.find(to).find(|(id, _)| answers(id))
     }
 
     /// The limits of a route. A connection that has not named one yet may meet a loop without any.
@@ -320,8 +330,12 @@ mod tests {
         router
     }
 
+    fn to<'a>(path: &'a str, host: Option<&'a str>) -> Destination<'a> {
+        Destination { site: 0, path, host }
+    }
+
     fn first(router: &Router, path: &str) -> Option<usize> {
-        router.find(0, path).next().map(|(id, _)| id.index())
+        router.find(to(path, None)).next().map(|(id, _)| id.index())
     }
 
     #[test]
@@ -337,13 +351,43 @@ mod tests {
     }
 
     #[test]
+    fn each_route_has_hosts_of_its_own() {
+        let mut router = Router::default();
+        let hosted = |host: &str| {
+            let hosts = vec![host.parse().unwrap()];
+            RouteSettings { hosts, ..RouteSettings::default() }
+        };
+        for (index, (path, host)) in
+            [("/a", "a.example"), ("/a", "b.example"), ("/*", "c.example")].into_iter().enumerate()
+        {
+            let service = ServiceId(index as u16);
+            router.add_service(&[], if index == 2 { &["POST"] } else { &[] });
+            router.add(path, service, hosted(host)).unwrap();
+        }
+        let page = Page { content_type: "text/plain", body: b"a", security_policy: "" };
+        router.add_page("/a", page);
+        for (host, route) in [("a.example", 0), ("b.example:80", 1), ("c.example", 2)] {
+            let to = to("/a", Some(host));
+            let found: Vec<_> = router.find(to).map(|(id, _)| id.index()).collect();
+            assert_eq!((found, router.refuses_host(to)), (vec![route], false), "{host}");
+            assert_eq!(router.page(to).is_some(), route < 2, "{host}");
+            assert_eq!(router.find_plain(to, "POST").is_some(), route == 2, "{host}");
+        }
+        for host in [Some("evil.example"), None] {
+            let to = to("/a", host);
+            assert!(router.refuses_host(to) && router.page(to).is_none(), "{host:?}");
+        }
+        assert!(!router.refuses_host(to("a", None)), "no route leads there");
+    }
+
+    #[test]
     fn parameters_are_decoded_and_never_empty() {
         let router = router(&["/rooms/{name}"]);
-        let (_, params) = router.find(0, "/rooms/caf%C3%A9").next().unwrap();
+        let (_, params) = router.find(to("/rooms/caf%C3%A9", None)).next().unwrap();
         assert_eq!(params.get("name"), Some("café"));
         assert_eq!(params.get("other"), None);
         for path in ["/rooms/", "/rooms", "/rooms/a/", "rooms/a", "/rooms/%FF"] {
-            assert!(router.find(0, path).next().is_none(), "{path}");
+            assert!(router.find(to(path, None)).next().is_none(), "{path}");
         }
     }
 
