@@ -1,18 +1,19 @@
-//! Where a message that did not arrive whole in one read is put together.
+//! Assembles messages that did not arrive in one read.
 //!
-//! Owns the bytes of an unfinished message and the frame in flight, and the pool of spares that
-//! lets an idle connection own none of this. Grows as bytes arrive, never by what a header
-//! announces, and never zeroes the same memory twice. Of a compressed message it keeps the place in
-//! it, and no bytes. Knows no limits: those are the decoder's.
+//! Owns the bytes of an unfinished message, the frame in flight, and the pool of spare buffers; an
+//! idle connection holds none of these. Buffers grow as bytes arrive, never by the length that a
+//! header announces, and the same memory is never zeroed twice. Of a compressed message only the
+//! position is kept: its bytes go straight to the inflater. Limits are the
+//! [decoder](super::decoder)'s.
 
 use super::frame::CONTROL_BYTES_MAX;
 use super::utf8::{InvalidUtf8, Utf8};
 use super::{FrameHeader, Opcode, mask};
 
-/// Bytes of the frame in flight from which on reads go straight into the buffer: below it a copy
-/// is cheaper than another system call would be.
+/// From this many received bytes of the frame in flight on, reads go straight into the buffer.
+/// Below it, a copy is cheaper than another system call.
 const DIRECT_BYTES_MIN: usize = 4 * 1024;
-/// The least room that is made for reads straight into the buffer, when what was made is used up.
+/// Least room that is made for direct reads when the previous room is used up.
 const DIRECT_ROOM_MIN: usize = 16 * 1024;
 
 /// A frame whose payload is still arriving.
@@ -51,7 +52,7 @@ impl InFlight {
         self.remaining == 0
     }
 
-    /// Unmasks the next piece in place and counts it.
+    /// Unmasks the next part of the payload in place and counts it.
     fn advance(&mut self, piece: &mut [u8]) {
         if let Some(key) = self.mask {
             mask::apply(key, self.received, piece);
@@ -61,30 +62,31 @@ impl InFlight {
     }
 }
 
-/// An unfinished message, the frame in flight, or both: a control frame may arrive in pieces
-/// between two fragments.
+/// An unfinished message, the frame in flight, or both: a control frame may arrive in parts between
+/// two fragments.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
-    /// Text or Binary, from the first fragment on until the last is complete.
+    /// Text or Binary, from the first fragment until the last one is complete.
     pub(super) message: Option<Opcode>,
-    /// Whether it is compressed: then its bytes are handed on as they come, and only counted here.
+    /// Whether the message is compressed. Its bytes are then handed on as they arrive, and only
+    /// counted here.
     pub(super) compressed: bool,
     handed_on: usize,
     pub(super) frame: Option<InFlight>,
     utf8: Utf8,
     data: Buffer,
     control: Vec<u8>,
-    /// A spare that was not needed since spares were last looked at.
+    /// True if this spare was not used since the last [`Spares::trim`].
     is_stale: bool,
 }
 
 impl Assembly {
-    /// Nothing is unfinished: what is left was handed out by the last step.
+    /// Whether nothing is unfinished. The last step has returned any remaining message.
     pub(super) fn is_idle(&self) -> bool {
         self.message.is_none() && self.frame.is_none()
     }
 
-    /// Begins a frame; a text or binary frame begins a message.
+    /// Starts a frame; a text or binary frame starts a message.
     pub(super) fn begin(&mut self, frame: InFlight) {
         if matches!(frame.opcode, Opcode::Text | Opcode::Binary) {
             self.message = Some(frame.opcode);
@@ -94,17 +96,17 @@ impl Assembly {
         self.frame = Some(frame);
     }
 
-    /// Whether the frame in flight is one of a compressed message, whose bytes are not kept.
+    /// Whether the frame in flight belongs to a compressed message, whose bytes are not kept.
     pub(super) fn hands_on(&self) -> bool {
         self.compressed && self.frame.as_ref().is_some_and(|frame| !frame.is_control())
     }
 
-    /// Bytes of the message so far.
+    /// Bytes of the message received so far.
     pub(super) fn message_bytes(&self) -> usize {
         if self.compressed { self.handed_on } else { self.data.len }
     }
 
-    /// Takes what `input` holds of the frame in flight; returns how much that was.
+    /// Takes the part of `input` that belongs to the frame in flight; returns its length.
     pub(super) fn push(&mut self, input: &mut [u8]) -> Result<usize, InvalidUtf8> {
         let Some(frame) = &mut self.frame else {
             return Ok(0);
@@ -149,7 +151,7 @@ impl Assembly {
         Ok(())
     }
 
-    /// Ends the message: no character may be unfinished.
+    /// Ends the message. Fails if its last character is incomplete.
     pub(super) fn finish(&mut self) -> Result<(), InvalidUtf8> {
         self.message = None;
         self.utf8.finish()
@@ -163,12 +165,12 @@ impl Assembly {
         &self.control
     }
 
-    /// The last control frame was handed out; the message that it interrupted goes on.
+    /// Drops the control frame that was just returned; the message that it interrupted continues.
     pub(super) fn forget_control(&mut self) {
         self.control.clear();
     }
 
-    /// Memory held, bookkeeping included.
+    /// Memory held, including the struct itself.
     pub(super) fn held_bytes(&self) -> usize {
         size_of::<Assembly>() + self.data.bytes.capacity() + self.control.capacity()
     }
@@ -183,8 +185,8 @@ impl Assembly {
     }
 }
 
-/// Bytes that are initialised once and filled many times, so that a read into the unfilled part
-/// costs no zeroing.
+/// A buffer that is zeroed once and filled many times, so that a read into its unfilled part costs
+/// no zeroing.
 #[derive(Debug, Default)]
 struct Buffer {
     bytes: Vec<u8>,
@@ -207,10 +209,11 @@ impl Buffer {
         self.len = end;
     }
 
-    /// Room to fill, `most` at most; where less than `least` is left of it, `ahead` is made.
+    /// Room of at most `most` bytes. If less than `least` is left, the buffer is extended by
+    /// `ahead` bytes.
     fn room(&mut self, least: usize, ahead: usize, most: usize) -> &mut [u8] {
         if self.bytes.len() < self.len + least {
-            // What the vector has doubled to is used up before it doubles again.
+            // Use up the capacity that doubling has made before the vector doubles again.
             let owned = self.bytes.capacity() - self.len;
             let ahead = if owned < least { ahead } else { ahead.min(owned) };
             self.bytes.resize(self.len + ahead, 0);
@@ -226,10 +229,10 @@ impl Buffer {
     }
 }
 
-/// The buffers that no connection needs just now, one pool a loop.
+/// Spare assembly buffers, one pool per loop.
 ///
 /// Bounded in count and in bytes: at most [`Spares::COUNT_MAX`] buffers of at most
-/// [`Spares::BYTES_MAX`] each are kept, what is beyond goes back to the allocator.
+/// [`Spares::BYTES_MAX`] each are kept; the rest is freed.
 #[derive(Debug, Default)]
 pub struct Spares {
     // Boxed, because a decoder holds its assembly boxed: lending one moves eight bytes.
@@ -238,9 +241,9 @@ pub struct Spares {
 }
 
 impl Spares {
-    /// Buffers kept for the next message in pieces.
+    /// Maximum number of buffers kept.
     pub const COUNT_MAX: usize = 32;
-    /// Bytes of one buffer that is still worth keeping.
+    /// Maximum size of a buffer that is kept.
     pub const BYTES_MAX: usize = 256 * 1024;
 
     pub(super) fn lend(&mut self) -> Box<Assembly> {
@@ -256,12 +259,12 @@ impl Spares {
         }
     }
 
-    /// Whether none is kept.
+    /// Whether the pool is empty.
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
 
-    /// Frees the buffers that were not needed since the last call; returns how many.
+    /// Frees the buffers that were not used since the last call; returns their number.
     pub fn trim(&mut self) -> usize {
         let before = self.kept.len();
         self.kept.retain_mut(|assembly| !std::mem::replace(&mut assembly.is_stale, true));

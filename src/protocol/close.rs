@@ -1,40 +1,40 @@
 //! Close codes and the payload of a Close frame: RFC 6455, 5.5.1 and 7.4.
 //!
-//! Says which codes may stand on the wire. Why a connection ended on our side is the reactor's
-//! `CloseReason`; this is only what the two ends tell each other.
+//! Knows which codes may appear on the wire. Why a connection ended on our side is the reactor's
+//! `CloseReason`; this module only covers what the Close frames carry.
 
 use std::fmt;
 
 use super::ProtocolError;
 use super::frame::CONTROL_BYTES_MAX;
 
-/// The longest reason that fits beside the code.
+/// The longest close reason that fits beside the code.
 pub const REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 
-/// A status code that may stand in a Close frame.
+/// A status code that is valid in a Close frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CloseCode(u16);
 
 impl CloseCode {
     /// The purpose of the connection has been fulfilled.
     pub const NORMAL: CloseCode = CloseCode(1000);
-    /// The server goes down, the page is left, or nothing is heard from the peer.
+    /// The server shuts down, the browser leaves the page, or the peer no longer responds.
     pub const GOING_AWAY: CloseCode = CloseCode(1001);
-    /// The peer broke the protocol.
+    /// The peer violated the protocol.
     pub const PROTOCOL_ERROR: CloseCode = CloseCode(1002);
-    /// A kind of data that this endpoint does not take.
+    /// A type of data that this endpoint does not accept.
     pub const UNSUPPORTED: CloseCode = CloseCode(1003);
-    /// Data inconsistent with its kind, such as text that is not UTF-8.
+    /// Data that does not match its type, such as text that is not UTF-8.
     pub const INVALID_PAYLOAD: CloseCode = CloseCode(1007);
-    /// A breach of policy that no other code names.
+    /// A violation of policy that no other code covers.
     pub const POLICY: CloseCode = CloseCode(1008);
-    /// A message larger than this endpoint takes.
+    /// A message larger than this endpoint accepts.
     pub const TOO_BIG: CloseCode = CloseCode(1009);
     /// An unexpected condition on the server.
     pub const INTERNAL_ERROR: CloseCode = CloseCode(1011);
-    /// The service restarts: come back.
+    /// The service restarts: reconnect.
     pub const SERVICE_RESTART: CloseCode = CloseCode(1012);
-    /// Overload: come back later.
+    /// The server is overloaded: reconnect later.
     pub const TRY_AGAIN_LATER: CloseCode = CloseCode(1013);
 
     /// `code` if it may be sent: 7.4.1, 7.4.2 and the IANA registry (1012 to 1014). 1005, 1006
@@ -58,12 +58,12 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// What a Close frame says; an empty one is `None` where this stands in an `Option`.
+/// The contents of a Close frame. An empty Close frame is `None` in an `Option<CloseFrame>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CloseFrame<'a> {
-    /// Why.
+    /// The status code.
     pub code: CloseCode,
-    /// Words for a person; empty when there are none.
+    /// A reason for humans; may be empty.
     pub reason: &'a str,
 }
 
@@ -74,10 +74,11 @@ impl<'a> CloseFrame<'a> {
         CloseFrame { code, reason: &reason[..end] }
     }
 
-    /// Reads the payload of a Close frame.
+    /// Parses the payload of a Close frame.
     ///
     /// # Errors
-    /// A lone byte or a code that must not be sent (5.5.1, 7.4); a reason that is not UTF-8.
+    /// A payload of one byte, a code that must not be sent (5.5.1, 7.4), or a reason that is not
+    /// UTF-8.
     pub fn parse(payload: &'a [u8]) -> Result<Option<CloseFrame<'a>>, ProtocolError> {
         let (code, reason) = match payload {
             [] => return Ok(None),
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_that_may_be_sent() {
+    fn only_sendable_codes_are_accepted() {
         let sendable = |code| CloseCode::new(code).is_some();
         for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535] {
             assert!(!sendable(code), "{code}");
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads() {
+    fn malformed_payloads_are_rejected() {
         assert_eq!(CloseFrame::parse(b""), Ok(None));
         assert_eq!(CloseFrame::parse(b"\x03"), Err(ProtocolError::InvalidClosePayload));
         assert_eq!(CloseFrame::parse(b"\x03\xED"), Err(ProtocolError::InvalidCloseCode));

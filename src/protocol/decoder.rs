@@ -1,27 +1,28 @@
-//! Bytes to events: framing, fragmentation and the checks of RFC 6455, 5.
+//! Decodes bytes into events: framing, fragmentation and the checks of RFC 6455, 5.
 //!
-//! Takes bytes in whatever pieces they come; decoding them split at every byte equals decoding them
-//! whole. A frame that lies whole in the input is unmasked and handed out where it lies; anything
-//! else is collected in an [assembly](super::assembly) buffer. What a header shows to be illegal or
-//! too large is refused before its payload is awaited. Between messages a decoder owns no memory.
-//! A compressed message (RFC 7692) is handed out in the pieces it comes in, and in small ones, so that
-//! the caller can stop between two: its inflater puts it together.
+//! Input may be split anywhere; the result does not depend on the splits. A frame that is complete
+//! in the input is unmasked and returned in place; anything else is collected in an
+//! [assembly](super::assembly) buffer. A frame whose header is illegal or announces too much is
+//! refused before its payload arrives. Between messages a decoder owns no memory.
+//!
+//! A compressed message (RFC 7692) is returned in the parts that it arrives in, each at most
+//! [`PIECE_BYTES_MAX`], so that the caller can stop between two parts. The inflater joins them.
 
 use super::assembly::{Assembly, InFlight, Spares};
 use super::deflate::{Compressed, PIECE_BYTES_MAX, compressed_bytes_max};
 use super::frame::{HEADER_BYTES_MAX, short_message};
 use super::{CloseFrame, Event, FrameHeader, Message, Opcode, ProtocolError, Role, mask};
 
-/// What one call of [`Decoder::decode`] did.
+/// The result of one call of [`Decoder::decode`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Step<'a> {
-    /// Bytes of the input that are done with; at least one, unless the input was empty.
+    /// Bytes of the input that were consumed; at least one, unless the input was empty.
     pub consumed: usize,
-    /// What was found, if these bytes completed something.
+    /// The event, if these bytes completed one.
     pub event: Option<Event<'a>>,
 }
 
-/// Decodes what one peer sends.
+/// Decodes the bytes that one peer sends.
 #[derive(Debug)]
 pub struct Decoder {
     assembly: Option<Box<Assembly>>,
@@ -31,10 +32,10 @@ pub struct Decoder {
     deflate: bool,
 }
 
-const _: () = assert!(size_of::<Decoder>() <= 24, "one lies in every connection");
+const _: () = assert!(size_of::<Decoder>() <= 24, "every connection holds one");
 
 impl Decoder {
-    /// A decoder at the start of the stream, for an endpoint of this role.
+    /// A decoder at the start of the stream, for an endpoint with this role.
     pub fn new(role: Role) -> Decoder {
         Decoder {
             assembly: None,
@@ -45,27 +46,27 @@ impl Decoder {
         }
     }
 
-    /// The same, for a connection on which permessage-deflate was agreed: compressed messages are
-    /// [`Event::Compressed`], where they are errors otherwise.
+    /// Enables permessage-deflate: compressed messages are returned as [`Event::Compressed`] and
+    /// are errors otherwise.
     pub fn with_deflate(self) -> Decoder {
         Decoder { deflate: true, ..self }
     }
 
-    /// Which end we are.
+    /// The role of this endpoint.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// Decodes a prefix of `input`, which is unmasked in place, and returns at most one event.
+    /// Decodes a prefix of `input`, unmasks it in place, and returns at most one event.
     ///
-    /// The event borrows `input` where the message lies whole in it, else this decoder. Call again
-    /// with the rest until the input is used up. `message_bytes_max` bounds a frame's announced payload
-    /// and a message's assembled one, but more than 4 GiB - 1 is not possible; it is asked for each
-    /// time, since many decoders share one limit.
+    /// The event borrows from `input` if the message is complete there, else from this decoder.
+    /// Call again with the rest until the input is used up. `message_bytes_max` bounds the
+    /// announced payload of a frame and the assembled size of a message; values above 4 GiB - 1
+    /// have no effect. It is a parameter because many decoders share one limit.
     ///
     /// # Errors
-    /// The connection must be failed (7.1.7); after an error, or an [`Event::Close`], nothing that
-    /// follows is to be decoded.
+    /// The connection must be failed (7.1.7). After an error or an [`Event::Close`], do not decode
+    /// any further input.
     #[inline(always)]
     pub fn decode<'a>(
         &'a mut self,
@@ -84,12 +85,12 @@ impl Decoder {
             }
             return Ok(Step { consumed, event: Some(event(short.opcode, payload)?) });
         }
-        // Taken apart here so that what is returned above needs no place in memory.
+        // Destructured so that the fast path above needs no place in memory for its result.
         let Step { consumed, event } = self.decode_any(input, message_bytes_max, spares)?;
         Ok(Step { consumed, event })
     }
 
-    /// Decodes whatever may come.
+    /// Decodes any input that the fast path does not cover.
     #[inline(never)]
     fn decode_any<'a>(
         &'a mut self,
@@ -129,8 +130,8 @@ impl Decoder {
         self.decode_payload(header_len, payload)
     }
 
-    /// Room for the next bytes of a large frame in flight: a read may fill it, without a copy, and
-    /// then call [`Decoder::decode_filled`]. `None` where that is not worth it.
+    /// Room for the next bytes of a large frame in flight. Read into it without a copy, then call
+    /// [`Decoder::decode_filled`]. `None` if a copy is cheaper.
     pub fn room(&mut self) -> Option<&mut [u8]> {
         self.assembly.as_mut()?.room()
     }
@@ -146,8 +147,8 @@ impl Decoder {
         self.finish_frame()
     }
 
-    /// Gives back the buffer of a message that was handed out. Call it when the last event is done
-    /// with, so that an idle connection owns no buffer; [`Decoder::decode`] does it too.
+    /// Returns the buffer of a finished message to `spares`. Call it after the last event was
+    /// handled, so that an idle connection owns no buffer; [`Decoder::decode`] does it, too.
     pub fn release(&mut self, spares: &mut Spares) {
         let Some(assembly) = &mut self.assembly else {
             return;
@@ -161,8 +162,8 @@ impl Decoder {
         }
     }
 
-    /// Forgets an unfinished message and gives back its buffer. Call it after an error or a Close:
-    /// nothing that follows is decoded, and the connection may linger.
+    /// Drops an unfinished message and returns its buffer to `spares`. Call it after an error or a
+    /// Close: no further input is decoded, but the connection may linger.
     pub fn discard(&mut self, spares: &mut Spares) {
         self.partial_len = 0;
         if let Some(assembly) = self.assembly.take() {
@@ -170,25 +171,26 @@ impl Decoder {
         }
     }
 
-    /// Whether a message was begun whose last byte has not come: fragments, or a frame in pieces.
+    /// Whether a message was started and is incomplete: fragments or a part of a frame have
+    /// arrived.
     pub fn is_mid_message(&self) -> bool {
         self.partial_len > 0 || self.assembly.as_ref().is_some_and(|a| !a.is_idle())
     }
 
-    /// How many bytes the message would have had, so far as its peer has told, that was refused with
-    /// [`ProtocolError::MessageTooBig`]; means nothing after any other error.
+    /// Size of the message that was refused with [`ProtocolError::MessageTooBig`], as far as its
+    /// headers announced it. Meaningless after any other error.
     pub fn refused_bytes(&self) -> u64 {
-        // After an error there is no partial header: its bytes serve for this.
+        // After an error there is no partial header, so its bytes hold this number.
         let [a, b, c, d, e, f, g, h, ..] = self.partial;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
-    /// Memory held beyond this struct: by an unfinished message, bookkeeping included.
+    /// Memory held beyond this struct by an unfinished message.
     pub fn held_bytes(&self) -> usize {
         self.assembly.as_ref().map_or(0, |a| a.held_bytes())
     }
 
-    /// Whether the next bytes begin a message.
+    /// Whether the next byte starts a message.
     #[inline(always)]
     fn is_between_messages(&self) -> bool {
         self.assembly.is_none() && self.partial_len == 0
@@ -198,8 +200,8 @@ impl Decoder {
         self.assembly.as_ref().is_some_and(|a| a.frame.is_some())
     }
 
-    /// The header at the start of `input` and how many bytes of `input` end it; a part of one is
-    /// kept until the rest comes.
+    /// The header at the start of `input`, and the offset in `input` at which it ends. A partial
+    /// header is kept until the rest arrives.
     fn decode_header(
         &mut self,
         input: &[u8],
@@ -231,7 +233,7 @@ impl Decoder {
         self.partial_len = end as u8;
     }
 
-    /// Checks a frame's place in the stream and its length, before its payload is awaited.
+    /// Checks a frame's place in the stream and its length before its payload arrives.
     fn admit(
         &mut self,
         header: &FrameHeader,
@@ -263,7 +265,8 @@ impl Decoder {
         }
     }
 
-    /// Moves the input's part of the frame in flight into the assembly, or hands it on.
+    /// Moves the input's part of the frame in flight into the assembly, or returns it as a
+    /// compressed part.
     fn decode_payload<'a>(
         &'a mut self,
         header_len: usize,
@@ -280,7 +283,7 @@ impl Decoder {
         Ok(Step { consumed: header_len + taken, event })
     }
 
-    /// The next piece of a compressed message: what has come of the frame in flight.
+    /// The next part of a compressed message: the received bytes of the frame in flight.
     fn hand_on<'a>(&mut self, piece: &'a [u8]) -> Option<Event<'a>> {
         let assembly = self.assembly.as_mut()?;
         let frame = assembly.frame.take_if(|frame| frame.is_whole());
@@ -289,7 +292,7 @@ impl Decoder {
         (is_last || !piece.is_empty()).then_some(compressed(kind?, piece, is_last))
     }
 
-    /// What the frame in flight completes, if it is whole.
+    /// Returns the event that the frame in flight completes, if the frame is complete.
     fn finish_frame(&mut self) -> Result<Option<Event<'_>>, ProtocolError> {
         let Some(assembly) = &mut self.assembly else {
             return Ok(None);
@@ -310,13 +313,13 @@ impl Decoder {
     }
 }
 
-/// The event of a piece of a compressed message of this kind.
+/// The event for a part of a compressed message of this kind.
 #[inline]
 fn compressed(opcode: Opcode, payload: &[u8], is_last: bool) -> Event<'_> {
     Event::Compressed(Compressed { opcode, payload, is_last })
 }
 
-/// The event of a complete frame, or of a complete message of this kind.
+/// The event for a complete frame, or for a complete message of this kind.
 #[inline]
 fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
     Ok(match opcode {
@@ -324,8 +327,8 @@ fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
         Opcode::Pong => Event::Pong(payload),
         Opcode::Close => Event::Close(CloseFrame::parse(payload)?),
         Opcode::Binary => Event::Message(Message::Binary(payload)),
-        // 8.1: text that is not UTF-8 fails the connection. What came in pieces was checked as it
-        // came, and is once more here: a `str` cannot be had unseen without `unsafe`.
+        // 8.1: text that is not UTF-8 fails the connection. Text that arrived in parts was checked
+        // on arrival and is checked again here: without `unsafe` there is no unchecked `str`.
         Opcode::Text => match simdutf8::basic::from_utf8(payload) {
             Ok(text) => Event::Message(Message::Text(text)),
             Err(_) => return Err(ProtocolError::InvalidUtf8),

@@ -1,8 +1,8 @@
-//! Messages to frames: RFC 6455, 5.2 to 5.6 and 6.1.
+//! Encodes messages into frames: RFC 6455, 5.2 to 5.6 and 6.1.
 //!
-//! Appends to a caller's `Vec`, one frame a message, lengths in their shortest form. A server's
-//! frames are not masked, a client's are, by a key that the caller draws (10.3). Compresses nothing:
-//! a payload that was compressed before is marked as such.
+//! Appends to a caller's `Vec`, one frame per message, lengths in their shortest form. A server's
+//! frames are not masked; a client's frames are masked with a key that the caller draws (10.3). It
+//! does not compress, but marks a payload that is already compressed.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -20,34 +20,35 @@ pub struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    /// Writes as a server: unmasked (5.1).
+    /// Writes server frames: unmasked (5.1).
     pub fn server(out: &'a mut Vec<u8>) -> Encoder<'a> {
         Encoder { out, mask: None }
     }
 
-    /// Writes as a client: masked with `key`, which must be fresh and unpredictable (5.3).
+    /// Writes client frames, masked with `key`, which must be fresh and unpredictable (5.3).
     pub fn client(out: &'a mut Vec<u8>, key: [u8; 4]) -> Encoder<'a> {
         Encoder { out, mask: Some(key) }
     }
 
-    /// Writes as whichever end `key` says.
+    /// Writes client frames if `mask` is a key, else server frames.
     pub fn with_mask(out: &'a mut Vec<u8>, mask: Option<[u8; 4]>) -> Encoder<'a> {
         Encoder { out, mask }
     }
 
-    /// A whole message in one frame.
+    /// Writes a message in one frame.
     #[inline]
     pub fn message(self, message: Message<'_>) {
         self.frame(true, message.opcode(), message.as_bytes());
     }
 
-    /// The header of a server's frame that is a whole message, whose payload is written elsewhere.
+    /// Writes the header of a server frame that is a whole message. The payload is written
+    /// elsewhere.
     pub(crate) fn header(out: &mut Vec<u8>, opcode: Opcode, payload_len: usize) {
         let payload_len = payload_len as u64;
         FrameHeader { fin: true, compressed: false, opcode, mask: None, payload_len }.write(out);
     }
 
-    /// A whole message whose bytes are masked already, in one frame.
+    /// Writes a message that is already masked, in one frame.
     #[inline]
     pub fn masked(out: &mut Vec<u8>, message: Masked<'_>) {
         let Masked { key, payload } = message;
@@ -63,23 +64,23 @@ impl<'a> Encoder<'a> {
         out.extend_from_slice(payload);
     }
 
-    /// A whole message in one frame, whose payload is the compressed form of one of this kind
-    /// (RFC 7692, 6.1).
+    /// Writes a message of this kind in one frame; `payload` is its compressed form (RFC 7692,
+    /// 6.1).
     pub fn compressed(self, opcode: Opcode, payload: &[u8]) {
         self.write(true, true, opcode, payload);
     }
 
-    /// A ping. The payload must not exceed 125 bytes; what does is cut.
+    /// Writes a ping. A payload of more than 125 bytes is truncated.
     pub fn ping(self, payload: &[u8]) {
         self.frame(true, Opcode::Ping, clip(payload));
     }
 
-    /// A pong. The payload must not exceed 125 bytes; what does is cut.
+    /// Writes a pong. A payload of more than 125 bytes is truncated.
     pub fn pong(self, payload: &[u8]) {
         self.frame(true, Opcode::Pong, clip(payload));
     }
 
-    /// A Close, empty if `close` is `None`.
+    /// Writes a Close frame, empty if `close` is `None`.
     pub fn close(self, close: Option<CloseFrame<'_>>) {
         let mut payload = [0; CONTROL_BYTES_MAX];
         let len = match close {
@@ -94,7 +95,7 @@ impl<'a> Encoder<'a> {
         self.frame(true, Opcode::Close, &payload[..len]);
     }
 
-    /// Any one frame; the caller answers for its place in the stream (5.4).
+    /// Writes any frame. The caller is responsible for its place in the stream (5.4).
     #[inline(always)]
     pub fn frame(self, fin: bool, opcode: Opcode, payload: &[u8]) {
         self.write(fin, false, opcode, payload);
@@ -122,7 +123,7 @@ pub(crate) fn clip(payload: &[u8]) -> &[u8] {
     &payload[..payload.len().min(CONTROL_BYTES_MAX)]
 }
 
-/// Bytes of a server's frame that carries `payload_len` bytes.
+/// Size of a server's frame with a payload of `payload_len` bytes.
 #[inline]
 pub fn frame_bytes(payload_len: usize) -> usize {
     payload_len
@@ -133,12 +134,13 @@ pub fn frame_bytes(payload_len: usize) -> usize {
         }
 }
 
-/// A frame encoded once, as a server sends it, and shared by every connection that it goes to.
+/// A server frame that is encoded once and shared by all connections that receive it.
 #[derive(Debug, Clone)]
 pub struct SharedFrame {
     bytes: Rc<[u8]>,
     opcode: Opcode,
-    /// Made for the first connection that takes it; `None` where it would not be smaller.
+    /// Compressed for the first connection that needs it; `None` inside if that would not be
+    /// smaller.
     compressed: OnceCell<Option<Rc<[u8]>>>,
 }
 
@@ -148,7 +150,7 @@ impl SharedFrame {
         SharedFrame::new(message.opcode(), message.as_bytes())
     }
 
-    /// Encodes a ping. The payload must not exceed 125 bytes; what does is cut.
+    /// Encodes a ping. A payload of more than 125 bytes is truncated.
     pub fn ping(payload: &[u8]) -> SharedFrame {
         SharedFrame::new(Opcode::Ping, clip(payload))
     }
@@ -159,22 +161,22 @@ impl SharedFrame {
         SharedFrame { bytes: bytes.into(), opcode, compressed: OnceCell::new() }
     }
 
-    /// The frame as a server writes it.
+    /// The encoded frame.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The same, to be shared.
+    /// The encoded frame, for sharing.
     pub(crate) fn bytes(&self) -> &Rc<[u8]> {
         &self.bytes
     }
 
-    /// The frame with its message compressed, as a server writes it, for connections on which
-    /// permessage-deflate was agreed; `None` if it is not smaller then, or `deflater` was not allowed
-    /// to try. What was found is kept, whatever deflater is asked the next time.
+    /// The encoded frame with its message compressed, for connections with permessage-deflate.
+    /// `None` if that is not smaller, or if `deflater` declined. The first result is kept,
+    /// whichever deflater a later call passes.
     ///
-    /// It refers to no message before it, and no further back than it is long: so it fits each window
-    /// that it fits into (RFC 7692, 7.1.2).
+    /// The compressed message does not refer to earlier messages, and refers back no further than
+    /// its own length. So it suits every window that is at least that long (RFC 7692, 7.1.2).
     pub fn compressed(&self, deflater: &mut Deflater) -> Option<&Rc<[u8]>> {
         let make = || {
             let payload = deflater.deflate(self.payload(), WINDOW_BITS_MAX, &[])?;
@@ -185,23 +187,24 @@ impl SharedFrame {
         self.compressed.get_or_init(make).as_ref()
     }
 
-    /// Whether [`compressed`](SharedFrame::compressed) was called, so that the next call costs nothing.
+    /// Whether [`compressed`](SharedFrame::compressed) was called, so that the next call costs
+    /// nothing.
     pub(crate) fn was_compressed(&self) -> bool {
         self.compressed.get().is_some()
     }
 
-    /// What it carries.
+    /// The frame's opcode.
     pub fn opcode(&self) -> Opcode {
         self.opcode
     }
 
-    /// The payload without the header, for a client's end, which must mask it.
+    /// The payload without the header, for a client, which must mask it.
     pub fn payload(&self) -> &[u8] {
         payload(&self.bytes)
     }
 }
 
-/// The payload of one of a server's frames, of our own making.
+/// The payload of a server frame that we encoded.
 pub(crate) fn payload(frame: &[u8]) -> &[u8] {
     let header = match frame[1] {
         126 => 4,
@@ -235,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_the_rfc() {
+    fn encoding_equals_the_examples_of_the_rfc() {
         // 5.7.
         let mut out = Vec::new();
         Encoder::server(&mut out).message(Message::Text("Hello"));
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn closes() {
+    fn a_close_is_empty_or_has_a_truncated_reason() {
         let mut out = Vec::new();
         Encoder::server(&mut out).close(None);
         assert_eq!(out, b"\x88\x00");

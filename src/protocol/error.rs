@@ -1,4 +1,4 @@
-//! Every way in which a peer can break the protocol, each with its close code.
+//! Every violation of the protocol that a peer can commit, and its close code.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub enum ProtocolError {
     /// RSV1, RSV2 or RSV3 without an extension that gives it a meaning (5.2), or RSV1 where
     /// permessage-deflate gives it none (RFC 7692, 6).
     ReservedBits,
-    /// An opcode that nobody has defined (5.2).
+    /// An undefined opcode (5.2).
     ReservedOpcode,
     /// A client's frame without a mask (5.1).
     Unmasked,
@@ -25,9 +25,9 @@ pub enum ProtocolError {
     NonMinimalLength,
     /// A length with the highest bit set (5.2).
     LengthOverflow,
-    /// A continuation, but no message was begun (5.4).
+    /// A continuation frame without a message to continue (5.4).
     UnexpectedContinuation,
-    /// A new message, but the last one is unfinished (5.4).
+    /// A new message before the last one is finished (5.4).
     ExpectedContinuation,
     /// A Close payload of one byte (5.5.1).
     InvalidClosePayload,
@@ -37,14 +37,14 @@ pub enum ProtocolError {
     InvalidUtf8,
     /// A frame or an assembled message above the limit (7.4.1, 10.4).
     MessageTooBig,
-    /// A message whose last fragment did not come in time (10.4).
+    /// A message whose last fragment did not arrive in time (10.4).
     FragmentTimeout,
-    /// A compressed message that is no DEFLATE data (RFC 7692, 7.2.2).
+    /// A compressed message that is not valid DEFLATE data (RFC 7692, 7.2.2).
     InvalidDeflate,
 }
 
 impl ProtocolError {
-    /// All of them, in the order above.
+    /// All errors, in the order above.
     pub const ALL: [ProtocolError; 16] = [
         ProtocolError::ReservedBits,
         ProtocolError::ReservedOpcode,
@@ -73,8 +73,8 @@ impl ProtocolError {
         }
     }
 
-    /// A name in snake case for metrics and logs. Errors that point to a setting or to a kind of data have
-    /// a name each; those of a broken client share one.
+    /// A name in snake case for metrics and logs. Errors that point to a setting or to a type of
+    /// data have a name each; other violations share one.
     pub fn name(self) -> &'static str {
         match self {
             ProtocolError::InvalidUtf8 => "invalid_utf8",
@@ -85,7 +85,7 @@ impl ProtocolError {
         }
     }
 
-    /// The reason for our Close frame, and the words for the log.
+    /// The reason in our Close frame, and the text in the log.
     pub fn as_str(self) -> &'static str {
         match self {
             ProtocolError::ReservedBits => "reserved bit set",

@@ -1,8 +1,8 @@
 //! The frame header: RFC 6455, 5.2.
 //!
-//! Parses and writes the 2 to 14 bytes before a payload, and refuses what no endpoint may send as
-//! soon as the bytes prove it. Knows nothing of messages: whether a continuation is in place, or a
-//! length is acceptable, is the [`Decoder`](super::Decoder)'s business.
+//! Parses and writes the 2 to 14 bytes before a payload. Rejects an illegal header as soon as its
+//! bytes prove it illegal. Does not know messages: the [`Decoder`](super::Decoder) checks whether a
+//! continuation is in place and whether a length is acceptable.
 
 use super::ProtocolError;
 
@@ -20,34 +20,34 @@ const LENGTH_64: u8 = 127;
 const FIN_TEXT: u8 = FIN | Opcode::Text as u8;
 const FIN_BINARY: u8 = FIN | Opcode::Binary as u8;
 
-/// Which end of the connection we are.
+/// The role of this endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// We accepted: what we read is masked, what we write is not.
+    /// We accepted the connection: input is masked, output is not.
     Server,
-    /// We connected: what we write is masked, what we read is not.
+    /// We opened the connection: output is masked, input is not.
     Client,
 }
 
-/// What a frame carries (5.2, 11.8).
+/// The type of a frame (5.2, 11.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
-    /// A further fragment of the message begun before.
+    /// A further fragment of the current message.
     Continuation = 0x0,
     /// UTF-8 text.
     Text = 0x1,
     /// Bytes.
     Binary = 0x2,
-    /// The beginning or the answer of the closing handshake.
+    /// Starts or answers the closing handshake.
     Close = 0x8,
-    /// Asks for a pong.
+    /// Requests a pong.
     Ping = 0x9,
-    /// Answers a ping, or says that we live.
+    /// Answers a ping, or is an unsolicited heartbeat.
     Pong = 0xA,
 }
 
-/// By the four bits of the header; what nobody has defined is `None`.
+/// Opcodes by the four bits of the header; undefined ones are `None`.
 const OPCODES: [Option<Opcode>; 16] = {
     let mut opcodes = [None; 16];
     opcodes[0x0] = Some(Opcode::Continuation);
@@ -60,7 +60,7 @@ const OPCODES: [Option<Opcode>; 16] = {
 };
 
 impl Opcode {
-    /// Whether frames of this kind may stand between the fragments of a message (5.4).
+    /// Whether this is a control frame, which may appear between the fragments of a message (5.4).
     pub fn is_control(self) -> bool {
         self as u8 & 0x8 != 0
     }
@@ -71,25 +71,25 @@ impl Opcode {
 pub struct FrameHeader {
     /// Whether this frame is the last of its message.
     pub fin: bool,
-    /// RSV1: whether this frame begins a compressed message (RFC 7692, 6).
+    /// RSV1: whether this frame starts a compressed message (RFC 7692, 6).
     pub compressed: bool,
-    /// What the frame carries.
+    /// The frame's type.
     pub opcode: Opcode,
-    /// The key that the payload is masked with.
+    /// The masking key.
     pub mask: Option<[u8; 4]>,
-    /// Bytes of payload that follow; at most 2^63 - 1, and only a claim of the peer's.
+    /// Announced payload length, at most 2^63 - 1. The peer chose it: never allocate from it.
     pub payload_len: u64,
 }
 
 impl FrameHeader {
     /// Parses the header at the start of `bytes`, as read by an endpoint of role `reader`.
-    /// `deflate` tells whether permessage-deflate was agreed on: else RSV1 has no meaning.
+    /// `deflate` is whether permessage-deflate was agreed on; otherwise RSV1 has no meaning.
     ///
-    /// Returns the header and its length, or `None` when `bytes` is a valid beginning of one.
+    /// Returns the header and its length, or `None` if `bytes` is a valid but incomplete header.
     ///
     /// # Errors
-    /// Whatever makes the frame illegal by its header alone, as soon as the field that shows it is
-    /// whole.
+    /// Anything that makes the frame illegal by its header alone, as soon as the offending field is
+    /// complete.
     #[inline(always)]
     pub fn parse(
         bytes: &[u8],
@@ -111,7 +111,8 @@ impl FrameHeader {
         let Some((payload_len, length_end)) = parse_length(bytes, second & !MASK)? else {
             return Ok(None);
         };
-        // The second byte has shown whether there is a key: readers of the other role were refused.
+        // `check_second` has already rejected a frame whose mask bit does not fit the reader's
+        // role.
         if reader == Role::Client {
             let compressed = first & RSV1 != 0;
             let header = FrameHeader { fin, compressed, opcode, mask: None, payload_len };
@@ -147,9 +148,9 @@ impl FrameHeader {
     }
 }
 
-/// A message of at most 125 bytes that lies whole at the start of `bytes`, in one frame as `reader` takes
-/// it: what most frames are, told by a few comparisons. `None` for whatever else, good or bad: that is
-/// for [`FrameHeader::parse`].
+/// A message of at most 125 bytes, in one frame that `reader` accepts, complete at the start of
+/// `bytes`. Most frames are like this, and a few comparisons recognize them. `None` for any other
+/// input, valid or not: [`FrameHeader::parse`] decides on it.
 #[inline(always)]
 pub(super) fn short_message(bytes: &[u8], reader: Role) -> Option<ShortMessage> {
     let (mask, key, payload_start) = match reader {
@@ -165,13 +166,13 @@ pub(super) fn short_message(bytes: &[u8], reader: Role) -> Option<ShortMessage> 
         FIN_BINARY => Opcode::Binary,
         _ => return None,
     };
-    // With the wrong bit for the mask this is no length up to 125 either.
+    // If the mask bit is wrong, the result is above 125, too.
     let payload_len = usize::from(second ^ mask);
     let is_whole = payload_len <= CONTROL_BYTES_MAX && payload_len <= bytes.len() - payload_start;
     is_whole.then_some(ShortMessage { opcode, key, payload_start, payload_len })
 }
 
-/// What [`short_message`] has found.
+/// The result of [`short_message`].
 pub(super) struct ShortMessage {
     pub(super) opcode: Opcode,
     pub(super) key: Option<[u8; 4]>,
@@ -179,7 +180,7 @@ pub(super) struct ShortMessage {
     pub(super) payload_len: usize,
 }
 
-/// What the first byte says.
+/// Parses the first byte: opcode and FIN.
 #[inline(always)]
 fn parse_first(first: u8) -> Result<(Opcode, bool), ProtocolError> {
     // 5.2: "If an unknown opcode is received, the receiving endpoint MUST fail".
@@ -192,15 +193,15 @@ fn parse_first(first: u8) -> Result<(Opcode, bool), ProtocolError> {
     Ok((opcode, fin))
 }
 
-/// Whether RSV1 stands alone and where it may (RFC 7692, 6): an endpoint "MUST NOT set" it on "control
-/// frames and non-first fragments".
+/// Whether RSV1 is the only reserved bit and the frame may have it (RFC 7692, 6): an endpoint "MUST
+/// NOT set" it on "control frames and non-first fragments".
 #[cold]
 fn is_compressed(first: u8) -> bool {
     let begins = matches!(OPCODES[usize::from(first & 0x0F)], Some(Opcode::Text | Opcode::Binary));
     first & RSV == RSV1 && begins
 }
 
-/// Whether the mask and the short length are legal.
+/// Checks the mask bit and the short length.
 #[inline]
 fn check_second(second: u8, opcode: Opcode, reader: Role) -> Result<(), ProtocolError> {
     // 5.1: "The server MUST close the connection upon receiving a frame that is not masked",
@@ -217,7 +218,7 @@ fn check_second(second: u8, opcode: Opcode, reader: Role) -> Result<(), Protocol
     Ok(())
 }
 
-/// The payload length and where its bytes end. 5.2: "the minimal number of bytes MUST be used to
+/// The payload length and the offset behind it. 5.2: "the minimal number of bytes MUST be used to
 /// encode the length", "the most significant bit MUST be 0".
 #[inline]
 fn parse_length(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, ProtocolError> {
@@ -249,8 +250,8 @@ fn parse_length(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, Protoco
     }
 }
 
-/// The length of the frame at the start of `bytes`, header and payload, where `bytes` are frames of
-/// our own making and the header is whole.
+/// The length of the frame at the start of `bytes`, header and payload. `bytes` must be frames that
+/// we encoded, with a complete header.
 pub(crate) fn frame_len(bytes: &[u8]) -> usize {
     let second = bytes[1];
     let (header, payload) = match second & !MASK {
@@ -265,12 +266,12 @@ pub(crate) fn frame_len(bytes: &[u8]) -> usize {
     header + mask + payload
 }
 
-/// Whether the frame at the start of `bytes`, one of our own making, carries a message or a part of one.
+/// Whether the frame at the start of `bytes`, which we encoded, carries a message or a fragment.
 pub(crate) fn is_message(bytes: &[u8]) -> bool {
     bytes[0] & 0x8 == 0
 }
 
-/// Whether the frame at the start of `bytes`, one of our own making, is a Close.
+/// Whether the frame at the start of `bytes`, which we encoded, is a Close.
 pub(crate) fn is_close(bytes: &[u8]) -> bool {
     bytes[0] & 0x0F == Opcode::Close as u8
 }

@@ -1,14 +1,14 @@
 //! Masking: RFC 6455, 5.3. The same function masks and unmasks.
 //!
-//! Works in blocks that compilers turn into a few vector instructions each; no `unsafe`. Long payloads
-//! get the vectors of 32 bytes where the CPU has them. Those of 64 bytes were measured, too: a server
-//! that uses them now and then is slower for it.
+//! Works in blocks that compilers turn into a few vector instructions each; no `unsafe`. Long
+//! payloads use 32-byte vectors if the CPU has them. 64-byte vectors were measured, too: a server
+//! that uses them only occasionally becomes slower.
 
-/// Payloads from this size on are worth asking which vectors the CPU has.
+/// From this size on, detecting the CPU's vectors pays off.
 const WIDE_BYTES_MIN: usize = 512;
-/// Bytes of a block of a long payload: a few of the widest vectors.
+/// Block size for long payloads: a few of the widest vectors.
 const WIDE_BLOCK_BYTES: usize = 256;
-/// A vector that crosses a line of the cache costs twice.
+/// Alignment of long payloads: a vector that crosses a cache line costs twice.
 const CACHE_LINE_BYTES: usize = 64;
 
 /// XORs `payload` with `key`, where `payload` begins `offset` bytes into the masked payload.
@@ -24,7 +24,7 @@ pub fn apply(key: [u8; 4], offset: usize, payload: &mut [u8]) {
     }
 }
 
-/// The same, for so much that it pays to begin where no vector crosses a line of the cache.
+/// As [`apply`], for payloads so long that aligning to a cache line pays off.
 #[inline(never)]
 fn apply_long(key: u32, payload: &mut [u8]) {
     let before = payload.as_ptr().align_offset(CACHE_LINE_BYTES).min(payload.len());
@@ -49,13 +49,13 @@ fn apply_blocks(key: u32, blocks: &mut [[u8; WIDE_BLOCK_BYTES]]) {
     }
 }
 
-/// The vectors of other CPUs are those that everything is compiled for.
+/// Other CPUs use the vectors of the compilation target.
 #[cfg(not(target_arch = "x86_64"))]
 fn apply_blocks(key: u32, blocks: &mut [[u8; WIDE_BLOCK_BYTES]]) {
     blocks.iter_mut().for_each(|block| apply_block(key, block));
 }
 
-/// The key for what begins `offset` bytes behind where `key` is for.
+/// The key rotated to apply `offset` bytes further on.
 #[inline(always)]
 fn turn(key: u32, offset: usize) -> u32 {
     let bits = (offset % 4) as u32 * 8;
@@ -71,7 +71,7 @@ fn apply_block<const BYTES: usize>(key: u32, block: &mut [u8; BYTES]) {
     }
 }
 
-/// What is left over of a payload, less than a block.
+/// Masks the rest of a payload, which is shorter than a block.
 #[inline]
 fn apply_tail(key: u32, tail: &mut [u8]) {
     let (words, tail) = tail.as_chunks_mut::<8>();

@@ -1,9 +1,9 @@
-//! What the two ends say to each other, once frames are taken apart.
+//! Messages and events: what a decoder returns and an encoder takes.
 
 use super::deflate::Compressed;
 use super::{CloseFrame, Opcode};
 
-/// A whole message. Borrowed: where its bytes lie is the decoder's business.
+/// A whole message, borrowed from the decoder or its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message<'a> {
     /// UTF-8 text.
@@ -13,7 +13,7 @@ pub enum Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// The payload, whatever its kind.
+    /// The payload of either kind.
     pub fn as_bytes(&self) -> &'a [u8] {
         match self {
             Message::Text(text) => text.as_bytes(),
@@ -21,7 +21,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Bytes of payload.
+    /// Length of the payload in bytes.
     pub fn len(&self) -> usize {
         self.as_bytes().len()
     }
@@ -31,7 +31,7 @@ impl<'a> Message<'a> {
         self.as_bytes().is_empty()
     }
 
-    /// The opcode of its (first) frame.
+    /// The opcode of the message's first frame.
     pub fn opcode(&self) -> Opcode {
         match self {
             Message::Text(_) => Opcode::Text,
@@ -40,15 +40,16 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A binary message that its sender has masked itself (RFC 6455, 5.3).
+/// A binary message that its sender has already masked (RFC 6455, 5.3).
 ///
-/// For who sends the same bytes again and again: masked once, they are good under any key, and what the
-/// server reads is another message for each. The key must be fresh and unpredictable all the same.
+/// For clients that send the same bytes repeatedly: they mask once and send the bytes under varying
+/// keys, and the server reads a different message under each key. The key must still be fresh and
+/// unpredictable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Masked<'a> {
-    /// The key.
+    /// The masking key.
     pub key: [u8; 4],
-    /// The payload, as it goes over the wire.
+    /// The payload as it goes over the wire.
     pub payload: &'a [u8],
 }
 
@@ -64,17 +65,19 @@ impl<'a> From<&'a [u8]> for Message<'a> {
     }
 }
 
-/// What a [`Decoder`](super::Decoder) found.
+/// An event that a [`Decoder`](super::Decoder) found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A whole message.
     Message(Message<'a>),
-    /// A compressed message, or the next piece of one, for an [`Inflater`](super::deflate::Inflater).
+    /// A compressed message, or the next part of one, for an
+    /// [`Inflater`](super::deflate::Inflater).
     Compressed(Compressed<'a>),
-    /// Owed: a pong with this payload (5.5.2).
+    /// A ping. It must be answered by a pong with this payload (5.5.2).
     Ping(&'a [u8]),
-    /// An answer to a ping, or an unsolicited sign of life (5.5.3).
+    /// A pong: the answer to a ping, or an unsolicited heartbeat (5.5.3).
     Pong(&'a [u8]),
-    /// Owed: a Close, unless one was sent (5.5.1). Nothing that follows is to be decoded.
+    /// A Close. It must be answered by a Close, unless one was sent (5.5.1). Decode nothing after
+    /// it.
     Close(Option<CloseFrame<'a>>),
 }

@@ -1,9 +1,9 @@
-//! RFC 6455 and 7692 without I/O: bytes in by `&mut [u8]`, bytes out appended to a caller's `Vec`.
+//! RFC 6455 and 7692 without I/O: input is `&mut [u8]`, output is appended to a caller's `Vec`.
 //!
-//! Nothing here opens a socket, reads a clock, draws a random number or writes a log line; what
-//! the caller must do next is in the value returned. [`Decoder`] turns bytes into [`Event`]s,
-//! [`Encoder`] turns messages into frames. Terms are the RFC's: a *frame* is a piece on the wire,
-//! a *message* is what the peer meant, made of one frame or of several fragments.
+//! Nothing here opens a socket, reads a clock, draws a random number or writes a log line; return
+//! values say what the caller must do next. [`Decoder`] turns bytes into [`Event`]s, [`Encoder`]
+//! turns messages into frames. Terms are those of the RFC: a *frame* is the unit on the wire; a
+//! *message* is the application's unit, made of one frame or of several fragments.
 //!
 //! ```
 //! use weir::protocol::{Decoder, Encoder, Event, Message, Role, Spares};

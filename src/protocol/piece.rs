@@ -1,17 +1,17 @@
-//! Bytes of an answer that is put together from pieces, some of which other answers have in common.
+//! Parts of an HTTP body or a message. Several answers can share a part.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A piece of an answer.
+/// A part of an answer.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// Bytes of this answer alone.
+    /// Bytes that belong to this answer alone.
     Own(Cow<'static, [u8]>),
-    /// Bytes that any number of answers have in common. They are queued without a copy, and the loop
-    /// counts them once, however many connections wait for them.
+    /// Bytes that any number of answers share. They are queued without a copy, and the loop counts
+    /// them once, however many connections they are queued for.
     Shared(Arc<[u8]>),
 }
 

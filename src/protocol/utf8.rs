@@ -1,13 +1,13 @@
-//! UTF-8 that arrives in pieces: RFC 6455, 8.1, and RFC 3629.
+//! Validates UTF-8 that arrives in parts: RFC 6455, 8.1, and RFC 3629.
 //!
-//! Finds an error in the very byte that proves it, also inside an unfinished frame and across
-//! fragments. `simdutf8` does the work; what is ours is the character that straddles two pieces.
+//! Finds an error at the byte that proves it, also inside an unfinished frame and across fragments.
+//! `simdutf8` does the work; this module handles a character that straddles two parts.
 
-/// The bytes are not, and cannot become, UTF-8.
+/// The bytes are not UTF-8, and no continuation can make them valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidUtf8;
 
-/// The state between two pieces: the first bytes of a character whose rest has not arrived.
+/// State between two parts: the first bytes of a character whose rest has not arrived.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Utf8 {
     pending: [u8; 3],
@@ -15,10 +15,10 @@ pub struct Utf8 {
 }
 
 impl Utf8 {
-    /// Checks the next piece.
+    /// Validates the next part.
     ///
     /// # Errors
-    /// When no continuation of what was pushed so far could be valid.
+    /// No continuation of the bytes so far can be valid.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
         let rest = self.complete_pending(piece)?;
         match simdutf8::compat::from_utf8(rest) {
@@ -31,15 +31,15 @@ impl Utf8 {
         }
     }
 
-    /// Checks that the text ends between two characters.
+    /// Checks that the text does not end within a character.
     ///
     /// # Errors
-    /// When a character is unfinished.
+    /// The last character is incomplete.
     pub fn finish(&self) -> Result<(), InvalidUtf8> {
         if self.pending_len == 0 { Ok(()) } else { Err(InvalidUtf8) }
     }
 
-    /// Feeds the unfinished character until it is whole or `piece` is used up; returns the rest.
+    /// Adds to the incomplete character until it is whole or `piece` is used up; returns the rest.
     fn complete_pending<'a>(&mut self, piece: &'a [u8]) -> Result<&'a [u8], InvalidUtf8> {
         let have = usize::from(self.pending_len);
         if have == 0 {
@@ -65,7 +65,7 @@ impl Utf8 {
     }
 }
 
-/// Bytes of the character that begins with `lead`, which was found to be a valid lead byte.
+/// Length in bytes of the character that starts with `lead`, which is a valid lead byte.
 fn width(lead: u8) -> usize {
     match lead {
         0xF0.. => 4,
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn splits_do_not_matter() {
+    fn the_result_does_not_depend_on_splits() {
         let texts: [&[u8]; 8] = [
             "κόσμε, \u{1F600} \u{10FFFF}\u{800}\u{7FF}".as_bytes(),
             b"plain",
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn fails_in_the_byte_that_proves_it() {
+    fn an_error_is_found_at_the_byte_that_proves_it() {
         let mut utf8 = Utf8::default();
         assert_eq!(utf8.push(b"\xCE\xBA\xF4"), Ok(()));
         assert_eq!(utf8.push(b"\x90"), Err(InvalidUtf8));

@@ -1,4 +1,5 @@
-//! What the two ends have agreed on (RFC 7692, 7.1), and how a server says so.
+//! The parameters that both ends agreed on (RFC 7692, 7.1), and the server's answer that states
+//! them.
 
 use std::fmt;
 
@@ -8,24 +9,24 @@ use crate::protocol::Role;
 /// One direction of an agreement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Direction {
-    /// Whether a message may refer to those before it.
+    /// Whether a message may refer to earlier messages (context takeover).
     pub takeover: bool,
-    /// How far back, as an exponent of 2: 8 to 15.
+    /// The size of the window, as an exponent of 2: 8 to 15.
     pub window_bits: u8,
 }
 
 impl Direction {
-    /// Whether its sender can compress at all: see [`WINDOW_BITS_MIN`].
+    /// Whether the sender can compress: see [`WINDOW_BITS_MIN`].
     pub fn is_possible(self) -> bool {
         self.window_bits >= WINDOW_BITS_MIN
     }
 
-    /// The window that is carried from message to message, if one is.
+    /// An empty window, if one is carried from message to message.
     pub fn window(self) -> Option<Window> {
         self.takeover.then(|| Window::new(self.window_bits))
     }
 
-    /// Bytes that this window may come to hold.
+    /// Maximum size of this window in bytes.
     pub fn window_bytes_max(self) -> usize {
         if self.takeover { Window::bytes_max(self.window_bits) } else { 0 }
     }
@@ -34,23 +35,24 @@ impl Direction {
 /// The parameters of permessage-deflate on one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Agreement {
-    /// What the server sends.
+    /// Messages from the server.
     pub server: Direction,
-    /// What the client sends.
+    /// Messages from the client.
     pub client: Direction,
-    /// Whether the client has asked for `server_max_window_bits`: then the answer must name it (7.1.2.1).
+    /// Whether the client named `server_max_window_bits`: then the answer must name it, too
+    /// (7.1.2.1).
     pub(super) names_server_bits: bool,
 }
 
 impl Agreement {
-    /// Whatever may come of an offer of context takeover: references to all messages before, as far back
-    /// as DEFLATE reaches.
+    /// The largest agreement that can follow from an offer with context takeover: both windows, of
+    /// the largest size.
     pub const WIDEST: Agreement = {
         let widest = Direction { takeover: true, window_bits: WINDOW_BITS_MAX };
         Agreement { server: widest, client: widest, names_server_bits: false }
     };
 
-    /// What an endpoint of this role sends.
+    /// The direction in which an endpoint of this role sends.
     pub fn outgoing(&self, role: Role) -> Direction {
         match role {
             Role::Server => self.server,
@@ -58,7 +60,7 @@ impl Agreement {
         }
     }
 
-    /// What an endpoint of this role receives.
+    /// The direction in which an endpoint of this role receives.
     pub fn incoming(&self, role: Role) -> Direction {
         match role {
             Role::Server => self.client,
@@ -66,19 +68,19 @@ impl Agreement {
         }
     }
 
-    /// The same without context takeover in either direction, which a server may always answer (7.1.1).
+    /// This agreement without context takeover. A server may always answer with it (7.1.1).
     pub fn without_takeover(self) -> Agreement {
         let without = |direction| Direction { takeover: false, ..direction };
         Agreement { server: without(self.server), client: without(self.client), ..self }
     }
 
-    /// Bytes that the windows of both directions may come to hold.
+    /// Maximum size in bytes of the windows of both directions.
     pub fn window_bytes_max(&self) -> usize {
         self.server.window_bytes_max() + self.client.window_bytes_max()
     }
 }
 
-/// The server's answer, for `Sec-WebSocket-Extensions`.
+/// The server's answer, the value of `Sec-WebSocket-Extensions`.
 impl fmt::Display for Agreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(NAME)?;

@@ -1,8 +1,8 @@
-//! Messages to compressed messages: RFC 7692, 7.2.1.
+//! Compresses messages: RFC 7692, 7.2.1.
 //!
-//! One stream for each size of window in use, for short messages another, and one buffer, for all
-//! connections: what a message may refer to beyond itself is handed in with it. Says no where the
-//! result would not be smaller.
+//! All connections share two streams (for long and for short messages) for each window size in use,
+//! and one buffer. The window that a message may refer to is a parameter. There is no result if it
+//! would not be smaller than the message.
 
 use std::fmt;
 
@@ -10,19 +10,19 @@ use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Status};
 
 use super::{LEVELS, MEM_LEVELS, TAIL, WINDOW_BITS_MAX, WINDOW_BITS_MIN, compressed_bytes_max};
 
-/// Memory that is worth keeping for the next message.
+/// A larger output buffer is replaced by a smaller one at the next message that fits.
 const SPARE_BYTES: usize = 256 * 1024;
-/// A message that fits into a window of this size is no smaller for a larger one, and a smaller one
-/// stays in the CPU's cache.
+/// A message that fits into a window of this size gets no smaller with a larger window, and a
+/// smaller window stays in the CPU's cache.
 const SMALL_WINDOW_BITS: u8 = 12;
-/// A short message has no more symbols than a stream of this memory gathers in a block, so that it is no
-/// smaller with more; but the more there is, the more is set up anew for each message. For 1 KiB of JSON
-/// the difference to level 8 is a sixth of the time, at level 1 as at level 6. (Most of the rest of
-/// setting up, two microseconds, is the hash table, whose size is zlib-rs's own.)
+/// A short message has no more symbols than a stream with this memory level collects in a block, so
+/// more memory makes it no smaller. But more memory costs more setup for each message: for 1 KiB of
+/// JSON the difference to memory level 8 is a sixth of the time, at level 1 as at level 6. (Most of
+/// the remaining setup, 2 µs, is the hash table, whose size zlib-rs fixes.)
 const SHORT_MEM_LEVEL: u8 = 6;
-/// Bytes of a short message: below what ends a block.
+/// Maximum size of a short message: below the number of symbols that ends a block.
 const SHORT_BYTES_MAX: usize = (1 << (SHORT_MEM_LEVEL + 6)) - 2;
-/// What zlib cannot use of a window (its `MIN_LOOKAHEAD`).
+/// Bytes of a window that zlib cannot use (its `MIN_LOOKAHEAD`).
 const LOOKAHEAD_BYTES: usize = 262;
 const WINDOW_SIZES: usize = (WINDOW_BITS_MAX - WINDOW_BITS_MIN + 1) as usize;
 
@@ -30,15 +30,15 @@ const WINDOW_SIZES: usize = (WINDOW_BITS_MAX - WINDOW_BITS_MIN + 1) as usize;
 pub struct Deflater {
     level: u8,
     mem_level: u8,
-    /// By bits of the window, from [`WINDOW_BITS_MIN`] on; for long messages and for short ones.
+    /// By window bits, from [`WINDOW_BITS_MIN`] on; for long messages and for short ones.
     streams: [[Option<Deflate>; 2]; WINDOW_SIZES],
-    /// Initialised once and filled many times.
+    /// Zeroed once and filled many times.
     out: Vec<u8>,
 }
 
 impl Deflater {
-    /// A deflater of this level, 1 to 9, whose streams have some 2^(`mem_level` + 9) bytes to gather a
-    /// block in, or as many as a short message needs. What is out of range is brought into it.
+    /// A deflater of this level, 1 to 9. Its streams have about 2^(`mem_level` + 9) bytes to
+    /// collect a block in, or as many as a short message needs. Values out of range are clamped.
     pub fn new(level: u8, mem_level: u8) -> Deflater {
         Deflater {
             level: level.clamp(*LEVELS.start(), *LEVELS.end()),
@@ -48,25 +48,26 @@ impl Deflater {
         }
     }
 
-    /// Compresses `message` for a peer whose window is 2^`window_bits` bytes and holds `said` from
-    /// messages before. The payload to send, or `None` if it would not be smaller than the message.
-    pub fn deflate(&mut self, message: &[u8], window_bits: u8, said: &[u8]) -> Option<&[u8]> {
-        let bits = stream_bits(said.len() + message.len(), window_bits);
+    /// Compresses `message` for a peer whose window has 2^`window_bits` bytes and contains `window`
+    /// from earlier messages. Returns the payload to send, or `None` if it would not be smaller
+    /// than the message.
+    pub fn deflate(&mut self, message: &[u8], window_bits: u8, window: &[u8]) -> Option<&[u8]> {
+        let bits = stream_bits(window.len() + message.len(), window_bits);
         let is_short = message.len() <= SHORT_BYTES_MAX;
         let mem_level = if is_short { self.mem_level.min(SHORT_MEM_LEVEL) } else { self.mem_level };
         let slot = &mut self.streams[usize::from(bits - WINDOW_BITS_MIN)][usize::from(is_short)];
         let stream = slot.get_or_insert_with(|| {
             Deflate::new_with_config(DeflateConfig {
                 level: self.level.into(),
-                // Negative: raw data, without the header of zlib.
+                // Negative: raw data, without a zlib header.
                 window_bits: -i32::from(bits),
                 mem_level: mem_level.into(),
                 ..DeflateConfig::default()
             })
         });
         stream.reset();
-        if !said.is_empty() {
-            stream.set_dictionary(said).ok()?;
+        if !window.is_empty() {
+            stream.set_dictionary(window).ok()?;
         }
         let room = compressed_bytes_max(message.len());
         if self.out.len() < room {
@@ -76,7 +77,7 @@ impl Deflater {
         }
         let status = stream.compress(message, &mut self.out[..room], DeflateFlush::SyncFlush);
         let (read, written) = (stream.total_in(), stream.total_out() as usize);
-        // A full buffer would mean that there is more to come.
+        // A full buffer could mean that output is missing.
         if status != Ok(Status::Ok) || read != message.len() as u64 || written == room {
             *slot = None;
             return None;
@@ -85,13 +86,13 @@ impl Deflater {
         (payload.len() < message.len()).then_some(payload)
     }
 
-    /// Memory held beyond this struct, but for the streams' own.
+    /// Memory held beyond this struct, without the streams.
     pub fn held_bytes(&self) -> usize {
         self.out.capacity()
     }
 }
 
-/// The window to work with, for so many bytes.
+/// The window bits to compress this many bytes with.
 fn stream_bits(bytes: usize, window_bits: u8) -> u8 {
     let most = window_bits.clamp(WINDOW_BITS_MIN, WINDOW_BITS_MAX);
     if bytes + LOOKAHEAD_BYTES <= 1 << SMALL_WINDOW_BITS {

@@ -1,9 +1,10 @@
-//! Compressed messages to messages, of all connections: RFC 7692, 7.2.2.
+//! Inflates the compressed messages of all connections: RFC 7692, 7.2.2.
 //!
-//! Messages that come whole share one stream and one buffer. One that comes in pieces is inflated as it
-//! comes, by a stream of its own for as long as it is unfinished, so that a bomb or garbage fails in
-//! the piece that shows it. There are so many of those streams and no more: a message that finds none
-//! free is gathered as it came, and inflated when it is whole, in steps of as many bytes as a piece has.
+//! Messages that arrive whole share one stream and one buffer. A message that arrives in parts has
+//! a stream of its own until it is complete, and each part is inflated on arrival. So a
+//! decompression bomb or invalid data fails at the part that proves it. The number of these streams
+//! is limited: a message that gets none is gathered in compressed form, and inflated when it is
+//! complete, in steps of at most [`PIECE_BYTES_MAX`].
 
 use std::fmt;
 use std::rc::Rc;
@@ -12,7 +13,7 @@ use super::inflation::{Bounds, Inflation};
 use super::{PIECE_BYTES_MAX, Window};
 use crate::protocol::{Message, Opcode, ProtocolError};
 
-/// A compressed message, or the next piece of one.
+/// A compressed message, or the next part of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compressed<'a> {
     pub(in crate::protocol) opcode: Opcode,
@@ -21,28 +22,28 @@ pub struct Compressed<'a> {
 }
 
 impl<'a> Compressed<'a> {
-    /// What came over the wire.
+    /// The compressed bytes.
     pub fn payload(&self) -> &'a [u8] {
         self.payload
     }
 
-    /// Whether it ends its message.
+    /// Whether this is the last part of its message.
     pub fn is_last(&self) -> bool {
         self.is_last
     }
 }
 
-/// A message of which pieces have come, but not the last.
+/// A message of which parts have arrived, but not the last one.
 #[derive(Debug)]
 pub struct Unfinished(State);
 
 #[derive(Debug)]
 enum State {
-    /// Inflated as far as that goes. While the second is held a stream counts as lent.
+    /// Inflated so far. The `Rc` counts the stream as lent while it is held.
     Inflated(Box<Inflation>, Rc<()>),
-    /// As it came.
+    /// Compressed, as received.
     Gathered(Vec<u8>),
-    /// Gathered, and the last piece has come.
+    /// Gathered, and complete.
     Whole(Whole),
 }
 
@@ -51,29 +52,29 @@ enum State {
 struct Whole {
     opcode: Opcode,
     bytes: Vec<u8>,
-    /// Up to where they are inflated.
+    /// Bytes that are already inflated.
     at: usize,
-    /// By what; `None` until a stream is free.
+    /// The stream that inflates it; `None` until one is free.
     stream: Option<(Box<Inflation>, Rc<()>)>,
 }
 
 impl Unfinished {
-    /// Whether it waits to be inflated until it is whole: there was no stream for it.
+    /// Whether it is kept in compressed form until it is complete, because no stream was free.
     pub fn is_gathered(&self) -> bool {
         matches!(self.0, State::Gathered(_))
     }
 
-    /// Whether nothing of it is awaited any more: [`Inflater::resume`] goes on with it.
+    /// Whether all parts have arrived: [`Inflater::resume`] continues with it.
     pub fn is_whole(&self) -> bool {
         matches!(self.0, State::Whole(_))
     }
 
-    /// Whether it is whole, and waits for a stream that others have.
+    /// Whether it is complete and waits for a free stream.
     pub fn awaits_stream(&self) -> bool {
         matches!(self.0, State::Whole(Whole { stream: None, .. }))
     }
 
-    /// Memory held, a stream's included.
+    /// Memory held, the stream included.
     pub fn held_bytes(&self) -> usize {
         match &self.0 {
             State::Inflated(inflation, _) => inflation.held_bytes(),
@@ -86,20 +87,20 @@ impl Unfinished {
     }
 }
 
-/// What all inflating has come to so far.
+/// Totals of all inflating so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Effort {
-    /// Compressed bytes.
+    /// Compressed bytes read.
     pub from: u64,
-    /// Bytes of messages, and of parts of them.
+    /// Message bytes written, including unfinished messages.
     pub to: u64,
-    /// Bytes that streams were given to refer to: a copy for each time that one begins.
+    /// Window bytes copied into streams: one copy each time that a stream starts.
     pub primed: u64,
 }
 
 impl Effort {
-    /// Counts the inflating of these bytes of a message, which had come to `before.0` bytes, and whose
-    /// streams had been given `before.1`.
+    /// Counts the inflating of `payload`. `before` holds the message's bytes and the primed bytes
+    /// before it.
     fn count(&mut self, payload: &[u8], inflation: &Inflation, before: (usize, usize)) {
         self.from += payload.len() as u64;
         self.to += (inflation.payload().len() - before.0) as u64;
@@ -110,9 +111,9 @@ impl Effort {
 /// Inflates the messages of any number of connections.
 #[derive(Default)]
 pub struct Inflater {
-    /// The latest message that is whole.
+    /// Holds the latest complete message.
     own: Box<Inflation>,
-    // Boxed as they are lent.
+    // Boxed, as lent streams are.
     #[allow(clippy::vec_box)]
     spares: Vec<Box<Inflation>>,
     lent: Rc<()>,
@@ -120,19 +121,22 @@ pub struct Inflater {
 }
 
 impl Inflater {
-    /// Unfinished messages that are inflated as they come.
+    /// Maximum number of unfinished messages that are inflated on arrival.
     pub const STREAMS_MAX: usize = 64;
-    /// Further ones for messages that were gathered: no peer can hold these up.
+    /// Additional streams for gathered messages. These are complete, so that no peer can occupy a
+    /// stream by sending slowly.
     pub const GATHERED_STREAMS_MAX: usize = 8;
-    /// Streams kept for the next of them.
+    /// Maximum number of idle streams kept.
     pub const SPARES_MAX: usize = 4;
 
-    /// Inflates a message of at most `message_bytes_max` bytes, or the next piece of one; returns it
-    /// with its last. `unfinished` is for what has come of it, and this peer's alone. `window` holds
-    /// what its messages may refer to, if context takeover was agreed on, and takes this one in.
+    /// Inflates a message of at most `message_bytes_max` bytes, or the next part of one. Returns
+    /// the message with its last part. `unfinished` holds the state between parts, one per peer.
+    /// `window` holds earlier messages if context takeover was agreed on, and this message is added
+    /// to it.
     ///
     /// # Errors
-    /// The data is not DEFLATE, or ends within a block; the text is not UTF-8; the message is too big.
+    /// The data is not DEFLATE, or ends within a block; the text is not UTF-8; the message is too
+    /// large.
     pub fn inflate(
         &mut self,
         piece: Compressed<'_>,
@@ -154,13 +158,13 @@ impl Inflater {
         self.settle(state, unfinished, window)
     }
 
-    /// Goes on with a message that [is whole](Unfinished::is_whole), by [`PIECE_BYTES_MAX`] bytes of its
-    /// compressed form at the most; returns it with the last of them. Nothing happens where
-    /// [no stream is free](Unfinished::awaits_stream). The parameters are those of
+    /// Continues with a message that [is complete](Unfinished::is_whole), by at most
+    /// [`PIECE_BYTES_MAX`] compressed bytes. Returns the message after its last bytes. Does nothing
+    /// while [no stream is free](Unfinished::awaits_stream). The parameters are those of
     /// [`inflate`](Inflater::inflate).
     ///
     /// # Errors
-    /// The same.
+    /// Those of [`inflate`](Inflater::inflate).
     pub fn resume(
         &mut self,
         unfinished: &mut Option<Unfinished>,
@@ -179,7 +183,7 @@ impl Inflater {
         self.settle(state, unfinished, window)
     }
 
-    /// Keeps what is unfinished, or returns the message in `own`.
+    /// Keeps an unfinished message, or returns the complete one from `own`.
     fn settle(
         &mut self,
         state: Option<State>,
@@ -196,12 +200,13 @@ impl Inflater {
         self.own.message().map(Some)
     }
 
-    /// What all inflating has come to so far.
+    /// Totals of all inflating so far.
     pub fn effort(&self) -> Effort {
         self.effort
     }
 
-    /// Streams that unfinished messages have, of [`Inflater::STREAMS_MAX`].
+    /// Streams that unfinished messages hold: at most [`Inflater::STREAMS_MAX`], plus
+    /// [`Inflater::GATHERED_STREAMS_MAX`] for gathered messages.
     pub fn streams_lent(&self) -> usize {
         Rc::strong_count(&self.lent) - 1
     }
@@ -211,7 +216,7 @@ impl Inflater {
         self.own.held_bytes() + self.spares.iter().map(|spare| spare.held_bytes()).sum::<usize>()
     }
 
-    /// Begins a message in pieces.
+    /// Starts a message that arrives in parts.
     fn begin(&mut self, opcode: Opcode) -> State {
         match self.lend(opcode, Inflater::STREAMS_MAX) {
             Some((inflation, lent)) => State::Inflated(inflation, lent),
@@ -229,7 +234,7 @@ impl Inflater {
         Some((inflation, Rc::clone(&self.lent)))
     }
 
-    /// Takes the next piece. With the last the message is whole, and lies in `own`.
+    /// Takes the next part. After the last part the message is complete and in `own`.
     fn further(
         &mut self,
         state: State,
@@ -253,7 +258,7 @@ impl Inflater {
                 let further = self.push(inflation, piece.payload, piece.is_last, bounds)?;
                 Ok(further.map(|inflation| State::Inflated(inflation, lent)))
             }
-            // Whose last piece has come takes no further one; its caller has to go on with it first.
+            // A complete message takes no further part; its caller must resume it first.
             State::Whole(whole) => Ok(Some(State::Whole(whole))),
         }
     }
@@ -277,7 +282,7 @@ impl Inflater {
         Ok((!is_last).then_some(State::Whole(whole)))
     }
 
-    /// Inflates the next bytes of a message; with the last it lies in `own`.
+    /// Inflates the next bytes of a message. After the last bytes, the message is in `own`.
     fn push(
         &mut self,
         mut inflation: Box<Inflation>,

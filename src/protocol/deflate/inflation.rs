@@ -1,8 +1,8 @@
-//! One compressed message on its way to what it says: RFC 7692, 7.2.2.
+//! Inflates one compressed message: RFC 7692, 7.2.2.
 //!
-//! Owns a stream, what it has made of the message so far, and no bytes of the compressed form. What
-//! it grows to is bounded while it grows, and text is checked as it appears. Whose message it is, and
-//! how many there may be, is for the [`Inflater`](super::Inflater).
+//! Owns a stream and the inflated bytes, but no compressed bytes. The size is limited while it
+//! grows, and text is validated as it appears. The [`Inflater`](super::Inflater) assigns messages
+//! and limits their number.
 
 use std::fmt;
 
@@ -12,23 +12,24 @@ use super::{TAIL, WINDOW_BITS_MAX};
 use crate::protocol::utf8::Utf8;
 use crate::protocol::{Message, Opcode, ProtocolError};
 
-/// What is inflated between two looks at the limit and at the text.
+/// Bytes that are inflated between two checks of the limit and of the text.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// Memory that is worth keeping for the next message.
+/// A larger buffer is freed at the next message.
 const SPARE_BYTES: usize = 256 * 1024;
-/// What a stream takes: a window of 2^15 bytes, tables of some 13 KiB, and its state.
+/// Memory of a stream: a window of 2^15 bytes, tables of about 13 KiB, and its state.
 const STREAM_BYTES: usize = 48 * 1024;
-/// Blocks within a message that say that they are the last (7.2.3.4): each begins a stream anew, with
-/// all of the window, for two bytes of the peer's. Whoever writes them does so once a flush.
+/// Maximum number of blocks in a message that are marked as final (7.2.3.4). Each restarts the
+/// stream with the whole window, for two bytes from the peer. Encoders that write final blocks
+/// write one per flush.
 const FINAL_BLOCKS_MAX: usize = 1024;
-/// What a peer has cut off (7.2.1), and behind it an empty block that says that it is the last.
+/// The tail that a peer has removed (7.2.1), and an empty final block after it.
 const ENDING: [u8; 6] = {
     let [a, b, c, d] = TAIL;
     [a, b, c, d, 0x03, 0x00]
 };
 
-/// Bytes that a message of up to `message_bytes_max` bytes may take in compressed form. Nobody's
-/// DEFLATE makes more of what it cannot compress (zlib's `deflateBound`, at its least memory).
+/// Maximum size of a message of up to `message_bytes_max` bytes in compressed form. No DEFLATE
+/// encoder expands incompressible data by more (zlib's `deflateBound` at its least memory).
 pub(in crate::protocol) fn compressed_bytes_max(message_bytes_max: usize) -> usize {
     message_bytes_max
         .saturating_add(message_bytes_max / 8)
@@ -36,10 +37,10 @@ pub(in crate::protocol) fn compressed_bytes_max(message_bytes_max: usize) -> usi
         .saturating_add(64)
 }
 
-/// What a message is inflated within.
+/// The limits and the window for inflating a message.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds<'a> {
-    /// What was said before this message, and may be referred to.
+    /// Earlier messages, which this message may refer to.
     pub(super) before: &'a [u8],
     pub(super) message_bytes_max: usize,
 }
@@ -47,23 +48,24 @@ pub(super) struct Bounds<'a> {
 #[derive(Default)]
 pub(super) struct Inflation {
     stream: Option<Inflate>,
-    /// Initialised once and filled many times.
+    /// Zeroed once and filled many times.
     out: Vec<u8>,
     filled: usize,
-    /// Up to where the text was checked.
+    /// Bytes of text that are already validated.
     checked: usize,
-    /// The state of the check, if the message is text.
+    /// State of the UTF-8 validation, if the message is text.
     text: Option<Utf8>,
-    /// Whether the stream is within the message's data: neither before it nor behind a last block.
+    /// Whether the stream is within DEFLATE data: neither before the first block nor after a final
+    /// block.
     is_under_way: bool,
-    /// Times that a stream was begun for this message.
-    begun: usize,
-    /// Bytes that those streams were given to refer to.
+    /// Number of streams that were started for this message.
+    starts: usize,
+    /// Window bytes that were copied into those streams.
     primed: usize,
 }
 
 impl Inflation {
-    /// Begins a message; what is left of the last one is forgotten.
+    /// Starts a message; the previous one is dropped.
     pub(super) fn begin_message(&mut self, opcode: Opcode) {
         if self.out.len() > SPARE_BYTES {
             self.out = Vec::new();
@@ -72,7 +74,7 @@ impl Inflation {
         self.checked = 0;
         self.text = (opcode == Opcode::Text).then(Utf8::default);
         self.is_under_way = false;
-        self.begun = 0;
+        self.starts = 0;
         self.primed = 0;
     }
 
@@ -84,7 +86,8 @@ impl Inflation {
     fn inflate(&mut self, payload: &[u8], bounds: Bounds<'_>) -> Result<(), ProtocolError> {
         let mut rest = payload;
         while !rest.is_empty() {
-            // A block that says it is the last ends no message: the next follows at the next byte (7.2.1).
+            // A final block does not end the message: the next block starts at the next byte
+            // (7.2.1).
             if !self.is_under_way {
                 self.begin_stream(bounds.before)?;
             }
@@ -94,7 +97,8 @@ impl Inflation {
         Ok(())
     }
 
-    /// Checks the text as far as it has come; that it ends between two characters shows at its end.
+    /// Validates the text received so far. Whether its last character is complete shows at the
+    /// message's end.
     pub(super) fn check_text(&mut self) -> Result<(), ProtocolError> {
         if let Some(text) = &mut self.text {
             text.push(&self.out[self.checked..self.filled])?;
@@ -103,11 +107,11 @@ impl Inflation {
         Ok(())
     }
 
-    /// Ends the message: feeds what the peer has cut off, and sees that the data stops where a block may
-    /// begin. There, and only there, an end that we add is one.
+    /// Ends the message: feeds the tail that the peer has removed, and checks that the data stops
+    /// at a block boundary. Only there is the added tail an end.
     pub(super) fn end(&mut self, bounds: Bounds<'_>) -> Result<(), ProtocolError> {
-        // Behind a last block; or nothing has come. Nobody should send that for an empty message
-        // (7.2.3.6), but who flushes twice does.
+        // The data stopped after a final block, or there was none. RFC 7692, 7.2.3.6 has another
+        // encoding for an empty message, but clients that flush twice send no data.
         if !self.is_under_way {
             return Ok(());
         }
@@ -122,8 +126,8 @@ impl Inflation {
         }
     }
 
-    /// A message is refused for the first fault in it, in whatever pieces it came: what was inflated
-    /// before this one may be no text.
+    /// Returns the first error in the message, independent of how it was split: text that was
+    /// inflated before `error` may be invalid.
     fn first_fault(&mut self, error: ProtocolError) -> ProtocolError {
         match error {
             ProtocolError::InvalidUtf8 => error,
@@ -131,51 +135,52 @@ impl Inflation {
         }
     }
 
-    /// What the message has come to.
+    /// The inflated bytes so far.
     pub(super) fn payload(&self) -> &[u8] {
         &self.out[..self.filled]
     }
 
-    /// The message that was ended.
+    /// The complete message.
     pub(super) fn message(&self) -> Result<Message<'_>, ProtocolError> {
         if self.text.is_none() {
             return Ok(Message::Binary(self.payload()));
         }
-        // What was checked as it came is once more here: a `str` cannot be had unseen without `unsafe`.
+        // The text was validated on arrival and is validated again here: without `unsafe` there is
+        // no unchecked `str`.
         match simdutf8::basic::from_utf8(self.payload()) {
             Ok(text) => Ok(Message::Text(text)),
             Err(_) => Err(ProtocolError::InvalidUtf8),
         }
     }
 
-    /// Bytes that the message's streams were given to refer to.
+    /// Window bytes that were copied into the message's streams.
     pub(super) fn primed_bytes(&self) -> usize {
         self.primed
     }
 
-    /// Memory held, the stream's included.
+    /// Memory held, the stream included.
     pub(super) fn held_bytes(&self) -> usize {
         self.out.capacity() + self.stream.as_ref().map_or(0, |_| STREAM_BYTES)
     }
 
-    /// Begins a stream behind what was said before, this message's own part included.
+    /// Starts a stream whose window holds earlier messages and this message's own bytes.
     fn begin_stream(&mut self, before: &[u8]) -> Result<(), ProtocolError> {
-        if self.begun > FINAL_BLOCKS_MAX {
+        if self.starts > FINAL_BLOCKS_MAX {
             return Err(ProtocolError::InvalidDeflate);
         }
-        self.begun += 1;
+        self.starts += 1;
         let stream = self.stream.get_or_insert_with(|| Inflate::new(false, WINDOW_BITS_MAX));
         stream.reset(false);
-        for said in [before, &self.out[..self.filled]] {
-            if !said.is_empty() {
-                self.primed += said.len().min(1 << WINDOW_BITS_MAX);
-                stream.set_dictionary(said).map_err(|_| ProtocolError::InvalidDeflate)?;
+        for window in [before, &self.out[..self.filled]] {
+            if !window.is_empty() {
+                self.primed += window.len().min(1 << WINDOW_BITS_MAX);
+                stream.set_dictionary(window).map_err(|_| ProtocolError::InvalidDeflate)?;
             }
         }
         Ok(())
     }
 
-    /// Inflates `rest` until it is used up or the stream has ended.
+    /// Inflates `rest` until it is used up or the stream ends.
     fn feed(
         &mut self,
         rest: &mut &[u8],
@@ -192,35 +197,39 @@ impl Inflation {
             let read = (stream.total_in() - before.0) as usize;
             let written = (stream.total_out() - before.1) as usize;
             *rest = &rest[read..];
-            self.took(written, message_bytes_max)?;
+            self.count_written(written, message_bytes_max)?;
             let status = outcome.map_err(|_| ProtocolError::InvalidDeflate)?;
             let is_dry = rest.is_empty() && (self.filled < end || written == 0);
             if status == Status::StreamEnd || is_dry {
                 return Ok(status);
             }
-            // Neither input nor room would help.
+            // Neither more input nor more room would help.
             if read == 0 && written == 0 {
                 return Err(ProtocolError::InvalidDeflate);
             }
         }
     }
 
-    /// Where the next chunk may end: at one byte more than is allowed, at the most.
+    /// Where the next chunk may end: at most one byte above the limit.
     fn room(&mut self, message_bytes_max: usize) -> usize {
         let most = message_bytes_max + 1;
         let end = (self.filled + CHUNK_BYTES).min(most);
         if self.out.len() < end {
             let doubled = (2 * self.filled).max(end).min(most);
-            // Exactly: a vector's own growth would go past the limit.
+            // Exact: a vector's own growth would exceed the limit.
             self.out.reserve_exact(doubled - self.out.len());
             self.out.resize(doubled, 0);
         }
         end
     }
 
-    /// Counts and checks what was written. A text of less than a chunk is checked when it is whole, or
-    /// its next piece is awaited.
-    fn took(&mut self, written: usize, message_bytes_max: usize) -> Result<(), ProtocolError> {
+    /// Counts and validates the bytes written. Text of less than a chunk is validated when it is
+    /// complete, or before its next part arrives.
+    fn count_written(
+        &mut self,
+        written: usize,
+        message_bytes_max: usize,
+    ) -> Result<(), ProtocolError> {
         self.filled += written;
         if self.filled > message_bytes_max {
             self.filled = message_bytes_max;

@@ -1,34 +1,34 @@
 //! Offers and answers: RFC 7692, 5 and 7.1.
 //!
-//! A server takes the first offer that it can honour, and declines the others whole: an offer with a
-//! parameter that is unknown, repeated, or out of range is as good as none. A client holds the answer
-//! against what it has offered, and fails the connection if that does not fit.
+//! A server accepts the first offer that it can fulfil. It declines the others as a whole; an offer
+//! with an unknown, repeated or out-of-range parameter is declined. A client checks the answer
+//! against its offer, and fails the connection on a mismatch.
 
 use super::{Agreement, Direction, NAME, WINDOW_BITS_MAX};
 use crate::protocol::handshake::{ExtensionList, MalformedExtensions, ParamValue};
 
-/// What a server agrees to.
+/// The server's side of the negotiation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
-    /// Whether messages may refer to those before, in either direction.
+    /// Whether messages may refer to earlier messages, in either direction.
     pub takeover: bool,
-    /// How far, at the most, as an exponent of 2: 9 to 15. Without takeover nothing is kept for it, and
-    /// it is as far as DEFLATE reaches.
+    /// Maximum window size as an exponent of 2: 9 to 15. Without takeover no window is kept, and
+    /// the largest size is used.
     pub window_bits: u8,
 }
 
-/// The parameters of one offer or answer, as they stand there.
+/// The parameters of one offer or answer, as received.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Params {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
     server_max_window_bits: Option<u8>,
-    /// In an offer it may stand without a value.
+    /// May lack a value in an offer.
     client_max_window_bits: Option<Option<u8>>,
 }
 
 impl Params {
-    /// Reads one parameter; `None` if it is unknown, repeated or has no valid value (7.1).
+    /// Reads one parameter; `None` if it is unknown, repeated or has an invalid value (7.1).
     fn read(&mut self, name: &str, value: Option<ParamValue<'_>>) -> Option<()> {
         match (name, value) {
             ("server_no_context_takeover", None) => once(&mut self.server_no_context_takeover),
@@ -61,7 +61,7 @@ fn window_bits(value: ParamValue<'_>) -> Option<u8> {
     }
 }
 
-/// Reads on to the next element that is ours: `Some(None)` if it cannot be taken.
+/// Reads up to the next permessage-deflate element: `Some(None)` if its parameters are invalid.
 fn next_params(
     list: &mut ExtensionList<'_>,
 ) -> Result<Option<Option<Params>>, MalformedExtensions> {
@@ -81,8 +81,8 @@ fn next_params(
     Ok(None)
 }
 
-/// The first of the client's offers that a server of these terms can honour. `values` are those of
-/// `Sec-WebSocket-Extensions`, in their order.
+/// The first of the client's offers that a server with these terms can fulfil. `values` are the
+/// values of `Sec-WebSocket-Extensions`, in order.
 ///
 /// # Errors
 /// The header is malformed: the connection must be failed (RFC 6455, 9.1).
@@ -100,7 +100,7 @@ pub fn negotiate<'a>(
     Ok(agreed)
 }
 
-/// The agreement that follows from a valid offer, if it can be honoured.
+/// The agreement that follows from a valid offer, if it can be fulfilled.
 fn accept(offer: Params, terms: Terms) -> Option<Agreement> {
     let most = |takeover| if takeover { terms.window_bits } else { WINDOW_BITS_MAX };
     let takeover = terms.takeover && !offer.server_no_context_takeover;
@@ -114,8 +114,8 @@ fn accept(offer: Params, terms: Terms) -> Option<Agreement> {
         takeover,
         window_bits: match offer.client_max_window_bits {
             Some(hint) if takeover => hint.unwrap_or(WINDOW_BITS_MAX).min(most(takeover)),
-            // 7.1.2.2: a server must not ask for it where the client has not said that it can; and
-            // without a window to keep it has no reason to.
+            // 7.1.2.2: a server must not set it unless the client has offered it. Without a window
+            // to keep, there is no reason to.
             _ => WINDOW_BITS_MAX,
         },
     };
@@ -123,15 +123,15 @@ fn accept(offer: Params, terms: Terms) -> Option<Agreement> {
     server.is_possible().then_some(Agreement { server, client, names_server_bits })
 }
 
-/// What a client offers.
+/// A client's offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offer {
-    /// Whether messages may refer to those before, in either direction.
+    /// Whether messages may refer to earlier messages, in either direction.
     pub takeover: bool,
 }
 
 impl Offer {
-    /// The offer, for `Sec-WebSocket-Extensions`.
+    /// The value for `Sec-WebSocket-Extensions`.
     pub const fn as_str(self) -> &'static str {
         if self.takeover {
             "permessage-deflate; client_max_window_bits"
@@ -140,11 +140,12 @@ impl Offer {
         }
     }
 
-    /// What the server has answered; `None` if it has declined. `values` are those of its
+    /// Checks the server's answer; `None` if the server declined. `values` are the values of its
     /// `Sec-WebSocket-Extensions`.
     ///
     /// # Errors
-    /// The answer is malformed, or none to this offer: the connection must be failed (RFC 7692, 5.1).
+    /// The answer is malformed or does not match this offer: the connection must be failed (RFC
+    /// 7692, 5.1).
     pub fn check<'a>(
         self,
         values: impl Iterator<Item = &'a [u8]>,
@@ -157,7 +158,7 @@ impl Offer {
                 while let Some(param) = list.next_param()? {
                     params.read(param.name, param.value).ok_or(MalformedExtensions)?;
                 }
-                // RFC 6455, 9.1: nothing but what was offered, and that once.
+                // RFC 6455, 9.1: only extensions that were offered, each at most once.
                 if name != NAME || agreed.is_some() {
                     return Err(MalformedExtensions);
                 }
@@ -174,7 +175,7 @@ impl Offer {
             Some(Some(bits)) if self.takeover => bits,
             Some(_) => return Err(MalformedExtensions),
         };
-        // 7.1.1.1: who accepts an offer that has it answers it.
+        // 7.1.1.1: a server that accepts an offer with it must include it in its answer.
         if !self.takeover && !answer.server_no_context_takeover {
             return Err(MalformedExtensions);
         }
@@ -183,7 +184,7 @@ impl Offer {
                 takeover: !answer.server_no_context_takeover,
                 window_bits: answer.server_max_window_bits.unwrap_or(WINDOW_BITS_MAX),
             },
-            // 7.1.1.2: a client may do without it, whatever the answer.
+            // 7.1.1.2: a client may do without context takeover, whatever the answer.
             client: Direction {
                 takeover: self.takeover && !answer.client_no_context_takeover,
                 window_bits: client_bits,
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_terms_take_no_context_over() {
+    fn shared_terms_have_no_context_takeover() {
         const ALONE: &str =
             "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
         for offer in [
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn dedicated_terms_keep_the_smaller_window() {
+    fn dedicated_terms_agree_on_the_smaller_window() {
         let cases = [
             ("", "; server_max_window_bits=12"),
             ("; client_max_window_bits", "; server_max_window_bits=12; client_max_window_bits=12"),
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_honoured_is_declined_whole() {
+    fn invalid_offers_are_declined_as_a_whole() {
         for params in [
             "server_max_window_bits=8",
             "server_max_window_bits",
@@ -292,7 +293,7 @@ mod tests {
             let offer = format!("permessage-deflate; {params}");
             assert_eq!(shared(&offer), "", "{params}");
             assert_eq!(dedicated(&offer), "", "{params}");
-            // The next offer is as good as the first.
+            // A later valid offer is accepted.
             let offers = format!("{offer}, x-other; a=\"b\", permessage-deflate");
             assert_eq!(dedicated(&offers), "permessage-deflate; server_max_window_bits=12");
         }
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_offer_that_can_be_honoured_counts() {
+    fn the_first_offer_that_can_be_fulfilled_is_accepted() {
         let values = [
             "permessage-deflate; server_max_window_bits=8, other",
             "permessage-deflate; server_max_window_bits=11, permessage-deflate",
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_offers_fail_even_behind_a_sound_one() {
+    fn malformed_offers_fail_even_after_a_valid_one() {
         for value in [
             "permessage-deflate, a;",
             "permessage-deflate; client_max_window_bits=",
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn both_roles_agree() {
+    fn client_and_server_reach_the_same_agreement() {
         let widest = Terms { takeover: true, window_bits: 15 };
         for offer in [Offer { takeover: true }, Offer { takeover: false }] {
             for terms in [SHARED, DEDICATED, widest] {
@@ -357,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_takes_no_answer_but_one_to_its_offer() {
+    fn a_client_rejects_answers_that_do_not_match_its_offer() {
         let (keeps, alone) = (Offer { takeover: true }, Offer { takeover: false });
         for offer in [keeps, alone] {
             assert_eq!(check(offer, ""), Ok(None));

@@ -1,8 +1,8 @@
-//! The request that a client opens a WebSocket with (RFC 6455, 4.1).
+//! The client's request that opens a WebSocket (RFC 6455, 4.1).
 //!
-//! No string of the caller's can break out of its place in the head: each is checked when it is
-//! given. The nonce comes from the caller, for this layer has no source of entropy. No extension is
-//! offered but permessage-deflate, if asked for.
+//! Every string from the caller is checked when it is set, so that none can add a line to the head.
+//! The caller supplies the nonce, since this layer has no source of entropy. permessage-deflate is
+//! the only extension that can be offered.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use super::field::{FieldError, append, is_host, is_target, is_token};
 use super::{Expected, VERSION, base64};
 use crate::protocol::deflate::Offer;
 
-/// Headers that [`ClientRequest::write`] writes itself, or that have their own setter.
+/// Headers that [`ClientRequest::write`] writes, or that have their own setter.
 const REQUEST_OWN: [&str; 11] = [
     "Host",
     "Upgrade",
@@ -31,18 +31,18 @@ const REQUEST_OWN: [&str; 11] = [
 pub struct ClientRequest {
     host: String,
     path: String,
-    /// The value of `Sec-WebSocket-Protocol`; empty if there is none.
+    /// The value of `Sec-WebSocket-Protocol`; empty if no subprotocol is offered.
     protocols: String,
-    /// The whole line of `Origin`; empty if there is none.
+    /// The complete `Origin` line; empty if no origin is set.
     origin: Vec<u8>,
-    /// Checked header lines, each with its CR LF.
+    /// Validated header lines, each with its CR LF.
     lines: Vec<u8>,
     deflate: Option<Offer>,
 }
 
 impl ClientRequest {
-    /// A request for `path`, its query included, at `host`, its port included unless it is the
-    /// scheme's own.
+    /// A request for `path` (with its query) at `host` (with its port, unless it is the scheme's
+    /// default).
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl ClientRequest {
         self
     }
 
-    /// Offers one more subprotocol, after those offered before.
+    /// Offers one more subprotocol, after the previous ones.
     ///
     /// # Errors
     ///
@@ -98,11 +98,11 @@ impl ClientRequest {
         Ok(self)
     }
 
-    /// Adds a header, a cookie for instance.
+    /// Adds a header, for example a cookie.
     ///
     /// # Errors
     ///
-    /// The name is no token or not for the caller to set, or the value is not printable ASCII.
+    /// The name is not a token or is reserved, or the value is not printable ASCII.
     pub fn header(mut self, name: &str, value: &str) -> Result<ClientRequest, FieldError> {
         append(&mut self.lines, name, value, &REQUEST_OWN)?;
         Ok(self)
@@ -113,17 +113,17 @@ impl ClientRequest {
         self.path.split_once('?').map_or(&self.path, |(path, _)| path)
     }
 
-    /// The subprotocols offered, in the order offered.
+    /// The offered subprotocols, in order.
     pub fn protocols(&self) -> impl Iterator<Item = &str> {
         self.protocols.split(SEPARATOR).filter(|name| !name.is_empty())
     }
 
-    /// What is offered of permessage-deflate.
+    /// The offer of permessage-deflate, if there is one.
     pub fn offers_deflate(&self) -> Option<Offer> {
         self.deflate
     }
 
-    /// Appends the request to `out`. `nonce` must be random, and fresh for each connection.
+    /// Appends the request to `out`. `nonce` must be random and new for each connection.
     pub fn write(&self, nonce: [u8; 16], out: &mut Vec<u8>) -> Expected {
         let key: [u8; 24] = base64(&nonce);
         let (path, host) = (&self.path, &self.host);
@@ -149,7 +149,7 @@ impl ClientRequest {
     }
 }
 
-/// Without headers and path, which may hold credentials.
+/// Omits headers and path, which may contain credentials.
 impl fmt::Debug for ClientRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientRequest").field("host", &self.host).finish_non_exhaustive()
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn both_roles_agree() {
+    fn a_server_accepts_the_request_and_the_client_its_answer() {
         let request = request().unwrap();
         let request = request.origin("http://other").unwrap();
         let request = request.origin("http://example.com").unwrap();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn both_roles_agree_on_deflate() {
+    fn client_and_server_agree_on_deflate() {
         for takeover in [false, true] {
             let mut sent = Vec::new();
             let expected = request().unwrap().deflate(Offer { takeover }).write(*NONCE, &mut sent);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn injection_is_refused_when_building() {
+    fn injection_is_rejected_when_a_request_is_built() {
         let new = |host, path| ClientRequest::new(host, path).err();
         for host in ["", "a b", "a\r\nX: y", "a/b", "u@a", "a\0", "\u{e9}"] {
             assert_eq!(new(host, "/"), Some(FieldError::Host), "{host:?}");

@@ -1,7 +1,7 @@
-//! The answer that a client accepts, and nothing else (RFC 6455, 4.1).
+//! Checks a server's answer to the opening handshake (RFC 6455, 4.1).
 //!
-//! Redirects and authentication are the caller's business: any status but 101 is an error here that
-//! names it.
+//! Redirects and authentication are left to the caller: any status but 101 is an error that
+//! contains the status.
 
 use std::fmt;
 
@@ -10,48 +10,48 @@ use super::head::is_whole;
 use super::{EMPTY_SLOTS, Refusal, accept_key};
 use crate::protocol::deflate::{Agreement, Offer};
 
-/// What stands between two offered subprotocols.
+/// Separates the offered subprotocols.
 pub(super) const SEPARATOR: &str = ", ";
 
 /// Why a server's answer does not open a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClientError {
-    /// Not a head of HTTP/1.1.
+    /// The head is not valid HTTP/1.1.
     Malformed,
-    /// The head goes on past its limits in bytes or headers.
+    /// The head exceeds its limit in bytes or headers.
     HeadTooLong,
-    /// Another status than 101: the server speaks plain HTTP to us.
+    /// The status is not 101: the server answered with an HTTP response.
     Status(u16),
     /// `Upgrade` is not `websocket`.
     Upgrade,
     /// `Connection` lacks `upgrade`.
     Connection,
-    /// `Sec-WebSocket-Accept` does not belong to our key.
+    /// `Sec-WebSocket-Accept` does not match our key.
     Accept,
-    /// An extension that was not offered, or not in this way.
+    /// An extension that was not offered, or with parameters that do not match the offer.
     Extension,
-    /// A subprotocol that was not offered, or two of them.
+    /// A subprotocol that was not offered, or more than one.
     Protocol,
 }
 
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ClientError::Malformed => f.write_str("malformed answer"),
-            ClientError::HeadTooLong => f.write_str("answer has too long a head"),
-            ClientError::Status(status) => write!(f, "answered with status {status}"),
-            ClientError::Upgrade => f.write_str("answer upgrades to something else"),
-            ClientError::Connection => f.write_str("answer lacks Connection: upgrade"),
+            ClientError::Malformed => f.write_str("malformed response"),
+            ClientError::HeadTooLong => f.write_str("response head is too long"),
+            ClientError::Status(status) => write!(f, "server responded with status {status}"),
+            ClientError::Upgrade => f.write_str("response has no Upgrade: websocket"),
+            ClientError::Connection => f.write_str("response has no Connection: upgrade"),
             ClientError::Accept => f.write_str("wrong Sec-WebSocket-Accept"),
-            ClientError::Extension => f.write_str("extension was not offered"),
-            ClientError::Protocol => f.write_str("subprotocol was not offered"),
+            ClientError::Extension => f.write_str("server chose an extension that was not offered"),
+            ClientError::Protocol => f.write_str("server chose a subprotocol that was not offered"),
         }
     }
 }
 
 impl std::error::Error for ClientError {}
 
-/// What [`HeadScan`](super::HeadScan) has against an answer.
+/// The errors of [`HeadScan`](super::HeadScan).
 impl From<Refusal> for ClientError {
     fn from(refusal: Refusal) -> ClientError {
         match refusal {
@@ -61,36 +61,37 @@ impl From<Refusal> for ClientError {
     }
 }
 
-/// What the answer to one [`ClientRequest`](super::ClientRequest) must hold.
+/// The expected answer to one [`ClientRequest`](super::ClientRequest).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
     accept: [u8; 28],
-    /// As offered; empty (and not allocated) if nothing was.
+    /// As offered; empty (and not allocated) if none was offered.
     protocols: Box<str>,
     /// The offer of permessage-deflate, if there was one.
     deflate: Option<Offer>,
 }
 
-/// What a server's answer has settled.
+/// What client and server agreed on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// The index, in the order offered, of the subprotocol that the server chose, if it chose one.
+    /// The index of the server's choice among the offered subprotocols, if it chose one.
     pub protocol: Option<usize>,
     /// The parameters of permessage-deflate, if the server agreed to it.
     pub deflate: Option<Agreement>,
 }
 
 impl Expected {
-    /// What follows from the key that was sent and from what was offered.
+    /// Derives the expected answer from the key and the offers that were sent.
     pub(super) fn new(key: &[u8], protocols: &str, deflate: Option<Offer>) -> Expected {
         Expected { accept: accept_key(key), protocols: protocols.into(), deflate }
     }
 
-    /// Checks the head that [`HeadScan`](super::HeadScan) found: all of it, and nothing behind it.
+    /// Checks the complete head that [`HeadScan`](super::HeadScan) found, without any bytes after
+    /// it.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong, in the order of RFC 6455, 4.1.
+    /// The first error, in the order of RFC 6455, 4.1.
     pub fn check(&self, head: &[u8]) -> Result<Settled, ClientError> {
         if !is_whole(head)? {
             return Err(ClientError::Malformed);
@@ -110,7 +111,7 @@ impl Expected {
         self.check_fields(Fields(parsed.headers))
     }
 
-    /// Items 2 to 6 of what RFC 6455, 4.1 has the client validate.
+    /// Items 2 to 6 of the client's validation in RFC 6455, 4.1.
     fn check_fields(&self, fields: Fields<'_>) -> Result<Settled, ClientError> {
         let upgrade = fields.sole("Upgrade").unwrap_or_default();
         if !upgrade.eq_ignore_ascii_case(b"websocket") {
@@ -133,7 +134,7 @@ impl Expected {
         }
     }
 
-    /// An empty list names none; some servers send it.
+    /// An empty list is valid and chooses nothing; some servers send it.
     fn check_extensions(&self, fields: Fields<'_>) -> Result<Option<Agreement>, ClientError> {
         let mut values = fields.values("Sec-WebSocket-Extensions");
         match self.deflate {
@@ -158,7 +159,7 @@ mod tests {
                           Connection: Upgrade\r\n\
                           Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-    /// The outcome for the RFC's answer with `from` replaced by `to`.
+    /// The result for the RFC's answer with `from` replaced by `to`.
     fn altered(from: &str, to: &str) -> Result<Option<usize>, ClientError> {
         assert!(ANSWER.contains(from), "{from:?}");
         let expected = Expected::new(KEY, "chat, superchat", None);
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn sound_answers_are_accepted() {
+    fn valid_answers_are_accepted() {
         assert_eq!(altered("websocket", "WebSocket"), Ok(None));
         assert_eq!(altered(": Upgrade", ": keep-alive, upgrade"), Ok(None));
         assert_eq!(altered("Sec-WebSocket-Accept", "sec-websocket-accept"), Ok(None));
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_of_the_server_is_found() {
+    fn every_error_in_an_answer_is_found() {
         use ClientError::*;
         let cases = [
             ("101 Switching Protocols", "200 OK", Status(200)),
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_offered_is_nothing_to_choose() {
+    fn a_subprotocol_without_an_offer_is_rejected() {
         let expected = Expected::new(KEY, "", None);
         assert_eq!(expected.check(ANSWER.as_bytes()), Ok(Settled::default()));
         for name in ["chat", ""] {
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_the_offer_of_deflate_is_checked() {
+    fn the_answer_to_an_offer_of_deflate_is_checked() {
         let expected = Expected::new(KEY, "", Some(Offer { takeover: true }));
         let answered = |value: &str| {
             let line = format!("\r\nSec-WebSocket-Extensions: {value}\r\n\r\n");

@@ -1,7 +1,7 @@
-//! The list of extensions in `Sec-WebSocket-Extensions` (RFC 6455, 9.1).
+//! Parses the list of extensions in `Sec-WebSocket-Extensions` (RFC 6455, 9.1).
 //!
-//! A cursor over the bytes: each is looked at once, nothing is copied, nothing is known of any
-//! extension. What does not follow the grammar is an error, and the connection must fail then.
+//! A cursor over the bytes: it looks at each byte once, copies nothing, and knows no particular
+//! extension. Any deviation from the grammar is an error, and the connection must then fail.
 
 use super::field::is_tchar;
 
@@ -18,34 +18,34 @@ pub struct Param<'a> {
     pub value: Option<ParamValue<'a>>,
 }
 
-/// The value of a parameter, as sent: between quotes, a backslash may stand before each character.
+/// The value of a parameter, as sent. In a quoted value, a backslash may precede each character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParamValue<'a>(&'a [u8]);
 
 impl<'a> ParamValue<'a> {
-    /// Its characters. A backslash is none of a token's.
+    /// The unescaped characters. A token cannot contain a backslash.
     pub fn bytes(self) -> impl Iterator<Item = u8> + use<'a> {
         self.0.iter().copied().filter(|&byte| byte != b'\\')
     }
 }
 
-/// Reads a list, one extension after the other, each with its parameters behind its name.
+/// Reads a list of extensions, each followed by its parameters.
 #[derive(Debug, Clone)]
 pub struct ExtensionList<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> ExtensionList<'a> {
-    /// The list that is one value of the header. All values of a head make one list, in their order.
+    /// A list over one value of the header. All values in a head form one list, in order.
     pub fn new(value: &'a [u8]) -> ExtensionList<'a> {
         ExtensionList { rest: value }
     }
 
-    /// The name of the next extension, or `None` at the end. Parameters of the last one must have been
-    /// read to their end. Empty elements are passed over (RFC 9110, 5.6.1.2).
+    /// The name of the next extension, or `None` at the end. Read all parameters of the previous
+    /// extension first. Empty elements are skipped (RFC 9110, 5.6.1.2).
     ///
     /// # Errors
-    /// What follows is no extension.
+    /// No valid extension follows.
     pub fn next_extension(&mut self) -> Result<Option<&'a str>, MalformedExtensions> {
         loop {
             self.skip_blanks();
@@ -66,7 +66,7 @@ impl<'a> ExtensionList<'a> {
     /// The next parameter of the extension, or `None` at its end.
     ///
     /// # Errors
-    /// What follows is no parameter.
+    /// No valid parameter follows.
     pub fn next_param(&mut self) -> Result<Option<Param<'a>>, MalformedExtensions> {
         self.skip_blanks();
         let [b';', rest @ ..] = self.rest else {
@@ -91,7 +91,7 @@ impl<'a> ExtensionList<'a> {
         }
     }
 
-    /// Reads to the end.
+    /// Checks the rest of the list.
     ///
     /// # Errors
     /// The list is malformed.
@@ -144,7 +144,7 @@ impl<'a> ExtensionList<'a> {
 mod tests {
     use super::*;
 
-    /// The list written anew, one extension a word.
+    /// The list in a canonical form, one word per extension.
     fn read(value: &str) -> Result<String, MalformedExtensions> {
         let mut list = ExtensionList::new(value.as_bytes());
         let mut out = String::new();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_read_whatever_their_blanks_and_quotes() {
+    fn lists_are_read_with_any_blanks_and_quotes() {
         let lists = [
             ("", ""),
             (" , ,,\t", ""),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_malformed() {
+    fn malformed_lists_are_rejected() {
         for value in [
             ";",
             "a;",

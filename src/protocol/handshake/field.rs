@@ -1,18 +1,18 @@
-//! Header fields: what may stand in one (RFC 9110, 5), and looking them up in a parsed head.
+//! Header fields: validation (RFC 9110, 5) and lookup in a parsed head.
 //!
-//! [`append`] is the one way by which a caller's header gets into a head that we write, so that no
-//! string can smuggle in a second line. Received values are bytes here; nothing is copied.
+//! A caller's header gets into a head only through [`append`], so that no string can inject a line.
+//! Received values are bytes; nothing is copied.
 
 use std::fmt;
 
-/// Why a string may not be written into a head.
+/// Why a string must not be written into a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FieldError {
-    /// A header's name is not a token.
+    /// A header name is not a token.
     Name,
-    /// A header's value holds something other than printable ASCII, space and tab.
+    /// A header value contains a byte other than printable ASCII, space and tab.
     Value,
-    /// The header is written by weir itself, from what it knows.
+    /// weir writes this header itself.
     Reserved,
     /// Not a host with an optional port.
     Host,
@@ -27,17 +27,17 @@ impl fmt::Display for FieldError {
         f.write_str(match self {
             FieldError::Name => "header name is not a token",
             FieldError::Value => "header value is not printable ASCII",
-            FieldError::Reserved => "header may not be set by hand",
-            FieldError::Host => "not a valid host",
-            FieldError::Path => "not a valid path",
-            FieldError::Protocol => "subprotocol is not a token, or offered twice",
+            FieldError::Reserved => "header is set by weir and cannot be added",
+            FieldError::Host => "invalid host",
+            FieldError::Path => "invalid path",
+            FieldError::Protocol => "subprotocol is not a token, or is offered twice",
         })
     }
 }
 
 impl std::error::Error for FieldError {}
 
-/// Whether `byte` may stand in a token (RFC 9110, 5.6.2).
+/// Whether `byte` is valid in a token (RFC 9110, 5.6.2).
 pub(in crate::protocol) fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -47,24 +47,24 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_tchar(byte))
 }
 
-/// Whether every byte is printable ASCII, space or tab: what we write, and what we ask of the
-/// headers that decisions hang on.
+/// Whether every byte is printable ASCII, space or tab. Required of headers that we write, and of
+/// received headers that decisions depend on.
 pub(super) fn is_plain(value: &[u8]) -> bool {
     value.iter().all(|&byte| matches!(byte, b'\t' | b' '..=b'~'))
 }
 
-/// Whether the bytes of `host` may stand in a host and port (RFC 3986, 3.2.2): no user, no path.
+/// Whether all bytes are valid in a host and port (RFC 3986, 3.2.2): no user, no path.
 pub(super) fn is_host(host: &[u8]) -> bool {
     host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte))
 }
 
-/// Whether `target` is printable ASCII without blanks and fragment (RFC 3986, 2; RFC 6455, 3).
+/// Whether `target` is printable ASCII without blanks or a fragment (RFC 3986, 2; RFC 6455, 3).
 pub(super) fn is_target(target: &[u8]) -> bool {
     target.iter().all(|&byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
-/// Appends `name: value`, or leaves `out` as it was: the name must be a token that is not one of
-/// `reserved`, the value plain.
+/// Appends `name: value`, or leaves `out` unchanged on an error. The name must be a token and not
+/// in `reserved`, the value printable.
 pub(super) fn append(
     out: &mut Vec<u8>,
     name: &str,
@@ -86,7 +86,7 @@ pub(super) fn append(
     Ok(())
 }
 
-/// The header fields of a parsed head; names are compared without case.
+/// The header fields of a parsed head; names are case-insensitive.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a>(pub(super) &'a [httparse::Header<'a>]);
 
@@ -100,25 +100,25 @@ impl<'a> Fields<'a> {
             .map(|header| header.value)
     }
 
-    /// Whether `name` is there at all.
+    /// Whether `name` is present.
     pub(super) fn has(self, name: &str) -> bool {
         self.values(name).next().is_some()
     }
 
-    /// The value of `name` if it is there exactly once.
+    /// The value of `name` if it is present exactly once.
     pub(super) fn sole(self, name: &str) -> Option<&'a [u8]> {
         let mut values = self.values(name);
         values.next().filter(|_| values.next().is_none())
     }
 
-    /// The items of `name` as one comma list over all its occurrences (RFC 9110, 5.3), blanks trimmed.
+    /// The items of `name` as one comma list over all its occurrences (RFC 9110, 5.3), trimmed.
     pub(super) fn items<'n>(self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.values(name)
             .flat_map(|value| value.split(|&byte| byte == b','))
             .map(<[u8]>::trim_ascii)
     }
 
-    /// Whether a field whose name begins with `prefix` is there.
+    /// Whether a field is present whose name starts with `prefix`.
     pub(super) fn has_prefix(self, prefix: &str) -> bool {
         let Fields(headers) = self;
         let begins = |name: &str| {
@@ -127,7 +127,7 @@ impl<'a> Fields<'a> {
         headers.iter().any(|header| begins(header.name))
     }
 
-    /// Whether the comma list `name` has `token` in it, compared without case.
+    /// Whether the comma list `name` contains `token`, case-insensitively.
     pub(super) fn has_token(self, name: &str, token: &str) -> bool {
         self.items(name).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
     }
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_breaks_out_of_its_line() {
+    fn no_string_can_inject_a_line() {
         let mut out = Vec::new();
         let mut fails = |name, value| append(&mut out, name, value, &["Host"]).err();
         for name in ["", "a b", "a:", "a\r\nb", "a\0", "\u{e9}"] {

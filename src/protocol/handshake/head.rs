@@ -1,48 +1,49 @@
-//! Where an HTTP head ends, in bytes that arrive in pieces of any size.
+//! Finds the end of an HTTP head in bytes that arrive in parts of any size.
 //!
-//! [`HeadScan`] looks at each byte once, however they arrive, and gives up as soon as the bytes
-//! prove that no acceptable head can come of them. It does not parse: that happens once, when the
-//! head is whole. Serves requests and responses alike.
+//! [`HeadScan`] looks at each byte once, and fails as soon as the bytes prove that no acceptable
+//! head can follow. It does not parse: parsing happens once, when the head is complete. It serves
+//! requests and responses.
 
 use memchr::memchr_iter;
 
 use super::Refusal;
 use super::field::is_tchar;
 
-/// Headers of one head; one more is answered 431.
+/// Maximum number of headers in one head; more are answered with 431.
 pub const HEADERS_MAX: usize = 64;
 
-/// Room for the headers of one head, made by the caller so that parsing allocates nothing.
+/// Storage for the headers of one head, provided by the caller so that parsing allocates nothing.
 pub type Slots<'a> = [httparse::Header<'a>; HEADERS_MAX];
 
-/// Fresh [`Slots`].
+/// Empty [`Slots`].
 pub const EMPTY_SLOTS: Slots<'static> = [httparse::EMPTY_HEADER; HEADERS_MAX];
 
-/// Empty lines tolerated before the start line: RFC 9112, 2.2 asks for at least one,
-/// and without a bound they would never end.
+/// Maximum number of empty lines before the start line. RFC 9112, 2.2 asks for at least one;
+/// without a limit a peer could send them forever.
 const EMPTY_LINES_MAX: u8 = 4;
 
-/// Finds the end of one head. Make a new one for the next head.
+/// Finds the end of one head. Use a new one for the next head.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HeadScan {
-    /// Bytes that no later call needs to look at again, the last three excepted.
+    /// Bytes that no later call needs to look at, except for the last three.
     scanned: usize,
     /// Empty lines before the start line.
     empty_lines: u8,
 }
 
-const _: () = assert!(size_of::<HeadScan>() <= 16, "one lies in every connection");
+const _: () = assert!(size_of::<HeadScan>() <= 16, "every connection holds one");
 
 impl HeadScan {
-    /// Looks through what has arrived since the last call; `buffered` is everything since the head
-    /// began. Answers with the length of the head, its last empty line included, once that has
-    /// arrived. The outcome does not depend on how the bytes were cut.
+    /// Scans the bytes that arrived since the last call; `buffered` holds everything since the
+    /// start of the head. Returns the length of the head, its final empty line included, once it is
+    /// complete. The result does not depend on how the bytes were split.
     ///
     /// # Errors
     ///
-    /// [`NotHttp`](Refusal::NotHttp) when the first byte cannot begin a token, so that a TLS hello on
-    /// a plain port is answered at once; [`BareLf`](Refusal::BareLf) for a line that ends without
-    /// CR; [`HeadTooLong`](Refusal::HeadTooLong) when the head cannot end within `head_bytes_max`.
+    /// [`NotHttp`](Refusal::NotHttp) if the first byte cannot start a token, so that a TLS hello on
+    /// a plaintext port is answered at once; [`BareLf`](Refusal::BareLf) for a line that ends
+    /// without CR; [`HeadTooLong`](Refusal::HeadTooLong) if the head cannot end within
+    /// `head_bytes_max`.
     pub fn scan(
         &mut self,
         buffered: &[u8],
@@ -54,8 +55,8 @@ impl HeadScan {
             for lf in memchr_iter(b'\n', window.get(from..).unwrap_or_default()) {
                 let line_end = from + lf + 1;
                 let seen = &window[..line_end];
-                // RFC 9112, 2.2 lets a recipient take a bare LF for a line end; proxies that do not
-                // would see other headers than we do.
+                // RFC 9112, 2.2 lets a recipient accept a bare LF as a line end. A proxy that does
+                // not would see other headers than we do.
                 if !seen.ends_with(b"\r\n") {
                     return Err(Refusal::BareLf);
                 }
@@ -71,7 +72,7 @@ impl HeadScan {
         Ok(None)
     }
 
-    /// Skips empty lines; answers where the start line begins once its first byte is there.
+    /// Skips empty lines; returns the offset of the start line once its first byte has arrived.
     fn start_line(&mut self, window: &[u8]) -> Result<Option<usize>, Refusal> {
         loop {
             let start = 2 * usize::from(self.empty_lines);
@@ -86,12 +87,12 @@ impl HeadScan {
     }
 }
 
-/// Whether `head` is one head, its end included, and nothing else. httparse alone would take a bare
-/// LF for a line end.
+/// Whether `head` is exactly one complete head. httparse alone would accept a bare LF as a line
+/// end.
 ///
 /// # Errors
 ///
-/// As [`HeadScan::scan`].
+/// Those of [`HeadScan::scan`].
 pub(super) fn is_whole(head: &[u8]) -> Result<bool, Refusal> {
     let end = HeadScan::default().scan(head, usize::MAX)?;
     Ok(end == Some(head.len()))
@@ -107,8 +108,8 @@ mod tests {
         HeadScan::default().scan(bytes, max)
     }
 
-    /// Feeds `bytes` one at a time, and spoils each byte once it must not be looked at again: all
-    /// but the first of the start line and the last three.
+    /// Feeds `bytes` one at a time, and overwrites each byte once the scan must not look at it
+    /// again: all but the first of the start line and the last three.
     fn by_byte(bytes: &[u8], max: usize) -> Result<Option<usize>, Refusal> {
         let mut scan = HeadScan::default();
         let mut buffered = Vec::new();
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_equal_the_whole() {
+    fn the_head_is_found_however_it_is_split() {
         let samples: [&[u8]; 15] = [
             b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\x81\x80\n\r\n\r\n",
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn end_is_behind_the_empty_line() {
+    fn the_head_ends_after_its_empty_line() {
         assert_eq!(whole(b"GET / HTTP/1.1\r\n\r\nrest", MAX), Ok(Some(18)));
         let padded = b"\r\n\r\nGET / HTTP/1.1\r\n\r\nrest";
         assert_eq!(whole(padded, MAX), Ok(Some(22)));
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn hopeless_bytes_are_refused_at_once() {
+    fn invalid_first_bytes_are_refused_at_once() {
         for byte in 0..=u8::MAX {
             let expected = match byte {
                 b'\n' => Err(Refusal::BareLf),
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_exact() {
+    fn the_head_limit_is_exact() {
         let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         assert_eq!(whole(head, head.len()), Ok(Some(head.len())));
         assert_eq!(whole(head, head.len() - 1), Err(Refusal::HeadTooLong));
@@ -192,8 +193,8 @@ mod tests {
         assert_eq!(whole(almost, almost.len()), Err(Refusal::HeadTooLong));
     }
 
-    /// 20 MB without an end cost no more than the limit, and no byte of a head of 16 KiB that comes
-    /// byte by byte is looked at in a later call but one of the last three.
+    /// 20 MB without an end cost no more than the limit. In a head of 16 KiB that arrives byte by
+    /// byte, a later call looks again only at the last three bytes.
     #[test]
     fn work_is_linear_and_bounded() {
         let mut head = b"GET / HTTP/1.1\r\nX: ".to_vec();

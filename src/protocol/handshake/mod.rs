@@ -1,12 +1,12 @@
 //! The opening handshake of RFC 6455, section 4, in the server and the client role.
 //!
-//! A server feeds what it received to a [`HeadScan`] until the head is whole, reads it with
-//! [`Request::parse`], and then either checks the upgrade ([`Request::upgrade`]) and answers with
-//! [`write_switching_protocols`], or answers with a [`Response`]. Every way to say no is a
-//! [`Refusal`]. A client writes a [`ClientRequest`] and holds the answer against [`Expected`].
+//! A server feeds received bytes to a [`HeadScan`] until the head is complete and parses it with
+//! [`Request::parse`]. Then it either checks the upgrade ([`Request::upgrade`]) and answers with
+//! [`write_switching_protocols`], or answers with a [`Response`]. Every rejection is a [`Refusal`].
+//! A client writes a [`ClientRequest`] and checks the answer with [`Expected`].
 //!
-//! Nothing here does I/O, knows a route or a limit on connections, or repeats a byte of the peer's
-//! in an answer (the digest of its key excepted).
+//! Nothing here does I/O or knows routes and connection limits. No byte from the peer is repeated
+//! in an answer, except for the digest of its key.
 
 mod client;
 mod expected;
@@ -34,20 +34,20 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
-/// What the server appends to the key before the digest (RFC 6455, 1.3).
+/// The suffix that the server appends to the key before hashing (RFC 6455, 1.3).
 pub const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The only version of the protocol there is (RFC 6455, 4.1).
+/// The only version of the protocol (RFC 6455, 4.1).
 pub const VERSION: &str = "13";
 
-/// The `Sec-WebSocket-Accept` that belongs to a `Sec-WebSocket-Key`, taken as sent and not decoded
-/// (RFC 6455, 4.2.2, item 5.4).
+/// The `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`, which is hashed as sent, not decoded (RFC
+/// 6455, 4.2.2, item 5.4).
 pub fn accept_key(key: &[u8]) -> [u8; 28] {
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
     base64(&digest)
 }
 
-/// Standard base64 of a length known when compiling: `N` is `bytes.len().div_ceil(3) * 4`.
+/// Standard base64 of a length known at compile time: `N` is `bytes.len().div_ceil(3) * 4`.
 fn base64<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut text = [0; N];
     let written =
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accept_key_of_the_rfc() {
+    fn the_accept_key_equals_the_example_of_the_rfc() {
         assert_eq!(&accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }

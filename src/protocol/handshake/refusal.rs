@@ -1,31 +1,32 @@
-//! Every reason for which a request is turned down before it becomes a WebSocket.
+//! Every reason to refuse a request before it becomes a WebSocket.
 //!
 //! One table: the status, a name for metrics and a line for the client. The line is precise about
-//! mistakes in the protocol and says nothing where it would help an attacker or count the others.
+//! protocol errors, and vague where details would help an attacker or reveal the number of other
+//! clients.
 
 use std::fmt;
 
-/// Seconds after which a client that was turned away by a busy server may come back.
+/// `Retry-After` of a busy server, in seconds.
 const RETRY_AFTER_SECONDS: &str = "5";
 
 macro_rules! refusals {
     ($($(#[$doc:meta])* $variant:ident = $status:literal $name:literal $reason:literal;)+) => {
-        /// Why a request was refused. The connection is closed after the answer.
+        /// Why a request was refused. The connection is closed after the response.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Refusal {
             $($(#[$doc])* $variant,)+
         }
 
         impl Refusal {
-            /// Every refusal there is.
+            /// All refusals.
             pub const ALL: &'static [Refusal] = &[$(Refusal::$variant),+];
 
-            /// The HTTP status of the answer.
+            /// The HTTP status of the response.
             pub const fn status(self) -> u16 {
                 match self { $(Refusal::$variant => $status,)+ }
             }
 
-            /// A name in snake case, unique: the value of a metric's label.
+            /// A unique name in snake case, used as a metric's label.
             pub const fn name(self) -> &'static str {
                 match self { $(Refusal::$variant => $name,)+ }
             }
@@ -39,9 +40,9 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// The first byte cannot begin a request: TLS on a plain port, or no HTTP at all.
+    /// The first byte cannot start a request: TLS on a plaintext port, or not HTTP.
     NotHttp = 400 "not_http" "not an HTTP request";
-    /// A request in the clear where TLS is spoken.
+    /// A plaintext request on a TLS port.
     TlsExpected = 400 "tls_expected" "this port speaks TLS: wss:// or https://";
     /// A line that ends in LF without CR (RFC 9112, 2.2).
     BareLf = 400 "bare_lf" "line ends without CR LF";
@@ -55,13 +56,13 @@ refusals! {
     Header = 400 "header" "malformed header";
     /// A second header of a kind that must be single.
     DuplicateHeader = 400 "duplicate_header" "header must not be repeated";
-    /// HTTP/1.1 without Host, or a Host that is none (RFC 9112, 3.2).
+    /// HTTP/1.1 without Host, or an invalid Host (RFC 9112, 3.2).
     HostMalformed = 400 "host_malformed" "missing or malformed Host";
-    /// A length that is no number, or two ways to tell the body's end (RFC 9112, 6).
+    /// An invalid length, or two conflicting ways to find the body's end (RFC 9112, 6).
     BodyLength = 400 "body_length" "ambiguous body length";
     /// Invalid chunk size, chunk extension, line end or trailer (RFC 9112, 7.1).
     ChunkedBody = 400 "chunked_body" "malformed chunked body";
-    /// An upgrade asked for in HTTP/1.0 (RFC 6455, 4.2.1, item 1).
+    /// An upgrade requested with HTTP/1.0 (RFC 6455, 4.2.1, item 1).
     UpgradeHttpVersion = 400 "upgrade_http_version" "upgrade needs HTTP/1.1";
     /// No `upgrade` in Connection (RFC 6455, 4.2.1, item 4).
     ConnectionToken = 400 "connection_token" "Connection must contain upgrade";
@@ -73,59 +74,59 @@ refusals! {
     KeyMissing = 400 "key_missing" "missing Sec-WebSocket-Key";
     /// The key is not the base64 of 16 bytes (RFC 6455, 4.2.1, item 5).
     KeyMalformed = 400 "key_malformed" "Sec-WebSocket-Key must be 16 bytes in base64";
-    /// The key was seen a short time ago.
+    /// The key was used a short time ago.
     KeyReused = 400 "key_reused" "bad request";
     /// An offered subprotocol is empty or not a token (RFC 6455, 4.1, item 10).
     ProtocolMalformed = 400 "protocol_malformed" "malformed Sec-WebSocket-Protocol";
     /// Sec-WebSocket-Extensions does not follow the grammar (RFC 6455, 9.1).
     ExtensionsMalformed = 400 "extensions_malformed" "malformed Sec-WebSocket-Extensions";
-    /// The route demands a subprotocol, and none that was offered is spoken here.
+    /// The route requires a subprotocol, and none that was offered is supported.
     ProtocolUnsupported = 400 "protocol_unsupported" "no supported subprotocol offered";
     /// The origin is not on the route's list (RFC 6455, 10.2).
     Origin = 403 "origin" "forbidden";
     /// The request names a host that is not on the route's list (RFC 9110, 7.2).
     Host = 403 "host" "host is not allowed";
-    /// Nothing is served under this path.
+    /// No route serves this path.
     NotFound = 404 "not_found" "no such path";
-    /// A method that the path does not support, or an upgrade by another method than GET. The answer
-    /// has an `Allow` that depends on the path (RFC 9110, 15.5.6), which is for the caller to add.
+    /// A method that the path does not support, or an upgrade by another method than GET. The
+    /// caller must add an `Allow` header, which depends on the path (RFC 9110, 15.5.6).
     Method = 405 "method" "method is not allowed here";
     /// A body larger than its route allows.
     BodyTooLarge = 413 "body_too_large" "request body is too large";
-    /// A request with a body, which nothing here takes.
+    /// A request with a body where no body is accepted.
     Body = 413 "body" "request must not have a body";
     /// A version of the protocol other than 13 (RFC 6455, 4.4).
     VersionUnsupported = 426 "version_unsupported" "Sec-WebSocket-Version must be 13";
-    /// A plain request on a path that speaks WebSocket.
+    /// A plain HTTP request to a path that serves WebSocket only.
     UpgradeRequired = 426 "upgrade_required" "this path speaks WebSocket";
-    /// As many connections from this address as are allowed.
+    /// The limit of connections from this address is reached.
     AddressFull = 429 "address_full" "too many requests";
-    /// New connections come faster than allowed.
+    /// New connections arrive faster than allowed.
     RateLimited = 429 "rate_limited" "too many requests";
-    /// The head goes on past its limit in bytes.
+    /// The head exceeds its limit in bytes.
     HeadTooLong = 431 "head_too_long" "request head is too long";
     /// More headers than [`HEADERS_MAX`](super::HEADERS_MAX).
     TooManyHeaders = 431 "too_many_headers" "too many headers";
-    /// The trailers behind a chunked body exceed their limit in bytes.
+    /// The trailers of a chunked body exceed their limit in bytes.
     TrailersTooLong = 431 "trailers_too_long" "trailers are too long";
-    /// A fault of ours.
+    /// An internal error of the server.
     Internal = 500 "internal" "internal error";
     /// A transfer coding other than `chunked` (RFC 9112, 6.1).
     TransferCoding = 501 "transfer_coding" "Transfer-Encoding must be chunked";
-    /// As many connections as are allowed.
+    /// The limit of connections is reached.
     Full = 503 "full" "server is full";
-    /// The service has no room: a limit of its own, as on the connections of a network, or on rooms.
+    /// A limit of the service is reached, for example on the connections of a network or on rooms.
     RouteFull = 503 "route_full" "no room on this path";
-    /// As many connections as the address for operators allows.
+    /// The limit of connections to the admin address is reached.
     OperatorsFull = 503 "operators_full" "too many connections for operators";
-    /// The server is going down.
+    /// The server is shutting down.
     ShuttingDown = 503 "shutting_down" "server is shutting down";
-    /// No memory or descriptors to spare.
+    /// The server lacks memory or file descriptors.
     OutOfResources = 503 "out_of_resources" "service unavailable";
 }
 
 impl Refusal {
-    /// The headers that belong to the status, besides those of every answer.
+    /// The headers that belong to the status, besides those of every response.
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self.status() {
             426 => &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", super::VERSION)],
@@ -149,7 +150,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn names_are_labels_and_unique() {
+    fn names_are_unique_labels() {
         let names: HashSet<_> = Refusal::ALL.iter().map(|refusal| refusal.name()).collect();
         assert_eq!(names.len(), Refusal::ALL.len());
         for name in names {
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn security_reasons_tell_nothing() {
+    fn security_reasons_reveal_nothing() {
         assert_eq!(Refusal::Origin.reason(), "forbidden");
         assert_eq!(Refusal::KeyReused.reason(), "bad request");
         assert_eq!(Refusal::AddressFull.reason(), Refusal::RateLimited.reason());

@@ -1,8 +1,8 @@
-//! A request's head, parsed once it is whole, strictly: no lenient repair (RFC 9112).
+//! Parses a complete request head strictly, without lenient repair (RFC 9112).
 //!
-//! Whatever two parsers could read differently is refused here: a proxy before us and we must see
-//! the same request. Everything borrows the received bytes. Which path is served and whether a
-//! body is welcome is for the caller to say.
+//! Anything that two parsers could read differently is refused: a proxy in front of us must see the
+//! same request as we do. Everything borrows the received bytes. The caller decides which paths are
+//! served and whether a body is accepted.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,11 +13,11 @@ use super::target::Target;
 use super::{Refusal, Slots, Upgrade};
 use crate::protocol::http::Framing;
 
-/// Headers whose repetition would leave open which one counts.
+/// Headers that must not be repeated: it would be ambiguous which value counts.
 const SINGLE: [&str; 5] =
     ["Host", "Origin", "Content-Length", "Sec-WebSocket-Key", "Sec-WebSocket-Version"];
 
-/// A request whose syntax is sound.
+/// A request with valid syntax.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     method: &'a str,
@@ -28,12 +28,13 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Parses the head that [`HeadScan`](super::HeadScan) found: all of it, and nothing behind it.
+    /// Parses the complete head that [`HeadScan`](super::HeadScan) found, without any bytes after
+    /// it.
     ///
     /// # Errors
     ///
-    /// [`TooManyHeaders`](Refusal::TooManyHeaders) (431), or one of the kinds of 400 that say what is
-    /// wrong with the syntax.
+    /// [`TooManyHeaders`](Refusal::TooManyHeaders) (431), or a refusal with status 400 that names
+    /// the syntax error.
     pub fn parse<'b>(head: &'b [u8], slots: &'a mut Slots<'b>) -> Result<Request<'a>, Refusal> {
         if !is_whole(head)? {
             return Err(Refusal::RequestLine);
@@ -70,7 +71,7 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    /// RFC 9112, 3.2: a request of HTTP/1.1 has one Host, and a valid one.
+    /// RFC 9112, 3.2: an HTTP/1.1 request has exactly one Host, and a valid one.
     fn check_host(&self) -> Result<(), Refusal> {
         match self.fields.sole("Host") {
             Some(host) if is_host(host) => Ok(()),
@@ -79,8 +80,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// RFC 9112, 6.1 and 6.3: one way to tell where the body ends, and Transfer-Encoding only
-    /// since HTTP/1.1.
+    /// RFC 9112, 6.1 and 6.3: only one way to find the body's end, and Transfer-Encoding only since
+    /// HTTP/1.1.
     fn check_body_length(&self) -> Result<(), Refusal> {
         let length = self.fields.sole("Content-Length");
         let coded = self.fields.has("Transfer-Encoding");
@@ -92,7 +93,7 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    /// The method, as sent: methods have case.
+    /// The method as sent; methods are case-sensitive.
     pub fn method(&self) -> &'a str {
         self.method
     }
@@ -102,29 +103,30 @@ impl<'a> Request<'a> {
         self.target.whole
     }
 
-    /// The host that the request names, with its port if there is one: that of a target in absolute
-    /// form, else that of the Host header (RFC 9112, 3.2.2). Any case.
+    /// The host that the request names, with its port if it has one: from a target in absolute
+    /// form, else from the Host header (RFC 9112, 3.2.2). In any case (upper or lower).
     pub fn host(&self) -> Option<&'a str> {
         self.target.authority.or_else(|| self.header("Host"))
     }
 
-    /// The target's path, never empty and not decoded.
+    /// The path of the target, never empty and not decoded.
     pub fn path(&self) -> &'a str {
         self.target.path
     }
 
-    /// What follows the first `?` of the target, not decoded.
+    /// The part of the target after the first `?`, not decoded.
     pub fn query(&self) -> Option<&'a str> {
         self.target.query
     }
 
-    /// The first value of `name` in the query, decoded (`%41` and `+`); empty if it has no `=`.
-    /// A pair that does not decode to UTF-8 counts as not there. May hold any character.
+    /// The first value of `name` in the query, decoded (`%41` and `+`); empty without `=`. Pairs
+    /// that do not decode to UTF-8 are skipped. The value may contain any character.
     pub fn query_value(&self, name: &str) -> Option<Cow<'a, str>> {
         self.target.query_value(name)
     }
 
-    /// The first value of the header `name`, if it is UTF-8; trimmed, no control bytes but tab.
+    /// The first value of the header `name` that is UTF-8; trimmed, without control bytes except
+    /// tab.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.headers(name).next()
     }
@@ -134,36 +136,36 @@ impl<'a> Request<'a> {
         self.fields.values(name).filter_map(|value| std::str::from_utf8(value).ok())
     }
 
-    /// Whether the header `name` is there, with whatever value.
+    /// Whether the header `name` is present, with any value.
     pub fn has_header(&self, name: &str) -> bool {
         self.fields.has(name)
     }
 
-    /// Whether the header `name`, a comma list over all its occurrences, has `token` in it, compared
-    /// without case.
+    /// Whether the header `name`, a comma list over all its occurrences, contains `token`,
+    /// case-insensitively.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.fields.has_token(name, token)
     }
 
-    /// Whether the client expects the connection to outlive the answer (RFC 9112, 9.3).
+    /// Whether the client wants to keep the connection open after the response (RFC 9112, 9.3).
     pub fn keep_alive(&self) -> bool {
         !self.has_token("Connection", "close")
             && (self.minor_version >= 1 || self.has_token("Connection", "keep-alive"))
     }
 
-    /// Whether a body follows the head, or claims to.
+    /// Whether a body follows the head, according to the head.
     pub fn has_body(&self) -> bool {
         let length = self.fields.sole("Content-Length").unwrap_or_default();
         self.fields.has("Transfer-Encoding") || length.iter().any(|&digit| digit != b'0')
     }
 
-    /// How the end of the body is found; without a body by a length of 0. A length beyond 64 bits
-    /// saturates.
+    /// How the end of the body is found; a request without a body has length 0. A length above 64
+    /// bits saturates.
     ///
     /// # Errors
     ///
-    /// [`TransferCoding`](Refusal::TransferCoding) (501) for anything but the one coding `chunked`
-    /// (RFC 9112, 6.1).
+    /// [`TransferCoding`](Refusal::TransferCoding) (501) for any coding but a single `chunked` (RFC
+    /// 9112, 6.1).
     pub fn body_framing(&self) -> Result<Framing, Refusal> {
         if self.fields.has("Transfer-Encoding") {
             let coding = self.fields.sole("Transfer-Encoding").unwrap_or_default();
@@ -177,20 +179,21 @@ impl<'a> Request<'a> {
         Ok(Framing::Length(digits.iter().fold(0, add)))
     }
 
-    /// Whether the client waits for a 100 before it sends the body (RFC 9110, 10.1.1).
+    /// Whether the client waits for status 100 before it sends the body (RFC 9110, 10.1.1).
     pub fn expects_continue(&self) -> bool {
         self.minor_version >= 1 && self.has_token("Expect", "100-continue")
     }
 
-    /// Whether the HTTP version knows Upgrade (RFC 9110, 7.8).
-    pub(super) fn knows_upgrade(&self) -> bool {
+    /// Whether the HTTP version supports Upgrade (RFC 9110, 7.8).
+    pub(super) fn supports_upgrade(&self) -> bool {
         self.minor_version >= 1
     }
 
-    /// Whether the request asks for a WebSocket, correctly or not: [`upgrade`](Request::upgrade) then
-    /// reports what is wrong. It does if Upgrade names `websocket`, in any version, or a
-    /// `Sec-WebSocket-*` field is there. Connection alone asks for nothing (RFC 9110, 7.6.1), and an
-    /// offer of other protocols is ignored (7.8): some clients offer HTTP/2 with each request.
+    /// Whether the request attempts to open a WebSocket, valid or not;
+    /// [`upgrade`](Request::upgrade) then reports errors. It does if Upgrade names `websocket`, in
+    /// any version, or if a `Sec-WebSocket-*` field is present. Connection alone requests nothing
+    /// (RFC 9110, 7.6.1), and offers of other protocols are ignored (7.8): some clients offer
+    /// HTTP/2 with each request.
     pub fn is_upgrade(&self) -> bool {
         let names_websocket = |item: &[u8]| {
             let name = item.split(|&byte| byte == b'/').next().unwrap_or_default();
@@ -204,13 +207,13 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong: 405, 413, 426 for another version, 400 for the rest.
+    /// The first error: 405, 413, 426 for an unsupported version, 400 for any other.
     pub fn upgrade(&self) -> Result<Upgrade<'a>, Refusal> {
         Upgrade::check(*self)
     }
 }
 
-/// Without headers and query, which may hold credentials.
+/// Omits headers and query, which may contain credentials.
 impl fmt::Debug for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
@@ -234,7 +237,7 @@ mod tests {
     use super::super::EMPTY_SLOTS;
     use super::*;
 
-    /// Parses a GET of `target` with `Host: a` and these further lines, and looks at it.
+    /// Parses a GET of `target` with `Host: a` and these additional lines, and passes it to `look`.
     fn with<T>(
         target: &str,
         lines: &str,
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_found_without_case_and_across_lines() {
+    fn header_names_are_case_insensitive_and_lists_span_lines() {
         let lines = "x-a:  one \t\r\nX-A: two, THREE ,\r\nX-B:\r\n";
         with("/", lines, |r| {
             assert_eq!(r.header("X-a"), Some("one"));
@@ -269,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_of_an_absolute_target_comes_before_the_header() {
+    fn the_host_of_an_absolute_target_overrides_the_header() {
         let host = |target: &str| with(target, "", |r| r.host().map(str::to_owned)).unwrap();
         assert_eq!(host("/").as_deref(), Some("a"));
         assert_eq!(host("http://b:8545/x").as_deref(), Some("b:8545"));
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_seen() {
+    fn a_length_or_a_transfer_coding_announces_a_body() {
         let body = |lines: &str| with("/", lines, |r| r.has_body()).unwrap();
         assert!(!body("") && !body("Content-Length: 000\r\n"));
         assert!(body("Content-Length: 10\r\n") && body("Transfer-Encoding: identity\r\n"));
@@ -315,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn chunked_alone_is_a_known_transfer_coding() {
+    fn chunked_is_the_only_supported_transfer_coding() {
         let framing = |lines: &str| with("/", lines, |r| r.body_framing()).unwrap();
         assert_eq!(framing("transfer-encoding: Chunked \r\n"), Ok(Framing::Chunked));
         for coding in [
@@ -336,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_parsers_could_read_differently_is_refused() {
+    fn ambiguous_requests_are_refused() {
         use Refusal::*;
         let cases = [
             ("Content-Length: 0\r\nTransfer-Encoding: chunked", BodyLength),
@@ -396,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_counted() {
+    fn more_than_64_headers_are_refused() {
         let head = |count: usize| {
             format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(count - 1))
         };

@@ -1,7 +1,7 @@
-//! What the server answers: the 101 that opens a WebSocket, and plain HTTP for everything else.
+//! Writes the server's responses: the 101 that opens a WebSocket, and plain HTTP responses.
 //!
-//! Nothing that a client sent is written here but the digest of its key; headers of a service are
-//! checked when they are set.
+//! No bytes from a client are written except for the digest of its key. Headers from a service are
+//! validated when they are set.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::protocol::Piece;
 const RESPONSE_OWN: [&str; 5] =
     ["Content-Type", "Content-Length", "Connection", "Date", "Transfer-Encoding"];
 
-/// Headers that [`write_switching_protocols`] writes itself, or that a 101 may not have.
+/// Headers that [`write_switching_protocols`] writes itself, or that a 101 must not have.
 const SWITCHING_OWN: [&str; 6] = [
     "Upgrade",
     "Connection",
@@ -23,16 +23,16 @@ const SWITCHING_OWN: [&str; 6] = [
     "Transfer-Encoding",
 ];
 
-/// What becomes of the connection after an answer.
+/// What happens to the connection after a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connection {
-    /// It waits for another request.
+    /// It stays open for another request.
     KeepAlive,
     /// The server closes it.
     Close,
 }
 
-/// The body of a [`Response`]: one piece, or several in a row.
+/// The body of a [`Response`]: one part, or several parts in sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Body(Pieces);
 
@@ -73,21 +73,21 @@ impl From<Vec<Piece>> for Body {
     }
 }
 
-/// An answer in plain HTTP.
+/// A plain HTTP response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     status: u16,
     content_type: &'static str,
-    /// Checked header lines, each with its CR LF.
+    /// Validated header lines, each with its CR LF.
     lines: Vec<u8>,
     body: Body,
-    /// What a refusal puts into Connection, whatever the caller would like.
+    /// The value of Connection in a refusal; it overrides the caller's choice.
     connection: Option<&'static str>,
 }
 
 impl Response {
-    /// An answer with this body. A status outside of 200 to 599 is sent as 500: everything below is
-    /// no final answer.
+    /// A response with this body. A status outside of 200 to 599 is sent as 500: a status below 200
+    /// is not a final response.
     pub fn new(status: u16, content_type: &'static str, body: impl Into<Body>) -> Response {
         let is_final = (200..600).contains(&status);
         Response {
@@ -99,7 +99,7 @@ impl Response {
         }
     }
 
-    /// An answer in plain text.
+    /// A plain-text response.
     pub fn text(status: u16, body: impl Into<Cow<'static, str>>) -> Response {
         let body: Cow<'static, [u8]> = match body.into() {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
@@ -108,7 +108,7 @@ impl Response {
         Response::new(status, "text/plain; charset=utf-8", body)
     }
 
-    /// A page, with status 200.
+    /// An HTML page, with status 200.
     pub fn html(page: &'static str) -> Response {
         Response::new(200, "text/html; charset=utf-8", page.as_bytes())
     }
@@ -117,31 +117,32 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// The name is no token or one that [`write`](Response::write) sets, or the value is not
+    /// The name is not a token, or [`write`](Response::write) sets this header, or the value is not
     /// printable ASCII.
     pub fn header(mut self, name: &str, value: &str) -> Result<Response, FieldError> {
         append(&mut self.lines, name, value, &RESPONSE_OWN)?;
         Ok(self)
     }
 
-    /// Adds a header of ours, whose name and value are valid.
+    /// Adds one of our own headers, whose name and value are valid.
     pub(crate) fn add(&mut self, name: &str, value: &str) {
         let written = append(&mut self.lines, name, value, &RESPONSE_OWN);
         debug_assert_eq!(written, Ok(()), "{name}");
     }
 
-    /// The status of the answer.
+    /// The status of the response.
     pub fn status(&self) -> u16 {
         self.status
     }
 
-    /// What becomes of the connection if the caller would like `wished`: refusals always close.
+    /// What happens to the connection if the caller wants `wished`: refusals always close it.
     pub fn connection(&self, wished: Connection) -> Connection {
         if self.connection.is_some() { Connection::Close } else { wished }
     }
 
-    /// Appends the answer to `out`; `head_only` leaves the body out, as HEAD demands (RFC 9110, 9.3.2).
-    /// `date` is the current time in the format of RFC 9110, 5.6.7, for a server that has a clock.
+    /// Appends the response to `out`; `head_only` omits the body, as HEAD requires (RFC 9110,
+    /// 9.3.2). `date` is the current time in the format of RFC 9110, 5.6.7, for a server with a
+    /// clock.
     pub fn write(
         &self,
         out: &mut Vec<u8>,
@@ -153,22 +154,22 @@ impl Response {
         self.pieces(head_only).iter().for_each(|piece| out.extend_from_slice(piece));
     }
 
-    /// Bytes of the body that the answer has.
+    /// Size of the body that is sent, in bytes.
     pub(crate) fn body_len(&self, head_only: bool) -> usize {
         self.pieces(head_only).iter().map(|piece| piece.len()).sum()
     }
 
-    /// The pieces of the body that the answer has.
+    /// The parts of the body that are sent.
     pub(crate) fn pieces(&self, head_only: bool) -> &[Piece] {
         if self.is_bodiless() || head_only { &[] } else { self.body.pieces() }
     }
 
-    /// RFC 9110, 8.6 and 15.4.5: these two have no body, and no length either.
+    /// RFC 9110, 8.6 and 15.4.5: these two have neither body nor length.
     fn is_bodiless(&self) -> bool {
         matches!(self.status, 204 | 304)
     }
 
-    /// Appends the head of the answer to `out`.
+    /// Appends the head of the response to `out`.
     pub(crate) fn write_head(&self, out: &mut Vec<u8>, connection: Connection, date: Option<&str>) {
         let connection = self.connection.unwrap_or(match connection {
             Connection::KeepAlive => "keep-alive",
@@ -199,21 +200,21 @@ impl From<Refusal> for Response {
         for (name, value) in refusal.headers().iter().chain([&error]) {
             response.add(name, value);
         }
-        // RFC 9110, 7.8: who sends Upgrade names it in Connection.
+        // RFC 9110, 7.8: a sender of Upgrade must also name it in Connection.
         let upgrade = refusal.status() == 426;
         response.connection = Some(if upgrade { "close, Upgrade" } else { "close" });
         response
     }
 }
 
-/// Appends the 101 that opens the WebSocket (RFC 6455, 4.2.2); what follows it are frames. `protocol`
-/// is one of the server's own names, `extra` may hold `Sec-WebSocket-Extensions`. An extra header
-/// without a value is left out: an empty list of extensions breaks some browsers.
+/// Appends the 101 that opens the WebSocket (RFC 6455, 4.2.2); frames follow it. `protocol` is one
+/// of the server's own names; `extra` may contain `Sec-WebSocket-Extensions`. An extra header with
+/// an empty value is left out: an empty list of extensions breaks some browsers.
 ///
 /// # Errors
 ///
-/// `protocol` is no token, or a header of `extra` is malformed or not for the caller to set. `out` is
-/// then as it was.
+/// `protocol` is not a token, or a header in `extra` is malformed or reserved. `out` is then
+/// unchanged.
 pub fn write_switching_protocols(
     out: &mut Vec<u8>,
     accept: &[u8; 28],
@@ -252,7 +253,7 @@ fn append_negotiated(
         .try_for_each(|(name, value)| append(out, name, value, &SWITCHING_OWN))
 }
 
-/// The status in words (RFC 9110, 15); empty where it does not matter.
+/// The reason phrase (RFC 9110, 15); empty for statuses that are not listed.
 const fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_have_length_type_and_own_headers() {
+    fn responses_have_length_type_and_added_headers() {
         let page = Response::html("<p>hi").header("Cache-Control", "no-store").unwrap();
         let head = "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Type: text/html; charset=utf-8\r\n\
                     Content-Length: 5\r\nCache-Control: no-store\r\n\r\n";
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn own_headers_cannot_break_the_answer() {
+    fn added_headers_cannot_break_the_response() {
         let with = |name, value| Response::html("").header(name, value).err();
         assert_eq!(with("X", "a\r\nSet-Cookie: b"), Some(FieldError::Value));
         assert_eq!(with("X:\r\n", "a"), Some(FieldError::Name));
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_closes_and_says_why() {
+    fn every_refusal_closes_and_has_a_reason() {
         for &refusal in Refusal::ALL {
             let response = Response::from(refusal);
             let answer = written(&response, Connection::KeepAlive, false);
@@ -353,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn switching_protocols_of_the_rfc() {
+    fn switching_protocols_equals_the_example_of_the_rfc() {
         let mut out = Vec::new();
         let extra = [("Sec-WebSocket-Extensions", "")];
         write_switching_protocols(&mut out, ACCEPT, Some("chat"), &extra).unwrap();

@@ -1,7 +1,7 @@
-//! The target of a request: what it asks for (RFC 9112, 3.2).
+//! The target of a request (RFC 9112, 3.2).
 //!
-//! Splits, and decodes a query's values on demand. Paths are compared as sent, so nothing is
-//! normalised here.
+//! Splits it, and decodes query values on demand. Paths are compared as sent, so nothing is
+//! normalised.
 
 use std::borrow::Cow;
 
@@ -9,14 +9,14 @@ use percent_encoding::percent_decode_str;
 
 use super::field::{is_host, is_target};
 
-/// What a target in absolute form may begin with (RFC 9112, 3.2.2).
+/// Schemes of a target in absolute form (RFC 9112, 3.2.2).
 const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
 
 /// A target in origin or absolute form.
 #[derive(Clone, Copy)]
 pub(super) struct Target<'a> {
     pub(super) whole: &'a str,
-    /// Of a target in absolute form: host and optional port.
+    /// Host and optional port of a target in absolute form.
     pub(super) authority: Option<&'a str>,
     /// Never empty.
     pub(super) path: &'a str,
@@ -24,7 +24,8 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// `None` if `whole` is in another form, has a fragment (RFC 6455, 3), or is not printable ASCII.
+    /// `None` if `whole` is in another form, has a fragment (RFC 6455, 3), or is not printable
+    /// ASCII.
     pub(super) fn parse(whole: &'a str) -> Option<Target<'a>> {
         if !is_target(whole.as_bytes()) {
             return None;
@@ -50,13 +51,13 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The authority, which must be sound, and what follows it.
+/// The authority, which must be valid, and the rest of the target.
 fn split_authority(target: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = target.split_once("://")?;
     let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let known = SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme));
-    let is_sound = !authority.is_empty() && is_host(authority.as_bytes());
-    (known && is_sound).then_some((authority, local))
+    let is_valid = !authority.is_empty() && is_host(authority.as_bytes());
+    (known && is_valid).then_some((authority, local))
 }
 
 fn decode(raw: &str) -> Option<Cow<'_, str>> {

@@ -1,8 +1,8 @@
-//! The server's reading of the client's opening handshake (RFC 6455, 4.2.1).
+//! The server's check of the client's opening handshake (RFC 6455, 4.2.1).
 //!
-//! An [`Upgrade`] exists only for a request that passed every check of the section, in its order.
-//! It chooses a subprotocol from the server's own list, and shows the offers of extensions to who
-//! negotiates them. Admission, origin lists and routes are not its business.
+//! An [`Upgrade`] exists only for a request that passed every check of that section, in its order.
+//! It chooses a subprotocol from the server's list and returns the client's offers of extensions
+//! for negotiation. Admission, origin lists and routes are handled elsewhere.
 
 use base64::Engine;
 use base64::alphabet;
@@ -13,8 +13,8 @@ use super::field::is_token;
 use super::{Refusal, Request, VERSION, accept_key};
 use crate::protocol::deflate::{Agreement, Terms, negotiate};
 
-/// Takes spare bits in the last digit: the key is digested as text, so they mean nothing here, and
-/// RFC 4648, 3.5 leaves the choice to the decoder.
+/// Accepts nonzero spare bits in the last digit: the key is hashed as text, so they have no effect,
+/// and RFC 4648, 3.5 leaves the choice to the decoder.
 const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
@@ -23,7 +23,7 @@ const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
 const PROTOCOLS: &str = "Sec-WebSocket-Protocol";
 
-/// A sound request to open a WebSocket.
+/// A valid request to open a WebSocket.
 #[derive(Debug, Clone, Copy)]
 pub struct Upgrade<'a> {
     request: Request<'a>,
@@ -31,12 +31,12 @@ pub struct Upgrade<'a> {
 }
 
 impl<'a> Upgrade<'a> {
-    /// The first thing that is wrong with `request`, or the upgrade.
+    /// Returns the upgrade, or the first error in `request`.
     pub(super) fn check(request: Request<'a>) -> Result<Upgrade<'a>, Refusal> {
         if request.method() != "GET" {
             return Err(Refusal::Method);
         }
-        if !request.knows_upgrade() {
+        if !request.supports_upgrade() {
             return Err(Refusal::UpgradeHttpVersion);
         }
         if !request.has_token("Connection", "upgrade") {
@@ -45,7 +45,7 @@ impl<'a> Upgrade<'a> {
         if !request.has_token("Upgrade", "websocket") {
             return Err(Refusal::UpgradeToken);
         }
-        // Bytes behind the head are frames: a body would be read as such.
+        // Bytes after the head are frames: a body would be read as frames.
         if request.has_body() {
             return Err(Refusal::Body);
         }
@@ -58,10 +58,11 @@ impl<'a> Upgrade<'a> {
         if !is_key(key) {
             return Err(Refusal::KeyMalformed);
         }
-        if !has_sound_protocols(&request) {
+        if !has_valid_protocols(&request) {
             return Err(Refusal::ProtocolMalformed);
         }
-        // 9.1: "data that does not conform to the ABNF": the connection fails, whatever is negotiated.
+        // 9.1: "data that does not conform to the ABNF" fails the connection, whether or not an
+        // extension is negotiated.
         let mut extensions = request.fields.values(EXTENSIONS).map(ExtensionList::new);
         if !extensions.all(|list| list.check().is_ok()) {
             return Err(Refusal::ExtensionsMalformed);
@@ -74,12 +75,12 @@ impl<'a> Upgrade<'a> {
         self.key
     }
 
-    /// What the answer's `Sec-WebSocket-Accept` must be.
+    /// The `Sec-WebSocket-Accept` of the response.
     pub fn accept(&self) -> [u8; 28] {
         accept_key(self.key.as_bytes())
     }
 
-    /// The subprotocols that the client offers, in its order; all are tokens.
+    /// The subprotocols that the client offers, in its order; all are valid tokens.
     pub fn protocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.request
             .headers(PROTOCOLS)
@@ -88,39 +89,40 @@ impl<'a> Upgrade<'a> {
             .filter(|name| !name.is_empty())
     }
 
-    /// The index of the first of `supported`, the server's order of preference, that the client
-    /// offers too; names have case. `None` if they have nothing in common: answer without a
-    /// subprotocol (RFC 6455, 4.2.2), or refuse where the route demands one.
+    /// The index of the first of `supported`, in the server's order of preference, that the client
+    /// also offers. Names are case-sensitive. `None` if there is no common subprotocol: answer
+    /// without one (RFC 6455, 4.2.2), or refuse if the route requires one.
     pub fn choose(&self, supported: &[&str]) -> Option<usize> {
         supported.iter().position(|name| self.protocols().any(|offered| offered == *name))
     }
 
-    /// The client's origin: browsers always send it, nobody else has to (RFC 6455, 10.2).
+    /// The client's origin: browsers always send it, other clients need not (RFC 6455, 10.2).
     pub fn origin(&self) -> Option<&'a str> {
         self.request.header("Origin")
     }
 
-    /// The values of `Sec-WebSocket-Extensions` as sent. Who answers none negotiates none.
+    /// The values of `Sec-WebSocket-Extensions` as sent. A response without this header negotiates
+    /// no extension.
     pub fn extensions(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.request.headers(EXTENSIONS)
     }
 
-    /// The first offer of permessage-deflate that a server of these terms can honour, if there is one
-    /// (RFC 7692, 7.1).
+    /// The agreement from the first offer of permessage-deflate that a server with these terms can
+    /// fulfil, if there is one (RFC 7692, 7.1).
     pub fn deflate(&self, terms: Terms) -> Option<Agreement> {
-        // Was found to be well-formed before there was an upgrade.
+        // `check` has already found the header well-formed.
         negotiate(self.request.fields.values(EXTENSIONS), terms).unwrap_or_default()
     }
 }
 
-/// Whether the offered subprotocols, if there are any, are tokens. Empty list items are ignored, but a
-/// list has one that is not (RFC 9110, 5.6.1).
-fn has_sound_protocols(request: &Request<'_>) -> bool {
+/// Whether the offered subprotocols, if any, are tokens. Empty list items are ignored, but a list
+/// needs at least one item that is not empty (RFC 9110, 5.6.1).
+fn has_valid_protocols(request: &Request<'_>) -> bool {
     let items = || request.fields.items(PROTOCOLS).filter(|item| !item.is_empty());
     items().all(is_token) && (items().next().is_some() || !request.fields.has(PROTOCOLS))
 }
 
-/// Whether `key` is the base64 of 16 bytes; padding included that makes 24 characters.
+/// Whether `key` is the base64 of 16 bytes: 24 characters with padding.
 fn is_key(key: &str) -> bool {
     KEY_BASE64.decode_slice(key, &mut [0; 16]) == Ok(16)
 }
@@ -133,7 +135,7 @@ mod tests {
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
     const ACCEPT: &[u8; 28] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-    /// Heads as these clients send them, the key replaced by the RFC's.
+    /// Heads as these clients send them, with the RFC's key.
     const CLIENTS: [(&str, &str); 8] = [
         (
             "Chromium",
@@ -194,8 +196,8 @@ mod tests {
         ),
     ];
 
-    /// A sound upgrade with these further lines.
-    fn sound(lines: &str) -> String {
+    /// A valid upgrade with these additional lines.
+    fn valid(lines: &str) -> String {
         format!(
             "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{lines}\r\n"
@@ -208,17 +210,17 @@ mod tests {
     }
 
     fn with<T>(lines: &str, look: impl FnOnce(Upgrade<'_>) -> T) -> Result<T, Refusal> {
-        check(&sound(lines), look)
+        check(&valid(lines), look)
     }
 
-    /// The outcome for a sound upgrade with `from` replaced by `to`.
+    /// The result for a valid upgrade with `from` replaced by `to`.
     fn altered(from: &str, to: &str) -> Result<(), Refusal> {
-        assert!(sound("").contains(from), "{from:?}");
-        check(&sound("").replace(from, to), |_| ())
+        assert!(valid("").contains(from), "{from:?}");
+        check(&valid("").replace(from, to), |_| ())
     }
 
     #[test]
-    fn real_clients_are_welcome() {
+    fn handshakes_of_real_clients_are_accepted() {
         for (client, head) in CLIENTS {
             let accept = check(head, |upgrade| {
                 assert_eq!(upgrade.key(), KEY, "{client}");
@@ -232,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_has_its_answer() {
+    fn every_error_in_a_handshake_has_its_refusal() {
         use Refusal::*;
         let cases = [
             ("GET", "POST", Method),
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn upgrade_is_a_list_of_which_one_item_is_enough() {
+    fn one_websocket_item_in_upgrade_suffices() {
         for list in [
             "h2c, WebSocket",
             "websocket, h2c",
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_mistake_counts() {
+    fn the_first_error_is_reported() {
         use Refusal::*;
         let mistakes = [
             ("GET", "POST", Method),
@@ -301,7 +303,7 @@ mod tests {
         for first in 0..mistakes.len() {
             let head = mistakes[first..]
                 .iter()
-                .fold(sound("Sec-WebSocket-Protocol: a\r\n"), |head, (from, to, _)| {
+                .fold(valid("Sec-WebSocket-Protocol: a\r\n"), |head, (from, to, _)| {
                     head.replace(from, to)
                 });
             assert_eq!(check(&head, |_| ()), Err(mistakes[first].2), "{head}");
@@ -309,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_names_websocket_or_has_a_field_of_its_own() {
+    fn an_upgrade_names_websocket_or_has_a_websocket_field() {
         let intends = |lines: &str| {
             let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
             Request::parse(head.as_bytes(), &mut EMPTY_SLOTS.clone()).unwrap().is_upgrade()
@@ -340,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn server_chooses_by_its_own_order() {
+    fn the_server_chooses_by_its_own_order() {
         let lines = "Sec-WebSocket-Protocol: chat ,\tsuperchat\r\nsec-websocket-protocol: v2.x\r\n";
         with(lines, |upgrade| {
             assert_eq!(upgrade.protocols().collect::<Vec<_>>(), ["chat", "superchat", "v2.x"]);
@@ -380,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_extensions_do_no_harm() {
+    fn unknown_extensions_are_ignored() {
         for value in ["constructor", "__proto__; toString", "", ",,", "a; a; a"] {
             let lines = format!("Sec-WebSocket-Extensions: {value}\r\n");
             let shown =
@@ -402,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn deflate_is_agreed_on_over_all_lines() {
+    fn deflate_is_negotiated_over_all_header_lines() {
         let terms = Terms { takeover: false, window_bits: 15 };
         let agreed = |lines: &str| with(lines, |upgrade| upgrade.deflate(terms)).unwrap();
         assert_eq!(agreed(""), None);

@@ -1,27 +1,27 @@
-//! Request bodies, decoded incrementally: by length, or chunked (RFC 9112, 6.2 and 7.1).
+//! Decodes request bodies incrementally: by length, or chunked (RFC 9112, 6.2 and 7.1).
 //!
-//! [`BodyDecoder`] looks at each byte once, and the outcome does not depend on how the bytes were
-//! split. It allocates nothing itself: the caller's buffer grows by what has arrived, never by an
-//! announced size. Chunk extensions and trailers are checked and dropped. Line ends are exactly CR LF:
-//! a proxy in front of the server must find the end of the body at the same byte.
+//! [`BodyDecoder`] looks at each byte once, and the result does not depend on how the bytes were
+//! split. It allocates nothing itself: the caller's buffer grows by the bytes that arrived, never
+//! by an announced size. Chunk extensions and trailers are checked and dropped. Lines must end in
+//! exactly CR LF: a proxy in front of the server must find the end of the body at the same byte.
 
 use crate::protocol::handshake::{Refusal, is_tchar};
 
-/// Hexadecimal digits of a chunk's size, leading zeros included: they fit 64 bits.
+/// Maximum number of hexadecimal digits in a chunk size, including leading zeros: they fit 64 bits.
 pub const CHUNK_SIZE_DIGITS_MAX: u8 = 16;
 
-/// Bytes of a chunk's size and extensions, without CR LF. Extensions mean nothing here.
+/// Maximum size of a chunk's size line, without CR LF. Chunk extensions are ignored.
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 
-/// Bytes of all trailer lines of one body. Trailers mean nothing here.
+/// Maximum size of all trailer lines of one body. Trailers are ignored.
 pub const TRAILERS_BYTES_MAX: usize = 8 * 1024;
 
 /// How the end of a body is found (RFC 9112, 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// After this many bytes.
+    /// The body has this many bytes.
     Length(u64),
-    /// By the last chunk, of size 0, and the trailers behind it.
+    /// The body ends with a chunk of size 0 and the trailers after it.
     Chunked,
 }
 
@@ -30,30 +30,30 @@ pub enum Framing {
 pub struct BodyDecoder {
     state: State,
     is_chunked: bool,
-    /// Bytes of data before the end of the chunk, or of the body; in `Size`, of the chunk to come.
+    /// Bytes left of the chunk, or of the body. In `Size`: the size of the next chunk so far.
     left: u64,
-    /// Bytes that chunks to come may have.
+    /// Bytes that further chunks may have.
     room: u64,
     /// Bytes of the current size line, or of all trailers.
     line_bytes: usize,
 }
 
-/// What the next byte belongs to. From `Size` on: chunked bodies only.
+/// What the next byte belongs to. States from `Size` on are for chunked bodies only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Complete,
     Data,
-    /// The chunk's size, of which so many digits have come.
+    /// The size of the chunk, after this many digits.
     Size {
         digits: u8,
     },
-    /// A blank between size and extension.
+    /// White space between size and extension.
     Blank,
     Extension,
     SizeLf,
     DataCr,
     DataLf,
-    /// The first byte of a trailer line, or of the empty line at the end.
+    /// The first byte of a trailer line, or of the final empty line.
     Trailer,
     TrailerName,
     TrailerValue,
@@ -66,7 +66,7 @@ impl BodyDecoder {
     ///
     /// # Errors
     ///
-    /// [`BodyTooLarge`](Refusal::BodyTooLarge) for a length above that.
+    /// [`BodyTooLarge`](Refusal::BodyTooLarge) if the length exceeds `body_bytes_max`.
     pub fn new(framing: Framing, body_bytes_max: usize) -> Result<BodyDecoder, Refusal> {
         let room = body_bytes_max as u64;
         let (state, left) = match framing {
@@ -79,19 +79,19 @@ impl BodyDecoder {
         Ok(BodyDecoder { state, is_chunked, left, room, line_bytes: 0 })
     }
 
-    /// Whether the whole body has been decoded: what follows belongs to the next request.
+    /// Whether the whole body was decoded. Further bytes belong to the next request.
     pub fn is_complete(&self) -> bool {
         self.state == State::Complete
     }
 
-    /// Appends the data within `input` to `body`. Returns how many bytes of `input` belong to the body:
-    /// all, unless it is complete.
+    /// Appends the data in `input` to `body`. Returns how many bytes of `input` belong to the body:
+    /// all, unless the body is complete.
     ///
     /// # Errors
     ///
     /// [`ChunkedBody`](Refusal::ChunkedBody) (400) for invalid syntax,
     /// [`BodyTooLarge`](Refusal::BodyTooLarge) (413) as soon as a chunk's size exceeds the limit,
-    /// [`TrailersTooLong`](Refusal::TrailersTooLong) (431). The decoder is of no use after an error.
+    /// [`TrailersTooLong`](Refusal::TrailersTooLong) (431). Do not use the decoder after an error.
     pub fn decode(&mut self, input: &[u8], body: &mut Vec<u8>) -> Result<usize, Refusal> {
         let mut rest = input;
         while let Some((&byte, behind)) = rest.split_first() {
@@ -107,7 +107,7 @@ impl BodyDecoder {
         Ok(input.len() - rest.len())
     }
 
-    /// Appends data up to the end of the chunk; returns what is behind it.
+    /// Appends data up to the end of the chunk; returns the rest of `input`.
     fn take_data<'a>(&mut self, input: &'a [u8], body: &mut Vec<u8>) -> &'a [u8] {
         let len = usize::try_from(self.left).map_or(input.len(), |left| left.min(input.len()));
         let (data, rest) = input.split_at(len);
@@ -119,7 +119,7 @@ impl BodyDecoder {
         rest
     }
 
-    /// Takes one byte of a size line, of a line end, or of trailers.
+    /// Takes one byte of a size line, a line end, or a trailer.
     fn take_syntax(&mut self, byte: u8) -> Result<(), Refusal> {
         self.state = match (self.state, byte) {
             (State::Size { digits }, _) if byte.is_ascii_hexdigit() => {
@@ -156,7 +156,7 @@ impl BodyDecoder {
         Ok(State::Size { digits: digits + 1 })
     }
 
-    /// Bounds what is dropped: the size line, and all trailers.
+    /// Bounds the bytes that are dropped: the size line, and all trailers.
     fn count_byte(&mut self) -> Result<(), Refusal> {
         match self.state {
             State::Size { digits: 1.. } | State::Blank | State::Extension => {
@@ -173,7 +173,7 @@ impl BodyDecoder {
         }
     }
 
-    /// The size line is whole: data follows, or the trailers.
+    /// Ends the size line: data or trailers follow.
     fn begin_chunk(&mut self) -> Result<(), Refusal> {
         self.line_bytes = 0;
         if self.left == 0 {
@@ -186,7 +186,8 @@ impl BodyDecoder {
     }
 }
 
-/// Whether `byte` may stand in a chunk extension or a trailer's value (RFC 9110, 5.5; RFC 9112, 7.1.1).
+/// Whether `byte` is valid in a chunk extension or a trailer's value (RFC 9110, 5.5; RFC 9112,
+/// 7.1.1).
 fn is_field_byte(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
@@ -197,7 +198,7 @@ mod tests {
 
     const MAX: usize = 100;
 
-    /// The body, and how many bytes it took; `None` if its end has not come.
+    /// The body and the number of bytes it took; `None` if it is incomplete.
     type Outcome = Result<Option<(Vec<u8>, usize)>, Refusal>;
 
     fn decoded(framing: Framing, pieces: &[&[u8]], max: usize) -> Outcome {
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_joined_and_what_follows_is_left() {
+    fn chunks_are_joined_and_later_bytes_are_left() {
         for (wire, body) in [
             ("0\r\n\r\n", ""),
             ("5\r\nhello\r\n0\r\n\r\n", "hello"),
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_exact() {
+    fn body_limits_are_exact() {
         let chunks = |sizes: &[usize]| {
             let chunk = |&size: &usize| format!("{size:x}\r\n{}\r\n", "a".repeat(size));
             sizes.iter().map(chunk).collect::<String>() + "0\r\n\r\n"
@@ -316,7 +317,7 @@ mod tests {
             assert_eq!(chunked(&chunks(sizes)), Err(Refusal::BodyTooLarge));
         }
         assert_eq!(chunked("ffffffffffffffff\r\n"), Err(Refusal::BodyTooLarge));
-        assert_eq!(chunked("65\r\n"), Err(Refusal::BodyTooLarge), "before any of it has come");
+        assert_eq!(chunked("65\r\n"), Err(Refusal::BodyTooLarge), "before any of its data arrived");
 
         let line = |len: usize| format!("0;{}\r\n\r\n", "x".repeat(len - 2));
         assert!(chunked(&line(CHUNK_LINE_BYTES_MAX)).is_ok_and(|outcome| outcome.is_some()));
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_ends_a_body_exactly() {
+    fn a_body_ends_after_its_content_length() {
         let by_length = |length: u64, wire: &[u8]| decoded(Framing::Length(length), &[wire], MAX);
         assert_eq!(by_length(0, b"x"), Ok(Some((Vec::new(), 0))));
         assert_eq!(by_length(2, b"abc"), Ok(Some((b"ab".to_vec(), 2))));
@@ -340,7 +341,7 @@ mod tests {
         assert_eq!(by_length(u64::MAX, b""), Err(Refusal::BodyTooLarge));
     }
 
-    /// What a peer announces, however much, does not allocate.
+    /// A size that a peer announces, however large, does not allocate.
     #[test]
     fn nothing_is_allocated_from_an_announced_size() {
         for framing in [Framing::Length(1 << 40), Framing::Chunked] {

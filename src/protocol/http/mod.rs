@@ -1,7 +1,7 @@
-//! HTTP/1.1 beyond the head of a request (RFC 9112): today, its body.
+//! HTTP/1.1 beyond the head of a request (RFC 9112): currently, its body.
 //!
-//! Heads are [`handshake`](super::handshake)'s, which says how a body ends
-//! ([`Request::body_framing`](super::handshake::Request::body_framing)).
+//! [`handshake`](super::handshake) parses heads;
+//! [`Request::body_framing`](super::handshake::Request::body_framing) returns how a body ends.
 
 mod body;
 
