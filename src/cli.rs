@@ -1,7 +1,7 @@
-//! The command line: what to do, where the file is, and a flag for every setting.
+//! The command line: the command, the configuration file, and a flag for every setting.
 //!
-//! Reads arguments only. A mistake in them is clap's error, with message and exit code 2; `--help` and
-//! `--version` are its errors with code 0. What the values mean together is not judged here.
+//! Only parses arguments. Invalid ones are clap's error, with message and exit code 2; `--help` and
+//! `--version` are errors with exit code 0. Combinations of values are checked elsewhere.
 
 mod advice;
 
@@ -23,50 +23,50 @@ const USAGE: &str = "weir [serve] [OPTIONS]
        weir help [TOPIC]";
 
 const AFTER_HELP: &str = "\
-Every setting has one name: a flag (--message-max), a variable (WEIR_MESSAGE_MAX) and a key of the
-file (message_max). A flag wins over a variable, a variable over the file, the file over the
-default. Relative paths in the file begin at its directory. A TIME or RATE whose default is off can
-be switched off with that word.
+Every setting has one name: as a flag (--message-max), an environment variable (WEIR_MESSAGE_MAX) and
+a key in the file (message_max). Flags override variables, variables override the file, and the file
+overrides the defaults. Relative paths in the file start at its directory. A TIME or RATE whose
+default is off can be set to off.
 
 SIZE   bytes, or with a unit: 65536, \"64 KiB\", 1MB
-TIME   always with a unit: 250ms, 10s, \"1m 30s\"
+TIME   with a unit: 250ms, 10s, \"1m 30s\"
 RATE   \"10/s\", \"100/min\", \"10/s burst 50\"
-CIDR   10.0.0.0/8, 2001:db8::/32, or one address
-Lists (ADDR, CIDR, ORIGIN): give the flag again for each value, or separate them by commas.
+CIDR   10.0.0.0/8, 2001:db8::/32, or a single address
+Lists (ADDR, CIDR, ORIGIN): repeat the flag, or separate the values by commas.
 
-Routes are set in the file; without any there are an echo at / and rooms at /rooms/{name}:
+Routes are set in the file. The default is an echo at / and rooms at /rooms/{name}:
   [[route]]
   path = \"/chat/{name}\"
   service = \"rooms\"          # or \"echo\"
-  page = false               # whether GET answers with the page to try it on
-  message_max = \"16 KiB\"     # any of the settings of routes; here, of rooms too
+  page = false               # whether GET returns the demo page
+  message_max = \"16 KiB\"     # any setting of routes or, here, of rooms
 
-Networks, too, are set in the file, each a gateway at /{project}/evm/{chain_id}; with one and no
+Networks are also set in the file, each a gateway at /{project}/evm/{chain_id}. With a network and no
 route, there is no other path:
   [[network]]
   project = \"main\"
   chain_id = 1
-  upstreams = [\"ws://10.0.0.1:8546\", \"https://node.example/key\"]   # asked in this order
+  upstreams = [\"ws://10.0.0.1:8546\", \"https://node.example/key\"]   # tried in this order
 
 Examples:
   weir                                           serve on 127.0.0.1:9001
   weir --listen 0.0.0.0:80 --listen '[::]:80'    serve on two addresses
-  weir check --config weir.toml                  validate, and print what would be in force
+  weir check --config weir.toml                  validate, and print the effective configuration
   WEIR_LOG=weir=debug weir --config weir.toml
 
-Exit codes: 0 fine, 1 failed while running, 2 wrong usage or configuration.
-On stdout one line for each listener; all else on stderr.";
+Exit codes: 0 success, 1 failure at run time, 2 invalid usage or configuration.
+stdout has one line per listener; everything else is on stderr.";
 
 /// A WebSocket server for one core.
 #[derive(Debug, Parser)]
 #[command(name = "weir", version = VERSION_AND_COMMIT, override_usage = USAGE)]
 #[command(after_help = format!("{AFTER_HELP}\n\n{}", help::topic_list()))]
 struct Arguments {
-    /// What to do
+    /// The command
     #[arg(value_enum, default_value_t = Command::Serve)]
     command: Command,
 
-    /// TOML file to read settings and routes from; also WEIR_CONFIG
+    /// TOML file with settings and routes; also WEIR_CONFIG
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -74,19 +74,19 @@ struct Arguments {
     options: Options,
 }
 
-/// What the command line asks for.
+/// The task that the command line requests.
 #[derive(Debug)]
 pub(crate) enum Task {
-    /// What a configuration is needed for.
+    /// A command that needs a configuration.
     Configured(Cli),
-    /// A node of the development chain, all of it set by flags of its own.
+    /// A node of the development chain. Its flags are its whole configuration.
     Node(Box<NodeOptions>),
-    /// A page of the guide, to be printed.
+    /// Print this page of the guide.
     Help(&'static str),
 }
 
 impl Task {
-    /// Reads `arguments`, the first of which is the program's name.
+    /// Parses `arguments`; the first one is the program's name.
     pub(crate) fn parse(
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Task, clap::Error> {
@@ -114,7 +114,8 @@ impl Task {
     }
 }
 
-/// The page of this topic. The name of a command, or a flag, is no topic: its help is the usual one.
+/// The guide's page on this topic. `None` for the name of a command or a flag, which have the
+/// general help.
 fn page(name: &str) -> Result<Option<&'static str>, clap::Error> {
     let page = help::page(name);
     let is_command = ["help", "serve", "check"].contains(&name) || name.starts_with('-');
@@ -127,7 +128,7 @@ fn page(name: &str) -> Result<Option<&'static str>, clap::Error> {
     Err(Arguments::command().error(ErrorKind::InvalidValue, text))
 }
 
-/// Removes the path of a URL from an error: it may hold a key.
+/// Removes the path of a URL from an error: it may contain a key.
 fn redact(mut error: clap::Error) -> clap::Error {
     for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue] {
         let is_of_url = |arg: &ContextValue| arg.to_string().starts_with("--follow-rpc");
@@ -142,27 +143,27 @@ fn redact(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// What the process is to do.
+/// The command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Command {
-    /// Serve until told to stop
+    /// Serve until a signal stops the process
     Serve,
     /// Validate the configuration and print the effective one
     Check,
 }
 
-/// What the command line says.
+/// The parsed command line.
 #[derive(Debug)]
 pub(crate) struct Cli {
     pub(crate) command: Command,
-    /// The file that `--config` names.
+    /// The value of `--config`.
     pub(crate) file: Option<PathBuf>,
-    /// The settings that flags give.
+    /// The settings from flags.
     pub(crate) flags: Layer,
 }
 
 impl Cli {
-    /// Reads `arguments`, the first of which is the program's name.
+    /// Parses `arguments`; the first one is the program's name.
     fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
         let matches = Arguments::command().try_get_matches_from(arguments)?;
         let Arguments { command, config, .. } = Arguments::from_arg_matches(&matches)?;
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_has_flags_of_its_own() {
+    fn a_node_has_its_own_flags() {
         let task = |line: &str| Task::parse(line.split_whitespace().map(OsString::from));
         assert!(matches!(task("weir node --role leader"), Ok(Task::Node(_))));
         assert!(matches!(task("weir check"), Ok(Task::Configured(_))));
@@ -212,12 +213,12 @@ mod tests {
             let task = Task::parse(line.split_whitespace().map(OsString::from));
             let error = task.unwrap_err().to_string();
             assert!(error.contains("..'") && !error.contains("KEY"), "{error}");
-            assert!(!error.contains("--config"), "a URL is no file: {error}");
+            assert!(!error.contains("--config"), "a URL is not a file: {error}");
         }
     }
 
     #[test]
-    fn help_is_a_command_too() {
+    fn help_is_a_command_and_a_flag() {
         let help = |line: &str| {
             let error = Task::parse(line.split_whitespace().map(OsString::from)).unwrap_err();
             assert_eq!(error.exit_code(), 0, "{line}");
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn serve_is_what_weir_does() {
+    fn serve_is_the_default_command() {
         assert_eq!(parse("weir").unwrap().command, Command::Serve);
         assert_eq!(parse("weir serve").unwrap().command, Command::Serve);
         assert_eq!(parse("weir check").unwrap().command, Command::Check);
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_given_counts() {
+    fn only_flags_on_the_command_line_are_parsed() {
         let cli = parse("weir --config a.toml --listen [::1]:1 --listen 127.0.0.1:2,127.0.0.1:3")
             .unwrap();
         assert_eq!(cli.file, Some(PathBuf::from("a.toml")));
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_the_flag() {
+    fn errors_name_the_flag() {
         let error = |line| parse(line).unwrap_err();
         assert_eq!(error("weir --message-max lots").exit_code(), 2);
         let text = error("weir --message-max lots").to_string();
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn help_is_complete() {
+    fn help_describes_every_flag() {
         let help = parse("weir --help").unwrap_err().to_string();
         for arg in Arguments::command().get_opts() {
             let flag = format!("--{}", arg.get_long().unwrap());

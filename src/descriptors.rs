@@ -1,35 +1,36 @@
-//! Descriptors: how many connections the process's limit leaves room for.
+//! File descriptors: fits the connection limits into the process's limit.
 //!
-//! The soft limit is raised to the hard one. What does not fit is reduced with a warning: clients,
-//! outbound connections and refused clients. Operators' connections and the process's own descriptors
-//! are never reduced.
+//! Raises the soft limit to the hard limit. Reduces what does not fit, with a warning: clients,
+//! outbound connections and refused clients. Connections to the admin address and the process's own
+//! descriptors are never reduced.
 
 use log::warn;
 use weir::reactor::budget::OPERATORS_MAX;
 use weir::reactor::settings::Settings;
 
-/// Descriptors that no admitted connection may take: those of the process itself, and those of clients
-/// that wait for their refusal. A quarter of a limit that is small.
+/// Descriptors that no admitted connection may use: those of the process itself, and of clients
+/// that wait for their refusal. At most a quarter of the limit.
 const RESERVE_MAX: usize = 300;
-/// The part of the reserve for the process itself: standard streams, poll, waker, signals, spare ones,
-/// files of a data directory, a log, a resolver.
+/// The process's part of the reserve: standard streams, poll, waker, signals, spare ones, files of
+/// a data directory, a log, a resolver.
 const PROCESS: usize = 24;
 
-/// What takes descriptors besides the connections of the loop.
+/// Descriptors besides the connections of the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Needs {
     /// Listening sockets.
     pub(crate) listeners: usize,
-    /// Sockets of threads that speak HTTP to upstreams, at most.
+    /// Maximum number of HTTP sockets to upstreams.
     pub(crate) upstream_sockets: usize,
 }
 
-/// Raises the process's limit on descriptors as far as it goes, and reduces what does not fit into it.
+/// Raises the process's limit on descriptors as far as possible, and reduces settings that do not
+/// fit.
 pub(crate) fn fit_to_descriptors(settings: &Settings, needs: Needs) -> Settings {
     let limit = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
         Err(error) => {
-            warn!("the limit on descriptors could not be raised: {error}");
+            warn!("file descriptor limit could not be raised: {error}");
             return settings.clone();
         }
     };
@@ -40,7 +41,7 @@ pub(crate) fn fit_to_descriptors(settings: &Settings, needs: Needs) -> Settings 
     ];
     for (name, wanted, room) in pairs {
         if room < wanted {
-            warn!("{limit} descriptors allow {name} = {room}, not {wanted}");
+            warn!("{name} reduced from {wanted} to {room}: the file descriptor limit is {limit}");
         }
     }
     fitted
@@ -51,7 +52,7 @@ fn fit(settings: &Settings, needs: Needs, limit: usize) -> Settings {
     let reserve = RESERVE_MAX.min(limit / 4);
     settings.refused_max = settings.refused_max.min(reserve.saturating_sub(PROCESS).max(1));
     let room = limit.saturating_sub(reserve + OPERATORS_MAX + needs.listeners);
-    // A configuration of many upstreams must not leave a small process without clients.
+    // Many configured upstreams must not leave a process with a small limit without clients.
     let room = room - needs.upstream_sockets.min(room / 4);
     if settings.connections_max.saturating_add(settings.outbound_max) > room {
         settings.outbound_max = settings.outbound_max.min((room / 4).max(1));
@@ -72,13 +73,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_reduced_where_everything_fits() {
+    fn nothing_is_reduced_if_everything_fits() {
         assert_eq!(fitted(1 << 20, 10_000, 1024), [10_000, 256, 256]);
         assert_eq!(fitted(10_000 + 256 + 300 + 16 + 2, 10_000, 0), [10_000, 256, 256]);
     }
 
     #[test]
-    fn all_kinds_together_stay_within_the_limit() {
+    fn all_descriptors_together_stay_within_the_limit() {
         for limit in 100..3000 {
             for upstream_sockets in [0, 64, 10_000] {
                 let [clients, outbound, refused] = fitted(limit, 10_000, upstream_sockets);
@@ -90,14 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn a_small_limit_leaves_most_of_it_to_clients() {
+    fn a_small_limit_is_mostly_for_clients() {
         // A quarter of 200 in reserve, 16 operators, 2 listeners: 132, a quarter of them outbound.
         assert_eq!(fitted(200, 10_000, 0), [99, 33, 26]);
         assert_eq!(fitted(10_000 + 300, 10_000, 0)[0], 10_000 + 300 - 300 - 18 - 256);
     }
 
     #[test]
-    fn a_hopeless_limit_leaves_one_of_each() {
+    fn the_smallest_limit_leaves_one_of_each() {
         assert_eq!(fitted(10, 10_000, 0), [1, 1, 1]);
         assert_eq!(fitted(0, 10_000, 0), [1, 1, 1]);
     }

@@ -1,18 +1,18 @@
 //! `weir help TOPIC`: the pages of the guide, as text.
 //!
-//! The same files are the documentation of the module `guide` in the library.
+//! The same files are the module `guide` of the library's documentation.
 
 use std::fmt::Write as _;
 
 /// A page of the guide.
 struct Topic {
-    /// The word on the command line, and the name of the page's file.
+    /// The argument of `weir help`, and the name of the page's file.
     name: &'static str,
     about: &'static str,
     page: &'static str,
 }
 
-/// A [`Topic`] from its name, which is also that of its file.
+/// A [`Topic`] from its name.
 macro_rules! topic {
     ($name:literal, $about:literal) => {
         Topic { name: $name, about: $about, page: include_str!(concat!("guide/", $name, ".md")) }
@@ -20,12 +20,12 @@ macro_rules! topic {
 }
 
 static TOPICS: [Topic; 11] = [
-    topic!("services", "paths, the services behind them, the route file"),
+    topic!("services", "paths, their services, the route file"),
     topic!("settings", "flags, environment variables, the file, weir check"),
     topic!("operating", "start and stop, log, metrics, a reverse proxy in front"),
     topic!("limits", "each limit, its default, and what happens when it is reached"),
     topic!("tls", "wss:// listeners, client certificates, reload"),
-    topic!("compression", "permessage-deflate: modes, memory, when to switch it off"),
+    topic!("compression", "permessage-deflate: modes, memory, when to disable it"),
     topic!("gateway", "JSON-RPC to the upstreams of an Ethereum network"),
     topic!("chain", "weir node, an embedded development chain"),
     topic!("embedding", "weir as a library"),
@@ -43,7 +43,7 @@ pub(crate) fn page(name: &str) -> Option<&'static str> {
     TOPICS.iter().find(|topic| topic.name == name).map(|topic| topic.page)
 }
 
-/// The list of topics, for the end of the usual help.
+/// The list of topics, for the end of the general help.
 pub(crate) fn topic_list() -> String {
     let mut text = String::from("Topics of weir help TOPIC:\n");
     for Topic { name, about, .. } in &TOPICS {

@@ -1,30 +1,29 @@
 //! weir is a WebSocket server for one core, and the library that it is made of.
 //!
-//! One poll loop owns a table of connections. Bytes are decoded where they were read; every queue is
-//! bounded; a peer that does not read is felt by whoever writes to it, not by the process; one timer
-//! wheel drives pings, deadlines and idle collection. What is said over the connections is the
-//! business of services, which never see a socket.
+//! One poll loop owns a table of connections. Bytes are decoded in the read buffer; every queue is
+//! bounded; a peer that reads slowly affects only the service that writes to it; one timer wheel
+//! drives pings, deadlines and idle cleanup. Services handle the messages and never see a socket.
 //!
 //! The [`guide`] explains how to configure, operate and embed it, page by page.
 //!
 //! # Three layers
 //!
-//! Each knows only those below it.
+//! Each layer knows only the layers below it.
 //!
-//! - [`protocol`]: RFC 6455 without I/O. Bytes to events, messages to frames, heads to requests.
-//!   Time and sockets do not exist there, so every test of it is exact.
-//! - [`reactor`]: the loop. Its [turn](reactor) of eight phases is the architecture; its contract
-//!   with you is the [`Service`](reactor::Service) trait and the
-//!   [`Context`](reactor::Context) that handlers are lent.
+//! - [`protocol`]: RFC 6455 without I/O: bytes to events, messages to frames, heads to requests. It
+//!   has neither clock nor sockets, so its tests are deterministic.
+//! - [`reactor`]: the loop. Its [turn](reactor) has eight phases; its interface for services is the
+//!   [`Service`](reactor::Service) trait and the [`Context`](reactor::Context) that is passed to
+//!   handlers.
 //! - [`services`]: [`Echo`](services::Echo), [`Rooms`](services::Rooms), JSON-RPC
-//!   ([`Rpc`](services::rpc::Rpc)) and what operators ask for ([`Admin`](services::admin::Admin)),
-//!   written against that contract like yours would be.
+//!   ([`Rpc`](services::rpc::Rpc)) and metrics and health for operators
+//!   ([`Admin`](services::admin::Admin)), written against that interface as your service would be.
 //!
 //! # A service
 //!
-//! Lines in, the same lines to everybody, a farewell to those who are left. `publish` encodes a
-//! message once however many get it; the outcome of everything that is sent is a value, because a
-//! peer may be slow, full or gone:
+//! This service sends each message to all clients, and announces clients that leave. `publish`
+//! encodes a message once for all receivers. Every send returns its outcome, because a peer may be
+//! slow, full or closed:
 //!
 //! ```no_run
 //! use weir::protocol::Message;
@@ -35,12 +34,12 @@
 //!
 //! impl Service for Chat {
 //!     fn on_message(&mut self, cx: &mut Context<'_>, _: ConnId, message: Message<'_>) {
-//!         let told = cx.publish(Target::All, message, PublishOptions::default());
-//!         log::debug!("{} told, {} had no room", told.sent, told.refused);
+//!         let outcome = cx.publish(Target::All, message, PublishOptions::default());
+//!         log::debug!("{} received it, {} had no room", outcome.sent, outcome.refused);
 //!     }
 //!     fn on_close(&mut self, cx: &mut Context<'_>, _: ConnId, why: CloseReason) {
-//!         let farewell = format!("somebody left: {why}");
-//!         let _ = cx.publish(Target::All, &*farewell, PublishOptions::default());
+//!         let notice = format!("a client left: {why}");
+//!         let _ = cx.publish(Target::All, &*notice, PublishOptions::default());
 //!     }
 //! }
 //!
@@ -54,22 +53,23 @@
 //! }
 //! ```
 //!
-//! # Work that takes its time
+//! # Slow work
 //!
-//! A handler that waits makes everybody wait. What blocks (storage, names to resolve, signatures) is for
-//! a thread: [`Context::mailbox`](reactor::Context::mailbox) makes the way back, and
-//! [`on_mail`](reactor::Service::on_mail) reads it. A request can be put off until then
-//! ([`Decision::Defer`](reactor::Decision::Defer)), and a client that speaks faster than it is served
-//! can be made to wait ([`Context::pause`](reactor::Context::pause)). Connections that a service makes
-//! itself ([`Context::connect`](reactor::Context::connect)) live on the same loop.
+//! A handler that blocks delays all connections. Do blocking work (storage, name resolution,
+//! signatures) on a thread: [`Context::mailbox`](reactor::Context::mailbox) creates the channel
+//! back to the loop, and [`on_mail`](reactor::Service::on_mail) receives from it. A request can be
+//! deferred until the result is available ([`Decision::Defer`](reactor::Decision::Defer)), and
+//! reading from a client that sends too fast can be paused
+//! ([`Context::pause`](reactor::Context::pause)). Connections that a service opens itself
+//! ([`Context::connect`](reactor::Context::connect)) run on the same loop.
 //!
-//! # What a connection may cost
+//! # What a connection costs
 //!
-//! An idle one owns no buffer: a slot in the table and a timer. One that is read from uses the loop's
-//! scratch buffer; one that is in the middle of a message, or has not taken what it was sent, holds
-//! that and no more than its [route](reactor::settings::RouteSettings) allows, and all together hold
-//! no more than [the loop](reactor::settings::Settings) allows. Nothing is allocated from a number
-//! that a peer has sent.
+//! An idle connection owns no buffer: only a slot in the table and a timer. Reads go into the
+//! loop's scratch buffer. A connection with an unfinished message or queued output holds just that,
+//! up to the limits of its [route](reactor::settings::RouteSettings). All connections together stay
+//! within the limits of the [loop](reactor::settings::Settings). Nothing is allocated from a number
+//! that a peer sent.
 //!
 //! # Features
 //!
@@ -88,11 +88,11 @@
 //!
 //! # How connections end
 //!
-//! Always for one [`CloseReason`](reactor::CloseReason): it is the line in the log, the code in the
-//! Close frame and the argument of [`on_close`](reactor::Service::on_close). Our Close goes out
-//! behind what was queued before; we read on until the peer has answered it, then shut our side and
-//! wait a moment for the peer's, since a reset would eat the Close. A peer that does not read gets
-//! its Close at the next frame boundary.
+//! Every end has one [`CloseReason`](reactor::CloseReason): the line in the log, the code in the
+//! Close frame and the argument of [`on_close`](reactor::Service::on_close). Our Close is sent
+//! after all queued output. Reading continues until the peer has answered it; then our side is shut
+//! down, and we wait briefly for the peer's, since a reset would discard the Close. A peer that
+//! does not read gets its Close at the next frame boundary.
 
 pub mod guide;
 pub mod protocol;

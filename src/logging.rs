@@ -1,8 +1,8 @@
-//! What the operator reads on stderr: the filter, the format, and the one place that installs the logger.
+//! The log on stderr: its filter, its format, and the installation of the logger.
 //!
-//! [`outlet`] writes without waiting and counts lost lines, [`format`] writes the fields of a line,
-//! [`panics`] logs panics. Reads no environment, not even `RUST_LOG`: the filter is a setting like any
-//! other.
+//! [`outlet`] writes without blocking and counts lost lines, [`format`](mod@format) writes the
+//! fields of a line, [`panics`] logs panics. No environment variable is read, not even `RUST_LOG`:
+//! the filter is a setting like any other.
 
 mod format;
 mod outlet;
@@ -21,7 +21,7 @@ use crate::nearest::nearest;
 
 pub(crate) use self::outlet::lines_lost;
 
-/// What is logged, and how.
+/// Filter and format of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogSettings {
     pub(crate) filter: LogFilter,
@@ -29,7 +29,7 @@ pub(crate) struct LogSettings {
 }
 
 impl LogSettings {
-    /// Installs the logger of the process. A second call changes nothing.
+    /// Installs the logger of the process. Further calls have no effect.
     pub(crate) fn install(&self) {
         let mut builder = env_logger::Builder::new();
         builder.parse_filters(&self.filter.0);
@@ -41,7 +41,7 @@ impl LogSettings {
         builder.target(Target::Pipe(Box::new(Stderr::default())));
         let logger = builder.build();
         let most = logger.filter();
-        // Fails only where a logger is installed already, and then that one goes on.
+        // Fails only if a logger is already installed; that one stays.
         if log::set_boxed_logger(Box::new(Outlet::new(logger, self.filter.targets()))).is_ok() {
             log::set_max_level(most);
             panics::install();
@@ -54,7 +54,7 @@ impl LogSettings {
 pub(crate) struct LogFilter(String);
 
 impl LogFilter {
-    /// The targets that have a level of their own.
+    /// The targets that the filter names.
     fn targets(&self) -> Vec<String> {
         let named = self.0.split(',').filter_map(|directive| directive.split_once('='));
         named.map(|(target, _)| target.trim().to_owned()).collect()
@@ -76,7 +76,7 @@ impl fmt::Display for LogFilter {
 impl FromStr for LogFilter {
     type Err = String;
 
-    /// Stricter than the logger, which takes a misspelt level for the name of a target.
+    /// Stricter than env_logger, which parses a misspelt level as a target's name.
     fn from_str(text: &str) -> Result<LogFilter, String> {
         let text = text.trim();
         for directive in text.split(',') {
@@ -93,17 +93,17 @@ impl FromStr for LogFilter {
 fn unknown_level(level: &str, levels: Vec<String>) -> String {
     let nearest = nearest(level, levels.iter().map(String::as_str));
     let hint = nearest.map_or(String::new(), |nearest| format!(r#" (did you mean "{nearest}"?)"#));
-    format!(r#""{level}" is no level: expected one of {}{hint}"#, levels.join(", "))
+    format!(r#"unknown level "{level}": expected one of {}{hint}"#, levels.join(", "))
 }
 
-/// How a line of the log is written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
-    /// For people
+    /// Readable text
     #[default]
     Text,
-    /// One JSON object a line: ts, level, target, message, and the fields of its event
+    /// One JSON object per line: ts, level, target, message, and the fields of the event
     Json,
 }
 
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_are_levels_by_target() {
+    fn a_filter_has_a_level_for_each_target() {
         for text in ["info", "off", "warn,weir=debug", "weir::reactor=trace", "DEBUG"] {
             assert_eq!(text.parse::<LogFilter>().unwrap().to_string(), text);
         }

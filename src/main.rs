@@ -1,4 +1,5 @@
-//! The `weir` binary: read the configuration, do what was asked, answer with an exit code.
+//! The `weir` binary: parses the command line, loads the configuration, runs the command, returns
+//! an exit code.
 
 mod cli;
 mod config;
@@ -21,9 +22,9 @@ use cli::{Command, Task};
 use config::{Config, Dates};
 use node::NodeOptions;
 
-/// Failed while running.
+/// Exit code for a failure at run time.
 const FAILED: u8 = 1;
-/// Wrong usage or configuration; clap's own code for the first.
+/// Exit code for invalid usage or configuration; clap uses it for usage errors.
 const REFUSED: u8 = 2;
 
 fn main() -> ExitCode {
@@ -71,7 +72,8 @@ fn check(config: &Config) -> ExitCode {
     code
 }
 
-/// Prints a text on standard output. A closed pipe, as of `weir help limits | head`, is no panic.
+/// Prints a text on standard output. A closed pipe, as in `weir help limits | head`, does not
+/// panic.
 fn print(text: impl fmt::Display) -> ExitCode {
     match write!(io::stdout(), "{text}") {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,11 +84,11 @@ fn print(text: impl fmt::Display) -> ExitCode {
     }
 }
 
-/// The end of `weir check`, on standard error: standard output is a file.
+/// The end of `weir check`, on standard error: standard output must remain a valid file.
 fn report_differences(config: &Config) {
     let lines = config.differences();
     match lines.len() {
-        0 => report(format_args!("ok: every setting has its default")),
+        0 => report(format_args!("ok: all settings have their defaults")),
         1 => report(format_args!("ok: 1 setting differs from its default:")),
         count => report(format_args!("ok: {count} settings differ from their defaults:")),
     }

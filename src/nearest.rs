@@ -1,12 +1,12 @@
-//! What a misspelt word was meant to be: one measure for keys, variables and levels of the log.
+//! Suggestions for misspelt names: one measure for keys, variables and log levels.
 //!
-//! Compares names and knows none. Flags are measured by clap, in the same way.
+//! Compares names without knowing any. clap measures flags in the same way.
 
-/// How alike two names must be for one to be suggested for the other; clap's own bound.
+/// Minimum similarity for a suggestion; the same as clap's.
 const LIKENESS_MIN: f64 = 0.7;
 
-/// Names that other programs have for a setting. Flags, variables and keys of the file are compared
-/// without prefix, in lower case and with underscores.
+/// Names of settings in other programs. Flags, variables and keys of the file are compared without
+/// prefix, in lower case and with underscores.
 const SYNONYMS: [(&str, &str); 19] = [
     ("addr", "listen"),
     ("address", "listen"),
@@ -29,12 +29,12 @@ const SYNONYMS: [(&str, &str); 19] = [
     ("conf", "config"),
 ];
 
-/// The setting that another program's name for it was meant to be.
+/// Our name for a setting that other programs call `name`.
 pub(crate) fn synonym(name: &str) -> Option<&'static str> {
     SYNONYMS.iter().find(|(other, _)| *other == name).map(|(_, ours)| *ours)
 }
 
-/// The known name that a misspelt one was most likely meant to be.
+/// The known name that is most similar to a misspelt one.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|candidate| (strsim::jaro(name, candidate), candidate))
@@ -48,13 +48,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_other_programs_are_known() {
+    fn names_from_other_programs_have_synonyms() {
         assert_eq!(synonym("port"), Some("listen"));
         assert_eq!(synonym("listen"), None);
     }
 
     #[test]
-    fn the_nearest_name_is_near() {
+    fn only_a_similar_name_is_suggested() {
         let known = || ["message_max", "history_max", "listen"].into_iter();
         assert_eq!(nearest("mesage_max", known()), Some("message_max"));
         assert_eq!(nearest("lisen", known()), Some("listen"));

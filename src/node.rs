@@ -1,7 +1,7 @@
-//! `weir node`: a node of the embedded development chain, leader or follower, on a loop of its own.
+//! `weir node`: a node of the embedded development chain, leader or follower, on its own loop.
 //!
-//! Its flags, and how they become services, routes and listeners. Reads no file and no variable: what a
-//! node is for is told on its command line, whole.
+//! Defines its flags and turns them into services, routes and listeners. It reads neither
+//! configuration file nor variables: the command line has all settings.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -26,42 +26,43 @@ use crate::config::{Count, OrOff, Origin, Span, socket_address};
 use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
 use crate::observe::{PeerSource, ProcessSource, RpcSource};
-use crate::serve::{listen_on, log_start, obey_signals};
+use crate::serve::{handle_signals, listen_on, log_start};
 
-/// Listeners of a node: RPC, health, P2P. A follower's requests to its leader go one at a time.
+/// Listeners of a node: RPC, health, P2P. A follower sends one request at a time to its leader.
 const NEEDS: Needs = Needs { listeners: 3, upstream_sockets: 1 };
-/// Outbound connections besides those to other nodes: a follower has one, to its leader.
+/// Outbound connections besides those to peers: a follower has one to its leader.
 const OUTBOUND_MAX: usize = 8;
-/// The site of what operators ask.
+/// The listener group of the health address.
 const HEALTH_SITE: u16 = 1;
-/// The listener group of other nodes.
+/// The listener group of the P2P address.
 const P2P_SITE: u16 = 2;
-/// The chain id of a chain that is known by its name alone.
+/// The chain id of a chain that only has a name.
 const NAMED_CHAIN_ID: u64 = 0x849;
-/// A client that reads nothing of what it asked for is closed within seconds, not minutes.
+/// A client that does not read is closed within seconds, not minutes.
 const GRACE: Duration = Duration::from_secs(2);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// But who goes on sending then would have its Close lost to a reset, were we gone before it reads it.
+/// Longer, for a client that keeps sending: closing the socket earlier would reset it, and the
+/// client would never read our Close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
 const AFTER_HELP: &str = "\
-Methods, over WebSocket and HTTP POST alike:
+Methods, over WebSocket and HTTP POST:
   eth_chainId eth_blockNumber eth_getBlockByNumber eth_getBlockByHash eth_getTransactionByHash
   eth_getLogs eth_syncing eth_accounts eth_gasPrice eth_sendRawTransaction net_version
   net_listening web3_clientVersion rpc_modules
   eth_subscribe eth_unsubscribe   newHeads, logs, newPendingTransactions, syncing; leader only
-  weir_mine [N]                   makes N blocks now, 1 (the default) to 1000
-  weir_emit [[LOG, ..]]           a transaction that leaves these logs behind, for the next block:
+  weir_mine [N]                   makes N blocks now: 1 (default) to 1000
+  weir_emit [[LOG, ..]]           adds a transaction with these logs to the next block:
                                   {\"address\": .., \"topics\": [..], \"data\": \"0x..\"}
-eth_sendRawTransaction takes any bytes: their Keccak-256 is the hash, and nothing is executed.
-A follower answers reads from what it has stored and passes on to its leader what it cannot answer.
+eth_sendRawTransaction accepts any bytes: their Keccak-256 is the hash, and nothing is executed.
+A follower answers reads from its stored blocks and forwards other calls to its leader.
 
 Nodes notify each other of new blocks over WebSockets between their P2P addresses, at the path /p2p.
 Each side first sends
   {\"type\":\"hello\",\"chainId\":\"0x849\",\"chain\":NAME or null,\"node\":\"16 hex digits\"}
 and then, for each new head,
   {\"type\":\"head\",\"number\":\"0x10\",\"hash\":\"0x..\"}
-A notification makes a follower ask its leader; nothing else in it is trusted. Without --boot-peers
+A notification makes a follower query its leader; nothing else in it is trusted. Without --boot-peers
 a follower subscribes to its leader's newHeads instead.
 
 Long flags may be written with one dash: -role leader.
@@ -75,32 +76,33 @@ Examples:
             -p2p-addr 127.0.0.1:30304 -boot-peers 127.0.0.1:30303 \\
             -rpc-addr 127.0.0.1:8546 -health-addr 127.0.0.1:8082
 
-Exit codes: 0 fine, 1 failed, 2 wrong usage.
-On stdout one line for each listener; all else on stderr.";
+Exit codes: 0 success, 1 failure, 2 invalid usage.
+stdout has one line per listener; everything else is on stderr.";
 
 /// A node of an embedded development chain: JSON-RPC over WebSocket and HTTP on one port.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "weir node", bin_name = "weir node", after_help = AFTER_HELP)]
 pub(crate) struct NodeOptions {
-    /// Make the blocks, or follow a node that does [default: follower with --follow-rpc, else leader]
+    /// Make blocks (leader), or follow a leader [default: follower with --follow-rpc, else leader]
     #[arg(long, value_enum)]
     role: Option<Role>,
 
-    /// The leader's address, for a follower: http://HOST:PORT/
+    /// The leader's URL, for a follower: http://HOST:PORT/
     #[arg(long, value_name = "URL", required_if_eq("role", "follower"), value_parser = url)]
     follow_rpc: Option<UpstreamUrl>,
 
-    /// Address and port for WebSocket and HTTP POST; port 0 lets the system choose
+    /// Address and port for WebSocket and HTTP POST; port 0: chosen by the system
     #[arg(long, value_name = "ADDR", value_parser = socket_address, default_value_t = local(8545))]
     rpc_addr: SocketAddr,
 
-    /// Origins whose pages may connect and read answers, as in "https://example.org"; without any, every
-    /// page may connect, and none may read answers to HTTP POST
+    /// Origins whose pages may connect and read answers, as in "https://example.org"; default:
+    /// every page may connect, but none may read answers to HTTP POST
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     rpc_origins: Vec<Origin>,
 
-    /// Hosts that requests may name, whatever the port, as in "node.example.org"; 403 for others; "*" is
-    /// every host [default: localhost,127.0.0.0/8,[::1] where --rpc-addr is loopback, else *]
+    /// Hosts that requests may name, with any port, as in "node.example.org"; others are refused
+    /// with 403; "*": all hosts [default: localhost,127.0.0.0/8,[::1] if --rpc-addr is loopback,
+    /// else *]
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     rpc_hosts: Option<Vec<HostPattern>>,
 
@@ -108,12 +110,12 @@ pub(crate) struct NodeOptions {
     #[arg(long, value_name = "ADDR", value_parser = socket_address, default_value_t = local(8081))]
     health_addr: SocketAddr,
 
-    /// Address and port for other nodes, which connect to the path /p2p; off: none
+    /// Address and port for peers, which connect to the path /p2p; default: none
     #[arg(long, value_name = "ADDR", value_parser = socket_address)]
     p2p_addr: Option<SocketAddr>,
 
-    /// P2P addresses of other nodes to connect to, as HOST:PORT,HOST:PORT; a follower is notified of
-    /// new blocks by them
+    /// P2P addresses of peers to connect to, as HOST:PORT,HOST:PORT; they notify a follower of new
+    /// blocks
     #[arg(long, value_name = "PEERS", default_value_t, hide_default_value = true)]
     boot_peers: BootPeers,
 
@@ -121,73 +123,73 @@ pub(crate) struct NodeOptions {
     #[arg(long, value_name = "CHAIN", default_value = "0x849", value_parser = chain)]
     chain_id: Chain,
 
-    /// The chain's id where --chain-id is a name [default: 0x849]
+    /// The chain's id if --chain-id is a name [default: 0x849]
     #[arg(long, value_name = "ID", value_parser = evm_chain_id)]
     evm_chain_id: Option<u64>,
 
-    /// From one block to the next; off: only on demand, by weir_mine
+    /// Interval between blocks; off: only on demand, by weir_mine
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = block_time)]
     block_time: OrOff<Span>,
 
-    /// How often a follower asks its leader for new blocks while no notification arrives
+    /// Interval at which a follower queries its leader for new blocks while no notifications arrive
     #[arg(long, value_name = "TIME", default_value_t = Span(POLL_INTERVAL_DEFAULT), value_parser = poll_interval)]
     poll_interval: Span,
 
-    /// Where blocks are kept; one process at a time
+    /// Directory for blocks; only one process may use it at a time
     #[arg(long, value_name = "DIR", default_value = "weir-node")]
     data_dir: PathBuf,
 
-    /// WebSockets at once; one more is answered 503
+    /// Maximum WebSockets; more are refused with 503
     #[arg(long, value_name = "COUNT", default_value_t = Count(RpcSettings::default().connections_max))]
     connections_max: Count<usize>,
 
-    /// Subscriptions at once; one more is answered -32005
+    /// Maximum subscriptions; more are answered with -32005
     #[arg(long, value_name = "COUNT", default_value_t = Count(RpcSettings::default().subscriptions_max))]
     subscriptions_max: Count<usize>,
 
-    /// Subscriptions of one connection; one more is answered -32005
+    /// Maximum subscriptions per connection; more are answered with -32005
     #[arg(long, value_name = "COUNT")]
     #[arg(default_value_t = Count(RpcSettings::default().subscriptions_per_connection_max))]
     subscriptions_per_connection_max: Count<usize>,
 
-    /// What happens to a subscriber that reads too slowly
+    /// Policy for subscribers that read too slowly
     #[arg(long, value_enum, default_value_t = Slow::Close)]
     slow: Slow,
 
-    /// Silence in messages after which a connection is closed with 1001; or off
+    /// Time without messages after which a connection is closed with 1001; or off
     #[arg(long, value_name = "TIME", default_value = "off")]
     idle_timeout: OrOff<Span>,
 
-    /// From a signal to the end, whoever is left
+    /// Deadline from a signal to the end of the process; remaining connections are dropped
     #[arg(long, value_name = "TIME", default_value = "30s")]
     drain_timeout: Span,
 
-    /// error, warn, info, debug, trace or off; also per target, as in "warn,weir=debug".
-    /// Libraries log warnings only, unless the filter names them, as in "debug,rustls=debug"; ureq never
-    /// logs more, because its lines hold the keys in upstream URLs
+    /// Log level: error, warn, info, debug, trace or off; also per target, as in "warn,weir=debug".
+    /// Libraries log only warnings and errors unless the filter names them, as in "debug,rustls=debug";
+    /// ureq never logs more, because its lines contain the keys in upstream URLs
     #[arg(long, value_name = "LEVEL", default_value_t)]
     log: LogFilter,
 
-    /// How a line of the log on stderr is written
+    /// Format of log lines on stderr
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
 }
 
-/// What a node is.
+/// The role of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Role {
-    /// Makes the blocks, and serves subscriptions
+    /// Makes blocks and serves subscriptions
     Leader,
-    /// Follows a leader, and answers reads
+    /// Follows a leader and answers reads
     Follower,
 }
 
-/// [`SlowPolicy`] as it is written.
+/// The names of [`SlowPolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Slow {
-    /// It is closed with 1013
+    /// Close the connection with 1013
     Close,
-    /// It loses notifications, and they are counted
+    /// Drop its notifications, and count them
     Drop,
 }
 
@@ -195,7 +197,7 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
 }
 
-/// A chain as `--chain-id` names it.
+/// The value of `--chain-id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Chain {
     Id(u64),
@@ -227,12 +229,13 @@ fn evm_chain_id(text: &str) -> Result<u64, String> {
 fn poll_interval(text: &str) -> Result<Span, String> {
     let interval: Span = text.parse()?;
     match interval.0 {
-        Duration::ZERO => Err("must be more than nothing, such as 500ms".to_owned()),
+        Duration::ZERO => Err("must be more than zero, such as 500ms".to_owned()),
         _ => Ok(interval),
     }
 }
 
-/// A flag written with one dash, as in `-role leader`, gets its second one. One-letter flags stay.
+/// Adds a second dash to a long flag with one dash, as in `-role leader`. One-letter flags are
+/// unchanged.
 fn with_two_dashes(argument: OsString) -> OsString {
     let is_long = argument.to_str().and_then(|text| text.strip_prefix('-')).is_some_and(|flag| {
         flag.len() > 1 && flag.starts_with(|first: char| first.is_ascii_lowercase())
@@ -248,20 +251,20 @@ fn with_two_dashes(argument: OsString) -> OsString {
 fn url(text: &str) -> Result<UpstreamUrl, &'static str> {
     match text.starts_with("http://") || text.starts_with("https://") {
         true => text.parse(),
-        false => Err("must begin with http:// or https://, and name a host"),
+        false => Err("must start with http:// or https://, and name a host"),
     }
 }
 
 fn block_time(text: &str) -> Result<OrOff<Span>, String> {
     let time: OrOff<Span> = text.parse()?;
     match time.0 {
-        Some(Span(Duration::ZERO)) => Err(r#"must be more than nothing, or "off""#.to_owned()),
+        Some(Span(Duration::ZERO)) => Err(r#"must be more than zero, or "off""#.to_owned()),
         _ => Ok(time),
     }
 }
 
 impl NodeOptions {
-    /// Reads `arguments`, the first of which is the program's name.
+    /// Parses `arguments`; the first one is the program's name.
     pub(crate) fn parse(
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<NodeOptions, clap::Error> {
@@ -272,7 +275,7 @@ impl NodeOptions {
         }
         match (&options.chain_id, options.evm_chain_id) {
             (Chain::Id(id), Some(evm_id)) if *id != evm_id => {
-                Err(conflict("--chain-id and --evm-chain-id are different numbers"))
+                Err(conflict("--chain-id and --evm-chain-id must not differ"))
             }
             _ => Ok(options),
         }
@@ -307,8 +310,8 @@ impl NodeOptions {
         }
     }
 
-    /// Hosts that requests may name. Only a page that rebinds its own name reaches a loopback address by
-    /// another one.
+    /// Hosts that requests may name. A request to a loopback address under any other name comes
+    /// from a page that uses DNS rebinding.
     fn hosts(&self) -> Vec<HostPattern> {
         match &self.rpc_hosts {
             Some(hosts) => hosts.clone(),
@@ -324,7 +327,7 @@ impl NodeOptions {
             idle_timeout: self.idle_timeout.duration(),
             origins: self.rpc_origins.iter().map(|origin| origin.0.clone()).collect(),
             hosts: self.hosts(),
-            // Followers, gateways and tools send none.
+            // Followers, gateways and tools send no Origin.
             require_origin: false,
             slow_policy: match self.slow {
                 Slow::Close => SlowPolicy::Close,
@@ -339,7 +342,7 @@ impl NodeOptions {
         let usual = Settings::default();
         let inbound_peers = if self.has_peers() { INBOUND_PEERS_MAX } else { 0 };
         Settings {
-            // Clients by POST have room beside the WebSockets.
+            // HTTP clients have room besides the WebSockets.
             connections_max: rpc
                 .connections_max
                 .saturating_add(rpc.connections_max / 8 + 64 + inbound_peers),
@@ -362,10 +365,10 @@ impl NodeOptions {
     }
 }
 
-/// Runs until a signal says otherwise.
+/// Runs the node until a signal stops it.
 ///
 /// # Errors
-/// What kept the node from starting, or ended it.
+/// The node could not start, or its loop failed.
 pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     LogSettings { filter: options.log.clone(), format: options.log_format }.install();
     let settings = fit_to_descriptors(&options.settings(), NEEDS);
@@ -394,8 +397,8 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     reactor.add_route(admin::METRICS, admin, watched())?;
     let rpc = reactor.add_service(rpc)?;
     reactor.add_route("/", rpc, options.route())?;
-    // First of all that can be seen: who reads that we listen may send a signal at once.
-    obey_signals(&mut reactor)?;
+    // Before listening: a process that reads our listener line may send a signal at once.
+    handle_signals(&mut reactor)?;
     listen(&mut reactor, options)?;
     log_start(None, &settings);
     reactor.run()?;
@@ -404,7 +407,7 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Adds the service that notifies other nodes of new blocks, and is notified by them.
+/// Adds the service that exchanges notifications of new blocks with peers.
 fn add_peers(
     reactor: &mut Reactor,
     node: &Node,
@@ -419,7 +422,7 @@ fn add_peers(
     Ok(source)
 }
 
-/// What is on the address of operators alone.
+/// Settings of the routes on the health address.
 fn watched() -> RouteSettings {
     RouteSettings { site: HEALTH_SITE, ..RouteSettings::default() }
 }
@@ -429,7 +432,7 @@ fn health_listener(address: SocketAddr) -> ListenSettings {
     ListenSettings { site: HEALTH_SITE, for_operators: true, ..usual }
 }
 
-/// Listens on both addresses, and then says so: one line each, with the port that it has.
+/// Binds all listeners, then prints a line for each on standard output, with its actual port.
 fn listen(reactor: &mut Reactor, options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     let mut lines = String::new();
     let listeners = [
@@ -458,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flags_are_consistent() {
+    fn the_default_flags_are_consistent() {
         NodeOptions::command().debug_assert();
         let options = parse("node").unwrap();
         assert_eq!(options.node().chain_id, 0x849);
@@ -467,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_has_a_leader() {
+    fn a_follower_needs_a_leader() {
         assert_eq!(parse("node --role follower").unwrap_err().exit_code(), 2);
         let follower = parse("node --role follower --follow-rpc http://127.0.0.1:8545").unwrap();
         assert!(matches!(follower.node().part, Part::Follower { .. }));
@@ -477,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn chain_ids_and_times_are_read() {
+    fn chain_ids_and_block_times_are_parsed() {
         assert_eq!(parse("node --chain-id 7").unwrap().chain_number(), 7);
         assert_eq!(parse("node --chain-id 0x7b").unwrap().chain_number(), 123);
         for id in ["0", "0x", "0x0", "-1", "_x", "a b", "ü"] {
@@ -498,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_may_have_one_dash() {
+    fn long_flags_may_have_one_dash() {
         let line = "node -chain-id local-2-1 -data-dir ./d -role leader -p2p-addr 127.0.0.1:30303 \
                     -rpc-addr 127.0.0.1:8545 -health-addr 127.0.0.1:8081 -boot-peers 127.0.0.1:30304";
         let leader = parse(line).unwrap();
@@ -523,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_to_follow_makes_a_follower() {
+    fn follow_rpc_makes_a_follower() {
         let follower = parse("node -follow-rpc http://127.0.0.1:8545").unwrap();
         assert!(matches!(follower.node().part, Part::Follower { .. }));
         assert!(parse("node -role leader -follow-rpc http://127.0.0.1:8545").is_err());

@@ -1,8 +1,8 @@
-//! Names and help of the metrics of networks and of the process.
+//! Names and HELP texts of the metrics of networks and of the process.
 //!
-//! Joins modules that do not import each other: gateway, node and log, which count, and the admin
-//! service, which shows. Labels are bounded: networks and upstreams by the configuration, classes of
-//! methods and codes of errors by their lists.
+//! Connects modules that must not import each other: gateway, node and log count; the admin service
+//! serves the metrics. Label values are bounded: networks and upstreams by the configuration,
+//! method classes and error codes by their lists.
 
 mod process;
 
@@ -17,7 +17,7 @@ use weir::services::rpc::{Class, Count, Counts, Network, RpcError, RpcSettings};
 
 pub(crate) use self::process::ProcessSource;
 
-/// What is counted of a network's clients, whether a gateway or a node serves them.
+/// Metrics of a network's clients, behind a gateway or a node.
 #[derive(Debug)]
 pub(crate) struct RpcSource {
     project: String,
@@ -38,7 +38,7 @@ impl RpcSource {
 }
 
 impl Source for RpcSource {
-    fn tell(&self, samples: &mut Samples, _: Time) {
+    fn collect(&self, samples: &mut Samples, _: Time) {
         let [project, chain] = self.labels();
         let counts = &*self.counts;
         for class in Class::ALL {
@@ -115,7 +115,7 @@ impl Source for RpcSource {
     }
 }
 
-/// What is counted of a node's peers.
+/// Metrics of a node's peers.
 #[derive(Debug)]
 pub(crate) struct PeerSource {
     project: String,
@@ -131,7 +131,7 @@ impl PeerSource {
 }
 
 impl Source for PeerSource {
-    fn tell(&self, samples: &mut Samples, _: Time) {
+    fn collect(&self, samples: &mut Samples, _: Time) {
         let labels = [("project", self.project.as_str()), ("chain", self.chain.as_str())];
         let PeerCounts { connected_now, heads_in, heads_out } = &*self.counts;
         let connected = connected_now.get() as f64;
@@ -143,7 +143,7 @@ impl Source for PeerSource {
     }
 }
 
-/// The counts of one network behind a gateway.
+/// Metrics of one network behind a gateway.
 #[derive(Debug)]
 pub(crate) struct NetworkSource {
     clients: RpcSource,
@@ -164,7 +164,7 @@ impl NetworkSource {
         self.clients.labels()
     }
 
-    fn tell_gateway(&self, samples: &mut Samples, now: Time) {
+    fn collect_gateway(&self, samples: &mut Samples, now: Time) {
         let labels = self.labels();
         let counts = &*self.gateway;
         let mut total = |name, help, count: &Count| {
@@ -199,7 +199,7 @@ impl NetworkSource {
         );
         let block_time = Duration::from_nanos(counts.block_time.get()).as_secs_f64();
         gauge("gateway_block_time_seconds", "Mean time between blocks", block_time);
-        // Nobody asks while nobody subscribes: then there is no lag.
+        // Without subscribers nothing is polled: then there is no lag.
         let heard = counts.heard.get();
         let lag = if heard == 0 { Duration::ZERO } else { now.since(Time::from_nanos(heard)) };
         gauge(
@@ -216,7 +216,7 @@ impl NetworkSource {
         }
     }
 
-    fn tell_upstream(&self, samples: &mut Samples, counts: &UpstreamCounts) {
+    fn collect_upstream(&self, samples: &mut Samples, counts: &UpstreamCounts) {
         let [project, chain] = self.labels();
         let labels = [project, chain, ("upstream", counts.name.as_str())];
         let mut total = |name, help, count: &Count| {
@@ -224,7 +224,7 @@ impl NetworkSource {
         };
         total("upstream_requests", "Requests sent to the upstream", &counts.sent);
         total("upstream_failures", "Requests to the upstream that failed", &counts.failed);
-        let help = "Messages from the upstream that were no valid JSON-RPC";
+        let help = "Messages from the upstream that were not valid JSON-RPC";
         total("upstream_malformed", help, &counts.malformed);
         total("upstream_breaker_opened", "Times the circuit breaker opened", &counts.opened);
         let mut now = |name, help, count: &Count| {
@@ -251,11 +251,11 @@ impl NetworkSource {
 }
 
 impl Source for NetworkSource {
-    fn tell(&self, samples: &mut Samples, now: Time) {
-        self.clients.tell(samples, now);
-        self.tell_gateway(samples, now);
+    fn collect(&self, samples: &mut Samples, now: Time) {
+        self.clients.collect(samples, now);
+        self.collect_gateway(samples, now);
         for upstream in &self.gateway.upstreams {
-            self.tell_upstream(samples, upstream);
+            self.collect_upstream(samples, upstream);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! `weir serve`: from a configuration to a running loop, and down again on a signal.
+//! `weir serve`: builds the loop from the configuration and runs it until a signal.
 //!
-//! Everything that belongs to the process rather than to a loop is here: its CPU, the signals, what is
-//! printed where.
+//! Handles everything that belongs to the process rather than to a loop: CPU pinning, signals, and
+//! output on stdout.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -26,15 +26,15 @@ use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::observe::{NetworkSource, ProcessSource};
 use crate::version::{COMMIT, VERSION};
 
-/// From here on ports need no privilege (ip(7)).
+/// The first port that needs no privilege (ip(7)).
 const PORT_UNPRIVILEGED_MIN: u16 = 1024;
-/// From a privileged port to the usual other one: 80 to 8080, 443 to 8443.
+/// From a privileged port to its usual replacement: 80 to 8080, 443 to 8443.
 const PORT_OFFSET: u16 = 8000;
 
-/// Runs until a signal says otherwise.
+/// Runs the server until a signal stops it.
 ///
 /// # Errors
-/// What kept the server from starting, or ended it.
+/// The server could not start, or its loop failed.
 pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     config.log.install();
     for note in config.notes() {
@@ -50,8 +50,8 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     };
     let settings = fit_to_descriptors(&config.settings, needs);
     let mut reactor = Reactor::new(settings.clone())?;
-    // Before certificates are read: a SIGHUP that comes after that reloads them in the first turn.
-    obey_signals(&mut reactor)?;
+    // Before certificates are read: a later SIGHUP then reloads them in the first turn.
+    handle_signals(&mut reactor)?;
     for route in &config.routes {
         add_route(&mut reactor, route)?;
     }
@@ -113,8 +113,8 @@ fn add_admin(reactor: &mut Reactor, sources: Vec<Box<dyn Source>>) -> Result<(),
     Ok(())
 }
 
-/// Listens everywhere, and then says so on standard output: one line an address, with the port that
-/// it has. Returns the first.
+/// Binds all listeners, then prints a line for each on standard output, with its actual port.
+/// Returns the first address.
 fn listen(
     reactor: &mut Reactor,
     all: &[ListenSettings],
@@ -136,15 +136,15 @@ fn listen(
     Ok(first)
 }
 
-/// The address of the first page for browsers, at the first listener.
+/// The URL of the first route with a page, at the first listener.
 fn page_url(config: &Config, address: Option<SocketAddr>) -> Option<String> {
     let route = config.routes.iter().find(|route| route.page)?;
     let scheme = if config.listen.first()?.secure { "https" } else { "http" };
     Some(format!("{scheme}://{}{}", address?, route.path))
 }
 
-/// Logs which build runs, and the limits in force: connections are fewer than set if the process may not
-/// have as many descriptors.
+/// Logs the build and the limits in force. The connection limits may be below the configured ones
+/// if the process may not have enough file descriptors.
 pub(crate) fn log_start(page: Option<&str>, settings: &Settings) {
     info!(
         version = VERSION, commit = COMMIT, page = page,
@@ -156,7 +156,7 @@ pub(crate) fn log_start(page: Option<&str>, settings: &Settings) {
     );
 }
 
-/// Listens on one address; an error says what can be done about it.
+/// Binds one listener; an error suggests a remedy.
 pub(crate) fn listen_on(
     reactor: &mut Reactor,
     settings: &ListenSettings,
@@ -167,12 +167,12 @@ pub(crate) fn listen_on(
     reactor.listen(settings).map_err(explain)
 }
 
-/// What an operator can do about an address that cannot be listened on.
+/// The remedy for an address that cannot be bound.
 fn hint(error: &io::Error, address: SocketAddr) -> String {
     let (ip, port) = (address.ip(), address.port());
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("; another process listens there, which `ss -ltnp 'sport = :{port}'` names")
+            format!("; another process uses it (`ss -ltnp 'sport = :{port}'` shows which)")
         }
         io::ErrorKind::PermissionDenied if port < PORT_UNPRIVILEGED_MIN => {
             let other = SocketAddr::new(ip, port + PORT_OFFSET);
@@ -182,40 +182,42 @@ fn hint(error: &io::Error, address: SocketAddr) -> String {
             )
         }
         io::ErrorKind::AddrNotAvailable => {
-            "; no interface of this machine has the address (`ip address` lists them)".to_owned()
+            "; no interface has this address (`ip address` lists them)".to_owned()
         }
         _ => String::new(),
     }
 }
 
-/// Keeps the process on one CPU: this thread, and those that it starts later.
+/// Pins this thread, and threads that it starts later, to one CPU.
 fn pin(cpu: usize) -> Result<(), String> {
     let mut cpus = CpuSet::new();
     if cpu >= CpuSet::MAX_CPU {
-        return Err(format!("pin to CPU {cpu}: beyond {}", CpuSet::MAX_CPU - 1));
+        return Err(format!("pin to CPU {cpu}: the highest number is {}", CpuSet::MAX_CPU - 1));
     }
     cpus.set(cpu);
     sched_setaffinity(None, &cpus).map_err(|error| format!("pin to CPU {cpu}: {error}"))
 }
 
-/// Keeps SIGHUP and SIGUSR1 from ending the process before its loop handles them. Other programs end
-/// by default; a server is reloaded and asked for reports by them.
+/// Keeps SIGHUP and SIGUSR1 from ending the process before its loop handles them. By default they
+/// end a process; here they request a reload or a report.
 pub(crate) fn catch_early_signals() -> io::Result<()> {
     for signal in [SIGUSR1, SIGHUP] {
-        // The loop's own handler logs and acts; before that there is nothing to reload or report.
+        // The loop's own handler logs and acts; before it exists there is nothing to reload or
+        // report.
         signal_hook::flag::register(signal, Arc::default())?;
     }
     Ok(())
 }
 
-/// The first SIGINT or SIGTERM shuts down in good order, a second one ends the process at once, even
-/// if the loop is stuck. SIGUSR1 asks for a report of the turns, if there are `turn_stats`; SIGHUP
-/// reloads the certificates, if there are any, and never ends the process.
-pub(crate) fn obey_signals(reactor: &mut Reactor) -> io::Result<()> {
+/// Installs the signal handlers. The first SIGINT or SIGTERM starts a graceful shutdown; the second
+/// one ends the process at once, even if the loop is stuck. SIGUSR1 logs a report of the turns if
+/// `turn_stats` is set. SIGHUP reloads the certificates, if there are any, and never ends the
+/// process.
+pub(crate) fn handle_signals(reactor: &mut Reactor) -> io::Result<()> {
     const FAILED: i32 = 1;
     let second = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        // In this order: the second signal finds the flag that the first has set.
+        // In this order: the second signal finds the flag set by the first.
         signal_hook::flag::register_conditional_shutdown(signal, FAILED, Arc::clone(&second))?;
         signal_hook::flag::register(signal, Arc::clone(&second))?;
     }

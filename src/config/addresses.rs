@@ -1,6 +1,6 @@
-//! How addresses and origins are written: where to listen, and which pages may connect.
+//! Parses listener addresses and the origins that may connect.
 //!
-//! An error says what to write instead. Names are not resolved: what is listened on is an address.
+//! An error states what to write instead. Host names are not resolved: a listener needs an address.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -32,18 +32,20 @@ impl FromStr for Address {
             host.starts_with(|c: char| c.is_ascii_alphabetic()) && host.chars().all(is_name);
         Err(match host.trim_matches(['[', ']']) {
             "localhost" => format!(
-                r#"a name cannot be listened on: write "127.0.0.1:{example}" or "[::1]:{example}""#
+                r#"expected an address instead of a name: write "127.0.0.1:{example}" or "[::1]:{example}""#
             ),
             "" | "*" if number.is_some() => format!(
-                r#"an address is missing: write "127.0.0.1:{example}", or "0.0.0.0:{example}" for all"#
+                r#"address missing: write "127.0.0.1:{example}", or "0.0.0.0:{example}" for all addresses"#
             ),
-            _ if is_named => format!(
-                r#"a name cannot be listened on: write its address, such as "127.0.0.1:{example}""#
-            ),
+            _ if is_named => {
+                format!(r#"expected an address instead of a name, such as "127.0.0.1:{example}""#)
+            }
             address => match address.parse::<IpAddr>() {
                 Ok(address) => {
                     let address = SocketAddr::new(address, example);
-                    format!(r#"a port from 0 to 65535 is missing, as in "{address}""#)
+                    format!(
+                        r#"port missing: write an address and a port from 0 to 65535, such as "{address}""#
+                    )
                 }
                 Err(_) => {
                     r#"expected an address and a port such as "127.0.0.1:9001" or "[::1]:9001""#
@@ -54,7 +56,7 @@ impl FromStr for Address {
     }
 }
 
-/// Reads an address for a flag that has no type of its own.
+/// Parses an address for a flag whose type has no parser.
 pub(crate) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map(|Address(address)| address)
 }
@@ -65,7 +67,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Where to listen: an address with a port, behind `wss://` if TLS is spoken there.
+/// A listener: an address with a port, after `wss://` for TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Listen {
     pub(crate) address: SocketAddr,
@@ -107,8 +109,8 @@ pub(crate) struct Origin(pub(crate) String);
 impl FromStr for Origin {
     type Err = &'static str;
 
-    /// Browsers send scheme and host in lower case, never a path, a user or the scheme's own port: with
-    /// one of them the origin would match no page.
+    /// Browsers send scheme and host in lower case, and never a path, a user or the scheme's default
+    /// port: an origin with one of them would never match.
     fn from_str(text: &str) -> Result<Origin, Self::Err> {
         let mut text = text.trim().to_ascii_lowercase();
         for (scheme, port) in [("https://", ":443"), ("http://", ":80")] {
@@ -121,12 +123,12 @@ impl FromStr for Origin {
             return Err(r#"expected the origin of a page, such as "https://example.org""#);
         }
         if text == "*" {
-            return Err(r#"without a value, every origin may connect: leave "*" out"#);
+            return Err(r#"omit "*": without origins, every origin may connect"#);
         }
         let labels = host.strip_prefix("*.").unwrap_or(host);
         if labels.contains('*') || labels.is_empty() && !host.is_empty() {
             return Err(
-                r#"a wildcard stands for whole labels at the start, as in "https://*.example.org""#,
+                r#"a wildcard must replace whole labels at the start, as in "https://*.example.org""#,
             );
         }
         let plain = |byte: u8| byte.is_ascii_graphic() && !b"/\\@?#,".contains(&byte);
@@ -143,39 +145,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_say_what_to_write_instead() {
-        for (text, said) in [
+    fn an_invalid_address_is_answered_with_a_valid_one() {
+        for (text, expected) in [
             ("localhost:9112", r#"write "127.0.0.1:9112" or "[::1]:9112""#),
             ("localhost", r#"write "127.0.0.1:9001" or "[::1]:9001""#),
-            (
-                "weir.example:80",
-                r#"a name cannot be listened on: write its address, such as "127.0.0.1:80""#,
-            ),
-            ("9001", r#"write "127.0.0.1:9001", or "0.0.0.0:9001" for all"#),
-            (":80", r#"write "127.0.0.1:80", or "0.0.0.0:80" for all"#),
-            ("*:80", r#""0.0.0.0:80" for all"#),
-            ("127.0.0.1", r#"a port from 0 to 65535 is missing, as in "127.0.0.1:9001""#),
-            ("127.0.0.1:99999", r#"a port from 0 to 65535 is missing, as in "127.0.0.1:9001""#),
-            ("[::1]", r#"as in "[::1]:9001""#),
+            ("weir.example:80", r#"expected an address instead of a name, such as "127.0.0.1:80""#),
+            ("9001", r#"write "127.0.0.1:9001", or "0.0.0.0:9001" for all addresses"#),
+            (":80", r#"write "127.0.0.1:80", or "0.0.0.0:80" for all addresses"#),
+            ("*:80", r#""0.0.0.0:80" for all addresses"#),
+            ("127.0.0.1", r#"from 0 to 65535, such as "127.0.0.1:9001""#),
+            ("127.0.0.1:99999", r#"from 0 to 65535, such as "127.0.0.1:9001""#),
+            ("[::1]", r#"such as "[::1]:9001""#),
             ("a b:1", r#"expected an address and a port such as"#),
             ("", "expected an address and a port such as"),
         ] {
             let error = text.parse::<Address>().unwrap_err();
-            assert!(error.contains(said), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
         assert_eq!("[::1]:80".parse::<Address>().unwrap().to_string(), "[::1]:80");
         assert!("wss://127.0.0.1:443/".parse::<Listen>().unwrap().secure);
     }
 
     #[test]
-    fn origins_have_no_path() {
+    fn origins_have_no_path_and_wildcards_replace_whole_labels() {
         assert_eq!("HTTPS://Example.org".parse(), Ok(Origin("https://example.org".to_owned())));
         assert_eq!("http://[::1]:8080".parse(), Ok(Origin("http://[::1]:8080".to_owned())));
         assert!("null".parse::<Origin>().is_ok());
         assert!("https://*.example.org:8443".parse::<Origin>().is_ok());
         for text in ["https://*", "https://a.*.org", "https://*example.org", "https://*.", "*"] {
             let error = text.parse::<Origin>().unwrap_err();
-            assert!(error.contains("wildcard") || error.contains("leave"), "{text}: {error}");
+            assert!(error.contains("wildcard") || error.contains("omit"), "{text}: {error}");
         }
         for text in [
             "",

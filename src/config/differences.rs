@@ -1,4 +1,4 @@
-//! The settings that differ from their defaults: what an operator changed, for the end of `weir check`.
+//! The settings that differ from their defaults, for the end of `weir check`.
 
 use serde::Serialize;
 use toml::Table;
@@ -18,8 +18,8 @@ const OF_ROUTE: [&str; 3] = ["path", "service", "page"];
 const OF_NETWORK: [&str; 3] = ["project", "chain_id", "upstreams"];
 
 impl Config {
-    /// One line for each setting that differs from its default, as it is written in the file; those of
-    /// a route or network after its path.
+    /// One line for each setting that differs from its default, in the syntax of the file. Settings
+    /// of a route or network follow its path.
     pub(crate) fn differences(&self) -> Vec<String> {
         let Ok(usual) = Config::merge(File::default(), Layer::new(), Layer::new()) else {
             return Vec::new();
@@ -49,7 +49,7 @@ fn table(settings: &impl Serialize) -> Table {
     Table::try_from(settings).unwrap_or_default()
 }
 
-/// The settings of `own` that `usual` has with another value; `except` those.
+/// The settings of `own` whose value in `usual` differs, without the keys in `except`.
 fn differing(own: &Table, usual: &Table, before: &str, except: &[&str]) -> Vec<String> {
     let differs = |(key, value): &(&String, _)| {
         !except.contains(&key.as_str()) && usual.get(*key) != Some(*value)
@@ -57,14 +57,14 @@ fn differing(own: &Table, usual: &Table, before: &str, except: &[&str]) -> Vec<S
     own.iter().filter(differs).map(|(key, value)| format!("{before}{key} = {value}")).collect()
 }
 
-/// A route with the same service and no setting of its own.
+/// A route with the same service and no settings of its own.
 fn usual_route(route: &RouteConfig) -> Option<RouteConfig> {
     let kind = |route: &RouteConfig| route.service.kind();
     let all = routes(built_in(), &Layer::new(), &Default::default(), std::iter::empty());
     all.ok()?.into_iter().find(|usual| kind(usual) == kind(route))
 }
 
-/// A network without a setting of its own.
+/// A network without settings of its own.
 fn usual_network() -> Option<NetworkConfig> {
     let given = |(key, value): (&str, &str)| {
         let values = vec![value.to_owned()];
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_from_the_defaults_is_named() {
+    fn only_settings_that_differ_from_their_default_are_listed() {
         assert_eq!(differences(""), [""; 0]);
         assert_eq!(differences("connections_max = 10000\nlog = 'info'"), [""; 0]);
         let text = "connections_max = 5

@@ -1,5 +1,4 @@
-//! The configuration written back as a file: every key of the server, and of every route, with the
-//! value that is in force.
+//! Writes the effective configuration as a file: every key of the server and of every route.
 
 use std::fmt;
 
@@ -66,7 +65,7 @@ impl<'a> From<&'a RouteConfig> for EffectiveRoute<'a> {
 }
 
 impl fmt::Display for Config {
-    /// As TOML. Limits stand with the routes alone, where they are in force.
+    /// As TOML. Limits are written per route, where they apply.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let effective = Effective {
             server: ServerOptions::new(self),

@@ -1,7 +1,7 @@
-//! The variables `WEIR_*`: one for each key, under the key's name in capitals.
+//! The environment variables `WEIR_*`, one for each key, with the key's name in capitals.
 //!
-//! The process environment is handed in, never read here. An empty variable counts as not set. A
-//! variable that names no key is refused, as a key of the file would be.
+//! The caller passes the environment; it is not read here. An empty variable counts as not set. A
+//! variable without a key is an error, like an unknown key in the file.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,10 +12,10 @@ use super::options::Options;
 use crate::nearest::{nearest, synonym};
 
 const PREFIX: &str = "WEIR_";
-/// The key under which the variable that names the file is handed back.
+/// The key of the variable that names the configuration file.
 pub(super) const CONFIG: &str = "config";
 
-/// The values that the variables give.
+/// Parses the variables.
 pub(super) fn layer(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Layer, ConfigError> {
@@ -53,11 +53,11 @@ pub(super) fn layer(
     Ok(layer)
 }
 
-/// The variable that an unknown one was meant to be. Without the prefix, that all have in common, names
-/// are compared as keys are.
+/// The variable that an unknown one was probably meant to be. Names are compared like keys, without
+/// their common prefix.
 fn guess<'a>(name: &str, keys: impl Iterator<Item = &'a str>) -> Option<String> {
     let key = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
-    // Kubernetes sets WEIR_SERVICE_HOST, WEIR_PORT_9001_TCP and the like: no setting was meant.
+    // Kubernetes sets WEIR_SERVICE_HOST, WEIR_PORT_9001_TCP and others: they are not settings.
     if ["service_", "port_"].iter().any(|prefix| key.starts_with(prefix)) {
         return None;
     }
@@ -75,16 +75,16 @@ mod tests {
     }
 
     #[test]
-    fn every_key_has_its_variable() {
+    fn every_key_has_a_variable() {
         for key in Keys::of::<Options>().names() {
             let name = format!("WEIR_{}", key.to_ascii_uppercase());
             let error = read(&[(&name, "\u{7f}")]).unwrap_err();
-            assert!(error.contains(&name) && !error.contains("unknown"), "{error}");
+            assert!(error.contains(&name) && !error.contains("unknown variable"), "{error}");
         }
     }
 
     #[test]
-    fn only_our_own_variables_count() {
+    fn only_variables_with_the_prefix_count() {
         let layer = read(&[
             ("PATH", "/bin"),
             ("WEIR_HEAD_MAX", "8KiB"),
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_variable() {
+    fn variable_errors_name_the_variable() {
         assert_eq!(
             read(&[("WEIR_MESAGE_MAX", "1")]).unwrap_err(),
             r#"environment: unknown variable "WEIR_MESAGE_MAX" (did you mean "WEIR_MESSAGE_MAX"?)"#
@@ -130,7 +130,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn values_must_be_text() {
+    fn variables_must_be_utf8() {
         use std::os::unix::ffi::OsStringExt as _;
         let raw = OsString::from_vec(vec![0xff]);
         let error = layer([("WEIR_LOG".into(), raw)]).unwrap_err().to_string();

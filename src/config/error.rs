@@ -1,5 +1,4 @@
-//! Why a configuration was refused, in words for the operator: where, which key, what is wrong, and
-//! what was probably meant.
+//! Configuration errors for the operator: place, key, problem, and a suggestion.
 
 use std::fmt;
 use std::io;
@@ -20,11 +19,11 @@ pub(crate) enum Place {
     },
     Environment,
     CommandLine,
-    /// In no source of the operator's: a built-in route.
+    /// No source of the operator's: a built-in route.
     BuiltIn,
 }
 
-/// Why there is no configuration.
+/// Why a configuration was rejected.
 #[derive(Debug)]
 pub(crate) enum ConfigError {
     Unreadable {
@@ -50,14 +49,14 @@ pub(crate) enum ConfigError {
         value: String,
         why: String,
     },
-    /// A value that passed on its own and failed among the others.
+    /// A value that is valid alone, but not together with the others.
     Unread(clap::Error),
-    /// Settings that make no sense together; the place is that of the first that was given.
+    /// Settings that contradict each other. The place is that of the first one that was set.
     Contradiction {
         place: Option<Place>,
         why: String,
     },
-    /// A file that a key names cannot be used.
+    /// A file that a key names is unusable.
     BadFile {
         place: Place,
         key: String,
@@ -81,7 +80,7 @@ impl From<clap::Error> for ConfigError {
 }
 
 impl ConfigError {
-    /// For settings that contradict each other; `error` names their keys.
+    /// For settings that contradict each other; `error` contains their keys.
     pub(super) fn contradiction(error: impl fmt::Display, layer: &Layer) -> ConfigError {
         let why = error.to_string();
         ConfigError::Contradiction { place: place_of(&why, &[layer]), why }
@@ -100,7 +99,7 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// A key as it is written there.
+    /// The key in the notation of this place.
     fn name(&self, key: &str) -> String {
         match self {
             Place::Environment => format!("WEIR_{}", key.to_ascii_uppercase()),
@@ -124,8 +123,8 @@ impl fmt::Display for ConfigError {
                 match nearest {
                     Some(_) => suggest(f, nearest.as_deref()),
                     None => f.write_str(
-                        "; `weir --help` lists the settings. If Kubernetes set it for a service \
-                         called weir: enableServiceLinks: false",
+                        "; `weir --help` lists the settings. If Kubernetes sets it for a service \
+                         named weir, set enableServiceLinks: false",
                     ),
                 }
             }
@@ -138,14 +137,17 @@ impl fmt::Display for ConfigError {
             ConfigError::BadFile { place, key, error } => {
                 write!(f, "{place}: {}: {error}", place.name(key))
             }
-            ConfigError::NoRoute => f.write_str("route = []: a server needs a route or a network"),
+            ConfigError::NoRoute => {
+                f.write_str("route = []: at least one route or network is required")
+            }
             ConfigError::Route { place, error } => write!(f, "{place}: {error}"),
             ConfigError::Network { place, error } => write!(f, "{place}: {error}"),
         }
     }
 }
 
-/// Where the first of the keys in a text was given, from the left; of several layers the first has it.
+/// The place of the first key that occurs in a text. If several layers set it, the first layer
+/// counts.
 pub(super) fn place_of(text: &str, layers: &[&Layer]) -> Option<Place> {
     let mut words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
     let place = |word| layers.iter().find_map(|layer| Some(layer.get(word)?.place.clone()));

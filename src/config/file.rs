@@ -1,8 +1,7 @@
-//! The TOML file: its keys and values as text, each checked where it stands, so that an error names
-//! the line.
+//! Reads the TOML file: keys and values as text, each checked with its line for errors.
 //!
-//! Strings, numbers and booleans are all taken as the text they are written with; what they must
-//! look like is known to the option. One level of tables: the settings, `[[route]]` and `[[network]]`.
+//! Strings, numbers and booleans are kept as the text that they are written with; the option
+//! validates them. There is one level of tables: the settings, `[[route]]` and `[[network]]`.
 
 use std::path::Path;
 
@@ -18,17 +17,17 @@ use super::routes::RouteTable;
 use super::syntax::other_format;
 use crate::nearest::{nearest, synonym};
 
-/// Bytes of a file: ten thousand routes have less.
+/// Maximum size of a file: 10,000 routes need less.
 const FILE_BYTES_MAX: usize = 1 << 20;
-/// The keys of the tables that are routes, and networks.
+/// The keys of the arrays of tables for routes and networks.
 const ROUTE: &str = "route";
 const NETWORK: &str = "network";
 
-/// What a file gives; all of it optional.
+/// The contents of a file; every part is optional.
 #[derive(Debug, Default)]
 pub(super) struct File {
     pub(super) settings: Layer,
-    /// `None`: no `[[route]]` at all.
+    /// `None`: the file has no `[[route]]`.
     pub(super) routes: Option<Vec<(Place, Layer)>>,
     pub(super) networks: Vec<(Place, Layer)>,
 }
@@ -40,7 +39,7 @@ impl File {
             Ok(bytes) => bytes,
             Err(error) => return Err(ConfigError::Unreadable { file: name, error }),
         };
-        // An editor's byte-order mark says nothing that TOML, always UTF-8, would need.
+        // Some editors add a byte-order mark. TOML is always UTF-8, so it is ignored.
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         match std::str::from_utf8(text) {
             Ok(text) => File::parse(&name, text),
@@ -48,20 +47,20 @@ impl File {
                 let line = text[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
                 Err(ConfigError::Syntax {
                     place: Place::Line { file: name, line },
-                    why: "not UTF-8: a configuration file is TOML, which is UTF-8 text".to_owned(),
+                    why: "not UTF-8: a configuration file is TOML in UTF-8".to_owned(),
                 })
             }
         }
     }
 
-    /// `name` is what errors call the file.
+    /// `name` is the file's name in errors.
     pub(super) fn parse(name: &str, text: &str) -> Result<File, ConfigError> {
         let source = Source { name, text };
         let document = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
             place: source.place(error.span().map_or(0, |span| span.start)),
             why: match other_format(text) {
                 Some(format) => format!(
-                    "this is {format}; the configuration is TOML, as in listen = \"127.0.0.1:9001\""
+                    "this is {format}, but the configuration must be TOML, as in listen = \"127.0.0.1:9001\""
                 ),
                 None => error.message().trim_end().replace('\n', "; "),
             },
@@ -77,14 +76,14 @@ impl File {
     }
 }
 
-/// A file's name and text: what places are counted in.
+/// A file's name and text, for the places in errors.
 struct Source<'a> {
     name: &'a str,
     text: &'a str,
 }
 
 impl Source<'_> {
-    /// Where the relative paths in the file begin.
+    /// The base of relative paths in the file.
     fn directory(&self) -> &Path {
         Path::new(self.name).parent().unwrap_or(Path::new(""))
     }
@@ -95,7 +94,8 @@ impl Source<'_> {
         Place::Line { file: self.name.to_owned(), line }
     }
 
-    /// The values of each `[[name]]` in `settings`, which are taken out; `None` if there are none.
+    /// The values of each `[[name]]` in `settings`, which are removed from it; `None` if there are
+    /// none.
     fn tables(
         &self,
         name: &str,
@@ -107,7 +107,7 @@ impl Source<'_> {
         };
         let not_a_table = |place| ConfigError::Syntax {
             place,
-            why: format!("a {name} is written as a table: [[{name}]]"),
+            why: format!("a {name} must be a table: [[{name}]]"),
         };
         let DeValue::Array(tables) = value.into_inner() else {
             return Err(not_a_table(self.place(key.span().start)));
@@ -122,7 +122,8 @@ impl Source<'_> {
         tables.into_iter().map(read).collect::<Result<_, _>>().map(Some)
     }
 
-    /// The values of `table`. `others` are known keys that it does not hold here.
+    /// The values of `table`. `others` are known keys that are not allowed in this table, for
+    /// suggestions.
     fn layer(
         &self,
         keys: &Keys,
@@ -145,7 +146,7 @@ impl Source<'_> {
             let values = texts(value.get_ref());
             let checked = match &values {
                 Some(values) => keys.check(name, values),
-                None => Err("expected a string, a number, true or false, or a list".to_owned()),
+                None => Err("expected a string, a number, true, false, or a list".to_owned()),
             };
             if let Err(why) = checked {
                 let written = &self.text[value.span()];
@@ -164,16 +165,16 @@ impl Source<'_> {
     }
 }
 
-/// A table that other programs have, such as `[server]`, or `[routes]` for `[[route]]`.
+/// The error for a table that other programs have, such as `[server]`, or `[routes]` for `[[route]]`.
 fn unknown_table(place: Place, name: &str) -> ConfigError {
     let hint = match nearest(name, [ROUTE, NETWORK].into_iter()) {
-        Some(near) => format!("write [[{near}]]"),
-        None => "write settings at the top of the file, as in log = \"info\"".to_owned(),
+        Some(near) => format!("use [[{near}]]"),
+        None => "put settings at the top of the file, as in log = \"info\"".to_owned(),
     };
-    ConfigError::Syntax { place, why: format!("there is no table {name:?}: {hint}") }
+    ConfigError::Syntax { place, why: format!("unknown table {name:?}: {hint}") }
 }
 
-/// URLs for an error, without their keys.
+/// Upstream URLs for an error, without the provider keys in them.
 fn redacted_list(urls: &[String]) -> String {
     let urls: Vec<String> = urls.iter().map(|url| format!("{:?}", redacted(url))).collect();
     format!("[{}]", urls.join(", "))
@@ -190,7 +191,8 @@ fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
 fn text(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
-        // In decimal if it fits into 128 bits; the option names the range of what is too large.
+        // In decimal if it fits into 128 bits. For larger numbers the option's error names its
+        // range.
         DeValue::Integer(number) => Some(
             i128::from_str_radix(number.as_str(), number.radix())
                 .map_or_else(|_| number.as_str().to_owned(), |number| number.to_string()),
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_named_with_the_nearest() {
+    fn unknown_keys_are_reported_with_a_suggestion() {
         assert_eq!(
             error("log = 'info'\nmesage_max = 1"),
             r#"weir.toml:2: unknown key "mesage_max" (did you mean "message_max"?)"#
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_are_named_with_their_line() {
+    fn invalid_values_are_reported_with_their_line() {
         assert_eq!(
             error("\n\nwrite_timeout = 10"),
             r#"weir.toml:3: write_timeout = 10: a duration needs a unit, as in "10s""#
@@ -277,20 +279,23 @@ mod tests {
     }
 
     #[test]
-    fn syntax_errors_are_named_with_their_line() {
+    fn syntax_errors_are_reported_with_their_line() {
         assert!(error("log = 'info'\nlisten = [").starts_with("weir.toml:2: "));
         assert!(error("log = 'a'\nlog = 'b'").starts_with("weir.toml:2: "));
         assert!(error("[route]\npath = '/'").contains("[[route]]"));
         assert!(error("route = [1]").contains("[[route]]"));
         assert_eq!(
             error("\n[server]\nlog = 'info'"),
-            "weir.toml:2: there is no table \"server\": write settings at the top of the file, as in \
+            "weir.toml:2: unknown table \"server\": put settings at the top of the file, as in \
              log = \"info\""
         );
-        assert!(error("tls.cert = 'a'").contains("there is no table \"tls\""));
-        assert!(error("[routes]\npath = '/'").ends_with("write [[route]]"));
+        assert!(error("tls.cert = 'a'").contains("unknown table \"tls\""));
+        assert!(error("[routes]\npath = '/'").ends_with("use [[route]]"));
         let yaml = error("# weir\nlisten: 127.0.0.1:9001\n");
-        assert!(yaml.starts_with("weir.toml:2: this is YAML; the configuration is TOML"), "{yaml}");
-        assert!(error("{\"listen\": 1}").starts_with("weir.toml:1: this is JSON; "));
+        assert!(
+            yaml.starts_with("weir.toml:2: this is YAML, but the configuration must be TOML"),
+            "{yaml}"
+        );
+        assert!(error("{\"listen\": 1}").starts_with("weir.toml:1: this is JSON, "));
     }
 }

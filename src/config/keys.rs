@@ -1,7 +1,7 @@
-//! Values as text, by key, before they have a type: a [`Layer`] for each source.
+//! Untyped values by key: a [`Layer`] for each source.
 //!
-//! The keys are the arguments that clap knows, and clap reads every value, wherever it was written:
-//! file, environment and command line cannot differ in what they accept.
+//! The keys are clap's arguments, and clap parses every value, whether from file, environment or
+//! command line. So all sources accept the same values.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -13,21 +13,21 @@ use clap::{Arg, ArgMatches, Args, Command};
 
 use super::error::Place;
 
-/// The values that one source gives, by key.
+/// The values from one source, by key.
 pub(crate) type Layer = BTreeMap<String, Given>;
 
-/// The values of one key, and where they were given.
+/// The values of one key, and where they were set.
 #[derive(Debug, Clone)]
 pub(crate) struct Given {
     pub(super) place: Place,
-    /// Empty: an empty list, given as such.
+    /// Empty for an empty list that was set explicitly.
     pub(crate) values: Vec<String>,
 }
 
-/// The word in the place of a file's name for none.
+/// The word that stands for no file.
 const OFF: &str = "off";
 
-/// The keys of one table, and how their values are read.
+/// The keys of one table, and the parsers of their values.
 pub(super) struct Keys(Command);
 
 impl Keys {
@@ -41,12 +41,12 @@ impl Keys {
         Keys(T::augment_args(self.0).mut_args(|arg| arg.required(false)))
     }
 
-    /// In the order of their declaration.
+    /// The keys in order of declaration.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.get_arguments().map(name)
     }
 
-    /// What is wrong with these values of `key`, which must be one of these keys.
+    /// Validates these values of `key`, which must be one of these keys.
     pub(super) fn check(&self, key: &str, values: &[String]) -> Result<(), String> {
         let Some(arg) = self.0.get_arguments().find(|arg| name(arg) == key) else {
             return Ok(());
@@ -60,8 +60,8 @@ impl Keys {
         }
     }
 
-    /// The values of a key that names files, as absolute paths, relative ones below `base`; those of any
-    /// other key as they are. An empty `base` is the directory of the process.
+    /// The values of a key that names files, as absolute paths; relative ones start at `base`.
+    /// Values of other keys are unchanged. An empty `base` is the working directory of the process.
     pub(super) fn resolve(&self, key: &str, values: Vec<String>, base: &Path) -> Vec<String> {
         let arg = self.0.get_arguments().find(|arg| name(arg) == key && names_files(arg));
         let Some(arg) = arg else {
@@ -77,12 +77,12 @@ impl Keys {
     }
 }
 
-/// Whether the values of this argument name files.
+/// Whether the argument's values are file names.
 fn names_files(arg: &Arg) -> bool {
     arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.as_str() == "FILE"))
 }
 
-/// The files that the values in these layers name, each with its key and its place.
+/// The files that these layers name, each with its key and place.
 pub(super) fn files<'a, T: Args>(
     layers: impl Iterator<Item = &'a Layer>,
 ) -> Vec<(PathBuf, String, Place)> {
@@ -98,7 +98,7 @@ pub(super) fn files<'a, T: Args>(
     given.flat_map(of_key).collect()
 }
 
-/// What the command line gave, without defaults.
+/// The flags on the command line, without defaults.
 pub(crate) fn given<T: Args>(matches: &ArgMatches) -> Layer {
     let on_command_line =
         |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
@@ -114,7 +114,7 @@ pub(crate) fn given<T: Args>(matches: &ArgMatches) -> Layer {
     keys.names().filter(on_command_line).map(given).collect()
 }
 
-/// The values of `layer` that belong to `T`, typed, with defaults for the rest.
+/// The values of `layer` that belong to `T`, parsed, with defaults for the rest.
 pub(super) fn read<T: Args>(layer: &Layer) -> Result<T, clap::Error> {
     let command = T::augment_args(bare());
     let arguments = command.get_arguments();
@@ -125,7 +125,7 @@ pub(super) fn read<T: Args>(layer: &Layer) -> Result<T, clap::Error> {
     T::from_arg_matches(&command.try_get_matches_from(flags)?)
 }
 
-/// A command without a single argument.
+/// A command without arguments.
 fn bare() -> Command {
     let command = Command::new("weir").no_binary_name(true);
     command.disable_help_flag(true).disable_version_flag(true)
@@ -135,13 +135,13 @@ fn name(arg: &Arg) -> &str {
     arg.get_id().as_str()
 }
 
-/// The values as they would stand on the command line.
+/// The values as flags of the command line.
 fn flags(arg: &Arg, values: &[String]) -> Vec<String> {
     let long = arg.get_long().unwrap_or_default();
     values.iter().map(|value| format!("--{long}={value}")).collect()
 }
 
-/// What clap found wrong, without the talk of flags and usage.
+/// clap's reason, without flags and usage.
 fn reason(error: &clap::Error) -> String {
     let nearest = match error.get(ContextKind::SuggestedValue) {
         Some(ContextValue::String(nearest)) => format!(r#" (did you mean "{nearest}"?)"#),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_about_the_value() {
+    fn reasons_describe_the_value() {
         assert_eq!(check("message_max", &["1 MiB"]), Ok(()));
         assert!(check("message_max", &["big"]).unwrap_err().contains(r#"such as "64 KiB""#));
         assert_eq!(
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_may_be_empty_where_nothing_is_the_default() {
+    fn a_list_may_be_empty_if_its_default_is() {
         assert_eq!(check("origins", &[]), Ok(()));
         assert_eq!(check("listen", &["[::1]:1", "127.0.0.1:2"]), Ok(()));
         assert!(check("listen", &[]).is_err());

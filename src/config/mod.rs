@@ -1,9 +1,9 @@
-//! Where settings come from: flags over variables over the file over defaults, merged and checked
-//! into one [`Config`] of plain structs.
+//! Loads the settings: flags override variables, variables the file, the file the defaults. The
+//! result is one checked [`Config`] of plain structs.
 //!
-//! [`options`] declares each setting once; file and environment are read as if their values stood on
-//! the command line. Nothing else of the program reads a file or a variable, and nothing but `main`
-//! depends on this module. A configuration is accepted whole or refused by name.
+//! [`options`] declares each setting once; file and environment are parsed as if their values were
+//! on the command line. No other part of the program reads a configuration file or a variable, and
+//! only the binary depends on this module.
 
 mod addresses;
 mod differences;
@@ -43,33 +43,34 @@ pub(crate) use options::{ADMIN_SITE, Options};
 pub(crate) use routes::{RouteConfig, Service};
 pub(crate) use values::{Count, OrOff, Span};
 
-/// All that a server is started with. `Display` writes it as a file that reads back the same.
+/// Everything that a server is started with. `Display` writes it as a file that parses to an equal
+/// value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
     pub(crate) listen: Vec<ListenSettings>,
-    /// What the secure ones of them show.
+    /// TLS settings of the secure listeners.
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) log: LogSettings,
-    /// Where operators ask, if they may.
+    /// The listener for operators, if enabled.
     pub(crate) admin: Option<ListenSettings>,
-    /// The CPU that the process stays on.
+    /// The CPU that the process is pinned to.
     pub(crate) pin: Option<usize>,
     pub(crate) settings: Settings,
     pub(crate) routes: Vec<RouteConfig>,
-    /// At least one of these or of the routes.
+    /// There is at least one network or one route.
     pub(crate) networks: Vec<NetworkConfig>,
 }
 
-/// Whether a certificate must be valid at this time.
+/// Whether certificates must be valid at the current time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dates {
     Checked,
-    /// A server that starts may have no better certificate, and logs a warning.
+    /// A starting server may have no better certificate; it logs a warning.
     Ignored,
 }
 
 impl Config {
-    /// Reads every source. `file` is what the command line names; `WEIR_CONFIG` stands in for it.
+    /// Reads every source. `file` is the value of `--config`; without it, `WEIR_CONFIG` applies.
     pub(crate) fn load(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -91,7 +92,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Whether certificates and keys can be served; each of `files` has its key and place.
+    /// Checks that certificates and keys can be loaded; each of `files` has its key and place.
     fn check_files(
         &self,
         files: &[(PathBuf, String, Place)],
@@ -129,7 +130,7 @@ impl Config {
         check_listen(listen.iter().chain(&admin)).map_err(|why| refused(&why))?;
         let tls = server.tls().map_err(|mistake| refused(&mistake))?;
         let networks = networks::networks(file.networks, &layer, &settings)?;
-        // A gateway is no place for an echo that nobody has asked for.
+        // A gateway does not serve the built-in routes.
         let built_in = || if networks.is_empty() { routes::built_in() } else { Vec::new() };
         let tables = file.routes.unwrap_or_else(built_in);
         let taken = networks.iter().map(NetworkConfig::path);
@@ -142,7 +143,7 @@ impl Config {
     }
 }
 
-/// Port 0 may be given twice: the system chooses a different one each time.
+/// Port 0 may be listed twice: the system chooses a different port each time.
 fn check_listen<'a>(listen: impl Iterator<Item = &'a ListenSettings>) -> Result<(), String> {
     let mut seen: Vec<&ListenSettings> = Vec::new();
     for listen in listen.filter(|listen| listen.address.port() != 0) {
@@ -150,9 +151,9 @@ fn check_listen<'a>(listen: impl Iterator<Item = &'a ListenSettings>) -> Result<
         if let Some(first) = seen.iter().find(|first| overlap(first, listen)) {
             let first = first.address;
             return Err(match first == address {
-                true => format!("listen: {address} is given twice"),
+                true => format!("listen: {address} is listed twice"),
                 false => format!(
-                    "listen: {first} and {address} cannot both be bound: one of them takes the port \
+                    "listen: {first} and {address} cannot both be bound: one of them uses the port \
                      on every address"
                 ),
             });
@@ -162,8 +163,8 @@ fn check_listen<'a>(listen: impl Iterator<Item = &'a ListenSettings>) -> Result<
     Ok(())
 }
 
-/// Whether the system lets only one of two listeners bind: 0.0.0.0 takes the port on every address of
-/// IPv4, unless both share it. IPv6 and IPv4 are apart (IPV6_V6ONLY).
+/// Whether only one of two listeners can bind: 0.0.0.0 occupies the port on every IPv4 address
+/// unless both share it. IPv6 and IPv4 are independent (IPV6_V6ONLY).
 fn overlap(one: &ListenSettings, other: &ListenSettings) -> bool {
     let (first, second) = (one.address, other.address);
     let is_any = first.ip().is_unspecified() || second.ip().is_unspecified();

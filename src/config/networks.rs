@@ -1,6 +1,6 @@
-//! The networks: which upstreams stand behind `/{project}/evm/{chain_id}`, and with which limits.
+//! The networks: the upstreams and limits for each `/{project}/evm/{chain_id}`.
 //!
-//! Owns what a `[[network]]` must and may say besides the limits of a route.
+//! Validates a `[[network]]`, except for the limits that it shares with a route.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,15 +16,15 @@ use super::keys::{Layer, read};
 use super::options::RouteOptions;
 use super::values::{Count, FileName, OrOff, Size, Span, texts};
 
-/// The kind of chain that there is.
+/// The only supported kind of chain.
 const ARCHITECTURE: &str = "evm";
-/// What the keys are called that a network must have.
+/// The required keys of a network.
 const REQUIRED: [&str; 3] = ["project", "chain_id", "upstreams"];
 
-/// The key whose values may hold keys of providers: errors redact them.
+/// The key whose values may contain provider keys: errors redact them.
 pub(super) const SECRET: &str = "upstreams";
 
-/// One network, ready to be served.
+/// One network, ready to serve.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct NetworkConfig {
     pub(crate) gateway: GatewaySettings,
@@ -33,14 +33,14 @@ pub(crate) struct NetworkConfig {
 }
 
 impl NetworkConfig {
-    /// Where clients connect to.
+    /// The path that clients connect to.
     pub(crate) fn path(&self) -> String {
         let Network { project, architecture, chain_id } = &self.gateway.network;
         format!("/{project}/{architecture}/{chain_id}")
     }
 }
 
-/// What a `[[network]]` says besides the limits.
+/// The keys of a `[[network]]` besides its limits.
 #[derive(Debug, Args, Serialize)]
 pub(super) struct NetworkTable {
     #[arg(long, required = true)]
@@ -52,56 +52,56 @@ pub(super) struct NetworkTable {
     upstreams: Vec<UpstreamUrl>,
 }
 
-/// The limits of calls and subscriptions. They are set in the file alone, where the network is.
+/// Limits of calls and subscriptions. They can only be set in the network's table of the file.
 #[derive(Debug, Args, Serialize)]
 pub(super) struct NetworkOptions {
-    /// Connections of one network at once; one more is answered 503
+    /// Maximum connections of one network; more are refused with 503
     #[arg(long, value_name = "N", default_value_t = Count(rpc().connections_max))]
     network_connections_max: Count<usize>,
 
-    /// Subscriptions of one connection; one more is answered -32005
+    /// Maximum subscriptions per connection; more are answered with -32005
     #[arg(long, value_name = "N")]
     #[arg(default_value_t = Count(rpc().subscriptions_per_connection_max))]
     subscriptions_per_connection_max: Count<usize>,
 
-    /// Subscriptions of one network; one more is answered -32005
+    /// Maximum subscriptions of one network; more are answered with -32005
     #[arg(long, value_name = "N", default_value_t = Count(rpc().subscriptions_max))]
     subscriptions_max: Count<usize>,
 
-    /// Calls of one batch; past it -32600
+    /// Maximum calls in one batch; larger batches are answered with -32600
     #[arg(long, value_name = "N", default_value_t = Count(rpc().batch_items_max))]
     batch_max: Count<usize>,
 
-    /// Largest answer; past it -32003
+    /// Maximum size of an answer; larger ones are replaced by -32003
     #[arg(long, value_name = "SIZE", default_value_t = Size(rpc().response_bytes_max))]
     response_max: Size,
 
-    /// Brackets open at once within the parameters of a call; past it -32600
+    /// Maximum nesting depth of a call's parameters; deeper calls are answered with -32600
     #[arg(long, value_name = "N", default_value_t = Count(rpc().depth_max))]
     depth_max: Count<usize>,
 
-    /// Calls of one connection under way, from which on it is not read from
+    /// Pending calls per connection at which reading from it pauses
     #[arg(long, value_name = "N", default_value_t = Count(rpc().calls_per_connection_max))]
     calls_per_connection_max: Count<usize>,
 
-    /// Calls of one network under way; one more is answered -32005
+    /// Maximum pending calls of one network; more are answered with -32005
     #[arg(long, value_name = "N", default_value_t = Count(rpc().calls_max))]
     calls_max: Count<usize>,
 
-    /// From a call to its answer, all tries with upstreams included; past it -32002
+    /// Deadline from a call to its answer, upstream retries included; then -32002
     #[arg(long, value_name = "TIME", default_value_t = Span(rpc().call_timeout))]
     call_timeout: Span,
 
-    /// PEM file of the certificates that those of upstreams by https and wss must lead to; off is the
-    /// web's own authorities
+    /// CA certificates (PEM) trusted for https:// and wss:// upstreams; off: the built-in Mozilla
+    /// roots
     #[arg(long, value_name = "FILE", default_value_t = OrOff(None))]
     upstream_ca: OrOff<FileName>,
 
-    /// Calls that one upstream works on at a time
+    /// Maximum concurrent calls per upstream
     #[arg(long, value_name = "N", default_value_t = Count(64))]
     upstream_concurrency: Count<usize>,
 
-    /// Calls that wait for an upstream; one more is answered -32005
+    /// Maximum calls that wait for an upstream; more are answered with -32005
     #[arg(long, value_name = "N", default_value_t = Count(1024))]
     upstream_queue_max: Count<usize>,
 }
@@ -168,7 +168,7 @@ impl From<&NetworkConfig> for NetworkTable {
     }
 }
 
-/// Reads `tables`, each on top of `defaults`, and checks them against each other and the server's own
+/// Reads `tables`, each on top of `defaults`, and checks them against each other and the server's
 /// `settings`.
 pub(super) fn networks(
     tables: Vec<(Place, Layer)>,
@@ -235,7 +235,8 @@ fn check(network: &NetworkConfig, server: &Settings) -> Result<(), NetworkError>
     if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
         return Err(NetworkError::Settings(SettingsError::Zero(name)));
     }
-    // A subscription is a topic: one that is granted and cannot be joined would be silent.
+    // A subscription is a topic: a subscription whose topic cannot be joined would never be
+    // notified.
     let topics = [
         ("subscriptions_max", rpc.subscriptions_max, "topics_max", server.topics_max),
         (
@@ -255,21 +256,21 @@ fn check(network: &NetworkConfig, server: &Settings) -> Result<(), NetworkError>
     if hard > all { Err(NetworkError::AboveBuffered { hard, all }) } else { Ok(()) }
 }
 
-/// What is wrong with a network.
+/// Why a network was rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NetworkError {
     Missing(&'static str),
     Project(String),
-    /// So many upstreams.
+    /// Too many upstreams: this many.
     Upstreams(usize),
     Twice(String),
     Settings(SettingsError),
-    /// The server would never let one outbox hold a largest answer. In bytes.
+    /// The server would never let one outbox hold the largest answer. In bytes.
     AboveBuffered {
         hard: usize,
         all: usize,
     },
-    /// More subscriptions than there may be topics.
+    /// More subscriptions than topics are allowed.
     AboveTopics {
         name: &'static str,
         count: usize,
@@ -279,7 +280,8 @@ pub(crate) enum NetworkError {
 }
 
 impl NetworkError {
-    /// The keys that contradict each other, in a text; empty if the network itself is at fault.
+    /// The keys that contradict each other, as a text; empty if the error concerns the network
+    /// itself.
     fn contradiction(&self) -> String {
         match self {
             NetworkError::Settings(error) => error.to_string(),
@@ -299,17 +301,17 @@ impl fmt::Display for NetworkError {
                 write!(f, "project = {name:?}: expected letters, digits, '-', '_' and '.'")
             }
             NetworkError::Upstreams(count) => {
-                write!(f, "a [[network]] has at most {UPSTREAMS_MAX} upstreams, not {count}")
+                write!(f, "a [[network]] may have at most {UPSTREAMS_MAX} upstreams, not {count}")
             }
-            NetworkError::Twice(path) => write!(f, "{path} is given twice"),
+            NetworkError::Twice(path) => write!(f, "{path} is defined twice"),
             NetworkError::Settings(error) => error.fmt(f),
             NetworkError::AboveBuffered { hard, all } => write!(
                 f,
-                "an answer of response_max wants an outbox of {hard} bytes, which must not be more \
-                 than buffered_max, {all} bytes"
+                "an answer of response_max bytes needs an outbox of {hard} bytes, which must not exceed \
+                 buffered_max, {all} bytes"
             ),
             NetworkError::AboveTopics { name, count, limit, max } => {
-                write!(f, "{name} = {count}: must not be more than {limit}, {max}")
+                write!(f, "{name} = {count}: must not exceed {limit}, {max}")
             }
         }
     }

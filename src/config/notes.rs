@@ -1,4 +1,4 @@
-//! Notes on a valid configuration: settings that are accepted and do not do what they seem to.
+//! Notes on a valid configuration: settings that have no effect or an unexpected one.
 
 use weir::reactor::settings::Settings;
 
@@ -6,7 +6,7 @@ use super::Config;
 use super::networks::NetworkConfig;
 
 impl Config {
-    /// What an operator should know of this configuration, one line each.
+    /// The notes, one line each.
     pub(crate) fn notes(&self) -> Vec<String> {
         let limits =
             self.networks.iter().filter_map(|network| above_server(network, &self.settings));
@@ -18,8 +18,8 @@ fn above_server(network: &NetworkConfig, server: &Settings) -> Option<String> {
     let (limit, max) = (network.rpc.connections_max, server.connections_max);
     (limit >= max).then(|| {
         format!(
-            "{}: network_connections_max = {limit} is never reached, because the clients of all \
-             networks and routes count for connections_max = {max}",
+            "{}: network_connections_max = {limit} is never reached: the clients of all \
+             networks and routes count towards connections_max = {max}",
             network.path()
         )
     })
@@ -32,8 +32,8 @@ fn shared_by_networks(config: &Config) -> Option<String> {
     let is_new = config.networks.len() > 1 && limits.clone().all(|limit| limit < max);
     (is_new && all > max).then(|| {
         format!(
-            "network_connections_max of all networks adds up to {all}, but they share \
-             connections_max = {max}: the clients of one can take the places of another's"
+            "network_connections_max adds up to {all} over all networks, but they share \
+             connections_max = {max}: clients of one network can use up the connections of another"
         )
     })
 }

@@ -1,8 +1,8 @@
-//! Every setting that has a flag, once: its key, its flag, its type, its default and its help.
+//! Every setting that has a flag: its key, flag, type, default and help.
 //!
-//! A field's name is the key of the file; the flag and the variable follow from it (`message_max`,
-//! `--message-max`, `WEIR_MESSAGE_MAX`). Defaults come from the plain settings structs, which these
-//! options turn into and can be made from again. Nothing is checked here but the form of one value.
+//! A field's name is the key in the file; flag and variable follow from it (`message_max`,
+//! `--message-max`, `WEIR_MESSAGE_MAX`). Defaults come from the plain settings structs. These
+//! options convert to and from those structs. Only the syntax of single values is checked here.
 
 mod room;
 mod route;

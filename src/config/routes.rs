@@ -1,6 +1,6 @@
-//! The routes: which service answers at which path, and with which limits.
+//! The routes: the service at each path, and its limits.
 //!
-//! Owns the syntax of paths and what a `[[route]]` must say. Matching requests is the router's.
+//! Defines the syntax of paths and validates a `[[route]]`. The router matches requests.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,30 +14,31 @@ use super::error::{ConfigError, Place, place_of};
 use super::keys::{Given, Keys, Layer, read};
 use super::options::{RoomOptions, RouteOptions};
 
-/// The parameter of a room's path that is its name.
+/// The path parameter that names the room.
 const ROOM_NAME: &str = "{name}";
 
-/// One route, ready to be served.
+/// One route, ready to serve.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RouteConfig {
-    /// Begins with `/`; a segment may be `{name}`, and the last one `*` for all that follows.
+    /// Starts with `/`. A segment may be a parameter `{name}`; the last one may be `*` for any
+    /// rest.
     pub(crate) path: String,
     pub(crate) service: Service,
-    /// Whether a plain `GET` of the path answers with the page to try it on.
+    /// Whether a plain `GET` of the path returns the demo page.
     pub(crate) page: bool,
     pub(crate) settings: RouteSettings,
 }
 
-/// What answers on a route.
+/// The service of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Service {
-    /// Sends back what it gets.
+    /// Returns each message to its sender.
     Echo,
-    /// Sends what it gets to all in the room that the path names.
+    /// Sends each message to all members of the room that the path names.
     Rooms(RoomSettings),
 }
 
-/// What a `[[route]]` says besides the limits.
+/// The keys of a `[[route]]` besides its limits.
 #[derive(Debug, Args)]
 pub(super) struct RouteTable {
     #[arg(long, required = true)]
@@ -48,7 +49,7 @@ pub(super) struct RouteTable {
     page: bool,
 }
 
-/// [`Service`] as it is written.
+/// The names of [`Service`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ServiceKind {
@@ -65,7 +66,7 @@ impl Service {
     }
 }
 
-/// The routes of a server whose file has none: echo with its page, and rooms.
+/// The routes without a `[[route]]` in the file: echo with its demo page, and rooms.
 pub(super) fn built_in() -> Vec<(Place, Layer)> {
     let route = |pairs: &[(&str, &str)]| {
         let entry = |&(key, value): &(&str, &str)| {
@@ -79,7 +80,7 @@ pub(super) fn built_in() -> Vec<(Place, Layer)> {
     ]
 }
 
-/// Reads `tables`, each on top of `defaults`, and checks them against each other, the server's own
+/// Reads `tables`, each on top of `defaults`, and checks them against each other, the server's
 /// `settings` and the paths `taken` by networks.
 pub(super) fn routes(
     tables: Vec<(Place, Layer)>,
@@ -188,13 +189,13 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// What no plain segment contains: our own notation, the end of a path (RFC 3986, 3.3), and what
-/// clients escape.
+/// Characters that no literal segment contains: our own notation, the end of a path (RFC 3986,
+/// 3.3), and characters that clients escape.
 fn is_special(c: char) -> bool {
     matches!(c, '{' | '}' | '*' | '?' | '#' | '%') || !c.is_ascii_graphic()
 }
 
-/// The path without the names of its parameters: equal for paths that match the same requests.
+/// The path without the names of its parameters. Equal patterns match the same requests.
 fn pattern(path: &str) -> String {
     let segment = |segment: &str| {
         if segment.starts_with('{') { "{}".to_owned() } else { segment.to_owned() }
@@ -202,23 +203,23 @@ fn pattern(path: &str) -> String {
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
-/// What is wrong with a route. Sizes are in bytes.
+/// Why a route was rejected. Sizes are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RouteError {
     Missing(&'static str),
     OnlyRooms(String),
     Path(String, PathError),
     Twice(String),
-    /// A page answers at one path.
+    /// A page needs a path without parameters.
     Page(String),
     Settings(String, SettingsError),
-    /// The server would never let one outbox grow that far.
+    /// The limit of all buffered bytes is below the limit of one outbox.
     AboveBuffered {
         path: String,
         hard: usize,
         all: usize,
     },
-    /// A newcomer could not be sent all that its room remembers.
+    /// A new member could not be sent the whole history of its room.
     HistoryAboveSoft {
         path: String,
         history: usize,
@@ -226,7 +227,7 @@ pub(crate) enum RouteError {
     },
 }
 
-/// What is wrong with a path.
+/// Why a path was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PathError {
     NoSlash,
@@ -238,7 +239,8 @@ pub(crate) enum PathError {
 }
 
 impl RouteError {
-    /// The keys that contradict each other, in a text; empty if the route itself is at fault.
+    /// The keys that contradict each other, as a text; empty if the error concerns the route
+    /// itself.
     fn contradiction(&self) -> String {
         match self {
             RouteError::Settings(_, error) => error.to_string(),
@@ -256,7 +258,7 @@ impl fmt::Display for RouteError {
             RouteError::OnlyRooms(key) => write!(f, r#"{key} needs service = "rooms""#),
             RouteError::Path(path, error) => write!(f, "path {path:?}: {error}"),
             RouteError::Twice(path) => {
-                write!(f, "path {path:?} has a service already: the second is never reached")
+                write!(f, "path {path:?} already has a service: this route would never be reached")
             }
             RouteError::Page(path) => write!(
                 f,
@@ -266,12 +268,12 @@ impl fmt::Display for RouteError {
             RouteError::Settings(path, error) => write!(f, "path {path:?}: {error}"),
             RouteError::AboveBuffered { path, hard, all } => write!(
                 f,
-                "path {path:?}: outbox_hard, {hard} bytes, must not be more than buffered_max, \
+                "path {path:?}: outbox_hard, {hard} bytes, must not exceed buffered_max, \
                  {all} bytes"
             ),
             RouteError::HistoryAboveSoft { path, history, soft } => write!(
                 f,
-                "path {path:?}: history_bytes_max, {history} bytes, must not be more than \
+                "path {path:?}: history_bytes_max, {history} bytes, must not exceed \
                  outbox_soft, {soft} bytes"
             ),
         }
@@ -281,12 +283,12 @@ impl fmt::Display for RouteError {
 impl fmt::Display for PathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            PathError::NoSlash => "must begin with /",
+            PathError::NoSlash => "must start with /",
             PathError::EmptySegment => "has an empty segment",
-            PathError::BadName => "a parameter is written {name}, in letters, digits and _",
-            PathError::NameTwice => "names a parameter twice",
-            PathError::BadSegment => "a segment is plain text, {name}, or * at the end",
-            PathError::NoRoomName => "the path of rooms must contain {name}",
+            PathError::BadName => "a parameter must be {name}, of letters, digits and _",
+            PathError::NameTwice => "two parameters have the same name",
+            PathError::BadSegment => "a segment must be plain text, {name}, or * at the end",
+            PathError::NoRoomName => "a path of rooms must contain the parameter {name}",
         })
     }
 }
@@ -296,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_have_a_syntax() {
+    fn malformed_paths_are_rejected() {
         for path in ["/", "/a", "/a/{b}/c", "/{a}/{b}", "/a/*", "/*", "/.well-known/x~y"] {
             assert_eq!(check_path(path), Ok(()), "{path}");
         }
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_forget_names() {
+    fn patterns_ignore_parameter_names() {
         assert_eq!(pattern("/a/{b}/*"), "/a/{}/*");
         assert_eq!(pattern("/"), "/");
     }

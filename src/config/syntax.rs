@@ -1,6 +1,6 @@
-//! Files that are not TOML: which format they seem to be, for the error.
+//! Recognizes files in other formats than TOML, for the error message.
 
-/// What a file seems to be that is not TOML; `None` if it may be TOML with a mistake.
+/// The format of a file that is not TOML; `None` if it may be TOML with a syntax error.
 pub(super) fn other_format(text: &str) -> Option<&'static str> {
     let is_content = |line: &&str| !line.is_empty() && !line.starts_with(['#', ';']);
     let mut lines = text.lines().map(str::trim).filter(is_content);
@@ -12,7 +12,7 @@ pub(super) fn other_format(text: &str) -> Option<&'static str> {
     is_yaml.then_some("YAML")
 }
 
-/// Whether a line is `key:` or `key: value`, which TOML has nowhere.
+/// Whether a line is `key:` or `key: value`, which never occurs in TOML.
 fn is_yaml_pair(line: &str) -> bool {
     let line = line.strip_prefix("- ").unwrap_or(line);
     let is_key = |key: &str| {
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_and_yaml_are_recognised() {
+    fn json_and_yaml_are_recognized() {
         assert_eq!(other_format("\n {\"listen\": \"[::1]:1\"}"), Some("JSON"));
         for text in ["listen: '[::1]:1'", "# x\n---\na: 1", "route:\n  - path: /", "- path: /"] {
             assert_eq!(other_format(text), Some("YAML"), "{text}");

@@ -1,4 +1,4 @@
-//! Whole configurations: precedence, routes, and the way back to a file.
+//! Whole configurations: precedence, routes, and the round trip through a file.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn defaults() -> Config {
 }
 
 #[test]
-fn defaults_are_those_of_the_layers() {
+fn the_defaults_are_those_of_the_settings_structs() {
     let config = defaults();
     assert_eq!(config.settings, Settings::default());
     assert_eq!(config.listen.len(), 1);
@@ -48,7 +48,7 @@ fn defaults_are_those_of_the_layers() {
 }
 
 #[test]
-fn flags_win_over_variables_over_file_over_defaults() {
+fn flags_override_variables_override_the_file_overrides_defaults() {
     let text = "head_max = '2KiB'\nbuffered_max = '16MiB'\nclose_timeout = '1s'";
     let variables = [("WEIR_BUFFERED_MAX", "17MiB"), ("WEIR_CLOSE_TIMEOUT", "2s")];
     let settings = load(text, &variables, &[("close_timeout", "3s")]).unwrap().settings;
@@ -59,7 +59,7 @@ fn flags_win_over_variables_over_file_over_defaults() {
 }
 
 #[test]
-fn lists_are_replaced_whole() {
+fn a_list_replaces_a_list() {
     let text = "listen = ['127.0.0.1:1', '[::1]:1']";
     assert_eq!(file(text).unwrap().listen.len(), 2);
     let listen = load(text, &[("WEIR_LISTEN", "127.0.0.1:5,127.0.0.1:6")], &[]).unwrap().listen;
@@ -68,13 +68,13 @@ fn lists_are_replaced_whole() {
 }
 
 #[test]
-fn a_bad_value_is_refused_even_where_a_better_source_has_one() {
+fn an_invalid_value_is_rejected_even_if_it_is_overridden() {
     assert!(load("head_max = 'big'", &[("WEIR_HEAD_MAX", "2KiB")], &[]).is_err());
     assert!(load("", &[("WEIR_HEAD_MAX", "big")], &[("head_max", "2KiB")]).is_err());
 }
 
 #[test]
-fn routes_override_what_is_set_for_all() {
+fn a_route_overrides_settings_for_all_routes() {
     let config = load(
         "message_max = '10 KiB'
          origins = ['https://a.example']
@@ -97,7 +97,7 @@ fn routes_override_what_is_set_for_all() {
     assert_eq!(echo.settings.message_bytes_max, 20 << 10);
     assert!(echo.settings.origins.is_empty());
     assert_eq!(echo.settings.slow_policy, SlowPolicy::Drop);
-    assert!(!echo.page, "only the built-in echo has a page unasked");
+    assert!(!echo.page, "only the built-in echo has a page by default");
     assert_eq!(chat.settings.message_bytes_max, 30 << 10);
     assert_eq!(chat.settings.origins, ["https://a.example"]);
     assert_eq!(chat.settings.idle_timeout, Some(Duration::from_secs(3600)));
@@ -123,7 +123,7 @@ fn off_and_auto_reach_the_settings() {
 }
 
 #[test]
-fn measuring_is_off_unless_asked_for() {
+fn measuring_is_off_by_default() {
     assert_eq!((defaults().pin, defaults().settings.turn_stats), (None, false));
     let flags = [("pin", "1"), ("turn_stats", "true")];
     let config = load("pin = 0", &[("WEIR_TURN_STATS", "false")], &flags).unwrap();
@@ -133,7 +133,7 @@ fn measuring_is_off_unless_asked_for() {
 }
 
 #[test]
-fn secure_listeners_are_served_with_their_pairs_of_files() {
+fn secure_listeners_need_pairs_of_certificates_and_keys() {
     assert_eq!(defaults().tls, None);
     let text = "listen = ['wss://[::1]:1', 'ws://[::1]:2', '[::1]:3']
         tls_cert = ['a.pem', 'b.pem']
@@ -151,13 +151,13 @@ fn secure_listeners_are_served_with_their_pairs_of_files() {
     assert_eq!(tls.certificates[1].key, here("b.key"));
     assert_eq!(tls.clients, ClientCertificates::Wanted(here("ca.pem")));
     assert_eq!((tls.version_min, tls.watch), (TlsVersion::Tls13, None));
-    for (line, said) in [
-        ("tls_key = ['a.key', 'b.key']", "2 certificates were given, 0 keys"),
+    for (line, expected) in [
+        ("tls_key = ['a.key', 'b.key']", "2 certificates and 0 keys are set"),
         ("tls_client_ca = 'ca.pem'", "tls_client_auth needs tls_client_ca"),
         ("tls_client_auth = 'wanted'", "tls_client_auth is off"),
     ] {
         let error = file(&text.replace(line, "")).unwrap_err();
-        assert!(error.contains(said), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
     let error = file(&text.replace("wss://", "")).unwrap_err();
     assert!(error.contains("no listener is wss://"), "{error}");
@@ -168,7 +168,7 @@ fn secure_listeners_are_served_with_their_pairs_of_files() {
 }
 
 #[test]
-fn the_hard_limit_follows_the_largest_message_unless_set() {
+fn the_hard_limit_follows_the_largest_message_by_default() {
     let hard = |text: &str| file(text).map(|config| config.routes[0].settings.outbox_hard);
     assert_eq!(hard(""), Ok(2 << 20));
     assert_eq!(hard("message_max = '4 MiB'"), Ok((4 << 20) + (320 << 10)));
@@ -181,7 +181,7 @@ fn the_hard_limit_follows_the_largest_message_unless_set() {
 }
 
 #[test]
-fn contradictions_are_refused() {
+fn contradictions_are_rejected() {
     let error = |text: &str| file(text).unwrap_err();
     assert!(error("pong_timeout = '40s'").contains("ping_interval, 30s"));
     assert!(error("outbox_low = '1 MiB'").contains("outbox_soft, 262144 bytes"));
@@ -189,7 +189,7 @@ fn contradictions_are_refused() {
     assert!(error("head_max = '2 MiB'").contains("2097152 bytes, must be 1024 to 1048576"));
     assert!(error("write_timeout = '0s'").contains("write_timeout must be more than zero"));
     assert!(error("pong_misses_max = 0").contains("pong_misses_max must be more than zero"));
-    assert!(error("listen = ['[::1]:1', '[::1]:1']").contains("[::1]:1 is given twice"));
+    assert!(error("listen = ['[::1]:1', '[::1]:1']").contains("[::1]:1 is listed twice"));
     assert!(file("listen = ['[::1]:0', '[::1]:0']").is_ok());
     let error = error("listen = '127.0.0.1:1'\nadmin = '0.0.0.0:1'");
     assert!(error.contains("127.0.0.1:1 and 0.0.0.0:1 cannot both be bound"), "{error}");
@@ -198,31 +198,40 @@ fn contradictions_are_refused() {
 }
 
 #[test]
-fn routes_are_refused_with_their_line() {
+fn invalid_routes_are_reported_with_their_line() {
     let error = |text: &str| file(text).unwrap_err();
-    assert!(error("route = []").contains("needs a route"));
+    assert!(error("route = []").contains("at least one route"));
     assert_eq!(error("[[route]]\nservice = 'echo'"), "weir.toml:1: a [[route]] needs a path");
     assert_eq!(error("\n[[route]]\npath = '/'"), "weir.toml:2: a [[route]] needs a service");
     assert_eq!(
         error("[[route]]\npath = 'x'\nservice = 'echo'"),
-        r#"weir.toml:1: path "x": must begin with /"#
+        r#"weir.toml:1: path "x": must start with /"#
     );
     assert_eq!(
         error("[[route]]\npath = '/'\nservice = 'echo'\nrooms_max = 1"),
         r#"weir.toml:1: rooms_max needs service = "rooms""#
     );
-    assert!(error("[[route]]\npath = '/x'\nservice = 'rooms'").contains("must contain {name}"));
+    assert!(
+        error("[[route]]\npath = '/x'\nservice = 'rooms'")
+            .contains("must contain the parameter {name}")
+    );
     for path in ["/a/{b}", "/a/*", "/*"] {
         let error = error(&format!("[[route]]\npath = '{path}'\nservice = 'echo'\npage = true"));
         assert!(error.contains("page = true needs a path without parameters"), "{error}");
     }
-    // Neither has a subprotocol, so the first gets every request.
+    // Neither service has a subprotocol, so the first route gets every request.
     let first = "[[route]]\npath = '/{name}'\nservice = 'rooms'\n";
     let error_of_two = error(&format!("{first}[[route]]\npath = '/{{x}}'\nservice = 'echo'\n"));
-    assert!(error_of_two.starts_with("weir.toml:4: path \"/{x}\" has a service"), "{error_of_two}");
+    assert!(
+        error_of_two.starts_with("weir.toml:4: path \"/{x}\" already has a service"),
+        "{error_of_two}"
+    );
     let network = "[[network]]\nproject = 'a'\nchain_id = 1\nupstreams = ['http://b']\n";
     let error_of_both = error(&format!("{network}[[route]]\npath = '/a/evm/1'\nservice = 'echo'"));
-    assert!(error_of_both.starts_with("weir.toml:5: path \"/a/evm/1\" has"), "{error_of_both}");
+    assert!(
+        error_of_both.starts_with("weir.toml:5: path \"/a/evm/1\" already has"),
+        "{error_of_both}"
+    );
     let twice = "[[route]]\npath = '/{a}'\nservice = 'echo'\n";
     let again = twice.replace("{a}", "{b}");
     assert!(error(&format!("{twice}{again}")).starts_with("weir.toml:4: "));
@@ -230,7 +239,7 @@ fn routes_are_refused_with_their_line() {
 }
 
 #[test]
-fn networks_are_refused_with_their_line() {
+fn invalid_networks_are_reported_with_their_line() {
     let error = |text: &str| file(text).unwrap_err();
     let network = "[[network]]\nproject = 'main'\nchain_id = 1\nupstreams = ['http://a:1']\n";
     assert_eq!(error("\n[[network]]\nchain_id = 1"), "weir.toml:2: a [[network]] needs project");
@@ -248,7 +257,7 @@ fn networks_are_refused_with_their_line() {
             .contains("at most 16 upstreams, not 17")
     );
     assert!(error(&network.replace("main", "a/b")).contains("project = \"a/b\": expected letters"));
-    assert!(error(&format!("{network}{network}")).contains("/main/evm/1 is given twice"));
+    assert!(error(&format!("{network}{network}")).contains("/main/evm/1 is defined twice"));
     assert!(error(&format!("{network}upstream_concurrency = 0")).contains("more than zero"));
     assert!(error(&format!("{network}response_max = '2 GiB'")).contains("buffered_max"));
     for (topics, subscriptions) in [
@@ -256,15 +265,15 @@ fn networks_are_refused_with_their_line() {
         ("topics_per_connection_max = 256", "subscriptions_per_connection_max = 257"),
     ] {
         let error = error(&format!("{topics}\n{network}{subscriptions}"));
-        let expected = format!("{subscriptions}: must not be more than topics_");
+        let expected = format!("{subscriptions}: must not exceed topics_");
         assert!(error.contains(&expected), "{error}");
     }
     assert!(error(&format!("{network}rooms_max = 1")).contains("unknown key"));
-    assert!(error(&format!("route = []\n{}", "")).contains("a route or a network"));
+    assert!(error(&format!("route = []\n{}", "")).contains("route or network"));
 }
 
 #[test]
-fn a_gateway_has_no_other_routes_unless_told() {
+fn a_gateway_has_no_built_in_routes() {
     let network = "[[network]]\nproject = 'main'\nchain_id = 0x849\nupstreams = ['ws://a:1']\n";
     let config = file(&format!("message_max = '64 KiB'\n{network}call_timeout = '5s'")).unwrap();
     assert!(config.routes.is_empty());
@@ -277,7 +286,7 @@ fn a_gateway_has_no_other_routes_unless_told() {
 }
 
 #[test]
-fn the_effective_configuration_reads_back_the_same() {
+fn the_effective_configuration_parses_to_an_equal_one() {
     let all = "listen = ['[::1]:8000', '0.0.0.0:8000']
         reuse_port = true
         admin = '127.0.0.1:9100'
@@ -342,7 +351,7 @@ fn keys_in_upstream_urls_are_hidden() {
     {
         assert!(written.contains(&format!("\"{shown}\"")), "{shown} is not in {written}");
     }
-    // What is hidden cannot be served.
+    // A redacted URL cannot be served.
     let error = file(&config.to_string()).unwrap_err();
     assert!(error.contains("write the whole URL"), "{error}");
     for bad in ["ftp://a/KEY", "wss:/a/KEY", "http://u:KEY@a/", "a.example/KEY", "http://a b/KEY"] {

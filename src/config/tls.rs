@@ -1,6 +1,6 @@
-//! The settings of TLS: files by name, and what they must say together.
+//! The TLS settings: file names, and checks of their combination.
 //!
-//! The files are not opened here: whether they are sound is known to who serves with them.
+//! The files are not opened here; the TLS listeners validate them.
 
 use std::fmt;
 
@@ -11,32 +11,32 @@ use weir::reactor::settings::{CertificateFiles, ClientCertificates, TlsSettings,
 use super::addresses::Listen;
 use super::values::{FileName, OrOff, Span};
 
-/// The settings of listeners that are given as `wss://ADDR`.
+/// The settings of listeners with `wss://`.
 #[derive(Debug, Args, Serialize)]
-#[command(next_help_heading = "TLS (for listeners given as wss://ADDR)")]
+#[command(next_help_heading = "TLS (for wss://ADDR listeners)")]
 pub(super) struct TlsOptions {
-    /// PEM file of a certificate, followed by those that lead to its root. Of several, the name that
-    /// a client asks for (SNI) chooses, or else it is the first
+    /// Certificate chain (PEM), leaf first. With several, the client's server name (SNI) selects
+    /// one; default: the first
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
     tls_cert: Vec<FileName>,
 
-    /// PEM file of the private key; one for each certificate, in the same order
+    /// Private key (PEM); one for each certificate, in the same order
     #[arg(long, value_name = "FILE", value_delimiter = ',')]
     tls_key: Vec<FileName>,
 
-    /// Whether clients are asked for certificates
+    /// Whether clients must present a certificate
     #[arg(long, value_name = "WHETHER", value_enum, default_value_t = ClientAuth::Off)]
     tls_client_auth: ClientAuth,
 
-    /// PEM file of the certificates that clients' must lead to
+    /// CA certificates (PEM) trusted for client certificates
     #[arg(long, value_name = "FILE", default_value_t = OrOff(None))]
     tls_client_ca: OrOff<FileName>,
 
-    /// Oldest version that is spoken
+    /// Minimum TLS version
     #[arg(long, value_name = "VERSION", value_enum, default_value_t = Version::Tls12)]
     tls_min: Version,
 
-    /// How often the files are looked at for changes; off is on SIGHUP only
+    /// Interval for checking the files for changes; off: reload on SIGHUP only
     #[arg(long, value_name = "TIME", default_value_t = OrOff(watch()))]
     tls_watch: OrOff<Span>,
 }
@@ -46,19 +46,19 @@ fn watch() -> Option<Span> {
     TlsSettings::new(nowhere).watch.map(Span)
 }
 
-/// Whether clients show certificates, as it is written.
+/// The names of [`ClientCertificates`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum ClientAuth {
-    /// None is asked for
+    /// Request no certificate
     Off,
-    /// A client without one is let in, too
+    /// Request a certificate, but accept clients without one
     Wanted,
-    /// A client without one is turned away
+    /// Reject clients without a certificate
     Required,
 }
 
-/// [`TlsVersion`] as it is written.
+/// The names of [`TlsVersion`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 enum Version {
     #[value(name = "1.2")]
@@ -70,7 +70,7 @@ enum Version {
 }
 
 impl TlsOptions {
-    /// The options that [`settings`](Self::settings) turns into these.
+    /// The inverse of [`settings`](Self::settings).
     pub(super) fn new(settings: Option<&TlsSettings>) -> TlsOptions {
         let certificates = settings.map_or(&[][..], |settings| &settings.certificates);
         let name = |path: &std::path::PathBuf| FileName(path.clone());
@@ -92,7 +92,7 @@ impl TlsOptions {
         }
     }
 
-    /// What the secure ones of these listeners are to be served with, if there are any.
+    /// The TLS settings for these listeners, if any of them is secure.
     pub(super) fn settings(&self, listen: &[Listen]) -> Result<Option<TlsSettings>, TlsMistake> {
         let (certs, keys) = (self.tls_cert.len(), self.tls_key.len());
         let secure = listen.iter().find(|listen| listen.secure);
@@ -130,7 +130,7 @@ impl TlsOptions {
     }
 }
 
-/// Settings of TLS that make no sense together.
+/// TLS settings that contradict each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TlsMistake {
     NoCertificate(Listen),
@@ -147,17 +147,17 @@ impl fmt::Display for TlsMistake {
                 write!(f, "listen: {listen} needs tls_cert and tls_key")
             }
             TlsMistake::NoListener => {
-                f.write_str("tls_cert is given, but no listener is wss://, as in wss://0.0.0.0:443")
+                f.write_str("tls_cert is set, but no listener is wss://, as in wss://0.0.0.0:443")
             }
             TlsMistake::Pairs { certs, keys } => write!(
                 f,
-                "tls_cert and tls_key must be pairs: {certs} certificates were given, {keys} keys"
+                "tls_cert and tls_key must be pairs: {certs} certificates and {keys} keys are set"
             ),
             TlsMistake::NoAuthority => f.write_str(
-                "tls_client_auth needs tls_client_ca: the certificates that clients' must lead to",
+                "tls_client_auth needs tls_client_ca, the CA certificates trusted for client certificates",
             ),
             TlsMistake::UnusedAuthority => {
-                f.write_str("tls_client_ca is given, but tls_client_auth is off")
+                f.write_str("tls_client_ca is set, but tls_client_auth is off")
             }
         }
     }

@@ -1,7 +1,6 @@
-//! How single values are written: sizes, durations, and the words `off` and `auto`.
+//! Parses and prints single values: sizes, durations, and the words `off` and `auto`.
 //!
-//! Each type reads the form that an operator writes and writes it back exactly. What a value means
-//! together with others is not known here.
+//! Each type prints exactly the form that it parses. Combinations of values are checked elsewhere.
 
 use std::fmt;
 use std::num::{IntErrorKind, ParseIntError};
@@ -27,7 +26,7 @@ impl FromStr for Size {
             true => TOO_LARGE,
             false => r#"expected a size such as "64 KiB", "1MB" or 65536"#,
         })?;
-        // The library saturates, so its largest value stands for everything beyond.
+        // The library saturates, so its largest value may stand for a larger one.
         match usize::try_from(size.as_u64()) {
             Ok(bytes) if bytes < usize::MAX => Ok(Size(bytes)),
             _ => Err(TOO_LARGE),
@@ -36,7 +35,7 @@ impl FromStr for Size {
 }
 
 impl fmt::Display for Size {
-    /// In the largest binary unit that leaves no fraction; the library's own form rounds.
+    /// In the largest binary unit without a fraction; the library's own form rounds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
         let exact = |&(shift, _): &(u32, _)| self.0 > 0 && self.0.trailing_zeros() >= shift;
@@ -84,7 +83,7 @@ impl Serialize for Span {
     }
 }
 
-/// A value that the word `off` switches off.
+/// A value, or the word `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OrOff<T>(pub(crate) Option<T>);
 
@@ -118,13 +117,13 @@ impl<T: fmt::Display> Serialize for OrOff<T> {
 }
 
 impl OrOff<Span> {
-    /// The duration, where one is set: `0s` is as good as `off`.
+    /// The duration, if one is set; `0s` equals `off`.
     pub(crate) fn duration(self) -> Option<Duration> {
         self.0.map(|span| span.0).filter(|duration| !duration.is_zero())
     }
 }
 
-/// A value that the word `auto` leaves to the server.
+/// A value, or the word `auto` for the server's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OrAuto<T>(pub(crate) Option<T>);
 
@@ -160,11 +159,11 @@ impl<T: Serialize> Serialize for OrAuto<T> {
     }
 }
 
-/// A whole number, with an error that names the range.
+/// An unsigned integer whose parse errors name the range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Count<T>(pub(crate) T);
 
-/// The unsigned integers that settings are.
+/// The unsigned integers that settings use.
 pub(crate) trait Unsigned: FromStr<Err = ParseIntError> + fmt::Display {
     const MAX: Self;
 }
@@ -201,7 +200,7 @@ impl<T: fmt::Display> fmt::Display for Count<T> {
     }
 }
 
-/// The name of a file, as a shell would take it.
+/// A file name, in a shell's notation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct FileName(pub(crate) PathBuf);
 
@@ -210,7 +209,7 @@ impl FromStr for FileName {
 
     fn from_str(text: &str) -> Result<FileName, Self::Err> {
         match text.is_empty() || text.chars().any(char::is_control) {
-            true => Err("expected the name of a file"),
+            true => Err("expected a file name"),
             false => Ok(FileName(text.into())),
         }
     }
@@ -222,7 +221,7 @@ impl fmt::Display for FileName {
     }
 }
 
-/// Serialises each value of a list as it is written.
+/// Serializes each value of a list by its `Display`.
 pub(super) fn texts<T: fmt::Display, S: Serializer>(
     values: &[T],
     to: S,
@@ -239,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_take_binary_and_decimal_units() {
+    fn sizes_have_binary_and_decimal_units() {
         assert_eq!(size("64 KiB"), Ok(65536));
         assert_eq!(size("1MiB"), Ok(1 << 20));
         assert_eq!(size("1MB"), Ok(1_000_000));
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn off_and_zero_switch_off() {
+    fn off_and_zero_both_disable() {
         let off = |text: &str| text.parse::<OrOff<Span>>().map(OrOff::duration);
         assert_eq!(off("off"), Ok(None));
         assert_eq!(off("0s"), Ok(None));
@@ -292,14 +291,14 @@ mod tests {
     }
 
     #[test]
-    fn auto_is_a_word_of_its_own() {
+    fn auto_is_a_value_and_a_misspelt_one_is_an_error() {
         assert_eq!("auto".parse(), Ok(OrAuto::<Size>(None)));
         assert_eq!("1 KiB".parse(), Ok(OrAuto(Some(Size(1024)))));
         assert_eq!(OrAuto::<Size>(None).to_string(), "auto");
         assert!("of".parse::<OrAuto<Size>>().is_err());
     }
     #[test]
-    fn counts_say_what_they_expect() {
+    fn invalid_counts_state_the_expected_range() {
         assert_eq!(" 7 ".parse(), Ok(Count(7_u8)));
         assert_eq!("256".parse::<Count<u8>>().unwrap_err(), "must be 0 to 255");
         assert_eq!("-1".parse::<Count<u8>>().unwrap_err(), "must be 0 to 255");

@@ -1,6 +1,6 @@
-//! How the fields of a log line are written: `key=value` behind a text, members of a JSON object.
+//! Formats the fields of a log line: `key=value` after the text, or members of a JSON object.
 //!
-//! A record is the same for both. A field without a value is left out.
+//! Both formats have the same fields. A field without a value is omitted.
 
 use std::io::{self, Write as _};
 
@@ -33,7 +33,7 @@ impl<'kvs> VisitSource<'kvs> for TextFields<'_> {
     }
 }
 
-/// Writes one JSON object a line.
+/// Writes one JSON object per line.
 pub(super) fn json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let ts = out.timestamp_millis().to_string();
     serde_json::to_writer(&mut *out, &Line { ts, record })?;
@@ -53,7 +53,7 @@ impl Serialize for Line<'_> {
         map.serialize_entry("target", self.record.target())?;
         map.serialize_entry("message", self.record.args())?;
         let mut fields = JsonFields { map: &mut map, failure: None };
-        // An error here is one of `failure`.
+        // An error is kept in `failure`.
         let _ = self.record.key_values().visit(&mut fields);
         match fields.failure {
             Some(error) => Err(error),
@@ -162,7 +162,7 @@ mod tests {
         }
     }
 
-    /// What a logger writes of these, set up by `edit`.
+    /// The output of a logger that `edit` configures and `log` uses.
     fn written(
         edit: impl FnOnce(&mut env_logger::Builder),
         log: impl FnOnce(&env_logger::Logger),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn text_lines_have_fields_behind_the_message() {
+    fn text_lines_have_fields_after_the_message() {
         let written = written(
             |builder| {
                 builder.format_key_values(text_fields);

@@ -1,8 +1,8 @@
-//! The log's way to standard error: it never waits for a reader, and counts the lines that are lost.
+//! Writes the log to standard error without ever blocking, and counts lost lines.
 //!
-//! A line is lost if a pipe has no room because its reader is slow, or if the write fails: the disk is
-//! full, or the reader of a pipe has gone. The first line that can be written again is preceded by one
-//! that tells how many are missing, and why.
+//! A line is lost if a pipe is full because its reader is slow, or if the write fails, for example
+//! on a full disk or a closed pipe. The next line that can be written is preceded by one that
+//! states how many lines were lost, and why.
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Write, stderr};
@@ -11,31 +11,31 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use log::{Level, Log, Metadata, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Lines that were lost since the process began.
+/// Number of lines lost since the process started.
 static LINES_LOST: AtomicU64 = AtomicU64::new(0);
-/// The system's error that lost the last of them.
+/// The error code of the last lost line.
 static LAST_ERROR: AtomicI32 = AtomicI32::new(NOBODY_READ);
-/// In place of an error: a pipe had no room.
+/// Instead of an error code: the pipe was full.
 const NOBODY_READ: i32 = 0;
-/// What the targets of the HTTP client begin with: ureq and ureq_proto.
+/// The prefix of the HTTP client's targets: ureq and ureq_proto.
 const HTTP_CLIENT: &str = "ureq";
 
 thread_local! {
-    /// Whether the last line of this thread could not be written. The logger drops the error.
+    /// Whether this thread's last line could not be written. env_logger drops the error.
     static HAS_FAILED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How many lines were lost, for [`observe`](crate::observe).
+/// The number of lost lines, for [`observe`](crate::observe).
 pub(crate) fn lines_lost() -> u64 {
     LINES_LOST.load(Ordering::Relaxed)
 }
 
-/// A logger that waits for nobody: the loop itself may call it.
+/// A logger that never blocks: the loop itself may log.
 pub(super) struct Outlet {
     logger: env_logger::Logger,
     /// Targets that the filter names.
     named: Vec<String>,
-    /// Lost lines that the log itself has reported.
+    /// Lost lines that the log has reported.
     reported: AtomicU64,
 }
 
@@ -44,8 +44,9 @@ impl Outlet {
         Outlet { logger, named, reported: AtomicU64::new(0) }
     }
 
-    /// Whether a line is of weir itself, a warning, or of a target that the filter names. Lines of the
-    /// HTTP client below a warning are never logged: they hold URLs, whose paths may hold a key.
+    /// Whether a line is a warning, or comes from weir or from a target that the filter names. Below a
+    /// warning, lines of the HTTP client are never logged: they contain URLs, whose paths may contain a
+    /// key.
     fn is_wanted(&self, metadata: &Metadata<'_>) -> bool {
         let is_below = |name: &str| metadata.target().starts_with(name);
         metadata.level() <= Level::Warn
@@ -53,7 +54,7 @@ impl Outlet {
             || !is_below(HTTP_CLIENT) && self.named.iter().any(|name| is_below(name))
     }
 
-    /// Logs how many lines are missing here, if any are. Whether the log can be written to.
+    /// Logs the number of lost lines, if there are any. Returns whether the log can be written to.
     fn report_lost(&self) -> bool {
         let lost = lines_lost();
         let before = self.reported.swap(lost, Ordering::Relaxed);
@@ -62,7 +63,7 @@ impl Outlet {
         }
         let missing = lost - before;
         let cause = match LAST_ERROR.load(Ordering::Relaxed) {
-            NOBODY_READ => "nobody read the log".to_owned(),
+            NOBODY_READ => "standard error was not read".to_owned(),
             code => io::Error::from_raw_os_error(code).to_string(),
         };
         let mut record = Record::builder();
@@ -102,8 +103,8 @@ impl Log for Outlet {
     }
 }
 
-/// Whether stderr takes a line now. A pipe that says so takes 4 KiB without waiting, and none of ours is
-/// longer. What cannot be asked is written to: an error is no wait.
+/// Whether stderr can take a line now. A writable pipe takes 4 KiB without blocking, and none of
+/// our lines is longer. If poll fails, the write is tried: an error does not block.
 fn has_room() -> bool {
     let stderr = stderr();
     let mut asked = [PollFd::new(&stderr, PollFlags::OUT)];
@@ -114,10 +115,10 @@ fn has_room() -> bool {
     has_room
 }
 
-/// Standard error, which notes what could not be written.
+/// Standard error. Records failed writes.
 #[derive(Debug, Default)]
 pub(super) struct Stderr {
-    /// A part of the last line was written, and no end of line.
+    /// Part of the last line was written, without its end.
     is_torn: bool,
 }
 
@@ -144,7 +145,7 @@ impl Stderr {
 }
 
 impl Write for Stderr {
-    /// Takes a whole line, whether it can be written or not.
+    /// Accepts a whole line, whether or not it can be written.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if let Err(error) = self.write_line(line, &mut stderr().lock()) {
             LAST_ERROR.store(error.raw_os_error().unwrap_or(NOBODY_READ), Ordering::Relaxed);
@@ -163,7 +164,7 @@ mod tests {
     use super::*;
     use crate::logging::LogFilter;
 
-    /// A disk with room for so many bytes.
+    /// A disk with room for this many bytes.
     struct Disk {
         room: usize,
         written: Vec<u8>,
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_ended_before_the_next() {
+    fn a_partial_line_is_ended_before_the_next() {
         let mut disk = Disk { room: 9, written: Vec::new() };
         let mut stderr = Stderr::default();
         let mut write = |disk: &mut Disk, line: &str| stderr.write_line(line.as_bytes(), disk);
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_libraries_are_warnings_unless_named() {
+    fn libraries_log_only_warnings_unless_the_filter_names_them() {
         let sees = |filter: &str, target: &str, level| {
             let filter: LogFilter = filter.parse().unwrap();
             let logger = env_logger::Builder::new().parse_filters(&filter.to_string()).build();

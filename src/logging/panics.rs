@@ -1,17 +1,17 @@
-//! Panics in the log: their message and place, by the same way as all lines.
+//! Logs panics with their message and place, like any other log line.
 //!
-//! The hook of the standard library writes to stderr and waits for its reader, which may stop the loop.
-//! A service that panics on a peer's message must not flood the log either: a second has so many lines.
+//! The standard library's hook writes to stderr and blocks, which could stall the loop. Panics per
+//! second are limited, so that a service that panics on a peer's messages cannot flood the log.
 
 use std::panic::{self, PanicHookInfo};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Panics that are logged in one second.
+/// Maximum number of panics logged per second.
 const LINES_PER_SECOND: u32 = 10;
 
-/// What was logged in the present second, and what was not since the last line.
+/// Counts lines logged in the current second, and lines suppressed since the last logged one.
 struct Lines {
     since: Option<Instant>,
     logged: u32,
@@ -21,7 +21,7 @@ struct Lines {
 static LINES: Mutex<Lines> = Mutex::new(Lines { since: None, logged: 0, held_back: 0 });
 
 impl Lines {
-    /// How many lines were held back before this one, if it may be logged.
+    /// Whether this line may be logged: if so, the number of suppressed lines before it.
     fn take(&mut self, now: Instant) -> Option<u64> {
         let is_new = self.since.is_none_or(|since| now - since >= Duration::from_secs(1));
         if is_new {
@@ -37,7 +37,7 @@ impl Lines {
     }
 }
 
-/// Logs panics from here on.
+/// Installs the panic hook.
 pub(super) fn install() {
     panic::set_hook(Box::new(log_panic));
 }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ten_panics_a_second_are_logged_and_the_others_counted() {
+    fn ten_panics_per_second_are_logged_and_others_are_counted() {
         let mut lines = Lines { since: None, logged: 0, held_back: 0 };
         let now = Instant::now();
         let logged = (0..100).filter(|_| lines.take(now).is_some()).count();

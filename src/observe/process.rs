@@ -1,4 +1,4 @@
-//! The figures of the process, under the names that the clients of Prometheus share, and its log's.
+//! Metrics of the process, under the names that Prometheus client libraries use, and of its log.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use weir::services::admin::{Samples, Source};
 use crate::logging::lines_lost;
 use crate::version::{COMMIT, VERSION};
 
-/// The figures of the process, and the counts of its log.
+/// Metrics of the process and of its log.
 #[derive(Debug)]
 pub(crate) struct ProcessSource {
-    /// When the process was started, in seconds since 1970.
+    /// Start time of the process, in seconds since 1970.
     started: Option<f64>,
 }
 
@@ -23,7 +23,7 @@ impl ProcessSource {
 }
 
 impl Source for ProcessSource {
-    fn tell(&self, samples: &mut Samples, _: Time) {
+    fn collect(&self, samples: &mut Samples, _: Time) {
         let build = [("version", VERSION), ("commit", COMMIT)];
         samples.gauge("build_info", "Version and git commit of this build; always 1", &build, 1.0);
         let help = "Log lines lost because standard error could not be written to";
@@ -75,8 +75,8 @@ mod system {
         Some((memory.resident * procfs::page_size()) as f64)
     }
 
-    /// Linux 6.2 and later give the number as the size of the directory; to read it costs the loop
-    /// milliseconds at 10,000 descriptors.
+    /// Linux 6.2 and later return the number as the size of the directory. Listing it would cost
+    /// the loop milliseconds at 10,000 descriptors.
     pub(super) fn open_fds() -> Option<f64> {
         const DESCRIPTORS: &str = "/proc/self/fd";
         match fs::metadata(DESCRIPTORS).ok()?.len() {

@@ -1,8 +1,8 @@
-//! The address for operators: `GET /metrics`, `GET /healthz` and `GET /readyz`.
+//! The admin address: `GET /metrics`, `GET /healthz` and `GET /readyz`.
 //!
-//! Each scrape collects the counts of every [`Source`] and encodes them in the text format of Prometheus,
-//! or that of OpenMetrics for a client that asks for it. Between scrapes this costs nothing: counts are
-//! plain integers elsewhere. Names and formats: [`Samples`].
+//! Each scrape collects the counts of every [`Source`] and encodes them in the text format of
+//! Prometheus, or in OpenMetrics for a client that asks for it. There is no cost between scrapes:
+//! counts are plain integers elsewhere. Names and formats: [`Samples`].
 
 mod format;
 mod samples;
@@ -23,25 +23,25 @@ pub use self::samples::Samples;
 
 /// The path of the metrics.
 pub const METRICS: &str = "/metrics";
-/// Liveness: 200 while the loop turns, in a shutdown, too.
+/// Liveness: 200 while the loop runs, also during a shutdown.
 pub const HEALTH: &str = "/healthz";
-/// Readiness: 200 while new clients are to come here; 503 with the reason otherwise. A full server is
-/// ready, and its body says that it is full.
+/// Readiness: 200 if new clients should connect here, otherwise 503 with the reason. A full server
+/// is ready, and the body states that it is full.
 pub const READY: &str = "/readyz";
-/// Something that counts.
+/// A source of metrics.
 pub trait Source: fmt::Debug {
-    /// Adds its counts up to `now`.
-    fn tell(&self, samples: &mut Samples, now: Time);
+    /// Adds the source's metrics as of `now`.
+    fn collect(&self, samples: &mut Samples, now: Time);
 }
 
-/// Answers operators.
+/// The service of the admin address.
 #[derive(Debug)]
 pub struct Admin {
     sources: Vec<Box<dyn Source>>,
 }
 
 impl Admin {
-    /// Shows the counts of the loop, and those of these sources.
+    /// A service that returns the metrics of the loop and of these sources.
     pub fn new(sources: Vec<Box<dyn Source>>) -> Admin {
         Admin { sources }
     }
@@ -56,7 +56,7 @@ impl Admin {
         let waiting = metrics.awaiting_refusal_now as usize;
         compare_limits(&mut samples, waiting, cx.occupancy(), cx.settings());
         for source in &self.sources {
-            source.tell(&mut samples, now);
+            source.collect(&mut samples, now);
         }
         let format = Format::of(request.headers("Accept"));
         match samples.into_text(format) {
@@ -80,7 +80,7 @@ fn count_loop(samples: &mut Samples, metrics: &Metrics) {
     }
 }
 
-/// Every reason is there from the start, so that a rate finds the first count of it, too.
+/// Every reason is present from the start, so that a rate includes its first count.
 fn count_by_reason(samples: &mut Samples, metrics: &Metrics) {
     let refusals = Refusal::ALL.iter().map(|refusal| refusal.name()).collect();
     let families: [(_, _, BTreeSet<&str>, _); 2] = [
@@ -101,7 +101,7 @@ fn measure_loop(samples: &mut Samples, metrics: &Metrics) {
         ("turn_seconds", "Time of a turn of the loop, without the poll", &metrics.turns_took),
         (
             "handshake_seconds",
-            "Time from accept, or the last answer, to the open WebSocket",
+            "Time from accept, or from the last response, to the open WebSocket",
             &metrics.handshakes_took,
         ),
         ("round_trip_seconds", "Time from a ping to its pong", &metrics.round_trips),
@@ -118,7 +118,7 @@ fn measure_loop(samples: &mut Samples, metrics: &Metrics) {
     samples.sizes("message_bytes", help, &[], &metrics.messages_sized);
 }
 
-/// Connections by kind, and the limits in force.
+/// Connections by kind, and their limits.
 fn compare_limits(
     samples: &mut Samples,
     waiting: usize,
@@ -173,7 +173,7 @@ impl Service for Admin {
     }
 
     fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, _: &Request<'_>) -> Decision {
-        Decision::Respond(Response::text(404, "no WebSocket here"))
+        Decision::Respond(Response::text(404, "this path does not serve WebSocket"))
     }
 
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}

@@ -85,7 +85,7 @@ fn a_log_that_nobody_reads_stops_nobody() {
     eventually(
         || {
             drop(Client::open(address, "/"));
-            server.log().contains("lines lost: nobody read the log")
+            server.log().contains("lines lost: standard error was not read")
         },
         "it tells what is missing",
     );

@@ -103,7 +103,7 @@ fn what_makes_no_sense_is_refused_before_anything_listens() {
     assert_eq!(check(&with(&["--tls-cert", cert, "--tls-key", key])).0, Some(0));
     for (arguments, said) in [
         (with(&[]), "wss://127.0.0.1:0 needs tls_cert"),
-        (with(&["--tls-cert", "a.pem"]), "1 certificates were given, 0 keys"),
+        (with(&["--tls-cert", "a.pem"]), "1 certificates and 0 keys are set"),
         (vec!["--tls-cert", "a.pem", "--tls-key", "b.pem"], "no listener is wss://"),
         (with(&["--tls-client-auth", "wanted"]), "tls_client_auth needs tls_client_ca"),
         (with(&["--tls-client-ca", "a.pem"]), "tls_client_auth is off"),

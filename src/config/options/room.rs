@@ -8,21 +8,21 @@ use crate::config::values::{Count, OrOff, Size, Span};
 
 /// The settings of the rooms service.
 #[derive(Debug, Args, Serialize)]
-#[command(next_help_heading = "Rooms (each may be set for one [[route]] of the file)")]
+#[command(next_help_heading = "Rooms (can also be set per [[route]] in the file)")]
 pub(in crate::config) struct RoomOptions {
-    /// Messages that a room remembers for those who join; 0 is none
+    /// Messages that a room keeps for new members; 0: none
     #[arg(long, value_name = "N", default_value_t = Count(rooms().history_max))]
     history_max: Count<usize>,
 
-    /// What the messages that a room remembers may take
+    /// Maximum size of the messages that a room keeps
     #[arg(long, value_name = "SIZE", default_value_t = Size(rooms().history_bytes_max))]
     history_bytes_max: Size,
 
-    /// How long a room remembers a message; off is until newer ones replace it
+    /// How long a room keeps a message; off: until newer ones replace it
     #[arg(long, value_name = "TIME", default_value_t = OrOff(rooms().history_ttl.map(Span)))]
     history_ttl: OrOff<Span>,
 
-    /// Rooms with members at once; one more is answered 503
+    /// Maximum rooms with members; clients that would open more are refused with 503
     #[arg(long, value_name = "N", default_value_t = Count(rooms().rooms_max))]
     rooms_max: Count<usize>,
 }

@@ -1,4 +1,4 @@
-//! The settings of one route, and the words for those that are a choice.
+//! The settings of one route, and the names of the enum values.
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -7,18 +7,18 @@ use weir::reactor::settings::{DeflateMode, HostPattern, RouteSettings, SlowPolic
 use crate::config::addresses::Origin;
 use crate::config::values::{Count, OrAuto, OrOff, Size, Span, texts};
 
-/// A hard limit that was not set is rounded up to a multiple of this, for round numbers.
+/// An automatic hard limit is rounded up to a multiple of this.
 const OUTBOX_HARD_STEP: usize = 64 * 1024;
 
-/// The settings of a route; given without a route, those of every route that says nothing else.
+/// The settings of a route. Set outside a `[[route]]`, they are the defaults of all routes.
 #[derive(Debug, Args, Serialize)]
-#[command(next_help_heading = "Routes (each may be set for one [[route]] of the file)")]
+#[command(next_help_heading = "Routes (can also be set per [[route]] in the file)")]
 pub(in crate::config) struct RouteOptions {
-    /// Largest message, announced or assembled; past it 1009
+    /// Maximum message size, announced or assembled; larger messages are closed with 1009
     #[arg(long, value_name = "SIZE", default_value_t = Size(route().message_bytes_max))]
     message_max: Size,
 
-    /// Queued output below which a congested connection is filled again
+    /// Queued output below which a congested connection accepts messages again
     #[arg(long, value_name = "SIZE", default_value_t = Size(route().outbox_low))]
     outbox_low: Size,
 
@@ -26,8 +26,7 @@ pub(in crate::config) struct RouteOptions {
     #[arg(long, value_name = "SIZE", default_value_t = Size(route().outbox_soft))]
     outbox_soft: Size,
 
-    /// Queued output that is never exceeded; auto is 2 MiB, or what one largest message on top of
-    /// outbox_soft needs
+    /// Maximum queued output; auto: 2 MiB, or more if outbox_soft plus one largest message needs it
     #[arg(long, value_name = "SIZE", default_value_t = OrAuto(None))]
     outbox_hard: OrAuto<Size>,
 
@@ -35,34 +34,34 @@ pub(in crate::config) struct RouteOptions {
     #[arg(long, value_name = "TIME", default_value_t = Span(route().outbox_grace))]
     outbox_grace: Span,
 
-    /// What happens to a peer that reads too slowly
+    /// Policy for peers that read too slowly
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = route().slow_policy.into())]
     slow: Slow,
 
-    /// From the first fragment of a message to its last; past it 1002
+    /// Deadline from the first fragment of a message to the last; then close with 1002
     #[arg(long, value_name = "TIME", default_value_t = Span(route().fragment_timeout))]
     fragment_timeout: Span,
 
-    /// How long queued output may make no progress at all
+    /// How long queued output may make no progress
     #[arg(long, value_name = "TIME", default_value_t = Span(route().write_timeout))]
     write_timeout: Span,
 
-    /// Silence in data messages that ends a connection with 1001
+    /// Time without data messages after which a connection is closed with 1001
     #[arg(long, value_name = "TIME", default_value_t = OrOff(route().idle_timeout.map(Span)))]
     idle_timeout: OrOff<Span>,
 
-    /// Origin that may connect, as in "https://example.org", or "https://*.example.org" for all its
-    /// subdomains, at any depth; without any, all may
+    /// Origins that may connect, as in "https://example.org", or "https://*.example.org" for all
+    /// its subdomains at any depth; default: all origins
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     origins: Vec<Origin>,
 
-    /// Host that requests may name, as in "example.org", "10.0.0.0/8" or "[::1]", whatever the port; past
-    /// it 403; without any, every host
+    /// Hosts that requests may name, with any port, as in "example.org", "10.0.0.0/8" or "[::1]";
+    /// others are refused with 403; default: all hosts
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     #[serde(serialize_with = "texts")]
     hosts: Vec<HostPattern>,
 
-    /// Refuse an upgrade that names no subprotocol of the service
+    /// Refuse an upgrade that offers no subprotocol of the service
     #[arg(long, value_name = "BOOL", default_value_t = route().require_protocol)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(action = clap::ArgAction::Set)]
@@ -72,38 +71,38 @@ pub(in crate::config) struct RouteOptions {
     #[arg(long, value_name = "MODE", value_enum, default_value_t = route().deflate.into())]
     deflate: Deflate,
 
-    /// Smallest message that is compressed
+    /// Minimum size of a message that is compressed
     #[arg(long, value_name = "SIZE", default_value_t = Size(route().deflate_bytes_min))]
     deflate_min: Size,
 
-    /// How far back a message may refer where deflate is "dedicated": 2^N bytes, 9 to 15
+    /// Window size with deflate = "dedicated": 2^N bytes, 9 to 15
     #[arg(long, value_name = "N", default_value_t = Count(route().deflate_window_bits))]
     deflate_window_bits: Count<u8>,
 
-    /// How long nothing need be sent until what messages may refer to is forgotten
+    /// Free a connection's compression window after this long without sending
     #[arg(long, value_name = "TIME", default_value_t = Span(route().deflate_idle))]
     deflate_idle: Span,
 }
 
-/// [`SlowPolicy`] as it is written.
+/// The names of [`SlowPolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::config) enum Slow {
-    /// Messages for it are dropped until its queue has drained
+    /// Drop messages for the peer until its queue has drained
     Drop,
-    /// It is closed with 1013
+    /// Close the connection with 1013
     Close,
 }
 
-/// [`DeflateMode`] as it is written.
+/// The names of [`DeflateMode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::config) enum Deflate {
-    /// Nothing is compressed
+    /// No compression
     Off,
-    /// Each message by itself; a connection needs no memory for it
+    /// Compress each message separately; connections need no memory for it
     Shared,
-    /// Messages refer to those before; each connection has windows of its own
+    /// Compress with context takeover; each connection has its own windows
     Dedicated,
 }
 
@@ -202,7 +201,7 @@ impl From<RouteOptions> for RouteSettings {
     }
 }
 
-/// The usual hard limit, or the least one that these settings allow.
+/// The default hard limit, or the least one that these settings allow.
 fn outbox_hard(settings: &RouteSettings) -> usize {
     let least = settings.outbox_hard_min();
     let rounded = least.checked_next_multiple_of(OUTBOX_HARD_STEP);

@@ -1,4 +1,4 @@
-//! The settings of the server as a whole.
+//! The settings that apply to the whole server.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -12,22 +12,22 @@ use crate::config::tls::{TlsMistake, TlsOptions};
 use crate::config::values::{Count, OrAuto, OrOff, Size, Span, texts};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
 
-/// Where the server listens unless told otherwise.
+/// The default listener.
 const LISTEN: Listen =
     Listen { address: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001)), secure: false };
-/// The site of the routes for operators; those of everybody else are on site 0.
+/// The listener group of the admin routes; all other routes are in group 0.
 pub(crate) const ADMIN_SITE: u16 = 1;
 
-/// The settings of the server as a whole.
+/// The settings that apply to the whole server.
 #[derive(Debug, Args, Serialize)]
 pub(in crate::config) struct ServerOptions {
-    /// Address and port to listen on, behind wss:// for TLS; port 0 lets the system choose
+    /// Address and port to listen on, after wss:// for TLS; port 0: chosen by the system
     #[arg(long, value_name = "ADDR", help_heading = "Listening", value_delimiter = ',')]
     #[arg(default_values_t = [LISTEN])]
     listen: Vec<Listen>,
 
-    /// Address and port for operators: GET /metrics, /healthz and /readyz, with connections of its
-    /// own beside connections_max; or off
+    /// Address and port for operators: GET /metrics, /healthz and /readyz, with their own
+    /// connection limit beside connections_max; or off
     #[arg(long, value_name = "ADDR", help_heading = "Listening", default_value_t = OrOff(None))]
     admin: OrOff<Address>,
 
@@ -37,129 +37,131 @@ pub(in crate::config) struct ServerOptions {
     #[arg(action = clap::ArgAction::Set)]
     reuse_port: bool,
 
-    /// error, warn, info, debug, trace or off; also per target, as in "warn,weir=debug".
-    /// Libraries log warnings only, unless the filter names them, as in "debug,rustls=debug"; ureq never
-    /// logs more, because its lines hold the keys in upstream URLs
+    /// Log level: error, warn, info, debug, trace or off; also per target, as in "warn,weir=debug".
+    /// Libraries log only warnings and errors unless the filter names them, as in "debug,rustls=debug";
+    /// ureq never logs more, because its lines contain the keys in upstream URLs
     #[arg(long, value_name = "LEVEL", help_heading = "Log", default_value_t)]
     log: LogFilter,
 
-    /// How a line of the log on stderr is written
+    /// Format of log lines on stderr
     #[arg(long, value_name = "FORMAT", help_heading = "Log", value_enum, default_value_t)]
     log_format: LogFormat,
 
-    /// Log a line for each connection that ended normally, too
+    /// Log connections that ended normally, too
     #[arg(long, value_name = "BOOL", help_heading = "Log", default_value_t = false)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(action = clap::ArgAction::Set)]
     log_access: bool,
 
-    /// Connections of clients at once, those in handshake included; one more is answered 503
+    /// Maximum client connections, handshakes included; more are refused with 503
     #[arg(long, value_name = "N", help_heading = "Admission")]
     #[arg(default_value_t = Count(server().connections_max))]
     connections_max: Count<usize>,
 
-    /// WebSocket connections to upstreams at once, beside connections_max; past it, connecting fails
-    /// and is tried again
+    /// Maximum WebSocket connections to upstreams, beside connections_max; at the limit, connecting
+    /// fails and is retried
     #[arg(long, value_name = "N", help_heading = "Admission")]
     #[arg(default_value_t = Count(server().outbound_max))]
     outbound_max: Count<usize>,
 
-    /// Connections at once from one address (IPv6: one /64); one more is answered 429. 0 is
-    /// unlimited; auto is unlimited from loopback and 64 from elsewhere
+    /// Maximum connections per address (IPv6: per /64); more are refused with 429; 0: unlimited;
+    /// auto: unlimited from loopback, 64 from other addresses
     #[arg(long, value_name = "N", help_heading = "Admission")]
     #[arg(default_value_t = OrAuto(server().connections_per_address.map(Count)))]
     connections_per_address: OrAuto<Count<usize>>,
 
-    /// Address range to which the limits per address do not apply
+    /// Address ranges that are exempt from the limits per address
     #[arg(long, value_name = "CIDR", help_heading = "Admission", value_delimiter = ',')]
     #[serde(serialize_with = "texts")]
     exempt: Vec<Prefix>,
 
-    /// New connections from one address, as in "10/s burst 50"; past it 429
+    /// Maximum rate of new connections per address, as in "10/s burst 50"; more are refused with
+    /// 429
     #[arg(long, value_name = "RATE", help_heading = "Admission")]
     #[arg(default_value_t = OrOff(server().rate_per_address))]
     rate_per_address: OrOff<Rate>,
 
-    /// New connections from everywhere, as in "100/s"; past it 429
+    /// Maximum rate of new connections in total, as in "100/s"; more are refused with 429
     #[arg(long, value_name = "RATE", help_heading = "Admission")]
     #[arg(default_value_t = OrOff(server().rate))]
     rate: OrOff<Rate>,
 
-    /// Head of a request; past it 431
+    /// Maximum size of a request head; larger ones are refused with 431
     #[arg(long, value_name = "SIZE", help_heading = "Admission")]
     #[arg(default_value_t = Size(server().head_bytes_max))]
     head_max: Size,
 
-    /// How long a Sec-WebSocket-Key may not be used again
+    /// How long a Sec-WebSocket-Key must not be reused
     #[arg(long, value_name = "TIME", help_heading = "Admission")]
     #[arg(default_value_t = OrOff(server().key_reuse_window.map(Span)))]
     key_reuse_window: OrOff<Span>,
 
-    /// What all connections together may hold in queues and unfinished messages
+    /// Maximum memory of all connections' queues and unfinished messages
     #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     #[arg(default_value_t = Size(server().buffered_bytes_max))]
     buffered_max: Size,
 
-    /// Topics that all connections together may have joined
+    /// Maximum joined topics of all connections
     #[arg(long, value_name = "N", help_heading = "Limits")]
     #[arg(default_value_t = Count(server().topics_max))]
     topics_max: Count<usize>,
 
-    /// Topics that one connection may have joined
+    /// Maximum joined topics per connection
     #[arg(long, value_name = "N", help_heading = "Limits")]
     #[arg(default_value_t = Count(server().topics_per_connection_max))]
     topics_per_connection_max: Count<usize>,
 
-    /// How hard messages are compressed: 1, the fastest, to 9, the smallest
+    /// Compression level, from 1 (fastest) to 9 (smallest output)
     #[arg(long, value_name = "N", help_heading = "Compression")]
     #[arg(default_value_t = Count(server().deflate_level))]
     deflate_level: Count<u8>,
 
-    /// Memory that compressing has to gather a block in: 1 to 9, some 2^(N+9) bytes
+    /// Memory level of compression, 1 to 9: about 2^(N+9) bytes
     #[arg(long, value_name = "N", help_heading = "Compression")]
     #[arg(default_value_t = Count(server().deflate_mem_level))]
     deflate_mem_level: Count<u8>,
 
-    /// What all windows of deflate = "dedicated" may come to hold; past it new connections get "shared"
+    /// Maximum memory of all windows with deflate = "dedicated"; at the limit, new connections get
+    /// "shared"
     #[arg(long, value_name = "SIZE", help_heading = "Compression")]
     #[arg(default_value_t = Size(server().deflate_windows_bytes_max))]
     deflate_windows_max: Size,
 
-    /// From accept to the answered request
+    /// Deadline from accepting a connection to answering its request
     #[arg(long, value_name = "TIME", help_heading = "Deadlines")]
     #[arg(default_value_t = Span(server().handshake_timeout))]
     handshake_timeout: Span,
 
-    /// From our Close frame to the peer's
+    /// Deadline from our Close frame to the peer's
     #[arg(long, value_name = "TIME", help_heading = "Deadlines")]
     #[arg(default_value_t = Span(server().close_timeout))]
     close_timeout: Span,
 
-    /// From the order to shut down to the end of the last connection
+    /// Deadline from the shutdown signal to the end of the last connection
     #[arg(long, value_name = "TIME", help_heading = "Deadlines")]
     #[arg(default_value_t = Span(server().drain_timeout))]
     drain_timeout: Span,
 
-    /// Silence before a ping, or off
+    /// Time without input after which a ping is sent, or off
     #[arg(long, value_name = "TIME", help_heading = "Heartbeat")]
     #[arg(default_value_t = OrOff(server().heartbeat.map(|beat| Span(beat.interval))))]
     ping_interval: OrOff<Span>,
 
-    /// How long any frame may take to follow a ping
+    /// Deadline from a ping to the next frame from the peer
     #[arg(long, value_name = "TIME", help_heading = "Heartbeat")]
     #[arg(default_value_t = Span(Heartbeat::default().pong_timeout))]
     pong_timeout: Span,
 
-    /// Unanswered pings in a row that end a connection with 1001
+    /// Unanswered pings in a row after which a connection is closed with 1001
     #[arg(long, value_name = "N", help_heading = "Heartbeat")]
     #[arg(default_value_t = Count(Heartbeat::default().misses_max))]
     pong_misses_max: Count<u8>,
 
-    /// CPU to stay on, counted from 0, or off
+    /// Pin the process to this CPU, counted from 0, or off
     #[arg(long, value_name = "CPU", help_heading = "Measuring", default_value_t = OrOff(None))]
     pin: OrOff<Count<usize>>,
 
-    /// Log where the time of the loop's turns went, at the end and on SIGUSR1
+    /// Log how the loop's time is spent, at the end and on SIGUSR1
     #[arg(long, value_name = "BOOL", help_heading = "Measuring", default_value_t = false)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(action = clap::ArgAction::Set)]
@@ -175,8 +177,8 @@ fn server() -> Settings {
 }
 
 impl ServerOptions {
-    /// The options that [`settings`](Self::settings), [`listen`](Self::listen), [`tls`](Self::tls),
-    /// [`log`](Self::log) and [`pin`](Self::pin) turn into these values.
+    /// The inverse of [`settings`](Self::settings), [`listen`](Self::listen), [`tls`](Self::tls),
+    /// [`log`](Self::log) and [`pin`](Self::pin).
     pub(in crate::config) fn new(config: &Config) -> Self {
         let Config { listen, admin, tls, log, pin, settings, routes: _, networks: _ } = config;
         let written =
