@@ -1,9 +1,9 @@
-//! Sends each message back: the smallest service, and lossless whatever the peer does.
+//! Returns each message to its sender: the smallest service, without loss if the peer is slow.
 
 use crate::protocol::Message;
 use crate::reactor::{ConnId, Context, SendOutcome, Service};
 
-/// Sends back what it gets. A peer that does not read is not listened to until it has.
+/// Returns each message to its sender. Reading pauses while the peer's outbox is congested.
 #[derive(Debug, Default)]
 pub struct Echo;
 

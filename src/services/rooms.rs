@@ -1,9 +1,9 @@
-//! Rooms: what a member says, the others in the room hear.
+//! Rooms: each message of a member is sent to the other members of its room.
 //!
-//! `/rooms/{name}` names the room; the query says how: `self=1` sends the member its own messages,
-//! too, `history=N` replays the room's last messages on arrival, `presence=1` tells it how many are
-//! there, as text `{"presence":N}`, on arrival and when that changes. A message is encoded once, for
-//! all members and for the history. Everything a room remembers is bounded, and forgotten in time.
+//! `/rooms/{name}` names the room. The query has options: `self=1` also returns a member's own
+//! messages, `history=N` replays the room's last messages on joining, and `presence=1` sends the
+//! number of members, as text `{"presence":N}`, on joining and on changes. A message is encoded
+//! once, for all members and for the history. Histories are bounded and expire.
 
 mod histories;
 
@@ -18,36 +18,36 @@ use crate::reactor::{
     CloseReason, ConnId, Context, Decision, PublishOptions, Request, SendOutcome, Service, Target,
 };
 
-/// Bytes of a room's name.
+/// Maximum length of a room's name in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
-/// Bytes that the histories of all rooms of a service may take, bookkeeping included. Past it, the room
-/// without members that has been idle longest loses its history.
+/// Maximum size of the histories of all rooms of a service, bookkeeping included. Above it, the
+/// room without members that has been idle longest loses its history.
 pub const HISTORIES_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How long changes of a room's presence are gathered before they are told: a thousand members who
-/// arrive together are not a million messages.
+/// Delay in which changes of a room's presence are combined: 1,000 members who join together must
+/// not cause a million messages.
 const PRESENCE_DELAY: Duration = Duration::from_millis(200);
-/// How often messages that are too old are forgotten: after each time to live, within these.
+/// Bounds of the interval between sweeps for expired messages, which is the history's time to live.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(10);
-/// Rooms that one sweep looks at, and how soon the next one follows if there may be more: a sweep must
-/// not hold up the turn.
+/// Maximum number of rooms per sweep, and the delay of the next sweep if more may be due: a sweep
+/// must not delay the turn.
 const SWEEP_ROOMS_MAX: usize = 1000;
 const SWEEP_AGAIN: Duration = Duration::from_millis(10);
-/// The timer key of the sweep; rooms' own keys count from 1.
+/// The timer key of the sweep; rooms' keys count from 1.
 const SWEEP: u64 = 0;
 
 /// The limits of the rooms of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomSettings {
-    /// Messages that a room remembers for those who join; 0: none.
+    /// Messages that a room keeps for new members; 0: none.
     pub history_max: usize,
-    /// Bytes that the messages which a room remembers may take; no more than the route's `outbox_soft`,
-    /// or a newcomer does not get them all.
+    /// Maximum size of a room's kept messages in bytes. At most the route's `outbox_soft`;
+    /// otherwise a new member would not get all of them.
     pub history_bytes_max: usize,
-    /// How long a room remembers a message; `None`: until newer ones replace it.
+    /// How long a room keeps a message; `None`: until newer ones replace it.
     pub history_ttl: Option<Duration>,
-    /// Rooms with members at once; one more is answered 503. Rooms without members do not count: the
-    /// memory of all histories bounds them.
+    /// Maximum number of rooms with members; more are refused with 503. Rooms without members do
+    /// not count: the memory limit of all histories bounds them.
     pub rooms_max: usize,
 }
 
@@ -72,7 +72,7 @@ impl RoomSettings {
         }
     }
 
-    /// `None`: no message grows too old.
+    /// `None`: messages do not expire.
     fn sweep_interval(&self) -> Option<Duration> {
         self.history_ttl.map(|ttl| ttl.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX))
     }
@@ -82,33 +82,33 @@ impl RoomSettings {
 #[derive(Debug)]
 pub struct Rooms {
     settings: RoomSettings,
-    /// Rooms with members, by the topic that these have joined.
+    /// Rooms with members, by their topic.
     rooms: HashMap<Rc<str>, Room>,
     histories: Histories,
     members: HashMap<ConnId, Member>,
-    /// Rooms whose presence is to be told, by timer key.
+    /// Rooms that owe a presence message, by timer key.
     presence_due: HashMap<u64, Rc<str>>,
     last_key: u64,
 }
 
-/// What one member has asked for.
+/// The options that one member requested.
 #[derive(Debug)]
 struct Member {
     room: Rc<str>,
-    hears_itself: bool,
-    hears_presence: bool,
+    wants_own: bool,
+    wants_presence: bool,
     history: usize,
 }
 
-/// A room with members. The loop knows them: a room is a topic of the loop's, and those who asked for
-/// its presence are another.
+/// A room with members. The loop knows them: a room is one of the loop's topics, and its presence
+/// is another.
 #[derive(Debug, Default)]
 struct Room {
     presence_pending: bool,
 }
 
 impl Rooms {
-    /// No rooms yet; they come and go with their members.
+    /// A service without rooms; rooms are created and removed with their members.
     pub fn new(settings: RoomSettings) -> Rooms {
         Rooms {
             histories: Histories::new(settings.limits()),
@@ -124,7 +124,7 @@ impl Rooms {
         self.rooms.len() >= self.settings.rooms_max && !self.rooms.contains_key(name)
     }
 
-    /// Tells those who asked for it soon how many are in the room now.
+    /// Schedules a presence message to the members that requested it.
     fn presence_changed(&mut self, cx: &mut Context<'_>, name: &Rc<str>) {
         let Some(room) = self.rooms.get_mut(name) else {
             return;
@@ -139,7 +139,7 @@ impl Rooms {
         }
     }
 
-    fn tell_presence(&mut self, cx: &mut Context<'_>, key: u64) {
+    fn send_presence(&mut self, cx: &mut Context<'_>, key: u64) {
         let Some(name) = self.presence_due.remove(&key) else {
             return;
         };
@@ -150,13 +150,13 @@ impl Rooms {
         }
     }
 
-    /// The name of a room that has members or remembers something, to be shared.
+    /// The shared name of a room that has members or a history.
     fn known_name(&self, name: &str) -> Option<Rc<str>> {
         let named = self.rooms.get_key_value(name).map(|(name, _)| Rc::clone(name));
         named.or_else(|| self.histories.name(name))
     }
 
-    /// Forgets messages that are too old, some rooms at a time.
+    /// Drops expired messages, a limited number of rooms at a time.
     fn sweep(&mut self, cx: &mut Context<'_>) {
         let has_more = self.histories.expire(cx.now(), SWEEP_ROOMS_MAX);
         let next = if has_more { Some(SWEEP_AGAIN) } else { self.settings.sweep_interval() };
@@ -191,8 +191,8 @@ impl Service for Rooms {
         let history = request.http.query_value("history");
         let member = Member {
             room: self.known_name(&topic).unwrap_or_else(|| topic.into()),
-            hears_itself: is_set("self"),
-            hears_presence: is_set("presence"),
+            wants_own: is_set("self"),
+            wants_presence: is_set("presence"),
             history: history.and_then(|count| count.parse().ok()).unwrap_or(0),
         };
         self.members.insert(conn, member);
@@ -205,7 +205,7 @@ impl Service for Rooms {
         };
         let name = Rc::clone(&member.room);
         let joined = cx.subscribe(conn, &name).is_ok()
-            && (!member.hears_presence || cx.subscribe(conn, &watchers(&name)).is_ok());
+            && (!member.wants_presence || cx.subscribe(conn, &watchers(&name)).is_ok());
         if !joined || self.is_full(&name) {
             return cx.close(conn, CloseCode::TRY_AGAIN_LATER, "too many rooms");
         }
@@ -223,11 +223,11 @@ impl Service for Rooms {
         let Some(member) = self.members.get(&conn) else {
             return;
         };
-        let except: &[ConnId] = if member.hears_itself { &[] } else { &[conn] };
+        let except: &[ConnId] = if member.wants_own { &[] } else { &[conn] };
         let options = PublishOptions { except, ..PublishOptions::default() };
         let frame = SharedFrame::message(message);
         let room = Rc::clone(&member.room);
-        // Who had no room for it is counted by the loop, and dealt with by the route's policy.
+        // The loop counts members without room for it, and the route's policy handles them.
         let _ = cx.publish(Target::Topic(&room), &frame, options);
         self.histories.remember(&room, cx.now(), frame);
     }
@@ -247,15 +247,15 @@ impl Service for Rooms {
         if key == SWEEP {
             self.sweep(cx);
         } else {
-            self.tell_presence(cx, key);
+            self.send_presence(cx, key);
         }
     }
 }
 
-/// What a room's topic begins with, so that no room's name is taken for another kind of topic.
+/// The prefix of a room's topic, so that a room's name cannot equal another kind of topic.
 const ROOM: &str = "room/";
 
-/// The topic of those who asked for the presence in a room.
+/// The topic of the members that requested a room's presence.
 fn watchers(room: &str) -> String {
     format!("presence in {room}")
 }

@@ -1,16 +1,16 @@
-//! The text format of an answer, from the `Accept` fields of its request (RFC 9110, 12.5.1).
+//! Chooses the text format of a response by the `Accept` fields of its request (RFC 9110, 12.5.1).
 
 /// A text format of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
-    /// Prometheus text 0.0.4, which every scraper reads.
+    /// Prometheus text 0.0.4, which every scraper can read.
     Prometheus,
-    /// OpenMetrics text 1.0.0, for a client that asks for it.
+    /// OpenMetrics text 1.0.0, for clients that request it.
     OpenMetrics,
 }
 
 impl Format {
-    /// OpenMetrics if it is named, and not less welcome than plain text.
+    /// OpenMetrics if the client names it and does not prefer plain text.
     pub(super) fn of<'a>(accept: impl Iterator<Item = &'a str>) -> Format {
         let (mut open_metrics, mut prometheus) = (0, 0);
         for range in accept.flat_map(|field| field.split(',')) {
@@ -38,7 +38,7 @@ impl Format {
     }
 }
 
-/// The weight of a media range in thousandths: 1000 without one, 0 for one that is malformed.
+/// The weight of a media range in thousandths: 1000 by default, 0 if malformed.
 fn quality<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u32 {
     let weight = parameters.find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn openmetrics_is_for_clients_that_ask_for_it() {
+    fn openmetrics_is_sent_only_on_request() {
         let format = |fields: &[&str]| Format::of(fields.iter().copied());
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\
                           application/openmetrics-text;version=0.0.1;q=0.4,\

@@ -1,8 +1,8 @@
-//! The samples of one scrape, by the name of their metric, and their encoding as text.
+//! The samples of one scrape, by metric name, and their encoding as text.
 //!
-//! A name is given without prefix and suffix: `weir_` is put in front, except of the `process_` names
-//! that the clients of Prometheus share, and `_total` behind a counter. Units are base units, last in the
-//! name.
+//! Names are passed without prefix and suffix. `weir_` is prepended, except to the `process_` names
+//! that Prometheus client libraries share, and `_total` is appended to counters. Names end in their
+//! base unit.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::Format;
 use crate::reactor::{Durations, Sizes};
 
 const PREFIX: &str = "weir_";
-/// Names that have no prefix of ours.
+/// Names that do not get our prefix.
 const SHARED_PREFIX: &str = "process_";
 
 /// The samples of one scrape.
@@ -27,7 +27,7 @@ pub struct Samples {
     families: Vec<Family>,
 }
 
-/// The samples of one name.
+/// The samples of one metric.
 #[derive(Debug)]
 struct Family {
     name: String,
@@ -44,7 +44,7 @@ enum Value {
 }
 
 impl Samples {
-    /// A count that only grows.
+    /// Adds a count that only grows.
     pub fn counter(
         &mut self,
         name: &str,
@@ -55,7 +55,7 @@ impl Samples {
         self.add(name, help, labels, Value::Counter(value));
     }
 
-    /// A sum of time that only grows, in seconds.
+    /// Adds a sum of times that only grows, in seconds.
     pub fn seconds(
         &mut self,
         name: &str,
@@ -66,7 +66,7 @@ impl Samples {
         self.add(name, help, labels, Value::Seconds(spent.as_secs_f64()));
     }
 
-    /// A value that rises and falls.
+    /// Adds a value that rises and falls.
     pub fn gauge(
         &mut self,
         name: &str,
@@ -77,7 +77,7 @@ impl Samples {
         self.add(name, help, labels, Value::Gauge(value));
     }
 
-    /// A histogram of times, in seconds.
+    /// Adds a histogram of times, in seconds.
     pub fn durations(
         &mut self,
         name: &str,
@@ -92,7 +92,7 @@ impl Samples {
         self.add(name, help, labels, Value::Histogram { sum, count, buckets });
     }
 
-    /// A histogram of sizes, in bytes.
+    /// Adds a histogram of sizes, in bytes.
     pub fn sizes(
         &mut self,
         name: &str,
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_have_their_suffix_in_either_format() {
+    fn counters_have_their_suffix_in_both_formats() {
         let samples = || {
             let mut samples = Samples::default();
             samples.counter("calls", "Calls", &[], 3);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_of_one_name_stand_together() {
+    fn samples_of_one_name_are_adjacent() {
         let mut samples = Samples::default();
         samples.counter("calls", "Calls", &[("chain", "1")], 3);
         samples.gauge("head", "The head", &[], 7.0);

@@ -1,9 +1,10 @@
-//! The histories of all rooms of one service: the last messages of each room, within a total of memory.
+//! The histories of all rooms of one service: the last messages of each room, within a total memory
+//! limit.
 //!
-//! Owns what rooms remember, with or without members; knows no connection. Past the total, the room
-//! without members that has been idle longest loses its history first, then the room that a message is
-//! for loses its oldest message. Every operation costs O(log n) in the number of rooms, so that a
-//! service with 100,000 histories is as fast as one with ten.
+//! Owns the messages that rooms keep, with or without members; knows no connections. Above the
+//! total, the room without members that has been idle longest loses its history. If there is none,
+//! the room of the new message loses its oldest messages. Every operation costs O(log n) in the
+//! number of rooms, so that a service with 100,000 histories is as fast as one with ten.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
@@ -12,22 +13,22 @@ use std::time::Duration;
 use crate::protocol::SharedFrame;
 use crate::reactor::Time;
 
-/// What a history costs beside its messages: its entries in three tables, its name, its queue. Bounds
-/// the number of rooms that remember one byte each: 64 MiB are at most 110,000 of them.
+/// Cost of a history besides its messages: entries in three tables, its name, its queue. Bounds the
+/// number of rooms that keep one byte each: at most 110,000 in 64 MiB.
 pub(super) const HISTORY_OVERHEAD_BYTES: usize = 512;
-/// What a message costs beside its frame: its place in the queue, and the header of its allocation.
+/// Cost of a message besides its frame: its place in the queue, and the header of its allocation.
 pub(super) const MESSAGE_OVERHEAD_BYTES: usize = 64;
 
-/// How much is remembered, and how long.
+/// How many messages are kept, and how long.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
-    /// Messages of one room.
+    /// Maximum number of messages per room.
     pub(super) messages_max: usize,
-    /// Frame bytes of one room.
+    /// Maximum frame bytes per room.
     pub(super) bytes_max: usize,
-    /// Bytes of all rooms, overheads included.
+    /// Maximum bytes of all rooms, overheads included.
     pub(super) total_bytes_max: usize,
-    /// Age at which a message is forgotten; `None`: never.
+    /// Age at which a message expires; `None`: never.
     pub(super) ttl: Option<Duration>,
 }
 
@@ -37,7 +38,7 @@ impl Limits {
     }
 }
 
-/// The place of a history in the order of expiry: when its oldest message was sent, and its number.
+/// The key of a history in the order of expiry: the time of its oldest message, and its number.
 type ExpiryKey = (Time, u64);
 
 /// All histories, by the topic of their room.
@@ -45,9 +46,10 @@ type ExpiryKey = (Time, u64);
 pub(super) struct Histories {
     limits: Limits,
     rooms: HashMap<Rc<str>, History>,
-    /// Histories of rooms without members, the one that has been idle longest first.
+    /// Histories of rooms without members, longest idle first.
     idle: BTreeMap<u64, Rc<str>>,
-    /// Each history once if messages expire, under a message that is at least as old as its oldest.
+    /// Each history once if messages expire, by the time of a message at least as old as its
+    /// oldest.
     expiring: BTreeMap<ExpiryKey, Rc<str>>,
     /// Invariant: the sum of `History::cost` over `rooms`; at most `limits.total_bytes_max`.
     bytes: usize,
@@ -72,7 +74,7 @@ impl History {
         HISTORY_OVERHEAD_BYTES + self.messages.len() * MESSAGE_OVERHEAD_BYTES + self.frame_bytes
     }
 
-    /// Removes the oldest message; returns what it cost.
+    /// Removes the oldest message; returns its cost.
     fn pop_oldest(&mut self) -> usize {
         let Some((_, frame)) = self.messages.pop_front() else {
             return 0;
@@ -96,12 +98,12 @@ impl Histories {
         }
     }
 
-    /// The name of a room that remembers something, to be shared.
+    /// The shared name of a room that has a history.
     pub(super) fn name(&self, room: &str) -> Option<Rc<str>> {
         self.rooms.get_key_value(room).map(|(name, _)| Rc::clone(name))
     }
 
-    /// The last `count` messages of a room that are not too old, the oldest first.
+    /// The last `count` messages of a room that have not expired, oldest first.
     pub(super) fn recent(
         &self,
         room: &str,
@@ -110,15 +112,15 @@ impl Histories {
     ) -> impl Iterator<Item = &SharedFrame> {
         let messages = self.rooms.get(room).map(|history| &history.messages);
         let skipped = messages.map_or(0, |messages| {
-            // What is too old may not have been expired yet.
+            // Expired messages may still be in the queue.
             let old = messages.partition_point(|(sent, _)| self.limits.is_old(*sent, now));
             old.max(messages.len().saturating_sub(count))
         });
         messages.into_iter().flatten().skip(skipped).map(|(_, frame)| frame)
     }
 
-    /// Adds a message to the history of a room that has members. A message that does not fit at all is
-    /// not remembered, and costs no older message its place.
+    /// Adds a message to the history of a room with members. A message that cannot fit at all is
+    /// not kept, and displaces no older message.
     pub(super) fn remember(&mut self, room: &Rc<str>, now: Time, frame: SharedFrame) {
         let frame_bytes = frame.as_bytes().len();
         let is_too_large = frame_bytes > self.limits.bytes_max || !self.can_fit(room, frame_bytes);
@@ -127,7 +129,7 @@ impl Histories {
         }
         self.make_room(room, frame_bytes);
         if !self.rooms.contains_key(room) {
-            self.begin(room, now);
+            self.add_history(room, now);
         }
         if let Some(history) = self.rooms.get_mut(room) {
             history.frame_bytes += frame_bytes;
@@ -137,7 +139,7 @@ impl Histories {
         debug_assert!(self.bytes <= self.limits.total_bytes_max, "{} bytes", self.bytes);
     }
 
-    /// The last member of a room has left it: its history may go.
+    /// Records that the last member has left a room: its history may be dropped.
     pub(super) fn leave(&mut self, room: &str) {
         self.last_number += 1;
         if let Some((name, history)) = self.rooms.get_key_value(room)
@@ -151,7 +153,7 @@ impl Histories {
         }
     }
 
-    /// A room has its first member.
+    /// Records that a room has its first member.
     pub(super) fn enter(&mut self, room: &str) {
         if let Some(history) = self.rooms.get_mut(room)
             && let Some(number) = history.idle.take()
@@ -161,7 +163,7 @@ impl Histories {
         }
     }
 
-    /// Forgets messages that are too old, in `rooms_max` rooms at most. Whether there may be more.
+    /// Drops expired messages, in at most `rooms_max` rooms. Returns whether more may be due.
     pub(super) fn expire(&mut self, now: Time, rooms_max: usize) -> bool {
         for _ in 0..rooms_max {
             let Some(entry) = self.expiring.first_entry() else {
@@ -184,8 +186,8 @@ impl Histories {
         true
     }
 
-    /// Whether the history of this room can take so many frame bytes, once everything has gone that may
-    /// go for it: histories of rooms without members, and its own.
+    /// Whether the history of this room can take this many frame bytes once everything droppable is
+    /// dropped: histories of rooms without members, and its own.
     fn can_fit(&self, room: &str, frame_bytes: usize) -> bool {
         let own = self.rooms.get(room).filter(|history| history.idle.is_none());
         let fixed = self.bytes - self.idle_bytes - own.map_or(0, History::cost);
@@ -193,7 +195,8 @@ impl Histories {
         fixed + needed <= self.limits.total_bytes_max
     }
 
-    /// Forgets until a message of this room fits within the limits of the room and of all.
+    /// Drops messages until a message of this room fits within the limits of the room and of all
+    /// rooms.
     fn make_room(&mut self, room: &str, frame_bytes: usize) {
         loop {
             let own = self.rooms.get(room);
@@ -201,8 +204,8 @@ impl Histories {
                 history.messages.len() >= self.limits.messages_max
                     || history.frame_bytes + frame_bytes > self.limits.bytes_max
             });
-            let begins = own.map_or(HISTORY_OVERHEAD_BYTES, |_| 0);
-            let total = self.bytes + begins + MESSAGE_OVERHEAD_BYTES + frame_bytes;
+            let overhead = own.map_or(HISTORY_OVERHEAD_BYTES, |_| 0);
+            let total = self.bytes + overhead + MESSAGE_OVERHEAD_BYTES + frame_bytes;
             if is_room_full {
                 self.forget_oldest(room);
             } else if total <= self.limits.total_bytes_max {
@@ -218,8 +221,8 @@ impl Histories {
         }
     }
 
-    /// Begins the history of a room that has members.
-    fn begin(&mut self, room: &Rc<str>, now: Time) {
+    /// Adds an empty history for a room with members.
+    fn add_history(&mut self, room: &Rc<str>, now: Time) {
         self.last_number += 1;
         let expiry = (now, self.last_number);
         if self.limits.ttl.is_some() {
@@ -230,12 +233,12 @@ impl Histories {
         self.rooms.insert(Rc::clone(room), history);
     }
 
-    /// When the oldest message of a room was sent.
+    /// The time of a room's oldest message.
     fn oldest(&self, room: &str) -> Option<Time> {
         self.rooms.get(room)?.messages.front().map(|(sent, _)| *sent)
     }
 
-    /// Forgets the oldest message of a room, and the history with its last message.
+    /// Drops the oldest message of a room, and the history with its last message.
     fn forget_oldest(&mut self, room: &str) {
         let Some(history) = self.rooms.get_mut(room) else {
             return;
@@ -250,7 +253,7 @@ impl Histories {
         }
     }
 
-    /// Forgets all of a room.
+    /// Drops the history of a room.
     fn forget(&mut self, room: &str) {
         let Some(history) = self.rooms.remove(room) else {
             return;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::protocol::Message;
 
-/// What the history of one room with one message of this many payload bytes costs.
+/// The cost of a room's history with one message of this many payload bytes.
 fn cost(payload: usize) -> usize {
     HISTORY_OVERHEAD_BYTES + MESSAGE_OVERHEAD_BYTES + 2 + payload
 }
@@ -15,13 +15,13 @@ fn second(seconds: u64) -> Time {
     Time::ZERO + Duration::from_secs(seconds)
 }
 
-/// Says this in a room that has members.
-fn say(histories: &mut Histories, room: &str, text: &str, now: Time) {
+/// Adds a message to a room with members.
+fn add(histories: &mut Histories, room: &str, text: &str, now: Time) {
     histories.remember(&room.into(), now, SharedFrame::message(Message::Text(text)));
     check(histories);
 }
 
-/// The sums are those of the histories, and each is in the order that it belongs to.
+/// Checks that the sums match the histories, and that each history is in the indexes it belongs to.
 fn check(histories: &Histories) {
     let idle = histories.rooms.values().filter(|history| history.idle.is_some());
     assert_eq!(histories.idle.len(), idle.clone().count());
@@ -32,70 +32,70 @@ fn check(histories: &Histories) {
     assert!(histories.rooms.values().all(|history| !history.messages.is_empty()));
 }
 
-fn said(histories: &Histories, room: &str, now: Time) -> Vec<String> {
+fn kept(histories: &Histories, room: &str, now: Time) -> Vec<String> {
     let frames = histories.recent(room, usize::MAX, now);
     frames.map(|frame| String::from_utf8(frame.payload().to_vec()).unwrap()).collect()
 }
 
 #[test]
-fn past_the_total_the_memberless_room_idle_longest_loses_its_history() {
+fn above_the_total_the_longest_idle_room_without_members_loses_its_history() {
     let now = second(0);
     let mut histories = histories(3 * cost(1));
     for room in ["a", "b", "c"] {
-        say(&mut histories, room, room, now);
+        add(&mut histories, room, room, now);
     }
     // Idle in the order b, a; c has members.
     histories.leave("b");
     histories.leave("a");
-    // A member comes to b and leaves again: now a has been idle longest.
+    // A member joins b and leaves again: now a has been idle longest.
     histories.enter("b");
     histories.leave("b");
-    say(&mut histories, "d", "d", now);
-    assert_eq!(said(&histories, "a", now), [""; 0]);
+    add(&mut histories, "d", "d", now);
+    assert_eq!(kept(&histories, "a", now), [""; 0]);
     for room in ["b", "c", "d"] {
-        assert_eq!(said(&histories, room, now), [room]);
+        assert_eq!(kept(&histories, room, now), [room]);
     }
-    say(&mut histories, "e", "e", now);
-    assert_eq!(said(&histories, "b", now), [""; 0]);
-    assert_eq!(said(&histories, "c", now), ["c"]);
+    add(&mut histories, "e", "e", now);
+    assert_eq!(kept(&histories, "b", now), [""; 0]);
+    assert_eq!(kept(&histories, "c", now), ["c"]);
 }
 
 #[test]
-fn without_memberless_rooms_a_room_loses_its_own_oldest_message() {
+fn if_all_rooms_have_members_a_room_loses_its_own_oldest_message() {
     let now = second(0);
     let mut histories = histories(2 * cost(1) + MESSAGE_OVERHEAD_BYTES + 3);
-    say(&mut histories, "a", "1", now);
-    say(&mut histories, "b", "1", now);
+    add(&mut histories, "a", "1", now);
+    add(&mut histories, "b", "1", now);
     for text in ["2", "3", "4"] {
-        say(&mut histories, "b", text, now);
+        add(&mut histories, "b", text, now);
     }
-    assert_eq!(said(&histories, "a", now), ["1"]);
-    assert_eq!(said(&histories, "b", now), ["3", "4"]);
+    assert_eq!(kept(&histories, "a", now), ["1"]);
+    assert_eq!(kept(&histories, "b", now), ["3", "4"]);
 }
 
 #[test]
-fn a_message_that_cannot_fit_displaces_nothing() {
+fn a_message_that_cannot_fit_displaces_no_other() {
     let now = second(0);
     let mut histories = histories(2 * cost(1));
-    say(&mut histories, "a", "1", now);
-    say(&mut histories, "b", "1", now);
+    add(&mut histories, "a", "1", now);
+    add(&mut histories, "b", "1", now);
     histories.leave("b");
-    say(&mut histories, "c", &"x".repeat(2 * cost(1)), now);
-    say(&mut histories, "c", &"x".repeat(2), now);
-    assert_eq!(said(&histories, "b", now), ["1"]);
-    say(&mut histories, "c", "y", now);
-    assert_eq!(said(&histories, "c", now), ["y"]);
-    assert_eq!(said(&histories, "b", now), [""; 0]);
-    assert_eq!(said(&histories, "a", now), ["1"]);
+    add(&mut histories, "c", &"x".repeat(2 * cost(1)), now);
+    add(&mut histories, "c", &"x".repeat(2), now);
+    assert_eq!(kept(&histories, "b", now), ["1"]);
+    add(&mut histories, "c", "y", now);
+    assert_eq!(kept(&histories, "c", now), ["y"]);
+    assert_eq!(kept(&histories, "b", now), [""; 0]);
+    assert_eq!(kept(&histories, "a", now), ["1"]);
 }
 
 #[test]
-fn rooms_that_remember_one_byte_are_bounded() {
+fn the_number_of_small_histories_is_bounded() {
     let now = second(0);
     let mut histories = histories(100 * cost(1));
     for i in 0..1000 {
         let room = i.to_string();
-        say(&mut histories, &room, "x", now);
+        add(&mut histories, &room, "x", now);
         histories.leave(&room);
     }
     assert_eq!(histories.rooms.len(), 100);
@@ -103,22 +103,22 @@ fn rooms_that_remember_one_byte_are_bounded() {
 }
 
 #[test]
-fn messages_expire_in_the_order_of_their_age_and_a_few_rooms_at_a_time() {
+fn messages_expire_oldest_first_and_a_few_rooms_at_a_time() {
     let mut histories = histories(100 * cost(1));
     for (at, room) in [(0, "a"), (1, "b"), (2, "c"), (5, "a"), (6, "d")] {
-        say(&mut histories, room, &at.to_string(), second(at));
+        add(&mut histories, room, &at.to_string(), second(at));
     }
     histories.leave("b");
-    assert!(!histories.expire(second(9), 100), "nothing is old enough");
+    assert!(!histories.expire(second(9), 100), "no message is old enough");
     assert_eq!(histories.rooms.len(), 4);
-    assert!(histories.expire(second(12), 2), "the third is left");
+    assert!(histories.expire(second(12), 2), "the third room is left");
     check(&histories);
     assert!(!histories.rooms.contains_key("b") && histories.rooms.contains_key("c"));
-    assert_eq!(said(&histories, "c", second(12)), [""; 0], "too old, though not expired yet");
+    assert_eq!(kept(&histories, "c", second(12)), [""; 0], "too old, but not dropped yet");
     assert!(!histories.expire(second(12), 2));
     check(&histories);
-    assert_eq!(said(&histories, "a", second(12)), ["5"]);
-    assert_eq!(said(&histories, "d", second(12)), ["6"]);
+    assert_eq!(kept(&histories, "a", second(12)), ["5"]);
+    assert_eq!(kept(&histories, "d", second(12)), ["6"]);
     assert!(!histories.expire(second(16), 100));
     check(&histories);
     assert_eq!(histories.bytes, 0);
