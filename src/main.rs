@@ -97,7 +97,7 @@ fn report_differences(config: &Config) {
     }
 }
 
-/// Writes a line to standard error. Where that fails, on a full disk, the exit code tells the rest.
+/// Writes a line to standard error. If that fails, for example on a full disk, only the exit code remains.
 fn report(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -1,12 +1,13 @@
-//! Advice in errors of the command line: what to write instead of flags and files that other programs take.
+//! Suggestions in errors of the command line, for flags and files that are common in other programs.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::nearest::synonym;
 
-const NO_FILE_OF_NODE: &str = "a node reads no file: its settings are flags, see weir node --help";
+const NO_FILE_OF_NODE: &str =
+    "weir node has no configuration file, only flags: see weir node --help";
 
-/// Adds to an error what to write instead, where other programs are used in another way.
+/// Adds a suggestion to an error, for usage that is common in other programs.
 pub(super) fn advise(mut error: clap::Error) -> clap::Error {
     let (arg, value) = (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue));
     let advice = match (error.kind(), arg, value) {
@@ -26,7 +27,7 @@ pub(super) fn advise(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// The same for `weir node`.
+/// As [`advise`], for `weir node`.
 pub(super) fn advise_on_node(mut error: clap::Error) -> clap::Error {
     if error.kind() == ErrorKind::UnknownArgument
         && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
@@ -38,14 +39,14 @@ pub(super) fn advise_on_node(mut error: clap::Error) -> clap::Error {
 }
 
 fn add_advice(error: &mut clap::Error, advice: String) {
-    // The likest of our own flags would be another one.
+    // clap would suggest another of our flags.
     error.remove(ContextKind::SuggestedArg);
     error.remove(ContextKind::SuggestedValue);
     let advice = ContextValue::StyledStrs(vec![advice.into()]);
     error.insert(ContextKind::Suggested, advice);
 }
 
-/// What to write instead of a flag or a file that other programs, or `weir serve`, take.
+/// The suggestion for a flag or a file that other programs, or `weir serve`, accept.
 fn advice_for_node(word: &str) -> Option<String> {
     let name = word.trim_start_matches('-').replace(['-', '.'], "_");
     let is_flag = word.starts_with('-');
@@ -54,10 +55,10 @@ fn advice_for_node(word: &str) -> Option<String> {
         | "ws_addr" | "ws_port"
             if is_flag =>
         {
-            "write --rpc-addr 127.0.0.1:8545".to_owned()
+            "use --rpc-addr 127.0.0.1:8545".to_owned()
         }
         "admin" | "metrics" | "metrics_addr" | "metrics_port" if is_flag => {
-            "write --health-addr 127.0.0.1:8081".to_owned()
+            "use --health-addr 127.0.0.1:8081".to_owned()
         }
         "c" | "f" | "config" if is_flag => NO_FILE_OF_NODE.to_owned(),
         _ if !is_flag && names_file(word) => NO_FILE_OF_NODE.to_owned(),
@@ -65,14 +66,14 @@ fn advice_for_node(word: &str) -> Option<String> {
     })
 }
 
-/// Whether a word that is no command looks like the name of a configuration file.
+/// Whether an argument looks like the name of a configuration file.
 fn names_file(word: &str) -> bool {
     let ends = [".toml", ".conf", ".yaml", ".yml", ".json"];
     let is_file = ends.iter().any(|end| word.ends_with(end)) || word.contains('/');
     is_file && !word.contains("://")
 }
 
-/// What to write instead of a flag that other programs have.
+/// The suggestion for a flag that other programs have.
 fn advice_for_flag(flag: &str) -> Option<String> {
     let name = flag.trim_start_matches('-').replace('-', "_");
     let ours = match &*name {
@@ -90,7 +91,7 @@ fn advice_for_flag(flag: &str) -> Option<String> {
         "pin" => "0",
         _ => "FILE",
     };
-    Some(format!("write --{} {value}", ours.replace('_', "-")))
+    Some(format!("use --{} {value}", ours.replace('_', "-")))
 }
 
 #[cfg(test)]
@@ -100,26 +101,26 @@ mod tests {
     use super::super::Task;
 
     #[test]
-    fn usage_of_other_programs_is_answered_with_ours() {
+    fn usage_of_other_programs_is_answered_with_a_suggestion() {
         for (line, advice) in [
             ("weir weir.toml", "weir --config weir.toml"),
             ("weir ./conf/weir", "weir --config ./conf/weir"),
-            ("weir -c weir.toml", "write --config weir.toml"),
-            ("weir check -c weir.toml", "write --config weir.toml"),
-            ("weir --port 9001", "write --listen 127.0.0.1:9001"),
-            ("weir --port=9001", "write --listen 127.0.0.1:9001"),
-            ("weir -p 9001", "write --listen 127.0.0.1:9001"),
-            ("weir --bind 0.0.0.0", "write --listen 127.0.0.1:9001"),
-            ("weir --cert a.pem", "write --tls-cert FILE"),
-            ("weir --log-level debug", "write --log debug"),
-            ("weir node --port 8545", "write --rpc-addr 127.0.0.1:8545"),
-            ("weir node -port 8545", "write --rpc-addr 127.0.0.1:8545"),
-            ("weir node -p 8545", "write --rpc-addr 127.0.0.1:8545"),
-            ("weir node --http.port 8545", "write --rpc-addr 127.0.0.1:8545"),
-            ("weir node --admin 127.0.0.1:1", "write --health-addr 127.0.0.1:8081"),
-            ("weir node node.toml", "a node reads no file"),
-            ("weir node -c node.toml", "a node reads no file"),
-            ("weir node --config node.toml", "a node reads no file"),
+            ("weir -c weir.toml", "use --config weir.toml"),
+            ("weir check -c weir.toml", "use --config weir.toml"),
+            ("weir --port 9001", "use --listen 127.0.0.1:9001"),
+            ("weir --port=9001", "use --listen 127.0.0.1:9001"),
+            ("weir -p 9001", "use --listen 127.0.0.1:9001"),
+            ("weir --bind 0.0.0.0", "use --listen 127.0.0.1:9001"),
+            ("weir --cert a.pem", "use --tls-cert FILE"),
+            ("weir --log-level debug", "use --log debug"),
+            ("weir node --port 8545", "use --rpc-addr 127.0.0.1:8545"),
+            ("weir node -port 8545", "use --rpc-addr 127.0.0.1:8545"),
+            ("weir node -p 8545", "use --rpc-addr 127.0.0.1:8545"),
+            ("weir node --http.port 8545", "use --rpc-addr 127.0.0.1:8545"),
+            ("weir node --admin 127.0.0.1:1", "use --health-addr 127.0.0.1:8081"),
+            ("weir node node.toml", "weir node has no configuration file"),
+            ("weir node -c node.toml", "weir node has no configuration file"),
+            ("weir node --config node.toml", "weir node has no configuration file"),
         ] {
             let error = Task::parse(line.split_whitespace().map(OsString::from)).unwrap_err();
             let text = error.to_string();

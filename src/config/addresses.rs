@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_port_of_a_scheme_is_left_out_as_browsers_do() {
+    fn the_default_port_of_a_scheme_is_omitted_as_browsers_do() {
         for (text, sent) in [
             ("https://example.org:443", "https://example.org"),
             ("http://Example.org:80", "http://example.org"),

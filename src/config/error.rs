@@ -154,7 +154,7 @@ pub(super) fn place_of(text: &str, layers: &[&Layer]) -> Option<Place> {
     words.find_map(place)
 }
 
-/// A value as an error shows it: of a URL, which may be an upstream's under a wrong key, without its path.
+/// A value for an error. A URL, which may be an upstream under a wrong key, loses its path.
 pub(super) fn shown(value: &str) -> String {
     if value.contains("://") { redacted(value) } else { value.to_owned() }
 }
