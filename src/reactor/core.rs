@@ -46,6 +46,8 @@ use crate::protocol::{Masked, Message, Role, SharedFrame, Spares};
 pub(super) struct Queues {
     /// Connections to read from.
     pub(super) run: VecDeque<ConnId>,
+    /// Connections that the read phase puts off, to be the first of the next one.
+    pub(super) put_off: Vec<ConnId>,
     /// Connections whose outbox or wishes have changed.
     pub(super) dirty: VecDeque<ConnId>,
     /// Connections that `on_drain` is owed.
@@ -57,6 +59,14 @@ pub(super) struct Queues {
 }
 
 impl Queues {
+    /// Puts back what the read phase has put off.
+    #[cold]
+    pub(super) fn resume_put_off(&mut self) {
+        for id in self.put_off.drain(..).rev() {
+            self.run.push_front(id);
+        }
+    }
+
     /// Whether there is work that does not wait for the poll.
     pub(super) fn is_idle(&self) -> bool {
         self.run.is_empty()

@@ -11,7 +11,7 @@ use std::time::Duration;
 use mio::event::Event;
 
 use super::budget::{
-    CALLS_WORK, FLUSH_BYTES, FLUSHES, MAIL_WORK, MAILS, READ_WORK, TIMER_GRACE, TIMER_LATE, TIMERS,
+    CALLS_WORK, FLUSHES, MAIL_WORK, MAILS, READ_WORK, TIMER_GRACE, TIMER_LATE, TIMERS,
     WEIGHED_AT_ONCE,
 };
 use super::connection::{Phase, Standing};
@@ -104,10 +104,11 @@ impl Reactor {
         {
             return Duration::ZERO;
         }
-        let timer = self.core.schedule.next().map(|due| due.max(self.timers_held_until));
-        let dues = [timer, self.core.tls.handshakes.refused_at()];
-        let due = dues.into_iter().flatten().min();
-        due.map_or(POLL_MAX, |due| due.since(self.core.now).min(POLL_MAX))
+        let mut due = self.core.schedule.next().unwrap_or(Time::MAX).max(self.timers_held_until);
+        if let Some(refused_at) = self.core.tls.handshakes.refused_at() {
+            due = due.min(refused_at);
+        }
+        due.since(self.core.now).min(POLL_MAX)
     }
 
     /// Marks what is ready and queues it.
@@ -143,36 +144,22 @@ impl Reactor {
     fn read_phase(&mut self) {
         self.core.tls.handshakes.refill();
         let queued = self.core.queues.run.len();
-        self.share = Share::of(queued);
         self.core.work.begin(READ_WORK);
-        let (mut left, mut put_off) = (queued, Vec::new());
-        while left > 0 && !self.core.work.is_phase_spent() {
-            left -= self.read_some(left.min(WEIGHED_AT_ONCE), &mut put_off);
+        if queued != self.share.connections {
+            self.share = Share::of(queued);
         }
+        // So few are bounded by what each may have: nothing needs to be weighed on the way.
+        let left = match queued <= WEIGHED_AT_ONCE {
+            true => queued - self.read_some(queued),
+            false => self.read_many(queued),
+        };
         self.core.metrics.phases_cut += u64::from(left > 0);
-        put_off.into_iter().rev().for_each(|id| self.core.queues.run.push_front(id));
-        self.read_refused();
-    }
-
-    /// Reads from the next connections of the queue, or puts them off to the next turn; returns how many
-    /// those were.
-    fn read_some(&mut self, most: usize, put_off: &mut Vec<ConnId>) -> usize {
-        let before = self.core.weighed();
-        let mut read = 0;
-        while read < most && !self.core.work.is_phase_spent() {
-            let Some(id) = self.core.queues.run.pop_front() else {
-                break;
-            };
-            read += 1;
-            if self.core.work.had_large() && self.core.receives_large(id) {
-                put_off.push(id);
-                continue;
-            }
-            self.core.work.serve(self.share.units);
-            self.read(id);
+        if !self.core.queues.put_off.is_empty() {
+            self.core.queues.resume_put_off();
         }
-        self.core.weigh(before);
-        read
+        if self.core.tls.handshakes.refused_at().is_some() {
+            self.read_refused();
+        }
     }
 
     /// Mail from other threads, then what services have decided about requests put off.
@@ -225,20 +212,25 @@ impl Reactor {
             return;
         }
         let mut budget = TIMERS;
-        self.core.work.begin(CALLS_WORK);
-        while !self.core.work.is_phase_spent()
-            && let Some(timer) = self.core.schedule.pop(now, &mut budget)
-        {
+        let mut next = self.core.schedule.pop(now, &mut budget);
+        if next.is_some() {
+            self.core.work.begin(CALLS_WORK);
+        }
+        while let Some(timer) = next {
             self.fire(timer);
+            next = match self.core.work.is_phase_spent() {
+                true => None,
+                false => self.core.schedule.pop(now, &mut budget),
+            };
         }
     }
 
     /// Whether timers wait: they are late, since the process was stopped or a turn took long, and so may
     /// the input be that they are about. They wait once, then all that are due fire.
     fn holds_timers(&mut self, now: Time) -> bool {
-        let is_first_late_turn = now.since(self.previous) > TIMER_LATE
+        let is_first_late_turn = now > self.previous + TIMER_LATE
             && self.timers_held_until < self.previous
-            && self.core.schedule.next().is_some_and(|due| now.since(due) > TIMER_LATE);
+            && self.core.schedule.next().is_some_and(|due| now > due + TIMER_LATE);
         if is_first_late_turn {
             self.timers_held_until = now + TIMER_GRACE;
             self.core.metrics.timers_held += 1;
@@ -257,22 +249,18 @@ impl Reactor {
     }
 
     fn flush_phase(&mut self) {
-        let most = self.core.metrics.bytes_written + FLUSH_BYTES as u64;
-        let mut left = self.core.queues.dirty.len().min(FLUSHES);
-        while left > 0 && self.core.metrics.bytes_written < most {
-            let some = left.min(WEIGHED_AT_ONCE);
-            left -= some;
-            for _ in 0..some {
-                if let Some(id) = self.core.queues.dirty.pop_front() {
-                    self.core.flush(id);
-                }
-            }
+        let queued = self.core.queues.dirty.len();
+        match queued <= WEIGHED_AT_ONCE {
+            true => self.flush_some(queued),
+            false => self.flush_many(queued.min(FLUSHES)),
         }
-        self.core.metrics.phases_cut += u64::from(left > 0);
         self.core.watch_spares();
     }
 
     fn drain_phase(&mut self) {
+        if self.core.queues.drained.is_empty() {
+            return;
+        }
         self.core.work.begin(CALLS_WORK);
         for _ in 0..self.core.queues.drained.len() {
             if self.core.work.is_phase_spent() {
@@ -293,7 +281,9 @@ impl Reactor {
     /// Tells services who is gone, then forgets them.
     fn reap_phase(&mut self) {
         let has_ended = !self.core.queues.reap.is_empty();
-        self.core.work.begin(CALLS_WORK);
+        if has_ended {
+            self.core.work.begin(CALLS_WORK);
+        }
         for _ in 0..self.core.queues.reap.len() {
             if self.core.work.is_phase_spent() {
                 self.core.metrics.phases_cut += 1;
@@ -323,10 +313,6 @@ impl Reactor {
 }
 
 impl Core {
-    fn receives_large(&self, id: ConnId) -> bool {
-        self.conns.get(id).is_some_and(|conn| conn.receives_large())
-    }
-
     fn note(&mut self, id: ConnId, event: &Event) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;

@@ -6,12 +6,12 @@
 //! that an ordinary message pays nothing for it.
 
 use super::budget::{
-    DEFLATED_BYTES, DELIVERY_WORK, LARGE_BYTES, MESSAGE_WORK, MESSAGES_PER_READ, READ_BYTES,
-    READ_SHARE_MAX, READ_SHARE_MIN, READ_WORK, WORK_BYTES,
+    DEFLATED_BYTES, DELIVERY_WORK, FLUSH_BYTES, LARGE_BYTES, MESSAGE_WORK, MESSAGES_PER_READ,
+    READ_BYTES, READ_SHARE_MAX, READ_SHARE_MIN, READ_WORK, WEIGHED_AT_ONCE, WORK_BYTES,
 };
 use super::core::Core;
 use super::metrics::Metrics;
-use super::{Context, Reactor, Service, ServiceId};
+use super::{ConnId, Context, Reactor, Service, ServiceId};
 
 /// What is left of the budgets of this phase, and of the one that is served in it.
 #[derive(Debug, Default)]
@@ -85,6 +85,8 @@ const BATCHED_PER_DELIVERY: usize = 16;
 /// What each connection may have in one read phase: the phase's budget, shared out evenly.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share {
+    /// Connections that it is a share for.
+    pub(super) connections: usize,
     /// Units of work.
     pub(super) units: usize,
     /// Messages and other frames.
@@ -103,6 +105,7 @@ impl Share {
     pub(super) fn of(connections: usize) -> Share {
         let units = (READ_WORK / connections.max(1)).clamp(READ_SHARE_MIN, READ_SHARE_MAX);
         Share {
+            connections,
             units,
             frames: (units / MESSAGE_WORK).min(MESSAGES_PER_READ),
             bytes: (units * WORK_BYTES).min(READ_BYTES),
@@ -144,6 +147,10 @@ impl Core {
     pub(super) fn weigh(&mut self, earlier: Weighed) {
         self.work.spend(self.weighed().units_since(earlier));
     }
+
+    fn receives_large(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| conn.receives_large())
+    }
 }
 
 impl Reactor {
@@ -158,6 +165,60 @@ impl Reactor {
         self.core.work.spend(MESSAGE_WORK);
         self.core.weigh(before);
         result
+    }
+
+    /// Reads from so many connections of the queue, as far as the budget reaches; returns how many are
+    /// left.
+    #[inline(never)]
+    pub(super) fn read_many(&mut self, queued: usize) -> usize {
+        let mut left = queued;
+        while left > 0 && !self.core.work.is_phase_spent() {
+            let before = self.core.weighed();
+            left -= self.read_some(left.min(WEIGHED_AT_ONCE));
+            self.core.weigh(before);
+        }
+        left
+    }
+
+    /// Reads from the next connections of the queue, or puts them off to the next turn; returns how many
+    /// those were.
+    #[inline(always)]
+    pub(super) fn read_some(&mut self, most: usize) -> usize {
+        let mut read = 0;
+        while read < most && !self.core.work.is_phase_spent() {
+            let Some(id) = self.core.queues.run.pop_front() else {
+                break;
+            };
+            read += 1;
+            if self.core.work.had_large() && self.core.receives_large(id) {
+                self.core.queues.put_off.push(id);
+                continue;
+            }
+            self.core.work.serve(self.share.units);
+            self.read(id);
+        }
+        read
+    }
+
+    #[inline]
+    pub(super) fn flush_some(&mut self, most: usize) {
+        for _ in 0..most {
+            if let Some(id) = self.core.queues.dirty.pop_front() {
+                self.core.flush(id);
+            }
+        }
+    }
+
+    #[inline(never)]
+    pub(super) fn flush_many(&mut self, most: usize) {
+        let bytes = self.core.metrics.bytes_written + FLUSH_BYTES as u64;
+        let mut left = most;
+        while left > 0 && self.core.metrics.bytes_written < bytes {
+            let some = left.min(WEIGHED_AT_ONCE);
+            self.flush_some(some);
+            left -= some;
+        }
+        self.core.metrics.phases_cut += u64::from(left > 0);
     }
 }
 
