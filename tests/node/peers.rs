@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::process::{Directory, Node};
@@ -121,6 +122,17 @@ fn a_lost_boot_peer_is_connected_again() {
 }
 
 #[test]
+fn a_node_that_shuts_down_does_not_connect_to_its_peers_again() {
+    let directories = [Directory::new(), Directory::new()];
+    let (leader, p2p) = leader(&directories[0], &[]);
+    let mut follower = follower(&directories[1], &leader, &["-boot-peers", &p2p.to_string()]);
+    eventually(|| peers(&follower) == Some(1), "it is connected");
+    follower.signal(Signal::TERM);
+    let (code, log) = follower.end();
+    assert!(code == Some(0) && !log.contains("trying again"), "{log}");
+}
+
+#[test]
 fn forged_heads_change_nothing_and_cost_the_leader_little() {
     let (leads, follows) = (Directory::new(), Directory::new());
     let (leader, p2p) = leader(&leads, &[]);
@@ -132,14 +144,15 @@ fn forged_heads_change_nothing_and_cost_the_leader_little() {
     assert!(class, "calls are counted by class, the cheapest first");
 
     let mut forger = peer(follower.p2p());
-    let (before, begun) = (questions(), Instant::now());
+    let begun = Instant::now();
+    let before = questions();
     for number in 0..5000 {
         forger.text(&head(1_000_000 + number));
     }
     forger.send(PING, b"after all of them");
     while forger.frame().opcode != PONG {}
-    let pauses = begun.elapsed().as_millis() / WAKE_PAUSE.as_millis();
     let asked = questions() - before;
+    let pauses = begun.elapsed().as_millis() / WAKE_PAUSE.as_millis();
     assert!(u128::from(asked) <= pauses + 2, "{asked} questions in {pauses} pauses");
 
     let (status, health) = follower.asked("/readyz");

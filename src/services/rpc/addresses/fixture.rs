@@ -30,7 +30,9 @@ pub(in super::super) fn await_open<S: Service + 'static>(
     let first = SocketAddr::from(([127, 0, 0, 1], DISCARD_PORT));
     let mut reactor = Reactor::new(Settings::default()).unwrap();
     let server = reactor.add_service(Silent).unwrap();
-    reactor.add_route("/", server, RouteSettings::default()).unwrap();
+    for path in ["/", "/p2p"] {
+        reactor.add_route(path, server, RouteSettings::default()).unwrap();
+    }
     let second = reactor.listen(&ListenSettings::new(any)).unwrap();
     let route = Rc::<Cell<RouteId>>::default();
     let service = build(Addresses::new([first, second]), Rc::clone(&route));

@@ -15,15 +15,14 @@ mod message;
 use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::mpsc::SyncSender;
-use std::thread;
 use std::time::Duration;
 
 use log::{debug, info, warn};
 
 use self::message::{Head, Hello, PeerMessage};
+use super::super::addresses::{Addresses, look_up};
 use super::super::backoff::Backoff;
 use super::super::hex::Word;
 use super::{PAUSE_MAX, PAUSE_MIN};
@@ -110,8 +109,8 @@ struct Link {
 struct Boot {
     address: PeerAddress,
     backoff: Backoff,
-    /// Found addresses that were not tried yet.
-    untried: Vec<SocketAddr>,
+    /// Addresses that were not tried since the last lookup.
+    untried: Addresses,
 }
 
 /// Whether the follower thread may be woken now.
@@ -146,7 +145,7 @@ pub struct Peers {
 #[derive(Debug)]
 struct Found {
     index: usize,
-    addresses: Vec<SocketAddr>,
+    addresses: Addresses,
 }
 
 impl Peers {
@@ -162,7 +161,7 @@ impl Peers {
         let boot = boot.0.into_iter().map(|address| Boot {
             address,
             backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
-            untried: Vec::new(),
+            untried: Addresses::default(),
         });
         Peers {
             hello: Hello { chain_id, chain, node },
@@ -183,25 +182,18 @@ impl Peers {
         Rc::clone(&self.counts)
     }
 
-    /// Tries the next address of a boot peer; looks its name up, on a thread, when none is left.
+    /// Connects to the next address of a boot peer; after the last one, pauses until the next lookup.
     fn connect(&mut self, cx: &mut Context<'_>, index: usize) {
-        let Some(boot) = self.boot.get_mut(index) else {
-            return;
-        };
-        let Some(address) = boot.untried.pop() else {
-            return self.look_up(cx, index);
-        };
+        let boot = &mut self.boot[index];
         let Ok(request) = ClientRequest::new(&boot.address.to_string(), P2P_PATH) else {
             return;
         };
-        match cx.connect(self.outbound, address, &request) {
-            Ok(conn) => {
+        let conn = boot.untried.connect(|address| cx.connect(self.outbound, address, &request));
+        match conn {
+            Some(conn) => {
                 self.links.insert(conn, Link { boot: Some(index), is_greeted: false });
             }
-            Err(error) => {
-                debug!("no connection to peer {}: {error}", boot.address);
-                self.try_again(cx, index);
-            }
+            None => self.try_again(cx, index),
         }
     }
 
@@ -209,36 +201,27 @@ impl Peers {
         let Some((sender, _)) = &self.found else {
             return;
         };
-        let (sender, address) = (sender.clone(), self.boot[index].address.clone());
-        let look = move || {
-            let addresses = address.resolve();
+        let (sender, address) = (sender.clone(), &self.boot[index].address);
+        let deliver = move |addresses| {
+            // The loop has ended if it takes no mail.
             let _ = sender.try_send(Found { index, addresses });
         };
-        if let Err(error) = thread::Builder::new().name("peer-lookup".to_owned()).spawn(look) {
-            debug!("no thread to look up a peer's name: {error}");
+        if let Err(error) = look_up(address.place(), deliver) {
+            debug!("no thread to look up peer {address}: {error}");
             self.try_again(cx, index);
         }
     }
 
-    fn take_found(&mut self, cx: &mut Context<'_>, found: Found) {
-        let Found { index, mut addresses } = found;
-        if addresses.is_empty() {
-            debug!("peer {} has no address", self.boot[index].address);
-            return self.try_again(cx, index);
-        }
-        addresses.reverse();
-        self.boot[index].untried = addresses;
-        self.connect(cx, index);
-    }
-
-    /// Schedules the next attempt: at once while addresses are untried, else after a growing pause.
+    /// Schedules the next lookup, after a pause that grows.
     fn try_again(&mut self, cx: &mut Context<'_>, index: usize) {
+        if cx.occupancy().is_draining {
+            return;
+        }
         let boot = &mut self.boot[index];
-        if boot.untried.is_empty() && boot.backoff.is_fresh() {
+        if boot.backoff.is_fresh() {
             warn!("peer {} is not connected; trying again", boot.address);
         }
-        let delay = if boot.untried.is_empty() { boot.backoff.fail() } else { Duration::ZERO };
-        if cx.schedule(delay, index as u64).is_none() {
+        if cx.schedule(boot.backoff.fail(), index as u64).is_none() {
             warn!("no timer to connect to peer {} again", boot.address);
         }
     }
@@ -271,7 +254,7 @@ impl Peers {
         }
         if let Some(boot) = boot {
             boot.backoff.succeed();
-            boot.untried.clear();
+            boot.untried = Addresses::default();
             info!("connected to peer {}", boot.address);
         }
         add(&self.counts.connected_now, 1);
@@ -314,7 +297,7 @@ impl Service for Peers {
         // One lookup per boot peer at a time.
         self.found = Some(cx.mailbox(BOOT_PEERS_MAX));
         for index in 0..self.boot.len() {
-            self.connect(cx, index);
+            self.look_up(cx, index);
         }
     }
 
@@ -353,13 +336,13 @@ impl Service for Peers {
         }
         if let Some(index) = link.boot {
             debug!("peer {} disconnected: {why}", self.boot[index].address);
-            self.try_again(cx, index);
+            self.connect(cx, index);
         }
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
         if key != WAKE {
-            return self.connect(cx, key as usize);
+            return self.look_up(cx, key as usize);
         }
         match self.wake {
             WakeState::Owed => self.wake_follower(cx),
@@ -371,7 +354,9 @@ impl Service for Peers {
         if let Some((_, found)) = &self.found
             && let Some(found) = found.next()
         {
-            self.take_found(cx, found);
+            let Found { index, addresses } = found;
+            self.boot[index].untried = addresses;
+            self.connect(cx, index);
             return More::Yes;
         }
         if self.changed.as_ref().is_some_and(|changed| changed.next().is_some())
@@ -382,5 +367,45 @@ impl Service for Peers {
             add(&self.counts.heads_out, sent.sent as u64);
         }
         More::No
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::addresses::fixture::await_open;
+    use super::*;
+
+    /// A service of peers that is given the addresses of its boot peer.
+    struct Given {
+        peers: Option<Peers>,
+        addresses: Option<Addresses>,
+        route: Rc<Cell<RouteId>>,
+    }
+
+    impl Service for Given {
+        fn on_start(&mut self, cx: &mut Context<'_>) {
+            let boot = "host.invalid:1".parse().unwrap();
+            let peers = Peers::new(1, None, boot, Rc::default(), None, self.route.get());
+            let peers = self.peers.insert(peers);
+            let (sender, receiver) = cx.mailbox(1);
+            let addresses = self.addresses.take().unwrap();
+            sender.try_send(Found { index: 0, addresses }).unwrap();
+            peers.found = Some((sender, receiver));
+        }
+
+        fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+
+        fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
+            self.peers.as_mut().unwrap().on_mail(cx)
+        }
+
+        fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
+            self.peers.as_mut().unwrap().on_close(cx, conn, why);
+        }
+    }
+
+    #[test]
+    fn the_next_address_is_tried_when_one_refuses() {
+        await_open(|addresses, route| Given { peers: None, addresses: Some(addresses), route });
     }
 }

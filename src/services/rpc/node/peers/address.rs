@@ -1,7 +1,6 @@
 //! Addresses of boot peers, as an operator writes them.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::str::FromStr;
 
 /// Boot peers of one node.
@@ -16,15 +15,15 @@ pub struct PeerAddress {
     port: u16,
 }
 
-/// The peers that a node connects to: `HOST:PORT,HOST:PORT`, at most [`BOOT_PEERS_MAX`]; may be empty.
+/// The peers that a node connects to: `HOST:PORT,HOST:PORT`, each once, at most [`BOOT_PEERS_MAX`]; may be
+/// empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BootPeers(pub Vec<PeerAddress>);
 
 impl PeerAddress {
-    /// All addresses of the host. Blocks where the host is a name.
-    pub(super) fn resolve(&self) -> Vec<SocketAddr> {
-        let host = self.host.trim_matches(['[', ']']);
-        (host, self.port).to_socket_addrs().map(Iterator::collect).unwrap_or_default()
+    /// Host and port, as a resolver takes them.
+    pub(super) fn place(&self) -> (String, u16) {
+        (self.host.trim_matches(['[', ']']).to_owned(), self.port)
     }
 }
 
@@ -34,7 +33,8 @@ impl FromStr for PeerAddress {
     fn from_str(text: &str) -> Result<PeerAddress, Self::Err> {
         let (host, port) = text.rsplit_once(':').ok_or(EXPECTED)?;
         let is_bracketed = host.starts_with('[') && host.ends_with(']');
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+        // No DNS name has an underscore, but names of containers do.
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
         let is_host = if is_bracketed {
             host[1..host.len() - 1].parse::<std::net::Ipv6Addr>().is_ok()
         } else {
@@ -56,7 +56,13 @@ impl FromStr for BootPeers {
 
     fn from_str(text: &str) -> Result<BootPeers, Self::Err> {
         let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        let peers: Vec<PeerAddress> = items.map(str::parse).collect::<Result<_, _>>()?;
+        let mut peers: Vec<PeerAddress> = Vec::new();
+        for item in items {
+            let peer = item.parse()?;
+            if !peers.contains(&peer) {
+                peers.push(peer);
+            }
+        }
         if peers.len() > BOOT_PEERS_MAX {
             return Err(format!("at most {BOOT_PEERS_MAX} peers"));
         }
@@ -80,12 +86,18 @@ mod tests {
 
     #[test]
     fn lists_of_hosts_and_ports_are_read() {
-        let peers: BootPeers = "127.0.0.1:30303, node-2.example:30304,[::1]:1".parse().unwrap();
-        assert_eq!(peers.0.len(), 3);
-        assert_eq!(peers.to_string(), "127.0.0.1:30303,node-2.example:30304,[::1]:1");
-        assert_eq!(peers.0[0].resolve(), ["127.0.0.1:30303".parse().unwrap()]);
-        assert_eq!(peers.0[2].resolve(), ["[::1]:1".parse().unwrap()]);
+        let text = "127.0.0.1:30303, node-2.example:30304,[::1]:1,weir_leader:2";
+        let peers: BootPeers = text.parse().unwrap();
+        assert_eq!(peers.to_string(), text.replace(' ', ""));
+        assert_eq!(peers.0[0].place(), ("127.0.0.1".to_owned(), 30303));
+        assert_eq!(peers.0[2].place(), ("::1".to_owned(), 1));
         assert_eq!("".parse(), Ok(BootPeers::default()));
+    }
+
+    #[test]
+    fn a_peer_that_is_listed_twice_is_one_peer() {
+        let peers: BootPeers = "a:1,b:1, a:1,a:2".parse().unwrap();
+        assert_eq!(peers.to_string(), "a:1,b:1,a:2");
     }
 
     #[test]
@@ -93,7 +105,9 @@ mod tests {
         for text in ["a", ":1", "a:0", "a:65536", "::1:30303", "http://a:1", "u@a:1", "[a]:1"] {
             assert!(text.parse::<BootPeers>().is_err(), "{text}");
         }
-        let many = ["a:1"; BOOT_PEERS_MAX + 1].join(",");
-        assert!(many.parse::<BootPeers>().is_err());
+        let peers =
+            |count| (1..=count).map(|port| format!("a:{port}")).collect::<Vec<_>>().join(",");
+        assert!(peers(BOOT_PEERS_MAX).parse::<BootPeers>().is_ok());
+        assert!(peers(BOOT_PEERS_MAX + 1).parse::<BootPeers>().is_err());
     }
 }
