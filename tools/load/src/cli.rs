@@ -36,8 +36,8 @@ Examples:
   weir-load rpc ws://127.0.0.1:8545/ --no-calls --subscribers 1000 --heads 5
   weir-load impolite ws://127.0.0.1:9001/
 
-A run is INVALID, and has no rate, if no connection opened, if more than 1 % of the answers were wrong or more
-than 1 % of the connections were lost, or if the server's process ended.
+A run is INVALID, and has no rate, if no connection opened, if more than 1 % of the answers were
+wrong or more than 1 % of the connections were lost, or if the server's process ended.
 
 Exit codes: 0 fine, 1 a demand was not met or the run failed, 2 wrong usage, 3 the run is INVALID.
 Results go to standard output, all else to standard error.";

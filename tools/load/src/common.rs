@@ -74,6 +74,9 @@ pub(crate) struct Common {
     /// Exit with 1 after more errors than this
     #[arg(long, value_name = "N")]
     pub(crate) max_errors: Option<u64>,
+    /// A server whose wrong answers are errors, but do not make a run INVALID
+    #[arg(long, value_name = "URL")]
+    pub(crate) tolerate: Vec<Target>,
     /// Exit with 1 unless this holds: p50 p90 p99 p999 max mean cpu (times), rate, errors
     #[arg(long = "assert", value_name = "METRIC<VALUE")]
     pub(crate) assertions: Vec<Assertion>,

@@ -154,7 +154,8 @@ impl Session<'_> {
         let pid = server.as_ref().map(Watched::pid);
         let mut report = Report::new(scenario.name(), &target.url, pid, &parts, &marks, &window);
         report.interrupted = self.is_interrupted();
-        if let Some(objection) = validity::objection(&parts, run.gone()) {
+        let is_tolerated = common.tolerate.iter().any(|tolerated| tolerated.url == target.url);
+        if let Some(objection) = validity::objection(&parts, run.gone(), is_tolerated) {
             report.invalidate(objection);
         }
         Ok(report)

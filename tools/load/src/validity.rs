@@ -7,8 +7,8 @@ use crate::tally::{Counts, Faults};
 const FAULTS_SHARE_MAX: f64 = 0.01;
 
 /// Why a run is INVALID, in one line; `None` if it is valid. `gone` is the server's process if that
-/// ended during the run.
-pub(crate) fn objection(parts: &[Shared], gone: Option<i32>) -> Option<String> {
+/// ended during the run. Wrong answers do not count if the server `is_tolerated`.
+pub(crate) fn objection(parts: &[Shared], gone: Option<i32>, is_tolerated: bool) -> Option<String> {
     if let Some(pid) = gone {
         return Some(format!("the server's process {pid} ended during the run"));
     }
@@ -19,7 +19,7 @@ pub(crate) fn objection(parts: &[Shared], gone: Option<i32>) -> Option<String> {
     }
     parts.iter().find_map(|part| {
         let mut part = part.borrow_mut();
-        let objection = objection_to(&mut *part)?;
+        let objection = objection_to(&mut *part, is_tolerated)?;
         Some(match parts {
             [_] => objection,
             _ => format!("{}: {objection}", part.name()),
@@ -32,12 +32,14 @@ fn connect_error(part: &mut dyn Part) -> Option<String> {
     errors.iter().find_map(|(what, _)| what.strip_prefix("connect: ").map(str::to_owned))
 }
 
-fn objection_to(part: &mut dyn Part) -> Option<String> {
+fn objection_to(part: &mut dyn Part, is_tolerated: bool) -> Option<String> {
     let opened = part.crowd().census.opened;
     let is_answered = part.is_answered();
     let tally = part.tally();
     let Counts { sent, received, .. } = tally.all_counts();
-    exceeding(&tally.wrong, received, "wrong answers", "answers")
+    let wrong = exceeding(&tally.wrong, received, "wrong answers", "answers");
+    wrong
+        .filter(|_| !is_tolerated)
         .or_else(|| exceeding(&tally.lost, opened, "connections lost", "connections"))
         .or_else(|| {
             let is_silent = is_answered && sent > 0 && received == 0;

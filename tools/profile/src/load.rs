@@ -46,6 +46,9 @@ impl Load {
     }
 
     /// What it has measured.
+    ///
+    /// # Errors
+    /// The run was interrupted, has no output, or is INVALID.
     pub(crate) fn finish(mut self, interrupted: &AtomicBool) -> Result<Value, Box<dyn Error>> {
         while self.process.try_wait()?.is_none() {
             if interrupted.load(Ordering::Relaxed) || Instant::now() > self.deadline {
@@ -54,7 +57,15 @@ impl Load {
             thread::sleep(LOOK);
         }
         let text = self.output.take().and_then(|output| output.join().ok());
-        Ok(serde_json::from_str(&text.ok_or("the load's output is lost")??)?)
+        valid(serde_json::from_str(&text.ok_or("the load's output is lost")??)?)
+    }
+}
+
+/// The report of a run that says something about its server.
+fn valid(report: Value) -> Result<Value, Box<dyn Error>> {
+    match report["invalid"].as_str() {
+        Some(why) => Err(format!("the load run is INVALID: {why}").into()),
+        None => Ok(report),
     }
 }
 
@@ -76,4 +87,20 @@ pub(crate) fn pause(time: Duration, interrupted: &AtomicBool) -> Result<(), Box<
         thread::sleep(LOOK.min(time));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_invalid_run_is_an_error() {
+        let error = valid(json!({ "invalid": "no connection opened" })).unwrap_err();
+        assert_eq!(error.to_string(), "the load run is INVALID: no connection opened");
+        for report in [json!({ "invalid": null }), json!({})] {
+            assert_eq!(valid(report.clone()).unwrap(), report);
+        }
+    }
 }

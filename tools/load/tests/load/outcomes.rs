@@ -66,6 +66,20 @@ fn a_server_that_answers_wrongly_makes_the_run_invalid() {
 }
 
 #[test]
+fn wrong_answers_of_a_tolerated_server_are_errors_of_a_valid_run() {
+    let altering = Altering { seen: 0, is_wrong: |_| true };
+    let (server, other) = (Server::with(altering, Echo), Server::start());
+    let [url, other] = [server.url("/"), other.url("/")];
+    let line = format!("echo {url} -c 1 --tolerate {other} --tolerate {url} {SHORT}");
+    let (tolerated, code) = report(&line);
+    assert_eq!((code, &tolerated["invalid"]), (0, &Value::Null));
+    assert!(number(&tolerated["total"]["rate"]) > 0.0);
+    assert!(number(&tolerated["total"]["errors"]["not the message sent"]) > 0.0);
+    let (strict, code) = report(&format!("echo {url} -c 1 --tolerate {other} {SHORT}"));
+    assert!(code == 3 && strict["invalid"].is_string(), "{strict}");
+}
+
+#[test]
 fn a_chat_room_instead_of_an_echo_makes_the_run_invalid() {
     let server = Server::start();
     // Members hear each other, and not themselves.

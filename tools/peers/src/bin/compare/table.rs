@@ -12,7 +12,7 @@ use crate::server::Server;
 /// What the load client calls a reply that is not what was sent.
 const MISMATCH: &str = "not the message sent";
 /// The server whose replies are not: it does not unmask them.
-const FLOOR: &str = "floor";
+pub(crate) const FLOOR: &str = "floor";
 
 type Results<'a> = [(&'a Scenario, Value)];
 
@@ -64,6 +64,9 @@ pub(crate) fn errors(servers: &[Server], results: &Results) -> Vec<String> {
                 let errors = errors.into_iter().flatten();
                 for (what, count) in errors.filter(|(what, _)| !is_expected(&server.name, what)) {
                     lines.push(format!("{}, {}: {count} x {what}", scenario.letter, server.name));
+                }
+                if let Some(why) = report["invalid"].as_str() {
+                    lines.push(format!("{}, {}: INVALID: {why}", scenario.letter, server.name));
                 }
                 if let Some(why) = report["client"]["bottleneck"].as_str() {
                     lines.push(format!("{}, {}: {why}", scenario.letter, server.name));
@@ -120,7 +123,10 @@ mod tests {
             "reports": [
                 [{ "total": { "errors": {} }, "client": { "bottleneck": null } }],
                 [{ "total": { "errors": { MISMATCH: 5 } }, "client": { "bottleneck": null } }],
-                [{ "total": { "errors": { "unanswered": 2 } }, "client": { "bottleneck": "slow" } }],
+                [
+                    { "total": { "errors": { "unanswered": 2 } }, "client": { "bottleneck": "slow" } },
+                    { "total": { "errors": {}, "rate": null }, "invalid": "it closed" },
+                ],
             ],
         })
     }
@@ -140,6 +146,9 @@ mod tests {
     #[test]
     fn errors_are_told_but_for_the_floors_own() {
         let errors = errors(&servers(), &[(&SCENARIOS[1], result())]);
-        assert_eq!(errors, ["A, gone: 2 x unanswered", "A, gone: slow"]);
+        assert_eq!(
+            errors,
+            ["A, gone: 2 x unanswered", "A, gone: slow", "A, gone: INVALID: it closed"]
+        );
     }
 }
