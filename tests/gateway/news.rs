@@ -1,7 +1,7 @@
 //! News through a gateway: every block once and in order, whatever becomes of the upstreams.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weir::services::rpc::{RpcError, RpcSettings};
@@ -379,7 +379,9 @@ fn lost_answers_for_missing_blocks_and_logs_are_asked_for_again() {
         node.lose(method);
         node.become_chain(vec![0; first + missed]);
         // Heads are pushed all the time.
+        let started = Instant::now();
         while node.calls(method) < before + 2 {
+            assert!(started.elapsed() < DEADLINE, "{method} is not called again");
             node.mine(0);
             thread::sleep(Duration::from_millis(50));
         }
