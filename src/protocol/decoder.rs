@@ -47,9 +47,15 @@ impl Decoder {
     }
 
     /// Enables permessage-deflate: compressed messages are returned as [`Event::Compressed`] and
-    /// are errors otherwise.
+    /// are errors otherwise. Feature `deflate`.
+    #[cfg(feature = "deflate")]
     pub fn with_deflate(self) -> Decoder {
         Decoder { deflate: true, ..self }
+    }
+
+    /// Whether the first reserved bit marks a compressed message; it is an error otherwise.
+    fn takes_compressed(&self) -> bool {
+        cfg!(feature = "deflate") && self.deflate
     }
 
     /// The role of this endpoint.
@@ -208,7 +214,7 @@ impl Decoder {
     ) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
         let have = usize::from(self.partial_len);
         if have == 0 {
-            let found = FrameHeader::parse(input, self.role, self.deflate)?;
+            let found = FrameHeader::parse(input, self.role, self.takes_compressed())?;
             if found.is_none() {
                 self.keep_partial(0, input);
             }
@@ -219,7 +225,7 @@ impl Decoder {
         let bytes = &mut bytes[..have + taken];
         bytes[..have].copy_from_slice(&self.partial[..have]);
         bytes[have..].copy_from_slice(&input[..taken]);
-        let found = FrameHeader::parse(bytes, self.role, self.deflate)?;
+        let found = FrameHeader::parse(bytes, self.role, self.takes_compressed())?;
         match &found {
             Some(_) => self.partial_len = 0,
             None => self.keep_partial(have, &input[..taken]),

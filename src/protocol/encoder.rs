@@ -4,11 +4,9 @@
 //! frames are not masked; a client's frames are masked with a key that the caller draws (10.3). It
 //! does not compress, but marks a payload that is already compressed.
 
-use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::close::REASON_BYTES_MAX;
-use super::deflate::{Deflater, WINDOW_BITS_MAX};
 use super::frame::CONTROL_BYTES_MAX;
 use super::{CloseFrame, FrameHeader, Masked, Message, Opcode, mask};
 
@@ -141,7 +139,8 @@ pub struct SharedFrame {
     opcode: Opcode,
     /// Compressed for the first connection that needs it; `None` inside if that would not be
     /// smaller.
-    compressed: OnceCell<Option<Rc<[u8]>>>,
+    #[cfg(feature = "deflate")]
+    compressed: std::cell::OnceCell<Option<Rc<[u8]>>>,
 }
 
 impl SharedFrame {
@@ -158,7 +157,12 @@ impl SharedFrame {
     fn new(opcode: Opcode, payload: &[u8]) -> SharedFrame {
         let mut bytes = Vec::with_capacity(frame_bytes(payload.len()));
         Encoder::server(&mut bytes).frame(true, opcode, payload);
-        SharedFrame { bytes: bytes.into(), opcode, compressed: OnceCell::new() }
+        SharedFrame {
+            bytes: bytes.into(),
+            opcode,
+            #[cfg(feature = "deflate")]
+            compressed: Default::default(),
+        }
     }
 
     /// The encoded frame.
@@ -171,15 +175,28 @@ impl SharedFrame {
         &self.bytes
     }
 
+    /// The frame's opcode.
+    pub fn opcode(&self) -> Opcode {
+        self.opcode
+    }
+
+    /// The payload without the header, for a client, which must mask it.
+    pub fn payload(&self) -> &[u8] {
+        payload(&self.bytes)
+    }
+}
+
+#[cfg(feature = "deflate")]
+impl SharedFrame {
     /// The encoded frame with its message compressed, for connections with permessage-deflate.
     /// `None` if that is not smaller, or if `deflater` declined. The first result is kept,
     /// whichever deflater a later call passes.
     ///
     /// The compressed message does not refer to earlier messages, and refers back no further than
     /// its own length. So it suits every window that is at least that long (RFC 7692, 7.1.2).
-    pub fn compressed(&self, deflater: &mut Deflater) -> Option<&Rc<[u8]>> {
+    pub fn compressed(&self, deflater: &mut super::deflate::Deflater) -> Option<&Rc<[u8]>> {
         let make = || {
-            let payload = deflater.deflate(self.payload(), WINDOW_BITS_MAX, &[])?;
+            let payload = deflater.deflate(self.payload(), super::deflate::WINDOW_BITS_MAX, &[])?;
             let mut bytes = Vec::with_capacity(frame_bytes(payload.len()));
             Encoder::server(&mut bytes).compressed(self.opcode, payload);
             Some(bytes.into())
@@ -191,16 +208,6 @@ impl SharedFrame {
     /// nothing.
     pub(crate) fn was_compressed(&self) -> bool {
         self.compressed.get().is_some()
-    }
-
-    /// The frame's opcode.
-    pub fn opcode(&self) -> Opcode {
-        self.opcode
-    }
-
-    /// The payload without the header, for a client, which must mask it.
-    pub fn payload(&self) -> &[u8] {
-        payload(&self.bytes)
     }
 }
 

@@ -3,7 +3,6 @@
 //! From a socket that connects to the answer of the server; then a connection is like any other, but
 //! that its frames are masked. Resolves no names: that blocks, and belongs on a thread.
 
-use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,12 +12,10 @@ use socket2::{Domain, Socket, Type};
 use super::admission::Quota;
 use super::connection::{Connection, Phase, Place, Standing};
 use super::core::Core;
-use super::deflate::Windows;
 use super::http::Handshake;
 use super::router::RouteId;
 use super::tls::TlsConnector;
 use super::{CloseReason, ConnId, Reactor, ServiceId};
-use crate::protocol::deflate::{Agreement, Offer};
 use crate::protocol::handshake::{ClientRequest, Expected, Settled};
 use crate::protocol::{Decoder, Role};
 
@@ -56,12 +53,7 @@ impl Core {
         self.admission.admit_outbound();
         let id = self.conns.next_id();
         let mut bytes = Vec::new();
-        let wants_takeover = request.offers_deflate().is_some_and(|offer| offer.takeover);
-        let takeover = wants_takeover && self.has_window_room(Agreement::WIDEST.window_bytes_max());
-        let request = match wants_takeover == takeover {
-            true => Cow::Borrowed(request),
-            false => Cow::Owned(request.clone().deflate(Offer { takeover })),
-        };
+        let (request, windows) = self.offer(request);
         let expected = request.write(self.masks.nonce(), &mut bytes);
         let names = self.router.protocols(service);
         let index = |offered: &str| names.iter().position(|name| **name == *offered);
@@ -82,8 +74,8 @@ impl Core {
         conn.standing = Standing::Announced;
         conn.rare().session = session;
         self.insert(conn);
-        if takeover {
-            self.set_windows(id, Windows::new(&Agreement::WIDEST, Role::Client));
+        if windows.is_some() {
+            self.set_windows(id, windows);
         }
         self.metrics.connects += 1;
         self.sync_interest(id);

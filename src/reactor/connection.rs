@@ -14,7 +14,7 @@ use mio::net::TcpStream;
 use super::admission::Quota;
 use super::batch::BatchId;
 use super::budget::LARGE_BYTES;
-use super::deflate::Windows;
+use super::deflate::{Unfinished, WindowsBox};
 use super::heartbeat::Pulse;
 use super::http::Handshake;
 use super::inbound::Unread;
@@ -24,7 +24,6 @@ use super::timer::TimerId;
 use super::tls::SessionBox;
 use super::topics::Memberships;
 use super::{CloseReason, ConnId, RouteId, ServiceId, Time};
-use crate::protocol::deflate::Unfinished;
 use crate::protocol::{Decoder, Message, Role};
 
 /// Where a connection stands. The only way on is forward.
@@ -74,7 +73,7 @@ pub(super) struct Rare {
     pub(super) metadata: Option<Box<Metadata>>,
     /// The TLS of a secure connection, for as long as it lives.
     pub(super) session: Option<SessionBox>,
-    pub(super) windows: Option<Box<Windows>>,
+    pub(super) windows: Option<WindowsBox>,
     /// A compressed message of which pieces have come.
     pub(super) unfinished: Option<Unfinished>,
 }
@@ -117,6 +116,7 @@ pub(super) struct Connection {
     /// of connections to flush.
     pub(super) batch: Option<BatchId>,
     /// How far back a compressed message of ours may refer, as an exponent of 2; 0 if we send none.
+    #[cfg(feature = "deflate")]
     pub(super) deflate_bits: u8,
     /// What the poll was last asked for.
     pub(super) interest: Option<Interest>,
@@ -170,6 +170,7 @@ impl Connection {
             service: place.service,
             protocol: None,
             batch: None,
+            #[cfg(feature = "deflate")]
             deflate_bits: 0,
             interest: None,
             readable: false,
@@ -272,10 +273,6 @@ impl Connection {
         self.traffic.messages_in += 1;
         self.traffic.bytes_in += message.len() as u64;
         self.service
-    }
-
-    pub(super) fn take_windows(&mut self) -> Option<Box<Windows>> {
-        self.rare.as_mut()?.windows.take()
     }
 
     /// Gives back what is not needed any more.

@@ -17,7 +17,7 @@ use super::closing::send_buffer_max;
 use super::connection::Connection;
 use super::conns::Conns;
 use super::date::DateCache;
-use super::deflate::WindowRoom;
+use super::deflate::Deflate;
 use super::entropy::MaskKeys;
 use super::id::Source;
 use super::keys::RecentKeys;
@@ -37,7 +37,6 @@ use super::topics::{TopicLimits, Topics};
 use super::trim::Trim;
 use super::work::Work;
 use super::{CloseReason, ConnId, Decision, SendOutcome, Time};
-use crate::protocol::deflate::{Deflater, Inflater};
 use crate::protocol::encoder::frame_bytes;
 use crate::protocol::{Masked, Message, Role, SharedFrame, Spares};
 
@@ -109,13 +108,7 @@ pub(super) struct Core {
     pub(super) targets: Vec<ConnId>,
     /// The header of the frame that is written at once; kept for its memory, too.
     pub(super) frame_head: Vec<u8>,
-    /// What compresses messages, from the first on that is to be.
-    pub(super) deflater: Option<Box<Deflater>>,
-    pub(super) windows: WindowRoom,
-    /// What inflates them, from the first on that comes.
-    pub(super) inflater: Option<Box<Inflater>>,
-    /// Messages from this size on may be compressed: more than any while nobody has agreed to that.
-    pub(super) deflate_bytes_min: usize,
+    pub(super) deflate: Deflate,
     /// The path of all that have not sent a request yet.
     pub(super) no_path: Rc<str>,
 }
@@ -151,10 +144,7 @@ impl Core {
             send_buffer_max: send_buffer_max()?,
             targets: Vec::new(),
             frame_head: Vec::new(),
-            deflater: None,
-            windows: WindowRoom::default(),
-            inflater: None,
-            deflate_bytes_min: usize::MAX,
+            deflate: Deflate::new(),
             no_path: "-".into(),
             settings,
         })
@@ -170,7 +160,7 @@ impl Core {
     /// Queues one message for one connection.
     pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> SendOutcome {
         let (opcode, payload) = (message.opcode(), message.as_bytes());
-        if payload.len() >= self.deflate_bytes_min.min(WRITE_AT_ONCE_BYTES_MIN)
+        if payload.len() >= self.deflate.bytes_min().min(WRITE_AT_ONCE_BYTES_MIN)
             && let Some(outcome) = self.send_large(id, message)
         {
             return outcome;
@@ -183,7 +173,7 @@ impl Core {
     /// Sends a message in a way that is worth it for large ones only, if there is one.
     #[inline(never)]
     fn send_large(&mut self, id: ConnId, message: Message<'_>) -> Option<SendOutcome> {
-        if message.len() >= self.deflate_bytes_min
+        if message.len() >= self.deflate.bytes_min()
             && let Some(outcome) = self.send_deflated(id, message)
         {
             return Some(outcome);
@@ -231,7 +221,7 @@ impl Core {
     ) -> SendOutcome {
         let payload = frame.payload();
         let is_control = frame.opcode().is_control();
-        if payload.len() >= self.deflate_bytes_min
+        if payload.len() >= self.deflate.bytes_min()
             && let Some(outcome) = self.send_shared_deflated(id, frame)
         {
             return outcome;

@@ -74,7 +74,7 @@ impl Connection {
                 .map(|since| (since + route.outbox_grace, Due::Grace)),
             self.rare
                 .as_deref()
-                .and_then(|rare| rare.windows.as_deref()?.idle_at(route))
+                .and_then(|rare| rare.windows.as_ref()?.idle_at(route))
                 .map(|idle| (idle, Due::Window)),
         ];
         let never = (Time::MAX, Due::Idle);

@@ -6,6 +6,7 @@
 //! connections do without. What we may refer to is forgotten after a while of silence, which costs the
 //! peer nothing; what the peer may refer to has to stay.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::budget::{
@@ -13,95 +14,122 @@ use super::budget::{
 };
 use super::connection::Connection;
 use super::core::Core;
-use super::ledger::Sum;
+use super::metrics::Metrics;
 use super::outbox::Pressure;
 use super::settings::{DeflateMode, RouteSettings, Settings};
 use super::shared::Bytes;
-use super::{ConnId, Reactor, SendOutcome, Time};
-use crate::protocol::deflate::{
-    Agreement, Compressed, Deflater, Effort, Inflater, Terms, Unfinished, Window,
-};
+use super::{ConnId, Reactor, SendOutcome};
+use crate::protocol::deflate::{Agreement, Compressed, Deflater, Effort, Inflater, Offer, Terms};
 use crate::protocol::encoder::payload;
+use crate::protocol::handshake::{ClientRequest, Upgrade};
 use crate::protocol::{Decoder, Message, ProtocolError, Role, SharedFrame};
 
-/// What one connection with context takeover may refer to.
+mod windows;
+
+use self::windows::{WindowRoom, Windows};
+
+pub(super) use self::windows::WindowsBox;
+pub(super) use crate::protocol::deflate::Unfinished;
+
+/// The compression of one loop.
 #[derive(Debug)]
-pub(super) struct Windows {
-    outgoing: Option<Window>,
-    incoming: Option<Window>,
-    /// When `outgoing` was last added to.
-    used: Time,
+pub(super) struct Deflate {
+    /// What compresses messages, from the first on that is to be.
+    deflater: Option<Box<Deflater>>,
+    /// What inflates them, from the first on that comes.
+    inflater: Option<Box<Inflater>>,
+    windows: WindowRoom,
+    /// Messages from this size on may be compressed: more than any while nobody has agreed to that.
+    bytes_min: usize,
+    /// Messages compressed, or tried to be, until the last [`trim`](Deflate::trim).
+    deflated: u64,
+    /// Bytes of compressed messages received until then.
+    inflated: u64,
 }
 
-impl Windows {
-    /// The windows that an endpoint of this role needs, if it needs any. They are empty, and hold no
-    /// memory.
-    pub(super) fn new(agreement: &Agreement, role: Role) -> Option<Windows> {
-        let outgoing = agreement.outgoing(role);
-        let outgoing = outgoing.window().filter(|_| outgoing.is_possible());
-        let incoming = agreement.incoming(role).window();
-        let needed = outgoing.is_some() || incoming.is_some();
-        needed.then_some(Windows { outgoing, incoming, used: Time::ZERO })
-    }
-
-    fn both(&self) -> impl Iterator<Item = &Window> {
-        self.outgoing.iter().chain(&self.incoming)
-    }
-
-    /// What they may grow to.
-    fn reserved_bytes(&self) -> usize {
-        self.both().map(|window| Window::bytes_max(window.bits())).sum()
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.both().map(Window::held_bytes).sum()
-    }
-
-    /// When what we may refer to is to be forgotten, if there is anything.
-    pub(super) fn idle_at(&self, route: &RouteSettings) -> Option<Time> {
-        let outgoing = self.outgoing.as_ref()?;
-        (outgoing.held_bytes() > 0).then(|| self.used + route.deflate_idle)
-    }
-
-    /// What our next message may refer to.
-    fn said(&self) -> &[u8] {
-        self.outgoing.as_ref().map_or(&[], Window::as_bytes)
-    }
-
-    /// Notes a compressed message that we have sent.
-    fn note_sent(&mut self, message: &[u8], now: Time, room: &mut WindowRoom) {
-        if let Some(outgoing) = &mut self.outgoing {
-            let before = outgoing.held_bytes();
-            outgoing.push(message);
-            self.used = now;
-            room.held.replace(before, outgoing.held_bytes());
+impl Deflate {
+    pub(super) fn new() -> Deflate {
+        Deflate {
+            deflater: None,
+            inflater: None,
+            windows: WindowRoom::default(),
+            bytes_min: usize::MAX,
+            deflated: 0,
+            inflated: 0,
         }
     }
+
+    #[inline(always)]
+    pub(super) fn bytes_min(&self) -> usize {
+        self.bytes_min
+    }
+
+    /// Bytes that all windows hold.
+    pub(super) fn windows_held(&self) -> usize {
+        self.windows.held.get()
+    }
+
+    /// Bytes that all windows may grow to.
+    pub(super) fn windows_reserved(&self) -> usize {
+        self.windows.reserved.get()
+    }
+
+    /// Streams that unfinished messages have.
+    pub(super) fn streams_lent(&self) -> usize {
+        self.inflater.as_ref().map_or(0, |inflater| inflater.streams_lent())
+    }
+
+    pub(super) fn has_streams(&self) -> bool {
+        self.deflater.is_some() || self.inflater.is_some()
+    }
+
+    /// Frees the streams that nobody has needed since the last call; returns how many those are.
+    pub(super) fn trim(&mut self, metrics: &Metrics) -> usize {
+        let mut freed = 0;
+        let deflated = metrics.messages_deflated + metrics.messages_not_deflated;
+        if deflated == self.deflated {
+            freed += usize::from(self.deflater.take().is_some());
+        }
+        self.deflated = deflated;
+        let inflated = metrics.bytes_inflated_from;
+        // While streams are lent, they must be counted.
+        if inflated == self.inflated && self.streams_lent() == 0 {
+            freed += usize::from(self.inflater.take().is_some());
+        }
+        self.inflated = inflated;
+        freed
+    }
 }
 
-/// The windows of all connections.
-#[derive(Debug, Default)]
-pub(super) struct WindowRoom {
-    /// Bytes that they hold.
-    pub(super) held: Sum,
-    /// Bytes that they may grow to.
-    pub(super) reserved: Sum,
+/// What a server agrees to on this route.
+pub(super) fn negotiate(route: &RouteSettings, upgrade: &Upgrade<'_>) -> Option<Agreement> {
+    let takeover = match route.deflate {
+        DeflateMode::Off => return None,
+        DeflateMode::Shared => false,
+        DeflateMode::Dedicated => true,
+    };
+    upgrade.deflate(Terms { takeover, window_bits: route.deflate_window_bits })
 }
 
 impl Core {
-    /// What a server may agree to on this route; `None`: nothing.
-    pub(super) fn deflate_terms(route: &RouteSettings) -> Option<Terms> {
-        let takeover = match route.deflate {
-            DeflateMode::Off => return None,
-            DeflateMode::Shared => false,
-            DeflateMode::Dedicated => true,
-        };
-        Some(Terms { takeover, window_bits: route.deflate_window_bits })
+    /// A request of ours, without context takeover if there is no room for its windows; and those windows.
+    pub(super) fn offer<'a>(
+        &mut self,
+        request: &'a ClientRequest,
+    ) -> (Cow<'a, ClientRequest>, Option<WindowsBox>) {
+        if !request.offers_deflate().is_some_and(|offer| offer.takeover) {
+            return (Cow::Borrowed(request), None);
+        }
+        if !self.has_window_room(Agreement::WIDEST.window_bytes_max()) {
+            let offer = Offer { takeover: false };
+            return (Cow::Owned(request.clone().deflate(offer)), None);
+        }
+        (Cow::Borrowed(request), Windows::new(&Agreement::WIDEST, Role::Client))
     }
 
     /// Whether there is room for windows of so many bytes.
     pub(super) fn has_window_room(&mut self, bytes: usize) -> bool {
-        let reserved = self.windows.reserved.get() + bytes;
+        let reserved = self.deflate.windows.reserved.get() + bytes;
         let fits = reserved <= self.settings.deflate_windows_bytes_max;
         self.metrics.deflate_windows_refused += u64::from(!fits);
         fits
@@ -118,24 +146,24 @@ impl Core {
         let outgoing = agreement.outgoing(role);
         if outgoing.is_possible() {
             conn.deflate_bits = outgoing.window_bits;
-            self.deflate_bytes_min = self.deflate_bytes_min.min(limits.deflate_bytes_min);
+            self.deflate.bytes_min = self.deflate.bytes_min.min(limits.deflate_bytes_min);
         }
         self.metrics.deflate_agreed += 1;
         self.set_windows(id, Windows::new(agreement, role));
     }
 
     /// Gives a connection its windows, or none, and reserves what they may grow to.
-    pub(super) fn set_windows(&mut self, id: ConnId, windows: Option<Windows>) {
+    pub(super) fn set_windows(&mut self, id: ConnId, windows: Option<WindowsBox>) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        if let Some(before) = conn.take_windows() {
-            self.windows.reserved.replace(before.reserved_bytes(), 0);
-            self.windows.held.replace(before.held_bytes(), 0);
+        if let Some(before) = conn.rare.as_mut().and_then(|rare| rare.windows.take()) {
+            self.deflate.windows.reserved.replace(before.reserved_bytes(), 0);
+            self.deflate.windows.held.replace(before.held_bytes(), 0);
         }
         if let Some(windows) = windows {
-            self.windows.reserved.replace(0, windows.reserved_bytes());
-            conn.rare().windows = Some(Box::new(windows));
+            self.deflate.windows.reserved.replace(0, windows.reserved_bytes());
+            conn.rare().windows = Some(windows);
         }
     }
 
@@ -148,7 +176,7 @@ impl Core {
         if let Some(outgoing) = windows.and_then(|windows| windows.outgoing.as_mut()) {
             let before = outgoing.held_bytes();
             outgoing.clear();
-            self.windows.held.replace(before, outgoing.held_bytes());
+            self.deflate.windows.held.replace(before, outgoing.held_bytes());
             self.metrics.deflate_windows_freed += 1;
         }
     }
@@ -178,7 +206,7 @@ impl Core {
                 None
             }
         };
-        self.deflater = Some(deflater);
+        self.deflate.deflater = Some(deflater);
         outcome
     }
 
@@ -199,7 +227,7 @@ impl Core {
             self.work.spend_deflate(message.len());
         }
         let compressed = frame.compressed(&mut deflater);
-        self.deflater = Some(deflater);
+        self.deflate.deflater = Some(deflater);
         let Some(compressed) = compressed else {
             self.metrics.messages_not_deflated += 1;
             return None;
@@ -217,11 +245,6 @@ impl Core {
         });
         self.note_deflated(id, outcome, message, len, false);
         Some(outcome)
-    }
-
-    /// Streams that unfinished messages have.
-    pub(super) fn streams_lent(&self) -> usize {
-        self.inflater.as_ref().map_or(0, |inflater| inflater.streams_lent())
     }
 
     /// Inflates the next piece of a connection's message, or goes on with one that is gathered; the
@@ -247,7 +270,7 @@ impl Core {
             None => inflater.resume(&mut unfinished, window, limit),
         };
         let after = incoming.map_or(0, |window| window.held_bytes());
-        self.windows.held.replace(before, after);
+        self.deflate.windows.held.replace(before, after);
         if let Some(begun) = &unfinished {
             self.metrics.messages_gathered += u64::from(!was_unfinished && begun.is_gathered());
             conn.rare().unfinished = unfinished;
@@ -271,7 +294,7 @@ impl Core {
 
     fn take_deflater(&mut self) -> Box<Deflater> {
         let Settings { deflate_level, deflate_mem_level, .. } = self.settings;
-        let deflater = self.deflater.take();
+        let deflater = self.deflate.deflater.take();
         deflater.unwrap_or_else(|| Box::new(Deflater::new(deflate_level, deflate_mem_level)))
     }
 
@@ -302,7 +325,7 @@ impl Core {
         };
         let is_new = windows.said().is_empty();
         if begins || !is_new {
-            windows.note_sent(message, self.now, &mut self.windows);
+            windows.note_sent(message, self.now, &mut self.deflate.windows);
         }
         if begins && is_new {
             self.arm(id);
@@ -352,7 +375,7 @@ impl Reactor {
         piece: Option<Compressed<'_>>,
     ) -> Result<(), ProtocolError> {
         // Lifted out while the service, which may do anything, looks at what is in it.
-        let mut inflater = self.core.inflater.take().unwrap_or_default();
+        let mut inflater = self.core.deflate.inflater.take().unwrap_or_default();
         let before = inflater.effort();
         let outcome = match self.core.inflate(id, piece, &mut inflater) {
             Ok(Some(message)) => {
@@ -370,7 +393,7 @@ impl Reactor {
             + to as usize / INFLATED_TO_BYTES
             + primed as usize / WORK_BYTES;
         self.core.work.spend(units);
-        self.core.inflater = Some(inflater);
+        self.core.deflate.inflater = Some(inflater);
         outcome
     }
 

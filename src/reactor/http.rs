@@ -12,6 +12,7 @@ use super::budget::HEAD_WORK;
 use super::client::Awaited;
 use super::connection::{Input, Phase, Standing};
 use super::core::Core;
+use super::deflate::negotiate;
 use super::destination::Destination;
 use super::origin;
 use super::pages::Pages;
@@ -192,7 +193,7 @@ impl Reactor {
 
         let service = self.core.router.service(routed.route);
         let settings = self.core.router.settings(routed.route);
-        let deflate = Core::deflate_terms(settings).and_then(|terms| upgrade.deflate(terms));
+        let deflate = negotiate(settings, &upgrade);
         let Some(conn) = self.core.conns.get_mut(id) else {
             return Ok(());
         };

@@ -82,7 +82,7 @@ impl Core {
 
     /// What was counted. The gauges are copied from the owners of what they show.
     pub(super) fn metrics(&mut self) -> &Metrics {
-        let lent = self.streams_lent();
+        let lent = self.deflate.streams_lent();
         let Metrics {
             connections_now,
             awaiting_refusal_now,
@@ -97,8 +97,8 @@ impl Core {
             (awaiting_refusal_now, self.admission.refused()),
             (buffered_now, self.outboxes.ledger.held()),
             (inflate_streams_now, lent),
-            (deflate_windows_now, self.windows.held.get()),
-            (deflate_windows_reserved_now, self.windows.reserved.get()),
+            (deflate_windows_now, self.deflate.windows_held()),
+            (deflate_windows_reserved_now, self.deflate.windows_reserved()),
         ];
         for (metric, value) in owned {
             *metric = value as u64;

@@ -40,6 +40,7 @@ mod core;
 mod cors;
 mod date;
 mod deadlines;
+#[cfg_attr(not(feature = "deflate"), path = "without/deflate.rs")]
 mod deflate;
 mod destination;
 mod entropy;
@@ -82,6 +83,9 @@ mod stats;
 mod tls;
 mod tls_info;
 mod turn;
+#[cfg(all(test, not(feature = "tls"), not(feature = "deflate")))]
+#[path = "without/tests.rs"]
+mod without;
 
 use std::io;
 use std::net::SocketAddr;

@@ -171,6 +171,7 @@ impl Outbox {
     }
 
     /// Queues a message in its compressed form.
+    #[cfg(feature = "deflate")]
     pub(super) fn push_compressed(
         &mut self,
         spares: &mut SpareQueues,

@@ -193,7 +193,7 @@ impl Core {
     ) -> Option<Published> {
         let bytes = frame.as_bytes().len();
         // Members may want it compressed, each for a window of its own.
-        let may_be_deflated = frame.payload().len() >= self.deflate_bytes_min;
+        let may_be_deflated = frame.payload().len() >= self.deflate.bytes_min();
         if bytes >= SHARE_BYTES_MIN
             || may_be_deflated
             || frame.opcode().is_control()

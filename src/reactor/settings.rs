@@ -194,7 +194,7 @@ pub struct RouteSettings {
     /// address of its own.
     pub site: u16,
     /// Whether messages are compressed for clients that offer it. What we make of our own connections'
-    /// answers follows from what their requests offer.
+    /// answers follows from what their requests offer. Without the feature `deflate`, nothing is compressed.
     pub deflate: DeflateMode,
     /// Messages below this size are not worth compressing.
     pub deflate_bytes_min: usize,

@@ -12,10 +12,6 @@ use super::schedule::Timer;
 #[derive(Debug, Default)]
 pub(super) struct Trim {
     is_due: bool,
-    /// Messages compressed, or tried to be, until the last look.
-    deflated: u64,
-    /// Bytes of compressed messages until then.
-    inflated: u64,
 }
 
 impl Core {
@@ -29,27 +25,14 @@ impl Core {
     }
 
     fn keeps_spares(&self) -> bool {
-        !self.outboxes.spares.is_empty()
-            || !self.spares.is_empty()
-            || self.deflater.is_some()
-            || self.inflater.is_some()
+        !self.outboxes.spares.is_empty() || !self.spares.is_empty() || self.deflate.has_streams()
     }
 
     /// Frees what nobody has needed since the last look.
     pub(super) fn trim(&mut self) {
         self.trim.is_due = false;
-        let mut freed = self.outboxes.spares.trim() + self.spares.trim();
-        let deflated = self.metrics.messages_deflated + self.metrics.messages_not_deflated;
-        if deflated == self.trim.deflated {
-            freed += usize::from(self.deflater.take().is_some());
-        }
-        self.trim.deflated = deflated;
-        let inflated = self.metrics.bytes_inflated_from;
-        // While streams are lent, they must be counted.
-        if inflated == self.trim.inflated && self.streams_lent() == 0 {
-            freed += usize::from(self.inflater.take().is_some());
-        }
-        self.trim.inflated = inflated;
+        let spares = self.outboxes.spares.trim() + self.spares.trim();
+        let freed = spares + self.deflate.trim(&self.metrics);
         self.metrics.spares_freed += freed as u64;
     }
 }

@@ -5,9 +5,11 @@
 //! rest (messages, bytes) the loop counts anyway, and it is weighed once for several connections, so
 //! that an ordinary message pays nothing for it.
 
+#[cfg(feature = "deflate")]
+use super::budget::{DEFLATED_BYTES, LARGE_BYTES};
 use super::budget::{
-    DEFLATED_BYTES, DELIVERY_WORK, FLUSH_BYTES, LARGE_BYTES, MESSAGE_WORK, MESSAGES_PER_READ,
-    READ_BYTES, READ_SHARE_MAX, READ_SHARE_MIN, READ_WORK, WEIGHED_AT_ONCE, WORK_BYTES,
+    DELIVERY_WORK, FLUSH_BYTES, MESSAGE_WORK, MESSAGES_PER_READ, READ_BYTES, READ_SHARE_MAX,
+    READ_SHARE_MIN, READ_WORK, WEIGHED_AT_ONCE, WORK_BYTES,
 };
 use super::core::Core;
 use super::metrics::Metrics;
@@ -59,6 +61,7 @@ impl Work {
 
     /// Spends the compression of a message. The first large one of a phase ends the share of the
     /// connection or service, but not the phase: the others are served, too.
+    #[cfg(feature = "deflate")]
     pub(super) fn spend_deflate(&mut self, bytes: usize) {
         let units = bytes / DEFLATED_BYTES;
         if bytes < LARGE_BYTES || self.had_large {
@@ -252,6 +255,7 @@ mod tests {
         assert_eq!(work.left, 1_000_000 - 5 * DELIVERY_WORK as isize);
     }
 
+    #[cfg(feature = "deflate")]
     #[test]
     fn the_first_large_message_to_compress_ends_a_share_alone() {
         let mut work = Work::default();

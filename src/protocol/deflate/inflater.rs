@@ -10,28 +10,8 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::inflation::{Bounds, Inflation};
-use super::{PIECE_BYTES_MAX, Window};
+use super::{Compressed, PIECE_BYTES_MAX, Window};
 use crate::protocol::{Message, Opcode, ProtocolError};
-
-/// A compressed message, or the next part of one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Compressed<'a> {
-    pub(in crate::protocol) opcode: Opcode,
-    pub(in crate::protocol) payload: &'a [u8],
-    pub(in crate::protocol) is_last: bool,
-}
-
-impl<'a> Compressed<'a> {
-    /// The compressed bytes.
-    pub fn payload(&self) -> &'a [u8] {
-        self.payload
-    }
-
-    /// Whether this is the last part of its message.
-    pub fn is_last(&self) -> bool {
-        self.is_last
-    }
-}
 
 /// A message of which parts have arrived, but not the last one.
 #[derive(Debug)]

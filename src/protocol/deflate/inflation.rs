@@ -28,15 +28,6 @@ const ENDING: [u8; 6] = {
     [a, b, c, d, 0x03, 0x00]
 };
 
-/// Maximum size of a message of up to `message_bytes_max` bytes in compressed form. No DEFLATE
-/// encoder expands incompressible data by more (zlib's `deflateBound` at its least memory).
-pub(in crate::protocol) fn compressed_bytes_max(message_bytes_max: usize) -> usize {
-    message_bytes_max
-        .saturating_add(message_bytes_max / 8)
-        .saturating_add(message_bytes_max / 64)
-        .saturating_add(64)
-}
-
 /// The limits and the window for inflating a message.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds<'a> {

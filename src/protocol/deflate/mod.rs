@@ -7,21 +7,30 @@
 //! [`Window`] for each direction, and only with context takeover.
 //!
 //! The caller decides which connections compress and how much memory their windows may use.
+//!
+//! Without the feature `deflate` there is no codec, and no endpoint can agree on the extension.
 
 mod agreement;
+mod compressed;
+#[cfg(feature = "deflate")]
 mod deflater;
+#[cfg(feature = "deflate")]
 mod inflater;
+#[cfg(feature = "deflate")]
 mod inflation;
 mod offer;
 mod window;
 
 pub use agreement::{Agreement, Direction};
+pub use compressed::Compressed;
+#[cfg(feature = "deflate")]
 pub use deflater::Deflater;
-pub use inflater::{Compressed, Effort, Inflater, Unfinished};
+#[cfg(feature = "deflate")]
+pub use inflater::{Effort, Inflater, Unfinished};
 pub use offer::{Offer, Terms, negotiate};
 pub use window::Window;
 
-pub(super) use inflation::compressed_bytes_max;
+pub(super) use compressed::compressed_bytes_max;
 
 /// Maximum number of compressed bytes that are inflated in one step. They expand to at most 2 MiB,
 /// in 1 to 2 ms, since DEFLATE makes at most 1032 bytes of one.
@@ -42,4 +51,5 @@ pub const MEM_LEVELS: std::ops::RangeInclusive<u8> = 1..=9;
 
 /// The end of a message's DEFLATE data that is not sent: an empty uncompressed block, without its
 /// header (RFC 7692, 7.2.1).
+#[cfg(feature = "deflate")]
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];

@@ -64,7 +64,8 @@ impl ClientRequest {
         })
     }
 
-    /// Offers permessage-deflate (RFC 7692).
+    /// Offers permessage-deflate (RFC 7692). Feature `deflate`.
+    #[cfg(feature = "deflate")]
     pub fn deflate(mut self, offer: Offer) -> ClientRequest {
         self.deflate = Some(offer);
         self
@@ -160,6 +161,7 @@ impl fmt::Debug for ClientRequest {
 mod tests {
     use super::super::{EMPTY_SLOTS, Request, write_switching_protocols};
     use super::*;
+    #[cfg(feature = "deflate")]
     use crate::protocol::deflate::Terms;
 
     const NONCE: &[u8; 16] = b"the sample nonce";
@@ -197,6 +199,7 @@ mod tests {
         assert_eq!((settled.protocol, settled.deflate), (Some(1), None));
     }
 
+    #[cfg(feature = "deflate")]
     #[test]
     fn client_and_server_agree_on_deflate() {
         for takeover in [false, true] {

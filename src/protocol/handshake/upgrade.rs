@@ -11,6 +11,7 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use super::extension::ExtensionList;
 use super::field::is_token;
 use super::{Refusal, Request, VERSION, accept_key};
+#[cfg(feature = "deflate")]
 use crate::protocol::deflate::{Agreement, Terms, negotiate};
 
 /// Accepts nonzero spare bits in the last digit: the key is hashed as text, so they have no effect,
@@ -109,6 +110,7 @@ impl<'a> Upgrade<'a> {
 
     /// The agreement from the first offer of permessage-deflate that a server with these terms can
     /// fulfil, if there is one (RFC 7692, 7.1).
+    #[cfg(feature = "deflate")]
     pub fn deflate(&self, terms: Terms) -> Option<Agreement> {
         // `check` has already found the header well-formed.
         negotiate(self.request.fields.values(EXTENSIONS), terms).unwrap_or_default()
@@ -403,6 +405,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "deflate")]
     #[test]
     fn deflate_is_negotiated_over_all_header_lines() {
         let terms = Terms { takeover: false, window_bits: 15 };
