@@ -1,11 +1,11 @@
-//! What a script demands of a run: `p99<5ms`, `rate>=10000`, `errors<=0`.
+//! Assertions on a run's results: `p99<5ms`, `rate>=10000`, `errors<=0`.
 //!
-//! Reads the notation and judges numbers; where those come from is the report's business.
+//! Parses the notation and compares numbers; the report supplies the values.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What an assertion is about. Latencies are in nanoseconds.
+/// The metric of an assertion. Latencies are in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Metric {
     P50,
@@ -14,10 +14,10 @@ pub(crate) enum Metric {
     P999,
     Max,
     Mean,
-    /// Messages (deliveries, connections) a second.
+    /// Units (messages, deliveries, connections) per second.
     Rate,
     Errors,
-    /// Nanoseconds of the server's CPU for each of them.
+    /// Server CPU time per unit, in nanoseconds.
     Cpu,
 }
 
@@ -41,7 +41,7 @@ enum Relation {
     AtLeast,
 }
 
-/// The longer ones first: `<=` begins with `<`.
+/// Longer relations first: `<=` starts with `<`.
 const RELATIONS: [(&str, Relation); 4] = [
     ("<=", Relation::AtMost),
     (">=", Relation::AtLeast),
@@ -49,7 +49,7 @@ const RELATIONS: [(&str, Relation); 4] = [
     (">", Relation::More),
 ];
 
-/// One demand.
+/// One assertion.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Assertion {
     text: String,
@@ -59,7 +59,7 @@ pub(crate) struct Assertion {
 }
 
 impl Assertion {
-    /// Whether `value_of` the metric meets it; a metric that was not measured meets nothing.
+    /// Whether the metric's value satisfies the assertion; a missing value never does.
     pub(crate) fn holds(&self, value_of: impl Fn(Metric) -> Option<f64>) -> bool {
         value_of(self.metric).is_some_and(|value| match self.relation {
             Relation::Less => value < self.bound,
@@ -99,13 +99,13 @@ impl FromStr for Assertion {
 
 fn parse_number(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite());
-    number.ok_or_else(|| format!("'{text}' is no number"))
+    number.ok_or_else(|| format!("'{text}' is not a number"))
 }
 
 fn parse_nanos(text: &str) -> Result<f64, String> {
     match humantime::parse_duration(text) {
         Ok(duration) => Ok(duration.as_nanos() as f64),
-        Err(_) => Err(format!("'{text}' is no duration, as in 5ms")),
+        Err(_) => Err(format!("'{text}' is not a duration such as 5ms")),
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn each_relation_at_its_bound() {
+    fn relations_are_exact_at_their_bound() {
         let around = |text| [4e6, 5e6, 6e6].map(|value| holds(text, value));
         assert_eq!(around("p99<5ms"), [true, false, false]);
         assert_eq!(around("p99 <= 5ms"), [true, true, false]);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_metric_is_the_one_named() {
+    fn an_assertion_compares_the_metric_it_names() {
         for (name, metric) in METRICS {
             let bound = if matches!(metric, Metric::Rate | Metric::Errors) { "1" } else { "1ns" };
             let assertion: Assertion = format!("{name}<={bound}").parse().unwrap();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn malformed_assertions_are_rejected() {
         for text in ["", "p99", "p99=5ms", "p98<5ms", "p99<5", "p99<", "rate>5ms", "errors<=x"] {
             assert!(text.parse::<Assertion>().is_err(), "{text}");
         }

@@ -1,7 +1,6 @@
-//! The command line: a command for each scenario, and options that all of them share.
+//! The command line: a command for each scenario, and the options that all scenarios share.
 //!
-//! Reads and checks what was typed; a mistake is clap's error, with exit code 2. What the scenarios
-//! do is not known here.
+//! Parses and checks arguments; an invalid one is clap's error, with exit code 2.
 
 use std::ffi::OsString;
 
@@ -16,13 +15,13 @@ use crate::speed::Speed;
 use crate::values::{count, positive, share};
 
 const AFTER_HELP: &str = "\
-A URL may end in the process that serves it, ws://127.0.0.1:9001/=4242: then its CPU time, memory,
-descriptors and context switches are sampled, and every table has its CPU time per message.
+A URL may end in the server's process id, ws://127.0.0.1:9001/=4242: then CPU time, memory, descriptors
+and context switches of that process are sampled, and every table has its CPU time per message.
 SIZE is a number of bytes (20, 4KiB), a range (16..1KiB) or a mix (20:0.8,1KiB:0.2).
 
-Latency begins where a message was due (rate, churn, fanout --rate) or at the turn of the client's
-loop that sent it (echo, slow), and ends at the turn that reads the answer. The clock is read once a
-turn, at its beginning, so that the client's own work is never left out.
+Latency starts when a message was due (rate, churn, fanout --rate) or at the turn of the client's loop
+that sent it (echo, slow), and ends at the turn that reads the answer. The clock is read once per turn,
+at its start, so that latency includes the client's own work.
 
 Examples:
   weir-load echo ws://127.0.0.1:9001/ --connections 200 --size 20 --pid 4242
@@ -37,10 +36,10 @@ Examples:
   weir-load impolite ws://127.0.0.1:9001/
 
 A run is INVALID, and has no rate, if no connection opened, if more than 1 % of the answers were
-wrong or more than 1 % of the connections were lost, or if the server's process ended.
+wrong, if more than 1 % of the connections were lost, or if the server's process ended.
 
-Exit codes: 0 fine, 1 a demand was not met or the run failed, 2 wrong usage, 3 the run is INVALID.
-Results go to standard output, all else to standard error.";
+Exit codes: 0 success, 1 an assertion does not hold or the run failed, 2 invalid usage, 3 INVALID run.
+Results are on stdout, everything else is on stderr.";
 
 /// Loads a WebSocket server and measures it.
 #[derive(Debug, Parser)]
@@ -54,10 +53,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     #[command(flatten)]
     Load(Box<Scenario>),
-    /// Rounds of one scenario (echo unless named) on several servers in turn, and their ratios
+    /// Compare several servers: alternating rounds of one scenario (default: echo), and ratios
     #[command(args_conflicts_with_subcommands = true)]
     Compare(Box<Compare>),
-    /// Clients that break the rules: what the server does with each
+    /// Clients that violate the protocol or the limits, and the server's reaction to each
     Impolite(Box<Impolite>),
 }
 
@@ -69,24 +68,24 @@ pub(crate) struct Compare {
     pub(crate) echo: Common,
 }
 
-/// A kind of load, with its options.
+/// A scenario with its options.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Scenario {
-    /// Closed loop: each connection sends when its last message has come back
+    /// Closed loop: each connection sends its next message after the echo of the last
     Echo(EchoArgs),
-    /// Open loop: messages at a fixed rate, latency from when each was due
+    /// Open loop: messages at a fixed rate; latency counts from the time each was due
     Rate(RateArgs),
-    /// Opens connections at a pace, and holds them
+    /// Open connections at a given rate and hold them
     Connect(ConnectArgs),
     /// Publishers to subscribers: deliveries, losses, duplicates
     Fanout(FanoutArgs),
-    /// Connections that come and go
+    /// Connections that open and close continuously
     Churn(ChurnArgs),
-    /// Some clients do not read; the others are measured beside them
+    /// Some clients stop reading; the others are measured
     Slow(SlowArgs),
-    /// All of it at once, in bursts and varied sizes
+    /// All of these at once, with bursts and varied sizes
     Mixed(MixedArgs),
-    /// JSON-RPC: calls in a closed loop, and subscribers to new heads beside them
+    /// JSON-RPC: calls in a closed loop, and subscribers to new heads
     Rpc(RpcArgs),
 }
 
@@ -98,12 +97,12 @@ pub(crate) struct EchoArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RateArgs {
-    /// Messages a second, on all connections together; or a share, as in 70%, of what a closed loop
-    /// (echo) of the same length reaches just before
+    /// Messages per second on all connections together; or a percentage, as in 70%, of the rate of
+    /// a closed loop (echo) that is measured first
     #[arg(long, value_name = "N", default_value = "1000")]
     pub(crate) rate: Speed,
-    /// Messages that are due together [default: as many as 100 us are worth, so that the client need
-    /// not wake for each]
+    /// Messages that are due at the same time [default: those of 100 us, so that the client need
+    /// not wake up for each]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) burst: Option<u64>,
     #[command(flatten)]
@@ -112,7 +111,7 @@ pub(crate) struct RateArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConnectArgs {
-    /// Connections begun a second; all at once, a hundred handshakes at a time, if not given
+    /// Connections per second [default: as fast as possible, 100 handshakes at a time]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) ramp: Option<f64>,
     #[command(flatten)]
@@ -121,13 +120,13 @@ pub(crate) struct ConnectArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FanoutArgs {
-    /// Connections that publish, beside the subscribers (--connections)
+    /// Connections that publish, in addition to the subscribers (--connections)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
     pub(crate) publishers: usize,
-    /// Rooms that both are spread over; in the path {room} stands for the number
+    /// Rooms for publishers and subscribers; {room} in the path is replaced by the room's number
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
     pub(crate) rooms: usize,
-    /// Messages published a second, by all publishers together; closed loop if not given
+    /// Messages per second of all publishers together [default: closed loop]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) rate: Option<f64>,
     #[command(flatten)]
@@ -136,10 +135,10 @@ pub(crate) struct FanoutArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ChurnArgs {
-    /// Connections begun a second
+    /// Connections opened per second
     #[arg(long, value_name = "N", default_value = "100", value_parser = positive)]
     pub(crate) rate: f64,
-    /// The share that ends without a Close
+    /// Share of connections that end without a Close
     #[arg(long, value_name = "SHARE", default_value = "0.2", value_parser = share)]
     pub(crate) abrupt: f64,
     #[command(flatten)]
@@ -148,7 +147,7 @@ pub(crate) struct ChurnArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SlowArgs {
-    /// The share of connections that stop reading
+    /// Share of connections that stop reading
     #[arg(long, value_name = "SHARE", default_value = "0.1", value_parser = share)]
     pub(crate) share: f64,
     #[command(flatten)]
@@ -157,23 +156,23 @@ pub(crate) struct SlowArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MixedArgs {
-    /// Which scenarios share the connections, and how
+    /// Scenarios and their shares of the connections
     #[arg(
         long,
         value_name = "MIX",
         default_value = "echo:0.4,rate:0.3,fanout:0.1,churn:0.1,slow:0.1"
     )]
     pub(crate) mix: Mix,
-    /// Messages a second of the part "rate"
+    /// Messages per second of the "rate" part
     #[arg(long, value_name = "N", default_value = "1000", value_parser = positive)]
     pub(crate) rate: f64,
-    /// Messages of the part "rate" that are due together
+    /// Messages of the "rate" part that are due at the same time
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) burst: u64,
-    /// Connections a second of the part "churn"
+    /// Connections per second of the "churn" part
     #[arg(long, value_name = "N", default_value = "50", value_parser = positive)]
     pub(crate) churn: f64,
-    /// Path of the part "fanout"
+    /// Path of the "fanout" part
     #[arg(long, value_name = "PATH", default_value = ROOMS_PATH)]
     pub(crate) fanout_path: String,
     #[command(flatten)]
@@ -182,32 +181,32 @@ pub(crate) struct MixedArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RpcArgs {
-    /// What is called, and how often: chain_id, block_number, gas_price, block, logs
+    /// Methods to call, with weights: chain_id, block_number, gas_price, block, logs
     #[arg(long, value_name = "METHODS", default_value = "chain_id")]
     pub(crate) methods: Methods,
-    /// Calls of one message: more than one are a batch
+    /// Calls per message; more than one make a batch
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count)]
     pub(crate) batch: usize,
-    /// Send the next messages (--depth) when all of the last are answered, not one by one
+    /// Send the next messages (--depth) after all previous ones are answered, instead of one by one
     #[arg(long)]
     pub(crate) bursts: bool,
-    /// Further connections, which subscribe to newHeads
+    /// Additional connections that subscribe to newHeads
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) subscribers: usize,
-    /// Blocks a second to have made for them by weir_mine; if not given, the server makes its own
+    /// Blocks per second that weir_mine makes [default: the server makes its own]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) heads: Option<f64>,
-    /// Further subscribers, which fill what the server holds for them and read nothing until the end
+    /// Additional subscribers that stop reading until the end, so that the server's queues fill
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) non_readers: usize,
-    /// No calls: subscribers alone
+    /// No calls, only subscribers
     #[arg(long)]
     pub(crate) no_calls: bool,
     #[command(flatten)]
     pub(crate) common: Common,
 }
 
-/// Where a fan-out goes unless told otherwise.
+/// The default path of a fan-out.
 pub(crate) const ROOMS_PATH: &str = "/rooms/load-{room}";
 
 impl Scenario {
@@ -237,7 +236,7 @@ impl Scenario {
         }
     }
 
-    /// What no single option shows to be wrong.
+    /// Checks combinations of options.
     fn check(&self) -> Result<(), String> {
         let common = self.common();
         let (urls, pids) = (common.urls.len(), common.pid.len());
@@ -245,7 +244,7 @@ impl Scenario {
             return Err("expected a URL such as ws://127.0.0.1:9001/".to_owned());
         }
         if pids > 0 && pids != urls {
-            return Err(format!("--pid was given {pids} times for {urls} URLs"));
+            return Err(format!("--pid is given {pids} times for {urls} URLs"));
         }
         let is_fanout = match self {
             Scenario::Fanout(_) => true,
@@ -253,7 +252,7 @@ impl Scenario {
             _ => false,
         };
         if is_fanout && common.size.min() < FANOUT_BYTES_MIN {
-            return Err(format!("messages of a fan-out have at least {FANOUT_BYTES_MIN} bytes"));
+            return Err(format!("messages of a fan-out need at least {FANOUT_BYTES_MIN} bytes"));
         }
         if let Scenario::Fanout(FanoutArgs { publishers, rooms, .. }) = self
             && publishers < rooms
@@ -261,14 +260,14 @@ impl Scenario {
             return Err("each room needs a publisher".to_owned());
         }
         if let Scenario::Rpc(RpcArgs { no_calls: true, subscribers: 0, .. }) = self {
-            return Err("without calls there must be --subscribers".to_owned());
+            return Err("--no-calls needs --subscribers".to_owned());
         }
         Ok(())
     }
 }
 
 impl Cli {
-    /// Reads `arguments`, the first of which is the program's name.
+    /// Parses `arguments`; the first one is the program's name.
     pub(crate) fn parse_from_args(
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Cli, clap::Error> {
@@ -279,7 +278,7 @@ impl Cli {
         Ok(cli)
     }
 
-    /// The scenario to run, but for [`Impolite`].
+    /// The scenario to run; `None` for [`Impolite`].
     pub(crate) fn scenario(&self) -> Option<Scenario> {
         match &self.command {
             Command::Load(scenario) => Some(Scenario::clone(scenario)),
@@ -290,12 +289,12 @@ impl Cli {
 }
 
 impl RateArgs {
-    /// The closed loop whose rate a share is of.
+    /// The closed loop that measures the capacity for a percentage.
     pub(crate) fn closed_loop(&self) -> Scenario {
         Scenario::Echo(EchoArgs { common: self.common.clone() })
     }
 
-    /// The same load at a rate that is known.
+    /// The same load at a known rate.
     pub(crate) fn at(&self, per_second: f64) -> Scenario {
         Scenario::Rate(RateArgs { rate: Speed::PerSecond(per_second), ..self.clone() })
     }
@@ -322,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn compare_is_an_echo_unless_told_otherwise() {
+    fn compare_runs_echo_by_default() {
         let scenario = |line| parse(line).unwrap().scenario().unwrap();
         let echo = scenario("compare ws://a:1 ws://b:2=7 --size 20 --rounds 3");
         assert_eq!((echo.name(), echo.common().urls.len()), ("echo", 2));
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_itself_is_refused() {
+    fn invalid_options_are_rejected() {
         for line in [
             "",
             "echo",
@@ -354,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn help_names_every_option() {
+    fn help_of_every_scenario_lists_the_common_options() {
         for name in ["echo", "rate", "connect", "fanout", "churn", "slow", "mixed", "impolite"] {
             let error = parse(&format!("{name} --help")).unwrap_err();
             assert_eq!(error.exit_code(), 0);

@@ -1,8 +1,8 @@
-//! Several servers, or several rounds, side by side: medians, and ratios to the first.
+//! Compares several servers, or several rounds: medians, and ratios to the first server.
 //!
-//! Rounds are interleaved, and every other one runs in reverse order, so that what drifts in the
-//! machine falls on all alike. A ratio is taken within a round; what is reported of the ratios is their
-//! smallest, their median and their largest.
+//! Rounds are interleaved, and every other round runs in reverse order, so that drift of the
+//! machine affects all servers equally. Ratios are computed within a round; the smallest, the
+//! median and the largest are reported.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ impl Spread {
     }
 }
 
-/// What is compared.
+/// A compared figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Figure {
@@ -87,7 +87,7 @@ impl Figure {
         match self {
             Figure::Rate => Count(value as u64).to_string(),
             Figure::RssBytesPerConnection => Bytes(value).to_string(),
-            // Whole nanoseconds, for CPU times are near each other.
+            // In whole nanoseconds, because CPU times are close to each other.
             Figure::CpuNanosEach => format!("{value:.0} ns"),
             _ => Nanos(value).to_string(),
         }
@@ -99,7 +99,7 @@ impl Figure {
 pub(crate) struct Row {
     pub(crate) url: String,
     pub(crate) value: Spread,
-    /// To the first server, round by round; `None` for that itself.
+    /// The ratio to the first server, per round; `None` for the first server.
     pub(crate) ratio: Option<Spread>,
 }
 
@@ -117,12 +117,12 @@ pub(crate) struct Comparison {
     pub(crate) rounds: usize,
     pub(crate) interrupted: bool,
     pub(crate) tables: Vec<Table>,
-    /// For each server its rounds.
+    /// The rounds of each server.
     pub(crate) reports: Vec<Vec<Report>>,
 }
 
 impl Comparison {
-    /// `reports` has a row for each server, all of the same length, which is not 0.
+    /// `reports` has the rounds of each server, all of the same length, at least one.
     pub(crate) fn new(command: &'static str, reports: Vec<Vec<Report>>) -> Comparison {
         Comparison {
             command,
@@ -179,11 +179,11 @@ impl fmt::Display for Comparison {
         writeln!(f, "errors: {errors}")?;
         let invalid = all().filter(|report| report.invalid.is_some()).count();
         if invalid > 0 {
-            writeln!(f, "INVALID: {invalid} of {} runs, left out of the tables", all().count())?;
+            writeln!(f, "INVALID: {invalid} of {} runs, not in the tables", all().count())?;
         }
         let held_up = all().filter(|report| report.client.bottleneck.is_some()).count();
         if held_up > 0 {
-            writeln!(f, "BOTTLENECK: in {held_up} of {} runs it was the client", all().count())?;
+            writeln!(f, "BOTTLENECK: the client limited {held_up} of {} runs", all().count())?;
         }
         Ok(())
     }
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn medians_of_odd_and_even_counts() {
+    fn the_median_of_an_even_count_is_a_mean() {
         let spread = |values: &[f64]| Spread::of(values.to_vec());
         assert_eq!(spread(&[]), None);
         assert_eq!(spread(&[3.0, 1.0, 2.0]), Some(Spread { min: 1.0, median: 2.0, max: 3.0 }));

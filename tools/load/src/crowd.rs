@@ -1,7 +1,8 @@
-//! The connections of one part of a run: opening them, finding them, counting their ends.
+//! The connections of one part of a run: opens them, maps them to members, counts their ends.
 //!
-//! A member has a number from 0, which it keeps when it connects anew; the loop's slots lead to it.
-//! Handshakes are begun at a pace, or so many at a time that no server's backlog overflows.
+//! A member has a number from 0, which it keeps when it reconnects; the loop's slots map to it.
+//! Handshakes start at a fixed rate, or with a limit on concurrent ones so that no server's backlog
+//! overflows.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,28 +16,28 @@ use crate::pace::Pace;
 use crate::source::Sources;
 use crate::tally::{Errors, Tally};
 
-/// Handshakes under way at once where no pace is set: what the smallest common backlog holds.
+/// Maximum number of concurrent handshakes without a rate: the size of the smallest common backlog.
 const HANDSHAKES_MAX: usize = 100;
 
-/// Where the members connect to, and how.
+/// The destination of the members' connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
     pub(crate) address: SocketAddr,
     pub(crate) sources: Sources,
-    /// `None`: in the clear.
+    /// `None`: plaintext.
     pub(crate) tls: Option<TlsConnector>,
-    /// One request for each room; members take them in turn.
+    /// One request per room; members use them in rotation.
     pub(crate) requests: Vec<Rc<ClientRequest>>,
 }
 
-/// How many connections there were, and what became of them.
+/// Connection counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Census {
     pub(crate) wanted: u64,
     pub(crate) opened: u64,
-    /// Never opened.
+    /// Connections that never opened.
     pub(crate) failed: u64,
-    /// Opened, and ended by the server or the network.
+    /// Connections that opened and were ended by the server or the network.
     pub(crate) lost: u64,
 }
 
@@ -53,7 +54,7 @@ impl Census {
 struct Member {
     conn: Option<ConnId>,
     is_open: bool,
-    /// When it was to connect.
+    /// The time at which it was due to connect.
     intended: Time,
 }
 
@@ -62,7 +63,7 @@ struct Member {
 pub(crate) enum Ended {
     /// It never opened.
     Failed,
-    /// We did not want it to.
+    /// The server or the network ended it.
     Lost,
     /// We ended it.
     Ours,
@@ -76,19 +77,19 @@ pub(crate) struct Crowd {
     ramp: Option<f64>,
     pace: Option<Pace>,
     members: Vec<Member>,
-    /// Which member a slot of the loop belongs to.
+    /// The member that each slot of the loop belongs to.
     by_slot: Vec<u32>,
-    begun: usize,
+    started: usize,
     handshakes: usize,
     open: usize,
     connections: usize,
     pub(crate) census: Census,
-    /// How long connecting took.
+    /// Durations of connecting.
     pub(crate) connects: Tally,
 }
 
 impl Crowd {
-    /// `size` members; with a `ramp` so many connect a second.
+    /// `size` members, of which `ramp` per second connect.
     pub(crate) fn new(destination: Destination, size: usize, ramp: Option<f64>) -> Crowd {
         let vacant = Member { conn: None, is_open: false, intended: Time::ZERO };
         Crowd {
@@ -98,7 +99,7 @@ impl Crowd {
             pace: None,
             members: vec![vacant; size],
             by_slot: Vec::new(),
-            begun: 0,
+            started: 0,
             handshakes: 0,
             open: 0,
             connections: 0,
@@ -107,14 +108,14 @@ impl Crowd {
         }
     }
 
-    /// `size` members that connect when they are told to, not by themselves.
+    /// `size` members that only connect on [`Crowd::connect`].
     pub(crate) fn vacant(destination: Destination, size: usize) -> Crowd {
         let crowd = Crowd::new(destination, size, None);
-        Crowd { begun: size, census: Census::default(), ..crowd }
+        Crowd { started: size, census: Census::default(), ..crowd }
     }
 
-    /// The route that its connections belong to on the loop.
-    pub(crate) fn enlist(&mut self, route: RouteId) {
+    /// Sets the route of the crowd's connections on the loop.
+    pub(crate) fn set_route(&mut self, route: RouteId) {
         self.route = route;
     }
 
@@ -127,14 +128,14 @@ impl Crowd {
         self.open
     }
 
-    /// Connections of any state.
+    /// Connections in any state.
     pub(crate) fn connections(&self) -> usize {
         self.connections
     }
 
-    /// Whether each member has been opened or has failed.
+    /// Whether the connection of each member has opened or failed.
     pub(crate) fn is_ready(&self) -> bool {
-        self.begun == self.members.len() && self.handshakes == 0
+        self.started == self.members.len() && self.handshakes == 0
     }
 
     /// The open connection of a member.
@@ -143,18 +144,18 @@ impl Crowd {
         member.conn.filter(|_| member.is_open)
     }
 
-    /// Whose connection this is, of those that this crowd has made.
+    /// The member that owns this connection of the crowd.
     pub(crate) fn member(&self, conn: ConnId) -> usize {
         self.by_slot[conn.slot()] as usize
     }
 
-    /// Begins what handshakes may begin now; says when there is more to do.
+    /// Starts the handshakes that are due; returns the time of the next one.
     pub(crate) fn fill(&mut self, cx: &mut Context<'_>, errors: &mut Errors) -> Time {
         let now = cx.now();
         if let (Some(ramp), None) = (self.ramp, self.pace) {
             self.pace = Some(Pace::new(now, ramp, 1));
         }
-        while self.begun < self.members.len() {
+        while self.started < self.members.len() {
             let intended = match &mut self.pace {
                 Some(pace) => match pace.take(now) {
                     Some(due) => due,
@@ -163,14 +164,14 @@ impl Crowd {
                 None if self.handshakes < HANDSHAKES_MAX => now,
                 None => return Time::MAX,
             };
-            let member = self.begun;
-            self.begun += 1;
+            let member = self.started;
+            self.started += 1;
             self.connect(cx, member, intended, errors);
         }
         Time::MAX
     }
 
-    /// Begins the handshake of a member that has no connection; whether it has begun.
+    /// Starts the handshake of a member without a connection; returns whether it was started.
     pub(crate) fn connect(
         &mut self,
         cx: &mut Context<'_>,
@@ -180,12 +181,12 @@ impl Crowd {
     ) -> bool {
         let Destination { address, sources, tls, requests } = &self.destination;
         let request = &requests[member % requests.len()];
-        let begun = match (tls, sources.pick(member)) {
+        let connecting = match (tls, sources.pick(member)) {
             (Some(tls), from) => cx.connect_secure(tls, from, self.route, *address, request),
             (None, Some(from)) => cx.connect_from(from, self.route, *address, request),
             (None, None) => cx.connect(self.route, *address, request),
         };
-        match begun {
+        match connecting {
             Ok(conn) => {
                 self.members[member] = Member { conn: Some(conn), is_open: false, intended };
                 if self.by_slot.len() <= conn.slot() {
@@ -235,8 +236,8 @@ impl Crowd {
         }
     }
 
-    /// Closes every connection.
-    pub(crate) fn dismiss(&mut self, cx: &mut Context<'_>) {
+    /// Closes all connections.
+    pub(crate) fn close_all(&mut self, cx: &mut Context<'_>) {
         for member in &self.members {
             if let Some(conn) = member.conn {
                 cx.close(conn, CloseCode::NORMAL, "");

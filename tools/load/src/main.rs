@@ -1,5 +1,5 @@
-//! The `weir-load` binary: read the command line, run what it asks for, print what was measured,
-//! answer with an exit code.
+//! The `weir-load` binary: parses the command line, runs the command, prints the results, returns
+//! an exit code.
 
 mod assertion;
 mod cli;
@@ -34,18 +34,18 @@ use std::process::ExitCode;
 
 use cli::{Cli, Command};
 
-/// A demand was not met, or the run failed.
+/// Exit code if an assertion does not hold, or the run failed.
 const FAILED: u8 = 1;
-/// The run says nothing about the server.
+/// Exit code if the run is not a valid measurement of the server.
 const INVALID: u8 = 3;
 
-/// What a command came to.
+/// The outcome of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verdict {
     Passed,
-    /// A demand was not met.
+    /// An assertion does not hold.
     Unmet,
-    /// The server answered wrongly, or was gone.
+    /// The server answered wrongly, or its process ended.
     Invalid,
 }
 

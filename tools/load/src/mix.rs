@@ -1,10 +1,10 @@
-//! The shares of a mixed load: which scenarios, and how the connections are divided among them.
+//! The shares of a mixed load: its scenarios, and their parts of the connections.
 
 use std::str::FromStr;
 
 use crate::weighted;
 
-/// What can stand in a mix.
+/// A scenario that a mix can contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ingredient {
     Echo,
@@ -23,7 +23,7 @@ impl Mix {
         self.0.iter().any(|(ingredient, _)| *ingredient == Ingredient::Fanout)
     }
 
-    /// How many of the connections each gets: at least one.
+    /// The number of connections of each scenario: at least one.
     pub(crate) fn divide(&self, connections: usize) -> impl Iterator<Item = (Ingredient, usize)> {
         self.0.iter().map(move |(ingredient, share)| {
             let count = (connections as f64 * share).round() as usize;
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_are_divided_and_nobody_goes_without() {
+    fn every_scenario_of_a_mix_gets_a_connection() {
         let mix: Mix = "echo:3,slow:1,churn:0.001".parse().unwrap();
         let divided: Vec<_> = mix.divide(100).collect();
         let expected = [(Ingredient::Echo, 75), (Ingredient::Slow, 25), (Ingredient::Churn, 1)];

@@ -1,35 +1,37 @@
-//! When the n-th of something is due, at a steady rate.
+//! A schedule at a steady rate.
 //!
-//! The schedule does not bend: what is done late stays due when it was. That is what latency counts
-//! from, so that a server that stalls cannot hide it by holding up the client (coordinated omission).
+//! The schedule never shifts: what is done late stays due at its original time. Latency counts from
+//! that time, so that a stalling server cannot hide its stall by slowing down the client
+//! (coordinated omission).
 
 use std::time::Duration;
 
 use weir::reactor::Time;
 
-/// A schedule: bursts of `burst`, so many a second in all.
+/// A schedule of bursts of `burst`, at a total rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Pace {
-    begun: Time,
+    start: Time,
     nanos_each: f64,
     burst: u64,
     done: u64,
 }
 
 impl Pace {
-    /// So many per second, in bursts of `burst` (1: evenly), the first now. `per_second` is positive.
+    /// A schedule at `per_second`, which is positive, in bursts of `burst` (1: evenly), starting
+    /// now.
     pub(crate) fn new(now: Time, per_second: f64, burst: u64) -> Pace {
-        Pace { begun: now, nanos_each: 1e9 / per_second, burst: burst.max(1), done: 0 }
+        Pace { start: now, nanos_each: 1e9 / per_second, burst: burst.max(1), done: 0 }
     }
 
-    /// When the next one is due.
+    /// The time at which the next one is due.
     pub(crate) fn due(&self) -> Time {
         let first_of_burst = self.done / self.burst * self.burst;
         // A double counts nanoseconds exactly for a hundred days.
-        self.begun + Duration::from_nanos((first_of_burst as f64 * self.nanos_each) as u64)
+        self.start + Duration::from_nanos((first_of_burst as f64 * self.nanos_each) as u64)
     }
 
-    /// The next one, if it is due: when it was.
+    /// Takes the next one if it is due; returns its due time.
     pub(crate) fn take(&mut self, now: Time) -> Option<Time> {
         let due = self.due();
         (due <= now).then(|| {
@@ -52,12 +54,12 @@ mod tests {
     }
 
     #[test]
-    fn an_even_pace_neither_drifts_nor_forgets() {
+    fn an_even_pace_does_not_drift_and_skips_nothing() {
         let mut pace = Pace::new(at(50), 10_000.0, 1);
         assert_eq!(taken(&mut pace, at(49)), []);
         assert_eq!(taken(&mut pace, at(50)), [at(50)]);
         assert_eq!(taken(&mut pace, at(149)), []);
-        // A stall of three periods: all of them are due when they were due.
+        // A stall of three periods: all three stay due at their original times.
         assert_eq!(taken(&mut pace, at(360)), [at(150), at(250), at(350)]);
         assert_eq!(pace.due(), at(450));
         let mut thirds = Pace::new(Time::ZERO, 3.0, 1);
@@ -65,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn bursts_come_together_at_the_same_rate() {
+    fn bursts_keep_the_rate() {
         let mut pace = Pace::new(at(0), 1000.0, 5);
         assert_eq!(taken(&mut pace, at(0)), [at(0); 5]);
         assert_eq!(taken(&mut pace, at(4999)), []);
@@ -74,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn less_than_one_a_second() {
+    fn a_pace_may_be_below_one_per_second() {
         let mut pace = Pace::new(at(0), 0.5, 1);
         assert_eq!(taken(&mut pace, at(3_999_999)).len(), 2);
         assert_eq!(taken(&mut pace, at(4_000_000)).len(), 1);

@@ -1,13 +1,14 @@
-//! What is sent: records of JSON, of which the first eight bytes say which message this is. They
-//! compress as the news of many services do.
+//! The messages: JSON records, with a stamp in the first eight bytes that identifies the message.
+//! They compress like the updates of many services.
 //!
-//! The stamp spreads 56 bits over eight bytes of seven, so that it is text wherever text is asked
-//! for. Messages shorter than a stamp carry none, and are told apart by their length alone. One
-//! buffer serves all messages: no allocation for any of them.
+//! A stamp encodes 56 bits in eight bytes of seven bits, so that it is valid text. Messages shorter
+//! than a stamp have none, and are checked by length only. One buffer serves all messages, without
+//! allocation.
 //!
-//! Binary messages are masked ahead: what goes over the wire behind the stamp is always the same, under
-//! a key that is fresh and unpredictable for each frame, as RFC 6455, 5.3 wants it. What the server
-//! unmasks is thus another message each time, and it has all of its work, the client none of it.
+//! Binary messages are pre-masked: the bytes on the wire after the stamp are always the same, under
+//! a key that is fresh and unpredictable for each frame, as RFC 6455, 5.3 requires. So the server
+//! unmasks a different message each time and has its full cost, while masking costs the client
+//! nothing.
 
 use std::fmt;
 
@@ -17,19 +18,20 @@ use weir::protocol::{Masked, Message};
 /// Bytes of a stamp.
 pub(crate) const STAMP_BYTES: usize = 8;
 
-/// A number as it lies at the beginning of a message.
+/// A stamp: a number at the start of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp(u64);
 
 impl Stamp {
-    /// The low 56 bits of a number, seven to each byte: by halves, quarters and eighths.
+    /// The low 56 bits of a number, seven per byte, split by halves, quarters and eighths.
     pub(crate) fn of(number: u64) -> Stamp {
         let halves = number & 0x0FFF_FFFF | (number & 0x00FF_FFFF_F000_0000) << 4;
         let quarters = halves & 0x0000_3FFF_0000_3FFF | (halves & 0x0FFF_C000_0FFF_C000) << 2;
         Stamp(quarters & 0x007F_007F_007F_007F | (quarters & 0x3F80_3F80_3F80_3F80) << 1)
     }
 
-    /// Whether the number is a multiple of [`COMPARED`]: its low six bits lie in one byte as they are.
+    /// Whether the number is a multiple of [`COMPARED`]. Its low six bits are in one byte,
+    /// unchanged.
     fn is_compared(self) -> bool {
         self.0.is_multiple_of(COMPARED)
     }
@@ -69,7 +71,7 @@ impl Payload {
         Payload { kind, bytes }
     }
 
-    /// The first `len` bytes, stamped with as many of these stamps as there is room for.
+    /// The first `len` bytes, starting with as many of these stamps as fit.
     pub(crate) fn message(&mut self, len: usize, stamps: &[Stamp]) -> Message<'_> {
         let bytes = &mut self.bytes[..len];
         for (place, stamp) in bytes.as_chunks_mut().0.iter_mut().zip(stamps) {
@@ -83,8 +85,8 @@ impl Payload {
         Message::Binary(bytes)
     }
 
-    /// A binary message of so many bytes with this stamp, masked: the payload is what `key` makes of
-    /// the bytes.
+    /// A binary message of `len` bytes with this stamp, masked: its payload is fixed, and `key`
+    /// determines the unmasked bytes.
     #[inline]
     pub(crate) fn masked(&mut self, len: usize, stamp: Stamp, key: [u8; 4]) -> Masked<'_> {
         let payload = &mut self.bytes[..len];
@@ -98,9 +100,9 @@ impl Payload {
         self.kind
     }
 
-    /// Whether `received` is the message that was made of `len` and `stamp`, and masked ahead for
-    /// `key`; one that was not has the key 0. The stamp is compared for each message, all the rest for
-    /// one in [`COMPARED`]: comparing costs as much as sending.
+    /// Whether `received` equals the message with this `len` and `stamp`, pre-masked for `key`; the
+    /// key is 0 for a message that was not pre-masked. The stamp is compared for every message, the
+    /// rest for one in [`COMPARED`]: comparing costs as much as sending.
     pub(crate) fn matches(
         &self,
         received: Message<'_>,
@@ -121,12 +123,12 @@ impl Payload {
     }
 }
 
-/// A key as it lies over eight bytes.
+/// The key repeated over eight bytes.
 fn widen(key: [u8; 4]) -> u64 {
     u64::from(u32::from_le_bytes(key)) * 0x0000_0001_0000_0001
 }
 
-/// Whether `received` is `sent`, as far as it goes, under `key`.
+/// Whether `received` equals the start of `sent` XORed with `key`.
 fn differs_by(key: [u8; 4], received: &[u8], sent: &[u8]) -> bool {
     let (received, received_tail) = received.as_chunks::<8>();
     let (sent, sent_tail) = sent.as_chunks::<8>();
@@ -140,10 +142,10 @@ fn differs_by(key: [u8; 4], received: &[u8], sent: &[u8]) -> bool {
     difference == 0 && tail.into_iter().all(|((received, sent), key)| received ^ sent == key)
 }
 
-/// No record is longer.
+/// Upper limit of a record's length.
 const RECORD_BYTES_MAX: usize = 128;
 
-/// Appends one record: the same names each time, other values.
+/// Appends one record: fixed names, random values.
 fn record(rng: &mut Rng, to: &mut Vec<u8>) {
     let (id, user, price, cents) =
         (rng.u32(..1_000_000), rng.u16(..1000), rng.u16(..10_000), rng.u8(..100));
@@ -156,19 +158,19 @@ fn record(rng: &mut Rng, to: &mut Vec<u8>) {
     to.extend_from_slice(record.as_bytes());
 }
 
-/// One message in so many is compared byte by byte.
+/// One message in this many is compared byte by byte.
 const COMPARED: u64 = 64;
 
-/// The stamp in these bytes; `None` if they cannot be one.
+/// Decodes a stamp; `None` if the bytes are not a stamp.
 fn read_stamp(place: &[u8; STAMP_BYTES]) -> Option<u64> {
     let fold = |sum: u64, byte: &u8| sum << 7 | u64::from(*byte);
     place.is_ascii().then(|| place.iter().rev().fold(0, fold))
 }
 
-/// Bytes of a message that a report shows.
+/// Bytes of a message that an error shows.
 const PREVIEW_BYTES: usize = 40;
 
-/// A received message in a report: its length, kind and first bytes.
+/// A received message for an error: its length, kind and first bytes.
 pub(crate) fn preview(message: Message<'_>) -> String {
     let bytes = message.as_bytes();
     let shown = bytes[..bytes.len().min(PREVIEW_BYTES)].escape_ascii();
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn stamps_are_text_and_come_back() {
+    fn stamps_are_text_and_decode_to_their_number() {
         let mut payload = payload(Kind::Text);
         for stamp in [0, 1, 127, 128, (1 << 56) - 1, 0x12_3456_789A_BCDE] {
             let message = payload.message(16, &[Stamp::of(stamp), Stamp::of(7)]);
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_is_known_by_its_stamp_its_length_and_its_kind() {
+    fn an_echo_matches_by_stamp_length_and_kind() {
         let mut sent = payload(Kind::Binary);
         let echo = sent.message(20, &[Stamp::of(64)]).as_bytes().to_vec();
         let matches =
@@ -226,11 +228,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_masked_ahead_is_known_by_its_key() {
+    fn a_pre_masked_message_matches_under_its_key() {
         let key = [0x37, 0xFA, 0x21, 0x3D];
         let mut sent = payload(Kind::Binary);
         for len in 0..40 {
-            // As the server reads it, and sends it back.
+            // As the server decodes and returns it.
             let mut echo = sent.masked(len, Stamp::of(64), key).payload.to_vec();
             mask::apply(key, 0, &mut echo);
             let matches =
@@ -241,7 +243,7 @@ mod tests {
                 assert!(len < STAMP_BYTES || !matches(&echo, key), "{len}, {at}");
                 echo[at] ^= 1;
             }
-            // Behind the stamp, the key's last byte is that of the twelfth.
+            // Behind the stamp, the key's last byte first applies to the twelfth byte.
             assert_eq!(matches(&echo, [0x37, 0xFA, 0x21, 0]), len < 12, "{len}");
         }
     }

@@ -1,4 +1,4 @@
-//! A report as a picture: latency by percentile, and the timeline of the measurement.
+//! Draws a report: latency by percentile, and the timeline of the measurement.
 
 use std::error::Error;
 use std::fs::OpenOptions;
@@ -26,7 +26,7 @@ const COLOURS: [RGBColor; 6] = [
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// A line of the picture.
+/// A line of a chart.
 struct Line {
     title: String,
     points: Vec<(f64, f64)>,
@@ -41,7 +41,7 @@ pub(crate) fn create(path: &Path) -> Result {
     opened.map(drop).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
-/// Draws the reports into an SVG file: distributions of all, the timeline of the first.
+/// Draws the reports into an SVG file: the distributions of all, the timeline of the first.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -90,7 +90,7 @@ pub(crate) fn draw(reports: &[&Report], path: &Path) -> Result {
     Ok(())
 }
 
-/// The sections to draw, with what to call them.
+/// The sections to draw, with their titles.
 fn titled(report: &Report) -> Vec<(String, &Section)> {
     if report.parts.is_empty() {
         return vec![(report.url.clone(), &report.total)];
@@ -98,7 +98,7 @@ fn titled(report: &Report) -> Vec<(String, &Section)> {
     report.parts.iter().map(|part| (part.name.clone(), part)).collect()
 }
 
-/// The nines of the percentile against latency.
+/// Latency by the number of nines of the percentile.
 fn distribution(latency: &Latency) -> Vec<(f64, f64)> {
     let nines = |quantile: f64| -(1.0 - quantile).log10();
     latency.distribution.iter().map(|(at, nanos)| (nines(*at), *nanos as f64)).collect()
@@ -108,7 +108,7 @@ fn points(timeline: &[Moment], value: fn(&Moment) -> f64) -> Vec<(f64, f64)> {
     timeline.iter().map(|moment| (moment.seconds, value(moment))).collect()
 }
 
-/// From 0 to a little above the largest.
+/// From 0 to slightly above the largest value.
 fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
     let largest = values.fold(0.0, f64::max);
     0.0..if largest > 0.0 { 1.05 * largest } else { 1.0 }

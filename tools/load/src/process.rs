@@ -1,9 +1,9 @@
-//! What a process costs: CPU time, memory, descriptors and context switches, from `/proc`.
+//! Resource usage of a process: CPU time, memory, descriptors and context switches, from `/proc`.
 //!
-//! A sample is taken at the beginning and at the end of a measurement and costs the process nothing.
-//! CPU time is that of the process's own clock, in nanoseconds and with all its threads, those that
-//! have ended included; how it divides into user and system is counted in ticks, so that the shares are
-//! exact to a percent or so after a second.
+//! A sample is taken at the start and at the end of a measurement and costs the process nothing.
+//! CPU time is read from the process's own clock, in nanoseconds, for all its threads including
+//! ended ones. The split into user and system time is counted in ticks, so the shares are accurate
+//! to about one percent after one second.
 
 use std::error::Error;
 
@@ -16,14 +16,14 @@ use serde::Serialize;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// A process that is watched.
+/// A monitored process.
 #[derive(Debug)]
 pub(crate) struct Watched {
     process: Process,
     cpu_clock: ClockId,
 }
 
-/// What a process had used at some time.
+/// The usage of a process up to some time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Sample {
     cpu_nanos: u64,
@@ -34,18 +34,18 @@ pub(crate) struct Sample {
     pub(crate) descriptors: u64,
 }
 
-/// What it used between two samples.
+/// The usage between two samples.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(crate) struct Usage {
     pub(crate) cpu_nanos: u64,
-    /// The part of `cpu_nanos` that was spent in the kernel.
+    /// The share of `cpu_nanos` that was spent in the kernel.
     pub(crate) system_share: f64,
     pub(crate) context_switches: u64,
 }
 
 impl Watched {
     /// # Errors
-    /// There is no such process, or it is not ours to look at.
+    /// There is no such process, or we may not inspect it.
     pub(crate) fn new(pid: i32) -> Result<Watched> {
         let process = Process::new(pid)?;
         let cpu_clock = clock_getcpuclockid(Pid::from_raw(pid))?;
@@ -73,7 +73,7 @@ impl Watched {
             descriptors: self.process.fd_count()? as u64,
             switches: 0,
         };
-        // A thread that ends while we look is not there to be counted.
+        // A thread that ends during the iteration is not counted.
         for status in self.process.tasks()?.flatten().filter_map(|task| task.status().ok()) {
             sample.switches += status.voluntary_ctxt_switches.unwrap_or(0)
                 + status.nonvoluntary_ctxt_switches.unwrap_or(0);
@@ -95,7 +95,7 @@ impl Sample {
     }
 }
 
-/// CPU nanoseconds that this thread has used.
+/// CPU time of this thread in nanoseconds.
 pub(crate) fn thread_cpu_nanos() -> u64 {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(0, nanos)
 }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_shows_in_our_own_samples() {
+    fn cpu_time_appears_in_samples_of_this_process() {
         let watched = Watched::new(std::process::id().cast_signed()).unwrap();
         let (before, thread) = (watched.sample().unwrap(), thread_cpu_nanos());
         while thread_cpu_nanos() < thread + 20_000_000 {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_process_zero() {
+    fn process_zero_cannot_be_sampled() {
         assert!(Watched::new(0).is_err());
     }
 }

@@ -1,13 +1,13 @@
-//! The progress bar: on a terminal, and nowhere else.
+//! The progress bar, shown on a terminal only.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How often it may be drawn, a second.
+/// Maximum draws per second.
 const DRAWS: u8 = 5;
 
-/// A bar on standard error, if that is a terminal.
+/// A progress bar on standard error, if that is a terminal.
 #[derive(Debug)]
 pub(crate) struct Progress(Option<ProgressBar>);
 
@@ -25,7 +25,7 @@ impl Progress {
     }
 
     pub(crate) fn connecting(&self, connections: u64) {
-        self.begin("connecting", connections);
+        self.start("connecting", connections);
     }
 
     pub(crate) fn connected(&self, connections: u64) {
@@ -34,9 +34,9 @@ impl Progress {
         }
     }
 
-    /// A stage that takes so long; the bar counts milliseconds.
+    /// Starts a stage of this length; the bar counts milliseconds.
     pub(crate) fn stage(&self, name: &'static str, length: Duration) {
-        self.begin(name, length.as_millis() as u64);
+        self.start(name, length.as_millis() as u64);
     }
 
     pub(crate) fn at(&self, elapsed: Duration) {
@@ -45,7 +45,7 @@ impl Progress {
         }
     }
 
-    fn begin(&self, name: &'static str, length: u64) {
+    fn start(&self, name: &'static str, length: u64) {
         if let Some(bar) = &self.0 {
             bar.set_message(name);
             bar.set_length(length);

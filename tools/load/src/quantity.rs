@@ -1,4 +1,4 @@
-//! Numbers for people: durations, bytes and counts in three or four digits with their unit.
+//! Formats durations, bytes and counts with a unit, in three or four digits.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub(crate) struct Nanos(pub(crate) f64);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bytes(pub(crate) f64);
 
-/// A whole number, its thousands apart.
+/// A whole number with thousands separators.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Count(pub(crate) u64);
 
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_keep_their_digits_and_units() {
+    fn numbers_have_three_digits_and_a_unit() {
         let nanos = |value| Nanos(value).to_string();
         assert_eq!([nanos(0.0), nanos(999.0), nanos(1234.0)], ["0 ns", "999 ns", "1.23 us"]);
         assert_eq!([nanos(12_340.0), nanos(123.4e6), nanos(75e9)], ["12.3 us", "123 ms", "75.0 s"]);

@@ -1,7 +1,7 @@
-//! What a run has shown, as plain data: for JSON as it is, for tables by [`table`](crate::table).
+//! The results of a run as plain data: serialized as JSON, printed by [`table`](crate::table).
 //!
-//! Owns the arithmetic from counts and marks to rates and shares. Rates and CPU time are those of the
-//! measurement alone; latencies and errors include what came, or did not come, after it.
+//! Computes rates and shares from counts and marks. Rates and CPU time cover the measurement only;
+//! latencies and errors include answers that arrived, or did not arrive, after it.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -13,13 +13,13 @@ use crate::process::{Sample, Usage};
 use crate::run::{Mark, Marks};
 use crate::tally::{Counts, Errors, Moment, Tally};
 
-/// The share of a core from which a thread is busy.
+/// Share of a core above which a thread counts as busy.
 const BUSY: f64 = 0.9;
-/// The share of messages that may be sent late.
+/// Maximum share of messages that may be sent late.
 const LATE: f64 = 0.01;
-/// Points of a distribution for each factor of ten.
+/// Points of a distribution per factor of ten.
 const POINTS_PER_DECADE: u32 = 8;
-/// Factors of ten: up to 99.9999 %.
+/// Number of factors of ten: up to 99.9999 %.
 const DECADES: u32 = 6;
 
 /// A distribution of latencies, in nanoseconds.
@@ -32,7 +32,7 @@ pub(crate) struct Latency {
     pub(crate) p99: u64,
     pub(crate) p999: u64,
     pub(crate) max: u64,
-    /// Quantile and latency, denser towards 1.
+    /// Pairs of quantile and latency, denser towards 1.
     pub(crate) distribution: Vec<(f64, u64)>,
 }
 
@@ -58,20 +58,20 @@ impl Latency {
     }
 }
 
-/// What one part has counted, or all of them.
+/// The results of one part, or of all parts.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Section {
     pub(crate) name: String,
-    /// What is counted: echoes, deliveries, connections.
+    /// The counted unit: echoes, deliveries, connections.
     pub(crate) unit: &'static str,
     pub(crate) units: &'static str,
     pub(crate) connections: Census,
-    /// From the beginning of a connection to the end of its handshake.
+    /// Durations from starting a connection to the end of its handshake.
     pub(crate) connect: Option<Latency>,
     pub(crate) messages: Counts,
     /// Units in the measurement.
     pub(crate) count: u64,
-    /// Units per second; `None` where the run is INVALID.
+    /// Units per second; `None` if the run is INVALID.
     pub(crate) rate: Option<f64>,
     pub(crate) latency: Option<Latency>,
     pub(crate) errors: Errors,
@@ -79,32 +79,32 @@ pub(crate) struct Section {
     pub(crate) timeline: Vec<Moment>,
 }
 
-/// What the server's process did.
+/// Resource usage of the server's process.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ServerReport {
     pub(crate) pid: i32,
-    /// CPU nanoseconds for each unit: the figure to compare servers by.
+    /// CPU nanoseconds per unit: the figure for comparing servers.
     pub(crate) cpu_nanos_each: Option<f64>,
     pub(crate) user_nanos_each: Option<f64>,
     pub(crate) system_nanos_each: Option<f64>,
-    /// Of one core.
+    /// Share of one core.
     pub(crate) cpu_share: f64,
     pub(crate) cpu_nanos_per_handshake: Option<f64>,
     pub(crate) rss_bytes: u64,
-    /// What each connection after the first has added.
+    /// Growth per connection after the first.
     pub(crate) rss_bytes_per_connection: Option<f64>,
     pub(crate) descriptors: u64,
     pub(crate) context_switches_per_second: f64,
 }
 
-/// What the client itself did.
+/// Resource usage of the client.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ClientReport {
     pub(crate) cpu_nanos_each: Option<f64>,
     pub(crate) cpu_share: f64,
-    /// Messages that were sent more than a millisecond late.
+    /// Share of messages that were sent more than 1 ms late.
     pub(crate) late_share: f64,
-    /// Why these figures say more of the client than of the server.
+    /// Why these results measure the client rather than the server, if they do.
     pub(crate) bottleneck: Option<String>,
 }
 
@@ -115,16 +115,16 @@ pub(crate) struct Report {
     pub(crate) url: String,
     pub(crate) seconds: f64,
     pub(crate) interrupted: bool,
-    /// Why the run says nothing about the server, if so: then it has neither rates nor latencies.
+    /// Why the run is INVALID, if it is; it then has neither rates nor latencies.
     pub(crate) invalid: Option<String>,
     pub(crate) total: Section,
-    /// Each part, if there are several.
+    /// The parts, if there are several.
     pub(crate) parts: Vec<Section>,
     pub(crate) server: Option<ServerReport>,
     pub(crate) client: ClientReport,
 }
 
-/// What a run's measurement had counted when it ended: what comes later does not belong to its rate.
+/// The counts at the end of the measurement: later messages do not count towards the rate.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
     counts: Vec<Counts>,
@@ -150,7 +150,7 @@ impl Report {
     ) -> Report {
         let is_ramp = command == "connect";
         let (from, to) =
-            if is_ramp { (marks.rest, marks.connected) } else { (marks.begun, marks.ended) };
+            if is_ramp { (marks.rest, marks.connected) } else { (marks.started, marks.ended) };
         let seconds = to.at.since(from.at).as_secs_f64();
         let mut sections: Vec<Section> = parts
             .iter()
@@ -166,7 +166,7 @@ impl Report {
         Report {
             command,
             url: url.to_owned(),
-            seconds: marks.ended.at.since(marks.begun.at).as_secs_f64(),
+            seconds: marks.ended.at.since(marks.started.at).as_secs_f64(),
             interrupted: false,
             invalid: None,
             total,
@@ -176,7 +176,7 @@ impl Report {
         }
     }
 
-    /// Takes back every figure that a wrong answer spoils: what remains are counts.
+    /// Removes every figure that wrong answers falsify; counts remain.
     pub(crate) fn invalidate(&mut self, why: String) {
         self.invalid = Some(why);
         for section in std::iter::once(&mut self.total).chain(&mut self.parts) {
@@ -192,7 +192,7 @@ impl Report {
         self.client.bottleneck = None;
     }
 
-    /// The value that an assertion is about.
+    /// The value of an assertion's metric.
     pub(crate) fn value(&self, metric: Metric) -> Option<f64> {
         let latency = self.total.latency.as_ref();
         match metric {
@@ -208,10 +208,11 @@ impl Report {
         }
     }
 
-    /// The demands that were not met, in words.
+    /// The assertions that do not hold, as text.
     pub(crate) fn failures(&self, demands: &[Assertion], max_errors: Option<u64>) -> Vec<String> {
         let unmet = demands.iter().filter(|demand| !demand.holds(|metric| self.value(metric)));
-        let mut failures: Vec<String> = unmet.map(|demand| format!("not so: {demand}")).collect();
+        let mut failures: Vec<String> =
+            unmet.map(|demand| format!("does not hold: {demand}")).collect();
         let errors = self.total.errors.total();
         if let Some(max) = max_errors.filter(|max| errors > *max) {
             failures.push(format!("{errors} errors, {max} allowed"));
@@ -308,13 +309,13 @@ fn server(
     })
 }
 
-/// What each further connection adds, once the first is open: its buffers are there, and the code that it
-/// runs has been read from disk.
+/// Growth of RSS per connection after the first: by then the server has allocated its shared
+/// buffers and loaded the code that it runs.
 fn rss_bytes_each(marks: &Marks, connections: f64) -> Option<f64> {
-    let (first, begun) = marks.first?;
+    let (first, started) = marks.first?;
     let (before, after) = (first.server?, marks.connected.server?);
     let grown = after.rss_bytes.saturating_sub(before.rss_bytes) as f64;
-    per(grown, connections - begun as f64)
+    per(grown, connections - started as f64)
 }
 
 fn client(
@@ -334,7 +335,7 @@ fn client(
     report
 }
 
-/// Whether the client, not the server, was at its limit.
+/// Whether the client limited the results, not the server.
 fn bottleneck(client: &ClientReport, server_share: Option<f64>) -> Option<String> {
     let share = 100.0 * client.cpu_share;
     let late = 100.0 * client.late_share;
@@ -349,7 +350,7 @@ fn bottleneck(client: &ClientReport, server_share: Option<f64>) -> Option<String
             100.0 * server
         )),
         None => Some(format!(
-            "the client used {share:.0} % of its core; with --pid the server's share would show"
+            "the client used {share:.0} % of its core; use --pid to see the server's share"
         )),
     }
 }
@@ -369,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_owns_up() {
+    fn a_busy_or_late_client_is_the_bottleneck() {
         assert_eq!(bottleneck(&client(0.5, 0.0), Some(0.99)), None);
         assert_eq!(bottleneck(&client(0.5, 0.0), Some(0.5)), None);
         assert_eq!(bottleneck(&client(0.5, 0.0), None), None);
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_connection_pays_for_what_all_share() {
+    fn shared_memory_is_not_counted_per_connection() {
         let mark = |rss_bytes| {
             let mut server = Sample::default();
             server.rss_bytes = rss_bytes;
@@ -390,7 +391,7 @@ mod tests {
             rest: mark(1_000_000),
             first,
             connected: mark(1_227_000),
-            begun: mark(1_227_000),
+            started: mark(1_227_000),
             ended: mark(1_227_000),
         };
         assert_eq!(rss_bytes_each(&marks(Some((mark(1_200_000), 100))), 200.0), Some(270.0));

@@ -1,8 +1,9 @@
-//! One run: parts on a loop, from the first connection to the last, and what they measured.
+//! One run: the parts on a loop, from the first connection to the last.
 //!
-//! Stages, in this order: connect, warm up, measure, wait for what is outstanding, close. The loop is
-//! weir's; here it is turned, and between two turns each part does what is due. Where a part needs
-//! its time finer than the milliseconds of a poll, we wait for the loop's descriptor instead.
+//! Stages, in this order: connect, warm up, measure, wait for outstanding answers, close. The loop
+//! is weir's; this module calls its turns, and between two turns each part does what is due. If a
+//! part needs a finer time than the milliseconds of a poll, we wait for the loop's descriptor
+//! instead.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -21,34 +22,34 @@ use crate::parts::{OnLoop, Part, Shared};
 use crate::process::{Sample, Watched, thread_cpu_nanos};
 use crate::progress::Progress;
 
-/// How long answers may follow after the last message was sent.
+/// How long to wait for answers after the last message.
 const OUTSTANDING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long connections may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Points of the timeline in a measurement, about.
+/// Approximate number of timeline points per measurement.
 const MOMENTS: u32 = 100;
-/// The shortest and the longest of them.
+/// Shortest and longest interval between them.
 const MOMENT_MIN: Duration = Duration::from_millis(100);
 const MOMENT_MAX: Duration = Duration::from_secs(10);
-/// Longer than any run: for deadlines that are the server's to keep, not ours.
+/// Longer than any run: for deadlines that the server must keep, not we.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
-/// The largest message taken.
+/// Maximum size of a received message.
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
-/// Memory for queues: bounded by what parts send, not by the loop.
+/// Memory for queues: the parts limit it, not the loop.
 const BUFFERED_BYTES_MAX: usize = 1 << 40;
 
-/// How long, and what to look at.
+/// Durations and limits of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) warmup: Duration,
     pub(crate) duration: Duration,
-    /// For one handshake.
+    /// Deadline of one handshake.
     pub(crate) connect_timeout: Duration,
-    /// Set by a signal: finish with what there is.
+    /// Set by a signal: finish early with the results so far.
     pub(crate) interrupted: Arc<AtomicBool>,
 }
 
-/// What was seen of the processes at a point between two stages.
+/// Samples of the processes between two stages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mark {
     pub(crate) at: Time,
@@ -61,12 +62,13 @@ pub(crate) struct Mark {
 pub(crate) struct Marks {
     /// Before the first connection.
     pub(crate) rest: Mark,
-    /// The first connection is open, and so many are begun: what the server pays once, it has paid.
+    /// The first connection is open; also the number of connections started by then. The server's
+    /// one-time costs are before it.
     pub(crate) first: Option<(Mark, u64)>,
-    /// All are connected.
+    /// All members are connected.
     pub(crate) connected: Mark,
-    /// The measurement begins, and ends.
-    pub(crate) begun: Mark,
+    /// Start and end of the measurement.
+    pub(crate) started: Mark,
     pub(crate) ended: Mark,
 }
 
@@ -76,22 +78,22 @@ pub(crate) struct Run<'a> {
     parts: Vec<(ServiceId, Shared)>,
     plan: &'a Plan,
     server: Option<&'a Watched>,
-    /// The server's process ended during the run.
+    /// Whether the server's process ended during the run.
     is_server_gone: bool,
     progress: Progress,
     is_paced: bool,
     now: Time,
-    /// When the first part wants to be called.
+    /// The earliest time at which a part must be called.
     wake: Time,
     moment: Duration,
     moment_end: Time,
 }
 
 impl<'a> Run<'a> {
-    /// Puts the parts on a new loop.
+    /// Creates a loop with these parts.
     ///
     /// # Errors
-    /// The system has no loop to give.
+    /// The loop could not be created.
     pub(crate) fn new(
         parts: &[Shared],
         plan: &'a Plan,
@@ -107,12 +109,12 @@ impl<'a> Run<'a> {
             let route =
                 reactor.add_outbound(service, route_settings()).map_err(io::Error::other)?;
             let mut part_now = part.borrow_mut();
-            part_now.crowd().enlist(route);
+            part_now.crowd().set_route(route);
             is_paced |= part_now.is_paced();
             on_loop.push((service, Shared::clone(part)));
         }
         if is_paced {
-            // Timers of this thread fire when they are due, not up to 50 us later.
+            // Timers of this thread fire on time, not up to 50 us later.
             set_timerslack(1)?;
         }
         Ok(Run {
@@ -130,7 +132,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// All stages; what was measured is with the parts.
+    /// Runs all stages; the parts hold the results.
     ///
     /// # Errors
     /// The loop failed.
@@ -140,13 +142,13 @@ impl<'a> Run<'a> {
         let first = self.connect()?;
         let connected = self.mark();
         self.each(|part, cx| {
-            part.begin(cx);
+            part.start(cx);
             Time::ZERO
         });
         self.progress.stage("warming up", self.plan.warmup);
         self.turn_for(self.plan.warmup)?;
 
-        let begun = self.mark();
+        let started = self.mark();
         self.each(|part, cx| {
             part.measure(cx.now());
             Time::ZERO
@@ -158,10 +160,10 @@ impl<'a> Run<'a> {
         self.end_moment();
         self.moment_end = Time::MAX;
         self.progress.finish();
-        Ok(Marks { rest, first, connected, begun, ended })
+        Ok(Marks { rest, first, connected, started, ended })
     }
 
-    /// After the measurement: waits for what is outstanding, counts what does not come, and closes all
+    /// After the measurement: waits for outstanding answers, counts missing ones, and closes all
     /// connections.
     ///
     /// # Errors
@@ -176,20 +178,20 @@ impl<'a> Run<'a> {
             part.finish(cx.now());
             part.tally().fold();
             part.crowd().connects.fold();
-            part.crowd().dismiss(cx);
+            part.crowd().close_all(cx);
             Time::MAX
         });
         self.turn_until(CLOSE_TIMEOUT, |part| part.crowd().connections() == 0)
     }
 
-    /// Connects all; returns what was seen when the first was open.
+    /// Connects all members; returns the samples at the first open connection.
     fn connect(&mut self) -> io::Result<Option<(Mark, u64)>> {
         let mut first = None;
         let wanted: u64 =
             self.parts.iter().map(|(_, part)| part.borrow_mut().crowd().len() as u64).sum();
         self.progress.connecting(wanted);
         self.each(|part, cx| {
-            part.crowd().connects.begin(cx.now());
+            part.crowd().connects.start(cx.now());
             Time::ZERO
         });
         self.moment_end = self.now + self.moment;
@@ -220,27 +222,27 @@ impl<'a> Run<'a> {
         self.parts.iter().map(|(_, part)| part.borrow_mut().crowd().open() as u64).sum()
     }
 
-    /// Connections that are open, or on their way there.
+    /// Connections that are open or in their handshake.
     fn connections(&self) -> u64 {
         self.parts.iter().map(|(_, part)| part.borrow_mut().crowd().connections() as u64).sum()
     }
 
     fn turn_for(&mut self, duration: Duration) -> io::Result<()> {
-        let begun = self.now;
-        let end = begun + duration;
+        let start = self.now;
+        let end = start + duration;
         while self.now < end && !self.is_over() {
             self.each(|part, cx| part.tick(cx));
             if self.pass_moment() {
-                self.progress.at(self.now.since(begun));
+                self.progress.at(self.now.since(start));
             }
             self.turn(end)?;
         }
-        // What came due during the last turn belongs to this stage, too.
+        // Work that came due during the last turn belongs to this stage, too.
         self.each(|part, cx| part.tick(cx));
         Ok(())
     }
 
-    /// Turns until all parts are done, or the time is up.
+    /// Runs turns until all parts are done, or until the timeout.
     fn turn_until(
         &mut self,
         timeout: Duration,
@@ -258,7 +260,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Has each part do something between two turns; they say when they want to be called again.
+    /// Calls each part between two turns; each returns the time of its next call.
     fn each(&mut self, mut act: impl FnMut(&mut dyn Part, &mut Context<'_>) -> Time) {
         self.wake = Time::MAX;
         for (service, part) in &self.parts {
@@ -275,7 +277,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One turn, which ends at the latest when a part, the timeline or the caller want it to.
+    /// Runs one turn, which ends by the next deadline of a part, the timeline or the caller.
     fn turn(&mut self, end: Time) -> io::Result<()> {
         let until = self.wake.min(end).min(self.moment_end);
         let idle = self.reactor.wait();
@@ -283,14 +285,14 @@ impl<'a> Run<'a> {
         if !self.is_paced || wait.is_zero() {
             return self.reactor.turn(Some(wait));
         }
-        // A part's time has come, and nothing else: that needs no turn.
+        // Only a part is due: that needs no turn.
         if !self.sleep(wait)? && wait < idle {
             return Ok(());
         }
         self.reactor.turn(Some(Duration::ZERO))
     }
 
-    /// Ends the moment of the timeline if it is over.
+    /// Ends the current interval of the timeline if it is over.
     fn pass_moment(&mut self) -> bool {
         let is_over = self.now >= self.moment_end;
         if is_over {
@@ -301,7 +303,7 @@ impl<'a> Run<'a> {
         is_over
     }
 
-    /// Waits for the loop to have something to do, to the microsecond; whether it has.
+    /// Waits until the loop has work, with microsecond precision; returns whether it has.
     fn sleep(&self, wait: Duration) -> io::Result<bool> {
         let mut waited_for = [PollFd::new(self.reactor.as_fd(), PollFlags::POLLIN)];
         match ppoll(&mut waited_for, Some(TimeSpec::from_duration(wait)), None) {
@@ -326,25 +328,25 @@ impl<'a> Run<'a> {
         Mark { at, client_cpu_nanos: thread_cpu_nanos(), server: self.sample() }
     }
 
-    /// What the server has used so far. A process that cannot be sampled has ended.
+    /// Samples the server's usage. A process that cannot be sampled has ended.
     fn sample(&mut self) -> Option<Sample> {
         let sample = self.server?.sample();
         self.is_server_gone |= sample.is_err();
         sample.ok()
     }
 
-    /// The server's process, if that ended during the run.
+    /// The server's process, if it ended during the run.
     pub(crate) fn gone(&self) -> Option<i32> {
         self.server.filter(|_| self.is_server_gone).map(Watched::pid)
     }
 
-    /// Whether the stages end before their time.
+    /// Whether to end the stages early.
     fn is_over(&self) -> bool {
         self.is_server_gone || self.plan.interrupted.load(Ordering::Relaxed)
     }
 }
 
-/// A loop that leaves all judgement to the server: no pings of ours, no limits that it could meet.
+/// Settings of a loop without limits of its own: no pings, no limits that a server could exceed.
 fn settings(plan: &Plan, members: usize) -> Settings {
     Settings {
         outbound_max: 2 * members + 64,

@@ -1,4 +1,4 @@
-//! From a scenario of the command line to the parts that a run is made of.
+//! Builds the parts of a run from a scenario of the command line.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -20,17 +20,17 @@ use crate::source::Sources;
 use crate::speed::Speed;
 use crate::target::Target;
 
-/// How long a port rests after its connection has ended (TIME-WAIT).
+/// How long a port is unavailable after its connection has ended (TIME-WAIT).
 const PORT_REST_SECONDS: f64 = 60.0;
 
-/// How far apart the messages of an open loop are due at the least. To sleep and wake costs as much as
-/// two or three messages do: a client that did it for each would not keep up with a fast server.
+/// Minimum interval between messages of an open loop. Sleeping and waking up costs as much as two
+/// or three messages: a client that did it for each message could not keep up with a fast server.
 const BURST_SECONDS: f64 = 100e-6;
 
-/// The parts that load `target`: the scenario's own, and those that stay idle beside them.
+/// The parts that load `target`: those of the scenario, and additional idle connections.
 ///
 /// # Errors
-/// The name does not resolve, the request is none, or the rate is not known yet.
+/// The name does not resolve, the request is invalid, or the rate is not known yet.
 pub(crate) fn parts(scenario: &Scenario, target: &Target) -> Result<Vec<Shared>, Box<dyn Error>> {
     let common = scenario.common();
     let mut parts = busy(scenario, target)?;
@@ -54,7 +54,7 @@ fn busy(scenario: &Scenario, target: &Target) -> Result<Vec<Shared>, Box<dyn Err
         Scenario::Echo(_) => vec![share(Echo::new(members(size, None)?, &traffic))],
         Scenario::Rate(args) => {
             let Speed::PerSecond(rate) = args.rate else {
-                return Err("a share is of a capacity that was not measured".into());
+                return Err("a percentage needs a measured capacity".into());
             };
             let burst = args.burst.unwrap_or_else(|| burst_at(rate));
             vec![share(Rate::new(members(size, None)?, &traffic, rate, burst))]
@@ -87,7 +87,7 @@ fn busy(scenario: &Scenario, target: &Target) -> Result<Vec<Shared>, Box<dyn Err
                 parts.push(share(Calls::new(members(size, None)?, plan)));
             }
             if args.subscribers > 0 {
-                // One more, which has the blocks made.
+                // One more connection, which calls weir_mine.
                 let crowd = members(args.subscribers + 1, None)?;
                 parts.push(share(Heads::new(crowd, args.heads)));
             }
@@ -99,7 +99,7 @@ fn busy(scenario: &Scenario, target: &Target) -> Result<Vec<Shared>, Box<dyn Err
     })
 }
 
-/// How many messages are due together unless told otherwise.
+/// The default number of messages that are due at the same time.
 fn burst_at(per_second: f64) -> u64 {
     ((per_second * BURST_SECONDS) as u64).max(1)
 }
@@ -129,7 +129,7 @@ fn mixed(args: &MixedArgs, target: &Target) -> Result<Vec<Shared>, Box<dyn Error
     Ok(parts)
 }
 
-/// The path of a fan-out: what was asked for, else the URL's, if it names one, else a room's.
+/// The path of a fan-out: --path, else the URL's path if it has one, else that of a room.
 fn fanout_path<'a>(common: &'a Common, target: &Target) -> Option<&'a str> {
     let asked = common.request.path.as_deref();
     asked.or((target.path == "/").then_some(ROOMS_PATH))
@@ -173,7 +173,7 @@ fn traffic(common: &Common) -> Traffic {
     }
 }
 
-/// Where connections go: to each of the rooms in turn, if `path` names one.
+/// The destination of connections: each room in rotation, if `path` contains `{room}`.
 fn destination(
     common: &Common,
     target: &Target,
@@ -208,7 +208,7 @@ fn connector(args: &TlsArgs, name: &str) -> Result<TlsConnector, TlsError> {
 /// The request for `path` at `host`.
 ///
 /// # Errors
-/// Something in it does not belong into a head.
+/// A field is invalid in a request head.
 pub(crate) fn request(
     host: &str,
     path: &str,
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_fast_loop_sends_in_bursts() {
+    fn only_a_high_rate_is_sent_in_bursts() {
         assert_eq!([1.0, 10_000.0, 50_000.0, 225_000.0].map(burst_at), [1, 1, 5, 22]);
     }
 }

@@ -1,7 +1,7 @@
-//! What one command does: its runs, one after the other, and what is printed of them.
+//! Runs one command: its runs in sequence, and their output.
 //!
-//! Everything that belongs to the process rather than to a run is here: the CPU, the descriptor
-//! limit, the signals, standard output.
+//! Handles everything that belongs to the process rather than to a run: CPU pinning, descriptor
+//! limit, signals, standard output.
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -27,15 +27,15 @@ use crate::speed::Speed;
 use crate::target::Target;
 use crate::{Verdict, validity};
 
-/// Rounds of a comparison, unless told otherwise.
+/// Default number of rounds of a comparison.
 const ROUNDS: usize = 5;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Runs a scenario as often as was asked for.
+/// Runs a scenario for all targets and rounds.
 ///
 /// # Errors
-/// What kept a run from being made.
+/// A run could not be started or failed.
 pub(crate) fn run(scenario: &Scenario) -> Result<Verdict> {
     let common = scenario.common();
     if let Some(cpu) = common.pin {
@@ -56,7 +56,7 @@ pub(crate) fn run(scenario: &Scenario) -> Result<Verdict> {
     }
 }
 
-/// The targets, with their processes.
+/// The targets with their process ids.
 fn targets(common: &Common) -> Vec<Target> {
     let mut targets = common.urls.clone();
     for (target, pid) in targets.iter_mut().zip(&common.pid) {
@@ -94,7 +94,7 @@ impl Session<'_> {
                     break;
                 }
             }
-            // A round cut short is no round, unless there is no other.
+            // An interrupted round is dropped, unless it is the only one.
             if self.is_interrupted() && round > 0 {
                 break;
             }
@@ -114,7 +114,7 @@ impl Session<'_> {
         Ok(verdict)
     }
 
-    /// One run against one server; where its rate is a share, a closed loop before it.
+    /// One run against one server; if its rate is a percentage, a closed loop first.
     fn measure(&self, target: &Target, title: &str) -> Result<Report> {
         let Scenario::Rate(args) = self.scenario else {
             return self.run(self.scenario, target, title);
@@ -128,7 +128,7 @@ impl Session<'_> {
         };
         let mut report = self.run(&args.at(share * capacity), target, title)?;
         let percent = 100.0 * share;
-        let note = format!("{percent} % of the {capacity:.0} echoes/s that a closed loop reached");
+        let note = format!("{percent} % of the {capacity:.0} echoes/s of a closed loop");
         report.total.notes.push(note);
         Ok(report)
     }
@@ -176,7 +176,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Reports on standard error which demands were not met, or why the run is INVALID.
+    /// Prints to standard error which assertions do not hold, or why the run is INVALID.
     fn judge(&self, report: &Report) -> Verdict {
         if let Some(why) = &report.invalid {
             eprintln!("{}: INVALID: {why}", report.url);
@@ -191,7 +191,7 @@ impl Session<'_> {
     }
 }
 
-/// Runs this thread on one CPU alone.
+/// Pins this thread to one CPU.
 fn pin(cpu: usize) -> Result<()> {
     let mut cpus = CpuSet::new();
     let this_thread = Pid::from_raw(0);
@@ -199,18 +199,18 @@ fn pin(cpu: usize) -> Result<()> {
     pinned.map_err(|error| format!("CPU {cpu}: {error}").into())
 }
 
-/// Raises the limit on descriptors as far as it goes: a connection is one.
+/// Raises the descriptor limit to its maximum: each connection needs a descriptor.
 fn raise_descriptor_limit() -> io::Result<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     Ok(())
 }
 
-/// The first SIGINT or SIGTERM ends the measurement, a second one the process.
+/// The first SIGINT or SIGTERM ends the measurement, the second one the process.
 fn watch_signals() -> io::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        // In this order: the second signal finds the flag that the first has set.
+        // In this order: the second signal finds the flag set by the first.
         signal_hook::flag::register_conditional_shutdown(
             signal,
             crate::FAILED.into(),

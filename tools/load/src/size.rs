@@ -1,7 +1,7 @@
-//! How large messages are: one size, a range, or a mix of both.
+//! Message sizes: one size, a range, or a mix of both.
 //!
-//! `20`, `4KiB`, `16..1KiB` (both ends included) or `20:0.8,1KiB..64KiB:0.2`. Draws from the run's
-//! seeded generator, so that the same seed gives the same sizes.
+//! `20`, `4KiB`, `16..1KiB` (both ends included) or `20:0.8,1KiB..64KiB:0.2`. Sizes are drawn from
+//! the run's seeded generator: the same seed gives the same sizes.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use fastrand::Rng;
 
 use crate::weighted;
 
-/// The largest message that is sent.
+/// Maximum size of a sent message.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// One size or a range of them.
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn one_size_is_that_size() {
+    fn a_single_size_is_constant() {
         let mut rng = Rng::with_seed(1);
         assert_eq!(sizes("20").draw(&mut rng), 20);
         assert_eq!(sizes("4KiB").draw(&mut rng), 4096);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_holds_both_ends_and_nothing_else() {
+    fn a_range_includes_both_ends() {
         let mut rng = Rng::with_seed(1);
         let drawn: Vec<_> = (0..200).map(|_| sizes("3..5").draw(&mut rng)).collect();
         assert!((3..=5).all(|size| drawn.contains(&size)));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn malformed_sizes_are_rejected() {
         for text in ["", "x", "-1", "5..3", "1..", "1 TiB", "20:x"] {
             assert!(text.parse::<Sizes>().is_err(), "{text}");
         }

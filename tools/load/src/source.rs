@@ -1,22 +1,22 @@
-//! Where from: the addresses of this machine that connections are spread over.
+//! Local addresses that connections are made from.
 //!
-//! Towards one server an address has some 28,000 ports. Loopback is a network of 16 million
-//! addresses, so that for a loopback server as many are taken as are needed, unless told otherwise.
+//! One address has about 28,000 ports towards one server. Loopback has 16 million addresses, so for
+//! a loopback server as many as needed are used by default.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
-/// Connections from one address, at the most: below the kernel's range of ports.
+/// Maximum number of connections from one address: below the kernel's range of ports.
 const PER_ADDRESS: usize = 20_000;
-/// Addresses at the most: as many as a byte counts.
+/// Maximum number of addresses: they differ in one byte.
 const ADDRESSES_MAX: usize = 250;
 
-/// Addresses to connect from; none: the kernel's choice.
+/// Addresses to connect from; if empty, the kernel chooses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Sources(Vec<IpAddr>);
 
 impl Sources {
-    /// What `connections` to `target` need.
+    /// The addresses that `connections` to `target` need.
     pub(crate) fn automatic(target: SocketAddr, connections: usize) -> Sources {
         let needed = connections.div_ceil(PER_ADDRESS).min(ADDRESSES_MAX);
         match target.ip() {
@@ -28,7 +28,7 @@ impl Sources {
         }
     }
 
-    /// Where the connection with this number comes from.
+    /// The local address of the connection with this number.
     pub(crate) fn pick(&self, number: usize) -> Option<IpAddr> {
         let at = number.checked_rem(self.0.len())?;
         self.0.get(at).copied()
@@ -38,7 +38,7 @@ impl Sources {
 impl FromStr for Sources {
     type Err = String;
 
-    /// `127.0.0.1-8`, `10.0.0.5`, or several of these between commas.
+    /// `127.0.0.1-8`, `10.0.0.5`, or several of these separated by commas.
     fn from_str(text: &str) -> Result<Sources, String> {
         let mut addresses = Vec::new();
         for item in text.split(',').map(str::trim) {
@@ -52,20 +52,20 @@ impl FromStr for Sources {
 }
 
 fn parse(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| format!("'{text}' is no address"))
+    text.parse().map_err(|_| format!("'{text}' is not an address"))
 }
 
 /// All addresses from `first` to the one that ends in `last`.
 fn range(first: IpAddr, last: &str) -> Result<Vec<IpAddr>, String> {
     let IpAddr::V4(first) = first else {
-        return Err("ranges are for IPv4".to_owned());
+        return Err("ranges are only supported for IPv4".to_owned());
     };
     let [a, b, c, from] = first.octets();
     match last.parse::<u8>() {
         Ok(to) if to >= from => {
             Ok((from..=to).map(|d| IpAddr::V4(Ipv4Addr::new(a, b, c, d))).collect())
         }
-        _ => Err(format!("'{last}' does not end a range that begins with {first}")),
+        _ => Err(format!("'{last}' is not a valid end of a range from {first}")),
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_and_lists() {
+    fn sources_are_ranges_and_lists() {
         let sources: Sources = "127.0.0.7-9, 10.0.0.1".parse().unwrap();
         let expected = ["127.0.0.7", "127.0.0.8", "127.0.0.9", "10.0.0.1", "127.0.0.7"];
         assert_eq!(picked(&sources, 5), expected);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_crowd_towards_loopback_needs_several() {
+    fn only_many_connections_to_loopback_use_several_addresses() {
         let automatic = |target: &str, count| Sources::automatic(target.parse().unwrap(), count);
         assert!(picked(&automatic("127.0.0.1:9", 20_000), 3).is_empty());
         assert!(picked(&automatic("192.0.2.1:9", 50_000), 3).is_empty());

@@ -1,4 +1,4 @@
-//! How fast an open loop sends: so many messages a second, or a share of what the server can take.
+//! The rate of an open loop: messages per second, or a percentage of the server's capacity.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use crate::values::positive;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Speed {
     PerSecond(f64),
-    /// A part of the rate that a closed loop reaches; 1 is all of it.
+    /// A share of the rate that a closed loop reaches; 1 is all of it.
     OfCapacity(f64),
 }
 

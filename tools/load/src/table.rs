@@ -1,4 +1,4 @@
-//! A report as a table for people.
+//! Prints a report as a table.
 
 use std::fmt::{self, Write as _};
 
@@ -121,7 +121,7 @@ fn write_client(f: &mut fmt::Formatter<'_>, client: &ClientReport, unit: &str) -
     write!(text, "{:.1} % of a core", 100.0 * client.cpu_share)?;
     line(f, "client", &text)?;
     match &client.bottleneck {
-        Some(why) => line(f, "BOTTLENECK", &format!("{why}: these figures are the client's")),
+        Some(why) => line(f, "BOTTLENECK", &format!("{why}: the results measure the client")),
         None => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
-//! What was measured: counts, latencies, a timeline and errors.
+//! Measured values: counts, latencies, a timeline and errors.
 //!
-//! A latency is recorded once, in the histogram of the current moment; when that is over it is added
-//! to the total and becomes a point of the timeline. Counting a message allocates nothing.
+//! A latency is recorded in the histogram of the current interval. At the end of the interval it is
+//! added to the total and becomes a point of the timeline. Counting a message allocates nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,26 +10,26 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use weir::reactor::Time;
 
-/// The longest latency that is told from longer ones.
+/// Latencies above this are recorded as this.
 const LATENCY_MAX: Duration = Duration::from_secs(3600);
-/// Digits to which latencies are exact.
+/// Significant digits of latencies.
 const DIGITS: u8 = 3;
-/// Sent so much later than intended, a message counts as late.
+/// A message sent this much later than due counts as late.
 const LATE: Duration = Duration::from_millis(1);
 
 /// A point of the timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Moment {
-    /// Seconds from the beginning to the end of this moment.
+    /// Seconds from the start of the measurement to the end of this interval.
     pub(crate) seconds: f64,
-    /// Latencies recorded a second.
+    /// Latencies recorded per second.
     pub(crate) rate: f64,
     pub(crate) p50_nanos: u64,
     pub(crate) p99_nanos: u64,
     pub(crate) max_nanos: u64,
 }
 
-/// What went wrong, and how often.
+/// Error counts by description.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Errors(BTreeMap<String, u64>);
@@ -56,7 +56,7 @@ impl Errors {
     }
 }
 
-/// Events that a run should not have at all, and what differed at the first of them.
+/// Faults that a run should not have, and a description of the first.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Faults {
     pub(crate) count: u64,
@@ -77,7 +77,7 @@ pub(crate) struct Counts {
     pub(crate) received: u64,
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
-    /// Begun more than a millisecond after they were due: the client was late.
+    /// Messages sent more than 1 ms after they were due: the client was late.
     pub(crate) late: u64,
 }
 
@@ -91,21 +91,21 @@ impl Counts {
     }
 }
 
-/// Everything counted by one part of a run.
+/// All measured values of one part of a run.
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) counts: Counts,
-    /// Counts of the warm-up.
+    /// Counts during the warm-up.
     before: Counts,
     pub(crate) errors: Errors,
     /// Answers that no correct server sends.
     pub(crate) wrong: Faults,
     /// Connections that the server or the network ended.
     pub(crate) lost: Faults,
-    begun: Time,
-    moment_begun: Time,
-    /// A latency, and how often it came in a row: what was sent in one turn and came back in another
-    /// took equally long, and is recorded at once.
+    start: Time,
+    moment_start: Time,
+    /// A latency and the number of its consecutive occurrences: messages sent in one turn and
+    /// answered in another have the same latency and are recorded together.
     run: (u64, u64),
     moment: Histogram<u64>,
     total: Histogram<u64>,
@@ -123,8 +123,8 @@ impl Tally {
             errors: Errors::default(),
             wrong: Faults::default(),
             lost: Faults::default(),
-            begun: Time::ZERO,
-            moment_begun: Time::ZERO,
+            start: Time::ZERO,
+            moment_start: Time::ZERO,
             run: (0, 0),
             moment: histogram.clone(),
             total: histogram,
@@ -132,18 +132,18 @@ impl Tally {
         }
     }
 
-    /// Forgets what was counted, but for the errors: the measurement begins.
-    pub(crate) fn begin(&mut self, now: Time) {
+    /// Starts the measurement: resets everything except the errors.
+    pub(crate) fn start(&mut self, now: Time) {
         self.before = std::mem::take(&mut self.counts);
-        self.begun = now;
-        self.moment_begun = now;
+        self.start = now;
+        self.moment_start = now;
         self.run = (0, 0);
         self.moment.reset();
         self.total.reset();
         self.timeline.clear();
     }
 
-    /// All messages, those of the warm-up included.
+    /// All messages, including those of the warm-up.
     pub(crate) fn all_counts(&self) -> Counts {
         let mut all = self.before;
         all.add(&self.counts);
@@ -156,7 +156,7 @@ impl Tally {
         self.counts.bytes_sent += bytes as u64;
     }
 
-    /// Counts whether the client does now, late, what was due at `intended`.
+    /// Counts a late action: done now, but due at `intended`.
     pub(crate) fn due(&mut self, intended: Time, now: Time) {
         self.counts.late += u64::from(now.since(intended) > LATE);
     }
@@ -167,7 +167,7 @@ impl Tally {
         self.counts.bytes_received += bytes as u64;
     }
 
-    /// Counts a wrong answer: an error by the name of `what`.
+    /// Counts a wrong answer, as an error named `what`.
     pub(crate) fn wrong(&mut self, what: impl Into<String>, difference: impl FnOnce() -> String) {
         self.errors.add(what, 1);
         self.wrong.add(difference);
@@ -177,7 +177,7 @@ impl Tally {
         self.record_nanos(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// The same, of what was to happen at `intended` and has happened now.
+    /// Records the latency from `intended` to now.
     #[inline]
     pub(crate) fn record_since(&mut self, intended: Time, now: Time) {
         self.record_nanos(now.as_nanos().saturating_sub(intended.as_nanos()));
@@ -199,25 +199,25 @@ impl Tally {
         }
     }
 
-    /// Ends the current moment of the timeline.
+    /// Ends the current interval of the timeline.
     pub(crate) fn end_moment(&mut self, now: Time) {
-        let length = now.since(self.moment_begun).as_secs_f64();
+        let length = now.since(self.moment_start).as_secs_f64();
         if length == 0.0 {
             return;
         }
         self.end_run();
         self.timeline.push(Moment {
-            seconds: now.since(self.begun).as_secs_f64(),
+            seconds: now.since(self.start).as_secs_f64(),
             rate: self.moment.len() as f64 / length,
             p50_nanos: self.moment.value_at_quantile(0.5),
             p99_nanos: self.moment.value_at_quantile(0.99),
             max_nanos: self.moment.max(),
         });
         self.fold();
-        self.moment_begun = now;
+        self.moment_start = now;
     }
 
-    /// Adds what was recorded since the last moment to the total.
+    /// Adds the latencies since the last interval to the total.
     pub(crate) fn fold(&mut self) {
         self.end_run();
         if self.moment.is_empty() {
@@ -227,7 +227,7 @@ impl Tally {
         self.moment.reset();
     }
 
-    /// Adds another's latencies to the total.
+    /// Adds the latencies of another tally to the total.
     pub(crate) fn absorb(&mut self, other: &Tally) {
         self.total += &other.total;
     }
@@ -254,7 +254,7 @@ mod tests {
     fn moments_add_up_to_the_total() {
         let mut tally = Tally::new();
         tally.record(Duration::from_secs(9));
-        tally.begin(at(1000));
+        tally.start(at(1000));
         for millis in [1, 2, 3] {
             tally.record(Duration::from_millis(millis));
         }

@@ -1,7 +1,8 @@
-//! Where to: a `ws://` or `wss://` URL, and the process that serves it, if we are to watch that.
+//! The target: a `ws://` or `wss://` URL, and optionally its process id.
 //!
-//! `ws[s]://HOST[:PORT][/PATH][=PID]`. The `=PID` at the end is only looked for where there is no query,
-//! which may end in the same way; `--pid` does for those. Names are resolved here, before any loop runs.
+//! `ws[s]://HOST[:PORT][/PATH][=PID]`. The `=PID` at the end is only recognized in a URL without a
+//! query, which may end in the same way; use `--pid` with queries. Names are resolved here, before
+//! any loop runs.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -11,17 +12,17 @@ use std::time::Duration;
 /// The ports of `ws` and `wss` (RFC 6455, 3).
 const PORT_DEFAULT: u16 = 80;
 const SECURE_PORT_DEFAULT: u16 = 443;
-/// Addresses of one host that are tried.
+/// Maximum number of a host's addresses that are tried.
 const ADDRESSES_MAX: usize = 16;
 
 /// A server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// The URL, without the process.
+    /// The URL without the process id.
     pub(crate) url: String,
-    /// By TLS.
+    /// Whether the URL is wss://.
     pub(crate) is_secure: bool,
-    /// Host and port as they stand in the URL.
+    /// Host and port as in the URL.
     pub(crate) host: String,
     /// Path and query.
     pub(crate) path: String,
@@ -29,8 +30,8 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The first address of the host that takes connections within `patience`. A single address is not
-    /// tried; if no one of several takes them, it is the first.
+    /// The first address of the host that accepts connections within `patience`. A single address
+    /// is not tested; if none of several accepts, the first one is returned.
     ///
     /// # Errors
     /// The name has no address.
@@ -53,7 +54,7 @@ impl Target {
         Ok(addresses.take(ADDRESSES_MAX).collect())
     }
 
-    /// What a certificate must be for: the host as a name or an address.
+    /// The name that the certificate must match: the host as a name or an address.
     pub(crate) fn server_name(&self) -> &str {
         let (host, _) = self.split_port();
         host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
@@ -92,7 +93,7 @@ impl FromStr for Target {
             None => (rest, "/"),
         };
         if host.is_empty() || host.contains('@') {
-            return Err("expected a host, and no user".to_owned());
+            return Err("expected a host without a user".to_owned());
         }
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         let scheme = if is_secure { "wss" } else { "ws" };
@@ -103,7 +104,7 @@ impl FromStr for Target {
 
 fn parse_pid(text: &str) -> Result<i32, String> {
     let pid = text.parse().ok().filter(|pid| *pid > 0);
-    pid.ok_or_else(|| format!("'{text}' is no process id"))
+    pid.ok_or_else(|| format!("'{text}' is not a process id"))
 }
 
 #[cfg(test)]
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn malformed_urls_are_rejected() {
         for text in
             ["", "a:1", "http://a", "wsss://a", "ws://", "ws:///x", "ws://u@a/", "ws://a/=x"]
         {
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_for_hosts_without_their_port() {
+    fn the_server_name_has_no_port() {
         let name = |text: &str| text.parse::<Target>().unwrap().server_name().to_owned();
         assert_eq!(name("wss://example.org:9001/x"), "example.org");
         assert_eq!(name("wss://example.org"), "example.org");

@@ -1,13 +1,13 @@
-//! Whether a run says anything about its server: one that answers wrongly, or is gone, has no rate.
+//! Whether a run is a valid measurement: if the server answered wrongly or ended, it has no rate.
 
 use crate::parts::{Part, Shared};
 use crate::tally::{Counts, Faults};
 
-/// The share of wrong answers, and of lost connections, above which a run is INVALID.
+/// Maximum share of wrong answers, and of lost connections; above it a run is INVALID.
 const FAULTS_SHARE_MAX: f64 = 0.01;
 
-/// Why a run is INVALID, in one line; `None` if it is valid. `gone` is the server's process if that
-/// ended during the run. Wrong answers do not count if the server `is_tolerated`.
+/// Why a run is INVALID, in one line; `None` if it is valid. `gone` is the server's process if it
+/// ended during the run. Wrong answers are ignored if `is_tolerated`.
 pub(crate) fn objection(parts: &[Shared], gone: Option<i32>, is_tolerated: bool) -> Option<String> {
     if let Some(pid) = gone {
         return Some(format!("the server's process {pid} ended during the run"));
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_wrong_answer_in_a_hundred_is_an_error_and_more_are_an_objection() {
+    fn more_than_one_percent_of_wrong_answers_make_a_run_invalid() {
         let mut faults = Faults::default();
         assert_eq!(exceeding(&faults, 0, "wrong", "answers"), None);
         faults.add(|| "expected a, received b".to_owned());

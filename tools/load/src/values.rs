@@ -1,4 +1,4 @@
-//! How single values of the command line are read. What they mean together is not known here.
+//! Parsers of single command-line values. Combinations are checked elsewhere.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "expected a share, 0 to 1".to_owned())
 }
 
-/// A length of time; a number without a unit counts seconds, as in other load clients.
+/// A duration; a number without a unit is in seconds, as in other load clients.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse()
         && let Ok(duration) = Duration::try_from_secs_f64(seconds)
@@ -30,7 +30,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| r#"expected a duration such as "250ms", "10s", "1m 30s" or "60""#.to_owned())
 }
 
-/// `Name: value`; what may stand in either is checked when the head is written.
+/// `Name: value`; both are validated when the head is written.
 pub(crate) fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or(r#"expected "Name: value""#)?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_value_knows_its_bounds() {
+    fn values_out_of_their_range_are_rejected() {
         assert_eq!((count("1"), count("0").is_err()), (Ok(1), true));
         assert_eq!((positive("0.5"), positive("0").is_err()), (Ok(0.5), true));
         assert!(positive("inf").is_err() && positive("nan").is_err() && share("nan").is_err());

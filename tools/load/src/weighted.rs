@@ -1,15 +1,15 @@
-//! Lists of choices with weights, as in `20:0.8,1KiB:0.2`: for sizes, and for the parts of a mix.
+//! Weighted lists, as in `20:0.8,1KiB:0.2`: for sizes, and for the parts of a mix.
 //!
-//! Owns the notation and the normalised weights. What the choices are is the caller's.
+//! Parses the notation and normalizes the weights; the caller defines the items.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// Reads `ITEM[:WEIGHT],..`; the weights come back as shares that add up to 1. An item without a
-/// weight weighs 1.
+/// Parses `ITEM[:WEIGHT],..`; returns the weights as shares that add up to 1. The default weight is
+/// 1.
 ///
 /// # Errors
-/// An item that is none, or weights that are not positive.
+/// An invalid item, or a weight that is not positive.
 pub(crate) fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<Vec<(T, f64)>, String> {
     let mut choices = Vec::new();
     for item in text.split(',').map(str::trim) {
@@ -28,7 +28,7 @@ fn parse_weight(text: &str) -> Result<f64, String> {
     let weight: Option<f64> = text.trim().parse().ok();
     weight
         .filter(|weight| weight.is_finite() && *weight > 0.0)
-        .ok_or_else(|| format!("'{text}' is no weight, as in 20:0.8"))
+        .ok_or_else(|| format!("'{text}' is not a weight, as in 20:0.8"))
 }
 
 #[cfg(test)]
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn malformed_lists_are_rejected() {
         for text in ["", "1:", "1:0", "1:-1", "1:inf", "1:nan", "x:1", "1,,2", "300"] {
             assert!(parse::<u8>(text).is_err(), "{text}");
         }

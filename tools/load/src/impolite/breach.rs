@@ -1,4 +1,4 @@
-//! The breaches: what each sends, and what the RFC has a server do about it.
+//! The violations: what each client sends, and the server's reaction that the RFC requires.
 
 use std::fmt;
 use std::io;
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::raw::{End, Raw, Seen, frame};
 
-/// What never-ending fragments come to before we end them.
+/// Total size of the never-ending fragments, before we stop.
 const ENDLESS_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// One of them.
+/// Size of each of these fragments.
 const FRAGMENT_BYTES: usize = 32 * 1024;
-/// How long a slow client rests between two bytes.
+/// Pause of a slow client between two bytes.
 const DRIBBLE: Duration = Duration::from_millis(100);
 
 const FIN: u8 = 0x80;
@@ -19,16 +19,16 @@ const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 
-/// What a server is to do.
+/// The server's allowed reactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// To fail the connection, with one of these codes if it sends a Close (7.1.7).
+    /// It must fail the connection, with one of these codes if it sends a Close (7.1.7).
     Fail(&'static [u16]),
-    /// If it sends a Close, then with one of these codes; nothing says that it must.
+    /// If it sends a Close, it must be with one of these codes; it need not react.
     MayFail(&'static [u16]),
-    /// To end the stream some time.
+    /// It must end the stream at some time.
     Ends,
-    /// Whatever it likes; the breach comes before the upgrade.
+    /// Any reaction: the violation happens before the upgrade.
     InHandshake,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// One way to break a rule.
+/// A violation.
 pub(super) struct Breach {
     pub(super) name: &'static str,
     /// The section of RFC 6455.
@@ -71,7 +71,7 @@ const PROTOCOL: Rule = Rule::Fail(&[1002]);
 const TOO_BIG: Rule = Rule::Fail(&[1009]);
 const NOT_UTF8: Rule = Rule::Fail(&[1007]);
 
-/// All of them.
+/// All violations.
 pub(super) const BREACHES: &[Breach] = &[
     Breach {
         name: "frame without a mask",
@@ -188,7 +188,7 @@ pub(super) const BREACHES: &[Breach] = &[
         act: |raw| raw.dribble(&frame(FIN | BINARY, &[0; 1000]), DRIBBLE),
     },
     Breach {
-        name: "never-answered Close",
+        name: "Close that is never answered",
         rfc: "7.1.1",
         rule: Rule::Ends,
         act: |raw| raw.send(&frame(FIN | 0x40 | TEXT, b"close, and wait for me")),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_codes_of_the_rfc_pass() {
+    fn only_the_close_codes_of_the_rfc_pass() {
         assert!(PROTOCOL.allows(&seen(Some(Some(1002)), End::StillOpen)));
         assert!(!PROTOCOL.allows(&seen(Some(Some(1000)), End::Fin)));
         assert!(!PROTOCOL.allows(&seen(Some(None), End::Fin)));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_asked_only_a_wrong_code_fails() {
+    fn an_optional_reaction_fails_only_with_a_wrong_code() {
         let rule = Rule::MayFail(&[1009]);
         assert!(rule.allows(&seen(None, End::StillOpen)));
         assert!(rule.allows(&seen(Some(Some(1009)), End::StillOpen)));
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_unique() {
+    fn violations_have_unique_names() {
         let mut names: Vec<_> = BREACHES.iter().map(|breach| breach.name).collect();
         names.sort_unstable();
         names.dedup();

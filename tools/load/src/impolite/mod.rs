@@ -1,8 +1,8 @@
-//! Clients that break the rules, one each: what does the server do?
+//! Clients that each violate one rule, and the server's reaction.
 //!
-//! Every breach runs on a thread and a blocking socket of its own, since none of it is load. Where the
-//! RFC names the close code, another one, or none at all while the connection lives on, is a failure;
-//! everything else is told and not judged.
+//! Every violation runs on its own thread with a blocking socket, since it causes no load. If the
+//! RFC names the close code, then another code, or an open connection without a Close, is a
+//! failure. All other reactions are reported without a verdict.
 
 mod breach;
 mod raw;
@@ -25,16 +25,16 @@ use crate::scenario::request;
 use crate::target::Target;
 use crate::values::duration;
 
-/// What to break the rules on.
+/// The options of the violations.
 #[derive(Debug, Args)]
 pub(crate) struct Impolite {
     /// Server, as in ws://HOST:PORT/PATH
     #[arg(value_name = "URL")]
     url: Target,
-    /// How long to wait for the server to do something
+    /// How long to wait for the server's reaction
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
     patience: Duration,
-    /// Only the breaches whose name contains this
+    /// Run only violations whose name contains this
     #[arg(long, value_name = "WORD")]
     only: Option<String>,
     /// Print JSON instead of a table
@@ -44,7 +44,7 @@ pub(crate) struct Impolite {
     request: RequestArgs,
 }
 
-/// What became of one breach.
+/// The result of one violation.
 #[derive(Debug, Serialize)]
 struct Outcome {
     breach: &'static str,
@@ -56,14 +56,14 @@ struct Outcome {
 }
 
 impl Impolite {
-    /// Breaks every rule, and compares the server's close codes with the RFC's. A server that does not
-    /// accept a connection afterwards makes the run INVALID.
+    /// Runs the violations, and compares the server's close codes with those of the RFC. If the
+    /// server accepts no connection afterwards, the run is INVALID.
     ///
     /// # Errors
     /// The server cannot be reached.
     pub(crate) fn run(&self) -> Result<Verdict, Box<dyn Error>> {
         if self.url.is_secure {
-            return Err("the rules are broken in the clear: expected a ws:// URL".into());
+            return Err("violations are sent in plaintext: expected a ws:// URL".into());
         }
         let reached = self.url.reach(self.patience);
         let address = reached.map_err(|error| format!("{}: {error}", self.url.host))?;
@@ -84,7 +84,7 @@ impl Impolite {
         self.print(&outcomes)?;
         if let Err(error) = Raw::open(address, &request, self.patience) {
             eprintln!(
-                "{}: INVALID: no connection opened after the breaches: {error}",
+                "{}: INVALID: no connection opened after the violations: {error}",
                 self.url.url
             );
             return Ok(Verdict::Invalid);
@@ -122,7 +122,7 @@ impl Impolite {
     }
 }
 
-/// Breaks one rule and watches.
+/// Runs one violation and records the server's reaction.
 fn commit(
     breach: &Breach,
     address: SocketAddr,
@@ -133,7 +133,7 @@ fn commit(
         Rule::InHandshake => Raw::connect(address, patience)?,
         _ => Raw::open(address, request, patience)?,
     };
-    // What cannot be written any more has been answered already.
+    // A write fails if the server has already reacted.
     let _ = (breach.act)(&mut raw);
     Ok(raw.watch(breach.rule == Rule::Ends))
 }

@@ -1,4 +1,4 @@
-//! A client that sends bytes as it is told, and notes what comes back.
+//! A client that sends given bytes, and records the server's reaction.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use weir::protocol::handshake::ClientRequest;
 use weir::protocol::{FrameHeader, Opcode, Role};
 
-/// The head of an answer, at the most.
+/// Maximum size of a response head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// How long a look for an answer takes.
+/// How long a check for an answer takes.
 const GLANCE: Duration = Duration::from_millis(1);
 
 /// How a stream ended.
@@ -22,16 +22,16 @@ pub(super) enum End {
     StillOpen,
 }
 
-/// What the server did.
+/// The server's reaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// The first line of an HTTP answer.
+    /// The first line of an HTTP response.
     pub(super) status: Option<String>,
-    /// Its Close, with the code, if there was one in it.
+    /// The server's Close, with its code if it has one.
     pub(super) close: Option<Option<u16>>,
     pub(super) messages: u64,
     pub(super) end: End,
-    /// From the breach to the last thing that it did.
+    /// Time from the violation to the server's last action.
     pub(super) after: Duration,
 }
 
@@ -57,33 +57,33 @@ impl fmt::Display for Seen {
     }
 }
 
-/// A connection, and what has come over it.
+/// A connection and its received bytes.
 #[derive(Debug)]
 pub(super) struct Raw {
     stream: TcpStream,
     received: Vec<u8>,
     is_open: bool,
-    begun: Instant,
+    start: Instant,
     deadline: Instant,
 }
 
 impl Raw {
-    /// A connection on which nothing was said yet.
+    /// Opens a TCP connection without sending anything.
     ///
     /// # Errors
-    /// There is none.
+    /// The connection failed.
     pub(super) fn connect(address: SocketAddr, patience: Duration) -> io::Result<Raw> {
         let stream = TcpStream::connect_timeout(&address, patience)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(patience))?;
-        let begun = Instant::now();
-        Ok(Raw { stream, received: Vec::new(), is_open: false, begun, deadline: begun + patience })
+        let start = Instant::now();
+        Ok(Raw { stream, received: Vec::new(), is_open: false, start, deadline: start + patience })
     }
 
-    /// An open WebSocket.
+    /// Opens a WebSocket.
     ///
     /// # Errors
-    /// The server does not upgrade.
+    /// The server does not upgrade the connection.
     pub(super) fn open(
         address: SocketAddr,
         request: &ClientRequest,
@@ -102,7 +102,7 @@ impl Raw {
         expected.check(&raw.received[..len]).map_err(io::Error::other)?;
         raw.received.drain(..len);
         raw.is_open = true;
-        raw.begun = Instant::now();
+        raw.start = Instant::now();
         Ok(raw)
     }
 
@@ -111,15 +111,15 @@ impl Raw {
     }
 
     /// # Errors
-    /// The server takes no more.
+    /// The server accepts no more bytes.
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
-    /// Sends byte by byte, until the server answers or patience ends.
+    /// Sends byte by byte until the server answers or the deadline passes.
     ///
     /// # Errors
-    /// The server takes no more.
+    /// The server accepts no more bytes.
     pub(super) fn dribble(&mut self, bytes: &[u8], pause: Duration) -> io::Result<()> {
         for byte in bytes {
             if self.is_answered() || Instant::now() >= self.deadline {
@@ -131,7 +131,7 @@ impl Raw {
         Ok(())
     }
 
-    /// Whether the server has said anything, or ended the stream.
+    /// Whether the server has sent anything, or has ended the stream.
     pub(super) fn is_answered(&mut self) -> bool {
         match self.receive(Instant::now() + GLANCE) {
             Ok(_) => true,
@@ -139,7 +139,7 @@ impl Raw {
         }
     }
 
-    /// Receives more, if it comes in time; 0 at the end of the stream.
+    /// Receives more bytes before `until`; 0 at the end of the stream.
     fn receive(&mut self, until: Instant) -> io::Result<usize> {
         let wait = until.saturating_duration_since(Instant::now()).max(GLANCE);
         self.stream.set_read_timeout(Some(wait))?;
@@ -149,8 +149,8 @@ impl Raw {
         Ok(len)
     }
 
-    /// Watches until the server has closed, or has ended the stream where that is `awaited`; at the
-    /// longest until patience ends.
+    /// Waits until the server has sent a Close, or has ended the stream if `end_is_awaited`; at
+    /// most until the deadline.
     pub(super) fn watch(mut self, end_is_awaited: bool) -> Seen {
         let (mut close, mut messages) = (None, 0);
         let mut after = Duration::ZERO;
@@ -161,7 +161,7 @@ impl Raw {
                     Frame::Message => messages += 1,
                     Frame::Other => {}
                 }
-                after = self.begun.elapsed();
+                after = self.start.elapsed();
             }
             if close.is_some() && !end_is_awaited {
                 break End::StillOpen;
@@ -173,7 +173,7 @@ impl Raw {
                 Err(error) if is_timeout(&error) => End::StillOpen,
                 Err(_) => End::Reset,
             };
-            after = self.begun.elapsed();
+            after = self.start.elapsed();
             break end;
         };
         let line = || self.received.split(|byte| *byte == b'\r').next().unwrap_or_default();
@@ -182,7 +182,7 @@ impl Raw {
         Seen { status, close, messages, end, after }
     }
 
-    /// Takes the next whole frame.
+    /// Removes the next complete frame from the received bytes.
     fn next_frame(&mut self) -> Option<Frame> {
         if !self.is_open {
             return None;
@@ -201,7 +201,7 @@ impl Raw {
     }
 }
 
-/// A frame of the server's, as far as it matters.
+/// A frame from the server, reduced to what is checked.
 enum Frame {
     Close(Option<u16>),
     Message,
@@ -212,7 +212,7 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// A masked frame with this first byte; up to 65,535 bytes of payload.
+/// A masked frame with this first byte and up to 65,535 bytes of payload.
 pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
     const MASK: u8 = 0x80;

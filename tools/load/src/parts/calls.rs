@@ -1,8 +1,8 @@
-//! JSON-RPC calls in a closed loop: each connection keeps so many messages in flight, or sends the next
-//! burst when the last one is answered. A message is one call, or a batch.
+//! JSON-RPC calls in a closed loop. Each connection keeps a number of messages in flight, or sends
+//! the next burst when the previous one is answered. A message is one call, or a batch.
 //!
-//! Answers may come in any order: an id names its message. What is answered with an error, or with an id
-//! that nobody waits for, is counted as one.
+//! Answers may arrive in any order: the id identifies the message. An error, or an id without a
+//! pending call, counts as an error.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ use crate::payload::preview;
 use crate::tally::Tally;
 use crate::weighted;
 
-/// What is called.
+/// The methods that can be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
     ChainId,
@@ -57,7 +57,7 @@ impl FromStr for Method {
     }
 }
 
-/// Methods and how often each is called; the shares add up to 1.
+/// Methods with their shares, which add up to 1.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Methods(Vec<(Method, f64)>);
 
@@ -70,7 +70,7 @@ impl Methods {
                 return method;
             }
         }
-        // The shares add up to 1 but for rounding.
+        // Rounding: the shares may add up to slightly less than 1.
         self.0.last().map_or(Method::ChainId, |&(method, _)| method)
     }
 }
@@ -83,15 +83,15 @@ impl FromStr for Methods {
     }
 }
 
-/// What is sent, and when.
+/// What the calls contain, and when they are sent.
 #[derive(Debug, Clone)]
 pub(crate) struct CallPlan {
     pub(crate) methods: Methods,
-    /// Calls of one message.
+    /// Calls per message.
     pub(crate) batch: usize,
-    /// Messages in flight on each connection.
+    /// Messages in flight per connection.
     pub(crate) depth: usize,
-    /// The next messages go out when all of the last are answered, not one by one.
+    /// Whether the next messages wait until all previous ones are answered.
     pub(crate) in_bursts: bool,
     pub(crate) seed: u64,
 }
@@ -103,15 +103,15 @@ pub(crate) struct Calls {
     plan: CallPlan,
     rng: Rng,
     text: String,
-    /// By the id of the message's first call: its member, and when it was sent.
+    /// The member and send time of each pending message, by the id of its first call.
     flights: HashMap<u64, (usize, Time)>,
-    /// Messages in flight by member.
+    /// Messages in flight per member.
     in_flight: Vec<usize>,
     next_id: u64,
     is_stopped: bool,
 }
 
-/// An answer, as far as it is looked at.
+/// The checked parts of an answer.
 #[derive(Deserialize)]
 struct Answer {
     id: u64,
@@ -178,7 +178,7 @@ impl Calls {
         }
     }
 
-    /// The first id of what was answered, if all of it is as it should be.
+    /// The first id of the answers. Faults in them are counted.
     fn read(&mut self, message: Message<'_>) -> Option<u64> {
         let Message::Text(text) = message else {
             self.tally.wrong("an answer in binary", || {
@@ -232,7 +232,7 @@ impl Part for Calls {
         &mut self.tally
     }
 
-    fn begin(&mut self, cx: &mut Context<'_>) {
+    fn start(&mut self, cx: &mut Context<'_>) {
         for member in 0..self.crowd.len() {
             if let Some(conn) = self.crowd.conn(member) {
                 for _ in 0..self.plan.depth {
@@ -247,7 +247,7 @@ impl Part for Calls {
             return;
         };
         let Some((member, sent)) = self.flights.remove(&id) else {
-            return self.tally.wrong("an answer that nobody waits for", || {
+            return self.tally.wrong("an answer without a pending call", || {
                 format!("expected the id of a call, received {}", preview(message))
             });
         };
@@ -295,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn methods_are_drawn_by_their_weights() {
+    fn methods_are_drawn_by_weight() {
         let methods: Methods = "chain_id:3,block".parse().unwrap();
         let mut rng = Rng::with_seed(1);
         let blocks = (0..4000).filter(|_| methods.draw(&mut rng) == Method::Block).count();

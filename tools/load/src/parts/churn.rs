@@ -1,5 +1,5 @@
-//! Connections that come and go: each opens, has one message echoed and ends, a share of them
-//! without a Close. Latency is from the intended beginning to the echo.
+//! Connections that open and close continuously: each opens, echoes one message and ends, a share
+//! of them without a Close. Latency is from the time at which a connection was due to its echo.
 
 use fastrand::Rng;
 use weir::protocol::{CloseCode, Message};
@@ -10,15 +10,15 @@ use crate::crowd::Crowd;
 use crate::pace::Pace;
 use crate::tally::Tally;
 
-/// Connections begun between two turns; more are begun after the next.
+/// Maximum number of connections started between two turns.
 const CONNECTS_PER_TICK: usize = 64;
 
-/// How fast they come, and how they go.
+/// The rate of new connections, and how they end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChurnPlan {
-    /// Connections a second.
+    /// Connections per second.
     pub(crate) per_second: f64,
-    /// The share that ends without a Close, 0 to 1.
+    /// Share of connections that end without a Close, 0 to 1.
     pub(crate) abrupt: f64,
 }
 
@@ -31,16 +31,16 @@ pub(crate) struct Churn {
     pace: Option<Pace>,
     /// Members without a connection.
     vacant: Vec<usize>,
-    /// Connections wait for a vacant member: that they are late is the server's doing.
+    /// Whether connections wait for a vacant member. The server then causes the delay.
     is_starved: bool,
-    /// When each member's connection was to begin.
+    /// The time at which each member's connection was due.
     intended: Vec<Time>,
     ended: u64,
     aborted: u64,
 }
 
 impl Churn {
-    /// At most as many connections at once as the vacant crowd has members.
+    /// The number of the crowd's members limits concurrent connections.
     pub(crate) fn new(crowd: Crowd, traffic: &Traffic, plan: ChurnPlan) -> Churn {
         let members = crowd.len();
         Churn {
@@ -93,7 +93,7 @@ impl Part for Churn {
         true
     }
 
-    fn begin(&mut self, cx: &mut Context<'_>) {
+    fn start(&mut self, cx: &mut Context<'_>) {
         self.pace = Some(Pace::new(cx.now(), self.plan.per_second, 1));
     }
 
@@ -102,7 +102,8 @@ impl Part for Churn {
             let Some(pace) = &mut self.pace else {
                 return Time::MAX;
             };
-            // While all are busy the next ones wait, and their latency counts that.
+            // While no member is vacant the next connections wait, and their latency includes the
+            // wait.
             if self.vacant.is_empty() {
                 self.is_starved = true;
                 return Time::MAX;

@@ -1,5 +1,5 @@
-//! Closed loop: each connection keeps so many messages in flight, and sends one for each that came
-//! back. Shows what a server can do; latency is what that leaves (Little's law), no more.
+//! Closed loop: each connection keeps a number of messages in flight, and sends one for each echo.
+//! It measures throughput; latency only follows from it (Little's law).
 
 use weir::protocol::Message;
 use weir::reactor::{CloseReason, ConnId, Context};
@@ -40,7 +40,7 @@ impl Part for Echo {
         &mut self.exchange.tally
     }
 
-    fn begin(&mut self, cx: &mut Context<'_>) {
+    fn start(&mut self, cx: &mut Context<'_>) {
         for member in 0..self.crowd.len() {
             if let Some(conn) = self.crowd.conn(member) {
                 for _ in 0..self.depth {

@@ -1,7 +1,8 @@
-//! Messages out and their echoes back: what is in flight on each connection, and what it should be.
+//! Messages and their echoes: tracks the messages in flight on each connection, and compares the
+//! echoes.
 //!
-//! Echoes come back in the order sent, so that each connection's flights are a queue. Latency counts
-//! from the intended time of sending to the beginning of the turn in which the echo was read.
+//! Echoes arrive in the order sent, so each connection has a queue of flights. Latency is from the
+//! time at which a message was due to the start of the turn that read its echo.
 
 use std::collections::VecDeque;
 
@@ -13,10 +14,10 @@ use crate::payload::{Kind, Payload, Stamp, preview};
 use crate::size::Sizes;
 use crate::tally::Tally;
 
-/// Messages that may be in flight on all connections together; a further one is an error.
+/// Maximum number of messages in flight on all connections; more are an error.
 const FLIGHTS_MAX: u64 = 4_000_000;
 
-/// What messages look like.
+/// The properties of messages.
 #[derive(Debug, Clone)]
 pub(crate) struct Traffic {
     pub(crate) kind: Kind,
@@ -30,11 +31,11 @@ struct Flight {
     intended: Time,
     stamp: Stamp,
     len: u32,
-    /// What it was masked with ahead, if it was.
+    /// The key of a pre-masked message; 0 if it was not pre-masked.
     key: [u8; 4],
 }
 
-/// The echoes that a part waits for.
+/// The pending echoes of a part.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) tally: Tally,
@@ -47,7 +48,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// Nothing in flight, on so many connections.
+    /// No messages in flight, on this many connections.
     pub(crate) fn new(traffic: &Traffic, members: usize) -> Exchange {
         let mut rng = Rng::with_seed(traffic.seed);
         Exchange {
@@ -65,7 +66,7 @@ impl Exchange {
         self.outstanding
     }
 
-    /// Sends the next message, which should have been sent at `intended`.
+    /// Sends the next message, which was due at `intended`.
     pub(crate) fn send(
         &mut self,
         cx: &mut Context<'_>,
@@ -81,7 +82,7 @@ impl Exchange {
         let stamp = Stamp::of(self.next_number);
         self.next_number += 1;
         let (outcome, key) = match self.payload.kind() {
-            // Text stays text under no key but 0.
+            // Masked text is not valid UTF-8, so text has the key 0.
             Kind::Text => (cx.send(conn, self.payload.message(len, &[stamp])), [0; 4]),
             Kind::Binary => {
                 let key = cx.masking_key();
@@ -101,7 +102,7 @@ impl Exchange {
         outcome
     }
 
-    /// Takes what came back; returns when it should have been sent, unless nothing was awaited.
+    /// Matches an echo; returns when its message was due, unless no echo was pending.
     pub(crate) fn receive(
         &mut self,
         now: Time,
@@ -109,7 +110,7 @@ impl Exchange {
         message: Message<'_>,
     ) -> Option<Time> {
         let Some(flight) = self.flights[member].pop_front() else {
-            self.tally.wrong("unasked message", || {
+            self.tally.wrong("unexpected message", || {
                 format!("expected no message, received {}", preview(message))
             });
             return None;
@@ -126,7 +127,7 @@ impl Exchange {
         Some(flight.intended)
     }
 
-    /// The connection is over: nothing more comes back on it. Returns what did not.
+    /// Drops the pending echoes of an ended connection; returns their number.
     pub(crate) fn forget(&mut self, member: usize) -> u64 {
         let lost = self.flights[member].len() as u64;
         self.flights[member].clear();
@@ -134,8 +135,7 @@ impl Exchange {
         lost
     }
 
-    /// Counts what never came back, with the time that it has been waited for: to leave it out would
-    /// leave out the slowest.
+    /// Counts missing echoes, with the time waited for them: omitting them would omit the slowest.
     pub(crate) fn finish(&mut self, now: Time) {
         self.tally.errors.add("unanswered", self.outstanding);
         for flight in self.flights.iter_mut().flat_map(|flights| flights.drain(..)) {

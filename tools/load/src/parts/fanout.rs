@@ -1,9 +1,9 @@
-//! One says it, all hear it: publishers to subscribers over rooms, or whatever path a server relays.
+//! Fan-out: publishers to subscribers, over rooms or any path that a server relays.
 //!
-//! Every message carries its publisher, its number and when it should have been published, so that
-//! each subscriber knows what it missed, had twice or got out of order. In a closed loop (no rate) a
-//! publisher sends the next `depth` messages when all have got the last; what has not arrived within
-//! [`PATIENCE`] is given up, and counted.
+//! Every message contains its publisher, its number and the time at which it was due, so that each
+//! subscriber detects missing, duplicate and out-of-order messages. In a closed loop (no rate) a
+//! publisher sends the next `depth` messages when all previous ones are delivered. Deliveries that
+//! do not arrive within [`PATIENCE`] are counted as missing.
 
 use std::time::Duration;
 
@@ -19,35 +19,35 @@ use crate::payload::{Payload, STAMP_BYTES, Stamp, preview, read_stamps};
 use crate::size::Sizes;
 use crate::tally::Tally;
 
-/// Room for the two stamps.
+/// Size of the two stamps.
 pub(crate) const FANOUT_BYTES_MIN: usize = 2 * STAMP_BYTES;
-/// How long a closed loop waits for deliveries that do not come.
+/// How long a closed loop waits for missing deliveries.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often it looks.
+/// Interval of the check for them.
 const LOOK: Duration = Duration::from_millis(100);
-/// Publishers' numbers stand above the messages' in one stamp.
+/// In a stamp, the publisher's number is above the message's number, which has this many bits.
 const NUMBER_BITS: u32 = 40;
-/// Publications between two turns; more follow after the next.
+/// Maximum number of publications between two turns.
 const PUBLICATIONS_PER_TICK: usize = 4096;
 
-/// Who speaks to whom.
+/// The publishers and their rooms.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FanoutPlan {
-    /// The first members; each speaks in one room.
+    /// The first members are publishers; each publishes in one room.
     pub(crate) publishers: usize,
     pub(crate) rooms: usize,
-    /// Publications a second by all publishers together; `None`: a closed loop.
+    /// Publications per second of all publishers; `None`: a closed loop.
     pub(crate) rate: Option<f64>,
 }
 
-/// What a publisher waits for.
+/// The state of a publisher.
 #[derive(Debug, Clone, Copy, Default)]
 struct Publisher {
     /// The number of its next message.
     next: u64,
-    /// The first number of the batch under way.
+    /// The first number of the current batch.
     batch: u64,
-    /// Deliveries of it that are awaited.
+    /// Pending deliveries of the batch.
     awaited: u64,
     since: Time,
 }
@@ -62,9 +62,9 @@ pub(crate) struct Fanout {
     sizes: Sizes,
     rng: Rng,
     publishers: Vec<Publisher>,
-    /// Open subscribers of each room.
+    /// Number of open subscribers per room.
     audience: Vec<u64>,
-    /// For each subscriber, the publishers of its room.
+    /// For each subscriber, a track per publisher of its room.
     tracks: Vec<Track>,
     pace: Option<Pace>,
     next_publisher: usize,
@@ -77,7 +77,7 @@ pub(crate) struct Fanout {
 }
 
 impl Fanout {
-    /// The crowd's members are the plan's publishers, then the subscribers.
+    /// The first members of the crowd are the plan's publishers, the others are subscribers.
     pub(crate) fn new(crowd: Crowd, traffic: &Traffic, plan: FanoutPlan) -> Fanout {
         let mut rng = Rng::with_seed(traffic.seed);
         let subscribers = crowd.len() - plan.publishers;
@@ -108,15 +108,15 @@ impl Fanout {
         member % self.plan.rooms
     }
 
-    /// Where the track of this pair lies, if the subscriber hears the publisher.
+    /// The index of this pair's track, if both are in the same room.
     fn track(&self, subscriber: usize, publisher: usize) -> Option<usize> {
-        let hears = self.room(subscriber) == self.room(publisher);
+        let is_shared = self.room(subscriber) == self.room(publisher);
         let per_room = self.plan.publishers.div_ceil(self.plan.rooms);
         let row = subscriber.checked_sub(self.plan.publishers)?;
-        hears.then(|| row * per_room + publisher / self.plan.rooms)
+        is_shared.then(|| row * per_room + publisher / self.plan.rooms)
     }
 
-    /// Publishes one message; how many are to hear it.
+    /// Publishes one message; returns the number of expected deliveries.
     fn publish(&mut self, cx: &mut Context<'_>, publisher: usize, intended: Time) -> u64 {
         let Some(conn) = self.crowd.conn(publisher) else {
             self.tally.errors.add("not published: no connection", 1);
@@ -130,13 +130,13 @@ impl Fanout {
             self.tally.errors.add("not published: outbox is full", 1);
             return 0;
         }
-        let hearers = self.audience[self.room(publisher)];
+        let receivers = self.audience[self.room(publisher)];
         self.publishers[publisher].next += 1;
         self.published += 1;
-        self.awaited += hearers;
+        self.awaited += receivers;
         self.tally.sent(len);
         self.tally.due(intended, cx.now());
-        hearers
+        receivers
     }
 
     /// Publishes the next batch of a closed loop.
@@ -150,7 +150,7 @@ impl Fanout {
         (state.batch, state.awaited, state.since) = (batch, awaited, cx.now());
     }
 
-    /// Gives up on batches that have not arrived in time.
+    /// Replaces batches that were not delivered in time.
     fn look_for_losses(&mut self, cx: &mut Context<'_>) {
         for publisher in 0..self.publishers.len() {
             let Publisher { since, awaited, .. } = self.publishers[publisher];
@@ -161,14 +161,14 @@ impl Fanout {
         }
     }
 
-    /// Counts a message that no publisher of this run has sent.
+    /// Counts a message that no publisher of this run sent.
     fn foreign(&mut self, message: Message<'_>) {
         self.tally.wrong("not a message of ours", || {
             format!("expected a published message, received {}", preview(message))
         });
     }
 
-    /// Notes a delivery; whether it is the first of its kind.
+    /// Records a delivery; returns whether it is not a duplicate.
     fn note(&mut self, track: usize, number: u64) -> bool {
         match self.tracks[track].note(number) {
             Arrival::InOrder => true,
@@ -177,7 +177,7 @@ impl Fanout {
                 true
             }
             Arrival::Late => {
-                // It was lost before the measurement's eyes, and came after all.
+                // It was counted as missing when a later message arrived.
                 self.missing = self.missing.saturating_sub(1);
                 self.out_of_order += 1;
                 true
@@ -211,7 +211,7 @@ impl Part for Fanout {
         self.plan.rate.is_some()
     }
 
-    fn begin(&mut self, cx: &mut Context<'_>) {
+    fn start(&mut self, cx: &mut Context<'_>) {
         for subscriber in self.plan.publishers..self.crowd.len() {
             if self.crowd.conn(subscriber).is_some() {
                 self.audience[subscriber % self.plan.rooms] += 1;
@@ -253,7 +253,7 @@ impl Part for Fanout {
             return self.foreign(message);
         }
         self.tally.received(message.len());
-        // What publishers hear is work of the server's, and nothing else.
+        // Deliveries to publishers are only counted.
         if member < self.plan.publishers {
             return;
         }

@@ -1,9 +1,10 @@
-//! Subscribers to `newHeads`: who hears of which block, and how long after it was made.
+//! Subscribers to `newHeads`: which blocks each receives, and with which latency.
 //!
-//! The first member has blocks made, at a pace, by `weir_mine`: latency counts from when that was due, so
-//! that the block's way to the disk is in it. With a pace of none the server makes its own blocks, and
-//! latency counts from the first delivery of each. How long the other deliveries follow the first is told
-//! in either case. The others subscribe, and note the numbers that they hear: each must follow the last.
+//! The first member calls `weir_mine` at a rate. Latency counts from the time at which the call was
+//! due, so it includes writing the block to disk. Without a rate the server makes its own blocks,
+//! and latency counts from the first delivery of each. In both cases the delay between the first
+//! and the other deliveries is reported. The other members subscribe, and check that block numbers
+//! are consecutive.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -21,35 +22,35 @@ use crate::tally::Tally;
 pub(super) const SUBSCRIBE: &str =
     r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#;
 const MINE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"weir_mine","params":[1]}"#;
-/// Blocks whose time is remembered: those before are not on their way any more.
+/// Number of recent blocks whose times are kept; older ones are fully delivered.
 const REMEMBERED: u64 = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Heads {
     crowd: Crowd,
     tally: Tally,
-    /// Blocks a second that are asked for; `None`: those that the server makes by itself.
+    /// Blocks per second to make; `None`: the server makes its own blocks.
     rate: Option<f64>,
     pace: Option<Pace>,
-    /// When blocks were due that nobody has heard of yet, the oldest first.
+    /// Due times of blocks that were not announced yet, oldest first.
     due: VecDeque<Time>,
     blocks: HashMap<u64, Block>,
-    /// The latencies from a block's first delivery on.
+    /// Latencies from a block's first delivery.
     spread: Tally,
     last: u64,
-    /// The number that each subscriber has heard last.
-    heard: Vec<Option<u64>>,
+    /// The last number that each subscriber received.
+    received: Vec<Option<u64>>,
 }
 
-/// When a block was due, or the first to hear of it if nobody knows, and when that was.
+/// When a block was due (the first delivery if unknown), and its first delivery.
 #[derive(Debug, Clone, Copy)]
 struct Block {
     due: Time,
-    heard: Time,
+    announced: Time,
 }
 
 #[derive(Deserialize)]
-struct Told {
+struct Incoming {
     params: Option<Params>,
     error: Option<serde::de::IgnoredAny>,
 }
@@ -65,7 +66,7 @@ struct Head {
 }
 
 impl Heads {
-    /// The crowd's first member is the one that has blocks made.
+    /// The crowd's first member calls `weir_mine`.
     pub(crate) fn new(crowd: Crowd, rate: Option<f64>) -> Heads {
         Heads {
             tally: Tally::new(),
@@ -75,17 +76,17 @@ impl Heads {
             blocks: HashMap::new(),
             spread: Tally::new(),
             last: 0,
-            heard: vec![None; crowd.len()],
+            received: vec![None; crowd.len()],
             crowd,
         }
     }
 
-    /// The times of this block; the first that hears of it makes it known.
+    /// The times of this block; its first delivery adds it.
     fn block(&mut self, number: u64, now: Time) -> Block {
         if let Some(&block) = self.blocks.get(&number) {
             return block;
         }
-        let block = Block { due: self.due.pop_front().unwrap_or(now), heard: now };
+        let block = Block { due: self.due.pop_front().unwrap_or(now), announced: now };
         self.blocks.insert(number, block);
         if number > self.last {
             self.last = number;
@@ -122,13 +123,13 @@ impl Part for Heads {
         }
     }
 
-    fn begin(&mut self, cx: &mut Context<'_>) {
+    fn start(&mut self, cx: &mut Context<'_>) {
         self.pace = self.rate.map(|rate| Pace::new(cx.now(), rate, 1));
     }
 
     fn measure(&mut self, now: Time) {
-        self.tally.begin(now);
-        self.spread.begin(now);
+        self.tally.start(now);
+        self.spread.start(now);
     }
 
     fn tick(&mut self, cx: &mut Context<'_>) -> Time {
@@ -145,14 +146,14 @@ impl Part for Heads {
 
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
         let member = self.crowd.member(conn);
-        let told: Option<Told> = serde_json::from_slice(message.as_bytes()).ok();
-        let Some(told) = told.filter(|told| told.error.is_none()) else {
+        let incoming: Option<Incoming> = serde_json::from_slice(message.as_bytes()).ok();
+        let Some(incoming) = incoming.filter(|incoming| incoming.error.is_none()) else {
             return self.tally.wrong("not an answer", || {
                 format!("expected a JSON-RPC answer, received {}", preview(message))
             });
         };
-        let Some(Params { result: Head { number } }) = told.params else {
-            // The reply to a subscription, or the number of a block that was asked for.
+        let Some(Params { result: Head { number } }) = incoming.params else {
+            // The answer to a subscription or to weir_mine.
             return;
         };
         let number = number.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok());
@@ -161,15 +162,17 @@ impl Part for Heads {
                 .tally
                 .wrong("not a head", || format!("expected a head, received {}", preview(message)));
         };
-        match self.heard[member].replace(number) {
-            Some(last) if number <= last => self.tally.errors.add("a head twice, or late", 1),
+        match self.received[member].replace(number) {
+            Some(last) if number <= last => {
+                self.tally.errors.add("a head twice or out of order", 1)
+            }
             Some(last) => self.tally.errors.add("missing heads", number - last - 1),
             None => {}
         }
         self.tally.received(message.len());
-        let Block { due, heard } = self.block(number, cx.now());
+        let Block { due, announced } = self.block(number, cx.now());
         self.tally.record(cx.now().since(due));
-        self.spread.record(cx.now().since(heard));
+        self.spread.record(cx.now().since(announced));
     }
 
     fn is_answered(&self) -> bool {
@@ -180,32 +183,28 @@ impl Part for Heads {
         self.pace = None;
     }
 
-    /// Deliveries of blocks that somebody has heard of, and others have not.
+    /// Subscribers that have not yet received the latest announced block.
     fn outstanding(&self) -> u64 {
-        let subscribers = self.heard.iter().skip(1);
-        subscribers.filter(|heard| heard.is_some_and(|number| number < self.last)).count() as u64
+        let subscribers = self.received.iter().skip(1);
+        subscribers.filter(|received| received.is_some_and(|number| number < self.last)).count()
+            as u64
     }
 
     fn finish(&mut self, _: Time) {
         self.spread.fold();
-        let lacking = self.heard.iter().skip(1).flatten().map(|number| self.last - number).sum();
+        let lacking = self.received.iter().skip(1).flatten().map(|number| self.last - number).sum();
         self.tally.errors.add("missing heads", lacking);
-        let deaf = self.heard.iter().skip(1).filter(|heard| heard.is_none()).count();
-        self.tally.errors.add("subscribers that heard of nothing", deaf as u64);
+        let without = self.received.iter().skip(1).filter(|received| received.is_none()).count();
+        self.tally.errors.add("subscribers without any head", without as u64);
     }
 
     fn notes(&self) -> Vec<String> {
-        let subscribers = self.heard.len() - 1;
+        let subscribers = self.received.len() - 1;
         let spread = self.spread.latencies();
         let at = |quantile| Nanos(spread.value_at_quantile(quantile) as f64);
         vec![
             format!("{} heads to {subscribers} subscribers", self.blocks.len()),
-            format!(
-                "from the first delivery on: p50 {}, p99 {}, max {}",
-                at(0.5),
-                at(0.99),
-                at(1.0)
-            ),
+            format!("after the first delivery: p50 {}, p99 {}, max {}", at(0.5), at(0.99), at(1.0)),
         ]
     }
 }

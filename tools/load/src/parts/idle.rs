@@ -1,5 +1,5 @@
-//! Connections that do nothing: what connecting costs, and what holding costs. Pings are answered by
-//! the loop; the load is the ramp itself.
+//! Idle connections: the cost of connecting and of holding connections. The loop answers pings;
+//! connecting is the only load.
 
 use weir::protocol::Message;
 use weir::reactor::{ConnId, Context};
@@ -38,9 +38,9 @@ impl Part for Idle {
         &mut self.tally
     }
 
-    fn begin(&mut self, _: &mut Context<'_>) {}
+    fn start(&mut self, _: &mut Context<'_>) {}
 
-    /// Some servers greet: that is counted, and nothing else.
+    /// Some servers send a greeting, which is only counted.
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, message: Message<'_>) {
         self.tally.received(message.len());
     }

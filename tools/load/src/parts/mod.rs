@@ -1,7 +1,7 @@
-//! The parts that a run is made of: each is one kind of load, with its own connections and counts.
+//! The parts of a run: each is one kind of load, with its own connections and counts.
 //!
-//! A part sees its members by number. It is told what happens to them, is asked after each turn what
-//! it wants to do next, and never drives the loop itself: that is [`run`](crate::run)'s.
+//! A part knows its members by number. It is notified of their events, and is called after each
+//! turn to do what is due. It never drives the loop itself: [`run`](crate::run) does.
 
 mod calls;
 mod churn;
@@ -35,38 +35,38 @@ pub(crate) use nonreaders::NonReaders;
 pub(crate) use rate::Rate;
 pub(crate) use slow::Slow;
 
-/// What is counted, for the words of a report.
+/// The counted unit, for reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unit {
     pub(crate) one: &'static str,
     pub(crate) many: &'static str,
 }
 
-/// What a ramp and a churn count.
+/// The unit of the connect and churn scenarios.
 pub(crate) const CONNECTION: Unit = Unit { one: "connection", many: "connections" };
 
 /// One kind of load.
 pub(crate) trait Part {
-    /// What the part is called in a report, and what it counts.
+    /// The part's name in a report, and the unit that it counts.
     fn name(&self) -> &'static str;
     fn unit(&self) -> Unit;
     fn crowd(&mut self) -> &mut Crowd;
     fn tally(&mut self) -> &mut Tally;
 
-    /// Whether it needs to be called to the microsecond.
+    /// Whether it needs calls with microsecond precision.
     fn is_paced(&self) -> bool {
         false
     }
 
-    /// All members are connected, those that could be: the load begins.
-    fn begin(&mut self, cx: &mut Context<'_>);
+    /// Starts the load; all members that could connect are connected.
+    fn start(&mut self, cx: &mut Context<'_>);
 
-    /// The measurement begins: what was counted before is forgotten.
+    /// Starts the measurement: earlier counts are dropped.
     fn measure(&mut self, now: Time) {
-        self.tally().begin(now);
+        self.tally().start(now);
     }
 
-    /// Called after each turn: does what is due, and says when the next thing is.
+    /// Called after each turn: does what is due; returns the time of the next call.
     fn tick(&mut self, cx: &mut Context<'_>) -> Time {
         let _ = cx;
         Time::MAX
@@ -82,7 +82,7 @@ pub(crate) trait Part {
         let _ = (cx, conn);
     }
 
-    /// A member's connection is over; whether the loss of one is an error.
+    /// A member's connection has ended; returns whether its loss is an error.
     fn on_end(&mut self, cx: &mut Context<'_>, member: usize, why: CloseReason) -> bool {
         let _ = (cx, member, why);
         true
@@ -93,29 +93,29 @@ pub(crate) trait Part {
         true
     }
 
-    /// Nothing more is to be sent.
+    /// Stops sending.
     fn stop(&mut self, cx: &mut Context<'_>);
 
-    /// What was sent and is not answered.
+    /// Number of unanswered messages.
     fn outstanding(&self) -> u64 {
         0
     }
 
-    /// What is outstanding now will never come: counts it as errors.
+    /// Counts outstanding messages as errors: waiting has ended.
     fn finish(&mut self, now: Time) {
         let _ = now;
     }
 
-    /// Lines for the report that no other part has.
+    /// Lines of the report that only this part has.
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// A part that a loop and the run share.
+/// A part that the loop and the run share.
 pub(crate) type Shared = Rc<RefCell<dyn Part>>;
 
-/// A part as the service that the loop knows.
+/// A part as a service of the loop.
 pub(crate) struct OnLoop(pub(crate) Shared);
 
 impl Service for OnLoop {
@@ -152,7 +152,7 @@ impl Service for OnLoop {
     }
 }
 
-/// Why a connection did not open, in the system's own words where it has some.
+/// Why a connection did not open, in the system's words if available.
 fn failure(why: CloseReason) -> String {
     match why {
         CloseReason::ConnectFailed(kind) => kind.to_string(),

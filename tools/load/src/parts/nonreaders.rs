@@ -1,31 +1,31 @@
-//! Subscribers to `newHeads` that do not read: they ask for blocks until nothing more is taken from them,
-//! so that their queue at the server is full, too, and not only what the kernel holds.
+//! Subscribers to `newHeads` that do not read. They request blocks until their output is congested,
+//! so that not only the kernel's buffers but also their queue at the server is full.
 //!
-//! When the measurement is over they read again, and learn what the server has done with them.
+//! After the measurement they read again, which shows how the server has treated them.
 
 use weir::protocol::Message;
 use weir::reactor::{CloseReason, ConnId, Context};
 
 use super::heads::SUBSCRIBE;
-use super::slow::{count_end, pour};
+use super::slow::{count_end, send_repeatedly};
 use super::{Part, Unit};
 use crate::crowd::Crowd;
 use crate::tally::{Errors, Tally};
 
-/// A call whose answer is much longer than itself.
+/// A call whose answer is much longer than the call.
 const ASK: &str =
     r#"{"jsonrpc":"2.0","id":2,"method":"eth_getBlockByNumber","params":["latest",false]}"#;
-/// What one of them sends at the most: answered, that is more than the kernel holds for both ends.
+/// Maximum calls per subscriber: the answers exceed the kernel's buffers of both ends.
 const CALLS_MAX: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct NonReaders {
     crowd: Crowd,
     tally: Tally,
-    /// Calls by member, and those that are not answered yet, more or less: a head counts as an answer.
+    /// Calls per member, and approximately the unanswered ones: a head counts as an answer.
     sent: Vec<usize>,
     unread: Vec<usize>,
-    /// How they ended.
+    /// How the connections ended.
     ends: Errors,
     is_stopped: bool,
 }
@@ -46,7 +46,7 @@ impl NonReaders {
         if self.is_stopped {
             return;
         }
-        let asked = pour(cx, conn, Message::Text(ASK), CALLS_MAX - self.sent[member]);
+        let asked = send_repeatedly(cx, conn, Message::Text(ASK), CALLS_MAX - self.sent[member]);
         self.sent[member] += asked;
         self.unread[member] += asked;
         for _ in 0..asked {
@@ -72,7 +72,7 @@ impl Part for NonReaders {
         &mut self.tally
     }
 
-    fn begin(&mut self, cx: &mut Context<'_>) {
+    fn start(&mut self, cx: &mut Context<'_>) {
         for member in 0..self.crowd.len() {
             if let Some(conn) = self.crowd.conn(member) {
                 cx.pause(conn);
@@ -93,7 +93,7 @@ impl Part for NonReaders {
         self.ask(cx, member, conn);
     }
 
-    /// That a server ends one that does not read is its right.
+    /// A server may end a connection that does not read.
     fn on_end(&mut self, _: &mut Context<'_>, member: usize, why: CloseReason) -> bool {
         self.unread[member] = 0;
         count_end(&mut self.ends, why);

@@ -1,5 +1,5 @@
-//! Open loop: messages at a fixed rate, whatever comes back. Latency counts from when a message
-//! should have been sent, so that a server which stalls is charged for all that it held up.
+//! Open loop: messages at a fixed rate, independent of the echoes. Latency counts from the time at
+//! which a message was due, so that a stalling server is charged for every delayed message.
 
 use weir::protocol::Message;
 use weir::reactor::{CloseReason, ConnId, Context, Time};
@@ -9,7 +9,7 @@ use crate::crowd::Crowd;
 use crate::pace::Pace;
 use crate::tally::Tally;
 
-/// Messages sent between two turns; more are sent after the next.
+/// Maximum number of messages sent between two turns.
 const SENDS_PER_TICK: usize = 4096;
 
 #[derive(Debug)]
@@ -18,14 +18,14 @@ pub(crate) struct Rate {
     exchange: Exchange,
     per_second: f64,
     burst: u64,
-    /// None before the beginning and after the end.
+    /// `None` before the start and after the end.
     pace: Option<Pace>,
-    /// Whose turn it is.
+    /// The next member to send.
     next: usize,
 }
 
 impl Rate {
-    /// So many messages a second on all connections together, in bursts of `burst`.
+    /// `per_second` messages on all connections together, in bursts of `burst`.
     pub(crate) fn new(crowd: Crowd, traffic: &Traffic, per_second: f64, burst: u64) -> Rate {
         let exchange = Exchange::new(traffic, crowd.len());
         Rate { crowd, exchange, per_second, burst, pace: None, next: 0 }
@@ -66,7 +66,7 @@ impl Part for Rate {
         true
     }
 
-    fn begin(&mut self, cx: &mut Context<'_>) {
+    fn start(&mut self, cx: &mut Context<'_>) {
         self.pace = Some(Pace::new(cx.now(), self.per_second, self.burst));
     }
 

@@ -1,7 +1,7 @@
-//! Some clients send and do not read; the others are measured beside them, in a closed loop.
+//! Some clients send without reading; the others are measured in a closed loop.
 //!
-//! A slow client sends until nothing more is taken from it, or [`UNREAD_MAX`] messages are reached. When
-//! the measurement is over it reads again, so that it learns what the server has done with it.
+//! A slow client sends until its output is congested, or up to [`UNREAD_MAX`] messages. After the
+//! measurement it reads again, which shows how the server has treated it.
 
 use fastrand::Rng;
 use weir::protocol::Message;
@@ -13,13 +13,18 @@ use crate::payload::Payload;
 use crate::quantity::Bytes;
 use crate::tally::{Errors, Tally};
 
-/// What one slow client sends at the most, in messages of so many bytes: more than the kernel holds for
-/// both ends.
+/// Maximum number of messages that one slow client sends, and their size: together more than the
+/// kernel's buffers of both ends.
 const UNREAD_MAX: usize = 4096;
 const UNREAD_MESSAGE_BYTES: usize = 4096;
 
-/// Sends this message until no more is taken, but `most` times at the most; returns how often.
-pub(super) fn pour(cx: &mut Context<'_>, conn: ConnId, message: Message<'_>, most: usize) -> usize {
+/// Sends this message until the outbox is congested, at most `most` times; returns the number sent.
+pub(super) fn send_repeatedly(
+    cx: &mut Context<'_>,
+    conn: ConnId,
+    message: Message<'_>,
+    most: usize,
+) -> usize {
     for sent in 0..most {
         match cx.send(conn, message) {
             SendOutcome::Queued => {}
@@ -30,7 +35,7 @@ pub(super) fn pour(cx: &mut Context<'_>, conn: ConnId, message: Message<'_>, mos
     most
 }
 
-/// Counts how one that did not read has ended: if we have closed it, it stayed to the end.
+/// Counts how a connection that did not read has ended; if we closed it, it stayed open to the end.
 pub(super) fn count_end(ends: &mut Errors, why: CloseReason) {
     match why {
         CloseReason::Service(_) => ends.add("stayed", 1),
@@ -38,7 +43,7 @@ pub(super) fn count_end(ends: &mut Errors, why: CloseReason) {
     }
 }
 
-/// What one slow client has sent, and read in the end.
+/// What one slow client has sent, and finally read.
 #[derive(Debug, Clone, Copy, Default)]
 struct Unread {
     sent: usize,
@@ -51,15 +56,15 @@ pub(crate) struct Slow {
     exchange: Exchange,
     depth: usize,
     payload: Payload,
-    /// The first members, which are slow.
+    /// The first members are slow.
     slow: Vec<Unread>,
-    /// How they ended.
+    /// How their connections ended.
     ends: Errors,
     is_stopped: bool,
 }
 
 impl Slow {
-    /// `slow` of the crowd's members are slow.
+    /// The first `slow` members of the crowd are slow.
     pub(crate) fn new(crowd: Crowd, traffic: &Traffic, slow: usize) -> Slow {
         let mut rng = Rng::with_seed(traffic.seed);
         Slow {
@@ -73,12 +78,12 @@ impl Slow {
         }
     }
 
-    /// Sends what the server may be made to hold.
+    /// Sends messages whose echoes the server must queue.
     fn fill(&mut self, cx: &mut Context<'_>, member: usize, conn: ConnId) {
         if !self.is_stopped {
             let message = self.payload.message(UNREAD_MESSAGE_BYTES, &[]);
             let slow = &mut self.slow[member];
-            slow.sent += pour(cx, conn, message, UNREAD_MAX - slow.sent);
+            slow.sent += send_repeatedly(cx, conn, message, UNREAD_MAX - slow.sent);
         }
     }
 }
@@ -100,7 +105,7 @@ impl Part for Slow {
         &mut self.exchange.tally
     }
 
-    fn begin(&mut self, cx: &mut Context<'_>) {
+    fn start(&mut self, cx: &mut Context<'_>) {
         for member in 0..self.crowd.len() {
             let Some(conn) = self.crowd.conn(member) else {
                 continue;
@@ -135,7 +140,7 @@ impl Part for Slow {
         }
     }
 
-    /// That a server ends a slow client is its right.
+    /// A server may end the connection of a slow client.
     fn on_end(&mut self, _: &mut Context<'_>, member: usize, why: CloseReason) -> bool {
         if member >= self.slow.len() {
             let lost = self.exchange.forget(member);

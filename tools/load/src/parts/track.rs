@@ -1,18 +1,18 @@
-//! Whether what one publisher said has reached one subscriber: each message once, in order.
+//! Tracks whether one publisher's messages reach one subscriber: each message once, in order.
 //!
-//! Sixteen bytes for each pair of the two. A message that comes up to 64 behind the newest is told
-//! from one that comes twice; an older one counts as a duplicate.
+//! 16 bytes per pair. A message up to 64 behind the newest is recognized as late or duplicate; an
+//! older one counts as a duplicate.
 
-/// How far back a late message is known from a duplicate.
+/// How far back a late message is distinguished from a duplicate.
 const WINDOW: u64 = u64::BITS as u64;
 
-/// What a message turned out to be.
+/// The classification of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
     InOrder,
-    /// The next one, but so many before it have not come yet.
+    /// A later message; this many before it have not arrived yet.
     Gap(u64),
-    /// One that was missing.
+    /// A message that was missing.
     Late,
     Duplicate,
 }
@@ -20,14 +20,14 @@ pub(crate) enum Arrival {
 /// The messages of one publisher at one subscriber.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Track {
-    /// The number of the next message, if none is lost.
+    /// The number of the next message if none is lost.
     next: u64,
-    /// Bit `i`: message `next - 1 - i` has come.
+    /// Bit `i`: message `next - 1 - i` has arrived.
     seen: u64,
 }
 
 impl Track {
-    /// Notes that the message with this number, counted from 0, has come.
+    /// Records the arrival of the message with this number, counted from 0.
     pub(crate) fn note(&mut self, number: u64) -> Arrival {
         if let Some(skipped) = number.checked_sub(self.next) {
             let shift = skipped + 1;
@@ -45,7 +45,7 @@ impl Track {
         Arrival::Late
     }
 
-    /// How many of the first `published` messages lie behind the newest that has come.
+    /// The number of the first `published` messages after the newest that arrived.
     pub(crate) fn missing_at_end(&self, published: u64) -> u64 {
         published.saturating_sub(self.next)
     }
@@ -61,12 +61,12 @@ mod tests {
     }
 
     #[test]
-    fn in_order_is_in_order() {
+    fn consecutive_messages_are_in_order() {
         assert_eq!(arrivals(&[0, 1, 2, 3]), [Arrival::InOrder; 4]);
     }
 
     #[test]
-    fn loss_shows_as_a_gap_or_at_the_end() {
+    fn lost_messages_are_a_gap_or_missing_at_the_end() {
         use Arrival::{Gap, InOrder};
         assert_eq!(arrivals(&[0, 3, 4]), [InOrder, Gap(2), InOrder]);
         assert_eq!(arrivals(&[2]), [Gap(2)]);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn twice_is_a_duplicate_and_late_is_out_of_order() {
+    fn repeated_messages_are_duplicates_and_older_ones_are_late() {
         use Arrival::{Duplicate, Gap, InOrder, Late};
         assert_eq!(arrivals(&[0, 0]), [InOrder, Duplicate]);
         assert_eq!(arrivals(&[0, 2, 1, 1, 2]), [InOrder, Gap(1), Late, Duplicate, Duplicate]);

@@ -1,6 +1,7 @@
-//! The binary against loops of weir's in this process: every scenario, what it prints, how it exits.
+//! Tests of the binary against weir loops in this process: every scenario, its output and its exit
+//! code.
 //!
-//! What is asserted are counts, names and exit codes, never a time. Every run has a deadline.
+//! Assertions are about counts, names and exit codes, never about times. Every run has a deadline.
 
 mod outcomes;
 mod scenarios;
@@ -11,5 +12,5 @@ use serde_json::Value;
 const SHORT: &str = "--duration 200ms --warmup 20ms";
 
 fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+    value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
 }

@@ -1,4 +1,4 @@
-//! What a run comes to: tables, ratios, pictures, exit codes.
+//! The results of runs: tables, ratios, plots, exit codes.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use crate::support::{Server, finish, load, report, spawn, table};
 use crate::{SHORT, number};
 
 #[test]
-fn a_table_is_for_people_and_a_pipe_gets_no_progress() {
+fn output_to_a_pipe_is_a_table_without_progress() {
     let server = Server::start();
     let (out, err, code) = load(&format!("echo {} -c 2 {SHORT}", server.url("/")));
     assert_eq!((code, err.as_str()), (0, ""));
@@ -22,7 +22,7 @@ fn a_table_is_for_people_and_a_pipe_gets_no_progress() {
     }
 }
 
-/// Changes the first byte of each message whose number `is_wrong`, and echoes it.
+/// Changes the first byte of each message for whose number `is_wrong` is true, and echoes it.
 struct Altering {
     seen: u64,
     is_wrong: fn(u64) -> bool,
@@ -38,7 +38,7 @@ impl Service for Altering {
 }
 
 #[test]
-fn a_few_wrong_answers_are_errors() {
+fn up_to_one_percent_of_wrong_answers_are_errors() {
     let altering = Altering { seen: 0, is_wrong: |number| number == 7 };
     let server = Server::with(altering, Echo);
     let (report, code) = report(&format!("echo {} -c 1 --max-errors 0 {SHORT}", server.url("/")));
@@ -82,7 +82,7 @@ fn wrong_answers_of_a_tolerated_server_are_errors_of_a_valid_run() {
 #[test]
 fn a_chat_room_instead_of_an_echo_makes_the_run_invalid() {
     let server = Server::start();
-    // Members hear each other, and not themselves.
+    // A message goes to the other members, but not to its sender.
     let (out, _, code) = load(&format!("echo {} -c 4 {SHORT}", server.url("/rooms/chat")));
     assert_eq!(code, 3);
     assert!(out.contains("INVALID") && out.contains("the first: expected"), "{out}");
@@ -117,7 +117,7 @@ fn a_server_that_never_answers_makes_the_run_invalid() {
     assert!(out.contains("INVALID      expected answers to 4 messages, received none"), "{out}");
 }
 
-/// The process that is named as the server's ends, the server itself does not.
+/// The process that is named as the server's ends; the server itself does not.
 #[test]
 fn a_process_that_ends_makes_the_run_invalid_and_keeps_its_counts() {
     let server = Server::start();
@@ -130,7 +130,7 @@ fn a_process_that_ends_makes_the_run_invalid_and_keeps_its_counts() {
     let child = spawn(&line);
     server.await_echoes(100);
     process.kill().unwrap();
-    // Not waited for yet: a process that nobody has waited for is a zombie, and has ended all the same.
+    // Wait later: a zombie process has ended, too.
     let (out, err, code) = finish(child);
     process.wait().unwrap();
     let report: Value = serde_json::from_str(&out).unwrap();
@@ -140,7 +140,7 @@ fn a_process_that_ends_makes_the_run_invalid_and_keeps_its_counts() {
 }
 
 #[test]
-fn a_comparison_leaves_invalid_runs_out() {
+fn a_comparison_omits_invalid_runs() {
     let (good, bad) =
         (Server::start(), Server::with(Altering { seen: 0, is_wrong: |_| true }, Echo));
     let line = format!("compare {} {} --rounds 2 -c 1 {SHORT}", good.url("/"), bad.url("/"));
@@ -150,7 +150,7 @@ fn a_comparison_leaves_invalid_runs_out() {
 }
 
 #[test]
-fn rounds_on_several_servers_become_ratios() {
+fn rounds_on_several_servers_are_compared_by_ratios() {
     let (one, other) = (Server::start(), Server::start());
     let pid = std::process::id();
     let line = format!(
@@ -184,21 +184,22 @@ fn rounds_on_several_servers_become_ratios() {
 }
 
 #[test]
-fn a_demand_that_is_not_met_is_exit_code_1() {
+fn an_assertion_that_does_not_hold_is_exit_code_1() {
     let server = Server::start();
-    let run =
-        |demand: &str| table(&format!("echo {} -c 1 {SHORT} --assert {demand}", server.url("/")));
+    let run = |assertion: &str| {
+        table(&format!("echo {} -c 1 {SHORT} --assert {assertion}", server.url("/")))
+    };
     assert_eq!(run("p99<1h").1, 0);
     assert_eq!(run("rate>0").1, 0);
     let (out, code) = run("p99<1ns");
     assert_eq!(code, 1);
-    assert!(out.contains("latency"), "the result is printed all the same: {out}");
-    // Without --pid there is no CPU time, and what is not measured meets no demand.
+    assert!(out.contains("latency"), "the result is still printed: {out}");
+    // Without --pid there is no CPU time, and an assertion on it does not hold.
     assert_eq!(run("cpu<1h").1, 1);
 }
 
 #[test]
-fn wrong_usage_is_2_and_no_server_is_3() {
+fn invalid_usage_is_exit_code_2_and_no_server_is_3() {
     assert_eq!(table("echo").1, 2);
     assert_eq!(table("echo http://127.0.0.1/").1, 2);
     let gone = Server::start();
@@ -216,7 +217,7 @@ fn wrong_usage_is_2_and_no_server_is_3() {
 }
 
 #[test]
-fn an_interrupt_prints_what_was_measured() {
+fn an_interrupt_prints_the_results_so_far() {
     let server = Server::start();
     let line = format!("echo {} -c 2 --warmup 0ms --duration 1h --json", server.url("/"));
     let child = spawn(&line);
@@ -229,7 +230,7 @@ fn an_interrupt_prints_what_was_measured() {
 }
 
 #[test]
-fn a_plot_is_a_picture() {
+fn a_plot_is_an_svg_file() {
     let server = Server::start();
     let file = std::env::temp_dir().join(format!("weir-load-{}.svg", std::process::id()));
     let line = format!("echo {} -c 1 --plot {} {SHORT}", server.url("/"), file.display());
@@ -251,19 +252,20 @@ fn a_plot_file_that_cannot_be_written_fails_before_the_run() {
 }
 
 #[test]
-fn the_upgrade_is_asked_for_as_told() {
+fn the_upgrade_request_has_the_given_path_and_headers() {
     let server = Server::start();
     let line = format!("echo {} -c 1 {SHORT}", server.url("/"));
     assert_eq!(table(&format!("{line} --path /nowhere")).1, 3);
-    // The path needs these, and answers 400 without them.
+    // The path requires these, and answers 400 without them.
     let demanding = format!("{line} --path /demanding");
     assert_eq!(table(&demanding).1, 3);
-    let told = format!("{demanding} --origin http://here --subprotocol tea --header X-Sugar:two");
-    assert_eq!(table(&told).1, 0);
+    let complete =
+        format!("{demanding} --origin http://here --subprotocol tea --header X-Sugar:two");
+    assert_eq!(table(&complete).1, 0);
 }
 
 #[test]
-fn the_impolite_meet_the_codes_of_the_rfc() {
+fn violations_are_closed_with_the_codes_of_the_rfc() {
     let server = Server::start();
     let (outcomes, code) = report(&format!("impolite {} --patience 20s", server.url("/")));
     assert_eq!(code, 0, "{outcomes}");
@@ -277,7 +279,7 @@ fn the_impolite_meet_the_codes_of_the_rfc() {
 }
 
 #[test]
-fn a_code_that_is_not_the_rfcs_is_exit_code_1() {
+fn a_close_code_not_in_the_rfc_is_exit_code_1() {
     let url = crate::support::wrong_codes();
     let (out, code) = table(&format!("impolite {url} --only reserved --patience 5s"));
     assert_eq!(code, 1);
@@ -285,7 +287,7 @@ fn a_code_that_is_not_the_rfcs_is_exit_code_1() {
 }
 
 #[test]
-fn a_server_that_is_gone_after_the_breaches_makes_them_invalid() {
+fn a_server_that_ends_during_violations_makes_the_run_invalid() {
     let url = crate::support::gone_after_a_frame();
     let (out, err, code) = load(&format!("impolite {url} --only reserved --patience 5s"));
     assert_eq!(code, 3);

@@ -1,4 +1,4 @@
-//! What each scenario does to a server, and counts of it.
+//! Each scenario's effect on a server, and its counts.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::{Server, finish, report, spawn};
 use crate::{SHORT, number};
 
 #[test]
-fn an_echo_is_counted_and_the_server_watched() {
+fn echoes_are_counted_and_the_server_is_sampled() {
     let server = Server::start();
     let pid = std::process::id();
     let (report, code) = report(&format!(
@@ -40,7 +40,7 @@ fn an_echo_is_counted_and_the_server_watched() {
 }
 
 #[test]
-fn a_node_is_called_and_its_heads_are_heard() {
+fn calls_to_a_node_are_answered_and_its_heads_are_received() {
     let name = format!("weir-load-node-{}", std::process::id());
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let server = Server::node(directory.clone());
@@ -69,7 +69,7 @@ fn a_node_is_called_and_its_heads_are_heard() {
 }
 
 #[test]
-fn a_secure_server_is_loaded_by_who_trusts_it() {
+fn a_secure_server_is_loaded_if_its_certificate_is_trusted() {
     let authority = Authority::new();
     let server = Server::secure(&authority);
     let ca = format!("--ca {}", authority.file().display());
@@ -92,12 +92,12 @@ fn a_secure_server_is_loaded_by_who_trusts_it() {
 }
 
 #[test]
-fn no_message_goes_to_a_server_whose_certificate_is_not_trusted() {
-    let (authority, stranger) = (Authority::new(), Authority::new());
+fn an_untrusted_server_gets_no_message() {
+    let (authority, other) = (Authority::new(), Authority::new());
     let server = Server::secure(&authority);
     let url = server.secure_url("/");
-    // Without --ca the public authorities are trusted.
-    for ca in [String::new(), format!("--ca {}", stranger.file().display())] {
+    // Without --ca the built-in roots are trusted.
+    for ca in [String::new(), format!("--ca {}", other.file().display())] {
         let (report, code) = report(&format!("echo {url} -c 1 {ca} {SHORT}"));
         assert_eq!(code, 3, "{report}");
         assert_eq!(number(&report["total"]["errors"]["connect: tls_failed"]), 1.0, "{report}");
@@ -106,21 +106,21 @@ fn no_message_goes_to_a_server_whose_certificate_is_not_trusted() {
 }
 
 #[test]
-fn an_open_loop_sends_what_is_due() {
+fn an_open_loop_sends_every_due_message() {
     let server = Server::start();
     let (report, code) = report(&format!(
         "rate {} -c 3 --rate 500 --burst 4 --max-errors 0 {SHORT}",
         server.url("/")
     ));
     assert_eq!(code, 0);
-    // 100 are due in 200 ms, in bursts of 4: the first and the last may lie just outside.
+    // 100 are due in 200 ms, in bursts of 4: the first and the last may be just outside.
     let sent = number(&report["total"]["messages"]["sent"]);
     assert!(sent >= 92.0, "{sent}");
     assert!(number(&report["total"]["latency"]["count"]) >= sent);
 }
 
 #[test]
-fn a_share_of_the_capacity_is_measured_first() {
+fn a_percentage_measures_the_capacity_first() {
     let server = Server::start();
     let (report, code) =
         report(&format!("rate {} -c 3 --rate 10% --max-errors 0 {SHORT}", server.url("/")));
@@ -129,15 +129,15 @@ fn a_share_of_the_capacity_is_measured_first() {
     let words: Vec<&str> = note.split(' ').collect();
     assert_eq!(words[..4], ["10", "%", "of", "the"], "{note}");
     let capacity: f64 = words[4].parse().unwrap();
-    // All that is due is sent, so that this holds on a slow machine, too.
+    // Every due message is sent, so this holds on a slow machine, too.
     let sent = number(&report["total"]["messages"]["sent"]) / number(&report["seconds"]);
     assert!((0.05..0.2).contains(&(sent / capacity)), "{sent} of {capacity}");
-    // Each loop had its own connections.
+    // Each of the two loops had its own connections.
     assert_eq!(server.stop().accepted, 6);
 }
 
 #[test]
-fn idle_connections_are_held_beside_the_load() {
+fn idle_connections_are_held_during_the_load() {
     let server = Server::start();
     let (report, code) = report(&format!("echo {} -c 2 --idle 30 {SHORT}", server.url("/")));
     assert_eq!(code, 0);
@@ -151,7 +151,7 @@ fn idle_connections_are_held_beside_the_load() {
 }
 
 #[test]
-fn connections_are_opened_at_a_pace_and_held() {
+fn connections_are_opened_at_a_rate_and_held() {
     let server = Server::start();
     let (report, code) = report(&format!(
         "connect {} -c 40 --ramp 400 --source 127.0.0.1-3 {SHORT}",
@@ -161,13 +161,13 @@ fn connections_are_opened_at_a_pace_and_held() {
     let total = &report["total"];
     assert_eq!((&total["unit"], number(&total["count"])), (&Value::from("connection"), 40.0));
     assert_eq!(number(&total["latency"]["count"]), 40.0);
-    // The fortieth is due after 39 periods, whatever the machine does.
+    // The fortieth is due after 39 periods, on any machine.
     assert!(number(&total["rate"]) <= 40.0 / 0.0975);
     assert_eq!(server.stop().accepted, 40);
 }
 
 #[test]
-fn a_fan_out_reaches_everybody_once() {
+fn a_fan_out_is_delivered_once_to_each_subscriber() {
     let server = Server::start();
     for options in ["--depth 4", "--rate 200 --text"] {
         let line = format!(
@@ -182,10 +182,10 @@ fn a_fan_out_reaches_everybody_once() {
 }
 
 #[test]
-fn loss_and_duplicates_are_seen() {
-    /// Loses every fifth message and doubles every seventh.
-    struct Careless(u64);
-    impl Service for Careless {
+fn loss_and_duplicates_are_counted() {
+    /// Drops every fifth message and duplicates every seventh.
+    struct Lossy(u64);
+    impl Service for Lossy {
         fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
             self.0 += 1;
             let times = match self.0 {
@@ -199,15 +199,15 @@ fn loss_and_duplicates_are_seen() {
             }
         }
     }
-    let server = Server::with(Echo, Careless(0));
+    let server = Server::with(Echo, Lossy(0));
     let line = format!("fanout {} -c 3 --rate 200 {SHORT}", server.url("/"));
     let (report, code) = report(&line);
     assert_eq!(code, 0);
     let errors = &report["total"]["errors"];
     let (missing, duplicate) = (number(&errors["missing"]), number(&errors["duplicate"]));
     assert!(missing > 0.0 && duplicate > 0.0, "{errors}");
-    // Three subscribers each miss, and have twice, the same messages: of those published every fifth,
-    // and every seventh that is not a fifth.
+    // Three subscribers miss, and receive twice, the same messages: every fifth one, and every
+    // seventh that is not also a fifth.
     let note = report["total"]["notes"][0].as_str().unwrap();
     let published: u64 = note.split(' ').next().unwrap().parse().unwrap();
     assert_eq!(missing, (3 * (published / 5)) as f64, "{note}");
@@ -215,7 +215,7 @@ fn loss_and_duplicates_are_seen() {
 }
 
 #[test]
-fn connections_come_and_go() {
+fn churn_opens_and_ends_connections() {
     let server = Server::start();
     let (report, code) = report(&format!(
         "churn {} -c 20 --rate 200 --abrupt 0.5 --max-errors 0 {SHORT}",
@@ -229,7 +229,7 @@ fn connections_come_and_go() {
 }
 
 #[test]
-fn slow_clients_stand_beside_those_that_are_measured() {
+fn slow_clients_do_not_stop_the_measured_ones() {
     let server = Server::start();
     let line = format!(
         "slow {} -c 8 --share 0.25 --max-errors 0 --duration 1s --warmup 0ms",
@@ -245,7 +245,7 @@ fn slow_clients_stand_beside_those_that_are_measured() {
 }
 
 #[test]
-fn a_mix_has_a_part_of_each() {
+fn a_mix_runs_a_part_of_each_scenario() {
     let server = Server::start();
     let (report, code) = report(&format!(
         "mixed {} -c 20 --size 16:0.9,4KiB:0.1 --max-errors 0 {SHORT}",
@@ -263,7 +263,7 @@ fn a_mix_has_a_part_of_each() {
 }
 
 #[test]
-fn what_a_stalled_client_sends_late_counts_from_when_it_was_due() {
+fn messages_after_a_stall_count_from_their_due_time() {
     const STALL: Duration = Duration::from_millis(300);
     let server = Server::start();
     let url = server.url("/");
@@ -277,7 +277,7 @@ fn what_a_stalled_client_sends_late_counts_from_when_it_was_due() {
     kill(pid, Signal::SIGINT).unwrap();
     let (out, ..) = finish(child);
     let report: Value = serde_json::from_str(&out).unwrap();
-    // The first message due after the stop waited for nearly all of the stall.
+    // The first message due after SIGSTOP waited for nearly the whole stall.
     let max = number(&report["total"]["latency"]["max"]);
     assert!(max > 0.9 * STALL.as_nanos() as f64, "{max}");
     assert!(number(&report["client"]["late_share"]) > 0.01);

@@ -1,4 +1,4 @@
-//! Servers in this process, and the binary on the other side.
+//! Servers in this process, and the binary as their client.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -25,11 +25,11 @@ use weir::services::rpc::node::{Node, NodeSettings, Part};
 use weir::services::rpc::{Rpc, RpcSettings};
 use weir_authority::{Authority, Files};
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than any test takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A loop on a thread: something at `/` and, for clients that
-/// read, at `/strict`, an echo with wishes at `/demanding`, something at `/rooms/{name}`.
+/// A loop on a thread: a service at `/` and, with a short write timeout, at `/strict`; an echo that
+/// requires headers at `/demanding`; a second service at `/rooms/{name}`.
 pub(crate) struct Server {
     address: SocketAddr,
     handle: Handle,
@@ -45,7 +45,7 @@ impl Server {
         Server::build(echoed, echo, || Rooms::new(RoomSettings::default()))
     }
 
-    /// These services.
+    /// Two given services.
     pub(crate) fn with(
         root: impl Service + Send + 'static,
         rooms: impl Service + Send + 'static,
@@ -53,7 +53,7 @@ impl Server {
         Server::build(Arc::default(), root, || rooms)
     }
 
-    /// An echo, and a node of a development chain that makes blocks on demand, at `/rooms/{name}`.
+    /// An echo, and at `/rooms/{name}` a node of a development chain that makes blocks on demand.
     pub(crate) fn node(data_dir: PathBuf) -> Server {
         let echoed = Arc::new(AtomicU64::new(0));
         let echo = Counted(Arc::clone(&echoed));
@@ -64,7 +64,7 @@ impl Server {
         })
     }
 
-    /// An echo and rooms by TLS, for `localhost`.
+    /// An echo and rooms over TLS, for `localhost`.
     pub(crate) fn secure(authority: &Authority) -> Server {
         let Files { chain, key } = authority.server(&["localhost"]);
         let tls = TlsSettings::new(CertificateFiles { chain, key });
@@ -88,7 +88,7 @@ impl Server {
         root: impl Service + Send + 'static,
         rooms: impl FnOnce() -> S + Send + 'static,
     ) -> Server {
-        let (tell, told) = channel();
+        let (sender, receiver) = channel();
         let thread = thread::spawn(move || {
             let settings = Settings {
                 handshake_timeout: Duration::from_millis(300),
@@ -116,15 +116,15 @@ impl Server {
                 reactor.set_tls(tls).unwrap();
             }
             let address = reactor.listen(&listen).unwrap();
-            tell.send((address, reactor.handle())).unwrap();
+            sender.send((address, reactor.handle())).unwrap();
             reactor.run().unwrap();
             reactor.metrics().clone()
         });
-        let (address, handle) = told.recv_timeout(DEADLINE).unwrap();
+        let (address, handle) = receiver.recv_timeout(DEADLINE).unwrap();
         Server { address, handle, echoed, thread: Some(thread) }
     }
 
-    /// By the name that its certificate is for.
+    /// A URL with the name of the certificate.
     pub(crate) fn secure_url(&self, path: &str) -> String {
         format!("wss://localhost:{}{path}", self.address.port())
     }
@@ -133,21 +133,21 @@ impl Server {
         format!("ws://{}{path}", self.address)
     }
 
-    /// Messages that the echo has sent back.
+    /// Number of messages that the echo has returned.
     pub(crate) fn echoed(&self) -> u64 {
         self.echoed.load(Ordering::Relaxed)
     }
 
-    /// Waits until the echo has sent back so many.
+    /// Waits until the echo has returned `count` messages.
     pub(crate) fn await_echoes(&self, count: u64) {
-        let begun = Instant::now();
+        let start = Instant::now();
         while self.echoed() < count {
-            assert!(begun.elapsed() < DEADLINE, "{} echoes, not {count}", self.echoed());
+            assert!(start.elapsed() < DEADLINE, "{} echoes, not {count}", self.echoed());
             thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// Shuts down and tells what was counted.
+    /// Shuts down; returns the loop's metrics.
     pub(crate) fn stop(mut self) -> Metrics {
         self.handle.shutdown();
         self.thread.take().unwrap().join().unwrap()
@@ -163,7 +163,7 @@ impl Drop for Server {
     }
 }
 
-/// An echo that counts.
+/// An echo that counts its messages.
 struct Counted(Arc<AtomicU64>);
 
 impl Service for Counted {
@@ -179,7 +179,7 @@ impl Service for Counted {
     }
 }
 
-/// An echo that wants an origin, a subprotocol and a header.
+/// An echo that requires an origin, a subprotocol and a header.
 struct Demanding;
 
 impl Service for Demanding {
@@ -201,7 +201,7 @@ impl Service for Demanding {
     }
 }
 
-/// A server that closes with 1000, whatever it is sent; its URL.
+/// A server that closes every connection with 1000; returns its URL.
 pub(crate) fn wrong_codes() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("ws://{}/", listener.local_addr().unwrap());
@@ -213,7 +213,7 @@ pub(crate) fn wrong_codes() -> String {
     url
 }
 
-/// A server that stops listening at the first frame; its URL.
+/// A server that stops listening at the first frame; returns its URL.
 pub(crate) fn gone_after_a_frame() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -227,7 +227,7 @@ pub(crate) fn gone_after_a_frame() -> String {
             thread::spawn(move || {
                 if close_wrongly(stream).is_some() {
                     is_over.store(true, Ordering::Release);
-                    // Wakes the listener, which ends.
+                    // Wakes the listening thread, which then ends.
                     let _ = TcpStream::connect(address);
                 }
             });
@@ -256,7 +256,7 @@ fn close_wrongly(mut stream: TcpStream) -> Option<()> {
     stream.write_all(&[0x88, 2, 0x03, 0xE8]).ok()
 }
 
-/// Starts the binary with these arguments, separated by blanks.
+/// Starts the binary with these arguments, separated by spaces.
 pub(crate) fn spawn(line: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_weir-load"))
         .args(line.split_whitespace())
@@ -267,7 +267,7 @@ pub(crate) fn spawn(line: &str) -> Child {
         .unwrap()
 }
 
-/// Waits for its end: standard output, standard error, exit code.
+/// Waits for the end of the process: standard output, standard error, exit code.
 pub(crate) fn finish(mut child: Child) -> (String, String, i32) {
     let mut pipes = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let reader = thread::spawn(move || {
@@ -276,12 +276,12 @@ pub(crate) fn finish(mut child: Child) -> (String, String, i32) {
         pipes.1.read_to_string(&mut err).unwrap();
         (out, err)
     });
-    let begun = Instant::now();
+    let start = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        if begun.elapsed() > DEADLINE {
+        if start.elapsed() > DEADLINE {
             child.kill().unwrap();
             panic!("not done within {DEADLINE:?}");
         }
@@ -291,18 +291,18 @@ pub(crate) fn finish(mut child: Child) -> (String, String, i32) {
     (out, err, status.code().unwrap_or(-1))
 }
 
-/// Runs it: standard output, standard error, exit code.
+/// Runs the binary: standard output, standard error, exit code.
 pub(crate) fn load(line: &str) -> (String, String, i32) {
     finish(spawn(line))
 }
 
-/// Runs it: standard output and exit code.
+/// Runs the binary: standard output and exit code.
 pub(crate) fn table(line: &str) -> (String, i32) {
     let (out, _, code) = load(line);
     (out, code)
 }
 
-/// Runs it with `--json`: what it printed, and the exit code.
+/// Runs the binary with `--json`: its parsed output, and the exit code.
 pub(crate) fn report(line: &str) -> (Value, i32) {
     let (out, err, code) = load(&format!("{line} --json"));
     let report = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{line}: {out} {err}"));
