@@ -1,6 +1,6 @@
-//! A certificate authority for tests, with a directory of its own in which all its files lie.
+//! A certificate authority for tests, with its own directory for all its files.
 //!
-//! Dropped, it takes them with it. What goes wrong here is a bug of the test's, and panics.
+//! Dropping it removes the directory. An error is a bug in the test, and panics.
 
 use std::env;
 use std::fs;
@@ -30,17 +30,17 @@ pub struct Files {
     pub key: PathBuf,
 }
 
-/// What is unusual about a certificate.
+/// Unusual properties of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Kind {
-    /// Its time is over.
+    /// The certificate has expired.
     pub is_expired: bool,
-    /// Its key is one of Ed25519, not of ECDSA.
+    /// The key is Ed25519 instead of ECDSA.
     pub is_ed25519: bool,
 }
 
 impl Authority {
-    /// A new one, which nobody trusts yet.
+    /// A new authority, which no test trusts yet.
     pub fn new() -> Authority {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -49,34 +49,35 @@ impl Authority {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        // Each of its own name: who trusts another does not even look for a signature.
+        // Each authority has its own name: otherwise a client that trusts another authority would
+        // check the signature before it rejects the certificate.
         params.distinguished_name.push(DnType::CommonName, format!("weir's tests, {number}"));
         let key = KeyPair::generate().unwrap();
         fs::write(directory.join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
         Authority { issuer: Issuer::new(params, key), directory, count: AtomicU32::new(0) }
     }
 
-    /// Where its files lie.
+    /// The directory of the files.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Its own certificate, for those who are to trust it.
+    /// The authority's own certificate, for clients that should trust it.
     pub fn file(&self) -> PathBuf {
         self.directory.join("ca.pem")
     }
 
-    /// A server's certificate for these host names and addresses.
+    /// Issues a server certificate for these host names and addresses.
     pub fn server(&self, names: &[&str]) -> Files {
         self.issue("", names, Kind::default())
     }
 
-    /// A client's certificate.
+    /// Issues a client certificate.
     pub fn client(&self, common_name: &str) -> Files {
         self.issue(common_name, &[], Kind::default())
     }
 
-    /// A certificate for whatever it is to be good for.
+    /// Issues a certificate with all options.
     pub fn issue(&self, common_name: &str, names: &[&str], kind: Kind) -> Files {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let file = |kind| self.directory.join(format!("{number}-{kind}.pem"));
@@ -85,8 +86,8 @@ impl Authority {
         files
     }
 
-    /// The same, written over what these files hold: first the certificate, then the key, as a renewal
-    /// would.
+    /// Issues a certificate into existing files, as a renewal does: first the certificate, then the
+    /// key.
     pub fn issue_to(&self, files: &Files, common_name: &str, names: &[&str], kind: Kind) {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();

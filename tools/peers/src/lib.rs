@@ -1,8 +1,9 @@
-//! What the peers share: their options, one thread of tokio, and who is in which room.
+//! Common parts of the peers: options, the tokio thread, and the rooms.
 //!
-//! Each peer echoes at `/` and relays at `/rooms/{name}` to the others there, as weir does. They are
-//! built as their own benchmarks are: no compression, TCP_NODELAY, one thread. A room's queues are
-//! unbounded, which only a load client that waits for its messages makes right.
+//! Each peer echoes at `/` and relays to the other members at `/rooms/{name}`, as weir does. The
+//! peers are configured as in their own benchmarks: no compression, TCP_NODELAY, one thread. The
+//! queues of a room are unbounded, which is only safe with a load client that waits for its
+//! messages.
 
 pub mod relay;
 pub mod rooms;
@@ -18,31 +19,32 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::unconstrained;
 
-/// Connections that may wait to be accepted: a load client comes with thousands at once.
+/// Accept backlog: a load client opens thousands of connections at once.
 const BACKLOG: i32 = 4096;
 
-/// What every peer can be told.
+/// The options of every peer.
 #[derive(Debug, Parser)]
 pub struct Options {
-    /// Address and port to listen on; port 0 lets the system choose
+    /// Address and port to listen on; port 0: chosen by the system
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// CPU to stay on
+    /// CPU to run on
     #[arg(long, value_name = "CPU")]
     pub pin: Option<usize>,
 }
 
 impl Options {
-    /// Reads the command line, pins, listens and says where on standard output.
+    /// Parses the command line, pins the process, listens, and prints the address on standard
+    /// output.
     ///
     /// # Errors
-    /// The CPU or the address cannot be had.
+    /// The CPU or the address is not available.
     pub fn listen() -> Result<std::net::TcpListener, Box<dyn Error>> {
         let options = Options::parse();
         if let Some(cpu) = options.pin {
             pin(cpu)?;
         }
-        // Whoever started the peer may be killed; the peer is not to stay.
+        // If the parent process is killed, the peer must end, too.
         set_parent_process_death_signal(Some(Signal::TERM))?;
         let socket = Socket::new(Domain::for_address(options.listen), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
@@ -55,7 +57,7 @@ impl Options {
     }
 }
 
-/// Keeps the process on one CPU.
+/// Pins the process to one CPU.
 fn pin(cpu: usize) -> Result<(), Box<dyn Error>> {
     if cpu >= CpuSet::MAX_CPU {
         return Err(format!("pin to CPU {cpu}: beyond {}", CpuSet::MAX_CPU - 1).into());
@@ -65,10 +67,10 @@ fn pin(cpu: usize) -> Result<(), Box<dyn Error>> {
     Ok(sched_setaffinity(None, &cpus)?)
 }
 
-/// Runs `session` for each connection, all on one thread, until the process is ended.
+/// Runs `session` for each connection, all on one thread, until the process ends.
 ///
 /// # Errors
-/// What kept the peer from starting. A connection that fails ends, and nothing else.
+/// The peer could not start. An error of a connection only ends that connection.
 pub fn serve<F, S>(session: F) -> Result<(), Box<dyn Error>>
 where
     F: Fn(TcpStream) -> S,
@@ -81,7 +83,7 @@ where
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            // As fastwebsockets' benchmark does: no budget for a task that has more to do.
+            // As in fastwebsockets' benchmark: no cooperative budget for tasks.
             tokio::spawn(unconstrained(session(stream)));
         }
     })

@@ -1,7 +1,7 @@
 //! One connection of a library whose sockets are streams and sinks: echo, or relay to a room.
 //!
-//! Replies are fed to the sink for as long as there are messages to read or to relay, and flushed
-//! when there are none: the cheapest way that such a library offers.
+//! Replies are fed to the sink while there are messages to read or to relay, and flushed otherwise:
+//! the cheapest way that such a library offers.
 
 use std::future::poll_fn;
 use std::task::{Poll, ready};
@@ -10,8 +10,8 @@ use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 
 use crate::rooms::{Inbox, Member};
 
-/// Runs until either side ends the connection. `message` is what an item of the stream has for others:
-/// nothing if it is a control frame, which the libraries answer themselves.
+/// Runs until either side ends the connection. `message` extracts a message to echo or relay from
+/// an item of the stream; `None` for a control frame, which the libraries answer themselves.
 pub async fn relay<S, M, E>(
     mut socket: S,
     member: Option<(Member<M>, Inbox<M>)>,
@@ -33,15 +33,15 @@ pub async fn relay<S, M, E>(
                 }
             }
             if let Some(inbox) = &mut inbox
-                && let Poll::Ready(said) = inbox.poll_recv(cx)
+                && let Poll::Ready(received) = inbox.poll_recv(cx)
             {
-                next = said;
+                next = received;
                 continue;
             }
             match socket.poll_next_unpin(cx).map(|item| item.map(&message)) {
-                Poll::Ready(Some(Ok(said))) => match (&member, said) {
-                    (Some(member), Some(said)) => member.publish(&said),
-                    (_, said) => next = said,
+                Poll::Ready(Some(Ok(received))) => match (&member, received) {
+                    (Some(member), Some(received)) => member.publish(&received),
+                    (_, received) => next = received,
                 },
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => {

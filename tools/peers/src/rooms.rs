@@ -1,16 +1,16 @@
-//! Who is in which room, and the queue of what each has yet to hear.
+//! The members of rooms, and the queue of undelivered messages of each member.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// What the others in a room have said.
+/// Messages from the other members of a room.
 pub type Inbox<M> = UnboundedReceiver<M>;
 
 type Members<M> = HashMap<String, Vec<(u64, UnboundedSender<M>)>>;
 
-/// All rooms of a peer whose messages are `M`s.
+/// All rooms of a peer with messages of type `M`.
 #[derive(Debug)]
 pub struct Rooms<M>(Arc<Mutex<State<M>>>);
 
@@ -33,7 +33,7 @@ impl<M> Clone for Rooms<M> {
 }
 
 impl<M> Rooms<M> {
-    /// Joins the room at this path; `None` if it is not the path of a room.
+    /// Joins the room with this path; `None` if it is not the path of a room.
     pub fn join(&self, path: &str) -> Option<(Member<M>, Inbox<M>)> {
         let room = path.strip_prefix("/rooms/")?.to_owned();
         let (sender, inbox) = unbounded_channel();
@@ -44,13 +44,13 @@ impl<M> Rooms<M> {
         Some((Member { rooms: self.clone(), room, id }, inbox))
     }
 
-    /// There is but one thread, and nothing here panics.
+    /// There is only one thread, and nothing here panics while holding the lock.
     fn lock(&self) -> MutexGuard<'_, State<M>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One connection in its room, which it leaves when this is dropped.
+/// One connection in its room; dropping it leaves the room.
 #[derive(Debug)]
 pub struct Member<M> {
     rooms: Rooms<M>,
@@ -59,11 +59,11 @@ pub struct Member<M> {
 }
 
 impl<M: Clone> Member<M> {
-    /// Puts this into everybody else's inbox.
+    /// Adds the message to the inbox of every other member.
     pub fn publish(&self, message: &M) {
         for (id, sender) in self.rooms.lock().members.get(&self.room).into_iter().flatten() {
             if *id != self.id {
-                // Who is about to leave hears no more.
+                // Fails for a member that is leaving.
                 let _ = sender.send(message.clone());
             }
         }

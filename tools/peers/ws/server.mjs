@@ -1,11 +1,11 @@
 // npm ws: echo at /, relay at /rooms/{name}. No compression without --deflate, no pings of its own; Node
-// itself sets TCP_NODELAY. Takes --listen ADDR:PORT and --pin CPU, as the other peers do.
+// sets TCP_NODELAY itself. Options are --listen ADDR:PORT and --pin CPU, as for the other peers.
 
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { parseArgs } from 'node:util';
 
-// From NODE_PATH, which imports do not look at: the package is installed outside the tree.
+// From NODE_PATH, which imports ignore: the package is installed outside the tree.
 const { WebSocketServer } = createRequire(import.meta.url)('ws');
 
 const { values } = parseArgs({
@@ -16,7 +16,7 @@ const { values } = parseArgs({
   },
 });
 if (values.pin !== undefined) {
-  // Node has no call for it; every thread it has already started moves, too.
+  // Node has no API for it; -a also moves threads that are already running.
   const { status } = spawnSync('taskset', ['-acp', values.pin, `${process.pid}`]);
   if (status !== 0) throw new Error('taskset, of the package util-linux, is needed for --pin');
 }
@@ -49,5 +49,5 @@ server.on('listening', () => {
   const { address, family, port } = server.address();
   console.log(`listening ws://${family === 'IPv6' ? `[${address}]` : address}:${port}/`);
 });
-// Whoever started it holds the other end: the server is not to stay when they are gone.
+// The parent process holds the other end: the server ends when the parent does.
 process.stdin.on('end', () => process.exit()).on('error', () => process.exit()).resume();

@@ -1,15 +1,15 @@
-//! A profile that callgrind has written: instructions by function, and who called whom.
+//! Parses callgrind profiles: instructions by function, and the calls between functions.
 //!
-//! Reads the part of the format that `valgrind --tool=callgrind` writes by itself, with its compressed
-//! names. Positions in the source are not looked at.
+//! Supports the part of the format that `valgrind --tool=callgrind` writes by default, with its
+//! compressed names. Source positions are ignored.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// Calls that deep are not followed.
+/// Calls deeper than this are not followed.
 const DEPTH_MAX: usize = 64;
-/// The share of all instructions below which a stack is not worth a box.
+/// Minimum share of all instructions of a stack in the flame graph.
 const SHARE_MIN: f64 = 1e-4;
-/// The functions that allocate.
+/// Functions that allocate.
 const ALLOCATORS: [&str; 5] = ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc"];
 
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Profile {
 
 #[derive(Debug, Default)]
 struct Function {
-    /// Instructions of its own.
+    /// Instructions of the function itself.
     own: u64,
     callees: BTreeMap<usize, Calls>,
 }
@@ -28,7 +28,7 @@ struct Function {
 #[derive(Debug, Default)]
 struct Calls {
     count: u64,
-    /// Instructions of the callee and of what it called.
+    /// Instructions of the callee and of its callees.
     inclusive: u64,
 }
 
@@ -63,7 +63,7 @@ impl Profile {
         profile
     }
 
-    /// `(12) name` where a name stands for the first time, `(12)` from then on.
+    /// A name is `(12) name` at its first occurrence and `(12)` later.
     fn name(&mut self, ids: &mut HashMap<String, usize>, text: &str) -> usize {
         let (id, name) = text.split_once(' ').unwrap_or((text, text));
         let names = &mut self.names;
@@ -78,7 +78,7 @@ impl Profile {
         self.functions.values().map(|function| function.own).sum()
     }
 
-    /// Calls of the functions that allocate.
+    /// Number of calls of functions that allocate.
     pub(crate) fn allocations(&self) -> u64 {
         let callees = self.functions.values().flat_map(|function| &function.callees);
         callees.filter(|(callee, _)| self.allocates(**callee)).map(|(_, calls)| calls.count).sum()
@@ -88,8 +88,9 @@ impl Profile {
         ALLOCATORS.contains(&&*self.names[function])
     }
 
-    /// Folded stacks, `main;run;turn 1234`. Callgrind knows who called whom, not by which way: a
-    /// function's instructions are shared out over its callers as their calls of it cost.
+    /// Folded stacks, `main;run;turn 1234`. Callgrind records calls between functions, but no call
+    /// paths: a function's instructions are divided among its callers in proportion to the cost of
+    /// their calls.
     pub(crate) fn stacks(&self) -> Vec<String> {
         let mut received: HashMap<usize, u64> = HashMap::new();
         for (callee, calls) in self.functions.values().flat_map(|function| &function.callees) {
@@ -103,7 +104,8 @@ impl Profile {
         stacks
     }
 
-    /// Adds the stacks below `path` of this function, of whose instructions `share` belong there.
+    /// Adds the stacks below `path` of this function; `share` of its instructions belongs to this
+    /// path.
     fn descend(
         &self,
         id: usize,
@@ -171,7 +173,7 @@ totals: 1040
     }
 
     #[test]
-    fn stacks_share_out_what_a_function_took() {
+    fn a_function_is_divided_among_its_callers() {
         let mut stacks = Profile::parse(TEXT).stacks();
         stacks.sort();
         assert_eq!(

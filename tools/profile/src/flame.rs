@@ -1,4 +1,4 @@
-//! Flame graphs: from perf's samples where the kernel allows them, else from callgrind's calls.
+//! Flame graphs: from perf's samples if the kernel allows them, else from callgrind's calls.
 
 use std::error::Error;
 use std::fs::File;
@@ -14,15 +14,15 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::load::pause;
 
-/// Samples a second; an odd number, so as not to keep step with anything.
+/// Samples per second; an odd number, to avoid synchronizing with periodic work.
 const SAMPLES_PER_SECOND: &str = "499";
-/// The event that virtual machines have, too.
+/// An event that virtual machines support, too.
 const EVENT: &str = "cpu-clock";
 
-/// Samples a process for so long; the stacks, folded.
+/// Samples a process for `time`; returns the folded stacks.
 ///
 /// # Errors
-/// perf is not allowed to, or saw nothing.
+/// perf is not permitted, or recorded no sample.
 pub(crate) fn sample(
     pid: u32,
     time: Duration,
@@ -35,7 +35,7 @@ pub(crate) fn sample(
     let mut record =
         record.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let paused = pause(time, interrupted);
-    // Refused, it has ended by itself.
+    // If perf was not permitted, it has already ended.
     let _ = kill_process(Pid::from_child(&record), Signal::INT);
     record.wait()?;
     paused?;
@@ -43,10 +43,10 @@ pub(crate) fn sample(
     let mut folded = Vec::new();
     Folder::default().collapse(&script.stdout[..], &mut folded)?;
     let folded = String::from_utf8(folded)?;
-    if folded.is_empty() { Err("perf saw nothing".into()) } else { Ok(folded) }
+    if folded.is_empty() { Err("perf recorded no samples".into()) } else { Ok(folded) }
 }
 
-/// Draws folded stacks.
+/// Draws folded stacks as a flame graph.
 pub(crate) fn draw(
     folded: &str,
     title: &str,

@@ -1,4 +1,4 @@
-//! `weir-load`, run against one server.
+//! Runs `weir-load` against one server.
 
 use std::error::Error;
 use std::io;
@@ -13,12 +13,12 @@ use serde_json::Value;
 use crate::scenario::Scenario;
 use crate::server::Server;
 
-/// How often it is looked whether a run is over.
+/// Interval of checks whether a run has ended.
 const LOOK: Duration = Duration::from_millis(20);
-/// How much longer than asked for a run may take: a server under callgrind is slow to close.
+/// How much longer than planned a run may take: a server under callgrind is slow to close.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A run under way; ended with its owner.
+/// A running load client; dropping it ends the process.
 #[derive(Debug)]
 pub(crate) struct Load {
     process: Child,
@@ -45,23 +45,23 @@ impl Load {
         Ok(Load { process, output, deadline: Instant::now() + warmup + duration + PATIENCE })
     }
 
-    /// What it has measured.
+    /// Waits for the end; returns the results.
     ///
     /// # Errors
     /// The run was interrupted, has no output, or is INVALID.
     pub(crate) fn finish(mut self, interrupted: &AtomicBool) -> Result<Value, Box<dyn Error>> {
         while self.process.try_wait()?.is_none() {
             if interrupted.load(Ordering::Relaxed) || Instant::now() > self.deadline {
-                return Err("the load was cut short".into());
+                return Err("the load client was interrupted or timed out".into());
             }
             thread::sleep(LOOK);
         }
         let text = self.output.take().and_then(|output| output.join().ok());
-        valid(serde_json::from_str(&text.ok_or("the load's output is lost")??)?)
+        valid(serde_json::from_str(&text.ok_or("the load client's output could not be read")??)?)
     }
 }
 
-/// The report of a run that says something about its server.
+/// The report, if the run is valid.
 fn valid(report: Value) -> Result<Value, Box<dyn Error>> {
     match report["invalid"].as_str() {
         Some(why) => Err(format!("the load run is INVALID: {why}").into()),
@@ -71,16 +71,16 @@ fn valid(report: Value) -> Result<Value, Box<dyn Error>> {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        // It has ended by itself, if all went well.
+        // If all went well, it has already ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Waits, unless the process is to end.
+/// Waits for `time`, or fails on an interrupt.
 pub(crate) fn pause(time: Duration, interrupted: &AtomicBool) -> Result<(), Box<dyn Error>> {
-    let begun = Instant::now();
-    while begun.elapsed() < time {
+    let start = Instant::now();
+    while start.elapsed() < time {
         if interrupted.load(Ordering::Relaxed) {
             return Err("interrupted".into());
         }

@@ -1,9 +1,10 @@
-//! Where a server's time goes: CPU, system calls, instructions, allocations and turns for each message
-//! of each scenario, and a flame graph.
+//! Profiles a server: CPU time, system calls, instructions, allocations and turns per message of
+//! each scenario, and a flame graph.
 //!
-//! CPU time is taken from an undisturbed server. What disturbs it (strace, callgrind, perf) watches
-//! servers of its own, each with two runs of different length, and what is told is the difference of
-//! the two: starting, connecting and stopping cancel out. Every process is ended on every way out.
+//! CPU time is measured on an undisturbed server. Tools that disturb it (strace, callgrind, perf)
+//! run separate servers, each with two runs of different length. The difference of the two is
+//! reported, so that starting, connecting and stopping cancel out. All processes are ended on every
+//! exit path.
 
 mod callgrind;
 mod flame;
@@ -37,29 +38,29 @@ use scale::{Growth, SERIES, Series};
 use scenario::Scenario;
 use server::{Server, word};
 
-/// The two runs that are told apart.
+/// The two runs whose difference is reported.
 const RUNS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
-/// Before each of those.
+/// Warm-up of each of these runs.
 const WARMUP: Duration = Duration::from_millis(200);
-/// How long strace may take to write its table when the server has ended.
+/// How long strace may take to write its table after the server has ended.
 const WRITTEN: Duration = Duration::from_secs(10);
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
-/// A part of the report, or why there is none.
+/// A part of the report, or why it is missing.
 type Found<T> = std::result::Result<T, String>;
 
-/// Tells where a weir server's time goes.
+/// Profiles a weir server: where its time goes per message
 #[derive(Debug, Parser)]
 #[command(name = "weir-profile", version)]
 struct Options {
     /// Letters of the scenarios to run
     #[arg(long, value_name = "LETTERS", default_value = "ABCDEFG")]
     scenarios: String,
-    /// Instead of scenarios: the same load on more and more connections, and beside idle ones, in so
+    /// Instead of scenarios: run the same load on more connections, and with idle ones, in this
     /// many interleaved rounds
     #[arg(long, value_name = "ROUNDS", conflicts_with = "scenarios")]
     scale: Option<u32>,
-    /// Seconds to measure the undisturbed server, and to sample it
+    /// Seconds to measure and to sample the undisturbed server
     #[arg(long, value_name = "N", default_value_t = 4)]
     seconds: u32,
     /// CPU of the server
@@ -68,17 +69,17 @@ struct Options {
     /// CPU of the load client
     #[arg(long, value_name = "CPU", default_value_t = 1)]
     client_cpu: usize,
-    /// Where the report goes: report.txt, report.json and a flame graph each [default: profile in
-    /// the target directory]
+    /// Directory for report.txt, report.json and the flame graphs [default: profile in the target
+    /// directory]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Build weir and weir-load for release first
+    /// Build weir and weir-load in release mode first
     #[arg(long)]
     build: bool,
-    /// The server's binary [default: release/weir in the target directory]
+    /// Server binary [default: release/weir in the target directory]
     #[arg(long, value_name = "FILE")]
     weir: Option<PathBuf>,
-    /// The load client's binary [default: release/weir-load in the target directory]
+    /// Load client binary [default: release/weir-load in the target directory]
     #[arg(long, value_name = "FILE")]
     load: Option<PathBuf>,
 }
@@ -101,7 +102,7 @@ fn run(options: Options) -> Result<()> {
     let scenarios = Scenario::chosen(&options.scenarios)?;
     // .../target/release/weir-profile
     let exe = env::current_exe()?;
-    let target = exe.ancestors().nth(2).ok_or("the binary lies in no target directory")?;
+    let target = exe.ancestors().nth(2).ok_or("the binary is not in a target directory")?;
     let release = target.join("release");
     if options.build {
         build()?;
@@ -125,7 +126,7 @@ fn run(options: Options) -> Result<()> {
     }
 }
 
-/// Prints each report as it comes, and leaves all of them in two files of this name.
+/// Prints each report when it is ready, and writes all of them to two files with this name.
 fn write<T: fmt::Display + Serialize>(
     output: &Path,
     name: &str,
@@ -147,7 +148,7 @@ fn write<T: fmt::Display + Serialize>(
 }
 
 /// # Errors
-/// There is no such binary; names the command that builds it.
+/// The binary is missing; the error contains the command that builds it.
 fn exists(binary: &Path) -> Result<()> {
     if binary.is_file() {
         return Ok(());
@@ -156,20 +157,20 @@ fn exists(binary: &Path) -> Result<()> {
     Err(format!("no binary at {}: {how}", binary.display()).into())
 }
 
-/// Builds what is measured.
+/// Builds the measured binaries.
 fn build() -> Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
     let mut command = Command::new(cargo);
     command.args(["build", "--release", "-p", "weir", "-p", "weir-load", "--manifest-path"]);
-    if command.arg(manifest).status()?.success() { Ok(()) } else { Err("not built".into()) }
+    if command.arg(manifest).status()?.success() { Ok(()) } else { Err("the build failed".into()) }
 }
 
-/// Where and how everything is run.
+/// The setup of all runs.
 struct Bench<'a> {
     weir: PathBuf,
     load: PathBuf,
-    /// The server's and the client's.
+    /// CPUs of the server and of the client.
     cpus: (usize, usize),
     time: Duration,
     output: &'a Path,
@@ -197,7 +198,7 @@ impl Bench<'_> {
         })
     }
 
-    /// The outer error ends everything: somebody wants us to end. The inner one is for the report.
+    /// The outer error is an interrupt, which ends the program. The inner one goes into the report.
     fn optional<T>(&self, part: impl Fn() -> Result<T>) -> Result<Found<T>> {
         match part() {
             Err(error) if self.interrupted.load(Ordering::Relaxed) => Err(error),
@@ -218,7 +219,7 @@ impl Bench<'_> {
         Load::start(&self.load, self.cpus.1, scenario, server, times)
     }
 
-    /// The cases of a series on one server, in so many rounds.
+    /// Runs the cases of a series on one server, in this many rounds.
     fn grow(&self, series: &Series, rounds: u32) -> Result<Growth> {
         let server = self.start(&[])?;
         let mut doubts = Vec::new();
@@ -229,7 +230,7 @@ impl Bench<'_> {
                 let load = self.load(case, &server, (self.time / 4, self.time))?;
                 let measured = load.finish(self.interrupted)?;
                 let each = measured["server"]["cpu_nanos_each"].as_f64();
-                round.push(each.ok_or("the load client does not tell")?);
+                round.push(each.ok_or("the load client reported no CPU time")?);
                 let own = self::doubts(&measured);
                 doubts.extend(own.into_iter().map(|doubt| format!("{}: {doubt}", case.title)));
             }
@@ -239,7 +240,7 @@ impl Bench<'_> {
         Ok(Growth::new(series, &cpu, doubts))
     }
 
-    /// CPU time, the turns in the middle of it, and what speaks against them.
+    /// Measures CPU time, the turns in the middle of the run, and reasons to doubt them.
     fn undisturbed(&self, scenario: &Scenario) -> Result<(Found<Cpu>, Found<Turns>, Vec<String>)> {
         let server = self.start(&[])?;
         let quarter = self.time / 4;
@@ -247,19 +248,19 @@ impl Bench<'_> {
         pause(quarter * 2, self.interrupted)?;
         server.turns()?;
         pause(quarter * 2, self.interrupted)?;
-        let turns = Turns::parse(&server.turns()?).ok_or("the server does not tell".to_owned());
+        let turns = Turns::parse(&server.turns()?).ok_or("the server reported no turns".to_owned());
         let measured = load.finish(self.interrupted)?;
         server.stop()?;
         let each = |name: &str| measured["server"][name].as_f64();
         let cpu = match (each("user_nanos_each"), each("system_nanos_each")) {
             (Some(user_ns), Some(system_ns)) => Ok(Cpu { user_ns, system_ns }),
-            _ => Err("the load client does not tell".to_owned()),
+            _ => Err("the load client reported no CPU time".to_owned()),
         };
         Ok((cpu, turns, doubts(&measured)))
     }
 
-    /// Runs the server by the words of a tool, twice; what `read` makes of the tool's file, and the
-    /// messages, of the shorter run and of the longer.
+    /// Runs the server under a tool, twice. Returns the number of messages and the tool's file as
+    /// parsed by `read`, for the shorter and the longer run.
     fn twice<T>(
         &self,
         scenario: &Scenario,
@@ -279,7 +280,7 @@ impl Bench<'_> {
     fn syscalls(&self, scenario: &Scenario) -> Result<BTreeMap<String, f64>> {
         require("strace", "strace")?;
         let file = self.output.join("strace.txt");
-        // As a grandchild, so that the process that is started is the server.
+        // As a grandchild (-D), so that the started process is the server itself.
         let tool = ["strace", "-D", "-c", "-f", "-o"].map(OsString::from);
         let tool = [&tool[..], &[file.clone().into()]].concat();
         let runs = self.twice(scenario, &tool, || Ok(syscalls::parse(&written(&file)?)));
@@ -300,7 +301,7 @@ impl Bench<'_> {
         let runs = self.twice(scenario, &tool, || Ok(Profile::parse(&fs::read_to_string(&file)?)));
         let _ = fs::remove_file(&file);
         let [(fewer, short), (more, long)] = runs?;
-        // What does not grow with the messages may even shrink a little.
+        // A count that does not grow with the messages may even shrink slightly.
         let each = |long: u64, short: u64| long.saturating_sub(short) as f64 / (more - fewer);
         let work = Work {
             instructions: each(long.instructions(), short.instructions()),
@@ -340,7 +341,7 @@ impl Bench<'_> {
     }
 }
 
-/// What the load client has to say against its own figures.
+/// The load client's reasons to doubt its results.
 fn doubts(measured: &Value) -> Vec<String> {
     let errors = measured["total"]["errors"].as_object();
     let errors = errors.into_iter().flatten().map(|(what, count)| format!("{count} x {what}"));
@@ -348,7 +349,7 @@ fn doubts(measured: &Value) -> Vec<String> {
 }
 
 /// # Errors
-/// The tool is not there; says what to install.
+/// The tool is missing; the error names the package to install.
 fn require(tool: &str, package: &str) -> Result<()> {
     let mut command = Command::new(tool);
     let status = command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -359,16 +360,16 @@ fn require(tool: &str, package: &str) -> Result<()> {
     }
 }
 
-/// The text of a file that a process is about to write; removed, so that the next one is new.
+/// Reads a file that a process is about to write, and removes it, so that the next one is new.
 fn written(file: &Path) -> Result<String> {
-    let begun = Instant::now();
+    let start = Instant::now();
     loop {
         let text = fs::read_to_string(file).unwrap_or_default();
         if text.trim_end().ends_with("total") {
             fs::remove_file(file)?;
             return Ok(text);
         }
-        if begun.elapsed() > WRITTEN {
+        if start.elapsed() > WRITTEN {
             return Err(format!("nothing in {}", file.display()).into());
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -382,13 +383,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tool_that_is_missing_is_named_with_its_package() {
+    fn a_missing_tool_is_reported_with_its_package() {
         let error = require("no-such-tool", "some-package").unwrap_err().to_string();
         assert_eq!(error, "no no-such-tool: apt-get install some-package");
     }
 
     #[test]
-    fn a_missing_binary_is_named_with_the_command_that_builds_it() {
+    fn a_missing_binary_is_reported_with_its_build_command() {
         let error = exists(Path::new("no/such/weir")).unwrap_err().to_string();
         assert!(error.contains("no/such/weir") && error.contains("--build"), "{error}");
     }

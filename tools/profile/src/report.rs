@@ -1,4 +1,4 @@
-//! What was found out about each scenario, as plain data: for JSON as it is, for people as text.
+//! The results of a scenario as plain data: serialized as JSON, and printed as text.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use crate::server::word;
 
-/// Calls for fewer messages than this are not worth a word.
+/// System calls rarer than this per message are not printed.
 const CALLS_MIN: f64 = 0.0005;
-/// The phases of a turn, with the poll before them, as the server's report calls them.
+/// The phases of a turn and the poll before them, as named in the server's report.
 const PHASES: [&str; 9] =
     ["poll", "note", "read", "mail", "timers", "accept", "flush", "drain", "reap"];
 
-/// Something measured, or why it was not.
+/// A measured value, or why it is missing.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Part<T> {
@@ -30,21 +30,21 @@ impl<T> From<Result<T, String>> for Part<T> {
     }
 }
 
-/// CPU time of the server for one message, in nanoseconds.
+/// The server's CPU time per message, in nanoseconds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Cpu {
     pub(crate) user_ns: f64,
     pub(crate) system_ns: f64,
 }
 
-/// Work for one message, counted by running the server on callgrind.
+/// Work per message, counted with callgrind.
 #[derive(Debug, Serialize)]
 pub(crate) struct Work {
     pub(crate) instructions: f64,
     pub(crate) allocations: f64,
 }
 
-/// The turns of the loop in the middle of the measurement; times in nanoseconds for a mean turn.
+/// The turns of the loop in the middle of the measurement; times in nanoseconds per mean turn.
 #[derive(Debug, Serialize)]
 pub(crate) struct Turns {
     per_second: f64,
@@ -56,7 +56,7 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// Reads the server's report.
+    /// Parses the server's report.
     pub(crate) fn parse(line: &str) -> Option<Turns> {
         let phases = PHASES.iter().map(|name| Some((*name, word(line, &format!("{name}_ns"))?)));
         Some(Turns {
@@ -70,19 +70,19 @@ impl Turns {
     }
 }
 
-/// All about one scenario.
+/// All results of one scenario.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) letter: char,
     pub(crate) title: &'static str,
     pub(crate) cpu: Part<Cpu>,
-    /// Calls for one message, by name.
+    /// System calls per message, by name.
     pub(crate) syscalls: Part<BTreeMap<String, f64>>,
     pub(crate) work: Part<Work>,
     pub(crate) turns: Part<Turns>,
-    /// The file, and whose samples are in it.
+    /// The file, and the tool that took the samples.
     pub(crate) flame_graph: Part<String>,
-    /// What makes these figures doubtful.
+    /// Reasons to doubt the results.
     pub(crate) doubts: Vec<String>,
 }
 
@@ -125,7 +125,7 @@ impl fmt::Display for Turns {
     }
 }
 
-/// The most frequent first, in one line.
+/// The most frequent calls first, in one line.
 fn calls(syscalls: &BTreeMap<String, f64>) -> String {
     let mut calls: Vec<_> = syscalls.iter().filter(|(_, count)| **count >= CALLS_MIN).collect();
     calls.sort_by(|a, b| b.1.total_cmp(a.1));
@@ -137,7 +137,7 @@ fn calls(syscalls: &BTreeMap<String, f64>) -> String {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.letter, self.title)?;
-        writeln!(f, "  CPU for a message  {}", self.cpu)?;
+        writeln!(f, "  CPU per message    {}", self.cpu)?;
         match &self.syscalls {
             Part::Known(syscalls) => writeln!(f, "  system calls       {}", calls(syscalls))?,
             Part::Missing { not_available } => {
@@ -161,7 +161,7 @@ mod tests {
         longest_phase=flush";
 
     #[test]
-    fn turns_are_read_from_the_servers_line() {
+    fn turns_are_parsed_from_the_servers_report() {
         let turns = Turns::parse(LINE).unwrap();
         let text = turns.to_string();
         assert!(text.starts_with("2/s; each 2.0 events, 4.0 messages in, 3.5 out; longest 8 us;"));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn a_missing_part_has_its_reason() {
         let part = Part::<f64>::from(Err("strace is not installed".to_owned()));
         assert_eq!(part.to_string(), "not available: strace is not installed");
         let json = serde_json::to_string(&part).unwrap();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_stand_in_order_of_their_number() {
+    fn calls_are_sorted_by_their_number() {
         let table = [("recvfrom", 1.0), ("epoll_wait", 0.01), ("brk", 0.0001), ("sendto", 1.02)];
         let table = table.map(|(name, count)| (name.to_owned(), count)).into_iter().collect();
         assert_eq!(calls(&table), "1.020 sendto, 1.000 recvfrom, 0.010 epoll_wait");

@@ -1,7 +1,8 @@
-//! Whether cost grows with the work alone: the same load on more connections, and beside idle ones.
+//! Measures whether cost grows only with the work: the same load on more connections, and with idle
+//! ones.
 //!
-//! The cases of a series are run in turn, round by round on one server, and compared within a round, so
-//! that what drifts in the machine falls on all alike. CPU time is taken from an undisturbed server.
+//! The cases of a series run alternately on one server and are compared within a round, so that
+//! drift of the machine affects all equally. CPU time is measured on an undisturbed server.
 
 use std::fmt;
 
@@ -13,7 +14,7 @@ use crate::scenario::{IN, Scenario};
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) title: &'static str,
-    /// The first is what the others are compared with.
+    /// The first case is the baseline.
     pub(crate) cases: &'static [Scenario],
 }
 
@@ -23,7 +24,7 @@ const fn case(title: &'static str, arguments: &'static [&'static str]) -> Scenar
 
 pub(crate) const SERIES: [Series; 2] = [
     Series {
-        title: "50,000 echoes of 20 B a second",
+        title: "50,000 echoes of 20 B per second",
         cases: &[
             case("on 100 connections", &["rate", "--rate", "50000", "-s", "20", "-c", "100"]),
             case("on 1,000 connections", &["rate", "--rate", "50000", "-s", "20", "-c", "1000"]),
@@ -33,22 +34,22 @@ pub(crate) const SERIES: [Series; 2] = [
     Series {
         title: "echoes of 20 B on 200 busy connections",
         cases: &[
-            case("and no other", &["echo", "-s", "20", "-c", "200"]),
-            case("beside 10,000 idle", &["echo", "-s", "20", "-c", "200", "--idle", "10000"]),
+            case("and no others", &["echo", "-s", "20", "-c", "200"]),
+            case("and 10,000 idle", &["echo", "-s", "20", "-c", "200", "--idle", "10000"]),
         ],
     },
 ];
 
-/// What the rounds of one case have shown: medians.
+/// Medians over the rounds of one case.
 #[derive(Debug, Serialize)]
 pub(crate) struct Size {
     title: &'static str,
     cpu_ns: f64,
-    /// To the first case, round by round.
+    /// Ratio to the first case, within a round.
     ratio: f64,
 }
 
-/// What one series has shown.
+/// The results of one series.
 #[derive(Debug, Serialize)]
 pub(crate) struct Growth {
     title: &'static str,
@@ -57,7 +58,7 @@ pub(crate) struct Growth {
 }
 
 impl Growth {
-    /// `rounds` hold the CPU time of a message in each case, in the order of the series.
+    /// `rounds` holds the CPU time per message of each case, in the order of the series.
     pub(crate) fn new(series: &Series, rounds: &[Vec<f64>], doubts: Vec<String>) -> Growth {
         let size = |(index, case): (usize, &Scenario)| Size {
             title: case.title,
@@ -78,7 +79,7 @@ impl fmt::Display for Growth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.title)?;
         for Size { title, cpu_ns, ratio } in &self.sizes {
-            writeln!(f, "  {title:<22} {cpu_ns:>6.0} ns for a message, ratio {ratio:.2}")?;
+            writeln!(f, "  {title:<22} {cpu_ns:>6.0} ns per message, ratio {ratio:.2}")?;
         }
         self.doubts.iter().try_for_each(|doubt| writeln!(f, "  doubtful: {doubt}"))
     }
@@ -90,14 +91,14 @@ mod tests {
 
     #[test]
     fn sizes_are_compared_within_a_round() {
-        // A machine that has become twice as slow after the first round.
+        // A machine that becomes twice as slow after the first round.
         let rounds = [vec![100.0, 110.0], vec![200.0, 220.0], vec![200.0, 240.0]];
         let growth = Growth::new(&SERIES[1], &rounds, Vec::new());
         let sizes: Vec<_> = growth.sizes.iter().map(|size| (size.cpu_ns, size.ratio)).collect();
         assert_eq!(sizes, [(200.0, 1.0), (220.0, 1.1)]);
         let text = growth.to_string();
         assert!(
-            text.contains("beside 10,000 idle        220 ns for a message, ratio 1.10"),
+            text.contains("and 10,000 idle           220 ns per message, ratio 1.10"),
             "{text}"
         );
     }

@@ -1,13 +1,13 @@
-//! The loads under which a server is looked at, as commands of `weir-load`.
+//! The loads of the profiled scenarios, as commands of `weir-load`.
 
 /// One load.
 #[derive(Debug)]
 pub(crate) struct Scenario {
     pub(crate) letter: char,
     pub(crate) title: &'static str,
-    /// Without the server's URL.
+    /// Arguments without the server's URL.
     pub(crate) arguments: &'static [&'static str],
-    /// The server's count of what is one message here.
+    /// The server's metric that counts messages in this scenario.
     pub(crate) count: &'static str,
 }
 
@@ -23,7 +23,7 @@ const fn scenario(
     Scenario { letter, title, arguments, count }
 }
 
-/// All of them. In a fan-out a message is a delivery.
+/// All scenarios. In a fan-out, a delivery counts as a message.
 pub(crate) const SCENARIOS: [Scenario; 7] = [
     scenario('A', "20 B x 200, depth 1", &["echo", "-s", "20", "-c", "200"], IN),
     scenario('B', "20 B x 200, depth 16", &["echo", "-s", "20", "-c", "200", "--depth", "16"], IN),
@@ -40,12 +40,12 @@ pub(crate) const SCENARIOS: [Scenario; 7] = [
 ];
 
 impl Scenario {
-    /// Those with these letters.
+    /// The scenarios with these letters.
     pub(crate) fn chosen(letters: &str) -> Result<Vec<&'static Scenario>, String> {
         let is_known = |letter: &char| SCENARIOS.iter().any(|known| known.letter == *letter);
         match letters.chars().find(|letter| !is_known(letter)) {
-            Some(unknown) => Err(format!("no scenario {unknown}: they are A to G")),
-            None if letters.is_empty() => Err("no scenario given: they are A to G".to_owned()),
+            Some(unknown) => Err(format!("unknown scenario {unknown}: expected A to G")),
+            None if letters.is_empty() => Err("no scenario given: expected A to G".to_owned()),
             None => Ok(SCENARIOS.iter().filter(|known| letters.contains(known.letter)).collect()),
         }
     }
@@ -61,7 +61,7 @@ mod tests {
             Scenario::chosen(chosen).map(|all| all.iter().map(|each| each.letter).collect())
         };
         assert_eq!(letters("GA"), Ok("AG".to_owned()));
-        assert_eq!(letters("AX"), Err("no scenario X: they are A to G".to_owned()));
-        assert_eq!(letters(""), Err("no scenario given: they are A to G".to_owned()));
+        assert_eq!(letters("AX"), Err("unknown scenario X: expected A to G".to_owned()));
+        assert_eq!(letters(""), Err("no scenario given: expected A to G".to_owned()));
     }
 }

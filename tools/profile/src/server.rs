@@ -1,5 +1,5 @@
-//! A server under observation: started by itself or under a tool, told to report or to stop, and
-//! ended with its owner.
+//! A profiled server: starts it directly or under a tool, requests reports, and stops it. Dropping
+//! it ends the process.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long a server may take for anything; under callgrind everything takes fifty times as long.
+/// Deadline for any reaction of a server; under callgrind everything takes 50 times as long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Room for the largest crowd of all loads.
+/// Enough for the most connections of any load.
 const CONNECTIONS_MAX: &str = "12000";
 
 #[derive(Debug)]
@@ -26,11 +26,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `weir`, by the words of `tool` if there are any; these must leave it the process that
-    /// is started.
+    /// Starts `weir`, under `tool` if that is not empty; the started process must still be the
+    /// server itself.
     ///
     /// # Errors
-    /// It does not come to listen.
+    /// The server does not start to listen.
     pub(crate) fn start(
         weir: &Path,
         cpu: usize,
@@ -52,7 +52,8 @@ impl Server {
         let mut server = Server { process, url: String::new(), log: silent };
         let stdout = lines(server.process.stdout.take().ok_or("no standard output")?);
         server.log = lines(server.process.stderr.take().ok_or("no standard error")?);
-        let line = stdout.recv_timeout(PATIENCE).map_err(|_| "the server does not listen")?;
+        let line =
+            stdout.recv_timeout(PATIENCE).map_err(|_| "the server did not start to listen")?;
         server.url = line.strip_prefix("listening ").ok_or("no address")?.to_owned();
         Ok(server)
     }
@@ -61,13 +62,13 @@ impl Server {
         self.process.id()
     }
 
-    /// The report of the turns since the last one.
+    /// The report of the turns since the previous one.
     pub(crate) fn turns(&self) -> Result<String, Box<dyn Error>> {
         kill_process(Pid::from_child(&self.process), Signal::USR1)?;
         self.logged("turns: ")
     }
 
-    /// Ends the server in good order; what it had counted, as `name=value` words.
+    /// Stops the server gracefully; returns its final metrics as `name=value` words.
     pub(crate) fn stop(mut self) -> Result<String, Box<dyn Error>> {
         kill_process(Pid::from_child(&self.process), Signal::TERM)?;
         let counts = self.logged("stopped: ")?;
@@ -75,7 +76,7 @@ impl Server {
         Ok(counts)
     }
 
-    /// What follows `what` in the next line of the log with it.
+    /// The rest of the next log line that contains `what`, after it.
     fn logged(&self, what: &str) -> Result<String, Box<dyn Error>> {
         loop {
             let line = self.log.recv_timeout(PATIENCE).map_err(|_| format!("no {what:?}"))?;
@@ -88,25 +89,25 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// The lines of a pipe, read for as long as it is open.
+/// The lines of a pipe until it is closed.
 fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (tell, lines) = channel();
+    let (sender, lines) = channel();
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            // Read on though nobody listens, or the writer would block.
-            let _ = tell.send(line);
+            // Keep reading without a receiver, or the writer would block.
+            let _ = sender.send(line);
         }
     });
     lines
 }
 
-/// One of the server's `name=value` words.
+/// The value of one of the server's `name=value` words.
 pub(crate) fn word(line: &str, name: &str) -> Option<f64> {
     let mut words = line.split_whitespace().filter_map(|word| word.split_once('='));
     words.find(|(key, _)| *key == name)?.1.parse().ok()

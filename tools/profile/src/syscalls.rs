@@ -1,8 +1,8 @@
-//! What `strace -c` prints: a table of system calls.
+//! Parses the output of `strace -c`: a table of system calls.
 
 use std::collections::BTreeMap;
 
-/// How often each system call was made.
+/// The number of calls of each system call.
 pub(crate) fn parse(table: &str) -> BTreeMap<String, u64> {
     let mut calls = BTreeMap::new();
     for line in table.lines() {
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_by_name_with_and_without_errors() {
+    fn calls_are_parsed_with_and_without_errors() {
         let table = "\
 % time     seconds  usecs/call     calls    errors syscall
 ------ ----------- ----------- --------- --------- ----------------

@@ -1,4 +1,5 @@
-//! fastwebsockets, as in its own benchmark: hyper's handshake, whole messages, one write for each.
+//! fastwebsockets as in its own benchmark: hyper's handshake, whole messages, one write per
+//! message.
 
 use std::error::Error;
 
@@ -16,21 +17,21 @@ use tokio::net::TcpStream;
 use tokio::task::unconstrained;
 use weir_peers::rooms::{Inbox, Member, Rooms};
 
-type Said = (OpCode, Bytes);
+type Data = (OpCode, Bytes);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let rooms = Rooms::default();
     weir_peers::serve(move |stream| session(stream, rooms.clone()))
 }
 
-async fn session(stream: TcpStream, rooms: Rooms<Said>) {
+async fn session(stream: TcpStream, rooms: Rooms<Data>) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         let rooms = rooms.clone();
         async move {
             let (response, socket) = upgrade(&mut request)?;
             let member = rooms.join(request.uri().path());
             tokio::spawn(unconstrained(async move {
-                // A connection that fails ends, and nothing else.
+                // An error only ends this connection.
                 let _ = match member {
                     None => echo(socket).await,
                     Some((member, inbox)) => relay(socket, member, inbox).await,
@@ -39,7 +40,7 @@ async fn session(stream: TcpStream, rooms: Rooms<Said>) {
             Ok::<_, WebSocketError>(response)
         }
     });
-    // What a peer that breaks off causes concerns nobody else.
+    // An error only ends this connection.
     let _ =
         http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
 }
@@ -58,19 +59,19 @@ async fn echo(socket: UpgradeFut) -> Result<(), WebSocketError> {
 
 async fn relay(
     socket: UpgradeFut,
-    member: Member<Said>,
-    mut inbox: Inbox<Said>,
+    member: Member<Data>,
+    mut inbox: Inbox<Data>,
 ) -> Result<(), WebSocketError> {
     let (reader, mut writer) = socket.await?.split(tokio::io::split);
     let mut reader = FragmentCollectorRead::new(reader);
     tokio::spawn(unconstrained(async move {
-        while let Some((opcode, said)) = inbox.recv().await {
-            writer.write_frame(Frame::new(true, opcode, None, Payload::Borrowed(&said))).await?;
+        while let Some((opcode, payload)) = inbox.recv().await {
+            writer.write_frame(Frame::new(true, opcode, None, Payload::Borrowed(&payload))).await?;
         }
         Ok::<_, WebSocketError>(())
     }));
     loop {
-        // Pings are not answered: the load client has no use for a Pong.
+        // Pings are not answered: the load client needs no pongs.
         let frame = reader.read_frame(&mut |_| async { Ok::<_, WebSocketError>(()) }).await?;
         match frame.opcode {
             OpCode::Close => return Ok(()),

@@ -1,10 +1,10 @@
-//! The floor: what echo costs a server that does nothing but receive and send.
+//! The floor: the cost of an echo in a server that only receives and sends.
 //!
-//! One thread, epoll, edge-triggered, on mio: its poll is the system call and its sockets are std's,
-//! so there is nothing between this and the kernel, and no unsafe code. A reply is its frame without
-//! the masking key: the header moves up by four bytes, the payload goes back as it came, masked, and
-//! no byte of it is touched. Rooms do unmask, once for each message published: that is not what a
-//! delivery costs. Believes what clients say, and bounds nothing.
+//! One thread, edge-triggered epoll by mio, sockets from std: nothing is between it and the kernel,
+//! and there is no unsafe code. A reply is the received frame without its masking key: the header
+//! moves by four bytes, and the payload is returned masked, untouched. Rooms unmask each published
+//! message once, which does not count as the cost of a delivery. It trusts its clients and has no
+//! limits.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -20,7 +20,7 @@ use weir_peers::Options;
 
 const LISTENER: Token = Token(usize::MAX);
 const EVENTS: usize = 1024;
-/// What one read takes: weir's own measure.
+/// Bytes of one read: the same as weir's.
 const READ_BYTES: usize = 256 * 1024;
 /// The longest header of a client's frame.
 const HEADER_BYTES_MAX: usize = 14;
@@ -30,25 +30,25 @@ const CLOSE: u8 = 0x88;
 struct Connection {
     socket: TcpStream,
     state: State,
-    /// What the kernel did not take.
+    /// Output that the kernel did not accept.
     unsent: Vec<u8>,
 }
 
 enum State {
-    /// The head of the request so far.
+    /// The part of the request head received so far.
     Handshake(Vec<u8>),
     Open(Frames),
 }
 
-/// Where in its frames a connection is.
+/// The position of a connection in its frames.
 #[derive(Default)]
 struct Frames {
-    /// A header that has not come whole.
+    /// An incomplete header.
     header: Vec<u8>,
-    /// Bytes of payload that are still to come, and their key from here on.
+    /// Remaining payload bytes, and the masking key rotated to them.
     rest: usize,
     key: [u8; KEY_BYTES],
-    /// The room to relay to; none: echo.
+    /// The room to relay to; `None`: echo.
     room: Option<String>,
     is_closed: bool,
 }
@@ -94,7 +94,7 @@ impl Floor {
         }
     }
 
-    /// Reads until a read was short, which is all there was. An error ends the connection.
+    /// Reads until a read is short. An error ends the connection.
     fn serve(&mut self, id: usize, registry: &Registry) -> io::Result<()> {
         loop {
             let Some(connection) = self.connections.get_mut(id) else {
@@ -118,7 +118,7 @@ impl Floor {
         }
     }
 
-    /// Takes what stands in the buffer up to `end`.
+    /// Handles the buffer's bytes up to `end`.
     fn receive(&mut self, id: usize, end: usize, registry: &Registry) -> io::Result<()> {
         let connection = &mut self.connections[id];
         let State::Open(frames) = &mut connection.state else {
@@ -135,7 +135,7 @@ impl Floor {
             return Err(ErrorKind::ConnectionAborted.into());
         }
         for member in self.rooms.get(room).into_iter().flatten().filter(|member| **member != id) {
-            // Who has failed is dropped when its own event says so.
+            // A failed member is dropped at its own event.
             let _ = self.connections[*member].send(&self.buffer[reply.clone()], registry, *member);
         }
         Ok(())
@@ -179,7 +179,7 @@ impl Floor {
 }
 
 impl Connection {
-    /// Puts what was kept of the last read to the front of the buffer; returns its length.
+    /// Copies bytes kept from the last read to the front of the buffer; returns their length.
     fn carry(&mut self, buffer: &mut [u8]) -> usize {
         let kept = match &mut self.state {
             State::Handshake(head) => head,
@@ -228,8 +228,8 @@ impl Connection {
 }
 
 impl Frames {
-    /// Takes the masking keys out of the frames in `buffer[..end]`, and in a room their mask off the
-    /// payloads; returns where the replies lie. Only frames behind the first are moved.
+    /// Removes the masking keys from the frames in `buffer[..end]`, and in a room unmasks the
+    /// payloads; returns the range of the replies. Only frames after the first are moved.
     fn strip(&mut self, buffer: &mut [u8], end: usize) -> Range<usize> {
         let start = if self.rest > 0 { 0 } else { KEY_BYTES.min(end) };
         let (mut from, mut to) = (0, start);
@@ -261,8 +261,8 @@ impl Frames {
     }
 }
 
-/// The lengths of a frame's header without the key, and of its payload, if the header is there with
-/// its key.
+/// The lengths of a frame's header without the key, and of its payload, if header and key are
+/// complete.
 fn header(bytes: &[u8]) -> Option<(usize, usize)> {
     let (header, payload) = match *bytes {
         [_, len, ..] if len & 0x7F < 126 => (2, usize::from(len & 0x7F)),
@@ -296,7 +296,7 @@ mod tests {
         bytes
     }
 
-    /// What comes back if `input` is received in pieces of so many bytes.
+    /// The replies if `input` is received in parts of `piece` bytes.
     fn replies(frames: &mut Frames, input: &[u8], piece: usize) -> Vec<u8> {
         let mut replies = Vec::new();
         for piece in input.chunks(piece) {
@@ -321,11 +321,11 @@ mod tests {
     }
 
     #[test]
-    fn rooms_hear_what_was_said() {
-        let said: Vec<u8> = (0..200).collect();
-        let masked: Vec<u8> = said.iter().zip(KEY.iter().cycle()).map(|(a, b)| a ^ b).collect();
+    fn rooms_receive_unmasked_messages() {
+        let payload: Vec<u8> = (0..200).collect();
+        let masked: Vec<u8> = payload.iter().zip(KEY.iter().cycle()).map(|(a, b)| a ^ b).collect();
         let input = [frame(&masked, true), frame(&masked, true)].concat();
-        let output = [frame(&said, false), frame(&said, false)].concat();
+        let output = [frame(&payload, false), frame(&payload, false)].concat();
         for piece in 1..=input.len() {
             let mut frames = Frames { room: Some(String::new()), ..Frames::default() };
             assert_eq!(replies(&mut frames, &input, piece), output, "{piece}");

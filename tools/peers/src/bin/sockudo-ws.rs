@@ -1,4 +1,4 @@
-//! sockudo-ws, as a stream and sink: its way to gather replies. Its pings are off, as in its own
+//! sockudo-ws as a stream and sink, its way to batch replies. Its pings are disabled, as in its own
 //! benchmarks.
 
 use std::error::Error;

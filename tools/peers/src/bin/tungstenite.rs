@@ -1,5 +1,5 @@
-//! tokio-tungstenite. Its read buffer is zeroed for each read, so that 8 KiB instead of the default
-//! 128 KiB are what makes it fast.
+//! tokio-tungstenite. It zeroes its read buffer for each read, so it is faster with 8 KiB than with
+//! the default of 128 KiB.
 
 use std::error::Error;
 

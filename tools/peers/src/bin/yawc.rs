@@ -1,4 +1,4 @@
-//! yawc, behind hyper as in its documentation, without compression.
+//! yawc behind hyper as in its documentation, without compression.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -34,12 +34,12 @@ async fn session(stream: TcpStream, rooms: Rooms<Frame>) {
             Ok::<_, yawc::WebSocketError>(response)
         }
     });
-    // What a peer that breaks off causes concerns nobody else.
+    // An error only ends this connection.
     let _ =
         http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
 }
 
-/// Errors end the stream without being told.
+/// Errors end the stream without a report.
 fn data(frame: Frame) -> Result<Option<Frame>, Infallible> {
     Ok((!frame.opcode().is_control()).then_some(frame))
 }

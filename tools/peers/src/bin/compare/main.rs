@@ -1,8 +1,8 @@
 //! Starts weir and its peers on one CPU, loads them in turn from another, and writes the table.
 //!
-//! The measuring is `weir-load`'s: rounds of each scenario, interleaved over all servers, medians, and
-//! ratios round by round to the baseline. Here is what runs, in which order, and what is made of it.
-//! Servers that were started here are ended here, by their process, however the run ends.
+//! `weir-load` measures: rounds of each scenario, interleaved over all servers, medians, and ratios
+//! to the baseline per round. This program selects what runs, in which order, and formats the
+//! results. All servers that it starts are ended by their process, however the run ends.
 
 mod scenario;
 mod server;
@@ -25,23 +25,23 @@ use scenario::Scenario;
 use server::{Also, PEERS, Server};
 use table::FLOOR;
 
-/// How often it is looked whether a run is over.
+/// Interval of checks whether a run has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The load client's exit code if a run is INVALID.
 const INVALID: i32 = 3;
 
-/// Measures weir beside other servers: server CPU time per message, and ratios.
+/// Compares weir with other servers: server CPU time per message, and ratios
 #[derive(Debug, Parser)]
 #[command(name = "compare")]
 struct Options {
     /// Rounds of each scenario
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: u32,
-    /// How long each server is measured in each round
+    /// Duration of each measurement
     #[arg(long, value_name = "TIME", default_value = "5s")]
     duration: String,
-    /// How long it runs before that
+    /// Duration of the warm-up before it
     #[arg(long, value_name = "TIME", default_value = "1s")]
     warmup: String,
     /// Letters of the scenarios to run
@@ -50,10 +50,10 @@ struct Options {
     /// Servers to start
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = PEERS.map(String::from))]
     peers: Vec<String>,
-    /// A server that runs already, as uws=ws://127.0.0.1:9203/=4242 with its process
+    /// A running server with its process id, as uws=ws://127.0.0.1:9203/=4242
     #[arg(long, value_name = "NAME=URL=PID")]
     also: Vec<Also>,
-    /// The server to which the ratios are; its name also in --also
+    /// The server that ratios refer to; may be one of --also
     #[arg(long, value_name = "NAME", default_value = "weir")]
     baseline: String,
     /// CPU of the servers
@@ -62,16 +62,16 @@ struct Options {
     /// CPU of the load client
     #[arg(long, value_name = "CPU", default_value_t = 1)]
     client_cpu: usize,
-    /// Where to write the table (.md) and all that was measured (.json), but for the extension
+    /// Path without extension for the table (.md) and all results (.json)
     #[arg(long, value_name = "PATH")]
     output: Option<PathBuf>,
-    /// The server's binary
+    /// Server binary
     #[arg(long, value_name = "FILE")]
     weir: PathBuf,
-    /// The load client's
+    /// Load client binary
     #[arg(long, value_name = "FILE")]
     load: PathBuf,
-    /// The script that serves with the npm package ws
+    /// Script of the server with the npm package ws
     #[arg(long, value_name = "FILE")]
     ws: PathBuf,
 }
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether every server did what it should in every round.
+/// Returns whether every server worked without errors in every round.
 fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -100,7 +100,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     }
     servers.extend(options.also.iter().map(Server::from));
     let first = servers.iter().position(|server| server.name == options.baseline);
-    let first = first.ok_or_else(|| format!("no server is called {}", options.baseline))?;
+    let first = first.ok_or_else(|| format!("no server is named {}", options.baseline))?;
     servers[..=first].rotate_right(1);
 
     let mut results = Vec::new();
@@ -110,7 +110,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
         results.push((scenario, wait(child, &interrupted)?));
     }
     let table = format!(
-        "Server CPU in ns per message, in brackets the ratio to {}: medians of {} interleaved rounds\n\
+        "Server CPU in ns per message, and the ratio to {} in brackets: medians of {} interleaved rounds\n\
          of {}. {}.\n\n{}",
         options.baseline,
         options.rounds,
@@ -149,7 +149,7 @@ fn load(options: &Options, scenario: &Scenario, servers: &[Server]) -> io::Resul
     command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()
 }
 
-/// The JSON that the load client prints. It is ended if this process is to end.
+/// The JSON that the load client prints. The client is ended if this process is interrupted.
 fn wait(mut child: Child, interrupted: &AtomicBool) -> Result<Value, Box<dyn Error>> {
     let output = child
         .stdout

@@ -1,13 +1,13 @@
-//! What is measured, as commands of the load client.
+//! The measured scenarios, as commands of the load client.
 
-/// One line of the table.
+/// One row of the table.
 #[derive(Debug)]
 pub(crate) struct Scenario {
     pub(crate) letter: char,
     pub(crate) title: &'static str,
     /// A command of `weir-load`, with its options.
     pub(crate) arguments: &'static [&'static str],
-    /// Whether only the first round counts: memory that was used once is not asked for again.
+    /// Whether there is only one round: memory that was used once is not allocated again.
     pub(crate) is_once: bool,
 }
 
@@ -15,7 +15,7 @@ const fn rounds(letter: char, title: &'static str, arguments: &'static [&'static
     Scenario { letter, title, arguments, is_once: false }
 }
 
-/// In the order of the table. H stands first, when the servers are fresh.
+/// In the order of the table, except that H is first, while the servers are fresh.
 pub(crate) const SCENARIOS: [Scenario; 8] = [
     Scenario {
         letter: 'H',
@@ -45,11 +45,11 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
 ];
 
 impl Scenario {
-    /// Those with these letters, in the table's order.
+    /// The scenarios with these letters, in the table's order.
     pub(crate) fn chosen(letters: &str) -> Result<Vec<&'static Scenario>, String> {
         let is_known = |letter: &char| SCENARIOS.iter().any(|known| known.letter == *letter);
         if let Some(unknown) = letters.chars().find(|letter| !is_known(letter)) {
-            return Err(format!("no scenario {unknown}: they are A to H"));
+            return Err(format!("unknown scenario {unknown}: expected A to H"));
         }
         Ok(SCENARIOS.iter().filter(|known| letters.contains(known.letter)).collect())
     }

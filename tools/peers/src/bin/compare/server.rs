@@ -1,4 +1,4 @@
-//! A server that is measured: one that was started here, and is ended here, or one that runs already.
+//! A measured server: one that is started and ended here, or one that is already running.
 
 use std::env;
 use std::error::Error;
@@ -15,7 +15,7 @@ use crate::Options;
 pub(crate) const PEERS: [&str; 7] =
     ["weir", "floor", "tungstenite", "fastwebsockets", "sockudo-ws", "yawc", "ws"];
 
-/// How long a server may take to say where it listens.
+/// How long a server may take until it prints its address.
 const START: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
@@ -23,17 +23,17 @@ pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) url: String,
     pid: u32,
-    /// If it was started here: ends with this.
+    /// Set if the server was started here; dropping it ends the process.
     _process: Option<Process>,
 }
 
-/// Ends with its owner.
+/// Ends the process when dropped.
 #[derive(Debug)]
 struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -41,7 +41,7 @@ impl Drop for Process {
 
 impl Server {
     /// # Errors
-    /// There is no such peer, or it does not come to listen.
+    /// The peer is unknown, or does not start to listen.
     pub(crate) fn start(name: &str, options: &Options) -> Result<Server, Box<dyn Error>> {
         let mut command = match name {
             "weir" => {
@@ -55,31 +55,36 @@ impl Server {
                 command
             }
             peer if PEERS.contains(&peer) => Command::new(env::current_exe()?.with_file_name(peer)),
-            _ => return Err(format!("no peer {name}: they are {}", PEERS.join(", ")).into()),
+            _ => {
+                return Err(
+                    format!("unknown peer {name}: expected one of {}", PEERS.join(", ")).into()
+                );
+            }
         };
         command.args(["--listen", "127.0.0.1:0", "--pin", &options.server_cpu.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process(command.spawn().map_err(|error| format!("{name}: {error}"))?);
         let stdout = process.0.stdout.take().ok_or("no standard output")?;
-        let (tell, told) = channel();
+        let (sender, receiver) = channel();
         thread::spawn(move || {
             let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-            // Nobody listens any more after the first line.
-            lines.for_each(|line| drop(tell.send(line)));
+            // There is no receiver after the first line.
+            lines.for_each(|line| drop(sender.send(line)));
         });
-        let line = told.recv_timeout(START).map_err(|_| format!("{name} does not listen"))?;
+        let line =
+            receiver.recv_timeout(START).map_err(|_| format!("{name} did not start to listen"))?;
         let url = line.strip_prefix("listening ").ok_or_else(|| format!("{name}: {line}"))?;
         let pid = process.0.id();
         Ok(Server { name: name.to_owned(), url: url.to_owned(), pid, _process: Some(process) })
     }
 
-    /// As the load client takes it.
+    /// The target in the load client's notation.
     pub(crate) fn target(&self) -> String {
         format!("{}={}", self.url, self.pid)
     }
 }
 
-/// A server that runs already.
+/// A server that is already running.
 #[derive(Debug, Clone)]
 pub(crate) struct Also {
     name: String,
@@ -115,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn others_join_by_name_url_and_process() {
+    fn running_servers_have_name_url_and_process_id() {
         let also: Also = "uws=ws://127.0.0.1:9203/=42".parse().unwrap();
         assert_eq!((&*also.name, &*also.url, also.pid), ("uws", "ws://127.0.0.1:9203/", 42));
         assert_eq!(Server::from(&also).target(), "ws://127.0.0.1:9203/=42");

@@ -1,4 +1,4 @@
-//! What the load client has measured, as a table of Markdown: a line for each scenario, a column for
+//! Formats the load client's results as a Markdown table: a row for each scenario, a column for
 //! each server, the baseline first.
 
 use std::fmt::Write as _;
@@ -9,14 +9,14 @@ use serde_json::Value;
 use crate::scenario::Scenario;
 use crate::server::Server;
 
-/// What the load client calls a reply that is not what was sent.
+/// The load client's error for a reply that differs from the message sent.
 const MISMATCH: &str = "not the message sent";
-/// The server whose replies are not: it does not unmask them.
+/// The server with this error in all replies: it does not unmask them.
 pub(crate) const FLOOR: &str = "floor";
 
 type Results<'a> = [(&'a Scenario, Value)];
 
-/// The table alone: the medians, and the medians of the ratios to the first server.
+/// The table only: the medians, and the medians of the ratios to the first server.
 pub(crate) fn markdown(servers: &[Server], results: &Results) -> String {
     let mut text = String::new();
     let names: Vec<&str> = servers.iter().map(|server| &*server.name).collect();
@@ -26,7 +26,7 @@ pub(crate) fn markdown(servers: &[Server], results: &Results) -> String {
         let figures: &[(&str, &str)] = match is_once {
             true => &[
                 ("rss_bytes_per_connection", ", RSS bytes each"),
-                ("cpu_nanos_per_handshake", ", CPU ns for each handshake"),
+                ("cpu_nanos_per_handshake", ", CPU ns per handshake"),
             ],
             false => &[("cpu_nanos_each", "")],
         };
@@ -38,7 +38,7 @@ pub(crate) fn markdown(servers: &[Server], results: &Results) -> String {
     text
 }
 
-/// `3310`, and behind it the ratio where there is one: `3310 (0.98)`.
+/// `3310`, or with its ratio `3310 (0.98)`.
 fn cell(result: &Value, figure: &str, server: &Server) -> String {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let tables = list(&result["tables"]);
@@ -53,7 +53,7 @@ fn cell(result: &Value, figure: &str, server: &Server) -> String {
     }
 }
 
-/// What went wrong, a line for each server and scenario, and which runs say more about the client.
+/// The errors of each server and scenario, and runs that the client limited, one per line.
 pub(crate) fn errors(servers: &[Server], results: &Results) -> Vec<String> {
     let mut lines = Vec::new();
     for (scenario, result) in results {
@@ -81,7 +81,7 @@ fn is_expected(server: &str, error: &str) -> bool {
     server == FLOOR && error == MISMATCH
 }
 
-/// The machine and the day, in one line.
+/// The machine and the date, in one line.
 pub(crate) fn machine() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_for_each_scenario_and_a_column_for_each_server() {
+    fn the_table_has_a_row_per_scenario_and_a_column_per_server() {
         let table = markdown(&servers(), &[(&SCENARIOS[1], result())]);
         assert_eq!(
             table,
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_told_but_for_the_floors_own() {
+    fn errors_are_listed_except_the_floors_expected_one() {
         let errors = errors(&servers(), &[(&SCENARIOS[1], result())]);
         assert_eq!(
             errors,
