@@ -1,4 +1,4 @@
-//! A masked text message from a stream in memory, whole, in two pieces, and byte by byte.
+//! Decodes a masked text message from an in-memory stream: whole, in two parts, and byte by byte.
 
 use std::hint::black_box;
 

@@ -1,6 +1,7 @@
-//! A server's frames: for one receiver copied into its queue, for a hundred shared where that pays.
+//! Encodes a server's frames: copied for one receiver; for 100 receivers shared, if that is
+//! cheaper.
 //!
-//! tungstenite and fastwebsockets know no frame that many share: each receiver's is framed anew.
+//! tungstenite and fastwebsockets have no shared frames: they encode a frame for each receiver.
 
 use std::hint::black_box;
 

@@ -1,4 +1,5 @@
-//! One message, or sixteen in one read, to 1,000 connections on 127.0.0.1, the speaker among them.
+//! Publishes one message, or 16 in one read, to 1,000 connections on 127.0.0.1, the sender among
+//! them.
 
 use criterion::Criterion;
 use weir_benches::servers::{Load, Work};

@@ -1,4 +1,4 @@
-//! All benches in one executable; see the library's page for how to run and read them.
+//! All benchmarks in one executable; the library's documentation explains how to run and read them.
 
 mod decode;
 mod encode;

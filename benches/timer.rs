@@ -1,5 +1,5 @@
-//! The timer wheel with 100,000 timers spread over a minute, and with 1,000: what an operation and a
-//! turn cost must not depend on how many there are.
+//! The timer wheel with 1,000 timers and with 100,000, spread over a minute: the cost of an
+//! operation and of a turn must not depend on the number of timers.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use weir::reactor::timer::{SLOT, Wheel};
 const COUNTS: [u32; 2] = [1_000, 100_000];
 const SPREAD: Duration = Duration::from_secs(60);
 
-/// When the timer with this key is due: all over the spread, in no order.
+/// The due time of the timer with this key: spread over the range, in no order.
 fn due(now: Time, key: u32) -> Time {
     let millis = key.wrapping_mul(2_654_435_761) % SPREAD.as_millis() as u32;
     now + Duration::from_millis(u64::from(millis))
@@ -33,7 +33,7 @@ pub(crate) fn all(criterion: &mut Criterion) {
     drain(criterion);
 }
 
-/// A deadline that came nearer: one timer taken back, one set.
+/// A deadline that is moved: one timer is cancelled, another one set.
 fn insert_and_cancel(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("timer insert and cancel");
     for count in COUNTS {
@@ -49,7 +49,7 @@ fn insert_and_cancel(criterion: &mut Criterion) {
     }
 }
 
-/// A turn in which nothing is due: what each turn pays for all who wait.
+/// A turn in which no timer is due: the cost of waiting timers for each turn.
 fn idle_turn(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("timer idle turn");
     for count in COUNTS {
@@ -66,8 +66,8 @@ fn idle_turn(criterion: &mut Criterion) {
     }
 }
 
-/// Turns a slot apart in which each timer that fires is set again a spread later, as a connection's
-/// is: with 100,000 of them a turn fires 213.
+/// Turns one slot apart in which each timer that fires is set again, as a connection's timer is.
+/// With 100,000 timers, 213 fire per turn.
 fn firing_turn(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("timer firing turn");
     for count in COUNTS {
@@ -85,7 +85,7 @@ fn firing_turn(criterion: &mut Criterion) {
     }
 }
 
-/// All at once: what a stall of a minute costs, per wheel of so many.
+/// All timers fire at once: the cost of a stall of one minute, per wheel of this size.
 fn drain(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("timer drain");
     for count in COUNTS {

@@ -1,5 +1,5 @@
-//! Whole turns on sockets of 127.0.0.1: every connection has said something and gets it back. And turns
-//! that find nothing to do while timers wait.
+//! Whole turns on sockets on 127.0.0.1: every connection has sent a message and receives it back.
+//! Also turns without work while timers wait.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(crate) fn all(criterion: &mut Criterion) {
     timers(criterion);
 }
 
-/// What timers that are set, and not due, add to each turn.
+/// The cost of waiting timers for each turn.
 fn timers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("idle turn");
     for count in [0, 1_000, 100_000] {
@@ -48,7 +48,7 @@ fn timers(criterion: &mut Criterion) {
     }
 }
 
-/// The same load on each server in turn.
+/// Runs the same load on each server in turn.
 pub(crate) fn contenders(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, load: Load) {
     group.throughput(Throughput::Elements(load.deliveries() as u64));
     run::<Weir>(group, name, load);

@@ -1,7 +1,7 @@
-//! Is it UTF-8? Whole texts, and texts in pieces that cut characters.
+//! UTF-8 validation of whole texts, and of texts in parts that cut characters.
 //!
-//! Whole, tungstenite asks std and fastwebsockets asks simdutf8, as weir does. In pieces, both peers
-//! use the crate `utf-8`; only its check is timed here, not the string that they gather beside it.
+//! For whole texts tungstenite uses std, fastwebsockets and weir use simdutf8. For parts, both
+//! peers use the crate `utf-8`; only its check is timed, not the string that they collect.
 
 use std::hint::black_box;
 use std::str;
@@ -66,7 +66,7 @@ fn in_pieces(text: &[u8], piece_bytes: usize) -> bool {
     text.chunks(piece_bytes).all(|piece| utf8.push(piece).is_ok()) && utf8.finish().is_ok()
 }
 
-/// As tungstenite's and fastwebsockets' collectors of fragments have it.
+/// The check of tungstenite's and fastwebsockets' fragment collectors.
 fn peers_in_pieces(text: &[u8], piece_bytes: usize) -> bool {
     let mut unfinished: Option<Incomplete> = None;
     for mut piece in text.chunks(piece_bytes) {

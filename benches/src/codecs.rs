@@ -1,7 +1,8 @@
-//! The contenders as decoders: each reads [`Pieces`] until a message is whole and lends it.
+//! The compared decoders: each reads [`Pieces`] until a message is complete, and lends it.
 //!
-//! Each as a server that accepts 1 MiB. weir reads as its reactor does: into a scratch buffer of the
-//! loop's size, or into the decoder's own room while a large frame is in flight.
+//! Each is configured as a server that accepts 1 MiB. weir reads as its reactor does: into a
+//! scratch buffer of the loop's size, or into the decoder's buffer while a large frame is in
+//! flight.
 
 use std::io::Read;
 use std::pin::pin;
@@ -15,9 +16,9 @@ use weir::reactor::budget::READ_BYTES;
 use crate::MESSAGE_BYTES_MAX;
 use crate::pieces::Pieces;
 
-/// Reads messages from a stream in memory.
+/// Reads messages from an in-memory stream.
 pub trait Codec {
-    /// Reads the next message and shows it.
+    /// Reads the next message and passes it to `show`.
     fn next(&mut self, show: impl FnOnce(&[u8]));
 }
 
@@ -31,7 +32,7 @@ pub struct Weir {
 }
 
 impl Weir {
-    /// At the start of the stream.
+    /// A decoder at the start of the stream.
     pub fn new(stream: Pieces) -> Weir {
         Weir {
             decoder: Decoder::new(Role::Server),
@@ -63,7 +64,7 @@ impl Codec for Weir {
     }
 }
 
-/// The settings that every use of tungstenite shares.
+/// The configuration of tungstenite in all benchmarks.
 pub fn tungstenite_config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(8 * 1024)
@@ -76,7 +77,7 @@ pub fn tungstenite_config() -> WebSocketConfig {
 pub struct Tungstenite(tungstenite::WebSocket<Pieces>);
 
 impl Tungstenite {
-    /// At the start of the stream.
+    /// A socket at the start of the stream.
     pub fn new(stream: Pieces) -> Tungstenite {
         let role = tungstenite::protocol::Role::Server;
         let config = Some(tungstenite_config());
@@ -93,7 +94,7 @@ impl Codec for Tungstenite {
     }
 }
 
-/// A `WebSocket` of fastwebsockets as its examples have it: collecting fragments.
+/// A `WebSocket` of fastwebsockets as in its examples: with a fragment collector.
 pub fn fastwebsockets<S>(stream: S) -> FragmentCollector<S>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
@@ -104,11 +105,11 @@ where
     FragmentCollector::new(socket)
 }
 
-/// fastwebsockets' collector, polled without a runtime: a stream in memory is always ready.
+/// fastwebsockets' collector, polled without a runtime: an in-memory stream is always ready.
 pub struct Fastwebsockets(FragmentCollector<Pieces>);
 
 impl Fastwebsockets {
-    /// At the start of the stream.
+    /// A collector at the start of the stream.
     pub fn new(stream: Pieces) -> Fastwebsockets {
         Fastwebsockets(fastwebsockets(stream))
     }

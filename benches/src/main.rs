@@ -1,4 +1,4 @@
-//! Prints the ratios of what was measured last; see the library's page for how to measure.
+//! Prints the ratios of the last measurement; the library's documentation explains how to measure.
 
 use std::env;
 use std::path::PathBuf;

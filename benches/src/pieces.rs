@@ -1,7 +1,7 @@
-//! A stream without end, in memory: one message over and over, in the same pieces.
+//! An endless in-memory stream: one message repeated, in the same parts.
 //!
-//! Each read gives one piece, or as much of it as there is room for, at the price of a copy, which
-//! stands for the kernel's. What is written to it is thrown away.
+//! Each read returns one part, or as much of it as fits, at the cost of a copy, which stands for
+//! the kernel's. Written bytes are discarded.
 
 use std::io::{self, Read, Write};
 use std::pin::Pin;
@@ -9,18 +9,18 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How a message is cut.
+/// How a message is split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// Not at all.
+    /// Not split.
     Whole,
     /// In the middle.
     InTwo,
-    /// Before every byte.
+    /// At every byte.
     Bytewise,
 }
 
-/// The stream.
+/// An endless in-memory stream.
 #[derive(Debug, Clone)]
 pub struct Pieces {
     wire: Vec<u8>,
@@ -29,7 +29,7 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// Repeats `wire`.
+    /// A stream that repeats `wire`.
     pub fn new(wire: Vec<u8>, cut: Cut) -> Pieces {
         let piece_bytes = match cut {
             Cut::Whole => wire.len(),
@@ -39,7 +39,7 @@ impl Pieces {
         Pieces { wire, piece_bytes, at: 0 }
     }
 
-    /// The next bytes, `room` at most.
+    /// The next bytes, at most `room`.
     fn next(&mut self, room: usize) -> &[u8] {
         let begin = self.at;
         let piece_end = (begin / self.piece_bytes + 1) * self.piece_bytes;

@@ -1,8 +1,8 @@
-//! The contenders as servers of real sockets on 127.0.0.1, driven by hand on the caller's thread.
+//! The compared servers: real sockets on 127.0.0.1, driven on the caller's thread.
 //!
-//! A round: [`Clients::write`], then [`Server::serve`], which alone is timed, then [`Clients::read`].
-//! All that a round needs is in the kernel before it is served, so what is timed is the server at
-//! full load and nothing else. Peers get sockets whose handshake is taken as done.
+//! A round is [`Clients::write`], then [`Server::serve`], which alone is timed, then
+//! [`Clients::read`]. All input of a round is in the kernel before the server runs, so only the
+//! server at full load is timed. Peers get sockets whose handshake is assumed to be done.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,30 +13,30 @@ pub mod fastwebsockets;
 pub mod tungstenite;
 pub mod weir;
 
-/// Longer than anything here takes; what takes longer has failed.
+/// Longer than any operation takes; after it, the operation has failed.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Polls of one round before it counts as failed, each of which may wait for a second.
+/// Maximum number of polls per round, each of up to one second.
 const POLLS_MAX: usize = 10_000;
-/// The most that a poll waits for what should be there already.
+/// Maximum wait of a poll for input that should already be there.
 const POLL_MAX: Duration = Duration::from_secs(1);
-/// Descriptors that a thousand connections with both ends here need, and some more.
+/// Descriptors for 1,000 connections with both ends in this process, and some more.
 const DESCRIPTORS: u64 = 4096;
 
-/// What a round is.
+/// The work of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
-    /// Each connection says something and gets it back.
+    /// Each connection sends a message and receives it back.
     Echo,
-    /// The first connection says something and all of them get it.
+    /// The first connection sends a message, and all connections receive it.
     Fanout,
 }
 
-/// The shape of every round.
+/// The parameters of every round.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
-    /// Who is answered.
+    /// The kind of work.
     pub work: Work,
-    /// Connections.
+    /// Number of connections.
     pub connections: usize,
     /// Messages that one connection sends at once.
     pub depth: usize,
@@ -45,7 +45,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Messages that one round sends to clients.
+    /// Messages that the clients receive in one round.
     pub fn deliveries(&self) -> usize {
         self.connections * self.depth
     }
@@ -53,37 +53,37 @@ impl Load {
 
 /// A server whose clients are on the same thread.
 pub trait Server: Sized {
-    /// What the table calls it.
+    /// The name in the table.
     const NAME: &'static str;
 
-    /// A server with its clients, all connected.
+    /// Starts a server with its clients, all connected.
     ///
     /// # Errors
-    /// The system has no sockets to give.
+    /// The sockets could not be created.
     fn start(load: Load) -> io::Result<(Self, Clients)>;
 
-    /// Serves what the clients wrote, until the kernel has all answers.
+    /// Serves the clients' messages, until the kernel has all answers.
     fn serve(&mut self);
 
-    /// Bytes that answer one message.
+    /// Size of the answer to one message.
     fn answer_bytes(load: &Load) -> usize {
         ::weir::protocol::encoder::frame_bytes(load.payload_bytes)
     }
 }
 
-/// The clients' ends.
+/// The client ends.
 #[derive(Debug)]
 pub struct Clients {
     streams: Vec<TcpStream>,
-    speakers: usize,
-    /// What a speaker says in one round.
-    said: Vec<u8>,
-    /// Where answers go: the bytes of one client and round.
-    heard: Vec<u8>,
+    senders: usize,
+    /// Bytes that a sender writes in one round.
+    request: Vec<u8>,
+    /// Buffer for the answers of one client in one round.
+    answers: Vec<u8>,
 }
 
 impl Clients {
-    /// The ends of connections that are open.
+    /// Clients for open connections.
     fn new(streams: Vec<TcpStream>, load: &Load, answer_bytes: usize) -> io::Result<Clients> {
         for stream in &streams {
             stream.set_nodelay(true)?;
@@ -93,44 +93,44 @@ impl Clients {
         let payload = vec![b'x'; load.payload_bytes];
         let frame = crate::input::frame(::weir::protocol::Message::Binary(&payload));
         Ok(Clients {
-            speakers: if load.work == Work::Echo { streams.len() } else { 1 },
+            senders: if load.work == Work::Echo { streams.len() } else { 1 },
             streams,
-            said: frame.repeat(load.depth),
-            heard: vec![0; answer_bytes * load.depth],
+            request: frame.repeat(load.depth),
+            answers: vec![0; answer_bytes * load.depth],
         })
     }
 
-    /// Says what begins a round.
+    /// Writes the messages of a round.
     pub fn write(&mut self) {
-        for mut stream in &self.streams[..self.speakers] {
-            stream.write_all(&self.said).unwrap();
+        for mut stream in &self.streams[..self.senders] {
+            stream.write_all(&self.request).unwrap();
         }
     }
 
-    /// Takes every answer of a round.
+    /// Reads all answers of a round.
     pub fn read(&mut self) {
         for mut stream in &self.streams {
-            stream.read_exact(&mut self.heard).unwrap();
+            stream.read_exact(&mut self.answers).unwrap();
         }
     }
 
-    /// What the last client heard in the last round.
-    pub fn heard(&self) -> &[u8] {
-        &self.heard
+    /// The answers to the last client in the last round.
+    pub fn answers(&self) -> &[u8] {
+        &self.answers
     }
 }
 
-/// Rounds of one server and their time.
+/// Timed rounds of one server.
 pub struct Rounds<S> {
     server: S,
     clients: Clients,
 }
 
 impl<S: Server> Rounds<S> {
-    /// Connected, and warm after a few rounds.
+    /// Connects the clients and warms up with a few rounds.
     ///
     /// # Errors
-    /// The system has no sockets to give.
+    /// The sockets could not be created.
     pub fn new(load: Load) -> io::Result<Rounds<S>> {
         let (server, clients) = S::start(load)?;
         let mut rounds = Rounds { server, clients };
@@ -138,33 +138,33 @@ impl<S: Server> Rounds<S> {
         Ok(rounds)
     }
 
-    /// Serves so many rounds; the time that serving took.
+    /// Serves `count` rounds; returns the time of serving.
     pub fn time(&mut self, count: u64) -> Duration {
         let mut total = Duration::ZERO;
         for _ in 0..count {
             self.round(|server| {
-                let begun = Instant::now();
+                let start = Instant::now();
                 server.serve();
-                total += begun.elapsed();
+                total += start.elapsed();
             });
         }
         total
     }
 
-    /// One round, served by `serve`.
+    /// One round; `serve` does the server's part.
     pub fn round(&mut self, serve: impl FnOnce(&mut S)) {
         self.clients.write();
         serve(&mut self.server);
         self.clients.read();
     }
 
-    /// What the last client heard in the last round.
-    pub fn heard(&self) -> &[u8] {
-        self.clients.heard()
+    /// The answers to the last client in the last round.
+    pub fn answers(&self) -> &[u8] {
+        self.clients.answers()
     }
 }
 
-/// Connected pairs on 127.0.0.1: clients' ends and servers' ends, those set not to block.
+/// Connected pairs on 127.0.0.1: client ends, and nonblocking server ends.
 fn pairs(count: usize) -> io::Result<(Vec<TcpStream>, Vec<TcpStream>)> {
     rlimit::increase_nofile_limit(DESCRIPTORS)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -179,12 +179,12 @@ fn pairs(count: usize) -> io::Result<(Vec<TcpStream>, Vec<TcpStream>)> {
     (0..count).map(pair).collect()
 }
 
-/// Polls until `work` says that all is done.
+/// Polls until `work` returns true.
 fn until(mut work: impl FnMut() -> bool) {
     for _ in 0..POLLS_MAX {
         if work() {
             return;
         }
     }
-    panic!("a round does not end");
+    panic!("the round did not end");
 }

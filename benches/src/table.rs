@@ -1,4 +1,4 @@
-//! The ratios of what criterion has measured last, as a Markdown table.
+//! The ratios of criterion's last measurement, as a Markdown table.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,14 +11,14 @@ use serde_json::Value;
 #[derive(Debug, Default)]
 pub struct Table(BTreeMap<(String, u64, String), BTreeMap<String, f64>>);
 
-/// The columns beside weir's.
+/// The columns after weir's.
 const PEERS: [&str; 3] = ["bare", "tungstenite", "fastwebsockets"];
 
 impl Table {
-    /// Reads all results below criterion's directory.
+    /// Reads all results in criterion's directory.
     ///
     /// # Errors
-    /// There is none, or it cannot be read.
+    /// There are no results, or they cannot be read.
     pub fn read(directory: &Path) -> io::Result<Table> {
         let mut table = Table::default();
         table.read_below(directory)?;
@@ -53,7 +53,7 @@ impl Table {
         Ok(())
     }
 
-    /// One line for each case: weir's time, and weir's time by each peer's.
+    /// One row per case: weir's time, and its ratio to each peer's time.
     pub fn markdown(&self) -> String {
         let mut lines = vec![
             format!("| case | weir, ns | weir / {} |", PEERS.join(" | weir / ")),

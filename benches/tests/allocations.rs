@@ -1,17 +1,17 @@
-//! What the loop allocates per message in steady state: nothing for small ones, and for no receiver
-//! anything.
+//! Allocations per message in steady state: none for an echo, none per receiver of a published
+//! message.
 //!
-//! A whole reactor and its clients on one thread; an allocator counts what that thread allocates, and
-//! reallocates, within `turn` alone.
+//! A whole reactor and its clients run on one thread. An allocator counts the thread's allocations
+//! and reallocations, within `turn` only.
 
 use weir_benches::servers::weir::Weir;
 use weir_benches::servers::{Load, Rounds, Server, Work};
 
-/// Rounds after which queues and pools have the size that they need.
+/// Rounds after which queues and pools have reached their size.
 const WARM_UP: usize = 20;
 const ROUNDS: usize = 50;
 
-/// Allocations in so many rounds of this load.
+/// Allocations in [`ROUNDS`] rounds of this load.
 fn allocations(load: Load) -> u64 {
     let mut rounds = Rounds::<Weir>::new(load).unwrap();
     for _ in 0..WARM_UP {
@@ -54,9 +54,10 @@ fn a_large_echo_allocates_nothing() {
     assert_eq!(allocations(echo(4, 16, 4 * 1024)), 0);
 }
 
-/// Two allocations each, the frame's vector and its shared copy, however many get it.
+/// Two allocations per message, the frame's vector and its shared copy, for any number of
+/// receivers.
 #[test]
-fn a_published_message_allocates_its_frame_alone() {
+fn a_published_message_only_allocates_its_frame() {
     for payload_bytes in [64, 16 * 1024] {
         for connections in [1, 100] {
             let load = Load { work: Work::Fanout, connections, depth: 1, payload_bytes };

@@ -1,4 +1,4 @@
-//! The contenders do the same work: the same messages come out, and the same answers go back.
+//! The contenders do equal work: they decode the same messages and send the same answers.
 
 use weir::protocol::Message;
 use weir_benches::codecs::{Codec, Fastwebsockets, Tungstenite, Weir};
@@ -23,7 +23,7 @@ fn reads(mut codec: impl Codec, text: &str) {
     for _ in 0..3 {
         let mut shown = false;
         codec.next(|bytes| shown = bytes == text.as_bytes());
-        assert!(shown, "a text of {} bytes is not what was sent", text.len());
+        assert!(shown, "a text of {} bytes differs from the one sent", text.len());
     }
 }
 
@@ -36,12 +36,12 @@ fn servers_give_the_same_answers() {
         (Work::Fanout, 16, 700),
     ] {
         let load = Load { work, connections: 5, depth, payload_bytes };
-        let heard = answer::<servers::weir::Weir>(load);
-        assert_eq!(heard.len(), depth * servers::weir::Weir::answer_bytes(&load));
-        assert!(heard == answer::<servers::tungstenite::Tungstenite>(load), "{load:?}");
-        assert!(heard == answer::<servers::fastwebsockets::Fastwebsockets>(load), "{load:?}");
+        let expected = answer::<servers::weir::Weir>(load);
+        assert_eq!(expected.len(), depth * servers::weir::Weir::answer_bytes(&load));
+        assert!(expected == answer::<servers::tungstenite::Tungstenite>(load), "{load:?}");
+        assert!(expected == answer::<servers::fastwebsockets::Fastwebsockets>(load), "{load:?}");
         if work == Work::Fanout {
-            assert!(heard == answer::<servers::bare::Bare>(load), "{load:?}");
+            assert!(expected == answer::<servers::bare::Bare>(load), "{load:?}");
         }
     }
 }
@@ -49,5 +49,5 @@ fn servers_give_the_same_answers() {
 fn answer<S: Server>(load: Load) -> Vec<u8> {
     let mut rounds = Rounds::<S>::new(load).unwrap();
     rounds.round(Server::serve);
-    rounds.heard().to_vec()
+    rounds.answers().to_vec()
 }

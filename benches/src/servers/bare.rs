@@ -1,6 +1,7 @@
-//! The floor: the system calls of an edge-triggered poll loop and no WebSocket at all.
+//! The floor: the system calls of an edge-triggered poll loop without WebSocket.
 //!
-//! An echo sends back the bytes that came, mask and all; a fan-out sends frames made beforehand.
+//! An echo returns the received bytes, still masked; a fan-out sends frames that were encoded in
+//! advance.
 
 use std::io::{self, Read, Write};
 
@@ -17,9 +18,9 @@ pub struct Bare {
     events: Events,
     sockets: Vec<TcpStream>,
     scratch: Vec<u8>,
-    /// What everybody gets in a fan-out.
+    /// The message of a fan-out.
     shared: Vec<u8>,
-    said_bytes: usize,
+    request_bytes: usize,
     load: Load,
 }
 
@@ -38,15 +39,15 @@ impl Server for Bare {
             sockets,
             scratch: vec![0; 256 * 1024],
             shared: frame.as_bytes().repeat(load.depth),
-            said_bytes: clients.said.len(),
+            request_bytes: clients.request.len(),
             load,
         };
         Ok((bare, clients))
     }
 
     fn serve(&mut self) {
-        let speakers = if self.load.work == Work::Echo { self.sockets.len() } else { 1 };
-        let mut missing = speakers * self.said_bytes;
+        let senders = if self.load.work == Work::Echo { self.sockets.len() } else { 1 };
+        let mut missing = senders * self.request_bytes;
         until(|| {
             self.poll.poll(&mut self.events, Some(POLL_MAX)).unwrap();
             for event in &self.events {
@@ -76,7 +77,7 @@ impl Server for Bare {
     }
 }
 
-/// A poll that tells when each of these can be read.
+/// A poll that reports when each of these sockets is readable.
 pub(super) fn register(sockets: Vec<std::net::TcpStream>) -> io::Result<(Poll, Vec<TcpStream>)> {
     let poll = Poll::new()?;
     let mut sockets: Vec<_> = sockets.into_iter().map(TcpStream::from_std).collect();

@@ -1,5 +1,5 @@
-//! fastwebsockets as its examples use it: on tokio's loop for one thread, a task a connection for an
-//! echo, and one task for a fan-out, which writes to each subscriber in turn.
+//! fastwebsockets as in its examples: on tokio's current-thread runtime, one task per connection
+//! for an echo, and one task for a fan-out, which writes to each subscriber in turn.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::{Clients, Load, Server, Work, pairs};
 use crate::codecs;
 
-/// The runtime, and the sockets unless tasks have them.
+/// The runtime, and the sockets that no task owns.
 pub struct Fastwebsockets {
     runtime: Runtime,
     sockets: Vec<FragmentCollector<TcpStream>>,
@@ -21,7 +21,7 @@ pub struct Fastwebsockets {
     load: Load,
 }
 
-/// Lets the last echo of a round end it.
+/// Notifies the round of its last echo.
 #[derive(Debug, Default)]
 struct Echoes {
     missing: AtomicUsize,
@@ -72,10 +72,10 @@ async fn echo(mut socket: FragmentCollector<TcpStream>, echoes: Arc<Echoes>) {
 
 async fn fan_out(sockets: &mut [FragmentCollector<TcpStream>], count: usize) {
     for _ in 0..count {
-        let said = sockets[0].read_frame().await.unwrap();
+        let frame = sockets[0].read_frame().await.unwrap();
         for socket in &mut *sockets {
-            let payload = Payload::Borrowed(&said.payload);
-            socket.write_frame(Frame::new(true, said.opcode, None, payload)).await.unwrap();
+            let payload = Payload::Borrowed(&frame.payload);
+            socket.write_frame(Frame::new(true, frame.opcode, None, payload)).await.unwrap();
         }
     }
 }

@@ -1,5 +1,5 @@
-//! tungstenite in the same poll loop as the [bare](super::bare) server, which is kind to it: no
-//! executor, no read that finds nothing, and all answers of one connection in one write.
+//! tungstenite in the same poll loop as the [bare](super::bare) server, which favours it: no
+//! executor, no read without data, and all answers of a connection in one write.
 
 use std::io;
 
@@ -18,7 +18,7 @@ pub struct Tungstenite {
     poll: Poll,
     events: Events,
     sockets: Vec<WebSocket<TcpStream>>,
-    /// Messages that each connection has yet to say in this round.
+    /// Messages that each connection must still send in this round.
     awaited: Vec<usize>,
     load: Load,
 }
@@ -42,9 +42,9 @@ impl Server for Tungstenite {
     }
 
     fn serve(&mut self) {
-        let speakers = if self.load.work == Work::Echo { self.sockets.len() } else { 1 };
-        self.awaited[..speakers].fill(self.load.depth);
-        let mut missing = speakers * self.load.depth;
+        let senders = if self.load.work == Work::Echo { self.sockets.len() } else { 1 };
+        self.awaited[..senders].fill(self.load.depth);
+        let mut missing = senders * self.load.depth;
         until(|| {
             self.poll.poll(&mut self.events, Some(POLL_MAX)).unwrap();
             for event in &self.events {

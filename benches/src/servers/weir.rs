@@ -1,4 +1,4 @@
-//! weir: a whole reactor, turned by hand.
+//! weir: a whole reactor, driven turn by turn.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -11,14 +11,14 @@ use weir::services::Echo;
 use super::{Clients, DESCRIPTORS, Load, POLL_MAX, Server, Work, until};
 use crate::MESSAGE_BYTES_MAX;
 
-/// The reactor and what it has yet to do in a round.
+/// The reactor, and the bytes that it must write per round.
 #[derive(Debug)]
 pub struct Weir {
     reactor: Reactor,
     round_bytes: u64,
 }
 
-/// Tells everybody what anybody says.
+/// Publishes every message to all connections.
 struct Relay;
 
 const TOPIC: &str = "all";
@@ -68,7 +68,7 @@ impl Server for Weir {
     }
 }
 
-/// Asks, turns, and reads the answer, which has one length and no frame behind it.
+/// Sends the upgrade, runs turns, and reads the answer, which has no frame after it.
 fn upgrade(reactor: &mut Reactor, mut client: &TcpStream) -> io::Result<()> {
     let written = reactor.metrics().bytes_written;
     client.write_all(

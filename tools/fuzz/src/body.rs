@@ -1,4 +1,4 @@
-//! Bodies of requests, by length and chunked, against a naive reading of the whole wire.
+//! Request bodies, by length and chunked, compared with a naive parser of the whole input.
 
 use weir::protocol::handshake::Refusal;
 use weir::protocol::http::{
@@ -9,9 +9,9 @@ use crate::bytes::{Bytes, pieces};
 use crate::extensions::is_token;
 
 const BODY_BYTES_MAX: [usize; 4] = [0, 16, 300, 64 * 1024];
-/// A body that was altered more often is refused for its first fault.
+/// Maximum number of alterations: a body altered more often would be refused for its first fault.
 const STEPS_MAX: usize = 4;
-/// What a chunked body may be altered with: what makes or breaks a line.
+/// Insertions that make or break a line of a chunked body.
 const PARTS: [&str; 24] = [
     "\r\n",
     "\n",
@@ -39,18 +39,19 @@ const PARTS: [&str; 24] = [
     "0000000000000000",
 ];
 
-/// What is known of a body from its wire.
+/// The naive parser's result.
 #[derive(Debug, PartialEq, Eq)]
 enum Reading {
-    /// The data, and how many bytes it took.
+    /// The data, and the number of bytes it took.
     Complete(Vec<u8>, usize),
     Refused(Refusal),
-    /// The last line or chunk is not whole: more is awaited, unless what is there is invalid already.
+    /// The last line or chunk is incomplete. The decoder waits for more, or has already found a
+    /// fault in it.
     Cut,
 }
 
-/// Bodies, built from chunks and altered, or arbitrary, decode in pieces of any size to what the naive
-/// reading finds, and what was built and not altered decodes to its data.
+/// Bodies, built from chunks and altered, or arbitrary, decode in parts of any size as the naive
+/// parser does. A body that was built and not altered decodes to its data.
 pub fn body(data: &[u8]) {
     let mut input = Bytes(data);
     while one_body(&mut input).is_some() {}
@@ -95,7 +96,7 @@ fn check(framing: Framing, wire: &[u8], cuts: &[usize], max: usize) {
     let in_pieces = read(framing, pieces(wire, cuts), max);
     assert_eq!(in_pieces, whole, "in pieces of {cuts:?}: {}", shown(wire));
     match expected {
-        // The last line may be beyond repair before its end has come.
+        // The incomplete last line may already be invalid.
         Reading::Cut => assert!(!matches!(whole, Reading::Complete(..)), "{}", shown(wire)),
         _ => assert_eq!(whole, expected, "{}", shown(wire)),
     }
@@ -180,13 +181,13 @@ fn naive_chunked(wire: &[u8], max: usize) -> Reading {
             (true, false) => {}
             (true, true) => return Reading::Refused(Refusal::TrailersTooLong),
             (false, false) => return Reading::Refused(Refusal::ChunkedBody),
-            // It depends on which comes first.
+            // The result depends on which of the two comes first.
             (false, true) => return Reading::Cut,
         }
     }
 }
 
-/// What is before the first CR LF, and what is behind.
+/// The bytes before the first CR LF, and those after it.
 fn naive_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.windows(2).position(|two| two == b"\r\n")?;
     Some((&bytes[..end], &bytes[end + 2..]))
@@ -197,11 +198,11 @@ fn naive_size(line: &[u8]) -> Option<u64> {
     let (digits, rest) = line.split_at(digits);
     let extension = rest.trim_ascii_start();
     let is_plain = rest.iter().all(|&byte| is_field_byte(byte));
-    let is_sound = is_plain && (rest.is_empty() || extension.first() == Some(&b';'));
+    let is_valid = is_plain && (rest.is_empty() || extension.first() == Some(&b';'));
     let fits =
         digits.len() <= usize::from(CHUNK_SIZE_DIGITS_MAX) && line.len() <= CHUNK_LINE_BYTES_MAX;
     let digits = std::str::from_utf8(digits).ok()?;
-    u64::from_str_radix(digits, 16).ok().filter(|_| is_sound && fits)
+    u64::from_str_radix(digits, 16).ok().filter(|_| is_valid && fits)
 }
 
 fn is_trailer(line: &[u8]) -> bool {
@@ -216,7 +217,7 @@ fn is_field_byte(byte: u8) -> bool {
     byte == b'\t' || byte >= b' ' && byte != 0x7f
 }
 
-/// A sound chunked body and its data.
+/// A valid chunked body and its data.
 fn build(input: &mut Bytes<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
     let (mut wire, mut data) = (Vec::new(), Vec::new());
     for _ in 0..input.below(5)? {
@@ -243,7 +244,7 @@ fn build(input: &mut Bytes<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
 
 fn alter(wire: &mut Vec<u8>, input: &mut Bytes<'_>) -> Option<()> {
     let at = usize::from(input.u16()?) % (wire.len() + 1);
-    // Most faults are at the end of a line, or at its beginning.
+    // Most faults are at the start or the end of a line.
     let line_end = wire[at..].iter().position(|&byte| byte == b'\r').map_or(at, |cr| at + cr);
     let at = [at, line_end, (line_end + 2).min(wire.len())][input.below(3)?];
     match input.below(4)? {

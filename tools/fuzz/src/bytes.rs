@@ -1,6 +1,6 @@
-//! Reads numbers off the front of a target's input; the end of it ends the run.
+//! Reads numbers from the start of a target's input; the end of the input ends the run.
 
-/// What is left of the input.
+/// The rest of the input.
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -21,15 +21,15 @@ impl<'a> Bytes<'a> {
         Some(usize::from(self.u8()?) % n)
     }
 
-    /// The next `n` bytes, or as many as there are.
+    /// The next `n` bytes, or as many as are left.
     pub(crate) fn up_to(&mut self, n: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(n.min(self.0.len()));
         self.0 = rest;
         taken
     }
 
-    /// Lengths of the pieces that a stream is cut into, over and over: one byte each, up to fifteen.
-    /// The most common are a few bytes, the longest some KiB; none at all means no cut.
+    /// Lengths of the parts that a stream is cut into, used cyclically: one byte each, up to 15.
+    /// Most are a few bytes, the longest some KiB; an empty list means no cut.
     pub(crate) fn cuts(&mut self) -> Vec<usize> {
         let count = self.below(16).unwrap_or(0);
         let len = |&byte: &u8| match byte {
@@ -41,7 +41,7 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// `whole` in pieces of these lengths, over and over; in one if there are none.
+/// `whole` in parts of these lengths, used cyclically; in one part if there are none.
 pub(crate) fn pieces<'a>(whole: &'a [u8], cuts: &[usize]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = whole;
     let mut lens = cuts.iter().copied().cycle();

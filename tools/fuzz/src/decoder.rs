@@ -1,4 +1,4 @@
-//! The decoder against a naive one, whole and in pieces.
+//! The decoder compared with a naive one, on a whole stream and on parts of it.
 
 use weir::protocol::{Decoder, ProtocolError, Role, Spares};
 
@@ -6,16 +6,16 @@ use crate::bytes::{Bytes, pieces};
 use crate::reference::{self, Found, Outcome};
 use crate::stream;
 
-/// Limits on a message: nothing at all, the edges of the length's forms, more than ever comes.
+/// Message limits: 0, the edges of the length's forms, and more than any message has.
 const LIMITS: [usize; 8] = [0, 125, 1000, 65535, 65536, 70_000, usize::MAX, usize::MAX];
-/// What an unfinished message may cost that holds no data.
+/// Maximum memory of an unfinished message without data.
 const EMPTY_BYTES: usize = 512;
-/// How far the room for direct reads may be ahead of what has come.
+/// How far the room for direct reads may exceed the received bytes.
 const AHEAD_BYTES: usize = 32 * 1024;
 
-/// A stream is decoded whole, in pieces, in pieces that are read into the decoder's room, and once
-/// more so in the buffers that were left. All find what the reference finds; memory follows the bytes
-/// received, and none is kept between messages.
+/// Decodes a stream whole, in parts, in parts that are read into the decoder's room, and again with
+/// the spare buffers of that run. All results equal the reference's. Memory follows the received
+/// bytes, and none is kept between messages.
 pub fn decoder(data: &[u8]) {
     let mut input = Bytes(data);
     let Some(choice) = input.u8() else {
@@ -46,11 +46,11 @@ pub fn decoder(data: &[u8]) {
     check(&cuts, true, recycled);
 }
 
-/// Buffers that an earlier run has given back, finished or not.
+/// Buffers that an earlier run has returned, whether its messages were complete or not.
 #[derive(Default)]
 struct Recycled {
     spares: Spares,
-    /// What that run received at most.
+    /// The number of bytes that this run received.
     bytes: usize,
 }
 
@@ -61,7 +61,7 @@ struct Run {
     is_direct: bool,
     received: usize,
     found: Vec<Found>,
-    /// What has come of a compressed message.
+    /// The received parts of a compressed message.
     kept: Vec<u8>,
     error: Option<ProtocolError>,
 }
@@ -100,7 +100,7 @@ impl Run {
         }
     }
 
-    /// Decodes the beginning of `rest`; answers with how much that was.
+    /// Decodes the start of `rest`; returns its length.
     fn step(&mut self, rest: &mut [u8]) -> usize {
         if self.is_direct
             && let Some(room) = self.decoder.room()
@@ -127,7 +127,7 @@ impl Run {
         }
     }
 
-    /// A vector is at most twice what was ever in it.
+    /// A vector's capacity is at most twice its largest length.
     fn check_held(&self) {
         let held = self.decoder.held_bytes();
         let received = self.received.max(self.recycled.bytes);

@@ -1,6 +1,6 @@
-//! The grammar of `Sec-WebSocket-Extensions` (RFC 6455, 9.1) by its letter, naive and slow.
+//! The grammar of `Sec-WebSocket-Extensions` (RFC 6455, 9.1), parsed naively.
 
-/// An extension's name and its parameters, in their order.
+/// An extension's name and its parameters, in order.
 pub(crate) type Extension = (String, Vec<(String, Option<String>)>);
 
 /// The elements of one value of the header; `None` if it does not follow the grammar.
@@ -34,11 +34,11 @@ fn parameter(text: &str) -> Option<(String, Option<String>)> {
     while let Some(c) = chars.next() {
         plain.push(if c == '\\' { chars.next()? } else { c });
     }
-    // A quote that was not escaped would be none of a token's characters.
+    // A quote that is not escaped is not a token character.
     Some((token(name.trim_matches(BLANKS))?, Some(token(&plain)?)))
 }
 
-/// The parts between separators that are not quoted, without the blanks around them.
+/// The parts between unquoted separators, trimmed.
 fn split(text: &str, separator: char) -> Option<Vec<String>> {
     let mut parts = vec![String::new()];
     let (mut is_quoted, mut is_escaped) = (false, false);

@@ -1,4 +1,4 @@
-//! The opening handshake of both roles against a naive reading of the same bytes.
+//! The opening handshake of both roles, compared with a naive parser.
 
 use weir::protocol::handshake::{
     ClientRequest, Connection, EMPTY_SLOTS, Expected, HeadScan, Refusal, Request, Response,
@@ -10,12 +10,12 @@ use crate::extensions::{extensions, is_token};
 use crate::heads::{self, NONCE};
 
 const HEAD_BYTES_MAX: [usize; 4] = [0, 64, 300, 16 * 1024];
-/// The server's own subprotocols.
+/// The server's subprotocols.
 const PROTOCOLS: [&str; 2] = ["superchat", "chat"];
 
-/// A head, sound, altered or arbitrary, is read in pieces as it would be whole, as a request and as
-/// an answer. What is accepted holds all that RFC 6455, 4 demands, what is refused does not, and
-/// nothing that the peer wrote begins a line of ours.
+/// A head, valid, altered or arbitrary, is parsed in parts as it is whole, as a request and as a
+/// response. An accepted head fulfils all requirements of RFC 6455, 4; a refused one does not.
+/// Nothing from the peer starts a line in our output.
 pub fn handshake(data: &[u8]) {
     let mut input = Bytes(data);
     let Some(choice) = input.u8() else {
@@ -33,12 +33,12 @@ pub fn handshake(data: &[u8]) {
         read_request(head);
         read_answer(head);
     }
-    // Neither relies on the scan before it.
+    // Neither parser relies on the scan before it.
     read_request(&bytes);
     read_answer(&bytes);
 }
 
-/// Looks for the end of the head whole and in pieces, and checks what was found.
+/// Scans for the end of the head, whole and in parts, and checks the result.
 fn scan(bytes: &[u8], head_bytes_max: usize, cuts: &[usize]) -> Option<usize> {
     let whole = HeadScan::default().scan(bytes, head_bytes_max);
     let mut scan = HeadScan::default();
@@ -75,7 +75,7 @@ fn read_request(head: &[u8]) {
         Ok(request) => request,
         Err(refusal) => return check_refusal(refusal),
     };
-    let lines = naive_lines(head).expect("a request with an odd line");
+    let lines = naive_lines(head).expect("a request with a malformed line");
     let target = request.target();
     assert_eq!(lines[0].split(' ').nth(1), Some(target));
     assert!(request.path().starts_with('/'));
@@ -89,7 +89,7 @@ fn read_request(head: &[u8]) {
     }
 }
 
-/// RFC 6455, 4.2.1, of a request whose syntax is sound.
+/// RFC 6455, 4.2.1, for a request with valid syntax.
 fn naive_upgrades(lines: &[String]) -> bool {
     let fields = naive_fields(lines);
     let values = |name: &str| {
@@ -115,7 +115,7 @@ fn naive_upgrades(lines: &[String]) -> bool {
         && lengths.trim_matches('0').is_empty()
 }
 
-/// RFC 9110, 5.6.1: empty items of a list are ignored, and one of a list is not empty.
+/// RFC 9110, 5.6.1: empty items of a list are ignored, but at least one item must not be empty.
 fn naive_protocols(items: &[String]) -> bool {
     let named: Vec<&String> = items.iter().filter(|item| !item.is_empty()).collect();
     named.iter().all(|item| is_token(item)) && named.is_empty() == items.is_empty()
@@ -127,7 +127,7 @@ fn check_upgrade(upgrade: &Upgrade<'_>, fields: &[(String, String)]) {
     let chosen = upgrade.choose(&PROTOCOLS).map(|index| PROTOCOLS[index]);
     let mut offered: Vec<&str> = Vec::new();
     for name in upgrade.protocols() {
-        // A client of ours offers each once (RFC 6455, 4.1).
+        // Our client offers each subprotocol once (RFC 6455, 4.1).
         if !offered.contains(&name) {
             offered.push(name);
         }
@@ -139,7 +139,7 @@ fn check_upgrade(upgrade: &Upgrade<'_>, fields: &[(String, String)]) {
     let lines = naive_lines(&answer).unwrap();
     assert_eq!(lines.len(), 4 + usize::from(chosen.is_some()));
 
-    // The client whose key this is accepts the answer.
+    // The client with this key accepts the answer.
     let nonce = naive_nonce(upgrade.key()).unwrap();
     let (expected, sent) = client(&offered, nonce);
     if naive_lines(&sent).unwrap().iter().any(|line| line.ends_with(upgrade.key())) {
@@ -148,7 +148,7 @@ fn check_upgrade(upgrade: &Upgrade<'_>, fields: &[(String, String)]) {
     }
 }
 
-/// A request that offers these, and the answer that it expects.
+/// A request that offers these subprotocols, and the answer that it expects.
 fn client(offered: &[&str], nonce: [u8; 16]) -> (Expected, Vec<u8>) {
     let mut request = ClientRequest::new("localhost", "/chat").unwrap();
     for name in offered {
@@ -158,7 +158,7 @@ fn client(offered: &[&str], nonce: [u8; 16]) -> (Expected, Vec<u8>) {
     (request.write(nonce, &mut sent), sent)
 }
 
-/// A service that puts what it was sent into its answer breaks no line with it.
+/// A service that echoes input in its response cannot break a line with it.
 fn check_echo(request: &Request<'_>) {
     let query = request.query_value("a").unwrap_or_default();
     for sent in [&*query, request.path(), request.header("X").unwrap_or_default()] {
@@ -176,7 +176,7 @@ fn check_echo(request: &Request<'_>) {
     }
 }
 
-/// The answer to a refused request is one head and the reason.
+/// The response to a refused request is one head and the reason.
 fn check_refusal(refusal: Refusal) {
     let mut answer = Vec::new();
     Response::from(refusal).write(&mut answer, Connection::KeepAlive, true, None);
@@ -191,7 +191,7 @@ fn read_answer(head: &[u8]) {
     let Ok(chosen) = expected.check(head) else {
         return;
     };
-    let lines = naive_lines(head).expect("an answer with an odd line");
+    let lines = naive_lines(head).expect("an answer with a malformed line");
     assert!(lines[0].starts_with("HTTP/1.1 101"), "{:?}", lines[0]);
     let fields = naive_fields(&lines);
     let has = |name: &str, accepts: &dyn Fn(&str) -> bool| {
@@ -205,17 +205,17 @@ fn read_answer(head: &[u8]) {
     assert_eq!(has("sec-websocket-protocol", &|value| Some(value) == name), name.is_some());
 }
 
-/// The lines of a head, each ended by CR LF and an empty one after the last; empty ones before the
-/// first are left out. Bytes beyond ASCII count as one character each.
+/// The lines of a head. Each ends in CR LF, and an empty line follows the last. Leading empty lines
+/// are left out. Non-ASCII bytes count as one character each.
 fn naive_lines(head: &[u8]) -> Option<Vec<String>> {
     let head: String = head.iter().map(|&byte| char::from(byte)).collect();
     let lines = head.trim_start_matches("\r\n").strip_suffix("\r\n\r\n")?;
     let lines: Vec<String> = lines.split("\r\n").map(str::to_owned).collect();
-    let odd = |line: &String| line.contains(['\r', '\n']);
-    (!lines.iter().any(odd)).then_some(lines)
+    let malformed = |line: &String| line.contains(['\r', '\n']);
+    (!lines.iter().any(malformed)).then_some(lines)
 }
 
-/// Names in lower case, and values without the blanks around them.
+/// Names in lower case, and trimmed values.
 fn naive_fields(lines: &[String]) -> Vec<(String, String)> {
     let split = |line: &String| {
         let (name, value) = line.split_once(':').expect("a line without a colon");

@@ -1,8 +1,8 @@
-//! HTTP heads from the input of a target: sound ones of both roles, altered at random.
+//! HTTP heads from a target's input: valid ones of both roles, altered at random.
 
 use crate::bytes::Bytes;
 
-/// The nonce behind the key of the RFC's example (1.3), which the heads below have.
+/// The nonce of the key in the RFC's example (1.3), which the heads below contain.
 pub(crate) const NONCE: &[u8; 16] = b"the sample nonce";
 
 const HEADS: [&str; 5] = [
@@ -19,9 +19,9 @@ const HEADS: [&str; 5] = [
      sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nsec-websocket-protocol: superchat\r\n\r\n",
 ];
 
-/// A head that was altered more often is refused for its first fault.
+/// Maximum number of alterations: a head altered more often would be refused for its first fault.
 const STEPS_MAX: usize = 7;
-/// What a head may be altered with: lines, and what makes or breaks a line.
+/// Insertions: lines, and bytes that make or break a line.
 const PARTS: [&str; 32] = [
     "\r\n",
     "\n",
@@ -57,7 +57,7 @@ const PARTS: [&str; 32] = [
     "HTTP/1.0",
 ];
 
-/// A head, altered by a few steps.
+/// A head after a few alterations.
 pub(crate) fn build(input: &mut Bytes<'_>) -> Option<Vec<u8>> {
     let mut head = HEADS[input.below(HEADS.len())?].as_bytes().to_vec();
     for _ in 0..input.below(STEPS_MAX + 1)? {
@@ -105,12 +105,12 @@ fn insert(head: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     head.splice(at..at, bytes.iter().copied());
 }
 
-/// Where the line begins that `at` is in.
+/// The start of the line that contains `at`.
 fn line_start(head: &[u8], at: usize) -> usize {
     head[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |lf| lf + 1)
 }
 
-/// Where the line after the one that `at` is in begins.
+/// The start of the next line after the one that contains `at`.
 fn line_end(head: &[u8], at: usize) -> usize {
     let rest = &head[at..];
     at + rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |lf| lf + 1)

@@ -1,4 +1,5 @@
-//! Compressed messages through the decoder and the inflater, against one stream for a whole connection.
+//! Compressed messages through the decoder and the inflater, compared with one zlib stream per
+//! connection.
 
 use weir::protocol::deflate::{Deflater, Inflater, Unfinished, Window};
 use weir::protocol::{Decoder, Event, Message, Opcode, ProtocolError, Role, Spares};
@@ -6,20 +7,20 @@ use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush, Status};
 
 use crate::bytes::{Bytes, pieces};
 
-/// Messages of one connection.
+/// Maximum number of messages of one connection.
 const MESSAGES_MAX: usize = 12;
-/// Limits on a message, and what they are tried with: at them, around them, far beyond.
+/// Message limits; messages are tried at, around and far above them.
 const LIMITS: [usize; 4] = [125, 1000, 20_000, 1 << 20];
-/// What the inflater counts for a stream.
+/// The inflater's memory estimate for a stream.
 const STREAM_BYTES: usize = 48 * 1024;
-/// A block that says it is the last, and the byte that stands for the empty one behind it (RFC 7692,
+/// The byte that ends a message after a final block: an empty block without its tail (RFC 7692,
 /// 7.2.3.4).
 const AFTER_FINAL: u8 = 0x00;
 
-/// A connection's messages, some compressed by weir and some by a peer with a stream of its own, with
-/// and without context takeover, whole, in fragments and spoilt, are decoded whole and in pieces. They
-/// come out as what went in, or as what one stream over all of them makes of them, or fail; never is
-/// there more than the limit, and never more kept than the window.
+/// Decodes a connection's messages whole and in parts. Some are compressed by weir, some by a peer
+/// with its own stream, with and without context takeover, whole, in fragments and corrupted. Each
+/// decodes to its original, or to the result of one stream over all of them, or fails. Decoded
+/// bytes never exceed the limit, and kept bytes never exceed the window.
 pub fn inflate(data: &[u8]) {
     let mut input = Bytes(data);
     let Some(choice) = input.u8() else {
@@ -31,7 +32,7 @@ pub fn inflate(data: &[u8]) {
     let cuts = input.cuts();
     let mut peer = Peer::new(bits, takeover, 1 + choice % 9);
     for _ in 0..MESSAGES_MAX {
-        if peer.say(&mut input).is_none() {
+        if peer.add_message(&mut input).is_none() {
             break;
         }
     }
@@ -51,7 +52,7 @@ pub fn inflate(data: &[u8]) {
     }
 }
 
-/// What a message came to: its bytes, or how the connection failed.
+/// The decoded messages, up to the error that failed the connection.
 type Outcome = Vec<Result<Vec<u8>, ProtocolError>>;
 
 fn receive(wire: &[u8], cuts: &[usize], bits: u8, takeover: bool, limit: usize) -> Outcome {
@@ -99,30 +100,30 @@ fn receive(wire: &[u8], cuts: &[usize], bits: u8, takeover: bool, limit: usize) 
     found
 }
 
-/// What was put on the wire for a message.
-struct Said {
+/// A message on the wire.
+struct Sent {
     opcode: Opcode,
-    /// The payload over all fragments, and whether it is compressed.
+    /// The payload of all fragments, and whether it is compressed.
     payload: Vec<u8>,
     compressed: bool,
-    /// What it was before; not known of what was spoilt.
+    /// The original bytes; `None` for a corrupted message.
     plain: Option<Vec<u8>>,
 }
 
-/// What it may come to: its bytes, or one of these errors.
+/// The expected result: the message's bytes, or one of these errors.
 type Expected = Result<Vec<u8>, Vec<ProtocolError>>;
 
 struct Peer {
     bits: u8,
     takeover: bool,
-    /// weir's way to compress, and what it may refer to.
+    /// weir's compression, and its window.
     deflater: Deflater,
     window: Window,
-    /// The usual way: one stream for all messages.
+    /// The usual compression: one stream for all messages.
     stream: Deflate,
-    /// Whether the stream has been everything that was said.
+    /// Whether the stream has compressed all messages so far.
     is_in_step: bool,
-    said: Vec<Said>,
+    sent: Vec<Sent>,
     wire: Vec<u8>,
 }
 
@@ -135,54 +136,55 @@ impl Peer {
             window: Window::new(bits),
             stream: Deflate::new(level.into(), false, bits),
             is_in_step: true,
-            said: Vec::new(),
+            sent: Vec::new(),
             wire: Vec::new(),
         }
     }
 
-    /// Says one more message; `None` at the end of the input.
-    fn say(&mut self, input: &mut Bytes<'_>) -> Option<()> {
+    /// Adds a message; `None` at the end of the input.
+    fn add_message(&mut self, input: &mut Bytes<'_>) -> Option<()> {
         let kind = input.u8()?;
         let opcode = if kind & 0x80 == 0 { Opcode::Text } else { Opcode::Binary };
         let plain = words(input)?;
         let payload = match kind % 8 {
             0 => None,
             1..=3 => {
-                let said = if self.takeover { self.window.as_bytes() } else { &[] };
+                let window = if self.takeover { self.window.as_bytes() } else { &[] };
                 self.is_in_step = false;
-                self.deflater.deflate(&plain, self.bits, said).map(<[u8]>::to_vec)
+                self.deflater.deflate(&plain, self.bits, window).map(<[u8]>::to_vec)
             }
             4..=5 => Some(self.by_stream(&plain, DeflateFlush::SyncFlush)),
             6 => Some(self.by_stream(&plain, DeflateFlush::Finish)),
             _ => {
                 let len = input.below(64)?;
                 let payload = input.up_to(len).to_vec();
-                self.said.push(Said { opcode, payload, compressed: true, plain: None });
+                self.sent.push(Sent { opcode, payload, compressed: true, plain: None });
                 self.send(input);
                 return Some(());
             }
         };
-        let mut said = match payload {
-            None => Said { opcode, payload: plain.clone(), compressed: false, plain: Some(plain) },
+        let mut sent = match payload {
+            None => Sent { opcode, payload: plain.clone(), compressed: false, plain: Some(plain) },
             Some(payload) => {
                 self.window.push(&plain);
-                Said { opcode, payload, compressed: true, plain: Some(plain) }
+                Sent { opcode, payload, compressed: true, plain: Some(plain) }
             }
         };
-        // Now and then a bit is wrong.
-        if said.compressed
+        // Sometimes a bit is corrupted.
+        if sent.compressed
             && kind & 0x78 == 0x78
-            && let Some(byte) = said.payload.last_mut()
+            && let Some(byte) = sent.payload.last_mut()
         {
             *byte ^= 1 << (kind & 7);
-            said.plain = None;
+            sent.plain = None;
         }
-        self.said.push(said);
+        self.sent.push(sent);
         self.send(input);
         Some(())
     }
 
-    /// Compresses with a stream that lasts, or begins anew without takeover or out of step.
+    /// Compresses with a persistent stream, which is reset without takeover or if it missed a
+    /// message.
     fn by_stream(&mut self, plain: &[u8], flush: DeflateFlush) -> Vec<u8> {
         if !self.takeover || !self.is_in_step {
             self.stream.reset();
@@ -196,24 +198,24 @@ impl Peer {
             self.is_in_step = false;
             out.push(AFTER_FINAL);
         } else if !out.is_empty() {
-            // Nothing at all comes of nothing said after a flush.
+            // An empty message after a flush produces no output.
             assert!(out.ends_with(&[0, 0, 0xFF, 0xFF]));
             out.truncate(out.len() - 4);
         }
         out
     }
 
-    /// Puts the latest message on the wire, in one frame or a few.
+    /// Writes the latest message to the wire, in one frame or two.
     fn send(&mut self, input: &mut Bytes<'_>) {
-        let Some(said) = self.said.last() else {
+        let Some(sent) = self.sent.last() else {
             return;
         };
-        let cut = usize::from(input.u8().unwrap_or(0)) * said.payload.len() / 256;
-        let fragments = [&said.payload[..cut], &said.payload[cut..]];
-        let begun = usize::from(cut == 0);
-        let first = said.opcode as u8 | if said.compressed { 0x40 } else { 0 };
-        for (index, fragment) in fragments.into_iter().enumerate().skip(begun) {
-            let opcode = if index == begun { first } else { 0 };
+        let cut = usize::from(input.u8().unwrap_or(0)) * sent.payload.len() / 256;
+        let fragments = [&sent.payload[..cut], &sent.payload[cut..]];
+        let skipped = usize::from(cut == 0);
+        let first = sent.opcode as u8 | if sent.compressed { 0x40 } else { 0 };
+        for (index, fragment) in fragments.into_iter().enumerate().skip(skipped) {
+            let opcode = if index == skipped { first } else { 0 };
             let fin = if index == 1 { 0x80 } else { 0 };
             self.wire.push(opcode | fin);
             match fragment.len() {
@@ -231,19 +233,19 @@ impl Peer {
         }
     }
 
-    /// What the messages come to for a receiver with this limit: those that are sound are themselves,
-    /// the others what one stream over all compressed ones makes of them.
+    /// The results for a receiver with this limit. Valid messages decode to themselves, others to
+    /// the result of one stream over all compressed messages.
     fn expected(&self, limit: usize) -> Vec<Expected> {
         let mut found = Vec::new();
         let mut history = Vec::new();
-        // What follows a spoilt message may refer to what it came to.
+        // A message after a corrupted one may refer to its result.
         let mut is_known = true;
-        for said in &self.said {
-            is_known &= said.plain.is_some() || !self.takeover;
+        for sent in &self.sent {
+            is_known &= sent.plain.is_some() || !self.takeover;
             let before: &[u8] = if self.takeover { &history } else { &[] };
-            let outcome = said.outcome(before, self.bits, limit, is_known);
+            let outcome = sent.outcome(before, self.bits, limit, is_known);
             let is_over = outcome.is_err();
-            if said.compressed
+            if sent.compressed
                 && let Ok(plain) = &outcome
             {
                 history.extend_from_slice(plain);
@@ -257,14 +259,14 @@ impl Peer {
     }
 }
 
-impl Said {
+impl Sent {
     fn outcome(&self, history: &[u8], bits: u8, limit: usize, is_known: bool) -> Expected {
         let len = self.payload.len();
         let most = if self.compressed { limit + limit / 8 + limit / 64 + 64 } else { limit };
         let mut plain = Vec::new();
         let mut errors = Vec::new();
         match &self.plain {
-            // The fragments before the one that is too much may have been no text.
+            // The fragments before the one that exceeds the limit may be invalid text.
             _ if len > most && !self.compressed => plain.clone_from(&self.payload),
             _ if len > most => return Err(vec![ProtocolError::MessageTooBig]),
             Some(known) if is_known || !self.compressed => plain.clone_from(known),
@@ -277,7 +279,7 @@ impl Said {
         if plain.len() > limit {
             errors = vec![ProtocolError::MessageTooBig];
         }
-        // Whether this or another fault is met first depends on how much is looked at in one step.
+        // Which of two faults is found first depends on the size of the steps.
         if self.opcode == Opcode::Text && std::str::from_utf8(&plain).is_err() {
             errors.push(ProtocolError::InvalidUtf8);
         }
@@ -285,7 +287,7 @@ impl Said {
     }
 }
 
-/// Inflates byte by byte to `plain`, with all that was said before as a dictionary; stops above the
+/// Inflates byte by byte to `plain`, with all earlier messages as a dictionary; stops above the
 /// limit.
 fn inflate_naively(
     payload: &[u8],
@@ -338,7 +340,7 @@ fn inflate_naively(
     Err(())
 }
 
-/// A text of words that come again, or bytes that do not.
+/// A text of repeated words, or bytes without repetition.
 fn words(input: &mut Bytes<'_>) -> Option<Vec<u8>> {
     const WORDS: [&str; 8] = [
         "{\"id\":",

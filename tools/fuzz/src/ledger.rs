@@ -1,7 +1,8 @@
-//! The memory ledger of a whole loop: random peers over real sockets, and services that queue for them.
+//! The memory account of a whole loop: random peers over real sockets, and services that queue
+//! messages for them.
 //!
-//! In a debug build the loop itself compares the ledger with its connections after each turn. Here it is
-//! held against its limit, and against zero once all peers are gone.
+//! In a debug build the loop compares the account with its connections after each turn. This target
+//! checks it against its limit, and that it is zero once all peers are gone.
 
 use std::cell::{OnceCell, RefCell};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -25,25 +26,26 @@ use crate::bytes::Bytes;
 /// Longer than any step takes.
 const DEADLINE: Duration = Duration::from_secs(10);
 const PEERS_MAX: usize = 8;
-/// So little that some inputs reach it.
+/// So small that some inputs reach it.
 const LIMIT: usize = 4 * 1024 * 1024;
-/// The most that may be held past the limit: what one growth of an outbox takes, for each peer.
+/// Maximum memory above the limit: one growth of an outbox for each peer.
 const SLACK: u64 = (PEERS_MAX * 80 * 1024) as u64;
 const DEFLATED: usize = 0x40;
 
 thread_local! {
-    /// Keys and certificates cost more than a run: one authority, and one loop, for all of them.
+    /// Creating keys and certificates takes longer than a run: one authority and one loop serve all
+    /// runs.
     static LOOP: OnceCell<RefCell<Fixture>> = const { OnceCell::new() };
 }
 
-/// The bytes choose what peers and services do, one step after the other.
+/// The input selects the actions of peers and services, one after the other.
 pub fn ledger(data: &[u8]) {
     LOOP.with(|cell| {
         cell.get_or_init(|| Fixture::new().into()).borrow_mut().run(Bytes(data));
     });
 }
 
-/// Echoes, and stops reading when the peer does.
+/// Echoes messages, and pauses reading while the peer does not read.
 struct Echo;
 
 impl Service for Echo {
@@ -65,12 +67,12 @@ impl Service for Echo {
 struct Peer {
     socket: TcpStream,
     tls: Option<ClientConnection>,
-    /// What the kernel has not taken.
+    /// Bytes that the kernel did not accept.
     unsent: Vec<u8>,
 }
 
 impl Peer {
-    /// Gives the kernel what it takes, and reads `room` bytes. `false`: the connection is over.
+    /// Writes to the kernel and reads up to `room` bytes. `false` if the connection is over.
     fn pump(&mut self, room: usize) -> bool {
         if let Some(tls) = &mut self.tls {
             while tls.wants_write() {
@@ -107,7 +109,7 @@ impl Peer {
             None => self.unsent.extend_from_slice(bytes),
             Some(tls) => {
                 for piece in bytes.chunks(16 * 1024) {
-                    // Before the handshake is done, rustls keeps no more than its own limit.
+                    // Before the handshake is done, rustls buffers up to its own limit only.
                     let _ = tls.writer().write(piece);
                     while tls.wants_write() {
                         tls.write_tls(&mut self.unsent).unwrap();
@@ -137,7 +139,7 @@ impl Fixture {
         let authority = Authority::new();
         let Files { chain, key } = authority.server(&["localhost"]);
         let settings = Settings {
-            // Nothing is to happen because time passes, except where a peer does not answer a Close.
+            // No timeouts, except for a peer that does not answer a Close.
             handshake_timeout: Duration::from_secs(3600),
             close_timeout: Duration::from_millis(50),
             heartbeat: None::<Heartbeat>,
@@ -189,7 +191,7 @@ impl Fixture {
         }
         let metrics = self.reactor.metrics();
         let left = (metrics.buffered_now, metrics.deflate_windows_now);
-        assert_eq!(left, (0, 0), "bytes left of all peers, and of their windows");
+        assert_eq!(left, (0, 0), "bytes left from the peers and their windows");
         assert_eq!((metrics.deflate_windows_reserved_now, metrics.inflate_streams_now), (0, 0));
     }
 
@@ -199,7 +201,7 @@ impl Fixture {
         assert!(held <= LIMIT as u64 + SLACK, "{held} bytes held");
     }
 
-    /// One step; `None` at the end of the input.
+    /// One action; `None` at the end of the input.
     fn step(&mut self, input: &mut Bytes<'_>) -> Option<()> {
         let (what, which) = (input.u8()?, input.u8()?);
         match what % 20 {
@@ -236,7 +238,7 @@ impl Fixture {
         Some(())
     }
 
-    /// A new peer, which sends a request or a part of one.
+    /// Connects a new peer, which sends a request or a part of one.
     fn connect(&mut self, how: u8, address: SocketAddr, is_secure: bool) {
         if self.peers.len() == PEERS_MAX {
             return;
@@ -248,7 +250,7 @@ impl Fixture {
         let tls = is_secure
             .then(|| ClientConnection::new(Arc::clone(&self.config), name.to_owned()).unwrap());
         let mut peer = Peer { socket, tls, unsent: Vec::new() };
-        // Some handshakes stay where they are.
+        // Some handshakes stay incomplete.
         for _ in 0..usize::from(how % 8) {
             if !peer.pump(64 * 1024) {
                 return;
@@ -267,7 +269,7 @@ impl Fixture {
         self.peers.push(peer);
     }
 
-    /// A frame, a fragment, or a part of one of them; some compressed, some control frames.
+    /// Sends a frame, a fragment, or a part of one of them; some compressed, some control frames.
     fn send_frame(&mut self, which: u8, input: &mut Bytes<'_>) {
         let (Some(how), Some(len)) = (input.u8(), input.u16()) else {
             return;
@@ -280,7 +282,7 @@ impl Fixture {
         let is_control = matches!(opcode, Opcode::Ping | Opcode::Close);
         let len = if is_control { len % 126 } else { len };
         let compressed = usize::from(how) & DEFLATED != 0 && opcode == Opcode::Binary;
-        // One stored block, the only one (RFC 1951, 3.2.4); its rest may be missing.
+        // A single stored block (RFC 1951, 3.2.4); the rest of it may be missing.
         let stored = len.clamp(6, 60_000) - 5;
         let (low, high) = ((stored & 0xFF) as u8, (stored >> 8) as u8);
         let payload = match compressed {

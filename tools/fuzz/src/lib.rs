@@ -1,12 +1,13 @@
-//! Fuzz targets of weir, one file and one function each: bytes in, a panic if weir is wrong.
+//! Fuzz targets of weir, one file and one function each: input bytes, and a panic if weir is wrong.
 //!
-//! The bytes are read as operations, done on weir and on a naive model, and compared after each.
-//! Plain functions on stable Rust, so that `cargo test` runs them all from fixed seeds
-//! (`tests/seeded.rs`) and a bug found by hours of fuzzing can be kept as an ordinary test. The
-//! package beside this one, `tools/fuzz/cargo`, hands the same functions to libFuzzer.
+//! The bytes are decoded into operations, which run on weir and on a naive model; the two are
+//! compared after each operation. Targets are plain functions on stable Rust, so that `cargo test`
+//! runs all of them from fixed seeds (`tests/seeded.rs`), and a bug that was found by hours of
+//! fuzzing can be kept as an ordinary test. The package `tools/fuzz/cargo` passes the same
+//! functions to libFuzzer.
 //!
-//! A new target is a file here, a line in each of `tests/seeded.rs` and `cargo/Cargo.toml`, and a
-//! file of one line in `cargo/fuzz_targets`.
+//! A new target needs a file here, a line in each of `tests/seeded.rs` and `cargo/Cargo.toml`, and
+//! a file of one line in `cargo/fuzz_targets`.
 
 mod body;
 mod bytes;

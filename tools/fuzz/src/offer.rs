@@ -1,4 +1,5 @@
-//! The negotiation of permessage-deflate, in both roles, against a naive reading of RFC 7692, 7.1.
+//! The negotiation of permessage-deflate in both roles, compared with a naive reading of RFC 7692,
+//! 7.1.
 
 use weir::protocol::Role;
 use weir::protocol::deflate::{Agreement, Offer, Terms, negotiate};
@@ -33,8 +34,8 @@ const PARTS: [&str; 24] = [
     "10",
 ];
 
-/// The values of the header, made of parts or of bytes, come to the same agreement, or to none, or to
-/// an error, as in a naive reading; and what a server answers is an answer to what was offered.
+/// Header values, made of parts or of arbitrary bytes, lead to the same agreement, decline or error
+/// as in the naive reading. The server's answer is valid for the offer.
 pub fn offer(data: &[u8]) {
     let mut input = Bytes(data);
     let Some(choice) = input.u8() else {
@@ -54,9 +55,9 @@ pub fn offer(data: &[u8]) {
 
     let agreed = negotiate(values(), terms);
     match &naive {
-        None => assert!(agreed.is_err(), "malformed and taken: {agreed:?}"),
+        None => assert!(agreed.is_err(), "a malformed header was accepted: {agreed:?}"),
         Some(list) => {
-            let agreed = agreed.expect("a sound header refused");
+            let agreed = agreed.expect("a valid header was rejected");
             assert_eq!(agreed.map(numbers), server(list, terms), "{list:?}, {terms:?}");
             check_answer(agreed, list);
         }
@@ -78,7 +79,7 @@ fn value(input: &mut Bytes<'_>) -> Vec<u8> {
     parts.collect::<String>().into_bytes()
 }
 
-/// Takeover and bits of the server, then of the client.
+/// Takeover and window bits of the server, then of the client.
 type Numbers = [(bool, u8); 2];
 
 fn numbers(agreed: Agreement) -> Numbers {
@@ -86,12 +87,12 @@ fn numbers(agreed: Agreement) -> Numbers {
     [of(Role::Server), of(Role::Client)]
 }
 
-/// `None` if it has no valid value: a digit or two, without a zero before them, from 8 to 15.
+/// `None` if the value is invalid: not 8 to 15 in decimal without leading zeros.
 fn bits(value: &str) -> Option<u8> {
     (8..=15).find(|bits| bits.to_string() == *value)
 }
 
-/// The value of each parameter that there is; `None` if one is unknown, repeated or out of range.
+/// The parameters of an extension; there are none if one is unknown, repeated or out of range.
 #[derive(Default)]
 struct Params {
     server_alone: bool,
@@ -135,7 +136,7 @@ fn server(list: &[Extension], terms: Terms) -> Option<Numbers> {
     Some([(server, server_bits), (client, client_bits)])
 }
 
-/// What the answer comes to, if a client may take it.
+/// The result of the answer, if a client may accept it.
 fn client(list: &[Extension], takeover: bool) -> Option<Option<Numbers>> {
     let Some(first) = list.first() else {
         return Some(None);
@@ -152,12 +153,12 @@ fn client(list: &[Extension], takeover: bool) -> Option<Option<Numbers>> {
     Some(Some([(!params.server_alone, params.server_bits.unwrap_or(15)), (client, client_bits)]))
 }
 
-/// 7.1: the answer names nothing that it may not, given the offers.
+/// 7.1: the answer only has parameters that the offers permit.
 fn check_answer(agreed: Option<Agreement>, list: &[Extension]) {
     let Some(agreed) = agreed else {
         return;
     };
-    let answer = extensions(&agreed.to_string()).expect("an answer that is no list");
+    let answer = extensions(&agreed.to_string()).expect("an answer that is not a list");
     let params = params(&answer[0]).expect("an answer of ours with a bad parameter");
     assert_eq!(answer.len(), 1);
     assert_eq!(params.server_alone, !agreed.server.takeover);

@@ -1,17 +1,17 @@
-//! RFC 6455, 5 by its letter: a decoder of a whole stream, naive, slow and short.
+//! RFC 6455, 5, implemented literally: a decoder of a whole stream, naive, slow and short.
 //!
-//! Shares no code with weir's. Checks come in the order of the bytes that they look at, for that
-//! is the order in which a stream in pieces shows its faults.
+//! It shares no code with weir's. Checks are in the order of the bytes that they look at, since a
+//! stream in parts shows its faults in this order.
 
 use weir::protocol::ProtocolError::{self, *};
 use weir::protocol::{Event, Message, Role};
 
-/// An event that outlives the bytes it was found in.
+/// An owned event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
     Text(Vec<u8>),
     Binary(Vec<u8>),
-    /// Not inflated.
+    /// Still compressed.
     Compressed(Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
@@ -19,7 +19,8 @@ pub(crate) enum Found {
 }
 
 impl Found {
-    /// What an event is; `None` for a piece of a compressed message, which is kept, but for the last.
+    /// Converts an event. `None` for a part of a compressed message except the last; parts are
+    /// kept.
     pub(crate) fn new(event: Event<'_>, kept: &mut Vec<u8>) -> Option<Found> {
         Some(match event {
             Event::Message(Message::Text(text)) => Found::Text(text.as_bytes().to_vec()),
@@ -40,13 +41,13 @@ impl Found {
     }
 }
 
-/// What a stream comes to.
+/// The result of decoding a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// Up to the first Close or error.
+    /// The events up to the first Close or error.
     pub(crate) found: Vec<Found>,
     pub(crate) error: Option<ProtocolError>,
-    /// Whether it stops within a message; not told where it came to its end.
+    /// Whether the stream stops within a message; `false` after a Close or an error.
     pub(crate) is_mid_message: bool,
 }
 
@@ -62,7 +63,7 @@ impl From<ProtocolError> for Stop {
     }
 }
 
-/// Decodes `stream`, for an endpoint of this role that has agreed to `deflate` or not.
+/// Decodes `stream` as an endpoint of this role, with or without permessage-deflate.
 pub(crate) fn decode(role: Role, message_bytes_max: u64, deflate: bool, stream: &[u8]) -> Outcome {
     let mut reference = Reference { role, message_bytes_max, deflate, rest: stream, message: None };
     let mut found = Vec::new();
@@ -89,7 +90,7 @@ struct Reference<'a> {
     message_bytes_max: u64,
     deflate: bool,
     rest: &'a [u8],
-    /// What it is, and what has come of it.
+    /// The kind of the unfinished message, and its received bytes.
     message: Option<(Kind, Vec<u8>)>,
 }
 

@@ -1,15 +1,15 @@
-//! Streams of frames from the input of a target: mostly sound ones, with faults strewn in.
+//! Streams of frames from a target's input: mostly valid ones, with some faults.
 
 use weir::protocol::Role;
 
 use crate::bytes::Bytes;
 
-/// A longer stream shows nothing that this one does not.
+/// Maximum size of a stream: longer ones would find nothing more.
 const STREAM_BYTES_MAX: usize = 128 * 1024;
-/// What messages are made of: a character of each width.
+/// The text of messages: one character of each width.
 const TEXT: &str = "aé€\u{1F600}";
 
-/// The input taken as instructions, one frame or one fault each.
+/// Interprets the input as instructions, one frame or one fault each.
 pub(crate) fn build(role: Role, input: &mut Bytes<'_>) -> Vec<u8> {
     let mut stream = Stream { role, bytes: Vec::new(), in_message: false, text_at: 0 };
     while stream.bytes.len() < STREAM_BYTES_MAX && stream.step(input).is_some() {}
@@ -19,9 +19,9 @@ pub(crate) fn build(role: Role, input: &mut Bytes<'_>) -> Vec<u8> {
 struct Stream {
     role: Role,
     bytes: Vec<u8>,
-    /// Whether the next data frame is to be a continuation.
+    /// Whether the next data frame must be a continuation.
     in_message: bool,
-    /// Bytes of its payload so far.
+    /// Payload bytes of the message so far.
     text_at: usize,
 }
 
@@ -43,9 +43,9 @@ impl Stream {
         Some(())
     }
 
-    /// A data frame that fits its place: `kind` says whether it begins a text, whether that is said to be
-    /// compressed, and whether it is the last of its message. Characters go on in the next fragment, and
-    /// the last one is whole.
+    /// A data frame that is valid at its place. `kind` selects whether it starts a text, whether it
+    /// is marked as compressed, and whether it is the last of its message. Characters may continue
+    /// in the next fragment; the last one is complete.
     fn data(&mut self, mut len: usize, kind: u8) {
         let compressed = if kind & 0x70 == 0x70 { 0x40 } else { 0 };
         let opcode = if self.in_message { 0 } else { compressed | (1 + kind % 2) };
@@ -62,7 +62,7 @@ impl Stream {
         self.frame(fin | opcode, len as u64, &payload);
     }
 
-    /// A Close whose code and reason are often wrong, and often followed by more.
+    /// A Close whose code and reason are often wrong, and which is often followed by more frames.
     fn close(&mut self, input: &mut Bytes<'_>) -> Option<()> {
         let code = 995 + u16::from(input.u8()? % 24);
         let len = input.below(8)?;
@@ -72,7 +72,7 @@ impl Stream {
         Some(())
     }
 
-    /// A frame with any first byte, any length in any form, and a payload that need not belong to it.
+    /// A frame with any first byte, any length in any form, and an unrelated payload.
     fn wild(&mut self, input: &mut Bytes<'_>) -> Option<()> {
         let first = input.u8()?;
         let exponent = input.below(64)?;
@@ -83,7 +83,7 @@ impl Stream {
         Some(())
     }
 
-    /// Turns a bit of the last few bytes.
+    /// Flips a bit in the last few bytes.
     fn flip(&mut self, input: &mut Bytes<'_>) -> Option<()> {
         let bit = input.below(256)?;
         let back = bit / 8;
@@ -97,7 +97,7 @@ impl Stream {
         self.frame_in(shortest(len), first, len, payload);
     }
 
-    /// A frame whose 7 bits of length are `form`.
+    /// A frame whose 7-bit length field is `form`.
     fn frame_in(&mut self, form: u8, first: u8, len: u64, payload: &[u8]) {
         let (mask_bit, key) = match self.role {
             Role::Server => (0x80, [0x37, 0xFA, 0x21, first]),
@@ -117,7 +117,7 @@ impl Stream {
     }
 }
 
-/// The 7 bits that begin the shortest form of a length (5.2).
+/// The 7-bit length field of a length's shortest form (5.2).
 fn shortest(len: u64) -> u8 {
     match len {
         0..126 => len as u8,
@@ -126,7 +126,7 @@ fn shortest(len: u64) -> u8 {
     }
 }
 
-/// The text, over and over, from its byte `at` on.
+/// The repeated text, from its byte `at` on.
 fn text(at: usize, len: usize) -> Vec<u8> {
     let at = at % TEXT.len();
     TEXT.bytes().cycle().skip(at).take(len).collect()

@@ -1,4 +1,4 @@
-//! The timer wheel against a map of what is due when.
+//! The timer wheel, compared with a map of due times.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use weir::reactor::timer::{SLOT, TimerId, Wheel};
 
 use crate::bytes::Bytes;
 
-/// Spans for deadlines and for steps of the clock, in a few orders of magnitude: below a slot, some
-/// slots, about a revolution (65.536 s), many of them.
+/// Units of deadlines and clock steps, in several orders of magnitude: below a slot, some slots,
+/// about a revolution (65.536 s), many revolutions.
 const UNITS: [Duration; 5] = [
     Duration::from_nanos(1),
     Duration::from_micros(500),
@@ -17,11 +17,11 @@ const UNITS: [Duration; 5] = [
     Duration::from_millis(1_024),
     Duration::from_millis(65_536),
 ];
-/// Entries that one turn may look at where the input asks for a small budget.
+/// Maximum number of entries that a turn with a small budget may look at.
 const SMALL_BUDGET: usize = 8;
 
-/// Timers are set, cancelled and fired in virtual time, from between turns and from within one.
-/// None fires early, twice, after its end or more than a slot late, and `next` is never too late.
+/// Timers are set, cancelled and fired in virtual time, between turns and within one. No timer
+/// fires early, twice, after its end or more than one slot late, and `next` is never too late.
 pub fn timer(data: &[u8]) {
     let mut run = Run::default();
     let mut input = Bytes(data);
@@ -33,9 +33,9 @@ pub fn timer(data: &[u8]) {
 struct Run {
     wheel: Wheel<u32>,
     now: Time,
-    /// By key: the id, and from when on the timer may fire.
+    /// By key: the id, and the earliest time at which the timer may fire.
     live: BTreeMap<u32, (TimerId, Time)>,
-    /// Ids whose timers ended.
+    /// Ids of timers that ended.
     stale: Vec<TimerId>,
     keys: u32,
 }
@@ -70,7 +70,7 @@ impl Run {
         Some(())
     }
 
-    /// Cancels a live timer or tries a stale id.
+    /// Cancels a live timer, or tries a stale id.
     fn cancel(&mut self, input: &mut Bytes<'_>) -> Option<()> {
         let pick = usize::from(input.u8()?);
         if pick % 4 == 0 && !self.stale.is_empty() {
@@ -84,7 +84,7 @@ impl Run {
         Some(())
     }
 
-    /// Fires what is due within `budget`; every few keys the handler sets or cancels a timer.
+    /// Fires due timers within `budget`; every few keys the handler sets or cancels a timer.
     fn turn(&mut self, mut budget: usize, input: &mut Bytes<'_>) -> Option<()> {
         while let Some(key) = self.wheel.pop(self.now, &mut budget) {
             let due = self.end(key);
@@ -104,7 +104,7 @@ impl Run {
         due
     }
 
-    /// After a turn that was not cut short.
+    /// Checks after a turn whose budget sufficed.
     fn check_drained(&self) {
         for (key, (_, due)) in &self.live {
             assert!(*due + SLOT > self.now, "timer {key} is late: {due:?} at {:?}", self.now);
@@ -120,7 +120,7 @@ impl Run {
         }
     }
 
-    /// Follows `next` until all have fired; the input is over, so handlers do nothing more.
+    /// Follows `next` until all timers have fired; handlers do nothing, since the input has ended.
     fn finish(mut self) {
         while let Some(next) = self.wheel.next() {
             self.now = self.now.max(next);

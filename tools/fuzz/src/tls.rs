@@ -1,7 +1,8 @@
-//! A secure listener of a whole loop, over a real socket: noise, and a client's own records damaged.
+//! A TLS listener of a whole loop, over a real socket: random bytes, and corrupted records of a
+//! real client.
 //!
-//! Turned by hand, so that a run is over when it is over. Whatever comes, the loop lives, holds no more
-//! than it says, and serves the next client.
+//! The loop is driven turn by turn, so that a run ends deterministically. With any input, the loop
+//! keeps running, holds only the memory it accounts for, and serves the next client.
 
 use std::cell::OnceCell;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -24,19 +25,21 @@ use crate::bytes::{Bytes, pieces};
 
 /// Longer than any step takes.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// An upgrade, and a message behind it.
+/// An upgrade, and a message after it.
 const REQUEST: &[u8] =
     b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n\
     \x82\x84\0\0\0\0ping";
 
 thread_local! {
-    /// Keys and certificates cost more than a run: one authority, and one loop, for all of them.
+    /// Creating keys and certificates takes longer than a run: one authority and one loop serve all
+    /// runs.
     static LOOP: OnceCell<std::cell::RefCell<Fixture>> = const { OnceCell::new() };
 }
 
-/// The first byte chooses: nothing but noise; noise behind a true hello; records of a true session with
-/// some of their bytes changed, in pieces; the same unchanged, which must be understood.
+/// The first byte selects the input: random bytes; random bytes after a real hello; records of a
+/// real session with some bytes changed, in parts; or unchanged records, which the server must
+/// accept.
 pub fn tls(data: &[u8]) {
     LOOP.with(|cell| {
         cell.get_or_init(|| Fixture::new().into()).borrow_mut().run(Bytes(data));
@@ -55,7 +58,7 @@ impl Fixture {
         let authority = Authority::new();
         let Files { chain, key } = authority.server(&["localhost"]);
         let settings = Settings {
-            // Nothing is to happen because time passes.
+            // No timeouts.
             handshake_timeout: Duration::from_secs(3600),
             close_timeout: Duration::from_secs(3600),
             heartbeat: None::<Heartbeat>,
@@ -100,14 +103,14 @@ impl Fixture {
             kind => {
                 let damage = if kind == 2 { input.0 } else { &[] };
                 let is_whole = self.converse(&mut client, &mut socket, damage, &cuts);
-                assert!(is_whole || !damage.is_empty(), "a true client was not understood");
+                assert!(is_whole || !damage.is_empty(), "a real client was rejected");
             }
         }
         self.end(socket);
     }
 
-    /// A handshake, a request and a message, with the client's records damaged as they go; whether the
-    /// echo came back.
+    /// A handshake, a request and a message, with corrupted records of the client; returns whether
+    /// the echo arrived.
     fn converse(
         &mut self,
         client: &mut ClientConnection,
@@ -117,10 +120,10 @@ impl Fixture {
     ) -> bool {
         let mut damage = Bytes(damage);
         let mut is_sent = false;
-        let mut heard = Vec::new();
-        let begun = Instant::now();
+        let mut received = Vec::new();
+        let start = Instant::now();
         loop {
-            assert!(begun.elapsed() < DEADLINE, "neither an echo nor an end");
+            assert!(start.elapsed() < DEADLINE, "neither an echo nor an end");
             if !client.is_handshaking() && !is_sent {
                 client.writer().write_all(REQUEST).unwrap();
                 is_sent = true;
@@ -144,15 +147,15 @@ impl Fixture {
             if client.process_new_packets().is_err() {
                 return false;
             }
-            // Its end is the end of what there is, or of the stream.
-            let _ = client.reader().read_to_end(&mut heard);
-            if heard.ends_with(b"ping") {
+            // Ends at the end of the available data, or of the stream.
+            let _ = client.reader().read_to_end(&mut received);
+            if received.ends_with(b"ping") {
                 return true;
             }
         }
     }
 
-    /// Sends in pieces, with a turn after each, until the server wants no more.
+    /// Sends in parts, with a turn after each, until the server closes the connection.
     fn send(&mut self, socket: &mut TcpStream, bytes: &[u8], cuts: &[usize]) {
         for piece in pieces(bytes, cuts) {
             if socket.write_all(piece).is_err() {
@@ -168,26 +171,26 @@ impl Fixture {
         assert!(held < 512 * 1024, "{held} bytes for one connection");
     }
 
-    /// The client goes; nothing may be left of it.
+    /// Closes the client; the server must keep nothing for it.
     fn end(&mut self, socket: TcpStream) {
         drop(socket);
-        let begun = Instant::now();
+        let start = Instant::now();
         let is_left = |metrics: &Metrics| metrics.connections_now > 0 || metrics.accepted == 0;
         while is_left(self.reactor.metrics()) {
-            assert!(begun.elapsed() < DEADLINE, "{}", self.reactor.metrics());
+            assert!(start.elapsed() < DEADLINE, "{}", self.reactor.metrics());
             self.turn();
         }
         assert_eq!(self.reactor.metrics().buffered_now, 0);
     }
 }
 
-/// Changes bytes here and there, drops some or repeats some; whether it did.
+/// Changes some bytes, drops some or repeats some; returns whether it did.
 fn spoil(records: &mut Vec<u8>, damage: &mut Bytes<'_>) -> bool {
     let mut is_damaged = false;
     if records.is_empty() {
         return false;
     }
-    // Some flights pass as they are, so that the later ones are met, too.
+    // Some flights stay unchanged, so that later ones are reached, too.
     let count = damage.below(4).unwrap_or(0);
     for _ in 0..count {
         let (Some(at), Some(how), Some(value)) = (damage.u16(), damage.below(4), damage.u8())

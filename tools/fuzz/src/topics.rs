@@ -1,4 +1,4 @@
-//! Topics against a map from topic to the set of members.
+//! Topics, compared with a map from topic to its set of members.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +10,14 @@ use crate::bytes::Bytes;
 
 const CONNECTIONS: usize = 48;
 const SERVICES: usize = 3;
-/// More topics than the limits let exist, so that the limits are met.
+/// More topics than the limits allow, so that the limits are reached.
 const NAMES: usize = 12;
 const LIMITS: TopicLimits = TopicLimits { topics_max: 16, topics_per_connection_max: 6 };
 
 type Topic = (u16, String);
 
-/// Connections join, leave and vanish. Each answer, each report of a first or last member, and all
-/// members of all topics must be the model's.
+/// Connections join, leave and end. Each result, each report of a first or last member, and all
+/// members of all topics must equal the model's.
 pub fn topics(data: &[u8]) {
     let mut run = Run {
         topics: Topics::new(LIMITS),
@@ -60,7 +60,7 @@ impl Run {
         }
     }
 
-    /// What a join must answer.
+    /// The expected result of a join.
     fn joins(&self, member: usize, topic: &Topic) -> Result<Joined, JoinError> {
         if topic.1.len() > NAME_BYTES_MAX {
             return Err(JoinError::NameTooLong);

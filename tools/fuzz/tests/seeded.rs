@@ -1,16 +1,16 @@
 //! A bounded run of every fuzz target from a fixed seed, as part of the ordinary tests.
 //!
 //! A failure prints the seed of its input: `WEIR_FUZZ_SEED=<seed> cargo test -p weir-fuzz <target>`
-//! runs that input alone. `WEIR_FUZZ_RUNS=<n>` runs more of them.
+//! runs only that input. `WEIR_FUZZ_RUNS=<n>` runs more inputs.
 
 use std::env;
 use std::time::{Duration, Instant};
 
 const SEED: u64 = 0x7765_6972;
 const RUNS: u64 = 100;
-/// The longest input; lengths vary from none up to this.
+/// Maximum input length; lengths vary from 0 to this.
 const INPUT_BYTES_MAX: u64 = 4096;
-/// A run that takes longer than this for one input has lost itself.
+/// Deadline of one input: beyond it the target hangs.
 const INPUT_DEADLINE: Duration = Duration::from_secs(10);
 
 #[test]
@@ -73,12 +73,12 @@ fn number(variable: &str) -> Option<u64> {
 
 fn run_one(target: fn(&[u8]), seed: u64) {
     let _replay = Replay(seed);
-    let began = Instant::now();
+    let start = Instant::now();
     target(&input(seed));
-    assert!(began.elapsed() < INPUT_DEADLINE, "took {:?}", began.elapsed());
+    assert!(start.elapsed() < INPUT_DEADLINE, "took {:?}", start.elapsed());
 }
 
-/// Says how to see a panic again.
+/// Prints how to reproduce a panic.
 struct Replay(u64);
 
 impl Drop for Replay {
@@ -89,7 +89,7 @@ impl Drop for Replay {
     }
 }
 
-/// The input that belongs to a seed, from the splitmix64 generator: equally good from any seed.
+/// The input for a seed, from the splitmix64 generator: equally good for any seed.
 fn input(seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut next = || {
