@@ -14,6 +14,7 @@ mod deflate;
 mod driven;
 mod exhaustion;
 mod fairness;
+mod features;
 mod fragments;
 mod gateway;
 mod guide;

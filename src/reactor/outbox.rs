@@ -8,7 +8,6 @@ use std::io::{self, Write};
 use std::rc::Rc;
 
 use self::queue::{Chunk, Queue};
-use self::sealed::Sealed;
 use super::Time;
 use super::shared::Shared;
 use crate::protocol::encoder::clip;
@@ -260,7 +259,7 @@ impl Outbox {
             return 0;
         };
         let dropped = queue.cut();
-        queue.sealed = Sealed::default();
+        queue.sealed = Default::default();
         queue.chunks.clear();
         queue.tail.clear();
         queue.written = 0;

@@ -1,0 +1,99 @@
+//! Cargo features: what each adds, what the library costs without them, and the oldest compiler.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Features to switch on, and how many crates weir then depends on at most.
+const CRATES_MAX: [(&str, usize); 2] = [("", 30), ("tls", 42)];
+
+/// What cargo prints, with the network off: the test was built from packages that are here.
+fn cargo(arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).args(["--offline", "--locked"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The crates that the library depends on with these features, each with its version.
+fn crates(features: &str) -> BTreeSet<String> {
+    let tree = cargo(&[
+        "tree",
+        "--package=weir",
+        "--edges=normal",
+        "--prefix=none",
+        "--no-dedupe",
+        "--format={p}",
+        "--no-default-features",
+        "--features",
+        features,
+    ]);
+    tree.lines().filter(|line| !line.starts_with("weir ")).map(str::to_owned).collect()
+}
+
+/// The features of Cargo.toml, each with what it switches on.
+fn features() -> BTreeMap<String, Vec<String>> {
+    let manifest: toml::Table = include_str!("../Cargo.toml").parse().unwrap();
+    manifest["features"].clone().try_into().unwrap()
+}
+
+#[test]
+fn an_embedder_depends_on_few_crates() {
+    for (features, most) in CRATES_MAX {
+        let crates = crates(features);
+        assert!(crates.len() > 10, "{crates:?}: is the tree read at all?");
+        assert!(crates.len() <= most, "{features:?}: {} crates: {crates:#?}", crates.len());
+    }
+}
+
+#[test]
+fn the_default_is_the_server_with_every_feature() {
+    let features = features();
+    assert_eq!(features["default"], ["server"]);
+    let others: Vec<&String> =
+        features.keys().filter(|name| !matches!(&***name, "default" | "server")).collect();
+    let missing: Vec<_> =
+        others.into_iter().filter(|name| !features["server"].contains(name)).collect();
+    assert_eq!(missing, Vec::<&String>::new());
+}
+
+#[test]
+fn the_crate_docs_list_every_feature() {
+    let docs = include_str!("../src/lib.rs");
+    let features = features();
+    let is_missing = |name: &&String| !docs.contains(&format!("//! | `{name}` |"));
+    let missing: Vec<_> =
+        features.keys().filter(|name| *name != "default").filter(is_missing).collect();
+    assert_eq!(missing, Vec::<&String>::new());
+}
+
+#[test]
+fn no_feature_is_empty() {
+    let empty: Vec<_> = features().into_iter().filter(|(_, adds)| adds.is_empty()).collect();
+    assert_eq!(empty, []);
+}
+
+#[test]
+fn no_dependency_needs_a_newer_compiler_than_weir() {
+    let version = |text: &str| -> Vec<u32> {
+        text.split('.').map(|number| number.parse().unwrap()).collect()
+    };
+    let own = version(env!("CARGO_PKG_RUST_VERSION"));
+    let versions = cargo(&["--version", "--verbose"]);
+    let host = versions.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let text = cargo(&["metadata", "--format-version=1", "--filter-platform", host]);
+    let metadata: Value = serde_json::from_str(&text).unwrap();
+    let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
+    let resolved: BTreeSet<&str> = nodes.iter().filter_map(|node| node["id"].as_str()).collect();
+    let packages = metadata["packages"].as_array().unwrap();
+    let packages =
+        packages.iter().filter(|package| resolved.contains(package["id"].as_str().unwrap()));
+    let too_new: Vec<String> = packages
+        .filter_map(|package| Some((&package["name"], package["rust_version"].as_str()?)))
+        .filter(|(_, needed)| version(needed) > own)
+        .map(|(name, needed)| format!("{name} needs {needed}"))
+        .collect();
+    assert_eq!(too_new, Vec::<String>::new());
+}
