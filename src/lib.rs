@@ -73,7 +73,7 @@
 //!
 //! # Features
 //!
-//! `default-features = false` leaves the loop, the protocol, and the services echo and rooms: about 27
+//! `default-features = false` leaves the loop, the protocol, and the services echo and rooms: at most 30
 //! crates. What is off costs no dependency, no memory and no instruction.
 //!
 //! | feature | adds |
