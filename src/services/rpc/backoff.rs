@@ -33,7 +33,7 @@ impl Backoff {
     }
 
     /// Whether nothing has failed since it last worked.
-    #[cfg(feature = "node")]
+    #[cfg(any(test, feature = "node"))]
     pub(super) fn is_fresh(&self) -> bool {
         self.failures == 0
     }
