@@ -138,6 +138,7 @@ impl Decoder {
 
     /// Room for the next bytes of a large frame in flight. Read into it without a copy, then call
     /// [`Decoder::decode_filled`]. `None` if a copy is cheaper.
+    #[inline]
     pub fn room(&mut self) -> Option<&mut [u8]> {
         self.assembly.as_mut()?.room()
     }

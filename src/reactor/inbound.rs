@@ -58,6 +58,7 @@ impl Unread {
 
 impl Reactor {
     /// Reads from one connection and handles what came.
+    #[inline(always)]
     pub(super) fn read(&mut self, id: ConnId) {
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
@@ -66,12 +67,9 @@ impl Reactor {
         if !conn.takes_input() {
             return;
         }
-        if conn.is_inflating() && !self.go_on_inflating(id) {
-            return self.core.after_read(id);
+        if conn.is_inflating() {
+            return self.go_on_inflating(id);
         }
-        let Some(conn) = self.core.conns.get_mut(id) else {
-            return;
-        };
         match conn.take_unread() {
             Some(mut unread) => {
                 let consumed = self.consume(id, unread.rest());
@@ -84,19 +82,14 @@ impl Reactor {
         self.core.after_read(id);
     }
 
-    /// Goes on with a compressed message that is whole; whether what follows may be looked at.
+    /// Continues to inflate a compressed message that has arrived. The bytes behind it wait for the next
+    /// turn.
     #[cold]
-    fn go_on_inflating(&mut self, id: ConnId) -> bool {
-        match self.finish_gathered(id) {
-            Ok(is_done) => {
-                let takes_input = self.core.conns.get(id).is_some_and(Connection::takes_input);
-                is_done && takes_input
-            }
-            Err(error) => {
-                self.fail(id, error, None);
-                false
-            }
+    fn go_on_inflating(&mut self, id: ConnId) {
+        if let Err(error) = self.finish_gathered(id) {
+            self.fail(id, error, None);
         }
+        self.core.after_read(id);
     }
 
     fn read_socket(&mut self, id: ConnId) {

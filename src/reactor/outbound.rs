@@ -19,7 +19,9 @@ use crate::protocol::encoder::frame_bytes;
 use crate::protocol::{FrameHeader, Masked, Message, Opcode, Role};
 
 impl Core {
-    /// Writes what is queued for a connection, then asks the poll for what it wants now.
+    /// Writes what is queued for a connection, then asks the poll for what it wants now. Called for each
+    /// connection that has something to send: a call would cost as much as the rest of it.
+    #[inline(always)]
     pub(super) fn flush(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -163,7 +165,7 @@ impl Core {
         let pressed = conn.outbox.pressure() != Pressure::Easy;
         let held_up = conn.outbox.blocked_since().is_some();
         let (now, memory) = (self.now, &mut self.tls.memory);
-        let result = self.outboxes.change(id, conn, |open| {
+        let result = self.outboxes.change_settled(conn, |open| {
             let Open { outbox, spares, socket, rare } = open;
             match rare.as_mut().and_then(|rare| rare.session.as_mut()) {
                 None => outbox.flush(socket, spares, now),

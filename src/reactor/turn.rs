@@ -12,7 +12,6 @@ use mio::event::Event;
 
 use super::budget::{
     CALLS_WORK, FLUSHES, MAIL_WORK, MAILS, READ_WORK, TIMER_GRACE, TIMER_LATE, TIMERS,
-    WEIGHED_AT_ONCE,
 };
 use super::connection::{Phase, Standing};
 use super::core::Core;
@@ -148,11 +147,7 @@ impl Reactor {
         if queued != self.share.connections {
             self.share = Share::of(queued);
         }
-        // So few are bounded by what each may have: nothing needs to be weighed on the way.
-        let left = match queued <= WEIGHED_AT_ONCE {
-            true => queued - self.read_some(queued),
-            false => self.read_many(queued),
-        };
+        let left = self.read_queued(queued);
         self.core.metrics.phases_cut += u64::from(left > 0);
         if !self.core.queues.put_off.is_empty() {
             self.core.queues.resume_put_off();
@@ -249,11 +244,7 @@ impl Reactor {
     }
 
     fn flush_phase(&mut self) {
-        let queued = self.core.queues.dirty.len();
-        match queued <= WEIGHED_AT_ONCE {
-            true => self.flush_some(queued),
-            false => self.flush_many(queued.min(FLUSHES)),
-        }
+        self.flush_queued(self.core.queues.dirty.len().min(FLUSHES));
         self.core.watch_spares();
     }
 

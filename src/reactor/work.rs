@@ -171,14 +171,17 @@ impl Reactor {
     }
 
     /// Reads from so many connections of the queue, as far as the budget reaches; returns how many are
-    /// left.
-    #[inline(never)]
-    pub(super) fn read_many(&mut self, queued: usize) -> usize {
+    /// left. Few connections are bounded by the share of each, so that nothing needs to be weighed.
+    #[inline]
+    pub(super) fn read_queued(&mut self, queued: usize) -> usize {
+        let is_weighed = queued > WEIGHED_AT_ONCE;
         let mut left = queued;
         while left > 0 && !self.core.work.is_phase_spent() {
-            let before = self.core.weighed();
+            let before = is_weighed.then(|| self.core.weighed());
             left -= self.read_some(left.min(WEIGHED_AT_ONCE));
-            self.core.weigh(before);
+            if let Some(before) = before {
+                self.core.weigh(before);
+            }
         }
         left
     }
@@ -186,7 +189,7 @@ impl Reactor {
     /// Reads from the next connections of the queue, or puts them off to the next turn; returns how many
     /// those were.
     #[inline(always)]
-    pub(super) fn read_some(&mut self, most: usize) -> usize {
+    fn read_some(&mut self, most: usize) -> usize {
         let mut read = 0;
         while read < most && !self.core.work.is_phase_spent() {
             let Some(id) = self.core.queues.run.pop_front() else {
@@ -203,22 +206,18 @@ impl Reactor {
         read
     }
 
+    /// Flushes so many connections of the queue, as far as the budget of bytes reaches.
     #[inline]
-    pub(super) fn flush_some(&mut self, most: usize) {
-        for _ in 0..most {
-            if let Some(id) = self.core.queues.dirty.pop_front() {
-                self.core.flush(id);
-            }
-        }
-    }
-
-    #[inline(never)]
-    pub(super) fn flush_many(&mut self, most: usize) {
+    pub(super) fn flush_queued(&mut self, most: usize) {
         let bytes = self.core.metrics.bytes_written + FLUSH_BYTES as u64;
         let mut left = most;
         while left > 0 && self.core.metrics.bytes_written < bytes {
             let some = left.min(WEIGHED_AT_ONCE);
-            self.flush_some(some);
+            for _ in 0..some {
+                if let Some(id) = self.core.queues.dirty.pop_front() {
+                    self.core.flush(id);
+                }
+            }
             left -= some;
         }
         self.core.metrics.phases_cut += u64::from(left > 0);
