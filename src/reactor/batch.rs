@@ -217,7 +217,7 @@ mod tests {
         let (first, conn) = &mut conns[0];
         outboxes.ledger.replace(0, 3 * 5);
         outboxes.settle(*first, conn);
-        assert_eq!(outboxes.ledger.held(), 2 * 5 + conn.outbox.held_bytes());
+        assert_eq!(outboxes.held(), 2 * 5 + conn.outbox.held_bytes());
         let batches = &mut outboxes.batches;
         assert_eq!((conn.outbox.bytes(), batches.frames(conn).len()), (5, 0));
         assert_eq!(batches.take_strays(id), [*first]);

@@ -265,7 +265,7 @@ impl Core {
         let before = conn.outbox.bytes();
         let is_easy = before + frame <= limits.outbox_soft
             && conn.outbox.pressure() == Pressure::Easy
-            && self.outboxes.ledger.is_plenty(frame);
+            && self.outboxes.is_plenty(frame);
         if !is_easy
             && let Some(reason) = self.outboxes.refusal(id, conn, limits, payload_len, is_control)
         {
@@ -333,7 +333,7 @@ impl Core {
         let is_operator = conn.is_operator();
         let is_more = self.outboxes.charge_input(conn);
         let held = self.outboxes.held_by(conn);
-        if is_more && !is_operator && !self.outboxes.ledger.allows(held, 0) {
+        if is_more && !is_operator && !self.outboxes.allows(held, 0) {
             self.metrics.buffered_refused += 1;
             self.close(id, CloseReason::Overloaded);
             // One that was closing already is not listened to any more.

@@ -1,7 +1,8 @@
 //! How many bytes all connections hold in queues and unfinished messages, and how many they may hold.
 //!
 //! The ledger owns the sum: the bytes allocated for each connection alone, and [shared](super::shared) bytes
-//! once. [`Ledger::replace`] is the only function that changes the former: each effect measures what a
+//! once. Queues that wait for the next outbox stay in the sum, so that lending one changes nothing;
+//! [`Outboxes::held`](super::outboxes::Outboxes::held) leaves them out. [`Ledger::replace`] is the only function that changes the former: each effect measures what a
 //! connection holds before and after. In debug builds the end of each turn compares the sum with the
 //! connections.
 //!
@@ -79,15 +80,15 @@ impl Ledger {
         self.shared.clone()
     }
 
-    /// Whether any connection may hold `more` bytes.
-    #[inline]
-    pub(super) fn is_plenty(&self, more: usize) -> bool {
-        self.held() + more <= self.common
+    /// Whether any connection may hold `more` bytes, where all connections hold `all`.
+    #[inline(always)]
+    pub(super) fn is_plenty(&self, all: usize, more: usize) -> bool {
+        all + more <= self.common
     }
 
-    /// Whether a connection that holds `held` bytes may hold `more`.
-    pub(super) fn allows(&self, held: usize, more: usize) -> bool {
-        self.is_plenty(more) || held + more <= self.share
+    /// Whether a connection that holds `held` bytes may hold `more`, where all connections hold `all`.
+    pub(super) fn allows(&self, all: usize, held: usize, more: usize) -> bool {
+        self.is_plenty(all, more) || held + more <= self.share
     }
 }
 
@@ -103,14 +104,12 @@ mod tests {
             outbound_max: 2,
             ..Settings::default()
         };
-        let mut ledger = Ledger::new(&settings);
-        assert!(ledger.allows(0, 1000));
-        ledger.replace(0, 900);
-        assert!(ledger.allows(900, 100));
-        assert!(!ledger.allows(900, 101));
-        ledger.replace(900, 1900);
-        assert!(ledger.allows(0, 100));
-        assert!(ledger.allows(60, 40));
-        assert!(!ledger.allows(60, 41));
+        let ledger = Ledger::new(&settings);
+        assert!(ledger.allows(0, 0, 1000));
+        assert!(ledger.allows(900, 900, 100));
+        assert!(!ledger.allows(900, 900, 101));
+        assert!(ledger.allows(1900, 0, 100));
+        assert!(ledger.allows(1900, 60, 40));
+        assert!(!ledger.allows(1900, 60, 41));
     }
 }

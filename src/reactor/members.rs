@@ -95,7 +95,7 @@ impl Core {
         let owned = [
             (connections_now, self.conns.len()),
             (awaiting_refusal_now, self.admission.refused()),
-            (buffered_now, self.outboxes.ledger.held()),
+            (buffered_now, self.outboxes.held()),
             (inflate_streams_now, lent),
             (deflate_windows_now, self.deflate.windows_held()),
             (deflate_windows_reserved_now, self.deflate.windows_reserved()),

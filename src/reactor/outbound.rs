@@ -90,7 +90,7 @@ impl Core {
         let fits = conn.outbox.is_empty()
             && conn.batch.is_none()
             && frame <= limits.outbox_soft
-            && self.outboxes.ledger.is_plenty(frame);
+            && self.outboxes.is_plenty(frame);
         if !fits {
             return None;
         }

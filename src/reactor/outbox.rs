@@ -67,6 +67,18 @@ impl Outbox {
         self.0.as_ref().map_or(0, |queue| queue.held_bytes())
     }
 
+    /// What the ledger has for this outbox, and what it should have, if these differ: a message that fits
+    /// into what is allocated changes nothing.
+    #[inline(always)]
+    pub(super) fn charge(&mut self) -> Option<(usize, usize)> {
+        let queue = self.0.as_mut()?;
+        let held = queue.held_bytes();
+        if held == queue.charged {
+            return None;
+        }
+        Some((std::mem::replace(&mut queue.charged, held), held))
+    }
+
     /// Bytes that other outboxes may refer to, too.
     pub(super) fn shared_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |queue| queue.shared)

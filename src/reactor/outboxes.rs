@@ -77,16 +77,47 @@ impl Outboxes {
         change: impl FnOnce(Open<'_>) -> T,
     ) -> T {
         debug_assert!(conn.batch.is_none(), "a change before the frames of the batch");
-        let before = conn.outbox.held_bytes();
         let Connection { outbox, socket, rare, .. } = conn;
         let open = Open { outbox: &mut outbox.0, spares: &mut self.spares, socket, rare };
         let result = change(open);
-        let after = conn.outbox.held_bytes();
-        // A message that fits into what is allocated changes nothing.
-        if after != before {
-            self.ledger.replace(before, after);
-        }
+        self.charge(&mut outbox.0);
         result
+    }
+
+    /// Has the ledger count what an outbox, and a queue that came back from it, hold by now.
+    #[inline(always)]
+    fn charge(&mut self, outbox: &mut Outbox) {
+        if let Some((before, held)) = outbox.charge() {
+            self.ledger.replace(before, held);
+        }
+        self.charge_spares();
+    }
+
+    /// Has the ledger count what has changed of the queues that no outbox needs.
+    #[inline(always)]
+    pub(super) fn charge_spares(&mut self) {
+        match self.spares.take_uncharged() {
+            0 => {}
+            more @ 1.. => self.ledger.replace(0, more as usize),
+            less => self.ledger.replace(less.unsigned_abs(), 0),
+        }
+    }
+
+    /// Bytes that all connections hold: the ledger has queues that no connection holds, too.
+    #[inline(always)]
+    pub(super) fn held(&self) -> usize {
+        self.ledger.held().saturating_sub(self.spares.charged())
+    }
+
+    /// Whether any connection may hold `more` bytes.
+    #[inline(always)]
+    pub(super) fn is_plenty(&self, more: usize) -> bool {
+        self.ledger.is_plenty(self.held(), more)
+    }
+
+    /// Whether a connection that holds `held` bytes may hold `more`.
+    pub(super) fn allows(&self, held: usize, more: usize) -> bool {
+        self.ledger.allows(self.held(), held, more)
     }
 
     /// Ends the membership in a batch, if there is one: the connection gets a copy of the frames.
@@ -103,7 +134,8 @@ impl Outboxes {
         let frames = self.batches.frames(conn);
         let before = frames.len();
         conn.outbox.0.push_frames(&mut self.spares, frames);
-        self.ledger.replace(before, conn.outbox.held_bytes());
+        self.ledger.replace(before, 0);
+        self.charge(&mut conn.outbox.0);
         self.batches.leave(id, conn);
     }
 
@@ -143,7 +175,7 @@ impl Outboxes {
         if is_shed || conn.outbox.bytes() + frame > limits.outbox_hard {
             return Some(CloseReason::SlowConsumer);
         }
-        let is_allowed = self.ledger.is_plenty(frame)
+        let is_allowed = self.is_plenty(frame)
             || conn.outbox.has_room(payload_len)
             || self.fits_share(id, conn, frame);
         (!is_allowed).then_some(CloseReason::Overloaded)
@@ -154,7 +186,7 @@ impl Outboxes {
     /// is charged right after.
     fn fits_share(&mut self, id: ConnId, conn: &mut Connection, frame: usize) -> bool {
         self.change(id, conn, |open| open.outbox.shrink());
-        self.ledger.allows(self.held_by(conn), frame)
+        self.allows(self.held_by(conn), frame)
     }
 
     /// Replaces what a connection is charged for its input; whether that is more than before.
@@ -185,7 +217,7 @@ impl Core {
         if !self.metrics.turns.is_multiple_of(interval as u64) {
             return;
         }
-        let Outboxes { batches, ledger, .. } = &self.outboxes;
+        let Outboxes { batches, spares, ledger } = &self.outboxes;
         let mut held = 0;
         for (id, conn) in self.conns.iter() {
             let is_member = conn.batch.is_some();
@@ -197,7 +229,9 @@ impl Core {
             debug_assert!(conn.outbox.is_measured(), "{id}: {:?}", conn.outbox);
             held += self.outboxes.own_bytes(conn);
         }
-        debug_assert_eq!(ledger.own(), held, "the ledger and the connections: {batches:?}");
-        debug_assert!(self.conns.len() > 0 || ledger.held() == 0, "{} bytes left", ledger.held());
+        let own = ledger.own() - spares.charged();
+        debug_assert_eq!(own, held, "the ledger and the connections: {batches:?}");
+        let left = self.outboxes.held();
+        debug_assert!(self.conns.len() > 0 || left == 0, "{left} bytes left");
     }
 }

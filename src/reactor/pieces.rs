@@ -25,7 +25,7 @@ impl Core {
     pub(super) fn has_memory(&self, id: ConnId, payload_len: usize) -> bool {
         self.conns.get(id).is_none_or(|conn| {
             let held = self.outboxes.held_by(conn);
-            self.outboxes.ledger.allows(held, frame_bytes(payload_len))
+            self.outboxes.allows(held, frame_bytes(payload_len))
         })
     }
 }

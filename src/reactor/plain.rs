@@ -251,7 +251,7 @@ impl Core {
         let wished = if wished { Connection::KeepAlive } else { Connection::Close };
         let connection = response.connection(wished);
         let body_len = response.body_len(plain.head_only);
-        if !is_operator && !self.outboxes.ledger.allows(held, body_len) {
+        if !is_operator && !self.outboxes.allows(held, body_len) {
             self.metrics.buffered_refused += 1;
             return self.refuse(id, Refusal::OutOfResources, plain.head_only);
         }

@@ -238,7 +238,7 @@ impl Core {
             }
         }
         let riders = self.outboxes.batches.riders(batch, topic, bytes)?;
-        self.outboxes.ledger.is_plenty(riders * bytes).then_some(batch)
+        self.outboxes.is_plenty(riders * bytes).then_some(batch)
     }
 
     /// A new batch for the topic, on which those of its members ride that can, and that are far from
@@ -250,6 +250,7 @@ impl Core {
         bytes: usize,
         except: &[ConnId],
     ) -> Option<BatchId> {
+        let all = self.outboxes.held();
         let Outboxes { batches, ledger, .. } = &mut self.outboxes;
         let batch = batches.open(topic)?;
         self.topics.set_batch(topic, batch);
@@ -263,7 +264,7 @@ impl Core {
                 continue;
             };
             let soft = self.router.settings(conn.route).outbox_soft;
-            if bytes > soft || !ledger.is_plenty(more) {
+            if bytes > soft || !ledger.is_plenty(all, more) {
                 batches.leave_aside(batch, id);
                 continue;
             }

@@ -32,6 +32,7 @@ impl Core {
     pub(super) fn trim(&mut self) {
         self.trim.is_due = false;
         let spares = self.outboxes.spares.trim() + self.spares.trim();
+        self.outboxes.charge_spares();
         let freed = spares + self.deflate.trim(&self.metrics);
         self.metrics.spares_freed += freed as u64;
     }

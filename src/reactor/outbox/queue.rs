@@ -113,6 +113,8 @@ pub(in crate::reactor) struct Queue {
     ///
     /// Invariant: what [`Queue::measure`] returns. So is `shared`.
     pub(super) allocated: usize,
+    /// What the ledger has for this queue: [`Queue::held_bytes`] when it was last charged.
+    pub(super) charged: usize,
     /// Bytes of chunks that other outboxes may refer to, too.
     pub(super) shared: usize,
     /// Since when the kernel takes nothing.

@@ -13,18 +13,36 @@ pub(in crate::reactor) struct SpareQueues {
     pub(super) kept: Vec<Box<Queue>>,
     /// Memory of their tails and spares.
     pub(super) bytes: usize,
+    /// What the ledger has for them, though no connection holds them.
+    charged: usize,
+    /// What the ledger has to be charged for queues that changed on their way back, or were freed.
+    uncharged: isize,
 }
 
 impl SpareQueues {
     pub(super) fn lend(&mut self) -> Box<Queue> {
         let queue = self.kept.pop().unwrap_or_default();
         self.bytes -= queue.kept_bytes();
+        self.charged -= queue.charged;
         queue
+    }
+
+    /// What the ledger has for kept queues.
+    #[inline(always)]
+    pub(in crate::reactor) fn charged(&self) -> usize {
+        self.charged
+    }
+
+    /// What the ledger has to be charged: once, for this forgets it.
+    #[inline(always)]
+    pub(in crate::reactor) fn take_uncharged(&mut self) -> isize {
+        std::mem::take(&mut self.uncharged)
     }
 
     #[inline]
     pub(super) fn give_back(&mut self, mut queue: Box<Queue>) {
         if self.kept.len() == SPARE_OUTBOXES {
+            self.uncharged -= queue.charged as isize;
             return;
         }
         let mut is_changed = false;
@@ -47,6 +65,12 @@ impl SpareQueues {
         queue.is_stale = false;
         queue.above_soft_since = None;
         queue.blocked_since = None;
+        let held = queue.held_bytes();
+        if held != queue.charged {
+            self.uncharged += held as isize - queue.charged as isize;
+            queue.charged = held;
+        }
+        self.charged += held;
         self.kept.push(queue);
     }
 
@@ -60,6 +84,9 @@ impl SpareQueues {
         let before = self.kept.len();
         self.kept.retain_mut(|queue| !std::mem::replace(&mut queue.is_stale, true));
         self.bytes = self.kept.iter().map(|queue| queue.kept_bytes()).sum();
+        let charged = self.kept.iter().map(|queue| queue.charged).sum();
+        self.uncharged -= (self.charged - charged) as isize;
+        self.charged = charged;
         before - self.kept.len()
     }
 }
