@@ -265,7 +265,7 @@ impl Core {
         let before = conn.outbox.bytes();
         let is_easy = before + frame <= limits.outbox_soft
             && conn.outbox.pressure() == Pressure::Easy
-            && self.outboxes.is_plenty(frame);
+            && self.outboxes.is_surely_plenty(frame);
         if !is_easy
             && let Some(reason) = self.outboxes.refusal(id, conn, limits, payload_len, is_control)
         {

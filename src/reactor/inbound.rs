@@ -92,6 +92,7 @@ impl Reactor {
         self.core.after_read(id);
     }
 
+    #[inline(always)]
     fn read_socket(&mut self, id: ConnId) {
         let now = self.core.now;
         let Some(conn) = self.core.conns.get_mut(id) else {
@@ -353,6 +354,7 @@ impl Core {
 }
 
 /// Reads once, into the room of a large frame in flight if there is any, and into the scratch buffer.
+#[inline(always)]
 fn read_once(conn: &mut Connection, scratch: &mut [u8]) -> Arrived {
     let wanted;
     let (room, result) = match conn.decoder.room() {

@@ -13,7 +13,6 @@ use super::budget::LINGER;
 use super::connection::{Connection, Input, Phase};
 use super::core::Core;
 use super::outbox::{Flushed, Outbox, Pressure, SpareQueues};
-use super::outboxes::Open;
 use super::{CloseReason, ConnId, SendOutcome, Time};
 use crate::protocol::encoder::frame_bytes;
 use crate::protocol::{FrameHeader, Masked, Message, Opcode, Role};
@@ -27,11 +26,13 @@ impl Core {
             return;
         };
         conn.dirty = false;
-        match conn.phase {
-            // What is queued for a connection that was dropped is lost.
-            Phase::Gone(_) => return,
-            Phase::Connecting => self.finish_connect(id),
-            _ => {}
+        if !conn.is_open() {
+            match conn.phase {
+                // What is queued for a connection that was dropped is lost.
+                Phase::Gone(_) => return,
+                Phase::Connecting => self.finish_connect(id),
+                _ => {}
+            }
         }
         self.write(id);
         if self.conns.get(id).is_some_and(|conn| !conn.is_at_rest()) {
@@ -133,6 +134,7 @@ impl Core {
 
     /// Writes the frames of the batch that a connection rides on. What the kernel does not take is queued
     /// as if it had been begun from there, for the next write to find out why. Whether all is done.
+    #[inline(always)]
     fn write_batch(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.batch.is_some()) else {
             return false;
@@ -155,6 +157,7 @@ impl Core {
         taken == queued
     }
 
+    #[inline(always)]
     fn write(&mut self, id: ConnId) {
         if self.write_batch(id) {
             return;
@@ -164,14 +167,13 @@ impl Core {
         };
         let pressed = conn.outbox.pressure() != Pressure::Easy;
         let held_up = conn.outbox.blocked_since().is_some();
-        let (now, memory) = (self.now, &mut self.tls.memory);
-        let result = self.outboxes.change_settled(conn, |open| {
-            let Open { outbox, spares, socket, rare } = open;
-            match rare.as_mut().and_then(|rare| rare.session.as_mut()) {
-                None => outbox.flush(socket, spares, now),
-                Some(session) => memory.flush(session, outbox, socket, spares, now),
-            }
-        });
+        let now = self.now;
+        let result = match conn.is_secure() {
+            false => self
+                .outboxes
+                .change_settled(conn, |open| open.outbox.flush(open.socket, open.spares, now)),
+            true => self.outboxes.flush_sealed(conn, &mut self.tls.memory, now),
+        };
         let (taken, flushed) = match result {
             Ok(written) => written,
             Err(error) => {

@@ -67,16 +67,18 @@ impl Outbox {
         self.0.as_ref().map_or(0, |queue| queue.held_bytes())
     }
 
-    /// What the ledger has for this outbox, and what it should have, if these differ: a message that fits
-    /// into what is allocated changes nothing.
+    /// Whether the ledger has something else for this outbox than it holds. A message that fits into what is
+    /// allocated changes nothing.
     #[inline(always)]
-    pub(super) fn charge(&mut self) -> Option<(usize, usize)> {
-        let queue = self.0.as_mut()?;
-        let held = queue.held_bytes();
-        if held == queue.charged {
-            return None;
-        }
-        Some((std::mem::replace(&mut queue.charged, held), held))
+    pub(super) fn is_uncharged(&self) -> bool {
+        self.0.as_ref().is_some_and(|queue| queue.charged != queue.allocated)
+    }
+
+    /// What the ledger had for this outbox, and what it has from now on.
+    pub(super) fn charge(&mut self) -> (usize, usize) {
+        self.0.as_mut().map_or((0, 0), |queue| {
+            (std::mem::replace(&mut queue.charged, queue.allocated), queue.allocated)
+        })
     }
 
     /// Bytes that other outboxes may refer to, too.

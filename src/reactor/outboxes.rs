@@ -4,6 +4,7 @@
 //! nothing overtakes them, and afterwards has the ledger compare, whatever became of the change: a write
 //! that failed has released exactly what it took off the queue.
 
+use std::io;
 use std::ops::Deref;
 
 use mio::net::TcpStream;
@@ -12,9 +13,10 @@ use super::batch::Batches;
 use super::connection::{Connection, Rare};
 use super::core::Core;
 use super::ledger::Ledger;
-use super::outbox::{Outbox, Pressure, SpareQueues};
+use super::outbox::{Flushed, Outbox, Pressure, SpareQueues};
 use super::settings::RouteSettings;
-use super::{CloseReason, ConnId};
+use super::tls::Memory;
+use super::{CloseReason, ConnId, Time};
 use crate::protocol::encoder::frame_bytes;
 
 /// The outbox of one connection. Anything may read it; only [`Outboxes::change`] changes it.
@@ -87,14 +89,19 @@ impl Outboxes {
     /// Has the ledger count what an outbox, and a queue that came back from it, hold by now.
     #[inline(always)]
     fn charge(&mut self, outbox: &mut Outbox) {
-        if let Some((before, held)) = outbox.charge() {
-            self.ledger.replace(before, held);
+        if outbox.is_uncharged() || self.spares.is_uncharged() {
+            self.replace_charge(outbox);
         }
+    }
+
+    #[inline(never)]
+    fn replace_charge(&mut self, outbox: &mut Outbox) {
+        let (before, held) = outbox.charge();
+        self.ledger.replace(before, held);
         self.charge_spares();
     }
 
-    /// Has the ledger count what has changed of the queues that no outbox needs.
-    #[inline(always)]
+    /// Has the ledger count queues that were made, changed on their way back, or freed.
     pub(super) fn charge_spares(&mut self) {
         match self.spares.take_uncharged() {
             0 => {}
@@ -109,6 +116,12 @@ impl Outboxes {
         self.ledger.held().saturating_sub(self.spares.charged())
     }
 
+    /// Whether any connection may hold `more` bytes, even if all queues that no connection holds were in use.
+    #[inline(always)]
+    pub(super) fn is_surely_plenty(&self, more: usize) -> bool {
+        self.ledger.is_plenty(self.ledger.held(), more)
+    }
+
     /// Whether any connection may hold `more` bytes.
     #[inline(always)]
     pub(super) fn is_plenty(&self, more: usize) -> bool {
@@ -118,6 +131,23 @@ impl Outboxes {
     /// Whether a connection that holds `held` bytes may hold `more`.
     pub(super) fn allows(&self, held: usize, more: usize) -> bool {
         self.ledger.allows(self.held(), held, more)
+    }
+
+    /// Writes what is queued for a secure connection, as records.
+    #[inline(never)]
+    pub(super) fn flush_sealed(
+        &mut self,
+        conn: &mut Connection,
+        memory: &mut Memory,
+        now: Time,
+    ) -> io::Result<(usize, Flushed)> {
+        self.change_settled(conn, |open| {
+            let Open { outbox, spares, socket, rare } = open;
+            match rare.as_mut().and_then(|rare| rare.session.as_mut()) {
+                None => outbox.flush(socket, spares, now),
+                Some(session) => memory.flush(session, outbox, socket, spares, now),
+            }
+        })
     }
 
     /// Ends the membership in a batch, if there is one: the connection gets a copy of the frames.

@@ -113,7 +113,7 @@ pub(in crate::reactor) struct Queue {
     ///
     /// Invariant: what [`Queue::measure`] returns. So is `shared`.
     pub(super) allocated: usize,
-    /// What the ledger has for this queue: [`Queue::held_bytes`] when it was last charged.
+    /// What the ledger has for this queue, besides the queue itself: `allocated` when it was last charged.
     pub(super) charged: usize,
     /// Bytes of chunks that other outboxes may refer to, too.
     pub(super) shared: usize,

@@ -21,9 +21,12 @@ pub(in crate::reactor) struct SpareQueues {
 
 impl SpareQueues {
     pub(super) fn lend(&mut self) -> Box<Queue> {
-        let queue = self.kept.pop().unwrap_or_default();
+        let Some(queue) = self.kept.pop() else {
+            self.uncharged += size_of::<Queue>() as isize;
+            return Box::default();
+        };
         self.bytes -= queue.kept_bytes();
-        self.charged -= queue.charged;
+        self.charged -= charge(&queue);
         queue
     }
 
@@ -33,8 +36,13 @@ impl SpareQueues {
         self.charged
     }
 
-    /// What the ledger has to be charged: once, for this forgets it.
+    /// Whether the ledger has to be charged for something.
     #[inline(always)]
+    pub(in crate::reactor) fn is_uncharged(&self) -> bool {
+        self.uncharged != 0
+    }
+
+    /// What the ledger has to be charged: once, for this forgets it.
     pub(in crate::reactor) fn take_uncharged(&mut self) -> isize {
         std::mem::take(&mut self.uncharged)
     }
@@ -42,7 +50,7 @@ impl SpareQueues {
     #[inline]
     pub(super) fn give_back(&mut self, mut queue: Box<Queue>) {
         if self.kept.len() == SPARE_OUTBOXES {
-            self.uncharged -= queue.charged as isize;
+            self.uncharged -= charge(&queue) as isize;
             return;
         }
         let mut is_changed = false;
@@ -65,12 +73,11 @@ impl SpareQueues {
         queue.is_stale = false;
         queue.above_soft_since = None;
         queue.blocked_since = None;
-        let held = queue.held_bytes();
-        if held != queue.charged {
-            self.uncharged += held as isize - queue.charged as isize;
-            queue.charged = held;
+        if queue.charged != queue.allocated {
+            self.uncharged += queue.allocated as isize - queue.charged as isize;
+            queue.charged = queue.allocated;
         }
-        self.charged += held;
+        self.charged += charge(&queue);
         self.kept.push(queue);
     }
 
@@ -84,9 +91,14 @@ impl SpareQueues {
         let before = self.kept.len();
         self.kept.retain_mut(|queue| !std::mem::replace(&mut queue.is_stale, true));
         self.bytes = self.kept.iter().map(|queue| queue.kept_bytes()).sum();
-        let charged = self.kept.iter().map(|queue| queue.charged).sum();
+        let charged = self.kept.iter().map(|queue| charge(queue)).sum();
         self.uncharged -= (self.charged - charged) as isize;
         self.charged = charged;
         before - self.kept.len()
     }
+}
+
+/// What the ledger has for a queue.
+fn charge(queue: &Queue) -> usize {
+    size_of::<Queue>() + queue.charged
 }
