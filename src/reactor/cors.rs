@@ -10,7 +10,7 @@ use crate::protocol::handshake::{Request, Response};
 /// How long a browser may keep what a preflight request was answered: a changed list takes effect soon.
 const PREFLIGHT_MAX_AGE_SECONDS: &str = "600";
 
-/// What an answer tells a browser.
+/// The CORS fields of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Cors {
     /// The route has no list.

@@ -197,7 +197,7 @@ impl Core {
 enum End {
     /// In good order.
     Normal,
-    /// Nothing was served, or a line has told the details already.
+    /// Nothing was served, or an earlier line has the details.
     Logged,
     Fault,
 }

@@ -318,7 +318,7 @@ impl Queue {
         let mut kept = 0;
         let mut messages = 0;
         let mut skip = self.written;
-        // The kernel has begun to take the frame that a chunk in front continues.
+        // The kernel has a part of the frame that a chunk in front continues.
         let mut is_begun = true;
         self.seal();
         self.chunks.retain_mut(|chunk| {
