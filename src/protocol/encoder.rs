@@ -190,7 +190,7 @@ impl SharedFrame {
 impl SharedFrame {
     /// The encoded frame with its message compressed, for connections with permessage-deflate.
     /// `None` if that is not smaller, or if `deflater` declined. The first result is kept,
-    /// whichever deflater a later call passes.
+    /// even if a later call passes another deflater.
     ///
     /// The compressed message does not refer to earlier messages, and refers back no further than
     /// its own length. So it suits every window that is at least that long (RFC 7692, 7.1.2).

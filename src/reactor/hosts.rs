@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::admission::contains;
 use super::settings::HostPattern;
 
-/// Whether `authority`, a host with an optional port, is one of these. Without patterns every host is,
-/// and so is none at all.
+/// Whether `authority`, a host with an optional port, matches one of the patterns. Without
+/// patterns every host does, and so does a request without a host.
 pub(super) fn admits_host(patterns: &[HostPattern], authority: Option<&str>) -> bool {
     patterns.is_empty()
         || patterns.contains(&HostPattern::Any)

@@ -100,7 +100,7 @@ impl Reactor {
         Ok(taken)
     }
 
-    /// Takes bytes of a body that has begun to arrive; returns how many belong to it.
+    /// Takes bytes of a body that arrives in parts; returns how many belong to it.
     pub(super) fn take_body(&mut self, id: ConnId, input: &[u8]) -> usize {
         let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
             return input.len();

@@ -132,16 +132,23 @@ fn what_is_too_old_is_not_replayed_even_before_it_is_swept() {
     assert_eq!(past(&server, "r", "history=9"), [""; 0]);
 }
 
-#[test]
-fn all_rooms_together_remember_no_more_than_so_much() {
-    const MESSAGE: usize = 1024 * 1024;
+/// A message that takes a small part of what all histories together may hold.
+const MESSAGE: usize = 1024 * 1024;
+
+/// A server of which each room remembers up to 40 such messages.
+fn with_large_histories() -> Server {
     let settings = RoomSettings { history_bytes_max: 40 * MESSAGE, ..RoomSettings::default() };
     let route = RouteSettings {
         outbox_soft: 80 * MESSAGE,
         outbox_hard: 90 * MESSAGE,
         ..RouteSettings::default()
     };
-    let server = serve(settings, route);
+    serve(settings, route)
+}
+
+#[test]
+fn all_rooms_together_remember_no_more_than_so_much() {
+    let server = with_large_histories();
     let text = "x".repeat(MESSAGE - 100);
     let _first = said(&server, "first", &vec![&*text; 50]);
     let _second = said(&server, "second", &vec![&*text; 50]);
@@ -152,14 +159,7 @@ fn all_rooms_together_remember_no_more_than_so_much() {
 
 #[test]
 fn past_the_total_a_room_without_members_loses_its_history_to_one_with_members() {
-    const MESSAGE: usize = 1024 * 1024;
-    let settings = RoomSettings { history_bytes_max: 40 * MESSAGE, ..RoomSettings::default() };
-    let route = RouteSettings {
-        outbox_soft: 80 * MESSAGE,
-        outbox_hard: 90 * MESSAGE,
-        ..RouteSettings::default()
-    };
-    let server = serve(settings, route);
+    let server = with_large_histories();
     let text = "x".repeat(MESSAGE - 100);
     let first = said(&server, "first", &vec![&*text; 40]);
     let _second = said(&server, "second", &[&*text; 10]);

@@ -68,8 +68,8 @@ impl Rates {
         self.all.take(rate, now)
     }
 
-    /// Takes a token of an address's bucket; whether there was one. Without room for a further address
-    /// there is none.
+    /// Takes a token of an address's bucket; whether there was one. A new address for which there is no
+    /// room gets no token.
     pub(super) fn take_of_address(&mut self, address: IpAddr, rate: &Rate, now: Time) -> bool {
         if self.by_address.len() >= self.addresses_max && !self.by_address.contains_key(&address) {
             self.sweep(rate, now);
