@@ -1,9 +1,12 @@
 //! Limits on the number of connections and on the rate of new ones.
 //!
-//! Three quotas that do not touch each other: clients, outbound connections, operators. The limits per
-//! address and the rates apply to clients alone. A client is judged when it is accepted, so that
-//! handshakes under way count; the answer (503 or 429) waits for its request. Each admission is
-//! followed by exactly one [`Admission::release`].
+//! Three quotas are independent: clients, outbound connections, operators. The limits per address
+//! and the rates apply to clients only. A client is checked when it is accepted, so that
+//! connections in their handshake count, too. Its refusal (503 or 429) waits for its request. Each
+//! admission is followed by exactly one [`Admission::release`].
+//!
+//! It owns counts and token buckets, never a connection. Next: `rates.rs` for the buckets,
+//! `listener.rs` for the accept.
 
 mod rates;
 
@@ -17,40 +20,41 @@ use super::budget::OPERATORS_MAX;
 use super::settings::{PER_ADDRESS_DEFAULT, Prefix, Settings};
 use crate::protocol::handshake::Refusal;
 
-/// The limit that a connection counts against.
+/// The quota that a connection counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quota {
-    /// `connections_max`: accepted from a client.
+    /// `connections_max`: accepted from clients.
     Clients,
-    /// `outbound_max`: made by a service.
+    /// `outbound_max`: opened by services.
     Outbound,
-    /// [`OPERATORS_MAX`]: accepted at a listener for operators.
+    /// [`OPERATORS_MAX`]: accepted at listeners for operators.
     Operators,
 }
 
-/// How many connections there are of each kind, and how many there may be.
+/// The number of connections of each kind, and its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Occupancy {
-    /// Connections of clients that were admitted.
+    /// Admitted connections of clients.
     pub clients: usize,
     /// [`connections_max`](Settings::connections_max).
     pub clients_max: usize,
-    /// Further clients are refused: the limit was reached, and the number is not below 95 % of it again.
+    /// Further clients are refused: the limit was reached, and the number has not dropped below
+    /// 95 % of it since.
     pub is_full: bool,
-    /// Connections that services have made.
+    /// Connections opened by services.
     pub outbound: usize,
     /// [`outbound_max`](Settings::outbound_max).
     pub outbound_max: usize,
-    /// Connections at listeners for operators.
+    /// Connections accepted at listeners for operators.
     pub operators: usize,
     /// [`OPERATORS_MAX`].
     pub operators_max: usize,
-    /// The loop is shutting down: no client is admitted, and no outbound connection is made.
+    /// The loop is shutting down: it admits no client and opens no outbound connection.
     pub is_draining: bool,
 }
 
-/// The counts behind every admission.
+/// The counts that admission depends on.
 #[derive(Debug)]
 pub(super) struct Admission {
     connections: usize,
@@ -58,15 +62,15 @@ pub(super) struct Admission {
     outbound: usize,
     outbound_max: usize,
     operators: usize,
-    /// Turned full, and not yet below 95 % again.
+    /// The limit was reached, and the number has not dropped below 95 % since.
     is_full: bool,
-    /// No client is admitted any more, and no outbound connection is made.
+    /// The loop is shutting down: it admits no client and opens no outbound connection.
     is_closed: bool,
-    /// Turned above 80 %, and not yet below 70 % again.
+    /// The number rose above 80 % of the limit, and has not dropped below 70 % since.
     is_crowded: bool,
-    /// Connections that wait for their refusal.
+    /// Connections that wait for their request to be refused.
     refused: usize,
-    /// It did so since `take_crowding` was last called.
+    /// `is_crowded` became true since the last `take_crowding`.
     is_crowding_new: bool,
     by_address: HashMap<IpAddr, usize>,
     rates: Rates,
@@ -103,24 +107,24 @@ impl Admission {
         }
     }
 
-    /// Admits no client and no outbound connection from here on.
+    /// Admits no further client and no further outbound connection.
     pub(super) fn close(&mut self) {
         self.is_closed = true;
     }
 
-    /// Whether the loop is going down.
+    /// Whether the loop is shutting down.
     pub(super) fn is_closed(&self) -> bool {
         self.is_closed
     }
 
-    /// Counts a connection that waits for its refusal; `false` if too many do.
+    /// Counts a connection that waits for its refusal; false if `refused_max` connections wait.
     pub(super) fn admit_refused(&mut self, settings: &Settings) -> bool {
         let fits = self.refused < settings.refused_max;
         self.refused += usize::from(fits);
         fits
     }
 
-    /// Counts the end of such a connection.
+    /// Uncounts a connection that waited for its refusal.
     pub(super) fn release_refused(&mut self) {
         debug_assert!(self.refused > 0, "more refusals ended than began");
         self.refused = self.refused.saturating_sub(1);
@@ -131,12 +135,12 @@ impl Admission {
         self.refused
     }
 
-    /// Whether accepting should go slowly.
+    /// Whether the accept budget is reduced.
     pub(super) fn is_crowded(&self) -> bool {
         self.is_crowded
     }
 
-    /// How many connections of how many there are, if that has become a reason to accept slowly.
+    /// The number of clients and its limit, once after each rise above 80 %.
     pub(super) fn take_crowding(&mut self) -> Option<(usize, usize)> {
         let is_new = std::mem::take(&mut self.is_crowding_new);
         is_new.then_some((self.connections, self.connections_max))
@@ -145,7 +149,7 @@ impl Admission {
     /// Admits one client and counts it.
     ///
     /// # Errors
-    /// What to answer instead; then nothing was counted.
+    /// The refusal to answer with. Then nothing was counted.
     pub(super) fn admit(
         &mut self,
         settings: &Settings,
@@ -185,20 +189,22 @@ impl Admission {
         Ok(())
     }
 
-    /// Whether a service may make a connection: there is room, and no shutdown under way.
+    /// Whether a service may open a connection: the limit is not reached, and no shutdown has
+    /// started.
     pub(super) fn has_outbound_room(&self) -> bool {
         !self.is_closed && self.outbound < self.outbound_max
     }
 
-    /// Counts a connection that a service makes.
+    /// Counts a connection that a service opens.
     pub(super) fn admit_outbound(&mut self) {
         self.outbound += 1;
     }
 
-    /// Admits one operator and counts it, whatever the clients' limits say, and during a shutdown, too.
+    /// Admits one operator and counts it. Neither the limits of clients nor a shutdown prevent
+    /// this.
     ///
     /// # Errors
-    /// [`OPERATORS_MAX`] are there; then nothing was counted.
+    /// [`OPERATORS_MAX`] operators are connected. Then nothing was counted.
     pub(super) fn admit_operator(&mut self) -> Result<(), Refusal> {
         if self.operators >= OPERATORS_MAX {
             return Err(Refusal::OperatorsFull);
@@ -228,9 +234,10 @@ impl Admission {
         self.watch();
     }
 
-    /// Applies the thresholds, each with a lower one for the way back, so that nothing oscillates.
+    /// Updates the flags. Each threshold has a lower one for the way back, so that no flag
+    /// oscillates.
     fn watch(&mut self) {
-        // Without a division: of two connections, one is less than 95 %.
+        // Multiplied, not divided: with two connections at most, one is below 95 %.
         let used = self.connections.saturating_mul(100);
         let percent = |share: usize| self.connections_max.saturating_mul(share);
         let was_crowded = self.is_crowded;
@@ -240,13 +247,14 @@ impl Admission {
     }
 }
 
-/// One less. A count that was zero already is a mistake of ours; it must not wrap and refuse everybody.
+/// One less, saturating: an erroneous second release must not wrap around and refuse all clients.
 fn decremented(count: usize) -> usize {
     debug_assert!(count > 0, "a connection was released twice");
     count.saturating_sub(1)
 }
 
-/// Whom an address counts for: an IPv6 network of 64 bits is one customer's.
+/// The address that a client is counted by: of an IPv6 address, the network of 64 bits, since a
+/// customer usually gets at least that.
 fn counted_address(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(ip) if !ip.is_loopback() => {
@@ -257,7 +265,7 @@ fn counted_address(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether an address lies in a range; an IPv4 one may come mapped into IPv6.
+/// Whether `prefix` contains an address. An IPv4 address may be mapped into IPv6.
 pub(super) fn contains(prefix: &Prefix, peer: IpAddr) -> bool {
     let (range, peer, width) = match (prefix.address, peer.to_canonical()) {
         (IpAddr::V4(range), IpAddr::V4(peer)) => {
@@ -282,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_opens_again_below_95_percent() {
+    fn a_full_server_admits_clients_again_below_95_percent() {
         let settings = Settings {
             connections_max: 100,
             connections_per_address: Some(0),
@@ -310,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_table_opens_again_as_soon_as_it_is_below_95_percent() {
+    fn small_limits_admit_clients_again_below_95_percent() {
         let peer = ip("127.0.0.1");
         for connections_max in 1..20 {
             let settings = Settings { connections_max, ..Settings::default() };
@@ -325,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_counted_by_customer() {
+    fn an_ipv6_network_of_64_bits_counts_as_one_address() {
         let settings = Settings {
             connections_per_address: Some(1),
             exempt: vec!["198.51.100.0/24".parse().unwrap()],
@@ -345,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_unlimited_unless_told() {
+    fn loopback_is_unlimited_unless_the_limit_is_set() {
         let settings = Settings::default();
         let mut admission = Admission::new(&settings, 10);
         for _ in 0..PER_ADDRESS_DEFAULT {
@@ -358,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_fill_up_again_and_their_table_is_bounded() {
+    fn token_buckets_refill_and_their_table_is_bounded() {
         let rate = Rate { per_second: 1.0, burst: 2 };
         let settings = Settings { rate_per_address: Some(rate), ..Settings::default() };
         let mut admission = Admission::new(&settings, 2);
@@ -374,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_of_rates_is_not_looked_through_for_each_who_comes() {
+    fn a_full_table_of_buckets_is_swept_at_most_once_a_second() {
         let rate = Rate { per_second: 10.0, burst: 1 };
         let settings = Settings { rate_per_address: Some(rate), ..Settings::default() };
         let mut admission = Admission::new(&settings, 1);
@@ -382,7 +390,7 @@ mod tests {
         let mut admit = |peer, millis| admission.admit(&settings, ip(peer), after(millis));
         assert_eq!(admit("192.0.2.1", 1000), Ok(()));
         assert_eq!(admit("192.0.2.2", 1001), Err(Refusal::RateLimited));
-        // The first could be forgotten now, and is at the next look.
+        // The first bucket is full again, and the next sweep drops it.
         assert_eq!(admit("192.0.2.2", 1900), Err(Refusal::RateLimited));
         assert_eq!(admit("192.0.2.2", 2001), Ok(()));
     }

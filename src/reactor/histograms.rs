@@ -1,11 +1,12 @@
-//! How long things took and how large they were, as operators are shown it: histograms of few buckets.
+//! Histograms of durations and sizes, with few buckets each.
 //!
-//! Cells, so that whoever shows them can share them with whoever counts, on one thread.
+//! They only count; `services::admin` exports them. Counts are in [`Cell`]s, so that a counter and
+//! its exporter can share a histogram on one thread.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-/// How many fell between each of `N` bounds and the one before, and the sum of all.
+/// Counts per bucket of `N` upper bounds, and the sum of all values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Histogram<const N: usize> {
     within: [Cell<u64>; N],
@@ -41,12 +42,12 @@ impl<const N: usize> Default for Histogram<N> {
     }
 }
 
-/// How long things took.
+/// A histogram of durations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Durations(Histogram<{ Durations::BOUNDS.len() }>);
 
 impl Durations {
-    /// The longest that each bucket holds; what took longer than the last is in a bucket of its own.
+    /// The upper bound of each bucket. Longer durations count in one more bucket.
     pub const BOUNDS: [Duration; 14] = [
         Duration::from_micros(1),
         Duration::from_micros(10),
@@ -64,55 +65,55 @@ impl Durations {
         Duration::from_millis(5000),
     ];
 
-    /// Counts one more.
+    /// Counts a duration.
     #[inline]
     pub fn count(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.0.count(&Durations::BOUNDS, took, nanos);
     }
 
-    /// How many were counted.
+    /// The number of durations counted.
     pub fn total(&self) -> u64 {
         self.0.total()
     }
 
-    /// What they took, all together.
+    /// The sum of all durations.
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(self.0.sum.get())
     }
 
-    /// How many there were up to each bound beyond the one before it; the last has none.
+    /// Each bucket's upper bound and count, not cumulative; the last bucket has no bound.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
         Durations::BOUNDS.into_iter().map(Some).chain([None]).zip(self.0.counts())
     }
 }
 
-/// How large things were, in bytes.
+/// A histogram of sizes in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sizes(Histogram<{ Sizes::BOUNDS.len() }>);
 
 impl Sizes {
-    /// The largest that each bucket holds; what was larger than the last is in a bucket of its own.
+    /// The upper bound of each bucket, in bytes. Larger sizes count in one more bucket.
     pub const BOUNDS: [usize; 9] =
         [16, 64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 
-    /// Counts one more.
+    /// Counts a size.
     #[inline]
     pub fn count(&self, bytes: usize) {
         self.0.count(&Sizes::BOUNDS, bytes, bytes as u64);
     }
 
-    /// How many were counted.
+    /// The number of sizes counted.
     pub fn total(&self) -> u64 {
         self.0.total()
     }
 
-    /// Their bytes, all together.
+    /// The sum of all sizes, in bytes.
     pub fn sum(&self) -> u64 {
         self.0.sum.get()
     }
 
-    /// How many there were up to each bound beyond the one before it; the last has none.
+    /// Each bucket's upper bound and count, not cumulative; the last bucket has no bound.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<usize>, u64)> {
         Sizes::BOUNDS.into_iter().map(Some).chain([None]).zip(self.0.counts())
     }
@@ -123,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_belongs_to_its_bucket_and_what_is_longer_than_all_to_the_last() {
+    fn a_bound_counts_in_its_own_bucket_and_larger_values_in_the_last() {
         let durations = Durations::default();
         let tick = Duration::from_nanos(1);
         for bound in Durations::BOUNDS {
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_counted_likewise() {
+    fn sizes_count_in_buckets_and_in_the_sum() {
         let sizes = Sizes::default();
         for bytes in [0, 16, 17, 1 << 20, (1 << 20) + 1] {
             sizes.count(bytes);

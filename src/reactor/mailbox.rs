@@ -1,7 +1,8 @@
 //! How other threads reach the loop: bounded mailboxes, and one waker for all of them.
 //!
-//! A worker puts its mail and rings; ringing twice before the loop has looked costs nothing. The loop
-//! never waits for a worker, a worker may wait for the loop: so neither can lock the other up.
+//! A worker puts its mail and notifies the loop; a second notification before the loop has read the
+//! first costs no system call. The loop never waits for a worker, but a worker may wait for the
+//! loop: so neither can block the other for ever.
 
 use std::fmt;
 use std::io;
@@ -14,7 +15,7 @@ use mio::{Registry, Token, Waker};
 use super::ServiceId;
 use super::id::Source;
 
-/// Wakes the loop, once until it has looked.
+/// Wakes the poll, at most once until the loop has woken up.
 #[derive(Debug, Clone)]
 pub(super) struct Alarm {
     waker: Arc<Waker>,
@@ -31,7 +32,7 @@ impl Alarm {
     }
 }
 
-/// Tells the loop that one service has mail.
+/// Notifies the loop that one service has mail.
 #[derive(Debug, Clone)]
 struct Bell {
     rung: Arc<AtomicBool>,
@@ -46,7 +47,7 @@ impl Bell {
     }
 }
 
-/// The loop's end of all bells, and of the orders to report and to shut down.
+/// The loop's end of all mailboxes, and the requests to report and to shut down.
 #[derive(Debug)]
 pub(super) struct Bells {
     alarm: Alarm,
@@ -66,7 +67,7 @@ impl Bells {
         })
     }
 
-    /// A mailbox of `capacity` for this service.
+    /// Creates a mailbox of `capacity` mails for a service.
     pub(super) fn mailbox<T>(
         &mut self,
         service: ServiceId,
@@ -78,7 +79,7 @@ impl Bells {
         (MailSender { sender, bell }, MailReceiver(receiver))
     }
 
-    /// Wakes the loop, for who has a channel of his own.
+    /// A waker of the loop, for a thread that has its own channel to it.
     #[cfg(feature = "tls")]
     pub(super) fn alarm(&self) -> Alarm {
         self.alarm.clone()
@@ -106,14 +107,15 @@ impl Bells {
         self.shutdown.load(Ordering::Acquire)
     }
 
-    /// Whether a report was ordered since this was last asked.
+    /// Whether a report was requested since the last call.
     pub(super) fn report_ordered(&self) -> bool {
         self.report.load(Ordering::Relaxed) && self.report.swap(false, Ordering::AcqRel)
     }
 
-    /// Whose bells rang. Quiet from here on, so that what rings while mail is read rings again.
+    /// The services that have mail. Clears their flags first, so that mail put meanwhile notifies
+    /// again.
     pub(super) fn answer(&self) -> impl Iterator<Item = ServiceId> {
-        // Reads what the last ring wrote: an order to shut down that came with it is seen, too.
+        // Acquires what the last wake-up released: a shutdown requested with it is seen, too.
         self.alarm.awake.swap(false, Ordering::AcqRel);
         let rung = |bell: &Bell| bell.rung.swap(false, Ordering::AcqRel);
         self.bells.iter().filter(move |(_, bell)| rung(bell)).map(|(service, _)| *service)

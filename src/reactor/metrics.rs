@@ -1,6 +1,7 @@
-//! What the loop counts: plain integers, since one thread counts them.
+//! Counts of the loop: plain integers, since one thread updates them.
 //!
-//! Only counts. Labels, text formats and scraping are for whoever reads a snapshot.
+//! It only counts. Labels, text formats and scraping belong to the reader of a snapshot, see
+//! `services::admin`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,18 +14,19 @@ use crate::protocol::handshake::Refusal;
 /// One count of the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {
-    /// Its field in [`Metrics`]; one that ends in `_now` is a gauge, the others are counters.
+    /// The name of its field in [`Metrics`]. A name that ends in `_now` is a gauge, others are
+    /// counters.
     pub name: &'static str,
-    /// Its name for operators, without prefix, and without the `_total` of a counter; `None` for a count
-    /// that is part of one with labels.
+    /// The name that operators see, without prefix, and without the `_total` of a counter. `None`
+    /// for a count that is exported as part of a metric with labels.
     pub shown: Option<&'static str>,
-    /// What is counted.
+    /// What the metric counts, for its HELP line.
     pub help: &'static str,
-    /// The count.
+    /// The current value.
     pub value: u64,
 }
 
-/// The name that operators see: that of the field unless another is given, none where it is "".
+/// The name that operators see: the field's name, or the given one; `""` hides the metric.
 macro_rules! shown {
     ($name:ident) => {
         Some(stringify!($name))
@@ -39,30 +41,32 @@ macro_rules! shown {
 
 macro_rules! metrics {
     ($($(#[doc = $doc:literal])* $name:ident $(= $shown:tt)?,)*) => {
-        /// Totals since the reactor was made, except for those whose name ends in `_now`.
+        /// Totals since the reactor was created, except for gauges, whose names end in `_now`.
         #[derive(Debug, Clone, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Metrics {
             $($(#[doc = $doc])* pub $name: u64,)*
-            /// What `refused` counts, by the [name](Refusal::name) of the reason.
+            /// Refused requests by [reason](Refusal::name); `refused` is their sum.
             pub refusals: BTreeMap<&'static str, u64>,
-            /// Time of turns, from the end of a poll to the next poll: what arrives meanwhile waits as long.
+            /// Duration of turns, from the end of one poll to the next poll. Input that arrives
+            /// meanwhile waits up to that long.
             pub turns_took: Durations,
-            /// Time until connections were open, from their accept or the answer to an earlier request.
+            /// Time from an accept, or from the response to an earlier request, until the
+            /// connection was open.
             pub handshakes_took: Durations,
             /// Time from pings to their pongs.
             pub round_trips: Durations,
             /// Time to decode the part of a frame that one read returned, in
             /// [samples](Metrics::SAMPLED).
             pub decodes_took: Durations,
-            /// Sizes of messages received, after inflating, in samples.
+            /// Sizes of received messages after decompression, in samples.
             pub messages_sized: Sizes,
-            /// Connections that have ended, by the [name](CloseReason::name) of the reason.
+            /// Ended connections by [reason](CloseReason::name).
             pub ends: BTreeMap<&'static str, u64>,
         }
 
         impl Metrics {
-            /// Every count, except for those by reason and of times.
+            /// All counts and gauges, without the maps and histograms.
             pub fn iter(&self) -> impl Iterator<Item = Metric> {
                 [$(Metric {
                     name: stringify!($name),
@@ -204,11 +208,11 @@ metrics! {
 }
 
 impl Metrics {
-    /// At most one message in so many is a sample: two looks at the clock cost more than to decode a
-    /// small one.
+    /// One message of this number is sampled: reading the clock twice costs more than decoding a
+    /// small message.
     pub const SAMPLED: u64 = 256;
 
-    /// Whether the next message is one.
+    /// Whether the next message is sampled.
     #[inline(always)]
     pub(super) fn samples_next(&self) -> bool {
         self.messages_in.is_multiple_of(Metrics::SAMPLED)
@@ -252,7 +256,7 @@ impl Metrics {
 }
 
 impl fmt::Display for Metrics {
-    /// The counts that are not zero: `accepted=3 opened=3`.
+    /// The values that are not zero: `accepted=3 opened=3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counted = self.iter().filter(|metric| metric.value > 0);
         for (index, Metric { name, value, .. }) in counted.enumerate() {

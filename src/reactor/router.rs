@@ -1,8 +1,10 @@
-//! Which service a request is for: by path and host, then by subprotocol.
+//! Routing: finds the service of a request by listener group, path and host, then by subprotocol.
 //!
-//! A pattern is exact (`/chat`), has parameters (`/rooms/{name}`) or is a prefix (`/files/*`); of
-//! those that match, the most specific comes first. Paths are compared segment by segment, percent
-//! signs decoded. Knows nothing of HTTP beyond that.
+//! A pattern is exact (`/chat`), has parameters (`/rooms/{name}`) or is a prefix (`/files/*`). The
+//! most specific matching pattern wins. Paths are compared segment by segment, percent-decoded.
+//!
+//! It owns routes, their settings and the static pages. It parses no HTTP and opens no connection.
+//! Next: `http.rs` calls it with the request; `hosts.rs` compares host names.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -15,7 +17,7 @@ use super::destination::Destination;
 use super::hosts::admits_host;
 use super::settings::{RouteSettings, SettingsError};
 
-/// Names a route of this reactor.
+/// Identifies a route of this reactor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct RouteId(u16);
 
@@ -28,13 +30,13 @@ impl RouteId {
 /// Why a route was not added.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RouteError {
-    /// The pattern is none.
+    /// The pattern is malformed.
     Pattern(&'static str),
-    /// The same pattern leads to the same service already.
+    /// The service already has a route with this pattern.
     Duplicate,
-    /// There are 65,535 routes.
+    /// There are 65,535 routes, the maximum.
     TooMany,
-    /// Its limits contradict each other.
+    /// The limits of the route contradict each other.
     Settings(SettingsError),
 }
 
@@ -42,7 +44,7 @@ impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RouteError::Pattern(wrong) => f.write_str(wrong),
-            RouteError::Duplicate => f.write_str("this path leads to this service already"),
+            RouteError::Duplicate => f.write_str("this path already routes to this service"),
             RouteError::TooMany => f.write_str("too many routes"),
             RouteError::Settings(error) => error.fmt(f),
         }
@@ -51,7 +53,7 @@ impl fmt::Display for RouteError {
 
 impl std::error::Error for RouteError {}
 
-/// The values of a pattern's parameters, percent signs decoded.
+/// The values of a pattern's parameters, percent-decoded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Params(Vec<(Rc<str>, Box<str>)>);
 
@@ -67,7 +69,7 @@ impl Params {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern {
     segments: Vec<Segment>,
-    /// Whether anything may follow.
+    /// Whether further segments may follow.
     is_prefix: bool,
 }
 
@@ -80,13 +82,13 @@ enum Segment {
 impl Pattern {
     fn parse(text: &str) -> Result<Pattern, RouteError> {
         let Some(rest) = text.strip_prefix('/') else {
-            return Err(RouteError::Pattern("a path begins with '/'"));
+            return Err(RouteError::Pattern("a path must start with '/'"));
         };
         let (rest, is_prefix) = match rest.strip_suffix('*') {
             Some("") => ("", true),
             Some(rest) => match rest.strip_suffix('/') {
                 Some(rest) => (rest, true),
-                None => return Err(RouteError::Pattern("'*' stands alone at the end, after '/'")),
+                None => return Err(RouteError::Pattern("'*' must be the last segment: /files/*")),
             },
             None => (rest, false),
         };
@@ -114,8 +116,8 @@ impl Pattern {
         (self.is_prefix || given.next().is_none()).then_some(params)
     }
 
-    /// Sorts the most specific first: whole paths before prefixes, literals before parameters,
-    /// longer before shorter.
+    /// Sort key, most specific first: exact paths before prefixes, literals before parameters,
+    /// longer paths before shorter ones.
     fn order(&self) -> impl Ord + use<> {
         let is_literal = |segment: &&Segment| matches!(segment, Segment::Literal(_));
         let literals = self.segments.iter().filter(is_literal).count();
@@ -128,10 +130,10 @@ impl Segment {
     fn parse(text: &str) -> Result<Segment, RouteError> {
         let name = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         match name {
-            Some("") => Err(RouteError::Pattern("a parameter has a name: {name}")),
+            Some("") => Err(RouteError::Pattern("a parameter needs a name: {name}")),
             Some(name) if !name.contains(['{', '}']) => Ok(Segment::Param(name.into())),
             None if !text.contains(['{', '}', '*']) => Ok(Segment::Literal(text.into())),
-            _ => Err(RouteError::Pattern("a parameter is a whole segment: /{name}/")),
+            _ => Err(RouteError::Pattern("a parameter must be a whole segment: /{name}/")),
         }
     }
 }
@@ -139,29 +141,29 @@ impl Segment {
 #[derive(Debug)]
 struct Route {
     text: Rc<str>,
-    /// `None` for connections that we make: no request leads here.
+    /// `None` for outbound connections: no request is routed here.
     pattern: Option<Pattern>,
     service: ServiceId,
     settings: RouteSettings,
 }
 
-/// What is answered to a plain GET.
+/// A static document, returned for a GET.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// The media type.
     pub content_type: &'static str,
     /// The document.
     pub body: &'static [u8],
-    /// The value of `Content-Security-Policy`: what the document may load and run, in printable ASCII.
-    /// Empty: the header is left out.
+    /// The value of `Content-Security-Policy`, in printable ASCII: what the document may load and
+    /// run. If empty, the header is omitted.
     pub security_policy: &'static str,
 }
 
-/// All routes and pages.
+/// All routes and static pages.
 #[derive(Debug, Default)]
 pub(super) struct Router {
     routes: Vec<Route>,
-    /// Whether a route has a list of hosts: looked for in each request only then.
+    /// Whether any route lists hosts. Without such a route, requests skip the host check.
     has_hosts: bool,
     unrouted: RouteSettings,
     /// Routes with a pattern, the most specific first.
@@ -169,7 +171,7 @@ pub(super) struct Router {
     pages: Vec<(Box<str>, Page)>,
     /// The subprotocols of each service.
     protocols: Vec<Rc<[Box<str>]>>,
-    /// The methods of plain requests that each service answers.
+    /// The methods of HTTP requests that each service answers.
     methods: Vec<&'static [&'static str]>,
 }
 
@@ -228,7 +230,8 @@ impl Router {
         self.pages.push((path.into(), page));
     }
 
-    /// The page at this path; site 0 alone has pages. A page has the hosts of the routes at its path.
+    /// The page at this path. Only listener group 0 has pages. The hosts of a page are those of the
+    /// routes with the same path.
     pub(super) fn page(&self, to: Destination<'_>) -> Option<&Page> {
         let found = self.pages.iter().find(|(at, _)| **at == *to.path);
         let routes = self.routes.iter().filter(|route| {
@@ -240,12 +243,12 @@ impl Router {
         found.filter(|_| to.site == 0 && is_admitted).map(|(_, page)| page)
     }
 
-    /// The routes that lead somewhere from this path for this host, the most specific first.
+    /// The routes for this path and host, the most specific first.
     pub(super) fn find(&self, to: Destination<'_>) -> impl Iterator<Item = (RouteId, Params)> {
         self.matching(to).filter(move |(id, _)| admits_host(&self.settings(*id).hosts, to.host))
     }
 
-    /// The routes of this path, whatever the host.
+    /// The routes for this path, with any host.
     fn matching(&self, to: Destination<'_>) -> impl Iterator<Item = (RouteId, Params)> {
         let routes = self.ordered.iter().map(|&id| (id, &self.routes[id.index()]));
         routes
@@ -253,18 +256,18 @@ impl Router {
             .filter_map(move |(id, route)| Some((id, route.pattern.as_ref()?.matches(to.path)?)))
     }
 
-    /// Whether routes lead somewhere from this path, but none for this host.
+    /// Whether routes match this path, but none of them this host.
     pub(super) fn refuses_host(&self, to: Destination<'_>) -> bool {
         self.has_hosts && self.matching(to).next().is_some() && !self.leads_somewhere(to)
     }
 
-    /// Whether a route leads somewhere from this path.
+    /// Whether a route matches this path and host.
     pub(super) fn leads_somewhere(&self, to: Destination<'_>) -> bool {
         self.find(to).next().is_some()
     }
 
     /// The methods that a path supports, for `Allow`: GET for a page and for an upgrade, HEAD for a
-    /// page, those of its services, and OPTIONS. `None` if nothing is served there.
+    /// page, the methods of its services, and OPTIONS. `None` if nothing is served at the path.
     pub(super) fn allowed(&self, to: Destination<'_>) -> Option<Vec<&'static str>> {
         let is_page = self.page(to).is_some();
         if !is_page && !self.leads_somewhere(to) {
@@ -282,7 +285,7 @@ impl Router {
         Some(allowed)
     }
 
-    /// The route to a service that answers plain requests of this method itself.
+    /// The route to a service that answers HTTP requests with this method.
     pub(super) fn find_plain(
         &self,
         to: Destination<'_>,
@@ -292,7 +295,8 @@ impl Router {
         self.find(to).find(|(id, _)| answers(id))
     }
 
-    /// The limits of a route. A connection that has not named one yet may meet a loop without any.
+    /// The settings of a route. A connection without a route gets the defaults if the loop has
+    /// none.
     pub(super) fn settings(&self, id: RouteId) -> &RouteSettings {
         self.routes.get(id.index()).map_or(&self.unrouted, |route| &route.settings)
     }
@@ -306,7 +310,7 @@ impl Router {
         self.methods[service.index()]
     }
 
-    /// `path` as a connection keeps it: an exact route's own text costs nothing.
+    /// `path` as a connection stores it. For an exact route it shares the route's text.
     pub(super) fn intern(&self, id: RouteId, path: &str) -> Rc<str> {
         let text = &self.routes[id.index()].text;
         if **text == *path { Rc::clone(text) } else { path.into() }
@@ -377,7 +381,7 @@ mod tests {
             let to = to("/a", host);
             assert!(router.refuses_host(to) && router.page(to).is_none(), "{host:?}");
         }
-        assert!(!router.refuses_host(to("a", None)), "no route leads there");
+        assert!(!router.refuses_host(to("a", None)), "no route matches the path");
     }
 
     #[test]
@@ -392,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_that_are_none() {
+    fn malformed_and_duplicate_patterns_are_rejected() {
         for path in ["", "chat", "/a*", "/a/{}", "/{a}b", "/{a", "/a/*/b", "/{a}{b}"] {
             assert!(Pattern::parse(path).is_err(), "{path}");
         }

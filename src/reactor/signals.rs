@@ -1,8 +1,8 @@
-//! Signals as events of the poll: what one orders, the loop does in its next turn.
+//! Signals as events of the poll: the loop acts on a signal in its next turn.
 //!
-//! No thread: a process with a single one spares each system call of the loop the C library's
-//! preparations for cancellation. Signals belong to the process, so at most one of its reactors obeys
-//! them; the others are told through their [`Handle`](super::Handle).
+//! No signal thread: glibc makes every cancellable system call slower once a process has a second
+//! thread. Signals belong to the process, so at most one of its reactors handles them; other
+//! reactors are controlled through their [`Handle`](super::Handle).
 
 use std::fmt;
 use std::io;
@@ -14,14 +14,14 @@ use signal_hook_mio::v1_0::Signals;
 use super::Reactor;
 use super::id::Source;
 
-/// What a signal makes the loop do.
+/// What the loop does on a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// As [`Handle::shutdown`](super::Handle::shutdown).
+    /// Shut down, as [`Handle::shutdown`](super::Handle::shutdown) does.
     Shutdown,
-    /// As [`Handle::report_turns`](super::Handle::report_turns).
+    /// Log a report of the turns, as [`Handle::report_turns`](super::Handle::report_turns) does.
     ReportTurns,
-    /// As [`Reactor::reload_certificates`]. Feature `tls`.
+    /// Reload certificates, as [`Reactor::reload_certificates`] does. Feature `tls`.
     #[cfg(feature = "tls")]
     ReloadCertificates,
 }
@@ -64,7 +64,7 @@ impl Reactor {
             match order {
                 Order::Shutdown => self.core.bells.order_shutdown(),
                 Order::ReportTurns if self.stats.is_none() => {
-                    warn!("no report of the turns: turn_stats is off");
+                    warn!("cannot report turns: turn_stats is off");
                 }
                 Order::ReportTurns => self.core.bells.order_report(),
                 #[cfg(feature = "tls")]
@@ -74,7 +74,7 @@ impl Reactor {
     }
 }
 
-/// The names of the signals that servers are given.
+/// The names of the signals that operators send to servers.
 fn name(signal: i32) -> &'static str {
     match signal {
         libc::SIGHUP => "SIGHUP",

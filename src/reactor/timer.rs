@@ -1,13 +1,13 @@
-//! The timer wheel: 512 slots of 128 ms, a bitmap of those in use, entries in one slab.
+//! The timer wheel: 512 slots of 128 ms, a bitmap of occupied slots, entries in one slab.
 //!
-//! It owns what is due when, and nothing else: no clock is read, no handler called. A timer never
-//! fires early and at most one slot late, which is fine for pings, deadlines and idle collection
-//! and for nothing finer.
+//! It owns timers and their keys. It reads no clock and calls no handler. A timer never fires
+//! early, and at most one slot late: precise enough for pings, deadlines and idle cleanup only.
 //!
-//! Insert and cancel touch one entry and its neighbours, however many there are; a heap would pay
-//! `log n` and keep what was cancelled. A message should not pay even that, so owners re-arm lazily:
-//! a connection keeps one timer (32 bytes with its id), lets it fire although its deadline has moved
-//! on, and then inserts the deadline that its state gives. Only a deadline that comes nearer cancels.
+//! Insert and cancel touch one entry and its neighbours, however many timers there are; a heap
+//! would cost `log n` and keep cancelled entries. Messages cost no timer work, because owners
+//! re-arm lazily: a connection keeps one timer (32 bytes with its id), lets it fire although its
+//! deadline has moved on, and then inserts the deadline that follows from its state. Only a
+//! deadline that moves closer cancels the timer. Next: `schedule.rs` owns the wheel.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -24,20 +24,20 @@ const SLOTS: usize = 512;
 const WORD_BITS: usize = u64::BITS as usize;
 const WORDS: usize = SLOTS / WORD_BITS;
 const SLOT_NANOS: u64 = SLOT.as_nanos() as u64;
-/// The furthest that a timer may lie ahead, in slots: eight years.
+/// How far ahead a timer may lie, in slots: eight years.
 const TICKS_MAX: u64 = i32::MAX as u64;
 /// The end of a list.
 const NIL: u32 = u32::MAX;
 
 const _: () = assert!(SLOTS.is_power_of_two() && SLOTS.is_multiple_of(WORD_BITS));
-/// The longest default deadline (60 s, a message's fragments) is met in its first revolution: an
-/// entry of a later one is looked at, and kept, once a revolution.
+/// The longest default deadline (60 s, for all fragments of a message) fits into one revolution: an
+/// entry due in a later revolution is visited, and kept, once per revolution.
 const _: () = assert!(SLOTS as u64 * SLOT_NANOS > 60_000_000_000);
 
-/// Names one timer from its insertion until it fires or is cancelled, and nothing afterwards.
+/// Identifies one timer from its insertion until it fires or is cancelled.
 ///
-/// The serial differs from those of the last 2^32 - 2 timers, so an id that outlived its timer does
-/// not match the one that has its place now.
+/// The serial differs from those of the last 2^32 - 2 timers. The id of a past timer therefore does
+/// not match a newer timer at the same index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimerId {
     index: u32,
@@ -46,27 +46,29 @@ pub struct TimerId {
 
 const _: () = assert!(size_of::<Option<TimerId>>() == 8);
 
-/// Timers, each with a key of the caller's that comes back when it is due.
+/// Timers, each with a key that [`pop`](Wheel::pop) returns when it is due.
 #[derive(Debug)]
 pub struct Wheel<K: Copy> {
-    /// Grows to the most timers ever live at once, 24 bytes each for a key of 8.
+    /// Grows to the largest number of timers ever live at once: 24 bytes each for a key of 8.
     entries: Slab<Entry<K>>,
-    /// First entry of each slot's list.
+    /// First entry of each slot's list; `NIL` if the list is empty.
     heads: [u32; SLOTS],
-    /// One bit per slot: its list is not empty.
+    /// One bit per slot. Invariant: set exactly while the slot's list is not empty.
     occupied: [u64; WORDS],
-    /// The first tick that `pop` has not begun. All entries lie at or after it, except the
-    /// rest of the slot begun last and those that a stall of a revolution or more left behind.
+    /// The first tick that `pop` has not started. Invariant: all entries lie at or after it, except
+    /// the rest of the slot started last and entries passed over in a stall of a revolution or
+    /// more.
     tick: u64,
-    /// What `pop` has yet to look at in the slot that it began last.
+    /// The next entry to visit in the slot that `pop` started last; `NIL` if none is left.
     cursor: u32,
     serial: NonZeroU32,
 }
 
 #[derive(Debug)]
 struct Entry<K> {
-    /// When it fires, in slots since the epoch: the due time rounded up, or the first slot not begun.
-    /// Its low half, which tells all of it: none lies further from the wheel's tick than [`TICKS_MAX`].
+    /// When it fires, in slots since the epoch: the due time rounded up, or the first slot not yet
+    /// started. Only the low half is stored. That is unambiguous, because no entry lies further
+    /// than [`TICKS_MAX`] from the wheel's tick.
     tick: u32,
     key: K,
     prev: u32,
@@ -74,7 +76,7 @@ struct Entry<K> {
     serial: NonZeroU32,
 }
 
-/// The slab's entry is an enum like this one, whose tag hides in the serial.
+/// The slab wraps each entry in an enum like this one; its tag fits into the niche of the serial.
 const _: () = assert!(size_of::<Result<Entry<u64>, usize>>() == 24);
 
 impl<K: Copy> Default for Wheel<K> {
@@ -84,7 +86,7 @@ impl<K: Copy> Default for Wheel<K> {
 }
 
 impl<K: Copy> Wheel<K> {
-    /// A wheel without timers; allocates with the first.
+    /// A wheel without timers; allocates at the first insert.
     pub fn new() -> Wheel<K> {
         Wheel {
             entries: Slab::new(),
@@ -106,9 +108,9 @@ impl<K: Copy> Wheel<K> {
         self.entries.is_empty()
     }
 
-    /// Sets a timer: `key` comes out of [`pop`](Wheel::pop) at `due` or up to one [`SLOT`] later.
-    /// One that is due already fires within a slot from now, one that is due in more than eight years
-    /// after these. How many there are is for the caller to bound.
+    /// Sets a timer: [`pop`](Wheel::pop) returns `key` at `due` or up to one [`SLOT`] later. A
+    /// timer that is due already fires within one slot from now. A timer more than eight years
+    /// ahead fires after eight years. The caller bounds the number of timers.
     pub fn insert(&mut self, due: Time, key: K) -> TimerId {
         let tick = due.as_nanos().div_ceil(SLOT_NANOS);
         let tick = tick.clamp(self.tick, self.tick + TICKS_MAX) as u32;
@@ -116,7 +118,7 @@ impl<K: Copy> Wheel<K> {
         self.serial = serial.checked_add(1).unwrap_or(NonZeroU32::MIN);
         let slot = slot_of(tick.into());
         let next = self.heads[slot];
-        // The cast holds: `NIL` entries would be 128 GiB.
+        // The cast is safe: `NIL` entries would take 128 GiB.
         let index = self.entries.insert(Entry { tick, key, prev: NIL, next, serial }) as u32;
         if next != NIL {
             self.entries[next as usize].prev = index;
@@ -126,7 +128,7 @@ impl<K: Copy> Wheel<K> {
         TimerId { index, serial }
     }
 
-    /// Takes a timer back and returns its key; `None` if it has fired or was cancelled before.
+    /// Cancels a timer and returns its key; `None` if it has fired or was cancelled before.
     pub fn cancel(&mut self, id: TimerId) -> Option<K> {
         let entry = self.entries.get(id.index as usize)?;
         (entry.serial == id.serial).then(|| self.remove(id.index))
@@ -139,23 +141,23 @@ impl<K: Copy> Wheel<K> {
         (entry.serial == id.serial).then_some(due)
     }
 
-    /// When to call [`pop`](Wheel::pop) next: not later than the first timer may fire. It can be
-    /// earlier, once a revolution, for a timer of a later one; it lies in the past while `pop` has
-    /// not seen all that is due.
+    /// When to call [`pop`](Wheel::pop) next: no later than the first timer may fire. It can be
+    /// earlier, once per revolution, for a timer due in a later revolution. It lies in the past
+    /// while `pop` has not visited all entries that are due.
     pub fn next(&self) -> Option<Time> {
         let tick = if self.cursor == NIL { self.occupied_from(self.tick)? } else { self.tick - 1 };
         Some(Time::from_nanos(tick.saturating_mul(SLOT_NANOS)))
     }
 
-    /// The next key that is due. `None`: no more of them, or `budget` is spent, and then the next
-    /// call resumes. Each entry looked at takes one from `budget`, fired or kept, so that a turn's
-    /// work is bounded however the timers lie.
+    /// The next key that is due. `None` if no key is left or `budget` is spent; in the latter case
+    /// the next call resumes. Each visited entry takes one from `budget`, whether it fires or
+    /// stays, so that the work of a turn is bounded however the timers are distributed.
     ///
-    /// `now` must not go back from call to call. The caller may insert and cancel in between; what
-    /// it inserts as due already waits for a slot not begun. Keys of one slot come in no order.
+    /// `now` must not decrease from call to call. The caller may insert and cancel between calls; a
+    /// timer inserted as due already waits for a later slot. Keys of one slot come in no order.
     pub fn pop(&mut self, now: Time, budget: &mut usize) -> Option<K> {
         let now = now.as_nanos() / SLOT_NANOS;
-        // After a stall of a revolution or more, each slot once is enough: all of it is due.
+        // After a stall of a revolution or more, one visit per slot is enough: every entry is due.
         self.tick = self.tick.max((now + 1).saturating_sub(SLOTS as u64));
         while *budget > 0 && self.seek(now) {
             *budget -= 1;
@@ -169,13 +171,13 @@ impl<K: Copy> Wheel<K> {
         None
     }
 
-    /// All of an entry's tick.
+    /// An entry's full tick, restored from its low half.
     fn tick_of(&self, entry: &Entry<K>) -> u64 {
         let ahead = entry.tick.wrapping_sub(self.tick as u32).cast_signed();
         self.tick.saturating_add_signed(ahead.into())
     }
 
-    /// Puts the cursor on the next entry to look at, in a slot up to `now`; false if none is left.
+    /// Moves the cursor to the next entry to visit, in a slot up to `now`; false if none is left.
     fn seek(&mut self, now: u64) -> bool {
         if self.cursor != NIL {
             return true;
@@ -193,11 +195,11 @@ impl<K: Copy> Wheel<K> {
         }
     }
 
-    /// The first of the `SLOTS` ticks from `tick` on whose slot is in use.
+    /// The first of the `SLOTS` ticks from `tick` on whose slot is occupied.
     fn occupied_from(&self, tick: u64) -> Option<u64> {
         let start = slot_of(tick);
         let mut mask = u64::MAX << (start % WORD_BITS);
-        // The first word comes twice: from the start on, and at the end for what lies before it.
+        // The first word is read twice: first from `start` on, last for the bits before `start`.
         for step in 0..=WORDS {
             let word = (start / WORD_BITS + step) % WORDS;
             let bits = self.occupied[word] & mask;

@@ -1,12 +1,14 @@
-//! Who has joined which topic: a dense member list per topic, an intrusive list per connection.
+//! Topics and their members: a dense member list per topic, an intrusive list per connection.
 //!
-//! It owns names and memberships, never a socket, and sends nothing: the caller walks
-//! [`members`](Topics::members) and pushes. The first member and the loss of the last are reported,
-//! so that a broker subscription follows real interest; a topic without members does not exist.
+//! It owns names and memberships. It knows no socket and sends nothing: the caller iterates over
+//! [`members`](Topics::members) and queues the message. It reports a topic's first member and the
+//! loss of its last, so that a broker subscription can follow real interest. A topic without
+//! members does not exist.
 //!
-//! Linking and unlinking are O(1) by back-pointers. Whether a connection is a member is read off its
-//! own list, at most `topics_per_connection_max` steps of one integer compare: the same walk counts
-//! it for the limit and finds the link to cut, and a hash index of pairs would double the memory.
+//! Linking and unlinking are O(1) by back-pointers. A membership test walks the connection's own
+//! list: at most `topics_per_connection_max` steps of one integer compare. The same walk counts
+//! memberships for the limit and finds the link to cut; a hash index of pairs would double the
+//! memory.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -15,26 +17,27 @@ use slab::Slab;
 
 use super::batch::BatchId;
 
-/// Bytes of a topic's name.
+/// The longest name of a topic, in bytes.
 pub const NAME_BYTES_MAX: usize = 256;
 
-/// Places that a member list keeps when its members leave; above, it gives back what a mass leave
-/// freed.
+/// Capacity that a member list keeps when members leave. A larger list frees the capacity that a
+/// mass leave left unused.
 const MEMBERS_KEPT: usize = 16;
 /// The end of a list.
 const NIL: u32 = u32::MAX;
 
-/// What bounds a [`Topics`].
+/// Limits of a [`Topics`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicLimits {
-    /// Topics that exist at once, over all services.
+    /// Topics that exist at once, in all services together.
     pub topics_max: usize,
     /// Topics that one connection has joined at once.
     pub topics_per_connection_max: usize,
 }
 
-/// The head of one connection's list of memberships; lives in the connection's record, starts as
-/// none. It must go through [`Topics::leave_all`] before it is dropped, and always to the same `Topics`.
+/// The head of one connection's list of memberships, stored in the connection; empty by default.
+/// Before it is dropped it must go through [`Topics::leave_all`] of the `Topics` that it belongs
+/// to.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Memberships(u32);
 
@@ -45,27 +48,27 @@ impl Default for Memberships {
 }
 
 impl Memberships {
-    /// Whether the connection has joined nothing.
+    /// Whether the connection is a member of no topic.
     pub fn is_empty(&self) -> bool {
         self.0 == NIL
     }
 }
 
-/// What a join did.
+/// The outcome of a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Joined {
-    /// The topic came into being with this member.
+    /// The topic was created with this member.
     First,
     /// The topic had members already.
     Joined,
-    /// It was a member before; nothing changed.
+    /// The connection was a member already; nothing changed.
     Already,
 }
 
-/// Why a join was refused; nothing changed.
+/// Why a join was refused. A refused join changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JoinError {
-    /// The topic does not exist, and `topics_max` do.
+    /// The topic does not exist, and `topics_max` topics exist.
     TooManyTopics,
     /// The connection has joined `topics_per_connection_max` topics.
     TooManyMemberships,
@@ -75,30 +78,31 @@ pub enum JoinError {
     NotOpen,
 }
 
-/// What a leave did.
+/// The outcome of a leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
-    /// It was the last member: the topic is gone.
+    /// It was the last member: the topic no longer exists.
     Last,
-    /// Others are still members.
+    /// The topic still has members.
     Left,
-    /// It was none; nothing changed.
+    /// The connection was not a member; nothing changed.
     NotMember,
 }
 
-/// Names a topic while it exists; another may have the name afterwards.
+/// Identifies a topic while it exists. The id may be reused for another topic afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicId(pub(super) u32);
 
-/// The topics of all services, with members named by `M` (the loop's connection id).
+/// The topics of all services, with members of type `M` (the loop's [`ConnId`](super::ConnId)).
 ///
-/// A membership costs 28 bytes for an `M` of 8: the member, its back-pointer, and 16 in the slab.
+/// A membership costs 28 bytes for an `M` of 8: 8 for the member, 4 for its back-pointer, 16 in the
+/// slab.
 #[derive(Debug)]
 pub struct Topics<M> {
     limits: TopicLimits,
     topics: Slab<Topic<M>>,
-    /// By service, as services are numbered from 0 by our own configuration. std's keyed hash,
-    /// because names come from peers.
+    /// By service; services are numbered from 0 by our own configuration. std's keyed hash, because
+    /// names come from peers.
     names: Vec<HashMap<Rc<str>, u32>>,
     memberships: Slab<Membership>,
 }
@@ -106,46 +110,46 @@ pub struct Topics<M> {
 #[derive(Debug)]
 struct Topic<M> {
     service: u16,
-    /// Made for the members as they are: forgotten when one joins or leaves.
+    /// The batch for exactly the present members; `None` after a join or a leave.
     batch: Option<BatchId>,
     name: Rc<str>,
     members: Vec<M>,
-    /// Of the member at the same place in `members`: its place in `Topics::memberships`. Apart, as
-    /// publishing reads members alone.
+    /// For the member at the same position in `members`: its index in `Topics::memberships`. A list
+    /// of its own, because publishing reads only members.
     memberships: Vec<u32>,
 }
 
 #[derive(Debug)]
 struct Membership {
     topic: u32,
-    /// The place in the topic's two lists.
+    /// The position in the topic's two lists.
     position: u32,
-    /// The connection's next membership. One direction is enough: whoever cuts a link from the
-    /// middle has walked there to find it.
+    /// The connection's next membership. A singly linked list is enough: cutting a link from the
+    /// middle needs a walk to find it, which passes its predecessor.
     next: u32,
 }
 
 const _: () = assert!(size_of::<Memberships>() == 4);
-/// The slab's entry is an enum like this one.
+/// The slab wraps each membership in an enum like this one.
 const _: () = assert!(size_of::<Result<Membership, usize>>() == 16);
 
 impl<M: Copy + Eq> Topics<M> {
-    /// No topics; allocates with the first.
+    /// No topics; allocates at the first join.
     pub fn new(limits: TopicLimits) -> Topics<M> {
         Topics { limits, topics: Slab::new(), names: Vec::new(), memberships: Slab::new() }
     }
 
-    /// Topics that exist, over all services.
+    /// Topics that exist, in all services together.
     pub fn len(&self) -> usize {
         self.topics.len()
     }
 
-    /// Whether nobody has joined anything.
+    /// Whether no topic exists.
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty()
     }
 
-    /// Members of a topic, in no order; empty if there is no such topic.
+    /// Members of a topic, in no order; empty if the topic does not exist.
     pub fn members(&self, service: u16, name: &str) -> &[M] {
         self.find(service, name).map_or(&[], |topic| &self.topics[topic as usize].members)
     }
@@ -160,7 +164,7 @@ impl<M: Copy + Eq> Topics<M> {
         &self.topics[topic.0 as usize].members
     }
 
-    /// The batch made last for a topic, unless its members have changed since.
+    /// The last batch of a topic, unless its members have changed since.
     pub(super) fn batch(&self, topic: TopicId) -> Option<BatchId> {
         self.topics[topic.0 as usize].batch
     }
@@ -174,10 +178,10 @@ impl<M: Copy + Eq> Topics<M> {
         self.members(service, name).len()
     }
 
-    /// Adds `member`, whose list is `list`, to a topic, and makes the topic if there is none.
+    /// Adds `member`, whose list is `list`, to a topic, and creates the topic if it does not exist.
     ///
     /// # Errors
-    /// A limit stands against it, see [`JoinError`]; a member that joins again meets none.
+    /// A limit is reached, see [`JoinError`]. A member that joins again is never refused.
     pub fn join(
         &mut self,
         service: u16,
@@ -212,7 +216,7 @@ impl<M: Copy + Eq> Topics<M> {
         Ok(if found.is_some() { Joined::Joined } else { Joined::First })
     }
 
-    /// Takes the connection whose list is `list` out of a topic.
+    /// Removes the connection whose list is `list` from a topic.
     pub fn leave(&mut self, service: u16, name: &str, list: &mut Memberships) -> Left {
         let Some(topic) = self.find(service, name) else {
             return Left::NotMember;
@@ -232,8 +236,8 @@ impl<M: Copy + Eq> Topics<M> {
         Left::NotMember
     }
 
-    /// Takes the connection whose list is `list` out of all its topics; `on_empty` hears service
-    /// and name of each that is gone with it.
+    /// Removes the connection whose list is `list` from all its topics. `on_empty` gets service and
+    /// name of each topic that ceases to exist.
     pub fn leave_all(&mut self, list: &mut Memberships, mut on_empty: impl FnMut(u16, &str)) {
         while let Some(membership) = self.memberships.get(list.0 as usize) {
             let at = std::mem::replace(&mut list.0, membership.next);
@@ -249,7 +253,7 @@ impl<M: Copy + Eq> Topics<M> {
 
     fn create(&mut self, service: u16, name: &str) -> u32 {
         let name: Rc<str> = name.into();
-        // The casts of slab keys and positions hold: `NIL` of anything here is 64 GiB and more.
+        // The casts of slab keys and positions are safe: `NIL` entries would take 64 GiB or more.
         let index = self.topics.insert(Topic {
             service,
             batch: None,
@@ -265,7 +269,7 @@ impl<M: Copy + Eq> Topics<M> {
         index
     }
 
-    /// Appends to the topic's lists, and puts the membership at the head of `list`.
+    /// Appends to the topic's lists, and makes the membership the head of `list`.
     fn link(&mut self, index: u32, member: M, list: &mut Memberships) {
         let topic = &mut self.topics[index as usize];
         let position = topic.members.len() as u32;
@@ -276,8 +280,8 @@ impl<M: Copy + Eq> Topics<M> {
         topic.memberships.push(list.0);
     }
 
-    /// Frees a membership that its connection's list no longer holds; the topic's last member takes
-    /// its place. Returns the topic if it is empty and therefore gone.
+    /// Frees a membership that is no longer in its connection's list; the topic's last member moves
+    /// to its position. Returns the topic if it is empty and therefore destroyed.
     fn unlink(&mut self, at: u32) -> Option<Topic<M>> {
         let Membership { topic: index, position, .. } = self.memberships.remove(at as usize);
         let topic = &mut self.topics[index as usize];
@@ -298,7 +302,7 @@ impl<M: Copy + Eq> Topics<M> {
         if names.len() < names.capacity() / 8 {
             names.shrink_to(names.len() * 2);
         }
-        // A slab cannot move what others point to: it gives its memory back when it is empty.
+        // A slab cannot move entries, because others hold their keys: it frees memory when empty.
         if self.topics.is_empty() {
             self.topics = Slab::new();
             self.memberships = Slab::new();
@@ -308,7 +312,7 @@ impl<M: Copy + Eq> Topics<M> {
 }
 
 impl<M> Topic<M> {
-    /// Gives back half of what three quarters empty lists hold: O(1) a leave, on average.
+    /// Halves the capacity of lists that are three quarters empty: O(1) per leave, amortized.
     fn shrink(&mut self) {
         let (len, capacity) = (self.members.len(), self.members.capacity());
         if capacity > MEMBERS_KEPT && len < capacity / 4 {

@@ -1,6 +1,7 @@
-//! Rates of new connections: a token bucket for each address and one for all.
+//! Rates of new connections: a token bucket for each address and one for all connections.
 //!
-//! Owns the buckets and bounds their number; which addresses are exempt is admission's question.
+//! It owns the buckets and bounds their number. It does not know which addresses are exempt: see
+//! `admission.rs`.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use super::super::settings::{Rate, Settings};
 /// How often a full table of addresses is searched for entries that can be dropped.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Tokens that come back at a rate, up to a burst.
+/// A token bucket: tokens return at a rate, up to a burst.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::reactor) struct Bucket {
     tokens: f64,
@@ -35,19 +36,19 @@ impl Bucket {
         has_one
     }
 
-    /// Whether forgetting it changes nothing.
+    /// Whether dropping the bucket changes nothing, because a new one would be full, too.
     fn is_full(&self, rate: &Rate, now: Time) -> bool {
         let missing = f64::from(rate.burst) - self.tokens;
         now.since(self.filled).as_secs_f64() * rate.per_second >= missing
     }
 }
 
-/// The buckets of all addresses, and the one of all connections.
+/// The buckets of all addresses, and the bucket of all connections.
 #[derive(Debug)]
 pub(super) struct Rates {
     by_address: HashMap<IpAddr, Bucket>,
     addresses_max: usize,
-    /// When full buckets were last searched for.
+    /// When the table was last searched for full buckets.
     swept: Time,
     all: Bucket,
 }
@@ -63,13 +64,13 @@ impl Rates {
         }
     }
 
-    /// Takes a token of all connections' bucket; whether there was one.
+    /// Takes a token of all connections' bucket; false if it has none.
     pub(super) fn take_of_all(&mut self, rate: &Rate, now: Time) -> bool {
         self.all.take(rate, now)
     }
 
-    /// Takes a token of an address's bucket; whether there was one. A new address for which there is no
-    /// room gets no token.
+    /// Takes a token of an address's bucket; false if it has none, or if the address is new and the
+    /// table has no room for it.
     pub(super) fn take_of_address(&mut self, address: IpAddr, rate: &Rate, now: Time) -> bool {
         if self.by_address.len() >= self.addresses_max && !self.by_address.contains_key(&address) {
             self.sweep(rate, now);
@@ -81,8 +82,8 @@ impl Rates {
         bucket.or_insert_with(|| Bucket::full(rate, now)).take(rate, now)
     }
 
-    /// Drops full buckets: a new one would be the same. The search costs more than an accept, so it is not
-    /// done for each.
+    /// Drops full buckets: a new bucket would be equal. At most once per [`SWEEP_INTERVAL`],
+    /// because the search costs more than an accept.
     fn sweep(&mut self, rate: &Rate, now: Time) {
         if now.since(self.swept) >= SWEEP_INTERVAL {
             self.swept = now;

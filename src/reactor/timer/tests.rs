@@ -15,7 +15,7 @@ fn fire(wheel: &mut Wheel<u32>, now: Time) -> Vec<u32> {
 }
 
 #[test]
-fn never_early_and_at_most_a_slot_late() {
+fn timers_fire_never_early_and_at_most_a_slot_late() {
     for due in [0, 1, 127, 128, 129, 1_000, 10_000, 65_535, 65_536, 65_537, 300_000] {
         let mut wheel = Wheel::new();
         wheel.insert(at(due), 1);
@@ -30,7 +30,7 @@ fn never_early_and_at_most_a_slot_late() {
 }
 
 #[test]
-fn next_leads_to_every_timer_in_few_steps() {
+fn following_next_reaches_every_timer_with_one_wakeup_per_revolution() {
     for due in [1, 128, 5_000, 65_536, 200_000, 3_600_000] {
         let mut wheel = Wheel::new();
         wheel.insert(at(due), 7);
@@ -49,20 +49,20 @@ fn next_leads_to_every_timer_in_few_steps() {
 }
 
 #[test]
-fn a_cancelled_timer_is_gone_and_its_id_void() {
+fn a_cancelled_timer_never_fires_and_its_id_matches_no_later_timer() {
     let mut wheel = Wheel::new();
     let old = wheel.insert(at(500), 1);
     assert_eq!(wheel.cancel(old), Some(1));
     assert_eq!(wheel.next(), None);
     let new = wheel.insert(at(500), 2);
-    assert_eq!(new.index, old.index, "the place is used again");
+    assert_eq!(new.index, old.index, "the index is reused");
     assert_eq!(wheel.cancel(old), None);
     assert_eq!(fire(&mut wheel, at(700)), [2]);
     assert_eq!(wheel.cancel(new), None);
 }
 
 #[test]
-fn cancel_unlinks_first_middle_and_last_of_a_slot() {
+fn cancel_unlinks_first_middle_and_last_entry_of_a_slot() {
     for gone in 0..3 {
         let mut wheel = Wheel::new();
         let ids = [0, 1, 2].map(|key| wheel.insert(at(100), key));
@@ -73,7 +73,7 @@ fn cancel_unlinks_first_middle_and_last_of_a_slot() {
 }
 
 #[test]
-fn a_stall_of_many_revolutions_fires_all_in_one_pass() {
+fn after_a_stall_of_many_revolutions_all_due_timers_fire_in_one_pass() {
     let mut wheel = Wheel::new();
     for key in 0..2_000 {
         wheel.insert(at(u64::from(key) * 300), key);
@@ -85,15 +85,15 @@ fn a_stall_of_many_revolutions_fires_all_in_one_pass() {
     while wheel.pop(now, &mut budget).is_some() {
         fired += 1;
     }
-    assert_eq!((fired, budget), (2_000, 0), "each entry was looked at once");
+    assert_eq!((fired, budget), (2_000, 0), "each entry is visited once");
     assert!(wheel.next() > Some(now));
     assert_eq!(fire(&mut wheel, at(10_000_000)), [5_000]);
 }
 
 #[test]
-fn a_stall_in_the_middle_of_a_slot_loses_nothing() {
+fn a_stall_in_the_middle_of_a_slot_loses_no_timer() {
     let mut wheel = Wheel::new();
-    // The later one is inserted last, so the slot's list begins with it.
+    // The last insertion is the head of the slot's list.
     wheel.insert(at(128), 1);
     wheel.insert(at(128), 2);
     wheel.insert(at(128) + REVOLUTION, 3);
@@ -119,7 +119,7 @@ fn the_budget_counts_kept_entries_and_the_next_call_resumes() {
             assert_eq!(key, 0);
             break;
         }
-        assert!(wheel.next() <= Some(now), "the loop must come back at once");
+        assert!(wheel.next() <= Some(now), "the loop must call again at once");
         turns += 1;
     }
     assert_eq!(turns, 11);
@@ -127,24 +127,24 @@ fn the_budget_counts_kept_entries_and_the_next_call_resumes() {
 }
 
 #[test]
-fn handlers_may_cancel_and_insert() {
+fn timers_may_be_cancelled_and_inserted_between_pops() {
     let mut wheel = Wheel::new();
     let ids: Vec<TimerId> = (0..4).map(|key| wheel.insert(at(100), key)).collect();
     let (now, mut budget) = (at(200), 100);
     assert_eq!(wheel.pop(now, &mut budget), Some(3));
-    // Where the cursor stands, and behind it.
+    // At the cursor, and after it.
     assert_eq!(wheel.cancel(ids[2]), Some(2));
     assert_eq!(wheel.cancel(ids[0]), Some(0));
     let again = wheel.insert(now, 4);
     assert_eq!(wheel.pop(now, &mut budget), Some(1));
     assert_eq!(wheel.pop(now, &mut budget), None);
-    assert_eq!(wheel.next(), Some(at(256)), "what was due already waits for the next slot");
+    assert_eq!(wheel.next(), Some(at(256)), "a timer that is due already waits for the next slot");
     assert_eq!(fire(&mut wheel, at(256)), [4]);
     assert_eq!(wheel.cancel(again), None);
 }
 
 #[test]
-fn a_timer_that_rearms_itself_as_due_does_not_hold_the_turn() {
+fn a_timer_that_rearms_itself_as_due_does_not_block_the_turn() {
     let mut wheel = Wheel::new();
     wheel.insert(Time::ZERO, 1);
     let (now, mut budget) = (at(1_000_000), 10_000);
@@ -157,7 +157,7 @@ fn a_timer_that_rearms_itself_as_due_does_not_hold_the_turn() {
 }
 
 #[test]
-fn what_is_long_due_fires_within_a_slot() {
+fn an_overdue_timer_fires_within_a_slot() {
     let mut wheel = Wheel::new();
     let now = at(60_000);
     assert_eq!(fire(&mut wheel, now), Vec::<u32>::new());
@@ -175,7 +175,7 @@ fn within_a_revolution_the_loop_wakes_once() {
 }
 
 #[test]
-fn never_is_a_time() {
+fn a_timer_may_lie_in_the_farthest_future() {
     let mut wheel = Wheel::new();
     let id = wheel.insert(Time::MAX, 1);
     assert_eq!(fire(&mut wheel, at(1_000_000_000)), Vec::<u32>::new());
@@ -184,7 +184,7 @@ fn never_is_a_time() {
 }
 
 #[test]
-fn half_a_tick_is_enough_after_decades() {
+fn ticks_of_32_bits_are_unambiguous_after_decades() {
     let slots = |slots: u64| Time::from_nanos(slots * SLOT_NANOS);
     let wrap = 1 << 32;
     for began in [wrap - 300, wrap, 3 * wrap + 7] {
@@ -206,7 +206,7 @@ fn a_turn_costs_the_same_with_100_000_timers() {
     let mut wheel = Wheel::new();
     let ids: Vec<TimerId> =
         (0..TIMERS).map(|key| wheel.insert(at(1_000 + u64::from(key) % 60_000), key)).collect();
-    // Entries looked at are the cost; a turn that has nothing due looks at none.
+    // The cost is the number of visited entries; a turn without due timers visits none.
     let mut budget = usize::MAX;
     assert_eq!(wheel.pop(at(999), &mut budget), None);
     assert_eq!(budget, usize::MAX);
@@ -220,5 +220,5 @@ fn a_turn_costs_the_same_with_100_000_timers() {
         }
     }
     assert_eq!(fired, TIMERS as usize / 2);
-    assert_eq!(usize::MAX - budget, fired, "no entry was looked at twice");
+    assert_eq!(usize::MAX - budget, fired, "no entry is visited twice");
 }

@@ -9,7 +9,7 @@ fn sorted(topics: &Topics<u64>, service: u16, name: &str) -> Vec<u64> {
 }
 
 #[test]
-fn first_and_last_are_reported() {
+fn the_first_and_the_last_member_are_reported() {
     let mut topics = Topics::new(LIMITS);
     let (mut a, mut b) = (Memberships::default(), Memberships::default());
     assert_eq!(topics.join(0, "news", 1, &mut a), Ok(Joined::First));
@@ -26,7 +26,7 @@ fn first_and_last_are_reported() {
 }
 
 #[test]
-fn services_do_not_share_names() {
+fn topic_names_belong_to_one_service() {
     let mut topics = Topics::new(LIMITS);
     let (mut a, mut b) = (Memberships::default(), Memberships::default());
     assert_eq!(topics.join(0, "x", 1, &mut a), Ok(Joined::First));
@@ -38,7 +38,7 @@ fn services_do_not_share_names() {
 }
 
 #[test]
-fn leaves_from_head_middle_and_end_of_the_list() {
+fn a_leave_unlinks_first_middle_and_last_membership() {
     for gone in ["a", "b", "c"] {
         let mut topics = Topics::new(LIMITS);
         let mut list = Memberships::default();
@@ -55,7 +55,7 @@ fn leaves_from_head_middle_and_end_of_the_list() {
 }
 
 #[test]
-fn leave_all_reports_only_topics_left_empty() {
+fn leave_all_reports_only_topics_left_without_members() {
     let mut topics = Topics::new(LIMITS);
     let (mut a, mut b) = (Memberships::default(), Memberships::default());
     topics.join(0, "shared", 1, &mut a).expect("within the limits");
@@ -70,7 +70,7 @@ fn leave_all_reports_only_topics_left_empty() {
 }
 
 #[test]
-fn limits_hold_and_joining_again_meets_none() {
+fn limits_hold_but_a_repeated_join_succeeds() {
     let mut topics = Topics::new(LIMITS);
     let (mut a, mut b) = (Memberships::default(), Memberships::default());
     let long = "x".repeat(NAME_BYTES_MAX + 1);
@@ -88,7 +88,7 @@ fn limits_hold_and_joining_again_meets_none() {
 }
 
 #[test]
-fn memory_comes_back_after_a_mass_leave() {
+fn memory_is_freed_after_a_mass_leave() {
     const CROWD: u64 = 100_000;
     let mut topics = Topics::new(LIMITS);
     let mut lists: Vec<Memberships> = (0..CROWD).map(|_| Memberships::default()).collect();
@@ -98,7 +98,7 @@ fn memory_comes_back_after_a_mass_leave() {
     for list in &mut lists[10..] {
         assert_eq!(topics.leave(0, "crowd", list), Left::Left);
     }
-    let (_, crowd) = topics.topics.iter().next().expect("it has members");
+    let (_, crowd) = topics.topics.iter().next().expect("the topic has members");
     assert!(crowd.members.capacity() <= 4 * MEMBERS_KEPT);
     assert!(crowd.memberships.capacity() <= 4 * MEMBERS_KEPT);
     assert_eq!(sorted(&topics, 0, "crowd"), (0..10).collect::<Vec<u64>>());
@@ -109,7 +109,7 @@ fn memory_comes_back_after_a_mass_leave() {
 }
 
 #[test]
-fn names_of_past_topics_are_given_back() {
+fn memory_of_names_is_freed_with_their_topics() {
     let limits = TopicLimits { topics_max: 10_000, topics_per_connection_max: 10_000 };
     let mut topics = Topics::new(limits);
     let (mut one, mut many) = (Memberships::default(), Memberships::default());
