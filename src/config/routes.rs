@@ -268,13 +268,13 @@ impl fmt::Display for RouteError {
             RouteError::Settings(path, error) => write!(f, "path {path:?}: {error}"),
             RouteError::AboveBuffered { path, hard, all } => write!(
                 f,
-                "path {path:?}: outbox_hard, {hard} bytes, must not exceed buffered_max, \
-                 {all} bytes"
+                "path {path:?}: outbox_hard ({hard} bytes) must not exceed buffered_max \
+                 ({all} bytes)"
             ),
             RouteError::HistoryAboveSoft { path, history, soft } => write!(
                 f,
-                "path {path:?}: history_bytes_max, {history} bytes, must not exceed \
-                 outbox_soft, {soft} bytes"
+                "path {path:?}: history_bytes_max ({history} bytes) must not exceed \
+                 outbox_soft ({soft} bytes)"
             ),
         }
     }

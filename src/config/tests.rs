@@ -175,18 +175,18 @@ fn the_hard_limit_follows_the_largest_message_by_default() {
     let error = hard("message_max = '4 MiB'\noutbox_hard = '2 MiB'").unwrap_err();
     assert!(error.contains("2097152 bytes") && error.contains("4456462 bytes"), "{error}");
     let error = hard("message_max = '4 MiB'\nbuffered_max = '4 MiB'").unwrap_err();
-    assert!(error.contains("buffered_max, 4194304 bytes"), "{error}");
+    assert!(error.contains("buffered_max (4194304 bytes)"), "{error}");
     let error = hard("history_bytes_max = '1 MiB'").unwrap_err();
-    assert!(error.contains("outbox_soft, 262144 bytes"), "{error}");
+    assert!(error.contains("outbox_soft (262144 bytes)"), "{error}");
 }
 
 #[test]
 fn contradictions_are_rejected() {
     let error = |text: &str| file(text).unwrap_err();
-    assert!(error("pong_timeout = '40s'").contains("ping_interval, 30s"));
-    assert!(error("outbox_low = '1 MiB'").contains("outbox_soft, 262144 bytes"));
-    assert!(error("message_max = 100").contains("100 bytes, must be 125 to"));
-    assert!(error("head_max = '2 MiB'").contains("2097152 bytes, must be 1024 to 1048576"));
+    assert!(error("pong_timeout = '40s'").contains("ping_interval (30s)"));
+    assert!(error("outbox_low = '1 MiB'").contains("outbox_soft (262144 bytes)"));
+    assert!(error("message_max = 100").contains("100 bytes, but must be 125 to"));
+    assert!(error("head_max = '2 MiB'").contains("2097152 bytes, but must be 1024 to 1048576"));
     assert!(error("write_timeout = '0s'").contains("write_timeout must be more than zero"));
     assert!(error("pong_misses_max = 0").contains("pong_misses_max must be more than zero"));
     assert!(error("listen = ['[::1]:1', '[::1]:1']").contains("[::1]:1 is listed twice"));

@@ -1,5 +1,7 @@
-//! Which hosts a request may name (RFC 9110, 7.2): a page that points a name of its own at this machine
-//! (DNS rebinding) still sends that name.
+//! Compares the Host of a request (RFC 9110, 7.2) with the hosts that a route admits.
+//!
+//! It defends against DNS rebinding: a page that makes its own name resolve to this machine still
+//! sends that name.
 
 use std::net::IpAddr;
 
@@ -7,7 +9,7 @@ use super::admission::contains;
 use super::settings::HostPattern;
 
 /// Whether `authority`, a host with an optional port, matches one of the patterns. Without
-/// patterns every host does, and so does a request without a host.
+/// patterns, every host matches, and so does a request without a host.
 pub(super) fn admits_host(patterns: &[HostPattern], authority: Option<&str>) -> bool {
     patterns.is_empty()
         || patterns.contains(&HostPattern::Any)
@@ -37,7 +39,7 @@ fn address_of(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// A dot at the end names the same host (RFC 1034, 3.1).
+/// Compares names. A trailing dot names the same host (RFC 1034, 3.1).
 fn is_name(host: &str, name: &str) -> bool {
     host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case(name)
 }
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pattern_and_a_star_admit_every_host() {
+    fn without_patterns_or_with_a_star_every_host_is_admitted() {
         for patterns in [vec![], vec![HostPattern::Name("a".into()), HostPattern::Any]] {
             assert!(admits_host(&patterns, Some("evil.example")) && admits_host(&patterns, None));
         }

@@ -267,7 +267,7 @@ impl Core {
         conn.read_closed = true;
         self.outboxes.settle(id, conn);
         if conn.outbox.is_empty() || matches!(conn.phase, Phase::Lingering { .. }) {
-            self.bid_farewell(id);
+            self.write_close_notify(id);
             return self.vanish(id, reason);
         }
         if conn.is_open() {

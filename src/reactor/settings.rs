@@ -1,9 +1,9 @@
-//! What an operator may set, as plain structs: the loop's [`Settings`] and each route's
+//! Settings that an operator may change, as plain structs: the loop's [`Settings`] and each route's
 //! [`RouteSettings`].
 //!
-//! No names of configuration keys here, and no protocol or budget constants: those live in
-//! [`budget`](super::budget), never both. [`Settings::check`] and [`RouteSettings::check`] state the
-//! relations between the numbers; [`Rate`] and [`Prefix`] know their own notation.
+//! It knows no configuration keys, and no constants of protocol or budget: those are in
+//! [`budget`](super::budget). [`Settings::check`] and [`RouteSettings::check`] check the relations
+//! between numbers. [`Rate`], [`Prefix`] and [`HostPattern`] parse and format their own notation.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,58 +25,58 @@ pub use tls::{CertificateFiles, ClientCertificates, TlsSettings};
 /// The limits and deadlines of one reactor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Connections of clients open or in handshake at once; one more is answered 503.
+    /// Clients connected or in their handshake at once; further ones get 503.
     pub connections_max: usize,
-    /// Connections that services make (the client's role) at once; one more is an error of
+    /// Connections opened by services at once; a further one is an error of
     /// [`Context::connect`](super::Context::connect). They do not count for `connections_max`.
     pub outbound_max: usize,
-    /// Clients that wait for their 503 or 429 beside those that were admitted; one more is dropped
-    /// unanswered. At most, and by default, [`REFUSED_MAX`]: fewer where
-    /// descriptors are few.
+    /// Clients that wait for their 503 or 429, besides the admitted ones; further ones are dropped
+    /// without an answer. At most [`REFUSED_MAX`], the default; fewer if descriptors are scarce.
     pub refused_max: usize,
-    /// Connections from one address (IPv6: one /64) at once; one more is answered 429.
-    /// `None`: unlimited from loopback, [`PER_ADDRESS_DEFAULT`] from anywhere else. `Some(0)`: unlimited.
+    /// Connections from one address (IPv6: one /64) at once; further ones get 429. `None`:
+    /// unlimited for loopback, [`PER_ADDRESS_DEFAULT`] for other addresses. `Some(0)`: unlimited.
     pub connections_per_address: Option<usize>,
-    /// Addresses that neither `connections_per_address` nor `rate_per_address` applies to.
+    /// Addresses exempt from `connections_per_address` and `rate_per_address`.
     pub exempt: Vec<Prefix>,
-    /// New connections from one address; past it 429.
+    /// Rate of new connections from one address; further ones get 429.
     pub rate_per_address: Option<Rate>,
-    /// New connections from everywhere; past it 429.
+    /// Rate of new connections from all addresses together; further ones get 429.
     pub rate: Option<Rate>,
-    /// Bytes of a request's head; past it 431.
+    /// Bytes of a request head; a longer one gets 431.
     pub head_bytes_max: usize,
     /// Bytes that all connections together may hold in queues and unfinished messages.
     pub buffered_bytes_max: usize,
-    /// How long a `Sec-WebSocket-Key` may not be used twice; `None`: not watched (RFC 6455 asks for
-    /// nothing of the kind).
+    /// How long a `Sec-WebSocket-Key` may not be reused; `None`: not checked (RFC 6455 does not
+    /// require it).
     pub key_reuse_window: Option<Duration>,
-    /// From accept to the answered request, and between two plain requests on one connection.
+    /// Time from accept to the response, and between two HTTP requests on one connection.
     pub handshake_timeout: Duration,
-    /// From our Close to theirs.
+    /// Time from our Close to the peer's.
     pub close_timeout: Duration,
-    /// From the order to shut down to the end of the last connection.
+    /// Time from the start of a shutdown to the end of the last connection.
     pub drain_timeout: Duration,
-    /// Pings to silent peers; `None`: none are sent.
+    /// Pings to silent peers; `None`: no pings.
     pub heartbeat: Option<Heartbeat>,
-    /// Topics that all connections together may have joined; a further one is refused.
+    /// Topics of all connections together; a join that would create a further one is refused.
     pub topics_max: usize,
-    /// Topics that one connection may have joined.
+    /// Topics that one connection may join.
     pub topics_per_connection_max: usize,
-    /// How hard messages are compressed: 1, the fastest, to 9, the smallest.
+    /// Compression level: 1, the fastest, to 9, the smallest.
     pub deflate_level: u8,
-    /// How much memory compressing has to gather a block in: 1 to 9, some 2^(n + 9) bytes for each size
-    /// of window in use.
+    /// zlib's memLevel, the memory for compressing a block: 1 to 9, some 2^(n + 9) bytes for each
+    /// window size in use.
     pub deflate_mem_level: u8,
-    /// Bytes that the windows of all connections with context takeover may come to hold; past it new
-    /// connections do without.
+    /// Bytes that the windows of all connections with context takeover may grow to. Beyond it, new
+    /// connections get no context takeover.
     pub deflate_windows_bytes_max: usize,
-    /// Whether a line is logged for each connection that ended in good order, too.
+    /// Whether normally ended connections are logged, too.
     pub log_access: bool,
-    /// Whether the time of each phase of a turn is taken, for [`TurnReport`](super::TurnReport)s.
+    /// Whether the time of each phase of a turn is measured, for
+    /// [`TurnReport`](super::TurnReport)s.
     pub turn_stats: bool,
 }
 
-/// Connections from one address that is not loopback, unless set otherwise.
+/// Default for connections from one address, except loopback.
 pub const PER_ADDRESS_DEFAULT: usize = 64;
 
 impl Default for Settings {
@@ -107,14 +107,14 @@ impl Default for Settings {
     }
 }
 
-/// When a silent peer is pinged, and when it is given up.
+/// When a silent peer is pinged, and when its connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Heartbeat {
-    /// Silence before a ping, at most; peers are spread over its second half.
+    /// The longest silence before a ping. Pings are spread over the second half of the interval.
     pub interval: Duration,
-    /// How long any frame may take to follow a ping.
+    /// The time after a ping in which the peer must send a frame of any kind.
     pub pong_timeout: Duration,
-    /// Unanswered pings in a row that end the connection with 1001.
+    /// Consecutive unanswered pings after which the connection ends with 1001.
     pub misses_max: u8,
 }
 
@@ -128,80 +128,81 @@ impl Default for Heartbeat {
     }
 }
 
-/// Where to listen.
+/// An address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenSettings {
     /// Address and port; port 0 lets the kernel choose.
     pub address: SocketAddr,
-    /// SO_REUSEPORT: several processes share the port, the kernel spreads connections.
+    /// SO_REUSEPORT: several processes share the port, and the kernel distributes connections.
     pub reuse_port: bool,
-    /// TLS, with the certificates that [`set_tls`](super::Reactor::set_tls) was given before.
+    /// TLS, with the certificates set before by [`set_tls`](super::Reactor::set_tls).
     pub secure: bool,
-    /// Which routes its requests find: those of the same [site](RouteSettings::site).
+    /// The listener group: its requests find only routes of the same [group](RouteSettings::site).
     pub site: u16,
-    /// Its connections are operators': up to [`OPERATORS_MAX`](super::budget::OPERATORS_MAX) at all such
-    /// listeners, whatever the limits of clients say; and it stays open during a shutdown, until the last
-    /// client has gone.
+    /// Accepts connections of operators, not clients: up to
+    /// [`OPERATORS_MAX`](super::budget::OPERATORS_MAX) at all such listeners, independently of the
+    /// limits of clients. During a shutdown it stays open until the last client connection has
+    /// ended.
     pub for_operators: bool,
 }
 
 impl ListenSettings {
-    /// This address for clients of the routes of site 0, without TLS or a shared port.
+    /// Listens on this address for routes of listener group 0, without TLS and SO_REUSEPORT.
     pub fn new(address: SocketAddr) -> ListenSettings {
         ListenSettings { address, reuse_port: false, secure: false, site: 0, for_operators: false }
     }
 
-    /// The same with TLS.
+    /// Like [`new`](ListenSettings::new), with TLS.
     pub fn secure(address: SocketAddr) -> ListenSettings {
         ListenSettings { secure: true, ..ListenSettings::new(address) }
     }
 }
 
-/// The limits of the connections of one route.
+/// The settings of one route's connections.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteSettings {
-    /// A frame's announced length and an assembled message; past it 1009. A request's body; past it
-    /// 413.
+    /// Maximum size of a frame and of an assembled message; beyond it 1009. Maximum size of a
+    /// request body; beyond it 413.
     pub message_bytes_max: usize,
-    /// Queued output above which `send` answers `Congested` and the grace time runs.
+    /// Queued output above which `send` returns `Congested` and the grace time runs.
     pub outbox_soft: usize,
-    /// Queued output that is never exceeded: past it `send` answers `Refused`.
+    /// Maximum of queued output: `send` returns `Refused` instead of exceeding it.
     pub outbox_hard: usize,
-    /// Queued output below which a congested connection is told `on_drain`.
+    /// Queued output below which a congested connection has drained: `on_drain` is called.
     pub outbox_low: usize,
     /// How long a connection may stay above the soft limit.
     pub outbox_grace: Duration,
     /// What happens to a peer that reads too slowly.
     pub slow_policy: SlowPolicy,
-    /// From the first fragment of a message to its last; past it 1002.
+    /// Time from the first fragment of a message to its last; beyond it 1002.
     pub fragment_timeout: Duration,
-    /// How long queued output may make no progress at all.
+    /// How long queued output may make no progress.
     pub write_timeout: Duration,
-    /// Silence in data messages after which a connection is collected with 1001; `None`: never.
+    /// Time without data messages after which a connection is closed with 1001; `None`: never.
     pub idle_timeout: Option<Duration>,
-    /// Origins whose pages may connect, send requests and read the answers (CORS); 403 for others. Empty:
-    /// every origin may connect and send, and none may read. A wildcard stands for one label or more of
-    /// a host: `https://*.example.org`.
+    /// Origins whose pages may connect, send requests and read responses (CORS); others get 403.
+    /// Empty: every origin may connect and send requests, but none may read responses. A wildcard
+    /// stands for one or more labels of a host: `https://*.example.org`.
     pub origins: Vec<String>,
-    /// Hosts that requests may name, whatever the port; 403 for others. Empty: every host. Where several
+    /// Hosts that requests may name, with any port; others get 403. Empty: every host. If several
     /// routes share a path, each must admit the host.
     pub hosts: Vec<HostPattern>,
-    /// Whether a request without Origin, which no browser sends, is refused where `origins` has entries.
+    /// Whether requests without Origin are refused if `origins` is not empty. Browsers send an
+    /// Origin.
     pub require_origin: bool,
-    /// Whether an upgrade must name a subprotocol that the service speaks; else 400.
+    /// Whether an upgrade must name a subprotocol of the service; otherwise it gets 400.
     pub require_protocol: bool,
-    /// Which listeners lead here: those of the same site. What is for operators alone can so have an
-    /// address of its own.
+    /// The listener group of the route: only listeners of the same group lead to it. Routes for
+    /// operators can so have an address of their own.
     pub site: u16,
-    /// Whether messages are compressed for clients that offer it. What we make of our own connections'
-    /// answers follows from what their requests offer. Without the feature `deflate`, nothing is compressed.
+    /// Whether messages are compressed for clients that offer it. For outbound connections, the
+    /// offer follows from it, too. Without the feature `deflate`, nothing is compressed.
     pub deflate: DeflateMode,
-    /// Messages below this size are not worth compressing.
+    /// Smaller messages are not compressed.
     pub deflate_bytes_min: usize,
-    /// How far back a message may refer to those before it where [`DeflateMode::Dedicated`] lets it, at
-    /// the most: 2^n bytes, 9 to 15.
+    /// Maximum window size for context takeover ([`DeflateMode::Dedicated`]): 2^n bytes, 9 to 15.
     pub deflate_window_bits: u8,
-    /// How long nothing need be sent until what our messages may refer to is forgotten.
+    /// Free a connection's compression window after this long without sending.
     pub deflate_idle: Duration,
 }
 
@@ -230,25 +231,26 @@ impl Default for RouteSettings {
     }
 }
 
-/// What is agreed to of permessage-deflate (RFC 7692).
+/// How permessage-deflate (RFC 7692) is negotiated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeflateMode {
-    /// Nothing.
+    /// No compression.
     Off,
-    /// Messages are compressed each by itself: a connection needs no memory for it, and a message for
-    /// many is compressed once.
+    /// No context takeover: each message is compressed by itself. A connection needs no memory for
+    /// it, and a published message is compressed once.
     Shared,
-    /// Messages may refer to those before (context takeover), in each direction: smaller, at the price
-    /// of a window of each connection's own.
+    /// Context takeover in both directions: messages become smaller, at the cost of one window per
+    /// connection.
     Dedicated,
 }
 
-/// What happens to a peer that reads more slowly than it is sent to.
+/// What happens to a peer that reads more slowly than messages are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlowPolicy {
-    /// Messages for it are dropped, and counted, until its queue has drained below low water.
+    /// Further messages are dropped and counted until its queue has drained below `outbox_low`.
     Drop,
-    /// It is closed with 1013: after the grace time above the soft limit, at once at the hard limit.
+    /// It is closed with 1013: after the grace time above the soft limit, or at once at the hard
+    /// limit.
     Close,
 }
 

@@ -1,17 +1,17 @@
-//! What a service learns of the TLS under a request.
+//! Information for services about the TLS session of a request.
 
 use super::settings::TlsVersion;
 
-/// The TLS that a request came by.
+/// The TLS session of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsInfo {
-    /// The version that was agreed.
+    /// The negotiated version.
     pub version: TlsVersion,
     /// Whether an earlier session was resumed.
     pub is_resumed: bool,
-    /// The subject of the client's certificate, which was verified, as in `CN=alice, O=Example`; `None`
-    /// if it showed none. Feature `cert-info`.
+    /// The subject of the client's verified certificate, as in `CN=alice, O=Example`; `None` if the
+    /// client sent none. Feature `cert-info`.
     #[cfg(feature = "cert-info")]
     pub subject: Option<String>,
 }

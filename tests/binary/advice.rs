@@ -94,7 +94,7 @@ fn errors_of_files_name_the_line_and_the_key() {
             ":2: path \"/\": outbox_low",
             "outbox_soft",
         ),
-        ("log = 'off'\nhead_max = 1".to_owned(), ":2: head_max, 1 bytes, must be ", "1024"),
+        ("log = 'off'\nhead_max = 1".to_owned(), ":2: head_max is 1 bytes, but must be ", "1024"),
         ("log = 'off'\npong_timeout = '40s'".to_owned(), ":2: ", "pong_timeout"),
     ] {
         let file = write(&authority, &text);
@@ -115,11 +115,11 @@ fn check_refuses_a_certificate_that_is_not_valid_now_and_serve_does_not() {
     let file = write(&authority, &text);
     let (code, stderr) = end(&["check", "--config", &file]);
     assert_eq!(code, Some(2), "{stderr}");
-    assert!(stderr.contains(":2: tls_cert: ") && stderr.contains("and not now"), "{stderr}");
+    assert!(stderr.contains(":2: tls_cert: ") && stderr.contains("not valid now"), "{stderr}");
     let running = Process::spawn(&mut weir(["--config", &file]));
     running.listener();
     let log = running.stop();
-    assert!(log.contains("WARN") && log.contains("and not now"), "{log}");
+    assert!(log.contains("WARN") && log.contains("not valid now"), "{log}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! What makes the numbers of [`Settings`] and [`RouteSettings`] sound together.
+//! Checks the numbers of [`Settings`] and [`RouteSettings`] and their relations.
 //!
-//! Owns the ranges and relations, and [`SettingsError`], which names both sides of a contradiction.
-//! It corrects nothing: a setting is taken as given or refused.
+//! It owns the ranges, and [`SettingsError`], which names both sides of a contradiction. It
+//! corrects nothing: a setting is accepted as given or rejected.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -10,16 +10,16 @@ use std::time::Duration;
 use super::{Heartbeat, Prefix, Rate, RouteSettings, Settings};
 use crate::protocol::deflate::{LEVELS, MEM_LEVELS, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 
-/// What [`RouteSettings::message_bytes_max`] may be: a control frame's payload always fits, and no
-/// single message takes more than a gibibyte.
+/// Range of [`RouteSettings::message_bytes_max`]: a control frame's payload (125 bytes) always
+/// fits, and no single message takes more than 1 GiB.
 pub const MESSAGE_BYTES_RANGE: RangeInclusive<usize> = 125..=1 << 30;
-/// What [`Settings::head_bytes_max`] may be.
+/// Range of [`Settings::head_bytes_max`].
 pub const HEAD_BYTES_RANGE: RangeInclusive<usize> = 1 << 10..=1 << 20;
-/// The longest header a frame can have (RFC 6455, 5.2): two bytes, eight of length, four of mask.
+/// The longest frame header (RFC 6455, 5.2): 2 bytes, 8 of extended length, 4 of masking key.
 const FRAME_HEADER_BYTES_MAX: usize = 14;
 
 impl Settings {
-    /// Whether the numbers are in range and agree with each other.
+    /// Checks ranges and relations.
     pub fn check(&self) -> Result<(), SettingsError> {
         if self.connections_max == 0 {
             return Err(SettingsError::Zero("connections_max"));
@@ -65,7 +65,7 @@ impl Heartbeat {
     }
 }
 
-/// Whether a rate admits anybody, now and then: it may not be zero, nor be no number at all.
+/// Checks that a rate admits connections: positive and finite.
 fn check_rate(name: &'static str, rate: Option<Rate>) -> Result<(), SettingsError> {
     let admits =
         |rate: Rate| rate.per_second > 0.0 && rate.per_second.is_finite() && rate.burst > 0;
@@ -80,15 +80,15 @@ fn check_deadlines(deadlines: &[(&'static str, Duration)]) -> Result<(), Setting
 }
 
 impl RouteSettings {
-    /// The least `outbox_hard` that holds one largest message on top of `outbox_soft`. A service that
-    /// pauses its reading at the soft limit then never sees `Refused`: an echo is lossless.
+    /// The smallest `outbox_hard`: `outbox_soft` plus one message of maximum size. A service that
+    /// pauses reading at the soft limit then never gets `Refused`: an echo is lossless.
     pub fn outbox_hard_min(&self) -> usize {
         self.outbox_soft
             .saturating_add(self.message_bytes_max)
             .saturating_add(FRAME_HEADER_BYTES_MAX)
     }
 
-    /// Whether the numbers are in range and agree with each other.
+    /// Checks ranges and relations.
     pub fn check(&self) -> Result<(), SettingsError> {
         let (low, soft, hard) = (self.outbox_low, self.outbox_soft, self.outbox_hard);
         if !MESSAGE_BYTES_RANGE.contains(&self.message_bytes_max) {
@@ -127,43 +127,43 @@ fn check_range(
     Err(SettingsError::Range { name, given, least, most })
 }
 
-/// Settings that are out of range or contradict each other. Sizes are in bytes.
+/// A setting that is out of range or contradicts another one. Sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingsError {
-    /// The named count, rate or deadline may not be zero.
+    /// The named count, rate or deadline must not be zero.
     Zero(&'static str),
-    /// `head_bytes_max` lies outside [`HEAD_BYTES_RANGE`].
+    /// `head_bytes_max` is outside [`HEAD_BYTES_RANGE`].
     Head(usize),
-    /// `message_bytes_max` lies outside [`MESSAGE_BYTES_RANGE`].
+    /// `message_bytes_max` is outside [`MESSAGE_BYTES_RANGE`].
     Message(usize),
-    /// The named number lies outside its range.
+    /// The named number is outside its range.
     Range {
-        /// The setting.
+        /// The name of the setting.
         name: &'static str,
-        /// What was given.
+        /// The given value.
         given: u8,
-        /// The least there may be.
+        /// The smallest valid value.
         least: u8,
-        /// The most there may be.
+        /// The largest valid value.
         most: u8,
     },
-    /// A range in `exempt` has more prefix bits than its address has bits.
+    /// A prefix in `exempt` has more bits than its address.
     Prefix(Prefix),
-    /// A drained outbox would still be congested.
+    /// `outbox_low` is not below `outbox_soft`: a drained outbox would still be congested.
     LowNotBelowSoft {
         /// `outbox_low`.
         low: usize,
         /// `outbox_soft`.
         soft: usize,
     },
-    /// A largest message would not fit on top of the soft limit.
+    /// `outbox_hard` leaves no room for a message of maximum size above the soft limit.
     HardTooLow {
         /// `outbox_hard`.
         hard: usize,
         /// [`RouteSettings::outbox_hard_min`].
         least: usize,
     },
-    /// A ping would follow before the last one counts as missed.
+    /// `pong_timeout` is not below the interval: a ping would follow before the last one is missed.
     PongAfterNextPing {
         /// [`Heartbeat::pong_timeout`].
         timeout: Duration,
@@ -178,29 +178,29 @@ impl fmt::Display for SettingsError {
             SettingsError::Zero(name) => write!(f, "{name} must be more than zero"),
             SettingsError::Head(bytes) => {
                 let (least, most) = HEAD_BYTES_RANGE.into_inner();
-                write!(f, "head_max, {bytes} bytes, must be {least} to {most} bytes")
+                write!(f, "head_max is {bytes} bytes, but must be {least} to {most} bytes")
             }
             SettingsError::Message(bytes) => {
                 let (least, most) = MESSAGE_BYTES_RANGE.into_inner();
-                write!(f, "message_max, {bytes} bytes, must be {least} to {most} bytes")
+                write!(f, "message_max is {bytes} bytes, but must be {least} to {most} bytes")
             }
             SettingsError::Range { name, given, least, most } => {
-                write!(f, "{name}, {given}, must be {least} to {most}")
+                write!(f, "{name} is {given}, but must be {least} to {most}")
             }
             SettingsError::Prefix(prefix) => {
-                write!(f, "exempt, {prefix}, has more bits than the address")
+                write!(f, "{prefix} in exempt has more bits than the address")
             }
             SettingsError::LowNotBelowSoft { low, soft } => {
-                write!(f, "outbox_low, {low} bytes, must be less than outbox_soft, {soft} bytes")
+                write!(f, "outbox_low ({low} bytes) must be less than outbox_soft ({soft} bytes)")
             }
             SettingsError::HardTooLow { hard, least } => write!(
                 f,
-                "outbox_hard, {hard} bytes, must be at least {least} bytes: outbox_soft, one \
-                 largest message and its {FRAME_HEADER_BYTES_MAX} bytes of header"
+                "outbox_hard is {hard} bytes, but must be at least {least} bytes: outbox_soft plus \
+                 one message of maximum size and its {FRAME_HEADER_BYTES_MAX} bytes of header"
             ),
             SettingsError::PongAfterNextPing { timeout, interval } => write!(
                 f,
-                "pong_timeout, {timeout:?}, must be less than ping_interval, {interval:?}"
+                "pong_timeout ({timeout:?}) must be less than ping_interval ({interval:?})"
             ),
         }
     }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn water_marks_keep_their_order() {
+    fn output_limits_must_be_in_order() {
         assert_eq!(
             route(|r| r.outbox_low = r.outbox_soft),
             Err(SettingsError::LowNotBelowSoft { low: 256 << 10, soft: 256 << 10 })
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_a_range() {
+    fn sizes_outside_their_range_are_rejected() {
         assert_eq!(route(|r| r.message_bytes_max = 125), Ok(()));
         assert_eq!(route(|r| r.message_bytes_max = 124), Err(SettingsError::Message(124)));
         let past = (1 << 30) + 1;
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn deflate_has_ranges() {
+    fn deflate_parameters_outside_their_range_are_rejected() {
         let range =
             |name, given, least, most| Err(SettingsError::Range { name, given, least, most });
         assert_eq!(route(|r| r.deflate_window_bits = 9), Ok(()));
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn no_deadline_is_zero() {
+    fn deadlines_of_zero_are_rejected() {
         let zero = |name| Err(SettingsError::Zero(name));
         assert_eq!(route(|r| r.write_timeout = Duration::ZERO), zero("write_timeout"));
         assert_eq!(route(|r| r.outbox_grace = Duration::ZERO), zero("outbox_grace"));
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_admit_somebody_and_ranges_are_some() {
+    fn rates_of_zero_and_too_long_prefixes_are_rejected() {
         let rate = |per_second, burst| {
             let rate = Some(Rate { per_second, burst });
             let all = shared(|s| s.rate = rate);
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pong_is_due_before_the_next_ping() {
+    fn the_pong_timeout_must_be_below_the_ping_interval() {
         let beat = |interval, pong_timeout, misses_max| {
             let seconds = Duration::from_secs;
             let (interval, pong_timeout) = (seconds(interval), seconds(pong_timeout));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_both_numbers() {
+    fn errors_state_both_numbers() {
         let error = route(|r| r.outbox_low = 300_000).unwrap_err().to_string();
         assert!(error.contains("300000") && error.contains("262144"), "{error}");
     }

@@ -1,6 +1,6 @@
 //! The notation of hosts that requests may name: [`HostPattern`] (`localhost`, `127.0.0.0/8`, `*`).
 //!
-//! Reading and writing only, as in [`notation`](super::notation): requests are compared elsewhere.
+//! It parses and formats. `hosts.rs` compares requests.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use super::Prefix;
 
-/// A host that requests may name, whatever the port.
+/// A host that requests may name, with any port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostPattern {
     /// Every host.
@@ -20,7 +20,7 @@ pub enum HostPattern {
 }
 
 impl HostPattern {
-    /// The names and addresses of the machine itself: `localhost`, `127.0.0.0/8`, `[::1]`.
+    /// The names and addresses of this machine: `localhost`, `127.0.0.0/8`, `[::1]`.
     pub fn loopback() -> Vec<HostPattern> {
         let four = Prefix { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), bits: 8 };
         let six = Prefix { address: IpAddr::V6(Ipv6Addr::LOCALHOST), bits: 128 };
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn host_patterns_survive_their_notation() {
+    fn host_patterns_are_parsed_from_their_own_format() {
         for (text, shown) in [
             ("*", "*"),
             ("Node.Example.org.", "node.example.org"),

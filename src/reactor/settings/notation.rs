@@ -1,8 +1,7 @@
-//! Settings that have a notation of their own: [`Rate`] (`10/s burst 50`) and [`Prefix`]
-//! (`10.0.0.0/8`).
+//! Settings with a notation of their own: [`Rate`] (`10/s burst 50`) and [`Prefix`] (`10.0.0.0/8`).
 //!
-//! Reading and writing only: who spends the tokens or matches the addresses is elsewhere. What
-//! `Display` writes, `FromStr` reads back as the same value.
+//! It parses and formats; `admission.rs` uses the values. `FromStr` parses the output of `Display`
+//! as the same value.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,17 +10,17 @@ use std::str::FromStr;
 /// A token bucket: `per_second` on average, `burst` at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
-    /// Tokens that come back each second.
+    /// Tokens added each second.
     pub per_second: f64,
-    /// Tokens that the full bucket holds.
+    /// Tokens that a full bucket holds.
     pub burst: u32,
 }
 
 impl FromStr for Rate {
     type Err = &'static str;
 
-    /// `COUNT/UNIT`, the unit one of `s`, `min`, `h`, and optionally ` burst N`. Without a burst the
-    /// bucket holds the count: all of one period's tokens at once.
+    /// `COUNT/UNIT`, with the unit `s`, `min` or `h`, and optionally ` burst N`. The default burst
+    /// is the count: all tokens of one period at once.
     fn from_str(text: &str) -> Result<Rate, Self::Err> {
         const FORM: &str = r#"expected a rate such as "10/s", "100/min" or "10/s burst 50""#;
         let (average, burst) = match text.split_once(" burst ") {
@@ -38,14 +37,14 @@ impl FromStr for Rate {
         };
         let burst = burst.unwrap_or(count);
         if count == 0 || burst == 0 {
-            return Err("a rate or burst of 0 would admit nobody");
+            return Err("a rate or burst of 0 would admit no connection");
         }
         Ok(Rate { per_second: f64::from(count) / seconds, burst })
     }
 }
 
 impl fmt::Display for Rate {
-    /// The notation that [`Rate::from_str`] reads back as the same rate.
+    /// The notation that [`Rate::from_str`] parses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = |seconds: f64| {
             let count = (self.per_second * seconds).round();
@@ -64,12 +63,12 @@ impl fmt::Display for Rate {
 pub struct Prefix {
     /// Any address of the range.
     pub address: IpAddr,
-    /// Leading bits that count.
+    /// The number of significant leading bits.
     pub bits: u8,
 }
 
 impl Prefix {
-    /// Bits that an address of its family has.
+    /// The number of bits of an address of this family.
     pub(super) fn width(&self) -> u8 {
         if self.address.is_ipv4() { 32 } else { 128 }
     }
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_survive_their_notation() {
+    fn rates_are_parsed_from_their_own_format() {
         let rate = |text: &str| text.parse::<Rate>();
         assert_eq!(rate("10/s"), Ok(Rate { per_second: 10.0, burst: 10 }));
         assert_eq!(rate("10 / s burst 50"), Ok(Rate { per_second: 10.0, burst: 50 }));
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_survive_their_notation() {
+    fn prefixes_are_parsed_from_their_own_format() {
         for text in ["10.0.0.0/8", "0.0.0.0/0", "2001:db8::/32", "::1/128"] {
             assert_eq!(text.parse::<Prefix>().unwrap().to_string(), text);
         }

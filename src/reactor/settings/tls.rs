@@ -1,25 +1,26 @@
-//! What an operator may set of TLS: certificates, who must show one, and which versions are spoken.
+//! TLS settings: certificates, client certificates, versions, and the watch interval.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::TlsVersion;
 
-/// The identity of a reactor's secure listeners.
+/// The TLS of a reactor's secure listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// The first is for clients that name no server, or one that no certificate is for.
+    /// The first is the default, for clients that send no server name or one that no certificate
+    /// matches.
     pub certificates: Vec<CertificateFiles>,
-    /// Whether clients show certificates, and whose.
+    /// Whether clients must present certificates, and which are trusted.
     pub clients: ClientCertificates,
-    /// The oldest version that is spoken.
+    /// The oldest version that is accepted.
     pub version_min: TlsVersion,
-    /// How often the files are looked at for changes; `None`: only when ordered.
+    /// Interval between checks of the files for changes; `None`: only on request.
     pub watch: Option<Duration>,
 }
 
 impl TlsSettings {
-    /// One certificate, no clients' certificates, every version, and a look at the files every 5 s.
+    /// One certificate, no client certificates, all versions, and a check of the files every 5 s.
     pub fn new(certificate: CertificateFiles) -> TlsSettings {
         TlsSettings {
             certificates: vec![certificate],
@@ -33,19 +34,19 @@ impl TlsSettings {
 /// A certificate and its key, as PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// The server's own certificate first, then those that lead to a root.
+    /// The server's own certificate first, then the intermediate ones up to a root.
     pub chain: PathBuf,
     /// Its private key: PKCS #8, PKCS #1 or SEC 1.
     pub key: PathBuf,
 }
 
-/// What clients show. A certificate that is shown must lead to one in the named PEM file.
+/// Client certificates. A certificate must chain to one in the given PEM file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientCertificates {
-    /// None is asked for.
+    /// Not requested.
     Off,
-    /// One is asked for, and a client without is let in, too.
+    /// Requested, but a client without one is accepted, too.
     Wanted(PathBuf),
-    /// A client without is turned away.
+    /// Required: the handshake fails without one.
     Required(PathBuf),
 }

@@ -1,6 +1,6 @@
-//! What X.509 certificates say: how long they are valid, and whose they are.
+//! Reads X.509 certificates: their validity period and their subject.
 //!
-//! rustls checks neither of its own side's certificates' times nor names subjects.
+//! rustls does not check the validity of our own certificates, and does not return subjects.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::error::TlsError;
 /// Checks that each certificate of a chain, read from `file`, is valid now.
 ///
 /// # Errors
-/// The first that is not.
+/// The first certificate that is not valid now.
 pub(super) fn check_time(file: &Path, chain: &[CertificateDer<'_>]) -> Result<(), TlsError> {
     for der in chain {
         let bad = |_| TlsError::Certificate(file.to_owned(), CertificateError::BadEncoding.into());

@@ -1,6 +1,7 @@
-//! From PEM files to what rustls serves with: read, checked whole, or refused with the reason.
+//! Builds the rustls server configuration from PEM files, or rejects them with the reason.
 //!
-//! Blocks on the disk, so it runs before the loop does, or on the thread that reloads.
+//! It blocks on the disk, so it runs before the loop starts or on the reload thread. Next: `pem.rs`
+//! reads the files, `reload.rs` calls it for changes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,15 +25,15 @@ use super::pem::{HANDSHAKE_BYTES_MAX, certificates, chain, key};
 use crate::reactor::budget::TLS_SESSIONS_MAX;
 use crate::reactor::settings::{CertificateFiles, ClientCertificates, TlsSettings, TlsVersion};
 
-/// The only protocol spoken here (RFC 7301): a WebSocket begins with HTTP/1.1.
+/// The only ALPN protocol (RFC 7301): a WebSocket starts with HTTP/1.1.
 pub(super) const ALPN: &[u8] = b"http/1.1";
-/// Tickets for a client of TLS 1.3: it comes back with one connection, not with many at once.
+/// Tickets for each client of TLS 1.3: a client usually reconnects with one connection.
 const TICKETS: usize = 1;
 
-/// Room for the rest of a request for a certificate: signature algorithms, and headers.
+/// Room in a CertificateRequest besides the names: signature algorithms, and headers.
 const OTHER_EXTENSIONS_BYTES: usize = 1024;
 
-/// In our order, which wins over the client's. AES first: where a server runs it is in hardware.
+/// In our order, which wins over the client's. AES first: server hardware accelerates it.
 const SUITES: [SupportedCipherSuite; 9] = [
     cipher_suite::TLS13_AES_256_GCM_SHA384,
     cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
@@ -49,7 +50,7 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider { cipher_suites: SUITES.to_vec(), ..default_provider() })
 }
 
-/// What lets clients resume their sessions, and outlives a change of certificates.
+/// Tickets and sessions for resumption; they outlive a change of certificates.
 #[derive(Debug, Clone)]
 pub(super) struct Resumption {
     tickets: Arc<dyn ProducesTickets>,
@@ -58,7 +59,7 @@ pub(super) struct Resumption {
 
 impl Resumption {
     /// # Errors
-    /// There is no entropy for the tickets' keys.
+    /// The system has no entropy for the ticket keys.
     pub(super) fn new() -> Result<Resumption, TlsError> {
         Ok(Resumption {
             tickets: Ticketer::new().map_err(TlsError::Configuration)?,
@@ -67,26 +68,27 @@ impl Resumption {
     }
 }
 
-/// A configuration, and what speaks against it all the same.
+/// A configuration, and a problem that only a running server should reject.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) config: Arc<ServerConfig>,
-    /// Certificates that are not valid at this time. A server that starts may have nothing better; one
-    /// that runs has. Without the feature `cert-info` nobody looks.
-    pub(super) untimely: Option<TlsError>,
+    /// A certificate that is not valid at this time. A server that starts uses it all the same,
+    /// because it may have no better one; a running server keeps the old one. Without the feature
+    /// `cert-info` this is not checked.
+    pub(super) not_valid_now: Option<TlsError>,
 }
 
-/// Reads and checks everything that the settings name.
+/// Reads and checks all files in the settings.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// The first problem found.
 pub(super) fn load(settings: &TlsSettings, resumption: &Resumption) -> Result<Loaded, TlsError> {
     let provider = provider();
     let mut certificates = Vec::with_capacity(settings.certificates.len());
-    let mut untimely = None;
+    let mut not_valid_now = None;
     for files in &settings.certificates {
         let certificate = certificate(files, &provider)?;
-        untimely = untimely.or(check_time(&files.chain, &certificate.cert).err());
+        not_valid_now = not_valid_now.or(check_time(&files.chain, &certificate.cert).err());
         certificates.push(certificate);
     }
     if certificates.is_empty() {
@@ -97,7 +99,7 @@ pub(super) fn load(settings: &TlsSettings, resumption: &Resumption) -> Result<Lo
         TlsVersion::Tls13 => &[&version::TLS13][..],
     };
     let clients = clients(&settings.clients, &provider)?;
-    // A session that is resumed is not verified again: trust that was taken back must not live on in it.
+    // A resumed session is not verified again: revoked trust must not survive in it.
     let resumption = match settings.clients {
         ClientCertificates::Off => resumption.clone(),
         ClientCertificates::Wanted(_) | ClientCertificates::Required(_) => Resumption::new()?,
@@ -112,10 +114,10 @@ pub(super) fn load(settings: &TlsSettings, resumption: &Resumption) -> Result<Lo
     config.send_tls13_tickets = TICKETS;
     config.ticketer = resumption.tickets;
     config.session_storage = resumption.sessions;
-    Ok(Loaded { config: Arc::new(config), untimely })
+    Ok(Loaded { config: Arc::new(config), not_valid_now })
 }
 
-/// One certificate with its key, which must be a pair.
+/// Loads one certificate and its key, which must match.
 fn certificate(
     files: &CertificateFiles,
     provider: &CryptoProvider,
@@ -135,7 +137,7 @@ fn certificate(
     })
 }
 
-/// The certificates of a file as those that others must lead to.
+/// The certificates of a file as trusted roots.
 pub(super) fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for root in certificates(path)? {
@@ -154,7 +156,7 @@ fn clients(
         ClientCertificates::Required(path) => (path, true),
     };
     let roots = roots(path)?;
-    // The server sends their names with its request for a certificate (RFC 8446, 4.2.4).
+    // The server sends these names in its CertificateRequest (RFC 8446, 4.2.4).
     let names: usize = roots.subjects().iter().map(|name| name.as_ref().len() + 2).sum();
     if names > HANDSHAKE_BYTES_MAX - OTHER_EXTENSIONS_BYTES {
         return Err(TlsError::TooLarge(path.clone(), names));
@@ -168,13 +170,13 @@ fn clients(
     verifier.map_err(|error| TlsError::Clients(path.clone(), error))
 }
 
-/// Which certificate is shown to whom (RFC 6066, 3).
+/// Selects the certificate for a client by server name (RFC 6066, 3).
 #[derive(Debug)]
 struct Certificates(Vec<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Certificates {
-    /// The first that is for the name and of a kind that the client can check; else the first of such a
-    /// kind. Names are matched as clients do it, wildcards included.
+    /// The first certificate that matches the name and that the client can verify, else the first
+    /// that it can verify. Names match as in clients, wildcards included.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let mut candidates =
             self.0.iter().filter(|key| key.key.choose_scheme(hello.signature_schemes()).is_some());

@@ -1,4 +1,6 @@
-//! The client's role: whom to trust, and whom to ask for.
+//! TLS of outbound connections: the trusted roots and the expected server name.
+//!
+//! It owns client configurations, never a connection. Next: `session.rs` runs the handshake.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,9 +15,9 @@ use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use super::certificates::{ALPN, provider, roots};
 use super::{Session, TlsError};
 
-/// How connections to one server are secured, for
-/// [`Context::connect_secure`](crate::reactor::Context::connect_secure). Cheap to clone; sessions are
-/// resumed among its clones.
+/// The TLS configuration for connections to one server, for
+/// [`Context::connect_secure`](crate::reactor::Context::connect_secure). It is cheap to clone;
+/// clones share sessions for resumption.
 #[derive(Debug, Clone)]
 pub struct TlsConnector {
     config: Arc<ClientConfig>,
@@ -23,21 +25,21 @@ pub struct TlsConnector {
 }
 
 impl TlsConnector {
-    /// For the server that has a certificate for `name`, a host name or an address, which leads to one
-    /// of the web's own authorities: those that Mozilla trusts.
+    /// Trusts the public certificate authorities (Mozilla's list). The server must have a
+    /// certificate for `name`, a host name or an IP address.
     ///
     /// # Errors
-    /// The name is none.
+    /// The name is malformed.
     pub fn public(name: &str) -> Result<TlsConnector, TlsError> {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         TlsConnector::with_roots(name, roots)
     }
 
-    /// For the server that has a certificate for `name`, a host name or an address, which leads to one
-    /// in this PEM file.
+    /// Trusts the certificates in a PEM file. The server must have a certificate for `name`, a host
+    /// name or an IP address.
     ///
     /// # Errors
-    /// The name is none, or the file is not to be used.
+    /// The name is malformed, or the file is unreadable or not valid PEM.
     pub fn trusting(name: &str, file: &Path) -> Result<TlsConnector, TlsError> {
         TlsConnector::with_roots(name, roots(file)?)
     }
@@ -49,22 +51,21 @@ impl TlsConnector {
         TlsConnector::new(name, builder.with_root_certificates(roots).with_no_client_auth())
     }
 
-    /// For any server, whatever certificate it shows: whoever sits between can read and change all. For
-    /// measuring.
+    /// Accepts any certificate: a man in the middle can read and change all data. For measurements.
     ///
     /// # Errors
-    /// The name is none.
+    /// The name is malformed.
     pub fn insecure(name: &str) -> Result<TlsConnector, TlsError> {
         let provider = provider();
-        let anybody = Arc::new(Anybody(Arc::clone(&provider)));
+        let accept_any = Arc::new(AcceptAny(Arc::clone(&provider)));
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Configuration)?;
-        let config = builder.dangerous().with_custom_certificate_verifier(anybody);
+        let config = builder.dangerous().with_custom_certificate_verifier(accept_any);
         TlsConnector::new(name, config.with_no_client_auth())
     }
 
-    /// The same, but that each session begins anew.
+    /// The same configuration without session resumption: every handshake is a full one.
     pub fn without_resumption(self) -> TlsConnector {
         let mut config = (*self.config).clone();
         config.resumption = Resumption::disabled();
@@ -79,17 +80,17 @@ impl TlsConnector {
     }
 
     /// # Errors
-    /// There is no TLS to be had.
+    /// rustls rejects the configuration.
     pub(super) fn session(&self) -> Result<Session, Error> {
         Session::client(Arc::clone(&self.config), self.name.clone())
     }
 }
 
-/// Takes every certificate; that the server has its key is checked all the same.
+/// Accepts every certificate, but still verifies that the server has its private key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAny(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAny {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -1,4 +1,4 @@
-//! Why there is no TLS with the files that the settings name.
+//! Errors of TLS settings and of the files that they name.
 
 use std::fmt;
 use std::io;
@@ -8,46 +8,48 @@ use rustls::pki_types::pem;
 use rustls::server::VerifierBuilderError;
 use rustls::{CertificateError, Error};
 
-/// What is wrong, and in which file.
+/// Why certificates or other TLS settings cannot be used; with the file, if one is at fault.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// No certificate is named.
+    /// No certificate is configured.
     NoCertificate,
-    /// A file cannot be read, is no regular file, or is larger than any such file.
+    /// A file cannot be read, is not a regular file, or is larger than
+    /// [`PEM_BYTES_MAX`](super::PEM_BYTES_MAX).
     Unreadable(PathBuf, io::Error),
     /// A file is malformed PEM.
     Malformed(PathBuf, pem::Error),
-    /// A file is not what is wanted, for a reason that can be named.
+    /// A file has the wrong content, for the given reason.
     Content(PathBuf, &'static str),
-    /// A chain, or the names of authorities, would take so many bytes of a handshake message.
+    /// A certificate chain, or the names of authorities, would take this many bytes of a handshake
+    /// message.
     TooLarge(PathBuf, usize),
-    /// The private key, named second, is not the certificate's.
+    /// The private key, in the second file, does not belong to the certificate in the first.
     KeyMismatch(PathBuf, PathBuf),
-    /// A file holds nothing of the kind that is wanted.
+    /// A file contains no item of the given kind.
     Empty(PathBuf, &'static str),
-    /// A certificate makes no sense, or belongs to another key than the one beside it.
+    /// A certificate is malformed, or cannot be used with its key.
     Certificate(PathBuf, Error),
-    /// A key is of no kind that can sign.
+    /// The key cannot be used for signatures.
     Key(PathBuf, Error),
     /// A certificate is not valid at this time.
     NotValidNow(PathBuf, String),
-    /// The certificates that clients' must lead to are of no use.
+    /// The certificates that client certificates must chain to cannot be used.
     Clients(PathBuf, VerifierBuilderError),
-    /// What is no host name and no address.
+    /// The text is neither a host name nor an IP address.
     ServerName(String),
-    /// All else that rustls refuses.
+    /// rustls rejects the configuration for another reason.
     Configuration(Error),
-    /// The thread that watches the files was not to be had.
+    /// The certificate watcher thread could not be started.
     Thread(io::Error),
-    /// A panic while the files were read.
+    /// A parser panicked while it read the files.
     Panicked,
 }
 
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TlsError::NoCertificate => f.write_str("TLS without a certificate"),
+            TlsError::NoCertificate => f.write_str("TLS needs a certificate"),
             TlsError::Unreadable(path, error) => write!(f, "{}: {error}", path.display()),
             TlsError::Malformed(path, error) => {
                 write!(f, "{}: {}", path.display(), describe(error))
@@ -76,18 +78,22 @@ impl fmt::Display for TlsError {
                 write!(f, "{}: {error}", path.display())
             }
             TlsError::NotValidNow(path, times) => {
-                write!(f, "{}: valid {times}, and not now", path.display())
+                write!(f, "{}: not valid now: valid {times}", path.display())
             }
             TlsError::Clients(path, error) => write!(f, "{}: {error}", path.display()),
-            TlsError::ServerName(name) => write!(f, "{name:?} is no host name and no address"),
+            TlsError::ServerName(name) => {
+                write!(f, "{name:?} is neither a host name nor an IP address")
+            }
             TlsError::Configuration(error) => write!(f, "TLS: {error}"),
-            TlsError::Thread(error) => write!(f, "watching certificates: {error}"),
+            TlsError::Thread(error) => {
+                write!(f, "cannot start the certificate watcher thread: {error}")
+            }
             TlsError::Panicked => f.write_str("reading the certificates panicked"),
         }
     }
 }
 
-/// What is wrong with a PEM file.
+/// A PEM error in words.
 fn describe(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "malformed PEM: a BEGIN line without its END line",
@@ -100,7 +106,7 @@ fn describe(error: &pem::Error) -> &'static str {
 }
 
 impl TlsError {
-    /// The file at fault, if it is one.
+    /// The file at fault, if the error is about a file.
     pub fn path(&self) -> Option<&Path> {
         match self {
             TlsError::Unreadable(path, _)

@@ -1,32 +1,34 @@
-//! What TLS handshakes may cost the loop: a budget for admitted clients, and another for refused ones.
+//! Limits on the cost of TLS handshakes: a budget for admitted clients, and another for refused
+//! ones.
 //!
-//! A refused client (429, 503) gets its answer under TLS, so it costs a handshake like any other. Its
-//! reads wait in a queue of their own, which is served at a fixed pace, whatever the number of turns:
-//! a storm of refused clients takes neither the handshakes nor much of the time of the admitted ones.
+//! A refused client (429, 503) gets its response over TLS, so it costs a full handshake. Its reads
+//! wait in a queue of their own, which is served at a fixed rate, however many turns there are. A
+//! storm of refused clients therefore takes neither the handshakes of admitted clients nor much of
+//! their time.
 
 use std::collections::VecDeque;
 
 use crate::reactor::budget::{TLS_HANDSHAKES, TLS_REFUSED_INTERVAL};
 use crate::reactor::{ConnId, Time};
 
-/// The reads that connections in handshake may still have.
+/// The budgets for reads from connections in their TLS handshake.
 #[derive(Debug, Default)]
 pub(in crate::reactor) struct Handshakes {
-    /// Reads from admitted connections that this turn has left.
+    /// Reads from admitted connections left in this turn.
     left: usize,
-    /// Refused connections that wait for a read, the longest first; some may be gone.
+    /// Refused connections that wait for a read, oldest first. Some may have ended.
     refused: VecDeque<ConnId>,
-    /// Before this time none of them is read.
+    /// No refused connection is read before this time.
     refused_at: Time,
 }
 
 impl Handshakes {
-    /// The next turn begins.
+    /// Refills the budget at the start of a turn.
     pub(in crate::reactor) fn refill(&mut self) {
         self.left = TLS_HANDSHAKES;
     }
 
-    /// Takes a read of an admitted connection from the budget of the turn, if there is one left.
+    /// Takes one read of an admitted connection from the budget of the turn; false if none is left.
     pub(super) fn take(&mut self) -> bool {
         let has_one = self.left > 0;
         self.left -= usize::from(has_one);
@@ -38,8 +40,7 @@ impl Handshakes {
         self.refused.push_back(id);
     }
 
-    /// The refused connection to be read now, if one of those that are still `alive` waits and its time
-    /// has come.
+    /// The oldest refused connection that is still `alive`, if the next read is due.
     pub(super) fn next_refused(
         &mut self,
         now: Time,
@@ -57,7 +58,7 @@ impl Handshakes {
         None
     }
 
-    /// When the next refused connection is to be read, if one waits.
+    /// When the next refused connection may be read; `None` if none waits.
     pub(in crate::reactor) fn refused_at(&self) -> Option<Time> {
         (!self.refused.is_empty()).then_some(self.refused_at)
     }

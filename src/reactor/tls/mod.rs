@@ -1,9 +1,11 @@
-//! TLS under the connections of a loop: its identity, its sessions, and the memory that they share.
+//! TLS of one loop: its certificates, its sessions, and the memory that sessions share.
 //!
-//! A secure connection is one with a [`Session`] in its rare part; all above it sees plaintext, all
-//! below records. What is read is decrypted at once and whole, what is sent is sealed when it is
-//! flushed: neither side leaves anything with rustls. Certificates are read on a thread; the loop
-//! swaps a pointer, so that connections keep what they began with.
+//! A TLS connection has a [`Session`] in its cold state. Layers above it see plaintext, the socket
+//! below it carries records. Input is decrypted completely on each read, output is encrypted when
+//! it is flushed, so that no data stays inside rustls. Certificates are read on a thread; the loop
+//! swaps a pointer, so that open connections keep their certificate.
+//!
+//! Next: `session.rs` for records, `read.rs` for reads, `reload.rs` for the certificate thread.
 
 #[cfg_attr(not(feature = "cert-info"), path = "../without/cert_info.rs")]
 mod cert_info;
@@ -38,10 +40,10 @@ pub use self::error::TlsError;
 pub use self::pem::PEM_BYTES_MAX;
 pub(super) use self::session::Session;
 
-/// A session as a connection holds it.
+/// How a connection stores its session: boxed.
 pub(super) type SessionBox = Box<Session>;
 
-/// The TLS of one loop.
+/// The TLS state of one loop.
 #[derive(Debug, Default)]
 pub(super) struct Tls {
     identity: Option<Identity>,
@@ -49,23 +51,23 @@ pub(super) struct Tls {
     pub(super) handshakes: Handshakes,
 }
 
-/// What clients are shown, now and after a change of the files.
+/// The certificates of the server, and the thread that reloads them.
 #[derive(Debug)]
 struct Identity {
     config: Arc<ServerConfig>,
     reloader: Reloader,
 }
 
-/// What sessions use while they work and none of them owns; no memory at all before the first.
+/// Buffers that all sessions share while they work. Allocated with the first session.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// Records that are read.
+    /// Records read from a socket.
     incoming: Vec<u8>,
-    /// Records that are written.
+    /// Records to be written.
     outgoing: Vec<u8>,
-    /// Plaintext of several chunks that goes into one record.
+    /// Plaintext of several chunks, gathered for one record.
     gathered: Vec<u8>,
-    /// What TLS itself answers.
+    /// Records that TLS itself sends in response.
     answer: Vec<u8>,
 }
 
@@ -77,9 +79,9 @@ impl Memory {
 }
 
 impl Memory {
-    /// Seals what is queued and writes it. Returns how many bytes of records the kernel took, and why the
-    /// flush stopped.
-    // Not inlined: the way in the clear stays as short as it was.
+    /// Encrypts queued output and writes it. Returns the number of record bytes that the kernel
+    /// accepted, and why the flush stopped.
+    // Not inlined: the plaintext path must not grow.
     #[inline(never)]
     pub(super) fn flush(
         &mut self,
@@ -100,10 +102,10 @@ impl Memory {
 }
 
 impl Tls {
-    /// The TLS of a connection that a client has made.
+    /// Creates the session of an accepted connection.
     ///
     /// # Errors
-    /// There is no identity to show, or rustls refuses it.
+    /// The reactor has no certificate, or rustls rejects the configuration.
     pub(super) fn accept(&mut self) -> io::Result<SessionBox> {
         let identity = self.identity.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let config = Arc::clone(&identity.config);
@@ -111,14 +113,14 @@ impl Tls {
         Session::server(config).map(Box::new).map_err(io::Error::other)
     }
 
-    /// The TLS of a connection that we make.
+    /// Creates the session of an outbound connection.
     pub(super) fn connect(&mut self, connector: &TlsConnector) -> io::Result<SessionBox> {
         self.memory.prepare();
         connector.session().map(Box::new).map_err(io::Error::other)
     }
 
     /// # Errors
-    /// There is no certificate for a secure listener.
+    /// A listener with TLS has no certificate.
     pub(super) fn check_identity(&self) -> io::Result<()> {
         match self.identity {
             Some(_) => Ok(()),
@@ -128,45 +130,46 @@ impl Tls {
 }
 
 impl TlsSettings {
-    /// Whether a server could serve with these files now. Reads them.
+    /// Reads the files and checks whether a server could use them now.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// The first problem found.
     pub fn check(&self) -> Result<(), TlsError> {
         let loaded = load(self, &Resumption::new()?)?;
-        loaded.untimely.map_or(Ok(()), Err)
+        loaded.not_valid_now.map_or(Ok(()), Err)
     }
 }
 
 impl Reactor {
-    /// The certificates of listeners that are [secure](super::settings::ListenSettings::secure), read
-    /// now. From here on a thread watches their files, for changes and for
+    /// Reads the certificates of [TLS listeners](super::settings::ListenSettings::secure). A thread
+    /// then watches the files, and reloads them on a change or on
     /// [`reload_certificates`](Reactor::reload_certificates).
     ///
     /// # Errors
-    /// What is wrong with the files. Certificates that are not valid at this time are warned of.
+    /// A file is unreadable, malformed or inconsistent. A certificate that is not valid at this
+    /// time only logs a warning.
     pub fn set_tls(&mut self, settings: TlsSettings) -> Result<(), TlsError> {
         let (reloader, loaded) = Reloader::start(settings, self.core.bells.alarm())?;
-        if let Some(error) = loaded.untimely {
+        if let Some(error) = loaded.not_valid_now {
             warn!("{error}");
         }
         self.core.tls.identity = Some(Identity { config: loaded.config, reloader });
         Ok(())
     }
 
-    /// Reloads the certificates given to [`set_tls`](Reactor::set_tls), on a thread. If they are valid,
-    /// new connections get them; if not, the log says why and the old ones stay. Without TLS there is
-    /// nothing to reload, and the log says so.
+    /// Reloads the certificates given to [`set_tls`](Reactor::set_tls), on a thread. If they are
+    /// valid, new connections use them. Otherwise the error is logged and the old ones stay in use.
+    /// Without TLS it only logs that there is nothing to reload.
     pub fn reload_certificates(&self) {
         match &self.core.tls.identity {
-            Some(identity) => identity.reloader.order(),
+            Some(identity) => identity.reloader.request(),
             None => info!("nothing to reload: no listener uses TLS"),
         }
     }
 }
 
 impl Core {
-    /// Queues records of TLS's own, before all that is not sealed yet.
+    /// Queues records of TLS itself, before all output that is not encrypted yet.
     fn queue_sealed(&mut self, id: ConnId, records: &[u8]) {
         if let Some(conn) = self.conns.get_mut(id) {
             self.outboxes.change(id, conn, |open| open.outbox.push_sealed(open.spares, records));
@@ -174,7 +177,7 @@ impl Core {
         }
     }
 
-    /// Begins the handshake, as the client that we are.
+    /// Starts the handshake of an outbound connection: queues the ClientHello.
     pub(super) fn begin_handshake(&mut self, id: ConnId) {
         let mut hello = Vec::new();
         if let Some(session) = self.conns.get_mut(id).and_then(|conn| conn.session()) {
@@ -183,9 +186,8 @@ impl Core {
         self.queue_sealed(id, &hello);
     }
 
-    /// Tells a peer that has ended its own side that ours ends in good order, too, if that can be said at
-    /// once.
-    pub(super) fn bid_farewell(&mut self, id: ConnId) {
+    /// Writes our close_notify to a peer that has ended its side, if the socket accepts it at once.
+    pub(super) fn write_close_notify(&mut self, id: ConnId) {
         let Some(Connection { socket, rare: Some(rare), .. }) = self.conns.get_mut(id) else {
             return;
         };
@@ -198,7 +200,7 @@ impl Core {
         }
     }
 
-    /// Queues our close_notify; whether there was one to be queued.
+    /// Queues our close_notify; false if it was sent before or cannot be sent.
     pub(super) fn queue_close_notify(&mut self, id: ConnId) -> bool {
         let Some(session) = self.conns.get_mut(id).and_then(|conn| conn.session()) else {
             return false;
@@ -212,7 +214,7 @@ impl Core {
         true
     }
 
-    /// Shows new clients the certificates that were read since this was last asked.
+    /// Uses certificates that the thread has reloaded since the last call, for new connections.
     pub(super) fn take_reloaded(&mut self) {
         let Some(identity) = &mut self.tls.identity else {
             return;

@@ -1,6 +1,6 @@
-//! PEM files of certificates and keys: read, and refused with the cause that an operator can remove.
+//! Reads certificates and keys from PEM files. Errors name a cause that an operator can fix.
 //!
-//! Whether a certificate and a key are a pair, and valid now, is checked by [`certificates`].
+//! [`certificates`] checks whether certificate and key match and are valid now.
 //!
 //! [`certificates`]: super::certificates
 
@@ -12,18 +12,19 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::error::TlsError;
 use crate::reactor::file::read_regular_file;
 
-/// Bytes of a PEM file. A larger file is refused. Bundles of all public authorities have some 250 KiB.
+/// The maximum size of a PEM file in bytes. Bundles of all public authorities have some 250 KiB.
 pub const PEM_BYTES_MAX: usize = 1 << 20;
-/// Bytes of one handshake message that clients take, rustls among them.
+/// The longest handshake message that clients accept, rustls among them.
 pub(super) const HANDSHAKE_BYTES_MAX: usize = 0xffff;
-/// Bytes of a Certificate message beside the certificates, and beside each of them (RFC 8446, 4.4.2).
+/// Bytes of a Certificate message besides the certificates, in total and for each (RFC 8446,
+/// 4.4.2).
 const MESSAGE_BYTES: usize = 4;
 const ENTRY_BYTES: usize = 5;
 
 const CERTIFICATE: &str = "certificate";
 const KEY: &str = "private key";
 
-/// All certificates of a file, at least one.
+/// All certificates of a file; at least one.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(path)?;
     let malformed = |error| TlsError::Malformed(path.to_owned(), error);
@@ -38,7 +39,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     Ok(found)
 }
 
-/// The certificates that a server sends, which must fit into one handshake message.
+/// The certificate chain that a server sends. It must fit into one handshake message.
 pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain = certificates(path)?;
     let entries: usize = chain.iter().map(|certificate| certificate.len() + ENTRY_BYTES).sum();
@@ -53,7 +54,7 @@ pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let text = read(path)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
         let content = |why| TlsError::Content(path.to_owned(), why);
-        // PKCS #8 (RFC 7468, 11), and what OpenSSL wrote before that (RFC 1421, 4.6.1.1).
+        // PKCS #8 (RFC 7468, 11), and OpenSSL's older format (RFC 1421, 4.6.1.1).
         let is_encrypted = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"];
         if is_encrypted.into_iter().any(|mark| contains(&text, mark)) {
             return content(
@@ -73,7 +74,7 @@ pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
-/// A file that may be PEM.
+/// Reads a file that may be PEM.
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     let unreadable = |error| TlsError::Unreadable(path.to_owned(), error);
     let text = read_regular_file(path, PEM_BYTES_MAX).map_err(unreadable)?;

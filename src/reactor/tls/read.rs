@@ -1,7 +1,8 @@
-//! Bytes in under TLS: one budgeted read a connection and turn, then plaintext for the same hands.
+//! Reads from TLS connections: one budgeted read per connection and turn.
 //!
-//! The counterpart of [`inbound`](crate::reactor::inbound): the only other place that reads sockets.
-//! All records that a read brings are opened at once, so that "drained" is the socket's word here, too.
+//! The counterpart of [`inbound`](crate::reactor::inbound); no other file reads sockets. The
+//! plaintext goes through the same functions as that of other connections. All records of a read
+//! are decrypted at once, so that "drained" depends on the socket alone, as without TLS.
 
 use std::io::{self, Read};
 use std::mem::take;
@@ -14,25 +15,25 @@ use crate::reactor::core::Core;
 use crate::reactor::inbound::Unread;
 use crate::reactor::{CloseReason, ConnId, Reactor};
 
-/// What one read brought.
+/// The result of one read.
 enum Arrived {
-    /// So many bytes of plaintext, perhaps none.
+    /// The number of plaintext bytes, possibly 0.
     Plain(usize),
-    /// Nothing that anybody looks at.
+    /// Nothing to handle.
     Nothing,
-    /// The end of the stream, announced by a close_notify or not.
+    /// The end of the stream, with or without a close_notify.
     End,
-    /// The connection is broken.
+    /// The connection failed.
     Broken,
-    /// A request in the clear, or some such.
+    /// Not a TLS record, such as a plaintext HTTP request.
     NoTls { head_only: bool },
-    /// So many bytes of plaintext, then what is no TLS.
+    /// The number of plaintext bytes, and the TLS error that follows them.
     Failed(usize, Error),
 }
 
 impl Reactor {
-    /// Reads from one secure connection and handles what came.
-    // Not inlined: the way in the clear stays as short as it was.
+    /// Reads from one TLS connection and handles the plaintext.
+    // Not inlined: the plaintext path must not grow.
     #[inline(never)]
     pub(in crate::reactor) fn read_secure(&mut self, id: ConnId) {
         if !self.core.park_refused(id) {
@@ -40,7 +41,7 @@ impl Reactor {
         }
     }
 
-    /// Reads from the refused connection whose turn it is in its handshake, if there is one.
+    /// Reads from the next refused connection in its TLS handshake, if one is due.
     pub(in crate::reactor) fn read_refused(&mut self) {
         let Core { conns, tls, now, .. } = &mut self.core;
         let alive = |id| conns.get(id).is_some();
@@ -83,7 +84,8 @@ impl Reactor {
 }
 
 impl Core {
-    /// Queues a refused connection in its handshake for a read at its time; whether it is one.
+    /// Queues a refused connection in its TLS handshake for a later read; false for other
+    /// connections.
     fn park_refused(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id) else {
             return false;
@@ -99,7 +101,7 @@ impl Core {
         is_parked
     }
 
-    /// Reads once and opens what came, the plaintext into `plain`.
+    /// Reads once and decrypts into `plain`.
     fn receive(&mut self, id: ConnId, plain: &mut [u8]) -> Arrived {
         let Some(conn) = self.conns.get_mut(id) else {
             return Arrived::Nothing;
@@ -117,15 +119,15 @@ impl Core {
         if session.is_handshaking() && !is_discarded {
             let is_admitted = conn.standing != Standing::Refused;
             if is_admitted && !self.tls.handshakes.take() {
-                // It stays readable, and in the queue: the next turn looks at it.
+                // It stays readable and queued: the next turn reads it.
                 self.metrics.tls_handshakes_deferred += 1;
                 return Arrived::Nothing;
             }
         }
         let memory = &mut self.tls.memory;
         let kept = session.restore(&mut memory.incoming);
-        // By reference, which is another function: the one in the clear stays where it is called alone, and
-        // is compiled into its place.
+        // `&*socket`, not `socket`: `Read for &TcpStream` is another function than the one that the
+        // plaintext path calls. That one keeps a single caller, and so is inlined there.
         let len = match (&*socket).read(&mut memory.incoming[kept..]) {
             Ok(0) => return Arrived::End,
             Ok(len) => len,
@@ -139,7 +141,7 @@ impl Core {
                 return Arrived::Nothing;
             }
         };
-        // As in the clear: a short read means drained, unless the end has come with the data.
+        // As without TLS: a short read means drained, unless the read side is closed.
         *readable = kept + len == memory.incoming.len() || *read_closed;
         conn.last_heard = self.now;
         conn.pulse.heard();
@@ -149,14 +151,15 @@ impl Core {
         }
         let records = &mut memory.incoming[..kept + len];
         if session.is_fresh() && records[0].is_ascii_uppercase() {
-            // No record begins so (RFC 8446, 5.1), and every method of HTTP does.
+            // No TLS record starts with an upper-case letter (RFC 8446, 5.1); every HTTP method
+            // does.
             let head_only = records.starts_with(b"HEAD ");
             rare.session = None;
             return Arrived::NoTls { head_only };
         }
         memory.answer.clear();
         let received = session.receive(records, plain, &mut memory.answer);
-        // The end of the input is told when all before it was taken.
+        // The end of the input is reported after all plaintext before it was handled.
         conn.readable |= session.is_input_ended();
         if !memory.answer.is_empty() {
             let answer = take(&mut memory.answer);
@@ -172,7 +175,7 @@ impl Core {
         }
     }
 
-    /// TLS is agreed: HTTP may begin.
+    /// The handshake is complete: HTTP may start.
     fn finish_handshake(&mut self, id: ConnId, kind: HandshakeKind) {
         match kind {
             HandshakeKind::Resumed => self.metrics.tls_handshakes_resumed += 1,
@@ -183,8 +186,8 @@ impl Core {
         self.send_request(id);
     }
 
-    /// The end of the stream. Without a close_notify what came may be less than what was sent (RFC 8446,
-    /// 6.1): that is no good order, unless both Closes have passed and nothing was to follow.
+    /// Handles the end of the stream. Without a close_notify, input may be truncated (RFC 8446,
+    /// 6.1). That is an error, unless both Close frames have passed, so that no input was expected.
     fn end_secure_input(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -200,8 +203,8 @@ impl Core {
         self.end_input(id, CloseReason::Truncated);
     }
 
-    /// What came is no TLS, or the peer wants none of ours: nothing more is read, and of what is queued
-    /// only the alert is sent, which tells it so.
+    /// Handles a TLS error or an alert of the peer: nothing more is read, and of the queued output
+    /// only encrypted records are sent, our alert among them.
     fn fail_tls(&mut self, id: ConnId, error: &Error) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;

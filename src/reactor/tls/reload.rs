@@ -1,9 +1,9 @@
-//! New certificates for a server that runs: a thread looks at the files, and the loop swaps a pointer.
+//! Reloads certificates of a running server: a thread watches the files, the loop swaps a pointer.
 //!
-//! Reading and checking block, on a slow disk for long, so the loop does neither. The times of the files
-//! are compared rather than the kernel asked to tell: that works on every file system, follows the
-//! symbolic links by which certificates are mostly replaced, and costs a few system calls each time.
-//! What was refused once is tried again when a file changes, not before.
+//! Reading and checking block, for long on a slow disk, so the loop does neither. The thread
+//! compares file times instead of using inotify: that works on every file system, follows the
+//! symbolic links by which certificates are usually replaced, and costs a few system calls per
+//! interval. Files that were rejected are tried again only after a change.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -21,84 +21,84 @@ use super::error::TlsError;
 use crate::reactor::mailbox::Alarm;
 use crate::reactor::settings::{ClientCertificates, TlsSettings};
 
-/// What the thread made of the files.
+/// The result of a reload.
 pub(super) type Reloaded = Result<Arc<ServerConfig>, TlsError>;
 
-/// The loop's end: it orders and gets configurations. Dropped, it ends the thread.
+/// The loop's end: requests reloads and receives configurations. Dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Reloader {
-    orders: SyncSender<()>,
+    requests: SyncSender<()>,
     reloaded: Receiver<Reloaded>,
 }
 
 impl Reloader {
-    /// Loads what `settings` name, and watches it.
+    /// Loads the files in `settings` and starts the thread that watches them.
     ///
     /// # Errors
-    /// It cannot be loaded, or there is no thread to be had.
+    /// The files cannot be loaded, or the thread cannot be started.
     pub(super) fn start(
         settings: TlsSettings,
         alarm: Alarm,
     ) -> Result<(Reloader, Loaded), TlsError> {
         let resumption = Resumption::new()?;
-        // In this order: what changes while it is read is seen to have changed.
+        // Times first: a change while the files are read is then seen as a change.
         let stamps = stamps(&settings);
         let loaded = load(&settings, &resumption)?;
-        // One order that waits is as good as many.
-        let (orders, ordered) = sync_channel(1);
-        let (tell, reloaded) = sync_channel(1);
-        let watch = Watch { settings, resumption, stamps, ordered, tell, alarm };
+        // Capacity 1: several pending requests are equal to one.
+        let (requests, requested) = sync_channel(1);
+        let (results, reloaded) = sync_channel(1);
+        let watch = Watch { settings, resumption, stamps, requests: requested, results, alarm };
         thread::Builder::new()
             .name("weir-certificates".to_owned())
             .spawn(move || watch.run())
             .map_err(TlsError::Thread)?;
-        Ok((Reloader { orders, reloaded }, loaded))
+        Ok((Reloader { requests, reloaded }, loaded))
     }
 
-    /// Has the files read anew, whether they have changed or not.
-    pub(super) fn order(&self) {
-        if let Err(TrySendError::Disconnected(())) = self.orders.try_send(()) {
+    /// Requests a reload, whether the files have changed or not.
+    pub(super) fn request(&self) {
+        if let Err(TrySendError::Disconnected(())) = self.requests.try_send(()) {
             error!("the thread that reads certificates has ended");
         }
     }
 
-    /// What has been reloaded since this was last asked.
+    /// The result of a reload since the last call.
     pub(super) fn next(&self) -> Option<Reloaded> {
         self.reloaded.try_recv().ok()
     }
 }
 
-/// The thread's end.
+/// The state of the thread.
 struct Watch {
     settings: TlsSettings,
     resumption: Resumption,
     stamps: Vec<Stamp>,
-    ordered: Receiver<()>,
-    tell: SyncSender<Reloaded>,
+    requests: Receiver<()>,
+    results: SyncSender<Reloaded>,
     alarm: Alarm,
 }
 
 impl Watch {
     fn run(mut self) {
-        while let Some(is_ordered) = self.wait() {
+        while let Some(is_requested) = self.wait() {
             let stamps = stamps(&self.settings);
-            if !is_ordered && stamps == self.stamps {
+            if !is_requested && stamps == self.stamps {
                 continue;
             }
             self.stamps = stamps;
             let result = read(|| load(&self.settings, &self.resumption));
-            if self.tell.send(result).is_err() {
+            if self.results.send(result).is_err() {
                 return;
             }
             self.alarm.ring();
         }
     }
 
-    /// Whether it was an order that ended the wait; `None` if the loop is gone.
+    /// Waits for a request or the interval; true for a request, `None` if the loop has ended.
     fn wait(&self) -> Option<bool> {
         match self.settings.watch {
-            None => self.ordered.recv().ok().map(|()| true),
-            Some(interval) => match self.ordered.recv_timeout(interval) {
+            None => self.requests.recv().ok().map(|()| true),
+            Some(interval) => match self.requests.recv_timeout(interval) {
                 Ok(()) => Some(true),
                 Err(RecvTimeoutError::Timeout) => Some(false),
                 Err(RecvTimeoutError::Disconnected) => None,
@@ -107,22 +107,23 @@ impl Watch {
     }
 }
 
-/// Reads the files. A panic in a parser costs this one reload, and not all that follow.
+/// Reads the files. A panic in a parser fails this reload, not the thread.
 fn read(load: impl FnOnce() -> Result<Loaded, TlsError>) -> Reloaded {
     let loaded = catch_unwind(AssertUnwindSafe(load)).unwrap_or(Err(TlsError::Panicked));
-    loaded.and_then(timely)
+    loaded.and_then(reject_not_valid_now)
 }
 
-/// A server that runs does not give a certificate up for one that nobody accepts.
-fn timely(loaded: Loaded) -> Reloaded {
-    match loaded.untimely {
+/// Rejects certificates that are not valid now. The running server keeps the old ones, which may be
+/// valid.
+fn reject_not_valid_now(loaded: Loaded) -> Reloaded {
+    match loaded.not_valid_now {
         Some(error) => Err(error),
         None => Ok(loaded.config),
     }
 }
 
-/// What tells that a file is another than it was: place, size and time of change; `None` while there is
-/// no such file.
+/// Identifies the version of a file by device, inode, size and modification time; `None` if the
+/// file is missing.
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
 fn stamps(settings: &TlsSettings) -> Vec<Stamp> {

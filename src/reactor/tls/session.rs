@@ -1,9 +1,10 @@
-//! One connection's TLS: records to plaintext and back, and the messages of TLS itself.
+//! The TLS session of one connection: records to plaintext and back, and messages of TLS itself.
 //!
-//! On rustls' unbuffered interface: the loop lends the memory, so that nothing is ever left inside
-//! rustls, an idle session owns no buffer, and one read may bring many records. (The buffered one keeps
-//! at least 4 KiB for each connection, and copies what it reads in pieces of that.) What stays here
-//! between two reads is a record that has not come whole. No I/O: who reads and writes is the turn.
+//! It uses rustls' unbuffered API: the loop lends the memory, so no data stays inside rustls, an
+//! idle session owns no buffer, and one read may return many records. (The buffered API keeps at
+//! least 4 KiB per connection, and copies input in chunks of that size.) Between two reads a
+//! session stores only an incomplete record. It does no I/O: `read.rs` reads, and the flush in
+//! `mod.rs` writes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,54 +19,54 @@ use crate::reactor::TlsInfo;
 use crate::reactor::budget::TLS_PARTIAL_BYTES_MAX;
 use crate::reactor::settings::TlsVersion;
 
-/// The TLS of one connection.
+/// The TLS session of one connection.
 pub(in crate::reactor) struct Session {
     end: End,
-    /// Records, or the message of a handshake, that have not come whole.
+    /// Incomplete input: a part of a record, or the records of an incomplete handshake message.
     partial: Vec<u8>,
     input: Input,
-    /// Our close_notify, or an alert that ends the connection, was sealed.
+    /// Whether our close_notify, or an alert that ends the connection, was encrypted.
     is_output_ended: bool,
 }
 
-/// Which end of the connection we are.
+/// The role of our end.
 enum End {
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
 }
 
-/// What has come from the peer.
+/// The state of the input from the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Input {
-    /// Nothing yet: it may turn out not to be TLS.
+    /// Nothing received yet: the peer may not speak TLS.
     Awaited,
     Flowing,
-    /// Its close_notify.
+    /// The peer's close_notify was received.
     Ended,
-    /// What is no TLS, or was tampered with.
+    /// The input is not TLS, or fails authentication.
     Broken,
 }
 
-/// What a read from the socket amounted to.
+/// The result of one read from the socket.
 #[derive(Debug)]
 pub(in crate::reactor) struct Received {
     /// Bytes of plaintext.
     pub(in crate::reactor) plain: usize,
-    /// The handshake has come to its end just now.
+    /// Set when this read completed the handshake.
     pub(in crate::reactor) handshake: Option<HandshakeKind>,
-    /// The connection cannot go on; an alert that says so is with the records to send.
+    /// The connection has failed. If an alert applies, it is among the records to send.
     pub(in crate::reactor) error: Option<Error>,
 }
 
 impl Session {
     /// # Errors
-    /// The configuration cannot serve.
+    /// rustls rejects the configuration.
     pub(in crate::reactor) fn server(config: Arc<ServerConfig>) -> Result<Session, Error> {
         Ok(Session::new(End::Server(UnbufferedServerConnection::new(config)?)))
     }
 
     /// # Errors
-    /// The configuration cannot connect.
+    /// rustls rejects the configuration.
     pub(super) fn client(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
@@ -88,12 +89,12 @@ impl Session {
         self.common().is_handshaking()
     }
 
-    /// Whether nothing has come from the peer.
+    /// Whether the peer has sent nothing yet.
     pub(in crate::reactor) fn is_fresh(&self) -> bool {
         self.input == Input::Awaited
     }
 
-    /// Whether the peer has said that it will send no more: then the end of the stream cuts nothing off.
+    /// Whether the peer has sent close_notify: then the end of the stream truncates nothing.
     pub(in crate::reactor) fn is_input_ended(&self) -> bool {
         self.input == Input::Ended
     }
@@ -102,21 +103,21 @@ impl Session {
         self.partial.capacity()
     }
 
-    /// Puts what is left of the last read in front of the next one; returns how much that is.
+    /// Copies the incomplete record of the last read to the front of `records`; returns its length.
     pub(in crate::reactor) fn restore(&mut self, records: &mut [u8]) -> usize {
         let kept = std::mem::take(&mut self.partial);
         records[..kept.len()].copy_from_slice(&kept);
         kept.len()
     }
 
-    /// Keeps it for another time: nothing has come.
+    /// Stores the incomplete record again, after a read that returned nothing.
     pub(in crate::reactor) fn keep(&mut self, records: &[u8]) {
         self.partial = records.to_vec();
     }
 
-    /// Takes records, those restored included. Their plaintext goes to the front of `plain`, which must
-    /// have room for as many bytes; what is to be sent in answer is appended to `answer`. What is not a
-    /// whole record is kept.
+    /// Decrypts records, including the restored bytes. Writes plaintext to the front of `plain`,
+    /// which must be as long as `records`, and appends records to send in response to `answer`.
+    /// Keeps an incomplete record for the next read.
     pub(in crate::reactor) fn receive(
         &mut self,
         records: &mut [u8],
@@ -135,8 +136,8 @@ impl Session {
         if taken.is_ended {
             self.input = Input::Ended;
         } else if rest.len() > TLS_PARTIAL_BYTES_MAX {
-            let too_much = || Error::General("a handshake message beyond all measure".into());
-            taken.error.get_or_insert_with(too_much);
+            let too_long = || Error::General("handshake message too long".into());
+            taken.error.get_or_insert_with(too_long);
         } else if !rest.is_empty() {
             self.partial = rest.to_vec();
         }
@@ -150,11 +151,11 @@ impl Session {
         Received { plain: taken.plain, handshake, error: taken.error }
     }
 
-    /// Seals plaintext into records at the front of `records`, behind whatever TLS itself has to say;
-    /// returns their length.
+    /// Encrypts plaintext into records at the front of `records`, after any records that TLS itself
+    /// must send first. Returns their length.
     ///
     /// # Errors
-    /// The handshake is not done, our side has ended, or the keys are used up.
+    /// The handshake is not complete, our side has ended, or the keys are exhausted.
     pub(in crate::reactor) fn seal(
         &mut self,
         plain: &[u8],
@@ -169,8 +170,8 @@ impl Session {
         }
     }
 
-    /// Seals our close_notify (RFC 8446, 6.1), once. `None` where there is none to be sent: it was, or
-    /// an alert has said more, or the handshake is not done.
+    /// Encrypts our close_notify (RFC 8446, 6.1), once. `None` if it was sent before, a fatal alert
+    /// was sent instead, or the handshake is not complete.
     pub(in crate::reactor) fn seal_end(&mut self, records: &mut [u8]) -> Option<usize> {
         if self.is_output_ended || self.is_handshaking() {
             return None;
@@ -183,7 +184,7 @@ impl Session {
         sealed.ok()
     }
 
-    /// What a service is told of it.
+    /// Version, resumption and client certificate, for services.
     pub(in crate::reactor) fn info(&self) -> TlsInfo {
         let common = self.common();
         TlsInfo {
@@ -210,14 +211,14 @@ impl fmt::Debug for Session {
     }
 }
 
-/// What both ends have in common, which rustls has as two functions of one name.
+/// The common interface of rustls' server and client connections, which share no trait.
 trait Process {
     type Data;
 
     fn process<'c, 'i>(&'c mut self, records: &'i mut [u8])
     -> UnbufferedStatus<'c, 'i, Self::Data>;
 
-    /// Whether it has something to say, no matter what has come.
+    /// Whether it has records to send, regardless of input.
     fn has_output(&self) -> bool;
 }
 
@@ -251,7 +252,7 @@ impl Process for UnbufferedClientConnection {
     }
 }
 
-/// What [`take`] has done.
+/// The result of [`take`].
 struct Taken {
     records: usize,
     plain: usize,
@@ -259,7 +260,7 @@ struct Taken {
     error: Option<Error>,
 }
 
-/// Has rustls work until it wants more than there is.
+/// Runs rustls until it needs more input.
 fn take(
     end: &mut impl Process,
     records: &mut [u8],
@@ -306,8 +307,8 @@ fn take(
     }
 }
 
-/// The alert that tells the peer of an error, if there is one. What has failed must not be shown to rustls
-/// again, so it is asked only while it has something to say.
+/// Appends the alert for an error, if rustls has one. It must not process failed input again, so it
+/// is called only while it has records to send.
 fn append_alert(end: &mut impl Process, answer: &mut Vec<u8>) {
     while end.has_output() {
         if let Ok(ConnectionState::EncodeTlsData(mut message)) = end.process(&mut []).state {
@@ -322,7 +323,7 @@ fn append<D>(message: &mut EncodeTlsData<'_, D>, to: &mut Vec<u8>) {
     if let Err(EncodeError::InsufficientSize(error)) = message.encode(&mut []) {
         let at = to.len();
         to.resize(at + error.required_size, 0);
-        // The size is what it asked for.
+        // The buffer has the size that rustls requested.
         let _ = message.encode(&mut to[at..]);
     }
 }
@@ -332,7 +333,7 @@ enum Outgoing<'a> {
     End,
 }
 
-/// `partial` is what rustls has looked at and found incomplete: it wants to see it again.
+/// `partial` is input that rustls has found incomplete. It must be passed again with each call.
 fn seal(
     end: &mut impl Process,
     partial: &mut [u8],

@@ -6,7 +6,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::error::TlsError;
 
-/// Certificates count as valid now.
+/// Accepts every certificate as valid now.
 pub(super) fn check_time(_: &Path, _: &[CertificateDer<'_>]) -> Result<(), TlsError> {
     Ok(())
 }

@@ -14,11 +14,11 @@ use crate::protocol::deflate::{Agreement, Compressed};
 use crate::protocol::handshake::{ClientRequest, Upgrade};
 use crate::protocol::{Message, ProtocolError, SharedFrame};
 
-/// What one connection with context takeover may refer to: has no value.
+/// The compression windows of one connection: has no value.
 #[derive(Debug)]
 pub(super) struct Windows(Infallible);
 
-/// Windows as a connection holds them.
+/// How a connection stores its windows.
 pub(super) type WindowsBox = Windows;
 
 impl Windows {
@@ -27,7 +27,7 @@ impl Windows {
     }
 }
 
-/// A compressed message of which pieces have come: has no value.
+/// An incomplete compressed message: has no value.
 #[derive(Debug)]
 pub(super) struct Unfinished(Infallible);
 
@@ -75,13 +75,13 @@ impl Deflate {
     }
 }
 
-/// What a server agrees to: nothing.
+/// Agrees to no extension.
 pub(super) fn negotiate(_: &RouteSettings, _: &Upgrade<'_>) -> Option<Agreement> {
     None
 }
 
 impl Core {
-    /// A request of ours, which offers nothing.
+    /// A request without an offer of the extension.
     pub(super) fn offer<'a>(
         &mut self,
         request: &'a ClientRequest,
@@ -114,7 +114,7 @@ impl Core {
 
 impl Reactor {
     /// # Errors
-    /// Always. A decoder finds no compressed message where no extension was agreed on.
+    /// Always. Without a negotiated extension, the decoder never returns a compressed message.
     pub(super) fn take_compressed(
         &mut self,
         _: ConnId,

@@ -1,4 +1,4 @@
-//! The loop without TLS and compression: it serves the rest, and says what it cannot.
+//! The loop without TLS and compression: all else works, and secure listeners are refused.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -26,8 +26,8 @@ fn reactor() -> Reactor {
     reactor
 }
 
-/// Sends `frames` behind an upgrade request that offers permessage-deflate. Returns the head of the
-/// answer, and the `len` bytes that follow it.
+/// Sends `frames` after an upgrade request that offers permessage-deflate. Returns the response
+/// head, and the `len` bytes after it.
 fn exchange(address: SocketAddr, frames: &[u8], len: usize) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -46,7 +46,7 @@ fn exchange(address: SocketAddr, frames: &[u8], len: usize) -> (String, Vec<u8>)
     (String::from_utf8(head).unwrap(), answer)
 }
 
-/// Turns a server while a client exchanges `frames` with it.
+/// Runs a server while a client exchanges `frames` with it.
 fn served(frames: Vec<u8>, len: usize) -> (String, Vec<u8>) {
     let mut reactor = reactor();
     let address = reactor.listen(&ListenSettings::new("127.0.0.1:0".parse().unwrap())).unwrap();
@@ -61,7 +61,7 @@ fn served(frames: Vec<u8>, len: usize) -> (String, Vec<u8>) {
 }
 
 #[test]
-fn an_offer_of_deflate_is_left_unanswered_and_messages_are_echoed() {
+fn an_offer_of_deflate_is_ignored_and_messages_are_echoed() {
     let mut frame = Vec::new();
     Encoder::client(&mut frame, [1, 2, 3, 4]).message(Message::Text("hello"));
     let (head, answer) = served(frame, 7);
@@ -87,7 +87,7 @@ fn a_secure_listener_is_refused() {
 }
 
 #[test]
-fn what_is_off_takes_no_byte() {
+fn disabled_features_take_no_bytes() {
     assert_eq!(size_of::<Option<super::tls::SessionBox>>(), 0);
     assert_eq!(size_of::<Option<super::deflate::WindowsBox>>(), 0);
     assert_eq!(size_of::<Option<super::deflate::Unfinished>>(), 0);

@@ -13,11 +13,11 @@ use super::{ConnId, Reactor, Time, TlsInfo};
 
 const NO_TLS: &str = "weir was built without the feature `tls`";
 
-/// The TLS of one connection: has no value.
+/// The TLS session of one connection: has no value.
 #[derive(Debug)]
 pub(super) struct Session(Infallible);
 
-/// A session as a connection holds it.
+/// How a connection stores its session.
 pub(super) type SessionBox = Session;
 
 impl Session {
@@ -34,11 +34,11 @@ impl Session {
     }
 }
 
-/// How connections to one server are secured: has no value.
+/// The TLS configuration of outbound connections: has no value.
 #[derive(Debug)]
 pub(super) struct TlsConnector(Infallible);
 
-/// The TLS of one loop.
+/// The TLS state of one loop.
 #[derive(Debug, Default)]
 pub(super) struct Tls {
     pub(super) memory: Memory,
@@ -101,9 +101,9 @@ impl Reactor {
 impl super::core::Core {
     pub(super) fn begin_handshake(&mut self, _: ConnId) {}
 
-    pub(super) fn bid_farewell(&mut self, _: ConnId) {}
+    pub(super) fn write_close_notify(&mut self, _: ConnId) {}
 
-    /// Whether a close_notify was queued.
+    /// Queues a close_notify: never.
     pub(super) fn queue_close_notify(&mut self, _: ConnId) -> bool {
         false
     }
