@@ -21,67 +21,11 @@
 //! No globals: several reactors can run in one process, on a thread each, and share a port by
 //! `SO_REUSEPORT`.
 
-mod batch;
-pub mod budget;
-pub mod settings;
-pub mod time;
-pub mod timer;
-pub mod topics;
-mod trim;
-mod work;
-
-mod admission;
-mod client;
-mod closing;
-mod connection;
-mod conns;
-mod context;
+mod api;
+mod conn;
 mod core;
-mod cors;
-mod date;
-mod deadlines;
-#[cfg_attr(not(feature = "deflate"), path = "without/deflate.rs")]
-mod deflate;
-mod destination;
-mod entropy;
-mod file;
-mod heartbeat;
-mod histograms;
-mod hosts;
-mod http;
-mod id;
-mod inbound;
-mod interest;
-mod keys;
-mod ledger;
-mod lines;
-mod listener;
-mod mailbox;
-mod members;
-mod metrics;
-mod origin;
-mod outbound;
-mod outbox;
-mod outboxes;
-mod pages;
-mod pieces;
-mod plain;
-mod publish;
-mod reason;
-mod record;
-mod recovery;
-mod resource;
-mod router;
-mod schedule;
-mod service;
-mod shared;
-mod shutdown;
-#[cfg_attr(not(feature = "signals"), path = "without/signals.rs")]
-mod signals;
-mod stats;
-#[cfg_attr(not(feature = "tls"), path = "without/tls.rs")]
-mod tls;
-mod tls_info;
+mod effects;
+mod parts;
 mod turn;
 #[cfg(all(test, not(feature = "tls"), not(feature = "deflate")))]
 #[path = "without/tests.rs"]
@@ -95,37 +39,39 @@ use std::time::Instant;
 
 use mio::{Events, Poll};
 
-use self::budget::{EVENTS_PER_POLL, READ_BYTES};
+use self::api::budget::{EVENTS_PER_POLL, READ_BYTES};
+use self::api::settings::{ListenSettings, RouteSettings, Settings};
 use self::core::Core;
-use self::listener::{Listener, Reserve};
-use self::mailbox::Bells;
-use self::settings::{ListenSettings, RouteSettings, Settings};
-use self::shutdown::Drain;
-use self::signals::Obeyed;
-use self::stats::TurnStats;
-use self::work::Share;
+use self::effects::accept::{Listener, Reserve};
+use self::effects::shutdown::Drain;
+use self::parts::mailbox::Bells;
+use self::parts::signals::Obeyed;
+use self::parts::stats::TurnStats;
+use self::parts::work::Share;
 
-pub use self::admission::Occupancy;
-pub use self::context::Context;
-pub use self::file::read_regular_file;
-pub use self::histograms::{Durations, Sizes};
-pub use self::id::{ConnId, ServiceId};
-pub use self::mailbox::{Handle, MailReceiver, MailSender};
-pub use self::metrics::{Metric, Metrics};
-pub use self::publish::{Filter, Payload, PublishOptions, Published, Target};
-pub use self::reason::CloseReason;
-pub use self::record::{Metadata, MetadataFull, Record, Traffic};
-pub use self::router::{Page, Params, RouteError, RouteId};
-pub use self::schedule::ServiceTimer;
-pub use self::service::{Decision, More, PlainRequest, Request, SendOutcome, Service};
+pub use self::api::close_reason::CloseReason;
+pub use self::api::context::Context;
+pub use self::api::id::{ConnId, ServiceId};
+pub use self::api::record::{Metadata, MetadataFull, Record, Traffic};
+pub use self::api::service::{Decision, More, PlainRequest, Request, SendOutcome, Service};
+pub use self::api::time::Time;
+pub use self::api::tls_info::TlsInfo;
+pub use self::api::{budget, settings, time};
+pub use self::effects::publish::{Filter, Payload, PublishOptions, Published, Target};
+pub use self::parts::admission::Occupancy;
+pub use self::parts::file::read_regular_file;
+pub use self::parts::histograms::{Durations, Sizes};
+pub use self::parts::mailbox::{Handle, MailReceiver, MailSender};
+pub use self::parts::metrics::{Metric, Metrics};
+pub use self::parts::router::{Page, Params, RouteError, RouteId};
+pub use self::parts::schedule::ServiceTimer;
 #[cfg(feature = "signals")]
-pub use self::signals::Order;
-pub use self::stats::{PHASES, TurnReport};
-pub use self::time::Time;
+pub use self::parts::signals::Order;
+pub use self::parts::stats::{PHASES, TurnReport};
 #[cfg(feature = "tls")]
-pub use self::tls::{PEM_BYTES_MAX, TlsConnector, TlsError};
-pub use self::tls_info::TlsInfo;
-pub use self::topics::{JoinError, Joined, Left};
+pub use self::parts::tls::{PEM_BYTES_MAX, TlsConnector, TlsError};
+pub use self::parts::topics::{JoinError, Joined, Left};
+pub use self::parts::{timer, topics};
 
 /// One loop with its services. See the [module](self) for what a turn does.
 ///

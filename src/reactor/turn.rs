@@ -10,16 +10,19 @@ use std::time::Duration;
 
 use mio::event::Event;
 
-use super::budget::{
+use super::Reactor;
+use super::api::budget::{
     CALLS_WORK, FLUSHES, MAIL_WORK, MAILS, READ_WORK, TIMER_GRACE, TIMER_LATE, TIMERS,
 };
-use super::connection::{Phase, Standing};
+use super::api::close_reason::CloseReason;
+use super::api::id::{ConnId, ServiceId, Source};
+use super::api::service::More;
+use super::api::time::Time;
+use super::conn::connection::{Phase, Standing};
 use super::core::Core;
-use super::id::Source;
-use super::listener::Listener;
-use super::service::More;
-use super::work::Share;
-use super::{CloseReason, ConnId, PHASES, Reactor, ServiceId, Time};
+use super::effects::accept::Listener;
+use super::parts::stats::PHASES;
+use super::parts::work::Share;
 
 /// How long a poll may wait at the most, whatever the wheel says: never, in practice, but `epoll`
 /// counts milliseconds in 31 bits.

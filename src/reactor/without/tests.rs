@@ -5,8 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::settings::{ListenSettings, RouteSettings, Settings};
-use super::{ConnId, Context, Reactor, Service};
+use super::Reactor;
+use super::api::context::Context;
+use super::api::id::ConnId;
+use super::api::service::Service;
+use super::api::settings::{ListenSettings, RouteSettings, Settings};
 use crate::protocol::{Encoder, Message};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -88,9 +91,9 @@ fn a_secure_listener_is_refused() {
 
 #[test]
 fn disabled_features_take_no_bytes() {
-    assert_eq!(size_of::<Option<super::tls::SessionBox>>(), 0);
-    assert_eq!(size_of::<Option<super::deflate::WindowsBox>>(), 0);
-    assert_eq!(size_of::<Option<super::deflate::Unfinished>>(), 0);
-    assert_eq!(size_of::<super::tls::Tls>(), 0);
-    assert_eq!(size_of::<super::deflate::Deflate>(), 0);
+    assert_eq!(size_of::<Option<super::parts::tls::SessionBox>>(), 0);
+    assert_eq!(size_of::<Option<super::effects::deflate::WindowsBox>>(), 0);
+    assert_eq!(size_of::<Option<super::effects::deflate::Unfinished>>(), 0);
+    assert_eq!(size_of::<super::parts::tls::Tls>(), 0);
+    assert_eq!(size_of::<super::effects::deflate::Deflate>(), 0);
 }

@@ -8,67 +8,70 @@ use std::io;
 
 use mio::net::TcpStream;
 
-use super::outbox::{Flushed, Outbox, SpareQueues};
-use super::{ConnId, Reactor, Time, TlsInfo};
+use crate::reactor::Reactor;
+use crate::reactor::api::id::ConnId;
+use crate::reactor::api::time::Time;
+use crate::reactor::api::tls_info::TlsInfo;
+use crate::reactor::conn::outbox::{Flushed, Outbox, SpareQueues};
 
 const NO_TLS: &str = "weir was built without the feature `tls`";
 
 /// The TLS session of one connection: has no value.
 #[derive(Debug)]
-pub(super) struct Session(Infallible);
+pub(crate) struct Session(Infallible);
 
 /// How a connection stores its session.
-pub(super) type SessionBox = Session;
+pub(crate) type SessionBox = Session;
 
 impl Session {
-    pub(super) fn is_handshaking(&self) -> bool {
+    pub(crate) fn is_handshaking(&self) -> bool {
         match self.0 {}
     }
 
-    pub(super) fn held_bytes(&self) -> usize {
+    pub(crate) fn held_bytes(&self) -> usize {
         match self.0 {}
     }
 
-    pub(super) fn info(&self) -> TlsInfo {
+    pub(crate) fn info(&self) -> TlsInfo {
         match self.0 {}
     }
 }
 
 /// The TLS configuration of outbound connections: has no value.
 #[derive(Debug)]
-pub(super) struct TlsConnector(Infallible);
+pub(crate) struct TlsConnector(Infallible);
 
 /// The TLS state of one loop.
 #[derive(Debug, Default)]
-pub(super) struct Tls {
-    pub(super) memory: Memory,
-    pub(super) handshakes: Handshakes,
+pub(crate) struct Tls {
+    pub(crate) memory: Memory,
+    pub(crate) handshakes: Handshakes,
 }
 
 impl Tls {
     /// # Errors
     /// Always: there is no TLS.
-    pub(super) fn check_identity(&self) -> io::Result<()> {
+    pub(crate) fn check_identity(&self) -> io::Result<()> {
         Err(io::Error::new(io::ErrorKind::Unsupported, NO_TLS))
     }
 
     /// # Errors
     /// Always: there is no TLS.
-    pub(super) fn accept(&mut self) -> io::Result<SessionBox> {
+    pub(crate) fn accept(&mut self) -> io::Result<SessionBox> {
         Err(io::Error::new(io::ErrorKind::Unsupported, NO_TLS))
     }
 
-    pub(super) fn connect(&mut self, connector: &TlsConnector) -> io::Result<SessionBox> {
+    pub(crate) fn connect(&mut self, connector: &TlsConnector) -> io::Result<SessionBox> {
         match connector.0 {}
     }
 }
 
 /// No memory.
 #[derive(Debug, Default)]
-pub(super) struct Memory;
+pub(crate) struct Memory;
 
 impl Memory {
-    pub(super) fn flush(
+    pub(crate) fn flush(
         &mut self,
         session: &mut Session,
         _: &mut Outbox,
@@ -82,31 +85,31 @@ impl Memory {
 
 /// No handshakes.
 #[derive(Debug, Default)]
-pub(super) struct Handshakes;
+pub(crate) struct Handshakes;
 
 impl Handshakes {
-    pub(super) fn refill(&mut self) {}
+    pub(crate) fn refill(&mut self) {}
 
-    pub(super) fn refused_at(&self) -> Option<Time> {
+    pub(crate) fn refused_at(&self) -> Option<Time> {
         None
     }
 }
 
 impl Reactor {
-    pub(super) fn read_secure(&mut self, _: ConnId) {}
+    pub(crate) fn read_secure(&mut self, _: ConnId) {}
 
-    pub(super) fn read_refused(&mut self) {}
+    pub(crate) fn read_refused(&mut self) {}
 }
 
-impl super::core::Core {
-    pub(super) fn begin_handshake(&mut self, _: ConnId) {}
+impl crate::reactor::core::Core {
+    pub(crate) fn begin_handshake(&mut self, _: ConnId) {}
 
-    pub(super) fn write_close_notify(&mut self, _: ConnId) {}
+    pub(crate) fn write_close_notify(&mut self, _: ConnId) {}
 
     /// Queues a close_notify: never.
-    pub(super) fn queue_close_notify(&mut self, _: ConnId) -> bool {
+    pub(crate) fn queue_close_notify(&mut self, _: ConnId) -> bool {
         false
     }
 
-    pub(super) fn take_reloaded(&mut self) {}
+    pub(crate) fn take_reloaded(&mut self) {}
 }

@@ -1,0 +1,119 @@
+//! Names that outlive a turn: a connection by slot and serial, a service and a route by index.
+//!
+//! References do not cross a turn, ids do; an id is checked on use, so a stale one finds nothing
+//! rather than a stranger.
+
+use std::fmt;
+
+use mio::Token;
+
+/// Names one connection. Never used again for another while 2^32 further connections come and go.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId {
+    slot: u32,
+    serial: u32,
+}
+
+impl ConnId {
+    /// The id of the connection in `slot`. Serials of connections begin at 1.
+    pub(in crate::reactor) fn new(slot: usize, serial: u32) -> ConnId {
+        ConnId { slot: slot as u32, serial }
+    }
+
+    /// Where it stands in the loop's table: small, and used again when the connection is gone. An index
+    /// for tables that a service keeps beside it.
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
+
+    /// Counts connections from 1, in the order in which they came.
+    pub fn serial(self) -> u32 {
+        self.serial
+    }
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.serial)
+    }
+}
+
+impl fmt::Debug for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}@{}", self.serial, self.slot)
+    }
+}
+
+/// What an event of the poll is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::reactor) enum Source {
+    Waker,
+    Signals,
+    Listener(usize),
+    Connection(ConnId),
+}
+
+const WAKER_SLOT: u32 = u32::MAX;
+const SIGNALS_SLOT: u32 = u32::MAX - 1;
+
+impl From<Source> for Token {
+    /// Serial 0, which no connection has, marks what is not a connection.
+    fn from(source: Source) -> Token {
+        let (slot, serial) = match source {
+            Source::Waker => (WAKER_SLOT, 0),
+            Source::Signals => (SIGNALS_SLOT, 0),
+            Source::Listener(index) => (index as u32, 0),
+            Source::Connection(id) => (id.slot, id.serial),
+        };
+        Token((serial as usize) << 32 | slot as usize)
+    }
+}
+
+impl From<Token> for Source {
+    fn from(Token(packed): Token) -> Source {
+        let (slot, serial) = (packed as u32, (packed >> 32) as u32);
+        match (slot, serial) {
+            (WAKER_SLOT, 0) => Source::Waker,
+            (SIGNALS_SLOT, 0) => Source::Signals,
+            (index, 0) => Source::Listener(index as usize),
+            (slot, serial) => Source::Connection(ConnId { slot, serial }),
+        }
+    }
+}
+
+const _: () = assert!(usize::BITS >= 64, "an id and its serial share one token");
+
+/// Names a service of this reactor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ServiceId(pub(in crate::reactor) u16);
+
+impl ServiceId {
+    pub(in crate::reactor) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// Its place in the order in which services were added, from 0.
+    pub fn number(self) -> u16 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_name_their_source() {
+        let sources = [
+            Source::Waker,
+            Source::Signals,
+            Source::Listener(0),
+            Source::Listener(7),
+            Source::Connection(ConnId::new(0, 1)),
+            Source::Connection(ConnId::new(9, u32::MAX)),
+        ];
+        for source in sources {
+            assert_eq!(Source::from(Token::from(source)), source);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What an embedder reads and implements: the service, its context, ids, requests, settings, limits.
+
+pub mod budget;
+pub(super) mod close_reason;
+pub(super) mod context;
+pub(super) mod id;
+pub(super) mod record;
+pub(super) mod service;
+pub mod settings;
+pub mod time;
+pub(super) mod tls_info;

@@ -1,0 +1,216 @@
+//! What is known of a connection beside its bytes: the record that services, logs and filters read.
+//!
+//! Plain data, kept small: an idle connection is mostly this. Nothing here changes a connection's
+//! state.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use super::budget::{METADATA_BYTES_MAX, METADATA_ENTRIES_MAX};
+use super::id::ConnId;
+use super::time::Time;
+
+/// A peer's address in 18 bytes instead of the 32 of [`SocketAddr`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::reactor) struct Peer {
+    ip: [u8; 16],
+    port: u16,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Peer {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        Peer { ip: ip.octets(), port: address.port() }
+    }
+}
+
+impl From<Peer> for SocketAddr {
+    fn from(peer: Peer) -> SocketAddr {
+        SocketAddr::new(Ipv6Addr::from(peer.ip).to_canonical(), peer.port)
+    }
+}
+
+/// What went over a connection. Payload bytes of messages; control frames are not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Messages that the peer sent.
+    pub messages_in: u64,
+    /// Messages queued for the peer.
+    pub messages_out: u64,
+    /// Payload bytes of `messages_in`.
+    pub bytes_in: u64,
+    /// Payload bytes of `messages_out`.
+    pub bytes_out: u64,
+}
+
+impl Traffic {
+    pub(in crate::reactor) fn count_out(&mut self, payload_len: usize) {
+        self.messages_out += 1;
+        self.bytes_out += payload_len as u64;
+    }
+
+    /// Counts what `other` has counted of the way out.
+    pub(in crate::reactor) fn add_out(&mut self, other: &Traffic) {
+        self.messages_out += other.messages_out;
+        self.bytes_out += other.bytes_out;
+    }
+}
+
+/// The last round trips, by heartbeat, the latest first: each in microseconds, packed into 16 bits at a
+/// precision of 0.1 %. Zero stands for none.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::reactor) struct RoundTrips([u16; RoundTrips::SAMPLES]);
+
+impl RoundTrips {
+    const SAMPLES: usize = 10;
+    const MANTISSA_BITS: u32 = 11;
+
+    pub(in crate::reactor) fn push(&mut self, sample: Duration) {
+        let micros = u32::try_from(sample.as_micros()).unwrap_or(u32::MAX).max(1);
+        let shift = (32 - micros.leading_zeros()).saturating_sub(RoundTrips::MANTISSA_BITS);
+        self.0.rotate_right(1);
+        self.0[0] = (shift << RoundTrips::MANTISSA_BITS | micros >> shift) as u16;
+    }
+
+    /// The mean of the last ten samples.
+    pub(in crate::reactor) fn mean(&self) -> Option<Duration> {
+        let samples = self.0.iter().take_while(|&&packed| packed != 0);
+        let count = samples.clone().count() as u32;
+        let sum: u64 = samples.map(|&packed| unpack(packed)).sum();
+        (count > 0).then(|| Duration::from_micros(sum) / count)
+    }
+}
+
+fn unpack(packed: u16) -> u64 {
+    let mantissa = packed & ((1 << RoundTrips::MANTISSA_BITS) - 1);
+    u64::from(mantissa) << (packed >> RoundTrips::MANTISSA_BITS)
+}
+
+/// Words that a service keeps beside a connection: user, tags, priority.
+///
+/// Bounded by [`METADATA_ENTRIES_MAX`] and [`METADATA_BYTES_MAX`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metadata(Vec<(Box<str>, Box<str>)>);
+
+/// The metadata of this connection is full; nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetadataFull;
+
+impl fmt::Display for MetadataFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection's metadata is full")
+    }
+}
+
+impl std::error::Error for MetadataFull {}
+
+impl Metadata {
+    pub(in crate::reactor) const EMPTY: &'static Metadata = &Metadata(Vec::new());
+
+    /// The value of `key`.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(name, _)| &**name == key);
+        found.map(|(_, value)| &**value)
+    }
+
+    /// All keys with their values, in the order in which they were set.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    pub(in crate::reactor) fn set(&mut self, key: &str, value: &str) -> Result<(), MetadataFull> {
+        let others = self.iter().filter(|(name, _)| *name != key);
+        let (count, bytes) = others.fold((0, 0), |(count, bytes), (key, value)| {
+            (count + 1, bytes + key.len() + value.len())
+        });
+        let fits =
+            count < METADATA_ENTRIES_MAX && bytes + key.len() + value.len() <= METADATA_BYTES_MAX;
+        if !fits {
+            return Err(MetadataFull);
+        }
+        match self.0.iter_mut().find(|(name, _)| &**name == key) {
+            Some((_, old)) => *old = value.into(),
+            None => self.0.push((key.into(), value.into())),
+        }
+        Ok(())
+    }
+
+    pub(in crate::reactor) fn remove(&mut self, key: &str) {
+        self.0.retain(|(name, _)| &**name != key);
+    }
+}
+
+/// A connection as a service sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Its name.
+    pub id: ConnId,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// The path of its request, without the query.
+    pub path: &'a str,
+    /// The subprotocol that was agreed on.
+    pub protocol: Option<&'a str>,
+    /// Whether messages go both ways: the handshake is done and no Close was sent or received.
+    pub is_open: bool,
+    /// When it was accepted, or when we began to connect.
+    pub opened: Time,
+    /// When anything was last read from it.
+    pub last_heard: Time,
+    /// Messages and bytes each way.
+    pub traffic: Traffic,
+    /// Bytes queued for it that the kernel has not taken yet.
+    pub queued_bytes: usize,
+    /// The mean of its last ten heartbeat round trips.
+    pub round_trip: Option<Duration>,
+    /// What its service noted of it.
+    pub metadata: &'a Metadata,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_are_the_mean_of_the_last_ten() {
+        let mut trips = RoundTrips::default();
+        assert_eq!(trips.mean(), None);
+        trips.push(Duration::ZERO);
+        assert_eq!(trips.mean(), Some(Duration::from_micros(1)));
+        trips.push(Duration::from_micros(149));
+        assert_eq!(trips.mean(), Some(Duration::from_micros(75)));
+        for _ in 0..10 {
+            trips.push(Duration::from_millis(2000));
+        }
+        let mean = trips.mean().unwrap().as_secs_f64();
+        assert!((mean - 2.0).abs() < 0.002, "{mean}");
+        trips.push(Duration::MAX);
+        assert!(trips.mean().unwrap() > Duration::from_secs(400));
+    }
+
+    #[test]
+    fn peers_come_back_as_they_were() {
+        for address in ["127.0.0.1:80", "[::1]:9001", "[2001:db8::5]:65535"] {
+            let address: SocketAddr = address.parse().unwrap();
+            assert_eq!(SocketAddr::from(Peer::from(address)), address);
+        }
+    }
+
+    #[test]
+    fn metadata_is_bounded() {
+        let mut metadata = Metadata::default();
+        for i in 0..METADATA_ENTRIES_MAX {
+            metadata.set(&format!("k{i}"), "v").unwrap();
+        }
+        assert_eq!(metadata.set("one more", "v"), Err(MetadataFull));
+        metadata.set("k3", "other").unwrap();
+        assert_eq!(metadata.get("k3"), Some("other"));
+        assert_eq!(metadata.set("k3", &"x".repeat(METADATA_BYTES_MAX)), Err(MetadataFull));
+        metadata.remove("k3");
+        assert_eq!(metadata.get("k3"), None);
+    }
+}

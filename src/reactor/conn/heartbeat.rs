@@ -1,0 +1,165 @@
+//! Who is silent is pinged; who does not answer is given up.
+//!
+//! Owns the arithmetic of pings for one connection. Any frame is a sign of life; only a pong with the
+//! last ping's payload is a round trip. A write is no sign: the kernel takes it, whether the peer lives
+//! or not. But that it takes more after it took none is the peer's doing, and the ping gets another
+//! chance. When a ping is due depends on the connection's serial, so that peers which fell silent
+//! together are not pinged together.
+
+use std::time::Duration;
+
+use crate::reactor::api::record::RoundTrips;
+use crate::reactor::api::settings::Heartbeat;
+use crate::reactor::api::time::Time;
+use crate::reactor::effects::deadlines::Due;
+
+/// Bytes of our ping's payload: when it was sent, and which it is.
+pub(crate) const PING_BYTES: usize = 12;
+
+/// The heartbeat of one connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pulse {
+    /// When the last ping was sent, [`Time::MAX`] before the first and after its pong.
+    sent: Time,
+    sequence: u16,
+    misses: u8,
+    /// Since the last ping the peer has made room for output that was held up: it reads, and the ping may
+    /// be on its way to it still.
+    has_read: bool,
+    pub(crate) round_trips: RoundTrips,
+}
+
+impl Default for Pulse {
+    fn default() -> Pulse {
+        let round_trips = RoundTrips::default();
+        Pulse { sent: Time::MAX, sequence: 0, misses: 0, has_read: false, round_trips }
+    }
+}
+
+impl Pulse {
+    /// The next ping, or the end of the wait for an answer to the last.
+    pub(crate) fn deadline(
+        &self,
+        heartbeat: &Heartbeat,
+        serial: u32,
+        last_heard: Time,
+    ) -> (Time, Due) {
+        if self.awaits_answer(last_heard) {
+            (self.sent + heartbeat.pong_timeout, Due::Pong)
+        } else {
+            let silence = heartbeat.interval - spread(serial, heartbeat.interval / 2);
+            (last_heard + silence, Due::Ping)
+        }
+    }
+
+    fn awaits_answer(&self, last_heard: Time) -> bool {
+        self.sent != Time::MAX && last_heard <= self.sent
+    }
+
+    /// Notes that something was heard.
+    pub(crate) fn heard(&mut self) {
+        self.misses = 0;
+    }
+
+    /// Notes that the peer has taken output that was held up.
+    pub(crate) fn read(&mut self) {
+        self.has_read = true;
+    }
+
+    /// Counts a ping that was not answered in time, unless it was the peer's slow reading that kept it;
+    /// whether there are too many.
+    pub(crate) fn miss(&mut self, misses_max: u8) -> bool {
+        if !self.has_read {
+            self.misses = self.misses.saturating_add(1);
+        }
+        self.misses >= misses_max
+    }
+
+    /// Begins the next ping; returns its payload.
+    pub(crate) fn ping(&mut self, now: Time) -> [u8; PING_BYTES] {
+        self.sent = now;
+        self.has_read = false;
+        self.sequence = self.sequence.wrapping_add(1);
+        self.payload()
+    }
+
+    /// Takes a pong: the round trip, if it answers the last ping.
+    pub(crate) fn pong(&mut self, now: Time, payload: &[u8]) -> Option<Duration> {
+        if self.sent == Time::MAX || payload != self.payload() {
+            return None;
+        }
+        let round_trip = now.since(self.sent);
+        self.round_trips.push(round_trip);
+        self.sent = Time::MAX;
+        Some(round_trip)
+    }
+
+    fn payload(&self) -> [u8; PING_BYTES] {
+        let mut payload = [0; PING_BYTES];
+        payload[..8].copy_from_slice(&self.sent.as_nanos().to_be_bytes());
+        payload[8..].copy_from_slice(&u32::from(self.sequence).to_be_bytes());
+        payload
+    }
+}
+
+/// A part of `window`, different for neighbouring serials: the golden ratio's multiples fill an
+/// interval evenly (Knuth, The Art of Computer Programming, 6.4).
+fn spread(serial: u32, window: Duration) -> Duration {
+    let fraction = serial.wrapping_mul(0x9E37_79B9);
+    window.mul_f64(f64::from(fraction) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEARTBEAT: Heartbeat = Heartbeat {
+        interval: Duration::from_secs(30),
+        pong_timeout: Duration::from_secs(10),
+        misses_max: 2,
+    };
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn pings_of_a_crowd_are_spread() {
+        let pulse = Pulse::default();
+        let mut buckets = [0; 15];
+        for serial in 1..=1500 {
+            let (due, kind) = pulse.deadline(&HEARTBEAT, serial, at(100));
+            assert_eq!(kind, Due::Ping);
+            let second = due.since(at(115)).as_secs() as usize;
+            buckets[second.min(14)] += 1;
+        }
+        assert!(buckets.iter().all(|count| (80..=120).contains(count)), "{buckets:?}");
+    }
+
+    #[test]
+    fn any_frame_is_life_but_only_the_last_pong_is_a_round_trip() {
+        let mut pulse = Pulse::default();
+        let first = pulse.ping(at(30));
+        assert_eq!(pulse.deadline(&HEARTBEAT, 1, at(5)), (at(40), Due::Pong));
+        let second = pulse.ping(at(40));
+        assert_eq!(pulse.deadline(&HEARTBEAT, 1, at(5)), (at(50), Due::Pong));
+        assert_eq!(pulse.pong(at(41), &first), None);
+        assert_eq!(pulse.round_trips.mean(), None);
+        assert_eq!(pulse.deadline(&HEARTBEAT, 1, at(41)).1, Due::Ping);
+        let round_trip = Duration::from_millis(1);
+        assert_eq!(pulse.pong(at(40) + round_trip, &second), Some(round_trip));
+        assert_eq!(pulse.round_trips.mean(), Some(round_trip));
+        assert_eq!(pulse.pong(at(43), b"unsolicited"), None);
+    }
+
+    #[test]
+    fn a_ping_that_slow_reading_has_kept_is_not_missed() {
+        let mut pulse = Pulse::default();
+        pulse.ping(at(30));
+        pulse.read();
+        assert!(!pulse.miss(1));
+        pulse.ping(at(40));
+        assert!(!pulse.miss(2));
+        assert!(pulse.miss(2));
+    }
+}

@@ -1,0 +1,44 @@
+//! Frames that are put together from pieces, some of which other outboxes have, too.
+
+use std::sync::Arc;
+
+use super::queue::Chunk;
+use super::{Outbox, SpareQueues};
+use crate::protocol::{Encoder, Opcode, Piece};
+use crate::reactor::api::budget::SHARE_BYTES_MIN;
+use crate::reactor::parts::shared::{Bytes, SharedSum};
+
+impl Outbox {
+    /// Queues a server's message in one frame that is put together from pieces; shared ones are not copied.
+    pub(crate) fn push_pieces(
+        &mut self,
+        spares: &mut SpareQueues,
+        sum: &SharedSum,
+        opcode: Opcode,
+        pieces: &[Piece],
+    ) {
+        let payload_len: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let queue = self.queue(spares);
+        queue.seal();
+        let mut own = Vec::new();
+        Encoder::header(&mut own, opcode, payload_len);
+        queue.bytes += own.len() + payload_len;
+        let mut chunk: fn(Vec<u8>) -> Chunk = Chunk::Start;
+        for piece in pieces {
+            match piece {
+                Piece::Shared(shared) if shared.len() >= SHARE_BYTES_MIN => {
+                    if !own.is_empty() {
+                        queue.push(chunk(std::mem::take(&mut own)));
+                        chunk = Chunk::Rest;
+                    }
+                    let shared = sum.hold(Bytes::Piece(Arc::clone(shared)));
+                    queue.push(Chunk::SharedRest(shared));
+                }
+                piece => own.extend_from_slice(piece),
+            }
+        }
+        if !own.is_empty() {
+            queue.push(chunk(own));
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The chunks of one outbox that is not empty, and what the kernel has of them.
+//!
+//! Keeps frames whole: wherever something is put between or cut off, it is where a frame begins.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+use std::iter::successors;
+use std::rc::Rc;
+
+use super::Pressure;
+use super::sealed::Sealed;
+use crate::protocol::frame::{HEADER_BYTES_MAX, frame_len, is_close, is_message};
+use crate::reactor::api::budget::{CHUNK_BYTES, SPARE_CHUNK_BYTES, WRITE_BYTES, WRITE_SLICES};
+use crate::reactor::api::time::Time;
+use crate::reactor::parts::shared::Shared;
+
+#[derive(Debug)]
+pub(super) enum Chunk {
+    /// An HTTP head: not frames, never dropped.
+    Head(Vec<u8>),
+    /// Whole frames, one behind the other.
+    Frames(Vec<u8>),
+    /// One whole frame.
+    Shared(Rc<Shared>),
+    /// A piece of the body of an HTTP answer: not frames, never dropped.
+    Body(Rc<Shared>),
+    /// The start of a frame that continues in the chunks behind it.
+    Start(Vec<u8>),
+    /// A part of the frame that an earlier chunk starts.
+    Rest(Vec<u8>),
+    /// The same, shared with other outboxes.
+    SharedRest(Rc<Shared>),
+    /// The latest pong for a peer who does not read: the next one takes its place.
+    Pong(Vec<u8>),
+}
+
+impl Chunk {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Chunk::Head(bytes) | Chunk::Frames(bytes) | Chunk::Pong(bytes) => bytes,
+            Chunk::Start(bytes) | Chunk::Rest(bytes) => bytes,
+            Chunk::Shared(shared) | Chunk::Body(shared) | Chunk::SharedRest(shared) => shared,
+        }
+    }
+
+    /// Bytes allocated for this outbox alone.
+    fn own_bytes(&self) -> usize {
+        match self {
+            Chunk::Head(bytes) | Chunk::Frames(bytes) | Chunk::Pong(bytes) => bytes.capacity(),
+            Chunk::Start(bytes) | Chunk::Rest(bytes) => bytes.capacity(),
+            Chunk::Shared(_) | Chunk::Body(_) | Chunk::SharedRest(_) => 0,
+        }
+    }
+
+    /// Bytes that other outboxes may refer to, too.
+    fn shared_bytes(&self) -> usize {
+        match self {
+            Chunk::Shared(shared) | Chunk::Body(shared) | Chunk::SharedRest(shared) => shared.len(),
+            _ => 0,
+        }
+    }
+
+    /// Whether its first byte belongs to a frame that an earlier chunk starts.
+    fn continues(&self) -> bool {
+        matches!(self, Chunk::Rest(_) | Chunk::SharedRest(_))
+    }
+
+    /// Where the frame ends that byte `at` lies in; `at` itself if a frame begins there.
+    fn boundary(&self, at: usize) -> usize {
+        match self {
+            Chunk::Head(_) | Chunk::Body(_) | Chunk::Rest(_) | Chunk::SharedRest(_) => {
+                self.bytes().len()
+            }
+            Chunk::Frames(bytes) => {
+                let mut end = 0;
+                while end < at {
+                    end += frame_len(&bytes[end..]);
+                }
+                end
+            }
+            Chunk::Shared(_) | Chunk::Pong(_) | Chunk::Start(_) if at > 0 => self.bytes().len(),
+            Chunk::Shared(_) | Chunk::Pong(_) | Chunk::Start(_) => 0,
+        }
+    }
+
+    /// The frames that begin from byte `from` on, where one does: where each lies, and what follows it.
+    fn frames(&self, from: usize) -> impl Iterator<Item = (usize, &[u8])> {
+        let bytes = match self {
+            Chunk::Head(_) | Chunk::Body(_) | Chunk::Rest(_) | Chunk::SharedRest(_) => &[],
+            Chunk::Frames(_) | Chunk::Shared(_) | Chunk::Pong(_) | Chunk::Start(_) => self.bytes(),
+        };
+        let rest = move |at: usize| bytes.get(at..).filter(|rest| !rest.is_empty());
+        let frame = move |at| rest(at).map(|rest| (at, rest));
+        successors(frame(from), move |&(at, rest)| frame(at + frame_len(rest)))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    /// What goes out first.
+    pub(super) chunks: VecDeque<Chunk>,
+    /// Whole frames behind all chunks; where small frames gather, and mostly all there is.
+    pub(super) tail: Vec<u8>,
+    /// The memory of a chunk that went out, for the next tail.
+    pub(super) spare: Vec<u8>,
+    /// What goes out before all else: records of a secure connection.
+    pub(super) sealed: Sealed,
+    /// Bytes of the first chunk, or of the tail if there is none, that the kernel has.
+    pub(super) written: usize,
+    /// Bytes queued and not yet with the kernel.
+    pub(super) bytes: usize,
+    /// Bytes allocated for this queue, without the queue itself. Kept at hand, since each message asks.
+    ///
+    /// Invariant: what [`Queue::measure`] returns. So is `shared`.
+    pub(super) allocated: usize,
+    /// What the ledger has for this queue, besides the queue itself: `allocated` when it was last charged.
+    pub(super) charged: usize,
+    /// Bytes of chunks that other outboxes may refer to, too.
+    pub(super) shared: usize,
+    /// Since when the kernel takes nothing.
+    pub(super) blocked_since: Option<Time>,
+    /// Since when more than the soft limit is queued.
+    pub(super) above_soft_since: Option<Time>,
+    pub(super) pressure: Pressure,
+    /// Kept, and not needed since kept ones were last looked at.
+    pub(super) is_stale: bool,
+}
+
+impl Queue {
+    /// The tail, with room for a frame with this payload.
+    #[inline(always)]
+    pub(super) fn tail(&mut self, payload_len: usize) -> &mut Vec<u8> {
+        if !self.has_room(payload_len) {
+            self.make_room(payload_len);
+        }
+        &mut self.tail
+    }
+
+    /// Whether a frame with this payload needs no more memory.
+    #[inline(always)]
+    pub(super) fn has_room(&self, payload_len: usize) -> bool {
+        self.tail.capacity() - self.tail.len() >= payload_len + HEADER_BYTES_MAX
+    }
+
+    /// Doubles the tail, up to the size of a chunk, or starts the next chunk.
+    #[inline(never)]
+    fn make_room(&mut self, payload_len: usize) {
+        let more = payload_len + HEADER_BYTES_MAX;
+        if self.tail.len() + more > CHUNK_BYTES {
+            self.seal();
+        }
+        let doubled = (2 * self.tail.capacity()).min(CHUNK_BYTES);
+        let wanted = doubled.max(self.tail.len() + more);
+        let before = self.tail.capacity();
+        self.tail.reserve_exact(wanted - self.tail.len());
+        self.allocated += self.tail.capacity() - before;
+    }
+
+    /// Makes the tail a chunk, so that something else can stand behind it.
+    pub(super) fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            let next = std::mem::take(&mut self.spare);
+            let tail = std::mem::replace(&mut self.tail, next);
+            // The chunk is counted by `push`, and was counted as the tail.
+            self.allocated -= tail.capacity();
+            self.push(Chunk::Frames(tail));
+        }
+    }
+
+    /// Adds a chunk behind the others.
+    pub(super) fn push(&mut self, chunk: Chunk) {
+        self.insert(self.chunks.len(), chunk);
+    }
+
+    fn insert(&mut self, at: usize, chunk: Chunk) {
+        let before = self.chunks.capacity();
+        self.allocated += chunk.own_bytes();
+        self.shared += chunk.shared_bytes();
+        self.chunks.insert(at, chunk);
+        self.allocated += (self.chunks.capacity() - before) * size_of::<Chunk>();
+    }
+
+    /// Bytes allocated for this queue.
+    #[inline(always)]
+    pub(super) fn held_bytes(&self) -> usize {
+        size_of::<Queue>() + self.allocated
+    }
+
+    /// What `allocated` and `shared` must be.
+    pub(super) fn measure(&self) -> (usize, usize) {
+        let chunks = self.chunks.iter();
+        let (own, shared) = chunks.fold((0, 0), |(own, shared), chunk| {
+            (own + chunk.own_bytes(), shared + chunk.shared_bytes())
+        });
+        let table = self.chunks.capacity() * size_of::<Chunk>();
+        let others = self.tail.capacity() + self.spare.capacity() + self.sealed.capacity();
+        (own + table + others, shared)
+    }
+
+    /// Called where more has changed than is worth following.
+    pub(super) fn remeasure(&mut self) {
+        (self.allocated, self.shared) = self.measure();
+    }
+
+    /// Whether the invariant of `allocated` and `shared` holds.
+    pub(super) fn is_measured(&self) -> bool {
+        (self.allocated, self.shared) == self.measure()
+    }
+
+    /// Frees what is allocated and not used.
+    pub(super) fn shrink(&mut self) {
+        self.spare = Vec::new();
+        self.tail.shrink_to_fit();
+        self.remeasure();
+    }
+
+    /// Memory that is worth keeping when the queue is empty.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.tail.capacity() + self.spare.capacity()
+    }
+
+    /// Hands the kernel what one write may carry; returns how much that was, too.
+    pub(super) fn write(&self, socket: &mut impl Write) -> (usize, io::Result<usize>) {
+        if self.chunks.is_empty() {
+            let rest = &self.tail[self.written..];
+            let rest = &rest[..rest.len().min(WRITE_BYTES)];
+            return (rest.len(), socket.write(rest));
+        }
+        let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+        let (mut count, mut offered, mut skip) = (0, 0, self.written);
+        let all = self.chunks.iter().map(Chunk::bytes).chain([&self.tail[..]]);
+        for (slice, bytes) in slices.iter_mut().zip(all) {
+            let rest = &bytes[skip..];
+            let rest = &rest[..rest.len().min(WRITE_BYTES - offered)];
+            skip = 0;
+            *slice = IoSlice::new(rest);
+            count += 1;
+            offered += rest.len();
+            if offered == WRITE_BYTES {
+                break;
+            }
+        }
+        (offered, socket.write_vectored(&slices[..count]))
+    }
+
+    /// Forgets what the kernel has taken, or what was sealed for it.
+    #[inline]
+    pub(super) fn advance(&mut self, taken: usize) {
+        self.bytes -= taken;
+        self.written += taken;
+        while let Some(chunk) = self.chunks.front() {
+            let len = chunk.bytes().len();
+            if self.written < len {
+                return;
+            }
+            self.written -= len;
+            self.pop_chunk();
+        }
+        if self.written == self.tail.len() {
+            self.tail.clear();
+            self.written = 0;
+        }
+    }
+
+    /// Removes the first chunk, and keeps its memory if that is worth it.
+    fn pop_chunk(&mut self) {
+        let Some(chunk) = self.chunks.pop_front() else {
+            return;
+        };
+        self.allocated -= chunk.own_bytes();
+        self.shared -= chunk.shared_bytes();
+        if let Chunk::Frames(mut bytes) = chunk
+            && self.spare.capacity() < bytes.capacity()
+            && bytes.capacity() <= SPARE_CHUNK_BYTES
+        {
+            bytes.clear();
+            self.allocated += bytes.capacity() - self.spare.capacity();
+            self.spare = bytes;
+        }
+    }
+
+    /// Puts a pong behind the frame that the kernel has begun to take, or in the place of the one that
+    /// waits there.
+    pub(super) fn place_pong(&mut self, pong: Vec<u8>) {
+        self.bytes += pong.len();
+        let at = self.split();
+        if let Some(Chunk::Pong(waiting)) = self.chunks.get_mut(at) {
+            self.bytes -= waiting.len();
+            self.allocated += pong.capacity();
+            self.allocated -= waiting.capacity();
+            *waiting = pong;
+            return;
+        }
+        self.insert(at, Chunk::Pong(pong));
+    }
+
+    /// Parts what the kernel has begun to take from what it has not; returns where the latter begins.
+    fn split(&mut self) -> usize {
+        self.seal();
+        let Some(first) = self.chunks.front_mut() else {
+            return 0;
+        };
+        let boundary = first.boundary(self.written);
+        if boundary == 0 {
+            return 0;
+        }
+        if let Chunk::Frames(bytes) = first
+            && boundary < bytes.len()
+        {
+            let rest = bytes.split_off(boundary);
+            self.insert(1, Chunk::Frames(rest));
+        }
+        1 + self.chunks.iter().skip(1).take_while(|chunk| chunk.continues()).count()
+    }
+
+    /// Drops all frames not begun, but a Close; returns how many of them were messages.
+    pub(super) fn cut(&mut self) -> u64 {
+        let mut kept = 0;
+        let mut messages = 0;
+        let mut skip = self.written;
+        // The kernel has a part of the frame that a chunk in front continues.
+        let mut is_begun = true;
+        self.seal();
+        self.chunks.retain_mut(|chunk| {
+            if chunk.continues() && !is_begun {
+                return false;
+            }
+            is_begun = skip > 0 || chunk.continues();
+            let boundary = chunk.boundary(skip);
+            messages += chunk.frames(boundary).filter(|(_, frame)| is_message(frame)).count();
+            let close = chunk.frames(boundary).find(|(_, frame)| is_close(frame));
+            let close = close.map(|(at, _)| at);
+            let mut len = boundary;
+            if let Chunk::Frames(bytes) = chunk {
+                bytes.drain(boundary..close.unwrap_or(bytes.len()));
+                len = bytes.len();
+            }
+            kept += len - skip;
+            skip = 0;
+            len > 0
+        });
+        self.bytes = kept + self.sealed.len();
+        self.remeasure();
+        messages as u64
+    }
+}

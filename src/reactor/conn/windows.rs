@@ -1,0 +1,77 @@
+//! The windows of connections with context takeover, and what all of them hold.
+//!
+//! Owns their sums of bytes. Which connection has windows, and for how long, is for
+//! [`deflate`](crate::reactor::effects::deflate) to say.
+
+use crate::protocol::Role;
+use crate::protocol::deflate::{Agreement, Window};
+use crate::reactor::api::settings::RouteSettings;
+use crate::reactor::api::time::Time;
+use crate::reactor::parts::ledger::Sum;
+
+/// Windows as a connection holds them.
+pub(crate) type WindowsBox = Box<Windows>;
+
+/// What one connection with context takeover may refer to.
+#[derive(Debug)]
+pub(crate) struct Windows {
+    pub(crate) outgoing: Option<Window>,
+    pub(crate) incoming: Option<Window>,
+    /// When `outgoing` was last added to.
+    used: Time,
+}
+
+impl Windows {
+    /// The windows that an endpoint of this role needs, if it needs any. They are empty, and hold no
+    /// memory.
+    pub(crate) fn new(agreement: &Agreement, role: Role) -> Option<WindowsBox> {
+        let outgoing = agreement.outgoing(role);
+        let outgoing = outgoing.window().filter(|_| outgoing.is_possible());
+        let incoming = agreement.incoming(role).window();
+        let needed = outgoing.is_some() || incoming.is_some();
+        needed.then(|| Box::new(Windows { outgoing, incoming, used: Time::ZERO }))
+    }
+
+    fn both(&self) -> impl Iterator<Item = &Window> {
+        self.outgoing.iter().chain(&self.incoming)
+    }
+
+    /// What they may grow to.
+    pub(crate) fn reserved_bytes(&self) -> usize {
+        self.both().map(|window| Window::bytes_max(window.bits())).sum()
+    }
+
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.both().map(Window::held_bytes).sum()
+    }
+
+    /// When what we may refer to is to be forgotten, if there is anything.
+    pub(crate) fn idle_at(&self, route: &RouteSettings) -> Option<Time> {
+        let outgoing = self.outgoing.as_ref()?;
+        (outgoing.held_bytes() > 0).then(|| self.used + route.deflate_idle)
+    }
+
+    /// What our next message may refer to.
+    pub(crate) fn said(&self) -> &[u8] {
+        self.outgoing.as_ref().map_or(&[], Window::as_bytes)
+    }
+
+    /// Notes a compressed message that we have sent.
+    pub(crate) fn note_sent(&mut self, message: &[u8], now: Time, room: &mut WindowRoom) {
+        if let Some(outgoing) = &mut self.outgoing {
+            let before = outgoing.held_bytes();
+            outgoing.push(message);
+            self.used = now;
+            room.held.replace(before, outgoing.held_bytes());
+        }
+    }
+}
+
+/// The windows of all connections.
+#[derive(Debug, Default)]
+pub(crate) struct WindowRoom {
+    /// Bytes that they hold.
+    pub(crate) held: Sum,
+    /// Bytes that they may grow to.
+    pub(crate) reserved: Sum,
+}

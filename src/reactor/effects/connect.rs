@@ -1,0 +1,152 @@
+//! The client's role: connections that a service makes, on the same loop and in the same table.
+//!
+//! From a socket that connects to the answer of the server; then a connection is like any other, but
+//! that its frames are masked. Resolves no names: that blocks, and belongs on a thread.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use mio::net::TcpStream;
+use socket2::{Domain, Socket, Type};
+
+use super::upgrade::Handshake;
+use crate::protocol::handshake::{ClientRequest, Expected, Settled};
+use crate::protocol::{Decoder, Role};
+use crate::reactor::Reactor;
+use crate::reactor::api::close_reason::CloseReason;
+use crate::reactor::api::id::{ConnId, ServiceId};
+use crate::reactor::conn::connection::{Connection, Phase, Place, Standing};
+use crate::reactor::core::Core;
+use crate::reactor::parts::admission::Quota;
+use crate::reactor::parts::router::RouteId;
+use crate::reactor::parts::tls::TlsConnector;
+
+/// A request of ours under way.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    /// The request, until it is queued.
+    request: Vec<u8>,
+    expected: Expected,
+    /// For each subprotocol offered, its index in the service's list.
+    protocols: Vec<Option<u8>>,
+}
+
+impl Core {
+    pub(crate) fn connect(
+        &mut self,
+        service: ServiceId,
+        route: RouteId,
+        from: Option<IpAddr>,
+        address: SocketAddr,
+        request: &ClientRequest,
+        secure: Option<&TlsConnector>,
+    ) -> io::Result<ConnId> {
+        if !self.admission.has_outbound_room() {
+            self.metrics.connects_refused += 1;
+            let text = "outbound_max is reached, or the loop is shutting down";
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
+        }
+        let session = secure.map(|connector| self.tls.connect(connector)).transpose()?;
+        let socket = match from {
+            None => TcpStream::connect(address)?,
+            Some(from) => connect_from(from, address)?,
+        };
+        socket.set_nodelay(true)?;
+        self.admission.admit_outbound();
+        let id = self.conns.next_id();
+        let mut bytes = Vec::new();
+        let (request, windows) = self.offer(request);
+        let expected = request.write(self.masks.nonce(), &mut bytes);
+        let names = self.router.protocols(service);
+        let index = |offered: &str| names.iter().position(|name| **name == *offered);
+        let mut handshake = Handshake::new(self.now);
+        handshake.awaited = Some(Awaited {
+            request: bytes,
+            expected,
+            protocols: request
+                .protocols()
+                .map(|offered| index(offered).and_then(|index| u8::try_from(index).ok()))
+                .collect(),
+        });
+        let place = Place { route, service, path: request.path().into() };
+        let decoder = Decoder::new(Role::Client);
+        let phase = Phase::Connecting;
+        let mut conn = Connection::new(id, socket, address, decoder, phase, handshake, place);
+        conn.quota = Quota::Outbound;
+        conn.standing = Standing::Announced;
+        conn.rare().session = session;
+        self.insert(conn);
+        if windows.is_some() {
+            self.set_windows(id, windows);
+        }
+        self.metrics.connects += 1;
+        self.sync_interest(id);
+        self.arm(id);
+        Ok(id)
+    }
+
+    /// The kernel has connected, or has failed to.
+    pub(crate) fn finish_connect(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if let Ok(Some(error)) | Err(error) = conn.socket.take_error() {
+            return self.vanish(id, CloseReason::ConnectFailed(error.kind()));
+        }
+        match conn.socket.peer_addr() {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => return,
+            Err(error) => return self.vanish(id, CloseReason::ConnectFailed(error.kind())),
+        }
+        conn.phase = Phase::Handshake;
+        if conn.is_secure() {
+            self.begin_handshake(id);
+        } else {
+            self.send_request(id);
+        }
+    }
+
+    /// Queues our request, if it is we who ask.
+    pub(crate) fn send_request(&mut self, id: ConnId) {
+        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
+        if let Some(awaited) = handshake.and_then(|handshake| handshake.awaited.as_mut()) {
+            let request = std::mem::take(&mut awaited.request);
+            self.queue_head(id, request);
+        }
+    }
+}
+
+/// A socket bound to `from` that is about to be connected.
+fn connect_from(from: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
+impl Reactor {
+    /// Takes the head of the server's answer (RFC 6455, 4.1).
+    pub(crate) fn take_answer(&mut self, id: ConnId, head: &[u8]) {
+        let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
+            return;
+        };
+        let Some(awaited) = handshake.awaited.take() else {
+            return;
+        };
+        match awaited.expected.check(head) {
+            Ok(Settled { protocol, deflate }) => {
+                // What was reserved for the widest windows goes back, or to those agreed on.
+                self.core.set_windows(id, None);
+                if let Some(agreed) = deflate {
+                    self.core.begin_deflate(id, &agreed);
+                }
+                let protocol = protocol.and_then(|offer| awaited.protocols.get(offer).copied());
+                self.open(id, protocol.flatten());
+            }
+            Err(error) => self.core.vanish(id, CloseReason::UpgradeFailed(error)),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! What happens when time is up: for connections, for services, for listeners, for the drain.
+//!
+//! Each connection has one timer at most, set for a deadline that follows from its state. One that
+//! fires before the deadline, because that has moved, is set anew and costs nothing else.
+
+use crate::protocol::ProtocolError;
+use crate::reactor::Reactor;
+use crate::reactor::api::budget::HTTP_ANSWER_TIMEOUT;
+use crate::reactor::api::close_reason::CloseReason;
+use crate::reactor::api::id::ConnId;
+use crate::reactor::api::settings::{RouteSettings, Settings, SlowPolicy};
+use crate::reactor::api::time::Time;
+use crate::reactor::conn::connection::{Connection, Phase};
+use crate::reactor::conn::outbox::Pressure;
+use crate::reactor::core::Core;
+use crate::reactor::parts::schedule::Timer;
+
+/// The earliest thing to be done for a connection if nothing else happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    Handshake,
+    Ping,
+    Pong,
+    Fragment,
+    Idle,
+    Write,
+    Grace,
+    Close,
+    Linger,
+    Window,
+}
+
+impl Connection {
+    /// The next deadline and what it is for, by state alone.
+    pub(crate) fn deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
+        match self.phase {
+            Phase::Connecting | Phase::Handshake | Phase::Deferred => {
+                let rare = self.rare.as_deref();
+                let handshake = rare.and_then(|rare| rare.handshake.as_deref());
+                let since = handshake.map_or(self.opened, |handshake| handshake.since);
+                let is_answered_later = self.phase == Phase::Deferred
+                    && handshake.is_some_and(|handshake| handshake.plain.is_some());
+                let patience = if is_answered_later {
+                    HTTP_ANSWER_TIMEOUT
+                } else {
+                    settings.handshake_timeout
+                };
+                (since + patience, Due::Handshake)
+            }
+            Phase::Open => self.open_deadline(settings, route),
+            Phase::Closing { since, .. } => {
+                let from = self.outbox.blocked_since().map_or(since, |blocked| since.max(blocked));
+                (from + settings.close_timeout, Due::Close)
+            }
+            Phase::Lingering { until, .. } => (until, Due::Linger),
+            Phase::Gone(_) => (Time::MAX, Due::Linger),
+        }
+    }
+
+    fn open_deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
+        let blocked = self.outbox.blocked_since();
+        // Who may not speak, or cannot hear, is not asked whether he lives.
+        let heartbeat = settings.heartbeat.filter(|_| !self.paused && blocked.is_none());
+        let fragment = (self.message_since + route.fragment_timeout, Due::Fragment);
+        let candidates = [
+            heartbeat
+                .map(|heartbeat| self.pulse.deadline(&heartbeat, self.serial, self.last_heard)),
+            Some(fragment).filter(|_| !self.paused),
+            route
+                .idle_timeout
+                .filter(|_| !self.paused)
+                .map(|idle| (self.last_data + idle, Due::Idle)),
+            blocked.map(|since| (since + route.write_timeout, Due::Write)),
+            self.outbox
+                .above_soft_since()
+                .filter(|_| self.outbox.pressure() == Pressure::Congested)
+                .map(|since| (since + route.outbox_grace, Due::Grace)),
+            self.rare
+                .as_deref()
+                .and_then(|rare| rare.windows.as_ref()?.idle_at(route))
+                .map(|idle| (idle, Due::Window)),
+        ];
+        let never = (Time::MAX, Due::Idle);
+        let earlier = |a: (Time, Due), b: (Time, Due)| if b.0 < a.0 { b } else { a };
+        candidates.into_iter().flatten().fold(never, earlier)
+    }
+}
+
+impl Reactor {
+    pub(crate) fn fire(&mut self, timer: Timer) {
+        match timer {
+            Timer::Connection(id) => self.core.fire_connection(id),
+            Timer::Listener(index) => self.end_rest(index as usize),
+            Timer::Drain => self.watch_drain(),
+            Timer::Trim => self.core.trim(),
+            Timer::Lines => self.core.log_held_back(),
+            Timer::Mail(service) => {
+                self.core.recovery.end_pause(service);
+                self.mail.push(service);
+            }
+            Timer::Service(index) => {
+                if let Some((service, key)) = self.core.schedule.fired(index) {
+                    let _ = self.call_weighed(service, |service, cx| service.on_timer(cx, key));
+                }
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Makes sure that the connection's timer fires no later than its deadline. A timer that fires
+    /// too early is set anew then, so a deadline that moves away costs nothing.
+    pub(crate) fn arm(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let (due, _) = conn.deadline(&self.settings, self.router.settings(conn.route));
+        if let Some(timer) = conn.timer {
+            if self.schedule.due(timer).is_some_and(|armed| armed <= due) {
+                return;
+            }
+            self.schedule.cancel(timer);
+            conn.timer = None;
+        }
+        if due != Time::MAX {
+            let timer = Timer::Connection(id);
+            conn.timer = Some(self.schedule.insert(due, timer));
+        }
+    }
+
+    /// What is due for a connection whose timer has fired, if anything is.
+    pub(crate) fn overdue(&mut self, id: ConnId) -> Option<Due> {
+        let conn = self.conns.get_mut(id)?;
+        conn.timer = None;
+        let (due, kind) = conn.deadline(&self.settings, self.router.settings(conn.route));
+        (due <= self.now).then_some(kind)
+    }
+
+    fn fire_connection(&mut self, id: ConnId) {
+        match self.overdue(id) {
+            None => {}
+            Some(Due::Handshake) => self.vanish(id, CloseReason::HandshakeTimeout),
+            Some(Due::Ping) => self.ping(id),
+            Some(Due::Pong) => self.miss_pong(id),
+            Some(Due::Fragment) => {
+                let timeout = ProtocolError::FragmentTimeout;
+                self.close(id, CloseReason::Protocol(timeout));
+            }
+            Some(Due::Idle) => self.close(id, CloseReason::IdleTimeout),
+            Some(Due::Write) => self.close(id, CloseReason::WriteTimeout),
+            Some(Due::Grace) => self.end_grace(id),
+            Some(Due::Close) => self.give_up_close(id),
+            Some(Due::Linger) => self.vanish(id, CloseReason::PeerGone),
+            Some(Due::Window) => self.free_window(id),
+        }
+        self.arm(id);
+    }
+
+    fn ping(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let payload = conn.pulse.ping(self.now);
+        self.metrics.pings_sent += 1;
+        // A ping that finds no room is as good as sent: the peer's silence will end the connection.
+        let _ = self.send_ping(id, &payload);
+    }
+
+    fn miss_pong(&mut self, id: ConnId) {
+        let misses_max = self.settings.heartbeat.map_or(0, |heartbeat| heartbeat.misses_max);
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let is_dead = conn.pulse.miss(misses_max);
+        self.metrics.pongs_missed += 1;
+        if is_dead {
+            self.close(id, CloseReason::HeartbeatTimeout);
+        } else {
+            self.ping(id);
+        }
+    }
+
+    /// The outbox has been above the soft limit for the grace time.
+    fn end_grace(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        match self.router.settings(conn.route).slow_policy {
+            SlowPolicy::Close => self.close(id, CloseReason::SlowConsumer),
+            SlowPolicy::Drop => self.congest(id, Pressure::Shedding),
+        }
+    }
+}

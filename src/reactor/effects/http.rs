@@ -1,0 +1,299 @@
+//! Plain HTTP requests that services answer, one after the other on a connection. Those that the loop
+//! answers itself are [`resource`](crate::reactor::effects::resource)'s.
+//!
+//! A body has a Content-Length or is chunked, never both (RFC 9112, 6.3). Its announced size, or that of
+//! each chunk, is compared with the route's limit before a byte of it is kept. The next request is not
+//! looked at before the answer to the last one is on its way.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::protocol::Piece;
+use crate::protocol::handshake::{Connection, EMPTY_SLOTS, Refusal, Request, Response};
+use crate::protocol::http::{BodyDecoder, Framing};
+use crate::reactor::Reactor;
+use crate::reactor::api::budget::{HTTP_REQUESTS_MAX, SHARE_BYTES_MIN};
+use crate::reactor::api::close_reason::CloseReason;
+use crate::reactor::api::id::ConnId;
+use crate::reactor::api::service::{Decision, PlainRequest};
+use crate::reactor::conn::connection::{Phase, Standing};
+use crate::reactor::core::Core;
+use crate::reactor::parts::cors::Cors;
+use crate::reactor::parts::destination::Destination;
+use crate::reactor::parts::origin;
+use crate::reactor::parts::pages::Pages;
+use crate::reactor::parts::router::{Params, RouteId};
+use crate::reactor::parts::shared::Bytes;
+
+/// The part of a request's body that has arrived.
+#[derive(Debug)]
+pub(crate) struct PartialBody {
+    decoder: BodyDecoder,
+    bytes: Vec<u8>,
+    /// The answer has no body (RFC 9110, 9.3.2).
+    head_only: bool,
+}
+
+impl PartialBody {
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+/// What is left of a request when it is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plain {
+    head_only: bool,
+    /// The client would like to send another.
+    keep_alive: bool,
+    cors: Cors,
+}
+
+impl Plain {
+    pub(crate) fn of(request: &Request<'_>, cors: Cors) -> Plain {
+        Plain { head_only: request.method() == "HEAD", keep_alive: request.keep_alive(), cors }
+    }
+
+    /// Whether its answer has no body (RFC 9110, 9.3.2).
+    pub(crate) fn is_head_only(&self) -> bool {
+        self.head_only
+    }
+}
+
+impl Reactor {
+    /// Takes a request that is no upgrade: `rest` is what has come behind its head. Returns how many
+    /// bytes of `rest` are its body.
+    pub(crate) fn take_plain_request(
+        &mut self,
+        id: ConnId,
+        request: &Request<'_>,
+        head: &[u8],
+        rest: &[u8],
+    ) -> Result<usize, Refusal> {
+        let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
+            return Ok(0);
+        };
+        let (site, refused) = (handshake.site, handshake.refused);
+        let found = self.core.router.find_plain(Destination::of(site, request), request.method());
+        let Some((route, params)) = found else {
+            return self.core.answer_without_service(id, site, request).map(|()| 0);
+        };
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        let framing = self.core.body_framing(route, request)?;
+        let body_bytes_max = self.core.router.settings(route).message_bytes_max;
+        let mut decoder = BodyDecoder::new(framing, body_bytes_max)?;
+        // A body that has come with its head, as most do, is not copied.
+        if let Framing::Length(len) = framing
+            && let Some(body) = usize::try_from(len).ok().and_then(|len| rest.get(..len))
+        {
+            self.ask(id, request, route, &params, body)?;
+            return Ok(body.len());
+        }
+        let mut bytes = Vec::new();
+        let taken = decoder.decode(rest, &mut bytes)?;
+        if decoder.is_complete() {
+            self.ask(id, request, route, &params, &bytes)?;
+        } else {
+            let head_only = request.method() == "HEAD";
+            self.core.await_body(id, request, head, PartialBody { decoder, bytes, head_only });
+        }
+        Ok(taken)
+    }
+
+    /// Takes bytes of a body that arrives in parts; returns how many belong to it.
+    pub(crate) fn take_body(&mut self, id: ConnId, input: &[u8]) -> usize {
+        let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
+            return input.len();
+        };
+        let Some(mut body) = handshake.body.take() else {
+            return 0;
+        };
+        let head_only = body.head_only;
+        let outcome = match body.decoder.decode(input, &mut body.bytes) {
+            Ok(taken) if body.decoder.is_complete() => {
+                let head = std::mem::take(&mut handshake.head);
+                self.take_whole(id, &head, &body.bytes).map(|()| taken)
+            }
+            Ok(taken) => {
+                handshake.body = Some(body);
+                Ok(taken)
+            }
+            Err(refusal) => Err(refusal),
+        };
+        outcome.unwrap_or_else(|refusal| {
+            self.core.refuse(id, refusal, head_only);
+            input.len()
+        })
+    }
+
+    /// Takes a request whose body came in several reads and is complete.
+    fn take_whole(&mut self, id: ConnId, head: &[u8], body: &[u8]) -> Result<(), Refusal> {
+        let mut slots = EMPTY_SLOTS;
+        let request = Request::parse(head, &mut slots)?;
+        let handshake = self.core.conns.get_mut(id).and_then(|conn| conn.handshake());
+        let site = handshake.map_or(0, |handshake| handshake.site);
+        let found = self.core.router.find_plain(Destination::of(site, &request), request.method());
+        let (route, params) = found.ok_or(Refusal::NotFound)?;
+        self.ask(id, &request, route, &params, body)
+    }
+
+    /// Puts a whole request to its service.
+    fn ask(
+        &mut self,
+        id: ConnId,
+        request: &Request<'_>,
+        route: RouteId,
+        params: &Params,
+        body: &[u8],
+    ) -> Result<(), Refusal> {
+        let service = self.core.router.service(route);
+        let plain = Plain::of(request, Cors::of(self.core.router.settings(route), request));
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return Ok(());
+        };
+        conn.route = route;
+        conn.service = service;
+        conn.path = self.core.router.intern(route, request.path());
+        // Set first, so that an answer from within the handler finds it.
+        if let Some(handshake) = conn.handshake() {
+            handshake.plain = Some(plain.clone());
+        }
+        let peer = conn.peer.into();
+        let tls = conn.session().map(|session| session.info());
+        let asked = PlainRequest { http: request, params, body, peer, tls: tls.as_ref() };
+        let answer = self
+            .call(service, |service, cx| service.on_plain(cx, id, &asked))
+            .ok_or(Refusal::Internal)?;
+        match answer {
+            Some(response) => self.core.respond(id, plain, response),
+            None => self.core.defer_plain(id),
+        }
+        Ok(())
+    }
+}
+
+impl Core {
+    /// How a request's body ends, if its origin may send one.
+    fn body_framing(&self, route: RouteId, request: &Request<'_>) -> Result<Framing, Refusal> {
+        let settings = self.router.settings(route);
+        if !origin::is_admitted(settings, request.header("Origin")) {
+            return Err(Refusal::Origin);
+        }
+        request.body_framing()
+    }
+
+    /// Waits for the rest of a body, and sends 100 to a client that waits for it (RFC 9110, 10.1.1).
+    fn await_body(&mut self, id: ConnId, request: &Request<'_>, head: &[u8], body: PartialBody) {
+        let now = self.now;
+        self.note_path(id, request);
+        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
+        if let Some(handshake) = handshake {
+            handshake.head = Pages::from(head);
+            handshake.body = Some(body);
+            handshake.since = now;
+        }
+        if request.expects_continue() {
+            self.queue_head(id, b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
+        }
+    }
+
+    /// The service will answer later; it is told if the client goes before.
+    fn defer_plain(&mut self, id: ConnId) {
+        let now = self.now;
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.phase == Phase::Handshake
+        {
+            conn.standing = Standing::Announced;
+            if let Some(handshake) = conn.handshake() {
+                handshake.since = now;
+            }
+            self.defer(id);
+            self.arm(id);
+        }
+    }
+
+    /// Carries out what the service has decided at last.
+    pub(crate) fn answer_late(&mut self, id: ConnId, plain: Plain, decision: Decision) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.standing = Standing::Admitted;
+            conn.phase = Phase::Handshake;
+        }
+        match decision {
+            Decision::Respond(response) => self.respond(id, plain, response),
+            Decision::Refuse(refusal) => self.refuse(id, refusal, plain.head_only),
+            // There was nothing to accept.
+            Decision::Accept { .. } | Decision::Defer => {
+                self.refuse(id, Refusal::Internal, plain.head_only);
+            }
+        }
+        self.arm(id);
+        self.run(id);
+    }
+
+    /// Queues an answer, and keeps the connection if both sides would like to.
+    pub(crate) fn respond(&mut self, id: ConnId, plain: Plain, mut response: Response) {
+        plain.cors.add_to(&mut response);
+        let is_closed = self.admission.is_closed();
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.phase == Phase::Handshake)
+        else {
+            return;
+        };
+        let is_operator = conn.is_operator();
+        let held = self.outboxes.held_by(conn);
+        let Some(handshake) = conn.handshake() else {
+            return;
+        };
+        handshake.plain = None;
+        handshake.answered += 1;
+        handshake.since = now;
+        let wished = plain.keep_alive && handshake.answered < HTTP_REQUESTS_MAX && !is_closed;
+        let wished = if wished { Connection::KeepAlive } else { Connection::Close };
+        let connection = response.connection(wished);
+        let body_len = response.body_len(plain.head_only);
+        if !is_operator && !self.outboxes.allows(held, body_len) {
+            self.metrics.buffered_refused += 1;
+            return self.refuse(id, Refusal::OutOfResources, plain.head_only);
+        }
+        self.metrics.http_answered += 1;
+        if (400..500).contains(&response.status()) {
+            self.log_refused_by_service(id, &response);
+        }
+        self.queue_response(id, &response, connection, plain.head_only);
+        if connection == Connection::Close {
+            self.end_http(id, CloseReason::HttpDone);
+        }
+    }
+
+    /// Queues an answer: small pieces in one chunk with the head, large shared ones without a copy.
+    pub(crate) fn queue_response(
+        &mut self,
+        id: ConnId,
+        response: &Response,
+        connection: Connection,
+        head_only: bool,
+    ) {
+        let mut bytes = Vec::new();
+        let date = self.dates.at(self.now, SystemTime::now);
+        response.write_head(&mut bytes, connection, Some(date));
+        for piece in response.pieces(head_only) {
+            match piece {
+                Piece::Shared(shared) if shared.len() >= SHARE_BYTES_MIN => {
+                    self.queue_head(id, std::mem::take(&mut bytes));
+                    self.queue_body(id, shared);
+                }
+                piece => bytes.extend_from_slice(piece),
+            }
+        }
+        self.queue_head(id, bytes);
+    }
+
+    fn queue_body(&mut self, id: ConnId, piece: &Arc<[u8]>) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            let shared = self.outboxes.ledger.share(Bytes::Piece(Arc::clone(piece)));
+            self.outboxes.change(id, conn, |open| open.outbox.push_body(open.spares, shared));
+        }
+    }
+}

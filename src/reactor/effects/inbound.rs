@@ -1,0 +1,391 @@
+//! Bytes in: one budgeted read a connection and turn, then events to the service.
+//!
+//! The one place that reads sockets, but for [those under TLS](crate::reactor::parts::tls). Bytes are decoded where they
+//! were read, in the loop's scratch buffer or in the decoder's own; only what cannot be handled now (the
+//! budget is spent, the service has paused) is copied and kept as `unread`, and while it is, nothing
+//! more is read.
+
+use std::borrow::Cow;
+use std::io::{self, IoSliceMut, Read};
+use std::time::Instant;
+
+use crate::protocol::{CloseFrame, Decoder, Event, Message, ProtocolError};
+use crate::reactor::Reactor;
+use crate::reactor::api::budget::FRAME_WORK;
+use crate::reactor::api::close_reason::CloseReason;
+use crate::reactor::api::id::{ConnId, ServiceId};
+use crate::reactor::api::time::Time;
+use crate::reactor::conn::connection::{Connection, Input, Phase};
+use crate::reactor::core::Core;
+
+/// What one read brought.
+enum Arrived {
+    /// So many bytes in the decoder's own room, and so many in the scratch buffer.
+    Bytes { direct: usize, scratch: usize },
+    /// Nothing for now.
+    Nothing,
+    /// The end of the stream.
+    End,
+    /// The connection is broken.
+    Broken,
+}
+
+/// Bytes that were read and could not be handled yet.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Unread {
+    pub(crate) fn new(bytes: Vec<u8>, at: usize) -> Unread {
+        Unread { bytes, at }
+    }
+
+    pub(crate) fn rest(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.at..]
+    }
+
+    pub(crate) fn consume(&mut self, len: usize) {
+        self.at += len;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+impl Reactor {
+    /// Reads from one connection and handles what came.
+    #[inline(always)]
+    pub(crate) fn read(&mut self, id: ConnId) {
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        conn.queued = false;
+        if !conn.takes_input() {
+            return;
+        }
+        if conn.is_inflating() {
+            return self.go_on_inflating(id);
+        }
+        match conn.take_unread() {
+            Some(mut unread) => {
+                let consumed = self.consume(id, unread.rest());
+                unread.consume(consumed);
+                self.keep_unread(id, unread);
+            }
+            None if conn.is_secure() => self.read_secure(id),
+            None => self.read_socket(id),
+        }
+        self.core.after_read(id);
+    }
+
+    /// Continues to inflate a compressed message that has arrived. The bytes behind it wait for the next
+    /// turn.
+    #[cold]
+    fn go_on_inflating(&mut self, id: ConnId) {
+        if let Err(error) = self.finish_gathered(id) {
+            self.fail(id, error, None);
+        }
+        self.core.after_read(id);
+    }
+
+    #[inline(always)]
+    fn read_socket(&mut self, id: ConnId) {
+        let now = self.core.now;
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        match read_once(conn, &mut scratch[..self.share.bytes]) {
+            Arrived::Nothing => {}
+            Arrived::End => self.core.end_input(id, CloseReason::PeerGone),
+            Arrived::Broken => self.core.vanish(id, CloseReason::PeerReset),
+            Arrived::Bytes { direct, scratch: len } => {
+                conn.last_heard = now;
+                conn.pulse.heard();
+                self.core.metrics.bytes_read += (direct + len) as u64;
+                if direct > 0 {
+                    self.take_filled(id, direct);
+                }
+                let consumed = self.consume(id, &mut scratch[..len]);
+                if consumed < len {
+                    let unread = Unread::new(scratch[consumed..len].to_vec(), 0);
+                    self.keep_unread(id, unread);
+                }
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    pub(crate) fn keep_unread(&mut self, id: ConnId, unread: Unread) {
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        if unread.is_empty() {
+            conn.tidy();
+        } else {
+            conn.rare().unread = Some(unread);
+        }
+    }
+
+    /// Hands bytes to whatever awaits them; returns how many are done with.
+    #[inline]
+    pub(crate) fn consume(&mut self, id: ConnId, input: &mut [u8]) -> usize {
+        let Some(conn) = self.core.conns.get(id) else {
+            return input.len();
+        };
+        match conn.phase {
+            Phase::Handshake => {
+                let consumed = self.take_head(id, input);
+                // A client may have sent its first frames behind the head.
+                let is_open = self.core.conns.get(id).is_some_and(Connection::is_open);
+                if is_open && consumed < input.len() {
+                    consumed + self.take_frames(id, &mut input[consumed..])
+                } else {
+                    consumed
+                }
+            }
+            Phase::Open => self.take_frames(id, input),
+            Phase::Closing { input: Input::AwaitClose, .. } => self.take_frames(id, input),
+            Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => input.len(),
+            Phase::Connecting | Phase::Deferred => 0,
+        }
+    }
+
+    /// Decodes frames until the input, the budget or the service's wish for more is used up.
+    fn take_frames(&mut self, id: ConnId, input: &mut [u8]) -> usize {
+        match self.core.metrics.samples_next() {
+            true => self.decode_frames::<true>(id, input),
+            false => self.decode_frames::<false>(id, input),
+        }
+    }
+
+    /// Does so. A message of which no sample is due pays nothing for those that are sampled.
+    #[inline]
+    fn decode_frames<const SAMPLED: bool>(&mut self, id: ConnId, input: &mut [u8]) -> usize {
+        let now = self.core.now;
+        let mut consumed = 0;
+        let Some((mut decoder, mut since, limit)) = self.borrow_decoder(id) else {
+            return consumed;
+        };
+        let mut budget = self.share.frames;
+        while consumed < input.len() && budget > 0 && !self.core.work.is_spent() {
+            // Asked before each frame: whatever ran last, `on_open` included, may have paused or closed.
+            let conn = self.core.conns.get_mut(id);
+            let Some(conn) = conn.filter(|conn| conn.wants_frames()) else {
+                break;
+            };
+            let began = (SAMPLED && self.core.metrics.samples_next()).then(Instant::now);
+            let decoded = decoder.decode(&mut input[consumed..], limit, &mut self.core.spares);
+            if let Some(began) = began {
+                self.core.metrics.count_decode(began);
+            }
+            match decoded {
+                Ok(step) => {
+                    consumed += step.consumed;
+                    match step.event {
+                        // What nearly all are is spared another look at the table.
+                        Some(Event::Message(message)) if conn.is_open() => {
+                            let service = conn.note_message(message, now);
+                            match SAMPLED {
+                                true => self.core.metrics.count_message(message),
+                                false => self.core.metrics.messages_in += 1,
+                            }
+                            self.take_message(id, service, message);
+                            budget -= 1;
+                            since = Time::MAX;
+                        }
+                        Some(event) => {
+                            budget = budget.saturating_sub(self.take_event(id, event));
+                            if !decoder.is_mid_message() {
+                                since = Time::MAX;
+                            }
+                        }
+                        None => {
+                            self.core.metrics.fragments_in += 1;
+                            self.core.work.spend(FRAME_WORK);
+                            budget -= 1;
+                        }
+                    }
+                }
+                Err(error) => {
+                    self.fail(id, error, Some(&decoder));
+                    break;
+                }
+            }
+        }
+        self.return_decoder(id, decoder, since);
+        consumed
+    }
+
+    /// Decodes bytes that were read into the decoder's own room.
+    fn take_filled(&mut self, id: ConnId, len: usize) {
+        let Some((mut decoder, mut since, _)) = self.borrow_decoder(id) else {
+            return;
+        };
+        let began = self.core.metrics.samples_next().then(Instant::now);
+        let decoded = decoder.decode_filled(len);
+        if let Some(began) = began {
+            self.core.metrics.count_decode(began);
+        }
+        match decoded {
+            Ok(None) => {}
+            Ok(Some(event)) => {
+                let _ = self.take_event(id, event);
+                since = Time::MAX;
+            }
+            Err(error) => self.fail(id, error, Some(&decoder)),
+        }
+        self.return_decoder(id, decoder, since);
+    }
+
+    /// Lifts the decoder out of the table, since an event borrows it while the service, which may
+    /// do anything to any connection, looks at it. What it sends there is masked by our role. With it
+    /// goes since when a message has been unfinished, and how large one may be.
+    fn borrow_decoder(&mut self, id: ConnId) -> Option<(Decoder, Time, usize)> {
+        let conn = self.core.conns.get_mut(id)?;
+        let stand_in = Decoder::new(conn.decoder.role());
+        let limit = self.core.router.settings(conn.route).message_bytes_max;
+        Some((std::mem::replace(&mut conn.decoder, stand_in), conn.message_since, limit))
+    }
+
+    /// Puts it back, and notes since when a message has been unfinished.
+    #[inline]
+    fn return_decoder(&mut self, id: ConnId, mut decoder: Decoder, mut since: Time) {
+        decoder.release(&mut self.core.spares);
+        let begins = decoder.is_mid_message() && since == Time::MAX;
+        if begins {
+            since = self.core.now;
+        }
+        let conn = self.core.conns.get_mut(id);
+        if let Some(conn) = conn.filter(|conn| conn.decodes()) {
+            conn.decoder = decoder;
+            conn.message_since = since;
+        }
+        if begins {
+            self.core.arm(id);
+        }
+    }
+
+    #[inline(always)]
+    fn take_message(&mut self, id: ConnId, service: ServiceId, message: Message<'_>) {
+        self.call_for(id, service, |service, cx| service.on_message(cx, id, message));
+    }
+
+    /// Handles what was decoded; returns for how many messages of the budget that counts.
+    fn take_event(&mut self, id: ConnId, event: Event<'_>) -> usize {
+        let now = self.core.now;
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return 1;
+        };
+        if !conn.is_open() {
+            // After our Close only theirs counts (RFC 6455, 1.4 and 5.5.1).
+            if let Event::Close(_) = event {
+                self.core.finish_close(id);
+            }
+            return 1;
+        }
+        match event {
+            Event::Message(message) => {
+                let service = conn.note_message(message, now);
+                self.core.metrics.count_message(message);
+                self.take_message(id, service, message);
+            }
+            Event::Compressed(message) => match self.take_compressed(id, message) {
+                Ok(true) => {}
+                // A gathered message comes before the next frame.
+                Ok(false) => return usize::MAX,
+                Err(error) => self.fail(id, error, None),
+            },
+            Event::Ping(payload) => {
+                // A pong that finds no room is the peer's loss: it does not read.
+                let _ = self.core.send_pong(id, payload);
+            }
+            Event::Pong(payload) => {
+                if let Some(round_trip) = conn.pulse.pong(now, payload) {
+                    self.core.metrics.pongs_matched += 1;
+                    self.core.metrics.round_trips.count(round_trip);
+                }
+            }
+            Event::Close(close) => {
+                let reason = CloseReason::PeerClosed(close.map(|close| close.code));
+                let text = close.map_or("", |CloseFrame { reason, .. }| reason);
+                self.core.begin_close(id, reason, text);
+            }
+        }
+        1
+    }
+
+    /// Fails the connection (7.1.7): what was said before the violation has been answered already.
+    /// `decoder` is the one that has found it, unless it came out only in inflating.
+    fn fail(&mut self, id: ConnId, error: ProtocolError, decoder: Option<&Decoder>) {
+        let Some(conn) = self.core.conns.get(id) else {
+            return;
+        };
+        if !conn.is_open() {
+            return self.core.finish_close(id);
+        }
+        let limit = self.core.router.settings(conn.route).message_bytes_max;
+        let text: Cow<'_, str> = match (error, decoder) {
+            (ProtocolError::MessageTooBig, Some(decoder)) => {
+                format!("{error}: {} bytes, limit {limit}", decoder.refused_bytes()).into()
+            }
+            (ProtocolError::MessageTooBig, None) => {
+                format!("{error}: inflates to more than {limit} bytes").into()
+            }
+            _ => error.as_str().into(),
+        };
+        self.core.begin_close(id, CloseReason::Protocol(error), &text);
+    }
+}
+
+impl Core {
+    /// Counts what a read has left, and queues the connection if there may be more.
+    #[inline]
+    pub(crate) fn after_read(&mut self, id: ConnId) {
+        if self.conns.get(id).is_some_and(Connection::has_input) {
+            self.account_input(id);
+            self.run(id);
+        }
+    }
+}
+
+/// Reads once, into the room of a large frame in flight if there is any, and into the scratch buffer.
+#[inline(always)]
+fn read_once(conn: &mut Connection, scratch: &mut [u8]) -> Arrived {
+    let wanted;
+    let (room, result) = match conn.decoder.room() {
+        Some(room) if matches!(conn.phase, Phase::Open | Phase::Closing { .. }) => {
+            let len = room.len();
+            wanted = len + scratch.len();
+            let mut slices = [IoSliceMut::new(room), IoSliceMut::new(scratch)];
+            (len, conn.socket.read_vectored(&mut slices))
+        }
+        _ => {
+            wanted = scratch.len();
+            (0, conn.socket.read(scratch))
+        }
+    };
+    match result {
+        Ok(0) => Arrived::End,
+        Ok(len) => {
+            // A short read means drained, unless the end has come with the data: then there is no
+            // further event.
+            conn.readable = len == wanted || conn.read_closed;
+            let direct = len.min(room);
+            Arrived::Bytes { direct, scratch: len - direct }
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            conn.readable = false;
+            Arrived::Nothing
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Arrived::Nothing,
+        Err(_) => Arrived::Broken,
+    }
+}

@@ -1,0 +1,290 @@
+//! Log lines about peers: one record with fields for each event, at most so many of a kind a second.
+//!
+//! Owns the format of these lines and their rate. A peer can provoke each of them, so that without a
+//! limit a flood of bad requests would make the log the bottleneck. What a limit holds back is counted,
+//! and the count is logged a second later. Lines that an operator asks for (debug, `log_access`) have
+//! no limit.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use log::kv::{ToValue, Value};
+use log::{Level, debug, info, log, log_enabled, warn};
+
+use crate::protocol::CloseCode;
+use crate::protocol::handshake::{Refusal, Request, Response};
+use crate::reactor::api::close_reason::CloseReason;
+use crate::reactor::api::id::ConnId;
+use crate::reactor::api::settings::Rate;
+use crate::reactor::api::time::Time;
+use crate::reactor::conn::connection::Connection;
+use crate::reactor::core::Core;
+use crate::reactor::parts::admission::Bucket;
+use crate::reactor::parts::schedule::Timer;
+
+/// Lines of one kind and reason: enough to see what happens and from where.
+const LINES: Rate = Rate { per_second: 10.0, burst: 10 };
+/// How long lines are counted before the count is logged. The bucket is full again by then.
+const SUMMARY_DELAY: Duration = Duration::from_secs(1);
+/// Characters of a path or an Origin in a log line: a request may have one of many kilobytes.
+const LOGGED_CHARS: usize = 256;
+
+/// What a line is about. With the reason it names a limit; both are words of this program, so that the
+/// number of limits is bounded.
+pub(crate) type Kind = &'static str;
+type Reason = &'static str;
+
+/// The limits of all lines that peers can provoke.
+#[derive(Debug, Default)]
+pub(crate) struct LineLimits {
+    by_reason: BTreeMap<(Kind, Reason), Limit>,
+    /// Whether the timer that logs the counts is set. Invariant: true if any line was held back.
+    is_summary_due: bool,
+}
+
+#[derive(Debug)]
+struct Limit {
+    level: Level,
+    bucket: Bucket,
+    held_back: u64,
+}
+
+impl LineLimits {
+    /// Whether a line may be logged; counts it if not.
+    fn take(&mut self, level: Level, kind: Kind, reason: Reason, now: Time) -> bool {
+        let full = || Limit { level, bucket: Bucket::full(&LINES, now), held_back: 0 };
+        let limit = self.by_reason.entry((kind, reason)).or_insert_with(full);
+        let is_allowed = limit.bucket.take(&LINES, now);
+        limit.held_back += u64::from(!is_allowed);
+        is_allowed
+    }
+
+    /// The lines that were held back since this was last called: level, kind, reason and count.
+    fn take_held_back(&mut self) -> impl Iterator<Item = (Level, Kind, Reason, u64)> {
+        self.is_summary_due = false;
+        let counts = self.by_reason.iter_mut().map(|(&(kind, reason), limit)| {
+            (limit.level, kind, reason, std::mem::take(&mut limit.held_back))
+        });
+        counts.filter(|&(.., count)| count > 0)
+    }
+}
+
+impl Core {
+    /// Whether a line of this level that a peer can provoke may be logged now. One that may not is
+    /// counted.
+    pub(crate) fn may_log(&mut self, level: Level, kind: Kind, reason: Reason) -> bool {
+        if !log_enabled!(level) {
+            return false;
+        }
+        let is_allowed = self.lines.take(level, kind, reason, self.now);
+        self.metrics.lines_held_back += u64::from(!is_allowed);
+        if !is_allowed && !self.lines.is_summary_due {
+            self.lines.is_summary_due = true;
+            self.schedule.insert(self.now + SUMMARY_DELAY, Timer::Lines);
+        }
+        is_allowed
+    }
+
+    /// Logs how many lines were held back, at their level.
+    pub(crate) fn log_held_back(&mut self) {
+        for (level, kind, reason, more) in self.lines.take_held_back() {
+            log!(level, reason = reason, more = more; "{kind}: and {more} more");
+        }
+    }
+
+    /// Keeps what a log line needs to know of a request whose answer may come later.
+    pub(crate) fn note_origin(&mut self, id: ConnId, request: &Request<'_>) {
+        if let Some(handshake) = self.conns.get_mut(id).and_then(|conn| conn.handshake()) {
+            handshake.origin = request.header("Origin").map(|origin| cut(origin).into());
+        }
+    }
+
+    /// Forgets what was kept of the last request on the connection: the next one cannot be parsed, and
+    /// its log line must not have the path and the Origin of another.
+    pub(crate) fn forget_request(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.path = self.no_path.clone();
+            if let Some(handshake) = conn.handshake() {
+                handshake.origin = None;
+            }
+        }
+    }
+
+    /// Keeps the path of a request that leads to no route, or not yet.
+    pub(crate) fn note_path(&mut self, id: ConnId, request: &Request<'_>) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.path = cut(request.path()).into();
+        }
+    }
+
+    /// Logs that accepting has become slow.
+    pub(crate) fn log_crowding(&mut self) {
+        if let Some((connections, most)) = self.admission.take_crowding()
+            && self.may_log(Level::Warn, "accepting slowly", "crowded")
+        {
+            warn!("{connections} of {most} connections: accepting slowly");
+        }
+    }
+
+    pub(crate) fn log_opened(&self, id: ConnId) {
+        if let Some(conn) = self.conns.get(id) {
+            debug!(conn:% = id, peer:% = peer(conn), path = path(conn); "opened");
+        }
+    }
+
+    /// Logs that a request is refused.
+    pub(crate) fn log_refused(&mut self, id: ConnId, refusal: Refusal) {
+        if self.may_log(Level::Info, "refused", refusal.name()) {
+            self.log_refusal(id, refusal.status(), refusal.name(), &refusal);
+        }
+    }
+
+    /// Logs that a service refuses a request.
+    pub(crate) fn log_refused_by_service(&mut self, id: ConnId, response: &Response) {
+        const REASON: Reason = "service";
+        if self.may_log(Level::Info, "refused", REASON) {
+            self.log_refusal(id, response.status(), REASON, &"by its service");
+        }
+    }
+
+    fn log_refusal(&mut self, id: ConnId, status: u16, reason: Reason, text: &dyn fmt::Display) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let handshake = conn.handshake();
+        let origin = handshake.and_then(|handshake| handshake.origin.take());
+        let origin = origin.as_deref().map(Escaped);
+        info!(
+            conn:% = id, peer:% = peer(conn), path = path(conn), origin = origin, status = status,
+            reason = reason;
+            "refused: {status} {text}"
+        );
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn log_tls_failure(&mut self, id: ConnId, error: &rustls::Error) {
+        const REASON: Reason = "tls_failed";
+        if self.may_log(Level::Info, "TLS", REASON)
+            && let Some(conn) = self.conns.get(id)
+        {
+            info!(conn:% = id, peer:% = peer(conn), reason = REASON; "TLS: {error}");
+        }
+    }
+
+    /// Logs the end of a connection that has left the table. An end in good order is logged for
+    /// operators who ask for it.
+    pub(crate) fn log_end(&mut self, id: ConnId, conn: &Connection, reason: CloseReason) {
+        let level = match end_of(conn, reason) {
+            End::Normal if self.settings.log_access => Level::Info,
+            End::Normal | End::Logged => Level::Debug,
+            End::Fault if self.may_log(Level::Info, "ended", reason.name()) => Level::Info,
+            End::Fault => return,
+        };
+        let traffic = conn.traffic;
+        log!(
+            level,
+            conn:% = id, peer:% = peer(conn), path = path(conn), reason = reason.name(),
+            code = reason.close_code().map(CloseCode::get),
+            messages_in = traffic.messages_in, messages_out = traffic.messages_out,
+            bytes_in = traffic.bytes_in, bytes_out = traffic.bytes_out,
+            seconds = seconds(self.now.since(conn.opened));
+            "ended: {reason}"
+        );
+    }
+}
+
+/// How much the end of a connection deserves a line.
+enum End {
+    /// In good order.
+    Normal,
+    /// Nothing was served, or an earlier line has the details.
+    Logged,
+    Fault,
+}
+
+fn end_of(conn: &Connection, reason: CloseReason) -> End {
+    match reason {
+        CloseReason::PeerClosed(_)
+        | CloseReason::Service(_)
+        | CloseReason::Aborted
+        | CloseReason::Shutdown
+        | CloseReason::HttpDone => End::Normal,
+        CloseReason::Refused(_) | CloseReason::TlsFailed => End::Logged,
+        CloseReason::PeerGone | CloseReason::Truncated if !conn.is_announced() => End::Logged,
+        _ => End::Fault,
+    }
+}
+
+fn peer(conn: &Connection) -> SocketAddr {
+    SocketAddr::from(conn.peer)
+}
+
+fn path(conn: &Connection) -> Escaped<'_> {
+    Escaped(conn.logged_path())
+}
+
+/// To the millisecond.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// The part of a peer's text that is logged.
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(LOGGED_CHARS).map_or(text, |(at, _)| &text[..at])
+}
+
+/// A peer's text in a log line: cut, with control and other invisible characters escaped, so that it can
+/// neither fake a line nor command a terminal.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        cut(self.0).chars().try_for_each(|c| match c {
+            ' '..='~' => write!(f, "{c}"),
+            _ => write!(f, "{}", c.escape_debug()),
+        })
+    }
+}
+
+impl ToValue for Escaped<'_> {
+    fn to_value(&self) -> Value<'_> {
+        Value::from_display(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(millis: u64) -> Time {
+        Time::ZERO + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn ten_lines_a_second_of_each_reason_are_logged_and_the_others_counted() {
+        let mut lines = LineLimits::default();
+        let mut logged = |reason, count, millis| {
+            (0..count).filter(|_| lines.take(Level::Info, "refused", reason, after(millis))).count()
+        };
+        assert_eq!(logged("origin", 1000, 0), 10);
+        assert_eq!(logged("not_found", 5, 0), 5, "each reason has its own");
+        assert_eq!(logged("origin", 1000, 500), 5);
+        let held_back: Vec<_> = lines.take_held_back().collect();
+        assert_eq!(held_back, [(Level::Info, "refused", "origin", 1985)]);
+        assert_eq!(lines.take_held_back().count(), 0, "each is counted once");
+        assert!(lines.take(Level::Info, "refused", "origin", after(1500)));
+    }
+
+    #[test]
+    fn text_of_peers_is_cut_and_escaped() {
+        let shown = |text: &str| Escaped(text).to_string();
+        assert_eq!(shown("/a'b\"c\\d%20é"), "/a'b\"c\\d%20é");
+        assert_eq!(shown("\u{1b}[2J\r\n\0"), r"\u{1b}[2J\r\n\0");
+        // The control characters beyond ASCII, and those that turn the direction of writing.
+        assert_eq!(shown("\u{9b}\u{202e}"), r"\u{9b}\u{202e}");
+        assert_eq!(shown(&"é".repeat(300)), "é".repeat(256));
+        assert_eq!(shown(&"\n".repeat(300)), "\\n".repeat(256));
+    }
+}

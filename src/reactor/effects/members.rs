@@ -1,0 +1,108 @@
+//! What services ask of the core beyond one connection's queue: topics, records, pauses, metrics.
+//!
+//! The core's own effects (queueing, closing, arming) are in [`core`](crate::reactor::core); this composes them.
+
+use std::net::SocketAddr;
+
+use crate::reactor::api::id::{ConnId, ServiceId};
+use crate::reactor::api::record::{Metadata, Record};
+use crate::reactor::core::Core;
+use crate::reactor::parts::metrics::Metrics;
+use crate::reactor::parts::topics::{JoinError, Joined, Left};
+
+impl Core {
+    pub(crate) fn subscribe(
+        &mut self,
+        service: ServiceId,
+        id: ConnId,
+        topic: &str,
+    ) -> Result<Joined, JoinError> {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_open()) else {
+            return Err(JoinError::NotOpen);
+        };
+        let joined = self.topics.join(service.number(), topic, id, &mut conn.topics);
+        self.metrics.joins_refused += u64::from(joined.is_err());
+        joined
+    }
+
+    pub(crate) fn unsubscribe(&mut self, service: ServiceId, id: ConnId, topic: &str) -> Left {
+        match self.conns.get_mut(id) {
+            Some(conn) => self.topics.leave(service.number(), topic, &mut conn.topics),
+            None => Left::NotMember,
+        }
+    }
+
+    pub(crate) fn pause(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.is_open()
+            && !conn.paused
+        {
+            conn.paused = true;
+            self.mark_dirty(id);
+        }
+    }
+
+    /// Silence while we did not listen was not the peer's: its clocks begin anew.
+    pub(crate) fn resume(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if !conn.paused {
+            return;
+        }
+        conn.paused = false;
+        conn.last_heard = self.now;
+        conn.last_data = self.now;
+        if conn.decoder.is_mid_message() {
+            conn.message_since = self.now;
+        }
+        self.mark_dirty(id);
+        self.run(id);
+        self.arm(id);
+    }
+
+    pub(crate) fn record(&self, id: ConnId) -> Option<Record<'_>> {
+        let conn = self.conns.get(id)?;
+        let protocols = self.router.protocols(conn.service);
+        let rare = conn.rare.as_deref();
+        Some(Record {
+            id,
+            peer: SocketAddr::from(conn.peer),
+            path: &conn.path,
+            protocol: conn.protocol().map(|index| &*protocols[index]),
+            is_open: conn.is_open(),
+            opened: conn.opened,
+            last_heard: conn.last_heard,
+            traffic: self.outboxes.batches.traffic(conn),
+            queued_bytes: self.outboxes.queued_bytes(conn),
+            round_trip: conn.pulse.round_trips.mean(),
+            metadata: rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or(Metadata::EMPTY),
+        })
+    }
+
+    /// What was counted. The gauges are copied from the owners of what they show.
+    pub(crate) fn metrics(&mut self) -> &Metrics {
+        let lent = self.deflate.streams_lent();
+        let Metrics {
+            connections_now,
+            awaiting_refusal_now,
+            buffered_now,
+            inflate_streams_now,
+            deflate_windows_now,
+            deflate_windows_reserved_now,
+            ..
+        } = &mut self.metrics;
+        let owned = [
+            (connections_now, self.conns.len()),
+            (awaiting_refusal_now, self.admission.refused()),
+            (buffered_now, self.outboxes.held()),
+            (inflate_streams_now, lent),
+            (deflate_windows_now, self.deflate.windows_held()),
+            (deflate_windows_reserved_now, self.deflate.windows_reserved()),
+        ];
+        for (metric, value) in owned {
+            *metric = value as u64;
+        }
+        &self.metrics
+    }
+}

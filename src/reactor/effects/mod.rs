@@ -1,0 +1,19 @@
+//! What the loop does to connections: each file is one effect, as methods of the core and the reactor.
+
+pub(super) mod accept;
+pub(super) mod closing;
+pub(super) mod connect;
+pub(super) mod deadlines;
+#[cfg_attr(not(feature = "deflate"), path = "../without/deflate.rs")]
+pub(super) mod deflate;
+pub(super) mod http;
+pub(super) mod inbound;
+pub(super) mod log;
+pub(super) mod members;
+pub(super) mod outbound;
+pub(super) mod pieces;
+pub(super) mod publish;
+pub(super) mod resource;
+pub(super) mod shutdown;
+pub(super) mod trim;
+pub(super) mod upgrade;

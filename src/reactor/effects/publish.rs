@@ -1,0 +1,283 @@
+//! One message to many: who gets it, and what became of it.
+//!
+//! The frame is encoded once and queued per member, or, for the members of a topic and if it is small,
+//! once in a [batch](crate::reactor::conn::batch) for all that can ride on it: the outcome is the same. Nothing is
+//! retried: who was refused is counted, and told by the route's policy for slow peers.
+
+use crate::protocol::{CloseFrame, Message, SharedFrame};
+use crate::reactor::api::budget::{DELIVERY_WORK, SHARE_BYTES_MIN};
+use crate::reactor::api::close_reason::CloseReason;
+use crate::reactor::api::id::{ConnId, ServiceId};
+use crate::reactor::api::record::Record;
+use crate::reactor::api::service::SendOutcome;
+use crate::reactor::conn::batch::BatchId;
+use crate::reactor::conn::connection::Connection;
+use crate::reactor::conn::outboxes::Outboxes;
+use crate::reactor::core::Core;
+use crate::reactor::parts::topics::TopicId;
+
+/// Who is meant. Only open connections of the publishing service count, whatever the target.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'a> {
+    /// Every connection of the service.
+    All,
+    /// The members of a topic.
+    Topic(&'a str),
+    /// These.
+    List(&'a [ConnId]),
+}
+
+/// What is sent.
+#[derive(Debug, Clone, Copy)]
+pub enum Payload<'a> {
+    /// A message.
+    Message(Message<'a>),
+    /// A frame encoded before: a topic's history, or the same news for several targets.
+    Frame(&'a SharedFrame),
+    /// A ping of the service's own, of at most 125 bytes.
+    Ping(&'a [u8]),
+    /// The end of each of these connections.
+    Close(CloseFrame<'a>),
+}
+
+impl<'a, T: Into<Message<'a>>> From<T> for Payload<'a> {
+    fn from(message: T) -> Payload<'a> {
+        Payload::Message(message.into())
+    }
+}
+
+impl<'a> From<&'a SharedFrame> for Payload<'a> {
+    fn from(frame: &'a SharedFrame) -> Payload<'a> {
+        Payload::Frame(frame)
+    }
+}
+
+/// A predicate on connections: by metadata, address, round trip, anything of the record.
+pub type Filter<'a> = &'a dyn Fn(&Record<'_>) -> bool;
+
+/// Who is left out, and how much is reported. The default leaves out nobody.
+#[derive(Clone, Copy, Default)]
+pub struct PublishOptions<'a> {
+    /// These are left out; cheapest when short.
+    pub except: &'a [ConnId],
+    /// Only those that pass. Asked last, so it may cost something.
+    pub filter: Option<Filter<'a>>,
+    /// Stop at the first connection that refuses.
+    pub fail_fast: bool,
+    /// Report the outcome of every connection.
+    pub track: bool,
+}
+
+impl PublishOptions<'_> {
+    /// Whether it can be told without a look at each connection what became of the message.
+    fn are_plain(&self) -> bool {
+        self.filter.is_none() && !self.fail_fast && !self.track
+    }
+}
+
+impl std::fmt::Debug for PublishOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PublishOptions")
+            .field("except", &self.except)
+            .field("filter", &self.filter.map(|_| ".."))
+            .field("fail_fast", &self.fail_fast)
+            .field("track", &self.track)
+            .finish()
+    }
+}
+
+/// What became of a message to many.
+#[must_use]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Queued for so many.
+    pub sent: usize,
+    /// So many had no room.
+    pub refused: usize,
+    /// So many were meant by the target, but left out or not open.
+    pub skipped: usize,
+    /// Each outcome, if `track` asked for it, in the order of the attempts.
+    pub outcomes: Vec<(ConnId, SendOutcome)>,
+}
+
+impl Published {
+    fn count(&mut self, id: ConnId, outcome: SendOutcome, track: bool) {
+        match outcome {
+            SendOutcome::Queued | SendOutcome::Congested => self.sent += 1,
+            SendOutcome::Refused => self.refused += 1,
+            SendOutcome::Gone => self.skipped += 1,
+        }
+        if track {
+            self.outcomes.push((id, outcome));
+        }
+    }
+}
+
+impl Core {
+    /// Queues one payload for many.
+    pub(crate) fn publish(
+        &mut self,
+        service: ServiceId,
+        target: Target<'_>,
+        payload: Payload<'_>,
+        options: PublishOptions<'_>,
+    ) -> Published {
+        let made;
+        let frame = match payload {
+            Payload::Message(message) => {
+                made = SharedFrame::message(message);
+                Some(&made)
+            }
+            Payload::Ping(payload) => {
+                made = SharedFrame::ping(payload);
+                Some(&made)
+            }
+            Payload::Frame(frame) => Some(frame),
+            Payload::Close(_) => None,
+        };
+        if let (Target::Topic(name), Some(frame)) = (target, frame)
+            && let Some(published) = self.publish_in_batch(service, name, frame, options)
+        {
+            return published;
+        }
+        let mut targets = std::mem::take(&mut self.targets);
+        match target {
+            Target::Topic(name) => {
+                targets.extend_from_slice(self.topics.members(service.number(), name));
+            }
+            Target::List(list) => targets.extend_from_slice(list),
+            Target::All => {
+                let ours = |conn: &Connection| conn.is_announced() && conn.service == service;
+                targets.extend(self.conns.iter().filter(|(_, conn)| ours(conn)).map(|(id, _)| id));
+            }
+        }
+        // Each receiver is looked at, whatever becomes of the message.
+        self.work.spend(targets.len() * DELIVERY_WORK);
+        let shared = frame.and_then(|frame| self.share(frame));
+        let mut published = Published::default();
+        for &id in &targets {
+            let outcome = match (frame, payload) {
+                _ if !self.is_meant(service, id, &options) => SendOutcome::Gone,
+                (Some(frame), _) => self.send_counted(id, frame, shared.as_ref()),
+                (None, Payload::Close(close)) => {
+                    self.begin_close(id, CloseReason::Service(close.code), close.reason);
+                    SendOutcome::Queued
+                }
+                (None, _) => SendOutcome::Gone,
+            };
+            published.count(id, outcome, options.track);
+            if options.fail_fast && outcome == SendOutcome::Refused {
+                break;
+            }
+        }
+        targets.clear();
+        self.targets = targets;
+        published
+    }
+
+    /// The cheap questions first: is it open and of this service, is it left out, does it pass.
+    fn is_meant(&self, service: ServiceId, id: ConnId, options: &PublishOptions<'_>) -> bool {
+        let conn = self.conns.get(id);
+        conn.is_some_and(|conn| conn.is_open() && conn.service == service)
+            && !options.except.contains(&id)
+            && options
+                .filter
+                .is_none_or(|filter| self.record(id).is_some_and(|record| filter(&record)))
+    }
+
+    /// Queues one small message for the members of a topic: once for those that ride, singly for the
+    /// others. `None`, and nothing done, if the topic cannot have a batch, or this not go into it.
+    fn publish_in_batch(
+        &mut self,
+        service: ServiceId,
+        name: &str,
+        frame: &SharedFrame,
+        options: PublishOptions<'_>,
+    ) -> Option<Published> {
+        let bytes = frame.as_bytes().len();
+        // Members may want it compressed, each for a window of its own.
+        let may_be_deflated = frame.payload().len() >= self.deflate.bytes_min();
+        if bytes >= SHARE_BYTES_MIN
+            || may_be_deflated
+            || frame.opcode().is_control()
+            || !options.are_plain()
+        {
+            return None;
+        }
+        let topic = self.topics.id(service.number(), name)?;
+        let batch = match self.batch_under_way(topic, bytes, options.except) {
+            Some(batch) => batch,
+            None => self.begin_batch(service, topic, bytes, options.except)?,
+        };
+        let riders = self.outboxes.batches.push(batch, frame);
+        self.metrics.messages_out += riders as u64;
+        self.outboxes.ledger.replace(0, riders * bytes);
+        let mut published = Published { sent: riders, ..Published::default() };
+        let strays = self.outboxes.batches.take_strays(batch);
+        self.work.spend_batch(riders);
+        self.work.spend(strays.len() * DELIVERY_WORK);
+        for &id in &strays {
+            let outcome = match self.is_meant(service, id, &options) {
+                true => self.send_shared(id, frame),
+                false => SendOutcome::Gone,
+            };
+            published.count(id, outcome, false);
+        }
+        self.outboxes.batches.give_back_strays(batch, strays);
+        Some(published)
+    }
+
+    /// The topic's batch, if it takes so much more; those who are left out do not ride on it any more.
+    fn batch_under_way(
+        &mut self,
+        topic: TopicId,
+        bytes: usize,
+        except: &[ConnId],
+    ) -> Option<BatchId> {
+        let batch = self.topics.batch(topic)?;
+        for &id in except {
+            if let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.batch == Some(batch)) {
+                self.outboxes.settle(id, conn);
+            }
+        }
+        let riders = self.outboxes.batches.riders(batch, topic, bytes)?;
+        self.outboxes.is_plenty(riders * bytes).then_some(batch)
+    }
+
+    /// A new batch for the topic, on which those of its members ride that can, and that are far from
+    /// all limits with a message of so many bytes.
+    fn begin_batch(
+        &mut self,
+        service: ServiceId,
+        topic: TopicId,
+        bytes: usize,
+        except: &[ConnId],
+    ) -> Option<BatchId> {
+        let all = self.outboxes.held();
+        let Outboxes { batches, ledger, .. } = &mut self.outboxes;
+        let batch = batches.open(topic)?;
+        self.topics.set_batch(topic, batch);
+        let mut more = bytes;
+        for &id in self.topics.members_of(topic) {
+            let meant = |conn: &&mut Connection| {
+                conn.can_ride() && conn.service == service && !except.contains(&id)
+            };
+            let Some(conn) = self.conns.get_mut(id).filter(meant) else {
+                batches.leave_aside(batch, id);
+                continue;
+            };
+            let soft = self.router.settings(conn.route).outbox_soft;
+            if bytes > soft || !ledger.is_plenty(all, more) {
+                batches.leave_aside(batch, id);
+                continue;
+            }
+            more += bytes;
+            batches.board(batch, conn, soft);
+            if !conn.dirty {
+                conn.dirty = true;
+                self.queues.dirty.push_back(id);
+            }
+        }
+        Some(batch)
+    }
+}

@@ -1,0 +1,96 @@
+//! What the loop answers itself to a request: pages, `OPTIONS`, the methods that a path supports
+//! (`Allow`), and 403 for a host that it may not name.
+//!
+//! A path that leads nowhere is answered 404 whatever the method, before 405.
+
+use super::http::Plain;
+use crate::protocol::handshake::{Refusal, Request, Response};
+use crate::reactor::api::id::ConnId;
+use crate::reactor::core::Core;
+use crate::reactor::parts::cors::Cors;
+use crate::reactor::parts::destination::Destination;
+use crate::reactor::parts::router::Page;
+
+impl Core {
+    /// Answers a request that no service takes: `OPTIONS`, or a page.
+    pub(crate) fn answer_without_service(
+        &mut self,
+        id: ConnId,
+        site: u16,
+        request: &Request<'_>,
+    ) -> Result<(), Refusal> {
+        let response = match request.method() {
+            "OPTIONS" => self.options(site, request)?,
+            "GET" | "HEAD" => self.find_page(site, request)?,
+            _ => return Err(Refusal::Method),
+        };
+        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
+        if let Some(refused) = handshake.and_then(|handshake| handshake.refused) {
+            return Err(refused);
+        }
+        self.respond(id, Plain::of(request, Cors::Off), response);
+        Ok(())
+    }
+
+    /// Whether the path may be reached by the host that the request names.
+    pub(crate) fn check_host(&mut self, id: ConnId, request: &Request<'_>) -> Result<(), Refusal> {
+        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
+        let site = handshake.map_or(0, |handshake| handshake.site);
+        let is_refused = self.router.refuses_host(Destination::of(site, request));
+        if is_refused { Err(Refusal::Host) } else { Ok(()) }
+    }
+
+    fn find_page(&self, site: u16, request: &Request<'_>) -> Result<Response, Refusal> {
+        if request.has_body() {
+            return Err(Refusal::Body);
+        }
+        let to = Destination::of(site, request);
+        match self.router.page(to) {
+            Some(page) => Ok(page_response(page)),
+            None if self.router.leads_somewhere(to) => Err(Refusal::UpgradeRequired),
+            None => Err(Refusal::NotFound),
+        }
+    }
+
+    /// The answer to `OPTIONS` (RFC 9110, 9.3.7), which may be a preflight request.
+    fn options(&self, site: u16, request: &Request<'_>) -> Result<Response, Refusal> {
+        let to = Destination::of(site, request);
+        let allowed = self.router.allowed(to).ok_or(Refusal::NotFound)?;
+        if request.has_body() {
+            return Err(Refusal::Body);
+        }
+        let mut response = Response::text(204, "");
+        response.add("Allow", &allowed.join(", "));
+        let wished = request.header("Access-Control-Request-Method");
+        let found = wished.and_then(|method| self.router.find_plain(to, method));
+        if let Some((route, _)) = found {
+            let methods = self.router.methods(self.router.service(route));
+            let cors = Cors::of(self.router.settings(route), request);
+            cors.add_to_preflight(&mut response, methods);
+        }
+        Ok(response)
+    }
+
+    /// Refuses a method, and names those that the path supports (RFC 9110, 15.5.6).
+    pub(crate) fn refuse_method(&mut self, id: ConnId, request: &Request<'_>, head_only: bool) {
+        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
+        let site = handshake.map_or(0, |handshake| handshake.site);
+        let Some(allowed) = self.router.allowed(Destination::of(site, request)) else {
+            return self.refuse(id, Refusal::NotFound, head_only);
+        };
+        let mut response = Response::from(Refusal::Method);
+        response.add("Allow", &allowed.join(", "));
+        self.refuse_with(id, Refusal::Method, &response, head_only);
+    }
+}
+
+/// A page as it is sent. Browsers take its media type as it stands, and run nothing that its policy
+/// does not allow.
+fn page_response(page: &Page) -> Response {
+    let mut response = Response::new(200, page.content_type, page.body);
+    response.add("X-Content-Type-Options", "nosniff");
+    if !page.security_policy.is_empty() {
+        response.add("Content-Security-Policy", page.security_policy);
+    }
+    response
+}

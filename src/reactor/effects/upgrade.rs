@@ -1,0 +1,414 @@
+//! Requests: from the bytes of a head to a 101 or a refusal, and the answers to our own. Those that ask
+//! for no upgrade are [`http`](crate::reactor::effects::http)'s.
+//!
+//! The checks of RFC 6455, 4.2.1 are `protocol::handshake`'s; what is ours is the order of the rest:
+//! the host (403), the path (404), the origin (403), the subprotocol (400), admission (503, 429), then
+//! the service.
+//! A refusal always ends the connection.
+
+use std::num::NonZeroU8;
+
+use super::connect::Awaited;
+use super::deflate::negotiate;
+use super::http::{PartialBody, Plain};
+use crate::protocol::deflate::Agreement;
+use crate::protocol::handshake::{
+    self, Connection, EMPTY_SLOTS, HeadScan, Refusal, Response, Upgrade, write_switching_protocols,
+};
+use crate::reactor::Reactor;
+use crate::reactor::api::budget::HEAD_WORK;
+use crate::reactor::api::close_reason::CloseReason;
+use crate::reactor::api::id::ConnId;
+use crate::reactor::api::service::{Decision, Request};
+use crate::reactor::api::time::Time;
+use crate::reactor::conn::connection::{Input, Phase, Standing};
+use crate::reactor::core::Core;
+use crate::reactor::parts::destination::Destination;
+use crate::reactor::parts::origin;
+use crate::reactor::parts::pages::Pages;
+use crate::reactor::parts::router::{Params, RouteId};
+
+/// What a connection needs until it is open, and not after.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    /// From when the deadline counts.
+    pub(crate) since: Time,
+    scan: HeadScan,
+    /// The part of a head that has arrived, or the head of a request whose body is awaited.
+    pub(crate) head: Pages,
+    /// What admission said instead of yes.
+    pub(crate) refused: Option<Refusal>,
+    /// Plain requests answered.
+    pub(crate) answered: u8,
+    /// The Origin of the last request, cut, for a log line.
+    pub(crate) origin: Option<Box<str>>,
+    /// Which routes the connection finds.
+    pub(crate) site: u16,
+    /// The part of a request's body that has arrived; its head is in `head`.
+    pub(crate) body: Option<PartialBody>,
+    /// A plain request that waits for its service's answer.
+    pub(crate) plain: Option<Plain>,
+    /// What is answered to a request once its service has decided.
+    deferred: Option<Deferred>,
+    /// Client role: our request, and what its answer must be.
+    pub(crate) awaited: Option<Awaited>,
+}
+
+impl Handshake {
+    pub(crate) fn new(since: Time) -> Handshake {
+        Handshake {
+            since,
+            scan: HeadScan::default(),
+            head: Pages::default(),
+            refused: None,
+            answered: 0,
+            origin: None,
+            site: 0,
+            body: None,
+            plain: None,
+            deferred: None,
+            awaited: None,
+        }
+    }
+
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.head.held_bytes() + self.body.as_ref().map_or(0, PartialBody::held_bytes)
+    }
+
+    /// Whether a client waits for an answer, or will: only one that was answered before may be silent.
+    pub(crate) fn awaits_answer(&self) -> bool {
+        self.answered == 0 || !self.head.is_empty() || self.plain.is_some()
+    }
+
+    /// Whether the answer that it waits for has no body.
+    pub(crate) fn is_head_only(&self) -> bool {
+        self.plain.as_ref().is_some_and(Plain::is_head_only)
+    }
+}
+
+/// A sound request that waits for its service's decision.
+#[derive(Debug, Clone, Copy)]
+struct Deferred {
+    /// The answer to its key.
+    accept: [u8; 28],
+    /// What may be agreed to of its offers.
+    deflate: Option<Agreement>,
+}
+
+/// A request that leads somewhere.
+struct Routed {
+    route: RouteId,
+    params: Params,
+    protocol: Option<usize>,
+}
+
+impl Reactor {
+    /// Takes bytes of a request, or of an answer to ours; returns how many are done with. The rest is
+    /// for whatever comes next.
+    pub(crate) fn take_head(&mut self, id: ConnId, input: &[u8]) -> usize {
+        self.core.work.spend(HEAD_WORK);
+        let head_bytes_max = self.core.settings.head_bytes_max;
+        let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
+            return input.len();
+        };
+        if handshake.body.is_some() {
+            return self.take_body(id, input);
+        }
+        let mut kept = std::mem::take(&mut handshake.head);
+        let before = kept.len();
+        let buffered = if before == 0 {
+            input
+        } else {
+            kept.extend_from_slice(input);
+            &kept
+        };
+        let is_answer = handshake.awaited.is_some();
+        match handshake.scan.scan(buffered, head_bytes_max) {
+            Ok(None) => {
+                handshake.head = if before == 0 { Pages::from(input) } else { kept };
+                input.len()
+            }
+            Ok(Some(len)) => {
+                handshake.scan = HeadScan::default();
+                let (head, rest) = buffered.split_at(len);
+                let taken = if is_answer {
+                    self.take_answer(id, head);
+                    0
+                } else {
+                    self.take_request(id, head, rest)
+                };
+                (len + taken).saturating_sub(before)
+            }
+            Err(refusal) => {
+                if is_answer {
+                    let reason = CloseReason::UpgradeFailed(refusal.into());
+                    self.core.vanish(id, reason);
+                } else {
+                    self.core.forget_request(id);
+                    self.core.refuse(id, refusal, false);
+                }
+                input.len()
+            }
+        }
+    }
+
+    /// Takes a request whose head is whole; returns how many bytes of `rest` are done with.
+    fn take_request(&mut self, id: ConnId, head: &[u8], rest: &[u8]) -> usize {
+        let mut slots = EMPTY_SLOTS;
+        let parsed = handshake::Request::parse(head, &mut slots);
+        let head_only = parsed.is_ok_and(|request| request.method() == "HEAD");
+        match &parsed {
+            Ok(request) => self.core.note_origin(id, request),
+            Err(_) => self.core.forget_request(id),
+        }
+        let taken = parsed.and_then(|request| {
+            self.core.check_host(id, &request)?;
+            match request.is_upgrade() {
+                true => self.take_upgrade(id, &request).map(|()| 0),
+                false => self.take_plain_request(id, &request, head, rest),
+            }
+        });
+        taken.unwrap_or_else(|refusal| {
+            if let Ok(request) = &parsed {
+                self.core.note_path(id, request);
+            }
+            match parsed {
+                Ok(request) if refusal == Refusal::Method => {
+                    self.core.refuse_method(id, &request, head_only);
+                }
+                _ => self.core.refuse(id, refusal, head_only),
+            }
+            0
+        })
+    }
+
+    fn take_upgrade(
+        &mut self,
+        id: ConnId,
+        request: &handshake::Request<'_>,
+    ) -> Result<(), Refusal> {
+        let upgrade = request.upgrade()?;
+        let path = request.path();
+        let site =
+            self.core.conns.get_mut(id).and_then(|conn| conn.handshake()).map_or(0, |h| h.site);
+        let routed = self.core.route(Destination::of(site, request), &upgrade)?;
+        self.core.admit_request(id, &upgrade)?;
+
+        let service = self.core.router.service(routed.route);
+        let settings = self.core.router.settings(routed.route);
+        let deflate = negotiate(settings, &upgrade);
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return Ok(());
+        };
+        conn.route = routed.route;
+        conn.service = service;
+        conn.path = self.core.router.intern(routed.route, path);
+        let peer = conn.peer.into();
+        let tls = conn.session().map(|session| session.info());
+
+        let request = Request {
+            http: request,
+            params: &routed.params,
+            protocol: routed.protocol,
+            peer,
+            tls: tls.as_ref(),
+        };
+        let decision = self
+            .call(service, |service, cx| service.on_request(cx, id, &request))
+            .ok_or(Refusal::Internal)?;
+        if let Some(conn) = self.core.conns.get_mut(id) {
+            // Even if the service has closed it before it answered.
+            if !matches!(decision, Decision::Respond(_) | Decision::Refuse(_)) {
+                conn.standing = Standing::Announced;
+            }
+            if let Some(handshake) = conn.handshake() {
+                handshake.deferred = Some(Deferred { accept: upgrade.accept(), deflate });
+            }
+        }
+        if decision == Decision::Defer {
+            self.core.defer(id);
+        } else {
+            self.decide(id, decision);
+        }
+        Ok(())
+    }
+
+    /// Carries out what the service has decided, now or later.
+    pub(crate) fn decide(&mut self, id: ConnId, decision: Decision) {
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        if !matches!(conn.phase, Phase::Handshake | Phase::Deferred) {
+            return;
+        }
+        let Some(handshake) = conn.handshake() else {
+            return;
+        };
+        if let Some(plain) = handshake.plain.take() {
+            return self.core.answer_late(id, plain, decision);
+        }
+        let Some(deferred) = handshake.deferred else {
+            return;
+        };
+        match decision {
+            Decision::Defer => {}
+            Decision::Respond(response) => self.core.respond_and_close(id, &response),
+            Decision::Refuse(refusal) => self.core.refuse(id, refusal, false),
+            Decision::Accept { protocol } => self.accept_upgrade(id, deferred, protocol),
+        }
+    }
+
+    /// Sends the 101; from here on the connection is a WebSocket.
+    fn accept_upgrade(&mut self, id: ConnId, deferred: Deferred, protocol: Option<usize>) {
+        let deflate = deferred.deflate.map(|agreed| {
+            let fits = self.core.has_window_room(agreed.window_bytes_max());
+            if fits { agreed } else { agreed.without_takeover() }
+        });
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        let names = self.core.router.protocols(conn.service);
+        let name = protocol.and_then(|index| names.get(index)).map(|name| &**name);
+        let extensions = deflate.map_or(String::new(), |agreed| agreed.to_string());
+        let extra = [("Sec-WebSocket-Extensions", &*extensions)];
+        let mut head = Vec::new();
+        if write_switching_protocols(&mut head, &deferred.accept, name, &extra).is_err() {
+            return self.core.refuse(id, Refusal::Internal, false);
+        }
+        let protocol = name.and(protocol).and_then(|index| u8::try_from(index).ok());
+        self.core.queue_head(id, head);
+        if let Some(agreed) = deflate {
+            self.core.begin_deflate(id, &agreed);
+        }
+        self.open(id, protocol);
+    }
+
+    /// The handshake is done, in either role.
+    pub(crate) fn open(&mut self, id: ConnId, protocol: Option<u8>) {
+        let now = self.core.now;
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        conn.phase = Phase::Open;
+        conn.protocol = protocol.and_then(|index| NonZeroU8::new(index.wrapping_add(1)));
+        conn.last_heard = now;
+        conn.last_data = now;
+        let handshake = conn.rare().handshake.take();
+        let begun = handshake.map_or(conn.opened, |handshake| handshake.since);
+        conn.tidy();
+        let service = conn.service;
+        self.core.log_opened(id);
+        self.core.metrics.opened += 1;
+        self.core.metrics.handshakes_took.count(now.since(begun));
+        self.core.arm(id);
+        self.core.mark_dirty(id);
+        self.core.run(id);
+        self.call_for(id, service, |service, cx| service.on_open(cx, id));
+    }
+}
+
+impl Core {
+    /// Which route a valid upgrade leads to, and with which subprotocol.
+    fn route(&self, to: Destination<'_>, upgrade: &Upgrade<'_>) -> Result<Routed, Refusal> {
+        let mut refusal = Refusal::NotFound;
+        let mut without_protocol = None;
+        for (route, params) in self.router.find(to) {
+            let settings = self.router.settings(route);
+            if !origin::is_admitted(settings, upgrade.origin()) {
+                refusal = Refusal::Origin;
+                continue;
+            }
+            let names = self.router.protocols(self.router.service(route));
+            let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+            let protocol = upgrade.choose(&names);
+            let routed = Routed { route, params, protocol };
+            if protocol.is_some() {
+                return Ok(routed);
+            }
+            if settings.require_protocol {
+                refusal = Refusal::ProtocolUnsupported;
+            } else {
+                without_protocol.get_or_insert(routed);
+            }
+        }
+        without_protocol.ok_or(refusal)
+    }
+
+    /// What admission said at the beginning, and whether the key is new.
+    fn admit_request(&mut self, id: ConnId, upgrade: &Upgrade<'_>) -> Result<(), Refusal> {
+        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
+        if let Some(refused) = handshake.and_then(|handshake| handshake.refused) {
+            return Err(refused);
+        }
+        match self.settings.key_reuse_window {
+            Some(window) if !self.keys.is_new(upgrade.key(), window, self.now) => {
+                Err(Refusal::KeyReused)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers with a refusal and closes; to HEAD without the body (RFC 9110, 9.3.2).
+    pub(crate) fn refuse(&mut self, id: ConnId, refusal: Refusal, head_only: bool) {
+        self.refuse_with(id, refusal, &Response::from(refusal), head_only);
+    }
+
+    /// The same, with a response that has further headers.
+    pub(crate) fn refuse_with(
+        &mut self,
+        id: ConnId,
+        refusal: Refusal,
+        response: &Response,
+        head_only: bool,
+    ) {
+        if self.conns.get(id).is_none_or(|conn| conn.reason().is_some()) {
+            return;
+        }
+        self.log_refused(id, refusal);
+        self.metrics.count_refusal(refusal);
+        self.queue_response(id, response, Connection::Close, head_only);
+        self.end_http(id, CloseReason::Refused(refusal));
+    }
+
+    /// A service's own answer.
+    fn respond_and_close(&mut self, id: ConnId, response: &Response) {
+        self.metrics.http_answered += 1;
+        if response.status() >= 400 {
+            self.log_refused_by_service(id, response);
+        }
+        self.queue_response(id, response, Connection::Close, false);
+        self.end_http(id, CloseReason::HttpDone);
+    }
+
+    /// Begins the end of a connection that never was a WebSocket: its answer is queued, what it sends
+    /// from here on is thrown away.
+    pub(crate) fn end_http(&mut self, id: ConnId, reason: CloseReason) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.phase = Phase::Closing { since: self.now, reason, input: Input::Discard };
+            self.arm(id);
+        }
+    }
+
+    /// The service will decide later. Nothing is read until then, so that a reset shows as an error of
+    /// the socket alone: one that came along with the request is looked for here, a later one is an event.
+    pub(crate) fn defer(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.phase == Phase::Handshake
+        {
+            conn.phase = Phase::Deferred;
+            if conn.read_closed && !matches!(conn.socket.take_error(), Ok(None)) {
+                self.vanish(id, CloseReason::PeerReset);
+            }
+        }
+    }
+
+    /// Notes a late decision; the turn carries it out, since that calls the service. One that comes
+    /// before `on_request` has returned is early, and as good.
+    pub(crate) fn answer(&mut self, id: ConnId, decision: Decision) {
+        let phase = self.conns.get(id).map(|conn| conn.phase);
+        let is_awaited = matches!(phase, Some(Phase::Handshake | Phase::Deferred));
+        if is_awaited && decision != Decision::Defer {
+            self.queues.answers.push_back((id, decision));
+        }
+    }
+}

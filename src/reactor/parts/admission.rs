@@ -1,0 +1,397 @@
+//! Limits on the number of connections and on the rate of new ones.
+//!
+//! Three quotas are independent: clients, outbound connections, operators. The limits per address
+//! and the rates apply to clients only. A client is checked when it is accepted, so that
+//! connections in their handshake count, too. Its refusal (503 or 429) waits for its request. Each
+//! admission is followed by exactly one [`Admission::release`].
+//!
+//! It owns counts and token buckets, never a connection. Next: `rates.rs` for the buckets,
+//! `listener.rs` for the accept.
+
+mod rates;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+pub(crate) use self::rates::Bucket;
+use self::rates::Rates;
+use crate::protocol::handshake::Refusal;
+use crate::reactor::api::budget::OPERATORS_MAX;
+use crate::reactor::api::settings::{PER_ADDRESS_DEFAULT, Prefix, Settings};
+use crate::reactor::api::time::Time;
+
+/// The quota that a connection counts against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quota {
+    /// `connections_max`: accepted from clients.
+    Clients,
+    /// `outbound_max`: opened by services.
+    Outbound,
+    /// [`OPERATORS_MAX`]: accepted at listeners for operators.
+    Operators,
+}
+
+/// The number of connections of each kind, and its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Occupancy {
+    /// Admitted connections of clients.
+    pub clients: usize,
+    /// [`connections_max`](Settings::connections_max).
+    pub clients_max: usize,
+    /// Further clients are refused: the limit was reached, and the number has not dropped below
+    /// 95 % of it since.
+    pub is_full: bool,
+    /// Connections opened by services.
+    pub outbound: usize,
+    /// [`outbound_max`](Settings::outbound_max).
+    pub outbound_max: usize,
+    /// Connections accepted at listeners for operators.
+    pub operators: usize,
+    /// [`OPERATORS_MAX`].
+    pub operators_max: usize,
+    /// The loop is shutting down: it admits no client and opens no outbound connection.
+    pub is_draining: bool,
+}
+
+/// The counts that admission depends on.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    connections: usize,
+    connections_max: usize,
+    outbound: usize,
+    outbound_max: usize,
+    operators: usize,
+    /// The limit was reached, and the number has not dropped below 95 % since.
+    is_full: bool,
+    /// The loop is shutting down: it admits no client and opens no outbound connection.
+    is_closed: bool,
+    /// The number rose above 80 % of the limit, and has not dropped below 70 % since.
+    is_crowded: bool,
+    /// Connections that wait for their request to be refused.
+    refused: usize,
+    /// `is_crowded` became true since the last `take_crowding`.
+    is_crowding_new: bool,
+    by_address: HashMap<IpAddr, usize>,
+    rates: Rates,
+}
+
+impl Admission {
+    pub(crate) fn new(settings: &Settings, rates_max: usize) -> Admission {
+        Admission {
+            connections: 0,
+            connections_max: settings.connections_max,
+            outbound: 0,
+            outbound_max: settings.outbound_max,
+            operators: 0,
+            is_full: false,
+            is_closed: false,
+            is_crowded: false,
+            refused: 0,
+            is_crowding_new: false,
+            by_address: HashMap::new(),
+            rates: Rates::new(settings, rates_max),
+        }
+    }
+
+    pub(crate) fn occupancy(&self) -> Occupancy {
+        Occupancy {
+            clients: self.connections,
+            clients_max: self.connections_max,
+            is_full: self.is_full,
+            outbound: self.outbound,
+            outbound_max: self.outbound_max,
+            operators: self.operators,
+            operators_max: OPERATORS_MAX,
+            is_draining: self.is_closed,
+        }
+    }
+
+    /// Admits no further client and no further outbound connection.
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// Whether the loop is shutting down.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Counts a connection that waits for its refusal; false if `refused_max` connections wait.
+    pub(crate) fn admit_refused(&mut self, settings: &Settings) -> bool {
+        let fits = self.refused < settings.refused_max;
+        self.refused += usize::from(fits);
+        fits
+    }
+
+    /// Uncounts a connection that waited for its refusal.
+    pub(crate) fn release_refused(&mut self) {
+        debug_assert!(self.refused > 0, "more refusals ended than began");
+        self.refused = self.refused.saturating_sub(1);
+    }
+
+    /// Connections that wait for their refusal.
+    pub(crate) fn refused(&self) -> usize {
+        self.refused
+    }
+
+    /// Whether the accept budget is reduced.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.is_crowded
+    }
+
+    /// The number of clients and its limit, once after each rise above 80 %.
+    pub(crate) fn take_crowding(&mut self) -> Option<(usize, usize)> {
+        let is_new = std::mem::take(&mut self.is_crowding_new);
+        is_new.then_some((self.connections, self.connections_max))
+    }
+
+    /// Admits one client and counts it.
+    ///
+    /// # Errors
+    /// The refusal to answer with. Then nothing was counted.
+    pub(crate) fn admit(
+        &mut self,
+        settings: &Settings,
+        peer: IpAddr,
+        now: Time,
+    ) -> Result<(), Refusal> {
+        if self.is_closed {
+            return Err(Refusal::ShuttingDown);
+        }
+        if self.is_full {
+            return Err(Refusal::Full);
+        }
+        let address = counted_address(peer);
+        let is_exempt = settings.exempt.iter().any(|prefix| contains(prefix, peer));
+        let per_address = match settings.connections_per_address {
+            None if peer.is_loopback() => 0,
+            None => PER_ADDRESS_DEFAULT,
+            Some(limit) => limit,
+        };
+        let here = self.by_address.get(&address).copied().unwrap_or(0);
+        if !is_exempt && per_address > 0 && here >= per_address {
+            return Err(Refusal::AddressFull);
+        }
+        if let Some(rate) = settings.rate_per_address.filter(|_| !is_exempt)
+            && !self.rates.take_of_address(address, &rate, now)
+        {
+            return Err(Refusal::RateLimited);
+        }
+        if let Some(rate) = &settings.rate
+            && !self.rates.take_of_all(rate, now)
+        {
+            return Err(Refusal::RateLimited);
+        }
+        self.by_address.insert(address, here + 1);
+        self.connections += 1;
+        self.watch();
+        Ok(())
+    }
+
+    /// Whether a service may open a connection: the limit is not reached, and no shutdown has
+    /// started.
+    pub(crate) fn has_outbound_room(&self) -> bool {
+        !self.is_closed && self.outbound < self.outbound_max
+    }
+
+    /// Counts a connection that a service opens.
+    pub(crate) fn admit_outbound(&mut self) {
+        self.outbound += 1;
+    }
+
+    /// Admits one operator and counts it. Neither the limits of clients nor a shutdown prevent
+    /// this.
+    ///
+    /// # Errors
+    /// [`OPERATORS_MAX`] operators are connected. Then nothing was counted.
+    pub(crate) fn admit_operator(&mut self) -> Result<(), Refusal> {
+        if self.operators >= OPERATORS_MAX {
+            return Err(Refusal::OperatorsFull);
+        }
+        self.operators += 1;
+        Ok(())
+    }
+
+    /// Uncounts a connection that was admitted.
+    pub(crate) fn release(&mut self, quota: Quota, peer: IpAddr) {
+        match quota {
+            Quota::Clients => self.release_client(peer),
+            Quota::Outbound => self.outbound = decremented(self.outbound),
+            Quota::Operators => self.operators = decremented(self.operators),
+        }
+    }
+
+    fn release_client(&mut self, peer: IpAddr) {
+        let address = counted_address(peer);
+        if let Some(count) = self.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+        self.connections = decremented(self.connections);
+        self.watch();
+    }
+
+    /// Updates the flags. Each threshold has a lower one for the way back, so that no flag
+    /// oscillates.
+    fn watch(&mut self) {
+        // Multiplied, not divided: with two connections at most, one is below 95 %.
+        let used = self.connections.saturating_mul(100);
+        let percent = |share: usize| self.connections_max.saturating_mul(share);
+        let was_crowded = self.is_crowded;
+        self.is_full = used >= percent(if self.is_full { 95 } else { 100 });
+        self.is_crowded = if self.is_crowded { used >= percent(70) } else { used > percent(80) };
+        self.is_crowding_new |= self.is_crowded && !was_crowded;
+    }
+}
+
+/// One less, saturating: an erroneous second release must not wrap around and refuse all clients.
+fn decremented(count: usize) -> usize {
+    debug_assert!(count > 0, "a connection was released twice");
+    count.saturating_sub(1)
+}
+
+/// The address that a client is counted by: of an IPv6 address, the network of 64 bits, since a
+/// customer usually gets at least that.
+fn counted_address(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(ip) if !ip.is_loopback() => {
+            let [a, b, c, d, ..] = ip.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        other => other,
+    }
+}
+
+/// Whether `prefix` contains an address. An IPv4 address may be mapped into IPv6.
+pub(crate) fn contains(prefix: &Prefix, peer: IpAddr) -> bool {
+    let (range, peer, width) = match (prefix.address, peer.to_canonical()) {
+        (IpAddr::V4(range), IpAddr::V4(peer)) => {
+            (u128::from(range.to_bits()), u128::from(peer.to_bits()), 32)
+        }
+        (IpAddr::V6(range), IpAddr::V6(peer)) => (range.to_bits(), peer.to_bits(), 128),
+        _ => return false,
+    };
+    let ignored = width - u32::from(prefix.bits);
+    (range ^ peer).checked_shr(ignored).unwrap_or(0) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::reactor::api::settings::Rate;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_full_server_admits_clients_again_below_95_percent() {
+        let settings = Settings {
+            connections_max: 100,
+            connections_per_address: Some(0),
+            ..Settings::default()
+        };
+        let mut admission = Admission::new(&settings, 10);
+        let peer = ip("192.0.2.1");
+        for _ in 0..100 {
+            admission.admit(&settings, peer, Time::ZERO).unwrap();
+        }
+        assert_eq!(admission.admit(&settings, peer, Time::ZERO), Err(Refusal::Full));
+        for _ in 0..5 {
+            admission.release(Quota::Clients, peer);
+            assert_eq!(admission.admit(&settings, peer, Time::ZERO), Err(Refusal::Full));
+        }
+        admission.release(Quota::Clients, peer);
+        assert_eq!(admission.admit(&settings, peer, Time::ZERO), Ok(()));
+        assert!(admission.is_crowded());
+        for _ in 0..25 {
+            admission.release(Quota::Clients, peer);
+        }
+        assert!(admission.is_crowded());
+        admission.release(Quota::Clients, peer);
+        assert!(!admission.is_crowded());
+    }
+
+    #[test]
+    fn small_limits_admit_clients_again_below_95_percent() {
+        let peer = ip("127.0.0.1");
+        for connections_max in 1..20 {
+            let settings = Settings { connections_max, ..Settings::default() };
+            let mut admission = Admission::new(&settings, 10);
+            for _ in 0..connections_max {
+                admission.admit(&settings, peer, Time::ZERO).unwrap();
+            }
+            assert_eq!(admission.admit(&settings, peer, Time::ZERO), Err(Refusal::Full));
+            admission.release(Quota::Clients, peer);
+            assert_eq!(admission.admit(&settings, peer, Time::ZERO), Ok(()), "{connections_max}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_network_of_64_bits_counts_as_one_address() {
+        let settings = Settings {
+            connections_per_address: Some(1),
+            exempt: vec!["198.51.100.0/24".parse().unwrap()],
+            ..Settings::default()
+        };
+        let mut admission = Admission::new(&settings, 10);
+        let mut admit = |peer| admission.admit(&settings, ip(peer), Time::ZERO);
+        assert_eq!(admit("2001:db8:1:2::1"), Ok(()));
+        assert_eq!(admit("2001:db8:1:2::2"), Err(Refusal::AddressFull));
+        assert_eq!(admit("2001:db8:1:3::1"), Ok(()));
+        assert_eq!(admit("192.0.2.1"), Ok(()));
+        assert_eq!(admit("::ffff:192.0.2.1"), Err(Refusal::AddressFull));
+        assert_eq!(admit("198.51.100.7"), Ok(()));
+        assert_eq!(admit("198.51.100.7"), Ok(()));
+        admission.release(Quota::Clients, ip("192.0.2.1"));
+        assert_eq!(admission.admit(&settings, ip("192.0.2.1"), Time::ZERO), Ok(()));
+    }
+
+    #[test]
+    fn loopback_is_unlimited_unless_the_limit_is_set() {
+        let settings = Settings::default();
+        let mut admission = Admission::new(&settings, 10);
+        for _ in 0..PER_ADDRESS_DEFAULT {
+            admission.admit(&settings, ip("127.0.0.1"), Time::ZERO).unwrap();
+            admission.admit(&settings, ip("192.0.2.1"), Time::ZERO).unwrap();
+        }
+        assert_eq!(admission.admit(&settings, ip("127.0.0.1"), Time::ZERO), Ok(()));
+        let refused = admission.admit(&settings, ip("192.0.2.1"), Time::ZERO);
+        assert_eq!(refused, Err(Refusal::AddressFull));
+    }
+
+    #[test]
+    fn token_buckets_refill_and_their_table_is_bounded() {
+        let rate = Rate { per_second: 1.0, burst: 2 };
+        let settings = Settings { rate_per_address: Some(rate), ..Settings::default() };
+        let mut admission = Admission::new(&settings, 2);
+        let after = |seconds| Time::ZERO + Duration::from_secs(seconds);
+        let mut admit = |peer, seconds| admission.admit(&settings, ip(peer), after(seconds));
+        assert_eq!(admit("192.0.2.1", 0), Ok(()));
+        assert_eq!(admit("192.0.2.1", 0), Ok(()));
+        assert_eq!(admit("192.0.2.1", 0), Err(Refusal::RateLimited));
+        assert_eq!(admit("192.0.2.1", 1), Ok(()));
+        assert_eq!(admit("192.0.2.2", 1), Ok(()));
+        assert_eq!(admit("192.0.2.3", 1), Err(Refusal::RateLimited));
+        assert_eq!(admit("192.0.2.3", 10), Ok(()));
+    }
+
+    #[test]
+    fn a_full_table_of_buckets_is_swept_at_most_once_a_second() {
+        let rate = Rate { per_second: 10.0, burst: 1 };
+        let settings = Settings { rate_per_address: Some(rate), ..Settings::default() };
+        let mut admission = Admission::new(&settings, 1);
+        let after = |millis| Time::ZERO + Duration::from_millis(millis);
+        let mut admit = |peer, millis| admission.admit(&settings, ip(peer), after(millis));
+        assert_eq!(admit("192.0.2.1", 1000), Ok(()));
+        assert_eq!(admit("192.0.2.2", 1001), Err(Refusal::RateLimited));
+        // The first bucket is full again, and the next sweep drops it.
+        assert_eq!(admit("192.0.2.2", 1900), Err(Refusal::RateLimited));
+        assert_eq!(admit("192.0.2.2", 2001), Ok(()));
+    }
+}

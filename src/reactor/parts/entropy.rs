@@ -1,0 +1,45 @@
+//! Masking keys for the client's role: RFC 6455, 5.3 wants them fresh and unpredictable, and derived
+//! "from a strong source of entropy".
+//!
+//! A cipher's stream under a seed of the kernel's, so that a frame costs no system call.
+
+use std::io;
+
+use rand::rngs::{StdRng, SysRng};
+use rand::{Rng, SeedableRng};
+
+use crate::protocol::Role;
+
+#[derive(Debug)]
+pub(crate) struct MaskKeys(StdRng);
+
+impl MaskKeys {
+    /// # Errors
+    /// The kernel has no entropy to give.
+    pub(crate) fn new() -> io::Result<MaskKeys> {
+        let seeded = StdRng::try_from_rng(&mut SysRng);
+        seeded.map(MaskKeys).map_err(io::Error::other)
+    }
+
+    /// The key for one frame, if this end masks its frames (5.1).
+    #[inline]
+    pub(crate) fn for_frame_of(&mut self, role: Role) -> Option<[u8; 4]> {
+        match role {
+            Role::Server => None,
+            Role::Client => Some(self.key()),
+        }
+    }
+
+    /// A fresh key.
+    #[inline]
+    pub(crate) fn key(&mut self) -> [u8; 4] {
+        self.0.next_u32().to_ne_bytes()
+    }
+
+    /// The nonce of a handshake (4.1).
+    pub(crate) fn nonce(&mut self) -> [u8; 16] {
+        let mut nonce = [0; 16];
+        self.0.fill_bytes(&mut nonce);
+        nonce
+    }
+}

@@ -1,0 +1,28 @@
+//! Parts of the loop that know no connection.
+
+pub(super) mod admission;
+pub(super) mod cors;
+pub(super) mod date;
+pub(super) mod destination;
+pub(super) mod entropy;
+pub(super) mod file;
+pub(super) mod histograms;
+pub(super) mod hosts;
+pub(super) mod keys;
+pub(super) mod ledger;
+pub(super) mod mailbox;
+pub(super) mod metrics;
+pub(super) mod origin;
+pub(super) mod pages;
+pub(super) mod recovery;
+pub(super) mod router;
+pub(super) mod schedule;
+pub(super) mod shared;
+#[cfg_attr(not(feature = "signals"), path = "../without/signals.rs")]
+pub(super) mod signals;
+pub(super) mod stats;
+pub mod timer;
+#[cfg_attr(not(feature = "tls"), path = "../without/tls.rs")]
+pub(super) mod tls;
+pub mod topics;
+pub(super) mod work;

@@ -1,0 +1,407 @@
+//! Routing: finds the service of a request by listener group, path and host, then by subprotocol.
+//!
+//! A pattern is exact (`/chat`), has parameters (`/rooms/{name}`) or is a prefix (`/files/*`). The
+//! most specific matching pattern wins. Paths are compared segment by segment, percent-decoded.
+//!
+//! It owns routes, their settings and the static pages. It parses no HTTP and opens no connection.
+//! Next: `http.rs` calls it with the request; `hosts.rs` compares host names.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::rc::Rc;
+
+use percent_encoding::percent_decode_str;
+
+use super::destination::Destination;
+use super::hosts::admits_host;
+use crate::reactor::api::id::ServiceId;
+use crate::reactor::api::settings::{RouteSettings, SettingsError};
+
+/// Identifies a route of this reactor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct RouteId(u16);
+
+impl RouteId {
+    fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// Why a route was not added.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RouteError {
+    /// The pattern is malformed.
+    Pattern(&'static str),
+    /// The service already has a route with this pattern.
+    Duplicate,
+    /// There are 65,535 routes, the maximum.
+    TooMany,
+    /// The limits of the route contradict each other.
+    Settings(SettingsError),
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RouteError::Pattern(wrong) => f.write_str(wrong),
+            RouteError::Duplicate => f.write_str("this path already routes to this service"),
+            RouteError::TooMany => f.write_str("too many routes"),
+            RouteError::Settings(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RouteError {}
+
+/// The values of a pattern's parameters, percent-decoded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Params(Vec<(Rc<str>, Box<str>)>);
+
+impl Params {
+    /// The value of the parameter `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(param, _)| **param == *name);
+        found.map(|(_, value)| &**value)
+    }
+}
+
+/// A path pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern {
+    segments: Vec<Segment>,
+    /// Whether further segments may follow.
+    is_prefix: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Literal(Box<str>),
+    Param(Rc<str>),
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Pattern, RouteError> {
+        let Some(rest) = text.strip_prefix('/') else {
+            return Err(RouteError::Pattern("a path must start with '/'"));
+        };
+        let (rest, is_prefix) = match rest.strip_suffix('*') {
+            Some("") => ("", true),
+            Some(rest) => match rest.strip_suffix('/') {
+                Some(rest) => (rest, true),
+                None => return Err(RouteError::Pattern("'*' must be the last segment: /files/*")),
+            },
+            None => (rest, false),
+        };
+        let segments = if is_prefix && rest.is_empty() {
+            Vec::new()
+        } else {
+            rest.split('/').map(Segment::parse).collect::<Result<_, _>>()?
+        };
+        Ok(Pattern { segments, is_prefix })
+    }
+
+    fn matches(&self, path: &str) -> Option<Params> {
+        let mut given = path.strip_prefix('/')?.split('/');
+        let mut params = Params::default();
+        for segment in &self.segments {
+            let value = percent_decode_str(given.next()?).decode_utf8().ok()?;
+            match segment {
+                Segment::Literal(literal) if **literal == *value => {}
+                Segment::Param(name) if !value.is_empty() => {
+                    params.0.push((Rc::clone(name), value.into()));
+                }
+                _ => return None,
+            }
+        }
+        (self.is_prefix || given.next().is_none()).then_some(params)
+    }
+
+    /// Sort key, most specific first: exact paths before prefixes, literals before parameters,
+    /// longer paths before shorter ones.
+    fn order(&self) -> impl Ord + use<> {
+        let is_literal = |segment: &&Segment| matches!(segment, Segment::Literal(_));
+        let literals = self.segments.iter().filter(is_literal).count();
+        let params = self.segments.len() - literals;
+        (self.is_prefix, Reverse(literals), params)
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Result<Segment, RouteError> {
+        let name = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        match name {
+            Some("") => Err(RouteError::Pattern("a parameter needs a name: {name}")),
+            Some(name) if !name.contains(['{', '}']) => Ok(Segment::Param(name.into())),
+            None if !text.contains(['{', '}', '*']) => Ok(Segment::Literal(text.into())),
+            _ => Err(RouteError::Pattern("a parameter must be a whole segment: /{name}/")),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Route {
+    text: Rc<str>,
+    /// `None` for outbound connections: no request is routed here.
+    pattern: Option<Pattern>,
+    service: ServiceId,
+    settings: RouteSettings,
+}
+
+/// A static document, returned for a GET.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The media type.
+    pub content_type: &'static str,
+    /// The document.
+    pub body: &'static [u8],
+    /// The value of `Content-Security-Policy`, in printable ASCII: what the document may load and
+    /// run. If empty, the header is omitted.
+    pub security_policy: &'static str,
+}
+
+/// All routes and static pages.
+#[derive(Debug, Default)]
+pub(crate) struct Router {
+    routes: Vec<Route>,
+    /// Whether any route lists hosts. Without such a route, requests skip the host check.
+    has_hosts: bool,
+    unrouted: RouteSettings,
+    /// Routes with a pattern, the most specific first.
+    ordered: Vec<RouteId>,
+    pages: Vec<(Box<str>, Page)>,
+    /// The subprotocols of each service.
+    protocols: Vec<Rc<[Box<str>]>>,
+    /// The methods of HTTP requests that each service answers.
+    methods: Vec<&'static [&'static str]>,
+}
+
+impl Router {
+    pub(crate) fn add_service(&mut self, protocols: &[&str], methods: &'static [&'static str]) {
+        self.protocols.push(protocols.iter().map(|&name| name.into()).collect());
+        self.methods.push(methods);
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        path: &str,
+        service: ServiceId,
+        settings: RouteSettings,
+    ) -> Result<RouteId, RouteError> {
+        let pattern = Pattern::parse(path)?;
+        let same = |route: &Route| {
+            route.pattern.as_ref() == Some(&pattern)
+                && route.service == service
+                && route.settings.site == settings.site
+        };
+        if self.routes.iter().any(same) {
+            return Err(RouteError::Duplicate);
+        }
+        let id = self.insert(path, Some(pattern), service, settings)?;
+        self.ordered.push(id);
+        let routes = &self.routes;
+        self.ordered.sort_by_key(|id| routes[id.index()].pattern.as_ref().map(Pattern::order));
+        Ok(id)
+    }
+
+    /// Limits for connections that a service makes itself.
+    pub(crate) fn add_outbound(
+        &mut self,
+        service: ServiceId,
+        settings: RouteSettings,
+    ) -> Result<RouteId, RouteError> {
+        self.insert("", None, service, settings)
+    }
+
+    fn insert(
+        &mut self,
+        text: &str,
+        pattern: Option<Pattern>,
+        service: ServiceId,
+        settings: RouteSettings,
+    ) -> Result<RouteId, RouteError> {
+        settings.check().map_err(RouteError::Settings)?;
+        let id = u16::try_from(self.routes.len()).map_err(|_| RouteError::TooMany)?;
+        self.has_hosts |= !settings.hosts.is_empty();
+        self.routes.push(Route { text: text.into(), pattern, service, settings });
+        Ok(RouteId(id))
+    }
+
+    pub(crate) fn add_page(&mut self, path: &str, page: Page) {
+        self.pages.push((path.into(), page));
+    }
+
+    /// The page at this path. Only listener group 0 has pages. The hosts of a page are those of the
+    /// routes with the same path.
+    pub(crate) fn page(&self, to: Destination<'_>) -> Option<&Page> {
+        let found = self.pages.iter().find(|(at, _)| **at == *to.path);
+        let routes = self.routes.iter().filter(|route| {
+            route.pattern.is_some() && route.settings.site == 0 && *route.text == *to.path
+        });
+        let mut hosts = routes.map(|route| &route.settings.hosts).peekable();
+        let is_admitted =
+            hosts.peek().is_none() || hosts.any(|patterns| admits_host(patterns, to.host));
+        found.filter(|_| to.site == 0 && is_admitted).map(|(_, page)| page)
+    }
+
+    /// The routes for this path and host, the most specific first.
+    pub(crate) fn find(&self, to: Destination<'_>) -> impl Iterator<Item = (RouteId, Params)> {
+        self.matching(to).filter(move |(id, _)| admits_host(&self.settings(*id).hosts, to.host))
+    }
+
+    /// The routes for this path, with any host.
+    fn matching(&self, to: Destination<'_>) -> impl Iterator<Item = (RouteId, Params)> {
+        let routes = self.ordered.iter().map(|&id| (id, &self.routes[id.index()]));
+        routes
+            .filter(move |(_, route)| route.settings.site == to.site)
+            .filter_map(move |(id, route)| Some((id, route.pattern.as_ref()?.matches(to.path)?)))
+    }
+
+    /// Whether routes match this path, but none of them this host.
+    pub(crate) fn refuses_host(&self, to: Destination<'_>) -> bool {
+        self.has_hosts && self.matching(to).next().is_some() && !self.leads_somewhere(to)
+    }
+
+    /// Whether a route matches this path and host.
+    pub(crate) fn leads_somewhere(&self, to: Destination<'_>) -> bool {
+        self.find(to).next().is_some()
+    }
+
+    /// The methods that a path supports, for `Allow`: GET for a page and for an upgrade, HEAD for a
+    /// page, the methods of its services, and OPTIONS. `None` if nothing is served at the path.
+    pub(crate) fn allowed(&self, to: Destination<'_>) -> Option<Vec<&'static str>> {
+        let is_page = self.page(to).is_some();
+        if !is_page && !self.leads_somewhere(to) {
+            return None;
+        }
+        let services = self.find(to).map(|(id, _)| self.methods(self.service(id)));
+        let of_services = services.flatten().copied();
+        let of_page: &[&str] = if is_page { &["HEAD"] } else { &[] };
+        let mut allowed = vec!["GET"];
+        for method in of_page.iter().copied().chain(of_services).chain(["OPTIONS"]) {
+            if !allowed.contains(&method) {
+                allowed.push(method);
+            }
+        }
+        Some(allowed)
+    }
+
+    /// The route to a service that answers HTTP requests with this method.
+    pub(crate) fn find_plain(
+        &self,
+        to: Destination<'_>,
+        method: &str,
+    ) -> Option<(RouteId, Params)> {
+        let answers = |id: &RouteId| self.methods(self.service(*id)).contains(&method);
+        self.find(to).find(|(id, _)| answers(id))
+    }
+
+    /// The settings of a route. A connection without a route gets the defaults if the loop has
+    /// none.
+    pub(crate) fn settings(&self, id: RouteId) -> &RouteSettings {
+        self.routes.get(id.index()).map_or(&self.unrouted, |route| &route.settings)
+    }
+
+    pub(crate) fn service(&self, id: RouteId) -> ServiceId {
+        self.routes[id.index()].service
+    }
+
+    /// The methods of requests that a service answers itself.
+    pub(crate) fn methods(&self, service: ServiceId) -> &'static [&'static str] {
+        self.methods[service.index()]
+    }
+
+    /// `path` as a connection stores it. For an exact route it shares the route's text.
+    pub(crate) fn intern(&self, id: RouteId, path: &str) -> Rc<str> {
+        let text = &self.routes[id.index()].text;
+        if **text == *path { Rc::clone(text) } else { path.into() }
+    }
+
+    pub(crate) fn protocols(&self, service: ServiceId) -> &[Box<str>] {
+        &self.protocols[service.index()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router(paths: &[&str]) -> Router {
+        let mut router = Router::default();
+        for (index, path) in paths.iter().enumerate() {
+            let service = ServiceId(index as u16);
+            router.add(path, service, RouteSettings::default()).unwrap();
+        }
+        router
+    }
+
+    fn to<'a>(path: &'a str, host: Option<&'a str>) -> Destination<'a> {
+        Destination { site: 0, path, host }
+    }
+
+    fn first(router: &Router, path: &str) -> Option<usize> {
+        router.find(to(path, None)).next().map(|(id, _)| id.index())
+    }
+
+    #[test]
+    fn the_most_specific_route_comes_first() {
+        let router =
+            router(&["/*", "/rooms/{name}", "/rooms/lobby", "/rooms/*", "/", "/rooms/{name}/x"]);
+        assert_eq!(first(&router, "/"), Some(4));
+        assert_eq!(first(&router, "/rooms/lobby"), Some(2));
+        assert_eq!(first(&router, "/rooms/other"), Some(1));
+        assert_eq!(first(&router, "/rooms/other/x"), Some(5));
+        assert_eq!(first(&router, "/rooms/other/y"), Some(3));
+        assert_eq!(first(&router, "/elsewhere"), Some(0));
+    }
+
+    #[test]
+    fn each_route_has_hosts_of_its_own() {
+        let mut router = Router::default();
+        let hosted = |host: &str| {
+            let hosts = vec![host.parse().unwrap()];
+            RouteSettings { hosts, ..RouteSettings::default() }
+        };
+        for (index, (path, host)) in
+            [("/a", "a.example"), ("/a", "b.example"), ("/*", "c.example")].into_iter().enumerate()
+        {
+            let service = ServiceId(index as u16);
+            router.add_service(&[], if index == 2 { &["POST"] } else { &[] });
+            router.add(path, service, hosted(host)).unwrap();
+        }
+        let page = Page { content_type: "text/plain", body: b"a", security_policy: "" };
+        router.add_page("/a", page);
+        for (host, route) in [("a.example", 0), ("b.example:80", 1), ("c.example", 2)] {
+            let to = to("/a", Some(host));
+            let found: Vec<_> = router.find(to).map(|(id, _)| id.index()).collect();
+            assert_eq!((found, router.refuses_host(to)), (vec![route], false), "{host}");
+            assert_eq!(router.page(to).is_some(), route < 2, "{host}");
+            assert_eq!(router.find_plain(to, "POST").is_some(), route == 2, "{host}");
+        }
+        for host in [Some("evil.example"), None] {
+            let to = to("/a", host);
+            assert!(router.refuses_host(to) && router.page(to).is_none(), "{host:?}");
+        }
+        assert!(!router.refuses_host(to("a", None)), "no route matches the path");
+    }
+
+    #[test]
+    fn parameters_are_decoded_and_never_empty() {
+        let router = router(&["/rooms/{name}"]);
+        let (_, params) = router.find(to("/rooms/caf%C3%A9", None)).next().unwrap();
+        assert_eq!(params.get("name"), Some("café"));
+        assert_eq!(params.get("other"), None);
+        for path in ["/rooms/", "/rooms", "/rooms/a/", "rooms/a", "/rooms/%FF"] {
+            assert!(router.find(to(path, None)).next().is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn malformed_and_duplicate_patterns_are_rejected() {
+        for path in ["", "chat", "/a*", "/a/{}", "/{a}b", "/{a", "/a/*/b", "/{a}{b}"] {
+            assert!(Pattern::parse(path).is_err(), "{path}");
+        }
+        let mut router = router(&["/a"]);
+        let again = router.add("/a", ServiceId(0), RouteSettings::default());
+        assert_eq!(again, Err(RouteError::Duplicate));
+    }
+}

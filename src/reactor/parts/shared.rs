@@ -1,0 +1,144 @@
+//! Bytes that several outboxes refer to: encoded frames, and pieces of HTTP bodies.
+//!
+//! A buffer is counted once, from the first outbox that refers to it until the last one has let go of it,
+//! whoever else keeps it. The count needs no call when an outbox drops its reference: [`Shared`] is counted
+//! by its own life.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Deref;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+/// A buffer that is counted.
+pub(crate) struct Shared {
+    bytes: Bytes,
+    buffers: Rc<Buffers>,
+}
+
+/// A reference to the bytes, as their maker holds them.
+#[derive(Clone)]
+pub(crate) enum Bytes {
+    Frame(Rc<[u8]>),
+    Piece(Arc<[u8]>),
+}
+
+/// The buffers that the outboxes of one loop refer to. A clone counts the same ones.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SharedSum(Rc<Buffers>);
+
+#[derive(Default)]
+struct Buffers {
+    held: Cell<usize>,
+    /// By the address of the bytes, which no other buffer has while this one lives.
+    by_address: RefCell<HashMap<usize, Weak<Shared>>>,
+}
+
+impl SharedSum {
+    /// Bytes of all buffers that some outbox refers to.
+    #[inline(always)]
+    pub(crate) fn held(&self) -> usize {
+        self.0.held.get()
+    }
+
+    /// Counts these bytes for as long as the result, or a clone of it, lives. Bytes that are counted
+    /// already are not counted again.
+    pub(crate) fn hold(&self, bytes: Bytes) -> Rc<Shared> {
+        let mut by_address = self.0.by_address.borrow_mut();
+        let known = by_address.entry(bytes.address()).or_default();
+        known.upgrade().unwrap_or_else(|| {
+            self.0.held.set(self.0.held.get() + bytes.len());
+            let shared = Rc::new(Shared { bytes, buffers: Rc::clone(&self.0) });
+            *known = Rc::downgrade(&shared);
+            shared
+        })
+    }
+}
+
+impl Bytes {
+    fn address(&self) -> usize {
+        self.as_ptr().addr()
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Frame(bytes) => bytes,
+            Bytes::Piece(bytes) => bytes,
+        }
+    }
+}
+
+impl Deref for Shared {
+    type Target = [u8];
+
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let Buffers { held, by_address } = &*self.buffers;
+        debug_assert!(held.get() >= self.len(), "more shared bytes released than counted");
+        held.set(held.get().saturating_sub(self.len()));
+        by_address.borrow_mut().remove(&self.bytes.address());
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Shared({} bytes)", self.len())
+    }
+}
+
+impl fmt::Debug for Buffers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.held.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_counted_once_while_anybody_holds_it() {
+        let sum = SharedSum::default();
+        let (frame, piece): (Rc<[u8]>, Arc<[u8]>) = ([1; 600].into(), [2; 1000].into());
+        let first = sum.hold(Bytes::Frame(Rc::clone(&frame)));
+        let second = sum.hold(Bytes::Frame(Rc::clone(&frame)));
+        assert!(Rc::ptr_eq(&first, &second));
+        assert_eq!(sum.held(), 600);
+        let third = sum.hold(Bytes::Piece(Arc::clone(&piece)));
+        assert_eq!((sum.held(), sum.clone().held()), (1600, 1600));
+        drop(first);
+        assert_eq!((sum.held(), &second[..2]), (1600, &[1, 1][..]));
+        drop((second, third));
+        assert_eq!((sum.held(), sum.0.by_address.borrow().len()), (0, 0));
+        // Their maker may have them queued again.
+        let again = sum.hold(Bytes::Frame(frame));
+        assert_eq!(sum.held(), 600);
+        drop(again);
+        assert_eq!(sum.held(), 0);
+    }
+
+    #[test]
+    fn each_loop_counts_for_itself() {
+        let (one, other) = (SharedSum::default(), SharedSum::default());
+        let frame: Rc<[u8]> = [1; 600].into();
+        let held = one.hold(Bytes::Frame(Rc::clone(&frame)));
+        let also = other.hold(Bytes::Frame(frame));
+        assert_eq!((one.held(), other.held()), (600, 600));
+        drop(held);
+        assert_eq!((one.held(), other.held()), (0, 600));
+        drop(also);
+        assert_eq!(other.held(), 0);
+    }
+}

@@ -1,0 +1,286 @@
+//! Work: what a phase of a turn may still do, in units of about 100 ns.
+//!
+//! Time is not read: each kind of work has a weight in the [budget](crate::reactor::budget). Costly work (a
+//! publication, a compressed message, a frame that completes nothing) is spent where it is done. The
+//! rest (messages, bytes) the loop counts anyway, and it is weighed once for several connections, so
+//! that an ordinary message pays nothing for it.
+
+use super::metrics::Metrics;
+use crate::reactor::Reactor;
+#[cfg(feature = "deflate")]
+use crate::reactor::api::budget::{DEFLATED_BYTES, LARGE_BYTES};
+use crate::reactor::api::budget::{
+    DELIVERY_WORK, FLUSH_BYTES, MESSAGE_WORK, MESSAGES_PER_READ, READ_BYTES, READ_SHARE_MAX,
+    READ_SHARE_MIN, READ_WORK, WEIGHED_AT_ONCE, WORK_BYTES,
+};
+use crate::reactor::api::context::Context;
+use crate::reactor::api::id::{ConnId, ServiceId};
+use crate::reactor::api::service::Service;
+use crate::reactor::core::Core;
+
+/// What is left of the budgets of this phase, and of the one that is served in it.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// Of the connection or service that is served. Negative if the last item took more.
+    left: isize,
+    /// Of the phase.
+    phase_left: isize,
+    /// Whether a large message was compressed in this phase.
+    had_large: bool,
+    /// Deliveries by batches so far, which are weighed where they are made.
+    batched: u64,
+}
+
+impl Work {
+    /// A phase begins.
+    pub(crate) fn begin(&mut self, units: usize) {
+        self.left = units as isize;
+        self.phase_left = units as isize;
+        self.had_large = false;
+    }
+
+    /// The next connection or service is served, within the phase's budget.
+    #[inline(always)]
+    pub(crate) fn serve(&mut self, share: usize) {
+        self.left = share as isize;
+    }
+
+    pub(crate) fn spend(&mut self, units: usize) {
+        self.left -= units as isize;
+        self.phase_left -= units as isize;
+    }
+
+    /// Whether the one that is served has had its share.
+    #[inline(always)]
+    pub(crate) fn is_spent(&self) -> bool {
+        self.left <= 0
+    }
+
+    /// Whether the phase has done what it may.
+    #[inline(always)]
+    pub(crate) fn is_phase_spent(&self) -> bool {
+        self.phase_left <= 0
+    }
+
+    /// Spends the compression of a message. The first large one of a phase ends the share of the
+    /// connection or service, but not the phase: the others are served, too.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn spend_deflate(&mut self, bytes: usize) {
+        let units = bytes / DEFLATED_BYTES;
+        if bytes < LARGE_BYTES || self.had_large {
+            return self.spend(units);
+        }
+        self.had_large = true;
+        self.left -= units as isize;
+    }
+
+    pub(crate) fn had_large(&self) -> bool {
+        self.had_large
+    }
+
+    /// Spends the delivery of one message to the members of a batch.
+    pub(crate) fn spend_batch(&mut self, members: usize) {
+        self.spend(members / BATCHED_PER_DELIVERY * DELIVERY_WORK);
+        self.batched += members as u64;
+    }
+}
+
+/// Deliveries by a batch that cost as much as one for itself.
+const BATCHED_PER_DELIVERY: usize = 16;
+
+/// What each connection may have in one read phase: the phase's budget, shared out evenly.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Share {
+    /// Connections that it is a share for.
+    pub(crate) connections: usize,
+    /// Units of work.
+    pub(crate) units: usize,
+    /// Messages and other frames.
+    pub(crate) frames: usize,
+    /// Bytes of one read.
+    pub(crate) bytes: usize,
+}
+
+impl Default for Share {
+    fn default() -> Share {
+        Share::of(1)
+    }
+}
+
+impl Share {
+    pub(crate) fn of(connections: usize) -> Share {
+        let units = (READ_WORK / connections.max(1)).clamp(READ_SHARE_MIN, READ_SHARE_MAX);
+        Share {
+            connections,
+            units,
+            frames: (units / MESSAGE_WORK).min(MESSAGES_PER_READ),
+            bytes: (units * WORK_BYTES).min(READ_BYTES),
+        }
+    }
+}
+
+/// What the loop had counted at some point, to weigh what is done from there on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weighed {
+    messages_in: u64,
+    deliveries: u64,
+    bytes: u64,
+}
+
+impl Weighed {
+    fn of(metrics: &Metrics, work: &Work) -> Weighed {
+        Weighed {
+            messages_in: metrics.messages_in,
+            deliveries: metrics.messages_out + metrics.messages_refused - work.batched,
+            bytes: metrics.bytes_read + metrics.bytes_written,
+        }
+    }
+
+    fn units_since(&self, earlier: Weighed) -> usize {
+        (self.messages_in - earlier.messages_in) as usize * MESSAGE_WORK
+            + (self.deliveries - earlier.deliveries) as usize * DELIVERY_WORK
+            + (self.bytes - earlier.bytes) as usize / WORK_BYTES
+    }
+}
+
+impl Core {
+    /// Where the loop's counts stand.
+    pub(crate) fn weighed(&self) -> Weighed {
+        Weighed::of(&self.metrics, &self.work)
+    }
+
+    /// Spends what was done since `earlier`.
+    pub(crate) fn weigh(&mut self, earlier: Weighed) {
+        self.work.spend(self.weighed().units_since(earlier));
+    }
+
+    fn receives_large(&self, id: ConnId) -> bool {
+        self.conns.get(id).is_some_and(|conn| conn.receives_large())
+    }
+}
+
+impl Reactor {
+    /// Calls a handler that no message of a peer has caused, and spends what it does.
+    pub(crate) fn call_weighed<T>(
+        &mut self,
+        service: ServiceId,
+        handler: impl FnOnce(&mut dyn Service, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let before = self.core.weighed();
+        let result = self.call(service, handler);
+        self.core.work.spend(MESSAGE_WORK);
+        self.core.weigh(before);
+        result
+    }
+
+    /// Reads from so many connections of the queue, as far as the budget reaches; returns how many are
+    /// left. Few connections are bounded by the share of each, so that nothing needs to be weighed.
+    #[inline]
+    pub(crate) fn read_queued(&mut self, queued: usize) -> usize {
+        let is_weighed = queued > WEIGHED_AT_ONCE;
+        let mut left = queued;
+        while left > 0 && !self.core.work.is_phase_spent() {
+            let before = is_weighed.then(|| self.core.weighed());
+            left -= self.read_some(left.min(WEIGHED_AT_ONCE));
+            if let Some(before) = before {
+                self.core.weigh(before);
+            }
+        }
+        left
+    }
+
+    /// Reads from the next connections of the queue, or puts them off to the next turn; returns how many
+    /// those were.
+    #[inline(always)]
+    fn read_some(&mut self, most: usize) -> usize {
+        let mut read = 0;
+        while read < most && !self.core.work.is_phase_spent() {
+            let Some(id) = self.core.queues.run.pop_front() else {
+                break;
+            };
+            read += 1;
+            if self.core.work.had_large() && self.core.receives_large(id) {
+                self.core.queues.put_off.push(id);
+                continue;
+            }
+            self.core.work.serve(self.share.units);
+            self.read(id);
+        }
+        read
+    }
+
+    /// Flushes so many connections of the queue, as far as the budget of bytes reaches.
+    #[inline]
+    pub(crate) fn flush_queued(&mut self, most: usize) {
+        let bytes = self.core.metrics.bytes_written + FLUSH_BYTES as u64;
+        let mut left = most;
+        while left > 0 && self.core.metrics.bytes_written < bytes {
+            let some = left.min(WEIGHED_AT_ONCE);
+            for _ in 0..some {
+                if let Some(id) = self.core.queues.dirty.pop_front() {
+                    self.core.flush(id);
+                }
+            }
+            left -= some;
+        }
+        self.core.metrics.phases_cut += u64::from(left > 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_connections_have_large_shares_and_many_small_ones() {
+        let (one, few, many) = (Share::of(1), Share::of(64), Share::of(10_000));
+        assert_eq!((one.units, one.frames), (READ_SHARE_MAX, MESSAGES_PER_READ));
+        assert_eq!((few.frames, few.bytes), (MESSAGES_PER_READ, READ_BYTES));
+        assert_eq!((many.units, many.bytes), (READ_SHARE_MIN, 64 * 1024));
+        assert!(many.frames >= 64);
+    }
+
+    #[test]
+    fn messages_deliveries_and_bytes_weigh() {
+        let mut work = Work::default();
+        let mut metrics = Metrics::default();
+        let before = Weighed::of(&metrics, &work);
+        metrics.messages_in += 3;
+        metrics.messages_out += 100;
+        metrics.messages_refused += 1;
+        metrics.bytes_written += 10 * WORK_BYTES as u64;
+        work.begin(1_000_000);
+        // Of those deliveries 80 were made by a batch, and weighed then.
+        work.spend_batch(80);
+        let units = Weighed::of(&metrics, &work).units_since(before);
+        assert_eq!(units, 3 * MESSAGE_WORK + 21 * DELIVERY_WORK + 10);
+        assert_eq!(work.left, 1_000_000 - 5 * DELIVERY_WORK as isize);
+    }
+
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn the_first_large_message_to_compress_ends_a_share_alone() {
+        let mut work = Work::default();
+        work.begin(100);
+        work.spend_deflate(1 << 20);
+        assert!(work.is_spent() && !work.is_phase_spent() && work.had_large());
+        work.serve(100);
+        work.spend_deflate(1 << 20);
+        assert!(work.is_phase_spent());
+        work.begin(100);
+        assert!(!work.had_large());
+    }
+
+    #[test]
+    fn a_share_is_spent_before_its_phase() {
+        let mut work = Work::default();
+        work.begin(100);
+        work.serve(10);
+        work.spend(10);
+        assert!(work.is_spent() && !work.is_phase_spent());
+        work.serve(10);
+        assert!(!work.is_spent());
+        work.spend(1000);
+        assert!(work.is_spent() && work.is_phase_spent());
+    }
+}
