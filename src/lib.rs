@@ -6,7 +6,7 @@
 //!
 //! The [`guide`] explains how to configure, operate and embed it, page by page.
 //!
-//! # Three layers
+//! # Four layers
 //!
 //! Each layer knows only the layers below it.
 //!
@@ -15,6 +15,8 @@
 //! - [`reactor`]: the loop. Its [turn](reactor) has eight phases; its interface for services is the
 //!   [`Service`](reactor::Service) trait and the [`Context`](reactor::Context) that is passed to
 //!   handlers.
+//! - [`upstream`]: clients of the servers that services connect to, by HTTP or WebSocket: URLs, name
+//!   resolution, TLS roots, circuit breaker.
 //! - [`services`]: [`Echo`](services::Echo), [`Rooms`](services::Rooms), JSON-RPC
 //!   ([`Rpc`](services::rpc::Rpc)) and metrics and health for operators
 //!   ([`Admin`](services::admin::Admin)), written against that interface as your service would be.
@@ -83,7 +85,7 @@
 //! | `deflate` | permessage-deflate (RFC 7692) on the loop, and its codec in [`protocol::deflate`] |
 //! | `signals` | [`Reactor::obey`](reactor::Reactor::obey): signals as events of the loop |
 //! | `metrics` | [`services::admin`]: `/metrics` for Prometheus, `/healthz`, `/readyz` |
-//! | `rpc` | [`services::rpc`]: JSON-RPC and the gateway; implies `tls` |
+//! | `rpc` | [`services::rpc`]: JSON-RPC and the gateway, with [`upstream`]; implies `tls` |
 //! | `node` | [`services::rpc::node`]: an embedded chain; implies `rpc` |
 //! | `server` | all of these and the binary `weir`; the default |
 //!
@@ -99,3 +101,5 @@ pub mod guide;
 pub mod protocol;
 pub mod reactor;
 pub mod services;
+#[cfg(feature = "rpc")]
+pub mod upstream;

@@ -1,4 +1,4 @@
-//! Imports point one way: main, cli, config, services, backplane, reactor, protocol.
+//! Imports point one way: main, cli, config, services, upstream, backplane, reactor, protocol.
 //!
 //! Reads the paths that the sources name, in `use` and elsewhere, and holds each against what its
 //! file's layer may know. A module that is in no layer yet has to be given a place here.
@@ -10,11 +10,12 @@ use std::str::FromStr as _;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Each top module, and those of our own that it may name.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("protocol", &[]),
     ("reactor", &["protocol"]),
     ("backplane", &["reactor", "protocol"]),
-    ("services", &["backplane", "reactor", "protocol"]),
+    ("upstream", &["reactor", "protocol"]),
+    ("services", &["upstream", "backplane", "reactor", "protocol"]),
     // Documentation only.
     ("guide", &[]),
     // From here on: the binary's own.
@@ -25,7 +26,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     // The build script is a program of its own.
     ("build", &[]),
     ("logging", &["nearest"]),
-    ("config", &["nearest", "logging", "services", "backplane", "reactor", "protocol"]),
+    ("config", &["nearest", "logging", "services", "upstream", "backplane", "reactor", "protocol"]),
     (
         "node",
         &[
@@ -36,6 +37,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
             "serve",
             "version",
             "services",
+            "upstream",
             "reactor",
             "protocol",
         ],
@@ -59,7 +61,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
 ];
 
 /// Modules of the library, which know nothing of the binary's dependencies.
-const LIBRARY: [&str; 4] = ["protocol", "reactor", "backplane", "services"];
+const LIBRARY: [&str; 5] = ["protocol", "reactor", "backplane", "upstream", "services"];
 const FOR_THE_BINARY: [&str; 10] = [
     "clap",
     "toml",
@@ -74,7 +76,7 @@ const FOR_THE_BINARY: [&str; 10] = [
 ];
 
 /// What is not for a layer, though no module of ours.
-const FOREIGN: [(&str, &[&str]); 3] = [
+const FOREIGN: [(&str, &[&str]); 4] = [
     (
         "protocol",
         &[
@@ -95,6 +97,7 @@ const FOREIGN: [(&str, &[&str]); 3] = [
         ],
     ),
     ("reactor", &["serde", "serde_json"]),
+    ("upstream", &["mio", "socket2", "rustls", "serde", "serde_json"]),
     ("services", &["mio", "socket2", "rustls", "std::net::TcpStream", "std::net::TcpListener"]),
 ];
 
@@ -250,6 +253,8 @@ fn a_planted_import_is_found() {
         (&["reactor", "settings", "check"], "use super::super::super::services::Rooms;"),
         (&["reactor"], "mod tests { use super::super::services::rooms; }"),
         (&["reactor", "core"], "#[derive(serde::Serialize)] struct A;"),
+        (&["upstream", "url"], "use crate::services::rpc::RpcError;"),
+        (&["upstream", "http"], "use serde_json::Value;"),
         (&["services", "echo"], "use crate::services::rooms::Rooms;"),
         (&["services", "echo"], "use super::rooms;\nuse super::rooms::Rooms;"),
         (&["services", "rpc", "call"], "use super::super::echo::Echo;"),
@@ -276,6 +281,7 @@ fn a_proper_import_is_none() {
         (&["services", "rpc", "call"], "use super::Method; use crate::services::rpc::Id;"),
         (&["services", "rooms"], "use crate::reactor::{Context, Service}; use super::Echo;"),
         (&["services"], "pub use rooms::Rooms; use self::echo::Echo;"),
+        (&["services", "rpc"], "use crate::upstream::UpstreamUrl;"),
         (&["config", "options"], "use weir::services::rooms::RoomSettings; use clap::Args;"),
         (&["cli"], "use crate::config::{Layer, Options};"),
         (&[], "use weir::reactor::Reactor; use config::Config;"),

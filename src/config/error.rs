@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use weir::reactor::TlsError;
-use weir::services::rpc::redacted;
+use weir::upstream::redacted;
 
 use super::keys::Layer;
 use super::networks::NetworkError;

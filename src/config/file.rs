@@ -7,7 +7,7 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 use weir::reactor::read_regular_file;
-use weir::services::rpc::redacted;
+use weir::upstream::redacted;
 
 use super::error::{ConfigError, Place};
 use super::keys::{Given, Keys, Layer};

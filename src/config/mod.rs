@@ -33,7 +33,7 @@ use file::File;
 use networks::NetworkOptions;
 use options::ServerOptions;
 
-pub(crate) use weir::services::rpc::redacted;
+pub(crate) use weir::upstream::redacted;
 
 pub(crate) use addresses::{Origin, socket_address};
 pub(crate) use error::ConfigError;

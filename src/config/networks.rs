@@ -9,7 +9,8 @@ use clap::Args;
 use serde::Serialize;
 use weir::reactor::settings::{RouteSettings, Settings, SettingsError};
 use weir::services::rpc::gateway::{GatewaySettings, UPSTREAMS_MAX};
-use weir::services::rpc::{Network, RpcSettings, UpstreamUrl};
+use weir::services::rpc::{Network, RpcSettings};
+use weir::upstream::UpstreamUrl;
 
 use super::error::{ConfigError, Place, place_of, shown};
 use super::keys::{Layer, read};

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
+use weir::services::rpc::Quantity;
 use weir::services::rpc::node::CHAIN_NAME_MAX;
-use weir::services::rpc::{Quantity, UpstreamUrl};
+use weir::upstream::UpstreamUrl;
 
 use crate::config::{OrOff, Span};
 

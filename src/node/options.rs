@@ -11,10 +11,11 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 use weir::reactor::settings::{HostPattern, RouteSettings, Settings, SlowPolicy};
+use weir::services::rpc::RpcSettings;
 use weir::services::rpc::node::{
     BootPeers, INBOUND_PEERS_MAX, NodeSettings, POLL_INTERVAL_DEFAULT, Part,
 };
-use weir::services::rpc::{RpcSettings, UpstreamUrl};
+use weir::upstream::UpstreamUrl;
 
 use super::flags::{Chain, Role, Slow, block_time, chain, evm_chain_id, poll_interval, url};
 use crate::config::{Count, OrOff, Origin, Span, socket_address};

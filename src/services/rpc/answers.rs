@@ -5,46 +5,16 @@
 //! all replies instead of being copied into each.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::vec;
 
-use super::backend::{Backend, Outcome, Ticket};
-use super::reply::Filling;
-use super::{Rpc, RpcError};
+use super::Rpc;
+use super::backend::{Backend, Ticket};
+use super::wire::answer::Outcome;
+use super::wire::filling::Answer;
 use crate::reactor::{Context, MailReceiver, MailSender};
 
 /// Calls that are answered at once, without waiting for their turn.
 const AT_ONCE_MAX: usize = 16;
-/// Bytes of a result from which on several replies share it: below, a copy costs less.
-pub(super) const SHARED_BYTES_MIN: usize = 4 * 1024;
-
-/// What calls are answered.
-#[derive(Debug)]
-pub(super) enum Answer {
-    Own(Outcome),
-    /// A result that several replies share.
-    Shared(Arc<[u8]>),
-}
-
-impl Answer {
-    /// For so many calls.
-    fn new(outcome: Outcome, calls: usize) -> Answer {
-        match outcome {
-            Ok(result) if calls > 1 && result.get().len() >= SHARED_BYTES_MIN => {
-                Answer::Shared(Box::<str>::from(result).into_boxed_bytes().into())
-            }
-            outcome => Answer::Own(outcome),
-        }
-    }
-
-    pub(super) fn filling(&self) -> Result<Filling<'_>, &RpcError> {
-        match self {
-            Answer::Own(outcome) => outcome.as_ref().map(|result| Filling::Copied(result.get())),
-            Answer::Shared(result) => Ok(Filling::Shared(result)),
-        }
-    }
-}
-
 /// Calls whose answer is there. Bounded, as each of them is a call under way.
 #[derive(Debug, Default)]
 pub(super) struct Answers {

@@ -8,7 +8,9 @@ use serde_json::value::RawValue;
 
 use super::filter::Log;
 use super::subscriptions::{Feeds, Source};
-use super::{Call, RpcError};
+use super::wire::answer::Outcome;
+use super::wire::error::RpcError;
+use super::wire::request::Call;
 use crate::reactor::{CloseReason, ConnId, Context};
 
 /// The chain that is spoken of.
@@ -41,9 +43,6 @@ pub enum Progress {
     /// It follows as a [`Notice::Answer`]. A backend that forgets it is answered for, with -32002.
     Later,
 }
-
-/// The end of a call: a result, which is any JSON, or an error.
-pub type Outcome = Result<Box<RawValue>, RpcError>;
 
 /// What a backend has to say.
 #[derive(Debug)]

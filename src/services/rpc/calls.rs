@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use super::RpcError;
 use super::backend::Ticket;
-use super::counts::Failed;
-use super::reply::{Filling, Reply};
-use super::subscriptions::SubscriptionId;
+use super::wire::error::RpcError;
+use super::wire::filling::Filling;
+use super::wire::reply::{Failed, Reply};
+use super::wire::subscription::SubscriptionId;
 use crate::reactor::{ConnId, Time};
 
 /// Deadlines of exchanges long over that may lie about, beside as many as there are exchanges.

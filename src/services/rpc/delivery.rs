@@ -1,12 +1,13 @@
 //! Replies on their way out: an answer into its place, a whole reply to its connection.
 
-use super::answers::Answer;
+use super::Rpc;
 use super::backend::{Backend, Ticket};
 use super::calls::{Exchange, Filled, Via};
-use super::counts::{Class, Failed};
-use super::reply::Reply;
 use super::service::response;
-use super::{Rpc, RpcError};
+use super::wire::error::RpcError;
+use super::wire::filling::Answer;
+use super::wire::method::Class;
+use super::wire::reply::{Failed, Reply};
 use crate::protocol::CloseCode;
 use crate::reactor::{ConnId, Context, Decision, SendOutcome};
 

@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::hex::{Address, Word};
+use super::wire::hex::{Address, Word};
 
 /// Positions of topics in a log.
 pub const TOPICS_MAX: usize = 4;
@@ -127,7 +127,7 @@ impl TryFrom<FilterParams> for LogFilter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::hex::Bytes;
+    use super::super::wire::hex::Bytes;
     use super::*;
 
     fn word(last: u8) -> Word {

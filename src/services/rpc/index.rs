@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::filter::{Log, LogFilter};
-use super::hex::{Address, Word};
+use super::wire::hex::{Address, Word};
 
 /// What a filter is found by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -7,54 +7,48 @@
 //! replies are bounded ([`RpcSettings`]); a connection with too many calls under way, or that does not
 //! read, is not read from.
 
-mod addresses;
-mod agent;
 mod answers;
 mod backend;
-mod backoff;
 mod calls;
 mod counts;
 mod delivery;
-mod error;
 mod filter;
 mod flows;
 pub mod gateway;
-mod hex;
 mod index;
 #[cfg(feature = "node")]
 pub mod node;
-mod object;
-mod reply;
-mod request;
 mod service;
 mod settings;
 mod subscriptions;
-mod url;
+mod wire;
 
 use std::collections::HashSet;
 use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use self::answers::{Answer, Answers};
+use self::answers::Answers;
 use self::calls::{Calls, Via};
-use self::counts::{Failed, add};
+use self::counts::add;
 use self::flows::Flows;
-use self::reply::{Reply, Written};
-use self::request::Rejected;
 use self::subscriptions::Subscriptions;
+use self::wire::filling::Answer;
+use self::wire::reply::{Failed, Reply, Written};
+use self::wire::request::{self, Rejected};
 use crate::protocol::CloseCode;
 use crate::reactor::{ConnId, Context};
 
-pub use self::backend::{Backend, LinkEvent, Network, Notice, Outcome, Progress, Ticket};
-pub use self::counts::{Class, Count, Counts};
-pub use self::error::RpcError;
+pub use self::backend::{Backend, LinkEvent, Network, Notice, Progress, Ticket};
+pub use self::counts::{Count, Counts};
 pub use self::filter::{FilterParams, Log, LogFilter, TOPICS_MAX};
-pub use self::hex::{Address, Bytes, HexError, Quantity, Word};
-pub use self::request::Call;
 pub use self::settings::RpcSettings;
 pub use self::subscriptions::{Feeds, Kind, Source};
-pub use self::url::{UpstreamUrl, redacted};
+pub use self::wire::answer::Outcome;
+pub use self::wire::error::RpcError;
+pub use self::wire::hex::{Address, Bytes, HexError, Quantity, Word};
+pub use self::wire::method::Class;
+pub use self::wire::request::Call;
 
 /// Room for a reply, for a start: most are shorter.
 const REPLY_BYTES: usize = 256;

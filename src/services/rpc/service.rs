@@ -1,11 +1,12 @@
 //! What the loop tells the service: requests, connections, messages, mail and time.
 
-use super::answers::Answer;
 use super::backend::{Backend, LinkEvent};
 use super::calls::Via;
 use super::counts::add;
-use super::reply::Reply;
-use super::{OVERDUE, Origin, Rpc, RpcError};
+use super::wire::error::RpcError;
+use super::wire::filling::Answer;
+use super::wire::reply::Reply;
+use super::{OVERDUE, Origin, Rpc};
 use crate::protocol::Message;
 use crate::protocol::handshake::{self, Refusal, Response};
 use crate::reactor::{

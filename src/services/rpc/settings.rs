@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::request::Bounds;
+use super::wire::request::Bounds;
 use crate::reactor::settings::RouteSettings;
 
 /// The limits of one network.

@@ -7,16 +7,17 @@
 //! names the id is on its way.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
 use super::counts::{Counts, add};
 use super::filter::{FilterParams, Log, LogFilter};
-use super::hex::Quantity;
 use super::index::FilterIndex;
-use super::{Call, RpcError, object};
+use super::wire::error::RpcError;
+use super::wire::object;
+use super::wire::request::Call;
+use super::wire::subscription::SubscriptionId;
 use crate::protocol::{CloseCode, Message, SharedFrame};
 use crate::reactor::{ConnId, Context, PublishOptions, Target};
 
@@ -84,28 +85,6 @@ impl Kind {
                 Err(RpcError::new(RpcError::METHOD_NOT_FOUND, message))
             }
         }
-    }
-}
-
-/// Names a subscription within its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SubscriptionId {
-    feed: u32,
-    /// How many of the same the connection had.
-    ordinal: u16,
-}
-
-impl SubscriptionId {
-    pub(super) fn parse(text: &str) -> Option<SubscriptionId> {
-        let Quantity(number) = Quantity::parse(text).ok()?;
-        let feed = u32::try_from(number >> 16).ok()?;
-        Some(SubscriptionId { feed, ordinal: number as u16 })
-    }
-}
-
-impl fmt::Display for SubscriptionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", u64::from(self.feed) << 16 | u64::from(self.ordinal))
     }
 }
 

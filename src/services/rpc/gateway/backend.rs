@@ -2,16 +2,17 @@
 
 use serde_json::value::RawValue;
 
-use super::super::{
-    Backend, Call, Feeds, LinkEvent, Network, Notice, Progress, RpcError, Source, Ticket,
-};
 use super::calls::Asked;
 use super::http::Http;
 use super::socket::Socket;
 use super::upstream::Readiness;
-use super::url::Scheme;
 use super::{Asker, Gateway, GatewaySettings, Link};
 use crate::reactor::{ConnId, Context};
+use crate::services::rpc::backend::{Backend, LinkEvent, Network, Notice, Progress, Ticket};
+use crate::services::rpc::subscriptions::{Feeds, Source};
+use crate::services::rpc::wire::error::RpcError;
+use crate::services::rpc::wire::request::Call;
+use crate::upstream::url::Scheme;
 
 impl Backend for Gateway {
     fn network(&self) -> &Network {

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::super::{Quantity, Word, object};
+use crate::services::rpc::wire::hex::{Quantity, Word};
+use crate::services::rpc::wire::object;
 
 /// Members of a block that are none of its header, and that no `newHeads` notification has.
 const NOT_OF_THE_HEADER: [&str; 5] =

@@ -10,14 +10,15 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::super::{Class, Outcome};
-use super::breaker::Breaker;
 use super::counts::{GatewayCounts, UpstreamCounts, add};
 use super::failure::{Ended, Failure};
 use super::question::Question;
 use super::settings::CallLimits;
 use super::upstream::{Readiness, Upstream};
 use crate::reactor::Time;
+use crate::services::rpc::wire::answer::Outcome;
+use crate::services::rpc::wire::method::Class;
+use crate::upstream::breaker::Breaker;
 
 /// How often a call is sent, at the most.
 pub(super) const TRIES_MAX: u32 = 3;

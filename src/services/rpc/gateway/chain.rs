@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use super::super::Word;
 use super::block::Block;
+use crate::services::rpc::wire::hex::Word;
 
 /// Blocks remembered: how deep a reorganisation may reach.
 pub(super) const REMEMBERED_MAX: usize = 128;

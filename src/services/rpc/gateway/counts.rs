@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use super::super::{Class, Count};
-use super::breaker::State;
 use crate::reactor::Durations;
+use crate::services::rpc::counts::Count;
+use crate::services::rpc::wire::method::Class;
+use crate::upstream::breaker::State;
 
 /// The counts of one gateway, beside those of the service in front of it.
 #[derive(Debug, Default)]

@@ -3,7 +3,8 @@
 //! The one table of what an upstream's HTTP status or error code means: whether another upstream is
 //! asked, whether even a request that must not be repeated goes there, and whether the breaker counts it.
 
-use super::super::{Outcome, RpcError};
+use crate::services::rpc::wire::answer::{Malformed, Outcome};
+use crate::services::rpc::wire::error::RpcError;
 
 /// The JSON-RPC error code of providers for too many requests, named after the HTTP status.
 const TOO_MANY_REQUESTS: i64 = 429;
@@ -88,6 +89,12 @@ impl Failure {
             | Failure::Unavailable => true,
             Failure::Limited | Failure::Rejected | Failure::Malformed | Failure::TooLarge => false,
         }
+    }
+}
+
+impl From<Malformed> for Failure {
+    fn from(_: Malformed) -> Failure {
+        Failure::Malformed
     }
 }
 

@@ -13,14 +13,14 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::TlsConfig;
 
-use super::super::Outcome;
-use super::super::agent::agent;
 use super::Mail;
-use super::answer::{Incoming, NO_ID};
 use super::calls::{Send, TryId};
 use super::failure::Failure;
-use super::url::{HttpError, UpstreamUrl};
 use crate::reactor::MailSender;
+use crate::services::rpc::wire::answer::Outcome;
+use crate::services::rpc::wire::answer::{Incoming, NO_ID};
+use crate::upstream::http::agent;
+use crate::upstream::url::{HttpError, UpstreamUrl};
 
 /// The stack of a thread: TLS wants some.
 const STACK_BYTES: usize = 512 * 1024;
@@ -145,7 +145,9 @@ impl Poster {
         let no_answer = Failure::without_answer(status);
         let text = simdutf8::basic::from_utf8(&text).map_err(|_| no_answer)?;
         match Incoming::parse(text) {
-            Some(Incoming::Answer(answered, outcome)) if answered == id.to_wire() => outcome,
+            Some(Incoming::Answer(answered, outcome)) if answered == id.to_wire() => {
+                outcome.map_err(Failure::from)
+            }
             // Some servers send an error without the id.
             Some(Incoming::Answer(NO_ID, Ok(error @ Err(_)))) => Ok(error),
             _ => Err(no_answer),

@@ -10,8 +10,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::super::{Address, Log, LogFilter, TOPICS_MAX, Word, object};
 use super::chain::REMEMBERED_MAX;
+use crate::services::rpc::filter::{Log, LogFilter, TOPICS_MAX};
+use crate::services::rpc::wire::hex::{Address, Word};
+use crate::services::rpc::wire::object;
 
 /// Addresses, and topics, that one query names; with more of them it asks for all there are.
 const NAMED_MAX: usize = 256;

@@ -5,10 +5,8 @@
 //! news are; here they meet the loop: mail from threads, connections, timers, and what becomes of an
 //! answer.
 
-mod answer;
 mod backend;
 mod block;
-mod breaker;
 mod calls;
 mod chain;
 mod counts;
@@ -20,7 +18,6 @@ mod pace;
 mod question;
 mod settings;
 mod socket;
-mod trust;
 mod upstream;
 mod watch;
 
@@ -29,7 +26,6 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use self::answer::{Incoming, NO_ID};
 use self::calls::{Calls, Finished, Send, TryId};
 use self::counts::add;
 use self::failure::Failure;
@@ -37,12 +33,16 @@ use self::http::Http;
 use self::question::Question;
 use self::settings::CallLimits;
 use self::socket::{HEADS_ID, Socket, Subscription};
-use self::trust::Security;
 use self::upstream::Readiness;
 use self::watch::{Purpose, Watch};
-use super::addresses::Addresses;
-use super::{Notice, Outcome, RpcError, Ticket, UpstreamUrl, backoff, url};
+use super::backend::{Notice, Ticket};
+use super::wire::answer::Outcome;
+use super::wire::answer::{Incoming, NO_ID};
+use super::wire::error::RpcError;
 use crate::reactor::{ConnId, Context, MailReceiver, RouteId, ServiceTimer, Time, TlsError};
+use crate::upstream::resolve::Addresses;
+use crate::upstream::tls::Security;
+use crate::upstream::url::UpstreamUrl;
 
 pub use self::counts::{GatewayCounts, UpstreamCounts};
 pub use self::settings::{GatewaySettings, UPSTREAMS_MAX};
@@ -294,7 +294,11 @@ impl Gateway {
             Some(Incoming::Answer(id, outcome)) => {
                 socket.heard();
                 let is_too_large = text.len() > self.settings.answer_bytes_max;
-                let outcome = if is_too_large { Err(Failure::TooLarge) } else { outcome };
+                let outcome = if is_too_large {
+                    Err(Failure::TooLarge)
+                } else {
+                    outcome.map_err(Failure::from)
+                };
                 let finished = self.calls.finish(TryId::from_wire(id), outcome, now);
                 self.conclude(finished, now);
             }

@@ -1,7 +1,7 @@
 //! What an upstream is asked.
 
-use super::super::Class;
 use super::methods;
+use crate::services::rpc::wire::method::Class;
 
 /// A request: what an upstream gets of it, and what that means to us. Kept by who asks, for its memory.
 #[derive(Debug)]

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::url::Scheme;
-use super::super::{Network, UpstreamUrl};
-use super::trust::Security;
 use crate::reactor::TlsError;
 use crate::reactor::settings::{MESSAGE_BYTES_RANGE, RouteSettings};
+use crate::services::rpc::backend::Network;
+use crate::upstream::tls::Security;
+use crate::upstream::url::Scheme;
+use crate::upstream::url::UpstreamUrl;
 
 /// Upstreams of one network.
 pub const UPSTREAMS_MAX: usize = 16;

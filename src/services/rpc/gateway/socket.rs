@@ -5,17 +5,16 @@
 
 use std::time::Duration;
 
-use super::super::Outcome;
-use super::super::addresses::{Addresses, look_up};
 use super::Mail;
-use super::backoff::Backoff;
 use super::calls::Send;
-use super::failure::Failure;
-use super::url::UpstreamUrl;
 use crate::protocol::CloseCode;
 use crate::reactor::{
     CloseReason, ConnId, Context, MailSender, RouteId, SendOutcome, Time, TlsConnector,
 };
+use crate::services::rpc::wire::answer::{Malformed, Outcome};
+use crate::upstream::backoff::Backoff;
+use crate::upstream::resolve::{Addresses, look_up};
+use crate::upstream::url::UpstreamUrl;
 
 /// Ids of requests of the socket's own; those of calls begin behind them.
 pub(super) const HEADS_ID: u64 = 1;
@@ -165,7 +164,7 @@ impl Socket {
     }
 
     /// The answer to the request for heads has come.
-    pub(super) fn subscribed(&mut self, outcome: Result<Outcome, Failure>) {
+    pub(super) fn subscribed(&mut self, outcome: Result<Outcome, Malformed>) {
         if self.heads == Subscription::Asked {
             self.heads = match outcome {
                 Ok(Ok(id)) => Subscription::Held(id.get().to_owned()),
@@ -258,10 +257,10 @@ mod tests {
     use std::cell::Cell;
     use std::rc::Rc;
 
-    use super::super::super::addresses::fixture::await_open;
     use super::*;
     use crate::protocol::Message;
     use crate::reactor::Service;
+    use crate::upstream::resolve::fixture::await_open;
 
     /// A socket as a service of its own.
     struct Alone {

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use super::breaker::Breaker;
 use super::counts::{UpstreamCounts, add};
 use super::failure::Failure;
 use crate::reactor::Time;
+use crate::upstream::breaker::Breaker;
 
 /// Whether an upstream can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

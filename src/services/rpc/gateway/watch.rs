@@ -13,12 +13,16 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::super::{Feeds, Notice, Outcome, RpcError, Source, Word};
 use super::block::Block;
 use super::chain::{Chain, Link, Which};
 use super::logs::{Announced, Query};
 use super::pace::Pace;
 use crate::reactor::Time;
+use crate::services::rpc::backend::Notice;
+use crate::services::rpc::subscriptions::{Feeds, Source};
+use crate::services::rpc::wire::answer::Outcome;
+use crate::services::rpc::wire::error::RpcError;
+use crate::services::rpc::wire::hex::Word;
 
 /// How often the upstream is asked whether it is syncing.
 const SYNCING_INTERVAL: Duration = Duration::from_secs(5);

@@ -9,9 +9,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use super::super::UpstreamUrl;
-use super::super::backend::Outcome;
 use super::upstream::{Unanswered, Upstream};
+use crate::services::rpc::wire::answer::Outcome;
+use crate::upstream::url::UpstreamUrl;
 
 /// How long an answer may take, while blocks are announced, until the call is made again.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -8,15 +8,15 @@ use std::sync::mpsc::SyncSender;
 
 use log::{debug, info};
 
-use super::super::UpstreamUrl;
-use super::super::addresses::{Addresses, look_up};
-use super::super::backoff::Backoff;
 use super::{PAUSE_MAX, PAUSE_MIN};
 use crate::protocol::Message;
 use crate::protocol::handshake::ClientRequest;
 use crate::reactor::{
     CloseReason, ConnId, Context, MailReceiver, MailSender, More, RouteId, Service,
 };
+use crate::upstream::backoff::Backoff;
+use crate::upstream::resolve::{Addresses, look_up};
+use crate::upstream::url::UpstreamUrl;
 
 /// The timer key of the next attempt.
 const CONNECT: u64 = 0;
@@ -136,8 +136,8 @@ mod tests {
     use std::rc::Rc;
     use std::sync::mpsc::sync_channel;
 
-    use super::super::super::addresses::fixture::await_open;
     use super::*;
+    use crate::upstream::resolve::fixture::await_open;
 
     /// A subscription that is given the leader's addresses.
     struct Given {

@@ -12,9 +12,6 @@ use std::time::Duration;
 use log::{info, warn};
 use serde_json::Value;
 
-use super::super::RpcError;
-use super::super::backoff::Backoff;
-use super::super::hex::{Bytes, Quantity, Word};
 use super::asker::Asker;
 use super::queries::Shared;
 use super::record::Record;
@@ -24,6 +21,9 @@ use super::upstream::Unanswered;
 use super::work::Post;
 use super::{PAUSE_MAX, PAUSE_MIN};
 use crate::reactor::MailSender;
+use crate::services::rpc::wire::error::RpcError;
+use crate::services::rpc::wire::hex::{Bytes, Quantity, Word};
+use crate::upstream::backoff::Backoff;
 
 /// Blocks kept with one write while catching up.
 const BATCH: usize = 64;

@@ -13,10 +13,6 @@ use rand::rngs::SysRng;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::backend::{Outcome, Ticket};
-use super::super::backoff::Backoff;
-use super::super::hex::Bytes;
-use super::super::{Quantity, RpcError};
 use super::order::Order;
 use super::pool::Pool;
 use super::queries::Shared;
@@ -25,6 +21,12 @@ use super::status::Standing;
 use super::store::StoreError;
 use super::work::Post;
 use crate::reactor::MailSender;
+use crate::services::rpc::backend::Ticket;
+use crate::services::rpc::wire::answer::Outcome;
+use crate::services::rpc::wire::error::RpcError;
+use crate::services::rpc::wire::hex::Bytes;
+use crate::services::rpc::wire::hex::Quantity;
+use crate::upstream::backoff::Backoff;
 
 /// The chain's owner.
 #[derive(Debug)]

@@ -39,11 +39,14 @@ use self::status::{Standing, Status};
 use self::store::Store;
 use self::upstream::Upstream;
 use self::work::{Forward, Job, Post, put};
-use super::backoff::Backoff;
-use super::{
-    Backend, Call, Counts, Network, Notice, Progress, Quantity, RpcError, Ticket, UpstreamUrl,
-};
+use super::backend::{Backend, Network, Notice, Progress, Ticket};
+use super::counts::Counts;
+use super::wire::error::RpcError;
+use super::wire::hex::Quantity;
+use super::wire::request::Call;
 use crate::reactor::{Context, MailReceiver, MailSender, RouteId};
+use crate::upstream::backoff::Backoff;
+use crate::upstream::url::UpstreamUrl;
 
 pub use self::ears::Ears;
 pub use self::peers::{

@@ -3,12 +3,13 @@
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::super::backend::Ticket;
-use super::super::filter::TOPICS_MAX;
-use super::super::object::Object;
-use super::super::{Call, RpcError};
 use super::pool::BLOCK_LOGS_MAX;
 use super::record::{Emitted, Transaction};
+use crate::services::rpc::backend::Ticket;
+use crate::services::rpc::filter::TOPICS_MAX;
+use crate::services::rpc::wire::error::RpcError;
+use crate::services::rpc::wire::object::Object;
+use crate::services::rpc::wire::request::Call;
 
 /// Blocks made by one order.
 const MINE_MAX: u64 = 1000;

@@ -22,9 +22,6 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use self::message::{Head, Hello, PeerMessage};
-use super::super::addresses::{Addresses, look_up};
-use super::super::backoff::Backoff;
-use super::super::hex::Word;
 use super::{PAUSE_MAX, PAUSE_MIN};
 use crate::protocol::handshake::{ClientRequest, Response};
 use crate::protocol::{CloseCode, Message};
@@ -33,6 +30,9 @@ use crate::reactor::{
     CloseReason, ConnId, Context, Decision, MailReceiver, MailSender, More, PublishOptions,
     Request, RouteId, Service, Target,
 };
+use crate::services::rpc::wire::hex::Word;
+use crate::upstream::backoff::Backoff;
+use crate::upstream::resolve::{Addresses, look_up};
 
 pub use self::address::{BOOT_PEERS_MAX, BootPeers, PeerAddress};
 pub use self::message::CHAIN_NAME_MAX;
@@ -372,8 +372,8 @@ impl Service for Peers {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::addresses::fixture::await_open;
     use super::*;
+    use crate::upstream::resolve::fixture::await_open;
 
     /// A service of peers that is given the addresses of its boot peer.
     struct Given {

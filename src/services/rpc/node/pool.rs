@@ -6,10 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
 
-use super::super::RpcError;
-use super::super::hex::Word;
 use super::queries::{LOG_BYTES_MAX, LOGS_MAX};
 use super::record::Transaction;
+use crate::services::rpc::wire::error::RpcError;
+use crate::services::rpc::wire::hex::Word;
 
 /// Transactions that wait.
 const TRANSACTIONS_MAX: usize = 4096;

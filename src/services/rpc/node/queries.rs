@@ -11,14 +11,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::super::backend::Outcome;
-use super::super::filter::{FilterParams, LogFilter};
-use super::super::hex::{Quantity, Word};
-use super::super::object::Object;
-use super::super::{Call, RpcError};
 use super::pool::Pool;
 use super::store::{Snapshot, Store, StoreError};
 use super::upstream::Anchor;
+use crate::services::rpc::filter::{FilterParams, LogFilter};
+use crate::services::rpc::wire::answer::Outcome;
+use crate::services::rpc::wire::error::RpcError;
+use crate::services::rpc::wire::hex::{Quantity, Word};
+use crate::services::rpc::wire::object::Object;
+use crate::services::rpc::wire::request::Call;
 
 /// Blocks of one `eth_getLogs`.
 const LOG_BLOCKS_MAX: u64 = 10_000;

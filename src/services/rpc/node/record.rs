@@ -8,9 +8,9 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 use sha3::{Digest as _, Keccak256};
 
-use super::super::filter::Log;
-use super::super::hex::{Address, Bytes, Quantity, Word};
 use super::upstream::Anchor;
+use crate::services::rpc::filter::Log;
+use crate::services::rpc::wire::hex::{Address, Bytes, Quantity, Word};
 
 /// Hashes of what is empty, as Ethereum has them: no uncles, no transactions.
 const EMPTY_UNCLES: &str = "0x1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347";

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::UpstreamUrl;
+use crate::upstream::url::UpstreamUrl;
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,12 +9,12 @@ use std::rc::Rc;
 
 use serde_json::json;
 
-use super::super::counts::Counts;
-use super::super::hex::Quantity;
 use super::Role;
 use crate::protocol::Message;
 use crate::protocol::handshake::Response;
 use crate::reactor::{ConnId, Context, PlainRequest, Service};
+use crate::services::rpc::counts::Counts;
+use crate::services::rpc::wire::hex::Quantity;
 
 /// Blocks that a follower may lack and still be ready: they are on their way.
 const LAG_MAX: u64 = 2;

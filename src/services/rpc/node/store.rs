@@ -17,8 +17,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
-use super::super::hex::Word;
 use super::record::Record;
+use crate::services::rpc::wire::hex::Word;
 
 /// Blocks by number, as JSON.
 const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");

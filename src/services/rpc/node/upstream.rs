@@ -6,13 +6,15 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::agent::agent;
-use super::super::backend::Outcome;
-use super::super::hex::{Quantity, Word};
-use super::super::object::Object;
-use super::super::url::HttpError;
-use super::super::{RpcError, UpstreamUrl, object};
 use super::work::FORWARDERS;
+use crate::services::rpc::wire::answer::Outcome;
+use crate::services::rpc::wire::error::RpcError;
+use crate::services::rpc::wire::hex::{Quantity, Word};
+use crate::services::rpc::wire::object;
+use crate::services::rpc::wire::object::Object;
+use crate::upstream::http::agent;
+use crate::upstream::url::HttpError;
+use crate::upstream::url::UpstreamUrl;
 
 /// From the first byte to the last; past it -32002.
 const TIMEOUT: Duration = Duration::from_secs(10);

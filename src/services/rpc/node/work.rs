@@ -6,13 +6,16 @@ use std::thread::JoinHandle;
 
 use serde_json::value::RawValue;
 
-use super::super::{Call, Outcome, Progress, RpcError, Ticket};
 use super::queries::{Answer, Query, Shared};
 use super::record::Record;
 use super::status::Standing;
 use super::upstream::{Anchor, Upstream};
 use super::workers;
 use crate::reactor::MailSender;
+use crate::services::rpc::backend::{Progress, Ticket};
+use crate::services::rpc::wire::answer::Outcome;
+use crate::services::rpc::wire::error::RpcError;
+use crate::services::rpc::wire::request::Call;
 
 /// Threads that read the store, and that ask the leader.
 const READERS: usize = 2;

@@ -5,13 +5,17 @@
 
 use serde_json::value::RawValue;
 
-use super::super::super::{Log, Notice, Outcome, Quantity, Source};
 use super::super::block::Block;
 use super::super::chain::{Chain, Link, Next, Which};
 use super::super::logs::{self, Announced};
 use super::super::pace::Pace;
 use super::{Awaited, Purpose, Watch};
 use crate::reactor::Time;
+use crate::services::rpc::backend::Notice;
+use crate::services::rpc::filter::Log;
+use crate::services::rpc::subscriptions::Source;
+use crate::services::rpc::wire::answer::Outcome;
+use crate::services::rpc::wire::hex::Quantity;
 
 /// How often in a row the logs of a block may not be had.
 pub(super) const LOG_TRIES_MAX: u32 = 16;

@@ -3,8 +3,10 @@
 
 use serde_json::value::RawValue;
 
-use super::super::super::{Notice, Outcome, Source};
 use super::{Purpose, Watch};
+use crate::services::rpc::backend::Notice;
+use crate::services::rpc::subscriptions::Source;
+use crate::services::rpc::wire::answer::Outcome;
 
 impl Watch {
     // Transactions that wait, and syncing.

@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::super::super::{Bytes, Quantity, RpcError, Word};
 use super::super::pace::INTERVAL_MIN;
 use super::heads::LOG_TRIES_MAX;
 use super::push::{OWED_MAX, PATIENCE};
 use super::*;
+use crate::services::rpc::wire::error::RpcError;
+use crate::services::rpc::wire::hex::{Bytes, Quantity, Word};
 
 fn at(millis: u64) -> Time {
     Time::ZERO + Duration::from_millis(millis)

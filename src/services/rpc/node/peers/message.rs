@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::super::hex::{Quantity, Word};
+use crate::services::rpc::wire::hex::{Quantity, Word};
 
 /// Characters of a chain's name.
 pub const CHAIN_NAME_MAX: usize = 64;

@@ -12,13 +12,13 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 /// A struct that is read from a JSON object only.
 #[derive(Debug)]
-pub(super) struct Object<T>(pub(super) T);
+pub(crate) struct Object<T>(pub(crate) T);
 
 /// Reads a struct from a text that must be a JSON object.
 ///
 /// # Errors
 /// The text is not JSON, not an object, or an object with other members.
-pub(super) fn from_str<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
+pub(crate) fn from_str<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
     serde_json::from_str(text).map(|Object(value)| value)
 }
 

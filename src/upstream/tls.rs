@@ -11,9 +11,9 @@ use crate::reactor::{PEM_BYTES_MAX, TlsConnector, TlsError, read_regular_file};
 
 /// How an upstream's connections are secured, if they are.
 #[derive(Debug, Clone)]
-pub(super) struct Security {
-    pub(super) socket: TlsConnector,
-    pub(super) http: TlsConfig,
+pub(crate) struct Security {
+    pub(crate) socket: TlsConnector,
+    pub(crate) http: TlsConfig,
 }
 
 impl Security {
@@ -22,7 +22,7 @@ impl Security {
     ///
     /// # Errors
     /// The file is not to be used, or the URL's host has a name that no certificate can have.
-    pub(super) fn of(
+    pub(crate) fn of(
         url: &UpstreamUrl,
         authorities: Option<&Path>,
     ) -> Result<Option<Security>, TlsError> {

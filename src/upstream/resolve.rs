@@ -9,23 +9,23 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::thread;
 
 /// Addresses of one host that are tried; further ones are ignored.
-pub(super) const ADDRESSES_MAX: usize = 16;
+pub(crate) const ADDRESSES_MAX: usize = 16;
 
 /// The addresses of a host that were not tried yet, in the order of the resolver.
 #[derive(Debug, Default)]
-pub(super) struct Addresses(VecDeque<SocketAddr>);
+pub(crate) struct Addresses(VecDeque<SocketAddr>);
 
 impl Addresses {
-    pub(super) fn new(found: impl IntoIterator<Item = SocketAddr>) -> Addresses {
+    pub(crate) fn new(found: impl IntoIterator<Item = SocketAddr>) -> Addresses {
         Addresses(found.into_iter().take(ADDRESSES_MAX).collect())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Hands each address to `connect`, in turn, until one connection is under way.
-    pub(super) fn connect<C>(
+    pub(crate) fn connect<C>(
         &mut self,
         mut connect: impl FnMut(SocketAddr) -> io::Result<C>,
     ) -> Option<C> {
@@ -44,7 +44,7 @@ impl Addresses {
 ///
 /// # Errors
 /// The system has no thread to give.
-pub(super) fn look_up(
+pub(crate) fn look_up(
     place: (String, u16),
     deliver: impl FnOnce(Addresses) + Send + 'static,
 ) -> io::Result<()> {
@@ -58,7 +58,7 @@ pub(super) fn look_up(
 }
 
 #[cfg(test)]
-pub(super) mod fixture;
+pub(crate) mod fixture;
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ const HIDDEN: &str = "/..";
 
 /// The protocol of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(crate) enum Scheme {
     /// `http` and `https`.
     Http,
     /// `ws` and `wss`.
@@ -52,22 +52,22 @@ impl UpstreamUrl {
         }
     }
 
-    pub(super) fn scheme(&self) -> Scheme {
+    pub(crate) fn scheme(&self) -> Scheme {
         self.scheme
     }
 
     /// Whether the connection uses TLS.
-    pub(super) fn is_secure(&self) -> bool {
+    pub(crate) fn is_secure(&self) -> bool {
         self.is_secure
     }
 
     /// Host and port, for a resolver.
-    pub(super) fn place(&self) -> (String, u16) {
+    pub(crate) fn place(&self) -> (String, u16) {
         (self.host.trim_matches(['[', ']']).to_owned(), self.port)
     }
 
     /// The request that opens a WebSocket there.
-    pub(super) fn request(&self) -> Option<ClientRequest> {
+    pub(crate) fn request(&self) -> Option<ClientRequest> {
         ClientRequest::new(&self.authority(), &self.target).ok()
     }
 
@@ -180,7 +180,7 @@ pub fn redacted(text: &str) -> String {
 }
 
 /// An error of an HTTP request, without the URL that some of its variants hold.
-pub(super) struct HttpError<'a>(pub(super) &'a ureq::Error);
+pub(crate) struct HttpError<'a>(pub(crate) &'a ureq::Error);
 
 impl fmt::Display for HttpError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

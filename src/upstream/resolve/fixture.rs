@@ -23,7 +23,7 @@ impl Service for Silent {
 
 /// Turns a loop on which `build` makes a service from the addresses, of which the first one refuses
 /// connections, and from the route of its own connections, until the server has an open connection.
-pub(in super::super) fn await_open<S: Service + 'static>(
+pub(crate) fn await_open<S: Service + 'static>(
     build: impl FnOnce(Addresses, Rc<Cell<RouteId>>) -> S,
 ) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -12,7 +12,7 @@ use ureq::tls::TlsConfig;
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// A client that keeps up to `connections` idle connections to its upstream.
-pub(super) fn agent(tls: Option<TlsConfig>, connections: usize) -> Agent {
+pub(crate) fn agent(tls: Option<TlsConfig>, connections: usize) -> Agent {
     Agent::config_builder()
         .proxy(None)
         .max_redirects(0)

@@ -12,18 +12,19 @@ use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use super::{RpcError, object};
+use super::error::RpcError;
+use super::object;
 
 /// Bytes of an id: a UUID has 38.
 const ID_BYTES_MAX: usize = 1024;
 
 /// What a message may hold.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(crate) struct Bounds {
     /// Calls of one batch.
-    pub(super) batch_items_max: usize,
+    pub(crate) batch_items_max: usize,
     /// Brackets open at once within parameters.
-    pub(super) depth_max: usize,
+    pub(crate) depth_max: usize,
 }
 
 /// One call.
@@ -63,14 +64,14 @@ impl<'a> Call<'a> {
 
 /// Something in the place of a call that is none.
 #[derive(Debug)]
-pub(super) struct Rejected<'a> {
+pub(crate) struct Rejected<'a> {
     /// Its id, as far as it has a valid one.
-    pub(super) id: Option<&'a RawValue>,
-    pub(super) error: RpcError,
+    pub(crate) id: Option<&'a RawValue>,
+    pub(crate) error: RpcError,
 }
 
 /// Whether a message is a batch, if it is JSON at all.
-pub(super) fn is_batch(text: &str) -> bool {
+pub(crate) fn is_batch(text: &str) -> bool {
     text.trim_ascii_start().starts_with('[')
 }
 
@@ -78,7 +79,7 @@ pub(super) fn is_batch(text: &str) -> bool {
 ///
 /// # Errors
 /// The one answer to all of it: it is no JSON, an empty batch or one too large.
-pub(super) fn batch(text: &str, bounds: Bounds) -> Result<Vec<&RawValue>, RpcError> {
+pub(crate) fn batch(text: &str, bounds: Bounds) -> Result<Vec<&RawValue>, RpcError> {
     match array(text, bounds.batch_items_max) {
         Ok(items) if items.is_empty() => Err(RpcError::invalid_request("empty batch")),
         Ok(items) => Ok(items),
@@ -88,13 +89,13 @@ pub(super) fn batch(text: &str, bounds: Bounds) -> Result<Vec<&RawValue>, RpcErr
 }
 
 /// Reads one item of a batch.
-pub(super) fn item<'a>(item: &'a RawValue, bounds: Bounds) -> Result<Call<'a>, Rejected<'a>> {
+pub(crate) fn item<'a>(item: &'a RawValue, bounds: Bounds) -> Result<Call<'a>, Rejected<'a>> {
     single(item.get(), bounds)
 }
 
 /// Reads a call that is no batch: in one go if it is like nearly all are, else anew, to find out what it
 /// has instead.
-pub(super) fn single(text: &str, bounds: Bounds) -> Result<Call<'_>, Rejected<'_>> {
+pub(crate) fn single(text: &str, bounds: Bounds) -> Result<Call<'_>, Rejected<'_>> {
     if let Ok(usual) = object::from_str::<Usual<'_>>(text)
         && let Some(call) = usual.call(bounds)
     {

@@ -6,17 +6,24 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::{Outcome, RpcError, object};
-use super::failure::Failure;
+use super::error::RpcError;
+use super::object;
 
 /// The id of an answer whose `id` is `null` or missing: no request has it.
-pub(super) const NO_ID: u64 = 0;
+pub(crate) const NO_ID: u64 = 0;
+
+/// The end of a call: a result, which is any JSON, or an error.
+pub type Outcome = Result<Box<RawValue>, RpcError>;
+
+/// The answer has the id of a request, but is no valid answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed;
 
 /// A message from an upstream.
 #[derive(Debug)]
-pub(super) enum Incoming {
-    /// The answer to the request with this id, or [`Failure::Malformed`].
-    Answer(u64, Result<Outcome, Failure>),
+pub(crate) enum Incoming {
+    /// The answer to the request with this id, or [`Malformed`].
+    Answer(u64, Result<Outcome, Malformed>),
     /// A subscription's id at the upstream, as JSON (most are strings, some numbers), and its result.
     News(Box<RawValue>, Box<RawValue>),
     /// A request or a notification that belongs to no subscription.
@@ -66,11 +73,11 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawV
 
 impl Incoming {
     /// Reads a message.
-    pub(super) fn parse(text: &str) -> Option<Incoming> {
+    pub(crate) fn parse(text: &str) -> Option<Incoming> {
         let Ok(members) = object::from_str(text) else {
             // A member that comes twice makes an answer malformed, unless it is the id.
             let Id { id } = object::from_str(text).ok()?;
-            return Some(Incoming::Answer(id, Err(Failure::Malformed)));
+            return Some(Incoming::Answer(id, Err(Malformed)));
         };
         let Members { id, result, error, method, params } = members;
         if method.is_some() {
@@ -80,7 +87,7 @@ impl Incoming {
             }));
         }
         let id = id.map_or(Some(NO_ID), |id| id.get().parse().ok())?;
-        Some(Incoming::Answer(id, outcome(result, error).ok_or(Failure::Malformed)))
+        Some(Incoming::Answer(id, outcome(result, error).ok_or(Malformed)))
     }
 }
 
@@ -105,7 +112,7 @@ fn read_error(error: &RawValue) -> Option<RpcError> {
 mod tests {
     use super::*;
 
-    fn answer(text: &str) -> Option<(u64, Result<Outcome, Failure>)> {
+    fn answer(text: &str) -> Option<(u64, Result<Outcome, Malformed>)> {
         match Incoming::parse(text)? {
             Incoming::Answer(id, outcome) => Some((id, outcome)),
             Incoming::News(..) | Incoming::Aside => None,
@@ -157,7 +164,7 @@ mod tests {
         ] {
             let text = format!(r#"{{"id":7,{rest}}}"#);
             let (id, outcome) = answer(&text).unwrap();
-            assert_eq!((id, outcome.unwrap_err()), (7, Failure::Malformed), "{text}");
+            assert_eq!((id, outcome.unwrap_err()), (7, Malformed), "{text}");
         }
     }
 

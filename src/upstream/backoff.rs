@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// The pauses of one thing that is to be tried until it works.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     most: Duration,
     failures: u32,
@@ -15,12 +15,12 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// Pauses from `first` to `most`, which are their bounds, not their lengths.
-    pub(super) fn new(first: Duration, most: Duration) -> Backoff {
+    pub(crate) fn new(first: Duration, most: Duration) -> Backoff {
         Backoff { first, most, failures: 0, jitter: RandomState::new() }
     }
 
     /// The pause after one more failure: between half and all of what is due.
-    pub(super) fn fail(&mut self) -> Duration {
+    pub(crate) fn fail(&mut self) -> Duration {
         let due = self.first.saturating_mul(1 << self.failures.min(16)).min(self.most);
         self.failures = self.failures.saturating_add(1);
         let random = self.jitter.hash_one(self.failures) % 1024;
@@ -28,13 +28,13 @@ impl Backoff {
     }
 
     /// It has worked: the next failure is the first one. Tells whether there were any.
-    pub(super) fn succeed(&mut self) -> bool {
+    pub(crate) fn succeed(&mut self) -> bool {
         std::mem::take(&mut self.failures) > 0
     }
 
     /// Whether nothing has failed since it last worked.
     #[cfg(any(test, feature = "node"))]
-    pub(super) fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         self.failures == 0
     }
 }

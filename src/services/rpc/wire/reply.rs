@@ -8,14 +8,22 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::RpcError;
-use super::counts::{Class, Failed};
-use super::subscriptions::SubscriptionId;
+use super::error::RpcError;
+use super::filling::Filling;
+use super::method::Class;
+use super::subscription::SubscriptionId;
 use crate::protocol::Piece;
+
+/// A call that was answered with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) class: Class,
+    pub(crate) code: i64,
+}
 
 /// The reply to one message.
 #[derive(Debug, Default)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     /// Of a batch each reply ends in a comma, the last one's becomes the bracket.
     text: String,
     is_batch: bool,
@@ -28,11 +36,11 @@ pub(super) struct Reply {
 
 /// The subscriptions of a reply.
 #[derive(Debug, Default)]
-pub(super) struct Subscribed {
+pub(crate) struct Subscribed {
     /// Those that it names.
-    pub(super) named: Vec<SubscriptionId>,
+    pub(crate) named: Vec<SubscriptionId>,
     /// Those that answers begin, by their holes.
-    pub(super) begin: Vec<(usize, SubscriptionId)>,
+    pub(crate) begin: Vec<(usize, SubscriptionId)>,
 }
 
 /// A result or an error that is not there yet, behind its reply's id.
@@ -51,23 +59,6 @@ struct Hole {
     shared: Option<Arc<[u8]>>,
 }
 
-/// A result, as JSON.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Filling<'a> {
-    Copied(&'a str),
-    /// Other replies have it, too.
-    Shared(&'a Arc<[u8]>),
-}
-
-impl Filling<'_> {
-    fn len(self) -> usize {
-        match self {
-            Filling::Copied(text) => text.len(),
-            Filling::Shared(bytes) => bytes.len(),
-        }
-    }
-}
-
 impl Subscribed {
     fn begins(&self, hole: usize) -> Option<SubscriptionId> {
         self.begin.iter().find(|(begun, _)| *begun == hole).map(|(_, id)| *id)
@@ -80,56 +71,56 @@ impl Subscribed {
 
 impl Reply {
     /// Nothing yet, on a buffer of the caller's.
-    pub(super) fn new(mut text: String, bytes_max: usize) -> Reply {
+    pub(crate) fn new(mut text: String, bytes_max: usize) -> Reply {
         text.clear();
         Reply { text, bytes_max, ..Reply::default() }
     }
 
     /// What follows are the replies of a batch.
-    pub(super) fn begin_batch(&mut self) {
+    pub(crate) fn begin_batch(&mut self) {
         self.is_batch = true;
         self.text.push('[');
         self.bytes = self.text.len();
     }
 
     /// How many holes there are, open or not. The next one has this number.
-    pub(super) fn holes(&self) -> usize {
+    pub(crate) fn holes(&self) -> usize {
         self.holes.len()
     }
 
     /// The subscriptions that it names.
-    pub(super) fn named(&self) -> &[SubscriptionId] {
+    pub(crate) fn named(&self) -> &[SubscriptionId] {
         &self.subscriptions.named
     }
 
     /// Names no more than the first so many; returns the others.
-    pub(super) fn unname(&mut self, kept: usize) -> Vec<SubscriptionId> {
+    pub(crate) fn unname(&mut self, kept: usize) -> Vec<SubscriptionId> {
         self.subscriptions.named.split_off(kept)
     }
 
     /// The subscriptions that wait for their answer, and where that belongs.
-    pub(super) fn beginning(&self) -> impl Iterator<Item = (usize, SubscriptionId)> {
+    pub(crate) fn beginning(&self) -> impl Iterator<Item = (usize, SubscriptionId)> {
         self.subscriptions.begin.iter().copied().filter(|(hole, _)| self.is_open(*hole))
     }
 
     /// The subscription that the answer in this hole begins.
-    pub(super) fn begins(&self, hole: usize) -> Option<SubscriptionId> {
+    pub(crate) fn begins(&self, hole: usize) -> Option<SubscriptionId> {
         self.subscriptions.begins(hole)
     }
 
     /// Whether there is such a hole, and nothing in it.
-    pub(super) fn is_open(&self, hole: usize) -> bool {
+    pub(crate) fn is_open(&self, hole: usize) -> bool {
         self.holes.get(hole).is_some_and(|hole| hole.is_open)
     }
 
     /// The first hole with nothing in it.
-    pub(super) fn first_open(&self) -> Option<usize> {
+    pub(crate) fn first_open(&self) -> Option<usize> {
         self.holes.iter().position(|hole| hole.is_open)
     }
 
     /// Writes the reply to a call of this class, whose result `write` appends. What it appended is
     /// forgotten if it fails, or if there is no id to answer to; `Ok(false)` leaves a hole.
-    pub(super) fn call(
+    pub(crate) fn call(
         &mut self,
         id: Option<&RawValue>,
         class: Class,
@@ -180,7 +171,7 @@ impl Reply {
     }
 
     /// Writes an error; to something without a valid id as if that were null.
-    pub(super) fn error(&mut self, id: Option<&RawValue>, error: &RpcError) {
+    pub(crate) fn error(&mut self, id: Option<&RawValue>, error: &RpcError) {
         head(&mut self.text, id.unwrap_or(RawValue::NULL));
         write_error(&mut self.text, error);
         self.end_item();
@@ -199,7 +190,7 @@ impl Reply {
     }
 
     /// Fills an open hole; answers with the error, if it is one.
-    pub(super) fn fill(
+    pub(crate) fn fill(
         &mut self,
         number: usize,
         answer: Result<Filling<'_>, &RpcError>,
@@ -244,17 +235,17 @@ impl Reply {
     }
 
     /// Bytes of the reply so far.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Whether it has a result that other replies have, too: then it goes out in pieces.
-    pub(super) fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         self.holes.iter().any(|hole| hole.shared.is_some())
     }
 
     /// The whole reply in pieces, of which at least one is shared. All holes are filled.
-    pub(super) fn take_pieces(&mut self) -> Vec<Piece> {
+    pub(crate) fn take_pieces(&mut self) -> Vec<Piece> {
         let mut pieces = Vec::with_capacity(2 * self.holes.len() + 1);
         let mut own = String::new();
         let mut at = 0;
@@ -279,7 +270,7 @@ impl Reply {
     }
 
     /// Replaces the whole reply by an error: to a single call with its id, to a batch as one.
-    pub(super) fn replace(&mut self, error: &RpcError) {
+    pub(crate) fn replace(&mut self, error: &RpcError) {
         let start = self.holes.first().map_or(0, |hole| hole.at);
         self.text.truncate(if self.is_batch { 0 } else { start });
         self.holes.clear();
@@ -292,7 +283,7 @@ impl Reply {
     }
 
     /// The whole text, for the first time; empty if nothing is to be answered. All holes are filled.
-    pub(super) fn finish(&mut self) -> &str {
+    pub(crate) fn finish(&mut self) -> &str {
         if self.is_batch {
             self.finish_batch();
         }
@@ -319,14 +310,14 @@ impl Reply {
     }
 
     /// The text that [`finish`](Reply::finish) has shown, or a buffer for another.
-    pub(super) fn into_text(self) -> String {
+    pub(crate) fn into_text(self) -> String {
         self.text
     }
 }
 
 /// What became of a call's place in the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Written {
+pub(crate) enum Written {
     Result,
     /// An error.
     Error(Failed),
