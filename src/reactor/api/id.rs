@@ -1,13 +1,13 @@
-//! Names that outlive a turn: a connection by slot and serial, a service and a route by index.
+//! Ids that outlive a turn: a connection by slot and serial, a service and a route by index.
 //!
-//! References do not cross a turn, ids do; an id is checked on use, so a stale one finds nothing
-//! rather than a stranger.
+//! Ids are kept across turns, references are not. An id is checked on use, so that a stale one
+//! finds nothing instead of another connection.
 
 use std::fmt;
 
 use mio::Token;
 
-/// Names one connection. Never used again for another while 2^32 further connections come and go.
+/// Identifies one connection. It is not reused until 2^32 further connections were opened.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
     slot: u32,
@@ -15,18 +15,18 @@ pub struct ConnId {
 }
 
 impl ConnId {
-    /// The id of the connection in `slot`. Serials of connections begin at 1.
+    /// The id of the connection in `slot`. Serials start at 1.
     pub(in crate::reactor) fn new(slot: usize, serial: u32) -> ConnId {
         ConnId { slot: slot as u32, serial }
     }
 
-    /// Where it stands in the loop's table: small, and used again when the connection is gone. An index
-    /// for tables that a service keeps beside it.
+    /// The index in the loop's table: small, and reused after the connection has ended. Suitable as
+    /// an index for a service's own tables.
     pub fn slot(self) -> usize {
         self.slot as usize
     }
 
-    /// Counts connections from 1, in the order in which they came.
+    /// The number of the connection, counted from 1 in order of creation.
     pub fn serial(self) -> u32 {
         self.serial
     }
@@ -44,7 +44,7 @@ impl fmt::Debug for ConnId {
     }
 }
 
-/// What an event of the poll is about.
+/// The source of an event of the poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::reactor) enum Source {
     Waker,
@@ -57,7 +57,7 @@ const WAKER_SLOT: u32 = u32::MAX;
 const SIGNALS_SLOT: u32 = u32::MAX - 1;
 
 impl From<Source> for Token {
-    /// Serial 0, which no connection has, marks what is not a connection.
+    /// Serial 0, which no connection has, marks the other sources.
     fn from(source: Source) -> Token {
         let (slot, serial) = match source {
             Source::Waker => (WAKER_SLOT, 0),
@@ -83,7 +83,7 @@ impl From<Token> for Source {
 
 const _: () = assert!(usize::BITS >= 64, "an id and its serial share one token");
 
-/// Names a service of this reactor.
+/// Identifies a service of this reactor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ServiceId(pub(in crate::reactor) u16);
 
@@ -92,7 +92,7 @@ impl ServiceId {
         usize::from(self.0)
     }
 
-    /// Its place in the order in which services were added, from 0.
+    /// Its index in the order in which services were added, from 0.
     pub fn number(self) -> u16 {
         self.0
     }
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_name_their_source() {
+    fn tokens_convert_back_to_their_source() {
         let sources = [
             Source::Waker,
             Source::Signals,

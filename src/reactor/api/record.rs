@@ -1,7 +1,7 @@
-//! What is known of a connection beside its bytes: the record that services, logs and filters read.
+//! Data about a connection for services, logs and filters: address, traffic, round trips, metadata.
 //!
-//! Plain data, kept small: an idle connection is mostly this. Nothing here changes a connection's
-//! state.
+//! Plain data, kept small because an idle connection consists mostly of it. Nothing here changes a
+//! connection's state.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -34,7 +34,7 @@ impl From<Peer> for SocketAddr {
     }
 }
 
-/// What went over a connection. Payload bytes of messages; control frames are not counted.
+/// Messages of a connection, and their payload bytes. Control frames do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
     /// Messages that the peer sent.
@@ -53,15 +53,15 @@ impl Traffic {
         self.bytes_out += payload_len as u64;
     }
 
-    /// Counts what `other` has counted of the way out.
+    /// Adds the outgoing counts of `other`.
     pub(in crate::reactor) fn add_out(&mut self, other: &Traffic) {
         self.messages_out += other.messages_out;
         self.bytes_out += other.bytes_out;
     }
 }
 
-/// The last round trips, by heartbeat, the latest first: each in microseconds, packed into 16 bits at a
-/// precision of 0.1 %. Zero stands for none.
+/// The last heartbeat round trips, latest first: each in microseconds, packed into 16 bits with a
+/// precision of 0.1 %. Zero stands for no sample.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::reactor) struct RoundTrips([u16; RoundTrips::SAMPLES]);
 
@@ -90,13 +90,13 @@ fn unpack(packed: u16) -> u64 {
     u64::from(mantissa) << (packed >> RoundTrips::MANTISSA_BITS)
 }
 
-/// Words that a service keeps beside a connection: user, tags, priority.
+/// Strings that a service attaches to a connection: user, tags, priority.
 ///
 /// Bounded by [`METADATA_ENTRIES_MAX`] and [`METADATA_BYTES_MAX`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metadata(Vec<(Box<str>, Box<str>)>);
 
-/// The metadata of this connection is full; nothing was changed.
+/// The metadata of this connection is full. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MetadataFull;
 
@@ -144,30 +144,31 @@ impl Metadata {
     }
 }
 
-/// A connection as a service sees it.
+/// Data about a connection, for its service.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
-    /// Its name.
+    /// The connection's id.
     pub id: ConnId,
-    /// The other end.
+    /// The peer's address.
     pub peer: SocketAddr,
-    /// The path of its request, without the query.
+    /// The path of the request, without the query.
     pub path: &'a str,
-    /// The subprotocol that was agreed on.
+    /// The negotiated subprotocol.
     pub protocol: Option<&'a str>,
-    /// Whether messages go both ways: the handshake is done and no Close was sent or received.
+    /// Whether messages can be sent and received: the handshake is complete, and no Close was sent
+    /// or received.
     pub is_open: bool,
-    /// When it was accepted, or when we began to connect.
+    /// When it was accepted, or when an outbound connection was started.
     pub opened: Time,
-    /// When anything was last read from it.
+    /// When bytes were last read from it.
     pub last_heard: Time,
-    /// Messages and bytes each way.
+    /// Messages and bytes in each direction.
     pub traffic: Traffic,
-    /// Bytes queued for it that the kernel has not taken yet.
+    /// Bytes queued for it that the kernel has not accepted yet.
     pub queued_bytes: usize,
     /// The mean of its last ten heartbeat round trips.
     pub round_trip: Option<Duration>,
-    /// What its service noted of it.
+    /// The service's metadata.
     pub metadata: &'a Metadata,
 }
 
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_come_back_as_they_were() {
+    fn addresses_survive_packing() {
         for address in ["127.0.0.1:80", "[::1]:9001", "[2001:db8::5]:65535"] {
             let address: SocketAddr = address.parse().unwrap();
             assert_eq!(SocketAddr::from(Peer::from(address)), address);

@@ -1,7 +1,7 @@
-//! Time as the loop sees it: nanoseconds since the reactor was made.
+//! Time as the loop uses it: nanoseconds since the reactor was created.
 //!
-//! Eight bytes instead of the sixteen of [`std::time::Instant`], totally ordered, and never read
-//! from a clock below the turn: everything else is handed `now`, so tests can invent it.
+//! Eight bytes instead of the sixteen of [`std::time::Instant`], totally ordered. Only the turn
+//! reads the clock; all else gets `now` as an argument, so that tests can set it.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -14,7 +14,7 @@ pub struct Time(u64);
 impl Time {
     /// The reactor's epoch.
     pub const ZERO: Time = Time(0);
-    /// Later than anything that happens.
+    /// Later than any event.
     pub const MAX: Time = Time(u64::MAX);
 
     /// The point `nanos` nanoseconds after the epoch.

@@ -1,16 +1,16 @@
-//! What the poll is asked for: a function of a connection's state, so that the two cannot disagree.
+//! The epoll interest of a connection, as a function of its state, so that both always agree.
 //!
-//! No effect here: the core registers what [`Connection::wanted_interest`] returns.
+//! It has no effect: the core registers the result of [`Connection::wanted_interest`].
 
 use mio::Interest;
 
 use super::connection::{Connection, Phase};
 
 impl Connection {
-    /// What to ask the poll for. WRITABLE while blocked: with both, each read event would carry
-    /// writable, too. WRITABLE also while paused with nothing to write: the poll reports a reset
-    /// whatever it was asked for, but only for a registered socket. Edge-triggered, that costs one
-    /// event at the registration and one for the peer's FIN; data cause none.
+    /// The interest to register. WRITABLE while blocked only: with both, each read event would
+    /// carry writable, too. WRITABLE also while paused with nothing to write: the poll reports a
+    /// reset with any interest, but only for a registered socket. Edge-triggered, that costs one
+    /// event at the registration and one for the peer's FIN; data causes none.
     pub(crate) fn wanted_interest(&self) -> Option<Interest> {
         let reads = match self.phase {
             Phase::Gone(_) => return None,
@@ -25,8 +25,7 @@ impl Connection {
         }
     }
 
-    /// Whether nothing reads the socket for as long as a service wants it so: a reset shows in the
-    /// poll's events alone.
+    /// Whether reading is suspended by a service. Then only events of the poll report a reset.
     pub(crate) fn is_unread_by_choice(&self) -> bool {
         match self.phase {
             Phase::Deferred => true,
@@ -35,7 +34,8 @@ impl Connection {
         }
     }
 
-    /// Whether it is open and has nothing to say, and the poll knows: as most are after a flush.
+    /// Whether it is open, has no output, and the registered interest is correct: the usual state
+    /// after a flush.
     pub(crate) fn is_at_rest(&self) -> bool {
         self.is_open()
             && self.outbox.is_empty()
@@ -43,7 +43,7 @@ impl Connection {
             && !self.paused
     }
 
-    /// Whether the poll's word that the socket is writable is waited for.
+    /// Whether it waits for a writable event.
     pub(crate) fn awaits_write(&self) -> bool {
         self.outbox.blocked_since().is_some() || matches!(self.phase, Phase::Connecting)
     }

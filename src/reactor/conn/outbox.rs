@@ -1,8 +1,9 @@
-//! What one connection has yet to be sent: a queue of chunks, written by one vectored write a turn.
+//! The output queue of one connection: chunks, written by one vectored write per turn.
 //!
-//! Owns the order of the bytes and nothing else: limits and policies are applied by the caller, who
-//! reads [`Outbox::bytes`]. A frame on the wire is never split by another; frames that the kernel has
-//! not begun to take can be dropped. An empty outbox owns no memory: its queue goes back to a pool.
+//! It owns the order of the bytes. It applies no limits and no policies: `outboxes.rs` does, by
+//! [`Outbox::bytes`]. A frame on the wire is never split by another one; frames of which the kernel
+//! has accepted no byte can be dropped. An empty outbox owns no memory: its queue returns to the
+//! spares.
 
 use std::io::{self, Write};
 use std::rc::Rc;
@@ -24,35 +25,35 @@ mod spares;
 pub(crate) use self::sealed::{Workspace, Written};
 pub(crate) use self::spares::SpareQueues;
 
-/// How full an outbox is, as its route's limits see it.
+/// How full an outbox is, by its route's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Pressure {
-    /// Never above the soft limit since it was last below low water.
+    /// Not above the soft limit since it was last below low water.
     #[default]
     Easy,
-    /// Went above the soft limit; `on_drain` is owed when it falls below low water.
+    /// Was above the soft limit. `on_drain` is called when it falls below low water.
     Congested,
-    /// The same, and messages are dropped until then.
+    /// As `Congested`, and messages are dropped until then.
     Shedding,
 }
 
-/// What one write did.
+/// The result of one write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// Nothing is left.
+    /// All queued bytes were written.
     Empty,
-    /// The kernel takes no more for now.
+    /// The kernel accepts no more bytes for now.
     Blocked,
-    /// The turn's budget is spent; the kernel might take more.
+    /// The turn's budget is spent; the kernel might accept more.
     Budget,
 }
 
-/// The queue of one connection; `None` while it is empty.
+/// The queue of one connection. Invariant: `None` exactly while no byte is queued.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox(Option<Box<Queue>>);
 
 impl Outbox {
-    /// Bytes queued and not yet with the kernel.
+    /// Bytes queued that the kernel has not accepted yet.
     pub(crate) fn bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |queue| queue.bytes)
     }
@@ -67,48 +68,49 @@ impl Outbox {
         self.0.as_ref().map_or(0, |queue| queue.held_bytes())
     }
 
-    /// Whether the ledger has something else for this outbox than it holds. A message that fits into what is
-    /// allocated changes nothing.
+    /// Whether the ledger's charge for this outbox is out of date. A message that fits into
+    /// allocated memory changes nothing.
     #[inline(always)]
     pub(crate) fn is_uncharged(&self) -> bool {
         self.0.as_ref().is_some_and(|queue| queue.charged != queue.allocated)
     }
 
-    /// What the ledger had for this outbox, and what it has from now on.
+    /// Updates the charge; returns the old and the new one, for the ledger.
     pub(crate) fn charge(&mut self) -> (usize, usize) {
         self.0.as_mut().map_or((0, 0), |queue| {
             (std::mem::replace(&mut queue.charged, queue.allocated), queue.allocated)
         })
     }
 
-    /// Bytes that other outboxes may refer to, too.
+    /// Bytes that other outboxes may share.
     pub(crate) fn shared_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |queue| queue.shared)
     }
 
-    /// Whether what [`Outbox::held_bytes`] returns is what is allocated. Looks at each chunk.
+    /// Whether the allocation counts are correct. Visits each chunk; for debug assertions and
+    /// tests.
     pub(crate) fn is_measured(&self) -> bool {
         self.0.as_ref().is_none_or(|queue| queue.is_measured())
     }
 
-    /// Whether a message of so many bytes needs no more memory.
+    /// Whether a message with a payload of this length fits into allocated memory.
     pub(crate) fn has_room(&self, payload_len: usize) -> bool {
         self.0.as_ref().is_some_and(|queue| queue.has_room(payload_len))
     }
 
-    /// Frees what is allocated and not used.
+    /// Frees unused capacity.
     pub(crate) fn shrink(&mut self) {
         if let Some(queue) = &mut self.0 {
             queue.shrink();
         }
     }
 
-    /// Since when the kernel takes nothing.
+    /// Since when the kernel accepts nothing.
     pub(crate) fn blocked_since(&self) -> Option<Time> {
         self.0.as_ref().and_then(|queue| queue.blocked_since)
     }
 
-    /// Since when more than the soft limit is queued.
+    /// Since when more bytes than the soft limit are queued.
     pub(crate) fn above_soft_since(&self) -> Option<Time> {
         self.0.as_ref().and_then(|queue| queue.above_soft_since)
     }
@@ -117,7 +119,7 @@ impl Outbox {
         self.0.as_ref().map_or(Pressure::Easy, |queue| queue.pressure)
     }
 
-    /// Notes that the queue went above the soft limit.
+    /// Records that the queue rose above the soft limit.
     pub(crate) fn congest(&mut self, now: Time, pressure: Pressure) {
         if let Some(queue) = &mut self.0 {
             queue.above_soft_since.get_or_insert(now);
@@ -125,14 +127,14 @@ impl Outbox {
         }
     }
 
-    /// Notes that the queue may have fallen below the soft limit.
+    /// Records whether the queue has fallen to the soft limit.
     pub(crate) fn relax(&mut self, soft: usize) {
         if let Some(queue) = self.0.as_mut().filter(|queue| queue.bytes <= soft) {
             queue.above_soft_since = None;
         }
     }
 
-    /// Notes that the queue has fallen below low water.
+    /// Records that the queue has fallen below low water.
     pub(crate) fn ease(&mut self) {
         if let Some(queue) = &mut self.0 {
             queue.pressure = Pressure::Easy;
@@ -144,7 +146,7 @@ impl Outbox {
         self.push_chunk(spares, Chunk::Head(head));
     }
 
-    /// Queues a piece of the body of an HTTP answer, which other answers have, too.
+    /// Queues a piece of an HTTP response body, which other outboxes may share.
     pub(crate) fn push_body(&mut self, spares: &mut SpareQueues, piece: Rc<Shared>) {
         self.push_chunk(spares, Chunk::Body(piece));
     }
@@ -170,15 +172,16 @@ impl Outbox {
         );
     }
 
-    /// Notes that the kernel has taken these bytes of the one message that is queued, and no more.
-    pub(crate) fn begun(&mut self, written: usize, now: Time) {
+    /// Records a write past the outbox: the kernel has accepted the first `written` bytes of the
+    /// only queued message.
+    pub(crate) fn record_partial_write(&mut self, written: usize, now: Time) {
         if let Some(queue) = &mut self.0 {
             queue.advance(written);
             queue.blocked_since = Some(now);
         }
     }
 
-    /// Queues some whole small frames.
+    /// Queues whole small frames.
     pub(crate) fn push_frames(&mut self, spares: &mut SpareQueues, frames: &[u8]) {
         self.append(spares, frames.len(), |tail| tail.extend_from_slice(frames));
     }
@@ -197,7 +200,7 @@ impl Outbox {
         });
     }
 
-    /// Queues a server's frame that other outboxes refer to, too.
+    /// Queues a server's frame that other outboxes share.
     pub(crate) fn push_shared(&mut self, spares: &mut SpareQueues, frame: Rc<Shared>) {
         self.push_chunk(spares, Chunk::Shared(frame));
     }
@@ -229,8 +232,8 @@ impl Outbox {
         self.push_frame(spares, Opcode::Ping, clip(payload), mask);
     }
 
-    /// Queues a pong in its place. While the peer does not read, only the latest is kept (RFC 6455,
-    /// 5.5.3), and it goes out before the messages that wait.
+    /// Queues a pong. While the peer does not read, only the latest one is kept (RFC 6455, 5.5.3),
+    /// and it is sent before the queued messages.
     pub(crate) fn push_pong(
         &mut self,
         spares: &mut SpareQueues,
@@ -245,7 +248,7 @@ impl Outbox {
         self.queue(spares).place_pong(pong);
     }
 
-    /// Queues a Close behind everything else.
+    /// Queues a Close after all queued frames.
     pub(crate) fn push_close(
         &mut self,
         spares: &mut SpareQueues,
@@ -255,8 +258,8 @@ impl Outbox {
         self.append(spares, CONTROL_BYTES_MAX, |tail| Encoder::with_mask(tail, mask).close(close));
     }
 
-    /// Drops the frames that the kernel has not started to take, except a Close; returns how many of them
-    /// carry messages.
+    /// Drops the frames of which the kernel has accepted no byte, except a Close. Returns the
+    /// number of dropped messages.
     pub(crate) fn cut(&mut self, spares: &mut SpareQueues) -> u64 {
         let Some(queue) = &mut self.0 else {
             return 0;
@@ -266,8 +269,8 @@ impl Outbox {
         dropped
     }
 
-    /// Drops everything, for a connection that is gone; returns how many messages the kernel has not
-    /// started to take.
+    /// Drops the whole queue of an ended connection. Returns the number of messages of which the
+    /// kernel has accepted no byte.
     pub(crate) fn clear(&mut self, spares: &mut SpareQueues) -> u64 {
         let Some(mut queue) = self.0.take() else {
             return 0;
@@ -283,10 +286,10 @@ impl Outbox {
         dropped
     }
 
-    /// Writes once, as much as the turn's budget allows; returns the bytes that the kernel took.
+    /// Writes once, within the turn's budget. Returns the number of bytes that the kernel accepted.
     ///
     /// # Errors
-    /// The connection is broken. That it takes nothing for now is no error.
+    /// The connection is broken. A full send buffer is not an error.
     pub(crate) fn flush(
         &mut self,
         socket: &mut impl Write,
@@ -306,7 +309,7 @@ impl Outbox {
         };
         queue.advance(taken);
         if taken < offered {
-            // Progress begins the wait anew: only a peer that takes nothing at all is stuck.
+            // Progress restarts the wait: only a peer that accepts nothing at all is stuck.
             if taken > 0 || queue.blocked_since.is_none() {
                 queue.blocked_since = Some(now);
             }
@@ -324,7 +327,7 @@ impl Outbox {
         self.0.get_or_insert_with(|| spares.lend())
     }
 
-    /// Queues a frame that is a message or a control frame of its own.
+    /// Queues one frame: an unfragmented message or a control frame.
     #[inline(always)]
     pub(crate) fn push_frame(
         &mut self,
@@ -341,7 +344,7 @@ impl Outbox {
         );
     }
 
-    /// Has whole small frames, of about so many bytes of payload, written behind all that is queued.
+    /// Appends whole small frames with `encode`, for which about `payload_len` bytes are reserved.
     #[inline(always)]
     fn append(
         &mut self,

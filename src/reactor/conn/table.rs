@@ -1,20 +1,20 @@
 //! The table of all connections.
 //!
-//! Finds a connection by its slot, and by its serial whether it is the one that is meant. Knows nothing
-//! of what connections do.
+//! It finds a connection by the slot in its id, and checks the serial, so that the id of an ended
+//! connection finds nothing. It knows nothing of what connections do.
 
 use slab::Slab;
 
 use super::connection::Connection;
 use crate::reactor::api::id::ConnId;
 
-/// All connections, by slot, each checked by serial on use.
+/// All connections by slot; the serial is checked on each use.
 ///
-/// A struct of its own, so that a handler's borrow of a connection leaves the rest of the core free.
+/// A struct of its own, so that a borrow of a connection leaves the rest of the core free.
 #[derive(Debug, Default)]
 pub(crate) struct Conns {
     slab: Slab<Connection>,
-    /// How many of them were accepted at a listener for operators.
+    /// Connections accepted at listeners for operators. Invariant: their number in `slab`.
     operators: usize,
     last_serial: u32,
 }
@@ -24,7 +24,7 @@ impl Conns {
         self.slab.len()
     }
 
-    /// How many of them a shutdown ends and waits for: all but those of operators.
+    /// Connections that a shutdown closes and waits for: all except those of operators.
     pub(crate) fn drained_len(&self) -> usize {
         self.slab.len() - self.operators
     }
@@ -37,7 +37,7 @@ impl Conns {
         self.slab.get_mut(id.slot()).filter(|conn| conn.serial == id.serial())
     }
 
-    /// The id that the next inserted connection will have.
+    /// The id of the connection that is inserted next.
     pub(crate) fn next_id(&mut self) -> ConnId {
         self.last_serial = self.last_serial.checked_add(1).unwrap_or(1);
         ConnId::new(self.slab.vacant_key(), self.last_serial)
@@ -54,7 +54,7 @@ impl Conns {
         self.slab.try_remove(id.slot())
     }
 
-    /// Every connection with its id.
+    /// All connections with their ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
         self.slab.iter().map(|(slot, conn)| (ConnId::new(slot, conn.serial), conn))
     }

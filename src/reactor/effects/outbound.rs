@@ -131,7 +131,7 @@ impl Core {
         let now = self.now;
         self.queue(id, len, false, |outbox, spares, _| {
             push(outbox, spares);
-            outbox.begun(written, now);
+            outbox.record_partial_write(written, now);
         })
     }
 
@@ -155,7 +155,7 @@ impl Core {
             self.outboxes.end_batch(conn);
         } else {
             let now = self.now;
-            self.outboxes.change(id, conn, |open| open.outbox.begun(taken, now));
+            self.outboxes.change(id, conn, |open| open.outbox.record_partial_write(taken, now));
         }
         taken == queued
     }

@@ -1,4 +1,4 @@
-//! Messages that are put together from pieces, the large ones of which many connections share.
+//! Sends messages built from pieces; many connections may share large pieces.
 
 use crate::protocol::encoder::frame_bytes;
 use crate::protocol::{Opcode, Piece};
@@ -7,8 +7,7 @@ use crate::reactor::api::service::SendOutcome;
 use crate::reactor::core::Core;
 
 impl Core {
-    /// Queues one text message that is put together from pieces. Shared pieces are neither copied nor
-    /// compressed.
+    /// Queues one text message built from pieces. Shared pieces are neither copied nor compressed.
     pub(crate) fn send_pieces(&mut self, id: ConnId, pieces: &[Piece]) -> SendOutcome {
         let sum = self.outboxes.ledger.shared_sum();
         let payload_len = pieces.iter().map(|piece| piece.len()).sum();
@@ -22,7 +21,7 @@ impl Core {
         })
     }
 
-    /// Whether the ledger has room for a message to this connection.
+    /// Whether memory for a message to this connection is available.
     pub(crate) fn has_memory(&self, id: ConnId, payload_len: usize) -> bool {
         self.conns.get(id).is_none_or(|conn| {
             let held = self.outboxes.held_by(conn);

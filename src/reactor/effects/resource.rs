@@ -1,7 +1,7 @@
-//! What the loop answers itself to a request: pages, `OPTIONS`, the methods that a path supports
-//! (`Allow`), and 403 for a host that it may not name.
+//! Responses of the loop itself: static pages, `OPTIONS`, `Allow` for a path, and 403 for a host
+//! that is not admitted.
 //!
-//! A path that leads nowhere is answered 404 whatever the method, before 405.
+//! A path without a route gets 404 for any method, before 405 is considered.
 
 use super::http::Plain;
 use crate::protocol::handshake::{Refusal, Request, Response};
@@ -12,7 +12,7 @@ use crate::reactor::parts::destination::Destination;
 use crate::reactor::parts::router::Page;
 
 impl Core {
-    /// Answers a request that no service takes: `OPTIONS`, or a page.
+    /// Answers a request without a service: `OPTIONS`, or a page.
     pub(crate) fn answer_without_service(
         &mut self,
         id: ConnId,
@@ -32,7 +32,7 @@ impl Core {
         Ok(())
     }
 
-    /// Whether the path may be reached by the host that the request names.
+    /// Checks that the path admits the host of the request.
     pub(crate) fn check_host(&mut self, id: ConnId, request: &Request<'_>) -> Result<(), Refusal> {
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
         let site = handshake.map_or(0, |handshake| handshake.site);
@@ -52,7 +52,7 @@ impl Core {
         }
     }
 
-    /// The answer to `OPTIONS` (RFC 9110, 9.3.7), which may be a preflight request.
+    /// The response to `OPTIONS` (RFC 9110, 9.3.7), which may be a CORS preflight request.
     fn options(&self, site: u16, request: &Request<'_>) -> Result<Response, Refusal> {
         let to = Destination::of(site, request);
         let allowed = self.router.allowed(to).ok_or(Refusal::NotFound)?;
@@ -71,7 +71,7 @@ impl Core {
         Ok(response)
     }
 
-    /// Refuses a method, and names those that the path supports (RFC 9110, 15.5.6).
+    /// Refuses a method with the list of supported ones (RFC 9110, 15.5.6).
     pub(crate) fn refuse_method(&mut self, id: ConnId, request: &Request<'_>, head_only: bool) {
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
         let site = handshake.map_or(0, |handshake| handshake.site);
@@ -84,8 +84,8 @@ impl Core {
     }
 }
 
-/// A page as it is sent. Browsers take its media type as it stands, and run nothing that its policy
-/// does not allow.
+/// A page as a response. Browsers do not guess another media type, and run nothing that its policy
+/// forbids.
 fn page_response(page: &Page) -> Response {
     let mut response = Response::new(200, page.content_type, page.body);
     response.add("X-Content-Type-Options", "nosniff");

@@ -1,21 +1,21 @@
-//! Memory that the loop keeps for the next message, and gives back when there is none for a while.
+//! Frees spare memory that was not used for a while.
 //!
-//! Queues, buffers and streams that no connection needs just now are kept, so that a busy loop
-//! allocates nothing; what was not touched from one look to the next is freed. The looks come from the
-//! wheel, and only while there is something to look at.
+//! Spare queues, buffers and streams are kept, so that a busy loop allocates nothing. Spares that
+//! were not used between two checks are freed. A timer triggers the checks, and is set only while
+//! spares exist.
 
 use crate::reactor::api::budget::TRIM_INTERVAL;
 use crate::reactor::core::Core;
 use crate::reactor::parts::schedule::Timer;
 
-/// The looks at what is kept.
+/// Whether the timer of the next check is set.
 #[derive(Debug, Default)]
 pub(crate) struct Trim {
     is_due: bool,
 }
 
 impl Core {
-    /// Sees that what is kept now is looked at. Called once a turn: anything may have been kept in it.
+    /// Sets the timer if spares exist. Called once per turn, since any phase may have kept one.
     #[inline]
     pub(crate) fn watch_spares(&mut self) {
         if !self.trim.is_due && self.keeps_spares() {
@@ -28,7 +28,7 @@ impl Core {
         !self.outboxes.spares.is_empty() || !self.spares.is_empty() || self.deflate.has_streams()
     }
 
-    /// Frees what nobody has needed since the last look.
+    /// Frees spares that were not used since the last check.
     pub(crate) fn trim(&mut self) {
         self.trim.is_due = false;
         let spares = self.outboxes.spares.trim() + self.spares.trim();

@@ -1,16 +1,17 @@
-//! Requests of pages of other origins (Fetch standard, "CORS protocol"): which may read an answer.
+//! CORS (Fetch standard, "CORS protocol"): which pages of other origins may read a response.
 //!
-//! A browser hides an answer from such a page unless it has `Access-Control-Allow-Origin`. Only an
-//! origin on the route's list gets it; a route without a list allows none.
+//! Browsers hide a response from such a page unless it has `Access-Control-Allow-Origin`. Only
+//! origins on the route's list get this header; without a list, no origin does.
 
 use super::origin;
 use crate::protocol::handshake::{Request, Response};
 use crate::reactor::api::settings::RouteSettings;
 
-/// How long a browser may keep what a preflight request was answered: a changed list takes effect soon.
+/// How long browsers may cache the response to a preflight request: short, so that a changed list
+/// takes effect soon.
 const PREFLIGHT_MAX_AGE_SECONDS: &str = "600";
 
-/// The CORS fields of a response.
+/// The CORS result for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Cors {
     /// The route has no list.
@@ -34,8 +35,8 @@ impl Cors {
         }
     }
 
-    /// Adds what belongs into the answer to the request. Where there is a list, answers differ by
-    /// origin, which caches must know.
+    /// Adds the headers for a normal response. With a list, responses differ by origin; `Vary`
+    /// informs caches.
     pub(crate) fn add_to(&self, response: &mut Response) {
         if *self != Cors::Off {
             response.add("Vary", "Origin");
@@ -45,7 +46,7 @@ impl Cors {
         }
     }
 
-    /// Adds what belongs into the answer to a preflight request: `methods` are the route's.
+    /// Adds the headers for the response to a preflight request; `methods` are the route's.
     pub(crate) fn add_to_preflight(&self, response: &mut Response, methods: &[&str]) {
         self.add_to(response);
         if let Cors::Allowed(_) = self {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::reactor::api::time::Time;
 
-/// The last value, and until when it is right.
+/// The last value, and the time until which it is correct.
 #[derive(Debug, Default)]
 pub(crate) struct DateCache {
     /// Empty before the first response.
@@ -16,7 +16,7 @@ impl DateCache {
     /// The value at `now`. Reads the wall clock only if the last value is out of date.
     pub(crate) fn at(&mut self, now: Time, wall_clock: impl FnOnce() -> SystemTime) -> &str {
         if self.text.is_empty() || now >= self.until {
-            // A clock that is not set may be before 1970, which has no such date.
+            // An unset clock may be before 1970, which the format does not support.
             let wall = wall_clock().max(SystemTime::UNIX_EPOCH);
             let since_epoch = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let within_second = Duration::from_nanos(since_epoch.subsec_nanos().into());
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_before_1970_is_taken_for_1970() {
+    fn a_clock_before_1970_counts_as_1970() {
         let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
         let mut dates = DateCache::default();
         assert_eq!(dates.at(Time::ZERO, || before), "Thu, 01 Jan 1970 00:00:00 GMT");

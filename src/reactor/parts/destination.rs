@@ -1,14 +1,15 @@
-//! What of a request decides on its route: the listener group, path and host. The subprotocol comes after.
+//! The parts of a request that select its route: listener group, path and host. Among the routes
+//! found, the subprotocol decides.
 
 use crate::protocol::handshake::Request;
 
-/// Where a request goes.
+/// The destination of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Destination<'a> {
     /// The listener group.
     pub(crate) site: u16,
     pub(crate) path: &'a str,
-    /// With an optional port.
+    /// The host, with an optional port.
     pub(crate) host: Option<&'a str>,
 }
 

@@ -1,7 +1,7 @@
-//! Masking keys for the client's role: RFC 6455, 5.3 wants them fresh and unpredictable, and derived
-//! "from a strong source of entropy".
+//! Masking keys and handshake nonces of outbound connections. RFC 6455, 5.3 requires keys that are
+//! fresh, unpredictable, and derived "from a strong source of entropy".
 //!
-//! A cipher's stream under a seed of the kernel's, so that a frame costs no system call.
+//! Keys come from a stream cipher seeded by the kernel, so that a frame costs no system call.
 
 use std::io;
 
@@ -15,13 +15,13 @@ pub(crate) struct MaskKeys(StdRng);
 
 impl MaskKeys {
     /// # Errors
-    /// The kernel has no entropy to give.
+    /// The kernel provides no entropy.
     pub(crate) fn new() -> io::Result<MaskKeys> {
         let seeded = StdRng::try_from_rng(&mut SysRng);
         seeded.map(MaskKeys).map_err(io::Error::other)
     }
 
-    /// The key for one frame, if this end masks its frames (5.1).
+    /// The masking key for one frame, if this role masks its frames (5.1).
     #[inline]
     pub(crate) fn for_frame_of(&mut self, role: Role) -> Option<[u8; 4]> {
         match role {
@@ -36,7 +36,7 @@ impl MaskKeys {
         self.0.next_u32().to_ne_bytes()
     }
 
-    /// The nonce of a handshake (4.1).
+    /// The nonce of a client's handshake (4.1).
     pub(crate) fn nonce(&mut self) -> [u8; 16] {
         let mut nonce = [0; 16];
         self.0.fill_bytes(&mut nonce);

@@ -1,20 +1,20 @@
-//! Files that an operator names, read whole without a risk to the thread that reads them.
+//! Reads whole files that an operator names, without blocking on the wrong kind of file.
 //!
-//! A FIFO blocks the thread that opens it, and a device may never end: only regular files are read, and
-//! no more of them than their use can need.
+//! Opening a FIFO blocks the thread, and a device may never end: only regular files are read, up to
+//! a size limit.
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-/// The content of a regular file of at most `bytes_max` bytes; symbolic links are followed.
+/// Reads a regular file of at most `bytes_max` bytes. Symbolic links are followed.
 ///
 /// # Errors
-/// It cannot be opened or read, is of another type, or is larger.
+/// It cannot be opened or read, is not a regular file, or is larger.
 pub fn read_regular_file(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     check_type(fs::metadata(path)?.file_type())?;
-    // The path may lead to another file by now: without O_NONBLOCK, to open a FIFO waits for a writer.
+    // The file may have been replaced since: without O_NONBLOCK, opening a FIFO waits for a writer.
     let mut options = OpenOptions::new();
     let file: File = options.read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     check_type(file.metadata()?.file_type())?;

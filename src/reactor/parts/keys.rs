@@ -1,6 +1,6 @@
-//! Which handshake keys were seen lately, where the operator forbids their reuse.
+//! Remembers recent handshake keys, if the operator forbids their reuse.
 //!
-//! RFC 6455 asks for nothing of the kind: a key is no secret. Bounded in time and in number.
+//! RFC 6455 does not require this: a key is not a secret. It is bounded in time and in number.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(crate) struct RecentKeys {
 }
 
 impl RecentKeys {
-    /// Whether `key` was not seen within `window`; from now on it was.
+    /// Whether `key` was not seen within `window`; records it.
     pub(crate) fn is_new(&mut self, key: &str, window: Duration, now: Time) -> bool {
         let Ok(key) = Key::try_from(key.as_bytes()) else {
             return false;
@@ -28,7 +28,8 @@ impl RecentKeys {
         }
         let is_new = self.known.insert(key);
         if is_new {
-            // Only a new one takes a place: who sends a known key makes nobody's be forgotten.
+            // Only a new key is stored: repeating a known key must not push out keys of other
+            // clients.
             if self.by_age.len() == REMEMBERED_KEYS_MAX {
                 self.forget_oldest();
             }
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_remembered_for_the_window_and_no_more_than_so_many() {
+    fn keys_are_remembered_for_the_window_and_up_to_a_limit() {
         let mut keys = RecentKeys::default();
         let window = Duration::from_secs(300);
         let after = |seconds| Time::ZERO + Duration::from_secs(seconds);

@@ -1,23 +1,23 @@
-//! Which origins a route allows (RFC 6454): those that it names, and subdomains by a wildcard.
+//! Compares the Origin of a request (RFC 6454) with a route's list of origins and wildcards.
 
 use crate::reactor::api::settings::RouteSettings;
 
-/// Whether a route takes requests of this origin, or without any.
+/// Whether a route admits requests with this origin, or without one.
 pub(crate) fn is_admitted(route: &RouteSettings, origin: Option<&str>) -> bool {
     let may_lack_origin = !route.require_origin && origin.is_none();
     may_lack_origin || is_allowed(&route.origins, origin)
 }
 
-/// Whether the `Origin` of a request is allowed. An empty list allows every origin, and none at all.
+/// Whether an `Origin` is on the list. An empty list allows every origin, and requests without one.
 pub(crate) fn is_allowed(allowed: &[String], origin: Option<&str>) -> bool {
     allowed.is_empty()
         || origin.is_some_and(|origin| allowed.iter().any(|pattern| matches(pattern, origin)))
 }
 
-/// Compares without regard to case; browsers send scheme and host in lower case (RFC 6454, 6.1). A host
-/// that begins with `*.` stands for one label or more in its place, as in a Content Security Policy:
-/// `https://*.example.org` matches `https://a.example.org` and `https://b.a.example.org`, not
-/// `https://example.org`. Scheme and port must be the same.
+/// Compares an origin with a pattern, ignoring case; browsers send scheme and host in lower case
+/// (RFC 6454, 6.1). A leading `*.` of the host stands for one or more labels, as in a Content
+/// Security Policy: `https://*.example.org` matches `https://a.example.org` and
+/// `https://b.a.example.org`, but not `https://example.org`. Scheme and port must be equal.
 fn matches(pattern: &str, origin: &str) -> bool {
     if pattern.eq_ignore_ascii_case(origin) {
         return true;
@@ -37,7 +37,7 @@ fn matches(pattern: &str, origin: &str) -> bool {
         && labels.strip_suffix('.').is_some_and(|labels| labels.split('.').all(is_label))
 }
 
-/// Whether this is one label of a host name (RFC 1123, 2.1; underscores are met in practice).
+/// Whether the text is one label of a host name (RFC 1123, 2.1; underscores occur in practice).
 fn is_label(label: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     !label.is_empty() && label.bytes().all(is_plain)
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wildcard_stands_for_one_label_or_more() {
+    fn a_wildcard_matches_one_or_more_labels() {
         let pattern = "https://*.example.org";
         for origin in
             ["https://a.example.org", "https://b.a.example.org", "HTTPS://A-1.Example.ORG"]

@@ -1,15 +1,15 @@
-//! Bytes in memory pages of their own, which go back to the system as soon as they are not needed.
+//! Buffers in memory pages of their own, which return to the system as soon as they are freed.
 //!
-//! For what thousands of connections may hold at once and briefly, as the parts of heads that have come. The
-//! C library keeps the pages of freed memory for as long as one small allocation behind them lives: after
-//! 9,900 such heads it kept all of 149 MiB.
+//! For data that thousands of connections may hold briefly at the same time, such as incomplete
+//! request heads. The C library keeps freed pages as long as one small allocation after them lives:
+//! after 9,900 such heads it kept all of 149 MiB.
 
 use std::fmt;
 use std::ops::Deref;
 
 use memmap2::MmapMut;
 
-/// So many bytes are worth a system call and a page.
+/// A smaller buffer is not worth a system call and a page.
 const PAGES_BYTES_MIN: usize = 1024;
 const PAGE_BYTES: usize = 4096;
 
@@ -21,7 +21,7 @@ pub(crate) struct Pages {
 }
 
 enum Memory {
-    /// Few bytes, or more that the system has no mapping for.
+    /// Few bytes, or more than the system has a mapping for.
     Allocated(Vec<u8>),
     Mapped(MmapMut),
 }
@@ -58,7 +58,7 @@ impl Pages {
         }
     }
 
-    /// Bytes of memory.
+    /// Bytes of allocated memory.
     pub(crate) fn held_bytes(&self) -> usize {
         match &self.bytes {
             Memory::Allocated(bytes) => bytes.capacity(),
@@ -67,8 +67,8 @@ impl Pages {
     }
 }
 
-/// Pages for so many bytes, if they are worth it and the system has some. Many get a quarter more, so that
-/// bytes that come one by one are not copied with each page.
+/// Maps pages for `len` bytes, if they are worth it and the system has some. Large buffers get a
+/// quarter more, so that bytes which arrive one by one are not copied with each page.
 fn map(len: usize) -> Option<MmapMut> {
     let more = if len < 16 * PAGE_BYTES { 0 } else { len / 4 };
     let wanted = (len + more).next_multiple_of(PAGE_BYTES);
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_holds_what_it_was_given_whatever_the_pieces() {
+    fn content_does_not_depend_on_the_size_of_appends() {
         let bytes: Vec<u8> = (0..40_000).map(|at| (at % 251) as u8).collect();
         for piece in [1, 7, 500, 1023, 1024, 5000, 40_000] {
             let mut pages = Pages::default();

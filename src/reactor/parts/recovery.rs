@@ -1,7 +1,7 @@
-//! Services whose `on_mail` has panicked: each is called again after a pause that doubles.
+//! Services whose `on_mail` has panicked: each is called again after a pause, which doubles.
 //!
-//! A service that panics without taking its mail would be called again at once, for ever. Owns the
-//! pauses; the turn calls, and a timer ends each pause.
+//! A service that panics before it takes its mail would otherwise be called again at once, for
+//! ever. It owns the pauses; the mail phase calls services, and a timer ends each pause.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,14 +17,14 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// The services that have not handled mail since their `on_mail` panicked.
+/// Services that have not returned from `on_mail` since it panicked.
 #[derive(Debug, Default)]
 pub(crate) struct Recovery(BTreeMap<ServiceId, Pause>);
 
 #[derive(Debug)]
 struct Pause {
     length: Duration,
-    /// Its timer has not fired yet.
+    /// Whether its timer has not fired yet.
     is_running: bool,
 }
 
@@ -34,7 +34,7 @@ impl Recovery {
         self.0.get(&service).is_some_and(|pause| pause.is_running)
     }
 
-    /// Begins a pause; returns its length.
+    /// Starts a pause; returns its length.
     fn begin(&mut self, service: ServiceId) -> Duration {
         let length = match self.0.get(&service) {
             Some(last) => (last.length * 2).min(PAUSE_MAX),
@@ -44,14 +44,14 @@ impl Recovery {
         length
     }
 
-    /// A pause is over: the service is called again.
+    /// Ends a pause: the service may be called again.
     pub(crate) fn end_pause(&mut self, service: ServiceId) {
         if let Some(pause) = self.0.get_mut(&service) {
             pause.is_running = false;
         }
     }
 
-    /// A service's `on_mail` has returned.
+    /// Records that a service's `on_mail` has returned.
     pub(crate) fn succeed(&mut self, service: ServiceId) {
         if !self.0.is_empty() {
             self.0.remove(&service);
@@ -64,7 +64,7 @@ impl Recovery {
 }
 
 impl Core {
-    /// A handler of a service has panicked.
+    /// Counts and logs a panic in a service's handler.
     #[cold]
     #[inline(never)]
     pub(crate) fn note_panic(&mut self, service: ServiceId) {
@@ -74,7 +74,7 @@ impl Core {
         }
     }
 
-    /// A service's `on_mail` has panicked: it rests.
+    /// Pauses a service's mail after a panic in `on_mail`.
     pub(crate) fn pause_mail(&mut self, service: ServiceId) {
         let pause = self.recovery.begin(service);
         self.schedule.insert(self.now + pause, Timer::Mail(service));
@@ -83,7 +83,7 @@ impl Core {
         error!("service {number} ({name}) panicked in on_mail: it is called again in {pause:?}");
     }
 
-    /// The type of a service.
+    /// The type name of a service, for logs.
     pub(crate) fn service_name(&self, service: ServiceId) -> &'static str {
         self.service_names.get(service.index()).copied().unwrap_or_default()
     }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_a_minute_and_begin_again_after_a_success() {
+    fn pauses_double_up_to_a_minute_and_are_reset_by_a_success() {
         let mut recovery = Recovery::default();
         let (a, b) = (ServiceId(0), ServiceId(1));
         let pauses: Vec<u64> = (0..8).map(|_| recovery.begin(a).as_secs()).collect();
@@ -103,7 +103,7 @@ mod tests {
         assert!(recovery.is_paused(a));
         recovery.end_pause(a);
         assert!(!recovery.is_paused(a) && recovery.is_paused(b));
-        assert_eq!(recovery.services().collect::<Vec<_>>(), [a, b], "it has not succeeded yet");
+        assert_eq!(recovery.services().collect::<Vec<_>>(), [a, b], "not yet successful");
         recovery.succeed(a);
         assert_eq!(recovery.services().collect::<Vec<_>>(), [b]);
         assert_eq!(recovery.begin(a), PAUSE_MIN);

@@ -1,4 +1,7 @@
-//! The wheel with what is on it: each connection's one timer, those that services set, and the loop's own.
+//! The timers of the loop: one per connection, those of services, and the loop's own.
+//!
+//! It owns the wheel (`timer.rs`) and packs each kind of timer into a key of eight bytes. It calls
+//! no handler: the timer phase does.
 
 use slab::Slab;
 
@@ -7,7 +10,7 @@ use crate::reactor::api::budget::SERVICE_TIMERS_MAX;
 use crate::reactor::api::id::{ConnId, ServiceId};
 use crate::reactor::api::time::Time;
 
-/// What a timer on the wheel is for.
+/// The kinds of timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timer {
     Connection(ConnId),
@@ -16,18 +19,18 @@ pub(crate) enum Timer {
     Drain,
     Trim,
     Lines,
-    /// The end of a pause after a panic in `on_mail`.
+    /// The end of a service's pause after a panic in `on_mail`.
     Mail(ServiceId),
 }
 
-/// A [`Timer`] in eight bytes, of which there is one for each connection: its slot and serial, or
-/// serial 0, which no connection has.
+/// A [`Timer`] in eight bytes, since each connection has one: slot and serial of a connection, or
+/// serial 0, which no connection has, and a number for other timers.
 #[derive(Debug, Clone, Copy)]
 struct Key(u64);
 
-/// In place of the slot. Services' timers count from 0 and are fewer, so are listeners from here on.
+/// First number of listeners' timers. Services' timers count from 0 and are fewer than this.
 const LISTENERS: u32 = 1 << 31;
-/// Services whose mail rests, from here on.
+/// First number of timers that end pauses of services' mail.
 const MAIL: u32 = 3 << 30;
 const DRAIN: u32 = u32::MAX;
 const TRIM: u32 = u32::MAX - 1;
@@ -66,14 +69,14 @@ impl From<Key> for Timer {
     }
 }
 
-/// Names a timer that a service has set, until it fires or is cancelled.
+/// Identifies a service's timer until it fires or is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceTimer(TimerId);
 
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
     wheel: Wheel<Key>,
-    /// Whose timer it is, and the key that comes back.
+    /// The service of each timer, and its key.
     services: Slab<(ServiceId, u64)>,
 }
 
@@ -112,7 +115,7 @@ impl Schedule {
         Some(ServiceTimer(self.insert(due, Timer::Service(index))))
     }
 
-    /// Takes a service's timer back; whether it had not fired yet.
+    /// Cancels a service's timer; false if it has fired.
     pub(crate) fn unset(&mut self, ServiceTimer(id): ServiceTimer) -> bool {
         match self.cancel(id) {
             Some(Timer::Service(index)) => self.fired(index).is_some(),
@@ -120,7 +123,7 @@ impl Schedule {
         }
     }
 
-    /// Whose timer has fired, and its key.
+    /// Removes a fired timer; returns its service and key.
     pub(crate) fn fired(&mut self, index: u32) -> Option<(ServiceId, u64)> {
         self.services.try_remove(index as usize)
     }
@@ -131,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timers_come_back_from_their_keys() {
+    fn keys_convert_back_to_their_timers() {
         let timers = [
             Timer::Connection(ConnId::new(0, 1)),
             Timer::Connection(ConnId::new(u32::MAX as usize, u32::MAX)),

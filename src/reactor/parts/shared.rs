@@ -1,8 +1,8 @@
-//! Bytes that several outboxes refer to: encoded frames, and pieces of HTTP bodies.
+//! Buffers shared by several outboxes: encoded frames, and pieces of HTTP bodies.
 //!
-//! A buffer is counted once, from the first outbox that refers to it until the last one has let go of it,
-//! whoever else keeps it. The count needs no call when an outbox drops its reference: [`Shared`] is counted
-//! by its own life.
+//! A buffer counts once, from the first outbox that refers to it until the last one drops its
+//! reference, whoever else holds it. Outboxes make no call to uncount: [`Shared`] counts by its own
+//! lifetime.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -11,39 +11,39 @@ use std::ops::Deref;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-/// A buffer that is counted.
+/// A counted buffer.
 pub(crate) struct Shared {
     bytes: Bytes,
     buffers: Rc<Buffers>,
 }
 
-/// A reference to the bytes, as their maker holds them.
+/// A reference to the bytes, of the type that their creator uses.
 #[derive(Clone)]
 pub(crate) enum Bytes {
     Frame(Rc<[u8]>),
     Piece(Arc<[u8]>),
 }
 
-/// The buffers that the outboxes of one loop refer to. A clone counts the same ones.
+/// The sum of the buffers that the outboxes of one loop refer to. Clones share the count.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SharedSum(Rc<Buffers>);
 
 #[derive(Default)]
 struct Buffers {
     held: Cell<usize>,
-    /// By the address of the bytes, which no other buffer has while this one lives.
+    /// By the address of the bytes, which is unique while the buffer lives.
     by_address: RefCell<HashMap<usize, Weak<Shared>>>,
 }
 
 impl SharedSum {
-    /// Bytes of all buffers that some outbox refers to.
+    /// Bytes of all buffers that an outbox refers to.
     #[inline(always)]
     pub(crate) fn held(&self) -> usize {
         self.0.held.get()
     }
 
-    /// Counts these bytes for as long as the result, or a clone of it, lives. Bytes that are counted
-    /// already are not counted again.
+    /// Counts a buffer while the result or a clone of it lives. A buffer that counts already is not
+    /// counted twice.
     pub(crate) fn hold(&self, bytes: Bytes) -> Rc<Shared> {
         let mut by_address = self.0.by_address.borrow_mut();
         let known = by_address.entry(bytes.address()).or_default();
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_is_counted_once_while_anybody_holds_it() {
+    fn a_buffer_counts_once_while_an_outbox_holds_it() {
         let sum = SharedSum::default();
         let (frame, piece): (Rc<[u8]>, Arc<[u8]>) = ([1; 600].into(), [2; 1000].into());
         let first = sum.hold(Bytes::Frame(Rc::clone(&frame)));
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!((sum.held(), &second[..2]), (1600, &[1, 1][..]));
         drop((second, third));
         assert_eq!((sum.held(), sum.0.by_address.borrow().len()), (0, 0));
-        // Their maker may have them queued again.
+        // The creator may queue it again.
         let again = sum.hold(Bytes::Frame(frame));
         assert_eq!(sum.held(), 600);
         drop(again);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn each_loop_counts_for_itself() {
+    fn each_loop_has_its_own_count() {
         let (one, other) = (SharedSum::default(), SharedSum::default());
         let frame: Rc<[u8]> = [1; 600].into();
         let held = one.hold(Bytes::Frame(Rc::clone(&frame)));

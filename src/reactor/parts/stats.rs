@@ -1,7 +1,7 @@
-//! Where the time of the turns goes: counted by [`TurnStats`], told by a [`TurnReport`].
+//! Time per phase of the turns: collected in [`TurnStats`], reported as [`TurnReport`].
 //!
-//! Counts what it is handed and reads no clock, like all that lies below the turn. Only there at all
-//! if [`Settings::turn_stats`](crate::reactor::settings::Settings::turn_stats) is set.
+//! It reads no clock: the turn passes the times. It exists only if
+//! [`Settings::turn_stats`](crate::reactor::settings::Settings::turn_stats) is set.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::metrics::Metrics;
 use crate::reactor::api::time::Time;
 
-/// The phases of a turn, in their order.
+/// The phases of a turn, in order.
 pub const PHASES: [&str; 8] =
     ["note", "read", "mail", "timers", "accept", "flush", "drain", "reap"];
 
-/// What the turns since the last report have taken.
+/// Sums over the turns since the last report.
 #[derive(Debug)]
 pub(crate) struct TurnStats {
     since: Time,
@@ -21,7 +21,7 @@ pub(crate) struct TurnStats {
     messages_out: u64,
     turns: u64,
     events: u64,
-    /// When the last turn ended: from there to the next one's beginning is the poll's.
+    /// When the last turn ended: the time until the next one starts belongs to the poll.
     ended: Time,
     poll: Duration,
     phases: [Duration; PHASES.len()],
@@ -44,8 +44,8 @@ impl TurnStats {
         }
     }
 
-    /// One turn that began after the poll at `began`, with so many events; `ends` are the ends of its
-    /// phases.
+    /// Adds a turn that started at `began`, after a poll that returned `events` events. `ends` are
+    /// the ends of its phases.
     pub(crate) fn count(&mut self, events: usize, began: Time, ends: [Time; PHASES.len()]) {
         self.turns += 1;
         self.events += events as u64;
@@ -61,7 +61,7 @@ impl TurnStats {
         self.ended = start;
     }
 
-    /// What was counted up to now, when the loop had counted `metrics`. The next report begins here.
+    /// The report up to now, when the loop had counted `metrics`. Starts the next report.
     pub(crate) fn report(&mut self, now: Time, metrics: &Metrics) -> TurnReport {
         let stats = std::mem::replace(self, TurnStats::new(now, metrics));
         TurnReport {
@@ -77,24 +77,24 @@ impl TurnStats {
     }
 }
 
-/// The turns between one report and the one before it, or the loop's start.
+/// Statistics of the turns between two reports, or since the loop's start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TurnReport {
-    /// How much time it covers.
+    /// The time that it covers.
     pub elapsed: Duration,
-    /// Turns.
+    /// The number of turns.
     pub turns: u64,
-    /// Events that the polls reported.
+    /// Events returned by the polls.
     pub events: u64,
     /// Messages received.
     pub messages_in: u64,
     /// Messages queued.
     pub messages_out: u64,
-    /// Time spent in the poll: mostly waiting, if there was little to do.
+    /// Time in the poll: mostly waiting, unless the loop is busy.
     pub poll: Duration,
-    /// Time spent in each of the [`PHASES`].
+    /// Time in each of the [`PHASES`].
     pub phases: [Duration; PHASES.len()],
-    /// The same of the longest turn; the poll before it does not count.
+    /// Time in each phase of the longest turn, without the poll before it.
     pub longest: [Duration; PHASES.len()],
 }
 
@@ -103,8 +103,8 @@ fn total(phases: &[Duration]) -> Duration {
 }
 
 impl fmt::Display for TurnReport {
-    /// One line of `name=value`: rates, what a mean turn does, its nanoseconds in the poll and in each
-    /// phase, and the longest turn with the phase that took most of it.
+    /// One line of `name=value`: rates, averages per turn, nanoseconds per turn in the poll and in
+    /// each phase, and the longest turn with its longest phase.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let turns = self.turns.max(1) as f64;
         let seconds = self.elapsed.as_secs_f64();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn time_belongs_to_the_poll_or_to_a_phase() {
+    fn all_time_belongs_to_the_poll_or_to_a_phase() {
         let mut stats = TurnStats::new(at(100), &metrics(0, 0));
         stats.count(3, at(150), [160, 190, 190, 190, 190, 200, 200, 201].map(at));
         stats.count(1, at(301), [302, 303, 304, 305, 306, 307, 308, 321].map(at));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_begins_where_the_last_one_ended() {
+    fn a_report_starts_where_the_last_one_ended() {
         let mut stats = TurnStats::new(at(0), &metrics(5, 6));
         stats.count(2, at(10), [at(90); 8]);
         let report = stats.report(at(100), &metrics(15, 36));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_is_one_of_names_and_values() {
+    fn a_report_is_one_line_of_names_and_values() {
         let mut stats = TurnStats::new(at(0), &metrics(0, 0));
         stats.count(4, at(1_000), [2_000, 5_000, 5_000, 5_000, 5_000, 9_000, 9_000, 9_000].map(at));
         stats.count(0, at(9_500), [at(9_500); 8]);

@@ -1,4 +1,4 @@
-//! Frames that are put together from pieces, some of which other outboxes have, too.
+//! Queues frames built from pieces, some of which are shared with other outboxes.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::reactor::api::budget::SHARE_BYTES_MIN;
 use crate::reactor::parts::shared::{Bytes, SharedSum};
 
 impl Outbox {
-    /// Queues a server's message in one frame that is put together from pieces; shared ones are not copied.
+    /// Queues a server's message as one frame built from pieces. Shared pieces are not copied.
     pub(crate) fn push_pieces(
         &mut self,
         spares: &mut SpareQueues,

@@ -1,6 +1,7 @@
-//! The chunks of one outbox that is not empty, and what the kernel has of them.
+//! The chunks of one outbox that is not empty, and how many of their bytes the kernel has accepted.
 //!
-//! Keeps frames whole: wherever something is put between or cut off, it is where a frame begins.
+//! It keeps frames whole: it inserts and cuts only at the start of a frame. It also counts its own
+//! allocation, because each message needs that number. Next: `sealed.rs` for TLS records.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
@@ -16,21 +17,21 @@ use crate::reactor::parts::shared::Shared;
 
 #[derive(Debug)]
 pub(super) enum Chunk {
-    /// An HTTP head: not frames, never dropped.
+    /// An HTTP head. Contains no frames and is never dropped.
     Head(Vec<u8>),
-    /// Whole frames, one behind the other.
+    /// Whole frames, one after the other.
     Frames(Vec<u8>),
     /// One whole frame.
     Shared(Rc<Shared>),
-    /// A piece of the body of an HTTP answer: not frames, never dropped.
+    /// A piece of an HTTP response body. Contains no frames and is never dropped.
     Body(Rc<Shared>),
-    /// The start of a frame that continues in the chunks behind it.
+    /// The start of a frame that the following chunks continue.
     Start(Vec<u8>),
     /// A part of the frame that an earlier chunk starts.
     Rest(Vec<u8>),
-    /// The same, shared with other outboxes.
+    /// A part of the frame that an earlier chunk starts, shared with other outboxes.
     SharedRest(Rc<Shared>),
-    /// The latest pong for a peer who does not read: the next one takes its place.
+    /// The latest pong for a peer that does not read. A later pong replaces it.
     Pong(Vec<u8>),
 }
 
@@ -52,7 +53,7 @@ impl Chunk {
         }
     }
 
-    /// Bytes that other outboxes may refer to, too.
+    /// Bytes that other outboxes may share.
     fn shared_bytes(&self) -> usize {
         match self {
             Chunk::Shared(shared) | Chunk::Body(shared) | Chunk::SharedRest(shared) => shared.len(),
@@ -65,7 +66,7 @@ impl Chunk {
         matches!(self, Chunk::Rest(_) | Chunk::SharedRest(_))
     }
 
-    /// Where the frame ends that byte `at` lies in; `at` itself if a frame begins there.
+    /// The end of the frame that contains byte `at`; `at` itself if a frame starts there.
     fn boundary(&self, at: usize) -> usize {
         match self {
             Chunk::Head(_) | Chunk::Body(_) | Chunk::Rest(_) | Chunk::SharedRest(_) => {
@@ -83,7 +84,8 @@ impl Chunk {
         }
     }
 
-    /// The frames that begin from byte `from` on, where one does: where each lies, and what follows it.
+    /// The frames from byte `from` on, which must be the start of a frame: the position of each,
+    /// and all bytes from there.
     fn frames(&self, from: usize) -> impl Iterator<Item = (usize, &[u8])> {
         let bytes = match self {
             Chunk::Head(_) | Chunk::Body(_) | Chunk::Rest(_) | Chunk::SharedRest(_) => &[],
@@ -97,37 +99,38 @@ impl Chunk {
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// What goes out first.
+    /// Sent before `tail`.
     pub(super) chunks: VecDeque<Chunk>,
-    /// Whole frames behind all chunks; where small frames gather, and mostly all there is.
+    /// Whole frames, sent after all chunks. Small frames gather here; often it is the whole queue.
     pub(super) tail: Vec<u8>,
-    /// The memory of a chunk that went out, for the next tail.
+    /// The memory of a sent chunk, kept for the next tail.
     pub(super) spare: Vec<u8>,
-    /// What goes out before all else: records of a secure connection.
+    /// TLS records, sent before all else.
     pub(super) sealed: Sealed,
-    /// Bytes of the first chunk, or of the tail if there is none, that the kernel has.
+    /// Bytes of the first chunk, or of the tail without chunks, that the kernel has accepted.
     pub(super) written: usize,
-    /// Bytes queued and not yet with the kernel.
+    /// Bytes queued that the kernel has not accepted yet.
     pub(super) bytes: usize,
-    /// Bytes allocated for this queue, without the queue itself. Kept at hand, since each message asks.
+    /// Bytes allocated for this queue, without the struct itself. Stored, because each message
+    /// needs it.
     ///
-    /// Invariant: what [`Queue::measure`] returns. So is `shared`.
+    /// Invariant: `allocated` and `shared` are equal to [`Queue::measure`].
     pub(super) allocated: usize,
-    /// What the ledger has for this queue, besides the queue itself: `allocated` when it was last charged.
+    /// The value of `allocated` that the ledger has charged.
     pub(super) charged: usize,
-    /// Bytes of chunks that other outboxes may refer to, too.
+    /// Bytes of chunks that other outboxes may share.
     pub(super) shared: usize,
-    /// Since when the kernel takes nothing.
+    /// Since when the kernel accepts nothing.
     pub(super) blocked_since: Option<Time>,
-    /// Since when more than the soft limit is queued.
+    /// Since when more bytes than the soft limit are queued.
     pub(super) above_soft_since: Option<Time>,
     pub(super) pressure: Pressure,
-    /// Kept, and not needed since kept ones were last looked at.
+    /// Set on spares by `trim`: not used since.
     pub(super) is_stale: bool,
 }
 
 impl Queue {
-    /// The tail, with room for a frame with this payload.
+    /// The tail, with room for a frame with a payload of this length.
     #[inline(always)]
     pub(super) fn tail(&mut self, payload_len: usize) -> &mut Vec<u8> {
         if !self.has_room(payload_len) {
@@ -136,7 +139,7 @@ impl Queue {
         &mut self.tail
     }
 
-    /// Whether a frame with this payload needs no more memory.
+    /// Whether a frame with a payload of this length fits into allocated memory.
     #[inline(always)]
     pub(super) fn has_room(&self, payload_len: usize) -> bool {
         self.tail.capacity() - self.tail.len() >= payload_len + HEADER_BYTES_MAX
@@ -156,18 +159,18 @@ impl Queue {
         self.allocated += self.tail.capacity() - before;
     }
 
-    /// Makes the tail a chunk, so that something else can stand behind it.
+    /// Turns the tail into a chunk, so that other chunks can follow it.
     pub(super) fn seal(&mut self) {
         if !self.tail.is_empty() {
             let next = std::mem::take(&mut self.spare);
             let tail = std::mem::replace(&mut self.tail, next);
-            // The chunk is counted by `push`, and was counted as the tail.
+            // `push` counts the chunk; until now it was counted as the tail.
             self.allocated -= tail.capacity();
             self.push(Chunk::Frames(tail));
         }
     }
 
-    /// Adds a chunk behind the others.
+    /// Appends a chunk.
     pub(super) fn push(&mut self, chunk: Chunk) {
         self.insert(self.chunks.len(), chunk);
     }
@@ -180,13 +183,13 @@ impl Queue {
         self.allocated += (self.chunks.capacity() - before) * size_of::<Chunk>();
     }
 
-    /// Bytes allocated for this queue.
+    /// Bytes allocated for this queue, including the struct itself.
     #[inline(always)]
     pub(super) fn held_bytes(&self) -> usize {
         size_of::<Queue>() + self.allocated
     }
 
-    /// What `allocated` and `shared` must be.
+    /// Computes `allocated` and `shared` from the chunks.
     pub(super) fn measure(&self) -> (usize, usize) {
         let chunks = self.chunks.iter();
         let (own, shared) = chunks.fold((0, 0), |(own, shared), chunk| {
@@ -197,7 +200,7 @@ impl Queue {
         (own + table + others, shared)
     }
 
-    /// Called where more has changed than is worth following.
+    /// Recomputes the counts, after changes that are too many to follow.
     pub(super) fn remeasure(&mut self) {
         (self.allocated, self.shared) = self.measure();
     }
@@ -207,19 +210,19 @@ impl Queue {
         (self.allocated, self.shared) == self.measure()
     }
 
-    /// Frees what is allocated and not used.
+    /// Frees unused capacity.
     pub(super) fn shrink(&mut self) {
         self.spare = Vec::new();
         self.tail.shrink_to_fit();
         self.remeasure();
     }
 
-    /// Memory that is worth keeping when the queue is empty.
+    /// Capacity worth keeping when the queue is empty.
     pub(super) fn kept_bytes(&self) -> usize {
         self.tail.capacity() + self.spare.capacity()
     }
 
-    /// Hands the kernel what one write may carry; returns how much that was, too.
+    /// Writes once, within the budget; returns the number of bytes offered, and the result.
     pub(super) fn write(&self, socket: &mut impl Write) -> (usize, io::Result<usize>) {
         if self.chunks.is_empty() {
             let rest = &self.tail[self.written..];
@@ -243,7 +246,7 @@ impl Queue {
         (offered, socket.write_vectored(&slices[..count]))
     }
 
-    /// Forgets what the kernel has taken, or what was sealed for it.
+    /// Removes bytes that the kernel has accepted, or that were encrypted for it.
     #[inline]
     pub(super) fn advance(&mut self, taken: usize) {
         self.bytes -= taken;
@@ -262,7 +265,7 @@ impl Queue {
         }
     }
 
-    /// Removes the first chunk, and keeps its memory if that is worth it.
+    /// Removes the first chunk, and keeps its memory as `spare` if it is larger.
     fn pop_chunk(&mut self) {
         let Some(chunk) = self.chunks.pop_front() else {
             return;
@@ -279,8 +282,8 @@ impl Queue {
         }
     }
 
-    /// Puts a pong behind the frame that the kernel has begun to take, or in the place of the one that
-    /// waits there.
+    /// Inserts a pong after the frame that the kernel has partly accepted, or replaces the pong
+    /// that waits there.
     pub(super) fn place_pong(&mut self, pong: Vec<u8>) {
         self.bytes += pong.len();
         let at = self.split();
@@ -294,7 +297,7 @@ impl Queue {
         self.insert(at, Chunk::Pong(pong));
     }
 
-    /// Parts what the kernel has begun to take from what it has not; returns where the latter begins.
+    /// Splits partly accepted frames from the others; returns the index of the first of the others.
     fn split(&mut self) -> usize {
         self.seal();
         let Some(first) = self.chunks.front_mut() else {
@@ -313,19 +316,20 @@ impl Queue {
         1 + self.chunks.iter().skip(1).take_while(|chunk| chunk.continues()).count()
     }
 
-    /// Drops all frames not begun, but a Close; returns how many of them were messages.
+    /// Drops all frames that are not partly accepted, except a Close. Returns the number of
+    /// messages.
     pub(super) fn cut(&mut self) -> u64 {
         let mut kept = 0;
         let mut messages = 0;
         let mut skip = self.written;
-        // The kernel has a part of the frame that a chunk in front continues.
-        let mut is_begun = true;
+        // Whether the kernel has accepted a part of the frame that the next chunk may continue.
+        let mut is_started = true;
         self.seal();
         self.chunks.retain_mut(|chunk| {
-            if chunk.continues() && !is_begun {
+            if chunk.continues() && !is_started {
                 return false;
             }
-            is_begun = skip > 0 || chunk.continues();
+            is_started = skip > 0 || chunk.continues();
             let boundary = chunk.boundary(skip);
             messages += chunk.frames(boundary).filter(|(_, frame)| is_message(frame)).count();
             let close = chunk.frames(boundary).find(|(_, frame)| is_close(frame));

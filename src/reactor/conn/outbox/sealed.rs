@@ -1,8 +1,8 @@
-//! The way out of a secure connection: plaintext waits as frames and is sealed when it is flushed.
+//! Output over TLS: plaintext waits as frames and is encrypted ("sealed") when it is flushed.
 //!
-//! What is sealed can be neither reordered nor taken back, so as little as possible is: one batch of
-//! [`SEAL_BYTES`], and only when the kernel has taken the one before. What it does not take of a batch
-//! waits in front of everything else, and counts like everything else.
+//! TLS records can be neither reordered nor dropped, so as little as possible is sealed: one batch
+//! of [`SEAL_BYTES`] at a time, after the kernel has accepted the last one. Records that the kernel
+//! does not accept wait before all other output, and count for the limits like it.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -11,7 +11,7 @@ use super::{Flushed, Outbox, SpareQueues};
 use crate::reactor::api::budget::{SEAL_BYTES, WRITE_BYTES};
 use crate::reactor::api::time::Time;
 
-/// Records that the kernel has not taken yet.
+/// Records that the kernel has not accepted yet.
 #[derive(Debug, Default)]
 pub(super) struct Sealed {
     bytes: Vec<u8>,
@@ -35,7 +35,7 @@ impl Sealed {
         &self.bytes[self.written..]
     }
 
-    /// Forgets what the kernel has taken, and the memory with the last of it: a peer that reads needs
+    /// Removes accepted bytes, and frees the memory with the last of them: a peer that reads needs
     /// none.
     fn advance(&mut self, taken: usize) {
         self.written += taken;
@@ -45,29 +45,29 @@ impl Sealed {
     }
 }
 
-/// What one flush did.
+/// The result of one flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Written {
-    /// Bytes that the kernel took.
+    /// Bytes that the kernel accepted.
     pub(crate) bytes: usize,
     pub(crate) flushed: Flushed,
 }
 
-/// Memory that a flush works in.
+/// Buffers that a flush uses.
 pub(crate) struct Workspace<'a> {
-    /// Where pieces of plaintext are put together.
+    /// Plaintext gathered from several chunks.
     pub(crate) gathered: &'a mut Vec<u8>,
-    /// Where records are made: room for [`SEAL_BYTES`] and their overhead.
+    /// Encrypted records: room for [`SEAL_BYTES`] and their overhead.
     pub(crate) records: &'a mut [u8],
 }
 
 impl Outbox {
-    /// Queues records behind those that are sealed already and before all that is not.
+    /// Queues records after those already sealed, and before all plaintext.
     pub(crate) fn push_sealed(&mut self, spares: &mut SpareQueues, records: &[u8]) {
         self.queue(spares).keep_sealed(records);
     }
 
-    /// Drops everything that is not sealed; returns how many messages that were, as [`Outbox::cut`] does.
+    /// Drops all plaintext; returns the number of dropped messages, as [`Outbox::cut`] does.
     pub(crate) fn cut_to_sealed(&mut self, spares: &mut SpareQueues) -> u64 {
         let Some(queue) = &mut self.0 else {
             return 0;
@@ -81,11 +81,11 @@ impl Outbox {
         dropped
     }
 
-    /// As [`flush`](Outbox::flush), through `seal`, which writes records of the plaintext it is given
-    /// and returns their length. Writes once for each batch.
+    /// Like [`flush`](Outbox::flush), with `seal`, which encrypts plaintext into records and
+    /// returns their length. Writes once per batch.
     ///
     /// # Errors
-    /// The connection is broken, or nothing can be sealed.
+    /// The connection is broken, or encryption fails.
     pub(crate) fn flush_sealed(
         &mut self,
         socket: &mut impl Write,
@@ -110,7 +110,7 @@ impl Outbox {
             queue.keep_sealed(&records[taken..len]);
         }
         if queue.sealed.len() > 0 {
-            // Progress begins the wait anew, as in the clear.
+            // Progress restarts the wait, as without TLS.
             if bytes > 0 || queue.blocked_since.is_none() {
                 queue.blocked_since = Some(now);
             }
@@ -126,7 +126,7 @@ impl Outbox {
 }
 
 impl Queue {
-    /// Keeps records that the kernel did not take.
+    /// Stores records that the kernel did not accept.
     fn keep_sealed(&mut self, records: &[u8]) {
         let before = self.sealed.capacity();
         self.sealed.keep(records);
@@ -134,7 +134,7 @@ impl Queue {
         self.bytes += records.len();
     }
 
-    /// Forgets the records that the kernel has taken.
+    /// Removes records that the kernel has accepted.
     fn advance_sealed(&mut self, taken: usize) {
         self.allocated -= self.sealed.capacity();
         self.sealed.advance(taken);
@@ -142,15 +142,15 @@ impl Queue {
         self.bytes -= taken;
     }
 
-    /// What is queued and not sealed, in its order.
+    /// The queued plaintext, in order.
     fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let mut skip = self.written;
         let all = self.chunks.iter().map(Chunk::bytes).chain([&self.tail[..]]);
         all.map(move |bytes| &bytes[std::mem::take(&mut skip)..])
     }
 
-    /// The next bytes of plaintext, at most so many, put together if they lie in pieces: a record is to
-    /// be full whatever the frames in it are.
+    /// The next bytes of plaintext, at most `most`. Gathers them if they span several chunks, so
+    /// that records are full whatever the size of the frames.
     fn front<'a>(&'a self, most: usize, gathered: &'a mut Vec<u8>) -> &'a [u8] {
         let mut pieces = self.pieces();
         let first = pieces.next().unwrap_or_default();
@@ -166,7 +166,7 @@ impl Queue {
     }
 }
 
-/// Writes once; what the kernel does not take for now is no error.
+/// Writes once. A full send buffer counts as 0 bytes.
 fn write(socket: &mut impl Write, records: &[u8]) -> io::Result<usize> {
     if records.is_empty() {
         return Ok(0);
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
     use crate::protocol::{CloseCode, CloseFrame, Message};
 
-    /// A kernel that takes so many bytes.
+    /// A socket that accepts `room` bytes.
     struct Kernel {
         room: usize,
         taken: Vec<u8>,
@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// A peer that has reset the connection, once the kernel has taken so many bytes.
+    /// A socket that reports a reset once `room` bytes were accepted.
     struct Reset(Kernel);
 
     impl Write for Reset {
@@ -220,14 +220,14 @@ mod tests {
         }
     }
 
-    /// Records that show what is in them: the length, then the plaintext.
+    /// Test records: the length, then the plaintext.
     fn seal(plain: &[u8], records: &mut [u8]) -> io::Result<usize> {
         records[..4].copy_from_slice(&(plain.len() as u32).to_be_bytes());
         records[4..][..plain.len()].copy_from_slice(plain);
         Ok(4 + plain.len())
     }
 
-    /// The plaintext of such records, and how long each was.
+    /// The plaintext of test records, and the length of each.
     fn open(mut records: &[u8]) -> (Vec<u8>, Vec<usize>) {
         let (mut plain, mut lens) = (Vec::new(), Vec::new());
         while let Some((len, rest)) = records.split_first_chunk() {
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_all_chunks_fill_each_batch() {
+    fn each_batch_is_filled_from_all_chunks() {
         let (mut outbox, mut spares) = (Outbox::default(), SpareQueues::default());
         outbox.push_head(&mut spares, vec![1; 100]);
         for _ in 0..100 {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_goes_first_and_only_one_batch_waits() {
+    fn records_go_first_and_only_one_batch_is_sealed_ahead() {
         let (mut outbox, mut spares) = (Outbox::default(), SpareQueues::default());
         for _ in 0..1000 {
             outbox.push_message(&mut spares, Message::Binary(&[2; 996]), None);
@@ -277,27 +277,27 @@ mod tests {
         assert_eq!(outbox.bytes(), 1_000_000 + 4 - 30_000);
         assert!(outbox.blocked_since().is_some());
 
-        // What is not sealed can be dropped, and a pong or an alert finds its place.
+        // Plaintext can be dropped, and a pong or an alert is inserted at its place.
         outbox.push_pong(&mut spares, b"pong", None);
         outbox.push_sealed(&mut spares, &[0, 0, 0, 5, b'a', b'l', b'e', b'r', b't']);
         let dropped = outbox.cut(&mut spares);
         let close = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "");
         outbox.push_close(&mut spares, Some(close), None);
-        // The frame in which the batch ended is finished, the others are gone.
-        let begun = SEAL_BYTES.div_ceil(1000);
-        assert_eq!(dropped, 1000 - begun as u64);
+        // The frame at the end of the batch is completed, later ones are dropped.
+        let started = SEAL_BYTES.div_ceil(1000);
+        assert_eq!(dropped, 1000 - started as u64);
 
         kernel.room = usize::MAX;
         assert_eq!(flush(&mut outbox, &mut kernel, &mut spares).flushed, Flushed::Empty);
         let (plain, lens) = open(&kernel.taken);
         assert_eq!(lens[..2], [SEAL_BYTES, 5]);
-        assert_eq!(plain.len(), begun * 1000 + 5 + 4);
+        assert_eq!(plain.len(), started * 1000 + 5 + 4);
         assert_eq!(plain[SEAL_BYTES..][..5], *b"alert");
         assert_eq!(plain[plain.len() - 4..], [0x88, 2, 0x03, 0xF5]);
     }
 
     #[test]
-    fn a_failed_write_counts_exactly_what_it_took_off_the_queue() {
+    fn a_failed_write_removes_exactly_the_bytes_that_it_sealed() {
         let total = 4 * SEAL_BYTES;
         for room in [0, 1, SEAL_BYTES, SEAL_BYTES + 4, 2 * SEAL_BYTES] {
             let (mut outbox, mut spares) = (Outbox::default(), SpareQueues::default());
@@ -310,7 +310,7 @@ mod tests {
             let kernel = &mut socket;
             let mut flush =
                 |workspace| outbox.flush_sealed(kernel, seal, workspace, &mut spares, Time::ZERO);
-            // What the kernel takes in part is kept, and fails with the next flush.
+            // A partly accepted batch is kept, and fails with the next flush.
             let written = flush(workspace);
             let sealed = match &written {
                 Ok(written) => written.bytes.div_ceil(SEAL_BYTES + 4),
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_what_is_sealed_survives_a_failure() {
+    fn only_records_survive_cut_to_sealed() {
         let (mut outbox, mut spares) = (Outbox::default(), SpareQueues::default());
         outbox.push_message(&mut spares, Message::Text("lost"), None);
         outbox.push_sealed(&mut spares, b"alert");

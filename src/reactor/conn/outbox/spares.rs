@@ -1,21 +1,25 @@
-//! Queues that no outbox needs just now, kept for the next message.
+//! Spare queues, kept for the next outbox that needs one.
+//!
+//! It owns the spares, bounds them, and counts what the ledger charges for them. Next: `trim.rs`
+//! frees spares that were not needed for a while.
 
 use super::Pressure;
 use super::queue::Queue;
 use crate::reactor::api::budget::{SPARE_BYTES, SPARE_CHUNK_BYTES, SPARE_CHUNKS, SPARE_OUTBOXES};
 
-/// Queues that nobody needs just now. Bounded by [`SPARE_OUTBOXES`] and [`SPARE_BYTES`], and each of
-/// them by [`SPARE_CHUNK_BYTES`] and [`SPARE_CHUNKS`].
+/// Spare queues. Bounded by [`SPARE_OUTBOXES`] and [`SPARE_BYTES`], and each of them by
+/// [`SPARE_CHUNK_BYTES`] and [`SPARE_CHUNKS`].
 #[derive(Debug, Default)]
 pub(crate) struct SpareQueues {
-    // Boxed as the outboxes hold them: lending one moves eight bytes.
+    // Boxed as in outboxes: lending a queue moves eight bytes.
     #[allow(clippy::vec_box)]
     pub(super) kept: Vec<Box<Queue>>,
-    /// Memory of their tails and spares.
+    /// Invariant: the sum of the spares' `kept_bytes`.
     pub(super) bytes: usize,
-    /// What the ledger has for them, though no connection holds them.
+    /// Bytes that the ledger has charged for spares, which no connection owns.
     charged: usize,
-    /// What the ledger has to be charged for queues that changed on their way back, or were freed.
+    /// Bytes to charge to (or, if negative, release from) the ledger, for queues that changed when
+    /// they were returned, or were freed.
     uncharged: isize,
 }
 
@@ -30,19 +34,19 @@ impl SpareQueues {
         queue
     }
 
-    /// What the ledger has for kept queues.
+    /// Bytes that the ledger has charged for spares.
     #[inline(always)]
     pub(crate) fn charged(&self) -> usize {
         self.charged
     }
 
-    /// Whether the ledger has to be charged for something.
+    /// Whether the ledger must be updated.
     #[inline(always)]
     pub(crate) fn is_uncharged(&self) -> bool {
         self.uncharged != 0
     }
 
-    /// What the ledger has to be charged: once, for this forgets it.
+    /// The difference for the ledger; resets it.
     pub(crate) fn take_uncharged(&mut self) -> isize {
         std::mem::take(&mut self.uncharged)
     }
@@ -85,8 +89,9 @@ impl SpareQueues {
         self.kept.is_empty()
     }
 
-    /// Frees those that were not needed since the last time; returns how many. The latest kept are lent
-    /// first, so that these are as many as were never needed at once.
+    /// Frees spares that were not used since the last call; returns their number. The latest
+    /// returned queue is lent first, so that unused ones are those that were never needed at the
+    /// same time.
     pub(crate) fn trim(&mut self) -> usize {
         let before = self.kept.len();
         self.kept.retain_mut(|queue| !std::mem::replace(&mut queue.is_stale, true));
@@ -98,7 +103,7 @@ impl SpareQueues {
     }
 }
 
-/// What the ledger has for a queue.
+/// Bytes that the ledger has charged for a queue.
 fn charge(queue: &Queue) -> usize {
     size_of::<Queue>() + queue.charged
 }

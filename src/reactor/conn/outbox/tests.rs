@@ -1,4 +1,5 @@
-//! The outbox without a socket: what goes in comes out in order, whole, and exactly as counted.
+//! The outbox without a socket: output has the order of input, in whole frames, and is counted
+//! exactly.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
@@ -17,7 +18,7 @@ mod cuts;
 mod model;
 mod pool;
 
-/// A socket that takes `room` bytes and then blocks, and remembers what it was handed.
+/// A socket that accepts `room` bytes and then blocks, and stores them.
 #[derive(Default)]
 struct Wire {
     room: usize,
@@ -50,7 +51,7 @@ impl Write for Wire {
     }
 }
 
-/// An outbox with its wire, at a time that the test sets.
+/// An outbox with its socket, at a time that the test sets.
 #[derive(Default)]
 struct Rig {
     outbox: Outbox,
@@ -76,7 +77,7 @@ impl Rig {
         frame
     }
 
-    /// A message of which all but the first and the last byte are shared; returns its frame.
+    /// Queues a message of which all but the first and the last byte are shared; returns its frame.
     fn pieces(&mut self, payload: &[u8]) -> Vec<u8> {
         let (first, rest) = payload.split_at(payload.len().min(1));
         let (shared, last) = rest.split_at(rest.len().saturating_sub(1));
@@ -102,13 +103,13 @@ impl Rig {
         self.outbox.push_close(&mut self.spares, Some(close), None);
     }
 
-    /// One flush into a socket with this much room.
+    /// Flushes once into a socket with this much room.
     fn flush(&mut self, room: usize) -> (usize, Flushed) {
         self.wire.room = room;
         self.outbox.flush(&mut self.wire, &mut self.spares, self.now).unwrap()
     }
 
-    /// Flushes until nothing is left; returns all that the wire has ever got.
+    /// Flushes until the outbox is empty; returns all bytes that the socket ever accepted.
     fn drain(&mut self) -> &[u8] {
         while !self.outbox.is_empty() {
             self.flush(usize::MAX);
@@ -129,7 +130,8 @@ fn pong(payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Every kind of chunk: a head, small frames, a large one, a shared one, one in pieces, small ones again.
+/// Queues all kinds of chunk: a head, small frames, a large one, a shared one, one of pieces, small
+/// ones.
 fn mixed(rig: &mut Rig) -> Vec<Vec<u8>> {
     let head = b"HTTP/1.1 101\r\n\r\n".to_vec();
     rig.outbox.push_head(&mut rig.spares, head.clone());
@@ -147,19 +149,20 @@ fn mixed(rig: &mut Rig) -> Vec<Vec<u8>> {
     frames
 }
 
-/// How many of these frames have been begun when `at` bytes are out, and their bytes. The first counts
-/// as begun from the start on: it is a head, which nothing overtakes and no cut drops.
-fn begun(frames: &[Vec<u8>], at: usize) -> (usize, usize) {
-    let (mut begun, mut bytes) = (1, frames[0].len());
+/// The number of frames that have started when `at` bytes were written, and their length. The first
+/// one is an HTTP head: it always counts as started, because no pong overtakes it and no cut drops
+/// it.
+fn started(frames: &[Vec<u8>], at: usize) -> (usize, usize) {
+    let (mut started, mut bytes) = (1, frames[0].len());
     while bytes < at {
-        bytes += frames[begun].len();
-        begun += 1;
+        bytes += frames[started].len();
+        started += 1;
     }
-    (begun, bytes)
+    (started, bytes)
 }
 
 #[test]
-fn bytes_leave_in_order_whatever_the_socket_takes() {
+fn bytes_leave_in_order_for_any_size_of_write() {
     for step in [1, 2, 3, 7, 64, 1000, 100_000] {
         let mut rig = Rig::default();
         let mut expected = b"HTTP/1.1 101\r\n\r\n".to_vec();
@@ -185,12 +188,12 @@ fn bytes_leave_in_order_whatever_the_socket_takes() {
 }
 
 #[test]
-fn one_write_keeps_to_the_budget_of_bytes() {
+fn one_write_stays_within_the_byte_budget() {
     let mut rig = Rig::default();
     let large = vec![1; 3 * WRITE_BYTES / 2];
     rig.message(&large);
     assert_eq!(rig.flush(usize::MAX), (WRITE_BYTES, Flushed::Budget));
-    // The same with chunks in front of it.
+    // Likewise after other chunks.
     rig.shared(&large);
     rig.message(b"end");
     assert_eq!(rig.flush(usize::MAX), (WRITE_BYTES, Flushed::Budget));
@@ -200,7 +203,7 @@ fn one_write_keeps_to_the_budget_of_bytes() {
 }
 
 #[test]
-fn one_write_keeps_to_the_budget_of_slices() {
+fn one_write_stays_within_the_slice_budget() {
     let mut rig = Rig::default();
     let frames: Vec<SharedFrame> =
         (0..2 * WRITE_SLICES + 10).map(|i| rig.shared(&vec![i as u8; SHARE_BYTES_MIN])).collect();
@@ -240,7 +243,7 @@ fn small_frames_gather_in_chunks_of_bounded_size() {
 }
 
 #[test]
-fn the_wait_for_a_blocked_peer_begins_anew_with_progress() {
+fn progress_restarts_the_wait_for_a_blocked_peer() {
     let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
     let mut rig = Rig { now: at(1), ..Rig::default() };
     rig.message(&[1; 100]);
@@ -257,7 +260,7 @@ fn the_wait_for_a_blocked_peer_begins_anew_with_progress() {
 }
 
 #[test]
-fn an_error_of_the_socket_is_told_and_an_interruption_is_none() {
+fn a_socket_error_is_returned_but_an_interruption_is_not_an_error() {
     struct Fails(io::ErrorKind);
     impl Write for Fails {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -275,7 +278,7 @@ fn an_error_of_the_socket_is_told_and_an_interruption_is_none() {
     assert_eq!(rig.drain(), frame(b"x"));
 }
 
-/// What [`Rig::close`] queues.
+/// The frame that [`Rig::close`] queues.
 const CLOSE: &[u8] = b"\x88\x06\x03\xf5slow";
 
 #[test]
@@ -288,34 +291,35 @@ fn a_pong_for_a_blocked_peer_splits_no_frame_and_replaces_the_last() {
             rig.flush(at);
         }
         rig.flush(0);
-        let (begun, _) = begun(&frames, at);
+        let (started, _) = started(&frames, at);
         let before = rig.outbox.bytes();
         for payload in ["first", "second", "and so on", "last"] {
             rig.pong(payload.as_bytes());
-            // The loop tries to write after each; the peer takes nothing.
+            // The loop tries to write after each pong; the socket accepts nothing.
             rig.flush(0);
         }
         assert_eq!(rig.outbox.bytes(), before + pong(b"last").len(), "blocked at {at}");
-        let expected = [frames[..begun].concat(), pong(b"last"), frames[begun..].concat()].concat();
+        let expected =
+            [frames[..started].concat(), pong(b"last"), frames[started..].concat()].concat();
         assert!(rig.drain() == expected, "blocked at {at}");
     }
 }
 
 #[test]
-fn a_pong_that_was_begun_is_finished_before_the_next() {
+fn a_partly_written_pong_is_completed_before_the_next() {
     let mut rig = Rig::default();
     rig.message(b"one");
     rig.flush(0);
-    rig.pong(b"begun");
+    rig.pong(b"started");
     assert_eq!(rig.flush(3), (3, Flushed::Blocked));
     rig.pong(b"waits");
     rig.pong(b"waits instead");
-    let expected = [pong(b"begun"), pong(b"waits instead"), frame(b"one")].concat();
+    let expected = [pong(b"started"), pong(b"waits instead"), frame(b"one")].concat();
     assert_eq!(rig.drain(), expected);
 }
 
 #[test]
-fn a_pong_for_a_peer_that_reads_keeps_its_place() {
+fn a_pong_for_a_reading_peer_keeps_its_order() {
     let mut rig = Rig::default();
     rig.message(b"one");
     rig.pong(b"a");
@@ -324,7 +328,7 @@ fn a_pong_for_a_peer_that_reads_keeps_its_place() {
 }
 
 #[test]
-fn masked_frames_have_the_same_boundaries() {
+fn masked_frames_are_cut_at_the_same_boundaries() {
     let mask = Some([1, 2, 3, 4]);
     let shared = SharedFrame::message(Message::Binary(&[5; 600]));
     let total = 2 * (8 + 600) + 2;
@@ -350,7 +354,7 @@ fn masked_frames_have_the_same_boundaries() {
 }
 
 #[test]
-fn congestion_begins_once_and_ends_at_its_marks() {
+fn congestion_starts_at_the_soft_limit_and_ends_at_low_water() {
     let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
     let mut rig = Rig::default();
     rig.message(&[1; 98]);

@@ -1,9 +1,9 @@
-//! What a cut drops and what it keeps.
+//! Which frames a cut drops.
 
 use super::*;
 
 #[test]
-fn a_cut_keeps_the_frame_in_flight_whole_and_drops_the_rest() {
+fn a_cut_completes_the_frame_in_flight_and_drops_the_rest() {
     let total = mixed(&mut Rig::default()).concat().len();
     for at in 0..total {
         let mut rig = Rig::default();
@@ -11,21 +11,21 @@ fn a_cut_keeps_the_frame_in_flight_whole_and_drops_the_rest() {
         if at > 0 {
             rig.flush(at);
         }
-        let (begun, kept) = begun(&frames, at);
+        let (started, kept) = started(&frames, at);
         let dropped = rig.outbox.cut(&mut rig.spares);
-        let messages = (frames.len() - begun) as u64;
+        let messages = (frames.len() - started) as u64;
         assert_eq!(dropped, messages, "cut at {at}");
         assert_eq!(rig.outbox.bytes(), kept - at);
         assert_eq!(rig.outbox.is_empty(), kept == at);
         rig.close();
         let wire = rig.drain();
-        assert!(wire[..kept] == frames[..begun].concat(), "cut at {at}");
+        assert!(wire[..kept] == frames[..started].concat(), "cut at {at}");
         assert_eq!(&wire[kept..], CLOSE, "cut at {at}");
     }
 }
 
 #[test]
-fn a_cut_within_the_tail_alone_and_of_an_empty_outbox() {
+fn the_tail_alone_and_an_empty_outbox_can_be_cut() {
     let mut rig = Rig::default();
     assert_eq!(rig.outbox.cut(&mut rig.spares), 0);
     rig.message(b"one");
@@ -52,7 +52,7 @@ fn only_messages_count_as_dropped() {
 }
 
 #[test]
-fn a_cut_keeps_one_close_wherever_it_stands() {
+fn a_cut_keeps_the_close_at_any_position() {
     let total = mixed(&mut Rig::default()).concat().len() + CLOSE.len();
     for at in 0..total {
         let mut rig = Rig::default();
@@ -72,13 +72,13 @@ fn a_cut_keeps_one_close_wherever_it_stands() {
 }
 
 #[test]
-fn clearing_drops_what_a_cut_would_keep_and_counts_it() {
+fn clear_drops_and_counts_frames_that_a_cut_would_keep() {
     let mut rig = Rig::default();
     mixed(&mut rig);
     rig.flush(20);
     assert_eq!(rig.outbox.clear(&mut rig.spares), 6);
     assert!(rig.outbox.is_empty());
-    // The queue that was given back begins anew.
+    // The returned queue is reset.
     rig.message(b"next");
     assert_eq!(rig.outbox.bytes(), 6);
     assert!(rig.drain().ends_with(&frame(b"next")));

@@ -1,14 +1,14 @@
-//! The outbox against a naive one: random operations, and both have the same to say after each.
+//! The outbox compared with a simple model under random operations.
 
 use super::*;
 
-/// What an outbox is, said naively: whole frames in a row, the first perhaps begun.
+/// A simple model of an outbox: whole frames in order, the first one perhaps partly written.
 #[derive(Default)]
 struct Model {
     frames: VecDeque<(Kind, Vec<u8>)>,
     written: usize,
     blocked: bool,
-    /// All that was ever taken.
+    /// All bytes that were ever accepted.
     sent: Vec<u8>,
 }
 
@@ -25,7 +25,7 @@ impl Model {
         self.frames.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() - self.written
     }
 
-    fn begun(&self) -> usize {
+    fn started(&self) -> usize {
         let heads = self.frames.iter().take_while(|(kind, _)| *kind == Kind::Head).count();
         heads.max(usize::from(self.written > 0))
     }
@@ -34,10 +34,10 @@ impl Model {
         if !self.blocked || self.frames.is_empty() {
             return self.frames.push_back((Kind::Control, bytes));
         }
-        let begun = self.begun();
-        match self.frames.get_mut(begun) {
+        let started = self.started();
+        match self.frames.get_mut(started) {
             Some((Kind::WaitingPong, waiting)) => *waiting = bytes,
-            _ => self.frames.insert(begun, (Kind::WaitingPong, bytes)),
+            _ => self.frames.insert(started, (Kind::WaitingPong, bytes)),
         }
     }
 
@@ -56,7 +56,7 @@ impl Model {
     }
 
     fn cut(&mut self) -> u64 {
-        let dropped = self.frames.split_off(self.begun());
+        let dropped = self.frames.split_off(self.started());
         dropped.iter().filter(|(kind, _)| *kind == Kind::Message).count() as u64
     }
 }
@@ -123,7 +123,7 @@ fn random_operations_agree_with_the_model() {
                         _ if taken == room || taken == 0 => Flushed::Blocked,
                         _ => Flushed::Budget,
                     };
-                    // To take exactly what was offered may look like either.
+                    // A socket that accepts exactly the offered bytes may look like either.
                     assert!(flushed == expected || taken == room && flushed == Flushed::Budget);
                     model.blocked = flushed == Flushed::Blocked;
                 }

@@ -1,9 +1,9 @@
-//! Queues that nobody needs just now.
+//! Spare queues.
 
 use super::*;
 
 #[test]
-fn the_pool_is_bounded_in_count_and_in_bytes() {
+fn spares_are_bounded_in_number_and_bytes() {
     let sum = SharedSum::default();
     let mut spares = SpareQueues::default();
     let mut outboxes: Vec<Outbox> = (0..SPARE_OUTBOXES + 10).map(|_| Outbox::default()).collect();
@@ -34,7 +34,7 @@ fn the_pool_is_bounded_in_count_and_in_bytes() {
 }
 
 #[test]
-fn what_was_not_needed_since_the_last_look_is_freed() {
+fn spares_not_used_since_the_last_trim_are_freed() {
     let mut spares = SpareQueues::default();
     let mut wire = Wire { room: usize::MAX, ..Wire::default() };
     let mut use_at_once = |spares: &mut SpareQueues, count: usize| {
@@ -59,7 +59,7 @@ fn what_was_not_needed_since_the_last_look_is_freed() {
 }
 
 #[test]
-fn a_recycled_queue_remembers_nothing() {
+fn a_reused_queue_has_no_state_of_its_last_use() {
     let mut rig = Rig { now: Time::ZERO + Duration::from_secs(9), ..Rig::default() };
     rig.message(&[1; 1000]);
     rig.outbox.congest(rig.now, Pressure::Shedding);
