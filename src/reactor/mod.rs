@@ -50,6 +50,7 @@ use self::parts::stats::TurnStats;
 use self::parts::work::Share;
 
 pub use self::api::close_reason::CloseReason;
+pub use self::api::conn_map::ConnMap;
 pub use self::api::context::Context;
 pub use self::api::id::{ConnId, ServiceId};
 pub use self::api::record::{Metadata, MetadataFull, Record, Traffic};

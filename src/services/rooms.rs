@@ -15,7 +15,8 @@ use self::histories::{Histories, Limits};
 use crate::protocol::handshake::{Refusal, Response};
 use crate::protocol::{CloseCode, Message, SharedFrame};
 use crate::reactor::{
-    CloseReason, ConnId, Context, Decision, PublishOptions, Request, SendOutcome, Service, Target,
+    CloseReason, ConnId, ConnMap, Context, Decision, PublishOptions, Request, SendOutcome, Service,
+    Target,
 };
 
 /// Maximum length of a room's name in bytes.
@@ -85,7 +86,7 @@ pub struct Rooms {
     /// Rooms with members, by their topic.
     rooms: HashMap<Rc<str>, Room>,
     histories: Histories,
-    members: HashMap<ConnId, Member>,
+    members: ConnMap<Member>,
     /// Rooms that owe a presence message, by timer key.
     presence_due: HashMap<u64, Rc<str>>,
     last_key: u64,
@@ -114,7 +115,7 @@ impl Rooms {
             histories: Histories::new(settings.limits()),
             settings,
             rooms: HashMap::new(),
-            members: HashMap::new(),
+            members: ConnMap::new(),
             presence_due: HashMap::new(),
             last_key: SWEEP,
         }
@@ -175,7 +176,7 @@ impl Service for Rooms {
 
     fn on_request(
         &mut self,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
         conn: ConnId,
         request: &Request<'_>,
     ) -> Decision {
@@ -195,12 +196,12 @@ impl Service for Rooms {
             wants_presence: is_set("presence"),
             history: history.and_then(|count| count.parse().ok()).unwrap_or(0),
         };
-        self.members.insert(conn, member);
+        self.members.insert(cx, conn, member);
         Decision::Accept { protocol: request.protocol }
     }
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
-        let Some(member) = self.members.get(&conn) else {
+        let Some(member) = self.members.get(conn) else {
             return;
         };
         let name = Rc::clone(&member.room);
@@ -220,7 +221,7 @@ impl Service for Rooms {
     }
 
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
-        let Some(member) = self.members.get(&conn) else {
+        let Some(member) = self.members.get(conn) else {
             return;
         };
         let except: &[ConnId] = if member.wants_own { &[] } else { &[conn] };
@@ -233,7 +234,7 @@ impl Service for Rooms {
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, _why: CloseReason) {
-        if let Some(member) = self.members.remove(&conn) {
+        if let Some(member) = self.members.remove(conn) {
             self.presence_changed(cx, &member.room);
         }
     }

@@ -1,5 +1,6 @@
 //! What a service can rely on, beyond one echo.
 
+mod conn_map;
 mod flow;
 mod loops;
 mod mailbox;

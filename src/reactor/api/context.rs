@@ -38,6 +38,12 @@ impl<'a> Context<'a> {
         Context { core, service }
     }
 
+    /// Whether a connection is the service's and has not ended.
+    pub(crate) fn has(&self, conn: ConnId) -> bool {
+        let conn = self.core.conns.get(conn);
+        conn.is_some_and(|conn| conn.service == self.service && !conn.has_ended())
+    }
+
     /// The time at which this turn began, or at which [`Reactor::context`](crate::reactor::Reactor::context)
     /// was called.
     pub fn now(&self) -> Time {

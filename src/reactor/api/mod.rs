@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub(super) mod close_reason;
+pub(super) mod conn_map;
 pub(super) mod context;
 pub(super) mod id;
 pub(super) mod record;

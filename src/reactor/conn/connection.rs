@@ -208,6 +208,11 @@ impl Connection {
         matches!(self.phase, Phase::Open)
     }
 
+    /// Whether only `on_close` is owed to its service.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Gone(_))
+    }
+
     /// The agreed subprotocol, as an index into the service's list.
     pub(crate) fn protocol(&self) -> Option<usize> {
         self.protocol.map(|counted| usize::from(counted.get()) - 1)

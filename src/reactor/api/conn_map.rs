@@ -1,0 +1,243 @@
+//! [`ConnMap`]: what a service keeps for each of its connections.
+//!
+//! A table by slot, checked by serial, so that finding a value costs two indices and no hash. Knows
+//! nothing of the values, and calls nobody: a service removes a value in its `on_close`.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use super::context::Context;
+use super::id::ConnId;
+
+/// Slots of a page. A page is allocated with its first value and freed with its last one, so that a
+/// service with few connections on a loop with many pays for few.
+const PAGE_SLOTS: usize = 64;
+
+/// A value for each connection of one service.
+///
+/// A value is found by the id of its connection and by no other. [`insert`](ConnMap::insert) accepts
+/// only connections that the service has and that have not ended: an id that is stale (its connection
+/// has ended) or foreign (of another service) gets no value, and `None` or `false` as the answer.
+///
+/// Call [`remove`](ConnMap::remove) where the service gives a connection up: in
+/// [`on_close`](crate::reactor::Service::on_close), and after a request that it does not accept. A value that
+/// is left behind is dropped when the next connection in the same slot gets one, so there is never
+/// more than one value for each slot of the loop's table.
+///
+/// ```
+/// use weir::protocol::Message;
+/// use weir::reactor::{CloseReason, ConnId, ConnMap, Context, Service};
+///
+/// #[derive(Default)]
+/// struct Counting {
+///     received: ConnMap<u64>,
+/// }
+///
+/// impl Service for Counting {
+///     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+///         self.received.insert(cx, conn, 0);
+///     }
+///     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, _: Message<'_>) {
+///         if let Some(received) = self.received.get_mut(conn) {
+///             *received += 1;
+///             let _ = cx.send(conn, &*received.to_string());
+///         }
+///     }
+///     fn on_close(&mut self, _: &mut Context<'_>, conn: ConnId, _: CloseReason) {
+///         self.received.remove(conn);
+///     }
+/// }
+/// ```
+pub struct ConnMap<T> {
+    /// By slot. Invariant: a page has at least one value, and the last page is there.
+    pages: Vec<Option<Box<Page<T>>>>,
+    len: usize,
+}
+
+struct Page<T> {
+    entries: [Option<Entry<T>>; PAGE_SLOTS],
+    len: usize,
+}
+
+struct Entry<T> {
+    serial: NonZeroU32,
+    value: T,
+}
+
+impl<T> Default for ConnMap<T> {
+    fn default() -> ConnMap<T> {
+        ConnMap::new()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for ConnMap<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl<T> ConnMap<T> {
+    /// An empty map, which allocates nothing.
+    pub const fn new() -> ConnMap<T> {
+        ConnMap { pages: Vec::new(), len: 0 }
+    }
+
+    /// The number of values.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Stores the value of a connection and drops its previous one. Returns `false`, and drops `value`,
+    /// if the connection has ended or belongs to another service.
+    pub fn insert(&mut self, cx: &Context<'_>, conn: ConnId, value: T) -> bool {
+        let is_ours = cx.has(conn);
+        if is_ours {
+            self.put(conn, value);
+        }
+        is_ours
+    }
+
+    /// The value of a connection, made by `value` if there is none. `None` if the connection has ended
+    /// or belongs to another service.
+    pub fn get_or_insert_with(
+        &mut self,
+        cx: &Context<'_>,
+        conn: ConnId,
+        value: impl FnOnce() -> T,
+    ) -> Option<&mut T> {
+        if !cx.has(conn) {
+            return None;
+        }
+        if !self.contains(conn) {
+            self.put(conn, value());
+        }
+        self.get_mut(conn)
+    }
+
+    /// The value of a connection.
+    pub fn get(&self, conn: ConnId) -> Option<&T> {
+        let page = self.pages.get(conn.slot() / PAGE_SLOTS)?.as_ref()?;
+        let entry = page.entries[conn.slot() % PAGE_SLOTS].as_ref()?;
+        (entry.serial.get() == conn.serial()).then_some(&entry.value)
+    }
+
+    /// The value of a connection, to be changed.
+    pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut T> {
+        let page = self.pages.get_mut(conn.slot() / PAGE_SLOTS)?.as_mut()?;
+        let entry = page.entries[conn.slot() % PAGE_SLOTS].as_mut()?;
+        (entry.serial.get() == conn.serial()).then_some(&mut entry.value)
+    }
+
+    /// Whether a connection has a value.
+    pub fn contains(&self, conn: ConnId) -> bool {
+        self.get(conn).is_some()
+    }
+
+    /// Takes the value of a connection out.
+    pub fn remove(&mut self, conn: ConnId) -> Option<T> {
+        let at = conn.slot() / PAGE_SLOTS;
+        let page = self.pages.get_mut(at)?.as_mut()?;
+        let entry = &mut page.entries[conn.slot() % PAGE_SLOTS];
+        let Entry { value, .. } = entry.take_if(|entry| entry.serial.get() == conn.serial())?;
+        page.len -= 1;
+        self.len -= 1;
+        if page.len == 0 {
+            self.pages[at] = None;
+            while self.pages.pop_if(|page| page.is_none()).is_some() {}
+        }
+        Some(value)
+    }
+
+    /// Every value with its connection, by slot. Costs a look at each slot of a page.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &T)> {
+        let pages = self.pages.iter().enumerate();
+        let pages = pages.filter_map(|(at, page)| Some((at * PAGE_SLOTS, page.as_deref()?)));
+        pages.flat_map(|(first, page)| {
+            let entries = page.entries.iter().enumerate();
+            entries.filter_map(move |(at, entry)| {
+                let Entry { serial, value } = entry.as_ref()?;
+                Some((ConnId::new(first + at, serial.get()), value))
+            })
+        })
+    }
+
+    /// Stores a value for a connection that has not ended: another one in its slot has.
+    fn put(&mut self, conn: ConnId, value: T) {
+        let Some(serial) = NonZeroU32::new(conn.serial()) else {
+            return;
+        };
+        let at = conn.slot() / PAGE_SLOTS;
+        if self.pages.len() <= at {
+            self.pages.resize_with(at + 1, || None);
+        }
+        let page = self.pages[at].get_or_insert_with(|| {
+            Box::new(Page { entries: [const { None }; PAGE_SLOTS], len: 0 })
+        });
+        let previous = page.entries[conn.slot() % PAGE_SLOTS].replace(Entry { serial, value });
+        if previous.is_none() {
+            page.len += 1;
+            self.len += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+
+    fn id(slot: usize, serial: u32) -> ConnId {
+        ConnId::new(slot, serial)
+    }
+
+    #[test]
+    fn a_value_is_found_by_its_connection_alone() {
+        let mut map = ConnMap::new();
+        map.put(id(3, 7), "seven");
+        assert_eq!(map.get(id(3, 7)), Some(&"seven"));
+        for other in [id(3, 6), id(3, 8), id(4, 7), id(3 + PAGE_SLOTS, 7), id(9999, 7)] {
+            assert_eq!(map.get(other), None, "{other:?}");
+            assert_eq!(map.get_mut(other), None, "{other:?}");
+            assert_eq!(map.remove(other), None, "{other:?}");
+        }
+        *map.get_mut(id(3, 7)).unwrap() = "changed";
+        assert_eq!((map.len(), map.remove(id(3, 7))), (1, Some("changed")));
+        assert_eq!((map.len(), map.remove(id(3, 7))), (0, None));
+    }
+
+    #[test]
+    fn a_value_left_behind_is_dropped_with_the_next_one_of_its_slot() {
+        let mut map = ConnMap::new();
+        let value = Rc::new(());
+        for serial in 1..=10 {
+            map.put(id(0, serial), Rc::clone(&value));
+            assert_eq!((map.len(), Rc::strong_count(&value)), (1, 2));
+        }
+        assert!(!map.contains(id(0, 9)) && map.contains(id(0, 10)));
+    }
+
+    #[test]
+    fn pages_are_freed_with_their_last_value() {
+        let mut map = ConnMap::new();
+        let slots = [0, 1, PAGE_SLOTS, 5 * PAGE_SLOTS, 1000 * PAGE_SLOTS];
+        for slot in slots {
+            map.put(id(slot, 1), slot);
+        }
+        assert_eq!(map.pages.iter().flatten().count(), 4);
+        assert_eq!(map.iter().map(|(conn, slot)| (conn.slot(), *slot)).collect::<Vec<_>>(), {
+            slots.map(|slot| (slot, slot)).to_vec()
+        });
+        assert_eq!(map.remove(id(1000 * PAGE_SLOTS, 1)), Some(1000 * PAGE_SLOTS));
+        assert_eq!(map.pages.len(), 6, "pages behind the last value are gone");
+        for slot in [PAGE_SLOTS, 0, 5 * PAGE_SLOTS, 1] {
+            map.remove(id(slot, 1)).unwrap();
+        }
+        assert!(map.is_empty() && map.pages.is_empty());
+    }
+}

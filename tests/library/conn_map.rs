@@ -1,0 +1,80 @@
+//! `ConnMap`: a value per connection, for connections of the service that have not ended.
+
+use std::sync::{Arc, Mutex};
+
+use weir::protocol::handshake::Response;
+use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::{ConnMap, Decision};
+
+use crate::puppet::Puppet;
+use crate::support::{Client, Server, upgrade};
+
+type Map = Arc<Mutex<ConnMap<&'static str>>>;
+
+#[test]
+fn a_connection_that_has_ended_is_given_no_value() {
+    let map = Map::default();
+    let (mut puppet, strings) = Puppet::new();
+    let late = Arc::clone(&map);
+    puppet.on_close = Box::new(move |cx, conn| {
+        let mut map = late.lock().unwrap();
+        assert_eq!(map.remove(conn), Some("first"));
+        assert!(!map.insert(cx, conn, "late"));
+        assert_eq!(map.get_or_insert_with(cx, conn, || "late"), None);
+    });
+    let server = puppet.serve_plain();
+    let (client, first) = strings.client(&server, "/");
+    let own = Arc::clone(&map);
+    assert!(strings.run(move |cx| own.lock().unwrap().insert(cx, first, "first")));
+    drop(client);
+    assert_eq!(strings.closed().0, first);
+
+    // The next connection gets the same slot, and has no value of its own yet.
+    let (_client, second) = strings.client(&server, "/");
+    assert_eq!(second.slot(), first.slot());
+    strings.run(move |cx| {
+        assert_eq!(cx.metrics().panics, 0);
+        let mut map = map.lock().unwrap();
+        assert!(!map.insert(cx, first, "stale") && !map.contains(second));
+        assert_eq!(map.get_or_insert_with(cx, second, || "second"), Some(&mut "second"));
+        assert_eq!(map.get_or_insert_with(cx, second, || "again"), Some(&mut "second"));
+        assert_eq!((map.get(first), map.len()), (None, 1));
+    });
+}
+
+#[test]
+fn a_connection_of_another_service_is_given_no_value() {
+    let map = Map::default();
+    let ((one, ones), (other, others)) = (Puppet::new(), Puppet::new());
+    let server = Server::start(Settings::default(), move |reactor| {
+        one.place(reactor, "/one", RouteSettings::default());
+        other.place(reactor, "/other", RouteSettings::default());
+    });
+    let (_client, conn) = ones.client(&server, "/one");
+    let foreign = Arc::clone(&map);
+    assert!(!others.run(move |cx| foreign.lock().unwrap().insert(cx, conn, "foreign")));
+    assert!(ones.run(move |cx| map.lock().unwrap().insert(cx, conn, "own")));
+}
+
+#[test]
+fn a_value_may_be_stored_with_the_request() {
+    let map = Map::default();
+    let (mut puppet, strings) = Puppet::new();
+    let early = Arc::clone(&map);
+    puppet.on_request = Box::new(move |cx, conn, request| {
+        let mut map = early.lock().unwrap();
+        assert!(map.insert(cx, conn, "requested"));
+        if request.http.query().is_some() {
+            map.remove(conn);
+            return Decision::Respond(Response::text(403, ""));
+        }
+        Decision::Accept { protocol: None }
+    });
+    let server = puppet.serve_plain();
+    let mut refused = Client::tcp(server.address);
+    refused.raw(upgrade("/?no", "").as_bytes());
+    assert!(refused.head().starts_with("HTTP/1.1 403"));
+    let (_client, conn) = strings.client(&server, "/");
+    let map = map.lock().unwrap();
+    assert_eq!((map.get(conn), map.len()), (Some(&"requested"), 1));
+}
