@@ -15,6 +15,7 @@ use super::settings::Settings;
 use super::time::Time;
 use crate::protocol::handshake::ClientRequest;
 use crate::protocol::{CloseCode, Masked, Message, Piece, SharedFrame};
+use crate::reactor::conn::pause::PauseOwner;
 use crate::reactor::core::Core;
 use crate::reactor::effects::publish::{Payload, PublishOptions, Published, Target};
 use crate::reactor::parts::admission::Occupancy;
@@ -146,12 +147,13 @@ impl<'a> Context<'a> {
     /// Takes no more messages from the connection: TCP tells its peer to wait. Until it is resumed it is
     /// neither pinged nor collected for its silence, and that its peer has gone may not be noticed.
     pub fn pause(&mut self, conn: ConnId) {
-        self.core.pause(conn);
+        self.core.pause(conn, PauseOwner::Service);
     }
 
-    /// Takes messages again, those first that have come meanwhile.
+    /// Ends the service's pause. Messages are read again, first those that have arrived meanwhile, unless
+    /// a shutdown has paused the connection, too.
     pub fn resume(&mut self, conn: ConnId) {
-        self.core.resume(conn);
+        self.core.resume(conn, PauseOwner::Service);
     }
 
     /// Bytes queued for a connection that the kernel has not taken yet.

@@ -14,6 +14,7 @@ use mio::net::TcpStream;
 use super::batch::BatchId;
 use super::heartbeat::Pulse;
 use super::outboxes::Output;
+use super::pause::Pauses;
 use crate::protocol::{Decoder, Message, Role};
 use crate::reactor::api::budget::LARGE_BYTES;
 use crate::reactor::api::close_reason::CloseReason;
@@ -127,8 +128,8 @@ pub(crate) struct Connection {
     pub(crate) readable: bool,
     /// The poll has told that the peer's side is shut: a short read does not mean drained.
     pub(crate) read_closed: bool,
-    /// The service wants no messages for now.
-    pub(crate) paused: bool,
+    /// What keeps messages from being read for now.
+    pub(crate) pauses: Pauses,
     pub(crate) standing: Standing,
     /// The limit that it counts against, unless it waits for its refusal.
     pub(crate) quota: Quota,
@@ -178,7 +179,7 @@ impl Connection {
             interest: None,
             readable: false,
             read_closed: false,
-            paused: false,
+            pauses: Pauses::default(),
             standing: Standing::Admitted,
             quota: Quota::Clients,
             queued: false,
@@ -240,7 +241,7 @@ impl Connection {
     /// Whether bytes that arrive, or wait in `unread`, may be taken now.
     pub(crate) fn takes_input(&self) -> bool {
         match self.phase {
-            Phase::Open => !self.paused,
+            Phase::Open => !self.pauses.is_any(),
             // The next request waits until the answer to the last one is on its way.
             Phase::Handshake => self.outbox.is_empty(),
             Phase::Connecting | Phase::Deferred | Phase::Gone(_) => false,
@@ -313,7 +314,7 @@ impl Connection {
     /// Whether the next frame may be looked at.
     pub(crate) fn wants_frames(&self) -> bool {
         match self.phase {
-            Phase::Open => !self.paused,
+            Phase::Open => !self.pauses.is_any(),
             Phase::Closing { input, .. } => input == Input::AwaitClose,
             _ => false,
         }

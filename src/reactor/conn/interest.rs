@@ -15,7 +15,7 @@ impl Connection {
         let reads = match self.phase {
             Phase::Gone(_) => return None,
             Phase::Connecting => false,
-            Phase::Open => !self.paused,
+            Phase::Open => !self.pauses.is_any(),
             _ => true,
         };
         match (reads, self.awaits_write()) {
@@ -29,7 +29,7 @@ impl Connection {
     pub(crate) fn is_unread_by_choice(&self) -> bool {
         match self.phase {
             Phase::Deferred => true,
-            Phase::Open => self.paused,
+            Phase::Open => self.pauses.is_any(),
             _ => false,
         }
     }
@@ -40,7 +40,7 @@ impl Connection {
         self.is_open()
             && self.outbox.is_empty()
             && self.interest == Some(Interest::READABLE)
-            && !self.paused
+            && !self.pauses.is_any()
     }
 
     /// Whether it waits for a writable event.

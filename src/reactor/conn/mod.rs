@@ -6,6 +6,7 @@ pub(super) mod heartbeat;
 pub(super) mod interest;
 pub(super) mod outbox;
 pub(super) mod outboxes;
+pub(super) mod pause;
 pub(super) mod table;
 #[cfg(feature = "deflate")]
 pub(super) mod windows;

@@ -60,15 +60,15 @@ impl Connection {
     fn open_deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
         let blocked = self.outbox.blocked_since();
         // Who may not speak, or cannot hear, is not asked whether he lives.
-        let heartbeat = settings.heartbeat.filter(|_| !self.paused && blocked.is_none());
+        let heartbeat = settings.heartbeat.filter(|_| !self.pauses.is_any() && blocked.is_none());
         let fragment = (self.message_since + route.fragment_timeout, Due::Fragment);
         let candidates = [
             heartbeat
                 .map(|heartbeat| self.pulse.deadline(&heartbeat, self.serial, self.last_heard)),
-            Some(fragment).filter(|_| !self.paused),
+            Some(fragment).filter(|_| !self.pauses.is_any()),
             route
                 .idle_timeout
-                .filter(|_| !self.paused)
+                .filter(|_| !self.pauses.is_any())
                 .map(|idle| (self.last_data + idle, Due::Idle)),
             blocked.map(|since| (since + route.write_timeout, Due::Write)),
             self.outbox

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use crate::reactor::api::id::{ConnId, ServiceId};
 use crate::reactor::api::record::{Metadata, Record};
+use crate::reactor::conn::pause::PauseOwner;
 use crate::reactor::core::Core;
 use crate::reactor::parts::metrics::Metrics;
 use crate::reactor::parts::topics::{JoinError, Joined, Left};
@@ -32,25 +33,24 @@ impl Core {
         }
     }
 
-    pub(crate) fn pause(&mut self, id: ConnId) {
+    /// Pauses reading from an open connection, for one more owner.
+    pub(crate) fn pause(&mut self, id: ConnId, owner: PauseOwner) {
         if let Some(conn) = self.conns.get_mut(id)
             && conn.is_open()
-            && !conn.paused
+            && conn.pauses.add(owner)
         {
-            conn.paused = true;
             self.mark_dirty(id);
         }
     }
 
     /// Silence while we did not listen was not the peer's: its clocks begin anew.
-    pub(crate) fn resume(&mut self, id: ConnId) {
+    pub(crate) fn resume(&mut self, id: ConnId, owner: PauseOwner) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        if !conn.paused {
+        if !conn.pauses.end(owner) {
             return;
         }
-        conn.paused = false;
         conn.last_heard = self.now;
         conn.last_data = self.now;
         if conn.decoder.is_mid_message() {

@@ -17,6 +17,7 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::time::Time;
 use crate::reactor::conn::connection::Phase;
+use crate::reactor::conn::pause::PauseOwner;
 use crate::reactor::core::Core;
 use crate::reactor::parts::schedule::Timer;
 
@@ -172,7 +173,7 @@ impl Core {
     /// asked for more, but what it sends may be what a client is owed.
     fn take_no_more(&mut self, id: ConnId) {
         if self.conns.get(id).is_some_and(|conn| conn.decoder.role() == Role::Server) {
-            self.pause(id);
+            self.pause(id, PauseOwner::Shutdown);
         }
     }
 

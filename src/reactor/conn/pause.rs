@@ -1,0 +1,55 @@
+//! Pauses of reading: each has an owner, and reading resumes when no owner is left.
+//!
+//! State alone; [`Core::pause`](crate::reactor::core::Core::pause) and its counterpart change the poll's interest
+//! and the clocks.
+
+/// What has paused reading from a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PauseOwner {
+    /// The service, with [`Context::pause`](crate::reactor::Context::pause).
+    Service = 1,
+    /// A shutdown: the client gets the answers that it waits for, and nothing more is read from it.
+    Shutdown = 2,
+}
+
+/// The owners of a connection's pauses, a bit for each: a byte for every connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Pauses(u8);
+
+impl Pauses {
+    /// Whether there is a pause.
+    #[inline(always)]
+    pub(crate) fn is_any(self) -> bool {
+        self.0 != 0
+    }
+
+    /// Adds a pause; whether it is the first.
+    pub(crate) fn add(&mut self, owner: PauseOwner) -> bool {
+        let is_first = self.0 == 0;
+        self.0 |= owner as u8;
+        is_first
+    }
+
+    /// Ends an owner's pause; whether that was the last.
+    pub(crate) fn end(&mut self, owner: PauseOwner) -> bool {
+        let had_any = self.0 != 0;
+        self.0 &= !(owner as u8);
+        had_any && self.0 == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_ends_with_its_last_owner() {
+        let mut pauses = Pauses::default();
+        assert!(!pauses.end(PauseOwner::Service), "there is none");
+        assert!(pauses.add(PauseOwner::Service));
+        assert!(!pauses.add(PauseOwner::Shutdown) && !pauses.add(PauseOwner::Service));
+        assert!(!pauses.end(PauseOwner::Service) && pauses.is_any());
+        assert!(!pauses.end(PauseOwner::Service), "its own has ended already");
+        assert!(pauses.end(PauseOwner::Shutdown) && !pauses.is_any());
+    }
+}
