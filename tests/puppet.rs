@@ -217,12 +217,12 @@ impl Service for Puppet {
     }
 
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
-        match self.tasks.as_ref().and_then(MailReceiver::next) {
-            Some(task) => {
+        match self.tasks.as_ref().map(MailReceiver::try_recv) {
+            Some(Ok(task)) => {
                 task(cx);
                 More::Yes
             }
-            None => More::No,
+            _ => More::No,
         }
     }
 }

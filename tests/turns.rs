@@ -338,7 +338,7 @@ impl Service for Ticker {
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
 
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
-        match self.mail.as_ref().and_then(MailReceiver::next) {
+        match self.mail.as_ref().and_then(|mail| mail.try_recv().ok()) {
             None => More::No,
             Some(()) => {
                 let _ = cx.publish(Target::All, &[b'.'; 600][..], Default::default());

@@ -157,7 +157,7 @@ impl Backend for Chain {
     }
 
     fn next(&mut self, _: &mut Context<'_>) -> Option<Notice> {
-        self.mail.as_ref()?.next()
+        self.mail.as_ref()?.try_recv().ok()
     }
 
     fn subscribes(&self) -> Result<(), RpcError> {

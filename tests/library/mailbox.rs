@@ -1,7 +1,7 @@
 //! Mailboxes: bounded, in order, from as many threads as like, and never in anybody's way.
 
 use std::panic::resume_unwind;
-use std::sync::mpsc::{Sender, TrySendError, channel};
+use std::sync::mpsc::{Sender, TryRecvError, TrySendError, channel};
 use std::thread;
 
 use weir::protocol::Message;
@@ -31,7 +31,7 @@ impl Service for Reader {
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
 
     fn on_mail(&mut self, _: &mut Context<'_>) -> More {
-        let mail = self.mail.as_ref().and_then(MailReceiver::next);
+        let mail = self.mail.as_ref().and_then(|mail| mail.try_recv().ok());
         if let Some(mail) = mail {
             let _ = self.tell.send(mail);
         }
@@ -47,15 +47,16 @@ fn a_full_mailbox_gives_the_mail_back() {
     sender.try_send(1).unwrap();
     sender.clone().try_send(2).unwrap();
     assert_eq!(sender.try_send(3), Err(TrySendError::Full(3)));
-    assert_eq!(receiver.next(), Some(1));
+    assert_eq!(receiver.try_recv(), Ok(1));
     sender.try_send(4).unwrap();
-    assert_eq!([receiver.next(), receiver.next(), receiver.next()], [Some(2), Some(4), None]);
+    assert_eq!([receiver.try_recv(), receiver.try_recv()], [Ok(2), Ok(4)]);
+    assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
 
     // One that is to hold nothing holds one: who would wait in it waits for nobody.
     let (single, one) = strings.run(|cx| cx.mailbox::<u32>(0));
     single.try_send(1).unwrap();
     assert_eq!(single.try_send(2), Err(TrySendError::Full(2)));
-    assert_eq!(one.next(), Some(1));
+    assert_eq!(one.try_recv(), Ok(1));
 
     drop((receiver, one));
     assert_eq!(sender.try_send(5), Err(TrySendError::Disconnected(5)));
@@ -71,7 +72,7 @@ fn a_sender_may_wait_for_room() {
     let mut got = Vec::new();
     eventually(
         || {
-            got.extend(receiver.next());
+            got.extend(receiver.try_recv());
             got.len() == 100
         },
         "all mail comes",
@@ -152,4 +153,42 @@ fn mail_behind_one_that_made_the_service_panic_is_read() {
     assert_eq!(told.recv_timeout(DEADLINE), Ok(1));
     assert_eq!(told.recv_timeout(DEADLINE), Ok(2));
     assert_eq!(strings.run(|cx| cx.metrics().panics), 1);
+}
+
+/// Reports what its mailbox answers each time that it is called.
+struct Looking {
+    lend: Sender<MailSender<u32>>,
+    tell: Sender<Result<u32, TryRecvError>>,
+    mail: Option<MailReceiver<u32>>,
+}
+
+impl Service for Looking {
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        let (sender, receiver) = cx.mailbox(4);
+        self.mail = Some(receiver);
+        self.lend.send(sender).unwrap();
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+
+    fn on_mail(&mut self, _: &mut Context<'_>) -> More {
+        self.tell.send(self.mail.as_ref().unwrap().try_recv()).unwrap();
+        More::No
+    }
+}
+
+#[test]
+fn a_service_is_called_when_the_last_sender_is_gone() {
+    let (lend, lent) = channel();
+    let (tell, told) = channel();
+    let _server = Server::start(Settings::default(), move |reactor| {
+        reactor.add_service(Looking { lend, tell, mail: None }).unwrap();
+    });
+    let sender = lent.recv_timeout(DEADLINE).unwrap();
+    let other = sender.clone();
+    drop(sender);
+    other.send(1).unwrap();
+    assert_eq!(told.recv_timeout(DEADLINE), Ok(Ok(1)), "one sender is left");
+    drop(other);
+    assert_eq!(told.recv_timeout(DEADLINE), Ok(Err(TryRecvError::Disconnected)));
 }

@@ -149,7 +149,7 @@ impl Service for Stubborn {
         if self.panics.load(Ordering::SeqCst) {
             panic();
         }
-        match self.mail.as_ref().and_then(MailReceiver::next) {
+        match self.mail.as_ref().and_then(|mail| mail.try_recv().ok()) {
             Some(()) => More::Yes,
             None => More::No,
         }

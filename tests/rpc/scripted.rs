@@ -66,7 +66,7 @@ impl Backend for Scripted {
     }
 
     fn next(&mut self, _: &mut Context<'_>) -> Option<Notice> {
-        self.mail.as_ref()?.next().map(|mail| mail())
+        self.mail.as_ref()?.try_recv().ok().map(|mail| mail())
     }
 
     fn on_feeds(&mut self, _: &mut Context<'_>, feeds: &Feeds) {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SendError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SendError, SyncSender, TryRecvError, TrySendError, sync_channel};
 
 use mio::{Registry, Token, Waker};
 
@@ -75,7 +75,7 @@ impl Bells {
         let bell = Bell { rung: Arc::default(), alarm: self.alarm.clone() };
         self.bells.push((service, bell.clone()));
         let (sender, receiver) = sync_channel(capacity.max(1));
-        (MailSender { sender, bell }, MailReceiver(receiver))
+        (MailSender { sender, bell: Arc::new(LastBell(bell)) }, MailReceiver(receiver))
     }
 
     /// A waker of the loop, for a thread that has its own channel to it.
@@ -121,11 +121,22 @@ impl Bells {
     }
 }
 
+/// The bell that all senders of a mailbox share: it rings once more when the last of them is dropped.
+#[derive(Debug)]
+struct LastBell(Bell);
+
+impl Drop for LastBell {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
+}
+
 /// Puts mail for a service from any thread. Each mail makes the loop call
-/// [`on_mail`](crate::reactor::Service::on_mail).
+/// [`on_mail`](crate::reactor::Service::on_mail), and so does the drop of the last sender.
 pub struct MailSender<T> {
+    // Dropped in this order: the loop looks for a sender that is gone after the bell has rung.
     sender: SyncSender<T>,
-    bell: Bell,
+    bell: Arc<LastBell>,
 }
 
 impl<T> MailSender<T> {
@@ -135,7 +146,7 @@ impl<T> MailSender<T> {
     /// The service is gone; the mail comes back.
     pub fn send(&self, mail: T) -> Result<(), SendError<T>> {
         self.sender.send(mail)?;
-        self.bell.ring();
+        self.bell.0.ring();
         Ok(())
     }
 
@@ -145,14 +156,14 @@ impl<T> MailSender<T> {
     /// The mailbox is full or the service is gone; the mail comes back.
     pub fn try_send(&self, mail: T) -> Result<(), TrySendError<T>> {
         self.sender.try_send(mail)?;
-        self.bell.ring();
+        self.bell.0.ring();
         Ok(())
     }
 }
 
 impl<T> Clone for MailSender<T> {
     fn clone(&self) -> MailSender<T> {
-        MailSender { sender: self.sender.clone(), bell: self.bell.clone() }
+        MailSender { sender: self.sender.clone(), bell: Arc::clone(&self.bell) }
     }
 }
 
@@ -167,9 +178,32 @@ impl<T> fmt::Debug for MailSender<T> {
 pub struct MailReceiver<T>(Receiver<T>);
 
 impl<T> MailReceiver<T> {
-    /// The next mail, if there is any; never waits.
-    pub fn next(&self) -> Option<T> {
-        self.0.try_recv().ok()
+    /// Takes the next mail; never waits.
+    ///
+    /// # Errors
+    /// [`TryRecvError::Empty`]: there is no mail now. [`TryRecvError::Disconnected`]: nor will there be,
+    /// because all senders are gone.
+    ///
+    /// ```
+    /// use std::sync::mpsc::TryRecvError;
+    /// use weir::reactor::{Context, MailReceiver, More};
+    ///
+    /// fn read(cx: &mut Context<'_>, results: &MailReceiver<String>) -> More {
+    ///     match results.try_recv() {
+    ///         Ok(result) => {
+    ///             log::info!("{result}");
+    ///             More::Yes
+    ///         }
+    ///         Err(TryRecvError::Empty) => More::No,
+    ///         Err(TryRecvError::Disconnected) => {
+    ///             log::error!("the thread has ended");
+    ///             More::No
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        self.0.try_recv()
     }
 }
 

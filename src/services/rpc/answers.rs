@@ -72,7 +72,7 @@ impl<B: Backend> Rpc<B> {
     /// Answers the next call whose answer is there; whether there was one.
     pub(super) fn answer_next(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some((_, bell)) = &self.answers.bell {
-            bell.next();
+            let _ = bell.try_recv();
         }
         let Some((ticket, mut waiting)) = self.answers.pop() else {
             return false;

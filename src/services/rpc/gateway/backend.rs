@@ -69,7 +69,7 @@ impl Backend for Gateway {
 
     fn next(&mut self, cx: &mut Context<'_>) -> Option<Notice> {
         if self.notices.is_empty() {
-            let mail = self.mail.as_ref()?.next()?;
+            let mail = self.mail.as_ref()?.try_recv().ok()?;
             self.take(cx, mail);
         }
         Some(self.notices.pop_front().unwrap_or(Notice::Nothing))

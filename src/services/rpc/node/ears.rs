@@ -121,7 +121,7 @@ impl Service for Ears {
 
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
         if let Some((_, receiver)) = &self.found
-            && let Some(found) = receiver.next()
+            && let Ok(found) = receiver.try_recv()
         {
             self.untried = found;
             self.connect(cx);

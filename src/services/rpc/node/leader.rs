@@ -254,8 +254,8 @@ mod tests {
     }
 
     fn standing(mail: &MailReceiver<Post>) -> Standing {
-        match mail.next() {
-            Some(Post::Standing(standing)) => standing,
+        match mail.try_recv() {
+            Ok(Post::Standing(standing)) => standing,
             other => panic!("{other:?}"),
         }
     }
@@ -282,7 +282,7 @@ mod tests {
         leader.recover();
         assert_eq!(standing(&received), Standing::Working);
         leader.guarded(Leader::make_block).unwrap();
-        assert!(matches!(received.next(), Some(Post::Block(block)) if block.number == 1));
+        assert!(matches!(received.try_recv(), Ok(Post::Block(block)) if block.number == 1));
         drop(leader);
         fs::remove_dir_all(directory).unwrap();
     }

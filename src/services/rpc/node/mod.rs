@@ -316,7 +316,7 @@ impl Backend for Node {
 
     fn next(&mut self, _: &mut Context<'_>) -> Option<Notice> {
         if self.notices.is_empty() {
-            let post = self.running.as_ref()?.mail.next()?;
+            let post = self.running.as_ref()?.mail.try_recv().ok()?;
             self.read(post);
         }
         Some(self.notices.pop_front().unwrap_or(Notice::Nothing))

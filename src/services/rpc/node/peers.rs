@@ -352,14 +352,14 @@ impl Service for Peers {
 
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
         if let Some((_, found)) = &self.found
-            && let Some(found) = found.next()
+            && let Ok(found) = found.try_recv()
         {
             let Found { index, addresses } = found;
             self.boot[index].untried = addresses;
             self.connect(cx, index);
             return More::Yes;
         }
-        if self.changed.as_ref().is_some_and(|changed| changed.next().is_some())
+        if self.changed.as_ref().is_some_and(|changed| changed.try_recv().is_ok())
             && let Some(head) = self.announcer.head.get()
         {
             let text = head.to_text();
