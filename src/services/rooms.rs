@@ -30,7 +30,7 @@ const PRESENCE_DELAY: Duration = Duration::from_millis(200);
 /// Bounds of the interval between sweeps for expired messages, which is the history's time to live.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(10);
-/// Maximum number of rooms per sweep, and the delay of the next sweep if more may be due: a sweep
+/// Maximum number of rooms per sweep, and the delay of an additional sweep if more may be due: a sweep
 /// must not delay the turn.
 const SWEEP_ROOMS_MAX: usize = 1000;
 const SWEEP_AGAIN: Duration = Duration::from_millis(10);
@@ -159,10 +159,8 @@ impl Rooms {
 
     /// Drops expired messages, a limited number of rooms at a time.
     fn sweep(&mut self, cx: &mut Context<'_>) {
-        let has_more = self.histories.expire(cx.now(), SWEEP_ROOMS_MAX);
-        let next = if has_more { Some(SWEEP_AGAIN) } else { self.settings.sweep_interval() };
-        if let Some(next) = next {
-            let _ = cx.schedule(next, SWEEP);
+        if self.histories.expire(cx.now(), SWEEP_ROOMS_MAX) {
+            let _ = cx.schedule(SWEEP_AGAIN, SWEEP);
         }
     }
 }
@@ -170,7 +168,7 @@ impl Rooms {
 impl Service for Rooms {
     fn on_start(&mut self, cx: &mut Context<'_>) {
         if let Some(interval) = self.settings.sweep_interval() {
-            let _ = cx.schedule(interval, SWEEP);
+            let _ = cx.schedule_every(interval, SWEEP);
         }
     }
 

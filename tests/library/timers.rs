@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use weir::reactor::budget::SERVICE_TIMERS_MAX;
+use weir::reactor::timer::SLOT;
 
 use crate::puppet::{Puppet, Told};
 
@@ -67,5 +68,39 @@ fn timers_are_bounded_and_refusals_counted() {
     });
     assert_eq!(strings.next(), Told::Timer(1));
     assert!(strings.run(|cx| cx.schedule(SOON, 2)).is_some(), "one has fired");
+    assert_eq!(strings.next(), Told::Timer(2));
+}
+
+#[test]
+fn an_interval_fires_until_it_is_cancelled() {
+    let (puppet, strings) = Puppet::new();
+    let _server = puppet.serve_plain();
+    let (started, every) = strings.run(|cx| (cx.now(), cx.schedule_every(SOON, 1).unwrap()));
+    for _ in 0..4 {
+        assert_eq!(strings.next(), Told::Timer(1));
+    }
+    // A period of 1 ms is one slot of the wheel.
+    assert!(strings.run(|cx| cx.now()).since(started) >= SLOT * 3);
+    assert!(strings.run(move |cx| cx.cancel(every)));
+    assert!(!strings.run(move |cx| cx.cancel(every)));
+    // What it had fired before that.
+    strings.run(|cx| cx.schedule(LATER, 2));
+    while strings.next() == Told::Timer(1) {}
+    strings.silent();
+}
+
+#[test]
+fn an_interval_can_be_cancelled_from_its_own_call() {
+    let (mut puppet, strings) = Puppet::new();
+    let mut own = None;
+    puppet.on_timer = Box::new(move |cx, key| match key {
+        0 => own = cx.schedule_every(SOON, 1),
+        1 => assert!(cx.cancel(own.take().unwrap())),
+        _ => {}
+    });
+    let _server = puppet.serve_plain();
+    strings.run(|cx| cx.schedule(SOON, 0));
+    assert_eq!([strings.next(), strings.next()], [Told::Timer(0), Told::Timer(1)]);
+    strings.run(|cx| cx.schedule(LATER, 2));
     assert_eq!(strings.next(), Told::Timer(2));
 }

@@ -310,7 +310,37 @@ impl<'a> Context<'a> {
         timer
     }
 
-    /// Takes a timer back; whether it had not fired yet.
+    /// Has [`on_timer`](crate::reactor::Service::on_timer) called with `key` after each `period`, until the timer
+    /// is [cancelled](Context::cancel); a period below 128 ms is taken as 128 ms. A call that is late
+    /// does not delay the next one, and calls that were missed are not made up for. `None` as with
+    /// [`schedule`](Context::schedule).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use weir::protocol::Message;
+    /// use weir::reactor::{ConnId, Context, PublishOptions, Service, Target};
+    ///
+    /// struct Ticker;
+    ///
+    /// impl Service for Ticker {
+    ///     fn on_start(&mut self, cx: &mut Context<'_>) {
+    ///         cx.schedule_every(Duration::from_secs(1), 0).expect("a timer for the ticker");
+    ///     }
+    ///     fn on_timer(&mut self, cx: &mut Context<'_>, _: u64) {
+    ///         let _ = cx.publish(Target::All, "tick", PublishOptions::default());
+    ///     }
+    ///     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+    /// }
+    /// ```
+    pub fn schedule_every(&mut self, period: Duration, key: u64) -> Option<ServiceTimer> {
+        let timer = self.core.schedule.set_every(self.service, self.core.now, period, key);
+        if timer.is_none() {
+            self.core.metrics.timers_refused += 1;
+        }
+        timer
+    }
+
+    /// Takes a timer back; whether it would still have fired.
     pub fn cancel(&mut self, timer: ServiceTimer) -> bool {
         self.core.schedule.unset(timer)
     }

@@ -99,7 +99,7 @@ impl Reactor {
                 self.mail.push(service);
             }
             Timer::Service(index) => {
-                if let Some((service, key)) = self.core.schedule.fired(index) {
+                if let Some((service, key)) = self.core.schedule.fired(index, self.core.now) {
                     let _ = self.call_weighed(service, |service, cx| service.on_timer(cx, key));
                 }
             }

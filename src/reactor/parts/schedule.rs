@@ -3,9 +3,11 @@
 //! It owns the wheel (`timer.rs`) and packs each kind of timer into a key of eight bytes. It calls
 //! no handler: the timer phase does.
 
+use std::time::Duration;
+
 use slab::Slab;
 
-use super::timer::{TimerId, Wheel};
+use super::timer::{SLOT, TimerId, Wheel};
 use crate::reactor::api::budget::SERVICE_TIMERS_MAX;
 use crate::reactor::api::id::{ConnId, ServiceId};
 use crate::reactor::api::time::Time;
@@ -69,15 +71,31 @@ impl From<Key> for Timer {
     }
 }
 
-/// Identifies a service's timer until it fires or is cancelled.
+/// Identifies a service's timer until it fires for the last time or is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServiceTimer(TimerId);
+pub struct ServiceTimer {
+    index: u32,
+    serial: u32,
+}
+
+/// A timer that a service has set.
+#[derive(Debug)]
+struct Set {
+    service: ServiceId,
+    /// The key that the service gets.
+    key: u64,
+    /// Tells it from the timers that have had its index before.
+    serial: u32,
+    /// When it is due, and how long after that again.
+    every: Option<(Time, Duration)>,
+    timer: TimerId,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
     wheel: Wheel<Key>,
-    /// The service of each timer, and its key.
-    services: Slab<(ServiceId, u64)>,
+    services: Slab<Set>,
+    last_serial: u32,
 }
 
 impl Schedule {
@@ -108,30 +126,132 @@ impl Schedule {
 
     /// Sets a service's timer; `None` if there are [`SERVICE_TIMERS_MAX`] already.
     pub(crate) fn set(&mut self, service: ServiceId, due: Time, key: u64) -> Option<ServiceTimer> {
+        self.add(service, due, key, None)
+    }
+
+    /// Sets a timer that fires after each period.
+    pub(crate) fn set_every(
+        &mut self,
+        service: ServiceId,
+        now: Time,
+        period: Duration,
+        key: u64,
+    ) -> Option<ServiceTimer> {
+        let period = period.max(SLOT);
+        self.add(service, now + period, key, Some(period))
+    }
+
+    fn add(
+        &mut self,
+        service: ServiceId,
+        due: Time,
+        key: u64,
+        period: Option<Duration>,
+    ) -> Option<ServiceTimer> {
         if self.services.len() == SERVICE_TIMERS_MAX {
             return None;
         }
-        let index = self.services.insert((service, key)) as u32;
-        Some(ServiceTimer(self.insert(due, Timer::Service(index))))
+        self.last_serial = self.last_serial.wrapping_add(1);
+        let serial = self.last_serial;
+        let index = self.services.vacant_key() as u32;
+        let timer = self.insert(due, Timer::Service(index));
+        let every = period.map(|period| (due, period));
+        self.services.insert(Set { service, key, serial, every, timer });
+        Some(ServiceTimer { index, serial })
     }
 
-    /// Cancels a service's timer; false if it has fired.
-    pub(crate) fn unset(&mut self, ServiceTimer(id): ServiceTimer) -> bool {
-        match self.cancel(id) {
-            Some(Timer::Service(index)) => self.fired(index).is_some(),
-            _ => false,
-        }
+    /// Cancels a service's timer; false if it has fired for the last time.
+    pub(crate) fn unset(&mut self, timer: ServiceTimer) -> bool {
+        let index = timer.index as usize;
+        let set = self.services.get(index).filter(|set| set.serial == timer.serial);
+        let Some(armed) = set.map(|set| set.timer) else {
+            return false;
+        };
+        self.services.remove(index);
+        self.cancel(armed).is_some()
     }
 
-    /// Removes a fired timer; returns its service and key.
-    pub(crate) fn fired(&mut self, index: u32) -> Option<(ServiceId, u64)> {
-        self.services.try_remove(index as usize)
+    /// Whose timer has fired, and its key. One with a period is set again, for the first multiple of the
+    /// period that has not passed.
+    pub(crate) fn fired(&mut self, index: u32, now: Time) -> Option<(ServiceId, u64)> {
+        let set = self.services.get(index as usize)?;
+        let fired = (set.service, set.key);
+        let Some((due, period)) = set.every else {
+            self.services.remove(index as usize);
+            return Some(fired);
+        };
+        let due = next_after(due, period, now);
+        let timer = self.insert(due, Timer::Service(index));
+        let set = &mut self.services[index as usize];
+        set.every = Some((due, period));
+        set.timer = timer;
+        Some(fired)
     }
+}
+
+/// The first instant behind `now` that lies a multiple of `period` behind `due`.
+fn next_after(due: Time, period: Duration, now: Time) -> Time {
+    let missed = now.since(due).as_nanos() / period.as_nanos().max(1);
+    let periods = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
+    due + period.saturating_mul(periods)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn at(millis: u64) -> Time {
+        Time::ZERO + Duration::from_millis(millis)
+    }
+
+    /// The keys of timers that fire up to `now`.
+    fn keys(schedule: &mut Schedule, now: Time) -> Vec<u64> {
+        let mut keys = Vec::new();
+        while let Some(timer) = schedule.pop(now, &mut 1000) {
+            let Timer::Service(index) = timer else {
+                panic!("{timer:?}");
+            };
+            keys.extend(schedule.fired(index, now).map(|(_, key)| key));
+        }
+        keys
+    }
+
+    #[test]
+    fn an_interval_keeps_its_pace_and_skips_what_it_has_missed() {
+        let mut schedule = Schedule::default();
+        let period = Duration::from_secs(1);
+        let timer = schedule.set_every(ServiceId(3), at(500), period, 7).unwrap();
+        assert!(keys(&mut schedule, at(1400)).is_empty());
+        // Late by less than a period, then by several.
+        assert_eq!(keys(&mut schedule, at(1900)), [7]);
+        assert!(keys(&mut schedule, at(2400)).is_empty());
+        assert_eq!(keys(&mut schedule, at(2700)), [7]);
+        assert_eq!(keys(&mut schedule, at(60_000)), [7]);
+        assert!(keys(&mut schedule, at(60_400)).is_empty());
+        assert_eq!(keys(&mut schedule, at(60_700)), [7]);
+        assert!(schedule.unset(timer) && !schedule.unset(timer));
+        assert!(keys(&mut schedule, at(100_000)).is_empty());
+        assert_eq!((schedule.services.len(), schedule.wheel.len()), (0, 0));
+    }
+
+    #[test]
+    fn an_interval_of_nothing_is_one_slot() {
+        let mut schedule = Schedule::default();
+        schedule.set_every(ServiceId(0), at(0), Duration::ZERO, 1).unwrap();
+        let fired: usize = (0..=1000).map(|millis| keys(&mut schedule, at(millis)).len()).sum();
+        assert_eq!(fired, 7, "times in a second");
+    }
+
+    #[test]
+    fn a_name_of_a_timer_that_is_over_names_no_later_one() {
+        let mut schedule = Schedule::default();
+        let once = schedule.set(ServiceId(0), at(100), 1).unwrap();
+        assert_eq!(keys(&mut schedule, at(1000)), [1]);
+        let every = schedule.set_every(ServiceId(0), at(1000), SLOT, 2).unwrap();
+        assert!(!schedule.unset(once));
+        assert_eq!(keys(&mut schedule, at(2000)), [2]);
+        assert!(schedule.unset(every));
+    }
 
     #[test]
     fn keys_convert_back_to_their_timers() {
