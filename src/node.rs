@@ -10,8 +10,8 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 
 use log::info;
+use weir::reactor::Reactor;
 use weir::reactor::settings::{ListenSettings, RouteSettings};
-use weir::reactor::{Reactor, ServiceId};
 use weir::services::admin::{self, Admin, Source};
 use weir::services::rpc::node::{Node, P2P_PATH, peer_route};
 use weir::services::rpc::{Backend as _, Rpc};
@@ -45,7 +45,7 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
         reactor.add_route(path, health, watched())?;
     }
     if options.boot_peers.0.is_empty() {
-        let outbound = reactor.add_outbound(health, RouteSettings::default())?;
+        let outbound = reactor.add_outbound(reactor.next_service_id(), RouteSettings::default())?;
         if let Some(ears) = rpc.backend().ears(outbound) {
             reactor.add_service(ears)?;
         }
@@ -55,7 +55,7 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
         Box::new(RpcSource::new(rpc.backend().network(), rpc.counts(), options.rpc())),
     ];
     if options.has_peers() {
-        sources.push(Box::new(add_peers(&mut reactor, rpc.backend(), options, health)?));
+        sources.push(Box::new(add_peers(&mut reactor, rpc.backend(), options)?));
     }
     let admin = reactor.add_service(Admin::new(sources))?;
     reactor.add_route(admin::METRICS, admin, watched())?;
@@ -76,9 +76,8 @@ fn add_peers(
     reactor: &mut Reactor,
     node: &Node,
     options: &NodeOptions,
-    health: ServiceId,
 ) -> Result<PeerSource, Box<dyn Error>> {
-    let outbound = reactor.add_outbound(health, peer_route(P2P_SITE))?;
+    let outbound = reactor.add_outbound(reactor.next_service_id(), peer_route(P2P_SITE))?;
     let peers = node.peers(options.chain_name(), options.boot_peers.clone(), outbound);
     let source = PeerSource::new(node.network(), peers.counts());
     let peers = reactor.add_service(peers)?;

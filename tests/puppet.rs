@@ -152,6 +152,11 @@ impl Strings {
         assert_eq!(self.told.try_iter().collect::<Vec<_>>(), []);
     }
 
+    /// What has happened so far and was not looked at.
+    pub fn so_far(&self) -> impl Iterator<Item = Told> {
+        self.told.try_iter()
+    }
+
     /// All that happens until the service is gone with its loop.
     pub fn rest(self) -> Vec<Told> {
         self.told.iter().collect()

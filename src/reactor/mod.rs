@@ -180,18 +180,66 @@ impl Reactor {
         Ok(ServiceId(number))
     }
 
+    /// The id that the next [`add_service`](Reactor::add_service) will return, for what a service is made
+    /// with: its [mailbox](Reactor::mailbox), the [route](Reactor::add_outbound) of its own connections.
+    ///
+    /// ```
+    /// use std::thread;
+    /// use weir::protocol::Message;
+    /// use weir::reactor::settings::{RouteSettings, Settings};
+    /// use weir::reactor::{ConnId, Context, MailReceiver, More, Reactor, RouteId, Service};
+    ///
+    /// struct Relay {
+    ///     upstream: RouteId,
+    ///     addresses: MailReceiver<std::net::SocketAddr>,
+    /// }
+    ///
+    /// impl Service for Relay {
+    ///     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+    /// #   fn on_mail(&mut self, _: &mut Context<'_>) -> More {
+    /// #       let _ = (self.upstream, self.addresses.try_recv());
+    /// #       More::No
+    /// #   }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut reactor = Reactor::new(Settings::default())?;
+    /// let id = reactor.next_service_id();
+    /// let upstream = reactor.add_outbound(id, RouteSettings::default())?;
+    /// let (sender, addresses) = reactor.mailbox(id, 1);
+    /// assert_eq!(reactor.add_service(Relay { upstream, addresses })?, id);
+    /// thread::spawn(move || sender.send(([127, 0, 0, 1], 9001).into()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn next_service_id(&self) -> ServiceId {
+        ServiceId(u16::try_from(self.services.len()).unwrap_or(u16::MAX))
+    }
+
+    /// A mailbox for a service, as by [`Context::mailbox`].
+    pub fn mailbox<T>(
+        &mut self,
+        service: ServiceId,
+        capacity: usize,
+    ) -> (MailSender<T>, MailReceiver<T>) {
+        self.core.bells.mailbox(service, capacity)
+    }
+
     /// Leads requests to a service: by an exact path (`/chat`), one with parameters
     /// (`/rooms/{name}`), or a prefix (`/files/*`). Several services may share a path if they differ
     /// in subprotocols.
     ///
     /// # Errors
-    /// The path is no pattern or taken, or the settings contradict each other.
+    /// The path is no pattern or taken, there is no such service yet, or the settings contradict each other.
     pub fn add_route(
         &mut self,
         path: &str,
         service: ServiceId,
         settings: RouteSettings,
     ) -> Result<RouteId, RouteError> {
+        if service.index() >= self.services.len() {
+            return Err(RouteError::NoService);
+        }
         self.core.router.add(path, service, settings)
     }
 

@@ -188,6 +188,10 @@ impl Reactor {
     }
 
     fn read_mail(&mut self, id: ServiceId, share: usize) -> More {
+        if id.index() >= self.services.len() {
+            // A mailbox for a service that has not been added.
+            return More::No;
+        }
         self.core.work.serve(share);
         for _ in 0..MAILS {
             let Some(more) = self.call_weighed(id, |service, cx| service.on_mail(cx)) else {

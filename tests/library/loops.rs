@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use weir::protocol::Message;
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, Reactor, SendOutcome, Service};
+use weir::reactor::{ConnId, Context, Reactor, RouteError, SendOutcome, Service};
 use weir::services::Echo;
 
 use crate::puppet::{Puppet, Told};
@@ -139,4 +139,38 @@ fn what_contradicts_itself_is_no_loop() {
     assert!(reactor.add_outbound(echo, broken).is_err());
     reactor.add_route("/", echo, RouteSettings::default()).unwrap();
     assert!(reactor.add_route("/", echo, RouteSettings::default()).is_err());
+}
+
+#[test]
+fn a_service_has_an_id_before_it_is_added() {
+    let mut reactor = Reactor::new(Settings::default()).unwrap();
+    reactor.add_service(Echo).unwrap();
+    let id = reactor.next_service_id();
+    let early = reactor.add_route("/", id, RouteSettings::default());
+    assert_eq!(early, Err(RouteError::NoService));
+    reactor.add_outbound(id, RouteSettings::default()).unwrap();
+    // Nobody reads this mail: there is no service yet.
+    let (sender, receiver) = reactor.mailbox(id, 2);
+    sender.send(1).unwrap();
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+
+    let (mut puppet, strings) = Puppet::new();
+    puppet.on_timer = Box::new(move |cx, _| {
+        while let Ok(mail) = receiver.try_recv() {
+            cx.schedule(Duration::ZERO, mail).unwrap();
+        }
+    });
+    assert_eq!(reactor.add_service(puppet).unwrap(), id);
+    assert_eq!(reactor.next_service_id().number(), id.number() + 1);
+    reactor.context(id).schedule(Duration::ZERO, 0).unwrap();
+    sender.send(2).unwrap();
+    let mut told = Vec::new();
+    while told.len() < 3 && reactor.metrics().turns < 50 {
+        reactor.turn(Some(DEADLINE)).unwrap();
+        told.extend(strings.so_far());
+    }
+    // Timers of one slot fire in no order.
+    for timer in 0..3 {
+        assert!(told.contains(&Told::Timer(timer)), "{told:?}");
+    }
 }

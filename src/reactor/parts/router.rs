@@ -34,6 +34,8 @@ pub enum RouteError {
     Pattern(&'static str),
     /// The service already has a route with this pattern.
     Duplicate,
+    /// The service has not been added.
+    NoService,
     /// There are 65,535 routes, the maximum.
     TooMany,
     /// The limits of the route contradict each other.
@@ -45,6 +47,7 @@ impl fmt::Display for RouteError {
         match self {
             RouteError::Pattern(wrong) => f.write_str(wrong),
             RouteError::Duplicate => f.write_str("this path already routes to this service"),
+            RouteError::NoService => f.write_str("the service has not been added"),
             RouteError::TooMany => f.write_str("too many routes"),
             RouteError::Settings(error) => error.fmt(f),
         }
