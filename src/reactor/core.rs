@@ -13,7 +13,7 @@ use mio::{Registry, Token};
 
 use super::api::budget::{RATE_ADDRESSES_MAX, SHARE_BYTES_MIN, WRITE_AT_ONCE_BYTES_MIN};
 use super::api::close_reason::CloseReason;
-use super::api::id::{ConnId, Source};
+use super::api::id::{ConnId, ServiceId, Source};
 use super::api::service::{Decision, SendOutcome};
 use super::api::settings::{Settings, SlowPolicy};
 use super::api::time::Time;
@@ -55,6 +55,8 @@ pub(super) struct Queues {
     pub(super) drained: VecDeque<ConnId>,
     /// Connections that are gone.
     pub(super) reap: VecDeque<ConnId>,
+    /// Services whose `on_mail` is called in the next mail phase, each once.
+    pub(super) mail: Vec<ServiceId>,
     /// Late decisions on deferred requests.
     pub(super) answers: VecDeque<(ConnId, Decision)>,
 }
@@ -68,12 +70,20 @@ impl Queues {
         }
     }
 
+    /// See [`Core::wake`].
+    pub(super) fn wake(&mut self, service: ServiceId, recovery: &Recovery) {
+        if !self.mail.contains(&service) && !recovery.is_paused(service) {
+            self.mail.push(service);
+        }
+    }
+
     /// Whether there is work that does not wait for the poll.
     pub(super) fn is_idle(&self) -> bool {
         self.run.is_empty()
             && self.dirty.is_empty()
             && self.drained.is_empty()
             && self.reap.is_empty()
+            && self.mail.is_empty()
             && self.answers.is_empty()
     }
 }

@@ -119,8 +119,6 @@ pub struct Reactor {
     core: Core,
     /// What each connection may have in this read phase.
     share: Share,
-    /// Services whose bells rang and that have not said "no more".
-    mail: Vec<ServiceId>,
     drain: Option<Drain>,
     obeyed: Option<Obeyed>,
     /// Only if they are wanted: they read the clock in each phase.
@@ -153,7 +151,6 @@ impl Reactor {
             reserve: Reserve::new(),
             core: Core::new(settings, registry, bells)?,
             share: Share::default(),
-            mail: Vec::new(),
             drain: None,
             obeyed: None,
             stats,

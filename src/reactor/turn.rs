@@ -102,8 +102,7 @@ impl Reactor {
     /// How long the next turn's poll may wait: not at all while work is left over from the last.
     pub fn wait(&self) -> Duration {
         let accepts = self.listeners.iter().flatten().any(Listener::is_ready);
-        if accepts || self.has_drain_work() || !self.mail.is_empty() || !self.core.queues.is_idle()
-        {
+        if accepts || self.has_drain_work() || !self.core.queues.is_idle() {
             return Duration::ZERO;
         }
         let mut due = self.core.schedule.next().unwrap_or(Time::MAX).max(self.timers_held_until);
@@ -127,11 +126,7 @@ impl Reactor {
                 Source::Signals => signals = true,
                 Source::Waker => {
                     self.core.take_reloaded();
-                    for service in self.core.bells.answer() {
-                        if !self.mail.contains(&service) && !self.core.recovery.is_paused(service) {
-                            self.mail.push(service);
-                        }
-                    }
+                    self.core.take_mail();
                 }
             }
         }
@@ -162,11 +157,11 @@ impl Reactor {
 
     /// Mail from other threads, then what services have decided about requests put off.
     fn mail_phase(&mut self) {
-        if self.mail.is_empty() && self.core.queues.answers.is_empty() {
+        if self.core.queues.mail.is_empty() && self.core.queues.answers.is_empty() {
             return;
         }
         self.core.work.begin(MAIL_WORK);
-        let services = std::mem::take(&mut self.mail);
+        let services = std::mem::take(&mut self.core.queues.mail);
         let share = MAIL_WORK / services.len().max(1);
         let (mut not_reached, mut unfinished) = (Vec::new(), Vec::new());
         for service in services {
@@ -177,9 +172,11 @@ impl Reactor {
             }
         }
         self.core.metrics.phases_cut += u64::from(!not_reached.is_empty());
-        // Those that had no share this time come first.
-        not_reached.append(&mut unfinished);
-        self.mail = not_reached;
+        // Those that had no share this time come first, those that the others have woken last.
+        let woken = std::mem::replace(&mut self.core.queues.mail, not_reached);
+        for service in unfinished.into_iter().chain(woken) {
+            self.core.wake(service);
+        }
         for _ in 0..self.core.queues.answers.len() {
             if let Some((id, decision)) = self.core.queues.answers.pop_front() {
                 self.decide(id, decision);

@@ -3,13 +3,14 @@
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Sender, TryRecvError, TrySendError, channel};
 use std::thread;
+use std::time::Duration;
 
 use weir::protocol::Message;
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, MailReceiver, MailSender, More, Service};
+use weir::reactor::{ConnId, Context, MailReceiver, MailSender, More, Reactor, Service};
 
 use crate::puppet::{Puppet, Told};
-use crate::support::{Client, DEADLINE, Server, TEXT, Watched, eventually};
+use crate::support::{Client, DEADLINE, Server, TEXT, Watched, eventually, serving};
 
 /// Reads its mail, and tells it on.
 struct Reader {
@@ -191,4 +192,58 @@ fn a_service_is_called_when_the_last_sender_is_gone() {
     assert_eq!(told.recv_timeout(DEADLINE), Ok(Ok(1)), "one sender is left");
     drop(other);
     assert_eq!(told.recv_timeout(DEADLINE), Ok(Err(TryRecvError::Disconnected)));
+}
+
+/// Divides its work: each message is one count, and each call for mail counts down by one.
+struct Countdown {
+    left: u32,
+    called: u32,
+    tell: Sender<u32>,
+}
+
+impl Service for Countdown {
+    fn on_message(&mut self, cx: &mut Context<'_>, _: ConnId, _: Message<'_>) {
+        self.left += 3;
+        cx.wake();
+        cx.wake();
+    }
+
+    fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
+        self.called += 1;
+        self.left -= 1;
+        match self.left {
+            0 => self.tell.send(self.called).unwrap(),
+            _ => cx.wake(),
+        }
+        More::No
+    }
+}
+
+#[test]
+fn a_service_that_wakes_itself_is_called_once_a_turn_without_an_event() {
+    let (tell, told) = channel();
+    let mut server = serving(Settings::default(), Countdown { left: 0, called: 0, tell });
+    let mut client = Client::open(server.address, "/");
+    client.text("count down from three");
+    assert_eq!(told.recv_timeout(DEADLINE), Ok(3));
+    drop(client);
+    server.shutdown();
+    // No further call is pending: it would have underflowed.
+    assert_eq!(server.join().panics, 0);
+}
+
+#[test]
+fn a_turn_does_not_wait_while_a_service_is_awake() {
+    let (tell, told) = channel();
+    let mut reactor = Reactor::new(Settings::default()).unwrap();
+    let service = reactor.add_service(Countdown { left: 3, called: 0, tell }).unwrap();
+    reactor.start().unwrap();
+    reactor.context(service).wake();
+    for _ in 0..3 {
+        assert_eq!(reactor.wait(), Duration::ZERO);
+        assert_eq!(told.try_recv(), Err(TryRecvError::Empty));
+        reactor.turn(None).unwrap();
+    }
+    assert_eq!(told.try_recv(), Ok(3));
+    assert!(reactor.wait() > Duration::ZERO);
 }

@@ -345,6 +345,38 @@ impl<'a> Context<'a> {
         self.core.schedule.unset(timer)
     }
 
+    /// Has [`on_mail`](crate::reactor::Service::on_mail) called again: in this turn if its mail phase is still to
+    /// come, else in the next turn, which then does not wait for events. However often a service asks, it
+    /// is called once for it. So it can divide work that would delay the loop, within the budget of
+    /// its mail:
+    ///
+    /// ```
+    /// use weir::protocol::Message;
+    /// use weir::reactor::{ConnId, Context, More, Service};
+    ///
+    /// #[derive(Default)]
+    /// struct Reports {
+    ///     unsent: Vec<(ConnId, String)>,
+    /// }
+    ///
+    /// impl Service for Reports {
+    ///     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, _: Message<'_>) {
+    ///         self.unsent.extend((0..1000).map(|page| (conn, format!("page {page}"))));
+    ///         cx.wake();
+    ///     }
+    ///     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
+    ///         let Some((conn, page)) = self.unsent.pop() else {
+    ///             return More::No;
+    ///         };
+    ///         let _ = cx.send(conn, &*page);
+    ///         More::Yes
+    ///     }
+    /// }
+    /// ```
+    pub fn wake(&mut self) {
+        self.core.wake(self.service);
+    }
+
     /// A mailbox through which other threads reach this service, holding up to `capacity` mails.
     /// Each mail has [`on_mail`](crate::reactor::Service::on_mail) called.
     pub fn mailbox<T>(&mut self, capacity: usize) -> (MailSender<T>, MailReceiver<T>) {

@@ -96,7 +96,7 @@ impl Reactor {
             Timer::Lines => self.core.log_held_back(),
             Timer::Mail(service) => {
                 self.core.recovery.end_pause(service);
-                self.mail.push(service);
+                self.core.wake(service);
             }
             Timer::Service(index) => {
                 if let Some((service, key)) = self.core.schedule.fired(index, self.core.now) {

@@ -61,6 +61,18 @@ impl Core {
         self.arm(id);
     }
 
+    /// Has a service's `on_mail` called in the next mail phase, unless it pauses after a panic.
+    pub(crate) fn wake(&mut self, service: ServiceId) {
+        self.queues.wake(service, &self.recovery);
+    }
+
+    /// The same for the services with mail from other threads.
+    pub(crate) fn take_mail(&mut self) {
+        for service in self.bells.answer() {
+            self.queues.wake(service, &self.recovery);
+        }
+    }
+
     pub(crate) fn record(&self, id: ConnId) -> Option<Record<'_>> {
         let conn = self.conns.get(id)?;
         let protocols = self.router.protocols(conn.service);
