@@ -21,21 +21,20 @@ use super::conn::connection::Connection;
 use super::conn::outbox::{Outbox, Pressure, SpareQueues};
 use super::conn::outboxes::Outboxes;
 use super::conn::table::Conns;
-use super::effects::closing::send_buffer_max;
 use super::effects::deflate::Deflate;
-use super::effects::log::LineLimits;
-use super::effects::trim::Trim;
 use super::parts::admission::Admission;
 use super::parts::date::DateCache;
 use super::parts::entropy::MaskKeys;
 use super::parts::keys::RecentKeys;
 use super::parts::ledger::Ledger;
+use super::parts::lines::LineLimits;
 use super::parts::mailbox::Bells;
 use super::parts::metrics::Metrics;
 use super::parts::recovery::Recovery;
 use super::parts::router::Router;
 use super::parts::schedule::Schedule;
 use super::parts::shared::{Bytes, Shared};
+use super::parts::socket::send_buffer_max;
 use super::parts::tls::Tls;
 use super::parts::topics::{TopicLimits, Topics};
 use super::parts::work::Work;
@@ -110,7 +109,8 @@ pub(super) struct Core {
     pub(super) bells: Bells,
     pub(super) dates: DateCache,
     pub(super) spares: Spares,
-    pub(super) trim: Trim,
+    /// Whether the timer that frees unused memory is set.
+    pub(super) is_trim_due: bool,
     pub(super) work: Work,
     pub(super) masks: MaskKeys,
     pub(super) tls: Tls,
@@ -149,7 +149,7 @@ impl Core {
             bells,
             dates: DateCache::default(),
             spares: Spares::default(),
-            trim: Trim::default(),
+            is_trim_due: false,
             work: Work::default(),
             masks: MaskKeys::new()?,
             tls: Tls::default(),

@@ -20,7 +20,7 @@ use super::api::service::More;
 use super::api::time::Time;
 use super::conn::connection::{Phase, Standing};
 use super::core::Core;
-use super::effects::accept::Listener;
+use super::parts::listener::Listener;
 use super::parts::stats::PHASES;
 use super::parts::work::Share;
 

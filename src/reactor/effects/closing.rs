@@ -4,17 +4,12 @@
 //! does not read: what it has not begun to receive is dropped then, so that the Close is the next frame
 //! it finds. Writing, lingering and freeing the slot are the turn's.
 
-use std::io;
-
-use log::debug;
-use socket2::{Domain, SockRef, Socket, Type};
-
 use crate::protocol::CloseFrame;
-use crate::reactor::api::budget::SEGMENT_BYTES;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
-use crate::reactor::conn::connection::{Connection, Input, Phase};
+use crate::reactor::conn::connection::{Input, Phase};
 use crate::reactor::core::Core;
+use crate::reactor::parts::socket::widen_send_buffer;
 
 impl Core {
     /// Ends a connection for a reason of ours, with the Close frame that belongs to it.
@@ -96,7 +91,7 @@ impl Core {
 
     fn widen(&self, id: ConnId) {
         if let Some(conn) = self.conns.get(id) {
-            widen_send_buffer(conn, self.send_buffer_max);
+            widen_send_buffer(&conn.socket, conn.outbox.bytes(), self.send_buffer_max);
         }
     }
 
@@ -112,31 +107,5 @@ impl Core {
         let reason = conn.reason().unwrap_or(reason);
         conn.phase = Phase::Gone(reason);
         self.queues.reap.push_back(id);
-    }
-}
-
-/// What the system lets a send buffer be set to. Linux cuts to it what is more; others refuse that, and
-/// then nothing is known and nothing can be cut.
-pub(crate) fn send_buffer_max() -> io::Result<usize> {
-    const MORE_THAN_ANYBODY_ALLOWS: usize = 1 << 30;
-    let probe = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    match probe.set_send_buffer_size(MORE_THAN_ANYBODY_ALLOWS) {
-        Ok(()) => probe.send_buffer_size(),
-        Err(_) => Ok(usize::MAX),
-    }
-}
-
-/// Lets the kernel take all that is queued, whether the peer reads or not.
-fn widen_send_buffer(conn: &Connection, most: usize) {
-    let socket = SockRef::from(&conn.socket);
-    // Linux doubles what is set, for its bookkeeping, and tells the doubled number.
-    let now = socket.send_buffer_size().unwrap_or(0);
-    if now >= most {
-        // It has grown by itself beyond what may be set: to set it would narrow it.
-        return debug!("the send buffer stays at {now} bytes: {most} is the system's limit");
-    }
-    let wanted = now / 2 + conn.outbox.bytes() + SEGMENT_BYTES;
-    if let Err(error) = socket.set_send_buffer_size(wanted) {
-        debug!("the send buffer stays at {now} bytes: {error}");
     }
 }

@@ -7,7 +7,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use mio::net::TcpStream;
-use socket2::{Domain, Socket, Type};
 
 use super::upgrade::Handshake;
 use crate::protocol::handshake::{ClientRequest, Expected, Settled};
@@ -19,6 +18,7 @@ use crate::reactor::conn::connection::{Connection, Phase, Place, Standing};
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Quota;
 use crate::reactor::parts::router::RouteId;
+use crate::reactor::parts::socket::connect_from;
 use crate::reactor::parts::tls::TlsConnector;
 
 /// A request of ours under way.
@@ -113,17 +113,6 @@ impl Core {
             let request = std::mem::take(&mut awaited.request);
             self.queue_head(id, request);
         }
-    }
-}
-
-/// A socket bound to `from` that is about to be connected.
-fn connect_from(from: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::new(from, 0).into())?;
-    match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-        _ => Ok(TcpStream::from_std(socket.into())),
     }
 }
 

@@ -22,11 +22,10 @@ use crate::reactor::api::service::SendOutcome;
 use crate::reactor::api::settings::{DeflateMode, RouteSettings, Settings};
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::outbox::Pressure;
+use crate::reactor::conn::windows::{WindowRoom, Windows};
 use crate::reactor::core::Core;
 use crate::reactor::parts::metrics::Metrics;
 use crate::reactor::parts::shared::Bytes;
-
-use crate::reactor::conn::windows::{WindowRoom, Windows};
 
 pub(crate) use crate::protocol::deflate::Unfinished;
 pub(crate) use crate::reactor::conn::windows::WindowsBox;

@@ -1,11 +1,11 @@
 //! Log lines about peers: one record with fields for each event, at most so many of a kind a second.
 //!
-//! Owns the format of these lines and their rate. A peer can provoke each of them, so that without a
-//! limit a flood of bad requests would make the log the bottleneck. What a limit holds back is counted,
+//! Owns the format of these lines; their rates are in [`lines`](crate::reactor::parts::lines).
+//! A peer can provoke each of them, so that without a limit a flood of bad requests would make the
+//! log the bottleneck. What a limit holds back is counted,
 //! and the count is logged a second later. Lines that an operator asks for (debug, `log_access`) have
 //! no limit.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,59 +17,13 @@ use crate::protocol::CloseCode;
 use crate::protocol::handshake::{Refusal, Request, Response};
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
-use crate::reactor::api::settings::Rate;
-use crate::reactor::api::time::Time;
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::core::Core;
-use crate::reactor::parts::admission::Bucket;
+use crate::reactor::parts::lines::{Kind, Reason, SUMMARY_DELAY};
 use crate::reactor::parts::schedule::Timer;
 
-/// Lines of one kind and reason: enough to see what happens and from where.
-const LINES: Rate = Rate { per_second: 10.0, burst: 10 };
-/// How long lines are counted before the count is logged. The bucket is full again by then.
-const SUMMARY_DELAY: Duration = Duration::from_secs(1);
 /// Characters of a path or an Origin in a log line: a request may have one of many kilobytes.
 const LOGGED_CHARS: usize = 256;
-
-/// What a line is about. With the reason it names a limit; both are words of this program, so that the
-/// number of limits is bounded.
-pub(crate) type Kind = &'static str;
-type Reason = &'static str;
-
-/// The limits of all lines that peers can provoke.
-#[derive(Debug, Default)]
-pub(crate) struct LineLimits {
-    by_reason: BTreeMap<(Kind, Reason), Limit>,
-    /// Whether the timer that logs the counts is set. Invariant: true if any line was held back.
-    is_summary_due: bool,
-}
-
-#[derive(Debug)]
-struct Limit {
-    level: Level,
-    bucket: Bucket,
-    held_back: u64,
-}
-
-impl LineLimits {
-    /// Whether a line may be logged; counts it if not.
-    fn take(&mut self, level: Level, kind: Kind, reason: Reason, now: Time) -> bool {
-        let full = || Limit { level, bucket: Bucket::full(&LINES, now), held_back: 0 };
-        let limit = self.by_reason.entry((kind, reason)).or_insert_with(full);
-        let is_allowed = limit.bucket.take(&LINES, now);
-        limit.held_back += u64::from(!is_allowed);
-        is_allowed
-    }
-
-    /// The lines that were held back since this was last called: level, kind, reason and count.
-    fn take_held_back(&mut self) -> impl Iterator<Item = (Level, Kind, Reason, u64)> {
-        self.is_summary_due = false;
-        let counts = self.by_reason.iter_mut().map(|(&(kind, reason), limit)| {
-            (limit.level, kind, reason, std::mem::take(&mut limit.held_back))
-        });
-        counts.filter(|&(.., count)| count > 0)
-    }
-}
 
 impl Core {
     /// Whether a line of this level that a peer can provoke may be logged now. One that may not is
@@ -257,25 +211,6 @@ impl ToValue for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn after(millis: u64) -> Time {
-        Time::ZERO + Duration::from_millis(millis)
-    }
-
-    #[test]
-    fn ten_lines_a_second_of_each_reason_are_logged_and_the_others_counted() {
-        let mut lines = LineLimits::default();
-        let mut logged = |reason, count, millis| {
-            (0..count).filter(|_| lines.take(Level::Info, "refused", reason, after(millis))).count()
-        };
-        assert_eq!(logged("origin", 1000, 0), 10);
-        assert_eq!(logged("not_found", 5, 0), 5, "each reason has its own");
-        assert_eq!(logged("origin", 1000, 500), 5);
-        let held_back: Vec<_> = lines.take_held_back().collect();
-        assert_eq!(held_back, [(Level::Info, "refused", "origin", 1985)]);
-        assert_eq!(lines.take_held_back().count(), 0, "each is counted once");
-        assert!(lines.take(Level::Info, "refused", "origin", after(1500)));
-    }
 
     #[test]
     fn text_of_peers_is_cut_and_escaped() {

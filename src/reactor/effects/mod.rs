@@ -11,9 +11,13 @@ pub(super) mod inbound;
 pub(super) mod log;
 pub(super) mod members;
 pub(super) mod outbound;
+pub(super) mod panics;
 pub(super) mod pieces;
 pub(super) mod publish;
 pub(super) mod resource;
 pub(super) mod shutdown;
+#[cfg_attr(not(feature = "signals"), path = "../without/effects/signals.rs")]
+pub(super) mod signals;
 pub(super) mod trim;
 pub(super) mod upgrade;
+pub(super) mod work;

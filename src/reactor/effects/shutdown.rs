@@ -5,8 +5,6 @@
 //! it is not busy any more, or when half of the time has passed. Operators are served until the last
 //! client and the last outbound connection have ended; then they are dropped, and the loop is finished.
 
-use std::time::Duration;
-
 use log::{info, warn};
 
 use crate::protocol::Role;
@@ -15,34 +13,11 @@ use crate::reactor::Reactor;
 use crate::reactor::api::budget::SHUTDOWN_CLOSES;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
-use crate::reactor::api::time::Time;
 use crate::reactor::conn::connection::Phase;
 use crate::reactor::conn::pause::PauseOwner;
 use crate::reactor::core::Core;
+use crate::reactor::parts::drain::{Drain, PROGRESS_INTERVAL};
 use crate::reactor::parts::schedule::Timer;
-
-/// From one line of the log about the connections that are left to the next.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A shutdown under way.
-#[derive(Debug)]
-pub(crate) struct Drain {
-    /// Connections that have not been closed yet.
-    untold: Vec<ConnId>,
-    /// Connections that are closed once their service is not busy for them any more.
-    busy: Vec<ConnId>,
-    /// Until when that is waited for.
-    patience: Time,
-    deadline: Time,
-    /// When the log reports how many connections are left.
-    progress: Time,
-}
-
-impl Drain {
-    fn is_told(&self) -> bool {
-        self.untold.is_empty()
-    }
-}
 
 impl Reactor {
     /// Closes the clients' listeners, so that their ports are free from here on, and notes which
@@ -54,14 +29,7 @@ impl Reactor {
         self.core.admission.close();
         let untold = self.core.drained_connections();
         info!("shutting down: {} connections", untold.len());
-        let (now, timeout) = (self.core.now, self.core.settings.drain_timeout);
-        let drain = Drain {
-            untold,
-            busy: Vec::new(),
-            patience: now + timeout / 2,
-            deadline: now + timeout,
-            progress: now + PROGRESS_INTERVAL,
-        };
+        let drain = Drain::new(untold, self.core.now, self.core.settings.drain_timeout);
         for due in [drain.patience, drain.deadline, drain.progress] {
             self.core.schedule.insert(due, Timer::Drain);
         }

@@ -8,18 +8,12 @@ use crate::reactor::api::budget::TRIM_INTERVAL;
 use crate::reactor::core::Core;
 use crate::reactor::parts::schedule::Timer;
 
-/// Whether the timer of the next check is set.
-#[derive(Debug, Default)]
-pub(crate) struct Trim {
-    is_due: bool,
-}
-
 impl Core {
     /// Sets the timer if spares exist. Called once per turn, since any phase may have kept one.
     #[inline]
     pub(crate) fn watch_spares(&mut self) {
-        if !self.trim.is_due && self.keeps_spares() {
-            self.trim.is_due = true;
+        if !self.is_trim_due && self.keeps_spares() {
+            self.is_trim_due = true;
             self.schedule.insert(self.now + TRIM_INTERVAL, Timer::Trim);
         }
     }
@@ -30,7 +24,7 @@ impl Core {
 
     /// Frees spares that were not used since the last check.
     pub(crate) fn trim(&mut self) {
-        self.trim.is_due = false;
+        self.is_trim_due = false;
         let spares = self.outboxes.spares.trim() + self.spares.trim();
         self.outboxes.charge_spares();
         let freed = spares + self.deflate.trim(&self.metrics);

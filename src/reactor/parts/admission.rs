@@ -13,7 +13,6 @@ mod rates;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-pub(crate) use self::rates::Bucket;
 use self::rates::Rates;
 use crate::protocol::handshake::Refusal;
 use crate::reactor::api::budget::OPERATORS_MAX;

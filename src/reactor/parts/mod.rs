@@ -1,15 +1,19 @@
 //! Parts of the loop that know no connection.
 
 pub(super) mod admission;
+pub(super) mod bucket;
 pub(super) mod cors;
 pub(super) mod date;
 pub(super) mod destination;
+pub(super) mod drain;
 pub(super) mod entropy;
 pub(super) mod file;
 pub(super) mod histograms;
 pub(super) mod hosts;
 pub(super) mod keys;
 pub(super) mod ledger;
+pub(super) mod lines;
+pub(super) mod listener;
 pub(super) mod mailbox;
 pub(super) mod metrics;
 pub(super) mod origin;
@@ -18,8 +22,9 @@ pub(super) mod recovery;
 pub(super) mod router;
 pub(super) mod schedule;
 pub(super) mod shared;
-#[cfg_attr(not(feature = "signals"), path = "../without/signals.rs")]
+#[cfg_attr(not(feature = "signals"), path = "../without/parts/signals.rs")]
 pub(super) mod signals;
+pub(super) mod socket;
 pub(super) mod stats;
 pub mod timer;
 #[cfg_attr(not(feature = "tls"), path = "../without/tls.rs")]

@@ -1,16 +1,12 @@
 //! Services whose `on_mail` has panicked: each is called again after a pause, which doubles.
 //!
 //! A service that panics before it takes its mail would otherwise be called again at once, for
-//! ever. It owns the pauses; the mail phase calls services, and a timer ends each pause.
+//! ever. It owns the pauses: [`panics`](crate::reactor::effects::panics) starts them, and a timer ends each.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use log::{Level, error};
-
-use super::schedule::Timer;
 use crate::reactor::api::id::ServiceId;
-use crate::reactor::core::Core;
 
 /// The pause after the first panic.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -35,7 +31,7 @@ impl Recovery {
     }
 
     /// Starts a pause; returns its length.
-    fn begin(&mut self, service: ServiceId) -> Duration {
+    pub(crate) fn begin(&mut self, service: ServiceId) -> Duration {
         let length = match self.0.get(&service) {
             Some(last) => (last.length * 2).min(PAUSE_MAX),
             None => PAUSE_MIN,
@@ -60,32 +56,6 @@ impl Recovery {
 
     pub(crate) fn services(&self) -> impl Iterator<Item = ServiceId> {
         self.0.keys().copied()
-    }
-}
-
-impl Core {
-    /// Counts and logs a panic in a service's handler.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn note_panic(&mut self, service: ServiceId) {
-        self.metrics.panics += 1;
-        if self.may_log(Level::Error, "panicked", "handler") {
-            error!("service {} ({}) panicked", service.number(), self.service_name(service));
-        }
-    }
-
-    /// Pauses a service's mail after a panic in `on_mail`.
-    pub(crate) fn pause_mail(&mut self, service: ServiceId) {
-        let pause = self.recovery.begin(service);
-        self.schedule.insert(self.now + pause, Timer::Mail(service));
-        self.metrics.mail_pauses += 1;
-        let (number, name) = (service.number(), self.service_name(service));
-        error!("service {number} ({name}) panicked in on_mail: it is called again in {pause:?}");
-    }
-
-    /// The type name of a service, for logs.
-    pub(crate) fn service_name(&self, service: ServiceId) -> &'static str {
-        self.service_names.get(service.index()).copied().unwrap_or_default()
     }
 }
 

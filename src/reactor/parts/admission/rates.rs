@@ -9,39 +9,10 @@ use std::time::Duration;
 
 use crate::reactor::api::settings::{Rate, Settings};
 use crate::reactor::api::time::Time;
+use crate::reactor::parts::bucket::Bucket;
 
 /// How often a full table of addresses is searched for entries that can be dropped.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A token bucket: tokens return at a rate, up to a burst.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bucket {
-    tokens: f64,
-    filled: Time,
-}
-
-impl Bucket {
-    pub(crate) fn full(rate: &Rate, now: Time) -> Bucket {
-        Bucket { tokens: f64::from(rate.burst), filled: now }
-    }
-
-    pub(crate) fn take(&mut self, rate: &Rate, now: Time) -> bool {
-        let back = now.since(self.filled).as_secs_f64() * rate.per_second;
-        self.tokens = (self.tokens + back).min(f64::from(rate.burst));
-        self.filled = now;
-        let has_one = self.tokens >= 1.0;
-        if has_one {
-            self.tokens -= 1.0;
-        }
-        has_one
-    }
-
-    /// Whether dropping the bucket changes nothing, because a new one would be full, too.
-    fn is_full(&self, rate: &Rate, now: Time) -> bool {
-        let missing = f64::from(rate.burst) - self.tokens;
-        now.since(self.filled).as_secs_f64() * rate.per_second >= missing
-    }
-}
 
 /// The buckets of all addresses, and the bucket of all connections.
 #[derive(Debug)]
@@ -60,7 +31,7 @@ impl Rates {
             by_address: HashMap::new(),
             addresses_max,
             swept: Time::ZERO,
-            all: Bucket { tokens: f64::from(burst), filled: Time::ZERO },
+            all: Bucket::full(burst, Time::ZERO),
         }
     }
 
@@ -79,7 +50,7 @@ impl Rates {
             }
         }
         let bucket = self.by_address.entry(address);
-        bucket.or_insert_with(|| Bucket::full(rate, now)).take(rate, now)
+        bucket.or_insert_with(|| Bucket::full(rate.burst, now)).take(rate, now)
     }
 
     /// Drops full buckets: a new bucket would be equal. At most once per [`SWEEP_INTERVAL`],

@@ -1,10 +1,6 @@
-//! Stands in for `signals.rs` without the feature `signals`: the loop handles no signal.
+//! Stands in for `effects/signals.rs` without the feature `signals`.
 
 use crate::reactor::Reactor;
-
-/// Has no value: no signal is registered.
-#[derive(Debug)]
-pub(crate) enum Obeyed {}
 
 impl Reactor {
     pub(crate) fn take_signals(&mut self) {

@@ -1,0 +1,47 @@
+//! Options of TCP sockets: send buffers and source addresses.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use log::debug;
+use mio::net::TcpStream;
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::reactor::api::budget::SEGMENT_BYTES;
+
+/// What the system lets a send buffer be set to. Linux cuts to it what is more; others refuse that, and
+/// then nothing is known and nothing can be cut.
+pub(crate) fn send_buffer_max() -> io::Result<usize> {
+    const MORE_THAN_ANYBODY_ALLOWS: usize = 1 << 30;
+    let probe = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    match probe.set_send_buffer_size(MORE_THAN_ANYBODY_ALLOWS) {
+        Ok(()) => probe.send_buffer_size(),
+        Err(_) => Ok(usize::MAX),
+    }
+}
+
+/// Lets the kernel take all that is queued, whether the peer reads or not.
+pub(crate) fn widen_send_buffer(socket: &TcpStream, queued: usize, most: usize) {
+    let socket = SockRef::from(socket);
+    // Linux doubles what is set, for its bookkeeping, and tells the doubled number.
+    let now = socket.send_buffer_size().unwrap_or(0);
+    if now >= most {
+        // It has grown by itself beyond what may be set: to set it would narrow it.
+        return debug!("the send buffer stays at {now} bytes: {most} is the system's limit");
+    }
+    let wanted = now / 2 + queued + SEGMENT_BYTES;
+    if let Err(error) = socket.set_send_buffer_size(wanted) {
+        debug!("the send buffer stays at {now} bytes: {error}");
+    }
+}
+
+/// A socket bound to `from` that is about to be connected.
+pub(crate) fn connect_from(from: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
