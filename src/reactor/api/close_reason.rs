@@ -1,7 +1,8 @@
-//! Why a connection ended: the one enum behind the log line, the close code and `on_close`.
+//! Why a connection ended: one enum for the log line, the metric label, the close code and
+//! `on_close`.
 //!
-//! A reason is fixed when the end begins and never replaced: what follows (an answer that never
-//! came, a reset during the linger) does not hide the cause.
+//! The reason is fixed when the end starts and never replaced: later events (a missing response, a
+//! reset while lingering) do not hide the cause.
 
 use std::fmt;
 use std::io;
@@ -12,51 +13,51 @@ use crate::protocol::{CloseCode, ProtocolError};
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseReason {
-    /// The peer sent a Close, with this code or without any.
+    /// The peer sent a Close, with or without a code.
     PeerClosed(Option<CloseCode>),
     /// The peer ended the stream without a Close.
     PeerGone,
-    /// The peer ended the stream without a close_notify, so that something may be missing at its end.
+    /// The peer ended the TLS stream without close_notify: the last data may be missing.
     Truncated,
-    /// The connection broke: reset, or an error of the network.
+    /// The connection was reset, or failed with another network error.
     PeerReset,
-    /// A service closed it, with this code.
+    /// A service closed it with this code.
     Service(CloseCode),
-    /// A service dropped it, without a Close.
+    /// A service dropped it without a Close.
     Aborted,
-    /// The peer broke the protocol.
+    /// The peer violated the protocol.
     Protocol(ProtocolError),
     /// Pings were not answered.
     HeartbeatTimeout,
     /// No data message for the route's idle time.
     IdleTimeout,
-    /// The peer read too slowly for what it was sent.
+    /// The peer read too slowly.
     SlowConsumer,
-    /// Output was queued, and for the route's write time the peer took none of it.
+    /// Queued output made no progress for the route's write timeout.
     WriteTimeout,
-    /// All connections together held more memory than the loop may.
+    /// All connections together reached the memory limit.
     Overloaded,
     /// A handler of the service panicked.
     ServicePanicked,
-    /// The server is going down.
+    /// The server is shutting down.
     Shutdown,
-    /// The request, or the answer to ours, did not come in time.
+    /// The request, or the response to our request, did not arrive in time.
     HandshakeTimeout,
     /// The request was refused.
     Refused(Refusal),
-    /// A plain HTTP exchange came to its end.
+    /// An HTTP exchange without upgrade was completed.
     HttpDone,
-    /// No TLS could be agreed with the peer, or it broke; the log has the details.
+    /// The TLS handshake or session failed; the log has the details.
     TlsFailed,
-    /// Our own connection attempt failed, for this reason of the system's.
+    /// An outbound connection could not be established, by this error of the system.
     ConnectFailed(io::ErrorKind),
-    /// The server that we connected to did not upgrade.
+    /// The server of an outbound connection did not upgrade.
     UpgradeFailed(ClientError),
 }
 
 impl CloseReason {
-    /// The code in the Close frame that we send for this reason; `None` where none is sent, or an
-    /// empty one answers an empty one.
+    /// The code of the Close frame that we send for this reason. `None` if no Close is sent, or an
+    /// empty one in response to an empty one.
     pub fn close_code(self) -> Option<CloseCode> {
         match self {
             CloseReason::PeerClosed(code) => code,
@@ -82,7 +83,7 @@ impl CloseReason {
         }
     }
 
-    /// The words in that Close frame.
+    /// The reason text of that Close frame.
     pub fn text(self) -> &'static str {
         match self {
             CloseReason::Protocol(error) => error.as_str(),
@@ -97,8 +98,8 @@ impl CloseReason {
         }
     }
 
-    /// Whether the peer does not read: then what it has not begun to receive is dropped, so that
-    /// the Close is the next frame it finds.
+    /// Whether the peer does not read. Then frames of which it has received no byte are dropped, so
+    /// that the Close is the next frame.
     pub(in crate::reactor) fn cuts_queue(self) -> bool {
         matches!(
             self,
@@ -109,7 +110,7 @@ impl CloseReason {
         )
     }
 
-    /// Every [name](CloseReason::name).
+    /// All [names](CloseReason::name), sorted.
     pub const NAMES: [&'static str; 24] = [
         "aborted",
         "connect_failed",
@@ -137,8 +138,8 @@ impl CloseReason {
         "write_timeout",
     ];
 
-    /// A short name for logs and metrics: the same for all close codes and all refusals, apart for the
-    /// protocol errors that an operator can act on.
+    /// A short name for logs and metrics. All close codes share a name, and so do all refusals;
+    /// protocol errors that operators can act on have their own.
     pub fn name(self) -> &'static str {
         match self {
             CloseReason::PeerClosed(_) => "peer_closed",

@@ -1,7 +1,8 @@
-//! What a service may do from within a handler.
+//! The [`Context`] that a service gets in each handler: everything that it can do.
 //!
-//! A thin face of the core for one service: it checks nothing that the core does not check, and calls
-//! no handler. Everything takes a [`ConnId`]; one that is stale changes nothing and says so.
+//! A thin layer over the core for one service. It checks nothing that the core does not check, and
+//! calls no handler. Functions take a [`ConnId`]; with a stale one they change nothing, and say so
+//! if they return a result.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -27,7 +28,7 @@ use crate::reactor::parts::schedule::ServiceTimer;
 use crate::reactor::parts::tls::TlsConnector;
 use crate::reactor::parts::topics::{JoinError, Joined, Left};
 
-/// A service's view of the loop, lent for one call of a handler.
+/// A service's access to the loop, for one call of a handler.
 #[derive(Debug)]
 pub struct Context<'a> {
     core: &'a mut Core,
@@ -45,92 +46,94 @@ impl<'a> Context<'a> {
         conn.is_some_and(|conn| conn.service == self.service && !conn.has_ended())
     }
 
-    /// The time at which this turn began, or at which [`Reactor::context`](crate::reactor::Reactor::context)
-    /// was called.
+    /// The time at which this turn started, or at which
+    /// [`Reactor::context`](crate::reactor::Reactor::context) was called.
     pub fn now(&self) -> Time {
         self.core.now
     }
 
-    /// What the loop has counted; gauges (`.._now`) are brought up to date by this call.
+    /// The counts of the loop. This call updates the gauges (`.._now`).
     pub fn metrics(&mut self) -> &Metrics {
         self.core.metrics()
     }
 
-    /// The limits in force.
+    /// The settings of the loop.
     pub fn settings(&self) -> &Settings {
         &self.core.settings
     }
 
-    /// How many connections there are, how many there may be, and whether the loop is shutting down.
+    /// The numbers of connections, their limits, and whether the loop is shutting down.
     pub fn occupancy(&self) -> Occupancy {
         self.core.admission.occupancy()
     }
 
-    /// Services that are not called for mail for now, or have not handled any since: their
-    /// [`on_mail`](crate::reactor::Service::on_mail) panicked. Each with the name of its type.
+    /// Services whose [`on_mail`](crate::reactor::Service::on_mail) panicked and has not returned
+    /// normally since, each with its type name.
     pub fn recovering(&self) -> impl Iterator<Item = (ServiceId, &'static str)> {
         let services = self.core.recovery.services();
         services.map(|service| (service, self.core.service_name(service)))
     }
 
-    /// Whether a log line that a peer can provoke may be logged now: ten a second for each `reason`, all
-    /// services together. A line that may not is counted, and the loop logs the count at the same level
-    /// a second later.
+    /// Whether a log line that a peer can provoke may be logged now: ten per second for each
+    /// `reason`, for all services together. Suppressed lines are counted, and the loop logs the
+    /// count at the same level one second later.
     pub fn may_log(&mut self, level: log::Level, reason: &'static str) -> bool {
         self.core.may_log(level, "service", reason)
     }
 
     // Sending.
 
-    /// Queues a message. It is on its way at the end of the turn, with all else for this connection.
+    /// Queues a message. It is written at the end of the turn, together with other output of the
+    /// connection.
     pub fn send<'m>(&mut self, conn: ConnId, message: impl Into<Message<'m>>) -> SendOutcome {
         self.core.send(conn, message.into())
     }
 
-    /// Queues a message that the service has masked, on a connection that it has made itself; on any
-    /// other it is [`SendOutcome::Refused`], since a server must not mask (RFC 6455, 5.1).
+    /// Queues a message that the service has masked. Only outbound connections accept it; others
+    /// return [`SendOutcome::Refused`], since a server must not mask (RFC 6455, 5.1).
     pub fn send_masked(&mut self, conn: ConnId, message: Masked<'_>) -> SendOutcome {
         self.core.send_masked(conn, message)
     }
 
-    /// A fresh key for [`Context::send_masked`], as unpredictable as the system's entropy.
+    /// A new masking key for [`Context::send_masked`], from a generator seeded by the system.
     pub fn masking_key(&mut self) -> [u8; 4] {
         self.core.masks.key()
     }
 
-    /// Queues a frame that was encoded before.
+    /// Queues a frame that is encoded already.
     pub fn send_shared(&mut self, conn: ConnId, frame: &SharedFrame) -> SendOutcome {
         self.core.send_shared(conn, frame)
     }
 
-    /// Queues one text message that is put together from pieces, which must be UTF-8 as a whole (RFC 6455,
-    /// 5.6). Large shared pieces are queued without a copy, and uncompressed.
+    /// Queues one text message built from pieces, which together must be UTF-8 (RFC 6455, 5.6).
+    /// Large shared pieces are queued without a copy, and uncompressed.
     pub fn send_pieces(&mut self, conn: ConnId, pieces: &[Piece]) -> SendOutcome {
         self.core.send_pieces(conn, pieces)
     }
 
-    /// Whether there is memory for a message of so many bytes to this connection, whatever the limits of its
-    /// own queue say.
+    /// Whether a message with a payload of this length fits into the memory limits of the loop. The
+    /// limits of the connection's own queue are not considered.
     pub fn has_memory(&self, conn: ConnId, payload_len: usize) -> bool {
         self.core.has_memory(conn, payload_len)
     }
 
-    /// Queues a ping of the service's own; what exceeds 125 bytes is cut. The heartbeat needs none.
+    /// Queues a ping with a payload of the service; it is cut at 125 bytes. The heartbeat sends its
+    /// own pings.
     pub fn ping(&mut self, conn: ConnId, payload: &[u8]) -> SendOutcome {
         self.core.send_ping(conn, payload)
     }
 
-    /// Queues one message for many: encoded once, shared by all.
+    /// Queues one message for many connections: it is encoded once and shared.
     ///
     /// ```
     /// # use weir::reactor::{ConnId, Context, PublishOptions, Target};
-    /// fn tell_admins(cx: &mut Context<'_>, sender: ConnId) {
-    ///     let told = cx.publish(Target::Topic("ops"), "disk full", PublishOptions {
+    /// fn alert_admins(cx: &mut Context<'_>, sender: ConnId) {
+    ///     let outcome = cx.publish(Target::Topic("ops"), "disk full", PublishOptions {
     ///         except: &[sender],
     ///         filter: Some(&|record| record.metadata.get("role") == Some("admin")),
     ///         ..PublishOptions::default()
     ///     });
-    ///     log::info!("{} told, {} had no room", told.sent, told.refused);
+    ///     log::info!("{} received it, {} had no room", outcome.sent, outcome.refused);
     /// }
     /// ```
     pub fn publish<'p>(
@@ -142,21 +145,21 @@ impl<'a> Context<'a> {
         self.core.publish(self.service, target, payload.into(), options)
     }
 
-    // Slow and fast.
+    // Flow control.
 
-    /// Takes no more messages from the connection: TCP tells its peer to wait. Until it is resumed it is
-    /// neither pinged nor collected for its silence, and that its peer has gone may not be noticed.
+    /// Pauses reading from a connection: TCP back-pressure makes its peer wait. A paused connection
+    /// is neither pinged nor closed for idleness, and the end of its stream may go unnoticed.
     pub fn pause(&mut self, conn: ConnId) {
         self.core.pause(conn, PauseOwner::Service);
     }
 
-    /// Ends the service's pause. Messages are read again, first those that have arrived meanwhile, unless
-    /// a shutdown has paused the connection, too.
+    /// Ends the service's pause. Reading resumes, starting with messages that are buffered already,
+    /// unless a shutdown has paused the connection, too.
     pub fn resume(&mut self, conn: ConnId) {
         self.core.resume(conn, PauseOwner::Service);
     }
 
-    /// Bytes queued for a connection that the kernel has not taken yet.
+    /// Bytes queued for a connection that the kernel has not accepted yet.
     pub fn queued_bytes(&self, conn: ConnId) -> usize {
         self.core.conns.get(conn).map_or(0, |conn| self.core.outboxes.queued_bytes(conn))
     }
@@ -166,29 +169,29 @@ impl<'a> Context<'a> {
     /// Makes a connection a member of one of the service's topics.
     ///
     /// # Errors
-    /// A limit stands against it.
+    /// A limit is reached, or the connection is not open.
     pub fn subscribe(&mut self, conn: ConnId, topic: &str) -> Result<Joined, JoinError> {
         self.core.subscribe(self.service, conn, topic)
     }
 
-    /// Ends a membership. The end of the connection ends them all.
+    /// Ends a membership. The end of a connection ends all its memberships.
     pub fn unsubscribe(&mut self, conn: ConnId, topic: &str) -> Left {
         self.core.unsubscribe(self.service, conn, topic)
     }
 
-    /// How many members a topic has.
+    /// The number of members of a topic.
     pub fn members(&self, topic: &str) -> usize {
         self.core.topics.count(self.service.number(), topic)
     }
 
     // Connections.
 
-    /// What is known of a connection.
+    /// The data about a connection.
     pub fn record(&self, conn: ConnId) -> Option<Record<'_>> {
         self.core.record(conn)
     }
 
-    /// The other end's address.
+    /// The peer's address.
     pub fn peer(&self, conn: ConnId) -> Option<SocketAddr> {
         self.core.conns.get(conn).map(|conn| conn.peer.into())
     }
@@ -203,10 +206,10 @@ impl<'a> Context<'a> {
             .map(|(id, _)| id)
     }
 
-    /// Notes a word beside a connection, where filters and records find it.
+    /// Sets a metadata entry of a connection, for filters and records.
     ///
     /// # Errors
-    /// There is no room for it.
+    /// The connection's metadata is full.
     pub fn set_metadata(
         &mut self,
         conn: ConnId,
@@ -220,7 +223,7 @@ impl<'a> Context<'a> {
         metadata.get_or_insert_default().set(key, value)
     }
 
-    /// Forgets a word.
+    /// Removes a metadata entry.
     pub fn remove_metadata(&mut self, conn: ConnId, key: &str) {
         let conn = self.core.conns.get_mut(conn);
         let rare = conn.and_then(|conn| conn.rare.as_mut());
@@ -232,32 +235,35 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Ends a connection with a Close behind everything that is queued for it. A later call, or one for
-    /// a connection that ends already, changes nothing. The reason is cut at 123 bytes.
+    /// Closes a connection with a Close frame after all queued output. A later call, or a call for
+    /// a connection that is closing already, changes nothing. The reason is cut at 123 bytes.
     pub fn close(&mut self, conn: ConnId, code: CloseCode, reason: &str) {
         self.core.begin_close(conn, CloseReason::Service(code), reason);
     }
 
-    /// Ends a connection at once, without a Close: the peer sees the end of the stream, or a reset if it
-    /// had sent what was not read. What is queued is lost.
+    /// Drops a connection at once, without a Close: the peer sees the end of the stream, or a reset
+    /// if it had sent bytes that were not read. Queued output is lost.
     pub fn abort(&mut self, conn: ConnId) {
         self.core.vanish(conn, CloseReason::Aborted);
     }
 
-    /// Answers a request for which [`on_request`](crate::reactor::Service::on_request) said
-    /// [`Decision::Defer`], or [`on_plain`](crate::reactor::Service::on_plain) `None`: the latter with
-    /// [`Decision::Respond`] alone, for there is nothing to accept. Deferring again changes nothing, and
-    /// neither does an answer to who has gone.
+    /// Responds to a deferred request: one for which
+    /// [`on_request`](crate::reactor::Service::on_request) returned [`Decision::Defer`], or
+    /// [`on_plain`](crate::reactor::Service::on_plain) returned `None`. The latter accepts only
+    /// [`Decision::Respond`], since there is no upgrade to accept. Deferring again changes nothing,
+    /// and neither does a response to a client that has gone.
     pub fn answer(&mut self, conn: ConnId, decision: Decision) {
         self.core.answer(conn, decision);
     }
 
-    /// Connects to a WebSocket server, on this loop. [`on_open`](crate::reactor::Service::on_open) or
-    /// [`on_close`](crate::reactor::Service::on_close) tells the outcome.
+    /// Opens a connection to a WebSocket server, on this loop. Its outcome is reported by
+    /// [`on_open`](crate::reactor::Service::on_open) or
+    /// [`on_close`](crate::reactor::Service::on_close).
     ///
     /// # Errors
-    /// No socket could be made, [`outbound_max`](crate::reactor::settings::Settings::outbound_max) is reached, or
-    /// the loop is shutting down; of the last two the kind is [`io::ErrorKind::QuotaExceeded`].
+    /// The socket could not be created,
+    /// [`outbound_max`](crate::reactor::settings::Settings::outbound_max) is reached, or the loop
+    /// is shutting down. In the last two cases the kind is [`io::ErrorKind::QuotaExceeded`].
     pub fn connect(
         &mut self,
         route: RouteId,
@@ -267,11 +273,13 @@ impl<'a> Context<'a> {
         self.core.connect(self.service, route, None, address, request, None)
     }
 
-    /// The same, from a given address of this machine: one address has some 28,000 ports towards one
-    /// server, a loopback network has 16 million addresses.
+    /// Like [`connect`](Context::connect), from a given address of this machine: one address has
+    /// some 28,000 ports for connections to one server, a loopback network has 16 million
+    /// addresses.
     ///
     /// # Errors
-    /// The same, or `from` is no address of this machine, or of another family.
+    /// As for [`connect`](Context::connect); or `from` is not an address of this machine, or of
+    /// another family.
     pub fn connect_from(
         &mut self,
         from: IpAddr,
@@ -282,10 +290,11 @@ impl<'a> Context<'a> {
         self.core.connect(self.service, route, Some(from), address, request, None)
     }
 
-    /// The same by TLS; `from` as with [`connect_from`](Context::connect_from), if at all. Feature `tls`.
+    /// Like [`connect`](Context::connect), over TLS; optionally from a given address, as
+    /// [`connect_from`](Context::connect_from). Feature `tls`.
     ///
     /// # Errors
-    /// The same.
+    /// As for [`connect_from`](Context::connect_from).
     #[cfg(feature = "tls")]
     pub fn connect_secure(
         &mut self,
@@ -300,8 +309,8 @@ impl<'a> Context<'a> {
 
     // Time and threads.
 
-    /// Has [`on_timer`](crate::reactor::Service::on_timer) called with `key` after `delay`, at most 128 ms
-    /// late; `None` if all services together have set too many.
+    /// Sets a timer: [`on_timer`](crate::reactor::Service::on_timer) is called with `key` after
+    /// `delay`, at most 128 ms late. `None` if all services together have set too many timers.
     pub fn schedule(&mut self, delay: Duration, key: u64) -> Option<ServiceTimer> {
         let timer = self.core.schedule.set(self.service, self.core.now + delay, key);
         if timer.is_none() {
@@ -310,10 +319,10 @@ impl<'a> Context<'a> {
         timer
     }
 
-    /// Has [`on_timer`](crate::reactor::Service::on_timer) called with `key` after each `period`, until the timer
-    /// is [cancelled](Context::cancel); a period below 128 ms is taken as 128 ms. A call that is late
-    /// does not delay the next one, and calls that were missed are not made up for. `None` as with
-    /// [`schedule`](Context::schedule).
+    /// Sets an interval timer: [`on_timer`](crate::reactor::Service::on_timer) is called with `key`
+    /// after each `period`, until the timer is [cancelled](Context::cancel). A period below 128 ms
+    /// counts as 128 ms. A late call does not delay the next one, and missed calls are skipped.
+    /// `None` as with [`schedule`](Context::schedule).
     ///
     /// ```
     /// use std::time::Duration;
@@ -340,15 +349,15 @@ impl<'a> Context<'a> {
         timer
     }
 
-    /// Takes a timer back; whether it would still have fired.
+    /// Cancels a timer; false if it would not have fired any more.
     pub fn cancel(&mut self, timer: ServiceTimer) -> bool {
         self.core.schedule.unset(timer)
     }
 
-    /// Has [`on_mail`](crate::reactor::Service::on_mail) called again: in this turn if its mail phase is still to
-    /// come, else in the next turn, which then does not wait for events. However often a service asks, it
-    /// is called once for it. So it can divide work that would delay the loop, within the budget of
-    /// its mail:
+    /// Makes the loop call [`on_mail`](crate::reactor::Service::on_mail): in this turn if its mail
+    /// phase has not started, else in the next turn, which then does not wait for events. Several
+    /// calls of `wake` cause one call. So a service can divide work that would delay the loop,
+    /// within the budget of its mail:
     ///
     /// ```
     /// use weir::protocol::Message;
@@ -377,8 +386,8 @@ impl<'a> Context<'a> {
         self.core.wake(self.service);
     }
 
-    /// A mailbox through which other threads reach this service, holding up to `capacity` mails.
-    /// Each mail has [`on_mail`](crate::reactor::Service::on_mail) called.
+    /// Creates a mailbox through which other threads reach this service. It holds up to `capacity`
+    /// mails; each of them makes the loop call [`on_mail`](crate::reactor::Service::on_mail).
     pub fn mailbox<T>(&mut self, capacity: usize) -> (MailSender<T>, MailReceiver<T>) {
         self.core.bells.mailbox(self.service, capacity)
     }

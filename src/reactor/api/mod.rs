@@ -1,4 +1,4 @@
-//! What an embedder reads and implements: the service, its context, ids, requests, settings, limits.
+//! The interface for embedders: services, their context, ids, requests, settings, budgets.
 
 pub mod budget;
 pub(super) mod close_reason;

@@ -1,8 +1,8 @@
-//! The contract between the loop and what runs on it.
+//! The interface between the loop and the services that run on it.
 //!
 //! A service is a trait object on the loop's thread. It sees connections by [`ConnId`] and messages
-//! by reference, never a socket; what it wants done it asks of the [`Context`]. Handlers must not
-//! block: work that does belongs on a thread, its results come back through a mailbox.
+//! by reference, never a socket; it acts through the [`Context`]. Handlers must not block: blocking
+//! work belongs on a thread, and its results return through a mailbox.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,23 +15,24 @@ use crate::protocol::Message;
 use crate::protocol::handshake::{self, Refusal, Response};
 use crate::reactor::parts::router::Params;
 
-/// What runs on the loop. All but [`on_message`](Service::on_message) may be left as they are.
+/// A service of the loop. Only [`on_message`](Service::on_message) must be implemented.
 ///
-/// No handler is called from within another: `send`, `publish` and `close` edit queues and return.
-/// A handler that panics costs its connection, which is closed with 1011, and nobody else anything.
+/// Handlers are never nested: `send`, `publish` and `close` edit queues and return. If a handler
+/// panics, its connection is closed with 1011; other connections are not affected.
 pub trait Service {
-    /// The subprotocols that it speaks, the preferred one first.
+    /// The subprotocols of the service, the preferred one first.
     fn protocols(&self) -> &[&str] {
         &[]
     }
 
-    /// Called once, before the loop runs: the place to make mailboxes, threads and timers. A panic ends
-    /// the start: [`Reactor::run`](crate::reactor::Reactor::run) returns an error.
+    /// Called once, before the loop runs: the place to create mailboxes, threads and timers. A
+    /// panic fails the start: [`Reactor::run`](crate::reactor::Reactor::run) returns an error.
     fn on_start(&mut self, cx: &mut Context<'_>) {
         let _ = cx;
     }
 
-    /// A valid upgrade request for one of its routes. Origin and subprotocol were checked already.
+    /// A valid upgrade request for one of the service's routes. Origin and subprotocol are checked
+    /// already.
     fn on_request(
         &mut self,
         cx: &mut Context<'_>,
@@ -42,14 +43,15 @@ pub trait Service {
         Decision::Accept { protocol: request.protocol }
     }
 
-    /// The methods of plain requests, those that ask for no upgrade, that it answers on its routes.
+    /// The methods of HTTP requests without upgrade that the service answers on its routes.
     fn methods(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// A plain request by one of its [`methods`](Service::methods), with its whole body. `None` promises
-    /// a [`Context::answer`] later; until then, [`on_close`](Service::on_close) tells if the client has
-    /// gone, and [`is_busy`](Service::is_busy) should say so.
+    /// An HTTP request without upgrade, by one of the service's [`methods`](Service::methods), with
+    /// its whole body. `None` defers the response to [`Context::answer`]. Until then
+    /// [`on_close`](Service::on_close) reports the end of the client, and
+    /// [`is_busy`](Service::is_busy) should return true.
     fn on_plain(
         &mut self,
         cx: &mut Context<'_>,
@@ -60,116 +62,117 @@ pub trait Service {
         Some(Response::text(501, "not implemented"))
     }
 
-    /// The handshake is done: messages go both ways.
+    /// The handshake is complete: messages can be sent and received.
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let _ = (cx, conn);
     }
 
-    /// A whole message. It lies in the loop's buffers: what is kept must be copied.
+    /// A complete message. It is in a buffer of the loop: copy what must be kept.
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>);
 
-    /// The queue of a connection for which `send` answered [`SendOutcome::Congested`], or refused
-    /// because it was full, has fallen below low water.
+    /// The queue of a connection has fallen below low water, after `send` returned
+    /// [`SendOutcome::Congested`], or [`SendOutcome::Refused`] because the queue was full.
     fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let _ = (cx, conn);
     }
 
-    /// The connection is over; the id finds nothing from here on. Called exactly once for every
-    /// connection that was accepted, deferred, or made by [`Context::connect`]; of those that were
-    /// deferred with a plain request, only for who goes before the answer.
+    /// The connection has ended; its id is stale from now on. Called exactly once for each
+    /// connection that was accepted, deferred, or opened by [`Context::connect`]. After a deferred
+    /// HTTP request it is called only if the client ends before the response.
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
         let _ = (cx, conn, why);
     }
 
-    /// Whether something is on its way to this connection that is worth waiting for when the loop goes
-    /// down: it is told to go only afterwards, or when half of the drain deadline has passed.
+    /// Whether a response to this connection is pending that a shutdown should wait for. A busy
+    /// connection is closed only after that, or when half of the drain timeout has passed.
     fn is_busy(&self, conn: ConnId) -> bool {
         let _ = conn;
         false
     }
 
-    /// The last member of a topic has left it by the end of its connection.
+    /// A topic lost its last member because that member's connection ended.
     fn on_empty(&mut self, cx: &mut Context<'_>, topic: &str) {
         let _ = (cx, topic);
     }
 
-    /// A timer that was set with [`Context::schedule`] is due.
+    /// A timer set by [`Context::schedule`] is due.
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
         let _ = (cx, key);
     }
 
-    /// A mailbox made with [`Context::mailbox`] was rung. Take one mail, or a few, and say whether
-    /// there may be more: then it is called again, within the turn's budget. After a panic it is called
-    /// again, whether there is new mail or not, after 1 s, then 2 s, up to 60 s, until it returns.
+    /// There is mail in a mailbox created by [`Context::mailbox`]. Take one mail or a few, and
+    /// return whether there may be more: then it is called again, within the turn's budget. After a
+    /// panic it is called again after 1 s, then 2 s, up to 60 s, with or without new mail, until it
+    /// returns.
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
         let _ = cx;
         More::No
     }
 }
 
-/// An upgrade request on its way to a service.
+/// An upgrade request, for a service.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// The request as sent: path, query, headers.
+    /// The request head: path, query, headers.
     pub http: &'a handshake::Request<'a>,
     /// The values of the route's parameters.
     pub params: &'a Params,
-    /// The subprotocol that both sides speak and the service prefers: an index into
-    /// [`Service::protocols`].
+    /// The subprotocol that client and service have in common and the service prefers: an index
+    /// into [`Service::protocols`].
     pub protocol: Option<usize>,
-    /// Where it came from.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// The TLS that it came by, with the client's certificate if it showed one; `None` in the clear.
+    /// The TLS session, with the client's certificate if it sent one; `None` without TLS.
     pub tls: Option<&'a TlsInfo>,
 }
 
-/// A plain request on its way to a service.
+/// An HTTP request without upgrade, for a service.
 #[derive(Debug, Clone, Copy)]
 pub struct PlainRequest<'a> {
-    /// The request as sent: method, path, query, headers.
+    /// The request head: method, path, query, headers.
     pub http: &'a handshake::Request<'a>,
     /// The values of the route's parameters.
     pub params: &'a Params,
-    /// The whole body. It lies in the loop's buffers: what is kept must be copied.
+    /// The whole body. It is in a buffer of the loop: copy what must be kept.
     pub body: &'a [u8],
-    /// Where it came from.
+    /// The client's address.
     pub peer: SocketAddr,
-    /// The TLS that it came by, with the client's certificate if it showed one; `None` in the clear.
+    /// The TLS session, with the client's certificate if it sent one; `None` without TLS.
     pub tls: Option<&'a TlsInfo>,
 }
 
-/// What becomes of a request.
+/// The decision on a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// It is upgraded, with this subprotocol: an index into [`Service::protocols`].
+    /// Upgrade, with this subprotocol: an index into [`Service::protocols`].
     Accept {
-        /// The index, or none.
+        /// The index; `None` for no subprotocol.
         protocol: Option<usize>,
     },
-    /// It is answered with plain HTTP. After an upgrade request the connection is closed.
+    /// Send an HTTP response. After an upgrade request the connection is closed.
     Respond(Response),
-    /// It is refused: answered, counted and logged under this reason. The connection is closed.
+    /// Refuse: the refusal is sent, counted and logged by its reason. The connection is closed.
     Refuse(Refusal),
-    /// The service will call [`Context::answer`], at the latest by the handshake deadline.
+    /// The service will call [`Context::answer`], before the handshake timeout.
     Defer,
 }
 
-/// What became of something to be sent.
+/// The outcome of a send.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// It is queued.
+    /// Queued.
     Queued,
-    /// It is queued, but the peer reads too slowly: slow down, [`Service::on_drain`] tells when to go on.
+    /// Queued, but the peer reads too slowly: pause sending until [`Service::on_drain`].
     Congested,
-    /// It is not queued: the connection's queue or all memory is full. The route's policy decides
-    /// what becomes of the connection.
+    /// Not queued: the connection's queue is full, or the loop's memory limit is reached. The
+    /// route's slow consumer policy decides whether the connection is closed.
     Refused,
-    /// There is no such connection, or it is not open.
+    /// The connection has ended, or is not open.
     Gone,
 }
 
-/// Whether there may be more mail.
+/// Whether a mailbox may contain more mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum More {
     /// Call again.

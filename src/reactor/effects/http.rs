@@ -1,9 +1,9 @@
-//! Plain HTTP requests that services answer, one after the other on a connection. Those that the loop
-//! answers itself are [`resource`](crate::reactor::effects::resource)'s.
+//! HTTP requests without upgrade that services answer, one after another per connection. Responses
+//! of the loop itself are in [`resource`](crate::reactor::effects::resource).
 //!
-//! A body has a Content-Length or is chunked, never both (RFC 9112, 6.3). Its announced size, or that of
-//! each chunk, is compared with the route's limit before a byte of it is kept. The next request is not
-//! looked at before the answer to the last one is on its way.
+//! A body has a Content-Length or is chunked, never both (RFC 9112, 6.3). Its announced size, or
+//! that of each chunk, is checked against the route's limit before a byte is stored. The next
+//! request is parsed only after the response to the last one was queued and written.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -25,12 +25,12 @@ use crate::reactor::parts::pages::Pages;
 use crate::reactor::parts::router::{Params, RouteId};
 use crate::reactor::parts::shared::Bytes;
 
-/// The part of a request's body that has arrived.
+/// The received part of a request body.
 #[derive(Debug)]
 pub(crate) struct PartialBody {
     decoder: BodyDecoder,
     bytes: Vec<u8>,
-    /// The answer has no body (RFC 9110, 9.3.2).
+    /// The response has no body (RFC 9110, 9.3.2).
     head_only: bool,
 }
 
@@ -40,11 +40,11 @@ impl PartialBody {
     }
 }
 
-/// What is left of a request when it is answered.
+/// What the response needs to know of its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plain {
     head_only: bool,
-    /// The client would like to send another.
+    /// The client supports a further request on this connection.
     keep_alive: bool,
     cors: Cors,
 }
@@ -54,15 +54,15 @@ impl Plain {
         Plain { head_only: request.method() == "HEAD", keep_alive: request.keep_alive(), cors }
     }
 
-    /// Whether its answer has no body (RFC 9110, 9.3.2).
+    /// Whether the response has no body (RFC 9110, 9.3.2).
     pub(crate) fn is_head_only(&self) -> bool {
         self.head_only
     }
 }
 
 impl Reactor {
-    /// Takes a request that is no upgrade: `rest` is what has come behind its head. Returns how many
-    /// bytes of `rest` are its body.
+    /// Handles a request without upgrade; `rest` is the input after its head. Returns the number of
+    /// bytes of `rest` that belong to its body.
     pub(crate) fn take_plain_request(
         &mut self,
         id: ConnId,
@@ -84,7 +84,7 @@ impl Reactor {
         let framing = self.core.body_framing(route, request)?;
         let body_bytes_max = self.core.router.settings(route).message_bytes_max;
         let mut decoder = BodyDecoder::new(framing, body_bytes_max)?;
-        // A body that has come with its head, as most do, is not copied.
+        // A body that arrived together with its head, the usual case, is not copied.
         if let Framing::Length(len) = framing
             && let Some(body) = usize::try_from(len).ok().and_then(|len| rest.get(..len))
         {
@@ -102,7 +102,7 @@ impl Reactor {
         Ok(taken)
     }
 
-    /// Takes bytes of a body that arrives in parts; returns how many belong to it.
+    /// Takes bytes of a body that arrives in several reads; returns how many belong to it.
     pub(crate) fn take_body(&mut self, id: ConnId, input: &[u8]) -> usize {
         let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
             return input.len();
@@ -128,7 +128,7 @@ impl Reactor {
         })
     }
 
-    /// Takes a request whose body came in several reads and is complete.
+    /// Handles a request whose body arrived in several reads and is complete.
     fn take_whole(&mut self, id: ConnId, head: &[u8], body: &[u8]) -> Result<(), Refusal> {
         let mut slots = EMPTY_SLOTS;
         let request = Request::parse(head, &mut slots)?;
@@ -139,7 +139,7 @@ impl Reactor {
         self.ask(id, &request, route, &params, body)
     }
 
-    /// Puts a whole request to its service.
+    /// Passes a complete request to its service.
     fn ask(
         &mut self,
         id: ConnId,
@@ -156,7 +156,7 @@ impl Reactor {
         conn.route = route;
         conn.service = service;
         conn.path = self.core.router.intern(route, request.path());
-        // Set first, so that an answer from within the handler finds it.
+        // Set first, so that a response from within the handler finds it.
         if let Some(handshake) = conn.handshake() {
             handshake.plain = Some(plain.clone());
         }
@@ -175,7 +175,7 @@ impl Reactor {
 }
 
 impl Core {
-    /// How a request's body ends, if its origin may send one.
+    /// How the request's body ends, if its origin is admitted.
     fn body_framing(&self, route: RouteId, request: &Request<'_>) -> Result<Framing, Refusal> {
         let settings = self.router.settings(route);
         if !origin::is_admitted(settings, request.header("Origin")) {
@@ -184,7 +184,7 @@ impl Core {
         request.body_framing()
     }
 
-    /// Waits for the rest of a body, and sends 100 to a client that waits for it (RFC 9110, 10.1.1).
+    /// Waits for the rest of a body, and sends 100 to a client that expects it (RFC 9110, 10.1.1).
     fn await_body(&mut self, id: ConnId, request: &Request<'_>, head: &[u8], body: PartialBody) {
         let now = self.now;
         self.note_path(id, request);
@@ -199,7 +199,7 @@ impl Core {
         }
     }
 
-    /// The service will answer later; it is told if the client goes before.
+    /// Defers the response. If the client ends before it, the service gets `on_close`.
     fn defer_plain(&mut self, id: ConnId) {
         let now = self.now;
         if let Some(conn) = self.conns.get_mut(id)
@@ -214,7 +214,7 @@ impl Core {
         }
     }
 
-    /// Carries out what the service has decided at last.
+    /// Carries out a service's decision on a deferred request.
     pub(crate) fn answer_late(&mut self, id: ConnId, plain: Plain, decision: Decision) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.standing = Standing::Admitted;
@@ -223,7 +223,7 @@ impl Core {
         match decision {
             Decision::Respond(response) => self.respond(id, plain, response),
             Decision::Refuse(refusal) => self.refuse(id, refusal, plain.head_only),
-            // There was nothing to accept.
+            // Without an upgrade there is nothing to accept.
             Decision::Accept { .. } | Decision::Defer => {
                 self.refuse(id, Refusal::Internal, plain.head_only);
             }
@@ -232,7 +232,7 @@ impl Core {
         self.run(id);
     }
 
-    /// Queues an answer, and keeps the connection if both sides would like to.
+    /// Queues a response, and keeps the connection open if client and service agree.
     pub(crate) fn respond(&mut self, id: ConnId, plain: Plain, mut response: Response) {
         plain.cors.add_to(&mut response);
         let is_closed = self.admission.is_closed();
@@ -267,7 +267,8 @@ impl Core {
         }
     }
 
-    /// Queues an answer: small pieces in one chunk with the head, large shared ones without a copy.
+    /// Queues a response: small pieces in one chunk with the head, large shared ones without a
+    /// copy.
     pub(crate) fn queue_response(
         &mut self,
         id: ConnId,

@@ -1,6 +1,6 @@
-//! What services ask of the core beyond one connection's queue: topics, records, pauses, metrics.
+//! Operations for services beyond a connection's queue: topics, records, pauses, metrics.
 //!
-//! The core's own effects (queueing, closing, arming) are in [`core`](crate::reactor::core); this composes them.
+//! It combines effects of the [`core`](crate::reactor::core) (queueing, closing, arming timers).
 
 use std::net::SocketAddr;
 
@@ -43,7 +43,8 @@ impl Core {
         }
     }
 
-    /// Silence while we did not listen was not the peer's: its clocks begin anew.
+    /// Resumes reading. Silence while reading was paused does not count: all timeouts of silence
+    /// restart.
     pub(crate) fn resume(&mut self, id: ConnId, owner: PauseOwner) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -61,12 +62,13 @@ impl Core {
         self.arm(id);
     }
 
-    /// Has a service's `on_mail` called in the next mail phase, unless it pauses after a panic.
+    /// Schedules a call of a service's `on_mail` in the next mail phase, unless the service is paused
+    /// after a panic.
     pub(crate) fn wake(&mut self, service: ServiceId) {
         self.queues.wake(service, &self.recovery);
     }
 
-    /// The same for the services with mail from other threads.
+    /// Schedules a call for each service with mail from other threads.
     pub(crate) fn take_mail(&mut self) {
         for service in self.bells.answer() {
             self.queues.wake(service, &self.recovery);
@@ -92,7 +94,7 @@ impl Core {
         })
     }
 
-    /// What was counted. The gauges are copied from the owners of what they show.
+    /// The counts, with gauges copied from the parts that own them.
     pub(crate) fn metrics(&mut self) -> &Metrics {
         let lent = self.deflate.streams_lent();
         let Metrics {

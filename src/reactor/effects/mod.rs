@@ -1,4 +1,4 @@
-//! What the loop does to connections: each file is one effect, as methods of the core and the reactor.
+//! What the loop does to connections. Each file is one effect, as methods of `Core` and `Reactor`.
 
 pub(super) mod accept;
 pub(super) mod closing;

@@ -1,8 +1,9 @@
-//! One message to many: who gets it, and what became of it.
+//! Publishing: one message to many connections.
 //!
-//! The frame is encoded once and queued per member, or, for the members of a topic and if it is small,
-//! once in a [batch](crate::reactor::conn::batch) for all that can ride on it: the outcome is the same. Nothing is
-//! retried: who was refused is counted, and told by the route's policy for slow peers.
+//! The frame is encoded once. It is queued for each receiver, or, if it is small and the target is
+//! a topic, once in a [batch](crate::reactor::conn::batch) for all members that can join it; the
+//! outcome is the same. Nothing is retried: refusals are counted, and the route's slow consumer
+//! policy applies.
 
 use crate::protocol::{CloseFrame, Message, SharedFrame};
 use crate::reactor::api::budget::{DELIVERY_WORK, SHARE_BYTES_MIN};
@@ -16,27 +17,27 @@ use crate::reactor::conn::outboxes::Outboxes;
 use crate::reactor::core::Core;
 use crate::reactor::parts::topics::TopicId;
 
-/// Who is meant. Only open connections of the publishing service count, whatever the target.
+/// The receivers. Only open connections of the publishing service count, whatever the target.
 #[derive(Debug, Clone, Copy)]
 pub enum Target<'a> {
     /// Every connection of the service.
     All,
     /// The members of a topic.
     Topic(&'a str),
-    /// These.
+    /// The listed connections.
     List(&'a [ConnId]),
 }
 
-/// What is sent.
+/// The payload to send.
 #[derive(Debug, Clone, Copy)]
 pub enum Payload<'a> {
     /// A message.
     Message(Message<'a>),
-    /// A frame encoded before: a topic's history, or the same news for several targets.
+    /// A frame that is encoded already: from a topic's history, or for several targets.
     Frame(&'a SharedFrame),
-    /// A ping of the service's own, of at most 125 bytes.
+    /// A ping with a payload of the service, of at most 125 bytes.
     Ping(&'a [u8]),
-    /// The end of each of these connections.
+    /// A Close: ends each of the connections.
     Close(CloseFrame<'a>),
 }
 
@@ -52,24 +53,24 @@ impl<'a> From<&'a SharedFrame> for Payload<'a> {
     }
 }
 
-/// A predicate on connections: by metadata, address, round trip, anything of the record.
+/// A predicate on connections: by metadata, address, round trip or other data of the record.
 pub type Filter<'a> = &'a dyn Fn(&Record<'_>) -> bool;
 
-/// Who is left out, and how much is reported. The default leaves out nobody.
+/// Which receivers are left out, and how much is reported. By default no receiver is left out.
 #[derive(Clone, Copy, Default)]
 pub struct PublishOptions<'a> {
-    /// These are left out; cheapest when short.
+    /// Connections to leave out; fastest if short.
     pub except: &'a [ConnId],
-    /// Only those that pass. Asked last, so it may cost something.
+    /// Only connections that pass the filter. Checked last, so it may be expensive.
     pub filter: Option<Filter<'a>>,
-    /// Stop at the first connection that refuses.
+    /// Stop at the first connection that refuses the message.
     pub fail_fast: bool,
-    /// Report the outcome of every connection.
+    /// Report the outcome for each connection.
     pub track: bool,
 }
 
 impl PublishOptions<'_> {
-    /// Whether it can be told without a look at each connection what became of the message.
+    /// Whether a batch may deliver the message: no option needs a look at each connection.
     fn are_plain(&self) -> bool {
         self.filter.is_none() && !self.fail_fast && !self.track
     }
@@ -86,17 +87,17 @@ impl std::fmt::Debug for PublishOptions<'_> {
     }
 }
 
-/// What became of a message to many.
+/// The outcome of a publication.
 #[must_use]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
-    /// Queued for so many.
+    /// Connections that the message was queued for.
     pub sent: usize,
-    /// So many had no room.
+    /// Connections without room for the message.
     pub refused: usize,
-    /// So many were meant by the target, but left out or not open.
+    /// Connections of the target that were left out or are not open.
     pub skipped: usize,
-    /// Each outcome, if `track` asked for it, in the order of the attempts.
+    /// The outcome for each connection, if `track` is set, in the order of the attempts.
     pub outcomes: Vec<(ConnId, SendOutcome)>,
 }
 

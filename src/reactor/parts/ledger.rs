@@ -1,22 +1,25 @@
-//! How many bytes all connections hold in queues and unfinished messages, and how many they may hold.
+//! Memory accounting: the bytes that all connections hold in queues and unfinished messages, and
+//! their limit.
 //!
-//! The ledger owns the sum: the bytes allocated for each connection alone, and [shared](crate::reactor::parts::shared) bytes
-//! once. Queues that wait for the next outbox stay in the sum, so that lending one changes nothing;
-//! [`Outboxes::held`](crate::reactor::conn::outboxes::Outboxes::held) leaves them out. [`Ledger::replace`] is the only function that changes the former: each effect measures what a
-//! connection holds before and after. In debug builds the end of each turn compares the sum with the
-//! connections.
+//! The ledger owns the sum: bytes allocated for one connection, plus each
+//! [shared](crate::reactor::parts::shared) buffer once. Spare queues stay in the sum, so that
+//! lending one changes nothing; [`Outboxes::held`](crate::reactor::conn::outboxes::Outboxes::held)
+//! subtracts them. Only [`Ledger::replace`] changes the first part: each effect measures a
+//! connection before and after. Debug builds compare the sum with all connections at the end of a
+//! turn.
 //!
-//! Half of the limit is available to every connection; the other half is split into equal shares, one for
-//! each connection that there may be. So the total is bounded, and a few connections with large queues
-//! cannot starve the rest: a connection that holds no more than its share is never refused.
+//! Half of the limit is available to every connection. The other half is split into equal shares,
+//! one for each possible connection. So the total is bounded, and a few connections with large
+//! queues cannot starve the others: a connection that holds no more than its share is never
+//! refused.
 
 use std::rc::Rc;
 
 use super::shared::{Bytes, Shared, SharedSum};
 use crate::reactor::api::settings::Settings;
 
-/// A sum of bytes that many holders have. Checked: a mistake shows in debug builds, and in release builds
-/// it cannot wrap to a number that refuses everybody.
+/// A sum of bytes of many holders. It saturates: a miscount fails an assertion in debug builds, and
+/// in release builds does not wrap around to a number that refuses every message.
 #[derive(Debug, Default)]
 pub(crate) struct Sum(usize);
 
@@ -25,7 +28,7 @@ impl Sum {
         self.0
     }
 
-    /// Replaces what one holder had by what it has.
+    /// Replaces the bytes of one holder.
     #[inline(always)]
     pub(crate) fn replace(&mut self, before: usize, after: usize) {
         debug_assert!(self.0 >= before, "{before} bytes released of {}", self.0);
@@ -53,40 +56,41 @@ impl Ledger {
         }
     }
 
-    /// Bytes that all connections hold.
+    /// Bytes that all connections hold, shared buffers included.
     #[inline(always)]
     pub(crate) fn held(&self) -> usize {
         self.own.get() + self.shared.held()
     }
 
-    /// Bytes that connections hold each for itself.
+    /// Bytes that connections hold alone, without shared buffers.
     pub(crate) fn own(&self) -> usize {
         self.own.get()
     }
 
-    /// Counts bytes that outboxes are about to refer to, for as long as any does.
+    /// Counts a buffer for as long as an outbox refers to it.
     pub(crate) fn share(&self, bytes: Bytes) -> Rc<Shared> {
         self.shared.hold(bytes)
     }
 
-    /// Charges or releases the difference between what a connection held and what it holds.
+    /// Replaces the bytes of one connection.
     #[inline(always)]
     pub(crate) fn replace(&mut self, before: usize, after: usize) {
         self.own.replace(before, after);
     }
 
-    /// Where the bytes are counted that outboxes share.
+    /// The count of shared buffers.
     pub(crate) fn shared_sum(&self) -> SharedSum {
         self.shared.clone()
     }
 
-    /// Whether any connection may hold `more` bytes, where all connections hold `all`.
+    /// Whether any connection may hold `more` bytes, if all connections together hold `all`.
     #[inline(always)]
     pub(crate) fn is_plenty(&self, all: usize, more: usize) -> bool {
         all + more <= self.common
     }
 
-    /// Whether a connection that holds `held` bytes may hold `more`, where all connections hold `all`.
+    /// Whether a connection that holds `held` bytes may hold `more`, if all connections together
+    /// hold `all`.
     pub(crate) fn allows(&self, all: usize, held: usize, more: usize) -> bool {
         self.is_plenty(all, more) || held + more <= self.share
     }
@@ -97,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_greedy_leave_the_others_their_share() {
+    fn large_holders_leave_others_their_share() {
         let settings = Settings {
             buffered_bytes_max: 2000,
             connections_max: 8,
