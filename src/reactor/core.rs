@@ -14,7 +14,7 @@ use mio::{Registry, Token};
 use super::api::budget::{RATE_ADDRESSES_MAX, SHARE_BYTES_MIN, WRITE_AT_ONCE_BYTES_MIN};
 use super::api::close_reason::CloseReason;
 use super::api::id::{ConnId, ServiceId, Source};
-use super::api::service::{Decision, SendOutcome};
+use super::api::outcome::{Decision, SendOutcome};
 use super::api::settings::{Settings, SlowPolicy};
 use super::api::time::Time;
 use super::conn::connection::Connection;

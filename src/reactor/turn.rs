@@ -16,7 +16,7 @@ use super::api::budget::{
 };
 use super::api::close_reason::CloseReason;
 use super::api::id::{ConnId, ServiceId, Source};
-use super::api::service::More;
+use super::api::outcome::More;
 use super::api::time::Time;
 use super::conn::connection::{Phase, Standing};
 use super::core::Core;

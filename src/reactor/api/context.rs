@@ -9,20 +9,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::close_reason::CloseReason;
-use super::id::{ConnId, ServiceId};
+use super::id::{ConnId, RouteId, ServiceId};
+use super::outcome::{Decision, SendOutcome};
+use super::publish::{Payload, PublishOptions, Published, Target};
 use super::record::{Metadata, MetadataFull, Record};
-use super::service::{Decision, SendOutcome};
 use super::settings::Settings;
 use super::time::Time;
 use crate::protocol::handshake::ClientRequest;
 use crate::protocol::{CloseCode, Masked, Message, Piece, SharedFrame};
 use crate::reactor::conn::pause::PauseOwner;
 use crate::reactor::core::Core;
-use crate::reactor::effects::publish::{Payload, PublishOptions, Published, Target};
 use crate::reactor::parts::admission::Occupancy;
 use crate::reactor::parts::mailbox::{MailReceiver, MailSender};
 use crate::reactor::parts::metrics::Metrics;
-use crate::reactor::parts::router::RouteId;
 use crate::reactor::parts::schedule::ServiceTimer;
 #[cfg(feature = "tls")]
 use crate::reactor::parts::tls::TlsConnector;

@@ -98,6 +98,16 @@ impl ServiceId {
     }
 }
 
+/// Identifies a route of this reactor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct RouteId(pub(in crate::reactor) u16);
+
+impl RouteId {
+    pub(in crate::reactor) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,15 +5,14 @@
 //! work belongs on a thread, and its results return through a mailbox.
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use super::close_reason::CloseReason;
 use super::context::Context;
 use super::id::ConnId;
-use super::tls_info::TlsInfo;
+use super::outcome::{Decision, More};
+use super::request::{PlainRequest, Request};
 use crate::protocol::Message;
-use crate::protocol::handshake::{self, Refusal, Response};
-use crate::reactor::parts::router::Params;
+use crate::protocol::handshake::Response;
 
 /// A service of the loop. Only [`on_message`](Service::on_message) must be implemented.
 ///
@@ -108,77 +107,6 @@ pub trait Service {
         let _ = cx;
         More::No
     }
-}
-
-/// An upgrade request, for a service.
-#[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// The request head: path, query, headers.
-    pub http: &'a handshake::Request<'a>,
-    /// The values of the route's parameters.
-    pub params: &'a Params,
-    /// The subprotocol that client and service have in common and the service prefers: an index
-    /// into [`Service::protocols`].
-    pub protocol: Option<usize>,
-    /// The client's address.
-    pub peer: SocketAddr,
-    /// The TLS session, with the client's certificate if it sent one; `None` without TLS.
-    pub tls: Option<&'a TlsInfo>,
-}
-
-/// An HTTP request without upgrade, for a service.
-#[derive(Debug, Clone, Copy)]
-pub struct PlainRequest<'a> {
-    /// The request head: method, path, query, headers.
-    pub http: &'a handshake::Request<'a>,
-    /// The values of the route's parameters.
-    pub params: &'a Params,
-    /// The whole body. It is in a buffer of the loop: copy what must be kept.
-    pub body: &'a [u8],
-    /// The client's address.
-    pub peer: SocketAddr,
-    /// The TLS session, with the client's certificate if it sent one; `None` without TLS.
-    pub tls: Option<&'a TlsInfo>,
-}
-
-/// The decision on a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// Upgrade, with this subprotocol: an index into [`Service::protocols`].
-    Accept {
-        /// The index; `None` for no subprotocol.
-        protocol: Option<usize>,
-    },
-    /// Send an HTTP response. After an upgrade request the connection is closed.
-    Respond(Response),
-    /// Refuse: the refusal is sent, counted and logged by its reason. The connection is closed.
-    Refuse(Refusal),
-    /// The service will call [`Context::answer`], before the handshake timeout.
-    Defer,
-}
-
-/// The outcome of a send.
-#[must_use]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendOutcome {
-    /// Queued.
-    Queued,
-    /// Queued, but the peer reads too slowly: pause sending until [`Service::on_drain`].
-    Congested,
-    /// Not queued: the connection's queue is full, or the loop's memory limit is reached. The
-    /// route's slow consumer policy decides whether the connection is closed.
-    Refused,
-    /// The connection has ended, or is not open.
-    Gone,
-}
-
-/// Whether a mailbox may contain more mail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum More {
-    /// Call again.
-    Yes,
-    /// The mailbox is empty.
-    No,
 }
 
 impl fmt::Debug for dyn Service {

@@ -173,12 +173,12 @@ mod tests {
     use super::super::outboxes::Outboxes;
     use super::*;
     use crate::protocol::{Decoder, Message, Role};
+    use crate::reactor::api::id::RouteId;
     use crate::reactor::api::id::ServiceId;
     use crate::reactor::api::settings::Settings;
     use crate::reactor::api::time::Time;
     use crate::reactor::effects::upgrade::Handshake;
     use crate::reactor::parts::ledger::Ledger;
-    use crate::reactor::parts::router::RouteId;
 
     const TOPIC: TopicId = TopicId(0);
 

@@ -15,12 +15,11 @@ use super::upgrade::Handshake;
 use crate::protocol::{Decoder, Role};
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::{ACCEPT_PAUSE, ACCEPTS, ACCEPTS_WHEN_CROWDED};
-use crate::reactor::api::id::ServiceId;
+use crate::reactor::api::id::{RouteId, ServiceId};
 use crate::reactor::conn::connection::{Connection, Phase, Place, Standing};
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Quota;
 use crate::reactor::parts::listener::{Listener, is_exhaustion};
-use crate::reactor::parts::router::RouteId;
 use crate::reactor::parts::schedule::Timer;
 
 impl Reactor {

@@ -13,11 +13,10 @@ use crate::protocol::handshake::{ClientRequest, Expected, Settled};
 use crate::protocol::{Decoder, Role};
 use crate::reactor::Reactor;
 use crate::reactor::api::close_reason::CloseReason;
-use crate::reactor::api::id::{ConnId, ServiceId};
+use crate::reactor::api::id::{ConnId, RouteId, ServiceId};
 use crate::reactor::conn::connection::{Connection, Phase, Place, Standing};
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Quota;
-use crate::reactor::parts::router::RouteId;
 use crate::reactor::parts::socket::connect_from;
 use crate::reactor::parts::tls::TlsConnector;
 

@@ -18,7 +18,7 @@ use crate::reactor::api::budget::{
     DEFLATED_BYTES_MAX, INFLATED_FROM_BYTES, INFLATED_TO_BYTES, SHARE_BYTES_MIN, WORK_BYTES,
 };
 use crate::reactor::api::id::ConnId;
-use crate::reactor::api::service::SendOutcome;
+use crate::reactor::api::outcome::SendOutcome;
 use crate::reactor::api::settings::{DeflateMode, RouteSettings, Settings};
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::outbox::Pressure;

@@ -14,15 +14,15 @@ use crate::protocol::http::{BodyDecoder, Framing};
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::{HTTP_REQUESTS_MAX, SHARE_BYTES_MIN};
 use crate::reactor::api::close_reason::CloseReason;
-use crate::reactor::api::id::ConnId;
-use crate::reactor::api::service::{Decision, PlainRequest};
+use crate::reactor::api::id::{ConnId, RouteId};
+use crate::reactor::api::outcome::Decision;
+use crate::reactor::api::request::{Params, PlainRequest};
 use crate::reactor::conn::connection::{Phase, Standing};
 use crate::reactor::core::Core;
 use crate::reactor::parts::cors::Cors;
 use crate::reactor::parts::destination::Destination;
 use crate::reactor::parts::origin;
 use crate::reactor::parts::pages::Pages;
-use crate::reactor::parts::router::{Params, RouteId};
 use crate::reactor::parts::shared::Bytes;
 
 /// The received part of a request body.

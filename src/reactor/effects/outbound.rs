@@ -14,7 +14,7 @@ use crate::protocol::{FrameHeader, Masked, Message, Opcode, Role};
 use crate::reactor::api::budget::LINGER;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
-use crate::reactor::api::service::SendOutcome;
+use crate::reactor::api::outcome::SendOutcome;
 use crate::reactor::api::time::Time;
 use crate::reactor::conn::connection::{Connection, Input, Phase};
 use crate::reactor::conn::outbox::{Flushed, Outbox, Pressure, SpareQueues};

@@ -3,7 +3,7 @@
 use crate::protocol::encoder::frame_bytes;
 use crate::protocol::{Opcode, Piece};
 use crate::reactor::api::id::ConnId;
-use crate::reactor::api::service::SendOutcome;
+use crate::reactor::api::outcome::SendOutcome;
 use crate::reactor::core::Core;
 
 impl Core {

@@ -5,114 +5,17 @@
 //! outcome is the same. Nothing is retried: refusals are counted, and the route's slow consumer
 //! policy applies.
 
-use crate::protocol::{CloseFrame, Message, SharedFrame};
+use crate::protocol::SharedFrame;
 use crate::reactor::api::budget::{DELIVERY_WORK, SHARE_BYTES_MIN};
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, ServiceId};
-use crate::reactor::api::record::Record;
-use crate::reactor::api::service::SendOutcome;
+use crate::reactor::api::outcome::SendOutcome;
+use crate::reactor::api::publish::{Payload, PublishOptions, Published, Target};
 use crate::reactor::conn::batch::BatchId;
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::outboxes::Outboxes;
 use crate::reactor::core::Core;
 use crate::reactor::parts::topics::TopicId;
-
-/// The receivers. Only open connections of the publishing service count, whatever the target.
-#[derive(Debug, Clone, Copy)]
-pub enum Target<'a> {
-    /// Every connection of the service.
-    All,
-    /// The members of a topic.
-    Topic(&'a str),
-    /// The listed connections.
-    List(&'a [ConnId]),
-}
-
-/// The payload to send.
-#[derive(Debug, Clone, Copy)]
-pub enum Payload<'a> {
-    /// A message.
-    Message(Message<'a>),
-    /// A frame that is encoded already: from a topic's history, or for several targets.
-    Frame(&'a SharedFrame),
-    /// A ping with a payload of the service, of at most 125 bytes.
-    Ping(&'a [u8]),
-    /// A Close: ends each of the connections.
-    Close(CloseFrame<'a>),
-}
-
-impl<'a, T: Into<Message<'a>>> From<T> for Payload<'a> {
-    fn from(message: T) -> Payload<'a> {
-        Payload::Message(message.into())
-    }
-}
-
-impl<'a> From<&'a SharedFrame> for Payload<'a> {
-    fn from(frame: &'a SharedFrame) -> Payload<'a> {
-        Payload::Frame(frame)
-    }
-}
-
-/// A predicate on connections: by metadata, address, round trip or other data of the record.
-pub type Filter<'a> = &'a dyn Fn(&Record<'_>) -> bool;
-
-/// Which receivers are left out, and how much is reported. By default no receiver is left out.
-#[derive(Clone, Copy, Default)]
-pub struct PublishOptions<'a> {
-    /// Connections to leave out; fastest if short.
-    pub except: &'a [ConnId],
-    /// Only connections that pass the filter. Checked last, so it may be expensive.
-    pub filter: Option<Filter<'a>>,
-    /// Stop at the first connection that refuses the message.
-    pub fail_fast: bool,
-    /// Report the outcome for each connection.
-    pub track: bool,
-}
-
-impl PublishOptions<'_> {
-    /// Whether a batch may deliver the message: no option needs a look at each connection.
-    fn are_plain(&self) -> bool {
-        self.filter.is_none() && !self.fail_fast && !self.track
-    }
-}
-
-impl std::fmt::Debug for PublishOptions<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PublishOptions")
-            .field("except", &self.except)
-            .field("filter", &self.filter.map(|_| ".."))
-            .field("fail_fast", &self.fail_fast)
-            .field("track", &self.track)
-            .finish()
-    }
-}
-
-/// The outcome of a publication.
-#[must_use]
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Published {
-    /// Connections that the message was queued for.
-    pub sent: usize,
-    /// Connections without room for the message.
-    pub refused: usize,
-    /// Connections of the target that were left out or are not open.
-    pub skipped: usize,
-    /// The outcome for each connection, if `track` is set, in the order of the attempts.
-    pub outcomes: Vec<(ConnId, SendOutcome)>,
-}
-
-impl Published {
-    fn count(&mut self, id: ConnId, outcome: SendOutcome, track: bool) {
-        match outcome {
-            SendOutcome::Queued | SendOutcome::Congested => self.sent += 1,
-            SendOutcome::Refused => self.refused += 1,
-            SendOutcome::Gone => self.skipped += 1,
-        }
-        if track {
-            self.outcomes.push((id, outcome));
-        }
-    }
-}
 
 impl Core {
     /// Queues one payload for many.

@@ -6,10 +6,10 @@
 use super::http::Plain;
 use crate::protocol::handshake::{Refusal, Request, Response};
 use crate::reactor::api::id::ConnId;
+use crate::reactor::api::route::Page;
 use crate::reactor::core::Core;
 use crate::reactor::parts::cors::Cors;
 use crate::reactor::parts::destination::Destination;
-use crate::reactor::parts::router::Page;
 
 impl Core {
     /// Answers a request without a service: `OPTIONS`, or a page.

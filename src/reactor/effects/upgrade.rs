@@ -18,15 +18,15 @@ use crate::protocol::handshake::{
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::HEAD_WORK;
 use crate::reactor::api::close_reason::CloseReason;
-use crate::reactor::api::id::ConnId;
-use crate::reactor::api::service::{Decision, Request};
+use crate::reactor::api::id::{ConnId, RouteId};
+use crate::reactor::api::outcome::Decision;
+use crate::reactor::api::request::{Params, Request};
 use crate::reactor::api::time::Time;
 use crate::reactor::conn::connection::{Input, Phase, Standing};
 use crate::reactor::core::Core;
 use crate::reactor::parts::destination::Destination;
 use crate::reactor::parts::origin;
 use crate::reactor::parts::pages::Pages;
-use crate::reactor::parts::router::{Params, RouteId};
 
 /// What a connection needs until it is open, and not after.
 #[derive(Debug)]

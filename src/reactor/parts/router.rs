@@ -7,66 +7,16 @@
 //! Next: `http.rs` calls it with the request; `hosts.rs` compares host names.
 
 use std::cmp::Reverse;
-use std::fmt;
 use std::rc::Rc;
 
 use percent_encoding::percent_decode_str;
 
 use super::destination::Destination;
 use super::hosts::admits_host;
-use crate::reactor::api::id::ServiceId;
-use crate::reactor::api::settings::{RouteSettings, SettingsError};
-
-/// Identifies a route of this reactor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct RouteId(u16);
-
-impl RouteId {
-    fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
-/// Why a route was not added.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum RouteError {
-    /// The pattern is malformed.
-    Pattern(&'static str),
-    /// The service already has a route with this pattern.
-    Duplicate,
-    /// The service has not been added.
-    NoService,
-    /// There are 65,535 routes, the maximum.
-    TooMany,
-    /// The limits of the route contradict each other.
-    Settings(SettingsError),
-}
-
-impl fmt::Display for RouteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RouteError::Pattern(wrong) => f.write_str(wrong),
-            RouteError::Duplicate => f.write_str("this path already routes to this service"),
-            RouteError::NoService => f.write_str("the service has not been added"),
-            RouteError::TooMany => f.write_str("too many routes"),
-            RouteError::Settings(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for RouteError {}
-
-/// The values of a pattern's parameters, percent-decoded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Params(Vec<(Rc<str>, Box<str>)>);
-
-impl Params {
-    /// The value of the parameter `name`.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(param, _)| **param == *name);
-        found.map(|(_, value)| &**value)
-    }
-}
+use crate::reactor::api::id::{RouteId, ServiceId};
+use crate::reactor::api::request::Params;
+use crate::reactor::api::route::{Page, RouteError};
+use crate::reactor::api::settings::RouteSettings;
 
 /// A path pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,18 +98,6 @@ struct Route {
     pattern: Option<Pattern>,
     service: ServiceId,
     settings: RouteSettings,
-}
-
-/// A static document, returned for a GET.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// The media type.
-    pub content_type: &'static str,
-    /// The document.
-    pub body: &'static [u8],
-    /// The value of `Content-Security-Policy`, in printable ASCII: what the document may load and
-    /// run. If empty, the header is omitted.
-    pub security_policy: &'static str,
 }
 
 /// All routes and static pages.

@@ -11,7 +11,7 @@ use crate::protocol::handshake::{ClientRequest, Upgrade};
 use crate::protocol::{Message, ProtocolError, SharedFrame};
 use crate::reactor::Reactor;
 use crate::reactor::api::id::ConnId;
-use crate::reactor::api::service::SendOutcome;
+use crate::reactor::api::outcome::SendOutcome;
 use crate::reactor::api::settings::RouteSettings;
 use crate::reactor::api::time::Time;
 use crate::reactor::core::Core;

@@ -1,0 +1,50 @@
+//! Requests as a service gets them: upgrades and plain HTTP.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::tls_info::TlsInfo;
+use crate::protocol::handshake;
+
+/// An upgrade request, for a service.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The request head: path, query, headers.
+    pub http: &'a handshake::Request<'a>,
+    /// The values of the route's parameters.
+    pub params: &'a Params,
+    /// The subprotocol that client and service have in common and the service prefers: an index
+    /// into [`Service::protocols`](crate::reactor::Service::protocols).
+    pub protocol: Option<usize>,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The TLS session, with the client's certificate if it sent one; `None` without TLS.
+    pub tls: Option<&'a TlsInfo>,
+}
+
+/// An HTTP request without upgrade, for a service.
+#[derive(Debug, Clone, Copy)]
+pub struct PlainRequest<'a> {
+    /// The request head: method, path, query, headers.
+    pub http: &'a handshake::Request<'a>,
+    /// The values of the route's parameters.
+    pub params: &'a Params,
+    /// The whole body. It is in a buffer of the loop: copy what must be kept.
+    pub body: &'a [u8],
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The TLS session, with the client's certificate if it sent one; `None` without TLS.
+    pub tls: Option<&'a TlsInfo>,
+}
+
+/// The values of a pattern's parameters, percent-decoded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Params(pub(in crate::reactor) Vec<(Rc<str>, Box<str>)>);
+
+impl Params {
+    /// The value of the parameter `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(param, _)| **param == *name);
+        found.map(|(_, value)| &**value)
+    }
+}

@@ -1,0 +1,46 @@
+//! Why a route was not added, and the pages that the loop serves itself.
+
+use std::fmt;
+
+use super::settings::SettingsError;
+
+/// Why a route was not added.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RouteError {
+    /// The pattern is malformed.
+    Pattern(&'static str),
+    /// The service already has a route with this pattern.
+    Duplicate,
+    /// The service has not been added.
+    NoService,
+    /// There are 65,535 routes, the maximum.
+    TooMany,
+    /// The limits of the route contradict each other.
+    Settings(SettingsError),
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RouteError::Pattern(wrong) => f.write_str(wrong),
+            RouteError::Duplicate => f.write_str("this path already routes to this service"),
+            RouteError::NoService => f.write_str("the service has not been added"),
+            RouteError::TooMany => f.write_str("too many routes"),
+            RouteError::Settings(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RouteError {}
+
+/// A static document, returned for a GET.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The media type.
+    pub content_type: &'static str,
+    /// The document.
+    pub body: &'static [u8],
+    /// The value of `Content-Security-Policy`, in printable ASCII: what the document may load and
+    /// run. If empty, the header is omitted.
+    pub security_policy: &'static str,
+}
