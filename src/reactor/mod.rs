@@ -31,6 +31,7 @@ mod turn;
 #[path = "without/tests.rs"]
 mod without;
 
+use std::hash::Hash;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -74,6 +75,9 @@ pub use self::parts::stats::{PHASES, TurnReport};
 #[cfg(feature = "tls")]
 pub use self::parts::tls::{PEM_BYTES_MAX, TlsConnector, TlsError};
 pub use self::parts::topics::{JoinError, Joined, Left};
+pub use self::parts::workers::{
+    Finished, Step, Task, WorkQueue, WorkerLoad, WorkerSettings, Workers,
+};
 pub use self::parts::{timer, topics};
 
 /// One loop with its services. See the [module](self) for what a turn does.
@@ -222,6 +226,21 @@ impl Reactor {
         capacity: usize,
     ) -> (MailSender<T>, MailReceiver<T>) {
         self.core.bells.mailbox(service, capacity)
+    }
+
+    /// A pool of threads for a service, as by [`Context::workers`].
+    pub fn workers<J, D, K>(
+        &mut self,
+        service: ServiceId,
+        settings: WorkerSettings,
+        work: impl Fn(J) -> Step<J, D> + Send + Sync + 'static,
+    ) -> Workers<J, D, K>
+    where
+        J: Send + 'static,
+        D: Send + 'static,
+        K: Clone + Eq + Hash + Send + 'static,
+    {
+        Workers::new(self.core.bells.bell(service), settings, work)
     }
 
     /// Leads requests to a service: by an exact path (`/chat`), one with parameters

@@ -10,3 +10,4 @@ mod requests;
 mod sites;
 mod timers;
 mod topics;
+mod workers;

@@ -4,6 +4,7 @@
 //! calls no handler. Functions take a [`ConnId`]; with a stale one they change nothing, and say so
 //! if they return a result.
 
+use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::reactor::parts::schedule::ServiceTimer;
 #[cfg(feature = "tls")]
 use crate::reactor::parts::tls::TlsConnector;
 use crate::reactor::parts::topics::{JoinError, Joined, Left};
+use crate::reactor::parts::workers::{Step, WorkerSettings, Workers};
 
 /// A service's access to the loop, for one call of a handler.
 #[derive(Debug)]
@@ -389,5 +391,19 @@ impl<'a> Context<'a> {
     /// mails; each of them makes the loop call [`on_mail`](crate::reactor::Service::on_mail).
     pub fn mailbox<T>(&mut self, capacity: usize) -> (MailSender<T>, MailReceiver<T>) {
         self.core.bells.mailbox(self.service, capacity)
+    }
+
+    /// Threads that do `work` for this service: see [`Workers`].
+    pub fn workers<J, D, K>(
+        &mut self,
+        settings: WorkerSettings,
+        work: impl Fn(J) -> Step<J, D> + Send + Sync + 'static,
+    ) -> Workers<J, D, K>
+    where
+        J: Send + 'static,
+        D: Send + 'static,
+        K: Clone + Eq + Hash + Send + 'static,
+    {
+        Workers::new(self.core.bells.bell(self.service), settings, work)
     }
 }

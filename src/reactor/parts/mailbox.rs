@@ -33,13 +33,13 @@ impl Alarm {
 
 /// Notifies the loop that one service has mail.
 #[derive(Debug, Clone)]
-struct Bell {
+pub(crate) struct Bell {
     rung: Arc<AtomicBool>,
     alarm: Alarm,
 }
 
 impl Bell {
-    fn ring(&self) {
+    pub(crate) fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) {
             self.alarm.ring();
         }
@@ -72,10 +72,16 @@ impl Bells {
         service: ServiceId,
         capacity: usize,
     ) -> (MailSender<T>, MailReceiver<T>) {
-        let bell = Bell { rung: Arc::default(), alarm: self.alarm.clone() };
-        self.bells.push((service, bell.clone()));
+        let bell = self.bell(service);
         let (sender, receiver) = sync_channel(capacity.max(1));
         (MailSender { sender, bell: Arc::new(LastBell(bell)) }, MailReceiver(receiver))
+    }
+
+    /// What calls a service's `on_mail` from other threads.
+    pub(crate) fn bell(&mut self, service: ServiceId) -> Bell {
+        let bell = Bell { rung: Arc::default(), alarm: self.alarm.clone() };
+        self.bells.push((service, bell.clone()));
+        bell
     }
 
     /// A waker of the loop, for a thread that has its own channel to it.

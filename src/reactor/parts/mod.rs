@@ -31,3 +31,4 @@ pub mod timer;
 pub(super) mod tls;
 pub mod topics;
 pub(super) mod work;
+pub(super) mod workers;

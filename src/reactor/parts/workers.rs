@@ -1,0 +1,359 @@
+//! [`Workers`]: a bounded pool of threads for work that would block the loop.
+//!
+//! Threads start as jobs need them and take jobs from one [queue]. Results gather beside it
+//! and are taken all at once: one wake-up of the loop, and one lock, for as many as there are. Knows no
+//! connection: a key is whatever the service chooses.
+
+mod queue;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::TrySendError;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use self::queue::Queue;
+use super::mailbox::Bell;
+
+pub use self::queue::Task;
+
+/// The limits of a pool of threads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerSettings {
+    /// The name of the threads. Linux shows its first 15 bytes.
+    pub name: String,
+    /// Maximum number of threads; at least 1. They are started as jobs need them.
+    pub threads_max: usize,
+    /// Maximum number of jobs that wait or run, or whose results the service has not taken.
+    pub jobs_max: usize,
+    /// The stack of each thread in bytes. Memory is used as the stack grows, up to this.
+    pub stack_bytes: usize,
+}
+
+impl WorkerSettings {
+    /// Up to `threads_max` threads of 2 MiB stack, and `jobs_max` jobs.
+    pub fn new(name: &str, threads_max: usize, jobs_max: usize) -> WorkerSettings {
+        let stack_bytes = 2 * 1024 * 1024;
+        WorkerSettings { name: name.to_owned(), threads_max, jobs_max, stack_bytes }
+    }
+}
+
+/// What a job has come to on its thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<J, D> {
+    /// It is done, with this result.
+    Done(D),
+    /// It has done a part, and runs again after the jobs that wait now.
+    Again(J),
+    /// It was put into another queue, which will report its result.
+    Forwarded,
+}
+
+/// The end of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finished<D, K> {
+    /// Its result.
+    Done(D),
+    /// The job of this key has panicked. Its thread goes on with the next job.
+    Lost(K),
+}
+
+/// How busy a pool is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerLoad {
+    /// Jobs that wait.
+    pub queued: usize,
+    /// Jobs that run.
+    pub running: usize,
+    /// Threads that have been started.
+    pub threads: usize,
+}
+
+/// A bounded pool of threads that work for one service: jobs `J` in, results `D` out.
+///
+/// [`try_put`](Workers::try_put) never waits. [`on_mail`](crate::reactor::Service::on_mail) is called
+/// when there are results, once for many; [`next`](Workers::next) takes them. `K` tells jobs apart:
+/// it says whose job a panic has lost, and which jobs run [in order](Task::in_order).
+///
+/// When the pool is dropped, jobs that wait are dropped with it, and each thread ends after the job
+/// that it runs; [`join`](Workers::join) waits for that.
+///
+/// This service computes a checksum for each message, in the order of each client's messages. It takes
+/// at most 1000 at a time, and works on a long message in parts, so that it does not
+/// delay short ones:
+///
+/// ```
+/// use weir::protocol::{CloseCode, Message};
+/// use weir::reactor::{
+///     ConnId, Context, Finished, More, Reactor, Service, Step, Task, WorkerSettings, Workers,
+/// };
+///
+/// struct Job {
+///     conn: ConnId,
+///     bytes: Vec<u8>,
+///     sum: u32,
+/// }
+///
+/// struct Checksums(Workers<Job, (ConnId, u32), ConnId>);
+///
+/// impl Service for Checksums {
+///     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+///         let bytes = message.as_bytes().to_vec();
+///         let task = Task::new(conn, Job { conn, bytes, sum: 0 }).in_order();
+///         if self.0.try_put(task).is_err() {
+///             let _ = cx.send(conn, "busy");
+///         }
+///     }
+///     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
+///         match self.0.next() {
+///             Some(Finished::Done((conn, sum))) => {
+///                 let _ = cx.send(conn, &*sum.to_string());
+///             }
+///             Some(Finished::Lost(conn)) => cx.close(conn, CloseCode::INTERNAL_ERROR, "lost"),
+///             None => return More::No,
+///         }
+///         More::Yes
+///     }
+/// }
+///
+/// fn add_part(mut job: Job) -> Step<Job, (ConnId, u32)> {
+///     let rest = job.bytes.split_off(job.bytes.len().min(65536));
+///     job.sum = job.bytes.iter().fold(job.sum, |sum, byte| sum.rotate_left(1) ^ u32::from(*byte));
+///     match rest.is_empty() {
+///         true => Step::Done((job.conn, job.sum)),
+///         false => Step::Again(Job { bytes: rest, ..job }),
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut reactor = Reactor::new(Default::default())?;
+/// let settings = WorkerSettings::new("checksums", 2, 1000);
+/// let workers = reactor.workers(reactor.next_service_id(), settings, add_part);
+/// reactor.add_service(Checksums(workers))?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Workers<J, D, K> {
+    queue: WorkQueue<J, D, K>,
+    /// Results that were taken from the threads.
+    results: VecDeque<Finished<D, K>>,
+}
+
+/// Puts jobs into a pool from any thread: see [`Workers::queue`].
+pub struct WorkQueue<J, D, K>(Arc<Pool<J, D, K>>);
+
+/// What the threads of a pool share with the loop.
+struct Pool<J, D, K> {
+    settings: WorkerSettings,
+    state: Mutex<State<J, D, K>>,
+    /// Wakes threads that wait for a job.
+    ready: Condvar,
+    notifier: Bell,
+    work: Box<dyn Fn(J) -> Step<J, D> + Send + Sync>,
+}
+
+struct State<J, D, K> {
+    queue: Queue<J, K>,
+    results: VecDeque<Finished<D, K>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Threads that wait for a job, or are about to look for one.
+    idle: usize,
+    is_closed: bool,
+}
+
+impl<J, D, K> Workers<J, D, K>
+where
+    J: Send + 'static,
+    D: Send + 'static,
+    K: Clone + Eq + Hash + Send + 'static,
+{
+    pub(crate) fn new(
+        notifier: Bell,
+        settings: WorkerSettings,
+        work: impl Fn(J) -> Step<J, D> + Send + Sync + 'static,
+    ) -> Workers<J, D, K> {
+        let state = State {
+            queue: Queue::new(),
+            results: VecDeque::new(),
+            threads: Vec::new(),
+            idle: 0,
+            is_closed: false,
+        };
+        let pool = Pool {
+            settings,
+            state: Mutex::new(state),
+            ready: Condvar::new(),
+            notifier,
+            work: Box::new(work),
+        };
+        Workers { queue: WorkQueue(Arc::new(pool)), results: VecDeque::new() }
+    }
+
+    /// Puts a job; never waits.
+    ///
+    /// # Errors
+    /// [`TrySendError::Full`] if [`jobs_max`](WorkerSettings::jobs_max) is reached, or the system
+    /// has no thread for the first job. The job comes back.
+    pub fn try_put(&self, task: Task<J, K>) -> Result<(), TrySendError<J>> {
+        self.queue.try_put(task)
+    }
+
+    /// The end of a job, if one has ended; never waits.
+    pub fn next(&mut self) -> Option<Finished<D, K>> {
+        if self.results.is_empty() {
+            std::mem::swap(&mut self.queue.0.lock().results, &mut self.results);
+        }
+        self.results.pop_front()
+    }
+
+    /// How busy the pool is.
+    pub fn load(&self) -> WorkerLoad {
+        let state = self.queue.0.lock();
+        let State { queue, threads, .. } = &*state;
+        WorkerLoad { queued: queue.len, running: queue.running, threads: threads.len() }
+    }
+
+    /// Puts jobs from other threads, for example from a job of another pool.
+    pub fn queue(&self) -> WorkQueue<J, D, K> {
+        self.queue.clone()
+    }
+
+    /// Drops the jobs that wait, and waits for those that run.
+    pub fn join(self) {
+        let pool = Arc::clone(&self.queue.0);
+        drop(self);
+        let threads = std::mem::take(&mut pool.lock().threads);
+        for thread in threads {
+            if thread.join().is_err() {
+                log::error!("a thread of {} has panicked", pool.settings.name);
+            }
+        }
+    }
+}
+
+impl<J, D, K> WorkQueue<J, D, K>
+where
+    J: Send + 'static,
+    D: Send + 'static,
+    K: Clone + Eq + Hash + Send + 'static,
+{
+    /// See [`Workers::try_put`].
+    ///
+    /// # Errors
+    /// The same, and [`TrySendError::Disconnected`] if the pool is gone.
+    pub fn try_put(&self, task: Task<J, K>) -> Result<(), TrySendError<J>> {
+        let mut state = self.0.lock();
+        if state.is_closed {
+            return Err(TrySendError::Disconnected(task.job));
+        }
+        let jobs = state.queue.len + state.queue.running + state.results.len();
+        if jobs >= self.0.settings.jobs_max {
+            return Err(TrySendError::Full(task.job));
+        }
+        if state.threads.is_empty() && !self.start_thread(&mut state) {
+            return Err(TrySendError::Full(task.job));
+        }
+        state.queue.put(task);
+        let may_start = state.threads.len() < self.0.settings.threads_max;
+        if may_start && state.queue.ready() > state.idle {
+            self.start_thread(&mut state);
+        }
+        drop(state);
+        self.0.ready.notify_one();
+        Ok(())
+    }
+
+    /// Starts one more thread; false if the system has none.
+    fn start_thread(&self, state: &mut State<J, D, K>) -> bool {
+        let WorkerSettings { name, stack_bytes, .. } = &self.0.settings;
+        let pool = Arc::clone(&self.0);
+        let thread = thread::Builder::new().name(name.clone()).stack_size(*stack_bytes);
+        let started = thread.spawn(move || pool.run());
+        let started = started.inspect_err(|error| log::error!("no thread for {name}: {error}"));
+        let is_started = started.is_ok();
+        state.threads.extend(started);
+        // Until it looks for a job.
+        state.idle += usize::from(is_started);
+        is_started
+    }
+}
+
+impl<J, D, K: Clone + Eq + Hash> Pool<J, D, K> {
+    /// Runs jobs until the pool is closed.
+    fn run(&self) {
+        while let Some(Task { job, key, priority, is_ordered }) = self.take() {
+            // A job that panics takes nothing with it: a thread keeps nothing between two jobs.
+            let step = catch_unwind(AssertUnwindSafe(|| (self.work)(job)));
+            let mut state = self.lock();
+            state.idle += 1;
+            let result = match step {
+                Ok(Step::Again(job)) => {
+                    state.queue.put_again(Task { job, key, priority, is_ordered });
+                    continue;
+                }
+                Ok(Step::Done(done)) => Some(Finished::Done(done)),
+                Ok(Step::Forwarded) => None,
+                Err(_) => Some(Finished::Lost(key.clone())),
+            };
+            state.queue.finish(&key, is_ordered);
+            let is_result = result.is_some();
+            state.results.extend(result);
+            drop(state);
+            if is_result {
+                self.notifier.ring();
+            }
+        }
+    }
+
+    /// Waits for the next job; `None` when the pool is closed.
+    fn take(&self) -> Option<Task<J, K>> {
+        let mut state = self.lock();
+        while !state.is_closed {
+            if let Some(task) = state.queue.take() {
+                state.idle -= 1;
+                return Some(task);
+            }
+            state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        None
+    }
+}
+
+impl<J, D, K> Pool<J, D, K> {
+    fn lock(&self) -> MutexGuard<'_, State<J, D, K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<J, D, K> Drop for Workers<J, D, K> {
+    fn drop(&mut self) {
+        let mut state = self.queue.0.lock();
+        state.is_closed = true;
+        let waiting = state.queue.clear();
+        drop(state);
+        self.queue.0.ready.notify_all();
+        drop(waiting);
+    }
+}
+
+impl<J, D, K> Clone for WorkQueue<J, D, K> {
+    fn clone(&self) -> WorkQueue<J, D, K> {
+        WorkQueue(Arc::clone(&self.0))
+    }
+}
+
+impl<J, D, K> fmt::Debug for Workers<J, D, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers").field("settings", &self.queue.0.settings).finish_non_exhaustive()
+    }
+}
+
+impl<J, D, K> fmt::Debug for WorkQueue<J, D, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WorkQueue")
+    }
+}
