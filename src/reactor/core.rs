@@ -400,4 +400,30 @@ impl Core {
             }
         }
     }
+
+    /// Compares the ledger with the connections. Called in debug builds, at the end of a turn: of every turn
+    /// while there are few connections, less often the more there are.
+    pub(super) fn check_ledger(&self) {
+        const CONNECTIONS_PER_TURN: usize = 64;
+        let interval = 1 + self.conns.len() / CONNECTIONS_PER_TURN;
+        if !self.metrics.turns.is_multiple_of(interval as u64) {
+            return;
+        }
+        let Outboxes { batches, spares, ledger } = &self.outboxes;
+        let mut held = 0;
+        for (id, conn) in self.conns.iter() {
+            let is_member = conn.batch.is_some();
+            debug_assert!(!is_member || conn.outbox.is_empty(), "{id}: a batch and an outbox");
+            if !conn.queued && !conn.dirty {
+                let measured = conn.measure_input();
+                debug_assert_eq!(conn.input_bytes as usize, measured, "{id}: input: {conn:?}");
+            }
+            debug_assert!(conn.outbox.is_measured(), "{id}: {:?}", conn.outbox);
+            held += self.outboxes.own_bytes(conn);
+        }
+        let own = ledger.own() - spares.charged();
+        debug_assert_eq!(own, held, "the ledger and the connections: {batches:?}");
+        let left = self.outboxes.held();
+        debug_assert!(self.conns.len() > 0 || left == 0, "{left} bytes left");
+    }
 }

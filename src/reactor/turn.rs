@@ -18,7 +18,7 @@ use super::api::close_reason::CloseReason;
 use super::api::id::{ConnId, ServiceId, Source};
 use super::api::outcome::More;
 use super::api::time::Time;
-use super::conn::connection::{Phase, Standing};
+use super::conn::phase::{Phase, Standing};
 use super::core::Core;
 use super::parts::listener::Listener;
 use super::parts::stats::PHASES;

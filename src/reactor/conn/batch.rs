@@ -16,20 +16,8 @@ use crate::protocol::SharedFrame;
 use crate::reactor::api::budget::{BATCH_BYTES_MAX, STRAYS_KEPT};
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::record::Traffic;
+use crate::reactor::parts::batch_id::BatchId;
 use crate::reactor::parts::topics::TopicId;
-
-/// Names one batch, counted from 1: a connection has a byte for it, and for none. So there are at most
-/// 255, which bounds what they hold: see [`BATCH_BYTES_MAX`] and [`STRAYS_KEPT`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BatchId(NonZeroU8);
-
-const _: () = assert!(size_of::<Option<BatchId>>() == 1);
-
-impl BatchId {
-    fn index(self) -> usize {
-        usize::from(self.0.get()) - 1
-    }
-}
 
 /// The batches of a turn, and the memory of past ones.
 #[derive(Debug, Default)]
@@ -169,7 +157,7 @@ mod tests {
     use std::net::TcpListener;
     use std::rc::Rc;
 
-    use super::super::connection::{Phase, Place};
+    use super::super::connection::Place;
     use super::super::outboxes::Outboxes;
     use super::*;
     use crate::protocol::{Decoder, Message, Role};
@@ -177,7 +165,8 @@ mod tests {
     use crate::reactor::api::id::ServiceId;
     use crate::reactor::api::settings::Settings;
     use crate::reactor::api::time::Time;
-    use crate::reactor::effects::upgrade::Handshake;
+    use crate::reactor::conn::handshake::Handshake;
+    use crate::reactor::conn::phase::Phase;
     use crate::reactor::parts::ledger::Ledger;
 
     const TOPIC: TopicId = TopicId(0);

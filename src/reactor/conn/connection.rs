@@ -11,10 +11,12 @@ use std::rc::Rc;
 use mio::Interest;
 use mio::net::TcpStream;
 
-use super::batch::BatchId;
+use super::handshake::Handshake;
 use super::heartbeat::Pulse;
-use super::outboxes::Output;
+use super::outboxes::output::Output;
 use super::pause::Pauses;
+use super::phase::{Input, Phase, Standing};
+use super::unread::Unread;
 use crate::protocol::{Decoder, Message, Role};
 use crate::reactor::api::budget::LARGE_BYTES;
 use crate::reactor::api::close_reason::CloseReason;
@@ -22,51 +24,11 @@ use crate::reactor::api::id::{ConnId, RouteId, ServiceId};
 use crate::reactor::api::record::{Metadata, Peer, Traffic};
 use crate::reactor::api::time::Time;
 use crate::reactor::effects::deflate::{Unfinished, WindowsBox};
-use crate::reactor::effects::inbound::Unread;
-use crate::reactor::effects::upgrade::Handshake;
 use crate::reactor::parts::admission::Quota;
+use crate::reactor::parts::batch_id::BatchId;
 use crate::reactor::parts::timer::TimerId;
 use crate::reactor::parts::tls::SessionBox;
 use crate::reactor::parts::topics::Memberships;
-
-/// Where a connection stands. The only way on is forward.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Client role: the kernel connects.
-    Connecting,
-    /// The head of a request, or of the answer to ours, is awaited.
-    Handshake,
-    /// The service decides later whether the request is accepted.
-    Deferred,
-    /// Messages go both ways.
-    Open,
-    /// Our last bytes, mostly a Close, are queued; or sent, `since` then.
-    Closing { since: Time, reason: CloseReason, input: Input },
-    /// Our side of the stream is shut; the peer's end of it is awaited.
-    Lingering { until: Time, reason: CloseReason },
-    /// Over; the slot is freed at the end of the turn.
-    Gone(CloseReason),
-}
-
-/// What becomes of input while a connection closes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Input {
-    /// It is decoded: the peer's Close is awaited (RFC 6455, 7.1.2).
-    AwaitClose,
-    /// It is read and thrown away: the peer's Close came, or nothing it sends can be trusted (7.1.7).
-    Discard,
-}
-
-/// Who knows of a connection, and so must be told of its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// Nobody: it waits for its refusal.
-    Refused,
-    /// Admission, which counts it.
-    Admitted,
-    /// Its service, too, which is owed `on_close`.
-    Announced,
-}
 
 /// What most connections do without most of the time.
 #[derive(Debug, Default)]

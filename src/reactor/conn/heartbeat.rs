@@ -8,10 +8,10 @@
 
 use std::time::Duration;
 
+use super::due::Due;
 use crate::reactor::api::record::RoundTrips;
 use crate::reactor::api::settings::Heartbeat;
 use crate::reactor::api::time::Time;
-use crate::reactor::effects::deadlines::Due;
 
 /// Bytes of our ping's payload: when it was sent, and which it is.
 pub(crate) const PING_BYTES: usize = 12;

@@ -4,7 +4,8 @@
 
 use mio::Interest;
 
-use super::connection::{Connection, Phase};
+use super::connection::Connection;
+use super::phase::Phase;
 
 impl Connection {
     /// The interest to register. WRITABLE while blocked only: with both, each read event would

@@ -2,11 +2,16 @@
 
 pub(super) mod batch;
 pub(super) mod connection;
+pub(super) mod deadline;
+pub(super) mod due;
+pub(super) mod handshake;
 pub(super) mod heartbeat;
 pub(super) mod interest;
 pub(super) mod outbox;
 pub(super) mod outboxes;
 pub(super) mod pause;
+pub(super) mod phase;
 pub(super) mod table;
+pub(super) mod unread;
 #[cfg(feature = "deflate")]
 pub(super) mod windows;

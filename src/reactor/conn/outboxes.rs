@@ -4,8 +4,9 @@
 //! nothing overtakes them, and afterwards has the ledger compare, whatever became of the change: a write
 //! that failed has released exactly what it took off the queue.
 
+pub(crate) mod output;
+
 use std::io;
-use std::ops::Deref;
 
 use mio::net::TcpStream;
 
@@ -17,28 +18,8 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::settings::RouteSettings;
 use crate::reactor::api::time::Time;
-use crate::reactor::core::Core;
 use crate::reactor::parts::ledger::Ledger;
 use crate::reactor::parts::tls::Memory;
-
-/// The outbox of one connection. Anything may read it; only [`Outboxes::change`] changes it.
-#[derive(Debug)]
-pub(crate) struct Output(Outbox);
-
-impl Output {
-    pub(crate) fn empty() -> Output {
-        Output(Outbox::default())
-    }
-}
-
-impl Deref for Output {
-    type Target = Outbox;
-
-    #[inline(always)]
-    fn deref(&self) -> &Outbox {
-        &self.0
-    }
-}
 
 /// What a change may work with.
 pub(crate) struct Open<'a> {
@@ -183,7 +164,7 @@ impl Outboxes {
     }
 
     /// Bytes that a connection holds for itself, as the ledger counts them.
-    fn own_bytes(&self, conn: &Connection) -> usize {
+    pub(crate) fn own_bytes(&self, conn: &Connection) -> usize {
         let output = conn.outbox.held_bytes() + self.batches.frames(conn).len();
         conn.input_bytes as usize + output
     }
@@ -237,33 +218,5 @@ impl Outboxes {
         self.ledger.replace(conn.input_bytes as usize, 0);
         conn.input_bytes = 0;
         dropped
-    }
-}
-
-impl Core {
-    /// Compares the ledger with the connections. Called in debug builds, at the end of a turn: of every turn
-    /// while there are few connections, less often the more there are.
-    pub(crate) fn check_ledger(&self) {
-        const CONNECTIONS_PER_TURN: usize = 64;
-        let interval = 1 + self.conns.len() / CONNECTIONS_PER_TURN;
-        if !self.metrics.turns.is_multiple_of(interval as u64) {
-            return;
-        }
-        let Outboxes { batches, spares, ledger } = &self.outboxes;
-        let mut held = 0;
-        for (id, conn) in self.conns.iter() {
-            let is_member = conn.batch.is_some();
-            debug_assert!(!is_member || conn.outbox.is_empty(), "{id}: a batch and an outbox");
-            if !conn.queued && !conn.dirty {
-                let measured = conn.measure_input();
-                debug_assert_eq!(conn.input_bytes as usize, measured, "{id}: input: {conn:?}");
-            }
-            debug_assert!(conn.outbox.is_measured(), "{id}: {:?}", conn.outbox);
-            held += self.outboxes.own_bytes(conn);
-        }
-        let own = ledger.own() - spares.charged();
-        debug_assert_eq!(own, held, "the ledger and the connections: {batches:?}");
-        let left = self.outboxes.held();
-        debug_assert!(self.conns.len() > 0 || left == 0, "{left} bytes left");
     }
 }

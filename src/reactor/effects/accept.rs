@@ -11,12 +11,13 @@ use std::time::SystemTime;
 use log::{Level, debug, error};
 use mio::net::TcpStream;
 
-use super::upgrade::Handshake;
 use crate::protocol::{Decoder, Role};
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::{ACCEPT_PAUSE, ACCEPTS, ACCEPTS_WHEN_CROWDED};
 use crate::reactor::api::id::{RouteId, ServiceId};
-use crate::reactor::conn::connection::{Connection, Phase, Place, Standing};
+use crate::reactor::conn::connection::{Connection, Place};
+use crate::reactor::conn::handshake::Handshake;
+use crate::reactor::conn::phase::{Phase, Standing};
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Quota;
 use crate::reactor::parts::listener::{Listener, is_exhaustion};

@@ -7,7 +7,7 @@
 use crate::protocol::CloseFrame;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
-use crate::reactor::conn::connection::{Input, Phase};
+use crate::reactor::conn::phase::{Input, Phase};
 use crate::reactor::core::Core;
 use crate::reactor::parts::socket::widen_send_buffer;
 

@@ -8,27 +8,18 @@ use std::net::{IpAddr, SocketAddr};
 
 use mio::net::TcpStream;
 
-use super::upgrade::Handshake;
-use crate::protocol::handshake::{ClientRequest, Expected, Settled};
+use crate::protocol::handshake::{ClientRequest, Settled};
 use crate::protocol::{Decoder, Role};
 use crate::reactor::Reactor;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId, ServiceId};
-use crate::reactor::conn::connection::{Connection, Phase, Place, Standing};
+use crate::reactor::conn::connection::{Connection, Place};
+use crate::reactor::conn::handshake::{Awaited, Handshake};
+use crate::reactor::conn::phase::{Phase, Standing};
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Quota;
 use crate::reactor::parts::socket::connect_from;
 use crate::reactor::parts::tls::TlsConnector;
-
-/// A request of ours under way.
-#[derive(Debug)]
-pub(crate) struct Awaited {
-    /// The request, until it is queued.
-    request: Vec<u8>,
-    expected: Expected,
-    /// For each subprotocol offered, its index in the service's list.
-    protocols: Vec<Option<u8>>,
-}
 
 impl Core {
     pub(crate) fn connect(

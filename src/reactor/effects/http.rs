@@ -17,48 +17,14 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
 use crate::reactor::api::outcome::Decision;
 use crate::reactor::api::request::{Params, PlainRequest};
-use crate::reactor::conn::connection::{Phase, Standing};
+use crate::reactor::conn::handshake::{PartialBody, Plain};
+use crate::reactor::conn::phase::{Phase, Standing};
 use crate::reactor::core::Core;
 use crate::reactor::parts::cors::Cors;
 use crate::reactor::parts::destination::Destination;
 use crate::reactor::parts::origin;
 use crate::reactor::parts::pages::Pages;
 use crate::reactor::parts::shared::Bytes;
-
-/// The received part of a request body.
-#[derive(Debug)]
-pub(crate) struct PartialBody {
-    decoder: BodyDecoder,
-    bytes: Vec<u8>,
-    /// The response has no body (RFC 9110, 9.3.2).
-    head_only: bool,
-}
-
-impl PartialBody {
-    pub(crate) fn held_bytes(&self) -> usize {
-        self.bytes.capacity()
-    }
-}
-
-/// What the response needs to know of its request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Plain {
-    head_only: bool,
-    /// The client supports a further request on this connection.
-    keep_alive: bool,
-    cors: Cors,
-}
-
-impl Plain {
-    pub(crate) fn of(request: &Request<'_>, cors: Cors) -> Plain {
-        Plain { head_only: request.method() == "HEAD", keep_alive: request.keep_alive(), cors }
-    }
-
-    /// Whether the response has no body (RFC 9110, 9.3.2).
-    pub(crate) fn is_head_only(&self) -> bool {
-        self.head_only
-    }
-}
 
 impl Reactor {
     /// Handles a request without upgrade; `rest` is the input after its head. Returns the number of

@@ -15,7 +15,9 @@ use crate::reactor::api::budget::FRAME_WORK;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, ServiceId};
 use crate::reactor::api::time::Time;
-use crate::reactor::conn::connection::{Connection, Input, Phase};
+use crate::reactor::conn::connection::Connection;
+use crate::reactor::conn::phase::{Input, Phase};
+use crate::reactor::conn::unread::Unread;
 use crate::reactor::core::Core;
 
 /// What one read brought.
@@ -28,35 +30,6 @@ enum Arrived {
     End,
     /// The connection is broken.
     Broken,
-}
-
-/// Bytes that were read and could not be handled yet.
-#[derive(Debug, Default)]
-pub(crate) struct Unread {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Unread {
-    pub(crate) fn new(bytes: Vec<u8>, at: usize) -> Unread {
-        Unread { bytes, at }
-    }
-
-    pub(crate) fn rest(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.at..]
-    }
-
-    pub(crate) fn consume(&mut self, len: usize) {
-        self.at += len;
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.at == self.bytes.len()
-    }
-
-    pub(crate) fn held_bytes(&self) -> usize {
-        self.bytes.capacity()
-    }
 }
 
 impl Reactor {

@@ -16,8 +16,9 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::outcome::SendOutcome;
 use crate::reactor::api::time::Time;
-use crate::reactor::conn::connection::{Connection, Input, Phase};
+use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::outbox::{Flushed, Outbox, Pressure, SpareQueues};
+use crate::reactor::conn::phase::{Input, Phase};
 use crate::reactor::core::Core;
 
 impl Core {

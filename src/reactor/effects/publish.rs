@@ -11,10 +11,10 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, ServiceId};
 use crate::reactor::api::outcome::SendOutcome;
 use crate::reactor::api::publish::{Payload, PublishOptions, Published, Target};
-use crate::reactor::conn::batch::BatchId;
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::outboxes::Outboxes;
 use crate::reactor::core::Core;
+use crate::reactor::parts::batch_id::BatchId;
 use crate::reactor::parts::topics::TopicId;
 
 impl Core {

@@ -3,10 +3,10 @@
 //!
 //! A path without a route gets 404 for any method, before 405 is considered.
 
-use super::http::Plain;
 use crate::protocol::handshake::{Refusal, Request, Response};
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::route::Page;
+use crate::reactor::conn::handshake::Plain;
 use crate::reactor::core::Core;
 use crate::reactor::parts::cors::Cors;
 use crate::reactor::parts::destination::Destination;

@@ -8,10 +8,7 @@
 
 use std::num::NonZeroU8;
 
-use super::connect::Awaited;
 use super::deflate::negotiate;
-use super::http::{PartialBody, Plain};
-use crate::protocol::deflate::Agreement;
 use crate::protocol::handshake::{
     self, Connection, EMPTY_SLOTS, HeadScan, Refusal, Response, Upgrade, write_switching_protocols,
 };
@@ -21,79 +18,12 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
 use crate::reactor::api::outcome::Decision;
 use crate::reactor::api::request::{Params, Request};
-use crate::reactor::api::time::Time;
-use crate::reactor::conn::connection::{Input, Phase, Standing};
+use crate::reactor::conn::handshake::Deferred;
+use crate::reactor::conn::phase::{Input, Phase, Standing};
 use crate::reactor::core::Core;
 use crate::reactor::parts::destination::Destination;
 use crate::reactor::parts::origin;
 use crate::reactor::parts::pages::Pages;
-
-/// What a connection needs until it is open, and not after.
-#[derive(Debug)]
-pub(crate) struct Handshake {
-    /// From when the deadline counts.
-    pub(crate) since: Time,
-    scan: HeadScan,
-    /// The part of a head that has arrived, or the head of a request whose body is awaited.
-    pub(crate) head: Pages,
-    /// What admission said instead of yes.
-    pub(crate) refused: Option<Refusal>,
-    /// Plain requests answered.
-    pub(crate) answered: u8,
-    /// The Origin of the last request, cut, for a log line.
-    pub(crate) origin: Option<Box<str>>,
-    /// Which routes the connection finds.
-    pub(crate) site: u16,
-    /// The part of a request's body that has arrived; its head is in `head`.
-    pub(crate) body: Option<PartialBody>,
-    /// A plain request that waits for its service's answer.
-    pub(crate) plain: Option<Plain>,
-    /// What is answered to a request once its service has decided.
-    deferred: Option<Deferred>,
-    /// Client role: our request, and what its answer must be.
-    pub(crate) awaited: Option<Awaited>,
-}
-
-impl Handshake {
-    pub(crate) fn new(since: Time) -> Handshake {
-        Handshake {
-            since,
-            scan: HeadScan::default(),
-            head: Pages::default(),
-            refused: None,
-            answered: 0,
-            origin: None,
-            site: 0,
-            body: None,
-            plain: None,
-            deferred: None,
-            awaited: None,
-        }
-    }
-
-    pub(crate) fn held_bytes(&self) -> usize {
-        self.head.held_bytes() + self.body.as_ref().map_or(0, PartialBody::held_bytes)
-    }
-
-    /// Whether a client waits for an answer, or will: only one that was answered before may be silent.
-    pub(crate) fn awaits_answer(&self) -> bool {
-        self.answered == 0 || !self.head.is_empty() || self.plain.is_some()
-    }
-
-    /// Whether the answer that it waits for has no body.
-    pub(crate) fn is_head_only(&self) -> bool {
-        self.plain.as_ref().is_some_and(Plain::is_head_only)
-    }
-}
-
-/// A sound request that waits for its service's decision.
-#[derive(Debug, Clone, Copy)]
-struct Deferred {
-    /// The answer to its key.
-    accept: [u8; 28],
-    /// What may be agreed to of its offers.
-    deflate: Option<Agreement>,
-}
 
 /// A request that leads somewhere.
 struct Routed {

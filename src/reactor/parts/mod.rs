@@ -1,6 +1,7 @@
 //! Parts of the loop that know no connection.
 
 pub(super) mod admission;
+pub(super) mod batch_id;
 pub(super) mod bucket;
 pub(super) mod cors;
 pub(super) mod date;

@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use slab::Slab;
 
-use crate::reactor::conn::batch::BatchId;
+use super::batch_id::BatchId;
 
 /// The longest name of a topic, in bytes.
 pub const NAME_BYTES_MAX: usize = 256;

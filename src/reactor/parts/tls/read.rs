@@ -13,9 +13,10 @@ use crate::protocol::handshake::Refusal;
 use crate::reactor::Reactor;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
-use crate::reactor::conn::connection::{Connection, Input, Phase, Standing};
+use crate::reactor::conn::connection::Connection;
+use crate::reactor::conn::phase::{Input, Phase, Standing};
+use crate::reactor::conn::unread::Unread;
 use crate::reactor::core::Core;
-use crate::reactor::effects::inbound::Unread;
 
 /// The result of one read.
 enum Arrived {

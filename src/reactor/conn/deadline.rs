@@ -1,0 +1,68 @@
+//! The next deadline of a connection: a function of its state, so that the two cannot disagree.
+//!
+//! [`deadlines`](crate::reactor::effects::deadlines) sets timers for it, and acts when it has
+//! passed.
+
+use super::connection::Connection;
+use super::due::Due;
+use super::outbox::Pressure;
+use super::phase::Phase;
+use crate::reactor::api::budget::HTTP_ANSWER_TIMEOUT;
+use crate::reactor::api::settings::{RouteSettings, Settings};
+use crate::reactor::api::time::Time;
+
+impl Connection {
+    /// The next deadline and what it is for, by state alone.
+    pub(crate) fn deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
+        match self.phase {
+            Phase::Connecting | Phase::Handshake | Phase::Deferred => {
+                let rare = self.rare.as_deref();
+                let handshake = rare.and_then(|rare| rare.handshake.as_deref());
+                let since = handshake.map_or(self.opened, |handshake| handshake.since);
+                let is_answered_later = self.phase == Phase::Deferred
+                    && handshake.is_some_and(|handshake| handshake.plain.is_some());
+                let patience = if is_answered_later {
+                    HTTP_ANSWER_TIMEOUT
+                } else {
+                    settings.handshake_timeout
+                };
+                (since + patience, Due::Handshake)
+            }
+            Phase::Open => self.open_deadline(settings, route),
+            Phase::Closing { since, .. } => {
+                let from = self.outbox.blocked_since().map_or(since, |blocked| since.max(blocked));
+                (from + settings.close_timeout, Due::Close)
+            }
+            Phase::Lingering { until, .. } => (until, Due::Linger),
+            Phase::Gone(_) => (Time::MAX, Due::Linger),
+        }
+    }
+
+    fn open_deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
+        let blocked = self.outbox.blocked_since();
+        // Who may not speak, or cannot hear, is not asked whether he lives.
+        let heartbeat = settings.heartbeat.filter(|_| !self.pauses.is_any() && blocked.is_none());
+        let fragment = (self.message_since + route.fragment_timeout, Due::Fragment);
+        let candidates = [
+            heartbeat
+                .map(|heartbeat| self.pulse.deadline(&heartbeat, self.serial, self.last_heard)),
+            Some(fragment).filter(|_| !self.pauses.is_any()),
+            route
+                .idle_timeout
+                .filter(|_| !self.pauses.is_any())
+                .map(|idle| (self.last_data + idle, Due::Idle)),
+            blocked.map(|since| (since + route.write_timeout, Due::Write)),
+            self.outbox
+                .above_soft_since()
+                .filter(|_| self.outbox.pressure() == Pressure::Congested)
+                .map(|since| (since + route.outbox_grace, Due::Grace)),
+            self.rare
+                .as_deref()
+                .and_then(|rare| rare.windows.as_ref()?.idle_at(route))
+                .map(|idle| (idle, Due::Window)),
+        ];
+        let never = (Time::MAX, Due::Idle);
+        let earlier = |a: (Time, Due), b: (Time, Due)| if b.0 < a.0 { b } else { a };
+        candidates.into_iter().flatten().fold(never, earlier)
+    }
+}

@@ -1,0 +1,31 @@
+//! Bytes that were read and could not be handled yet: the budget was spent, or the service had
+//! paused.
+
+/// Bytes that were read and could not be handled yet.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Unread {
+    pub(crate) fn new(bytes: Vec<u8>, at: usize) -> Unread {
+        Unread { bytes, at }
+    }
+
+    pub(crate) fn rest(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.at..]
+    }
+
+    pub(crate) fn consume(&mut self, len: usize) {
+        self.at += len;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
