@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use weir::reactor::Time;
 use weir::services::admin::{Samples, Source};
-use weir::services::rpc::gateway::{GatewayCounts, UpstreamCounts};
+use weir::services::rpc::gateway::GatewayCounts;
 use weir::services::rpc::node::PeerCounts;
-use weir::services::rpc::{Class, Count, Counts, Network, RpcError, RpcSettings};
+use weir::services::rpc::{Class, Counts, Network, RpcError, RpcSettings};
+use weir::upstream::{Count, UpstreamCounts};
 
 pub(crate) use self::process::ProcessSource;
 

@@ -42,7 +42,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "protocol",
         ],
     ),
-    ("observe", &["logging", "version", "services", "reactor"]),
+    ("observe", &["logging", "version", "services", "upstream", "reactor"]),
     ("cli", &["config", "help", "nearest", "node", "version"]),
     (
         "serve",
@@ -98,7 +98,10 @@ const FOREIGN: [(&str, &[&str]); 4] = [
     ),
     ("reactor", &["serde", "serde_json"]),
     ("upstream", &["mio", "socket2", "rustls", "serde", "serde_json"]),
-    ("services", &["mio", "socket2", "rustls", "std::net::TcpStream", "std::net::TcpListener"]),
+    (
+        "services",
+        &["mio", "socket2", "rustls", "ureq", "std::net::TcpStream", "std::net::TcpListener"],
+    ),
 ];
 
 type Names = Vec<String>;

@@ -1,46 +1,46 @@
-//! How long to wait before the next attempt: twice as long after each failure, and never the same for
-//! all who have failed together.
+//! The pause before the next attempt: it doubles with each failure, and is random, so that clients that
+//! failed together do not come back together.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-/// The pauses of one thing that is to be tried until it works.
+use rand::rngs::{StdRng, SysRng};
+use rand::{RngExt as _, SeedableRng as _};
+
+/// The pauses between the attempts at one thing.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     first: Duration,
-    most: Duration,
+    max: Duration,
+    /// Failures since the last success.
     failures: u32,
-    jitter: RandomState,
 }
 
 impl Backoff {
-    /// Pauses from `first` to `most`, which are their bounds, not their lengths.
-    pub(crate) fn new(first: Duration, most: Duration) -> Backoff {
-        Backoff { first, most, failures: 0, jitter: RandomState::new() }
+    /// Pauses of at most `first` after the first failure, and of at most `max` after many.
+    pub(crate) fn new(first: Duration, max: Duration) -> Backoff {
+        Backoff { first, max, failures: 0 }
     }
 
-    /// The pause after one more failure: between half and all of what is due.
+    /// Counts a failure and returns the pause after it: at random between half the bound and the bound.
     pub(crate) fn fail(&mut self) -> Duration {
-        let due = self.first.saturating_mul(1 << self.failures.min(16)).min(self.most);
+        let bound = self.first.saturating_mul(1 << self.failures.min(16)).min(self.max);
         self.failures = self.failures.saturating_add(1);
-        let random = self.jitter.hash_one(self.failures) % 1024;
-        due / 2 + due / 2 * random as u32 / 1024
+        match StdRng::try_from_rng(&mut SysRng) {
+            Ok(mut rng) => rng.random_range(bound / 2..=bound),
+            Err(_) => bound,
+        }
     }
 
-    /// It has worked: the next failure is the first one. Tells whether there were any.
-    pub(crate) fn succeed(&mut self) -> bool {
-        std::mem::take(&mut self.failures) > 0
-    }
-
-    /// Whether nothing has failed since it last worked.
-    #[cfg(any(test, feature = "node"))]
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.failures == 0
+    /// The attempt has succeeded: the next failure counts as the first.
+    pub(crate) fn succeed(&mut self) {
+        self.failures = 0;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn backoff() -> Backoff {
@@ -48,16 +48,14 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_a_limit_and_begin_again() {
+    fn pauses_double_up_to_a_limit_and_start_again_after_a_success() {
         let mut backoff = backoff();
-        assert!(backoff.is_fresh());
-        for due in [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
+        for bound in [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
             let pause = backoff.fail();
-            let due = Duration::from_millis(due);
-            assert!(pause >= due / 2 && pause <= due, "{pause:?} of {due:?}");
+            let bound = Duration::from_millis(bound);
+            assert!(pause >= bound / 2 && pause <= bound, "{pause:?} of {bound:?}");
         }
-        assert!(!backoff.is_fresh() && backoff.succeed() && backoff.is_fresh());
-        assert!(!backoff.succeed());
+        backoff.succeed();
         assert!(backoff.fail() <= Duration::from_millis(250));
         for _ in 0..100 {
             assert!(backoff.fail() <= Duration::from_secs(30));
@@ -65,9 +63,8 @@ mod tests {
     }
 
     #[test]
-    fn pauses_differ() {
-        let pauses: std::collections::HashSet<Duration> =
-            (0..50).map(|_| backoff().fail()).collect();
+    fn pauses_are_random() {
+        let pauses: HashSet<Duration> = (0..50).map(|_| backoff().fail()).collect();
         assert!(pauses.len() > 10, "{pauses:?}");
     }
 }

@@ -19,7 +19,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// What a breaker lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(super) enum State {
     /// Everything.
     Closed,
     /// Nothing until then, after this pause.
@@ -38,7 +38,7 @@ struct Slice {
 
 /// The breaker of one upstream.
 #[derive(Debug)]
-pub(crate) struct Breaker {
+pub(super) struct Breaker {
     state: State,
     slices: [Slice; SLICES],
     /// When the last trial began. What was sent before it tells of an upstream that is no more.
@@ -54,17 +54,17 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    pub(crate) fn state(&self) -> State {
+    pub(super) fn state(&self) -> State {
         self.state
     }
 
     /// How often it has opened.
-    pub(crate) fn opened(&self) -> u64 {
+    pub(super) fn opened(&self) -> u64 {
         self.opened
     }
 
     /// Whether a request could be let through now. Changes nothing: [`Breaker::admit`] does.
-    pub(crate) fn is_admitting(&self, now: Time) -> bool {
+    pub(super) fn is_admitting(&self, now: Time) -> bool {
         match self.state {
             State::Closed => true,
             State::Open { until, .. } => now >= until,
@@ -73,7 +73,7 @@ impl Breaker {
     }
 
     /// Lets a request through, if it may be; the first after a pause is the trial.
-    pub(crate) fn admit(&mut self, now: Time) -> bool {
+    pub(super) fn admit(&mut self, now: Time) -> bool {
         let admitted = self.is_admitting(now);
         if let (true, State::Open { pause, .. }) = (admitted, self.state) {
             self.state = State::HalfOpen { pause };
@@ -84,7 +84,7 @@ impl Breaker {
 
     /// Counts the outcome of a request that was admitted at `since`. One from before the last trial
     /// counts no more: many may be late, and the trial's alone decides.
-    pub(crate) fn record(&mut self, succeeded: bool, since: Time, now: Time) {
+    pub(super) fn record(&mut self, succeeded: bool, since: Time, now: Time) {
         if since < self.trial {
             return;
         }
@@ -104,7 +104,7 @@ impl Breaker {
 
     /// A request that was admitted at `since` failed by no fault of the upstream: it does not count,
     /// but a trial is over, as the upstream has answered.
-    pub(crate) fn excuse(&mut self, since: Time) {
+    pub(super) fn excuse(&mut self, since: Time) {
         if since >= self.trial && matches!(self.state, State::HalfOpen { .. }) {
             self.close();
         }

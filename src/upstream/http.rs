@@ -1,27 +1,227 @@
-//! The HTTP client for upstreams: one configuration for gateway and follower.
+//! The HTTP client of one upstream: posts a text and reads the answer. Blocks, so it belongs on a thread.
 //!
-//! It connects to the host of the URL and to no other: `HTTP_PROXY` and its relatives are ignored, and a
-//! redirect is an answer like any other. A status is never an error of the client's: callers look at it.
+//! It connects to the host of the URL and to no other: `HTTP_PROXY` and its relatives are ignored, and
+//! redirects are not followed. A status is never an error here: callers decide what it means. Errors do
+//! not show the URL, whose path may hold a key.
 
+use std::fmt;
+use std::io::{self, Read as _};
 use std::time::Duration;
 
 use ureq::Agent;
-use ureq::tls::TlsConfig;
+use ureq::http::Response;
 
-/// A kept connection that was idle for longer may be closed at the other end.
+use super::tls::UpstreamTls;
+use super::url::UpstreamUrl;
+
+/// Connections that were idle for longer are not used again: the server may have closed them.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
-/// A client that keeps up to `connections` idle connections to its upstream.
-pub(crate) fn agent(tls: Option<TlsConfig>, connections: usize) -> Agent {
-    Agent::config_builder()
-        .proxy(None)
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .user_agent("weir")
-        .tls_config(tls.unwrap_or_default())
-        .max_idle_age(IDLE_MAX)
-        .max_idle_connections(connections)
-        .max_idle_connections_per_host(connections)
-        .build()
-        .new_agent()
+/// The HTTP client of one upstream. Clones share its connections.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpClient {
+    url: UpstreamUrl,
+    agent: Agent,
+}
+
+/// The answer to a request, with a body that is not read yet.
+#[derive(Debug)]
+pub(crate) struct HttpAnswer(Response<ureq::Body>);
+
+/// A request without a complete answer.
+#[derive(Debug)]
+pub(crate) struct HttpError(ureq::Error);
+
+/// What an [`HttpError`] implies about the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HttpFailure {
+    /// The request did not reach the upstream.
+    Unsent,
+    /// No complete answer arrived within the timeout.
+    TimedOut,
+    /// The answer is larger than the limit.
+    TooLarge,
+    /// The request may have reached the upstream, but the connection or the answer broke.
+    Broken,
+}
+
+impl HttpClient {
+    /// A client that keeps up to `connections` idle connections.
+    pub(crate) fn new(
+        url: &UpstreamUrl,
+        tls: Option<UpstreamTls>,
+        connections: usize,
+    ) -> HttpClient {
+        let tls = tls.map(|tls| tls.http);
+        let agent = Agent::config_builder()
+            .proxy(None)
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .user_agent("weir")
+            .tls_config(tls.unwrap_or_default())
+            .max_idle_age(IDLE_MAX)
+            .max_idle_connections(connections)
+            .max_idle_connections_per_host(connections)
+            .build()
+            .new_agent();
+        HttpClient { url: url.clone(), agent }
+    }
+
+    pub(crate) fn url(&self) -> &UpstreamUrl {
+        &self.url
+    }
+
+    /// Posts a JSON text. `timeout` includes name resolution, connecting and reading the answer.
+    pub(crate) fn post(&self, json: &str, timeout: Duration) -> Result<HttpAnswer, HttpError> {
+        let request = self.agent.post(self.url.full_text());
+        let request = request.config().timeout_global(Some(timeout)).build();
+        let request = request.header("Content-Type", "application/json");
+        let request = request.header("Accept", "application/json");
+        request.send(json).map(HttpAnswer).map_err(HttpError)
+    }
+}
+
+impl HttpAnswer {
+    pub(crate) fn status(&self) -> u16 {
+        self.0.status().as_u16()
+    }
+
+    /// Reads the body, of at most `bytes_max` bytes.
+    pub(crate) fn read(mut self, bytes_max: usize) -> Result<Vec<u8>, HttpError> {
+        let bytes_max = bytes_max as u64;
+        let mut body = Vec::new();
+        let reader = self.0.body_mut().as_reader();
+        reader
+            .take(bytes_max + 1)
+            .read_to_end(&mut body)
+            .map_err(|error| HttpError(error.into()))?;
+        if body.len() as u64 > bytes_max {
+            return Err(HttpError(ureq::Error::BodyExceedsLimit(bytes_max)));
+        }
+        Ok(body)
+    }
+}
+
+impl HttpError {
+    pub(crate) fn failure(&self) -> HttpFailure {
+        match &self.0 {
+            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Tls(_) => {
+                HttpFailure::Unsent
+            }
+            ureq::Error::Io(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused => HttpFailure::Unsent,
+                io::ErrorKind::TimedOut => HttpFailure::TimedOut,
+                _ => HttpFailure::Broken,
+            },
+            ureq::Error::Timeout(_) => HttpFailure::TimedOut,
+            ureq::Error::BodyExceedsLimit(_) => HttpFailure::TooLarge,
+            _ => HttpFailure::Broken,
+        }
+    }
+}
+
+impl fmt::Display for HttpError {
+    /// Lists the variants that do not hold a URL; a new variant of the crate is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use ureq::Error;
+        match &self.0 {
+            Error::StatusCode(_)
+            | Error::Protocol(_)
+            | Error::Io(_)
+            | Error::Timeout(_)
+            | Error::HostNotFound
+            | Error::RedirectFailed
+            | Error::ConnectionFailed
+            | Error::BodyExceedsLimit(_)
+            | Error::TooManyRedirects
+            | Error::Tls(_)
+            | Error::Pem(_)
+            | Error::Rustls(_)
+            | Error::LargeResponseHeader(..)
+            | Error::Decompress(..) => self.0.fmt(f),
+            Error::BadUri(_) => f.write_str("the URL cannot be used for a request"),
+            _ => f.write_str("the HTTP request failed"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(20);
+
+    /// Posts to a server that sends `answer` to its only connection and closes it.
+    fn post(answer: &'static str) -> Result<HttpAnswer, HttpError> {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/secret", server.local_addr().unwrap());
+        let serve = thread::spawn(move || {
+            let mut socket = server.accept().unwrap().0;
+            // The head and the body of the request end in one brace.
+            let mut request = Vec::new();
+            while request.last() != Some(&b'}') {
+                let mut byte = [0];
+                socket.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            socket.write_all(answer.as_bytes()).unwrap();
+        });
+        let client = HttpClient::new(&url.parse().unwrap(), None, 1);
+        let answer = client.post("{}", TIMEOUT);
+        serve.join().unwrap();
+        answer
+    }
+
+    #[test]
+    fn a_body_is_read_up_to_its_limit() {
+        const ANSWER: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nabcde";
+        let answer = post(ANSWER).unwrap();
+        assert_eq!(answer.status(), 503, "a status is not an error");
+        assert_eq!(answer.read(5).unwrap(), b"abcde");
+        let error = post(ANSWER).unwrap().read(4).unwrap_err();
+        assert_eq!(error.failure(), HttpFailure::TooLarge);
+    }
+
+    #[test]
+    fn redirects_are_not_followed() {
+        let moved = "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:9/\r\n\
+            Content-Length: 0\r\n\r\n";
+        assert_eq!(post(moved).unwrap().status(), 307);
+    }
+
+    #[test]
+    fn failures_tell_apart_whether_the_request_was_sent() {
+        let broken = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab";
+        let error = post(broken).unwrap().read(100).unwrap_err();
+        assert_eq!(error.failure(), HttpFailure::Broken);
+        assert_eq!(post("").unwrap_err().failure(), HttpFailure::Broken);
+
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", closed.local_addr().unwrap());
+        let client = HttpClient::new(&url.parse().unwrap(), None, 1);
+        let error = client.post("{}", Duration::from_millis(1)).unwrap_err();
+        assert_eq!(error.failure(), HttpFailure::TimedOut, "{error}");
+        drop(closed);
+        assert_eq!(client.post("{}", TIMEOUT).unwrap_err().failure(), HttpFailure::Unsent);
+    }
+
+    #[test]
+    fn errors_do_not_show_the_url() {
+        let secret = || "http://a/secret".to_owned();
+        for error in [
+            ureq::Error::BadUri(secret()),
+            ureq::Error::RequireHttpsOnly(secret()),
+            ureq::Error::ConnectProxyFailed(secret()),
+            ureq::Error::Other(secret().into()),
+        ] {
+            let error = HttpError(error);
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        let timeout = io::Error::from(io::ErrorKind::TimedOut);
+        assert_eq!(HttpError(ureq::Error::Io(timeout)).to_string(), "io: timed out");
+    }
 }

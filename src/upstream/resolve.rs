@@ -1,31 +1,35 @@
 //! The addresses of a host: looked up on a thread, then tried in turn.
 //!
 //! A name may have addresses at which nothing listens, such as `::1` beside `127.0.0.1` for `localhost`.
-//! Each round of attempts begins with a new lookup, since a host may have moved. Makes no connection.
+//! Each round of attempts starts with a new lookup, since a host may have moved. Opens no connection
+//! itself: [`Link`](super::link::Link) does.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::thread;
 
-/// Addresses of one host that are tried; further ones are ignored.
-pub(crate) const ADDRESSES_MAX: usize = 16;
+/// A host, as a name or an IP address without brackets, and a port.
+pub(crate) type HostPort = (String, u16);
 
-/// The addresses of a host that were not tried yet, in the order of the resolver.
+/// Addresses of one host that are tried; further ones are ignored.
+const ADDRESSES_MAX: usize = 16;
+
+/// The addresses of a host that are not tried yet, in the order of the resolver.
 #[derive(Debug, Default)]
 pub(crate) struct Addresses(VecDeque<SocketAddr>);
 
 impl Addresses {
-    pub(crate) fn new(found: impl IntoIterator<Item = SocketAddr>) -> Addresses {
+    pub(super) fn new(found: impl IntoIterator<Item = SocketAddr>) -> Addresses {
         Addresses(found.into_iter().take(ADDRESSES_MAX).collect())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Hands each address to `connect`, in turn, until one connection is under way.
-    pub(crate) fn connect<C>(
+    /// Passes each address to `connect`, in turn, until one connection is started.
+    pub(super) fn connect<C>(
         &mut self,
         mut connect: impl FnMut(SocketAddr) -> io::Result<C>,
     ) -> Option<C> {
@@ -39,26 +43,23 @@ impl Addresses {
     }
 }
 
-/// Looks a host up on a thread of its own, as that blocks, and hands over all its addresses; none if
-/// there are none.
+/// Looks a host up on a thread of its own, since that blocks, and passes its addresses to `deliver` there.
+/// A failed lookup finds none.
 ///
 /// # Errors
-/// The system has no thread to give.
-pub(crate) fn look_up(
-    place: (String, u16),
+/// The thread could not be started.
+pub(super) fn look_up(
+    host: HostPort,
     deliver: impl FnOnce(Addresses) + Send + 'static,
 ) -> io::Result<()> {
-    let look = move || {
-        let found = place.to_socket_addrs().inspect_err(|error| {
-            log::debug!("no addresses of {}: {error}", place.0);
+    let look_up = move || {
+        let found = host.to_socket_addrs().inspect_err(|error| {
+            log::debug!("no addresses of {}: {error}", host.0);
         });
         deliver(found.map(Addresses::new).unwrap_or_default());
     };
-    thread::Builder::new().name("resolver".to_owned()).spawn(look).map(drop)
+    thread::Builder::new().name("resolver".to_owned()).spawn(look_up).map(drop)
 }
-
-#[cfg(test)]
-pub(crate) mod fixture;
 
 #[cfg(test)]
 mod tests {
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn lookups_deliver_what_the_resolver_knows_or_nothing() {
+    fn lookups_deliver_the_addresses_of_the_resolver_or_none() {
         for (host, expected) in [("127.0.0.1", Some("127.0.0.1:9")), ("host.invalid", None)] {
             let (sender, receiver) = channel();
             look_up((host.to_owned(), 9), move |found| sender.send(found).unwrap()).unwrap();

@@ -1,6 +1,7 @@
-//! Whom upstreams by TLS are believed: the web's own authorities, or those of a file alone.
+//! The CA certificates that upstreams by TLS are verified with: the built-in Mozilla roots, or those of a
+//! file alone.
 //!
-//! The same for a WebSocket and for HTTP, each in the form that its own side takes.
+//! Holds the same certificates twice: rustls' form for WebSockets on the loop, ureq's for HTTP.
 
 use std::path::Path;
 
@@ -9,38 +10,38 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use super::url::UpstreamUrl;
 use crate::reactor::{PEM_BYTES_MAX, TlsConnector, TlsError, read_regular_file};
 
-/// How an upstream's connections are secured, if they are.
+/// The TLS configuration of connections to one upstream.
 #[derive(Debug, Clone)]
-pub(crate) struct Security {
-    pub(crate) socket: TlsConnector,
-    pub(crate) http: TlsConfig,
+pub(crate) struct UpstreamTls {
+    pub(super) link: TlsConnector,
+    pub(super) http: TlsConfig,
 }
 
-impl Security {
-    /// For an upstream whose certificate must lead to one in `authorities`, a PEM file; without it, to
-    /// one of the web's own. `None` if it is spoken to in the clear.
+impl UpstreamTls {
+    /// For an upstream whose certificate must chain to one in `roots`, a PEM file, or else to one of the
+    /// built-in roots. `None` for a URL without TLS.
     ///
     /// # Errors
-    /// The file is not to be used, or the URL's host has a name that no certificate can have.
-    pub(crate) fn of(
+    /// The file is unusable, or the URL's host is not a name that a certificate can have.
+    pub(crate) fn new(
         url: &UpstreamUrl,
-        authorities: Option<&Path>,
-    ) -> Result<Option<Security>, TlsError> {
+        roots: Option<&Path>,
+    ) -> Result<Option<UpstreamTls>, TlsError> {
         if !url.is_secure() {
             return Ok(None);
         }
-        let (host, _) = url.place();
-        let (socket, roots) = match authorities {
+        let (host, _) = url.host_and_port();
+        let (link, roots) = match roots {
             None => (TlsConnector::public(&host)?, RootCerts::WebPki),
-            // The first of the two says what is wrong with the file.
-            Some(file) => (TlsConnector::trusting(&host, file)?, roots(file)),
+            // The connector reports what is wrong with the file.
+            Some(file) => (TlsConnector::trusting(&host, file)?, read_roots(file)),
         };
-        Ok(Some(Security { socket, http: TlsConfig::builder().root_certs(roots).build() }))
+        Ok(Some(UpstreamTls { link, http: TlsConfig::builder().root_certs(roots).build() }))
     }
 }
 
 /// The certificates in a file; none if it cannot be read.
-fn roots(file: &Path) -> RootCerts {
+fn read_roots(file: &Path) -> RootCerts {
     let text = read_regular_file(file, PEM_BYTES_MAX).unwrap_or_default();
     let certificates = parse_pem(&text).filter_map(|item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),

@@ -8,9 +8,10 @@ use std::str::FromStr;
 
 use ureq::http::Uri;
 
+use super::resolve::HostPort;
 use crate::protocol::handshake::ClientRequest;
 
-/// What stands for a hidden path and query.
+/// Shown instead of a path and query that are hidden.
 const HIDDEN: &str = "/..";
 
 /// The protocol of an upstream.
@@ -22,7 +23,7 @@ pub(crate) enum Scheme {
     WebSocket,
 }
 
-/// The URL of an upstream, redacted wherever it is printed.
+/// The URL of an upstream. `Display` and `Debug` hide its path and query.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UpstreamUrl {
     scheme: Scheme,
@@ -30,24 +31,28 @@ pub struct UpstreamUrl {
     /// In brackets if it is an IPv6 address.
     host: String,
     port: u16,
-    /// Path and query; begins with a slash.
+    /// Host and port; without the port if it is the scheme's default.
+    authority: String,
+    /// Path and query; starts with a slash.
     target: String,
-    /// The position among the upstreams of its network, from 1, if another one prints the same.
+    /// The request that opens a WebSocket there.
+    request: Box<ClientRequest>,
+    /// The position among the upstreams of its network, from 1, if another one prints the same text.
     number: Option<usize>,
 }
 
 impl UpstreamUrl {
     /// The whole URL with its path and query, which may hold a key: for requests, never for output.
     pub fn full_text(&self) -> String {
-        format!("{}://{}{}", self.scheme_text(), self.authority(), self.target)
+        format!("{}://{}{}", self.scheme_text(), self.authority, self.target)
     }
 
-    /// Numbers the URLs that would print the same, such as two keys at one host.
+    /// Numbers the URLs that would print the same text, such as two keys at one host.
     pub fn number(urls: &mut [UpstreamUrl]) {
-        let places: Vec<String> = urls.iter().map(UpstreamUrl::place_text).collect();
+        let texts: Vec<String> = urls.iter().map(UpstreamUrl::redacted_text).collect();
         for (index, url) in urls.iter_mut().enumerate() {
-            let is_same = |place: &&String| **place == places[index];
-            let is_shared = places.iter().filter(is_same).count() > 1;
+            let is_same = |text: &&String| **text == texts[index];
+            let is_shared = texts.iter().filter(is_same).count() > 1;
             url.number = is_shared.then_some(index + 1);
         }
     }
@@ -62,13 +67,13 @@ impl UpstreamUrl {
     }
 
     /// Host and port, for a resolver.
-    pub(crate) fn place(&self) -> (String, u16) {
+    pub(crate) fn host_and_port(&self) -> HostPort {
         (self.host.trim_matches(['[', ']']).to_owned(), self.port)
     }
 
     /// The request that opens a WebSocket there.
-    pub(crate) fn request(&self) -> Option<ClientRequest> {
-        ClientRequest::new(&self.authority(), &self.target).ok()
+    pub(crate) fn request(&self) -> &ClientRequest {
+        &self.request
     }
 
     fn scheme_text(&self) -> &'static str {
@@ -80,25 +85,12 @@ impl UpstreamUrl {
         }
     }
 
-    fn default_port(is_secure: bool) -> u16 {
-        if is_secure { 443 } else { 80 }
-    }
-
-    /// Host and port; without the port if it is the scheme's own (RFC 9110, 4.2.3).
-    fn authority(&self) -> String {
-        if self.port == UpstreamUrl::default_port(self.is_secure) {
-            self.host.clone()
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
-
     fn has_secret(&self) -> bool {
         self.target != "/"
     }
 
     /// The URL without path, query and number.
-    fn place_text(&self) -> String {
+    fn redacted_text(&self) -> String {
         let hidden = if self.has_secret() { HIDDEN } else { "/" };
         format!("{}://{}:{}{hidden}", self.scheme_text(), self.host, self.port)
     }
@@ -121,33 +113,30 @@ impl FromStr for UpstreamUrl {
         };
         let authority = uri.authority().ok_or(EXPECTED)?;
         if authority.as_str().contains('@') || authority.host().is_empty() {
-            return Err("a host and a port, without a user, are expected in the URL");
+            return Err("the URL must have a host and may have a port, but no user");
         }
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         if target == HIDDEN {
-            return Err(r#"path and query are hidden as "/..": write the whole URL"#);
+            return Err(r#"the URL is redacted: replace "/.." by the path and query"#);
         }
-        let url = UpstreamUrl {
-            scheme,
-            is_secure,
-            host: authority.host().to_owned(),
-            port: authority.port_u16().unwrap_or(UpstreamUrl::default_port(is_secure)),
-            // A query may follow the host at once: its path is "/" (RFC 9110, 4.2.3).
-            target: match target.starts_with('/') {
-                true => target.to_owned(),
-                false => format!("/{target}"),
-            },
-            number: None,
-        };
-        if url.request().is_none() { Err(EXPECTED) } else { Ok(url) }
+        // A query may follow the host at once: its path is "/" (RFC 9110, 4.2.3).
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        let host = authority.host().to_owned();
+        let default_port = if is_secure { 443 } else { 80 };
+        let port = authority.port_u16().unwrap_or(default_port);
+        // A default port is left out (RFC 9110, 4.2.3).
+        let authority = if port == default_port { host.clone() } else { format!("{host}:{port}") };
+        let request = ClientRequest::new(&authority, &target).map_err(|_| EXPECTED)?.into();
+        let number = None;
+        Ok(UpstreamUrl { scheme, is_secure, host, port, authority, target, request, number })
     }
 }
 
 impl fmt::Display for UpstreamUrl {
     /// `scheme://host:port/..`, or `scheme://host:port/` if there is no path to hide; with `#N` if
-    /// another upstream prints the same.
+    /// another upstream prints the same text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.place_text())?;
+        f.write_str(&self.redacted_text())?;
         match self.number {
             Some(number) => write!(f, "#{number}"),
             None => Ok(()),
@@ -161,8 +150,8 @@ impl fmt::Debug for UpstreamUrl {
     }
 }
 
-/// Text that was given in the place of a URL, without all that could be a key: for errors, where the
-/// text need not be a URL.
+/// Text that was given as a URL, without any part that could hold a key. For error messages: the text need
+/// not be a valid URL.
 pub fn redacted(text: &str) -> String {
     let (scheme, rest) = match text.trim().split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
@@ -179,33 +168,6 @@ pub fn redacted(text: &str) -> String {
     }
 }
 
-/// An error of an HTTP request, without the URL that some of its variants hold.
-pub(crate) struct HttpError<'a>(pub(crate) &'a ureq::Error);
-
-impl fmt::Display for HttpError<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use ureq::Error;
-        match self.0 {
-            Error::StatusCode(_)
-            | Error::Protocol(_)
-            | Error::Io(_)
-            | Error::Timeout(_)
-            | Error::HostNotFound
-            | Error::RedirectFailed
-            | Error::ConnectionFailed
-            | Error::BodyExceedsLimit(_)
-            | Error::TooManyRedirects
-            | Error::Tls(_)
-            | Error::Pem(_)
-            | Error::Rustls(_)
-            | Error::LargeResponseHeader(..)
-            | Error::Decompress(..) => self.0.fmt(f),
-            Error::BadUri(_) => f.write_str("the URL cannot be used for a request"),
-            _ => f.write_str("the HTTP request failed"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,15 +178,15 @@ mod tests {
 
     #[test]
     fn ports_follow_the_scheme() {
-        assert_eq!(url("https://a.example/key").place(), ("a.example".to_owned(), 443));
-        assert_eq!(url("ws://[::1]").place(), ("::1".to_owned(), 80));
-        assert_eq!(url("wss://a.example/key").place(), ("a.example".to_owned(), 443));
+        assert_eq!(url("https://a.example/key").host_and_port(), ("a.example".to_owned(), 443));
+        assert_eq!(url("ws://[::1]").host_and_port(), ("::1".to_owned(), 80));
+        assert_eq!(url("wss://a.example/key").host_and_port(), ("a.example".to_owned(), 443));
         let is_secure =
             ["http://a", "https://a", "ws://a", "wss://a"].map(|text| url(text).is_secure());
         assert_eq!(is_secure, [false, true, false, true]);
-        assert_eq!(url(" http://127.0.0.1:8545 ").place(), ("127.0.0.1".to_owned(), 8545));
+        assert_eq!(url(" http://127.0.0.1:8545 ").host_and_port(), ("127.0.0.1".to_owned(), 8545));
         assert_eq!(url("http://127.0.0.1:8545").scheme(), Scheme::Http);
-        assert_eq!(url("ws://a:1/b?c=d").request().unwrap().path(), "/b");
+        assert_eq!(url("ws://a:1/b?c=d").request().path(), "/b");
     }
 
     #[test]
@@ -257,7 +219,7 @@ mod tests {
         for text in ["http://a", "wss://a:443", "ws://[::1]:8/"] {
             assert_eq!(url(&url(text).to_string()), url(text), "{text}");
         }
-        assert!("http://a:80/..#2".parse::<UpstreamUrl>().unwrap_err().contains("hidden"));
+        assert!("http://a:80/..#2".parse::<UpstreamUrl>().unwrap_err().contains("redacted"));
     }
 
     #[test]
@@ -280,20 +242,5 @@ mod tests {
         ] {
             assert_eq!(redacted(text), shown);
         }
-    }
-
-    #[test]
-    fn errors_of_requests_do_not_hold_the_url() {
-        let secret = || "http://a/secret".to_owned();
-        for error in [
-            ureq::Error::BadUri(secret()),
-            ureq::Error::RequireHttpsOnly(secret()),
-            ureq::Error::ConnectProxyFailed(secret()),
-            ureq::Error::Other(secret().into()),
-        ] {
-            assert!(!HttpError(&error).to_string().contains("secret"), "{error}");
-        }
-        let timeout = std::io::Error::from(std::io::ErrorKind::TimedOut);
-        assert_eq!(HttpError(&ureq::Error::Io(timeout)).to_string(), "io: timed out");
     }
 }

@@ -2,14 +2,10 @@
 //!
 //! Plain cells. Labels are bounded: methods fall into classes, codes that are not ours into one.
 
-use std::cell::Cell;
-
 use super::wire::error::RpcError;
 use super::wire::method::Class;
 use super::wire::reply::Failed;
-
-/// A number that goes up, and down where its name says "now".
-pub type Count = Cell<u64>;
+use crate::upstream::counts::{Count, add};
 
 /// The counts of one network.
 #[derive(Debug, Default)]
@@ -52,8 +48,4 @@ impl Counts {
         let ours = RpcError::CODES.iter().position(|&known| known == code);
         add(&self.errors[class as usize][ours.unwrap_or(RpcError::CODES.len())], 1);
     }
-}
-
-pub(super) fn add(count: &Count, by: usize) {
-    count.set(count.get() + by as u64);
 }

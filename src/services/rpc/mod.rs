@@ -30,7 +30,6 @@ use serde_json::value::RawValue;
 
 use self::answers::Answers;
 use self::calls::{Calls, Via};
-use self::counts::add;
 use self::flows::Flows;
 use self::subscriptions::Subscriptions;
 use self::wire::filling::Answer;
@@ -38,9 +37,10 @@ use self::wire::reply::{Failed, Reply, Written};
 use self::wire::request::{self, Rejected};
 use crate::protocol::CloseCode;
 use crate::reactor::{ConnId, Context};
+use crate::upstream::counts::add;
 
 pub use self::backend::{Backend, LinkEvent, Network, Notice, Progress, Ticket};
-pub use self::counts::{Count, Counts};
+pub use self::counts::Counts;
 pub use self::filter::{FilterParams, Log, LogFilter, TOPICS_MAX};
 pub use self::settings::RpcSettings;
 pub use self::subscriptions::{Feeds, Kind, Source};

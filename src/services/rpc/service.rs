@@ -2,7 +2,6 @@
 
 use super::backend::{Backend, LinkEvent};
 use super::calls::Via;
-use super::counts::add;
 use super::wire::error::RpcError;
 use super::wire::filling::Answer;
 use super::wire::reply::Reply;
@@ -12,6 +11,7 @@ use crate::protocol::handshake::{self, Refusal, Response};
 use crate::reactor::{
     CloseReason, ConnId, Context, Decision, More, PlainRequest, Request, Service,
 };
+use crate::upstream::counts::add;
 
 /// The answer to a POST; to one of notifications alone it has no body.
 pub(super) fn response(mut reply: Reply) -> Response {

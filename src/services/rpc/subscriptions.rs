@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use super::counts::{Counts, add};
+use super::counts::Counts;
 use super::filter::{FilterParams, Log, LogFilter};
 use super::index::FilterIndex;
 use super::wire::error::RpcError;
@@ -20,6 +20,7 @@ use super::wire::request::Call;
 use super::wire::subscription::SubscriptionId;
 use crate::protocol::{CloseCode, Message, SharedFrame};
 use crate::reactor::{ConnId, Context, PublishOptions, Target};
+use crate::upstream::counts::add;
 
 /// What can be subscribed to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -5,13 +5,14 @@ use serde_json::value::RawValue;
 use super::calls::Asked;
 use super::http::Http;
 use super::socket::Socket;
-use super::upstream::Readiness;
-use super::{Asker, Gateway, GatewaySettings, Link};
+use super::{Asker, Gateway, GatewaySettings, Transport};
 use crate::reactor::{ConnId, Context};
 use crate::services::rpc::backend::{Backend, LinkEvent, Network, Notice, Progress, Ticket};
 use crate::services::rpc::subscriptions::{Feeds, Source};
 use crate::services::rpc::wire::error::RpcError;
 use crate::services::rpc::wire::request::Call;
+use crate::upstream::http::HttpClient;
+use crate::upstream::pool::Readiness;
 use crate::upstream::url::Scheme;
 
 impl Backend for Gateway {
@@ -30,13 +31,10 @@ impl Backend for Gateway {
             self.links.push(match url.scheme() {
                 Scheme::Http => {
                     self.calls.set_readiness(index, Readiness::Ready);
-                    let tls = security.map(|security| security.http);
-                    Link::Http(Http::new(index, url, tls, *answer_bytes_max, *concurrency, sender))
+                    let client = HttpClient::new(url, security, *concurrency);
+                    Transport::Http(Http::new(index, client, *answer_bytes_max, sender))
                 }
-                Scheme::WebSocket => {
-                    let tls = security.map(|security| security.socket);
-                    Link::Socket(Socket::new(index, url, tls, sender))
-                }
+                Scheme::WebSocket => Transport::Socket(Socket::new(index, url, security, sender)),
             });
         }
         self.wake_sockets(cx.now());
@@ -104,7 +102,7 @@ impl Backend for Gateway {
         };
         match event {
             LinkEvent::Opened => {
-                if let Link::Socket(socket) = &mut self.links[upstream] {
+                if let Transport::Socket(socket) = &mut self.links[upstream] {
                     socket.opened(conn);
                 }
                 self.calls.set_readiness(upstream, Readiness::Ready);
@@ -112,7 +110,7 @@ impl Backend for Gateway {
             LinkEvent::Message(text) => self.take_message(cx, upstream, text),
             LinkEvent::Closed(why) => {
                 let route = self.outbound.get();
-                if let Link::Socket(socket) = &mut self.links[upstream]
+                if let Transport::Socket(socket) = &mut self.links[upstream]
                     && !socket.closed(cx, route, why)
                 {
                     self.calls.set_readiness(upstream, Readiness::Down);

@@ -10,15 +10,16 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::counts::{GatewayCounts, UpstreamCounts, add};
+use super::counts::GatewayCounts;
 use super::failure::{Ended, Failure};
 use super::question::Question;
 use super::settings::CallLimits;
-use super::upstream::{Readiness, Upstream};
 use crate::reactor::Time;
 use crate::services::rpc::wire::answer::Outcome;
 use crate::services::rpc::wire::method::Class;
-use crate::upstream::breaker::Breaker;
+use crate::services::rpc::wire::upstream_request::with_id;
+use crate::upstream::counts::add;
+use crate::upstream::pool::{Choice, Ending, Pool, Readiness, UpstreamSet};
 
 /// How often a call is sent, at the most.
 pub(super) const TRIES_MAX: u32 = 3;
@@ -68,7 +69,7 @@ pub(super) struct Send {
 impl Send {
     /// The request's text.
     pub(super) fn to_json(&self) -> String {
-        format!(r#"{{"jsonrpc":"2.0","id":{},{}}}"#, self.id.to_wire(), self.members)
+        with_id(self.id.to_wire(), &self.members)
     }
 }
 
@@ -89,11 +90,8 @@ struct Call<W> {
     waiters: Vec<W>,
     deadline: Time,
     tries: u32,
-    /// Upstreams that have failed it, a bit for each.
-    failed: u64,
+    choice: Choice,
     sent: Option<Sent>,
-    /// Asked of one upstream alone: of what it keeps for us, another knows nothing.
-    pinned: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +105,7 @@ struct Sent {
 #[derive(Debug)]
 pub(super) struct Calls<W> {
     limits: CallLimits,
-    upstreams: Vec<Upstream>,
+    pool: Pool,
     calls: HashMap<u64, Call<W>>,
     /// Calls that others may join.
     shared: HashMap<Rc<str>, u64>,
@@ -121,15 +119,9 @@ pub(super) struct Calls<W> {
 impl<W> Calls<W> {
     /// For the upstreams in `counts`, none of them ready.
     pub(super) fn new(limits: CallLimits, counts: Rc<GatewayCounts>) -> Self {
-        let upstream = |counts: &Rc<UpstreamCounts>| Upstream {
-            readiness: Readiness::Soon,
-            breaker: Breaker::default(),
-            in_flight: 0,
-            counts: Rc::clone(counts),
-        };
         Calls {
             limits,
-            upstreams: counts.upstreams.iter().map(upstream).collect(),
+            pool: Pool::new(&counts.upstreams, limits.concurrency),
             counts,
             calls: HashMap::new(),
             shared: HashMap::new(),
@@ -152,9 +144,7 @@ impl<W> Calls<W> {
     /// Whether an upstream can be asked from here on.
     pub(super) fn set_readiness(&mut self, upstream: usize, readiness: Readiness) {
         self.has_failed |= readiness == Readiness::Down;
-        let upstream = &mut self.upstreams[upstream];
-        upstream.readiness = readiness;
-        upstream.counts.ready.set(u64::from(readiness == Readiness::Ready));
+        self.pool.set_readiness(upstream, readiness);
     }
 
     /// Takes a request. It joins the same one under way if its method allows that.
@@ -176,14 +166,15 @@ impl<W> Calls<W> {
             && call.waiters.len() < SHARERS_MAX
         {
             call.waiters.push(waiter);
-            add(&self.counts.joined);
+            add(&self.counts.joined, 1);
             return Ok(Asked::Together);
         }
-        if !self.has_hope(0, pinned, now) {
+        let choice = Choice { pinned, ..Choice::default() };
+        if !self.pool.has_candidate(choice, now) {
             return Err((Ended::NoUpstream, waiter));
         }
         if self.queue.len() >= self.limits.queue_max {
-            add(&self.counts.refused);
+            add(&self.counts.refused, 1);
             return Err((Ended::Busy, waiter));
         }
         self.last += 1;
@@ -193,8 +184,8 @@ impl<W> Calls<W> {
         }
         let deadline = now + self.limits.timeout;
         let waiters = vec![waiter];
-        let (tries, failed, sent) = (0, 0, None);
-        let call = Call { members, reads, class, waiters, deadline, tries, failed, sent, pinned };
+        let (tries, sent) = (0, None);
+        let call = Call { members, reads, class, waiters, deadline, tries, choice, sent };
         self.calls.insert(self.last, call);
         self.queue.push_back(self.last);
         Ok(Asked::Anew)
@@ -208,8 +199,8 @@ impl<W> Calls<W> {
             let Some(call) = self.calls.get(&id) else {
                 continue;
             };
-            let Some(upstream) = self.choose(call.failed, call.pinned, now) else {
-                if call.failed == 0 && call.pinned.is_none() {
+            let Some(upstream) = self.pool.choose(call.choice, now) else {
+                if call.choice.failed.is_empty() && call.choice.pinned.is_none() {
                     return None;
                 }
                 continue;
@@ -221,21 +212,17 @@ impl<W> Calls<W> {
     }
 
     fn send(&mut self, id: u64, upstream: usize, now: Time) -> Option<(usize, Send)> {
-        let failed = self.calls.get(&id)?.failed | 1 << upstream;
-        let has_other = self.has_hope(failed, None, now);
         let call = self.calls.get_mut(&id)?;
+        let others = Choice { failed: call.choice.failed.with(upstream), pinned: None };
+        let has_other = self.pool.has_candidate(others, now);
         let left = call.deadline.since(now);
-        let may_retry = has_other && call.pinned.is_none() && call.reads;
+        let may_retry = has_other && call.choice.pinned.is_none() && call.reads;
         // While another could still be asked in time, this one has only half of it.
         let timeout = if may_retry { left / 2 } else { left };
         call.tries += 1;
         call.sent = Some(Sent { upstream, since: now, until: now + timeout });
         let id = TryId { call: id, count: call.tries };
-        let chosen = &mut self.upstreams[upstream];
-        chosen.breaker.admit(now);
-        chosen.counts.show(chosen.breaker.state());
-        chosen.set_in_flight(chosen.in_flight + 1);
-        add(&chosen.counts.sent);
+        self.pool.start(upstream, now);
         Some((upstream, Send { id, members: Rc::clone(&call.members), timeout }))
     }
 
@@ -252,13 +239,21 @@ impl<W> Calls<W> {
             Ok(answer) => Failure::of_answer(answer),
             Err(failure) => Some(*failure),
         };
-        self.upstreams[sent.upstream].end(failure, sent.since, now);
+        let ending = match failure {
+            None => Ending::Answered,
+            Some(failure) if failure.is_upstreams_fault() => Ending::Failed,
+            Some(_) => Ending::Excused,
+        };
+        self.pool.end(sent.upstream, ending, sent.since, now);
+        if failure == Some(Failure::Malformed) {
+            add(&self.counts.upstreams[sent.upstream].malformed, 1);
+        }
         let Some(failure) = failure else {
             self.counts.latency[call.class as usize].count(now.since(sent.since));
             return self.end(id.call, Some(sent.upstream), outcome.map_err(Ended::Failed));
         };
         self.has_failed = true;
-        call.failed |= 1 << sent.upstream;
+        call.choice.failed = call.choice.failed.with(sent.upstream);
         self.retry(id.call, failure, outcome.ok(), now)
     }
 
@@ -272,14 +267,16 @@ impl<W> Calls<W> {
         now: Time,
     ) -> Option<Finished<W>> {
         let call = self.calls.get(&id)?;
-        let (failed, pinned, reads) = (call.failed, call.pinned, call.reads);
-        let may_go_on = call.tries < TRIES_MAX && now < call.deadline && failure.may_go_on(reads);
-        let has_other = self.has_hope(failed, pinned, now);
+        let choice = call.choice;
+        let may_go_on =
+            call.tries < TRIES_MAX && now < call.deadline && failure.may_go_on(call.reads);
+        let has_other = self.pool.has_candidate(choice, now);
         // A kept connection that the upstream has just closed is no reason to give up on it.
-        let has_same = failure == Failure::Broken && self.has_hope(0, pinned, now);
+        let all = Choice { failed: UpstreamSet::default(), ..choice };
+        let has_same = failure == Failure::Broken && self.pool.has_candidate(all, now);
         if may_go_on && (has_other || has_same) {
             if let Some(call) = self.calls.get_mut(&id).filter(|_| !has_other) {
-                call.failed = 0;
+                call.choice = all;
             }
             // Ahead of those that came later. It was counted when it came, so the limit holds for it.
             self.queue.push_front(id);
@@ -323,9 +320,9 @@ impl<W> Calls<W> {
     fn time_out(&mut self, id: u64, now: Time) -> Option<Finished<W>> {
         let call = self.calls.get_mut(&id)?;
         if let Some(sent) = call.sent.take() {
-            call.failed |= 1 << sent.upstream;
+            call.choice.failed = call.choice.failed.with(sent.upstream);
             self.has_failed = true;
-            self.upstreams[sent.upstream].end(Some(Failure::TimedOut), sent.since, now);
+            self.pool.end(sent.upstream, Ending::Failed, sent.since, now);
         } else {
             self.queue.retain(|queued| *queued != id);
         }
@@ -352,7 +349,7 @@ impl<W> Calls<W> {
             let Some(call) = self.calls.get(&id) else {
                 continue;
             };
-            if self.has_hope(call.failed, call.pinned, now) {
+            if self.pool.has_candidate(call.choice, now) {
                 self.queue.push_back(id);
             } else {
                 let is_new = call.tries == 0;
@@ -361,35 +358,6 @@ impl<W> Calls<W> {
             }
         }
         ended
-    }
-
-    /// The upstream that is asked next, by those that have `failed` already.
-    fn choose(&self, failed: u64, pinned: Option<usize>, now: Time) -> Option<usize> {
-        self.candidates(failed, pinned, now)
-            .find(|(_, upstream)| {
-                upstream.readiness == Readiness::Ready
-                    && upstream.in_flight < self.limits.concurrency
-            })
-            .map(|(index, _)| index)
-    }
-
-    /// Whether any upstream could be asked, now or soon.
-    fn has_hope(&self, failed: u64, pinned: Option<usize>, now: Time) -> bool {
-        self.candidates(failed, pinned, now).next().is_some()
-    }
-
-    fn candidates(
-        &self,
-        failed: u64,
-        pinned: Option<usize>,
-        now: Time,
-    ) -> impl Iterator<Item = (usize, &Upstream)> {
-        self.upstreams.iter().enumerate().filter(move |(index, upstream)| {
-            failed & 1 << index == 0
-                && pinned.is_none_or(|pinned| pinned == *index)
-                && upstream.readiness != Readiness::Down
-                && upstream.breaker.is_admitting(now)
-        })
     }
 }
 

@@ -3,9 +3,8 @@
 use std::rc::Rc;
 
 use crate::reactor::Durations;
-use crate::services::rpc::counts::Count;
 use crate::services::rpc::wire::method::Class;
-use crate::upstream::breaker::State;
+use crate::upstream::counts::{Count, UpstreamCounts};
 
 /// The counts of one gateway, beside those of the service in front of it.
 #[derive(Debug, Default)]
@@ -31,42 +30,4 @@ pub struct GatewayCounts {
     pub latency: [Durations; Class::ALL.len()],
     /// In the order in which they are asked.
     pub upstreams: Vec<Rc<UpstreamCounts>>,
-}
-
-/// The counts of one upstream.
-#[derive(Debug, Default)]
-pub struct UpstreamCounts {
-    /// The redacted URL.
-    pub name: String,
-    /// Requests sent.
-    pub sent: Count,
-    /// Requests that failed: no answer, none in time, or none that was wanted.
-    pub failed: Count,
-    /// Messages that were no valid JSON-RPC answer or notification.
-    pub malformed: Count,
-    /// How long its answers took.
-    pub latency: Durations,
-    /// Requests under way, now.
-    pub in_flight_now: Count,
-    /// Whether it can be asked, 0 or 1: a WebSocket is open.
-    pub ready: Count,
-    /// The breaker, now: 0 closed, 1 half-open, 2 open.
-    pub breaker: Count,
-    /// Times that the breaker opened.
-    pub opened: Count,
-}
-
-impl UpstreamCounts {
-    pub(super) fn show(&self, state: State) {
-        let number = match state {
-            State::Closed => 0,
-            State::HalfOpen { .. } => 1,
-            State::Open { .. } => 2,
-        };
-        self.breaker.set(number);
-    }
-}
-
-pub(super) fn add(count: &Count) {
-    count.set(count.get() + 1);
 }

@@ -4,23 +4,17 @@
 //! started as are busy at once, up to the upstream's concurrency. Connections are kept alive. Names are
 //! resolved here, too, where waiting harms nobody.
 
-use std::io::{ErrorKind, Read as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use ureq::Agent;
-use ureq::tls::TlsConfig;
-
 use super::Mail;
 use super::calls::{Send, TryId};
 use super::failure::Failure;
 use crate::reactor::MailSender;
-use crate::services::rpc::wire::answer::Outcome;
-use crate::services::rpc::wire::answer::{Incoming, NO_ID};
-use crate::upstream::http::agent;
-use crate::upstream::url::{HttpError, UpstreamUrl};
+use crate::services::rpc::wire::answer::{Outcome, posted_answer};
+use crate::upstream::http::{HttpClient, HttpError, HttpFailure};
 
 /// The stack of a thread: TLS wants some.
 const STACK_BYTES: usize = 512 * 1024;
@@ -37,8 +31,7 @@ struct Job {
 #[derive(Debug)]
 pub(super) struct Http {
     upstream: usize,
-    url: UpstreamUrl,
-    agent: Agent,
+    client: HttpClient,
     answer_bytes_max: usize,
     mail: MailSender<Mail>,
     threads: Vec<SyncSender<Job>>,
@@ -49,15 +42,12 @@ pub(super) struct Http {
 impl Http {
     pub(super) fn new(
         upstream: usize,
-        url: &UpstreamUrl,
-        tls: Option<TlsConfig>,
+        client: HttpClient,
         answer_bytes_max: usize,
-        concurrency: usize,
         mail: MailSender<Mail>,
     ) -> Http {
-        let agent = agent(tls, concurrency);
-        let url = url.clone();
-        Http { upstream, url, agent, answer_bytes_max, mail, threads: Vec::new(), idle: Vec::new() }
+        let (threads, idle) = (Vec::new(), Vec::new());
+        Http { upstream, client, answer_bytes_max, mail, threads, idle }
     }
 
     /// Has a request posted. Whether that was possible: the system may have no further thread.
@@ -69,7 +59,7 @@ impl Http {
             None => match self.start_thread() {
                 Ok(()) => self.threads.len() - 1,
                 Err(error) => {
-                    log::error!("no thread for requests to {}: {error}", self.url);
+                    log::error!("no thread for requests to {}: {error}", self.client.url());
                     return false;
                 }
             },
@@ -87,8 +77,7 @@ impl Http {
         let poster = Poster {
             upstream: self.upstream,
             thread: self.threads.len(),
-            url: self.url.full_text(),
-            agent: self.agent.clone(),
+            client: self.client.clone(),
             answer_bytes_max: self.answer_bytes_max,
             mail: self.mail.clone(),
         };
@@ -105,9 +94,7 @@ impl Http {
 struct Poster {
     upstream: usize,
     thread: usize,
-    /// With its path, which may hold a key.
-    url: String,
-    agent: Agent,
+    client: HttpClient,
     answer_bytes_max: usize,
     mail: MailSender<Mail>,
 }
@@ -122,36 +109,15 @@ impl Poster {
     }
 
     fn post(&self, Job { id, body, timeout }: Job) -> Result<Outcome, Failure> {
-        let request = self.agent.post(&self.url).config().timeout_global(Some(timeout)).build();
-        let mut response = request
-            .header("content-type", "application/json")
-            .header("accept", "application/json")
-            .send(&body)
-            .map_err(|error| failure(&error))?;
-        let status = response.status().as_u16();
+        let answer = self.client.post(&body, timeout).map_err(|error| failure(&error))?;
+        let status = answer.status();
         if let Some(failure) = Failure::of_status(status) {
             return Err(failure);
         }
-        let mut text = Vec::new();
-        let limit = self.answer_bytes_max as u64 + 1;
-        let body = response.body_mut().as_reader();
-        body.take(limit).read_to_end(&mut text).map_err(|error| match error.kind() {
-            ErrorKind::TimedOut => Failure::TimedOut,
-            _ => Failure::Broken,
-        })?;
-        if text.len() > self.answer_bytes_max {
-            return Err(Failure::TooLarge);
-        }
+        let text = answer.read(self.answer_bytes_max).map_err(|error| failure(&error))?;
         let no_answer = Failure::without_answer(status);
         let text = simdutf8::basic::from_utf8(&text).map_err(|_| no_answer)?;
-        match Incoming::parse(text) {
-            Some(Incoming::Answer(answered, outcome)) if answered == id.to_wire() => {
-                outcome.map_err(Failure::from)
-            }
-            // Some servers send an error without the id.
-            Some(Incoming::Answer(NO_ID, Ok(error @ Err(_)))) => Ok(error),
-            _ => Err(no_answer),
-        }
+        posted_answer(id.to_wire(), text).ok_or(no_answer)?.map_err(Failure::from)
     }
 }
 
@@ -171,16 +137,13 @@ fn serve(
     }
 }
 
-/// What an error says about whether the request has reached the upstream.
-fn failure(error: &ureq::Error) -> Failure {
-    log::debug!("upstream: {}", HttpError(error));
-    match error {
-        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Tls(_) => {
-            Failure::Unsent
-        }
-        ureq::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => Failure::Unsent,
-        ureq::Error::Timeout(_) => Failure::TimedOut,
-        _ => Failure::Broken,
+fn failure(error: &HttpError) -> Failure {
+    log::debug!("upstream: {error}");
+    match error.failure() {
+        HttpFailure::Unsent => Failure::Unsent,
+        HttpFailure::TimedOut => Failure::TimedOut,
+        HttpFailure::TooLarge => Failure::TooLarge,
+        HttpFailure::Broken => Failure::Broken,
     }
 }
 

@@ -18,7 +18,6 @@ mod pace;
 mod question;
 mod settings;
 mod socket;
-mod upstream;
 mod watch;
 
 use std::cell::Cell;
@@ -27,24 +26,24 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use self::calls::{Calls, Finished, Send, TryId};
-use self::counts::add;
 use self::failure::Failure;
 use self::http::Http;
 use self::question::Question;
 use self::settings::CallLimits;
 use self::socket::{HEADS_ID, Socket, Subscription};
-use self::upstream::Readiness;
 use self::watch::{Purpose, Watch};
 use super::backend::{Notice, Ticket};
 use super::wire::answer::Outcome;
 use super::wire::answer::{Incoming, NO_ID};
 use super::wire::error::RpcError;
 use crate::reactor::{ConnId, Context, MailReceiver, RouteId, ServiceTimer, Time, TlsError};
+use crate::upstream::counts::{UpstreamCounts, add};
+use crate::upstream::pool::Readiness;
 use crate::upstream::resolve::Addresses;
-use crate::upstream::tls::Security;
+use crate::upstream::tls::UpstreamTls;
 use crate::upstream::url::UpstreamUrl;
 
-pub use self::counts::{GatewayCounts, UpstreamCounts};
+pub use self::counts::GatewayCounts;
 pub use self::settings::{GatewaySettings, UPSTREAMS_MAX};
 
 /// The timer key of a gateway: it has one timer, for whatever is due next.
@@ -69,7 +68,7 @@ enum Asker {
 
 /// The way to one upstream.
 #[derive(Debug)]
-enum Link {
+enum Transport {
     Http(Http),
     Socket(Socket),
 }
@@ -84,8 +83,8 @@ pub struct Gateway {
     /// The request that is being asked.
     question: Question,
     /// By upstream, until it starts.
-    security: Vec<Option<Security>>,
-    links: Vec<Link>,
+    security: Vec<Option<UpstreamTls>>,
+    links: Vec<Transport>,
     mail: Option<MailReceiver<Mail>>,
     watch: Watch,
     /// The upstream whose pushed heads count.
@@ -173,8 +172,8 @@ impl Gateway {
 
     fn send(&mut self, cx: &mut Context<'_>, upstream: usize, send: &Send) -> bool {
         match &mut self.links[upstream] {
-            Link::Http(http) => http.send(send),
-            Link::Socket(socket) => socket.send(cx, send),
+            Transport::Http(http) => http.send(send),
+            Transport::Socket(socket) => socket.send(cx, send),
         }
     }
 
@@ -201,15 +200,17 @@ impl Gateway {
     /// Has the first upstream that can push heads do so while they are wanted, and no other.
     fn choose_pusher(&mut self, cx: &mut Context<'_>) {
         let wanted = self.watch.wants_heads();
-        let can_push = |link: &Link| match link {
-            Link::Http(_) => false,
-            Link::Socket(socket) => socket.is_open() && socket.heads != Subscription::Refused,
+        let can_push = |link: &Transport| match link {
+            Transport::Http(_) => false,
+            Transport::Socket(socket) => {
+                socket.link.conn().is_some() && socket.heads != Subscription::Refused
+            }
         };
         let keeps = self.pusher.filter(|&pusher| can_push(&self.links[pusher]));
         self.pusher = keeps.or_else(|| self.links.iter().position(can_push)).filter(|_| wanted);
         let mut is_pushed = false;
         for (index, link) in self.links.iter_mut().enumerate() {
-            if let Link::Socket(socket) = link {
+            if let Transport::Socket(socket) = link {
                 socket.want_heads(cx, self.pusher == Some(index));
                 is_pushed |= matches!(socket.heads, Subscription::Held(_));
             }
@@ -234,8 +235,8 @@ impl Gateway {
         // What was found out within a call cannot be said within it.
         let unsaid = if self.notices.is_empty() { Time::MAX } else { now };
         let sockets = self.links.iter().filter_map(|link| match link {
-            Link::Http(_) => None,
-            Link::Socket(socket) => Some(socket.due()),
+            Transport::Http(_) => None,
+            Transport::Socket(socket) => Some(socket.link.due()),
         });
         let due = sockets.fold(self.watch.due().min(expiry).min(unsaid), Time::min);
         let is_set = self.alarm.is_some_and(|(set, _)| set <= due);
@@ -251,7 +252,7 @@ impl Gateway {
 
     fn wake_sockets(&mut self, now: Time) {
         for link in &mut self.links {
-            if let Link::Socket(socket) = link {
+            if let Transport::Socket(socket) = link {
                 socket.wake(now);
             }
         }
@@ -261,7 +262,7 @@ impl Gateway {
     fn take(&mut self, cx: &mut Context<'_>, mail: Mail) {
         match mail {
             Mail::Answer { upstream, thread, id, outcome } => {
-                if let Link::Http(http) = &mut self.links[upstream] {
+                if let Transport::Http(http) = &mut self.links[upstream] {
                     http.rest(thread);
                 }
                 let finished = self.calls.finish(id, outcome, cx.now());
@@ -269,7 +270,7 @@ impl Gateway {
             }
             Mail::Resolved { upstream, addresses } => {
                 let route = self.outbound.get();
-                if let Link::Socket(socket) = &mut self.links[upstream]
+                if let Transport::Socket(socket) = &mut self.links[upstream]
                     && !socket.resolved(cx, route, addresses)
                 {
                     self.calls.set_readiness(upstream, Readiness::Down);
@@ -282,12 +283,12 @@ impl Gateway {
     /// Takes a message from the WebSocket of an upstream.
     fn take_message(&mut self, cx: &mut Context<'_>, upstream: usize, text: &str) {
         let now = cx.now();
-        let Link::Socket(socket) = &mut self.links[upstream] else {
+        let Transport::Socket(socket) = &mut self.links[upstream] else {
             return;
         };
         match Incoming::parse(text) {
             Some(Incoming::Answer(NO_ID, _)) | None => {
-                add(&self.counts.upstreams[upstream].malformed);
+                add(&self.counts.upstreams[upstream].malformed, 1);
                 socket.drop_text(cx);
             }
             Some(Incoming::Answer(HEADS_ID, outcome)) => socket.subscribed(outcome),
@@ -313,8 +314,8 @@ impl Gateway {
 
     fn link_of(&self, conn: ConnId) -> Option<usize> {
         self.links.iter().position(|link| match link {
-            Link::Http(_) => false,
-            Link::Socket(socket) => socket.owns(conn),
+            Transport::Http(_) => false,
+            Transport::Socket(socket) => socket.link.owns(conn),
         })
     }
 }

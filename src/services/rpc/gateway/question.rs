@@ -2,6 +2,7 @@
 
 use super::methods;
 use crate::services::rpc::wire::method::Class;
+use crate::services::rpc::wire::upstream_request::write_members;
 
 /// A request: what an upstream gets of it, and what that means to us. Kept by who asks, for its memory.
 #[derive(Debug)]
@@ -25,17 +26,6 @@ impl Question {
         let Question { members, reads, class } = self;
         (*reads, *class) = (methods::is_read(method), Class::of(method));
         members.clear();
-        *members += r#""method":"#;
-        if method.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
-            members.push('"');
-            *members += method;
-            members.push('"');
-        } else {
-            *members += &serde_json::Value::from(method).to_string();
-        }
-        if !params.is_empty() {
-            *members += r#","params":"#;
-            *members += params;
-        }
+        write_members(members, method, params);
     }
 }

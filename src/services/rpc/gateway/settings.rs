@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::reactor::TlsError;
 use crate::reactor::settings::{MESSAGE_BYTES_RANGE, RouteSettings};
 use crate::services::rpc::backend::Network;
-use crate::upstream::tls::Security;
+use crate::upstream::tls::UpstreamTls;
 use crate::upstream::url::Scheme;
 use crate::upstream::url::UpstreamUrl;
 
@@ -58,9 +58,9 @@ impl GatewaySettings {
     }
 
     /// How each upstream is secured.
-    pub(super) fn security(&self) -> Result<Vec<Option<Security>>, TlsError> {
+    pub(super) fn security(&self) -> Result<Vec<Option<UpstreamTls>>, TlsError> {
         let authorities = self.authorities.as_deref();
-        self.upstreams.iter().map(|url| Security::of(url, authorities)).collect()
+        self.upstreams.iter().map(|url| UpstreamTls::new(url, authorities)).collect()
     }
 
     /// Whether there is TLS to be had to the upstreams that are spoken to by it.

@@ -10,12 +10,12 @@ use log::{debug, info};
 
 use super::{PAUSE_MAX, PAUSE_MIN};
 use crate::protocol::Message;
-use crate::protocol::handshake::ClientRequest;
 use crate::reactor::{
     CloseReason, ConnId, Context, MailReceiver, MailSender, More, RouteId, Service,
 };
 use crate::upstream::backoff::Backoff;
-use crate::upstream::resolve::{Addresses, look_up};
+use crate::upstream::link::Link;
+use crate::upstream::resolve::Addresses;
 use crate::upstream::url::UpstreamUrl;
 
 /// The timer key of the next attempt.
@@ -27,13 +27,10 @@ const SUBSCRIBE: &str =
 #[derive(Debug)]
 pub struct Ears {
     url: UpstreamUrl,
-    request: ClientRequest,
+    link: Link,
     /// The limits of its connection; set once the loop knows it.
     route: RouteId,
     news: SyncSender<()>,
-    backoff: Backoff,
-    /// Addresses of the leader that were not tried since the last lookup.
-    untried: Addresses,
     /// The addresses found by a thread: one lookup at a time.
     found: Option<(MailSender<Addresses>, MailReceiver<Addresses>)>,
 }
@@ -44,15 +41,9 @@ impl Ears {
         if url.is_secure() {
             return None;
         }
-        Some(Ears {
-            url: url.clone(),
-            request: url.request()?,
-            route,
-            news,
-            backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
-            untried: Addresses::default(),
-            found: None,
-        })
+        let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
+        let link = Link::new(url.host_and_port(), url.request().clone(), None, backoff);
+        Some(Ears { url: url.clone(), link, route, news, found: None })
     }
 
     fn look_up(&mut self, cx: &mut Context<'_>) {
@@ -64,23 +55,15 @@ impl Ears {
             // The loop has ended if it takes no mail.
             let _ = sender.try_send(found);
         };
-        if let Err(error) = look_up(self.url.place(), deliver) {
+        if let Err(error) = self.link.look_up(cx.now(), deliver) {
             debug!("no thread to look up {}: {error}", self.url);
             self.try_again(cx);
         }
     }
 
-    /// Connects to the next address; after the last one, pauses until the next lookup.
-    fn connect(&mut self, cx: &mut Context<'_>) {
-        let Ears { route, request, untried, .. } = self;
-        let conn = untried.connect(|address| cx.connect(*route, address, request));
-        if conn.is_none() {
-            self.try_again(cx);
-        }
-    }
-
+    /// Sets the timer for the next lookup.
     fn try_again(&mut self, cx: &mut Context<'_>) {
-        let delay = self.backoff.fail();
+        let delay = self.link.due().since(cx.now());
         if cx.schedule(delay, CONNECT).is_none() {
             debug!("no timer for the next attempt: the leader is polled from here on");
         }
@@ -100,19 +83,21 @@ impl Service for Ears {
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         info!("subscribed to blocks of {}", self.url);
-        self.untried = Addresses::default();
+        self.link.opened(conn);
         let _ = cx.send(conn, SUBSCRIBE);
         self.wake();
     }
 
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {
-        self.backoff.succeed();
+        self.link.succeeded();
         self.wake();
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, _: ConnId, why: CloseReason) {
         debug!("no subscription to blocks of {}: {why}", self.url);
-        self.connect(cx);
+        if self.link.closed(cx, self.route).is_none() {
+            self.try_again(cx);
+        }
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, _: u64) {
@@ -122,53 +107,10 @@ impl Service for Ears {
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
         if let Some((_, receiver)) = &self.found
             && let Ok(found) = receiver.try_recv()
+            && self.link.resolved(cx, self.route, found).is_none()
         {
-            self.untried = found;
-            self.connect(cx);
+            self.try_again(cx);
         }
         More::No
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::rc::Rc;
-    use std::sync::mpsc::sync_channel;
-
-    use super::*;
-    use crate::upstream::resolve::fixture::await_open;
-
-    /// A subscription that is given the leader's addresses.
-    struct Given {
-        ears: Option<Ears>,
-        addresses: Option<Addresses>,
-        route: Rc<Cell<RouteId>>,
-    }
-
-    impl Service for Given {
-        fn on_start(&mut self, cx: &mut Context<'_>) {
-            let url = "http://host.invalid/".parse().unwrap();
-            let ears = Ears::new(&url, self.route.get(), sync_channel(1).0).unwrap();
-            let ears = self.ears.insert(ears);
-            let (sender, receiver) = cx.mailbox(1);
-            sender.try_send(self.addresses.take().unwrap()).unwrap();
-            ears.found = Some((sender, receiver));
-        }
-
-        fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
-
-        fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
-            self.ears.as_mut().unwrap().on_mail(cx)
-        }
-
-        fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
-            self.ears.as_mut().unwrap().on_close(cx, conn, why);
-        }
-    }
-
-    #[test]
-    fn the_next_address_is_tried_when_one_refuses() {
-        await_open(|addresses, route| Given { ears: None, addresses: Some(addresses), route });
     }
 }

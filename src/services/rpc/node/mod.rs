@@ -9,6 +9,7 @@ mod asker;
 mod ears;
 mod follower;
 mod leader;
+mod limits;
 mod order;
 mod peers;
 mod pool;
@@ -190,7 +191,8 @@ impl Node {
         url: &UpstreamUrl,
         poll_interval: Duration,
     ) -> SyncSender<Forward> {
-        let upstream = Upstream::new(url);
+        // One call of each forwarder, and one of the follower thread.
+        let upstream = Upstream::new(url, work::FORWARDERS + 1);
         let (_, news) = &mut self.news;
         if let Some(news) = news.take() {
             let follower = Follower {

@@ -3,7 +3,7 @@
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::pool::BLOCK_LOGS_MAX;
+use super::limits::BLOCK_LOGS_MAX;
 use super::record::{Emitted, Transaction};
 use crate::services::rpc::backend::Ticket;
 use crate::services::rpc::filter::TOPICS_MAX;

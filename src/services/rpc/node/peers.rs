@@ -14,12 +14,13 @@ mod message;
 
 use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use log::{debug, info, warn};
+use rand::TryRng as _;
+use rand::rngs::SysRng;
 
 use self::message::{Head, Hello, PeerMessage};
 use super::{PAUSE_MAX, PAUSE_MIN};
@@ -32,7 +33,8 @@ use crate::reactor::{
 };
 use crate::services::rpc::wire::hex::Word;
 use crate::upstream::backoff::Backoff;
-use crate::upstream::resolve::{Addresses, look_up};
+use crate::upstream::link::Link;
+use crate::upstream::resolve::Addresses;
 
 pub use self::address::{BOOT_PEERS_MAX, BootPeers, PeerAddress};
 pub use self::message::CHAIN_NAME_MAX;
@@ -97,7 +99,7 @@ fn add(count: &Cell<u64>, by: u64) {
 
 /// A connection to or from another node.
 #[derive(Debug)]
-struct Link {
+struct PeerConnection {
     /// The boot peer that this node connects to; `None` for a connection from outside.
     boot: Option<usize>,
     /// The peer's `hello` has arrived.
@@ -108,9 +110,9 @@ struct Link {
 #[derive(Debug)]
 struct Boot {
     address: PeerAddress,
-    backoff: Backoff,
-    /// Addresses that were not tried since the last lookup.
-    untried: Addresses,
+    link: Link,
+    /// The log shows that it is not connected.
+    is_reported: bool,
 }
 
 /// Whether the follower thread may be woken now.
@@ -128,7 +130,7 @@ enum WakeState {
 pub struct Peers {
     hello: Hello,
     boot: Vec<Boot>,
-    links: HashMap<ConnId, Link>,
+    links: HashMap<ConnId, PeerConnection>,
     announcer: Rc<Announcer>,
     counts: Rc<PeerCounts>,
     /// Wakes the follower thread; `None` at a leader.
@@ -157,11 +159,14 @@ impl Peers {
         news: Option<SyncSender<()>>,
         outbound: RouteId,
     ) -> Peers {
-        let node = RandomState::new().hash_one(std::process::id());
-        let boot = boot.0.into_iter().map(|address| Boot {
-            address,
-            backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
-            untried: Addresses::default(),
+        // Without entropy, two processes of one machine still differ.
+        let node = SysRng.try_next_u64().unwrap_or(u64::from(std::process::id()));
+        let boot = boot.0.into_iter().filter_map(|address| {
+            // A valid address is a valid Host.
+            let request = ClientRequest::new(&address.to_string(), P2P_PATH).ok()?;
+            let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
+            let link = Link::new(address.host_and_port(), request, None, backoff);
+            Some(Boot { address, link, is_reported: false })
         });
         Peers {
             hello: Hello { chain_id, chain, node },
@@ -182,16 +187,11 @@ impl Peers {
         Rc::clone(&self.counts)
     }
 
-    /// Connects to the next address of a boot peer; after the last one, pauses until the next lookup.
-    fn connect(&mut self, cx: &mut Context<'_>, index: usize) {
-        let boot = &mut self.boot[index];
-        let Ok(request) = ClientRequest::new(&boot.address.to_string(), P2P_PATH) else {
-            return;
-        };
-        let conn = boot.untried.connect(|address| cx.connect(self.outbound, address, &request));
+    /// Notes the connection that is being made to a boot peer; without one, schedules the next lookup.
+    fn connecting(&mut self, cx: &mut Context<'_>, index: usize, conn: Option<ConnId>) {
         match conn {
             Some(conn) => {
-                self.links.insert(conn, Link { boot: Some(index), is_greeted: false });
+                self.links.insert(conn, PeerConnection { boot: Some(index), is_greeted: false });
             }
             None => self.try_again(cx, index),
         }
@@ -201,13 +201,13 @@ impl Peers {
         let Some((sender, _)) = &self.found else {
             return;
         };
-        let (sender, address) = (sender.clone(), &self.boot[index].address);
+        let (sender, boot) = (sender.clone(), &mut self.boot[index]);
         let deliver = move |addresses| {
             // The loop has ended if it takes no mail.
             let _ = sender.try_send(Found { index, addresses });
         };
-        if let Err(error) = look_up(address.place(), deliver) {
-            debug!("no thread to look up peer {address}: {error}");
+        if let Err(error) = boot.link.look_up(cx.now(), deliver) {
+            debug!("no thread to look up peer {}: {error}", boot.address);
             self.try_again(cx, index);
         }
     }
@@ -218,10 +218,10 @@ impl Peers {
             return;
         }
         let boot = &mut self.boot[index];
-        if boot.backoff.is_fresh() {
+        if !std::mem::replace(&mut boot.is_reported, true) {
             warn!("peer {} is not connected; trying again", boot.address);
         }
-        if cx.schedule(boot.backoff.fail(), index as u64).is_none() {
+        if cx.schedule(boot.link.due().since(cx.now()), index as u64).is_none() {
             warn!("no timer to connect to peer {} again", boot.address);
         }
     }
@@ -253,8 +253,9 @@ impl Peers {
             return;
         }
         if let Some(boot) = boot {
-            boot.backoff.succeed();
-            boot.untried = Addresses::default();
+            boot.link.opened(conn);
+            boot.link.succeeded();
+            boot.is_reported = false;
             info!("connected to peer {}", boot.address);
         }
         add(&self.counts.connected_now, 1);
@@ -309,7 +310,7 @@ impl Service for Peers {
     }
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
-        self.links.entry(conn).or_insert(Link { boot: None, is_greeted: false });
+        self.links.entry(conn).or_insert(PeerConnection { boot: None, is_greeted: false });
         let _ = cx.send(conn, self.hello.to_text().as_str());
     }
 
@@ -336,7 +337,8 @@ impl Service for Peers {
         }
         if let Some(index) = link.boot {
             debug!("peer {} disconnected: {why}", self.boot[index].address);
-            self.connect(cx, index);
+            let conn = self.boot[index].link.closed(cx, self.outbound);
+            self.connecting(cx, index, conn);
         }
     }
 
@@ -355,8 +357,8 @@ impl Service for Peers {
             && let Ok(found) = found.try_recv()
         {
             let Found { index, addresses } = found;
-            self.boot[index].untried = addresses;
-            self.connect(cx, index);
+            let conn = self.boot[index].link.resolved(cx, self.outbound, addresses);
+            self.connecting(cx, index, conn);
             return More::Yes;
         }
         if self.changed.as_ref().is_some_and(|changed| changed.try_recv().is_ok())
@@ -367,45 +369,5 @@ impl Service for Peers {
             add(&self.counts.heads_out, sent.sent as u64);
         }
         More::No
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::upstream::resolve::fixture::await_open;
-
-    /// A service of peers that is given the addresses of its boot peer.
-    struct Given {
-        peers: Option<Peers>,
-        addresses: Option<Addresses>,
-        route: Rc<Cell<RouteId>>,
-    }
-
-    impl Service for Given {
-        fn on_start(&mut self, cx: &mut Context<'_>) {
-            let boot = "host.invalid:1".parse().unwrap();
-            let peers = Peers::new(1, None, boot, Rc::default(), None, self.route.get());
-            let peers = self.peers.insert(peers);
-            let (sender, receiver) = cx.mailbox(1);
-            let addresses = self.addresses.take().unwrap();
-            sender.try_send(Found { index: 0, addresses }).unwrap();
-            peers.found = Some((sender, receiver));
-        }
-
-        fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
-
-        fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
-            self.peers.as_mut().unwrap().on_mail(cx)
-        }
-
-        fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
-            self.peers.as_mut().unwrap().on_close(cx, conn, why);
-        }
-    }
-
-    #[test]
-    fn the_next_address_is_tried_when_one_refuses() {
-        await_open(|addresses, route| Given { peers: None, addresses: Some(addresses), route });
     }
 }

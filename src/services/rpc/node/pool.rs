@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::value::RawValue;
 
-use super::queries::{LOG_BYTES_MAX, LOGS_MAX};
+use super::limits::{BLOCK_BYTES_MAX, BLOCK_LOGS_MAX, BLOCK_TRANSACTIONS_MAX};
 use super::record::Transaction;
 use crate::services::rpc::wire::error::RpcError;
 use crate::services::rpc::wire::hex::Word;
@@ -15,17 +15,6 @@ use crate::services::rpc::wire::hex::Word;
 const TRANSACTIONS_MAX: usize = 4096;
 /// Bytes of all of them.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Transactions, logs and bytes of one block: no more than one answer can tell, for a follower asks for a
-/// block and for its logs with one call each. As JSON a transaction has 700 bytes and twice its own, a log
-/// up to 700 and its data.
-const BLOCK_TRANSACTIONS_MAX: usize = 1000;
-pub(super) const BLOCK_LOGS_MAX: usize = 10_000;
-const BLOCK_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-const _: () = assert!(BLOCK_LOGS_MAX <= LOGS_MAX);
-const _: () = assert!(700 * BLOCK_TRANSACTIONS_MAX + 2 * BLOCK_BYTES_MAX < LOG_BYTES_MAX);
-const _: () = assert!(700 * BLOCK_LOGS_MAX + BLOCK_BYTES_MAX < LOG_BYTES_MAX);
-
 /// The transactions that wait, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Pool {

@@ -11,21 +11,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::limits::{LOG_BLOCKS_MAX, LOG_BYTES_MAX, LOGS_MAX};
 use super::pool::Pool;
+use super::record::Anchor;
 use super::store::{Snapshot, Store, StoreError};
-use super::upstream::Anchor;
 use crate::services::rpc::filter::{FilterParams, LogFilter};
 use crate::services::rpc::wire::answer::Outcome;
 use crate::services::rpc::wire::error::RpcError;
 use crate::services::rpc::wire::hex::{Quantity, Word};
 use crate::services::rpc::wire::object::Object;
 use crate::services::rpc::wire::request::Call;
-
-/// Blocks of one `eth_getLogs`.
-const LOG_BLOCKS_MAX: u64 = 10_000;
-/// Logs of one `eth_getLogs`, and their bytes.
-pub(super) const LOGS_MAX: usize = 10_000;
-pub(super) const LOG_BYTES_MAX: usize = 25_000_000;
 
 /// What is asked of the store.
 #[derive(Debug)]

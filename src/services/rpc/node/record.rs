@@ -8,7 +8,6 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 use sha3::{Digest as _, Keccak256};
 
-use super::upstream::Anchor;
 use crate::services::rpc::filter::Log;
 use crate::services::rpc::wire::hex::{Address, Bytes, Quantity, Word};
 
@@ -36,6 +35,13 @@ pub(super) struct Record {
     pub(super) header: Box<RawValue>,
     pub(super) transactions: Vec<StoredTransaction>,
     pub(super) logs: Vec<StoredLog>,
+}
+
+/// A block of this node's chain. An upstream that has it is on the same chain, up to there at least.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Anchor {
+    pub(super) number: u64,
+    pub(super) hash: Word,
 }
 
 /// A transaction in its block.

@@ -6,34 +6,30 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::work::FORWARDERS;
-use crate::services::rpc::wire::answer::Outcome;
+use super::record::Anchor;
+use crate::services::rpc::wire::answer::{Incoming, Malformed, Outcome, posted_answer};
 use crate::services::rpc::wire::error::RpcError;
 use crate::services::rpc::wire::hex::{Quantity, Word};
-use crate::services::rpc::wire::object;
 use crate::services::rpc::wire::object::Object;
-use crate::upstream::http::agent;
-use crate::upstream::url::HttpError;
+use crate::services::rpc::wire::upstream_request::request;
+use crate::upstream::http::{HttpClient, HttpError, HttpFailure};
 use crate::upstream::url::UpstreamUrl;
 
 /// From the first byte to the last; past it -32002.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Kept connections: one for each thread that asks.
-const CONNECTIONS: usize = FORWARDERS + 1;
 /// Bytes of an answer.
-const ANSWER_BYTES_MAX: u64 = 32 * 1024 * 1024;
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Another node.
 #[derive(Debug, Clone)]
 pub(super) struct Upstream {
-    agent: ureq::Agent,
-    url: UpstreamUrl,
+    client: HttpClient,
 }
 
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Unanswered {
-    Http(ureq::Error),
+    Http(HttpError),
     /// Not 2xx; redirects are not followed.
     Status(u16),
     /// Something else than an answer came.
@@ -45,7 +41,7 @@ pub(super) enum Unanswered {
 impl fmt::Display for Unanswered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unanswered::Http(error) => HttpError(error).fmt(f),
+            Unanswered::Http(error) => error.fmt(f),
             Unanswered::Status(status) => write!(f, "the answer's HTTP status is {status}"),
             Unanswered::Malformed => f.write_str("the answer is malformed"),
             Unanswered::Unanchored => f.write_str("the leader does not have this node's head"),
@@ -53,8 +49,8 @@ impl fmt::Display for Unanswered {
     }
 }
 
-impl From<serde_json::Error> for Unanswered {
-    fn from(_: serde_json::Error) -> Unanswered {
+impl From<Malformed> for Unanswered {
+    fn from(_: Malformed) -> Unanswered {
         Unanswered::Malformed
     }
 }
@@ -62,8 +58,10 @@ impl From<serde_json::Error> for Unanswered {
 impl From<Unanswered> for RpcError {
     fn from(error: Unanswered) -> RpcError {
         match error {
-            Unanswered::Http(ureq::Error::Timeout(_)) => RpcError::timed_out(),
-            Unanswered::Http(_) => RpcError::server("the leader cannot be reached"),
+            Unanswered::Http(error) => match error.failure() {
+                HttpFailure::TimedOut => RpcError::timed_out(),
+                _ => RpcError::server("the leader cannot be reached"),
+            },
             Unanswered::Status(status) => {
                 RpcError::server(format!("the leader's answer has HTTP status {status}"))
             }
@@ -71,23 +69,6 @@ impl From<Unanswered> for RpcError {
             Unanswered::Unanchored => RpcError::server("the leader does not have this node's head"),
         }
     }
-}
-
-/// A block of this node's chain. An upstream that has it is on the same chain, up to there at least.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Anchor {
-    pub(super) number: u64,
-    pub(super) hash: Word,
-}
-
-/// The members of an answer.
-#[derive(Deserialize)]
-struct Answer {
-    #[serde(default)]
-    id: Option<u64>,
-    #[serde(default, deserialize_with = "present")]
-    result: Option<Box<RawValue>>,
-    error: Option<Object<AnsweredError>>,
 }
 
 /// What of a block shows which one it is.
@@ -100,32 +81,20 @@ struct Named {
 const CALL_ID: u64 = 1;
 const ANCHOR_ID: u64 = 2;
 
-#[derive(Deserialize)]
-struct AnsweredError {
-    code: i64,
-    message: String,
-    data: Option<Box<RawValue>>,
-}
-
-/// A result that is there, `null` or not.
-fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
-    Box::<RawValue>::deserialize(from).map(Some)
-}
-
 impl Upstream {
-    pub(super) fn new(url: &UpstreamUrl) -> Upstream {
-        Upstream { agent: agent(None, CONNECTIONS), url: url.clone() }
+    /// A client that makes up to `calls_max` calls at a time.
+    pub(super) fn new(url: &UpstreamUrl, calls_max: usize) -> Upstream {
+        Upstream { client: HttpClient::new(url, None, calls_max) }
     }
 
     pub(super) fn url(&self) -> &UpstreamUrl {
-        &self.url
+        self.client.url()
     }
 
     /// One call; `params` is JSON.
     pub(super) fn call(&self, method: &str, params: &str) -> Result<Outcome, Unanswered> {
         let text = self.post(&request(CALL_ID, method, params))?;
-        let Object(answer): Object<Answer> = serde_json::from_str(&text)?;
-        answer.outcome()
+        Ok(posted_answer(CALL_ID, &text).ok_or(Unanswered::Malformed)??)
     }
 
     /// One call to an upstream that must have the `anchor`, asked for in the same request: an answer from
@@ -140,16 +109,19 @@ impl Upstream {
         let block = request(ANCHOR_ID, "eth_getBlockByNumber", &block);
         let call = request(CALL_ID, method, params);
         let text = self.post(&format!("[{block},{call}]"))?;
-        if let Ok(refusal) = object::from_str::<Answer>(&text) {
-            // The whole request, by an error without an id.
-            return refusal.outcome();
-        }
-        let mut answers: Vec<Object<Answer>> = serde_json::from_str(&text)?;
-        let mut take = |id| {
-            let at = answers.iter().position(|Object(answer)| answer.id == Some(id));
-            at.map(|at| answers.swap_remove(at).0.outcome()).ok_or(Unanswered::Malformed)
+        let Ok(answers) = serde_json::from_str::<Vec<&RawValue>>(&text) else {
+            // The leader may refuse the whole request, by one error.
+            return match Incoming::parse(&text) {
+                Some(Incoming::Answer(_, Ok(Err(error)))) => Ok(Err(error)),
+                _ => Err(Unanswered::Malformed),
+            };
         };
-        let (block, outcome) = (take(ANCHOR_ID)??, take(CALL_ID)??);
+        let find = |id| -> Result<Outcome, Unanswered> {
+            let mut found =
+                answers.iter().filter_map(|text| Incoming::parse(text.get())?.answer_to(id));
+            Ok(found.next().ok_or(Unanswered::Malformed)??)
+        };
+        let (block, outcome) = (find(ANCHOR_ID)?, find(CALL_ID)?);
         match block.map(|block| serde_json::from_str::<Option<Object<Named>>>(block.get())) {
             Ok(Ok(Some(Object(named)))) if named.hash == anchor.hash => Ok(outcome),
             Ok(Ok(_)) => Err(Unanswered::Unanchored),
@@ -159,33 +131,11 @@ impl Upstream {
     }
 
     fn post(&self, text: &str) -> Result<String, Unanswered> {
-        let request = self.agent.post(self.url.full_text());
-        let request = request.config().timeout_global(Some(TIMEOUT)).build();
-        let request = request.header("Content-Type", "application/json");
-        let mut response = request.send(text).map_err(Unanswered::Http)?;
-        if !response.status().is_success() {
-            return Err(Unanswered::Status(response.status().as_u16()));
+        let answer = self.client.post(text, TIMEOUT).map_err(Unanswered::Http)?;
+        if !(200..=299).contains(&answer.status()) {
+            return Err(Unanswered::Status(answer.status()));
         }
-        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
-        body.read_to_string().map_err(Unanswered::Http)
+        let text = answer.read(ANSWER_BYTES_MAX).map_err(Unanswered::Http)?;
+        String::from_utf8(text).map_err(|_| Unanswered::Malformed)
     }
-}
-
-impl Answer {
-    fn outcome(self) -> Result<Outcome, Unanswered> {
-        match self {
-            Answer { result: Some(result), error: None, .. } => Ok(Ok(result)),
-            Answer { error: Some(Object(error)), .. } => {
-                let AnsweredError { code, message, data } = error;
-                Ok(Err(RpcError { code, message: message.into(), data }))
-            }
-            Answer { result: None, error: None, .. } => Err(Unanswered::Malformed),
-        }
-    }
-}
-
-/// A request of JSON-RPC; `params` is JSON.
-fn request(id: u64, method: &str, params: &str) -> String {
-    let method = serde_json::Value::from(method);
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method},"params":{params}}}"#)
 }

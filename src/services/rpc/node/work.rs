@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use serde_json::value::RawValue;
 
 use super::queries::{Answer, Query, Shared};
-use super::record::Record;
+use super::record::{Anchor, Record};
 use super::status::Standing;
-use super::upstream::{Anchor, Upstream};
+use super::upstream::Upstream;
 use super::workers;
 use crate::reactor::MailSender;
 use crate::services::rpc::backend::{Progress, Ticket};

@@ -34,7 +34,7 @@ pub(crate) enum Incoming {
 struct Members<'a> {
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default, deserialize_with = "object::present")]
     result: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
@@ -66,11 +66,6 @@ struct News<'a> {
     result: &'a RawValue,
 }
 
-/// A result that is there, `null` or not.
-fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(from).map(Some)
-}
-
 impl Incoming {
     /// Reads a message.
     pub(crate) fn parse(text: &str) -> Option<Incoming> {
@@ -88,6 +83,23 @@ impl Incoming {
         }
         let id = id.map_or(Some(NO_ID), |id| id.get().parse().ok())?;
         Some(Incoming::Answer(id, outcome(result, error).ok_or(Malformed)))
+    }
+
+    /// The outcome, if this is the answer to the request with this id.
+    pub(crate) fn answer_to(self, id: u64) -> Option<Result<Outcome, Malformed>> {
+        match self {
+            Incoming::Answer(answered, outcome) if answered == id => Some(outcome),
+            Incoming::Answer(..) | Incoming::News(..) | Incoming::Aside => None,
+        }
+    }
+}
+
+/// Reads the answer to a request by HTTP POST; `None` if the text is not an answer to it. Some servers send
+/// an error without the id.
+pub(crate) fn posted_answer(id: u64, text: &str) -> Option<Result<Outcome, Malformed>> {
+    match Incoming::parse(text)? {
+        Incoming::Answer(NO_ID, Ok(Err(error))) => Some(Ok(Err(error))),
+        incoming => incoming.answer_to(id),
     }
 }
 

@@ -12,3 +12,4 @@ pub(super) mod object;
 pub(super) mod reply;
 pub(super) mod request;
 pub(super) mod subscription;
+pub(super) mod upstream_request;

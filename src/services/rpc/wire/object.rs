@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// A struct that is read from a JSON object only.
 #[derive(Debug)]
@@ -20,6 +21,13 @@ pub(crate) struct Object<T>(pub(crate) T);
 /// The text is not JSON, not an object, or an object with other members.
 pub(crate) fn from_str<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
     serde_json::from_str(text).map(|Object(value)| value)
+}
+
+/// Reads a member that is present, `null` or not: `null` as an id or a result is a value.
+pub(crate) fn present<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -45,8 +53,6 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::value::RawValue;
-
     use super::*;
 
     #[derive(Debug, serde::Deserialize)]

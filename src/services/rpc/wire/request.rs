@@ -116,29 +116,24 @@ pub(crate) fn single(text: &str, bounds: Bounds) -> Result<Call<'_>, Rejected<'_
 #[derive(serde::Deserialize)]
 struct Usual<'a> {
     jsonrpc: &'a str,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default, deserialize_with = "object::present")]
     id: Option<&'a RawValue>,
     method: &'a str,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default, deserialize_with = "object::present")]
     params: Option<&'a RawValue>,
 }
 
 /// Members of any type.
 #[derive(serde::Deserialize)]
 struct Odd<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default, deserialize_with = "object::present")]
     jsonrpc: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default, deserialize_with = "object::present")]
     id: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default, deserialize_with = "object::present")]
     method: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow, default, deserialize_with = "object::present")]
     params: Option<&'a RawValue>,
-}
-
-/// A member that is there, `null` or not: for an id that makes a difference.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl<'a> Usual<'a> {

@@ -17,7 +17,7 @@ fn calls(readiness: &[Readiness]) -> Calls<u32> {
 }
 
 fn is_idle(calls: &Calls<u32>) -> bool {
-    calls.upstreams.iter().all(|upstream| upstream.in_flight == 0)
+    calls.counts.upstreams.iter().all(|counts| counts.in_flight_now.get() == 0)
 }
 
 fn at(millis: u64) -> Time {
@@ -52,7 +52,7 @@ fn result() -> Result<Outcome, Failure> {
     Ok(Ok(RawValue::TRUE.to_owned()))
 }
 
-use Readiness::{Down, Ready, Soon};
+use Readiness::{Connecting, Down, Ready};
 
 #[test]
 fn the_first_upstream_is_asked_first_and_the_next_beyond_its_limit() {
@@ -187,7 +187,7 @@ fn an_upstream_that_is_silent_is_left_for_another_in_half_the_time() {
 
 #[test]
 fn what_waits_in_the_queue_times_out_there() {
-    let mut calls = calls(&[Soon]);
+    let mut calls = calls(&[Connecting]);
     ask(&mut calls, unique(0), 0).unwrap();
     assert_eq!(sent(&mut calls), None);
     let finished = calls.expire(at(10_000)).pop().unwrap();
@@ -197,7 +197,7 @@ fn what_waits_in_the_queue_times_out_there() {
 
 #[test]
 fn without_an_upstream_nothing_waits() {
-    let mut calls = calls(&[Soon, Down]);
+    let mut calls = calls(&[Connecting, Down]);
     ask(&mut calls, unique(0), 0).unwrap();
     assert!(calls.give_up(at(0)).is_empty(), "it is being connected to");
     calls.set_readiness(0, Down);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::upstream::resolve::HostPort;
+
 /// Boot peers of one node.
 pub const BOOT_PEERS_MAX: usize = 32;
 
@@ -22,7 +24,7 @@ pub struct BootPeers(pub Vec<PeerAddress>);
 
 impl PeerAddress {
     /// Host and port, as a resolver takes them.
-    pub(super) fn place(&self) -> (String, u16) {
+    pub(super) fn host_and_port(&self) -> HostPort {
         (self.host.trim_matches(['[', ']']).to_owned(), self.port)
     }
 }
@@ -89,8 +91,8 @@ mod tests {
         let text = "127.0.0.1:30303, node-2.example:30304,[::1]:1,weir_leader:2";
         let peers: BootPeers = text.parse().unwrap();
         assert_eq!(peers.to_string(), text.replace(' ', ""));
-        assert_eq!(peers.0[0].place(), ("127.0.0.1".to_owned(), 30303));
-        assert_eq!(peers.0[2].place(), ("::1".to_owned(), 1));
+        assert_eq!(peers.0[0].host_and_port(), ("127.0.0.1".to_owned(), 30303));
+        assert_eq!(peers.0[2].host_and_port(), ("::1".to_owned(), 1));
         assert_eq!("".parse(), Ok(BootPeers::default()));
     }
 
