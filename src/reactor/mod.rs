@@ -1,25 +1,25 @@
 //! The loop: one `mio` poll, one table of connections, and the turn that works on them.
 //!
-//! A [`Reactor`] owns sockets, queues and timers; [`Service`]s own what is said. [`Reactor::run`]
-//! repeats one turn of eight phases, in this order and each within its [budget]:
+//! A [`Reactor`] owns sockets, queues and timers; [`Service`]s handle the messages.
+//! [`Reactor::run`] repeats one turn of eight phases, in this order and each within its [budget]:
 //!
 //! | phase  | what it does |
 //! |--------|--------------|
-//! | note   | marks what the poll reports as ready and queues it; no I/O |
-//! | read   | one read from each queued connection; frames are decoded, handlers called |
-//! | mail   | services with mail from other threads, and late decisions on requests |
+//! | note   | records readiness that the poll reports and queues connections; no I/O |
+//! | read   | one read from each queued connection; decodes frames, calls handlers |
+//! | mail   | calls services with mail from other threads; decisions on deferred requests |
 //! | timers | pings, deadlines, services' timers |
-//! | accept | new connections, after all work for those that are here |
-//! | flush  | one vectored write for each connection with something to say |
-//! | drain  | tells services whose congested connections have recovered |
-//! | reap   | tells services who is gone, and frees the slots |
+//! | accept | new connections, after all work for existing ones |
+//! | flush  | one vectored write for each connection with output |
+//! | drain  | calls `on_drain` for congested connections whose queue has drained |
+//! | reap   | calls `on_close` for ended connections, and frees their slots |
 //!
-//! Handlers run inside these phases and change nothing but state and queues: what `send` queues in
-//! *read* is written in *flush*, all of it for one peer in one system call. What a budget cuts off
+//! Handlers run inside these phases and change only state and queues. What `send` queues in *read*
+//! is written in *flush*, all output of one connection in one system call. Work beyond a budget
 //! stays queued, and the next poll does not wait.
 //!
-//! No globals: several reactors can run in one process, on a thread each, and share a port by
-//! `SO_REUSEPORT`.
+//! There are no globals: several reactors can run in one process, each on its own thread, and share
+//! a port by `SO_REUSEPORT`.
 
 mod api;
 mod conn;
@@ -80,7 +80,7 @@ pub use self::parts::workers::{
 };
 pub use self::parts::{timer, topics};
 
-/// One loop with its services. See the [module](self) for what a turn does.
+/// One loop with its services. The [module](self) describes a turn.
 ///
 /// ```
 /// use std::time::Duration;
@@ -116,32 +116,32 @@ pub use self::parts::{timer, topics};
 pub struct Reactor {
     poll: Poll,
     events: Events,
-    /// Where reads go.
+    /// The read buffer of all connections.
     scratch: Box<[u8]>,
     services: Vec<Box<dyn Service>>,
-    /// By the index in their token; `None` once closed by a shutdown.
+    /// By the index in their token; `None` after a shutdown has closed the listener.
     listeners: Vec<Option<Listener>>,
     reserve: Reserve,
     core: Core,
-    /// What each connection may have in this read phase.
+    /// The share of each connection in this read phase.
     share: Share,
     drain: Option<Drain>,
     obeyed: Option<Obeyed>,
-    /// Only if they are wanted: they read the clock in each phase.
+    /// Only if `turn_stats` is set, because it reads the clock in each phase.
     stats: Option<TurnStats>,
     epoch: Instant,
-    /// When the previous turn began.
+    /// When the previous turn started.
     previous: Time,
-    /// Before this time no timer fires.
+    /// No timer fires before this time.
     timers_held_until: Time,
 }
 
 impl Reactor {
-    /// A loop with nothing on it.
+    /// A loop without services and listeners.
     ///
     /// # Errors
-    /// The settings contradict each other ([`io::ErrorKind::InvalidInput`]), or the system has no
-    /// poll, waker or entropy to give.
+    /// The settings contradict each other ([`io::ErrorKind::InvalidInput`]), or the system provides
+    /// no poll, waker or entropy.
     pub fn new(settings: Settings) -> io::Result<Reactor> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
         settings.check().map_err(invalid)?;
@@ -167,10 +167,10 @@ impl Reactor {
         })
     }
 
-    /// Puts a service on the loop. Requests reach it by [`Reactor::add_route`].
+    /// Adds a service. Requests reach it by [`Reactor::add_route`].
     ///
     /// # Errors
-    /// There are 65,535 services, or it speaks more than 255 subprotocols.
+    /// There are 65,535 services, or the service has more than 255 subprotocols.
     pub fn add_service<S: Service + 'static>(&mut self, service: S) -> io::Result<ServiceId> {
         let too_many = || io::Error::new(io::ErrorKind::InvalidInput, "too many services");
         let number = u16::try_from(self.services.len()).map_err(|_| too_many())?;
@@ -183,8 +183,9 @@ impl Reactor {
         Ok(ServiceId(number))
     }
 
-    /// The id that the next [`add_service`](Reactor::add_service) will return, for what a service is made
-    /// with: its [mailbox](Reactor::mailbox), the [route](Reactor::add_outbound) of its own connections.
+    /// The id that the next [`add_service`](Reactor::add_service) will return, for values that the
+    /// service is created with: its [mailbox](Reactor::mailbox), or the
+    /// [route](Reactor::add_outbound) of its outbound connections.
     ///
     /// ```
     /// use std::thread;
@@ -261,7 +262,7 @@ impl Reactor {
         self.core.router.add(path, service, settings)
     }
 
-    /// The limits of connections that a service makes itself with [`Context::connect`].
+    /// Adds settings for outbound connections, which a service opens with [`Context::connect`].
     ///
     /// # Errors
     /// The settings contradict each other.
@@ -273,16 +274,16 @@ impl Reactor {
         self.core.router.add_outbound(service, settings)
     }
 
-    /// Answers a plain GET of `path`, which may be the path of a route, too.
+    /// Adds a page, which is returned for a GET of `path`. The path may be that of a route, too.
     pub fn add_page(&mut self, path: &str, page: Page) {
         self.core.router.add_page(path, page);
     }
 
-    /// Listens on one more address; returns it, with the port that the kernel chose for port 0.
+    /// Listens on an address; returns it, with the port that the kernel chose for port 0.
     ///
     /// # Errors
-    /// The address cannot be bound, or is to be secure where no certificate was
-    /// [set](Reactor::set_tls) ([`io::ErrorKind::InvalidInput`]), or without the feature `tls`
+    /// The address cannot be bound. With TLS also: no certificate was [set](Reactor::set_tls)
+    /// ([`io::ErrorKind::InvalidInput`]), or the feature `tls` is missing
     /// ([`io::ErrorKind::Unsupported`]).
     pub fn listen(&mut self, settings: &ListenSettings) -> io::Result<SocketAddr> {
         if settings.secure {
@@ -298,24 +299,24 @@ impl Reactor {
         Ok(address)
     }
 
-    /// Reaches this loop from other threads.
+    /// A handle for other threads.
     pub fn handle(&self) -> Handle {
         self.core.bells.handle()
     }
 
-    /// What the loop has counted; gauges (`.._now`) are brought up to date by this call.
+    /// The counts of the loop. This call updates the gauges (`.._now`).
     pub fn metrics(&mut self) -> &Metrics {
         self.core.metrics()
     }
 
-    /// What the turns have taken since the last report; `None` unless
+    /// Statistics of the turns since the last report; `None` unless
     /// [`turn_stats`](Settings::turn_stats) is set.
     pub fn turn_report(&mut self) -> Option<TurnReport> {
         let now = self.clock();
         self.stats.as_mut().map(|stats| stats.report(now, &self.core.metrics))
     }
 
-    /// Turns until [`Handle::shutdown`] was called and the last connection has ended.
+    /// Runs turns until [`Handle::shutdown`] was called and the last connection has ended.
     ///
     /// # Errors
     /// A service panicked in [`on_start`](Service::on_start), or the poll failed; connections are dropped.
@@ -328,8 +329,8 @@ impl Reactor {
         Ok(())
     }
 
-    /// Calls every service's [`on_start`](Service::on_start). [`Reactor::run`] does it; an embedder that
-    /// calls [`Reactor::turn`] calls it once before.
+    /// Calls [`on_start`](Service::on_start) of each service. [`Reactor::run`] does this. An
+    /// embedder that calls [`Reactor::turn`] must call it once before.
     ///
     /// # Errors
     /// A service panicked. Services after it are not called.
@@ -346,8 +347,9 @@ impl Reactor {
         Ok(())
     }
 
-    /// A service's view of the loop between two turns, for who calls [`Reactor::turn`] himself: what it
-    /// queues goes out in the next turn, which then does not wait. Its `now` is read from the clock.
+    /// A service's [`Context`] between two turns, for callers of [`Reactor::turn`]. Output that it
+    /// queues is written in the next turn, which then does not wait. Its `now` is read from the
+    /// clock.
     pub fn context(&mut self, service: ServiceId) -> Context<'_> {
         self.core.now = self.clock();
         Context::new(&mut self.core, service)
@@ -366,8 +368,8 @@ impl Reactor {
     ) -> Option<T> {
         let service = &mut *self.services[id.index()];
         let mut context = Context::new(&mut self.core, id);
-        // The service may be left half-changed by a panic; that is its own affair, and better than
-        // everybody's connections lost.
+        // A panic may leave the service in an inconsistent state. That affects one service;
+        // otherwise all connections of the loop would be lost.
         let result = catch_unwind(AssertUnwindSafe(|| handler(service, &mut context)));
         if result.is_err() {
             self.core.note_panic(id);
@@ -375,7 +377,7 @@ impl Reactor {
         result.ok()
     }
 
-    /// The same, for one connection: a panic ends it with 1011.
+    /// Calls a handler for one connection; a panic closes the connection with 1011.
     #[inline(always)]
     fn call_for(
         &mut self,
@@ -387,7 +389,7 @@ impl Reactor {
         self.end_after_panic(conn, result);
     }
 
-    /// Ends a connection for which a handler panicked.
+    /// Closes a connection after a panic in its handler.
     #[inline(always)]
     fn end_after_panic(&mut self, conn: ConnId, result: Option<()>) {
         if result.is_none() {
@@ -396,8 +398,9 @@ impl Reactor {
     }
 }
 
-/// The poll's own descriptor: readable when a turn would find events. A turn's timeout is rounded up
-/// to milliseconds; who needs finer waits for this descriptor and then turns with a timeout of zero.
+/// The poll's own descriptor: readable when a turn would find events. A turn's timeout is rounded
+/// up to milliseconds; a finer wait is possible on this descriptor, followed by a turn with timeout
+/// zero.
 impl AsFd for Reactor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.poll.registry().as_fd()

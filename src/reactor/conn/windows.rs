@@ -1,7 +1,8 @@
-//! The windows of connections with context takeover, and what all of them hold.
+//! The compression windows of connections with context takeover (RFC 7692), and the sums of their
+//! bytes.
 //!
-//! Owns their sums of bytes. Which connection has windows, and for how long, is for
-//! [`deflate`](crate::reactor::effects::deflate) to say.
+//! It does not decide which connection has windows, or when they are freed:
+//! [`deflate`](crate::reactor::effects::deflate) does.
 
 use crate::protocol::Role;
 use crate::protocol::deflate::{Agreement, Window};
@@ -9,21 +10,20 @@ use crate::reactor::api::settings::RouteSettings;
 use crate::reactor::api::time::Time;
 use crate::reactor::parts::ledger::Sum;
 
-/// Windows as a connection holds them.
+/// How a connection stores its windows.
 pub(crate) type WindowsBox = Box<Windows>;
 
-/// What one connection with context takeover may refer to.
+/// The windows of one connection with context takeover.
 #[derive(Debug)]
 pub(crate) struct Windows {
     pub(crate) outgoing: Option<Window>,
     pub(crate) incoming: Option<Window>,
-    /// When `outgoing` was last added to.
+    /// When `outgoing` last grew.
     used: Time,
 }
 
 impl Windows {
-    /// The windows that an endpoint of this role needs, if it needs any. They are empty, and hold no
-    /// memory.
+    /// The windows that an endpoint of this role needs, if any. They are empty and hold no memory.
     pub(crate) fn new(agreement: &Agreement, role: Role) -> Option<WindowsBox> {
         let outgoing = agreement.outgoing(role);
         let outgoing = outgoing.window().filter(|_| outgoing.is_possible());
@@ -36,7 +36,7 @@ impl Windows {
         self.outgoing.iter().chain(&self.incoming)
     }
 
-    /// What they may grow to.
+    /// Bytes that they may grow to.
     pub(crate) fn reserved_bytes(&self) -> usize {
         self.both().map(|window| Window::bytes_max(window.bits())).sum()
     }
@@ -45,18 +45,18 @@ impl Windows {
         self.both().map(Window::held_bytes).sum()
     }
 
-    /// When what we may refer to is to be forgotten, if there is anything.
+    /// When the outgoing window is freed, if it is not empty.
     pub(crate) fn idle_at(&self, route: &RouteSettings) -> Option<Time> {
         let outgoing = self.outgoing.as_ref()?;
         (outgoing.held_bytes() > 0).then(|| self.used + route.deflate_idle)
     }
 
-    /// What our next message may refer to.
+    /// The content of the outgoing window, which our next message may refer to.
     pub(crate) fn said(&self) -> &[u8] {
         self.outgoing.as_ref().map_or(&[], Window::as_bytes)
     }
 
-    /// Notes a compressed message that we have sent.
+    /// Adds a compressed message that was sent.
     pub(crate) fn note_sent(&mut self, message: &[u8], now: Time, room: &mut WindowRoom) {
         if let Some(outgoing) = &mut self.outgoing {
             let before = outgoing.held_bytes();
@@ -67,7 +67,7 @@ impl Windows {
     }
 }
 
-/// The windows of all connections.
+/// The memory of all connections' windows.
 #[derive(Debug, Default)]
 pub(crate) struct WindowRoom {
     /// Bytes that they hold.

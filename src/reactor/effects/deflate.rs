@@ -1,10 +1,12 @@
-//! permessage-deflate on the loop: who may compress, what their windows cost, and the way through.
+//! permessage-deflate (RFC 7692) on the loop: which messages are compressed, and the memory of
+//! windows.
 //!
-//! The streams are the loop's, one to deflate and one to inflate; a connection without context takeover
-//! is one byte of state. With it, it owns the windows that its messages may refer to: they grow with
-//! use, what they may grow to is reserved when the connection opens, and past a cap on all of that new
-//! connections do without. What we may refer to is forgotten after a while of silence, which costs the
-//! peer nothing; what the peer may refer to has to stay.
+//! The loop has two streams, one to compress and one to inflate. Without context takeover, a
+//! connection needs one byte of state. With it, a connection owns the windows that its messages
+//! refer to. They grow with use; their maximum is reserved when the connection opens, and beyond a
+//! limit new connections get no context takeover. Our outgoing window is freed after some time
+//! without sending, at no cost for the peer. The incoming window must be kept, since the peer may
+//! refer to it.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -30,19 +32,20 @@ use crate::reactor::parts::shared::Bytes;
 pub(crate) use crate::protocol::deflate::Unfinished;
 pub(crate) use crate::reactor::conn::windows::WindowsBox;
 
-/// The compression of one loop.
+/// The compression state of one loop.
 #[derive(Debug)]
 pub(crate) struct Deflate {
-    /// What compresses messages, from the first on that is to be.
+    /// The stream that compresses messages; created for the first one.
     deflater: Option<Box<Deflater>>,
-    /// What inflates them, from the first on that comes.
+    /// The stream that inflates messages; created for the first one.
     inflater: Option<Box<Inflater>>,
     windows: WindowRoom,
-    /// Messages from this size on may be compressed: more than any while nobody has agreed to that.
+    /// Messages from this size on may be compressed; `usize::MAX` until a connection has negotiated
+    /// it.
     bytes_min: usize,
-    /// Messages compressed, or tried to be, until the last [`trim`](Deflate::trim).
+    /// Messages compressed, or skipped as incompressible, up to the last [`trim`](Deflate::trim).
     deflated: u64,
-    /// Bytes of compressed messages received until then.
+    /// Bytes of compressed messages received up to the last `trim`.
     inflated: u64,
 }
 
@@ -73,7 +76,7 @@ impl Deflate {
         self.windows.reserved.get()
     }
 
-    /// Streams that unfinished messages have.
+    /// Streams lent to unfinished messages.
     pub(crate) fn streams_lent(&self) -> usize {
         self.inflater.as_ref().map_or(0, |inflater| inflater.streams_lent())
     }
@@ -82,7 +85,7 @@ impl Deflate {
         self.deflater.is_some() || self.inflater.is_some()
     }
 
-    /// Frees the streams that nobody has needed since the last call; returns how many those are.
+    /// Frees streams that were not used since the last call; returns their number.
     pub(crate) fn trim(&mut self, metrics: &Metrics) -> usize {
         let mut freed = 0;
         let deflated = metrics.messages_deflated + metrics.messages_not_deflated;
@@ -91,7 +94,7 @@ impl Deflate {
         }
         self.deflated = deflated;
         let inflated = metrics.bytes_inflated_from;
-        // While streams are lent, they must be counted.
+        // The inflater counts lent streams, so it is kept until they are returned.
         if inflated == self.inflated && self.streams_lent() == 0 {
             freed += usize::from(self.inflater.take().is_some());
         }
@@ -100,7 +103,7 @@ impl Deflate {
     }
 }
 
-/// What a server agrees to on this route.
+/// The agreement of a server on this route, for an upgrade request.
 pub(crate) fn negotiate(route: &RouteSettings, upgrade: &Upgrade<'_>) -> Option<Agreement> {
     let takeover = match route.deflate {
         DeflateMode::Off => return None,
@@ -111,7 +114,7 @@ pub(crate) fn negotiate(route: &RouteSettings, upgrade: &Upgrade<'_>) -> Option<
 }
 
 impl Core {
-    /// A request of ours, without context takeover if there is no room for its windows; and those windows.
+    /// An outbound request, without context takeover if its windows do not fit; and these windows.
     pub(crate) fn offer<'a>(
         &mut self,
         request: &'a ClientRequest,
@@ -126,7 +129,7 @@ impl Core {
         (Cow::Borrowed(request), Windows::new(&Agreement::WIDEST, Role::Client))
     }
 
-    /// Whether there is room for windows of so many bytes.
+    /// Whether windows of this many bytes fit into the limit.
     pub(crate) fn has_window_room(&mut self, bytes: usize) -> bool {
         let reserved = self.deflate.windows.reserved.get() + bytes;
         let fits = reserved <= self.settings.deflate_windows_bytes_max;
@@ -134,7 +137,7 @@ impl Core {
         fits
     }
 
-    /// From here on the connection takes compressed messages, and is sent them.
+    /// Starts compression on a connection, in both directions.
     pub(crate) fn begin_deflate(&mut self, id: ConnId, agreement: &Agreement) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -151,7 +154,7 @@ impl Core {
         self.set_windows(id, Windows::new(agreement, role));
     }
 
-    /// Gives a connection its windows, or none, and reserves what they may grow to.
+    /// Replaces a connection's windows, and reserves the bytes that they may grow to.
     pub(crate) fn set_windows(&mut self, id: ConnId, windows: Option<WindowsBox>) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -166,7 +169,7 @@ impl Core {
         }
     }
 
-    /// Forgets what we may refer to: nobody has been sent anything for a while.
+    /// Frees the outgoing window, after some time without sending.
     pub(crate) fn free_window(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -180,7 +183,7 @@ impl Core {
         }
     }
 
-    /// Sends a message in compressed form; `None` if it has to go as it is.
+    /// Sends a message compressed; `None` if it must be sent uncompressed.
     pub(crate) fn send_deflated(
         &mut self,
         id: ConnId,
@@ -209,7 +212,7 @@ impl Core {
         outcome
     }
 
-    /// Sends a frame that others are sent, too, in its compressed form; `None` if it has to go as it is.
+    /// Sends a shared frame compressed; `None` if it must be sent uncompressed.
     pub(crate) fn send_shared_deflated(
         &mut self,
         id: ConnId,
@@ -217,7 +220,8 @@ impl Core {
     ) -> Option<SendOutcome> {
         let message = frame.payload();
         let bits = self.deflates(id, message.len())?;
-        // The form that all share reaches no further back than its own beginning.
+        // The shared compressed form refers to nothing before it, but may refer as far back as its
+        // own start.
         if frame.opcode().is_control() || message.len() > 1 << bits {
             return None;
         }
@@ -246,8 +250,8 @@ impl Core {
         Some(outcome)
     }
 
-    /// Inflates the next piece of a connection's message, or goes on with one that is gathered; the
-    /// message, if that was its last.
+    /// Inflates the next fragment of a connection's message, or continues with a gathered message.
+    /// Returns the message if it is complete.
     fn inflate<'a>(
         &mut self,
         id: ConnId,
@@ -279,14 +283,15 @@ impl Core {
         inflated
     }
 
-    /// The window of a connection whose peer may be sent so many bytes compressed, if it may.
+    /// The window bits for compressing a message of this length for a connection, if it may be
+    /// compressed.
     fn deflates(&self, id: ConnId, len: usize) -> Option<u8> {
         let conn = self.conns.get(id)?;
         let compresses = conn.deflate_bits > 0
             && len >= self.router.settings(conn.route).deflate_bytes_min
             && len <= DEFLATED_BYTES_MAX
             && conn.is_open()
-            // What will be refused need not be compressed.
+            // A message that will be shed need not be compressed.
             && conn.outbox.pressure() != Pressure::Shedding;
         compresses.then_some(conn.deflate_bits)
     }
@@ -297,8 +302,8 @@ impl Core {
         deflater.unwrap_or_else(|| Box::new(Deflater::new(deflate_level, deflate_mem_level)))
     }
 
-    /// Counts a compressed message, and adds it to what later ones may refer to. One that others are
-    /// sent, too, refers to nothing and begins no window, but has its place in one that is there.
+    /// Counts a compressed message, and adds it to the outgoing window. A shared message refers to
+    /// nothing and starts no window, but must be added to an existing one.
     fn note_deflated(
         &mut self,
         id: ConnId,
@@ -313,7 +318,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        // The queue has counted what goes over the wire.
+        // The queue has counted the compressed bytes.
         conn.traffic.bytes_out += (message.len() - len) as u64;
         self.metrics.messages_deflated += 1;
         self.metrics.bytes_deflated_from += message.len() as u64;
@@ -333,8 +338,8 @@ impl Core {
 }
 
 impl Reactor {
-    /// Inflates a message, or the next piece of one, and hands what is whole to the service; whether the
-    /// next frame may be looked at.
+    /// Inflates a message, or its next fragment, and passes a complete message to the service.
+    /// False if the next frame must wait.
     ///
     /// # Errors
     /// The connection must be failed.
@@ -348,8 +353,8 @@ impl Reactor {
         self.finish_gathered(id)
     }
 
-    /// Goes on with a message that was gathered and is whole, as far as the connection's share of the
-    /// turn reaches; whether nothing of it is left.
+    /// Continues with a complete gathered message, within the connection's share of the turn; true
+    /// if it is finished.
     ///
     /// # Errors
     /// The connection must be failed.
@@ -373,7 +378,7 @@ impl Reactor {
         id: ConnId,
         piece: Option<Compressed<'_>>,
     ) -> Result<(), ProtocolError> {
-        // Lifted out while the service, which may do anything, looks at what is in it.
+        // Taken out while the service, which may do anything, uses the message in its buffer.
         let mut inflater = self.core.deflate.inflater.take().unwrap_or_default();
         let before = inflater.effort();
         let outcome = match self.core.inflate(id, piece, &mut inflater) {

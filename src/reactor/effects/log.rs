@@ -1,10 +1,9 @@
-//! Log lines about peers: one record with fields for each event, at most so many of a kind a second.
+//! Log lines about peers: one structured record per event, rate-limited by kind and reason.
 //!
-//! Owns the format of these lines; their rates are in [`lines`](crate::reactor::parts::lines).
+//! It owns the format of these lines; their limits are in [`lines`](crate::reactor::parts::lines).
 //! A peer can provoke each of them, so that without a limit a flood of bad requests would make the
-//! log the bottleneck. What a limit holds back is counted,
-//! and the count is logged a second later. Lines that an operator asks for (debug, `log_access`) have
-//! no limit.
+//! log the bottleneck. Suppressed lines are counted, and the count is logged one second later.
+//! Lines that an operator asks for (debug, `log_access`) have no limit.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -22,12 +21,12 @@ use crate::reactor::core::Core;
 use crate::reactor::parts::lines::{Kind, Reason, SUMMARY_DELAY};
 use crate::reactor::parts::schedule::Timer;
 
-/// Characters of a path or an Origin in a log line: a request may have one of many kilobytes.
+/// Maximum length of a path or an Origin in a log line, in characters; requests may contain
+/// kilobytes.
 const LOGGED_CHARS: usize = 256;
 
 impl Core {
-    /// Whether a line of this level that a peer can provoke may be logged now. One that may not is
-    /// counted.
+    /// Whether a line of this level that a peer can provoke may be logged now. Counts it if not.
     pub(crate) fn may_log(&mut self, level: Level, kind: Kind, reason: Reason) -> bool {
         if !log_enabled!(level) {
             return false;
@@ -41,22 +40,22 @@ impl Core {
         is_allowed
     }
 
-    /// Logs how many lines were held back, at their level.
+    /// Logs how many lines were suppressed, at their level.
     pub(crate) fn log_held_back(&mut self) {
         for (level, kind, reason, more) in self.lines.take_held_back() {
             log!(level, reason = reason, more = more; "{kind}: and {more} more");
         }
     }
 
-    /// Keeps what a log line needs to know of a request whose answer may come later.
+    /// Stores the Origin of a request, for a log line about a response that may come later.
     pub(crate) fn note_origin(&mut self, id: ConnId, request: &Request<'_>) {
         if let Some(handshake) = self.conns.get_mut(id).and_then(|conn| conn.handshake()) {
             handshake.origin = request.header("Origin").map(|origin| cut(origin).into());
         }
     }
 
-    /// Forgets what was kept of the last request on the connection: the next one cannot be parsed, and
-    /// its log line must not have the path and the Origin of another.
+    /// Clears what was stored of the last request on the connection. The next one cannot be parsed,
+    /// and its log line must not show path and Origin of another request.
     pub(crate) fn forget_request(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.path = self.no_path.clone();
@@ -66,14 +65,14 @@ impl Core {
         }
     }
 
-    /// Keeps the path of a request that leads to no route, or not yet.
+    /// Stores the path of a request without a route, or before it is routed.
     pub(crate) fn note_path(&mut self, id: ConnId, request: &Request<'_>) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.path = cut(request.path()).into();
         }
     }
 
-    /// Logs that accepting has become slow.
+    /// Logs that the accept rate is reduced.
     pub(crate) fn log_crowding(&mut self) {
         if let Some((connections, most)) = self.admission.take_crowding()
             && self.may_log(Level::Warn, "accepting slowly", "crowded")
@@ -88,14 +87,14 @@ impl Core {
         }
     }
 
-    /// Logs that a request is refused.
+    /// Logs the refusal of a request.
     pub(crate) fn log_refused(&mut self, id: ConnId, refusal: Refusal) {
         if self.may_log(Level::Info, "refused", refusal.name()) {
             self.log_refusal(id, refusal.status(), refusal.name(), &refusal);
         }
     }
 
-    /// Logs that a service refuses a request.
+    /// Logs the refusal of a request by its service.
     pub(crate) fn log_refused_by_service(&mut self, id: ConnId, response: &Response) {
         const REASON: Reason = "service";
         if self.may_log(Level::Info, "refused", REASON) {
@@ -127,8 +126,8 @@ impl Core {
         }
     }
 
-    /// Logs the end of a connection that has left the table. An end in good order is logged for
-    /// operators who ask for it.
+    /// Logs the end of a connection that was removed from the table. Normal ends are logged only if
+    /// the operator asks for it.
     pub(crate) fn log_end(&mut self, id: ConnId, conn: &Connection, reason: CloseReason) {
         let level = match end_of(conn, reason) {
             End::Normal if self.settings.log_access => Level::Info,
@@ -149,9 +148,9 @@ impl Core {
     }
 }
 
-/// How much the end of a connection deserves a line.
+/// How important the end of a connection is for the log.
 enum End {
-    /// In good order.
+    /// A normal end.
     Normal,
     /// Nothing was served, or an earlier line has the details.
     Logged,
@@ -179,7 +178,7 @@ fn path(conn: &Connection) -> Escaped<'_> {
     Escaped(conn.logged_path())
 }
 
-/// To the millisecond.
+/// Seconds, rounded to milliseconds.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
@@ -189,8 +188,8 @@ fn cut(text: &str) -> &str {
     text.char_indices().nth(LOGGED_CHARS).map_or(text, |(at, _)| &text[..at])
 }
 
-/// A peer's text in a log line: cut, with control and other invisible characters escaped, so that it can
-/// neither fake a line nor command a terminal.
+/// A peer's text in a log line: truncated, with control and other invisible characters escaped, so
+/// that it can neither forge a line nor control a terminal.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {

@@ -1,4 +1,6 @@
-//! Panics of handlers: the connection ends, and a service whose `on_mail` panicked rests.
+//! Panics in handlers: counted and logged. A service whose `on_mail` panicked is paused.
+//!
+//! The pauses are in [`recovery`](crate::reactor::parts::recovery).
 
 use log::{Level, error};
 

@@ -1,4 +1,4 @@
-//! Registers signals with the poll, and acts on those that have arrived.
+//! Registers signals with the poll, and acts on received signals.
 
 use std::io;
 
@@ -11,10 +11,10 @@ use crate::reactor::api::id::Source;
 use crate::reactor::parts::signals::{Obeyed, Order, name};
 
 impl Reactor {
-    /// Obeys these signals from here on, in the place of what they obeyed before.
+    /// Handles the given signals from now on. Signals of an earlier call are not handled any more.
     ///
     /// # Errors
-    /// A signal is one that cannot be caught, or the poll does not take them.
+    /// A signal cannot be caught, or cannot be registered with the poll.
     pub fn obey(&mut self, orders: &[(i32, Order)]) -> io::Result<()> {
         let mut signals = Signals::new(orders.iter().map(|(signal, _)| signal))?;
         let token = Token::from(Source::Signals);

@@ -1,4 +1,6 @@
-//! The work of a phase: it is spent as handlers are called, and bounds the queues that are read and flushed.
+//! Work of a phase: charged as handlers are called, and the bound for reading and flushing queues.
+//!
+//! The weights and budgets are in [`parts::work`](crate::reactor::parts::work).
 
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::{FLUSH_BYTES, MESSAGE_WORK, WEIGHED_AT_ONCE};
@@ -9,12 +11,12 @@ use crate::reactor::core::Core;
 use crate::reactor::parts::work::Weighed;
 
 impl Core {
-    /// Where the loop's counts stand.
+    /// The loop's counts now.
     pub(crate) fn weighed(&self) -> Weighed {
         Weighed::of(&self.metrics, &self.work)
     }
 
-    /// Spends what was done since `earlier`.
+    /// Charges the work since `earlier`.
     pub(crate) fn weigh(&mut self, earlier: Weighed) {
         self.work.spend(self.weighed().units_since(earlier));
     }
@@ -25,7 +27,7 @@ impl Core {
 }
 
 impl Reactor {
-    /// Calls a handler that no message of a peer has caused, and spends what it does.
+    /// Calls a handler that is not caused by a peer's message, and charges its work.
     pub(crate) fn call_weighed<T>(
         &mut self,
         service: ServiceId,
@@ -38,8 +40,9 @@ impl Reactor {
         result
     }
 
-    /// Reads from so many connections of the queue, as far as the budget reaches; returns how many are
-    /// left. Few connections are bounded by the share of each, so that nothing needs to be weighed.
+    /// Reads from the first `queued` connections of the read queue, within the budget; returns the
+    /// number of connections left. With few connections their shares bound the work, so it is not
+    /// weighed.
     #[inline]
     pub(crate) fn read_queued(&mut self, queued: usize) -> usize {
         let is_weighed = queued > WEIGHED_AT_ONCE;
@@ -54,8 +57,8 @@ impl Reactor {
         left
     }
 
-    /// Reads from the next connections of the queue, or puts them off to the next turn; returns how many
-    /// those were.
+    /// Reads from the next connections of the read queue, or postpones them to the next turn;
+    /// returns their number.
     #[inline(always)]
     fn read_some(&mut self, most: usize) -> usize {
         let mut read = 0;
@@ -74,7 +77,7 @@ impl Reactor {
         read
     }
 
-    /// Flushes so many connections of the queue, as far as the budget of bytes reaches.
+    /// Flushes the first `most` connections of the flush queue, within the budget of bytes.
     #[inline]
     pub(crate) fn flush_queued(&mut self, most: usize) {
         let bytes = self.core.metrics.bytes_written + FLUSH_BYTES as u64;

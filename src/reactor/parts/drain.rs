@@ -7,20 +7,20 @@ use std::time::Duration;
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::time::Time;
 
-/// From one line of the log about the connections that are left to the next.
+/// Interval between log lines about the remaining connections.
 pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A shutdown under way.
+/// The state of a shutdown.
 #[derive(Debug)]
 pub(crate) struct Drain {
     /// Connections that have not been closed yet.
     pub(crate) untold: Vec<ConnId>,
-    /// Connections that are closed once their service is not busy for them any more.
+    /// Connections that wait until their service is not busy for them any more.
     pub(crate) busy: Vec<ConnId>,
-    /// Until when that is waited for.
+    /// Until when busy connections may wait.
     pub(crate) patience: Time,
     pub(crate) deadline: Time,
-    /// When the log reports how many connections are left.
+    /// When the next progress line is logged.
     pub(crate) progress: Time,
 }
 

@@ -1,7 +1,7 @@
-//! Rates of log lines that peers can provoke: at most so many of a kind and reason a second.
+//! Rate limits of log lines that peers can provoke, by kind and reason.
 //!
-//! Owns the limits, and the counts of lines that were held back.
-//! [`log`](crate::reactor::effects::log) writes the lines.
+//! It owns the limits and the counts of suppressed lines. It writes no line:
+//! [`log`](crate::reactor::effects::log) does.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,19 +12,20 @@ use super::bucket::Bucket;
 use crate::reactor::api::settings::Rate;
 use crate::reactor::api::time::Time;
 
-/// Lines of one kind and reason: enough to see what happens and from where.
+/// Rate of lines of one kind and reason: enough to see what happens and from where.
 const LINES: Rate = Rate { per_second: 10.0, burst: 10 };
 
-/// How long lines are counted before the count is logged. The bucket is full again by then.
+/// How long suppressed lines are counted before the count is logged. The bucket is full again by
+/// then.
 pub(crate) const SUMMARY_DELAY: Duration = Duration::from_secs(1);
 
-/// What a line is about. With the reason it names a limit; both are words of this program, so that the
-/// number of limits is bounded.
+/// What a line is about. With the reason it identifies a limit. Both are constants of this program,
+/// so that the number of limits is bounded.
 pub(crate) type Kind = &'static str;
 
 pub(crate) type Reason = &'static str;
 
-/// The limits of all lines that peers can provoke.
+/// The rate limits of all lines that peers can provoke.
 #[derive(Debug, Default)]
 pub(crate) struct LineLimits {
     by_reason: BTreeMap<(Kind, Reason), Limit>,

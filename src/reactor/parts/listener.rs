@@ -1,6 +1,7 @@
-//! Listening sockets, and the descriptors that are kept for when there are no others.
+//! Listening sockets, and spare descriptors for when the process has no others.
 //!
-//! Owns binding, and turning one client away. [`accept`](crate::reactor::effects::accept) accepts.
+//! It owns binding, and the refusal of one client on a spare descriptor. It accepts no connections:
+//! [`accept`](crate::reactor::effects::accept) does.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -20,24 +21,25 @@ use crate::reactor::api::id::Source;
 use crate::reactor::api::settings::ListenSettings;
 use crate::reactor::api::time::Time;
 
-/// Connections that the kernel completes before we accept them; it applies its own maximum.
+/// The listen backlog. The kernel applies its own maximum (`somaxconn`).
 const BACKLOG: i32 = 4096;
 
 /// One listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
-    /// Its connections begin with TLS.
+    /// Connections start with a TLS handshake.
     pub(crate) is_secure: bool,
-    /// Which routes are found from here.
+    /// The listener group: which routes its requests can find.
     pub(crate) site: u16,
-    /// Which limit its connections count against.
+    /// The quota that its connections count against.
     pub(crate) quota: Quota,
-    /// A connection may wait: an edge came, and no accept has come up empty since.
+    /// Connections may be waiting: an event was reported, and no accept has returned `WouldBlock`
+    /// since.
     pub(crate) readable: bool,
-    /// Accepting waits for descriptors; a timer ends that.
+    /// Accepting is paused until a timer fires, because descriptors or memory ran out.
     pub(crate) resting: bool,
-    /// When that was last logged.
+    /// When a pause was last logged.
     rest_told: Option<Time>,
 }
 
@@ -51,14 +53,15 @@ impl Listener {
     ) -> io::Result<Listener> {
         let domain = Domain::for_address(settings.address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-        // A port whose last connections still linger can be bound again.
+        // SO_REUSEADDR: the port can be bound again while its last connections are in TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(settings.reuse_port)?;
         if settings.address.is_ipv6() {
-            // Each address is asked for by name: [::] does not take IPv4's port.
+            // IPV6_V6ONLY: [::] must not occupy the IPv4 port; each address is configured
+            // explicitly.
             socket.set_only_v6(true)?;
         }
-        // Inherited by what is accepted. Frames go out when they are written, not when Nagle agrees.
+        // Inherited by accepted sockets. TCP_NODELAY: frames are sent when they are written.
         socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&settings.address.into())?;
@@ -77,7 +80,7 @@ impl Listener {
         })
     }
 
-    /// Whether its connections are operators'.
+    /// Whether it accepts connections of operators.
     pub(crate) fn is_for_operators(&self) -> bool {
         self.quota == Quota::Operators
     }
@@ -86,7 +89,8 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Begins a rest, and says so unless that was said lately: rests are short, and follow each other.
+    /// Starts a pause, and logs it unless one was logged recently: pauses are short and follow each
+    /// other.
     pub(crate) fn rest(&mut self, error: &io::Error, now: Time) {
         self.resting = true;
         if self.rest_told.is_none_or(|told| now.since(told) >= ACCEPT_PAUSE_TOLD) {
@@ -95,18 +99,18 @@ impl Listener {
         }
     }
 
-    /// Whether there is something to accept now.
+    /// Whether there may be a connection to accept now.
     pub(crate) fn is_ready(&self) -> bool {
         self.readable && !self.resting
     }
 }
 
-/// Descriptors that are given up when there is no other.
+/// Spare descriptors, closed when no other descriptor is left.
 #[derive(Debug)]
 pub(crate) struct Reserve {
-    /// For turning a client away.
+    /// For refusing a client.
     refusal: Option<File>,
-    /// For operators: a process without descriptors is one to look at.
+    /// For operators, who need to inspect a process without descriptors.
     operators: Vec<File>,
     operators_max: usize,
 }
@@ -116,13 +120,13 @@ impl Reserve {
         Reserve { refusal: spare(), operators: Vec::new(), operators_max: 0 }
     }
 
-    /// Keeps descriptors for operators, too.
+    /// Also reserves descriptors for operators.
     pub(crate) fn keep_for_operators(&mut self) {
         self.operators_max = OPERATOR_SPARES;
         self.refill();
     }
 
-    /// Takes back what was given up, now that a connection has ended.
+    /// Reopens spare descriptors after a connection has ended.
     pub(crate) fn refill(&mut self) {
         if self.refusal.is_none() {
             self.refusal = spare();
@@ -134,12 +138,12 @@ impl Reserve {
         }
     }
 
-    /// Frees a descriptor for an operator that waits; whether there was one.
+    /// Closes a spare descriptor for an operator that waits; false if none is left.
     pub(crate) fn make_room_for_operator(&mut self) -> bool {
         self.operators.pop().is_some()
     }
 
-    /// Turns one waiting client away with a 503, on the spare descriptor.
+    /// Accepts one waiting client on the spare descriptor and refuses it with a 503.
     pub(crate) fn turn_away(&mut self, socket: &TcpListener, metrics: &mut Metrics, date: &str) {
         self.refusal = None;
         if let Ok((mut stream, _)) = socket.accept() {
@@ -148,7 +152,7 @@ impl Reserve {
             let close = handshake::Connection::Close;
             Response::from(refusal).write(&mut answer, close, false, Some(date));
             metrics.count_refusal(refusal);
-            // It may be gone or its request unread; more than a try is not possible here.
+            // One attempt only: the client may have gone, or its request is unread.
             if let Err(error) = stream.write_all(&answer) {
                 debug!("a client turned away was not told: {error}");
             }
@@ -161,7 +165,7 @@ fn spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-/// Whether the process (EMFILE) or the system (ENFILE, ENOBUFS, ENOMEM) has run out.
+/// Whether the process (EMFILE) or the system (ENFILE, ENOBUFS, ENOMEM) has run out of resources.
 pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
     const ENOMEM: i32 = 12;
     const ENFILE: i32 = 23;

@@ -13,14 +13,17 @@ use signal_hook_mio::v1_0::Signals;
 pub enum Order {
     /// Shut down, as [`Handle::shutdown`](crate::reactor::Handle::shutdown) does.
     Shutdown,
-    /// Log a report of the turns, as [`Handle::report_turns`](crate::reactor::Handle::report_turns) does.
+    /// Log a report of the turns, as
+    /// [`Handle::report_turns`](crate::reactor::Handle::report_turns) does.
     ReportTurns,
-    /// Reload certificates, as [`Reactor::reload_certificates`](crate::reactor::Reactor::reload_certificates) does. Feature `tls`.
+    /// Reload certificates, as
+    /// [`Reactor::reload_certificates`](crate::reactor::Reactor::reload_certificates) does. Feature
+    /// `tls`.
     #[cfg(feature = "tls")]
     ReloadCertificates,
 }
 
-/// The signals that this loop obeys.
+/// The signals that the loop handles, and the action for each.
 pub(crate) struct Obeyed {
     pub(crate) signals: Signals,
     pub(crate) orders: Vec<(i32, Order)>,

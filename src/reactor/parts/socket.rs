@@ -9,8 +9,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::reactor::api::budget::SEGMENT_BYTES;
 
-/// What the system lets a send buffer be set to. Linux cuts to it what is more; others refuse that, and
-/// then nothing is known and nothing can be cut.
+/// The largest send buffer that the system allows. Linux reduces a larger value to it. Other
+/// systems reject a larger value; then the limit is unknown, and no value is reduced.
 pub(crate) fn send_buffer_max() -> io::Result<usize> {
     const MORE_THAN_ANYBODY_ALLOWS: usize = 1 << 30;
     let probe = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -20,13 +20,14 @@ pub(crate) fn send_buffer_max() -> io::Result<usize> {
     }
 }
 
-/// Lets the kernel take all that is queued, whether the peer reads or not.
+/// Grows the send buffer so that the kernel accepts all queued output, whether the peer reads or
+/// not.
 pub(crate) fn widen_send_buffer(socket: &TcpStream, queued: usize, most: usize) {
     let socket = SockRef::from(socket);
-    // Linux doubles what is set, for its bookkeeping, and tells the doubled number.
+    // Linux doubles the value for its bookkeeping, and returns the doubled one.
     let now = socket.send_buffer_size().unwrap_or(0);
     if now >= most {
-        // It has grown by itself beyond what may be set: to set it would narrow it.
+        // It has grown automatically beyond what may be set: setting it would shrink it.
         return debug!("the send buffer stays at {now} bytes: {most} is the system's limit");
     }
     let wanted = now / 2 + queued + SEGMENT_BYTES;
@@ -35,7 +36,7 @@ pub(crate) fn widen_send_buffer(socket: &TcpStream, queued: usize, most: usize) 
     }
 }
 
-/// A socket bound to `from` that is about to be connected.
+/// Connects a socket that is bound to `from`.
 pub(crate) fn connect_from(from: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

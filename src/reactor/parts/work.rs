@@ -1,9 +1,9 @@
-//! Work: what a phase of a turn may still do, in units of about 100 ns.
+//! Work: the budget of a phase in units of about 100 ns.
 //!
-//! Time is not read: each kind of work has a weight in the [budget](crate::reactor::budget). Costly work (a
-//! publication, a compressed message, a frame that completes nothing) is spent where it is done. The
-//! rest (messages, bytes) the loop counts anyway, and it is weighed once for several connections, so
-//! that an ordinary message pays nothing for it.
+//! It reads no clock: each kind of work has a weight in the [budget](crate::reactor::budget).
+//! Costly work (a publication, a compressed message, a frame that completes no message) is charged
+//! where it is done. Messages and bytes are counted anyway, and weighed once for several
+//! connections, so that an ordinary message pays nothing for it.
 
 use super::metrics::Metrics;
 #[cfg(feature = "deflate")]
@@ -13,28 +13,28 @@ use crate::reactor::api::budget::{
     READ_WORK, WORK_BYTES,
 };
 
-/// What is left of the budgets of this phase, and of the one that is served in it.
+/// The rest of the budgets: of the phase, and of the connection or service that is being served.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
-    /// Of the connection or service that is served. Negative if the last item took more.
+    /// Of the connection or service. Negative if the last item cost more than was left.
     left: isize,
     /// Of the phase.
     phase_left: isize,
     /// Whether a large message was compressed in this phase.
     had_large: bool,
-    /// Deliveries by batches so far, which are weighed where they are made.
+    /// Deliveries by batches so far; `spend_batch` has weighed them already.
     batched: u64,
 }
 
 impl Work {
-    /// A phase begins.
+    /// Starts a phase with this budget.
     pub(crate) fn begin(&mut self, units: usize) {
         self.left = units as isize;
         self.phase_left = units as isize;
         self.had_large = false;
     }
 
-    /// The next connection or service is served, within the phase's budget.
+    /// Starts the share of the next connection or service, within the phase's budget.
     #[inline(always)]
     pub(crate) fn serve(&mut self, share: usize) {
         self.left = share as isize;
@@ -45,20 +45,20 @@ impl Work {
         self.phase_left -= units as isize;
     }
 
-    /// Whether the one that is served has had its share.
+    /// Whether the share of the present connection or service is spent.
     #[inline(always)]
     pub(crate) fn is_spent(&self) -> bool {
         self.left <= 0
     }
 
-    /// Whether the phase has done what it may.
+    /// Whether the budget of the phase is spent.
     #[inline(always)]
     pub(crate) fn is_phase_spent(&self) -> bool {
         self.phase_left <= 0
     }
 
-    /// Spends the compression of a message. The first large one of a phase ends the share of the
-    /// connection or service, but not the phase: the others are served, too.
+    /// Charges the compression of a message. The first large message of a phase is charged only to
+    /// the share of its connection or service, not to the phase, so that others are still served.
     #[cfg(feature = "deflate")]
     pub(crate) fn spend_deflate(&mut self, bytes: usize) {
         let units = bytes / DEFLATED_BYTES;
@@ -73,20 +73,20 @@ impl Work {
         self.had_large
     }
 
-    /// Spends the delivery of one message to the members of a batch.
+    /// Charges the delivery of one message to the members of a batch.
     pub(crate) fn spend_batch(&mut self, members: usize) {
         self.spend(members / BATCHED_PER_DELIVERY * DELIVERY_WORK);
         self.batched += members as u64;
     }
 }
 
-/// Deliveries by a batch that cost as much as one for itself.
+/// Deliveries by a batch that cost as much as one individual delivery.
 const BATCHED_PER_DELIVERY: usize = 16;
 
-/// What each connection may have in one read phase: the phase's budget, shared out evenly.
+/// The share of each connection in one read phase: the phase's budget, divided evenly.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Share {
-    /// Connections that it is a share for.
+    /// The number of connections that share the budget.
     pub(crate) connections: usize,
     /// Units of work.
     pub(crate) units: usize,
@@ -114,7 +114,7 @@ impl Share {
     }
 }
 
-/// What the loop had counted at some point, to weigh what is done from there on.
+/// The loop's counts at one time, to weigh the work since then.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Weighed {
     messages_in: u64,
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_connections_have_large_shares_and_many_small_ones() {
+    fn few_connections_get_large_shares_and_many_get_small_ones() {
         let (one, few, many) = (Share::of(1), Share::of(64), Share::of(10_000));
         assert_eq!((one.units, one.frames), (READ_SHARE_MAX, MESSAGES_PER_READ));
         assert_eq!((few.frames, few.bytes), (MESSAGES_PER_READ, READ_BYTES));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_deliveries_and_bytes_weigh() {
+    fn messages_deliveries_and_bytes_are_weighed() {
         let mut work = Work::default();
         let mut metrics = Metrics::default();
         let before = Weighed::of(&metrics, &work);
@@ -161,7 +161,7 @@ mod tests {
         metrics.messages_refused += 1;
         metrics.bytes_written += 10 * WORK_BYTES as u64;
         work.begin(1_000_000);
-        // Of those deliveries 80 were made by a batch, and weighed then.
+        // 80 of those deliveries were made by a batch, and weighed then.
         work.spend_batch(80);
         let units = Weighed::of(&metrics, &work).units_since(before);
         assert_eq!(units, 3 * MESSAGE_WORK + 21 * DELIVERY_WORK + 10);
@@ -170,7 +170,7 @@ mod tests {
 
     #[cfg(feature = "deflate")]
     #[test]
-    fn the_first_large_message_to_compress_ends_a_share_alone() {
+    fn the_first_large_message_to_compress_is_charged_to_its_share_alone() {
         let mut work = Work::default();
         work.begin(100);
         work.spend_deflate(1 << 20);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_spent_before_its_phase() {
+    fn a_share_is_spent_before_its_phase_is() {
         let mut work = Work::default();
         work.begin(100);
         work.serve(10);
