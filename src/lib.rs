@@ -83,7 +83,7 @@
 //! | `tls` | `wss://` listeners and connections by rustls: [`Reactor::set_tls`](reactor::Reactor::set_tls), [`TlsConnector`](reactor::TlsConnector) |
 //! | `cert-info` | subjects of client certificates ([`TlsInfo`](reactor::TlsInfo)), and a check that our own are valid now; implies `tls` |
 //! | `deflate` | permessage-deflate (RFC 7692) on the loop, and its codec in [`protocol::deflate`] |
-//! | `signals` | [`Reactor::obey`](reactor::Reactor::obey): signals as events of the loop |
+//! | `signals` | [`Reactor::handle_signals`](reactor::Reactor::handle_signals): signals as events of the loop |
 //! | `metrics` | [`services::admin`]: `/metrics` for Prometheus, `/healthz`, `/readyz` |
 //! | `rpc` | [`services::rpc`]: JSON-RPC and the gateway, with [`upstream`]; implies `tls` |
 //! | `node` | [`services::rpc::node`]: an embedded chain; implies `rpc` |

@@ -15,7 +15,7 @@ use log::info;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-use weir::reactor::{Order, Reactor, RouteId};
+use weir::reactor::{Reactor, RouteId, SignalAction};
 use weir::services::admin::{self, Admin, Source};
 use weir::services::rpc::Rpc;
 use weir::services::rpc::gateway::Gateway;
@@ -221,12 +221,12 @@ pub(crate) fn handle_signals(reactor: &mut Reactor) -> io::Result<()> {
         signal_hook::flag::register_conditional_shutdown(signal, FAILED, Arc::clone(&second))?;
         signal_hook::flag::register(signal, Arc::clone(&second))?;
     }
-    let down = Order::Shutdown;
-    reactor.obey(&[
+    let down = SignalAction::Shutdown;
+    reactor.handle_signals(&[
         (SIGINT, down),
         (SIGTERM, down),
-        (SIGUSR1, Order::ReportTurns),
-        (SIGHUP, Order::ReloadCertificates),
+        (SIGUSR1, SignalAction::ReportTurns),
+        (SIGHUP, SignalAction::ReloadCertificates),
     ])
 }
 

@@ -68,7 +68,7 @@ fn running_out_of_descriptors_passes() {
     assert_eq!((got_in, turned_away), (ROOM, SURPLUS));
     // Each client that was turned away began a rest.
     let log = server.log();
-    assert_eq!(log.matches("accepting rests: Too many open files").count(), 1, "{log}");
+    assert_eq!(log.matches("accepting paused: Too many open files").count(), 1, "{log}");
 
     for client in &mut clients {
         client.text("still here");

@@ -28,7 +28,7 @@ use super::parts::entropy::MaskKeys;
 use super::parts::keys::RecentKeys;
 use super::parts::ledger::Ledger;
 use super::parts::lines::LineLimits;
-use super::parts::mailbox::Bells;
+use super::parts::mailbox::Notifiers;
 use super::parts::metrics::Metrics;
 use super::parts::recovery::Recovery;
 use super::parts::router::Router;
@@ -106,7 +106,7 @@ pub(super) struct Core {
     pub(super) service_names: Vec<&'static str>,
     pub(super) metrics: Metrics,
     pub(super) registry: Registry,
-    pub(super) bells: Bells,
+    pub(super) notifiers: Notifiers,
     pub(super) dates: DateCache,
     pub(super) spares: Spares,
     /// Whether the timer that frees unused memory is set.
@@ -126,7 +126,11 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(settings: Settings, registry: Registry, bells: Bells) -> io::Result<Core> {
+    pub(super) fn new(
+        settings: Settings,
+        registry: Registry,
+        notifiers: Notifiers,
+    ) -> io::Result<Core> {
         let limits = TopicLimits {
             topics_max: settings.topics_max,
             topics_per_connection_max: settings.topics_per_connection_max,
@@ -146,7 +150,7 @@ impl Core {
             service_names: Vec::new(),
             metrics: Metrics::default(),
             registry,
-            bells,
+            notifiers,
             dates: DateCache::default(),
             spares: Spares::default(),
             is_trim_due: false,

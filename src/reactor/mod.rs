@@ -45,8 +45,8 @@ use self::api::settings::{ListenSettings, RouteSettings, Settings};
 use self::core::Core;
 use self::parts::drain::Drain;
 use self::parts::listener::{Listener, Reserve};
-use self::parts::mailbox::Bells;
-use self::parts::signals::Obeyed;
+use self::parts::mailbox::Notifiers;
+use self::parts::signals::SignalHandler;
 use self::parts::stats::TurnStats;
 use self::parts::work::Share;
 
@@ -70,7 +70,7 @@ pub use self::parts::mailbox::{Handle, MailReceiver, MailSender};
 pub use self::parts::metrics::{Metric, Metrics};
 pub use self::parts::schedule::ServiceTimer;
 #[cfg(feature = "signals")]
-pub use self::parts::signals::Order;
+pub use self::parts::signals::SignalAction;
 pub use self::parts::stats::{PHASES, TurnReport};
 #[cfg(feature = "tls")]
 pub use self::parts::tls::{PEM_BYTES_MAX, TlsConnector, TlsError};
@@ -126,7 +126,7 @@ pub struct Reactor {
     /// The share of each connection in this read phase.
     share: Share,
     drain: Option<Drain>,
-    obeyed: Option<Obeyed>,
+    signal_handler: Option<SignalHandler>,
     /// Only if `turn_stats` is set, because it reads the clock in each phase.
     stats: Option<TurnStats>,
     epoch: Instant,
@@ -147,7 +147,7 @@ impl Reactor {
         settings.check().map_err(invalid)?;
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
-        let bells = Bells::new(&registry)?;
+        let notifiers = Notifiers::new(&registry)?;
         let stats = settings.turn_stats.then(|| TurnStats::new(Time::ZERO, &Metrics::default()));
         Ok(Reactor {
             events: Events::with_capacity(EVENTS_PER_POLL),
@@ -155,10 +155,10 @@ impl Reactor {
             services: Vec::new(),
             listeners: Vec::new(),
             reserve: Reserve::new(),
-            core: Core::new(settings, registry, bells)?,
+            core: Core::new(settings, registry, notifiers)?,
             share: Share::default(),
             drain: None,
-            obeyed: None,
+            signal_handler: None,
             stats,
             epoch: Instant::now(),
             previous: Time::ZERO,
@@ -226,7 +226,7 @@ impl Reactor {
         service: ServiceId,
         capacity: usize,
     ) -> (MailSender<T>, MailReceiver<T>) {
-        self.core.bells.mailbox(service, capacity)
+        self.core.notifiers.mailbox(service, capacity)
     }
 
     /// A pool of threads for a service, as by [`Context::workers`].
@@ -241,7 +241,7 @@ impl Reactor {
         D: Send + 'static,
         K: Clone + Eq + Hash + Send + 'static,
     {
-        Workers::new(self.core.bells.bell(service), settings, work)
+        Workers::new(self.core.notifiers.notifier(service), settings, work)
     }
 
     /// Leads requests to a service: by an exact path (`/chat`), one with parameters
@@ -301,7 +301,7 @@ impl Reactor {
 
     /// A handle for other threads.
     pub fn handle(&self) -> Handle {
-        self.core.bells.handle()
+        self.core.notifiers.handle()
     }
 
     /// The counts of the loop. This call updates the gauges (`.._now`).

@@ -91,7 +91,7 @@ impl Reactor {
         if let Some(stats) = &mut self.stats {
             stats.count(events, self.core.now, ends);
         }
-        if self.core.bells.report_ordered()
+        if self.core.notifiers.take_report_request()
             && let Some(report) = self.turn_report()
         {
             log::info!("turns: {report}");
@@ -133,7 +133,7 @@ impl Reactor {
         if signals {
             self.take_signals();
         }
-        if self.drain.is_none() && self.core.bells.shutdown_ordered() {
+        if self.drain.is_none() && self.core.notifiers.shutdown_requested() {
             self.begin_shutdown();
         }
     }

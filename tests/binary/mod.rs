@@ -1,4 +1,4 @@
-//! The binary, from outside: what it prints, what it obeys, and how it ends.
+//! The binary, from outside: what it prints, its signals, and how it ends.
 
 mod admin;
 mod advice;

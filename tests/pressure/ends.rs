@@ -52,7 +52,7 @@ fn who_reads_again_in_time_ends_in_good_order() {
     let route = RouteSettings { outbox_grace: SHORT, ..limits(KIB, MIB, 64 * MIB) };
     let mut bench = Bench::new(settings, route);
     bench.push(16, MIB);
-    // The Close is on its way when orders are not obeyed any more.
+    // The Close is on its way when orders are not signal_handler any more.
     let mut orders = bench.client.writer();
     let order = frame(true, 0x1, b"0x4");
     eventually(

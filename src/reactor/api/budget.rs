@@ -101,7 +101,7 @@ pub const HTTP_ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Interval between log lines about such pauses. Pauses follow each other while resources are
 /// short; each is counted.
-pub const ACCEPT_PAUSE_TOLD: Duration = Duration::from_secs(60);
+pub const ACCEPT_PAUSE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// How long we read on after both Close frames, for the peer's FIN: a reset would discard our
 /// Close.
 pub const LINGER: Duration = Duration::from_secs(1);

@@ -390,7 +390,7 @@ impl<'a> Context<'a> {
     /// Creates a mailbox through which other threads reach this service. It holds up to `capacity`
     /// mails; each of them makes the loop call [`on_mail`](crate::reactor::Service::on_mail).
     pub fn mailbox<T>(&mut self, capacity: usize) -> (MailSender<T>, MailReceiver<T>) {
-        self.core.bells.mailbox(self.service, capacity)
+        self.core.notifiers.mailbox(self.service, capacity)
     }
 
     /// Threads that do `work` for this service: see [`Workers`].
@@ -404,6 +404,6 @@ impl<'a> Context<'a> {
         D: Send + 'static,
         K: Clone + Eq + Hash + Send + 'static,
     {
-        Workers::new(self.core.bells.bell(self.service), settings, work)
+        Workers::new(self.core.notifiers.notifier(self.service), settings, work)
     }
 }

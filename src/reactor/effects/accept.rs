@@ -44,9 +44,9 @@ impl Reactor {
                         && reserve.make_room_for_operator() => {}
                 Err(error) if is_exhaustion(&error) => {
                     let date = core.dates.at(core.now, SystemTime::now);
-                    reserve.turn_away(&listener.socket, &mut core.metrics, date);
-                    if !listener.resting {
-                        listener.rest(&error, core.now);
+                    reserve.refuse_one(&listener.socket, &mut core.metrics, date);
+                    if !listener.is_paused {
+                        listener.pause(&error, core.now);
                         core.metrics.accept_pauses += 1;
                         let timer = Timer::Listener(index as u32);
                         core.schedule.insert(core.now + ACCEPT_PAUSE, timer);
@@ -60,9 +60,9 @@ impl Reactor {
     }
 
     /// Accepts again after a rest.
-    pub(crate) fn end_rest(&mut self, index: usize) {
+    pub(crate) fn resume_accept(&mut self, index: usize) {
         if let Some(Some(listener)) = self.listeners.get_mut(index) {
-            listener.resting = false;
+            listener.is_paused = false;
             listener.readable = true;
         }
     }
@@ -76,8 +76,8 @@ impl Core {
             Ok(session) => session,
             Err(error) => {
                 self.metrics.dropped_at_accept += 1;
-                if self.may_log(Level::Error, "no TLS for a client", "no_session") {
-                    error!("no TLS for a client: {error}");
+                if self.may_log(Level::Error, "TLS session not created", "no_session") {
+                    error!("TLS session not created: {error}");
                 }
                 return;
             }

@@ -18,7 +18,7 @@ impl Reactor {
     pub(crate) fn fire(&mut self, timer: Timer) {
         match timer {
             Timer::Connection(id) => self.core.fire_connection(id),
-            Timer::Listener(index) => self.end_rest(index as usize),
+            Timer::Listener(index) => self.resume_accept(index as usize),
             Timer::Drain => self.watch_drain(),
             Timer::Trim => self.core.trim(),
             Timer::Lines => self.core.log_held_back(),

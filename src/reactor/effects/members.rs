@@ -70,7 +70,7 @@ impl Core {
 
     /// Schedules a call for each service with mail from other threads.
     pub(crate) fn take_mail(&mut self) {
-        for service in self.bells.answer() {
+        for service in self.notifiers.take_notified() {
             self.queues.wake(service, &self.recovery);
         }
     }

@@ -16,7 +16,7 @@ use super::admission::Quota;
 use super::metrics::Metrics;
 use crate::protocol::handshake;
 use crate::protocol::handshake::{Refusal, Response};
-use crate::reactor::api::budget::{ACCEPT_PAUSE_TOLD, OPERATOR_SPARES};
+use crate::reactor::api::budget::{ACCEPT_PAUSE_LOG_INTERVAL, OPERATOR_SPARES};
 use crate::reactor::api::id::Source;
 use crate::reactor::api::settings::ListenSettings;
 use crate::reactor::api::time::Time;
@@ -38,9 +38,9 @@ pub(crate) struct Listener {
     /// since.
     pub(crate) readable: bool,
     /// Accepting is paused until a timer fires, because descriptors or memory ran out.
-    pub(crate) resting: bool,
+    pub(crate) is_paused: bool,
     /// When a pause was last logged.
-    rest_told: Option<Time>,
+    pause_logged: Option<Time>,
 }
 
 impl Listener {
@@ -75,8 +75,8 @@ impl Listener {
             quota: if settings.for_operators { Quota::Operators } else { Quota::Clients },
             is_secure: settings.secure,
             readable: false,
-            resting: false,
-            rest_told: None,
+            is_paused: false,
+            pause_logged: None,
         })
     }
 
@@ -91,17 +91,17 @@ impl Listener {
 
     /// Starts a pause, and logs it unless one was logged recently: pauses are short and follow each
     /// other.
-    pub(crate) fn rest(&mut self, error: &io::Error, now: Time) {
-        self.resting = true;
-        if self.rest_told.is_none_or(|told| now.since(told) >= ACCEPT_PAUSE_TOLD) {
-            self.rest_told = Some(now);
-            warn!("accepting rests: {error}");
+    pub(crate) fn pause(&mut self, error: &io::Error, now: Time) {
+        self.is_paused = true;
+        if self.pause_logged.is_none_or(|logged| now.since(logged) >= ACCEPT_PAUSE_LOG_INTERVAL) {
+            self.pause_logged = Some(now);
+            warn!("accepting paused: {error}");
         }
     }
 
     /// Whether there may be a connection to accept now.
     pub(crate) fn is_ready(&self) -> bool {
-        self.readable && !self.resting
+        self.readable && !self.is_paused
     }
 }
 
@@ -144,7 +144,7 @@ impl Reserve {
     }
 
     /// Accepts one waiting client on the spare descriptor and refuses it with a 503.
-    pub(crate) fn turn_away(&mut self, socket: &TcpListener, metrics: &mut Metrics, date: &str) {
+    pub(crate) fn refuse_one(&mut self, socket: &TcpListener, metrics: &mut Metrics, date: &str) {
         self.refusal = None;
         if let Ok((mut stream, _)) = socket.accept() {
             let mut answer = Vec::new();
@@ -154,7 +154,7 @@ impl Reserve {
             metrics.count_refusal(refusal);
             // One attempt only: the client may have gone, or its request is unread.
             if let Err(error) = stream.write_all(&answer) {
-                debug!("a client turned away was not told: {error}");
+                debug!("503 not written: {error}");
             }
         }
         self.refusal = spare();

@@ -16,13 +16,13 @@ use crate::reactor::api::id::{ServiceId, Source};
 
 /// Wakes the poll, at most once until the loop has woken up.
 #[derive(Debug, Clone)]
-pub(crate) struct Alarm {
+pub(crate) struct LoopWaker {
     waker: Arc<Waker>,
     awake: Arc<AtomicBool>,
 }
 
-impl Alarm {
-    pub(crate) fn ring(&self) {
+impl LoopWaker {
+    pub(crate) fn wake(&self) {
         if !self.awake.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {
@@ -33,34 +33,34 @@ impl Alarm {
 
 /// Notifies the loop that one service has mail.
 #[derive(Debug, Clone)]
-pub(crate) struct Bell {
-    rung: Arc<AtomicBool>,
-    alarm: Alarm,
+pub(crate) struct Notifier {
+    notified: Arc<AtomicBool>,
+    loop_waker: LoopWaker,
 }
 
-impl Bell {
-    pub(crate) fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            self.alarm.ring();
+impl Notifier {
+    pub(crate) fn notify(&self) {
+        if !self.notified.swap(true, Ordering::AcqRel) {
+            self.loop_waker.wake();
         }
     }
 }
 
 /// The loop's end of all mailboxes, and the requests to report and to shut down.
 #[derive(Debug)]
-pub(crate) struct Bells {
-    alarm: Alarm,
-    bells: Vec<(ServiceId, Bell)>,
+pub(crate) struct Notifiers {
+    loop_waker: LoopWaker,
+    notifiers: Vec<(ServiceId, Notifier)>,
     shutdown: Arc<AtomicBool>,
     report: Arc<AtomicBool>,
 }
 
-impl Bells {
-    pub(crate) fn new(registry: &Registry) -> io::Result<Bells> {
+impl Notifiers {
+    pub(crate) fn new(registry: &Registry) -> io::Result<Notifiers> {
         let waker = Waker::new(registry, Token::from(Source::Waker))?;
-        Ok(Bells {
-            alarm: Alarm { waker: Arc::new(waker), awake: Arc::default() },
-            bells: Vec::new(),
+        Ok(Notifiers {
+            loop_waker: LoopWaker { waker: Arc::new(waker), awake: Arc::default() },
+            notifiers: Vec::new(),
             shutdown: Arc::default(),
             report: Arc::default(),
         })
@@ -72,104 +72,108 @@ impl Bells {
         service: ServiceId,
         capacity: usize,
     ) -> (MailSender<T>, MailReceiver<T>) {
-        let bell = self.bell(service);
+        let notifier = self.notifier(service);
         let (sender, receiver) = sync_channel(capacity.max(1));
-        (MailSender { sender, bell: Arc::new(LastBell(bell)) }, MailReceiver(receiver))
+        (MailSender { sender, notifier: Arc::new(LastNotifier(notifier)) }, MailReceiver(receiver))
     }
 
-    /// What calls a service's `on_mail` from other threads.
-    pub(crate) fn bell(&mut self, service: ServiceId) -> Bell {
-        let bell = Bell { rung: Arc::default(), alarm: self.alarm.clone() };
-        self.bells.push((service, bell.clone()));
-        bell
+    /// Creates a notifier, by which other threads make the loop call a service's `on_mail`.
+    pub(crate) fn notifier(&mut self, service: ServiceId) -> Notifier {
+        let notifier = Notifier { notified: Arc::default(), loop_waker: self.loop_waker.clone() };
+        self.notifiers.push((service, notifier.clone()));
+        notifier
     }
 
     /// A waker of the loop, for a thread that has its own channel to it.
     #[cfg(feature = "tls")]
-    pub(crate) fn alarm(&self) -> Alarm {
-        self.alarm.clone()
+    pub(crate) fn loop_waker(&self) -> LoopWaker {
+        self.loop_waker.clone()
     }
 
     pub(crate) fn handle(&self) -> Handle {
         Handle {
             shutdown: Arc::clone(&self.shutdown),
             report: Arc::clone(&self.report),
-            alarm: self.alarm.clone(),
+            loop_waker: self.loop_waker.clone(),
         }
     }
 
     #[cfg(feature = "signals")]
-    pub(crate) fn order_shutdown(&self) {
+    pub(crate) fn request_shutdown(&self) {
         self.shutdown.store(true, Ordering::Release);
     }
 
     #[cfg(feature = "signals")]
-    pub(crate) fn order_report(&self) {
+    pub(crate) fn request_report(&self) {
         self.report.store(true, Ordering::Release);
     }
 
-    pub(crate) fn shutdown_ordered(&self) -> bool {
+    pub(crate) fn shutdown_requested(&self) -> bool {
         self.shutdown.load(Ordering::Acquire)
     }
 
     /// Whether a report was requested since the last call.
-    pub(crate) fn report_ordered(&self) -> bool {
+    pub(crate) fn take_report_request(&self) -> bool {
         self.report.load(Ordering::Relaxed) && self.report.swap(false, Ordering::AcqRel)
     }
 
     /// The services that have mail. Clears their flags first, so that mail put meanwhile notifies
     /// again.
-    pub(crate) fn answer(&self) -> impl Iterator<Item = ServiceId> {
+    pub(crate) fn take_notified(&self) -> impl Iterator<Item = ServiceId> {
         // Acquires what the last wake-up released: a shutdown requested with it is seen, too.
-        self.alarm.awake.swap(false, Ordering::AcqRel);
-        let rung = |bell: &Bell| bell.rung.swap(false, Ordering::AcqRel);
-        self.bells.iter().filter(move |(_, bell)| rung(bell)).map(|(service, _)| *service)
+        self.loop_waker.awake.swap(false, Ordering::AcqRel);
+        let notified = |notifier: &Notifier| notifier.notified.swap(false, Ordering::AcqRel);
+        self.notifiers
+            .iter()
+            .filter(move |(_, notifier)| notified(notifier))
+            .map(|(service, _)| *service)
     }
 }
 
-/// The bell that all senders of a mailbox share: it rings once more when the last of them is dropped.
+/// The notifier shared by all senders of a mailbox: it notifies once more when the last sender is
+/// dropped.
 #[derive(Debug)]
-struct LastBell(Bell);
+struct LastNotifier(Notifier);
 
-impl Drop for LastBell {
+impl Drop for LastNotifier {
     fn drop(&mut self) {
-        self.0.ring();
+        self.0.notify();
     }
 }
 
 /// Puts mail for a service from any thread. Each mail makes the loop call
 /// [`on_mail`](crate::reactor::Service::on_mail), and so does the drop of the last sender.
 pub struct MailSender<T> {
-    // Dropped in this order: the loop looks for a sender that is gone after the bell has rung.
+    // Dropped in this order: when the loop is notified, the channel is disconnected already.
     sender: SyncSender<T>,
-    bell: Arc<LastBell>,
+    notifier: Arc<LastNotifier>,
 }
 
 impl<T> MailSender<T> {
-    /// Puts mail, and waits while the mailbox is full. Not for the loop's own thread.
+    /// Puts mail; blocks while the mailbox is full. Must not be called on the loop's own thread.
     ///
     /// # Errors
-    /// The service is gone; the mail comes back.
+    /// The service has ended; the error contains the mail.
     pub fn send(&self, mail: T) -> Result<(), SendError<T>> {
         self.sender.send(mail)?;
-        self.bell.0.ring();
+        self.notifier.0.notify();
         Ok(())
     }
 
     /// Puts mail if there is room.
     ///
     /// # Errors
-    /// The mailbox is full or the service is gone; the mail comes back.
+    /// The mailbox is full, or the service has ended; the error contains the mail.
     pub fn try_send(&self, mail: T) -> Result<(), TrySendError<T>> {
         self.sender.try_send(mail)?;
-        self.bell.0.ring();
+        self.notifier.0.notify();
         Ok(())
     }
 }
 
 impl<T> Clone for MailSender<T> {
     fn clone(&self) -> MailSender<T> {
-        MailSender { sender: self.sender.clone(), bell: Arc::clone(&self.bell) }
+        MailSender { sender: self.sender.clone(), notifier: Arc::clone(&self.notifier) }
     }
 }
 
@@ -187,8 +191,8 @@ impl<T> MailReceiver<T> {
     /// Takes the next mail; never waits.
     ///
     /// # Errors
-    /// [`TryRecvError::Empty`]: there is no mail now. [`TryRecvError::Disconnected`]: nor will there be,
-    /// because all senders are gone.
+    /// [`TryRecvError::Empty`]: there is no mail now. [`TryRecvError::Disconnected`]: there will be no
+    /// more, because all senders were dropped.
     ///
     /// ```
     /// use std::sync::mpsc::TryRecvError;
@@ -213,26 +217,26 @@ impl<T> MailReceiver<T> {
     }
 }
 
-/// Reaches a running reactor from other threads.
+/// Controls a running reactor from other threads.
 #[derive(Debug, Clone)]
 pub struct Handle {
     shutdown: Arc<AtomicBool>,
     report: Arc<AtomicBool>,
-    alarm: Alarm,
+    loop_waker: LoopWaker,
 }
 
 impl Handle {
-    /// Orders the reactor to stop accepting, to send 1001 to everybody, to wait for their answers up
-    /// to the drain deadline, and then to return from [`run`](crate::reactor::Reactor::run).
+    /// Requests a shutdown: the reactor stops accepting, closes all connections with 1001, waits for
+    /// them up to the drain timeout, and returns from [`run`](crate::reactor::Reactor::run).
     pub fn shutdown(&self) {
         self.shutdown.store(true, Ordering::Release);
-        self.alarm.ring();
+        self.loop_waker.wake();
     }
 
-    /// Orders the reactor to log what its turns have taken since it did so last. Does nothing unless
+    /// Requests a log line with statistics of the turns since the last report. No effect unless
     /// [`turn_stats`](crate::reactor::settings::Settings::turn_stats) is set.
     pub fn report_turns(&self) {
         self.report.store(true, Ordering::Release);
-        self.alarm.ring();
+        self.loop_waker.wake();
     }
 }

@@ -10,7 +10,7 @@ use signal_hook_mio::v1_0::Signals;
 
 /// What the loop does on a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum SignalAction {
     /// Shut down, as [`Handle::shutdown`](crate::reactor::Handle::shutdown) does.
     Shutdown,
     /// Log a report of the turns, as
@@ -24,14 +24,14 @@ pub enum Order {
 }
 
 /// The signals that the loop handles, and the action for each.
-pub(crate) struct Obeyed {
+pub(crate) struct SignalHandler {
     pub(crate) signals: Signals,
-    pub(crate) orders: Vec<(i32, Order)>,
+    pub(crate) actions: Vec<(i32, SignalAction)>,
 }
 
-impl fmt::Debug for Obeyed {
+impl fmt::Debug for SignalHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Obeyed").field("orders", &self.orders).finish_non_exhaustive()
+        f.debug_struct("SignalHandler").field("actions", &self.actions).finish_non_exhaustive()
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use self::queue::Queue;
-use super::mailbox::Bell;
+use super::mailbox::Notifier;
 
 pub use self::queue::Task;
 
@@ -152,7 +152,7 @@ struct Pool<J, D, K> {
     state: Mutex<State<J, D, K>>,
     /// Wakes threads that wait for a job.
     ready: Condvar,
-    notifier: Bell,
+    notifier: Notifier,
     work: Box<dyn Fn(J) -> Step<J, D> + Send + Sync>,
 }
 
@@ -172,7 +172,7 @@ where
     K: Clone + Eq + Hash + Send + 'static,
 {
     pub(crate) fn new(
-        notifier: Bell,
+        notifier: Notifier,
         settings: WorkerSettings,
         work: impl Fn(J) -> Step<J, D> + Send + Sync + 'static,
     ) -> Workers<J, D, K> {
@@ -304,7 +304,7 @@ impl<J, D, K: Clone + Eq + Hash> Pool<J, D, K> {
             state.results.extend(result);
             drop(state);
             if is_result {
-                self.notifier.ring();
+                self.notifier.notify();
             }
         }
     }

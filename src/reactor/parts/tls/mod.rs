@@ -151,7 +151,7 @@ impl Reactor {
     /// A file is unreadable, malformed or inconsistent. A certificate that is not valid at this
     /// time only logs a warning.
     pub fn set_tls(&mut self, settings: TlsSettings) -> Result<(), TlsError> {
-        let (reloader, loaded) = Reloader::start(settings, self.core.bells.alarm())?;
+        let (reloader, loaded) = Reloader::start(settings, self.core.notifiers.loop_waker())?;
         if let Some(error) = loaded.not_valid_now {
             warn!("{error}");
         }

@@ -19,7 +19,7 @@ use rustls::ServerConfig;
 use super::certificates::{Loaded, Resumption, load};
 use super::error::TlsError;
 use crate::reactor::api::settings::{ClientCertificates, TlsSettings};
-use crate::reactor::parts::mailbox::Alarm;
+use crate::reactor::parts::mailbox::LoopWaker;
 
 /// The result of a reload.
 pub(super) type Reloaded = Result<Arc<ServerConfig>, TlsError>;
@@ -38,7 +38,7 @@ impl Reloader {
     /// The files cannot be loaded, or the thread cannot be started.
     pub(super) fn start(
         settings: TlsSettings,
-        alarm: Alarm,
+        loop_waker: LoopWaker,
     ) -> Result<(Reloader, Loaded), TlsError> {
         let resumption = Resumption::new()?;
         // Times first: a change while the files are read is then seen as a change.
@@ -47,7 +47,8 @@ impl Reloader {
         // Capacity 1: several pending requests are equal to one.
         let (requests, requested) = sync_channel(1);
         let (results, reloaded) = sync_channel(1);
-        let watch = Watch { settings, resumption, stamps, requests: requested, results, alarm };
+        let watch =
+            Watch { settings, resumption, stamps, requests: requested, results, loop_waker };
         thread::Builder::new()
             .name("weir-certificates".to_owned())
             .spawn(move || watch.run())
@@ -75,7 +76,7 @@ struct Watch {
     stamps: Vec<Stamp>,
     requests: Receiver<()>,
     results: SyncSender<Reloaded>,
-    alarm: Alarm,
+    loop_waker: LoopWaker,
 }
 
 impl Watch {
@@ -90,7 +91,7 @@ impl Watch {
             if self.results.send(result).is_err() {
                 return;
             }
-            self.alarm.ring();
+            self.loop_waker.wake();
         }
     }
 

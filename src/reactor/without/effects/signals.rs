@@ -4,7 +4,7 @@ use crate::reactor::Reactor;
 
 impl Reactor {
     pub(crate) fn take_signals(&mut self) {
-        if let Some(signals) = &self.obeyed {
+        if let Some(signals) = &self.signal_handler {
             match *signals {}
         }
     }

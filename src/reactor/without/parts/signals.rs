@@ -2,4 +2,4 @@
 
 /// Has no value: no signal is registered.
 #[derive(Debug)]
-pub(crate) enum Obeyed {}
+pub(crate) enum SignalHandler {}
