@@ -67,10 +67,10 @@ fn pool(threads: usize, jobs: usize) -> (Server, Arc<Mutex<Pool>>) {
 
 fn next(pool: &Mutex<Pool>) -> Finished<u32, u32> {
     let mut found = None;
-    let mut take = || pool.lock().unwrap().next();
+    let mut taken = || pool.lock().unwrap().take();
     eventually(
         || {
-            found = found.or_else(&mut take);
+            found = found.or_else(&mut taken);
             found.is_some()
         },
         "a job ends",
@@ -185,18 +185,18 @@ fn a_job_may_be_sent_to_another_pool() {
     let mut results = Vec::new();
     eventually(
         || {
-            results.extend(second.next());
+            results.extend(second.take());
             !results.is_empty()
         },
         "the second pool has the result",
     );
     assert_eq!(results, [Finished::Done(42)]);
-    assert_eq!(first.next(), None);
+    assert_eq!(first.take(), None);
     // A forwarded job does not count any more, and a pool that is gone takes none.
     second.join();
     for _ in 0..10 {
         first.try_put(Task::new((), 1)).unwrap();
-        eventually(|| first.next() == Some(Finished::Done(0)), "the first pool keeps it");
+        eventually(|| first.take() == Some(Finished::Done(0)), "the first pool keeps it");
     }
 }
 
@@ -246,7 +246,7 @@ impl Service for Summing {
 
     fn on_mail(&mut self, _: &mut Context<'_>) -> More {
         let workers = self.workers.as_mut().unwrap();
-        if let Some(Finished::Done(number)) = workers.next() {
+        if let Some(Finished::Done(number)) = workers.take() {
             *self.sums.entry(number).or_default() += 1;
             return More::Yes;
         }

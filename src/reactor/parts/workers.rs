@@ -76,7 +76,7 @@ pub struct WorkerLoad {
 /// A bounded pool of threads that work for one service: jobs `J` in, results `D` out.
 ///
 /// [`try_put`](Workers::try_put) never waits. [`on_mail`](crate::reactor::Service::on_mail) is called
-/// when there are results, once for many; [`next`](Workers::next) takes them. `K` tells jobs apart:
+/// when there are results, once for many; [`take`](Workers::take) takes them. `K` tells jobs apart:
 /// it says whose job a panic has lost, and which jobs run [in order](Task::in_order).
 ///
 /// When the pool is dropped, jobs that wait are dropped with it, and each thread ends after the job
@@ -109,7 +109,7 @@ pub struct WorkerLoad {
 ///         }
 ///     }
 ///     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
-///         match self.0.next() {
+///         match self.0.take() {
 ///             Some(Finished::Done((conn, sum))) => {
 ///                 let _ = cx.send(conn, &*sum.to_string());
 ///             }
@@ -203,7 +203,7 @@ where
     }
 
     /// The end of a job, if one has ended; never waits.
-    pub fn next(&mut self) -> Option<Finished<D, K>> {
+    pub fn take(&mut self) -> Option<Finished<D, K>> {
         if self.results.is_empty() {
             std::mem::swap(&mut self.queue.0.lock().results, &mut self.results);
         }
