@@ -60,6 +60,7 @@ pub use self::api::record::{Metadata, MetadataFull, Record, Traffic};
 pub use self::api::request::{Params, PlainRequest, Request};
 pub use self::api::route::{Page, RouteError};
 pub use self::api::service::Service;
+pub use self::api::throttle::{Outstanding, Throttle};
 pub use self::api::time::Time;
 pub use self::api::tls_info::TlsInfo;
 pub use self::api::{budget, settings, time};

@@ -8,6 +8,7 @@ mod panics;
 mod records;
 mod requests;
 mod sites;
+mod throttle;
 mod timers;
 mod topics;
 mod workers;

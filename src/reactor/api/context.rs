@@ -151,13 +151,21 @@ impl<'a> Context<'a> {
     /// Pauses reading from a connection: TCP back-pressure makes its peer wait. A paused connection
     /// is neither pinged nor closed for idleness, and the end of its stream may go unnoticed.
     pub fn pause(&mut self, conn: ConnId) {
-        self.core.pause(conn, PauseOwner::Service);
+        self.pause_by(conn, PauseOwner::Service);
+    }
+
+    pub(super) fn pause_by(&mut self, conn: ConnId, owner: PauseOwner) -> bool {
+        self.core.pause(conn, owner)
     }
 
     /// Ends the service's pause. Reading resumes, starting with messages that are buffered already,
-    /// unless a shutdown has paused the connection, too.
+    /// unless a [`Throttle`](crate::reactor::Throttle) or a shutdown has paused the connection, too.
     pub fn resume(&mut self, conn: ConnId) {
-        self.core.resume(conn, PauseOwner::Service);
+        self.resume_by(conn, PauseOwner::Service);
+    }
+
+    pub(super) fn resume_by(&mut self, conn: ConnId, owner: PauseOwner) {
+        self.core.resume(conn, owner);
     }
 
     /// Bytes queued for a connection that the kernel has not accepted yet.

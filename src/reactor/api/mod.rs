@@ -12,5 +12,6 @@ pub(super) mod request;
 pub(super) mod route;
 pub(super) mod service;
 pub mod settings;
+pub(super) mod throttle;
 pub mod time;
 pub(super) mod tls_info;

@@ -8,8 +8,10 @@
 pub(crate) enum PauseOwner {
     /// The service, with [`Context::pause`](crate::reactor::Context::pause).
     Service = 1,
+    /// A [`Throttle`](crate::reactor::Throttle) of the service.
+    Throttle = 2,
     /// A shutdown: the client gets the answers that it waits for, and nothing more is read from it.
-    Shutdown = 2,
+    Shutdown = 4,
 }
 
 /// The owners of a connection's pauses, a bit for each: a byte for every connection.

@@ -33,14 +33,15 @@ impl Core {
         }
     }
 
-    /// Pauses reading from an open connection, for one more owner.
-    pub(crate) fn pause(&mut self, id: ConnId, owner: PauseOwner) {
-        if let Some(conn) = self.conns.get_mut(id)
-            && conn.is_open()
-            && conn.pauses.add(owner)
-        {
+    /// Pauses reading from a connection for one more owner; false if it is not open.
+    pub(crate) fn pause(&mut self, id: ConnId, owner: PauseOwner) -> bool {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_open()) else {
+            return false;
+        };
+        if conn.pauses.add(owner) {
             self.mark_dirty(id);
         }
+        true
     }
 
     /// Resumes reading. Silence while reading was paused does not count: all timeouts of silence

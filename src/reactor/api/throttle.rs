@@ -1,0 +1,129 @@
+//! [`Throttle`]: a limit on the work that one connection has outstanding.
+//!
+//! Counts what a service starts and finishes for each connection, and pauses reading in between.
+//! Owns the counts alone: the work is the service's.
+
+use super::conn_map::ConnMap;
+use super::context::Context;
+use super::id::ConnId;
+use crate::reactor::conn::pause::PauseOwner;
+
+/// Pauses reading from a connection while it has too much work outstanding.
+///
+/// A service calls [`start`](Throttle::start) when it takes on work for a connection, and
+/// [`finish`](Throttle::finish) when that is done. At `jobs_max` jobs or `bytes_max` bytes reading pauses,
+/// and TCP tells the peer to wait; at half of both it resumes. So one client cannot fill a queue that
+/// all share, nor memory.
+///
+/// A message that was read before the pause is delivered only after it. Work may exceed a limit by
+/// what one message starts.
+///
+/// The pause is the throttle's own: [`Context::resume`] does not end it, and it does not end a pause by
+/// [`Context::pause`]. A service has one throttle at most, since two would end each other's pauses.
+///
+/// ```
+/// use weir::protocol::Message;
+/// use weir::reactor::{
+///     CloseReason, ConnId, Context, Finished, More, Service, Task, Throttle, Workers,
+/// };
+///
+/// struct Shouting {
+///     throttle: Throttle,
+///     workers: Workers<String, String, ConnId>,
+/// }
+///
+/// impl Service for Shouting {
+///     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+///         let text = String::from_utf8_lossy(message.as_bytes()).into_owned();
+///         let task = Task::new(conn, text).in_order();
+///         match self.workers.try_put(task) {
+///             Ok(()) => drop(self.throttle.start(cx, conn, 1, message.len())),
+///             Err(_) => drop(cx.send(conn, "busy")),
+///         }
+///     }
+/// #   fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
+/// #       let _ = (cx, self.workers.take());
+/// #       More::No
+/// #   }
+///     // on_mail: send the result, and self.throttle.finish(cx, conn, 1, bytes)
+///     fn on_close(&mut self, _: &mut Context<'_>, conn: ConnId, _: CloseReason) {
+///         self.throttle.forget(conn);
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Throttle {
+    jobs_max: usize,
+    bytes_max: usize,
+    /// Of connections with outstanding work.
+    counts: ConnMap<Count>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    outstanding: Outstanding,
+    is_paused: bool,
+}
+
+/// The outstanding work of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Outstanding {
+    /// Jobs that were started and not finished.
+    pub jobs: usize,
+    /// The bytes that were started with them.
+    pub bytes: usize,
+}
+
+impl Throttle {
+    /// A throttle that pauses a connection at `jobs_max` jobs or `bytes_max` bytes. [`usize::MAX`] is
+    /// no limit.
+    pub fn new(jobs_max: usize, bytes_max: usize) -> Throttle {
+        Throttle { jobs_max, bytes_max, counts: ConnMap::new() }
+    }
+
+    /// Counts work that starts for a connection; whether this pauses reading from it. A connection
+    /// that has ended, or is another service's, has no work.
+    pub fn start(&mut self, cx: &mut Context<'_>, conn: ConnId, jobs: usize, bytes: usize) -> bool {
+        let Some(count) = self.counts.get_or_insert_with(cx, conn, Count::default) else {
+            return false;
+        };
+        let outstanding = &mut count.outstanding;
+        outstanding.jobs = outstanding.jobs.saturating_add(jobs);
+        outstanding.bytes = outstanding.bytes.saturating_add(bytes);
+        let is_full = outstanding.jobs >= self.jobs_max || outstanding.bytes >= self.bytes_max;
+        if count.is_paused || !is_full {
+            return false;
+        }
+        count.is_paused = cx.pause_by(conn, PauseOwner::Throttle);
+        count.is_paused
+    }
+
+    /// Counts work that has been done for a connection, which resumes if that was enough of it.
+    pub fn finish(&mut self, cx: &mut Context<'_>, conn: ConnId, jobs: usize, bytes: usize) {
+        let Some(count) = self.counts.get_mut(conn) else {
+            return;
+        };
+        let outstanding = &mut count.outstanding;
+        outstanding.jobs = outstanding.jobs.saturating_sub(jobs);
+        outstanding.bytes = outstanding.bytes.saturating_sub(bytes);
+        let is_low =
+            outstanding.jobs <= self.jobs_max / 2 && outstanding.bytes <= self.bytes_max / 2;
+        if is_low && std::mem::take(&mut count.is_paused) {
+            cx.resume_by(conn, PauseOwner::Throttle);
+        }
+        if count.outstanding == Outstanding::default() {
+            self.counts.remove(conn);
+        }
+    }
+
+    /// The work that a connection has outstanding.
+    pub fn outstanding(&self, conn: ConnId) -> Outstanding {
+        self.counts.get(conn).map_or_else(Outstanding::default, |count| count.outstanding)
+    }
+
+    /// Forgets a connection that has ended. Work for it that finishes later is not counted.
+    pub fn forget(&mut self, conn: ConnId) {
+        self.counts.remove(conn);
+    }
+}
