@@ -17,6 +17,7 @@ mod fairness;
 mod features;
 mod fragments;
 mod gateway;
+mod gauges;
 mod guide;
 mod handshake;
 mod heartbeat;

@@ -121,3 +121,49 @@ impl Core {
         &self.metrics
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reactor::Reactor;
+    use crate::reactor::settings::Settings;
+
+    fn set_gauges(metrics: &mut Metrics, value: u64) {
+        metrics.connections_now = value;
+        metrics.awaiting_refusal_now = value;
+        metrics.buffered_now = value;
+        metrics.inflate_streams_now = value;
+        metrics.deflate_windows_now = value;
+        metrics.deflate_windows_reserved_now = value;
+    }
+
+    /// Gauges are copies: what is in them decides nothing.
+    #[test]
+    fn limits_do_not_read_gauges() {
+        let settings = Settings {
+            refused_max: 1,
+            buffered_bytes_max: 2000,
+            connections_max: 1,
+            outbound_max: 1,
+            deflate_windows_bytes_max: 8192,
+            ..Settings::default()
+        };
+        let mut core = Reactor::new(settings).unwrap().core;
+        core.outboxes.ledger.replace(0, 900);
+        for value in [0, u64::MAX] {
+            set_gauges(&mut core.metrics, value);
+            let settings = core.settings.clone();
+            assert!(core.admission.admit_refused(&settings));
+            assert!(!core.admission.admit_refused(&settings));
+            core.admission.release_refused();
+            assert!(core.outboxes.allows(900, 100) && !core.outboxes.allows(900, 101));
+            if cfg!(feature = "deflate") {
+                assert!(core.has_window_room(8192) && !core.has_window_room(8193));
+            }
+        }
+        core.metrics();
+        let left = core.metrics.iter().filter(|metric| metric.name.ends_with("_now"));
+        let left: Vec<_> = left.filter(|metric| metric.value > 0).collect();
+        assert!(matches!(left[..], [buffered] if buffered.value == 900), "{left:?}");
+    }
+}

@@ -224,7 +224,7 @@ impl Admission {
     fn release_client(&mut self, peer: IpAddr) {
         let address = counted_address(peer);
         if let Some(count) = self.by_address.get_mut(&address) {
-            *count -= 1;
+            *count = decremented(*count);
             if *count == 0 {
                 self.by_address.remove(&address);
             }
@@ -392,5 +392,42 @@ mod tests {
         // The first bucket is full again, and the next sweep drops it.
         assert_eq!(admit("192.0.2.2", 1900), Err(Refusal::RateLimited));
         assert_eq!(admit("192.0.2.2", 2001), Ok(()));
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "more refusals ended than began"))]
+    fn releasing_a_refusal_twice_never_wraps() {
+        let settings = Settings { refused_max: 1, ..Settings::default() };
+        let mut admission = Admission::new(&settings, 10);
+        assert!(admission.admit_refused(&settings));
+        admission.release_refused();
+        admission.release_refused();
+        assert_eq!(admission.refused(), 0);
+        assert!(admission.admit_refused(&settings) && !admission.admit_refused(&settings));
+    }
+
+    fn release_without_admission(quota: Quota) {
+        let mut admission = Admission::new(&Settings::default(), 10);
+        admission.release(quota, ip("192.0.2.1"));
+        let Occupancy { clients, outbound, operators, .. } = admission.occupancy();
+        assert_eq!((clients, outbound, operators), (0, 0, 0));
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "a connection was released twice"))]
+    fn releasing_a_client_twice_never_wraps() {
+        release_without_admission(Quota::Clients);
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "a connection was released twice"))]
+    fn releasing_an_outbound_connection_twice_never_wraps() {
+        release_without_admission(Quota::Outbound);
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "a connection was released twice"))]
+    fn releasing_an_operator_twice_never_wraps() {
+        release_without_admission(Quota::Operators);
     }
 }

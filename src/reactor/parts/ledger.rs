@@ -116,4 +116,13 @@ mod tests {
         assert!(ledger.allows(1900, 60, 40));
         assert!(!ledger.allows(1900, 60, 41));
     }
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "101 bytes released of 100"))]
+    fn releasing_more_than_is_held_never_wraps() {
+        let mut sum = Sum::default();
+        sum.replace(0, 100);
+        sum.replace(101, 7);
+        assert_eq!(sum.get(), 7);
+    }
 }

@@ -141,4 +141,17 @@ mod tests {
         drop(also);
         assert_eq!(other.held(), 0);
     }
+
+    #[test]
+    #[cfg_attr(
+        debug_assertions,
+        should_panic(expected = "more shared bytes released than counted")
+    )]
+    fn releasing_more_than_is_counted_never_wraps() {
+        let sum = SharedSum::default();
+        let shared = sum.hold(Bytes::Frame([1; 600].into()));
+        sum.0.held.set(599);
+        drop(shared);
+        assert_eq!(sum.held(), 0);
+    }
 }
