@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::{admin_address, metric};
 use crate::support::{Client, DEADLINE, Process, TEXT, eventually, upgrade, weir};
 
 /// The lines of a JSON log whose message begins so.
@@ -18,21 +19,9 @@ fn lines(log: &str, message: &str) -> Vec<Value> {
     lines.filter(is_one).collect()
 }
 
-/// What `/metrics` tells of lost lines.
+/// Log lines that could not be written.
 fn lines_lost(admin: SocketAddr) -> u64 {
-    let mut client = Client::tcp(admin);
-    client.raw(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n");
-    let text = String::from_utf8(client.answer().1).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("weir_log_lines_lost_total "));
-    line.unwrap().parse().unwrap()
-}
-
-/// A server whose log nobody reads: its address, and that of its operators.
-fn unread(server: &Process) -> (SocketAddr, SocketAddr) {
-    let address = server.address();
-    let admin = server.line();
-    let admin = admin.strip_prefix("admin http://").unwrap().trim_end_matches('/');
-    (address, admin.parse().unwrap())
+    metric(admin, "weir_log_lines_lost_total")
 }
 
 const WITH_ADMIN: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
@@ -72,7 +61,7 @@ fn a_path_is_logged_in_part_if_it_is_long() {
 fn a_log_that_nobody_reads_stops_nobody() {
     let arguments = WITH_ADMIN.iter().chain(&["--log", "debug"]);
     let mut server = Process::spawn_unheard(&mut weir(arguments));
-    let (address, admin) = unread(&server);
+    let (address, admin) = (server.address(), admin_address(&server));
     let begun = Instant::now();
     while lines_lost(admin) == 0 {
         assert!(begun.elapsed() < DEADLINE, "there is always room");
@@ -126,7 +115,7 @@ fn lines_lost_to_a_closed_pipe_are_counted_and_reported_once_it_works_again() {
     let fifo = Fifo::new();
     let reader = fifo.reader();
     let server = Process::spawn_unheard(weir(WITH_ADMIN).stderr(fifo.writer()));
-    let (address, admin) = unread(&server);
+    let (address, admin) = (server.address(), admin_address(&server));
     assert_eq!(lines_lost(admin), 0);
     drop(reader);
     for _ in 0..3 {
@@ -149,7 +138,7 @@ fn lines_lost_to_a_closed_pipe_are_counted_and_reported_once_it_works_again() {
 fn lines_lost_to_a_full_disk_are_counted() {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
     let server = Process::spawn_unheard(weir(WITH_ADMIN).stderr(full));
-    let (address, admin) = unread(&server);
+    let (address, admin) = (server.address(), admin_address(&server));
     let before = lines_lost(admin);
     assert!(before > 0, "the start line is lost");
     Client::tcp(address).request("GET /none HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -200,10 +189,9 @@ fn refused_requests_are_logged_with_peer_path_origin_and_reason() {
 fn a_malformed_request_is_not_logged_with_the_origin_and_path_of_the_one_before() {
     let arguments = ["--admin", "127.0.0.1:0", "--log-format", "json"];
     let (server, public) = Process::serve(&arguments);
-    let admin = server.line();
-    let admin = admin.strip_prefix("admin http://").unwrap().trim_end_matches('/');
+    let admin = admin_address(&server);
     let malformed = ["NONSENSE\r\n\r\n".to_owned(), format!("GET /{}", "x".repeat(20_000))];
-    for (address, path) in [(public, "/"), (admin.parse().unwrap(), "/healthz")] {
+    for (address, path) in [(public, "/"), (admin, "/healthz")] {
         for second in &malformed {
             let mut client = Client::tcp(address);
             let first = format!("GET {path} HTTP/1.1\r\nHost: a\r\nOrigin: https://a\r\n\r\n");

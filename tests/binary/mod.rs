@@ -1,4 +1,4 @@
-//! The binary, from outside: what it prints, its signals, and how it ends.
+//! The binary as an operator sees it: output, signals, exit codes.
 
 mod admin;
 mod advice;
@@ -10,11 +10,12 @@ mod signals;
 mod stopped;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::support::Process;
+use crate::support::{Client, Process};
 
 /// Code, stdout and stderr of a run to its end, which must come by itself.
 fn outcome(mut command: Command) -> (Option<i32>, String, String) {
@@ -24,7 +25,24 @@ fn outcome(mut command: Command) -> (Option<i32>, String, String) {
     (code, stdout, process.whole_log())
 }
 
-/// A file that goes with its test.
+/// The admin address, from the line that a server prints after its listeners.
+fn admin_address(server: &Process) -> SocketAddr {
+    let line = server.line();
+    let address = line.strip_prefix("admin http://").expect(&line);
+    address.trim_end_matches('/').parse().unwrap()
+}
+
+/// The value of a metric that has no labels.
+fn metric(admin: SocketAddr, name: &str) -> u64 {
+    let mut client = Client::tcp(admin);
+    client.raw(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n");
+    let text = String::from_utf8(client.answer().1).unwrap();
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    let (_, value) = lines.find(|(found, _)| *found == name).expect(name);
+    value.parse::<f64>().unwrap() as u64
+}
+
+/// A file that is removed when dropped.
 pub struct File(PathBuf);
 
 impl File {

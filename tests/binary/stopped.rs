@@ -1,12 +1,17 @@
-//! A process that is stopped while deadlines pass: what its peers do within that time counts.
+//! A process that is stopped (SIGSTOP) while deadlines pass: what its peers do meanwhile counts.
+//!
+//! Each test first waits until the server has started the deadline. A stop that came earlier would hide
+//! the fault: the server would then start the deadline after SIGCONT.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::{admin_address, metric};
 use crate::support::{
     BINARY, CLOSE, CONTINUATION, Client, PING, PONG, Process, TEXT, eventually, frame, upgrade,
 };
@@ -14,44 +19,61 @@ use crate::support::{
 /// Longer than the deadlines of the servers, which are two seconds.
 const STOPPED: Duration = Duration::from_millis(2_500);
 
-/// The peer acts while the process is stopped, and all deadlines pass before it goes on.
+/// A server with an admin address, and both addresses.
+fn serve(flag: &[&str]) -> (Process, SocketAddr, SocketAddr) {
+    let arguments = [&["--admin=127.0.0.1:0"], flag].concat();
+    let (process, address) = Process::serve(&arguments);
+    let admin = admin_address(&process);
+    (process, address, admin)
+}
+
+/// Stops the process, has the peer act, and lets the process run again after all deadlines have passed.
+///
+/// The process is stopped in its poll, which returns EINTR then. Stopped elsewhere, it would poll again
+/// before it looks at a deadline.
 fn while_stopped(process: &Process, act: impl FnOnce()) {
-    process.signal(Signal::STOP);
     let stat = format!("/proc/{}/stat", process.pid().as_raw_nonzero());
-    let is_stopped = || {
+    let is_in_state = |state: char| {
         let stat = fs::read_to_string(&stat).unwrap();
-        stat.rsplit(") ").next().unwrap().starts_with('T')
+        stat.rsplit(") ").next().unwrap().starts_with(state)
     };
-    eventually(is_stopped, "the process is stopped");
+    eventually(|| is_in_state('S'), "the process sleeps in its poll");
+    process.signal(Signal::STOP);
+    eventually(|| is_in_state('T'), "the process is stopped");
     act();
-    // Nothing but the time itself is waited for.
+    // Only time can be waited for: a stopped process does nothing.
     thread::sleep(STOPPED);
     process.signal(Signal::CONT);
 }
 
-/// Eight rounds in all, two for each of these.
-const ROUNDS: usize = 2;
+/// For each test.
+const ROUNDS: u64 = 2;
 
 #[test]
 fn a_request_that_came_while_the_process_was_stopped_is_answered() {
-    let (process, address) = Process::serve(&["--handshake-timeout=2s"]);
+    let (process, address, admin) = serve(&["--handshake-timeout=2s"]);
     let request = upgrade("/", "");
     let (first, second) = request.split_at(request.len() / 2);
     for _ in 0..ROUNDS {
         let mut client = Client::tcp(address);
         client.raw(first.as_bytes());
+        eventually(|| metric(admin, "weir_buffered_bytes") > 0, "the server holds the first half");
         while_stopped(&process, || client.raw(second.as_bytes()));
         assert!(client.head().starts_with("HTTP/1.1 101 "));
+        drop(client);
+        eventually(|| metric(admin, "weir_buffered_bytes") == 0, "the server holds nothing");
     }
     process.stop();
 }
 
 #[test]
 fn a_fragment_that_came_while_the_process_was_stopped_ends_its_message() {
-    let (process, address) = Process::serve(&["--fragment-timeout=2s"]);
-    for _ in 0..ROUNDS {
+    let (process, address, admin) = serve(&["--fragment-timeout=2s"]);
+    for round in 1..=ROUNDS {
         let mut client = Client::open(address, "/");
         client.raw(&frame(false, TEXT, b"one, "));
+        let received = || metric(admin, "weir_received_fragments_total");
+        eventually(|| received() == round, "the server has the first fragment");
         while_stopped(&process, || client.raw(&frame(true, CONTINUATION, b"two")));
         client.expect(TEXT, b"one, two");
     }
@@ -83,7 +105,8 @@ fn a_close_that_came_while_the_process_was_stopped_ends_in_good_order() {
         while_stopped(&process, || client.send(CLOSE, &close.payload));
         client.expect_end();
     }
-    process.stop();
+    let log = process.stop();
+    assert!(log.contains("stopped: ") && !log.contains("close_timeouts="), "{log}");
 }
 
 /// The peer has read nothing for a while, so that the server waits to write, and then reads all.
