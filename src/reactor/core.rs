@@ -47,7 +47,7 @@ pub(super) struct Queues {
     /// Connections to read from.
     pub(super) run: VecDeque<ConnId>,
     /// Connections that the read phase puts off, to be the first of the next one.
-    pub(super) put_off: Vec<ConnId>,
+    pub(super) postponed: Vec<ConnId>,
     /// Connections whose outbox or wishes have changed.
     pub(super) dirty: VecDeque<ConnId>,
     /// Connections that `on_drain` is owed.
@@ -63,8 +63,8 @@ pub(super) struct Queues {
 impl Queues {
     /// Puts back what the read phase has put off.
     #[cold]
-    pub(super) fn resume_put_off(&mut self) {
-        for id in self.put_off.drain(..).rev() {
+    pub(super) fn requeue_postponed(&mut self) {
+        for id in self.postponed.drain(..).rev() {
             self.run.push_front(id);
         }
     }

@@ -245,12 +245,13 @@ impl Reactor {
         Workers::new(self.core.notifiers.notifier(service), settings, work)
     }
 
-    /// Leads requests to a service: by an exact path (`/chat`), one with parameters
-    /// (`/rooms/{name}`), or a prefix (`/files/*`). Several services may share a path if they differ
-    /// in subprotocols.
+    /// Routes requests to a service: by an exact path (`/chat`), one with parameters
+    /// (`/rooms/{name}`), or a prefix (`/files/*`). Several services may share a path if they
+    /// differ in subprotocols.
     ///
     /// # Errors
-    /// The path is no pattern or taken, there is no such service yet, or the settings contradict each other.
+    /// The path is malformed or taken, the service does not exist, or the settings contradict each
+    /// other.
     pub fn add_route(
         &mut self,
         path: &str,
@@ -320,7 +321,8 @@ impl Reactor {
     /// Runs turns until [`Handle::shutdown`] was called and the last connection has ended.
     ///
     /// # Errors
-    /// A service panicked in [`on_start`](Service::on_start), or the poll failed; connections are dropped.
+    /// A service panicked in [`on_start`](Service::on_start), or the poll failed; connections are
+    /// dropped.
     pub fn run(&mut self) -> io::Result<()> {
         self.start()?;
         while !self.is_finished() {

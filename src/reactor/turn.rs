@@ -1,8 +1,8 @@
-//! One turn: what the poll reports, then eight phases, each one short function of [`TURN`].
+//! One turn: the poll, then eight phases, each one short function of [`TURN`].
 //!
-//! Their order is the architecture; the [reactor's page](super) says what each is for. A phase works
-//! on what stood in its queue when it began, so that work queued anew waits for the next turn and
-//! every socket gets its share.
+//! Their order is the architecture; the [reactor's page](super) describes each phase. A phase
+//! handles what was in its queue at its start. Work that is queued again waits for the next turn,
+//! so that every socket gets its share.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,11 +24,10 @@ use super::parts::listener::Listener;
 use super::parts::stats::PHASES;
 use super::parts::work::Share;
 
-/// How long a poll may wait at the most, whatever the wheel says: never, in practice, but `epoll`
-/// counts milliseconds in 31 bits.
+/// The longest wait of a poll, for timers further ahead: `epoll` counts milliseconds in 31 bits.
 const POLL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The phases in their order, which is also that of their names.
+/// The phases in order, which is also the order of their names in [`PHASES`].
 const TURN: [fn(&mut Reactor); PHASES.len()] = [
     Reactor::note_phase,
     Reactor::read_phase,
@@ -41,8 +40,8 @@ const TURN: [fn(&mut Reactor); PHASES.len()] = [
 ];
 
 impl Reactor {
-    /// One turn. Waits for something to happen, but at most `timeout`, and not at all while there is
-    /// work left over from the last turn.
+    /// Runs one turn. Waits for events for at most `timeout`, and not at all if the last turn left
+    /// work over.
     ///
     /// # Errors
     /// The poll failed.
@@ -66,8 +65,9 @@ impl Reactor {
         Ok(())
     }
 
-    /// Waits for events. A signal, SIGCONT among them, ends the wait without a look at what is ready:
-    /// that look follows at once, so that input comes before deadlines that have passed meanwhile.
+    /// Waits for events. A signal (SIGCONT, for example) interrupts the wait before it reports
+    /// readiness; the poll is repeated at once, so that input is seen before deadlines that have
+    /// passed meanwhile.
     fn poll(&mut self, wait: Duration) -> io::Result<()> {
         let mut wait = Some(wait);
         loop {
@@ -80,8 +80,8 @@ impl Reactor {
         }
     }
 
-    /// The phases with a look at the clock after each, and a report if one was ordered; returns the
-    /// last's end.
+    /// Runs the phases and reads the clock after each; logs a report if one was requested. Returns
+    /// the end of the last phase.
     fn timed_phases(&mut self) -> Time {
         let events = self.events.iter().count();
         let ends = TURN.map(|phase| {
@@ -99,7 +99,7 @@ impl Reactor {
         ends[PHASES.len() - 1]
     }
 
-    /// How long the next turn's poll may wait: not at all while work is left over from the last.
+    /// How long the next poll may wait: zero if the last turn left work over.
     pub fn wait(&self) -> Duration {
         let accepts = self.listeners.iter().flatten().any(Listener::is_ready);
         if accepts || self.has_drain_work() || !self.core.queues.is_idle() {
@@ -112,7 +112,7 @@ impl Reactor {
         due.since(self.core.now).min(POLL_MAX)
     }
 
-    /// Marks what is ready and queues it.
+    /// Records readiness and queues connections.
     fn note_phase(&mut self) {
         let mut signals = false;
         for event in &self.events {
@@ -147,15 +147,16 @@ impl Reactor {
         }
         let left = self.read_queued(queued);
         self.core.metrics.phases_cut += u64::from(left > 0);
-        if !self.core.queues.put_off.is_empty() {
-            self.core.queues.resume_put_off();
+        if !self.core.queues.postponed.is_empty() {
+            self.core.queues.requeue_postponed();
         }
         if self.core.tls.handshakes.refused_at().is_some() {
             self.read_refused();
         }
     }
 
-    /// Mail from other threads, then what services have decided about requests put off.
+    /// Calls services with mail from other threads, then carries out decisions on deferred
+    /// requests.
     fn mail_phase(&mut self) {
         if self.core.queues.mail.is_empty() && self.core.queues.answers.is_empty() {
             return;
@@ -172,7 +173,7 @@ impl Reactor {
             }
         }
         self.core.metrics.phases_cut += u64::from(!not_reached.is_empty());
-        // Those that had no share this time come first, those that the others have woken last.
+        // Services that were not reached go first in the next turn, woken ones last.
         let woken = std::mem::replace(&mut self.core.queues.mail, not_reached);
         for service in unfinished.into_iter().chain(woken) {
             self.core.wake(service);
@@ -224,8 +225,9 @@ impl Reactor {
         }
     }
 
-    /// Whether timers wait: they are late, since the process was stopped or a turn took long, and so may
-    /// the input be that they are about. They wait once, then all that are due fire.
+    /// Whether timers wait once for input. If they are late, because the process was stopped or a
+    /// turn took long, input that meets their deadlines may be late, too. After that wait all due
+    /// timers fire.
     fn holds_timers(&mut self, now: Time) -> bool {
         let is_first_late_turn = now > self.previous + TIMER_LATE
             && self.timers_held_until < self.previous
@@ -273,7 +275,7 @@ impl Reactor {
         }
     }
 
-    /// Tells services who is gone, then forgets them.
+    /// Calls `on_close` for ended connections, then frees them.
     fn reap_phase(&mut self) {
         let has_ended = !self.core.queues.reap.is_empty();
         if has_ended {
@@ -326,7 +328,7 @@ impl Core {
         }
     }
 
-    /// Forgets a connection that is gone; returns the topics that were left without a member.
+    /// Frees an ended connection; returns the topics that it left without members.
     fn free(&mut self, id: ConnId, reason: CloseReason) -> Vec<(ServiceId, Box<str>)> {
         let mut empty = Vec::new();
         self.set_windows(id, None);

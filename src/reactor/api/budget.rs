@@ -115,7 +115,7 @@ pub const SHARE_BYTES_MIN: usize = 512;
 pub const BATCH_BYTES_MAX: usize = 16 * 1024;
 /// Individual members of a topic, which its batch does not serve, that a spare batch keeps room
 /// for.
-pub const STRAYS_KEPT: usize = 1024;
+pub const INDIVIDUALS_KEPT: usize = 1024;
 /// The approximate size of chunks that gather small frames.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Spare outboxes kept for later messages.

@@ -61,7 +61,7 @@ pub struct PublishOptions<'a> {
 
 impl PublishOptions<'_> {
     /// Whether a batch may deliver the message: no option needs a look at each connection.
-    pub(in crate::reactor) fn are_plain(&self) -> bool {
+    pub(in crate::reactor) fn allow_batch(&self) -> bool {
         self.filter.is_none() && !self.fail_fast && !self.track
     }
 }

@@ -182,7 +182,7 @@ impl Connection {
 
     /// Whether a batch's frames are what it may be sent next, as they are.
     #[inline]
-    pub(crate) fn can_ride(&self) -> bool {
+    pub(crate) fn can_join_batch(&self) -> bool {
         self.is_open()
             && self.outbox.is_empty()
             && self.batch.is_none()

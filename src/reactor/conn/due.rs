@@ -1,6 +1,6 @@
-//! What a deadline of a connection is for.
+//! The kinds of deadline of a connection.
 
-/// The earliest thing to be done for a connection if nothing else happens.
+/// What a connection's next deadline is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     Handshake,

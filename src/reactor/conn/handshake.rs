@@ -1,5 +1,8 @@
-//! The state of a connection that is not open: the head or the body that arrives, the request that
-//! waits for its service, and our own request.
+//! The state of a connection before it is open: an incomplete head or body, a request that waits
+//! for its service's decision, and our own request in the client's role.
+//!
+//! [`upgrade`](crate::reactor::effects::upgrade), [`http`](crate::reactor::effects::http) and
+//! [`connect`](crate::reactor::effects::connect) act on it.
 
 use crate::protocol::deflate::Agreement;
 use crate::protocol::handshake::{Expected, HeadScan, Refusal, Request};
@@ -8,29 +11,29 @@ use crate::reactor::api::time::Time;
 use crate::reactor::parts::cors::Cors;
 use crate::reactor::parts::pages::Pages;
 
-/// What a connection needs until it is open, and not after.
+/// The state of a connection until it is open.
 #[derive(Debug)]
 pub(crate) struct Handshake {
-    /// From when the deadline counts.
+    /// Start of the handshake timeout.
     pub(crate) since: Time,
     pub(crate) scan: HeadScan,
-    /// The part of a head that has arrived, or the head of a request whose body is awaited.
+    /// The received part of a head, or the head of a request whose body is incomplete.
     pub(crate) head: Pages,
-    /// What admission said instead of yes.
+    /// Admission's refusal, if the connection was not admitted.
     pub(crate) refused: Option<Refusal>,
-    /// Plain requests answered.
+    /// HTTP requests answered on this connection.
     pub(crate) answered: u8,
-    /// The Origin of the last request, cut, for a log line.
+    /// The Origin of the last request, truncated, for a log line.
     pub(crate) origin: Option<Box<str>>,
-    /// Which routes the connection finds.
+    /// The listener group: which routes its requests can find.
     pub(crate) site: u16,
-    /// The part of a request's body that has arrived; its head is in `head`.
+    /// The received part of a request body; its head is in `head`.
     pub(crate) body: Option<PartialBody>,
-    /// A plain request that waits for its service's answer.
+    /// A request without upgrade whose response is deferred.
     pub(crate) plain: Option<Plain>,
-    /// What is answered to a request once its service has decided.
+    /// The prepared 101 response, until the service has decided.
     pub(crate) deferred: Option<Deferred>,
-    /// Client role: our request, and what its answer must be.
+    /// Client role: our request, and the expected response.
     pub(crate) awaited: Option<Awaited>,
 }
 
@@ -55,24 +58,23 @@ impl Handshake {
         self.head.held_bytes() + self.body.as_ref().map_or(0, PartialBody::held_bytes)
     }
 
-    /// Whether a client waits for an answer, or will: only one that was answered before may be
-    /// silent.
+    /// Whether the client waits for a response or will: only a client that got one may be silent.
     pub(crate) fn awaits_answer(&self) -> bool {
         self.answered == 0 || !self.head.is_empty() || self.plain.is_some()
     }
 
-    /// Whether the answer that it waits for has no body.
+    /// Whether the pending response has no body.
     pub(crate) fn is_head_only(&self) -> bool {
         self.plain.as_ref().is_some_and(Plain::is_head_only)
     }
 }
 
-/// A sound request that waits for its service's decision.
+/// A valid upgrade request that waits for its service's decision.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deferred {
-    /// The answer to its key.
+    /// The value of `Sec-WebSocket-Accept`.
     pub(crate) accept: [u8; 28],
-    /// What may be agreed to of its offers.
+    /// The agreement on permessage-deflate, if it was offered.
     pub(crate) deflate: Option<Agreement>,
 }
 
@@ -111,12 +113,12 @@ impl Plain {
     }
 }
 
-/// A request of ours under way.
+/// A request of ours whose response is pending.
 #[derive(Debug)]
 pub(crate) struct Awaited {
-    /// The request, until it is queued.
+    /// The request bytes, until they are queued.
     pub(crate) request: Vec<u8>,
     pub(crate) expected: Expected,
-    /// For each subprotocol offered, its index in the service's list.
+    /// For each offered subprotocol, its index in the service's list.
     pub(crate) protocols: Vec<Option<u8>>,
 }

@@ -1,10 +1,10 @@
-//! Who is silent is pinged; who does not answer is given up.
+//! Heartbeat: pings for silent peers, and the end of those that do not answer.
 //!
-//! Owns the arithmetic of pings for one connection. Any frame is a sign of life; only a pong with the
-//! last ping's payload is a round trip. A write is no sign: the kernel takes it, whether the peer lives
-//! or not. But that it takes more after it took none is the peer's doing, and the ping gets another
-//! chance. When a ping is due depends on the connection's serial, so that peers which fell silent
-//! together are not pinged together.
+//! It owns the heartbeat state of one connection. Any received frame proves that the peer is alive;
+//! only a pong with the last ping's payload gives a round trip. A successful write proves nothing,
+//! since the kernel accepts it even if the peer is gone. But if the kernel accepts bytes again
+//! after it was full, the peer has read, and the ping gets more time. The time of a ping depends on
+//! the connection's serial, so that peers which became silent together are not pinged together.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use crate::reactor::api::record::RoundTrips;
 use crate::reactor::api::settings::Heartbeat;
 use crate::reactor::api::time::Time;
 
-/// Bytes of our ping's payload: when it was sent, and which it is.
+/// Bytes of our ping's payload: send time and sequence number.
 pub(crate) const PING_BYTES: usize = 12;
 
-/// The heartbeat of one connection.
+/// The heartbeat state of one connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pulse {
-    /// When the last ping was sent, [`Time::MAX`] before the first and after its pong.
+    /// When the last ping was sent; [`Time::MAX`] before the first ping, and after its pong.
     sent: Time,
     sequence: u16,
     misses: u8,
-    /// Since the last ping the peer has made room for output that was held up: it reads, and the ping may
-    /// be on its way to it still.
+    /// Since the last ping the peer has read output that was blocked. The ping may still be on its
+    /// way behind that output.
     has_read: bool,
     pub(crate) round_trips: RoundTrips,
 }
@@ -37,7 +37,7 @@ impl Default for Pulse {
 }
 
 impl Pulse {
-    /// The next ping, or the end of the wait for an answer to the last.
+    /// The time of the next ping, or the end of the wait for the last ping's answer.
     pub(crate) fn deadline(
         &self,
         heartbeat: &Heartbeat,
@@ -56,18 +56,18 @@ impl Pulse {
         self.sent != Time::MAX && last_heard <= self.sent
     }
 
-    /// Notes that something was heard.
+    /// Records that bytes were received.
     pub(crate) fn heard(&mut self) {
         self.misses = 0;
     }
 
-    /// Notes that the peer has taken output that was held up.
+    /// Records that the peer has read output that was blocked.
     pub(crate) fn read(&mut self) {
         self.has_read = true;
     }
 
-    /// Counts a ping that was not answered in time, unless it was the peer's slow reading that kept it;
-    /// whether there are too many.
+    /// Counts a missed pong, unless the peer's slow reading delayed it; true if too many were
+    /// missed.
     pub(crate) fn miss(&mut self, misses_max: u8) -> bool {
         if !self.has_read {
             self.misses = self.misses.saturating_add(1);
@@ -75,7 +75,7 @@ impl Pulse {
         self.misses >= misses_max
     }
 
-    /// Begins the next ping; returns its payload.
+    /// Starts the next ping; returns its payload.
     pub(crate) fn ping(&mut self, now: Time) -> [u8; PING_BYTES] {
         self.sent = now;
         self.has_read = false;
@@ -83,7 +83,7 @@ impl Pulse {
         self.payload()
     }
 
-    /// Takes a pong: the round trip, if it answers the last ping.
+    /// Handles a pong; returns the round trip if it answers the last ping.
     pub(crate) fn pong(&mut self, now: Time, payload: &[u8]) -> Option<Duration> {
         if self.sent == Time::MAX || payload != self.payload() {
             return None;
@@ -102,7 +102,7 @@ impl Pulse {
     }
 }
 
-/// A part of `window`, different for neighbouring serials: the golden ratio's multiples fill an
+/// A part of `window` that differs for neighbouring serials: multiples of the golden ratio fill an
 /// interval evenly (Knuth, The Art of Computer Programming, 6.4).
 fn spread(serial: u32, window: Duration) -> Duration {
     let fraction = serial.wrapping_mul(0x9E37_79B9);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn pings_of_a_crowd_are_spread() {
+    fn pings_of_silent_peers_are_spread() {
         let pulse = Pulse::default();
         let mut buckets = [0; 15];
         for serial in 1..=1500 {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn any_frame_is_life_but_only_the_last_pong_is_a_round_trip() {
+    fn any_frame_is_a_sign_of_life_but_only_the_last_pong_gives_a_round_trip() {
         let mut pulse = Pulse::default();
         let first = pulse.ping(at(30));
         assert_eq!(pulse.deadline(&HEARTBEAT, 1, at(5)), (at(40), Due::Pong));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ping_that_slow_reading_has_kept_is_not_missed() {
+    fn a_ping_delayed_by_slow_reading_is_not_missed() {
         let mut pulse = Pulse::default();
         pulse.ping(at(30));
         pulse.read();

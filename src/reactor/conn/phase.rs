@@ -1,44 +1,46 @@
-//! The phases of a connection, and what becomes of its input and of news of its end in each.
+//! The phases of a connection, how input is handled while it closes, and its registration.
+//!
+//! Plain state: [`connection`](super::connection) derives from it, `effects/` changes it.
 
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::time::Time;
 
-/// Where a connection stands. The only way on is forward.
+/// The phase of a connection. Transitions only go forward, except from `Deferred` back to
+/// `Handshake`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Client role: the kernel connects.
+    /// Client role: the kernel is connecting.
     Connecting,
-    /// The head of a request, or of the answer to ours, is awaited.
+    /// Waits for the head of a request, or of the response to our request.
     Handshake,
-    /// The service decides later whether the request is accepted.
+    /// The service decides later on the request.
     Deferred,
-    /// Messages go both ways.
+    /// Messages can be sent and received.
     Open,
-    /// Our last bytes, mostly a Close, are queued; or sent, `since` then.
+    /// Our last bytes, usually a Close, are queued, or were written at `since`.
     Closing { since: Time, reason: CloseReason, input: Input },
-    /// Our side of the stream is shut; the peer's end of it is awaited.
+    /// Our side of the stream is shut down; waits for the peer's.
     Lingering { until: Time, reason: CloseReason },
-    /// Over; the slot is freed at the end of the turn.
+    /// Ended; the reap phase frees the slot.
     Gone(CloseReason),
 }
 
-/// What becomes of input while a connection closes.
+/// How input is handled while a connection closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// It is decoded: the peer's Close is awaited (RFC 6455, 7.1.2).
+    /// Decoded, until the peer's Close (RFC 6455, 7.1.2).
     AwaitClose,
-    /// It is read and thrown away: the peer's Close came, or nothing it sends can be trusted
-    /// (7.1.7).
+    /// Read and discarded: the peer's Close was received, or its input cannot be trusted (7.1.7).
     Discard,
 }
 
-/// Who knows of a connection, and so must be told of its end.
+/// Where a connection is registered, and so who is notified of its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Nobody: it waits for its refusal.
+    /// Nowhere: it waits for its refusal.
     Refused,
-    /// Admission, which counts it.
+    /// With admission, which counts it.
     Admitted,
-    /// Its service, too, which is owed `on_close`.
+    /// Also with its service, which gets `on_close`.
     Announced,
 }

@@ -1,7 +1,6 @@
-//! Bytes that were read and could not be handled yet: the budget was spent, or the service had
-//! paused.
+//! Bytes that were read but not handled, because the budget was spent or reading was paused.
 
-/// Bytes that were read and could not be handled yet.
+/// Bytes that were read but not handled yet. While it has any, nothing more is read.
 #[derive(Debug, Default)]
 pub(crate) struct Unread {
     bytes: Vec<u8>,

@@ -1,10 +1,10 @@
-//! Accepts clients, and rests when the process or the system has no descriptor left.
+//! Accepts connections, and pauses when the process or the system has no descriptor left.
 //!
-//! The poll stays silent then although clients wait: a spare descriptor is used to turn one client
-//! away, and a timer ends the rest. [`admission`](crate::reactor::parts::admission) decides which
-//! clients are served.
+//! The poll then reports nothing although clients wait: one client is refused on a spare
+//! descriptor, and a timer ends the pause. [`admission`](crate::reactor::parts::admission) decides
+//! which clients are served.
 
-use std::io::{self};
+use std::io;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
@@ -24,7 +24,7 @@ use crate::reactor::parts::listener::{Listener, is_exhaustion};
 use crate::reactor::parts::schedule::Timer;
 
 impl Reactor {
-    /// Accepts what waits at one listener, within the turn's budget.
+    /// Accepts connections waiting at one listener, within the turn's budget.
     pub(crate) fn accept(&mut self, index: usize) {
         let Reactor { listeners, core, reserve, .. } = self;
         let Some(Some(listener)) = listeners.get_mut(index) else {
@@ -53,13 +53,13 @@ impl Reactor {
                     }
                     return;
                 }
-                // The client has left the queue already, or the network failed it: the next, please.
+                // The client has gone already, or the network failed: try the next one.
                 Err(error) => debug!("accept: {error}"),
             }
         }
     }
 
-    /// Accepts again after a rest.
+    /// Resumes accepting after a pause.
     pub(crate) fn resume_accept(&mut self, index: usize) {
         if let Some(Some(listener)) = self.listeners.get_mut(index) {
             listener.is_paused = false;
@@ -69,7 +69,7 @@ impl Reactor {
 }
 
 impl Core {
-    /// Gives an accepted connection its place in the table.
+    /// Creates the connection of an accepted socket.
     fn adopt(&mut self, socket: TcpStream, peer: SocketAddr, listener: &Listener) {
         self.metrics.accepted += 1;
         let session = match listener.is_secure.then(|| self.tls.accept()).transpose() {
@@ -95,7 +95,7 @@ impl Core {
         let mut handshake = Handshake::new(self.now);
         handshake.refused = refused;
         handshake.site = listener.site;
-        // Until the request names a route, none of these is used.
+        // Placeholders, until the request determines its route.
         let place = Place {
             route: RouteId::default(),
             service: ServiceId::default(),

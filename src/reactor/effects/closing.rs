@@ -1,8 +1,9 @@
-//! How connections end: from the reason to the Close frame, or to none.
+//! Closing: from the reason to the Close frame, or to a dropped connection.
 //!
-//! The first reason stands, whatever follows. A Close goes out behind what is queued, but for a peer that
-//! does not read: what it has not begun to receive is dropped then, so that the Close is the next frame
-//! it finds. Writing, lingering and freeing the slot are the turn's.
+//! The first reason is kept, whatever follows. A Close is sent after all queued output. For a peer
+//! that does not read, frames of which it has received no byte are dropped, so that the Close is
+//! the next frame. Next: `outbound.rs` writes, lingers and shuts down; the reap phase frees the
+//! slot.
 
 use crate::protocol::CloseFrame;
 use crate::reactor::api::close_reason::CloseReason;
@@ -12,15 +13,15 @@ use crate::reactor::core::Core;
 use crate::reactor::parts::socket::widen_send_buffer;
 
 impl Core {
-    /// Ends a connection for a reason of ours, with the Close frame that belongs to it.
+    /// Closes a connection for a reason of the loop, with the reason's Close frame.
     pub(crate) fn close(&mut self, id: ConnId, reason: CloseReason) {
         self.begin_close(id, reason, reason.text());
     }
 
-    /// Begins the end of an open connection: our Close is queued, nothing is sent after it.
+    /// Starts the end of an open connection: queues our Close, after which nothing is sent.
     ///
-    /// In another phase there is nobody to send a Close to: the connection is gone at once, unless
-    /// its end has begun already.
+    /// In phases before `Open` no Close can be sent: the connection is dropped at once. A
+    /// connection that is ending already stays as it is.
     pub(crate) fn begin_close(&mut self, id: ConnId, reason: CloseReason, text: &str) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -51,12 +52,12 @@ impl Core {
         } else {
             self.push_close(id, reason, text);
         }
-        // Input that was paused, or has not been looked at, can hold the peer's Close.
+        // Paused or unread input can contain the peer's Close.
         self.run(id);
         self.arm(id);
     }
 
-    /// Queues the Close frame of `reason` behind what is queued.
+    /// Queues the Close frame of `reason` after all queued frames.
     fn push_close(&mut self, id: ConnId, reason: CloseReason, text: &str) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -67,15 +68,16 @@ impl Core {
         self.mark_dirty(id);
     }
 
-    /// For a peer that does not read: drops the frames not begun, so that the Close is the next one,
-    /// and makes the kernel take what is left, so that the peer finds it even if we are gone by then.
+    /// Closes a connection whose peer does not read. Drops frames not yet started, so that the
+    /// Close is the next one, and lets the kernel accept the rest, so that the peer can receive it
+    /// even after we have gone.
     fn cut_to_close(&mut self, id: ConnId, reason: CloseReason) {
         self.cut_queue(id);
         self.push_close(id, reason, reason.text());
         self.widen(id);
     }
 
-    /// The same where a Close stands in the queue already, or the peer has a part of it.
+    /// Likewise, if a Close is queued or partly written already.
     pub(crate) fn cut_before_close(&mut self, id: ConnId) {
         self.cut_queue(id);
         self.mark_dirty(id);
@@ -95,7 +97,7 @@ impl Core {
         }
     }
 
-    /// Ends a connection at once: nothing more is sent or read.
+    /// Drops a connection at once: nothing more is sent or read.
     pub(crate) fn vanish(&mut self, id: ConnId, reason: CloseReason) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;

@@ -1,7 +1,8 @@
-//! The client's role: connections that a service makes, on the same loop and in the same table.
+//! Outbound connections (the client's role): opened by a service, on the same loop and in the same
+//! table.
 //!
-//! From a socket that connects to the answer of the server; then a connection is like any other, but
-//! that its frames are masked. Resolves no names: that blocks, and belongs on a thread.
+//! From the connecting socket to the server's response. Then the connection is like any other,
+//! except that its frames are masked. It resolves no names: that blocks, and belongs on a thread.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -75,7 +76,7 @@ impl Core {
         Ok(id)
     }
 
-    /// The kernel has connected, or has failed to.
+    /// Checks whether the kernel has connected the socket.
     pub(crate) fn finish_connect(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -96,7 +97,7 @@ impl Core {
         }
     }
 
-    /// Queues our request, if it is we who ask.
+    /// Queues our request, in the client's role.
     pub(crate) fn send_request(&mut self, id: ConnId) {
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
         if let Some(awaited) = handshake.and_then(|handshake| handshake.awaited.as_mut()) {
@@ -107,7 +108,7 @@ impl Core {
 }
 
 impl Reactor {
-    /// Takes the head of the server's answer (RFC 6455, 4.1).
+    /// Handles the head of the server's response (RFC 6455, 4.1).
     pub(crate) fn take_answer(&mut self, id: ConnId, head: &[u8]) {
         let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
             return;
@@ -117,7 +118,8 @@ impl Reactor {
         };
         match awaited.expected.check(head) {
             Ok(Settled { protocol, deflate }) => {
-                // What was reserved for the widest windows goes back, or to those agreed on.
+                // Releases the reservation for the widest windows; `begin_deflate` reserves the
+                // agreed ones.
                 self.core.set_windows(id, None);
                 if let Some(agreed) = deflate {
                     self.core.begin_deflate(id, &agreed);

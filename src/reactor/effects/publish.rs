@@ -18,7 +18,7 @@ use crate::reactor::parts::batch_id::BatchId;
 use crate::reactor::parts::topics::TopicId;
 
 impl Core {
-    /// Queues one payload for many.
+    /// Queues one payload for many connections.
     pub(crate) fn publish(
         &mut self,
         service: ServiceId,
@@ -55,13 +55,13 @@ impl Core {
                 targets.extend(self.conns.iter().filter(|(_, conn)| ours(conn)).map(|(id, _)| id));
             }
         }
-        // Each receiver is looked at, whatever becomes of the message.
+        // Each receiver costs this much, whatever the outcome.
         self.work.spend(targets.len() * DELIVERY_WORK);
         let shared = frame.and_then(|frame| self.share(frame));
         let mut published = Published::default();
         for &id in &targets {
             let outcome = match (frame, payload) {
-                _ if !self.is_meant(service, id, &options) => SendOutcome::Gone,
+                _ if !self.is_receiver(service, id, &options) => SendOutcome::Gone,
                 (Some(frame), _) => self.send_counted(id, frame, shared.as_ref()),
                 (None, Payload::Close(close)) => {
                     self.begin_close(id, CloseReason::Service(close.code), close.reason);
@@ -79,8 +79,8 @@ impl Core {
         published
     }
 
-    /// The cheap questions first: is it open and of this service, is it left out, does it pass.
-    fn is_meant(&self, service: ServiceId, id: ConnId, options: &PublishOptions<'_>) -> bool {
+    /// Whether a connection receives the message. The cheap checks come first; the filter is last.
+    fn is_receiver(&self, service: ServiceId, id: ConnId, options: &PublishOptions<'_>) -> bool {
         let conn = self.conns.get(id);
         conn.is_some_and(|conn| conn.is_open() && conn.service == service)
             && !options.except.contains(&id)
@@ -89,8 +89,8 @@ impl Core {
                 .is_none_or(|filter| self.record(id).is_some_and(|record| filter(&record)))
     }
 
-    /// Queues one small message for the members of a topic: once for those that ride, singly for the
-    /// others. `None`, and nothing done, if the topic cannot have a batch, or this not go into it.
+    /// Queues one small message for the members of a topic: once for all batch members, and for each
+    /// individual member. `None`, without effect, if the message or the topic does not allow a batch.
     fn publish_in_batch(
         &mut self,
         service: ServiceId,
@@ -99,40 +99,40 @@ impl Core {
         options: PublishOptions<'_>,
     ) -> Option<Published> {
         let bytes = frame.as_bytes().len();
-        // Members may want it compressed, each for a window of its own.
+        // Members may be sent it compressed, with individual windows.
         let may_be_deflated = frame.payload().len() >= self.deflate.bytes_min();
         if bytes >= SHARE_BYTES_MIN
             || may_be_deflated
             || frame.opcode().is_control()
-            || !options.are_plain()
+            || !options.allow_batch()
         {
             return None;
         }
         let topic = self.topics.id(service.number(), name)?;
-        let batch = match self.batch_under_way(topic, bytes, options.except) {
+        let batch = match self.batch_with_room(topic, bytes, options.except) {
             Some(batch) => batch,
             None => self.begin_batch(service, topic, bytes, options.except)?,
         };
-        let riders = self.outboxes.batches.push(batch, frame);
-        self.metrics.messages_out += riders as u64;
-        self.outboxes.ledger.replace(0, riders * bytes);
-        let mut published = Published { sent: riders, ..Published::default() };
-        let strays = self.outboxes.batches.take_strays(batch);
-        self.work.spend_batch(riders);
-        self.work.spend(strays.len() * DELIVERY_WORK);
-        for &id in &strays {
-            let outcome = match self.is_meant(service, id, &options) {
+        let members = self.outboxes.batches.push(batch, frame);
+        self.metrics.messages_out += members as u64;
+        self.outboxes.ledger.replace(0, members * bytes);
+        let mut published = Published { sent: members, ..Published::default() };
+        let individuals = self.outboxes.batches.take_individuals(batch);
+        self.work.spend_batch(members);
+        self.work.spend(individuals.len() * DELIVERY_WORK);
+        for &id in &individuals {
+            let outcome = match self.is_receiver(service, id, &options) {
                 true => self.send_shared(id, frame),
                 false => SendOutcome::Gone,
             };
             published.count(id, outcome, false);
         }
-        self.outboxes.batches.give_back_strays(batch, strays);
+        self.outboxes.batches.return_individuals(batch, individuals);
         Some(published)
     }
 
-    /// The topic's batch, if it takes so much more; those who are left out do not ride on it any more.
-    fn batch_under_way(
+    /// The topic's open batch, if it has room for `bytes`. Connections in `except` leave it.
+    fn batch_with_room(
         &mut self,
         topic: TopicId,
         bytes: usize,
@@ -144,12 +144,12 @@ impl Core {
                 self.outboxes.settle(id, conn);
             }
         }
-        let riders = self.outboxes.batches.riders(batch, topic, bytes)?;
-        self.outboxes.is_plenty(riders * bytes).then_some(batch)
+        let members = self.outboxes.batches.members_with_room(batch, topic, bytes)?;
+        self.outboxes.is_plenty(members * bytes).then_some(batch)
     }
 
-    /// A new batch for the topic, on which those of its members ride that can, and that are far from
-    /// all limits with a message of so many bytes.
+    /// Opens a batch for the topic. It gets those members that can join and that are far from all
+    /// limits with a message of this size.
     fn begin_batch(
         &mut self,
         service: ServiceId,
@@ -164,19 +164,19 @@ impl Core {
         let mut more = bytes;
         for &id in self.topics.members_of(topic) {
             let meant = |conn: &&mut Connection| {
-                conn.can_ride() && conn.service == service && !except.contains(&id)
+                conn.can_join_batch() && conn.service == service && !except.contains(&id)
             };
             let Some(conn) = self.conns.get_mut(id).filter(meant) else {
-                batches.leave_aside(batch, id);
+                batches.add_individual(batch, id);
                 continue;
             };
             let soft = self.router.settings(conn.route).outbox_soft;
             if bytes > soft || !ledger.is_plenty(all, more) {
-                batches.leave_aside(batch, id);
+                batches.add_individual(batch, id);
                 continue;
             }
             more += bytes;
-            batches.board(batch, conn, soft);
+            batches.join(batch, conn, soft);
             if !conn.dirty {
                 conn.dirty = true;
                 self.queues.dirty.push_back(id);

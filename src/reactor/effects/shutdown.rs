@@ -1,9 +1,9 @@
-//! Shutdown: no new clients, a Close with 1001 to all in batches, 503 to those whose request is not
-//! answered, a deadline, the end.
+//! Shutdown: stops accepting, closes all connections with 1001 in batches, answers pending requests
+//! with 503, and drops the rest at a deadline.
 //!
-//! A connection that its service is [busy](crate::reactor::Service::is_busy) for is closed after the others: when
-//! it is not busy any more, or when half of the time has passed. Operators are served until the last
-//! client and the last outbound connection have ended; then they are dropped, and the loop is finished.
+//! Connections that their service is [busy](crate::reactor::Service::is_busy) for are closed when
+//! that ends, or when half of the time has passed. Operators are served until the last client and
+//! the last outbound connection have ended; then they are dropped, and the loop has finished.
 
 use log::{info, warn};
 
@@ -20,36 +20,38 @@ use crate::reactor::parts::drain::{Drain, PROGRESS_INTERVAL};
 use crate::reactor::parts::schedule::Timer;
 
 impl Reactor {
-    /// Closes the clients' listeners, so that their ports are free from here on, and notes which
-    /// connections to close.
+    /// Closes the clients' listeners, which frees their ports, and collects the connections to
+    /// close.
     pub(crate) fn begin_shutdown(&mut self) {
         for listener in &mut self.listeners {
             listener.take_if(|listener| !listener.is_for_operators());
         }
         self.core.admission.close();
-        let untold = self.core.drained_connections();
-        info!("shutting down: {} connections", untold.len());
-        let drain = Drain::new(untold, self.core.now, self.core.settings.drain_timeout);
-        for due in [drain.patience, drain.deadline, drain.progress] {
+        let not_closed = self.core.drained_connections();
+        info!("shutting down: {} connections", not_closed.len());
+        let drain = Drain::new(not_closed, self.core.now, self.core.settings.drain_timeout);
+        for due in [drain.busy_until, drain.deadline, drain.progress] {
             self.core.schedule.insert(due, Timer::Drain);
         }
         self.drain = Some(drain);
     }
 
-    /// Whether the drain goes on without waiting for an event.
+    /// Whether the shutdown has work that does not wait for an event.
     pub(crate) fn has_drain_work(&self) -> bool {
-        let is_told = self.drain.as_ref().map(Drain::is_told);
-        match is_told {
+        let has_closed_all = self.drain.as_ref().map(Drain::has_closed_all);
+        match has_closed_all {
             None => false,
             Some(false) => true,
             Some(true) => self.only_operators_are_left() && !self.is_finished(),
         }
     }
 
-    /// Closes the next batch of connections; once none but operators' is left, drops those.
+    /// Closes the next batch of connections. Once only operators' connections are left, drops
+    /// those.
     pub(crate) fn continue_drain(&mut self) {
-        self.tell_next_batch();
-        if self.drain.as_ref().is_some_and(Drain::is_told) && self.only_operators_are_left() {
+        self.close_next_batch();
+        if self.drain.as_ref().is_some_and(Drain::has_closed_all) && self.only_operators_are_left()
+        {
             self.listeners.clear();
             self.core.end_operators();
         }
@@ -59,19 +61,19 @@ impl Reactor {
         self.core.conns.drained_len() == 0
     }
 
-    fn tell_next_batch(&mut self) {
+    fn close_next_batch(&mut self) {
         let Some(mut drain) = self.drain.take() else {
             return;
         };
-        let is_patient = self.core.now < drain.patience;
-        let rest = drain.untold.len().saturating_sub(SHUTDOWN_CLOSES);
-        let batch = drain.untold.split_off(rest);
+        let may_wait = self.core.now < drain.busy_until;
+        let rest = drain.not_closed.len().saturating_sub(SHUTDOWN_CLOSES);
+        let batch = drain.not_closed.split_off(rest);
         for id in std::mem::take(&mut drain.busy).into_iter().chain(batch) {
-            if is_patient && self.is_busy(id) {
-                self.core.take_no_more(id);
+            if may_wait && self.is_busy(id) {
+                self.core.pause_busy_client(id);
                 drain.busy.push(id);
             } else {
-                self.core.send_away(id);
+                self.core.close_for_shutdown(id);
             }
         }
         self.drain = Some(drain);
@@ -86,8 +88,8 @@ impl Reactor {
         !is_ending && self.call(service, |service, _| service.is_busy(id)).unwrap_or(false)
     }
 
-    /// A timer of the drain: reports progress each second; at the deadline, drops the connections that
-    /// are left.
+    /// Handles a timer of the shutdown: logs progress each second; at the deadline, drops the
+    /// remaining connections.
     pub(crate) fn watch_drain(&mut self) {
         let Some(drain) = &mut self.drain else {
             return;
@@ -112,22 +114,22 @@ impl Reactor {
         }
     }
 
-    /// Whether a shutdown has come to its end: every connection was closed, and the last one is gone.
-    /// [`Reactor::run`] returns then; a caller of [`Reactor::turn`] stops.
+    /// Whether a shutdown is complete: all connections have ended. Then [`Reactor::run`] returns; a
+    /// caller of [`Reactor::turn`] stops.
     pub fn is_finished(&self) -> bool {
-        let is_told = self.drain.as_ref().is_some_and(Drain::is_told);
-        is_told && self.core.conns.len() == 0
+        let has_closed_all = self.drain.as_ref().is_some_and(Drain::has_closed_all);
+        has_closed_all && self.core.conns.len() == 0
     }
 }
 
 impl Core {
-    /// The connections that a shutdown ends and waits for: all but those of operators.
+    /// The connections that a shutdown closes and waits for: all except those of operators.
     fn drained_connections(&self) -> Vec<ConnId> {
         let drained = self.conns.iter().filter(|(_, conn)| !conn.is_operator());
         drained.map(|(id, _)| id).collect()
     }
 
-    /// Drops the operators' connections, each after a try to write what is queued for it.
+    /// Drops the operators' connections, after one attempt to write their output.
     fn end_operators(&mut self) {
         let operators = self.conns.iter().filter(|(_, conn)| conn.is_operator());
         let operators: Vec<ConnId> = operators.map(|(id, _)| id).collect();
@@ -137,17 +139,19 @@ impl Core {
         }
     }
 
-    /// A client is owed what is on its way, and nothing more. A server that we have connected to is not
-    /// asked for more, but what it sends may be what a client is owed.
-    fn take_no_more(&mut self, id: ConnId) {
+    /// Pauses reading from a busy client: it gets its pending responses, but no further requests
+    /// are read. An outbound connection is read on, since its input may be part of a client's
+    /// response.
+    fn pause_busy_client(&mut self, id: ConnId) {
         if self.conns.get(id).is_some_and(|conn| conn.decoder.role() == Role::Server) {
             self.pause(id, PauseOwner::Shutdown);
         }
     }
 
-    /// Ends a connection because the loop goes down: with a Close if it is open; with a 503 if its request
-    /// has not come whole, is not decided on, or may be under way; behind the answer that it is getting.
-    fn send_away(&mut self, id: ConnId) {
+    /// Closes a connection for the shutdown. An open one gets a Close. One whose request is
+    /// incomplete, undecided or perhaps on its way gets a 503. One whose response is being written
+    /// is closed after it.
+    fn close_for_shutdown(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };

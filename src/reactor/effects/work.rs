@@ -68,7 +68,7 @@ impl Reactor {
             };
             read += 1;
             if self.core.work.had_large() && self.core.receives_large(id) {
-                self.core.queues.put_off.push(id);
+                self.core.queues.postponed.push(id);
                 continue;
             }
             self.core.work.serve(self.share.units);

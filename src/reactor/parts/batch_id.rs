@@ -1,9 +1,10 @@
-//! The id of a batch: a byte for each topic and connection, and for none.
+//! The id of a batch, in one byte. [`batch`](crate::reactor::conn::batch) owns the batches.
 
 use std::num::NonZeroU8;
 
-/// Names one batch, counted from 1: a connection has a byte for it, and for none. So there are at most
-/// 255, which bounds what they hold: see `BATCH_BYTES_MAX` and `STRAYS_KEPT`.
+/// Identifies one batch, counted from 1, so that an `Option` takes one byte of a connection. There
+/// are at most 255 batches, which bounds their memory: see `BATCH_BYTES_MAX` and
+/// `INDIVIDUALS_KEPT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BatchId(pub(crate) NonZeroU8);
 

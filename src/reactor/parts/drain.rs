@@ -14,28 +14,28 @@ pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Drain {
     /// Connections that have not been closed yet.
-    pub(crate) untold: Vec<ConnId>,
+    pub(crate) not_closed: Vec<ConnId>,
     /// Connections that wait until their service is not busy for them any more.
     pub(crate) busy: Vec<ConnId>,
     /// Until when busy connections may wait.
-    pub(crate) patience: Time,
+    pub(crate) busy_until: Time,
     pub(crate) deadline: Time,
     /// When the next progress line is logged.
     pub(crate) progress: Time,
 }
 
 impl Drain {
-    pub(crate) fn new(untold: Vec<ConnId>, now: Time, timeout: Duration) -> Drain {
+    pub(crate) fn new(not_closed: Vec<ConnId>, now: Time, timeout: Duration) -> Drain {
         Drain {
-            untold,
+            not_closed,
             busy: Vec::new(),
-            patience: now + timeout / 2,
+            busy_until: now + timeout / 2,
             deadline: now + timeout,
             progress: now + PROGRESS_INTERVAL,
         }
     }
 
-    pub(crate) fn is_told(&self) -> bool {
-        self.untold.is_empty()
+    pub(crate) fn has_closed_all(&self) -> bool {
+        self.not_closed.is_empty()
     }
 }
