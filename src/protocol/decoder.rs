@@ -53,6 +53,19 @@ impl Decoder {
         Decoder { deflate: true, ..self }
     }
 
+    /// Moves the state of an unfinished message to a new decoder. Leaves a decoder that is between
+    /// messages, with the same role and extension.
+    #[inline(always)]
+    pub(crate) fn lift(&mut self) -> Decoder {
+        Decoder {
+            assembly: self.assembly.take(),
+            partial: self.partial,
+            partial_len: std::mem::take(&mut self.partial_len),
+            role: self.role,
+            deflate: self.deflate,
+        }
+    }
+
     /// Whether the first reserved bit marks a compressed message; it is an error otherwise.
     fn takes_compressed(&self) -> bool {
         cfg!(feature = "deflate") && self.deflate
@@ -199,7 +212,7 @@ impl Decoder {
 
     /// Whether the next byte starts a message.
     #[inline(always)]
-    fn is_between_messages(&self) -> bool {
+    pub(crate) fn is_between_messages(&self) -> bool {
         self.assembly.is_none() && self.partial_len == 0
     }
 
@@ -342,4 +355,29 @@ fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
         },
         Opcode::Continuation => return Err(ProtocolError::UnexpectedContinuation),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lifted_decoder_goes_on_and_leaves_one_between_messages() {
+        let spares = &mut Spares::default();
+        // A first fragment, and one byte of the next header.
+        let (mut start, mut rest) = (*b"\x01\x02He\x80", *b"\x01y");
+        let mut decoder = Decoder::new(Role::Client);
+        decoder.deflate = true;
+        let mut consumed = 0;
+        while consumed < start.len() {
+            consumed += decoder.decode(&mut start[consumed..], 10, spares).unwrap().consumed;
+        }
+        let mut lifted = decoder.lift();
+        assert!(decoder.is_between_messages() && lifted.is_mid_message());
+        assert_eq!((decoder.role, decoder.deflate), (lifted.role, lifted.deflate));
+        let event = lifted.decode(&mut rest, 10, spares).unwrap().event;
+        assert_eq!(event, Some(Event::Message(Message::Text("Hey"))));
+        let event = decoder.decode(&mut b"\x81\x01x".clone(), 10, spares).unwrap().event.is_some();
+        assert!(event);
+    }
 }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::io::{self, IoSliceMut, Read};
 use std::time::Instant;
 
-use crate::protocol::{CloseFrame, Decoder, Event, Message, ProtocolError};
+use crate::protocol::{CloseFrame, Decoder, Event, Message, ProtocolError, Spares, Step};
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::FRAME_WORK;
 use crate::reactor::api::close_reason::CloseReason;
@@ -19,6 +19,7 @@ use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::phase::{Input, Phase};
 use crate::reactor::conn::unread::Unread;
 use crate::reactor::core::Core;
+use crate::reactor::parts::metrics::Metrics;
 
 /// What one read brought.
 enum Arrived {
@@ -43,6 +44,19 @@ impl Reactor {
         if !conn.takes_input() {
             return;
         }
+        if conn.rare.is_some() {
+            return self.read_rare(id);
+        }
+        self.read_socket(id);
+        self.core.after_read(id);
+    }
+
+    /// Reads from a connection with cold state: input that waits, a compressed message, or TLS.
+    #[inline(never)]
+    fn read_rare(&mut self, id: ConnId) {
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
         if conn.is_inflating() {
             return self.go_on_inflating(id);
         }
@@ -70,30 +84,29 @@ impl Reactor {
 
     #[inline(always)]
     fn read_socket(&mut self, id: ConnId) {
-        let now = self.core.now;
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
         };
-        let mut scratch = std::mem::take(&mut self.scratch);
-        match read_once(conn, &mut scratch[..self.share.bytes]) {
+        match read_once(conn, &mut self.scratch[..self.share.bytes]) {
             Arrived::Nothing => {}
             Arrived::End => self.core.end_input(id, CloseReason::PeerGone),
             Arrived::Broken => self.core.vanish(id, CloseReason::PeerReset),
             Arrived::Bytes { direct, scratch: len } => {
-                conn.last_heard = now;
+                conn.last_heard = self.core.now;
                 conn.pulse.heard();
                 self.core.metrics.bytes_read += (direct + len) as u64;
                 if direct > 0 {
                     self.take_filled(id, direct);
                 }
+                let mut scratch = std::mem::take(&mut self.scratch);
                 let consumed = self.consume(id, &mut scratch[..len]);
                 if consumed < len {
                     let unread = Unread::new(scratch[consumed..len].to_vec(), 0);
                     self.keep_unread(id, unread);
                 }
+                self.scratch = scratch;
             }
         }
-        self.scratch = scratch;
     }
 
     pub(crate) fn keep_unread(&mut self, id: ConnId, unread: Unread) {
@@ -107,13 +120,20 @@ impl Reactor {
         }
     }
 
-    /// Hands bytes to whatever awaits them; returns how many are done with.
+    /// Passes input to the reader of the connection's phase; returns the number of bytes consumed.
     #[inline]
     pub(crate) fn consume(&mut self, id: ConnId, input: &mut [u8]) -> usize {
-        let Some(conn) = self.core.conns.get(id) else {
-            return input.len();
-        };
-        match conn.phase {
+        match self.core.conns.get(id).map(|conn| conn.phase) {
+            Some(Phase::Open) => self.take_frames(id, input),
+            Some(phase) => self.consume_unopened(id, phase, input),
+            None => input.len(),
+        }
+    }
+
+    /// As [`Reactor::consume`], for a connection that is not open.
+    #[inline(never)]
+    fn consume_unopened(&mut self, id: ConnId, phase: Phase, input: &mut [u8]) -> usize {
+        match phase {
             Phase::Handshake => {
                 let consumed = self.take_head(id, input);
                 // A client may have sent its first frames behind the head.
@@ -124,8 +144,9 @@ impl Reactor {
                     consumed
                 }
             }
-            Phase::Open => self.take_frames(id, input),
-            Phase::Closing { input: Input::AwaitClose, .. } => self.take_frames(id, input),
+            Phase::Open | Phase::Closing { input: Input::AwaitClose, .. } => {
+                self.take_frames(id, input)
+            }
             Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => input.len(),
             Phase::Connecting | Phase::Deferred => 0,
         }
@@ -133,20 +154,12 @@ impl Reactor {
 
     /// Decodes frames until the input, the budget or the service's wish for more is used up.
     fn take_frames(&mut self, id: ConnId, input: &mut [u8]) -> usize {
-        match self.core.metrics.samples_next() {
-            true => self.decode_frames::<true>(id, input),
-            false => self.decode_frames::<false>(id, input),
-        }
-    }
-
-    /// Does so. A message of which no sample is due pays nothing for those that are sampled.
-    #[inline]
-    fn decode_frames<const SAMPLED: bool>(&mut self, id: ConnId, input: &mut [u8]) -> usize {
         let now = self.core.now;
         let mut consumed = 0;
         let Some((mut decoder, mut since, limit)) = self.borrow_decoder(id) else {
             return consumed;
         };
+        let was_mid_message = since != Time::MAX;
         let mut budget = self.share.frames;
         while consumed < input.len() && budget > 0 && !self.core.work.is_spent() {
             // Asked before each frame: whatever ran last, `on_open` included, may have paused or closed.
@@ -154,11 +167,13 @@ impl Reactor {
             let Some(conn) = conn.filter(|conn| conn.wants_frames()) else {
                 break;
             };
-            let began = (SAMPLED && self.core.metrics.samples_next()).then(Instant::now);
-            let decoded = decoder.decode(&mut input[consumed..], limit, &mut self.core.spares);
-            if let Some(began) = began {
-                self.core.metrics.count_decode(began);
-            }
+            let rest = &mut input[consumed..];
+            let (spares, metrics) = (&mut self.core.spares, &self.core.metrics);
+            let decoded = if metrics.samples_next() {
+                decode_timed(&mut decoder, rest, limit, spares, metrics)
+            } else {
+                decoder.decode(rest, limit, spares)
+            };
             match decoded {
                 Ok(step) => {
                     consumed += step.consumed;
@@ -166,10 +181,7 @@ impl Reactor {
                         // What nearly all are is spared another look at the table.
                         Some(Event::Message(message)) if conn.is_open() => {
                             let service = conn.note_message(message, now);
-                            match SAMPLED {
-                                true => self.core.metrics.count_message(message),
-                                false => self.core.metrics.messages_in += 1,
-                            }
+                            self.core.metrics.count_message(message);
                             self.take_message(id, service, message);
                             budget -= 1;
                             since = Time::MAX;
@@ -193,7 +205,10 @@ impl Reactor {
                 }
             }
         }
-        self.return_decoder(id, decoder, since);
+        // Between messages the decoder equals the one that `lift` has left in the table.
+        if was_mid_message || !decoder.is_between_messages() {
+            self.return_decoder(id, decoder, since);
+        }
         consumed
     }
 
@@ -223,13 +238,12 @@ impl Reactor {
     /// goes since when a message has been unfinished, and how large one may be.
     fn borrow_decoder(&mut self, id: ConnId) -> Option<(Decoder, Time, usize)> {
         let conn = self.core.conns.get_mut(id)?;
-        let stand_in = Decoder::new(conn.decoder.role());
         let limit = self.core.router.settings(conn.route).message_bytes_max;
-        Some((std::mem::replace(&mut conn.decoder, stand_in), conn.message_since, limit))
+        Some((conn.decoder.lift(), conn.message_since, limit))
     }
 
     /// Puts it back, and notes since when a message has been unfinished.
-    #[inline]
+    #[inline(never)]
     fn return_decoder(&mut self, id: ConnId, mut decoder: Decoder, mut since: Time) {
         decoder.release(&mut self.core.spares);
         let begins = decoder.is_mid_message() && since == Time::MAX;
@@ -361,4 +375,21 @@ fn read_once(conn: &mut Connection, scratch: &mut [u8]) -> Arrived {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Arrived::Nothing,
         Err(_) => Arrived::Broken,
     }
+}
+
+/// As [`Decoder::decode`], and records the time that it took. Cold, so that the other messages pay
+/// only for the question whether a sample is due.
+#[cold]
+#[inline(never)]
+fn decode_timed<'a>(
+    decoder: &'a mut Decoder,
+    input: &'a mut [u8],
+    limit: usize,
+    spares: &mut Spares,
+    metrics: &Metrics,
+) -> Result<Step<'a>, ProtocolError> {
+    let began = Instant::now();
+    let decoded = decoder.decode(input, limit, spares);
+    metrics.count_decode(began);
+    decoded
 }
