@@ -12,6 +12,7 @@ use self::queue::{Chunk, Queue};
 use crate::protocol::encoder::clip;
 use crate::protocol::frame::CONTROL_BYTES_MAX;
 use crate::protocol::{CloseFrame, Encoder, Masked, Message, Opcode, SharedFrame};
+use crate::reactor::api::budget::WRITE_BYTES;
 use crate::reactor::api::time::Time;
 use crate::reactor::parts::shared::Shared;
 
@@ -286,6 +287,29 @@ impl Outbox {
         dropped
     }
 
+    /// The queued bytes, if a single write may carry them all and has no further consequences: the
+    /// peer keeps up, and nothing was written in part.
+    #[inline(always)]
+    pub(crate) fn simple(&self) -> Option<&[u8]> {
+        let queue = self.0.as_ref()?;
+        let is_simple = queue.chunks.is_empty()
+            && queue.bytes == queue.tail.len()
+            && queue.bytes <= WRITE_BYTES
+            && queue.pressure == Pressure::Easy
+            && queue.blocked_since.is_none();
+        is_simple.then_some(&queue.tail)
+    }
+
+    /// Empties the outbox: the kernel has accepted all that [`Outbox::simple`] returned.
+    #[inline(always)]
+    pub(crate) fn end_simple(&mut self, spares: &mut SpareQueues) {
+        if let Some(mut queue) = self.0.take() {
+            queue.tail.clear();
+            queue.bytes = 0;
+            spares.give_back(queue);
+        }
+    }
+
     /// Writes once, within the turn's budget. Returns the number of bytes that the kernel accepted.
     ///
     /// # Errors
@@ -300,12 +324,30 @@ impl Outbox {
             return Ok((0, Flushed::Empty));
         };
         let (offered, result) = queue.write(socket);
+        self.take_written(offered, result, spares, now)
+    }
+
+    /// Removes the bytes that a write of `offered` bytes has moved to the kernel; returns what
+    /// [`Outbox::flush`] returns.
+    ///
+    /// # Errors
+    /// As [`Outbox::flush`].
+    pub(crate) fn take_written(
+        &mut self,
+        offered: usize,
+        result: io::Result<usize>,
+        spares: &mut SpareQueues,
+        now: Time,
+    ) -> io::Result<(usize, Flushed)> {
         let taken = match result {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(taken) => taken,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) => return Err(error),
+        };
+        let Some(queue) = &mut self.0 else {
+            return Ok((0, Flushed::Empty));
         };
         queue.advance(taken);
         if taken < offered {

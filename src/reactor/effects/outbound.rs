@@ -31,14 +31,43 @@ impl Core {
         };
         conn.dirty = false;
         if !conn.is_open() {
-            match conn.phase {
-                // What is queued for a connection that was dropped is lost.
-                Phase::Gone(_) => return,
-                Phase::Connecting => self.finish_connect(id),
-                _ => {}
+            return self.flush_unopened(id);
+        }
+        if conn.batch.is_some() {
+            self.flush_batch(id);
+        } else if let Some(bytes) = conn.outbox.simple()
+            && !conn.is_secure()
+        {
+            let offered = bytes.len();
+            match conn.socket.write(bytes) {
+                Ok(taken) if taken == offered => {
+                    self.metrics.bytes_written += taken as u64;
+                    self.outboxes.change_settled(conn, |open| open.outbox.end_simple(open.spares));
+                }
+                result => self.take_written(id, offered, result),
             }
+        } else {
+            self.write(id);
+        }
+        self.settle_interest(id);
+    }
+
+    /// As [`Core::flush`], for a connection that is not open.
+    #[inline(never)]
+    fn flush_unopened(&mut self, id: ConnId) {
+        match self.conns.get(id).map(|conn| conn.phase) {
+            // What is queued for a connection that was dropped is lost.
+            None | Some(Phase::Gone(_)) => return,
+            Some(Phase::Connecting) => self.finish_connect(id),
+            Some(_) => {}
         }
         self.write(id);
+        self.settle_interest(id);
+    }
+
+    /// Starts what a write allows, and updates the poll registration if it must change.
+    #[inline(always)]
+    fn settle_interest(&mut self, id: ConnId) {
         if self.conns.get(id).is_some_and(|conn| !conn.is_at_rest()) {
             self.after_write(id);
             self.sync_interest(id);
@@ -136,17 +165,17 @@ impl Core {
         })
     }
 
-    /// Writes the frames of the batch that a connection rides on. What the kernel does not take is queued
-    /// as if it had been begun from there, for the next write to find out why. Whether all is done.
+    /// Writes the frames of a batch to one of its members. If the kernel does not accept them all, the
+    /// rest moves to the outbox as a partial write; a second write finds out why.
     #[inline(always)]
-    fn write_batch(&mut self, id: ConnId) -> bool {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.batch.is_some()) else {
-            return false;
+    fn flush_batch(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
         };
         if conn.is_secure() {
             // What is sealed is taken from its own queue.
             self.outboxes.settle(id, conn);
-            return false;
+            return self.write(id);
         }
         let frames = self.outboxes.batches.frames(conn);
         let queued = frames.len();
@@ -157,20 +186,17 @@ impl Core {
         } else {
             let now = self.now;
             self.outboxes.change(id, conn, |open| open.outbox.record_partial_write(taken, now));
+            self.write(id);
         }
-        taken == queued
     }
 
-    #[inline(always)]
+    /// Writes the outbox of a connection in any state.
+    #[inline(never)]
     fn write(&mut self, id: ConnId) {
-        if self.write_batch(id) {
-            return;
-        }
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        let pressed = conn.outbox.pressure() != Pressure::Easy;
-        let held_up = conn.outbox.blocked_since().is_some();
+        let was = Before::of(conn);
         let now = self.now;
         let result = match conn.is_secure() {
             false => self
@@ -178,6 +204,25 @@ impl Core {
                 .change_settled(conn, |open| open.outbox.flush(open.socket, open.spares, now)),
             true => self.outboxes.flush_sealed(conn, &mut self.tls.memory, now),
         };
+        self.note_written(id, was, result);
+    }
+
+    /// Removes what the kernel has accepted of [`Outbox::simple`], which was not all.
+    #[inline(never)]
+    fn take_written(&mut self, id: ConnId, offered: usize, result: io::Result<usize>) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let was = Before::of(conn);
+        let now = self.now;
+        let result = self.outboxes.change_settled(conn, |open| {
+            open.outbox.take_written(offered, result, open.spares, now)
+        });
+        self.note_written(id, was, result);
+    }
+
+    /// Updates counts, pressure and deadlines after a write.
+    fn note_written(&mut self, id: ConnId, was: Before, result: io::Result<(usize, Flushed)>) {
         let (taken, flushed) = match result {
             Ok(written) => written,
             Err(error) => {
@@ -186,11 +231,14 @@ impl Core {
             }
         };
         self.metrics.bytes_written += taken as u64;
-        if held_up && taken > 0 {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if was.held_up && taken > 0 {
             conn.pulse.read();
         }
         let limits = self.router.settings(conn.route);
-        if pressed {
+        if was.pressed {
             self.outboxes.change(id, conn, |open| open.outbox.relax(limits.outbox_soft));
             if conn.outbox.bytes() <= limits.outbox_low {
                 self.outboxes.change(id, conn, |open| open.outbox.ease());
@@ -312,6 +360,21 @@ impl Core {
             self.cut_before_close(id);
         }
         self.arm(id);
+    }
+}
+
+/// The state of an outbox before a write.
+struct Before {
+    /// It exceeded the soft limit, and has not fallen to low water since.
+    pressed: bool,
+    /// The send buffer was full.
+    held_up: bool,
+}
+
+impl Before {
+    fn of(conn: &Connection) -> Before {
+        let pressed = conn.outbox.pressure() != Pressure::Easy;
+        Before { pressed, held_up: conn.outbox.blocked_since().is_some() }
     }
 }
 

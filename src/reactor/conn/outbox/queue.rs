@@ -217,11 +217,6 @@ impl Queue {
         self.remeasure();
     }
 
-    /// Capacity worth keeping when the queue is empty.
-    pub(super) fn kept_bytes(&self) -> usize {
-        self.tail.capacity() + self.spare.capacity()
-    }
-
     /// Writes once, within the budget; returns the number of bytes offered, and the result.
     pub(super) fn write(&self, socket: &mut impl Write) -> (usize, io::Result<usize>) {
         if self.chunks.is_empty() {

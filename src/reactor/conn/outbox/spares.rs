@@ -14,9 +14,7 @@ pub(crate) struct SpareQueues {
     // Boxed as in outboxes: lending a queue moves eight bytes.
     #[allow(clippy::vec_box)]
     pub(super) kept: Vec<Box<Queue>>,
-    /// Invariant: the sum of the spares' `kept_bytes`.
-    pub(super) bytes: usize,
-    /// Bytes that the ledger has charged for spares, which no connection owns.
+    /// Bytes that the ledger has charged for spares, which no connection owns: all that they allocate.
     charged: usize,
     /// Bytes to charge to (or, if negative, release from) the ledger, for queues that changed when
     /// they were returned, or were freed.
@@ -24,14 +22,19 @@ pub(crate) struct SpareQueues {
 }
 
 impl SpareQueues {
+    #[inline(always)]
     pub(super) fn lend(&mut self) -> Box<Queue> {
         let Some(queue) = self.kept.pop() else {
-            self.uncharged += size_of::<Queue>() as isize;
-            return Box::default();
+            return self.make();
         };
-        self.bytes -= queue.kept_bytes();
         self.charged -= charge(&queue);
         queue
+    }
+
+    #[inline(never)]
+    fn make(&mut self) -> Box<Queue> {
+        self.uncharged += size_of::<Queue>() as isize;
+        Box::default()
     }
 
     /// Bytes that the ledger has charged for spares.
@@ -51,36 +54,51 @@ impl SpareQueues {
         std::mem::take(&mut self.uncharged)
     }
 
-    #[inline]
-    pub(super) fn give_back(&mut self, mut queue: Box<Queue>) {
+    /// Keeps an empty queue. Most queues return as they were lent: charged, and within all bounds.
+    #[inline(always)]
+    pub(super) fn give_back(&mut self, queue: Box<Queue>) {
+        let is_within_bounds = queue.allocated <= SPARE_CHUNK_BYTES
+            && queue.chunks.capacity() <= SPARE_CHUNKS
+            && self.charged + charge(&queue) <= SPARE_BYTES
+            && self.kept.len() < SPARE_OUTBOXES;
+        if is_within_bounds && queue.charged == queue.allocated {
+            self.keep(queue);
+        } else {
+            self.give_back_trimmed(queue);
+        }
+    }
+
+    /// Keeps an empty queue and the part of its memory that is within the bounds.
+    #[inline(never)]
+    fn give_back_trimmed(&mut self, mut queue: Box<Queue>) {
         if self.kept.len() == SPARE_OUTBOXES {
             self.uncharged -= charge(&queue) as isize;
             return;
         }
-        let mut is_changed = false;
         for memory in [&mut queue.tail, &mut queue.spare] {
-            let room = SPARE_CHUNK_BYTES.min(SPARE_BYTES - self.bytes);
-            if memory.capacity() > room {
+            if memory.capacity() > SPARE_CHUNK_BYTES {
                 *memory = Vec::new();
-                is_changed = true;
             }
-            self.bytes += memory.capacity();
         }
-        if queue.chunks.capacity() > SPARE_CHUNKS {
-            queue.chunks.shrink_to(SPARE_CHUNKS);
-            is_changed = true;
-        }
-        if is_changed {
+        queue.chunks.shrink_to(SPARE_CHUNKS);
+        queue.remeasure();
+        if self.charged + size_of::<Queue>() + queue.allocated > SPARE_BYTES {
+            queue.tail = Vec::new();
+            queue.spare = Vec::new();
+            queue.chunks.shrink_to_fit();
             queue.remeasure();
         }
+        self.uncharged += queue.allocated as isize - queue.charged as isize;
+        queue.charged = queue.allocated;
+        self.keep(queue);
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, mut queue: Box<Queue>) {
         queue.pressure = Pressure::Easy;
         queue.is_stale = false;
         queue.above_soft_since = None;
         queue.blocked_since = None;
-        if queue.charged != queue.allocated {
-            self.uncharged += queue.allocated as isize - queue.charged as isize;
-            queue.charged = queue.allocated;
-        }
         self.charged += charge(&queue);
         self.kept.push(queue);
     }
@@ -95,7 +113,6 @@ impl SpareQueues {
     pub(crate) fn trim(&mut self) -> usize {
         let before = self.kept.len();
         self.kept.retain_mut(|queue| !std::mem::replace(&mut queue.is_stale, true));
-        self.bytes = self.kept.iter().map(|queue| queue.kept_bytes()).sum();
         let charged = self.kept.iter().map(|queue| charge(queue)).sum();
         self.uncharged -= (self.charged - charged) as isize;
         self.charged = charged;

@@ -369,3 +369,43 @@ fn congestion_starts_at_the_soft_limit_and_ends_at_low_water() {
     rig.outbox.ease();
     assert_eq!(rig.outbox.pressure(), Pressure::Easy);
 }
+
+#[test]
+fn one_plain_write_is_for_an_outbox_that_keeps_up_and_was_not_written_in_part() {
+    let mut rig = Rig::default();
+    assert_eq!(rig.outbox.simple(), None);
+    rig.message(b"one");
+    rig.message(b"two");
+    let both = [frame(b"one"), frame(b"two")].concat();
+    assert_eq!(rig.outbox.simple(), Some(&both[..]));
+    rig.outbox.congest(rig.now, Pressure::Congested);
+    assert_eq!(rig.outbox.simple(), None, "on_drain is due after it");
+    rig.outbox.ease();
+    rig.drain();
+
+    rig.message(&[1; 3 * WRITE_BYTES / 2]);
+    assert_eq!(rig.flush(usize::MAX).1, Flushed::Budget);
+    assert_eq!(rig.outbox.simple(), None, "the frame was written in part");
+    rig.drain();
+
+    rig.message(b"one");
+    rig.flush(0);
+    assert_eq!(rig.outbox.simple(), None, "the write deadline runs");
+    rig.drain();
+
+    rig.shared(&[1; SHARE_BYTES_MIN]);
+    rig.message(b"one");
+    assert_eq!(rig.outbox.simple(), None, "there are chunks");
+    rig.drain();
+
+    rig.message(&vec![1; WRITE_BYTES]);
+    assert_eq!(rig.outbox.simple(), None, "one write must not carry as much");
+    rig.drain();
+
+    rig.message(b"last");
+    rig.outbox.end_simple(&mut rig.spares);
+    assert!(rig.outbox.is_empty());
+    rig.message(b"next");
+    assert!(rig.drain().ends_with(&frame(b"next")));
+    assert!(!rig.drain().ends_with(&[frame(b"last"), frame(b"next")].concat()));
+}

@@ -24,12 +24,41 @@ fn spares_are_bounded_in_number_and_bytes() {
         }
     }
     assert_eq!(spares.kept.len(), SPARE_OUTBOXES);
-    assert_eq!(spares.bytes, spares.kept.iter().map(|queue| queue.kept_bytes()).sum::<usize>());
-    assert!(spares.bytes <= SPARE_BYTES);
+    check_bounds(&spares);
+}
+
+fn check_bounds(spares: &SpareQueues) {
+    let allocated = spares.kept.iter().map(|queue| queue.allocated).sum::<usize>();
+    assert_eq!(spares.charged(), allocated + spares.kept.len() * size_of::<Queue>());
+    assert!(allocated <= SPARE_BYTES && spares.kept.len() <= SPARE_OUTBOXES);
     for queue in &spares.kept {
         assert!(queue.tail.capacity().max(queue.spare.capacity()) <= SPARE_CHUNK_BYTES);
         assert!(queue.chunks.capacity() <= 2 * SPARE_CHUNKS, "{}", queue.chunks.capacity());
         assert!(queue.is_measured());
+    }
+}
+
+#[test]
+fn spares_that_return_as_they_were_charged_are_bounded_too() {
+    let large = SPARE_BYTES / CHUNK_BYTES;
+    for (count, payload_len) in
+        [(1, 4 * SPARE_CHUNK_BYTES), (2 * large, CHUNK_BYTES - 100), (SPARE_OUTBOXES + 10, 100)]
+    {
+        let mut spares = SpareQueues::default();
+        let mut outboxes: Vec<Outbox> = (0..count).map(|_| Outbox::default()).collect();
+        for outbox in &mut outboxes {
+            outbox.push_message(&mut spares, Message::Binary(&vec![0; payload_len]), None);
+            outbox.charge();
+        }
+        let mut wire = Wire { room: usize::MAX, ..Wire::default() };
+        for outbox in &mut outboxes {
+            while !outbox.is_empty() {
+                outbox.flush(&mut wire, &mut spares, Time::ZERO).unwrap();
+                wire.got.clear();
+            }
+            check_bounds(&spares);
+        }
+        assert_eq!(spares.kept.len(), count.min(SPARE_OUTBOXES));
     }
 }
 
@@ -51,8 +80,9 @@ fn spares_not_used_since_the_last_trim_are_freed() {
     use_at_once(&mut spares, 4);
     use_at_once(&mut spares, 3);
     assert_eq!((spares.trim(), spares.kept.len()), (6, 4));
-    assert_eq!(spares.bytes, spares.kept.iter().map(|queue| queue.kept_bytes()).sum::<usize>());
-    assert_eq!((spares.trim(), spares.bytes), (4, 0));
+    let held = spares.kept.iter().map(|queue| queue.held_bytes()).sum::<usize>();
+    assert_eq!(spares.charged(), held);
+    assert_eq!((spares.trim(), spares.charged()), (4, 0));
     assert!(spares.is_empty());
     use_at_once(&mut spares, 2);
     assert_eq!(spares.kept.len(), 2);
