@@ -76,6 +76,15 @@ impl Queues {
         }
     }
 
+    /// Queues a connection for the flush phase.
+    #[inline(always)]
+    fn note_output(&mut self, id: ConnId, conn: &mut Connection) {
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push_back(id);
+        }
+    }
+
     /// Whether there is work that does not wait for the poll.
     pub(super) fn is_idle(&self) -> bool {
         self.run.is_empty()
@@ -181,9 +190,13 @@ impl Core {
         {
             return outcome;
         }
-        self.queue(id, payload.len(), false, |outbox, spares, mask| {
-            outbox.push_frame(spares, opcode, payload, mask);
-        })
+        self.queue(
+            id,
+            payload.len(),
+            false,
+            #[inline(always)]
+            |outbox, spares, mask| outbox.push_frame(spares, opcode, payload, mask),
+        )
     }
 
     /// Sends a message in a way that is worth it for large ones only, if there is one.
@@ -265,6 +278,7 @@ impl Core {
 
     /// The one way into the outbox of an open connection: limits first, then the bytes. A ping or pong
     /// that finds no room is left out, and nothing else follows from that; nor is it shed.
+    #[inline(always)]
     pub(super) fn queue(
         &mut self,
         id: ConnId,
@@ -278,41 +292,55 @@ impl Core {
         self.outboxes.settle(id, conn);
         let limits = self.router.settings(conn.route);
         let frame = frame_bytes(payload_len);
-        let before = conn.outbox.bytes();
-        let is_easy = before + frame <= limits.outbox_soft
+        let is_easy = conn.outbox.bytes() + frame <= limits.outbox_soft
             && conn.outbox.pressure() == Pressure::Easy
-            && self.outboxes.is_surely_plenty(frame);
-        if !is_easy
-            && let Some(reason) = self.outboxes.refusal(id, conn, limits, payload_len, is_control)
-        {
+            && self.outboxes.is_surely_plenty(frame)
+            && conn.decoder.role() == Role::Server;
+        if !is_easy {
+            return self.queue_checked(id, payload_len, is_control, push);
+        }
+        self.outboxes.change_settled(conn, |open| push(open.outbox, open.spares, None));
+        debug_assert!(conn.outbox.bytes() <= limits.outbox_soft, "{id}: {payload_len} bytes");
+        self.queues.note_output(id, conn);
+        count_queued(conn, &mut self.metrics, payload_len, is_control);
+        SendOutcome::Queued
+    }
+
+    /// Queues a frame that must be masked, or that may exceed a limit. Apart from [`Core::queue`], so
+    /// that other frames do not pay for it.
+    #[inline(never)]
+    fn queue_checked(
+        &mut self,
+        id: ConnId,
+        payload_len: usize,
+        is_control: bool,
+        push: impl FnOnce(&mut Outbox, &mut SpareQueues, Option<[u8; 4]>),
+    ) -> SendOutcome {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return SendOutcome::Gone;
+        };
+        let limits = self.router.settings(conn.route);
+        if let Some(reason) = self.outboxes.refusal(id, conn, limits, payload_len, is_control) {
             self.metrics.buffered_refused += u64::from(reason == CloseReason::Overloaded);
             self.metrics.messages_refused += u64::from(!is_control);
             // That a message is larger than any queue may be is not for its receiver to answer for.
-            if !is_control && frame <= limits.outbox_hard {
+            if !is_control && frame_bytes(payload_len) <= limits.outbox_hard {
                 self.apply_policy(id, reason);
             }
             return SendOutcome::Refused;
         }
         let mask = self.masks.for_frame_of(conn.decoder.role());
         self.outboxes.change_settled(conn, |open| push(open.outbox, open.spares, mask));
-        let after = conn.outbox.bytes();
-        if !is_control {
-            self.metrics.messages_out += 1;
-            conn.traffic.count_out(payload_len);
-        }
-        if !conn.dirty {
-            conn.dirty = true;
-            self.queues.dirty.push_back(id);
-        }
-        if after <= limits.outbox_soft {
-            return SendOutcome::Queued;
-        }
-        if conn.outbox.above_soft_since().is_none() {
+        let is_congested = conn.outbox.bytes() > limits.outbox_soft;
+        let is_first = is_congested && conn.outbox.above_soft_since().is_none();
+        count_queued(conn, &mut self.metrics, payload_len, is_control);
+        self.mark_dirty(id);
+        if is_first {
             self.metrics.congested += 1;
             self.congest(id, Pressure::Congested);
             self.arm(id);
         }
-        SendOutcome::Congested
+        if is_congested { SendOutcome::Congested } else { SendOutcome::Queued }
     }
 
     /// Notes that a connection's outbox went above its soft limit.
@@ -361,11 +389,8 @@ impl Core {
 
     /// Has the connection looked at in the flush phase.
     pub(super) fn mark_dirty(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id)
-            && !conn.dirty
-        {
-            conn.dirty = true;
-            self.queues.dirty.push_back(id);
+        if let Some(conn) = self.conns.get_mut(id) {
+            self.queues.note_output(id, conn);
         }
     }
 
@@ -429,5 +454,19 @@ impl Core {
         debug_assert_eq!(own, held, "the ledger and the connections: {batches:?}");
         let left = self.outboxes.held();
         debug_assert!(self.conns.len() > 0 || left == 0, "{left} bytes left");
+    }
+}
+
+/// Counts a queued frame that carries a message.
+#[inline(always)]
+fn count_queued(
+    conn: &mut Connection,
+    metrics: &mut Metrics,
+    payload_len: usize,
+    is_control: bool,
+) {
+    if !is_control {
+        metrics.messages_out += 1;
+        conn.traffic.count_out(payload_len);
     }
 }
