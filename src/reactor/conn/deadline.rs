@@ -5,7 +5,7 @@
 
 use super::connection::Connection;
 use super::due::Due;
-use super::outbox::Pressure;
+use super::outbox::pressure::Pressure;
 use super::phase::Phase;
 use crate::reactor::api::budget::HTTP_ANSWER_TIMEOUT;
 use crate::reactor::api::settings::{RouteSettings, Settings};

@@ -13,5 +13,5 @@ pub(super) mod pause;
 pub(super) mod phase;
 pub(super) mod table;
 pub(super) mod unread;
-#[cfg(feature = "deflate")]
+#[cfg_attr(not(feature = "deflate"), path = "../without/conn/windows.rs")]
 pub(super) mod windows;

@@ -8,7 +8,9 @@
 use std::io::{self, Write};
 use std::rc::Rc;
 
+use self::pressure::Pressure;
 use self::queue::{Chunk, Queue};
+use self::spares::SpareQueues;
 use crate::protocol::encoder::clip;
 use crate::protocol::frame::CONTROL_BYTES_MAX;
 use crate::protocol::{CloseFrame, Encoder, Masked, Message, Opcode, SharedFrame};
@@ -17,26 +19,13 @@ use crate::reactor::api::time::Time;
 use crate::reactor::parts::shared::Shared;
 
 mod pieces;
+pub(crate) mod pressure;
 mod queue;
-#[cfg_attr(not(feature = "tls"), path = "../without/sealed.rs")]
+#[cfg_attr(not(feature = "tls"), path = "../without/conn/outbox/records.rs")]
+pub(crate) mod records;
+#[cfg_attr(not(feature = "tls"), path = "../without/conn/outbox/sealed.rs")]
 mod sealed;
-mod spares;
-
-#[cfg(feature = "tls")]
-pub(crate) use self::sealed::{Workspace, Written};
-pub(crate) use self::spares::SpareQueues;
-
-/// How full an outbox is, by its route's limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Pressure {
-    /// Not above the soft limit since it was last below low water.
-    #[default]
-    Easy,
-    /// Was above the soft limit. `on_drain` is called when it falls below low water.
-    Congested,
-    /// As `Congested`, and messages are dropped until then.
-    Shedding,
-}
+pub(crate) mod spares;
 
 /// The result of one write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,14 +12,17 @@ use mio::net::TcpStream;
 
 use super::batch::Batches;
 use super::connection::{Connection, Rare};
-use super::outbox::{Flushed, Outbox, Pressure, SpareQueues};
+use super::outbox::pressure::Pressure;
+use super::outbox::records::flush_session;
+use super::outbox::spares::SpareQueues;
+use super::outbox::{Flushed, Outbox};
 use crate::protocol::encoder::frame_bytes;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::settings::RouteSettings;
 use crate::reactor::api::time::Time;
 use crate::reactor::parts::ledger::Ledger;
-use crate::reactor::parts::tls::Memory;
+use crate::reactor::parts::tls::SessionBuffers;
 
 /// What a change may work with.
 pub(crate) struct Open<'a> {
@@ -121,14 +124,14 @@ impl Outboxes {
     pub(crate) fn flush_sealed(
         &mut self,
         conn: &mut Connection,
-        memory: &mut Memory,
+        buffers: &mut SessionBuffers,
         now: Time,
     ) -> io::Result<(usize, Flushed)> {
         self.change_settled(conn, |open| {
             let Open { outbox, spares, socket, rare } = open;
             match rare.as_mut().and_then(|rare| rare.session.as_mut()) {
                 None => outbox.flush(socket, spares, now),
-                Some(session) => memory.flush(session, outbox, socket, spares, now),
+                Some(session) => flush_session(buffers, session, outbox, socket, spares, now),
             }
         })
     }
@@ -194,7 +197,7 @@ impl Outboxes {
         (!is_allowed).then_some(CloseReason::Overloaded)
     }
 
-    /// Whether a connection may hold `frame` bytes more when memory is short. What it has allocated and does
+    /// Whether a connection may hold `frame` bytes more when buffers is short. What it has allocated and does
     /// not use is freed first. The outbox may allocate more than `frame`: at most the rest of a chunk, which
     /// is charged right after.
     fn fits_share(&mut self, id: ConnId, conn: &mut Connection, frame: usize) -> bool {

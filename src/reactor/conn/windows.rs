@@ -8,7 +8,9 @@ use crate::protocol::Role;
 use crate::protocol::deflate::{Agreement, Window};
 use crate::reactor::api::settings::RouteSettings;
 use crate::reactor::api::time::Time;
-use crate::reactor::parts::ledger::Sum;
+use crate::reactor::parts::deflate::WindowRoom;
+
+pub(crate) use crate::protocol::deflate::Unfinished;
 
 /// How a connection stores its windows.
 pub(crate) type WindowsBox = Box<Windows>;
@@ -65,13 +67,4 @@ impl Windows {
             room.held.replace(before, outgoing.held_bytes());
         }
     }
-}
-
-/// The memory of all connections' windows.
-#[derive(Debug, Default)]
-pub(crate) struct WindowRoom {
-    /// Bytes that they hold.
-    pub(crate) held: Sum,
-    /// Bytes that they may grow to.
-    pub(crate) reserved: Sum,
 }

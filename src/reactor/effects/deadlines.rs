@@ -10,7 +10,7 @@ use crate::reactor::api::id::ConnId;
 use crate::reactor::api::settings::SlowPolicy;
 use crate::reactor::api::time::Time;
 use crate::reactor::conn::due::Due;
-use crate::reactor::conn::outbox::Pressure;
+use crate::reactor::conn::outbox::pressure::Pressure;
 use crate::reactor::core::Core;
 use crate::reactor::parts::schedule::Timer;
 

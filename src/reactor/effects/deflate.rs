@@ -11,9 +11,11 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::protocol::deflate::{Agreement, Compressed, Deflater, Effort, Inflater, Offer, Terms};
+use crate::protocol::deflate::{
+    Agreement, Compressed, Deflater, Effort, Inflater, Offer, Unfinished,
+};
 use crate::protocol::encoder::payload;
-use crate::protocol::handshake::{ClientRequest, Upgrade};
+use crate::protocol::handshake::ClientRequest;
 use crate::protocol::{Decoder, Message, ProtocolError, Role, SharedFrame};
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::{
@@ -21,97 +23,12 @@ use crate::reactor::api::budget::{
 };
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::outcome::SendOutcome;
-use crate::reactor::api::settings::{DeflateMode, RouteSettings, Settings};
+use crate::reactor::api::settings::Settings;
 use crate::reactor::conn::connection::Connection;
-use crate::reactor::conn::outbox::Pressure;
-use crate::reactor::conn::windows::{WindowRoom, Windows};
+use crate::reactor::conn::outbox::pressure::Pressure;
+use crate::reactor::conn::windows::{Windows, WindowsBox};
 use crate::reactor::core::Core;
-use crate::reactor::parts::metrics::Metrics;
 use crate::reactor::parts::shared::Bytes;
-
-pub(crate) use crate::protocol::deflate::Unfinished;
-pub(crate) use crate::reactor::conn::windows::WindowsBox;
-
-/// The compression state of one loop.
-#[derive(Debug)]
-pub(crate) struct Deflate {
-    /// The stream that compresses messages; created for the first one.
-    deflater: Option<Box<Deflater>>,
-    /// The stream that inflates messages; created for the first one.
-    inflater: Option<Box<Inflater>>,
-    windows: WindowRoom,
-    /// Messages from this size on may be compressed; `usize::MAX` until a connection has negotiated
-    /// it.
-    bytes_min: usize,
-    /// Messages compressed, or skipped as incompressible, up to the last [`trim`](Deflate::trim).
-    deflated: u64,
-    /// Bytes of compressed messages received up to the last `trim`.
-    inflated: u64,
-}
-
-impl Deflate {
-    pub(crate) fn new() -> Deflate {
-        Deflate {
-            deflater: None,
-            inflater: None,
-            windows: WindowRoom::default(),
-            bytes_min: usize::MAX,
-            deflated: 0,
-            inflated: 0,
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn bytes_min(&self) -> usize {
-        self.bytes_min
-    }
-
-    /// Bytes that all windows hold.
-    pub(crate) fn windows_held(&self) -> usize {
-        self.windows.held.get()
-    }
-
-    /// Bytes that all windows may grow to.
-    pub(crate) fn windows_reserved(&self) -> usize {
-        self.windows.reserved.get()
-    }
-
-    /// Streams lent to unfinished messages.
-    pub(crate) fn streams_lent(&self) -> usize {
-        self.inflater.as_ref().map_or(0, |inflater| inflater.streams_lent())
-    }
-
-    pub(crate) fn has_streams(&self) -> bool {
-        self.deflater.is_some() || self.inflater.is_some()
-    }
-
-    /// Frees streams that were not used since the last call; returns their number.
-    pub(crate) fn trim(&mut self, metrics: &Metrics) -> usize {
-        let mut freed = 0;
-        let deflated = metrics.messages_deflated + metrics.messages_not_deflated;
-        if deflated == self.deflated {
-            freed += usize::from(self.deflater.take().is_some());
-        }
-        self.deflated = deflated;
-        let inflated = metrics.bytes_inflated_from;
-        // The inflater counts lent streams, so it is kept until they are returned.
-        if inflated == self.inflated && self.streams_lent() == 0 {
-            freed += usize::from(self.inflater.take().is_some());
-        }
-        self.inflated = inflated;
-        freed
-    }
-}
-
-/// The agreement of a server on this route, for an upgrade request.
-pub(crate) fn negotiate(route: &RouteSettings, upgrade: &Upgrade<'_>) -> Option<Agreement> {
-    let takeover = match route.deflate {
-        DeflateMode::Off => return None,
-        DeflateMode::Shared => false,
-        DeflateMode::Dedicated => true,
-    };
-    upgrade.deflate(Terms { takeover, window_bits: route.deflate_window_bits })
-}
 
 impl Core {
     /// An outbound request, without context takeover if its windows do not fit; and these windows.

@@ -4,7 +4,7 @@ pub(super) mod accept;
 pub(super) mod closing;
 pub(super) mod connect;
 pub(super) mod deadlines;
-#[cfg_attr(not(feature = "deflate"), path = "../without/deflate.rs")]
+#[cfg_attr(not(feature = "deflate"), path = "../without/effects/deflate.rs")]
 pub(super) mod deflate;
 pub(super) mod http;
 pub(super) mod inbound;
@@ -15,6 +15,8 @@ pub(super) mod panics;
 pub(super) mod pieces;
 pub(super) mod publish;
 pub(super) mod resource;
+#[cfg_attr(not(feature = "tls"), path = "../without/effects/secure.rs")]
+pub(super) mod secure;
 pub(super) mod shutdown;
 #[cfg_attr(not(feature = "signals"), path = "../without/effects/signals.rs")]
 pub(super) mod signals;

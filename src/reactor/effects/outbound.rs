@@ -17,7 +17,9 @@ use crate::reactor::api::id::ConnId;
 use crate::reactor::api::outcome::SendOutcome;
 use crate::reactor::api::time::Time;
 use crate::reactor::conn::connection::Connection;
-use crate::reactor::conn::outbox::{Flushed, Outbox, Pressure, SpareQueues};
+use crate::reactor::conn::outbox::pressure::Pressure;
+use crate::reactor::conn::outbox::spares::SpareQueues;
+use crate::reactor::conn::outbox::{Flushed, Outbox};
 use crate::reactor::conn::phase::{Input, Phase};
 use crate::reactor::core::Core;
 
@@ -202,7 +204,7 @@ impl Core {
             false => self
                 .outboxes
                 .change_settled(conn, |open| open.outbox.flush(open.socket, open.spares, now)),
-            true => self.outboxes.flush_sealed(conn, &mut self.tls.memory, now),
+            true => self.outboxes.flush_sealed(conn, &mut self.tls.buffers, now),
         };
         self.note_written(id, was, result);
     }

@@ -8,7 +8,6 @@
 
 use std::num::NonZeroU8;
 
-use super::deflate::negotiate;
 use crate::protocol::handshake::{
     self, Connection, EMPTY_SLOTS, HeadScan, Refusal, Response, Upgrade, write_switching_protocols,
 };
@@ -21,6 +20,7 @@ use crate::reactor::api::request::{Params, Request};
 use crate::reactor::conn::handshake::Deferred;
 use crate::reactor::conn::phase::{Input, Phase, Standing};
 use crate::reactor::core::Core;
+use crate::reactor::parts::deflate::negotiate;
 use crate::reactor::parts::destination::Destination;
 use crate::reactor::parts::origin;
 use crate::reactor::parts::pages::Pages;

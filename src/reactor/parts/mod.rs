@@ -5,6 +5,8 @@ pub(super) mod batch_id;
 pub(super) mod bucket;
 pub(super) mod cors;
 pub(super) mod date;
+#[cfg_attr(not(feature = "deflate"), path = "../without/parts/deflate.rs")]
+pub(super) mod deflate;
 pub(super) mod destination;
 pub(super) mod drain;
 pub(super) mod entropy;
@@ -28,7 +30,7 @@ pub(super) mod signals;
 pub(super) mod socket;
 pub(super) mod stats;
 pub mod timer;
-#[cfg_attr(not(feature = "tls"), path = "../without/tls.rs")]
+#[cfg_attr(not(feature = "tls"), path = "../without/parts/tls.rs")]
 pub(super) mod tls;
 pub mod topics;
 pub(super) mod work;

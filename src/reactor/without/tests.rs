@@ -92,8 +92,8 @@ fn a_secure_listener_is_refused() {
 #[test]
 fn disabled_features_take_no_bytes() {
     assert_eq!(size_of::<Option<super::parts::tls::SessionBox>>(), 0);
-    assert_eq!(size_of::<Option<super::effects::deflate::WindowsBox>>(), 0);
-    assert_eq!(size_of::<Option<super::effects::deflate::Unfinished>>(), 0);
+    assert_eq!(size_of::<Option<super::conn::windows::WindowsBox>>(), 0);
+    assert_eq!(size_of::<Option<super::conn::windows::Unfinished>>(), 0);
     assert_eq!(size_of::<super::parts::tls::Tls>(), 0);
-    assert_eq!(size_of::<super::effects::deflate::Deflate>(), 0);
+    assert_eq!(size_of::<super::parts::deflate::Deflate>(), 0);
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::Outbox;
 use super::queue::Chunk;
-use super::{Outbox, SpareQueues};
+use super::spares::SpareQueues;
 use crate::protocol::{Encoder, Opcode, Piece};
 use crate::reactor::api::budget::SHARE_BYTES_MIN;
 use crate::reactor::parts::shared::{Bytes, SharedSum};

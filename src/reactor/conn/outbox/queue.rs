@@ -8,7 +8,7 @@ use std::io::{self, IoSlice, Write};
 use std::iter::successors;
 use std::rc::Rc;
 
-use super::Pressure;
+use super::pressure::Pressure;
 use super::sealed::Sealed;
 use crate::protocol::frame::{HEADER_BYTES_MAX, frame_len, is_close, is_message};
 use crate::reactor::api::budget::{CHUNK_BYTES, SPARE_CHUNK_BYTES, WRITE_BYTES, WRITE_SLICES};

@@ -3,7 +3,7 @@
 //! It owns the spares, bounds them, and counts what the ledger charges for them. Next: `trim.rs`
 //! frees spares that were not needed for a while.
 
-use super::Pressure;
+use super::pressure::Pressure;
 use super::queue::Queue;
 use crate::reactor::api::budget::{SPARE_BYTES, SPARE_CHUNK_BYTES, SPARE_CHUNKS, SPARE_OUTBOXES};
 

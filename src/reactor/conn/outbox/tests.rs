@@ -6,6 +6,8 @@ use std::io::{self, IoSlice, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::pressure::Pressure;
+use super::spares::SpareQueues;
 use super::*;
 use crate::protocol::{CloseCode, Piece};
 use crate::reactor::api::budget::{

@@ -28,7 +28,7 @@ use crate::reactor::api::settings::{
 };
 
 /// The only ALPN protocol (RFC 7301): a WebSocket starts with HTTP/1.1.
-pub(super) const ALPN: &[u8] = b"http/1.1";
+pub(crate) const ALPN: &[u8] = b"http/1.1";
 /// Tickets for each client of TLS 1.3: a client usually reconnects with one connection.
 const TICKETS: usize = 1;
 
@@ -48,13 +48,13 @@ const SUITES: [SupportedCipherSuite; 9] = [
     cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 ];
 
-pub(super) fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider { cipher_suites: SUITES.to_vec(), ..default_provider() })
 }
 
 /// Tickets and sessions for resumption; they outlive a change of certificates.
 #[derive(Debug, Clone)]
-pub(super) struct Resumption {
+pub(crate) struct Resumption {
     tickets: Arc<dyn ProducesTickets>,
     sessions: Arc<dyn StoresServerSessions>,
 }
@@ -62,7 +62,7 @@ pub(super) struct Resumption {
 impl Resumption {
     /// # Errors
     /// The system has no entropy for the ticket keys.
-    pub(super) fn new() -> Result<Resumption, TlsError> {
+    pub(crate) fn new() -> Result<Resumption, TlsError> {
         Ok(Resumption {
             tickets: Ticketer::new().map_err(TlsError::Configuration)?,
             sessions: ServerSessionMemoryCache::new(TLS_SESSIONS_MAX),
@@ -72,19 +72,19 @@ impl Resumption {
 
 /// A configuration, and a problem that only a running server should reject.
 #[derive(Debug)]
-pub(super) struct Loaded {
-    pub(super) config: Arc<ServerConfig>,
+pub(crate) struct Loaded {
+    pub(crate) config: Arc<ServerConfig>,
     /// A certificate that is not valid at this time. A server that starts uses it all the same,
     /// because it may have no better one; a running server keeps the old one. Without the feature
     /// `cert-info` this is not checked.
-    pub(super) not_valid_now: Option<TlsError>,
+    pub(crate) not_valid_now: Option<TlsError>,
 }
 
 /// Reads and checks all files in the settings.
 ///
 /// # Errors
 /// The first problem found.
-pub(super) fn load(settings: &TlsSettings, resumption: &Resumption) -> Result<Loaded, TlsError> {
+pub(crate) fn load(settings: &TlsSettings, resumption: &Resumption) -> Result<Loaded, TlsError> {
     let provider = provider();
     let mut certificates = Vec::with_capacity(settings.certificates.len());
     let mut not_valid_now = None;
@@ -140,7 +140,7 @@ fn certificate(
 }
 
 /// The certificates of a file as trusted roots.
-pub(super) fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+pub(crate) fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for root in certificates(path)? {
         roots.add(root).map_err(|error| TlsError::Certificate(path.to_owned(), error))?;

@@ -13,7 +13,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::certificates::{ALPN, provider, roots};
-use super::{Session, TlsError};
+use super::error::TlsError;
+use super::session::Session;
 
 /// The TLS configuration for connections to one server, for
 /// [`Context::connect_secure`](crate::reactor::Context::connect_secure). It is cheap to clone;

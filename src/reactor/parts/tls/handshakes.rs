@@ -30,19 +30,19 @@ impl Handshakes {
     }
 
     /// Takes one read of an admitted connection from the budget of the turn; false if none is left.
-    pub(super) fn take(&mut self) -> bool {
+    pub(crate) fn take(&mut self) -> bool {
         let has_one = self.left > 0;
         self.left -= usize::from(has_one);
         has_one
     }
 
     /// Queues a refused connection for its next read.
-    pub(super) fn park(&mut self, id: ConnId) {
+    pub(crate) fn park(&mut self, id: ConnId) {
         self.refused.push_back(id);
     }
 
     /// The oldest refused connection that is still `alive`, if the next read is due.
-    pub(super) fn next_refused(
+    pub(crate) fn next_refused(
         &mut self,
         now: Time,
         alive: impl Fn(ConnId) -> bool,

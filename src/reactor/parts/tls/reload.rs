@@ -22,11 +22,11 @@ use crate::reactor::api::settings::{ClientCertificates, TlsSettings};
 use crate::reactor::parts::mailbox::LoopWaker;
 
 /// The result of a reload.
-pub(super) type Reloaded = Result<Arc<ServerConfig>, TlsError>;
+pub(crate) type Reloaded = Result<Arc<ServerConfig>, TlsError>;
 
 /// The loop's end: requests reloads and receives configurations. Dropping it ends the thread.
 #[derive(Debug)]
-pub(super) struct Reloader {
+pub(crate) struct Reloader {
     requests: SyncSender<()>,
     reloaded: Receiver<Reloaded>,
 }
@@ -36,7 +36,7 @@ impl Reloader {
     ///
     /// # Errors
     /// The files cannot be loaded, or the thread cannot be started.
-    pub(super) fn start(
+    pub(crate) fn start(
         settings: TlsSettings,
         loop_waker: LoopWaker,
     ) -> Result<(Reloader, Loaded), TlsError> {
@@ -57,14 +57,14 @@ impl Reloader {
     }
 
     /// Requests a reload, whether the files have changed or not.
-    pub(super) fn request(&self) {
+    pub(crate) fn request(&self) {
         if let Err(TrySendError::Disconnected(())) = self.requests.try_send(()) {
             error!("the thread that reads certificates has ended");
         }
     }
 
     /// The result of a reload since the last call.
-    pub(super) fn next(&self) -> Option<Reloaded> {
+    pub(crate) fn next(&self) -> Option<Reloaded> {
         self.reloaded.try_recv().ok()
     }
 }

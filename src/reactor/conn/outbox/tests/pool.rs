@@ -1,6 +1,8 @@
 //! Spare queues.
 
 use super::*;
+use crate::reactor::conn::outbox::pressure::Pressure;
+use crate::reactor::conn::outbox::spares::SpareQueues;
 
 #[test]
 fn spares_are_bounded_in_number_and_bytes() {

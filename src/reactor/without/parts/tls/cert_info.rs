@@ -1,4 +1,5 @@
-//! Stands in for `tls/cert_info.rs` without the feature `cert-info`: no certificate is parsed.
+//! Stands in for `parts/tls/cert_info.rs` without the feature `cert-info`: no certificate is
+//! parsed.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Stands in for `outbox/sealed.rs` without the feature `tls`: no outbox holds records.
+//! Stands in for `conn/outbox/sealed.rs` without the feature `tls`: no outbox holds records.
 
 /// No records.
 #[derive(Debug, Default)]

@@ -1,22 +1,28 @@
-//! Reads from TLS connections: one budgeted read per connection and turn.
+//! TLS connections: one budgeted read per connection and turn, handshakes, close_notify, and the
+//! certificates of the loop.
 //!
-//! The counterpart of [`inbound`](crate::reactor::effects::inbound); no other file reads sockets. The
-//! plaintext goes through the same functions as that of other connections. All records of a read
-//! are decrypted at once, so that "drained" depends on the socket alone, as without TLS.
+//! The counterpart of [`inbound`](crate::reactor::effects::inbound); no other file reads sockets.
+//! The plaintext goes through the same functions as that of other connections. All records of a
+//! read are decrypted at once, so that "drained" depends on the socket alone, as without TLS.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::mem::take;
 
+use log::{debug, error, info, warn};
 use rustls::{Error, HandshakeKind};
 
 use crate::protocol::handshake::Refusal;
 use crate::reactor::Reactor;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
+use crate::reactor::api::settings::TlsSettings;
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::phase::{Input, Phase, Standing};
 use crate::reactor::conn::unread::Unread;
 use crate::reactor::core::Core;
+use crate::reactor::parts::tls::Identity;
+use crate::reactor::parts::tls::error::TlsError;
+use crate::reactor::parts::tls::reload::Reloader;
 
 /// The result of one read.
 enum Arrived {
@@ -127,15 +133,15 @@ impl Core {
                 return Arrived::Nothing;
             }
         }
-        let memory = &mut self.tls.memory;
-        let kept = session.restore(&mut memory.incoming);
+        let buffers = &mut self.tls.buffers;
+        let kept = session.restore(&mut buffers.incoming);
         // `&*socket`, not `socket`: `Read for &TcpStream` is another function than the one that the
         // plaintext path calls. That one keeps a single caller, and so is inlined there.
-        let len = match (&*socket).read(&mut memory.incoming[kept..]) {
+        let len = match (&*socket).read(&mut buffers.incoming[kept..]) {
             Ok(0) => return Arrived::End,
             Ok(len) => len,
             Err(error) => {
-                session.keep(&memory.incoming[..kept]);
+                session.keep(&buffers.incoming[..kept]);
                 match error.kind() {
                     io::ErrorKind::WouldBlock => *readable = false,
                     io::ErrorKind::Interrupted => {}
@@ -145,14 +151,14 @@ impl Core {
             }
         };
         // As without TLS: a short read means drained, unless the read side is closed.
-        *readable = kept + len == memory.incoming.len() || *read_closed;
+        *readable = kept + len == buffers.incoming.len() || *read_closed;
         conn.last_heard = self.now;
         conn.pulse.heard();
         self.metrics.bytes_read += len as u64;
         if is_discarded {
             return Arrived::Nothing;
         }
-        let records = &mut memory.incoming[..kept + len];
+        let records = &mut buffers.incoming[..kept + len];
         if session.is_fresh() && records[0].is_ascii_uppercase() {
             // No TLS record starts with an upper-case letter (RFC 8446, 5.1); every HTTP method
             // does.
@@ -160,14 +166,14 @@ impl Core {
             rare.session = None;
             return Arrived::NoTls { head_only };
         }
-        memory.answer.clear();
-        let received = session.receive(records, plain, &mut memory.answer);
+        buffers.answer.clear();
+        let received = session.receive(records, plain, &mut buffers.answer);
         // The end of the input is reported after all plaintext before it was handled.
         conn.readable |= session.is_input_ended();
-        if !memory.answer.is_empty() {
-            let answer = take(&mut memory.answer);
+        if !buffers.answer.is_empty() {
+            let answer = take(&mut buffers.answer);
             self.queue_sealed(id, &answer);
-            self.tls.memory.answer = answer;
+            self.tls.buffers.answer = answer;
         }
         if let Some(kind) = received.handshake {
             self.finish_handshake(id, kind);
@@ -227,5 +233,99 @@ impl Core {
         self.metrics.messages_dropped += dropped;
         self.mark_dirty(id);
         self.arm(id);
+    }
+}
+
+impl Core {
+    /// Queues records of TLS itself, before all output that is not encrypted yet.
+    fn queue_sealed(&mut self, id: ConnId, records: &[u8]) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            self.outboxes.change(id, conn, |open| open.outbox.push_sealed(open.spares, records));
+            self.mark_dirty(id);
+        }
+    }
+
+    /// Starts the handshake of an outbound connection: queues the ClientHello.
+    pub(crate) fn begin_handshake(&mut self, id: ConnId) {
+        let mut hello = Vec::new();
+        if let Some(session) = self.conns.get_mut(id).and_then(|conn| conn.session()) {
+            session.receive(&mut [], &mut [], &mut hello);
+        }
+        self.queue_sealed(id, &hello);
+    }
+
+    /// Writes our close_notify to a peer that has ended its side, if the socket accepts it at once.
+    pub(crate) fn write_close_notify(&mut self, id: ConnId) {
+        let Some(Connection { socket, rare: Some(rare), .. }) = self.conns.get_mut(id) else {
+            return;
+        };
+        let records = &mut self.tls.buffers.outgoing;
+        let sealed = rare.session.as_mut().and_then(|session| session.seal_end(records));
+        if let Some(len) = sealed
+            && let Err(error) = (&*socket).write(&records[..len])
+        {
+            debug!("{id}: no close_notify: {error}");
+        }
+    }
+
+    /// Queues our close_notify; false if it was sent before or cannot be sent.
+    pub(crate) fn queue_close_notify(&mut self, id: ConnId) -> bool {
+        let Some(session) = self.conns.get_mut(id).and_then(|conn| conn.session()) else {
+            return false;
+        };
+        let records = &mut self.tls.buffers.outgoing;
+        let Some(len) = session.seal_end(records) else {
+            return false;
+        };
+        let notify = records[..len].to_vec();
+        self.queue_sealed(id, &notify);
+        true
+    }
+
+    /// Uses certificates that the thread has reloaded since the last call, for new connections.
+    pub(crate) fn take_reloaded(&mut self) {
+        let Some(identity) = &mut self.tls.identity else {
+            return;
+        };
+        match identity.reloader.next() {
+            None => {}
+            Some(Ok(config)) => {
+                identity.config = config;
+                self.metrics.tls_reloads += 1;
+                info!("certificates reloaded");
+            }
+            Some(Err(error)) => {
+                self.metrics.tls_reloads_refused += 1;
+                error!("certificates not reloaded, the old ones stay: {error}");
+            }
+        }
+    }
+}
+
+impl Reactor {
+    /// Reads the certificates of [TLS listeners](crate::reactor::settings::ListenSettings::secure).
+    /// A thread then watches the files, and reloads them on a change or on
+    /// [`reload_certificates`](Reactor::reload_certificates).
+    ///
+    /// # Errors
+    /// A file is unreadable, malformed or inconsistent. A certificate that is not valid at this
+    /// time only logs a warning.
+    pub fn set_tls(&mut self, settings: TlsSettings) -> Result<(), TlsError> {
+        let (reloader, loaded) = Reloader::start(settings, self.core.notifiers.loop_waker())?;
+        if let Some(error) = loaded.not_valid_now {
+            warn!("{error}");
+        }
+        self.core.tls.identity = Some(Identity { config: loaded.config, reloader });
+        Ok(())
+    }
+
+    /// Reloads the certificates given to [`set_tls`](Reactor::set_tls), on a thread. If they are
+    /// valid, new connections use them. Otherwise the error is logged and the old ones stay in use.
+    /// Without TLS it only logs that there is nothing to reload.
+    pub fn reload_certificates(&self) {
+        match &self.core.tls.identity {
+            Some(identity) => identity.reloader.request(),
+            None => info!("nothing to reload: no listener uses TLS"),
+        }
     }
 }

@@ -1,24 +1,19 @@
-//! Stands in for `tls/` without the feature `tls`: no connection has a session.
+//! Stands in for `parts/tls/` without the feature `tls`: no connection has a session.
 //!
-//! [`Session`] has no value, so the compiler removes each branch that needs one. An `Option` of it takes
-//! no byte.
+//! [`Session`] has no value, so the compiler removes each branch that needs one. An `Option` of it
+//! takes no byte.
 
 use std::convert::Infallible;
 use std::io;
 
-use mio::net::TcpStream;
-
-use crate::reactor::Reactor;
-use crate::reactor::api::id::ConnId;
 use crate::reactor::api::time::Time;
 use crate::reactor::api::tls_info::TlsInfo;
-use crate::reactor::conn::outbox::{Flushed, Outbox, SpareQueues};
 
 const NO_TLS: &str = "weir was built without the feature `tls`";
 
 /// The TLS session of one connection: has no value.
 #[derive(Debug)]
-pub(crate) struct Session(Infallible);
+pub(crate) struct Session(pub(crate) Infallible);
 
 /// How a connection stores its session.
 pub(crate) type SessionBox = Session;
@@ -44,7 +39,7 @@ pub(crate) struct TlsConnector(Infallible);
 /// The TLS state of one loop.
 #[derive(Debug, Default)]
 pub(crate) struct Tls {
-    pub(crate) memory: Memory,
+    pub(crate) buffers: SessionBuffers,
     pub(crate) handshakes: Handshakes,
 }
 
@@ -68,20 +63,7 @@ impl Tls {
 
 /// No memory.
 #[derive(Debug, Default)]
-pub(crate) struct Memory;
-
-impl Memory {
-    pub(crate) fn flush(
-        &mut self,
-        session: &mut Session,
-        _: &mut Outbox,
-        _: &TcpStream,
-        _: &mut SpareQueues,
-        _: Time,
-    ) -> io::Result<(usize, Flushed)> {
-        match session.0 {}
-    }
-}
+pub(crate) struct SessionBuffers;
 
 /// No handshakes.
 #[derive(Debug, Default)]
@@ -93,23 +75,4 @@ impl Handshakes {
     pub(crate) fn refused_at(&self) -> Option<Time> {
         None
     }
-}
-
-impl Reactor {
-    pub(crate) fn read_secure(&mut self, _: ConnId) {}
-
-    pub(crate) fn read_refused(&mut self) {}
-}
-
-impl crate::reactor::core::Core {
-    pub(crate) fn begin_handshake(&mut self, _: ConnId) {}
-
-    pub(crate) fn write_close_notify(&mut self, _: ConnId) {}
-
-    /// Queues a close_notify: never.
-    pub(crate) fn queue_close_notify(&mut self, _: ConnId) -> bool {
-        false
-    }
-
-    pub(crate) fn take_reloaded(&mut self) {}
 }

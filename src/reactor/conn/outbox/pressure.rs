@@ -1,0 +1,13 @@
+//! How full an outbox is, as the limits of its route see it.
+
+/// How full an outbox is, by its route's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Pressure {
+    /// Not above the soft limit since it was last below low water.
+    #[default]
+    Easy,
+    /// Was above the soft limit. `on_drain` is called when it falls below low water.
+    Congested,
+    /// As `Congested`, and messages are dropped until then.
+    Shedding,
+}
