@@ -25,9 +25,9 @@ use crate::serve::{handle_signals, listen_on, log_start};
 /// Listeners of a node: RPC, health, P2P. A follower sends one request at a time to its leader.
 const NEEDS: Needs = Needs { listeners: 3, upstream_sockets: 1 };
 /// The listener group of the health address.
-const HEALTH_SITE: u16 = 1;
+const HEALTH_GROUP: u16 = 1;
 /// The listener group of the P2P address.
-const P2P_SITE: u16 = 2;
+const P2P_GROUP: u16 = 2;
 
 /// Runs the node until a signal stops it.
 ///
@@ -77,22 +77,22 @@ fn add_peers(
     node: &Node,
     options: &NodeOptions,
 ) -> Result<PeerSource, Box<dyn Error>> {
-    let outbound = reactor.add_outbound(reactor.next_service_id(), peer_route(P2P_SITE))?;
+    let outbound = reactor.add_outbound(reactor.next_service_id(), peer_route(P2P_GROUP))?;
     let peers = node.peers(options.chain_name(), options.boot_peers.clone(), outbound);
     let source = PeerSource::new(node.network(), peers.counts());
     let peers = reactor.add_service(peers)?;
-    reactor.add_route(P2P_PATH, peers, peer_route(P2P_SITE))?;
+    reactor.add_route(P2P_PATH, peers, peer_route(P2P_GROUP))?;
     Ok(source)
 }
 
 /// Settings of the routes on the health address.
 fn watched() -> RouteSettings {
-    RouteSettings { site: HEALTH_SITE, ..RouteSettings::default() }
+    RouteSettings { listener_group: HEALTH_GROUP, ..RouteSettings::default() }
 }
 
 fn health_listener(address: SocketAddr) -> ListenSettings {
     let usual = ListenSettings::new(address);
-    ListenSettings { site: HEALTH_SITE, for_operators: true, ..usual }
+    ListenSettings { listener_group: HEALTH_GROUP, for_operators: true, ..usual }
 }
 
 /// Binds all listeners, then prints a line for each on standard output, with its actual port.
@@ -107,7 +107,7 @@ fn listen(reactor: &mut Reactor, options: &NodeOptions) -> Result<(), Box<dyn Er
         lines += &format!("listening {scheme}://{address}/\n");
     }
     if let Some(address) = options.p2p_addr {
-        let settings = ListenSettings { site: P2P_SITE, ..ListenSettings::new(address) };
+        let settings = ListenSettings { listener_group: P2P_GROUP, ..ListenSettings::new(address) };
         let address = listen_on(reactor, &settings)?;
         lines += &format!("p2p ws://{address}{P2P_PATH}\n");
     }

@@ -21,7 +21,7 @@ use weir::services::rpc::Rpc;
 use weir::services::rpc::gateway::Gateway;
 use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 
-use crate::config::{ADMIN_SITE, Config, NetworkConfig, RouteConfig, Service};
+use crate::config::{ADMIN_GROUP, Config, NetworkConfig, RouteConfig, Service};
 use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::observe::{NetworkSource, ProcessSource};
 use crate::version::{COMMIT, VERSION};
@@ -107,7 +107,7 @@ fn add_network(
 fn add_admin(reactor: &mut Reactor, sources: Vec<Box<dyn Source>>) -> Result<(), Box<dyn Error>> {
     let service = reactor.add_service(Admin::new(sources))?;
     for path in [admin::METRICS, admin::HEALTH, admin::READY] {
-        let settings = RouteSettings { site: ADMIN_SITE, ..RouteSettings::default() };
+        let settings = RouteSettings { listener_group: ADMIN_GROUP, ..RouteSettings::default() };
         reactor.add_route(path, service, settings)?;
     }
     Ok(())

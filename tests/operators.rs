@@ -46,11 +46,12 @@ fn watched(settings: Settings) -> (Server, SocketAddr) {
         reactor.add_route("/", echo, RouteSettings::default()).unwrap();
         reactor.add_page("/page", TRY_IT_PAGE);
         let admin = reactor.add_service(Admin::new(Vec::new())).unwrap();
-        let route = RouteSettings { site: 1, ..RouteSettings::default() };
+        let route = RouteSettings { listener_group: 1, ..RouteSettings::default() };
         for path in [METRICS, HEALTH, READY] {
             reactor.add_route(path, admin, route.clone()).unwrap();
         }
-        let listen = ListenSettings { site: 1, for_operators: true, ..ListenSettings::new(any()) };
+        let listen =
+            ListenSettings { listener_group: 1, for_operators: true, ..ListenSettings::new(any()) };
         tell.send(reactor.listen(&listen).unwrap()).unwrap();
     });
     (server, told.recv_timeout(DEADLINE).unwrap())

@@ -39,7 +39,7 @@ pub(crate) use addresses::{Origin, socket_address};
 pub(crate) use error::ConfigError;
 pub(crate) use keys::{Layer, given};
 pub(crate) use networks::NetworkConfig;
-pub(crate) use options::{ADMIN_SITE, Options};
+pub(crate) use options::{ADMIN_GROUP, Options};
 pub(crate) use routes::{RouteConfig, Service};
 pub(crate) use values::{Count, OrOff, Span};
 

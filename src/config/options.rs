@@ -12,7 +12,7 @@ use clap::Args;
 
 pub(super) use self::room::RoomOptions;
 pub(super) use self::route::RouteOptions;
-pub(crate) use self::server::ADMIN_SITE;
+pub(crate) use self::server::ADMIN_GROUP;
 pub(super) use self::server::ServerOptions;
 
 /// All settings that have a flag.

@@ -2,12 +2,12 @@
 
 mod conn_map;
 mod flow;
+mod listener_groups;
 mod loops;
 mod mailbox;
 mod panics;
 mod records;
 mod requests;
-mod sites;
 mod throttle;
 mod timers;
 mod topics;

@@ -187,7 +187,7 @@ impl From<RouteOptions> for RouteSettings {
             hosts: options.hosts,
             require_origin: route().require_origin,
             require_protocol: options.require_protocol,
-            site: 0,
+            listener_group: 0,
             deflate: options.deflate.into(),
             deflate_bytes_min: options.deflate_min.0,
             deflate_window_bits: options.deflate_window_bits.0,

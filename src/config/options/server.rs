@@ -16,7 +16,7 @@ use crate::logging::{LogFilter, LogFormat, LogSettings};
 const LISTEN: Listen =
     Listen { address: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001)), secure: false };
 /// The listener group of the admin routes; all other routes are in group 0.
-pub(crate) const ADMIN_SITE: u16 = 1;
+pub(crate) const ADMIN_GROUP: u16 = 1;
 
 /// The settings that apply to the whole server.
 #[derive(Debug, Args, Serialize)]
@@ -253,7 +253,7 @@ impl ServerOptions {
             address,
             reuse_port,
             secure,
-            site: 0,
+            listener_group: 0,
             for_operators: false,
         };
         self.listen.iter().map(listen).collect()
@@ -265,7 +265,7 @@ impl ServerOptions {
 
     pub(in crate::config) fn admin(&self) -> Option<ListenSettings> {
         self.admin.0.map(|Address(address)| ListenSettings {
-            site: ADMIN_SITE,
+            listener_group: ADMIN_GROUP,
             for_operators: true,
             ..ListenSettings::new(address)
         })

@@ -137,8 +137,8 @@ pub struct ListenSettings {
     pub reuse_port: bool,
     /// TLS, with the certificates set before by [`set_tls`](crate::reactor::Reactor::set_tls).
     pub secure: bool,
-    /// The listener group: its requests find only routes of the same [group](RouteSettings::site).
-    pub site: u16,
+    /// The listener group: its requests find only routes of the same [group](RouteSettings::listener_group).
+    pub listener_group: u16,
     /// Accepts connections of operators, not clients: up to
     /// [`OPERATORS_MAX`](crate::reactor::budget::OPERATORS_MAX) at all such listeners, independently of the
     /// limits of clients. During a shutdown it stays open until the last client connection has
@@ -149,7 +149,13 @@ pub struct ListenSettings {
 impl ListenSettings {
     /// Listens on this address for routes of listener group 0, without TLS and SO_REUSEPORT.
     pub fn new(address: SocketAddr) -> ListenSettings {
-        ListenSettings { address, reuse_port: false, secure: false, site: 0, for_operators: false }
+        ListenSettings {
+            address,
+            reuse_port: false,
+            secure: false,
+            listener_group: 0,
+            for_operators: false,
+        }
     }
 
     /// Like [`new`](ListenSettings::new), with TLS.
@@ -194,7 +200,7 @@ pub struct RouteSettings {
     pub require_protocol: bool,
     /// The listener group of the route: only listeners of the same group lead to it. Routes for
     /// operators can so have an address of their own.
-    pub site: u16,
+    pub listener_group: u16,
     /// Whether messages are compressed for clients that offer it. For outbound connections, the
     /// offer follows from it, too. Without the feature `deflate`, nothing is compressed.
     pub deflate: DeflateMode,
@@ -222,7 +228,7 @@ impl Default for RouteSettings {
             hosts: Vec::new(),
             require_origin: true,
             require_protocol: false,
-            site: 0,
+            listener_group: 0,
             deflate: DeflateMode::Shared,
             deflate_bytes_min: 256,
             deflate_window_bits: 12,

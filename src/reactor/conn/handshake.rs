@@ -26,7 +26,7 @@ pub(crate) struct Handshake {
     /// The Origin of the last request, truncated, for a log line.
     pub(crate) origin: Option<Box<str>>,
     /// The listener group: which routes its requests can find.
-    pub(crate) site: u16,
+    pub(crate) listener_group: u16,
     /// The received part of a request body; its head is in `head`.
     pub(crate) body: Option<PartialBody>,
     /// A request without upgrade whose response is deferred.
@@ -46,7 +46,7 @@ impl Handshake {
             refused: None,
             answered: 0,
             origin: None,
-            site: 0,
+            listener_group: 0,
             body: None,
             plain: None,
             deferred: None,

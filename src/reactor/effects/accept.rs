@@ -94,7 +94,7 @@ impl Core {
         let id = self.conns.next_id();
         let mut handshake = Handshake::new(self.now);
         handshake.refused = refused;
-        handshake.site = listener.site;
+        handshake.listener_group = listener.listener_group;
         // Placeholders, until the request determines its route.
         let place = Place {
             route: RouteId::default(),

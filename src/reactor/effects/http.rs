@@ -39,10 +39,11 @@ impl Reactor {
         let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
             return Ok(0);
         };
-        let (site, refused) = (handshake.site, handshake.refused);
-        let found = self.core.router.find_plain(Destination::of(site, request), request.method());
+        let (listener_group, refused) = (handshake.listener_group, handshake.refused);
+        let found =
+            self.core.router.find_plain(Destination::of(listener_group, request), request.method());
         let Some((route, params)) = found else {
-            return self.core.answer_without_service(id, site, request).map(|()| 0);
+            return self.core.answer_without_service(id, listener_group, request).map(|()| 0);
         };
         if let Some(refused) = refused {
             return Err(refused);
@@ -99,8 +100,11 @@ impl Reactor {
         let mut slots = EMPTY_SLOTS;
         let request = Request::parse(head, &mut slots)?;
         let handshake = self.core.conns.get_mut(id).and_then(|conn| conn.handshake());
-        let site = handshake.map_or(0, |handshake| handshake.site);
-        let found = self.core.router.find_plain(Destination::of(site, &request), request.method());
+        let listener_group = handshake.map_or(0, |handshake| handshake.listener_group);
+        let found = self
+            .core
+            .router
+            .find_plain(Destination::of(listener_group, &request), request.method());
         let (route, params) = found.ok_or(Refusal::NotFound)?;
         self.ask(id, &request, route, &params, body)
     }

@@ -16,12 +16,12 @@ impl Core {
     pub(crate) fn answer_without_service(
         &mut self,
         id: ConnId,
-        site: u16,
+        listener_group: u16,
         request: &Request<'_>,
     ) -> Result<(), Refusal> {
         let response = match request.method() {
-            "OPTIONS" => self.options(site, request)?,
-            "GET" | "HEAD" => self.find_page(site, request)?,
+            "OPTIONS" => self.options(listener_group, request)?,
+            "GET" | "HEAD" => self.find_page(listener_group, request)?,
             _ => return Err(Refusal::Method),
         };
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
@@ -35,26 +35,26 @@ impl Core {
     /// Checks that the path admits the host of the request.
     pub(crate) fn check_host(&mut self, id: ConnId, request: &Request<'_>) -> Result<(), Refusal> {
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
-        let site = handshake.map_or(0, |handshake| handshake.site);
-        let is_refused = self.router.refuses_host(Destination::of(site, request));
+        let listener_group = handshake.map_or(0, |handshake| handshake.listener_group);
+        let is_refused = self.router.refuses_host(Destination::of(listener_group, request));
         if is_refused { Err(Refusal::Host) } else { Ok(()) }
     }
 
-    fn find_page(&self, site: u16, request: &Request<'_>) -> Result<Response, Refusal> {
+    fn find_page(&self, listener_group: u16, request: &Request<'_>) -> Result<Response, Refusal> {
         if request.has_body() {
             return Err(Refusal::Body);
         }
-        let to = Destination::of(site, request);
+        let to = Destination::of(listener_group, request);
         match self.router.page(to) {
             Some(page) => Ok(page_response(page)),
-            None if self.router.leads_somewhere(to) => Err(Refusal::UpgradeRequired),
+            None if self.router.has_route(to) => Err(Refusal::UpgradeRequired),
             None => Err(Refusal::NotFound),
         }
     }
 
     /// The response to `OPTIONS` (RFC 9110, 9.3.7), which may be a CORS preflight request.
-    fn options(&self, site: u16, request: &Request<'_>) -> Result<Response, Refusal> {
-        let to = Destination::of(site, request);
+    fn options(&self, listener_group: u16, request: &Request<'_>) -> Result<Response, Refusal> {
+        let to = Destination::of(listener_group, request);
         let allowed = self.router.allowed(to).ok_or(Refusal::NotFound)?;
         if request.has_body() {
             return Err(Refusal::Body);
@@ -74,8 +74,8 @@ impl Core {
     /// Refuses a method with the list of supported ones (RFC 9110, 15.5.6).
     pub(crate) fn refuse_method(&mut self, id: ConnId, request: &Request<'_>, head_only: bool) {
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
-        let site = handshake.map_or(0, |handshake| handshake.site);
-        let Some(allowed) = self.router.allowed(Destination::of(site, request)) else {
+        let listener_group = handshake.map_or(0, |handshake| handshake.listener_group);
+        let Some(allowed) = self.router.allowed(Destination::of(listener_group, request)) else {
             return self.refuse(id, Refusal::NotFound, head_only);
         };
         let mut response = Response::from(Refusal::Method);

@@ -119,9 +119,13 @@ impl Reactor {
     ) -> Result<(), Refusal> {
         let upgrade = request.upgrade()?;
         let path = request.path();
-        let site =
-            self.core.conns.get_mut(id).and_then(|conn| conn.handshake()).map_or(0, |h| h.site);
-        let routed = self.core.route(Destination::of(site, request), &upgrade)?;
+        let listener_group = self
+            .core
+            .conns
+            .get_mut(id)
+            .and_then(|conn| conn.handshake())
+            .map_or(0, |h| h.listener_group);
+        let routed = self.core.route(Destination::of(listener_group, request), &upgrade)?;
         self.core.admit_request(id, &upgrade)?;
 
         let service = self.core.router.service(routed.route);

@@ -7,14 +7,14 @@ use crate::protocol::handshake::Request;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Destination<'a> {
     /// The listener group.
-    pub(crate) site: u16,
+    pub(crate) listener_group: u16,
     pub(crate) path: &'a str,
     /// The host, with an optional port.
     pub(crate) host: Option<&'a str>,
 }
 
 impl<'a> Destination<'a> {
-    pub(crate) fn of(site: u16, request: &Request<'a>) -> Destination<'a> {
-        Destination { site, path: request.path(), host: request.host() }
+    pub(crate) fn of(listener_group: u16, request: &Request<'a>) -> Destination<'a> {
+        Destination { listener_group, path: request.path(), host: request.host() }
     }
 }

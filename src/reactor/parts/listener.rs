@@ -31,7 +31,7 @@ pub(crate) struct Listener {
     /// Connections start with a TLS handshake.
     pub(crate) is_secure: bool,
     /// The listener group: which routes its requests can find.
-    pub(crate) site: u16,
+    pub(crate) listener_group: u16,
     /// The quota that its connections count against.
     pub(crate) quota: Quota,
     /// Connections may be waiting: an event was reported, and no accept has returned `WouldBlock`
@@ -71,7 +71,7 @@ impl Listener {
         registry.register(&mut socket, token, Interest::READABLE)?;
         Ok(Listener {
             socket,
-            site: settings.site,
+            listener_group: settings.listener_group,
             quota: if settings.for_operators { Quota::Operators } else { Quota::Clients },
             is_secure: settings.secure,
             readable: false,

@@ -132,7 +132,7 @@ impl Router {
         let same = |route: &Route| {
             route.pattern.as_ref() == Some(&pattern)
                 && route.service == service
-                && route.settings.site == settings.site
+                && route.settings.listener_group == settings.listener_group
         };
         if self.routes.iter().any(same) {
             return Err(RouteError::Duplicate);
@@ -176,12 +176,12 @@ impl Router {
     pub(crate) fn page(&self, to: Destination<'_>) -> Option<&Page> {
         let found = self.pages.iter().find(|(at, _)| **at == *to.path);
         let routes = self.routes.iter().filter(|route| {
-            route.pattern.is_some() && route.settings.site == 0 && *route.text == *to.path
+            route.pattern.is_some() && route.settings.listener_group == 0 && *route.text == *to.path
         });
         let mut hosts = routes.map(|route| &route.settings.hosts).peekable();
         let is_admitted =
             hosts.peek().is_none() || hosts.any(|patterns| admits_host(patterns, to.host));
-        found.filter(|_| to.site == 0 && is_admitted).map(|(_, page)| page)
+        found.filter(|_| to.listener_group == 0 && is_admitted).map(|(_, page)| page)
     }
 
     /// The routes for this path and host, the most specific first.
@@ -193,17 +193,17 @@ impl Router {
     fn matching(&self, to: Destination<'_>) -> impl Iterator<Item = (RouteId, Params)> {
         let routes = self.ordered.iter().map(|&id| (id, &self.routes[id.index()]));
         routes
-            .filter(move |(_, route)| route.settings.site == to.site)
+            .filter(move |(_, route)| route.settings.listener_group == to.listener_group)
             .filter_map(move |(id, route)| Some((id, route.pattern.as_ref()?.matches(to.path)?)))
     }
 
     /// Whether routes match this path, but none of them this host.
     pub(crate) fn refuses_host(&self, to: Destination<'_>) -> bool {
-        self.has_hosts && self.matching(to).next().is_some() && !self.leads_somewhere(to)
+        self.has_hosts && self.matching(to).next().is_some() && !self.has_route(to)
     }
 
     /// Whether a route matches this path and host.
-    pub(crate) fn leads_somewhere(&self, to: Destination<'_>) -> bool {
+    pub(crate) fn has_route(&self, to: Destination<'_>) -> bool {
         self.find(to).next().is_some()
     }
 
@@ -211,7 +211,7 @@ impl Router {
     /// page, the methods of its services, and OPTIONS. `None` if nothing is served at the path.
     pub(crate) fn allowed(&self, to: Destination<'_>) -> Option<Vec<&'static str>> {
         let is_page = self.page(to).is_some();
-        if !is_page && !self.leads_somewhere(to) {
+        if !is_page && !self.has_route(to) {
             return None;
         }
         let services = self.find(to).map(|(id, _)| self.methods(self.service(id)));
@@ -276,7 +276,7 @@ mod tests {
     }
 
     fn to<'a>(path: &'a str, host: Option<&'a str>) -> Destination<'a> {
-        Destination { site: 0, path, host }
+        Destination { listener_group: 0, path, host }
     }
 
     fn first(router: &Router, path: &str) -> Option<usize> {

@@ -54,9 +54,9 @@ const HEADS: &str = "heads";
 const WAKE: u64 = u64::MAX;
 
 /// The limits of a connection between two nodes.
-pub fn peer_route(site: u16) -> RouteSettings {
+pub fn peer_route(listener_group: u16) -> RouteSettings {
     RouteSettings {
-        site,
+        listener_group,
         message_bytes_max: MESSAGE_BYTES_MAX,
         outbox_soft: OUTBOX_BYTES_MAX / 2,
         outbox_low: OUTBOX_BYTES_MAX / 4,

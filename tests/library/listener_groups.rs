@@ -1,4 +1,4 @@
-//! Listeners and routes of one site belong together; those of another do not see each other.
+//! A listener serves only the routes of its own listener group.
 
 use std::sync::mpsc::channel;
 
@@ -32,7 +32,7 @@ impl Service for Status {
 }
 
 #[test]
-fn each_address_has_the_routes_of_its_site() {
+fn each_address_has_the_routes_of_its_listener_group() {
     let (tell, told) = channel();
     let server = Server::start(Settings::default(), move |reactor| {
         let echo = reactor.add_service(Echo).unwrap();
@@ -42,10 +42,10 @@ fn each_address_has_the_routes_of_its_site() {
             Page { content_type: "text/plain", body: b"page", security_policy: "" },
         );
         let status = reactor.add_service(Status).unwrap();
-        let route = RouteSettings { site: 1, ..RouteSettings::default() };
+        let route = RouteSettings { listener_group: 1, ..RouteSettings::default() };
         reactor.add_route("/status/{x}", status, route).unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
-        let listen = ListenSettings { site: 1, ..ListenSettings::new(any) };
+        let listen = ListenSettings { listener_group: 1, ..ListenSettings::new(any) };
         tell.send(reactor.listen(&listen).unwrap()).unwrap();
     });
     let admin = told.recv_timeout(DEADLINE).unwrap();
