@@ -5,11 +5,11 @@ use toml::Table;
 
 use super::Config;
 use super::effective::{EffectiveNetwork, EffectiveRoute};
-use super::error::Place;
 use super::file::File;
 use super::keys::{Given, Layer};
 use super::networks::{NetworkConfig, networks};
 use super::options::ServerOptions;
+use super::place::Place;
 use super::routes::{RouteConfig, built_in, routes};
 
 /// Keys of a route that have no default.

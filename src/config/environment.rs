@@ -6,9 +6,11 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::error::{ConfigError, Place, shown};
+use super::error::ConfigError;
 use super::keys::{Given, Keys, Layer};
 use super::options::Options;
+use super::place::Place;
+use super::values::shown;
 use crate::nearest::{nearest, synonym};
 
 const PREFIX: &str = "WEIR_";

@@ -1,27 +1,18 @@
 //! Configuration errors for the operator: place, key, problem, and a suggestion.
 
+mod network;
+mod route;
+
 use std::fmt;
 use std::io;
 
 use weir::reactor::TlsError;
-use weir::upstream::redacted;
 
-use super::keys::Layer;
-use super::networks::NetworkError;
-use super::routes::RouteError;
+use super::keys::{Layer, place_of};
+use super::place::Place;
 
-/// Where a key was written.
-#[derive(Debug, Clone)]
-pub(crate) enum Place {
-    Line {
-        file: String,
-        line: usize,
-    },
-    Environment,
-    CommandLine,
-    /// No source of the operator's: a built-in route.
-    BuiltIn,
-}
+pub(crate) use self::network::NetworkError;
+pub(crate) use self::route::{PathError, RouteError};
 
 /// Why a configuration was rejected.
 #[derive(Debug)]
@@ -87,28 +78,6 @@ impl ConfigError {
     }
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Line { file, line } => write!(f, "{file}:{line}"),
-            Place::Environment => f.write_str("environment"),
-            Place::CommandLine => f.write_str("command line"),
-            Place::BuiltIn => f.write_str("built-in route"),
-        }
-    }
-}
-
-impl Place {
-    /// The key in the notation of this place.
-    fn name(&self, key: &str) -> String {
-        match self {
-            Place::Environment => format!("WEIR_{}", key.to_ascii_uppercase()),
-            Place::CommandLine => format!("--{}", key.replace('_', "-")),
-            Place::Line { .. } | Place::BuiltIn => key.to_owned(),
-        }
-    }
-}
-
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -144,19 +113,6 @@ impl fmt::Display for ConfigError {
             ConfigError::Network { place, error } => write!(f, "{place}: {error}"),
         }
     }
-}
-
-/// The place of the first key that occurs in a text. If several layers set it, the first layer
-/// counts.
-pub(super) fn place_of(text: &str, layers: &[&Layer]) -> Option<Place> {
-    let mut words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
-    let place = |word| layers.iter().find_map(|layer| Some(layer.get(word)?.place.clone()));
-    words.find_map(place)
-}
-
-/// A value for an error. A URL, which may be an upstream under a wrong key, loses its path.
-pub(super) fn shown(value: &str) -> String {
-    if value.contains("://") { redacted(value) } else { value.to_owned() }
 }
 
 fn suggest(f: &mut fmt::Formatter<'_>, nearest: Option<&str>) -> fmt::Result {

@@ -9,10 +9,11 @@ use toml::de::{DeTable, DeValue};
 use weir::reactor::read_regular_file;
 use weir::upstream::redacted;
 
-use super::error::{ConfigError, Place};
+use super::error::ConfigError;
 use super::keys::{Given, Keys, Layer};
 use super::networks::{NetworkOptions, NetworkTable, SECRET};
 use super::options::{Options, RoomOptions, RouteOptions};
+use super::place::Place;
 use super::routes::RouteTable;
 use super::syntax::other_format;
 use crate::nearest::{nearest, synonym};

@@ -11,7 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command};
 
-use super::error::Place;
+use super::place::Place;
 
 /// The values from one source, by key.
 pub(crate) type Layer = BTreeMap<String, Given>;
@@ -123,6 +123,14 @@ pub(super) fn read<T: Args>(layer: &Layer) -> Result<T, clap::Error> {
         .flatten()
         .collect();
     T::from_arg_matches(&command.try_get_matches_from(flags)?)
+}
+
+/// The place of the first key that occurs in a text. If several layers set it, the first layer
+/// counts.
+pub(super) fn place_of(text: &str, layers: &[&Layer]) -> Option<Place> {
+    let mut words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+    let place = |word| layers.iter().find_map(|layer| Some(layer.get(word)?.place.clone()));
+    words.find_map(place)
 }
 
 /// A command without arguments.

@@ -15,6 +15,7 @@ mod keys;
 mod networks;
 mod notes;
 mod options;
+mod place;
 mod routes;
 mod syntax;
 mod tls;
@@ -28,10 +29,10 @@ use weir::reactor::TlsError;
 use weir::reactor::settings::{ListenSettings, Settings, TlsSettings};
 
 use crate::logging::LogSettings;
-use error::Place;
 use file::File;
 use networks::NetworkOptions;
 use options::ServerOptions;
+use place::Place;
 
 pub(crate) use weir::upstream::redacted;
 

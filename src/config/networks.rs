@@ -3,7 +3,6 @@
 //! Validates a `[[network]]`, except for the limits that it shares with a route.
 
 use std::collections::HashSet;
-use std::fmt;
 
 use clap::Args;
 use serde::Serialize;
@@ -12,9 +11,10 @@ use weir::services::rpc::gateway::{GatewaySettings, UPSTREAMS_MAX};
 use weir::services::rpc::{Network, RpcSettings};
 use weir::upstream::UpstreamUrl;
 
-use super::error::{ConfigError, Place, place_of, shown};
-use super::keys::{Layer, read};
+use super::error::{ConfigError, NetworkError};
+use super::keys::{Layer, place_of, read};
 use super::options::RouteOptions;
+use super::place::Place;
 use super::values::{Count, FileName, OrOff, Size, Span, texts};
 
 /// The only supported kind of chain.
@@ -255,65 +255,4 @@ fn check(network: &NetworkConfig, server: &Settings) -> Result<(), NetworkError>
     settings.check().map_err(NetworkError::Settings)?;
     let (hard, all) = (settings.outbox_hard, server.buffered_bytes_max);
     if hard > all { Err(NetworkError::AboveBuffered { hard, all }) } else { Ok(()) }
-}
-
-/// Why a network was rejected.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum NetworkError {
-    Missing(&'static str),
-    Project(String),
-    /// Too many upstreams: this many.
-    Upstreams(usize),
-    Twice(String),
-    Settings(SettingsError),
-    /// The server would never let one outbox hold the largest answer. In bytes.
-    AboveBuffered {
-        hard: usize,
-        all: usize,
-    },
-    /// More subscriptions than topics are allowed.
-    AboveTopics {
-        name: &'static str,
-        count: usize,
-        limit: &'static str,
-        max: usize,
-    },
-}
-
-impl NetworkError {
-    /// The keys that contradict each other, as a text; empty if the error concerns the network
-    /// itself.
-    fn contradiction(&self) -> String {
-        match self {
-            NetworkError::Settings(error) => error.to_string(),
-            NetworkError::AboveBuffered { .. } => "response_max buffered_max".to_owned(),
-            NetworkError::AboveTopics { name, limit, .. } => format!("{name} {limit}"),
-            _ => String::new(),
-        }
-    }
-}
-
-impl fmt::Display for NetworkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NetworkError::Missing(key) => write!(f, "a [[network]] needs {key}"),
-            NetworkError::Project(name) => {
-                let name = shown(name);
-                write!(f, "project = {name:?}: expected letters, digits, '-', '_' and '.'")
-            }
-            NetworkError::Upstreams(count) => {
-                write!(f, "a [[network]] may have at most {UPSTREAMS_MAX} upstreams, not {count}")
-            }
-            NetworkError::Twice(path) => write!(f, "{path} is defined twice"),
-            NetworkError::Settings(error) => error.fmt(f),
-            NetworkError::AboveBuffered { hard, all } => write!(
-                f,
-                "an answer of response_max bytes needs an outbox of {hard} bytes, which must not exceed \
-                 buffered_max, {all} bytes"
-            ),
-            NetworkError::AboveTopics { name, count, limit, max } => {
-                write!(f, "{name} = {count}: must not exceed {limit}, {max}")
-            }
-        }
-    }
 }

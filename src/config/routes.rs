@@ -3,16 +3,16 @@
 //! Defines the syntax of paths and validates a `[[route]]`. The router matches requests.
 
 use std::collections::HashSet;
-use std::fmt;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use weir::reactor::settings::{RouteSettings, Settings, SettingsError};
+use weir::reactor::settings::{RouteSettings, Settings};
 use weir::services::rooms::RoomSettings;
 
-use super::error::{ConfigError, Place, place_of};
-use super::keys::{Given, Keys, Layer, read};
+use super::error::{ConfigError, PathError, RouteError};
+use super::keys::{Given, Keys, Layer, place_of, read};
 use super::options::{RoomOptions, RouteOptions};
+use super::place::Place;
 
 /// The path parameter that names the room.
 const ROOM_NAME: &str = "{name}";
@@ -201,96 +201,6 @@ fn pattern(path: &str) -> String {
         if segment.starts_with('{') { "{}".to_owned() } else { segment.to_owned() }
     };
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
-}
-
-/// Why a route was rejected. Sizes are in bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RouteError {
-    Missing(&'static str),
-    OnlyRooms(String),
-    Path(String, PathError),
-    Twice(String),
-    /// A page needs a path without parameters.
-    Page(String),
-    Settings(String, SettingsError),
-    /// The limit of all buffered bytes is below the limit of one outbox.
-    AboveBuffered {
-        path: String,
-        hard: usize,
-        all: usize,
-    },
-    /// A new member could not be sent the whole history of its room.
-    HistoryAboveSoft {
-        path: String,
-        history: usize,
-        soft: usize,
-    },
-}
-
-/// Why a path was rejected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PathError {
-    NoSlash,
-    EmptySegment,
-    BadName,
-    NameTwice,
-    BadSegment,
-    NoRoomName,
-}
-
-impl RouteError {
-    /// The keys that contradict each other, as a text; empty if the error concerns the route
-    /// itself.
-    fn contradiction(&self) -> String {
-        match self {
-            RouteError::Settings(_, error) => error.to_string(),
-            RouteError::AboveBuffered { .. } => "outbox_hard buffered_max".to_owned(),
-            RouteError::HistoryAboveSoft { .. } => "history_bytes_max outbox_soft".to_owned(),
-            _ => String::new(),
-        }
-    }
-}
-
-impl fmt::Display for RouteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RouteError::Missing(key) => write!(f, "a [[route]] needs a {key}"),
-            RouteError::OnlyRooms(key) => write!(f, r#"{key} needs service = "rooms""#),
-            RouteError::Path(path, error) => write!(f, "path {path:?}: {error}"),
-            RouteError::Twice(path) => {
-                write!(f, "path {path:?} already has a service: this route would never be reached")
-            }
-            RouteError::Page(path) => write!(
-                f,
-                "path {path:?}: page = true needs a path without parameters and without *, as in \
-                 \"/echo\""
-            ),
-            RouteError::Settings(path, error) => write!(f, "path {path:?}: {error}"),
-            RouteError::AboveBuffered { path, hard, all } => write!(
-                f,
-                "path {path:?}: outbox_hard ({hard} bytes) must not exceed buffered_max \
-                 ({all} bytes)"
-            ),
-            RouteError::HistoryAboveSoft { path, history, soft } => write!(
-                f,
-                "path {path:?}: history_bytes_max ({history} bytes) must not exceed \
-                 outbox_soft ({soft} bytes)"
-            ),
-        }
-    }
-}
-
-impl fmt::Display for PathError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PathError::NoSlash => "must start with /",
-            PathError::EmptySegment => "has an empty segment",
-            PathError::BadName => "a parameter must be {name}, of letters, digits and _",
-            PathError::NameTwice => "two parameters have the same name",
-            PathError::BadSegment => "a segment must be plain text, {name}, or * at the end",
-            PathError::NoRoomName => "a path of rooms must contain the parameter {name}",
-        })
-    }
 }
 
 #[cfg(test)]

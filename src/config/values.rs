@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::{Serialize, Serializer};
+use weir::upstream::redacted;
 
 /// A number of bytes: `64 KiB`, `1MB` or `65536`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,6 +228,11 @@ pub(super) fn texts<T: fmt::Display, S: Serializer>(
     to: S,
 ) -> Result<S::Ok, S::Error> {
     to.collect_seq(values.iter().map(T::to_string))
+}
+
+/// A value for an error. A URL, which may be an upstream under a wrong key, loses its path.
+pub(super) fn shown(value: &str) -> String {
+    if value.contains("://") { redacted(value) } else { value.to_owned() }
 }
 
 #[cfg(test)]
