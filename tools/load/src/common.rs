@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use weir::protocol::deflate::Offer;
+use weir::protocol::handshake::{ClientRequest, FieldError};
 
 use crate::assertion::Assertion;
 use crate::payload::Kind;
@@ -121,5 +123,28 @@ impl Common {
     pub(crate) fn kind(&self) -> Kind {
         // Pre-masked binary data would not compress.
         if self.text || self.request.deflate { Kind::Text } else { Kind::Binary }
+    }
+}
+
+impl RequestArgs {
+    /// The request for `path` at `host`.
+    ///
+    /// # Errors
+    /// A field is invalid in a request head.
+    pub(crate) fn to(&self, host: &str, path: &str) -> Result<ClientRequest, FieldError> {
+        let mut request = ClientRequest::new(host, path)?;
+        if self.deflate {
+            request = request.deflate(Offer { takeover: true });
+        }
+        for (name, value) in &self.header {
+            request = request.header(name, value)?;
+        }
+        for name in &self.subprotocol {
+            request = request.protocol(name)?;
+        }
+        match &self.origin {
+            Some(origin) => request.origin(origin),
+            None => Ok(request),
+        }
     }
 }

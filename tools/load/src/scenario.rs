@@ -4,12 +4,10 @@ use std::cell::RefCell;
 use std::error::Error;
 use std::rc::Rc;
 
-use weir::protocol::deflate::Offer;
-use weir::protocol::handshake::{ClientRequest, FieldError};
 use weir::reactor::{TlsConnector, TlsError};
 
 use crate::cli::{MixedArgs, ROOMS_PATH, Scenario};
-use crate::common::{Common, RequestArgs, TlsArgs};
+use crate::common::{Common, TlsArgs};
 use crate::crowd::{Crowd, Destination};
 use crate::mix::Ingredient;
 use crate::parts::{
@@ -186,7 +184,7 @@ fn destination(
     let path = path.unwrap_or(&target.path);
     let request = |room: usize| {
         let path = path.replace("{room}", &room.to_string());
-        request(&target.host, &path, &common.request).map(Rc::new)
+        common.request.to(&target.host, &path).map(Rc::new)
     };
     let requests = (0..rooms).map(request).collect::<Result<_, _>>()?;
     let sources = common.source.clone();
@@ -203,31 +201,6 @@ fn connector(args: &TlsArgs, name: &str) -> Result<TlsConnector, TlsError> {
         None => TlsConnector::public(name)?,
     };
     Ok(if args.no_resumption { connector.without_resumption() } else { connector })
-}
-
-/// The request for `path` at `host`.
-///
-/// # Errors
-/// A field is invalid in a request head.
-pub(crate) fn request(
-    host: &str,
-    path: &str,
-    args: &RequestArgs,
-) -> Result<ClientRequest, FieldError> {
-    let mut request = ClientRequest::new(host, path)?;
-    if args.deflate {
-        request = request.deflate(Offer { takeover: true });
-    }
-    for (name, value) in &args.header {
-        request = request.header(name, value)?;
-    }
-    for name in &args.subprotocol {
-        request = request.protocol(name)?;
-    }
-    match &args.origin {
-        Some(origin) => request.origin(origin),
-        None => Ok(request),
-    }
 }
 
 #[cfg(test)]

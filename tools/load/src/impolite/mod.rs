@@ -21,7 +21,6 @@ use self::breach::{BREACHES, Breach, Rule};
 use self::raw::{Raw, Seen};
 use crate::Verdict;
 use crate::common::RequestArgs;
-use crate::scenario::request;
 use crate::target::Target;
 use crate::values::duration;
 
@@ -68,7 +67,7 @@ impl Impolite {
         let reached = self.url.reach(self.patience);
         let address = reached.map_err(|error| format!("{}: {error}", self.url.host))?;
         let path = self.request.path.as_deref().unwrap_or(&self.url.path);
-        let request = request(&self.url.host, path, &self.request)?;
+        let request = self.request.to(&self.url.host, path)?;
         Raw::open(address, &request, self.patience)
             .map_err(|error| format!("{}: {error}", self.url.url))?;
         let wanted =
