@@ -353,7 +353,7 @@ fn keys_in_upstream_urls_are_hidden() {
     }
     // A redacted URL cannot be served.
     let error = file(&config.to_string()).unwrap_err();
-    assert!(error.contains("write the whole URL"), "{error}");
+    assert!(error.contains("the URL is redacted"), "{error}");
     for bad in ["ftp://a/KEY", "wss:/a/KEY", "http://u:KEY@a/", "a.example/KEY", "http://a b/KEY"] {
         let error = file(&text.replace("wss://a.example/KEY", bad)).unwrap_err();
         assert!(
