@@ -13,6 +13,7 @@ use mio::{Registry, Token};
 
 use super::api::budget::{RATE_ADDRESSES_MAX, SHARE_BYTES_MIN, WRITE_AT_ONCE_BYTES_MIN};
 use super::api::close_reason::CloseReason;
+use super::api::handle::Commands;
 use super::api::id::{ConnId, ServiceId, Source};
 use super::api::outcome::{Decision, SendOutcome};
 use super::api::settings::{Settings, SlowPolicy};
@@ -118,6 +119,8 @@ pub(super) struct Core {
     pub(super) metrics: Metrics,
     pub(super) registry: Registry,
     pub(super) notifiers: Notifiers,
+    /// What other threads have asked for.
+    pub(super) commands: Commands,
     pub(super) dates: DateCache,
     pub(super) spares: Spares,
     /// Whether the timer that frees unused memory is set.
@@ -140,7 +143,7 @@ impl Core {
     pub(super) fn new(
         settings: Settings,
         registry: Registry,
-        notifiers: Notifiers,
+        mut notifiers: Notifiers,
     ) -> io::Result<Core> {
         let limits = TopicLimits {
             topics_max: settings.topics_max,
@@ -161,6 +164,7 @@ impl Core {
             service_names: Vec::new(),
             metrics: Metrics::default(),
             registry,
+            commands: Commands::new(notifiers.notifier(ServiceId::LOOP)),
             notifiers,
             dates: DateCache::default(),
             spares: Spares::default(),

@@ -53,6 +53,7 @@ use self::parts::work::Share;
 pub use self::api::close_reason::CloseReason;
 pub use self::api::conn_map::ConnMap;
 pub use self::api::context::Context;
+pub use self::api::handle::Handle;
 pub use self::api::id::{ConnId, RouteId, ServiceId};
 pub use self::api::outcome::{Decision, More, SendOutcome};
 pub use self::api::publish::{Filter, Payload, PublishOptions, Published, Target};
@@ -67,7 +68,7 @@ pub use self::api::{budget, settings, time};
 pub use self::parts::admission::Occupancy;
 pub use self::parts::file::read_regular_file;
 pub use self::parts::histograms::{Durations, Sizes};
-pub use self::parts::mailbox::{Handle, MailReceiver, MailSender};
+pub use self::parts::mailbox::{MailReceiver, MailSender};
 pub use self::parts::metrics::{Metric, Metrics};
 pub use self::parts::schedule::ServiceTimer;
 #[cfg(feature = "signals")]
@@ -174,14 +175,14 @@ impl Reactor {
     /// There are 65,535 services, or the service has more than 255 subprotocols.
     pub fn add_service<S: Service + 'static>(&mut self, service: S) -> io::Result<ServiceId> {
         let too_many = || io::Error::new(io::ErrorKind::InvalidInput, "too many services");
-        let number = u16::try_from(self.services.len()).map_err(|_| too_many())?;
-        if service.protocols().len() > usize::from(u8::MAX) {
+        let id = self.next_service_id();
+        if id == ServiceId::LOOP || service.protocols().len() > usize::from(u8::MAX) {
             return Err(too_many());
         }
         self.core.router.add_service(service.protocols(), service.methods());
         self.core.service_names.push(std::any::type_name::<S>());
         self.services.push(Box::new(service));
-        Ok(ServiceId(number))
+        Ok(id)
     }
 
     /// The id that the next [`add_service`](Reactor::add_service) will return, for values that the
@@ -303,7 +304,8 @@ impl Reactor {
 
     /// A handle for other threads.
     pub fn handle(&self) -> Handle {
-        self.core.notifiers.handle()
+        let Core { notifiers, commands, conns, .. } = &self.core;
+        Handle::new(notifiers.requests(), commands.queue(), conns.counted())
     }
 
     /// The counts of the loop. This call updates the gauges (`.._now`).

@@ -186,11 +186,12 @@ impl Reactor {
     }
 
     fn read_mail(&mut self, id: ServiceId, share: usize) -> More {
-        if id.index() >= self.services.len() {
-            // A mailbox for a service that has not been added.
-            return More::No;
-        }
         self.core.work.serve(share);
+        if id.index() >= self.services.len() {
+            // Handles, or a mailbox for a service that has not been added.
+            let is_loop = id == ServiceId::LOOP;
+            return if is_loop { self.core.run_commands() } else { More::No };
+        }
         for _ in 0..MAILS {
             let Some(more) = self.call_weighed(id, |service, cx| service.on_mail(cx)) else {
                 self.core.pause_mail(id);

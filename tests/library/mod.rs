@@ -2,6 +2,7 @@
 
 mod conn_map;
 mod flow;
+mod handle;
 mod listener_groups;
 mod loops;
 mod mailbox;

@@ -236,7 +236,7 @@ struct Summing {
 impl Service for Summing {
     fn on_start(&mut self, cx: &mut Context<'_>) {
         let settings = WorkerSettings::new("sums", 4, 10_000);
-        self.workers = Some(cx.workers(settings, |number| Step::Done(number)));
+        self.workers = Some(cx.workers(settings, Step::Done));
         let (sender, orders) = cx.mailbox(1);
         self.orders = Some(orders);
         self.lend.send(sender).unwrap();

@@ -146,6 +146,10 @@ pub const METADATA_ENTRIES_MAX: usize = 16;
 pub const METADATA_BYTES_MAX: usize = 4096;
 /// Timers that all services together may set.
 pub const SERVICE_TIMERS_MAX: usize = 100_000;
+/// Messages that wait for the loop, put by [`Handle`](crate::reactor::Handle)s.
+pub const HANDLE_COMMANDS_MAX: usize = 1024;
+/// Bytes of those messages, and of the names of their receivers.
+pub const HANDLE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Addresses whose rate of new connections is tracked.
 pub const RATE_ADDRESSES_MAX: usize = 65_536;
 /// Keys remembered if the operator forbids their reuse.

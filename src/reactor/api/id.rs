@@ -88,6 +88,9 @@ const _: () = assert!(usize::BITS >= 64, "an id and its serial share one token")
 pub struct ServiceId(pub(in crate::reactor) u16);
 
 impl ServiceId {
+    /// The loop itself, which takes mail like a service.
+    pub(crate) const LOOP: ServiceId = ServiceId(u16::MAX);
+
     pub(in crate::reactor) fn index(self) -> usize {
         usize::from(self.0)
     }

@@ -4,6 +4,7 @@ pub mod budget;
 pub(super) mod close_reason;
 pub(super) mod conn_map;
 pub(super) mod context;
+pub(super) mod handle;
 pub(super) mod id;
 pub(super) mod outcome;
 pub(super) mod publish;

@@ -3,6 +3,9 @@
 //! It finds a connection by the slot in its id, and checks the serial, so that the id of an ended
 //! connection finds nothing. It knows nothing of what connections do.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use slab::Slab;
 
 use super::connection::Connection;
@@ -17,6 +20,8 @@ pub(crate) struct Conns {
     /// Connections accepted at listeners for operators. Invariant: their number in `slab`.
     operators: usize,
     last_serial: u32,
+    /// The number of connections, for other threads.
+    counted: Arc<AtomicUsize>,
 }
 
 impl Conns {
@@ -46,12 +51,24 @@ impl Conns {
     pub(crate) fn insert(&mut self, conn: Connection) {
         self.operators += usize::from(conn.is_operator());
         self.slab.insert(conn);
+        self.count();
     }
 
     pub(crate) fn remove(&mut self, id: ConnId) -> Option<Connection> {
         let is_operator = self.get(id)?.is_operator();
         self.operators -= usize::from(is_operator);
-        self.slab.try_remove(id.slot())
+        let removed = self.slab.try_remove(id.slot());
+        self.count();
+        removed
+    }
+
+    /// The number of connections, kept up to date.
+    pub(crate) fn counted(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.counted)
+    }
+
+    fn count(&self) {
+        self.counted.store(self.slab.len(), Ordering::Relaxed);
     }
 
     /// All connections with their ids.

@@ -2,6 +2,7 @@
 
 pub(super) mod accept;
 pub(super) mod closing;
+pub(super) mod commands;
 pub(super) mod connect;
 pub(super) mod deadlines;
 #[cfg_attr(not(feature = "deflate"), path = "../without/effects/deflate.rs")]

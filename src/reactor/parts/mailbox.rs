@@ -90,8 +90,8 @@ impl Notifiers {
         self.loop_waker.clone()
     }
 
-    pub(crate) fn handle(&self) -> Handle {
-        Handle {
+    pub(crate) fn requests(&self) -> Requests {
+        Requests {
             shutdown: Arc::clone(&self.shutdown),
             report: Arc::clone(&self.report),
             loop_waker: self.loop_waker.clone(),
@@ -217,25 +217,21 @@ impl<T> MailReceiver<T> {
     }
 }
 
-/// Controls a running reactor from other threads.
+/// Requests from other threads that need no queue.
 #[derive(Debug, Clone)]
-pub struct Handle {
+pub(crate) struct Requests {
     shutdown: Arc<AtomicBool>,
     report: Arc<AtomicBool>,
     loop_waker: LoopWaker,
 }
 
-impl Handle {
-    /// Requests a shutdown: the reactor stops accepting, closes all connections with 1001, waits for
-    /// them up to the drain timeout, and returns from [`run`](crate::reactor::Reactor::run).
-    pub fn shutdown(&self) {
+impl Requests {
+    pub(crate) fn shutdown(&self) {
         self.shutdown.store(true, Ordering::Release);
         self.loop_waker.wake();
     }
 
-    /// Requests a log line with statistics of the turns since the last report. No effect unless
-    /// [`turn_stats`](crate::reactor::settings::Settings::turn_stats) is set.
-    pub fn report_turns(&self) {
+    pub(crate) fn report(&self) {
         self.report.store(true, Ordering::Release);
         self.loop_waker.wake();
     }
