@@ -8,20 +8,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
-use log::debug;
-use mio::{Registry, Token};
+use mio::Registry;
 
-use super::api::budget::{RATE_ADDRESSES_MAX, SHARE_BYTES_MIN, WRITE_AT_ONCE_BYTES_MIN};
-use super::api::close_reason::CloseReason;
+use super::api::budget::RATE_ADDRESSES_MAX;
 use super::api::handle::Commands;
-use super::api::id::{ConnId, ServiceId, Source};
-use super::api::outcome::{Decision, SendOutcome};
-use super::api::settings::{Settings, SlowPolicy};
+use super::api::id::{ConnId, ServiceId};
+use super::api::outcome::Decision;
+use super::api::settings::Settings;
 use super::api::time::Time;
 use super::conn::connection::Connection;
-use super::conn::outbox::Outbox;
-use super::conn::outbox::pressure::Pressure;
-use super::conn::outbox::spares::SpareQueues;
 use super::conn::outboxes::Outboxes;
 use super::conn::table::Conns;
 use super::parts::admission::Admission;
@@ -36,13 +31,11 @@ use super::parts::metrics::Metrics;
 use super::parts::recovery::Recovery;
 use super::parts::router::Router;
 use super::parts::schedule::Schedule;
-use super::parts::shared::{Bytes, Shared};
 use super::parts::socket::send_buffer_max;
 use super::parts::tls::Tls;
 use super::parts::topics::{TopicLimits, Topics};
 use super::parts::work::Work;
-use crate::protocol::encoder::frame_bytes;
-use crate::protocol::{Masked, Message, Role, SharedFrame, Spares};
+use crate::protocol::Spares;
 
 /// The queues by which one phase of the turn, or one turn, tells another what to look at.
 #[derive(Debug, Default)]
@@ -81,7 +74,7 @@ impl Queues {
 
     /// Queues a connection for the flush phase.
     #[inline(always)]
-    fn note_output(&mut self, id: ConnId, conn: &mut Connection) {
+    pub(super) fn note_output(&mut self, id: ConnId, conn: &mut Connection) {
         if !conn.dirty {
             conn.dirty = true;
             self.dirty.push_back(id);
@@ -186,213 +179,6 @@ impl Core {
         self.conns.insert(conn);
     }
 
-    // Output.
-
-    /// Queues one message for one connection.
-    pub(super) fn send(&mut self, id: ConnId, message: Message<'_>) -> SendOutcome {
-        let (opcode, payload) = (message.opcode(), message.as_bytes());
-        if payload.len() >= self.deflate.bytes_min().min(WRITE_AT_ONCE_BYTES_MIN)
-            && let Some(outcome) = self.send_large(id, message)
-        {
-            return outcome;
-        }
-        self.queue(
-            id,
-            payload.len(),
-            false,
-            #[inline(always)]
-            |outbox, spares, mask| outbox.push_frame(spares, opcode, payload, mask),
-        )
-    }
-
-    /// Sends a message in a way that is worth it for large ones only, if there is one.
-    #[inline(never)]
-    fn send_large(&mut self, id: ConnId, message: Message<'_>) -> Option<SendOutcome> {
-        if message.len() >= self.deflate.bytes_min()
-            && let Some(outcome) = self.send_deflated(id, message)
-        {
-            return Some(outcome);
-        }
-        if message.len() >= WRITE_AT_ONCE_BYTES_MIN {
-            return self.write_at_once(id, message);
-        }
-        None
-    }
-
-    /// Queues one message for one connection of the client's role, masked by who sends it.
-    pub(super) fn send_masked(&mut self, id: ConnId, message: Masked<'_>) -> SendOutcome {
-        if self.conns.get(id).is_some_and(|conn| conn.decoder.role() == Role::Server) {
-            return SendOutcome::Refused;
-        }
-        if message.payload.len() >= WRITE_AT_ONCE_BYTES_MIN
-            && let Some(outcome) = self.write_masked_at_once(id, message)
-        {
-            return outcome;
-        }
-        self.queue(id, message.payload.len(), false, |outbox, spares, _| {
-            outbox.push_premasked(spares, message);
-        })
-    }
-
-    /// Queues a frame that others are sent, too.
-    pub(super) fn send_shared(&mut self, id: ConnId, frame: &SharedFrame) -> SendOutcome {
-        let shared = self.share(frame);
-        self.send_counted(id, frame, shared.as_ref())
-    }
-
-    /// Counts a frame that is large enough to be shared rather than copied into each outbox.
-    pub(super) fn share(&self, frame: &SharedFrame) -> Option<Rc<Shared>> {
-        let bytes = frame.bytes();
-        let is_large = bytes.len() >= SHARE_BYTES_MIN;
-        is_large.then(|| self.outboxes.ledger.share(Bytes::Frame(Rc::clone(bytes))))
-    }
-
-    /// Queues a frame that is counted already, if it is large enough to be shared.
-    pub(super) fn send_counted(
-        &mut self,
-        id: ConnId,
-        frame: &SharedFrame,
-        shared: Option<&Rc<Shared>>,
-    ) -> SendOutcome {
-        let payload = frame.payload();
-        let is_control = frame.opcode().is_control();
-        if payload.len() >= self.deflate.bytes_min()
-            && let Some(outcome) = self.send_shared_deflated(id, frame)
-        {
-            return outcome;
-        }
-        self.queue(id, payload.len(), is_control, |outbox, spares, mask| match (mask, shared) {
-            (None, Some(shared)) => outbox.push_shared(spares, Rc::clone(shared)),
-            (None, None) => outbox.push_frames(spares, frame.as_bytes()),
-            (Some(_), _) => outbox.push_masked(spares, frame, mask),
-        })
-    }
-
-    /// Queues a ping of a service's own.
-    pub(super) fn send_ping(&mut self, id: ConnId, payload: &[u8]) -> SendOutcome {
-        self.queue(id, payload.len(), true, |outbox, spares, mask| {
-            outbox.push_ping(spares, payload, mask);
-        })
-    }
-
-    /// Queues the answer to a ping.
-    pub(super) fn send_pong(&mut self, id: ConnId, payload: &[u8]) -> SendOutcome {
-        self.queue(id, payload.len(), true, |outbox, spares, mask| {
-            outbox.push_pong(spares, payload, mask);
-        })
-    }
-
-    /// The one way into the outbox of an open connection: limits first, then the bytes. A ping or pong
-    /// that finds no room is left out, and nothing else follows from that; nor is it shed.
-    #[inline(always)]
-    pub(super) fn queue(
-        &mut self,
-        id: ConnId,
-        payload_len: usize,
-        is_control: bool,
-        push: impl FnOnce(&mut Outbox, &mut SpareQueues, Option<[u8; 4]>),
-    ) -> SendOutcome {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_open()) else {
-            return SendOutcome::Gone;
-        };
-        self.outboxes.settle(id, conn);
-        let limits = self.router.settings(conn.route);
-        let frame = frame_bytes(payload_len);
-        let is_easy = conn.outbox.bytes() + frame <= limits.outbox_soft
-            && conn.outbox.pressure() == Pressure::Easy
-            && self.outboxes.is_surely_plenty(frame)
-            && conn.decoder.role() == Role::Server;
-        if !is_easy {
-            return self.queue_checked(id, payload_len, is_control, push);
-        }
-        self.outboxes.change_settled(conn, |open| push(open.outbox, open.spares, None));
-        debug_assert!(conn.outbox.bytes() <= limits.outbox_soft, "{id}: {payload_len} bytes");
-        self.queues.note_output(id, conn);
-        count_queued(conn, &mut self.metrics, payload_len, is_control);
-        SendOutcome::Queued
-    }
-
-    /// Queues a frame that must be masked, or that may exceed a limit. Apart from [`Core::queue`], so
-    /// that other frames do not pay for it.
-    #[inline(never)]
-    fn queue_checked(
-        &mut self,
-        id: ConnId,
-        payload_len: usize,
-        is_control: bool,
-        push: impl FnOnce(&mut Outbox, &mut SpareQueues, Option<[u8; 4]>),
-    ) -> SendOutcome {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return SendOutcome::Gone;
-        };
-        let limits = self.router.settings(conn.route);
-        if let Some(reason) = self.outboxes.refusal(id, conn, limits, payload_len, is_control) {
-            self.metrics.buffered_refused += u64::from(reason == CloseReason::Overloaded);
-            self.metrics.messages_refused += u64::from(!is_control);
-            // That a message is larger than any queue may be is not for its receiver to answer for.
-            if !is_control && frame_bytes(payload_len) <= limits.outbox_hard {
-                self.apply_policy(id, reason);
-            }
-            return SendOutcome::Refused;
-        }
-        let mask = self.masks.for_frame_of(conn.decoder.role());
-        self.outboxes.change_settled(conn, |open| push(open.outbox, open.spares, mask));
-        let is_congested = conn.outbox.bytes() > limits.outbox_soft;
-        let is_first = is_congested && conn.outbox.above_soft_since().is_none();
-        count_queued(conn, &mut self.metrics, payload_len, is_control);
-        self.mark_dirty(id);
-        if is_first {
-            self.metrics.congested += 1;
-            self.congest(id, Pressure::Congested);
-            self.arm(id);
-        }
-        if is_congested { SendOutcome::Congested } else { SendOutcome::Queued }
-    }
-
-    /// Notes that a connection's outbox went above its soft limit.
-    pub(super) fn congest(&mut self, id: ConnId, pressure: Pressure) {
-        if let Some(conn) = self.conns.get_mut(id) {
-            let now = self.now;
-            self.outboxes.change(id, conn, |open| open.outbox.congest(now, pressure));
-        }
-    }
-
-    /// Output that must not wait for anybody's limits: an HTTP head.
-    pub(super) fn queue_head(&mut self, id: ConnId, head: Vec<u8>) {
-        if let Some(conn) = self.conns.get_mut(id).filter(|_| !head.is_empty()) {
-            self.outboxes.change(id, conn, |open| open.outbox.push_head(open.spares, head));
-            self.mark_dirty(id);
-        }
-    }
-
-    /// There was no room for a message: the route's policy.
-    fn apply_policy(&mut self, id: ConnId, reason: CloseReason) {
-        if let Some(conn) = self.conns.get_mut(id) {
-            match self.router.settings(conn.route).slow_policy {
-                SlowPolicy::Close => self.close(id, reason),
-                SlowPolicy::Drop => self.congest(id, Pressure::Shedding),
-            }
-        }
-    }
-
-    /// Counts what input holds of memory; ends the connection if that is too much.
-    pub(super) fn account_input(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        let is_operator = conn.is_operator();
-        let is_more = self.outboxes.charge_input(conn);
-        let held = self.outboxes.held_by(conn);
-        if is_more && !is_operator && !self.outboxes.allows(held, 0) {
-            self.metrics.buffered_refused += 1;
-            self.close(id, CloseReason::Overloaded);
-            // One that was closing already is not listened to any more.
-            self.finish_close(id);
-        }
-    }
-
-    // Queues.
-
     /// Has the connection looked at in the flush phase.
     pub(super) fn mark_dirty(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
@@ -407,32 +193,6 @@ impl Core {
         {
             conn.queued = true;
             self.queues.run.push_back(id);
-        }
-    }
-
-    /// Asks the poll for what the connection wants now, if that has changed.
-    pub(super) fn sync_interest(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        let wanted = conn.wanted_interest();
-        if wanted == conn.interest {
-            return;
-        }
-        let token = Token::from(Source::Connection(id));
-        let result = match (conn.interest, wanted) {
-            (None, Some(interest)) => self.registry.register(&mut conn.socket, token, interest),
-            (Some(_), Some(interest)) => {
-                self.registry.reregister(&mut conn.socket, token, interest)
-            }
-            (_, None) => self.registry.deregister(&mut conn.socket),
-        };
-        match result {
-            Ok(()) => conn.interest = wanted,
-            Err(error) => {
-                debug!("{id}: poll registration failed: {error}");
-                self.vanish(id, CloseReason::PeerReset);
-            }
         }
     }
 
@@ -460,19 +220,5 @@ impl Core {
         debug_assert_eq!(own, held, "the ledger and the connections: {batches:?}");
         let left = self.outboxes.held();
         debug_assert!(self.conns.len() > 0 || left == 0, "{left} bytes left");
-    }
-}
-
-/// Counts a queued frame that carries a message.
-#[inline(always)]
-fn count_queued(
-    conn: &mut Connection,
-    metrics: &mut Metrics,
-    payload_len: usize,
-    is_control: bool,
-) {
-    if !is_control {
-        metrics.messages_out += 1;
-        conn.traffic.count_out(payload_len);
     }
 }

@@ -1,43 +1,26 @@
-//! One turn: the poll, then eight phases, each one short function of [`TURN`].
+//! One turn: the poll, then eight phases, each one function of [`Reactor::phases`].
 //!
 //! Their order is the architecture; the [reactor's page](super) describes each phase. A phase
 //! handles what was in its queue at its start. Work that is queued again waits for the next turn,
 //! so that every socket gets its share.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
-
-use mio::event::Event;
 
 use super::Reactor;
 use super::api::budget::{
     CALLS_WORK, FLUSHES, MAIL_WORK, MAILS, READ_WORK, TIMER_GRACE, TIMER_LATE, TIMERS,
 };
-use super::api::close_reason::CloseReason;
-use super::api::id::{ConnId, ServiceId, Source};
+use super::api::id::{ServiceId, Source};
 use super::api::outcome::More;
 use super::api::time::Time;
-use super::conn::phase::{Phase, Standing};
-use super::core::Core;
+use super::conn::phase::Phase;
 use super::parts::listener::Listener;
 use super::parts::stats::PHASES;
 use super::parts::work::Share;
 
 /// The longest wait of a poll, for timers further ahead: `epoll` counts milliseconds in 31 bits.
 const POLL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The phases in order, which is also the order of their names in [`PHASES`].
-const TURN: [fn(&mut Reactor); PHASES.len()] = [
-    Reactor::note_phase,
-    Reactor::read_phase,
-    Reactor::mail_phase,
-    Reactor::timer_phase,
-    Reactor::accept_phase,
-    Reactor::flush_phase,
-    Reactor::drain_phase,
-    Reactor::reap_phase,
-];
 
 impl Reactor {
     /// Runs one turn. Waits for events for at most `timeout`, and not at all if the last turn left
@@ -52,7 +35,7 @@ impl Reactor {
         self.core.metrics.turns += 1;
         let end = match self.stats {
             None => {
-                TURN.iter().for_each(|phase| phase(self));
+                self.phases(|_| {});
                 self.clock()
             }
             Some(_) => self.timed_phases(),
@@ -63,6 +46,28 @@ impl Reactor {
             self.core.check_ledger();
         }
         Ok(())
+    }
+
+    /// The phases of a turn in their order, which is also the order of their names in [`PHASES`].
+    /// Calls `after` after each phase.
+    #[inline(always)]
+    fn phases(&mut self, mut after: impl FnMut(&Reactor)) {
+        self.note_phase();
+        after(self);
+        self.read_phase();
+        after(self);
+        self.mail_phase();
+        after(self);
+        self.timer_phase();
+        after(self);
+        self.accept_phase();
+        after(self);
+        self.flush_phase();
+        after(self);
+        self.drain_phase();
+        after(self);
+        self.reap_phase();
+        after(self);
     }
 
     /// Waits for events. A signal (SIGCONT, for example) interrupts the wait before it reports
@@ -84,9 +89,12 @@ impl Reactor {
     /// the end of the last phase.
     fn timed_phases(&mut self) -> Time {
         let events = self.events.iter().count();
-        let ends = TURN.map(|phase| {
-            phase(self);
-            self.clock()
+        let mut ends = [Time::ZERO; PHASES.len()];
+        let mut next = ends.iter_mut();
+        self.phases(|reactor| {
+            if let Some(end) = next.next() {
+                *end = reactor.clock();
+            }
         });
         if let Some(stats) = &mut self.stats {
             stats.count(events, self.core.now, ends);
@@ -307,51 +315,5 @@ impl Reactor {
         if has_ended {
             self.reserve.refill();
         }
-    }
-}
-
-impl Core {
-    fn note(&mut self, id: ConnId, event: &Event) {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        conn.readable |= event.is_readable() || event.is_error() || event.is_read_closed();
-        conn.read_closed |= event.is_read_closed();
-        if event.is_error() && conn.is_unread_by_choice() {
-            return self.vanish(id, CloseReason::PeerReset);
-        }
-        if conn.should_run() {
-            conn.queued = true;
-            self.queues.run.push_back(id);
-        }
-        if conn.awaits_write() && (event.is_writable() || event.is_error()) {
-            self.mark_dirty(id);
-        }
-    }
-
-    /// Frees an ended connection; returns the topics that it left without members.
-    fn free(&mut self, id: ConnId, reason: CloseReason) -> Vec<(ServiceId, Box<str>)> {
-        let mut empty = Vec::new();
-        self.set_windows(id, None);
-        let Some(mut conn) = self.conns.remove(id) else {
-            return empty;
-        };
-        conn.forget_unfinished();
-        let dropped = self.outboxes.release(id, &mut conn);
-        self.metrics.messages_dropped += dropped;
-        if let Some(timer) = conn.timer {
-            self.schedule.cancel(timer);
-        }
-        self.topics.leave_all(&mut conn.topics, |service, topic| {
-            empty.push((ServiceId(service), topic.into()));
-        });
-        if conn.standing == Standing::Refused {
-            self.admission.release_refused();
-        } else {
-            self.admission.release(conn.quota, SocketAddr::from(conn.peer).ip());
-        }
-        self.metrics.count_end(reason);
-        self.log_end(id, &conn, reason);
-        empty
     }
 }

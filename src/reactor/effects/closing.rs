@@ -5,10 +5,12 @@
 //! the next frame. Next: `outbound.rs` writes, lingers and shuts down; the reap phase frees the
 //! slot.
 
+use std::net::SocketAddr;
+
 use crate::protocol::CloseFrame;
 use crate::reactor::api::close_reason::CloseReason;
-use crate::reactor::api::id::ConnId;
-use crate::reactor::conn::phase::{Input, Phase};
+use crate::reactor::api::id::{ConnId, ServiceId};
+use crate::reactor::conn::phase::{Input, Phase, Standing};
 use crate::reactor::core::Core;
 use crate::reactor::parts::socket::widen_send_buffer;
 
@@ -109,5 +111,31 @@ impl Core {
         let reason = conn.reason().unwrap_or(reason);
         conn.phase = Phase::Gone(reason);
         self.queues.reap.push_back(id);
+    }
+
+    /// Frees an ended connection; returns the topics that it left without members.
+    pub(crate) fn free(&mut self, id: ConnId, reason: CloseReason) -> Vec<(ServiceId, Box<str>)> {
+        let mut empty = Vec::new();
+        self.set_windows(id, None);
+        let Some(mut conn) = self.conns.remove(id) else {
+            return empty;
+        };
+        conn.forget_unfinished();
+        let dropped = self.outboxes.release(id, &mut conn);
+        self.metrics.messages_dropped += dropped;
+        if let Some(timer) = conn.timer {
+            self.schedule.cancel(timer);
+        }
+        self.topics.leave_all(&mut conn.topics, |service, topic| {
+            empty.push((ServiceId(service), topic.into()));
+        });
+        if conn.standing == Standing::Refused {
+            self.admission.release_refused();
+        } else {
+            self.admission.release(conn.quota, SocketAddr::from(conn.peer).ip());
+        }
+        self.metrics.count_end(reason);
+        self.log_end(id, &conn, reason);
+        empty
     }
 }

@@ -333,6 +333,22 @@ impl Reactor {
 }
 
 impl Core {
+    /// Counts what input holds of memory; ends the connection if that is too much.
+    pub(crate) fn account_input(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let is_operator = conn.is_operator();
+        let is_more = self.outboxes.charge_input(conn);
+        let held = self.outboxes.held_by(conn);
+        if is_more && !is_operator && !self.outboxes.allows(held, 0) {
+            self.metrics.buffered_refused += 1;
+            self.close(id, CloseReason::Overloaded);
+            // One that was closing already is not listened to any more.
+            self.finish_close(id);
+        }
+    }
+
     /// Counts what a read has left, and queues the connection if there may be more.
     #[inline]
     pub(crate) fn after_read(&mut self, id: ConnId) {

@@ -9,18 +9,22 @@ pub(super) mod deadlines;
 pub(super) mod deflate;
 pub(super) mod http;
 pub(super) mod inbound;
+pub(super) mod interest;
 pub(super) mod log;
-pub(super) mod members;
+pub(super) mod mail;
 pub(super) mod outbound;
 pub(super) mod panics;
-pub(super) mod pieces;
+pub(super) mod pause;
 pub(super) mod publish;
+pub(super) mod report;
 pub(super) mod resource;
 #[cfg_attr(not(feature = "tls"), path = "../without/effects/secure.rs")]
 pub(super) mod secure;
+pub(super) mod send;
 pub(super) mod shutdown;
 #[cfg_attr(not(feature = "signals"), path = "../without/effects/signals.rs")]
 pub(super) mod signals;
+pub(super) mod topics;
 pub(super) mod trim;
 pub(super) mod upgrade;
 pub(super) mod work;

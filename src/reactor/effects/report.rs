@@ -1,81 +1,13 @@
-//! Operations for services beyond a connection's queue: topics, records, pauses, metrics.
-//!
-//! It combines effects of the [`core`](crate::reactor::core) (queueing, closing, arming timers).
+//! What services and operators see of connections and counts: records and metrics.
 
 use std::net::SocketAddr;
 
-use crate::reactor::api::id::{ConnId, ServiceId};
+use crate::reactor::api::id::ConnId;
 use crate::reactor::api::record::{Metadata, Record};
-use crate::reactor::conn::pause::PauseOwner;
 use crate::reactor::core::Core;
 use crate::reactor::parts::metrics::Metrics;
-use crate::reactor::parts::topics::{JoinError, Joined, Left};
 
 impl Core {
-    pub(crate) fn subscribe(
-        &mut self,
-        service: ServiceId,
-        id: ConnId,
-        topic: &str,
-    ) -> Result<Joined, JoinError> {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_open()) else {
-            return Err(JoinError::NotOpen);
-        };
-        let joined = self.topics.join(service.number(), topic, id, &mut conn.topics);
-        self.metrics.joins_refused += u64::from(joined.is_err());
-        joined
-    }
-
-    pub(crate) fn unsubscribe(&mut self, service: ServiceId, id: ConnId, topic: &str) -> Left {
-        match self.conns.get_mut(id) {
-            Some(conn) => self.topics.leave(service.number(), topic, &mut conn.topics),
-            None => Left::NotMember,
-        }
-    }
-
-    /// Pauses reading from a connection for one more owner; false if it is not open.
-    pub(crate) fn pause(&mut self, id: ConnId, owner: PauseOwner) -> bool {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_open()) else {
-            return false;
-        };
-        if conn.pauses.add(owner) {
-            self.mark_dirty(id);
-        }
-        true
-    }
-
-    /// Resumes reading. Silence while reading was paused does not count: all timeouts of silence
-    /// restart.
-    pub(crate) fn resume(&mut self, id: ConnId, owner: PauseOwner) {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        if !conn.pauses.end(owner) {
-            return;
-        }
-        conn.last_heard = self.now;
-        conn.last_data = self.now;
-        if conn.decoder.is_mid_message() {
-            conn.message_since = self.now;
-        }
-        self.mark_dirty(id);
-        self.run(id);
-        self.arm(id);
-    }
-
-    /// Schedules a call of a service's `on_mail` in the next mail phase, unless the service is paused
-    /// after a panic.
-    pub(crate) fn wake(&mut self, service: ServiceId) {
-        self.queues.wake(service, &self.recovery);
-    }
-
-    /// Schedules a call for each service with mail from other threads.
-    pub(crate) fn take_mail(&mut self) {
-        for service in self.notifiers.take_notified() {
-            self.queues.wake(service, &self.recovery);
-        }
-    }
-
     pub(crate) fn record(&self, id: ConnId) -> Option<Record<'_>> {
         let conn = self.conns.get(id)?;
         let protocols = self.router.protocols(conn.service);

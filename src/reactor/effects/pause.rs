@@ -1,0 +1,37 @@
+//! Reading from a connection pauses and resumes.
+
+use crate::reactor::api::id::ConnId;
+use crate::reactor::conn::pause::PauseOwner;
+use crate::reactor::core::Core;
+
+impl Core {
+    /// Pauses reading from a connection for one more owner; false if it is not open.
+    pub(crate) fn pause(&mut self, id: ConnId, owner: PauseOwner) -> bool {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_open()) else {
+            return false;
+        };
+        if conn.pauses.add(owner) {
+            self.mark_dirty(id);
+        }
+        true
+    }
+
+    /// Resumes reading. Silence while reading was paused does not count: all timeouts of silence
+    /// restart.
+    pub(crate) fn resume(&mut self, id: ConnId, owner: PauseOwner) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if !conn.pauses.end(owner) {
+            return;
+        }
+        conn.last_heard = self.now;
+        conn.last_data = self.now;
+        if conn.decoder.is_mid_message() {
+            conn.message_since = self.now;
+        }
+        self.mark_dirty(id);
+        self.run(id);
+        self.arm(id);
+    }
+}

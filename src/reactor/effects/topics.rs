@@ -1,0 +1,28 @@
+//! Connections join and leave topics.
+
+use crate::reactor::api::id::{ConnId, ServiceId};
+use crate::reactor::core::Core;
+use crate::reactor::parts::topics::{JoinError, Joined, Left};
+
+impl Core {
+    pub(crate) fn subscribe(
+        &mut self,
+        service: ServiceId,
+        id: ConnId,
+        topic: &str,
+    ) -> Result<Joined, JoinError> {
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_open()) else {
+            return Err(JoinError::NotOpen);
+        };
+        let joined = self.topics.join(service.number(), topic, id, &mut conn.topics);
+        self.metrics.joins_refused += u64::from(joined.is_err());
+        joined
+    }
+
+    pub(crate) fn unsubscribe(&mut self, service: ServiceId, id: ConnId, topic: &str) -> Left {
+        match self.conns.get_mut(id) {
+            Some(conn) => self.topics.leave(service.number(), topic, &mut conn.topics),
+            None => Left::NotMember,
+        }
+    }
+}
