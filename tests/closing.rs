@@ -19,13 +19,13 @@ fn code(code: u16) -> CloseCode {
 
 /// A service that echoes, but closes with 4001 "bye" when it hears `close`, and then tells what became
 /// of a message that it sent thereafter.
-fn closes_when_told(settings: Settings) -> (Server, Receiver<Seen>, Receiver<SendOutcome>) {
-    let (tell, told) = channel();
+fn closes_on_request(settings: Settings) -> (Server, Receiver<Seen>, Receiver<SendOutcome>) {
+    let (sender, receiver) = channel();
     let (service, seen) = Watched::new(move |cx, conn, message| {
         if message.as_bytes() == b"close" {
             cx.close(conn, code(4001), "bye");
             cx.close(conn, code(4002), "too late");
-            tell.send(cx.send(conn, "too late")).unwrap();
+            sender.send(cx.send(conn, "too late")).unwrap();
         } else {
             let _ = cx.send(conn, message);
         }
@@ -34,7 +34,7 @@ fn closes_when_told(settings: Settings) -> (Server, Receiver<Seen>, Receiver<Sen
         let service = reactor.add_service(service).unwrap();
         reactor.add_route("/", service, RouteSettings::default()).unwrap();
     });
-    (server, seen, told)
+    (server, seen, receiver)
 }
 
 fn close_frame(code: u16, reason: &str) -> Vec<u8> {
@@ -74,11 +74,11 @@ fn an_empty_close_is_answered_by_an_empty_one() {
 
 #[test]
 fn ours_is_the_last_that_we_say_and_only_theirs_counts_after_it() {
-    let (server, seen, told) = closes_when_told(patient());
+    let (server, seen, receiver) = closes_on_request(patient());
     let mut client = Client::open(server.address, "/");
     client.text("close");
     client.text("ignored");
-    assert_eq!(told.recv_timeout(DEADLINE), Ok(SendOutcome::Gone));
+    assert_eq!(receiver.recv_timeout(DEADLINE), Ok(SendOutcome::Gone));
     assert_eq!(client.expect_close(), (4001, "bye".into()));
     client.send(PING, b"no pong");
     client.text("ignored, too");
@@ -96,7 +96,7 @@ fn ours_is_the_last_that_we_say_and_only_theirs_counts_after_it() {
 
 #[test]
 fn both_at_once_is_one_close_each() {
-    let (server, seen, _told) = closes_when_told(patient());
+    let (server, seen, _told) = closes_on_request(patient());
     let mut client = Client::open(server.address, "/");
     client.raw(&[frame(true, TEXT, b"close"), close_frame(1000, "")].concat());
     assert_eq!(client.expect_close(), (4001, "bye".into()));
@@ -164,7 +164,8 @@ fn what_came_before_a_violation_is_answered_before_the_close() {
 #[test]
 fn who_does_not_answer_our_close_is_left_at_the_close_deadline() {
     let close_timeout = Duration::from_millis(300);
-    let (server, seen, _told) = closes_when_told(Settings { close_timeout, ..Settings::default() });
+    let (server, seen, _told) =
+        closes_on_request(Settings { close_timeout, ..Settings::default() });
     let mut client = Client::open(server.address, "/");
     client.text("close");
     assert_eq!(client.expect_close().0, 4001);
@@ -176,7 +177,7 @@ fn who_does_not_answer_our_close_is_left_at_the_close_deadline() {
 
 #[test]
 fn who_answers_our_close_but_keeps_the_stream_is_left_a_little_later() {
-    let (server, seen, _told) = closes_when_told(patient());
+    let (server, seen, _told) = closes_on_request(patient());
     let mut client = Client::open(server.address, "/");
     client.text("close");
     assert_eq!(client.expect_close().0, 4001);
@@ -198,7 +199,7 @@ fn who_vanishes_behind_a_close_has_closed() {
 
 #[test]
 fn who_vanishes_before_answering_ours_does_not_hide_why_it_ended() {
-    let (server, seen, _told) = closes_when_told(patient());
+    let (server, seen, _told) = closes_on_request(patient());
     let mut client = Client::open(server.address, "/");
     client.text("close");
     drop(client);

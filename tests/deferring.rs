@@ -26,7 +26,7 @@ impl Service for Deferring {
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
         let conn = self.asked[key as usize];
-        self.watched.tell(Seen::Deferred(conn));
+        self.watched.report(Seen::Deferred(conn));
         if let Some(decision) = self.decision.clone() {
             cx.answer(conn, decision);
         }

@@ -50,12 +50,12 @@ impl Driven {
 
     /// Turns until the service has seen something.
     fn next(&mut self) -> Seen {
-        let begun = std::time::Instant::now();
+        let started = std::time::Instant::now();
         loop {
             if let Ok(seen) = self.seen.try_recv() {
                 return seen;
             }
-            assert!(begun.elapsed() < DEADLINE, "nothing seen");
+            assert!(started.elapsed() < DEADLINE, "nothing seen");
             self.reactor.turn(Some(Duration::from_millis(50))).unwrap();
         }
     }
@@ -63,10 +63,10 @@ impl Driven {
 
 #[test]
 fn connections_come_from_the_given_address() {
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let server = Server::start(Settings::default(), move |reactor| {
         let (service, _seen) = Watched::new(move |cx, conn, _| {
-            tell.send(cx.peer(conn).unwrap().ip()).unwrap();
+            sender.send(cx.peer(conn).unwrap().ip()).unwrap();
         });
         let service = reactor.add_service(service).unwrap();
         reactor.add_route("/", service, RouteSettings::default()).unwrap();
@@ -76,7 +76,7 @@ fn connections_come_from_the_given_address() {
         let conn = driven.open(from, &server);
         assert_eq!(driven.context().send(conn, "where am I?"), SendOutcome::Queued);
         driven.reactor.turn(None).unwrap();
-        assert_eq!(told.recv_timeout(DEADLINE).unwrap(), from.parse::<IpAddr>().unwrap());
+        assert_eq!(receiver.recv_timeout(DEADLINE).unwrap(), from.parse::<IpAddr>().unwrap());
     }
     let request = ClientRequest::new("test", "/").unwrap();
     let (route, address) = (driven.route, server.address);

@@ -36,12 +36,12 @@ fn expect_timeout(begin: &[u8], next: impl FnMut() -> Vec<u8> + Send + 'static, 
     let route = RouteSettings { fragment_timeout, ..RouteSettings::default() };
     let (server, seen) = Server::watched(Settings::default(), route);
     let mut client = Client::open(server.address, "/");
-    let begun = Instant::now();
+    let started = Instant::now();
     client.raw(begin);
     let stop = drip(&client, next);
     let mut pongs = 0;
     let close = loop {
-        assert!(begun.elapsed() < DEADLINE, "it goes on");
+        assert!(started.elapsed() < DEADLINE, "it goes on");
         let frame = client.frame();
         match frame.opcode {
             PONG => pongs += 1,
@@ -51,7 +51,7 @@ fn expect_timeout(begin: &[u8], next: impl FnMut() -> Vec<u8> + Send + 'static, 
             }
         }
     };
-    assert!(begun.elapsed() >= fragment_timeout);
+    assert!(started.elapsed() >= fragment_timeout);
     assert!(pongs >= pongs_min, "{pongs} pongs");
     assert_eq!(close, [&1002_u16.to_be_bytes()[..], b"message not finished in time"].concat());
     drop(stop);
@@ -101,12 +101,12 @@ fn whole_messages_never_do_although_every_read_ends_within_a_frame() {
     client.raw(&two[..cut]);
     let piece = [&two[cut..], &two[..cut]].concat();
     let _stop = drip(&client, move || piece.clone());
-    let begun = Instant::now();
-    while begun.elapsed() < 2 * fragment_timeout {
+    let started = Instant::now();
+    while started.elapsed() < 2 * fragment_timeout {
         client.expect(TEXT, b"message");
         assert_eq!(client.frame().opcode, PONG);
     }
-    assert!(begun.elapsed() < DEADLINE);
+    assert!(started.elapsed() < DEADLINE);
 }
 
 #[test]
@@ -115,9 +115,9 @@ fn a_message_may_take_its_time_within_the_deadline_and_each_has_its_own() {
     let route = RouteSettings { fragment_timeout, ..RouteSettings::default() };
     let (server, _seen) = Server::watched(Settings::default(), route);
     let mut client = Client::open(server.address, "/");
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut count = 0;
-    while begun.elapsed() < 2 * fragment_timeout {
+    while started.elapsed() < 2 * fragment_timeout {
         client.raw(&frame(false, TEXT, b"a"));
         client.send(PING, b"between");
         assert_eq!(client.frame().opcode, PONG);

@@ -311,13 +311,13 @@ fn a_key_may_not_come_twice_where_the_operator_says_so() {
 
 #[test]
 fn one_reactor_listens_on_several_addresses() {
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let server = Server::start(Settings::default(), move |reactor| {
         route(reactor, "/", Echo, RouteSettings::default());
         let six = ListenSettings::new("[::1]:0".parse().unwrap());
-        tell.send(reactor.listen(&six).unwrap()).unwrap();
+        sender.send(reactor.listen(&six).unwrap()).unwrap();
     });
-    let six = told.recv().unwrap();
+    let six = receiver.recv().unwrap();
     assert!(six.is_ipv6() && six.port() != 0);
     for address in [six, server.address] {
         let mut client = Client::open(address, "/");

@@ -93,14 +93,14 @@ fn any_frame_is_life_but_only_the_pong_is_a_round_trip() {
 fn two_misses_are_the_end() {
     let (interval, pong_timeout) = (Duration::from_millis(400), Duration::from_millis(200));
     let (server, seen) = Server::watched(pinging(400, 200), RouteSettings::default());
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut client = Client::open(server.address, "/");
     let (first, one, _) = expect_ping(&mut client);
     let (second, two, _) = expect_ping(&mut client);
     assert_eq!((one, two), (1, 2));
     assert!(second - first >= pong_timeout);
     assert_eq!(client.expect_close(), (1001, "heartbeat timeout".into()));
-    assert!(begun.elapsed() >= interval / 2 + 2 * pong_timeout);
+    assert!(started.elapsed() >= interval / 2 + 2 * pong_timeout);
     client.close(1001, "");
     client.expect_end();
     drop(client);

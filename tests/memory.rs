@@ -64,8 +64,8 @@ fn gauge(settings: Settings) -> (Server, Arc<AtomicU64>) {
 /// Bytes that all connections hold now, and how often that was too much.
 fn held(client: &mut Client) -> (usize, usize) {
     client.text("held?");
-    let told = String::from_utf8(client.frame().payload).unwrap();
-    let (held, refused) = told.split_once(' ').unwrap();
+    let reply = String::from_utf8(client.frame().payload).unwrap();
+    let (held, refused) = reply.split_once(' ').unwrap();
     (held.parse().unwrap(), refused.parse().unwrap())
 }
 

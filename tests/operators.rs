@@ -40,7 +40,7 @@ fn serve(flags: &[&str]) -> (Process, SocketAddr, SocketAddr) {
 
 /// A loop with an echo at `/`, a page at `/page`, and a listener for operators.
 fn watched(settings: Settings) -> (Server, SocketAddr) {
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let server = Server::start(settings, move |reactor| {
         let echo = reactor.add_service(Echo).unwrap();
         reactor.add_route("/", echo, RouteSettings::default()).unwrap();
@@ -52,9 +52,9 @@ fn watched(settings: Settings) -> (Server, SocketAddr) {
         }
         let listen =
             ListenSettings { listener_group: 1, for_operators: true, ..ListenSettings::new(any()) };
-        tell.send(reactor.listen(&listen).unwrap()).unwrap();
+        sender.send(reactor.listen(&listen).unwrap()).unwrap();
     });
-    (server, told.recv_timeout(DEADLINE).unwrap())
+    (server, receiver.recv_timeout(DEADLINE).unwrap())
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::support::{Client, DEADLINE, Server};
 
 /// What a [`Puppet`] has seen.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Told {
+pub enum Report {
     Opened(ConnId),
     Text(ConnId, String),
     Binary(ConnId, Vec<u8>),
@@ -42,21 +42,21 @@ pub struct Puppet {
     pub on_close: OnConn,
     pub on_empty: OnEmpty,
     pub on_timer: OnTimer,
-    tell: Sender<Told>,
+    sender: Sender<Report>,
     lend: Sender<MailSender<Task>>,
     tasks: Option<MailReceiver<Task>>,
 }
 
 /// The test's end.
 pub struct Strings {
-    told: Receiver<Told>,
+    reports: Receiver<Report>,
     lent: Receiver<MailSender<Task>>,
     mail: OnceCell<MailSender<Task>>,
 }
 
 impl Puppet {
     pub fn new() -> (Puppet, Strings) {
-        let (tell, told) = channel();
+        let (sender, receiver) = channel();
         let (lend, lent) = channel();
         let puppet = Puppet {
             protocols: &[],
@@ -67,11 +67,11 @@ impl Puppet {
             on_close: Box::new(|_, _| {}),
             on_empty: Box::new(|_, _| {}),
             on_timer: Box::new(|_, _| {}),
-            tell,
+            sender,
             lend,
             tasks: None,
         };
-        (puppet, Strings { told, lent, mail: OnceCell::new() })
+        (puppet, Strings { reports: receiver, lent, mail: OnceCell::new() })
     }
 
     /// Alone on a loop, at `/`.
@@ -91,18 +91,18 @@ impl Puppet {
 
     /// At `/`, with a route for connections of its own, too.
     pub fn serve_and_connect(self, settings: Settings) -> (Server, RouteId) {
-        let (tell, told) = channel();
+        let (sender, receiver) = channel();
         let server = Server::start(settings, move |reactor| {
             let service = reactor.add_service(self).unwrap();
             reactor.add_route("/", service, RouteSettings::default()).unwrap();
-            tell.send(reactor.add_outbound(service, RouteSettings::default()).unwrap()).unwrap();
+            sender.send(reactor.add_outbound(service, RouteSettings::default()).unwrap()).unwrap();
         });
-        (server, told.recv_timeout(DEADLINE).unwrap())
+        (server, receiver.recv_timeout(DEADLINE).unwrap())
     }
 
-    fn tell(&self, told: Told) {
+    fn report(&self, report: Report) {
         // A test that has heard enough has dropped its end.
-        let _ = self.tell.send(told);
+        let _ = self.sender.send(report);
     }
 }
 
@@ -112,9 +112,9 @@ impl Strings {
         &self,
         task: impl FnOnce(&mut Context<'_>) -> T + Send + 'static,
     ) -> T {
-        let (tell, told) = channel();
-        self.post(move |cx| drop(tell.send(task(cx))));
-        told.recv_timeout(DEADLINE).expect("the task runs")
+        let (sender, receiver) = channel();
+        self.post(move |cx| drop(sender.send(task(cx))));
+        receiver.recv_timeout(DEADLINE).expect("the task runs")
     }
 
     /// Has `task` run on the loop, whenever that comes to it.
@@ -124,14 +124,14 @@ impl Strings {
         assert!(mail.send(Box::new(task)).is_ok(), "the loop is there");
     }
 
-    pub fn next(&self) -> Told {
-        self.told.recv_timeout(DEADLINE).expect("something happens")
+    pub fn next(&self) -> Report {
+        self.reports.recv_timeout(DEADLINE).expect("something happens")
     }
 
     /// The next connection to open; whatever else happens first is skipped.
     pub fn opened(&self) -> ConnId {
         loop {
-            if let Told::Opened(conn) = self.next() {
+            if let Report::Opened(conn) = self.next() {
                 return conn;
             }
         }
@@ -140,7 +140,7 @@ impl Strings {
     /// The next connection to end, and why; whatever else happens first is skipped.
     pub fn closed(&self) -> (ConnId, CloseReason) {
         loop {
-            if let Told::Closed(conn, why) = self.next() {
+            if let Report::Closed(conn, why) = self.next() {
                 return (conn, why);
             }
         }
@@ -149,17 +149,17 @@ impl Strings {
     /// Nothing has happened that was not looked at, up to the loop's present turn.
     pub fn silent(&self) {
         self.run(|_| ());
-        assert_eq!(self.told.try_iter().collect::<Vec<_>>(), []);
+        assert_eq!(self.reports.try_iter().collect::<Vec<_>>(), []);
     }
 
     /// What has happened so far and was not looked at.
-    pub fn so_far(&self) -> impl Iterator<Item = Told> {
-        self.told.try_iter()
+    pub fn so_far(&self) -> impl Iterator<Item = Report> {
+        self.reports.try_iter()
     }
 
     /// All that happens until the service is gone with its loop.
-    pub fn rest(self) -> Vec<Told> {
-        self.told.iter().collect()
+    pub fn rest(self) -> Vec<Report> {
+        self.reports.iter().collect()
     }
 
     /// An open client, and the name that the service knows it by.
@@ -189,35 +189,35 @@ impl Service for Puppet {
     }
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
-        self.tell(Told::Opened(conn));
+        self.report(Report::Opened(conn));
         (self.on_open)(cx, conn);
     }
 
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
-        self.tell(match message {
-            Message::Text(text) => Told::Text(conn, text.to_owned()),
-            Message::Binary(bytes) => Told::Binary(conn, bytes.to_vec()),
+        self.report(match message {
+            Message::Text(text) => Report::Text(conn, text.to_owned()),
+            Message::Binary(bytes) => Report::Binary(conn, bytes.to_vec()),
         });
         (self.on_message)(cx, conn, message);
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
-        self.tell(Told::Drained(conn));
+        self.report(Report::Drained(conn));
         (self.on_drain)(cx, conn);
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
-        self.tell(Told::Closed(conn, why));
+        self.report(Report::Closed(conn, why));
         (self.on_close)(cx, conn);
     }
 
     fn on_empty(&mut self, cx: &mut Context<'_>, topic: &str) {
-        self.tell(Told::Empty(topic.to_owned()));
+        self.report(Report::Empty(topic.to_owned()));
         (self.on_empty)(cx, topic);
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
-        self.tell(Told::Timer(key));
+        self.report(Report::Timer(key));
         (self.on_timer)(cx, key);
     }
 

@@ -232,8 +232,8 @@ const RESETS: [(&str, Reset); 10] = [
         let peers: Vec<Peer> = (0..8).map(|_| stage.open("")).collect();
         let mut cx = stage.server.reactor.context(stage.service);
         for payload in [&[1; 100][..], &[2; 100], &[3; 30_000]] {
-            let told = cx.publish(Target::Topic("all"), payload, Default::default());
-            assert_eq!(told.sent, 8);
+            let published = cx.publish(Target::Topic("all"), payload, Default::default());
+            assert_eq!(published.sent, 8);
         }
         peers.into_iter().for_each(Peer::reset);
     }),
@@ -300,8 +300,8 @@ fn a_batch_member_whose_tls_fails_is_sent_the_alert_alone() {
     let mut stage = Stage::new(true);
     let mut peer = stage.open("");
     let mut cx = stage.server.reactor.context(stage.service);
-    let told = cx.publish(Target::Topic("all"), "news", Default::default());
-    assert_eq!(told.sent, 1);
+    let published = cx.publish(Target::Topic("all"), "news", Default::default());
+    assert_eq!(published.sent, 1);
     // Not the next record of this session.
     peer.socket.write_all(&[0x17, 3, 3, 0, 40]).unwrap();
     peer.socket.write_all(&[7; 40]).unwrap();

@@ -194,15 +194,15 @@ impl Service for Stubborn {
 fn no_connection_is_begun_any_more() {
     let (upstream, seen) = Server::watched(patient(), RouteSettings::default());
     let address = upstream.address;
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let mut server = Server::start(hasty(), move |reactor| {
         // The service is numbered before it knows the route that names it.
         let any = reactor.add_service(weir::services::Echo).unwrap();
         let route = reactor.add_outbound(any, RouteSettings::default()).unwrap();
         reactor.add_service(Stubborn { route, address }).unwrap();
-        tell.send(()).unwrap();
+        sender.send(()).unwrap();
     });
-    told.recv_timeout(DEADLINE).unwrap();
+    receiver.recv_timeout(DEADLINE).unwrap();
     eventually(|| matches!(seen.try_recv(), Ok(Seen::Opened(_))), "the service has connected");
     server.shutdown();
     let metrics = server.join();

@@ -227,8 +227,8 @@ fn late_timers_wait_for_input_once() {
         client
     };
     let mut clients: Vec<Client> = (0..=CLIENTS).map(begin).collect();
-    let begun = |m: &Metrics| m.bytes_read as usize == (CLIENTS + 1) * first.len();
-    server.turn_until("all have begun", begun);
+    let started = |m: &Metrics| m.bytes_read as usize == (CLIENTS + 1) * first.len();
+    server.turn_until("the first part of each message is read", started);
     // The last of them sends nothing more.
     for client in &mut clients[..CLIENTS] {
         client.raw(second.as_bytes());

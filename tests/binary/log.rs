@@ -62,9 +62,9 @@ fn a_log_that_nobody_reads_stops_nobody() {
     let arguments = WITH_ADMIN.iter().chain(&["--log", "debug"]);
     let mut server = Process::spawn_unheard(&mut weir(arguments));
     let (address, admin) = (server.address(), admin_address(&server));
-    let begun = Instant::now();
+    let started = Instant::now();
     while lines_lost(admin) == 0 {
-        assert!(begun.elapsed() < DEADLINE, "there is always room");
+        assert!(started.elapsed() < DEADLINE, "there is always room");
         let mut client = Client::open(address, "/");
         client.text("still here");
         client.expect(TEXT, b"still here");

@@ -10,7 +10,7 @@ use weir::reactor::{
     CloseReason, ConnId, Decision, Payload, PublishOptions, RouteId, SendOutcome, Target,
 };
 
-use crate::puppet::{Puppet, Strings, Told};
+use crate::puppet::{Puppet, Report, Strings};
 use crate::support::{Client, Server, eventually};
 
 fn request(path: &str) -> ClientRequest {
@@ -43,11 +43,11 @@ fn pair() -> ((Server, Strings, ConnId), (Server, Strings, ConnId)) {
 }
 
 /// What is told next, but for queues that have drained.
-fn message(strings: &Strings) -> Told {
+fn message(strings: &Strings) -> Report {
     loop {
         match strings.next() {
-            Told::Drained(_) => {}
-            told => break told,
+            Report::Drained(_) => {}
+            report => break report,
         }
     }
 }
@@ -64,8 +64,8 @@ fn what_a_service_has_masked_arrives_as_its_key_makes_it() {
         });
         let mut expected = vec![0x5A; len];
         mask::apply(key, 0, &mut expected);
-        assert_eq!(message(&far), Told::Binary(far_id, expected.clone()), "{len}");
-        assert_eq!(message(&near), Told::Binary(id, expected), "{len}");
+        assert_eq!(message(&far), Report::Binary(far_id, expected.clone()), "{len}");
+        assert_eq!(message(&near), Report::Binary(id, expected), "{len}");
     }
 }
 
@@ -77,7 +77,7 @@ fn a_server_masks_nothing() {
         assert_eq!(cx.send_masked(far_id, masked), SendOutcome::Refused);
         assert_eq!(cx.send(far_id, "plain"), SendOutcome::Queued);
     });
-    assert_eq!(message(&near), Told::Text(id, "plain".to_owned()));
+    assert_eq!(message(&near), Report::Text(id, "plain".to_owned()));
 }
 
 #[test]
@@ -88,8 +88,8 @@ fn an_echo_comes_back_from_another_loop() {
         let sent = "é".repeat(len / 2);
         let text = sent.clone();
         near.run(move |cx| assert_ne!(cx.send(id, &*text), SendOutcome::Refused));
-        assert_eq!(message(&far), Told::Text(far_id, sent.clone()));
-        assert_eq!(message(&near), Told::Text(id, sent));
+        assert_eq!(message(&far), Report::Text(far_id, sent.clone()));
+        assert_eq!(message(&near), Report::Text(id, sent));
     }
     // What is shared by many is masked for each server.
     let large = vec![0x5A; 5000];
@@ -97,11 +97,11 @@ fn an_echo_comes_back_from_another_loop() {
     near.run(move |cx| {
         let frame = SharedFrame::message(Message::Binary(&sent));
         assert_eq!(cx.send_shared(id, &frame), SendOutcome::Queued);
-        let told = cx.publish(Target::All, &frame, PublishOptions::default());
-        assert_eq!(told.sent, 1);
+        let published = cx.publish(Target::All, &frame, PublishOptions::default());
+        assert_eq!(published.sent, 1);
     });
     for _ in 0..2 {
-        assert_eq!(message(&near), Told::Binary(id, large.clone()));
+        assert_eq!(message(&near), Report::Binary(id, large.clone()));
     }
 }
 
@@ -120,10 +120,10 @@ fn a_client_may_answer_from_within_its_handlers() {
     connect(&strings, route, far_server.address, request("/"));
     let far_id = far_strings.opened();
     for text in ["hello", "me"] {
-        assert_eq!(far_strings.next(), Told::Text(far_id, text.to_owned()));
+        assert_eq!(far_strings.next(), Report::Text(far_id, text.to_owned()));
     }
     let why = CloseReason::PeerClosed(Some(CloseCode::NORMAL));
-    assert_eq!(far_strings.next(), Told::Closed(far_id, why));
+    assert_eq!(far_strings.next(), Report::Closed(far_id, why));
 }
 
 #[test]
@@ -177,8 +177,8 @@ fn a_loop_can_talk_to_itself() {
     let opened = [strings.opened(), strings.opened()];
     let far = *opened.iter().find(|id| **id != near).expect("two ends");
     strings.run(move |cx| assert_eq!(cx.send(near, "question"), SendOutcome::Queued));
-    assert_eq!(strings.next(), Told::Text(far, "question".to_owned()));
-    assert_eq!(strings.next(), Told::Text(near, "answer".to_owned()));
+    assert_eq!(strings.next(), Report::Text(far, "question".to_owned()));
+    assert_eq!(strings.next(), Report::Text(near, "answer".to_owned()));
 
     // Each end answers the other's pings.
     let measured = |id| strings.run(move |cx| cx.record(id).unwrap().round_trip.is_some());
@@ -212,7 +212,7 @@ fn either_side_may_close() {
         let [by_us, by_peer] = [CloseReason::Service(code), CloseReason::PeerClosed(Some(code))];
         let (near_why, far_why) = if near_closes { (by_us, by_peer) } else { (by_peer, by_us) };
         let (other, other_id) = if near_closes { (&far, far_id) } else { (&near, id) };
-        assert_eq!(other.next(), Told::Text(other_id, "last words".to_owned()));
+        assert_eq!(other.next(), Report::Text(other_id, "last words".to_owned()));
         assert_eq!(near.closed(), (id, near_why));
         assert_eq!(far.closed(), (far_id, far_why));
         near_server.stop();
@@ -236,8 +236,8 @@ fn connections_of_both_roles_hear_a_publish() {
             cx.subscribe(id, "t").unwrap();
         }
         for payload in ["s".to_owned(), "l".repeat(2000)] {
-            let told = cx.publish(Target::Topic("t"), &*payload, PublishOptions::default());
-            assert_eq!((told.sent, told.skipped), (2, 0));
+            let published = cx.publish(Target::Topic("t"), &*payload, PublishOptions::default());
+            assert_eq!((published.sent, published.skipped), (2, 0));
         }
         let ping = cx.publish(Target::All, Payload::Ping(b"p"), PublishOptions::default());
         assert_eq!(ping.sent, 2);
@@ -248,16 +248,16 @@ fn connections_of_both_roles_hear_a_publish() {
     client.expect(crate::support::TEXT, &[b'l'; 2000]);
     client.expect(crate::support::PING, b"p");
     assert_eq!(client.expect_close(), (1000, "all of you".to_owned()));
-    assert_eq!(far_strings.next(), Told::Text(far_id, "s".to_owned()));
-    assert_eq!(far_strings.next(), Told::Text(far_id, "l".repeat(2000)));
+    assert_eq!(far_strings.next(), Report::Text(far_id, "s".to_owned()));
+    assert_eq!(far_strings.next(), Report::Text(far_id, "l".repeat(2000)));
     let why = CloseReason::PeerClosed(Some(CloseCode::NORMAL));
-    assert_eq!(far_strings.next(), Told::Closed(far_id, why));
+    assert_eq!(far_strings.next(), Report::Closed(far_id, why));
 }
 
 #[test]
 fn a_service_that_connects_anew_whenever_it_loses_one_still_shuts_down() {
     let (mut puppet, strings) = Puppet::new();
-    let (tell, route) = std::sync::mpsc::channel::<(RouteId, SocketAddr)>();
+    let (sender, route) = std::sync::mpsc::channel::<(RouteId, SocketAddr)>();
     let mut target = None;
     puppet.on_close = Box::new(move |cx, _| {
         let (route, to) = *target.get_or_insert_with(|| route.try_recv().unwrap());
@@ -265,7 +265,7 @@ fn a_service_that_connects_anew_whenever_it_loses_one_still_shuts_down() {
     });
     let settings = Settings { drain_timeout: Duration::from_secs(1), ..Settings::default() };
     let (server, route) = puppet.serve_and_connect(settings);
-    tell.send((route, server.address)).unwrap();
+    sender.send((route, server.address)).unwrap();
     // It does connect anew while nobody shuts down.
     let client = Client::open(server.address, "/");
     let first = strings.opened();

@@ -11,7 +11,7 @@ use weir::protocol::{CloseCode, Decoder, Event, ProtocolError, Role, Spares};
 use weir::reactor::settings::{Rate, RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, Context, RouteId, SendOutcome};
 
-use crate::puppet::{Puppet, Strings, Told};
+use crate::puppet::{Puppet, Report, Strings};
 use crate::support::{Client, DEADLINE, PING, PONG, Server, TEXT, frame};
 
 fn request() -> ClientRequest {
@@ -105,7 +105,7 @@ fn nobody_listens() {
     let (server, strings, route) = client(Settings::default());
     let id = connect(&strings, route, closed);
     let refused = CloseReason::ConnectFailed(ErrorKind::ConnectionRefused);
-    assert_eq!(strings.next(), Told::Closed(id, refused));
+    assert_eq!(strings.next(), Report::Closed(id, refused));
     assert_eq!(refused.to_string(), "connect_failed (connection refused)");
     assert!(strings.run(move |cx| cx.record(id).is_none()));
     assert_eq!(server.stop().connections_now, 0);
@@ -133,7 +133,7 @@ fn a_wrong_answer_does_not_open() {
         let id = connect(&strings, route, peer.address);
         let (mut stream, _) = peer.accept();
         stream.write_all(answer.as_bytes()).unwrap();
-        assert_eq!(strings.next(), Told::Closed(id, CloseReason::UpgradeFailed(error)));
+        assert_eq!(strings.next(), Report::Closed(id, CloseReason::UpgradeFailed(error)));
     }
     assert_eq!(server.stop().opened, 0);
     assert_eq!(strings.rest(), []);
@@ -145,7 +145,7 @@ fn a_path_that_leads_nowhere_is_a_failed_upgrade() {
     let (_server, strings, route) = client(Settings::default());
     let id = connect(&strings, route, far.address);
     let why = CloseReason::UpgradeFailed(ClientError::Status(404));
-    assert_eq!(strings.next(), Told::Closed(id, why));
+    assert_eq!(strings.next(), Report::Closed(id, why));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn an_answer_that_never_comes_is_not_waited_for() {
     let (mut stream, head) = peer.accept();
     // Half of one is none.
     stream.write_all(&answer(&head)[..40]).unwrap();
-    assert_eq!(strings.next(), Told::Closed(id, CloseReason::HandshakeTimeout));
+    assert_eq!(strings.next(), Report::Closed(id, CloseReason::HandshakeTimeout));
     strings.silent();
 }
 
@@ -173,13 +173,13 @@ fn an_answer_may_come_in_pieces_with_frames_behind_it() {
     for byte in bytes {
         stream.write_all(&[byte]).unwrap();
     }
-    assert_eq!(strings.next(), Told::Opened(id));
-    assert_eq!(strings.next(), Told::Text(id, "behind it".to_owned()));
+    assert_eq!(strings.next(), Report::Opened(id));
+    assert_eq!(strings.next(), Report::Text(id, "behind it".to_owned()));
 
     let id = connect(&strings, route, peer.address);
     let _stream = peer.open(&server_frame(TEXT, b"in one write"));
-    assert_eq!(strings.next(), Told::Opened(id));
-    assert_eq!(strings.next(), Told::Text(id, "in one write".to_owned()));
+    assert_eq!(strings.next(), Report::Opened(id));
+    assert_eq!(strings.next(), Report::Text(id, "in one write".to_owned()));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn the_server_leaves_before_it_has_answered() {
     let peer = Peer::new();
     let id = connect(&strings, route, peer.address);
     drop(peer.accept());
-    assert_eq!(strings.next(), Told::Closed(id, CloseReason::PeerGone));
+    assert_eq!(strings.next(), Report::Closed(id, CloseReason::PeerGone));
     strings.silent();
 }
 
@@ -198,11 +198,11 @@ fn a_masked_frame_from_a_server_is_an_error() {
     let peer = Peer::new();
     let id = connect(&strings, route, peer.address);
     let mut stream = peer.open(&frame(true, TEXT, b"masked"));
-    assert_eq!(strings.next(), Told::Opened(id));
+    assert_eq!(strings.next(), Report::Opened(id));
     assert_eq!(next_frame(&mut stream), (crate::support::CLOSE, 1002_u16.to_be_bytes().to_vec()));
     drop(stream);
     let why = CloseReason::Protocol(ProtocolError::Masked);
-    assert_eq!(strings.next(), Told::Closed(id, why));
+    assert_eq!(strings.next(), Report::Closed(id, why));
     strings.silent();
 }
 
@@ -212,7 +212,7 @@ fn pings_go_both_ways_masked_from_the_client() {
     let peer = Peer::new();
     let id = connect(&strings, route, peer.address);
     let mut stream = peer.open(&server_frame(PING, b"from the server"));
-    assert_eq!(strings.next(), Told::Opened(id));
+    assert_eq!(strings.next(), Report::Opened(id));
     assert_eq!(next_frame(&mut stream), (PONG, b"from the server".to_vec()));
     strings.run(move |cx| assert_eq!(cx.ping(id, b"from the client"), SendOutcome::Queued));
     assert_eq!(next_frame(&mut stream), (PING, b"from the client".to_vec()));
@@ -223,7 +223,7 @@ fn pings_go_both_ways_masked_from_the_client() {
     assert_eq!(next_frame(&mut stream), (crate::support::CLOSE, 1001_u16.to_be_bytes().to_vec()));
     drop(stream);
     let why = CloseReason::PeerClosed(Some(CloseCode::GOING_AWAY));
-    assert_eq!(strings.next(), Told::Closed(id, why));
+    assert_eq!(strings.next(), Report::Closed(id, why));
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn nothing_is_sent_before_it_is_open_and_it_can_be_given_up() {
         id
     });
     let why = CloseReason::Service(CloseCode::NORMAL);
-    assert_eq!(strings.next(), Told::Closed(id, why));
+    assert_eq!(strings.next(), Report::Closed(id, why));
     strings.silent();
 }
 
@@ -296,13 +296,13 @@ fn clients_and_outbound_connections_do_not_take_each_others_places() {
 #[test]
 fn limits_of_the_outbound_route_hold() {
     let (puppet, strings) = Puppet::new();
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let _server = Server::start(Settings::default(), move |reactor| {
         let service = reactor.add_service(puppet).unwrap();
         let small = RouteSettings { message_bytes_max: 125, ..RouteSettings::default() };
-        tell.send(reactor.add_outbound(service, small).unwrap()).unwrap();
+        sender.send(reactor.add_outbound(service, small).unwrap()).unwrap();
     });
-    let route = told.recv_timeout(DEADLINE).unwrap();
+    let route = receiver.recv_timeout(DEADLINE).unwrap();
     let peer = Peer::new();
     let id = connect(&strings, route, peer.address);
     let mut stream = peer.open(&[0x81, 126, 0, 126]);

@@ -301,12 +301,12 @@ fn dial(offer: Offer, mode: DeflateMode) -> Metrics {
         }
     }
     let (server, _) = watched(Settings::default(), route(mode));
-    let (tell, heard) = std::sync::mpsc::channel();
+    let (sender, heard) = std::sync::mpsc::channel();
     let address = server.address;
     let client = Server::start(Settings::default(), move |reactor| {
         let unused = reactor.add_service(Echo).unwrap();
         let limits = reactor.add_outbound(unused, RouteSettings::default()).unwrap();
-        let dialer = Dialer { route: limits, server: address, offer, heard: tell };
+        let dialer = Dialer { route: limits, server: address, offer, heard: sender };
         reactor.add_service(dialer).unwrap();
     });
     for index in 0..10 {

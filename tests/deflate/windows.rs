@@ -14,8 +14,8 @@ use crate::support::{ByHand, Client, Server, Watched, eventually, header, upgrad
 #[test]
 fn broadcasts_have_their_place_in_a_window() {
     let (service, _) = Watched::new(|cx, conn, message| {
-        let told = cx.publish(Target::All, message, PublishOptions::default());
-        assert_eq!(told.sent, 1);
+        let published = cx.publish(Target::All, message, PublishOptions::default());
+        assert_eq!(published.sent, 1);
         assert_eq!(cx.send(conn, message), SendOutcome::Queued);
     });
     let server = Server::start(Settings::default(), move |reactor| {

@@ -169,7 +169,7 @@ fn calls_under_way_are_answered_before_the_end() {
         asking.text(&unique(1));
         node.await_calls("eth_call", 1);
         front.process.signal(Signal::TERM);
-        assert_eq!(idle.expect_close().0, 1001, "who waits for nothing is told at once");
+        assert_eq!(idle.expect_close().0, 1001, "a client without pending calls is closed at once");
         node.release(Ok(raw(&json!("done"))));
         assert_eq!(json(&mut asking)["result"], "done");
         assert_eq!(asking.expect_close().0, 1001);

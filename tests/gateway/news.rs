@@ -161,8 +161,8 @@ fn blocks_in_the_place_of_others_are_told_without_the_chain_growing() {
         let mut expect_logs = |expected: &[(usize, u8, bool)]| {
             for &(number, fork, removed) in expected {
                 let (_, log) = news(&mut logs);
-                let told = (&log["blockHash"], &log["removed"]);
-                assert_eq!(told, (&json!(hash(number, fork)), &json!(removed)), "{log}");
+                let announced = (&log["blockHash"], &log["removed"]);
+                assert_eq!(announced, (&json!(hash(number, fork)), &json!(removed)), "{log}");
             }
         };
         node.become_chain([vec![0; 7], vec![1]].concat());
@@ -332,8 +332,8 @@ fn syncing_is_told_when_it_begins_and_when_it_is_over() {
         node.await_calls("eth_syncing", 1);
         let status = json!({"startingBlock": "0x0", "currentBlock": "0x5", "highestBlock": "0x9"});
         node.sync(Some(status.clone()));
-        let begun = json!({"syncing": true, "status": status});
-        assert_eq!(news(&mut client), (id.clone(), begun));
+        let started = json!({"syncing": true, "status": status});
+        assert_eq!(news(&mut client), (id.clone(), started));
         node.sync(None);
         assert_eq!(news(&mut client), (id, json!(false)));
     });

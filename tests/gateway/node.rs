@@ -219,7 +219,7 @@ impl Node {
     pub fn start(&mut self) {
         let (state, pushes, address) = (Arc::clone(&self.state), self.pushes, self.address);
         let tls = self.tls.clone();
-        let (tell, told) = channel();
+        let (sender, receiver) = channel();
         // It does not wait for what the test holds back.
         let settings =
             Settings { drain_timeout: Duration::from_millis(100), ..Settings::default() };
@@ -239,9 +239,9 @@ impl Node {
                     ListenSettings::secure(address)
                 }
             };
-            tell.send(reactor.listen(&listen).unwrap()).unwrap();
+            sender.send(reactor.listen(&listen).unwrap()).unwrap();
         }));
-        self.address = told.recv_timeout(DEADLINE).unwrap();
+        self.address = receiver.recv_timeout(DEADLINE).unwrap();
     }
 
     /// Ends its connections, and answers nobody until it is [started](Node::start) again.

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 
 use weir::reactor::SendOutcome;
 
-use crate::puppet::{Puppet, Strings, Told};
+use crate::puppet::{Puppet, Report, Strings};
 use crate::support::{BINARY, Client, Server, TEXT, eventually, frame, upgrade};
 
 /// Lets the loop look at everything that had been sent to it before: a further client comes and goes.
@@ -29,7 +29,7 @@ fn nothing_is_delivered_while_paused_and_all_of_it_after() {
     bytes.extend(frame(true, TEXT, b"1"));
     bytes.extend(frame(true, TEXT, b"2"));
     client.raw(&bytes);
-    assert_eq!(strings.next(), Told::Text(id, "pause".to_owned()));
+    assert_eq!(strings.next(), Report::Text(id, "pause".to_owned()));
     client.text("3");
     round(&server, &strings);
     strings.silent();
@@ -40,12 +40,12 @@ fn nothing_is_delivered_while_paused_and_all_of_it_after() {
 
     strings.run(move |cx| cx.resume(id));
     for text in ["1", "2", "3"] {
-        assert_eq!(strings.next(), Told::Text(id, text.to_owned()));
+        assert_eq!(strings.next(), Report::Text(id, text.to_owned()));
     }
     // To resume what is not paused changes nothing.
     strings.run(move |cx| cx.resume(id));
     client.text("4");
-    assert_eq!(strings.next(), Told::Text(id, "4".to_owned()));
+    assert_eq!(strings.next(), Report::Text(id, "4".to_owned()));
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_pause_in_on_open_holds_for_frames_that_came_with_the_request() {
     strings.silent();
     strings.run(move |cx| cx.resume(id));
     for text in ["1", "2"] {
-        assert_eq!(strings.next(), Told::Text(id, text.to_owned()));
+        assert_eq!(strings.next(), Report::Text(id, text.to_owned()));
     }
 }
 
@@ -82,10 +82,10 @@ fn a_pause_holds_behind_a_frame_read_in_pieces() {
     let pieces = read + 60_000;
     eventually(|| strings.run(|cx| cx.metrics().bytes_read) == pieces, "the first part is read");
     client.raw(&bytes[60_000..]);
-    assert_eq!(strings.next(), Told::Binary(id, large));
+    assert_eq!(strings.next(), Report::Binary(id, large));
     strings.silent();
     strings.run(move |cx| cx.resume(id));
-    assert_eq!(strings.next(), Told::Text(id, "behind".to_owned()));
+    assert_eq!(strings.next(), Report::Text(id, "behind".to_owned()));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_paused_peer_meets_back_pressure() {
     strings.run(move |cx| cx.resume(id));
     client.raw(&rest);
     for number in 0..MESSAGES {
-        assert_eq!(strings.next(), Told::Binary(id, numbered(number)));
+        assert_eq!(strings.next(), Report::Binary(id, numbered(number)));
     }
 }
 
@@ -141,5 +141,5 @@ fn who_is_paused_can_be_closed() {
     client.close(1008, "");
     client.expect_end();
     let why = weir::reactor::CloseReason::Service(weir::protocol::CloseCode::POLICY);
-    assert_eq!(strings.next(), Told::Closed(id, why));
+    assert_eq!(strings.next(), Report::Closed(id, why));
 }

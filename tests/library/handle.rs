@@ -15,13 +15,13 @@ use crate::support::{BINARY, Client, DEADLINE, Server, TEXT, eventually};
 /// A server with a service at `/`, and what reaches it.
 fn serve() -> (Server, Strings, Handle, ServiceId) {
     let (puppet, strings) = Puppet::new();
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let server = Server::start(Settings::default(), move |reactor| {
         let service = reactor.add_service(puppet).unwrap();
         reactor.add_route("/", service, RouteSettings::default()).unwrap();
-        tell.send((reactor.handle(), service)).unwrap();
+        sender.send((reactor.handle(), service)).unwrap();
     });
-    let (handle, service) = told.recv_timeout(DEADLINE).unwrap();
+    let (handle, service) = receiver.recv_timeout(DEADLINE).unwrap();
     (server, strings, handle, service)
 }
 

@@ -33,7 +33,7 @@ impl Service for Status {
 
 #[test]
 fn each_address_has_the_routes_of_its_listener_group() {
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let server = Server::start(Settings::default(), move |reactor| {
         let echo = reactor.add_service(Echo).unwrap();
         reactor.add_route("/echo", echo, RouteSettings::default()).unwrap();
@@ -46,9 +46,9 @@ fn each_address_has_the_routes_of_its_listener_group() {
         reactor.add_route("/status/{x}", status, route).unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         let listen = ListenSettings { listener_group: 1, ..ListenSettings::new(any) };
-        tell.send(reactor.listen(&listen).unwrap()).unwrap();
+        sender.send(reactor.listen(&listen).unwrap()).unwrap();
     });
-    let admin = told.recv_timeout(DEADLINE).unwrap();
+    let admin = receiver.recv_timeout(DEADLINE).unwrap();
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
 
     let mut client = Client::tcp(admin);

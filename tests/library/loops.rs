@@ -7,7 +7,7 @@ use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
 use weir::reactor::{ConnId, Context, Reactor, RouteError, SendOutcome, Service};
 use weir::services::Echo;
 
-use crate::puppet::{Puppet, Told};
+use crate::puppet::{Puppet, Report};
 use crate::support::{Client, DEADLINE, Server, TEXT, upgrade};
 
 #[test]
@@ -36,9 +36,9 @@ fn services_share_a_loop_and_a_path_but_not_what_they_hear() {
     a_strings.run(move |cx| cx.subscribe(a_id, "t")).unwrap();
     assert_eq!(b_strings.run(|cx| cx.members("t")), 0);
     assert!(b_strings.run(|cx| cx.schedule(Duration::ZERO, 5)).is_some());
-    assert_eq!(b_strings.next(), Told::Timer(5));
+    assert_eq!(b_strings.next(), Report::Timer(5));
     client.text("for b");
-    assert_eq!(b_strings.next(), Told::Text(shared, "for b".to_owned()));
+    assert_eq!(b_strings.next(), Report::Text(shared, "for b".to_owned()));
     a_strings.silent();
 }
 
@@ -55,14 +55,14 @@ impl Service for Starts {
 #[test]
 fn a_loop_can_be_turned_by_hand() {
     let mut reactor = Reactor::new(Settings::default()).unwrap();
-    let (tell, started) = std::sync::mpsc::channel();
-    reactor.add_service(Starts(tell)).unwrap();
+    let (sender, starts) = std::sync::mpsc::channel();
+    reactor.add_service(Starts(sender)).unwrap();
     let echo = reactor.add_service(Echo).unwrap();
     reactor.add_route("/", echo, RouteSettings::default()).unwrap();
     let any = ListenSettings::new("127.0.0.1:0".parse().unwrap());
     let address = reactor.listen(&any).unwrap();
     reactor.start().unwrap();
-    assert_eq!(started.try_iter().count(), 1);
+    assert_eq!(starts.try_iter().count(), 1);
 
     let client = std::thread::spawn(move || {
         let mut client = Client::open(address, "/");
@@ -70,10 +70,10 @@ fn a_loop_can_be_turned_by_hand() {
         client.expect(TEXT, b"by hand");
         client
     });
-    let begun = Instant::now();
+    let started = Instant::now();
     while !client.is_finished() {
         reactor.turn(Some(Duration::from_millis(5))).unwrap();
-        assert!(begun.elapsed() < DEADLINE, "the echo comes back");
+        assert!(started.elapsed() < DEADLINE, "the echo comes back");
     }
     let mut client = client.join().unwrap();
     assert!(!reactor.is_finished());
@@ -87,10 +87,10 @@ fn a_loop_can_be_turned_by_hand() {
     });
     while !reactor.is_finished() {
         reactor.turn(Some(Duration::from_millis(5))).unwrap();
-        assert!(begun.elapsed() < DEADLINE, "the loop ends");
+        assert!(started.elapsed() < DEADLINE, "the loop ends");
     }
     client.join().unwrap();
-    assert_eq!((reactor.metrics().connections_now, started.try_iter().count()), (0, 0));
+    assert_eq!((reactor.metrics().connections_now, starts.try_iter().count()), (0, 0));
 }
 
 #[test]
@@ -164,13 +164,13 @@ fn a_service_has_an_id_before_it_is_added() {
     assert_eq!(reactor.next_service_id().number(), id.number() + 1);
     reactor.context(id).schedule(Duration::ZERO, 0).unwrap();
     sender.send(2).unwrap();
-    let mut told = Vec::new();
-    while told.len() < 3 && reactor.metrics().turns < 50 {
+    let mut reports = Vec::new();
+    while reports.len() < 3 && reactor.metrics().turns < 50 {
         reactor.turn(Some(DEADLINE)).unwrap();
-        told.extend(strings.so_far());
+        reports.extend(strings.so_far());
     }
     // Timers of one slot fire in no order.
     for timer in 0..3 {
-        assert!(told.contains(&Told::Timer(timer)), "{told:?}");
+        assert!(reports.contains(&Report::Timer(timer)), "{reports:?}");
     }
 }

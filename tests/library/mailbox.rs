@@ -9,14 +9,14 @@ use weir::protocol::Message;
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{ConnId, Context, MailReceiver, MailSender, More, Reactor, Service};
 
-use crate::puppet::{Puppet, Told};
+use crate::puppet::{Puppet, Report};
 use crate::support::{Client, DEADLINE, Server, TEXT, Watched, eventually, serving};
 
 /// Reads its mail, and tells it on.
 struct Reader {
     capacity: usize,
     lend: Sender<MailSender<(u32, u32)>>,
-    tell: Sender<(u32, u32)>,
+    sender: Sender<(u32, u32)>,
     mail: Option<MailReceiver<(u32, u32)>>,
     /// Says that there is more, always.
     insatiable: bool,
@@ -34,7 +34,7 @@ impl Service for Reader {
     fn on_mail(&mut self, _: &mut Context<'_>) -> More {
         let mail = self.mail.as_ref().and_then(|mail| mail.try_recv().ok());
         if let Some(mail) = mail {
-            let _ = self.tell.send(mail);
+            let _ = self.sender.send(mail);
         }
         if mail.is_some() || self.insatiable { More::Yes } else { More::No }
     }
@@ -87,9 +87,9 @@ fn mail_of_many_senders_comes_whole_and_in_the_order_of_each() {
     const SENDERS: u32 = 8;
     const MAILS: u32 = 2_000;
     let (lend, lent) = channel();
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let _server = Server::start(Settings::default(), move |reactor| {
-        let reader = Reader { capacity: 16, lend, tell, mail: None, insatiable: false };
+        let reader = Reader { capacity: 16, lend, sender, mail: None, insatiable: false };
         reactor.add_service(reader).unwrap();
     });
     let mailbox = lent.recv_timeout(DEADLINE).unwrap();
@@ -101,7 +101,7 @@ fn mail_of_many_senders_comes_whole_and_in_the_order_of_each() {
         .collect();
     let mut next = [0; SENDERS as usize];
     for _ in 0..SENDERS * MAILS {
-        let (sender, number) = told.recv_timeout(DEADLINE).expect("no mail is left lying");
+        let (sender, number) = receiver.recv_timeout(DEADLINE).expect("no mail is left lying");
         assert_eq!(number, next[sender as usize]);
         next[sender as usize] += 1;
     }
@@ -111,10 +111,10 @@ fn mail_of_many_senders_comes_whole_and_in_the_order_of_each() {
 #[test]
 fn a_service_that_never_has_enough_mail_starves_nobody() {
     let (lend, lent) = channel();
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let (other, strings) = Puppet::new();
     let server = Server::start(Settings::default(), move |reactor| {
-        let reader = Reader { capacity: 1, lend, tell, mail: None, insatiable: true };
+        let reader = Reader { capacity: 1, lend, sender, mail: None, insatiable: true };
         reactor.add_service(reader).unwrap();
         let echo = reactor.add_service(Watched::echo().0).unwrap();
         reactor.add_route("/", echo, RouteSettings::default()).unwrap();
@@ -122,7 +122,7 @@ fn a_service_that_never_has_enough_mail_starves_nobody() {
     });
     let mailbox = lent.recv_timeout(DEADLINE).unwrap();
     mailbox.send((1, 1)).unwrap();
-    assert_eq!(told.recv_timeout(DEADLINE), Ok((1, 1)));
+    assert_eq!(receiver.recv_timeout(DEADLINE), Ok((1, 1)));
     let mut client = Client::open(server.address, "/");
     for _ in 0..10 {
         client.text("echo");
@@ -130,9 +130,9 @@ fn a_service_that_never_has_enough_mail_starves_nobody() {
         assert_eq!(strings.run(|_| "other mail"), "other mail");
     }
     assert!(strings.run(|cx| cx.schedule(std::time::Duration::ZERO, 1)).is_some());
-    assert_eq!(strings.next(), Told::Timer(1));
+    assert_eq!(strings.next(), Report::Timer(1));
     mailbox.send((2, 2)).unwrap();
-    assert_eq!(told.recv_timeout(DEADLINE), Ok((2, 2)));
+    assert_eq!(receiver.recv_timeout(DEADLINE), Ok((2, 2)));
 }
 
 #[test]
@@ -143,23 +143,23 @@ fn mail_behind_one_that_made_the_service_panic_is_read() {
     let server = puppet.serve_plain();
     let (mut client, id) = strings.client(&server, "/");
     client.text("hold the loop");
-    assert_eq!(strings.next(), Told::Text(id, "hold the loop".to_owned()));
+    assert_eq!(strings.next(), Report::Text(id, "hold the loop".to_owned()));
     // Rung for once, all three.
-    let (tell, told) = channel();
-    let tell_too = tell.clone();
+    let (sender, receiver) = channel();
+    let second_sender = sender.clone();
     strings.post(|_| resume_unwind(Box::new("a mail that nobody can read")));
-    strings.post(move |_| tell.send(1).unwrap());
-    strings.post(move |_| tell_too.send(2).unwrap());
+    strings.post(move |_| sender.send(1).unwrap());
+    strings.post(move |_| second_sender.send(2).unwrap());
     open.send(()).unwrap();
-    assert_eq!(told.recv_timeout(DEADLINE), Ok(1));
-    assert_eq!(told.recv_timeout(DEADLINE), Ok(2));
+    assert_eq!(receiver.recv_timeout(DEADLINE), Ok(1));
+    assert_eq!(receiver.recv_timeout(DEADLINE), Ok(2));
     assert_eq!(strings.run(|cx| cx.metrics().panics), 1);
 }
 
 /// Reports what its mailbox answers each time that it is called.
 struct Looking {
     lend: Sender<MailSender<u32>>,
-    tell: Sender<Result<u32, TryRecvError>>,
+    sender: Sender<Result<u32, TryRecvError>>,
     mail: Option<MailReceiver<u32>>,
 }
 
@@ -173,7 +173,7 @@ impl Service for Looking {
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
 
     fn on_mail(&mut self, _: &mut Context<'_>) -> More {
-        self.tell.send(self.mail.as_ref().unwrap().try_recv()).unwrap();
+        self.sender.send(self.mail.as_ref().unwrap().try_recv()).unwrap();
         More::No
     }
 }
@@ -181,24 +181,24 @@ impl Service for Looking {
 #[test]
 fn a_service_is_called_when_the_last_sender_is_gone() {
     let (lend, lent) = channel();
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let _server = Server::start(Settings::default(), move |reactor| {
-        reactor.add_service(Looking { lend, tell, mail: None }).unwrap();
+        reactor.add_service(Looking { lend, sender, mail: None }).unwrap();
     });
     let sender = lent.recv_timeout(DEADLINE).unwrap();
     let other = sender.clone();
     drop(sender);
     other.send(1).unwrap();
-    assert_eq!(told.recv_timeout(DEADLINE), Ok(Ok(1)), "one sender is left");
+    assert_eq!(receiver.recv_timeout(DEADLINE), Ok(Ok(1)), "one sender is left");
     drop(other);
-    assert_eq!(told.recv_timeout(DEADLINE), Ok(Err(TryRecvError::Disconnected)));
+    assert_eq!(receiver.recv_timeout(DEADLINE), Ok(Err(TryRecvError::Disconnected)));
 }
 
 /// Divides its work: each message is one count, and each call for mail counts down by one.
 struct Countdown {
     left: u32,
     called: u32,
-    tell: Sender<u32>,
+    sender: Sender<u32>,
 }
 
 impl Service for Countdown {
@@ -212,7 +212,7 @@ impl Service for Countdown {
         self.called += 1;
         self.left -= 1;
         match self.left {
-            0 => self.tell.send(self.called).unwrap(),
+            0 => self.sender.send(self.called).unwrap(),
             _ => cx.wake(),
         }
         More::No
@@ -221,11 +221,11 @@ impl Service for Countdown {
 
 #[test]
 fn a_service_that_wakes_itself_is_called_once_a_turn_without_an_event() {
-    let (tell, told) = channel();
-    let mut server = serving(Settings::default(), Countdown { left: 0, called: 0, tell });
+    let (sender, receiver) = channel();
+    let mut server = serving(Settings::default(), Countdown { left: 0, called: 0, sender });
     let mut client = Client::open(server.address, "/");
     client.text("count down from three");
-    assert_eq!(told.recv_timeout(DEADLINE), Ok(3));
+    assert_eq!(receiver.recv_timeout(DEADLINE), Ok(3));
     drop(client);
     server.shutdown();
     // No further call is pending: it would have underflowed.
@@ -234,16 +234,16 @@ fn a_service_that_wakes_itself_is_called_once_a_turn_without_an_event() {
 
 #[test]
 fn a_turn_does_not_wait_while_a_service_is_awake() {
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let mut reactor = Reactor::new(Settings::default()).unwrap();
-    let service = reactor.add_service(Countdown { left: 3, called: 0, tell }).unwrap();
+    let service = reactor.add_service(Countdown { left: 3, called: 0, sender }).unwrap();
     reactor.start().unwrap();
     reactor.context(service).wake();
     for _ in 0..3 {
         assert_eq!(reactor.wait(), Duration::ZERO);
-        assert_eq!(told.try_recv(), Err(TryRecvError::Empty));
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
         reactor.turn(None).unwrap();
     }
-    assert_eq!(told.try_recv(), Ok(3));
+    assert_eq!(receiver.try_recv(), Ok(3));
     assert!(reactor.wait() > Duration::ZERO);
 }

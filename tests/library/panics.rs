@@ -12,7 +12,7 @@ use weir::reactor::{
 };
 use weir::services::admin::{Admin, READY};
 
-use crate::puppet::{Puppet, Strings, Told};
+use crate::puppet::{Puppet, Report, Strings};
 use crate::support::{BINARY, Client, DEADLINE, Server, TEXT, eventually, upgrade};
 
 /// A panic without the words on stderr.
@@ -64,14 +64,14 @@ fn in_a_handler_for_a_connection_that_one_is_closed_with_1011() {
     client.close(1011, "");
     client.expect_end();
     drop(client);
-    assert_eq!(strings.next(), Told::Closed(id, CloseReason::ServicePanicked));
+    assert_eq!(strings.next(), Report::Closed(id, CloseReason::ServicePanicked));
 
     bystander.text("panic");
     bystander.text("not looked at");
     assert_eq!(bystander.expect_close(), (1011, "internal error".to_owned()));
     drop(bystander);
-    assert_eq!(strings.next(), Told::Text(bystander_id, "panic".to_owned()));
-    assert_eq!(strings.next(), Told::Closed(bystander_id, CloseReason::ServicePanicked));
+    assert_eq!(strings.next(), Report::Text(bystander_id, "panic".to_owned()));
+    assert_eq!(strings.next(), Report::Closed(bystander_id, CloseReason::ServicePanicked));
     lives(&server, &strings, 2);
 }
 
@@ -87,8 +87,8 @@ fn in_on_drain_that_one_is_closed_with_1011() {
     assert_eq!(client.frame().payload.len(), 300 * 1024);
     assert_eq!(client.expect_close(), (1011, "internal error".to_owned()));
     drop(client);
-    assert_eq!(strings.next(), Told::Drained(id));
-    assert_eq!(strings.next(), Told::Closed(id, CloseReason::ServicePanicked));
+    assert_eq!(strings.next(), Report::Drained(id));
+    assert_eq!(strings.next(), Report::Closed(id, CloseReason::ServicePanicked));
     lives(&server, &strings, 1);
 }
 
@@ -101,8 +101,8 @@ fn in_on_close_and_on_empty_the_connection_is_forgotten_all_the_same() {
     let (client, id) = strings.client(&server, "/");
     strings.run(move |cx| cx.subscribe(id, "t")).unwrap();
     drop(client);
-    assert!(matches!(strings.next(), Told::Closed(..)));
-    assert_eq!(strings.next(), Told::Empty("t".to_owned()));
+    assert!(matches!(strings.next(), Report::Closed(..)));
+    assert_eq!(strings.next(), Report::Empty("t".to_owned()));
     assert!(strings.run(move |cx| cx.record(id).is_none()));
     lives(&server, &strings, 2);
     assert_eq!(server.stop().connections_now, 0);
@@ -115,14 +115,14 @@ fn in_on_timer_and_on_mail_nobody_is_closed() {
     let server = puppet.serve_plain();
     let (mut client, id) = strings.client(&server, "/");
     assert!(strings.run(|cx| cx.schedule(std::time::Duration::ZERO, 1)).is_some());
-    assert_eq!(strings.next(), Told::Timer(1));
+    assert_eq!(strings.next(), Report::Timer(1));
     strings.post(|_| panic());
     lives(&server, &strings, 2);
     client.send(BINARY, b"still");
     loop {
         match strings.next() {
-            Told::Binary(from, bytes) => break assert_eq!((from, &*bytes), (id, &b"still"[..])),
-            other => assert!(matches!(other, Told::Opened(_) | Told::Closed(..)), "{other:?}"),
+            Report::Binary(from, bytes) => break assert_eq!((from, &*bytes), (id, &b"still"[..])),
+            other => assert!(matches!(other, Report::Opened(_) | Report::Closed(..)), "{other:?}"),
         }
     }
 }

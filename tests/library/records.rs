@@ -9,7 +9,7 @@ use weir::reactor::{
     Decision, JoinError, Left, MetadataFull, PublishOptions, SendOutcome, Target, Traffic,
 };
 
-use crate::puppet::{Puppet, Told};
+use crate::puppet::{Puppet, Report};
 use crate::support::{BINARY, Client, PING, PONG, Server, TEXT, upgrade};
 
 #[test]
@@ -113,7 +113,7 @@ fn round_trips_are_measured_by_the_heartbeat() {
         client.send(PONG, b"nobody asked");
         client.send(PONG, &ping.payload);
         client.text("behind it");
-        while strings.next() != Told::Text(id, "behind it".to_owned()) {}
+        while strings.next() != Report::Text(id, "behind it".to_owned()) {}
         if strings.run(move |cx| cx.record(id).unwrap().round_trip).is_some() {
             break;
         }
@@ -173,8 +173,8 @@ fn a_stale_name_finds_nothing_and_does_nothing() {
         assert_eq!(cx.send(stale, "x"), SendOutcome::Gone);
         assert_eq!(cx.send_shared(stale, &SharedFrame::message("x".into())), SendOutcome::Gone);
         assert_eq!(cx.ping(stale, b"x"), SendOutcome::Gone);
-        let told = cx.publish(Target::List(&[stale]), "x", PublishOptions::default());
-        assert_eq!((told.sent, told.refused, told.skipped), (0, 0, 1));
+        let published = cx.publish(Target::List(&[stale]), "x", PublishOptions::default());
+        assert_eq!((published.sent, published.refused, published.skipped), (0, 0, 1));
         cx.close(stale, CloseCode::NORMAL, "");
         cx.pause(stale);
         cx.answer(stale, Decision::Accept { protocol: None });
@@ -191,7 +191,7 @@ fn a_stale_name_finds_nothing_and_does_nothing() {
         assert_eq!((record.queued_bytes, cx.members("t")), (0, 0));
     });
     client.text("not paused");
-    assert_eq!(strings.next(), Told::Text(fresh, "not paused".to_owned()));
+    assert_eq!(strings.next(), Report::Text(fresh, "not paused".to_owned()));
     strings.run(move |cx| {
         cx.pause(fresh);
         cx.resume(stale);

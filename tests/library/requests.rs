@@ -8,7 +8,7 @@ use weir::protocol::{CloseCode, Piece};
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, Decision};
 
-use crate::puppet::{Puppet, Strings, Told};
+use crate::puppet::{Puppet, Report, Strings};
 use crate::support::{Client, DEADLINE, Server, TEXT, frame, upgrade};
 
 const ACCEPT: Decision = Decision::Accept { protocol: None };
@@ -20,9 +20,9 @@ fn teapot() -> Decision {
 /// A service that defers everything, and one client whose request waits there.
 fn deferred(settings: Settings, behind: &[u8]) -> (Server, Strings, Client, ConnId) {
     let (mut puppet, strings) = Puppet::new();
-    let (tell, asked) = std::sync::mpsc::channel();
+    let (sender, asked) = std::sync::mpsc::channel();
     puppet.on_request = Box::new(move |_, id, _| {
-        tell.send(id).unwrap();
+        sender.send(id).unwrap();
         Decision::Defer
     });
     let server = puppet.serve(settings, RouteSettings::default());
@@ -46,9 +46,9 @@ fn a_deferred_request_is_accepted_later_and_keeps_what_was_sent_meanwhile() {
     strings.silent();
     strings.run(move |cx| cx.answer(id, ACCEPT));
     assert!(client.head().starts_with("HTTP/1.1 101 "));
-    assert_eq!(strings.next(), Told::Opened(id));
+    assert_eq!(strings.next(), Report::Opened(id));
     for text in ["behind the head", "after a while"] {
-        assert_eq!(strings.next(), Told::Text(id, text.to_owned()));
+        assert_eq!(strings.next(), Report::Text(id, text.to_owned()));
     }
 }
 
@@ -61,7 +61,7 @@ fn a_deferred_request_is_answered_in_plain_http() {
     assert_eq!(client.bytes(9), b"no coffee");
     client.expect_end();
     drop(client);
-    assert_eq!(strings.next(), Told::Closed(id, CloseReason::HttpDone));
+    assert_eq!(strings.next(), Report::Closed(id, CloseReason::HttpDone));
     strings.silent();
 }
 
@@ -69,9 +69,9 @@ fn a_deferred_request_is_answered_in_plain_http() {
 fn answers_may_have_a_piece_in_common() {
     const CLIENTS: usize = 20;
     let (mut puppet, strings) = Puppet::new();
-    let (tell, asked) = std::sync::mpsc::channel();
+    let (sender, asked) = std::sync::mpsc::channel();
     puppet.on_request = Box::new(move |_, id, _| {
-        tell.send(id).unwrap();
+        sender.send(id).unwrap();
         Decision::Defer
     });
     let server = puppet.serve_plain();
@@ -105,10 +105,10 @@ fn the_first_answer_counts() {
         cx.answer(id, ACCEPT);
     });
     assert!(client.head().starts_with("HTTP/1.1 101 "));
-    assert_eq!(strings.next(), Told::Opened(id));
+    assert_eq!(strings.next(), Report::Opened(id));
     strings.run(move |cx| cx.answer(id, teapot()));
     client.text("open");
-    assert_eq!(strings.next(), Told::Text(id, "open".to_owned()));
+    assert_eq!(strings.next(), Report::Text(id, "open".to_owned()));
     strings.silent();
 
     let (server, strings, mut client, id) = deferred(Settings::default(), b"");
@@ -121,7 +121,7 @@ fn the_first_answer_counts() {
     client.expect_end();
     drop(client);
     assert_eq!(server.stop().opened, 0);
-    assert_eq!(strings.rest(), [Told::Closed(id, CloseReason::HttpDone)]);
+    assert_eq!(strings.rest(), [Report::Closed(id, CloseReason::HttpDone)]);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_request_nobody_answers_ends_by_the_handshake_deadline() {
     let settings =
         Settings { handshake_timeout: Duration::from_millis(200), ..Settings::default() };
     let (_server, strings, mut client, id) = deferred(settings, b"");
-    assert_eq!(strings.next(), Told::Closed(id, CloseReason::HandshakeTimeout));
+    assert_eq!(strings.next(), Report::Closed(id, CloseReason::HandshakeTimeout));
     client.expect_gone();
     strings.run(move |cx| cx.answer(id, ACCEPT));
     strings.silent();

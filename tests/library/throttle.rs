@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use weir::reactor::{ConnId, Outstanding, Throttle};
 
-use crate::puppet::{Puppet, Strings, Told};
+use crate::puppet::{Puppet, Report, Strings};
 use crate::support::{Client, Server, TEXT, eventually, frame};
 
 /// A server whose service counts each message as a job of its bytes, and the test's end of it.
@@ -42,7 +42,7 @@ impl Stage {
     /// These messages come now, and no others.
     fn expect(&self, messages: &[&str]) {
         for &text in messages {
-            assert_eq!(self.strings.next(), Told::Text(self.conn, text.to_owned()));
+            assert_eq!(self.strings.next(), Report::Text(self.conn, text.to_owned()));
         }
         // A later turn has read what this one may have left.
         let turns = || self.strings.run(|cx| cx.metrics().turns);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weir::reactor::budget::SERVICE_TIMERS_MAX;
 use weir::reactor::timer::SLOT;
 
-use crate::puppet::{Puppet, Told};
+use crate::puppet::{Puppet, Report};
 
 const SOON: Duration = Duration::from_millis(1);
 const LATER: Duration = Duration::from_millis(300);
@@ -20,15 +20,15 @@ fn timers_fire_in_the_order_in_which_they_are_due() {
         }
     });
     let _server = puppet.serve_plain();
-    let begun = strings.run(|cx| {
+    let started = strings.run(|cx| {
         assert!(cx.schedule(LATER * 2, 3).is_some());
         assert!(cx.schedule(NEVER, 4).is_some());
         assert!(cx.schedule(SOON, 1).is_some());
         cx.now()
     });
-    let told: Vec<Told> = (0..3).map(|_| strings.next()).collect();
-    assert_eq!(told, [Told::Timer(1), Told::Timer(11), Told::Timer(3)]);
-    assert!(strings.run(|cx| cx.now()).since(begun) >= LATER * 2, "none is early");
+    let reports: Vec<Report> = (0..3).map(|_| strings.next()).collect();
+    assert_eq!(reports, [Report::Timer(1), Report::Timer(11), Report::Timer(3)]);
+    assert!(strings.run(|cx| cx.now()).since(started) >= LATER * 2, "none is early");
     strings.silent();
 }
 
@@ -37,7 +37,7 @@ fn a_timer_taken_back_does_not_fire_and_its_name_names_no_other() {
     let (puppet, strings) = Puppet::new();
     let _server = puppet.serve_plain();
     let fired = strings.run(|cx| cx.schedule(SOON, 1).unwrap());
-    assert_eq!(strings.next(), Told::Timer(1));
+    assert_eq!(strings.next(), Report::Timer(1));
     strings.run(move |cx| {
         assert!(!cx.cancel(fired), "it has fired");
         let cancelled = cx.schedule(SOON, 2).unwrap();
@@ -47,7 +47,7 @@ fn a_timer_taken_back_does_not_fire_and_its_name_names_no_other() {
         assert!(cx.schedule(LATER, 3).is_some());
         assert!(!cx.cancel(cancelled) && !cx.cancel(fired));
     });
-    assert_eq!(strings.next(), Told::Timer(3));
+    assert_eq!(strings.next(), Report::Timer(3));
     strings.silent();
 }
 
@@ -66,9 +66,9 @@ fn timers_are_bounded_and_refusals_counted() {
         assert!(cx.schedule(SOON, 1).is_some(), "one was given back");
         assert_eq!(cx.schedule(SOON, 0), None);
     });
-    assert_eq!(strings.next(), Told::Timer(1));
+    assert_eq!(strings.next(), Report::Timer(1));
     assert!(strings.run(|cx| cx.schedule(SOON, 2)).is_some(), "one has fired");
-    assert_eq!(strings.next(), Told::Timer(2));
+    assert_eq!(strings.next(), Report::Timer(2));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn an_interval_fires_until_it_is_cancelled() {
     let _server = puppet.serve_plain();
     let (started, every) = strings.run(|cx| (cx.now(), cx.schedule_every(SOON, 1).unwrap()));
     for _ in 0..4 {
-        assert_eq!(strings.next(), Told::Timer(1));
+        assert_eq!(strings.next(), Report::Timer(1));
     }
     // A period of 1 ms is one slot of the wheel.
     assert!(strings.run(|cx| cx.now()).since(started) >= SLOT * 3);
@@ -85,7 +85,7 @@ fn an_interval_fires_until_it_is_cancelled() {
     assert!(!strings.run(move |cx| cx.cancel(every)));
     // What it had fired before that.
     strings.run(|cx| cx.schedule(LATER, 2));
-    while strings.next() == Told::Timer(1) {}
+    while strings.next() == Report::Timer(1) {}
     strings.silent();
 }
 
@@ -100,7 +100,7 @@ fn an_interval_can_be_cancelled_from_its_own_call() {
     });
     let _server = puppet.serve_plain();
     strings.run(|cx| cx.schedule(SOON, 0));
-    assert_eq!([strings.next(), strings.next()], [Told::Timer(0), Told::Timer(1)]);
+    assert_eq!([strings.next(), strings.next()], [Report::Timer(0), Report::Timer(1)]);
     strings.run(|cx| cx.schedule(LATER, 2));
-    assert_eq!(strings.next(), Told::Timer(2));
+    assert_eq!(strings.next(), Report::Timer(2));
 }

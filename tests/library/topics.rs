@@ -4,7 +4,7 @@ use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::topics::NAME_BYTES_MAX;
 use weir::reactor::{JoinError, Joined, Left};
 
-use crate::puppet::{Puppet, Told};
+use crate::puppet::{Puppet, Report};
 
 #[test]
 fn first_and_last_are_told_to_who_joins_and_leaves() {
@@ -55,13 +55,13 @@ fn the_end_of_the_last_member_is_told() {
         cx.unsubscribe(b_id, "left")
     });
     a.close(1000, "");
-    assert!(matches!(strings.next(), Told::Closed(id, _) if id == a_id));
+    assert!(matches!(strings.next(), Report::Closed(id, _) if id == a_id));
     strings.silent();
     assert_eq!(strings.run(|cx| cx.members("both")), 1);
 
     drop(b);
-    assert!(matches!(strings.next(), Told::Closed(id, _) if id == b_id));
-    let (Told::Empty(one), Told::Empty(other)) = (strings.next(), strings.next()) else {
+    assert!(matches!(strings.next(), Report::Closed(id, _) if id == b_id));
+    let (Report::Empty(one), Report::Empty(other)) = (strings.next(), strings.next()) else {
         panic!("two topics are left empty");
     };
     let mut empty = [one, other];
@@ -82,7 +82,7 @@ fn a_topic_can_be_joined_again_once_it_was_told_empty() {
         assert_eq!(strings.run(move |cx| cx.subscribe(id, "t")), Ok(Joined::First));
         drop(client);
         strings.closed();
-        assert_eq!(strings.next(), Told::Empty("t".to_owned()));
+        assert_eq!(strings.next(), Report::Empty("t".to_owned()));
     }
 }
 

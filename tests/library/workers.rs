@@ -230,7 +230,7 @@ struct Summing {
     lend: Sender<MailSender<Option<u64>>>,
     orders: Option<weir::reactor::MailReceiver<Option<u64>>>,
     sums: HashMap<u64, u64>,
-    tell: Sender<HashMap<u64, u64>>,
+    sender: Sender<HashMap<u64, u64>>,
 }
 
 impl Service for Summing {
@@ -252,7 +252,7 @@ impl Service for Summing {
         }
         match self.orders.as_ref().unwrap().try_recv() {
             Ok(Some(number)) => workers.try_put(Task::new(number, number)).unwrap(),
-            Ok(None) => self.tell.send(self.sums.clone()).unwrap(),
+            Ok(None) => self.sender.send(self.sums.clone()).unwrap(),
             Err(_) => return More::No,
         }
         More::Yes
@@ -263,10 +263,10 @@ impl Service for Summing {
 fn every_result_comes_by_mail_once() {
     const JOBS: u64 = 5_000;
     let (lend, lent) = channel();
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let _server = Server::start(Settings::default(), move |reactor| {
         let sums = HashMap::new();
-        let summing = Summing { workers: None, lend, orders: None, sums, tell };
+        let summing = Summing { workers: None, lend, orders: None, sums, sender };
         reactor.add_service(summing).unwrap();
     });
     let orders = lent.recv_timeout(DEADLINE).unwrap();
@@ -277,7 +277,7 @@ fn every_result_comes_by_mail_once() {
     eventually(
         || {
             orders.send(None).unwrap();
-            told.recv_timeout(DEADLINE) == Ok(all.clone())
+            receiver.recv_timeout(DEADLINE) == Ok(all.clone())
         },
         "all results have come",
     );

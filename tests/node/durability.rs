@@ -52,9 +52,9 @@ fn kill_9_at_the_first_start_leaves_a_directory_that_can_be_begun() {
             let files = std::fs::read_dir(directory.path()).into_iter().flatten();
             files.count() > 1
         };
-        let begun = Instant::now();
+        let started = Instant::now();
         while !is_begun() {
-            assert!(begun.elapsed() < DEADLINE, "it makes files");
+            assert!(started.elapsed() < DEADLINE, "it makes files");
             std::hint::spin_loop();
         }
         drop(process);

@@ -162,12 +162,12 @@ fn kill_9_costs_it_nothing() {
     let leader = Node::leader(&leads);
     leader.result("weir_mine", json!([300]));
     let head = |node: &Node| node.asked("/healthz").1["head"].as_u64().unwrap_or(0);
-    let mut told = 0;
+    let mut reported = 0;
     for round in 1..=4 {
         let follower = Node::follower(&follows, leader.rpc);
-        assert!(head(&follower) >= told, "round {round}");
+        assert!(head(&follower) >= reported, "round {round}");
         follower.reach(70 * round);
-        told = head(&follower);
+        reported = head(&follower);
         follower.kill();
     }
     let follower = Node::follower(&follows, leader.rpc);

@@ -11,11 +11,11 @@ const SENDER: &str = "0x0101010101010101010101010101010101010101";
 const TOPIC: &str = "0x0202020202020202020202020202020202020202020202020202020202020202";
 
 /// The result of the next notification of this subscription.
-fn told(client: &mut crate::support::Client, subscription: &Value) -> Value {
-    let told = next(client);
-    assert_eq!(told["method"], "eth_subscription", "{told}");
-    assert_eq!(&told["params"]["subscription"], subscription, "{told}");
-    told["params"]["result"].clone()
+fn notification(client: &mut crate::support::Client, subscription: &Value) -> Value {
+    let message = next(client);
+    assert_eq!(message["method"], "eth_subscription", "{message}");
+    assert_eq!(&message["params"]["subscription"], subscription, "{message}");
+    message["params"]["result"].clone()
 }
 
 #[test]
@@ -193,17 +193,17 @@ fn subscribers_hear_of_blocks_logs_and_transactions() {
         "weir_emit",
         json!([[{"address": SENDER, "topics": [TOPIC]}, {"address": SENDER}]]),
     );
-    assert_eq!(told(&mut other, &hashes), emitted);
+    assert_eq!(notification(&mut other, &hashes), emitted);
     call(&mut other, "eth_unsubscribe", &json!([hashes]));
     let full = subscribe(&mut other, json!(["newPendingTransactions", true]));
     let logs = subscribe(&mut client, json!(["logs", {"address": SENDER, "topics": [[TOPIC]]}]));
 
     let second = node.result("weir_emit", json!([[]]));
-    assert_eq!(told(&mut other, &full)["hash"], second);
+    assert_eq!(notification(&mut other, &full)["hash"], second);
     node.result("weir_mine", json!([]));
-    let head = told(&mut client, &heads);
+    let head = notification(&mut client, &heads);
     assert_eq!((&head["number"], head.get("transactions")), (&json!("0x1"), None));
-    let log = told(&mut client, &logs);
+    let log = notification(&mut client, &logs);
     assert_eq!((&log["transactionHash"], &log["blockHash"]), (&emitted, &head["hash"]));
     // The block can be had by whoever has heard of it.
     let block = call(&mut client, "eth_getBlockByHash", &json!([head["hash"], false]));
@@ -214,7 +214,7 @@ fn subscribers_hear_of_blocks_logs_and_transactions() {
     let again = subscribe(&mut client, json!(["newHeads"]));
     node.result("weir_mine", json!([3]));
     for number in ["0x3", "0x4", "0x5"] {
-        assert_eq!(told(&mut client, &again)["number"], number);
+        assert_eq!(notification(&mut client, &again)["number"], number);
     }
     assert_eq!(node.asked("/healthz").1["subscriptions"], 3);
     drop((client, other));
@@ -234,10 +234,10 @@ fn blocks_come_by_themselves() {
     assert_eq!(node.result("eth_chainId", json!([])), "0x7");
     let mut client = node.client();
     let heads = call(&mut client, "eth_subscribe", &json!(["newHeads"]))["result"].clone();
-    let first = told(&mut client, &heads);
+    let first = notification(&mut client, &heads);
     let mut parent = first["hash"].clone();
     for _ in 0..5 {
-        let head = told(&mut client, &heads);
+        let head = notification(&mut client, &heads);
         assert_eq!(head["parentHash"], parent);
         parent = head["hash"].clone();
     }

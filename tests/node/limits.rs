@@ -105,8 +105,8 @@ fn emit_and_mine(node: &Node) {
 }
 
 /// The number of the block that a notification is of.
-fn number(told: &Value) -> u64 {
-    let number = told["params"]["result"]["blockNumber"].as_str().unwrap();
+fn number(notification: &Value) -> u64 {
+    let number = notification["params"]["result"]["blockNumber"].as_str().unwrap();
     u64::from_str_radix(&number[2..], 16).unwrap()
 }
 
@@ -204,8 +204,8 @@ fn all_together_have_a_hundred_thousand_subscriptions() {
     assert_eq!(call(&mut other, "eth_subscribe", &json!(["newHeads"]))["error"], refused);
     node.result("weir_emit", json!([[{"address": own_address(7 * EACH)}]]));
     node.result("weir_mine", json!([]));
-    let told = next(&mut clients[7]);
-    assert_eq!(told["params"]["result"]["address"], own_address(7 * EACH));
+    let notification = next(&mut clients[7]);
+    assert_eq!(notification["params"]["result"]["address"], own_address(7 * EACH));
     assert_eq!(node.asked("/healthz").1["notifications"]["sent"], 2, "and nobody else");
     drop((clients, other));
     eventually(|| counts(&node) == [0, 0, 0], "nothing is left of them");

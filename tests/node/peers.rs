@@ -144,7 +144,7 @@ fn forged_heads_change_nothing_and_cost_the_leader_little() {
     assert!(class, "calls are counted by class, the cheapest first");
 
     let mut forger = peer(follower.p2p());
-    let begun = Instant::now();
+    let started = Instant::now();
     let before = questions();
     for number in 0..5000 {
         forger.text(&head(1_000_000 + number));
@@ -152,7 +152,7 @@ fn forged_heads_change_nothing_and_cost_the_leader_little() {
     forger.send(PING, b"after all of them");
     while forger.frame().opcode != PONG {}
     let asked = questions() - before;
-    let pauses = begun.elapsed().as_millis() / WAKE_PAUSE.as_millis();
+    let pauses = started.elapsed().as_millis() / WAKE_PAUSE.as_millis();
     assert!(u128::from(asked) <= pauses + 2, "{asked} questions in {pauses} pauses");
 
     let (status, health) = follower.asked("/readyz");

@@ -58,7 +58,7 @@ fn who_reads_again_in_time_ends_in_good_order() {
     eventually(
         || {
             orders.write_all(&order).unwrap();
-            bench.told.recv_timeout(Duration::from_millis(50)).is_err()
+            bench.reports.recv_timeout(Duration::from_millis(50)).is_err()
         },
         "the connection closes",
     );
@@ -114,13 +114,13 @@ fn a_close_waits_for_what_is_queued_as_long_as_the_peer_takes_it() {
     let count = 32;
     bench.push(count, MIB);
     bench.client.text("close");
-    let begun = Instant::now();
+    let started = Instant::now();
     for number in 0..count as u32 {
         // Slow, but alive: longer than the close timeout as a whole, shorter for each message.
         thread::sleep(close_timeout / 24);
         assert_eq!(bench.client.frame().payload[..4], number.to_be_bytes());
     }
-    assert!(begun.elapsed() > close_timeout);
+    assert!(started.elapsed() > close_timeout);
     assert_eq!(bench.client.expect_close(), (1000, "that was all".into()));
     bench.client.close(1000, "");
     bench.client.expect_end();

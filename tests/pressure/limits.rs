@@ -9,7 +9,7 @@ use weir::protocol::{CloseCode, Message};
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Service};
 
-use super::{Bench, KIB, LONG, MIB, Told, expect_numbered_then_1013, limits, read_numbered};
+use super::{Bench, KIB, LONG, MIB, Report, expect_numbered_then_1013, limits, read_numbered};
 use crate::support::{BINARY, Client, Server, eventually};
 
 #[test]
@@ -22,14 +22,14 @@ fn above_the_soft_limit_send_says_so_and_below_low_water_drain_does() {
         let expected = if queued <= soft { SendOutcome::Queued } else { SendOutcome::Congested };
         assert_eq!(outcome, expected, "{queued} bytes queued");
     }
-    match bench.told() {
-        Told::Drained(queued) => assert!(queued <= low, "{queued}"),
+    match bench.next() {
+        Report::Drained(queued) => assert!(queued <= low, "{queued}"),
         other => panic!("{other:?}"),
     }
     // It is told once, and again only after it was congested again.
     bench.push(10, 996);
     bench.push(60, 996);
-    assert!(matches!(bench.told(), Told::Drained(_)));
+    assert!(matches!(bench.next(), Report::Drained(_)));
     bench.client.close(1000, "");
     let (count, _) = read_numbered(&mut bench.client, 0, 996);
     assert_eq!(count, 130);
@@ -49,13 +49,13 @@ fn drain_waits_for_low_water() {
         let frame = bench.client.frame();
         assert_eq!(frame.payload[..4], u32::to_be_bytes(number));
         number += 1;
-        drained = bench.told.try_recv().ok();
+        drained = bench.reports.try_recv().ok();
     }
     match drained {
-        Some(Told::Drained(queued)) => assert!(queued <= low, "{queued}"),
+        Some(Report::Drained(queued)) => assert!(queued <= low, "{queued}"),
         other => panic!("{other:?}"),
     }
-    assert!(number > 60, "it was told after {number} messages, with much still queued");
+    assert!(number > 60, "the drain was reported after {number} messages, with much still queued");
     for number in number..160 {
         assert_eq!(bench.client.frame().payload[..4], number.to_be_bytes());
     }

@@ -4,7 +4,7 @@ use weir::reactor::SendOutcome;
 use weir::reactor::budget::{MESSAGES_PER_READ, WRITE_BYTES};
 use weir::reactor::settings::{RouteSettings, Settings, SlowPolicy};
 
-use super::{Bench, KIB, MIB, SHORT, Told, limits};
+use super::{Bench, KIB, MIB, Report, SHORT, limits};
 use crate::support::{CLOSE, PING, PONG, eventually, frame};
 
 #[test]
@@ -34,7 +34,7 @@ fn dropping_goes_on_until_the_queue_has_drained() {
         assert_eq!(frame.payload[..4], number.to_be_bytes());
     }
     assert_eq!(pongs, 1);
-    assert!(matches!(bench.told(), Told::Drained(left) if left <= MIB));
+    assert!(matches!(bench.next(), Report::Drained(left) if left <= MIB));
     assert_eq!(bench.push(1, 100)[0].0, SendOutcome::Queued);
     let after = count as u32 + 1;
     assert_eq!(bench.client.frame().payload[..4], after.to_be_bytes());
@@ -57,7 +57,7 @@ fn dropping_begins_after_the_grace_time() {
     while !drained {
         assert_eq!(bench.client.frame().payload[..4], u32::to_be_bytes(number));
         number += 1;
-        drained = bench.told.try_iter().any(|told| matches!(told, Told::Drained(_)));
+        drained = bench.reports.try_iter().any(|reports| matches!(reports, Report::Drained(_)));
     }
     assert!(bench.stop().messages_refused > 0);
 }

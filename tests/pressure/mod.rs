@@ -26,11 +26,11 @@ const SHORT: Duration = Duration::from_millis(300);
 /// a Close behind them. Tells what became of each.
 struct Pusher {
     next: u32,
-    tell: Sender<Told>,
+    sender: Sender<Report>,
 }
 
 #[derive(Debug)]
-enum Told {
+enum Report {
     /// The outcome of each send, and what was queued after it.
     Sent(Vec<(SendOutcome, usize)>),
     /// What was queued when `on_drain` was called.
@@ -58,15 +58,15 @@ impl Service for Pusher {
         if sent.is_empty() {
             sent.push((SendOutcome::Queued, cx.queued_bytes(conn)));
         }
-        let _ = self.tell.send(Told::Sent(sent));
+        let _ = self.sender.send(Report::Sent(sent));
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
-        let _ = self.tell.send(Told::Drained(cx.queued_bytes(conn)));
+        let _ = self.sender.send(Report::Drained(cx.queued_bytes(conn)));
     }
 
     fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, why: CloseReason) {
-        let _ = self.tell.send(Told::Closed(why));
+        let _ = self.sender.send(Report::Closed(why));
     }
 }
 
@@ -74,29 +74,29 @@ impl Service for Pusher {
 struct Bench {
     server: Server,
     client: Client,
-    told: Receiver<Told>,
+    reports: Receiver<Report>,
 }
 
 impl Bench {
     fn new(settings: Settings, route: RouteSettings) -> Bench {
-        let (tell, told) = channel();
+        let (sender, reports) = channel();
         let server = Server::start(settings, move |reactor| {
-            let service = reactor.add_service(Pusher { next: 0, tell }).unwrap();
+            let service = reactor.add_service(Pusher { next: 0, sender }).unwrap();
             reactor.add_route("/", service, route).unwrap();
         });
         let client = Client::narrow(server.address, "/");
-        Bench { server, client, told }
+        Bench { server, client, reports }
     }
 
-    fn told(&self) -> Told {
-        self.told.recv_timeout(DEADLINE).expect("the service has something to tell")
+    fn next(&self) -> Report {
+        self.reports.recv_timeout(DEADLINE).expect("the service reports something")
     }
 
     /// Has the service push; returns each outcome with what was queued then.
     fn push(&mut self, count: usize, len: usize) -> Vec<(SendOutcome, usize)> {
         self.client.text(&format!("{count}x{len}"));
-        match self.told() {
-            Told::Sent(sent) => sent,
+        match self.next() {
+            Report::Sent(sent) => sent,
             other => panic!("{other:?}"),
         }
     }
@@ -116,7 +116,7 @@ impl Bench {
 
     fn closed(&self) -> CloseReason {
         loop {
-            if let Told::Closed(why) = self.told() {
+            if let Report::Closed(why) = self.next() {
                 return why;
             }
         }

@@ -74,7 +74,7 @@ fn who_is_paused_is_not_heard_even_if_it_has_spoken_already() {
     let before = read();
     let all = [frame(true, BINARY, &[9; LARGE]), two].concat();
     client.raw(&all[..FIRST]);
-    eventually(|| read() >= before + FIRST, "the large frame is begun");
+    eventually(|| read() >= before + FIRST, "the first part of the large frame is read");
     client.raw(&all[FIRST..]);
     client.expect(BINARY, &[9; LARGE]);
     for text in ["one", "two"] {

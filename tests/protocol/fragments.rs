@@ -111,9 +111,9 @@ fn section_5_4_a_continuation_needs_a_message() {
 fn section_5_4_a_message_does_not_begin_inside_another() {
     for role in ROLES {
         for opcode in [TEXT, BINARY, FIN | TEXT, FIN | BINARY] {
-            for begun in [TEXT, BINARY] {
+            for started in [TEXT, BINARY] {
                 for payload in [&b""[..], b"x"] {
-                    let stream = frames(role, &[(begun, payload), (opcode, payload)]);
+                    let stream = frames(role, &[(started, payload), (opcode, payload)]);
                     let expected = (vec![], Some(ExpectedContinuation));
                     assert_eq!(whole(role, &stream), expected);
                     assert_eq!(in_pieces(role, 100, stream.chunks(1)), expected);

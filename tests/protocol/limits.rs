@@ -54,8 +54,8 @@ fn section_10_4_an_announced_length_is_enough() {
         for max in LIMITS {
             let too_big = announced(role, FIN | TEXT, max as u64 + 1);
             assert_eq!(fails_at(role, max, &too_big), (too_big.len(), MessageTooBig));
-            let begun = frame(role, TEXT, &vec![b'x'; max]);
-            let more = [begun.clone(), announced(role, CONTINUATION, 1)].concat();
+            let started = frame(role, TEXT, &vec![b'x'; max]);
+            let more = [started.clone(), announced(role, CONTINUATION, 1)].concat();
             assert_eq!(fails_at(role, max, &more), (more.len(), MessageTooBig));
             let just = announced(role, FIN | TEXT, max as u64);
             assert_eq!(in_pieces(role, max, [&just[..]]).1, None);

@@ -170,8 +170,8 @@ fn spares_are_bounded_in_bytes() {
 #[test]
 fn spares_are_bounded_in_count() {
     let mut spares = Spares::default();
-    let begun: Vec<Decoder> = (0..Spares::COUNT_MAX + 8).map(|_| lent(&mut spares).0).collect();
-    for mut decoder in begun {
+    let started: Vec<Decoder> = (0..Spares::COUNT_MAX + 8).map(|_| lent(&mut spares).0).collect();
+    for mut decoder in started {
         let mut rest = frame(Role::Server, FIN | CONTINUATION, &[7; 5000]);
         assert!(decoder.decode(&mut rest, LIMIT, &mut spares).unwrap().event.is_some());
         decoder.release(&mut spares);
@@ -219,7 +219,7 @@ fn a_failed_decoder_gives_back_what_it_held() {
 #[test]
 fn a_discarded_message_leaves_no_trace_in_its_buffer() {
     for role in ROLES {
-        let begun = [
+        let started = [
             frame(role, TEXT, b"cut \xE2\x82"),
             frame(role, BINARY, b"bytes"),
             [announced(role, FIN | TEXT, 9), masked(role, b"cut \xE2\x82")].concat(),
@@ -227,9 +227,9 @@ fn a_discarded_message_leaves_no_trace_in_its_buffer() {
             vec![FIN | BINARY],
             [frame(role, TEXT, b"x"), announced(role, FIN | PING, 9)].concat(),
         ];
-        for begun in begun {
+        for started in started {
             let mut reader = Reader::new(role, 100);
-            reader.read(&begun);
+            reader.read(&started);
             reader.decoder.discard(&mut reader.spares);
             let stream =
                 frames(role, &[(FIN | PING, b"p"), (TEXT, b"te"), (FIN | CONTINUATION, b"xt")]);
@@ -237,7 +237,7 @@ fn a_discarded_message_leaves_no_trace_in_its_buffer() {
                 reader.read(byte);
             }
             let found = vec![Found::Ping(b"p".to_vec()), Found::Text("text".to_owned())];
-            assert_eq!(reader.outcome(), (found, None), "{begun:x?}");
+            assert_eq!(reader.outcome(), (found, None), "{started:x?}");
         }
     }
 }
@@ -246,11 +246,11 @@ fn a_discarded_message_leaves_no_trace_in_its_buffer() {
 fn spares_that_nobody_needs_are_freed() {
     let mut spares = Spares::default();
     assert!(spares.is_empty());
-    let mut begun: Vec<Decoder> = (0..3).map(|_| lent(&mut spares).0).collect();
-    begun.iter_mut().for_each(|decoder| decoder.discard(&mut spares));
+    let mut started: Vec<Decoder> = (0..3).map(|_| lent(&mut spares).0).collect();
+    started.iter_mut().for_each(|decoder| decoder.discard(&mut spares));
     assert_eq!(spares.trim(), 0, "just given back");
-    begun[0] = lent(&mut spares).0;
-    begun[0].discard(&mut spares);
+    started[0] = lent(&mut spares).0;
+    started[0].discard(&mut spares);
     assert_eq!(spares.trim(), 2);
     assert_eq!(spares.trim(), 1);
     assert!(spares.is_empty());

@@ -85,9 +85,9 @@ fn section_5_2_huge_lengths_are_refused_and_nothing_is_allocated() {
     for role in ROLES {
         for max in [0, MAX, u32::MAX as usize, usize::MAX] {
             for (len, error) in cases {
-                for begun in [false, true] {
+                for started in [false, true] {
                     let mut reader = Reader::new(role, max);
-                    let opcode = if begun {
+                    let opcode = if started {
                         reader.read(&frame(role, BINARY, b""));
                         CONTINUATION
                     } else {

@@ -53,7 +53,7 @@ fn turn(server: &mut ByHand) {
 /// All that anybody can know of a run.
 #[derive(Debug, PartialEq)]
 struct Seen {
-    told: Vec<String>,
+    outcomes: Vec<String>,
     metrics: Metrics,
     heard: Vec<Vec<u8>>,
 }
@@ -64,7 +64,7 @@ struct Play {
     seed: u32,
     singly: bool,
     ids: Vec<ConnId>,
-    told: Vec<String>,
+    outcomes: Vec<String>,
 }
 
 impl Play {
@@ -86,7 +86,7 @@ impl Play {
         let options = PublishOptions { except: &except, track: self.singly, ..Default::default() };
         let Published { sent, refused, skipped, .. } =
             cx.publish(Target::Topic(topic), payload, options);
-        self.told.push(format!("{topic}: {sent} sent, {refused} refused, {skipped} skipped"));
+        self.outcomes.push(format!("{topic}: {sent} sent, {refused} refused, {skipped} skipped"));
     }
 
     fn operate(&mut self, cx: &mut Context<'_>) {
@@ -96,19 +96,19 @@ impl Play {
             0..9 => self.publish(cx, Message::Binary(&small).into()),
             9 => self.publish(cx, Message::Binary(&[b'l'; 600]).into()),
             10 => self.publish(cx, Payload::Ping(b"all")),
-            11 => self.told.push(format!("{:?}", cx.send(id, &small[..]))),
-            12 => self.told.push(format!("{:?}", cx.ping(id, b"one"))),
-            13 => self.told.push(format!("{:?}", cx.subscribe(id, "odd"))),
-            14 => self.told.push(format!("{:?}", cx.unsubscribe(id, "odd"))),
-            15 => self.told.push(format!("{:?}", cx.unsubscribe(id, "even"))),
-            16 => self.told.push(format!("{:?}", cx.subscribe(id, "even"))),
+            11 => self.outcomes.push(format!("{:?}", cx.send(id, &small[..]))),
+            12 => self.outcomes.push(format!("{:?}", cx.ping(id, b"one"))),
+            13 => self.outcomes.push(format!("{:?}", cx.subscribe(id, "odd"))),
+            14 => self.outcomes.push(format!("{:?}", cx.unsubscribe(id, "odd"))),
+            15 => self.outcomes.push(format!("{:?}", cx.unsubscribe(id, "even"))),
+            16 => self.outcomes.push(format!("{:?}", cx.subscribe(id, "even"))),
             _ if self.random(8) > 0 => {}
             _ if self.random(2) > 0 => cx.close(id, CloseCode::NORMAL, "enough"),
             _ => cx.abort(id),
         }
         for &id in &self.ids {
             let traffic = cx.record(id).map(|record| (record.queued_bytes, record.traffic));
-            self.told.push(format!("{id}: {} {traffic:?}", cx.queued_bytes(id)));
+            self.outcomes.push(format!("{id}: {} {traffic:?}", cx.queued_bytes(id)));
         }
     }
 }
@@ -127,7 +127,7 @@ fn play(seed: u32, singly: bool) -> Seen {
     let settings = Settings { close_timeout: LONG, heartbeat: None, ..Settings::default() };
     let (mut server, service) = by_hand(settings, route);
     let (clients, ids) = clients(&mut server, service, 8);
-    let mut play = Play { seed: seed.wrapping_mul(0x9E37_79B9), singly, ids, told: Vec::new() };
+    let mut play = Play { seed: seed.wrapping_mul(0x9E37_79B9), singly, ids, outcomes: Vec::new() };
     for &id in &play.ids {
         server.reactor.context(service).subscribe(id, "even").unwrap();
     }
@@ -150,7 +150,7 @@ fn play(seed: u32, singly: bool) -> Seen {
         client.stream.read_to_end(&mut heard).unwrap();
         heard
     };
-    Seen { told: play.told, metrics, heard: clients.into_iter().map(hear).collect() }
+    Seen { outcomes: play.outcomes, metrics, heard: clients.into_iter().map(hear).collect() }
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn random_turns_are_the_same_as_with_one_send_each() {
     let mut metrics = Metrics::default();
     for seed in 1..40 {
         let (shared, singly) = (play(seed, false), play(seed, true));
-        for (at, (shared, singly)) in shared.told.iter().zip(&singly.told).enumerate() {
+        for (at, (shared, singly)) in shared.outcomes.iter().zip(&singly.outcomes).enumerate() {
             assert_eq!(shared, singly, "line {at} of seed {seed}");
         }
         assert!(shared == singly, "seed {seed}: {} and {}", shared.metrics, singly.metrics);
@@ -244,14 +244,14 @@ fn what_the_kernel_does_not_take_waits_in_order() {
     }
     let numbered = |number: usize| format!("{number:400}");
     let mut sent = 0;
-    let begun = Instant::now();
+    let started = Instant::now();
     // Nobody reads: first the kernel's buffers fill up, mostly within a batch, then ours.
     while server.reactor.metrics().buffered_now < (CLIENTS * BATCH * 2000) as u64 {
-        assert!(begun.elapsed() < DEADLINE, "{sent} messages, and the kernel takes more");
+        assert!(started.elapsed() < DEADLINE, "{sent} messages, and the kernel takes more");
         for number in sent..sent + BATCH {
             let mut cx = server.reactor.context(service);
-            let told = cx.publish(Target::Topic("t"), &*numbered(number), Default::default());
-            assert_eq!(told, report(CLIENTS, 0, 0));
+            let published = cx.publish(Target::Topic("t"), &*numbered(number), Default::default());
+            assert_eq!(published, report(CLIENTS, 0, 0));
         }
         sent += BATCH;
         turn(&mut server);
@@ -283,14 +283,14 @@ fn more_topics_and_more_bytes_than_fit_go_out_all_the_same() {
         for topic in 0..TOPICS {
             let name = format!("topic {topic}");
             let text = format!("{round} of {topic}");
-            let told = cx.publish(Target::Topic(&name), &*text, Default::default());
-            assert_eq!(told, report(1, 0, 0));
+            let published = cx.publish(Target::Topic(&name), &*text, Default::default());
+            assert_eq!(published, report(1, 0, 0));
         }
     }
     let long = [b'.'; 500];
     for _ in 0..100 {
-        let told = cx.publish(Target::Topic("topic 0"), &long[..], Default::default());
-        assert_eq!(told, report(1, 0, 0));
+        let published = cx.publish(Target::Topic("topic 0"), &long[..], Default::default());
+        assert_eq!(published, report(1, 0, 0));
     }
     server.turn_until("all is written", |metrics| metrics.buffered_now == 0);
     for (client, topic) in clients.iter_mut().zip(0..) {
@@ -313,12 +313,12 @@ fn memory_that_runs_out_is_not_overdrawn() {
         }
         let small = [b's'; 98];
         for _ in 0..times {
-            let told = cx.publish(Target::Topic("t"), &small[..], Default::default());
-            assert_eq!(told, report(members, 0, 0));
+            let published = cx.publish(Target::Topic("t"), &small[..], Default::default());
+            assert_eq!(published, report(members, 0, 0));
         }
         let fit = 100 - members * times;
-        let told = cx.publish(Target::Topic("t"), &small[..], Default::default());
-        assert_eq!(told, report(fit, members - fit, 0));
+        let published = cx.publish(Target::Topic("t"), &small[..], Default::default());
+        assert_eq!(published, report(fit, members - fit, 0));
         // A copy of the batch is a little larger than the batch: it has a queue of its own.
         let held = cx.metrics().buffered_now as usize;
         assert!((10_000..=10_000 + members * 256).contains(&held), "{held} bytes");

@@ -5,7 +5,7 @@ use weir::reactor::settings::{RouteSettings, Settings, SlowPolicy};
 use weir::reactor::{CloseReason, Payload, PublishOptions, SendOutcome, Target};
 
 use super::selection::report;
-use crate::puppet::{Puppet, Told};
+use crate::puppet::{Puppet, Report};
 use crate::support::{BINARY, PING, TEXT};
 
 const TRACKED: PublishOptions<'_> =
@@ -78,23 +78,23 @@ fn who_has_no_room_is_counted_and_the_others_are_served() {
         let kilo = "k".repeat(1000);
         assert_eq!(cx.send(b, &*kilo), SendOutcome::Queued);
         assert_eq!(cx.send(b, &*kilo), SendOutcome::Queued);
-        let told = cx.publish(Target::List(&[a, b, c]), &*kilo, TRACKED);
+        let published = cx.publish(Target::List(&[a, b, c]), &*kilo, TRACKED);
         let outcomes =
             [(a, SendOutcome::Queued), (b, SendOutcome::Congested), (c, SendOutcome::Queued)];
-        assert_eq!((told.sent, told.refused, told.skipped), (3, 0, 0));
-        assert_eq!(told.outcomes, outcomes);
+        assert_eq!((published.sent, published.refused, published.skipped), (3, 0, 0));
+        assert_eq!(published.outcomes, outcomes);
 
-        let told = cx.publish(Target::List(&[a, b, c]), &*kilo, TRACKED);
-        assert_eq!((told.sent, told.refused, told.skipped), (2, 1, 0));
-        assert_eq!(told.outcomes[1], (b, SendOutcome::Refused));
+        let published = cx.publish(Target::List(&[a, b, c]), &*kilo, TRACKED);
+        assert_eq!((published.sent, published.refused, published.skipped), (2, 1, 0));
+        assert_eq!(published.outcomes[1], (b, SendOutcome::Refused));
         // It stays so, even for what is small, until its queue has drained.
         let untracked = cx.publish(Target::All, "s", PublishOptions::default());
         assert_eq!(untracked, report(2, 1, 0));
 
         let fail_fast = PublishOptions { fail_fast: true, ..TRACKED };
-        let told = cx.publish(Target::List(&[a, b, c]), "fast", fail_fast);
-        assert_eq!((told.sent, told.refused, told.skipped), (1, 1, 0));
-        assert_eq!(told.outcomes, [(a, SendOutcome::Queued), (b, SendOutcome::Refused)]);
+        let published = cx.publish(Target::List(&[a, b, c]), "fast", fail_fast);
+        assert_eq!((published.sent, published.refused, published.skipped), (1, 1, 0));
+        assert_eq!(published.outcomes, [(a, SendOutcome::Queued), (b, SendOutcome::Refused)]);
         assert_eq!(cx.metrics().messages_refused, 3);
     });
     let kilo = [b'k'; 1000];
@@ -107,7 +107,7 @@ fn who_has_no_room_is_counted_and_the_others_are_served() {
             client.expect(TEXT, b"fast");
         }
     }
-    while !matches!(strings.next(), Told::Drained(_)) {}
+    while !matches!(strings.next(), Report::Drained(_)) {}
     let again = strings.run(|cx| cx.publish(Target::All, "again", PublishOptions::default()));
     assert_eq!(again, report(3, 0, 0));
     clients.iter_mut().for_each(|client| client.expect(TEXT, b"again"));
@@ -151,8 +151,8 @@ fn sends_and_publishes_keep_their_order() {
                 assert_eq!(cx.send(id, &*sent), SendOutcome::Queued);
             }
             for text in [small, large] {
-                let told = cx.publish(Target::All, &*text, PublishOptions::default());
-                assert_eq!(told.sent, 2);
+                let published = cx.publish(Target::All, &*text, PublishOptions::default());
+                assert_eq!(published.sent, 2);
             }
             let frame = SharedFrame::message((&*frame).into());
             for &id in &ids {
@@ -186,8 +186,8 @@ fn every_handler_may_publish() {
     puppet.on_close = Box::new(|cx, id| {
         let text = format!("close {}", id.serial());
         // Who is gone is not reached, and is not there to be skipped by name alone.
-        let told = cx.publish(Target::List(&[id]), "nobody", PublishOptions::default());
-        assert_eq!(told, report(0, 0, 1));
+        let published = cx.publish(Target::List(&[id]), "nobody", PublishOptions::default());
+        assert_eq!(published, report(0, 0, 1));
         let _ = cx.publish(Target::All, &*text, PublishOptions::default());
     });
     puppet.on_timer = Box::new(|cx, key| {
@@ -202,9 +202,9 @@ fn every_handler_may_publish() {
     let (mut first, _) = strings.client(&server, "/");
     let (mut second, second_id) = strings.client(&server, "/");
     second.text("said");
-    while strings.next() != Told::Text(second_id, "said".to_owned()) {}
+    while strings.next() != Report::Text(second_id, "said".to_owned()) {}
     assert!(strings.run(|cx| cx.schedule(std::time::Duration::ZERO, 9)).is_some());
-    while strings.next() != Told::Timer(9) {}
+    while strings.next() != Report::Timer(9) {}
     strings.run(move |cx| cx.subscribe(second_id, "gone")).unwrap();
     drop(second);
     for text in ["open 1", "open 2", "said", "timer 9", "close 2", "empty gone"] {

@@ -76,7 +76,7 @@ fn filters_see_the_whole_record() {
         clients.push(client);
     }
     clients[2].text("once");
-    while strings.next() != crate::puppet::Told::Text(ids[2], "once".to_owned()) {}
+    while strings.next() != crate::puppet::Report::Text(ids[2], "once".to_owned()) {}
     let port = clients[0].stream.local_addr().unwrap().port();
     strings.run(move |cx| {
         let [a, b, c] = ids[..] else { unreachable!() };
@@ -125,19 +125,19 @@ fn connections_of_other_services_are_never_reached_nor_counted() {
     a_strings.run(move |cx| {
         cx.subscribe(a_id, "t").unwrap();
         let tracked = PublishOptions { track: true, ..PublishOptions::default() };
-        let told = cx.publish(Target::All, "all", tracked);
-        assert_eq!(told.outcomes, [(a_id, SendOutcome::Queued)]);
-        assert_eq!((told.sent, told.refused, told.skipped), (1, 0, 0));
-        let told = cx.publish(Target::List(&[b_id, a_id]), "list", tracked);
-        assert_eq!(told.outcomes, [(b_id, SendOutcome::Gone), (a_id, SendOutcome::Queued)]);
-        assert_eq!((told.sent, told.refused, told.skipped), (1, 0, 1));
+        let published = cx.publish(Target::All, "all", tracked);
+        assert_eq!(published.outcomes, [(a_id, SendOutcome::Queued)]);
+        assert_eq!((published.sent, published.refused, published.skipped), (1, 0, 0));
+        let published = cx.publish(Target::List(&[b_id, a_id]), "list", tracked);
+        assert_eq!(published.outcomes, [(b_id, SendOutcome::Gone), (a_id, SendOutcome::Queued)]);
+        assert_eq!((published.sent, published.refused, published.skipped), (1, 0, 1));
         let end = weir::protocol::CloseFrame::new(CloseCode::NORMAL, "");
-        let told = cx.publish(
+        let published = cx.publish(
             Target::List(&[b_id]),
             weir::reactor::Payload::Close(end),
             PublishOptions::default(),
         );
-        assert_eq!(told, report(0, 0, 1));
+        assert_eq!(published, report(0, 0, 1));
     });
     b_strings.run(move |cx| {
         cx.subscribe(b_id, "t").unwrap();

@@ -71,8 +71,8 @@ fn a_large_frame_is_counted_once_however_many_wait_for_it() {
     }
     for count in 1..=4 {
         let payload = [b'0' + count; LEN];
-        let told = cx.publish(Target::Topic("t"), &payload[..], Default::default());
-        assert_eq!(told, report(MEMBERS, 0, 0));
+        let published = cx.publish(Target::Topic("t"), &payload[..], Default::default());
+        assert_eq!(published, report(MEMBERS, 0, 0));
         let held = cx.metrics().buffered_now as usize;
         let frames = usize::from(count) * (LEN + 4);
         assert!((frames..frames + MEMBERS * 512).contains(&held), "{held} bytes for {frames}");

@@ -8,7 +8,7 @@ use serde_json::json;
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::services::rpc::{Notice, RpcSettings};
 
-use super::scripted::{Told, raw, serve};
+use super::scripted::{Report, raw, serve};
 use crate::support::{ByHand, Client, TEXT};
 
 /// Handler calls of one service in one turn; each answers one waiting call.
@@ -20,11 +20,11 @@ const CALLS_EACH: usize = 250;
 #[test]
 fn a_turn_answers_a_bounded_number_of_the_calls_that_wait_for_an_answer() {
     for result_bytes in [10, 10_000] {
-        let (tell, told) = channel();
+        let (sender, receiver) = channel();
         let mut server = ByHand::new(Settings::default(), |reactor| {
-            serve(reactor, RpcSettings::default(), RouteSettings::default(), tell);
+            serve(reactor, RpcSettings::default(), RouteSettings::default(), sender);
         });
-        let Ok(Told::Started(mail)) = told.try_recv() else {
+        let Ok(Report::Started(mail)) = receiver.try_recv() else {
             panic!("the backend starts first of all");
         };
         let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.open("/")).collect();
@@ -35,9 +35,11 @@ fn a_turn_answers_a_bounded_number_of_the_calls_that_wait_for_an_answer() {
         }
         let all = CLIENTS * CALLS_EACH;
         server.turn_until("all calls wait", |metrics| metrics.messages_in == all as u64);
-        let tickets: Vec<_> = told
+        let tickets: Vec<_> = receiver
             .try_iter()
-            .filter_map(|told| if let Told::Called(ticket) = told { Some(ticket) } else { None })
+            .filter_map(
+                |report| if let Report::Called(ticket) = report { Some(ticket) } else { None },
+            )
             .collect();
         assert_eq!(tickets.len(), all);
         let result = json!("x".repeat(result_bytes));

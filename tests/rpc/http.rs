@@ -255,7 +255,7 @@ fn calls_under_way_are_answered_before_the_end() {
     poster.raw(post(LATER, "").as_bytes());
     let second = stage.called();
     stage.server.shutdown();
-    assert_eq!(idle.expect_close().0, 1001, "who waits for nothing is told at once");
+    assert_eq!(idle.expect_close().0, 1001, "a client without pending calls is closed at once");
     stage.say(move || {
         let outcome = Ok(raw(&json!("done")));
         Notice::Answer { tickets: vec![first, second], outcome }

@@ -159,7 +159,7 @@ fn calls_under_way_are_256_for_one_and_16384_for_all() {
     let busy = json!({"code": -32005, "message": "busy"});
     assert_eq!(call(&mut other, "later", &json!([]))["error"], busy);
     assert_eq!(call(&mut other, "eth_chainId", &json!([]))["result"], "0x849");
-    assert!(stage.told.try_recv().is_err(), "nobody is read from who has 256 under way");
+    assert!(stage.reports.try_recv().is_err(), "nobody is read from who has 256 under way");
     // Half of them answered, reading goes on.
     for &ticket in &tickets[0][..128] {
         stage.answer(ticket, Ok(raw(&json!(null))));

@@ -20,12 +20,12 @@ pub type Mail = Box<dyn FnOnce() -> Notice + Send>;
 /// does, and knows no other method.
 pub struct Scripted {
     network: Network,
-    tell: Sender<Told>,
+    sender: Sender<Report>,
     mail: Option<MailReceiver<Mail>>,
 }
 
 /// What the test hears of the backend.
-pub enum Told {
+pub enum Report {
     Started(MailSender<Mail>),
     Called(Ticket),
     /// Whether heads are wanted, and how many filters there are.
@@ -40,7 +40,7 @@ impl Backend for Scripted {
     fn start(&mut self, cx: &mut Context<'_>) {
         let (sender, receiver) = cx.mailbox(1024);
         self.mail = Some(receiver);
-        self.tell.send(Told::Started(sender)).unwrap();
+        self.sender.send(Report::Started(sender)).unwrap();
     }
 
     fn call(
@@ -57,7 +57,7 @@ impl Backend for Scripted {
                 *result += &format!("\"{}\"", "x".repeat(bytes));
             }
             "later" => {
-                let _ = self.tell.send(Told::Called(ticket));
+                let _ = self.sender.send(Report::Called(ticket));
                 return Ok(Progress::Later);
             }
             other => return Err(RpcError::unknown_method(other)),
@@ -70,15 +70,20 @@ impl Backend for Scripted {
     }
 
     fn on_feeds(&mut self, _: &mut Context<'_>, feeds: &Feeds) {
-        let _ = self.tell.send(Told::Feeds(feeds.heads(), feeds.filters().count()));
+        let _ = self.sender.send(Report::Feeds(feeds.heads(), feeds.filters().count()));
     }
 }
 
 /// Puts a scripted backend at `/`.
-pub fn serve(reactor: &mut Reactor, rpc: RpcSettings, route: RouteSettings, tell: Sender<Told>) {
+pub fn serve(
+    reactor: &mut Reactor,
+    rpc: RpcSettings,
+    route: RouteSettings,
+    sender: Sender<Report>,
+) {
     let network = Network { project: "test".into(), architecture: "evm", chain_id: 0x849 };
     let route = rpc.fit(route);
-    let rpc = Rpc::new(Scripted { network, tell, mail: None }, rpc);
+    let rpc = Rpc::new(Scripted { network, sender, mail: None }, rpc);
     let rpc = reactor.add_service(rpc).unwrap();
     reactor.add_route("/", rpc, route).unwrap();
 }
@@ -86,7 +91,7 @@ pub fn serve(reactor: &mut Reactor, rpc: RpcSettings, route: RouteSettings, tell
 /// A server with a scripted backend at `/`.
 pub struct Stage {
     pub server: Server,
-    pub told: Receiver<Told>,
+    pub reports: Receiver<Report>,
     mail: MailSender<Mail>,
 }
 
@@ -100,12 +105,12 @@ impl Stage {
     }
 
     pub fn with_loop(rpc: RpcSettings, route: RouteSettings, settings: Settings) -> Stage {
-        let (tell, told) = channel();
-        let server = Server::start(settings, move |reactor| serve(reactor, rpc, route, tell));
-        let Ok(Told::Started(mail)) = told.recv_timeout(DEADLINE) else {
+        let (sender, receiver) = channel();
+        let server = Server::start(settings, move |reactor| serve(reactor, rpc, route, sender));
+        let Ok(Report::Started(mail)) = receiver.recv_timeout(DEADLINE) else {
             panic!("the backend starts first of all");
         };
-        Stage { server, told, mail }
+        Stage { server, reports: receiver, mail }
     }
 
     pub fn client(&self) -> Client {
@@ -123,7 +128,7 @@ impl Stage {
     /// The ticket of the next call to `later`.
     pub fn called(&self) -> Ticket {
         loop {
-            if let Told::Called(ticket) = self.told.recv_timeout(DEADLINE).expect("a call") {
+            if let Report::Called(ticket) = self.reports.recv_timeout(DEADLINE).expect("a call") {
                 return ticket;
             }
         }
@@ -132,7 +137,9 @@ impl Stage {
     /// The next change of what is subscribed to.
     pub fn feeds(&self) -> (bool, usize) {
         loop {
-            if let Told::Feeds(heads, filters) = self.told.recv_timeout(DEADLINE).expect("feeds") {
+            if let Report::Feeds(heads, filters) =
+                self.reports.recv_timeout(DEADLINE).expect("feeds")
+            {
                 return (heads, filters);
             }
         }

@@ -16,7 +16,7 @@ fn say_heads(stage: &Stage, quick: &mut Client) {
             let head = json!({"number": number, "extraData": "x".repeat(64 * 1024)});
             Notice::Head(raw(&head))
         });
-        assert_eq!(heard(&next(quick)), number);
+        assert_eq!(block_number(&next(quick)), number);
     }
 }
 
@@ -33,8 +33,8 @@ fn stage(slow_policy: SlowPolicy) -> (Stage, Client, Client) {
     (stage, slow, quick)
 }
 
-fn heard(told: &Value) -> u64 {
-    told["params"]["result"]["number"].as_u64().unwrap()
+fn block_number(notification: &Value) -> u64 {
+    notification["params"]["result"]["number"].as_u64().unwrap()
 }
 
 #[test]
@@ -55,11 +55,11 @@ fn or_news_are_dropped_for_him_and_counted() {
     let (mut last, mut count, mut number) = (None, 0, HEADS);
     while last < Some(HEADS) {
         stage.say(move || Notice::Head(raw(&json!({ "number": number }))));
-        assert_eq!(heard(&next(&mut quick)), number);
+        assert_eq!(block_number(&next(&mut quick)), number);
         number += 1;
-        let told = Some(heard(&next(&mut slow)));
-        assert!(last < told);
-        last = told;
+        let number = Some(block_number(&next(&mut slow)));
+        assert!(last < number);
+        last = number;
         count += 1;
     }
     assert!(count < HEADS, "{count}");

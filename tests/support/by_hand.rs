@@ -44,10 +44,10 @@ impl ByHand {
 
     /// Turns until there is something to read on the other end of a connection.
     pub fn turn_until_readable(&mut self, stream: &TcpStream) {
-        let begun = Instant::now();
+        let started = Instant::now();
         stream.set_nonblocking(true).unwrap();
         while stream.peek(&mut [0]).is_err() {
-            assert!(begun.elapsed() < DEADLINE, "nothing to read within {DEADLINE:?}");
+            assert!(started.elapsed() < DEADLINE, "nothing to read within {DEADLINE:?}");
             self.reactor.turn(Some(Duration::from_millis(20))).unwrap();
         }
         stream.set_nonblocking(false).unwrap();
@@ -56,9 +56,9 @@ impl ByHand {
     /// Turns until the metrics say so; returns how many turns that took.
     pub fn turn_until(&mut self, what: &str, condition: impl Fn(&Metrics) -> bool) -> u64 {
         let before = self.reactor.metrics().turns;
-        let begun = Instant::now();
+        let started = Instant::now();
         while !condition(self.reactor.metrics()) {
-            assert!(begun.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+            assert!(started.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
             self.reactor.turn(Some(Duration::from_millis(20))).unwrap();
         }
         self.reactor.metrics().turns - before

@@ -164,9 +164,9 @@ impl<S: Read + Write> Client<S> {
 
     /// Skips messages until a Close comes; returns its code (0 if empty) and reason.
     pub fn expect_close(&mut self) -> (u16, String) {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
-            assert!(begun.elapsed() < DEADLINE, "frames, but no Close");
+            assert!(started.elapsed() < DEADLINE, "frames, but no Close");
             let frame = self.frame();
             if frame.opcode == CLOSE {
                 return match &frame.payload[..] {

@@ -31,9 +31,9 @@ pub const PROXY_VARIABLES: [&str; 6] =
 
 /// Waits for a condition that other threads bring about.
 pub fn eventually(mut condition: impl FnMut() -> bool, what: &str) {
-    let begun = Instant::now();
+    let started = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        assert!(started.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }

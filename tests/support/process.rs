@@ -54,9 +54,9 @@ impl Process {
     /// The same, but nobody reads its log yet.
     pub fn spawn_unheard(command: &mut Command) -> Process {
         let mut child = command.spawn().unwrap();
-        let (tell, stdout) = channel();
+        let (sender, stdout) = channel();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let stderr = child.stderr.take();
         Process { child, stdout, stderr, log: Arc::default(), reader: None, looked: 0 }
     }

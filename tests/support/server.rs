@@ -39,16 +39,16 @@ impl Server {
         settings: Settings,
         build: impl FnOnce(&mut Reactor) + Send + 'static,
     ) -> Server {
-        let (tell, told) = channel();
+        let (sender, receiver) = channel();
         let thread = thread::spawn(move || {
             let mut reactor = Reactor::new(settings).unwrap();
             build(&mut reactor);
             let address = reactor.listen(&listen).unwrap();
-            tell.send((address, reactor.handle())).unwrap();
+            sender.send((address, reactor.handle())).unwrap();
             reactor.run().unwrap();
             reactor.metrics().clone()
         });
-        let (address, handle) = told.recv_timeout(DEADLINE).unwrap();
+        let (address, handle) = receiver.recv_timeout(DEADLINE).unwrap();
         Server { address, handle, thread: Some(thread) }
     }
 

@@ -23,7 +23,7 @@ type Reply = Box<dyn FnMut(&mut Context<'_>, ConnId, Message<'_>) + Send>;
 
 /// A service that reports what it sees and does with messages what the test says.
 pub struct Watched {
-    tell: Sender<Seen>,
+    sender: Sender<Seen>,
     reply: Reply,
 }
 
@@ -31,8 +31,8 @@ impl Watched {
     pub fn new(
         reply: impl FnMut(&mut Context<'_>, ConnId, Message<'_>) + Send + 'static,
     ) -> (Watched, Receiver<Seen>) {
-        let (tell, seen) = channel();
-        (Watched { tell, reply: Box::new(reply) }, seen)
+        let (sender, seen) = channel();
+        (Watched { sender, reply: Box::new(reply) }, seen)
     }
 
     /// Sends back what it gets, losslessly.
@@ -44,29 +44,29 @@ impl Watched {
         })
     }
 
-    pub fn tell(&self, seen: Seen) {
+    pub fn report(&self, seen: Seen) {
         // A test that has seen enough has dropped its end.
-        let _ = self.tell.send(seen);
+        let _ = self.sender.send(seen);
     }
 }
 
 impl Service for Watched {
     fn on_open(&mut self, _: &mut Context<'_>, conn: ConnId) {
-        self.tell(Seen::Opened(conn));
+        self.report(Seen::Opened(conn));
     }
 
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
-        self.tell(Seen::Message(conn, message.as_bytes().to_vec()));
+        self.report(Seen::Message(conn, message.as_bytes().to_vec()));
         (self.reply)(cx, conn, message);
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
-        self.tell(Seen::Drained(conn));
+        self.report(Seen::Drained(conn));
         cx.resume(conn);
     }
 
     fn on_close(&mut self, _: &mut Context<'_>, conn: ConnId, why: CloseReason) {
-        self.tell(Seen::Closed(conn, why));
+        self.report(Seen::Closed(conn, why));
     }
 }
 

@@ -92,12 +92,12 @@ impl Service for Asking {
 }
 
 fn asking(tls: TlsSettings) -> (Server, Receiver<Option<TlsInfo>>) {
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let server = Server::secure(tls, Settings::default(), move |reactor| {
-        let service = reactor.add_service(Asking(tell)).unwrap();
+        let service = reactor.add_service(Asking(sender)).unwrap();
         reactor.add_route("/", service, RouteSettings::default()).unwrap();
     });
-    (server, told)
+    (server, receiver)
 }
 
 #[test]
@@ -107,11 +107,11 @@ fn a_service_is_told_who_the_client_is() {
     for clients in [ClientCertificates::Wanted, ClientCertificates::Required] {
         let clients = clients(authority.file());
         let tls = TlsSettings { clients, ..settings(&authority.server(&["localhost"])) };
-        let (server, told) = asking(tls);
+        let (server, receiver) = asking(tls);
         let config = Arc::new(identified(&authority, &own));
         for is_resumed in [false, true] {
             let mut client = connect(server.address, &config, "localhost").upgraded("/");
-            let info = told.recv_timeout(DEADLINE).unwrap().unwrap();
+            let info = receiver.recv_timeout(DEADLINE).unwrap().unwrap();
             assert_eq!(info.subject.as_deref(), Some("CN=alice"));
             assert_eq!((info.version, info.is_resumed), (TlsVersion::Tls13, is_resumed));
             client.close(1000, "");
@@ -129,9 +129,9 @@ fn a_client_without_a_certificate_is_let_in_only_where_none_is_required() {
     let files = authority.server(&["localhost"]);
 
     let clients = ClientCertificates::Wanted(authority.file());
-    let (server, told) = asking(TlsSettings { clients, ..settings(&files) });
+    let (server, receiver) = asking(TlsSettings { clients, ..settings(&files) });
     connect(server.address, &nobody, "localhost").upgraded("/");
-    assert_eq!(told.recv_timeout(DEADLINE).unwrap().unwrap().subject, None);
+    assert_eq!(receiver.recv_timeout(DEADLINE).unwrap().unwrap().subject, None);
     server.stop_clean();
 
     let clients = ClientCertificates::Required(authority.file());

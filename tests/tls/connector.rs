@@ -14,7 +14,7 @@ use crate::support::{DEADLINE, Server};
 
 /// What a [`Caller`] tells.
 #[derive(Debug, PartialEq)]
-enum Told {
+enum Report {
     Message(Vec<u8>),
     Closed(CloseReason),
 }
@@ -25,7 +25,7 @@ struct Caller {
     address: SocketAddr,
     route: Option<RouteId>,
     payload: Vec<u8>,
-    tell: Sender<Told>,
+    sender: Sender<Report>,
 }
 
 impl Service for Caller {
@@ -40,12 +40,12 @@ impl Service for Caller {
     }
 
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
-        self.tell.send(Told::Message(message.as_bytes().to_vec())).unwrap();
+        self.sender.send(Report::Message(message.as_bytes().to_vec())).unwrap();
         cx.close(conn, weir::protocol::CloseCode::NORMAL, "");
     }
 
     fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, why: CloseReason) {
-        self.tell.send(Told::Closed(why)).unwrap();
+        self.sender.send(Report::Closed(why)).unwrap();
     }
 }
 
@@ -53,15 +53,15 @@ fn call(
     address: SocketAddr,
     connector: TlsConnector,
     payload: Vec<u8>,
-) -> (Server, Receiver<Told>) {
-    let (tell, told) = channel();
+) -> (Server, Receiver<Report>) {
+    let (sender, receiver) = channel();
     let server = Server::start(Settings::default(), move |reactor| {
         // The route of what it makes is known only when the service is on the loop.
-        let caller = Caller { connector, address, route: None, payload, tell };
+        let caller = Caller { connector, address, route: None, payload, sender };
         let service = reactor.add_service(caller).unwrap();
         reactor.add_outbound(service, RouteSettings::default()).unwrap();
     });
-    (server, told)
+    (server, receiver)
 }
 
 #[test]
@@ -72,9 +72,11 @@ fn a_service_speaks_to_a_secure_server() {
         TlsConnector::insecure("elsewhere.test").unwrap(),
     ] {
         let payload = vec![9; 200_000];
-        let (client, told) = call(server.address, connector, payload.clone());
-        assert!(told.recv_timeout(DEADLINE).unwrap() == Told::Message(payload));
-        let Told::Closed(why) = told.recv_timeout(DEADLINE).unwrap() else { panic!("no end") };
+        let (client, receiver) = call(server.address, connector, payload.clone());
+        assert!(receiver.recv_timeout(DEADLINE).unwrap() == Report::Message(payload));
+        let Report::Closed(why) = receiver.recv_timeout(DEADLINE).unwrap() else {
+            panic!("no end")
+        };
         assert!(matches!(why, CloseReason::Service(_)), "{why}");
         assert_eq!(client.stop_clean().tls_handshakes_full, 1);
     }
@@ -89,8 +91,11 @@ fn a_server_that_is_not_the_one_is_not_spoken_to() {
         TlsConnector::trusting("elsewhere.test", &authority.file()).unwrap(),
         TlsConnector::trusting("localhost", &stranger.file()).unwrap(),
     ] {
-        let (client, told) = call(server.address, connector, vec![1]);
-        assert_eq!(told.recv_timeout(DEADLINE).unwrap(), Told::Closed(CloseReason::TlsFailed));
+        let (client, receiver) = call(server.address, connector, vec![1]);
+        assert_eq!(
+            receiver.recv_timeout(DEADLINE).unwrap(),
+            Report::Closed(CloseReason::TlsFailed)
+        );
         assert_eq!(client.stop_clean().tls_failed, 1);
     }
     server.stop_clean();

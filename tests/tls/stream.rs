@@ -213,8 +213,8 @@ fn what_a_topic_is_told_is_sealed_for_each_of_its_members() {
             cx.subscribe(id, "t").unwrap();
         }
         for text in ["one", "two", "three"] {
-            let told = cx.publish(Target::Topic("t"), text, PublishOptions::default());
-            assert_eq!(told.sent, 3);
+            let published = cx.publish(Target::Topic("t"), text, PublishOptions::default());
+            assert_eq!(published.sent, 3);
         }
     });
     for client in &mut clients {

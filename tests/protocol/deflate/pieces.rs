@@ -115,9 +115,11 @@ fn so_many_unfinished_messages_have_streams_and_no_more() {
         let step = decoder.decode(&mut wire, LIMIT, &mut Spares::default()).unwrap();
         let Some(Event::Compressed(piece)) = step.event else { panic!("{:?}", step.event) };
         assert_eq!(inflater.inflate(piece, &mut unfinished, None, LIMIT), Ok(None));
-        let begun = unfinished.as_ref().unwrap();
-        assert_eq!(begun.is_gathered(), index >= Inflater::STREAMS_MAX);
-        assert!(begun.held_bytes() >= if begun.is_gathered() { first.len() } else { 16 * 1024 });
+        let started = unfinished.as_ref().unwrap();
+        assert_eq!(started.is_gathered(), index >= Inflater::STREAMS_MAX);
+        assert!(
+            started.held_bytes() >= if started.is_gathered() { first.len() } else { 16 * 1024 }
+        );
         decoders.push((decoder, unfinished));
     }
     assert_eq!(inflater.streams_lent(), Inflater::STREAMS_MAX);
