@@ -7,7 +7,9 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Heartbeat, Prefix, Rate, RouteSettings, Settings};
+use super::notation::{Prefix, Rate};
+use super::reactor::{Heartbeat, Settings};
+use super::route::RouteSettings;
 use crate::protocol::deflate::{LEVELS, MEM_LEVELS, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 
 /// Range of [`RouteSettings::message_bytes_max`]: a control frame's payload (125 bytes) always

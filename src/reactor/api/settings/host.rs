@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::Prefix;
+use super::notation::Prefix;
 
 /// A host that requests may name, with any port.
 #[derive(Debug, Clone, PartialEq, Eq)]

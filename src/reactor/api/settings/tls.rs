@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::TlsVersion;
+use super::tls_version::TlsVersion;
 
 /// The TLS of a reactor's secure listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]
