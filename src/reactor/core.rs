@@ -1,8 +1,9 @@
-//! Everything of the loop that a service's handler may change: connections, queues, topics, timers.
+//! The state of the loop that handlers can change: connections, queues, topics, timers.
 //!
-//! Each effect has its one place: [`Core::queue`] appends to an outbox, [`Core::begin_close`] ends a
-//! connection, [`arm`](Core::arm) moves its timer. They edit state and put ids on queues; none of them calls
-//! a service, reads a socket, or frees a slot: that is the turn's.
+//! Each effect has one function: [`Core::queue`] appends to an outbox, [`Core::begin_close`] starts
+//! the end of a connection, [`arm`](Core::arm) sets its timer. They edit state and put ids on
+//! queues. None of them calls a service, reads a socket or frees a slot: the phases in `turn.rs`
+//! do.
 
 use std::collections::VecDeque;
 use std::io;
@@ -37,31 +38,31 @@ use super::parts::topics::{TopicLimits, Topics};
 use super::parts::work::Work;
 use crate::protocol::Spares;
 
-/// The queues by which one phase of the turn, or one turn, tells another what to look at.
+/// The queues by which phases pass work to each other.
 #[derive(Debug, Default)]
 pub(super) struct Queues {
-    /// Connections to read from.
-    pub(super) run: VecDeque<ConnId>,
-    /// Connections that the read phase puts off, to be the first of the next one.
+    /// The read queue: connections to read from.
+    pub(super) read: VecDeque<ConnId>,
+    /// Connections postponed by the read phase: the first ones of the next turn's.
     pub(super) postponed: Vec<ConnId>,
-    /// Connections whose outbox or wishes have changed.
-    pub(super) dirty: VecDeque<ConnId>,
-    /// Connections that `on_drain` is owed.
+    /// The flush queue: connections with output to write or interest to update.
+    pub(super) flush: VecDeque<ConnId>,
+    /// Connections that get `on_drain`.
     pub(super) drained: VecDeque<ConnId>,
-    /// Connections that are gone.
+    /// Connections that have ended.
     pub(super) reap: VecDeque<ConnId>,
     /// Services whose `on_mail` is called in the next mail phase, each once.
     pub(super) mail: Vec<ServiceId>,
-    /// Late decisions on deferred requests.
+    /// Services' decisions on deferred requests.
     pub(super) answers: VecDeque<(ConnId, Decision)>,
 }
 
 impl Queues {
-    /// Puts back what the read phase has put off.
+    /// Puts postponed connections back, at the front of the read queue.
     #[cold]
     pub(super) fn requeue_postponed(&mut self) {
         for id in self.postponed.drain(..).rev() {
-            self.run.push_front(id);
+            self.read.push_front(id);
         }
     }
 
@@ -75,16 +76,16 @@ impl Queues {
     /// Queues a connection for the flush phase.
     #[inline(always)]
     pub(super) fn note_output(&mut self, id: ConnId, conn: &mut Connection) {
-        if !conn.dirty {
-            conn.dirty = true;
-            self.dirty.push_back(id);
+        if !conn.in_flush_queue {
+            conn.in_flush_queue = true;
+            self.flush.push_back(id);
         }
     }
 
-    /// Whether there is work that does not wait for the poll.
+    /// Whether no queue has work, so that the poll may wait.
     pub(super) fn is_idle(&self) -> bool {
-        self.run.is_empty()
-            && self.dirty.is_empty()
+        self.read.is_empty()
+            && self.flush.is_empty()
             && self.drained.is_empty()
             && self.reap.is_empty()
             && self.mail.is_empty()
@@ -92,7 +93,7 @@ impl Queues {
     }
 }
 
-/// The state of the loop, but for its services and the poll.
+/// The state of the loop, except its services and the poll.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) now: Time,
@@ -107,7 +108,7 @@ pub(super) struct Core {
     pub(super) keys: RecentKeys,
     pub(super) lines: LineLimits,
     pub(super) recovery: Recovery,
-    /// The type of each service.
+    /// The type name of each service.
     pub(super) service_names: Vec<&'static str>,
     pub(super) metrics: Metrics,
     pub(super) registry: Registry,
@@ -121,14 +122,14 @@ pub(super) struct Core {
     pub(super) work: Work,
     pub(super) masks: MaskKeys,
     pub(super) tls: Tls,
-    /// What the system lets a socket's send buffer be set to.
+    /// The largest send buffer that the system allows.
     pub(super) send_buffer_max: usize,
-    /// Receivers of the broadcast under way; kept for its memory.
+    /// Receivers of a publication; kept for its memory.
     pub(super) targets: Vec<ConnId>,
-    /// The header of the frame that is written at once; kept for its memory, too.
+    /// The header of a frame that is written at once; kept for its memory.
     pub(super) frame_head: Vec<u8>,
     pub(super) deflate: Deflate,
-    /// The path of all that have not sent a request yet.
+    /// The path of connections before their first request.
     pub(super) no_path: Rc<str>,
 }
 
@@ -174,30 +175,30 @@ impl Core {
         })
     }
 
-    /// Gives a connection its place in the table: the one that its id names already.
+    /// Inserts a connection into the table, at the slot that its id has reserved.
     pub(super) fn insert(&mut self, conn: Connection) {
         self.conns.insert(conn);
     }
 
-    /// Has the connection looked at in the flush phase.
-    pub(super) fn mark_dirty(&mut self, id: ConnId) {
+    /// Puts a connection on the flush queue.
+    pub(super) fn enqueue_flush(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
             self.queues.note_output(id, conn);
         }
     }
 
-    /// Has the connection's input looked at in the next read phase, if there may be any.
-    pub(super) fn run(&mut self, id: ConnId) {
+    /// Puts a connection on the read queue, if there may be input that may be handled.
+    pub(super) fn enqueue_read(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
-            && conn.should_run()
+            && conn.should_read()
         {
-            conn.queued = true;
-            self.queues.run.push_back(id);
+            conn.in_read_queue = true;
+            self.queues.read.push_back(id);
         }
     }
 
-    /// Compares the ledger with the connections. Called in debug builds, at the end of a turn: of every turn
-    /// while there are few connections, less often the more there are.
+    /// Compares the ledger with all connections. For debug builds, at the end of a turn: each turn
+    /// while there are few connections, less often with more.
     pub(super) fn check_ledger(&self) {
         const CONNECTIONS_PER_TURN: usize = 64;
         let interval = 1 + self.conns.len() / CONNECTIONS_PER_TURN;
@@ -209,7 +210,7 @@ impl Core {
         for (id, conn) in self.conns.iter() {
             let is_member = conn.batch.is_some();
             debug_assert!(!is_member || conn.outbox.is_empty(), "{id}: a batch and an outbox");
-            if !conn.queued && !conn.dirty {
+            if !conn.in_read_queue && !conn.in_flush_queue {
                 let measured = conn.measure_input();
                 debug_assert_eq!(conn.input_bytes as usize, measured, "{id}: input: {conn:?}");
             }

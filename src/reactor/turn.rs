@@ -148,7 +148,7 @@ impl Reactor {
 
     fn read_phase(&mut self) {
         self.core.tls.handshakes.refill();
-        let queued = self.core.queues.run.len();
+        let queued = self.core.queues.read.len();
         self.core.work.begin(READ_WORK);
         if queued != self.share.connections {
             self.share = Share::of(queued);
@@ -259,7 +259,7 @@ impl Reactor {
     }
 
     fn flush_phase(&mut self) {
-        self.flush_queued(self.core.queues.dirty.len().min(FLUSHES));
+        self.flush_queued(self.core.queues.flush.len().min(FLUSHES));
         self.core.watch_spares();
     }
 

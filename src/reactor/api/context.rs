@@ -228,19 +228,19 @@ impl<'a> Context<'a> {
         let Some(conn) = self.core.conns.get_mut(conn) else {
             return Ok(());
         };
-        let metadata = &mut conn.rare().metadata;
+        let metadata = &mut conn.cold().metadata;
         metadata.get_or_insert_default().set(key, value)
     }
 
     /// Removes a metadata entry.
     pub fn remove_metadata(&mut self, conn: ConnId, key: &str) {
         let conn = self.core.conns.get_mut(conn);
-        let rare = conn.and_then(|conn| conn.rare.as_mut());
-        if let Some(rare) = rare {
-            if let Some(metadata) = &mut rare.metadata {
+        let cold = conn.and_then(|conn| conn.cold.as_mut());
+        if let Some(cold) = cold {
+            if let Some(metadata) = &mut cold.metadata {
                 metadata.remove(key);
             }
-            rare.metadata.take_if(|metadata| **metadata == *Metadata::EMPTY);
+            cold.metadata.take_if(|metadata| **metadata == *Metadata::EMPTY);
         }
     }
 
@@ -253,7 +253,7 @@ impl<'a> Context<'a> {
     /// Drops a connection at once, without a Close: the peer sees the end of the stream, or a reset
     /// if it had sent bytes that were not read. Queued output is lost.
     pub fn abort(&mut self, conn: ConnId) {
-        self.core.vanish(conn, CloseReason::Aborted);
+        self.core.drop_connection(conn, CloseReason::Aborted);
     }
 
     /// Responds to a deferred request: one for which

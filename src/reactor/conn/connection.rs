@@ -1,8 +1,9 @@
 //! One connection: its state, and what it waits for.
 //!
-//! State is an enum, and what the poll is asked for is a function of it, like the next
-//! [deadline](crate::reactor::effects::deadlines), so that neither can disagree with it. No I/O here, and no effect on
-//! anything else: the core moves a connection from phase to phase, the turn reads and writes.
+//! State is an enum. The poll interest ([`interest`](super::interest)) and the next
+//! [deadline](crate::reactor::effects::deadlines) are functions of it, so that they cannot
+//! contradict it. No I/O, and no effect on other state: `effects/` moves a connection from phase to
+//! phase, reads and writes.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU8;
@@ -12,10 +13,10 @@ use mio::Interest;
 use mio::net::TcpStream;
 
 use super::handshake::Handshake;
-use super::heartbeat::Pulse;
+use super::heartbeat::HeartbeatState;
 use super::outboxes::output::Output;
 use super::pause::Pauses;
-use super::phase::{Input, Phase, Standing};
+use super::phase::{Input, Phase, Registration};
 use super::unread::Unread;
 use super::windows::{Unfinished, WindowsBox};
 use crate::protocol::{Decoder, Message, Role};
@@ -30,20 +31,20 @@ use crate::reactor::parts::timer::TimerId;
 use crate::reactor::parts::tls::SessionBox;
 use crate::reactor::parts::topics::Memberships;
 
-/// What most connections do without most of the time.
+/// Cold state: what most connections do not need most of the time. Allocated on first use.
 #[derive(Debug, Default)]
-pub(crate) struct Rare {
+pub(crate) struct ColdState {
     pub(crate) handshake: Option<Box<Handshake>>,
     pub(crate) unread: Option<Unread>,
     pub(crate) metadata: Option<Box<Metadata>>,
-    /// The TLS of a secure connection, for as long as it lives.
+    /// The TLS session, for the whole life of a TLS connection.
     pub(crate) session: Option<SessionBox>,
     pub(crate) windows: Option<WindowsBox>,
-    /// A compressed message of which pieces have come.
+    /// A compressed message of which some fragments were received.
     pub(crate) unfinished: Option<Unfinished>,
 }
 
-/// Where a connection belongs.
+/// Route, service and path of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) route: RouteId,
@@ -51,7 +52,7 @@ pub(crate) struct Place {
     pub(crate) path: Rc<str>,
 }
 
-/// One connection of either role.
+/// One connection, of either role.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) decoder: Decoder,
@@ -59,49 +60,50 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     pub(crate) path: Rc<str>,
     pub(crate) outbox: Output,
-    pub(crate) rare: Option<Box<Rare>>,
+    pub(crate) cold: Option<Box<ColdState>>,
     pub(crate) opened: Time,
     pub(crate) last_heard: Time,
     pub(crate) last_data: Time,
-    /// When the unfinished message began, [`Time::MAX`] if there is none.
+    /// When the first fragment of the unfinished message arrived; [`Time::MAX`] without one.
     pub(crate) message_since: Time,
-    pub(crate) pulse: Pulse,
+    pub(crate) heartbeat: HeartbeatState,
     pub(crate) timer: Option<TimerId>,
     pub(crate) serial: u32,
     pub(crate) socket: TcpStream,
     pub(crate) topics: Memberships,
-    /// Bytes held by input: unread, or of an unfinished message.
+    /// Bytes charged for input: unread bytes, and those of an unfinished message.
     pub(crate) input_bytes: u32,
     pub(crate) peer: Peer,
     pub(crate) route: RouteId,
     pub(crate) service: ServiceId,
-    /// The agreed subprotocol, counted from 1 in the service's list: a byte for it, and for none.
+    /// The agreed subprotocol, counted from 1 in the service's list, so that an `Option` takes one
+    /// byte.
     pub(crate) protocol: Option<NonZeroU8>,
-    /// The batch that it rides on: only while it is open, its outbox empty, and it stands in the queue
-    /// of connections to flush.
+    /// The batch that it is a member of. Invariant: it is open then, its outbox is empty, and it is
+    /// in the flush queue.
     pub(crate) batch: Option<BatchId>,
-    /// How far back a compressed message of ours may refer, as an exponent of 2; 0 if we send none.
+    /// Window size of our compressed messages, as an exponent of 2; 0 if we send none.
     #[cfg(feature = "deflate")]
     pub(crate) deflate_bits: u8,
-    /// What the poll was last asked for.
+    /// The interest that is registered with the poll.
     pub(crate) interest: Option<Interest>,
-    /// The kernel may hold bytes for us: an edge came, and no read has come up short since.
+    /// The kernel may have bytes for us: an event was reported, and no read has been short since.
     pub(crate) readable: bool,
-    /// The poll has told that the peer's side is shut: a short read does not mean drained.
+    /// The poll has reported the end of the peer's side: a short read does not mean drained.
     pub(crate) read_closed: bool,
     /// What keeps messages from being read for now.
     pub(crate) pauses: Pauses,
-    pub(crate) standing: Standing,
-    /// The limit that it counts against, unless it waits for its refusal.
+    pub(crate) registration: Registration,
+    /// The quota that it counts against, unless it waits for its refusal.
     pub(crate) quota: Quota,
-    /// Stands in the queue of connections to read.
-    pub(crate) queued: bool,
-    /// Stands in the queue of connections to flush.
-    pub(crate) dirty: bool,
+    /// Invariant: set exactly while it is in the read queue.
+    pub(crate) in_read_queue: bool,
+    /// Invariant: set exactly while it is in the flush queue.
+    pub(crate) in_flush_queue: bool,
 }
 
 impl Connection {
-    /// A connection at its beginning, on a socket that the poll does not know yet.
+    /// A new connection, on a socket that is not registered with the poll yet.
     pub(crate) fn new(
         id: ConnId,
         socket: TcpStream,
@@ -112,19 +114,19 @@ impl Connection {
         place: Place,
     ) -> Connection {
         let now = handshake.since;
-        let rare = Rare { handshake: Some(Box::new(handshake)), ..Rare::default() };
+        let cold = ColdState { handshake: Some(Box::new(handshake)), ..ColdState::default() };
         Connection {
             decoder,
             traffic: Traffic::default(),
             phase,
             path: place.path,
             outbox: Output::empty(),
-            rare: Some(Box::new(rare)),
+            cold: Some(Box::new(cold)),
             opened: now,
             last_heard: now,
             last_data: now,
             message_since: Time::MAX,
-            pulse: Pulse::default(),
+            heartbeat: HeartbeatState::default(),
             timer: None,
             serial: id.serial(),
             socket,
@@ -141,14 +143,14 @@ impl Connection {
             readable: false,
             read_closed: false,
             pauses: Pauses::default(),
-            standing: Standing::Admitted,
+            registration: Registration::Admitted,
             quota: Quota::Clients,
-            queued: false,
-            dirty: false,
+            in_read_queue: false,
+            in_flush_queue: false,
         }
     }
 
-    /// The path for log lines; "outbound" for a connection of ours, whose path may hold a key.
+    /// The path for log lines; "outbound" for outbound connections, whose path may contain a key.
     pub(crate) fn logged_path(&self) -> &str {
         match self.decoder.role() {
             Role::Client => "outbound",
@@ -161,9 +163,9 @@ impl Connection {
         self.quota == Quota::Operators
     }
 
-    /// Whether its service knows it, and is owed `on_close`.
+    /// Whether its service knows it, and gets `on_close`.
     pub(crate) fn is_announced(&self) -> bool {
-        self.standing == Standing::Announced
+        self.registration == Registration::Announced
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -180,7 +182,7 @@ impl Connection {
         self.protocol.map(|counted| usize::from(counted.get()) - 1)
     }
 
-    /// Whether a batch's frames are what it may be sent next, as they are.
+    /// Whether it may join a batch: the batch's frames, unmasked, would be its next output.
     #[inline]
     pub(crate) fn can_join_batch(&self) -> bool {
         self.is_open()
@@ -189,7 +191,7 @@ impl Connection {
             && self.decoder.role() == Role::Server
     }
 
-    /// Why it ends, once that has begun.
+    /// Why it ends, if its end has started.
     pub(crate) fn reason(&self) -> Option<CloseReason> {
         match self.phase {
             Phase::Closing { reason, .. }
@@ -199,44 +201,44 @@ impl Connection {
         }
     }
 
-    /// Whether bytes that arrive, or wait in `unread`, may be taken now.
+    /// Whether input, from the socket or `unread`, may be handled now.
     pub(crate) fn takes_input(&self) -> bool {
         match self.phase {
             Phase::Open => !self.pauses.is_any(),
-            // The next request waits until the answer to the last one is on its way.
+            // The next request waits until the response to the last one was written.
             Phase::Handshake => self.outbox.is_empty(),
             Phase::Connecting | Phase::Deferred | Phase::Gone(_) => false,
             Phase::Closing { .. } | Phase::Lingering { .. } => true,
         }
     }
 
-    /// Whether there is, or may be, input to be taken now, and nobody knows of it yet.
-    pub(crate) fn should_run(&self) -> bool {
-        !self.queued && (self.readable || self.has_unread()) && self.takes_input()
+    /// Whether it must be put on the read queue: input may be there and may be handled.
+    pub(crate) fn should_read(&self) -> bool {
+        !self.in_read_queue && (self.readable || self.has_unread()) && self.takes_input()
     }
 
-    pub(crate) fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+    pub(crate) fn cold(&mut self) -> &mut ColdState {
+        self.cold.get_or_insert_default()
     }
 
     pub(crate) fn handshake(&mut self) -> Option<&mut Handshake> {
-        self.rare.as_mut()?.handshake.as_deref_mut()
+        self.cold.as_mut()?.handshake.as_deref_mut()
     }
 
-    /// Its TLS; `None` for one in the clear.
+    /// The TLS session; `None` without TLS.
     pub(crate) fn session(&mut self) -> Option<&mut SessionBox> {
-        self.rare.as_mut()?.session.as_mut()
+        self.cold.as_mut()?.session.as_mut()
     }
 
     pub(crate) fn is_secure(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.session.is_some())
+        self.cold.as_ref().is_some_and(|cold| cold.session.is_some())
     }
 
     pub(crate) fn take_unread(&mut self) -> Option<Unread> {
-        self.rare.as_mut()?.unread.take()
+        self.cold.as_mut()?.unread.take()
     }
 
-    /// Notes a message that the peer has sent; returns the service that it is for.
+    /// Counts a message received from the peer; returns the service that gets it.
     #[inline(always)]
     pub(crate) fn note_message(&mut self, message: Message<'_>, now: Time) -> ServiceId {
         self.last_data = now;
@@ -245,34 +247,34 @@ impl Connection {
         self.service
     }
 
-    /// Gives back what is not needed any more.
+    /// Frees the cold state if nothing is left in it.
     pub(crate) fn tidy(&mut self) {
-        let idle = |rare: &mut Box<Rare>| {
-            rare.handshake.is_none()
-                && rare.unread.is_none()
-                && rare.metadata.is_none()
-                && rare.session.is_none()
-                && rare.windows.is_none()
-                && rare.unfinished.is_none()
+        let idle = |cold: &mut Box<ColdState>| {
+            cold.handshake.is_none()
+                && cold.unread.is_none()
+                && cold.metadata.is_none()
+                && cold.session.is_none()
+                && cold.windows.is_none()
+                && cold.unfinished.is_none()
         };
-        self.rare.take_if(idle);
+        self.cold.take_if(idle);
     }
 
-    /// Drops the message that is being put together: nothing the peer sends counts any more.
+    /// Drops the unfinished message, for a peer whose input is discarded from now on.
     pub(crate) fn forget_message(&mut self) {
         self.forget_unfinished();
         self.decoder = Decoder::new(self.decoder.role());
         self.message_since = Time::MAX;
     }
 
-    /// Drops what a compressed message has come to: no service will see it.
+    /// Drops the unfinished compressed message.
     pub(crate) fn forget_unfinished(&mut self) {
-        if let Some(rare) = &mut self.rare {
-            rare.unfinished = None;
+        if let Some(cold) = &mut self.cold {
+            cold.unfinished = None;
         }
     }
 
-    /// Whether the next frame may be looked at.
+    /// Whether the next frame may be decoded.
     pub(crate) fn wants_frames(&self) -> bool {
         match self.phase {
             Phase::Open => !self.pauses.is_any(),
@@ -281,12 +283,12 @@ impl Connection {
         }
     }
 
-    /// Whether what the peer sends is looked at.
+    /// Whether input is decoded at all.
     pub(crate) fn decodes(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Closing { input: Input::AwaitClose, .. })
     }
 
-    /// Whether what the peer sends is read only so that it can be thrown away.
+    /// Whether input is read only to be discarded.
     #[cfg(feature = "tls")]
     pub(crate) fn discards_input(&self) -> bool {
         matches!(
@@ -296,41 +298,41 @@ impl Connection {
     }
 
     pub(crate) fn has_unread(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.unread.is_some() || is_whole(rare))
+        self.cold.as_ref().is_some_and(|cold| cold.unread.is_some() || is_whole(cold))
     }
 
-    /// Whether a compressed message that is whole is inflated before the next bytes are looked at.
+    /// Whether a complete compressed message is being inflated, before further input is handled.
     #[inline]
     pub(crate) fn is_inflating(&self) -> bool {
-        self.rare.as_deref().is_some_and(is_whole)
+        self.cold.as_deref().is_some_and(is_whole)
     }
 
-    /// Whether the message that it is receiving is large already.
+    /// Whether the message in receipt is large already.
     pub(crate) fn receives_large(&self) -> bool {
         let unfinished = self.unfinished().map_or(0, Unfinished::held_bytes);
         unfinished.max(self.decoder.held_bytes()) >= LARGE_BYTES
     }
 
-    /// The compressed message of which pieces have come.
+    /// The unfinished compressed message.
     pub(crate) fn unfinished(&self) -> Option<&Unfinished> {
-        self.rare.as_ref()?.unfinished.as_ref()
+        self.cold.as_ref()?.unfinished.as_ref()
     }
 
-    /// Whether input is held, was held when it was last counted, or may be there to be read.
+    /// Whether input is held, was held when it was last counted, or may be readable.
     pub(crate) fn has_input(&self) -> bool {
         self.readable
             || self.input_bytes > 0
-            || self.rare.is_some()
+            || self.cold.is_some()
             || self.decoder.held_bytes() > 0
     }
 
-    /// Memory that input holds just now.
+    /// Memory that input holds now.
     pub(crate) fn measure_input(&self) -> usize {
-        let rare = self.rare.as_deref();
-        let unread = rare.and_then(|rare| rare.unread.as_ref());
-        let head = rare.and_then(|rare| rare.handshake.as_deref());
-        let session = rare.and_then(|rare| rare.session.as_ref());
-        let unfinished = rare.and_then(|rare| rare.unfinished.as_ref());
+        let cold = self.cold.as_deref();
+        let unread = cold.and_then(|cold| cold.unread.as_ref());
+        let head = cold.and_then(|cold| cold.handshake.as_deref());
+        let session = cold.and_then(|cold| cold.session.as_ref());
+        let unfinished = cold.and_then(|cold| cold.unfinished.as_ref());
         self.decoder.held_bytes()
             + session.map_or(0, |session| session.held_bytes())
             + unfinished.map_or(0, Unfinished::held_bytes)
@@ -339,20 +341,20 @@ impl Connection {
     }
 }
 
-fn is_whole(rare: &Rare) -> bool {
-    rare.unfinished.as_ref().is_some_and(Unfinished::is_whole)
+fn is_whole(cold: &ColdState) -> bool {
+    cold.unfinished.as_ref().is_some_and(Unfinished::is_whole)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What an idle open connection costs us: its place in the table and that of its timer.
+    /// An idle open connection costs its slot in the table and its timer.
     #[test]
     fn an_idle_connection_is_small() {
-        // What the wheel keeps for a key of 8 bytes, as it asserts itself.
+        // The wheel's memory for a key of 8 bytes, as asserted in `timer.rs`.
         const TIMER_BYTES: usize = 24;
-        // With debug assertions a socket also knows its poll, so that mio can find mistakes.
+        // With debug assertions mio also stores the poll with each socket, to detect mistakes.
         let most = if cfg!(debug_assertions) { 240 } else { 224 };
         assert!(size_of::<Option<Connection>>() <= most);
         assert!(most + TIMER_BYTES <= 264);

@@ -12,12 +12,12 @@ use crate::reactor::api::settings::{RouteSettings, Settings};
 use crate::reactor::api::time::Time;
 
 impl Connection {
-    /// The next deadline and what it is for, by state alone.
+    /// The next deadline and its kind, as a function of the state.
     pub(crate) fn deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
         match self.phase {
             Phase::Connecting | Phase::Handshake | Phase::Deferred => {
-                let rare = self.rare.as_deref();
-                let handshake = rare.and_then(|rare| rare.handshake.as_deref());
+                let cold = self.cold.as_deref();
+                let handshake = cold.and_then(|cold| cold.handshake.as_deref());
                 let since = handshake.map_or(self.opened, |handshake| handshake.since);
                 let is_answered_later = self.phase == Phase::Deferred
                     && handshake.is_some_and(|handshake| handshake.plain.is_some());
@@ -40,12 +40,13 @@ impl Connection {
 
     fn open_deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {
         let blocked = self.outbox.blocked_since();
-        // Who may not speak, or cannot hear, is not asked whether he lives.
+        // No heartbeat while reading is paused or the peer's window is full: its pong could not
+        // reach us.
         let heartbeat = settings.heartbeat.filter(|_| !self.pauses.is_any() && blocked.is_none());
         let fragment = (self.message_since + route.fragment_timeout, Due::Fragment);
         let candidates = [
             heartbeat
-                .map(|heartbeat| self.pulse.deadline(&heartbeat, self.serial, self.last_heard)),
+                .map(|heartbeat| self.heartbeat.deadline(&heartbeat, self.serial, self.last_heard)),
             Some(fragment).filter(|_| !self.pauses.is_any()),
             route
                 .idle_timeout
@@ -56,9 +57,9 @@ impl Connection {
                 .above_soft_since()
                 .filter(|_| self.outbox.pressure() == Pressure::Congested)
                 .map(|since| (since + route.outbox_grace, Due::Grace)),
-            self.rare
+            self.cold
                 .as_deref()
-                .and_then(|rare| rare.windows.as_ref()?.idle_at(route))
+                .and_then(|cold| cold.windows.as_ref()?.idle_at(route))
                 .map(|idle| (idle, Due::Window)),
         ];
         let never = (Time::MAX, Due::Idle);

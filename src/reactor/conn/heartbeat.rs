@@ -18,7 +18,7 @@ pub(crate) const PING_BYTES: usize = 12;
 
 /// The heartbeat state of one connection.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pulse {
+pub(crate) struct HeartbeatState {
     /// When the last ping was sent; [`Time::MAX`] before the first ping, and after its pong.
     sent: Time,
     sequence: u16,
@@ -29,14 +29,14 @@ pub(crate) struct Pulse {
     pub(crate) round_trips: RoundTrips,
 }
 
-impl Default for Pulse {
-    fn default() -> Pulse {
+impl Default for HeartbeatState {
+    fn default() -> HeartbeatState {
         let round_trips = RoundTrips::default();
-        Pulse { sent: Time::MAX, sequence: 0, misses: 0, has_read: false, round_trips }
+        HeartbeatState { sent: Time::MAX, sequence: 0, misses: 0, has_read: false, round_trips }
     }
 }
 
-impl Pulse {
+impl HeartbeatState {
     /// The time of the next ping, or the end of the wait for the last ping's answer.
     pub(crate) fn deadline(
         &self,
@@ -57,12 +57,12 @@ impl Pulse {
     }
 
     /// Records that bytes were received.
-    pub(crate) fn heard(&mut self) {
+    pub(crate) fn received(&mut self) {
         self.misses = 0;
     }
 
     /// Records that the peer has read output that was blocked.
-    pub(crate) fn read(&mut self) {
+    pub(crate) fn peer_read(&mut self) {
         self.has_read = true;
     }
 
@@ -125,10 +125,10 @@ mod tests {
 
     #[test]
     fn pings_of_silent_peers_are_spread() {
-        let pulse = Pulse::default();
+        let state = HeartbeatState::default();
         let mut buckets = [0; 15];
         for serial in 1..=1500 {
-            let (due, kind) = pulse.deadline(&HEARTBEAT, serial, at(100));
+            let (due, kind) = state.deadline(&HEARTBEAT, serial, at(100));
             assert_eq!(kind, Due::Ping);
             let second = due.since(at(115)).as_secs() as usize;
             buckets[second.min(14)] += 1;
@@ -138,28 +138,28 @@ mod tests {
 
     #[test]
     fn any_frame_is_a_sign_of_life_but_only_the_last_pong_gives_a_round_trip() {
-        let mut pulse = Pulse::default();
-        let first = pulse.ping(at(30));
-        assert_eq!(pulse.deadline(&HEARTBEAT, 1, at(5)), (at(40), Due::Pong));
-        let second = pulse.ping(at(40));
-        assert_eq!(pulse.deadline(&HEARTBEAT, 1, at(5)), (at(50), Due::Pong));
-        assert_eq!(pulse.pong(at(41), &first), None);
-        assert_eq!(pulse.round_trips.mean(), None);
-        assert_eq!(pulse.deadline(&HEARTBEAT, 1, at(41)).1, Due::Ping);
+        let mut state = HeartbeatState::default();
+        let first = state.ping(at(30));
+        assert_eq!(state.deadline(&HEARTBEAT, 1, at(5)), (at(40), Due::Pong));
+        let second = state.ping(at(40));
+        assert_eq!(state.deadline(&HEARTBEAT, 1, at(5)), (at(50), Due::Pong));
+        assert_eq!(state.pong(at(41), &first), None);
+        assert_eq!(state.round_trips.mean(), None);
+        assert_eq!(state.deadline(&HEARTBEAT, 1, at(41)).1, Due::Ping);
         let round_trip = Duration::from_millis(1);
-        assert_eq!(pulse.pong(at(40) + round_trip, &second), Some(round_trip));
-        assert_eq!(pulse.round_trips.mean(), Some(round_trip));
-        assert_eq!(pulse.pong(at(43), b"unsolicited"), None);
+        assert_eq!(state.pong(at(40) + round_trip, &second), Some(round_trip));
+        assert_eq!(state.round_trips.mean(), Some(round_trip));
+        assert_eq!(state.pong(at(43), b"unsolicited"), None);
     }
 
     #[test]
     fn a_ping_delayed_by_slow_reading_is_not_missed() {
-        let mut pulse = Pulse::default();
-        pulse.ping(at(30));
-        pulse.read();
-        assert!(!pulse.miss(1));
-        pulse.ping(at(40));
-        assert!(!pulse.miss(2));
-        assert!(pulse.miss(2));
+        let mut state = HeartbeatState::default();
+        state.ping(at(30));
+        state.peer_read();
+        assert!(!state.miss(1));
+        state.ping(at(40));
+        assert!(!state.miss(2));
+        assert!(state.miss(2));
     }
 }

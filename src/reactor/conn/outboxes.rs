@@ -1,8 +1,9 @@
-//! The one way to change a connection's outbox, and what every change needs: batches, spare queues, ledger.
+//! The only way to change a connection's outbox, and what each change needs: batches, spare queues,
+//! ledger.
 //!
-//! [`Outboxes::change`] first copies the frames of a batch that the connection is a member of, so that
-//! nothing overtakes them, and afterwards has the ledger compare, whatever became of the change: a write
-//! that failed has released exactly what it took off the queue.
+//! [`Outboxes::change`] first copies the frames of the connection's batch, so that nothing
+//! overtakes them. Afterwards it updates the ledger, whether the change succeeded or not: a failed
+//! write releases exactly the bytes that it removed from the queue.
 
 pub(crate) mod output;
 
@@ -11,7 +12,7 @@ use std::io;
 use mio::net::TcpStream;
 
 use super::batch::Batches;
-use super::connection::{Connection, Rare};
+use super::connection::{ColdState, Connection};
 use super::outbox::pressure::Pressure;
 use super::outbox::records::flush_session;
 use super::outbox::spares::SpareQueues;
@@ -24,15 +25,15 @@ use crate::reactor::api::time::Time;
 use crate::reactor::parts::ledger::Ledger;
 use crate::reactor::parts::tls::SessionBuffers;
 
-/// What a change may work with.
+/// What a change may access.
 pub(crate) struct Open<'a> {
     pub(crate) outbox: &'a mut Outbox,
     pub(crate) spares: &'a mut SpareQueues,
     pub(crate) socket: &'a mut TcpStream,
-    pub(crate) rare: &'a mut Option<Box<Rare>>,
+    pub(crate) cold: &'a mut Option<Box<ColdState>>,
 }
 
-/// What all outboxes have in common.
+/// Data shared by all outboxes.
 #[derive(Debug)]
 pub(crate) struct Outboxes {
     pub(crate) batches: Batches,
@@ -57,7 +58,7 @@ impl Outboxes {
         self.change_settled(conn, change)
     }
 
-    /// The same for a connection that was [settled](Outboxes::settle) just now.
+    /// Changes an outbox that was [settled](Outboxes::settle) just before.
     #[inline(always)]
     pub(crate) fn change_settled<T>(
         &mut self,
@@ -65,14 +66,14 @@ impl Outboxes {
         change: impl FnOnce(Open<'_>) -> T,
     ) -> T {
         debug_assert!(conn.batch.is_none(), "a change before the frames of the batch");
-        let Connection { outbox, socket, rare, .. } = conn;
-        let open = Open { outbox: &mut outbox.0, spares: &mut self.spares, socket, rare };
+        let Connection { outbox, socket, cold, .. } = conn;
+        let open = Open { outbox: &mut outbox.0, spares: &mut self.spares, socket, cold };
         let result = change(open);
         self.charge(&mut outbox.0);
         result
     }
 
-    /// Has the ledger count what an outbox, and a queue that came back from it, hold by now.
+    /// Updates the ledger for an outbox, and for a queue that it may have returned to the spares.
     #[inline(always)]
     fn charge(&mut self, outbox: &mut Outbox) {
         if outbox.is_uncharged() || self.spares.is_uncharged() {
@@ -87,7 +88,7 @@ impl Outboxes {
         self.charge_spares();
     }
 
-    /// Has the ledger count queues that were made, changed on their way back, or freed.
+    /// Updates the ledger for spare queues that were created, changed on their return, or freed.
     pub(crate) fn charge_spares(&mut self) {
         match self.spares.take_uncharged() {
             0 => {}
@@ -96,13 +97,13 @@ impl Outboxes {
         }
     }
 
-    /// Bytes that all connections hold: the ledger has queues that no connection holds, too.
+    /// Bytes that all connections hold: the ledger's sum without spare queues.
     #[inline(always)]
     pub(crate) fn held(&self) -> usize {
         self.ledger.held().saturating_sub(self.spares.charged())
     }
 
-    /// Whether any connection may hold `more` bytes, even if all queues that no connection holds were in use.
+    /// Whether any connection may hold `more` bytes, even if all spare queues were in use.
     #[inline(always)]
     pub(crate) fn is_surely_plenty(&self, more: usize) -> bool {
         self.ledger.is_plenty(self.ledger.held(), more)
@@ -119,7 +120,7 @@ impl Outboxes {
         self.ledger.allows(self.held(), held, more)
     }
 
-    /// Writes what is queued for a secure connection, as records.
+    /// Encrypts and writes the output of a TLS connection.
     #[inline(never)]
     pub(crate) fn flush_sealed(
         &mut self,
@@ -128,15 +129,16 @@ impl Outboxes {
         now: Time,
     ) -> io::Result<(usize, Flushed)> {
         self.change_settled(conn, |open| {
-            let Open { outbox, spares, socket, rare } = open;
-            match rare.as_mut().and_then(|rare| rare.session.as_mut()) {
+            let Open { outbox, spares, socket, cold } = open;
+            match cold.as_mut().and_then(|cold| cold.session.as_mut()) {
                 None => outbox.flush(socket, spares, now),
                 Some(session) => flush_session(buffers, session, outbox, socket, spares, now),
             }
         })
     }
 
-    /// Ends the membership in a batch, if there is one: the connection gets a copy of the frames.
+    /// Ends a connection's membership in its batch, if any: copies the batch's frames into its
+    /// outbox.
     #[inline(always)]
     pub(crate) fn settle(&mut self, id: ConnId, conn: &mut Connection) {
         if conn.batch.is_some() {
@@ -155,29 +157,30 @@ impl Outboxes {
         self.batches.leave(id, conn);
     }
 
-    /// Ends the membership in a batch whose frames the kernel has taken.
+    /// Ends the membership in a batch whose frames the kernel has accepted.
     pub(crate) fn end_batch(&mut self, conn: &mut Connection) {
         self.ledger.replace(self.batches.frames(conn).len(), 0);
         self.batches.written(conn);
     }
 
-    /// Bytes that a connection is to be sent and the kernel has not taken yet.
+    /// Bytes queued for a connection that the kernel has not accepted yet.
     pub(crate) fn queued_bytes(&self, conn: &Connection) -> usize {
         conn.outbox.bytes() + self.batches.frames(conn).len()
     }
 
-    /// Bytes that a connection holds for itself, as the ledger counts them.
+    /// Bytes that a connection holds alone, as the ledger counts them.
     pub(crate) fn own_bytes(&self, conn: &Connection) -> usize {
         let output = conn.outbox.held_bytes() + self.batches.frames(conn).len();
         conn.input_bytes as usize + output
     }
 
-    /// Bytes that a connection holds, as its own limits count them: shared bytes fully.
+    /// Bytes that a connection holds for its own limits: shared buffers count fully.
     pub(crate) fn held_by(&self, conn: &Connection) -> usize {
         self.own_bytes(conn) + conn.outbox.shared_bytes()
     }
 
-    /// Why a frame with so many bytes of payload is not queued, if it is not. Pings and pongs are not shed.
+    /// Why a frame with a payload of this length cannot be queued, if it cannot. Pings and pongs
+    /// are not shed.
     pub(crate) fn refusal(
         &mut self,
         id: ConnId,
@@ -197,24 +200,24 @@ impl Outboxes {
         (!is_allowed).then_some(CloseReason::Overloaded)
     }
 
-    /// Whether a connection may hold `frame` bytes more when buffers is short. What it has allocated and does
-    /// not use is freed first. The outbox may allocate more than `frame`: at most the rest of a chunk, which
-    /// is charged right after.
+    /// Whether a connection may hold `frame` more bytes when memory is short. Its unused capacity is
+    /// freed first. The outbox may allocate more than `frame`, at most the rest of a chunk; that is
+    /// charged right after.
     fn fits_share(&mut self, id: ConnId, conn: &mut Connection, frame: usize) -> bool {
         self.change(id, conn, |open| open.outbox.shrink());
         self.allows(self.held_by(conn), frame)
     }
 
-    /// Replaces what a connection is charged for its input; whether that is more than before.
+    /// Updates a connection's charge for input; true if it has grown.
     pub(crate) fn charge_input(&mut self, conn: &mut Connection) -> bool {
         let (before, held) = (conn.input_bytes as usize, conn.measure_input());
         self.ledger.replace(before, held);
-        // The cast holds: head, unread bytes and message are each bounded far below 4 GiB.
+        // The cast is safe: head, unread bytes and message are each limited far below 4 GiB.
         conn.input_bytes = held as u32;
         held > before
     }
 
-    /// Releases all that a connection is charged for, because it is freed; returns how many messages were
+    /// Releases all charges of a connection that is freed; returns the number of messages that were
     /// not sent.
     pub(crate) fn release(&mut self, id: ConnId, conn: &mut Connection) -> u64 {
         let dropped = self.change(id, conn, |open| open.outbox.clear(open.spares));

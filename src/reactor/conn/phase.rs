@@ -36,7 +36,7 @@ pub(crate) enum Input {
 
 /// Where a connection is registered, and so who is notified of its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Registration {
     /// Nowhere: it waits for its refusal.
     Refused,
     /// With admission, which counts it.

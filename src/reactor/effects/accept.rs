@@ -17,7 +17,7 @@ use crate::reactor::api::budget::{ACCEPT_PAUSE, ACCEPTS, ACCEPTS_WHEN_CROWDED};
 use crate::reactor::api::id::{RouteId, ServiceId};
 use crate::reactor::conn::connection::{Connection, Place};
 use crate::reactor::conn::handshake::Handshake;
-use crate::reactor::conn::phase::{Phase, Standing};
+use crate::reactor::conn::phase::{Phase, Registration};
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Quota;
 use crate::reactor::parts::listener::{Listener, is_exhaustion};
@@ -106,10 +106,10 @@ impl Core {
         let mut conn = Connection::new(id, socket, peer, decoder, phase, handshake, place);
         conn.quota = listener.quota;
         if refused.is_some() {
-            conn.standing = Standing::Refused;
+            conn.registration = Registration::Refused;
         }
         if let Some(session) = session {
-            conn.rare().session = Some(session);
+            conn.cold().session = Some(session);
         }
         self.insert(conn);
         self.sync_interest(id);

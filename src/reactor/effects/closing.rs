@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use crate::protocol::CloseFrame;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, ServiceId};
-use crate::reactor::conn::phase::{Input, Phase, Standing};
+use crate::reactor::conn::phase::{Input, Phase, Registration};
 use crate::reactor::core::Core;
-use crate::reactor::parts::socket::widen_send_buffer;
+use crate::reactor::parts::socket::grow_send_buffer;
 
 impl Core {
     /// Closes a connection for a reason of the loop, with the reason's Close frame.
@@ -31,7 +31,7 @@ impl Core {
         match conn.phase {
             Phase::Open => {}
             Phase::Connecting | Phase::Handshake | Phase::Deferred => {
-                return self.vanish(id, reason);
+                return self.drop_connection(id, reason);
             }
             Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => return,
         }
@@ -55,7 +55,7 @@ impl Core {
             self.push_close(id, reason, text);
         }
         // Paused or unread input can contain the peer's Close.
-        self.run(id);
+        self.enqueue_read(id);
         self.arm(id);
     }
 
@@ -67,7 +67,7 @@ impl Core {
         let mask = self.masks.for_frame_of(conn.decoder.role());
         let close = reason.close_code().map(|code| CloseFrame::new(code, text));
         self.outboxes.change(id, conn, |open| open.outbox.push_close(open.spares, close, mask));
-        self.mark_dirty(id);
+        self.enqueue_flush(id);
     }
 
     /// Closes a connection whose peer does not read. Drops frames not yet started, so that the
@@ -76,14 +76,14 @@ impl Core {
     fn cut_to_close(&mut self, id: ConnId, reason: CloseReason) {
         self.cut_queue(id);
         self.push_close(id, reason, reason.text());
-        self.widen(id);
+        self.grow_send_buffer(id);
     }
 
     /// Likewise, if a Close is queued or partly written already.
     pub(crate) fn cut_before_close(&mut self, id: ConnId) {
         self.cut_queue(id);
-        self.mark_dirty(id);
-        self.widen(id);
+        self.enqueue_flush(id);
+        self.grow_send_buffer(id);
     }
 
     fn cut_queue(&mut self, id: ConnId) {
@@ -93,14 +93,14 @@ impl Core {
         }
     }
 
-    fn widen(&self, id: ConnId) {
+    fn grow_send_buffer(&self, id: ConnId) {
         if let Some(conn) = self.conns.get(id) {
-            widen_send_buffer(&conn.socket, conn.outbox.bytes(), self.send_buffer_max);
+            grow_send_buffer(&conn.socket, conn.outbox.bytes(), self.send_buffer_max);
         }
     }
 
     /// Drops a connection at once: nothing more is sent or read.
-    pub(crate) fn vanish(&mut self, id: ConnId, reason: CloseReason) {
+    pub(crate) fn drop_connection(&mut self, id: ConnId, reason: CloseReason) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
@@ -129,7 +129,7 @@ impl Core {
         self.topics.leave_all(&mut conn.topics, |service, topic| {
             empty.push((ServiceId(service), topic.into()));
         });
-        if conn.standing == Standing::Refused {
+        if conn.registration == Registration::Refused {
             self.admission.release_refused();
         } else {
             self.admission.release(conn.quota, SocketAddr::from(conn.peer).ip());

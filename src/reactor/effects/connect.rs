@@ -16,7 +16,7 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId, ServiceId};
 use crate::reactor::conn::connection::{Connection, Place};
 use crate::reactor::conn::handshake::{Awaited, Handshake};
-use crate::reactor::conn::phase::{Phase, Standing};
+use crate::reactor::conn::phase::{Phase, Registration};
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Quota;
 use crate::reactor::parts::socket::connect_from;
@@ -64,8 +64,8 @@ impl Core {
         let phase = Phase::Connecting;
         let mut conn = Connection::new(id, socket, address, decoder, phase, handshake, place);
         conn.quota = Quota::Outbound;
-        conn.standing = Standing::Announced;
-        conn.rare().session = session;
+        conn.registration = Registration::Announced;
+        conn.cold().session = session;
         self.insert(conn);
         if windows.is_some() {
             self.set_windows(id, windows);
@@ -82,12 +82,14 @@ impl Core {
             return;
         };
         if let Ok(Some(error)) | Err(error) = conn.socket.take_error() {
-            return self.vanish(id, CloseReason::ConnectFailed(error.kind()));
+            return self.drop_connection(id, CloseReason::ConnectFailed(error.kind()));
         }
         match conn.socket.peer_addr() {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotConnected => return,
-            Err(error) => return self.vanish(id, CloseReason::ConnectFailed(error.kind())),
+            Err(error) => {
+                return self.drop_connection(id, CloseReason::ConnectFailed(error.kind()));
+            }
         }
         conn.phase = Phase::Handshake;
         if conn.is_secure() {
@@ -127,7 +129,7 @@ impl Reactor {
                 let protocol = protocol.and_then(|offer| awaited.protocols.get(offer).copied());
                 self.open(id, protocol.flatten());
             }
-            Err(error) => self.core.vanish(id, CloseReason::UpgradeFailed(error)),
+            Err(error) => self.core.drop_connection(id, CloseReason::UpgradeFailed(error)),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What happens when time is up: for connections, for services, for listeners, for the drain.
+//! Deadlines: what happens when a timer of a connection, service, listener or shutdown fires.
 //!
-//! Each connection has one timer at most, set for a deadline that follows from its state. One that
-//! fires before the deadline, because that has moved, is set anew and costs nothing else.
+//! Each connection has at most one timer, set for a deadline that follows from its state. If it
+//! fires before the deadline, because that has moved on, it is set again at no other cost.
 
 use crate::protocol::ProtocolError;
 use crate::reactor::Reactor;
@@ -36,8 +36,8 @@ impl Reactor {
 }
 
 impl Core {
-    /// Makes sure that the connection's timer fires no later than its deadline. A timer that fires
-    /// too early is set anew then, so a deadline that moves away costs nothing.
+    /// Ensures that the connection's timer fires no later than its deadline. A timer that fires too
+    /// early is then set again, so that a deadline which moves on costs nothing.
     pub(crate) fn arm(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -56,7 +56,7 @@ impl Core {
         }
     }
 
-    /// What is due for a connection whose timer has fired, if anything is.
+    /// The deadline that has passed for a connection whose timer has fired, if one has.
     pub(crate) fn overdue(&mut self, id: ConnId) -> Option<Due> {
         let conn = self.conns.get_mut(id)?;
         conn.timer = None;
@@ -67,7 +67,7 @@ impl Core {
     fn fire_connection(&mut self, id: ConnId) {
         match self.overdue(id) {
             None => {}
-            Some(Due::Handshake) => self.vanish(id, CloseReason::HandshakeTimeout),
+            Some(Due::Handshake) => self.drop_connection(id, CloseReason::HandshakeTimeout),
             Some(Due::Ping) => self.ping(id),
             Some(Due::Pong) => self.miss_pong(id),
             Some(Due::Fragment) => {
@@ -78,7 +78,7 @@ impl Core {
             Some(Due::Write) => self.close(id, CloseReason::WriteTimeout),
             Some(Due::Grace) => self.end_grace(id),
             Some(Due::Close) => self.give_up_close(id),
-            Some(Due::Linger) => self.vanish(id, CloseReason::PeerGone),
+            Some(Due::Linger) => self.drop_connection(id, CloseReason::PeerGone),
             Some(Due::Window) => self.free_window(id),
         }
         self.arm(id);
@@ -88,9 +88,9 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        let payload = conn.pulse.ping(self.now);
+        let payload = conn.heartbeat.ping(self.now);
         self.metrics.pings_sent += 1;
-        // A ping that finds no room is as good as sent: the peer's silence will end the connection.
+        // A ping without room counts as sent: the peer's silence will end the connection.
         let _ = self.send_ping(id, &payload);
     }
 
@@ -99,7 +99,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        let is_dead = conn.pulse.miss(misses_max);
+        let is_dead = conn.heartbeat.miss(misses_max);
         self.metrics.pongs_missed += 1;
         if is_dead {
             self.close(id, CloseReason::HeartbeatTimeout);
@@ -108,7 +108,7 @@ impl Core {
         }
     }
 
-    /// The outbox has been above the soft limit for the grace time.
+    /// Handles the end of the grace time above the soft limit.
     fn end_grace(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get(id) else {
             return;

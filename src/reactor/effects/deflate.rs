@@ -76,13 +76,13 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        if let Some(before) = conn.rare.as_mut().and_then(|rare| rare.windows.take()) {
+        if let Some(before) = conn.cold.as_mut().and_then(|cold| cold.windows.take()) {
             self.deflate.windows.reserved.replace(before.reserved_bytes(), 0);
             self.deflate.windows.held.replace(before.held_bytes(), 0);
         }
         if let Some(windows) = windows {
             self.deflate.windows.reserved.replace(0, windows.reserved_bytes());
-            conn.rare().windows = Some(windows);
+            conn.cold().windows = Some(windows);
         }
     }
 
@@ -91,7 +91,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        let windows = conn.rare.as_mut().and_then(|rare| rare.windows.as_mut());
+        let windows = conn.cold.as_mut().and_then(|cold| cold.windows.as_mut());
         if let Some(outgoing) = windows.and_then(|windows| windows.outgoing.as_mut()) {
             let before = outgoing.held_bytes();
             outgoing.clear();
@@ -109,7 +109,7 @@ impl Core {
         let bits = self.deflates(id, message.len())?;
         let mut deflater = self.take_deflater();
         let conn = self.conns.get(id)?;
-        let windows = conn.rare.as_ref().and_then(|rare| rare.windows.as_deref());
+        let windows = conn.cold.as_ref().and_then(|cold| cold.windows.as_deref());
         let said = windows.map_or(&[][..], Windows::said);
         self.work.spend_deflate(message.len() + said.len());
         let outcome = match deflater.deflate(message.as_bytes(), bits, said) {
@@ -179,10 +179,10 @@ impl Core {
             return Ok(None);
         };
         let limit = self.router.settings(conn.route).message_bytes_max;
-        let mut unfinished = conn.rare.as_mut().and_then(|rare| rare.unfinished.take());
+        let mut unfinished = conn.cold.as_mut().and_then(|cold| cold.unfinished.take());
         let was_unfinished = unfinished.is_some();
         let mut incoming =
-            conn.rare.as_mut().and_then(|rare| rare.windows.as_mut()?.incoming.as_mut());
+            conn.cold.as_mut().and_then(|cold| cold.windows.as_mut()?.incoming.as_mut());
         let before = incoming.as_ref().map_or(0, |window| window.held_bytes());
         let window = incoming.as_deref_mut();
         let inflated = match piece {
@@ -193,7 +193,7 @@ impl Core {
         self.deflate.windows.held.replace(before, after);
         if let Some(begun) = &unfinished {
             self.metrics.messages_gathered += u64::from(!was_unfinished && begun.is_gathered());
-            conn.rare().unfinished = unfinished;
+            conn.cold().unfinished = unfinished;
         } else if was_unfinished {
             conn.tidy();
         }
@@ -240,7 +240,7 @@ impl Core {
         self.metrics.messages_deflated += 1;
         self.metrics.bytes_deflated_from += message.len() as u64;
         self.metrics.bytes_deflated_to += len as u64;
-        let windows = conn.rare.as_mut().and_then(|rare| rare.windows.as_mut());
+        let windows = conn.cold.as_mut().and_then(|cold| cold.windows.as_mut());
         let Some(windows) = windows else {
             return;
         };

@@ -18,7 +18,7 @@ use crate::reactor::api::id::{ConnId, RouteId};
 use crate::reactor::api::outcome::Decision;
 use crate::reactor::api::request::{Params, PlainRequest};
 use crate::reactor::conn::handshake::{PartialBody, Plain};
-use crate::reactor::conn::phase::{Phase, Standing};
+use crate::reactor::conn::phase::{Phase, Registration};
 use crate::reactor::core::Core;
 use crate::reactor::parts::cors::Cors;
 use crate::reactor::parts::destination::Destination;
@@ -175,7 +175,7 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id)
             && conn.phase == Phase::Handshake
         {
-            conn.standing = Standing::Announced;
+            conn.registration = Registration::Announced;
             if let Some(handshake) = conn.handshake() {
                 handshake.since = now;
             }
@@ -187,7 +187,7 @@ impl Core {
     /// Carries out a service's decision on a deferred request.
     pub(crate) fn answer_late(&mut self, id: ConnId, plain: Plain, decision: Decision) {
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.standing = Standing::Admitted;
+            conn.registration = Registration::Admitted;
             conn.phase = Phase::Handshake;
         }
         match decision {
@@ -199,7 +199,7 @@ impl Core {
             }
         }
         self.arm(id);
-        self.run(id);
+        self.enqueue_read(id);
     }
 
     /// Queues a response, and keeps the connection open if client and service agree.

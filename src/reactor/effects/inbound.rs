@@ -1,9 +1,9 @@
-//! Bytes in: one budgeted read a connection and turn, then events to the service.
+//! Input: one budgeted read per connection and turn, then events to the service.
 //!
-//! The one place that reads sockets, but for [those under TLS](crate::reactor::parts::tls). Bytes are decoded where they
-//! were read, in the loop's scratch buffer or in the decoder's own; only what cannot be handled now (the
-//! budget is spent, the service has paused) is copied and kept as `unread`, and while it is, nothing
-//! more is read.
+//! No other file reads sockets, except [TLS](crate::reactor::parts::tls). Bytes are decoded where
+//! they were read, in the loop's scratch buffer or in the decoder's own buffer. Bytes that cannot
+//! be handled now (the budget is spent, or reading is paused) are copied to `unread`, and nothing
+//! more is read until they are consumed.
 
 use std::borrow::Cow;
 use std::io::{self, IoSliceMut, Read};
@@ -21,30 +21,30 @@ use crate::reactor::conn::unread::Unread;
 use crate::reactor::core::Core;
 use crate::reactor::parts::metrics::Metrics;
 
-/// What one read brought.
+/// The result of one read.
 enum Arrived {
-    /// So many bytes in the decoder's own room, and so many in the scratch buffer.
+    /// Bytes read into the decoder's own buffer, and into the scratch buffer.
     Bytes { direct: usize, scratch: usize },
-    /// Nothing for now.
+    /// No bytes for now.
     Nothing,
     /// The end of the stream.
     End,
-    /// The connection is broken.
+    /// The connection failed.
     Broken,
 }
 
 impl Reactor {
-    /// Reads from one connection and handles what came.
+    /// Reads from one connection and handles the input.
     #[inline(always)]
     pub(crate) fn read(&mut self, id: ConnId) {
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
         };
-        conn.queued = false;
+        conn.in_read_queue = false;
         if !conn.takes_input() {
             return;
         }
-        if conn.rare.is_some() {
+        if conn.cold.is_some() {
             return self.read_rare(id);
         }
         self.read_socket(id);
@@ -72,7 +72,7 @@ impl Reactor {
         self.core.after_read(id);
     }
 
-    /// Continues to inflate a compressed message that has arrived. The bytes behind it wait for the next
+    /// Continues to inflate a complete compressed message. The bytes after it wait for the next
     /// turn.
     #[cold]
     fn go_on_inflating(&mut self, id: ConnId) {
@@ -90,10 +90,10 @@ impl Reactor {
         match read_once(conn, &mut self.scratch[..self.share.bytes]) {
             Arrived::Nothing => {}
             Arrived::End => self.core.end_input(id, CloseReason::PeerGone),
-            Arrived::Broken => self.core.vanish(id, CloseReason::PeerReset),
+            Arrived::Broken => self.core.drop_connection(id, CloseReason::PeerReset),
             Arrived::Bytes { direct, scratch: len } => {
                 conn.last_heard = self.core.now;
-                conn.pulse.heard();
+                conn.heartbeat.received();
                 self.core.metrics.bytes_read += (direct + len) as u64;
                 if direct > 0 {
                     self.take_filled(id, direct);
@@ -116,7 +116,7 @@ impl Reactor {
         if unread.is_empty() {
             conn.tidy();
         } else {
-            conn.rare().unread = Some(unread);
+            conn.cold().unread = Some(unread);
         }
     }
 
@@ -136,7 +136,7 @@ impl Reactor {
         match phase {
             Phase::Handshake => {
                 let consumed = self.take_head(id, input);
-                // A client may have sent its first frames behind the head.
+                // A client may send its first frames directly after the head.
                 let is_open = self.core.conns.get(id).is_some_and(Connection::is_open);
                 if is_open && consumed < input.len() {
                     consumed + self.take_frames(id, &mut input[consumed..])
@@ -152,7 +152,7 @@ impl Reactor {
         }
     }
 
-    /// Decodes frames until the input, the budget or the service's wish for more is used up.
+    /// Decodes frames until the input or the budget is used up, or the service pauses reading.
     fn take_frames(&mut self, id: ConnId, input: &mut [u8]) -> usize {
         let now = self.core.now;
         let mut consumed = 0;
@@ -162,7 +162,8 @@ impl Reactor {
         let was_mid_message = since != Time::MAX;
         let mut budget = self.share.frames;
         while consumed < input.len() && budget > 0 && !self.core.work.is_spent() {
-            // Asked before each frame: whatever ran last, `on_open` included, may have paused or closed.
+            // Checked before each frame: a handler, `on_open` included, may have paused or closed
+            // it.
             let conn = self.core.conns.get_mut(id);
             let Some(conn) = conn.filter(|conn| conn.wants_frames()) else {
                 break;
@@ -178,7 +179,7 @@ impl Reactor {
                 Ok(step) => {
                     consumed += step.consumed;
                     match step.event {
-                        // What nearly all are is spared another look at the table.
+                        // The usual event needs no second lookup in the table.
                         Some(Event::Message(message)) if conn.is_open() => {
                             let service = conn.note_message(message, now);
                             self.core.metrics.count_message(message);
@@ -212,7 +213,7 @@ impl Reactor {
         consumed
     }
 
-    /// Decodes bytes that were read into the decoder's own room.
+    /// Decodes bytes that were read into the decoder's own buffer.
     fn take_filled(&mut self, id: ConnId, len: usize) {
         let Some((mut decoder, mut since, _)) = self.borrow_decoder(id) else {
             return;
@@ -233,16 +234,17 @@ impl Reactor {
         self.return_decoder(id, decoder, since);
     }
 
-    /// Lifts the decoder out of the table, since an event borrows it while the service, which may
-    /// do anything to any connection, looks at it. What it sends there is masked by our role. With it
-    /// goes since when a message has been unfinished, and how large one may be.
+    /// Takes the decoder out of the table: its event borrows it while the service, which may do
+    /// anything to any connection, handles the event. Meanwhile a decoder of the same role stays
+    /// there, because the role decides on masking. Also returns the start of the unfinished
+    /// message, and the size limit.
     fn borrow_decoder(&mut self, id: ConnId) -> Option<(Decoder, Time, usize)> {
         let conn = self.core.conns.get_mut(id)?;
         let limit = self.core.router.settings(conn.route).message_bytes_max;
         Some((conn.decoder.lift(), conn.message_since, limit))
     }
 
-    /// Puts it back, and notes since when a message has been unfinished.
+    /// Puts the decoder back, and stores the start of the unfinished message.
     #[inline(never)]
     fn return_decoder(&mut self, id: ConnId, mut decoder: Decoder, mut since: Time) {
         decoder.release(&mut self.core.spares);
@@ -265,14 +267,14 @@ impl Reactor {
         self.call_for(id, service, |service, cx| service.on_message(cx, id, message));
     }
 
-    /// Handles what was decoded; returns for how many messages of the budget that counts.
+    /// Handles an event; returns how much of the budget of messages it takes.
     fn take_event(&mut self, id: ConnId, event: Event<'_>) -> usize {
         let now = self.core.now;
         let Some(conn) = self.core.conns.get_mut(id) else {
             return 1;
         };
         if !conn.is_open() {
-            // After our Close only theirs counts (RFC 6455, 1.4 and 5.5.1).
+            // After our Close, only the peer's Close matters (RFC 6455, 1.4 and 5.5.1).
             if let Event::Close(_) = event {
                 self.core.finish_close(id);
             }
@@ -286,16 +288,16 @@ impl Reactor {
             }
             Event::Compressed(message) => match self.take_compressed(id, message) {
                 Ok(true) => {}
-                // A gathered message comes before the next frame.
+                // A gathered message is completed before the next frame is decoded.
                 Ok(false) => return usize::MAX,
                 Err(error) => self.fail(id, error, None),
             },
             Event::Ping(payload) => {
-                // A pong that finds no room is the peer's loss: it does not read.
+                // A pong without room is dropped: the peer does not read.
                 let _ = self.core.send_pong(id, payload);
             }
             Event::Pong(payload) => {
-                if let Some(round_trip) = conn.pulse.pong(now, payload) {
+                if let Some(round_trip) = conn.heartbeat.pong(now, payload) {
                     self.core.metrics.pongs_matched += 1;
                     self.core.metrics.round_trips.count(round_trip);
                 }
@@ -309,8 +311,8 @@ impl Reactor {
         1
     }
 
-    /// Fails the connection (7.1.7): what was said before the violation has been answered already.
-    /// `decoder` is the one that has found it, unless it came out only in inflating.
+    /// Fails the connection (7.1.7); messages before the violation were handled already. `decoder`
+    /// is the one that found the violation, unless it was found while inflating.
     fn fail(&mut self, id: ConnId, error: ProtocolError, decoder: Option<&Decoder>) {
         let Some(conn) = self.core.conns.get(id) else {
             return;
@@ -333,7 +335,7 @@ impl Reactor {
 }
 
 impl Core {
-    /// Counts what input holds of memory; ends the connection if that is too much.
+    /// Charges the memory of input; ends the connection if it exceeds the memory limit.
     pub(crate) fn account_input(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -344,22 +346,22 @@ impl Core {
         if is_more && !is_operator && !self.outboxes.allows(held, 0) {
             self.metrics.buffered_refused += 1;
             self.close(id, CloseReason::Overloaded);
-            // One that was closing already is not listened to any more.
+            // If it was closing already, its input is discarded from now on.
             self.finish_close(id);
         }
     }
 
-    /// Counts what a read has left, and queues the connection if there may be more.
+    /// Charges the memory of input, and queues the connection again if there may be more.
     #[inline]
     pub(crate) fn after_read(&mut self, id: ConnId) {
         if self.conns.get(id).is_some_and(Connection::has_input) {
             self.account_input(id);
-            self.run(id);
+            self.enqueue_read(id);
         }
     }
 }
 
-/// Reads once, into the room of a large frame in flight if there is any, and into the scratch buffer.
+/// Reads once, into the decoder's buffer for a large frame, if any, and into the scratch buffer.
 #[inline(always)]
 fn read_once(conn: &mut Connection, scratch: &mut [u8]) -> Arrived {
     let wanted;
@@ -378,8 +380,8 @@ fn read_once(conn: &mut Connection, scratch: &mut [u8]) -> Arrived {
     match result {
         Ok(0) => Arrived::End,
         Ok(len) => {
-            // A short read means drained, unless the end has come with the data: then there is no
-            // further event.
+            // A short read means drained, unless the read side is closed: if the end came with the
+            // data, no further event follows.
             conn.readable = len == wanted || conn.read_closed;
             let direct = len.min(room);
             Arrived::Bytes { direct, scratch: len - direct }

@@ -16,18 +16,18 @@ impl Core {
         conn.readable |= event.is_readable() || event.is_error() || event.is_read_closed();
         conn.read_closed |= event.is_read_closed();
         if event.is_error() && conn.is_unread_by_choice() {
-            return self.vanish(id, CloseReason::PeerReset);
+            return self.drop_connection(id, CloseReason::PeerReset);
         }
-        if conn.should_run() {
-            conn.queued = true;
-            self.queues.run.push_back(id);
+        if conn.should_read() {
+            conn.in_read_queue = true;
+            self.queues.read.push_back(id);
         }
         if conn.awaits_write() && (event.is_writable() || event.is_error()) {
-            self.mark_dirty(id);
+            self.enqueue_flush(id);
         }
     }
 
-    /// Asks the poll for what the connection wants now, if that has changed.
+    /// Registers the interest that a connection needs now, if it has changed.
     pub(crate) fn sync_interest(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -48,7 +48,7 @@ impl Core {
             Ok(()) => conn.interest = wanted,
             Err(error) => {
                 debug!("{id}: poll registration failed: {error}");
-                self.vanish(id, CloseReason::PeerReset);
+                self.drop_connection(id, CloseReason::PeerReset);
             }
         }
     }

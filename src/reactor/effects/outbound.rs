@@ -1,8 +1,8 @@
-//! Bytes out: one vectored write a connection and turn, and what follows from an empty outbox.
+//! Output: one vectored write per connection and turn, and what follows once the outbox is empty.
 //!
-//! The one place that writes sockets and shuts them. Runs once a turn for each connection that is
-//! dirty, so that all that a turn has to say to a peer goes out in one system call. Only a large
-//! message goes out at once.
+//! No other file writes to sockets or shuts them down. The flush phase calls it once per turn for
+//! each connection in the flush queue, so that all output of a turn goes to a peer in one system
+//! call. Only a large message is written at once.
 
 use std::io::{self, IoSlice, Write};
 use std::net::Shutdown;
@@ -24,14 +24,14 @@ use crate::reactor::conn::phase::{Input, Phase};
 use crate::reactor::core::Core;
 
 impl Core {
-    /// Writes what is queued for a connection, then asks the poll for what it wants now. Called for each
-    /// connection that has something to send: a call would cost as much as the rest of it.
+    /// Writes a connection's output, then updates its registered interest. Inlined: it is called
+    /// for each connection with output, and a call would cost as much as the rest.
     #[inline(always)]
     pub(crate) fn flush(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        conn.dirty = false;
+        conn.in_flush_queue = false;
         if !conn.is_open() {
             return self.flush_unopened(id);
         }
@@ -58,7 +58,7 @@ impl Core {
     #[inline(never)]
     fn flush_unopened(&mut self, id: ConnId) {
         match self.conns.get(id).map(|conn| conn.phase) {
-            // What is queued for a connection that was dropped is lost.
+            // Queued output of a dropped connection is lost.
             None | Some(Phase::Gone(_)) => return,
             Some(Phase::Connecting) => self.finish_connect(id),
             Some(_) => {}
@@ -76,8 +76,9 @@ impl Core {
         }
     }
 
-    /// Writes a large message past an empty outbox, which is spared the copy. What the kernel does not
-    /// take is queued as if it had been begun from there. `None` if the outbox must have it all.
+    /// Writes a large message at once if the outbox is empty, which saves the copy. If the kernel
+    /// accepts only a part, the message is queued as partly written. `None` if the message must go
+    /// through the outbox.
     pub(crate) fn write_at_once(
         &mut self,
         id: ConnId,
@@ -95,7 +96,7 @@ impl Core {
         }))
     }
 
-    /// The same for one that is masked already.
+    /// Likewise for a message that is masked already.
     pub(crate) fn write_masked_at_once(
         &mut self,
         id: ConnId,
@@ -116,13 +117,14 @@ impl Core {
         }))
     }
 
-    /// Writes one frame past an empty outbox; how much of it the kernel took, unless it was not tried.
+    /// Writes one frame past an empty outbox; returns the accepted bytes, or `None` if it was not
+    /// tried.
     #[inline]
     fn write_frame(&mut self, id: ConnId, header: &FrameHeader, payload: &[u8]) -> Option<usize> {
         let conn = self.conns.get_mut(id).filter(|conn| conn.is_open() && !conn.is_secure())?;
         let limits = self.router.settings(conn.route);
         let frame = frame_bytes(header.payload_len as usize);
-        // What is begun must not be refused: it stays far from all limits.
+        // A started frame must not be refused, so this path stays far below all limits.
         let fits = conn.outbox.is_empty()
             && conn.batch.is_none()
             && frame <= limits.outbox_soft
@@ -136,14 +138,14 @@ impl Core {
         let written = match conn.socket.write_vectored(&slices) {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            // The flush will meet the error again, where it is dealt with.
+            // The flush will get the same error, and handles it.
             Err(_) => return None,
         };
         self.metrics.bytes_written += written as u64;
         Some(written)
     }
 
-    /// Counts a frame of which the kernel took `written` bytes, and queues what it left.
+    /// Counts a frame of which the kernel accepted `written` bytes, and queues the rest.
     #[inline]
     fn queue_rest(
         &mut self,
@@ -175,7 +177,7 @@ impl Core {
             return;
         };
         if conn.is_secure() {
-            // What is sealed is taken from its own queue.
+            // Its frames must be encrypted individually, from its own queue.
             self.outboxes.settle(id, conn);
             return self.write(id);
         }
@@ -229,7 +231,7 @@ impl Core {
             Ok(written) => written,
             Err(error) => {
                 debug!("{id}: write failed: {error}");
-                return self.vanish(id, CloseReason::PeerReset);
+                return self.drop_connection(id, CloseReason::PeerReset);
             }
         };
         self.metrics.bytes_written += taken as u64;
@@ -237,7 +239,7 @@ impl Core {
             return;
         };
         if was.held_up && taken > 0 {
-            conn.pulse.read();
+            conn.heartbeat.peer_read();
         }
         let limits = self.router.settings(conn.route);
         if was.pressed {
@@ -249,19 +251,20 @@ impl Core {
         }
         match flushed {
             Flushed::Empty => {
-                // The peer's time to answer begins when our Close is on its way.
+                // The close timeout starts when our Close is written.
                 if let Phase::Closing { since, .. } = &mut conn.phase
                     && taken > 0
                 {
                     *since = self.now;
                 }
             }
-            Flushed::Budget => self.mark_dirty(id),
+            Flushed::Budget => self.enqueue_flush(id),
             Flushed::Blocked => self.arm(id),
         }
     }
 
-    /// What an empty outbox allows: the next request, or the end of our side of the stream.
+    /// Continues after an empty outbox: with the next request, or the end of our side of the
+    /// stream.
     fn after_write(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -270,10 +273,10 @@ impl Core {
             return;
         }
         match conn.phase {
-            Phase::Handshake => self.run(id),
+            Phase::Handshake => self.enqueue_read(id),
             Phase::Closing { since, reason, input: Input::Discard } => {
-                // The peer may have much on its way that we do not want; it gets the whole close
-                // deadline to find our Close before a reset can overtake it.
+                // The peer may still be sending input that we discard. It gets the whole close
+                // timeout to receive our Close, before a reset can overtake that.
                 let until = match reason {
                     CloseReason::Protocol(_) | CloseReason::Overloaded => {
                         since + self.settings.close_timeout
@@ -287,21 +290,21 @@ impl Core {
         }
     }
 
-    /// Shuts our side of the stream and waits for the end of the peer's: to close now could reset the
-    /// connection, and a reset can overtake our Close.
+    /// Shuts down our side of the stream and waits for the end of the peer's: closing now could
+    /// cause a reset, and a reset can overtake our Close.
     fn linger(&mut self, id: ConnId, reason: CloseReason, until: Time) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.phase = Phase::Lingering { until, reason };
-            // Nothing promises that an end which was read already is told again.
+            // An end of the stream that was reported already causes no further event.
             conn.readable |= conn.read_closed;
             self.end_output(id);
             self.arm(id);
-            self.run(id);
+            self.enqueue_read(id);
         }
     }
 
-    /// Nothing more will be sent. Under TLS that is said twice: by a close_notify, and when the flush has
-    /// come back from it, as in the clear.
+    /// Ends our output. Under TLS first by a close_notify; once that is flushed, by shutting down
+    /// the socket, as without TLS.
     fn end_output(&mut self, id: ConnId) {
         if self.queue_close_notify(id) {
             return;
@@ -311,8 +314,8 @@ impl Core {
         }
     }
 
-    /// The peer has ended its side of the stream. It may still read ours (RFC 9293, 3.6): what is queued
-    /// for it goes out first.
+    /// Handles the end of the peer's side of the stream. The peer may still read (RFC 9293, 3.6):
+    /// queued output is sent first.
     pub(crate) fn end_input(&mut self, id: ConnId, reason: CloseReason) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -322,30 +325,30 @@ impl Core {
         self.outboxes.settle(id, conn);
         if conn.outbox.is_empty() || matches!(conn.phase, Phase::Lingering { .. }) {
             self.write_close_notify(id);
-            return self.vanish(id, reason);
+            return self.drop_connection(id, reason);
         }
         if conn.is_open() {
             conn.phase = Phase::Closing { since: self.now, reason, input: Input::Discard };
-            self.mark_dirty(id);
+            self.enqueue_flush(id);
             self.arm(id);
         } else {
             self.finish_close(id);
         }
     }
 
-    /// The peer's Close has come, or will not: its input does not matter any more.
+    /// The peer's Close was received, or will not be: discards its further input.
     pub(crate) fn finish_close(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
             && let Phase::Closing { input, .. } = &mut conn.phase
         {
             *input = Input::Discard;
             conn.forget_message();
-            self.mark_dirty(id);
+            self.enqueue_flush(id);
         }
     }
 
-    /// The peer has not answered our Close in time. One that may not even have got it is given what the
-    /// kernel can hold; any other is left.
+    /// Handles a missing answer to our Close. A peer that may not have received it gets what the
+    /// kernel's send buffer can hold; other connections are dropped.
     pub(crate) fn give_up_close(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -355,7 +358,7 @@ impl Core {
         };
         self.metrics.close_timeouts += 1;
         if conn.outbox.is_empty() {
-            return self.vanish(id, reason);
+            return self.drop_connection(id, reason);
         }
         conn.phase = Phase::Lingering { until: self.now + LINGER, reason };
         if !reason.cuts_queue() && reason.close_code().is_some() {
@@ -380,7 +383,7 @@ impl Before {
     }
 }
 
-/// Says that we are done. A connection that is gone already does not need to hear it.
+/// Shuts down our side of the stream. An error is ignored: the connection has ended already.
 fn shut_write(conn: &Connection) {
     if let Err(error) = conn.socket.shutdown(Shutdown::Write) {
         debug!("shutdown: {error}");

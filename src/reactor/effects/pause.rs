@@ -11,7 +11,7 @@ impl Core {
             return false;
         };
         if conn.pauses.add(owner) {
-            self.mark_dirty(id);
+            self.enqueue_flush(id);
         }
         true
     }
@@ -30,8 +30,8 @@ impl Core {
         if conn.decoder.is_mid_message() {
             conn.message_since = self.now;
         }
-        self.mark_dirty(id);
-        self.run(id);
+        self.enqueue_flush(id);
+        self.enqueue_read(id);
         self.arm(id);
     }
 }

@@ -177,9 +177,9 @@ impl Core {
             }
             more += bytes;
             batches.join(batch, conn, soft);
-            if !conn.dirty {
-                conn.dirty = true;
-                self.queues.dirty.push_back(id);
+            if !conn.in_flush_queue {
+                conn.in_flush_queue = true;
+                self.queues.flush.push_back(id);
             }
         }
         Some(batch)

@@ -11,7 +11,7 @@ impl Core {
     pub(crate) fn record(&self, id: ConnId) -> Option<Record<'_>> {
         let conn = self.conns.get(id)?;
         let protocols = self.router.protocols(conn.service);
-        let rare = conn.rare.as_deref();
+        let cold = conn.cold.as_deref();
         Some(Record {
             id,
             peer: SocketAddr::from(conn.peer),
@@ -22,8 +22,8 @@ impl Core {
             last_heard: conn.last_heard,
             traffic: self.outboxes.batches.traffic(conn),
             queued_bytes: self.outboxes.queued_bytes(conn),
-            round_trip: conn.pulse.round_trips.mean(),
-            metadata: rare.and_then(|rare| rare.metadata.as_deref()).unwrap_or(Metadata::EMPTY),
+            round_trip: conn.heartbeat.round_trips.mean(),
+            metadata: cold.and_then(|cold| cold.metadata.as_deref()).unwrap_or(Metadata::EMPTY),
         })
     }
 

@@ -17,7 +17,7 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::settings::TlsSettings;
 use crate::reactor::conn::connection::Connection;
-use crate::reactor::conn::phase::{Input, Phase, Standing};
+use crate::reactor::conn::phase::{Input, Phase, Registration};
 use crate::reactor::conn::unread::Unread;
 use crate::reactor::core::Core;
 use crate::reactor::parts::tls::Identity;
@@ -56,7 +56,7 @@ impl Reactor {
         let alive = |id| conns.get(id).is_some();
         if let Some(id) = tls.handshakes.next_refused(*now, alive) {
             if let Some(conn) = conns.get_mut(id) {
-                conn.queued = false;
+                conn.in_read_queue = false;
             }
             self.read_session(id);
             self.core.after_read(id);
@@ -73,7 +73,7 @@ impl Reactor {
                 self.core.fail_tls(id, &error);
             }
             Arrived::End => self.core.end_secure_input(id),
-            Arrived::Broken => self.core.vanish(id, CloseReason::PeerReset),
+            Arrived::Broken => self.core.drop_connection(id, CloseReason::PeerReset),
             Arrived::NoTls { head_only } => {
                 self.core.refuse(id, Refusal::TlsExpected, head_only);
             }
@@ -99,11 +99,11 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return false;
         };
-        let is_parked = conn.standing == Standing::Refused
+        let is_parked = conn.registration == Registration::Refused
             && !conn.discards_input()
             && conn.session().is_some_and(|session| session.is_handshaking());
         if is_parked {
-            conn.queued = true;
+            conn.in_read_queue = true;
             self.tls.handshakes.park(id);
             self.metrics.tls_handshakes_deferred += 1;
         }
@@ -116,17 +116,17 @@ impl Core {
             return Arrived::Nothing;
         };
         let is_discarded = conn.discards_input();
-        let Connection { socket, rare: Some(rare), readable, read_closed, .. } = conn else {
+        let Connection { socket, cold: Some(cold), readable, read_closed, .. } = conn else {
             return Arrived::Nothing;
         };
-        let Some(session) = &mut rare.session else {
+        let Some(session) = &mut cold.session else {
             return Arrived::Nothing;
         };
         if session.is_input_ended() {
             return Arrived::End;
         }
         if session.is_handshaking() && !is_discarded {
-            let is_admitted = conn.standing != Standing::Refused;
+            let is_admitted = conn.registration != Registration::Refused;
             if is_admitted && !self.tls.handshakes.take() {
                 // It stays readable and queued: the next turn reads it.
                 self.metrics.tls_handshakes_deferred += 1;
@@ -153,7 +153,7 @@ impl Core {
         // As without TLS: a short read means drained, unless the read side is closed.
         *readable = kept + len == buffers.incoming.len() || *read_closed;
         conn.last_heard = self.now;
-        conn.pulse.heard();
+        conn.heartbeat.received();
         self.metrics.bytes_read += len as u64;
         if is_discarded {
             return Arrived::Nothing;
@@ -163,7 +163,7 @@ impl Core {
             // No TLS record starts with an upper-case letter (RFC 8446, 5.1); every HTTP method
             // does.
             let head_only = records.starts_with(b"HEAD ");
-            rare.session = None;
+            cold.session = None;
             return Arrived::NoTls { head_only };
         }
         buffers.answer.clear();
@@ -231,7 +231,7 @@ impl Core {
         conn.forget_message();
         let dropped = self.outboxes.change(id, conn, |open| open.outbox.cut_to_sealed(open.spares));
         self.metrics.messages_dropped += dropped;
-        self.mark_dirty(id);
+        self.enqueue_flush(id);
         self.arm(id);
     }
 }
@@ -241,7 +241,7 @@ impl Core {
     fn queue_sealed(&mut self, id: ConnId, records: &[u8]) {
         if let Some(conn) = self.conns.get_mut(id) {
             self.outboxes.change(id, conn, |open| open.outbox.push_sealed(open.spares, records));
-            self.mark_dirty(id);
+            self.enqueue_flush(id);
         }
     }
 
@@ -256,11 +256,11 @@ impl Core {
 
     /// Writes our close_notify to a peer that has ended its side, if the socket accepts it at once.
     pub(crate) fn write_close_notify(&mut self, id: ConnId) {
-        let Some(Connection { socket, rare: Some(rare), .. }) = self.conns.get_mut(id) else {
+        let Some(Connection { socket, cold: Some(cold), .. }) = self.conns.get_mut(id) else {
             return;
         };
         let records = &mut self.tls.buffers.outgoing;
-        let sealed = rare.session.as_mut().and_then(|session| session.seal_end(records));
+        let sealed = cold.session.as_mut().and_then(|session| session.seal_end(records));
         if let Some(len) = sealed
             && let Err(error) = (&*socket).write(&records[..len])
         {

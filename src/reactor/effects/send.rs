@@ -38,7 +38,8 @@ impl Core {
         )
     }
 
-    /// Sends a message in a way that is worth it for large ones only, if there is one.
+    /// Tries ways of sending that pay off only for large messages: compression, and an immediate
+    /// write.
     #[inline(never)]
     fn send_large(&mut self, id: ConnId, message: Message<'_>) -> Option<SendOutcome> {
         if message.len() >= self.deflate.bytes_min()
@@ -52,7 +53,7 @@ impl Core {
         None
     }
 
-    /// Queues one message for one connection of the client's role, masked by who sends it.
+    /// Queues a masked message for an outbound connection.
     pub(crate) fn send_masked(&mut self, id: ConnId, message: Masked<'_>) -> SendOutcome {
         if self.conns.get(id).is_some_and(|conn| conn.decoder.role() == Role::Server) {
             return SendOutcome::Refused;
@@ -67,20 +68,20 @@ impl Core {
         })
     }
 
-    /// Queues a frame that others are sent, too.
+    /// Queues a frame that other connections are sent, too.
     pub(crate) fn send_shared(&mut self, id: ConnId, frame: &SharedFrame) -> SendOutcome {
         let shared = self.share(frame);
         self.send_counted(id, frame, shared.as_ref())
     }
 
-    /// Counts a frame that is large enough to be shared rather than copied into each outbox.
+    /// Counts a frame as shared, if it is large enough to be shared and not copied.
     pub(crate) fn share(&self, frame: &SharedFrame) -> Option<Rc<Shared>> {
         let bytes = frame.bytes();
         let is_large = bytes.len() >= SHARE_BYTES_MIN;
         is_large.then(|| self.outboxes.ledger.share(Bytes::Frame(Rc::clone(bytes))))
     }
 
-    /// Queues a frame that is counted already, if it is large enough to be shared.
+    /// Queues a frame; `shared` is its counted buffer if it is large enough to be shared.
     pub(crate) fn send_counted(
         &mut self,
         id: ConnId,
@@ -101,14 +102,14 @@ impl Core {
         })
     }
 
-    /// Queues a ping of a service's own.
+    /// Queues a ping of a service.
     pub(crate) fn send_ping(&mut self, id: ConnId, payload: &[u8]) -> SendOutcome {
         self.queue(id, payload.len(), true, |outbox, spares, mask| {
             outbox.push_ping(spares, payload, mask);
         })
     }
 
-    /// Queues the answer to a ping.
+    /// Queues a pong.
     pub(crate) fn send_pong(&mut self, id: ConnId, payload: &[u8]) -> SendOutcome {
         self.queue(id, payload.len(), true, |outbox, spares, mask| {
             outbox.push_pong(spares, payload, mask);
@@ -162,7 +163,7 @@ impl Core {
         if let Some(reason) = self.outboxes.refusal(id, conn, limits, payload_len, is_control) {
             self.metrics.buffered_refused += u64::from(reason == CloseReason::Overloaded);
             self.metrics.messages_refused += u64::from(!is_control);
-            // That a message is larger than any queue may be is not for its receiver to answer for.
+            // The receiver is not at fault for a message larger than any queue.
             if !is_control && frame_bytes(payload_len) <= limits.outbox_hard {
                 self.apply_policy(id, reason);
             }
@@ -173,7 +174,7 @@ impl Core {
         let is_congested = conn.outbox.bytes() > limits.outbox_soft;
         let is_first = is_congested && conn.outbox.above_soft_since().is_none();
         count_queued(conn, &mut self.metrics, payload_len, is_control);
-        self.mark_dirty(id);
+        self.enqueue_flush(id);
         if is_first {
             self.metrics.congested += 1;
             self.congest(id, Pressure::Congested);
@@ -182,7 +183,7 @@ impl Core {
         if is_congested { SendOutcome::Congested } else { SendOutcome::Queued }
     }
 
-    /// Notes that a connection's outbox went above its soft limit.
+    /// Records that a connection's outbox rose above its soft limit.
     pub(crate) fn congest(&mut self, id: ConnId, pressure: Pressure) {
         if let Some(conn) = self.conns.get_mut(id) {
             let now = self.now;
@@ -190,15 +191,15 @@ impl Core {
         }
     }
 
-    /// Output that must not wait for anybody's limits: an HTTP head.
+    /// Queues an HTTP head, which no limit applies to.
     pub(crate) fn queue_head(&mut self, id: ConnId, head: Vec<u8>) {
         if let Some(conn) = self.conns.get_mut(id).filter(|_| !head.is_empty()) {
             self.outboxes.change(id, conn, |open| open.outbox.push_head(open.spares, head));
-            self.mark_dirty(id);
+            self.enqueue_flush(id);
         }
     }
 
-    /// There was no room for a message: the route's policy.
+    /// Applies the route's slow consumer policy, after a message had no room.
     fn apply_policy(&mut self, id: ConnId, reason: CloseReason) {
         if let Some(conn) = self.conns.get_mut(id) {
             match self.router.settings(conn.route).slow_policy {

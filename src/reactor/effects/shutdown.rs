@@ -110,7 +110,7 @@ impl Reactor {
             warn!("{} connections did not end in time", rest.len());
         }
         for id in rest {
-            self.core.vanish(id, CloseReason::Shutdown);
+            self.core.drop_connection(id, CloseReason::Shutdown);
         }
     }
 
@@ -135,7 +135,7 @@ impl Core {
         let operators: Vec<ConnId> = operators.map(|(id, _)| id).collect();
         for id in operators {
             self.flush(id);
-            self.vanish(id, CloseReason::Shutdown);
+            self.drop_connection(id, CloseReason::Shutdown);
         }
     }
 
@@ -163,7 +163,7 @@ impl Core {
         let is_answered = !conn.outbox.is_empty();
         let awaits_answer = conn.handshake().is_some_and(|handshake| handshake.awaits_answer());
         if !is_answered && !awaits_answer {
-            return self.vanish(id, CloseReason::Shutdown);
+            return self.drop_connection(id, CloseReason::Shutdown);
         }
         if !is_answered {
             let head_only = conn.handshake().is_some_and(|handshake| handshake.is_head_only());

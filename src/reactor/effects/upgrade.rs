@@ -1,10 +1,9 @@
-//! Requests: from the bytes of a head to a 101 or a refusal, and the answers to our own. Those that ask
-//! for no upgrade are [`http`](crate::reactor::effects::http)'s.
+//! Handshakes: from the bytes of a request head to a 101 or a refusal, and responses to our own
+//! requests. Requests without upgrade are handled in [`http`](crate::reactor::effects::http).
 //!
-//! The checks of RFC 6455, 4.2.1 are `protocol::handshake`'s; what is ours is the order of the rest:
-//! the host (403), the path (404), the origin (403), the subprotocol (400), admission (503, 429), then
-//! the service.
-//! A refusal always ends the connection.
+//! `protocol::handshake` does the checks of RFC 6455, 4.2.1. Here follow, in this order: the host
+//! (403), the path (404), the origin (403), the subprotocol (400), admission (503, 429), then the
+//! service. A refusal always ends the connection.
 
 use std::num::NonZeroU8;
 
@@ -18,14 +17,14 @@ use crate::reactor::api::id::{ConnId, RouteId};
 use crate::reactor::api::outcome::Decision;
 use crate::reactor::api::request::{Params, Request};
 use crate::reactor::conn::handshake::Deferred;
-use crate::reactor::conn::phase::{Input, Phase, Standing};
+use crate::reactor::conn::phase::{Input, Phase, Registration};
 use crate::reactor::core::Core;
 use crate::reactor::parts::deflate::negotiate;
 use crate::reactor::parts::destination::Destination;
 use crate::reactor::parts::origin;
 use crate::reactor::parts::pages::Pages;
 
-/// A request that leads somewhere.
+/// A request with its route.
 struct Routed {
     route: RouteId,
     params: Params,
@@ -33,8 +32,8 @@ struct Routed {
 }
 
 impl Reactor {
-    /// Takes bytes of a request, or of an answer to ours; returns how many are done with. The rest is
-    /// for whatever comes next.
+    /// Handles bytes of a request, or of the response to ours; returns the number of consumed
+    /// bytes. The rest belongs to what follows the head.
     pub(crate) fn take_head(&mut self, id: ConnId, input: &[u8]) -> usize {
         self.core.work.spend(HEAD_WORK);
         let head_bytes_max = self.core.settings.head_bytes_max;
@@ -72,7 +71,7 @@ impl Reactor {
             Err(refusal) => {
                 if is_answer {
                     let reason = CloseReason::UpgradeFailed(refusal.into());
-                    self.core.vanish(id, reason);
+                    self.core.drop_connection(id, reason);
                 } else {
                     self.core.forget_request(id);
                     self.core.refuse(id, refusal, false);
@@ -82,7 +81,7 @@ impl Reactor {
         }
     }
 
-    /// Takes a request whose head is whole; returns how many bytes of `rest` are done with.
+    /// Handles a request with a complete head; returns the number of consumed bytes of `rest`.
     fn take_request(&mut self, id: ConnId, head: &[u8], rest: &[u8]) -> usize {
         let mut slots = EMPTY_SLOTS;
         let parsed = handshake::Request::parse(head, &mut slots);
@@ -151,9 +150,9 @@ impl Reactor {
             .call(service, |service, cx| service.on_request(cx, id, &request))
             .ok_or(Refusal::Internal)?;
         if let Some(conn) = self.core.conns.get_mut(id) {
-            // Even if the service has closed it before it answered.
+            // Even if the service has closed the connection within the handler.
             if !matches!(decision, Decision::Respond(_) | Decision::Refuse(_)) {
-                conn.standing = Standing::Announced;
+                conn.registration = Registration::Announced;
             }
             if let Some(handshake) = conn.handshake() {
                 handshake.deferred = Some(Deferred { accept: upgrade.accept(), deflate });
@@ -167,7 +166,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Carries out what the service has decided, now or later.
+    /// Carries out a service's decision on a request, deferred or not.
     pub(crate) fn decide(&mut self, id: ConnId, decision: Decision) {
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
@@ -192,7 +191,7 @@ impl Reactor {
         }
     }
 
-    /// Sends the 101; from here on the connection is a WebSocket.
+    /// Sends the 101: from now on the connection is a WebSocket.
     fn accept_upgrade(&mut self, id: ConnId, deferred: Deferred, protocol: Option<usize>) {
         let deflate = deferred.deflate.map(|agreed| {
             let fits = self.core.has_window_room(agreed.window_bytes_max());
@@ -217,7 +216,7 @@ impl Reactor {
         self.open(id, protocol);
     }
 
-    /// The handshake is done, in either role.
+    /// Completes the handshake, in either role.
     pub(crate) fn open(&mut self, id: ConnId, protocol: Option<u8>) {
         let now = self.core.now;
         let Some(conn) = self.core.conns.get_mut(id) else {
@@ -227,7 +226,7 @@ impl Reactor {
         conn.protocol = protocol.and_then(|index| NonZeroU8::new(index.wrapping_add(1)));
         conn.last_heard = now;
         conn.last_data = now;
-        let handshake = conn.rare().handshake.take();
+        let handshake = conn.cold().handshake.take();
         let begun = handshake.map_or(conn.opened, |handshake| handshake.since);
         conn.tidy();
         let service = conn.service;
@@ -235,14 +234,14 @@ impl Reactor {
         self.core.metrics.opened += 1;
         self.core.metrics.handshakes_took.count(now.since(begun));
         self.core.arm(id);
-        self.core.mark_dirty(id);
-        self.core.run(id);
+        self.core.enqueue_flush(id);
+        self.core.enqueue_read(id);
         self.call_for(id, service, |service, cx| service.on_open(cx, id));
     }
 }
 
 impl Core {
-    /// Which route a valid upgrade leads to, and with which subprotocol.
+    /// The route and subprotocol of a valid upgrade request.
     fn route(&self, to: Destination<'_>, upgrade: &Upgrade<'_>) -> Result<Routed, Refusal> {
         let mut refusal = Refusal::NotFound;
         let mut without_protocol = None;
@@ -268,7 +267,7 @@ impl Core {
         without_protocol.ok_or(refusal)
     }
 
-    /// What admission said at the beginning, and whether the key is new.
+    /// Returns admission's refusal, if there is one, and checks whether the key is new.
     fn admit_request(&mut self, id: ConnId, upgrade: &Upgrade<'_>) -> Result<(), Refusal> {
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
         if let Some(refused) = handshake.and_then(|handshake| handshake.refused) {
@@ -282,12 +281,12 @@ impl Core {
         }
     }
 
-    /// Answers with a refusal and closes; to HEAD without the body (RFC 9110, 9.3.2).
+    /// Sends a refusal and closes; for HEAD without body (RFC 9110, 9.3.2).
     pub(crate) fn refuse(&mut self, id: ConnId, refusal: Refusal, head_only: bool) {
         self.refuse_with(id, refusal, &Response::from(refusal), head_only);
     }
 
-    /// The same, with a response that has further headers.
+    /// Sends a refusal with further headers, and closes.
     pub(crate) fn refuse_with(
         &mut self,
         id: ConnId,
@@ -304,7 +303,7 @@ impl Core {
         self.end_http(id, CloseReason::Refused(refusal));
     }
 
-    /// A service's own answer.
+    /// Sends a service's own response to an upgrade request, and closes.
     fn respond_and_close(&mut self, id: ConnId, response: &Response) {
         self.metrics.http_answered += 1;
         if response.status() >= 400 {
@@ -314,8 +313,8 @@ impl Core {
         self.end_http(id, CloseReason::HttpDone);
     }
 
-    /// Begins the end of a connection that never was a WebSocket: its answer is queued, what it sends
-    /// from here on is thrown away.
+    /// Starts the end of a connection that never was a WebSocket: its response is queued, its input
+    /// is discarded from now on.
     pub(crate) fn end_http(&mut self, id: ConnId, reason: CloseReason) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.phase = Phase::Closing { since: self.now, reason, input: Input::Discard };
@@ -323,21 +322,22 @@ impl Core {
         }
     }
 
-    /// The service will decide later. Nothing is read until then, so that a reset shows as an error of
-    /// the socket alone: one that came along with the request is looked for here, a later one is an event.
+    /// Defers the request until the service decides. Nothing is read until then, so that only a
+    /// socket error shows a reset: a reset that arrived with the request is checked here, a later
+    /// one is an event.
     pub(crate) fn defer(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id)
             && conn.phase == Phase::Handshake
         {
             conn.phase = Phase::Deferred;
             if conn.read_closed && !matches!(conn.socket.take_error(), Ok(None)) {
-                self.vanish(id, CloseReason::PeerReset);
+                self.drop_connection(id, CloseReason::PeerReset);
             }
         }
     }
 
-    /// Notes a late decision; the turn carries it out, since that calls the service. One that comes
-    /// before `on_request` has returned is early, and as good.
+    /// Queues a decision on a deferred request; the mail phase carries it out, since that calls the
+    /// service. A decision may also come before `on_request` has returned.
     pub(crate) fn answer(&mut self, id: ConnId, decision: Decision) {
         let phase = self.conns.get(id).map(|conn| conn.phase);
         let is_awaited = matches!(phase, Some(Phase::Handshake | Phase::Deferred));

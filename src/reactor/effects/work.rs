@@ -63,7 +63,7 @@ impl Reactor {
     fn read_some(&mut self, most: usize) -> usize {
         let mut read = 0;
         while read < most && !self.core.work.is_phase_spent() {
-            let Some(id) = self.core.queues.run.pop_front() else {
+            let Some(id) = self.core.queues.read.pop_front() else {
                 break;
             };
             read += 1;
@@ -85,7 +85,7 @@ impl Reactor {
         while left > 0 && self.core.metrics.bytes_written < bytes {
             let some = left.min(WEIGHED_AT_ONCE);
             for _ in 0..some {
-                if let Some(id) = self.core.queues.dirty.pop_front() {
+                if let Some(id) = self.core.queues.flush.pop_front() {
                     self.core.flush(id);
                 }
             }

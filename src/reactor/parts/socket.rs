@@ -22,7 +22,7 @@ pub(crate) fn send_buffer_max() -> io::Result<usize> {
 
 /// Grows the send buffer so that the kernel accepts all queued output, whether the peer reads or
 /// not.
-pub(crate) fn widen_send_buffer(socket: &TcpStream, queued: usize, most: usize) {
+pub(crate) fn grow_send_buffer(socket: &TcpStream, queued: usize, most: usize) {
     let socket = SockRef::from(socket);
     // Linux doubles the value for its bookkeeping, and returns the doubled one.
     let now = socket.send_buffer_size().unwrap_or(0);

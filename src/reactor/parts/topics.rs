@@ -74,7 +74,7 @@ pub enum JoinError {
     TooManyMemberships,
     /// The name has more than [`NAME_BYTES_MAX`] bytes.
     NameTooLong,
-    /// There is no such connection, or it is not open.
+    /// The connection has ended, or is not open.
     NotOpen,
 }
 
@@ -173,7 +173,7 @@ impl<M: Copy + Eq> Topics<M> {
         self.topics[topic.0 as usize].batch = Some(batch);
     }
 
-    /// How many members a topic has.
+    /// The number of members of a topic.
     pub fn count(&self, service: u16, name: &str) -> usize {
         self.members(service, name).len()
     }
