@@ -1,6 +1,7 @@
 //! The `weir` binary: parses the command line, loads the configuration, runs the command, returns
 //! an exit code.
 
+mod allocator;
 mod cli;
 mod config;
 mod descriptors;

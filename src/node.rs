@@ -17,6 +17,7 @@ use weir::services::rpc::node::{Node, P2P_PATH, peer_route};
 use weir::services::rpc::{Backend as _, Rpc};
 
 pub(crate) use self::options::NodeOptions;
+use crate::allocator::return_freed_memory;
 use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::logging::LogSettings;
 use crate::observe::{PeerSource, ProcessSource, RpcSource};
@@ -63,6 +64,7 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     reactor.add_route("/", rpc, options.route())?;
     // Before listening: a process that reads our listener line may send a signal at once.
     handle_signals(&mut reactor)?;
+    return_freed_memory(&mut reactor)?;
     listen(&mut reactor, options)?;
     log_start(None, &settings);
     reactor.run()?;

@@ -21,6 +21,7 @@ use weir::services::rpc::Rpc;
 use weir::services::rpc::gateway::Gateway;
 use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 
+use crate::allocator::return_freed_memory;
 use crate::config::{ADMIN_GROUP, Config, NetworkConfig, RouteConfig, Service};
 use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::observe::{NetworkSource, ProcessSource};
@@ -52,6 +53,7 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     let mut reactor = Reactor::new(settings.clone())?;
     // Before certificates are read: a later SIGHUP then reloads them in the first turn.
     handle_signals(&mut reactor)?;
+    return_freed_memory(&mut reactor)?;
     for route in &config.routes {
         add_route(&mut reactor, route)?;
     }

@@ -10,7 +10,7 @@ use std::str::FromStr as _;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Each top module, and those of our own that it may name.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("protocol", &[]),
     ("reactor", &["protocol"]),
     ("backplane", &["reactor", "protocol"]),
@@ -23,6 +23,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("nearest", &[]),
     ("version", &[]),
     ("descriptors", &["reactor"]),
+    ("allocator", &["reactor", "protocol"]),
     // The build script is a program of its own.
     ("build", &[]),
     ("logging", &["nearest"]),
@@ -30,6 +31,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     (
         "node",
         &[
+            "allocator",
             "config",
             "descriptors",
             "logging",
@@ -47,6 +49,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     (
         "serve",
         &[
+            "allocator",
             "config",
             "descriptors",
             "logging",
@@ -62,7 +65,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
 
 /// Modules of the library, which know nothing of the binary's dependencies.
 const LIBRARY: [&str; 5] = ["protocol", "reactor", "backplane", "upstream", "services"];
-const FOR_THE_BINARY: [&str; 10] = [
+const FOR_THE_BINARY: [&str; 11] = [
     "clap",
     "toml",
     "humantime",
@@ -73,6 +76,7 @@ const FOR_THE_BINARY: [&str; 10] = [
     "signal_hook",
     "rustix",
     "rlimit",
+    "mimalloc",
 ];
 
 /// What is not for a layer, though no module of ours.

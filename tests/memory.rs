@@ -293,3 +293,47 @@ fn memory_of_half_heads_goes_back_to_the_system() {
     drop(clients);
     eventually(|| resident(server.pid()) < before + held / 4, "the memory is back");
 }
+
+/// The bytes that the server's memory account reports for all connections.
+fn accounted(admin: SocketAddr) -> usize {
+    let mut client = Client::tcp(admin);
+    client.raw(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n");
+    let text = String::from_utf8(client.answer().1).unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix("weir_buffered_bytes ")).unwrap();
+    value.parse::<f64>().unwrap() as usize
+}
+
+#[test]
+fn memory_of_non_readers_is_accounted_and_goes_back_to_the_system() {
+    const COUNT: usize = 1_000;
+    /// Some of it stays in the server's queues until the kernel has enlarged its send buffers.
+    const SENT_BYTES: usize = 250 * KIB;
+    let _alone = crowd();
+    let (server, address) = Process::serve(&[
+        "--admin",
+        "127.0.0.1:0",
+        "--outbox-grace",
+        "10m",
+        "--write-timeout",
+        "10m",
+    ]);
+    let line = server.line();
+    let admin = line.strip_prefix("admin http://").unwrap().trim_end_matches('/').parse().unwrap();
+    drop(idle(address, 100));
+    let before = resident(server.pid());
+    let message = frame(true, BINARY, &[7; 100]);
+    let burst = message.repeat(SENT_BYTES / message.len());
+    let mut clients: Vec<Client> = (0..COUNT).map(|_| Client::narrow(address, "/")).collect();
+    clients.iter_mut().for_each(|client| client.raw(&burst));
+    let mut grown = 0;
+    eventually(
+        || {
+            let held = accounted(admin);
+            grown = resident(server.pid()) - before;
+            held >= COUNT * 32 * KIB && held >= grown / 4 * 3 && grown >= held / 4 * 3
+        },
+        "the account is within a quarter of the resident memory",
+    );
+    drop(clients);
+    eventually(|| resident(server.pid()) < before + grown / 8, "the memory is back");
+}

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use mio::Registry;
 
-use super::api::budget::RATE_ADDRESSES_MAX;
+use super::api::budget::{RATE_ADDRESSES_MAX, TABLE_SLOTS_RESERVED_MAX};
 use super::api::handle::Commands;
 use super::api::id::{ConnId, ServiceId};
 use super::api::outcome::Decision;
@@ -143,12 +143,14 @@ impl Core {
             topics_max: settings.topics_max,
             topics_per_connection_max: settings.topics_per_connection_max,
         };
+        let slots = settings.connections_max.saturating_add(settings.outbound_max);
+        let slots = slots.min(TABLE_SLOTS_RESERVED_MAX);
         Ok(Core {
             now: Time::ZERO,
-            conns: Conns::default(),
+            conns: Conns::with_capacity(slots),
             queues: Queues::default(),
             router: Router::default(),
-            schedule: Schedule::default(),
+            schedule: Schedule::with_capacity(slots),
             topics: Topics::new(limits),
             outboxes: Outboxes::new(Ledger::new(&settings)),
             admission: Admission::new(&settings, RATE_ADDRESSES_MAX),

@@ -9,7 +9,6 @@ use crate::protocol::handshake::{Expected, HeadScan, Refusal, Request};
 use crate::protocol::http::BodyDecoder;
 use crate::reactor::api::time::Time;
 use crate::reactor::parts::cors::Cors;
-use crate::reactor::parts::pages::Pages;
 
 /// The state of a connection until it is open.
 #[derive(Debug)]
@@ -18,7 +17,7 @@ pub(crate) struct Handshake {
     pub(crate) since: Time,
     pub(crate) scan: HeadScan,
     /// The received part of a head, or the head of a request whose body is incomplete.
-    pub(crate) head: Pages,
+    pub(crate) head: Vec<u8>,
     /// Admission's refusal, if the connection was not admitted.
     pub(crate) refused: Option<Refusal>,
     /// HTTP requests answered on this connection.
@@ -42,7 +41,7 @@ impl Handshake {
         Handshake {
             since,
             scan: HeadScan::default(),
-            head: Pages::default(),
+            head: Vec::new(),
             refused: None,
             answered: 0,
             origin: None,
@@ -55,7 +54,7 @@ impl Handshake {
     }
 
     pub(crate) fn held_bytes(&self) -> usize {
-        self.head.held_bytes() + self.body.as_ref().map_or(0, PartialBody::held_bytes)
+        self.head.capacity() + self.body.as_ref().map_or(0, PartialBody::held_bytes)
     }
 
     /// Whether the client waits for a response or will: only a client that got one may be silent.

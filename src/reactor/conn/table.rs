@@ -25,6 +25,11 @@ pub(crate) struct Conns {
 }
 
 impl Conns {
+    /// A table that holds `count` connections without growing.
+    pub(crate) fn with_capacity(count: usize) -> Conns {
+        Conns { slab: Slab::with_capacity(count), ..Conns::default() }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slab.len()
     }

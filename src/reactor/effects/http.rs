@@ -23,7 +23,6 @@ use crate::reactor::core::Core;
 use crate::reactor::parts::cors::Cors;
 use crate::reactor::parts::destination::Destination;
 use crate::reactor::parts::origin;
-use crate::reactor::parts::pages::Pages;
 use crate::reactor::parts::shared::Bytes;
 
 impl Reactor {
@@ -160,7 +159,7 @@ impl Core {
         self.note_path(id, request);
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
         if let Some(handshake) = handshake {
-            handshake.head = Pages::from(head);
+            handshake.head = head.to_vec();
             handshake.body = Some(body);
             handshake.since = now;
         }

@@ -22,7 +22,6 @@ use crate::reactor::core::Core;
 use crate::reactor::parts::deflate::negotiate;
 use crate::reactor::parts::destination::Destination;
 use crate::reactor::parts::origin;
-use crate::reactor::parts::pages::Pages;
 
 /// A request with its route.
 struct Routed {
@@ -54,7 +53,7 @@ impl Reactor {
         let is_answer = handshake.awaited.is_some();
         match handshake.scan.scan(buffered, head_bytes_max) {
             Ok(None) => {
-                handshake.head = if before == 0 { Pages::from(input) } else { kept };
+                handshake.head = if before == 0 { input.to_vec() } else { kept };
                 input.len()
             }
             Ok(Some(len)) => {

@@ -20,7 +20,6 @@ pub(super) mod listener;
 pub(super) mod mailbox;
 pub(super) mod metrics;
 pub(super) mod origin;
-pub(super) mod pages;
 pub(super) mod recovery;
 pub(super) mod router;
 pub(super) mod schedule;

@@ -99,6 +99,11 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
+    /// A schedule that holds `count` timers without growing.
+    pub(crate) fn with_capacity(count: usize) -> Schedule {
+        Schedule { wheel: Wheel::with_capacity(count), ..Schedule::default() }
+    }
+
     /// See [`Wheel::insert`].
     pub(crate) fn insert(&mut self, due: Time, timer: Timer) -> TimerId {
         self.wheel.insert(due, timer.into())

@@ -88,8 +88,13 @@ impl<K: Copy> Default for Wheel<K> {
 impl<K: Copy> Wheel<K> {
     /// A wheel without timers; allocates at the first insert.
     pub fn new() -> Wheel<K> {
+        Wheel::with_capacity(0)
+    }
+
+    /// A wheel without timers that holds `count` of them without growing.
+    pub fn with_capacity(count: usize) -> Wheel<K> {
         Wheel {
-            entries: Slab::new(),
+            entries: Slab::with_capacity(count),
             heads: [NIL; SLOTS],
             occupied: [0; WORDS],
             tick: 0,
