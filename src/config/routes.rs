@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use weir::reactor::RoutePattern;
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::services::rooms::RoomSettings;
 
@@ -15,7 +16,7 @@ use super::options::{RoomOptions, RouteOptions};
 use super::place::Place;
 
 /// The path parameter that names the room.
-const ROOM_NAME: &str = "{name}";
+const ROOM_NAME: &str = "name";
 
 /// One route, ready to serve.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,7 +89,7 @@ pub(super) fn routes(
     settings: &Settings,
     taken: impl Iterator<Item = String>,
 ) -> Result<Vec<RouteConfig>, ConfigError> {
-    let mut seen: HashSet<String> = taken.collect();
+    let mut seen: HashSet<RoutePattern> = taken.filter_map(|path| path.parse().ok()).collect();
     let mut routes = Vec::with_capacity(tables.len());
     for (place, table) in tables {
         let route = route(&place, table.clone(), defaults)?;
@@ -97,10 +98,11 @@ pub(super) fn routes(
                 place_of(&error.contradiction(), &[&table, defaults]).unwrap_or(place.clone());
             Err(ConfigError::Route { place, error })
         };
-        if let Err(error) = check(&route, settings) {
-            return refused(error);
-        }
-        if !seen.insert(pattern(&route.path)) {
+        let pattern = match check(&route, settings) {
+            Ok(pattern) => pattern,
+            Err(error) => return refused(error),
+        };
+        if !seen.insert(pattern) {
             return refused(RouteError::Twice(route.path));
         }
         routes.push(route);
@@ -135,13 +137,15 @@ fn route(place: &Place, table: Layer, defaults: &Layer) -> Result<RouteConfig, C
     })
 }
 
-fn check(route: &RouteConfig, settings: &Settings) -> Result<(), RouteError> {
-    check_path(&route.path).map_err(|why| RouteError::Path(route.path.clone(), why))?;
-    if route.service.kind() == ServiceKind::Rooms && !route.path.split('/').any(|s| s == ROOM_NAME)
+/// The route's pattern, if its limits do not contradict each other.
+fn check(route: &RouteConfig, settings: &Settings) -> Result<RoutePattern, RouteError> {
+    let refused = |error| RouteError::Path(route.path.clone(), error);
+    let pattern = parse_path(&route.path).map_err(refused)?;
+    if route.service.kind() == ServiceKind::Rooms && !pattern.params().any(|name| name == ROOM_NAME)
     {
-        return Err(RouteError::Path(route.path.clone(), PathError::NoRoomName));
+        return Err(refused(PathError::NoRoomName));
     }
-    if route.page && route.path.contains(['{', '*']) {
+    if route.page && !pattern.is_exact() {
         return Err(RouteError::Page(route.path.clone()));
     }
     if let Err(error) = route.settings.check() {
@@ -157,83 +161,45 @@ fn check(route: &RouteConfig, settings: &Settings) -> Result<(), RouteError> {
             let history = rooms.history_bytes_max;
             Err(RouteError::HistoryAboveSoft { path: route.path.clone(), history, soft })
         }
-        _ => Ok(()),
+        _ => Ok(pattern),
     }
 }
 
-fn check_path(path: &str) -> Result<(), PathError> {
-    let Some(rest) = path.strip_prefix('/') else {
-        return Err(PathError::NoSlash);
-    };
-    if rest.is_empty() {
-        return Ok(());
+/// Reads a path, with less freedom than the loop: no segment is empty, nor does one contain a character
+/// that a request has in its path only percent-encoded, or not at all (RFC 3986, 3.3).
+fn parse_path(path: &str) -> Result<RoutePattern, PathError> {
+    let pattern = path.parse().map_err(PathError::Pattern)?;
+    if path.len() > 1 && path.split('/').skip(1).any(str::is_empty) {
+        return Err(PathError::EmptySegment);
     }
-    let mut names = HashSet::new();
-    let mut segments = rest.split('/').peekable();
-    while let Some(segment) = segments.next() {
-        let parameter = segment.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
-        match (segment, parameter) {
-            ("", _) => return Err(PathError::EmptySegment),
-            ("*", _) if segments.peek().is_none() => {}
-            (_, Some(name)) if !is_name(name) => return Err(PathError::BadName),
-            (_, Some(name)) if !names.insert(name) => return Err(PathError::NameTwice),
-            (_, Some(_)) => {}
-            (literal, None) if literal.contains(is_special) => return Err(PathError::BadSegment),
-            _ => {}
-        }
+    if path.contains(|c: char| matches!(c, '?' | '#' | '%') || !c.is_ascii_graphic()) {
+        return Err(PathError::BadCharacter);
     }
-    Ok(())
-}
-
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-/// Characters that no literal segment contains: our own notation, the end of a path (RFC 3986,
-/// 3.3), and characters that clients escape.
-fn is_special(c: char) -> bool {
-    matches!(c, '{' | '}' | '*' | '?' | '#' | '%') || !c.is_ascii_graphic()
-}
-
-/// The path without the names of its parameters. Equal patterns match the same requests.
-fn pattern(path: &str) -> String {
-    let segment = |segment: &str| {
-        if segment.starts_with('{') { "{}".to_owned() } else { segment.to_owned() }
-    };
-    path.split('/').map(segment).collect::<Vec<_>>().join("/")
+    Ok(pattern)
 }
 
 #[cfg(test)]
 mod tests {
+    use weir::reactor::PatternError;
+
     use super::*;
 
     #[test]
     fn malformed_paths_are_rejected() {
         for path in ["/", "/a", "/a/{b}/c", "/{a}/{b}", "/a/*", "/*", "/.well-known/x~y"] {
-            assert_eq!(check_path(path), Ok(()), "{path}");
+            assert!(parse_path(path).is_ok(), "{path}");
         }
         for (path, error) in [
-            ("", PathError::NoSlash),
-            ("a", PathError::NoSlash),
+            ("", PathError::Pattern(PatternError::NoSlash)),
             ("//", PathError::EmptySegment),
             ("/a/", PathError::EmptySegment),
-            ("/{}", PathError::BadName),
-            ("/{a b}", PathError::BadName),
-            ("/{a}/{a}", PathError::NameTwice),
-            ("/*/a", PathError::BadSegment),
-            ("/a{b}", PathError::BadSegment),
-            ("/a*", PathError::BadSegment),
-            ("/a?b", PathError::BadSegment),
-            ("/a b", PathError::BadSegment),
-            ("/{a", PathError::BadSegment),
+            ("/{a b}", PathError::Pattern(PatternError::BadName)),
+            ("/a*", PathError::Pattern(PatternError::BadSegment)),
+            ("/a?b", PathError::BadCharacter),
+            ("/a b", PathError::BadCharacter),
+            ("/caf\u{e9}", PathError::BadCharacter),
         ] {
-            assert_eq!(check_path(path), Err(error), "{path}");
+            assert_eq!(parse_path(path).unwrap_err(), error, "{path}");
         }
-    }
-
-    #[test]
-    fn patterns_ignore_parameter_names() {
-        assert_eq!(pattern("/a/{b}/*"), "/a/{}/*");
-        assert_eq!(pattern("/"), "/");
     }
 }

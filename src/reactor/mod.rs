@@ -59,7 +59,7 @@ pub use self::api::outcome::{Decision, More, SendOutcome};
 pub use self::api::publish::{Filter, Payload, PublishOptions, Published, Target};
 pub use self::api::record::{Metadata, MetadataFull, Record, Traffic};
 pub use self::api::request::{Params, PlainRequest, Request};
-pub use self::api::route::{Page, RouteError};
+pub use self::api::route::{Page, PatternError, RouteError};
 pub use self::api::service::Service;
 pub use self::api::throttle::{Outstanding, Throttle};
 pub use self::api::time::Time;
@@ -70,6 +70,7 @@ pub use self::parts::file::read_regular_file;
 pub use self::parts::histograms::{Durations, Sizes};
 pub use self::parts::mailbox::{MailReceiver, MailSender};
 pub use self::parts::metrics::{Metric, Metrics};
+pub use self::parts::router::RoutePattern;
 pub use self::parts::schedule::ServiceTimer;
 #[cfg(feature = "signals")]
 pub use self::parts::signals::SignalAction;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use weir::reactor::PatternError;
 use weir::reactor::settings::SettingsError;
 
 /// Why a route was rejected. Sizes are in bytes.
@@ -31,11 +32,10 @@ pub(crate) enum RouteError {
 /// Why a path was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PathError {
-    NoSlash,
+    Pattern(PatternError),
     EmptySegment,
-    BadName,
-    NameTwice,
-    BadSegment,
+    /// A character that does not appear in the path of a request as it is.
+    BadCharacter,
     NoRoomName,
 }
 
@@ -83,13 +83,13 @@ impl fmt::Display for RouteError {
 
 impl fmt::Display for PathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PathError::NoSlash => "must start with /",
-            PathError::EmptySegment => "has an empty segment",
-            PathError::BadName => "a parameter must be {name}, of letters, digits and _",
-            PathError::NameTwice => "two parameters have the same name",
-            PathError::BadSegment => "a segment must be plain text, {name}, or * at the end",
-            PathError::NoRoomName => "a path of rooms must contain the parameter {name}",
-        })
+        match self {
+            PathError::Pattern(error) => error.fmt(f),
+            PathError::EmptySegment => f.write_str("has an empty segment"),
+            PathError::BadCharacter => PatternError::BadSegment.fmt(f),
+            PathError::NoRoomName => {
+                f.write_str("a path of rooms must contain the parameter {name}")
+            }
+        }
     }
 }

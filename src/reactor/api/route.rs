@@ -8,7 +8,7 @@ use super::settings::SettingsError;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RouteError {
     /// The pattern is malformed.
-    Pattern(&'static str),
+    Pattern(PatternError),
     /// The service already has a route with this pattern.
     Duplicate,
     /// The service has not been added.
@@ -22,7 +22,7 @@ pub enum RouteError {
 impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RouteError::Pattern(wrong) => f.write_str(wrong),
+            RouteError::Pattern(error) => error.fmt(f),
             RouteError::Duplicate => f.write_str("this path already routes to this service"),
             RouteError::NoService => f.write_str("the service has not been added"),
             RouteError::TooMany => f.write_str("too many routes"),
@@ -32,6 +32,33 @@ impl fmt::Display for RouteError {
 }
 
 impl std::error::Error for RouteError {}
+
+/// Why a route pattern is malformed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PatternError {
+    /// It does not start with `/`.
+    NoSlash,
+    /// The name of a parameter is empty, or is not of ASCII letters, digits and `_`.
+    BadName,
+    /// Two parameters have the same name.
+    NameTwice,
+    /// A brace or `*` where it has no meaning.
+    BadSegment,
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PatternError::NoSlash => "must start with /",
+            PatternError::BadName => "a parameter must be {name}, of letters, digits and _",
+            PatternError::NameTwice => "two parameters have the same name",
+            PatternError::BadSegment => "a segment must be plain text, {name}, or * at the end",
+        })
+    }
+}
+
+impl std::error::Error for PatternError {}
 
 /// A static document, returned for a GET.
 #[derive(Debug, Clone, PartialEq, Eq)]
