@@ -1,13 +1,17 @@
-//! Imports point one way: main, cli, config, services, upstream, backplane, reactor, protocol.
+//! Imports point one way: main, cli, config, services, upstream, backplane, reactor, protocol; inside the
+//! reactor effects, core, conn, parts. No two files import each other, not even by way of others.
 //!
 //! Reads the paths that the sources name, in `use` and elsewhere, and holds each against what its
 //! file's layer may know. A module that is in no layer yet has to be given a place here.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
+use std::path::Path;
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use self::cycles::Graph;
+use self::paths::{Names, UnitTests, paths, sources};
+
+mod cycles;
+mod paths;
 
 /// Each top module, and those of our own that it may name.
 const LAYERS: [(&str, &[&str]); 18] = [
@@ -79,6 +83,9 @@ const FOR_THE_BINARY: [&str; 11] = [
     "mimalloc",
 ];
 
+/// The top modules among whose files there is no cycle.
+const WITHOUT_CYCLES: [&str; 1] = ["reactor"];
+
 /// What is not for a layer, though no module of ours.
 const FOREIGN: [(&str, &[&str]); 4] = [
     (
@@ -108,80 +115,53 @@ const FOREIGN: [(&str, &[&str]); 4] = [
     ),
 ];
 
-type Names = Vec<String>;
+/// The layers inside the reactor, and those that each may name. Modules of one layer may name each other.
+const REACTOR: [(&str, &[&str]); 8] = [
+    ("api", &["parts"]),
+    ("parts", &["api"]),
+    ("conn", &["api", "parts"]),
+    ("core", &["api", "parts", "conn"]),
+    ("api on the core", &["api", "parts", "conn", "core"]),
+    ("index", &["api", "parts", "conn", "core", "api on the core"]),
+    ("effects", &["api", "parts", "conn", "core", "api on the core", "index"]),
+    ("turn", &["api", "parts", "conn", "core", "api on the core", "index", "effects"]),
+];
 
-/// Every path of two names or more, absolute where it is ours: `crate::reactor::..`.
-fn paths(source: &str, module: &[&str]) -> Vec<Names> {
-    let tokens = TokenStream::from_str(source).expect("Rust");
-    let mut found = Vec::new();
-    let module = module.iter().map(|&name| name.to_owned()).collect();
-    walk(tokens, &module, &mut found);
-    found
-}
+/// The modules of `api` that lend the core to services.
+const API_ON_THE_CORE: [&str; 4] = ["conn_map", "context", "service", "throttle"];
 
-fn walk(tokens: TokenStream, module: &Names, found: &mut Vec<Names>) {
-    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    let mut at = 0;
-    while at < tokens.len() {
-        match &tokens[at..] {
-            [TokenTree::Ident(word), TokenTree::Ident(name), TokenTree::Group(body), ..]
-                if word == "mod" && body.delimiter() == Delimiter::Brace =>
-            {
-                let inner = module.iter().cloned().chain([name.to_string()]).collect();
-                walk(body.stream(), &inner, found);
-                at += 3;
-            }
-            [TokenTree::Ident(_), ..] => at += path(&tokens[at..], &Vec::new(), module, found),
-            [TokenTree::Group(group), ..] => {
-                walk(group.stream(), module, found);
-                at += 1;
-            }
-            _ => at += 1,
+/// The layer of a module of the reactor, or of an item by its path; the index defines the reactor itself
+/// and re-exports the public names.
+fn layer(names: &[&str]) -> &'static str {
+    let is_folder =
+        |name: &str| ["api", "parts", "conn", "effects", "core", "turn"].contains(&name);
+    match names {
+        ["api", name, ..] if API_ON_THE_CORE.contains(name) => "api on the core",
+        [name, ..] if is_folder(name) => {
+            REACTOR.iter().find(|(layer, _)| layer == name).map_or("index", |(layer, _)| layer)
         }
+        _ => "index",
     }
 }
 
-/// Reads one path behind `prefix`, with the tree of a `use` if there is one; returns its tokens.
-fn path(tokens: &[TokenTree], prefix: &Names, module: &Names, found: &mut Vec<Names>) -> usize {
-    let mut names = prefix.clone();
-    let mut at = 0;
-    loop {
-        match tokens.get(at) {
-            Some(TokenTree::Ident(name)) => names.push(name.to_string()),
-            Some(TokenTree::Group(tree)) if tree.delimiter() == Delimiter::Brace && at > 0 => {
-                let tree: Vec<TokenTree> = tree.stream().into_iter().collect();
-                let is_comma = |token: &TokenTree| token.to_string() == ",";
-                for branch in tree.split(is_comma).filter(|branch| !branch.is_empty()) {
-                    path(branch, &names, module, found);
-                }
-                return at + 1;
-            }
-            _ => break,
-        }
-        at += 1;
-        let is_colon = |token: Option<&TokenTree>| token.is_some_and(|t| t.to_string() == ":");
-        if !is_colon(tokens.get(at)) || !is_colon(tokens.get(at + 1)) {
-            break;
-        }
-        at += 2;
-    }
-    if names.len() > 1 {
-        found.push(absolute(names, module));
-    }
-    at.max(1)
-}
-
-/// Resolves `self`, `super` and, in the binary, `weir`.
-fn absolute(names: Names, module: &Names) -> Names {
-    let ups = names.iter().take_while(|name| *name == "super").count();
-    let base = &module[..module.len().saturating_sub(ups)];
-    let rest = match &*names[0] {
-        "super" => &names[ups..],
-        "self" => &names[1..],
-        "weir" => return [&["crate".to_owned()], &names[1..]].concat(),
-        _ => return names,
+/// What the source of this module of the reactor names of the reactor and must not.
+fn reactor_violations(module: &[&str], source: &str) -> Vec<String> {
+    let ["reactor", inner @ ..] = module else {
+        return Vec::new();
     };
-    [&["crate".to_owned()], base, rest].concat()
+    let from = layer(inner);
+    let allowed = REACTOR.iter().find(|(layer, _)| *layer == from).map_or(&[][..], |(_, to)| to);
+    let mut wrong = Vec::new();
+    for path in paths(source, module, UnitTests::Skip) {
+        let names: Vec<&str> = path.iter().map(String::as_str).collect();
+        if let ["crate", "reactor", target @ ..] = &names[..]
+            && layer(target) != from
+            && !allowed.contains(&layer(target))
+        {
+            wrong.push(format!("{} names {}", module.join("::"), path.join("::")));
+        }
+    }
+    wrong
 }
 
 /// What the source of this module names and must not.
@@ -206,30 +186,13 @@ fn violations(module: &[&str], source: &str) -> Vec<String> {
             banned.into_iter().any(|banned| text.starts_with(&format!("{banned}::")))
         }
     };
-    let wrong = paths(source, module).into_iter().filter(is_wrong);
+    let wrong = paths(source, module, UnitTests::Read).into_iter().filter(is_wrong);
     wrong.map(|path| format!("{} names {}", module.join("::"), path.join("::"))).collect()
 }
 
 /// Services are modules, and modules are in lower case.
 fn is_service(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_lowercase())
-}
-
-/// All sources below `folder`, each with the names of its module.
-fn sources(folder: &Path, module: &[String]) -> Vec<(Names, PathBuf)> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let stem = path.file_stem().unwrap().to_str().unwrap();
-        let inner = [module, &[stem.to_owned()]].concat();
-        if path.is_dir() {
-            found.extend(sources(&path, &inner));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let is_root = matches!(stem, "mod" | "lib" | "main");
-            found.push((if is_root { module.to_vec() } else { inner }, path));
-        }
-    }
-    found
 }
 
 #[test]
@@ -241,11 +204,117 @@ fn every_import_points_down() {
     for (module, path) in sources {
         let module: Vec<&str> = module.iter().map(String::as_str).collect();
         let source = fs::read_to_string(path).unwrap();
-        crossings += paths(&source, &module).iter().filter(|path| path[0] == "crate").count();
+        let paths = paths(&source, &module, UnitTests::Read);
+        crossings += paths.iter().filter(|path| path[0] == "crate").count();
         wrong.extend(violations(&module, &source));
+        if !is_test(&module) {
+            wrong.extend(reactor_violations(&module, &source));
+        }
     }
     assert_eq!(wrong, Vec::<String>::new());
     assert!(crossings > 200, "{crossings} paths of ours: are they read at all?");
+}
+
+/// Whether a module has unit tests alone.
+fn is_test(module: &[&str]) -> bool {
+    module.contains(&"tests")
+}
+
+#[test]
+fn no_modules_import_each_other() {
+    let mut read = Vec::new();
+    for (module, path) in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &[]) {
+        let names: Vec<&str> = module.iter().map(String::as_str).collect();
+        if WITHOUT_CYCLES.iter().any(|top| names.first() == Some(top)) && !is_test(&names) {
+            read.push((module, fs::read_to_string(path).unwrap()));
+        }
+    }
+    let graph = Graph::of(read.iter().map(|(module, source)| (module, &**source)));
+    assert!(graph.arrows() > 200, "{} arrows: are they read at all?", graph.arrows());
+    assert_eq!(graph.cycle(), Vec::<String>::new());
+}
+
+fn cycle(sources: &[(&[&str], &str)]) -> Vec<String> {
+    let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    let sources: Vec<(Names, &str)> =
+        sources.iter().map(|(module, source)| (owned(module), *source)).collect();
+    Graph::of(sources.iter().map(|(module, source)| (module, *source))).cycle()
+}
+
+#[test]
+fn a_planted_cycle_is_found() {
+    let direct = cycle(&[(&["a"], "use crate::b::B;"), (&["b"], "fn f() { crate::a::f(); }")]);
+    assert_eq!(direct, ["a names b: B", "b names a: f"]);
+    // The index re-exports what the sibling defines.
+    let index = cycle(&[
+        (&["a"], "mod one; mod two; pub use self::one::One; pub use two::Two;"),
+        (&["a", "one"], "use super::Two;"),
+        (&["a", "two"], ""),
+    ]);
+    assert_eq!(index, ["a names a::one: One", "a::one names a: Two"]);
+    let glob = cycle(&[(&["a"], "use self::one::*;"), (&["a", "one"], "use super::*;")]);
+    assert_eq!(glob, ["a names a::one: ", "a::one names a: "]);
+    let long = cycle(&[
+        (&["a"], "use super::b::{self, B};"),
+        (&["b"], "pub(crate) use crate::c::d::D;"),
+        (&["c", "d"], "impl crate::a::A {}"),
+        (&["c"], "use crate::a::A;"),
+    ]);
+    assert_eq!(long.len(), 3, "{long:?}");
+}
+
+#[test]
+fn imports_of_siblings_and_of_tests_are_no_cycle() {
+    let none = cycle(&[
+        (&["a"], "mod one; mod two; pub use one::One; pub use self::two::Two;"),
+        (&["a", "one"], "use super::two::Two; pub(in crate::a) struct One;"),
+        (
+            &["a", "two"],
+            "#[cfg(test)] mod tests { use super::super::One; } struct Two(std::io::Error);",
+        ),
+        (&["a", "three"], "#[cfg(test)]\nuse super::One;\nuse serde::one; // use super::One;"),
+    ]);
+    assert_eq!(none, Vec::<String>::new());
+}
+
+#[test]
+fn a_planted_import_inside_the_reactor_is_found() {
+    for (module, source) in [
+        (&["reactor", "parts", "timer"][..], "use crate::reactor::conn::connection::Connection;"),
+        (&["reactor", "parts", "timer"], "use crate::reactor::CloseReason;"),
+        (&["reactor", "api", "id"], "use super::context::Context;"),
+        (&["reactor", "api", "settings", "check"], "use super::super::super::core::Core;"),
+        (&["reactor", "conn", "phase"], "impl crate::reactor::core::Core {}"),
+        (&["reactor", "conn", "outbox", "queue"], "use crate::reactor::effects::send::f;"),
+        (&["reactor", "core"], "use super::effects::deflate::Deflate;"),
+        (&["reactor", "core"], "use super::api::service::Service;"),
+        (&["reactor", "core"], "use super::Reactor;"),
+        (&["reactor", "api", "context"], "fn f() { crate::reactor::effects::send::f(); }"),
+        (&["reactor"], "use self::effects::accept::f;"),
+        (&["reactor", "effects", "send"], "use super::super::turn::f;"),
+    ] {
+        assert_eq!(reactor_violations(module, source).len(), 1, "{module:?}: {source}");
+    }
+}
+
+#[test]
+fn proper_imports_inside_the_reactor_pass() {
+    for (module, source) in [
+        (&["reactor", "effects", "inbound"][..], "use crate::reactor::Reactor; use super::x::X;"),
+        (&["reactor", "turn"], "use super::Reactor; use super::effects::f; use super::conn::a::A;"),
+        (&["reactor", "api", "context"], "use super::id::ConnId; use crate::reactor::core::Core;"),
+        (&["reactor", "core"], "use super::conn::table::Conns; use super::api::outcome::Decision;"),
+        (&["reactor", "conn", "batch"], "#[cfg(test)] mod tests { use crate::reactor::Reactor; }"),
+        (&["reactor", "parts", "tls"], "pub(in crate::reactor) struct A; use super::file::read;"),
+        (&["reactor"], "mod effects; pub use self::api::service::Service; use self::core::Core;"),
+        (&["services", "echo"], "use crate::reactor::Context;"),
+    ] {
+        assert_eq!(
+            reactor_violations(module, source),
+            Vec::<String>::new(),
+            "{module:?}: {source}"
+        );
+    }
 }
 
 #[test]
@@ -284,7 +353,7 @@ fn a_proper_import_is_none() {
         (&["protocol"], "use std::{fmt, io}; use sha1::Digest;"),
         (&["reactor", "turn"], "use crate::protocol::{self, Message}; use mio::event::Event;"),
         (&["reactor"], "mod tests { use super::*; use super::turn::x; }"),
-        (&["reactor", "settings", "check"], "use super::super::core::Core;"),
+        (&["reactor", "conn", "table"], "use super::super::parts::timer::Wheel;"),
         (&["services", "rpc", "call"], "use super::Method; use crate::services::rpc::Id;"),
         (&["services", "rooms"], "use crate::reactor::{Context, Service}; use super::Echo;"),
         (&["services"], "pub use rooms::Rooms; use self::echo::Echo;"),
