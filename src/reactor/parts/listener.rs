@@ -167,9 +167,6 @@ fn spare() -> Option<File> {
 
 /// Whether the process (EMFILE) or the system (ENFILE, ENOBUFS, ENOMEM) has run out of resources.
 pub(crate) fn is_exhaustion(error: &io::Error) -> bool {
-    const ENOMEM: i32 = 12;
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    const ENOBUFS: i32 = if cfg!(target_os = "linux") { 105 } else { 55 };
+    use libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
     matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | ENOBUFS))
 }
