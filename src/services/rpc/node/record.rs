@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha3::{Digest as _, Keccak256};
 
 use crate::services::rpc::filter::Log;
@@ -284,15 +284,10 @@ fn word(value: Option<&Value>) -> Option<Word> {
     Word::parse(value?.as_str()?).ok()
 }
 
-/// JSON as text. What is made here of our own types always has one.
-pub(super) fn raw<T: Serialize + RawSource>(value: &T) -> Box<RawValue> {
+/// JSON as text. A [`Value`] or a map of values always has one: its keys are strings.
+pub(super) fn raw(value: &impl Serialize) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
-
-/// What [`raw`] is for: JSON already, whose keys are strings.
-pub(super) trait RawSource {}
-impl RawSource for Value {}
-impl RawSource for Map<String, Value> {}
 
 /// The filter by which clients skip blocks without the logs that they look for (yellow paper, 4.3.1).
 #[derive(Debug)]
