@@ -182,15 +182,6 @@ impl Decoder {
         }
     }
 
-    /// Drops an unfinished message and returns its buffer to `spares`. Call it after an error or a
-    /// Close: no further input is decoded, but the connection may linger.
-    pub fn discard(&mut self, spares: &mut Spares) {
-        self.partial_len = 0;
-        if let Some(assembly) = self.assembly.take() {
-            spares.give_back(assembly);
-        }
-    }
-
     /// Whether a message was started and is incomplete: fragments or a part of a frame have
     /// arrived.
     pub fn is_mid_message(&self) -> bool {
@@ -198,8 +189,9 @@ impl Decoder {
     }
 
     /// Size of the message that was refused with [`ProtocolError::MessageTooBig`], as far as its
-    /// headers announced it. Meaningless after any other error.
-    pub fn refused_bytes(&self) -> u64 {
+    /// headers announced it. Meaningless after any other error. Apart from the error, which each
+    /// connection stores as its close reason: a size in it would cost eight bytes for each.
+    pub(crate) fn refused_bytes(&self) -> u64 {
         // After an error there is no partial header, so its bytes hold this number.
         let [a, b, c, d, e, f, g, h, ..] = self.partial;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])

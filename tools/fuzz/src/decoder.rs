@@ -136,12 +136,9 @@ impl Run {
         assert!(held <= bound, "{held} bytes held, {received} received");
     }
 
-    fn finish(mut self) -> (Outcome, Spares) {
+    fn finish(self) -> (Outcome, Spares) {
         let is_mid_message = !self.is_over() && self.decoder.is_mid_message();
-        let mut spares = self.recycled.spares;
-        self.decoder.discard(&mut spares);
-        assert_eq!(self.decoder.held_bytes(), 0, "held at the end");
         let outcome = Outcome { found: self.found, error: self.error, is_mid_message };
-        (outcome, spares)
+        (outcome, self.recycled.spares)
     }
 }
