@@ -85,11 +85,6 @@ impl Deflater {
         let payload = self.out[..written].strip_suffix(&TAIL)?;
         (payload.len() < message.len()).then_some(payload)
     }
-
-    /// Memory held beyond this struct, without the streams.
-    pub fn held_bytes(&self) -> usize {
-        self.out.capacity()
-    }
 }
 
 /// The window bits to compress this many bytes with.

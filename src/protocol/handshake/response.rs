@@ -108,11 +108,6 @@ impl Response {
         Response::new(status, "text/plain; charset=utf-8", body)
     }
 
-    /// An HTML page, with status 200.
-    pub fn html(page: &'static str) -> Response {
-        Response::new(200, "text/html; charset=utf-8", page.as_bytes())
-    }
-
     /// Adds a header.
     ///
     /// # Errors
@@ -297,7 +292,8 @@ mod tests {
 
     #[test]
     fn responses_have_length_type_and_added_headers() {
-        let page = Response::html("<p>hi").header("Cache-Control", "no-store").unwrap();
+        let page = Response::new(200, "text/html; charset=utf-8", &b"<p>hi"[..]);
+        let page = page.header("Cache-Control", "no-store").unwrap();
         let head = "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Type: text/html; charset=utf-8\r\n\
                     Content-Length: 5\r\nCache-Control: no-store\r\n\r\n";
         let answer = written(&page, Connection::KeepAlive, false);
@@ -319,12 +315,12 @@ mod tests {
         let expected =
             format!("HTTP/1.1 204 No Content\r\nConnection: close\r\nDate: {date}\r\n\r\n");
         assert_eq!(String::from_utf8(out).unwrap(), expected);
-        assert_eq!(Response::html("").header("date", date).err(), Some(FieldError::Reserved));
+        assert_eq!(Response::text(200, "").header("date", date).err(), Some(FieldError::Reserved));
     }
 
     #[test]
     fn added_headers_cannot_break_the_response() {
-        let with = |name, value| Response::html("").header(name, value).err();
+        let with = |name, value| Response::text(200, "").header(name, value).err();
         assert_eq!(with("X", "a\r\nSet-Cookie: b"), Some(FieldError::Value));
         assert_eq!(with("X:\r\n", "a"), Some(FieldError::Name));
         assert_eq!(with("content-length", "0"), Some(FieldError::Reserved));
