@@ -99,7 +99,7 @@ impl Reactor {
         if let Some(stats) = &mut self.stats {
             stats.count(events, self.core.now, ends);
         }
-        if self.core.notifiers.take_report_request()
+        if self.stats.as_ref().is_some_and(|stats| stats.is_requested)
             && let Some(report) = self.turn_report()
         {
             log::info!("turns: {report}");

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use rustls::HandshakeKind;
 use weir::protocol::Message;
 use weir::reactor::settings::{
     ClientCertificates, RouteSettings, Settings, TlsSettings, TlsVersion,
@@ -109,11 +110,12 @@ fn a_service_is_told_who_the_client_is() {
         let tls = TlsSettings { clients, ..settings(&authority.server(&["localhost"])) };
         let (server, receiver) = asking(tls);
         let config = Arc::new(identified(&authority, &own));
-        for is_resumed in [false, true] {
+        for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
             let mut client = connect(server.address, &config, "localhost").upgraded("/");
             let info = receiver.recv_timeout(DEADLINE).unwrap().unwrap();
             assert_eq!(info.subject.as_deref(), Some("CN=alice"));
-            assert_eq!((info.version, info.is_resumed), (TlsVersion::Tls13, is_resumed));
+            assert_eq!(info.version, TlsVersion::Tls13);
+            assert_eq!(client.stream.conn.handshake_kind(), Some(kind));
             client.close(1000, "");
             client.expect_close();
         }

@@ -81,12 +81,6 @@ impl Handle {
         self.requests.shutdown();
     }
 
-    /// Requests a log line with statistics of the turns since the last report. No effect unless
-    /// [`turn_stats`](crate::reactor::settings::Settings::turn_stats) is set.
-    pub fn report_turns(&self) {
-        self.requests.report();
-    }
-
     /// Has the loop send a message, as [`Context::send`](crate::reactor::Context::send) does.
     ///
     /// # Errors

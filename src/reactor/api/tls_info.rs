@@ -8,8 +8,6 @@ use super::settings::TlsVersion;
 pub struct TlsInfo {
     /// The negotiated version.
     pub version: TlsVersion,
-    /// Whether an earlier session was resumed.
-    pub is_resumed: bool,
     /// The subject of the client's verified certificate, as in `CN=alice, O=Example`; `None` if the
     /// client sent none. Feature `cert-info`.
     #[cfg(feature = "cert-info")]

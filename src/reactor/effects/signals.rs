@@ -36,10 +36,10 @@ impl Reactor {
         for action in received {
             match action {
                 SignalAction::Shutdown => self.core.notifiers.request_shutdown(),
-                SignalAction::ReportTurns if self.stats.is_none() => {
-                    warn!("cannot report turns: turn_stats is off");
-                }
-                SignalAction::ReportTurns => self.core.notifiers.request_report(),
+                SignalAction::ReportTurns => match &mut self.stats {
+                    Some(stats) => stats.is_requested = true,
+                    None => warn!("cannot report turns: turn_stats is off"),
+                },
                 #[cfg(feature = "tls")]
                 SignalAction::ReloadCertificates => self.reload_certificates(),
             }

@@ -46,13 +46,12 @@ impl Notifier {
     }
 }
 
-/// The loop's end of all mailboxes, and the requests to report and to shut down.
+/// The loop's end of all mailboxes, and the request to shut down.
 #[derive(Debug)]
 pub(crate) struct Notifiers {
     loop_waker: LoopWaker,
     notifiers: Vec<(ServiceId, Notifier)>,
     shutdown: Arc<AtomicBool>,
-    report: Arc<AtomicBool>,
 }
 
 impl Notifiers {
@@ -62,7 +61,6 @@ impl Notifiers {
             loop_waker: LoopWaker { waker: Arc::new(waker), awake: Arc::default() },
             notifiers: Vec::new(),
             shutdown: Arc::default(),
-            report: Arc::default(),
         })
     }
 
@@ -91,11 +89,7 @@ impl Notifiers {
     }
 
     pub(crate) fn requests(&self) -> Requests {
-        Requests {
-            shutdown: Arc::clone(&self.shutdown),
-            report: Arc::clone(&self.report),
-            loop_waker: self.loop_waker.clone(),
-        }
+        Requests { shutdown: Arc::clone(&self.shutdown), loop_waker: self.loop_waker.clone() }
     }
 
     #[cfg(feature = "signals")]
@@ -103,18 +97,8 @@ impl Notifiers {
         self.shutdown.store(true, Ordering::Release);
     }
 
-    #[cfg(feature = "signals")]
-    pub(crate) fn request_report(&self) {
-        self.report.store(true, Ordering::Release);
-    }
-
     pub(crate) fn shutdown_requested(&self) -> bool {
         self.shutdown.load(Ordering::Acquire)
-    }
-
-    /// Whether a report was requested since the last call.
-    pub(crate) fn take_report_request(&self) -> bool {
-        self.report.load(Ordering::Relaxed) && self.report.swap(false, Ordering::AcqRel)
     }
 
     /// The services that have mail. Clears their flags first, so that mail put meanwhile notifies
@@ -217,22 +201,16 @@ impl<T> MailReceiver<T> {
     }
 }
 
-/// Requests from other threads that need no queue.
+/// The request of another thread to shut down, which needs no queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Requests {
     shutdown: Arc<AtomicBool>,
-    report: Arc<AtomicBool>,
     loop_waker: LoopWaker,
 }
 
 impl Requests {
     pub(crate) fn shutdown(&self) {
         self.shutdown.store(true, Ordering::Release);
-        self.loop_waker.wake();
-    }
-
-    pub(crate) fn report(&self) {
-        self.report.store(true, Ordering::Release);
         self.loop_waker.wake();
     }
 }

@@ -13,8 +13,8 @@ use signal_hook_mio::v1_0::Signals;
 pub enum SignalAction {
     /// Shut down, as [`Handle::shutdown`](crate::reactor::Handle::shutdown) does.
     Shutdown,
-    /// Log a report of the turns, as
-    /// [`Handle::report_turns`](crate::reactor::Handle::report_turns) does.
+    /// Log statistics of the turns since the last report. No effect unless
+    /// [`turn_stats`](crate::reactor::settings::Settings::turn_stats) is set.
     ReportTurns,
     /// Reload certificates, as
     /// [`Reactor::reload_certificates`](crate::reactor::Reactor::reload_certificates) does. Feature

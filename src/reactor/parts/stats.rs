@@ -27,6 +27,8 @@ pub(crate) struct TurnStats {
     phases: [Duration; PHASES.len()],
     /// The phases of the longest turn.
     longest: [Duration; PHASES.len()],
+    /// Whether this turn ends with a report in the log.
+    pub(crate) is_requested: bool,
 }
 
 impl TurnStats {
@@ -41,6 +43,7 @@ impl TurnStats {
             poll: Duration::ZERO,
             phases: [Duration::ZERO; PHASES.len()],
             longest: [Duration::ZERO; PHASES.len()],
+            is_requested: false,
         }
     }
 

@@ -188,7 +188,6 @@ impl Session {
                 Some(ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
                 _ => TlsVersion::Tls12,
             },
-            is_resumed: common.handshake_kind() == Some(HandshakeKind::Resumed),
             #[cfg(feature = "cert-info")]
             subject: common
                 .peer_certificates()
