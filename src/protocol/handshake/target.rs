@@ -60,6 +60,8 @@ fn split_authority(target: &str) -> Option<(&str, &str)> {
     (known && is_valid).then_some((authority, local))
 }
 
+/// Decodes a key or a value of a query. Not by `form_urlencoded`, which replaces invalid UTF-8 instead
+/// of reporting it.
 fn decode(raw: &str) -> Option<Cow<'_, str>> {
     if !raw.contains('+') {
         return percent_decode_str(raw).decode_utf8().ok();
