@@ -1,5 +1,5 @@
-//! A service on strings: it tells what it sees, does in its handlers what a test has said, and runs
-//! what a test hands it, on the loop's own thread.
+//! A service that a test controls: it reports its events, runs closures of the test in its handlers, and
+//! runs tasks that the test sends, on the loop's thread.
 
 use std::cell::OnceCell;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,7 +13,7 @@ use weir::reactor::{
 
 use crate::support::{Client, DEADLINE, Server};
 
-/// What a [`Puppet`] has seen.
+/// An event that a [`Puppet`] reports.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
     Opened(ConnId),
@@ -32,7 +32,8 @@ type OnMessage = Box<dyn FnMut(&mut Context<'_>, ConnId, Message<'_>) + Send>;
 type OnTimer = Box<dyn FnMut(&mut Context<'_>, u64) + Send>;
 type OnEmpty = Box<dyn FnMut(&mut Context<'_>, &str) + Send>;
 
-/// The service. Each handler first tells, then does what its field says: mostly nothing.
+/// The service. Each handler reports its event, then calls the closure in its field, which does nothing
+/// by default.
 pub struct Puppet {
     pub protocols: &'static [&'static str],
     pub on_request: OnRequest,
@@ -47,7 +48,7 @@ pub struct Puppet {
     tasks: Option<MailReceiver<Task>>,
 }
 
-/// The test's end.
+/// The test's side: receives reports and sends tasks.
 pub struct Strings {
     reports: Receiver<Report>,
     lent: Receiver<MailSender<Task>>,
@@ -74,12 +75,12 @@ impl Puppet {
         (puppet, Strings { reports: receiver, lent, mail: OnceCell::new() })
     }
 
-    /// Alone on a loop, at `/`.
+    /// A server with this service alone, at `/`.
     pub fn serve(self, settings: Settings, route: RouteSettings) -> Server {
         Server::start(settings, move |reactor| self.place(reactor, "/", route))
     }
 
-    /// The same, with default settings.
+    /// A server with this service alone, at `/`, with default settings.
     pub fn serve_plain(self) -> Server {
         self.serve(Settings::default(), RouteSettings::default())
     }
@@ -89,7 +90,7 @@ impl Puppet {
         reactor.add_route(path, service, route).unwrap();
     }
 
-    /// At `/`, with a route for connections of its own, too.
+    /// A server with this service at `/`, and its route for outbound connections.
     pub fn serve_and_connect(self, settings: Settings) -> (Server, RouteId) {
         let (sender, receiver) = channel();
         let server = Server::start(settings, move |reactor| {
@@ -101,7 +102,7 @@ impl Puppet {
     }
 
     fn report(&self, report: Report) {
-        // A test that has heard enough has dropped its end.
+        // A test that needs no more reports has dropped the receiver.
         let _ = self.sender.send(report);
     }
 }
@@ -117,18 +118,18 @@ impl Strings {
         receiver.recv_timeout(DEADLINE).expect("the task runs")
     }
 
-    /// Has `task` run on the loop, whenever that comes to it.
+    /// Sends `task` to the loop, without waiting for its end.
     pub fn post(&self, task: impl FnOnce(&mut Context<'_>) + Send + 'static) {
         let lent = || self.lent.recv_timeout(DEADLINE).expect("the loop starts");
         let mail = self.mail.get_or_init(lent);
-        assert!(mail.send(Box::new(task)).is_ok(), "the loop is there");
+        assert!(mail.send(Box::new(task)).is_ok(), "the loop runs");
     }
 
     pub fn next(&self) -> Report {
-        self.reports.recv_timeout(DEADLINE).expect("something happens")
+        self.reports.recv_timeout(DEADLINE).expect("an event is reported")
     }
 
-    /// The next connection to open; whatever else happens first is skipped.
+    /// Waits for a connection to open; events before that are skipped.
     pub fn opened(&self) -> ConnId {
         loop {
             if let Report::Opened(conn) = self.next() {
@@ -137,7 +138,7 @@ impl Strings {
         }
     }
 
-    /// The next connection to end, and why; whatever else happens first is skipped.
+    /// Waits for a connection to end; returns the reason. Events before that are skipped.
     pub fn closed(&self) -> (ConnId, CloseReason) {
         loop {
             if let Report::Closed(conn, why) = self.next() {
@@ -146,23 +147,23 @@ impl Strings {
         }
     }
 
-    /// Nothing has happened that was not looked at, up to the loop's present turn.
-    pub fn silent(&self) {
+    /// Expects no unread report up to the loop's current turn.
+    pub fn expect_no_report(&self) {
         self.run(|_| ());
         assert_eq!(self.reports.try_iter().collect::<Vec<_>>(), []);
     }
 
-    /// What has happened so far and was not looked at.
+    /// The reports so far that were not read yet.
     pub fn so_far(&self) -> impl Iterator<Item = Report> {
         self.reports.try_iter()
     }
 
-    /// All that happens until the service is gone with its loop.
+    /// All reports until the loop has ended.
     pub fn rest(self) -> Vec<Report> {
         self.reports.iter().collect()
     }
 
-    /// An open client, and the name that the service knows it by.
+    /// An open client, and its connection's id.
     pub fn client(&self, server: &Server, path: &str) -> (Client, ConnId) {
         (Client::open(server.address, path), self.opened())
     }

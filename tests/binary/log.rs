@@ -60,7 +60,7 @@ fn a_path_is_logged_in_part_if_it_is_long() {
 #[test]
 fn a_log_that_nobody_reads_stops_nobody() {
     let arguments = WITH_ADMIN.iter().chain(&["--log", "debug"]);
-    let mut server = Process::spawn_unheard(&mut weir(arguments));
+    let mut server = Process::spawn_unread(&mut weir(arguments));
     let (address, admin) = (server.address(), admin_address(&server));
     let started = Instant::now();
     while lines_lost(admin) == 0 {
@@ -70,7 +70,7 @@ fn a_log_that_nobody_reads_stops_nobody() {
         client.expect(TEXT, b"still here");
     }
     // What it can say again it says, and how much is missing before it.
-    server.hear();
+    server.read_log();
     eventually(
         || {
             drop(Client::open(address, "/"));
@@ -114,7 +114,7 @@ impl Drop for Fifo {
 fn lines_lost_to_a_closed_pipe_are_counted_and_reported_once_it_works_again() {
     let fifo = Fifo::new();
     let reader = fifo.reader();
-    let server = Process::spawn_unheard(weir(WITH_ADMIN).stderr(fifo.writer()));
+    let server = Process::spawn_unread(weir(WITH_ADMIN).stderr(fifo.writer()));
     let (address, admin) = (server.address(), admin_address(&server));
     assert_eq!(lines_lost(admin), 0);
     drop(reader);
@@ -137,7 +137,7 @@ fn lines_lost_to_a_closed_pipe_are_counted_and_reported_once_it_works_again() {
 #[test]
 fn lines_lost_to_a_full_disk_are_counted() {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let server = Process::spawn_unheard(weir(WITH_ADMIN).stderr(full));
+    let server = Process::spawn_unread(weir(WITH_ADMIN).stderr(full));
     let (address, admin) = (server.address(), admin_address(&server));
     let before = lines_lost(admin);
     assert!(before > 0, "the start line is lost");

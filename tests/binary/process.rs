@@ -73,7 +73,7 @@ fn exit_codes_do_not_depend_on_standard_error() {
         (&["node", "--data-dir", "/proc/nowhere"], 1),
     ] {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let mut process = Process::spawn_unheard(weir(arguments).stderr(full));
+        let mut process = Process::spawn_unread(weir(arguments).stderr(full));
         assert_eq!(process.wait(), Some(code), "{arguments:?}");
     }
 }

@@ -159,7 +159,7 @@ fn an_answer_that_never_comes_is_not_waited_for() {
     // Half of one is none.
     stream.write_all(&answer(&head)[..40]).unwrap();
     assert_eq!(strings.next(), Report::Closed(id, CloseReason::HandshakeTimeout));
-    strings.silent();
+    strings.expect_no_report();
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn the_server_leaves_before_it_has_answered() {
     let id = connect(&strings, route, peer.address);
     drop(peer.accept());
     assert_eq!(strings.next(), Report::Closed(id, CloseReason::PeerGone));
-    strings.silent();
+    strings.expect_no_report();
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_masked_frame_from_a_server_is_an_error() {
     drop(stream);
     let why = CloseReason::Protocol(ProtocolError::Masked);
     assert_eq!(strings.next(), Report::Closed(id, why));
-    strings.silent();
+    strings.expect_no_report();
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn nothing_is_sent_before_it_is_open_and_it_can_be_given_up() {
     });
     let why = CloseReason::Service(CloseCode::NORMAL);
     assert_eq!(strings.next(), Report::Closed(id, why));
-    strings.silent();
+    strings.expect_no_report();
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn nothing_is_delivered_while_paused_and_all_of_it_after() {
     assert_eq!(strings.next(), Report::Text(id, "pause".to_owned()));
     client.text("3");
     round(&server, &strings);
-    strings.silent();
+    strings.expect_no_report();
 
     // The other way is not paused.
     assert_eq!(strings.run(move |cx| cx.send(id, "hello")), SendOutcome::Queued);
@@ -61,7 +61,7 @@ fn a_pause_in_on_open_holds_for_frames_that_came_with_the_request() {
     client.raw(&bytes);
     client.head();
     let id = strings.opened();
-    strings.silent();
+    strings.expect_no_report();
     strings.run(move |cx| cx.resume(id));
     for text in ["1", "2"] {
         assert_eq!(strings.next(), Report::Text(id, text.to_owned()));
@@ -83,7 +83,7 @@ fn a_pause_holds_behind_a_frame_read_in_pieces() {
     eventually(|| strings.run(|cx| cx.metrics().bytes_read) == pieces, "the first part is read");
     client.raw(&bytes[60_000..]);
     assert_eq!(strings.next(), Report::Binary(id, large));
-    strings.silent();
+    strings.expect_no_report();
     strings.run(move |cx| cx.resume(id));
     assert_eq!(strings.next(), Report::Text(id, "behind".to_owned()));
 }

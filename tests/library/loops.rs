@@ -39,7 +39,7 @@ fn services_share_a_loop_and_a_path_but_not_what_they_hear() {
     assert_eq!(b_strings.next(), Report::Timer(5));
     client.text("for b");
     assert_eq!(b_strings.next(), Report::Text(shared, "for b".to_owned()));
-    a_strings.silent();
+    a_strings.expect_no_report();
 }
 
 /// Whether a service was started, and how often.

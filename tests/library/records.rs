@@ -200,5 +200,5 @@ fn a_stale_name_finds_nothing_and_does_nothing() {
     client.expect(TEXT, b"still here");
     client.text("paused");
     crate::library::flow::round(&server, &strings);
-    strings.silent();
+    strings.expect_no_report();
 }

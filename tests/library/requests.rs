@@ -43,7 +43,7 @@ fn a_deferred_request_is_accepted_later_and_keeps_what_was_sent_meanwhile() {
         assert_eq!(cx.send(id, "too soon"), weir::reactor::SendOutcome::Gone);
         cx.answer(id, Decision::Defer);
     });
-    strings.silent();
+    strings.expect_no_report();
     strings.run(move |cx| cx.answer(id, ACCEPT));
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     assert_eq!(strings.next(), Report::Opened(id));
@@ -62,7 +62,7 @@ fn a_deferred_request_is_answered_in_plain_http() {
     client.expect_end();
     drop(client);
     assert_eq!(strings.next(), Report::Closed(id, CloseReason::HttpDone));
-    strings.silent();
+    strings.expect_no_report();
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn the_first_answer_counts() {
     strings.run(move |cx| cx.answer(id, teapot()));
     client.text("open");
     assert_eq!(strings.next(), Report::Text(id, "open".to_owned()));
-    strings.silent();
+    strings.expect_no_report();
 
     let (server, strings, mut client, id) = deferred(Settings::default(), b"");
     strings.run(move |cx| {
@@ -132,7 +132,7 @@ fn a_request_nobody_answers_ends_by_the_handshake_deadline() {
     assert_eq!(strings.next(), Report::Closed(id, CloseReason::HandshakeTimeout));
     client.expect_gone();
     strings.run(move |cx| cx.answer(id, ACCEPT));
-    strings.silent();
+    strings.expect_no_report();
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_client_that_left_before_the_answer_is_closed_once() {
         strings.run(move |cx| cx.answer(id, answer));
         let (gone, _) = strings.closed();
         assert_eq!(gone, id);
-        strings.silent();
+        strings.expect_no_report();
         let metrics = server.stop();
         assert_eq!((metrics.accepted, metrics.connections_now, metrics.buffered_now), (1, 0, 0));
     }

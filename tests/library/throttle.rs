@@ -48,7 +48,7 @@ impl Stage {
         let turns = || self.strings.run(|cx| cx.metrics().turns);
         let later = turns() + 2;
         eventually(|| turns() >= later, "the loop turns");
-        self.strings.silent();
+        self.strings.expect_no_report();
     }
 
     fn outstanding(&self) -> (usize, usize) {

@@ -29,7 +29,7 @@ fn timers_fire_in_the_order_in_which_they_are_due() {
     let reports: Vec<Report> = (0..3).map(|_| strings.next()).collect();
     assert_eq!(reports, [Report::Timer(1), Report::Timer(11), Report::Timer(3)]);
     assert!(strings.run(|cx| cx.now()).since(started) >= LATER * 2, "none is early");
-    strings.silent();
+    strings.expect_no_report();
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_timer_taken_back_does_not_fire_and_its_name_names_no_other() {
         assert!(!cx.cancel(cancelled) && !cx.cancel(fired));
     });
     assert_eq!(strings.next(), Report::Timer(3));
-    strings.silent();
+    strings.expect_no_report();
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn an_interval_fires_until_it_is_cancelled() {
     // What it had fired before that.
     strings.run(|cx| cx.schedule(LATER, 2));
     while strings.next() == Report::Timer(1) {}
-    strings.silent();
+    strings.expect_no_report();
 }
 
 #[test]

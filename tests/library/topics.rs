@@ -39,7 +39,7 @@ fn first_and_last_are_told_to_who_joins_and_leaves() {
         ]
     );
     // Who leaves by himself is answered, not told.
-    strings.silent();
+    strings.expect_no_report();
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn the_end_of_the_last_member_is_told() {
     });
     a.close(1000, "");
     assert!(matches!(strings.next(), Report::Closed(id, _) if id == a_id));
-    strings.silent();
+    strings.expect_no_report();
     assert_eq!(strings.run(|cx| cx.members("both")), 1);
 
     drop(b);
@@ -67,7 +67,7 @@ fn the_end_of_the_last_member_is_told() {
     let mut empty = [one, other];
     empty.sort_unstable();
     assert_eq!(empty, ["b's own", "both"]);
-    strings.silent();
+    strings.expect_no_report();
     assert_eq!(strings.run(|cx| (cx.members("both"), cx.members("b's own"))), (0, 0));
 }
 

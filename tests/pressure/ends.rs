@@ -1,4 +1,4 @@
-//! How the connection of a slow peer ends, and what it finds when it reads again.
+//! How connections of slow consumers end, and what such a peer reads afterwards.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use weir::reactor::settings::{RouteSettings, Settings};
 use super::{Bench, KIB, LONG, MIB, SHORT, expect_numbered_then_1013, limits, read_numbered};
 use crate::support::{BINARY, CLOSE, Client, Server, eventually, frame};
 
-/// Blocks a peer with messages of `len`, waits for its end, and lets it read only then.
+/// Sends messages of `len` bytes to a peer that reads only after the server has ended the connection.
 fn read_after_the_end(route: RouteSettings, len: usize, close_timeout: Duration) {
     let settings = Settings { close_timeout, ..Settings::default() };
     let mut bench = Bench::new(settings, route);
@@ -21,7 +21,7 @@ fn read_after_the_end(route: RouteSettings, len: usize, close_timeout: Duration)
     bench.push(count, len);
     let why = bench.closed();
     assert!(matches!(why, CloseReason::SlowConsumer | CloseReason::WriteTimeout), "{why}");
-    // The server has forgotten the connection; what it has left is the kernel's.
+    // The server has freed the connection; its last bytes are in the kernel.
     let read = expect_numbered_then_1013(&mut bench.client, len, why.text());
     bench.client.expect_end();
     assert!(read > 0 && (read as usize) < count, "{read} of {count} messages");
@@ -31,7 +31,7 @@ fn read_after_the_end(route: RouteSettings, len: usize, close_timeout: Duration)
 }
 
 #[test]
-fn above_the_soft_limit_the_grace_time_runs() {
+fn an_outbox_above_the_soft_limit_ends_after_the_grace_time() {
     let route = RouteSettings { outbox_grace: SHORT, ..limits(KIB, MIB, 64 * MIB) };
     for len in [100, 5000, 70_000, MIB] {
         read_after_the_end(route.clone(), len, SHORT);
@@ -47,12 +47,12 @@ fn a_write_without_progress_times_out() {
 }
 
 #[test]
-fn who_reads_again_in_time_ends_in_good_order() {
+fn a_peer_that_reads_before_the_close_timeout_ends_cleanly() {
     let settings = Settings { close_timeout: LONG, ..Settings::default() };
     let route = RouteSettings { outbox_grace: SHORT, ..limits(KIB, MIB, 64 * MIB) };
     let mut bench = Bench::new(settings, route);
     bench.push(16, MIB);
-    // The Close is on its way when orders are not signal_handler any more.
+    // The service no longer answers requests once the Close is queued.
     let mut orders = bench.client.writer();
     let order = frame(true, 0x1, b"0x4");
     eventually(
@@ -70,9 +70,9 @@ fn who_reads_again_in_time_ends_in_good_order() {
 }
 
 #[test]
-fn who_goes_on_sending_finds_the_close_too() {
+fn a_peer_that_keeps_sending_receives_the_close() {
     let settings = Settings { close_timeout: LONG, ..Settings::default() };
-    // An echo that is paused, so that much waits on our side of the connection, too.
+    // The echo is paused, so that much input waits at the server, too.
     let route = RouteSettings { write_timeout: SHORT, outbox_grace: LONG, ..Default::default() };
     let (service, _) = crate::support::Watched::echo();
     let server = Server::start(settings, move |reactor| {
@@ -91,10 +91,10 @@ fn who_goes_on_sending_finds_the_close_too() {
             count.fetch_add(bytes.len(), Ordering::Relaxed);
         }
     });
-    // The echo is blocked and paused, and TCP holds the writer, until the write times out. From then
-    // on all is read and thrown away: the writer gets on, further than all buffers together reach.
+    // The echo is blocked and paused, and TCP blocks the writer, until the write times out. Then the
+    // server reads and discards all input: the writer sends more than all buffers together hold.
     let enough = 64 * MIB;
-    eventually(|| written.load(Ordering::Relaxed) > enough, "what comes is thrown away");
+    eventually(|| written.load(Ordering::Relaxed) > enough, "input is discarded");
     let (code, reason) = client.expect_close();
     assert_eq!((code, &reason[..]), (1013, "write timeout"));
     stop.store(true, Ordering::Relaxed);
@@ -106,17 +106,17 @@ fn who_goes_on_sending_finds_the_close_too() {
 }
 
 #[test]
-fn a_close_waits_for_what_is_queued_as_long_as_the_peer_takes_it() {
+fn the_close_timeout_starts_again_while_the_peer_reads_queued_output() {
     let close_timeout = Duration::from_secs(4);
     let settings = Settings { close_timeout, ..Settings::default() };
     let mut bench = Bench::new(settings, limits(KIB, 32 * MIB, 64 * MIB));
-    // Much more than the kernel holds: what it has taken counts as sent.
+    // Much more than the kernel's buffers hold: bytes that the kernel has taken count as sent.
     let count = 32;
     bench.push(count, MIB);
     bench.client.text("close");
     let started = Instant::now();
     for number in 0..count as u32 {
-        // Slow, but alive: longer than the close timeout as a whole, shorter for each message.
+        // Slow: all messages together take longer than the close timeout, each one less.
         thread::sleep(close_timeout / 24);
         assert_eq!(bench.client.frame().payload[..4], number.to_be_bytes());
     }

@@ -1,4 +1,4 @@
-//! How much may be queued for a peer, and what a service is told of it.
+//! Limits of a connection's outbox, and the outcomes that a service gets.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use super::{Bench, KIB, LONG, MIB, Report, expect_numbered_then_1013, limits, re
 use crate::support::{BINARY, Client, Server, eventually};
 
 #[test]
-fn above_the_soft_limit_send_says_so_and_below_low_water_drain_does() {
+fn send_returns_congested_above_the_soft_limit_and_on_drain_follows_below_low_water() {
     let (low, soft) = (10_000, 50_000);
     let mut bench = Bench::new(Settings::default(), limits(low, soft, MIB));
     let sent = bench.push(60, 996);
@@ -26,7 +26,7 @@ fn above_the_soft_limit_send_says_so_and_below_low_water_drain_does() {
         Report::Drained(queued) => assert!(queued <= low, "{queued}"),
         other => panic!("{other:?}"),
     }
-    // It is told once, and again only after it was congested again.
+    // `on_drain` is called once, and again only after the connection was congested again.
     bench.push(10, 996);
     bench.push(60, 996);
     assert!(matches!(bench.next(), Report::Drained(_)));
@@ -38,7 +38,7 @@ fn above_the_soft_limit_send_says_so_and_below_low_water_drain_does() {
 }
 
 #[test]
-fn drain_waits_for_low_water() {
+fn on_drain_is_called_only_below_low_water() {
     let (low, soft) = (MIB, 2 * MIB);
     let mut bench = Bench::new(Settings::default(), limits(low, soft, 64 * MIB));
     bench.push(160, 100 * KIB);
@@ -63,7 +63,7 @@ fn drain_waits_for_low_water() {
 }
 
 #[test]
-fn an_echo_loses_nothing_although_nobody_reads_at_first() {
+fn an_echo_loses_nothing_if_its_peer_reads_late() {
     const LEN: usize = 64 * KIB;
     const COUNT: u32 = 1024;
     let congested = Arc::new(AtomicBool::new(false));
@@ -93,7 +93,7 @@ fn an_echo_loses_nothing_although_nobody_reads_at_first() {
     let mut client = Client::narrow(server.address, "/");
     let mut writer = client.writer();
     let writes = thread::spawn(move || {
-        // Masked by a key of zeros, so that only the number changes.
+        // Masked with a key of zeros, so that only the number changes.
         let mut bytes = vec![0x82, 0x80 | 127];
         bytes.extend_from_slice(&(LEN as u64).to_be_bytes());
         bytes.extend_from_slice(&[0; 4]);
@@ -119,7 +119,7 @@ fn an_echo_loses_nothing_although_nobody_reads_at_first() {
 }
 
 #[test]
-fn the_hard_limit_is_never_passed_and_closes_at_once() {
+fn the_hard_limit_is_never_exceeded_and_closes_at_once() {
     let hard = 100_000;
     let mut bench = Bench::new(Settings::default(), limits(1000, 50_000, hard));
     let sent = bench.push(200, 996);
@@ -134,7 +134,7 @@ fn the_hard_limit_is_never_passed_and_closes_at_once() {
         };
         assert_eq!(outcome, expected, "message {index}");
     }
-    // Nothing of it was begun when the limit was reached.
+    // No message was partly written when the limit was reached.
     assert_eq!(expect_numbered_then_1013(&mut bench.client, 996, "slow consumer"), 0);
     bench.client.close(1013, "");
     bench.client.expect_end();
@@ -145,7 +145,7 @@ fn the_hard_limit_is_never_passed_and_closes_at_once() {
 }
 
 #[test]
-fn a_message_larger_than_any_queue_may_be_costs_nobody_his_connection() {
+fn a_message_above_the_hard_limit_is_refused_and_closes_nothing() {
     let route =
         RouteSettings { message_bytes_max: 125, outbox_hard: 512 * KIB, ..Default::default() };
     let mut bench = Bench::new(Settings::default(), route);

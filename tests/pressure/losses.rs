@@ -1,4 +1,4 @@
-//! What a slow peer loses: messages where its route says so, and all pongs but the last.
+//! What is dropped for slow consumers: messages with `SlowPolicy::Drop`, and all pongs but the last.
 
 use weir::reactor::SendOutcome;
 use weir::reactor::budget::{MESSAGES_PER_READ, WRITE_BYTES};
@@ -8,7 +8,7 @@ use super::{Bench, KIB, MIB, Report, SHORT, limits};
 use crate::support::{CLOSE, PING, PONG, eventually, frame};
 
 #[test]
-fn dropping_goes_on_until_the_queue_has_drained() {
+fn messages_are_dropped_until_the_queue_has_drained() {
     let route = RouteSettings { slow_policy: SlowPolicy::Drop, ..limits(MIB, 2 * MIB, 8 * MIB) };
     let mut bench = Bench::new(Settings::default(), route);
     let count = 400;
@@ -16,10 +16,10 @@ fn dropping_goes_on_until_the_queue_has_drained() {
     let queued = |(outcome, _): &&(SendOutcome, usize)| *outcome != SendOutcome::Refused;
     let queued = sent.iter().filter(queued).count();
     assert!(sent.iter().all(|(_, bytes)| *bytes <= 8 * MIB));
-    // The kernel has taken some, too.
+    // The kernel has taken some messages, too.
     assert!(queued >= 8 * MIB / (100 * KIB + 10) && queued < count, "{queued}");
     assert!(sent[queued..].iter().all(|(outcome, _)| *outcome == SendOutcome::Refused));
-    // There is room again, but not below low water: all is dropped until then, but for pongs.
+    // There is room again, but the queue is not below low water: messages are dropped, pongs are not.
     assert!(bench.blocked() > MIB);
     assert_eq!(bench.push(1, 100)[0].0, SendOutcome::Refused);
     bench.client.send(PING, b"still there?");
@@ -44,7 +44,7 @@ fn dropping_goes_on_until_the_queue_has_drained() {
 }
 
 #[test]
-fn dropping_begins_after_the_grace_time() {
+fn messages_are_dropped_after_the_grace_time() {
     let route = RouteSettings {
         slow_policy: SlowPolicy::Drop,
         outbox_grace: SHORT,
@@ -88,7 +88,7 @@ fn pings_of_a_peer_that_does_not_read_keep_one_pong() {
     }
     assert_eq!(numbers, 16);
     assert!(pongs.contains(&last.to_be_bytes().to_vec()));
-    // A kernel that changes its mind and takes a turn's write lets through what that turn reads.
+    // If the kernel takes a write in between, the pongs of that turn's reads pass.
     let turns = before.saturating_sub(after).div_ceil(WRITE_BYTES);
     assert!(pongs.len() <= 1 + turns * MESSAGES_PER_READ, "{} in {turns} turns", pongs.len());
     bench.stop();

@@ -1,5 +1,4 @@
-//! Peers that read slowly or not at all: what they are sent, what they lose, and what they find when
-//! they read again.
+//! Slow consumers: limits of the outbox, dropped messages, and how their connections end.
 
 mod ends;
 mod limits;
@@ -17,13 +16,13 @@ use crate::support::{BINARY, CLOSE, Client, DEADLINE, Frame, Server};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
-/// Time enough for anything that is not to run out in a test.
+/// For deadlines that must not pass in a test.
 const LONG: Duration = Duration::from_secs(60);
-/// For what is to run out.
+/// For deadlines that pass in a test.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Sends what it is told to, numbered: `"7x100"` asks for seven messages of 100 bytes, `"close"` for
-/// a Close behind them. Tells what became of each.
+/// Sends numbered messages on request: `"7x100"` requests seven messages of 100 bytes, `"close"` a Close
+/// behind them. Reports the outcome of each.
 struct Pusher {
     next: u32,
     sender: Sender<Report>,
@@ -31,22 +30,22 @@ struct Pusher {
 
 #[derive(Debug)]
 enum Report {
-    /// The outcome of each send, and what was queued after it.
+    /// The outcome of each send, and the bytes queued after it.
     Sent(Vec<(SendOutcome, usize)>),
-    /// What was queued when `on_drain` was called.
+    /// The bytes queued when `on_drain` was called.
     Drained(usize),
     Closed(CloseReason),
 }
 
 impl Service for Pusher {
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
-        let Message::Text(order) = message else {
+        let Message::Text(request) = message else {
             return;
         };
-        if order == "close" {
+        if request == "close" {
             return cx.close(conn, CloseCode::NORMAL, "that was all");
         }
-        let (count, len) = order.split_once('x').unwrap();
+        let (count, len) = request.split_once('x').unwrap();
         let mut payload = vec![b'.'; len.parse().unwrap()];
         let mut sent = Vec::new();
         for _ in 0..count.parse().unwrap() {
@@ -70,7 +69,7 @@ impl Service for Pusher {
     }
 }
 
-/// A server that pushes, and a client that does not read unless told to.
+/// A server with a [`Pusher`], and a client that reads only when the test does.
 struct Bench {
     server: Server,
     client: Client,
@@ -92,7 +91,7 @@ impl Bench {
         self.reports.recv_timeout(DEADLINE).expect("the service reports something")
     }
 
-    /// Has the service push; returns each outcome with what was queued then.
+    /// Requests messages from the service; returns each outcome with the bytes queued after it.
     fn push(&mut self, count: usize, len: usize) -> Vec<(SendOutcome, usize)> {
         self.client.text(&format!("{count}x{len}"));
         match self.next() {
@@ -101,11 +100,11 @@ impl Bench {
         }
     }
 
-    /// What is queued once the kernel takes no more.
+    /// The bytes queued once the kernel takes no more.
     fn blocked(&mut self) -> usize {
         let mut before = usize::MAX;
         loop {
-            // Each order is a turn, and in each the kernel takes what it can.
+            // Each request is a turn, and in each turn the kernel takes what it can.
             let (_, queued) = self.push(0, 4)[0];
             if queued == before {
                 return queued;
@@ -122,7 +121,7 @@ impl Bench {
         }
     }
 
-    /// Ends the connection from the client's side, and the server.
+    /// Drops the client and shuts the server down.
     fn stop(self) -> Metrics {
         drop(self.client);
         self.server.stop_clean()

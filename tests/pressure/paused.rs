@@ -1,4 +1,4 @@
-//! Connections that a service has paused: no message reaches it, but a reset is noticed.
+//! Connections that a service has paused: it gets no message, but a reset ends them.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use crate::support::{
     BINARY, ByHand, Client, Seen, Server, TEXT, Watched, eventually, frame, upgrade,
 };
 
-/// Takes one message at a time: pauses from the start and at each, and says `next` when it goes on.
+/// Takes one message at a time: pauses at the start and after each message, and sends `next` when it
+/// resumes.
 struct OneAtATime;
 
 impl OneAtATime {
@@ -40,10 +41,10 @@ impl Service for OneAtATime {
     }
 }
 
-/// What is paused takes no further message, whether that came behind the head, in the same read, or
-/// behind a frame that was read straight to its place.
+/// A message may be behind the head, behind another one in the same read, or behind a large frame that
+/// was read into its assembly buffer.
 #[test]
-fn who_is_paused_is_not_heard_even_if_it_has_spoken_already() {
+fn a_paused_connection_delivers_no_message_that_was_already_read() {
     const LARGE: usize = 80 * 1024;
     const FIRST: usize = 64 * 1024;
     let server = Server::start(Settings::default(), |reactor| {
@@ -83,9 +84,9 @@ fn who_is_paused_is_not_heard_even_if_it_has_spoken_already() {
     }
 }
 
-/// Three connections are paused at their first message and have nothing to write: one is reset, one is
-/// reset with input waiting, and one is shut by its peer, which may still read. The first two end in
-/// the turn after the reset; the third keeps its connection and what it sent.
+/// Three connections are paused at their first message, with an empty outbox. One is reset, one is reset
+/// with unread input, and the peer of the third sends a FIN. The first two end in the turn after the
+/// reset; the third stays open, and its message is delivered after the pause.
 #[test]
 fn a_reset_ends_a_paused_connection_but_a_fin_does_not() {
     let (service, seen) = Watched::new(|cx, conn, _| cx.pause(conn));
@@ -124,7 +125,7 @@ fn a_reset_ends_a_paused_connection_but_a_fin_does_not() {
     };
     resume(&mut server);
     server.turn_until("the last is read", |metrics| metrics.messages_in == 4);
-    // That has paused it again.
+    // The message has paused the connection again.
     server.reactor.turn(Some(Duration::ZERO)).unwrap();
     resume(&mut server);
     server.stop_clean();

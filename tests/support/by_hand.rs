@@ -1,4 +1,4 @@
-//! A reactor whose turns the test makes.
+//! A reactor that the test turns itself, on the test's own thread.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use weir::reactor::{Metrics, Reactor};
 
 use super::{Client, DEADLINE, any, upgrade};
 
-/// A reactor whose turns the test makes itself, on its own thread: what happens between two of them is
-/// what the test does, however busy the machine is.
+/// A reactor that the test turns by calls of `turn`. Between two turns only the test acts, however busy
+/// the machine is.
 pub struct ByHand {
     pub reactor: Reactor,
     pub address: SocketAddr,
@@ -20,7 +20,7 @@ impl ByHand {
         ByHand::listening(ListenSettings::new(any()), settings, build)
     }
 
-    /// One by TLS, for which `build` must set the certificates.
+    /// A reactor with a TLS listener; `build` must set the certificates.
     pub fn secure(settings: Settings, build: impl FnOnce(&mut Reactor)) -> ByHand {
         ByHand::listening(ListenSettings::secure(any()), settings, build)
     }
@@ -37,12 +37,12 @@ impl ByHand {
         ByHand { reactor, address }
     }
 
-    /// One more address, in the clear.
+    /// Adds a plaintext listener, and returns its address.
     pub fn listen_plain(&mut self) -> SocketAddr {
         self.reactor.listen(&ListenSettings::new(any())).unwrap()
     }
 
-    /// Turns until there is something to read on the other end of a connection.
+    /// Turns until the client's `stream` has bytes to read.
     pub fn turn_until_readable(&mut self, stream: &TcpStream) {
         let started = Instant::now();
         stream.set_nonblocking(true).unwrap();
@@ -53,7 +53,7 @@ impl ByHand {
         stream.set_nonblocking(false).unwrap();
     }
 
-    /// Turns until the metrics say so; returns how many turns that took.
+    /// Turns until the metrics fulfil the condition; returns the number of turns.
     pub fn turn_until(&mut self, what: &str, condition: impl Fn(&Metrics) -> bool) -> u64 {
         let before = self.reactor.metrics().turns;
         let started = Instant::now();
@@ -69,7 +69,7 @@ impl ByHand {
         self.open_at(self.address, path)
     }
 
-    /// The same at another of its addresses.
+    /// An open WebSocket at another listener.
     pub fn open_at(&mut self, address: SocketAddr, path: &str) -> Client {
         let opened = self.reactor.metrics().opened;
         let mut client = Client::tcp(address);
@@ -79,7 +79,8 @@ impl ByHand {
         client
     }
 
-    /// Waits until the connections, whose clients are gone, are; nothing may be left of them.
+    /// Turns until all connections have ended, whose clients must be gone. No memory and no refusal may
+    /// be left of them.
     pub fn stop_clean(mut self) -> Metrics {
         self.turn_until("all connections end", |metrics| metrics.connections_now == 0);
         let metrics = self.reactor.metrics().clone();

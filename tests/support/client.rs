@@ -1,4 +1,4 @@
-//! A client that does what it is told.
+//! A client that sends and receives bytes, requests and frames by hand.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -8,15 +8,15 @@ use socket2::{Domain, Socket, Type};
 
 use super::{CLOSE, DEADLINE, Frame, TEXT, frame, header, upgrade};
 
-/// A client that does what it is told, over TCP or whatever lies on it.
+/// A client that sends and receives bytes, requests and frames by hand, over TCP or another stream.
 pub struct Client<S = TcpStream> {
     pub stream: S,
-    /// Bytes received and not looked at yet.
+    /// Bytes received and not parsed yet.
     pending: Vec<u8>,
 }
 
 impl Client {
-    /// A connection on which nothing was sent yet.
+    /// A TCP connection on which nothing was sent yet.
     pub fn tcp(address: SocketAddr) -> Client {
         Client::on(TcpStream::connect_timeout(&address, DEADLINE).unwrap())
     }
@@ -26,8 +26,8 @@ impl Client {
         Client::tcp(address).upgraded(path)
     }
 
-    /// An open WebSocket whose request had further header lines, each ended by CR LF, and the head of
-    /// its answer.
+    /// An open WebSocket whose request had these additional header lines, each ended by CR LF; and the
+    /// head of the response.
     pub fn open_with(address: SocketAddr, path: &str, lines: &str) -> (Client, String) {
         let mut client = Client::tcp(address);
         let head = client.request(&upgrade(path, lines));
@@ -35,7 +35,7 @@ impl Client {
         (client, head)
     }
 
-    /// A connection from this address of the machine.
+    /// A TCP connection from this local address.
     pub fn from(source: Ipv4Addr, address: SocketAddr) -> Client {
         let socket = socket_towards(address);
         socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
@@ -43,7 +43,8 @@ impl Client {
         Client::on(socket.into())
     }
 
-    /// A connection whose kernel holds little for it: what it does not read stays with the server.
+    /// A TCP connection with a small receive buffer: output that the client does not read stays in the
+    /// server's queue.
     pub fn narrow_tcp(address: SocketAddr) -> Client {
         let socket = socket_towards(address);
         socket.set_recv_buffer_size(16 * 1024).unwrap();
@@ -51,7 +52,7 @@ impl Client {
         Client::on(socket.into())
     }
 
-    /// The same as an open WebSocket.
+    /// An open WebSocket with a small receive buffer.
     pub fn narrow(address: SocketAddr, path: &str) -> Client {
         Client::narrow_tcp(address).upgraded(path)
     }
@@ -63,37 +64,37 @@ impl Client {
         Client::over(stream)
     }
 
-    /// A second hand on the same connection, for another thread: one writes while the other reads.
+    /// A second handle of the socket, so that another thread can write while this one reads.
     pub fn writer(&self) -> TcpStream {
         self.stream.try_clone().unwrap()
     }
 
-    /// Says that nothing more will be sent.
+    /// Sends a FIN: the client sends nothing more.
     pub fn finish(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 }
 
 impl<S: Read + Write> Client<S> {
-    /// A client on a stream that is set up already.
+    /// A client on a stream that is already connected.
     pub fn over(stream: S) -> Client<S> {
         Client { stream, pending: Vec::new() }
     }
 
-    /// The same as an open WebSocket.
+    /// Opens a WebSocket on the stream.
     pub fn upgraded(mut self, path: &str) -> Client<S> {
         let head = self.request(&upgrade(path, ""));
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         self
     }
 
-    /// Sends a request and returns the head of the answer.
+    /// Sends a request and returns the head of the response.
     pub fn request(&mut self, request: &str) -> String {
         self.raw(request.as_bytes());
         self.head()
     }
 
-    /// The head of an HTTP answer, with the empty line that ends it.
+    /// The head of the next HTTP response, with the empty line that ends it.
     pub fn head(&mut self) -> String {
         let end = loop {
             if let Some(at) = self.pending.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -104,16 +105,16 @@ impl<S: Read + Write> Client<S> {
         String::from_utf8(self.pending.drain(..end).collect()).unwrap()
     }
 
-    /// The next HTTP answer: its head and its body.
+    /// Head and body of the next HTTP response.
     pub fn answer(&mut self) -> (String, Vec<u8>) {
         let head = self.head();
-        assert!(head.starts_with("HTTP/1.1 "), "more was sent before: {head}");
+        assert!(head.starts_with("HTTP/1.1 "), "other bytes before the response: {head}");
         let len = header(&head, "Content-Length").expect("a length").parse().unwrap();
         let body = self.bytes(len);
         (head, body)
     }
 
-    /// Exactly so many bytes.
+    /// The next `len` bytes.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         while self.pending.len() < len {
             assert!(self.receive(), "the stream ended after {} bytes", self.pending.len());
@@ -180,26 +181,28 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    /// The server has ended the stream, in good order.
+    /// Expects a FIN, and no byte before it.
     pub fn expect_end(&mut self) {
         assert!(self.pending.is_empty(), "{:?}", self.pending);
         assert!(!self.receive(), "{:?}", self.pending);
     }
 
-    /// The stream has ended, no matter how.
+    /// Expects the end of the stream, by FIN or RST; bytes before it are ignored.
     pub fn expect_gone(&mut self) {
         let mut chunk = [0; 4096];
         loop {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return,
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("it lives on"),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    panic!("the connection is still open")
+                }
                 Err(_) => return,
             }
         }
     }
 
-    /// Receives more; whether there was more.
+    /// Receives more bytes; returns false at the end of the stream.
     fn receive(&mut self) -> bool {
         let mut chunk = vec![0; 64 * 1024];
         let len = self.stream.read(&mut chunk).expect("bytes, or the end, within the deadline");

@@ -1,5 +1,5 @@
-//! What the tests share: a reactor on a thread or by hand, the real binary, services that report what they
-//! see, and a client that speaks frames by hand, so that it can also speak them wrongly.
+//! Fixtures of the tests: a reactor on a thread or turned by hand, the real binary, services that report
+//! their events, and a client that writes frames by hand, so that it can also send invalid ones.
 
 mod by_hand;
 mod client;
@@ -22,14 +22,14 @@ pub use self::wire::{
     BINARY, CLOSE, COMPRESSED, CONTINUATION, Frame, KEY, PING, PONG, TEXT, frame, header, upgrade,
 };
 
-/// Longer than anything here takes on a busy machine; what takes longer has failed.
+/// A wait that takes longer has failed, even on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The variables by which programs are given an HTTP proxy.
+/// The environment variables that name an HTTP proxy.
 pub const PROXY_VARIABLES: [&str; 6] =
     ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
-/// Waits for a condition that other threads bring about.
+/// Waits for a condition that another thread or process fulfils.
 pub fn eventually(mut condition: impl FnMut() -> bool, what: &str) {
     let started = Instant::now();
     while !condition() {
@@ -38,14 +38,14 @@ pub fn eventually(mut condition: impl FnMut() -> bool, what: &str) {
     }
 }
 
-/// For who opens ten thousand connections: the descriptors of this process do for one at a time.
+/// A lock for tests that open ten thousand connections: this process has descriptors for one at a time.
 pub fn crowd() -> MutexGuard<'static, ()> {
     static CROWD: Mutex<()> = Mutex::new(());
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
     CROWD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A port of 127.0.0.1 that is free.
+/// Port 0 of 127.0.0.1: the kernel chooses a free port.
 pub fn any() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }

@@ -1,4 +1,4 @@
-//! The real binary as a process that ends with its test.
+//! The real binary as a process that is killed at the end of its test.
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
@@ -12,12 +12,12 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{DEADLINE, eventually};
 
-/// The binary with these arguments, and none of its variables in the environment.
+/// The command of the binary with these arguments, without its variables in the environment.
 pub fn weir<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     clean(Command::new(env!("CARGO_BIN_EXE_weir")), arguments)
 }
 
-/// Another command, in the same way.
+/// Prepares another command in the same way.
 pub fn clean<A: AsRef<OsStr>>(
     mut command: Command,
     arguments: impl IntoIterator<Item = A>,
@@ -33,26 +33,26 @@ pub fn clean<A: AsRef<OsStr>>(
 /// A process of the binary, killed when dropped.
 pub struct Process {
     child: Child,
-    /// The lines of its standard output; closed with it.
+    /// The lines of its standard output.
     stdout: Receiver<String>,
-    /// Its standard error, while nobody reads that.
+    /// Its standard error until [`Process::read_log`] is called.
     stderr: Option<ChildStderr>,
-    /// What it has said there.
+    /// What was read from its standard error.
     log: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
-    /// Up to where [`Process::logged`] has looked.
+    /// How far [`Process::logged`] has searched the log.
     looked: usize,
 }
 
 impl Process {
     pub fn spawn(command: &mut Command) -> Process {
-        let mut process = Process::spawn_unheard(command);
-        process.hear();
+        let mut process = Process::spawn_unread(command);
+        process.read_log();
         process
     }
 
-    /// The same, but nobody reads its log yet.
-    pub fn spawn_unheard(command: &mut Command) -> Process {
+    /// Starts a process whose standard error is not read.
+    pub fn spawn_unread(command: &mut Command) -> Process {
         let mut child = command.spawn().unwrap();
         let (sender, stdout) = channel();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -61,8 +61,8 @@ impl Process {
         Process { child, stdout, stderr, log: Arc::default(), reader: None, looked: 0 }
     }
 
-    /// Reads its log from here on.
-    pub fn hear(&mut self) {
+    /// Reads its standard error from here on.
+    pub fn read_log(&mut self) {
         let lines = BufReader::new(self.stderr.take().unwrap()).lines();
         let log = Arc::clone(&self.log);
         self.reader = Some(thread::spawn(move || {
@@ -72,7 +72,7 @@ impl Process {
         }));
     }
 
-    /// A server on one port of 127.0.0.1, with these arguments besides.
+    /// A server on a free port of 127.0.0.1, with these additional arguments.
     pub fn serve(arguments: &[&str]) -> (Process, SocketAddr) {
         let process =
             Process::spawn(&mut weir(["--listen", "127.0.0.1:0"].iter().chain(arguments)));
@@ -85,12 +85,12 @@ impl Process {
         self.stdout.recv_timeout(DEADLINE).expect("a line on stdout")
     }
 
-    /// All further lines there, up to its end.
+    /// All further lines of its standard output, up to its end.
     pub fn rest(&self) -> Vec<String> {
         self.stdout.iter().collect()
     }
 
-    /// The scheme and address in the next line, which must say where it listens.
+    /// Scheme and address in the next line, which must name a listener.
     pub fn listener(&self) -> (String, SocketAddr) {
         let line = self.line();
         let url = line.strip_prefix("listening ").expect(&line);
@@ -98,7 +98,7 @@ impl Process {
         (scheme.to_owned(), address.strip_suffix('/').expect(&line).parse().unwrap())
     }
 
-    /// The same for a listener in the clear.
+    /// The address in the next line, which must name a plaintext listener.
     pub fn address(&self) -> SocketAddr {
         let (scheme, address) = self.listener();
         assert_eq!(scheme, "ws");
@@ -117,18 +117,19 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for its end, which must come by itself; returns its exit code.
+    /// Waits until the process ends by itself; returns its exit code.
     pub fn wait(&mut self) -> Option<i32> {
         eventually(|| !self.is_running(), "the process ends");
         self.child.wait().unwrap().code()
     }
 
-    /// What it has logged so far.
+    /// What the process has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    /// The next line of its log with this in it, from there on.
+    /// Waits for a log line that contains this text, after the one that the last call found; returns the
+    /// rest of the line from the text on.
     pub fn logged(&mut self, what: &str) -> String {
         let mut found = String::new();
         let (log, looked) = (Arc::clone(&self.log), &mut self.looked);
@@ -146,13 +147,13 @@ impl Process {
         found
     }
 
-    /// All that it has logged, once it has ended.
+    /// The whole log of a process that has ended.
     pub fn whole_log(&mut self) -> String {
         self.reader.take().unwrap().join().unwrap();
         self.log()
     }
 
-    /// Ends it by SIGTERM; returns what it has logged.
+    /// Ends the process by SIGTERM; returns its log.
     pub fn stop(mut self) -> String {
         self.signal(Signal::TERM);
         assert_eq!(self.wait(), Some(0));

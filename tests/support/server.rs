@@ -1,4 +1,4 @@
-//! A reactor on a thread of its own.
+//! A reactor that runs on a thread.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
@@ -9,7 +9,7 @@ use weir::reactor::{Handle, Metrics, Reactor, Service};
 
 use super::{DEADLINE, Seen, Watched, any, eventually};
 
-/// A reactor on a thread of its own. Dropped, it shuts down and is waited for.
+/// A reactor that runs on a thread. Dropping it shuts the reactor down and waits for its end.
 pub struct Server {
     pub address: SocketAddr,
     handle: Handle,
@@ -17,12 +17,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// A reactor with whatever `build` puts on it, listening on a port of 127.0.0.1.
+    /// A reactor that `build` adds services to, listening on a port of 127.0.0.1.
     pub fn start(settings: Settings, build: impl FnOnce(&mut Reactor) + Send + 'static) -> Server {
         Server::listening(ListenSettings::new(any()), settings, build)
     }
 
-    /// The same, by TLS with these settings.
+    /// A reactor with a TLS listener.
     pub fn secure(
         tls: TlsSettings,
         settings: Settings,
@@ -62,18 +62,18 @@ impl Server {
         (server, seen)
     }
 
-    /// Orders the shutdown, without waiting for its end.
+    /// Starts the shutdown, without waiting for its end.
     pub fn shutdown(&self) {
         self.handle.shutdown();
     }
 
-    /// Shuts down and tells what was counted.
+    /// Shuts down and returns the metrics.
     pub fn stop(mut self) -> Metrics {
         self.handle.shutdown();
         self.join()
     }
 
-    /// Shuts down and tells what was counted; nothing may be left of the connections that were.
+    /// Shuts down and returns the metrics. No connection, memory or refusal may be left.
     pub fn stop_clean(self) -> Metrics {
         let metrics = self.stop();
         let left = (metrics.buffered_now, metrics.connections_now, metrics.awaiting_refusal_now);
@@ -81,7 +81,7 @@ impl Server {
         metrics
     }
 
-    /// Waits for the end of a shutdown that was ordered already.
+    /// Waits for the end of a shutdown that was started before.
     pub fn join(&mut self) -> Metrics {
         let thread = self.thread.take().unwrap();
         eventually(|| thread.is_finished(), "the reactor ends");

@@ -1,4 +1,4 @@
-//! A service that reports what it sees.
+//! A service that reports the events of its connections.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -7,10 +7,10 @@ use weir::reactor::{CloseReason, ConnId, Context, Metrics, SendOutcome, Service}
 
 use super::{DEADLINE, Server};
 
-/// What a [`Watched`] service has seen.
+/// An event that a [`Watched`] service reports.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {
-    /// Only by [`Deferring`](crate::deferring::Deferring).
+    /// Reported only by [`Deferring`](crate::deferring::Deferring).
     Deferred(ConnId),
     Opened(ConnId),
     Message(ConnId, Vec<u8>),
@@ -21,7 +21,7 @@ pub enum Seen {
 /// What a [`Watched`] service does with a message.
 type Reply = Box<dyn FnMut(&mut Context<'_>, ConnId, Message<'_>) + Send>;
 
-/// A service that reports what it sees and does with messages what the test says.
+/// A service that reports the events of its connections, and calls a closure of the test for each message.
 pub struct Watched {
     sender: Sender<Seen>,
     reply: Reply,
@@ -35,7 +35,7 @@ impl Watched {
         (Watched { sender, reply: Box::new(reply) }, seen)
     }
 
-    /// Sends back what it gets, losslessly.
+    /// Echoes each message; a congested connection is paused until it has drained.
     pub fn echo() -> (Watched, Receiver<Seen>) {
         Watched::new(|cx, conn, message| {
             if cx.send(conn, message) == SendOutcome::Congested {
@@ -45,7 +45,7 @@ impl Watched {
     }
 
     pub fn report(&self, seen: Seen) {
-        // A test that has seen enough has dropped its end.
+        // A test that needs no more events has dropped the receiver.
         let _ = self.sender.send(seen);
     }
 }
@@ -70,7 +70,7 @@ impl Service for Watched {
     }
 }
 
-/// The reason for the end of the next connection that ends.
+/// Waits until a connection ends; returns the reason.
 pub fn next_end(seen: &Receiver<Seen>) -> CloseReason {
     loop {
         if let Seen::Closed(_, why) = seen.recv_timeout(DEADLINE).expect("a connection ends") {
@@ -79,8 +79,8 @@ pub fn next_end(seen: &Receiver<Seen>) -> CloseReason {
     }
 }
 
-/// Awaits the end of the only connection, then that of its server: the reason, told exactly once, and
-/// what was counted.
+/// Waits for the end of the only connection, then for that of the server. Returns the reason, which is
+/// reported exactly once, and the metrics.
 pub fn only_end(server: Server, seen: &Receiver<Seen>) -> (CloseReason, Metrics) {
     let reason = next_end(seen);
     let metrics = server.stop();

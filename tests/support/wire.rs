@@ -1,6 +1,6 @@
-//! Frames and heads, written and read without weir's own code.
+//! Encodes and parses frames and heads independently of weir's code.
 
-/// A frame as the client got it.
+/// A frame that a client received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     pub fin: bool,
@@ -16,13 +16,13 @@ pub const BINARY: u8 = 0x2;
 pub const CLOSE: u8 = 0x8;
 pub const PING: u8 = 0x9;
 pub const PONG: u8 = 0xA;
-/// RSV1, beside the opcode.
+/// RSV1, to be combined with an opcode.
 pub const COMPRESSED: u8 = 0x40;
 
-/// The key of every request that is made here: that of RFC 6455, 1.3.
+/// The `Sec-WebSocket-Key` of every request: that of RFC 6455, 1.3.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// A valid upgrade request with further header lines, each ended by CR LF.
+/// A valid upgrade request with these additional header lines, each ended by CR LF.
 pub fn upgrade(path: &str, lines: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -30,7 +30,7 @@ pub fn upgrade(path: &str, lines: &str) -> String {
     )
 }
 
-/// A client's frame, masked.
+/// A masked frame.
 pub fn frame(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
     let key = [0x12, 0x34, 0x56, 0x78];
     let mut bytes = vec![u8::from(fin) << 7 | opcode];
@@ -50,7 +50,7 @@ pub fn frame(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The value of a header in a head.
+/// The value of a header field in a head.
 pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let lines = head.lines().skip(1);
     let mut pairs = lines.filter_map(|line| line.split_once(": "));
