@@ -1,18 +1,18 @@
-//! Compressed messages that peers send: limits, faults and streams.
+//! Compressed messages from peers: limits, errors and streams.
 
 use super::*;
 
 #[test]
-fn the_limit_is_on_what_a_message_inflates_to() {
+fn the_message_limit_applies_to_inflated_bytes() {
     let limited = RouteSettings { message_bytes_max: 10_000, ..RouteSettings::default() };
     let (server, seen) = watched(impatient(), limited);
     let mut peer = Peer::open(&server, OFFER, ALONE);
     assert!(peer.echo(&[0; 10_000]).1);
-    peer.say(&[0; 10_001]);
+    peer.send(&[0; 10_001]);
     let text = "message too big: inflates to more than 10000 bytes";
     assert_eq!(peer.client.expect_close(), (1009, text.into()));
     assert_eq!(next_end(&seen), CloseReason::Protocol(ProtocolError::MessageTooBig));
-    // In fragments, none of which is too much.
+    // In fragments, each of which is below the limit.
     let mut peer = Peer::open(&server, OFFER, ALONE);
     let payload = peer.compress(&[0; 10_001]);
     let (begin, end) = payload.split_at(payload.len() / 2);
@@ -22,7 +22,7 @@ fn the_limit_is_on_what_a_message_inflates_to() {
 }
 
 #[test]
-fn text_that_is_none_is_refused_when_inflated() {
+fn inflated_text_must_be_utf8() {
     let (server, seen) = watched(impatient(), RouteSettings::default());
     let mut peer = Peer::open(&server, OFFER, ALONE);
     let payload = peer.compress(b"\xFF");
@@ -31,10 +31,10 @@ fn text_that_is_none_is_refused_when_inflated() {
     assert_eq!(next_end(&seen), CloseReason::Protocol(ProtocolError::InvalidUtf8));
 }
 
-/// A connection that sends bombs as fast as it can, each as large as it may be: in one turn no more of
-/// them are inflated than a bounded number of bytes, and another connection is answered in between.
+/// A connection sends decompression bombs of the maximum size as fast as it can. A turn inflates a
+/// bounded number of bytes of them, and another connection is answered in between.
 #[test]
-fn bombs_take_turns() {
+fn bombs_leave_other_connections_their_turns() {
     const BOMB: usize = 1 << 20;
     let (service, _) = Watched::new(|_, _, _| {});
     let mut server = ByHand::new(Settings::default(), |reactor| {
@@ -50,7 +50,7 @@ fn bombs_take_turns() {
     let mut other = server.open("/echo");
     let mut peer = Peer::on(client, ALONE);
     let bomb = frame(true, COMPRESSED | BINARY, &peer.compress(&vec![0; BOMB]));
-    // All of them fit into one read.
+    // All bombs fit into one read.
     let all = bomb.repeat(64);
     assert!(all.len() < 128 * 1024);
     peer.client.raw(&all);
@@ -68,9 +68,9 @@ fn bombs_take_turns() {
     server.stop_clean();
 }
 
-/// Streams and buffers that nobody has needed for a while are given back, and made anew for the next.
+/// Streams and buffers that were not used for a while are freed, and allocated again for the next message.
 #[test]
-fn an_idle_loop_keeps_no_streams() {
+fn an_idle_loop_frees_its_streams() {
     let mut server = ByHand::new(Settings::default(), |reactor| {
         let service = reactor.add_service(Echo).unwrap();
         reactor.add_route("/", service, RouteSettings::default()).unwrap();
@@ -82,13 +82,13 @@ fn an_idle_loop_keeps_no_streams() {
     let mut peer = Peer::on(client, ALONE);
     for round in 0..2 {
         let sent = server.reactor.metrics().messages_out;
-        peer.say(&json(round));
+        peer.send(&json(round));
         server.turn_until("an echo", |metrics| metrics.messages_out > sent);
-        assert!(peer.hear(&json(round)).1);
+        assert!(peer.receive(&json(round)).1);
         peer.inflate.reset(false);
-        // The queue of its outbox, the stream that deflates, and the one that inflates.
+        // The queue of the outbox, the stream that deflates, and the one that inflates.
         let freed = server.reactor.metrics().spares_freed;
-        server.turn_until("all is given back", |m| m.spares_freed == freed + 3);
+        server.turn_until("all three are freed", |m| m.spares_freed == freed + 3);
     }
     // And then the loop sleeps until the next ping, or longer.
     let idle = server.reactor.wait();
@@ -97,9 +97,9 @@ fn an_idle_loop_keeps_no_streams() {
     server.stop_clean();
 }
 
-/// What is not text, or too much, is told in the fragment that shows it: the last one never comes.
+/// The connection fails at the fragment that shows the error; the last fragment is never sent.
 #[test]
-fn fragments_fail_early() {
+fn invalid_or_too_large_fragments_fail_early() {
     for (mode, answer) in [
         (DeflateMode::Shared, ALONE),
         (
@@ -131,8 +131,8 @@ fn fragments_fail_early() {
     }
 }
 
-/// What an unfinished message has come to is counted with all that is held, and given back with it.
-/// Only so many have a stream; the others are inflated when they are whole, and come out the same.
+/// The bytes of an unfinished message are counted as held until it is complete. A limited number of
+/// messages have a stream; others are inflated once they are complete, with the same result.
 #[test]
 fn unfinished_messages_are_counted_and_their_streams_bounded() {
     const PEERS: usize = Inflater::STREAMS_MAX + 6;
@@ -169,7 +169,7 @@ fn unfinished_messages_are_counted_and_their_streams_bounded() {
     let metrics = server.reactor.metrics();
     assert_eq!(metrics.inflate_streams_now, Inflater::STREAMS_MAX as u64);
     assert_eq!(metrics.messages_gathered, 6);
-    // Those that go away leave theirs to others.
+    // Streams of closed connections are free for others.
     drop(peers.drain(..10));
     rests.drain(..10);
     server.turn_until("they are gone", |m| m.connections_now == PEERS as u64 - 10);
@@ -178,7 +178,7 @@ fn unfinished_messages_are_counted_and_their_streams_bounded() {
         let before = server.reactor.metrics().bytes_written;
         peer.client.raw(&rest);
         server.turn_until("an echo", |m| m.bytes_written > before);
-        assert!(peer.hear(&message).1);
+        assert!(peer.receive(&message).1);
     }
     let metrics = server.reactor.metrics();
     assert_eq!((metrics.inflate_streams_now, metrics.buffered_now), (0, 0));

@@ -1,4 +1,4 @@
-//! permessage-deflate over real sockets: what is agreed on, what is sent, what it may cost.
+//! permessage-deflate over real sockets: negotiation, what is sent, and its memory.
 
 use std::time::Duration;
 
@@ -29,17 +29,17 @@ fn lines(offer: &str) -> String {
     format!("Sec-WebSocket-Extensions: {offer}\r\n")
 }
 
-/// A client with streams as any zlib has them, one for each direction and the whole connection.
+/// A client with zlib streams: one for each direction, for the whole connection.
 struct Peer {
     client: Client,
     deflate: Deflate,
     inflate: Inflate,
-    /// Whether each message of its own begins anew.
+    /// Whether the stream is reset for each message that it sends.
     alone: bool,
 }
 
 impl Peer {
-    /// A connection on which this was answered to the offer.
+    /// Opens a connection; the server must answer the offer with `answer`.
     fn open(server: &Server, offer: &str, answer: &str) -> Peer {
         let (client, head) = Client::open_with(server.address, "/", &lines(offer));
         assert_eq!(header(&head, "Sec-WebSocket-Extensions"), Some(answer));
@@ -68,14 +68,13 @@ impl Peer {
         out
     }
 
-    fn say(&mut self, message: &[u8]) {
+    fn send(&mut self, message: &[u8]) {
         let payload = self.compress(message);
         self.client.raw(&frame(true, COMPRESSED | BINARY, &payload));
     }
 
-    /// The next message, which must be this one; returns the bytes of its frame's payload, and whether
-    /// they were compressed.
-    fn hear(&mut self, message: &[u8]) -> (usize, bool) {
+    /// Expects this message; returns the length of its frame's payload, and whether it was compressed.
+    fn receive(&mut self, message: &[u8]) -> (usize, bool) {
         let frame = self.client.frame();
         assert!(frame.fin && (frame.opcode == TEXT || frame.opcode == BINARY), "{frame:?}");
         if !frame.compressed {
@@ -92,12 +91,12 @@ impl Peer {
     }
 
     fn echo(&mut self, message: &[u8]) -> (usize, bool) {
-        self.say(message);
-        self.hear(message)
+        self.send(message);
+        self.receive(message)
     }
 }
 
-/// A kilobyte of JSON, each a little different.
+/// A kilobyte of JSON, a little different for each index.
 fn json(index: usize) -> Vec<u8> {
     let item = |i: usize| {
         format!("{{\"id\":{},\"price\":{}.5,\"side\":\"buy\"}},", index + i, i * 7919 % 1000)
@@ -122,12 +121,12 @@ fn watched(settings: Settings, route: RouteSettings) -> (Server, std::sync::mpsc
     Server::watched(settings, route)
 }
 
-/// Does not wait long for peers that answer no Close.
+/// Settings with a short close timeout, for peers that answer no Close.
 fn impatient() -> Settings {
     Settings { close_timeout: Duration::from_millis(50), ..Settings::default() }
 }
 
-/// Nothing is held or reserved for anybody.
+/// Shuts down; no window may be held or reserved.
 fn stop_clean(server: Server) -> Metrics {
     let metrics = server.stop_clean();
     let left = (metrics.deflate_windows_now, metrics.deflate_windows_reserved_now);
@@ -143,7 +142,7 @@ fn shared_is_the_default_and_needs_no_memory() {
         let message = json(index);
         let (len, compressed) = peer.echo(&message);
         assert!(compressed && len < message.len() / 2, "{len} of {} bytes", message.len());
-        // Its own messages begin anew, and so do ours: a fresh stream understands each.
+        // Without context takeover in either direction, a new stream inflates each message.
         peer.inflate.reset(false);
     }
     drop(peer);
@@ -160,13 +159,13 @@ fn shared_is_the_default_and_needs_no_memory() {
 }
 
 #[test]
-fn dedicated_refers_to_what_was_said_before() {
+fn dedicated_messages_refer_to_earlier_ones() {
     let (server, _) = watched(Settings::default(), route(DeflateMode::Dedicated));
     let answer = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12";
     let mut peer = Peer::open(&server, OFFER, answer);
     let sizes: Vec<usize> = (0..20).map(|index| peer.echo(&json(index)).0).collect();
     assert!(sizes[19] < sizes[0] * 2 / 3, "{sizes:?}");
-    // Alone they would be as large as the first.
+    // Without references they would be as large as the first.
     let mut alone = Peer::open(
         &server,
         &format!("{OFFER}; server_no_context_takeover"),
@@ -179,7 +178,7 @@ fn dedicated_refers_to_what_was_said_before() {
 }
 
 #[test]
-fn off_agrees_to_nothing() {
+fn off_negotiates_no_extension() {
     let (server, seen) = watched(Settings::default(), route(DeflateMode::Off));
     let (mut client, head) = Client::open_with(server.address, "/", &lines(OFFER));
     assert_eq!(header(&head, "Sec-WebSocket-Extensions"), None);
@@ -195,7 +194,7 @@ fn off_agrees_to_nothing() {
 }
 
 #[test]
-fn who_offers_nothing_is_sent_nothing_compressed() {
+fn a_client_without_a_usable_offer_is_sent_no_compressed_message() {
     let (server, _) = watched(Settings::default(), RouteSettings::default());
     for offer in ["", "x-webkit-deflate-frame", "permessage-deflate; server_max_window_bits=8"] {
         let offered = if offer.is_empty() { String::new() } else { lines(offer) };
@@ -209,7 +208,7 @@ fn who_offers_nothing_is_sent_nothing_compressed() {
 }
 
 #[test]
-fn small_messages_and_those_that_do_not_shrink_go_as_they_are() {
+fn small_and_incompressible_messages_are_sent_uncompressed() {
     let (server, _) = watched(Settings::default(), RouteSettings::default());
     let mut peer = Peer::open(&server, OFFER, ALONE);
     assert_eq!(peer.echo(&[b'a'; 255]), (255, false));
@@ -218,7 +217,7 @@ fn small_messages_and_those_that_do_not_shrink_go_as_they_are() {
     let noise = noise(5000);
     assert_eq!(peer.echo(&noise), (5000, false));
     assert!(peer.echo(&[b'a'; 5000]).1);
-    // Control frames never are.
+    // Control frames are never compressed.
     peer.client.send(PING, &[b'a'; 125]);
     peer.client.expect(PONG, &[b'a'; 125]);
     drop(peer);
@@ -226,7 +225,7 @@ fn small_messages_and_those_that_do_not_shrink_go_as_they_are() {
 }
 
 #[test]
-fn every_message_is_compressed_if_the_operator_says_so() {
+fn every_message_is_compressed_with_a_minimum_of_zero() {
     let every = RouteSettings { deflate_bytes_min: 0, ..RouteSettings::default() };
     let (server, _) = watched(Settings::default(), every);
     let mut peer = Peer::open(&server, OFFER, ALONE);
@@ -237,7 +236,7 @@ fn every_message_is_compressed_if_the_operator_says_so() {
 }
 
 #[test]
-fn a_broadcast_is_compressed_once_for_all_whose_window_holds_it() {
+fn a_broadcast_is_compressed_once_for_all_windows_that_hold_it() {
     let (service, _) = Watched::new(|cx, _, message| {
         let _ = cx.publish(Target::All, message, PublishOptions::default());
     });
@@ -258,28 +257,28 @@ fn a_broadcast_is_compressed_once_for_all_whose_window_holds_it() {
     );
     for index in 0..10 {
         let message = json(index);
-        first.say(&message);
+        first.send(&message);
         plain.expect(BINARY, &message);
-        let sizes = [first.hear(&message), second.hear(&message)];
+        let sizes = [first.receive(&message), second.receive(&message)];
         assert!(sizes[0] == sizes[1] && sizes[0].1, "{sizes:?}");
-        // A kilobyte may refer further back than half of one.
-        assert_eq!(third.hear(&message), (message.len(), false));
+        // A message of a kilobyte may refer further back than a window of half a kilobyte.
+        assert_eq!(third.receive(&message), (message.len(), false));
         let short = &message[..500];
-        first.say(short);
+        first.send(short);
         plain.expect(BINARY, short);
-        assert!(first.hear(short).1 && second.hear(short).1 && third.hear(short).1);
+        assert!(first.receive(short).1 && second.receive(short).1 && third.receive(short).1);
     }
     drop((plain, first, second, third));
     assert_eq!(stop_clean(server).messages_deflated, 50);
 }
 
-/// A server that offers, too: connects to itself, says what it is told, and tells what it hears.
+/// Connects a server to itself with this offer, sends messages, and checks those that it receives.
 fn dial(offer: Offer, mode: DeflateMode) -> Metrics {
     struct Dialer {
         route: weir::reactor::RouteId,
         server: std::net::SocketAddr,
         offer: Offer,
-        heard: std::sync::mpsc::Sender<Vec<u8>>,
+        received: std::sync::mpsc::Sender<Vec<u8>>,
     }
     impl weir::reactor::Service for Dialer {
         fn on_start(&mut self, cx: &mut Context<'_>) {
@@ -297,20 +296,20 @@ fn dial(offer: Offer, mode: DeflateMode) -> Metrics {
             _: ConnId,
             message: weir::protocol::Message<'_>,
         ) {
-            let _ = self.heard.send(message.as_bytes().to_vec());
+            let _ = self.received.send(message.as_bytes().to_vec());
         }
     }
     let (server, _) = watched(Settings::default(), route(mode));
-    let (sender, heard) = std::sync::mpsc::channel();
+    let (sender, received) = std::sync::mpsc::channel();
     let address = server.address;
     let client = Server::start(Settings::default(), move |reactor| {
         let unused = reactor.add_service(Echo).unwrap();
         let limits = reactor.add_outbound(unused, RouteSettings::default()).unwrap();
-        let dialer = Dialer { route: limits, server: address, offer, heard: sender };
+        let dialer = Dialer { route: limits, server: address, offer, received: sender };
         reactor.add_service(dialer).unwrap();
     });
     for index in 0..10 {
-        assert_eq!(heard.recv_timeout(crate::support::DEADLINE).unwrap(), json(index));
+        assert_eq!(received.recv_timeout(crate::support::DEADLINE).unwrap(), json(index));
     }
     let metrics = stop_clean(client);
     let served = stop_clean(server);
@@ -321,7 +320,7 @@ fn dial(offer: Offer, mode: DeflateMode) -> Metrics {
 }
 
 #[test]
-fn the_clients_role_compresses_too() {
+fn a_client_connection_compresses_too() {
     let mut sizes = Vec::new();
     for mode in [DeflateMode::Shared, DeflateMode::Dedicated] {
         for takeover in [false, true] {

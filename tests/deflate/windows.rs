@@ -1,4 +1,4 @@
-//! Windows of `dedicated`: what is in them, when they come and go, and how many there may be.
+//! Windows of `dedicated`: their content, when they are allocated and freed, and their limit.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use weir::services::Echo;
 use super::{ALONE, OFFER, Peer, json, lines, route, stop_clean, watched};
 use crate::support::{ByHand, Client, Server, Watched, eventually, header, upgrade};
 
-/// Messages of a member's own, which refer to those before, and broadcasts, which refer to nothing,
-/// each in the place where the peer's stream expects it.
+/// Messages of one member refer to earlier ones, broadcasts refer to nothing. Both take their place in the
+/// window, as in the peer's stream.
 #[test]
-fn broadcasts_have_their_place_in_a_window() {
+fn broadcasts_are_added_to_a_window_in_order() {
     let (service, _) = Watched::new(|cx, conn, message| {
         let published = cx.publish(Target::All, message, PublishOptions::default());
         assert_eq!(published.sent, 1);
@@ -26,9 +26,9 @@ fn broadcasts_have_their_place_in_a_window() {
     let mut peer = Peer::open(&server, OFFER, answer);
     for index in 0..20 {
         let message = json(index);
-        peer.say(&message);
-        let (broadcast, own) = (peer.hear(&message).0, peer.hear(&message).0);
-        // But for the first, what was just said to all is there to be referred to.
+        peer.send(&message);
+        let (broadcast, own) = (peer.receive(&message).0, peer.receive(&message).0);
+        // Except for the first, a message can refer to the broadcast before it.
         assert!(own < broadcast / 4 || index == 0, "{own} of {broadcast}");
     }
     drop(peer);
@@ -36,7 +36,7 @@ fn broadcasts_have_their_place_in_a_window() {
 }
 
 #[test]
-fn past_the_cap_new_connections_get_shared() {
+fn above_the_limit_on_windows_new_connections_get_shared() {
     let two = 2 * 2 * (1 << 12);
     let settings = Settings { deflate_windows_bytes_max: two + 100, ..Settings::default() };
     let (server, _) = watched(settings, route(DeflateMode::Dedicated));
@@ -50,7 +50,7 @@ fn past_the_cap_new_connections_get_shared() {
         third.inflate.reset(false);
     }
     drop(second);
-    // Its place is free again.
+    // Its windows are free again.
     eventually(
         || {
             let (_, head) = Client::open_with(server.address, "/", &lines(OFFER));
@@ -63,7 +63,7 @@ fn past_the_cap_new_connections_get_shared() {
 }
 
 #[test]
-fn windows_come_with_the_first_message_and_go_after_a_while() {
+fn windows_are_allocated_by_the_first_message_and_freed_when_idle() {
     let idle =
         RouteSettings { deflate_idle: Duration::from_millis(200), ..route(DeflateMode::Dedicated) };
     let mut server = ByHand::new(Settings::default(), |reactor| {
@@ -85,15 +85,17 @@ fn windows_come_with_the_first_message_and_go_after_a_while() {
     for round in 0..2 {
         for _ in 0..2 {
             let sent = server.reactor.metrics().messages_out;
-            peer.say(&json(1));
+            peer.send(&json(1));
             server.turn_until("an echo", |metrics| metrics.messages_out > sent);
-            sizes.push(peer.hear(&json(1)).0);
+            sizes.push(peer.receive(&json(1)).0);
         }
         assert!(server.reactor.metrics().deflate_windows_now > 0);
-        server.turn_until("forgotten", |metrics| metrics.deflate_windows_freed == round + 1);
+        server.turn_until("the window is freed", |metrics| {
+            metrics.deflate_windows_freed == round + 1
+        });
         assert_eq!(server.reactor.metrics().deflate_windows_now, 0);
     }
-    // What was forgotten is said anew, and the peer's stream, which lasts, understands.
+    // After that a message refers to nothing, and the peer's stream, which was not reset, inflates it.
     assert!(sizes[1] < sizes[0] / 4 && sizes[2] == sizes[0] && sizes[3] == sizes[1], "{sizes:?}");
     drop(peer);
     let metrics = server.stop_clean();

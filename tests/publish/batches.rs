@@ -1,5 +1,5 @@
-//! Small messages for a topic's members share their bytes until they are written: nobody can tell that
-//! from one send to each of them.
+//! Batches: small messages for a topic's members share their bytes until they are written. Peers and
+//! services see no difference to one send per member.
 
 use std::io::Read;
 use std::thread;
@@ -17,7 +17,7 @@ use crate::support::{BINARY, ByHand, CLOSE, Client, DEADLINE, PING, PONG, TEXT, 
 
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Does nothing by itself.
+/// A service that sends nothing by itself.
 struct Silent;
 
 impl Service for Silent {
@@ -34,7 +34,7 @@ pub fn by_hand(settings: Settings, route: RouteSettings) -> (ByHand, ServiceId) 
     (server, added.unwrap())
 }
 
-/// Open connections of a server by hand, with their names, in the order in which they came.
+/// Open connections and their ids, in the order in which they were opened.
 pub fn clients(
     server: &mut ByHand,
     service: ServiceId,
@@ -50,16 +50,16 @@ fn turn(server: &mut ByHand) {
     server.reactor.turn(Some(Duration::ZERO)).unwrap();
 }
 
-/// All that anybody can know of a run.
+/// Everything that a service or a peer can observe of a run.
 #[derive(Debug, PartialEq)]
-struct Seen {
+struct Observed {
     outcomes: Vec<String>,
     metrics: Metrics,
-    heard: Vec<Vec<u8>>,
+    received: Vec<Vec<u8>>,
 }
 
-/// A run of random operations on eight connections and two topics. To ask for each outcome is to have
-/// each message sent to one member after the other.
+/// A run of random operations on eight connections and two topics. `singly` tracks the outcomes of each
+/// publication, so that its message is sent to one member after the other.
 struct Play {
     seed: u32,
     singly: bool,
@@ -113,7 +113,7 @@ impl Play {
     }
 }
 
-fn play(seed: u32, singly: bool) -> Seen {
+fn play(seed: u32, singly: bool) -> Observed {
     let slow_policy = if seed.is_multiple_of(2) { SlowPolicy::Drop } else { SlowPolicy::Close };
     let route = RouteSettings {
         message_bytes_max: 1000,
@@ -139,22 +139,22 @@ fn play(seed: u32, singly: bool) -> Seen {
     }
     let mut metrics = server.reactor.metrics().clone();
     metrics.turns = 0;
-    // As different as two runs are.
+    // Times differ between any two runs.
     metrics.turns_took = Durations::default();
     metrics.handshakes_took = Durations::default();
     metrics.decodes_took = Durations::default();
     // The sockets are closed with their loop.
     drop(server);
-    let hear = |mut client: Client| {
-        let mut heard = Vec::new();
-        client.stream.read_to_end(&mut heard).unwrap();
-        heard
+    let read = |mut client: Client| {
+        let mut received = Vec::new();
+        client.stream.read_to_end(&mut received).unwrap();
+        received
     };
-    Seen { outcomes: play.outcomes, metrics, heard: clients.into_iter().map(hear).collect() }
+    Observed { outcomes: play.outcomes, metrics, received: clients.into_iter().map(read).collect() }
 }
 
 #[test]
-fn random_turns_are_the_same_as_with_one_send_each() {
+fn batches_look_like_one_send_per_member() {
     let mut metrics = Metrics::default();
     for seed in 1..40 {
         let (shared, singly) = (play(seed, false), play(seed, true));
@@ -168,14 +168,14 @@ fn random_turns_are_the_same_as_with_one_send_each() {
         metrics.congested += shared.metrics.congested;
         metrics.ended_slow += shared.metrics.ended_slow;
     }
-    // All of it was met.
+    // Each kind of outcome occurred.
     assert!(metrics.messages_out > 1000);
     assert!(metrics.messages_refused.min(metrics.messages_dropped) > 10, "{metrics}");
     assert!(metrics.congested > 10 && metrics.ended_slow > 10, "{metrics}");
 }
 
 #[test]
-fn what_a_peer_sends_meanwhile_is_answered_behind_it() {
+fn a_reply_to_a_member_follows_the_batch() {
     let (mut server, service) = by_hand(Settings::default(), RouteSettings::default());
     let (mut clients, ids) = clients(&mut server, service, 4);
     clients[0].send(PING, b"there?");
@@ -204,7 +204,7 @@ fn what_a_peer_sends_meanwhile_is_answered_behind_it() {
 }
 
 #[test]
-fn a_large_message_does_not_overtake() {
+fn a_large_message_does_not_overtake_a_batch() {
     let (mut server, service) = by_hand(Settings::default(), RouteSettings::default());
     let (mut clients, ids) = clients(&mut server, service, 1);
     let large = [b'l'; 20_000];
@@ -218,7 +218,7 @@ fn a_large_message_does_not_overtake() {
 }
 
 #[test]
-fn what_the_kernel_does_not_take_waits_in_order() {
+fn batches_that_the_kernel_does_not_take_stay_in_order() {
     const CLIENTS: usize = 8;
     const BATCH: usize = 40;
     let roomy = RouteSettings {
@@ -245,7 +245,7 @@ fn what_the_kernel_does_not_take_waits_in_order() {
     let numbered = |number: usize| format!("{number:400}");
     let mut sent = 0;
     let started = Instant::now();
-    // Nobody reads: first the kernel's buffers fill up, mostly within a batch, then ours.
+    // No peer reads: first the kernel's buffers fill up, mostly within a batch, then the outboxes.
     while server.reactor.metrics().buffered_now < (CLIENTS * BATCH * 2000) as u64 {
         assert!(started.elapsed() < DEADLINE, "{sent} messages, and the kernel takes more");
         for number in sent..sent + BATCH {
@@ -271,7 +271,7 @@ fn what_the_kernel_does_not_take_waits_in_order() {
 }
 
 #[test]
-fn more_topics_and_more_bytes_than_fit_go_out_all_the_same() {
+fn more_topics_and_bytes_than_batches_hold_are_delivered() {
     const TOPICS: usize = 600;
     let (mut server, service) = by_hand(Settings::default(), RouteSettings::default());
     let (mut clients, ids) = clients(&mut server, service, TOPICS);
@@ -300,8 +300,8 @@ fn more_topics_and_more_bytes_than_fit_go_out_all_the_same() {
 }
 
 #[test]
-fn memory_that_runs_out_is_not_overdrawn() {
-    // Half of it is for whoever comes first, and there is next to no share of the other.
+fn batches_do_not_exceed_the_memory_limit() {
+    // Half of it is available to every connection; shares of the other half are next to nothing.
     let settings = Settings { buffered_bytes_max: 20_000, ..Settings::default() };
     let route = RouteSettings { slow_policy: SlowPolicy::Drop, ..RouteSettings::default() };
     for (members, times) in [(10, 10), (200, 0)] {

@@ -1,4 +1,4 @@
-//! What is sent and what becomes of it: kinds, order, full queues, and from where.
+//! Delivery of publications: kinds of payload, order, full queues, and publishing from each handler.
 
 use weir::protocol::{CloseCode, CloseFrame, Message, SharedFrame};
 use weir::reactor::settings::{RouteSettings, Settings, SlowPolicy};
@@ -24,14 +24,14 @@ fn narrow(slow_policy: SlowPolicy) -> RouteSettings {
 }
 
 #[test]
-fn every_kind_of_payload_arrives_as_what_it_is() {
+fn every_kind_of_payload_arrives() {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve_plain();
     let (clients, _): (Vec<_>, Vec<_>) = (0..3).map(|_| strings.client(&server, "/")).unzip();
     let large = vec![0xA5; 100_000];
     let sent = large.clone();
     strings.run(move |cx| {
-        let frame = SharedFrame::message("encoded before".into());
+        let frame = SharedFrame::message("encoded once".into());
         let close = CloseFrame::new(CloseCode::SERVICE_RESTART, "come back");
         let payloads: [Payload<'_>; 7] = [
             "text".into(),
@@ -48,7 +48,7 @@ fn every_kind_of_payload_arrives_as_what_it_is() {
                 report(3, 0, 0)
             );
         }
-        // A ping is no message, and nor is a Close.
+        // Neither a ping nor a Close counts as a message.
         assert_eq!(cx.metrics().messages_out, 15);
         assert_eq!(cx.publish(Target::All, "late", PublishOptions::default()), report(0, 0, 3));
     });
@@ -56,8 +56,8 @@ fn every_kind_of_payload_arrives_as_what_it_is() {
         client.expect(TEXT, b"text");
         client.expect(BINARY, b"binary");
         client.expect(BINARY, &large);
-        client.expect(TEXT, b"encoded before");
-        client.expect(TEXT, b"encoded before");
+        client.expect(TEXT, b"encoded once");
+        client.expect(TEXT, b"encoded once");
         client.expect(PING, &[b'p'; 125]);
         assert_eq!(client.expect_close(), (1012, "come back".to_owned()));
         client.close(1012, "");
@@ -68,11 +68,11 @@ fn every_kind_of_payload_arrives_as_what_it_is() {
 }
 
 #[test]
-fn who_has_no_room_is_counted_and_the_others_are_served() {
+fn connections_with_full_queues_are_counted_and_others_receive_the_message() {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve(Settings::default(), narrow(SlowPolicy::Drop));
     let (mut clients, ids): (Vec<_>, Vec<_>) = (0..3).map(|_| strings.client(&server, "/")).unzip();
-    // All of this within one turn: nothing is written between.
+    // All of this within one turn, so that nothing is written in between.
     strings.run(move |cx| {
         let [a, b, c] = ids[..] else { unreachable!() };
         let kilo = "k".repeat(1000);
@@ -87,7 +87,7 @@ fn who_has_no_room_is_counted_and_the_others_are_served() {
         let published = cx.publish(Target::List(&[a, b, c]), &*kilo, TRACKED);
         assert_eq!((published.sent, published.refused, published.skipped), (2, 1, 0));
         assert_eq!(published.outcomes[1], (b, SendOutcome::Refused));
-        // It stays so, even for what is small, until its queue has drained.
+        // The connection is refused small messages, too, until its queue has drained.
         let untracked = cx.publish(Target::All, "s", PublishOptions::default());
         assert_eq!(untracked, report(2, 1, 0));
 
@@ -114,7 +114,7 @@ fn who_has_no_room_is_counted_and_the_others_are_served() {
 }
 
 #[test]
-fn who_is_closed_for_want_of_room_is_refused_once_and_skipped_then() {
+fn a_connection_closed_for_its_full_queue_is_refused_once_and_then_skipped() {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve(Settings::default(), narrow(SlowPolicy::Close));
     let (mut clients, ids): (Vec<_>, Vec<_>) = (0..2).map(|_| strings.client(&server, "/")).unzip();
@@ -140,7 +140,7 @@ fn sends_and_publishes_keep_their_order() {
     let server = puppet.serve_plain();
     let (clients, ids): (Vec<_>, Vec<_>) = (0..2).map(|_| strings.client(&server, "/")).unzip();
     let texts = |round: usize| {
-        // Below and above the size from which frames are shared rather than copied.
+        // Below and above the size from which on frames are shared instead of copied.
         let large = format!("{round}").repeat(300);
         [format!("sent {round}"), format!("small {round}"), large, format!("frame {round}")]
     };
@@ -185,7 +185,7 @@ fn every_handler_may_publish() {
     });
     puppet.on_close = Box::new(|cx, id| {
         let text = format!("close {}", id.serial());
-        // Who is gone is not reached, and is not there to be skipped by name alone.
+        // The connection has ended: a list that names it skips it.
         let published = cx.publish(Target::List(&[id]), "nobody", PublishOptions::default());
         assert_eq!(published, report(0, 0, 1));
         let _ = cx.publish(Target::All, &*text, PublishOptions::default());

@@ -1,4 +1,4 @@
-//! One message to many: who gets it, who does not, and what is reported of that.
+//! Publications: which connections receive a message, and what `publish` returns.
 
 mod batches;
 mod delivery;

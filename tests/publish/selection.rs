@@ -1,4 +1,4 @@
-//! Who is meant: targets, exceptions, filters, and the borders between services.
+//! Which connections a publication selects: targets, exceptions, filters, and one service only.
 
 use weir::protocol::CloseCode;
 use weir::reactor::settings::{RouteSettings, Settings};
@@ -7,7 +7,7 @@ use weir::reactor::{Filter, PublishOptions, Published, SendOutcome, Target};
 use crate::puppet::{Puppet, Strings};
 use crate::support::{Client, Server, TEXT, eventually, upgrade};
 
-/// What a publish is to have reported, untracked.
+/// What `publish` returns for these counts, without tracked outcomes.
 pub(super) fn report(sent: usize, refused: usize, skipped: usize) -> Published {
     Published { sent, refused, skipped, outcomes: Vec::new() }
 }
@@ -20,9 +20,9 @@ fn only(filter: Filter<'_>) -> PublishOptions<'_> {
     PublishOptions { filter: Some(filter), ..PublishOptions::default() }
 }
 
-/// Each client got exactly these messages.
-pub(super) fn heard(strings: &Strings, clients: &mut [Client], expected: &[&[&str]]) {
-    // Whatever a client got too much lies before this.
+/// Expects that each client has received exactly these messages.
+pub(super) fn expect_received(strings: &Strings, clients: &mut [Client], expected: &[&[&str]]) {
+    // A surplus message would arrive before this one.
     strings.run(|cx| {
         let _ = cx.publish(Target::All, "the end", PublishOptions::default());
     });
@@ -34,7 +34,7 @@ pub(super) fn heard(strings: &Strings, clients: &mut [Client], expected: &[&[&st
 }
 
 #[test]
-fn all_topic_and_list_reach_whom_they_name() {
+fn targets_reach_all_connections_a_topic_or_a_list() {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve_plain();
     let (mut clients, ids): (Vec<_>, Vec<_>) = (0..3).map(|_| strings.client(&server, "/")).unzip();
@@ -55,11 +55,11 @@ fn all_topic_and_list_reach_whom_they_name() {
     });
     let expected: [&[&str]; 3] =
         [&["all", "t", "list", "t, not b"], &["all", "t", "not a"], &["all", "list", "not a"]];
-    heard(&strings, &mut clients, &expected);
+    expect_received(&strings, &mut clients, &expected);
 }
 
 #[test]
-fn filters_see_the_whole_record() {
+fn filters_get_the_whole_record() {
     let (mut puppet, strings) = Puppet::new();
     puppet.protocols = &["x"];
     let server = Server::start(Settings::default(), move |reactor| {
@@ -95,7 +95,7 @@ fn filters_see_the_whole_record() {
         assert_eq!(cx.publish(Target::All, "peer", only(peer)), report(1, 0, 2));
         let talker = only(&|record| record.traffic.messages_in > 0);
         assert_eq!(cx.publish(Target::All, "talker", talker), report(1, 0, 2));
-        // Both at once; the filter is not asked about who is left out anyway.
+        // With both, the filter is not called for an excepted connection.
         let filter: Filter<'_> = &|record| {
             assert_ne!(record.id, b);
             record.path == "/b"
@@ -105,11 +105,11 @@ fn filters_see_the_whole_record() {
     });
     let expected: [&[&str]; 3] =
         [&["admin", "peer"], &["path", "protocol"], &["path", "talker", "both"]];
-    heard(&strings, &mut clients, &expected);
+    expect_received(&strings, &mut clients, &expected);
 }
 
 #[test]
-fn connections_of_other_services_are_never_reached_nor_counted() {
+fn connections_of_other_services_are_neither_reached_nor_counted() {
     let (a, a_strings) = Puppet::new();
     let (b, b_strings) = Puppet::new();
     let server = Server::start(Settings::default(), move |reactor| {
@@ -118,10 +118,10 @@ fn connections_of_other_services_are_never_reached_nor_counted() {
     });
     let (a_client, a_id) = a_strings.client(&server, "/a");
     let (b_client, b_id) = b_strings.client(&server, "/b");
-    // It has not said yet what it wants.
+    // A connection whose request is not complete.
     let mut undecided = Client::tcp(server.address);
     undecided.raw(b"GET /a HTTP/1.1\r\n");
-    eventually(|| a_strings.run(|cx| cx.metrics().connections_now) == 3, "all are there");
+    eventually(|| a_strings.run(|cx| cx.metrics().connections_now) == 3, "all three are connected");
     a_strings.run(move |cx| {
         cx.subscribe(a_id, "t").unwrap();
         let tracked = PublishOptions { track: true, ..PublishOptions::default() };
@@ -144,12 +144,12 @@ fn connections_of_other_services_are_never_reached_nor_counted() {
         assert_eq!(cx.members("t"), 1);
         assert_eq!(cx.publish(Target::Topic("t"), "t", PublishOptions::default()), report(1, 0, 0));
     });
-    heard(&a_strings, &mut [a_client], &[&["all", "list"]]);
-    heard(&b_strings, &mut [b_client], &[&["t"]]);
+    expect_received(&a_strings, &mut [a_client], &[&["all", "list"]]);
+    expect_received(&b_strings, &mut [b_client], &[&["t"]]);
 }
 
 #[test]
-fn who_closes_is_skipped() {
+fn closing_connections_are_skipped() {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve_plain();
     let (mut a_client, a) = strings.client(&server, "/");

@@ -1,4 +1,4 @@
-//! Bytes that many connections wait for are in memory once, and counted once.
+//! Bytes that are queued for many connections are in memory once, and counted once.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::support::{BINARY, ByHand, Client, upgrade};
 
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Notes requests and decides about none.
+/// Records requests and answers none.
 struct Deferring(Rc<RefCell<Vec<ConnId>>>);
 
 impl Service for Deferring {
@@ -29,7 +29,7 @@ impl Service for Deferring {
 }
 
 #[test]
-fn a_piece_of_many_answers_is_counted_once() {
+fn a_piece_of_many_responses_is_counted_once() {
     const CLIENTS: usize = 20;
     const LEN: usize = 5_000_000;
     let asked = Rc::new(RefCell::new(Vec::new()));
@@ -41,7 +41,7 @@ fn a_piece_of_many_answers_is_counted_once() {
     });
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::tcp(server.address)).collect();
     clients.iter_mut().for_each(|client| client.raw(upgrade("/", "").as_bytes()));
-    server.turn_until("all have asked", |_| asked.borrow().len() == CLIENTS);
+    server.turn_until("all requests are read", |_| asked.borrow().len() == CLIENTS);
     let shared: Arc<[u8]> = vec![b'x'; LEN].into();
     let mut cx = server.reactor.context(added.unwrap());
     for id in asked.take() {
@@ -49,7 +49,7 @@ fn a_piece_of_many_answers_is_counted_once() {
         cx.answer(id, Decision::Respond(Response::new(200, "text/plain", pieces)));
     }
     server.turn_until("all are answered", |metrics| metrics.http_answered == CLIENTS as u64);
-    // One write has taken a part of it for each.
+    // One write has taken a part of it for each connection.
     let held = server.reactor.metrics().buffered_now as usize;
     assert!((LEN..LEN + CLIENTS * 1024).contains(&held), "{held} bytes held");
     drop(clients);
@@ -57,10 +57,10 @@ fn a_piece_of_many_answers_is_counted_once() {
 }
 
 #[test]
-fn a_large_frame_is_counted_once_however_many_wait_for_it() {
+fn a_large_frame_in_many_outboxes_is_counted_once() {
     const MEMBERS: usize = 100;
     const LEN: usize = 60_000;
-    // Less than a copy for each of them.
+    // Less than one copy for each of them.
     let settings = Settings { buffered_bytes_max: 2 << 20, ..Settings::default() };
     let route = RouteSettings { outbox_grace: LONG, ..RouteSettings::default() };
     let (mut server, service) = by_hand(settings, route);
