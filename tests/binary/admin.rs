@@ -1,4 +1,4 @@
-//! The admin address: what it shows, and that nothing else is there.
+//! The admin address: metrics, their formats, and its paths.
 
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ fn get(address: SocketAddr, path: &str) -> (String, String) {
     (head, String::from_utf8(body).unwrap())
 }
 
-/// A server with a network that has nobody behind it, its address and its admin address.
+/// A server with a network whose upstream is unreachable, its address and its admin address.
 fn serve(file: &File) -> (Process, SocketAddr, SocketAddr) {
     let arguments = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config", file.path()];
     let running = Process::spawn(&mut weir(arguments));
@@ -51,7 +51,7 @@ fn metrics_show_the_loop_each_network_and_the_process() {
     assert_eq!(broken.expect_close().0, 1007);
     broken.expect_end();
     drop(broken);
-    // The end of a connection is counted some turns after its client has seen it, an operator's too.
+    // The end of a connection is counted some turns after its client has seen it.
     let settled = [
         r#"weir_closed_total{reason="peer_closed"} 1"#,
         r#"weir_closed_total{reason="invalid_utf8"} 1"#,
@@ -103,14 +103,14 @@ fn metrics_show_the_loop_each_network_and_the_process() {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap().parse().unwrap()
     };
-    // A turn is counted at its end, and this was told in the midst of one.
+    // A turn is counted at its end, and the response was made within one.
     assert_eq!(value("weir_turns_total") - 1.0, value("weir_turn_seconds_count"));
     assert!(value("process_resident_memory_bytes") > 1e6, "{text}");
     let (open, most) = (value("process_open_fds"), value("process_max_fds"));
     assert!(open > 5.0 && open < most, "{open} of {most} descriptors");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
     let age = now - value("process_start_time_seconds");
-    // The clock of the boot is read in whole seconds.
+    // The time of the boot has a resolution of seconds.
     assert!(age > -2.0 && age < 600.0, "started {age} s ago");
     let build = concat!("weir_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\",commit=\"");
     assert!(text.lines().any(|line| line.starts_with(build) && line.ends_with("\"} 1.0")));
@@ -119,7 +119,7 @@ fn metrics_show_the_loop_each_network_and_the_process() {
     let count = names.len();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), count, "one name is of two kinds");
+    assert_eq!(names.len(), count, "a name has two types");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn openmetrics_is_sent_to_clients_that_ask_for_it() {
 }
 
 #[test]
-fn operators_and_clients_do_not_see_each_others_paths() {
+fn the_admin_address_and_the_clients_address_have_different_paths() {
     let file = network();
     let (_running, public, admin) = serve(&file);
     let (head, body) = get(admin, "/healthz");

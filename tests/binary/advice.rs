@@ -1,4 +1,4 @@
-//! Mistakes of operators: where they are, what is wrong, and what to write instead.
+//! Errors for operators: the place, the cause, and the remedy.
 
 use std::fs;
 use std::net::TcpListener;
@@ -9,13 +9,13 @@ use weir_authority::{Authority, Kind};
 use super::outcome;
 use crate::support::{Process, weir};
 
-/// Code and standard error.
+/// Exit code and standard error.
 fn end(arguments: &[&str]) -> (Option<i32>, String) {
     let (code, _, stderr) = outcome(weir(arguments));
     (code, stderr)
 }
 
-/// A file in the authority's directory, beside its certificates.
+/// Writes a file to the authority's directory, beside its certificates.
 fn write(authority: &Authority, text: &str) -> String {
     let path = authority.directory().join("weir.toml");
     fs::write(&path, text).unwrap();
@@ -27,7 +27,7 @@ fn name(path: &Path) -> &str {
 }
 
 #[test]
-fn relative_paths_in_a_file_begin_at_its_directory() {
+fn relative_paths_in_a_file_start_at_its_directory() {
     let authority = Authority::new();
     let files = authority.server(&["localhost"]);
     let (chain, key) = (name(&files.chain), name(&files.key));
@@ -56,7 +56,7 @@ fn relative_paths_in_a_file_begin_at_its_directory() {
         running.listener();
         running.stop();
     }
-    // Those of variables and flags begin at the directory of the process.
+    // Relative paths of variables and flags start at the working directory of the process.
     let mut command = weir(["check", "--listen=wss://127.0.0.1:0", "--tls-key", key]);
     command.current_dir(authority.directory()).env("WEIR_TLS_CERT", chain);
     assert_eq!(outcome(command).0, Some(0));
@@ -64,8 +64,8 @@ fn relative_paths_in_a_file_begin_at_its_directory() {
     command.current_dir("/");
     let (code, _, stderr) = outcome(command);
     assert_eq!(code, Some(2), "{stderr}");
-    let said = format!("error: command line: --tls-key: /{key}: No such file");
-    assert!(stderr.starts_with(&said), "{said}: {stderr}");
+    let expected = format!("error: command line: --tls-key: /{key}: No such file");
+    assert!(stderr.starts_with(&expected), "{expected}: {stderr}");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn errors_of_files_name_the_line_and_the_key() {
         )
     };
     let network = "[[network]]\nproject = 'a'\nchain_id = 1\nupstreams = ['wss://a.example']\n";
-    for (text, at, said) in [
+    for (text, at, expected) in [
         (serve("absent.pem", key, ""), ":3: tls_cert: ", "absent.pem: No such file"),
         (serve(chain, other, ""), ":4: tls_key: ", "is not that of the certificate in"),
         (
@@ -101,13 +101,13 @@ fn errors_of_files_name_the_line_and_the_key() {
         for command in ["check", "serve"] {
             let (code, stderr) = end(&[command, "--config", &file]);
             assert_eq!(code, Some(2), "{stderr}");
-            assert!(stderr.contains(at) && stderr.contains(said), "{at}{said}: {stderr}");
+            assert!(stderr.contains(at) && stderr.contains(expected), "{at}{expected}: {stderr}");
         }
     }
 }
 
 #[test]
-fn check_refuses_a_certificate_that_is_not_valid_now_and_serve_does_not() {
+fn an_expired_certificate_is_refused_by_check_and_accepted_by_serve() {
     let authority = Authority::new();
     let expired = authority.issue("", &["localhost"], Kind { is_expired: true, ..Kind::default() });
     let (chain, key) = (name(&expired.chain), name(&expired.key));
@@ -123,7 +123,7 @@ fn check_refuses_a_certificate_that_is_not_valid_now_and_serve_does_not() {
 }
 
 #[test]
-fn addresses_that_cannot_be_listened_on_are_explained() {
+fn errors_of_listeners_suggest_a_remedy() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap();
     let health = format!("--health-addr={taken}");
@@ -140,14 +140,14 @@ fn addresses_that_cannot_be_listened_on_are_explained() {
         let hint = format!("`ss -ltnp 'sport = :{}'`", taken.port());
         assert!(stderr.contains("in use") && stderr.contains(&hint), "{stderr}");
     }
-    // 192.0.2.0/24 is for documentation (RFC 5737): no machine has it.
+    // No machine has an address of 192.0.2.0/24, which is for documentation (RFC 5737).
     let (code, stderr) = end(&["--listen=192.0.2.1:9001"]);
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("no interface has this address"), "{stderr}");
 }
 
 #[test]
-fn check_ends_with_ok_and_what_differs() {
+fn check_ends_with_ok_and_the_settings_that_differ() {
     let (code, stderr) = end(&["check"]);
     assert_eq!((code, &*stderr), (Some(0), "ok: all settings have their defaults\n"));
     let (_, stderr) = end(&["check", "--topics-max", "7", "--message-max=64 KiB", "--log=warn"]);

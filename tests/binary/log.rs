@@ -1,4 +1,4 @@
-//! What the binary logs: in which form, and how much for a reader that is slow.
+//! The log: formats, fields, rate limits, and lines lost to a slow or closed reader.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader};
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{admin_address, metric};
 use crate::support::{Client, DEADLINE, Process, TEXT, eventually, upgrade, weir};
 
-/// The lines of a JSON log whose message begins so.
+/// The lines of a JSON log whose message starts with this text.
 fn lines(log: &str, message: &str) -> Vec<Value> {
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
     let is_one = |line: &Value| line["message"].as_str().unwrap().starts_with(message);
@@ -45,7 +45,7 @@ fn logs_go_to_stderr_as_lines_or_as_json() {
 }
 
 #[test]
-fn a_path_is_logged_in_part_if_it_is_long() {
+fn long_paths_are_cut_in_the_log() {
     let (server, address) = Process::serve(&["--log", "debug"]);
     let mut client = Client::tcp(address);
     let head = client.request(&upgrade(&format!("/rooms/{}", "x".repeat(10_000)), ""));
@@ -56,33 +56,33 @@ fn a_path_is_logged_in_part_if_it_is_long() {
     assert!(log.lines().all(|line| line.len() < 1000), "{log}");
 }
 
-/// The pipe to the reader holds 64 KiB; a loop that waited for it would answer nobody.
+/// A pipe holds 64 KiB; a loop that waited for its reader would serve no client.
 #[test]
-fn a_log_that_nobody_reads_stops_nobody() {
+fn a_log_without_a_reader_does_not_block_the_loop() {
     let arguments = WITH_ADMIN.iter().chain(&["--log", "debug"]);
     let mut server = Process::spawn_unread(&mut weir(arguments));
     let (address, admin) = (server.address(), admin_address(&server));
     let started = Instant::now();
     while lines_lost(admin) == 0 {
-        assert!(started.elapsed() < DEADLINE, "there is always room");
+        assert!(started.elapsed() < DEADLINE, "no line is lost");
         let mut client = Client::open(address, "/");
         client.text("still here");
         client.expect(TEXT, b"still here");
     }
-    // What it can say again it says, and how much is missing before it.
+    // Once the log is read, lines are written again, after the number of lost ones.
     server.read_log();
     eventually(
         || {
             drop(Client::open(address, "/"));
             server.log().contains("lines lost: standard error was not read")
         },
-        "it tells what is missing",
+        "the number of lost lines is logged",
     );
     let log = server.stop();
     assert!(log.contains("stopped: accepted="), "{log}");
 }
 
-/// A named pipe that goes with its test.
+/// A named pipe that is removed when dropped.
 struct Fifo(PathBuf);
 
 impl Fifo {
@@ -93,9 +93,9 @@ impl Fifo {
         Fifo(path)
     }
 
-    /// A reader that waits for no writer.
+    /// Opens the pipe without waiting for a writer.
     fn reader(&self) -> File {
-        // Linux opens for both without waiting; what is written here comes from the server alone.
+        // Linux does not wait if a FIFO is opened for reading and writing; only the server writes to it.
         OpenOptions::new().read(true).write(true).open(&self.0).unwrap()
     }
 
@@ -186,7 +186,7 @@ fn refused_requests_are_logged_with_peer_path_origin_and_reason() {
 }
 
 #[test]
-fn a_malformed_request_is_not_logged_with_the_origin_and_path_of_the_one_before() {
+fn a_malformed_request_is_logged_without_the_origin_and_path_of_the_previous_one() {
     let arguments = ["--admin", "127.0.0.1:0", "--log-format", "json"];
     let (server, public) = Process::serve(&arguments);
     let admin = admin_address(&server);
@@ -224,17 +224,17 @@ fn a_flood_of_bad_requests_logs_some_and_counts_the_others() {
     let logged = |log: &str| lines(log, "refused: 404").len() as u64;
     flood("/none");
     let all_told = || logged(&server.log()) + counted(&server.log()) == FLOOD;
-    eventually(all_told, "the others are counted once the flood has ended");
+    eventually(all_told, "the suppressed lines are counted after the flood");
     assert!(logged(&server.log()) < FLOOD);
     flood("/none");
-    // Another reason has lines of its own.
+    // Another reason has a limit of its own.
     Client::tcp(address).request(&upgrade("/", "Sec-WebSocket-Key: a\r\n"));
     let log = server.stop();
     assert_eq!(logged(&log) + counted(&log), 2 * FLOOD, "none is lost at the end");
     assert_eq!(lines(&log, "refused: 400").len(), 1, "{log}");
 }
 
-/// One limit for all levels of the filter: a warning does not need INFO.
+/// The limit does not depend on the log filter: warnings are logged without INFO.
 #[test]
 fn warnings_that_peers_provoke_are_logged_without_info() {
     let arguments = ["--log", "warn", "--log-format", "json", "--connections-max", "5"];

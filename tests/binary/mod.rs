@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::support::{Client, Process};
 
-/// Code, stdout and stderr of a run to its end, which must come by itself.
+/// Exit code, stdout and stderr of a run that ends by itself.
 fn outcome(mut command: Command) -> (Option<i32>, String, String) {
     let mut process = Process::spawn(&mut command);
     let code = process.wait();

@@ -1,4 +1,4 @@
-//! What the process does: where it listens, what it prints where, what limits it keeps.
+//! The process: listeners, output, exit codes, limits and routes.
 
 use std::collections::HashSet;
 use std::fs::OpenOptions;
@@ -21,7 +21,7 @@ fn a_line_for_each_listener_and_nothing_else_on_stdout() {
         let address = running.address();
         assert_eq!(format!("{}:0", address.to_string().rsplit_once(':').unwrap().0), *wanted);
         assert!(ports.insert(address.port()));
-        // The default command is to serve an echo and rooms.
+        // By default, the server has an echo and rooms.
         let mut client = Client::open(address, "/");
         client.text("echo");
         client.expect(TEXT, b"echo");
@@ -50,10 +50,10 @@ fn the_command_may_be_named() {
 }
 
 #[test]
-fn a_port_in_use_is_said_and_nothing_else_is() {
+fn a_port_in_use_is_an_error_and_no_listener_is_printed() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    // The first address is free, and not announced: nobody could use it.
+    // The first address is free, but it is not printed: the process ends.
     let (code, stdout, stderr) =
         outcome(weir(["--log", "off", "--listen", "127.0.0.1:0", "--listen", &address]));
     assert_eq!((code, &*stdout), (Some(1), ""));
@@ -79,7 +79,7 @@ fn exit_codes_do_not_depend_on_standard_error() {
 }
 
 #[test]
-fn one_connection_too_many_is_answered_503() {
+fn a_connection_above_the_limit_is_answered_503() {
     let (running, address) = Process::serve(&["--connections-max", "2"]);
     let (first, _second) = (Client::open(address, "/"), Client::open(address, "/"));
     let refused = || {
@@ -95,7 +95,7 @@ fn one_connection_too_many_is_answered_503() {
 }
 
 #[test]
-fn the_largest_message_is_what_it_is_set_to() {
+fn message_max_limits_messages() {
     let (running, address) = Process::serve(&["--message-max", "1 KiB"]);
     let mut client = Client::open(address, "/");
     client.send(BINARY, &[1; 1024]);
@@ -111,7 +111,7 @@ fn processes_may_share_a_port() {
     let address_text = address.to_string();
     let other = Process::spawn(&mut weir(["--reuse-port", "--listen", &address_text]));
     assert_eq!(other.address(), address);
-    // Whoever is left serves it.
+    // The process that is left serves the port.
     let mut client = Client::open(address, "/");
     client.text("one of two");
     client.expect(TEXT, b"one of two");
@@ -123,7 +123,7 @@ fn processes_may_share_a_port() {
     drop(client);
     other.stop();
 
-    // Both must agree.
+    // Both processes must set reuse_port.
     let alone = Process::serve(&[]);
     let text = alone.1.to_string();
     let (code, _, stderr) = outcome(weir(["--reuse-port", "--listen", &text]));
@@ -131,7 +131,7 @@ fn processes_may_share_a_port() {
 }
 
 #[test]
-fn connections_are_fewer_where_descriptors_are() {
+fn limits_are_reduced_to_the_descriptor_limit() {
     const LIMIT: usize = 200;
     let script = format!("ulimit -n {LIMIT} && exec \"$0\" \"$@\"");
     let mut command = Command::new("sh");
@@ -147,7 +147,7 @@ fn connections_are_fewer_where_descriptors_are() {
             break head;
         }
         clients.push(client);
-        assert!(clients.len() < LIMIT, "more than there can be");
+        assert!(clients.len() < LIMIT, "more clients than descriptors");
     };
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     let admitted = clients.len();
@@ -163,7 +163,7 @@ fn connections_are_fewer_where_descriptors_are() {
         assert!(stderr.contains("the file descriptor limit is 200"), "{stderr}");
     }
 
-    // No line if everything fits.
+    // Nothing is logged if the limit suffices.
     let (running, _) = Process::serve(&["--connections-max", "10"]);
     assert!(!running.stop().contains("descriptor"));
 }
@@ -175,7 +175,7 @@ fn a_route_may_have_a_page() {
     let mut client = Client::tcp(address);
     let head = client.request("GET /echo HTTP/1.1\r\nHost: test\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("text/html"), "{head}");
-    // The built-in routes are gone with the first of the file's own.
+    // A route in the file replaces the built-in routes.
     let head = Client::tcp(address).request(&upgrade("/", ""));
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
     drop(running);

@@ -1,4 +1,4 @@
-//! Where settings come from, who wins, and what is said of mistakes.
+//! Sources of settings, their precedence, and errors.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ fn check(arguments: &[&str]) -> (Option<i32>, String, String) {
     outcome(weir(["check"].iter().chain(arguments)))
 }
 
-/// What `check` prints, without mistakes.
+/// The output of `check` for valid settings.
 fn effective(arguments: &[&str]) -> String {
     let (code, stdout, stderr) = check(arguments);
     assert_eq!(code, Some(0), "{stderr}");
@@ -17,7 +17,7 @@ fn effective(arguments: &[&str]) -> String {
     stdout
 }
 
-/// Every flag that `--help` explains.
+/// Every flag that `--help` describes.
 fn flags() -> Vec<String> {
     let (code, help, stderr) = outcome(weir(["--help"]));
     assert_eq!((code, &*stderr), (Some(0), ""));
@@ -33,7 +33,7 @@ fn help_is_complete() {
     for part in ["Usage:", "serve", "check", "Examples:", "Exit codes:", "[[route]]", "WEIR_"] {
         assert!(help.contains(part), "{part}");
     }
-    // What each kind of value looks like is said below.
+    // The syntax of each kind of value follows the flags.
     for kind in ["SIZE ", "TIME ", "RATE ", "CIDR "] {
         assert!(help.lines().any(|line| line.starts_with(kind)), "{kind}");
     }
@@ -72,7 +72,7 @@ fn check_notes_limits_that_share_one_pool() {
         let (notes, _) = stderr.split_once("ok: ").expect(&stderr);
         notes.to_owned()
     };
-    // The defaults of both.
+    // The default limits of a network and of the server.
     let note = notes(network(1, 10_000), &[]);
     for part in ["/main/evm/1", "network_connections_max = 10000", "connections_max = 10000"] {
         assert!(note.starts_with("note: ") && note.contains(part), "{part}: {note}");
@@ -95,7 +95,7 @@ fn check_shows_every_setting() {
 }
 
 #[test]
-fn what_check_prints_is_a_file_that_means_the_same() {
+fn the_output_of_check_is_a_file_with_the_same_settings() {
     let changed = [
         "--listen=[::1]:7000",
         "--listen=127.0.0.1:7001",
@@ -127,7 +127,7 @@ fn what_check_prints_is_a_file_that_means_the_same() {
 }
 
 #[test]
-fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
+fn flags_override_variables_override_the_file_override_defaults() {
     let file = File::new("head_max = '2 KiB'\ntopics_max = 22\nconnections_max = 222\n");
     let mut command = weir(["check", "--config", file.path(), "--head-max", "4 KiB"]);
     command.env("WEIR_HEAD_MAX", "3 KiB").env("WEIR_TOPICS_MAX", "33").env("WEIR_LOG", "");
@@ -137,12 +137,12 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
         "head_max = \"4 KiB\"",
         "topics_max = 33",
         "connections_max = 222",
-        // An empty variable is none.
+        // An empty variable counts as not set.
         "log = \"info\"",
     ] {
         assert!(stdout.lines().any(|given| given == line), "{line} is not in\n{stdout}");
     }
-    // The file may be named by a variable, and a flag wins over that, too.
+    // A variable can name the file; the flag overrides it.
     let other = File::new("connections_max = 333\n");
     let mut command = weir(["check"]);
     command.env("WEIR_CONFIG", file.path());
@@ -153,7 +153,7 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
 }
 
 #[test]
-fn a_route_wins_over_what_is_set_for_all() {
+fn a_route_overrides_settings_of_all_routes() {
     let file = File::new(
         "message_max = '2 KiB'\n\
          [[route]]\npath = '/a'\nservice = 'echo'\nmessage_max = '3 KiB'\n\
@@ -168,7 +168,7 @@ fn a_route_wins_over_what_is_set_for_all() {
 }
 
 #[test]
-fn mistakes_end_with_2_and_are_named() {
+fn errors_exit_with_2_and_name_the_setting() {
     let unknown = File::new("# a comment\nmesage_max = 1\n");
     let bad = File::new("message_max = 'lots'\n");
     let route = File::new("[[route]]\npath = '/x'\nservice = 'ecko'\n");
@@ -192,7 +192,7 @@ fn mistakes_end_with_2_and_are_named() {
         (&["--config", contradiction.path()], &["outbox_low", "outbox_soft"]),
         (&["--config", &missing], &[&missing]),
     ] {
-        // What cannot be checked is not served either.
+        // `serve` refuses the same settings.
         for command in [&["check"][..], &[]] {
             let is_command = arguments[0] == "srve";
             let command = if is_command { &[] } else { command };
@@ -212,7 +212,7 @@ fn configuration_files_of_other_kinds_are_refused_at_once() {
     std::fs::remove_file(fifo.path()).unwrap();
     assert!(Command::new("mkfifo").arg(fifo.path()).status().unwrap().success());
     std::fs::write(latin1.path(), b"# caf\n# \xe9\n").unwrap();
-    for (path, said) in [
+    for (path, expected) in [
         (fifo.path(), "a FIFO, not a regular file"),
         (large.path(), "larger than 1048576 bytes"),
         (latin1.path(), "toml:2: not UTF-8"),
@@ -220,7 +220,7 @@ fn configuration_files_of_other_kinds_are_refused_at_once() {
     ] {
         let (code, _, stderr) = check(&["--config", path]);
         assert_eq!(code, Some(2), "{stderr}");
-        assert!(stderr.contains(said), "{said}: {stderr}");
+        assert!(stderr.contains(expected), "{expected}: {stderr}");
     }
     // A byte-order mark is ignored.
     assert!(
@@ -230,7 +230,7 @@ fn configuration_files_of_other_kinds_are_refused_at_once() {
 }
 
 #[test]
-fn mistakes_in_variables_are_named_too() {
+fn errors_name_the_variable() {
     for (name, value, words) in [
         ("WEIR_MESAGE_MAX", "1 KiB", &["WEIR_MESAGE_MAX", "WEIR_MESSAGE_MAX"][..]),
         ("WEIR_MESSAGE_MAX", "lots", &["WEIR_MESSAGE_MAX", "lots"]),

@@ -1,4 +1,4 @@
-//! How the process ends: in good order by the first signal, at once by the second.
+//! Shutdown by signals: the first starts a drain, the second ends the process at once.
 
 use rustix::process::Signal;
 
@@ -26,7 +26,7 @@ fn either_signal_sends_1001_and_ends_with_0() {
 }
 
 #[test]
-fn a_signal_right_after_the_line_is_obeyed() {
+fn a_signal_right_after_the_listener_line_shuts_down() {
     for _ in 0..5 {
         Process::serve(&[]).0.stop();
     }
@@ -41,9 +41,9 @@ fn the_second_signal_ends_at_once_with_1() {
         let (mut running, address) = Process::serve(&forever);
         let mut client = Client::open(address, "/");
         running.signal(first);
-        // It has been told, and does not answer.
+        // The client received the Close, and does not answer.
         assert_eq!(client.expect_close().0, 1001);
-        assert!(running.is_running(), "it waits for the answer");
+        assert!(running.is_running(), "the server waits for the answer");
         running.signal(second);
         assert_eq!(running.wait(), Some(1), "{first:?}, {second:?}");
         client.expect_gone();
@@ -51,7 +51,7 @@ fn the_second_signal_ends_at_once_with_1() {
 }
 
 #[test]
-fn who_does_not_answer_is_not_waited_for_beyond_the_deadline() {
+fn the_drain_timeout_ends_connections_that_do_not_answer() {
     for deadline in ["--close-timeout", "--drain-timeout"] {
         let (mut running, address) = Process::serve(&[deadline, "300ms"]);
         let mut client = Client::open(address, "/");
@@ -62,7 +62,7 @@ fn who_does_not_answer_is_not_waited_for_beyond_the_deadline() {
 }
 
 #[test]
-fn the_port_is_free_while_the_last_clients_are_waited_for() {
+fn the_port_is_free_during_a_drain() {
     let (mut running, address) = Process::serve(&["--close-timeout", "1h"]);
     let mut client = Client::open(address, "/");
     running.signal(Signal::TERM);

@@ -1,4 +1,4 @@
-//! SIGHUP and SIGUSR1: they never end a server, with or without anything to reload or report.
+//! SIGHUP and SIGUSR1 never end a server, with or without anything to reload or report.
 
 use rustix::process::{Pid, Signal};
 
@@ -6,7 +6,7 @@ use crate::support::{Client, PING, PONG, Process, eventually, weir};
 
 const SIGHUP: u32 = 1;
 
-/// A node on ports of its own; its directory goes with the target's.
+/// A node on free ports, with a directory below the target directory.
 fn node(name: &str) -> Process {
     let directory =
         format!("{}/signals-{}-{name}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
@@ -51,7 +51,7 @@ fn sighup_during_the_start_does_not_end_the_process() {
     for start in [serve, || node("early")] {
         for _ in 0..5 {
             let running = start();
-            // The first moment at which it is caught, long before anything is listened to.
+            // As soon as the handler is installed, long before the first listener.
             eventually(|| catches_hangups(running.pid()), "SIGHUP is caught");
             running.signal(Signal::HUP);
             running.signal(Signal::USR1);

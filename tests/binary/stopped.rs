@@ -50,7 +50,7 @@ fn while_stopped(process: &Process, act: impl FnOnce()) {
 const ROUNDS: u64 = 2;
 
 #[test]
-fn a_request_that_came_while_the_process_was_stopped_is_answered() {
+fn a_request_that_arrived_while_the_process_was_stopped_is_answered() {
     let (process, address, admin) = serve(&["--handshake-timeout=2s"]);
     let request = upgrade("/", "");
     let (first, second) = request.split_at(request.len() / 2);
@@ -67,7 +67,7 @@ fn a_request_that_came_while_the_process_was_stopped_is_answered() {
 }
 
 #[test]
-fn a_fragment_that_came_while_the_process_was_stopped_ends_its_message() {
+fn a_fragment_that_arrived_while_the_process_was_stopped_ends_its_message() {
     let (process, address, admin) = serve(&["--fragment-timeout=2s"]);
     for round in 1..=ROUNDS {
         let mut client = Client::open(address, "/");
@@ -81,7 +81,7 @@ fn a_fragment_that_came_while_the_process_was_stopped_ends_its_message() {
 }
 
 #[test]
-fn a_pong_that_came_while_the_process_was_stopped_counts() {
+fn a_pong_that_arrived_while_the_process_was_stopped_counts() {
     let (process, address) =
         Process::serve(&["--ping-interval=3s", "--pong-timeout=2s", "--pong-misses-max=1"]);
     for _ in 0..ROUNDS {
@@ -96,7 +96,7 @@ fn a_pong_that_came_while_the_process_was_stopped_counts() {
 }
 
 #[test]
-fn a_close_that_came_while_the_process_was_stopped_ends_in_good_order() {
+fn a_close_that_arrived_while_the_process_was_stopped_ends_the_close_handshake() {
     let (process, address) = Process::serve(&["--idle-timeout=500ms", "--close-timeout=2s"]);
     for _ in 0..ROUNDS {
         let mut client = Client::open(address, "/");
@@ -109,16 +109,16 @@ fn a_close_that_came_while_the_process_was_stopped_ends_in_good_order() {
     assert!(log.contains("stopped: ") && !log.contains("close_timeouts="), "{log}");
 }
 
-/// The peer has read nothing for a while, so that the server waits to write, and then reads all.
+/// The peer reads nothing until the server is blocked, and then reads everything.
 #[test]
-fn what_a_peer_read_while_the_process_was_stopped_counts() {
+fn bytes_that_a_peer_read_while_the_process_was_stopped_count_as_progress() {
     const MESSAGE: &[u8] = &[7; 60_000];
     let (process, address) = Process::serve(&["--write-timeout=2s"]);
     for _ in 0..ROUNDS {
         let mut client = Client::narrow(address, "/");
         let message = frame(true, BINARY, MESSAGE);
         client.stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
-        // Until the server, which cannot write, does not read any more.
+        // Until the server, which cannot write, no longer reads.
         let (mut messages, mut sent) = (0, 0);
         loop {
             match client.stream.write(&message[sent..]) {

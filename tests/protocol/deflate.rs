@@ -1,4 +1,4 @@
-//! RFC 7692: what an inflater makes of compressed messages, and a deflater of others.
+//! RFC 7692: inflating and deflating messages.
 
 use weir::protocol::deflate::{Inflater, PIECE_BYTES_MAX, Unfinished, Window};
 use weir::protocol::{Decoder, Event, Message, ProtocolError, Role, Spares};
@@ -32,7 +32,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What becomes of one compressed message.
+/// Inflates one compressed message.
 fn inflate(
     first: u8,
     payload: &[u8],
@@ -56,13 +56,13 @@ fn binary(payload: &[u8], limit: usize) -> Result<usize, ProtocolError> {
     inflate(BINARY, payload, None, limit).map(|bytes| bytes.len())
 }
 
-/// What zlib makes of a message, at its best, by a stream of its own.
+/// A message compressed by zlib at the highest level, with a new stream.
 fn deflated(message: &[u8]) -> Vec<u8> {
     let mut stream = Deflate::new(9, false, 15);
     by(&mut stream, message)
 }
 
-/// A part of a message, which another may follow.
+/// A part of a message, compressed so that another part can follow.
 fn flushed(part: &[u8]) -> Vec<u8> {
     [&deflated(part)[..], &[0, 0, 0xFF, 0xFF]].concat()
 }
@@ -77,7 +77,7 @@ fn by(stream: &mut Deflate, message: &[u8]) -> Vec<u8> {
     out
 }
 
-/// One end of a connection that takes compressed messages as they come.
+/// Decodes and inflates the frames of one connection.
 struct Receiver {
     decoder: Decoder,
     inflater: Inflater,
@@ -92,7 +92,7 @@ impl Receiver {
         Receiver { decoder, inflater: Inflater::default(), unfinished: None, window, limit }
     }
 
-    /// The messages that these bytes complete.
+    /// Reads these bytes; returns the messages that they complete.
     fn read(&mut self, wire: &[u8]) -> Result<Vec<Vec<u8>>, ProtocolError> {
         let mut found = Vec::new();
         let mut wire = wire.to_vec();
@@ -111,14 +111,14 @@ impl Receiver {
         Ok(found)
     }
 
-    /// How many of these bytes, which come one by one, are read when the connection fails; and why.
+    /// Reads byte by byte until the connection fails; returns the number of bytes read, and the error.
     fn fails_at(mut self, wire: &[u8]) -> (usize, ProtocolError) {
         for (at, byte) in wire.chunks(1).enumerate() {
             if let Err(error) = self.read(byte) {
                 return (at + 1, error);
             }
         }
-        panic!("all is well");
+        panic!("no error");
     }
 }
 
@@ -148,7 +148,7 @@ fn section_7_2_3_the_examples() {
 }
 
 #[test]
-fn section_6_rsv1_begins_a_message_and_nothing_else() {
+fn section_6_rsv1_is_allowed_only_in_the_first_frame_of_a_message() {
     let reserved = |deflate: bool, bytes: &[u8]| {
         let mut reader = if deflate {
             Reader::with_deflate(Role::Client, LIMIT)
@@ -166,7 +166,7 @@ fn section_6_rsv1_begins_a_message_and_nothing_else() {
     for first in [0xC8, 0xC9, 0xCA, 0x40, 0xC0, 0x61, 0x51, 0xA1, 0x91, 0xF1, 0xC3, 0xCB] {
         assert_eq!(reserved(true, &[first]), broken, "{first:#x}");
     }
-    // Within a message, too, compressed or not.
+    // Also within a message, compressed or not.
     for begin in [0x01, 0x41] {
         assert_eq!(reserved(true, &[begin, 0, 0xC0]), broken);
         assert_eq!(reserved(true, &[begin, 0, 0xC9]), broken);
@@ -175,7 +175,7 @@ fn section_6_rsv1_begins_a_message_and_nothing_else() {
 }
 
 #[test]
-fn what_is_said_after_a_last_block_may_refer_to_what_was_before() {
+fn data_after_a_final_block_may_refer_to_data_before_it() {
     let mut window = Window::new(15);
     let last = [0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00, 0x00];
     let again = [0xF2, 0x00, 0x11, 0x00, 0x00];
@@ -187,7 +187,7 @@ fn what_is_said_after_a_last_block_may_refer_to_what_was_before() {
 }
 
 #[test]
-fn the_limit_is_exact() {
+fn the_message_limit_is_exact() {
     for limit in [125, 16 * 1024 - 1, 16 * 1024, 16 * 1024 + 1, 100_000] {
         for message in [vec![b'a'; limit], noise(limit)] {
             let payload = deflated(&message);
@@ -203,7 +203,7 @@ fn the_limit_is_exact() {
 fn the_limit_holds_over_fragments_and_messages() {
     let message = vec![b'a'; 60_000];
     let payload = deflated(&message);
-    // The second fragment takes the message over the limit, not itself.
+    // The message exceeds the limit with its second fragment, which is below the limit itself.
     for cut in [1, payload.len() / 2, payload.len() - 1] {
         let (first, second) = payload.split_at(cut);
         let wire = [frame(0x42, first), frame(0x80, second)].concat();
@@ -212,7 +212,7 @@ fn the_limit_holds_over_fragments_and_messages() {
         let [Found::Compressed(whole)] = &reader.found[..] else { panic!("{:?}", reader.found) };
         assert_eq!(binary(whole, 50_000), Err(ProtocolError::MessageTooBig));
     }
-    // With takeover each message has the whole limit, and no more.
+    // With context takeover, each message has the whole limit.
     let mut stream = Deflate::new(9, false, 15);
     let mut window = Window::new(15);
     for _ in 0..3 {
@@ -224,21 +224,21 @@ fn the_limit_holds_over_fragments_and_messages() {
     assert_eq!(outcome, Err(ProtocolError::MessageTooBig));
 }
 
-/// Incompressible: the compressed form of a message at the limit is above it, and is taken.
+/// The compressed form of an incompressible message at the limit exceeds the limit, and is accepted.
 #[test]
-fn what_does_not_compress_is_taken_up_to_the_limit() {
+fn incompressible_messages_are_accepted_up_to_the_limit() {
     let message = noise(70_000);
     let payload = deflated(&message);
     assert!(payload.len() > message.len());
     assert_eq!(binary(&payload, message.len()), Ok(message.len()));
-    // But nothing above that is even awaited.
+    // A frame that announces more is refused at once.
     let mut reader = Reader::with_deflate(Role::Client, 70_000);
     reader.read(&frame(0xC2, &vec![0; 90_000])[..10]);
     assert_eq!(reader.error, Some(ProtocolError::MessageTooBig));
 }
 
 #[test]
-fn a_bomb_costs_no_more_than_the_limit() {
+fn a_decompression_bomb_allocates_no_more_than_the_limit() {
     let bomb = deflated(&vec![0; 10_000_000]);
     assert!(bomb.len() < 12_000, "{} bytes", bomb.len());
     let mut receiver = Receiver::new(None, LIMIT);
@@ -246,15 +246,15 @@ fn a_bomb_costs_no_more_than_the_limit() {
     assert_eq!(outcome, Err(ProtocolError::MessageTooBig));
     let held = receiver.inflater.held_bytes();
     assert!(held <= LIMIT + 1 + 48 * 1024, "{held} bytes held");
-    // And gives back what the next message does not need.
+    // Memory that the next message does not need is freed.
     receiver.decoder = Decoder::new(Role::Client).with_deflate();
     assert_eq!(receiver.read(&frame(TEXT | RSV1, &[0x00])), Ok(vec![vec![]]));
     assert!(receiver.inflater.held_bytes() <= (256 + 48) * 1024);
 }
 
 #[test]
-fn blocks_without_anything_in_them_come_to_an_end() {
-    // 200,000 that are stored, 800,000 that are coded, and as many as may say that they are the last.
+fn empty_blocks_are_bounded() {
+    // 200,000 stored blocks, 800,000 coded ones, and the maximum number of final blocks.
     assert_eq!(
         text(&[0x00, 0x00, 0x00, 0xFF, 0xFF].repeat(200_000)[..1_000_000 - 4]).as_deref(),
         Ok("")
@@ -267,23 +267,23 @@ fn blocks_without_anything_in_them_come_to_an_end() {
 }
 
 #[test]
-fn text_is_checked_as_it_appears() {
+fn text_is_validated_while_it_is_inflated() {
     assert_eq!(text(&deflated("Grüße \u{1F600}".as_bytes())).as_deref(), Ok("Grüße \u{1F600}"));
     for bad in [&b"\xFF"[..], b"\xED\xA0\x80", b"cut \xE2\x82"] {
         assert_eq!(text(&deflated(bad)), Err(ProtocolError::InvalidUtf8));
         assert!(inflate(BINARY, &deflated(bad), None, LIMIT).is_ok());
     }
-    // A character over the end of a chunk.
+    // A character that straddles two chunks.
     let long = format!("{}\u{1F600}", "x".repeat(16 * 1024 - 2)).repeat(3);
     assert_eq!(text(&deflated(long.as_bytes())).as_deref(), Ok(&*long));
-    // What comes after the bad chunk, which is no DEFLATE data, is not looked at any more.
+    // Data after the invalid chunk, which is not DEFLATE, is not inflated any more.
     let mut early = deflated(&[b"\xFF", &[b'x'; 40_000][..]].concat());
     early.extend_from_slice(&[0x07; 10]);
     assert_eq!(text(&early), Err(ProtocolError::InvalidUtf8));
 }
 
 #[test]
-fn what_is_no_deflate_data_is_refused() {
+fn data_that_is_not_deflate_is_refused() {
     let hello = deflated(b"Hello, hello, hello, hello!");
     for cut in 1..hello.len() {
         assert_eq!(text(&hello[..cut]), Err(ProtocolError::InvalidDeflate), "cut at {cut}");
@@ -294,11 +294,11 @@ fn what_is_no_deflate_data_is_refused() {
     }
     let behind = [&hello[..], &[0xFF]].concat();
     assert_eq!(text(&behind), Err(ProtocolError::InvalidDeflate), "garbage behind the end");
-    // Nothing at all is what zlib makes of nothing, said twice.
+    // An empty payload is an empty message.
     assert_eq!(text(&[]).as_deref(), Ok(""));
 }
 
-/// Bytes that nothing can be made of.
+/// Incompressible bytes.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = || {

@@ -6,7 +6,7 @@ use super::reader::{Found, Reader, in_pieces, text, whole};
 use super::wire::*;
 
 #[test]
-fn section_5_4_fragments_make_one_message_of_the_first_ones_kind() {
+fn section_5_4_fragments_form_one_message_of_the_first_ones_kind() {
     for role in ROLES {
         let rest = [(CONTINUATION, &b"lo "[..]), (FIN | CONTINUATION, b"World")];
         for (opcode, found) in
@@ -34,7 +34,7 @@ fn section_5_4_any_fragment_may_be_empty() {
 }
 
 #[test]
-fn section_5_4_control_frames_come_between_fragments() {
+fn section_5_4_control_frames_may_come_between_fragments() {
     for role in ROLES {
         let stream = frames(
             role,
@@ -59,7 +59,7 @@ fn section_5_4_control_frames_come_between_fragments() {
 }
 
 #[test]
-fn section_5_4_a_control_frame_split_over_reads_leaves_the_message_alone() {
+fn section_5_4_a_control_frame_split_over_reads_does_not_change_the_message() {
     for role in ROLES {
         let first = frame(role, TEXT, "Grü".as_bytes());
         let ping = frame(role, FIN | PING, b"still there?");
@@ -124,7 +124,7 @@ fn section_5_4_a_message_does_not_begin_inside_another() {
 }
 
 #[test]
-fn section_5_4_an_unfinished_message_is_known_as_one() {
+fn section_5_4_the_decoder_reports_an_unfinished_message() {
     for role in ROLES {
         let mut reader = Reader::new(role, 100);
         let steps = [

@@ -1,4 +1,4 @@
-//! Frames as they should be: RFC 6455, 5.2 to 5.6.
+//! Valid frames: RFC 6455, 5.2 to 5.6.
 
 use weir::protocol::{Decoder, Encoder, Message, Role, Spares};
 
@@ -33,7 +33,7 @@ fn section_5_2_every_opcode_has_its_event() {
 }
 
 #[test]
-fn section_5_2_every_length_in_its_shortest_form() {
+fn section_5_2_every_length_is_read_in_its_shortest_form() {
     for role in ROLES {
         for len in [0, 1, 125, 126, 127, 65535, 65536, 1 << 20] {
             let payload: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
@@ -58,7 +58,7 @@ fn section_5_3_any_key_unmasks() {
 }
 
 #[test]
-fn section_5_5_control_payloads_up_to_125_bytes() {
+fn section_5_5_control_payloads_have_up_to_125_bytes() {
     for role in ROLES {
         for len in [0, 1, 124, 125] {
             let payload = vec![b'p'; len];
@@ -70,7 +70,7 @@ fn section_5_5_control_payloads_up_to_125_bytes() {
 }
 
 #[test]
-fn section_5_5_1_close_payloads() {
+fn section_5_5_1_close_payloads_are_parsed() {
     let close = |code: u16, reason: &str| [&code.to_be_bytes(), reason.as_bytes()].concat();
     for role in ROLES {
         let empty = frame(role, FIN | CLOSE, b"");
@@ -87,7 +87,7 @@ fn section_5_5_1_close_payloads() {
 }
 
 #[test]
-fn section_5_5_1_a_close_leaves_what_follows_it() {
+fn section_5_5_1_bytes_after_a_close_are_not_consumed() {
     for role in ROLES {
         let mut stream = frame(role, FIN | CLOSE, b"\x03\xE8");
         let close_len = stream.len();
@@ -101,7 +101,7 @@ fn section_5_5_1_a_close_leaves_what_follows_it() {
 }
 
 #[test]
-fn section_5_7_examples() {
+fn section_5_7_the_examples_are_decoded() {
     let hello = |role, bytes: &[u8]| assert_eq!(whole(role, bytes), (vec![text("Hello")], None));
     hello(Role::Client, b"\x81\x05Hello");
     hello(Role::Server, b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
@@ -113,7 +113,7 @@ fn section_5_7_examples() {
 }
 
 #[test]
-fn section_6_what_one_role_encodes_the_other_decodes() {
+fn section_6_each_role_decodes_the_frames_of_the_other() {
     let long = "Grüße ".repeat(20_000);
     for body in ["", "Grüße", &long] {
         for message in [Message::Text(body), Message::Binary(body.as_bytes())] {

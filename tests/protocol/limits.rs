@@ -1,4 +1,4 @@
-//! The limit on a message, however it comes: RFC 6455, 7.4.1 and 10.4.
+//! The limit on a message, in one frame or in fragments: RFC 6455, 7.4.1 and 10.4.
 
 use weir::protocol::ProtocolError::MessageTooBig;
 use weir::protocol::Role;
@@ -24,7 +24,7 @@ fn sent(role: Role, max: usize, lens: &[usize]) -> Result<usize, weir::protocol:
 }
 
 #[test]
-fn section_10_4_one_frame_up_to_the_limit() {
+fn section_10_4_one_frame_may_have_the_limit() {
     for role in ROLES {
         for max in LIMITS {
             assert_eq!(sent(role, max, &[max]), Ok(max));
@@ -34,7 +34,7 @@ fn section_10_4_one_frame_up_to_the_limit() {
 }
 
 #[test]
-fn section_10_4_fragments_up_to_the_limit_in_sum() {
+fn section_10_4_all_fragments_together_may_have_the_limit() {
     for role in ROLES {
         for max in LIMITS {
             let half = max / 2;
@@ -49,7 +49,7 @@ fn section_10_4_fragments_up_to_the_limit_in_sum() {
 }
 
 #[test]
-fn section_10_4_an_announced_length_is_enough() {
+fn section_10_4_an_announced_length_above_the_limit_is_refused() {
     for role in ROLES {
         for max in LIMITS {
             let too_big = announced(role, FIN | TEXT, max as u64 + 1);
@@ -97,7 +97,7 @@ fn section_10_4_control_frames_do_not_count() {
 }
 
 #[test]
-fn section_10_4_a_limit_beyond_32_bits_is_the_largest_there_is() {
+fn section_10_4_a_limit_above_32_bits_counts_as_the_largest() {
     for role in ROLES {
         for max in [u32::MAX as usize, 1 << 32, usize::MAX] {
             assert_eq!(sent(role, max, &[5, 6]), Ok(11));

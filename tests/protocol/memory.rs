@@ -1,6 +1,6 @@
-//! What an unfinished message may cost, and that nothing stays behind: RFC 6455, 10.4.
+//! Memory of unfinished messages, and that it is freed: RFC 6455, 10.4.
 //!
-//! Nothing is allocated from a number that the peer sent; what is held follows what has arrived.
+//! Nothing is allocated from a number that the peer sent: memory grows with the bytes that arrive.
 
 use weir::protocol::{Decoder, ProtocolError, Role, Spares};
 
@@ -9,11 +9,11 @@ use super::wire::*;
 
 /// The largest message.
 const LIMIT: usize = 1 << 20;
-/// What an unfinished message may cost that holds no data: bookkeeping, a control frame in pieces.
+/// Maximum memory of an unfinished message without data: bookkeeping, and a partial control frame.
 const EMPTY_BYTES_MAX: usize = 512;
 
 #[test]
-fn a_decoder_owns_nothing_until_a_message_comes_in_pieces() {
+fn a_decoder_allocates_nothing_for_whole_frames() {
     for role in ROLES {
         let mut reader = Reader::new(role, LIMIT);
         assert_eq!(reader.decoder.held_bytes(), 0);
@@ -24,7 +24,7 @@ fn a_decoder_owns_nothing_until_a_message_comes_in_pieces() {
 }
 
 #[test]
-fn after_each_message_release_leaves_nothing() {
+fn release_after_a_message_frees_everything() {
     for role in ROLES {
         let messages = [
             frame(role, FIN | TEXT, b"whole"),
@@ -48,7 +48,7 @@ fn after_each_message_release_leaves_nothing() {
 }
 
 #[test]
-fn a_release_between_fragments_keeps_them() {
+fn release_between_fragments_keeps_them() {
     let mut reader = Reader::new(Role::Server, 100);
     reader.read(&frame(Role::Server, BINARY, b"kept"));
     let held = reader.decoder.held_bytes();
@@ -73,7 +73,7 @@ fn announced_bytes_allocate_nothing() {
 }
 
 #[test]
-fn fragments_of_one_byte_cost_little_more_than_their_bytes() {
+fn fragments_of_one_byte_allocate_little_more_than_their_bytes() {
     const COUNT: usize = 65_536;
     for role in ROLES {
         let mut stream = frame(role, TEXT, b"");
@@ -89,7 +89,7 @@ fn fragments_of_one_byte_cost_little_more_than_their_bytes() {
 }
 
 #[test]
-fn empty_fragments_cost_nothing() {
+fn empty_fragments_allocate_nothing() {
     for role in ROLES {
         let mut stream = frame(role, TEXT, b"");
         stream.extend(frame(role, CONTINUATION, b"").repeat(65_536));
@@ -106,9 +106,9 @@ fn empty_fragments_cost_nothing() {
 }
 
 #[test]
-fn a_large_frame_costs_no_more_than_a_few_times_what_has_come() {
+fn a_large_frame_allocates_a_small_multiple_of_the_bytes_that_have_arrived() {
     const LEN: usize = 1 << 20;
-    /// The first room is this much ahead of what has come.
+    /// The first allocation exceeds the bytes that have arrived by this much.
     const AHEAD_BYTES: usize = 32 * 1024;
     for role in ROLES {
         let stream = frame(role, FIN | BINARY, &vec![7; LEN]);
@@ -129,8 +129,8 @@ fn a_large_frame_costs_no_more_than_a_few_times_what_has_come() {
     }
 }
 
-/// What a decoder holds that was lent an assembly and has received one byte: all of a recycled
-/// buffer, next to nothing of a new one.
+/// A decoder with an unfinished message of one byte, and the bytes that it holds: many in a recycled
+/// buffer, few in a new one.
 fn lent(spares: &mut Spares) -> (Decoder, usize) {
     let mut decoder = Decoder::new(Role::Server);
     let mut fragment = frame(Role::Server, BINARY, b"x");
@@ -148,7 +148,7 @@ fn finish(mut decoder: Decoder, spares: &mut Spares) {
     assert_eq!(decoder.held_bytes(), 0);
 }
 
-/// Has a message in two fragments of these lengths assembled, and its buffer given back.
+/// Assembles a message in two fragments of these lengths, and returns its buffer to `spares`.
 fn used(spares: &mut Spares, lens: [usize; 2]) {
     let (mut decoder, _) = lent(spares);
     for (fin, len) in [(0, lens[0] - 1), (FIN, lens[1])] {
@@ -190,7 +190,7 @@ fn spares_are_bounded_in_count() {
 }
 
 #[test]
-fn a_recycled_buffer_brings_nothing_of_its_last_message() {
+fn a_recycled_buffer_has_no_bytes_of_its_last_message() {
     let mut spares = Spares::default();
     used(&mut spares, [50_000, 50_000]);
     let mut reader = Reader::new(Role::Server, LIMIT);
@@ -205,7 +205,7 @@ fn a_recycled_buffer_brings_nothing_of_its_last_message() {
 }
 
 #[test]
-fn a_message_that_fails_at_its_end_leaves_no_trace_in_its_buffer() {
+fn a_message_that_fails_at_its_end_does_not_change_the_next() {
     for role in ROLES {
         let mut reader = Reader::new(role, 100);
         // The last character is incomplete.
@@ -226,7 +226,7 @@ fn a_message_that_fails_at_its_end_leaves_no_trace_in_its_buffer() {
 }
 
 #[test]
-fn spares_that_nobody_needs_are_freed() {
+fn unused_spares_are_freed() {
     let mut spares = Spares::default();
     assert!(spares.is_empty());
     let started: Vec<Decoder> = (0..3).map(|_| lent(&mut spares).0).collect();

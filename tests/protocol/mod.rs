@@ -1,7 +1,7 @@
 //! RFC 6455 and 7692 through the public API of `weir::protocol`: bytes in, events out, no I/O.
 //!
-//! Tests are named after the section that they hold the decoder to. Frames are made by hand
-//! ([`wire`]), so that a fault of the encoder cannot hide one of the decoder. Nothing here waits:
+//! Tests are named after the section that they check. Frames are encoded by hand ([`wire`]), so that
+//! an error of the encoder cannot hide one of the decoder. Nothing here waits:
 //! [`Reader`](reader::Reader) asserts that each step makes progress, so that no test can hang.
 
 mod deflate;

@@ -1,8 +1,8 @@
-//! Reads a stream through a decoder as a loop would, and keeps what was found.
+//! Reads a stream through a decoder as the loop does, and records the events.
 
 use weir::protocol::{Decoder, Event, Message, ProtocolError, Role, Spares};
 
-/// An event that outlives the bytes it was found in.
+/// An event, copied out of the bytes that it was decoded from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
     Text(String),
@@ -14,7 +14,8 @@ pub(super) enum Found {
 }
 
 impl Found {
-    /// What an event is; `None` for a piece of a compressed message, which is kept, but for the last.
+    /// Copies an event. A part of a compressed message is appended to `kept`; `None` unless it is the
+    /// last one.
     fn new(event: Event<'_>, kept: &mut Vec<u8>) -> Option<Found> {
         Some(match event {
             Event::Message(Message::Text(text)) => Found::Text(text.to_owned()),
@@ -39,21 +40,21 @@ pub(super) fn text(text: &str) -> Found {
     Found::Text(text.to_owned())
 }
 
-/// What a stream came to: everything up to the first error or Close.
+/// The events of a stream up to the first error or Close, and the error.
 pub(super) type Outcome = (Vec<Found>, Option<ProtocolError>);
 
-/// One end of a connection.
+/// A decoder with its buffers, as a connection has them.
 pub(super) struct Reader {
     pub(super) decoder: Decoder,
     message_bytes_max: usize,
     pub(super) spares: Spares,
     pub(super) found: Vec<Found>,
     pub(super) error: Option<ProtocolError>,
-    /// The most that the decoder held after any step.
+    /// The maximum of bytes that the decoder held after any step.
     pub(super) held_bytes_peak: usize,
-    /// Bytes that went past a buffer of the caller's, straight into the decoder's room.
+    /// Bytes that were read directly into the decoder's assembly buffer.
     pub(super) direct_bytes: usize,
-    /// What has come of a compressed message.
+    /// The parts of a compressed message so far.
     kept: Vec<u8>,
 }
 
@@ -62,7 +63,7 @@ impl Reader {
         Reader::of(Decoder::new(role), message_bytes_max)
     }
 
-    /// One that has agreed to permessage-deflate.
+    /// A reader with permessage-deflate negotiated.
     pub(super) fn with_deflate(role: Role, message_bytes_max: usize) -> Reader {
         Reader::of(Decoder::new(role).with_deflate(), message_bytes_max)
     }
@@ -80,7 +81,7 @@ impl Reader {
         }
     }
 
-    /// After an error or a Close nothing more is decoded.
+    /// Whether there was an error or a Close, after which nothing is decoded.
     pub(super) fn is_over(&self) -> bool {
         self.error.is_some() || matches!(self.found.last(), Some(Found::Close(_)))
     }
@@ -105,14 +106,14 @@ impl Reader {
         }
     }
 
-    /// Decodes `bytes` as one read, into the decoder's own room where it offers some.
+    /// Decodes `bytes` as one read, directly into the decoder's assembly buffer where it offers one.
     pub(super) fn read_direct(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() && !self.is_over() {
             let Some(room) = self.decoder.room() else {
                 return self.read(rest);
             };
-            assert!(!room.is_empty(), "no room in the room");
+            assert!(!room.is_empty(), "an empty buffer is offered");
             let len = room.len().min(rest.len());
             room[..len].copy_from_slice(&rest[..len]);
             match self.decoder.decode_filled(len) {
@@ -135,7 +136,7 @@ impl Reader {
     }
 }
 
-/// What `bytes` come to when read in these pieces.
+/// The outcome of `bytes`, read in pieces of these lengths.
 pub(super) fn in_pieces<'b>(
     role: Role,
     message_bytes_max: usize,
@@ -148,12 +149,12 @@ pub(super) fn in_pieces<'b>(
     reader.outcome()
 }
 
-/// What `bytes` come to when read whole, by a decoder that takes up to 1 MiB.
+/// The outcome of `bytes`, read at once, with a limit of 1 MiB.
 pub(super) fn whole(role: Role, bytes: &[u8]) -> Outcome {
     in_pieces(role, 1 << 20, [bytes])
 }
 
-/// How many bytes were read when the error came, if they come one by one; and the error.
+/// Reads byte by byte until the error; returns the number of bytes read, and the error.
 pub(super) fn fails_at(
     role: Role,
     message_bytes_max: usize,

@@ -1,4 +1,4 @@
-//! Frames that must fail the connection, and how soon: RFC 6455, 5.1, 5.2, 5.5 and 7.4.
+//! Invalid frames, and the byte that fails the connection: RFC 6455, 5.1, 5.2, 5.5 and 7.4.
 
 use weir::protocol::ProtocolError::{self, *};
 use weir::protocol::Role;
@@ -8,7 +8,7 @@ use super::wire::*;
 
 const MAX: usize = 1 << 20;
 
-/// The error when `bytes` are read whole; the same when they come one by one, at the byte `at`.
+/// Expects this error for `bytes` read at once, and at byte `at` if they are read one by one.
 fn refused(role: Role, bytes: &[u8], at: usize, error: ProtocolError) {
     assert_eq!(whole(role, bytes), (vec![], Some(error)), "{role:?}: {bytes:x?}");
     assert_eq!(fails_at(role, MAX, bytes), (at, error), "{role:?}: {bytes:x?}");
@@ -24,7 +24,7 @@ fn section_5_1_a_server_reads_only_masked_frames_and_a_client_none() {
             };
             let frame = frame(other, FIN | opcode, b"");
             refused(reader, &frame, 2, error);
-            // What follows may be taken for a key, and more.
+            // The bytes that follow could be a masking key and a payload.
             refused(reader, &[&frame[..], &[0; 8]].concat(), 2, error);
         }
     }
@@ -130,7 +130,7 @@ fn section_5_5_control_frames_have_at_most_125_bytes() {
 }
 
 #[test]
-fn section_5_5_1_close_payloads_that_must_not_be_sent() {
+fn section_5_5_1_invalid_close_payloads_are_refused() {
     let header_len = |role| announced(role, FIN | CLOSE, 2).len();
     for role in ROLES {
         let lone = frame(role, FIN | CLOSE, b"\x03");
@@ -147,7 +147,7 @@ fn section_5_5_1_close_payloads_that_must_not_be_sent() {
 }
 
 #[test]
-fn section_5_4_and_7_4_1_a_header_is_enough_to_refuse_its_frame() {
+fn section_5_4_and_7_4_1_a_frame_is_refused_by_its_header() {
     for role in ROLES {
         let continuation = announced(role, FIN | CONTINUATION, 5);
         refused(role, &continuation, continuation.len(), UnexpectedContinuation);
@@ -157,7 +157,7 @@ fn section_5_4_and_7_4_1_a_header_is_enough_to_refuse_its_frame() {
 }
 
 #[test]
-fn section_7_1_7_what_came_before_a_violation_is_delivered_and_nothing_after_it() {
+fn section_7_1_7_messages_before_a_violation_are_delivered_and_none_after_it() {
     for role in ROLES {
         let valid = [(FIN | TEXT, &b"one"[..]), (FIN | PING, b"two"), (BINARY, b"three")];
         let violations = [

@@ -1,7 +1,7 @@
-//! Decoding split at any byte equals decoding whole: RFC 6455, 5.4 and 5.6 know no reads.
+//! The outcome does not depend on how reads split the stream: RFC 6455, 5.4 and 5.6.
 //!
-//! A corpus of streams, right and wrong, is decoded whole, in every two pieces, in every three if
-//! it is short, byte by byte, and by reads straight into the decoder's room.
+//! A corpus of valid and invalid streams is decoded at once, in two pieces at every cut, in three if it
+//! is short, byte by byte, and by reads directly into the decoder's assembly buffer.
 
 use weir::protocol::Role;
 
@@ -9,7 +9,7 @@ use super::reader::{Found, Outcome, Reader, in_pieces};
 use super::wire::*;
 
 const MAX: usize = 1000;
-/// The longest stream that is cut in three at every pair of bytes.
+/// Maximum length of a stream that is cut in three at every pair of bytes.
 const THREE_PIECES_BYTES_MAX: usize = 90;
 
 /// Streams, each with the number of events and whether it ends in an error.
@@ -76,7 +76,7 @@ fn corpus(role: Role) -> Vec<(Vec<u8>, usize, bool)> {
         (of(&[(FIN | BINARY, &[7; 1000]), (FIN | BINARY, &[7; 1001])]), 1, true),
         (of(&[(FIN | TEXT, b"unfinished")])[..8].to_vec(), 0, false),
     ];
-    // What stands on the wire looks like frames, in the middle of a payload and of a header.
+    // Bytes that look like frames, in the middle of a payload and of a header.
     let frames_within = masked(role, &of(&[(FIN | BINARY, b"inner"), (FIN | TEXT, b"")]));
     let length_within = u64::from(u16::from_be_bytes([FIN | BINARY, 0x80]));
     corpus.extend([
@@ -96,7 +96,7 @@ fn corpus(role: Role) -> Vec<(Vec<u8>, usize, bool)> {
 }
 
 #[test]
-fn the_corpus_is_what_it_says() {
+fn the_corpus_has_the_expected_outcomes() {
     for role in ROLES {
         for (stream, events, fails) in corpus(role) {
             let (found, error) = in_pieces(role, MAX, [&stream[..]]);
@@ -106,7 +106,7 @@ fn the_corpus_is_what_it_says() {
 }
 
 #[test]
-fn in_two_pieces() {
+fn two_pieces_decode_like_one() {
     for role in ROLES {
         for (stream, ..) in corpus(role) {
             let whole = in_pieces(role, MAX, [&stream[..]]);
@@ -119,7 +119,7 @@ fn in_two_pieces() {
 }
 
 #[test]
-fn in_three_pieces() {
+fn three_pieces_decode_like_one() {
     for role in ROLES {
         let short = |(stream, ..): &(Vec<u8>, usize, bool)| stream.len() <= THREE_PIECES_BYTES_MAX;
         for (stream, ..) in corpus(role).into_iter().filter(short) {
@@ -136,7 +136,7 @@ fn in_three_pieces() {
 }
 
 #[test]
-fn byte_by_byte() {
+fn single_bytes_decode_like_one_piece() {
     for role in ROLES {
         for (stream, ..) in corpus(role) {
             let whole = in_pieces(role, MAX, [&stream[..]]);
@@ -179,7 +179,7 @@ fn read_direct(role: Role, stream: &[u8], seed: u64) -> (Outcome, usize) {
 }
 
 #[test]
-fn large_frames_in_direct_reads() {
+fn direct_reads_of_large_frames_decode_like_one_piece() {
     let text = "Grüße, \u{1F600}! ".repeat(20_000);
     let text = text.as_bytes();
     let bytes: Vec<u8> = (0..200_000).map(|i| (i % 253) as u8).collect();

@@ -1,4 +1,4 @@
-//! Text is UTF-8, and what is not is refused at the byte that shows it: RFC 6455, 8.1.
+//! Text must be UTF-8, and is refused at its first invalid byte: RFC 6455, 8.1.
 
 use weir::protocol::ProtocolError::InvalidUtf8;
 use weir::protocol::Role;
@@ -6,7 +6,7 @@ use weir::protocol::Role;
 use super::reader::{Found, Reader, fails_at, in_pieces, text, whole};
 use super::wire::*;
 
-/// Text, and how many of its bytes show that it is not UTF-8 (RFC 3629, 4).
+/// Invalid text, and its length up to the first byte that proves it (RFC 3629, 4).
 const BROKEN: [(&[u8], usize); 12] = [
     (b"\x80", 1),
     (b"ok\xBF", 3),
@@ -29,7 +29,7 @@ const SOUND: &str =
 fn section_8_1_errors_are_found_at_their_byte_in_an_unfinished_frame() {
     for role in ROLES {
         for (broken, at) in BROKEN {
-            // The frame announces far more than ever comes.
+            // The frame announces far more bytes than are sent.
             let mut stream = announced(role, FIN | TEXT, 70_000);
             let before = stream.len() + SOUND.len();
             let payload = [SOUND.as_bytes(), broken].concat();

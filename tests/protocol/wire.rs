@@ -1,4 +1,4 @@
-//! Frames made by hand, right or wrong (RFC 6455, 5.2).
+//! Encodes frames by hand, valid or invalid (RFC 6455, 5.2).
 
 use weir::protocol::Role;
 
@@ -20,7 +20,7 @@ const MASK: u8 = 0x80;
 /// The key of the examples in 5.7.
 const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
-/// How a payload length is written.
+/// The form of a payload length: 7, 16 or 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Short,
@@ -38,8 +38,8 @@ impl Form {
     }
 }
 
-/// The header of a frame that a reader of this role takes, `len` written in `form`, whether it may
-/// be or not.
+/// The header of a frame for a reader of this role. `len` is written in `form`, even if that is not the
+/// shortest.
 pub(super) fn header(reader: Role, first: u8, form: Form, len: u64) -> Vec<u8> {
     let (mask_bit, key) = match reader {
         Role::Server => (MASK, &KEY[..]),
@@ -61,12 +61,12 @@ pub(super) fn header(reader: Role, first: u8, form: Form, len: u64) -> Vec<u8> {
     bytes
 }
 
-/// A frame that announces `len` bytes, without any of them.
+/// The header of a frame that announces `len` bytes.
 pub(super) fn announced(reader: Role, first: u8, len: u64) -> Vec<u8> {
     header(reader, first, Form::shortest(len), len)
 }
 
-/// `payload` as it stands on the wire.
+/// `payload`, masked if the reader expects that.
 pub(super) fn masked(reader: Role, payload: &[u8]) -> Vec<u8> {
     match reader {
         Role::Server => {
@@ -83,12 +83,12 @@ pub(super) fn frame_in(reader: Role, first: u8, form: Form, payload: &[u8]) -> V
     bytes
 }
 
-/// A frame; its length is written in the shortest form.
+/// A frame with its length in the shortest form.
 pub(super) fn frame(reader: Role, first: u8, payload: &[u8]) -> Vec<u8> {
     frame_in(reader, first, Form::shortest(payload.len() as u64), payload)
 }
 
-/// Frames one after the other, each `(first byte, payload)`.
+/// Several frames, each `(first byte, payload)`.
 pub(super) fn frames(reader: Role, frames: &[(u8, &[u8])]) -> Vec<u8> {
     frames.iter().flat_map(|(first, payload)| frame(reader, *first, payload)).collect()
 }

@@ -1,4 +1,4 @@
-//! The binary under TLS: settings from flags, and what it says and obeys.
+//! The binary with TLS: settings from flags, reloads by SIGHUP, and errors.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use weir_authority::{Authority, Files, Kind};
 use super::{connect, identified, refused, trusting};
 use crate::support::{Client, Process, TEXT, eventually, weir};
 
-/// Flags for these files.
+/// The flags that name these files.
 fn flags(files: &Files) -> [String; 4] {
     let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
     ["--tls-cert".to_owned(), path(&files.chain), "--tls-key".to_owned(), path(&files.key)]
@@ -21,7 +21,7 @@ fn serve(listen: &[&str], flags: &[String], more: &[&str]) -> Process {
     Process::spawn(&mut weir(arguments))
 }
 
-/// The same on one secure port, and its address.
+/// A server with one TLS listener, and its address.
 fn serve_one(flags: &[String], more: &[&str]) -> (Process, SocketAddr) {
     let process = serve(&["wss://127.0.0.1:0"], flags, more);
     let (scheme, address) = process.listener();
@@ -36,7 +36,7 @@ fn check(arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn any_listener_may_be_secure_and_others_are_not() {
+fn listeners_may_use_tls_or_plaintext() {
     let authority = Authority::new();
     let files = authority.server(&["localhost"]);
     let listen = ["wss://127.0.0.1:0", "127.0.0.1:0"];
@@ -50,12 +50,12 @@ fn any_listener_may_be_secure_and_others_are_not() {
     let mut page = connect(address, &config, "localhost");
     assert!(page.request("GET / HTTP/1.1\r\nHost: a\r\n\r\n").starts_with("HTTP/1.1 200 "));
     let mut client = Client::open(binary.address(), "/");
-    client.text("in the clear");
-    client.expect(TEXT, b"in the clear");
+    client.text("plaintext");
+    client.expect(TEXT, b"plaintext");
 }
 
 #[test]
-fn clients_may_have_to_show_a_certificate() {
+fn client_certificates_can_be_required() {
     let authority = Authority::new();
     let files = authority.server(&["localhost"]);
     let ca = authority.file();
@@ -70,7 +70,7 @@ fn clients_may_have_to_show_a_certificate() {
 }
 
 #[test]
-fn a_signal_has_certificates_read_anew_and_bad_ones_refused() {
+fn sighup_reloads_certificates_and_invalid_ones_are_refused() {
     let authority = Authority::new();
     let files = authority.server(&["localhost"]);
     let (binary, address) = serve_one(&flags(&files), &["--tls-watch", "off"]);
@@ -93,7 +93,7 @@ fn a_signal_has_certificates_read_anew_and_bad_ones_refused() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_before_anything_listens() {
+fn contradictory_settings_are_refused_before_anything_listens() {
     let authority = Authority::new();
     let files = authority.server(&["localhost"]);
     let (cert, key) = (files.chain.to_str().unwrap(), files.key.to_str().unwrap());
@@ -101,7 +101,7 @@ fn what_makes_no_sense_is_refused_before_anything_listens() {
         [&["--listen", "wss://127.0.0.1:0"], more].concat()
     }
     assert_eq!(check(&with(&["--tls-cert", cert, "--tls-key", key])).0, Some(0));
-    for (arguments, said) in [
+    for (arguments, expected) in [
         (with(&[]), "wss://127.0.0.1:0 needs tls_cert"),
         (with(&["--tls-cert", "a.pem"]), "1 certificates and 0 keys are set"),
         (vec!["--tls-cert", "a.pem", "--tls-key", "b.pem"], "no listener is wss://"),
@@ -112,12 +112,12 @@ fn what_makes_no_sense_is_refused_before_anything_listens() {
     ] {
         let (code, stderr) = check(&arguments);
         assert_eq!(code, Some(2), "{stderr}");
-        assert!(stderr.contains(said), "{said}: {stderr}");
+        assert!(stderr.contains(expected), "{expected}: {stderr}");
     }
 }
 
 #[test]
-fn authorities_of_upstreams_are_looked_at_before_anything_listens() {
+fn ca_files_of_upstreams_are_checked_before_anything_listens() {
     let authority = Authority::new();
     let file = authority.directory().join("weir.toml");
     let written = |ca: &str| {

@@ -1,4 +1,4 @@
-//! Which certificate is shown to whom, what clients show, and files that are no use.
+//! Selection of the server's certificate, client certificates, and unusable files.
 
 use std::fs;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use weir_authority::{Authority, Files, Kind};
 use super::{agreed, certificate, connect, identified, refused, settings, trusting, watched};
 use crate::support::{DEADLINE, Server};
 
-/// The certificate that a client of this name is shown.
-fn shown(server: &Server, authority: &Authority, name: &str) -> Vec<u8> {
+/// The certificate that the server presents to a client that asks for this name.
+fn presented(server: &Server, authority: &Authority, name: &str) -> Vec<u8> {
     let mut config = trusting(authority);
-    // Whether it is for the name is not the question here.
+    // This client accepts certificates of any name.
     config.dangerous().set_certificate_verifier(Arc::new(Anything));
     let client = agreed(server.address, &Arc::new(config), name);
     client.stream.conn.peer_certificates().unwrap()[0].to_vec()
@@ -30,7 +30,7 @@ fn der(files: &Files) -> Vec<u8> {
 }
 
 #[test]
-fn the_name_that_is_asked_for_chooses_the_certificate() {
+fn the_server_name_selects_the_certificate() {
     let authority = Authority::new();
     let first = authority.server(&["first.test", "127.0.0.1"]);
     let second = authority.server(&["second.test"]);
@@ -45,16 +45,16 @@ fn the_name_that_is_asked_for_chooses_the_certificate() {
         ("second.test", &second),
         ("SECOND.test", &second),
         ("a.wild.test", &wild),
-        // One label, and no more.
+        // A wildcard replaces one label.
         ("a.b.wild.test", &first),
         ("wild.test", &first),
         ("unknown.test", &first),
         // An address is not sent as a name (RFC 6066, 3).
         ("127.0.0.1", &first),
     ] {
-        assert_eq!(shown(&server, &authority, name), der(files), "{name}");
+        assert_eq!(presented(&server, &authority, name), der(files), "{name}");
     }
-    // And clients that check it are content.
+    // Clients that check the name accept it.
     for name in ["first.test", "second.test", "b.wild.test", "127.0.0.1"] {
         agreed(server.address, &Arc::new(trusting(&authority)), name);
     }
@@ -62,7 +62,7 @@ fn the_name_that_is_asked_for_chooses_the_certificate() {
 }
 
 #[test]
-fn a_certificate_is_of_a_kind_that_the_client_knows() {
+fn a_certificate_has_an_algorithm_that_the_client_supports() {
     let authority = Authority::new();
     let kind = Kind { is_ed25519: true, ..Kind::default() };
     let modern = authority.issue("", &["localhost"], kind);
@@ -72,7 +72,7 @@ fn a_certificate_is_of_a_kind_that_the_client_knows() {
         ..settings(&modern)
     };
     let (server, _seen) = watched(tls, Settings::default(), RouteSettings::default());
-    assert_eq!(shown(&server, &authority, "localhost"), der(&modern));
+    assert_eq!(presented(&server, &authority, "localhost"), der(&modern));
     let mut config = trusting(&authority);
     config.dangerous().set_certificate_verifier(Arc::new(OnlyEcdsa));
     let client = agreed(server.address, &Arc::new(config), "localhost");
@@ -80,7 +80,7 @@ fn a_certificate_is_of_a_kind_that_the_client_knows() {
     server.stop_clean();
 }
 
-/// Tells under what TLS each request came.
+/// Reports the TLS parameters of each request.
 struct Asking(Sender<Option<TlsInfo>>);
 
 impl Service for Asking {
@@ -102,7 +102,7 @@ fn asking(tls: TlsSettings) -> (Server, Receiver<Option<TlsInfo>>) {
 }
 
 #[test]
-fn a_service_is_told_who_the_client_is() {
+fn a_service_gets_the_subject_of_the_client_certificate() {
     let authority = Authority::new();
     let own = authority.client("alice");
     for clients in [ClientCertificates::Wanted, ClientCertificates::Required] {
@@ -124,7 +124,7 @@ fn a_service_is_told_who_the_client_is() {
 }
 
 #[test]
-fn a_client_without_a_certificate_is_let_in_only_where_none_is_required() {
+fn a_client_without_a_certificate_is_accepted_unless_one_is_required() {
     let authority = Authority::new();
     let stranger = Authority::new();
     let nobody = Arc::new(trusting(&authority));
@@ -147,7 +147,7 @@ fn a_client_without_a_certificate_is_let_in_only_where_none_is_required() {
 }
 
 #[test]
-fn files_that_are_no_use_are_named() {
+fn errors_name_unusable_files() {
     let authority = Authority::new();
     let good = authority.server(&["localhost"]);
     let other = authority.server(&["localhost"]);
@@ -172,7 +172,7 @@ fn files_that_are_no_use_are_named() {
     let text = error(&absent, &good.key).to_string();
     assert!(text.contains("absent.pem") && text.contains("No such file"), "{text}");
 
-    // Without certificates there is no secure listener.
+    // A TLS listener needs certificates.
     let mut reactor = Reactor::new(Settings::default()).unwrap();
     let listen = weir::reactor::settings::ListenSettings::secure("127.0.0.1:0".parse().unwrap());
     assert!(reactor.listen(&listen).is_err());
@@ -180,7 +180,7 @@ fn files_that_are_no_use_are_named() {
     assert!(matches!(reactor.set_tls(none), Err(TlsError::NoCertificate)));
 }
 
-/// Takes whatever it is shown, and says what it knows.
+/// Verifiers that accept any certificate, and announce the algorithms that they support.
 #[derive(Debug)]
 struct Anything;
 #[derive(Debug)]

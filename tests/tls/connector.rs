@@ -1,4 +1,4 @@
-//! The client's role under TLS: services that connect to secure servers on the same loop.
+//! Outbound connections with TLS.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,14 +12,14 @@ use weir_authority::Authority;
 use super::echo;
 use crate::support::{DEADLINE, Server};
 
-/// What a [`Caller`] tells.
+/// An event that a [`Caller`] reports.
 #[derive(Debug, PartialEq)]
 enum Report {
     Message(Vec<u8>),
     Closed(CloseReason),
 }
 
-/// Connects as soon as it can, and says one thing.
+/// Connects at the start, and sends one message.
 struct Caller {
     connector: TlsConnector,
     address: SocketAddr,
@@ -56,7 +56,7 @@ fn call(
 ) -> (Server, Receiver<Report>) {
     let (sender, receiver) = channel();
     let server = Server::start(Settings::default(), move |reactor| {
-        // The route of what it makes is known only when the service is on the loop.
+        // The route of its connections is known only after the service is added.
         let caller = Caller { connector, address, route: None, payload, sender };
         let service = reactor.add_service(caller).unwrap();
         reactor.add_outbound(service, RouteSettings::default()).unwrap();
@@ -65,7 +65,7 @@ fn call(
 }
 
 #[test]
-fn a_service_speaks_to_a_secure_server() {
+fn a_service_connects_to_a_tls_server() {
     let (authority, server, _seen) = echo();
     for connector in [
         TlsConnector::trusting("localhost", &authority.file()).unwrap(),
@@ -84,7 +84,7 @@ fn a_service_speaks_to_a_secure_server() {
 }
 
 #[test]
-fn a_server_that_is_not_the_one_is_not_spoken_to() {
+fn a_server_with_an_untrusted_certificate_is_refused() {
     let (authority, server, _seen) = echo();
     let stranger = Authority::new();
     for connector in [

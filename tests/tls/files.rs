@@ -1,5 +1,4 @@
-//! Files that cannot be served: refused by `check`, at the start and on a reload, with the cause, and
-//! without a wait.
+//! Unusable certificate files: `check`, start and reload refuse them with the cause, and do not block.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use weir_authority::{Authority, Kind};
 use super::{connect, trusting};
 use crate::support::{Process, weir};
 
-/// A FIFO that nobody writes to.
+/// A FIFO without a writer.
 fn fifo(directory: &Path) -> PathBuf {
     let path = directory.join("fifo.pem");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
@@ -25,14 +24,14 @@ fn write(directory: &Path, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
     path
 }
 
-/// Code and standard error of a run that ends by itself.
+/// Exit code and standard error of a run that ends by itself.
 fn end(arguments: &[&str]) -> (Option<i32>, String) {
     let mut process = Process::spawn(&mut weir(arguments));
     (process.wait(), process.whole_log())
 }
 
 #[test]
-fn files_that_cannot_be_served_are_refused_with_the_cause() {
+fn unusable_files_are_refused_with_the_cause() {
     let authority = Authority::new();
     let directory = authority.directory();
     let good = authority.server(&["localhost"]);
@@ -45,7 +44,7 @@ fn files_that_cannot_be_served_are_refused_with_the_cause() {
     let encrypted = section("ENCRYPTED PRIVATE KEY", "AAAA\n");
     let traditional = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n";
     let ca = authority.file();
-    for (chain, key, client_ca, said) in [
+    for (chain, key, client_ca, expected) in [
         (&fifo, &good.key, &ca, "fifo.pem: a FIFO, not a regular file"),
         (&good.chain, &fifo, &ca, "fifo.pem: a FIFO, not a regular file"),
         (&good.chain, &good.key, &fifo, "fifo.pem: a FIFO, not a regular file"),
@@ -83,7 +82,7 @@ fn files_that_cannot_be_served_are_refused_with_the_cause() {
         ];
         for command in ["check", "serve"] {
             let (code, stderr) = end(&[&[command], &flags[..]].concat());
-            assert!(stderr.contains(said), "{command}, {said}: {stderr}");
+            assert!(stderr.contains(expected), "{command}, {expected}: {stderr}");
             assert_ne!(code, Some(0), "{command}: {stderr}");
         }
     }
@@ -110,11 +109,13 @@ fn a_reload_refuses_what_a_start_refuses_and_does_not_hang() {
     assert!(running.log().contains("a FIFO, not a regular file"), "{}", running.log());
     write(directory, "key", &key);
     fs::rename(directory.join("key"), &files.key).unwrap();
-    for (times, said) in [(5 << 10, "larger than 1048576 bytes"), (200, "of a handshake message")] {
+    for (times, expected) in
+        [(5 << 10, "larger than 1048576 bytes"), (200, "of a handshake message")]
+    {
         fs::write(&files.chain, chain.repeat(times)).unwrap();
         running.signal(Signal::HUP);
         running.logged("not reloaded, the old ones stay");
-        assert!(running.log().contains(said), "{}", running.log());
+        assert!(running.log().contains(expected), "{}", running.log());
         connect(address, &config, "localhost").upgraded("/");
     }
     authority.issue_to(&files, "", &["new.test"], Kind::default());
@@ -125,7 +126,7 @@ fn a_reload_refuses_what_a_start_refuses_and_does_not_hang() {
 }
 
 #[test]
-fn authorities_whose_names_do_not_fit_into_a_handshake_are_refused() {
+fn ca_files_whose_names_exceed_a_handshake_message_are_refused() {
     let authority = Authority::new();
     let files = authority.server(&["localhost"]);
     let long = "x".repeat(600);

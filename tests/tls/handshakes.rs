@@ -1,4 +1,4 @@
-//! What is agreed, with whom, and what a storm of handshakes costs the others.
+//! Negotiation and resumption of TLS, and the budget of handshakes.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ fn the_server_chooses_the_suite() {
 }
 
 #[test]
-fn only_http_1_1_is_agreed() {
+fn alpn_selects_only_http_1_1() {
     let (authority, server, _seen) = echo();
     let offering = |names: &[&str]| {
         let mut config = trusting(&authority);
@@ -65,7 +65,7 @@ fn only_http_1_1_is_agreed() {
 }
 
 #[test]
-fn versions_below_the_least_are_refused() {
+fn versions_below_the_minimum_are_refused() {
     let authority = Authority::new();
     let tls = TlsSettings {
         version_min: TlsVersion::Tls13,
@@ -94,7 +94,7 @@ fn sessions_are_resumed_by_ticket_and_by_id() {
         for expected in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
             let mut client = connect(server.address, &config, "localhost").upgraded("/");
             client.text("?");
-            // By then the ticket has come, too.
+            // The ticket has arrived before this echo.
             client.expect(TEXT, b"?");
             assert_eq!(client.stream.conn.handshake_kind(), Some(expected), "{versions:?} {how:?}");
             client.close(1000, "");
@@ -106,9 +106,9 @@ fn sessions_are_resumed_by_ticket_and_by_id() {
 }
 
 #[test]
-fn a_turn_takes_part_in_a_few_handshakes_and_serves_the_others() {
+fn a_turn_does_a_few_handshakes_and_serves_other_connections() {
     const CLIENTS: usize = 50;
-    /// What one turn may do, as `TLS_HANDSHAKES` has it.
+    /// The budget of a turn, `TLS_HANDSHAKES`.
     const BUDGET: u64 = 8;
     let authority = Authority::new();
     let tls = settings(&authority.server(&["localhost"]));
@@ -121,7 +121,7 @@ fn a_turn_takes_part_in_a_few_handshakes_and_serves_the_others() {
     let plain = server.listen_plain();
     let mut witness = server.open_at(plain, "/");
     let config = Arc::new(trusting(&authority));
-    // All hellos are there before the first turn that looks at one.
+    // All ClientHellos have arrived before the first turn that reads one.
     let mut clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let mut client = connect(server.address, &config, "localhost");
@@ -132,19 +132,20 @@ fn a_turn_takes_part_in_a_few_handshakes_and_serves_the_others() {
         .collect();
     server.turn_until("all are accepted", |metrics| metrics.accepted == CLIENTS as u64 + 1);
     witness.text("still here?");
-    let heard = server.reactor.metrics().messages_in;
+    let received = server.reactor.metrics().messages_in;
     let written = |metrics: &Metrics| metrics.bytes_written;
     let before = written(server.reactor.metrics());
-    let turns = server.turn_until("the witness is heard", |metrics| metrics.messages_in > heard);
+    let turns = server
+        .turn_until("the message of the witness is read", |metrics| metrics.messages_in > received);
     assert!(turns <= 2, "{turns} turns until an open connection was served");
     let after = written(server.reactor.metrics());
-    // A flight has some 900 bytes: no more than the budget of them went out in each turn.
+    // A server flight has some 900 bytes: each turn has sent no more of them than the budget allows.
     assert!(after - before < (turns * BUDGET + 1) * 2_000, "{} bytes", after - before);
     let deferred = server.reactor.metrics().tls_handshakes_deferred;
     assert!(deferred >= CLIENTS as u64 - 3 * BUDGET, "{deferred}");
     witness.expect(TEXT, b"still here?");
 
-    // Nobody is forgotten.
+    // All handshakes end.
     for client in &mut clients {
         let Stream { conn, sock } = &mut client.stream;
         while conn.is_handshaking() {
@@ -165,8 +166,8 @@ fn a_turn_takes_part_in_a_few_handshakes_and_serves_the_others() {
     server.stop_clean();
 }
 
-/// Two hundred clients of a full server have sent their hellos before admitted ones do: those do not
-/// wait for them, and no turn reads from more than one refused client.
+/// Two hundred clients of a full server send their ClientHellos before admitted clients do. The admitted
+/// ones do not wait for them, and no turn reads from more than one refused client.
 #[test]
 fn refused_clients_take_no_handshake_from_admitted_ones() {
     const REFUSED: usize = 200;
@@ -199,13 +200,13 @@ fn refused_clients_take_no_handshake_from_admitted_ones() {
     let mut admitted: Vec<_> = admitted.collect();
     let accepted = (1 + REFUSED + ADMITTED) as u64;
     server.turn_until("all are accepted", |metrics| metrics.accepted == accepted);
-    // Their hellos are read in one turn, beside one refused client's at the most.
+    // Their ClientHellos are read in one turn, with at most one of a refused client.
     let before = server.reactor.metrics().clone();
     server.reactor.turn(Some(DEADLINE)).unwrap();
     for client in &mut admitted {
         let Stream { conn, sock } = &mut client.stream;
         sock.set_nonblocking(true).unwrap();
-        conn.read_tls(sock).expect("the answer to the hello is there");
+        conn.read_tls(sock).expect("the ServerHello has arrived");
         sock.set_nonblocking(false).unwrap();
         conn.process_new_packets().unwrap();
         flush(conn, sock);
@@ -214,7 +215,7 @@ fn refused_clients_take_no_handshake_from_admitted_ones() {
     let answered = after.bytes_written - before.bytes_written;
     assert!(answered < (ADMITTED as u64 + 1) * 2_000, "{answered} bytes");
 
-    // A refused client gets its answer, too, from its own budget: two reads each, one in a turn.
+    // A refused client is answered, too, within a budget of its own: two reads each, one per turn.
     let mut before = server.reactor.metrics().clone();
     let mut storm = storm;
     for client in storm.iter_mut().take(3) {

@@ -1,4 +1,4 @@
-//! wss: the same server under TLS, spoken to by rustls' own client over real sockets.
+//! wss: a TLS server, with clients that use rustls over real sockets.
 
 mod binary;
 mod certificates;
@@ -56,7 +56,7 @@ fn watched(tls: TlsSettings, settings: Settings, route: RouteSettings) -> (Serve
     (server, seen)
 }
 
-/// How clients of this authority's servers are set up.
+/// The configuration of clients that trust this authority.
 fn trusting(authority: &Authority) -> ClientConfig {
     trusting_with(authority, default_provider(), rustls::DEFAULT_VERSIONS)
 }
@@ -72,7 +72,7 @@ fn trusting_with(
     builder.with_root_certificates(roots(authority)).with_no_client_auth()
 }
 
-/// The same, with a certificate of their own.
+/// The configuration of clients that present a certificate.
 fn identified(authority: &Authority, own: &Files) -> ClientConfig {
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
@@ -88,14 +88,14 @@ fn roots(authority: &Authority) -> RootCertStore {
     roots
 }
 
-/// A connection whose TLS is about to be agreed.
+/// A connection before its TLS handshake.
 fn connect(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Secure {
     let tls =
         ClientConnection::new(Arc::clone(config), ServerName::try_from(name).unwrap().to_owned());
     Client::over(StreamOwned::new(tls.unwrap(), Client::tcp(address).stream))
 }
 
-/// The same, once it is agreed.
+/// A connection after its TLS handshake.
 fn agreed(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Secure {
     let mut client = connect(address, config, name);
     let Stream { conn, sock } = &mut client.stream;
@@ -110,7 +110,7 @@ fn open(address: SocketAddr, authority: &Authority) -> Secure {
     connect(address, &Arc::new(trusting(authority)), "localhost").upgraded("/")
 }
 
-/// Why no TLS is to be had.
+/// The error of a TLS handshake that must fail.
 fn refused(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> String {
     let mut client = connect(address, config, name);
     let Stream { conn, sock } = &mut client.stream;

@@ -1,4 +1,4 @@
-//! Certificates that change while the server runs.
+//! Certificates that are replaced while the server runs.
 
 use std::fs;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use weir_authority::{Authority, Files, Kind};
 use super::{Secure, connect, identified, settings, trusting};
 use crate::support::{ByHand, Client, TEXT, Watched};
 
-/// A secure echo that looks at its files often.
+/// A TLS echo that checks its files often.
 fn watching(files: &Files, clients: ClientCertificates) -> ByHand {
     let watch = Some(Duration::from_millis(10));
     let tls = TlsSettings { watch, clients, ..settings(files) };
@@ -23,7 +23,7 @@ fn watching(files: &Files, clients: ClientCertificates) -> ByHand {
     })
 }
 
-/// Turns the server while a client does something on a thread.
+/// Turns the server while `client` runs on a thread.
 fn meanwhile<T: Send + 'static>(
     server: &mut ByHand,
     client: impl FnOnce() -> T + Send + 'static,
@@ -33,7 +33,7 @@ fn meanwhile<T: Send + 'static>(
     client.join().unwrap()
 }
 
-/// An open connection to who has a certificate for `name`; `None` if the server has not.
+/// An open WebSocket; `None` if the server's certificate is not valid for `name`.
 fn try_open(server: &mut ByHand, config: &Arc<ClientConfig>, name: &'static str) -> Option<Secure> {
     let (address, config) = (server.address, Arc::clone(config));
     meanwhile(server, move || {
@@ -61,7 +61,7 @@ fn echoes<S: std::io::Read + std::io::Write + Send + 'static>(
 }
 
 #[test]
-fn new_files_serve_new_clients_and_old_connections_live_on() {
+fn new_connections_get_new_certificates_and_old_ones_stay_open() {
     let authority = Authority::new();
     let files = authority.server(&["localhost"]);
     let config = Arc::new(trusting(&authority));
@@ -78,8 +78,8 @@ fn new_files_serve_new_clients_and_old_connections_live_on() {
     assert!(try_open(&mut server, &unresumed, "localhost").is_none());
     let old = echoes(&mut server, old);
 
-    // A certificate of another key, one whose time is over, and none at all: each is refused, and the
-    // one before serves on.
+    // A certificate of another key, an expired one, and a file without one: each is refused, and the
+    // previous certificate stays in use.
     let good = (fs::read(&files.chain).unwrap(), fs::read(&files.key).unwrap());
     let other = fs::read(authority.server(&["other.test"]).chain).unwrap();
     let expired = Kind { is_expired: true, ..Kind::default() };
@@ -103,7 +103,7 @@ fn new_files_serve_new_clients_and_old_connections_live_on() {
 }
 
 #[test]
-fn certificates_reload_on_request_without_a_watch() {
+fn certificates_are_reloaded_on_request_if_files_are_not_watched() {
     let authority = Authority::new();
     let files = authority.server(&["localhost"]);
     let tls = TlsSettings { watch: None, ..settings(&files) };
@@ -122,7 +122,7 @@ fn certificates_reload_on_request_without_a_watch() {
 }
 
 #[test]
-fn sessions_outlive_a_change_of_certificates_but_not_of_trust() {
+fn sessions_survive_new_certificates_but_not_new_client_cas() {
     let authority = Authority::new();
     let own = authority.client("alice");
     for (clients, config, expected) in [

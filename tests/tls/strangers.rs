@@ -1,4 +1,4 @@
-//! Peers that speak no TLS where it is spoken, or speak it where it is not.
+//! Plaintext at a TLS listener, and TLS at a plaintext listener.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::{echo, settings, trusting, watched};
 use crate::support::{Client, Server, upgrade};
 
 #[test]
-fn a_plain_request_is_answered_in_plain_text() {
+fn a_plaintext_request_at_a_tls_port_is_answered_in_plaintext() {
     let (_authority, server, _seen) = echo();
     for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", &upgrade("/", "")] {
         let mut client = Client::tcp(server.address);
@@ -29,18 +29,18 @@ fn a_plain_request_is_answered_in_plain_text() {
 }
 
 #[test]
-fn what_is_no_tls_at_all_is_refused_with_an_alert() {
+fn bytes_that_are_neither_tls_nor_http_are_answered_with_an_alert() {
     let (_authority, server, _seen) = echo();
     let mut client = Client::tcp(server.address);
     client.raw(b"\x05\x01\x00 no, this is no TLS");
-    // An alert of level fatal: record type 21, its version, two bytes.
+    // A fatal alert: record type 21, its version, two bytes.
     assert_eq!(client.bytes(7)[..6], [21, 3, 3, 0, 2, 2]);
     client.expect_gone();
     assert_eq!(server.stop_clean().tls_failed, 1);
 }
 
 #[test]
-fn tls_on_a_plain_port_is_refused() {
+fn tls_at_a_plaintext_port_is_refused() {
     let (server, _seen) = Server::watched(Settings::default(), RouteSettings::default());
     let mut client = Client::tcp(server.address);
     client.raw(&[22, 3, 1, 0, 5, 1, 0, 0, 1, 0]);
@@ -49,7 +49,7 @@ fn tls_on_a_plain_port_is_refused() {
 }
 
 #[test]
-fn silence_and_half_a_hello_end_with_the_handshake_deadline() {
+fn silence_and_a_partial_client_hello_end_with_the_handshake_timeout() {
     let authority = Authority::new();
     let tls = settings(&authority.server(&["localhost"]));
     let brief = Settings { handshake_timeout: Duration::from_millis(300), ..Settings::default() };
@@ -57,7 +57,7 @@ fn silence_and_half_a_hello_end_with_the_handshake_deadline() {
     let mut silent = Client::tcp(server.address);
     let mut slow = Client::tcp(server.address);
     slow.raw(&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]);
-    // TLS is agreed in time, and then no request follows.
+    // The TLS handshake ends in time, but no request follows.
     let config = Arc::new(trusting(&authority));
     let mut mute = super::agreed(server.address, &config, "localhost");
     silent.expect_gone();

@@ -1,4 +1,4 @@
-//! Messages, pressure and ends on a secure connection.
+//! Messages, congestion and ends of TLS connections.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -24,7 +24,7 @@ use crate::support::{
 };
 
 #[test]
-fn messages_of_every_size_come_back_in_both_versions() {
+fn messages_of_every_size_are_echoed_in_both_versions() {
     let (authority, server, _seen) = echo();
     for versions in [TLS12, TLS13] {
         let config = Arc::new(trusting_with(&authority, default_provider(), versions));
@@ -43,9 +43,9 @@ fn messages_of_every_size_come_back_in_both_versions() {
     assert_eq!((metrics.tls_handshakes_full, metrics.tls_failed), (2, 0));
 }
 
-/// Compressed messages, whole and in fragments, are sealed like any others.
+/// Compressed messages, whole and in fragments, are encrypted like any others.
 #[test]
-fn compressed_messages_go_through() {
+fn compressed_messages_are_echoed() {
     let (authority, server, _seen) = echo();
     let config = Arc::new(trusting(&authority));
     let mut client = connect(server.address, &config, "localhost");
@@ -76,11 +76,11 @@ fn compressed_messages_go_through() {
 }
 
 #[test]
-fn records_may_come_byte_by_byte_and_many_at_once() {
+fn records_may_arrive_byte_by_byte_or_many_at_once() {
     let (authority, server, _seen) = echo();
     let mut client = connect(server.address, &Arc::new(trusting(&authority)), "localhost");
     let Stream { conn, sock } = &mut client.stream;
-    // Everything that is said, the handshake included, in pieces of one byte.
+    // Everything, the handshake included, in pieces of one byte.
     let mut records = Vec::new();
     while conn.is_handshaking() {
         while conn.wants_write() {
@@ -99,7 +99,7 @@ fn records_may_come_byte_by_byte_and_many_at_once() {
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     client.expect(TEXT, b"in pieces");
 
-    // And a hundred records, of one frame each, in one write.
+    // A hundred records of one frame each, in one write.
     let Stream { conn, sock } = &mut client.stream;
     for number in 0..100_u8 {
         conn.writer().write_all(&frame(true, BINARY, &[number; 200])).unwrap();
@@ -114,7 +114,7 @@ fn records_may_come_byte_by_byte_and_many_at_once() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_is_felt_and_loses_nothing() {
+fn a_peer_that_reads_late_congests_the_echo_and_loses_nothing() {
     const MESSAGES: usize = 400;
     let authority = Authority::new();
     let tls = settings(&authority.server(&["localhost"]));
@@ -127,8 +127,7 @@ fn a_peer_that_does_not_read_is_felt_and_loses_nothing() {
     let mut client = open(server.address, &authority);
     let payload = vec![0xA5; 60_000];
     let bytes = frame(true, BINARY, &payload);
-    // The records of all messages are made first, so that one thread can write them as they are while
-    // the other reads.
+    // All messages are encrypted first, so that one thread can write the records while the other reads.
     let mut records = Vec::new();
     for _ in 0..MESSAGES {
         let conn = &mut client.stream.conn;
@@ -139,7 +138,7 @@ fn a_peer_that_does_not_read_is_felt_and_loses_nothing() {
     }
     let mut writer = client.stream.sock.try_clone().unwrap();
     let written = thread::spawn(move || writer.write_all(&records));
-    // It reads once the server has felt it.
+    // The client reads once the server is congested.
     let mut drained = false;
     for _ in 0..MESSAGES {
         client.expect(BINARY, &payload);
@@ -156,7 +155,7 @@ fn a_peer_that_does_not_read_is_felt_and_loses_nothing() {
 }
 
 #[test]
-fn what_is_sealed_and_not_taken_is_bounded_and_counted() {
+fn encrypted_output_that_waits_is_bounded_and_counted() {
     let authority = Authority::new();
     let tls = settings(&authority.server(&["localhost"]));
     let route = RouteSettings {
@@ -166,7 +165,7 @@ fn what_is_sealed_and_not_taken_is_bounded_and_counted() {
         ..RouteSettings::default()
     };
     let hard = route.outbox_hard;
-    // It answers with more than any kernel holds for a peer that does not read.
+    // The service sends more than a kernel holds for a peer that does not read.
     let (service, seen) = Watched::new(|cx, conn, _| {
         let chunk = vec![7; 50_000];
         for _ in 0..1_000 {
@@ -182,7 +181,7 @@ fn what_is_sealed_and_not_taken_is_bounded_and_counted() {
     client.text("go");
     drop(seen);
     let mut count = 0;
-    // What was sent comes whole, however it was cut into records.
+    // The message arrives whole, however it was split into records.
     loop {
         client.expect(BINARY, &vec![7; 50_000]);
         count += 1;
@@ -199,7 +198,7 @@ fn what_is_sealed_and_not_taken_is_bounded_and_counted() {
 }
 
 #[test]
-fn what_a_topic_is_told_is_sealed_for_each_of_its_members() {
+fn a_publication_is_encrypted_for_each_member_of_a_topic() {
     let authority = Authority::new();
     let (puppet, strings) = Puppet::new();
     let tls = settings(&authority.server(&["localhost"]));
@@ -230,7 +229,7 @@ fn a_close_ends_with_close_notify_on_both_sides() {
     let mut client = open(server.address, &authority);
     client.close(1000, "bye");
     assert_eq!(client.expect_close(), (1000, "bye".to_owned()));
-    // An end without a close_notify would be an error of rustls'.
+    // rustls reports an end without close_notify as an error.
     client.expect_end();
     client.stream.conn.send_close_notify();
     client.stream.flush().unwrap();
@@ -240,7 +239,7 @@ fn a_close_ends_with_close_notify_on_both_sides() {
 }
 
 #[test]
-fn a_peer_that_says_close_notify_first_is_told_it_too() {
+fn close_notify_of_a_peer_is_answered_with_close_notify() {
     let (authority, server, seen) = echo();
     let mut client = open(server.address, &authority);
     client.stream.conn.send_close_notify();
@@ -252,7 +251,7 @@ fn a_peer_that_says_close_notify_first_is_told_it_too() {
 }
 
 #[test]
-fn what_was_said_before_close_notify_is_answered() {
+fn messages_before_close_notify_are_answered() {
     let (authority, server, seen) = echo();
     let mut client = open(server.address, &authority);
     let Stream { conn, sock } = &mut client.stream;
@@ -276,7 +275,7 @@ fn what_was_said_before_close_notify_is_answered() {
 }
 
 #[test]
-fn a_stream_that_is_cut_off_is_no_end_in_good_order() {
+fn a_stream_without_close_notify_ends_as_truncated() {
     let (authority, server, seen) = echo();
     let client = open(server.address, &authority);
     client.stream.sock.shutdown(Shutdown::Write).unwrap();
@@ -286,7 +285,7 @@ fn a_stream_that_is_cut_off_is_no_end_in_good_order() {
 }
 
 #[test]
-fn a_record_that_was_tampered_with_ends_the_connection_with_an_alert() {
+fn a_record_with_a_wrong_mac_ends_the_connection_with_an_alert() {
     let (authority, server, seen) = echo();
     let mut client = open(server.address, &authority);
     client.text("before");
@@ -307,7 +306,7 @@ fn a_record_that_was_tampered_with_ends_the_connection_with_an_alert() {
 }
 
 #[test]
-fn keys_are_renewed_when_the_peer_wants_it() {
+fn a_peer_may_request_new_keys() {
     let (authority, server, _seen) = echo();
     let mut client = open(server.address, &authority);
     for round in 0..5 {
@@ -323,7 +322,7 @@ fn keys_are_renewed_when_the_peer_wants_it() {
 #[test]
 fn an_idle_connection_holds_no_buffer() {
     let authority = Authority::new();
-    // Echoes, but tells how many bytes all connections hold when it is asked.
+    // Echoes; on request, sends the number of bytes that all connections hold.
     let (service, _seen) = Watched::new(|cx, conn, message| {
         let held = cx.metrics().buffered_now.to_string();
         let is_question = message.as_bytes() == b"held?";
@@ -346,7 +345,7 @@ fn an_idle_connection_holds_no_buffer() {
     };
     assert_eq!(held(&mut clients), 0);
 
-    // Half a record: that is held for as long as its other half is awaited, and no longer.
+    // Half a record is held until its other half arrives.
     let mut records = Vec::new();
     let Stream { conn, sock } = &mut clients[0].stream;
     conn.writer().write_all(&frame(true, BINARY, &[2; 1000])).unwrap();
@@ -362,7 +361,7 @@ fn an_idle_connection_holds_no_buffer() {
 }
 
 #[test]
-fn a_shutdown_closes_secure_connections_in_good_order() {
+fn a_shutdown_closes_tls_connections_with_close_notify() {
     let (authority, mut server, _seen) = echo();
     let mut client = open(server.address, &authority);
     server.shutdown();
@@ -373,9 +372,9 @@ fn a_shutdown_closes_secure_connections_in_good_order() {
     assert_eq!(server.join().tls_truncated, 0);
 }
 
-/// The reset of a paused connection is noticed although nothing reads it.
+/// Nothing reads from a paused connection, but its reset is noticed.
 #[test]
-fn a_reset_ends_a_paused_secure_connection() {
+fn a_reset_ends_a_paused_tls_connection() {
     let authority = Authority::new();
     let (service, seen) = Watched::new(|cx, conn, _| cx.pause(conn));
     let server = Server::secure(

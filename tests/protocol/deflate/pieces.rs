@@ -1,9 +1,9 @@
-//! Compressed messages that come in pieces: what is found in which of them.
+//! Compressed messages that arrive in fragments and in several reads.
 
 use super::*;
 
 #[test]
-fn pieces_come_to_what_the_whole_does() {
+fn parts_inflate_like_the_whole_message() {
     let mut stream = Deflate::new(6, false, 15);
     let texts = ["Grüße, Grüße \u{1F600}", "", "Grüße, Grüße und noch einmal Grüße"];
     let mut wire = Vec::new();
@@ -11,13 +11,13 @@ fn pieces_come_to_what_the_whole_does() {
         let payload = by(&mut stream, text.as_bytes());
         let (first, second) = payload.split_at(payload.len() / 2);
         wire.extend(frame(0x41, first));
-        // A ping between them, and fragments with nothing in them.
+        // A ping between two fragments, and empty fragments.
         wire.extend([frame(0x89, b"?"), frame(0x00, b""), frame(0x00, second)].concat());
         wire.extend(frame(0x80, b""));
-        // And one with a block that says it is the last.
+        // A message that ends with a final block.
         let last = [0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00];
         wire.extend([frame(0x41, &last), frame(0x80, b"")].concat());
-        // The peer's stream does not know of that.
+        // The peer's stream has not compressed that message.
         stream.reset();
     }
     let expected: Vec<&[u8]> = texts.iter().flat_map(|t| [t.as_bytes(), b"Hello"]).collect();
@@ -34,16 +34,16 @@ fn pieces_come_to_what_the_whole_does() {
 }
 
 #[test]
-fn text_fails_in_the_piece_that_shows_it() {
+fn invalid_text_fails_at_the_part_that_proves_it() {
     let bad = deflated(&[b"\xFF", &[b'x'; 1000][..]].concat());
-    // In a frame that ends nothing, and in the middle of a frame.
+    // In a fragment that is not the last, and in the middle of a frame.
     let fragment = frame(0x41, &bad);
     let mut receiver = Receiver::new(None, LIMIT);
     assert_eq!(receiver.read(&fragment), Err(ProtocolError::InvalidUtf8));
     let (at, error) = Receiver::new(None, LIMIT).fails_at(&frame(0xC1, &bad));
     assert_eq!(error, ProtocolError::InvalidUtf8);
     assert!(at < fragment.len() / 2, "after {at} of {} bytes", fragment.len());
-    // A character may straddle two pieces, but not come to nothing in the second.
+    // A character may straddle two parts, but must be complete at the end.
     let half = frame(0x41, &flushed(b"\xE2\x82"));
     let mut receiver = Receiver::new(None, LIMIT);
     assert_eq!(receiver.read(&half), Ok(vec![]));
@@ -54,14 +54,14 @@ fn text_fails_in_the_piece_that_shows_it() {
 }
 
 #[test]
-fn a_bomb_fails_in_the_piece_that_is_too_much() {
+fn a_decompression_bomb_fails_at_the_part_that_exceeds_the_limit() {
     let bomb = deflated(&vec![0; 10_000_000]);
     let limit = 1_000_000;
     let (at, error) = Receiver::new(None, limit).fails_at(&frame(0x42, &bomb));
     assert_eq!(error, ProtocolError::MessageTooBig);
     assert!(at < bomb.len() / 8, "after {at} of {} bytes", bomb.len());
-    // Fragments without end, each of which inflates to a little: the one that is too much, and exactly
-    // there. The first has a buffer of its own; it has no more than the limit.
+    // Fragments that each inflate to a little: exactly the one that exceeds the limit fails. The buffer of
+    // the message holds no more than the limit.
     let block = flushed(&[0; 1000]);
     let mut receiver = Receiver::new(None, limit);
     assert_eq!(receiver.read(&frame(0x42, &block)), Ok(vec![]));
@@ -74,9 +74,9 @@ fn a_bomb_fails_in_the_piece_that_is_too_much() {
     assert_eq!(receiver.read(&frame(0x00, &block)), Err(ProtocolError::MessageTooBig));
 }
 
-/// In whatever pieces it comes: bad text before what is no DEFLATE data, and before what is too much.
+/// Invalid text before data that is not DEFLATE, and before data that exceeds the limit, for every cut.
 #[test]
-fn the_first_fault_counts() {
+fn the_first_error_of_a_message_counts() {
     let bad = flushed(b"\xFF");
     for (behind, limit) in [(&[0x07][..], LIMIT), (&flushed(&[b'x'; 200])[..], 100)] {
         let wire = frame(0xC1, &[&bad[..], behind].concat());
@@ -89,20 +89,20 @@ fn the_first_fault_counts() {
 }
 
 #[test]
-fn garbage_fails_in_the_piece_that_is_it() {
+fn data_that_is_not_deflate_fails_at_its_part() {
     let mut receiver = Receiver::new(None, LIMIT);
     assert_eq!(receiver.read(&frame(0x42, &flushed(b"sound"))), Ok(vec![]));
     assert_eq!(receiver.read(&frame(0x00, &[0x07])), Err(ProtocolError::InvalidDeflate));
-    // Last blocks are counted over all pieces.
+    // Final blocks are counted over all parts.
     let mut receiver = Receiver::new(None, LIMIT);
     assert_eq!(receiver.read(&frame(0x42, &[0x03, 0x00].repeat(1000))), Ok(vec![]));
     let more = frame(0x00, &[0x03, 0x00].repeat(26));
     assert_eq!(receiver.read(&more), Err(ProtocolError::InvalidDeflate));
 }
 
-/// Past the limit on streams what comes in pieces is kept as it is, and inflated when it is whole.
+/// At the limit on streams, a message is gathered in compressed form, and inflated when it is complete.
 #[test]
-fn so_many_unfinished_messages_have_streams_and_no_more() {
+fn streams_of_unfinished_messages_are_limited() {
     let message = b"the same as ever, ".repeat(50);
     let payload = deflated(&message);
     let (first, second) = payload.split_at(payload.len() / 2);
@@ -115,11 +115,9 @@ fn so_many_unfinished_messages_have_streams_and_no_more() {
         let step = decoder.decode(&mut wire, LIMIT, &mut Spares::default()).unwrap();
         let Some(Event::Compressed(piece)) = step.event else { panic!("{:?}", step.event) };
         assert_eq!(inflater.inflate(piece, &mut unfinished, None, LIMIT), Ok(None));
-        let started = unfinished.as_ref().unwrap();
-        assert_eq!(started.is_gathered(), index >= Inflater::STREAMS_MAX);
-        assert!(
-            started.held_bytes() >= if started.is_gathered() { first.len() } else { 16 * 1024 }
-        );
+        let state = unfinished.as_ref().unwrap();
+        assert_eq!(state.is_gathered(), index >= Inflater::STREAMS_MAX);
+        assert!(state.held_bytes() >= if state.is_gathered() { first.len() } else { 16 * 1024 });
         decoders.push((decoder, unfinished));
     }
     assert_eq!(inflater.streams_lent(), Inflater::STREAMS_MAX);
@@ -131,7 +129,7 @@ fn so_many_unfinished_messages_have_streams_and_no_more() {
         assert_eq!(inflated, Some(Message::Binary(&message)));
         assert!(unfinished.is_none());
     }
-    // Who is gone needs none, either.
+    // A dropped message returns its stream, too.
     assert_eq!(inflater.streams_lent(), 20);
     drop(decoders);
     assert_eq!(inflater.streams_lent(), 0);
@@ -139,8 +137,8 @@ fn so_many_unfinished_messages_have_streams_and_no_more() {
     assert!(inflater.held_bytes() <= most * (48 + 16) * 1024, "{}", inflater.held_bytes());
 }
 
-/// A gathered message that is whole is inflated in steps, by one of few further streams: a message that
-/// finds none of them free waits, and comes out the same.
+/// A complete gathered message is inflated in steps by one of a few additional streams. A message that
+/// finds no stream free waits, and its result is the same.
 #[test]
 fn gathered_messages_are_inflated_in_steps() {
     const STREAMS: usize = Inflater::GATHERED_STREAMS_MAX;
