@@ -48,7 +48,7 @@ fn log_panic(info: &PanicHookInfo<'_>) {
         return;
     };
     if held_back > 0 {
-        log::error!(more = held_back; "panicked: and {held_back} more");
+        log::error!(more = held_back; "panicked: {held_back} lines suppressed");
     }
     let thread = thread::current();
     let place = info.location().map(ToString::to_string);

@@ -43,7 +43,7 @@ use crate::protocol::Spares;
 pub(super) struct Queues {
     /// The read queue: connections to read from.
     pub(super) read: VecDeque<ConnId>,
-    /// Connections postponed by the read phase: the first ones of the next turn's.
+    /// Connections postponed by the read phase. They are the first of the next one.
     pub(super) postponed: Vec<ConnId>,
     /// The flush queue: connections with output to write or interest to update.
     pub(super) flush: VecDeque<ConnId>,
@@ -113,7 +113,7 @@ pub(super) struct Core {
     pub(super) metrics: Metrics,
     pub(super) registry: Registry,
     pub(super) notifiers: Notifiers,
-    /// What other threads have asked for.
+    /// Commands put by other threads with a handle.
     pub(super) commands: Commands,
     pub(super) dates: DateCache,
     pub(super) spares: Spares,

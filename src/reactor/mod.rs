@@ -223,7 +223,7 @@ impl Reactor {
         ServiceId(u16::try_from(self.services.len()).unwrap_or(u16::MAX))
     }
 
-    /// A mailbox for a service, as by [`Context::mailbox`].
+    /// Creates a mailbox for a service, like [`Context::mailbox`].
     pub fn mailbox<T>(
         &mut self,
         service: ServiceId,
@@ -232,7 +232,7 @@ impl Reactor {
         self.core.notifiers.mailbox(service, capacity)
     }
 
-    /// A pool of threads for a service, as by [`Context::workers`].
+    /// Creates a pool of threads for a service, like [`Context::workers`].
     pub fn workers<J, D, K>(
         &mut self,
         service: ServiceId,

@@ -196,7 +196,7 @@ impl Reactor {
     fn read_mail(&mut self, id: ServiceId, share: usize) -> More {
         self.core.work.serve(share);
         if id.index() >= self.services.len() {
-            // Handles, or a mailbox for a service that has not been added.
+            // Commands of handles, or a mailbox for a service that was not added.
             let is_loop = id == ServiceId::LOOP;
             return if is_loop { self.core.run_commands() } else { More::No };
         }

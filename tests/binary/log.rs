@@ -219,7 +219,7 @@ fn a_flood_of_bad_requests_logs_some_and_counts_the_others() {
         clients.iter_mut().for_each(|client| drop(client.head()));
     };
     let counted = |log: &str| -> u64 {
-        lines(log, "refused: and ").iter().map(|line| line["more"].as_u64().unwrap()).sum()
+        lines(log, "refused: ").iter().filter_map(|line| line["more"].as_u64()).sum()
     };
     let logged = |log: &str| lines(log, "refused: 404").len() as u64;
     flood("/none");

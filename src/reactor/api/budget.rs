@@ -1,7 +1,8 @@
 //! Budgets of one turn, which make it fair, and other constants of the loop.
 //!
-//! They are not settings of operators; those are in [`settings`](crate::reactor::settings). Work beyond a
-//! budget stays queued, and the next turn polls without waiting. Relations are asserted at the end.
+//! They are not settings of operators; those are in [`settings`](crate::reactor::settings). Work
+//! beyond a budget stays queued, and the next turn polls without waiting. Relations are asserted at
+//! the end.
 
 use std::time::Duration;
 

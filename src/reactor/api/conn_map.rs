@@ -1,7 +1,7 @@
-//! [`ConnMap`]: what a service keeps for each of its connections.
+//! [`ConnMap`]: a service's value for each of its connections.
 //!
-//! A table by slot, checked by serial, so that finding a value costs two indices and no hash. Knows
-//! nothing of the values, and calls nobody: a service removes a value in its `on_close`.
+//! A table by slot, checked by serial: a lookup costs two indices and no hash. It does not remove
+//! values by itself: a service does, in its `on_close`.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -15,14 +15,14 @@ const PAGE_SLOTS: usize = 64;
 
 /// A value for each connection of one service.
 ///
-/// A value is found by the id of its connection and by no other. [`insert`](ConnMap::insert) accepts
-/// only connections that the service has and that have not ended: an id that is stale (its connection
-/// has ended) or foreign (of another service) gets no value, and `None` or `false` as the answer.
+/// A value is found only by the id of its connection. [`insert`](ConnMap::insert) accepts only
+/// connections of the service that have not ended: for a stale id (its connection has ended) or a
+/// foreign id (of another service) it stores no value and returns `false` or `None`.
 ///
-/// Call [`remove`](ConnMap::remove) where the service gives a connection up: in
-/// [`on_close`](crate::reactor::Service::on_close), and after a request that it does not accept. A value that
-/// is left behind is dropped when the next connection in the same slot gets one, so there is never
-/// more than one value for each slot of the loop's table.
+/// Call [`remove`](ConnMap::remove) when a connection ends for the service: in
+/// [`on_close`](crate::reactor::Service::on_close), and after a request that it does not accept. A
+/// value that is not removed is dropped when the next connection in the same slot gets one, so
+/// there is at most one value for each slot of the loop's table.
 ///
 /// ```
 /// use weir::protocol::Message;
@@ -49,7 +49,7 @@ const PAGE_SLOTS: usize = 64;
 /// }
 /// ```
 pub struct ConnMap<T> {
-    /// By slot. Invariant: a page has at least one value, and the last page is there.
+    /// By slot. Invariant: each page has at least one value, and the last page is not `None`.
     pages: Vec<Option<Box<Page<T>>>>,
     len: usize,
 }
@@ -92,8 +92,8 @@ impl<T> ConnMap<T> {
         self.len == 0
     }
 
-    /// Stores the value of a connection and drops its previous one. Returns `false`, and drops `value`,
-    /// if the connection has ended or belongs to another service.
+    /// Stores the value of a connection and drops its previous one. Returns `false`, and drops
+    /// `value`, if the connection has ended or belongs to another service.
     pub fn insert(&mut self, cx: &Context<'_>, conn: ConnId, value: T) -> bool {
         let is_ours = cx.has(conn);
         if is_ours {
@@ -102,8 +102,8 @@ impl<T> ConnMap<T> {
         is_ours
     }
 
-    /// The value of a connection, made by `value` if there is none. `None` if the connection has ended
-    /// or belongs to another service.
+    /// The value of a connection, created by `value` if it has none. `None` if the connection has
+    /// ended or belongs to another service.
     pub fn get_or_insert_with(
         &mut self,
         cx: &Context<'_>,
@@ -126,7 +126,7 @@ impl<T> ConnMap<T> {
         (entry.serial.get() == conn.serial()).then_some(&entry.value)
     }
 
-    /// The value of a connection, to be changed.
+    /// The value of a connection, mutable.
     pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut T> {
         let page = self.pages.get_mut(conn.slot() / PAGE_SLOTS)?.as_mut()?;
         let entry = page.entries[conn.slot() % PAGE_SLOTS].as_mut()?;
@@ -138,7 +138,7 @@ impl<T> ConnMap<T> {
         self.get(conn).is_some()
     }
 
-    /// Takes the value of a connection out.
+    /// Removes the value of a connection and returns it.
     pub fn remove(&mut self, conn: ConnId) -> Option<T> {
         let at = conn.slot() / PAGE_SLOTS;
         let page = self.pages.get_mut(at)?.as_mut()?;
@@ -153,7 +153,7 @@ impl<T> ConnMap<T> {
         Some(value)
     }
 
-    /// Every value with its connection, by slot. Costs a look at each slot of a page.
+    /// All values with their connections, by slot. Visits each slot of each page.
     pub fn iter(&self) -> impl Iterator<Item = (ConnId, &T)> {
         let pages = self.pages.iter().enumerate();
         let pages = pages.filter_map(|(at, page)| Some((at * PAGE_SLOTS, page.as_deref()?)));
@@ -166,7 +166,8 @@ impl<T> ConnMap<T> {
         })
     }
 
-    /// Stores a value for a connection that has not ended: another one in its slot has.
+    /// Stores a value for a connection that has not ended. An existing value in its slot belongs to
+    /// an ended connection.
     fn put(&mut self, conn: ConnId, value: T) {
         let Some(serial) = NonZeroU32::new(conn.serial()) else {
             return;

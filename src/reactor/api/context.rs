@@ -159,7 +159,8 @@ impl<'a> Context<'a> {
     }
 
     /// Ends the service's pause. Reading resumes, starting with messages that are buffered already,
-    /// unless a [`Throttle`](crate::reactor::Throttle) or a shutdown has paused the connection, too.
+    /// unless a [`Throttle`](crate::reactor::Throttle) or a shutdown has paused the connection,
+    /// too.
     pub fn resume(&mut self, conn: ConnId) {
         self.resume_by(conn, PauseOwner::Service);
     }

@@ -1,7 +1,7 @@
-//! [`Handle`]: what other threads can ask of a running reactor.
+//! [`Handle`]: control of a running reactor from other threads.
 //!
-//! Commands wait in a queue that is bounded in number and bytes; the loop carries them out in its mail
-//! phase, in their order. A thread never waits for the loop, nor the loop for a thread.
+//! Commands wait in a queue that is bounded in number and bytes. The loop carries them out in its
+//! mail phase, in order. No thread waits for the loop, and the loop waits for no thread.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,11 +17,11 @@ use crate::reactor::parts::mailbox::{Notifier, Requests};
 
 /// Controls a running reactor from other threads.
 ///
-/// [`try_send`](Handle::try_send) and [`try_publish`](Handle::try_publish) put a copy of the message
-/// into a queue of at most [`HANDLE_COMMANDS_MAX`] messages and [`HANDLE_BYTES_MAX`] bytes, which all
-/// handles of a reactor share. The loop takes them in the order in which they were put, before a
-/// shutdown that was requested after them closes anything. What becomes of a message then is
-/// counted in the [metrics](crate::reactor::Metrics), as if a service had sent it.
+/// [`try_send`](Handle::try_send) and [`try_publish`](Handle::try_publish) put a copy of the
+/// message into a queue of at most [`HANDLE_COMMANDS_MAX`] messages and [`HANDLE_BYTES_MAX`] bytes,
+/// which all handles of a reactor share. The loop takes them in the order in which they were put,
+/// before a shutdown that was requested after them closes connections. The outcome of each message
+/// is counted in the [metrics](crate::reactor::Metrics), as if a service had sent it.
 ///
 /// ```
 /// use std::sync::mpsc::TrySendError;
@@ -75,13 +75,13 @@ impl Handle {
         Handle { requests, queue, connections }
     }
 
-    /// Requests a shutdown: the reactor stops accepting, closes all connections with 1001, waits for
-    /// them up to the drain timeout, and returns from [`run`](crate::reactor::Reactor::run).
+    /// Requests a shutdown: the reactor stops accepting, closes all connections with 1001, waits
+    /// for them up to the drain timeout, and returns from [`run`](crate::reactor::Reactor::run).
     pub fn shutdown(&self) {
         self.requests.shutdown();
     }
 
-    /// Has the loop send a message, as [`Context::send`](crate::reactor::Context::send) does.
+    /// Makes the loop send a message, as [`Context::send`](crate::reactor::Context::send) does.
     ///
     /// # Errors
     /// [`TrySendError::Full`]: there is no room in the queue. [`TrySendError::Disconnected`]: the
@@ -94,11 +94,11 @@ impl Handle {
         self.queue.put(Receivers::One(conn), message.into())
     }
 
-    /// Has the loop publish a message to connections of a service, as
+    /// Makes the loop publish a message to connections of a service, as
     /// [`Context::publish`](crate::reactor::Context::publish) does.
     ///
     /// # Errors
-    /// The same as [`try_send`](Handle::try_send).
+    /// As for [`try_send`](Handle::try_send).
     pub fn try_publish<'m>(
         &self,
         service: ServiceId,
@@ -113,9 +113,9 @@ impl Handle {
         self.queue.put(receivers, message.into())
     }
 
-    /// Connections in any state, as in
-    /// [`connections_now`](crate::reactor::Metrics::connections_now): of all services, and those that
-    /// services have made.
+    /// The number of connections in any state, as in
+    /// [`connections_now`](crate::reactor::Metrics::connections_now): those of all services,
+    /// outbound ones included.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }

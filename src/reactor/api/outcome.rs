@@ -1,4 +1,4 @@
-//! What a service decides on a request, and what becomes of what it sends.
+//! Results between services and the loop: decisions on requests, outcomes of sends, more mail.
 
 use crate::protocol::handshake::{Refusal, Response};
 

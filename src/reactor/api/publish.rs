@@ -1,4 +1,4 @@
-//! What a service publishes, to whom, and what became of it.
+//! The arguments and the result of a publication: target, payload, options, counts.
 //!
 //! [`publish`](crate::reactor::effects::publish) delivers it.
 

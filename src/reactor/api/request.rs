@@ -1,4 +1,4 @@
-//! Requests as a service gets them: upgrades and plain HTTP.
+//! Requests that a service gets: upgrade requests, and HTTP requests without upgrade.
 
 use std::net::SocketAddr;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! Why a route was not added, and the pages that the loop serves itself.
+//! Errors of adding a route, and the static pages that the loop serves.
 
 use std::fmt;
 

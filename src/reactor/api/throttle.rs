@@ -1,7 +1,7 @@
 //! [`Throttle`]: a limit on the work that one connection has outstanding.
 //!
-//! Counts what a service starts and finishes for each connection, and pauses reading in between.
-//! Owns the counts alone: the work is the service's.
+//! It counts work that a service starts and finishes for each connection, and pauses reading in
+//! between. It owns only the counts; the service does the work.
 
 use super::conn_map::ConnMap;
 use super::context::Context;
@@ -10,16 +10,17 @@ use crate::reactor::conn::pause::PauseOwner;
 
 /// Pauses reading from a connection while it has too much work outstanding.
 ///
-/// A service calls [`start`](Throttle::start) when it takes on work for a connection, and
-/// [`finish`](Throttle::finish) when that is done. At `jobs_max` jobs or `bytes_max` bytes reading pauses,
-/// and TCP tells the peer to wait; at half of both it resumes. So one client cannot fill a queue that
-/// all share, nor memory.
+/// A service calls [`start`](Throttle::start) when it starts work for a connection, and
+/// [`finish`](Throttle::finish) when the work is done. At `jobs_max` jobs or `bytes_max` bytes
+/// reading pauses, and TCP back-pressure makes the peer wait; at half of both limits it resumes. So
+/// one client can fill neither a shared queue nor the memory.
 ///
 /// A message that was read before the pause is delivered only after it. Work may exceed a limit by
 /// what one message starts.
 ///
-/// The pause is the throttle's own: [`Context::resume`] does not end it, and it does not end a pause by
-/// [`Context::pause`]. A service has one throttle at most, since two would end each other's pauses.
+/// The pause belongs to the throttle: [`Context::resume`] does not end it, and it does not end a
+/// pause by [`Context::pause`]. A service must have at most one throttle, since two would end each
+/// other's pauses.
 ///
 /// ```
 /// use weir::protocol::Message;
@@ -55,7 +56,7 @@ use crate::reactor::conn::pause::PauseOwner;
 pub struct Throttle {
     jobs_max: usize,
     bytes_max: usize,
-    /// Of connections with outstanding work.
+    /// Counts of connections with outstanding work.
     counts: ConnMap<Count>,
 }
 
@@ -76,14 +77,14 @@ pub struct Outstanding {
 }
 
 impl Throttle {
-    /// A throttle that pauses a connection at `jobs_max` jobs or `bytes_max` bytes. [`usize::MAX`] is
-    /// no limit.
+    /// A throttle that pauses a connection at `jobs_max` jobs or `bytes_max` bytes. [`usize::MAX`]
+    /// is no limit.
     pub fn new(jobs_max: usize, bytes_max: usize) -> Throttle {
         Throttle { jobs_max, bytes_max, counts: ConnMap::new() }
     }
 
-    /// Counts work that starts for a connection; whether this pauses reading from it. A connection
-    /// that has ended, or is another service's, has no work.
+    /// Counts work that starts for a connection; true if this pauses reading from it. For a
+    /// connection that has ended or belongs to another service, nothing is counted.
     pub fn start(&mut self, cx: &mut Context<'_>, conn: ConnId, jobs: usize, bytes: usize) -> bool {
         let Some(count) = self.counts.get_or_insert_with(cx, conn, Count::default) else {
             return false;
@@ -99,7 +100,7 @@ impl Throttle {
         count.is_paused
     }
 
-    /// Counts work that has been done for a connection, which resumes if that was enough of it.
+    /// Counts finished work of a connection, and resumes reading below half of both limits.
     pub fn finish(&mut self, cx: &mut Context<'_>, conn: ConnId, jobs: usize, bytes: usize) {
         let Some(count) = self.counts.get_mut(conn) else {
             return;
@@ -122,7 +123,7 @@ impl Throttle {
         self.counts.get(conn).map_or_else(Outstanding::default, |count| count.outstanding)
     }
 
-    /// Forgets a connection that has ended. Work for it that finishes later is not counted.
+    /// Removes a connection that has ended. Work for it that finishes later is not counted.
     pub fn forget(&mut self, conn: ConnId) {
         self.counts.remove(conn);
     }

@@ -91,7 +91,7 @@ pub(crate) struct Connection {
     pub(crate) readable: bool,
     /// The poll has reported the end of the peer's side: a short read does not mean drained.
     pub(crate) read_closed: bool,
-    /// What keeps messages from being read for now.
+    /// The owners of pauses of reading.
     pub(crate) pauses: Pauses,
     pub(crate) registration: Registration,
     /// The quota that it counts against, unless it waits for its refusal.
@@ -172,7 +172,7 @@ impl Connection {
         matches!(self.phase, Phase::Open)
     }
 
-    /// Whether only `on_close` is owed to its service.
+    /// Whether it has ended: its service gets only `on_close` from now on.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Gone(_))
     }

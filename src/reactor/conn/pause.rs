@@ -1,20 +1,20 @@
 //! Pauses of reading: each has an owner, and reading resumes when no owner is left.
 //!
-//! State alone; [`Core::pause`](crate::reactor::core::Core::pause) and its counterpart change the poll's interest
-//! and the clocks.
+//! State only: [`Core::pause`](crate::reactor::core::Core::pause) and `resume` update the poll
+//! interest and the timeouts.
 
-/// What has paused reading from a connection.
+/// The owner of a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PauseOwner {
     /// The service, with [`Context::pause`](crate::reactor::Context::pause).
     Service = 1,
     /// A [`Throttle`](crate::reactor::Throttle) of the service.
     Throttle = 2,
-    /// A shutdown: the client gets the answers that it waits for, and nothing more is read from it.
+    /// A shutdown: the client gets its pending responses, but no further requests are read.
     Shutdown = 4,
 }
 
-/// The owners of a connection's pauses, a bit for each: a byte for every connection.
+/// The owners of a connection's pauses, one bit each: one byte per connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Pauses(u8);
 
@@ -25,14 +25,14 @@ impl Pauses {
         self.0 != 0
     }
 
-    /// Adds a pause; whether it is the first.
+    /// Adds a pause; true if it is the first.
     pub(crate) fn add(&mut self, owner: PauseOwner) -> bool {
         let is_first = self.0 == 0;
         self.0 |= owner as u8;
         is_first
     }
 
-    /// Ends an owner's pause; whether that was the last.
+    /// Ends an owner's pause; true if it was the last.
     pub(crate) fn end(&mut self, owner: PauseOwner) -> bool {
         let had_any = self.0 != 0;
         self.0 &= !(owner as u8);

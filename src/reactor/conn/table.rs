@@ -20,7 +20,7 @@ pub(crate) struct Conns {
     /// Connections accepted at listeners for operators. Invariant: their number in `slab`.
     operators: usize,
     last_serial: u32,
-    /// The number of connections, for other threads.
+    /// The number of connections, shared with other threads. Invariant: equal to `slab.len()`.
     counted: Arc<AtomicUsize>,
 }
 
@@ -67,7 +67,7 @@ impl Conns {
         removed
     }
 
-    /// The number of connections, kept up to date.
+    /// The shared number of connections.
     pub(crate) fn counted(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.counted)
     }

@@ -34,17 +34,17 @@ impl Windows {
         needed.then(|| Box::new(Windows { outgoing, incoming, used: Time::ZERO }))
     }
 
-    fn both(&self) -> impl Iterator<Item = &Window> {
+    fn iter(&self) -> impl Iterator<Item = &Window> {
         self.outgoing.iter().chain(&self.incoming)
     }
 
     /// Bytes that they may grow to.
     pub(crate) fn reserved_bytes(&self) -> usize {
-        self.both().map(|window| Window::bytes_max(window.bits())).sum()
+        self.iter().map(|window| Window::bytes_max(window.bits())).sum()
     }
 
     pub(crate) fn held_bytes(&self) -> usize {
-        self.both().map(Window::held_bytes).sum()
+        self.iter().map(Window::held_bytes).sum()
     }
 
     /// When the outgoing window is freed, if it is not empty.
@@ -54,7 +54,7 @@ impl Windows {
     }
 
     /// The content of the outgoing window, which our next message may refer to.
-    pub(crate) fn said(&self) -> &[u8] {
+    pub(crate) fn outgoing_bytes(&self) -> &[u8] {
         self.outgoing.as_ref().map_or(&[], Window::as_bytes)
     }
 

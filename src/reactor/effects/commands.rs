@@ -1,4 +1,4 @@
-//! Carries out what other threads have asked for with a [`Handle`](crate::reactor::Handle).
+//! Carries out commands that other threads have put with a [`Handle`](crate::reactor::Handle).
 
 use crate::reactor::api::budget::{MAILS, MESSAGE_WORK};
 use crate::reactor::api::handle::{Command, Receivers};
@@ -7,7 +7,7 @@ use crate::reactor::api::publish::{PublishOptions, Target};
 use crate::reactor::core::Core;
 
 impl Core {
-    /// Carries out commands within the share of a service; whether more may wait.
+    /// Carries out commands, within the share of one service.
     pub(crate) fn run_commands(&mut self) -> More {
         for _ in 0..MAILS {
             let Some(command) = self.commands.take() else {

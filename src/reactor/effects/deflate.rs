@@ -110,9 +110,9 @@ impl Core {
         let mut deflater = self.take_deflater();
         let conn = self.conns.get(id)?;
         let windows = conn.cold.as_ref().and_then(|cold| cold.windows.as_deref());
-        let said = windows.map_or(&[][..], Windows::said);
-        self.work.spend_deflate(message.len() + said.len());
-        let outcome = match deflater.deflate(message.as_bytes(), bits, said) {
+        let window = windows.map_or(&[][..], Windows::outgoing_bytes);
+        self.work.spend_deflate(message.len() + window.len());
+        let outcome = match deflater.deflate(message.as_bytes(), bits, window) {
             Some(payload) => {
                 let outcome = self.queue(id, payload.len(), false, |outbox, spares, mask| {
                     outbox.push_compressed(spares, message.opcode(), payload, mask);
@@ -172,7 +172,7 @@ impl Core {
     fn inflate<'a>(
         &mut self,
         id: ConnId,
-        piece: Option<Compressed<'_>>,
+        fragment: Option<Compressed<'_>>,
         inflater: &'a mut Inflater,
     ) -> Result<Option<Message<'a>>, ProtocolError> {
         let Some(conn) = self.conns.get_mut(id) else {
@@ -185,14 +185,14 @@ impl Core {
             conn.cold.as_mut().and_then(|cold| cold.windows.as_mut()?.incoming.as_mut());
         let before = incoming.as_ref().map_or(0, |window| window.held_bytes());
         let window = incoming.as_deref_mut();
-        let inflated = match piece {
-            Some(piece) => inflater.inflate(piece, &mut unfinished, window, limit),
+        let inflated = match fragment {
+            Some(fragment) => inflater.inflate(fragment, &mut unfinished, window, limit),
             None => inflater.resume(&mut unfinished, window, limit),
         };
         let after = incoming.map_or(0, |window| window.held_bytes());
         self.deflate.windows.held.replace(before, after);
-        if let Some(begun) = &unfinished {
-            self.metrics.messages_gathered += u64::from(!was_unfinished && begun.is_gathered());
+        if let Some(message) = &unfinished {
+            self.metrics.messages_gathered += u64::from(!was_unfinished && message.is_gathered());
             conn.cold().unfinished = unfinished;
         } else if was_unfinished {
             conn.tidy();
@@ -227,7 +227,7 @@ impl Core {
         outcome: SendOutcome,
         message: &[u8],
         len: usize,
-        begins: bool,
+        starts_window: bool,
     ) {
         if !matches!(outcome, SendOutcome::Queued | SendOutcome::Congested) {
             return;
@@ -244,11 +244,11 @@ impl Core {
         let Some(windows) = windows else {
             return;
         };
-        let is_new = windows.said().is_empty();
-        if begins || !is_new {
+        let is_new = windows.outgoing_bytes().is_empty();
+        if starts_window || !is_new {
             windows.note_sent(message, self.now, &mut self.deflate.windows);
         }
-        if begins && is_new {
+        if starts_window && is_new {
             self.arm(id);
         }
     }
@@ -264,9 +264,9 @@ impl Reactor {
     pub(crate) fn take_compressed(
         &mut self,
         id: ConnId,
-        piece: Compressed<'_>,
+        fragment: Compressed<'_>,
     ) -> Result<bool, ProtocolError> {
-        self.take_piece(id, Some(piece))?;
+        self.inflate_fragment(id, Some(fragment))?;
         self.finish_gathered(id)
     }
 
@@ -280,7 +280,7 @@ impl Reactor {
             if self.core.work.is_spent() {
                 return Ok(false);
             }
-            self.take_piece(id, None)?;
+            self.inflate_fragment(id, None)?;
             let conn = self.core.conns.get(id);
             let unfinished = conn.and_then(Connection::unfinished);
             if unfinished.is_some_and(Unfinished::awaits_stream) {
@@ -290,15 +290,15 @@ impl Reactor {
         Ok(true)
     }
 
-    fn take_piece(
+    fn inflate_fragment(
         &mut self,
         id: ConnId,
-        piece: Option<Compressed<'_>>,
+        fragment: Option<Compressed<'_>>,
     ) -> Result<(), ProtocolError> {
         // Taken out while the service, which may do anything, uses the message in its buffer.
         let mut inflater = self.core.deflate.inflater.take().unwrap_or_default();
         let before = inflater.effort();
-        let outcome = match self.core.inflate(id, piece, &mut inflater) {
+        let outcome = match self.core.inflate(id, fragment, &mut inflater) {
             Ok(Some(message)) => {
                 self.take_inflated(id, message);
                 Ok(())

@@ -54,13 +54,13 @@ impl Reactor {
         if let Framing::Length(len) = framing
             && let Some(body) = usize::try_from(len).ok().and_then(|len| rest.get(..len))
         {
-            self.ask(id, request, route, &params, body)?;
+            self.call_on_plain(id, request, route, &params, body)?;
             return Ok(body.len());
         }
         let mut bytes = Vec::new();
         let taken = decoder.decode(rest, &mut bytes)?;
         if decoder.is_complete() {
-            self.ask(id, request, route, &params, &bytes)?;
+            self.call_on_plain(id, request, route, &params, &bytes)?;
         } else {
             let head_only = request.method() == "HEAD";
             self.core.await_body(id, request, head, PartialBody { decoder, bytes, head_only });
@@ -105,11 +105,11 @@ impl Reactor {
             .router
             .find_plain(Destination::of(listener_group, &request), request.method());
         let (route, params) = found.ok_or(Refusal::NotFound)?;
-        self.ask(id, &request, route, &params, body)
+        self.call_on_plain(id, &request, route, &params, body)
     }
 
     /// Passes a complete request to its service.
-    fn ask(
+    fn call_on_plain(
         &mut self,
         id: ConnId,
         request: &Request<'_>,

@@ -1,6 +1,7 @@
 //! Input: one budgeted read per connection and turn, then events to the service.
 //!
-//! No other file reads sockets, except [TLS](crate::reactor::parts::tls). Bytes are decoded where
+//! No other file reads sockets, except [`secure`](crate::reactor::effects::secure), whose twin has
+//! no records to decrypt. Bytes are decoded where
 //! they were read, in the loop's scratch buffer or in the decoder's own buffer. Bytes that cannot
 //! be handled now (the budget is spent, or reading is paused) are copied to `unread`, and nothing
 //! more is read until they are consumed.
@@ -51,7 +52,7 @@ impl Reactor {
         self.core.after_read(id);
     }
 
-    /// Reads from a connection with cold state: input that waits, a compressed message, or TLS.
+    /// Reads from a connection with cold state: unread input, a compressed message, or TLS.
     #[inline(never)]
     fn read_rare(&mut self, id: ConnId) {
         let Some(conn) = self.core.conns.get_mut(id) else {
@@ -130,7 +131,7 @@ impl Reactor {
         }
     }
 
-    /// As [`Reactor::consume`], for a connection that is not open.
+    /// Like [`Reactor::consume`], for a connection that is not open.
     #[inline(never)]
     fn consume_unopened(&mut self, id: ConnId, phase: Phase, input: &mut [u8]) -> usize {
         match phase {
@@ -206,7 +207,7 @@ impl Reactor {
                 }
             }
         }
-        // Between messages the decoder equals the one that `lift` has left in the table.
+        // Between messages the decoder is equal to the one that was left in the table.
         if was_mid_message || !decoder.is_between_messages() {
             self.return_decoder(id, decoder, since);
         }
@@ -248,8 +249,8 @@ impl Reactor {
     #[inline(never)]
     fn return_decoder(&mut self, id: ConnId, mut decoder: Decoder, mut since: Time) {
         decoder.release(&mut self.core.spares);
-        let begins = decoder.is_mid_message() && since == Time::MAX;
-        if begins {
+        let is_new = decoder.is_mid_message() && since == Time::MAX;
+        if is_new {
             since = self.core.now;
         }
         let conn = self.core.conns.get_mut(id);
@@ -257,7 +258,7 @@ impl Reactor {
             conn.decoder = decoder;
             conn.message_since = since;
         }
-        if begins {
+        if is_new {
             self.core.arm(id);
         }
     }
@@ -395,8 +396,8 @@ fn read_once(conn: &mut Connection, scratch: &mut [u8]) -> Arrived {
     }
 }
 
-/// As [`Decoder::decode`], and records the time that it took. Cold, so that the other messages pay
-/// only for the question whether a sample is due.
+/// Like [`Decoder::decode`], but also records the time that it took. Cold, so that other messages
+/// pay only for the check whether a sample is due.
 #[cold]
 #[inline(never)]
 fn decode_timed<'a>(

@@ -1,4 +1,4 @@
-//! What the poll reports of a connection, and what it is asked for.
+//! Readiness events of connections, and the registration of their interest with the poll.
 
 use log::debug;
 use mio::Token;

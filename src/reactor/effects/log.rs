@@ -43,7 +43,7 @@ impl Core {
     /// Logs how many lines were suppressed, at their level.
     pub(crate) fn log_held_back(&mut self) {
         for (level, kind, reason, more) in self.lines.take_held_back() {
-            log!(level, reason = reason, more = more; "{kind}: and {more} more");
+            log!(level, reason = reason, more = more; "{kind}: {more} lines suppressed");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Services are scheduled for a call of `on_mail`.
+//! Schedules calls of services' `on_mail`.
 
 use crate::reactor::api::id::ServiceId;
 use crate::reactor::core::Core;

@@ -54,7 +54,7 @@ impl Core {
         self.settle_interest(id);
     }
 
-    /// As [`Core::flush`], for a connection that is not open.
+    /// Like [`Core::flush`], for a connection that is not open.
     #[inline(never)]
     fn flush_unopened(&mut self, id: ConnId) {
         match self.conns.get(id).map(|conn| conn.phase) {
@@ -67,7 +67,7 @@ impl Core {
         self.settle_interest(id);
     }
 
-    /// Starts what a write allows, and updates the poll registration if it must change.
+    /// Continues after a write, and updates the poll registration if it must change.
     #[inline(always)]
     fn settle_interest(&mut self, id: ConnId) {
         if self.conns.get(id).is_some_and(|conn| !conn.is_at_rest()) {
@@ -169,8 +169,8 @@ impl Core {
         })
     }
 
-    /// Writes the frames of a batch to one of its members. If the kernel does not accept them all, the
-    /// rest moves to the outbox as a partial write; a second write finds out why.
+    /// Writes the frames of a batch to one of its members. If the kernel does not accept all of
+    /// them, the rest moves to the outbox as a partial write; a second write finds the reason.
     #[inline(always)]
     fn flush_batch(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
@@ -211,7 +211,7 @@ impl Core {
         self.note_written(id, was, result);
     }
 
-    /// Removes what the kernel has accepted of [`Outbox::simple`], which was not all.
+    /// Handles a write of [`Outbox::simple`] that the kernel accepted only in part, or not at all.
     #[inline(never)]
     fn take_written(&mut self, id: ConnId, offered: usize, result: io::Result<usize>) {
         let Some(conn) = self.conns.get_mut(id) else {
@@ -370,9 +370,9 @@ impl Core {
 
 /// The state of an outbox before a write.
 struct Before {
-    /// It exceeded the soft limit, and has not fallen to low water since.
+    /// Whether it exceeded the soft limit, and has not fallen to low water since.
     pressed: bool,
-    /// The send buffer was full.
+    /// Whether the send buffer was full.
     held_up: bool,
 }
 

@@ -1,4 +1,5 @@
-//! Reading from a connection pauses and resumes.
+//! Pauses and resumes reading from a connection. The owners of pauses are in
+//! [`conn::pause`](crate::reactor::conn::pause).
 
 use crate::reactor::api::id::ConnId;
 use crate::reactor::conn::pause::PauseOwner;

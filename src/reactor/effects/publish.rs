@@ -89,8 +89,9 @@ impl Core {
                 .is_none_or(|filter| self.record(id).is_some_and(|record| filter(&record)))
     }
 
-    /// Queues one small message for the members of a topic: once for all batch members, and for each
-    /// individual member. `None`, without effect, if the message or the topic does not allow a batch.
+    /// Queues one small message for the members of a topic: once for all batch members, and for
+    /// each individual member. `None`, without effect, if the message or the topic does not allow a
+    /// batch.
     fn publish_in_batch(
         &mut self,
         service: ServiceId,

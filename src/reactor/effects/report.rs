@@ -1,4 +1,4 @@
-//! What services and operators see of connections and counts: records and metrics.
+//! Records of connections for services, and metrics for operators.
 
 use std::net::SocketAddr;
 
@@ -69,7 +69,7 @@ mod tests {
         metrics.deflate_windows_reserved_now = value;
     }
 
-    /// Gauges are copies: what is in them decides nothing.
+    /// Gauges are copies: no decision depends on their value.
     #[test]
     fn limits_do_not_read_gauges() {
         let settings = Settings {

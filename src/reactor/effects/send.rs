@@ -1,7 +1,7 @@
-//! Output is queued: each frame passes the limits of its connection, then goes into its outbox.
+//! Queues output: checks the limits of the connection, then appends to its outbox.
 //!
-//! [`Core::queue`] is the only way into the outbox of an open connection. The flush phase writes
-//! ([`outbound`](crate::reactor::effects::outbound)).
+//! [`Core::queue`] is the only way into the outbox of an open connection. It writes nothing: the
+//! flush phase does, in [`outbound`](crate::reactor::effects::outbound).
 
 use std::rc::Rc;
 
@@ -116,8 +116,9 @@ impl Core {
         })
     }
 
-    /// The one way into the outbox of an open connection: limits first, then the bytes. A ping or
-    /// pong that finds no room is left out, and nothing else follows from that; nor is it shed.
+    /// The only way into the outbox of an open connection: limits first, then the bytes. A ping or
+    /// pong without room is dropped without further consequence, and never shed by the slow
+    /// consumer policy.
     #[inline(always)]
     pub(crate) fn queue(
         &mut self,
@@ -146,8 +147,8 @@ impl Core {
         SendOutcome::Queued
     }
 
-    /// Queues a frame that must be masked, or that may exceed a limit. Apart from [`Core::queue`],
-    /// so that other frames do not pay for it.
+    /// Queues a frame that must be masked, or that may exceed a limit. Separate from
+    /// [`Core::queue`], so that other frames do not pay for it.
     #[inline(never)]
     fn queue_checked(
         &mut self,

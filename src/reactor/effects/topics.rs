@@ -1,4 +1,4 @@
-//! Connections join and leave topics.
+//! Lets connections join and leave topics.
 
 use crate::reactor::api::id::{ConnId, ServiceId};
 use crate::reactor::core::Core;

@@ -226,12 +226,12 @@ impl Reactor {
         conn.last_heard = now;
         conn.last_data = now;
         let handshake = conn.cold().handshake.take();
-        let begun = handshake.map_or(conn.opened, |handshake| handshake.since);
+        let started = handshake.map_or(conn.opened, |handshake| handshake.since);
         conn.tidy();
         let service = conn.service;
         self.core.log_opened(id);
         self.core.metrics.opened += 1;
-        self.core.metrics.handshakes_took.count(now.since(begun));
+        self.core.metrics.handshakes_took.count(now.since(started));
         self.core.arm(id);
         self.core.enqueue_flush(id);
         self.core.enqueue_read(id);

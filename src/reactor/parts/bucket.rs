@@ -1,4 +1,4 @@
-//! The token bucket behind rates of connections and of log lines.
+//! The token bucket, for rates of new connections and of log lines.
 
 use crate::reactor::api::settings::Rate;
 use crate::reactor::api::time::Time;

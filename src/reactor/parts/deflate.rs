@@ -1,4 +1,6 @@
-//! The streams of permessage-deflate that a loop has, and what the windows of its connections hold.
+//! The compression streams of a loop (RFC 7692), and the memory of its connections' windows.
+//!
+//! [`effects::deflate`](crate::reactor::effects::deflate) compresses and inflates with them.
 
 use super::ledger::Sum;
 use super::metrics::Metrics;

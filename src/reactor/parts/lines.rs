@@ -29,7 +29,7 @@ pub(crate) type Reason = &'static str;
 #[derive(Debug, Default)]
 pub(crate) struct LineLimits {
     by_reason: BTreeMap<(Kind, Reason), Limit>,
-    /// Whether the timer that logs the counts is set. Invariant: true if any line was held back.
+    /// Whether the timer that logs the counts is set. Invariant: true if any line was suppressed.
     pub(crate) is_summary_due: bool,
 }
 
@@ -50,7 +50,7 @@ impl LineLimits {
         is_allowed
     }
 
-    /// The lines that were held back since this was last called: level, kind, reason and count.
+    /// Lines suppressed since the last call: level, kind, reason and count.
     pub(crate) fn take_held_back(&mut self) -> impl Iterator<Item = (Level, Kind, Reason, u64)> {
         self.is_summary_due = false;
         let counts = self.by_reason.iter_mut().map(|(&(kind, reason), limit)| {

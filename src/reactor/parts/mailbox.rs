@@ -175,8 +175,8 @@ impl<T> MailReceiver<T> {
     /// Takes the next mail; never waits.
     ///
     /// # Errors
-    /// [`TryRecvError::Empty`]: there is no mail now. [`TryRecvError::Disconnected`]: there will be no
-    /// more, because all senders were dropped.
+    /// [`TryRecvError::Empty`]: there is no mail now. [`TryRecvError::Disconnected`]: there will be
+    /// no more, because all senders were dropped.
     ///
     /// ```
     /// use std::sync::mpsc::TryRecvError;

@@ -180,7 +180,8 @@ metrics! {
     bytes_inflated_from = "inflate_input_bytes",
     /// Payload bytes after decompression, including unfinished messages.
     bytes_inflated_to = "inflate_output_bytes",
-    /// Fragmented compressed messages decompressed only when complete, because all streams were in use.
+    /// Fragmented compressed messages decompressed only when complete, because all streams were in
+    /// use.
     messages_gathered = "inflate_gathered_messages",
     /// Streams in use that decompress fragmented messages.
     inflate_streams_now = "inflate_streams",
@@ -204,7 +205,8 @@ metrics! {
     turns,
     /// Phases of turns that left work to the next turn because their budget was spent.
     phases_cut = "turn_phases_cut",
-    /// Log lines about peers that were suppressed, because 10 a second were logged for their reason.
+    /// Log lines about peers that were suppressed, because 10 a second were logged for their
+    /// reason.
     lines_held_back = "log_lines_suppressed",
 }
 

@@ -1,7 +1,8 @@
 //! Services whose `on_mail` has panicked: each is called again after a pause, which doubles.
 //!
 //! A service that panics before it takes its mail would otherwise be called again at once, for
-//! ever. It owns the pauses: [`panics`](crate::reactor::effects::panics) starts them, and a timer ends each.
+//! ever. It owns the pauses: [`panics`](crate::reactor::effects::panics) starts them, and a timer
+//! ends each.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -84,9 +84,9 @@ struct Set {
     service: ServiceId,
     /// The key that the service gets.
     key: u64,
-    /// Tells it from the timers that have had its index before.
+    /// Distinguishes it from earlier timers with the same index.
     serial: u32,
-    /// When it is due, and how long after that again.
+    /// For an interval timer: when it is due next, and its period.
     every: Option<(Time, Duration)>,
     timer: TimerId,
 }
@@ -176,8 +176,8 @@ impl Schedule {
         self.cancel(armed).is_some()
     }
 
-    /// Whose timer has fired, and its key. One with a period is set again, for the first multiple of the
-    /// period that has not passed.
+    /// The service and key of a fired timer. An interval timer is set again, for the first multiple
+    /// of its period that has not passed.
     pub(crate) fn fired(&mut self, index: u32, now: Time) -> Option<(ServiceId, u64)> {
         let set = self.services.get(index as usize)?;
         let fired = (set.service, set.key);
@@ -194,7 +194,7 @@ impl Schedule {
     }
 }
 
-/// The first instant behind `now` that lies a multiple of `period` behind `due`.
+/// The first time after `now` that is a multiple of `period` after `due`.
 fn next_after(due: Time, period: Duration, now: Time) -> Time {
     let missed = now.since(due).as_nanos() / period.as_nanos().max(1);
     let periods = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);

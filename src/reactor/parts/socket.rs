@@ -12,9 +12,9 @@ use crate::reactor::api::budget::SEGMENT_BYTES;
 /// The largest send buffer that the system allows. Linux reduces a larger value to it. Other
 /// systems reject a larger value; then the limit is unknown, and no value is reduced.
 pub(crate) fn send_buffer_max() -> io::Result<usize> {
-    const MORE_THAN_ANYBODY_ALLOWS: usize = 1 << 30;
+    const ABOVE_ANY_LIMIT: usize = 1 << 30;
     let probe = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    match probe.set_send_buffer_size(MORE_THAN_ANYBODY_ALLOWS) {
+    match probe.set_send_buffer_size(ABOVE_ANY_LIMIT) {
         Ok(()) => probe.send_buffer_size(),
         Err(_) => Ok(usize::MAX),
     }

@@ -93,7 +93,8 @@ pub enum Left {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicId(pub(crate) u32);
 
-/// The topics of all services, with members of type `M` (the loop's [`ConnId`](crate::reactor::ConnId)).
+/// The topics of all services, with members of type `M` (the loop's
+/// [`ConnId`](crate::reactor::ConnId)).
 ///
 /// A membership costs 28 bytes for an `M` of 8: 8 for the member, 4 for its back-pointer, 16 in the
 /// slab.

@@ -1,8 +1,8 @@
 //! [`Workers`]: a bounded pool of threads for work that would block the loop.
 //!
-//! Threads start as jobs need them and take jobs from one [queue]. Results gather beside it
-//! and are taken all at once: one wake-up of the loop, and one lock, for as many as there are. Knows no
-//! connection: a key is whatever the service chooses.
+//! Threads are started as jobs need them, and take jobs from one [queue]. Results are collected and
+//! taken all at once, with one wake-up of the loop and one lock. It knows no connections: the
+//! service chooses the keys of its jobs.
 
 mod queue;
 
@@ -41,14 +41,14 @@ impl WorkerSettings {
     }
 }
 
-/// What a job has come to on its thread.
+/// The result of running a job on its thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step<J, D> {
-    /// It is done, with this result.
+    /// The job is done, with this result.
     Done(D),
-    /// It has done a part, and runs again after the jobs that wait now.
+    /// A part of the job is done; it runs again after the jobs that wait now.
     Again(J),
-    /// It was put into another queue, which will report its result.
+    /// The job was put into another queue, which will report its result.
     Forwarded,
 }
 
@@ -57,7 +57,7 @@ pub enum Step<J, D> {
 pub enum Finished<D, K> {
     /// Its result.
     Done(D),
-    /// The job of this key has panicked. Its thread goes on with the next job.
+    /// The job of this key panicked. Its thread continues with the next job.
     Lost(K),
 }
 
@@ -75,16 +75,16 @@ pub struct WorkerLoad {
 
 /// A bounded pool of threads that work for one service: jobs `J` in, results `D` out.
 ///
-/// [`try_put`](Workers::try_put) never waits. [`on_mail`](crate::reactor::Service::on_mail) is called
-/// when there are results, once for many; [`take`](Workers::take) takes them. `K` tells jobs apart:
-/// it says whose job a panic has lost, and which jobs run [in order](Task::in_order).
+/// [`try_put`](Workers::try_put) never waits. [`on_mail`](crate::reactor::Service::on_mail) is
+/// called when there are results, once for many; [`take`](Workers::take) returns them. The key `K`
+/// identifies a job that was lost to a panic, and jobs that run [in order](Task::in_order).
 ///
-/// When the pool is dropped, jobs that wait are dropped with it, and each thread ends after the job
-/// that it runs; [`join`](Workers::join) waits for that.
+/// When the pool is dropped, waiting jobs are dropped with it, and each thread ends after its
+/// present job; [`join`](Workers::join) waits for that.
 ///
-/// This service computes a checksum for each message, in the order of each client's messages. It takes
-/// at most 1000 at a time, and works on a long message in parts, so that it does not
-/// delay short ones:
+/// This service computes a checksum for each message, in the order of each client's messages. It
+/// accepts at most 1000 messages at a time, and processes a long message in parts, so that it does
+/// not delay short ones:
 ///
 /// ```
 /// use weir::protocol::{CloseCode, Message};
@@ -139,14 +139,14 @@ pub struct WorkerLoad {
 /// ```
 pub struct Workers<J, D, K> {
     queue: WorkQueue<J, D, K>,
-    /// Results that were taken from the threads.
+    /// Results taken from the threads, not yet returned by `take`.
     results: VecDeque<Finished<D, K>>,
 }
 
 /// Puts jobs into a pool from any thread: see [`Workers::queue`].
 pub struct WorkQueue<J, D, K>(Arc<Pool<J, D, K>>);
 
-/// What the threads of a pool share with the loop.
+/// The state that the threads of a pool share with the loop.
 struct Pool<J, D, K> {
     settings: WorkerSettings,
     state: Mutex<State<J, D, K>>,
@@ -160,7 +160,7 @@ struct State<J, D, K> {
     queue: Queue<J, K>,
     results: VecDeque<Finished<D, K>>,
     threads: Vec<JoinHandle<()>>,
-    /// Threads that wait for a job, or are about to look for one.
+    /// Threads that wait for a job, or will take one next.
     idle: usize,
     is_closed: bool,
 }
@@ -196,13 +196,13 @@ where
     /// Puts a job; never waits.
     ///
     /// # Errors
-    /// [`TrySendError::Full`] if [`jobs_max`](WorkerSettings::jobs_max) is reached, or the system
-    /// has no thread for the first job. The job comes back.
+    /// [`TrySendError::Full`] if [`jobs_max`](WorkerSettings::jobs_max) is reached, or the first
+    /// thread could not be started. The error contains the job.
     pub fn try_put(&self, task: Task<J, K>) -> Result<(), TrySendError<J>> {
         self.queue.try_put(task)
     }
 
-    /// The end of a job, if one has ended; never waits.
+    /// The result of a job that has ended; `None` if there is none. Never waits.
     pub fn take(&mut self) -> Option<Finished<D, K>> {
         if self.results.is_empty() {
             std::mem::swap(&mut self.queue.0.lock().results, &mut self.results);
@@ -222,7 +222,7 @@ where
         self.queue.clone()
     }
 
-    /// Drops the jobs that wait, and waits for those that run.
+    /// Drops waiting jobs, and waits for running ones.
     pub fn join(self) {
         let pool = Arc::clone(&self.queue.0);
         drop(self);
@@ -244,7 +244,7 @@ where
     /// See [`Workers::try_put`].
     ///
     /// # Errors
-    /// The same, and [`TrySendError::Disconnected`] if the pool is gone.
+    /// As for [`Workers::try_put`]; also [`TrySendError::Disconnected`] if the pool was dropped.
     pub fn try_put(&self, task: Task<J, K>) -> Result<(), TrySendError<J>> {
         let mut state = self.0.lock();
         if state.is_closed {
@@ -276,7 +276,7 @@ where
         let started = started.inspect_err(|error| log::error!("no thread for {name}: {error}"));
         let is_started = started.is_ok();
         state.threads.extend(started);
-        // Until it looks for a job.
+        // Counted as idle until it takes a job.
         state.idle += usize::from(is_started);
         is_started
     }
@@ -286,7 +286,7 @@ impl<J, D, K: Clone + Eq + Hash> Pool<J, D, K> {
     /// Runs jobs until the pool is closed.
     fn run(&self) {
         while let Some(Task { job, key, priority, is_ordered }) = self.take() {
-            // A job that panics takes nothing with it: a thread keeps nothing between two jobs.
+            // Unwind-safe: a thread keeps no state between two jobs.
             let step = catch_unwind(AssertUnwindSafe(|| (self.work)(job)));
             let mut state = self.lock();
             state.idle += 1;

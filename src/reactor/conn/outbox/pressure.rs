@@ -1,4 +1,4 @@
-//! How full an outbox is, as the limits of its route see it.
+//! How full an outbox is, by its route's limits. `outboxes.rs` applies the limits.
 
 /// How full an outbox is, by its route's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,4 +1,4 @@
-//! Records of TLS that the kernel has not accepted: [`records`](super::records) makes and writes
+//! TLS records that the kernel has not accepted. [`records`](super::records) encrypts and writes
 //! them.
 
 /// Records that the kernel has not accepted yet.

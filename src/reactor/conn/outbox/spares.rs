@@ -14,7 +14,8 @@ pub(crate) struct SpareQueues {
     // Boxed as in outboxes: lending a queue moves eight bytes.
     #[allow(clippy::vec_box)]
     pub(super) kept: Vec<Box<Queue>>,
-    /// Bytes that the ledger has charged for spares, which no connection owns: all that they allocate.
+    /// Bytes that the ledger has charged for spares, which no connection owns: all that they
+    /// allocate.
     charged: usize,
     /// Bytes to charge to (or, if negative, release from) the ledger, for queues that changed when
     /// they were returned, or were freed.

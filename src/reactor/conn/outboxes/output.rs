@@ -1,5 +1,4 @@
-//! The outbox as a connection holds it: readable by all, changed by [`Outboxes`](super::Outboxes)
-//! alone.
+//! Read-only access to a connection's outbox. Only [`Outboxes`](super::Outboxes) changes it.
 
 use std::ops::Deref;
 

@@ -1,15 +1,17 @@
-//! Which job runs next: the queue of a pool of threads, as state alone.
+//! The job queue of a pool of threads: decides which job runs next. No threads and no locks here.
 //!
-//! Jobs in order share a key: one of them runs at a time, and behind it the key waits for its next turn
-//! like any other job. So a connection with a thousand jobs delays another one by a single job.
+//! Ordered jobs with the same key run one at a time. After each of them the key waits for its next
+//! turn like any other job, so that a connection with a thousand jobs delays another one by one
+//! job.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// Jobs of high priority that run in a row while one of low priority waits: so none waits for ever.
+/// Jobs of high priority that run in a row while one of low priority waits, so that it does not
+/// starve.
 const HIGH_IN_A_ROW_MAX: usize = 32;
 
-/// Which jobs run first.
+/// The priority of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Priority {
     High,
@@ -26,21 +28,21 @@ pub struct Task<J, K> {
 }
 
 impl<J, K> Task<J, K> {
-    /// A job that may run beside any other one. `key` tells whose job is
-    /// [lost](super::Finished::Lost), if it panics.
+    /// A job that may run at the same time as any other. If it panics, `key` identifies it
+    /// ([`Lost`](super::Finished::Lost)).
     pub fn new(key: K, job: J) -> Task<J, K> {
         Task { job, key, priority: Priority::High, is_ordered: false }
     }
 
-    /// Behind all earlier jobs in order with the same key, and never beside one of them.
+    /// Runs the job after all earlier ordered jobs with the same key, never at the same time.
     #[must_use]
     pub fn in_order(mut self) -> Task<J, K> {
         self.is_ordered = true;
         self
     }
 
-    /// After jobs that are not of low priority: of 33 jobs at least one is of low priority, if one waits.
-    /// A job in order never overtakes an earlier one of its key.
+    /// Runs the job after jobs of high priority. Of 33 jobs at least one is of low priority, if one
+    /// waits. An ordered job never overtakes an earlier one of its key.
     #[must_use]
     pub fn low_priority(mut self) -> Task<J, K> {
         self.priority = Priority::Low;
@@ -48,7 +50,7 @@ impl<J, K> Task<J, K> {
     }
 }
 
-/// What is to run next.
+/// An entry of the queue.
 #[derive(Debug)]
 enum Turn<J, K> {
     Single(Task<J, K>),
@@ -56,15 +58,15 @@ enum Turn<J, K> {
     First(K),
 }
 
-/// Jobs that wait or run.
+/// All waiting and running jobs.
 #[derive(Debug)]
 pub(super) struct Queue<J, K> {
     high: VecDeque<Turn<J, K>>,
     low: VecDeque<Turn<J, K>>,
     high_in_a_row: usize,
-    /// The waiting jobs of each key that waits for its turn or has a job that runs.
+    /// The waiting jobs of each key that is queued or has a running job.
     ordered: HashMap<K, VecDeque<Task<J, K>>>,
-    /// Jobs that wait.
+    /// The number of waiting jobs.
     pub(super) len: usize,
     pub(super) running: usize,
 }
@@ -81,7 +83,7 @@ impl<J, K> Queue<J, K> {
         }
     }
 
-    /// Takes the jobs that wait out of the queue.
+    /// Removes all waiting jobs.
     pub(super) fn clear(&mut self) -> Queue<J, K> {
         let cleared = Queue { running: self.running, ..Queue::new() };
         std::mem::replace(self, cleared)
@@ -89,7 +91,7 @@ impl<J, K> Queue<J, K> {
 }
 
 impl<J, K: Clone + Eq + Hash> Queue<J, K> {
-    /// Jobs that may run now, each on a thread of its own.
+    /// The number of jobs that may run now, each on its own thread.
     pub(super) fn ready(&self) -> usize {
         self.high.len() + self.low.len()
     }
@@ -136,7 +138,7 @@ impl<J, K: Clone + Eq + Hash> Queue<J, K> {
         Some(task)
     }
 
-    /// The job of this key has run: the next one of an ordered key may.
+    /// Records that the job of this key has run: the next job of an ordered key may run.
     pub(super) fn finish(&mut self, key: &K, is_ordered: bool) {
         self.running -= 1;
         if is_ordered {
@@ -144,7 +146,7 @@ impl<J, K: Clone + Eq + Hash> Queue<J, K> {
         }
     }
 
-    /// A job has run and is to run again, behind all that may run now.
+    /// Queues a job again after it has run, behind all jobs that may run now.
     pub(super) fn put_again(&mut self, task: Task<J, K>) {
         self.running -= 1;
         self.len += 1;
