@@ -6,9 +6,9 @@
 //! position is kept: its bytes go straight to the inflater. Limits are the
 //! [decoder](super::decoder)'s.
 
-use super::frame::CONTROL_BYTES_MAX;
+use super::frame::{CONTROL_BYTES_MAX, FrameHeader, Opcode};
+use super::mask;
 use super::utf8::{InvalidUtf8, Utf8};
-use super::{FrameHeader, Opcode, mask};
 
 /// From this many received bytes of the frame in flight on, reads go straight into the buffer.
 /// Below it, a copy is cheaper than another system call.

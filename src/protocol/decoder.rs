@@ -9,9 +9,12 @@
 //! [`PIECE_BYTES_MAX`], so that the caller can stop between two parts. The inflater joins them.
 
 use super::assembly::{Assembly, InFlight, Spares};
-use super::deflate::{Compressed, PIECE_BYTES_MAX, compressed_bytes_max};
-use super::frame::{HEADER_BYTES_MAX, short_message};
-use super::{CloseFrame, Event, FrameHeader, Message, Opcode, ProtocolError, Role, mask};
+use super::close::CloseFrame;
+use super::deflate::compressed::{Compressed, PIECE_BYTES_MAX, compressed_bytes_max};
+use super::error::ProtocolError;
+use super::frame::{FrameHeader, HEADER_BYTES_MAX, Opcode, Role, short_message};
+use super::mask;
+use super::message::{Event, Message};
 
 /// The result of one call of [`Decoder::decode`].
 #[derive(Debug, PartialEq, Eq)]

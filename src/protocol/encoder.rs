@@ -6,9 +6,10 @@
 
 use std::rc::Rc;
 
-use super::close::REASON_BYTES_MAX;
-use super::frame::CONTROL_BYTES_MAX;
-use super::{CloseFrame, FrameHeader, Masked, Message, Opcode, mask};
+use super::close::{CloseFrame, REASON_BYTES_MAX};
+use super::frame::{CONTROL_BYTES_MAX, FrameHeader, Opcode};
+use super::mask;
+use super::message::{Masked, Message};
 
 /// Writes frames to the end of a buffer.
 #[derive(Debug)]

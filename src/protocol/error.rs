@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::CloseCode;
+use super::close_code::CloseCode;
 use super::utf8::InvalidUtf8;
 
 /// Why the connection must be failed (RFC 6455, 7.1.7).

@@ -4,7 +4,7 @@
 //! bytes prove it illegal. Does not know messages: the [`Decoder`](super::Decoder) checks whether a
 //! continuation is in place and whether a length is acceptable.
 
-use super::ProtocolError;
+use super::error::ProtocolError;
 
 /// The longest header: two bytes, a 64-bit length, a masking key.
 pub const HEADER_BYTES_MAX: usize = 14;

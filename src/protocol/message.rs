@@ -1,7 +1,8 @@
 //! Messages and events: what a decoder returns and an encoder takes.
 
-use super::deflate::Compressed;
-use super::{CloseFrame, Opcode};
+use super::close::CloseFrame;
+use super::deflate::compressed::Compressed;
+use super::frame::Opcode;
 
 /// A whole message, borrowed from the decoder or its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,7 @@
 
 pub mod assembly;
 pub mod close;
+pub mod close_code;
 pub mod decoder;
 pub mod deflate;
 pub mod encoder;
@@ -31,7 +32,8 @@ pub mod piece;
 pub mod utf8;
 
 pub use assembly::Spares;
-pub use close::{CloseCode, CloseFrame};
+pub use close::CloseFrame;
+pub use close_code::CloseCode;
 pub use decoder::{Decoder, Step};
 pub use encoder::{Encoder, SharedFrame};
 pub use error::ProtocolError;

@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use super::{NAME, WINDOW_BITS_MAX, WINDOW_BITS_MIN, Window};
-use crate::protocol::Role;
+use super::window::{WINDOW_BITS_MAX, WINDOW_BITS_MIN, Window};
+use crate::protocol::frame::Role;
 
 /// One direction of an agreement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,3 +99,6 @@ impl fmt::Display for Agreement {
         Ok(())
     }
 }
+
+/// The name of the extension (RFC 7692, 7).
+pub const NAME: &str = "permessage-deflate";

@@ -1,6 +1,6 @@
 //! Compressed messages as a decoder returns them, and their maximum size.
 
-use crate::protocol::Opcode;
+use crate::protocol::frame::Opcode;
 
 /// A compressed message, or the next part of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,3 +30,12 @@ pub(in crate::protocol) fn compressed_bytes_max(message_bytes_max: usize) -> usi
         .saturating_add(message_bytes_max / 64)
         .saturating_add(64)
 }
+
+/// Maximum number of compressed bytes that are inflated in one step. They expand to at most 2 MiB,
+/// in 1 to 2 ms, since DEFLATE makes at most 1032 bytes of one.
+pub const PIECE_BYTES_MAX: usize = 2 * 1024;
+
+/// The end of a message's DEFLATE data that is not sent: an empty uncompressed block, without its
+/// header (RFC 7692, 7.2.1).
+#[cfg(feature = "deflate")]
+pub(super) const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];

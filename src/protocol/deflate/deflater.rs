@@ -8,7 +8,9 @@ use std::fmt;
 
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Status};
 
-use super::{LEVELS, MEM_LEVELS, TAIL, WINDOW_BITS_MAX, WINDOW_BITS_MIN, compressed_bytes_max};
+use super::compressed::{TAIL, compressed_bytes_max};
+use super::levels::{LEVELS, MEM_LEVELS};
+use super::window::{WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 
 /// A larger output buffer is replaced by a smaller one at the next message that fits.
 const SPARE_BYTES: usize = 256 * 1024;

@@ -9,9 +9,12 @@
 use std::fmt;
 use std::rc::Rc;
 
+use super::compressed::{Compressed, PIECE_BYTES_MAX};
 use super::inflation::{Bounds, Inflation};
-use super::{Compressed, PIECE_BYTES_MAX, Window};
-use crate::protocol::{Message, Opcode, ProtocolError};
+use super::window::Window;
+use crate::protocol::error::ProtocolError;
+use crate::protocol::frame::Opcode;
+use crate::protocol::message::Message;
 
 /// A message of which parts have arrived, but not the last one.
 #[derive(Debug)]

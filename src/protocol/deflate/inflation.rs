@@ -8,9 +8,12 @@ use std::fmt;
 
 use zlib_rs::{Inflate, InflateFlush, Status};
 
-use super::{TAIL, WINDOW_BITS_MAX};
+use super::compressed::TAIL;
+use super::window::WINDOW_BITS_MAX;
+use crate::protocol::error::ProtocolError;
+use crate::protocol::frame::Opcode;
+use crate::protocol::message::Message;
 use crate::protocol::utf8::Utf8;
-use crate::protocol::{Message, Opcode, ProtocolError};
 
 /// Bytes that are inflated between two checks of the limit and of the text.
 const CHUNK_BYTES: usize = 16 * 1024;

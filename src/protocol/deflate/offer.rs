@@ -4,8 +4,9 @@
 //! with an unknown, repeated or out-of-range parameter is declined. A client checks the answer
 //! against its offer, and fails the connection on a mismatch.
 
-use super::{Agreement, Direction, NAME, WINDOW_BITS_MAX};
-use crate::protocol::handshake::{ExtensionList, MalformedExtensions, ParamValue};
+use super::agreement::{Agreement, Direction, NAME};
+use super::window::WINDOW_BITS_MAX;
+use crate::protocol::handshake::extension::{ExtensionList, MalformedExtensions, ParamValue};
 
 /// The server's side of the negotiation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

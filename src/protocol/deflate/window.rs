@@ -4,8 +4,6 @@
 //! is the only state that context takeover needs (RFC 7692, 7.1.1); the streams that use it belong
 //! to the loop.
 
-use super::WINDOW_BITS_MIN;
-
 /// The latest message bytes of one direction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
@@ -58,6 +56,12 @@ impl Window {
         self.bytes.capacity()
     }
 }
+
+/// The largest window of DEFLATE: 2^15 bytes (RFC 7692, 7.1.2).
+pub const WINDOW_BITS_MAX: u8 = 15;
+/// The smallest window that messages are compressed with. RFC 7692 also allows 2^8 bytes, but zlib
+/// and its derivatives cannot limit a raw stream to that.
+pub const WINDOW_BITS_MIN: u8 = 9;
 
 #[cfg(test)]
 mod tests {

@@ -6,10 +6,10 @@
 
 use std::fmt;
 
-use super::expected::SEPARATOR;
+use super::expected::{Expected, SEPARATOR};
 use super::field::{FieldError, append, is_host, is_target, is_token};
-use super::{Expected, VERSION, base64};
-use crate::protocol::deflate::Offer;
+use super::key::{VERSION, base64};
+use crate::protocol::deflate::offer::Offer;
 
 /// Headers that [`ClientRequest::write`] writes, or that have their own setter.
 const REQUEST_OWN: [&str; 11] = [

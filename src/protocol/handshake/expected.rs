@@ -6,9 +6,11 @@
 use std::fmt;
 
 use super::field::Fields;
-use super::head::is_whole;
-use super::{EMPTY_SLOTS, Refusal, accept_key};
-use crate::protocol::deflate::{Agreement, Offer};
+use super::head::{EMPTY_SLOTS, is_whole};
+use super::key::accept_key;
+use super::refusal::Refusal;
+use crate::protocol::deflate::agreement::Agreement;
+use crate::protocol::deflate::offer::Offer;
 
 /// Separates the offered subprotocols.
 pub(super) const SEPARATOR: &str = ", ";

@@ -6,8 +6,8 @@
 
 use memchr::memchr_iter;
 
-use super::Refusal;
 use super::field::is_tchar;
+use super::refusal::Refusal;
 
 /// Maximum number of headers in one head; more are answered with 431.
 pub const HEADERS_MAX: usize = 64;

@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::field::{Fields, is_host, is_plain};
-use super::head::is_whole;
+use super::head::{Slots, is_whole};
+use super::refusal::Refusal;
 use super::target::Target;
-use super::{Refusal, Slots, Upgrade};
-use crate::protocol::http::Framing;
+use crate::protocol::http::body::Framing;
 
 /// Headers that must not be repeated: it would be ambiguous which value counts.
 const SINGLE: [&str; 5] =
@@ -201,15 +201,6 @@ impl<'a> Request<'a> {
         };
         self.fields.has_prefix("Sec-WebSocket-")
             || self.fields.items("Upgrade").any(names_websocket)
-    }
-
-    /// Checks the client's opening handshake (RFC 6455, 4.2.1).
-    ///
-    /// # Errors
-    ///
-    /// The first error: 405, 413, 426 for an unsupported version, 400 for any other.
-    pub fn upgrade(&self) -> Result<Upgrade<'a>, Refusal> {
-        Upgrade::check(*self)
     }
 }
 

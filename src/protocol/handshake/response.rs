@@ -5,9 +5,9 @@
 
 use std::borrow::Cow;
 
-use super::Refusal;
 use super::field::{FieldError, append, is_token};
-use crate::protocol::Piece;
+use super::refusal::Refusal;
+use crate::protocol::piece::Piece;
 
 /// Headers that [`Response::write`] writes itself.
 const RESPONSE_OWN: [&str; 5] =

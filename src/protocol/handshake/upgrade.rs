@@ -10,9 +10,13 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 
 use super::extension::ExtensionList;
 use super::field::is_token;
-use super::{Refusal, Request, VERSION, accept_key};
+use super::key::{VERSION, accept_key};
+use super::refusal::Refusal;
+use super::request::Request;
 #[cfg(feature = "deflate")]
-use crate::protocol::deflate::{Agreement, Terms, negotiate};
+use crate::protocol::deflate::agreement::Agreement;
+#[cfg(feature = "deflate")]
+use crate::protocol::deflate::offer::{Terms, negotiate};
 
 /// Accepts nonzero spare bits in the last digit: the key is hashed as text, so they have no effect,
 /// and RFC 4648, 3.5 leaves the choice to the decoder.
@@ -29,6 +33,17 @@ const PROTOCOLS: &str = "Sec-WebSocket-Protocol";
 pub struct Upgrade<'a> {
     request: Request<'a>,
     key: &'a str,
+}
+
+impl<'a> Request<'a> {
+    /// Checks the client's opening handshake (RFC 6455, 4.2.1).
+    ///
+    /// # Errors
+    ///
+    /// The first error: 405, 413, 426 for an unsupported version, 400 for any other.
+    pub fn upgrade(&self) -> Result<Upgrade<'a>, Refusal> {
+        Upgrade::check(*self)
+    }
 }
 
 impl<'a> Upgrade<'a> {

@@ -5,7 +5,8 @@
 //! by an announced size. Chunk extensions and trailers are checked and dropped. Lines must end in
 //! exactly CR LF: a proxy in front of the server must find the end of the body at the same byte.
 
-use crate::protocol::handshake::{Refusal, is_tchar};
+use crate::protocol::handshake::field::is_tchar;
+use crate::protocol::handshake::refusal::Refusal;
 
 /// Maximum number of hexadecimal digits in a chunk size, including leading zeros: they fit 64 bits.
 pub const CHUNK_SIZE_DIGITS_MAX: u8 = 16;
