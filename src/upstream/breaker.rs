@@ -1,30 +1,30 @@
-//! Whether an upstream is worth asking: closed, open after too many failures, half-open on trial.
+//! The circuit breaker of one upstream: closed, open after too many failures, half-open during a trial.
 //!
-//! Knows outcomes and times, both handed in; makes no request itself.
+//! Outcomes and times are arguments; makes no request itself.
 
 use std::time::Duration;
 
 use crate::reactor::Time;
 
-/// How far back outcomes count.
+/// Outcomes count for this long.
 const WINDOW: Duration = Duration::from_secs(10);
-/// The window is counted in slices of a second, so that it slides without remembering each outcome.
+/// The window is divided into slices of a second, so that it slides without storing each outcome.
 const SLICES: usize = WINDOW.as_secs() as usize;
-/// Fewer outcomes than this say nothing.
+/// The breaker does not open on fewer outcomes than this.
 const OUTCOMES_MIN: u32 = 10;
-/// How long the breaker stays open at first.
+/// The first pause, while the breaker is open.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
-/// How long it stays open at the most: each failed trial doubles the pause.
+/// The longest pause: each failed trial doubles it.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// What a breaker lets through.
+/// Which requests a breaker admits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// Everything.
+    /// All requests.
     Closed,
-    /// Nothing until then, after this pause.
+    /// No request during `pause`, which ends at `until`.
     Open { until: Time, pause: Duration },
-    /// One request, whose outcome decides; the pause that came before it.
+    /// One request, the trial, whose outcome decides. `pause` is the one before it.
     HalfOpen { pause: Duration },
 }
 
@@ -36,12 +36,12 @@ struct Slice {
     all: u32,
 }
 
-/// The breaker of one upstream.
+/// The circuit breaker of one upstream.
 #[derive(Debug)]
 pub(super) struct Breaker {
     state: State,
     slices: [Slice; SLICES],
-    /// When the last trial began. What was sent before it tells of an upstream that is no more.
+    /// The start of the last trial. Requests sent before it do not count: the upstream may have changed.
     trial: Time,
     opened: u64,
 }
@@ -58,12 +58,12 @@ impl Breaker {
         self.state
     }
 
-    /// How often it has opened.
+    /// Times that it opened.
     pub(super) fn opened(&self) -> u64 {
         self.opened
     }
 
-    /// Whether a request could be let through now. Changes nothing: [`Breaker::admit`] does.
+    /// Whether a request would be admitted now. [`Breaker::admit`] admits it.
     pub(super) fn is_admitting(&self, now: Time) -> bool {
         match self.state {
             State::Closed => true,
@@ -72,7 +72,7 @@ impl Breaker {
         }
     }
 
-    /// Lets a request through, if it may be; the first after a pause is the trial.
+    /// Admits a request, if it may be; the first one after a pause is the trial.
     pub(super) fn admit(&mut self, now: Time) -> bool {
         let admitted = self.is_admitting(now);
         if let (true, State::Open { pause, .. }) = (admitted, self.state) {
@@ -82,8 +82,8 @@ impl Breaker {
         admitted
     }
 
-    /// Counts the outcome of a request that was admitted at `since`. One from before the last trial
-    /// counts no more: many may be late, and the trial's alone decides.
+    /// Counts the outcome of a request that was admitted at `since`. Outcomes of requests from before the last
+    /// trial are ignored: many may be late, and only the trial decides.
     pub(super) fn record(&mut self, succeeded: bool, since: Time, now: Time) {
         if since < self.trial {
             return;
@@ -91,7 +91,7 @@ impl Breaker {
         match self.state {
             State::HalfOpen { .. } if succeeded => self.close(),
             State::HalfOpen { pause } => self.open((pause * 2).min(PAUSE_MAX), now),
-            // Of a request from before it opened.
+            // A request from before it opened.
             State::Open { .. } => {}
             State::Closed => {
                 self.count(succeeded, now);
@@ -102,8 +102,8 @@ impl Breaker {
         }
     }
 
-    /// A request that was admitted at `since` failed by no fault of the upstream: it does not count,
-    /// but a trial is over, as the upstream has answered.
+    /// A request that was admitted at `since` failed by no fault of the upstream. It does not count, but it
+    /// ends a trial, since the upstream has answered.
     pub(super) fn excuse(&mut self, since: Time) {
         if since >= self.trial && matches!(self.state, State::HalfOpen { .. }) {
             self.close();
@@ -160,7 +160,7 @@ mod tests {
         breaker.state() == State::Closed
     }
 
-    /// A breaker that has opened at `seconds`.
+    /// A breaker that opened at `seconds`.
     fn opened_at(seconds: f64) -> Breaker {
         let mut breaker = Breaker::default();
         for _ in 0..OUTCOMES_MIN {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_ten_failures_open_it_and_nine_outcomes_say_nothing() {
+    fn it_opens_when_half_of_ten_outcomes_failed_and_not_before() {
         let mut breaker = Breaker::default();
         for outcome in 0..9 {
             record(&mut breaker, outcome % 2 == 0, 1.0);
@@ -212,7 +212,7 @@ mod tests {
         record(&mut breaker, true, 7.1);
         assert!(is_closed(&breaker));
         record(&mut breaker, false, 7.2);
-        assert!(is_closed(&breaker), "what failed before is forgotten");
+        assert!(is_closed(&breaker), "earlier failures do not count any more");
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn late_outcomes_do_not_prolong_a_pause() {
+    fn late_outcomes_do_not_extend_a_pause() {
         let mut breaker = opened_at(0.0);
         record(&mut breaker, false, 4.0);
         record(&mut breaker, true, 4.0);
@@ -247,9 +247,9 @@ mod tests {
         for _ in 0..OUTCOMES_MIN {
             record(&mut breaker, false, 0.0);
         }
-        assert!(!is_closed(&breaker), "half of those that count have failed");
+        assert!(!is_closed(&breaker), "half of the outcomes that count have failed");
         breaker.excuse(at(0.0));
-        assert!(!is_closed(&breaker), "no trial is under way");
+        assert!(!is_closed(&breaker), "there is no trial");
         assert!(breaker.admit(at(5.0)));
         breaker.excuse(at(4.0));
         assert!(!is_closed(&breaker), "it was sent before the trial");
@@ -263,7 +263,7 @@ mod tests {
         let mut breaker = opened_at(2.0);
         assert!(breaker.admit(at(7.0)));
         breaker.record(true, late, at(7.1));
-        assert!(!breaker.is_admitting(at(7.1)), "the trial is still under way");
+        assert!(!breaker.is_admitting(at(7.1)), "the trial has not ended");
         breaker.record(false, late, at(7.2));
         assert_eq!(breaker.opened(), 1, "nor has it failed");
         breaker.record(true, at(7.0), at(7.3));
@@ -271,6 +271,6 @@ mod tests {
         for _ in 0..OUTCOMES_MIN {
             breaker.record(false, late, at(7.4));
         }
-        assert!(is_closed(&breaker), "they tell of a time that is over");
+        assert!(is_closed(&breaker), "they are from before the trial");
     }
 }

@@ -49,7 +49,7 @@ impl UpstreamSet {
 /// The upstreams that may take a request.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Choice {
-    /// Those that have failed it already.
+    /// Upstreams that have failed it already.
     pub(crate) failed: UpstreamSet,
     /// The only one that may take it, if there is one.
     pub(crate) pinned: Option<usize>,

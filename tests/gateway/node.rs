@@ -156,7 +156,7 @@ impl Backend for Chain {
         Ok(Progress::Done)
     }
 
-    fn next(&mut self, _: &mut Context<'_>) -> Option<Notice> {
+    fn receive(&mut self, _: &mut Context<'_>) -> Option<Notice> {
         self.mail.as_ref()?.try_recv().ok()
     }
 

@@ -65,7 +65,7 @@ impl Backend for Scripted {
         Ok(Progress::Done)
     }
 
-    fn next(&mut self, _: &mut Context<'_>) -> Option<Notice> {
+    fn receive(&mut self, _: &mut Context<'_>) -> Option<Notice> {
         self.mail.as_ref()?.try_recv().ok().map(|mail| mail())
     }
 

@@ -1,8 +1,8 @@
-//! What stands behind the service: a chain of our own, or upstreams. The one interface to either.
+//! The interface between the service and what answers its calls: a chain of its own, or upstreams.
 //!
-//! A backend answers calls and announces what subscribers want to hear. It runs on the loop, so it
-//! may answer at once only from memory; whatever blocks belongs on threads of its own, which reach it
-//! through mailboxes that it makes when it starts. It sees no connection and no id of a client's.
+//! A backend answers calls and announces events to subscribers. It runs on the loop, so it may answer at
+//! once only from memory. Work that blocks belongs on threads of its own, which reach it through mailboxes
+//! that it makes when it starts. It does not see the connections and ids of clients.
 
 use serde_json::value::RawValue;
 
@@ -13,107 +13,108 @@ use super::wire::error::RpcError;
 use super::wire::request::Call;
 use crate::reactor::{CloseReason, ConnId, Context};
 
-/// The chain that is spoken of.
+/// The chain that a service serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
-    /// Whose it is: the first segment of a gateway's path, the name of a node.
+    /// The project: the first segment of a gateway's path, the role of a node.
     pub project: String,
     /// The kind of chain: `evm`.
     pub architecture: &'static str,
-    /// The chain's number.
+    /// The chain id.
     pub chain_id: u64,
 }
 
-/// Names a call that is answered later. Never used twice.
+/// The id of a call that is answered later. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket {
-    /// Counts messages.
+    /// The number of the message.
     pub(super) number: u64,
-    /// Counts the calls of the message that are answered later.
-    pub(super) hole: usize,
-    /// Where its reply waits.
+    /// The index of the placeholder in the reply.
+    pub(super) placeholder: usize,
+    /// The slot of the pending reply.
     pub(super) slot: usize,
 }
 
-/// What became of a call.
+/// The state of a call after [`Backend::call`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// The result stands in the buffer.
+    /// The result is in the buffer.
     Done,
-    /// It follows as a [`Notice::Answer`]. A backend that forgets it is answered for, with -32002.
+    /// The answer follows as a [`Notice::Answer`]. If it does not within `call_timeout`, the service answers
+    /// -32002.
     Later,
 }
 
-/// What a backend has to say.
+/// An answer or an event that a backend announces.
 #[derive(Debug)]
 pub enum Notice {
-    /// These calls, which were the same, have come to their end. Tickets that nobody waits for any
-    /// more are passed over.
+    /// The answer to one or more equal calls. Tickets of calls that do not wait any more are ignored.
     Answer {
         /// The calls.
         tickets: Vec<Ticket>,
-        /// What all of them are answered.
+        /// The outcome of each of them.
         outcome: Outcome,
     },
-    /// What [had not begun](Backend::has_begun) has, or cannot: subscriptions to it are answered.
-    Begun {
-        /// What they are to.
+    /// A source that [had not started](Backend::is_started) has started, or cannot: its waiting subscriptions
+    /// are answered.
+    Started {
+        /// The source.
         source: Source,
-        /// Why it cannot.
+        /// The error, if it cannot start.
         outcome: Result<(), RpcError>,
     },
-    /// A new head, or one from a fork on, for `newHeads`: the header as subscribers are sent it.
+    /// The header of a new block, or of one after a fork, for `newHeads`: as subscribers receive it.
     Head(Box<RawValue>),
-    /// A log for `logs`, in the order of the chain.
+    /// A log, for `logs`, in the order of the chain.
     Log(Log),
-    /// A transaction that waits for its block, for `newPendingTransactions`.
+    /// A pending transaction, for `newPendingTransactions`.
     Pending {
         /// Its hash, as a JSON string.
         hash: Box<RawValue>,
-        /// All of it, for those who have asked for that; else they are sent the hash.
+        /// The whole transaction, for subscribers to whole transactions. Without it they receive the hash.
         full: Option<Box<RawValue>>,
     },
-    /// For `syncing`: `false`, or an object.
+    /// The state for `syncing`: `false`, or an object.
     Syncing(Box<RawValue>),
-    /// Blocks were missed that cannot be had any more: subscribers to heads and logs are closed with 1012,
-    /// to begin anew, rather than left with a hole.
+    /// Blocks were missed for good: connections that subscribe to heads or logs are closed with 1012, so that
+    /// clients start again instead of missing blocks unnoticed.
     Gap,
-    /// Mail that is no news for anybody.
+    /// Nothing to announce: the mail was for the backend itself.
     Nothing,
 }
 
-/// What happens on a connection that a backend has made.
+/// An event of a connection that a backend has made.
 #[derive(Debug, Clone, Copy)]
 pub enum LinkEvent<'a> {
-    /// It is open.
+    /// The connection is open.
     Opened,
-    /// The other end has said this; empty if it was not text.
+    /// A message of the server; empty if it was not UTF-8.
     Message(&'a str),
-    /// It is over, or could not be made.
+    /// The connection has ended, or could not be made.
     Closed(CloseReason),
 }
 
-/// A chain behind the service.
+/// Answers the calls of a service.
 pub trait Backend {
-    /// Which one.
+    /// The chain.
     fn network(&self) -> &Network;
 
-    /// Called once, before the loop runs: the place to make mailboxes and start threads.
+    /// Called once, before the loop runs, to make mailboxes and start threads.
     fn start(&mut self, cx: &mut Context<'_>);
 
-    /// Whether it wants to be asked even for what [`Backend::network`] says.
+    /// Whether it also answers the calls that [`Backend::network`] would answer.
     fn answers_all(&self) -> bool {
         false
     }
 
-    /// Answers a call, or promises to. Subscriptions are not asked, nor are `eth_chainId` and
-    /// `net_version` unless it [answers all](Backend::answers_all).
+    /// Answers a call, at once or later. The service itself handles subscriptions, and `eth_chainId` and
+    /// `net_version` unless the backend [answers all](Backend::answers_all).
     ///
-    /// For [`Progress::Done`] the result, which must be JSON, has been appended to `result`; whatever
-    /// was appended in any other case is forgotten.
+    /// With [`Progress::Done`] the result, which must be JSON, is appended to `result`. In all other cases
+    /// appended text is removed.
     ///
     /// # Errors
-    /// What to answer instead: -32601 for a method that it does not know, -32005 past its limits.
+    /// The error for the client: -32601 if the method is unknown, -32005 if a limit is reached.
     fn call(
         &mut self,
         cx: &mut Context<'_>,
@@ -122,47 +123,46 @@ pub trait Backend {
         result: &mut String,
     ) -> Result<Progress, RpcError>;
 
-    /// The next of the notices that something other than mail has led to: a timer, or a connection.
-    fn said(&mut self) -> Option<Notice> {
+    /// The next notice that a timer or a connection has led to.
+    fn next_notice(&mut self) -> Option<Notice> {
         None
     }
 
-    /// Takes one mail from its mailboxes and says what it means; `None` when there is no more.
-    fn next(&mut self, cx: &mut Context<'_>) -> Option<Notice>;
+    /// Takes one mail from its mailboxes and returns what it means; `None` if there is none.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Option<Notice>;
 
-    /// A timer that it has set with [`Context::schedule`] is due. Keys from 2^63 on are the service's.
+    /// A timer of [`Context::schedule`] has fired. Keys from 2^63 on are reserved for the service.
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
         let _ = (cx, key);
     }
 
-    /// Whether it has made this connection, with [`Context::connect`].
+    /// Whether it has made this connection, by [`Context::connect`].
     fn owns(&self, conn: ConnId) -> bool {
         let _ = conn;
         false
     }
 
-    /// Something has happened on a connection that it owns.
+    /// An event of a connection that it has made.
     fn on_link(&mut self, cx: &mut Context<'_>, conn: ConnId, event: LinkEvent<'_>) {
         let _ = (cx, conn, event);
     }
 
-    /// Whether clients may subscribe at all.
+    /// Whether clients may subscribe.
     ///
     /// # Errors
-    /// What `eth_subscribe` and `eth_unsubscribe` are answered instead.
+    /// The error for `eth_subscribe` and `eth_unsubscribe`.
     fn subscribes(&self) -> Result<(), RpcError> {
         Ok(())
     }
 
-    /// Whether all that happens from here on will be announced. If not, the reply to a subscription
-    /// waits for [`Notice::Begun`], which must come, or a timeout does: so nothing is missed after it.
-    fn has_begun(&self, source: Source) -> bool {
+    /// Whether everything that happens from now on will be announced. If not, the reply to a subscription
+    /// waits for [`Notice::Started`] or its timeout, so that the client misses nothing after the reply.
+    fn is_started(&self, source: Source) -> bool {
         let _ = source;
         true
     }
 
-    /// What is subscribed to has changed: the first subscriber to something has come, or the last one
-    /// has gone.
+    /// The feeds have changed: one has its first subscriber, or has lost its last one.
     fn on_feeds(&mut self, cx: &mut Context<'_>, feeds: &Feeds) {
         let _ = (cx, feeds);
     }

@@ -1,6 +1,6 @@
-//! What a service counts: shared with whoever shows it, on the same thread.
+//! The counts of a service, shared with the source of metrics on the same thread.
 //!
-//! Plain cells. Labels are bounded: methods fall into classes, codes that are not ours into one.
+//! Labels are bounded: methods are counted by class, and all codes of upstreams together.
 
 use super::wire::error::RpcError;
 use super::wire::method::Class;
@@ -10,32 +10,32 @@ use crate::upstream::counts::{Count, add};
 /// The counts of one network.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Calls, by class: those of a batch each.
+    /// Calls by class; each call of a batch counts.
     pub requests: [Count; Class::ALL.len()],
-    /// Errors answered, by class and by code as in [`RpcError::CODES`]; the last is for codes of others.
-    /// What is no call at all is in the last class.
+    /// Errors returned, by class and by code as in [`RpcError::CODES`]; the last is for all other codes.
+    /// A text that is not a call belongs to the last class.
     pub errors: [[Count; RpcError::CODES.len() + 1]; Class::ALL.len()],
     /// Open WebSockets, now.
     pub connections_now: Count,
     /// Subscriptions, now.
     pub subscriptions_now: Count,
-    /// Things subscribed to that differ, now.
+    /// Distinct feeds with subscribers, now.
     pub feeds_now: Count,
-    /// Calls that wait for the backend, now.
+    /// Pending calls, now.
     pub calls_now: Count,
-    /// Calls whose answer did not come in time.
+    /// Calls without an answer in time.
     pub timeouts: Count,
-    /// Times that reading from a connection paused because so many of its calls were under way.
+    /// Times that reading from a connection paused because of its pending calls.
     pub pauses: Count,
     /// Heads announced.
     pub heads: Count,
     /// Notifications queued for subscribers.
     pub notifications_sent: Count,
-    /// Notifications for which a subscriber had no room.
+    /// Notifications dropped because a subscriber's queue was full.
     pub notifications_dropped: Count,
-    /// Notifications encoded: once for all who get the same.
+    /// Notifications encoded: once for all equal subscriptions.
     pub notifications_encoded: Count,
-    /// Connections closed because something was missed that subscribers would not have had.
+    /// Connections closed because their notifications were missed.
     pub gaps_closed: Count,
 }
 

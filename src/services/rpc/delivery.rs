@@ -1,51 +1,82 @@
-//! Replies on their way out: an answer into its place, a whole reply to its connection.
+//! From an answer to a reply that is sent: fills the placeholder of the call, and sends the reply when it
+//! is complete.
 
-use super::Rpc;
 use super::backend::{Backend, Ticket};
-use super::calls::{Exchange, Filled, Via};
-use super::service::response;
+use super::pending_calls::{Filled, PendingReply, Transport};
+use super::service::{Rpc, response};
+use super::wire::answer::Outcome;
 use super::wire::error::RpcError;
-use super::wire::filling::Answer;
+use super::wire::filling::CallAnswer;
 use super::wire::method::Class;
 use super::wire::reply::{Failed, Reply};
 use crate::protocol::CloseCode;
 use crate::reactor::{ConnId, Context, Decision, SendOutcome};
 
-/// Bytes of a reply from which on it is looked whether there is memory for it. A smaller one that has
-/// none closes its connection.
+/// Calls with one answer that are answered at once, without waiting for their turn.
+const AT_ONCE_MAX: usize = 16;
+/// Replies above this size are replaced by an error if there is no memory for them. For a smaller one the
+/// check costs too much: without memory its connection is closed.
 const CHECKED_BYTES_MIN: usize = 16 * 1024;
 
 impl<B: Backend> Rpc<B> {
-    /// Puts an answer in its place, and sends the reply if that completes it.
-    pub(super) fn settle(&mut self, cx: &mut Context<'_>, ticket: Ticket, answer: &Answer) {
-        let begun = self.calls.begins(ticket);
+    /// Answers calls: at once if they are few and no answers are queued.
+    pub(super) fn answer_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        tickets: Vec<Ticket>,
+        outcome: Outcome,
+    ) {
+        if tickets.is_empty() {
+            return;
+        }
+        if tickets.len() > AT_ONCE_MAX || !self.answers.is_empty() {
+            self.answers.push(tickets, outcome);
+            return cx.wake();
+        }
+        let answer = CallAnswer::new(outcome, tickets.len());
+        tickets.into_iter().for_each(|ticket| self.settle(cx, ticket, &answer));
+    }
+
+    /// Answers one call of the queue. `false`: the queue is empty.
+    pub(super) fn answer_next(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some((ticket, queued)) = self.answers.pop() else {
+            return false;
+        };
+        self.settle(cx, ticket, &queued.answer);
+        self.answers.put_back(queued);
+        true
+    }
+
+    /// Fills the placeholder of a call, and sends the reply if that completes it.
+    pub(super) fn settle(&mut self, cx: &mut Context<'_>, ticket: Ticket, answer: &CallAnswer) {
+        let waiting = self.pending.waiting_subscription(ticket);
         let filling = answer.filling();
-        let (failed, whole) = match self.calls.fill(ticket, filling) {
+        let (failed, complete) = match self.pending.fill(ticket, filling) {
             Filled::Unknown => return,
             Filled::Partly(failed) => (failed, None),
-            Filled::Whole(failed, slot, exchange) => (failed, Some((slot, exchange))),
+            Filled::Complete(failed, slot, reply) => (failed, Some((slot, reply))),
         };
         if let Some(failed) = failed {
             self.counts.error(failed);
         }
         if (failed.is_some() || filling.is_err())
-            && let Some((conn, id)) = begun
+            && let Some((conn, id)) = waiting
         {
             self.subscriptions.take_back(conn, id);
-            self.tell_feeds(cx);
+            self.report_feeds(cx);
         }
-        self.counts.calls_now.set(self.calls.len() as u64);
-        if let Some((slot, exchange)) = whole {
-            self.deliver(cx, slot, exchange);
+        self.counts.calls_now.set(self.pending.len() as u64);
+        if let Some((slot, reply)) = complete {
+            self.deliver(cx, slot, reply);
         }
     }
 
-    fn deliver(&mut self, cx: &mut Context<'_>, slot: usize, exchange: Exchange) {
-        let Exchange { conn, via, reply, .. } = exchange;
+    fn deliver(&mut self, cx: &mut Context<'_>, slot: usize, reply: PendingReply) {
+        let PendingReply { conn, transport, reply, .. } = reply;
         if let Some(flow) = self.flows.get_mut(conn) {
-            flow.calls -= reply.holes();
-            if let Some(at) = flow.exchanges.iter().position(|waiting| *waiting == slot) {
-                flow.exchanges.swap_remove(at);
+            flow.calls -= reply.placeholders();
+            if let Some(at) = flow.replies.iter().position(|waiting| *waiting == slot) {
+                flow.replies.swap_remove(at);
             }
             if flow.is_saturated && flow.calls <= self.settings.calls_per_connection_max / 2 {
                 flow.is_saturated = false;
@@ -54,19 +85,19 @@ impl<B: Backend> Rpc<B> {
                 }
             }
         }
-        match via {
-            Via::WebSocket => {
+        match transport {
+            Transport::WebSocket => {
                 let reply = self.fit_memory(cx, conn, reply);
                 self.send(cx, conn, reply);
             }
-            Via::Http => {
+            Transport::Http => {
                 self.flows.leave(conn);
                 cx.answer(conn, Decision::Respond(response(reply)));
             }
         }
     }
 
-    /// The reply, or an error in its place if there is no memory for a large one.
+    /// Replaces a large reply by an error if there is no memory for it.
     fn fit_memory(&mut self, cx: &mut Context<'_>, conn: ConnId, mut reply: Reply) -> Reply {
         if reply.bytes() <= CHECKED_BYTES_MIN || cx.has_memory(conn, reply.bytes()) {
             return reply;
@@ -80,7 +111,7 @@ impl<B: Backend> Rpc<B> {
         reply
     }
 
-    /// Sends a reply, and then begins what it names.
+    /// Sends a reply, and then activates the subscriptions that it names.
     pub(super) fn send(&mut self, cx: &mut Context<'_>, conn: ConnId, mut reply: Reply) {
         let outcome = if reply.is_shared() {
             Some(cx.send_pieces(conn, &reply.take_pieces()))
@@ -95,7 +126,7 @@ impl<B: Backend> Rpc<B> {
                     self.flows.enter(conn).is_congested = true;
                     cx.pause(conn);
                 }
-                // Notifications may be dropped for it, but a call whose reply was is never over.
+                // Notifications may be dropped, replies not: the client would wait for ever.
                 SendOutcome::Refused => {
                     cx.close(conn, CloseCode::TRY_AGAIN_LATER, "slow consumer");
                 }
@@ -104,11 +135,11 @@ impl<B: Backend> Rpc<B> {
         for &id in reply.named() {
             self.subscriptions.activate(cx, conn, id);
         }
-        self.keep(reply.into_text());
+        self.recycle(reply.into_text());
     }
 
-    /// Keeps a buffer for the next reply, unless it has grown large.
-    fn keep(&mut self, buffer: String) {
+    /// Keeps a buffer for another reply, unless it has grown large.
+    fn recycle(&mut self, buffer: String) {
         const KEPT_BYTES: usize = 64 * 1024;
         const KEPT_MAX: usize = 16;
         if self.spares.len() < KEPT_MAX && buffer.capacity() <= KEPT_BYTES {

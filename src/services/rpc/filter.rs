@@ -1,8 +1,8 @@
-//! Which logs a subscriber wants: addresses, and topics by position with alternatives.
+//! Filters of logs: addresses, and topics by position with alternatives.
 //!
-//! Two filters that mean the same are equal, however they were written: so each distinct one is
-//! matched once, whoever has subscribed to it. Reads the parameter of `eth_subscribe` and that of
-//! `eth_getLogs`, which has the same members and a range of blocks.
+//! Two filters with the same meaning are equal, however they were written, so that equal subscriptions
+//! share one feed. Reads the parameter of `eth_subscribe`, and that of `eth_getLogs`, which has the same
+//! members and a range of blocks.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -17,20 +17,21 @@ const ENTRIES_MAX: usize = 1024;
 /// A condition on logs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct LogFilter {
-    /// Any of these; empty: whichever. Sorted, each once.
+    /// Any of these; empty: any address. Invariant: sorted, without duplicates.
     addresses: Box<[Address]>,
-    /// For each position any of these; empty: whichever. Sorted, each once; the last is never empty.
+    /// For each position any of these; empty: any topic. Invariant: sorted, without duplicates; the last
+    /// position is not empty.
     topics: Box<[Box<[Word]>]>,
 }
 
-/// What a filter is matched with.
+/// A log.
 #[derive(Debug, Clone)]
 pub struct Log {
-    /// The contract that has emitted it.
+    /// The contract that emitted it.
     pub address: Address,
     /// Its topics, at most [`TOPICS_MAX`].
     pub topics: Vec<Word>,
-    /// All of it, as subscribers are sent it: `removed` says whether a reorganisation has undone it.
+    /// The log as subscribers receive it. `removed` is true if a reorganisation has undone it.
     pub json: Box<RawValue>,
 }
 
@@ -38,23 +39,23 @@ impl LogFilter {
     /// A filter for any of these addresses, and for each position any of these topics.
     ///
     /// # Errors
-    /// What is too much.
+    /// The filter has too many entries or positions.
     pub fn new(addresses: Vec<Address>, topics: Vec<Vec<Word>>) -> Result<LogFilter, &'static str> {
         let entries = addresses.len() + topics.iter().map(Vec::len).sum::<usize>();
         if entries > ENTRIES_MAX {
             return Err("too many addresses and topics");
         }
-        let wanted = topics.iter().rposition(|any| !any.is_empty()).map_or(0, |last| last + 1);
-        if wanted > TOPICS_MAX {
+        let positions = topics.iter().rposition(|any| !any.is_empty()).map_or(0, |last| last + 1);
+        if positions > TOPICS_MAX {
             return Err("a log has no more than four topics");
         }
         Ok(LogFilter {
             addresses: set(addresses),
-            topics: topics.into_iter().take(wanted).map(set).collect(),
+            topics: topics.into_iter().take(positions).map(set).collect(),
         })
     }
 
-    /// Whether a log with this address and these topics is wanted.
+    /// Whether a log with this address and these topics matches.
     pub fn matches(&self, address: &Address, topics: &[Word]) -> bool {
         let is_any = |any: &[Word], topic| any.is_empty() || any.binary_search(topic).is_ok();
         (self.addresses.is_empty() || self.addresses.binary_search(address).is_ok())
@@ -62,17 +63,17 @@ impl LogFilter {
             && self.topics.iter().zip(topics).all(|(any, topic)| is_any(any, topic))
     }
 
-    /// The addresses, any of which will do; empty: whichever.
+    /// The addresses; empty: any address.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
-    /// For each position the topics, any of which will do; empty: whichever.
+    /// The topics for each position; empty: any topic.
     pub fn topics(&self) -> &[Box<[Word]>] {
         &self.topics
     }
 
-    /// The topics of the first position, any of which will do; empty: whichever.
+    /// The topics for the first position; empty: any topic.
     pub(super) fn first_topics(&self) -> &[Word] {
         self.topics.first().map_or(&[], |any| any)
     }
@@ -84,7 +85,7 @@ fn set<T: Ord>(mut values: Vec<T>) -> Box<[T]> {
     values.into()
 }
 
-/// One value, several, or none: as clients write addresses and topics.
+/// One value or several, as clients write addresses and topics.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum OneOrMany<T> {
@@ -93,7 +94,7 @@ enum OneOrMany<T> {
 }
 
 impl<T> OneOrMany<T> {
-    /// An alternative that is `null` stands for all there are.
+    /// The alternatives; none if one of them is `null`, which stands for any value.
     fn alternatives(self) -> Vec<T> {
         match self {
             OneOrMany::One(value) => vec![value],
@@ -104,7 +105,7 @@ impl<T> OneOrMany<T> {
     }
 }
 
-/// A filter as it is written: `{"address": A or [A, ..], "topics": [T, null, [T, T], ..]}`.
+/// A filter as clients write it: `{"address": A or [A, ..], "topics": [T, null, [T, T], ..]}`.
 #[derive(Deserialize, Default)]
 pub struct FilterParams {
     #[serde(default)]
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_come_as_one_as_many_or_not_at_all() {
+    fn a_filter_has_one_several_or_no_addresses() {
         let a = Bytes([1; 20]).to_string();
         let b = Bytes([2; 20]).to_string();
         assert!(matches("{}", 9, &[]) && matches(r#"{"address":null,"topics":null}"#, 9, &[1]));
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_have_places_alternatives_and_gaps() {
+    fn topics_have_positions_alternatives_and_gaps() {
         let (a, b) = (word(1), word(2));
         let second = format!(r#"{{"topics":[null,"{b}"]}}"#);
         assert!(matches(&second, 0, &[9, 2]) && !matches(&second, 0, &[2]));
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_the_same_is_equal() {
+    fn filters_with_the_same_meaning_are_equal() {
         let (a, b) = (word(1), word(2));
         let one = filter(&format!(r#"{{"topics":[["{a}","{b}","{a}"],null]}}"#));
         let other = filter(&format!(r#"{{"address":[],"topics":[["{b}","{a}"]]}}"#));
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_bounded() {
+    fn the_entries_of_a_filter_are_bounded() {
         let many = |count: usize| LogFilter::new(vec![Bytes([0; 20]); count], Vec::new());
         assert!(many(ENTRIES_MAX).is_ok() && many(ENTRIES_MAX + 1).is_err());
         assert!(LogFilter::new(Vec::new(), vec![vec![word(1)]; TOPICS_MAX]).is_ok());

@@ -1,36 +1,36 @@
-//! Which filters a log may be for, without asking each of them: many subscribers have as many filters,
-//! and a block as many logs.
+//! Finds the filters that may match a log without trying all of them: there can be many subscribers, each
+//! with a filter of its own, and many logs in a block.
 //!
-//! Each filter lies under its addresses, else under its first topics, else under what is for any log.
-//! Knows filters by number alone: whether one that is found matches is for the filter to say.
+//! A filter is filed under its addresses, without addresses under its first topics, without either under
+//! [`Key::Any`]. The index knows only the numbers of filters; the caller decides whether one matches.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::filter::{Log, LogFilter};
 use super::wire::hex::{Address, Word};
 
-/// What a filter is found by.
+/// The key that a filter is filed under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
     Address(Address),
-    /// In the first place.
+    /// The topic at the first position.
     Topic(Word),
     Any,
 }
 
-/// Filters by what they ask of a log.
+/// Filters by address and topic.
 #[derive(Debug, Default)]
 pub(super) struct FilterIndex(HashMap<Key, BTreeSet<u32>>);
 
 impl FilterIndex {
-    /// Takes in a filter under a number.
+    /// Adds a filter.
     pub(super) fn insert(&mut self, filter: &LogFilter, number: u32) {
         for key in keys(filter) {
             self.0.entry(key).or_default().insert(number);
         }
     }
 
-    /// Forgets it again.
+    /// Removes a filter.
     pub(super) fn remove(&mut self, filter: &LogFilter, number: u32) {
         for key in keys(filter) {
             if let Some(numbers) = self.0.get_mut(&key) {
@@ -42,7 +42,7 @@ impl FilterIndex {
         }
     }
 
-    /// All filters that can match the log, each once, and some that do not.
+    /// The filters that may match the log, each once.
     pub(super) fn candidates(&self, log: &Log) -> impl Iterator<Item = u32> {
         let topic = log.topics.first().copied().map(Key::Topic);
         let keys = [Some(Key::Address(log.address)), topic, Some(Key::Any)];
@@ -78,15 +78,15 @@ mod tests {
         LogFilter::new(addresses, topics).unwrap()
     }
 
-    /// Every filter of up to two addresses and two places for topics, out of three of each.
+    /// All filters of up to two addresses and two positions of topics, out of three values each.
     fn all_filters() -> Vec<LogFilter> {
         let sets: [&[u8]; 6] = [&[], &[1], &[2], &[3], &[1, 2], &[2, 3]];
-        let places = sets.into_iter().flat_map(|first| sets.map(|second| [first, second]));
-        places.flat_map(|topics| sets.map(|addresses| filter(addresses, &topics))).collect()
+        let positions = sets.into_iter().flat_map(|first| sets.map(|second| [first, second]));
+        positions.flat_map(|topics| sets.map(|addresses| filter(addresses, &topics))).collect()
     }
 
     #[test]
-    fn all_that_match_are_found_once() {
+    fn every_matching_filter_is_found_once() {
         let filters = all_filters();
         let mut index = FilterIndex::default();
         for (number, filter) in filters.iter().enumerate() {
@@ -106,11 +106,11 @@ mod tests {
         for (number, filter) in filters.iter().enumerate() {
             index.remove(filter, number as u32);
         }
-        assert!(index.0.is_empty(), "nothing is left of them");
+        assert!(index.0.is_empty(), "filters are left");
     }
 
     #[test]
-    fn filters_of_others_are_not_asked() {
+    fn filters_under_other_keys_are_not_candidates() {
         let mut index = FilterIndex::default();
         for number in 0..200 {
             index.insert(&filter(&[number], &[]), u32::from(number));

@@ -1,11 +1,19 @@
-//! What the loop tells the service: requests, connections, messages, mail and time.
+//! The service: its state, and the events of the loop that change it.
 
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use super::answer_queue::AnswerQueue;
 use super::backend::{Backend, LinkEvent};
-use super::calls::Via;
+use super::counts::Counts;
+use super::flows::Flows;
+use super::pending_calls::{Origin, PendingCalls, Transport};
+use super::settings::RpcSettings;
+use super::subscriptions::Subscriptions;
 use super::wire::error::RpcError;
-use super::wire::filling::Answer;
+use super::wire::filling::CallAnswer;
+use super::wire::hex::Quantity;
 use super::wire::reply::Reply;
-use super::{OVERDUE, Origin, Rpc};
 use crate::protocol::Message;
 use crate::protocol::handshake::{self, Refusal, Response};
 use crate::reactor::{
@@ -13,7 +21,105 @@ use crate::reactor::{
 };
 use crate::upstream::counts::add;
 
-/// The answer to a POST; to one of notifications alone it has no body.
+/// Initial capacity of a reply: most replies are shorter.
+const REPLY_BYTES: usize = 256;
+/// The timer key of overdue calls. The keys of backends are below 2^63.
+const OVERDUE: u64 = 1 << 63;
+/// Media types of a POST: the registered ones of JSON-RPC over HTTP, and those that its clients send.
+const MEDIA_TYPES: [&str; 3] =
+    ["application/json", "application/json-rpc", "application/jsonrequest"];
+
+/// Serves one network by JSON-RPC.
+#[derive(Debug)]
+pub struct Rpc<B> {
+    pub(super) backend: B,
+    pub(super) settings: RpcSettings,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) pending: PendingCalls,
+    pub(super) answers: AnswerQueue,
+    pub(super) flows: Flows,
+    /// Open WebSockets of clients.
+    open: HashSet<ConnId>,
+    pub(super) counts: Rc<Counts>,
+    /// The results of `eth_chainId` and `net_version`, as JSON.
+    pub(super) chain_id: String,
+    pub(super) net_version: String,
+    /// Unused buffers for replies.
+    pub(super) spares: Vec<String>,
+    has_timer: bool,
+}
+
+impl<B: Backend> Rpc<B> {
+    /// A service whose calls `backend` answers.
+    pub fn new(backend: B, settings: RpcSettings) -> Rpc<B> {
+        let counts = Rc::<Counts>::default();
+        let (each, all) = (settings.subscriptions_per_connection_max, settings.subscriptions_max);
+        let chain_id = backend.network().chain_id;
+        Rpc {
+            subscriptions: Subscriptions::new(each, all, Rc::clone(&counts)),
+            chain_id: format!(r#""{}""#, Quantity(chain_id)),
+            net_version: format!(r#""{chain_id}""#),
+            backend,
+            settings,
+            pending: PendingCalls::default(),
+            answers: AnswerQueue::default(),
+            flows: Flows::default(),
+            open: HashSet::new(),
+            counts,
+            spares: Vec::new(),
+            has_timer: false,
+        }
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// The counts, shared with the source of metrics.
+    pub fn counts(&self) -> Rc<Counts> {
+        Rc::clone(&self.counts)
+    }
+
+    /// An empty reply.
+    fn blank(&mut self) -> Reply {
+        let buffer = self.spares.pop().unwrap_or_else(|| String::with_capacity(REPLY_BYTES));
+        Reply::new(buffer, self.settings.response_bytes_max)
+    }
+
+    /// Keeps an incomplete reply, and stops reading from a connection that has many.
+    fn keep_pending(&mut self, cx: &mut Context<'_>, origin: Origin, reply: Reply) {
+        let Origin { conn, transport } = origin;
+        let flow = self.flows.enter(conn);
+        flow.calls += reply.placeholders();
+        if flow.calls >= self.settings.calls_per_connection_max && transport == Transport::WebSocket
+        {
+            flow.is_saturated = true;
+            add(&self.counts.pauses, 1);
+            cx.pause(conn);
+        }
+        let until = cx.now() + self.settings.call_timeout;
+        flow.replies.push(self.pending.keep(origin, reply, until));
+        self.counts.calls_now.set(self.pending.len() as u64);
+        self.set_overdue_timer(cx);
+    }
+
+    fn set_overdue_timer(&mut self, cx: &mut Context<'_>) {
+        if !self.has_timer
+            && let Some(delay) = self.pending.next_due(cx.now())
+        {
+            self.has_timer = cx.schedule(delay, OVERDUE).is_some();
+        }
+    }
+
+    /// Passes an event of one of the backend's own connections to it.
+    fn on_link(&mut self, cx: &mut Context<'_>, conn: ConnId, event: LinkEvent<'_>) {
+        self.backend.on_link(cx, conn, event);
+        self.announce_all(cx);
+    }
+}
+
+/// The answer to a POST. A POST of notifications alone gets no body.
 pub(super) fn response(mut reply: Reply) -> Response {
     if reply.is_shared() {
         return Response::new(200, "application/json", reply.take_pieces());
@@ -24,13 +130,9 @@ pub(super) fn response(mut reply: Reply) -> Response {
     Response::new(200, "application/json", reply.into_text().into_bytes())
 }
 
-/// Media types of a POST: what JSON-RPC over HTTP registers, and what its clients send.
-const MEDIA_TYPES: [&str; 3] =
-    ["application/json", "application/json-rpc", "application/jsonrequest"];
-
 /// Whether the media type of a POST is JSON. A page of another origin can make a browser send other
-/// media types without a preflight request (Fetch, CORS protocol), and a body without any. So only a
-/// request without Origin, which no browser sends, may have none.
+/// media types without a preflight request (Fetch, CORS protocol), and a body without a media type. So only
+/// a request without Origin, which no browser sends, may lack one.
 fn is_json(request: &handshake::Request<'_>) -> bool {
     if !request.has_header("Content-Type") {
         return !request.has_header("Origin");
@@ -49,7 +151,6 @@ impl<B: Backend> Service for Rpc<B> {
     }
 
     fn on_start(&mut self, cx: &mut Context<'_>) {
-        self.answers.start(cx);
         self.backend.start(cx);
     }
 
@@ -70,27 +171,27 @@ impl<B: Backend> Service for Rpc<B> {
             return Some(Response::text(415, "Content-Type must be application/json"));
         }
         let text = simdutf8::basic::from_utf8(request.body).unwrap_or_default();
-        let origin = Origin { conn, via: Via::Http };
+        let origin = Origin { conn, transport: Transport::Http };
         let mut reply = self.blank();
-        self.take(cx, origin, text, &mut reply);
-        if reply.holes() == 0 {
+        self.dispatch(cx, origin, text, &mut reply);
+        if reply.placeholders() == 0 {
             return Some(response(reply));
         }
-        self.wait(cx, origin, reply);
+        self.keep_pending(cx, origin, reply);
         None
     }
 
     fn is_busy(&self, conn: ConnId) -> bool {
-        // What clients wait for comes by way of the backend's own connections.
+        // Answers that clients wait for arrive on the backend's own connections.
         if self.backend.owns(conn) {
-            return self.calls.len() > 0;
+            return self.pending.len() > 0;
         }
         self.flows.get(conn).is_some_and(|flow| flow.calls > 0)
     }
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         if self.backend.owns(conn) {
-            return self.link(cx, conn, LinkEvent::Opened);
+            return self.on_link(cx, conn, LinkEvent::Opened);
         }
         self.open.insert(conn);
         self.counts.connections_now.set(self.open.len() as u64);
@@ -99,19 +200,19 @@ impl<B: Backend> Service for Rpc<B> {
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
         let text = match message {
             Message::Text(text) => text,
-            // Some clients send their calls as binary frames. What is no text is no JSON either.
+            // Some clients send their calls as binary frames. Bytes that are not UTF-8 are not JSON either.
             Message::Binary(bytes) => simdutf8::basic::from_utf8(bytes).unwrap_or_default(),
         };
         if self.backend.owns(conn) {
-            return self.link(cx, conn, LinkEvent::Message(text));
+            return self.on_link(cx, conn, LinkEvent::Message(text));
         }
-        let origin = Origin { conn, via: Via::WebSocket };
+        let origin = Origin { conn, transport: Transport::WebSocket };
         let mut reply = self.blank();
-        self.take(cx, origin, text, &mut reply);
-        if reply.holes() == 0 {
+        self.dispatch(cx, origin, text, &mut reply);
+        if reply.placeholders() == 0 {
             self.send(cx, conn, reply);
         } else {
-            self.wait(cx, origin, reply);
+            self.keep_pending(cx, origin, reply);
         }
     }
 
@@ -126,22 +227,22 @@ impl<B: Backend> Service for Rpc<B> {
 
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
         if self.backend.owns(conn) {
-            return self.link(cx, conn, LinkEvent::Closed(why));
+            return self.on_link(cx, conn, LinkEvent::Closed(why));
         }
         let flow = self.flows.leave(conn);
-        self.calls.forget(&flow.exchanges);
-        self.counts.calls_now.set(self.calls.len() as u64);
+        self.pending.forget(&flow.replies);
+        self.counts.calls_now.set(self.pending.len() as u64);
         self.subscriptions.forget(conn);
-        self.tell_feeds(cx);
+        self.report_feeds(cx);
         if self.open.remove(&conn) {
             self.counts.connections_now.set(self.open.len() as u64);
         }
     }
 
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
-        // One of each, so that neither waits for all of the other.
+        // One answer and one notice each time: neither kind waits for all of the other.
         let has_answered = self.answer_next(cx);
-        let notice = self.backend.next(cx);
+        let notice = self.backend.receive(cx);
         let has_more = has_answered || notice.is_some();
         if let Some(notice) = notice {
             self.announce(cx, notice);
@@ -152,13 +253,13 @@ impl<B: Backend> Service for Rpc<B> {
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
         if key != OVERDUE {
             self.backend.on_timer(cx, key);
-            return self.hear(cx);
+            return self.announce_all(cx);
         }
         self.has_timer = false;
-        while let Some(ticket) = self.calls.overdue(cx.now()) {
+        while let Some(ticket) = self.pending.overdue(cx.now()) {
             add(&self.counts.timeouts, 1);
-            self.settle(cx, ticket, &Answer::Own(Err(RpcError::timed_out())));
+            self.settle(cx, ticket, &CallAnswer::Own(Err(RpcError::timed_out())));
         }
-        self.watch_overdue(cx);
+        self.set_overdue_timer(cx);
     }
 }

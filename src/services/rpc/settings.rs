@@ -1,4 +1,4 @@
-//! The limits of one network, and what they ask of its route.
+//! The limits of one network, and the route that they need.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use crate::reactor::settings::RouteSettings;
 /// The limits of one network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RpcSettings {
-    /// WebSockets at once; one more is answered 503.
+    /// Open WebSockets; one more gets 503.
     pub connections_max: usize,
-    /// Subscriptions of one connection; one more is answered -32005.
+    /// Subscriptions of one connection; one more gets -32005.
     pub subscriptions_per_connection_max: usize,
-    /// Subscriptions of all connections; one more is answered -32005.
+    /// Subscriptions of all connections; one more gets -32005.
     pub subscriptions_max: usize,
-    /// Calls of one batch; past it -32600.
+    /// Calls of one batch; a larger one gets -32600.
     pub batch_items_max: usize,
-    /// Bytes of a message; past it 1009, or 413.
+    /// Bytes of a message; a larger one gets 1009, or 413 by POST.
     pub request_bytes_max: usize,
-    /// Bytes of a reply; past it -32003.
+    /// Bytes of a reply; a larger one becomes -32003.
     pub response_bytes_max: usize,
-    /// Brackets open at once within parameters; past it -32600.
+    /// Depth of nesting of parameters; deeper ones get -32600.
     pub depth_max: usize,
-    /// Calls of one connection under way, from which on it is not read from. A batch counts whole.
+    /// Pending calls of one connection. When they are reached, reading pauses. All calls of a batch count.
     pub calls_per_connection_max: usize,
-    /// Calls of all connections under way; one more is answered -32005.
+    /// Pending calls of all connections; one more gets -32005.
     pub calls_max: usize,
-    /// How long a call may be under way; past it -32002.
+    /// Timeout of a call, which then gets -32002.
     pub call_timeout: Duration,
 }
 
@@ -50,7 +50,7 @@ impl Default for RpcSettings {
 impl RpcSettings {
     /// `route` with room for the largest message and the largest reply.
     pub fn fit(&self, route: RouteSettings) -> RouteSettings {
-        /// Framing, an id, and the words around a result.
+        /// Framing, an id, and the text around a result.
         const AROUND: usize = 64 * 1024;
         let hard = route.outbox_soft + self.response_bytes_max + AROUND;
         RouteSettings {

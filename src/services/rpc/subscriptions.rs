@@ -1,10 +1,10 @@
-//! Who has subscribed to what, and how news reach them.
+//! The subscriptions of clients, and the notifications for them.
 //!
-//! What is subscribed to is a [`Feed`]: one for each kind and each distinct filter. A subscription's id
-//! is scoped to its connection: it names the feed, and how many of the same the connection has. So the
-//! ids of most subscribers to a feed are equal, and one frame, encoded once, is right for all of them.
-//! Members are the loop's topics, one for each id, which a connection joins only once the reply that
-//! names the id is on its way.
+//! A [`Feed`] is one kind of notification, or the logs of one distinct filter. The id of a subscription is unique
+//! within its connection: it consists of the feed and of an ordinal, which differs only if one connection
+//! subscribes to the same feed several times. So most subscribers to a feed have the same id, and one
+//! encoded frame serves all of them. Each id is a topic of the loop. A connection joins it when the reply
+//! with the id has been queued.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -17,44 +17,44 @@ use super::index::FilterIndex;
 use super::wire::error::RpcError;
 use super::wire::object;
 use super::wire::request::Call;
-use super::wire::subscription::SubscriptionId;
+use super::wire::subscription::{SubscriptionId, write_notification};
 use crate::protocol::{CloseCode, Message, SharedFrame};
 use crate::reactor::{ConnId, Context, PublishOptions, Target};
 use crate::upstream::counts::add;
 
-/// What can be subscribed to.
+/// A kind of subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Headers of new blocks.
     Heads,
     /// Logs of new blocks.
     Logs(Rc<LogFilter>),
-    /// Transactions that wait for their block: all of each, or its hash.
+    /// Pending transactions.
     Pending {
-        /// All of it.
+        /// Whole transactions, or hashes only.
         full: bool,
     },
-    /// Whether the node catches up.
+    /// Whether the node is syncing.
     Syncing,
 }
 
-/// Where news come from: what comes from one place begins together.
+/// A source of notifications. All feeds of one source start together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// Blocks, and what is in them.
+    /// Blocks and their logs.
     Chain,
-    /// Transactions that wait.
-    Pool,
-    /// The node's state.
+    /// Pending transactions.
+    Mempool,
+    /// The state of the node.
     Node,
 }
 
 impl Kind {
-    /// Where its news come from.
+    /// The source of its notifications.
     pub fn source(&self) -> Source {
         match self {
             Kind::Heads | Kind::Logs(_) => Source::Chain,
-            Kind::Pending { .. } => Source::Pool,
+            Kind::Pending { .. } => Source::Mempool,
             Kind::Syncing => Source::Node,
         }
     }
@@ -89,15 +89,15 @@ impl Kind {
     }
 }
 
-/// One thing that is subscribed to.
+/// One kind of notification, or the logs of one filter.
 #[derive(Debug)]
 struct Feed {
     kind: Kind,
-    /// Subscriptions by ordinal.
+    /// The number of subscriptions with each ordinal.
     members: Vec<usize>,
 }
 
-/// All that is subscribed to.
+/// All feeds with subscribers.
 #[derive(Debug, Default)]
 pub struct Feeds {
     feeds: HashMap<u32, Feed>,
@@ -107,22 +107,22 @@ pub struct Feeds {
 }
 
 impl Feeds {
-    /// Whether anybody wants new heads.
+    /// Whether there are subscribers to new heads.
     pub fn heads(&self) -> bool {
         self.numbers.contains_key(&Kind::Heads)
     }
 
-    /// Whether anybody wants transactions that wait, all of each (`full`) or their hashes.
+    /// Whether there are subscribers to pending transactions: whole ones (`full`), or hashes.
     pub fn pending(&self, full: bool) -> bool {
         self.numbers.contains_key(&Kind::Pending { full })
     }
 
-    /// Whether anybody wants to know of catching up.
+    /// Whether there are subscribers to the state of syncing.
     pub fn syncing(&self) -> bool {
         self.numbers.contains_key(&Kind::Syncing)
     }
 
-    /// The distinct filters of those who want logs.
+    /// The distinct filters of subscribers to logs.
     pub fn filters(&self) -> impl Iterator<Item = &LogFilter> {
         self.numbers.keys().filter_map(|kind| match kind {
             Kind::Logs(filter) => Some(&**filter),
@@ -130,8 +130,8 @@ impl Feeds {
         })
     }
 
-    /// The feeds of those whose filters match.
-    fn wanting(&self, log: &Log) -> impl Iterator<Item = u32> {
+    /// The feeds whose filters match a log.
+    fn matching(&self, log: &Log) -> impl Iterator<Item = u32> {
         let matches = |number: &u32| match self.feeds.get(number).map(|feed| &feed.kind) {
             Some(Kind::Logs(filter)) => filter.matches(&log.address, &log.topics),
             _ => false,
@@ -139,22 +139,22 @@ impl Feeds {
         self.filters.candidates(log).filter(matches)
     }
 
-    /// How many things that differ are subscribed to.
+    /// The number of feeds.
     pub fn len(&self) -> usize {
         self.feeds.len()
     }
 
-    /// Whether nobody has subscribed to anything.
+    /// Whether there are no subscribers.
     pub fn is_empty(&self) -> bool {
         self.feeds.is_empty()
     }
 
-    /// The feed's number, and whether it is new.
+    /// The number of the feed, and whether it is new.
     fn open(&mut self, kind: Kind) -> (u32, bool) {
         if let Some(&number) = self.numbers.get(&kind) {
             return (number, false);
         }
-        // Four thousand million filters later a number may come again; one in use does not.
+        // After 2^32 feeds the numbers start again; numbers in use are skipped.
         loop {
             self.last = self.last.wrapping_add(1);
             if !self.feeds.contains_key(&self.last) {
@@ -169,7 +169,7 @@ impl Feeds {
         (self.last, true)
     }
 
-    /// Takes a subscription away; whether it was the feed's last.
+    /// Removes a subscription. `true`: it was the last one of its feed.
     fn leave(&mut self, id: SubscriptionId) -> bool {
         let Some(feed) = self.feeds.get_mut(&id.feed) else {
             return false;
@@ -195,9 +195,9 @@ pub(super) struct Subscriptions {
     by_connection: HashMap<ConnId, Vec<SubscriptionId>>,
     count: usize,
     counts: Rc<Counts>,
-    /// The notification being made; kept for its memory.
+    /// The text of a notification; kept to reuse its memory.
     text: String,
-    /// A feed has come or gone since this was last asked.
+    /// A feed was added or removed since [`Subscriptions::take_changed`].
     changed: bool,
 }
 
@@ -223,12 +223,12 @@ impl Subscriptions {
         &self.feeds
     }
 
-    /// Whether a feed has come or gone since this was last asked.
+    /// Whether a feed was added or removed since the last call.
     pub(super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 
-    /// Notes a subscription. It is sent nothing until it is [activated](Subscriptions::activate).
+    /// Adds a subscription. It gets no notifications until it is [activated](Subscriptions::activate).
     pub(super) fn add(&mut self, conn: ConnId, kind: Kind) -> Result<SubscriptionId, RpcError> {
         let held = self.by_connection.get(&conn).map_or(0, Vec::len);
         if held >= self.per_connection_max {
@@ -250,22 +250,22 @@ impl Subscriptions {
             feed.members[place] += 1;
         }
         self.count += 1;
-        self.tell();
+        self.update_counts();
         Ok(id)
     }
 
-    /// From here on the subscription, if it is still there, is sent what it is for.
+    /// From now on the subscription, if it still exists, gets notifications.
     pub(super) fn activate(&self, cx: &mut Context<'_>, conn: ConnId, id: SubscriptionId) {
         let is_held = self.by_connection.get(&conn).is_some_and(|own| own.contains(&id));
         if is_held && let Err(error) = cx.subscribe(conn, &id.to_string()) {
-            // The connection is ending; or networks share the loop's limit on topics, and together have
-            // reached it. Who was told that it is subscribed must not wait for what never comes.
-            log::debug!("{conn}: subscription not joined: {error:?}");
+            // The connection is ending, or all networks together have reached the loop's limit on topics. A
+            // client with a subscription id must not wait for notifications that never come.
+            log::debug!("{conn}: cannot subscribe: {error:?}");
             cx.close(conn, CloseCode::TRY_AGAIN_LATER, "too many subscriptions");
         }
     }
 
-    /// Ends a subscription of this connection.
+    /// Ends a subscription.
     pub(super) fn remove(
         &mut self,
         cx: &mut Context<'_>,
@@ -279,7 +279,7 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Ends a subscription that was not activated; `None` if there is no such one.
+    /// Ends a subscription that is not activated; `None` if it does not exist.
     pub(super) fn take_back(&mut self, conn: ConnId, id: SubscriptionId) -> Option<()> {
         let own = self.by_connection.get_mut(&conn)?;
         let at = own.iter().position(|held| *held == id)?;
@@ -291,12 +291,12 @@ impl Subscriptions {
         Some(())
     }
 
-    /// Where its news come from, if it is there.
+    /// The source of a subscription, if it exists.
     pub(super) fn source(&self, id: SubscriptionId) -> Option<Source> {
         self.feeds.feeds.get(&id.feed).map(|feed| feed.kind.source())
     }
 
-    /// Ends all subscriptions of a connection that is gone.
+    /// Ends all subscriptions of a connection that has ended.
     pub(super) fn forget(&mut self, conn: ConnId) {
         for id in self.by_connection.remove(&conn).unwrap_or_default() {
             self.leave(id);
@@ -306,32 +306,32 @@ impl Subscriptions {
     fn leave(&mut self, id: SubscriptionId) {
         self.changed |= self.feeds.leave(id);
         self.count -= 1;
-        self.tell();
+        self.update_counts();
     }
 
-    fn tell(&self) {
+    fn update_counts(&self) {
         self.counts.subscriptions_now.set(self.count as u64);
         self.counts.feeds_now.set(self.feeds.len() as u64);
     }
 
-    /// Connections with a subscription to what comes from there.
+    /// The connections that subscribe to a source.
     pub(super) fn subscribers(&self, source: Source) -> Vec<ConnId> {
-        let wants = |id: &SubscriptionId| self.source(*id) == Some(source);
-        let wanting = self.by_connection.iter().filter(|(_, own)| own.iter().any(wants));
-        wanting.map(|(conn, _)| *conn).collect()
+        let is_of = |id: &SubscriptionId| self.source(*id) == Some(source);
+        let subscribers = self.by_connection.iter().filter(|(_, own)| own.iter().any(is_of));
+        subscribers.map(|(conn, _)| *conn).collect()
     }
 
-    /// Tells the subscribers to one kind.
+    /// Notifies the subscribers of one kind.
     pub(super) fn publish(&mut self, cx: &mut Context<'_>, kind: &Kind, result: &RawValue) {
         if let Some(&number) = self.feeds.numbers.get(kind) {
             self.publish_to(cx, number, result);
         }
     }
 
-    /// Tells those whose filters match: each distinct filter that may is asked once.
+    /// Notifies the subscribers whose filters match. Each distinct filter is matched at most once.
     pub(super) fn publish_log(&mut self, cx: &mut Context<'_>, log: &Log) {
-        let wanting: Vec<u32> = self.feeds.wanting(log).collect();
-        for number in wanting {
+        let matching: Vec<u32> = self.feeds.matching(log).collect();
+        for number in matching {
             self.publish_to(cx, number, &log.json);
         }
     }
@@ -346,17 +346,12 @@ impl Subscriptions {
                 continue;
             }
             self.text.clear();
-            self.text +=
-                r#"{"jsonrpc":"2.0","method":"eth_subscription","params":{"subscription":""#;
-            self.text += &id;
-            self.text += r#"","result":"#;
-            self.text += result.get();
-            self.text += "}}";
+            write_notification(&mut self.text, &id, result.get());
             let frame = SharedFrame::message(Message::Text(&self.text));
             add(&self.counts.notifications_encoded, 1);
-            let told = cx.publish(Target::Topic(&id), &frame, PublishOptions::default());
-            add(&self.counts.notifications_sent, told.sent);
-            add(&self.counts.notifications_dropped, told.refused);
+            let outcome = cx.publish(Target::Topic(&id), &frame, PublishOptions::default());
+            add(&self.counts.notifications_sent, outcome.sent);
+            add(&self.counts.notifications_dropped, outcome.refused);
         }
     }
 }

@@ -61,11 +61,11 @@ impl Backend for Gateway {
         Ok(Progress::Later)
     }
 
-    fn said(&mut self) -> Option<Notice> {
+    fn next_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
     }
 
-    fn next(&mut self, cx: &mut Context<'_>) -> Option<Notice> {
+    fn receive(&mut self, cx: &mut Context<'_>) -> Option<Notice> {
         if self.notices.is_empty() {
             let mail = self.mail.as_ref()?.try_recv().ok()?;
             self.take(cx, mail);
@@ -83,7 +83,7 @@ impl Backend for Gateway {
         self.go_on(cx);
     }
 
-    fn has_begun(&self, source: Source) -> bool {
+    fn is_started(&self, source: Source) -> bool {
         self.watch.has_begun(source)
     }
 

@@ -34,7 +34,7 @@ use self::socket::{HEADS_ID, Socket, Subscription};
 use self::watch::{Purpose, Watch};
 use super::backend::{Notice, Ticket};
 use super::wire::answer::Outcome;
-use super::wire::answer::{Incoming, NO_ID};
+use super::wire::answer::{Incoming, NO_ID, Notification};
 use super::wire::error::RpcError;
 use crate::reactor::{ConnId, Context, MailReceiver, RouteId, ServiceTimer, Time, TlsError};
 use crate::upstream::counts::{UpstreamCounts, add};
@@ -303,12 +303,12 @@ impl Gateway {
                 let finished = self.calls.finish(TryId::from_wire(id), outcome, now);
                 self.conclude(finished, now);
             }
-            Some(Incoming::News(id, news)) => {
-                if matches!(&socket.heads, Subscription::Held(held) if held == id.get()) {
-                    self.watch.push(&news, now);
+            Some(Incoming::Notification(Notification { subscription, result })) => {
+                if matches!(&socket.heads, Subscription::Held(held) if held == subscription.get()) {
+                    self.watch.push(&result, now);
                 }
             }
-            Some(Incoming::Aside) => {}
+            Some(Incoming::Other) => {}
         }
     }
 

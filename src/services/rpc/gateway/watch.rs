@@ -235,7 +235,7 @@ impl Watch {
     pub(super) fn has_begun(&self, source: Source) -> bool {
         match source {
             Source::Chain => self.has_begun,
-            Source::Pool => self.filter.is_some(),
+            Source::Mempool => self.filter.is_some(),
             Source::Node => true,
         }
     }
@@ -277,7 +277,7 @@ impl Watch {
     }
 
     fn announce_beginning(&mut self, source: Source, outcome: Result<(), RpcError>) {
-        self.notices.push_back(Notice::Begun { source, outcome });
+        self.notices.push_back(Notice::Started { source, outcome });
     }
 
     fn ask(

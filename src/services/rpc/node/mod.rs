@@ -316,7 +316,7 @@ impl Backend for Node {
         Ok(Progress::Done)
     }
 
-    fn next(&mut self, _: &mut Context<'_>) -> Option<Notice> {
+    fn receive(&mut self, _: &mut Context<'_>) -> Option<Notice> {
         if self.notices.is_empty() {
             let post = self.running.as_ref()?.mail.try_recv().ok()?;
             self.read(post);

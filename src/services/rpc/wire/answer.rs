@@ -1,7 +1,7 @@
-//! What an upstream sends: the answer to a request, or a notification of a subscription.
+//! Reads the messages of an upstream: the answer to a request, or the notification of a subscription.
 //!
-//! The text may be anything; text that is neither is `None`. An answer whose id can be read but whose
-//! rest is malformed fails the call with that id, and no other call. Results and errors pass unchanged.
+//! Text that is neither is `None`. If the id of a malformed answer can be read, the request with that id
+//! fails, and no other request. Results and errors pass unchanged.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,25 +9,33 @@ use serde_json::value::RawValue;
 use super::error::RpcError;
 use super::object;
 
-/// The id of an answer whose `id` is `null` or missing: no request has it.
+/// Stands for an `id` that is `null` or missing. No request has this id.
 pub(crate) const NO_ID: u64 = 0;
 
-/// The end of a call: a result, which is any JSON, or an error.
+/// The outcome of a call: a result, which is any JSON, or an error.
 pub type Outcome = Result<Box<RawValue>, RpcError>;
 
-/// The answer has the id of a request, but is no valid answer.
+/// The answer has the id of a request, but is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
 /// A message from an upstream.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    /// The answer to the request with this id, or [`Malformed`].
+    /// The answer to the request with this id.
     Answer(u64, Result<Outcome, Malformed>),
-    /// A subscription's id at the upstream, as JSON (most are strings, some numbers), and its result.
-    News(Box<RawValue>, Box<RawValue>),
-    /// A request or a notification that belongs to no subscription.
-    Aside,
+    /// The notification of a subscription.
+    Notification(Notification),
+    /// A request, or a notification outside subscriptions.
+    Other,
+}
+
+/// The notification of a subscription.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Notification {
+    /// The id of the subscription at the upstream, as JSON: most are strings, some are numbers.
+    pub(crate) subscription: Box<RawValue>,
+    pub(crate) result: Box<RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +52,7 @@ struct Members<'a> {
     params: Option<&'a RawValue>,
 }
 
-/// The one member that says whose answer is malformed.
+/// The id of a malformed answer.
 #[derive(Deserialize)]
 struct Id {
     id: u64,
@@ -58,28 +66,18 @@ struct ErrorMembers<'a> {
     data: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct News<'a> {
-    #[serde(borrow)]
-    subscription: &'a RawValue,
-    #[serde(borrow)]
-    result: &'a RawValue,
-}
-
 impl Incoming {
     /// Reads a message.
     pub(crate) fn parse(text: &str) -> Option<Incoming> {
         let Ok(members) = object::from_str(text) else {
-            // A member that comes twice makes an answer malformed, unless it is the id.
+            // A duplicate member makes an answer malformed; a duplicate id makes it unreadable.
             let Id { id } = object::from_str(text).ok()?;
             return Some(Incoming::Answer(id, Err(Malformed)));
         };
         let Members { id, result, error, method, params } = members;
         if method.is_some() {
-            let news = params.and_then(|params| object::from_str(params.get()).ok());
-            return Some(news.map_or(Incoming::Aside, |News { subscription, result }| {
-                Incoming::News(subscription.to_owned(), result.to_owned())
-            }));
+            let notification = params.and_then(|params| object::from_str(params.get()).ok());
+            return Some(notification.map_or(Incoming::Other, Incoming::Notification));
         }
         let id = id.map_or(Some(NO_ID), |id| id.get().parse().ok())?;
         Some(Incoming::Answer(id, outcome(result, error).ok_or(Malformed)))
@@ -89,7 +87,7 @@ impl Incoming {
     pub(crate) fn answer_to(self, id: u64) -> Option<Result<Outcome, Malformed>> {
         match self {
             Incoming::Answer(answered, outcome) if answered == id => Some(outcome),
-            Incoming::Answer(..) | Incoming::News(..) | Incoming::Aside => None,
+            Incoming::Answer(..) | Incoming::Notification(_) | Incoming::Other => None,
         }
     }
 }
@@ -103,8 +101,8 @@ pub(crate) fn posted_answer(id: u64, text: &str) -> Option<Result<Outcome, Malfo
     }
 }
 
-/// The outcome of an answer (JSON-RPC 2.0, 5): a result or an error, not both. Some servers send `null`
-/// in the place of the other one.
+/// The outcome of an answer (JSON-RPC 2.0, 5): a result or an error, not both. Some servers send the other
+/// one as `null`.
 fn outcome(result: Option<&RawValue>, error: Option<&RawValue>) -> Option<Outcome> {
     match (result, error) {
         (Some(result), None) => Some(Ok(result.to_owned())),
@@ -127,7 +125,7 @@ mod tests {
     fn answer(text: &str) -> Option<(u64, Result<Outcome, Malformed>)> {
         match Incoming::parse(text)? {
             Incoming::Answer(id, outcome) => Some((id, outcome)),
-            Incoming::News(..) | Incoming::Aside => None,
+            Incoming::Notification(_) | Incoming::Other => None,
         }
     }
 
@@ -181,15 +179,15 @@ mod tests {
     }
 
     #[test]
-    fn notifications_name_their_subscription_by_a_string_or_a_number() {
+    fn subscription_ids_are_strings_or_numbers() {
         for name in [r#""0xa""#, "23"] {
             let text = format!(
                 r#"{{"jsonrpc":"2.0","method":"eth_subscription",
                 "params":{{"subscription":{name},"result":[1]}}}}"#
             );
             match Incoming::parse(&text) {
-                Some(Incoming::News(id, result)) => {
-                    assert_eq!((id.get(), result.get()), (name, "[1]"));
+                Some(Incoming::Notification(Notification { subscription, result })) => {
+                    assert_eq!((subscription.get(), result.get()), (name, "[1]"));
                 }
                 other => panic!("{other:?}"),
             }
@@ -197,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn other_requests_and_notifications_of_an_upstream_are_no_answers() {
+    fn requests_and_other_notifications_of_an_upstream_are_not_answers() {
         for text in [
             r#"{"jsonrpc":"2.0","method":"telemetry","params":{"peers":3}}"#,
             r#"{"jsonrpc":"2.0","method":"telemetry","params":[1]}"#,
@@ -205,12 +203,12 @@ mod tests {
             r#"{"jsonrpc":"2.0","method":"ready"}"#,
             r#"{"jsonrpc":"2.0","id":7,"method":"ping","params":[]}"#,
         ] {
-            assert!(matches!(Incoming::parse(text), Some(Incoming::Aside)), "{text}");
+            assert!(matches!(Incoming::parse(text), Some(Incoming::Other)), "{text}");
         }
     }
 
     #[test]
-    fn text_without_a_readable_id_is_no_answer() {
+    fn text_without_a_readable_id_is_not_an_answer() {
         for text in [
             "",
             "<html>",

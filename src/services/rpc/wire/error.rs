@@ -1,46 +1,46 @@
-//! What a call is answered when it cannot be answered: the codes of JSON-RPC 2.0 and of Ethereum.
+//! Errors of calls, with the codes of JSON-RPC 2.0 and of Ethereum.
 //!
-//! One constructor for each mistake, so that every code and its words stand here and nowhere else.
+//! One constructor for each kind of error, so that all codes and most messages stand here.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::value::RawValue;
 
-/// An error as JSON-RPC 2.0 (5.1) has it: ours, or an upstream's passed on as it came.
+/// An error object of JSON-RPC 2.0 (5.1): weir's own, or an upstream's, passed on unchanged.
 #[derive(Debug, Clone)]
 pub struct RpcError {
-    /// What programs go by.
+    /// The code, for programs.
     pub code: i64,
-    /// What people read.
+    /// The message, for people.
     pub message: Cow<'static, str>,
-    /// Whatever else an upstream has said.
+    /// Further data of an upstream.
     pub data: Option<Box<RawValue>>,
 }
 
 impl RpcError {
-    /// The text is no JSON.
+    /// The text is not JSON.
     pub const PARSE: i64 = -32700;
-    /// It is JSON, but no call.
+    /// The JSON is not a call.
     pub const INVALID_REQUEST: i64 = -32600;
-    /// There is no such method, or no such subscription.
+    /// The method or the kind of subscription is unknown.
     pub const METHOD_NOT_FOUND: i64 = -32601;
-    /// The method does not take these parameters.
+    /// The parameters are invalid.
     pub const INVALID_PARAMS: i64 = -32602;
-    /// A fault of ours.
+    /// An internal error.
     pub const INTERNAL: i64 = -32603;
-    /// Whatever the server cannot do just now.
+    /// The server cannot do this, or not now.
     pub const SERVER: i64 = -32000;
-    /// No notifications over this transport.
+    /// This transport has no notifications.
     pub const NOTIFICATIONS: i64 = -32001;
-    /// It took too long.
+    /// No answer in time.
     pub const TIMEOUT: i64 = -32002;
-    /// The answer would be too large.
+    /// The response would be too large.
     pub const TOO_LARGE: i64 = -32003;
     /// A limit is reached.
     pub const LIMIT: i64 = -32005;
 
-    /// Every code that we give ourselves: labels of a metric are bounded by it.
+    /// All codes of weir's own errors. They bound the labels of a metric.
     pub const CODES: [i64; 10] = [
         RpcError::PARSE,
         RpcError::INVALID_REQUEST,
@@ -54,66 +54,66 @@ impl RpcError {
         RpcError::LIMIT,
     ];
 
-    /// Any error.
+    /// An error with any code.
     pub fn new(code: i64, message: impl Into<Cow<'static, str>>) -> RpcError {
         RpcError { code, message: message.into(), data: None }
     }
 
-    /// Broken JSON.
+    /// -32700: the text is not JSON.
     pub fn parse() -> RpcError {
         RpcError::new(RpcError::PARSE, "parse error")
     }
 
-    /// JSON that is no call, and why.
-    pub fn invalid_request(why: &'static str) -> RpcError {
-        RpcError::new(RpcError::INVALID_REQUEST, why)
+    /// -32600: the JSON is not a call.
+    pub fn invalid_request(message: &'static str) -> RpcError {
+        RpcError::new(RpcError::INVALID_REQUEST, message)
     }
 
-    /// A method that nobody here knows.
+    /// -32601: the method is unknown.
     pub fn unknown_method(method: &str) -> RpcError {
-        /// Characters of a name that are worth repeating.
+        /// Characters of the method's name that the message repeats.
         const NAME_CHARS_MAX: usize = 64;
         let shown: String = method.chars().take(NAME_CHARS_MAX).collect();
         let message = format!("the method {shown} does not exist/is not available");
         RpcError::new(RpcError::METHOD_NOT_FOUND, message)
     }
 
-    /// Parameters that the method does not take, and why.
-    pub fn invalid_params(why: impl Into<Cow<'static, str>>) -> RpcError {
-        RpcError::new(RpcError::INVALID_PARAMS, why)
+    /// -32602: the parameters are invalid.
+    pub fn invalid_params(message: impl Into<Cow<'static, str>>) -> RpcError {
+        RpcError::new(RpcError::INVALID_PARAMS, message)
     }
 
-    /// A fault of ours.
+    /// -32603: an internal error.
     pub fn internal() -> RpcError {
         RpcError::new(RpcError::INTERNAL, "internal error")
     }
 
-    /// Something that the server will not or cannot do, and why.
-    pub fn server(why: impl Into<Cow<'static, str>>) -> RpcError {
-        RpcError::new(RpcError::SERVER, why)
+    /// -32000: the server refuses or fails.
+    pub fn server(message: impl Into<Cow<'static, str>>) -> RpcError {
+        RpcError::new(RpcError::SERVER, message)
     }
 
-    /// A subscription where nothing can be pushed.
+    /// -32001: a subscription over a transport without notifications.
     pub fn no_notifications() -> RpcError {
         RpcError::new(RpcError::NOTIFICATIONS, "notifications not supported")
     }
 
-    /// No answer in time.
+    /// -32002: no answer in time.
     pub fn timed_out() -> RpcError {
         RpcError::new(RpcError::TIMEOUT, "request timed out")
     }
 
-    /// An answer larger than may be sent.
+    /// -32003: the response exceeds its limit.
     pub fn too_large() -> RpcError {
         RpcError::new(RpcError::TOO_LARGE, "response too large")
     }
 
-    /// A limit, by name.
-    pub fn limit(which: &'static str) -> RpcError {
-        RpcError::new(RpcError::LIMIT, which)
+    /// -32005: a limit is reached.
+    pub fn limit(message: &'static str) -> RpcError {
+        RpcError::new(RpcError::LIMIT, message)
     }
 
-    /// As many calls under way as there may be.
+    /// -32005: too many calls are pending.
     pub fn busy() -> RpcError {
         RpcError::limit("busy")
     }

@@ -1,45 +1,47 @@
-//! Results on their way into replies: copied into one, or shared by several.
+//! Answers of calls, and how their results get into replies: copied into one, or shared by several.
 
 use std::sync::Arc;
 
 use super::answer::Outcome;
 use super::error::RpcError;
 
-/// Bytes of a result from which on several replies share it: below, a copy costs less.
+/// Several replies share a result of at least this size: a copy of a smaller one costs less.
 pub(crate) const SHARED_BYTES_MIN: usize = 4 * 1024;
 
-/// What calls are answered.
+/// The answer to one or more calls.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum CallAnswer {
     Own(Outcome),
     /// A result that several replies share.
     Shared(Arc<[u8]>),
 }
 
-impl Answer {
-    /// For so many calls.
-    pub(crate) fn new(outcome: Outcome, calls: usize) -> Answer {
+impl CallAnswer {
+    /// The answer to this number of calls.
+    pub(crate) fn new(outcome: Outcome, calls: usize) -> CallAnswer {
         match outcome {
             Ok(result) if calls > 1 && result.get().len() >= SHARED_BYTES_MIN => {
-                Answer::Shared(Box::<str>::from(result).into_boxed_bytes().into())
+                CallAnswer::Shared(Box::<str>::from(result).into_boxed_bytes().into())
             }
-            outcome => Answer::Own(outcome),
+            outcome => CallAnswer::Own(outcome),
         }
     }
 
     pub(crate) fn filling(&self) -> Result<Filling<'_>, &RpcError> {
         match self {
-            Answer::Own(outcome) => outcome.as_ref().map(|result| Filling::Copied(result.get())),
-            Answer::Shared(result) => Ok(Filling::Shared(result)),
+            CallAnswer::Own(outcome) => {
+                outcome.as_ref().map(|result| Filling::Copied(result.get()))
+            }
+            CallAnswer::Shared(result) => Ok(Filling::Shared(result)),
         }
     }
 }
 
-/// A result, as JSON.
+/// A result that fills a placeholder, as JSON.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Filling<'a> {
     Copied(&'a str),
-    /// Other replies have it, too.
+    /// Shared with other replies.
     Shared(&'a Arc<[u8]>),
 }
 

@@ -1,14 +1,14 @@
 //! Ethereum's notation of numbers and bytes: `0x` and hexadecimal digits.
 //!
-//! A *quantity* is a number without leading zeros, *data* are whole bytes. Input is checked for its
-//! length before anything is made of it.
+//! A *quantity* is a number without leading zeros, *data* are whole bytes. The length of input is checked
+//! before it is decoded.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
 
-/// Why text is no quantity or no data of the length wanted.
+/// The text is not a quantity, or not data of the expected length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HexError;
 
@@ -20,11 +20,11 @@ impl fmt::Display for HexError {
 
 impl std::error::Error for HexError {}
 
-/// Bytes of a fixed number, as data.
+/// `N` bytes, written as data.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Bytes<const N: usize>(pub [u8; N]);
 
-/// An account or a contract.
+/// The address of an account or a contract.
 pub type Address = Bytes<20>;
 /// A hash, or a topic of a log.
 pub type Word = Bytes<32>;
@@ -33,7 +33,7 @@ impl<const N: usize> Bytes<N> {
     /// Reads data of exactly `N` bytes.
     ///
     /// # Errors
-    /// It is no data, or of another length.
+    /// The text is not data, or has another length.
     pub fn parse(text: &str) -> Result<Bytes<N>, HexError> {
         let digits = text.strip_prefix("0x").ok_or(HexError)?;
         let mut bytes = [0; N];
@@ -70,18 +70,18 @@ impl<'de, const N: usize> Deserialize<'de> for Bytes<N> {
     }
 }
 
-/// A number, as a quantity.
+/// A number, written as a quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Quantity(pub u64);
 
 impl Quantity {
-    /// Reads a quantity. Leading zeros are forgiven, as nodes of the field do.
+    /// Reads a quantity. Leading zeros are accepted, as other nodes do.
     ///
     /// # Errors
-    /// It is none, or above 64 bits.
+    /// The text is not a quantity, or needs more than 64 bits.
     pub fn parse(text: &str) -> Result<Quantity, HexError> {
         let digits = text.strip_prefix("0x").ok_or(HexError)?;
-        // from_str_radix would take a sign.
+        // from_str_radix accepts a sign.
         let is_plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         let value = is_plain.then(|| u64::from_str_radix(digits, 16).ok()).flatten();
         value.map(Quantity).ok_or(HexError)
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities() {
+    fn quantities_are_read_and_written() {
         for (text, value) in [("0x0", 0), ("0x849", 0x849), ("0xffffffffffffffff", u64::MAX)] {
             assert_eq!(Quantity::parse(text), Ok(Quantity(value)));
             assert_eq!(Quantity(value).to_string(), text);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn data_has_its_length() {
+    fn data_of_another_length_is_rejected() {
         let address = format!("0x{}", "aB".repeat(20));
         assert_eq!(Address::parse(&address), Ok(Bytes([0xAB; 20])));
         assert_eq!(Bytes([0xAB; 20]).to_string(), address.to_lowercase());

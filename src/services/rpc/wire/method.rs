@@ -1,24 +1,24 @@
-//! Methods, as far as metrics tell them apart.
+//! Classes of methods, for metrics.
 
-/// A kind of method, for metrics: names come from clients and have no bound.
+/// A class of methods. Metrics have no label for the method itself: clients send any name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// What is said of the chain without looking into it.
+    /// The chain and the node as a whole.
     Info,
     /// Blocks, transactions, receipts, accounts.
     Read,
     /// Ranges of logs.
     Logs,
-    /// Transactions sent.
+    /// Sending transactions.
     Send,
     /// Subscriptions.
     Subscribe,
-    /// Anything else.
+    /// All other methods.
     Other,
 }
 
 impl Class {
-    /// Every class, in the order of its numbers.
+    /// All classes, by their discriminants.
     pub const ALL: [Class; 6] =
         [Class::Info, Class::Read, Class::Logs, Class::Send, Class::Subscribe, Class::Other];
 
@@ -37,7 +37,7 @@ impl Class {
         }
     }
 
-    /// The value of a label.
+    /// The value of the metrics' label.
     pub fn name(self) -> &'static str {
         match self {
             Class::Info => "info",

@@ -1,7 +1,7 @@
 //! The text of JSON-RPC 2.0: reads the calls of clients and the answers of upstreams, writes replies.
 //!
-//! Knows no connection, no backend and no subscriber. Whatever a peer sent is borrowed or kept as the
-//! bytes that it was, and checked against bounds before anything is collected from it.
+//! Knows no connection, backend or subscriber. Ids, parameters and results stay the bytes that a peer sent.
+//! What is collected from a message is bounded.
 
 pub(super) mod answer;
 pub(super) mod error;

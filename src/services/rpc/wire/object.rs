@@ -1,4 +1,4 @@
-//! JSON objects for structs that are read from a peer: [`Object`] refuses an array in their place.
+//! Structs that are read from a JSON object of a peer: [`Object`] rejects an array in its place.
 //!
 //! serde's derived `Deserialize` also reads a struct from an array, its members in the order of their
 //! declaration. JSON-RPC has no such form: `[]` would be a filter that matches every log. Each struct
@@ -11,7 +11,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A struct that is read from a JSON object only.
+/// A struct, read from a JSON object only.
 #[derive(Debug)]
 pub(crate) struct Object<T>(pub(crate) T);
 
@@ -36,7 +36,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Takes members by name, and no sequence.
+/// Visits a map; every other type is an error.
 struct Members<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
@@ -78,11 +78,11 @@ mod tests {
     }
 
     #[test]
-    fn arrays_do_not_pass_for_objects_at_any_depth() {
+    fn arrays_in_the_place_of_objects_are_rejected() {
         for text in ["[]", "[1]", r#"[1,{"number":7}]"#, r#"{"text":1,"inner":[]}"#, "null", "7"] {
             assert!(from_str::<Outer<'_>>(text).is_err(), "{text}");
         }
-        // What serde accepts by itself.
+        // serde alone accepts an array.
         assert!(serde_json::from_str::<Inner>("[]").is_ok());
     }
 }

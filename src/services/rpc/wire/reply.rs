@@ -1,8 +1,8 @@
-//! The text of a reply, while its parts come together.
+//! The text of a reply, while its answers arrive.
 //!
-//! What is answered at once is written straight to its place, with the id as it came and the result
-//! where the backend appends it; what follows later leaves a hole behind its id. A reply never exceeds
-//! its limit: what would is an error instead.
+//! An answer that is available at once is written in place: the id as it was sent, then the result, which
+//! the backend appends. An answer that follows later leaves a placeholder after its id. A result that would
+//! exceed the limit of the reply is replaced by an error.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::method::Class;
 use super::subscription::SubscriptionId;
 use crate::protocol::Piece;
 
-/// A call that was answered with an error.
+/// A call that got an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Failed {
     pub(crate) class: Class,
@@ -24,12 +24,12 @@ pub(crate) struct Failed {
 /// The reply to one message.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
-    /// Of a batch each reply ends in a comma, the last one's becomes the bracket.
+    /// In a batch each item ends with a comma; the last one becomes the closing bracket.
     text: String,
     is_batch: bool,
-    holes: Vec<Hole>,
+    placeholders: Vec<Placeholder>,
     bytes_max: usize,
-    /// Bytes in `text` and in the holes.
+    /// Bytes in `text` and in the placeholders.
     bytes: usize,
     subscriptions: Subscribed,
 }
@@ -37,89 +37,89 @@ pub(crate) struct Reply {
 /// The subscriptions of a reply.
 #[derive(Debug, Default)]
 pub(crate) struct Subscribed {
-    /// Those that it names.
+    /// Their ids are in the reply. They are activated when it is sent.
     pub(crate) named: Vec<SubscriptionId>,
-    /// Those that answers begin, by their holes.
-    pub(crate) begin: Vec<(usize, SubscriptionId)>,
+    /// They wait for their source. The placeholders are for their ids.
+    pub(crate) waiting: Vec<(usize, SubscriptionId)>,
 }
 
-/// A result or an error that is not there yet, behind its reply's id.
+/// The place of a result or an error that follows later, after the id of its reply.
 #[derive(Debug)]
-struct Hole {
-    /// Where in the text it belongs.
+struct Placeholder {
+    /// The position in the text.
     at: usize,
     class: Class,
-    /// A notification is not answered.
+    /// The call is a notification, which gets no reply.
     is_silent: bool,
     is_open: bool,
-    /// Of a batch, or in front of a shared result; that of a single call goes straight to the end of the
-    /// text.
+    /// In a batch, or before a shared result. Otherwise the answer of a single call is appended to the text.
     filling: String,
-    /// A result behind the filling.
+    /// A result after the filling.
     shared: Option<Arc<[u8]>>,
 }
 
 impl Subscribed {
-    fn begins(&self, hole: usize) -> Option<SubscriptionId> {
-        self.begin.iter().find(|(begun, _)| *begun == hole).map(|(_, id)| *id)
+    fn waiting(&self, placeholder: usize) -> Option<SubscriptionId> {
+        self.waiting.iter().find(|(waiting, _)| *waiting == placeholder).map(|(_, id)| *id)
     }
 
-    fn begun(&mut self, hole: usize) {
-        self.named.extend(self.begins(hole));
+    /// The placeholder has been filled with the id.
+    fn filled(&mut self, placeholder: usize) {
+        self.named.extend(self.waiting(placeholder));
     }
 }
 
 impl Reply {
-    /// Nothing yet, on a buffer of the caller's.
+    /// An empty reply in a buffer of the caller.
     pub(crate) fn new(mut text: String, bytes_max: usize) -> Reply {
         text.clear();
         Reply { text, bytes_max, ..Reply::default() }
     }
 
-    /// What follows are the replies of a batch.
-    pub(crate) fn begin_batch(&mut self) {
+    /// Starts a batch.
+    pub(crate) fn start_batch(&mut self) {
         self.is_batch = true;
         self.text.push('[');
         self.bytes = self.text.len();
     }
 
-    /// How many holes there are, open or not. The next one has this number.
-    pub(crate) fn holes(&self) -> usize {
-        self.holes.len()
+    /// The number of placeholders, open or not, which is the index of the next one.
+    pub(crate) fn placeholders(&self) -> usize {
+        self.placeholders.len()
     }
 
-    /// The subscriptions that it names.
+    /// The subscriptions whose ids are in the reply.
     pub(crate) fn named(&self) -> &[SubscriptionId] {
         &self.subscriptions.named
     }
 
-    /// Names no more than the first so many; returns the others.
+    /// Keeps the first `kept` of the named subscriptions; returns the others.
     pub(crate) fn unname(&mut self, kept: usize) -> Vec<SubscriptionId> {
         self.subscriptions.named.split_off(kept)
     }
 
-    /// The subscriptions that wait for their answer, and where that belongs.
-    pub(crate) fn beginning(&self) -> impl Iterator<Item = (usize, SubscriptionId)> {
-        self.subscriptions.begin.iter().copied().filter(|(hole, _)| self.is_open(*hole))
+    /// The subscriptions that wait for their source, with their placeholders.
+    pub(crate) fn waiting_subscriptions(&self) -> impl Iterator<Item = (usize, SubscriptionId)> {
+        self.subscriptions.waiting.iter().copied().filter(|(index, _)| self.is_open(*index))
     }
 
-    /// The subscription that the answer in this hole begins.
-    pub(crate) fn begins(&self, hole: usize) -> Option<SubscriptionId> {
-        self.subscriptions.begins(hole)
+    /// The subscription whose id belongs in this placeholder.
+    pub(crate) fn waiting_subscription(&self, placeholder: usize) -> Option<SubscriptionId> {
+        self.subscriptions.waiting(placeholder)
     }
 
-    /// Whether there is such a hole, and nothing in it.
-    pub(crate) fn is_open(&self, hole: usize) -> bool {
-        self.holes.get(hole).is_some_and(|hole| hole.is_open)
+    /// Whether the placeholder exists and is not filled.
+    pub(crate) fn is_open(&self, placeholder: usize) -> bool {
+        self.placeholders.get(placeholder).is_some_and(|placeholder| placeholder.is_open)
     }
 
-    /// The first hole with nothing in it.
+    /// The first placeholder that is not filled.
     pub(crate) fn first_open(&self) -> Option<usize> {
-        self.holes.iter().position(|hole| hole.is_open)
+        self.placeholders.iter().position(|one| one.is_open)
     }
 
-    /// Writes the reply to a call of this class, whose result `write` appends. What it appended is
-    /// forgotten if it fails, or if there is no id to answer to; `Ok(false)` leaves a hole.
+    /// Writes the reply to a call. `write` appends the result; `Ok(false)` leaves a placeholder instead. If
+    /// it fails, or if the call is a notification, the appended text is removed.
     pub(crate) fn call(
         &mut self,
         id: Option<&RawValue>,
@@ -127,13 +127,17 @@ impl Reply {
         write: impl FnOnce(&mut String, &mut Subscribed) -> Result<bool, RpcError>,
     ) -> Written {
         let start = self.text.len();
-        head(&mut self.text, id.unwrap_or(RawValue::NULL));
-        let behind_id = self.text.len();
+        write_head(&mut self.text, id.unwrap_or(RawValue::NULL));
+        let after_id = self.text.len();
         self.text += r#""result":"#;
         let error = match write(&mut self.text, &mut self.subscriptions) {
             Ok(false) => {
-                self.leave_hole(if id.is_some() { behind_id } else { start }, class, id.is_none());
-                return Written::Hole;
+                self.leave_placeholder(
+                    if id.is_some() { after_id } else { start },
+                    class,
+                    id.is_none(),
+                );
+                return Written::Later;
             }
             Ok(true) if self.text.len() + self.closing_bytes() > self.bytes_max => {
                 RpcError::too_large()
@@ -157,10 +161,10 @@ impl Reply {
         Written::Error(Failed { class, code: error.code })
     }
 
-    fn leave_hole(&mut self, at: usize, class: Class, is_silent: bool) {
+    fn leave_placeholder(&mut self, at: usize, class: Class, is_silent: bool) {
         self.text.truncate(at);
         self.bytes = at;
-        self.holes.push(Hole {
+        self.placeholders.push(Placeholder {
             at,
             class,
             is_silent,
@@ -170,14 +174,14 @@ impl Reply {
         });
     }
 
-    /// Writes an error; to something without a valid id as if that were null.
+    /// Writes an error. Without a valid id the reply has the id `null`.
     pub(crate) fn error(&mut self, id: Option<&RawValue>, error: &RpcError) {
-        head(&mut self.text, id.unwrap_or(RawValue::NULL));
+        write_head(&mut self.text, id.unwrap_or(RawValue::NULL));
         write_error(&mut self.text, error);
         self.end_item();
     }
 
-    /// Bytes that follow a result.
+    /// Bytes after a result.
     fn closing_bytes(&self) -> usize {
         1 + usize::from(self.is_batch)
     }
@@ -189,19 +193,19 @@ impl Reply {
         self.bytes = self.text.len();
     }
 
-    /// Fills an open hole; answers with the error, if it is one.
+    /// Fills an open placeholder. Returns the error, if the answer is one.
     pub(crate) fn fill(
         &mut self,
-        number: usize,
+        placeholder: usize,
         answer: Result<Filling<'_>, &RpcError>,
     ) -> Option<Failed> {
         const BEFORE: &str = r#""result":"#;
         let room = self.bytes_max.saturating_sub(self.bytes + BEFORE.len() + self.closing_bytes());
-        let hole = self.holes.get_mut(number).filter(|hole| hole.is_open)?;
-        hole.is_open = false;
-        if hole.is_silent {
+        let open = self.placeholders.get_mut(placeholder).filter(|open| open.is_open)?;
+        open.is_open = false;
+        if open.is_silent {
             if answer.is_ok() {
-                self.subscriptions.begun(number);
+                self.subscriptions.filled(placeholder);
             }
             return None;
         }
@@ -209,13 +213,13 @@ impl Reply {
         let answer =
             answer.and_then(|result| if result.len() > room { Err(&refusal) } else { Ok(result) });
         if let Ok(Filling::Shared(result)) = answer {
-            hole.filling += BEFORE;
-            hole.shared = Some(Arc::clone(result));
+            open.filling += BEFORE;
+            open.shared = Some(Arc::clone(result));
             self.bytes += BEFORE.len() + result.len() + self.closing_bytes();
-            self.subscriptions.begun(number);
+            self.subscriptions.filled(placeholder);
             return None;
         }
-        let out = if self.is_batch { &mut hole.filling } else { &mut self.text };
+        let out = if self.is_batch { &mut open.filling } else { &mut self.text };
         let before = out.len();
         match answer {
             Ok(Filling::Shared(_)) => {}
@@ -223,7 +227,7 @@ impl Reply {
                 *out += BEFORE;
                 *out += result;
                 out.push('}');
-                self.subscriptions.begun(number);
+                self.subscriptions.filled(placeholder);
             }
             Err(error) => write_error(out, error),
         }
@@ -231,7 +235,7 @@ impl Reply {
             out.push(',');
         }
         self.bytes += out.len() - before;
-        answer.err().map(|error| Failed { class: hole.class, code: error.code })
+        answer.err().map(|error| Failed { class: open.class, code: error.code })
     }
 
     /// Bytes of the reply so far.
@@ -239,21 +243,21 @@ impl Reply {
         self.bytes
     }
 
-    /// Whether it has a result that other replies have, too: then it goes out in pieces.
+    /// Whether it contains a shared result. Then it is sent in pieces.
     pub(crate) fn is_shared(&self) -> bool {
-        self.holes.iter().any(|hole| hole.shared.is_some())
+        self.placeholders.iter().any(|one| one.shared.is_some())
     }
 
-    /// The whole reply in pieces, of which at least one is shared. All holes are filled.
+    /// The reply in pieces, at least one of them shared. All placeholders must be filled.
     pub(crate) fn take_pieces(&mut self) -> Vec<Piece> {
-        let mut pieces = Vec::with_capacity(2 * self.holes.len() + 1);
+        let mut pieces = Vec::with_capacity(2 * self.placeholders.len() + 1);
         let mut own = String::new();
         let mut at = 0;
-        for hole in &mut self.holes {
-            own += &self.text[at..hole.at];
-            own += &hole.filling;
-            at = hole.at;
-            if let Some(shared) = hole.shared.take() {
+        for placeholder in &mut self.placeholders {
+            own += &self.text[at..placeholder.at];
+            own += &placeholder.filling;
+            at = placeholder.at;
+            if let Some(shared) = placeholder.shared.take() {
                 pieces.push(std::mem::take(&mut own).into_bytes().into());
                 pieces.push(shared.into());
                 own += if self.is_batch { "}," } else { "}" };
@@ -269,20 +273,21 @@ impl Reply {
         pieces
     }
 
-    /// Replaces the whole reply by an error: to a single call with its id, to a batch as one.
+    /// Replaces the whole reply by an error: of a single call with its id, of a batch by one error.
     pub(crate) fn replace(&mut self, error: &RpcError) {
-        let start = self.holes.first().map_or(0, |hole| hole.at);
+        let start = self.placeholders.first().map_or(0, |first| first.at);
         self.text.truncate(if self.is_batch { 0 } else { start });
-        self.holes.clear();
+        self.placeholders.clear();
         self.is_batch = false;
         if self.text.is_empty() {
-            head(&mut self.text, RawValue::NULL);
+            write_head(&mut self.text, RawValue::NULL);
         }
         write_error(&mut self.text, error);
         self.bytes = self.text.len();
     }
 
-    /// The whole text, for the first time; empty if nothing is to be answered. All holes are filled.
+    /// The text of the complete reply, empty if no call gets one. May be called once. All placeholders must
+    /// be filled.
     pub(crate) fn finish(&mut self) -> &str {
         if self.is_batch {
             self.finish_batch();
@@ -291,49 +296,48 @@ impl Reply {
     }
 
     fn finish_batch(&mut self) {
-        if !self.holes.is_empty() {
+        if !self.placeholders.is_empty() {
             let mut whole = String::with_capacity(self.bytes + 1);
             let mut at = 0;
-            for hole in &self.holes {
-                whole += &self.text[at..hole.at];
-                whole += &hole.filling;
-                at = hole.at;
+            for placeholder in &self.placeholders {
+                whole += &self.text[at..placeholder.at];
+                whole += &placeholder.filling;
+                at = placeholder.at;
             }
             whole += &self.text[at..];
             self.text = whole;
         }
         match self.text.pop() {
             Some(',') => self.text.push(']'),
-            // Notifications alone: not even an empty array (JSON-RPC 2.0, 6).
+            // Only notifications: no reply, not even an empty array (JSON-RPC 2.0, 6).
             _ => self.text.clear(),
         }
     }
 
-    /// The text that [`finish`](Reply::finish) has shown, or a buffer for another.
+    /// The text that [`finish`](Reply::finish) has returned, or a buffer for another reply.
     pub(crate) fn into_text(self) -> String {
         self.text
     }
 }
 
-/// What became of a call's place in the reply.
+/// What a call got in the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
     Result,
-    /// An error.
     Error(Failed),
-    /// It was a notification.
+    /// Nothing: the call is a notification.
     Nothing,
-    /// It follows.
-    Hole,
+    /// A placeholder.
+    Later,
 }
 
-fn head(out: &mut String, id: &RawValue) {
+fn write_head(out: &mut String, id: &RawValue) {
     *out += r#"{"jsonrpc":"2.0","id":"#;
     *out += id.get();
     out.push(',');
 }
 
-/// An error, behind the id that it answers to.
+/// Appends an error, after the id of its reply.
 fn write_error(out: &mut String, error: &RpcError) {
     *out += r#""error":{"code":"#;
     *out += &error.code.to_string();
@@ -351,15 +355,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_late_subscription_is_named_only_where_its_id_has_room() {
+    fn a_late_subscription_is_named_only_if_its_id_has_room() {
         let id = RawValue::from_string("1".to_owned()).unwrap();
         let answer = RawValue::from_string(r#""0x10""#.to_owned()).unwrap();
-        let begun = SubscriptionId::parse("0x10").unwrap();
+        let subscription = SubscriptionId::parse("0x10").unwrap();
         for (bytes_max, is_named) in [(1000, true), (95, false)] {
             let mut reply = Reply::new(String::new(), bytes_max);
-            reply.begin_batch();
+            reply.start_batch();
             reply.call(Some(&id), Class::Subscribe, |_, subscriptions| {
-                subscriptions.begin.push((0, begun));
+                subscriptions.waiting.push((0, subscription));
                 Ok(false)
             });
             reply.call(Some(&id), Class::Info, |out, _| {
@@ -368,7 +372,7 @@ mod tests {
             });
             let failed = reply.fill(0, Ok(Filling::Copied(answer.get())));
             assert_eq!(failed.is_none(), is_named);
-            assert_eq!(reply.named().contains(&begun), is_named, "{}", reply.finish());
+            assert_eq!(reply.named().contains(&subscription), is_named, "{}", reply.finish());
         }
     }
 }

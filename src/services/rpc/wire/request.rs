@@ -1,8 +1,8 @@
-//! From a message to calls: JSON-RPC 2.0 as clients of the field send it.
+//! From a message to calls, by JSON-RPC 2.0 and by what its clients send.
 //!
-//! Borrows everything from the message: ids and parameters stay the bytes that they were, so that an
-//! id goes back exactly as it came. The order of members does not matter; unknown ones are passed
-//! over. Nothing here recurses, and what is collected is bounded.
+//! Borrows everything from the message: ids and parameters stay the bytes that they were, so that a reply
+//! has exactly the id of its call. Members may have any order; unknown members are ignored. Nothing here
+//! recurses, and what is collected is bounded.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,19 +18,19 @@ use super::object;
 /// Bytes of an id: a UUID has 38.
 const ID_BYTES_MAX: usize = 1024;
 
-/// What a message may hold.
+/// The limits of a message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     /// Calls of one batch.
     pub(crate) batch_items_max: usize,
-    /// Brackets open at once within parameters.
+    /// The depth of nesting of parameters.
     pub(crate) depth_max: usize,
 }
 
 /// One call.
 #[derive(Debug, Clone)]
 pub struct Call<'a> {
-    /// The id as it was sent; `None` for a notification, which is not answered.
+    /// The id as it was sent; `None` for a notification, which gets no reply.
     pub id: Option<&'a RawValue>,
     /// The method's name.
     pub method: Cow<'a, str>,
@@ -39,19 +39,19 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// The parameters of a method that takes its own by position, such as `(T, Option<U>)`. Those that
-    /// are absent are filled up with `null`; more than `len` are refused.
+    /// The parameters of a method that takes `len` of them by position, such as `(T, Option<U>)`. Absent
+    /// ones are read as `null`.
     ///
     /// # Errors
-    /// -32602: they are none, too many, or not of these types.
+    /// -32602: they are not an array, too many, or of other types.
     pub fn positional<T: Deserialize<'a>>(&self, len: usize) -> Result<T, RpcError> {
         let given = match self.params.map(|params| array(params.get(), len)) {
             None => Vec::new(),
             Some(Ok(given)) => given,
-            Some(Err(Misread::Overfull)) => {
+            Some(Err(ArrayError::TooLong)) => {
                 return Err(RpcError::invalid_params("too many arguments"));
             }
-            Some(Err(Misread::Broken)) => {
+            Some(Err(ArrayError::Malformed)) => {
                 return Err(RpcError::invalid_params("params must be an array"));
             }
         };
@@ -62,29 +62,29 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Something in the place of a call that is none.
+/// A text in the place of a call that is not a call.
 #[derive(Debug)]
 pub(crate) struct Rejected<'a> {
-    /// Its id, as far as it has a valid one.
+    /// Its id, if it has a valid one.
     pub(crate) id: Option<&'a RawValue>,
     pub(crate) error: RpcError,
 }
 
-/// Whether a message is a batch, if it is JSON at all.
+/// Whether a message that is JSON is a batch.
 pub(crate) fn is_batch(text: &str) -> bool {
     text.trim_ascii_start().starts_with('[')
 }
 
-/// The items of a batch, each still to be read by [`item`].
+/// The items of a batch, to be read by [`item`].
 ///
 /// # Errors
-/// The one answer to all of it: it is no JSON, an empty batch or one too large.
+/// The only reply to the batch: it is not JSON, empty or too large.
 pub(crate) fn batch(text: &str, bounds: Bounds) -> Result<Vec<&RawValue>, RpcError> {
     match array(text, bounds.batch_items_max) {
         Ok(items) if items.is_empty() => Err(RpcError::invalid_request("empty batch")),
         Ok(items) => Ok(items),
-        Err(Misread::Overfull) => Err(RpcError::invalid_request("batch too large")),
-        Err(Misread::Broken) => Err(RpcError::parse()),
+        Err(ArrayError::TooLong) => Err(RpcError::invalid_request("batch too large")),
+        Err(ArrayError::Malformed) => Err(RpcError::parse()),
     }
 }
 
@@ -93,28 +93,28 @@ pub(crate) fn item<'a>(item: &'a RawValue, bounds: Bounds) -> Result<Call<'a>, R
     single(item.get(), bounds)
 }
 
-/// Reads a call that is no batch: in one go if it is like nearly all are, else anew, to find out what it
-/// has instead.
+/// Reads a call outside a batch. A text that does not have the usual form is read again in a slower way,
+/// which accepts rare forms and finds out what is invalid.
 pub(crate) fn single(text: &str, bounds: Bounds) -> Result<Call<'_>, Rejected<'_>> {
-    if let Ok(usual) = object::from_str::<Usual<'_>>(text)
+    if let Ok(usual) = object::from_str::<UsualCall<'_>>(text)
         && let Some(call) = usual.call(bounds)
     {
         return Ok(call);
     }
-    let odd: Odd<'_> = object::from_str(text).map_err(|error| {
+    let call: AnyCall<'_> = object::from_str(text).map_err(|error| {
         let error = match error.classify() {
             Category::Data => RpcError::invalid_request("invalid request"),
             Category::Io | Category::Syntax | Category::Eof => RpcError::parse(),
         };
         Rejected { id: None, error }
     })?;
-    odd.call(bounds)
+    call.check(bounds)
 }
 
-/// The members of nearly all calls: of their right types, and nothing escaped. One that comes twice is an
-/// error of serde's: parsers differ on which of the two counts.
+/// The members of nearly all calls: of the right types, without escapes. A duplicate member is an error of
+/// serde: parsers differ on which of the two counts.
 #[derive(serde::Deserialize)]
-struct Usual<'a> {
+struct UsualCall<'a> {
     jsonrpc: &'a str,
     #[serde(borrow, default, deserialize_with = "object::present")]
     id: Option<&'a RawValue>,
@@ -123,9 +123,9 @@ struct Usual<'a> {
     params: Option<&'a RawValue>,
 }
 
-/// Members of any type.
+/// The members of a call, of any type.
 #[derive(serde::Deserialize)]
-struct Odd<'a> {
+struct AnyCall<'a> {
     #[serde(borrow, default, deserialize_with = "object::present")]
     jsonrpc: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "object::present")]
@@ -136,10 +136,10 @@ struct Odd<'a> {
     params: Option<&'a RawValue>,
 }
 
-impl<'a> Usual<'a> {
-    /// The call, if nothing is wrong or odd with it.
+impl<'a> UsualCall<'a> {
+    /// The call, if it is valid and has no rare form.
     fn call(self, bounds: Bounds) -> Option<Call<'a>> {
-        let Usual { jsonrpc, id, method, params } = self;
+        let UsualCall { jsonrpc, id, method, params } = self;
         let is_call = jsonrpc == "2.0"
             && id.is_none_or(is_id)
             && params.is_none_or(|params| check(params, bounds).is_ok());
@@ -147,8 +147,8 @@ impl<'a> Usual<'a> {
     }
 }
 
-impl<'a> Odd<'a> {
-    fn call(self, bounds: Bounds) -> Result<Call<'a>, Rejected<'a>> {
+impl<'a> AnyCall<'a> {
+    fn check(self, bounds: Bounds) -> Result<Call<'a>, Rejected<'a>> {
         let rejected = |id, why| Rejected { id, error: RpcError::invalid_request(why) };
         let string = |value: &RawValue| serde_json::from_str::<String>(value.get()).ok();
         let id = self.id;
@@ -169,27 +169,27 @@ impl<'a> Odd<'a> {
     }
 }
 
-/// What is wrong with parameters, if anything is.
+/// Checks the type and the depth of parameters.
 fn check(params: &RawValue, bounds: Bounds) -> Result<(), &'static str> {
     let text = params.get();
     if !text.starts_with(['[', '{']) {
         return Err("invalid request: params must be an array or an object");
     }
-    // Each bracket takes another to close it.
+    // Each opening bracket needs a closing one.
     if text.len() / 2 > bounds.depth_max && depth(text) > bounds.depth_max {
         return Err("invalid request: params are nested too deeply");
     }
     Ok(())
 }
 
-/// Whether it may be an id (JSON-RPC 2.0, 4): a string, a number or null, and not
-/// endless. It is JSON already, so that its first byte tells.
+/// Whether a value is a valid id (JSON-RPC 2.0, 4): a string, a number or null, of bounded length. The value
+/// is known to be JSON, so the first byte shows its type.
 fn is_id(value: &RawValue) -> bool {
     let text = value.get().as_bytes();
     matches!(text, [b'"' | b'-' | b'0'..=b'9' | b'n', ..]) && text.len() <= ID_BYTES_MAX
 }
 
-/// How many brackets are open at once, at the most. The text is JSON already.
+/// The depth of nesting of a text that is known to be JSON.
 fn depth(text: &str) -> usize {
     let (mut open, mut most) = (0_usize, 0);
     let mut bytes = text.bytes();
@@ -219,28 +219,28 @@ fn skip_string(bytes: &mut std::str::Bytes<'_>) {
     }
 }
 
-/// Why an array was not read.
-enum Misread {
-    Broken,
-    Overfull,
+/// An array could not be read.
+enum ArrayError {
+    Malformed,
+    TooLong,
 }
 
-/// The items of a JSON array of so many at the most.
-fn array(text: &str, items_max: usize) -> Result<Vec<&RawValue>, Misread> {
-    let mut overfull = false;
+/// The items of a JSON array.
+fn array(text: &str, items_max: usize) -> Result<Vec<&RawValue>, ArrayError> {
+    let mut is_too_long = false;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let items = deserializer.deserialize_seq(Items { items_max, overfull: &mut overfull });
+    let items = deserializer.deserialize_seq(Items { items_max, is_too_long: &mut is_too_long });
     match items.and_then(|items| deserializer.end().map(|()| items)) {
         Ok(items) => Ok(items),
-        Err(_) if overfull => Err(Misread::Overfull),
-        Err(_) => Err(Misread::Broken),
+        Err(_) if is_too_long => Err(ArrayError::TooLong),
+        Err(_) => Err(ArrayError::Malformed),
     }
 }
 
-/// Collects items, and gives up at the first one too many.
+/// Collects items, and stops at the first one beyond the limit.
 struct Items<'o> {
     items_max: usize,
-    overfull: &'o mut bool,
+    is_too_long: &'o mut bool,
 }
 
 impl<'de> Visitor<'de> for Items<'_> {
@@ -254,7 +254,7 @@ impl<'de> Visitor<'de> for Items<'_> {
         let mut items = Vec::new();
         while let Some(item) = seq.next_element()? {
             if items.len() == self.items_max {
-                *self.overfull = true;
+                *self.is_too_long = true;
                 return Err(A::Error::custom("too many items"));
             }
             items.push(item);

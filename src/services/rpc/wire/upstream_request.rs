@@ -7,7 +7,7 @@ pub(crate) fn request(id: u64, method: &str, params: &str) -> String {
     with_id(id, &members)
 }
 
-/// A request of these members, which [`write_members`] has written.
+/// A request with members that [`write_members`] has written.
 pub(crate) fn with_id(id: u64, members: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},{members}}}"#)
 }

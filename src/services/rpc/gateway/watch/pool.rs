@@ -31,10 +31,10 @@ impl Watch {
             _ if !self.wanted.pending => {}
             (Some(upstream), Ok(id)) => {
                 self.filter = Some((upstream, id));
-                self.announce_beginning(Source::Pool, Ok(()));
+                self.announce_beginning(Source::Mempool, Ok(()));
             }
             (_, Ok(_)) => {}
-            (_, Err(error)) => self.announce_beginning(Source::Pool, Err(error)),
+            (_, Err(error)) => self.announce_beginning(Source::Mempool, Err(error)),
         }
     }
 

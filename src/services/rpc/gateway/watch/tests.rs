@@ -82,7 +82,7 @@ impl Scene {
         assert!(self.watch.has_begun(Source::Chain));
         let begun = self.watch.notices.pop_front();
         let is_chain = |notice: &Notice| {
-            matches!(notice, Notice::Begun { source: Source::Chain, outcome: Ok(()) })
+            matches!(notice, Notice::Started { source: Source::Chain, outcome: Ok(()) })
         };
         assert!(begun.as_ref().is_some_and(is_chain), "{begun:?}");
         assert!(self.watch.notices.is_empty(), "what was there before is no news");
@@ -147,7 +147,7 @@ fn who_waits_for_the_first_look_is_told_why_there_is_none() {
     let ask = scene.ask();
     scene.watch.take(ask.purpose, ask.era, None, Err(RpcError::busy()), scene.now);
     match scene.watch.notices.pop_front() {
-        Some(Notice::Begun { source: Source::Chain, outcome: Err(error) }) => {
+        Some(Notice::Started { source: Source::Chain, outcome: Err(error) }) => {
             assert_eq!(error.code, RpcError::LIMIT);
         }
         other => panic!("{other:?}"),
@@ -178,7 +178,7 @@ fn what_is_pushed_while_something_is_asked_is_not_lost() {
     let head = scene.ask();
     scene.watch.push(&raw(&block(6)), scene.now);
     scene.answer(head, Some(Ok(raw(&block(5)))));
-    assert!(matches!(scene.watch.notices.pop_front(), Some(Notice::Begun { .. })));
+    assert!(matches!(scene.watch.notices.pop_front(), Some(Notice::Started { .. })));
     assert_eq!(scene.announced(), [6]);
     scene.watch.push(&raw(&block(7)), scene.now);
     scene.watch.push(&raw(&block(7)), scene.now);
@@ -197,7 +197,10 @@ fn a_pushed_head_is_announced_while_an_answer_is_awaited() {
     let _lost = scene.ask();
     // Before anything is known of the chain: it begins at the parent of the block pushed.
     scene.watch.push(&raw(&block(6)), scene.now);
-    assert!(matches!(scene.watch.notices.pop_front(), Some(Notice::Begun { outcome: Ok(()), .. })));
+    assert!(matches!(
+        scene.watch.notices.pop_front(),
+        Some(Notice::Started { outcome: Ok(()), .. })
+    ));
     assert_eq!(scene.announced(), [6]);
     let late = scene.ask();
     for number in 7..10 {
@@ -331,12 +334,13 @@ fn a_filter_for_waiting_transactions_stays_where_it_is() {
     let mut scene = Scene::new(Wanted { pending: true, ..Wanted::default() });
     let ask = scene.ask();
     assert_eq!(ask.method, "eth_newPendingTransactionFilter");
-    assert!(!scene.watch.has_begun(Source::Pool));
+    assert!(!scene.watch.has_begun(Source::Mempool));
     scene.watch.take(ask.purpose, ask.era, Some(3), Ok(raw(&json!("0xf"))), scene.now);
     let begun = scene.watch.notices.pop_front();
-    let is_pool =
-        |notice: &Notice| matches!(notice, Notice::Begun { source: Source::Pool, outcome: Ok(()) });
-    assert!(begun.as_ref().is_some_and(is_pool) && scene.watch.has_begun(Source::Pool));
+    let is_pool = |notice: &Notice| {
+        matches!(notice, Notice::Started { source: Source::Mempool, outcome: Ok(()) })
+    };
+    assert!(begun.as_ref().is_some_and(is_pool) && scene.watch.has_begun(Source::Mempool));
     let ask = scene.ask();
     assert_eq!((ask.method, ask.upstream), ("eth_getFilterChanges", Some(3)));
     scene.answer(ask, Some(Ok(raw(&json!([hash(1), hash(2)])))));
