@@ -201,8 +201,12 @@ impl NetworkSource {
         let block_time = Duration::from_nanos(counts.block_time.get()).as_secs_f64();
         gauge("gateway_block_time_seconds", "Mean time between blocks", block_time);
         // Without subscribers nothing is polled: then there is no lag.
-        let heard = counts.heard.get();
-        let lag = if heard == 0 { Duration::ZERO } else { now.since(Time::from_nanos(heard)) };
+        let reported_at = counts.head_reported_at.get();
+        let lag = if reported_at == 0 {
+            Duration::ZERO
+        } else {
+            now.since(Time::from_nanos(reported_at))
+        };
         gauge(
             "gateway_poll_lag_seconds",
             "Time since an upstream last reported a head; 0 without subscribers",

@@ -131,7 +131,7 @@ impl NetworkOptions {
         GatewaySettings {
             network,
             upstreams,
-            authorities: self.upstream_ca.0.as_ref().map(|name| name.0.clone()),
+            ca_file: self.upstream_ca.0.as_ref().map(|name| name.0.clone()),
             concurrency: self.upstream_concurrency.0,
             queue_max: self.upstream_queue_max.0,
             timeout: self.call_timeout.0,
@@ -152,7 +152,7 @@ impl From<&NetworkConfig> for NetworkOptions {
             calls_per_connection_max: Count(rpc.calls_per_connection_max),
             calls_max: Count(rpc.calls_max),
             call_timeout: Span(rpc.call_timeout),
-            upstream_ca: OrOff(gateway.authorities.clone().map(FileName)),
+            upstream_ca: OrOff(gateway.ca_file.clone().map(FileName)),
             upstream_concurrency: Count(gateway.concurrency),
             upstream_queue_max: Count(gateway.queue_max),
         }

@@ -17,13 +17,13 @@
 
 pub(crate) mod backoff;
 mod breaker;
-pub(crate) mod counts;
 pub(crate) mod http;
 pub(crate) mod link;
 pub(crate) mod pool;
 pub(crate) mod resolve;
 pub(crate) mod tls;
+pub(crate) mod upstream_counts;
 pub(crate) mod url;
 
-pub use self::counts::{Count, UpstreamCounts};
+pub use self::upstream_counts::{Count, UpstreamCounts};
 pub use self::url::{UpstreamUrl, redacted};

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use super::breaker::{Breaker, State};
-use super::counts::{UpstreamCounts, add};
+use super::upstream_counts::{UpstreamCounts, add};
 use crate::reactor::Time;
 
 /// Whether requests can be sent to an upstream.

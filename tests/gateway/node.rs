@@ -382,7 +382,7 @@ pub fn settings(upstreams: &[String]) -> GatewaySettings {
     GatewaySettings {
         network: Network { project: "main".into(), architecture: "evm", chain_id: CHAIN_ID },
         upstreams: upstreams.iter().map(|url| url.parse().unwrap()).collect(),
-        authorities: None,
+        ca_file: None,
         concurrency: 8,
         queue_max: 64,
         timeout: Duration::from_secs(15),

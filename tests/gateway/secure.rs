@@ -24,7 +24,7 @@ fn each_way(authority: &Authority, names: &[&str], test: impl Fn(Node, String)) 
 fn requests_and_news_come_by_tls() {
     let authority = Authority::new();
     each_way(&authority, &[HOST], |mut node, url| {
-        let server = gateway(&[url], |settings| settings.authorities = Some(authority.file()));
+        let server = gateway(&[url], |settings| settings.ca_file = Some(authority.file()));
         let mut client = client(&server);
         assert_eq!(call(&mut client, "eth_gasPrice", &json!([]))["result"], "0x5");
         let subscribed = call(&mut client, "eth_subscribe", &json!(["newHeads"]));
@@ -45,7 +45,7 @@ fn requests_and_news_come_by_tls() {
 fn refuses(authority: &Authority, names: &[&str], trusted: Option<&Authority>) {
     each_way(authority, names, |node, url| {
         let authorities = trusted.map(Authority::file);
-        let server = gateway(&[url], |settings| settings.authorities = authorities);
+        let server = gateway(&[url], |settings| settings.ca_file = authorities);
         let reply = call(&mut client(&server), "eth_gasPrice", &json!([]));
         assert_eq!(reply["error"]["code"], RpcError::INTERNAL, "{reply}");
         assert_eq!(node.calls("eth_gasPrice"), 0);
@@ -70,7 +70,7 @@ fn files_that_name_no_authority_are_refused_before_anything_is_served() {
     let authority = Authority::new();
     let check = |url: &str, file: PathBuf| {
         let mut settings = settings(&[url.to_owned()]);
-        settings.authorities = Some(file);
+        settings.ca_file = Some(file);
         settings.check()
     };
     let (sound, absent) = (authority.file(), authority.directory().join("absent.pem"));

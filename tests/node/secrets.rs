@@ -124,7 +124,7 @@ fn keys_of_upstreams_that_fail_are_not_printed() {
     let mut gateway = Gateway::start("main", &all);
     assert!(gateway.call("eth_blockNumber").contains("error"));
     for lost in [closed, leader.rpc] {
-        gateway.process.logged(&format!("upstream ws://{lost}/.. cannot be connected to"));
+        gateway.process.logged(&format!("upstream ws://{lost}/.. cannot be reached"));
     }
     gateway.metrics();
     has_no_key(&gateway.stop());

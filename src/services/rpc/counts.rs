@@ -5,7 +5,7 @@
 use super::wire::error::RpcError;
 use super::wire::method::Class;
 use super::wire::reply::Failed;
-use crate::upstream::counts::{Count, add};
+use crate::upstream::upstream_counts::{Count, add};
 
 /// The counts of one network.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use super::wire::error::RpcError;
 use super::wire::filling::CallAnswer;
 use crate::protocol::CloseCode;
 use crate::reactor::Context;
-use crate::upstream::counts::add;
+use crate::upstream::upstream_counts::add;
 
 impl<B: Backend> Rpc<B> {
     /// Announces the notices that a timer or a connection of the backend has led to.

@@ -19,7 +19,7 @@ use crate::protocol::handshake::{self, Refusal, Response};
 use crate::reactor::{
     CloseReason, ConnId, Context, Decision, More, PlainRequest, Request, Service,
 };
-use crate::upstream::counts::add;
+use crate::upstream::upstream_counts::add;
 
 /// Initial capacity of a reply: most replies are shorter.
 const REPLY_BYTES: usize = 256;

@@ -20,7 +20,7 @@ use super::wire::request::Call;
 use super::wire::subscription::{SubscriptionId, write_notification};
 use crate::protocol::{CloseCode, Message, SharedFrame};
 use crate::reactor::{ConnId, Context, PublishOptions, Target};
-use crate::upstream::counts::add;
+use crate::upstream::upstream_counts::add;
 
 /// A kind of subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
-//! Blocks as far as a gateway looks into them: number, hash, parent, and the text of the header.
+//! The members of a block that a gateway uses: number, hash, parent, and the text of the header.
 //!
-//! Reads what an upstream sent and trusts none of it: what is not a block is no block.
+//! Upstreams are not trusted: a malformed block is rejected.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,34 +9,33 @@ use serde_json::{Map, Value};
 use crate::services::rpc::wire::hex::{Quantity, Word};
 use crate::services::rpc::wire::object;
 
-/// Members of a block that are none of its header, and that no `newHeads` notification has.
+/// Members of a block that do not belong to its header, and that `newHeads` notifications do not have.
 const NOT_OF_THE_HEADER: [&str; 5] =
     ["transactions", "uncles", "withdrawals", "totalDifficulty", "size"];
 
-/// What every block has.
+/// The members that every block has.
 #[derive(Deserialize)]
-struct Named {
+struct BlockMembers {
     number: Quantity,
     hash: Word,
     #[serde(rename = "parentHash")]
     parent: Word,
 }
 
-/// A block that an upstream has told of.
+/// A block of an upstream.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
     pub(super) number: u64,
     pub(super) hash: Word,
     pub(super) parent: Word,
-    /// Its header, as subscribers are sent it.
+    /// The header as subscribers receive it.
     pub(super) header: Box<RawValue>,
 }
 
 impl Block {
-    /// Reads a block or a header; `None` if it is neither, such as the `null` that answers for a block
-    /// that is not known.
+    /// Reads a block or a header; `None` if the JSON is neither, such as `null` for an unknown block.
     pub(super) fn read(text: &RawValue) -> Option<Block> {
-        let Named { number, hash, parent } = object::from_str(text.get()).ok()?;
+        let BlockMembers { number, hash, parent } = object::from_str(text.get()).ok()?;
         Some(Block { number: number.0, hash, parent, header: header(text)? })
     }
 }
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_block_is_none() {
+    fn malformed_blocks_are_rejected() {
         let hash = format!("0x{}", "ab".repeat(32));
         let block = |number: &str, hash: &str, parent: &str| {
             read(&format!(r#"{{"number":{number},"hash":"{hash}","parentHash":"{parent}"}}"#))

@@ -1,9 +1,9 @@
-//! The chain as subscribers were told of it: each block once and in order, whatever order an upstream
-//! tells them in.
+//! The chain that was announced to subscribers: each block once and in order, in whatever order an upstream
+//! reports blocks.
 //!
-//! A state machine: fed with heads and blocks, it answers what to fetch next or what to announce.
-//! Makes no request, knows no clock. When it cannot say how what it has announced leads to what it
-//! sees now, it says so rather than skip: [`Next::Lost`].
+//! A state machine: it takes heads and blocks, and returns what to fetch next or what to announce. Makes no
+//! request, reads no clock. If it cannot connect the announced blocks to those of the upstream, it returns
+//! [`Step::Lost`] instead of skipping blocks.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,76 +11,76 @@ use std::fmt;
 use super::block::Block;
 use crate::services::rpc::wire::hex::Word;
 
-/// Blocks remembered: how deep a reorganisation may reach.
+/// Announced blocks that are remembered: the depth of a reorganisation that can be followed.
 pub(super) const REMEMBERED_MAX: usize = 128;
-/// How many blocks are fetched to catch up with an upstream.
+/// Blocks that are fetched to catch up with an upstream.
 pub(super) const GAP_MAX: u64 = 1024;
-/// How often in a row an upstream may not know a block that it must have.
+/// Times in a row that an upstream may lack a block that it must have.
 pub(super) const MISSES_MAX: u32 = 16;
-/// How often in a row an upstream may tell only of blocks older than all that are remembered.
+/// Times in a row that an upstream may report a head older than all remembered blocks.
 pub(super) const BEHIND_MAX: u32 = 64;
-/// One that is behind by as many blocks as are remembered counts for so many: it is another chain, unless
-/// an upstream that still catches up has answered for once.
+/// A head that is older by [`REMEMBERED_MAX`] counts this many times: it is of another chain, unless an
+/// upstream that still catches up has answered once.
 const FAR_BEHIND: u32 = 16;
 
-/// Which block.
+/// A block by number or hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
+pub(super) enum BlockKey {
     Number(u64),
     Hash(Word),
 }
 
-impl Which {
-    /// Whether it is this block.
+impl BlockKey {
+    /// Whether it refers to this block.
     pub(super) fn is(self, block: &Block) -> bool {
         match self {
-            Which::Number(number) => block.number == number,
-            Which::Hash(hash) => block.hash == hash,
+            BlockKey::Number(number) => block.number == number,
+            BlockKey::Hash(hash) => block.hash == hash,
         }
     }
 }
 
-/// A block that was announced: what is remembered of it.
+/// The number and hash of an announced block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Link {
+pub(super) struct KnownBlock {
     pub(super) number: u64,
     pub(super) hash: Word,
 }
 
-impl From<&Block> for Link {
-    fn from(block: &Block) -> Link {
-        Link { number: block.number, hash: block.hash }
+impl From<&Block> for KnownBlock {
+    fn from(block: &Block) -> KnownBlock {
+        KnownBlock { number: block.number, hash: block.hash }
     }
 }
 
-fn is_child(block: &Block, parent: Link) -> bool {
+fn is_child(block: &Block, parent: KnownBlock) -> bool {
     block.parent == parent.hash && parent.number.checked_add(1) == Some(block.number)
 }
 
 /// What to do next.
 #[derive(Debug)]
-pub(super) enum Next {
-    /// Nothing, until there is news.
+pub(super) enum Step {
+    /// Nothing, until the upstream reports another block.
     Wait,
-    /// Fetch this block, then [`Chain::take`] it, or [`Chain::miss`].
-    Fetch(Which),
-    /// Announce that `removed` are gone, the youngest first, and that `added` are there, the oldest
-    /// first; then [`Chain::resume`].
-    Announce { removed: Vec<Link>, added: Vec<Block> },
-    /// What was announced cannot be continued. The chain has forgotten everything and begins anew.
+    /// Fetch this block, then call [`Chain::add`] or [`Chain::missing`].
+    Fetch(BlockKey),
+    /// Announce the removed blocks, the youngest first, and the added blocks, the oldest first. Then call
+    /// [`Chain::resume`].
+    Announce { removed: Vec<KnownBlock>, added: Vec<Block> },
+    /// The announced blocks cannot be continued. The chain is empty again.
     Lost(Loss),
 }
 
-/// Why what was announced cannot be continued.
+/// The reason that the announced blocks cannot be continued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
     /// More blocks are missing than [`GAP_MAX`].
     Gap,
-    /// The upstream's chain has no block in common with what is remembered.
+    /// The upstream's chain has none of the remembered blocks.
     Fork,
-    /// The upstream does not know blocks that it must have.
+    /// The upstream lacks blocks that it must have.
     Missing,
-    /// The upstream's chain ends before all that is remembered.
+    /// The upstream's chain ends before the remembered blocks.
     Behind,
 }
 
@@ -88,38 +88,39 @@ impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Loss::Gap => "too many blocks are missing",
-            Loss::Fork => "no block in common with the upstream",
-            Loss::Missing => "the upstream does not have its blocks",
+            Loss::Fork => "the upstream has none of the last blocks",
+            Loss::Missing => "the upstream lacks its own blocks",
             Loss::Behind => "the upstream is far behind",
         })
     }
 }
 
-/// What subscribers know of one chain.
+/// The announced chain.
 #[derive(Debug, Default)]
 pub(super) struct Chain {
-    /// Each the parent of the next, and one less by number.
-    recent: VecDeque<Link>,
-    /// From a block that does not follow on the last one down to its earliest known ancestor. It begins
-    /// no higher than above the last one and ends above the first, so that it is no longer than `recent`.
-    branch: Vec<Block>,
-    /// The highest block that the upstream has.
+    /// The announced blocks. Invariant: each is the parent of the next.
+    recent: VecDeque<KnownBlock>,
+    /// A fork: from a block down to its earliest known ancestor. Starts at most one above the last announced
+    /// block and ends above the first, so it is not longer than `recent`.
+    fork: Vec<Block>,
+    /// The number of the upstream's head.
     height: u64,
     misses: u32,
     behind: u32,
 }
 
 impl Chain {
-    /// The block announced last, or the one that it all begins behind.
-    pub(super) fn head(&self) -> Option<Link> {
+    /// The block announced last, or the one before the first announcement.
+    pub(super) fn head(&self) -> Option<KnownBlock> {
         self.recent.back().copied()
     }
 
-    /// Begins behind the parent of a block, so that the block itself is news; whether it has a parent.
-    pub(super) fn begin_before(&mut self, block: &Block) -> bool {
+    /// Starts after the parent of a block, so that the block itself will be announced. `false`: it has no
+    /// parent.
+    pub(super) fn start_before(&mut self, block: &Block) -> bool {
         let parent = block.number.checked_sub(1);
         if let Some(number) = parent {
-            self.remember(Link { number, hash: block.parent });
+            self.remember(KnownBlock { number, hash: block.parent });
         }
         parent.is_some()
     }
@@ -129,118 +130,118 @@ impl Chain {
         self.position(hash).is_some()
     }
 
-    /// The upstream's head is this block, which may be known, be the next one or some later one, or
-    /// stand in the place of another that was announced.
-    pub(super) fn see_head(&mut self, block: Block) -> Next {
-        self.branch.clear();
+    /// The upstream has this head. It may be known, the next block, a later one, or one that replaces an
+    /// announced block.
+    pub(super) fn on_head(&mut self, block: Block) -> Step {
+        self.fork.clear();
         self.height = block.number;
-        self.take(block)
+        self.add(block)
     }
 
     /// The upstream has this block.
-    pub(super) fn take(&mut self, block: Block) -> Next {
+    pub(super) fn add(&mut self, block: Block) -> Step {
         let (Some(first), Some(head)) = (self.recent.front().copied(), self.head()) else {
-            // Its parent, too: this one may be replaced like any other.
+            // Its parent is remembered, too, so that this block can be replaced like any other.
             if let Some(number) = block.number.checked_sub(1) {
-                self.remember(Link { number, hash: block.parent });
+                self.remember(KnownBlock { number, hash: block.parent });
             }
-            self.remember(Link::from(&block));
+            self.remember(KnownBlock::from(&block));
             return self.resume();
         };
         if self.position(block.hash).is_some() {
             (self.behind, self.misses) = (0, 0);
-            return Next::Wait;
+            return Step::Wait;
         }
         if let Some(ancestor) = self.position(block.parent) {
             return self.join(ancestor, block);
         }
-        if self.branch.is_empty() && block.number > head.number.saturating_add(1) {
+        if self.fork.is_empty() && block.number > head.number.saturating_add(1) {
             self.height = self.height.max(block.number);
             return self.catch_up(head);
         }
         if block.number > first.number {
             return self.descend(block);
         }
-        if self.branch.is_empty() && block.number < first.number {
-            return self.fall_behind(head, block.number);
+        if self.fork.is_empty() && block.number < first.number {
+            return self.on_older_head(head, block.number);
         }
         self.lose(Loss::Fork)
     }
 
-    /// The upstream does not know the block that was to be fetched: it may have been asked too early,
-    /// or the block was replaced meanwhile. So it is with a block that cannot be where it says it is. The
-    /// next news begin anew.
-    pub(super) fn miss(&mut self) -> Next {
-        self.branch.clear();
+    /// The upstream lacks the block that was to be fetched: it was asked too early, or the block was replaced
+    /// meanwhile. A block whose number and parent contradict each other counts the same. The next head starts
+    /// again.
+    pub(super) fn missing(&mut self) -> Step {
+        self.fork.clear();
         self.misses += 1;
-        if self.misses > MISSES_MAX { self.lose(Loss::Missing) } else { Next::Wait }
+        if self.misses > MISSES_MAX { self.lose(Loss::Missing) } else { Step::Wait }
     }
 
-    /// Goes on after an announcement.
-    pub(super) fn resume(&mut self) -> Next {
+    /// Continues after an announcement.
+    pub(super) fn resume(&mut self) -> Step {
         match self.head() {
             Some(head) if self.height > head.number => self.catch_up(head),
-            _ => Next::Wait,
+            _ => Step::Wait,
         }
     }
 
-    fn catch_up(&mut self, head: Link) -> Next {
+    fn catch_up(&mut self, head: KnownBlock) -> Step {
         if self.height - head.number > GAP_MAX {
             return self.lose(Loss::Gap);
         }
-        Next::Fetch(Which::Number(head.number + 1))
+        Step::Fetch(BlockKey::Number(head.number + 1))
     }
 
-    /// The block does not follow on anything known: its parent may.
-    fn descend(&mut self, block: Block) -> Next {
-        let is_next = |child: &Block| is_child(child, Link::from(&block));
-        if !self.branch.last().is_none_or(is_next) {
-            return self.miss();
+    /// The parent of the block is unknown. Fetches the parent.
+    fn descend(&mut self, block: Block) -> Step {
+        let is_next = |child: &Block| is_child(child, KnownBlock::from(&block));
+        if !self.fork.last().is_none_or(is_next) {
+            return self.missing();
         }
         let parent = block.parent;
-        self.branch.push(block);
-        Next::Fetch(Which::Hash(parent))
+        self.fork.push(block);
+        Step::Fetch(BlockKey::Hash(parent))
     }
 
-    /// The block, and with it the branch above it, follows on the one at `ancestor`.
-    fn join(&mut self, ancestor: usize, block: Block) -> Next {
+    /// The block, and the fork above it, continues the block at `ancestor`.
+    fn join(&mut self, ancestor: usize, block: Block) -> Step {
         if !is_child(&block, self.recent[ancestor]) {
-            return self.miss();
+            return self.missing();
         }
         (self.behind, self.misses) = (0, 0);
         let mut added = vec![block];
-        while let Some(child) = self.branch.pop() {
-            let follows = added.last().is_some_and(|last| is_child(&child, Link::from(last)));
+        while let Some(child) = self.fork.pop() {
+            let follows = added.last().is_some_and(|last| is_child(&child, KnownBlock::from(last)));
             if follows {
                 added.push(child);
             }
         }
-        let removed: Vec<Link> = self.recent.drain(ancestor + 1..).rev().collect();
-        added.iter().for_each(|block| self.remember(Link::from(block)));
-        Next::Announce { removed, added }
+        let removed: Vec<KnownBlock> = self.recent.drain(ancestor + 1..).rev().collect();
+        added.iter().for_each(|block| self.remember(KnownBlock::from(block)));
+        Step::Announce { removed, added }
     }
 
-    fn fall_behind(&mut self, head: Link, number: u64) -> Next {
+    fn on_older_head(&mut self, head: KnownBlock, number: u64) -> Step {
         let is_far = head.number - number >= REMEMBERED_MAX as u64;
         self.behind += if is_far { FAR_BEHIND } else { 1 };
-        if self.behind > BEHIND_MAX { self.lose(Loss::Behind) } else { Next::Wait }
+        if self.behind > BEHIND_MAX { self.lose(Loss::Behind) } else { Step::Wait }
     }
 
-    fn remember(&mut self, link: Link) {
+    fn remember(&mut self, known: KnownBlock) {
         if self.recent.len() == REMEMBERED_MAX {
             self.recent.pop_front();
         }
-        self.recent.push_back(link);
+        self.recent.push_back(known);
     }
 
     fn position(&self, hash: Word) -> Option<usize> {
-        // What is looked for is nearly always at the end.
-        self.recent.iter().rposition(|link| link.hash == hash)
+        // Nearly always at the end.
+        self.recent.iter().rposition(|known| known.hash == hash)
     }
 
-    fn lose(&mut self, loss: Loss) -> Next {
+    fn lose(&mut self, loss: Loss) -> Step {
         *self = Chain::default();
-        Next::Lost(loss)
+        Step::Lost(loss)
     }
 }
 

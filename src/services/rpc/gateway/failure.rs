@@ -1,7 +1,8 @@
-//! Why a request has no answer: from one upstream, or from all of them.
+//! Failures of requests: at one upstream, or at all of them.
 //!
-//! The one table of what an upstream's HTTP status or error code means: whether another upstream is
-//! asked, whether even a request that must not be repeated goes there, and whether the breaker counts it.
+//! This table alone decides what an HTTP status or an error code of an upstream means: whether another
+//! upstream is asked, whether also for a request that must not be repeated, and whether the circuit breaker
+//! counts it.
 
 use crate::services::rpc::wire::answer::{Malformed, Outcome};
 use crate::services::rpc::wire::error::RpcError;
@@ -9,33 +10,33 @@ use crate::services::rpc::wire::error::RpcError;
 /// The JSON-RPC error code of providers for too many requests, named after the HTTP status.
 const TOO_MANY_REQUESTS: i64 = 429;
 
-/// Why an upstream has not answered.
+/// The reason that an attempt has no usable answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// The request did not reach it.
+    /// The request did not reach the upstream.
     Unsent,
-    /// It may have reached it, but the answer did not come.
+    /// The request may have reached the upstream, but no answer arrived.
     Broken,
-    /// No answer came in time, or the upstream says so (HTTP 408).
+    /// No answer arrived in time, or HTTP 408.
     TimedOut,
-    /// It does not serve us (HTTP 401, 402, 403, 404).
+    /// The upstream refuses access (HTTP 401, 402, 403, 404).
     Refused,
-    /// We ask it too often (HTTP 429, error code 429).
+    /// Too many requests (HTTP 429, error code 429).
     Overloaded,
-    /// It has too much to do (HTTP 503); a proxy may have passed the request on before.
+    /// The upstream is overloaded (HTTP 503). A proxy may have passed the request on before.
     Unavailable,
-    /// The request is too large (HTTP 413) or asks for too much (-32005): a client can cause it.
+    /// The request is too large (HTTP 413) or asks for too much (-32005). A client can cause this.
     Limited,
-    /// It considers the request malformed (HTTP 400) and sends no JSON-RPC error with it.
+    /// HTTP 400 without a JSON-RPC error: the upstream considers the request malformed.
     Rejected,
-    /// The answer has the request's id, but is no valid answer.
+    /// The answer has the id of the request, but is not valid.
     Malformed,
-    /// The answer is larger than may be.
+    /// The answer exceeds its limit.
     TooLarge,
 }
 
 impl Failure {
-    /// By an HTTP status whose body does not matter.
+    /// The failure that an HTTP status means, if its body does not matter.
     pub(super) fn of_status(status: u16) -> Option<Failure> {
         match status {
             401..=404 => Some(Failure::Refused),
@@ -49,12 +50,12 @@ impl Failure {
         }
     }
 
-    /// By an HTTP status whose body is no JSON-RPC answer.
+    /// The failure that an HTTP status means if its body is not a JSON-RPC answer.
     pub(super) fn without_answer(status: u16) -> Failure {
         if status == 400 { Failure::Rejected } else { Failure::Broken }
     }
 
-    /// By an answer's error; `None` if the answer is final.
+    /// The failure that the error of an answer means; `None` if the answer is final.
     pub(super) fn of_answer(outcome: &Outcome) -> Option<Failure> {
         match outcome.as_ref().err()?.code {
             TOO_MANY_REQUESTS => Some(Failure::Overloaded),
@@ -63,22 +64,22 @@ impl Failure {
         }
     }
 
-    /// Whether a call that fails so may go to another upstream. One that only `reads` may be repeated;
-    /// any other only if the upstream has surely not executed it.
-    pub(super) fn may_go_on(self, reads: bool) -> bool {
+    /// Whether the request may be sent to another upstream. A read may be repeated; any other request only if
+    /// the upstream certainly has not executed it.
+    pub(super) fn may_retry(self, is_read: bool) -> bool {
         match self {
             Failure::Unsent | Failure::Refused | Failure::Overloaded => true,
             Failure::Broken
             | Failure::TimedOut
             | Failure::Unavailable
             | Failure::Limited
-            | Failure::Malformed => reads,
+            | Failure::Malformed => is_read,
             Failure::Rejected | Failure::TooLarge => false,
         }
     }
 
-    /// Whether it counts for the breaker. What a single client can cause does not: its calls would take
-    /// the upstream away from all other clients.
+    /// Whether the circuit breaker counts it. A failure that a single client can cause is not counted: its
+    /// calls would make the upstream unavailable to all other clients.
     pub(super) fn is_upstreams_fault(self) -> bool {
         match self {
             Failure::Unsent
@@ -98,20 +99,20 @@ impl From<Malformed> for Failure {
     }
 }
 
-/// Why a call ends without an upstream's answer.
+/// The reason that a request ends without an answer of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// No upstream could be asked.
+    /// No upstream can be asked.
     NoUpstream,
     /// The queue is full.
     Busy,
-    /// The last upstream that was asked has failed.
+    /// The last attempt failed.
     Failed(Failure),
 }
 
 impl From<Ended> for RpcError {
     fn from(ended: Ended) -> RpcError {
-        let failed = |why| RpcError::new(RpcError::INTERNAL, why);
+        let failed = |message| RpcError::new(RpcError::INTERNAL, message);
         match ended {
             Ended::NoUpstream => failed("no upstream is available"),
             Ended::Busy => RpcError::busy(),
@@ -134,10 +135,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_of_statuses() {
+    fn statuses_decide_about_retries_and_the_breaker() {
         use Failure::*;
-        // Status; failure; whether a transaction goes on to another upstream; whether the breaker counts.
-        for (status, failure, goes_on, counts) in [
+        // Status; failure; whether a transaction may be retried; whether the circuit breaker counts it.
+        for (status, failure, may_retry, counts) in [
             (401, Refused, true, true),
             (402, Refused, true, true),
             (403, Refused, true, true),
@@ -152,19 +153,19 @@ mod tests {
             (504, Broken, false, true),
         ] {
             assert_eq!(Failure::of_status(status), Some(failure), "{status}");
-            assert!(failure.may_go_on(true), "{status}: a read goes to the next upstream");
-            assert_eq!(failure.may_go_on(false), goes_on, "{status}");
+            assert!(failure.may_retry(true), "{status}: a read is retried");
+            assert_eq!(failure.may_retry(false), may_retry, "{status}");
             assert_eq!(failure.is_upstreams_fault(), counts, "{status}");
         }
         for status in [200, 400, 405, 415, 422] {
             assert_eq!(Failure::of_status(status), None, "{status}: the body decides");
         }
         assert_eq!(Failure::without_answer(400), Rejected);
-        assert!(!Rejected.may_go_on(true) && !Rejected.is_upstreams_fault(), "400 is final");
+        assert!(!Rejected.may_retry(true) && !Rejected.is_upstreams_fault(), "400 is final");
     }
 
     #[test]
-    fn error_codes_429_and_32005_go_to_the_next_upstream_and_others_are_final() {
+    fn error_codes_429_and_32005_are_retried_and_others_are_final() {
         let of = |code| Failure::of_answer(&Err(RpcError::new(code, "")));
         assert_eq!(of(429), Some(Failure::Overloaded));
         assert_eq!(of(-32005), Some(Failure::Limited));

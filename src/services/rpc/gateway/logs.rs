@@ -1,7 +1,7 @@
-//! Logs of the blocks announced: which to fetch for all subscribers at once, and what to take back
-//! when a block is undone.
+//! The logs of announced blocks: one query for all subscribers, and the logs to announce as removed when a
+//! block is undone.
 //!
-//! Filters are merged into one query for each block; whose log it is, the subscriptions know.
+//! All filters are merged into one query per block. The subscriptions decide which log each of them gets.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
@@ -15,28 +15,29 @@ use crate::services::rpc::filter::{Log, LogFilter, TOPICS_MAX};
 use crate::services::rpc::wire::hex::{Address, Word};
 use crate::services::rpc::wire::object;
 
-/// Addresses, and topics, that one query names; with more of them it asks for all there are.
+/// Addresses, and topics, of one query. With more of them it asks for all logs.
 const NAMED_MAX: usize = 256;
-/// What the logs of all blocks remembered may take.
+/// Memory for the logs of all remembered blocks.
 pub(super) const REMEMBERED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What to fetch of each block, if anybody wants logs.
+/// The logs to fetch of each block.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Query {
-    /// Any of these, or whichever.
+pub(super) struct LogQuery {
+    /// Any of these; `None`: any address.
     addresses: Option<BTreeSet<Address>>,
-    /// In the first place any of these, or whichever.
+    /// Any of these at the first position; `None`: any topic.
     topics: Option<BTreeSet<Word>>,
 }
 
-impl Query {
-    /// For everything that any of these filters matches; `None` without filters. Looks at no more of them
-    /// than it takes to know that all there are must be asked for.
-    pub(super) fn merge<'a>(filters: impl Iterator<Item = &'a LogFilter>) -> Option<Query> {
+impl LogQuery {
+    /// A query for all logs that any of these filters matches; `None` without filters. Stops at the filter
+    /// that makes it a query for all logs.
+    pub(super) fn merge<'a>(filters: impl Iterator<Item = &'a LogFilter>) -> Option<LogQuery> {
         let mut filters = filters.peekable();
         filters.peek()?;
-        let mut query = Query { addresses: Some(BTreeSet::new()), topics: Some(BTreeSet::new()) };
-        while let Some(filter) = filters.next_if(|_| query != Query::default()) {
+        let mut query =
+            LogQuery { addresses: Some(BTreeSet::new()), topics: Some(BTreeSet::new()) };
+        while let Some(filter) = filters.next_if(|_| query != LogQuery::default()) {
             add(&mut query.addresses, filter.addresses());
             add(&mut query.topics, filter.first_topics());
         }
@@ -60,7 +61,7 @@ fn text(value: &impl ToString) -> Value {
     Value::from(value.to_string())
 }
 
-/// Any of `more`, too. Who takes whichever, which `more` is if it is empty, takes it for all.
+/// Adds alternatives. `None` stands for any value, and so does an empty `more`.
 fn add<T: Ord + Copy>(any: &mut Option<BTreeSet<T>>, more: &[T]) {
     if let Some(named) = any {
         named.extend(more);
@@ -70,41 +71,41 @@ fn add<T: Ord + Copy>(any: &mut Option<BTreeSet<T>>, more: &[T]) {
     }
 }
 
-/// What of a log filters look at.
+/// The members of a log that filters use.
 #[derive(Deserialize)]
-struct Named {
+struct LogMembers {
     address: Address,
     topics: Vec<Word>,
 }
 
-/// Reads what `eth_getLogs` has answered; `None` if it is no list of logs.
+/// Reads the result of `eth_getLogs`; `None` if it is not a list of logs.
 pub(super) fn read(result: &RawValue) -> Option<Vec<Log>> {
     let logs: Vec<&RawValue> = serde_json::from_str(result.get()).ok()?;
     logs.into_iter().map(read_one).collect()
 }
 
 fn read_one(json: &RawValue) -> Option<Log> {
-    let Named { address, topics } = object::from_str(json.get()).ok()?;
+    let LogMembers { address, topics } = object::from_str(json.get()).ok()?;
     (topics.len() <= TOPICS_MAX).then(|| Log { address, topics, json: json.to_owned() })
 }
 
-/// The log, as one that is undone.
-fn undone(log: &Log) -> Option<Log> {
+/// The log with `removed: true`.
+fn removed(log: &Log) -> Option<Log> {
     let mut members: Map<String, Value> = serde_json::from_str(log.json.get()).ok()?;
     members.insert("removed".to_owned(), Value::Bool(true));
     Some(Log { json: serde_json::value::to_raw_value(&members).ok()?, ..log.clone() })
 }
 
-/// The logs of the blocks that may still be undone.
+/// The announced logs of the remembered blocks.
 #[derive(Debug, Default)]
-pub(super) struct Announced {
-    /// The oldest block first; without its logs where they took too much.
+pub(super) struct AnnouncedLogs {
+    /// The oldest block first. `None`: its logs were dropped, to save memory.
     blocks: VecDeque<(Word, Option<Vec<Log>>)>,
     bytes: usize,
 }
 
-impl Announced {
-    /// Notes what was announced for a block, at the expense of the oldest ones.
+impl AnnouncedLogs {
+    /// Remembers the announced logs of a block, and drops the oldest ones beyond the limit.
     pub(super) fn remember(&mut self, block: Word, logs: Vec<Log>) {
         if self.blocks.len() == REMEMBERED_MAX
             && let Some((_, Some(logs))) = self.blocks.pop_front()
@@ -121,15 +122,15 @@ impl Announced {
         }
     }
 
-    /// Takes back a block: its logs as undone, the last one first. `None` if they were too many to be
-    /// remembered; a block that nobody wanted the logs of has none.
+    /// Forgets a block and returns its logs as removed ones, the last one first. `None`: they were dropped. A
+    /// block without announced logs has none.
     pub(super) fn undo(&mut self, block: Word) -> Option<Vec<Log>> {
         let Some(at) = self.blocks.iter().rposition(|(hash, _)| *hash == block) else {
             return Some(Vec::new());
         };
         let logs = self.blocks.remove(at)?.1?;
         self.bytes -= bytes(&logs);
-        logs.iter().rev().map(undone).collect()
+        logs.iter().rev().map(removed).collect()
     }
 }
 
@@ -144,7 +145,7 @@ mod tests {
     use super::super::super::Bytes;
     use super::*;
 
-    const NOBODY: [Vec<Word>; 0] = [];
+    const NO_TOPICS: [Vec<Word>; 0] = [];
 
     fn filter(addresses: &[u8], topics: &[Vec<Word>]) -> LogFilter {
         let addresses = addresses.iter().map(|&byte| Bytes([byte; 20])).collect();
@@ -156,7 +157,7 @@ mod tests {
     }
 
     fn params(filters: &[LogFilter]) -> Value {
-        serde_json::from_str(&Query::merge(filters.iter()).unwrap().params(word(7))).unwrap()
+        serde_json::from_str(&LogQuery::merge(filters.iter()).unwrap().params(word(7))).unwrap()
     }
 
     fn logs(count: u64, padding: usize) -> Vec<Log> {
@@ -171,8 +172,8 @@ mod tests {
     #[test]
     fn filters_merge_into_one_query() {
         let block = word(7);
-        assert_eq!(Query::merge([].iter()), None);
-        assert_eq!(params(&[filter(&[], &NOBODY)]), json!([{"blockHash": block}]));
+        assert_eq!(LogQuery::merge([].iter()), None);
+        assert_eq!(params(&[filter(&[], &NO_TOPICS)]), json!([{"blockHash": block}]));
         let a = filter(&[1, 2], &[vec![word(1)]]);
         let b = filter(&[2, 3], &[vec![word(2)], vec![word(9)]]);
         let addresses = [1, 2, 3].map(|byte| Bytes([byte; 20]));
@@ -186,14 +187,15 @@ mod tests {
             json!([{"blockHash": block, "topics": [[word(1)]]}])
         );
         assert_eq!(
-            params(&[a, b, filter(&[1], &NOBODY)]),
+            params(&[a, b, filter(&[1], &NO_TOPICS)]),
             json!([{"blockHash": block, "address": addresses}])
         );
     }
 
     #[test]
-    fn a_query_names_so_many_and_then_takes_all() {
-        let many = |count: u8| (0..count).map(|byte| filter(&[byte], &NOBODY)).collect::<Vec<_>>();
+    fn a_query_beyond_its_limit_asks_for_all_logs() {
+        let many =
+            |count: u8| (0..count).map(|byte| filter(&[byte], &NO_TOPICS)).collect::<Vec<_>>();
         assert!(params(&many(255))[0].get("address").is_some());
         let topics =
             (0..=NAMED_MAX as u64).map(|number| Word::parse(&format!("0x{number:064x}")).unwrap());
@@ -205,8 +207,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_announced_is_taken_back_the_last_one_first() {
-        let mut announced = Announced::default();
+    fn announced_logs_are_removed_the_last_one_first() {
+        let mut announced = AnnouncedLogs::default();
         announced.remember(word(1), logs(2, 0));
         announced.remember(word(2), logs(1, 0));
         let undone = announced.undo(word(1)).unwrap();
@@ -217,16 +219,16 @@ mod tests {
         assert_eq!(of("removed"), [true, true]);
         assert_eq!(undone[0].address, Bytes([1; 20]));
         assert!(announced.undo(word(1)).unwrap().is_empty(), "once");
-        assert!(announced.undo(word(9)).unwrap().is_empty(), "nobody wanted its logs");
+        assert!(announced.undo(word(9)).unwrap().is_empty(), "its logs were not announced");
     }
 
     #[test]
-    fn memory_of_logs_is_bounded() {
-        let mut announced = Announced::default();
+    fn the_memory_of_logs_is_bounded() {
+        let mut announced = AnnouncedLogs::default();
         announced.remember(word(1), logs(1, REMEMBERED_BYTES_MAX / 2));
         announced.remember(word(2), logs(1, REMEMBERED_BYTES_MAX / 2));
         assert!(announced.bytes <= REMEMBERED_BYTES_MAX);
-        assert!(announced.undo(word(1)).is_none(), "it cannot be said any more");
+        assert!(announced.undo(word(1)).is_none(), "its logs were dropped");
         assert!(announced.undo(word(2)).is_some());
         assert_eq!(announced.bytes, 0);
         for number in 0..=REMEMBERED_MAX {
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_log_is_none() {
+    fn malformed_logs_are_rejected() {
         let array = format!(r#"[["{}",[]]]"#, Bytes([1; 20]));
         for text in ["null", "{}", "[1]", r#"[{"address":"0x1","topics":[]}]"#, &array] {
             assert!(read(&RawValue::from_string(text.to_owned()).unwrap()).is_none(), "{text}");
@@ -254,8 +256,8 @@ mod tests {
             })
             .collect();
         let mut seen = 0;
-        let query = Query::merge(filters.iter().inspect(|_| seen += 1)).unwrap();
-        assert_eq!(query, Query::default());
+        let query = LogQuery::merge(filters.iter().inspect(|_| seen += 1)).unwrap();
+        assert_eq!(query, LogQuery::default());
         assert!((NAMED_MAX..NAMED_MAX + 3).contains(&seen), "{seen}");
     }
 }

@@ -1,6 +1,6 @@
-//! What the gateway knows of methods: which of them only read, and under which name each is counted.
+//! The methods that only read.
 
-/// Methods that only read, whose name does not begin like that of others which do.
+/// Methods that only read, except for those that [`is_read`] recognizes by their prefix.
 const READS: [&str; 23] = [
     "eth_accounts",
     "eth_blobBaseFee",
@@ -26,13 +26,13 @@ const READS: [&str; 23] = [
     "web3_sha3",
     "eth_config",
 ];
-/// Methods that take from a filter or hand out work: who asks second gets something else.
-const TAKES: [&str; 3] = ["eth_getFilterChanges", "eth_getFilterLogs", "eth_getWork"];
+/// Methods that consume: the second call gets another answer than the first.
+const CONSUMING: [&str; 3] = ["eth_getFilterChanges", "eth_getFilterLogs", "eth_getWork"];
 
-/// Whether the same request twice does and answers the same as once: then two clients may share one
-/// answer, and a failed request may be repeated. What is not known is not thought to be.
+/// Whether two equal requests have the same effect and answer as one. Then two clients may share one answer,
+/// and a failed request may be repeated. Unknown methods do not count as reads.
 pub(super) fn is_read(method: &str) -> bool {
-    let is_get = method.starts_with("eth_get") && !TAKES.contains(&method);
+    let is_get = method.starts_with("eth_get") && !CONSUMING.contains(&method);
     is_get || method.starts_with("trace_") || READS.contains(&method)
 }
 
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_known_to_read_does() {
+    fn only_known_methods_are_reads() {
         for method in ["eth_chainId", "eth_call", "eth_getBlockByNumber", "eth_getLogs"] {
             assert!(is_read(method), "{method}");
         }

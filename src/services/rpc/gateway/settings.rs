@@ -1,4 +1,4 @@
-//! What a gateway is told: one network's upstreams, and how much they are asked.
+//! The settings of a gateway: the upstreams of one network, and the limits of requests to them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,75 +10,75 @@ use crate::upstream::tls::UpstreamTls;
 use crate::upstream::url::Scheme;
 use crate::upstream::url::UpstreamUrl;
 
-/// Upstreams of one network.
+/// The highest number of upstreams of one network.
 pub const UPSTREAMS_MAX: usize = 16;
 
-/// One network's upstreams, and how much they are asked.
+/// The upstreams of one network, and the limits of requests to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewaySettings {
-    /// Whose it is, and which chain.
+    /// The network.
     pub network: Network,
-    /// The one that is asked first in front; at most [`UPSTREAMS_MAX`].
+    /// The upstreams in the order in which they are asked; at most [`UPSTREAMS_MAX`].
     pub upstreams: Vec<UpstreamUrl>,
-    /// A PEM file of the certificates that those of upstreams by TLS must lead to; without it, those of
-    /// the web's own authorities.
-    pub authorities: Option<PathBuf>,
-    /// Requests that one upstream works on at a time.
+    /// The CA certificates (PEM) that upstreams by TLS must chain to; without a file, the built-in Mozilla
+    /// roots.
+    pub ca_file: Option<PathBuf>,
+    /// Requests that are sent to one upstream at a time.
     pub concurrency: usize,
-    /// Requests that wait for an upstream; past it -32005.
+    /// Requests that wait for an upstream; one more gets -32005.
     pub queue_max: usize,
-    /// From a request to its answer, all tries included; past it -32002.
+    /// Timeout of a request, all attempts included; then it gets -32002.
     pub timeout: Duration,
-    /// Bytes of an upstream's answer; past it -32003.
+    /// Bytes of an upstream's answer; a larger one becomes -32003.
     pub answer_bytes_max: usize,
 }
 
 impl GatewaySettings {
-    /// The limits of connections to upstreams. An answer that is too large for one client must not end
-    /// the connection that others share, unless it is out of all proportion.
+    /// The limits of connections to upstreams. An answer that is too large for one client must not end the
+    /// connection that all clients share, unless it exceeds the limit four times.
     pub fn outbound(&self) -> RouteSettings {
-        const PROPORTION: usize = 4;
+        const TOLERANCE: usize = 4;
         let settings = RouteSettings::default();
-        let largest = self.answer_bytes_max.saturating_mul(PROPORTION);
+        let largest = self.answer_bytes_max.saturating_mul(TOLERANCE);
         let message_bytes_max =
             largest.clamp(settings.message_bytes_max, *MESSAGE_BYTES_RANGE.end());
         let settings = RouteSettings { message_bytes_max, ..settings };
         RouteSettings { outbox_hard: settings.outbox_hard_min(), ..settings }
     }
 
-    /// WebSocket connections to upstreams.
+    /// The number of WebSocket connections to upstreams.
     pub fn websockets(&self) -> usize {
         self.upstreams.iter().filter(|url| url.scheme() == Scheme::WebSocket).count()
     }
 
-    /// Sockets for requests by HTTP to upstreams, at most.
+    /// The highest number of sockets for HTTP requests to upstreams.
     pub fn http_sockets_max(&self) -> usize {
         let upstreams = self.upstreams.len() - self.websockets();
         upstreams.saturating_mul(self.concurrency)
     }
 
-    /// How each upstream is secured.
-    pub(super) fn security(&self) -> Result<Vec<Option<UpstreamTls>>, TlsError> {
-        let authorities = self.authorities.as_deref();
-        self.upstreams.iter().map(|url| UpstreamTls::new(url, authorities)).collect()
+    /// The TLS configuration of each upstream.
+    pub(super) fn tls(&self) -> Result<Vec<Option<UpstreamTls>>, TlsError> {
+        let ca_file = self.ca_file.as_deref();
+        self.upstreams.iter().map(|url| UpstreamTls::new(url, ca_file)).collect()
     }
 
-    /// Whether there is TLS to be had to the upstreams that are spoken to by it.
+    /// Checks the TLS configuration of the upstreams.
     ///
     /// # Errors
-    /// Why not: the file of authorities is not to be used, or a host's name is none.
+    /// The file of CA certificates is unusable, or a host is not a valid name.
     pub fn check(&self) -> Result<(), TlsError> {
-        self.security().map(|_| ())
+        self.tls().map(|_| ())
     }
 }
 
-/// The limits of the calls of one network.
+/// The limits of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CallLimits {
-    /// Requests that one upstream works on at a time.
+pub(super) struct RequestLimits {
+    /// Requests that are sent to one upstream at a time.
     pub(super) concurrency: usize,
     /// Requests that wait for an upstream.
     pub(super) queue_max: usize,
-    /// From the request to its answer, all tries included.
+    /// Timeout of a request, all attempts included.
     pub(super) timeout: Duration,
 }

@@ -1,11 +1,12 @@
-//! What subscribers wait for: when to ask the upstream for news, and what its answers mean to them.
+//! The chain, mempool and syncing state that subscribers wait for: what to ask the upstreams, and what to
+//! announce from their answers.
 //!
-//! Works while something is subscribed to and forgets all when nothing is. Drives the [`Chain`] and
-//! turns blocks, logs, waiting transactions and syncing into notices; what it wants asked it leaves in
-//! `asks`. Reads no clock, makes no request, knows no subscriber.
+//! Works while there are subscribers and forgets everything when there are none. [`Chain`] decides about
+//! blocks. Requests are left in `requests`, announcements in `notices`. Reads no clock, sends nothing, knows
+//! no subscriber.
 
 mod heads;
-mod pool;
+mod mempool;
 mod push;
 
 use std::collections::VecDeque;
@@ -14,9 +15,9 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use super::block::Block;
-use super::chain::{Chain, Link, Which};
-use super::logs::{Announced, Query};
-use super::pace::Pace;
+use super::chain::{BlockKey, Chain, KnownBlock};
+use super::logs::{AnnouncedLogs, LogQuery};
+use super::poll_interval::PollInterval;
 use crate::reactor::Time;
 use crate::services::rpc::backend::Notice;
 use crate::services::rpc::subscriptions::{Feeds, Source};
@@ -24,101 +25,104 @@ use crate::services::rpc::wire::answer::Outcome;
 use crate::services::rpc::wire::error::RpcError;
 use crate::services::rpc::wire::hex::Word;
 
-/// How often the upstream is asked whether it is syncing.
+/// The interval of `eth_syncing`.
 const SYNCING_INTERVAL: Duration = Duration::from_secs(5);
-/// How often it is asked for transactions that wait.
+/// The poll interval of pending transactions.
 const PENDING_INTERVAL: Duration = Duration::from_millis(500);
-/// How often it is polled for heads although it pushes them: a subscription may be dead in silence.
+/// The poll interval of heads while an upstream pushes them: its subscription may have failed silently.
 const PUSHED_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What an answer is for.
+/// The purpose of a request.
 #[derive(Debug, Clone)]
 pub(super) enum Purpose {
-    /// What the upstream's head is.
+    /// The head of the upstream.
     Head,
-    Block(Which),
+    Block(BlockKey),
     /// The logs of the block with this hash.
     Logs(Word),
     Syncing,
-    /// A filter for waiting transactions.
+    /// A filter for pending transactions.
     Filter,
-    /// What is new in it.
+    /// The new hashes of that filter.
     Changes,
     /// The transaction with this hash.
     Transaction(Box<RawValue>),
 }
 
-/// A request of the gateway's own.
+/// A request of the watch.
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(super) struct WatchRequest {
     pub(super) purpose: Purpose,
-    /// Counts the times that everything was forgotten: answers from before say nothing any more.
+    /// The number of times that the chain was forgotten. Answers of an earlier era are ignored.
     pub(super) era: u32,
     pub(super) method: &'static str,
     pub(super) params: String,
-    /// The upstream that must answer, if one must.
+    /// The only upstream that can answer.
     pub(super) upstream: Option<usize>,
-    /// The same request is under way and seems lost: this one must not share its answer.
+    /// An equal request is pending and its answer seems lost: this one must not join it.
     pub(super) is_repeated: bool,
 }
 
-/// A request for heads or logs.
+/// The answer that the chain waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Awaited {
     Head,
-    Block(Which),
+    Block(BlockKey),
     Logs(Word),
 }
 
-/// What is subscribed to, as far as it makes a difference here.
+/// The feeds that have subscribers.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Wanted {
     heads: bool,
-    logs: Option<Query>,
+    logs: Option<LogQuery>,
+    /// Pending transactions, as hashes or whole.
     pending: bool,
+    /// Whole pending transactions.
     full: bool,
     syncing: bool,
 }
 
-/// What is waited for next.
+/// When the next polls are due.
 #[derive(Debug, Clone, Copy)]
-struct Clock {
+struct Polls {
     heads: Time,
     pending: Time,
     syncing: Time,
 }
 
-/// The news of one network.
+/// What subscribers of one network wait for.
 #[derive(Debug)]
 pub(super) struct Watch {
     wanted: Wanted,
     era: u32,
     chain: Chain,
-    /// Those who wait for the chain's first block have been told of it.
-    has_begun: bool,
-    pace: Pace,
-    clock: Clock,
+    /// The first block is known, and its announcement has answered the waiting subscriptions.
+    is_started: bool,
+    poll_interval: PollInterval,
+    polls: Polls,
     /// The request for heads or logs whose answer counts, and when it was made: one at a time.
-    asking: Option<(Awaited, Time)>,
+    awaited: Option<(Awaited, Time)>,
     /// An upstream pushes heads.
     is_pushed: bool,
-    /// The head that was pushed last, if it has not been looked at.
+    /// The head that was pushed last, if it was not handled yet.
     pushed: Option<Block>,
-    /// Blocks that were announced and whose logs were not.
-    owed: VecDeque<Link>,
-    log_tries: u32,
-    /// The block whose logs could not be had may not be there any more.
-    is_doubted: bool,
-    announced: Announced,
+    /// Announced blocks whose logs are not announced yet.
+    without_logs: VecDeque<KnownBlock>,
+    /// Attempts in a row at the logs of one block.
+    log_attempts: u32,
+    /// The block whose logs could not be fetched may have been replaced.
+    may_be_replaced: bool,
+    announced: AnnouncedLogs,
     syncing: Option<Box<RawValue>>,
-    /// The filter for waiting transactions, and where it is.
+    /// The filter for pending transactions, and the upstream that has it.
     filter: Option<(usize, Box<RawValue>)>,
-    is_asking_pending: bool,
-    pub(super) asks: Vec<Ask>,
+    awaits_pending: bool,
+    pub(super) requests: Vec<WatchRequest>,
     pub(super) notices: VecDeque<Notice>,
-    /// When the upstream last told its head.
-    pub(super) heard: Option<Time>,
-    /// Times that what was announced could not be continued.
+    /// When an upstream last reported its head.
+    pub(super) head_reported_at: Option<Time>,
+    /// Times that announced blocks could not be continued.
     pub(super) losses: u64,
 }
 
@@ -128,44 +132,44 @@ impl Default for Watch {
             wanted: Wanted::default(),
             era: 0,
             chain: Chain::default(),
-            has_begun: false,
-            pace: Pace::default(),
-            clock: Clock { heads: Time::MAX, pending: Time::MAX, syncing: Time::MAX },
-            asking: None,
+            is_started: false,
+            poll_interval: PollInterval::default(),
+            polls: Polls { heads: Time::MAX, pending: Time::MAX, syncing: Time::MAX },
+            awaited: None,
             is_pushed: false,
             pushed: None,
-            owed: VecDeque::new(),
-            log_tries: 0,
-            is_doubted: false,
-            announced: Announced::default(),
+            without_logs: VecDeque::new(),
+            log_attempts: 0,
+            may_be_replaced: false,
+            announced: AnnouncedLogs::default(),
             syncing: None,
             filter: None,
-            is_asking_pending: false,
-            asks: Vec::new(),
+            awaits_pending: false,
+            requests: Vec::new(),
             notices: VecDeque::new(),
-            heard: None,
+            head_reported_at: None,
             losses: 0,
         }
     }
 }
 
 impl Watch {
-    /// What is subscribed to has changed.
-    pub(super) fn want(&mut self, wanted: Wanted, now: Time) {
+    /// The feeds with subscribers have changed.
+    pub(super) fn set_wanted(&mut self, wanted: Wanted, now: Time) {
         let before = std::mem::replace(&mut self.wanted, wanted);
-        let begins = |before, after, clock: &mut Time| {
+        let start_or_stop = |before, after, poll: &mut Time| {
             if before != after {
-                *clock = if after { now } else { Time::MAX };
+                *poll = if after { now } else { Time::MAX };
             }
         };
-        begins(before.follows(), self.wanted.follows(), &mut self.clock.heads);
-        begins(before.pending, self.wanted.pending, &mut self.clock.pending);
-        begins(before.syncing, self.wanted.syncing, &mut self.clock.syncing);
-        if before.follows() && !self.wanted.follows() {
+        start_or_stop(before.chain(), self.wanted.chain(), &mut self.polls.heads);
+        start_or_stop(before.pending, self.wanted.pending, &mut self.polls.pending);
+        start_or_stop(before.syncing, self.wanted.syncing, &mut self.polls.syncing);
+        if before.chain() && !self.wanted.chain() {
             self.forget_chain();
         }
         if self.wanted.logs.is_none() {
-            self.owed.clear();
+            self.without_logs.clear();
         }
         if !self.wanted.pending {
             self.filter = None;
@@ -176,9 +180,9 @@ impl Watch {
         self.poll(now);
     }
 
-    /// Whether heads are to be pushed, where an upstream can.
+    /// Whether an upstream should push heads.
     pub(super) fn wants_heads(&self) -> bool {
-        self.wanted.follows()
+        self.wanted.chain()
     }
 
     /// Whether an upstream pushes heads.
@@ -186,62 +190,63 @@ impl Watch {
         self.is_pushed
     }
 
-    /// When [`Watch::poll`] has something to do next.
+    /// When [`Watch::poll`] is due.
     pub(super) fn due(&self) -> Time {
-        self.clock.heads.min(self.clock.pending).min(self.clock.syncing)
+        self.polls.heads.min(self.polls.pending).min(self.polls.syncing)
     }
 
     /// The block announced last.
-    pub(super) fn head(&self) -> Option<Link> {
+    pub(super) fn head(&self) -> Option<KnownBlock> {
         self.chain.head()
     }
 
-    /// The time between blocks.
+    /// The mean time between blocks.
     pub(super) fn block_time(&self) -> Option<Duration> {
-        self.pace.block_time()
+        self.poll_interval.block_time()
     }
 
-    /// Asks for what is due.
+    /// Makes the requests that are due.
     pub(super) fn poll(&mut self, now: Time) {
-        if now >= self.clock.heads {
-            let interval = self.pace.interval();
+        if now >= self.polls.heads {
+            let interval = self.poll_interval.get();
             let interval = if self.is_pushed { interval.max(PUSHED_INTERVAL) } else { interval };
-            self.clock.heads = now + interval;
-            if self.asking.is_none() {
-                self.ask_next(now);
+            self.polls.heads = now + interval;
+            if self.awaited.is_none() {
+                self.request_next(now);
             }
         }
-        if now >= self.clock.pending {
-            self.clock.pending = now + PENDING_INTERVAL;
-            if !self.is_asking_pending {
-                self.ask_pending();
+        if now >= self.polls.pending {
+            self.polls.pending = now + PENDING_INTERVAL;
+            if !self.awaits_pending {
+                self.request_pending();
             }
         }
-        if now >= self.clock.syncing {
-            self.clock.syncing = now + SYNCING_INTERVAL;
-            self.ask(Purpose::Syncing, "eth_syncing", "[]".to_owned(), None);
+        if now >= self.polls.syncing {
+            self.polls.syncing = now + SYNCING_INTERVAL;
+            self.request(Purpose::Syncing, "eth_syncing", "[]".to_owned(), None);
         }
     }
 
-    /// From here on an upstream pushes heads, or none does any more.
+    /// An upstream pushes heads from now on, or none does any more.
     pub(super) fn set_pushed(&mut self, is_pushed: bool, now: Time) {
-        if self.is_pushed != is_pushed && self.wanted.follows() {
-            self.clock.heads = now;
+        if self.is_pushed != is_pushed && self.wanted.chain() {
+            self.polls.heads = now;
         }
         self.is_pushed = is_pushed;
     }
 
-    /// Whether all that happens from here on will be announced.
-    pub(super) fn has_begun(&self, source: Source) -> bool {
+    /// Whether everything that happens from now on will be announced.
+    pub(super) fn is_started(&self, source: Source) -> bool {
         match source {
-            Source::Chain => self.has_begun,
+            Source::Chain => self.is_started,
             Source::Mempool => self.filter.is_some(),
             Source::Node => true,
         }
     }
 
-    /// What a request was answered by this upstream; without one, why it was not.
-    pub(super) fn take(
+    /// The answer to a request, and the upstream that sent it; without an upstream, the reason that there is
+    /// no answer.
+    pub(super) fn on_answer(
         &mut self,
         purpose: Purpose,
         era: u32,
@@ -250,37 +255,36 @@ impl Watch {
         now: Time,
     ) {
         match purpose {
-            Purpose::Syncing => self.take_syncing(outcome.ok()),
+            Purpose::Syncing => self.on_syncing(outcome.ok()),
             Purpose::Transaction(hash) => {
                 let full = outcome.ok().filter(|full| full.get() != "null");
                 self.notices.push_back(Notice::Pending { hash, full });
             }
-            Purpose::Filter => self.take_filter(upstream, outcome),
-            Purpose::Changes => self.take_changes(outcome.ok()),
-            // From before everything was forgotten.
+            Purpose::Filter => self.on_filter(upstream, outcome),
+            Purpose::Changes => self.on_changes(outcome.ok()),
             Purpose::Head | Purpose::Block(_) | Purpose::Logs(_) if era != self.era => {}
-            Purpose::Head if self.stop_awaiting(Awaited::Head) => self.take_head(outcome, now),
-            Purpose::Block(which) if self.stop_awaiting(Awaited::Block(which)) => {
-                self.take_block(which, upstream, outcome.ok(), now);
+            Purpose::Head if self.stop_awaiting(Awaited::Head) => self.on_head(outcome, now),
+            Purpose::Block(key) if self.stop_awaiting(Awaited::Block(key)) => {
+                self.on_block(key, upstream, outcome.ok(), now);
             }
             Purpose::Logs(block) if self.stop_awaiting(Awaited::Logs(block)) => {
-                self.take_logs(upstream, outcome.ok(), now);
+                self.on_logs(upstream, outcome.ok(), now);
             }
-            // Something else was asked since, or the same again and answered.
+            // Another request was made since, or this one was repeated and is answered already.
             Purpose::Head | Purpose::Block(_) | Purpose::Logs(_) => {}
         }
     }
 
-    /// Whether this answer is the one that counts; from here on none is.
+    /// Whether the chain waits for this answer. From now on it does not.
     fn stop_awaiting(&mut self, answered: Awaited) -> bool {
-        self.asking.take_if(|(awaited, _)| *awaited == answered).is_some()
+        self.awaited.take_if(|(awaited, _)| *awaited == answered).is_some()
     }
 
-    fn announce_beginning(&mut self, source: Source, outcome: Result<(), RpcError>) {
+    fn announce_start(&mut self, source: Source, outcome: Result<(), RpcError>) {
         self.notices.push_back(Notice::Started { source, outcome });
     }
 
-    fn ask(
+    fn request(
         &mut self,
         purpose: Purpose,
         method: &'static str,
@@ -288,7 +292,7 @@ impl Watch {
         upstream: Option<usize>,
     ) {
         let (era, is_repeated) = (self.era, false);
-        self.asks.push(Ask { purpose, era, method, params, upstream, is_repeated });
+        self.requests.push(WatchRequest { purpose, era, method, params, upstream, is_repeated });
     }
 }
 
@@ -296,7 +300,7 @@ impl From<&Feeds> for Wanted {
     fn from(feeds: &Feeds) -> Wanted {
         Wanted {
             heads: feeds.heads(),
-            logs: Query::merge(feeds.filters()),
+            logs: LogQuery::merge(feeds.filters()),
             pending: feeds.pending(false) || feeds.pending(true),
             full: feeds.pending(true),
             syncing: feeds.syncing(),
@@ -305,8 +309,8 @@ impl From<&Feeds> for Wanted {
 }
 
 impl Wanted {
-    /// Whether the chain is followed.
-    fn follows(&self) -> bool {
+    /// Whether the chain has to be followed.
+    fn chain(&self) -> bool {
         self.heads || self.logs.is_some()
     }
 }

@@ -1,112 +1,110 @@
-//! Heads and their logs, as subscribers are told them: one request at a time.
+//! Heads and their logs, in the order in which subscribers receive them: one request at a time.
 //!
-//! Does what the [`Chain`] says: fetches blocks, announces them, and the logs of each behind it. What
-//! cannot be continued is lost as a whole.
+//! Carries out the steps of the [`Chain`]: fetches blocks, and announces them and then the logs of each. If
+//! the announced blocks cannot be continued, everything is forgotten.
 
 use serde_json::value::RawValue;
 
-use super::super::block::Block;
-use super::super::chain::{Chain, Link, Next, Which};
-use super::super::logs::{self, Announced};
-use super::super::pace::Pace;
 use super::{Awaited, Purpose, Watch};
 use crate::reactor::Time;
 use crate::services::rpc::backend::Notice;
 use crate::services::rpc::filter::Log;
+use crate::services::rpc::gateway::block::Block;
+use crate::services::rpc::gateway::chain::{BlockKey, Chain, KnownBlock, Step};
+use crate::services::rpc::gateway::logs::{self, AnnouncedLogs};
+use crate::services::rpc::gateway::poll_interval::PollInterval;
 use crate::services::rpc::subscriptions::Source;
 use crate::services::rpc::wire::answer::Outcome;
 use crate::services::rpc::wire::hex::Quantity;
 
-/// How often in a row the logs of a block may not be had.
-pub(super) const LOG_TRIES_MAX: u32 = 16;
+/// Attempts in a row at the logs of one block.
+pub(super) const LOG_ATTEMPTS_MAX: u32 = 16;
 
 impl Watch {
-    // Heads and their logs: one request at a time.
-
-    /// The logs that are owed, then the head. All of that block is asked for, not its number alone:
-    /// another may have taken the place of the one that was announced.
-    pub(super) fn ask_next(&mut self, now: Time) {
-        match (self.owed.front(), &self.wanted.logs) {
-            (Some(block), _) if std::mem::take(&mut self.is_doubted) => {
-                self.ask_block(Which::Number(block.number), now);
+    /// Requests the logs that are due, or else the head: the whole block and not its number alone, since
+    /// another block may have replaced the announced one.
+    pub(super) fn request_next(&mut self, now: Time) {
+        match (self.without_logs.front(), &self.wanted.logs) {
+            (Some(block), _) if std::mem::take(&mut self.may_be_replaced) => {
+                self.request_block(BlockKey::Number(block.number), now);
             }
             (Some(block), Some(query)) => {
                 let (hash, params) = (block.hash, query.params(block.hash));
-                self.asking = Some((Awaited::Logs(hash), now));
-                self.ask(Purpose::Logs(hash), "eth_getLogs", params, None);
+                self.awaited = Some((Awaited::Logs(hash), now));
+                self.request(Purpose::Logs(hash), "eth_getLogs", params, None);
             }
             _ => {
-                self.asking = Some((Awaited::Head, now));
+                self.awaited = Some((Awaited::Head, now));
                 let params = r#"["latest",false]"#.to_owned();
-                self.ask(Purpose::Head, "eth_getBlockByNumber", params, None);
+                self.request(Purpose::Head, "eth_getBlockByNumber", params, None);
             }
         }
     }
 
-    pub(super) fn ask_block(&mut self, which: Which, now: Time) {
-        self.asking = Some((Awaited::Block(which), now));
-        let (method, params) = match which {
-            Which::Number(number) => {
+    pub(super) fn request_block(&mut self, key: BlockKey, now: Time) {
+        self.awaited = Some((Awaited::Block(key), now));
+        let (method, params) = match key {
+            BlockKey::Number(number) => {
                 ("eth_getBlockByNumber", format!(r#"["{}",false]"#, Quantity(number)))
             }
-            Which::Hash(hash) => ("eth_getBlockByHash", format!(r#"["{hash}",false]"#)),
+            BlockKey::Hash(hash) => ("eth_getBlockByHash", format!(r#"["{hash}",false]"#)),
         };
-        self.ask(Purpose::Block(which), method, params, None);
+        self.request(Purpose::Block(key), method, params, None);
     }
 
-    pub(super) fn take_head(&mut self, outcome: Outcome, now: Time) {
+    pub(super) fn on_head(&mut self, outcome: Outcome, now: Time) {
         match outcome.map(|json| Block::read(&json)) {
             Ok(Some(block)) => {
-                self.heard = Some(now);
-                let next = self.chain.see_head(block);
-                self.go_on(next, now);
+                self.head_reported_at = Some(now);
+                let step = self.chain.on_head(block);
+                self.carry_out(step, now);
             }
-            Err(error) if !self.has_begun => self.announce_beginning(Source::Chain, Err(error)),
-            // A chain without a block, or no chain: the next poll asks again.
-            Ok(None) | Err(_) if !self.has_begun => {}
-            // What was pushed meanwhile does not wait for that.
-            Ok(None) | Err(_) => self.go_on(Next::Wait, now),
+            Err(error) if !self.is_started => self.announce_start(Source::Chain, Err(error)),
+            // A chain without a block, or no block at all: the next poll asks again.
+            Ok(None) | Err(_) if !self.is_started => {}
+            // A head that was pushed meanwhile does not depend on this answer.
+            Ok(None) | Err(_) => self.carry_out(Step::Wait, now),
         }
     }
 
-    pub(super) fn take_block(
+    pub(super) fn on_block(
         &mut self,
-        which: Which,
+        key: BlockKey,
         upstream: Option<usize>,
         outcome: Option<Box<RawValue>>,
         now: Time,
     ) {
-        // An upstream that does not answer says nothing about the block: the next poll asks again.
+        // Without an answer nothing is known about the block: the next poll asks again.
         if upstream.is_none() {
             return;
         }
-        let next = match outcome.and_then(|json| Block::read(&json)) {
-            Some(block) if which.is(&block) => self.chain.take(block),
-            // Another one than was asked for might be all that it ever answers.
-            Some(_) | None => self.chain.miss(),
+        let step = match outcome.and_then(|json| Block::read(&json)) {
+            Some(block) if key.is(&block) => self.chain.add(block),
+            // An upstream that returns another block might never return the right one.
+            Some(_) | None => self.chain.missing(),
         };
-        self.go_on(next, now);
+        self.carry_out(step, now);
     }
 
-    pub(super) fn take_logs(
+    pub(super) fn on_logs(
         &mut self,
         upstream: Option<usize>,
         outcome: Option<Box<RawValue>>,
         now: Time,
     ) {
         if let Some(found) = outcome.and_then(|json| logs::read(&json)) {
-            self.log_tries = 0;
-            if let Some(block) = self.owed.pop_front() {
+            self.log_attempts = 0;
+            if let Some(block) = self.without_logs.pop_front() {
                 self.announce_logs(&found);
                 self.announced.remember(block.hash, found);
             }
-            return self.settle(now);
+            return self.resume(now);
         }
-        // It was asked too early, of an upstream that is behind, or the block has been replaced.
-        self.is_doubted = true;
-        self.log_tries += u32::from(upstream.is_some());
-        if self.log_tries > LOG_TRIES_MAX {
-            log::warn!("the logs of a block are not to be had");
+        // Asked too early, an upstream that is behind, or the block was replaced.
+        self.may_be_replaced = true;
+        self.log_attempts += u32::from(upstream.is_some());
+        if self.log_attempts > LOG_ATTEMPTS_MAX {
+            log::warn!("subscribers are closed: the logs of a block cannot be fetched");
             self.lose(now);
         }
     }
@@ -115,47 +113,47 @@ impl Watch {
         self.notices.extend(logs.iter().cloned().map(Notice::Log));
     }
 
-    /// Does what the chain says.
-    pub(super) fn go_on(&mut self, next: Next, now: Time) {
-        if !self.has_begun && self.chain.head().is_some() {
-            self.has_begun = true;
-            self.announce_beginning(Source::Chain, Ok(()));
+    /// Carries out a step of the chain.
+    pub(super) fn carry_out(&mut self, step: Step, now: Time) {
+        if !self.is_started && self.chain.head().is_some() {
+            self.is_started = true;
+            self.announce_start(Source::Chain, Ok(()));
         }
-        match next {
-            Next::Wait => {
+        match step {
+            Step::Wait => {
                 if let Some(block) = self.pushed.take() {
-                    self.heard = Some(now);
-                    let next = self.chain.take(block);
-                    self.go_on(next, now);
+                    self.head_reported_at = Some(now);
+                    let step = self.chain.add(block);
+                    self.carry_out(step, now);
                 }
             }
-            Next::Fetch(which) => self.ask_block(which, now),
-            Next::Announce { removed, added } => {
-                if !self.take_back(&removed) {
+            Step::Fetch(key) => self.request_block(key, now),
+            Step::Announce { removed, added } => {
+                if !self.announce_removed(&removed) {
                     return self.lose(now);
                 }
-                self.pace.saw(added.len() as u32, now);
+                self.poll_interval.count(added.len() as u32, now);
                 for block in added {
                     if self.wanted.logs.is_some() {
-                        self.owed.push_back(Link { number: block.number, hash: block.hash });
+                        self.without_logs.push_back(KnownBlock::from(&block));
                     }
                     self.notices.push_back(Notice::Head(block.header));
                 }
-                self.settle(now);
+                self.resume(now);
             }
-            Next::Lost(loss) => {
+            Step::Lost(loss) => {
                 log::warn!("subscribers are closed: {loss}");
                 self.lose(now);
             }
         }
     }
 
-    /// Announces the logs of these blocks as undone; whether that could be.
-    fn take_back(&mut self, removed: &[Link]) -> bool {
-        for link in removed {
-            // What was not announced yet needs no taking back.
-            self.owed.retain(|owed| owed.hash != link.hash);
-            match self.announced.undo(link.hash) {
+    /// Announces the logs of these blocks as removed. `false`: they are not remembered.
+    fn announce_removed(&mut self, removed: &[KnownBlock]) -> bool {
+        for block in removed {
+            // Logs that were not announced need no removal.
+            self.without_logs.retain(|waiting| waiting.hash != block.hash);
+            match self.announced.undo(block.hash) {
                 Some(logs) => self.announce_logs(&logs),
                 None => return false,
             }
@@ -163,37 +161,37 @@ impl Watch {
         true
     }
 
-    /// Goes on after an announcement: with the logs that are owed, else with the next block.
-    fn settle(&mut self, now: Time) {
-        let Some(owed) = self.owed.front() else {
-            let next = self.chain.resume();
-            return self.go_on(next, now);
+    /// Continues after an announcement: with the logs that are due, or else with the next block.
+    fn resume(&mut self, now: Time) {
+        let Some(block) = self.without_logs.front() else {
+            let step = self.chain.resume();
+            return self.carry_out(step, now);
         };
-        let logs = Awaited::Logs(owed.hash);
-        if self.asking.is_none_or(|(awaited, _)| awaited != logs) {
-            self.ask_next(now);
+        let logs = Awaited::Logs(block.hash);
+        if self.awaited.is_none_or(|(awaited, _)| awaited != logs) {
+            self.request_next(now);
         }
     }
 
-    /// What was announced cannot be continued: subscribers are told so by the end of their connections.
+    /// The announced blocks cannot be continued: the connections of subscribers are closed.
     fn lose(&mut self, now: Time) {
         self.losses += 1;
         self.forget_chain();
         self.notices.push_back(Notice::Gap);
-        self.clock.heads = now;
+        self.polls.heads = now;
     }
 
     pub(super) fn forget_chain(&mut self) {
         self.era += 1;
         self.chain = Chain::default();
-        self.has_begun = false;
-        self.pace = Pace::default();
-        self.owed.clear();
+        self.is_started = false;
+        self.poll_interval = PollInterval::default();
+        self.without_logs.clear();
         self.pushed = None;
-        self.heard = None;
-        self.log_tries = 0;
-        self.is_doubted = false;
-        self.announced = Announced::default();
-        self.asking = None;
+        self.head_reported_at = None;
+        self.log_attempts = 0;
+        self.may_be_replaced = false;
+        self.announced = AnnouncedLogs::default();
+        self.awaited = None;
     }
 }
