@@ -20,7 +20,6 @@ mod status;
 mod store;
 mod upstream;
 mod work;
-mod workers;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -39,13 +38,13 @@ use self::record::{GAS_PRICE, Record};
 use self::status::{Standing, Status};
 use self::store::Store;
 use self::upstream::Upstream;
-use self::work::{Forward, Job, Post, put};
+use self::work::{Forward, Forwarders, Job, Post, QUEUE_MAX, Readers, answered, queued};
 use super::backend::{Backend, Network, Notice, Progress, Ticket};
 use super::counts::Counts;
 use super::wire::error::RpcError;
 use super::wire::hex::Quantity;
 use super::wire::request::Call;
-use crate::reactor::{Context, MailReceiver, MailSender, RouteId};
+use crate::reactor::{Context, MailReceiver, MailSender, RouteId, Task};
 use crate::upstream::backoff::Backoff;
 use crate::upstream::url::UpstreamUrl;
 
@@ -60,8 +59,6 @@ pub use self::store::StoreError;
 
 /// Mails that wait for the loop; threads wait when they are so many.
 const MAILS_MAX: usize = 1024;
-/// Questions that wait for each kind of thread.
-const QUEUE_MAX: usize = 4096;
 /// The pauses of a follower whose leader does not answer, and of a node that cannot write its store.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -70,11 +67,27 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 struct Running {
     mail: MailReceiver<Post>,
-    jobs: SyncSender<Job>,
+    readers: Readers,
     /// A leader's.
     orders: Option<SyncSender<Order>>,
     /// A follower's.
-    forwards: Option<SyncSender<Forward>>,
+    forwarders: Option<Forwarders>,
+    /// Counts what was taken from the threads.
+    taken: usize,
+}
+
+impl Running {
+    /// What the threads have found: from each source in turn, so that none waits for all of another.
+    fn next(&mut self) -> Option<Post> {
+        (0..3).find_map(|_| {
+            self.taken += 1;
+            match self.taken % 3 {
+                0 => self.mail.try_recv().ok(),
+                1 => self.readers.take().map(answered),
+                _ => self.forwarders.as_mut()?.take().map(answered),
+            }
+        })
+    }
 }
 
 /// The loop's side of a node.
@@ -91,8 +104,8 @@ pub struct Node {
     /// Announces each new head to the node's peers.
     announcer: Rc<Announcer>,
     news: (SyncSender<()>, Option<Receiver<()>>),
-    /// Those that have the store's files open, and end at once when they are told.
-    threads: Vec<JoinHandle<()>>,
+    /// A leader's thread.
+    leader: Option<JoinHandle<()>>,
 }
 
 impl Node {
@@ -135,7 +148,7 @@ impl Node {
             notices: VecDeque::new(),
             announcer,
             news: (news, Some(hears)),
-            threads: Vec::new(),
+            leader: None,
         })
     }
 
@@ -167,7 +180,7 @@ impl Node {
 
     fn start_leader(
         &mut self,
-        mail: &MailSender<Post>,
+        mail: MailSender<Post>,
         block_time: Option<Duration>,
     ) -> Option<SyncSender<Order>> {
         let (sender, orders) = sync_channel(QUEUE_MAX);
@@ -177,20 +190,21 @@ impl Node {
             shared: self.shared.clone(),
             head: self.head.take()?,
             orders,
-            mail: mail.clone(),
+            mail,
             backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
             outage: None,
         };
-        self.threads.push(thread::spawn(|| leader.run()));
+        self.leader = Some(thread::spawn(|| leader.run()));
         Some(sender)
     }
 
     fn start_follower(
         &mut self,
-        mail: &MailSender<Post>,
+        cx: &mut Context<'_>,
+        mail: MailSender<Post>,
         url: &UpstreamUrl,
         poll_interval: Duration,
-    ) -> SyncSender<Forward> {
+    ) -> Forwarders {
         // One call of each forwarder, and one of the follower thread.
         let upstream = Upstream::new(url, work::FORWARDERS + 1);
         let (_, news) = &mut self.news;
@@ -201,30 +215,30 @@ impl Node {
                 shared: self.shared.clone(),
                 head: self.head.take(),
                 poll_interval,
-                mail: mail.clone(),
+                mail,
                 standing: None,
                 has_failed: false,
             };
             thread::spawn(|| follower.run());
         }
-        let (sender, forwards) = sync_channel(QUEUE_MAX);
-        work::start_forwarders(upstream, forwards, mail.clone());
-        sender
+        work::forwarders(cx, upstream)
     }
 
     /// Asks the store, and the leader if it does not know.
     fn ask(&self, ticket: Ticket, query: Query, call: &Call<'_>) -> Result<Progress, RpcError> {
         let running = self.running()?;
-        let forward = running.forwards.as_ref().map(|_| Forward::of(ticket, call));
-        put(&running.jobs, Job { ticket, query, forward })
+        let forward = running.forwarders.as_ref().map(|_| Forward::of(ticket, call));
+        queued(running.readers.try_put(Task::new(ticket, Job { ticket, query, forward })))
     }
 
     fn forward(&self, ticket: Ticket, call: &Call<'_>) -> Result<Progress, RpcError> {
         if let Standing::Diverged(_) = &*self.status.standing.borrow() {
             return Err(RpcError::server("the leader's chain is another one"));
         }
-        match &self.running()?.forwards {
-            Some(forwards) => put(forwards, Forward::of(ticket, call)),
+        match &self.running()?.forwarders {
+            Some(forwarders) => {
+                queued(forwarders.try_put(Task::new(ticket, Forward::of(ticket, call))))
+            }
             None => Err(RpcError::unknown_method(&call.method)),
         }
     }
@@ -234,7 +248,7 @@ impl Node {
         let Some(orders) = &self.running()?.orders else {
             return self.forward(ticket, call);
         };
-        put(orders, Order::parse(ticket, call)?)
+        queued(orders.try_send(Order::parse(ticket, call)?))
     }
 
     fn running(&self) -> Result<&Running, RpcError> {
@@ -271,17 +285,15 @@ impl Backend for Node {
 
     fn start(&mut self, cx: &mut Context<'_>) {
         let (sender, mail) = cx.mailbox(MAILS_MAX);
-        let (orders, forwards) = match self.part.clone() {
-            Part::Leader { block_time } => (self.start_leader(&sender, block_time), None),
+        let (orders, forwarders) = match self.part.clone() {
+            Part::Leader { block_time } => (self.start_leader(sender, block_time), None),
             Part::Follower { url, poll_interval } => {
-                (None, Some(self.start_follower(&sender, &url, poll_interval)))
+                (None, Some(self.start_follower(cx, sender, &url, poll_interval)))
             }
         };
-        let (jobs, waiting) = sync_channel(QUEUE_MAX);
-        let (shared, onward) = (self.shared.clone(), forwards.clone());
-        let readers = work::start_readers(shared, waiting, onward, sender);
-        self.threads.extend(readers);
-        self.running = Some(Running { mail, jobs, orders, forwards });
+        let onward = forwarders.as_ref().map(Forwarders::queue);
+        let readers = work::readers(cx, self.shared.clone(), onward);
+        self.running = Some(Running { mail, readers, orders, forwarders, taken: 0 });
     }
 
     fn call(
@@ -318,7 +330,7 @@ impl Backend for Node {
 
     fn receive(&mut self, _: &mut Context<'_>) -> Option<Notice> {
         if self.notices.is_empty() {
-            let post = self.running.as_ref()?.mail.try_recv().ok()?;
+            let post = self.running.as_mut()?.next()?;
             self.read(post);
         }
         Some(self.notices.pop_front().unwrap_or(Notice::Nothing))
@@ -333,13 +345,14 @@ impl Backend for Node {
 }
 
 impl Drop for Node {
-    /// Ends the threads that have the store open: their queues end with what is dropped first.
+    /// Waits for the threads that have the store open. The leader's ends with its queue. Forwarders end
+    /// after the call that each makes, and nobody waits for them.
     fn drop(&mut self) {
-        self.running = None;
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                log::error!("a thread of the node has panicked");
-            }
+        if let Some(Running { readers, .. }) = self.running.take() {
+            readers.join();
+        }
+        if self.leader.take().is_some_and(|thread| thread.join().is_err()) {
+            log::error!("a thread of the node has panicked");
         }
     }
 }

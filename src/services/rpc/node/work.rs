@@ -1,8 +1,7 @@
 //! What passes between the loop and a node's threads, and the threads that answer calls: readers of the
 //! store, and forwarders that ask the leader. All of it goes by bounded queues.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
-use std::thread::JoinHandle;
+use std::sync::mpsc::TrySendError;
 
 use serde_json::value::RawValue;
 
@@ -10,13 +9,14 @@ use super::queries::{Answer, Query, Shared};
 use super::record::{Anchor, Record};
 use super::status::Standing;
 use super::upstream::Upstream;
-use super::workers;
-use crate::reactor::MailSender;
+use crate::reactor::{Context, Finished, Step, Task, WorkQueue, WorkerSettings, Workers};
 use crate::services::rpc::backend::{Progress, Ticket};
 use crate::services::rpc::wire::answer::Outcome;
 use crate::services::rpc::wire::error::RpcError;
 use crate::services::rpc::wire::request::Call;
 
+/// Questions for each kind of thread that wait, are worked on, or whose answer waits for the loop.
+pub(super) const QUEUE_MAX: usize = 4096;
 /// Threads that read the store, and that ask the leader.
 const READERS: usize = 2;
 pub(super) const FORWARDERS: usize = 4;
@@ -73,65 +73,67 @@ impl Forward {
     }
 }
 
+/// A call with its answer.
+pub(super) type Answered = (Ticket, Outcome);
+/// The threads that read the store.
+pub(super) type Readers = Workers<Job, Answered, Ticket>;
+/// The threads that ask a follower's leader.
+pub(super) type Forwarders = Workers<Forward, Answered, Ticket>;
+/// Leads to the forwarders from any thread.
+pub(super) type ForwardQueue = WorkQueue<Forward, Answered, Ticket>;
+
 impl Job {
     /// The answer, unless it is left to a forwarder.
-    fn answer(self, shared: &Shared, onward: Option<&SyncSender<Forward>>) -> Option<Outcome> {
+    fn answer(self, shared: &Shared, onward: Option<&ForwardQueue>) -> Option<Outcome> {
         let lacks = self.forward.zip(onward);
         match (self.query.answer(shared, lacks.is_some()), lacks) {
             (Answer::Known(outcome), _) => Some(outcome),
             (Answer::Unknown(anchor), Some((forward, onward))) => {
                 let params = self.query.leader_params(&forward.params);
                 let params = params.unwrap_or(forward.params);
-                put(onward, Forward { params, anchor, ..forward }).err().map(Err)
+                let forward = Forward { params, anchor, ..forward };
+                queued(onward.try_put(Task::new(forward.ticket, forward))).err().map(Err)
             }
             (Answer::Unknown(_), None) => Some(Err(RpcError::internal())),
         }
     }
 }
 
-/// Puts work into a queue, if it has room.
-pub(super) fn put<T>(queue: &SyncSender<T>, work: T) -> Result<Progress, RpcError> {
-    match queue.try_send(work) {
+/// Whether work was put into a queue: if so, its answer comes later.
+pub(super) fn queued<T>(put: Result<(), TrySendError<T>>) -> Result<Progress, RpcError> {
+    match put {
         Ok(()) => Ok(Progress::Later),
         Err(TrySendError::Full(_)) => Err(RpcError::busy()),
         Err(TrySendError::Disconnected(_)) => Err(RpcError::internal()),
     }
 }
 
-/// Starts the threads that read the store; `onward` leads to a follower's forwarders.
-pub(super) fn start_readers(
+/// The threads that read the store; `onward` leads to a follower's forwarders.
+pub(super) fn readers(
+    cx: &mut Context<'_>,
     shared: Shared,
-    jobs: Receiver<Job>,
-    onward: Option<SyncSender<Forward>>,
-    mail: MailSender<Post>,
-) -> Vec<JoinHandle<()>> {
-    let lost = lost(mail.clone());
+    onward: Option<ForwardQueue>,
+) -> Readers {
     let work = move |job: Job| {
         let ticket = job.ticket;
-        if let Some(outcome) = job.answer(&shared, onward.as_ref()) {
-            let _ = mail.send(Post::Answer(ticket, outcome));
+        match job.answer(&shared, onward.as_ref()) {
+            Some(outcome) => Step::Done((ticket, outcome)),
+            None => Step::Forwarded,
         }
     };
-    workers::spawn(READERS, jobs, |job| job.ticket, work, lost)
+    cx.workers(WorkerSettings::new("store reader", READERS, QUEUE_MAX), work)
 }
 
-/// Starts the threads that ask a follower's leader. They end when the queue does, and not before their
-/// call is over: nobody waits for them.
-pub(super) fn start_forwarders(
-    leader: Upstream,
-    forwards: Receiver<Forward>,
-    mail: MailSender<Post>,
-) {
-    let lost = lost(mail.clone());
-    let work = move |forward: Forward| {
-        let _ = mail.send(Post::Answer(forward.ticket, forward.answer(&leader)));
-    };
-    workers::spawn(FORWARDERS, forwards, |forward| forward.ticket, work, lost);
+/// The threads that ask a follower's leader.
+pub(super) fn forwarders(cx: &mut Context<'_>, leader: Upstream) -> Forwarders {
+    let work = move |forward: Forward| Step::Done((forward.ticket, forward.answer(&leader)));
+    cx.workers(WorkerSettings::new("leader calls", FORWARDERS, QUEUE_MAX), work)
 }
 
-/// Answers a call whose thread has panicked.
-fn lost(mail: MailSender<Post>) -> impl Fn(Ticket) + Send + Sync {
-    move |ticket| {
-        let _ = mail.send(Post::Answer(ticket, Err(RpcError::internal())));
+/// The answer of a call that a thread has worked on: an error if the thread has panicked.
+pub(super) fn answered(finished: Finished<Answered, Ticket>) -> Post {
+    match finished {
+        Finished::Done((ticket, outcome)) => Post::Answer(ticket, outcome),
+        Finished::Lost(ticket) => Post::Answer(ticket, Err(RpcError::internal())),
     }
 }
