@@ -13,7 +13,6 @@ mod address;
 mod message;
 
 use std::cell::{Cell, OnceCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -28,8 +27,8 @@ use crate::protocol::handshake::{ClientRequest, Response};
 use crate::protocol::{CloseCode, Message};
 use crate::reactor::settings::RouteSettings;
 use crate::reactor::{
-    CloseReason, ConnId, Context, Decision, MailReceiver, MailSender, More, PublishOptions,
-    Request, RouteId, Service, Target,
+    CloseReason, ConnId, ConnMap, Context, Decision, MailReceiver, MailSender, More,
+    PublishOptions, Request, RouteId, Service, Target,
 };
 use crate::services::rpc::wire::hex::Word;
 use crate::upstream::backoff::Backoff;
@@ -130,7 +129,7 @@ enum WakeState {
 pub struct Peers {
     hello: Hello,
     boot: Vec<Boot>,
-    links: HashMap<ConnId, PeerConnection>,
+    links: ConnMap<PeerConnection>,
     announcer: Rc<Announcer>,
     counts: Rc<PeerCounts>,
     /// Wakes the follower thread; `None` at a leader.
@@ -171,7 +170,7 @@ impl Peers {
         Peers {
             hello: Hello { chain_id, chain, node },
             boot: boot.collect(),
-            links: HashMap::new(),
+            links: ConnMap::new(),
             announcer,
             counts: Rc::default(),
             news,
@@ -191,7 +190,11 @@ impl Peers {
     fn connecting(&mut self, cx: &mut Context<'_>, index: usize, conn: Option<ConnId>) {
         match conn {
             Some(conn) => {
-                self.links.insert(conn, PeerConnection { boot: Some(index), is_greeted: false });
+                self.links.insert(
+                    cx,
+                    conn,
+                    PeerConnection { boot: Some(index), is_greeted: false },
+                );
             }
             None => self.try_again(cx, index),
         }
@@ -227,11 +230,11 @@ impl Peers {
     }
 
     fn inbound(&self) -> usize {
-        self.links.values().filter(|link| link.boot.is_none()).count()
+        self.links.iter().filter(|(_, link)| link.boot.is_none()).count()
     }
 
     fn greet(&mut self, cx: &mut Context<'_>, conn: ConnId, hello: &Hello) {
-        let Some(link) = self.links.get_mut(&conn) else {
+        let Some(link) = self.links.get_mut(conn) else {
             return;
         };
         let boot = link.boot.and_then(|index| self.boot.get_mut(index));
@@ -310,7 +313,8 @@ impl Service for Peers {
     }
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
-        self.links.entry(conn).or_insert(PeerConnection { boot: None, is_greeted: false });
+        let inbound = || PeerConnection { boot: None, is_greeted: false };
+        self.links.get_or_insert_with(cx, conn, inbound);
         let _ = cx.send(conn, self.hello.to_text().as_str());
     }
 
@@ -318,7 +322,7 @@ impl Service for Peers {
         let Message::Text(text) = message else {
             return cx.close(conn, CloseCode::UNSUPPORTED, "text is expected");
         };
-        let is_greeted = self.links.get(&conn).is_some_and(|link| link.is_greeted);
+        let is_greeted = self.links.get(conn).is_some_and(|link| link.is_greeted);
         match PeerMessage::parse(text) {
             Some(PeerMessage::Hello(hello)) => self.greet(cx, conn, &hello),
             Some(PeerMessage::Head(head)) if is_greeted => self.hear_of(cx, head),
@@ -329,7 +333,7 @@ impl Service for Peers {
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
-        let Some(link) = self.links.remove(&conn) else {
+        let Some(link) = self.links.remove(conn) else {
             return;
         };
         if link.is_greeted {
