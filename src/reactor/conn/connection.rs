@@ -16,7 +16,7 @@ use super::handshake::Handshake;
 use super::heartbeat::HeartbeatState;
 use super::outboxes::output::Output;
 use super::pause::Pauses;
-use super::phase::{Input, Phase, Registration};
+use super::phase::{Input, Phase, QuotaAndRegistration, Registration};
 use super::unread::Unread;
 use super::windows::{Unfinished, WindowsBox};
 use crate::protocol::{Decoder, Message, Role};
@@ -93,14 +93,19 @@ pub(crate) struct Connection {
     pub(crate) read_closed: bool,
     /// The owners of pauses of reading.
     pub(crate) pauses: Pauses,
-    pub(crate) registration: Registration,
-    /// The quota that it counts against, unless it waits for its refusal.
-    pub(crate) quota: Quota,
+    registered: QuotaAndRegistration,
     /// Invariant: set exactly while it is in the read queue.
     pub(crate) in_read_queue: bool,
     /// Invariant: set exactly while it is in the flush queue.
     pub(crate) in_flush_queue: bool,
 }
+
+/// Size of a connection, and so of its slot in the table. With debug assertions mio also stores the
+/// poll with each socket, to detect mistakes.
+const CONNECTION_BYTES_MAX: usize = if cfg!(debug_assertions) { 240 } else { 224 };
+
+// Not only a test: tests have debug assertions.
+const _: () = assert!(size_of::<Option<Connection>>() <= CONNECTION_BYTES_MAX);
 
 impl Connection {
     /// A new connection, on a socket that is not registered with the poll yet.
@@ -143,8 +148,7 @@ impl Connection {
             readable: false,
             read_closed: false,
             pauses: Pauses::default(),
-            registration: Registration::Admitted,
-            quota: Quota::Clients,
+            registered: QuotaAndRegistration::new(Quota::Clients, Registration::Admitted),
             in_read_queue: false,
             in_flush_queue: false,
         }
@@ -158,14 +162,31 @@ impl Connection {
         }
     }
 
+    /// The quota that it counts against, unless it waits for its refusal.
+    pub(crate) fn quota(&self) -> Quota {
+        self.registered.quota()
+    }
+
+    pub(crate) fn registration(&self) -> Registration {
+        self.registered.registration()
+    }
+
+    pub(crate) fn set_registration(&mut self, registration: Registration) {
+        self.register(self.quota(), registration);
+    }
+
+    pub(crate) fn register(&mut self, quota: Quota, registration: Registration) {
+        self.registered = QuotaAndRegistration::new(quota, registration);
+    }
+
     /// Whether it was accepted at a listener for operators.
     pub(crate) fn is_operator(&self) -> bool {
-        self.quota == Quota::Operators
+        self.quota() == Quota::Operators
     }
 
     /// Whether its service knows it, and gets `on_close`.
     pub(crate) fn is_announced(&self) -> bool {
-        self.registration == Registration::Announced
+        self.registration() == Registration::Announced
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -354,9 +375,7 @@ mod tests {
     fn an_idle_connection_is_small() {
         // The wheel's memory for a key of 8 bytes, as asserted in `timer.rs`.
         const TIMER_BYTES: usize = 24;
-        // With debug assertions mio also stores the poll with each socket, to detect mistakes.
-        let most = if cfg!(debug_assertions) { 240 } else { 224 };
-        assert!(size_of::<Option<Connection>>() <= most);
-        assert!(most + TIMER_BYTES <= 264);
+        assert!(size_of::<Option<Connection>>() <= CONNECTION_BYTES_MAX);
+        assert!(size_of::<Option<Connection>>() + TIMER_BYTES <= 264);
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::time::Time;
+use crate::reactor::parts::admission::Quota;
 
 /// The phase of a connection. Transitions only go forward, except from `Deferred` back to
 /// `Handshake`.
@@ -43,4 +44,53 @@ pub(crate) enum Registration {
     Admitted,
     /// Also with its service, which gets `on_close`.
     Announced,
+}
+
+/// The quota that a connection counts against, and its registration. Packed into one byte: a second
+/// byte would make each connection larger by eight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QuotaAndRegistration(u8);
+
+impl QuotaAndRegistration {
+    const REGISTRATION_SHIFT: u32 = 4;
+
+    pub(crate) fn new(quota: Quota, registration: Registration) -> QuotaAndRegistration {
+        let shift = QuotaAndRegistration::REGISTRATION_SHIFT;
+        QuotaAndRegistration(quota as u8 | (registration as u8) << shift)
+    }
+
+    pub(crate) fn quota(self) -> Quota {
+        let packed = self.0 & ((1 << QuotaAndRegistration::REGISTRATION_SHIFT) - 1);
+        match packed {
+            _ if packed == Quota::Clients as u8 => Quota::Clients,
+            _ if packed == Quota::Outbound as u8 => Quota::Outbound,
+            _ => Quota::Operators,
+        }
+    }
+
+    pub(crate) fn registration(self) -> Registration {
+        let packed = self.0 >> QuotaAndRegistration::REGISTRATION_SHIFT;
+        match packed {
+            _ if packed == Registration::Refused as u8 => Registration::Refused,
+            _ if packed == Registration::Admitted as u8 => Registration::Admitted,
+            _ => Registration::Announced,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quota_and_registration_survive_packing() {
+        for quota in [Quota::Clients, Quota::Outbound, Quota::Operators] {
+            for registration in
+                [Registration::Refused, Registration::Admitted, Registration::Announced]
+            {
+                let packed = QuotaAndRegistration::new(quota, registration);
+                assert_eq!((packed.quota(), packed.registration()), (quota, registration));
+            }
+        }
+    }
 }

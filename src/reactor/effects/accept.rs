@@ -104,10 +104,9 @@ impl Core {
         let decoder = Decoder::new(Role::Server);
         let phase = Phase::Handshake;
         let mut conn = Connection::new(id, socket, peer, decoder, phase, handshake, place);
-        conn.quota = listener.quota;
-        if refused.is_some() {
-            conn.registration = Registration::Refused;
-        }
+        let is_refused = refused.is_some();
+        let registration = if is_refused { Registration::Refused } else { Registration::Admitted };
+        conn.register(listener.quota, registration);
         if let Some(session) = session {
             conn.cold().session = Some(session);
         }

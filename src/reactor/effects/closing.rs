@@ -129,10 +129,10 @@ impl Core {
         self.topics.leave_all(&mut conn.topics, |service, topic| {
             empty.push((ServiceId(service), topic.into()));
         });
-        if conn.registration == Registration::Refused {
+        if conn.registration() == Registration::Refused {
             self.admission.release_refused();
         } else {
-            self.admission.release(conn.quota, SocketAddr::from(conn.peer).ip());
+            self.admission.release(conn.quota(), SocketAddr::from(conn.peer).ip());
         }
         self.metrics.count_end(reason);
         self.log_end(id, &conn, reason);

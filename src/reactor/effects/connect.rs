@@ -63,8 +63,7 @@ impl Core {
         let decoder = Decoder::new(Role::Client);
         let phase = Phase::Connecting;
         let mut conn = Connection::new(id, socket, address, decoder, phase, handshake, place);
-        conn.quota = Quota::Outbound;
-        conn.registration = Registration::Announced;
+        conn.register(Quota::Outbound, Registration::Announced);
         conn.cold().session = session;
         self.insert(conn);
         if windows.is_some() {

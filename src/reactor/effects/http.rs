@@ -174,7 +174,7 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(id)
             && conn.phase == Phase::Handshake
         {
-            conn.registration = Registration::Announced;
+            conn.set_registration(Registration::Announced);
             if let Some(handshake) = conn.handshake() {
                 handshake.since = now;
             }
@@ -186,7 +186,7 @@ impl Core {
     /// Carries out a service's decision on a deferred request.
     pub(crate) fn answer_late(&mut self, id: ConnId, plain: Plain, decision: Decision) {
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.registration = Registration::Admitted;
+            conn.set_registration(Registration::Admitted);
             conn.phase = Phase::Handshake;
         }
         match decision {

@@ -99,7 +99,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return false;
         };
-        let is_parked = conn.registration == Registration::Refused
+        let is_parked = conn.registration() == Registration::Refused
             && !conn.discards_input()
             && conn.session().is_some_and(|session| session.is_handshaking());
         if is_parked {
@@ -116,6 +116,7 @@ impl Core {
             return Arrived::Nothing;
         };
         let is_discarded = conn.discards_input();
+        let is_admitted = conn.registration() != Registration::Refused;
         let Connection { socket, cold: Some(cold), readable, read_closed, .. } = conn else {
             return Arrived::Nothing;
         };
@@ -125,13 +126,11 @@ impl Core {
         if session.is_input_ended() {
             return Arrived::End;
         }
-        if session.is_handshaking() && !is_discarded {
-            let is_admitted = conn.registration != Registration::Refused;
-            if is_admitted && !self.tls.handshakes.take() {
-                // It stays readable and queued: the next turn reads it.
-                self.metrics.tls_handshakes_deferred += 1;
-                return Arrived::Nothing;
-            }
+        let is_budgeted = is_admitted && !is_discarded && session.is_handshaking();
+        if is_budgeted && !self.tls.handshakes.take() {
+            // It stays readable and queued: the next turn reads it.
+            self.metrics.tls_handshakes_deferred += 1;
+            return Arrived::Nothing;
         }
         let buffers = &mut self.tls.buffers;
         let kept = session.restore(&mut buffers.incoming);

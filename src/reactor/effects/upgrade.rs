@@ -151,7 +151,7 @@ impl Reactor {
         if let Some(conn) = self.core.conns.get_mut(id) {
             // Even if the service has closed the connection within the handler.
             if !matches!(decision, Decision::Respond(_) | Decision::Refuse(_)) {
-                conn.registration = Registration::Announced;
+                conn.set_registration(Registration::Announced);
             }
             if let Some(handshake) = conn.handshake() {
                 handshake.deferred = Some(Deferred { accept: upgrade.accept(), deflate });
