@@ -1,5 +1,4 @@
-//! Who is let in: so many at once, so many from one address, so fast; the others hear why, as long as
-//! they are not too many themselves.
+//! Admission of clients: limits on connections, per address and on rates; refusals, and their limit.
 
 use std::io::Read;
 use std::net::Ipv4Addr;
@@ -15,7 +14,7 @@ use crate::support::{
 };
 
 #[test]
-fn a_full_server_says_so_until_it_is_below_95_percent() {
+fn a_full_server_refuses_clients_until_it_is_below_95_percent() {
     let settings = Settings { connections_max: 20, ..Settings::default() };
     let (server, seen) = Server::watched(settings, RouteSettings::default());
     let mut clients: Vec<Client> = (0..20).map(|_| Client::open(server.address, "/")).collect();
@@ -37,7 +36,7 @@ fn a_full_server_says_so_until_it_is_below_95_percent() {
 }
 
 #[test]
-fn an_address_has_its_share_and_its_rate() {
+fn connections_and_rate_are_limited_per_address() {
     let per_address = Settings { connections_per_address: Some(2), ..Settings::default() };
     let (server, seen) = Server::watched(per_address, RouteSettings::default());
     let _first = Client::open(server.address, "/");
@@ -63,7 +62,7 @@ fn an_address_has_its_share_and_its_rate() {
     }
 }
 
-/// An echo whose turns the test makes.
+/// An echo that is turned by hand.
 fn echo(settings: Settings) -> ByHand {
     ByHand::new(settings, |reactor| {
         let echo = reactor.add_service(Echo).unwrap();
@@ -77,7 +76,7 @@ fn nth_address(n: usize) -> Ipv4Addr {
 }
 
 #[test]
-fn so_many_addresses_have_a_rate_and_no_more() {
+fn the_number_of_addresses_with_a_rate_is_limited() {
     let rate_per_address = Some(Rate { per_second: 0.001, burst: 2 });
     let settings = Settings { rate_per_address, ..Settings::default() };
     let mut server = echo(settings);
@@ -100,13 +99,13 @@ fn so_many_addresses_have_a_rate_and_no_more() {
     }
 }
 
-/// The nth handshake key, in base64: it is not decoded, but must decode to 16 bytes.
+/// The nth handshake key: the base64 form of 16 bytes.
 fn nth_key(n: usize) -> String {
     format!("{n:022}==")
 }
 
 #[test]
-fn so_many_keys_are_remembered_and_no_more() {
+fn the_number_of_remembered_keys_is_limited() {
     let settings = Settings { key_reuse_window: Some(10 * DEADLINE), ..Settings::default() };
     let mut server = echo(settings);
     let address = server.address;
@@ -122,7 +121,7 @@ fn so_many_keys_are_remembered_and_no_more() {
         drop(come);
         server.turn_until("they are gone", |metrics| metrics.connections_now == 0);
     }
-    // The first key had to go for the last one; all others are known.
+    // The last key has replaced the first one; all others are remembered.
     for key in [1, REMEMBERED_KEYS_MAX] {
         let mut again = ask(0, key);
         server.turn_until_readable(&again.stream);
@@ -134,7 +133,7 @@ fn so_many_keys_are_remembered_and_no_more() {
 }
 
 #[test]
-fn those_who_wait_for_their_refusal_are_bounded() {
+fn the_number_of_connections_that_wait_for_a_refusal_is_limited() {
     let handshake_timeout = 10 * DEADLINE;
     let settings = Settings { connections_max: 1, handshake_timeout, ..Settings::default() };
     let (server, _seen) = Server::watched(settings, RouteSettings::default());
@@ -145,7 +144,7 @@ fn those_who_wait_for_their_refusal_are_bounded() {
     let mut last = waiting.pop().unwrap();
     last.raw(upgrade("/", "").as_bytes());
     expect_refusal(&mut last, Refusal::Full);
-    // Its place is free again once the server has seen its end.
+    // Its place is free once the server has noticed the end.
     drop(last);
     eventually(
         || {
@@ -154,7 +153,7 @@ fn those_who_wait_for_their_refusal_are_bounded() {
             let mut answer = [0; 12];
             matches!(next.stream.read(&mut answer), Ok(12)) && answer.ends_with(b"503")
         },
-        "the next one is refused in words again",
+        "the next client is answered 503",
     );
     drop((open, waiting));
     assert!(server.stop().dropped_at_accept > 0);

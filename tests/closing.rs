@@ -1,4 +1,4 @@
-//! The closing handshake (RFC 6455, 7) from every side, and the end of the stream behind it.
+//! The closing handshake (RFC 6455, 7), started by either side, and the end of the stream after it.
 
 use std::io::Write;
 use std::sync::mpsc::{Receiver, channel};
@@ -17,8 +17,8 @@ fn code(code: u16) -> CloseCode {
     CloseCode::new(code).unwrap()
 }
 
-/// A service that echoes, but closes with 4001 "bye" when it hears `close`, and then tells what became
-/// of a message that it sent thereafter.
+/// A service that echoes. On the text `close` it closes with 4001 "bye", sends a message, and reports the
+/// outcome of that.
 fn closes_on_request(settings: Settings) -> (Server, Receiver<Seen>, Receiver<SendOutcome>) {
     let (sender, receiver) = channel();
     let (service, seen) = Watched::new(move |cx, conn, message| {
@@ -43,13 +43,13 @@ fn close_frame(code: u16, reason: &str) -> Vec<u8> {
     frame(true, CLOSE, &payload)
 }
 
-/// Patience that no test waits out: what ends within it did not end by it.
+/// A close timeout that does not pass in a test.
 fn patient() -> Settings {
     Settings { close_timeout: 10 * DEADLINE, ..Settings::default() }
 }
 
 #[test]
-fn theirs_is_answered_with_their_code_and_we_end_the_stream_first() {
+fn a_close_is_answered_with_its_code_and_the_server_ends_the_stream_first() {
     let (server, seen) = Server::watched(patient(), RouteSettings::default());
     let mut client = Client::open(server.address, "/");
     client.close(4321, "so long");
@@ -62,7 +62,7 @@ fn theirs_is_answered_with_their_code_and_we_end_the_stream_first() {
 }
 
 #[test]
-fn an_empty_close_is_answered_by_an_empty_one() {
+fn an_empty_close_is_answered_with_an_empty_one() {
     let (server, seen) = Server::watched(patient(), RouteSettings::default());
     let mut client = Client::open(server.address, "/");
     client.send(CLOSE, b"");
@@ -73,7 +73,7 @@ fn an_empty_close_is_answered_by_an_empty_one() {
 }
 
 #[test]
-fn ours_is_the_last_that_we_say_and_only_theirs_counts_after_it() {
+fn nothing_is_sent_after_our_close_and_only_a_close_is_read() {
     let (server, seen, receiver) = closes_on_request(patient());
     let mut client = Client::open(server.address, "/");
     client.text("close");
@@ -89,13 +89,13 @@ fn ours_is_the_last_that_we_say_and_only_theirs_counts_after_it() {
     let Seen::Opened(id) = opened else { panic!("{opened:?}") };
     assert_eq!(seen.recv_timeout(DEADLINE), Ok(Seen::Message(id, b"close".to_vec())));
     let end = Seen::Closed(id, CloseReason::Service(code(4001)));
-    assert_eq!(seen.recv_timeout(DEADLINE), Ok(end), "nothing was delivered in between");
+    assert_eq!(seen.recv_timeout(DEADLINE), Ok(end), "no message is delivered in between");
     let metrics = server.stop();
     assert_eq!((metrics.ended_service, metrics.close_timeouts, metrics.messages_in), (1, 0, 1));
 }
 
 #[test]
-fn both_at_once_is_one_close_each() {
+fn simultaneous_closes_are_one_close_each() {
     let (server, seen, _told) = closes_on_request(patient());
     let mut client = Client::open(server.address, "/");
     client.raw(&[frame(true, TEXT, b"close"), close_frame(1000, "")].concat());
@@ -106,7 +106,7 @@ fn both_at_once_is_one_close_each() {
 }
 
 #[test]
-fn nothing_behind_their_close_is_delivered() {
+fn nothing_after_the_peers_close_is_delivered() {
     let (server, seen) = Server::watched(patient(), RouteSettings::default());
     let mut client = Client::open(server.address, "/");
     let bad = [0xFF; 20];
@@ -122,7 +122,7 @@ fn nothing_behind_their_close_is_delivered() {
 }
 
 #[test]
-fn a_close_between_fragments_is_a_close() {
+fn a_close_between_fragments_ends_the_connection() {
     let (server, seen) = Server::watched(patient(), RouteSettings::default());
     let mut client = Client::open(server.address, "/");
     client.raw(&frame(false, TEXT, b"unfin"));
@@ -137,7 +137,7 @@ fn a_close_between_fragments_is_a_close() {
 }
 
 #[test]
-fn what_came_before_a_violation_is_answered_before_the_close() {
+fn frames_before_a_violation_are_answered_before_the_close() {
     let (server, seen) = Server::watched(patient(), RouteSettings::default());
     let mut client = Client::open(server.address, "/");
     let bad = [0x83, 0x80, 0, 0, 0, 0];
@@ -162,7 +162,7 @@ fn what_came_before_a_violation_is_answered_before_the_close() {
 }
 
 #[test]
-fn who_does_not_answer_our_close_is_left_at_the_close_deadline() {
+fn the_close_timeout_ends_a_connection_without_an_answer() {
     let close_timeout = Duration::from_millis(300);
     let (server, seen, _told) =
         closes_on_request(Settings { close_timeout, ..Settings::default() });
@@ -176,7 +176,7 @@ fn who_does_not_answer_our_close_is_left_at_the_close_deadline() {
 }
 
 #[test]
-fn who_answers_our_close_but_keeps_the_stream_is_left_a_little_later() {
+fn a_peer_that_answers_but_does_not_end_the_stream_is_dropped_after_a_linger() {
     let (server, seen, _told) = closes_on_request(patient());
     let mut client = Client::open(server.address, "/");
     client.text("close");
@@ -189,7 +189,7 @@ fn who_answers_our_close_but_keeps_the_stream_is_left_a_little_later() {
 }
 
 #[test]
-fn who_vanishes_behind_a_close_has_closed() {
+fn the_end_of_the_stream_after_a_close_is_a_clean_end() {
     let (server, seen) = Server::watched(patient(), RouteSettings::default());
     let mut client = Client::open(server.address, "/");
     client.close(1001, "");
@@ -198,7 +198,7 @@ fn who_vanishes_behind_a_close_has_closed() {
 }
 
 #[test]
-fn who_vanishes_before_answering_ours_does_not_hide_why_it_ended() {
+fn the_reason_of_our_close_stands_if_the_peer_does_not_answer() {
     let (server, seen, _told) = closes_on_request(patient());
     let mut client = Client::open(server.address, "/");
     client.text("close");
@@ -208,9 +208,9 @@ fn who_vanishes_before_answering_ours_does_not_hide_why_it_ended() {
     assert_eq!(metrics.close_timeouts, 0);
 }
 
-/// Were the stream closed while the peer still sends, a reset could overtake the Close.
+/// If the socket were closed while the peer still sends, a reset could overtake the Close.
 #[test]
-fn a_violator_who_talks_on_still_reads_why() {
+fn a_peer_that_keeps_sending_after_a_violation_receives_the_close() {
     let route = || RouteSettings { message_bytes_max: 1000, ..RouteSettings::default() };
     let unmasked = [0x81, 0x02, b'h', b'i'].to_vec();
     let too_big = frame(true, BINARY, &[0; 1001])[..8].to_vec();
@@ -230,12 +230,12 @@ fn a_violator_who_talks_on_still_reads_why() {
     }
 }
 
-/// Messages that the kernel cannot hold for a peer that does not read.
+/// Number and size of messages that a kernel cannot hold for a peer that does not read.
 const MANY: usize = 16;
 const LARGE: usize = 1024 * 1024;
 
 /// A service that answers any message with [`MANY`] of [`LARGE`] bytes.
-fn generous() -> (Server, Receiver<Seen>) {
+fn many_large() -> (Server, Receiver<Seen>) {
     let (service, seen) = Watched::new(|cx, conn, _| {
         for _ in 0..MANY {
             assert_ne!(cx.send(conn, &[7; LARGE][..]), SendOutcome::Refused);
@@ -264,8 +264,8 @@ fn expect_answers(client: &mut Client) {
 }
 
 #[test]
-fn who_has_said_all_still_gets_the_answers() {
-    let (server, seen) = generous();
+fn a_peer_that_has_sent_a_fin_receives_the_answers() {
+    let (server, seen) = many_large();
     let mut client = Client::narrow_tcp(server.address);
     client.request(&crate::support::upgrade("/", ""));
     client.text("go");
@@ -279,8 +279,8 @@ fn who_has_said_all_still_gets_the_answers() {
 }
 
 #[test]
-fn who_has_closed_and_said_all_still_gets_the_answers() {
-    let (server, seen) = generous();
+fn a_peer_that_has_sent_a_close_and_a_fin_receives_the_answers() {
+    let (server, seen) = many_large();
     let mut client = Client::narrow_tcp(server.address);
     client.request(&crate::support::upgrade("/", ""));
     client.text("go");
@@ -295,10 +295,10 @@ fn who_has_closed_and_said_all_still_gets_the_answers() {
     assert_eq!(metrics.messages_dropped, 0);
 }
 
-/// The end of its stream came before our Close was out.
+/// The FIN arrives before the Close is written.
 #[test]
-fn a_violator_who_has_said_all_is_not_waited_for() {
-    let (server, seen) = generous();
+fn a_peer_with_a_violation_and_a_fin_is_not_waited_for() {
+    let (server, seen) = many_large();
     let mut client = Client::narrow_tcp(server.address);
     client.request(&crate::support::upgrade("/", ""));
     client.text("go");
@@ -313,8 +313,8 @@ fn a_violator_who_has_said_all_is_not_waited_for() {
 }
 
 #[test]
-fn who_says_all_and_vanishes_is_forgotten_although_much_is_queued() {
-    let (server, seen) = generous();
+fn a_peer_that_ends_the_stream_is_dropped_with_its_queued_output() {
+    let (server, seen) = many_large();
     let mut client = Client::narrow_tcp(server.address);
     client.request(&crate::support::upgrade("/", ""));
     client.text("go");
@@ -323,7 +323,7 @@ fn who_says_all_and_vanishes_is_forgotten_although_much_is_queued() {
     client.bytes(100);
     let _ = client.stream.flush();
     drop(client);
-    // Its end of the stream may be overtaken by the reset that follows.
+    // The reset that follows the FIN may overtake it.
     let why = next_end(&seen);
     assert!(matches!(why, CloseReason::PeerGone | CloseReason::PeerReset), "{why}");
     assert_eq!(server.stop().buffered_now, 0);

@@ -1,4 +1,4 @@
-//! A service that puts its decisions on requests off, for the tests of all that may happen meanwhile.
+//! A service that defers its decisions on requests, for tests of what may happen in between.
 
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use weir::reactor::{CloseReason, ConnId, Context, Decision, Request, Service};
 
 use crate::support::{Seen, Server, Watched, serving};
 
-/// A [`Watched`] service that decides on requests later: at once with the next timer, or never.
+/// A [`Watched`] service that defers each request: until its next timer, or for ever.
 pub struct Deferring {
     watched: Watched,
     decision: Option<Decision>,
@@ -45,7 +45,7 @@ impl Service for Deferring {
     }
 }
 
-/// A server whose service at `/` puts every request off and then decides this, if anything.
+/// A server whose service at `/` defers every request, and then takes this decision, if any.
 pub fn deferring(settings: Settings, decision: Option<Decision>) -> (Server, Receiver<Seen>) {
     let (watched, seen) = Watched::echo();
     let service = Deferring { watched, decision, asked: Vec::new() };

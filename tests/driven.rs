@@ -1,5 +1,5 @@
-//! A loop that is driven from outside: who calls `turn` himself acts between two turns, waits on the
-//! loop's descriptor, and connects from an address of his choice.
+//! A loop that its embedder turns: sends between turns, waits on the loop's descriptor, and outbound
+//! connections from a given local address.
 
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, channel};
@@ -13,7 +13,7 @@ use weir::reactor::{CloseReason, ConnId, Context, Reactor, RouteId, SendOutcome,
 
 use crate::support::{DEADLINE, Seen, Server, Watched, next_end};
 
-/// A reactor with one client service on it, and what that sees.
+/// A reactor with one service that makes outbound connections, and its reports.
 struct Driven {
     reactor: Reactor,
     service: ServiceId,
@@ -48,21 +48,21 @@ impl Driven {
         conn
     }
 
-    /// Turns until the service has seen something.
+    /// Turns until the service reports an event.
     fn next(&mut self) -> Seen {
         let started = std::time::Instant::now();
         loop {
             if let Ok(seen) = self.seen.try_recv() {
                 return seen;
             }
-            assert!(started.elapsed() < DEADLINE, "nothing seen");
+            assert!(started.elapsed() < DEADLINE, "no event is reported");
             self.reactor.turn(Some(Duration::from_millis(50))).unwrap();
         }
     }
 }
 
 #[test]
-fn connections_come_from_the_given_address() {
+fn outbound_connections_have_the_given_local_address() {
     let (sender, receiver) = channel();
     let server = Server::start(Settings::default(), move |reactor| {
         let (service, _seen) = Watched::new(move |cx, conn, _| {
@@ -85,7 +85,7 @@ fn connections_come_from_the_given_address() {
 }
 
 #[test]
-fn what_is_sent_between_turns_goes_out_at_once_and_the_descriptor_tells_of_the_answer() {
+fn a_message_sent_between_turns_is_written_and_the_descriptor_is_readable_for_the_answer() {
     let (server, _seen) = Server::watched(Settings::default(), RouteSettings::default());
     let mut driven = Driven::new();
     let conn = driven.open("127.0.0.1", &server);
@@ -112,7 +112,7 @@ fn an_aborted_connection_ends_without_a_close() {
 }
 
 #[test]
-fn a_client_that_answers_from_its_handler_masks_what_it_sends() {
+fn an_outbound_connection_masks_what_its_handler_sends() {
     let (server, seen) = Server::watched(Settings::default(), RouteSettings::default());
     let (service, replies) = Watched::new(|cx, conn, message| {
         if message.len() < 3 {

@@ -1,5 +1,5 @@
-//! No descriptor left: clients that are in stay, later ones are answered 503, operators are served, and it
-//! passes.
+//! Out of file descriptors: open connections stay, new clients are answered 503, operators are served, and
+//! clients are admitted again once descriptors are free.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -9,12 +9,12 @@ use rlimit::Resource;
 
 use crate::support::{Client, Process, TEXT, eventually, upgrade, weir};
 
-/// Clients that get in before the limit falls, those that it leaves room for, and those beyond.
+/// Clients admitted before the limit falls, clients within the limit, and clients beyond it.
 const EARLY: usize = 20;
 const ROOM: usize = 10;
 const SURPLUS: usize = 15;
 
-/// Leaves a running process this many descriptors more than it has.
+/// Sets the descriptor limit of a running process so that it can open this many more.
 fn leave_descriptors(server: &Process, more: usize) {
     let pid = server.pid();
     let numbers = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
@@ -22,7 +22,7 @@ fn leave_descriptors(server: &Process, more: usize) {
         entry.unwrap().file_name().to_str().unwrap().parse().unwrap()
     };
     let taken: Vec<u64> = numbers.map(number).collect();
-    // The limit is on their numbers, and there may be gaps.
+    // The limit applies to descriptor numbers, in which there may be gaps.
     let limit = (0..).filter(|number| !taken.contains(number)).nth(more).unwrap();
     rlimit::prlimit(pid.as_raw_nonzero().get(), Resource::NOFILE, Some((limit, limit)), None)
         .unwrap();
@@ -33,7 +33,7 @@ fn answer(client: &mut Client) -> Option<String> {
     let mut head = [0; 12];
     match client.stream.read_exact(&mut head) {
         Ok(()) => Some(String::from_utf8(head[9..].to_vec()).unwrap()),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("neither in nor out"),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("no answer"),
         Err(_) => None,
     }
 }
@@ -45,28 +45,28 @@ fn ask(address: SocketAddr) -> Client {
 }
 
 #[test]
-fn running_out_of_descriptors_passes() {
+fn clients_are_admitted_again_after_descriptors_ran_out() {
     let (server, address) = Process::serve(&[]);
     let mut clients: Vec<Client> = (0..EARLY).map(|_| Client::open(address, "/")).collect();
     leave_descriptors(&server, ROOM);
 
-    // All of them wait in the kernel's queue when the server begins to run out.
+    // All of them wait in the kernel's queue when the server runs out.
     let late: Vec<Client> = (0..ROOM + SURPLUS).map(|_| ask(address)).collect();
-    let (mut got_in, mut turned_away) = (0, 0);
+    let (mut admitted, mut refused) = (0, 0);
     for mut client in late {
         match answer(&mut client).as_deref() {
             Some("101") => {
                 // Through `head`, which takes the rest of the answer up to its empty line.
                 client.head();
                 clients.push(client);
-                got_in += 1;
+                admitted += 1;
             }
-            Some("503") | None => turned_away += 1,
+            Some("503") | None => refused += 1,
             Some(other) => panic!("{other}"),
         }
     }
-    assert_eq!((got_in, turned_away), (ROOM, SURPLUS));
-    // Each client that was turned away began a rest.
+    assert_eq!((admitted, refused), (ROOM, SURPLUS));
+    // Accepting paused after each refused client.
     let log = server.log();
     assert_eq!(log.matches("accepting paused: Too many open files").count(), 1, "{log}");
 
@@ -85,7 +85,7 @@ fn running_out_of_descriptors_passes() {
             }
             again.len() == ROOM
         },
-        "as many as have left get in",
+        "as many clients are admitted as have left",
     );
     for client in clients.iter_mut().chain(&mut again) {
         client.text("all is well");

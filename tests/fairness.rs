@@ -1,5 +1,4 @@
-//! Who wants much does not keep the others waiting: what one turn gives to each, counted by turns and
-//! messages, never by time.
+//! Fairness: a busy connection does not delay others. Counted in turns and messages, never in time.
 
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -14,11 +13,11 @@ use weir::services::Echo;
 
 use crate::support::{BINARY, ByHand, Client, TEXT, frame};
 
-/// Turns within which all answers must come: one that reads the requests, and many for a busy kernel
-/// that delivers late. Who has to wait for the end of the flood waits for ever.
+/// Turns within which all answers must arrive: one that reads the requests, and many for a busy kernel
+/// that delivers late. A client that waited for the end of the flood would wait for ever.
 const TURNS_MAX: u64 = 64;
 
-/// Writes as much as fits.
+/// Writes as many bytes as the kernel takes.
 fn fill(client: &mut Client, bytes: &[u8], at: &mut usize) {
     client.stream.set_nonblocking(true).unwrap();
     loop {
@@ -31,7 +30,7 @@ fn fill(client: &mut Client, bytes: &[u8], at: &mut usize) {
     client.stream.set_nonblocking(false).unwrap();
 }
 
-/// Reads and forgets what is there.
+/// Reads and discards all bytes that have arrived.
 fn empty(client: &mut Client) {
     client.stream.set_nonblocking(true).unwrap();
     let mut chunk = vec![0; 64 * 1024];
@@ -46,8 +45,8 @@ fn empty(client: &mut Client) {
     client.stream.set_nonblocking(false).unwrap();
 }
 
-/// One flooder sends `flood` over and over, nine others ask and wait for the answer. Returns the bytes
-/// that the server has read.
+/// One flooder sends `flood` again and again; nine other clients send a message and wait for its echo.
+/// Returns the bytes that the server has read.
 fn nine_beside_a_flooder(flood: &[u8]) -> u64 {
     let mut server = ByHand::new(Settings::default(), |reactor| {
         let echo = reactor.add_service(Echo).unwrap();
@@ -72,7 +71,7 @@ fn nine_beside_a_flooder(flood: &[u8]) -> u64 {
         let most = turns * MESSAGES_PER_READ as u64 + others.len() as u64;
         assert!(messages <= most, "{messages} messages in {turns} turns");
         let bytes = after.bytes_read - before.bytes_read;
-        // One read, and the room of a large frame in flight before it.
+        // One read, and before it one into the assembly buffer of a large frame.
         let most = turns * 2 * READ_BYTES as u64 + others.len() as u64 * 64;
         assert!(bytes <= most, "{bytes} bytes in {turns} turns");
     }
@@ -80,7 +79,7 @@ fn nine_beside_a_flooder(flood: &[u8]) -> u64 {
     server.stop_clean().bytes_read
 }
 
-/// Turns until the answer is there; the flooder floods on. Returns how many turns that took.
+/// Turns until the answer has arrived, while the flooder sends on. Returns the number of turns.
 fn wait_for_answer(
     server: &mut ByHand,
     client: &mut Client,
@@ -103,18 +102,18 @@ fn wait_for_answer(
 }
 
 #[test]
-fn small_messages_do_not_keep_others_waiting() {
+fn a_flood_of_small_messages_does_not_delay_others() {
     let read = nine_beside_a_flooder(&frame(true, TEXT, b"x").repeat(20_000));
-    assert!(read > 40_000, "the flooder got on: {read} bytes");
+    assert!(read > 40_000, "the flooder is served: {read} bytes");
 }
 
 #[test]
-fn large_messages_do_not_keep_others_waiting() {
+fn a_flood_of_large_messages_does_not_delay_others() {
     let read = nine_beside_a_flooder(&frame(true, BINARY, &vec![7; 500_000]));
-    assert!(read > 2 << 20, "the flooder got on: {read} bytes");
+    assert!(read > 2 << 20, "the flooder is served: {read} bytes");
 }
 
-/// Sends everybody 64 KiB for each message.
+/// Sends 64 KiB to all connections for each message.
 struct Megaphone;
 
 impl Service for Megaphone {
@@ -124,7 +123,7 @@ impl Service for Megaphone {
 }
 
 #[test]
-fn one_turn_writes_each_peer_its_share() {
+fn a_turn_writes_a_bounded_share_to_each_peer() {
     let route =
         RouteSettings { outbox_hard: 64 << 20, outbox_soft: 32 << 20, ..Default::default() };
     let mut server = ByHand::new(Settings::default(), |reactor| {
@@ -148,7 +147,7 @@ fn one_turn_writes_each_peer_its_share() {
     server.stop_clean();
 }
 
-/// Echoes to who asked, and tells a non-reader everything, too.
+/// Echoes each message, and sends a copy to a peer that does not read.
 struct Gossip {
     most: Arc<AtomicUsize>,
 }
@@ -156,7 +155,7 @@ struct Gossip {
 impl Service for Gossip {
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
         if cx.send(conn, message) == SendOutcome::Refused {
-            panic!("whoever reads is never refused");
+            panic!("a peer that reads was refused");
         }
         let _ = cx.publish(Target::Topic("all"), &[b'.'; 32 * 1024][..], Default::default());
         let most = cx.connections().map(|conn| cx.queued_bytes(conn)).max().unwrap_or(0);
@@ -170,7 +169,7 @@ impl Service for Gossip {
     }
 }
 
-/// Turns that a hundred clients need for so many rounds; and the most that was queued for anybody.
+/// The number of turns that a hundred clients need, and the maximum of bytes queued for one connection.
 fn turns_of_a_hundred(with_non_reader: bool) -> (u64, usize) {
     const ROUNDS: u64 = 20;
     let most = Arc::new(AtomicUsize::new(0));
@@ -192,7 +191,7 @@ fn turns_of_a_hundred(with_non_reader: bool) -> (u64, usize) {
             client.text("question");
         }
         let asked = round * 100;
-        server.turn_until("all are heard", |metrics| metrics.messages_in == asked);
+        server.turn_until("all messages are read", |metrics| metrics.messages_in == asked);
         for client in &mut readers {
             client.expect(TEXT, b"question");
         }
@@ -205,7 +204,7 @@ fn turns_of_a_hundred(with_non_reader: bool) -> (u64, usize) {
 }
 
 #[test]
-fn a_peer_that_does_not_read_costs_the_others_nothing() {
+fn a_peer_that_does_not_read_does_not_slow_others() {
     let (alone, _) = turns_of_a_hundred(false);
     let (beside, most) = turns_of_a_hundred(true);
     assert!(most > 1 << 20, "only {most} bytes were ever queued");

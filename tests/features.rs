@@ -1,14 +1,14 @@
-//! Cargo features: what each adds, what the library costs without them, and the oldest compiler.
+//! Cargo features: the crates that each adds, and the oldest compiler.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::Value;
 
-/// Features to switch on, and how many crates weir then depends on at most.
+/// Features, and the maximum number of crates that weir depends on with them.
 const CRATES_MAX: [(&str, usize); 2] = [("", 30), ("tls", 42)];
 
-/// What cargo prints, with the network off: the test was built from packages that are here.
+/// The output of cargo, offline: the packages are there, since the test was built from them.
 fn cargo(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).args(["--offline", "--locked"]);
@@ -33,7 +33,7 @@ fn crates(features: &str) -> BTreeSet<String> {
     tree.lines().filter(|line| !line.starts_with("weir ")).map(str::to_owned).collect()
 }
 
-/// The features of Cargo.toml, each with what it switches on.
+/// The features of Cargo.toml, each with the features and dependencies that it enables.
 fn features() -> BTreeMap<String, Vec<String>> {
     let manifest: toml::Table = include_str!("../Cargo.toml").parse().unwrap();
     manifest["features"].clone().try_into().unwrap()
@@ -70,7 +70,7 @@ fn the_crate_docs_list_every_feature() {
 }
 
 #[test]
-fn no_feature_is_empty() {
+fn every_feature_enables_something() {
     let empty: Vec<_> = features().into_iter().filter(|(_, adds)| adds.is_empty()).collect();
     assert_eq!(empty, []);
 }

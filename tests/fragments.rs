@@ -1,5 +1,5 @@
-//! An unfinished message has a deadline of its own (RFC 6455, 10.4): those who never finish are ended,
-//! those who only send slowly, or much, are not.
+//! The fragment timeout: the deadline of an unfinished message (RFC 6455, 10.4). Slow messages within it,
+//! and any number of whole messages, pass.
 
 use std::io::Write;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -14,8 +14,8 @@ use crate::support::{
     CLOSE, CONTINUATION, Client, DEADLINE, PING, PONG, Server, TEXT, frame, only_end,
 };
 
-/// Sends one piece after the other from a thread of its own, with a little time in between, until the
-/// stream breaks or the returned end is dropped.
+/// Sends one piece after the other on a thread, with a short pause in between, until the stream breaks or
+/// the returned sender is dropped.
 fn drip(client: &Client, mut next: impl FnMut() -> Vec<u8> + Send + 'static) -> Sender<()> {
     const PAUSE: Duration = Duration::from_millis(5);
     let mut stream = client.stream.try_clone().unwrap();
@@ -30,7 +30,8 @@ fn drip(client: &Client, mut next: impl FnMut() -> Vec<u8> + Send + 'static) -> 
     stop
 }
 
-/// Whoever begins a message and goes on like this is told why it ends; pings are answered until then.
+/// Sends `begin`, then `next` again and again, and expects the Close of the fragment timeout. Pings are
+/// answered until then.
 fn expect_timeout(begin: &[u8], next: impl FnMut() -> Vec<u8> + Send + 'static, pongs_min: usize) {
     let fragment_timeout = Duration::from_millis(500);
     let route = RouteSettings { fragment_timeout, ..RouteSettings::default() };
@@ -41,7 +42,7 @@ fn expect_timeout(begin: &[u8], next: impl FnMut() -> Vec<u8> + Send + 'static, 
     let stop = drip(&client, next);
     let mut pongs = 0;
     let close = loop {
-        assert!(started.elapsed() < DEADLINE, "it goes on");
+        assert!(started.elapsed() < DEADLINE, "the connection stays open");
         let frame = client.frame();
         match frame.opcode {
             PONG => pongs += 1,
@@ -62,18 +63,18 @@ fn expect_timeout(begin: &[u8], next: impl FnMut() -> Vec<u8> + Send + 'static, 
 }
 
 #[test]
-fn endless_fragments_end() {
+fn endless_fragments_time_out() {
     let more = || [frame(false, CONTINUATION, b"x"), frame(true, PING, b"alive")].concat();
     expect_timeout(&frame(false, TEXT, b"begin"), more, 1);
 }
 
 #[test]
-fn endless_empty_fragments_end() {
+fn endless_empty_fragments_time_out() {
     expect_timeout(&frame(false, TEXT, b""), || frame(false, CONTINUATION, b""), 0);
 }
 
 #[test]
-fn endless_single_bytes_of_a_frame_end() {
+fn an_endless_frame_of_single_bytes_times_out() {
     let whole = frame(true, TEXT, &[b'a'; 100_000]);
     let mut bytes = whole.into_iter();
     let first = bytes.next().unwrap();
@@ -81,17 +82,17 @@ fn endless_single_bytes_of_a_frame_end() {
 }
 
 #[test]
-fn one_fragment_and_then_only_pings_end() {
+fn a_fragment_followed_by_pings_times_out() {
     expect_timeout(&frame(false, TEXT, b"begin"), || frame(true, PING, b"alive"), 1);
 }
 
 #[test]
-fn half_a_header_ends() {
+fn half_a_header_times_out() {
     expect_timeout(&[0x81], Vec::new, 0);
 }
 
 #[test]
-fn whole_messages_never_do_although_every_read_ends_within_a_frame() {
+fn whole_messages_do_not_time_out_although_every_read_ends_within_a_frame() {
     let fragment_timeout = Duration::from_millis(1000);
     let route = RouteSettings { fragment_timeout, ..RouteSettings::default() };
     let (server, _seen) = Server::watched(Settings::default(), route);
@@ -110,7 +111,7 @@ fn whole_messages_never_do_although_every_read_ends_within_a_frame() {
 }
 
 #[test]
-fn a_message_may_take_its_time_within_the_deadline_and_each_has_its_own() {
+fn each_message_has_the_whole_deadline() {
     let fragment_timeout = Duration::from_millis(1000);
     let route = RouteSettings { fragment_timeout, ..RouteSettings::default() };
     let (server, _seen) = Server::watched(Settings::default(), route);

@@ -1,4 +1,4 @@
-//! README and guide: what they promise can be done as written.
+//! README and guide: links, files, settings and metrics that they name exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use weir_authority::Authority;
 use crate::binary::File;
 use crate::support::{Client, Process, weir};
 
-/// Bytes of README.md: five minutes of reading.
+/// Maximum size of README.md: five minutes of reading.
 const README_BYTES_MAX: usize = 10 * 1024;
 
 fn root() -> &'static Path {
@@ -21,7 +21,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// README and the READMEs that it leads to.
+/// README.md and the READMEs that it links to.
 const READMES: [&str; 4] =
     ["README.md", "benches/README.md", "tests/README.md", "tools/peers/README.md"];
 
@@ -58,7 +58,7 @@ fn the_readme_is_short() {
 }
 
 #[test]
-fn links_of_the_readmes_lead_to_files() {
+fn links_in_the_readmes_point_to_files() {
     let mut found = 0;
     for readme in READMES {
         let text = read(readme);
@@ -71,10 +71,10 @@ fn links_of_the_readmes_lead_to_files() {
             found += 1;
         }
     }
-    assert!(found > 10, "{found} links: are they read at all?");
+    assert!(found > 10, "only {found} links were found");
 }
 
-/// The words in backquotes.
+/// The words in backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
 }
@@ -141,7 +141,7 @@ fn files_in_the_guide_are_valid() {
     assert!(checked > 5, "{checked} files");
 }
 
-/// The names of metrics in a text; one that ends in `_` is the beginning of several.
+/// The names of metrics in a text; one that ends in `_` is the prefix of several.
 fn metrics_in(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
     words.filter(|word| word.starts_with("weir_") || word.starts_with("process_")).collect()

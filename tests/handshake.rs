@@ -1,5 +1,4 @@
-//! The opening handshake over sockets: who is let in, who is not and hears why, and that nobody can
-//! hold a connection by dawdling.
+//! The opening handshake over sockets: valid requests, refusals and their reasons, and its deadline.
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
@@ -14,14 +13,14 @@ use weir::services::{Echo, Rooms, rooms::RoomSettings};
 use crate::deferring::deferring;
 use crate::support::{Client, DEADLINE, Seen, Server, TEXT, frame, header, upgrade};
 
-/// A valid request but for what is replaced in it.
+/// A valid request in which `from` is replaced by `to`.
 fn altered(from: &str, to: &str) -> String {
     let request = upgrade("/", "");
     assert!(request.contains(from));
     request.replace(from, to)
 }
 
-/// Reads a refusal and the end of the stream behind it.
+/// Expects a refusal and the end of the stream after it.
 pub fn expect_refusal(client: &mut Client, refusal: Refusal) -> String {
     let (head, body) = client.answer();
     let status = format!("HTTP/1.1 {} ", refusal.status());
@@ -34,8 +33,8 @@ pub fn expect_refusal(client: &mut Client, refusal: Refusal) -> String {
     head
 }
 
-/// Everything wrong with a request alone, and what is said about it.
-fn mistakes() -> Vec<(String, Refusal)> {
+/// Invalid requests, and the refusal of each.
+fn invalid_requests() -> Vec<(String, Refusal)> {
     let many: String = (0..64).map(|i| format!("X-{i}: a\r\n")).collect();
     let long = format!("X-Long: {}\r\n", "a".repeat(2048));
     let origin = "Origin: https://evil.example\r\n";
@@ -89,8 +88,8 @@ fn mistakes() -> Vec<(String, Refusal)> {
     ]
 }
 
-/// Whether a request alone can earn this refusal; the others have tests of their own.
-fn is_mistake(refusal: Refusal) -> bool {
+/// Whether a request alone can cause this refusal; the others have tests of their own.
+fn is_caused_by_request(refusal: Refusal) -> bool {
     match refusal {
         Refusal::KeyReused | Refusal::TlsExpected => false,
         Refusal::AddressFull | Refusal::RateLimited => false,
@@ -101,7 +100,7 @@ fn is_mistake(refusal: Refusal) -> bool {
     }
 }
 
-/// Panics when asked.
+/// A service that panics on request.
 struct Panics;
 
 impl Service for Panics {
@@ -112,7 +111,7 @@ impl Service for Panics {
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
 }
 
-/// Answers POST.
+/// A service that answers POST.
 struct Posts;
 
 impl Service for Posts {
@@ -134,7 +133,7 @@ fn route(
 }
 
 #[test]
-fn every_mistake_has_its_answer_and_only_one() {
+fn every_invalid_request_is_refused_once() {
     let settings = Settings { head_bytes_max: 2048, ..Settings::default() };
     let server = Server::start(settings, |reactor| {
         let origins = vec!["https://good.example".to_owned()];
@@ -152,14 +151,14 @@ fn every_mistake_has_its_answer_and_only_one() {
             Page { content_type: "text/plain", body: b"page", security_policy: "" },
         );
     });
-    let mistakes = mistakes();
+    let mistakes = invalid_requests();
     let covered: HashSet<Refusal> = mistakes.iter().map(|(_, refusal)| *refusal).collect();
     for refusal in Refusal::ALL {
-        assert_eq!(covered.contains(refusal), is_mistake(*refusal), "{refusal:?}");
+        assert_eq!(covered.contains(refusal), is_caused_by_request(*refusal), "{refusal:?}");
     }
     for (request, refusal) in &mistakes {
         let mut client = Client::tcp(server.address);
-        // What follows a refused request is no second one, whatever a proxy might think.
+        // Bytes after a refused request are not read as a second request.
         let smuggled = "GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n";
         client.raw(format!("{request}{smuggled}").as_bytes());
         let head = expect_refusal(&mut client, *refusal);
@@ -178,7 +177,7 @@ fn every_mistake_has_its_answer_and_only_one() {
 }
 
 #[test]
-fn hopeless_bytes_are_answered_before_a_head_is_whole() {
+fn bytes_that_cannot_be_a_request_are_refused_at_once() {
     let (server, _seen) = Server::watched(Settings::default(), RouteSettings::default());
     for start in [&b"\x16"[..], b"\n", b"GET / HTTP/1.1\n"] {
         let mut client = Client::tcp(server.address);
@@ -188,7 +187,7 @@ fn hopeless_bytes_are_answered_before_a_head_is_whole() {
 }
 
 #[test]
-fn a_head_may_come_byte_by_byte_and_frames_right_behind_it() {
+fn a_head_may_arrive_byte_by_byte_with_frames_behind_it() {
     let (server, _seen) = Server::watched(Settings::default(), RouteSettings::default());
     let mut client = Client::tcp(server.address);
     for byte in upgrade("/", "").bytes() {
@@ -207,7 +206,7 @@ fn a_head_may_come_byte_by_byte_and_frames_right_behind_it() {
 }
 
 #[test]
-fn a_client_that_dawdles_is_dropped_without_an_answer() {
+fn the_handshake_timeout_drops_a_client_without_an_answer() {
     let handshake_timeout = Duration::from_millis(300);
     let settings = Settings { handshake_timeout, ..Settings::default() };
     let (server, seen) = Server::watched(settings, RouteSettings::default());
@@ -224,16 +223,16 @@ fn a_client_that_dawdles_is_dropped_without_an_answer() {
             Err(error) if error.kind() != ErrorKind::WouldBlock => break,
             Err(_) => {}
         }
-        // It may be over between the two calls.
+        // The connection may end between the two calls.
         let _ = slow.stream.write(&[head.next().expect("an end before the head's")]);
     }
     let metrics = server.stop();
     assert_eq!((metrics.ended_timeout, metrics.opened, metrics.refused), (2, 0, 0));
-    assert_eq!(seen.iter().count(), 0, "the service has heard of neither");
+    assert_eq!(seen.iter().count(), 0, "the service gets neither");
 }
 
 #[test]
-fn origins_are_a_matter_of_the_route() {
+fn origins_are_checked_per_route() {
     let server = Server::start(Settings::default(), |reactor| {
         let origins = vec!["https://good.example".to_owned(), "null".to_owned()];
         route(reactor, "/", Echo, RouteSettings::default());
@@ -253,7 +252,7 @@ fn origins_are_a_matter_of_the_route() {
     assert_eq!(status("/own", ""), "403");
 }
 
-/// Speaks some subprotocols, and says its name and which it is to those who ask.
+/// A service with some subprotocols. It replies with its name and the selected subprotocol.
 struct Speaker {
     name: &'static str,
     protocols: &'static [&'static str],
@@ -272,7 +271,7 @@ impl Service for Speaker {
 }
 
 #[test]
-fn the_server_prefers_a_subprotocol_and_a_path_may_have_several_services() {
+fn the_server_selects_the_subprotocol_and_with_it_a_service_of_the_path() {
     let server = Server::start(Settings::default(), |reactor| {
         let default = RouteSettings::default;
         route(reactor, "/", Speaker { name: "one", protocols: &["v2", "v1"] }, default());
@@ -296,7 +295,7 @@ fn the_server_prefers_a_subprotocol_and_a_path_may_have_several_services() {
 }
 
 #[test]
-fn a_key_may_not_come_twice_where_the_operator_says_so() {
+fn a_repeated_key_is_refused_within_the_key_reuse_window() {
     let window = Some(Duration::from_secs(60));
     let settings = Settings { key_reuse_window: window, ..Settings::default() };
     let (server, _seen) = Server::watched(settings, RouteSettings::default());
@@ -327,7 +326,7 @@ fn one_reactor_listens_on_several_addresses() {
 }
 
 #[test]
-fn names_in_a_path_are_decoded() {
+fn path_parameters_are_percent_decoded() {
     let server = Server::start(Settings::default(), |reactor| {
         let rooms = Rooms::new(RoomSettings::default());
         route(reactor, "/rooms/{name}", rooms, RouteSettings::default());
@@ -348,7 +347,7 @@ fn names_in_a_path_are_decoded() {
 }
 
 #[test]
-fn a_request_put_off_is_accepted_with_the_frames_behind_it() {
+fn a_deferred_request_is_accepted_with_the_frames_behind_it() {
     let accept = Decision::Accept { protocol: None };
     let (server, seen) = deferring(Settings::default(), Some(accept));
     let mut client = Client::tcp(server.address);

@@ -1,5 +1,4 @@
-//! Pings to the silent: what is in them, what counts as an answer, and what becomes of those who give
-//! none.
+//! The heartbeat: pings to silent peers, what counts as an answer, and the end without one.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,13 +21,13 @@ fn pinging(interval: u64, pong_timeout: u64) -> Settings {
     Settings { heartbeat: Some(heartbeat), ..Settings::default() }
 }
 
-/// Time enough for a client on a busy machine.
+/// A heartbeat that a client can answer on a busy machine.
 fn calm() -> Settings {
     pinging(1000, 900)
 }
 
-/// A server that says whether it knows the round trip.
-fn tells_round_trip() -> Server {
+/// A server that replies whether the round trip was measured.
+fn round_trip_server() -> Server {
     let (service, _) = Watched::new(|cx, conn, _| {
         let round_trip = cx.record(conn).and_then(|record| record.round_trip);
         let _ = cx.send(conn, if round_trip.is_some() { "known" } else { "unknown" });
@@ -36,7 +35,7 @@ fn tells_round_trip() -> Server {
     serving(calm(), service)
 }
 
-/// The next ping: when it was sent, in the server's time, and its number.
+/// Expects a ping: the server's time and the number in it, and its payload.
 fn expect_ping(client: &mut Client) -> (Duration, u32, Vec<u8>) {
     let Frame { opcode, payload, .. } = client.frame();
     assert_eq!(opcode, PING, "{}", String::from_utf8_lossy(&payload));
@@ -47,8 +46,8 @@ fn expect_ping(client: &mut Client) -> (Duration, u32, Vec<u8>) {
 }
 
 #[test]
-fn pings_are_numbered_and_timed_and_their_pongs_are_round_trips() {
-    let server = tells_round_trip();
+fn pings_have_number_and_time_and_pongs_measure_the_round_trip() {
+    let server = round_trip_server();
     let mut client = Client::open(server.address, "/");
     let (first, one, payload) = expect_ping(&mut client);
     client.send(PONG, &payload);
@@ -67,15 +66,15 @@ fn pings_are_numbered_and_timed_and_their_pongs_are_round_trips() {
 }
 
 #[test]
-fn any_frame_is_life_but_only_the_pong_is_a_round_trip() {
-    let server = tells_round_trip();
+fn any_frame_answers_a_ping_but_only_its_pong_measures_the_round_trip() {
+    let server = round_trip_server();
     let mut client = Client::open(server.address, "/");
-    client.send(PONG, b"nobody asked");
+    client.send(PONG, b"unsolicited");
     client.send(PONG, &[0; 12]);
     let signs = [frame(true, PONG, b"another"), frame(true, PING, b""), frame(false, TEXT, b"a")];
     for (index, sign) in signs.into_iter().enumerate() {
         let (_, sequence, payload) = expect_ping(&mut client);
-        assert_eq!(sequence, index as u32 + 1, "none was sent twice");
+        assert_eq!(sequence, index as u32 + 1, "each ping is sent once");
         assert_ne!(sign, frame(true, PONG, &payload));
         client.raw(&sign);
         if sign[0] & 0x0F == PING {
@@ -90,7 +89,7 @@ fn any_frame_is_life_but_only_the_pong_is_a_round_trip() {
 }
 
 #[test]
-fn two_misses_are_the_end() {
+fn two_missed_pongs_end_the_connection() {
     let (interval, pong_timeout) = (Duration::from_millis(400), Duration::from_millis(200));
     let (server, seen) = Server::watched(pinging(400, 200), RouteSettings::default());
     let started = Instant::now();
@@ -110,7 +109,7 @@ fn two_misses_are_the_end() {
 }
 
 #[test]
-fn a_late_pong_saves() {
+fn a_late_pong_keeps_the_connection() {
     let (server, _seen) = Server::watched(calm(), RouteSettings::default());
     let mut client = Client::open(server.address, "/");
     for round in 0..2 {
@@ -127,7 +126,7 @@ fn a_late_pong_saves() {
 }
 
 #[test]
-fn without_a_heartbeat_nobody_is_pinged() {
+fn no_pings_are_sent_without_a_heartbeat() {
     let idle_timeout = Some(Duration::from_millis(1500));
     let route = RouteSettings { idle_timeout, ..RouteSettings::default() };
     let settings = Settings { heartbeat: None, ..Settings::default() };
@@ -140,7 +139,7 @@ fn without_a_heartbeat_nobody_is_pinged() {
     assert_eq!(server.stop().pings_sent, 0);
 }
 
-/// Pauses whoever speaks for longer than a silent peer would live.
+/// A service that pauses a connection for longer than the heartbeat allows silence.
 struct Pauses {
     paused: Option<ConnId>,
 }
@@ -164,7 +163,7 @@ impl Service for Pauses {
 }
 
 #[test]
-fn who_may_not_speak_is_not_asked_whether_he_lives() {
+fn a_paused_connection_is_not_pinged() {
     let server = Server::start(pinging(600, 500), |reactor| {
         let idle_timeout = Some(Duration::from_secs(2));
         let service = reactor.add_service(Pauses { paused: None }).unwrap();
@@ -181,7 +180,7 @@ fn who_may_not_speak_is_not_asked_whether_he_lives() {
         }
         assert_eq!(frame.opcode, PING);
     }
-    // The next frame is the service's word, no ping; and from then on its silence counts anew.
+    // The next frame is the service's message and not a ping; the silence counts from then on.
     let resumed = client.frame();
     assert_eq!(resumed.opcode, TEXT, "{:?}", String::from_utf8_lossy(&resumed.payload));
     let resumed = String::from_utf8(resumed.payload).unwrap().parse().unwrap();
@@ -189,13 +188,13 @@ fn who_may_not_speak_is_not_asked_whether_he_lives() {
     let silence = pinged - Duration::from_nanos(resumed);
     assert!(silence >= Duration::from_millis(300), "pinged {silence:?} after the pause");
     client.send(PONG, &payload);
-    client.text("heard");
-    client.expect(TEXT, b"heard");
+    client.text("resumed");
+    client.expect(TEXT, b"resumed");
 }
 
-/// A ping went out before megabytes that its peer takes longer to read than a pong may take.
+/// The peer takes longer than the pong timeout to read the megabytes after a ping.
 #[test]
-fn who_reads_slowly_is_asked_again() {
+fn a_slow_reader_is_pinged_again_instead_of_ended() {
     let pong_timeout = Duration::from_millis(1500);
     let heartbeat =
         Heartbeat { interval: Duration::from_millis(1600), pong_timeout, misses_max: 1 };
@@ -222,7 +221,7 @@ fn who_reads_slowly_is_asked_again() {
     while pinged.elapsed() < pong_timeout + Duration::from_millis(200) {
         server.reactor.turn(Some(Duration::from_millis(20))).unwrap();
     }
-    assert_eq!(server.reactor.metrics().pongs_missed, 0, "it cannot have heard the ping");
+    assert_eq!(server.reactor.metrics().pongs_missed, 0, "the peer cannot have read the ping");
     let reading = thread::spawn(move || {
         assert!(client.head().starts_with("HTTP/1.1 101 "));
         expect_ping(&mut client);
@@ -237,11 +236,11 @@ fn who_reads_slowly_is_asked_again() {
     assert_eq!(server.stop_clean().ended_timeout, 0);
 }
 
-/// More than any kernel holds for a peer whose own holds little.
+/// More bytes than a kernel holds for a peer with a small receive buffer.
 const LARGE: usize = 16 * 1024 * 1024;
 
 #[test]
-fn a_crowd_that_fell_silent_together_is_not_pinged_together() {
+fn pings_of_many_connections_are_spread_over_time() {
     const COUNT: usize = 100;
     let (server, _seen) = Server::watched(pinging(4000, 3900), RouteSettings::default());
     let mut clients: Vec<Client> = (0..COUNT).map(|_| Client::open(server.address, "/")).collect();
@@ -250,7 +249,7 @@ fn a_crowd_that_fell_silent_together_is_not_pinged_together() {
     }
     let mut sent = Vec::new();
     for client in &mut clients {
-        // One that waited long for the others to open was pinged before.
+        // A client that waited long for the others to open was pinged before.
         while client.frame().opcode != TEXT {}
         let (at, _, payload) = expect_ping(client);
         client.send(PONG, &payload);

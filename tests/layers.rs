@@ -1,8 +1,8 @@
 //! Imports point one way: main, cli, config, services, upstream, backplane, reactor, protocol; inside the
 //! reactor effects, core, conn, parts. No two files import each other, not even by way of others.
 //!
-//! Reads the paths that the sources name, in `use` and elsewhere, and holds each against what its
-//! file's layer may know. A module that is in no layer yet has to be given a place here.
+//! Reads the paths in the sources, in `use` and elsewhere, and checks each against the layers that its
+//! file's layer may import. A new module must be added to a layer here.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use self::paths::{Names, UnitTests, paths, sources};
 mod cycles;
 mod paths;
 
-/// Each top module, and those of our own that it may name.
+/// Each top module, and the modules of the crate that it may import.
 const LAYERS: [(&str, &[&str]); 18] = [
     ("protocol", &[]),
     ("reactor", &["protocol"]),
@@ -22,7 +22,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("services", &["upstream", "backplane", "reactor", "protocol"]),
     // Documentation only.
     ("guide", &[]),
-    // From here on: the binary's own.
+    // Modules of the binary.
     ("help", &[]),
     ("nearest", &[]),
     ("version", &[]),
@@ -67,7 +67,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ),
 ];
 
-/// Modules of the library, which know nothing of the binary's dependencies.
+/// Modules of the library, which do not import dependencies of the binary.
 const LIBRARY: [&str; 5] = ["protocol", "reactor", "backplane", "upstream", "services"];
 const FOR_THE_BINARY: [&str; 11] = [
     "clap",
@@ -86,7 +86,7 @@ const FOR_THE_BINARY: [&str; 11] = [
 /// The top modules among whose files there is no cycle.
 const WITHOUT_CYCLES: [&str; 2] = ["protocol", "reactor"];
 
-/// What is not for a layer, though no module of ours.
+/// Paths of other crates that a layer must not import.
 const FOREIGN: [(&str, &[&str]); 4] = [
     (
         "protocol",
@@ -115,7 +115,8 @@ const FOREIGN: [(&str, &[&str]); 4] = [
     ),
 ];
 
-/// The layers inside the reactor, and those that each may name. Modules of one layer may name each other.
+/// The layers inside the reactor, and those that each may import. Modules of one layer may import each
+/// other.
 const REACTOR: [(&str, &[&str]); 8] = [
     ("api", &["parts"]),
     ("parts", &["api"]),
@@ -144,7 +145,7 @@ fn layer(names: &[&str]) -> &'static str {
     }
 }
 
-/// What the source of this module of the reactor names of the reactor and must not.
+/// The imports of this module of the reactor that its layer inside the reactor must not have.
 fn reactor_violations(module: &[&str], source: &str) -> Vec<String> {
     let ["reactor", inner @ ..] = module else {
         return Vec::new();
@@ -164,9 +165,9 @@ fn reactor_violations(module: &[&str], source: &str) -> Vec<String> {
     wrong
 }
 
-/// What the source of this module names and must not.
+/// The imports of this module that its layer must not have.
 fn violations(module: &[&str], source: &str) -> Vec<String> {
-    // The roots are the sum of their modules.
+    // The crate roots may import everything.
     let Some(&layer) = module.first() else {
         return Vec::new();
     };
@@ -212,10 +213,10 @@ fn every_import_points_down() {
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
-    assert!(crossings > 200, "{crossings} paths of ours: are they read at all?");
+    assert!(crossings > 200, "only {crossings} paths of the crate were found");
 }
 
-/// Whether a module has unit tests alone.
+/// Whether a module consists of unit tests.
 fn is_test(module: &[&str]) -> bool {
     module.contains(&"tests")
 }
@@ -242,7 +243,7 @@ fn cycle(sources: &[(&[&str], &str)]) -> Vec<String> {
 }
 
 #[test]
-fn a_planted_cycle_is_found() {
+fn a_cycle_is_found() {
     let direct = cycle(&[(&["a"], "use crate::b::B;"), (&["b"], "fn f() { crate::a::f(); }")]);
     assert_eq!(direct, ["a names b: B", "b names a: f"]);
     // The index re-exports what the sibling defines.
@@ -264,7 +265,7 @@ fn a_planted_cycle_is_found() {
 }
 
 #[test]
-fn imports_of_siblings_and_of_tests_are_no_cycle() {
+fn imports_of_siblings_and_of_tests_are_not_a_cycle() {
     let none = cycle(&[
         (&["a"], "mod one; mod two; pub use one::One; pub use self::two::Two;"),
         (&["a", "one"], "use super::two::Two; pub(in crate::a) struct One;"),
@@ -278,7 +279,7 @@ fn imports_of_siblings_and_of_tests_are_no_cycle() {
 }
 
 #[test]
-fn a_planted_import_inside_the_reactor_is_found() {
+fn forbidden_imports_inside_the_reactor_are_found() {
     for (module, source) in [
         (&["reactor", "parts", "timer"][..], "use crate::reactor::conn::connection::Connection;"),
         (&["reactor", "parts", "timer"], "use crate::reactor::CloseReason;"),
@@ -298,7 +299,7 @@ fn a_planted_import_inside_the_reactor_is_found() {
 }
 
 #[test]
-fn proper_imports_inside_the_reactor_pass() {
+fn allowed_imports_inside_the_reactor_pass() {
     for (module, source) in [
         (&["reactor", "effects", "inbound"][..], "use crate::reactor::Reactor; use super::x::X;"),
         (&["reactor", "turn"], "use super::Reactor; use super::effects::f; use super::conn::a::A;"),
@@ -318,7 +319,7 @@ fn proper_imports_inside_the_reactor_pass() {
 }
 
 #[test]
-fn a_planted_import_is_found() {
+fn forbidden_imports_are_found() {
     for (module, source) in [
         (&["protocol", "frame"][..], "use crate::reactor::ConnId;"),
         (&["protocol", "frame"], "use super::super::reactor;"),
@@ -346,7 +347,7 @@ fn a_planted_import_is_found() {
 }
 
 #[test]
-fn a_proper_import_is_none() {
+fn allowed_imports_pass() {
     for (module, source) in [
         (&["protocol", "handshake", "client"][..], "use super::super::mask::apply;"),
         (&["protocol"], "// use crate::reactor::Core;\nconst A: &str = \"mio::Poll\";"),

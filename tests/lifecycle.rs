@@ -1,5 +1,4 @@
-//! Every way in which a connection can end: what the peer reads, what the service hears, and that it
-//! hears it once.
+//! Every reason for which a connection ends: what the peer reads, and the one call of `on_close`.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -16,7 +15,7 @@ use crate::support::{
     next_end, only_end, serving, upgrade,
 };
 
-/// One of each kind. A new kind does not compile in [`tested_in`] until it has a test.
+/// One of each kind. A new kind does not compile in [`tested_in`] until it is added there.
 const REASONS: [CloseReason; 20] = [
     CloseReason::PeerClosed(None),
     CloseReason::PeerGone,
@@ -40,7 +39,7 @@ const REASONS: [CloseReason; 20] = [
     CloseReason::TlsFailed,
 ];
 
-/// The file whose tests bring this end about.
+/// The file whose tests cause this end.
 fn tested_in(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::PeerClosed(_) | CloseReason::Service(_) => "closing.rs",
@@ -70,25 +69,25 @@ fn every_reason_has_a_test_that_names_it() {
         let kind = kind.split('(').next().unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
         let found = text.matches(&format!("CloseReason::{kind}")).count();
-        // Here the two lists above name it, too.
+        // In this file the two lists above name it, too.
         let listed = if file.ends_with("lifecycle.rs") { 2 } else { 0 };
         assert!(found > listed, "{kind} in {}", file.display());
     }
 }
 
-/// Ends the one connection and looks at what was heard and counted.
+/// Waits for the end of the only connection and of the server, and checks the reason.
 fn expect_end_of(
     server: Server,
     seen: &std::sync::mpsc::Receiver<Seen>,
     reason: CloseReason,
 ) -> Metrics {
-    let (heard, metrics) = only_end(server, seen);
-    assert_eq!(heard, reason);
+    let (found, metrics) = only_end(server, seen);
+    assert_eq!(found, reason);
     metrics
 }
 
 #[test]
-fn the_stream_ends_without_a_close() {
+fn a_stream_that_ends_without_a_close_is_peer_gone() {
     let (server, seen) = Server::watched(Settings::default(), RouteSettings::default());
     let client = Client::open(server.address, "/");
     drop(client);
@@ -97,7 +96,7 @@ fn the_stream_ends_without_a_close() {
 }
 
 #[test]
-fn the_stream_breaks() {
+fn a_reset_is_peer_reset() {
     let (server, seen) = Server::watched(Settings::default(), RouteSettings::default());
     let client = Client::open(server.address, "/");
     socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
@@ -108,7 +107,7 @@ fn the_stream_breaks() {
 
 const MESSAGE_BYTES_MAX: usize = 1000;
 
-/// Bytes that break the protocol in this way; `None` for what a client cannot.
+/// Bytes that violate the protocol in this way; `None` if a client cannot.
 fn violation(error: ProtocolError) -> Option<Vec<u8>> {
     let masked = |head: &[u8]| [head, &[0; 4]].concat();
     Some(match error {
@@ -127,18 +126,18 @@ fn violation(error: ProtocolError) -> Option<Vec<u8>> {
         ProtocolError::InvalidClosePayload => frame(true, CLOSE, &[3]),
         ProtocolError::InvalidCloseCode => frame(true, CLOSE, &1005_u16.to_be_bytes()),
         ProtocolError::InvalidUtf8 => frame(false, TEXT, b"\xFF"),
-        // Its header alone: nobody waits for such a payload.
+        // The header alone: the server does not wait for the payload.
         ProtocolError::MessageTooBig => {
             frame(true, BINARY, &[0; MESSAGE_BYTES_MAX + 1])[..8].to_vec()
         }
         ProtocolError::FragmentTimeout => frame(false, TEXT, b"begin"),
-        // A block of a kind that there is not.
+        // A block of the reserved type.
         ProtocolError::InvalidDeflate => frame(true, COMPRESSED | TEXT, &[0xFF]),
     })
 }
 
 #[test]
-fn every_violation_is_answered_with_its_code_and_its_name() {
+fn every_violation_is_answered_with_its_code_and_text() {
     let route = || RouteSettings {
         message_bytes_max: MESSAGE_BYTES_MAX,
         fragment_timeout: Duration::from_millis(300),
@@ -172,7 +171,7 @@ fn every_violation_is_answered_with_its_code_and_its_name() {
 }
 
 #[test]
-fn no_data_message_for_too_long() {
+fn the_idle_timeout_ends_a_connection_without_data_messages() {
     let idle_timeout = Some(Duration::from_millis(600));
     let route = RouteSettings { idle_timeout, ..RouteSettings::default() };
     let (server, seen) = Server::watched(Settings::default(), route);
@@ -188,7 +187,7 @@ fn no_data_message_for_too_long() {
 }
 
 #[test]
-fn a_handler_panics() {
+fn a_panic_of_a_handler_ends_its_connection_alone() {
     let (service, seen) = Watched::new(|cx, conn, message| {
         assert_ne!(message.as_bytes(), b"panic", "on purpose");
         let _ = cx.send(conn, message);
@@ -213,7 +212,7 @@ fn a_handler_panics() {
     assert_eq!((metrics.panics, metrics.ended_otherwise, metrics.messages_in), (1, 1, 3));
 }
 
-/// Panics when a connection opens.
+/// Panics in `on_open` and in `on_close`.
 struct PanicsOnOpen(Watched);
 
 impl Service for PanicsOnOpen {
@@ -232,7 +231,7 @@ impl Service for PanicsOnOpen {
 }
 
 #[test]
-fn handlers_panic_at_the_begin_and_the_end() {
+fn panics_in_on_open_and_on_close_are_counted() {
     let (watched, seen) = Watched::echo();
     let server = serving(Settings::default(), PanicsOnOpen(watched));
     let mut client = Client::open(server.address, "/");
@@ -245,7 +244,7 @@ fn handlers_panic_at_the_begin_and_the_end() {
 }
 
 #[test]
-fn a_request_put_off_for_too_long() {
+fn a_deferred_request_ends_by_the_handshake_timeout() {
     let handshake_timeout = Duration::from_millis(300);
     let (server, seen) = deferring(Settings { handshake_timeout, ..Settings::default() }, None);
     let mut client = Client::tcp(server.address);
@@ -256,7 +255,7 @@ fn a_request_put_off_for_too_long() {
 }
 
 #[test]
-fn a_request_put_off_is_answered_in_plain_http() {
+fn a_deferred_request_may_be_answered_with_a_response() {
     let answer = Response::text(401, "who are you?").header("WWW-Authenticate", "Bearer").unwrap();
     let (server, seen) = deferring(Settings::default(), Some(Decision::Respond(answer)));
     let mut client = Client::tcp(server.address);
@@ -270,7 +269,7 @@ fn a_request_put_off_is_answered_in_plain_http() {
     assert_eq!((metrics.http_answered, metrics.ended_otherwise), (1, 1));
 }
 
-/// Accepts with a subprotocol whose name cannot stand in a head.
+/// Accepts with a subprotocol whose name is invalid in a head.
 struct Misnamed(Watched);
 
 impl Service for Misnamed {
@@ -295,7 +294,7 @@ impl Service for Misnamed {
 }
 
 #[test]
-fn a_request_cannot_be_accepted() {
+fn an_invalid_subprotocol_is_answered_500() {
     let (watched, seen) = Watched::echo();
     let server = serving(Settings::default(), Misnamed(watched));
     let mut client = Client::tcp(server.address);
@@ -307,7 +306,7 @@ fn a_request_cannot_be_accepted() {
     assert_eq!((metrics.refused, metrics.opened), (1, 0));
 }
 
-/// Closes a connection in the middle of deciding about it.
+/// Closes a connection in `on_request`.
 struct ClosesOnRequest {
     panics: bool,
 }
@@ -328,7 +327,7 @@ impl Service for ClosesOnRequest {
 }
 
 #[test]
-fn what_is_over_stays_over() {
+fn a_connection_closed_in_on_request_is_not_accepted() {
     for panics in [false, true] {
         let server = serving(Settings::default(), ClosesOnRequest { panics });
         let mut client = Client::tcp(server.address);

@@ -1,5 +1,4 @@
-//! What weir offers to those who measure it: samples of its messages, a report of its turns, a CPU to
-//! stay on.
+//! Measuring: samples of messages, reports of turns, and pinning to a CPU.
 
 use std::fs;
 use std::time::Instant;
@@ -19,7 +18,7 @@ fn echo(client: &mut Client, messages: usize) {
 }
 
 #[test]
-fn one_message_in_so_many_is_a_sample() {
+fn one_of_256_messages_is_sampled() {
     const LARGE: usize = 100_000;
     let began = Instant::now();
     let mut server = ByHand::new(Settings::default(), |reactor| {
@@ -28,7 +27,7 @@ fn one_message_in_so_many_is_a_sample() {
     });
     let mut client = server.open("/");
     let large = frame(true, BINARY, &vec![0; LARGE]);
-    // The rest finds room for all of it where the message is put together.
+    // The rest is read into the assembly buffer, which has room for all of it.
     let (first, rest) = large.split_at(LARGE * 6 / 10);
     let head = server.reactor.metrics().bytes_read;
     client.raw(first);
@@ -46,20 +45,20 @@ fn one_message_in_so_many_is_a_sample() {
     let sizes = &metrics.messages_sized;
     assert_eq!((sizes.total(), sizes.sum()), (2, LARGE as u64 + 5));
     assert_eq!(sizes.buckets().find(|(_, count)| *count > 0), Some((Some(16), 1)));
-    // Both parts of the large one, at the least.
+    // At least both parts of the large message.
     let decodes = metrics.decodes_took.total();
     assert!((3..10).contains(&decodes), "{decodes} were timed");
     assert!(metrics.decodes_took.sum() < began.elapsed());
 }
 
-/// One number of a report.
+/// The value of one field of a report.
 fn value(report: &str, name: &str) -> f64 {
     let mut words = report.split(' ').filter_map(|word| word.split_once('='));
     let (_, value) = words.find(|(key, _)| *key == name).expect(name);
     value.parse().unwrap()
 }
 
-/// How many messages a report covers, out of the mean with its two decimals.
+/// The number of messages in a report, calculated from the mean, which has two decimals.
 fn messages_in(report: &str) -> f64 {
     value(report, "messages_in_per_turn") * value(report, "turns")
 }
@@ -85,7 +84,7 @@ fn turn_stats_are_logged_on_sigusr1_and_at_the_end() {
 }
 
 #[test]
-fn sigusr1_without_turn_stats_harms_nobody() {
+fn sigusr1_without_turn_stats_is_logged() {
     let (mut weir, address) = Process::serve(&[]);
     let mut client = Client::open(address, "/");
     weir.signal(Signal::USR1);
@@ -112,13 +111,13 @@ fn pin_keeps_the_one_thread_on_one_cpu() {
     echo(&mut Client::open(address, "/"), 1);
     let tasks = fs::read_dir(format!("/proc/{}/task", weir.pid())).unwrap();
     let tasks: Vec<_> = tasks.map(|task| task.unwrap().path()).collect();
-    // A second thread would make each system call of the loop dearer.
-    assert_eq!(tasks.len(), 1, "the loop is alone");
+    // A second thread would make each system call of the loop slower.
+    assert_eq!(tasks.len(), 1, "the process has one thread");
     assert_eq!(cpus_allowed(tasks[0].to_str().unwrap()), last);
 }
 
 #[test]
-fn a_cpu_that_is_not_there_is_an_error() {
+fn pinning_to_a_missing_cpu_is_an_error() {
     for cpu in ["1000", "100000"] {
         let mut weir = Process::spawn(&mut weir(["--listen", "127.0.0.1:0", "--pin", cpu]));
         let error = weir.logged("error: ");

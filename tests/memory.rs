@@ -1,5 +1,4 @@
-//! What all connections together may hold, what one that does nothing costs, and what a peer can make
-//! the server hold for few bytes of its own.
+//! Memory: the limit of all connections together, an idle connection, and announced lengths.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -17,8 +16,8 @@ use crate::support::{BINARY, CLOSE, Client, Process, Server, crowd, eventually, 
 const KIB: usize = 1024;
 const LONG: Duration = Duration::from_secs(60);
 
-/// An echo that notes the most that all connections together held. To who asks `"held?"` it tells what
-/// they hold now and how often that was too much; other texts say how many bytes to send.
+/// An echo that records the maximum of bytes that all connections hold. The text `"held?"` requests the
+/// bytes held now and the number of refusals; other texts are numbers of bytes to send.
 struct Gauge(Arc<AtomicU64>);
 
 impl Service for Gauge {
@@ -61,7 +60,7 @@ fn gauge(settings: Settings) -> (Server, Arc<AtomicU64>) {
     (server, most)
 }
 
-/// Bytes that all connections hold now, and how often that was too much.
+/// Bytes that all connections hold now, and the number of refusals for lack of memory.
 fn held(client: &mut Client) -> (usize, usize) {
     client.text("held?");
     let reply = String::from_utf8(client.frame().payload).unwrap();
@@ -69,7 +68,7 @@ fn held(client: &mut Client) -> (usize, usize) {
     (held.parse().unwrap(), refused.parse().unwrap())
 }
 
-/// Half of it for whoever comes first, and 20 KiB for each of two hundred connections.
+/// Half of the limit for any connection, and a share of 20 KiB for each of two hundred.
 fn little_memory() -> Settings {
     Settings {
         connections_max: 200,
@@ -82,7 +81,7 @@ fn little_memory() -> Settings {
 }
 
 #[test]
-fn unfinished_messages_beyond_all_memory_end_the_greedy_alone() {
+fn unfinished_messages_above_the_memory_limit_end_only_large_connections() {
     let settings = little_memory();
     let limit = settings.buffered_bytes_max;
     let (server, most) = gauge(settings);
@@ -98,10 +97,10 @@ fn unfinished_messages_beyond_all_memory_end_the_greedy_alone() {
                 let (now, refused_now) = held(&mut modest[0]);
                 now >= before + 200 * KIB || refused_now > refused
             },
-            "it is held, or too much",
+            "the bytes are held or refused",
         );
     }
-    // These fill the common half and more; with less than a share each, they and the modest go on.
+    // These fill the common half and more. Each holds less than its share, and stays open.
     let small = frame(true, BINARY, &[6; 8 * KIB]);
     let mut fillers: Vec<Client> = (0..100).map(|_| Client::open(server.address, "/")).collect();
     for client in &mut fillers {
@@ -112,7 +111,7 @@ fn unfinished_messages_beyond_all_memory_end_the_greedy_alone() {
         client.send(BINARY, &[8; 10 * KIB]);
         client.expect(BINARY, &[8; 10 * KIB]);
     }
-    // What is closed is not put together any further, however much comes.
+    // A closing connection assembles no message, however many bytes arrive.
     for client in &mut greedy {
         client.raw(rest);
     }
@@ -137,16 +136,16 @@ fn unfinished_messages_beyond_all_memory_end_the_greedy_alone() {
         client.send(BINARY, &[9; 10 * KIB]);
         client.expect(BINARY, &[9; 10 * KIB]);
     }
-    assert!(held(&mut modest[0]).0 < 100 * KIB, "the closed ones hold on");
+    assert!(held(&mut modest[0]).0 < 100 * KIB, "closed connections hold memory");
     let most = most.load(Ordering::Relaxed) as usize;
-    assert!(most > limit / 4 && most <= limit, "{most} bytes held, {limit} may be");
+    assert!(most > limit / 4 && most <= limit, "{most} bytes held, the limit is {limit}");
     drop((modest, greedy, fillers));
     let metrics = server.stop_clean();
     assert_eq!((metrics.ended_overloaded, metrics.panics), (closed, 0));
 }
 
 #[test]
-fn unread_output_beyond_all_memory_ends_the_greedy_alone() {
+fn unread_output_above_the_memory_limit_ends_only_large_connections() {
     let settings = Settings { close_timeout: Duration::from_millis(300), ..little_memory() };
     let limit = settings.buffered_bytes_max;
     let (server, most) = gauge(settings);
@@ -154,19 +153,19 @@ fn unread_output_beyond_all_memory_ends_the_greedy_alone() {
     let mut greedy: Vec<Client> = Vec::new();
     for _ in 0..20 {
         let mut client = Client::narrow(server.address, "/");
-        // More than the kernel takes; paused after each, it leaves some in our hands.
+        // More than the kernel takes. The connection is paused after each message, with some in its outbox.
         for _ in 0..40 {
             client.text("250000");
         }
         greedy.push(client);
     }
-    eventually(|| held(&mut modest[0]).1 > 0, "it is too much");
+    eventually(|| held(&mut modest[0]).1 > 0, "a message is refused");
     for client in &mut modest {
         client.send(BINARY, &[8; 10 * KIB]);
         client.expect(BINARY, &[8; 10 * KIB]);
     }
     let most = most.load(Ordering::Relaxed) as usize;
-    assert!(most > limit / 4 && most <= limit, "{most} bytes held, {limit} may be");
+    assert!(most > limit / 4 && most <= limit, "{most} bytes held, the limit is {limit}");
     let mut closed = 0;
     for client in &mut greedy {
         let mut messages = 0;
@@ -184,21 +183,21 @@ fn unread_output_beyond_all_memory_ends_the_greedy_alone() {
             }
         }
     }
-    assert!(closed > 0, "nobody was closed");
+    assert!(closed > 0, "no connection was closed");
     drop((modest, greedy));
     let metrics = server.stop_clean();
     assert_eq!((metrics.ended_overloaded, metrics.panics), (closed, 0));
 }
 
 #[test]
-fn a_header_that_announces_much_holds_little() {
+fn an_announced_length_allocates_no_memory() {
     let settings = Settings { connections_max: 1000, heartbeat: None, ..Settings::default() };
     let (server, _) = gauge(settings);
     let mut asks = Client::open(server.address, "/");
     let mut clients: Vec<Client> = (0..500).map(|_| Client::open(server.address, "/")).collect();
     let message = frame(true, BINARY, &vec![7; 1024 * KIB]);
-    // A part of a header, a header, a few bytes, and then some thousand: reads of a large frame go to
-    // where it is put together, and there must be no more room than has come.
+    // A part of a header, a header, a few bytes, then some thousand. Reads of a large frame go to its
+    // assembly buffer, which must not have more room than bytes have arrived.
     let mut before = 0;
     for (sent, most_each) in
         [(5, 0), (14, 256), (30, 256), (3000, 8 * KIB), (6000, 32 * KIB), (9000, 32 * KIB)]
@@ -207,7 +206,7 @@ fn a_header_that_announces_much_holds_little() {
             client.raw(&message[before..sent]);
         }
         before = sent;
-        // Beyond its header, what was sent is held; and no more than the frame's bookkeeping with it.
+        // The payload bytes sent are held, and no more than the frame's bookkeeping besides.
         let least = if sent > 14 { (sent - 14) * clients.len() } else { 0 };
         let mut now = 0;
         eventually(
@@ -232,7 +231,7 @@ fn resident(pid: Pid) -> usize {
     kib * KIB
 }
 
-/// Opens WebSockets, many at a time, and leaves them alone.
+/// Opens idle WebSockets, a hundred at a time.
 fn idle(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     let request = upgrade("/", "");
     let mut open = Vec::with_capacity(count);
@@ -252,18 +251,18 @@ fn idle(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     open
 }
 
-/// Descriptors that a process has open.
+/// Number of open descriptors of a process.
 fn descriptors(pid: Pid) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
 #[test]
-fn an_idle_connection_costs_little() {
+fn an_idle_connection_takes_less_than_400_bytes() {
     const COUNT: usize = 10_000;
     const BYTES_EACH_MAX: usize = 400;
     let _alone = crowd();
     let (server, address) = Process::serve(&["--connections-max", "15000"]);
-    // What is allocated once is allocated by the first thousand.
+    // The first thousand connections cause all allocations that happen once.
     let clients = idle(address, 1000);
     let none = descriptors(server.pid()) - clients.len();
     drop(clients);
@@ -278,7 +277,7 @@ fn an_idle_connection_costs_little() {
 }
 
 #[test]
-fn memory_of_half_heads_goes_back_to_the_system() {
+fn memory_of_partial_heads_is_returned_to_the_system() {
     const COUNT: usize = 5_000;
     const LEN: usize = 15_000;
     let _alone = crowd();
@@ -291,7 +290,7 @@ fn memory_of_half_heads_goes_back_to_the_system() {
     clients.iter_mut().for_each(|client| client.raw(head.as_bytes()));
     eventually(|| resident(server.pid()) >= before + held, "all heads are read");
     drop(clients);
-    eventually(|| resident(server.pid()) < before + held / 4, "the memory is back");
+    eventually(|| resident(server.pid()) < before + held / 4, "the memory is returned");
 }
 
 /// The bytes that the server's memory account reports for all connections.
@@ -304,9 +303,9 @@ fn accounted(admin: SocketAddr) -> usize {
 }
 
 #[test]
-fn memory_of_non_readers_is_accounted_and_goes_back_to_the_system() {
+fn memory_of_non_readers_is_accounted_and_returned_to_the_system() {
     const COUNT: usize = 1_000;
-    /// Some of it stays in the server's queues until the kernel has enlarged its send buffers.
+    /// Some of the output stays in the server's queues until the kernel has enlarged its send buffers.
     const SENT_BYTES: usize = 250 * KIB;
     let _alone = crowd();
     let (server, address) = Process::serve(&[
@@ -335,5 +334,5 @@ fn memory_of_non_readers_is_accounted_and_goes_back_to_the_system() {
         "the account is within a quarter of the resident memory",
     );
     drop(clients);
-    eventually(|| resident(server.pid()) < before + grown / 8, "the memory is back");
+    eventually(|| resident(server.pid()) < before + grown / 8, "the memory is returned");
 }

@@ -1,5 +1,4 @@
-//! Operators: a listener with connections of its own, which no limit of clients, no want of memory and no
-//! shutdown closes.
+//! The listener for operators, which is independent of clients' limits, of memory and of a drain.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::channel;
@@ -15,7 +14,7 @@ use crate::handshake::expect_refusal;
 use crate::node::process::{Directory, Node};
 use crate::support::{Client, DEADLINE, Process, Server, any, eventually, upgrade, weir};
 
-/// Status and body of the answer to a GET.
+/// Status and body of the response to a GET.
 fn get(address: SocketAddr, path: &str) -> (String, String) {
     let mut client = Client::tcp(address);
     ask(&mut client, path)
@@ -73,7 +72,7 @@ fn a_full_server_answers_its_operators_and_is_ready() {
     let full = "ready, but full: 1 of 1 connections\n";
     assert_eq!(get(admin, READY), ("200".into(), full.into()));
     drop(client);
-    eventually(|| get(admin, READY).1 == "ready\n", "the server is not full any more");
+    eventually(|| get(admin, READY).1 == "ready\n", "the server is no longer full");
 }
 
 #[test]
@@ -105,7 +104,7 @@ fn operators_are_answered_without_memory_for_clients() {
     let (server, admin) = watched(Settings { buffered_bytes_max: 0, ..Settings::default() });
     assert_eq!(get(server.address, "/page").0, "503");
     let mut operator = Client::tcp(admin);
-    // In two parts, so that the head is kept in between.
+    // In two parts, so that the server holds the first one.
     operator.raw(b"GET /metrics HT");
     let (status, text) = get(admin, METRICS);
     assert!(status == "200" && text.contains("out_of_resources"), "{status}: {text}");
@@ -130,13 +129,13 @@ fn a_shutdown_is_visible_to_operators_until_the_last_client_has_gone() {
         assert_eq!(get(admin, HEALTH), ("200".into(), "ok\n".into()));
         assert_eq!(get(admin, METRICS).0, "200");
     }
-    // Progress is logged, and again.
+    // Progress is logged repeatedly.
     running.logged("shutting down: 1 connections left, ");
     running.logged("shutting down: 1 connections left, ");
     assert!(running.is_running());
     client.close(1001, "");
     client.expect_end();
-    // The connection of the operator who keeps it open does not delay the end.
+    // An open connection of an operator does not delay the end.
     idle.expect_end();
     assert_eq!(running.wait(), Some(0));
     let log = running.whole_log();
@@ -159,7 +158,7 @@ fn a_shutdown_without_clients_does_not_wait_for_operators() {
 }
 
 #[test]
-fn the_deadline_of_a_shutdown_ends_clients_and_then_operators() {
+fn the_drain_timeout_ends_clients_and_then_operators() {
     let (mut running, clients, admin) = serve(&["--close-timeout", "1h", "--drain-timeout", "2s"]);
     let mut client = Client::open(clients, "/");
     let mut idle = Client::tcp(admin);

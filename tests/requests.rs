@@ -1,4 +1,4 @@
-//! Plain HTTP beside WebSockets: pages, one after the other on one connection.
+//! HTTP requests: pages, methods, header fields, and several requests on one connection.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,12 +13,12 @@ use weir::services::TRY_IT_PAGE;
 
 use crate::support::{Client, DEADLINE, Server, TEXT, Watched, eventually, header, upgrade};
 
-/// Too much for the kernel's buffers, whatever their sizes are.
+/// More bytes than the kernel's buffers hold at any size.
 const LARGE: usize = 12 * 1024 * 1024;
 
 const POLICY: &str = "default-src 'none'";
 
-/// Answers POST and DELETE with its own path, but refuses `/named/full`, later.
+/// Answers POST and DELETE with the path, and refuses `/named/full`, both in a later turn.
 struct Named;
 
 impl Service for Named {
@@ -42,7 +42,7 @@ impl Service for Named {
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
 }
 
-/// An echo at `/` with a page, more pages, and `/count`, which tells how many were sent.
+/// An echo at `/` with a page, more pages, and `/count`, which replies with the number of responses.
 fn with_pages() -> Server {
     let settings = Settings { handshake_timeout: 10 * DEADLINE, ..Settings::default() };
     Server::start(settings, |reactor: &mut Reactor| {
@@ -70,7 +70,7 @@ fn get(path: &str, lines: &str) -> String {
 }
 
 #[test]
-fn pages_come_in_order_on_one_connection_and_an_upgrade_may_follow() {
+fn pages_are_sent_in_order_on_one_connection_and_an_upgrade_may_follow() {
     let server = with_pages();
     let mut client = Client::tcp(server.address);
     let head_of = get("/one", "").replace("GET", "HEAD");
@@ -82,7 +82,7 @@ fn pages_come_in_order_on_one_connection_and_an_upgrade_may_follow() {
     assert_eq!(header(&head, "Content-Type"), Some("text/html"));
     assert_eq!(body, b"1");
     let head = client.head();
-    assert_eq!(header(&head, "Content-Length"), Some("1"), "HEAD tells what GET would send");
+    assert_eq!(header(&head, "Content-Length"), Some("1"), "HEAD has the length of GET");
     assert_eq!(client.answer().1, b"<p>root");
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     client.text("hello");
@@ -91,7 +91,7 @@ fn pages_come_in_order_on_one_connection_and_an_upgrade_may_follow() {
     assert_eq!(server.stop().http_answered, 3);
 }
 
-/// RFC 9110, 7.6.1 and 7.8: Connection names a field that is not there, so nothing is asked for.
+/// RFC 9110, 7.6.1 and 7.8: Connection names a field that is missing, so no upgrade is requested.
 #[test]
 fn connection_upgrade_without_upgrade_is_an_ordinary_request() {
     let server = with_pages();
@@ -115,7 +115,7 @@ fn upgrade_is_a_list_and_websocket_with_a_version_is_refused() {
     assert_eq!(answer(upgrade("/", "Sec-WebSocket-Protocol: chat,\r\n")), "101");
 }
 
-/// As Java's HttpClient does with each request.
+/// Java's HttpClient offers it with each request.
 #[test]
 fn an_offer_of_http_2_is_ignored() {
     let server = with_pages();
@@ -131,7 +131,7 @@ fn an_offer_of_http_2_is_ignored() {
 }
 
 #[test]
-fn a_refused_head_has_no_body_either() {
+fn a_refused_head_request_is_answered_without_a_body() {
     let server = with_pages();
     for (path, status) in [("/nowhere", "404"), ("/count", "426")] {
         let mut client = Client::tcp(server.address);
@@ -143,7 +143,7 @@ fn a_refused_head_has_no_body_either() {
 }
 
 #[test]
-fn a_connection_ends_where_the_client_says_or_its_version_does() {
+fn connection_close_and_http_1_0_end_the_connection() {
     let server = with_pages();
     let old = "GET /one HTTP/1.0\r\n\r\n".to_owned();
     for request in [get("/one", "Connection: close\r\n"), old] {
@@ -165,7 +165,7 @@ fn a_connection_ends_where_the_client_says_or_its_version_does() {
 }
 
 #[test]
-fn one_connection_gets_so_many_pages() {
+fn the_number_of_requests_per_connection_is_limited() {
     let server = with_pages();
     let mut client = Client::tcp(server.address);
     let count = usize::from(HTTP_REQUESTS_MAX);
@@ -178,9 +178,9 @@ fn one_connection_gets_so_many_pages() {
     client.expect_end();
 }
 
-/// Else a client could have answers made that it never reads.
+/// Otherwise a client could request responses that it never reads.
 #[test]
-fn the_next_request_waits_until_the_answer_is_on_its_way() {
+fn a_request_is_read_only_after_the_previous_response_is_written() {
     let server = with_pages();
     let mut probe = Client::open(server.address, "/count");
     let mut answered = || {
@@ -200,7 +200,7 @@ fn the_next_request_waits_until_the_answer_is_on_its_way() {
 }
 
 #[test]
-fn a_page_is_sent_to_a_client_that_has_said_all() {
+fn a_page_is_sent_to_a_client_that_has_sent_a_fin() {
     let server = with_pages();
     let mut client = Client::narrow_tcp(server.address);
     client.raw(get("/large", "Connection: close\r\n").as_bytes());
@@ -209,13 +209,13 @@ fn a_page_is_sent_to_a_client_that_has_said_all() {
     client.expect_end();
 }
 
-/// One request on a connection of its own, and the head of its answer.
+/// Sends a request on a new connection; returns the head of the response.
 fn head_of(server: &Server, method: &str, path: &str) -> String {
     Client::tcp(server.address).request(&get(path, "").replacen("GET", method, 1))
 }
 
 #[test]
-fn allow_names_what_the_path_supports() {
+fn allow_lists_the_methods_of_the_path() {
     let server = with_pages();
     for (path, allowed) in [
         ("/", "GET, HEAD, OPTIONS"),
@@ -243,7 +243,7 @@ fn allow_names_what_the_path_supports() {
 }
 
 #[test]
-fn an_unknown_path_is_answered_404_whatever_the_method() {
+fn an_unknown_path_is_answered_404_for_every_method() {
     let server = with_pages();
     for method in ["GET", "HEAD", "POST", "PUT", "OPTIONS", "x"] {
         let head = head_of(&server, method, "/nope");
@@ -309,7 +309,7 @@ fn responses_have_a_date_and_the_101_has_none() {
 }
 
 #[test]
-fn pages_have_a_policy_and_a_type_that_is_not_guessed() {
+fn pages_have_a_security_policy_and_nosniff() {
     let server = with_pages();
     for method in ["GET", "HEAD"] {
         let head = head_of(&server, method, "/one");
@@ -320,8 +320,7 @@ fn pages_have_a_policy_and_a_type_that_is_not_guessed() {
     assert_eq!(header(&head, "Content-Security-Policy"), None);
 }
 
-/// A change to the page's script or style changes the hash that the policy must have: the message has
-/// the right one.
+/// A change to the page's script or style needs a new hash in the policy; the message of this test has it.
 #[test]
 fn the_policy_of_the_page_has_the_hashes_of_its_script_and_style() {
     let page = std::str::from_utf8(TRY_IT_PAGE.body).unwrap();

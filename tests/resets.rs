@@ -1,7 +1,7 @@
-//! Peers that reset their connection, at every stage of it: nothing of them stays in the memory ledger.
+//! Connections that the peer resets, at every stage: no bytes of them stay in the memory ledger.
 //!
-//! The server is turned by hand, and some peers reset within a handler: so the reset always comes between
-//! the read and the write of one turn.
+//! The server is turned by hand, and some peers reset within a handler, so that the reset comes between
+//! the read and the write of a turn.
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
@@ -28,7 +28,7 @@ use crate::support::{
 
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
 
-/// The client's end of one connection, in the clear or by TLS.
+/// The client's end of a connection, in plaintext or with TLS.
 struct Peer {
     socket: TcpStream,
     tls: Option<ClientConnection>,
@@ -47,13 +47,14 @@ impl Peer {
         }
     }
 
-    /// Ends the connection with a RST, which takes with it what either side has not read.
+    /// Ends the connection with a RST; bytes that either side has not read are lost.
     fn reset(self) {
         SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
 
-/// Echoes; but first, the peer that is in its hands resets. `"close"` ends the connection with a Close.
+/// Echoes each message, after resetting the peer that the test has put into `peer`. The text `"close"`
+/// closes the connection.
 struct Resetting {
     peer: Rc<RefCell<Option<Peer>>>,
 }
@@ -115,7 +116,7 @@ impl Stage {
         Stage { server, service: added.unwrap(), peer, client }
     }
 
-    /// A connection on which nothing was sent, but for the handshake of TLS.
+    /// A connection before its request, after its TLS handshake if it has one.
     fn connect(&mut self) -> Peer {
         let mut socket = TcpStream::connect(self.server.address).unwrap();
         socket.set_nodelay(true).unwrap();
@@ -167,16 +168,16 @@ impl Stage {
         *self.peer.borrow_mut() = Some(peer);
     }
 
-    /// Awaits the end of all connections; nothing of them may be left.
+    /// Waits for the end of all connections; no bytes and no windows may be left.
     fn end(&mut self, what: &str) {
         self.server.turn_until(what, |metrics| metrics.connections_now == 0);
         let metrics = self.server.reactor.metrics();
-        assert_eq!(metrics.buffered_now, 0, "bytes left of a reset in {what}");
-        assert_eq!(metrics.deflate_windows_now, 0, "windows left of a reset in {what}");
+        assert_eq!(metrics.buffered_now, 0, "bytes left after a reset in {what}");
+        assert_eq!(metrics.deflate_windows_now, 0, "windows left after a reset in {what}");
     }
 }
 
-/// One way to reset.
+/// Resets a connection at one stage.
 type Reset = fn(&mut Stage);
 
 const RESETS: [(&str, Reset); 10] = [
@@ -257,7 +258,7 @@ fn a_reset_leaves_nothing_in_the_ledger_under_tls() {
     }
 }
 
-/// A peer that does not read, until the server holds what the kernel does not take.
+/// The peer does not read until the server holds output that the kernel does not take.
 #[test]
 fn a_reset_by_a_peer_that_does_not_read_leaves_nothing_in_the_ledger() {
     for secure in [false, true] {
@@ -275,7 +276,6 @@ fn a_reset_by_a_peer_that_does_not_read_leaves_nothing_in_the_ledger() {
     }
 }
 
-/// The reader of a response that is dropped on the way.
 #[test]
 fn an_aborted_connection_is_not_written_to() {
     let mut stage = Stage::new(false);
@@ -287,14 +287,14 @@ fn an_aborted_connection_is_not_written_to() {
     cx.abort(id);
     stage.server.turn_until("it ends", |metrics| metrics.connections_now == 0);
     assert_eq!(stage.server.reactor.metrics().bytes_written, written);
-    let mut heard = Vec::new();
-    // A reset may have taken the end with it.
-    let _ = peer.socket.read_to_end(&mut heard);
-    assert!(heard.ends_with(b"\r\n\r\n"), "{heard:?}");
+    let mut received = Vec::new();
+    // The last bytes may be lost by the reset.
+    let _ = peer.socket.read_to_end(&mut received);
+    assert!(received.ends_with(b"\r\n\r\n"), "{received:?}");
     stage.end("an abort");
 }
 
-/// Its copy of the broadcast is not sealed any more, and nothing of it stays.
+/// Its copy of the broadcast is not encrypted any more, and no bytes of it stay.
 #[test]
 fn a_batch_member_whose_tls_fails_is_sent_the_alert_alone() {
     let mut stage = Stage::new(true);
@@ -302,7 +302,7 @@ fn a_batch_member_whose_tls_fails_is_sent_the_alert_alone() {
     let mut cx = stage.server.reactor.context(stage.service);
     let published = cx.publish(Target::Topic("all"), "news", Default::default());
     assert_eq!(published.sent, 1);
-    // Not the next record of this session.
+    // A record with an invalid MAC.
     peer.socket.write_all(&[0x17, 3, 3, 0, 40]).unwrap();
     peer.socket.write_all(&[7; 40]).unwrap();
     stage.server.turn_until("TLS fails", |metrics| metrics.tls_failed == 1);

@@ -1,4 +1,4 @@
-//! Going down by the handle: everybody is told, waited for, and forced in the end.
+//! Shutdown by the handle: all connections are closed, waited for, and ended by the drain timeout.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::channel;
@@ -20,7 +20,7 @@ use crate::support::{
 
 const GOING_DOWN: &str = "server going down";
 
-/// Nothing ends by a deadline.
+/// Settings whose deadlines do not pass in a test.
 fn patient() -> Settings {
     let never = 10 * DEADLINE;
     Settings {
@@ -36,7 +36,7 @@ fn hasty() -> Settings {
 }
 
 #[test]
-fn more_than_one_batch_is_told_and_waited_for() {
+fn more_connections_than_one_turn_closes_are_closed_and_waited_for() {
     const COUNT: usize = SHUTDOWN_CLOSES + 200;
     let (mut server, seen) = Server::watched(patient(), RouteSettings::default());
     let mut clients: Vec<Client> = (0..COUNT).map(|_| Client::open(server.address, "/")).collect();
@@ -58,7 +58,7 @@ fn more_than_one_batch_is_told_and_waited_for() {
 }
 
 #[test]
-fn an_idle_loop_ends_at_once_and_a_second_order_changes_nothing() {
+fn an_idle_loop_ends_at_once_and_a_second_shutdown_changes_nothing() {
     let (mut server, _seen) = Server::watched(patient(), RouteSettings::default());
     server.shutdown();
     server.shutdown();
@@ -66,14 +66,14 @@ fn an_idle_loop_ends_at_once_and_a_second_order_changes_nothing() {
 }
 
 #[test]
-fn the_port_is_free_while_answers_are_awaited() {
+fn the_port_is_free_while_closes_are_awaited() {
     let (server, seen) = Server::watched(patient(), RouteSettings::default());
     let mut client = Client::open(server.address, "/");
     client.text("last words");
     server.shutdown();
     client.expect(TEXT, b"last words");
     assert_eq!(client.expect_close().0, 1001);
-    assert!(TcpStream::connect(server.address).is_err(), "nobody listens");
+    assert!(TcpStream::connect(server.address).is_err(), "the listener is closed");
     let next = TcpListener::bind(server.address).unwrap();
     client.text("not heard");
     client.close(1001, "");
@@ -85,7 +85,7 @@ fn the_port_is_free_while_answers_are_awaited() {
 }
 
 #[test]
-fn who_does_not_answer_is_left_at_the_drain_deadline() {
+fn the_drain_timeout_ends_peers_that_do_not_answer() {
     let (mut server, seen) = Server::watched(hasty(), RouteSettings::default());
     let mut client = Client::open(server.address, "/");
     server.shutdown();
@@ -97,19 +97,19 @@ fn who_does_not_answer_is_left_at_the_drain_deadline() {
     assert!(matches!(ends[..], [Seen::Closed(_, CloseReason::Shutdown)]), "{ends:?}");
 }
 
-/// A 503 that ends the connection, and the end.
+/// Expects a 503 that ends the connection.
 fn expect_503(client: &mut Client) {
     let head = expect_refusal(client, Refusal::ShuttingDown);
     assert_eq!(header(&head, "Retry-After"), Some("5"));
 }
 
 #[test]
-fn handshakes_under_way_are_answered_503() {
+fn unfinished_handshakes_are_answered_503() {
     let (server, seen) = Server::watched(patient(), RouteSettings::default());
     let mut silent = Client::tcp(server.address);
     let mut half = Client::tcp(server.address);
     half.raw(&upgrade("/", "").as_bytes()[..20]);
-    // Accepted in order, so the first two are known once the third is open.
+    // Connections are accepted in order, so the first two are there once the third is open.
     let mut open = Client::open(server.address, "/");
     server.shutdown();
     for client in [&mut silent, &mut half] {
@@ -123,7 +123,7 @@ fn handshakes_under_way_are_answered_503() {
 }
 
 #[test]
-fn a_client_that_was_answered_and_asks_nothing_is_not_answered_again() {
+fn an_idle_http_connection_gets_no_second_response() {
     let mut server = Server::start(patient(), |reactor| reactor.add_page("/", TRY_IT_PAGE));
     let mut client = Client::tcp(server.address);
     client.raw(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -133,9 +133,8 @@ fn a_client_that_was_answered_and_asks_nothing_is_not_answered_again() {
     assert_eq!(server.join().refused, 0);
 }
 
-/// What is on its way to a client is not cut off.
 #[test]
-fn an_answer_under_way_comes_whole() {
+fn a_response_that_is_being_written_is_completed() {
     const BYTES: usize = 8 * 1024 * 1024;
     static BODY: [u8; BYTES] = [b'x'; BYTES];
     let page = Page { content_type: "text/plain", body: &BODY, security_policy: "" };
@@ -153,7 +152,7 @@ fn an_answer_under_way_comes_whole() {
 }
 
 #[test]
-fn requests_put_off_are_answered_503_and_their_service_hears_of_it() {
+fn deferred_requests_are_answered_503_and_reported_as_closed() {
     let (mut server, seen) = deferring(patient(), None);
     let mut client = Client::tcp(server.address);
     client.raw(upgrade("/", "").as_bytes());
@@ -165,7 +164,7 @@ fn requests_put_off_are_answered_503_and_their_service_hears_of_it() {
     assert_eq!(seen.iter().collect::<Vec<_>>(), [Seen::Closed(id, CloseReason::Shutdown)]);
 }
 
-/// Connects to a server, and again whenever that has ended.
+/// Connects to a server, and again when the connection has ended.
 struct Stubborn {
     route: RouteId,
     address: SocketAddr,
@@ -191,12 +190,12 @@ impl Service for Stubborn {
 }
 
 #[test]
-fn no_connection_is_begun_any_more() {
+fn no_connection_is_started_during_a_shutdown() {
     let (upstream, seen) = Server::watched(patient(), RouteSettings::default());
     let address = upstream.address;
     let (sender, receiver) = channel();
     let mut server = Server::start(hasty(), move |reactor| {
-        // The service is numbered before it knows the route that names it.
+        // The service is added before its outbound route, which names it.
         let any = reactor.add_service(weir::services::Echo).unwrap();
         let route = reactor.add_outbound(any, RouteSettings::default()).unwrap();
         reactor.add_service(Stubborn { route, address }).unwrap();

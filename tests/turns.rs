@@ -1,5 +1,5 @@
-//! What one turn does over all connections: bounded by the weight of the work, and what is left goes
-//! first in the next turn. Counted by the loop's metrics, never by time.
+//! The work of a turn over all connections is bounded by its weight, and the rest comes first in the next
+//! turn. Counted by the loop's metrics, never by time.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Write as _};
@@ -23,7 +23,7 @@ use crate::support::{
     BINARY, ByHand, COMPRESSED, CONTINUATION, Client, Seen, TEXT, Watched, frame, upgrade,
 };
 
-/// What each client of a flood has waiting, where a test says nothing else.
+/// Bytes that each client of a flood has waiting, by default.
 const WAITING_BYTES: usize = 240_000;
 
 /// A server with this service at `/`.
@@ -37,7 +37,7 @@ fn serving(service: impl Service + 'static) -> (ByHand, ServiceId) {
     (server, id.unwrap())
 }
 
-/// Writes as much of the rest as the kernel takes.
+/// Writes as many bytes of the rest as the kernel takes.
 fn fill(client: &mut Client, rest: &mut &[u8]) {
     client.stream.set_nonblocking(true).unwrap();
     while !rest.is_empty() {
@@ -50,8 +50,8 @@ fn fill(client: &mut Client, rest: &mut &[u8]) {
     client.stream.set_nonblocking(false).unwrap();
 }
 
-/// Turns until the condition holds while the clients write what is left of `bytes`; each turn is shown
-/// what it has counted.
+/// Turns until the condition holds, while the clients write the rest of `bytes`. The condition gets the
+/// metrics before and after each turn.
 fn flood(
     server: &mut ByHand,
     clients: &mut [Client],
@@ -80,7 +80,7 @@ fn flood(
     }
 }
 
-/// Fifty clients have empty fragments, or fragments of one byte, waiting, and never end their message.
+/// Fifty clients have empty fragments, or fragments of one byte, waiting, and never complete a message.
 #[test]
 fn fragments_that_complete_nothing_are_bounded_per_turn() {
     const CLIENTS: usize = 50;
@@ -102,8 +102,8 @@ fn fragments_that_complete_nothing_are_bounded_per_turn() {
     }
 }
 
-/// Five hundred clients have whole messages waiting: a turn reads no more of them than its budget, but
-/// for the last few connections that it reads from.
+/// Five hundred clients have whole messages waiting. A turn reads no more than its budget, except for
+/// the last few connections that it reads from.
 #[test]
 fn bytes_read_are_bounded_per_turn() {
     const CLIENTS: usize = 500;
@@ -124,8 +124,8 @@ fn bytes_read_are_bounded_per_turn() {
     server.stop_clean();
 }
 
-/// Clients that each have a large compressed text waiting, fewer and more than there are streams: a
-/// turn inflates a bounded part of each, and in the end all come out as they were.
+/// Clients each have a large compressed text waiting; there are fewer or more clients than streams. A turn
+/// inflates a bounded part of each, and in the end all messages are correct.
 #[test]
 fn inflating_is_bounded_per_turn() {
     let text: Vec<u8> = (0..).flat_map(|i: u64| line(i).into_bytes()).take(1 << 20).collect();
@@ -134,11 +134,11 @@ fn inflating_is_bounded_per_turn() {
     for clients in [20, 100] {
         let expected = text.clone();
         let (service, seen) = Watched::new(move |_, _, message| {
-            assert!(message.as_bytes() == expected, "it came out differently");
+            assert!(message.as_bytes() == expected, "the inflated message differs");
         });
         let (mut server, _) = serving(service);
         let mut peers: Vec<Client> = (0..clients).map(|_| open_deflating(&mut server)).collect();
-        // The phase's budget, and what the last connection may have taken beyond it.
+        // The phase's budget, and the share of the last connection, which may exceed it.
         let units = READ_WORK + READ_SHARE_MAX;
         let check = |before: &Metrics, after: &Metrics| {
             let from = after.bytes_inflated_from - before.bytes_inflated_from;
@@ -166,10 +166,10 @@ fn open_deflating(server: &mut ByHand) -> Client {
     client
 }
 
-/// Clients send large compressed messages that are echoed, compressed again, and lack only their last
-/// bytes; these come to all at once. A turn compresses one, and serves a client with a small message.
+/// Clients send large compressed messages, whose echoes are compressed again. The last bytes of all
+/// messages arrive at once. A turn compresses one echo, and serves a client with a small message.
 #[test]
-fn a_turn_compresses_one_large_message_and_serves_the_others() {
+fn a_turn_compresses_one_large_message_and_serves_other_connections() {
     const CLIENTS: u64 = 20;
     let text: Vec<u8> = (0..).flat_map(|i: u64| line(i).into_bytes()).take(200_000).collect();
     let bytes = frame(true, COMPRESSED | BINARY, &compressed(&text));
@@ -208,8 +208,8 @@ fn a_turn_compresses_one_large_message_and_serves_the_others() {
     server.stop_clean();
 }
 
-/// Hundreds of requests are completed while no turn is made, and their deadline passes: more than one
-/// poll reports. The late timers wait until all of them are read, once; then they fire.
+/// Hundreds of requests are completed between two turns, and their deadline passes. That is more than one
+/// poll reports. The late timers wait once until all requests are read, and fire then.
 #[test]
 fn late_timers_wait_for_input_once() {
     const CLIENTS: usize = 600;
@@ -229,14 +229,14 @@ fn late_timers_wait_for_input_once() {
     let mut clients: Vec<Client> = (0..=CLIENTS).map(begin).collect();
     let started = |m: &Metrics| m.bytes_read as usize == (CLIENTS + 1) * first.len();
     server.turn_until("the first part of each message is read", started);
-    // The last of them sends nothing more.
+    // The last client sends nothing more.
     for client in &mut clients[..CLIENTS] {
         client.raw(second.as_bytes());
     }
     thread::sleep(timeout + Duration::from_millis(500));
     server.turn_until("all are open", |metrics| metrics.opened as usize == CLIENTS);
     assert_eq!(server.reactor.metrics().timers_held, 1);
-    server.turn_until("the last is ended", |metrics| metrics.ended_timeout == 1);
+    server.turn_until("the last connection times out", |metrics| metrics.ended_timeout == 1);
     drop(clients);
     server.stop_clean();
 }
@@ -254,10 +254,10 @@ fn compressed(message: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Three hundred connections have more waiting than they get in one turn. No one is served again before
-/// everybody was, and one that becomes ready later comes after those that wait already.
+/// Three hundred connections have more input than one turn reads. None is read again before all were, and
+/// one that becomes ready later comes after those that wait.
 #[test]
-fn what_a_turn_leaves_goes_first_in_the_next() {
+fn connections_left_over_by_a_turn_come_first_in_the_next() {
     const CLIENTS: usize = 300;
     const MESSAGES: usize = 2_000;
     let (service, seen) = Watched::new(|_, _, _| {});
@@ -282,12 +282,12 @@ fn what_a_turn_leaves_goes_first_in_the_next() {
     let mut last = None;
     for (conn, is_late) in messages {
         if is_late {
-            assert_eq!(times.len(), CLIENTS, "all that waited were served before");
+            assert_eq!(times.len(), CLIENTS, "all waiting connections were served before");
         } else if last != Some(conn) {
             let time = times.entry(conn).or_default();
             *time += 1;
             let time = *time;
-            // The last shares are smaller, and not all at the same time.
+            // The last shares are smaller, and fall into different turns.
             let least = if times.len() < CLIENTS { 0 } else { *times.values().min().unwrap() };
             assert!(time <= least + 1, "{conn} is served {time} times, others {least} times");
         }
@@ -297,7 +297,7 @@ fn what_a_turn_leaves_goes_first_in_the_next() {
     server.stop_clean();
 }
 
-/// Sends each message to everybody, large enough not to be batched.
+/// Sends each message to all connections, large enough not to be batched.
 struct Megaphone;
 
 impl Service for Megaphone {
@@ -322,7 +322,7 @@ fn deliveries_to_many_are_bounded_per_turn() {
     server.stop_clean();
 }
 
-/// Publishes for each mail.
+/// Publishes a message for each mail.
 struct Ticker {
     lend: Sender<MailSender<()>>,
     mail: Option<MailReceiver<()>>,
@@ -348,10 +348,10 @@ impl Service for Ticker {
     }
 }
 
-/// Two services have much mail that each makes many deliveries. A turn makes a bounded number of them,
-/// and each service gets its share.
+/// Two services have much mail, and each mail causes many deliveries. A turn makes a bounded number of
+/// them, and each service gets its share.
 #[test]
-fn mail_is_weighed_by_what_it_does() {
+fn mail_is_weighed_by_the_deliveries_that_it_causes() {
     const CLIENTS: usize = 200;
     let (lend, lent) = channel();
     let mut server = ByHand::new(Settings::default(), |reactor| {
@@ -373,7 +373,7 @@ fn mail_is_weighed_by_what_it_does() {
     let sent = server.reactor.metrics().messages_out - before;
     assert!(sent <= (MAIL_WORK + CLIENTS) as u64, "{sent} deliveries in a turn");
     assert!(sent > 1_000, "{sent}");
-    // The second service has a single connection: its thousand mails are light.
+    // The second service has one connection: its thousand mails are light.
     quiet.expect(BINARY, &[b'.'; 600]);
     assert!(server.reactor.wait() == Duration::ZERO, "the rest follows at once");
     drop((clients, quiet));

@@ -1,5 +1,4 @@
-//! The client's role: connections that a service makes, to another loop, to its own, and to servers
-//! that answer wrongly or not at all.
+//! Outbound connections: to another loop, to the own loop, and to servers with invalid or no answers.
 
 mod peers;
 mod refusals;

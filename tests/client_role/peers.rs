@@ -1,4 +1,4 @@
-//! Both ends are weir's: what one role writes the other accepts, both ways.
+//! Outbound connections between two weir loops, or within one.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn connect(strings: &Strings, route: RouteId, to: SocketAddr, request: ClientReq
     strings.run(move |cx| cx.connect(route, to, &request)).unwrap()
 }
 
-/// Sends back what it gets.
+/// A service that echoes.
 fn echo() -> (Puppet, Strings) {
     let (mut puppet, strings) = Puppet::new();
     puppet.on_message = Box::new(|cx, id, message| {
@@ -30,7 +30,7 @@ fn echo() -> (Puppet, Strings) {
     (puppet, strings)
 }
 
-/// A server, and another loop with an open connection to it: `(.., the server's id, the client's)`.
+/// A server, and another loop with an open connection to it; each with the connection's id on its side.
 fn pair() -> ((Server, Strings, ConnId), (Server, Strings, ConnId)) {
     let (echo, far) = echo();
     let far_server = echo.serve_plain();
@@ -42,7 +42,7 @@ fn pair() -> ((Server, Strings, ConnId), (Server, Strings, ConnId)) {
     ((far_server, far, far_id), (near_server, near, id))
 }
 
-/// What is told next, but for queues that have drained.
+/// The next report, except for drained queues.
 fn message(strings: &Strings) -> Report {
     loop {
         match strings.next() {
@@ -53,9 +53,9 @@ fn message(strings: &Strings) -> Report {
 }
 
 #[test]
-fn what_a_service_has_masked_arrives_as_its_key_makes_it() {
+fn a_premasked_message_is_unmasked_by_its_key() {
     let ((_far_server, far, far_id), (_near_server, near, id)) = pair();
-    // Gathered with others, written at once, and more than the kernel takes at once.
+    // Queued with others, written at once, and more bytes than the kernel takes at once.
     for len in [0, 5, 20, 16_384, 65_536, 250_000] {
         let key = near.run(move |cx| {
             let (key, payload) = (cx.masking_key(), &vec![0x5A; len][..]);
@@ -70,7 +70,7 @@ fn what_a_service_has_masked_arrives_as_its_key_makes_it() {
 }
 
 #[test]
-fn a_server_masks_nothing() {
+fn a_server_refuses_to_send_masked_messages() {
     let ((_far_server, far, far_id), (_near_server, near, id)) = pair();
     far.run(move |cx| {
         let masked = Masked { key: cx.masking_key(), payload: b"masked" };
@@ -81,7 +81,7 @@ fn a_server_masks_nothing() {
 }
 
 #[test]
-fn an_echo_comes_back_from_another_loop() {
+fn another_loop_echoes_messages() {
     let ((_far_server, far, far_id), (_near_server, near, id)) = pair();
     let lengths = [0, 1, 125, 126, 511, 512, 65_535, 65_536, 400_000];
     for len in lengths {
@@ -91,7 +91,7 @@ fn an_echo_comes_back_from_another_loop() {
         assert_eq!(message(&far), Report::Text(far_id, sent.clone()));
         assert_eq!(message(&near), Report::Text(id, sent));
     }
-    // What is shared by many is masked for each server.
+    // A shared frame is masked separately for each server.
     let large = vec![0x5A; 5000];
     let sent = large.clone();
     near.run(move |cx| {
@@ -108,7 +108,7 @@ fn an_echo_comes_back_from_another_loop() {
 #[test]
 fn a_client_may_answer_from_within_its_handlers() {
     let (mut far, far_strings) = Puppet::new();
-    far.on_open = Box::new(|cx, id| assert_eq!(cx.send(id, "who?"), SendOutcome::Queued));
+    far.on_open = Box::new(|cx, id| assert_eq!(cx.send(id, "hello?"), SendOutcome::Queued));
     let far_server = far.serve_plain();
     let (mut near, strings) = Puppet::new();
     near.on_open = Box::new(|cx, id| assert_eq!(cx.send(id, "hello"), SendOutcome::Queued));
@@ -127,7 +127,7 @@ fn a_client_may_answer_from_within_its_handlers() {
 }
 
 #[test]
-fn the_record_shows_what_was_agreed_on() {
+fn the_record_has_path_and_subprotocol() {
     let (mut far, far_strings) = echo();
     far.protocols = &["b", "a"];
     far.on_request = Box::new(|_, _, request| {
@@ -158,7 +158,7 @@ fn the_record_shows_what_was_agreed_on() {
 }
 
 #[test]
-fn a_loop_can_talk_to_itself() {
+fn a_loop_can_connect_to_itself() {
     let heartbeat = Heartbeat {
         interval: Duration::from_millis(400),
         pong_timeout: Duration::from_millis(300),
@@ -166,7 +166,7 @@ fn a_loop_can_talk_to_itself() {
     };
     let settings = Settings { heartbeat: Some(heartbeat), ..Settings::default() };
     let (mut puppet, strings) = Puppet::new();
-    // One service, both ends: the one that was accepted answers.
+    // The service has both ends; the accepted one answers.
     puppet.on_message = Box::new(|cx, id, message| {
         if message.as_bytes() == b"question" {
             assert_eq!(cx.send(id, "answer"), SendOutcome::Queued);
@@ -175,7 +175,7 @@ fn a_loop_can_talk_to_itself() {
     let (server, route) = puppet.serve_and_connect(settings);
     let near = connect(&strings, route, server.address, request("/"));
     let opened = [strings.opened(), strings.opened()];
-    let far = *opened.iter().find(|id| **id != near).expect("two ends");
+    let far = *opened.iter().find(|id| **id != near).expect("two connections");
     strings.run(move |cx| assert_eq!(cx.send(near, "question"), SendOutcome::Queued));
     assert_eq!(strings.next(), Report::Text(far, "question".to_owned()));
     assert_eq!(strings.next(), Report::Text(near, "answer".to_owned()));
@@ -198,7 +198,7 @@ fn a_loop_can_talk_to_itself() {
 }
 
 #[test]
-fn either_side_may_close() {
+fn either_side_may_start_the_close() {
     for near_closes in [true, false] {
         let ((far_server, far, far_id), (near_server, near, id)) = pair();
         let code = CloseCode::new(4321).unwrap();
@@ -222,7 +222,7 @@ fn either_side_may_close() {
 }
 
 #[test]
-fn connections_of_both_roles_hear_a_publish() {
+fn a_publication_reaches_connections_of_both_roles() {
     let (puppet, strings) = Puppet::new();
     let (server, route) = puppet.serve_and_connect(Settings::default());
     let (mut client, accepted) = strings.client(&server, "/");
@@ -255,7 +255,7 @@ fn connections_of_both_roles_hear_a_publish() {
 }
 
 #[test]
-fn a_service_that_connects_anew_whenever_it_loses_one_still_shuts_down() {
+fn a_service_that_reconnects_does_not_prevent_a_shutdown() {
     let (mut puppet, strings) = Puppet::new();
     let (sender, route) = std::sync::mpsc::channel::<(RouteId, SocketAddr)>();
     let mut target = None;
@@ -266,7 +266,7 @@ fn a_service_that_connects_anew_whenever_it_loses_one_still_shuts_down() {
     let settings = Settings { drain_timeout: Duration::from_secs(1), ..Settings::default() };
     let (server, route) = puppet.serve_and_connect(settings);
     sender.send((route, server.address)).unwrap();
-    // It does connect anew while nobody shuts down.
+    // The service reconnects before the shutdown.
     let client = Client::open(server.address, "/");
     let first = strings.opened();
     drop(client);

@@ -1,4 +1,4 @@
-//! Servers that are not there, answer wrongly, late, or break the protocol; limits that are reached.
+//! Outbound connections that fail: no listener, invalid or late responses, violations, and limits.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,7 +18,7 @@ fn request() -> ClientRequest {
     ClientRequest::new("test", "/").unwrap()
 }
 
-/// A loop whose service can make connections.
+/// A loop whose service can make outbound connections.
 fn client(settings: Settings) -> (Server, Strings, RouteId) {
     let (puppet, strings) = Puppet::new();
     let (server, route) = puppet.serve_and_connect(settings);
@@ -29,7 +29,7 @@ fn connect(strings: &Strings, route: RouteId, to: SocketAddr) -> ConnId {
     strings.run(move |cx| cx.connect(route, to, &request())).unwrap()
 }
 
-/// A server by hand.
+/// A server whose responses the test writes.
 struct Peer {
     listener: TcpListener,
     address: SocketAddr,
@@ -42,7 +42,7 @@ impl Peer {
         Peer { listener, address }
     }
 
-    /// Takes one connection and its request.
+    /// Accepts one connection and reads its request.
     fn accept(&self) -> (TcpStream, Vec<u8>) {
         let (mut stream, _) = self.listener.accept().unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -55,7 +55,7 @@ impl Peer {
         (stream, head)
     }
 
-    /// The same, with the answer that opens it and `behind` in the same write.
+    /// Accepts one connection, and writes the response that opens it and `behind` at once.
     fn open(&self, behind: &[u8]) -> TcpStream {
         let (mut stream, head) = self.accept();
         let mut answer = answer(&head);
@@ -74,7 +74,7 @@ fn answer(head: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// The next frame that a client sends, which must be masked: opcode and payload.
+/// Opcode and payload of the next frame from a client, which must be masked.
 fn next_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     let mut decoder = Decoder::new(Role::Server);
     loop {
@@ -94,13 +94,13 @@ fn next_frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     }
 }
 
-/// An unmasked frame, for payloads of up to 125 bytes.
+/// An unmasked frame with up to 125 bytes of payload.
 fn server_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     [&[0x80 | opcode, payload.len() as u8], payload].concat()
 }
 
 #[test]
-fn nobody_listens() {
+fn a_refused_connection_is_connect_failed() {
     let closed = Peer::new().address;
     let (server, strings, route) = client(Settings::default());
     let id = connect(&strings, route, closed);
@@ -113,7 +113,7 @@ fn nobody_listens() {
 }
 
 #[test]
-fn a_wrong_answer_does_not_open() {
+fn an_invalid_response_is_upgrade_failed() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n";
     let wrong_accept = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     let answers = [
@@ -140,7 +140,7 @@ fn a_wrong_answer_does_not_open() {
 }
 
 #[test]
-fn a_path_that_leads_nowhere_is_a_failed_upgrade() {
+fn a_404_is_upgrade_failed() {
     let far = Server::start(Settings::default(), |_| {});
     let (_server, strings, route) = client(Settings::default());
     let id = connect(&strings, route, far.address);
@@ -149,21 +149,21 @@ fn a_path_that_leads_nowhere_is_a_failed_upgrade() {
 }
 
 #[test]
-fn an_answer_that_never_comes_is_not_waited_for() {
+fn the_handshake_timeout_ends_a_connection_without_a_response() {
     let settings =
         Settings { handshake_timeout: Duration::from_millis(200), ..Settings::default() };
     let (_server, strings, route) = client(settings);
     let peer = Peer::new();
     let id = connect(&strings, route, peer.address);
     let (mut stream, head) = peer.accept();
-    // Half of one is none.
+    // Half a response does not count.
     stream.write_all(&answer(&head)[..40]).unwrap();
     assert_eq!(strings.next(), Report::Closed(id, CloseReason::HandshakeTimeout));
     strings.expect_no_report();
 }
 
 #[test]
-fn an_answer_may_come_in_pieces_with_frames_behind_it() {
+fn a_response_may_arrive_in_pieces_with_frames_behind_it() {
     let (_server, strings, route) = client(Settings::default());
     let peer = Peer::new();
     let id = connect(&strings, route, peer.address);
@@ -183,7 +183,7 @@ fn an_answer_may_come_in_pieces_with_frames_behind_it() {
 }
 
 #[test]
-fn the_server_leaves_before_it_has_answered() {
+fn a_server_that_ends_before_its_response_is_peer_gone() {
     let (_server, strings, route) = client(Settings::default());
     let peer = Peer::new();
     let id = connect(&strings, route, peer.address);
@@ -218,7 +218,7 @@ fn pings_go_both_ways_masked_from_the_client() {
     assert_eq!(next_frame(&mut stream), (PING, b"from the client".to_vec()));
     stream.write_all(&server_frame(PONG, b"from the client")).unwrap();
 
-    // The server closes; the client's Close is masked like all else.
+    // The server closes; the client's Close is masked, too.
     stream.write_all(&server_frame(crate::support::CLOSE, &1001_u16.to_be_bytes())).unwrap();
     assert_eq!(next_frame(&mut stream), (crate::support::CLOSE, 1001_u16.to_be_bytes().to_vec()));
     drop(stream);
@@ -227,7 +227,7 @@ fn pings_go_both_ways_masked_from_the_client() {
 }
 
 #[test]
-fn nothing_is_sent_before_it_is_open_and_it_can_be_given_up() {
+fn a_connection_that_is_not_open_sends_nothing_and_can_be_closed() {
     let (_server, strings, route) = client(Settings::default());
     let peer = Peer::new();
     let to = peer.address;
@@ -256,7 +256,7 @@ fn outbound_connections_have_a_limit_of_their_own() {
         cx.connect(route, to, &request()).err().map(|error| error.kind())
     };
     assert_eq!(strings.run(refused), Some(ErrorKind::QuotaExceeded));
-    // The refused attempt sent nothing: the next request here is that of the attempt after it.
+    // The refused attempt sends no request: the next request is that of the attempt after it.
     drop(stream);
     assert_eq!(strings.closed().0, made);
     assert_eq!(strings.run(refused), None);
@@ -267,7 +267,7 @@ fn outbound_connections_have_a_limit_of_their_own() {
 }
 
 #[test]
-fn clients_and_outbound_connections_do_not_take_each_others_places() {
+fn clients_and_outbound_connections_have_separate_limits() {
     let settings = Settings {
         connections_max: 1,
         connections_per_address: Some(1),
@@ -281,20 +281,20 @@ fn clients_and_outbound_connections_do_not_take_each_others_places() {
     for _ in &made {
         assert!(made.contains(&strings.opened()));
     }
-    // Of the client's address there are three outbound connections already.
+    // Three outbound connections have the client's address.
     let (_client, _) = strings.client(&server, "/");
     let mut late = Client::tcp(server.address);
     assert!(late.request(&crate::support::upgrade("/", "")).starts_with("HTTP/1.1 503 "));
     let occupancy = strings.run(|cx| cx.occupancy());
     assert_eq!((occupancy.clients, occupancy.outbound, occupancy.is_full), (1, 3, true));
-    // The table is full, and the service connects all the same.
+    // The server is full for clients, and the service can connect.
     connect(&strings, route, peer.address);
     let _stream = peer.open(b"");
     strings.opened();
 }
 
 #[test]
-fn limits_of_the_outbound_route_hold() {
+fn limits_of_the_outbound_route_apply() {
     let (puppet, strings) = Puppet::new();
     let (sender, receiver) = std::sync::mpsc::channel();
     let _server = Server::start(Settings::default(), move |reactor| {

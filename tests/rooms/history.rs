@@ -1,4 +1,4 @@
-//! What a room remembers: how much, how long, and for whom.
+//! Histories of rooms: their limits, their age, and rooms without members.
 
 use std::time::Duration;
 
@@ -6,33 +6,32 @@ use weir::reactor::settings::{RouteSettings, Settings};
 use weir::services::Rooms;
 use weir::services::rooms::{HISTORIES_BYTES_MAX, RoomSettings};
 
-use super::{join, serve, serve_plain, silent, status};
+use super::{expect_nothing, join, serve, serve_plain, status};
 use crate::puppet::Puppet;
 use crate::support::{BINARY, CLOSE, Client, Server, TEXT, eventually};
 
-fn remembering(edit: impl FnOnce(&mut RoomSettings)) -> Server {
+fn with_history(edit: impl FnOnce(&mut RoomSettings)) -> Server {
     let mut settings = RoomSettings::default();
     edit(&mut settings);
     serve(settings, RouteSettings::default())
 }
 
-/// What a newcomer hears of the past: all that comes before the answer to his Close, which overtakes
-/// nothing.
+/// The history that a new member is sent: all messages before the answer to its Close.
 fn past(server: &Server, room: &str, how: &str) -> Vec<String> {
     let mut client = join(server, room, how);
     client.close(1000, "");
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     loop {
         let frame = client.frame();
         if frame.opcode == CLOSE {
-            return heard;
+            return received;
         }
-        heard.push(String::from_utf8(frame.payload).unwrap());
+        received.push(String::from_utf8(frame.payload).unwrap());
     }
 }
 
-/// A room in which these were said, one after the other; its speaker.
-fn said(server: &Server, room: &str, texts: &[&str]) -> Client {
+/// A room whose history has these messages; the member that sent them.
+fn filled(server: &Server, room: &str, texts: &[&str]) -> Client {
     let mut speaker = join(server, room, "self=1");
     for text in texts {
         speaker.text(text);
@@ -42,9 +41,9 @@ fn said(server: &Server, room: &str, texts: &[&str]) -> Client {
 }
 
 #[test]
-fn a_newcomer_gets_as_much_as_he_asks_for() {
+fn a_new_member_gets_as_many_messages_as_it_requests() {
     let server = serve_plain();
-    let mut speaker = said(&server, "r", &["1", "2", "3"]);
+    let mut speaker = filled(&server, "r", &["1", "2", "3"]);
     for (how, texts) in [
         ("history=2", &["2", "3"][..]),
         ("history=3", &["1", "2", "3"]),
@@ -59,48 +58,48 @@ fn a_newcomer_gets_as_much_as_he_asks_for() {
     }
     assert_eq!(past(&server, "another", "history=9"), [""; 0]);
 
-    // What he hears is of its kind, and then he is a member like any other.
+    // Each message has its kind, and the new member gets later messages, too.
     speaker.send(BINARY, &[0xFF]);
     speaker.expect(BINARY, &[0xFF]);
     let mut newcomer = join(&server, "r", "history=2");
     newcomer.expect(TEXT, b"3");
     newcomer.expect(BINARY, &[0xFF]);
-    silent(&mut speaker, &mut [&mut newcomer]);
+    expect_nothing(&mut speaker, &mut [&mut newcomer]);
 }
 
 #[test]
-fn the_oldest_go_when_there_are_too_many() {
-    let server = remembering(|settings| settings.history_max = 2);
-    let _speaker = said(&server, "r", &["1", "2", "3", "4"]);
+fn the_oldest_messages_are_dropped_above_history_max() {
+    let server = with_history(|settings| settings.history_max = 2);
+    let _speaker = filled(&server, "r", &["1", "2", "3", "4"]);
     assert_eq!(past(&server, "r", "history=9"), ["3", "4"]);
 
-    let server = remembering(|settings| settings.history_max = 0);
-    let _speaker = said(&server, "r", &["1"]);
+    let server = with_history(|settings| settings.history_max = 0);
+    let _speaker = filled(&server, "r", &["1"]);
     assert_eq!(past(&server, "r", "history=9"), [""; 0]);
 }
 
 #[test]
-fn the_oldest_go_when_they_take_too_much() {
-    // Each of these is a frame of 100 bytes.
+fn the_oldest_messages_are_dropped_above_history_bytes_max() {
+    // Each message is a frame of 100 bytes.
     let texts = ["1", "2", "3", "4"].map(|digit| digit.repeat(98));
     let texts = texts.each_ref().map(|text| &**text);
-    let server = remembering(|settings| settings.history_bytes_max = 299);
-    let mut speaker = said(&server, "r", &texts);
+    let server = with_history(|settings| settings.history_bytes_max = 299);
+    let mut speaker = filled(&server, "r", &texts);
     assert_eq!(past(&server, "r", "history=9"), texts[2..]);
-    // What does not fit at all is not remembered, and makes nobody forget.
+    // A message above the limit is not kept, and drops no other.
     let large = "x".repeat(298);
     speaker.text(&large);
     speaker.expect(TEXT, large.as_bytes());
     assert_eq!(past(&server, "r", "history=9"), texts[2..]);
 
-    let server = remembering(|settings| settings.history_bytes_max = 300);
-    let _speaker = said(&server, "r", &texts);
+    let server = with_history(|settings| settings.history_bytes_max = 300);
+    let _speaker = filled(&server, "r", &texts);
     assert_eq!(past(&server, "r", "history=9"), texts[1..]);
 }
 
 #[test]
-fn a_room_without_members_remembers_and_does_not_count_towards_rooms_max() {
-    // A puppet on the same loop sees when nobody is left.
+fn a_room_without_members_keeps_its_history_and_does_not_count_towards_rooms_max() {
+    // A puppet on the same loop counts the connections.
     let (puppet, strings) = Puppet::new();
     let server = Server::start(Settings::default(), move |reactor| {
         reactor.add_service(puppet).unwrap();
@@ -111,31 +110,31 @@ fn a_room_without_members_remembers_and_does_not_count_towards_rooms_max() {
     let is_empty = || strings.run(|cx| cx.metrics().connections_now) == 0;
     for room in 0..10 {
         let room = room.to_string();
-        drop(said(&server, &room, &[&room]));
-        eventually(is_empty, "nobody is left");
+        drop(filled(&server, &room, &[&room]));
+        eventually(is_empty, "all members have left");
     }
     let member = join(&server, "occupied", "");
     assert_eq!(status(&server, "another"), "503", "rooms with members count");
     drop(member);
-    eventually(is_empty, "nobody is left");
+    eventually(is_empty, "all members have left");
     for room in 0..10 {
         let room = room.to_string();
         assert_eq!(past(&server, &room, "history=9"), [&*room]);
-        eventually(is_empty, "nobody is left");
+        eventually(is_empty, "all members have left");
     }
 }
 
 #[test]
-fn what_is_too_old_is_not_replayed_even_before_it_is_swept() {
-    let server = remembering(|settings| settings.history_ttl = Some(Duration::from_nanos(1)));
-    let _speaker = said(&server, "r", &["old"]);
+fn an_expired_message_is_not_sent_even_before_it_is_dropped() {
+    let server = with_history(|settings| settings.history_ttl = Some(Duration::from_nanos(1)));
+    let _speaker = filled(&server, "r", &["old"]);
     assert_eq!(past(&server, "r", "history=9"), [""; 0]);
 }
 
-/// A message that takes a small part of what all histories together may hold.
+/// The size of a message, a small part of the limit of all histories.
 const MESSAGE: usize = 1024 * 1024;
 
-/// A server of which each room remembers up to 40 such messages.
+/// A server whose rooms keep up to 40 such messages each.
 fn with_large_histories() -> Server {
     let settings = RoomSettings { history_bytes_max: 40 * MESSAGE, ..RoomSettings::default() };
     let route = RouteSettings {
@@ -147,24 +146,24 @@ fn with_large_histories() -> Server {
 }
 
 #[test]
-fn all_rooms_together_remember_no_more_than_so_much() {
+fn the_histories_of_all_rooms_have_a_common_limit() {
     let server = with_large_histories();
     let text = "x".repeat(MESSAGE - 100);
-    let _first = said(&server, "first", &vec![&*text; 50]);
-    let _second = said(&server, "second", &vec![&*text; 50]);
+    let _first = filled(&server, "first", &vec![&*text; 50]);
+    let _second = filled(&server, "second", &vec![&*text; 50]);
     let remembered = |room| past(&server, room, "history=99").len();
     assert_eq!(remembered("first"), 40);
     assert_eq!(remembered("second"), HISTORIES_BYTES_MAX / MESSAGE - 40);
 }
 
 #[test]
-fn past_the_total_a_room_without_members_loses_its_history_to_one_with_members() {
+fn at_the_common_limit_rooms_without_members_lose_their_history_first() {
     let server = with_large_histories();
     let text = "x".repeat(MESSAGE - 100);
-    let first = said(&server, "first", &vec![&*text; 40]);
-    let _second = said(&server, "second", &[&*text; 10]);
+    let first = filled(&server, "first", &vec![&*text; 40]);
+    let _second = filled(&server, "second", &[&*text; 10]);
     drop(first);
-    let _third = said(&server, "third", &vec![&*text; 30]);
+    let _third = filled(&server, "third", &vec![&*text; 30]);
     let remembered = |room| past(&server, room, "history=99").len();
     assert_eq!(remembered("first"), 0);
     assert_eq!(remembered("second"), 10);

@@ -1,13 +1,13 @@
-//! Who hears what: relays, isolation, presence, names, numbers, and members who do not read.
+//! Members of rooms: relays, isolation, presence, names, limits, and members that do not read.
 
 use weir::reactor::settings::{RouteSettings, SlowPolicy};
 use weir::services::rooms::{NAME_BYTES_MAX, RoomSettings};
 
-use super::{join, serve, serve_plain, silent, status};
+use super::{expect_nothing, join, serve, serve_plain, status};
 use crate::support::{BINARY, Client, TEXT, eventually, frame, upgrade};
 
 #[test]
-fn the_others_hear_it_and_its_sender_if_he_likes() {
+fn a_message_reaches_other_members_and_on_request_its_sender() {
     let server = serve_plain();
     let mut a = join(&server, "r", "");
     let mut b = join(&server, "r", "self=1");
@@ -22,17 +22,17 @@ fn the_others_hear_it_and_its_sender_if_he_likes() {
     c.text("");
     a.expect(TEXT, b"");
     b.expect(TEXT, b"");
-    silent(&mut a, &mut [&mut b, &mut c]);
-    silent(&mut b, &mut [&mut a]);
+    expect_nothing(&mut a, &mut [&mut b, &mut c]);
+    expect_nothing(&mut b, &mut [&mut a]);
 }
 
 #[test]
-fn what_is_said_in_a_room_stays_there() {
+fn a_message_reaches_no_other_room() {
     let server = serve_plain();
     let mut a = join(&server, "a", "self=1");
     let mut b = join(&server, "b", "self=1");
     let mut slash = join(&server, "a%2Fb", "self=1");
-    // One name, written in two ways.
+    // One name in two encodings.
     let mut a_again = join(&server, "%61", "");
     a.text("in a");
     a_again.expect(TEXT, b"in a");
@@ -41,16 +41,16 @@ fn what_is_said_in_a_room_stays_there() {
     a.expect(TEXT, b"in a");
     b.expect(TEXT, b"in b");
     slash.expect(TEXT, b"in a/b");
-    silent(&mut a, &mut [&mut a_again]);
+    expect_nothing(&mut a, &mut [&mut a_again]);
 }
 
 #[test]
-fn names_have_a_length() {
+fn the_length_of_names_is_limited() {
     let server = serve_plain();
     let longest = "n".repeat(NAME_BYTES_MAX);
     assert_eq!(status(&server, &longest), "101");
     assert_eq!(status(&server, &format!("{longest}n")), "404");
-    // It is counted decoded: two bytes each.
+    // The decoded name counts: two bytes per character.
     assert_eq!(status(&server, &"%C3%A9".repeat(NAME_BYTES_MAX / 2)), "101");
     assert_eq!(status(&server, &"%C3%A9".repeat(NAME_BYTES_MAX / 2 + 1)), "404");
     for none in ["", "a/b", "%FF"] {
@@ -59,7 +59,7 @@ fn names_have_a_length() {
 }
 
 #[test]
-fn presence_is_told_on_arrival_and_change() {
+fn presence_is_sent_to_new_members_and_on_change() {
     let server = serve_plain();
     let mut watcher = join(&server, "r", "presence=1");
     watcher.expect(TEXT, b"{\"presence\":1}");
@@ -78,7 +78,7 @@ fn presence_is_told_on_arrival_and_change() {
 }
 
 #[test]
-fn presence_of_a_crowd_is_gathered() {
+fn changes_of_presence_are_combined() {
     const CROWD: usize = 60;
     let server = serve_plain();
     let mut watcher = join(&server, "r", "presence=1");
@@ -93,7 +93,7 @@ fn presence_of_a_crowd_is_gathered() {
         let count = text.strip_prefix("{\"presence\":").and_then(|rest| rest.strip_suffix('}'));
         counts.push(count.unwrap().parse::<usize>().unwrap());
     }
-    // And then no more: what is told is told once.
+    // Each number is sent once.
     crowd[0].text("all are here");
     watcher.expect(TEXT, b"all are here");
     assert!(counts.is_sorted(), "{counts:?}");
@@ -101,21 +101,21 @@ fn presence_of_a_crowd_is_gathered() {
 }
 
 #[test]
-fn one_room_too_many_is_answered_503() {
+fn a_room_above_rooms_max_is_answered_503() {
     let settings = RoomSettings { rooms_max: 2, history_max: 0, ..RoomSettings::default() };
     let server = serve(settings, RouteSettings::default());
     let a = join(&server, "a", "");
     let _b = join(&server, "b", "");
     assert_eq!(status(&server, "c"), "503");
-    assert_eq!(status(&server, "a"), "101", "one that is there takes more");
+    assert_eq!(status(&server, "a"), "101", "an existing room accepts members");
     drop(a);
-    eventually(|| status(&server, "c") == "101", "an empty room without memories is gone");
+    eventually(|| status(&server, "c") == "101", "an empty room without a history is dropped");
 }
 
-/// More than the kernel and the outbox of a member who does not read take.
+/// More messages than the kernel and the outbox of a member that does not read hold.
 const FLOOD: usize = 240;
 
-/// Sends so much, each message heard by `fast` before the next is sent.
+/// Sends these messages; `fast` receives each before the next is sent.
 fn flood(speaker: &mut Client, fast: &mut Client) {
     let large = vec![b'x'; 64 * 1024];
     let bytes = frame(true, BINARY, &large);
@@ -125,7 +125,7 @@ fn flood(speaker: &mut Client, fast: &mut Client) {
     }
 }
 
-/// Room for some large messages beyond what the kernel holds.
+/// An outbox for some large messages beyond the kernel's buffers.
 fn narrow(slow_policy: SlowPolicy) -> RouteSettings {
     RouteSettings {
         message_bytes_max: 100_000,
@@ -136,7 +136,7 @@ fn narrow(slow_policy: SlowPolicy) -> RouteSettings {
 }
 
 #[test]
-fn a_slow_member_is_closed_and_disturbs_nobody() {
+fn a_slow_member_is_closed_and_does_not_delay_others() {
     let server = serve(RoomSettings::default(), narrow(SlowPolicy::Close));
     let mut slow = join(&server, "r", "");
     let mut fast = join(&server, "r", "");
@@ -152,31 +152,31 @@ fn a_slow_member_is_closed_and_disturbs_nobody() {
 }
 
 #[test]
-fn a_slow_member_misses_some_and_disturbs_nobody() {
+fn a_slow_member_loses_messages_and_does_not_delay_others() {
     let server = serve(RoomSettings::default(), narrow(SlowPolicy::Drop));
     let mut slow = join(&server, "r", "");
     let mut fast = join(&server, "r", "");
     let mut speaker = join(&server, "r", "");
     flood(&mut speaker, &mut fast);
-    // It reads what was kept for it, and hears again what is said then.
-    let mut heard = 0;
-    let mut said = 0;
+    // It reads the queued messages, and then receives new ones again.
+    let mut received = 0;
+    let mut sent = 0;
     let last = loop {
         let frame = slow.frame();
         if frame.opcode == TEXT {
             break String::from_utf8(frame.payload).unwrap();
         }
         assert_eq!((frame.opcode, frame.payload.len()), (BINARY, 64 * 1024), "whole frames only");
-        heard += 1;
-        let text = format!("marker {said}");
+        received += 1;
+        let text = format!("marker {sent}");
         speaker.text(&text);
         fast.expect(TEXT, text.as_bytes());
-        said += 1;
+        sent += 1;
     };
-    assert!(heard < FLOOD, "{heard} of {FLOOD}");
+    assert!(received < FLOOD, "{received} of {FLOOD}");
     assert!(last.starts_with("marker "), "{last}");
     drop((slow, fast, speaker));
     let metrics = server.stop();
     assert_eq!(metrics.ended_slow, 0);
-    assert!(metrics.messages_refused >= (FLOOD - heard) as u64);
+    assert!(metrics.messages_refused >= (FLOOD - received) as u64);
 }

@@ -1,4 +1,4 @@
-//! Rooms: who hears what, what is remembered, and how many are there.
+//! Rooms: relays, presence, histories and limits.
 
 mod history;
 mod members;
@@ -21,22 +21,22 @@ fn serve_plain() -> Server {
     serve(RoomSettings::default(), RouteSettings::default())
 }
 
-/// A member of a room, whose query is `how`. It has joined: it has heard itself.
+/// A member of a room, with the query `how`. It has joined.
 fn join(server: &Server, room: &str, how: &str) -> Client {
     Client::open(server.address, &format!("/rooms/{room}?{how}"))
 }
 
-/// The status of the answer to a request to join.
+/// The status of the response to a request to join.
 fn status(server: &Server, room: &str) -> String {
     let mut client = Client::tcp(server.address);
     let head = client.request(&upgrade(&format!("/rooms/{room}"), ""));
     head.split(' ').nth(1).unwrap().to_owned()
 }
 
-/// Nothing has come for these clients before what `speaker` says now.
-fn silent(speaker: &mut Client, listeners: &mut [&mut Client]) {
-    speaker.text("silence until here");
+/// Expects that these clients received nothing before a message that `speaker` sends now.
+fn expect_nothing(speaker: &mut Client, listeners: &mut [&mut Client]) {
+    speaker.text("nothing until here");
     for listener in listeners {
-        listener.expect(TEXT, b"silence until here");
+        listener.expect(TEXT, b"nothing until here");
     }
 }
