@@ -14,7 +14,8 @@
 //!   has neither clock nor sockets, so its tests are deterministic.
 //! - [`reactor`]: the loop. Its [turn](reactor) has eight phases; its interface for services is the
 //!   [`Service`](reactor::Service) trait and the [`Context`](reactor::Context) that is passed to
-//!   handlers.
+//!   handlers. Inside it the state of connections (`conn`) imports none of the effects on it
+//!   (`effects`), and both use parts that know no connection (`parts`).
 //! - [`upstream`]: clients of the servers that services connect to, by HTTP or WebSocket: URLs, name
 //!   resolution, TLS roots, circuit breaker.
 //! - [`services`]: [`Echo`](services::Echo), [`Rooms`](services::Rooms), JSON-RPC

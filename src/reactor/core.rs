@@ -1,9 +1,8 @@
 //! The state of the loop that handlers can change: connections, queues, topics, timers.
 //!
-//! Each effect has one function: [`Core::queue`] appends to an outbox, [`Core::begin_close`] starts
-//! the end of a connection, [`arm`](Core::arm) sets its timer. They edit state and put ids on
-//! queues. None of them calls a service, reads a socket or frees a slot: the phases in `turn.rs`
-//! do.
+//! This file has the fields and the queues. What changes them is in `effects/`: each method there
+//! edits state and puts ids on queues. None calls a service, and none frees a slot but for the last
+//! phase in `turn.rs`.
 
 use std::collections::VecDeque;
 use std::io;

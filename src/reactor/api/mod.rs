@@ -1,4 +1,8 @@
 //! The interface for embedders: services, their context, ids, requests, settings, budgets.
+//!
+//! Most files define words that every layer of the reactor uses, and import nothing of the core.
+//! [`context`] lends the core to a handler: it stands on the core, with [`service`], [`conn_map`]
+//! and [`throttle`].
 
 pub mod budget;
 pub(super) mod close_reason;

@@ -1,7 +1,7 @@
 //! One connection: its state, and what it waits for.
 //!
 //! State is an enum. The poll interest ([`interest`](super::interest)) and the next
-//! [deadline](crate::reactor::effects::deadlines) are functions of it, so that they cannot
+//! [deadline](crate::reactor::conn::deadline) are functions of it, so that they cannot
 //! contradict it. No I/O, and no effect on other state: `effects/` moves a connection from phase to
 //! phase, reads and writes.
 

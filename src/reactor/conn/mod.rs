@@ -1,4 +1,7 @@
 //! The state of one connection, and what follows from it. No file here has an effect on the loop.
+//!
+//! [`connection`] has the fields; [`interest`] and [`deadline`] are functions of them. [`table`]
+//! finds connections, and [`outboxes`] is the only way to change their output.
 
 pub(super) mod batch;
 pub(super) mod connection;

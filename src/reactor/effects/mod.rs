@@ -1,4 +1,7 @@
 //! What the loop does to connections. Each file is one effect, as methods of `Core` and `Reactor`.
+//!
+//! Methods of `Core` change state and queues, and call no service. Methods of `Reactor` call
+//! services.
 
 pub(super) mod accept;
 pub(super) mod closing;

@@ -1,4 +1,4 @@
-//! Parts of the loop that know no connection.
+//! Parts of the loop that know no connection: at most its id, its address or its socket.
 
 pub(super) mod admission;
 pub(super) mod batch_id;

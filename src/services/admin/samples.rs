@@ -14,7 +14,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::Format;
+use super::format::Format;
 use crate::reactor::{Durations, Sizes};
 
 const PREFIX: &str = "weir_";

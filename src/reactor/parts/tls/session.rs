@@ -3,8 +3,8 @@
 //! It uses rustls' unbuffered API: the loop lends the memory, so no data stays inside rustls, an
 //! idle session owns no buffer, and one read may return many records. (The buffered API keeps at
 //! least 4 KiB per connection, and copies input in chunks of that size.) Between two reads a
-//! session stores only an incomplete record. It does no I/O: `read.rs` reads, and the flush in
-//! `mod.rs` writes.
+//! session stores only an incomplete record. It does no I/O: `effects/secure.rs` reads, and
+//! `conn/outbox/records.rs` writes.
 
 use std::fmt;
 use std::sync::Arc;
