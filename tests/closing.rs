@@ -244,8 +244,8 @@ fn many_large() -> (Server, Receiver<Seen>) {
     let server = Server::start(patient(), move |reactor| {
         let service = reactor.add_service(service).unwrap();
         let settings = RouteSettings {
-            outbox_soft: 2 * MANY * LARGE,
-            outbox_hard: 4 * MANY * LARGE,
+            outbox_soft_bytes: 2 * MANY * LARGE,
+            outbox_hard_bytes: 4 * MANY * LARGE,
             ..RouteSettings::default()
         };
         reactor.add_route("/", service, settings).unwrap();

@@ -13,8 +13,8 @@ use weir::services::Echo;
 
 use crate::support::{BINARY, ByHand, Client, TEXT, frame};
 
-/// Turns within which all answers must arrive: one that reads the requests, and many for a busy kernel
-/// that delivers late. A client that waited for the end of the flood would wait for ever.
+/// Turns within which all answers must arrive: one that reads the requests, and many for a busy
+/// kernel that delivers late. A client that waited for the end of the flood would wait for ever.
 const TURNS_MAX: u64 = 64;
 
 /// Writes as many bytes as the kernel takes.
@@ -124,8 +124,11 @@ impl Service for Megaphone {
 
 #[test]
 fn a_turn_writes_a_bounded_share_to_each_peer() {
-    let route =
-        RouteSettings { outbox_hard: 64 << 20, outbox_soft: 32 << 20, ..Default::default() };
+    let route = RouteSettings {
+        outbox_hard_bytes: 64 << 20,
+        outbox_soft_bytes: 32 << 20,
+        ..Default::default()
+    };
     let mut server = ByHand::new(Settings::default(), |reactor| {
         let service = reactor.add_service(Megaphone).unwrap();
         reactor.add_route("/", service, route).unwrap();
@@ -174,7 +177,7 @@ fn turns_of_a_hundred(with_non_reader: bool) -> (u64, usize) {
     const ROUNDS: u64 = 20;
     let most = Arc::new(AtomicUsize::new(0));
     let route = RouteSettings {
-        outbox_hard: 4 << 20,
+        outbox_hard_bytes: 4 << 20,
         slow_policy: SlowPolicy::Drop,
         ..RouteSettings::default()
     };

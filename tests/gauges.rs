@@ -1,8 +1,9 @@
 //! Gauges return to zero, however connections end.
 //!
-//! Limits on memory, compression windows and waiting refusals are only as good as the sums behind them.
-//! Each test first holds a gauge above zero, then ends the connection in an odd way: by a deadline, an
-//! abort, a panic, a reset, a refusal. Resets at each stage of a message are in [`resets`](crate::resets).
+//! Limits on memory, compression windows and waiting refusals are only as good as the sums behind
+//! them. Each test first holds a gauge above zero, then ends the connection in an odd way: by a
+//! deadline, an abort, a panic, a reset, a refusal. Resets at each stage of a message are in
+//! [`resets`](crate::resets).
 
 use std::time::Duration;
 
@@ -19,11 +20,12 @@ const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
 const SHORT: Duration = Duration::from_millis(200);
 /// For the other deadlines.
 const LONG: Duration = Duration::from_secs(60);
-/// Bytes of one message that the service sends: too many to be compressed, so that the kernel does not
-/// take them all.
+/// Bytes of one message that the service sends: too many to be compressed, so that the kernel does
+/// not take them all.
 const LEN: usize = DEFLATED_BYTES_MAX + 1;
 
-/// Sends as many messages of [`LEN`] bytes as a text asks for, and panics if asked to. Echoes all else.
+/// Sends as many messages of [`LEN`] bytes as a text asks for, and panics if asked to. Echoes all
+/// else.
 struct Sender;
 
 impl Service for Sender {
@@ -107,7 +109,8 @@ impl Stage {
         });
     }
 
-    /// Turns until a connection has ended for this reason and none is left. Every gauge must be zero.
+    /// Turns until a connection has ended for this reason and none is left. Every gauge must be
+    /// zero.
     fn expect_end(&mut self, reason: &str) {
         self.server.turn_until(reason, |metrics| {
             metrics.connections_now == 0 && metrics.ends.contains_key(reason)
@@ -141,7 +144,7 @@ fn patient() -> Settings {
 fn route() -> RouteSettings {
     RouteSettings {
         deflate: DeflateMode::Dedicated,
-        outbox_hard: LEN * 3 / 2,
+        outbox_hard_bytes: LEN * 3 / 2,
         outbox_grace: LONG,
         write_timeout: LONG,
         ..RouteSettings::default()

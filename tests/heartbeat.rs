@@ -204,8 +204,8 @@ fn a_slow_reader_is_pinged_again_instead_of_ended() {
     let mut server = ByHand::new(settings, |reactor| {
         let service = *id.insert(reactor.add_service(service).unwrap());
         let route = RouteSettings {
-            outbox_soft: 2 * LARGE,
-            outbox_hard: 4 * LARGE,
+            outbox_soft_bytes: 2 * LARGE,
+            outbox_hard_bytes: 4 * LARGE,
             write_timeout: DEADLINE,
             ..RouteSettings::default()
         };

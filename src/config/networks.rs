@@ -253,6 +253,6 @@ fn check(network: &NetworkConfig, server: &Settings) -> Result<(), NetworkError>
         }
     }
     settings.check().map_err(NetworkError::Settings)?;
-    let (hard, all) = (settings.outbox_hard, server.buffered_bytes_max);
+    let (hard, all) = (settings.outbox_hard_bytes, server.buffered_bytes_max);
     if hard > all { Err(NetworkError::AboveBuffered { hard, all }) } else { Ok(()) }
 }

@@ -151,11 +151,11 @@ fn check(route: &RouteConfig, settings: &Settings) -> Result<RoutePattern, Route
     if let Err(error) = route.settings.check() {
         return Err(RouteError::Settings(route.path.clone(), error));
     }
-    let (hard, all) = (route.settings.outbox_hard, settings.buffered_bytes_max);
+    let (hard, all) = (route.settings.outbox_hard_bytes, settings.buffered_bytes_max);
     if hard > all {
         return Err(RouteError::AboveBuffered { path: route.path.clone(), hard, all });
     }
-    let soft = route.settings.outbox_soft;
+    let soft = route.settings.outbox_soft_bytes;
     match &route.service {
         Service::Rooms(rooms) if rooms.history_bytes_max > soft => {
             let history = rooms.history_bytes_max;
@@ -165,8 +165,8 @@ fn check(route: &RouteConfig, settings: &Settings) -> Result<RoutePattern, Route
     }
 }
 
-/// Reads a path, with less freedom than the loop: no segment is empty, nor does one contain a character
-/// that a request has in its path only percent-encoded, or not at all (RFC 3986, 3.3).
+/// Reads a path, with less freedom than the loop: no segment is empty, nor does one contain a
+/// character that a request has in its path only percent-encoded, or not at all (RFC 3986, 3.3).
 fn parse_path(path: &str) -> Result<RoutePattern, PathError> {
     let pattern = path.parse().map_err(PathError::Pattern)?;
     if path.len() > 1 && path.split('/').skip(1).any(str::is_empty) {

@@ -169,7 +169,7 @@ fn secure_listeners_need_pairs_of_certificates_and_keys() {
 
 #[test]
 fn the_hard_limit_follows_the_largest_message_by_default() {
-    let hard = |text: &str| file(text).map(|config| config.routes[0].settings.outbox_hard);
+    let hard = |text: &str| file(text).map(|config| config.routes[0].settings.outbox_hard_bytes);
     assert_eq!(hard(""), Ok(2 << 20));
     assert_eq!(hard("message_max = '4 MiB'"), Ok((4 << 20) + (320 << 10)));
     let error = hard("message_max = '4 MiB'\noutbox_hard = '2 MiB'").unwrap_err();

@@ -30,8 +30,8 @@ const PRESENCE_DELAY: Duration = Duration::from_millis(200);
 /// Bounds of the interval between sweeps for expired messages, which is the history's time to live.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(10);
-/// Maximum number of rooms per sweep, and the delay of an additional sweep if more may be due: a sweep
-/// must not delay the turn.
+/// Maximum number of rooms per sweep, and the delay of an additional sweep if more may be due: a
+/// sweep must not delay the turn.
 const SWEEP_ROOMS_MAX: usize = 1000;
 const SWEEP_AGAIN: Duration = Duration::from_millis(10);
 /// The timer key of the sweep; rooms' keys count from 1.
@@ -42,7 +42,7 @@ const SWEEP: u64 = 0;
 pub struct RoomSettings {
     /// Messages that a room keeps for new members; 0: none.
     pub history_max: usize,
-    /// Maximum size of a room's kept messages in bytes. At most the route's `outbox_soft`;
+    /// Maximum size of a room's kept messages in bytes. At most the route's `outbox_soft_bytes`;
     /// otherwise a new member would not get all of them.
     pub history_bytes_max: usize,
     /// How long a room keeps a message; `None`: until newer ones replace it.

@@ -134,7 +134,7 @@ fn what_contradicts_itself_is_no_loop() {
     assert_eq!(Reactor::new(broken).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
     let mut reactor = Reactor::new(Settings::default()).unwrap();
     let echo = reactor.add_service(Echo).unwrap();
-    let broken = RouteSettings { outbox_soft: 0, ..RouteSettings::default() };
+    let broken = RouteSettings { outbox_soft_bytes: 0, ..RouteSettings::default() };
     assert!(reactor.add_route("/", echo, broken.clone()).is_err());
     assert!(reactor.add_outbound(echo, broken).is_err());
     reactor.add_route("/", echo, RouteSettings::default()).unwrap();

@@ -69,7 +69,7 @@ fn an_echo_loses_nothing_if_its_peer_reads_late() {
     let congested = Arc::new(AtomicBool::new(false));
     let most = Arc::new(Mutex::new(0));
     let route = RouteSettings { outbox_grace: LONG, write_timeout: LONG, ..Default::default() };
-    let hard = route.outbox_hard;
+    let hard = route.outbox_hard_bytes;
     struct Echo(Arc<AtomicBool>, Arc<Mutex<usize>>);
     impl Service for Echo {
         fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
@@ -146,8 +146,11 @@ fn the_hard_limit_is_never_exceeded_and_closes_at_once() {
 
 #[test]
 fn a_message_above_the_hard_limit_is_refused_and_closes_nothing() {
-    let route =
-        RouteSettings { message_bytes_max: 125, outbox_hard: 512 * KIB, ..Default::default() };
+    let route = RouteSettings {
+        message_bytes_max: 125,
+        outbox_hard_bytes: 512 * KIB,
+        ..Default::default()
+    };
     let mut bench = Bench::new(Settings::default(), route);
     assert_eq!(bench.push(1, 512 * KIB), [(SendOutcome::Refused, 0)]);
     assert!(matches!(bench.push(1, 100)[..], [(SendOutcome::Queued, _)]));

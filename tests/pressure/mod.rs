@@ -21,8 +21,8 @@ const LONG: Duration = Duration::from_secs(60);
 /// For deadlines that pass in a test.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Sends numbered messages on request: `"7x100"` requests seven messages of 100 bytes, `"close"` a Close
-/// behind them. Reports the outcome of each.
+/// Sends numbered messages on request: `"7x100"` requests seven messages of 100 bytes, `"close"` a
+/// Close behind them. Reports the outcome of each.
 struct Pusher {
     next: u32,
     sender: Sender<Report>,
@@ -128,7 +128,8 @@ impl Bench {
     }
 }
 
-/// Reads messages numbered from `first` on, each of `len` bytes, until a frame of another kind comes.
+/// Reads messages numbered from `first` on, each of `len` bytes, until a frame of another kind
+/// comes.
 fn read_numbered(client: &mut Client, first: u32, len: usize) -> (u32, Frame) {
     let mut number = first;
     loop {
@@ -155,9 +156,9 @@ fn expect_numbered_then_1013(client: &mut Client, len: usize, reason: &str) -> u
 fn limits(low: usize, soft: usize, hard: usize) -> RouteSettings {
     RouteSettings {
         message_bytes_max: 4 * KIB,
-        outbox_low: low,
-        outbox_soft: soft,
-        outbox_hard: hard,
+        outbox_low_bytes: low,
+        outbox_soft_bytes: soft,
+        outbox_hard_bytes: hard,
         outbox_grace: LONG,
         write_timeout: LONG,
         ..RouteSettings::default()

@@ -1,5 +1,5 @@
-//! Batches: small messages for a topic's members share their bytes until they are written. Peers and
-//! services see no difference to one send per member.
+//! Batches: small messages for a topic's members share their bytes until they are written. Peers
+//! and services see no difference to one send per member.
 
 use std::io::Read;
 use std::thread;
@@ -58,8 +58,8 @@ struct Observed {
     received: Vec<Vec<u8>>,
 }
 
-/// A run of random operations on eight connections and two topics. `singly` tracks the outcomes of each
-/// publication, so that its message is sent to one member after the other.
+/// A run of random operations on eight connections and two topics. `singly` tracks the outcomes of
+/// each publication, so that its message is sent to one member after the other.
 struct Play {
     seed: u32,
     singly: bool,
@@ -117,9 +117,9 @@ fn play(seed: u32, singly: bool) -> Observed {
     let slow_policy = if seed.is_multiple_of(2) { SlowPolicy::Drop } else { SlowPolicy::Close };
     let route = RouteSettings {
         message_bytes_max: 1000,
-        outbox_low: 100,
-        outbox_soft: if seed.is_multiple_of(3) { 300 } else { 1500 },
-        outbox_hard: 2600,
+        outbox_low_bytes: 100,
+        outbox_soft_bytes: if seed.is_multiple_of(3) { 300 } else { 1500 },
+        outbox_hard_bytes: 2600,
         outbox_grace: LONG,
         slow_policy,
         ..RouteSettings::default()
@@ -222,8 +222,8 @@ fn batches_that_the_kernel_does_not_take_stay_in_order() {
     const CLIENTS: usize = 8;
     const BATCH: usize = 40;
     let roomy = RouteSettings {
-        outbox_soft: 32 << 20,
-        outbox_hard: 64 << 20,
+        outbox_soft_bytes: 32 << 20,
+        outbox_hard_bytes: 64 << 20,
         outbox_grace: LONG,
         write_timeout: LONG,
         ..RouteSettings::default()

@@ -1,4 +1,5 @@
-//! Delivery of publications: kinds of payload, order, full queues, and publishing from each handler.
+//! Delivery of publications: kinds of payload, order, full queues, and publishing from each
+//! handler.
 
 use weir::protocol::{CloseCode, CloseFrame, Message, SharedFrame};
 use weir::reactor::settings::{RouteSettings, Settings, SlowPolicy};
@@ -15,9 +16,9 @@ const TRACKED: PublishOptions<'_> =
 fn narrow(slow_policy: SlowPolicy) -> RouteSettings {
     RouteSettings {
         message_bytes_max: 1000,
-        outbox_low: 100,
-        outbox_soft: 2100,
-        outbox_hard: 3200,
+        outbox_low_bytes: 100,
+        outbox_soft_bytes: 2100,
+        outbox_hard_bytes: 3200,
         slow_policy,
         ..RouteSettings::default()
     }

@@ -138,8 +138,8 @@ const MESSAGE: usize = 1024 * 1024;
 fn with_large_histories() -> Server {
     let settings = RoomSettings { history_bytes_max: 40 * MESSAGE, ..RoomSettings::default() };
     let route = RouteSettings {
-        outbox_soft: 80 * MESSAGE,
-        outbox_hard: 90 * MESSAGE,
+        outbox_soft_bytes: 80 * MESSAGE,
+        outbox_hard_bytes: 90 * MESSAGE,
         ..RouteSettings::default()
     };
     serve(settings, route)

@@ -129,7 +129,7 @@ fn flood(speaker: &mut Client, fast: &mut Client) {
 fn narrow(slow_policy: SlowPolicy) -> RouteSettings {
     RouteSettings {
         message_bytes_max: 100_000,
-        outbox_hard: 512 * 1024,
+        outbox_hard_bytes: 512 * 1024,
         slow_policy,
         ..RouteSettings::default()
     }

@@ -127,7 +127,8 @@ fn a_peer_that_reads_late_congests_the_echo_and_loses_nothing() {
     let mut client = open(server.address, &authority);
     let payload = vec![0xA5; 60_000];
     let bytes = frame(true, BINARY, &payload);
-    // All messages are encrypted first, so that one thread can write the records while the other reads.
+    // All messages are encrypted first, so that one thread can write the records while the other
+    // reads.
     let mut records = Vec::new();
     for _ in 0..MESSAGES {
         let conn = &mut client.stream.conn;
@@ -164,7 +165,7 @@ fn encrypted_output_that_waits_is_bounded_and_counted() {
         slow_policy: weir::reactor::settings::SlowPolicy::Drop,
         ..RouteSettings::default()
     };
-    let hard = route.outbox_hard;
+    let hard = route.outbox_hard_bytes;
     // The service sends more than a kernel holds for a peer that does not read.
     let (service, seen) = Watched::new(|cx, conn, _| {
         let chunk = vec![7; 50_000];

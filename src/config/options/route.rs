@@ -19,11 +19,11 @@ pub(in crate::config) struct RouteOptions {
     message_max: Size,
 
     /// Queued output below which a congested connection accepts messages again
-    #[arg(long, value_name = "SIZE", default_value_t = Size(route().outbox_low))]
+    #[arg(long, value_name = "SIZE", default_value_t = Size(route().outbox_low_bytes))]
     outbox_low: Size,
 
     /// Queued output above which a connection is congested
-    #[arg(long, value_name = "SIZE", default_value_t = Size(route().outbox_soft))]
+    #[arg(long, value_name = "SIZE", default_value_t = Size(route().outbox_soft_bytes))]
     outbox_soft: Size,
 
     /// Maximum queued output; auto: 2 MiB, or more if outbox_soft plus one largest message needs it
@@ -152,9 +152,9 @@ impl From<&RouteSettings> for RouteOptions {
     fn from(settings: &RouteSettings) -> RouteOptions {
         RouteOptions {
             message_max: Size(settings.message_bytes_max),
-            outbox_low: Size(settings.outbox_low),
-            outbox_soft: Size(settings.outbox_soft),
-            outbox_hard: OrAuto(Some(Size(settings.outbox_hard))),
+            outbox_low: Size(settings.outbox_low_bytes),
+            outbox_soft: Size(settings.outbox_soft_bytes),
+            outbox_hard: OrAuto(Some(Size(settings.outbox_hard_bytes))),
             outbox_grace: Span(settings.outbox_grace),
             slow: settings.slow_policy.into(),
             fragment_timeout: Span(settings.fragment_timeout),
@@ -175,9 +175,9 @@ impl From<RouteOptions> for RouteSettings {
     fn from(options: RouteOptions) -> RouteSettings {
         let mut settings = RouteSettings {
             message_bytes_max: options.message_max.0,
-            outbox_low: options.outbox_low.0,
-            outbox_soft: options.outbox_soft.0,
-            outbox_hard: route().outbox_hard,
+            outbox_low_bytes: options.outbox_low.0,
+            outbox_soft_bytes: options.outbox_soft.0,
+            outbox_hard_bytes: route().outbox_hard_bytes,
             outbox_grace: options.outbox_grace.0,
             slow_policy: options.slow.into(),
             fragment_timeout: options.fragment_timeout.0,
@@ -193,7 +193,7 @@ impl From<RouteOptions> for RouteSettings {
             deflate_window_bits: options.deflate_window_bits.0,
             deflate_idle: options.deflate_idle.0,
         };
-        settings.outbox_hard = match options.outbox_hard.0 {
+        settings.outbox_hard_bytes = match options.outbox_hard.0 {
             Some(size) => size.0,
             None => outbox_hard(&settings),
         };
@@ -205,5 +205,5 @@ impl From<RouteOptions> for RouteSettings {
 fn outbox_hard(settings: &RouteSettings) -> usize {
     let least = settings.outbox_hard_min();
     let rounded = least.checked_next_multiple_of(OUTBOX_HARD_STEP);
-    settings.outbox_hard.max(rounded.unwrap_or(least))
+    settings.outbox_hard_bytes.max(rounded.unwrap_or(least))
 }

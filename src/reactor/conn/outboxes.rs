@@ -191,7 +191,7 @@ impl Outboxes {
     ) -> Option<CloseReason> {
         let frame = frame_bytes(payload_len);
         let is_shed = conn.outbox.pressure() == Pressure::Shedding && !is_control;
-        if is_shed || conn.outbox.bytes() + frame > limits.outbox_hard {
+        if is_shed || conn.outbox.bytes() + frame > limits.outbox_hard_bytes {
             return Some(CloseReason::SlowConsumer);
         }
         let is_allowed = self.is_plenty(frame)

@@ -127,7 +127,7 @@ impl Core {
         // A started frame must not be refused, so this path stays far below all limits.
         let fits = conn.outbox.is_empty()
             && conn.batch.is_none()
-            && frame <= limits.outbox_soft
+            && frame <= limits.outbox_soft_bytes
             && self.outboxes.is_plenty(frame);
         if !fits {
             return None;
@@ -243,8 +243,8 @@ impl Core {
         }
         let limits = self.router.settings(conn.route);
         if was.pressed {
-            self.outboxes.change(id, conn, |open| open.outbox.relax(limits.outbox_soft));
-            if conn.outbox.bytes() <= limits.outbox_low {
+            self.outboxes.change(id, conn, |open| open.outbox.relax(limits.outbox_soft_bytes));
+            if conn.outbox.bytes() <= limits.outbox_low_bytes {
                 self.outboxes.change(id, conn, |open| open.outbox.ease());
                 self.queues.drained.push_back(id);
             }

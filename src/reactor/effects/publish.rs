@@ -171,7 +171,7 @@ impl Core {
                 batches.add_individual(batch, id);
                 continue;
             };
-            let soft = self.router.settings(conn.route).outbox_soft;
+            let soft = self.router.settings(conn.route).outbox_soft_bytes;
             if bytes > soft || !ledger.is_plenty(all, more) {
                 batches.add_individual(batch, id);
                 continue;

@@ -133,7 +133,7 @@ impl Core {
         self.outboxes.settle(id, conn);
         let limits = self.router.settings(conn.route);
         let frame = frame_bytes(payload_len);
-        let is_easy = conn.outbox.bytes() + frame <= limits.outbox_soft
+        let is_easy = conn.outbox.bytes() + frame <= limits.outbox_soft_bytes
             && conn.outbox.pressure() == Pressure::Easy
             && self.outboxes.is_surely_plenty(frame)
             && conn.decoder.role() == Role::Server;
@@ -141,7 +141,7 @@ impl Core {
             return self.queue_checked(id, payload_len, is_control, push);
         }
         self.outboxes.change_settled(conn, |open| push(open.outbox, open.spares, None));
-        debug_assert!(conn.outbox.bytes() <= limits.outbox_soft, "{id}: {payload_len} bytes");
+        debug_assert!(conn.outbox.bytes() <= limits.outbox_soft_bytes, "{id}: {payload_len} bytes");
         self.queues.note_output(id, conn);
         count_queued(conn, &mut self.metrics, payload_len, is_control);
         SendOutcome::Queued
@@ -165,14 +165,14 @@ impl Core {
             self.metrics.buffered_refused += u64::from(reason == CloseReason::Overloaded);
             self.metrics.messages_refused += u64::from(!is_control);
             // The receiver is not at fault for a message larger than any queue.
-            if !is_control && frame_bytes(payload_len) <= limits.outbox_hard {
+            if !is_control && frame_bytes(payload_len) <= limits.outbox_hard_bytes {
                 self.apply_policy(id, reason);
             }
             return SendOutcome::Refused;
         }
         let mask = self.masks.for_frame_of(conn.decoder.role());
         self.outboxes.change_settled(conn, |open| push(open.outbox, open.spares, mask));
-        let is_congested = conn.outbox.bytes() > limits.outbox_soft;
+        let is_congested = conn.outbox.bytes() > limits.outbox_soft_bytes;
         let is_first = is_congested && conn.outbox.above_soft_since().is_none();
         count_queued(conn, &mut self.metrics, payload_len, is_control);
         self.enqueue_flush(id);

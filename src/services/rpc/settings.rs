@@ -52,10 +52,10 @@ impl RpcSettings {
     pub fn fit(&self, route: RouteSettings) -> RouteSettings {
         /// Framing, an id, and the text around a result.
         const AROUND: usize = 64 * 1024;
-        let hard = route.outbox_soft + self.response_bytes_max + AROUND;
+        let hard = route.outbox_soft_bytes + self.response_bytes_max + AROUND;
         RouteSettings {
             message_bytes_max: self.request_bytes_max,
-            outbox_hard: route.outbox_hard.max(hard),
+            outbox_hard_bytes: route.outbox_hard_bytes.max(hard),
             ..route
         }
     }

@@ -152,9 +152,9 @@ impl Fixture {
             deflate: DeflateMode::Dedicated,
             deflate_bytes_min: 2000,
             message_bytes_max: 300_000,
-            outbox_low: 16 * 1024,
-            outbox_soft: 64 * 1024,
-            outbox_hard: 1024 * 1024,
+            outbox_low_bytes: 16 * 1024,
+            outbox_soft_bytes: 64 * 1024,
+            outbox_hard_bytes: 1024 * 1024,
             ..RouteSettings::default()
         };
         let mut reactor = Reactor::new(settings).unwrap();

@@ -369,5 +369,5 @@ fn route_settings() -> RouteSettings {
         fragment_timeout: NEVER,
         ..defaults
     };
-    RouteSettings { outbox_hard: route.outbox_hard_min(), ..route }
+    RouteSettings { outbox_hard_bytes: route.outbox_hard_min(), ..route }
 }

@@ -82,17 +82,19 @@ fn check_deadlines(deadlines: &[(&'static str, Duration)]) -> Result<(), Setting
 }
 
 impl RouteSettings {
-    /// The smallest `outbox_hard`: `outbox_soft` plus one message of maximum size. A service that
-    /// pauses reading at the soft limit then never gets `Refused`: an echo is lossless.
+    /// The smallest `outbox_hard_bytes`: `outbox_soft_bytes` plus one message of maximum size. A
+    /// service that pauses reading at the soft limit then never gets `Refused`: an echo is
+    /// lossless.
     pub fn outbox_hard_min(&self) -> usize {
-        self.outbox_soft
+        self.outbox_soft_bytes
             .saturating_add(self.message_bytes_max)
             .saturating_add(FRAME_HEADER_BYTES_MAX)
     }
 
     /// Checks ranges and relations.
     pub fn check(&self) -> Result<(), SettingsError> {
-        let (low, soft, hard) = (self.outbox_low, self.outbox_soft, self.outbox_hard);
+        let (low, soft, hard) =
+            (self.outbox_low_bytes, self.outbox_soft_bytes, self.outbox_hard_bytes);
         if !MESSAGE_BYTES_RANGE.contains(&self.message_bytes_max) {
             return Err(SettingsError::Message(self.message_bytes_max));
         }
@@ -151,16 +153,17 @@ pub enum SettingsError {
     },
     /// A prefix in `exempt` has more bits than its address.
     Prefix(Prefix),
-    /// `outbox_low` is not below `outbox_soft`: a drained outbox would still be congested.
+    /// `outbox_low_bytes` is not below `outbox_soft_bytes`: a drained outbox would still be
+    /// congested.
     LowNotBelowSoft {
-        /// `outbox_low`.
+        /// `outbox_low_bytes`.
         low: usize,
-        /// `outbox_soft`.
+        /// `outbox_soft_bytes`.
         soft: usize,
     },
-    /// `outbox_hard` leaves no room for a message of maximum size above the soft limit.
+    /// `outbox_hard_bytes` leaves no room for a message of maximum size above the soft limit.
     HardTooLow {
-        /// `outbox_hard`.
+        /// `outbox_hard_bytes`.
         hard: usize,
         /// [`RouteSettings::outbox_hard_min`].
         least: usize,
@@ -235,17 +238,17 @@ mod tests {
     #[test]
     fn output_limits_must_be_in_order() {
         assert_eq!(
-            route(|r| r.outbox_low = r.outbox_soft),
+            route(|r| r.outbox_low_bytes = r.outbox_soft_bytes),
             Err(SettingsError::LowNotBelowSoft { low: 256 << 10, soft: 256 << 10 })
         );
         let least = RouteSettings::default().outbox_hard_min();
         assert_eq!(least, (256 << 10) + (1 << 20) + 14);
-        assert_eq!(route(|r| r.outbox_hard = least), Ok(()));
+        assert_eq!(route(|r| r.outbox_hard_bytes = least), Ok(()));
         assert_eq!(
-            route(|r| r.outbox_hard = least - 1),
+            route(|r| r.outbox_hard_bytes = least - 1),
             Err(SettingsError::HardTooLow { hard: least - 1, least })
         );
-        assert!(route(|r| r.outbox_soft = usize::MAX).is_err(), "no overflow");
+        assert!(route(|r| r.outbox_soft_bytes = usize::MAX).is_err(), "no overflow");
     }
 
     #[test]
@@ -325,7 +328,7 @@ mod tests {
 
     #[test]
     fn errors_state_both_numbers() {
-        let error = route(|r| r.outbox_low = 300_000).unwrap_err().to_string();
+        let error = route(|r| r.outbox_low_bytes = 300_000).unwrap_err().to_string();
         assert!(error.contains("300000") && error.contains("262144"), "{error}");
     }
 }

@@ -11,11 +11,11 @@ pub struct RouteSettings {
     /// request body; beyond it 413.
     pub message_bytes_max: usize,
     /// Queued output above which `send` returns `Congested` and the grace time runs.
-    pub outbox_soft: usize,
+    pub outbox_soft_bytes: usize,
     /// Maximum of queued output: `send` returns `Refused` instead of exceeding it.
-    pub outbox_hard: usize,
+    pub outbox_hard_bytes: usize,
     /// Queued output below which a congested connection has drained: `on_drain` is called.
-    pub outbox_low: usize,
+    pub outbox_low_bytes: usize,
     /// How long a connection may stay above the soft limit.
     pub outbox_grace: Duration,
     /// What happens to a peer that reads too slowly.
@@ -56,9 +56,9 @@ impl Default for RouteSettings {
     fn default() -> RouteSettings {
         RouteSettings {
             message_bytes_max: 1024 * 1024,
-            outbox_soft: 256 * 1024,
-            outbox_hard: 2 * 1024 * 1024,
-            outbox_low: 64 * 1024,
+            outbox_soft_bytes: 256 * 1024,
+            outbox_hard_bytes: 2 * 1024 * 1024,
+            outbox_low_bytes: 64 * 1024,
             outbox_grace: Duration::from_secs(10),
             slow_policy: SlowPolicy::Close,
             fragment_timeout: Duration::from_secs(60),
@@ -93,7 +93,8 @@ pub enum DeflateMode {
 /// What happens to a peer that reads more slowly than messages are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlowPolicy {
-    /// Further messages are dropped and counted until its queue has drained below `outbox_low`.
+    /// Further messages are dropped and counted until its queue has drained below
+    /// `outbox_low_bytes`.
     Drop,
     /// It is closed with 1013: after the grace time above the soft limit, or at once at the hard
     /// limit.

@@ -43,7 +43,7 @@ impl GatewaySettings {
         let message_bytes_max =
             largest.clamp(settings.message_bytes_max, *MESSAGE_BYTES_RANGE.end());
         let settings = RouteSettings { message_bytes_max, ..settings };
-        RouteSettings { outbox_hard: settings.outbox_hard_min(), ..settings }
+        RouteSettings { outbox_hard_bytes: settings.outbox_hard_min(), ..settings }
     }
 
     /// The number of WebSocket connections to upstreams.

@@ -1,13 +1,13 @@
 //! Nodes notify each other of new blocks, over WebSockets between their P2P addresses.
 //!
-//! A node listens at `ws://P2P-ADDRESS/p2p` and connects to its boot peers there. Each side first sends
-//! `{"type":"hello","chainId":"0x849","chain":"NAME" or null,"node":"16 HEX DIGITS"}`, then, at once and
-//! whenever its chain grows, `{"type":"head","number":"0x10","hash":"0x.."}`. Peers of another chain are
-//! closed with 1008, messages of unknown type are ignored.
+//! A node listens at `ws://P2P-ADDRESS/p2p` and connects to its boot peers there. Each side first
+//! sends `{"type":"hello","chainId":"0x849","chain":"NAME" or null,"node":"16 HEX DIGITS"}`, then,
+//! at once and whenever its chain grows, `{"type":"head","number":"0x10","hash":"0x.."}`. Peers of
+//! another chain are closed with 1008, messages of unknown type are ignored.
 //!
-//! A notification only wakes the follower thread, which asks the leader for the blocks and checks them:
-//! a lost notification costs time, a forged one costs the leader one question, and neither can add,
-//! change or skip a block.
+//! A notification only wakes the follower thread, which asks the leader for the blocks and checks
+//! them: a lost notification costs time, a forged one costs the leader one question, and neither
+//! can add, change or skip a block.
 
 mod address;
 mod message;
@@ -57,9 +57,9 @@ pub fn peer_route(listener_group: u16) -> RouteSettings {
     RouteSettings {
         listener_group,
         message_bytes_max: MESSAGE_BYTES_MAX,
-        outbox_soft: OUTBOX_BYTES_MAX / 2,
-        outbox_low: OUTBOX_BYTES_MAX / 4,
-        outbox_hard: OUTBOX_BYTES_MAX,
+        outbox_soft_bytes: OUTBOX_BYTES_MAX / 2,
+        outbox_low_bytes: OUTBOX_BYTES_MAX / 4,
+        outbox_hard_bytes: OUTBOX_BYTES_MAX,
         ..RouteSettings::default()
     }
 }
@@ -186,7 +186,8 @@ impl Peers {
         Rc::clone(&self.counts)
     }
 
-    /// Notes the connection that is being made to a boot peer; without one, schedules the next lookup.
+    /// Notes the connection that is being made to a boot peer; without one, schedules the next
+    /// lookup.
     fn connecting(&mut self, cx: &mut Context<'_>, index: usize, conn: Option<ConnId>) {
         match conn {
             Some(conn) => {
