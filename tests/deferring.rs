@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weir::protocol::Message;
 use weir::reactor::settings::Settings;
-use weir::reactor::{CloseReason, ConnId, Context, Decision, Request, Service};
+use weir::reactor::{CloseReason, ConnId, Context, Decision, Service, UpgradeRequest};
 
 use crate::support::{Seen, Server, Watched, serving};
 
@@ -17,7 +17,12 @@ pub struct Deferring {
 }
 
 impl Service for Deferring {
-    fn on_request(&mut self, cx: &mut Context<'_>, conn: ConnId, _: &Request<'_>) -> Decision {
+    fn on_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        _: &UpgradeRequest<'_>,
+    ) -> Decision {
         let key = self.asked.len() as u64;
         self.asked.push(conn);
         cx.schedule(Duration::ZERO, key).unwrap();

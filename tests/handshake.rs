@@ -7,7 +7,7 @@ use std::time::Duration;
 use weir::protocol::Message;
 use weir::protocol::handshake::Refusal;
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, Decision, Page, Reactor, Request, Service};
+use weir::reactor::{ConnId, Context, Decision, Page, Reactor, Service, UpgradeRequest};
 use weir::services::{Echo, Rooms, rooms::RoomSettings};
 
 use crate::deferring::deferring;
@@ -104,7 +104,7 @@ fn is_caused_by_request(refusal: Refusal) -> bool {
 struct Panics;
 
 impl Service for Panics {
-    fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, _: &Request<'_>) -> Decision {
+    fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, _: &UpgradeRequest<'_>) -> Decision {
         panic!("on purpose");
     }
 

@@ -281,7 +281,7 @@ impl Service for Misnamed {
         &mut self,
         _: &mut Context<'_>,
         _: ConnId,
-        _: &weir::reactor::Request<'_>,
+        _: &weir::reactor::UpgradeRequest<'_>,
     ) -> Decision {
         Decision::Accept { protocol: Some(0) }
     }
@@ -316,7 +316,7 @@ impl Service for ClosesOnRequest {
         &mut self,
         cx: &mut Context<'_>,
         conn: ConnId,
-        request: &weir::reactor::Request<'_>,
+        request: &weir::reactor::UpgradeRequest<'_>,
     ) -> Decision {
         cx.close(conn, CloseCode::POLICY, "no");
         assert!(!self.panics, "on purpose");

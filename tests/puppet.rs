@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use weir::protocol::Message;
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{
-    CloseReason, ConnId, Context, Decision, MailReceiver, MailSender, More, Reactor, Request,
-    RouteId, Service,
+    CloseReason, ConnId, Context, Decision, MailReceiver, MailSender, More, Reactor, RouteId,
+    Service, UpgradeRequest,
 };
 
 use crate::support::{Client, DEADLINE, Server};
@@ -26,7 +26,7 @@ pub enum Report {
 }
 
 type Task = Box<dyn FnOnce(&mut Context<'_>) + Send>;
-type OnRequest = Box<dyn FnMut(&mut Context<'_>, ConnId, &Request<'_>) -> Decision + Send>;
+type OnRequest = Box<dyn FnMut(&mut Context<'_>, ConnId, &UpgradeRequest<'_>) -> Decision + Send>;
 type OnConn = Box<dyn FnMut(&mut Context<'_>, ConnId) + Send>;
 type OnMessage = Box<dyn FnMut(&mut Context<'_>, ConnId, Message<'_>) + Send>;
 type OnTimer = Box<dyn FnMut(&mut Context<'_>, u64) + Send>;
@@ -184,7 +184,7 @@ impl Service for Puppet {
         &mut self,
         cx: &mut Context<'_>,
         conn: ConnId,
-        request: &Request<'_>,
+        request: &UpgradeRequest<'_>,
     ) -> Decision {
         (self.on_request)(cx, conn, request)
     }

@@ -8,7 +8,7 @@ use weir::protocol::Message;
 use weir::protocol::handshake::{Refusal, Response};
 use weir::reactor::budget::HTTP_REQUESTS_MAX;
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, Decision, Page, PlainRequest, Reactor, Service};
+use weir::reactor::{ConnId, Context, Decision, HttpRequest, Page, Reactor, Service};
 use weir::services::TRY_IT_PAGE;
 
 use crate::support::{Client, DEADLINE, Server, TEXT, Watched, eventually, header, upgrade};
@@ -26,11 +26,11 @@ impl Service for Named {
         &["POST", "DELETE"]
     }
 
-    fn on_plain(
+    fn on_http(
         &mut self,
         cx: &mut Context<'_>,
         conn: ConnId,
-        request: &PlainRequest<'_>,
+        request: &HttpRequest<'_>,
     ) -> Option<Response> {
         if request.params.get("x") == Some("full") {
             cx.answer(conn, Decision::Refuse(Refusal::RouteFull));

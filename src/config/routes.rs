@@ -25,7 +25,7 @@ pub(crate) struct RouteConfig {
     /// rest.
     pub(crate) path: String,
     pub(crate) service: Service,
-    /// Whether a plain `GET` of the path returns the demo page.
+    /// Whether a `GET` of the path without upgrade returns the demo page.
     pub(crate) page: bool,
     pub(crate) settings: RouteSettings,
 }

@@ -33,7 +33,7 @@ pub mod limits {}
 
 #[doc = include_str!("tls.md")]
 ///
-/// [`Request::tls`]: crate::reactor::Request::tls
+/// [`UpgradeRequest::tls`]: crate::reactor::UpgradeRequest::tls
 pub mod tls {}
 
 #[doc = include_str!("compression.md")]

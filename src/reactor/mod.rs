@@ -58,7 +58,7 @@ pub use self::api::id::{ConnId, RouteId, ServiceId};
 pub use self::api::outcome::{Decision, More, SendOutcome};
 pub use self::api::publish::{Filter, Payload, PublishOptions, Published, Target};
 pub use self::api::record::{Metadata, MetadataFull, Record, Traffic};
-pub use self::api::request::{Params, PlainRequest, Request};
+pub use self::api::request::{HttpRequest, Params, UpgradeRequest};
 pub use self::api::route::{Page, PatternError, RouteError};
 pub use self::api::service::Service;
 pub use self::api::throttle::{Outstanding, Throttle};

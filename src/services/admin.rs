@@ -15,8 +15,8 @@ use crate::protocol::Message;
 use crate::protocol::handshake::{self, Refusal, Response};
 use crate::reactor::settings::Settings;
 use crate::reactor::{
-    CloseReason, ConnId, Context, Decision, Metric, Metrics, Occupancy, PlainRequest, Request,
-    Service, Time,
+    CloseReason, ConnId, Context, Decision, HttpRequest, Metric, Metrics, Occupancy, Service, Time,
+    UpgradeRequest,
 };
 
 pub use self::samples::Samples;
@@ -158,11 +158,11 @@ impl Service for Admin {
         &["GET", "HEAD"]
     }
 
-    fn on_plain(
+    fn on_http(
         &mut self,
         cx: &mut Context<'_>,
         _: ConnId,
-        request: &PlainRequest<'_>,
+        request: &HttpRequest<'_>,
     ) -> Option<Response> {
         Some(match request.http.path() {
             METRICS => self.metrics(cx, request.http),
@@ -172,7 +172,7 @@ impl Service for Admin {
         })
     }
 
-    fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, _: &Request<'_>) -> Decision {
+    fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, _: &UpgradeRequest<'_>) -> Decision {
         Decision::Respond(Response::text(404, "this path does not serve WebSocket"))
     }
 

@@ -15,8 +15,8 @@ use self::histories::{Histories, Limits};
 use crate::protocol::handshake::{Refusal, Response};
 use crate::protocol::{CloseCode, Message, SharedFrame};
 use crate::reactor::{
-    CloseReason, ConnId, ConnMap, Context, Decision, PublishOptions, Request, SendOutcome, Service,
-    Target,
+    CloseReason, ConnId, ConnMap, Context, Decision, PublishOptions, SendOutcome, Service, Target,
+    UpgradeRequest,
 };
 
 /// Maximum length of a room's name in bytes.
@@ -176,7 +176,7 @@ impl Service for Rooms {
         &mut self,
         cx: &mut Context<'_>,
         conn: ConnId,
-        request: &Request<'_>,
+        request: &UpgradeRequest<'_>,
     ) -> Decision {
         let name = request.params.get("name").unwrap_or_default();
         if name.is_empty() || name.len() > NAME_BYTES_MAX {

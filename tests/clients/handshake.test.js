@@ -27,7 +27,7 @@ test('another version is refused with 426 and the version that is spoken', TIMEO
     error.status === 426 && error.headers['sec-websocket-version'] === '13');
 });
 
-test('a plain request for a room is refused with 426', TIMEOUT, async () => {
+test('an HTTP request without upgrade for a room is refused with 426', TIMEOUT, async () => {
   const response = await fetch(`${weir.http}/rooms/a`, { signal: AbortSignal.timeout(10_000) });
   assert.equal(response.status, 426);
   await response.arrayBuffer();

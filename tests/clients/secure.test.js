@@ -87,7 +87,7 @@ for (const library of ['websockets', 'aiohttp']) {
   }
 }
 
-test('curl: the page by https, and a 400 in plain text without it', TIMEOUT, async () => {
+test('curl: the page by https, and a 400 in plaintext without it', TIMEOUT, async () => {
   const { stdout: page } = await run('curl', ['-sS', '--fail', '--max-time', '10', '--cacert', file('ca.pem'), `${weir.http}/`]);
   assert.match(page, /<html/);
   const plain = weir.http.replace('https', 'http');

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 use weir::protocol::Message;
 use weir::protocol::handshake::Response;
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, Page, PlainRequest, Service};
+use weir::reactor::{ConnId, Context, HttpRequest, Page, Service};
 use weir::services::Echo;
 
 use crate::support::{Client, DEADLINE, Server, upgrade};
@@ -18,11 +18,11 @@ impl Service for Status {
         &["GET", "HEAD"]
     }
 
-    fn on_plain(
+    fn on_http(
         &mut self,
         _: &mut Context<'_>,
         _: ConnId,
-        request: &PlainRequest<'_>,
+        request: &HttpRequest<'_>,
     ) -> Option<Response> {
         let x = request.params.get("x").unwrap_or_default();
         Some(Response::text(200, format!("{} {x}", request.http.path())))

@@ -53,7 +53,7 @@ fn a_deferred_request_is_accepted_later_and_keeps_what_was_sent_meanwhile() {
 }
 
 #[test]
-fn a_deferred_request_is_answered_in_plain_http() {
+fn a_deferred_upgrade_can_get_an_http_response() {
     let (_server, strings, mut client, id) = deferred(Settings::default(), b"");
     strings.run(move |cx| cx.answer(id, teapot()));
     let head = client.head();
@@ -202,4 +202,21 @@ fn a_subprotocol_that_the_service_has_not_is_none() {
     );
     let id = strings.opened();
     assert!(strings.run(move |cx| cx.record(id).unwrap().protocol.is_none()));
+}
+
+#[test]
+fn a_service_sees_all_headers_in_order() {
+    let (mut puppet, _strings) = Puppet::new();
+    puppet.on_request = Box::new(|_, _, request| {
+        let all = request.http.all_headers();
+        let added = all.skip_while(|(name, _)| *name != "X-First");
+        let lines = added.map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value)));
+        Decision::Respond(Response::text(403, lines.collect::<Vec<_>>().join("\n")))
+    });
+    let server = puppet.serve_plain();
+    let mut client = Client::tcp(server.address);
+    client.raw(upgrade("/", "X-First: 1\r\ncookie: a\r\nCookie:  b \r\nx-first: 2\r\n").as_bytes());
+    let (head, body) = client.answer();
+    assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+    assert_eq!(String::from_utf8(body).unwrap(), "X-First=1\ncookie=a\nCookie=b\nx-first=2");
 }

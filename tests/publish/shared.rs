@@ -8,7 +8,7 @@ use std::time::Duration;
 use weir::protocol::handshake::Response;
 use weir::protocol::{Message, Piece};
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, Decision, Request, Service, Target};
+use weir::reactor::{ConnId, Context, Decision, Service, Target, UpgradeRequest};
 
 use super::batches::{by_hand, clients};
 use super::selection::report;
@@ -20,7 +20,7 @@ const LONG: Duration = Duration::from_secs(3600);
 struct Deferring(Rc<RefCell<Vec<ConnId>>>);
 
 impl Service for Deferring {
-    fn on_request(&mut self, _: &mut Context<'_>, id: ConnId, _: &Request<'_>) -> Decision {
+    fn on_request(&mut self, _: &mut Context<'_>, id: ConnId, _: &UpgradeRequest<'_>) -> Decision {
         self.0.borrow_mut().push(id);
         Decision::Defer
     }

@@ -9,7 +9,9 @@ use weir::protocol::Message;
 use weir::reactor::settings::{
     ClientCertificates, RouteSettings, Settings, TlsSettings, TlsVersion,
 };
-use weir::reactor::{ConnId, Context, Decision, Reactor, Request, Service, TlsError, TlsInfo};
+use weir::reactor::{
+    ConnId, Context, Decision, Reactor, Service, TlsError, TlsInfo, UpgradeRequest,
+};
 use weir_authority::{Authority, Files, Kind};
 
 use super::{agreed, certificate, connect, identified, refused, settings, trusting, watched};
@@ -84,7 +86,12 @@ fn a_certificate_has_an_algorithm_that_the_client_supports() {
 struct Asking(Sender<Option<TlsInfo>>);
 
 impl Service for Asking {
-    fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, request: &Request<'_>) -> Decision {
+    fn on_request(
+        &mut self,
+        _: &mut Context<'_>,
+        _: ConnId,
+        request: &UpgradeRequest<'_>,
+    ) -> Decision {
         self.0.send(request.tls.cloned()).unwrap();
         Decision::Accept { protocol: None }
     }

@@ -91,6 +91,12 @@ pub(super) fn append(
 pub(super) struct Fields<'a>(pub(super) &'a [httparse::Header<'a>]);
 
 impl<'a> Fields<'a> {
+    /// Every field, in order, with the name as received.
+    pub(super) fn all(self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        let Fields(headers) = self;
+        headers.iter().map(|header| (header.name, header.value))
+    }
+
     /// Every value of `name`, in order.
     pub(super) fn values<'n>(self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let Fields(headers) = self;

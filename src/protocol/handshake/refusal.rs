@@ -97,7 +97,7 @@ refusals! {
     Body = 413 "body" "request must not have a body";
     /// A version of the protocol other than 13 (RFC 6455, 4.4).
     VersionUnsupported = 426 "version_unsupported" "Sec-WebSocket-Version must be 13";
-    /// A plain HTTP request to a path that serves WebSocket only.
+    /// An HTTP request without upgrade to a path that serves WebSocket only.
     UpgradeRequired = 426 "upgrade_required" "this path speaks WebSocket";
     /// The limit of connections from this address is reached.
     AddressFull = 429 "address_full" "too many requests";

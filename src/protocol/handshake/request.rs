@@ -131,6 +131,12 @@ impl<'a> Request<'a> {
         self.headers(name).next()
     }
 
+    /// All headers in the order in which they arrived: names as sent, values trimmed. Values are bytes,
+    /// since they need not be UTF-8.
+    pub fn all_headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        self.fields.all()
+    }
+
     /// All values of the header `name` that are UTF-8, in order.
     pub fn headers<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         self.fields.values(name).filter_map(|value| std::str::from_utf8(value).ok())
@@ -260,6 +266,25 @@ mod tests {
         let latin = b"GET / HTTP/1.1\r\nHost: a\r\nX-A: caf\xe9\r\nX-A: b\r\n\r\n";
         let request = Request::parse(latin, &mut slots).unwrap();
         assert_eq!(request.headers("X-A").collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn all_headers_keep_their_order_and_their_spelling() {
+        let mut slots = EMPTY_SLOTS;
+        let head =
+            b"GET / HTTP/1.1\r\nHost: a\r\nx-A:  1 \r\nCookie: caf\xe9\r\nX-a: 2\r\nempty:\r\n\r\n";
+        let request = Request::parse(head, &mut slots).unwrap();
+        let expected: [(&str, &[u8]); 5] =
+            [("Host", b"a"), ("x-A", b"1"), ("Cookie", b"caf\xe9"), ("X-a", b"2"), ("empty", b"")];
+        assert_eq!(request.all_headers().collect::<Vec<_>>(), expected);
+        // Borrowed from the received bytes: nothing was copied.
+        let received = head.as_ptr_range();
+        let is_received = |part: &[u8]| part.is_empty() || received.contains(&part.as_ptr());
+        assert!(
+            request
+                .all_headers()
+                .all(|(name, value)| { is_received(name.as_bytes()) && is_received(value) })
+        );
     }
 
     #[test]

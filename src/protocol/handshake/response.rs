@@ -1,4 +1,4 @@
-//! Writes the server's responses: the 101 that opens a WebSocket, and plain HTTP responses.
+//! Writes the server's responses: the 101 that opens a WebSocket, and all other HTTP responses.
 //!
 //! No bytes from a client are written except for the digest of its key. Headers from a service are
 //! validated when they are set.
@@ -73,7 +73,7 @@ impl From<Vec<Piece>> for Body {
     }
 }
 
-/// A plain HTTP response.
+/// An HTTP response other than the 101.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     status: u16,
@@ -99,7 +99,7 @@ impl Response {
         }
     }
 
-    /// A plain-text response.
+    /// A text response.
     pub fn text(status: u16, body: impl Into<Cow<'static, str>>) -> Response {
         let body: Cow<'static, [u8]> = match body.into() {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),

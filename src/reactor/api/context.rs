@@ -259,7 +259,7 @@ impl<'a> Context<'a> {
 
     /// Responds to a deferred request: one for which
     /// [`on_request`](crate::reactor::Service::on_request) returned [`Decision::Defer`], or
-    /// [`on_plain`](crate::reactor::Service::on_plain) returned `None`. The latter accepts only
+    /// [`on_http`](crate::reactor::Service::on_http) returned `None`. The latter accepts only
     /// [`Decision::Respond`], since there is no upgrade to accept. Deferring again changes nothing,
     /// and neither does a response to a client that has gone.
     pub fn answer(&mut self, conn: ConnId, decision: Decision) {

@@ -8,7 +8,7 @@ use crate::protocol::handshake;
 
 /// An upgrade request, for a service.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct UpgradeRequest<'a> {
     /// The request head: path, query, headers.
     pub http: &'a handshake::Request<'a>,
     /// The values of the route's parameters.
@@ -24,7 +24,7 @@ pub struct Request<'a> {
 
 /// An HTTP request without upgrade, for a service.
 #[derive(Debug, Clone, Copy)]
-pub struct PlainRequest<'a> {
+pub struct HttpRequest<'a> {
     /// The request head: method, path, query, headers.
     pub http: &'a handshake::Request<'a>,
     /// The values of the route's parameters.

@@ -10,7 +10,7 @@ use super::close_reason::CloseReason;
 use super::context::Context;
 use super::id::ConnId;
 use super::outcome::{Decision, More};
-use super::request::{PlainRequest, Request};
+use super::request::{HttpRequest, UpgradeRequest};
 use crate::protocol::Message;
 use crate::protocol::handshake::Response;
 
@@ -36,7 +36,7 @@ pub trait Service {
         &mut self,
         cx: &mut Context<'_>,
         conn: ConnId,
-        request: &Request<'_>,
+        request: &UpgradeRequest<'_>,
     ) -> Decision {
         let _ = (cx, conn);
         Decision::Accept { protocol: request.protocol }
@@ -51,11 +51,11 @@ pub trait Service {
     /// its whole body. `None` defers the response to [`Context::answer`]. Until then
     /// [`on_close`](Service::on_close) reports the end of the client, and
     /// [`is_busy`](Service::is_busy) should return true.
-    fn on_plain(
+    fn on_http(
         &mut self,
         cx: &mut Context<'_>,
         conn: ConnId,
-        request: &PlainRequest<'_>,
+        request: &HttpRequest<'_>,
     ) -> Option<Response> {
         let _ = (cx, conn, request);
         Some(Response::text(501, "not implemented"))

@@ -20,7 +20,7 @@ impl Connection {
                 let handshake = cold.and_then(|cold| cold.handshake.as_deref());
                 let since = handshake.map_or(self.opened, |handshake| handshake.since);
                 let is_answered_later = self.phase == Phase::Deferred
-                    && handshake.is_some_and(|handshake| handshake.plain.is_some());
+                    && handshake.is_some_and(|handshake| handshake.pending_http.is_some());
                 let patience = if is_answered_later {
                     HTTP_ANSWER_TIMEOUT
                 } else {

@@ -29,7 +29,7 @@ pub(crate) struct Handshake {
     /// The received part of a request body; its head is in `head`.
     pub(crate) body: Option<PartialBody>,
     /// A request without upgrade whose response is deferred.
-    pub(crate) plain: Option<Plain>,
+    pub(crate) pending_http: Option<PendingHttp>,
     /// The prepared 101 response, until the service has decided.
     pub(crate) deferred: Option<Deferred>,
     /// Client role: our request, and the expected response.
@@ -47,7 +47,7 @@ impl Handshake {
             origin: None,
             listener_group: 0,
             body: None,
-            plain: None,
+            pending_http: None,
             deferred: None,
             awaited: None,
         }
@@ -59,12 +59,12 @@ impl Handshake {
 
     /// Whether the client waits for a response or will: only a client that got one may be silent.
     pub(crate) fn awaits_answer(&self) -> bool {
-        self.answered == 0 || !self.head.is_empty() || self.plain.is_some()
+        self.answered == 0 || !self.head.is_empty() || self.pending_http.is_some()
     }
 
     /// Whether the pending response has no body.
     pub(crate) fn is_head_only(&self) -> bool {
-        self.plain.as_ref().is_some_and(Plain::is_head_only)
+        self.pending_http.as_ref().is_some_and(PendingHttp::is_head_only)
     }
 }
 
@@ -92,18 +92,22 @@ impl PartialBody {
     }
 }
 
-/// What the response needs to know of its request.
+/// An HTTP request without upgrade whose response is pending: what the response depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Plain {
+pub(crate) struct PendingHttp {
     pub(crate) head_only: bool,
     /// The client supports a further request on this connection.
     pub(crate) keep_alive: bool,
     pub(crate) cors: Cors,
 }
 
-impl Plain {
-    pub(crate) fn of(request: &Request<'_>, cors: Cors) -> Plain {
-        Plain { head_only: request.method() == "HEAD", keep_alive: request.keep_alive(), cors }
+impl PendingHttp {
+    pub(crate) fn of(request: &Request<'_>, cors: Cors) -> PendingHttp {
+        PendingHttp {
+            head_only: request.method() == "HEAD",
+            keep_alive: request.keep_alive(),
+            cors,
+        }
     }
 
     /// Whether the response has no body (RFC 9110, 9.3.2).

@@ -16,8 +16,8 @@ use crate::reactor::api::budget::{HTTP_REQUESTS_MAX, SHARE_BYTES_MIN};
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
 use crate::reactor::api::outcome::Decision;
-use crate::reactor::api::request::{Params, PlainRequest};
-use crate::reactor::conn::handshake::{PartialBody, Plain};
+use crate::reactor::api::request::{HttpRequest, Params};
+use crate::reactor::conn::handshake::{PartialBody, PendingHttp};
 use crate::reactor::conn::phase::{Phase, Registration};
 use crate::reactor::core::Core;
 use crate::reactor::parts::cors::Cors;
@@ -28,7 +28,7 @@ use crate::reactor::parts::shared::Bytes;
 impl Reactor {
     /// Handles a request without upgrade; `rest` is the input after its head. Returns the number of
     /// bytes of `rest` that belong to its body.
-    pub(crate) fn take_plain_request(
+    pub(crate) fn take_http_request(
         &mut self,
         id: ConnId,
         request: &Request<'_>,
@@ -40,7 +40,7 @@ impl Reactor {
         };
         let (listener_group, refused) = (handshake.listener_group, handshake.refused);
         let found =
-            self.core.router.find_plain(Destination::of(listener_group, request), request.method());
+            self.core.router.find_http(Destination::of(listener_group, request), request.method());
         let Some((route, params)) = found else {
             return self.core.answer_without_service(id, listener_group, request).map(|()| 0);
         };
@@ -54,13 +54,13 @@ impl Reactor {
         if let Framing::Length(len) = framing
             && let Some(body) = usize::try_from(len).ok().and_then(|len| rest.get(..len))
         {
-            self.call_on_plain(id, request, route, &params, body)?;
+            self.call_on_http(id, request, route, &params, body)?;
             return Ok(body.len());
         }
         let mut bytes = Vec::new();
         let taken = decoder.decode(rest, &mut bytes)?;
         if decoder.is_complete() {
-            self.call_on_plain(id, request, route, &params, &bytes)?;
+            self.call_on_http(id, request, route, &params, &bytes)?;
         } else {
             let head_only = request.method() == "HEAD";
             self.core.await_body(id, request, head, PartialBody { decoder, bytes, head_only });
@@ -100,16 +100,14 @@ impl Reactor {
         let request = Request::parse(head, &mut slots)?;
         let handshake = self.core.conns.get_mut(id).and_then(|conn| conn.handshake());
         let listener_group = handshake.map_or(0, |handshake| handshake.listener_group);
-        let found = self
-            .core
-            .router
-            .find_plain(Destination::of(listener_group, &request), request.method());
+        let found =
+            self.core.router.find_http(Destination::of(listener_group, &request), request.method());
         let (route, params) = found.ok_or(Refusal::NotFound)?;
-        self.call_on_plain(id, &request, route, &params, body)
+        self.call_on_http(id, &request, route, &params, body)
     }
 
     /// Passes a complete request to its service.
-    fn call_on_plain(
+    fn call_on_http(
         &mut self,
         id: ConnId,
         request: &Request<'_>,
@@ -118,7 +116,7 @@ impl Reactor {
         body: &[u8],
     ) -> Result<(), Refusal> {
         let service = self.core.router.service(route);
-        let plain = Plain::of(request, Cors::of(self.core.router.settings(route), request));
+        let pending = PendingHttp::of(request, Cors::of(self.core.router.settings(route), request));
         let Some(conn) = self.core.conns.get_mut(id) else {
             return Ok(());
         };
@@ -127,17 +125,17 @@ impl Reactor {
         conn.path = self.core.router.intern(route, request.path());
         // Set first, so that a response from within the handler finds it.
         if let Some(handshake) = conn.handshake() {
-            handshake.plain = Some(plain.clone());
+            handshake.pending_http = Some(pending.clone());
         }
         let peer = conn.peer.into();
         let tls = conn.session().map(|session| session.info());
-        let asked = PlainRequest { http: request, params, body, peer, tls: tls.as_ref() };
+        let http_request = HttpRequest { http: request, params, body, peer, tls: tls.as_ref() };
         let answer = self
-            .call(service, |service, cx| service.on_plain(cx, id, &asked))
+            .call(service, |service, cx| service.on_http(cx, id, &http_request))
             .ok_or(Refusal::Internal)?;
         match answer {
-            Some(response) => self.core.respond(id, plain, response),
-            None => self.core.defer_plain(id),
+            Some(response) => self.core.respond(id, pending, response),
+            None => self.core.defer_http(id),
         }
         Ok(())
     }
@@ -169,7 +167,7 @@ impl Core {
     }
 
     /// Defers the response. If the client ends before it, the service gets `on_close`.
-    fn defer_plain(&mut self, id: ConnId) {
+    fn defer_http(&mut self, id: ConnId) {
         let now = self.now;
         if let Some(conn) = self.conns.get_mut(id)
             && conn.phase == Phase::Handshake
@@ -184,17 +182,17 @@ impl Core {
     }
 
     /// Carries out a service's decision on a deferred request.
-    pub(crate) fn answer_late(&mut self, id: ConnId, plain: Plain, decision: Decision) {
+    pub(crate) fn answer_late(&mut self, id: ConnId, pending: PendingHttp, decision: Decision) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.set_registration(Registration::Admitted);
             conn.phase = Phase::Handshake;
         }
         match decision {
-            Decision::Respond(response) => self.respond(id, plain, response),
-            Decision::Refuse(refusal) => self.refuse(id, refusal, plain.head_only),
+            Decision::Respond(response) => self.respond(id, pending, response),
+            Decision::Refuse(refusal) => self.refuse(id, refusal, pending.head_only),
             // Without an upgrade there is nothing to accept.
             Decision::Accept { .. } | Decision::Defer => {
-                self.refuse(id, Refusal::Internal, plain.head_only);
+                self.refuse(id, Refusal::Internal, pending.head_only);
             }
         }
         self.arm(id);
@@ -202,8 +200,8 @@ impl Core {
     }
 
     /// Queues a response, and keeps the connection open if client and service agree.
-    pub(crate) fn respond(&mut self, id: ConnId, plain: Plain, mut response: Response) {
-        plain.cors.add_to(&mut response);
+    pub(crate) fn respond(&mut self, id: ConnId, pending: PendingHttp, mut response: Response) {
+        pending.cors.add_to(&mut response);
         let is_closed = self.admission.is_closed();
         let now = self.now;
         let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.phase == Phase::Handshake)
@@ -215,22 +213,22 @@ impl Core {
         let Some(handshake) = conn.handshake() else {
             return;
         };
-        handshake.plain = None;
+        handshake.pending_http = None;
         handshake.answered += 1;
         handshake.since = now;
-        let wished = plain.keep_alive && handshake.answered < HTTP_REQUESTS_MAX && !is_closed;
+        let wished = pending.keep_alive && handshake.answered < HTTP_REQUESTS_MAX && !is_closed;
         let wished = if wished { Connection::KeepAlive } else { Connection::Close };
         let connection = response.connection(wished);
-        let body_len = response.body_len(plain.head_only);
+        let body_len = response.body_len(pending.head_only);
         if !is_operator && !self.outboxes.allows(held, body_len) {
             self.metrics.buffered_refused += 1;
-            return self.refuse(id, Refusal::OutOfResources, plain.head_only);
+            return self.refuse(id, Refusal::OutOfResources, pending.head_only);
         }
         self.metrics.http_answered += 1;
         if (400..500).contains(&response.status()) {
             self.log_refused_by_service(id, &response);
         }
-        self.queue_response(id, &response, connection, plain.head_only);
+        self.queue_response(id, &response, connection, pending.head_only);
         if connection == Connection::Close {
             self.end_http(id, CloseReason::HttpDone);
         }

@@ -6,7 +6,7 @@
 use crate::protocol::handshake::{Refusal, Request, Response};
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::route::Page;
-use crate::reactor::conn::handshake::Plain;
+use crate::reactor::conn::handshake::PendingHttp;
 use crate::reactor::core::Core;
 use crate::reactor::parts::cors::Cors;
 use crate::reactor::parts::destination::Destination;
@@ -28,7 +28,7 @@ impl Core {
         if let Some(refused) = handshake.and_then(|handshake| handshake.refused) {
             return Err(refused);
         }
-        self.respond(id, Plain::of(request, Cors::Off), response);
+        self.respond(id, PendingHttp::of(request, Cors::Off), response);
         Ok(())
     }
 
@@ -62,7 +62,7 @@ impl Core {
         let mut response = Response::text(204, "");
         response.add("Allow", &allowed.join(", "));
         let wished = request.header("Access-Control-Request-Method");
-        let found = wished.and_then(|method| self.router.find_plain(to, method));
+        let found = wished.and_then(|method| self.router.find_http(to, method));
         if let Some((route, _)) = found {
             let methods = self.router.methods(self.router.service(route));
             let cors = Cors::of(self.router.settings(route), request);

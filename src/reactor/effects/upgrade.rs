@@ -15,7 +15,7 @@ use crate::reactor::api::budget::HEAD_WORK;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
 use crate::reactor::api::outcome::Decision;
-use crate::reactor::api::request::{Params, Request};
+use crate::reactor::api::request::{Params, UpgradeRequest};
 use crate::reactor::conn::handshake::Deferred;
 use crate::reactor::conn::phase::{Input, Phase, Registration};
 use crate::reactor::core::Core;
@@ -93,7 +93,7 @@ impl Reactor {
             self.core.check_host(id, &request)?;
             match request.is_upgrade() {
                 true => self.take_upgrade(id, &request).map(|()| 0),
-                false => self.take_plain_request(id, &request, head, rest),
+                false => self.take_http_request(id, &request, head, rest),
             }
         });
         taken.unwrap_or_else(|refusal| {
@@ -138,7 +138,7 @@ impl Reactor {
         let peer = conn.peer.into();
         let tls = conn.session().map(|session| session.info());
 
-        let request = Request {
+        let request = UpgradeRequest {
             http: request,
             params: &routed.params,
             protocol: routed.protocol,
@@ -176,8 +176,8 @@ impl Reactor {
         let Some(handshake) = conn.handshake() else {
             return;
         };
-        if let Some(plain) = handshake.plain.take() {
-            return self.core.answer_late(id, plain, decision);
+        if let Some(pending) = handshake.pending_http.take() {
+            return self.core.answer_late(id, pending, decision);
         }
         let Some(deferred) = handshake.deferred else {
             return;

@@ -154,11 +154,7 @@ impl Router {
     }
 
     /// The route to a service that answers HTTP requests with this method.
-    pub(crate) fn find_plain(
-        &self,
-        to: Destination<'_>,
-        method: &str,
-    ) -> Option<(RouteId, Params)> {
+    pub(crate) fn find_http(&self, to: Destination<'_>, method: &str) -> Option<(RouteId, Params)> {
         let answers = |id: &RouteId| self.methods(self.service(*id)).contains(&method);
         self.find(to).find(|(id, _)| answers(id))
     }
@@ -244,7 +240,7 @@ mod tests {
             let found: Vec<_> = router.find(to).map(|(id, _)| id.index()).collect();
             assert_eq!((found, router.refuses_host(to)), (vec![route], false), "{host}");
             assert_eq!(router.page(to).is_some(), route < 2, "{host}");
-            assert_eq!(router.find_plain(to, "POST").is_some(), route == 2, "{host}");
+            assert_eq!(router.find_http(to, "POST").is_some(), route == 2, "{host}");
         }
         for host in [Some("evil.example"), None] {
             let to = to("/a", host);

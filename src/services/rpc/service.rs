@@ -17,7 +17,7 @@ use super::wire::reply::Reply;
 use crate::protocol::Message;
 use crate::protocol::handshake::{self, Refusal, Response};
 use crate::reactor::{
-    CloseReason, ConnId, Context, Decision, More, PlainRequest, Request, Service,
+    CloseReason, ConnId, Context, Decision, HttpRequest, More, Service, UpgradeRequest,
 };
 use crate::upstream::upstream_counts::add;
 
@@ -154,18 +154,23 @@ impl<B: Backend> Service for Rpc<B> {
         self.backend.start(cx);
     }
 
-    fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, request: &Request<'_>) -> Decision {
+    fn on_request(
+        &mut self,
+        _: &mut Context<'_>,
+        _: ConnId,
+        request: &UpgradeRequest<'_>,
+    ) -> Decision {
         if self.counts.connections_now.get() >= self.settings.connections_max as u64 {
             return Decision::Refuse(Refusal::RouteFull);
         }
         Decision::Accept { protocol: request.protocol }
     }
 
-    fn on_plain(
+    fn on_http(
         &mut self,
         cx: &mut Context<'_>,
         conn: ConnId,
-        request: &PlainRequest<'_>,
+        request: &HttpRequest<'_>,
     ) -> Option<Response> {
         if !is_json(request.http) {
             return Some(Response::text(415, "Content-Type must be application/json"));

@@ -28,7 +28,7 @@ use crate::protocol::{CloseCode, Message};
 use crate::reactor::settings::RouteSettings;
 use crate::reactor::{
     CloseReason, ConnId, ConnMap, Context, Decision, MailReceiver, MailSender, More,
-    PublishOptions, Request, RouteId, Service, Target,
+    PublishOptions, RouteId, Service, Target, UpgradeRequest,
 };
 use crate::services::rpc::wire::hex::Word;
 use crate::upstream::backoff::Backoff;
@@ -306,7 +306,12 @@ impl Service for Peers {
         }
     }
 
-    fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, request: &Request<'_>) -> Decision {
+    fn on_request(
+        &mut self,
+        _: &mut Context<'_>,
+        _: ConnId,
+        request: &UpgradeRequest<'_>,
+    ) -> Decision {
         if self.inbound() >= INBOUND_PEERS_MAX {
             return Decision::Respond(Response::text(503, "too many peers"));
         }

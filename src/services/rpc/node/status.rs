@@ -12,7 +12,7 @@ use serde_json::json;
 use super::Role;
 use crate::protocol::Message;
 use crate::protocol::handshake::Response;
-use crate::reactor::{ConnId, Context, PlainRequest, Service};
+use crate::reactor::{ConnId, Context, HttpRequest, Service};
 use crate::services::rpc::counts::Counts;
 use crate::services::rpc::wire::hex::Quantity;
 
@@ -79,11 +79,11 @@ impl Service for Health {
         &["GET", "HEAD"]
     }
 
-    fn on_plain(
+    fn on_http(
         &mut self,
         cx: &mut Context<'_>,
         _: ConnId,
-        request: &PlainRequest<'_>,
+        request: &HttpRequest<'_>,
     ) -> Option<Response> {
         let Health { status, counts } = self;
         let reason = if cx.occupancy().is_draining {

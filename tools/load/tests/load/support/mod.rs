@@ -17,7 +17,7 @@ use weir::reactor::settings::{
     CertificateFiles, ListenSettings, RouteSettings, Settings, TlsSettings,
 };
 use weir::reactor::{
-    ConnId, Context, Decision, Handle, Metrics, Reactor, Request, SendOutcome, Service,
+    ConnId, Context, Decision, Handle, Metrics, Reactor, SendOutcome, Service, UpgradeRequest,
 };
 use weir::services::Rooms;
 use weir::services::rooms::RoomSettings;
@@ -187,7 +187,12 @@ impl Service for Demanding {
         &["tea"]
     }
 
-    fn on_request(&mut self, _: &mut Context<'_>, _: ConnId, request: &Request<'_>) -> Decision {
+    fn on_request(
+        &mut self,
+        _: &mut Context<'_>,
+        _: ConnId,
+        request: &UpgradeRequest<'_>,
+    ) -> Decision {
         let has = |name, value| request.http.header(name) == Some(value);
         if has("X-Sugar", "two") && has("Origin", "http://here") && request.protocol == Some(0) {
             Decision::Accept { protocol: Some(0) }
