@@ -37,19 +37,19 @@ const PORT_OFFSET: u16 = 8000;
 /// # Errors
 /// The server could not start, or its loop failed.
 pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
-    config.log.install();
+    config.server.log.install();
     for note in config.notes() {
         info!("{note}");
     }
-    if let Some(cpu) = config.pin {
+    if let Some(cpu) = config.server.pin {
         pin(cpu)?;
     }
     let sockets = config.networks.iter().map(|network| network.gateway.http_sockets_max());
     let needs = Needs {
-        listeners: config.listen.iter().chain(&config.admin).count(),
+        listeners: config.server.listen.iter().chain(&config.server.admin).count(),
         upstream_sockets: sockets.sum(),
     };
-    let settings = fit_to_descriptors(&config.settings, needs);
+    let settings = fit_to_descriptors(&config.server.settings, needs);
     let mut reactor = Reactor::new(settings.clone())?;
     // Before certificates are read: a later SIGHUP then reloads them in the first turn.
     handle_signals(&mut reactor)?;
@@ -57,17 +57,17 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     for route in &config.routes {
         add_route(&mut reactor, route)?;
     }
-    if let Some(tls) = &config.tls {
+    if let Some(tls) = &config.server.tls {
         reactor.set_tls(tls.clone())?;
     }
     let mut sources: Vec<Box<dyn Source>> = vec![Box::new(ProcessSource::new())];
     for network in &config.networks {
         sources.push(Box::new(add_network(&mut reactor, network)?));
     }
-    if config.admin.is_some() {
+    if config.server.admin.is_some() {
         add_admin(&mut reactor, sources)?;
     }
-    let address = listen(&mut reactor, &config.listen, config.admin.as_ref())?;
+    let address = listen(&mut reactor, &config.server.listen, config.server.admin.as_ref())?;
     log_start(page_url(config, address).as_deref(), &settings);
     reactor.run()?;
     if let Some(report) = reactor.turn_report() {
@@ -141,7 +141,7 @@ fn listen(
 /// The URL of the first route with a page, at the first listener.
 fn page_url(config: &Config, address: Option<SocketAddr>) -> Option<String> {
     let route = config.routes.iter().find(|route| route.page)?;
-    let scheme = if config.listen.first()?.secure { "https" } else { "http" };
+    let scheme = if config.server.listen.first()?.secure { "https" } else { "http" };
     Some(format!("{scheme}://{}{}", address?, route.path))
 }
 

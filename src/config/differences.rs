@@ -24,7 +24,7 @@ impl Config {
         let Ok(usual) = Config::merge(File::default(), Layer::new(), Layer::new()) else {
             return Vec::new();
         };
-        let server = |config: &Config| table(&ServerOptions::new(config));
+        let server = |config: &Config| table(&ServerOptions::new(&config.server));
         let mut lines = differing(&server(self), &server(&usual), "", &[]);
         for route in &self.routes {
             if let Some(usual) = usual_route(route) {

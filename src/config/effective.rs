@@ -68,7 +68,7 @@ impl fmt::Display for Config {
     /// As TOML. Limits are written per route, where they apply.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let effective = Effective {
-            server: ServerOptions::new(self),
+            server: ServerOptions::new(&self.server),
             route: self.routes.iter().map(EffectiveRoute::from).collect(),
             network: self.networks.iter().map(EffectiveNetwork::from).collect(),
         };

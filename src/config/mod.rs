@@ -26,12 +26,11 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use weir::reactor::TlsError;
-use weir::reactor::settings::{ListenSettings, Settings, TlsSettings};
+use weir::reactor::settings::{ListenSettings, TlsSettings};
 
-use crate::logging::LogSettings;
 use file::File;
 use networks::NetworkOptions;
-use options::ServerOptions;
+use options::{ServerConfig, ServerOptions};
 use place::Place;
 
 pub(crate) use weir::upstream::redacted;
@@ -48,15 +47,7 @@ pub(crate) use values::{Count, OrOff, Span};
 /// value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
-    pub(crate) listen: Vec<ListenSettings>,
-    /// TLS settings of the secure listeners.
-    pub(crate) tls: Option<TlsSettings>,
-    pub(crate) log: LogSettings,
-    /// The listener for operators, if enabled.
-    pub(crate) admin: Option<ListenSettings>,
-    /// The CPU that the process is pinned to.
-    pub(crate) pin: Option<usize>,
-    pub(crate) settings: Settings,
+    pub(crate) server: ServerConfig,
     pub(crate) routes: Vec<RouteConfig>,
     /// There is at least one network or one route.
     pub(crate) networks: Vec<NetworkConfig>,
@@ -100,7 +91,7 @@ impl Config {
         dates: Dates,
     ) -> Result<(), ConfigError> {
         let upstreams = self.networks.iter().map(|network| network.gateway.check());
-        let mut all = self.tls.iter().map(TlsSettings::check).chain(upstreams);
+        let mut all = self.server.tls.iter().map(TlsSettings::check).chain(upstreams);
         let is_wrong = |error: &TlsError| {
             dates == Dates::Checked || !matches!(error, TlsError::NotValidNow(..))
         };
@@ -139,8 +130,9 @@ impl Config {
         if routes.is_empty() && networks.is_empty() {
             return Err(ConfigError::NoRoute);
         }
-        let log = server.log();
-        Ok(Config { listen, admin, tls, log, pin: server.pin(), settings, routes, networks })
+        let (log, pin) = (server.log(), server.pin());
+        let server = ServerConfig { listen, tls, log, admin, pin, settings };
+        Ok(Config { server, routes, networks })
     }
 }
 

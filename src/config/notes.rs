@@ -9,7 +9,7 @@ impl Config {
     /// The notes, one line each.
     pub(crate) fn notes(&self) -> Vec<String> {
         let limits =
-            self.networks.iter().filter_map(|network| above_server(network, &self.settings));
+            self.networks.iter().filter_map(|network| above_server(network, &self.server.settings));
         limits.chain(shared_by_networks(self)).chain(too_many_upstreams(self)).collect()
     }
 }
@@ -27,7 +27,7 @@ fn above_server(network: &NetworkConfig, server: &Settings) -> Option<String> {
 
 fn shared_by_networks(config: &Config) -> Option<String> {
     let limits = config.networks.iter().map(|network| network.rpc.connections_max);
-    let max = config.settings.connections_max;
+    let max = config.server.settings.connections_max;
     let all = limits.clone().fold(0, usize::saturating_add);
     let is_new = config.networks.len() > 1 && limits.clone().all(|limit| limit < max);
     (is_new && all > max).then(|| {
@@ -40,7 +40,7 @@ fn shared_by_networks(config: &Config) -> Option<String> {
 
 fn too_many_upstreams(config: &Config) -> Option<String> {
     let sockets: usize = config.networks.iter().map(|network| network.gateway.websockets()).sum();
-    let max = config.settings.outbound_max;
+    let max = config.server.settings.outbound_max;
     (sockets > max)
         .then(|| format!("{sockets} upstreams have ws:// or wss:// URLs, but outbound_max = {max}"))
 }

@@ -13,7 +13,7 @@ use clap::Args;
 pub(super) use self::room::RoomOptions;
 pub(super) use self::route::RouteOptions;
 pub(crate) use self::server::ADMIN_GROUP;
-pub(super) use self::server::ServerOptions;
+pub(super) use self::server::{ServerConfig, ServerOptions};
 
 /// All settings that have a flag.
 #[derive(Debug, Args)]

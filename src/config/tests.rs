@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use weir::reactor::settings::Settings;
 use weir::reactor::settings::{ClientCertificates, RouteSettings, SlowPolicy, TlsVersion};
 
 use super::keys::{Given, Keys};
@@ -34,10 +35,10 @@ fn defaults() -> Config {
 #[test]
 fn the_defaults_are_those_of_the_settings_structs() {
     let config = defaults();
-    assert_eq!(config.settings, Settings::default());
-    assert_eq!(config.listen.len(), 1);
-    assert_eq!(config.listen[0].address.to_string(), "127.0.0.1:9001");
-    assert!(!config.listen[0].reuse_port);
+    assert_eq!(config.server.settings, Settings::default());
+    assert_eq!(config.server.listen.len(), 1);
+    assert_eq!(config.server.listen[0].address.to_string(), "127.0.0.1:9001");
+    assert!(!config.server.listen[0].reuse_port);
     let [echo, rooms] = &config.routes[..] else { panic!("{:?}", config.routes) };
     assert_eq!((echo.path.as_str(), echo.page), ("/", true));
     assert_eq!(echo.service, Service::Echo);
@@ -51,7 +52,7 @@ fn the_defaults_are_those_of_the_settings_structs() {
 fn flags_override_variables_override_the_file_overrides_defaults() {
     let text = "head_max = '2KiB'\nbuffered_max = '16MiB'\nclose_timeout = '1s'";
     let variables = [("WEIR_BUFFERED_MAX", "17MiB"), ("WEIR_CLOSE_TIMEOUT", "2s")];
-    let settings = load(text, &variables, &[("close_timeout", "3s")]).unwrap().settings;
+    let settings = load(text, &variables, &[("close_timeout", "3s")]).unwrap().server.settings;
     assert_eq!(settings.head_bytes_max, 2 << 10);
     assert_eq!(settings.buffered_bytes_max, 17 << 20);
     assert_eq!(settings.close_timeout, Duration::from_secs(3));
@@ -61,8 +62,9 @@ fn flags_override_variables_override_the_file_overrides_defaults() {
 #[test]
 fn a_list_replaces_a_list() {
     let text = "listen = ['127.0.0.1:1', '[::1]:1']";
-    assert_eq!(file(text).unwrap().listen.len(), 2);
-    let listen = load(text, &[("WEIR_LISTEN", "127.0.0.1:5,127.0.0.1:6")], &[]).unwrap().listen;
+    assert_eq!(file(text).unwrap().server.listen.len(), 2);
+    let listen =
+        load(text, &[("WEIR_LISTEN", "127.0.0.1:5,127.0.0.1:6")], &[]).unwrap().server.listen;
     let ports: Vec<u16> = listen.iter().map(|listen| listen.address.port()).collect();
     assert_eq!(ports, [5, 6]);
 }
@@ -112,11 +114,11 @@ fn off_and_auto_reach_the_settings() {
          connections_per_address = 0\nrate = '10/s burst 20'\nexempt = '10.0.0.0/8'",
     )
     .unwrap();
-    assert_eq!(config.settings.heartbeat, None);
-    assert_eq!(config.settings.key_reuse_window, Some(Duration::from_secs(300)));
-    assert_eq!(config.settings.connections_per_address, Some(0));
-    assert_eq!(config.settings.rate.map(|rate| rate.burst), Some(20));
-    assert_eq!(config.settings.exempt.len(), 1);
+    assert_eq!(config.server.settings.heartbeat, None);
+    assert_eq!(config.server.settings.key_reuse_window, Some(Duration::from_secs(300)));
+    assert_eq!(config.server.settings.connections_per_address, Some(0));
+    assert_eq!(config.server.settings.rate.map(|rate| rate.burst), Some(20));
+    assert_eq!(config.server.settings.exempt.len(), 1);
     assert_eq!(config.routes[0].settings.idle_timeout, None);
     let Service::Rooms(rooms) = &config.routes[1].service else { panic!("{config:?}") };
     assert_eq!(rooms.history_ttl, None);
@@ -124,17 +126,17 @@ fn off_and_auto_reach_the_settings() {
 
 #[test]
 fn measuring_is_off_by_default() {
-    assert_eq!((defaults().pin, defaults().settings.turn_stats), (None, false));
+    assert_eq!((defaults().server.pin, defaults().server.settings.turn_stats), (None, false));
     let flags = [("pin", "1"), ("turn_stats", "true")];
     let config = load("pin = 0", &[("WEIR_TURN_STATS", "false")], &flags).unwrap();
-    assert_eq!((config.pin, config.settings.turn_stats), (Some(1), true));
-    assert_eq!(load("pin = 0", &[("WEIR_PIN", "off")], &[]).unwrap().pin, None);
+    assert_eq!((config.server.pin, config.server.settings.turn_stats), (Some(1), true));
+    assert_eq!(load("pin = 0", &[("WEIR_PIN", "off")], &[]).unwrap().server.pin, None);
     assert!(file("pin = 'all'").unwrap_err().contains("whole number"));
 }
 
 #[test]
 fn secure_listeners_need_pairs_of_certificates_and_keys() {
-    assert_eq!(defaults().tls, None);
+    assert_eq!(defaults().server.tls, None);
     let text = "listen = ['wss://[::1]:1', 'ws://[::1]:2', '[::1]:3']
         tls_cert = ['a.pem', 'b.pem']
         tls_key = ['a.key', 'b.key']
@@ -143,9 +145,9 @@ fn secure_listeners_need_pairs_of_certificates_and_keys() {
         tls_min = '1.3'
         tls_watch = 'off'";
     let config = file(text).unwrap();
-    let secure: Vec<bool> = config.listen.iter().map(|listen| listen.secure).collect();
+    let secure: Vec<bool> = config.server.listen.iter().map(|listen| listen.secure).collect();
     assert_eq!(secure, [true, false, false]);
-    let tls = config.tls.unwrap();
+    let tls = config.server.tls.unwrap();
     let here = |name: &str| std::path::absolute(name).unwrap();
     assert_eq!(tls.certificates[1].chain, here("b.pem"));
     assert_eq!(tls.certificates[1].key, here("b.key"));
@@ -393,7 +395,7 @@ fn the_file_is_named_by_flag_or_variable() {
         Config::load(Some(&path), variable(Path::new("/nowhere")), Layer::new(), Dates::Checked);
     std::fs::remove_file(&path).unwrap();
     for config in [by_flag, by_variable, flag_wins] {
-        assert_eq!(config.unwrap().settings.connections_max, 5);
+        assert_eq!(config.unwrap().server.settings.connections_max, 5);
     }
     let error =
         Config::load(Some(&path), none(), Layer::new(), Dates::Checked).unwrap_err().to_string();

@@ -6,7 +6,6 @@ use clap::Args;
 use serde::Serialize;
 use weir::reactor::settings::{Heartbeat, ListenSettings, Prefix, Rate, Settings, TlsSettings};
 
-use crate::config::Config;
 use crate::config::addresses::{Address, Listen};
 use crate::config::tls::{TlsMistake, TlsOptions};
 use crate::config::values::{Count, OrAuto, OrOff, Size, Span, texts};
@@ -176,11 +175,25 @@ fn server() -> Settings {
     Settings::default()
 }
 
+/// What one server is started with, except its routes and networks.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ServerConfig {
+    pub(crate) listen: Vec<ListenSettings>,
+    /// TLS settings of the secure listeners.
+    pub(crate) tls: Option<TlsSettings>,
+    pub(crate) log: LogSettings,
+    /// The listener for operators, if enabled.
+    pub(crate) admin: Option<ListenSettings>,
+    /// The CPU that the process is pinned to.
+    pub(crate) pin: Option<usize>,
+    pub(crate) settings: Settings,
+}
+
 impl ServerOptions {
     /// The inverse of [`settings`](Self::settings), [`listen`](Self::listen), [`tls`](Self::tls),
     /// [`log`](Self::log) and [`pin`](Self::pin).
-    pub(in crate::config) fn new(config: &Config) -> Self {
-        let Config { listen, admin, tls, log, pin, settings, routes: _, networks: _ } = config;
+    pub(in crate::config) fn new(config: &ServerConfig) -> Self {
+        let ServerConfig { listen, admin, tls, log, pin, settings } = config;
         let written =
             |listen: &ListenSettings| Listen { address: listen.address, secure: listen.secure };
         let beat = settings.heartbeat.unwrap_or_default();

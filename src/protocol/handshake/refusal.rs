@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::key::VERSION;
+
 /// `Retry-After` of a busy server, in seconds.
 const RETRY_AFTER_SECONDS: &str = "5";
 
@@ -129,7 +131,7 @@ impl Refusal {
     /// The headers that belong to the status, besides those of every response.
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self.status() {
-            426 => &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", super::VERSION)],
+            426 => &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)],
             503 => &[("Retry-After", RETRY_AFTER_SECONDS)],
             _ => &[],
         }
