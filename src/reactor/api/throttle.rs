@@ -113,9 +113,6 @@ impl Throttle {
         if is_low && std::mem::take(&mut count.is_paused) {
             cx.resume_by(conn, PauseOwner::Throttle);
         }
-        if count.outstanding == Outstanding::default() {
-            self.counts.remove(conn);
-        }
     }
 
     /// The work that a connection has outstanding.

@@ -73,17 +73,11 @@ impl<B: Backend> Rpc<B> {
 
     fn deliver(&mut self, cx: &mut Context<'_>, slot: usize, reply: PendingReply) {
         let PendingReply { conn, transport, reply, .. } = reply;
-        if let Some(flow) = self.flows.get_mut(conn) {
-            flow.calls -= reply.placeholders();
-            if let Some(at) = flow.replies.iter().position(|waiting| *waiting == slot) {
-                flow.replies.swap_remove(at);
-            }
-            if flow.is_saturated && flow.calls <= self.settings.calls_per_connection_max / 2 {
-                flow.is_saturated = false;
-                if !flow.is_congested {
-                    cx.resume(conn);
-                }
-            }
+        self.throttle.finish(cx, conn, reply.placeholders(), 0);
+        if let Some(replies) = self.replies.get_mut(conn)
+            && let Some(at) = replies.iter().position(|waiting| *waiting == slot)
+        {
+            replies.swap_remove(at);
         }
         match transport {
             Transport::WebSocket => {
@@ -91,7 +85,8 @@ impl<B: Backend> Rpc<B> {
                 self.send(cx, conn, reply);
             }
             Transport::Http => {
-                self.flows.leave(conn);
+                self.throttle.forget(conn);
+                self.replies.remove(conn);
                 cx.answer(conn, Decision::Respond(response(reply)));
             }
         }
@@ -122,10 +117,7 @@ impl<B: Backend> Rpc<B> {
         if let Some(outcome) = outcome {
             match outcome {
                 SendOutcome::Queued | SendOutcome::Gone => {}
-                SendOutcome::Congested => {
-                    self.flows.enter(conn).is_congested = true;
-                    cx.pause(conn);
-                }
+                SendOutcome::Congested => cx.pause(conn),
                 // Notifications may be dropped, replies not: the client would wait for ever.
                 SendOutcome::Refused => {
                     cx.close(conn, CloseCode::TRY_AGAIN_LATER, "slow consumer");

@@ -67,7 +67,7 @@ impl<B: Backend> Rpc<B> {
                 if !is_started && is_full {
                     return Err(RpcError::busy());
                 }
-                let id = self.subscriptions.add(origin.conn, kind)?;
+                let id = self.subscriptions.add(cx, origin.conn, kind)?;
                 if !is_started {
                     subscriptions.waiting.push((placeholder, id));
                     return Ok(false);

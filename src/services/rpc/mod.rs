@@ -25,7 +25,6 @@ mod counts;
 mod delivery;
 mod dispatch;
 mod filter;
-mod flows;
 pub mod gateway;
 mod index;
 #[cfg(feature = "node")]

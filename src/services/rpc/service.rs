@@ -1,12 +1,10 @@
 //! The service: its state, and the events of the loop that change it.
 
-use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::answer_queue::AnswerQueue;
 use super::backend::{Backend, LinkEvent};
 use super::counts::Counts;
-use super::flows::Flows;
 use super::pending_calls::{Origin, PendingCalls, Transport};
 use super::settings::RpcSettings;
 use super::subscriptions::Subscriptions;
@@ -17,7 +15,12 @@ use super::wire::reply::Reply;
 use crate::protocol::Message;
 use crate::protocol::handshake::{self, Refusal, Response};
 use crate::reactor::{
-    CloseReason, ConnId, Context, Decision, HttpRequest, More, Service, UpgradeRequest,
+<<<<<<< HEAD
+    CloseReason, ConnId, ConnMap, Context, Decision, HttpRequest, More, Service, Throttle,
+    UpgradeRequest,
+=======
+    CloseReason, ConnId, ConnMap, Context, Decision, More, PlainRequest, Request, Service, Throttle,
+>>>>>>> 584fd01 (Throttle JSON-RPC clients and keep their values by the reactor's parts)
 };
 use crate::upstream::upstream_counts::add;
 
@@ -37,9 +40,12 @@ pub struct Rpc<B> {
     pub(super) subscriptions: Subscriptions,
     pub(super) pending: PendingCalls,
     pub(super) answers: AnswerQueue,
-    pub(super) flows: Flows,
+    /// Pauses reading from WebSockets with too many pending calls.
+    pub(super) throttle: Throttle,
+    /// The slots of the pending replies of each connection, in no order.
+    pub(super) replies: ConnMap<Vec<usize>>,
     /// Open WebSockets of clients.
-    open: HashSet<ConnId>,
+    open: ConnMap<()>,
     pub(super) counts: Rc<Counts>,
     /// The results of `eth_chainId` and `net_version`, as JSON.
     pub(super) chain_id: String,
@@ -59,12 +65,13 @@ impl<B: Backend> Rpc<B> {
             subscriptions: Subscriptions::new(each, all, Rc::clone(&counts)),
             chain_id: format!(r#""{}""#, Quantity(chain_id)),
             net_version: format!(r#""{chain_id}""#),
+            throttle: Throttle::new(settings.calls_per_connection_max, usize::MAX),
             backend,
             settings,
             pending: PendingCalls::default(),
             answers: AnswerQueue::default(),
-            flows: Flows::default(),
-            open: HashSet::new(),
+            replies: ConnMap::new(),
+            open: ConnMap::new(),
             counts,
             spares: Vec::new(),
             has_timer: false,
@@ -89,17 +96,16 @@ impl<B: Backend> Rpc<B> {
 
     /// Keeps an incomplete reply, and stops reading from a connection that has many.
     fn keep_pending(&mut self, cx: &mut Context<'_>, origin: Origin, reply: Reply) {
-        let Origin { conn, transport } = origin;
-        let flow = self.flows.enter(conn);
-        flow.calls += reply.placeholders();
-        if flow.calls >= self.settings.calls_per_connection_max && transport == Transport::WebSocket
-        {
-            flow.is_saturated = true;
+        let conn = origin.conn;
+        if self.throttle.start(cx, conn, reply.placeholders(), 0) {
             add(&self.counts.pauses, 1);
-            cx.pause(conn);
         }
+        // No client waits for the reply if the connection has ended meanwhile.
+        let Some(replies) = self.replies.get_or_insert_with(cx, conn, Vec::new) else {
+            return;
+        };
         let until = cx.now() + self.settings.call_timeout;
-        flow.replies.push(self.pending.keep(origin, reply, until));
+        replies.push(self.pending.keep(origin, reply, until));
         self.counts.calls_now.set(self.pending.len() as u64);
         self.set_overdue_timer(cx);
     }
@@ -191,14 +197,14 @@ impl<B: Backend> Service for Rpc<B> {
         if self.backend.owns(conn) {
             return self.pending.len() > 0;
         }
-        self.flows.get(conn).is_some_and(|flow| flow.calls > 0)
+        self.throttle.outstanding(conn).jobs > 0
     }
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         if self.backend.owns(conn) {
             return self.on_link(cx, conn, LinkEvent::Opened);
         }
-        self.open.insert(conn);
+        self.open.insert(cx, conn, ());
         self.counts.connections_now.set(self.open.len() as u64);
     }
 
@@ -222,24 +228,19 @@ impl<B: Backend> Service for Rpc<B> {
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
-        if let Some(flow) = self.flows.get_mut(conn) {
-            flow.is_congested = false;
-            if !flow.is_saturated {
-                cx.resume(conn);
-            }
-        }
+        cx.resume(conn);
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
         if self.backend.owns(conn) {
             return self.on_link(cx, conn, LinkEvent::Closed(why));
         }
-        let flow = self.flows.leave(conn);
-        self.pending.forget(&flow.replies);
+        self.throttle.forget(conn);
+        self.pending.forget(&self.replies.remove(conn).unwrap_or_default());
         self.counts.calls_now.set(self.pending.len() as u64);
         self.subscriptions.forget(conn);
         self.report_feeds(cx);
-        if self.open.remove(&conn) {
+        if self.open.remove(conn).is_some() {
             self.counts.connections_now.set(self.open.len() as u64);
         }
     }

@@ -19,7 +19,7 @@ use super::wire::object;
 use super::wire::request::Call;
 use super::wire::subscription::{SubscriptionId, write_notification};
 use crate::protocol::{CloseCode, Message, SharedFrame};
-use crate::reactor::{ConnId, Context, PublishOptions, Target};
+use crate::reactor::{ConnId, ConnMap, Context, PublishOptions, Target};
 use crate::upstream::upstream_counts::add;
 
 /// A kind of subscription.
@@ -192,7 +192,7 @@ pub(super) struct Subscriptions {
     per_connection_max: usize,
     all_max: usize,
     feeds: Feeds,
-    by_connection: HashMap<ConnId, Vec<SubscriptionId>>,
+    by_connection: ConnMap<Vec<SubscriptionId>>,
     count: usize,
     counts: Rc<Counts>,
     /// The text of a notification; kept to reuse its memory.
@@ -211,7 +211,7 @@ impl Subscriptions {
             per_connection_max,
             all_max,
             feeds: Feeds::default(),
-            by_connection: HashMap::new(),
+            by_connection: ConnMap::new(),
             count: 0,
             counts,
             text: String::new(),
@@ -229,17 +229,24 @@ impl Subscriptions {
     }
 
     /// Adds a subscription. It gets no notifications until it is [activated](Subscriptions::activate).
-    pub(super) fn add(&mut self, conn: ConnId, kind: Kind) -> Result<SubscriptionId, RpcError> {
-        let held = self.by_connection.get(&conn).map_or(0, Vec::len);
+    pub(super) fn add(
+        &mut self,
+        cx: &Context<'_>,
+        conn: ConnId,
+        kind: Kind,
+    ) -> Result<SubscriptionId, RpcError> {
+        let held = self.by_connection.get(conn).map_or(0, Vec::len);
         if held >= self.per_connection_max {
             return Err(RpcError::limit("too many subscriptions on this connection"));
         }
         if self.count >= self.all_max {
             return Err(RpcError::limit("too many subscriptions"));
         }
+        // No client reads this error: the connection has ended.
+        let own = self.by_connection.get_or_insert_with(cx, conn, Vec::new);
+        let own = own.ok_or_else(RpcError::internal)?;
         let (feed, is_new) = self.feeds.open(kind);
         self.changed |= is_new;
-        let own = self.by_connection.entry(conn).or_default();
         let is_taken = |ordinal: &u16| own.contains(&SubscriptionId { feed, ordinal: *ordinal });
         let ordinal = (0..=u16::MAX).find(|ordinal| !is_taken(ordinal)).unwrap_or_default();
         let id = SubscriptionId { feed, ordinal };
@@ -256,7 +263,7 @@ impl Subscriptions {
 
     /// From now on the subscription, if it still exists, gets notifications.
     pub(super) fn activate(&self, cx: &mut Context<'_>, conn: ConnId, id: SubscriptionId) {
-        let is_held = self.by_connection.get(&conn).is_some_and(|own| own.contains(&id));
+        let is_held = self.by_connection.get(conn).is_some_and(|own| own.contains(&id));
         if is_held && let Err(error) = cx.subscribe(conn, &id.to_string()) {
             // The connection is ending, or all networks together have reached the loop's limit on topics. A
             // client with a subscription id must not wait for notifications that never come.
@@ -281,11 +288,11 @@ impl Subscriptions {
 
     /// Ends a subscription that is not activated; `None` if it does not exist.
     pub(super) fn take_back(&mut self, conn: ConnId, id: SubscriptionId) -> Option<()> {
-        let own = self.by_connection.get_mut(&conn)?;
+        let own = self.by_connection.get_mut(conn)?;
         let at = own.iter().position(|held| *held == id)?;
         own.swap_remove(at);
         if own.is_empty() {
-            self.by_connection.remove(&conn);
+            self.by_connection.remove(conn);
         }
         self.leave(id);
         Some(())
@@ -298,7 +305,7 @@ impl Subscriptions {
 
     /// Ends all subscriptions of a connection that has ended.
     pub(super) fn forget(&mut self, conn: ConnId) {
-        for id in self.by_connection.remove(&conn).unwrap_or_default() {
+        for id in self.by_connection.remove(conn).unwrap_or_default() {
             self.leave(id);
         }
     }
@@ -318,7 +325,7 @@ impl Subscriptions {
     pub(super) fn subscribers(&self, source: Source) -> Vec<ConnId> {
         let is_of = |id: &SubscriptionId| self.source(*id) == Some(source);
         let subscribers = self.by_connection.iter().filter(|(_, own)| own.iter().any(is_of));
-        subscribers.map(|(conn, _)| *conn).collect()
+        subscribers.map(|(conn, _)| conn).collect()
     }
 
     /// Notifies the subscribers of one kind.
