@@ -3,11 +3,9 @@
 //! Handles everything that belongs to the process rather than to a loop: CPU pinning, signals, and
 //! output on stdout.
 
-use std::cell::Cell;
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -15,7 +13,7 @@ use log::info;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-use weir::reactor::{Reactor, RouteId, SignalAction};
+use weir::reactor::{Reactor, SignalAction};
 use weir::services::admin::{self, Admin, Source};
 use weir::services::rpc::Rpc;
 use weir::services::rpc::gateway::Gateway;
@@ -94,15 +92,14 @@ fn add_network(
     reactor: &mut Reactor,
     network: &NetworkConfig,
 ) -> Result<NetworkSource, Box<dyn Error>> {
-    let outbound = Rc::<Cell<RouteId>>::default();
-    let gateway = Gateway::new(network.gateway.clone(), Rc::clone(&outbound))?;
+    let outbound = reactor.add_outbound(reactor.next_service_id(), network.gateway.outbound())?;
+    let gateway = Gateway::new(network.gateway.clone(), outbound)?;
     let shown = gateway.counts();
     let service = Rpc::new(gateway, network.rpc.clone());
     let source =
         NetworkSource::new(&network.gateway.network, service.counts(), network.rpc.clone(), shown);
     let service = reactor.add_service(service)?;
     reactor.add_route(&network.path(), service, network.settings.clone())?;
-    outbound.set(reactor.add_outbound(service, network.gateway.outbound())?);
     Ok(source)
 }
 

@@ -1,8 +1,6 @@
 //! An upstream whose chain the test makes, and a gateway in front of such.
 
-use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -11,7 +9,7 @@ use serde_json::{Value, json};
 use weir::reactor::settings::{
     CertificateFiles, ListenSettings, RouteSettings, Settings, TlsSettings,
 };
-use weir::reactor::{Context, MailReceiver, MailSender, RouteId};
+use weir::reactor::{Context, MailReceiver, MailSender};
 use weir::services::rpc::gateway::{Gateway, GatewaySettings};
 use weir::services::rpc::{
     Address, Backend, Bytes, Call, Feeds, Network, Notice, Outcome, Progress, Quantity, Rpc,
@@ -367,13 +365,12 @@ pub fn gateway_at(
     let mut settings = settings(upstreams);
     edit(&mut settings);
     Server::start(on, move |reactor| {
-        let outbound = Rc::<Cell<RouteId>>::default();
-        let to_upstreams = settings.outbound();
-        let gateway = Gateway::new(settings, Rc::clone(&outbound)).unwrap();
+        let id = reactor.next_service_id();
+        let outbound = reactor.add_outbound(id, settings.outbound()).unwrap();
+        let gateway = Gateway::new(settings, outbound).unwrap();
         let service = reactor.add_service(Rpc::new(gateway, rpc.clone())).unwrap();
         let route = rpc.fit(RouteSettings::default());
         reactor.add_route(PATH, service, route).unwrap();
-        outbound.set(reactor.add_outbound(service, to_upstreams).unwrap());
     })
 }
 

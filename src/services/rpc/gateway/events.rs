@@ -23,21 +23,22 @@ impl Backend for Gateway {
 
     fn start(&mut self, cx: &mut Context<'_>) {
         let GatewaySettings { upstreams, concurrency, answer_bytes_max, .. } = &self.settings;
-        // Each thread has one mail at a time: none waits long for the loop.
-        let (sender, receiver) = cx.mailbox(upstreams.len() * concurrency);
+        // One lookup for each upstream at a time.
+        let (sender, receiver) = cx.mailbox(upstreams.len());
         self.mail = Some(receiver);
         let tls = std::mem::take(&mut self.tls);
         for ((index, url), tls) in upstreams.iter().enumerate().zip(tls) {
-            let sender = sender.clone();
             self.clients.push(match url.scheme() {
                 Scheme::Http => {
                     self.requests.set_readiness(index, Readiness::Ready);
                     let client = HttpClient::new(url, tls, *concurrency);
-                    let threads = HttpThreads::new(index, client, *answer_bytes_max, sender);
+                    let threads =
+                        HttpThreads::new(cx, index, client, *concurrency, *answer_bytes_max);
                     UpstreamClient::Http(threads)
                 }
                 Scheme::WebSocket => {
-                    UpstreamClient::WebSocket(WebSocketClient::new(index, url, tls, sender))
+                    let client = WebSocketClient::new(index, url, tls, sender.clone());
+                    UpstreamClient::WebSocket(Box::new(client))
                 }
             });
         }
@@ -58,7 +59,10 @@ impl Backend for Gateway {
         let params = call.params.map_or("", RawValue::get);
         self.outgoing.set(&call.method, params);
         match self.requests.submit(&self.outgoing, Waiter::Client(ticket), None, cx.now()) {
-            Ok(Submitted::New) => self.advance(cx),
+            Ok(Submitted::New) => {
+                self.advance(cx);
+                self.announce_later(cx);
+            }
             Ok(Submitted::Joined) => {}
             Err((ended, _)) => return Err(ended.into()),
         }
@@ -71,7 +75,7 @@ impl Backend for Gateway {
 
     fn receive(&mut self, cx: &mut Context<'_>) -> Option<Notice> {
         if self.notices.is_empty() {
-            let mail = self.mail.as_ref()?.try_recv().ok()?;
+            let mail = self.next_mail()?;
             self.on_mail(cx, mail);
         }
         Some(self.notices.pop_front().unwrap_or(Notice::Nothing))
@@ -95,6 +99,7 @@ impl Backend for Gateway {
     fn on_feeds(&mut self, cx: &mut Context<'_>, feeds: &Feeds) {
         self.watch.set_wanted(feeds.into(), cx.now());
         self.advance(cx);
+        self.announce_later(cx);
     }
 
     fn owns(&self, conn: ConnId) -> bool {
@@ -114,9 +119,8 @@ impl Backend for Gateway {
             }
             LinkEvent::Message(text) => self.on_upstream_message(cx, upstream, text),
             LinkEvent::Closed(why) => {
-                let route = self.outbound.get();
                 if let UpstreamClient::WebSocket(client) = &mut self.clients[upstream]
-                    && !client.closed(cx, route, why)
+                    && !client.closed(cx, self.outbound, why)
                 {
                     self.requests.set_readiness(upstream, Readiness::Down);
                 }

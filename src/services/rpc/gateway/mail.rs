@@ -8,8 +8,8 @@ use crate::upstream::resolve::Addresses;
 /// Mail from a thread.
 #[derive(Debug)]
 pub(super) enum Mail {
-    /// The outcome of an attempt by HTTP. The thread has nothing to do any more.
-    Answer { upstream: usize, thread: usize, id: AttemptId, outcome: Result<Outcome, Failure> },
+    /// The outcome of an attempt by HTTP.
+    Answer { id: AttemptId, outcome: Result<Outcome, Failure> },
     /// The addresses of an upstream's host.
     Resolved { upstream: usize, addresses: Addresses },
 }

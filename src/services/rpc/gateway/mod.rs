@@ -21,7 +21,6 @@ mod settings;
 mod watch;
 mod websocket;
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -63,7 +62,7 @@ enum Waiter {
 #[derive(Debug)]
 enum UpstreamClient {
     Http(HttpThreads),
-    WebSocket(WebSocketClient),
+    WebSocket(Box<WebSocketClient>),
 }
 
 /// The backend that asks the upstreams of one network.
@@ -71,7 +70,7 @@ enum UpstreamClient {
 pub struct Gateway {
     settings: GatewaySettings,
     /// The route with the limits of connections to upstreams.
-    outbound: Rc<Cell<RouteId>>,
+    outbound: RouteId,
     requests: UpstreamRequests<Waiter>,
     /// The request that is being submitted; kept to reuse its memory.
     outgoing: OutgoingRequest,
@@ -80,6 +79,8 @@ pub struct Gateway {
     /// By upstream.
     clients: Vec<UpstreamClient>,
     mail: Option<MailReceiver<Mail>>,
+    /// The upstream whose threads are asked next for an answer.
+    next_client: usize,
     watch: Watch,
     /// The upstream that is subscribed to for new heads.
     head_source: Option<usize>,
@@ -89,15 +90,13 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway that asks no upstream before the loop runs. By then `outbound` must be the route of
-    /// [`add_outbound`](crate::reactor::Reactor::add_outbound) for its service.
+    /// A gateway that asks no upstream before the loop runs. `outbound` is a route by
+    /// [`add_outbound`](crate::reactor::Reactor::add_outbound) for its service, with the limits
+    /// [`GatewaySettings::outbound`].
     ///
     /// # Errors
     /// As [`GatewaySettings::check`].
-    pub fn new(
-        mut settings: GatewaySettings,
-        outbound: Rc<Cell<RouteId>>,
-    ) -> Result<Gateway, TlsError> {
+    pub fn new(mut settings: GatewaySettings, outbound: RouteId) -> Result<Gateway, TlsError> {
         UpstreamUrl::number(&mut settings.upstreams);
         let limits = RequestLimits {
             concurrency: settings.concurrency,
@@ -116,6 +115,7 @@ impl Gateway {
             tls: settings.tls()?,
             clients: Vec::new(),
             mail: None,
+            next_client: 0,
             watch: Watch::default(),
             head_source: None,
             notices: VecDeque::new(),
@@ -227,13 +227,11 @@ impl Gateway {
     fn set_timer(&mut self, cx: &mut Context<'_>) {
         let now = cx.now();
         let expiry = if self.requests.len() > 0 { now + EXPIRY_INTERVAL } else { Time::MAX };
-        // Notices that a call has led to are announced after the call.
-        let notices = if self.notices.is_empty() { Time::MAX } else { now };
         let lookups = self.clients.iter().filter_map(|client| match client {
             UpstreamClient::Http(_) => None,
             UpstreamClient::WebSocket(client) => Some(client.link.due()),
         });
-        let due = lookups.fold(self.watch.due().min(expiry).min(notices), Time::min);
+        let due = lookups.fold(self.watch.due().min(expiry), Time::min);
         let is_set = self.timer.is_some_and(|(set, _)| set <= due);
         if due == Time::MAX || is_set {
             return;
@@ -254,19 +252,37 @@ impl Gateway {
         }
     }
 
+    /// Has the service called again for the notices that a call has led to: they are announced after it.
+    fn announce_later(&self, cx: &mut Context<'_>) {
+        if !self.notices.is_empty() {
+            cx.wake();
+        }
+    }
+
+    /// The next mail: of lookups, else of the threads of each upstream in turn.
+    fn next_mail(&mut self) -> Option<Mail> {
+        if let Ok(mail) = self.mail.as_ref()?.try_recv() {
+            return Some(mail);
+        }
+        let count = self.clients.len();
+        (0..count).find_map(|_| {
+            self.next_client = (self.next_client + 1) % count;
+            let UpstreamClient::Http(threads) = &mut self.clients[self.next_client] else {
+                return None;
+            };
+            threads.take().map(|(id, outcome)| Mail::Answer { id, outcome })
+        })
+    }
+
     fn on_mail(&mut self, cx: &mut Context<'_>, mail: Mail) {
         match mail {
-            Mail::Answer { upstream, thread, id, outcome } => {
-                if let UpstreamClient::Http(threads) = &mut self.clients[upstream] {
-                    threads.set_idle(thread);
-                }
+            Mail::Answer { id, outcome } => {
                 let finished = self.requests.finish(id, outcome, cx.now());
                 self.deliver(finished, cx.now());
             }
             Mail::Resolved { upstream, addresses } => {
-                let route = self.outbound.get();
                 if let UpstreamClient::WebSocket(client) = &mut self.clients[upstream]
-                    && !client.resolved(cx, route, addresses)
+                    && !client.resolved(cx, self.outbound, addresses)
                 {
                     self.requests.set_readiness(upstream, Readiness::Down);
                 }
