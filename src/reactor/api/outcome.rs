@@ -1,4 +1,8 @@
-//! Results between services and the loop: decisions on requests, outcomes of sends, more mail.
+//! Results between services and the loop: [`Decision`] on a request, [`SendOutcome`] of a send,
+//! [`More`] mail.
+//!
+//! Plain values. [`upgrade`](crate::reactor::effects::upgrade) carries out decisions,
+//! [`send`](crate::reactor::effects::send) produces outcomes.
 
 use crate::protocol::handshake::{Refusal, Response};
 

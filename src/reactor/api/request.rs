@@ -1,4 +1,7 @@
 //! Requests that a service gets: upgrade requests, and HTTP requests without upgrade.
+//!
+//! They borrow from the loop's buffers for one call of a handler. The protocol layer parses them;
+//! [`router`](crate::reactor::parts::router) finds their route and parameters.
 
 use std::net::SocketAddr;
 use std::rc::Rc;

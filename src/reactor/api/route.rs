@@ -1,4 +1,6 @@
 //! Errors of adding a route, and the static pages that the loop serves.
+//!
+//! Plain values. [`router`](crate::reactor::parts::router) owns the routes and pages.
 
 use std::fmt;
 

@@ -1,4 +1,6 @@
 //! Bytes that were read but not handled, because the budget was spent or reading was paused.
+//!
+//! It owns the copied bytes. [`inbound`](crate::reactor::effects::inbound) fills and consumes it.
 
 /// Bytes that were read but not handled yet. While it has any, nothing more is read.
 #[derive(Debug, Default)]

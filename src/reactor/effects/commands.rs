@@ -1,4 +1,7 @@
 //! Carries out commands that other threads have put with a [`Handle`](crate::reactor::Handle).
+//!
+//! The mail phase calls it, within the share of one service. The queue of commands is in
+//! [`handle`](crate::reactor::api::handle).
 
 use crate::reactor::api::budget::{MAILS, MESSAGE_WORK};
 use crate::reactor::api::handle::{Command, Receivers};

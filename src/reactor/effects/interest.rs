@@ -1,4 +1,7 @@
 //! Readiness events of connections, and the registration of their interest with the poll.
+//!
+//! No other file registers connections. The interest itself is a function of a connection's state:
+//! [`conn::interest`](crate::reactor::conn::interest).
 
 use log::debug;
 use mio::Token;

@@ -1,4 +1,6 @@
 //! Schedules calls of services' `on_mail`.
+//!
+//! It calls no service: the mail phase in `turn.rs` does.
 
 use crate::reactor::api::id::ServiceId;
 use crate::reactor::core::Core;

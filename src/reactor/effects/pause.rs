@@ -1,4 +1,6 @@
-//! Pauses and resumes reading from a connection. The owners of pauses are in
+//! Pauses and resumes reading from a connection.
+//!
+//! The poll interest and the timeouts of silence follow from a pause. Its owners are in
 //! [`conn::pause`](crate::reactor::conn::pause).
 
 use crate::reactor::api::id::ConnId;

@@ -1,4 +1,6 @@
 //! Records of connections for services, and metrics for operators.
+//!
+//! It only reads: the parts that own the values update them.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,7 @@
 //! Registers signals with the poll, and acts on received signals.
+//!
+//! The actions, and why there is no signal thread, are in
+//! [`parts::signals`](crate::reactor::parts::signals).
 
 use std::io;
 

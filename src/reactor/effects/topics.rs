@@ -1,4 +1,6 @@
 //! Lets connections join and leave topics.
+//!
+//! [`parts::topics`](crate::reactor::parts::topics) owns the memberships and their limits.
 
 use crate::reactor::api::id::{ConnId, ServiceId};
 use crate::reactor::core::Core;

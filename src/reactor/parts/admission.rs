@@ -6,7 +6,7 @@
 //! admission is followed by exactly one [`Admission::release`].
 //!
 //! It owns counts and token buckets, never a connection. Next: `rates.rs` for the buckets,
-//! `listener.rs` for the accept.
+//! `effects/accept.rs` for the accept.
 
 mod rates;
 

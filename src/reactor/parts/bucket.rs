@@ -1,4 +1,6 @@
 //! The token bucket, for rates of new connections and of log lines.
+//!
+//! It reads no clock and knows no limits: the caller passes the time and the rate.
 
 use crate::reactor::api::settings::Rate;
 use crate::reactor::api::time::Time;

@@ -1,4 +1,6 @@
 //! The value of `Date` in HTTP responses (RFC 9110, 6.6.1), formatted once per second.
+//!
+//! It owns the cached text. It reads the wall clock only by the given function.
 
 use std::time::{Duration, SystemTime};
 

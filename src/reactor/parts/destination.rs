@@ -1,5 +1,6 @@
-//! The parts of a request that select its route: listener group, path and host. Among the routes
-//! found, the subprotocol decides.
+//! The parts of a request that select its route: listener group, path and host.
+//!
+//! Among the routes found, the subprotocol decides. [`router`](super::router) compares.
 
 use crate::protocol::handshake::Request;
 

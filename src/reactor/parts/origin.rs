@@ -1,4 +1,7 @@
 //! Compares the Origin of a request (RFC 6454) with a route's list of origins and wildcards.
+//!
+//! It decides nothing else: [`upgrade`](crate::reactor::effects::upgrade) refuses with 403, and
+//! [`cors`](super::cors) adds headers.
 
 use crate::reactor::api::settings::RouteSettings;
 

@@ -3,7 +3,7 @@
 //! The most specific matching [pattern] wins.
 //!
 //! It owns routes, their settings and the static pages. It parses no HTTP and opens no connection.
-//! Next: `http.rs` calls it with the request; `hosts.rs` compares host names.
+//! Next: `effects/upgrade.rs` and `effects/http.rs` call it; `hosts.rs` compares host names.
 
 mod pattern;
 

@@ -1,4 +1,7 @@
 //! Options of TCP sockets: send buffers and source addresses.
+//!
+//! It reads and writes no data. [`closing`](crate::reactor::effects::closing) grows send buffers,
+//! [`connect`](crate::reactor::effects::connect) binds addresses.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,6 @@
 //! An address to listen on: [`ListenSettings`].
+//!
+//! It opens no socket: [`listener`](crate::reactor::parts::listener) does.
 
 use std::net::SocketAddr;
 

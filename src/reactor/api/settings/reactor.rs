@@ -1,4 +1,6 @@
 //! The limits and deadlines of one reactor: [`Settings`].
+//!
+//! `check.rs` checks their ranges and relations. The limits of routes are in `route.rs`.
 
 use std::time::Duration;
 

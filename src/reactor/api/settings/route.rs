@@ -1,4 +1,6 @@
 //! The limits and deadlines of one route's connections: [`RouteSettings`].
+//!
+//! `check.rs` checks their ranges and relations. The limits of the whole loop are in `reactor.rs`.
 
 use std::time::Duration;
 

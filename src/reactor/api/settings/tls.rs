@@ -1,4 +1,6 @@
 //! TLS settings: certificates, client certificates, versions, and the watch interval.
+//!
+//! It names files and reads none: [`certificates`](crate::reactor::parts::tls) does.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,4 +1,7 @@
 //! Queues frames built from pieces, some of which are shared with other outboxes.
+//!
+//! Large shared pieces become chunks without a copy. [`shared`](crate::reactor::parts::shared)
+//! counts them for the ledger.
 
 use std::sync::Arc;
 

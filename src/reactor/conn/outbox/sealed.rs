@@ -1,5 +1,6 @@
-//! TLS records that the kernel has not accepted. [`records`](super::records) encrypts and writes
-//! them.
+//! TLS records that the kernel has not accepted.
+//!
+//! It owns their bytes and encrypts nothing: [`records`](super::records) encrypts and writes them.
 
 /// Records that the kernel has not accepted yet.
 #[derive(Debug, Default)]

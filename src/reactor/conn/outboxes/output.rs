@@ -1,4 +1,6 @@
-//! Read-only access to a connection's outbox. Only [`Outboxes`](super::Outboxes) changes it.
+//! Read-only access to a connection's outbox.
+//!
+//! Only [`Outboxes`](super::Outboxes) changes an outbox, so that batch and ledger stay correct.
 
 use std::ops::Deref;
 

@@ -1,3 +1,5 @@
+//! The timer wheel alone: when timers fire, what a turn costs, and cancelled timers.
+
 use super::*;
 
 const REVOLUTION: Duration = Duration::from_millis(128 * SLOTS as u64);

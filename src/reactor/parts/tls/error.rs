@@ -1,4 +1,6 @@
 //! Errors of TLS settings and of the files that they name.
+//!
+//! Each error names its file, so that the configuration can point at the setting.
 
 use std::fmt;
 use std::io;

@@ -1,3 +1,5 @@
+//! Topics alone: first and last members, limits, and memory after mass leaves.
+
 use super::*;
 
 const LIMITS: TopicLimits = TopicLimits { topics_max: 4, topics_per_connection_max: 3 };
