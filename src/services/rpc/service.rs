@@ -15,12 +15,8 @@ use super::wire::reply::Reply;
 use crate::protocol::Message;
 use crate::protocol::handshake::{self, Refusal, Response};
 use crate::reactor::{
-<<<<<<< HEAD
     CloseReason, ConnId, ConnMap, Context, Decision, HttpRequest, More, Service, Throttle,
     UpgradeRequest,
-=======
-    CloseReason, ConnId, ConnMap, Context, Decision, More, PlainRequest, Request, Service, Throttle,
->>>>>>> 584fd01 (Throttle JSON-RPC clients and keep their values by the reactor's parts)
 };
 use crate::upstream::upstream_counts::add;
 
