@@ -1,4 +1,4 @@
-//! Malformed answers and refusals of an upstream: who is affected, and where a call goes next.
+//! Malformed answers and refusals of an upstream: which calls fail, and which go to the next upstream.
 
 use serde_json::{Value, json};
 use weir::reactor::CloseReason;
@@ -37,14 +37,14 @@ fn code(reply: &Value) -> i64 {
     reply["error"]["code"].as_i64().unwrap_or_else(|| panic!("{reply}"))
 }
 
-/// Asks until the first upstream, which answers `"plain"`, is connected and answers.
+/// Calls until the first upstream, which answers `"plain"`, is connected.
 fn await_first(client: &mut Client) {
     let is_answering = || call(client, "eth_getPlain", &json!([]))["result"] == "plain";
     eventually(is_answering, "the first upstream answers");
 }
 
 #[test]
-fn a_malformed_answer_fails_its_own_call_alone() {
+fn a_malformed_answer_fails_only_its_own_call() {
     let upstream = Socket::new();
     let front = Front::new(&[upstream.url()], "", &[]);
     let (mut one, mut other) = (front.client(), front.client());
@@ -55,7 +55,7 @@ fn a_malformed_answer_fails_its_own_call_alone() {
         assert_eq!(code(&reply), RpcError::INTERNAL, "{rest}: {reply}");
         assert_eq!(json(&mut one)["result"], "held", "{rest}");
     }
-    // Nor does the breaker count what one client may have caused.
+    // The breaker does not count errors that one client can cause.
     for _ in 0..OUTCOMES {
         assert_eq!(code(&call(&mut other, READ, &json!([malformed(MALFORMED[0])]))), -32603);
     }
@@ -88,7 +88,7 @@ fn a_read_goes_on_from_a_malformed_answer_to_the_next_upstream() {
 }
 
 #[test]
-fn messages_that_are_no_answer_are_counted_and_dropped() {
+fn messages_that_are_not_answers_are_counted_and_dropped() {
     let upstream = Socket::new();
     let front = Front::new(&[upstream.url()], "", &[]);
     let mut client = front.client();
@@ -103,7 +103,7 @@ fn messages_that_are_no_answer_are_counted_and_dropped() {
         json!([255, 254]),
         json!([0, 1, 2]),
     ];
-    // These are valid, but belong to no call or subscription of ours.
+    // These are valid, but belong to no call or subscription of the gateway.
     let ignored = [
         r#"{"jsonrpc":"2.0","id":4444,"result":1}"#,
         r#"{"jsonrpc":"2.0","id":1,"result":"0x1"}"#,
@@ -139,7 +139,7 @@ fn after_64_messages_without_an_answer_the_connection_is_closed() {
     eventually(|| upstream.seen.try_iter().any(is_left), "the gateway closes with 1002");
 }
 
-/// What becomes of a call when the first upstream answers with a status, or an error code.
+/// What happens to a call if the first upstream answers with a status or an error code.
 struct Row {
     read_goes_on: bool,
     write_goes_on: bool,
@@ -150,7 +150,7 @@ struct Row {
 }
 
 impl Row {
-    /// Checks it with a first upstream that answers READ and WRITE so, given these parameters.
+    /// Checks READ and WRITE with a first upstream that answers in this way to these parameters.
     fn check(&self, first: &str, is_socket: bool, params: &Value, what: &str) {
         let second = Posted::new("200 OK", &result(r#""second""#));
         let front = Front::new(&[first.to_owned(), second.url()], "", &[]);
@@ -220,7 +220,7 @@ fn an_error_code_decides_where_a_call_goes_and_whether_the_breaker_counts() {
 }
 
 #[test]
-fn the_last_upstreams_own_error_is_passed_on() {
+fn the_error_of_the_last_upstream_is_returned() {
     for sent in [429, RpcError::LIMIT] {
         let only = Posted::new("200 OK", &error(sent));
         let server = gateway(&[only.url()], |_| {});

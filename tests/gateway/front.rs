@@ -1,4 +1,4 @@
-//! The real binary as a gateway, with the limits that it has by default, and what it tells operators.
+//! The real binary as a gateway, with default limits and an admin address.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -17,12 +17,12 @@ pub struct Front {
 }
 
 impl Front {
-    /// In front of these upstreams; `settings` are lines of the network's, `flags` the server's.
+    /// A gateway for these upstreams; `settings` are lines of the network's table, `flags` the server's.
     pub fn new(upstreams: &[String], settings: &str, flags: &[&str]) -> Front {
         Front::with(upstreams, settings, flags, |_| {})
     }
 
-    /// The same, with more changes to the command, such as variables.
+    /// A gateway with further changes to the command, such as variables.
     pub fn with(
         upstreams: &[String],
         settings: &str,
@@ -66,8 +66,8 @@ impl Front {
         eventually(|| self.metric(name, labels) == value, &format!("{name} {labels:?} is {value}"));
     }
 
-    /// Nothing is left of any client.
-    pub fn await_nobody(&self) {
+    /// Waits until no client, subscription or pending call is left.
+    pub fn await_no_client(&self) {
         for name in ["connections", "subscriptions", "feeds", "pending_calls"] {
             self.await_metric(&format!("weir_rpc_{name}"), &[], 0.0);
         }

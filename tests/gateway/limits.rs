@@ -1,4 +1,4 @@
-//! The limits of a gateway at the sizes that they have by default, and what is left of its clients.
+//! The default limits of a gateway, and what remains of clients that have left.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn request(id: usize, method: &str, params: &Value) -> String {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
 }
 
-/// The same, so that no two are the same.
+/// A call with parameters that no other call has.
 fn unique(id: usize) -> String {
     request(id, "eth_call", &json!([id]))
 }
@@ -39,7 +39,7 @@ fn a_full_server_connects_to_its_upstream_again() {
 }
 
 #[test]
-fn a_network_has_ten_thousand_connections() {
+fn a_network_may_have_ten_thousand_connections() {
     const COUNT: usize = 10_000;
     let _alone = crowd();
     let node = Node::new(false, 5);
@@ -61,11 +61,11 @@ fn a_network_has_ten_thousand_connections() {
     clients.pop();
     eventually(|| ask() == "101", "its place is free");
     drop(clients);
-    front.await_nobody();
+    front.await_no_client();
 }
 
 #[test]
-fn an_upstream_works_on_64_requests_and_1024_wait() {
+fn an_upstream_has_64_concurrent_calls_and_1024_wait() {
     const CLIENTS: usize = 8;
     const EACH: usize = (64 + 1024) / CLIENTS;
     for by_http in [false, true] {
@@ -94,12 +94,12 @@ fn an_upstream_works_on_64_requests_and_1024_wait() {
         }
         assert_eq!(node.calls("eth_call"), CLIENTS * EACH);
         drop((clients, late));
-        front.await_nobody();
+        front.await_no_client();
     }
 }
 
 #[test]
-fn an_answer_has_twenty_five_megabytes() {
+fn an_answer_may_have_twenty_five_megabytes() {
     for by_http in [false, true] {
         let node = Node::new(false, 5);
         let front = Front::new(&[if by_http { node.http() } else { node.ws() }], "", &[]);
@@ -119,7 +119,7 @@ fn an_answer_has_twenty_five_megabytes() {
     }
 }
 
-/// A client that has subscribed, waits for an answer, and reads nothing.
+/// A client with a subscription and a pending call that reads nothing.
 fn busy(front: &Front, id: usize) -> Client {
     let mut client = front.client();
     for kind in ["newHeads", "logs", "newPendingTransactions", "syncing"] {
@@ -144,7 +144,7 @@ fn nothing_is_left_of_clients_however_they_leave() {
         format!("POST {PATH} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len());
     poster.raw((head + &body).as_bytes());
     node.await_calls("eth_call", 7);
-    // By a Close, by the end of the stream, and by a reset.
+    // By a Close, by a FIN, and by a reset.
     clients[0].close(1000, "");
     assert_eq!(clients[0].expect_close().0, 1000);
     socket2::SockRef::from(&clients[2].stream).set_linger(Some(Duration::ZERO)).unwrap();
@@ -152,15 +152,15 @@ fn nothing_is_left_of_clients_however_they_leave() {
     front.await_metric("weir_rpc_connections", &[], 0.0);
     front.await_metric("weir_rpc_pending_calls", &[], 1.0);
     node.await_subscribed(false);
-    // After a POST the end of the stream means nothing: who has said all that he has waits for the answer.
+    // A FIN after a POST does not end the connection: the client waits for the response.
     drop(poster);
     (0..7).for_each(|_| node.release(Ok(raw(&json!("too late")))));
-    front.await_nobody();
+    front.await_no_client();
     assert_eq!(call(&mut front.client(), "eth_gasPrice", &json!([]))["result"], "0x5");
 }
 
 #[test]
-fn calls_under_way_are_answered_before_the_end() {
+fn pending_calls_are_answered_during_a_shutdown() {
     for by_http in [false, true] {
         let node = Node::new(false, 5);
         let mut front = Front::new(&[if by_http { node.http() } else { node.ws() }], "", &[]);

@@ -1,4 +1,4 @@
-//! What a gateway tells operators, by what has happened: each of its metrics, with the values that follow.
+//! The metrics of a gateway, with their values after known calls.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ fn subscribe(client: &mut Client, kind: &str) {
 }
 
 #[test]
-fn calls_errors_and_latency_are_told_by_class_of_method() {
+fn calls_errors_and_latency_are_counted_by_class_of_method() {
     let node = Node::new(false, 5);
     let front = Front::new(&[node.http()], "", &[]);
     let mut client = front.client();
@@ -63,7 +63,7 @@ fn calls_errors_and_latency_are_told_by_class_of_method() {
 }
 
 #[test]
-fn news_and_subscriptions_are_told() {
+fn notifications_and_subscriptions_are_counted() {
     let node = Node::new(true, 5);
     let front = Front::new(&[node.ws()], "", &[]);
     let (mut one, mut other) = (front.client(), front.client());
@@ -85,7 +85,7 @@ fn news_and_subscriptions_are_told() {
         ("weir_rpc_subscriptions", 3.0),
         ("weir_rpc_feeds", 2.0),
         ("weir_rpc_heads_total", 2.0),
-        // Two of each block's head, and one of its log; each of them encoded once.
+        // Two notifications of each block's head, and one of its log; each is encoded once.
         ("weir_rpc_notifications_sent_total", 6.0),
         ("weir_rpc_notifications_encoded_total", 4.0),
         ("weir_rpc_notifications_dropped_total", 0.0),
@@ -102,12 +102,16 @@ fn news_and_subscriptions_are_told() {
     assert_eq!(front.metric("weir_rpc_gaps_closed_total", &[]), 2.0);
     assert_eq!(front.metric("weir_gateway_head_gaps_total", &[]), 1.0);
     drop((one, other));
-    front.await_nobody();
-    assert_eq!(front.metric("weir_gateway_poll_lag_seconds", &[]), 0.0, "nobody asks");
+    front.await_no_client();
+    assert_eq!(
+        front.metric("weir_gateway_poll_lag_seconds", &[]),
+        0.0,
+        "no poll without subscribers"
+    );
 }
 
 #[test]
-fn a_breaker_is_told_when_it_opens_and_when_its_trial_closes_it() {
+fn the_state_of_a_breaker_is_shown_until_its_trial_closes_it() {
     let mut node = Node::new(false, 5);
     let front = Front::new(&[node.http()], "", &[]);
     node.stop();
@@ -120,14 +124,14 @@ fn a_breaker_is_told_when_it_opens_and_when_its_trial_closes_it() {
     assert_eq!((breaker(), front.metric("weir_upstream_breaker_opened_total", &[])), (2.0, 1.0));
     let failed = || front.metric("weir_upstream_failures_total", &[]);
     assert!(call(&mut client, "eth_gasPrice", &json!([]))["error"].is_object());
-    assert_eq!(failed(), 10.0, "nobody was asked");
+    assert_eq!(failed(), 10.0, "no upstream is called");
     node.start();
     let answered = || call(&mut client, "eth_gasPrice", &json!([]))["result"] == "0x5";
     eventually(answered, "it is tried again");
     assert_eq!((breaker(), failed()), (0.0, 10.0));
 }
 
-/// A subscriber that does not read, and one that hears of every head meanwhile.
+/// A subscriber that does not read, and one that reads every head.
 fn slow_and_quick(front: &Front, node: &Node) -> (Client, Client) {
     let mut slow = Client::narrow(front.address, super::node::PATH);
     let mut quick = front.client();
@@ -138,9 +142,9 @@ fn slow_and_quick(front: &Front, node: &Node) -> (Client, Client) {
 }
 
 #[test]
-fn what_a_slow_subscriber_misses_is_counted_and_he_is_collected() {
+fn dropped_notifications_are_counted_and_the_slow_subscriber_is_ended() {
     let node = Node::new(true, 5);
-    // Room for large answers would be room for many heads.
+    // An outbox for large answers would hold many heads.
     let settings = "slow = 'drop'\nwrite_timeout = '1s'\nresponse_max = '10 KB'";
     let front = Front::new(&[node.ws()], settings, &[]);
     let (slow, mut quick) = slow_and_quick(&front, &node);
@@ -153,14 +157,14 @@ fn what_a_slow_subscriber_misses_is_counted_and_he_is_collected() {
         },
         "something is dropped",
     );
-    // He has taken nothing for longer than he may.
+    // The subscriber has read nothing for longer than the write timeout.
     front.await_metric("weir_rpc_subscriptions", &[], 1.0);
     drop((slow, quick));
-    front.await_nobody();
+    front.await_no_client();
 }
 
 #[test]
-fn or_he_is_closed_and_counted_and_nobody_else_waits() {
+fn a_slow_subscriber_is_closed_and_counted_and_does_not_delay_others() {
     let node = Node::new(true, 5);
     let front = Front::new(&[node.ws()], "slow = 'close'\nresponse_max = '10 KB'", &[]);
     let (mut slow, mut quick) = slow_and_quick(&front, &node);
@@ -172,7 +176,7 @@ fn or_he_is_closed_and_counted_and_nobody_else_waits() {
         number += 1;
         front.metric("weir_rpc_subscriptions", &[]) == 1.0
     };
-    eventually(ended, "he is closed");
+    eventually(ended, "the slow subscriber is closed");
     assert_eq!(slow.expect_close(), (1013, "slow consumer".to_owned()));
     assert_eq!(front.metric("weir_closed_total", &["reason=\"slow_consumer\""]), 1.0);
     assert!(front.metric("weir_rpc_notifications_dropped_total", &[]) >= 1.0);

@@ -1,4 +1,4 @@
-//! The gateway: real upstreams on loops of their own, clients in front.
+//! The gateway, with real upstreams on loops of their own.
 
 mod failures;
 mod front;

@@ -1,4 +1,4 @@
-//! News through a gateway: every block once and in order, whatever becomes of the upstreams.
+//! Subscriptions through a gateway: every block once and in order, whatever happens to the upstreams.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,14 +16,14 @@ fn subscribe(client: &mut Client, params: &Value) -> String {
     reply["result"].as_str().unwrap_or_else(|| panic!("{reply}")).to_owned()
 }
 
-/// Subscribes to heads as soon as that is possible again.
+/// Subscribes to heads as soon as that succeeds.
 fn subscribe_once(client: &mut Client, what: &str) {
     let is_subscribed =
         || call(client, "eth_subscribe", &json!(["newHeads"]))["result"].is_string();
     eventually(is_subscribed, what);
 }
 
-/// The next notification: its subscription and what it says.
+/// The next notification: its subscription and its result.
 fn news(client: &mut Client) -> (String, Value) {
     let message = json(client);
     assert_eq!(message["method"], "eth_subscription", "{message}");
@@ -38,8 +38,8 @@ fn expect_head(client: &mut Client, number: usize, fork: u8) {
     assert!(head.get("transactions").is_none(), "{head}");
 }
 
-/// With an upstream that pushes its heads, one by WebSocket that does not, and one by HTTP: at the
-/// same time, as most of it is waiting for the next poll.
+/// Runs a test with three upstreams: by WebSocket with and without pushed heads, and by HTTP. The tests
+/// run at the same time, since they mostly wait for the next poll.
 fn each_way(test: impl Fn(Node, String) + Sync) {
     let each = &|pushes, by_http| {
         let node = Node::new(pushes, 5);
@@ -53,7 +53,7 @@ fn each_way(test: impl Fn(Node, String) + Sync) {
     });
 }
 
-/// A client that hears of heads, from the one after the node's last.
+/// A subscriber to heads, from the next block of the node on.
 fn follower(server: &Server) -> Client {
     let mut client = client(server);
     subscribe(&mut client, &json!(["newHeads"]));
@@ -61,7 +61,7 @@ fn follower(server: &Server) -> Client {
 }
 
 #[test]
-fn heads_come_once_and_in_order_and_gaps_are_filled() {
+fn heads_are_sent_once_and_in_order_and_gaps_are_filled() {
     each_way(|node, url| {
         let server = gateway(&[url], |_| {});
         let mut client = follower(&server);
@@ -73,9 +73,9 @@ fn heads_come_once_and_in_order_and_gaps_are_filled() {
     });
 }
 
-/// Whatever happens after the reply is told: so it waits until the gateway knows what was before.
+/// Every block after the reply is announced, so the reply waits until the gateway has the current head.
 #[test]
-fn the_reply_waits_for_the_first_look_at_the_upstream() {
+fn the_reply_waits_for_the_first_poll_of_the_upstream() {
     each_way(|node, url| {
         node.hold_heads(true);
         let server = gateway(&[url], |_| {});
@@ -85,7 +85,7 @@ fn the_reply_waits_for_the_first_look_at_the_upstream() {
         client.text(&format!("[{},{}]", subscribe(2, "logs"), subscribe(3, "syncing")));
         node.await_calls("eth_getBlockByNumber", 1);
         let asked = call(&mut client, "eth_gasPrice", &json!([]));
-        assert_eq!(asked["result"], "0x5", "the others go on");
+        assert_eq!(asked["result"], "0x5", "other calls are answered");
         let head = node.head();
         node.hold_heads(false);
         node.mine(0);
@@ -103,7 +103,7 @@ fn the_reply_waits_for_the_first_look_at_the_upstream() {
 }
 
 #[test]
-fn who_cannot_hear_of_what_comes_is_not_subscribed() {
+fn a_subscription_without_an_answering_upstream_is_refused() {
     let node = Node::new(false, 5);
     node.hold_heads(true);
     let rpc = RpcSettings {
@@ -115,7 +115,7 @@ fn who_cannot_hear_of_what_comes_is_not_subscribed() {
     let (mut one, mut other) = (client(&server), client(&server));
     let refused = call(&mut one, "eth_subscribe", &json!(["newHeads"]));
     assert_eq!(refused["error"]["code"], RpcError::TIMEOUT, "{refused}");
-    // It is not counted any more, nor is one whose client has gone before the reply.
+    // Neither it nor one whose client has left before the reply is counted.
     let ask = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["logs"]});
     one.text(&ask.to_string());
     assert_eq!(call(&mut one, "eth_gasPrice", &json!([]))["result"], "0x5");
@@ -144,9 +144,9 @@ fn without_an_upstream_there_are_no_subscriptions() {
     expect_head(&mut client, 6, 0);
 }
 
-/// As long as the old chain, and then shorter: no poll sees a number that it has not seen.
+/// The new chain is as long as the old one, and then shorter: no poll sees a new block number.
 #[test]
-fn blocks_in_the_place_of_others_are_told_without_the_chain_growing() {
+fn replaced_blocks_are_announced_although_the_chain_does_not_grow() {
     for by_http in [false, true] {
         let node = Node::new(false, 5);
         let server = gateway(&[if by_http { node.http() } else { node.ws() }], |_| {});
@@ -175,7 +175,7 @@ fn blocks_in_the_place_of_others_are_told_without_the_chain_growing() {
 }
 
 #[test]
-fn a_reorganisation_is_told_from_the_fork_on_and_logs_are_taken_back() {
+fn a_reorganisation_is_announced_from_the_fork_on_and_logs_are_removed() {
     each_way(|node, url| {
         let server = gateway(&[url], |_| {});
         let mut heads = follower(&server);
@@ -226,10 +226,10 @@ fn a_restart_of_the_upstream_skips_and_repeats_nothing() {
 }
 
 #[test]
-fn a_fail_over_skips_and_repeats_nothing() {
+fn a_failover_skips_and_repeats_nothing() {
     let (mut first, second) = (Node::new(true, 5), Node::new(true, 5));
     let server = gateway(&[first.ws(), second.ws()], |_| {});
-    // Until the first is connected, the second is asked.
+    // Until the first upstream is connected, the second is used.
     let mut asking = client(&server);
     eventually(
         || {
@@ -242,7 +242,7 @@ fn a_fail_over_skips_and_repeats_nothing() {
     first.mine(0);
     expect_head(&mut client, 6, 0);
     first.stop();
-    // The second is one behind, then catches up and goes on.
+    // The second upstream is one block behind, then catches up.
     second.await_calls("eth_getBlockByNumber", 1);
     for _ in 6..9 {
         second.mine(0);
@@ -255,7 +255,7 @@ fn a_fail_over_skips_and_repeats_nothing() {
 }
 
 #[test]
-fn a_chain_begun_anew_closes_those_who_heard_of_the_old_one() {
+fn a_new_chain_closes_the_subscribers_of_the_old_one() {
     each_way(|node, url| {
         let server = gateway(&[url], |_| {});
         let mut heads = follower(&server);
@@ -266,7 +266,7 @@ fn a_chain_begun_anew_closes_those_who_heard_of_the_old_one() {
         node.mine(9);
         assert_eq!(heads.expect_close(), (1012, "blocks were missed".to_owned()));
         assert_eq!(call(&mut idle, "eth_blockNumber", &json!([]))["result"], "0x7");
-        // Who comes again hears of the new one.
+        // A new subscriber gets the blocks of the new chain.
         let mut again = follower(&server);
         node.mine(9);
         expect_head(&mut again, 8, 9);
@@ -274,7 +274,7 @@ fn a_chain_begun_anew_closes_those_who_heard_of_the_old_one() {
 }
 
 #[test]
-fn the_last_subscriber_ends_the_asking() {
+fn polling_ends_with_the_last_subscriber() {
     let node = Node::new(true, 5);
     let server = gateway(&[node.ws()], |_| {});
     let mut first = follower(&server);
@@ -284,10 +284,10 @@ fn the_last_subscriber_ends_the_asking() {
     assert_eq!(call(&mut second, "eth_unsubscribe", &json!([id]))["result"], true);
     node.mine(0);
     expect_head(&mut first, 6, 0);
-    assert_eq!(node.calls("eth_getLogs"), 0, "nobody wants logs any more");
+    assert_eq!(node.calls("eth_getLogs"), 0, "no logs are requested without subscribers");
     drop(first);
     node.await_subscribed(false);
-    // And begins anew with the next one.
+    // It starts again with the next subscriber.
     let mut third = follower(&server);
     node.await_subscribed(true);
     node.mine(0);
@@ -311,7 +311,7 @@ fn a_thousand_subscribers_cost_the_upstream_as_much_as_one() {
 }
 
 #[test]
-fn waiting_transactions_come_as_hashes_or_whole() {
+fn pending_transactions_are_sent_as_hashes_or_whole() {
     let node = Node::new(false, 5);
     let server = gateway(&[node.http()], |_| {});
     let (mut hashes, mut whole) = (client(&server), client(&server));
@@ -322,9 +322,9 @@ fn waiting_transactions_come_as_hashes_or_whole() {
     assert_eq!(news(&mut whole).1["nonce"], "0x7");
 }
 
-/// As geth tells it: how far it is when it begins, and `false` when it is over.
+/// As in geth: the progress at the start, and `false` at the end.
 #[test]
-fn syncing_is_told_when_it_begins_and_when_it_is_over() {
+fn syncing_is_announced_at_its_start_and_end() {
     each_way(|node, url| {
         let server = gateway(&[url], |_| {});
         let mut client = client(&server);
@@ -339,7 +339,7 @@ fn syncing_is_told_when_it_begins_and_when_it_is_over() {
     });
 }
 
-/// Longer than any test: an answer that is lost does not come to its end within it.
+/// A gateway with a call timeout longer than any test, so that a lost answer does not time out.
 fn patient(upstreams: &[String]) -> Server {
     let rpc = RpcSettings { call_timeout: 10 * DEADLINE, ..RpcSettings::default() };
     gateway_with(upstreams, rpc, |settings| settings.timeout = 10 * DEADLINE)
@@ -367,7 +367,7 @@ fn pushed_heads_are_announced_though_an_answer_is_lost() {
 }
 
 #[test]
-fn lost_answers_for_missing_blocks_and_logs_are_asked_for_again() {
+fn requests_for_missing_blocks_and_logs_are_repeated_if_their_answer_is_lost() {
     let node = Node::new(true, 5);
     let server = patient(&[node.ws()]);
     let mut heads = follower(&server);
@@ -378,7 +378,7 @@ fn lost_answers_for_missing_blocks_and_logs_are_asked_for_again() {
         let (first, before) = (node.height() + 1, node.calls(method));
         node.lose(method);
         node.become_chain(vec![0; first + missed]);
-        // Heads are pushed all the time.
+        // Heads are pushed continuously.
         let started = Instant::now();
         while node.calls(method) < before + 2 {
             assert!(started.elapsed() < DEADLINE, "{method} is not called again");

@@ -1,4 +1,4 @@
-//! An upstream whose chain the test makes, and a gateway in front of such.
+//! An upstream whose chain the test makes, and gateways for such upstreams.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::channel;
@@ -22,11 +22,11 @@ use crate::rpc::scripted::raw;
 use crate::support::{Client, DEADLINE, Server, eventually};
 
 const CHAIN_ID: u64 = 0x849;
-/// Not the gateway's: so it is seen whose word counts.
+/// Another chain id than the gateway's, which shows whose is returned.
 const NODE_CHAIN_ID: u64 = 7;
 pub const PATH: &str = "/main/evm/2121";
 
-/// What an upstream has, and what it was asked.
+/// The state of an upstream, and the calls that it received.
 #[derive(Default)]
 pub struct State {
     /// The fork that each block is on, by number.
@@ -34,15 +34,15 @@ pub struct State {
     /// Methods called, in their order.
     calls: Vec<String>,
     held: Vec<Ticket>,
-    /// Bytes that each block has besides.
+    /// Additional bytes of each block.
     padding: usize,
     /// The method whose next call is never answered.
     loses: Option<&'static str>,
-    /// Whether the head is told when the test says so.
+    /// Whether calls for the head wait for [`Node::release`].
     holds_heads: bool,
-    /// Transactions that wait, and those that the filter has not told of yet.
+    /// Pending transactions, and those that the filter has not returned yet.
     pending: Vec<Value>,
-    /// How far it is, while it syncs.
+    /// The progress while it syncs.
     syncing: Option<Value>,
     is_subscribed: bool,
     mail: Option<MailSender<Notice>>,
@@ -64,7 +64,7 @@ impl State {
         (0..self.forks.len()).map(|number| self.block(number))
     }
 
-    /// Each block has one log: its address is the fork's, its topic the number.
+    /// Each block has one log: the address is that of the fork, the topic the block number.
     fn logs(&self, block: &Value) -> Value {
         let found = (0..self.forks.len()).find(|&at| self.block(at)["hash"] == *block);
         found.map_or(Value::Null, |number| {
@@ -93,7 +93,7 @@ pub fn topic(byte: u8) -> Word {
 struct Chain {
     network: Network,
     state: Arc<Mutex<State>>,
-    /// Whether it lets clients subscribe.
+    /// Whether it accepts subscriptions.
     pushes: bool,
     mail: Option<MailReceiver<Notice>>,
 }
@@ -167,7 +167,7 @@ impl Backend for Chain {
     }
 }
 
-/// An upstream on an address of its own, so that it can come back there.
+/// An upstream on an address of its own, so that it can be started there again.
 pub struct Node {
     state: Arc<Mutex<State>>,
     pub address: SocketAddr,
@@ -176,21 +176,21 @@ pub struct Node {
     server: Option<Server>,
 }
 
-/// A host that every [`Node`] is: nobody else takes a port of it while a node is down.
+/// The host of every [`Node`]: no other socket uses its ports while a node is down.
 pub const HOST: &str = "127.0.9.1";
 
 impl Node {
-    /// With blocks up to number `height`.
+    /// A node with blocks up to number `height`.
     pub fn new(pushes: bool, height: usize) -> Node {
         Node::with(pushes, height, None)
     }
 
-    /// One at this address.
+    /// A node at this address.
     pub fn at(ip: IpAddr, pushes: bool, height: usize) -> Node {
         Node::listening(SocketAddr::new(ip, 0), pushes, height, None)
     }
 
-    /// One that is spoken to by TLS.
+    /// A node with TLS.
     pub fn secure(pushes: bool, height: usize, files: &Files) -> Node {
         let certificate = CertificateFiles { chain: files.chain.clone(), key: files.key.clone() };
         Node::with(pushes, height, Some(TlsSettings::new(certificate)))
@@ -218,14 +218,14 @@ impl Node {
         let (state, pushes, address) = (Arc::clone(&self.state), self.pushes, self.address);
         let tls = self.tls.clone();
         let (sender, receiver) = channel();
-        // It does not wait for what the test holds back.
+        // A shutdown does not wait for calls that the test holds back.
         let settings =
             Settings { drain_timeout: Duration::from_millis(100), ..Settings::default() };
         self.server = Some(Server::start(settings, move |reactor| {
             let network =
                 Network { project: "node".into(), architecture: "evm", chain_id: NODE_CHAIN_ID };
             let chain = Chain { network, state, pushes, mail: None };
-            // It sends more than a gateway takes.
+            // It sends larger answers than a gateway accepts.
             let rpc = RpcSettings { response_bytes_max: 100_000_000, ..RpcSettings::default() };
             let route = rpc.fit(RouteSettings::default());
             let service = reactor.add_service(Rpc::new(chain, rpc)).unwrap();
@@ -242,7 +242,7 @@ impl Node {
         self.address = receiver.recv_timeout(DEADLINE).unwrap();
     }
 
-    /// Ends its connections, and answers nobody until it is [started](Node::start) again.
+    /// Ends all connections; the node is down until it is [started](Node::start) again.
     pub fn stop(&mut self) {
         if let Some(server) = self.server.take() {
             self.state().mail = None;
@@ -265,7 +265,7 @@ impl Node {
         self.state.lock().unwrap()
     }
 
-    /// Adds a block on `fork`, and pushes it to those who have subscribed.
+    /// Adds a block on `fork`, and pushes it to subscribers.
     pub fn mine(&self, fork: u8) {
         let mut state = self.state();
         state.forks.push(fork);
@@ -275,12 +275,12 @@ impl Node {
         }
     }
 
-    /// Its blocks have so many bytes more from now on.
+    /// Enlarges its blocks by this many bytes from now on.
     pub fn pad(&self, bytes: usize) {
         self.state().padding = bytes;
     }
 
-    /// Does not tell its head before it is [released](Node::release), or does again.
+    /// Whether calls for its head wait until they are [released](Node::release).
     pub fn hold_heads(&self, holds: bool) {
         self.state().holds_heads = holds;
     }
@@ -290,7 +290,7 @@ impl Node {
         self.state().loses = Some(method);
     }
 
-    /// Waits for the call that is [lost](Node::lose).
+    /// Waits for the call whose answer is [lost](Node::lose).
     pub fn await_lost(&self) {
         eventually(|| self.state().loses.is_none(), "the call that is lost");
     }
@@ -300,12 +300,12 @@ impl Node {
         self.state().forks.len() - 1
     }
 
-    /// Its head, as it tells it.
+    /// Its head, as the outcome of a call.
     pub fn head(&self) -> Outcome {
         Ok(raw(&self.state().blocks().last().unwrap()))
     }
 
-    /// Its blocks are on these forks from now on, all at once.
+    /// Replaces its chain by blocks on these forks.
     pub fn become_chain(&self, forks: Vec<u8>) {
         self.state().forks = forks;
     }
@@ -314,12 +314,12 @@ impl Node {
         self.state().pending.push(json!(hash));
     }
 
-    /// It is so far in syncing from now on, or does not sync.
+    /// Sets the progress of syncing; `None`: it does not sync.
     pub fn sync(&self, status: Option<Value>) {
         self.state().syncing = status;
     }
 
-    /// How often a method was called.
+    /// Number of calls of a method.
     pub fn calls(&self, method: &str) -> usize {
         self.state().calls.iter().filter(|called| *called == method).count()
     }
@@ -332,7 +332,7 @@ impl Node {
         eventually(|| self.state().is_subscribed == subscribed, "subscribed");
     }
 
-    /// Answers the call that was held first.
+    /// Answers the oldest held call.
     pub fn release(&self, outcome: Outcome) {
         let mut state = self.state();
         let tickets = vec![state.held.remove(0)];
@@ -341,12 +341,12 @@ impl Node {
     }
 }
 
-/// A gateway for these upstreams, with the usual limits in front.
+/// A gateway for these upstreams, with default limits for clients.
 pub fn gateway(upstreams: &[String], edit: impl FnOnce(&mut GatewaySettings)) -> Server {
     gateway_with(upstreams, RpcSettings::default(), edit)
 }
 
-/// The same, with other limits.
+/// A gateway with other limits for clients.
 pub fn gateway_with(
     upstreams: &[String],
     rpc: RpcSettings,
@@ -355,7 +355,7 @@ pub fn gateway_with(
     gateway_at(Settings::default(), upstreams, rpc, edit)
 }
 
-/// The same, on a loop with these settings.
+/// A gateway on a loop with these settings.
 pub fn gateway_at(
     on: Settings,
     upstreams: &[String],
@@ -374,7 +374,7 @@ pub fn gateway_at(
     })
 }
 
-/// Those of a gateway for these upstreams.
+/// The settings of a gateway for these upstreams.
 pub fn settings(upstreams: &[String]) -> GatewaySettings {
     GatewaySettings {
         network: Network { project: "main".into(), architecture: "evm", chain_id: CHAIN_ID },

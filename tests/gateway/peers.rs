@@ -1,4 +1,4 @@
-//! Upstreams that send what the test says, valid or not.
+//! Upstreams that send messages and bodies of the test, valid or not.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Socket {
         format!("ws://{}/", self.server.address)
     }
 
-    /// Waits until it has been called with this in the request.
+    /// Waits for a request that contains this text.
     pub fn await_call(&self, what: &str) {
         let is_meant = |seen: &Seen| matches!(seen, Seen::Message(_, text) if String::from_utf8_lossy(text).contains(what));
         while !is_meant(&self.seen.recv_timeout(crate::support::DEADLINE).expect(what)) {}
@@ -118,7 +118,7 @@ impl Posted {
         self.url.clone()
     }
 
-    /// How many requests it has answered.
+    /// Number of requests that it has answered.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }

@@ -1,4 +1,4 @@
-//! Requests through a gateway: whose answer comes back to whom, and what happens when there is none.
+//! Calls through a gateway: answers, failover, timeouts and limits.
 
 use std::io::ErrorKind;
 use std::net::{TcpListener, ToSocketAddrs as _};
@@ -20,13 +20,13 @@ fn error(reply: &Value) -> i64 {
     reply["error"]["code"].as_i64().unwrap_or_else(|| panic!("{reply}"))
 }
 
-/// Asks until the upstream at this height answers.
+/// Calls until the upstream at this height answers.
 pub(super) fn await_height(client: &mut Client, height: &str) {
     let answered = || call(client, "eth_blockNumber", &json!([]))["result"] == height;
-    eventually(answered, "the other upstream is asked");
+    eventually(answered, "the other upstream answers");
 }
 
-/// By either way to the upstream.
+/// Runs a test with an upstream by WebSocket and one by HTTP.
 fn each_way(test: impl Fn(&Node, &[String])) {
     for by_http in [false, true] {
         let node = Node::new(false, 5);
@@ -36,7 +36,7 @@ fn each_way(test: impl Fn(&Node, &[String])) {
 }
 
 #[test]
-fn answers_carry_their_own_ids_and_come_when_they_are_there() {
+fn answers_have_the_id_of_their_call_and_are_sent_when_they_arrive() {
     each_way(|node, upstreams| {
         let server = gateway(upstreams, |_| {});
         let mut client = client(&server);
@@ -51,7 +51,7 @@ fn answers_carry_their_own_ids_and_come_when_they_are_there() {
             (&json!("slow"), &json!({"a": [null], "b": 1}))
         );
         let reply = call(&mut client, "eth_nothing", &json!([]));
-        assert_eq!(error(&reply), RpcError::METHOD_NOT_FOUND, "the upstream's own word");
+        assert_eq!(error(&reply), RpcError::METHOD_NOT_FOUND, "the error of the upstream");
         client.text(&format!(
             "[{},{}]",
             request(&json!(7), "eth_gasPrice", &json!([])),
@@ -64,7 +64,7 @@ fn answers_carry_their_own_ids_and_come_when_they_are_there() {
 }
 
 #[test]
-fn the_same_read_is_asked_once_and_a_transaction_each_time() {
+fn equal_reads_are_sent_once_and_transactions_each_time() {
     each_way(|node, upstreams| {
         let server = gateway(upstreams, |_| {});
         let mut clients: Vec<Client> = (0..3).map(|_| client(&server)).collect();
@@ -72,7 +72,7 @@ fn the_same_read_is_asked_once_and_a_transaction_each_time() {
             client.text(&request(&json!(id), "eth_call", &json!(["same"])));
             client.text(&request(&json!("s"), "eth_sendRawTransaction", &json!(["0x"])));
         }
-        // On their way side by side, they arrive in any order.
+        // Concurrent calls arrive in any order.
         node.await_calls("eth_sendRawTransaction", 3);
         node.await_calls("eth_call", 1);
         for _ in 0..4 {
@@ -88,7 +88,7 @@ fn the_same_read_is_asked_once_and_a_transaction_each_time() {
 }
 
 #[test]
-fn a_second_upstream_steps_in_for_reads() {
+fn reads_go_to_a_second_upstream_after_a_failure() {
     let (mut first, second) = (Node::new(false, 5), Node::new(false, 6));
     let server = gateway(&[first.ws(), second.http()], |_| {});
     let mut client = client(&server);
@@ -97,7 +97,7 @@ fn a_second_upstream_steps_in_for_reads() {
     client.text(&request(&json!(2), "eth_sendRawTransaction", &json!(["0x"])));
     first.await_calls("eth_sendRawTransaction", 1);
     first.stop();
-    // Nobody knows whether the transaction has arrived: it is not sent again.
+    // The transaction may have arrived: it is not sent again.
     let reply = json(&mut client);
     assert_eq!((&reply["id"], error(&reply)), (&json!(2), RpcError::INTERNAL));
     second.await_calls("eth_call", 1);
@@ -107,7 +107,7 @@ fn a_second_upstream_steps_in_for_reads() {
 }
 
 #[test]
-fn the_first_upstream_is_asked_again_once_it_is_back() {
+fn the_first_upstream_is_used_again_once_it_is_back() {
     let (mut first, second) = (Node::new(false, 5), Node::new(false, 6));
     let server = gateway(&[first.ws(), second.ws()], |_| {});
     let mut client = client(&server);
@@ -119,7 +119,7 @@ fn the_first_upstream_is_asked_again_once_it_is_back() {
 }
 
 #[test]
-fn without_an_upstream_clients_are_told_at_once() {
+fn without_an_upstream_calls_fail_at_once() {
     let mut node = Node::new(false, 5);
     let (ws, http) = (node.ws(), node.http());
     node.stop();
@@ -128,7 +128,7 @@ fn without_an_upstream_clients_are_told_at_once() {
         let mut client = client(&server);
         let reply = call(&mut client, "eth_gasPrice", &json!([]));
         assert_eq!(error(&reply), RpcError::INTERNAL);
-        // The breaker, or the connection that is not there, spares the next ones the attempt.
+        // The open breaker, or the missing connection, fails further calls without an attempt.
         for _ in 0..20 {
             assert_eq!(error(&call(&mut client, "eth_gasPrice", &json!([]))), RpcError::INTERNAL);
         }
@@ -136,7 +136,7 @@ fn without_an_upstream_clients_are_told_at_once() {
 }
 
 #[test]
-fn a_silent_upstream_is_a_timeout() {
+fn an_upstream_that_does_not_answer_is_a_timeout() {
     each_way(|node, upstreams| {
         let server = gateway(upstreams, |settings| settings.timeout = Duration::from_millis(300));
         let mut client = client(&server);
@@ -147,7 +147,7 @@ fn a_silent_upstream_is_a_timeout() {
 }
 
 #[test]
-fn past_the_queue_it_is_busy() {
+fn calls_above_the_queue_limit_are_busy() {
     each_way(|node, upstreams| {
         let server = gateway(upstreams, |settings| {
             settings.concurrency = 2;
@@ -171,7 +171,7 @@ fn past_the_queue_it_is_busy() {
 }
 
 #[test]
-fn too_large_an_answer_is_an_error_and_no_more() {
+fn a_too_large_answer_is_an_error_and_closes_nothing() {
     each_way(|node, upstreams| {
         let server = gateway(upstreams, |settings| settings.answer_bytes_max = 500_000);
         let mut client = client(&server);
@@ -184,7 +184,7 @@ fn too_large_an_answer_is_an_error_and_no_more() {
 }
 
 #[test]
-fn the_chain_is_what_the_upstream_says() {
+fn the_chain_id_is_that_of_the_upstream() {
     each_way(|_, upstreams| {
         let server = gateway(upstreams, |_| {});
         let mut client = client(&server);
@@ -194,7 +194,7 @@ fn the_chain_is_what_the_upstream_says() {
 }
 
 #[test]
-fn batches_come_by_post_too() {
+fn batches_are_accepted_by_post() {
     each_way(|node, upstreams| {
         let server = gateway(upstreams, |_| {});
         let calls = [
@@ -218,12 +218,12 @@ fn batches_come_by_post_too() {
 }
 
 #[test]
-fn a_network_takes_so_many_connections() {
+fn the_connections_of_a_network_are_limited() {
     let node = Node::new(false, 5);
     let rpc = RpcSettings { connections_max: 2, ..RpcSettings::default() };
     let server = gateway_with(&[node.ws()], rpc, |_| {});
     let mut first = client(&server);
-    // Not counted among them: the connection to the upstream.
+    // The connection to the upstream does not count.
     await_height(&mut first, "0x5");
     let second = client(&server);
     let head = Client::tcp(server.address).request(&upgrade(PATH, ""));

@@ -1,4 +1,4 @@
-//! Upstreams by TLS, as WebSocket and as HTTP: who is believed, and that all else is as in the clear.
+//! Upstreams with TLS, by WebSocket and HTTP: trusted certificates, calls and subscriptions.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use weir_authority::Authority;
 use super::node::{HOST, Node, client, gateway, hash, settings};
 use crate::rpc::scripted::{call, json};
 
-/// By either way to a node of this authority's.
+/// Runs a test with a node with a certificate of this authority, by WebSocket and by HTTP.
 fn each_way(authority: &Authority, names: &[&str], test: impl Fn(Node, String)) {
     let files = authority.server(names);
     for by_http in [false, true] {
@@ -21,7 +21,7 @@ fn each_way(authority: &Authority, names: &[&str], test: impl Fn(Node, String)) 
 }
 
 #[test]
-fn requests_and_news_come_by_tls() {
+fn calls_and_subscriptions_work_over_tls() {
     let authority = Authority::new();
     each_way(&authority, &[HOST], |mut node, url| {
         let server = gateway(&[url], |settings| settings.ca_file = Some(authority.file()));
@@ -33,7 +33,7 @@ fn requests_and_news_come_by_tls() {
             node.mine(0);
             assert_eq!(json(&mut client)["params"]["result"]["hash"], json!(hash(number, 0)));
         }
-        // Over a restart, too.
+        // Also after a restart.
         node.stop();
         node.mine(0);
         node.start();
@@ -41,7 +41,7 @@ fn requests_and_news_come_by_tls() {
     });
 }
 
-/// Nothing is sent to who cannot show who he is.
+/// Expects that no call reaches an upstream with an untrusted certificate.
 fn refuses(authority: &Authority, names: &[&str], trusted: Option<&Authority>) {
     each_way(authority, names, |node, url| {
         let authorities = trusted.map(Authority::file);
@@ -53,20 +53,20 @@ fn refuses(authority: &Authority, names: &[&str], trusted: Option<&Authority>) {
 }
 
 #[test]
-fn the_webs_own_authorities_are_believed_unless_others_are_named() {
+fn the_built_in_roots_are_trusted_unless_upstream_ca_is_set() {
     let authority = Authority::new();
     refuses(&authority, &[HOST], None);
     refuses(&authority, &[HOST], Some(&Authority::new()));
 }
 
 #[test]
-fn a_certificate_for_somebody_else_is_refused() {
+fn a_certificate_for_another_name_is_refused() {
     let authority = Authority::new();
     refuses(&authority, &["localhost", "127.0.9.2"], Some(&authority));
 }
 
 #[test]
-fn files_that_name_no_authority_are_refused_before_anything_is_served() {
+fn an_invalid_ca_file_is_refused_at_the_start() {
     let authority = Authority::new();
     let check = |url: &str, file: PathBuf| {
         let mut settings = settings(&[url.to_owned()]);
@@ -80,5 +80,5 @@ fn files_that_name_no_authority_are_refused_before_anything_is_served() {
         assert!(matches!(check(url, absent.clone()), Err(TlsError::Unreadable(..))), "{url}");
         assert!(matches!(check(url, key.clone()), Err(TlsError::Content(..))), "{url}");
     }
-    assert!(check("ws://node.example/", absent).is_ok(), "nobody asks for it");
+    assert!(check("ws://node.example/", absent).is_ok(), "ws:// does not need the file");
 }

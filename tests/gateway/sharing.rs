@@ -1,4 +1,4 @@
-//! One answer for many callers: each with its own id, none with its own copy.
+//! One answer for many callers: each reply has its own id, and all share the bytes of the answer.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use super::node::{Node, PATH, client, gateway, gateway_at};
 use crate::rpc::scripted::{json, raw};
 use crate::support::{Client, TEXT, eventually};
 
-/// The same read for all callers.
+/// A call with the same parameters for all callers.
 fn same(id: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": "eth_call", "params": ["same"]})
 }
@@ -30,7 +30,7 @@ fn reply(id: &Value, result: &str) -> String {
 }
 
 #[test]
-fn callers_of_one_large_answer_get_it_with_their_own_ids() {
+fn callers_that_share_a_large_answer_get_it_with_their_own_ids() {
     let result = json!("x".repeat(100_000)).to_string();
     for by_http in [false, true] {
         let node = Node::new(false, 5);
@@ -55,7 +55,7 @@ fn callers_of_one_large_answer_get_it_with_their_own_ids() {
         let mut poster = Client::tcp(server.address);
         post(&mut poster, &same(&ids[4]));
         node.await_calls("eth_call", 1);
-        // Answered behind all that were sent before.
+        // This call is answered after all earlier ones.
         for client in sockets.iter_mut().chain([&mut compressing, &mut notifying]) {
             client.text(&json!({"jsonrpc": "2.0", "id": 0}).to_string());
             json(client);
@@ -87,7 +87,7 @@ fn callers_of_one_large_answer_get_it_with_their_own_ids() {
     }
 }
 
-/// Bytes of memory of a process, by the name that `/proc` has for them.
+/// Bytes of memory of a process, from the line of this name in `/proc`.
 fn memory(pid: i32, name: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -118,9 +118,9 @@ fn an_answer_for_200_callers_takes_less_memory_than_three_of_it() {
         fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
         let result = json!("x".repeat(ANSWER_BYTES)).to_string();
         node.release(Ok(serde_json::value::RawValue::from_string(result.clone()).unwrap()));
-        // Nobody reads yet.
+        // No caller reads yet.
         front.await_metric("weir_rpc_pending_calls", &[], 0.0);
-        // One of each reads everything, the others read enough to see whose answer it is.
+        // One caller of each kind reads everything, the others enough to check the id.
         let whole = |id: usize| reply(&json!(id), &result).into_bytes();
         for (id, socket) in sockets.iter_mut().enumerate().skip(1) {
             let header = 10;
@@ -166,7 +166,7 @@ fn without_memory_for_a_large_answer_the_caller_gets_an_error() {
     assert_eq!((&replies[1]["id"], &replies[1]["error"]), (&json!(null), &error));
     let (head, _) = poster.answer();
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
-    // The connections go on.
+    // The connections stay open.
     for socket in &mut sockets {
         socket.text(r#"{"jsonrpc":"2.0","id":9,"method":"eth_gasPrice"}"#);
         assert_eq!(json(socket)["result"], "0x5");

@@ -1,4 +1,4 @@
-//! An answer that many calls wait for, on a loop whose turns the test makes.
+//! One answer for many pending calls, on a loop that is turned by hand.
 
 use std::sync::mpsc::channel;
 use std::thread;
@@ -11,21 +11,21 @@ use weir::services::rpc::{Notice, RpcSettings};
 use super::scripted::{Report, raw, serve};
 use crate::support::{ByHand, Client, TEXT};
 
-/// Handler calls of one service in one turn; each answers one waiting call.
+/// Calls of `on_mail` in a turn; each answers one pending call.
 const CALLS_PER_TURN: u64 = 1024;
 const CLIENTS: usize = 12;
-/// Below what one connection may have under way.
+/// Pending calls per connection, below the limit.
 const CALLS_EACH: usize = 250;
 
 #[test]
-fn a_turn_answers_a_bounded_number_of_the_calls_that_wait_for_an_answer() {
+fn a_turn_replies_to_a_bounded_number_of_calls_that_share_an_answer() {
     for result_bytes in [10, 10_000] {
         let (sender, receiver) = channel();
         let mut server = ByHand::new(Settings::default(), |reactor| {
             serve(reactor, RpcSettings::default(), RouteSettings::default(), sender);
         });
         let Ok(Report::Started(mail)) = receiver.try_recv() else {
-            panic!("the backend starts first of all");
+            panic!("the first report is the start");
         };
         let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.open("/")).collect();
         for client in &mut clients {
@@ -60,7 +60,7 @@ fn a_turn_answers_a_bounded_number_of_the_calls_that_wait_for_an_answer() {
             server.reactor.turn(Some(Duration::ZERO)).unwrap();
         }
         assert!(turns >= all / CALLS_PER_TURN as usize);
-        // They read on threads of their own, while the loop turns.
+        // The clients read on threads, while the loop turns.
         let readers: Vec<_> = clients
             .into_iter()
             .map(|client| {

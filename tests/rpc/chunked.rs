@@ -13,7 +13,7 @@ use crate::support::{Client, upgrade};
 
 const LINES: &str = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n";
 
-/// A POST with these header lines and this body, as it is on the wire.
+/// A POST with these header lines, and this encoded body.
 fn request(lines: &str, wire: &str) -> String {
     format!("POST / HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n{wire}")
 }
@@ -49,13 +49,13 @@ fn chunked_bodies_are_decoded_and_the_next_request_follows() {
 }
 
 #[test]
-fn a_chunked_body_may_come_byte_by_byte() {
+fn a_chunked_body_may_arrive_byte_by_byte() {
     let stage = Stage::new(narrow());
     let mut client = Client::tcp(stage.server.address);
     let mut other = stage.client();
     for byte in request(LINES, &chunked(NOW, 16)).into_bytes() {
         client.raw(&[byte]);
-        // A turn has passed, so that the next byte comes alone.
+        // A turn has passed, so that the next byte arrives alone.
         call(&mut other, "now", &json!([]));
     }
     assert_eq!(answer(&mut client)["id"], 1);
@@ -74,7 +74,7 @@ fn a_client_that_waits_for_100_gets_it_before_its_chunks() {
 }
 
 #[test]
-fn chunked_bodies_have_the_limit_of_those_with_a_length() {
+fn chunked_bodies_have_the_limit_of_bodies_with_a_length() {
     let stage = Stage::new(RpcSettings { request_bytes_max: 1000, ..narrow() });
     let padded = |len: usize| format!("{NOW}{}", " ".repeat(len - NOW.len()));
     let mut client = Client::tcp(stage.server.address);
@@ -82,7 +82,7 @@ fn chunked_bodies_have_the_limit_of_those_with_a_length() {
         client.raw(request(LINES, &chunked(&padded(1000), size)).as_bytes());
         assert_eq!(answer(&mut client)["id"], 1, "in chunks of {size}");
     }
-    // A size above the limit is refused before any of its data has come.
+    // A size above the limit is refused before its data arrives.
     let too_large = [chunked(&padded(1001), 1), chunked(&padded(1001), 1000), "3e9\r\n".to_owned()];
     for wire in &too_large {
         let mut client = Client::tcp(stage.server.address);
@@ -96,9 +96,9 @@ fn chunked_bodies_have_the_limit_of_those_with_a_length() {
     assert_eq!((metrics.http_answered, metrics.refused), (3, 3));
 }
 
-/// Each with a second request behind it, which must not be taken for one.
+/// Each with a second request behind it, which must not be read as a request.
 #[test]
-fn a_body_with_two_readings_is_refused_and_nothing_behind_it_is_read() {
+fn an_ambiguous_body_is_refused_and_nothing_behind_it_is_read() {
     let stage = Stage::new(narrow());
     let coding = |value: &str| format!("Transfer-Encoding: {value}\r\n");
     let whole = chunked(NOW, 100);
@@ -134,7 +134,7 @@ fn a_body_with_two_readings_is_refused_and_nothing_behind_it_is_read() {
 }
 
 #[test]
-fn a_chunked_body_that_stalls_ends_by_the_deadline() {
+fn the_handshake_timeout_ends_a_stalled_chunked_body() {
     let handshake_timeout = Duration::from_millis(300);
     let settings = Settings { handshake_timeout, ..Settings::default() };
     let stage = Stage::with_loop(narrow(), RouteSettings::default(), settings);

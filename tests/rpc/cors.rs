@@ -10,7 +10,7 @@ use crate::support::{Client, header, upgrade};
 const LISTED: &str = "Origin: https://app.example\r\n";
 const OTHER: &str = "Origin: https://evil.example\r\n";
 
-/// A service with these origins, which takes requests without Origin, too.
+/// A service with these origins, which accepts requests without Origin, too.
 fn stage(origins: &[&str]) -> Stage {
     let origins = origins.iter().map(|&origin| origin.to_owned()).collect();
     let route = RouteSettings { origins, require_origin: false, ..RouteSettings::default() };
@@ -28,7 +28,7 @@ fn preflight(origin: &str, method: &str) -> String {
     )
 }
 
-/// Names and values of what a head says about other origins.
+/// The lines of a head that concern other origins.
 fn cors(head: &str) -> Vec<&str> {
     let is_cors = |line: &&str| line.starts_with("Access-Control-") || line.starts_with("Vary:");
     head.lines().filter(is_cors).collect()
@@ -62,7 +62,7 @@ fn only_a_listed_origin_may_read_answers() {
 }
 
 #[test]
-fn an_answer_that_comes_later_may_be_read_as_well() {
+fn a_listed_origin_may_read_a_late_answer() {
     let stage = stage(&["https://app.example"]);
     let mut client = Client::tcp(stage.server.address);
     client.raw((post(LATER, LISTED) + &post(NOW, "")).as_bytes());

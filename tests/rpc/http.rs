@@ -1,4 +1,4 @@
-//! The same service by HTTP POST, on the same port: bodies, their bounds, and answers that come later.
+//! JSON-RPC by HTTP POST: bodies, their limits, media types, and late answers.
 
 use std::net::Shutdown;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub fn post(body: &str, lines: &str) -> String {
     )
 }
 
-/// The next answer, which must be JSON.
+/// The body of the next response, which must be JSON.
 pub fn answer(client: &mut Client) -> Value {
     let (head, body) = client.answer();
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -34,7 +34,7 @@ fn stop(stage: Stage) -> Metrics {
 }
 
 #[test]
-fn calls_follow_one_another_and_an_upgrade_follows_them() {
+fn posts_share_a_connection_and_an_upgrade_may_follow() {
     let stage = Stage::new(narrow());
     let mut client = Client::tcp(stage.server.address);
     let batch = format!("[{NOW},{NOW}]");
@@ -50,13 +50,13 @@ fn calls_follow_one_another_and_an_upgrade_follows_them() {
 }
 
 #[test]
-fn a_body_may_come_byte_by_byte() {
+fn a_body_may_arrive_byte_by_byte() {
     let stage = Stage::new(narrow());
     let mut client = Client::tcp(stage.server.address);
     let mut other = stage.client();
     for byte in post(NOW, "").into_bytes() {
         client.raw(&[byte]);
-        // The loop has come by, so that the next byte comes alone.
+        // A turn has passed, so that the next byte arrives alone.
         call(&mut other, "now", &json!([]));
     }
     assert_eq!(answer(&mut client)["result"], Value::Null);
@@ -65,7 +65,7 @@ fn a_body_may_come_byte_by_byte() {
 }
 
 #[test]
-fn who_asks_before_he_sends_is_told_to_go_on() {
+fn expect_100_continue_is_answered() {
     let stage = Stage::new(narrow());
     let mut client = Client::tcp(stage.server.address);
     let whole = post(NOW, "Expect: 100-continue\r\n");
@@ -76,7 +76,7 @@ fn who_asks_before_he_sends_is_told_to_go_on() {
 }
 
 #[test]
-fn bodies_are_bounded_before_they_come() {
+fn bodies_are_refused_by_their_headers() {
     let settings = RpcSettings { request_bytes_max: 1000, ..narrow() };
     let stage = Stage::new(settings);
     let padded = |len: usize| format!("{NOW}{}", " ".repeat(len - NOW.len()));
@@ -88,7 +88,7 @@ fn bodies_are_bounded_before_they_come() {
     assert!(head.starts_with("HTTP/1.1 413 "), "{head}");
     client.expect_end();
 
-    // Of what is announced alone.
+    // The header alone is refused.
     for (lines, status) in [
         ("Content-Length: 99999999999999999999999\r\n", "413"),
         ("Transfer-Encoding: gzip\r\n", "501"),
@@ -110,7 +110,7 @@ fn bodies_are_bounded_before_they_come() {
 }
 
 #[test]
-fn an_answer_may_come_later_and_the_next_request_waits_for_it() {
+fn the_next_request_waits_for_a_late_answer() {
     let stage = Stage::new(narrow());
     let mut client = Client::tcp(stage.server.address);
     client.raw([post(LATER, ""), post(NOW, "")].concat().as_bytes());
@@ -132,9 +132,9 @@ fn reset(client: Client) {
     socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
-/// Whoever is reset makes room at once for the calls of others: here six are all there may be.
+/// The limit is six pending calls: the calls of a connection that ends are free at once.
 #[test]
-fn a_client_that_goes_before_its_answer_leaves_nothing() {
+fn a_client_that_leaves_before_its_answer_frees_its_calls() {
     let stage = Stage::new(narrow());
     let mut other = stage.client();
     let mut is_busy = || call(&mut other, "now", &json!([]))["error"]["message"] == "busy";
@@ -157,7 +157,7 @@ fn a_client_that_goes_before_its_answer_leaves_nothing() {
             }
         }
         gone.drain(..).for_each(reset);
-        eventually(|| !is_busy(), "who is gone is forgotten");
+        eventually(|| !is_busy(), "the calls of the ended connection are free");
     }
     for ticket in tickets {
         stage.answer(ticket, Ok(raw(&json!("too late"))));
@@ -167,9 +167,8 @@ fn a_client_that_goes_before_its_answer_leaves_nothing() {
     stop(stage);
 }
 
-/// Who has said all that it will say still listens.
 #[test]
-fn a_client_that_has_shut_its_half_is_answered() {
+fn a_client_that_has_sent_a_fin_is_answered() {
     let stage = Stage::new(narrow());
     let mut client = Client::tcp(stage.server.address);
     client.raw(post(LATER, "").as_bytes());
@@ -182,7 +181,7 @@ fn a_client_that_has_shut_its_half_is_answered() {
 }
 
 #[test]
-fn a_call_that_nobody_answers_is_answered_for() {
+fn a_call_without_an_answer_times_out() {
     let settings = RpcSettings { call_timeout: Duration::from_millis(1), ..narrow() };
     let stage = Stage::new(settings);
     let mut client = Client::tcp(stage.server.address);
@@ -197,7 +196,7 @@ fn a_call_that_nobody_answers_is_answered_for() {
 }
 
 #[test]
-fn nothing_is_pushed_over_http() {
+fn subscriptions_are_refused_over_http() {
     let stage = Stage::new(narrow());
     let mut client = Client::tcp(stage.server.address);
     let subscribe = r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#;
@@ -240,13 +239,13 @@ fn a_media_type_other_than_json_is_refused_with_415() {
             assert_eq!(request(&(typed(media_type) + origin)), "415", "{media_type} {origin}");
         }
     }
-    assert_eq!(request(""), "200", "no media type and no browser");
+    assert_eq!(request(""), "200", "no media type and no Origin");
     assert_eq!(request("Origin: http://evil\r\n"), "415", "a browser can send no media type");
 }
 
-/// Going down: what is on its way is answered first, and then both are told.
+/// A shutdown waits for pending calls of both connections before it closes them.
 #[test]
-fn calls_under_way_are_answered_before_the_end() {
+fn pending_calls_are_answered_during_a_shutdown() {
     let stage = Stage::new(narrow());
     let (mut socket, mut idle) = (stage.client(), stage.client());
     let mut poster = Client::tcp(stage.server.address);
@@ -256,7 +255,7 @@ fn calls_under_way_are_answered_before_the_end() {
     let second = stage.called();
     stage.server.shutdown();
     assert_eq!(idle.expect_close().0, 1001, "a client without pending calls is closed at once");
-    stage.say(move || {
+    stage.notify(move || {
         let outcome = Ok(raw(&json!("done")));
         Notice::Answer { tickets: vec![first, second], outcome }
     });

@@ -1,4 +1,4 @@
-//! The limits at their default sizes: what is just allowed, and what is answered to one more.
+//! The default limits: the last allowed value, and the error for one more.
 
 use serde_json::{Value, json};
 use weir::reactor::settings::{RouteSettings, Settings};
@@ -14,21 +14,21 @@ fn stage() -> Stage {
     Stage::new(RpcSettings::default())
 }
 
-/// A loop's topics may be taken by other services.
+/// Other services of the loop may use up its topics.
 #[test]
-fn who_cannot_be_told_anything_is_told_that() {
+fn a_subscription_without_a_free_topic_is_an_error() {
     let settings = Settings { topics_max: 1, ..Settings::default() };
     let stage = Stage::with_loop(RpcSettings::default(), RouteSettings::default(), settings);
     let (mut client, mut other) = (stage.client(), stage.client());
     assert!(call(&mut client, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());
     assert!(call(&mut other, "eth_subscribe", &json!(["syncing"]))["result"].is_string());
     assert_eq!(other.expect_close(), (1013, "too many subscriptions".to_owned()));
-    stage.say(|| Notice::Head(raw(&json!("head"))));
+    stage.notify(|| Notice::Head(raw(&json!("head"))));
     assert_eq!(next(&mut client)["params"]["result"], "head");
 }
 
 #[test]
-fn a_connection_has_a_hundred_subscriptions() {
+fn a_connection_may_have_a_hundred_subscriptions() {
     let stage = stage();
     let (mut client, mut other) = (stage.client(), stage.client());
     let mut subscribe = || call(&mut client, "eth_subscribe", &json!(["newHeads"]));
@@ -37,14 +37,14 @@ fn a_connection_has_a_hundred_subscriptions() {
     let error = json!({"code": -32005, "message": "too many subscriptions on this connection"});
     assert_eq!(subscribe()["error"], error);
     assert!(call(&mut other, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());
-    // One that is given up makes room for one.
+    // After an unsubscribe there is room for another subscription.
     assert_eq!(call(&mut client, "eth_unsubscribe", &json!([ids[7]]))["result"], true);
     assert_eq!(call(&mut client, "eth_subscribe", &json!(["newHeads"]))["result"], ids[7]);
     assert_eq!(call(&mut client, "eth_subscribe", &json!(["newHeads"]))["error"], error);
 }
 
 #[test]
-fn a_batch_has_a_hundred_calls() {
+fn a_batch_may_have_a_hundred_calls() {
     let stage = stage();
     let mut client = stage.client();
     let batch = |calls: usize| format!("[{}]", vec![NOW; calls].join(","));
@@ -55,7 +55,7 @@ fn a_batch_has_a_hundred_calls() {
 }
 
 #[test]
-fn a_request_has_a_mebibyte() {
+fn a_request_may_have_a_mebibyte() {
     const MIB: usize = 1024 * 1024;
     let stage = stage();
     let padded = |len: usize| format!("{NOW}{}", " ".repeat(len - NOW.len()));
@@ -67,15 +67,15 @@ fn a_request_has_a_mebibyte() {
     let mut client = Client::tcp(stage.server.address);
     client.raw(post(&padded(MIB), "").as_bytes());
     assert!(client.answer().0.starts_with("HTTP/1.1 200 "));
-    // What is announced is refused before it comes.
+    // An announced length above the limit is refused at once.
     let head = post(&padded(MIB + 1), "");
     let (head, _) = head.split_at(head.len() - MIB - 1);
     assert!(client.request(head).starts_with("HTTP/1.1 413 "));
 }
 
-/// A client that was not told an id has no subscription, and all of its three still to be had.
+/// A client that did not receive an id has no subscription: all of its three are still free.
 #[test]
-fn a_subscription_whose_id_finds_no_room_is_none() {
+fn a_subscription_whose_id_exceeds_the_reply_is_ended() {
     let stage = Stage::new(narrow());
     let mut client = stage.client();
     let subscribe =
@@ -96,7 +96,7 @@ fn a_subscription_whose_id_finds_no_room_is_none() {
 }
 
 #[test]
-fn a_reply_has_twenty_five_megabytes() {
+fn a_reply_may_have_twenty_five_megabytes() {
     const BYTES: usize = 25_000_000;
     let stage = stage();
     let mut client = stage.client();
@@ -109,7 +109,7 @@ fn a_reply_has_twenty_five_megabytes() {
     assert_eq!(large(BYTES - around).len(), BYTES);
     let error = r#""error":{"code":-32003,"message":"response too large"}"#;
     assert!(large(BYTES - around + 1).contains(error));
-    // So it is for an answer that comes later, and over HTTP.
+    // The same holds for late answers, and over HTTP.
     let mut poster = Client::tcp(stage.server.address);
     for (bytes, expected) in [(BYTES, r#""result":"x"#), (BYTES + 1, error)] {
         let later = NOW.replace("now", "later");
@@ -128,7 +128,7 @@ fn a_reply_has_twenty_five_megabytes() {
 }
 
 #[test]
-fn parameters_open_sixty_four_brackets() {
+fn parameters_may_open_sixty_four_brackets() {
     let stage = stage();
     let mut client = stage.client();
     let mut nested = |depth: usize| {
@@ -138,13 +138,13 @@ fn parameters_open_sixty_four_brackets() {
     };
     assert!(nested(64)["result"].is_array());
     assert_eq!(nested(65)["error"]["code"], -32600);
-    // A whole message of brackets costs no more than its bytes.
+    // A whole message of brackets takes no more than its bytes.
     assert_eq!(nested(500_000)["error"]["code"], -32600);
 }
 
-/// A connection is not read from at 256 calls under way, and nobody is answered past 16,384 in all.
+/// Reading pauses at 256 pending calls of a connection; calls above 16,384 in all are refused.
 #[test]
-fn calls_under_way_are_256_for_one_and_16384_for_all() {
+fn pending_calls_are_limited_to_256_per_connection_and_16384_in_all() {
     let stage = stage();
     let later = NOW.replace("now", "later");
     let mut clients: Vec<Client> = (0..64).map(|_| stage.client()).collect();
@@ -159,8 +159,8 @@ fn calls_under_way_are_256_for_one_and_16384_for_all() {
     let busy = json!({"code": -32005, "message": "busy"});
     assert_eq!(call(&mut other, "later", &json!([]))["error"], busy);
     assert_eq!(call(&mut other, "eth_chainId", &json!([]))["result"], "0x849");
-    assert!(stage.reports.try_recv().is_err(), "nobody is read from who has 256 under way");
-    // Half of them answered, reading goes on.
+    assert!(stage.reports.try_recv().is_err(), "a connection with 256 pending calls is not read");
+    // After half of them are answered, reading resumes.
     for &ticket in &tickets[0][..128] {
         stage.answer(ticket, Ok(raw(&json!(null))));
     }
@@ -178,7 +178,7 @@ fn calls_under_way_are_256_for_one_and_16384_for_all() {
 }
 
 #[test]
-fn a_network_has_so_many_connections() {
+fn the_connections_of_a_network_are_limited() {
     let settings = RpcSettings { connections_max: 2, ..RpcSettings::default() };
     let stage = Stage::new(settings);
     let (mut one, two) = (stage.client(), stage.client());
@@ -187,7 +187,7 @@ fn a_network_has_so_many_connections() {
     let head = third.request(&upgrade);
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     assert_eq!(header(&head, "Retry-After"), Some("5"));
-    // Who posts is no WebSocket.
+    // HTTP connections do not count.
     let mut poster = Client::tcp(stage.server.address);
     poster.raw(post(NOW, "").as_bytes());
     assert!(poster.answer().0.starts_with("HTTP/1.1 200 "));
@@ -201,19 +201,19 @@ fn a_network_has_so_many_connections() {
     assert!(stage.server.stop_clean().refusals["route_full"] >= 1);
 }
 
-/// A subscriber that never reads again is gone within seconds, with its subscription.
+/// A subscriber that stops reading is ended within seconds, with its subscription.
 #[test]
-fn subscriptions_that_nobody_reads_are_collected() {
+fn subscriptions_of_a_client_that_does_not_read_are_ended() {
     let settings = RpcSettings { response_bytes_max: 10_000, ..RpcSettings::default() };
     let stage = Stage::with_route(settings, RouteSettings::default());
-    let mut deaf = Client::narrow(stage.server.address, "/");
-    assert!(call(&mut deaf, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());
+    let mut blocked = Client::narrow(stage.server.address, "/");
+    assert!(call(&mut blocked, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());
     assert_eq!(stage.feeds(), (true, 0));
     for _ in 0..300 {
-        stage.say(|| Notice::Head(raw(&json!({"extraData": "x".repeat(64 * 1024)}))));
+        stage.notify(|| Notice::Head(raw(&json!({"extraData": "x".repeat(64 * 1024)}))));
     }
-    // It does not read so much as its Close.
+    // It does not even read its Close.
     assert_eq!(stage.feeds(), (false, 0));
-    drop(deaf);
+    drop(blocked);
     assert_eq!(stage.server.stop_clean().ended_slow, 1);
 }

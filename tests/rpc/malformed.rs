@@ -1,4 +1,4 @@
-//! What is answered to input that is not as it should be: JSON-RPC 2.0, and what geth does.
+//! Replies to malformed input: those of JSON-RPC 2.0, or else those of geth.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::http::post;
 use super::scripted::{Stage, narrow, text};
 use crate::support::{BINARY, Client};
 
-/// Each input with the one reply to it; `*` stands for any further words.
+/// Each input with its only reply; `*` stands for any further text.
 const TABLE: &[(&str, &str)] = &[
     // Broken JSON.
     ("", r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"parse error"}}"#),
@@ -23,7 +23,7 @@ const TABLE: &[(&str, &str)] = &[
         r#"[{"jsonrpc":"2.0","id":1,"method":"now"},"#,
         r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700*"#,
     ),
-    // JSON, but no call.
+    // JSON that is not a call.
     ("1", r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600*"#),
     (r#""x""#, r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600*"#),
     ("{}", r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600*"#),
@@ -74,7 +74,7 @@ const TABLE: &[(&str, &str)] = &[
         r#"{"jsonrpc":"2.0","id":"\u00fc\"","method":"now"}"#,
         r#"{"jsonrpc":"2.0","id":"\u00fc\"","result":null}"#,
     ),
-    // The order of members, blanks, unknown members, escapes in the method.
+    // Order of members, whitespace, unknown members, escapes in the method.
     (
         " {\"params\" : [ 1 , {} ], \"x\":[[[[[[[[[[[[]]]]]]]]]]]], \"method\":\"n\\u006fw\",\n\"id\":0,\"jsonrpc\":\"2.0\"}\t",
         r#"{"jsonrpc":"2.0","id":0,"result":[ 1 , {} ]}"#,
@@ -165,7 +165,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
 ];
 
-/// What is executed, and not answered.
+/// Notifications: executed, but not answered.
 const SILENT: &[&str] = &[
     r#"{"jsonrpc":"2.0","method":"now"}"#,
     r#"{"jsonrpc":"2.0","method":"nope","params":[]}"#,
@@ -184,7 +184,7 @@ fn check(input: &str, expected: &str, reply: &str) {
 }
 
 #[test]
-fn every_row_over_a_websocket() {
+fn every_input_has_its_reply_over_a_websocket() {
     let stage = Stage::new(narrow());
     let mut client = stage.client();
     for (input, expected) in TABLE {
@@ -199,7 +199,7 @@ fn every_row_over_a_websocket() {
 }
 
 #[test]
-fn every_row_over_http() {
+fn every_input_has_its_reply_over_http() {
     let stage = Stage::new(narrow());
     let mut client = Client::tcp(stage.server.address);
     for (input, expected) in TABLE {
@@ -214,9 +214,9 @@ fn every_row_over_http() {
     }
 }
 
-/// Clients that send binary frames take replies as text; bytes that are no text are no JSON either.
+/// Replies to binary messages are text; bytes that are not UTF-8 are not JSON.
 #[test]
-fn binary_requests_get_text() {
+fn binary_requests_get_text_replies() {
     let stage = Stage::new(narrow());
     let mut client = stage.client();
     client.send(BINARY, PROBE.as_bytes());

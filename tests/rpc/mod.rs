@@ -1,4 +1,4 @@
-//! The `rpc` service: JSON-RPC as clients of the field speak it, and as they should not.
+//! The `rpc` service: JSON-RPC over WebSocket and HTTP, valid and malformed.
 
 mod answers;
 mod chunked;

@@ -1,4 +1,4 @@
-//! The service on a real loop, in front of a backend that answers what the test says, when it says so.
+//! The service on a real loop, with a backend whose answers the test sends.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -13,22 +13,22 @@ use weir::services::rpc::{
 
 use crate::support::{Client, DEADLINE, Server, TEXT};
 
-/// What the test hands to the backend.
+/// A task that the test sends to the backend.
 pub type Mail = Box<dyn FnOnce() -> Notice + Send>;
 
-/// Answers `now` with its parameters, `large` with a string of so many bytes, `later` when the test
-/// does, and knows no other method.
+/// Answers `now` with its parameters, `large` with a string of this many bytes, and `later` when the test
+/// sends the answer. It has no other method.
 pub struct Scripted {
     network: Network,
     sender: Sender<Report>,
     mail: Option<MailReceiver<Mail>>,
 }
 
-/// What the test hears of the backend.
+/// A report of the backend to the test.
 pub enum Report {
     Started(MailSender<Mail>),
     Called(Ticket),
-    /// Whether heads are wanted, and how many filters there are.
+    /// Whether heads are subscribed to, and the number of filters.
     Feeds(bool, usize),
 }
 
@@ -74,7 +74,7 @@ impl Backend for Scripted {
     }
 }
 
-/// Puts a scripted backend at `/`.
+/// Adds a scripted backend at `/`.
 pub fn serve(
     reactor: &mut Reactor,
     rpc: RpcSettings,
@@ -108,7 +108,7 @@ impl Stage {
         let (sender, receiver) = channel();
         let server = Server::start(settings, move |reactor| serve(reactor, rpc, route, sender));
         let Ok(Report::Started(mail)) = receiver.recv_timeout(DEADLINE) else {
-            panic!("the backend starts first of all");
+            panic!("the first report is the start");
         };
         Stage { server, reports: receiver, mail }
     }
@@ -117,12 +117,12 @@ impl Stage {
         Client::open(self.server.address, "/")
     }
 
-    pub fn say(&self, mail: impl FnOnce() -> Notice + Send + 'static) {
-        assert!(self.mail.send(Box::new(mail)).is_ok(), "the backend is there");
+    pub fn notify(&self, mail: impl FnOnce() -> Notice + Send + 'static) {
+        assert!(self.mail.send(Box::new(mail)).is_ok(), "the backend runs");
     }
 
     pub fn answer(&self, ticket: Ticket, outcome: Outcome) {
-        self.say(move || Notice::Answer { tickets: vec![ticket], outcome });
+        self.notify(move || Notice::Answer { tickets: vec![ticket], outcome });
     }
 
     /// The ticket of the next call to `later`.
@@ -134,7 +134,7 @@ impl Stage {
         }
     }
 
-    /// The next change of what is subscribed to.
+    /// Waits for a change of the subscriptions.
     pub fn feeds(&self) -> (bool, usize) {
         loop {
             if let Report::Feeds(heads, filters) =

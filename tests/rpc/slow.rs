@@ -1,4 +1,4 @@
-//! Subscribers that do not read: closed or dropped for, as their route says, and nobody else waits.
+//! Subscribers that do not read: closed, or sent less, as their route says. Others are not delayed.
 
 use serde_json::{Value, json};
 use weir::reactor::settings::{RouteSettings, SlowPolicy};
@@ -9,10 +9,10 @@ use crate::support::Client;
 
 const HEADS: u64 = 300;
 
-/// More than the kernel and any queue hold for one client; the quick one hears of each before the next.
-fn say_heads(stage: &Stage, quick: &mut Client) {
+/// Announces more heads than the kernel and a queue hold; the quick client reads each before the next.
+fn announce_heads(stage: &Stage, quick: &mut Client) {
     for number in 0..HEADS {
-        stage.say(move || {
+        stage.notify(move || {
             let head = json!({"number": number, "extraData": "x".repeat(64 * 1024)});
             Notice::Head(raw(&head))
         });
@@ -22,7 +22,7 @@ fn say_heads(stage: &Stage, quick: &mut Client) {
 
 fn stage(slow_policy: SlowPolicy) -> (Stage, Client, Client) {
     let route = RouteSettings { slow_policy, ..RouteSettings::default() };
-    // No large replies: the queue is as short as the route has it.
+    // Small replies, so that the outbox has the size of the route's settings.
     let settings = RpcSettings { response_bytes_max: 10_000, ..RpcSettings::default() };
     let stage = Stage::with_route(settings, route);
     let mut slow = Client::narrow(stage.server.address, "/");
@@ -38,9 +38,9 @@ fn block_number(notification: &Value) -> u64 {
 }
 
 #[test]
-fn who_does_not_read_is_closed_with_1013() {
+fn a_subscriber_that_does_not_read_is_closed_with_1013() {
     let (stage, mut slow, mut quick) = stage(SlowPolicy::Close);
-    say_heads(&stage, &mut quick);
+    announce_heads(&stage, &mut quick);
     assert_eq!(slow.expect_close(), (1013, "slow consumer".to_owned()));
     slow.close(1013, "");
     drop((slow, quick));
@@ -48,13 +48,13 @@ fn who_does_not_read_is_closed_with_1013() {
 }
 
 #[test]
-fn or_news_are_dropped_for_him_and_counted() {
+fn with_slow_drop_notifications_are_dropped_and_counted() {
     let (stage, mut slow, mut quick) = stage(SlowPolicy::Drop);
-    say_heads(&stage, &mut quick);
-    // What he gets is in order and less than all; once he has caught up, he gets what comes.
+    announce_heads(&stage, &mut quick);
+    // The subscriber gets some notifications, in order, and all new ones once it has caught up.
     let (mut last, mut count, mut number) = (None, 0, HEADS);
     while last < Some(HEADS) {
-        stage.say(move || Notice::Head(raw(&json!({ "number": number }))));
+        stage.notify(move || Notice::Head(raw(&json!({ "number": number }))));
         assert_eq!(block_number(&next(&mut quick)), number);
         number += 1;
         let number = Some(block_number(&next(&mut slow)));

@@ -1,4 +1,4 @@
-//! Calls answered later, and subscriptions: what comes when, to whom, and what is left behind.
+//! Late answers and subscriptions: order, sharing, limits, and what remains after a client leaves.
 
 use serde_json::{Value, json};
 use weir::services::rpc::{Address, Bytes, Log, Notice, RpcError, Word};
@@ -22,7 +22,7 @@ fn later(id: u64) -> String {
 }
 
 #[test]
-fn answers_come_in_their_own_order() {
+fn answers_are_sent_in_the_order_in_which_they_arrive() {
     let stage = Stage::new(narrow());
     let mut client = stage.client();
     let tickets = [1, 2, 3].map(|id| {
@@ -63,9 +63,9 @@ fn a_reply_precedes_the_first_notification_even_in_a_batch() {
         json!({"jsonrpc": "2.0", "id": 9, "method": "eth_subscribe", "params": ["newHeads"]});
     client.text(&format!("[{subscribe},{}]", later(1)));
     let ticket = stage.called();
-    stage.say(|| head(1));
+    stage.notify(|| head(1));
     stage.answer(ticket, Ok(raw(&json!(null))));
-    stage.say(|| head(2));
+    stage.notify(|| head(2));
     let reply = json(&mut client);
     let id = &reply[0]["result"];
     assert!(id.is_string(), "{reply}");
@@ -84,7 +84,7 @@ fn equal_subscriptions_share_a_frame_and_each_gets_its_own_id() {
     });
     assert_eq!(ids[0], ids[1], "ids are scoped to their connection");
     assert_ne!(ids[0][0], ids[0][1]);
-    stage.say(|| head(7));
+    stage.notify(|| head(7));
     for client in &mut clients {
         let mut got = [json(client), json(client)].map(|one| one["params"]["subscription"].clone());
         got.sort_by_key(Value::to_string);
@@ -95,15 +95,15 @@ fn equal_subscriptions_share_a_frame_and_each_gets_its_own_id() {
 }
 
 #[test]
-fn logs_go_to_those_whose_filter_matches() {
+fn logs_are_sent_to_subscribers_with_a_matching_filter() {
     let stage = Stage::new(narrow());
     let (mut one, mut other) = (stage.client(), stage.client());
     let address = Bytes([1; 20]).to_string();
     let topic = Bytes([2; 32]).to_string();
     let by_address = call(&mut one, "eth_subscribe", &json!(["logs", {"address": address}]));
     let by_topic = call(&mut other, "eth_subscribe", &json!(["logs", {"topics": [null, [topic]]}]));
-    stage.say(|| log(1, &[]));
-    stage.say(|| log(3, &[3, 2]));
+    stage.notify(|| log(1, &[]));
+    stage.notify(|| log(3, &[3, 2]));
     assert_eq!(json(&mut one)["params"]["subscription"], by_address["result"]);
     let got = json(&mut other);
     assert_eq!(got["params"]["subscription"], by_topic["result"]);
@@ -111,7 +111,7 @@ fn logs_go_to_those_whose_filter_matches() {
 }
 
 #[test]
-fn what_is_wanted_is_told_and_forgotten_however_a_client_leaves() {
+fn the_backend_gets_the_feeds_and_their_end_however_a_client_leaves() {
     let stage = Stage::new(narrow());
     let mut staying = stage.client();
     let id = call(&mut staying, "eth_subscribe", &json!(["newHeads"]))["result"].clone();
@@ -119,7 +119,7 @@ fn what_is_wanted_is_told_and_forgotten_however_a_client_leaves() {
     let mut leaving = stage.client();
     call(&mut leaving, "eth_subscribe", &json!(["logs", {}]));
     assert_eq!(stage.feeds(), (true, 1));
-    // The same filter, written otherwise, is nothing new.
+    // The same filter in another notation is not a new feed.
     call(&mut leaving, "eth_subscribe", &json!(["logs", {"topics": []}]));
     drop(leaving);
     assert_eq!(stage.feeds(), (true, 0));
@@ -132,7 +132,7 @@ fn what_is_wanted_is_told_and_forgotten_however_a_client_leaves() {
 }
 
 #[test]
-fn subscriptions_are_bounded_for_one_and_for_all() {
+fn subscriptions_are_limited_per_connection_and_in_all() {
     let stage = Stage::new(narrow());
     let mut clients = [stage.client(), stage.client()];
     let mut subscribe = |at: usize| call(&mut clients[at], "eth_subscribe", &json!(["syncing"]));
@@ -145,21 +145,21 @@ fn subscriptions_are_bounded_for_one_and_for_all() {
 }
 
 #[test]
-fn subscribers_are_closed_with_1012_when_something_was_missed() {
+fn subscribers_are_closed_with_1012_after_a_gap() {
     let stage = Stage::new(narrow());
     let (mut subscriber, mut other) = (stage.client(), stage.client());
     call(&mut subscriber, "eth_subscribe", &json!(["newHeads"]));
-    // Who follows no chain has missed nothing.
+    // A client without a subscription has no gap.
     call(&mut other, "eth_subscribe", &json!(["syncing"]));
     call(&mut other, "eth_subscribe", &json!(["newPendingTransactions"]));
-    stage.say(|| Notice::Gap);
+    stage.notify(|| Notice::Gap);
     assert_eq!(subscriber.expect_close().0, 1012);
     assert_eq!(call(&mut other, "now", &json!([1]))["result"], json!([1]));
 }
 
-/// Reading pauses at four calls under way, and all others are busy at six.
+/// Reading pauses at four pending calls of a connection; calls above six in all are refused.
 #[test]
-fn calls_under_way_are_bounded() {
+fn pending_calls_are_limited() {
     let stage = Stage::new(narrow());
     let (mut one, mut other) = (stage.client(), stage.client());
     let tickets = [1, 2, 3, 4].map(|id| {
@@ -176,7 +176,7 @@ fn calls_under_way_are_bounded() {
     for (at, ticket) in tickets.into_iter().enumerate() {
         stage.answer(ticket, Ok(raw(&json!(at))));
     }
-    // The fifth call was not looked at before half of the four were answered.
+    // The fifth call is read only after half of the four are answered.
     let ids: Vec<_> = (0..5).map(|_| json(&mut one)["id"].clone()).collect();
     assert_eq!(ids[..2], [json!(1), json!(2)]);
     assert!(ids.contains(&json!("waits")));
@@ -186,9 +186,9 @@ fn calls_under_way_are_bounded() {
     json(&mut other);
 }
 
-/// Calls whose clients are gone are nobody's, though they were never answered.
+/// Pending calls of an ended connection do not count, though they were never answered.
 #[test]
-fn who_goes_gives_his_calls_back() {
+fn a_client_that_leaves_frees_its_pending_calls() {
     let stage = Stage::new(narrow());
     let mut clients = [stage.client(), stage.client()];
     for client in &mut clients {
