@@ -1,4 +1,4 @@
-//! What was announced is there, whatever happens to the process; and one process has a directory.
+//! Announced blocks survive SIGKILL, and a data directory belongs to one process.
 
 use std::time::Instant;
 
@@ -8,8 +8,8 @@ use super::process::{Directory, Node, command, end_of};
 use crate::rpc::{call, json as next};
 use crate::support::{DEADLINE, Process};
 
-/// Kills a leader while it makes blocks as fast as it can, again and again: every head that anybody was
-/// told of is still the same one afterwards, and the chain goes on from there.
+/// Kills a leader repeatedly while it makes blocks as fast as it can. Every announced head is stored
+/// afterwards, and the chain continues from there.
 #[test]
 fn kill_9_loses_no_block_that_was_announced() {
     let directory = Directory::new();
@@ -26,7 +26,7 @@ fn kill_9_loses_no_block_that_was_announced() {
         for _ in 0..20 {
             announced.push(next(&mut client)["params"]["result"].clone());
         }
-        // Whatever is in flight now is killed with it.
+        // Blocks that are being made now are lost.
         node.kill();
     }
     let node = Node::leader(&directory);
@@ -42,9 +42,9 @@ fn kill_9_loses_no_block_that_was_announced() {
     }
 }
 
-/// Kills a node while it makes its first files: whatever they are by then, the next one begins with them.
+/// Kills a node while it makes its first files: the next node starts with any state of them.
 #[test]
-fn kill_9_at_the_first_start_leaves_a_directory_that_can_be_begun() {
+fn kill_9_at_the_first_start_leaves_a_usable_directory() {
     for _ in 0..10 {
         let directory = Directory::new();
         let process = Process::spawn(&mut command(&directory, &[]));
@@ -54,7 +54,7 @@ fn kill_9_at_the_first_start_leaves_a_directory_that_can_be_begun() {
         };
         let started = Instant::now();
         while !is_begun() {
-            assert!(started.elapsed() < DEADLINE, "it makes files");
+            assert!(started.elapsed() < DEADLINE, "the node makes files");
             std::hint::spin_loop();
         }
         drop(process);
@@ -67,14 +67,14 @@ fn a_second_process_is_refused_and_so_is_another_chain() {
     let directory = Directory::new();
     let refused = |flags: &[&str]| {
         let (code, out, error) = end_of(command(&directory, flags));
-        assert_eq!((code, out.len()), (Some(1), 0), "it does not say that it listens");
+        assert_eq!((code, out.len()), (Some(1), 0), "no listener is printed");
         error
     };
     let node = Node::leader(&directory);
     let error = refused(&[]);
     assert!(error.contains("another process is using this data directory"), "{error}");
     assert!(error.contains(directory.path().to_str().unwrap()), "{error}");
-    // The first one has not noticed.
+    // The first process is not affected.
     assert_eq!(node.result("weir_mine", json!([])), "0x1");
     node.kill();
     let error = refused(&["--chain-id", "1"]);

@@ -1,4 +1,4 @@
-//! The follower: what it answers itself, what it leaves to its leader, and that it never has a gap.
+//! The follower: own answers, calls passed to the leader, and a chain without gaps.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,7 +17,7 @@ use crate::support::{Client, PROXY_VARIABLES, eventually, header};
 
 const SENDER: &str = "0x0101010101010101010101010101010101010101";
 
-/// Every block of both, from the first to `head`, is the same.
+/// Checks that all blocks up to `head` are equal.
 fn compare(leader: &Node, follower: &Node, head: u64) {
     for number in 0..=head {
         let id = format!("{number:#x}");
@@ -27,13 +27,13 @@ fn compare(leader: &Node, follower: &Node, head: u64) {
 }
 
 #[test]
-fn it_answers_what_it_has_seen_and_passes_on_the_rest() {
+fn a_follower_answers_from_its_store_and_passes_other_calls_on() {
     let (leads, follows) = (Directory::new(), Directory::new());
     let leader = Node::leader(&leads);
     leader.result("weir_mine", json!([200]));
     let mut follower = Node::follower(&follows, leader.rpc);
     follower.reach(200);
-    // What needs a leader goes to it.
+    // Calls that need the leader are passed to it.
     let emitted = follower.result("weir_emit", json!([[{"address": SENDER}]]));
     assert_eq!(leader.result("eth_getTransactionByHash", json!([emitted]))["hash"], emitted);
     assert_eq!(follower.result("eth_getTransactionByHash", json!([emitted]))["hash"], emitted);
@@ -52,7 +52,7 @@ fn it_answers_what_it_has_seen_and_passes_on_the_rest() {
     let ready = follower.asked("/readyz");
     assert_eq!((ready.0, &ready.1["role"], &ready.1["lag"]), (200, &json!("follower"), &json!(0)));
 
-    // Alone, it still answers what it has seen, and says what it cannot.
+    // Without its leader, it answers from its store, and with an error otherwise.
     leader.kill();
     let logs = follower.result("eth_getLogs", json!([{"fromBlock": "0x0", "address": SENDER}]));
     assert_eq!(logs[0]["transactionHash"], emitted);
@@ -65,7 +65,7 @@ fn it_answers_what_it_has_seen_and_passes_on_the_rest() {
     eventually(|| follower.asked("/readyz").0 == 503, "it is not ready without a leader");
     assert_eq!(follower.asked("/healthz").0, 200);
 
-    // And so it does after a restart of its own.
+    // The same after a restart of the follower.
     follower.signal(Signal::TERM);
     assert_eq!(follower.end().0, Some(0));
     let follower =
@@ -76,7 +76,7 @@ fn it_answers_what_it_has_seen_and_passes_on_the_rest() {
 }
 
 #[test]
-fn it_survives_its_leader_and_fills_the_gap() {
+fn a_follower_fills_the_gap_after_its_leader_was_away() {
     let (leads, follows) = (Directory::new(), Directory::new());
     let mut leader = Node::leader_at(&leads, &own_address());
     let address = leader.rpc.to_string();
@@ -95,7 +95,7 @@ fn it_survives_its_leader_and_fills_the_gap() {
 }
 
 #[test]
-fn it_goes_back_to_where_the_chains_part() {
+fn a_follower_goes_back_to_the_fork() {
     let (leads, follows) = (Directory::new(), Directory::new());
     let leader = Node::leader_at(&leads, &own_address());
     let address = leader.rpc.to_string();
@@ -105,7 +105,7 @@ fn it_goes_back_to_where_the_chains_part() {
     leader.kill();
     let (before, longer) = (leads.copy(), leads.copy());
 
-    // Two ways on from block 3, the second one shorter at first.
+    // Two forks from block 3, the second one shorter at first.
     let leader = Node::leader_at(&leads, &address);
     let lost = leader.result("weir_emit", json!([[{"address": SENDER}]]));
     leader.result("weir_mine", json!([3]));
@@ -123,7 +123,7 @@ fn it_goes_back_to_where_the_chains_part() {
     assert_eq!(follower.result("eth_getTransactionByHash", json!([lost])), Value::Null);
     assert_eq!(follower.result("eth_getTransactionByHash", json!([kept]))["hash"], kept);
 
-    // A third one, which is longer already when it is first seen.
+    // A third fork, which is already longer when the follower first sees it.
     follower.kill();
     leader.kill();
     let leader = Node::leader_at(&longer, &address);
@@ -135,9 +135,9 @@ fn it_goes_back_to_where_the_chains_part() {
     assert_eq!(follower.result("eth_getTransactionByHash", json!([kept])), Value::Null);
 }
 
-/// A follower that knows nothing yet asks for everything.
+/// A follower with an empty store requests everything.
 #[test]
-fn it_may_start_before_its_leader() {
+fn a_follower_may_start_before_its_leader() {
     let (leads, follows) = (Directory::new(), Directory::new());
     let leader = Node::leader_at(&leads, &own_address());
     let address = leader.rpc.to_string();
@@ -155,9 +155,10 @@ fn it_may_start_before_its_leader() {
     compare(&leader, &follower, 1);
 }
 
-/// Killed while it catches up, again and again: what it has told is stored, and it goes on from there.
+/// Killed repeatedly while it catches up: the head that it has returned is stored, and it continues from
+/// there.
 #[test]
-fn kill_9_costs_it_nothing() {
+fn kill_9_of_a_follower_loses_no_returned_head() {
     let (leads, follows) = (Directory::new(), Directory::new());
     let leader = Node::leader(&leads);
     leader.result("weir_mine", json!([300]));
@@ -175,9 +176,9 @@ fn kill_9_costs_it_nothing() {
     compare(&leader, &follower, 300);
 }
 
-/// What its leader is has no subscriptions to give: that one follows, too.
+/// The leader is a follower itself, which offers no subscriptions to followers.
 #[test]
-fn it_polls_a_leader_that_pushes_nothing() {
+fn a_follower_polls_a_leader_without_subscriptions() {
     let directories = [Directory::new(), Directory::new(), Directory::new()];
     let leader = Node::leader(&directories[0]);
     let first = Node::follower(&directories[1], leader.rpc);
@@ -188,7 +189,7 @@ fn it_polls_a_leader_that_pushes_nothing() {
         second.reach(head);
     }
     compare(&leader, &second, 3);
-    // Calls go all the way.
+    // Calls are passed on to the first leader.
     assert_eq!(second.result("weir_mine", json!([])), "0x4");
 }
 
@@ -240,8 +241,8 @@ fn redirects_are_not_followed() {
     assert_eq!(error["message"], "the leader's answer has HTTP status 307");
 }
 
-/// The leader's directory is gone: what it makes now is another chain, which the follower does not take
-/// for its own, not even when it is the longer one, until an operator decides.
+/// The leader's directory was deleted, so that it makes another chain. The follower does not replace its
+/// own chain, even by a longer one, until an operator decides.
 #[test]
 fn a_follower_of_a_replaced_chain_is_not_ready_and_keeps_its_own() {
     let (leads, others, follows) = (Directory::new(), Directory::new(), Directory::new());
@@ -257,8 +258,8 @@ fn a_follower_of_a_replaced_chain_is_not_ready_and_keeps_its_own() {
     let reason = |follower: &Node| {
         follower.asked("/readyz").1["reason"].as_str().unwrap_or_default().to_owned()
     };
-    eventually(|| reason(&follower).contains("chain is another one"), "it says why");
-    // As long as its own, and longer: the lag shows that the follower has looked.
+    eventually(|| reason(&follower).contains("chain is another one"), "the reason is shown");
+    // As long as the follower's chain, and longer: the lag shows that the follower has seen it.
     for (count, lag) in [(3, 0), (1, 1), (5, 6)] {
         leader.result("weir_mine", json!([count]));
         eventually(|| follower.asked("/readyz").1["lag"] == lag, "it looks");
@@ -277,11 +278,11 @@ fn a_follower_of_a_replaced_chain_is_not_ready_and_keeps_its_own() {
     }
     assert_eq!(follower.result("eth_getBlockByNumber", json!(["latest", false])), own);
 
-    // A restart changes nothing, an empty directory does.
+    // A restart changes nothing; a new directory does.
     follower.signal(Signal::TERM);
     assert_eq!(follower.end().0, Some(0));
     let follower = Node::follower(&follows, leader.rpc);
-    eventually(|| reason(&follower).contains("chain is another one"), "it says so again");
+    eventually(|| reason(&follower).contains("chain is another one"), "the reason is shown again");
     assert_eq!(follower.result("eth_getBlockByNumber", json!(["latest", false])), own);
     follower.kill();
     let fresh = Directory::new();
@@ -290,12 +291,12 @@ fn a_follower_of_a_replaced_chain_is_not_ready_and_keeps_its_own() {
     eventually(|| follower.asked("/readyz").0 == 200, "it is ready");
 }
 
-/// A way to a leader that loses the first answer to a request after it was told to: what the leader
-/// sends on that connection goes nowhere, and the connection stays open.
+/// A proxy to a leader that loses one answer on request: further bytes of the leader on that connection
+/// are dropped, and the connection stays open.
 struct Lossy {
     address: SocketAddr,
     loses: Arc<AtomicBool>,
-    /// Told when a request was passed on whose answer is lost.
+    /// Receives a message when a request was passed on whose answer is lost.
     lost: Receiver<()>,
 }
 
@@ -329,7 +330,7 @@ impl Lossy {
     }
 }
 
-/// Copies what passes, until the end.
+/// Copies the bytes that `passes` accepts, until the end of the stream.
 fn copy(mut from: TcpStream, mut to: TcpStream, mut passes: impl FnMut(&[u8]) -> bool) {
     let mut bytes = [0; 64 * 1024];
     while let Ok(len @ 1..) = from.read(&mut bytes) {
@@ -340,7 +341,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream, mut passes: impl FnMut(&[u8]) ->
 }
 
 #[test]
-fn a_lost_answer_does_not_keep_it_from_new_blocks() {
+fn a_lost_answer_does_not_stop_a_follower() {
     let (leads, follows) = (Directory::new(), Directory::new());
     let leader = Node::leader(&leads);
     let way = Lossy::new(leader.rpc);

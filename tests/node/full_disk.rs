@@ -1,4 +1,4 @@
-//! A disk that takes no more: a node says so, loses nothing, and goes on by itself when there is room.
+//! A full disk: a node is not ready, loses nothing, and continues by itself when there is room.
 //!
 //! `RLIMIT_FSIZE` stands in for the full disk. It can be set and lifted while the node runs, needs no
 //! privileges, and makes the same writes fail (with EFBIG for ENOSPC) as long as SIGXFSZ is ignored.
@@ -12,7 +12,7 @@ use super::process::{Directory, Node, command, end_of};
 use crate::rpc::{call, json as next};
 use crate::support::{clean, eventually};
 
-/// Bytes of a file, no more of which can be written: less than any database has.
+/// The file size limit in bytes: less than any database has.
 const FULL: u64 = 16 * 1024;
 
 /// A node that ignores SIGXFSZ.
@@ -36,7 +36,7 @@ fn head(node: &Node) -> u64 {
     node.asked("/healthz").1["head"].as_u64().unwrap()
 }
 
-/// The error of whoever needs the store written.
+/// Expects the error of a call that needs to write the store.
 fn check_refused(node: &Node, method: &str, params: Value) {
     let error = node.call(method, params)["error"].clone();
     let message = error["message"].as_str().unwrap_or_default();
@@ -72,7 +72,7 @@ fn a_leader_on_a_full_disk_is_not_ready_and_makes_blocks_again_when_there_is_roo
     let has_block =
         || !node.result("eth_getTransactionByHash", json!([sent]))["blockHash"].is_null();
     eventually(has_block, "the transaction is in a block");
-    // Subscribers have missed nothing, and every block that they were told of is on disk.
+    // Subscribers got every block, and every announced block is on disk.
     while announced.len() as u64 <= before {
         announced.push(next(&mut client)["params"]["result"].clone());
     }
@@ -85,7 +85,7 @@ fn a_leader_on_a_full_disk_is_not_ready_and_makes_blocks_again_when_there_is_roo
     }
 }
 
-/// Nobody has a block made meanwhile: the store is tried all the same.
+/// The store is tried again although no call makes a block.
 #[test]
 fn a_leader_without_an_interval_keeps_its_transactions_and_is_ready_again_by_itself() {
     let directory = Directory::new();
@@ -95,7 +95,7 @@ fn a_leader_without_an_interval_keeps_its_transactions_and_is_ready_again_by_its
         set_room(&node, Some(FULL));
         check_refused(&node, "weir_mine", json!([]));
         eventually(|| !is_ready(&node), "it is not ready");
-        // What is stored can still be read, and what waits still waits.
+        // The store can be read, and transactions stay pending.
         let block = node.result("eth_getBlockByNumber", json!(["latest", false]));
         assert_eq!(block["number"], "0x0");
         let pending = node.result("eth_getTransactionByHash", json!([waiting]));

@@ -1,4 +1,4 @@
-//! The leader: its methods, its subscriptions, its end.
+//! The leader: methods, subscriptions, block production and shutdown.
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -160,8 +160,8 @@ fn quantities_have_no_leading_zeros() {
     }
 }
 
-/// Fifty blocks within a second leave the chain's clock ahead of the machine's. The restarted leader
-/// meets what it would meet if the machine's clock were set back: a head from the future.
+/// Fifty blocks within a second put the chain's clock ahead of the machine's. The restarted leader has a
+/// head in the future, as if the machine's clock had been set back.
 #[test]
 fn timestamps_grow_with_every_block_and_across_a_restart() {
     let directory = Directory::new();
@@ -180,7 +180,7 @@ fn timestamps_grow_with_every_block_and_across_a_restart() {
 }
 
 #[test]
-fn subscribers_hear_of_blocks_logs_and_transactions() {
+fn subscribers_get_blocks_logs_and_transactions() {
     let directory = Directory::new();
     let node = Node::leader(&directory);
     let mut client = node.client();
@@ -205,7 +205,7 @@ fn subscribers_hear_of_blocks_logs_and_transactions() {
     assert_eq!((&head["number"], head.get("transactions")), (&json!("0x1"), None));
     let log = notification(&mut client, &logs);
     assert_eq!((&log["transactionHash"], &log["blockHash"]), (&emitted, &head["hash"]));
-    // The block can be had by whoever has heard of it.
+    // An announced block can be read.
     let block = call(&mut client, "eth_getBlockByHash", &json!([head["hash"], false]));
     assert_eq!(block["result"]["number"], "0x1");
 
@@ -228,7 +228,7 @@ fn subscribers_hear_of_blocks_logs_and_transactions() {
 }
 
 #[test]
-fn blocks_come_by_themselves() {
+fn blocks_are_made_at_the_block_time() {
     let directory = Directory::new();
     let node = Node::start(&directory, &["--block-time", "10ms", "--chain-id", "7"]);
     assert_eq!(node.result("eth_chainId", json!([])), "0x7");
@@ -253,15 +253,15 @@ fn a_head_is_encoded_once_for_all_of_its_subscribers() {
     }
     node.result("weir_mine", json!([5]));
     for client in &mut clients {
-        let heard: Vec<Value> = (0..5).map(|_| next(client)["params"]["result"].clone()).collect();
-        assert!(heard.windows(2).all(|pair| pair[0]["hash"] == pair[1]["parentHash"]));
+        let received: Vec<Value> = (0..5).map(|_| next(client)["params"]["result"].clone()).collect();
+        assert!(received.windows(2).all(|pair| pair[0]["hash"] == pair[1]["parentHash"]));
     }
     let expected = json!({"encoded": 5, "sent": 100, "dropped": 0});
     assert_eq!(node.asked("/healthz").1["notifications"], expected);
 }
 
 #[test]
-fn the_health_address_is_for_watchers_alone() {
+fn the_health_address_has_only_its_own_paths() {
     let directory = Directory::new();
     let node = Node::leader(&directory);
     let expected = json!({
@@ -280,7 +280,7 @@ fn the_health_address_is_for_watchers_alone() {
 }
 
 #[test]
-fn it_counts_what_its_clients_do() {
+fn metrics_count_calls_and_subscriptions() {
     let directory = Directory::new();
     let node = Node::leader(&directory);
     let mut client = node.client();
@@ -297,13 +297,13 @@ fn it_counts_what_its_clients_do() {
         "weir_turns_total ".to_owned(),
         "weir_log_lines_lost_total 0".to_owned(),
     ] {
-        // The block may be announced after the answer to who had it made.
+        // The block may be announced after the answer to `weir_mine`.
         eventually(|| node.answer("/metrics").1.contains(&line), &line);
     }
 }
 
 #[test]
-fn a_signal_ends_it_in_good_order() {
+fn a_signal_shuts_a_node_down() {
     for signal in [Signal::INT, Signal::TERM] {
         let directory = Directory::new();
         let mut node = Node::leader_at(&directory, &own_address());
@@ -322,7 +322,7 @@ fn a_signal_ends_it_in_good_order() {
 }
 
 #[test]
-fn what_is_under_way_is_answered_before_the_end() {
+fn pending_calls_are_answered_during_a_shutdown() {
     let directory = Directory::new();
     let mut node = Node::leader(&directory);
     let (mut client, mut listener) = (node.client(), node.client());
@@ -339,9 +339,9 @@ fn what_is_under_way_is_answered_before_the_end() {
     assert_eq!(code, Some(0), "{log}");
 }
 
-/// However much waits: a block and its logs can be had with one call each, and so by a follower.
+/// A block and its logs can be read with one call each, by a follower too, however much is pending.
 #[test]
-fn a_block_holds_no_more_than_one_answer_can_tell() {
+fn a_block_holds_no_more_than_one_answer() {
     let (leads, follows) = (Directory::new(), Directory::new());
     let node = Node::leader(&leads);
     let count = |method, params, member: &str| {
@@ -373,7 +373,7 @@ fn a_block_holds_no_more_than_one_answer_can_tell() {
 }
 
 #[test]
-fn help_names_every_flag() {
+fn help_lists_every_flag() {
     let directory = Directory::new();
     let (code, help, _) = end_of(command(&directory, &["--help"]));
     assert_eq!(code, Some(0));
@@ -383,5 +383,5 @@ fn help_names_every_flag() {
         let flag = format!("--{flag} <");
         assert!(help.iter().any(|line| line.contains(&flag)), "{flag}: {help:?}");
     }
-    assert!(!directory.path().exists(), "to ask does nothing");
+    assert!(!directory.path().exists(), "help makes no directory");
 }

@@ -1,4 +1,4 @@
-//! What clients may do to a node that are in a hurry, do not read, or go without a word.
+//! Clients of a node that send fast, do not read, or leave at any time.
 
 use std::io::Write as _;
 use std::net::Shutdown;
@@ -18,13 +18,13 @@ fn request(id: usize, method: &str, params: &Value) -> Vec<u8> {
     frame(true, TEXT, call.to_string().as_bytes())
 }
 
-/// Connections, subscriptions and calls under way.
+/// Numbers of connections, subscriptions and pending calls.
 fn counts(node: &Node) -> [u64; 3] {
     let (_, health) = node.asked("/healthz");
     ["connections", "subscriptions", "calls"].map(|name| health[name].as_u64().unwrap())
 }
 
-/// Half of them are answered by other threads, so that reading pauses again and again.
+/// Half of the requests are answered by other threads, so that reading pauses repeatedly.
 #[test]
 fn a_blast_of_20000_requests_is_answered_and_ends_with_1000() {
     let directory = Directory::new();
@@ -57,10 +57,10 @@ fn a_blast_of_20000_requests_is_answered_and_ends_with_1000() {
     eventually(|| counts(&node) == [0, 0, 0], "nothing is left");
 }
 
-/// What a client has begun when it goes: subscriptions, calls under way, and answers that it never reads.
+/// A client with subscriptions, pending calls, and answers that it never reads.
 fn busy(node: &Node) -> Client {
     let mut client = node.client();
-    // Heads come at once, and so they are asked for last.
+    // Heads are sent at once, so the client subscribes to them last.
     for kind in ["logs", "newPendingTransactions", "newHeads"] {
         assert!(call(&mut client, "eth_subscribe", &json!([kind]))["result"].is_string());
     }
@@ -87,7 +87,7 @@ fn nothing_is_left_of_clients_however_they_leave() {
         let mut clients: Vec<Client> = (0..5).map(|_| busy(&node)).collect();
         assert_eq!(counts(&node)[..2], [5, 15], "{manner}");
         clients.iter_mut().for_each(leave);
-        // Who has only said that it goes stays to the end.
+        // A client that only starts to close stays connected until the end.
         let staying = matches!(manner, "a Close" | "half of it").then_some(clients);
         eventually(|| counts(&node) == [0, 0, 0], manner);
         drop(staying);
@@ -104,7 +104,7 @@ fn emit_and_mine(node: &Node) {
     node.result("weir_mine", json!([]));
 }
 
-/// The number of the block that a notification is of.
+/// The block number of a log notification.
 fn number(notification: &Value) -> u64 {
     let number = notification["params"]["result"]["blockNumber"].as_str().unwrap();
     u64::from_str_radix(&number[2..], 16).unwrap()
@@ -120,29 +120,29 @@ fn subscribers(node: &Node) -> (Client, Client) {
 }
 
 #[test]
-fn a_subscriber_that_does_not_read_finds_a_close_1013_when_it_does() {
+fn a_subscriber_that_does_not_read_is_closed_with_1013() {
     let directory = Directory::new();
     let node = Node::leader(&directory);
     let (mut slow, mut quick) = subscribers(&node);
     let mut last = 0;
-    // The other one has each before the next is made: nobody waits.
+    // The other subscriber reads each log before the next block: it is not delayed.
     eventually(
         || {
             last += 1;
             emit_and_mine(&node);
             assert_eq!(number(&next(&mut quick)), last);
-            // Closed, it is sent nothing more.
+            // After its Close, the slow one is sent nothing more.
             node.asked("/healthz").1["notifications"]["sent"].as_u64().unwrap() < 2 * last
         },
         "it is closed",
     );
     assert_eq!(slow.expect_close(), (1013, "slow consumer".to_owned()));
     slow.close(1013, "");
-    eventually(|| counts(&node) == [1, 1, 0], "one is left");
+    eventually(|| counts(&node) == [1, 1, 0], "one subscriber is left");
 }
 
 #[test]
-fn or_it_loses_what_there_is_no_room_for() {
+fn with_slow_drop_a_subscriber_loses_notifications() {
     let directory = Directory::new();
     let node = Node::start(&directory, &["--block-time", "off", "--slow", "drop"]);
     let (mut slow, mut quick) = subscribers(&node);
@@ -154,24 +154,24 @@ fn or_it_loses_what_there_is_no_room_for() {
         assert_eq!(number(&next(&mut quick)), last);
         last
     };
-    eventually(|| make() > 0 && notifications("dropped") > Some(0), "something is dropped");
+    eventually(|| make() > 0 && notifications("dropped") > Some(0), "a notification is dropped");
     let last = make();
-    // What was kept is in order and less than all; once it has caught up, it hears of what comes.
+    // The queued notifications are in order, and new ones follow once the subscriber has caught up.
     let kept = notifications("sent").unwrap() - last;
-    let heard: Vec<u64> = (0..kept).map(|_| number(&next(&mut slow))).collect();
-    assert!(kept < last && heard.is_sorted_by(|one, next| one < next), "{heard:?}");
+    let received: Vec<u64> = (0..kept).map(|_| number(&next(&mut slow))).collect();
+    assert!(kept < last && received.is_sorted_by(|one, next| one < next), "{received:?}");
     assert_eq!(make(), number(&next(&mut slow)));
     assert_eq!(counts(&node), [2, 2, 0]);
 }
 
-/// The address of a subscription that no other is the same as.
+/// An address that no other subscription filters by.
 fn own_address(number: usize) -> String {
     format!("0x{number:040x}")
 }
 
-/// By default, each with a filter of its own: no two can share anything.
+/// The default limit. Each subscription has a filter of its own, so that no two share a feed.
 #[test]
-fn all_together_have_a_hundred_thousand_subscriptions() {
+fn all_clients_may_have_a_hundred_thousand_subscriptions() {
     const CLIENTS: usize = 1000;
     const EACH: usize = 100;
     let _alone = crowd();
@@ -197,7 +197,7 @@ fn all_together_have_a_hundred_thousand_subscriptions() {
     let mut other = node.client();
     let refused = json!({"code": -32005, "message": "too many subscriptions"});
     assert_eq!(call(&mut other, "eth_subscribe", &json!(["newHeads"]))["error"], refused);
-    // Each of them is one: who gave the last up has made room for one more, and the others hear.
+    // An unsubscribe makes room for one more, and the other subscriptions work.
     let given_up = call(&mut clients[CLIENTS - 1], "eth_unsubscribe", &json!([last]));
     assert_eq!(given_up["result"], true);
     assert!(call(&mut other, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());
@@ -208,7 +208,7 @@ fn all_together_have_a_hundred_thousand_subscriptions() {
     assert_eq!(notification["params"]["result"]["address"], own_address(7 * EACH));
     assert_eq!(node.asked("/healthz").1["notifications"]["sent"], 2, "and nobody else");
     drop((clients, other));
-    eventually(|| counts(&node) == [0, 0, 0], "nothing is left of them");
+    eventually(|| counts(&node) == [0, 0, 0], "no client and no subscription is left");
     let mut client = node.client();
     assert!(call(&mut client, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());
 }

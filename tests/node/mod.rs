@@ -1,4 +1,4 @@
-//! `weir node`: the real binary, leader and follower, with its store on disk.
+//! `weir node`: the real binary as leader and follower, with its store on disk.
 
 mod durability;
 mod follower;

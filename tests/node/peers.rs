@@ -1,4 +1,4 @@
-//! The P2P address: nodes notify each other of new blocks there, and trust nothing more.
+//! The P2P address: nodes notify each other of new blocks there, and trust no other message.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use super::process::{Directory, Node};
 use crate::support::{BINARY, Client, PING, PONG, TEXT, eventually};
 
 const P2P: &str = "127.0.0.1:0";
-/// A follower that polls this rarely learns of a block by a notification or not at all.
+/// A poll interval so long that a follower gets a new block only after a notification.
 const RARELY: &str = "1h";
-/// As in the node: the follower is woken once in this time at most.
+/// As in the node: a follower is woken at most once in this time.
 const WAKE_PAUSE: Duration = Duration::from_millis(50);
 const INBOUND_PEERS_MAX: usize = 64;
 
@@ -73,7 +73,7 @@ fn a_boot_peer_notifies_a_follower_of_each_block() {
         leader.result("weir_mine", json!([]));
         follower.reach(number);
     }
-    // It is not a subscriber as well.
+    // The follower does not subscribe in addition.
     assert_eq!(leader.asked("/healthz").1["subscriptions"], 0);
     assert_eq!(peers(&leader), Some(1));
     assert!(sample(&follower, "weir_node_peer_heads_received_total{") >= Some(5));
@@ -141,7 +141,7 @@ fn forged_heads_change_nothing_and_cost_the_leader_little() {
     follower.reach(1);
     let questions = || sample(&leader, "weir_rpc_requests_total{").unwrap();
     let class = leader.answer("/metrics").1.contains("class=\"info\"");
-    assert!(class, "calls are counted by class, the cheapest first");
+    assert!(class, "the metrics have the class of cheap calls");
 
     let mut forger = peer(follower.p2p());
     let started = Instant::now();
@@ -197,7 +197,7 @@ fn malformed_messages_close_the_connection() {
 }
 
 #[test]
-fn one_peer_more_than_the_limit_is_refused() {
+fn a_peer_above_the_limit_is_refused() {
     let directory = Directory::new();
     let (leader, p2p) = leader(&directory, &[]);
     let held: Vec<Client> = (0..INBOUND_PEERS_MAX).map(|_| peer(p2p)).collect();

@@ -1,4 +1,4 @@
-//! Nodes as processes, and directories that go with their test.
+//! Nodes as processes, and directories that are removed after the test.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, DEADLINE, Process, eventually, weir};
 
-/// A directory that is removed with its test.
+/// A directory that is removed when dropped.
 pub struct Directory(PathBuf);
 
 impl Directory {
@@ -28,7 +28,7 @@ impl Directory {
         &self.0
     }
 
-    /// The same files once more.
+    /// A copy of the directory.
     pub fn copy(&self) -> Directory {
         let copy = Directory::new();
         std::fs::create_dir_all(copy.path()).unwrap();
@@ -46,8 +46,8 @@ impl Drop for Directory {
     }
 }
 
-/// An address of this test's own, with any port: the port is still free when a node that had it has ended,
-/// for nobody else's connections begin there.
+/// A loopback address for this test alone. A port of it stays free after a node has ended, since no other
+/// socket uses the address.
 pub fn own_address() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(1);
     let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -74,7 +74,7 @@ pub fn command(directory: &Directory, flags: &[&str]) -> Command {
     command
 }
 
-/// The end of a process that ends by itself: exit code, lines of standard output, and standard error.
+/// Exit code, lines of standard output, and standard error of a process that ends by itself.
 pub fn end_of(mut command: Command) -> (Option<i32>, Vec<String>, String) {
     let mut process = Process::spawn(&mut command);
     (process.wait(), process.rest(), process.whole_log())
@@ -85,7 +85,7 @@ impl Node {
         Node::spawn(&mut command(directory, flags))
     }
 
-    /// A node with a [command](command) of the test's.
+    /// A node started by this [command](command).
     pub fn spawn(command: &mut Command) -> Node {
         let process = Process::spawn(command);
         let address = |expected: &str| {
@@ -101,7 +101,7 @@ impl Node {
         Node::start(directory, &["--block-time", "off"])
     }
 
-    /// The same at this address.
+    /// A leader that makes blocks only on demand, at this address.
     pub fn leader_at(directory: &Directory, address: &str) -> Node {
         Node::start(directory, &["--block-time", "off", "--rpc-addr", address])
     }
@@ -111,7 +111,7 @@ impl Node {
         Node::start(directory, &["--role", "follower", "--follow-rpc", &url])
     }
 
-    /// The address in the third line of standard output: that of other nodes.
+    /// The P2P address, from the third line of standard output.
     pub fn p2p(&self) -> SocketAddr {
         let line = self.process.line();
         let url = line.strip_prefix("p2p ws://").expect(&line);
@@ -135,20 +135,20 @@ impl Node {
         serde_json::from_slice(&client.answer().1).unwrap()
     }
 
-    /// The result of one that must have one.
+    /// The result of a call that must succeed.
     pub fn result(&self, method: &str, params: Value) -> Value {
         let answer = self.call(method, params);
         assert_eq!(answer["error"], Value::Null, "{method}: {answer}");
         answer["result"].clone()
     }
 
-    /// Status and body of what is asked at the health address.
+    /// Status and JSON body of a GET at the health address.
     pub fn asked(&self, path: &str) -> (u16, Value) {
         let (status, body) = self.answer(path);
         (status, serde_json::from_str(&body).unwrap_or_default())
     }
 
-    /// What the health address answers to a GET, as it comes.
+    /// Status and body of a GET at the health address.
     pub fn answer(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect_timeout(&self.health, DEADLINE).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -161,12 +161,12 @@ impl Node {
         (head[9..12].parse().unwrap(), body.to_owned())
     }
 
-    /// Waits until it is as far as `head`.
+    /// Waits until its head is at `head`.
     pub fn reach(&self, head: u64) {
         eventually(|| self.asked("/healthz").1["head"].as_u64() >= Some(head), "it catches up");
     }
 
-    /// SIGKILL: nothing of it runs any more.
+    /// Ends the process by SIGKILL, and waits for its end.
     pub fn kill(self) {
         drop(self.process);
     }
@@ -179,12 +179,12 @@ impl Node {
         self.process.signal(signal);
     }
 
-    /// Waits for a line of its log that has this in it.
+    /// Waits for a log line that contains this text.
     pub fn logged(&mut self, what: &str) -> String {
         self.process.logged(what)
     }
 
-    /// Its exit code, and what it has logged.
+    /// Its exit code and its log.
     pub fn end(&mut self) -> (Option<i32>, String) {
         (self.process.wait(), self.process.whole_log())
     }

@@ -1,4 +1,4 @@
-//! What a follower answers about blocks that it does not have: what its leader does, or an error.
+//! Reads of blocks that a follower does not have: the leader's answer, or an error.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::process::{Directory, Node, own_address};
 const SENDER: &str = "0x0101010101010101010101010101010101010101";
 const NOWHERE: &str = "0x1111111111111111111111111111111111111111111111111111111111111111";
 
-/// A follower that stays at its leader's head of now: nobody notifies it, and it does not poll.
+/// A follower that stays at its leader's current head: it gets no notifications, and does not poll.
 fn lagging(directory: &Directory, leader: &Node) -> Node {
     let url = format!("http://{}", leader.rpc);
     let flags = ["-follow-rpc", &url, "-poll-interval", "1h", "-boot-peers", "127.0.0.1:9"];
@@ -17,7 +17,7 @@ fn lagging(directory: &Directory, leader: &Node) -> Node {
     follower
 }
 
-/// Makes so many blocks, each with one log.
+/// Makes this many blocks, each with one log.
 fn make_logs(leader: &Node, count: usize) {
     for _ in 0..count {
         leader.result("weir_emit", json!([[{"address": SENDER}]]));
@@ -29,7 +29,7 @@ fn block_numbers(logs: &Value) -> Vec<&str> {
     logs.as_array().unwrap().iter().map(|log| log["blockNumber"].as_str().unwrap()).collect()
 }
 
-/// Reads of blocks that the leader alone has: block 5, a transaction in it, and ranges that end beyond
+/// Reads of blocks that only the leader has: block 5, a transaction in it, and ranges that end above
 /// block 3.
 fn beyond(leader: &Node) -> Vec<(&'static str, Value)> {
     let fifth = leader.result("eth_getBlockByNumber", json!(["0x5", true]));
@@ -52,7 +52,7 @@ fn beyond(leader: &Node) -> Vec<(&'static str, Value)> {
 }
 
 #[test]
-fn reads_beyond_the_followers_head_are_answered_by_the_leader_or_by_an_error() {
+fn reads_above_the_followers_head_return_the_leaders_answer_or_an_error() {
     let (leads, follows) = (Directory::new(), Directory::new());
     let leader = Node::leader(&leads);
     make_logs(&leader, 3);
@@ -70,7 +70,7 @@ fn reads_beyond_the_followers_head_are_answered_by_the_leader_or_by_an_error() {
         block_numbers(&logs(json!([{"fromBlock": "0x2", "toBlock": "0x6"}]))),
         ["0x2", "0x3", "0x4", "0x5", "0x6"]
     );
-    // `latest` is the follower's own head, also in a range that ends beyond it.
+    // `latest` is the follower's own head, also in a range that ends above it.
     assert_eq!(
         block_numbers(&logs(json!([{"fromBlock": "latest", "toBlock": "0x6"}]))),
         ["0x3", "0x4", "0x5", "0x6"]
@@ -89,8 +89,8 @@ fn reads_beyond_the_followers_head_are_answered_by_the_leader_or_by_an_error() {
     assert_eq!(block_numbers(&logs(own)), ["0x2", "0x3"]);
 }
 
-/// A follower keeps the last 1024 blocks. What is older it asks its leader for, by number: the leader's
-/// `latest` is another block.
+/// A follower keeps the last 1024 blocks. It requests older ones from its leader by number, since the
+/// leader's `latest` is another block.
 #[test]
 fn a_range_up_to_latest_ends_at_the_followers_own_head() {
     let (leads, follows) = (Directory::new(), Directory::new());
@@ -109,10 +109,9 @@ fn a_range_up_to_latest_ends_at_the_followers_own_head() {
     assert_eq!(block_numbers(&follower.result("eth_getLogs", all)), ["0x1", "0x44e"]);
 }
 
-/// The leader is another one by the time that it is asked: what it has does not belong to the follower's
-/// chain, and is not passed on.
+/// The leader has been replaced by one with another chain, whose blocks the follower does not return.
 #[test]
-fn blocks_of_another_chain_are_not_passed_on() {
+fn blocks_of_another_chain_are_not_returned() {
     let (leads, others, follows) = (Directory::new(), Directory::new(), Directory::new());
     let leader = Node::leader_at(&leads, &own_address());
     let address = leader.rpc.to_string();

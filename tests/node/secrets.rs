@@ -1,4 +1,4 @@
-//! Keys in upstream URLs: the whole output of a gateway and of a follower is searched for them.
+//! Keys in upstream URLs: the whole output of a gateway and of a follower is searched for the key.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -9,13 +9,13 @@ use crate::binary::File;
 use crate::rpc::scripted::call;
 use crate::support::{Client, Process, eventually, weir};
 
-/// Stands in each URL's path or query.
+/// The key in each URL's path or query.
 const KEY: &str = "sEcReT0123456789";
 const PATH: &str = "/main/evm/2121";
-/// Libraries, too, among them the HTTP client, whose own lines hold whole URLs.
+/// The log of libraries, too: lines of the HTTP client contain whole URLs.
 const LOG: &str = "trace,mio=trace,rustls=trace,ureq=trace,ureq_proto=trace";
 
-/// A gateway, and all that it prints.
+/// A gateway, and its output.
 struct Gateway {
     process: Process,
     file: File,
@@ -25,7 +25,7 @@ struct Gateway {
 }
 
 impl Gateway {
-    /// In front of these upstreams, for clients at `/{project}/evm/2121`.
+    /// A gateway for these upstreams, for clients at `/{project}/evm/2121`.
     fn start(project: &str, upstreams: &[String]) -> Gateway {
         let text = format!(
             "admin = '127.0.0.1:0'\nlisten = '127.0.0.1:0'\nlog = '{LOG}'\n\
@@ -41,7 +41,7 @@ impl Gateway {
         Gateway { process, file, public, admin, printed: line }
     }
 
-    /// The metrics, which are printed, too.
+    /// The metrics, which count as output, too.
     fn metrics(&mut self) -> String {
         let mut client = Client::tcp(self.admin);
         client.raw(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -58,7 +58,7 @@ impl Gateway {
         answer
     }
 
-    /// All that it has printed, `weir check` included.
+    /// Its whole output, with that of `weir check`.
     fn stop(self) -> String {
         let mut check = Process::spawn(&mut weir(["check", "--config", self.file.path()]));
         assert_eq!(check.wait(), Some(0));
@@ -85,7 +85,7 @@ fn keys_of_upstreams_that_work_are_not_printed() {
     for scheme in ["http", "ws"] {
         let directory = Directory::new();
         let leader = Node::leader(&directory);
-        // Its path is the key of the one in front.
+        // The path of the upstream gateway is the key of this one.
         let provider = Gateway::start(KEY, &[format!("http://{}", leader.rpc)]);
         let at = provider.public;
         let urls = ["", "?x"].map(|query| format!("{scheme}://{at}/{KEY}/evm/2121{query}"));
@@ -100,7 +100,7 @@ fn keys_of_upstreams_that_work_are_not_printed() {
         client.frame();
         drop(client);
         let printed = gateway.stop();
-        // What is searched is whole: it names the upstreams, and the log has every level.
+        // The output is complete: it names the upstreams, and the log has every level.
         assert!(printed.contains(&format!("{scheme}://{at}/..#1")), "{printed}");
         assert!(printed.contains("TRACE") && printed.contains("stopped: "), "{printed}");
         has_no_key(&printed);
@@ -109,14 +109,14 @@ fn keys_of_upstreams_that_work_are_not_printed() {
 
 #[test]
 fn keys_of_upstreams_that_fail_are_not_printed() {
-    // A port that is taken, where nobody accepts, and one where nobody listens.
+    // A port whose connections are not accepted, and one without a listener.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let directory = Directory::new();
     let leader = Node::leader(&directory);
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let schemes = ["http", "https", "ws", "wss"];
     let mut all = urls(closed, &schemes);
-    // TLS is not spoken there, and this path is not served.
+    // This port has no TLS, and does not serve this path.
     all.extend(urls(leader.rpc, &["https", "wss"]));
     all.extend(["http", "ws"].map(|scheme| format!("{scheme}://{}/{KEY}", leader.rpc)));
     all.extend(urls(silent.local_addr().unwrap(), &schemes));

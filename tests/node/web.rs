@@ -1,11 +1,11 @@
-//! Browsers in front of a node: which hosts a request may name, and which pages may read answers.
+//! Browsers and a node: the hosts that a request may name, and the pages that may read answers.
 
 use super::process::{Directory, Node};
 use crate::support::{Client, header, upgrade};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"eth_chainId"}"#;
 
-/// Every kind of request, with this host.
+/// Each kind of request, with this host.
 fn requests(host: &str) -> [String; 4] {
     let line = format!("Host: {host}\r\n");
     let post = format!("POST / HTTP/1.1\r\n{line}Content-Length: {}\r\n\r\n{CALL}", CALL.len());
@@ -14,7 +14,7 @@ fn requests(host: &str) -> [String; 4] {
     [post, get, options, upgrade("/", "").replace("Host: localhost\r\n", &line)]
 }
 
-/// Heads of the answers to each of them.
+/// The heads of the responses to each of them.
 fn heads(node: &Node, host: &str) -> [String; 4] {
     requests(host).map(|request| Client::tcp(node.rpc).request(&request))
 }
@@ -25,7 +25,7 @@ fn statuses(node: &Node, host: &str) -> [String; 4] {
 
 const ADMITTED: [&str; 4] = ["200", "426", "204", "101"];
 
-/// DNS rebinding: a page of evil.example has its name point to 127.0.0.1.
+/// DNS rebinding: the name of evil.example resolves to 127.0.0.1.
 #[test]
 fn a_node_on_loopback_refuses_hosts_that_are_not_loopback() {
     let directory = Directory::new();
@@ -40,7 +40,7 @@ fn a_node_on_loopback_refuses_hosts_that_are_not_loopback() {
             assert_eq!(header(&head, "X-WebSocket-Error"), Some("host is not allowed"));
         }
     }
-    // The host of the target counts before that of the header (RFC 9112, 3.2.2).
+    // The host in the target takes precedence over the header (RFC 9112, 3.2.2).
     let absolute = requests("localhost")[0].replace("POST /", "POST http://evil.example/");
     assert!(Client::tcp(node.rpc).request(&absolute).starts_with("HTTP/1.1 403 "));
     let without = requests("")[0].replace("Host: \r\n", "").replace("HTTP/1.1", "HTTP/1.0");
@@ -52,7 +52,7 @@ fn a_node_on_loopback_refuses_hosts_that_are_not_loopback() {
 }
 
 #[test]
-fn rpc_hosts_replaces_the_hosts_that_are_admitted() {
+fn rpc_hosts_replaces_the_allowed_hosts() {
     let directory = Directory::new();
     let flags = ["--block-time", "off", "--rpc-hosts", "Node.example,10.0.0.0/8"];
     let node = Node::start(&directory, &flags);
@@ -65,7 +65,7 @@ fn rpc_hosts_replaces_the_hosts_that_are_admitted() {
 }
 
 #[test]
-fn every_host_is_admitted_by_a_star_and_beyond_loopback() {
+fn every_host_is_allowed_by_a_star_and_on_other_addresses() {
     for flags in [["--rpc-hosts", "*"], ["--rpc-addr", "0.0.0.0:0"]] {
         let directory = Directory::new();
         let node = Node::start(&directory, &[&["--block-time", "off"], &flags[..]].concat());
@@ -74,7 +74,7 @@ fn every_host_is_admitted_by_a_star_and_beyond_loopback() {
 }
 
 #[test]
-fn rpc_origins_lists_the_pages_that_may_connect_and_read() {
+fn rpc_origins_lists_the_origins_that_may_connect_and_read() {
     let directory = Directory::new();
     let flags = ["--block-time", "off", "--rpc-origins", "https://app.example"];
     let node = Node::start(&directory, &flags);
