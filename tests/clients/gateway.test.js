@@ -211,7 +211,7 @@ for (const project of ['ws', 'http']) {
     await chain.kill();
   });
 
-  test(`anvil begins anew under 100 subscribers over ${project}: a 1012 for each`, TIMEOUT, async () => {
+  test(`a restart of anvil with a new chain closes 100 subscribers over ${project} with 1012`, TIMEOUT, async () => {
     const args = ['--block-time', '1'];
     let chain = await Anvil.start({ args });
     const gateway = await start({ main: [chain[project]] });

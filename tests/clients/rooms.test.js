@@ -52,7 +52,7 @@ test('history=N replays the last N messages, then the room goes on', TIMEOUT, as
   await leave(a, b, late);
 });
 
-test('presence=1 tells who comes and goes, to those who asked', TIMEOUT, async () => {
+test('members with presence=1 get the number of members on each change', TIMEOUT, async () => {
   const presence = (n) => ({ presence: n });
   const a = await join('presence?presence=1');
   assert.deepEqual(JSON.parse(await a.next()), presence(1));

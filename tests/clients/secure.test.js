@@ -165,7 +165,7 @@ test('nginx in front, with TLS on both sides', TIMEOUT, async () => {
   }
 });
 
-/** What `openssl s_client` prints when it connects with `args` and is told `input`. */
+/** The output of `openssl s_client` with `args`, given `input`. */
 async function sClient(args, input = '') {
   const address = weir.url.replace('wss://', '');
   const client = spawn('openssl', ['s_client', '-connect', address, '-CAfile', file('ca.pem'), ...args]);

@@ -88,7 +88,7 @@ class Weir {
   }
 }
 
-// A test file that is told to end still ends its servers, by way of the exit handlers.
+// A test file that is ended by a signal still ends its servers, through the exit handlers.
 process.once('SIGTERM', () => process.exit(143));
 
 module.exports = { Weir, within, until };

@@ -1,4 +1,4 @@
-//! Pause and resume: what a service does not want stays where it is, in order.
+//! Pause and resume: a paused connection delivers nothing, and loses nothing.
 
 use std::io::{ErrorKind, Write};
 
@@ -7,7 +7,7 @@ use weir::reactor::SendOutcome;
 use crate::puppet::{Puppet, Report, Strings};
 use crate::support::{BINARY, Client, Server, TEXT, eventually, frame, upgrade};
 
-/// Lets the loop look at everything that had been sent to it before: a further client comes and goes.
+/// Waits until the loop has read all bytes sent to it before: another client connects and leaves.
 pub(super) fn round(server: &Server, strings: &Strings) {
     let (client, id) = strings.client(server, "/");
     drop(client);
@@ -15,7 +15,7 @@ pub(super) fn round(server: &Server, strings: &Strings) {
 }
 
 #[test]
-fn nothing_is_delivered_while_paused_and_all_of_it_after() {
+fn messages_of_a_paused_connection_are_delivered_after_the_pause() {
     let (mut puppet, strings) = Puppet::new();
     puppet.on_message = Box::new(|cx, id, message| {
         if message.as_bytes() == b"pause" {
@@ -24,7 +24,7 @@ fn nothing_is_delivered_while_paused_and_all_of_it_after() {
     });
     let server = puppet.serve_plain();
     let (mut client, id) = strings.client(&server, "/");
-    // In one write: what follows the pause was read already.
+    // In one write, so that the messages after the pause are already read.
     let mut bytes = frame(true, TEXT, b"pause");
     bytes.extend(frame(true, TEXT, b"1"));
     bytes.extend(frame(true, TEXT, b"2"));
@@ -34,7 +34,7 @@ fn nothing_is_delivered_while_paused_and_all_of_it_after() {
     round(&server, &strings);
     strings.expect_no_report();
 
-    // The other way is not paused.
+    // Sending is not paused.
     assert_eq!(strings.run(move |cx| cx.send(id, "hello")), SendOutcome::Queued);
     client.expect(TEXT, b"hello");
 
@@ -42,14 +42,14 @@ fn nothing_is_delivered_while_paused_and_all_of_it_after() {
     for text in ["1", "2", "3"] {
         assert_eq!(strings.next(), Report::Text(id, text.to_owned()));
     }
-    // To resume what is not paused changes nothing.
+    // Resuming a connection that is not paused changes nothing.
     strings.run(move |cx| cx.resume(id));
     client.text("4");
     assert_eq!(strings.next(), Report::Text(id, "4".to_owned()));
 }
 
 #[test]
-fn a_pause_in_on_open_holds_for_frames_that_came_with_the_request() {
+fn a_pause_in_on_open_applies_to_frames_sent_with_the_request() {
     let (mut puppet, strings) = Puppet::new();
     puppet.on_open = Box::new(|cx, id| cx.pause(id));
     let server = puppet.serve_plain();
@@ -69,7 +69,7 @@ fn a_pause_in_on_open_holds_for_frames_that_came_with_the_request() {
 }
 
 #[test]
-fn a_pause_holds_behind_a_frame_read_in_pieces() {
+fn a_pause_applies_behind_a_frame_read_in_several_parts() {
     let (mut puppet, strings) = Puppet::new();
     puppet.on_message = Box::new(|cx, id, _| cx.pause(id));
     let server = puppet.serve_plain();
@@ -89,7 +89,7 @@ fn a_pause_holds_behind_a_frame_read_in_pieces() {
 }
 
 #[test]
-fn a_paused_peer_meets_back_pressure() {
+fn a_paused_peer_gets_back_pressure() {
     /// More than the kernel holds for one connection.
     const MESSAGES: u32 = 512;
     const BYTES: usize = 64 * 1024;
@@ -113,11 +113,11 @@ fn a_paused_peer_meets_back_pressure() {
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) => panic!("{error}"),
         }
-        assert!(!rest.is_empty(), "the kernel takes no end of bytes for a paused connection");
+        assert!(!rest.is_empty(), "the kernel takes all bytes for a paused connection");
     }
     round(&server, &strings);
     assert_eq!(strings.run(move |cx| cx.record(id).unwrap().traffic.messages_in), 0);
-    // All that was read is what the visitor of this round sent: a request, and no frame.
+    // Only the request of this round's other client was read.
     let request = upgrade("/", "").len() as u64;
     assert_eq!(strings.run(|cx| cx.metrics().bytes_read), read + request);
 
@@ -130,7 +130,7 @@ fn a_paused_peer_meets_back_pressure() {
 }
 
 #[test]
-fn who_is_paused_can_be_closed() {
+fn a_paused_connection_can_be_closed() {
     let (mut puppet, strings) = Puppet::new();
     puppet.on_open = Box::new(|cx, id| cx.pause(id));
     let server = puppet.serve_plain();

@@ -1,4 +1,4 @@
-//! A handle: messages and counts from threads that are not the loop's.
+//! Handles: messages and counts from other threads than the loop's.
 
 use std::sync::mpsc::{TrySendError, channel};
 use std::thread;
@@ -12,7 +12,7 @@ use weir::reactor::{ConnId, Handle, Reactor, ServiceId, Target};
 use crate::puppet::{Puppet, Strings};
 use crate::support::{BINARY, Client, DEADLINE, Server, TEXT, eventually};
 
-/// A server with a service at `/`, and what reaches it.
+/// A server with a puppet at `/`, and a handle to it.
 fn serve() -> (Server, Strings, Handle, ServiceId) {
     let (puppet, strings) = Puppet::new();
     let (sender, receiver) = channel();
@@ -26,7 +26,7 @@ fn serve() -> (Server, Strings, Handle, ServiceId) {
 }
 
 #[test]
-fn messages_reach_the_connections_that_they_are_for() {
+fn messages_reach_only_their_connections() {
     let (server, strings, handle, service) = serve();
     let (mut a, a_id) = strings.client(&server, "/");
     let (mut b, b_id) = strings.client(&server, "/");
@@ -117,5 +117,5 @@ fn connections_are_counted_for_other_threads() {
     let clients: Vec<(Client, ConnId)> = (0..3).map(|_| strings.client(&server, "/")).collect();
     assert_eq!(handle.connections(), 3);
     drop(clients);
-    eventually(|| handle.connections() == 0, "all have gone");
+    eventually(|| handle.connections() == 0, "all connections have ended");
 }

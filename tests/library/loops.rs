@@ -1,4 +1,4 @@
-//! Loops: several services on one, one turned by hand, and two that know nothing of each other.
+//! Loops: several services on one loop, a loop turned by hand, and two independent loops.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::puppet::{Puppet, Report};
 use crate::support::{Client, DEADLINE, Server, TEXT, upgrade};
 
 #[test]
-fn services_share_a_loop_and_a_path_but_not_what_they_hear() {
+fn services_on_one_loop_get_only_their_own_events() {
     let (mut a, a_strings) = Puppet::new();
     let (mut b, b_strings) = Puppet::new();
     a.protocols = &["a"];
@@ -32,7 +32,7 @@ fn services_share_a_loop_and_a_path_but_not_what_they_hear() {
     assert_eq!(a_strings.run(|cx| cx.connections().collect::<Vec<_>>()), [a_id]);
     assert_eq!(b_strings.run(|cx| cx.connections().collect::<Vec<_>>()), [shared, b_id]);
 
-    // Topics of one name, timers of one key: each service has its own.
+    // Topics of the same name and timers of the same key are separate for each service.
     a_strings.run(move |cx| cx.subscribe(a_id, "t")).unwrap();
     assert_eq!(b_strings.run(|cx| cx.members("t")), 0);
     assert!(b_strings.run(|cx| cx.schedule(Duration::ZERO, 5)).is_some());
@@ -42,7 +42,7 @@ fn services_share_a_loop_and_a_path_but_not_what_they_hear() {
     a_strings.expect_no_report();
 }
 
-/// Whether a service was started, and how often.
+/// Reports each call of `on_start`.
 struct Starts(std::sync::mpsc::Sender<()>);
 
 impl Service for Starts {
@@ -94,10 +94,10 @@ fn a_loop_can_be_turned_by_hand() {
 }
 
 #[test]
-fn a_turn_waits_no_longer_than_it_is_told() {
+fn a_turn_waits_no_longer_than_its_timeout() {
     let mut reactor = Reactor::new(Settings::default()).unwrap();
     reactor.start().unwrap();
-    // Nothing happens here: each of these would wait for ever.
+    // Without a timeout, each of these turns would wait for ever.
     for _ in 0..3 {
         reactor.turn(Some(Duration::ZERO)).unwrap();
     }
@@ -105,7 +105,7 @@ fn a_turn_waits_no_longer_than_it_is_told() {
 }
 
 #[test]
-fn an_order_to_shut_down_before_the_loop_runs_holds() {
+fn a_shutdown_before_the_loop_runs_takes_effect() {
     let mut reactor = Reactor::new(Settings::default()).unwrap();
     reactor.handle().shutdown();
     reactor.handle().shutdown();
@@ -125,11 +125,11 @@ fn two_loops_in_one_process_share_nothing() {
     drop(a_client);
     assert_eq!(b_strings.run(move |cx| cx.send(b_id, "here")), SendOutcome::Queued);
     b_client.expect(TEXT, b"here");
-    assert_eq!((a_id, b_id.serial()), (b_id, 1), "each counts for itself");
+    assert_eq!((a_id, b_id.serial()), (b_id, 1), "each loop has its own serial numbers");
 }
 
 #[test]
-fn what_contradicts_itself_is_no_loop() {
+fn contradictory_settings_are_refused() {
     let broken = Settings { connections_max: 0, ..Settings::default() };
     assert_eq!(Reactor::new(broken).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
     let mut reactor = Reactor::new(Settings::default()).unwrap();
@@ -149,7 +149,7 @@ fn a_service_has_an_id_before_it_is_added() {
     let early = reactor.add_route("/", id, RouteSettings::default());
     assert_eq!(early, Err(RouteError::NoService));
     reactor.add_outbound(id, RouteSettings::default()).unwrap();
-    // Nobody reads this mail: there is no service yet.
+    // This mail is not read yet, since the service is not added.
     let (sender, receiver) = reactor.mailbox(id, 2);
     sender.send(1).unwrap();
     reactor.turn(Some(Duration::ZERO)).unwrap();

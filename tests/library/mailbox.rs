@@ -1,4 +1,4 @@
-//! Mailboxes: bounded, in order, from as many threads as like, and never in anybody's way.
+//! Mailboxes: bounded, in order, from any number of threads, and fair to other work.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Sender, TryRecvError, TrySendError, channel};
@@ -12,13 +12,13 @@ use weir::reactor::{ConnId, Context, MailReceiver, MailSender, More, Reactor, Se
 use crate::puppet::{Puppet, Report};
 use crate::support::{Client, DEADLINE, Server, TEXT, Watched, eventually, serving};
 
-/// Reads its mail, and tells it on.
+/// Reads its mail, and forwards it to the test.
 struct Reader {
     capacity: usize,
     lend: Sender<MailSender<(u32, u32)>>,
     sender: Sender<(u32, u32)>,
     mail: Option<MailReceiver<(u32, u32)>>,
-    /// Says that there is more, always.
+    /// Whether it always reports more mail.
     insatiable: bool,
 }
 
@@ -41,7 +41,7 @@ impl Service for Reader {
 }
 
 #[test]
-fn a_full_mailbox_gives_the_mail_back() {
+fn a_full_mailbox_returns_the_mail() {
     let (puppet, strings) = Puppet::new();
     let _server = puppet.serve_plain();
     let (sender, receiver) = strings.run(|cx| cx.mailbox::<u32>(2));
@@ -53,7 +53,7 @@ fn a_full_mailbox_gives_the_mail_back() {
     assert_eq!([receiver.try_recv(), receiver.try_recv()], [Ok(2), Ok(4)]);
     assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
 
-    // One that is to hold nothing holds one: who would wait in it waits for nobody.
+    // A mailbox with a capacity of zero holds one.
     let (single, one) = strings.run(|cx| cx.mailbox::<u32>(0));
     single.try_send(1).unwrap();
     assert_eq!(single.try_send(2), Err(TrySendError::Full(2)));
@@ -65,7 +65,7 @@ fn a_full_mailbox_gives_the_mail_back() {
 }
 
 #[test]
-fn a_sender_may_wait_for_room() {
+fn a_sender_may_block_until_there_is_room() {
     let (puppet, strings) = Puppet::new();
     let _server = puppet.serve_plain();
     let (sender, receiver) = strings.run(|cx| cx.mailbox::<u32>(1));
@@ -83,7 +83,7 @@ fn a_sender_may_wait_for_room() {
 }
 
 #[test]
-fn mail_of_many_senders_comes_whole_and_in_the_order_of_each() {
+fn mail_of_many_senders_arrives_in_the_order_of_each() {
     const SENDERS: u32 = 8;
     const MAILS: u32 = 2_000;
     let (lend, lent) = channel();
@@ -101,7 +101,7 @@ fn mail_of_many_senders_comes_whole_and_in_the_order_of_each() {
         .collect();
     let mut next = [0; SENDERS as usize];
     for _ in 0..SENDERS * MAILS {
-        let (sender, number) = receiver.recv_timeout(DEADLINE).expect("no mail is left lying");
+        let (sender, number) = receiver.recv_timeout(DEADLINE).expect("all mail is read");
         assert_eq!(number, next[sender as usize]);
         next[sender as usize] += 1;
     }
@@ -109,7 +109,7 @@ fn mail_of_many_senders_comes_whole_and_in_the_order_of_each() {
 }
 
 #[test]
-fn a_service_that_never_has_enough_mail_starves_nobody() {
+fn a_service_that_always_reports_more_mail_does_not_starve_others() {
     let (lend, lent) = channel();
     let (sender, receiver) = channel();
     let (other, strings) = Puppet::new();
@@ -136,7 +136,7 @@ fn a_service_that_never_has_enough_mail_starves_nobody() {
 }
 
 #[test]
-fn mail_behind_one_that_made_the_service_panic_is_read() {
+fn mail_after_a_panic_is_read() {
     let (mut puppet, strings) = Puppet::new();
     let (open, gate) = channel::<()>();
     puppet.on_message = Box::new(move |_, _, _| gate.recv_timeout(DEADLINE).unwrap());
@@ -144,7 +144,7 @@ fn mail_behind_one_that_made_the_service_panic_is_read() {
     let (mut client, id) = strings.client(&server, "/");
     client.text("hold the loop");
     assert_eq!(strings.next(), Report::Text(id, "hold the loop".to_owned()));
-    // Rung for once, all three.
+    // One wake-up for all three.
     let (sender, receiver) = channel();
     let second_sender = sender.clone();
     strings.post(|_| resume_unwind(Box::new("a mail that nobody can read")));
@@ -156,7 +156,7 @@ fn mail_behind_one_that_made_the_service_panic_is_read() {
     assert_eq!(strings.run(|cx| cx.metrics().panics), 1);
 }
 
-/// Reports what its mailbox answers each time that it is called.
+/// Reports the result of `try_recv` at each call.
 struct Looking {
     lend: Sender<MailSender<u32>>,
     sender: Sender<Result<u32, TryRecvError>>,
@@ -194,7 +194,7 @@ fn a_service_is_called_when_the_last_sender_is_gone() {
     assert_eq!(receiver.recv_timeout(DEADLINE), Ok(Err(TryRecvError::Disconnected)));
 }
 
-/// Divides its work: each message is one count, and each call for mail counts down by one.
+/// Divides its work: each message sets a count, and each call of `on_mail` counts down by one.
 struct Countdown {
     left: u32,
     called: u32,

@@ -1,4 +1,4 @@
-//! What a service can rely on, beyond one echo.
+//! The library as an embedder uses it: contexts, handles, mail, timers, topics, workers.
 
 mod conn_map;
 mod flow;

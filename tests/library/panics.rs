@@ -1,4 +1,4 @@
-//! A handler that panics costs one connection at the most; the loop, the service and everybody else go on.
+//! A panic in a handler ends at most one connection; the loop, the service and other connections continue.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use weir::services::admin::{Admin, READY};
 use crate::puppet::{Puppet, Report, Strings};
 use crate::support::{BINARY, Client, DEADLINE, Server, TEXT, eventually, upgrade};
 
-/// A panic without the words on stderr.
+/// A panic without a message on stderr.
 fn panic() -> ! {
     resume_unwind(Box::new("on purpose"))
 }
 
-/// The loop serves on, and has counted `panics`.
-fn lives(server: &Server, strings: &Strings, panics: u64) {
+/// Expects that the loop still serves, and has counted `panics`.
+fn expect_alive(server: &Server, strings: &Strings, panics: u64) {
     let (mut client, id) = strings.client(server, "/");
     strings.run(move |cx| assert_eq!(cx.send(id, "alive"), SendOutcome::Queued));
     client.expect(TEXT, b"alive");
@@ -29,7 +29,7 @@ fn lives(server: &Server, strings: &Strings, panics: u64) {
 }
 
 #[test]
-fn in_on_request_the_answer_is_500() {
+fn a_panic_in_on_request_is_answered_500() {
     let (mut puppet, strings) = Puppet::new();
     puppet.on_request = Box::new(|_, _, request| match request.http.query() {
         Some(_) => panic(),
@@ -39,15 +39,15 @@ fn in_on_request_the_answer_is_500() {
     let mut client = Client::tcp(server.address);
     let head = client.request(&upgrade("/?panic", ""));
     assert!(head.starts_with("HTTP/1.1 500 "), "{head}");
-    lives(&server, &strings, 1);
+    expect_alive(&server, &strings, 1);
 }
 
 #[test]
-fn in_a_handler_for_a_connection_that_one_is_closed_with_1011() {
+fn a_panic_in_a_handler_of_a_connection_closes_it_with_1011() {
     let (mut puppet, strings) = Puppet::new();
     puppet.on_open = Box::new(|cx, id| {
         if cx.connections().count() == 2 {
-            let _ = cx.send(id, "said before");
+            let _ = cx.send(id, "sent before");
             panic();
         }
     });
@@ -59,7 +59,7 @@ fn in_a_handler_for_a_connection_that_one_is_closed_with_1011() {
     let server = puppet.serve_plain();
     let (mut bystander, bystander_id) = strings.client(&server, "/");
     let (mut client, id) = strings.client(&server, "/");
-    client.expect(TEXT, b"said before");
+    client.expect(TEXT, b"sent before");
     assert_eq!(client.expect_close(), (1011, "internal error".to_owned()));
     client.close(1011, "");
     client.expect_end();
@@ -67,16 +67,16 @@ fn in_a_handler_for_a_connection_that_one_is_closed_with_1011() {
     assert_eq!(strings.next(), Report::Closed(id, CloseReason::ServicePanicked));
 
     bystander.text("panic");
-    bystander.text("not looked at");
+    bystander.text("not delivered");
     assert_eq!(bystander.expect_close(), (1011, "internal error".to_owned()));
     drop(bystander);
     assert_eq!(strings.next(), Report::Text(bystander_id, "panic".to_owned()));
     assert_eq!(strings.next(), Report::Closed(bystander_id, CloseReason::ServicePanicked));
-    lives(&server, &strings, 2);
+    expect_alive(&server, &strings, 2);
 }
 
 #[test]
-fn in_on_drain_that_one_is_closed_with_1011() {
+fn a_panic_in_on_drain_closes_the_connection_with_1011() {
     let (mut puppet, strings) = Puppet::new();
     puppet.on_drain = Box::new(|_, _| panic());
     let server = puppet.serve_plain();
@@ -89,11 +89,11 @@ fn in_on_drain_that_one_is_closed_with_1011() {
     drop(client);
     assert_eq!(strings.next(), Report::Drained(id));
     assert_eq!(strings.next(), Report::Closed(id, CloseReason::ServicePanicked));
-    lives(&server, &strings, 1);
+    expect_alive(&server, &strings, 1);
 }
 
 #[test]
-fn in_on_close_and_on_empty_the_connection_is_forgotten_all_the_same() {
+fn a_panic_in_on_close_or_on_empty_frees_the_connection() {
     let (mut puppet, strings) = Puppet::new();
     puppet.on_close = Box::new(|_, _| panic());
     puppet.on_empty = Box::new(|_, _| panic());
@@ -104,12 +104,12 @@ fn in_on_close_and_on_empty_the_connection_is_forgotten_all_the_same() {
     assert!(matches!(strings.next(), Report::Closed(..)));
     assert_eq!(strings.next(), Report::Empty("t".to_owned()));
     assert!(strings.run(move |cx| cx.record(id).is_none()));
-    lives(&server, &strings, 2);
+    expect_alive(&server, &strings, 2);
     assert_eq!(server.stop().connections_now, 0);
 }
 
 #[test]
-fn in_on_timer_and_on_mail_nobody_is_closed() {
+fn a_panic_in_on_timer_or_on_mail_closes_no_connection() {
     let (mut puppet, strings) = Puppet::new();
     puppet.on_timer = Box::new(|_, _| panic());
     let server = puppet.serve_plain();
@@ -117,7 +117,7 @@ fn in_on_timer_and_on_mail_nobody_is_closed() {
     assert!(strings.run(|cx| cx.schedule(std::time::Duration::ZERO, 1)).is_some());
     assert_eq!(strings.next(), Report::Timer(1));
     strings.post(|_| panic());
-    lives(&server, &strings, 2);
+    expect_alive(&server, &strings, 2);
     client.send(BINARY, b"still");
     loop {
         match strings.next() {
@@ -127,7 +127,7 @@ fn in_on_timer_and_on_mail_nobody_is_closed() {
     }
 }
 
-/// Panics in `on_mail`, without taking the mail, until it is told not to.
+/// Panics in `on_mail` without taking the mail, until the test ends that.
 struct Stubborn {
     panics: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
@@ -157,7 +157,7 @@ impl Service for Stubborn {
 }
 
 #[test]
-fn in_on_mail_the_service_rests_and_readiness_names_it() {
+fn a_panic_in_on_mail_pauses_the_service_and_readiness_names_it() {
     let (panics, calls) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
     let (lend, lent) = channel();
     let service = Stubborn { panics: panics.clone(), calls: calls.clone(), lend, mail: None };
@@ -181,7 +181,7 @@ fn in_on_mail_the_service_rests_and_readiness_names_it() {
     let (status, text) = readiness();
     assert_eq!(status, "503");
     assert!(text.contains("service 0") && text.contains("Stubborn"), "{text}");
-    // Many turns, each with new mail, and no call but those at the end of a pause.
+    // Many turns, each with new mail, but calls only at the end of a pause.
     for _ in 0..100 {
         let _ = mail.try_send(());
         strings.run(|_| ());
@@ -195,12 +195,12 @@ fn in_on_mail_the_service_rests_and_readiness_names_it() {
     assert_eq!(called, pauses);
     panics.store(false, Ordering::SeqCst);
     eventually(|| readiness().0 == "200", "it is called again");
-    // Its mail has waited.
+    // The mail is still there.
     assert!(calls.load(Ordering::SeqCst) > pauses + 1);
 }
 
 #[test]
-fn in_on_start_run_returns_an_error() {
+fn a_panic_in_on_start_is_an_error_of_run() {
     struct Stillborn;
     impl Service for Stillborn {
         fn on_start(&mut self, _: &mut Context<'_>) {

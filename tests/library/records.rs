@@ -1,4 +1,4 @@
-//! What is known of a connection, and that the name of one that is gone finds nothing.
+//! Records and metadata of connections, and ids of connections that have ended.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::puppet::{Puppet, Report};
 use crate::support::{BINARY, Client, PING, PONG, Server, TEXT, upgrade};
 
 #[test]
-fn a_record_says_whose_connection_it_is_and_what_for() {
+fn a_record_has_peer_path_and_subprotocol() {
     let (mut puppet, strings) = Puppet::new();
     puppet.protocols = &["b", "a"];
     let server = Server::start(Settings::default(), move |reactor| {
@@ -48,14 +48,14 @@ fn a_record_says_whose_connection_it_is_and_what_for() {
 }
 
 #[test]
-fn a_record_counts_messages_and_their_bytes_each_way() {
+fn a_record_counts_messages_and_bytes_in_both_directions() {
     let (mut puppet, strings) = Puppet::new();
     puppet.on_message = Box::new(|cx, id, message| {
         assert_eq!(cx.send(id, message), SendOutcome::Queued);
     });
     let server = puppet.serve_plain();
     let (mut client, id) = strings.client(&server, "/");
-    let heard = strings.run(move |cx| cx.record(id).unwrap().last_heard);
+    let last_heard = strings.run(move |cx| cx.record(id).unwrap().last_heard);
     client.send(BINARY, &[7; 1000]);
     client.text("23");
     client.send(PING, b"counts for nothing");
@@ -66,12 +66,12 @@ fn a_record_counts_messages_and_their_bytes_each_way() {
         let record = cx.record(id).unwrap();
         let both = Traffic { messages_in: 2, messages_out: 2, bytes_in: 1002, bytes_out: 1002 };
         assert_eq!(record.traffic, both);
-        assert!(record.last_heard > heard);
+        assert!(record.last_heard > last_heard);
     });
 }
 
 #[test]
-fn a_record_shows_what_is_queued_and_that_the_end_has_begun() {
+fn a_record_has_the_queued_bytes_and_is_not_open_while_closing() {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve_plain();
     let (mut client, id) = strings.client(&server, "/");
@@ -80,7 +80,7 @@ fn a_record_shows_what_is_queued_and_that_the_end_has_begun() {
         assert_eq!(cx.send_shared(id, &frame), SendOutcome::Queued);
         assert_eq!(cx.send(id, "1"), SendOutcome::Queued);
         assert_eq!(cx.ping(id, &[b'p'; 200]), SendOutcome::Queued);
-        // Each frame with its header; the ping is cut at 125 bytes.
+        // Each frame counts with its header; the ping is cut at 125 bytes.
         let queued = 10 + 70_000 + 2 + 1 + 2 + 125;
         let record = cx.record(id).unwrap();
         assert_eq!((record.queued_bytes, cx.queued_bytes(id)), (queued, queued));
@@ -106,7 +106,7 @@ fn round_trips_are_measured_by_the_heartbeat() {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve(settings, RouteSettings::default());
     let (mut client, id) = strings.client(&server, "/");
-    // A pong that comes after the next ping counts for nothing: so one ping may not be enough here.
+    // A pong that arrives after the next ping does not count, so that one ping may not be enough.
     loop {
         let ping = client.frame();
         assert_eq!((ping.opcode, ping.payload.len()), (PING, 12));
@@ -160,13 +160,13 @@ fn metadata_is_kept_from_the_request_on_and_bounded() {
 }
 
 #[test]
-fn a_stale_name_finds_nothing_and_does_nothing() {
+fn a_stale_id_finds_nothing_and_changes_nothing() {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve_plain();
     let (gone, stale) = strings.client(&server, "/");
     drop(gone);
     strings.closed();
-    // The newcomer has the slot of who is gone, and not the name.
+    // The new connection has the slot of the ended one, but another id.
     let (mut client, fresh) = strings.client(&server, "/");
     assert_ne!(stale, fresh);
     strings.run(move |cx| {

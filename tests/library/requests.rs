@@ -1,4 +1,4 @@
-//! What a service may decide about a request: now, later, or never.
+//! Decisions of a service on requests: at once, later, or never.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn teapot() -> Decision {
     Decision::Respond(Response::text(418, "no coffee").header("X-Pot", "short").unwrap())
 }
 
-/// A service that defers everything, and one client whose request waits there.
+/// A service that defers every request, and a client whose request waits.
 fn deferred(settings: Settings, behind: &[u8]) -> (Server, Strings, Client, ConnId) {
     let (mut puppet, strings) = Puppet::new();
     let (sender, asked) = std::sync::mpsc::channel();
@@ -33,7 +33,7 @@ fn deferred(settings: Settings, behind: &[u8]) -> (Server, Strings, Client, Conn
 }
 
 #[test]
-fn a_deferred_request_is_accepted_later_and_keeps_what_was_sent_meanwhile() {
+fn a_deferred_request_is_accepted_later_with_the_frames_sent_meanwhile() {
     let (_server, strings, mut client, id) =
         deferred(Settings::default(), &frame(true, TEXT, b"behind the head"));
     client.text("after a while");
@@ -66,7 +66,7 @@ fn a_deferred_upgrade_can_get_an_http_response() {
 }
 
 #[test]
-fn answers_may_have_a_piece_in_common() {
+fn responses_may_share_a_piece() {
     const CLIENTS: usize = 20;
     let (mut puppet, strings) = Puppet::new();
     let (sender, asked) = std::sync::mpsc::channel();
@@ -97,7 +97,7 @@ fn answers_may_have_a_piece_in_common() {
 }
 
 #[test]
-fn the_first_answer_counts() {
+fn the_first_decision_counts() {
     let (_server, strings, mut client, id) = deferred(Settings::default(), b"");
     strings.run(move |cx| {
         cx.answer(id, ACCEPT);
@@ -125,7 +125,7 @@ fn the_first_answer_counts() {
 }
 
 #[test]
-fn a_request_nobody_answers_ends_by_the_handshake_deadline() {
+fn the_handshake_timeout_ends_a_request_without_a_decision() {
     let settings =
         Settings { handshake_timeout: Duration::from_millis(200), ..Settings::default() };
     let (_server, strings, mut client, id) = deferred(settings, b"");
@@ -136,7 +136,7 @@ fn a_request_nobody_answers_ends_by_the_handshake_deadline() {
 }
 
 #[test]
-fn a_client_that_left_before_the_answer_is_closed_once() {
+fn a_client_that_leaves_before_the_decision_is_closed_once() {
     for answer in [ACCEPT, teapot()] {
         let (server, strings, client, id) = deferred(Settings::default(), b"");
         drop(client);
@@ -150,7 +150,7 @@ fn a_client_that_left_before_the_answer_is_closed_once() {
 }
 
 #[test]
-fn a_request_refused_at_once_was_never_a_connection() {
+fn a_request_refused_at_once_is_not_reported_as_closed() {
     let (mut puppet, strings) = Puppet::new();
     puppet.on_request = Box::new(|_, _, _| teapot());
     let server = puppet.serve_plain();
@@ -180,13 +180,13 @@ fn a_request_can_be_dropped_without_an_answer() {
         client.expect_end();
         let metrics = server.stop();
         assert_eq!((metrics.opened, metrics.ended_service), (0, 1));
-        // Whoever was let in, or put off, is told of as closed.
+        // Accepted and deferred connections are reported as closed.
         assert_eq!(strings.rest().len(), usize::from(is_known));
     }
 }
 
 #[test]
-fn a_subprotocol_that_the_service_has_not_is_none() {
+fn an_unknown_subprotocol_is_not_selected() {
     let (mut puppet, strings) = Puppet::new();
     puppet.protocols = &["a"];
     puppet.on_request = Box::new(|_, _, request| {

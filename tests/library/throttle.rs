@@ -7,7 +7,7 @@ use weir::reactor::{ConnId, Outstanding, Throttle};
 use crate::puppet::{Puppet, Report, Strings};
 use crate::support::{Client, Server, TEXT, eventually, frame};
 
-/// A server whose service counts each message as a job of its bytes, and the test's end of it.
+/// A server whose service counts each message as a job of its bytes, and a client.
 struct Stage {
     _server: Server,
     strings: Strings,
@@ -17,7 +17,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// With a client that has sent the messages, all in one write.
+    /// A client has sent the messages in one write.
     fn new(jobs_max: usize, bytes_max: usize, messages: &[&str]) -> Stage {
         let throttle = Arc::new(Mutex::new(Throttle::new(jobs_max, bytes_max)));
         let (mut puppet, strings) = Puppet::new();
@@ -39,12 +39,12 @@ impl Stage {
         self.strings.run(move |cx| throttle.lock().unwrap().finish(cx, conn, jobs, bytes));
     }
 
-    /// These messages come now, and no others.
+    /// Expects these messages, and no others.
     fn expect(&self, messages: &[&str]) {
         for &text in messages {
             assert_eq!(self.strings.next(), Report::Text(self.conn, text.to_owned()));
         }
-        // A later turn has read what this one may have left.
+        // A later turn has read input that this one may have left.
         let turns = || self.strings.run(|cx| cx.metrics().turns);
         let later = turns() + 2;
         eventually(|| turns() >= later, "the loop turns");
@@ -92,7 +92,7 @@ fn both_limits_must_be_low_for_reading_to_resume() {
 }
 
 #[test]
-fn a_pause_of_the_service_and_one_of_its_throttle_end_apart() {
+fn pauses_of_a_service_and_of_its_throttle_are_independent() {
     let stage = Stage::new(1, usize::MAX, &["1", "2", "3"]);
     stage.expect(&["1"]);
     let conn = stage.conn;
@@ -112,7 +112,7 @@ fn work_of_a_connection_that_has_ended_is_not_counted() {
     let (throttle, conn) = (Arc::clone(&stage.throttle), stage.conn);
     stage.strings.run(move |cx| cx.abort(conn));
     assert_eq!(stage.strings.closed().0, conn);
-    // The service has handled its end, too.
+    // The service has handled the end of the connection, too.
     assert_eq!(stage.outstanding(), (0, 0));
     stage.strings.run(move |cx| {
         let mut throttle = throttle.lock().unwrap();

@@ -1,4 +1,4 @@
-//! Timers of services: they fire in order, can be taken back, and are bounded.
+//! Timers of services: order, cancelling, intervals and limits.
 
 use std::time::Duration;
 
@@ -28,12 +28,12 @@ fn timers_fire_in_the_order_in_which_they_are_due() {
     });
     let reports: Vec<Report> = (0..3).map(|_| strings.next()).collect();
     assert_eq!(reports, [Report::Timer(1), Report::Timer(11), Report::Timer(3)]);
-    assert!(strings.run(|cx| cx.now()).since(started) >= LATER * 2, "none is early");
+    assert!(strings.run(|cx| cx.now()).since(started) >= LATER * 2, "no timer is early");
     strings.expect_no_report();
 }
 
 #[test]
-fn a_timer_taken_back_does_not_fire_and_its_name_names_no_other() {
+fn a_cancelled_timer_does_not_fire_and_its_id_is_not_reused() {
     let (puppet, strings) = Puppet::new();
     let _server = puppet.serve_plain();
     let fired = strings.run(|cx| cx.schedule(SOON, 1).unwrap());
@@ -42,8 +42,8 @@ fn a_timer_taken_back_does_not_fire_and_its_name_names_no_other() {
         assert!(!cx.cancel(fired), "it has fired");
         let cancelled = cx.schedule(SOON, 2).unwrap();
         assert!(cx.cancel(cancelled));
-        assert!(!cx.cancel(cancelled), "it was taken back already");
-        // In the place of the last one.
+        assert!(!cx.cancel(cancelled), "it was cancelled before");
+        // In the slot of the cancelled timer.
         assert!(cx.schedule(LATER, 3).is_some());
         assert!(!cx.cancel(cancelled) && !cx.cancel(fired));
     });
@@ -52,7 +52,7 @@ fn a_timer_taken_back_does_not_fire_and_its_name_names_no_other() {
 }
 
 #[test]
-fn timers_are_bounded_and_refusals_counted() {
+fn timers_are_limited_and_refusals_counted() {
     let (puppet, strings) = Puppet::new();
     let _server = puppet.serve_plain();
     strings.run(|cx| {
@@ -63,7 +63,7 @@ fn timers_are_bounded_and_refusals_counted() {
         assert_eq!(cx.schedule(SOON, 0), None);
         assert_eq!(cx.metrics().timers_refused, 1);
         assert!(cx.cancel(timers.pop().unwrap()));
-        assert!(cx.schedule(SOON, 1).is_some(), "one was given back");
+        assert!(cx.schedule(SOON, 1).is_some(), "one was cancelled");
         assert_eq!(cx.schedule(SOON, 0), None);
     });
     assert_eq!(strings.next(), Report::Timer(1));
@@ -83,7 +83,7 @@ fn an_interval_fires_until_it_is_cancelled() {
     assert!(strings.run(|cx| cx.now()).since(started) >= SLOT * 3);
     assert!(strings.run(move |cx| cx.cancel(every)));
     assert!(!strings.run(move |cx| cx.cancel(every)));
-    // What it had fired before that.
+    // Reports from before the cancelling.
     strings.run(|cx| cx.schedule(LATER, 2));
     while strings.next() == Report::Timer(1) {}
     strings.expect_no_report();

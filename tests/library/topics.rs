@@ -1,4 +1,4 @@
-//! Topics: who is a member, when the first comes and the last goes, and the limits.
+//! Topics: membership, reports of the first and the last member, and limits.
 
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::topics::NAME_BYTES_MAX;
@@ -7,7 +7,7 @@ use weir::reactor::{JoinError, Joined, Left};
 use crate::puppet::{Puppet, Report};
 
 #[test]
-fn first_and_last_are_told_to_who_joins_and_leaves() {
+fn subscribe_and_unsubscribe_return_first_and_last() {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve_plain();
     let (_a, a) = strings.client(&server, "/");
@@ -38,12 +38,12 @@ fn first_and_last_are_told_to_who_joins_and_leaves() {
             (Left::NotMember, 0, 1)
         ]
     );
-    // Who leaves by himself is answered, not told.
+    // An unsubscribe returns that the topic is empty, and does not call `on_empty`.
     strings.expect_no_report();
 }
 
 #[test]
-fn the_end_of_the_last_member_is_told() {
+fn on_empty_reports_the_end_of_the_last_member() {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve_plain();
     let (mut a, a_id) = strings.client(&server, "/");
@@ -72,7 +72,7 @@ fn the_end_of_the_last_member_is_told() {
 }
 
 #[test]
-fn a_topic_can_be_joined_again_once_it_was_told_empty() {
+fn a_topic_can_be_joined_again_in_on_empty() {
     let (mut puppet, strings) = Puppet::new();
     let mut left = Vec::new();
     puppet.on_empty = Box::new(move |cx, topic| left.push((topic.to_owned(), cx.members(topic))));
@@ -87,7 +87,7 @@ fn a_topic_can_be_joined_again_once_it_was_told_empty() {
 }
 
 #[test]
-fn limits_are_errors_and_counted() {
+fn joins_above_a_limit_are_errors_and_counted() {
     let settings = Settings { topics_max: 3, topics_per_connection_max: 2, ..Settings::default() };
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve(settings, RouteSettings::default());
@@ -103,10 +103,10 @@ fn limits_are_errors_and_counted() {
         assert_eq!(cx.members("3"), 0);
         assert_eq!(cx.subscribe(b, "3"), Ok(Joined::First));
         assert_eq!(cx.subscribe(b, "4"), Err(JoinError::TooManyTopics));
-        // Neither limit stands against a topic that exists, or a member that joins again.
+        // The limits do not apply to an existing topic, or to a member that joins again.
         assert_eq!(cx.subscribe(b, "2"), Ok(Joined::Joined));
         assert_eq!(cx.subscribe(b, "2"), Ok(Joined::Already));
-        // What is left makes room.
+        // Leaving a topic makes room.
         assert_eq!(cx.unsubscribe(b, "3"), Left::Last);
         assert_eq!(cx.subscribe(b, "4"), Ok(Joined::First));
         cx.metrics().joins_refused
@@ -115,7 +115,7 @@ fn limits_are_errors_and_counted() {
 }
 
 #[test]
-fn who_closes_joins_nothing() {
+fn a_closing_connection_cannot_join() {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve_plain();
     let (_a, a) = strings.client(&server, "/");

@@ -1,4 +1,4 @@
-//! Workers: jobs on threads, their results as mail, and what happens when there are too many.
+//! Workers: jobs on threads, results by mail, order by key, and limits.
 
 use std::collections::HashMap;
 use std::panic::resume_unwind;
@@ -14,14 +14,14 @@ use weir::reactor::{
 use crate::puppet::Puppet;
 use crate::support::{DEADLINE, Server, eventually};
 
-/// A job that waits for the test, and then ends as the test says.
+/// A job that waits until the test finishes it.
 struct Gated {
     name: u32,
     started: Sender<u32>,
     end: Receiver<Step<(), u32>>,
 }
 
-/// The test's end of a [`Gated`] job.
+/// The test's side of a [`Gated`] job.
 struct Gate {
     name: u32,
     started: Receiver<u32>,
@@ -43,7 +43,7 @@ impl Gate {
     }
 }
 
-/// Odd numbers panic, at the end.
+/// Runs a job; odd numbers panic at the end.
 fn run_gated(job: Gated) -> Step<Gated, u32> {
     job.started.send(job.name).unwrap();
     match job.end.recv_timeout(DEADLINE).unwrap() {
@@ -56,7 +56,7 @@ fn run_gated(job: Gated) -> Step<Gated, u32> {
 
 type Pool = Workers<Gated, u32, u32>;
 
-/// A server with a pool, both ends of it: results are taken by the test.
+/// A server with a pool whose results the test takes.
 fn pool(threads: usize, jobs: usize) -> (Server, Arc<Mutex<Pool>>) {
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve_plain();
@@ -79,7 +79,7 @@ fn next(pool: &Mutex<Pool>) -> Finished<u32, u32> {
 }
 
 #[test]
-fn a_full_pool_gives_the_job_back_until_a_result_is_taken() {
+fn a_full_pool_returns_the_job_until_a_result_is_taken() {
     let (_server, pool) = pool(1, 2);
     let put = |gated| pool.lock().unwrap().try_put(Task::new(0, gated));
     let (first, job) = Gate::new(2);
@@ -99,7 +99,7 @@ fn a_full_pool_gives_the_job_back_until_a_result_is_taken() {
 }
 
 #[test]
-fn threads_start_as_jobs_need_them() {
+fn threads_are_started_on_demand() {
     let (_server, pool) = pool(3, 100);
     let threads = || pool.lock().unwrap().load().threads;
     let put = |gated| pool.lock().unwrap().try_put(Task::new(0, gated)).unwrap();
@@ -129,7 +129,7 @@ fn threads_start_as_jobs_need_them() {
 }
 
 #[test]
-fn a_job_that_panics_is_lost_and_its_thread_goes_on() {
+fn a_job_that_panics_is_lost_and_its_thread_takes_the_next() {
     let (_server, pool) = pool(1, 10);
     for name in [1, 2, 3, 4] {
         let (gate, job) = Gate::new(name);
@@ -159,7 +159,7 @@ fn jobs_in_order_wait_for_each_other_on_several_threads_even_if_one_runs_again()
     first.await_start();
     other.finish();
     assert_eq!(next(&pool), Finished::Done(6));
-    assert!(second.started.try_recv().is_err(), "its turn has not come");
+    assert!(second.started.try_recv().is_err(), "the first job of the key still runs");
     first.finish();
     second.await_start();
     second.finish();
@@ -192,7 +192,7 @@ fn a_job_may_be_sent_to_another_pool() {
     );
     assert_eq!(results, [Finished::Done(42)]);
     assert_eq!(first.take(), None);
-    // A forwarded job does not count any more, and a pool that is gone takes none.
+    // A forwarded job no longer counts, and a dropped pool accepts no job.
     second.join();
     for _ in 0..10 {
         first.try_put(Task::new((), 1)).unwrap();
@@ -201,7 +201,7 @@ fn a_job_may_be_sent_to_another_pool() {
 }
 
 #[test]
-fn joining_waits_for_what_runs_and_drops_what_waits() {
+fn joining_waits_for_running_jobs_and_drops_waiting_ones() {
     let (_server, pool) = pool(1, 10);
     let ((first, job), (second, waiting)) = (Gate::new(2), Gate::new(4));
     let queue = pool.lock().unwrap().queue();
@@ -214,7 +214,7 @@ fn joining_waits_for_what_runs_and_drops_what_waits() {
         pool.join();
         report.send(()).unwrap();
     });
-    // Its sender is dropped with the job.
+    // The sender is dropped with its job.
     assert_eq!(second.started.recv_timeout(DEADLINE), Err(RecvTimeoutError::Disconnected));
     assert!(joined.try_recv().is_err(), "one job runs");
     let refused = queue.try_put(Task::new(0, Gate::new(6).1));
@@ -224,7 +224,7 @@ fn joining_waits_for_what_runs_and_drops_what_waits() {
     thread.join().unwrap();
 }
 
-/// Reports how it is called for results, and which they are.
+/// Reports its calls for results, and the results.
 struct Summing {
     workers: Option<Workers<u64, u64, u64>>,
     lend: Sender<MailSender<Option<u64>>>,
@@ -260,7 +260,7 @@ impl Service for Summing {
 }
 
 #[test]
-fn every_result_comes_by_mail_once() {
+fn every_result_is_delivered_once() {
     const JOBS: u64 = 5_000;
     let (lend, lent) = channel();
     let (sender, receiver) = channel();

@@ -253,7 +253,8 @@ fn a_head_is_encoded_once_for_all_of_its_subscribers() {
     }
     node.result("weir_mine", json!([5]));
     for client in &mut clients {
-        let received: Vec<Value> = (0..5).map(|_| next(client)["params"]["result"].clone()).collect();
+        let received: Vec<Value> =
+            (0..5).map(|_| next(client)["params"]["result"].clone()).collect();
         assert!(received.windows(2).all(|pair| pair[0]["hash"] == pair[1]["parentHash"]));
     }
     let expected = json!({"encoded": 5, "sent": 100, "dropped": 0});
