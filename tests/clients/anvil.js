@@ -1,5 +1,5 @@
 'use strict';
-// Starts anvil, a development chain of the field, and ends exactly that one. Every wait has a deadline.
+// Starts and ends processes of anvil, a development chain. Every wait has a deadline.
 
 const { spawn } = require('node:child_process');
 const path = require('node:path');
@@ -12,7 +12,7 @@ const EXIT_MS = 10_000;
 const running = new Set();
 process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 
-/** The binary that npm has installed for this platform; the package's own script only looks for it. */
+/** The binary that npm has installed for this platform. */
 function binary() {
   const platform = `${process.platform}-${process.arch === 'x64' ? 'amd64' : process.arch}`;
   const package_ = require.resolve(`@foundry-rs/anvil-${platform}/package.json`);
@@ -21,7 +21,7 @@ function binary() {
 
 /** A running chain: `port`, and its URLs `ws` and `http`. */
 class Anvil {
-  /** Starts it with further arguments, on a port of the system's choice unless one is given. */
+  /** Starts it with these additional arguments, on a free port unless one is given. */
   static async start({ port = 0, args = [] } = {}) {
     const anvil = new Anvil(port, args);
     try {
@@ -52,13 +52,13 @@ class Anvil {
     this.exited.then(() => running.delete(this.process));
   }
 
-  /** Ends it as a crash would. */
+  /** Ends it by SIGKILL. */
   async kill() {
     this.process.kill('SIGKILL');
     await within(EXIT_MS, 'anvil ends', this.exited);
   }
 
-  /** Has it do something of its own, such as to mine. */
+  /** Calls one of its own methods, such as one that mines a block. */
   async ask(method, params = []) {
     const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params });
     const response = await fetch(this.http, {

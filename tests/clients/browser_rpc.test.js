@@ -1,6 +1,5 @@
 'use strict';
-// Headless Chromium and Node's fetch in front of a chain node: pages of other origins, a rebound name, and
-// chunked bodies.
+// A chain node, headless Chromium and Node's fetch: pages of other origins, DNS rebinding, chunked bodies.
 
 const { before, after, test } = require('node:test');
 const assert = require('node:assert/strict');
@@ -15,7 +14,7 @@ const TIMEOUT = { timeout: 60_000 };
 const CALL = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'eth_chainId' });
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
-  // A name of the attacker's that points to this machine, as after DNS rebinding.
+  // A name that resolves to this machine, as after DNS rebinding.
   '--host-resolver-rules=MAP rebound.test 127.0.0.1'];
 let pages;
 let node;
@@ -35,7 +34,7 @@ after(async () => {
   assert.deepEqual(await node.stop(), { code: 0, signal: null });
 });
 
-/** What a page at `url` gets from a call by POST and by WebSocket: a result, or what failed. */
+/** The outcome of a call by POST and one by WebSocket from a page at `url`: a result or an error. */
 async function callFrom(url, headers = { 'Content-Type': 'application/json' }) {
   const tab = await browser.newPage();
   try {
@@ -58,7 +57,7 @@ async function callFrom(url, headers = { 'Content-Type': 'application/json' }) {
 test('a page of a listed origin calls the node, another page does not', TIMEOUT, async () => {
   const { port } = pages.address();
   assert.deepEqual(await callFrom(`http://localhost:${port}/`), ['0x849', 'open']);
-  // A media type that needs no preflight request is refused, and the page may read why.
+  // A media type that needs no preflight request is refused, and the page may read the error.
   assert.deepEqual(await callFrom(`http://localhost:${port}/`, { 'Content-Type': 'text/plain' }), [415, 'open']);
   assert.deepEqual(await callFrom(`http://127.0.0.1:${port}/`), ['failed', 'failed']);
 });

@@ -60,7 +60,7 @@ test('page: echo', TIMEOUT, async () => {
   assert.deepEqual(tab.received, [TEXT]);
 });
 
-test('page: a room with two tabs, and who is there', TIMEOUT, async () => {
+test('page: a room with two tabs, and its number of members', TIMEOUT, async () => {
   const tabs = [await openTab(), await openTab()];
   for (const tab of tabs) {
     await tab.fill('#room-name', 'browsers');

@@ -1,6 +1,6 @@
 'use strict';
-// permessage-deflate with the clients of the field: npm `ws` with all its options, undici, Node's own,
-// Python's, Chromium; and nginx in between, which passes extensions on.
+// permessage-deflate with npm `ws` and all its options, undici, Node's WebSocket, Python and Chromium; and
+// through nginx, which forwards extensions.
 
 const { after, before, test } = require('node:test');
 const assert = require('node:assert/strict');
@@ -19,15 +19,15 @@ const TIMEOUT = { timeout: 60_000 };
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
   '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 const ALONE = 'permessage-deflate; server_no_context_takeover; client_no_context_takeover';
-/** What each mode answers to the offer that nearly everybody makes. */
+/** The answer of each mode to the usual offer. */
 const ANSWERS = {
   shared: ALONE,
   dedicated: 'permessage-deflate; server_max_window_bits=12; client_max_window_bits=12',
 };
 
-/** A kilobyte of JSON, each a little different. */
+/** A kilobyte of JSON, a little different for each index. */
 const json = (i) => JSON.stringify(Array.from({ length: 20 }, (_, j) => ({ id: i + j, price: (i * j) % 997, side: 'buy' })));
-/** Bytes that do not compress, texts that do, characters of every width, nothing. */
+/** Incompressible bytes, compressible texts, characters of every width, an empty message. */
 const messages = [
   ...Array.from({ length: 50 }, (_, i) => json(i)),
   '', 'grüße 👋'.repeat(100), Buffer.alloc(300_000, 'abc'), Buffer.alloc(0),
@@ -65,7 +65,7 @@ for (const mode of ['shared', 'dedicated']) {
     });
   }
 
-  test(`${mode}: a window that cannot be is declined`, TIMEOUT, async () => {
+  test(`${mode}: an invalid window size is declined`, TIMEOUT, async () => {
     const perMessageDeflate = { serverMaxWindowBits: 8 };
     const client = await Client.connect(`${weir.url}/`, { perMessageDeflate });
     assert.equal(client.ws.extensions, '');
@@ -73,7 +73,7 @@ for (const mode of ['shared', 'dedicated']) {
     await client.close(1000);
   });
 
-  test(`${mode}: a room of those who compress and those who do not`, TIMEOUT, async () => {
+  test(`${mode}: a room with compressing and other members`, TIMEOUT, async () => {
     const join = (perMessageDeflate) => Client.connect(`${weir.url}/rooms/mixed`, { perMessageDeflate });
     const [speaker, ...others] = await Promise.all(
       [true, true, false, { serverMaxWindowBits: 9 }, { serverNoContextTakeover: true }].map(join));
@@ -152,7 +152,7 @@ test('off: an offer is declined', TIMEOUT, async () => {
   assert.deepEqual(await weir.stop(), { code: 0, signal: null });
 });
 
-/** An nginx that passes WebSockets on to `upstream`. */
+/** An nginx that forwards WebSockets to `upstream`. */
 class Nginx {
   static async start(upstream) {
     const nginx = new Nginx();
@@ -190,7 +190,7 @@ class Nginx {
   }
 }
 
-/** A port that was free a moment ago. */
+/** A port that is probably free: it was a moment ago. */
 function freePort() {
   return new Promise((resolve) => {
     const server = net.createServer().listen(0, '127.0.0.1', () => {

@@ -1,5 +1,5 @@
 'use strict';
-// Messages, pings and closes as npm `ws` sees them.
+// Messages, pings and closes with npm `ws`.
 
 const { before, after, test } = require('node:test');
 const assert = require('node:assert/strict');
@@ -30,14 +30,14 @@ for (const [name, text] of [
   ['a NUL and a BOM', '\u0000\uFEFFx'],
   ['nothing', ''],
 ]) {
-  test(`text of ${name} comes back exactly`, TIMEOUT, () => echoes(text));
+  test(`text of ${name} is echoed exactly`, TIMEOUT, () => echoes(text));
 }
 
 for (const size of [0, 1, 125, 126, 65_535, 65_536, 200_000, MESSAGE_MAX]) {
-  test(`${size} bytes of binary come back exactly`, TIMEOUT, () => echoes(randomBytes(size)));
+  test(`${size} bytes of binary are echoed exactly`, TIMEOUT, () => echoes(randomBytes(size)));
 }
 
-test('a ping is answered by a pong of the same payload', TIMEOUT, async () => {
+test('a ping is answered with a pong of the same payload', TIMEOUT, async () => {
   const client = await connect();
   for (const payload of [Buffer.alloc(0), randomBytes(8), randomBytes(125)]) {
     assert.deepEqual(await client.ping(payload), payload);
@@ -45,7 +45,7 @@ test('a ping is answered by a pong of the same payload', TIMEOUT, async () => {
   await client.close(1000);
 });
 
-test('fragments come back as one message, with a ping among them', TIMEOUT, async () => {
+test('fragments with a ping among them are echoed as one message', TIMEOUT, async () => {
   const client = await connect();
   const bytes = Buffer.from('a👋b');
   client.send(bytes.subarray(0, 2), { binary: false, fin: false });
@@ -71,7 +71,7 @@ test('close without a code is answered without a code', TIMEOUT, async () => {
   assert.deepEqual(await client.close(), { code: 1005, reason: '' });
 });
 
-// The server must keep reading what is under way, else a reset would eat its Close.
+// The server must keep reading input that is on its way; otherwise a reset would discard its Close.
 for (const excess of [1, 1024, 8 * 1024 * 1024]) {
   test(`a message of ${excess} bytes too many is refused with 1009`, TIMEOUT, async () => {
     const client = await connect();

@@ -1,5 +1,5 @@
 'use strict';
-// Libraries of Ethereum against a node: npm `viem`, `ethers`, `web3`, and PyPI `web3`.
+// Ethereum libraries and a node: npm `viem`, `ethers`, `web3`, and PyPI `web3`.
 
 const { before, after, test } = require('node:test');
 const assert = require('node:assert/strict');
@@ -67,7 +67,7 @@ for (const [name, transport] of [
     assert.equal(await client.getGasPrice(), 1_000_000_000n);
     await assert.rejects(client.request({ method: 'eth_nothing' }), /does not exist/);
     if (name === 'webSocket') {
-      // Some keep-alives, calls with a null id, go by meanwhile: the connection survives them.
+      // viem sends keep-alives meanwhile, calls with a null id, which must not end the connection.
       await new Promise((resolve) => setTimeout(resolve, 200));
       assert.equal(await client.getChainId(), CHAIN_ID);
       (await client.transport.getRpcClient()).close();

@@ -1,13 +1,13 @@
 'use strict';
-// What a node's WebSocket endpoint must stand, as functions that return what the client saw: the
-// tests assert it, the runbook prints it.
+// The load gates of a node's WebSocket endpoint, as functions that return the client's observations: tests
+// assert them, the runbook prints them.
 
 const { Client } = require('./client.js');
 
 const BLAST = 20_000;
 const BLAST_BURST = 200;
 const NON_READER_BURST = 500;
-/** Longer than it takes to fill the kernel's buffers, and to be closed for it. */
+/** Longer than it takes to fill the kernel's buffers and to be closed as a slow consumer. */
 const NON_READER_MS = 8_000;
 const OVERSIZE_BYTES = 1024 * 1024 + 1024;
 
@@ -35,7 +35,7 @@ async function nonReader(url) {
   const burst = Array.from({ length: NON_READER_BURST }, (_, id) => request(id));
   const end = Date.now() + NON_READER_MS;
   while (Date.now() < end) {
-    // No more than this waits in the client itself.
+    // The limit of bytes that wait in the client itself.
     if (socket.writableLength < 4 << 20) for (const text of burst) client.send(text);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
@@ -52,7 +52,7 @@ async function oversize(url) {
   return { bytes: OVERSIZE_BYTES, code, errors: client.socketErrors };
 }
 
-/** The error with which a method is answered. */
+/** The error of a call. */
 async function refused(url, method, params) {
   const client = await Client.connect(url);
   client.send(request(7, method, params));

@@ -1,6 +1,6 @@
 'use strict';
-// A gateway in front of anvil, with the libraries that people write against: viem, ethers, web3.js,
-// web3.py. By either way to the upstream: a WebSocket that pushes heads, and HTTP that is polled.
+// A gateway in front of anvil, with viem, ethers, web3.js and web3.py. The upstream is used by a WebSocket
+// that pushes heads, and by HTTP, which is polled.
 
 const { before, after, test } = require('node:test');
 const assert = require('node:assert/strict');
@@ -28,7 +28,7 @@ const INIT = `0x60${(CODE.length / 2).toString(16)}600c60003960${(CODE.length / 
 
 let anvil, weir, directory, contract;
 
-/** A weir with a network for each way to `url`, and an admin address. */
+/** A weir with a network for each protocol of the upstream at `url`, and an admin address. */
 async function start(upstreams) {
   directory ??= fs.mkdtempSync(path.join(os.tmpdir(), 'weir-gateway-'));
   const networks = Object.entries(upstreams).map(
@@ -50,7 +50,7 @@ async function transact(transaction) {
 
 const ping = () => transact({ to: contract });
 
-/** Resolves when so many subscriptions are answered: from then on every block is announced. */
+/** Resolves when this many subscriptions are active: from then on every block is announced. */
 async function subscribed(project, count) {
   const is = async (name, value) => (await weir.metric(name, `project="${project}"`)) === value;
   await eventually(WAIT_MS, `${count} subscriptions`, async () =>
@@ -86,12 +86,12 @@ for (const project of ['ws', 'http']) {
         onLogs: (found) => logs.push(...found),
         onError: (e) => errors.push(e),
       });
-      // Each watcher subscribes in its own time.
+      // Watchers subscribe at different times.
       await subscribed(project, 2);
       const mined = [];
       for (let block = 0; block < 3; block++) mined.push(Number((await ping()).blockNumber));
       await until(WAIT_MS, 'the last block and log', () => logs.length >= 3 && blocks.length >= 3);
-      // viem fetches each block that it hears of, and shows it when it is there.
+      // viem fetches each announced block before it reports it.
       assert.deepEqual(blocks.map((block) => Number(block.number)).sort((a, b) => a - b), mined);
       assert.deepEqual(logs.map((log) => Number(log.blockNumber)), mined);
       assert.ok(logs.every((log) => log.topics[0] === PING && !log.removed));
@@ -121,7 +121,7 @@ for (const project of ['ws', 'http']) {
       await provider.removeAllListeners();
       await subscribed(project, 0);
     }
-    // What it has unsubscribed from is answered by now: it takes a request cut short for a failure.
+    // Its unsubscribe calls are answered by now: it reports a pending call on a closed connection as an error.
     await provider.send('eth_gasPrice', []);
     await provider.destroy();
   });
@@ -158,7 +158,7 @@ for (const project of ['ws', 'http']) {
   });
 }
 
-/** A subscriber to heads that notes them, and with which code it was closed. */
+/** A subscriber that records heads, and the code of the Close. */
 async function follow(target) {
   const socket = new WebSocket(target);
   const follower = { socket, heads: [], closed: null };
@@ -177,7 +177,7 @@ async function follow(target) {
   return follower;
 }
 
-/** Each block once, and each the child of one that came before it: nothing was skipped. */
+/** Checks that each block was announced once, after its parent. */
 function assertLinked({ heads }) {
   const seen = new Set();
   for (const { hash, parentHash } of heads) {
@@ -189,7 +189,7 @@ function assertLinked({ heads }) {
 
 for (const project of ['ws', 'http']) {
   test(`anvil is killed under 100 subscribers over ${project}, and comes back`, TIMEOUT, async () => {
-    // Its state survives in a file, so that the chain goes on; without it a new one would begin.
+    // Its state is kept in a file, so that the chain continues; without it a new chain would start.
     const state = path.join(directory, `state-${project}.json`);
     const args = ['--block-time', '1', '--state', state, '--state-interval', '1'];
     let chain = await Anvil.start({ args });

@@ -1,5 +1,5 @@
 'use strict';
-// Upgrades accepted and refused, and the end of the server.
+// Accepted and refused upgrades, and the shutdown of the server.
 
 const { before, after, test } = require('node:test');
 const assert = require('node:assert/strict');
@@ -22,7 +22,7 @@ test('an unknown path is refused with 404', TIMEOUT, async () => {
   await assert.rejects(Client.connect(`${weir.url}/nowhere`), refused(404));
 });
 
-test('another version is refused with 426 and the version that is spoken', TIMEOUT, async () => {
+test('another version is refused with 426 and the supported version', TIMEOUT, async () => {
   await assert.rejects(Client.connect(`${weir.url}/`, { protocolVersion: 8 }), (error) =>
     error.status === 426 && error.headers['sec-websocket-version'] === '13');
 });

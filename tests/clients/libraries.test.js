@@ -1,5 +1,5 @@
 'use strict';
-// A short set against further clients: undici, Node's own, and two of Python.
+// A short set of tests with further clients: undici, Node's WebSocket, and two of Python.
 
 const { before, after, test } = require('node:test');
 const assert = require('node:assert/strict');
@@ -19,7 +19,7 @@ after(async () => assert.deepEqual(await weir.stop(), { code: 0, signal: null })
 const event = (socket, name) =>
   within(10_000, name, new Promise((resolve) => socket.addEventListener(name, resolve, { once: true })));
 
-/** The same short set for each class with the WebSocket interface of the browsers. */
+/** The set for each class with the WebSocket interface of browsers. */
 function cases(name, WebSocket) {
   async function open() {
     const socket = new WebSocket(`${weir.url}/`);
@@ -29,7 +29,7 @@ function cases(name, WebSocket) {
     return socket;
   }
 
-  test(`${name}: text and binary come back, the close is clean`, TIMEOUT, async () => {
+  test(`${name}: text and binary are echoed, the close is clean`, TIMEOUT, async () => {
     const socket = await open();
     for (const text of ['grüße 👋', '']) {
       socket.send(text);

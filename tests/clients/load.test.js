@@ -52,7 +52,7 @@ test('a large message and a close at once: the echo arrives before the close', T
 });
 
 // 64 MiB do not fit into the socket buffers on the way, so a bounded server must stop reading.
-test('a client that stops reading is held back, and loses nothing when it reads again', TIMEOUT, async () => {
+test('a client that stops reading gets back-pressure and loses nothing', TIMEOUT, async () => {
   const [count, size] = [4096, 16_384];
   const client = await Client.connect(`${weir.url}/`);
   client.ws.pause();

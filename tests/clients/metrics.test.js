@@ -1,6 +1,5 @@
 'use strict';
-// Metrics as Prometheus reads them: promtool checks the format, the names and the help of everything that
-// a gateway and a node show.
+// promtool checks the format, the names and the help of all metrics of a gateway and a node.
 
 const { test } = require('node:test');
 const assert = require('node:assert/strict');
@@ -14,7 +13,7 @@ const { Node } = require('./node.js');
 
 const TIMEOUT = { timeout: 30_000 };
 
-/** Fails unless `promtool check metrics` has nothing to say about this text. */
+/** Fails if `promtool check metrics` reports anything about this text. */
 function check(text) {
   const { status, stdout, stderr, error } = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
   assert.ifError(error);

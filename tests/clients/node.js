@@ -1,5 +1,5 @@
 'use strict';
-// Starts `weir node` processes for tests, each with a data directory of its own unless it is given one.
+// Starts `weir node` processes for tests, each with a new data directory unless one is given.
 
 const { spawn } = require('node:child_process');
 const fs = require('node:fs');
@@ -11,14 +11,14 @@ const { within } = require('./weir.js');
 const LISTEN_MS = 10_000;
 const EXIT_MS = 15_000;
 
-/** A directory that goes with the process of the test. */
+/** A directory that is removed at the end of the test's process. */
 function directory() {
   const made = fs.mkdtempSync(path.join(os.tmpdir(), 'weir-node-'));
   process.once('exit', () => fs.rmSync(made, { recursive: true, force: true }));
   return made;
 }
 
-/** A running node: `ws` and `http` are its addresses, `health` that for watchers. */
+/** A running node with its addresses `ws`, `http` and `health`. */
 class Node {
   /** Starts a node with these flags; resolves when it listens. */
   static async start(...flags) {
@@ -36,7 +36,7 @@ class Node {
   constructor(flags) {
     this.directory = directory();
     const usual = ['--data-dir', this.directory, '--rpc-addr', '127.0.0.1:0', '--health-addr', '127.0.0.1:0', '--log', 'warn'];
-    // Of flags given twice the last would be refused: what is given stands in for the usual.
+    // A repeated flag is refused, so the given flags replace the defaults.
     for (let at = 0; at < usual.length; at += 2) if (!flags.includes(usual[at])) flags = [...flags, usual[at], usual[at + 1]];
     this.process = spawn(process.env.WEIR, ['node', ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.log = '';
@@ -66,7 +66,7 @@ class Node {
     return response.json();
   }
 
-  /** The result of one call, which must have one. */
+  /** The result of a call that must succeed. */
   async call(method, ...params) {
     const { result, error } = await this.answer(method, params);
     if (error) throw new Error(`${method}: ${error.code} ${error.message}`);
@@ -89,7 +89,7 @@ class Node {
   }
 }
 
-/** Resolves when `condition()` resolves to true; asks every 20 ms until the deadline. */
+/** Resolves when `condition()` resolves to true; checks every 20 ms until the deadline. */
 async function eventually(ms, what, condition) {
   const end = Date.now() + ms;
   while (!(await condition())) {

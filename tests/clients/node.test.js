@@ -1,5 +1,5 @@
 'use strict';
-// What a chain node's endpoint must stand, leader and follower alike, with npm `ws` as the client.
+// The load gates of a chain node, leader and follower, with npm `ws` as the client.
 
 const { before, after, test } = require('node:test');
 const assert = require('node:assert/strict');
@@ -60,7 +60,7 @@ for (const name of ['leader', 'follower']) {
   test(`${name}: curl upgrades with the sample key`, TIMEOUT, async () => {
     const headers = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', `Sec-WebSocket-Key: ${SAMPLE_KEY}`];
     const flags = ['-sS', '-i', '-N', '--http1.1', '--max-time', '1', ...headers.flatMap((line) => ['-H', line])];
-    // A connection that stays open is a success that curl ends for want of time (28).
+    // The connection stays open, so that curl ends with its timeout (28).
     const { stdout } = await promisify(execFile)('curl', [...flags, `${node().http}/`]).catch((error) => {
       if (error.code !== 28) throw error;
       return error;
@@ -75,7 +75,7 @@ for (const name of ['leader', 'follower']) {
     assert.deepEqual(await gates.blast(node().ws), expected);
   });
 
-  test(`${name}: a non-reader finds a Close 1013 when it reads again`, TIMEOUT, async () => {
+  test(`${name}: a client that does not read is closed with 1013`, TIMEOUT, async () => {
     assert.deepEqual(await gates.nonReader(node().ws), { code: 1013, reason: 'slow consumer', errors: [] });
   });
 
@@ -84,14 +84,14 @@ for (const name of ['leader', 'follower']) {
   });
 }
 
-test('after all that both live, and nothing is left', TIMEOUT, async () => {
+test('afterwards both nodes run, and no connection is left', TIMEOUT, async () => {
   assert.equal(await leader.call('eth_chainId'), '0x849');
   assert.equal(await follower.call('eth_chainId'), '0x849');
   const left = async (node) => {
     const { connections, subscriptions, calls } = await node.watched();
     return JSON.stringify({ connections, subscriptions, calls });
   };
-  // The leader has one more connection: its follower's.
+  // The leader has one more connection, that of its follower.
   await eventually(10_000, 'counts of the leader', async () => (await left(leader)) === '{"connections":1,"subscriptions":1,"calls":0}');
   await eventually(10_000, 'counts of the follower', async () => (await left(follower)) === '{"connections":0,"subscriptions":0,"calls":0}');
 });

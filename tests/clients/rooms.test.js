@@ -1,5 +1,5 @@
 'use strict';
-// Rooms: who hears what. Silence is shown by the order of what follows, never by waiting.
+// Rooms. That a message does not arrive is shown by the order of later messages, never by waiting.
 
 const { before, after, test } = require('node:test');
 const assert = require('node:assert/strict');
@@ -42,7 +42,7 @@ test('self=1 includes the sender', TIMEOUT, async () => {
   await leave(a, b);
 });
 
-test('history=N replays the last N messages, then the room goes on', TIMEOUT, async () => {
+test('history=N sends the last N messages, then new ones', TIMEOUT, async () => {
   const [a, b] = await Promise.all(['past', 'past'].map(join));
   for (let i = 1; i <= 5; i++) a.send(`message ${i}`);
   for (let i = 1; i <= 5; i++) assert.equal(await b.next(), `message ${i}`);

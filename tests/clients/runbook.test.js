@@ -1,5 +1,5 @@
 'use strict';
-// The runbook of a node's operator passes as it is written.
+// The runbook for operators of a node passes as it is written.
 
 const { test } = require('node:test');
 const assert = require('node:assert/strict');

@@ -1,5 +1,5 @@
 'use strict';
-// wss: npm `ws`, Python, curl, Chromium, nginx in front, and what `openssl s_client` finds.
+// wss: npm `ws`, Python, curl, Chromium, nginx in front, and `openssl s_client`.
 
 const { before, after, test } = require('node:test');
 const assert = require('node:assert/strict');
@@ -72,7 +72,7 @@ test('ws: a message too large is refused with 1009 and a proper end', TIMEOUT, a
   assert.deepEqual(client.socketErrors, []);
 });
 
-test('ws: who does not trust the certificate does not connect', TIMEOUT, async () => {
+test('ws: a client that does not trust the certificate does not connect', TIMEOUT, async () => {
   await assert.rejects(Client.connect(`${weir.url}/`), /unable to (get|verify)/);
 });
 
@@ -95,7 +95,7 @@ test('curl: the page by https, and a 400 in plaintext without it', TIMEOUT, asyn
   assert.match(refused, /^HTTP\/1\.1 400 .*text\/plain.*this port speaks TLS/s);
 });
 
-test('Chromium: the page finds its WebSocket by wss', TIMEOUT, async () => {
+test('Chromium: the page connects its WebSocket by wss', TIMEOUT, async () => {
   const flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--ignore-certificate-errors'];
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: flags, timeout: 30_000 });
   try {
@@ -112,7 +112,7 @@ test('Chromium: the page finds its WebSocket by wss', TIMEOUT, async () => {
   }
 });
 
-/** A port of 127.0.0.1 that nobody has just now. */
+/** A port of 127.0.0.1 that is probably free: it was a moment ago. */
 async function freePort() {
   const server = net.createServer().listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
@@ -177,7 +177,7 @@ async function sClient(args, input = '') {
     await until(10_000, 's_client connects', () => agreed() || client.exitCode !== null);
     if (client.exitCode === null) {
       if (input) client.stdin.write(input);
-      // The ticket, or the answer, comes a moment later.
+      // The ticket or the answer arrives later.
       await until(10_000, 's_client is answered', () => client.exitCode !== null || !input || /\nHTTP|\nRENEGOTIATING[^]*\n[^]*(error|alert)/.test(output));
     }
   } finally {
@@ -190,14 +190,14 @@ async function sClient(args, input = '') {
 
 const REQUEST = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n';
 
-test('s_client: TLS 1.3 and 1.2, nothing below', TIMEOUT, async () => {
+test('s_client: TLS 1.3 and 1.2 are accepted, older versions are not', TIMEOUT, async () => {
   assert.match(await sClient(['-tls1_3'], REQUEST), /TLSv1\.3, Cipher is TLS_AES_256_GCM_SHA384[^]*Verify return code: 0/);
   assert.match(await sClient(['-tls1_2'], REQUEST), /TLSv1\.2, Cipher is ECDHE-ECDSA-AES256-GCM-SHA384[^]*Verify return code: 0/);
   const old = ['-tls1_1', '-cipher', 'DEFAULT@SECLEVEL=0'];
   assert.match(await sClient(old), /alert (protocol version|handshake failure)|no protocols available/);
 });
 
-test('s_client: the name chooses the certificate', TIMEOUT, async () => {
+test('s_client: the server name selects the certificate', TIMEOUT, async () => {
   const shown = async (name) => (await sClient(['-servername', name, '-verify_hostname', name], REQUEST));
   assert.match(await shown('other.test'), /Verify return code: 0/);
   assert.match(await shown('localhost'), /Verify return code: 0/);
@@ -209,7 +209,7 @@ for (const [version, args] of [['1.3', ['-tls1_3']], ['1.2 by ticket', ['-tls1_2
     const session = file(`session-${version.replaceAll(' ', '-')}`);
     const first = await sClient([...args, '-sess_out', session], REQUEST);
     assert.match(first, /\nNew, TLS/);
-    // Without one the session would be resumed by its id all the same.
+    // Without a ticket the session would still be resumed by its id.
     if (version !== '1.3') assert.equal(first.includes('TLS session ticket:'), version === '1.2 by ticket');
     assert.match(await sClient([...args, '-sess_in', session], REQUEST), /\nReused, TLS/);
   });

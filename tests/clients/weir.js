@@ -16,7 +16,7 @@ function within(ms, what, promise) {
   return Promise.race([promise, deadline]).finally(() => clearTimeout(timer));
 }
 
-/** Resolves when `condition()` holds; looks every 10 ms until the deadline. */
+/** Resolves when `condition()` is true; checks every 10 ms until the deadline. */
 async function until(ms, what, condition) {
   const end = Date.now() + ms;
   while (!condition()) {
@@ -27,12 +27,12 @@ async function until(ms, what, condition) {
 
 /** A running server: `url` (WebSocket), `http`, and `admin` if it has that, all without the last slash. */
 class Weir {
-  /** Starts `weir serve` on a free port with further arguments; resolves when it listens. */
+  /** Starts `weir serve` on a free port with these additional arguments; resolves when it listens. */
   static start(...args) {
     return Weir.listening('127.0.0.1:0', args);
   }
 
-  /** The same by TLS, with the certificates that the arguments name. */
+  /** Starts it with TLS, with the certificates that the arguments name. */
   static secure(...args) {
     return Weir.listening('wss://127.0.0.1:0', args);
   }
