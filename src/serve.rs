@@ -20,7 +20,7 @@ use weir::services::rpc::gateway::Gateway;
 use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 
 use crate::allocator::return_freed_memory;
-use crate::config::{ADMIN_GROUP, Config, NetworkConfig, RouteConfig, Service};
+use crate::config::{ADMIN_GROUP, Config, NetworkConfig, RouteConfig, RouteService};
 use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::observe::{NetworkSource, ProcessSource};
 use crate::version::{COMMIT, VERSION};
@@ -78,8 +78,8 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
 
 fn add_route(reactor: &mut Reactor, route: &RouteConfig) -> Result<(), Box<dyn Error>> {
     let service = match &route.service {
-        Service::Echo => reactor.add_service(Echo)?,
-        Service::Rooms(settings) => reactor.add_service(Rooms::new(settings.clone()))?,
+        RouteService::Echo => reactor.add_service(Echo)?,
+        RouteService::Rooms(settings) => reactor.add_service(Rooms::new(settings.clone()))?,
     };
     reactor.add_route(&route.path, service, route.settings.clone())?;
     if route.page {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Config;
 use super::networks::{NetworkConfig, NetworkOptions, NetworkTable};
 use super::options::{RoomOptions, RouteOptions, ServerOptions};
-use super::routes::{RouteConfig, Service, ServiceKind};
+use super::routes::{RouteConfig, RouteService, ServiceKind};
 
 #[derive(Serialize)]
 struct Effective<'a> {
@@ -57,8 +57,8 @@ impl<'a> From<&'a RouteConfig> for EffectiveRoute<'a> {
             page: route.page,
             limits: RouteOptions::from(&route.settings),
             rooms: match &route.service {
-                Service::Echo => None,
-                Service::Rooms(settings) => Some(settings.into()),
+                RouteService::Echo => None,
+                RouteService::Rooms(settings) => Some(settings.into()),
             },
         }
     }

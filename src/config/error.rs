@@ -12,7 +12,7 @@ use super::keys::{Layer, place_of};
 use super::place::Place;
 
 pub(crate) use self::network::NetworkError;
-pub(crate) use self::route::{PathError, RouteError};
+pub(crate) use self::route::{PathError, RouteConfigError};
 
 /// Why a configuration was rejected.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub(crate) enum ConfigError {
     NoRoute,
     Route {
         place: Place,
-        error: RouteError,
+        error: RouteConfigError,
     },
     Network {
         place: Place,

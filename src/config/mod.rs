@@ -40,7 +40,7 @@ pub(crate) use error::ConfigError;
 pub(crate) use keys::{Layer, given};
 pub(crate) use networks::NetworkConfig;
 pub(crate) use options::{ADMIN_GROUP, Options};
-pub(crate) use routes::{RouteConfig, Service};
+pub(crate) use routes::{RouteConfig, RouteService};
 pub(crate) use values::{Count, OrOff, Span};
 
 /// Everything that a server is started with. `Display` writes it as a file that parses to an equal

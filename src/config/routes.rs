@@ -10,7 +10,7 @@ use weir::reactor::RoutePattern;
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::services::rooms::RoomSettings;
 
-use super::error::{ConfigError, PathError, RouteError};
+use super::error::{ConfigError, PathError, RouteConfigError};
 use super::keys::{Given, Keys, Layer, place_of, read};
 use super::options::{RoomOptions, RouteOptions};
 use super::place::Place;
@@ -24,7 +24,7 @@ pub(crate) struct RouteConfig {
     /// Starts with `/`. A segment may be a parameter `{name}`; the last one may be `*` for any
     /// rest.
     pub(crate) path: String,
-    pub(crate) service: Service,
+    pub(crate) service: RouteService,
     /// Whether a `GET` of the path without upgrade returns the demo page.
     pub(crate) page: bool,
     pub(crate) settings: RouteSettings,
@@ -32,7 +32,7 @@ pub(crate) struct RouteConfig {
 
 /// The service of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Service {
+pub(crate) enum RouteService {
     /// Returns each message to its sender.
     Echo,
     /// Sends each message to all members of the room that the path names.
@@ -50,7 +50,7 @@ pub(super) struct RouteTable {
     page: bool,
 }
 
-/// The names of [`Service`].
+/// The names of [`RouteService`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ServiceKind {
@@ -58,11 +58,11 @@ pub(super) enum ServiceKind {
     Rooms,
 }
 
-impl Service {
+impl RouteService {
     pub(super) fn kind(&self) -> ServiceKind {
         match self {
-            Service::Echo => ServiceKind::Echo,
-            Service::Rooms(_) => ServiceKind::Rooms,
+            RouteService::Echo => ServiceKind::Echo,
+            RouteService::Rooms(_) => ServiceKind::Rooms,
         }
     }
 }
@@ -93,7 +93,7 @@ pub(super) fn routes(
     let mut routes = Vec::with_capacity(tables.len());
     for (place, table) in tables {
         let route = route(&place, table.clone(), defaults)?;
-        let refused = |error: RouteError| {
+        let refused = |error: RouteConfigError| {
             let place =
                 place_of(&error.contradiction(), &[&table, defaults]).unwrap_or(place.clone());
             Err(ConfigError::Route { place, error })
@@ -103,7 +103,7 @@ pub(super) fn routes(
             Err(error) => return refused(error),
         };
         if !seen.insert(pattern) {
-            return refused(RouteError::Twice(route.path));
+            return refused(RouteConfigError::Twice(route.path));
         }
         routes.push(route);
     }
@@ -114,14 +114,14 @@ fn route(place: &Place, table: Layer, defaults: &Layer) -> Result<RouteConfig, C
     let refused = |error| ConfigError::Route { place: place.clone(), error };
     for key in ["path", "service"] {
         if !table.contains_key(key) {
-            return Err(refused(RouteError::Missing(key)));
+            return Err(refused(RouteConfigError::Missing(key)));
         }
     }
     let given: RouteTable = read(&table)?;
     if given.service != ServiceKind::Rooms {
         let of_rooms = Keys::of::<RoomOptions>();
         if let Some(key) = of_rooms.names().find(|&key| table.contains_key(key)) {
-            return Err(refused(RouteError::OnlyRooms(key.to_owned())));
+            return Err(refused(RouteConfigError::OnlyRooms(key.to_owned())));
         }
     }
     let mut layer = defaults.clone();
@@ -131,35 +131,35 @@ fn route(place: &Place, table: Layer, defaults: &Layer) -> Result<RouteConfig, C
         page: given.page,
         settings: read::<RouteOptions>(&layer)?.into(),
         service: match given.service {
-            ServiceKind::Echo => Service::Echo,
-            ServiceKind::Rooms => Service::Rooms(read::<RoomOptions>(&layer)?.into()),
+            ServiceKind::Echo => RouteService::Echo,
+            ServiceKind::Rooms => RouteService::Rooms(read::<RoomOptions>(&layer)?.into()),
         },
     })
 }
 
 /// The route's pattern, if its limits do not contradict each other.
-fn check(route: &RouteConfig, settings: &Settings) -> Result<RoutePattern, RouteError> {
-    let refused = |error| RouteError::Path(route.path.clone(), error);
+fn check(route: &RouteConfig, settings: &Settings) -> Result<RoutePattern, RouteConfigError> {
+    let refused = |error| RouteConfigError::Path(route.path.clone(), error);
     let pattern = parse_path(&route.path).map_err(refused)?;
     if route.service.kind() == ServiceKind::Rooms && !pattern.params().any(|name| name == ROOM_NAME)
     {
         return Err(refused(PathError::NoRoomName));
     }
     if route.page && !pattern.is_exact() {
-        return Err(RouteError::Page(route.path.clone()));
+        return Err(RouteConfigError::Page(route.path.clone()));
     }
     if let Err(error) = route.settings.check() {
-        return Err(RouteError::Settings(route.path.clone(), error));
+        return Err(RouteConfigError::Settings(route.path.clone(), error));
     }
     let (hard, all) = (route.settings.outbox_hard_bytes, settings.buffered_bytes_max);
     if hard > all {
-        return Err(RouteError::AboveBuffered { path: route.path.clone(), hard, all });
+        return Err(RouteConfigError::AboveBuffered { path: route.path.clone(), hard, all });
     }
     let soft = route.settings.outbox_soft_bytes;
     match &route.service {
-        Service::Rooms(rooms) if rooms.history_bytes_max > soft => {
+        RouteService::Rooms(rooms) if rooms.history_bytes_max > soft => {
             let history = rooms.history_bytes_max;
-            Err(RouteError::HistoryAboveSoft { path: route.path.clone(), history, soft })
+            Err(RouteConfigError::HistoryAboveSoft { path: route.path.clone(), history, soft })
         }
         _ => Ok(pattern),
     }

@@ -7,7 +7,7 @@ use weir::reactor::settings::{ClientCertificates, RouteSettings, SlowPolicy, Tls
 
 use super::keys::{Given, Keys};
 use super::options::{RoomOptions, RouteOptions};
-use super::routes::{RouteTable, Service};
+use super::routes::{RouteService, RouteTable};
 use super::*;
 use weir::services::rooms::RoomSettings;
 
@@ -41,10 +41,10 @@ fn the_defaults_are_those_of_the_settings_structs() {
     assert!(!config.server.listen[0].reuse_port);
     let [echo, rooms] = &config.routes[..] else { panic!("{:?}", config.routes) };
     assert_eq!((echo.path.as_str(), echo.page), ("/", true));
-    assert_eq!(echo.service, Service::Echo);
+    assert_eq!(echo.service, RouteService::Echo);
     assert_eq!(echo.settings, RouteSettings::default());
     assert_eq!((rooms.path.as_str(), rooms.page), ("/rooms/{name}", false));
-    assert_eq!(rooms.service, Service::Rooms(RoomSettings::default()));
+    assert_eq!(rooms.service, RouteService::Rooms(RoomSettings::default()));
     assert_eq!(rooms.settings, RouteSettings::default());
 }
 
@@ -104,7 +104,7 @@ fn a_route_overrides_settings_for_all_routes() {
     assert_eq!(chat.settings.origins, ["https://a.example"]);
     assert_eq!(chat.settings.idle_timeout, Some(Duration::from_secs(3600)));
     let rooms = RoomSettings { history_max: 7, rooms_max: 3, ..RoomSettings::default() };
-    assert_eq!(chat.service, Service::Rooms(rooms));
+    assert_eq!(chat.service, RouteService::Rooms(rooms));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn off_and_auto_reach_the_settings() {
     assert_eq!(config.server.settings.rate.map(|rate| rate.burst), Some(20));
     assert_eq!(config.server.settings.exempt.len(), 1);
     assert_eq!(config.routes[0].settings.idle_timeout, None);
-    let Service::Rooms(rooms) = &config.routes[1].service else { panic!("{config:?}") };
+    let RouteService::Rooms(rooms) = &config.routes[1].service else { panic!("{config:?}") };
     assert_eq!(rooms.history_ttl, None);
 }
 

@@ -7,7 +7,7 @@ use weir::reactor::settings::SettingsError;
 
 /// Why a route was rejected. Sizes are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RouteError {
+pub(crate) enum RouteConfigError {
     Missing(&'static str),
     OnlyRooms(String),
     Path(String, PathError),
@@ -39,40 +39,40 @@ pub(crate) enum PathError {
     NoRoomName,
 }
 
-impl RouteError {
+impl RouteConfigError {
     /// The keys that contradict each other, as a text; empty if the error concerns the route
     /// itself.
     pub(in crate::config) fn contradiction(&self) -> String {
         match self {
-            RouteError::Settings(_, error) => error.to_string(),
-            RouteError::AboveBuffered { .. } => "outbox_hard buffered_max".to_owned(),
-            RouteError::HistoryAboveSoft { .. } => "history_bytes_max outbox_soft".to_owned(),
+            RouteConfigError::Settings(_, error) => error.to_string(),
+            RouteConfigError::AboveBuffered { .. } => "outbox_hard buffered_max".to_owned(),
+            RouteConfigError::HistoryAboveSoft { .. } => "history_bytes_max outbox_soft".to_owned(),
             _ => String::new(),
         }
     }
 }
 
-impl fmt::Display for RouteError {
+impl fmt::Display for RouteConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RouteError::Missing(key) => write!(f, "a [[route]] needs a {key}"),
-            RouteError::OnlyRooms(key) => write!(f, r#"{key} needs service = "rooms""#),
-            RouteError::Path(path, error) => write!(f, "path {path:?}: {error}"),
-            RouteError::Twice(path) => {
+            RouteConfigError::Missing(key) => write!(f, "a [[route]] needs a {key}"),
+            RouteConfigError::OnlyRooms(key) => write!(f, r#"{key} needs service = "rooms""#),
+            RouteConfigError::Path(path, error) => write!(f, "path {path:?}: {error}"),
+            RouteConfigError::Twice(path) => {
                 write!(f, "path {path:?} already has a service: this route would never be reached")
             }
-            RouteError::Page(path) => write!(
+            RouteConfigError::Page(path) => write!(
                 f,
                 "path {path:?}: page = true needs a path without parameters and without *, as in \
                  \"/echo\""
             ),
-            RouteError::Settings(path, error) => write!(f, "path {path:?}: {error}"),
-            RouteError::AboveBuffered { path, hard, all } => write!(
+            RouteConfigError::Settings(path, error) => write!(f, "path {path:?}: {error}"),
+            RouteConfigError::AboveBuffered { path, hard, all } => write!(
                 f,
                 "path {path:?}: outbox_hard ({hard} bytes) must not exceed buffered_max \
                  ({all} bytes)"
             ),
-            RouteError::HistoryAboveSoft { path, history, soft } => write!(
+            RouteConfigError::HistoryAboveSoft { path, history, soft } => write!(
                 f,
                 "path {path:?}: history_bytes_max ({history} bytes) must not exceed \
                  outbox_soft ({soft} bytes)"

@@ -28,5 +28,5 @@ pub use head::{EMPTY_SLOTS, HEADERS_MAX, HeadScan, Slots};
 pub use key::{GUID, VERSION, accept_key};
 pub use refusal::Refusal;
 pub use request::Request;
-pub use response::{Body, Connection, Response, write_switching_protocols};
+pub use response::{Body, ConnectionOption, Response, write_switching_protocols};
 pub use upgrade::Upgrade;

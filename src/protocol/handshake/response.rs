@@ -23,9 +23,9 @@ const SWITCHING_OWN: [&str; 6] = [
     "Transfer-Encoding",
 ];
 
-/// What happens to the connection after a response.
+/// What happens to the connection after a response (RFC 9110, 7.6.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Connection {
+pub enum ConnectionOption {
     /// It stays open for another request.
     KeepAlive,
     /// The server closes it.
@@ -131,8 +131,8 @@ impl Response {
     }
 
     /// What happens to the connection if the caller wants `wished`: refusals always close it.
-    pub fn connection(&self, wished: Connection) -> Connection {
-        if self.connection.is_some() { Connection::Close } else { wished }
+    pub fn connection(&self, wished: ConnectionOption) -> ConnectionOption {
+        if self.connection.is_some() { ConnectionOption::Close } else { wished }
     }
 
     /// Appends the response to `out`; `head_only` omits the body, as HEAD requires (RFC 9110,
@@ -141,7 +141,7 @@ impl Response {
     pub fn write(
         &self,
         out: &mut Vec<u8>,
-        connection: Connection,
+        connection: ConnectionOption,
         head_only: bool,
         date: Option<&str>,
     ) {
@@ -165,10 +165,15 @@ impl Response {
     }
 
     /// Appends the head of the response to `out`.
-    pub(crate) fn write_head(&self, out: &mut Vec<u8>, connection: Connection, date: Option<&str>) {
+    pub(crate) fn write_head(
+        &self,
+        out: &mut Vec<u8>,
+        connection: ConnectionOption,
+        date: Option<&str>,
+    ) {
         let connection = self.connection.unwrap_or(match connection {
-            Connection::KeepAlive => "keep-alive",
-            Connection::Close => "close",
+            ConnectionOption::KeepAlive => "keep-alive",
+            ConnectionOption::Close => "close",
         });
         let (status, phrase) = (self.status, phrase(self.status));
         let head = format!("HTTP/1.1 {status} {phrase}\r\nConnection: {connection}\r\n");
@@ -285,7 +290,7 @@ mod tests {
 
     const ACCEPT: &[u8; 28] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-    fn written(response: &Response, connection: Connection, head_only: bool) -> String {
+    fn written(response: &Response, connection: ConnectionOption, head_only: bool) -> String {
         let mut out = Vec::new();
         response.write(&mut out, connection, head_only, None);
         String::from_utf8(out).unwrap()
@@ -297,13 +302,13 @@ mod tests {
         let page = page.header("Cache-Control", "no-store").unwrap();
         let head = "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Type: text/html; charset=utf-8\r\n\
                     Content-Length: 5\r\nCache-Control: no-store\r\n\r\n";
-        let answer = written(&page, Connection::KeepAlive, false);
+        let answer = written(&page, ConnectionOption::KeepAlive, false);
         assert_eq!(answer, format!("{head}<p>hi"));
-        assert_eq!(written(&page, Connection::KeepAlive, true), head);
+        assert_eq!(written(&page, ConnectionOption::KeepAlive, true), head);
         let missing = Response::text(404, String::from("no"));
-        let answer = written(&missing, Connection::Close, false);
+        let answer = written(&missing, ConnectionOption::Close, false);
         assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\nConnection: close\r\n"));
-        let bare = written(&Response::text(204, "dropped"), Connection::Close, false);
+        let bare = written(&Response::text(204, "dropped"), ConnectionOption::Close, false);
         assert_eq!(bare, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
         assert_eq!(Response::text(101, "").status(), 500);
     }
@@ -312,7 +317,7 @@ mod tests {
     fn the_date_is_a_line_of_its_own() {
         let mut out = Vec::new();
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
-        Response::text(204, "").write(&mut out, Connection::Close, false, Some(date));
+        Response::text(204, "").write(&mut out, ConnectionOption::Close, false, Some(date));
         let expected =
             format!("HTTP/1.1 204 No Content\r\nConnection: close\r\nDate: {date}\r\n\r\n");
         assert_eq!(String::from_utf8(out).unwrap(), expected);
@@ -332,7 +337,7 @@ mod tests {
     fn every_refusal_closes_and_has_a_reason() {
         for &refusal in Refusal::ALL {
             let response = Response::from(refusal);
-            let answer = written(&response, Connection::KeepAlive, false);
+            let answer = written(&response, ConnectionOption::KeepAlive, false);
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
             assert_eq!(body, refusal.reason());
             assert!(!phrase(refusal.status()).is_empty(), "{refusal:?}");
@@ -345,8 +350,8 @@ mod tests {
             assert_eq!(has("Upgrade: websocket"), upgrade);
             assert_eq!(has("Sec-WebSocket-Version: 13"), upgrade);
             assert_eq!(has("Retry-After: 5"), refusal.status() == 503);
-            let connection = response.connection(Connection::KeepAlive);
-            assert_eq!(connection, Connection::Close);
+            let connection = response.connection(ConnectionOption::KeepAlive);
+            assert_eq!(connection, ConnectionOption::Close);
         }
     }
 

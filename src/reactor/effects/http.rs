@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::protocol::Piece;
-use crate::protocol::handshake::{Connection, EMPTY_SLOTS, Refusal, Request, Response};
+use crate::protocol::handshake::{ConnectionOption, EMPTY_SLOTS, Refusal, Request, Response};
 use crate::protocol::http::{BodyDecoder, Framing};
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::{HTTP_REQUESTS_MAX, SHARE_BYTES_MIN};
@@ -217,7 +217,7 @@ impl Core {
         handshake.answered += 1;
         handshake.since = now;
         let wished = pending.keep_alive && handshake.answered < HTTP_REQUESTS_MAX && !is_closed;
-        let wished = if wished { Connection::KeepAlive } else { Connection::Close };
+        let wished = if wished { ConnectionOption::KeepAlive } else { ConnectionOption::Close };
         let connection = response.connection(wished);
         let body_len = response.body_len(pending.head_only);
         if !is_operator && !self.outboxes.allows(held, body_len) {
@@ -229,7 +229,7 @@ impl Core {
             self.log_refused_by_service(id, &response);
         }
         self.queue_response(id, &response, connection, pending.head_only);
-        if connection == Connection::Close {
+        if connection == ConnectionOption::Close {
             self.end_http(id, CloseReason::HttpDone);
         }
     }
@@ -240,7 +240,7 @@ impl Core {
         &mut self,
         id: ConnId,
         response: &Response,
-        connection: Connection,
+        connection: ConnectionOption,
         head_only: bool,
     ) {
         let mut bytes = Vec::new();

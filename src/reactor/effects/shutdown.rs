@@ -173,7 +173,7 @@ impl Core {
             self.queue_response(
                 id,
                 &Response::from(refusal),
-                handshake::Connection::Close,
+                handshake::ConnectionOption::Close,
                 head_only,
             );
         }

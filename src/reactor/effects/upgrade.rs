@@ -8,7 +8,8 @@
 use std::num::NonZeroU8;
 
 use crate::protocol::handshake::{
-    self, Connection, EMPTY_SLOTS, HeadScan, Refusal, Response, Upgrade, write_switching_protocols,
+    self, ConnectionOption, EMPTY_SLOTS, HeadScan, Refusal, Response, Upgrade,
+    write_switching_protocols,
 };
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::HEAD_WORK;
@@ -298,7 +299,7 @@ impl Core {
         }
         self.log_refused(id, refusal);
         self.metrics.count_refusal(refusal);
-        self.queue_response(id, response, Connection::Close, head_only);
+        self.queue_response(id, response, ConnectionOption::Close, head_only);
         self.end_http(id, CloseReason::Refused(refusal));
     }
 
@@ -308,7 +309,7 @@ impl Core {
         if response.status() >= 400 {
             self.log_refused_by_service(id, response);
         }
-        self.queue_response(id, response, Connection::Close, false);
+        self.queue_response(id, response, ConnectionOption::Close, false);
         self.end_http(id, CloseReason::HttpDone);
     }
 

@@ -149,7 +149,7 @@ impl Reserve {
         if let Ok((mut stream, _)) = socket.accept() {
             let mut answer = Vec::new();
             let refusal = Refusal::OutOfResources;
-            let close = handshake::Connection::Close;
+            let close = handshake::ConnectionOption::Close;
             Response::from(refusal).write(&mut answer, close, false, Some(date));
             metrics.count_refusal(refusal);
             // One attempt only: the client may have gone, or its request is unread.

@@ -1,7 +1,7 @@
 //! The opening handshake of both roles, compared with a naive parser.
 
 use weir::protocol::handshake::{
-    ClientRequest, Connection, EMPTY_SLOTS, Expected, HeadScan, Refusal, Request, Response,
+    ClientRequest, ConnectionOption, EMPTY_SLOTS, Expected, HeadScan, Refusal, Request, Response,
     Upgrade, write_switching_protocols,
 };
 
@@ -164,7 +164,7 @@ fn check_echo(request: &Request<'_>) {
     for sent in [&*query, request.path(), request.header("X").unwrap_or_default()] {
         let mut answer = Vec::new();
         if let Ok(response) = Response::text(200, sent.to_owned()).header("X-Echo", sent) {
-            response.write(&mut answer, Connection::Close, true, None);
+            response.write(&mut answer, ConnectionOption::Close, true, None);
             assert_eq!(naive_lines(&answer).unwrap().len(), 5);
         }
         answer.clear();
@@ -179,7 +179,7 @@ fn check_echo(request: &Request<'_>) {
 /// The response to a refused request is one head and the reason.
 fn check_refusal(refusal: Refusal) {
     let mut answer = Vec::new();
-    Response::from(refusal).write(&mut answer, Connection::KeepAlive, true, None);
+    Response::from(refusal).write(&mut answer, ConnectionOption::KeepAlive, true, None);
     let lines = naive_lines(&answer).unwrap();
     assert!(lines[0].starts_with(&format!("HTTP/1.1 {} ", refusal.status())));
     assert!(lines.iter().any(|line| line.starts_with("Connection: close")));
