@@ -9,8 +9,17 @@ pub struct Echo;
 
 impl Service for Echo {
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
-        if cx.send(conn, message) == SendOutcome::Congested {
-            cx.pause(conn);
+        match cx.send(conn, message) {
+            SendOutcome::Congested => cx.pause(conn),
+            // After Full and Overloaded the route's policy applies: the connection is closed, or the
+            // loop counts the lost message. The other outcomes lose nothing: a route accepts no
+            // message that its queue could not hold, and the service masks none.
+            SendOutcome::Queued
+            | SendOutcome::Full
+            | SendOutcome::Overloaded
+            | SendOutcome::TooLarge
+            | SendOutcome::WrongRole
+            | SendOutcome::Gone => {}
         }
     }
 

@@ -211,8 +211,16 @@ impl Service for Rooms {
         self.rooms.entry(Rc::clone(&name)).or_default();
         self.histories.enter(&name);
         for frame in self.histories.recent(&name, member.history, cx.now()) {
-            if cx.send_shared(conn, frame) != SendOutcome::Queued {
-                break;
+            match cx.send_shared(conn, frame) {
+                SendOutcome::Queued => {}
+                // The room's new messages need the rest of the queue. A message that no queue holds
+                // is not among them: `history_bytes_max` is at most `outbox_soft`.
+                SendOutcome::Congested
+                | SendOutcome::Full
+                | SendOutcome::Overloaded
+                | SendOutcome::TooLarge
+                | SendOutcome::WrongRole
+                | SendOutcome::Gone => break,
             }
         }
         self.presence_changed(cx, &name);

@@ -136,7 +136,7 @@ impl Link {
     /// Sends a text, if the connection is open. `false`: it is not, or has no room.
     pub(crate) fn send(&self, cx: &mut Context<'_>, text: &str) -> bool {
         let outcome = self.conn().map(|conn| cx.send(conn, text));
-        matches!(outcome, Some(SendOutcome::Queued | SendOutcome::Congested))
+        outcome.is_some_and(SendOutcome::is_queued)
     }
 
     fn connect(&mut self, cx: &mut Context<'_>, route: RouteId) -> Option<ConnId> {

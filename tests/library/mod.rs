@@ -6,6 +6,7 @@ mod handle;
 mod listener_groups;
 mod loops;
 mod mailbox;
+mod outcomes;
 mod panics;
 mod records;
 mod requests;

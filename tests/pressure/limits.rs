@@ -129,7 +129,7 @@ fn the_hard_limit_is_never_exceeded_and_closes_at_once() {
         let expected = match index {
             0..50 => SendOutcome::Queued,
             _ if index < fits => SendOutcome::Congested,
-            _ if index == fits => SendOutcome::Refused,
+            _ if index == fits => SendOutcome::Full,
             _ => SendOutcome::Gone,
         };
         assert_eq!(outcome, expected, "message {index}");
@@ -152,7 +152,7 @@ fn a_message_above_the_hard_limit_is_refused_and_closes_nothing() {
         ..Default::default()
     };
     let mut bench = Bench::new(Settings::default(), route);
-    assert_eq!(bench.push(1, 512 * KIB), [(SendOutcome::Refused, 0)]);
+    assert_eq!(bench.push(1, 512 * KIB), [(SendOutcome::TooLarge, 0)]);
     assert!(matches!(bench.push(1, 100)[..], [(SendOutcome::Queued, _)]));
     assert_eq!(bench.client.frame().payload[..4], 1_u32.to_be_bytes());
     drop(bench.client);

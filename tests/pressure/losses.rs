@@ -13,15 +13,15 @@ fn messages_are_dropped_until_the_queue_has_drained() {
     let mut bench = Bench::new(Settings::default(), route);
     let count = 400;
     let sent = bench.push(count, 100 * KIB);
-    let queued = |(outcome, _): &&(SendOutcome, usize)| *outcome != SendOutcome::Refused;
+    let queued = |(outcome, _): &&(SendOutcome, usize)| outcome.is_queued();
     let queued = sent.iter().filter(queued).count();
     assert!(sent.iter().all(|(_, bytes)| *bytes <= 8 * MIB));
     // The kernel has taken some messages, too.
     assert!(queued >= 8 * MIB / (100 * KIB + 10) && queued < count, "{queued}");
-    assert!(sent[queued..].iter().all(|(outcome, _)| *outcome == SendOutcome::Refused));
+    assert!(sent[queued..].iter().all(|(outcome, _)| *outcome == SendOutcome::Full));
     // There is room again, but the queue is not below low water: messages are dropped, pongs are not.
     assert!(bench.blocked() > MIB);
-    assert_eq!(bench.push(1, 100)[0].0, SendOutcome::Refused);
+    assert_eq!(bench.push(1, 100)[0].0, SendOutcome::Full);
     bench.client.send(PING, b"still there?");
     let mut pongs = 0;
     for number in 0..queued as u32 {
@@ -52,7 +52,7 @@ fn messages_are_dropped_after_the_grace_time() {
     };
     let mut bench = Bench::new(Settings::default(), route);
     bench.push(16, MIB);
-    eventually(|| bench.push(1, 4)[0].0 == SendOutcome::Refused, "messages are dropped");
+    eventually(|| bench.push(1, 4)[0].0 == SendOutcome::Full, "messages are dropped");
     let (mut number, mut drained) = (0, false);
     while !drained {
         assert_eq!(bench.client.frame().payload[..4], u32::to_be_bytes(number));

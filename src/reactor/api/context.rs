@@ -91,7 +91,7 @@ impl<'a> Context<'a> {
     }
 
     /// Queues a message that the service has masked. Only outbound connections accept it; others
-    /// return [`SendOutcome::Refused`], since a server must not mask (RFC 6455, 5.1).
+    /// return [`SendOutcome::WrongRole`], since a server must not mask (RFC 6455, 5.1).
     pub fn send_masked(&mut self, conn: ConnId, message: Masked<'_>) -> SendOutcome {
         self.core.send_masked(conn, message)
     }

@@ -83,7 +83,9 @@ impl std::fmt::Debug for PublishOptions<'_> {
 pub struct Published {
     /// Connections that the message was queued for.
     pub sent: usize,
-    /// Connections without room for the message.
+    /// Open connections that the message could not be queued for:
+    /// [`Full`](SendOutcome::Full), [`Overloaded`](SendOutcome::Overloaded) or
+    /// [`TooLarge`](SendOutcome::TooLarge).
     pub refused: usize,
     /// Connections of the target that were left out or are not open.
     pub skipped: usize,
@@ -93,10 +95,12 @@ pub struct Published {
 
 impl Published {
     pub(in crate::reactor) fn count(&mut self, id: ConnId, outcome: SendOutcome, track: bool) {
-        match outcome {
-            SendOutcome::Queued | SendOutcome::Congested => self.sent += 1,
-            SendOutcome::Refused => self.refused += 1,
-            SendOutcome::Gone => self.skipped += 1,
+        if outcome.is_queued() {
+            self.sent += 1;
+        } else if outcome.is_refused() {
+            self.refused += 1;
+        } else {
+            self.skipped += 1;
         }
         if track {
             self.outcomes.push((id, outcome));

@@ -70,8 +70,8 @@ pub trait Service {
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>);
 
     /// The queue of a connection has fallen below low water, after `send` returned
-    /// [`SendOutcome::Congested`](crate::reactor::SendOutcome::Congested), or
-    /// [`SendOutcome::Refused`](crate::reactor::SendOutcome::Refused) because the queue was full.
+    /// [`SendOutcome::Congested`](crate::reactor::SendOutcome::Congested) or
+    /// [`SendOutcome::Full`](crate::reactor::SendOutcome::Full).
     fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let _ = (cx, conn);
     }

@@ -18,8 +18,8 @@ use super::outbox::records::flush_session;
 use super::outbox::spares::SpareQueues;
 use super::outbox::{Flushed, Outbox};
 use crate::protocol::encoder::frame_bytes;
-use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
+use crate::reactor::api::outcome::SendOutcome;
 use crate::reactor::api::settings::RouteSettings;
 use crate::reactor::api::time::Time;
 use crate::reactor::parts::ledger::Ledger;
@@ -179,8 +179,8 @@ impl Outboxes {
         self.own_bytes(conn) + conn.outbox.shared_bytes()
     }
 
-    /// Why a frame with a payload of this length cannot be queued, if it cannot. Pings and pongs
-    /// are not shed.
+    /// The outcome for a frame with a payload of this length that cannot be queued; `None` if it can.
+    /// Pings and pongs are not shed.
     pub(crate) fn refusal(
         &mut self,
         id: ConnId,
@@ -188,16 +188,19 @@ impl Outboxes {
         limits: &RouteSettings,
         payload_len: usize,
         is_control: bool,
-    ) -> Option<CloseReason> {
+    ) -> Option<SendOutcome> {
         let frame = frame_bytes(payload_len);
+        if frame > limits.outbox_hard_bytes {
+            return Some(SendOutcome::TooLarge);
+        }
         let is_shed = conn.outbox.pressure() == Pressure::Shedding && !is_control;
         if is_shed || conn.outbox.bytes() + frame > limits.outbox_hard_bytes {
-            return Some(CloseReason::SlowConsumer);
+            return Some(SendOutcome::Full);
         }
         let is_allowed = self.is_plenty(frame)
             || conn.outbox.has_room(payload_len)
             || self.fits_share(id, conn, frame);
-        (!is_allowed).then_some(CloseReason::Overloaded)
+        (!is_allowed).then_some(SendOutcome::Overloaded)
     }
 
     /// Whether a connection may hold `frame` more bytes when memory is short. Its unused capacity

@@ -229,7 +229,7 @@ impl Core {
         len: usize,
         starts_window: bool,
     ) {
-        if !matches!(outcome, SendOutcome::Queued | SendOutcome::Congested) {
+        if !outcome.is_queued() {
             return;
         }
         let Some(conn) = self.conns.get_mut(id) else {

@@ -70,7 +70,7 @@ impl Core {
                 (None, _) => SendOutcome::Gone,
             };
             published.count(id, outcome, options.track);
-            if options.fail_fast && outcome == SendOutcome::Refused {
+            if options.fail_fast && outcome.is_refused() {
                 break;
             }
         }

@@ -55,8 +55,11 @@ impl Core {
 
     /// Queues a masked message for an outbound connection.
     pub(crate) fn send_masked(&mut self, id: ConnId, message: Masked<'_>) -> SendOutcome {
-        if self.conns.get(id).is_some_and(|conn| conn.decoder.role() == Role::Server) {
-            return SendOutcome::Refused;
+        let Some(conn) = self.conns.get(id).filter(|conn| conn.is_open()) else {
+            return SendOutcome::Gone;
+        };
+        if conn.decoder.role() == Role::Server {
+            return SendOutcome::WrongRole;
         }
         if message.payload.len() >= WRITE_AT_ONCE_BYTES_MIN
             && let Some(outcome) = self.write_masked_at_once(id, message)
@@ -161,14 +164,13 @@ impl Core {
             return SendOutcome::Gone;
         };
         let limits = self.router.settings(conn.route);
-        if let Some(reason) = self.outboxes.refusal(id, conn, limits, payload_len, is_control) {
-            self.metrics.buffered_refused += u64::from(reason == CloseReason::Overloaded);
+        if let Some(outcome) = self.outboxes.refusal(id, conn, limits, payload_len, is_control) {
+            self.metrics.buffered_refused += u64::from(outcome == SendOutcome::Overloaded);
             self.metrics.messages_refused += u64::from(!is_control);
-            // The receiver is not at fault for a message larger than any queue.
-            if !is_control && frame_bytes(payload_len) <= limits.outbox_hard_bytes {
-                self.apply_policy(id, reason);
+            if !is_control {
+                self.apply_policy(id, outcome);
             }
-            return SendOutcome::Refused;
+            return outcome;
         }
         let mask = self.masks.for_frame_of(conn.decoder.role());
         self.outboxes.change_settled(conn, |open| push(open.outbox, open.spares, mask));
@@ -200,8 +202,14 @@ impl Core {
         }
     }
 
-    /// Applies the route's slow consumer policy, after a message had no room.
-    fn apply_policy(&mut self, id: ConnId, reason: CloseReason) {
+    /// Applies the route's slow consumer policy, after a message had no room. The receiver is not at
+    /// fault for a message larger than any queue.
+    fn apply_policy(&mut self, id: ConnId, outcome: SendOutcome) {
+        let reason = match outcome {
+            SendOutcome::Overloaded => CloseReason::Overloaded,
+            SendOutcome::TooLarge => return,
+            _ => CloseReason::SlowConsumer,
+        };
         if let Some(conn) = self.conns.get_mut(id) {
             match self.router.settings(conn.route).slow_policy {
                 SlowPolicy::Close => self.close(id, reason),

@@ -118,9 +118,16 @@ impl<B: Backend> Rpc<B> {
             match outcome {
                 SendOutcome::Queued | SendOutcome::Gone => {}
                 SendOutcome::Congested => cx.pause(conn),
-                // Notifications may be dropped, replies not: the client would wait for ever.
-                SendOutcome::Refused => {
+                // Notifications may be dropped, replies not: the client would wait for ever. If the route's
+                // policy has closed the connection already, this changes nothing.
+                SendOutcome::Full | SendOutcome::WrongRole => {
                     cx.close(conn, CloseCode::TRY_AGAIN_LATER, "slow consumer");
+                }
+                SendOutcome::Overloaded => {
+                    cx.close(conn, CloseCode::TRY_AGAIN_LATER, "server overloaded");
+                }
+                SendOutcome::TooLarge => {
+                    cx.close(conn, CloseCode::TRY_AGAIN_LATER, "reply too large");
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use weir::reactor::Time;
+use weir::reactor::{SendOutcome, Time};
 
 /// Latencies above this are recorded as this.
 const LATENCY_MAX: Duration = Duration::from_secs(3600);
@@ -130,6 +130,19 @@ impl Tally {
             total: histogram,
             timeline: Vec::new(),
         }
+    }
+
+    /// Counts a message that was not queued, by its outcome.
+    pub(crate) fn not_sent(&mut self, outcome: SendOutcome) {
+        let error = match outcome {
+            SendOutcome::Queued | SendOutcome::Congested => return,
+            SendOutcome::Full => "not sent: outbox is full",
+            SendOutcome::Overloaded => "not sent: out of memory for queued messages",
+            SendOutcome::TooLarge => "not sent: larger than the outbox",
+            SendOutcome::WrongRole => "not sent: masked in the role of a server",
+            SendOutcome::Gone => "not sent: connection is gone",
+        };
+        self.errors.add(error, 1);
     }
 
     /// Starts the measurement: resets everything except the errors.

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use weir::protocol::Message;
-use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Time};
+use weir::reactor::{CloseReason, ConnId, Context, Time};
 
 use super::{Part, Unit};
 use crate::crowd::Crowd;
@@ -167,14 +167,13 @@ impl Calls {
         if is_batch {
             self.text.push(']');
         }
-        match cx.send(conn, &*self.text) {
-            SendOutcome::Queued | SendOutcome::Congested => {
-                self.tally.sent(self.text.len());
-                self.flights.insert(first, (member, cx.now()));
-                self.in_flight[member] += 1;
-            }
-            SendOutcome::Refused => self.tally.errors.add("not sent: outbox is full", 1),
-            SendOutcome::Gone => self.tally.errors.add("not sent: connection is gone", 1),
+        let outcome = cx.send(conn, &*self.text);
+        if outcome.is_queued() {
+            self.tally.sent(self.text.len());
+            self.flights.insert(first, (member, cx.now()));
+            self.in_flight[member] += 1;
+        } else {
+            self.tally.not_sent(outcome);
         }
     }
 

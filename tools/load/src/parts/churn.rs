@@ -3,7 +3,7 @@
 
 use fastrand::Rng;
 use weir::protocol::{CloseCode, Message};
-use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Time};
+use weir::reactor::{CloseReason, ConnId, Context, Time};
 
 use super::{CONNECTION, Exchange, Part, Traffic, Unit};
 use crate::crowd::Crowd;
@@ -119,7 +119,7 @@ impl Part for Churn {
 
     fn on_open(&mut self, cx: &mut Context<'_>, member: usize, conn: ConnId) {
         let sent = self.exchange.send(cx, member, conn, self.intended[member]);
-        if sent == SendOutcome::Refused {
+        if !sent {
             cx.abort(conn);
         }
     }

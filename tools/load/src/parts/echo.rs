@@ -44,7 +44,7 @@ impl Part for Echo {
         for member in 0..self.crowd.len() {
             if let Some(conn) = self.crowd.conn(member) {
                 for _ in 0..self.depth {
-                    let _ = self.exchange.send(cx, member, conn, cx.now());
+                    self.exchange.send(cx, member, conn, cx.now());
                 }
             }
         }
@@ -54,7 +54,7 @@ impl Part for Echo {
         let member = self.crowd.member(conn);
         let answered = self.exchange.receive(cx.now(), member, message);
         if answered.is_some() && !self.is_stopped {
-            let _ = self.exchange.send(cx, member, conn, cx.now());
+            self.exchange.send(cx, member, conn, cx.now());
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use fastrand::Rng;
 use weir::protocol::Message;
-use weir::reactor::{ConnId, Context, SendOutcome, Time};
+use weir::reactor::{ConnId, Context, Time};
 
 use crate::payload::{Kind, Payload, Stamp, preview};
 use crate::size::Sizes;
@@ -66,17 +66,17 @@ impl Exchange {
         self.outstanding
     }
 
-    /// Sends the next message, which was due at `intended`.
+    /// Sends the next message, which was due at `intended`; whether it was sent.
     pub(crate) fn send(
         &mut self,
         cx: &mut Context<'_>,
         member: usize,
         conn: ConnId,
         intended: Time,
-    ) -> SendOutcome {
+    ) -> bool {
         if self.outstanding >= FLIGHTS_MAX {
             self.tally.errors.add("not sent: too many unanswered", 1);
-            return SendOutcome::Refused;
+            return false;
         }
         let len = self.sizes.draw(&mut self.rng);
         let stamp = Stamp::of(self.next_number);
@@ -89,17 +89,15 @@ impl Exchange {
                 (cx.send_masked(conn, self.payload.masked(len, stamp, key)), key)
             }
         };
-        match outcome {
-            SendOutcome::Queued | SendOutcome::Congested => {
-                self.tally.sent(len);
-                self.outstanding += 1;
-                let flight = Flight { intended, stamp, len: len as u32, key };
-                self.flights[member].push_back(flight);
-            }
-            SendOutcome::Refused => self.tally.errors.add("not sent: outbox is full", 1),
-            SendOutcome::Gone => self.tally.errors.add("not sent: connection is gone", 1),
+        if !outcome.is_queued() {
+            self.tally.not_sent(outcome);
+            return false;
         }
-        outcome
+        self.tally.sent(len);
+        self.outstanding += 1;
+        let flight = Flight { intended, stamp, len: len as u32, key };
+        self.flights[member].push_back(flight);
+        true
     }
 
     /// Matches an echo; returns when its message was due, unless no echo was pending.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use weir::protocol::Message;
-use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Time};
+use weir::reactor::{CloseReason, ConnId, Context, Time};
 
 use super::track::{Arrival, Track};
 use super::{Part, Traffic, Unit};
@@ -126,8 +126,8 @@ impl Fanout {
         let number = (publisher as u64) << NUMBER_BITS | self.publishers[publisher].next;
         let stamps = [Stamp::of(number), Stamp::of(intended.as_nanos())];
         let outcome = cx.send(conn, self.payload.message(len, &stamps));
-        if matches!(outcome, SendOutcome::Refused | SendOutcome::Gone) {
-            self.tally.errors.add("not published: outbox is full", 1);
+        if !outcome.is_queued() {
+            self.tally.not_sent(outcome);
             return 0;
         }
         let receivers = self.audience[self.room(publisher)];

@@ -37,7 +37,7 @@ impl Rate {
             let member = self.next;
             self.next = (self.next + 1) % self.crowd.len();
             if let Some(conn) = self.crowd.conn(member) {
-                let _ = self.exchange.send(cx, member, conn, due);
+                self.exchange.send(cx, member, conn, due);
                 return;
             }
         }

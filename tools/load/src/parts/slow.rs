@@ -29,7 +29,7 @@ pub(super) fn send_repeatedly(
         match cx.send(conn, message) {
             SendOutcome::Queued => {}
             SendOutcome::Congested => return sent + 1,
-            SendOutcome::Refused | SendOutcome::Gone => return sent,
+            _ => return sent,
         }
     }
     most
@@ -115,7 +115,7 @@ impl Part for Slow {
                 self.fill(cx, member, conn);
             } else {
                 for _ in 0..self.depth {
-                    let _ = self.exchange.send(cx, member, conn, cx.now());
+                    self.exchange.send(cx, member, conn, cx.now());
                 }
             }
         }
@@ -129,7 +129,7 @@ impl Part for Slow {
         }
         let answered = self.exchange.receive(cx.now(), member, message);
         if answered.is_some() && !self.is_stopped {
-            let _ = self.exchange.send(cx, member, conn, cx.now());
+            self.exchange.send(cx, member, conn, cx.now());
         }
     }
 
