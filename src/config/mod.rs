@@ -4,6 +4,15 @@
 //! [`options`] declares each setting once; file and environment are parsed as if their values were
 //! on the command line. No other part of the program reads a configuration file or a variable, and
 //! only the binary depends on this module.
+//!
+//! A new setting is written in two files:
+//! 1. `reactor/api/settings.rs` (or the settings of a service): the field with its contract, and its
+//!    default. A constraint belongs into `check` beside it.
+//! 2. [`options`] (`networks` for a network): the option with its help text and the type of its value, and
+//!    below that one line in each of two conversions, to the settings and back.
+//!
+//! Flag, variable, key of the file, `--help`, `check` and suggestions for typing errors follow from the
+//! option. `src/guide/limits.md` gets a row if the setting is a limit.
 
 mod addresses;
 mod differences;
