@@ -280,7 +280,7 @@ fn the_server_selects_the_subprotocol_and_with_it_a_service_of_the_path() {
     let agreed = |lines: &str| {
         let mut client = Client::tcp(server.address);
         let head = client.request(&upgrade("/", lines));
-        client.text("who?");
+        client.text("which?");
         let says = String::from_utf8(client.frame().payload).unwrap();
         (header(&head, "Sec-WebSocket-Protocol").map(str::to_owned), says)
     };

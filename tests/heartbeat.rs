@@ -215,7 +215,7 @@ fn a_slow_reader_is_pinged_again_instead_of_ended() {
     client.raw(upgrade("/", "").as_bytes());
     server.turn_until("a ping", |metrics| metrics.pings_sent == 1);
     let pinged = Instant::now();
-    let Ok(Seen::Opened(conn)) = seen.try_recv() else { panic!("nobody opened") };
+    let Ok(Seen::Opened(conn)) = seen.try_recv() else { panic!("no connection is open") };
     let mut context = server.reactor.context(id.unwrap());
     assert_eq!(context.send(conn, &[0; LARGE][..]), SendOutcome::Queued);
     while pinged.elapsed() < pong_timeout + Duration::from_millis(200) {

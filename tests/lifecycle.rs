@@ -256,13 +256,14 @@ fn a_deferred_request_ends_by_the_handshake_timeout() {
 
 #[test]
 fn a_deferred_request_may_be_answered_with_a_response() {
-    let answer = Response::text(401, "who are you?").header("WWW-Authenticate", "Bearer").unwrap();
+    let answer =
+        Response::text(401, "credentials needed").header("WWW-Authenticate", "Bearer").unwrap();
     let (server, seen) = deferring(Settings::default(), Some(Decision::Respond(answer)));
     let mut client = Client::tcp(server.address);
     client.raw(upgrade("/", "").as_bytes());
     let (head, body) = client.answer();
     assert!(head.starts_with("HTTP/1.1 401 ") && head.contains("\r\nWWW-Authenticate: Bearer\r\n"));
-    assert_eq!(body, b"who are you?");
+    assert_eq!(body, b"credentials needed");
     client.expect_end();
     drop(client);
     let metrics = expect_end_of(server, &seen, CloseReason::HttpDone);

@@ -147,7 +147,7 @@ fn mail_after_a_panic_is_read() {
     // One wake-up for all three.
     let (sender, receiver) = channel();
     let second_sender = sender.clone();
-    strings.post(|_| resume_unwind(Box::new("a mail that nobody can read")));
+    strings.post(|_| resume_unwind(Box::new("a malformed mail")));
     strings.post(move |_| sender.send(1).unwrap());
     strings.post(move |_| second_sender.send(2).unwrap());
     open.send(()).unwrap();

@@ -110,7 +110,7 @@ fn round_trips_are_measured_by_the_heartbeat() {
     loop {
         let ping = client.frame();
         assert_eq!((ping.opcode, ping.payload.len()), (PING, 12));
-        client.send(PONG, b"nobody asked");
+        client.send(PONG, b"unsolicited");
         client.send(PONG, &ping.payload);
         client.text("behind it");
         while strings.next() != Report::Text(id, "behind it".to_owned()) {}

@@ -206,7 +206,11 @@ fn all_clients_may_have_a_hundred_thousand_subscriptions() {
     node.result("weir_mine", json!([]));
     let notification = next(&mut clients[7]);
     assert_eq!(notification["params"]["result"]["address"], own_address(7 * EACH));
-    assert_eq!(node.asked("/healthz").1["notifications"]["sent"], 2, "and nobody else");
+    assert_eq!(
+        node.asked("/healthz").1["notifications"]["sent"],
+        2,
+        "no other subscription is notified"
+    );
     drop((clients, other));
     eventually(|| counts(&node) == [0, 0, 0], "no client and no subscription is left");
     let mut client = node.client();

@@ -187,7 +187,7 @@ fn every_handler_may_publish() {
     puppet.on_close = Box::new(|cx, id| {
         let text = format!("close {}", id.serial());
         // The connection has ended: a list that names it skips it.
-        let published = cx.publish(Target::List(&[id]), "nobody", PublishOptions::default());
+        let published = cx.publish(Target::List(&[id]), "nothing", PublishOptions::default());
         assert_eq!(published, report(0, 0, 1));
         let _ = cx.publish(Target::All, &*text, PublishOptions::default());
     });

@@ -134,18 +134,18 @@ fn a_service_gets_the_subject_of_the_client_certificate() {
 fn a_client_without_a_certificate_is_accepted_unless_one_is_required() {
     let authority = Authority::new();
     let stranger = Authority::new();
-    let nobody = Arc::new(trusting(&authority));
+    let anonymous = Arc::new(trusting(&authority));
     let files = authority.server(&["localhost"]);
 
     let clients = ClientCertificates::Wanted(authority.file());
     let (server, receiver) = asking(TlsSettings { clients, ..settings(&files) });
-    connect(server.address, &nobody, "localhost").upgraded("/");
+    connect(server.address, &anonymous, "localhost").upgraded("/");
     assert_eq!(receiver.recv_timeout(DEADLINE).unwrap().unwrap().subject, None);
     server.stop_clean();
 
     let clients = ClientCertificates::Required(authority.file());
     let (server, _told) = asking(TlsSettings { clients, ..settings(&files) });
-    let error = refused(server.address, &nobody, "localhost");
+    let error = refused(server.address, &anonymous, "localhost");
     assert!(error.contains("CertificateRequired"), "{error}");
     let unverified = Arc::new(identified(&authority, &stranger.client("mallory")));
     let error = refused(server.address, &unverified, "localhost");
