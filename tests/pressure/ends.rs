@@ -46,6 +46,24 @@ fn a_write_without_progress_times_out() {
     }
 }
 
+/// The kernel accepts each write in full except for the last one, and nothing is sent after that.
+#[test]
+fn the_first_partial_write_starts_the_write_timeout() {
+    let route = RouteSettings { write_timeout: SHORT, ..limits(KIB, 32 * MIB, 64 * MIB) };
+    // No other timer of the connection fires in this test.
+    let settings = Settings { handshake_timeout: LONG, heartbeat: None, ..Settings::default() };
+    let mut bench = Bench::new(settings, route);
+    loop {
+        bench.push(1, 15 * KIB);
+        let (_, queued) = bench.push(0, 4)[0];
+        if queued > 0 {
+            break;
+        }
+    }
+    assert_eq!(bench.closed(), CloseReason::WriteTimeout);
+    assert_eq!(bench.stop().ended_slow, 1);
+}
+
 #[test]
 fn a_peer_that_reads_before_the_close_timeout_ends_cleanly() {
     let settings = Settings { close_timeout: LONG, ..Settings::default() };
