@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_found_by_its_connection_alone() {
+    fn only_its_connection_finds_a_value() {
         let mut map = ConnMap::new();
         map.put(id(3, 7), "seven");
         assert_eq!(map.get(id(3, 7)), Some(&"seven"));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_left_behind_is_dropped_with_the_next_one_of_its_slot() {
+    fn a_stale_value_is_dropped_when_its_slot_gets_a_new_one() {
         let mut map = ConnMap::new();
         let value = Rc::new(());
         for serial in 1..=10 {

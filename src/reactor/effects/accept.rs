@@ -54,7 +54,7 @@ impl Reactor {
                     return;
                 }
                 // The client has gone already, or the network failed: try the next one.
-                Err(error) => debug!("accept: {error}"),
+                Err(error) => debug!("accept failed: {error}"),
             }
         }
     }

@@ -386,6 +386,6 @@ impl Before {
 /// Shuts down our side of the stream. An error is ignored: the connection has ended already.
 fn shut_write(conn: &Connection) {
     if let Err(error) = conn.socket.shutdown(Shutdown::Write) {
-        debug!("shutdown: {error}");
+        debug!("shutdown of the write side failed: {error}");
     }
 }

@@ -263,7 +263,7 @@ impl Core {
         if let Some(len) = sealed
             && let Err(error) = (&*socket).write(&records[..len])
         {
-            debug!("{id}: no close_notify: {error}");
+            debug!("{id}: close_notify not written: {error}");
         }
     }
 

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_keeps_its_pace_and_skips_what_it_has_missed() {
+    fn an_interval_timer_keeps_its_period_and_skips_missed_calls() {
         let mut schedule = Schedule::default();
         let period = Duration::from_secs(1);
         let timer = schedule.set_every(ServiceId(3), at(500), period, 7).unwrap();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_of_nothing_is_one_slot() {
+    fn an_interval_of_zero_is_one_slot() {
         let mut schedule = Schedule::default();
         schedule.set_every(ServiceId(0), at(0), Duration::ZERO, 1).unwrap();
         let fired: usize = (0..=1000).map(|millis| keys(&mut schedule, at(millis)).len()).sum();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_a_timer_that_is_over_names_no_later_one() {
+    fn the_id_of_an_ended_timer_matches_no_later_one() {
         let mut schedule = Schedule::default();
         let once = schedule.set(ServiceId(0), at(100), 1).unwrap();
         assert_eq!(keys(&mut schedule, at(1000)), [1]);

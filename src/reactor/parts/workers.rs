@@ -273,7 +273,8 @@ where
         let pool = Arc::clone(&self.0);
         let thread = thread::Builder::new().name(name.clone()).stack_size(*stack_bytes);
         let started = thread.spawn(move || pool.run());
-        let started = started.inspect_err(|error| log::error!("no thread for {name}: {error}"));
+        let started =
+            started.inspect_err(|error| log::error!("cannot start a thread of {name}: {error}"));
         let is_started = started.is_ok();
         state.threads.extend(started);
         // Counted as idle until it takes a job.

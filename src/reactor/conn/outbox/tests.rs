@@ -373,7 +373,7 @@ fn congestion_starts_at_the_soft_limit_and_ends_at_low_water() {
 }
 
 #[test]
-fn one_plain_write_is_for_an_outbox_that_keeps_up_and_was_not_written_in_part() {
+fn a_simple_write_needs_an_outbox_without_blocked_or_partial_writes() {
     let mut rig = Rig::default();
     assert_eq!(rig.outbox.simple(), None);
     rig.message(b"one");

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_take_turns_and_the_jobs_of_one_keep_their_order() {
+    fn keys_take_turns_and_jobs_of_one_key_keep_their_order() {
         let mut queue = Queue::new();
         put_ordered(&mut queue, 1, &["1a", "1b", "1c"]);
         put_ordered(&mut queue, 2, &["2a", "2b"]);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_of_one_key_never_run_beside_each_other() {
+    fn jobs_of_one_key_never_run_at_the_same_time() {
         let mut queue = Queue::new();
         put_ordered(&mut queue, 1, &["1a", "1b"]);
         let first = queue.take().unwrap();
