@@ -59,11 +59,12 @@
 //! # Slow work
 //!
 //! A handler that blocks delays all connections. Do blocking work (storage, name resolution,
-//! signatures) on a thread: [`Context::mailbox`](reactor::Context::mailbox) creates the channel
-//! back to the loop, and [`on_mail`](reactor::Service::on_mail) receives from it. A request can be
-//! deferred until the result is available ([`Decision::Defer`](reactor::Decision::Defer)), and
-//! reading from a client that sends too fast can be paused
-//! ([`Context::pause`](reactor::Context::pause)). Connections that a service opens itself
+//! signatures) on a thread: [`Workers`](reactor::Workers) are a bounded pool of threads, whose
+//! results [`on_mail`](reactor::Service::on_mail) receives; a thread of your own returns them by a
+//! [mailbox](reactor::Context::mailbox), or sends them itself by a [`Handle`](reactor::Handle). A
+//! request can be deferred until the result is available
+//! ([`Decision::Defer`](reactor::Decision::Defer)), and a [`Throttle`](reactor::Throttle) stops
+//! reading from a client with too much work outstanding. Connections that a service opens itself
 //! ([`Context::connect`](reactor::Context::connect)) run on the same loop.
 //!
 //! # What a connection costs

@@ -48,6 +48,7 @@ pub mod chain {}
 #[doc = include_str!("embedding.md")]
 ///
 /// [`CloseReason`]: crate::reactor::CloseReason
+/// [`ConnMap`]: crate::reactor::ConnMap
 /// [`Context`]: crate::reactor::Context
 /// [`Context::answer`]: crate::reactor::Context::answer
 /// [`Context::connect`]: crate::reactor::Context::connect
@@ -55,11 +56,17 @@ pub mod chain {}
 /// [`Context::pause`]: crate::reactor::Context::pause
 /// [`Context::publish`]: crate::reactor::Context::publish
 /// [`Context::schedule`]: crate::reactor::Context::schedule
+/// [`Context::schedule_every`]: crate::reactor::Context::schedule_every
+/// [`Context::wake`]: crate::reactor::Context::wake
 /// [`Decision::Defer`]: crate::reactor::Decision::Defer
+/// [`Handle`]: crate::reactor::Handle
+/// [`Reactor::next_service_id`]: crate::reactor::Reactor::next_service_id
 /// [`RouteSettings`]: crate::reactor::settings::RouteSettings
 /// [`SendOutcome`]: crate::reactor::SendOutcome
 /// [`Service`]: crate::reactor::Service
 /// [`Settings`]: crate::reactor::settings::Settings
+/// [`Throttle`]: crate::reactor::Throttle
+/// [`Workers`]: crate::reactor::Workers
 /// [`on_close`]: crate::reactor::Service::on_close
 /// [`on_mail`]: crate::reactor::Service::on_mail
 pub mod embedding {}
