@@ -105,6 +105,7 @@ pub struct WorkerLoad {
 ///         let bytes = message.as_bytes().to_vec();
 ///         let task = Task::new(conn, Job { conn, bytes, sum: 0 }).in_order();
 ///         if self.0.try_put(task).is_err() {
+///             log::debug!("{} checksums are waiting", self.0.load().queued);
 ///             let _ = cx.send(conn, "busy");
 ///         }
 ///     }

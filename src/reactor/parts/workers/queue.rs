@@ -43,6 +43,14 @@ impl<J, K> Task<J, K> {
 
     /// Runs the job after jobs of high priority. Of 33 jobs at least one is of low priority, if one
     /// waits. An ordered job never overtakes an earlier one of its key.
+    ///
+    /// ```
+    /// use weir::reactor::{ConnId, Task};
+    ///
+    /// fn export(conn: ConnId, table: String) -> Task<String, ConnId> {
+    ///     Task::new(conn, table).low_priority()
+    /// }
+    /// ```
     #[must_use]
     pub fn low_priority(mut self) -> Task<J, K> {
         self.priority = Priority::Low;

@@ -24,7 +24,7 @@ mod work;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -74,6 +74,8 @@ struct Running {
     forwarders: Option<Forwarders>,
     /// Counts what was taken from the threads.
     taken: usize,
+    /// The thread that produces or fetches blocks has ended, and this was reported.
+    is_lost: bool,
 }
 
 impl Running {
@@ -82,11 +84,26 @@ impl Running {
         (0..3).find_map(|_| {
             self.taken += 1;
             match self.taken % 3 {
-                0 => self.mail.try_recv().ok(),
+                0 => self.next_mail(),
                 1 => self.readers.take().map(answered),
                 _ => self.forwarders.as_mut()?.take().map(answered),
             }
         })
+    }
+
+    /// The next mail of the thread that produces or fetches blocks. If that has ended, the node is not
+    /// healthy any more: this is reported once.
+    fn next_mail(&mut self) -> Option<Post> {
+        match self.mail.try_recv() {
+            Ok(post) => Some(post),
+            Err(TryRecvError::Disconnected) if !self.is_lost => {
+                self.is_lost = true;
+                let reason = "the thread of the chain has ended";
+                log::error!("{reason}");
+                Some(Post::Standing(Standing::Failing(reason.to_owned())))
+            }
+            Err(_) => None,
+        }
     }
 }
 
@@ -293,7 +310,8 @@ impl Backend for Node {
         };
         let onward = forwarders.as_ref().map(Forwarders::queue);
         let readers = work::readers(cx, self.shared.clone(), onward);
-        self.running = Some(Running { mail, readers, orders, forwarders, taken: 0 });
+        self.running =
+            Some(Running { mail, readers, orders, forwarders, taken: 0, is_lost: false });
     }
 
     fn call(
@@ -354,5 +372,36 @@ impl Drop for Node {
         if self.leader.take().is_some_and(|thread| thread.join().is_err()) {
             log::error!("a thread of the node has panicked");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, process};
+
+    use super::*;
+    use crate::reactor::Reactor;
+    use crate::reactor::settings::Settings;
+
+    #[test]
+    fn a_node_whose_thread_has_ended_reports_it_once() {
+        let directory = env::temp_dir().join(format!("weir-node-{}", process::id()));
+        let store = Arc::new(Store::open(&directory, 1).unwrap());
+        let shared = Shared { store, pool: Arc::default() };
+        let mut reactor = Reactor::new(Settings::default()).unwrap();
+        let id = reactor.next_service_id();
+        let mut cx = reactor.context(id);
+        let (sender, mail) = cx.mailbox(1);
+        let readers = work::readers(&mut cx, shared, None);
+        let (orders, forwarders) = (None, None);
+        let mut running = Running { mail, readers, orders, forwarders, taken: 0, is_lost: false };
+        sender.try_send(Post::Leader(1)).unwrap();
+        assert!(matches!(running.next(), Some(Post::Leader(1))));
+        assert!(running.next().is_none());
+        drop(sender);
+        assert!(matches!(running.next(), Some(Post::Standing(Standing::Failing(_)))));
+        assert!(running.next().is_none());
+        drop(running);
+        fs::remove_dir_all(directory).unwrap();
     }
 }
