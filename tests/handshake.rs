@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 use weir::protocol::Message;
-use weir::protocol::handshake::Refusal;
+use weir::protocol::handshake::{Accept, Refusal};
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
 use weir::reactor::{ConnId, Context, Decision, Page, Reactor, Service, UpgradeRequest};
 use weir::services::{Echo, Rooms, rooms::RoomSettings};
@@ -348,7 +348,7 @@ fn path_parameters_are_percent_decoded() {
 
 #[test]
 fn a_deferred_request_is_accepted_with_the_frames_behind_it() {
-    let accept = Decision::Accept { protocol: None };
+    let accept = Decision::Accept(Accept::new());
     let (server, seen) = deferring(Settings::default(), Some(accept));
     let mut client = Client::tcp(server.address);
     let mut bytes = upgrade("/", "").into_bytes();

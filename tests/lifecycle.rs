@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-use weir::protocol::handshake::{ClientError, Refusal, Response};
+use weir::protocol::handshake::{Accept, ClientError, Refusal, Response};
 use weir::protocol::{CloseCode, Message, ProtocolError};
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, Context, Decision, Metrics, Service};
@@ -284,7 +284,7 @@ impl Service for Misnamed {
         _: ConnId,
         _: &weir::reactor::UpgradeRequest<'_>,
     ) -> Decision {
-        Decision::Accept { protocol: Some(0) }
+        Decision::Accept(Accept::new().protocol("two words"))
     }
 
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
@@ -321,7 +321,7 @@ impl Service for ClosesOnRequest {
     ) -> Decision {
         cx.close(conn, CloseCode::POLICY, "no");
         assert!(!self.panics, "on purpose");
-        Decision::Accept { protocol: request.protocol }
+        Decision::Accept(request.accept())
     }
 
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}

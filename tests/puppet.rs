@@ -61,7 +61,7 @@ impl Puppet {
         let (lend, lent) = channel();
         let puppet = Puppet {
             protocols: &[],
-            on_request: Box::new(|_, _, request| Decision::Accept { protocol: request.protocol }),
+            on_request: Box::new(|_, _, request| Decision::Accept(request.accept())),
             on_open: Box::new(|_, _| {}),
             on_message: Box::new(|_, _, _| {}),
             on_drain: Box::new(|_, _| {}),

@@ -47,6 +47,7 @@ pub mod chain {}
 
 #[doc = include_str!("embedding.md")]
 ///
+/// [`Accept`]: crate::protocol::handshake::Accept
 /// [`CloseReason`]: crate::reactor::CloseReason
 /// [`ConnMap`]: crate::reactor::ConnMap
 /// [`Context`]: crate::reactor::Context

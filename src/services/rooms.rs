@@ -195,7 +195,7 @@ impl Service for Rooms {
             history: history.and_then(|count| count.parse().ok()).unwrap_or(0),
         };
         self.members.insert(cx, conn, member);
-        Decision::Accept { protocol: request.protocol }
+        Decision::Accept(request.accept())
     }
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {

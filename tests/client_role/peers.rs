@@ -133,7 +133,7 @@ fn the_record_has_path_and_subprotocol() {
     far.on_request = Box::new(|_, _, request| {
         assert_eq!(request.http.query(), Some("q=1"));
         assert_eq!(request.http.header("Cookie"), Some("c=1"));
-        Decision::Accept { protocol: request.protocol }
+        Decision::Accept(request.accept())
     });
     let far_server = far.serve_plain();
     let (mut near, near_strings) = Puppet::new();

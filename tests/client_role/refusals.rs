@@ -4,9 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use weir::protocol::handshake::{
-    ClientError, ClientRequest, EMPTY_SLOTS, Request, write_switching_protocols,
-};
+use weir::protocol::handshake::{Accept, ClientError, ClientRequest, EMPTY_SLOTS, Request};
 use weir::protocol::{CloseCode, Decoder, Event, ProtocolError, Role, Spares};
 use weir::reactor::settings::{Rate, RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, Context, RouteId, SendOutcome};
@@ -70,7 +68,7 @@ fn answer(head: &[u8]) -> Vec<u8> {
     let request = Request::parse(head, &mut slots).unwrap();
     let accept = request.upgrade().unwrap().accept();
     let mut answer = Vec::new();
-    write_switching_protocols(&mut answer, &accept, None, &[]).unwrap();
+    Accept::new().write(&mut answer, &accept, "").unwrap();
     answer
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use weir::protocol::handshake::Response;
+use weir::protocol::handshake::{Accept, Response};
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{ConnMap, Decision};
 
@@ -68,7 +68,7 @@ fn a_value_may_be_stored_with_the_request() {
             map.remove(conn);
             return Decision::Respond(Response::text(403, ""));
         }
-        Decision::Accept { protocol: None }
+        Decision::Accept(Accept::new())
     });
     let server = puppet.serve_plain();
     let mut refused = Client::tcp(server.address);

@@ -1,5 +1,6 @@
 //! The library as an embedder uses it: contexts, handles, mail, timers, topics, workers.
 
+mod accept;
 mod conn_map;
 mod flow;
 mod handle;

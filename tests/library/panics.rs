@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
 use weir::protocol::Message;
+use weir::protocol::handshake::Accept;
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{
     CloseReason, ConnId, Context, MailReceiver, MailSender, More, Reactor, SendOutcome, Service,
@@ -33,7 +34,7 @@ fn a_panic_in_on_request_is_answered_500() {
     let (mut puppet, strings) = Puppet::new();
     puppet.on_request = Box::new(|_, _, request| match request.http.query() {
         Some(_) => panic(),
-        None => weir::reactor::Decision::Accept { protocol: None },
+        None => weir::reactor::Decision::Accept(Accept::new()),
     });
     let server = puppet.serve_plain();
     let mut client = Client::tcp(server.address);

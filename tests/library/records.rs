@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use weir::protocol::handshake::Accept;
 use weir::protocol::{CloseCode, SharedFrame};
 use weir::reactor::budget::{METADATA_BYTES_MAX, METADATA_ENTRIES_MAX};
 use weir::reactor::settings::{Heartbeat, RouteSettings, Settings};
@@ -126,7 +127,7 @@ fn metadata_is_kept_from_the_request_on_and_bounded() {
     let (mut puppet, strings) = Puppet::new();
     puppet.on_request = Box::new(|cx, id, request| {
         cx.set_metadata(id, "user", request.http.query_value("user").as_deref().unwrap()).unwrap();
-        Decision::Accept { protocol: None }
+        Decision::Accept(Accept::new())
     });
     let server = puppet.serve_plain();
     let (_client, id) = strings.client(&server, "/?user=ann");
@@ -177,7 +178,7 @@ fn a_stale_id_finds_nothing_and_changes_nothing() {
         assert_eq!((published.sent, published.refused, published.skipped), (0, 0, 1));
         cx.close(stale, CloseCode::NORMAL, "");
         cx.pause(stale);
-        cx.answer(stale, Decision::Accept { protocol: None });
+        cx.answer(stale, Decision::Accept(Accept::new()));
         assert_eq!(cx.queued_bytes(stale), 0);
         assert_eq!(cx.subscribe(stale, "t"), Err(JoinError::NotOpen));
         assert_eq!(cx.unsubscribe(stale, "t"), Left::NotMember);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir::protocol::handshake::Response;
+use weir::protocol::handshake::{Accept, Response};
 use weir::protocol::{CloseCode, Piece};
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, Decision};
@@ -11,7 +11,7 @@ use weir::reactor::{CloseReason, ConnId, Decision};
 use crate::puppet::{Puppet, Report, Strings};
 use crate::support::{Client, DEADLINE, Server, TEXT, frame, upgrade};
 
-const ACCEPT: Decision = Decision::Accept { protocol: None };
+const ACCEPT: Decision = Decision::Accept(Accept::new());
 
 fn teapot() -> Decision {
     Decision::Respond(Response::text(418, "no coffee").header("X-Pot", "short").unwrap())
@@ -183,25 +183,6 @@ fn a_request_can_be_dropped_without_an_answer() {
         // Accepted and deferred connections are reported as closed.
         assert_eq!(strings.rest().len(), usize::from(is_known));
     }
-}
-
-#[test]
-fn an_unknown_subprotocol_is_not_selected() {
-    let (mut puppet, strings) = Puppet::new();
-    puppet.protocols = &["a"];
-    puppet.on_request = Box::new(|_, _, request| {
-        assert_eq!(request.protocol, Some(0));
-        Decision::Accept { protocol: Some(7) }
-    });
-    let server = puppet.serve_plain();
-    let mut client = Client::tcp(server.address);
-    let head = client.request(&upgrade("/", "Sec-WebSocket-Protocol: a\r\n"));
-    assert!(
-        head.starts_with("HTTP/1.1 101 ") && !head.contains("Sec-WebSocket-Protocol"),
-        "{head}"
-    );
-    let id = strings.opened();
-    assert!(strings.run(move |cx| cx.record(id).unwrap().protocol.is_none()));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustls::HandshakeKind;
 use weir::protocol::Message;
+use weir::protocol::handshake::Accept;
 use weir::reactor::settings::{
     ClientCertificates, RouteSettings, Settings, TlsSettings, TlsVersion,
 };
@@ -93,7 +94,7 @@ impl Service for Asking {
         request: &UpgradeRequest<'_>,
     ) -> Decision {
         self.0.send(request.tls.cloned()).unwrap();
-        Decision::Accept { protocol: None }
+        Decision::Accept(Accept::new())
     }
 
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}

@@ -159,7 +159,7 @@ impl fmt::Debug for ClientRequest {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{EMPTY_SLOTS, Request, write_switching_protocols};
+    use super::super::{Accept, EMPTY_SLOTS, Request};
     use super::*;
     #[cfg(feature = "deflate")]
     use crate::protocol::deflate::Terms;
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(offered, ["chat", "superchat"]);
 
         let mut answer = Vec::new();
-        write_switching_protocols(&mut answer, &upgrade.accept(), Some("superchat"), &[]).unwrap();
+        Accept::new().protocol("superchat").write(&mut answer, &upgrade.accept(), "").unwrap();
         let settled = expected.check(&answer).unwrap();
         assert_eq!((settled.protocol, settled.deflate), (Some(1), None));
     }
@@ -208,9 +208,8 @@ mod tests {
             let mut slots = EMPTY_SLOTS;
             let upgrade = Request::parse(&sent, &mut slots).unwrap().upgrade().unwrap();
             let agreed = upgrade.deflate(Terms { takeover: true, window_bits: 10 }).unwrap();
-            let extra = [("Sec-WebSocket-Extensions", &*agreed.to_string())];
             let mut answer = Vec::new();
-            write_switching_protocols(&mut answer, &upgrade.accept(), None, &extra).unwrap();
+            Accept::new().write(&mut answer, &upgrade.accept(), &agreed.to_string()).unwrap();
             let settled = expected.check(&answer).unwrap().deflate.unwrap();
             assert_eq!((settled.server, settled.client), (agreed.server, agreed.client));
             assert_eq!(settled.server.takeover, takeover);

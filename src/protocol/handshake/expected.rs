@@ -146,6 +146,11 @@ impl Expected {
         }
     }
 
+    /// The subprotocol that was offered at this index.
+    pub fn offered(&self, index: usize) -> Option<&str> {
+        self.protocols.split(SEPARATOR).nth(index).filter(|name| !name.is_empty())
+    }
+
     fn position(&self, name: &[u8]) -> Option<usize> {
         let mut offered = self.protocols.split(SEPARATOR);
         offered.position(|offered| !name.is_empty() && offered.as_bytes() == name)

@@ -20,6 +20,10 @@ pub enum FieldError {
     Path,
     /// A subprotocol must be a token and be offered once (RFC 6455, 4.1, item 10).
     Protocol,
+    /// The accepted subprotocol is not one that the client offered (RFC 6455, 4.2.2).
+    NotOffered,
+    /// The headers of a service, or its subprotocol, exceed their limit in bytes.
+    TooLong,
 }
 
 impl fmt::Display for FieldError {
@@ -31,6 +35,8 @@ impl fmt::Display for FieldError {
             FieldError::Host => "invalid host",
             FieldError::Path => "invalid path",
             FieldError::Protocol => "subprotocol is not a token, or is offered twice",
+            FieldError::NotOffered => "subprotocol was not offered by the client",
+            FieldError::TooLong => "headers or subprotocol exceed their limit in bytes",
         })
     }
 }

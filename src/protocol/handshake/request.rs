@@ -17,6 +17,8 @@ use crate::protocol::http::body::Framing;
 const SINGLE: [&str; 5] =
     ["Host", "Origin", "Content-Length", "Sec-WebSocket-Key", "Sec-WebSocket-Version"];
 
+pub(super) const PROTOCOLS: &str = "Sec-WebSocket-Protocol";
+
 /// A request with valid syntax.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
@@ -151,6 +153,15 @@ impl<'a> Request<'a> {
     /// case-insensitively.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.fields.has_token(name, token)
+    }
+
+    /// The subprotocols that the client offers, in its order. In an upgrade request that is valid,
+    /// all are tokens.
+    pub fn protocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.headers(PROTOCOLS)
+            .flat_map(|value| value.split(','))
+            .map(str::trim_ascii)
+            .filter(|name| !name.is_empty())
     }
 
     /// Whether the client wants to keep the connection open after the response (RFC 9112, 9.3).

@@ -1,27 +1,17 @@
-//! Writes the server's responses: the 101 that opens a WebSocket, and all other HTTP responses.
+//! Writes the server's HTTP responses, except for the 101 that [accepts](super::Accept) an upgrade.
 //!
 //! No bytes from a client are written except for the digest of its key. Headers from a service are
 //! validated when they are set.
 
 use std::borrow::Cow;
 
-use super::field::{FieldError, append, is_token};
+use super::field::{FieldError, append};
 use super::refusal::Refusal;
 use crate::protocol::piece::Piece;
 
 /// Headers that [`Response::write`] writes itself.
 const RESPONSE_OWN: [&str; 5] =
     ["Content-Type", "Content-Length", "Connection", "Date", "Transfer-Encoding"];
-
-/// Headers that [`write_switching_protocols`] writes itself, or that a 101 must not have.
-const SWITCHING_OWN: [&str; 6] = [
-    "Upgrade",
-    "Connection",
-    "Sec-WebSocket-Accept",
-    "Sec-WebSocket-Protocol",
-    "Content-Length",
-    "Transfer-Encoding",
-];
 
 /// What happens to the connection after a response (RFC 9110, 7.6.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,52 +197,6 @@ impl From<Refusal> for Response {
     }
 }
 
-/// Appends the 101 that opens the WebSocket (RFC 6455, 4.2.2); frames follow it. `protocol` is one
-/// of the server's own names; `extra` may contain `Sec-WebSocket-Extensions`. An extra header with
-/// an empty value is left out: an empty list of extensions breaks some browsers.
-///
-/// # Errors
-///
-/// `protocol` is not a token, or a header in `extra` is malformed or reserved. `out` is then
-/// unchanged.
-pub fn write_switching_protocols(
-    out: &mut Vec<u8>,
-    accept: &[u8; 28],
-    protocol: Option<&str>,
-    extra: &[(&str, &str)],
-) -> Result<(), FieldError> {
-    let start = out.len();
-    out.extend_from_slice(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
-    );
-    out.extend_from_slice(accept);
-    out.extend_from_slice(b"\r\n");
-    let written = append_negotiated(out, protocol, extra);
-    if written.is_err() {
-        out.truncate(start);
-        return written;
-    }
-    out.extend_from_slice(b"\r\n");
-    written
-}
-
-fn append_negotiated(
-    out: &mut Vec<u8>,
-    protocol: Option<&str>,
-    extra: &[(&str, &str)],
-) -> Result<(), FieldError> {
-    if let Some(protocol) = protocol {
-        if !is_token(protocol.as_bytes()) {
-            return Err(FieldError::Protocol);
-        }
-        append(out, "Sec-WebSocket-Protocol", protocol, &[])?;
-    }
-    extra
-        .iter()
-        .filter(|(_, value)| !value.is_empty())
-        .try_for_each(|(name, value)| append(out, name, value, &SWITCHING_OWN))
-}
-
 /// The reason phrase (RFC 9110, 15); empty for statuses that are not listed. The crate `http` would
 /// bring three crates for this table.
 const fn phrase(status: u16) -> &'static str {
@@ -287,8 +231,6 @@ const fn phrase(status: u16) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ACCEPT: &[u8; 28] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
     fn written(response: &Response, connection: ConnectionOption, head_only: bool) -> String {
         let mut out = Vec::new();
@@ -353,30 +295,5 @@ mod tests {
             let connection = response.connection(ConnectionOption::KeepAlive);
             assert_eq!(connection, ConnectionOption::Close);
         }
-    }
-
-    #[test]
-    fn switching_protocols_equals_the_example_of_the_rfc() {
-        let mut out = Vec::new();
-        let extra = [("Sec-WebSocket-Extensions", "")];
-        write_switching_protocols(&mut out, ACCEPT, Some("chat"), &extra).unwrap();
-        let expected = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n";
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
-    }
-
-    #[test]
-    fn switching_protocols_is_written_whole_or_not_at_all() {
-        let mut out = b"before".to_vec();
-        let mut fails = |protocol, extra: &[_]| {
-            let error = write_switching_protocols(&mut out, ACCEPT, protocol, extra).err();
-            assert_eq!(out, b"before");
-            error
-        };
-        assert_eq!(fails(Some("a\r\nb"), &[]), Some(FieldError::Protocol));
-        let extra = [("A", "b"), ("Set-Cookie", "a\nb")];
-        assert_eq!(fails(None, &extra), Some(FieldError::Value));
-        let extra = [("connection", "close")];
-        assert_eq!(fails(None, &extra), Some(FieldError::Reserved));
     }
 }

@@ -12,7 +12,7 @@ use super::extension::ExtensionList;
 use super::field::is_token;
 use super::key::{VERSION, accept_key};
 use super::refusal::Refusal;
-use super::request::Request;
+use super::request::{PROTOCOLS, Request};
 #[cfg(feature = "deflate")]
 use crate::protocol::deflate::agreement::Agreement;
 #[cfg(feature = "deflate")]
@@ -26,7 +26,6 @@ const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
-const PROTOCOLS: &str = "Sec-WebSocket-Protocol";
 
 /// A valid request to open a WebSocket.
 #[derive(Debug, Clone, Copy)]
@@ -98,11 +97,7 @@ impl<'a> Upgrade<'a> {
 
     /// The subprotocols that the client offers, in its order; all are valid tokens.
     pub fn protocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.request
-            .headers(PROTOCOLS)
-            .flat_map(|value| value.split(','))
-            .map(str::trim_ascii)
-            .filter(|name| !name.is_empty())
+        self.request.protocols()
     }
 
     /// The index of the first of `supported`, in the server's order of preference, that the client

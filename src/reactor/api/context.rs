@@ -13,11 +13,12 @@ use super::close_reason::CloseReason;
 use super::id::{ConnId, RouteId, ServiceId};
 use super::outcome::{Decision, SendOutcome};
 use super::publish::{Payload, PublishOptions, Published, Target};
-use super::record::{Metadata, MetadataFull, Record};
+use super::record::{MetadataFull, Record};
 use super::settings::Settings;
 use super::time::Time;
 use crate::protocol::handshake::ClientRequest;
 use crate::protocol::{CloseCode, Masked, Message, Piece, SharedFrame};
+use crate::reactor::conn::connection::Labels;
 use crate::reactor::conn::pause::PauseOwner;
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Occupancy;
@@ -229,8 +230,7 @@ impl<'a> Context<'a> {
         let Some(conn) = self.core.conns.get_mut(conn) else {
             return Ok(());
         };
-        let metadata = &mut conn.cold().metadata;
-        metadata.get_or_insert_default().set(key, value)
+        conn.cold().labels.get_or_insert_default().metadata.set(key, value)
     }
 
     /// Removes a metadata entry.
@@ -238,10 +238,10 @@ impl<'a> Context<'a> {
         let conn = self.core.conns.get_mut(conn);
         let cold = conn.and_then(|conn| conn.cold.as_mut());
         if let Some(cold) = cold {
-            if let Some(metadata) = &mut cold.metadata {
-                metadata.remove(key);
+            if let Some(labels) = &mut cold.labels {
+                labels.metadata.remove(key);
             }
-            cold.metadata.take_if(|metadata| **metadata == *Metadata::EMPTY);
+            cold.labels.take_if(|labels| **labels == Labels::default());
         }
     }
 

@@ -4,17 +4,14 @@
 //! Plain values. [`upgrade`](crate::reactor::effects::upgrade) carries out decisions,
 //! [`send`](crate::reactor::effects::send) produces outcomes.
 
-use crate::protocol::handshake::{Refusal, Response};
+use crate::protocol::handshake::{Accept, Refusal, Response};
 
 /// The decision on a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Upgrade, with this subprotocol: an index into
-    /// [`Service::protocols`](crate::reactor::Service::protocols).
-    Accept {
-        /// The index; `None` for no subprotocol.
-        protocol: Option<usize>,
-    },
+    /// Upgrade. A subprotocol that the client did not offer is not sent: the client gets 500, and the
+    /// error is logged.
+    Accept(Accept),
     /// Send an HTTP response. After an upgrade request the connection is closed.
     Respond(Response),
     /// Refuse: the refusal is sent, counted and logged by its reason. The connection is closed.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::tls_info::TlsInfo;
-use crate::protocol::handshake;
+use crate::protocol::handshake::{self, Accept};
 
 /// An upgrade request, for a service.
 #[derive(Debug, Clone, Copy)]
@@ -16,13 +16,22 @@ pub struct UpgradeRequest<'a> {
     pub http: &'a handshake::Request<'a>,
     /// The values of the route's parameters.
     pub params: &'a Params,
-    /// The subprotocol that client and service have in common and the service prefers: an index
-    /// into [`Service::protocols`](crate::reactor::Service::protocols).
-    pub protocol: Option<usize>,
+    /// The subprotocol that client and service have in common and the service prefers, of those in
+    /// [`Service::protocols`](crate::reactor::Service::protocols).
+    pub protocol: Option<&'a str>,
     /// The client's address.
     pub peer: SocketAddr,
     /// The TLS session, with the client's certificate if it sent one; `None` without TLS.
     pub tls: Option<&'a TlsInfo>,
+}
+
+impl UpgradeRequest<'_> {
+    /// The response that accepts the request, with the common [`protocol`](UpgradeRequest::protocol)
+    /// if there is one. To choose another subprotocol among those that the client
+    /// [offers](handshake::Request::protocols), use [`Accept::protocol`].
+    pub fn accept(&self) -> Accept {
+        self.protocol.map_or_else(Accept::new, |name| Accept::new().protocol(name))
+    }
 }
 
 /// An HTTP request without upgrade, for a service.

@@ -39,7 +39,7 @@ pub trait Service {
         request: &UpgradeRequest<'_>,
     ) -> Decision {
         let _ = (cx, conn);
-        Decision::Accept { protocol: request.protocol }
+        Decision::Accept(request.accept())
     }
 
     /// The methods of HTTP requests without upgrade that the service answers on its routes.

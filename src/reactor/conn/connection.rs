@@ -36,12 +36,20 @@ use crate::reactor::parts::topics::Memberships;
 pub(crate) struct ColdState {
     pub(crate) handshake: Option<Box<Handshake>>,
     pub(crate) unread: Option<Unread>,
-    pub(crate) metadata: Option<Box<Metadata>>,
+    pub(crate) labels: Option<Box<Labels>>,
     /// The TLS session, for the whole life of a TLS connection.
     pub(crate) session: Option<SessionBox>,
     pub(crate) windows: Option<WindowsBox>,
     /// A compressed message of which some fragments were received.
     pub(crate) unfinished: Option<Unfinished>,
+}
+
+/// What its service has set about a connection.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Labels {
+    pub(crate) metadata: Metadata,
+    /// The agreed subprotocol, if the service does not list it.
+    pub(crate) protocol: Option<Box<str>>,
 }
 
 /// Route, service and path of a connection.
@@ -77,7 +85,7 @@ pub(crate) struct Connection {
     pub(crate) route: RouteId,
     pub(crate) service: ServiceId,
     /// The agreed subprotocol, counted from 1 in the service's list, so that an `Option` takes one
-    /// byte.
+    /// byte. One that is not in the list is in [`Labels`].
     pub(crate) protocol: Option<NonZeroU8>,
     /// The batch that it is a member of. Invariant: it is open then, its outbox is empty, and it is
     /// in the flush queue.
@@ -273,7 +281,7 @@ impl Connection {
         let idle = |cold: &mut Box<ColdState>| {
             cold.handshake.is_none()
                 && cold.unread.is_none()
-                && cold.metadata.is_none()
+                && cold.labels.is_none()
                 && cold.session.is_none()
                 && cold.windows.is_none()
                 && cold.unfinished.is_none()

@@ -54,7 +54,9 @@ impl Handshake {
     }
 
     pub(crate) fn held_bytes(&self) -> usize {
-        self.head.capacity() + self.body.as_ref().map_or(0, PartialBody::held_bytes)
+        self.head.capacity()
+            + self.body.as_ref().map_or(0, PartialBody::held_bytes)
+            + self.deferred.as_ref().map_or(0, Deferred::held_bytes)
     }
 
     /// Whether the client waits for a response or will: only a client that got one may be silent.
@@ -69,12 +71,25 @@ impl Handshake {
 }
 
 /// A valid upgrade request that waits for its service's decision.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Deferred {
     /// The value of `Sec-WebSocket-Accept`.
-    pub(crate) accept: [u8; 28],
+    pub(crate) digest: [u8; 28],
+    /// The offered subprotocols; not allocated if there are none.
+    pub(crate) offered: Vec<Box<str>>,
     /// The agreement on permessage-deflate, if it was offered.
     pub(crate) deflate: Option<Agreement>,
+}
+
+impl Deferred {
+    /// Whether the client offered this subprotocol.
+    pub(crate) fn offers(&self, name: &str) -> bool {
+        self.offered.iter().any(|offered| **offered == *name)
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.offered.iter().map(|name| name.len()).sum()
+    }
 }
 
 /// The received part of a request body.
@@ -122,6 +137,4 @@ pub(crate) struct Awaited {
     /// The request bytes, until they are queued.
     pub(crate) request: Vec<u8>,
     pub(crate) expected: Expected,
-    /// For each offered subprotocol, its index in the service's list.
-    pub(crate) protocols: Vec<Option<u8>>,
 }

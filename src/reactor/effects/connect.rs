@@ -48,17 +48,8 @@ impl Core {
         let mut bytes = Vec::new();
         let (request, windows) = self.offer(request);
         let expected = request.write(self.masks.nonce(), &mut bytes);
-        let names = self.router.protocols(service);
-        let index = |offered: &str| names.iter().position(|name| **name == *offered);
         let mut handshake = Handshake::new(self.now);
-        handshake.awaited = Some(Awaited {
-            request: bytes,
-            expected,
-            protocols: request
-                .protocols()
-                .map(|offered| index(offered).and_then(|index| u8::try_from(index).ok()))
-                .collect(),
-        });
+        handshake.awaited = Some(Awaited { request: bytes, expected });
         let place = Place { route, service, path: request.path().into() };
         let decoder = Decoder::new(Role::Client);
         let phase = Phase::Connecting;
@@ -125,8 +116,8 @@ impl Reactor {
                 if let Some(agreed) = deflate {
                     self.core.begin_deflate(id, &agreed);
                 }
-                let protocol = protocol.and_then(|offer| awaited.protocols.get(offer).copied());
-                self.open(id, protocol.flatten());
+                let protocol = protocol.and_then(|index| awaited.expected.offered(index));
+                self.open(id, protocol);
             }
             Err(error) => self.core.drop_connection(id, CloseReason::UpgradeFailed(error)),
         }

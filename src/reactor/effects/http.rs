@@ -191,7 +191,7 @@ impl Core {
             Decision::Respond(response) => self.respond(id, pending, response),
             Decision::Refuse(refusal) => self.refuse(id, refusal, pending.head_only),
             // Without an upgrade there is nothing to accept.
-            Decision::Accept { .. } | Decision::Defer => {
+            Decision::Accept(_) | Decision::Defer => {
                 self.refuse(id, Refusal::Internal, pending.head_only);
             }
         }

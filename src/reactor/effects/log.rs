@@ -13,7 +13,7 @@ use log::kv::{ToValue, Value};
 use log::{Level, debug, info, log, log_enabled, warn};
 
 use crate::protocol::CloseCode;
-use crate::protocol::handshake::{Refusal, Request, Response};
+use crate::protocol::handshake::{FieldError, Refusal, Request, Response};
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
 use crate::reactor::conn::connection::Connection;
@@ -99,6 +99,21 @@ impl Core {
         const REASON: Reason = "service";
         if self.may_log(Level::Info, "refused", REASON) {
             self.log_refusal(id, response.status(), REASON, &"by its service");
+        }
+    }
+
+    /// Logs that the 101 that a service wants cannot be sent.
+    pub(crate) fn log_accept_failed(&mut self, id: ConnId, error: FieldError) {
+        const REASON: Reason = "accept";
+        if self.may_log(Level::Warn, "upgrade", REASON)
+            && let Some(conn) = self.conns.get(id)
+        {
+            let service = self.service_name(conn.service);
+            warn!(
+                conn:% = id, peer:% = peer(conn), path = path(conn), service = service,
+                reason = REASON;
+                "the service's 101 cannot be sent: {error}"
+            );
         }
     }
 

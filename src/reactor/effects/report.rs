@@ -13,19 +13,20 @@ impl Core {
     pub(crate) fn record(&self, id: ConnId) -> Option<Record<'_>> {
         let conn = self.conns.get(id)?;
         let protocols = self.router.protocols(conn.service);
-        let cold = conn.cold.as_deref();
+        let labels = conn.cold.as_deref().and_then(|cold| cold.labels.as_deref());
+        let listed = conn.protocol().map(|index| &*protocols[index]);
         Some(Record {
             id,
             peer: SocketAddr::from(conn.peer),
             path: &conn.path,
-            protocol: conn.protocol().map(|index| &*protocols[index]),
+            protocol: listed.or(labels.and_then(|labels| labels.protocol.as_deref())),
             is_open: conn.is_open(),
             opened: conn.opened,
             last_heard: conn.last_heard,
             traffic: self.outboxes.batches.traffic(conn),
             queued_bytes: self.outboxes.queued_bytes(conn),
             round_trip: conn.heartbeat.round_trips.mean(),
-            metadata: cold.and_then(|cold| cold.metadata.as_deref()).unwrap_or(Metadata::EMPTY),
+            metadata: labels.map_or(Metadata::EMPTY, |labels| &labels.metadata),
         })
     }
 

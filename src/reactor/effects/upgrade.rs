@@ -8,8 +8,7 @@
 use std::num::NonZeroU8;
 
 use crate::protocol::handshake::{
-    self, ConnectionOption, EMPTY_SLOTS, HeadScan, Refusal, Response, Upgrade,
-    write_switching_protocols,
+    self, Accept, ConnectionOption, EMPTY_SLOTS, FieldError, HeadScan, Refusal, Response, Upgrade,
 };
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::HEAD_WORK;
@@ -25,10 +24,10 @@ use crate::reactor::parts::destination::Destination;
 use crate::reactor::parts::origin;
 
 /// A request with its route.
-struct Routed {
+struct Routed<'a> {
     route: RouteId,
     params: Params,
-    protocol: Option<usize>,
+    protocol: Option<&'a str>,
 }
 
 impl Reactor {
@@ -155,7 +154,9 @@ impl Reactor {
                 conn.set_registration(Registration::Announced);
             }
             if let Some(handshake) = conn.handshake() {
-                handshake.deferred = Some(Deferred { accept: upgrade.accept(), deflate });
+                let offered = upgrade.protocols().map(Box::from).collect();
+                let digest = upgrade.accept();
+                handshake.deferred = Some(Deferred { digest, offered, deflate });
             }
         }
         if decision == Decision::Defer {
@@ -180,35 +181,37 @@ impl Reactor {
         if let Some(pending) = handshake.pending_http.take() {
             return self.core.answer_late(id, pending, decision);
         }
-        let Some(deferred) = handshake.deferred else {
+        let Some(deferred) = handshake.deferred.take() else {
             return;
         };
+        // Releases the charge for the offered subprotocols.
+        self.core.account_input(id);
         match decision {
+            // Neither `take_upgrade` nor `answer` passes it on.
             Decision::Defer => {}
             Decision::Respond(response) => self.core.respond_and_close(id, &response),
             Decision::Refuse(refusal) => self.core.refuse(id, refusal, false),
-            Decision::Accept { protocol } => self.accept_upgrade(id, deferred, protocol),
+            Decision::Accept(accept) => self.accept_upgrade(id, &deferred, &accept),
         }
     }
 
     /// Sends the 101: from now on the connection is a WebSocket.
-    fn accept_upgrade(&mut self, id: ConnId, deferred: Deferred, protocol: Option<usize>) {
+    fn accept_upgrade(&mut self, id: ConnId, deferred: &Deferred, accept: &Accept) {
         let deflate = deferred.deflate.map(|agreed| {
             let fits = self.core.has_window_room(agreed.window_bytes_max());
             if fits { agreed } else { agreed.without_takeover() }
         });
-        let Some(conn) = self.core.conns.get_mut(id) else {
-            return;
-        };
-        let names = self.core.router.protocols(conn.service);
-        let name = protocol.and_then(|index| names.get(index)).map(|name| &**name);
         let extensions = deflate.map_or(String::new(), |agreed| agreed.to_string());
-        let extra = [("Sec-WebSocket-Extensions", &*extensions)];
+        let protocol = accept.agreed_protocol();
         let mut head = Vec::new();
-        if write_switching_protocols(&mut head, &deferred.accept, name, &extra).is_err() {
+        let written = match protocol {
+            Some(name) if !deferred.offers(name) => Err(FieldError::NotOffered),
+            _ => accept.write(&mut head, &deferred.digest, &extensions),
+        };
+        if let Err(error) = written {
+            self.core.log_accept_failed(id, error);
             return self.core.refuse(id, Refusal::Internal, false);
         }
-        let protocol = name.and(protocol).and_then(|index| u8::try_from(index).ok());
         self.core.queue_head(id, head);
         if let Some(agreed) = deflate {
             self.core.begin_deflate(id, &agreed);
@@ -217,13 +220,15 @@ impl Reactor {
     }
 
     /// Completes the handshake, in either role.
-    pub(crate) fn open(&mut self, id: ConnId, protocol: Option<u8>) {
+    pub(crate) fn open(&mut self, id: ConnId, protocol: Option<&str>) {
         let now = self.core.now;
+        if let Some(name) = protocol {
+            self.core.set_protocol(id, name);
+        }
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
         };
         conn.phase = Phase::Open;
-        conn.protocol = protocol.and_then(|index| NonZeroU8::new(index.wrapping_add(1)));
         conn.last_heard = now;
         conn.last_data = now;
         let handshake = conn.cold().handshake.take();
@@ -242,7 +247,7 @@ impl Reactor {
 
 impl Core {
     /// The route and subprotocol of a valid upgrade request.
-    fn route(&self, to: Destination<'_>, upgrade: &Upgrade<'_>) -> Result<Routed, Refusal> {
+    fn route<'a>(&self, to: Destination<'_>, upgrade: &Upgrade<'a>) -> Result<Routed<'a>, Refusal> {
         let mut refusal = Refusal::NotFound;
         let mut without_protocol = None;
         for (route, params) in self.router.find(to) {
@@ -253,7 +258,8 @@ impl Core {
             }
             let names = self.router.protocols(self.router.service(route));
             let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-            let protocol = upgrade.choose(&names);
+            let chosen = upgrade.choose(&names).map(|index| names[index]);
+            let protocol = chosen.and_then(|name| upgrade.protocols().find(|it| *it == name));
             let routed = Routed { route, params, protocol };
             if protocol.is_some() {
                 return Ok(routed);
@@ -265,6 +271,19 @@ impl Core {
             }
         }
         without_protocol.ok_or(refusal)
+    }
+
+    /// Stores the agreed subprotocol: as an index if the service lists it, else by its name.
+    fn set_protocol(&mut self, id: ConnId, name: &str) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let listed = self.router.protocols(conn.service).iter();
+        let index = listed.zip(1..).find(|(other, _)| ***other == *name).map(|(_, index)| index);
+        match index.and_then(NonZeroU8::new) {
+            Some(index) => conn.protocol = Some(index),
+            None => conn.cold().labels.get_or_insert_default().protocol = Some(name.into()),
+        }
     }
 
     /// Returns admission's refusal, if there is one, and checks whether the key is new.

@@ -165,7 +165,7 @@ impl<B: Backend> Service for Rpc<B> {
         if self.counts.connections_now.get() >= self.settings.connections_max as u64 {
             return Decision::Refuse(Refusal::RouteFull);
         }
-        Decision::Accept { protocol: request.protocol }
+        Decision::Accept(request.accept())
     }
 
     fn on_http(

@@ -1,8 +1,8 @@
 //! The opening handshake of both roles, compared with a naive parser.
 
 use weir::protocol::handshake::{
-    ClientRequest, ConnectionOption, EMPTY_SLOTS, Expected, HeadScan, Refusal, Request, Response,
-    Upgrade, write_switching_protocols,
+    Accept, ClientRequest, ConnectionOption, EMPTY_SLOTS, Expected, HeadScan, Refusal, Request,
+    Response, Upgrade,
 };
 
 use crate::bytes::{Bytes, pieces};
@@ -135,7 +135,8 @@ fn check_upgrade(upgrade: &Upgrade<'_>, fields: &[(String, String)]) {
     assert_eq!(chosen, PROTOCOLS.into_iter().find(|name| offered.contains(name)));
 
     let mut answer = Vec::new();
-    write_switching_protocols(&mut answer, &upgrade.accept(), chosen, &[]).unwrap();
+    let accept = chosen.map_or_else(Accept::new, |name| Accept::new().protocol(name));
+    accept.write(&mut answer, &upgrade.accept(), "").unwrap();
     let lines = naive_lines(&answer).unwrap();
     assert_eq!(lines.len(), 4 + usize::from(chosen.is_some()));
 
@@ -168,8 +169,10 @@ fn check_echo(request: &Request<'_>) {
             assert_eq!(naive_lines(&answer).unwrap().len(), 5);
         }
         answer.clear();
-        let extra = [("X-Echo", sent)];
-        match write_switching_protocols(&mut answer, &[b'a'; 28], Some(sent), &extra) {
+        let Ok(accept) = Accept::new().protocol(sent).header("X-Echo", sent) else {
+            continue;
+        };
+        match accept.write(&mut answer, &[b'a'; 28], "") {
             Ok(()) => assert_eq!(naive_lines(&answer).unwrap().len(), 6),
             Err(_) => assert!(answer.is_empty()),
         }

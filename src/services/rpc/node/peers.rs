@@ -315,7 +315,7 @@ impl Service for Peers {
         if self.inbound() >= INBOUND_PEERS_MAX {
             return Decision::Respond(Response::text(503, "too many peers"));
         }
-        Decision::Accept { protocol: request.protocol }
+        Decision::Accept(request.accept())
     }
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {

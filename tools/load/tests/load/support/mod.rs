@@ -194,8 +194,9 @@ impl Service for Demanding {
         request: &UpgradeRequest<'_>,
     ) -> Decision {
         let has = |name, value| request.http.header(name) == Some(value);
-        if has("X-Sugar", "two") && has("Origin", "http://here") && request.protocol == Some(0) {
-            Decision::Accept { protocol: Some(0) }
+        if has("X-Sugar", "two") && has("Origin", "http://here") && request.protocol == Some("tea")
+        {
+            Decision::Accept(request.accept())
         } else {
             Decision::Respond(Response::text(400, "not like that\n"))
         }
