@@ -3,10 +3,9 @@
 //! A connection without other output becomes a *member* of its topic's batch. Its outbox stays
 //! empty, and the flush writes the batch's bytes. The second message and each later one therefore
 //! cost the same for one member as for thousands. Before anything else touches such a connection,
-//! the batch's bytes are copied into its outbox ([`settle`](super::outboxes::Outboxes::settle)),
-//! and it becomes an *individual member* of the topic, as members are that cannot join: each
-//! message is queued for it individually. Batches own frames and counts; they write nothing and
-//! check no limits.
+//! [`settle`](super::outboxes::Outboxes::settle) copies the batch's bytes into its outbox. It then
+//! is an *individual member* of the topic, like members that cannot join: each message is queued
+//! for it individually. Batches own frames and counts; they write nothing and check no limits.
 //!
 //! Members are charged as if each had a copy. A member gets that copy if its peer does not accept
 //! all bytes at once, so the charge never falls below the memory in use, even when a thousand peers

@@ -5,9 +5,9 @@
 //!
 //! Insert and cancel touch one entry and its neighbours, however many timers there are; a heap
 //! would cost `log n` and keep cancelled entries. Messages cost no timer work, because owners
-//! re-arm lazily: a connection keeps one timer (32 bytes with its id), lets it fire although its
-//! deadline has moved on, and then inserts the deadline that follows from its state. Only a
-//! deadline that moves closer cancels the timer. Next: `schedule.rs` owns the wheel.
+//! re-arm lazily: a connection keeps one timer (32 bytes with its id) and lets it fire although its
+//! deadline has moved on. Then it inserts the deadline that follows from its state. Only a deadline
+//! that moves closer cancels the timer. Next: `schedule.rs` owns the wheel.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
