@@ -51,8 +51,9 @@ pub const LARGE_BYTES: usize = 64 * 1024;
 /// Larger messages are sent uncompressed: compressing one cannot be interrupted, and takes some
 /// 7 ms for each MiB.
 pub const DEFLATED_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Slots of the connection table, and timers, allocated at the start: growing copies the table in the
-/// middle of a turn and leaves the old one behind. Memory that no connection has used is not resident.
+/// Slots of the connection table, and timers, allocated at the start: growing copies the table in
+/// the middle of a turn and leaves the old one behind. Memory that no connection has used is not
+/// resident.
 pub const TABLE_SLOTS_RESERVED_MAX: usize = 16 * 1024;
 /// Bytes written to one connection per turn.
 pub const WRITE_BYTES: usize = 256 * 1024;

@@ -24,36 +24,37 @@ pub enum Decision {
 /// The outcome of a send, and what the sender should do.
 ///
 /// [`Queued`](SendOutcome::Queued) and [`Congested`](SendOutcome::Congested) mean that the message
-/// will be written in its order; [`is_queued`](SendOutcome::is_queued) combines them. After any other
-/// outcome the message is not sent, and weir keeps no copy. The enum is exhaustive on purpose: a new
-/// outcome would need a decision of each sender.
+/// will be written in its order; [`is_queued`](SendOutcome::is_queued) combines them. After any
+/// other outcome the message is not sent, and weir keeps no copy. The enum is exhaustive on
+/// purpose: a new outcome would need a decision of each sender.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendOutcome {
     /// Queued. Send on.
     Queued,
-    /// Queued, but the queue is above `outbox_soft_bytes`: the peer reads too slowly. Stop sending, and
-    /// [pause](crate::reactor::Context::pause) reading if messages cause messages, until
+    /// Queued, but the queue is above `outbox_soft_bytes`: the peer reads too slowly. Stop sending,
+    /// and [pause](crate::reactor::Context::pause) reading if messages cause messages, until
     /// [`on_drain`](crate::reactor::Service::on_drain).
     Congested,
-    /// Not queued: the connection's queue has no room below `outbox_hard_bytes`, or its route drops messages
-    /// until the queue has drained ([`SlowPolicy::Drop`](crate::reactor::settings::SlowPolicy::Drop)).
-    /// Send nothing until [`on_drain`](crate::reactor::Service::on_drain). With
+    /// Not queued: the connection's queue has no room below `outbox_hard_bytes`, or its route drops
+    /// messages until the queue has drained
+    /// ([`SlowPolicy::Drop`](crate::reactor::settings::SlowPolicy::Drop)). Send nothing until
+    /// [`on_drain`](crate::reactor::Service::on_drain). With
     /// [`SlowPolicy::Close`](crate::reactor::settings::SlowPolicy::Close) the connection is being
-    /// closed with 1013, and [`on_close`](crate::reactor::Service::on_close) follows instead. A ping
-    /// without room has no further effect.
+    /// closed with 1013, and [`on_close`](crate::reactor::Service::on_close) follows instead. A
+    /// ping without room has no further effect.
     Full,
-    /// Not queued: all connections together hold `buffered_bytes_max`, whether or not this peer reads.
-    /// Free what the service holds for others, or try again later by a timer: no `on_drain` follows
-    /// if this connection's own queue was empty. With
+    /// Not queued: all connections together hold `buffered_bytes_max`, whether or not this peer
+    /// reads. Free what the service holds for others, or try again later by a timer: no `on_drain`
+    /// follows if this connection's own queue was empty. With
     /// [`SlowPolicy::Close`](crate::reactor::settings::SlowPolicy::Close) the connection is being
     /// closed with 1013.
     Overloaded,
-    /// Not queued: the frame alone is larger than the route's `outbox_hard_bytes` and can never be queued.
-    /// Send less, or raise the limit. The connection is not affected.
+    /// Not queued: the frame alone is larger than the route's `outbox_hard_bytes` and can never be
+    /// queued. Send less, or raise the limit. The connection is not affected.
     TooLarge,
-    /// Not queued: a [masked](crate::reactor::Context::send_masked) message for a connection that the
-    /// peer opened. A server must not mask (RFC 6455, 5.1): an error of the service.
+    /// Not queued: a [masked](crate::reactor::Context::send_masked) message for a connection that
+    /// the peer opened. A server must not mask (RFC 6455, 5.1): an error of the service.
     WrongRole,
     /// Not queued: the connection has ended, is ending, or is not open yet. Forget it once
     /// [`on_close`](crate::reactor::Service::on_close) was called.

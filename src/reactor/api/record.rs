@@ -61,7 +61,8 @@ impl Traffic {
 }
 
 /// The last heartbeat round trips, latest first: each in microseconds, packed into 16 bits with a
-/// precision of 0.1 %. Zero stands for no sample. Plain `u32` would add 24 bytes to each connection.
+/// precision of 0.1 %. Zero stands for no sample. Plain `u32` would add 24 bytes to each
+/// connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::reactor) struct RoundTrips([u16; RoundTrips::SAMPLES]);
 

@@ -277,7 +277,7 @@ impl Connection {
     }
 
     /// Frees the cold state if nothing is left in it.
-    pub(crate) fn tidy(&mut self) {
+    pub(crate) fn free_empty_cold(&mut self) {
         let idle = |cold: &mut Box<ColdState>| {
             cold.handshake.is_none()
                 && cold.unread.is_none()

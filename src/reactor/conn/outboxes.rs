@@ -105,14 +105,14 @@ impl Outboxes {
 
     /// Whether any connection may hold `more` bytes, even if all spare queues were in use.
     #[inline(always)]
-    pub(crate) fn is_surely_plenty(&self, more: usize) -> bool {
-        self.ledger.is_plenty(self.ledger.held(), more)
+    pub(crate) fn surely_fits_common(&self, more: usize) -> bool {
+        self.ledger.fits_common(self.ledger.held(), more)
     }
 
     /// Whether any connection may hold `more` bytes.
     #[inline(always)]
-    pub(crate) fn is_plenty(&self, more: usize) -> bool {
-        self.ledger.is_plenty(self.held(), more)
+    pub(crate) fn fits_common(&self, more: usize) -> bool {
+        self.ledger.fits_common(self.held(), more)
     }
 
     /// Whether a connection that holds `held` bytes may hold `more`.
@@ -179,8 +179,8 @@ impl Outboxes {
         self.own_bytes(conn) + conn.outbox.shared_bytes()
     }
 
-    /// The outcome for a frame with a payload of this length that cannot be queued; `None` if it can.
-    /// Pings and pongs are not shed.
+    /// The outcome for a frame with a payload of this length that cannot be queued; `None` if it
+    /// can. Pings and pongs are not shed.
     pub(crate) fn refusal(
         &mut self,
         id: ConnId,
@@ -197,7 +197,7 @@ impl Outboxes {
         if is_shed || conn.outbox.bytes() + frame > limits.outbox_hard_bytes {
             return Some(SendOutcome::Full);
         }
-        let is_allowed = self.is_plenty(frame)
+        let is_allowed = self.fits_common(frame)
             || conn.outbox.has_room(payload_len)
             || self.fits_share(id, conn, frame);
         (!is_allowed).then_some(SendOutcome::Overloaded)

@@ -33,7 +33,7 @@ impl Reactor {
         let budget = if core.admission.is_crowded() { ACCEPTS_WHEN_CROWDED } else { ACCEPTS };
         for _ in 0..budget {
             match listener.socket.accept() {
-                Ok((stream, peer)) => core.adopt(stream, peer, listener),
+                Ok((stream, peer)) => core.insert_accepted(stream, peer, listener),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     listener.readable = false;
                     return;
@@ -70,7 +70,7 @@ impl Reactor {
 
 impl Core {
     /// Creates the connection of an accepted socket.
-    fn adopt(&mut self, socket: TcpStream, peer: SocketAddr, listener: &Listener) {
+    fn insert_accepted(&mut self, socket: TcpStream, peer: SocketAddr, listener: &Listener) {
         self.metrics.accepted += 1;
         let session = match listener.is_secure.then(|| self.tls.accept()).transpose() {
             Ok(session) => session,

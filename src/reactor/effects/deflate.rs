@@ -195,7 +195,7 @@ impl Core {
             self.metrics.messages_gathered += u64::from(!was_unfinished && message.is_gathered());
             conn.cold().unfinished = unfinished;
         } else if was_unfinished {
-            conn.tidy();
+            conn.free_empty_cold();
         }
         inflated
     }

@@ -80,7 +80,7 @@ impl Reactor {
         let outcome = match body.decoder.decode(input, &mut body.bytes) {
             Ok(taken) if body.decoder.is_complete() => {
                 let head = std::mem::take(&mut handshake.head);
-                self.take_whole(id, &head, &body.bytes).map(|()| taken)
+                self.take_complete(id, &head, &body.bytes).map(|()| taken)
             }
             Ok(taken) => {
                 handshake.body = Some(body);
@@ -95,7 +95,7 @@ impl Reactor {
     }
 
     /// Handles a request whose body arrived in several reads and is complete.
-    fn take_whole(&mut self, id: ConnId, head: &[u8], body: &[u8]) -> Result<(), Refusal> {
+    fn take_complete(&mut self, id: ConnId, head: &[u8], body: &[u8]) -> Result<(), Refusal> {
         let mut slots = EMPTY_SLOTS;
         let request = Request::parse(head, &mut slots)?;
         let handshake = self.core.conns.get_mut(id).and_then(|conn| conn.handshake());
@@ -182,7 +182,7 @@ impl Core {
     }
 
     /// Carries out a service's decision on a deferred request.
-    pub(crate) fn answer_late(&mut self, id: ConnId, pending: PendingHttp, decision: Decision) {
+    pub(crate) fn answer_deferred(&mut self, id: ConnId, pending: PendingHttp, decision: Decision) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.set_registration(Registration::Admitted);
             conn.phase = Phase::Handshake;

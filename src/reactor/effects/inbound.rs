@@ -46,7 +46,7 @@ impl Reactor {
             return;
         }
         if conn.cold.is_some() {
-            return self.read_rare(id);
+            return self.read_with_cold_state(id);
         }
         self.read_socket(id);
         self.core.after_read(id);
@@ -54,12 +54,12 @@ impl Reactor {
 
     /// Reads from a connection with cold state: unread input, a compressed message, or TLS.
     #[inline(never)]
-    fn read_rare(&mut self, id: ConnId) {
+    fn read_with_cold_state(&mut self, id: ConnId) {
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
         };
         if conn.is_inflating() {
-            return self.go_on_inflating(id);
+            return self.continue_inflating(id);
         }
         match conn.take_unread() {
             Some(mut unread) => {
@@ -76,7 +76,7 @@ impl Reactor {
     /// Continues to inflate a complete compressed message. The bytes after it wait for the next
     /// turn.
     #[cold]
-    fn go_on_inflating(&mut self, id: ConnId) {
+    fn continue_inflating(&mut self, id: ConnId) {
         if let Err(error) = self.finish_gathered(id) {
             self.fail(id, error, None);
         }
@@ -115,7 +115,7 @@ impl Reactor {
             return;
         };
         if unread.is_empty() {
-            conn.tidy();
+            conn.free_empty_cold();
         } else {
             conn.cold().unread = Some(unread);
         }

@@ -128,7 +128,7 @@ impl Core {
         let fits = conn.outbox.is_empty()
             && conn.batch.is_none()
             && frame <= limits.outbox_soft_bytes
-            && self.outboxes.is_plenty(frame);
+            && self.outboxes.fits_common(frame);
         if !fits {
             return None;
         }
@@ -310,7 +310,7 @@ impl Core {
             return;
         }
         if let Some(conn) = self.conns.get_mut(id) {
-            shut_write(conn);
+            shutdown_write(conn);
         }
     }
 
@@ -384,7 +384,7 @@ impl Before {
 }
 
 /// Shuts down our side of the stream. An error is ignored: the connection has ended already.
-fn shut_write(conn: &Connection) {
+fn shutdown_write(conn: &Connection) {
     if let Err(error) = conn.socket.shutdown(Shutdown::Write) {
         debug!("shutdown of the write side failed: {error}");
     }

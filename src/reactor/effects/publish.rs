@@ -146,7 +146,7 @@ impl Core {
             }
         }
         let members = self.outboxes.batches.members_with_room(batch, topic, bytes)?;
-        self.outboxes.is_plenty(members * bytes).then_some(batch)
+        self.outboxes.fits_common(members * bytes).then_some(batch)
     }
 
     /// Opens a batch for the topic. It gets those members that can join and that are far from all
@@ -172,7 +172,7 @@ impl Core {
                 continue;
             };
             let soft = self.router.settings(conn.route).outbox_soft_bytes;
-            if bytes > soft || !ledger.is_plenty(all, more) {
+            if bytes > soft || !ledger.fits_common(all, more) {
                 batches.add_individual(batch, id);
                 continue;
             }

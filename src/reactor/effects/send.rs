@@ -138,7 +138,7 @@ impl Core {
         let frame = frame_bytes(payload_len);
         let is_easy = conn.outbox.bytes() + frame <= limits.outbox_soft_bytes
             && conn.outbox.pressure() == Pressure::Easy
-            && self.outboxes.is_surely_plenty(frame)
+            && self.outboxes.surely_fits_common(frame)
             && conn.decoder.role() == Role::Server;
         if !is_easy {
             return self.queue_checked(id, payload_len, is_control, push);
@@ -202,8 +202,8 @@ impl Core {
         }
     }
 
-    /// Applies the route's slow consumer policy, after a message had no room. The receiver is not at
-    /// fault for a message larger than any queue.
+    /// Applies the route's slow consumer policy, after a message had no room. The receiver is not
+    /// at fault for a message larger than any queue.
     fn apply_policy(&mut self, id: ConnId, outcome: SendOutcome) {
         let reason = match outcome {
             SendOutcome::Overloaded => CloseReason::Overloaded,

@@ -179,7 +179,7 @@ impl Reactor {
             return;
         };
         if let Some(pending) = handshake.pending_http.take() {
-            return self.core.answer_late(id, pending, decision);
+            return self.core.answer_deferred(id, pending, decision);
         }
         let Some(deferred) = handshake.deferred.take() else {
             return;
@@ -233,7 +233,7 @@ impl Reactor {
         conn.last_data = now;
         let handshake = conn.cold().handshake.take();
         let started = handshake.map_or(conn.opened, |handshake| handshake.since);
-        conn.tidy();
+        conn.free_empty_cold();
         let service = conn.service;
         self.core.log_opened(id);
         self.core.metrics.opened += 1;

@@ -184,7 +184,7 @@ impl Admission {
         }
         self.by_address.insert(address, here + 1);
         self.connections += 1;
-        self.watch();
+        self.update_flags();
         Ok(())
     }
 
@@ -230,12 +230,12 @@ impl Admission {
             }
         }
         self.connections = decremented(self.connections);
-        self.watch();
+        self.update_flags();
     }
 
     /// Updates the flags. Each threshold has a lower one for the way back, so that no flag
     /// oscillates.
-    fn watch(&mut self) {
+    fn update_flags(&mut self) {
         // Multiplied, not divided: with two connections at most, one is below 95 %.
         let used = self.connections.saturating_mul(100);
         let percent = |share: usize| self.connections_max.saturating_mul(share);

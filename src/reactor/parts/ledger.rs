@@ -85,14 +85,14 @@ impl Ledger {
 
     /// Whether any connection may hold `more` bytes, if all connections together hold `all`.
     #[inline(always)]
-    pub(crate) fn is_plenty(&self, all: usize, more: usize) -> bool {
+    pub(crate) fn fits_common(&self, all: usize, more: usize) -> bool {
         all + more <= self.common
     }
 
     /// Whether a connection that holds `held` bytes may hold `more`, if all connections together
     /// hold `all`.
     pub(crate) fn allows(&self, all: usize, held: usize, more: usize) -> bool {
-        self.is_plenty(all, more) || held + more <= self.share
+        self.fits_common(all, more) || held + more <= self.share
     }
 }
 

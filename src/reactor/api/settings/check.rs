@@ -83,8 +83,8 @@ fn check_deadlines(deadlines: &[(&'static str, Duration)]) -> Result<(), Setting
 
 impl RouteSettings {
     /// The smallest `outbox_hard_bytes`: `outbox_soft_bytes` plus one message of maximum size. A
-    /// service that pauses reading at the soft limit then never gets `Full` or `TooLarge`: an echo is
-    /// lossless.
+    /// service that pauses reading at the soft limit then never gets `Full` or `TooLarge`: an echo
+    /// is lossless.
     pub fn outbox_hard_min(&self) -> usize {
         self.outbox_soft_bytes
             .saturating_add(self.message_bytes_max)

@@ -14,8 +14,8 @@ pub struct RouteSettings {
     pub message_bytes_max: usize,
     /// Queued output above which `send` returns `Congested` and the grace time runs.
     pub outbox_soft_bytes: usize,
-    /// Maximum of queued output: `send` returns `Full` instead of exceeding it, and `TooLarge` for a
-    /// message that alone exceeds it.
+    /// Maximum of queued output: `send` returns `Full` instead of exceeding it, and `TooLarge` for
+    /// a message that alone exceeds it.
     pub outbox_hard_bytes: usize,
     /// Queued output below which a congested connection has drained: `on_drain` is called.
     pub outbox_low_bytes: usize,

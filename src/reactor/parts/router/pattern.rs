@@ -13,12 +13,14 @@ use percent_encoding::percent_decode_str;
 use crate::reactor::api::request::Params;
 use crate::reactor::api::route::PatternError;
 
-/// The path of a route: exact (`/chat`), with parameters (`/rooms/{name}`), or a prefix (`/files/*`).
+/// The path of a route: exact (`/chat`), with parameters (`/rooms/{name}`), or a prefix
+/// (`/files/*`).
 ///
-/// A pattern starts with `/`. Each segment is plain text, which is compared with the percent-decoded
-/// segment of a request, or a parameter: a name of ASCII letters, digits and `_` in braces, which
-/// takes any value but an empty one. `*` as the last segment stands for all paths that start like
-/// that. Patterns that match the same requests are equal: the names of parameters do not count.
+/// A pattern starts with `/`. Each segment is plain text or a parameter. Plain text is compared
+/// with the percent-decoded segment of a request. A parameter is a name of ASCII letters, digits
+/// and `_` in braces, and takes any value except an empty one. `*` as the last segment stands for
+/// all paths with this prefix. Patterns that match the same requests are equal: names of parameters
+/// do not count.
 ///
 /// ```
 /// use weir::reactor::{PatternError, RoutePattern};
