@@ -47,8 +47,8 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     }
     if options.boot_peers.0.is_empty() {
         let outbound = reactor.add_outbound(reactor.next_service_id(), RouteSettings::default())?;
-        if let Some(ears) = rpc.backend().ears(outbound) {
-            reactor.add_service(ears)?;
+        if let Some(subscription) = rpc.backend().leader_subscription(outbound) {
+            reactor.add_service(subscription)?;
         }
     }
     let mut sources: Vec<Box<dyn Source>> = vec![

@@ -13,7 +13,7 @@ use clap::{CommandFactory as _, Parser};
 use weir::reactor::settings::{HostPattern, RouteSettings, Settings, SlowPolicy};
 use weir::services::rpc::RpcSettings;
 use weir::services::rpc::node::{
-    BootPeers, INBOUND_PEERS_MAX, NodeSettings, POLL_INTERVAL_DEFAULT, Part,
+    BootPeers, INBOUND_PEERS_MAX, NodeSettings, POLL_INTERVAL_DEFAULT, RoleSettings,
 };
 use weir::upstream::UpstreamUrl;
 
@@ -274,11 +274,15 @@ impl NodeOptions {
     }
 
     pub(super) fn node(&self) -> NodeSettings {
-        let part = match &self.follow_rpc {
-            Some(url) => Part::Follower { url: url.clone(), poll_interval: self.poll_interval.0 },
-            None => Part::Leader { block_time: self.block_time.0.as_ref().map(|span| span.0) },
+        let role = match &self.follow_rpc {
+            Some(url) => {
+                RoleSettings::Follower { url: url.clone(), poll_interval: self.poll_interval.0 }
+            }
+            None => {
+                RoleSettings::Leader { block_time: self.block_time.0.as_ref().map(|span| span.0) }
+            }
         };
-        NodeSettings { chain_id: self.chain_number(), data_dir: self.data_dir.clone(), part }
+        NodeSettings { chain_id: self.chain_number(), data_dir: self.data_dir.clone(), role }
     }
 }
 
@@ -303,7 +307,7 @@ mod tests {
     fn a_follower_needs_a_leader() {
         assert_eq!(parse("node --role follower").unwrap_err().exit_code(), 2);
         let follower = parse("node --role follower --follow-rpc http://127.0.0.1:8545").unwrap();
-        assert!(matches!(follower.node().part, Part::Follower { .. }));
+        assert!(matches!(follower.node().role, RoleSettings::Follower { .. }));
         for url in ["ws://a", "http://", "http:///x", "http://u:p@a", "a:1"] {
             assert!(parse(&format!("node --follow-rpc {url}")).is_err(), "{url}");
         }
@@ -320,9 +324,9 @@ mod tests {
             let error = parse(&format!("node {line}")).unwrap_err().to_string();
             assert!(error.contains("from 1 to 18446744073709551615"), "{error}");
         }
-        let block_time = |line: &str| match parse(line).unwrap().node().part {
-            Part::Leader { block_time } => block_time,
-            Part::Follower { .. } => None,
+        let block_time = |line: &str| match parse(line).unwrap().node().role {
+            RoleSettings::Leader { block_time } => block_time,
+            RoleSettings::Follower { .. } => None,
         };
         assert_eq!(block_time("node"), Some(Duration::from_secs(1)));
         assert_eq!(block_time("node --block-time 50ms"), Some(Duration::from_millis(50)));
@@ -337,7 +341,7 @@ mod tests {
         let leader = parse(line).unwrap();
         assert_eq!(leader.p2p_addr, Some(local(30303)));
         assert_eq!(leader.boot_peers.to_string(), "127.0.0.1:30304");
-        assert!(matches!(leader.node().part, Part::Leader { .. }));
+        assert!(matches!(leader.node().role, RoleSettings::Leader { .. }));
         assert_eq!(parse("node -h").unwrap_err().exit_code(), 0);
         assert_eq!(parse("node -block-time=off").unwrap().block_time.0, None);
         assert_eq!(parse("node -chain-idd 7").unwrap_err().exit_code(), 2);
@@ -358,7 +362,7 @@ mod tests {
     #[test]
     fn follow_rpc_makes_a_follower() {
         let follower = parse("node -follow-rpc http://127.0.0.1:8545").unwrap();
-        assert!(matches!(follower.node().part, Part::Follower { .. }));
+        assert!(matches!(follower.node().role, RoleSettings::Follower { .. }));
         assert!(parse("node -role leader -follow-rpc http://127.0.0.1:8545").is_err());
         assert!(parse("node --poll-interval 0s").is_err());
     }

@@ -79,8 +79,8 @@ impl Link {
         }
     }
 
-    /// Looks the host up on a thread, if that is due. `deliver` runs there and has to send the addresses
-    /// to the owner, which calls [`Link::resolved`].
+    /// Looks the host up on a thread, unless a lookup or a connection exists. `deliver` runs on the thread and
+    /// has to send the addresses to the owner, which calls [`Link::resolved`].
     ///
     /// # Errors
     /// The thread could not be started. The next lookup is due after a pause.
@@ -89,7 +89,7 @@ impl Link {
         now: Time,
         deliver: impl FnOnce(Addresses) + Send + 'static,
     ) -> io::Result<()> {
-        if now < self.due() {
+        if !matches!(self.state, State::Waiting { .. }) {
             return Ok(());
         }
         let started = look_up(self.host.clone(), deliver);

@@ -57,7 +57,7 @@ pub(crate) struct Choice {
 
 /// The upstreams of one service.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(crate) struct UpstreamPool {
     upstreams: Vec<Upstream>,
     /// Requests that each upstream works on at a time.
     concurrency: usize,
@@ -72,9 +72,9 @@ struct Upstream {
     counts: Rc<UpstreamCounts>,
 }
 
-impl Pool {
+impl UpstreamPool {
     /// One upstream for each of the `counts`, at most 64. None of them is ready.
-    pub(crate) fn new(counts: &[Rc<UpstreamCounts>], concurrency: usize) -> Pool {
+    pub(crate) fn new(counts: &[Rc<UpstreamCounts>], concurrency: usize) -> UpstreamPool {
         debug_assert!(counts.len() <= u64::BITS as usize);
         let upstream = |counts: &Rc<UpstreamCounts>| Upstream {
             readiness: Readiness::Connecting,
@@ -82,7 +82,7 @@ impl Pool {
             in_flight: 0,
             counts: Rc::clone(counts),
         };
-        Pool { upstreams: counts.iter().map(upstream).collect(), concurrency }
+        UpstreamPool { upstreams: counts.iter().map(upstream).collect(), concurrency }
     }
 
     pub(crate) fn set_readiness(&mut self, upstream: usize, readiness: Readiness) {
@@ -115,7 +115,7 @@ impl Pool {
         })
     }
 
-    /// A request is sent to an upstream that [`Pool::choose`] has returned.
+    /// A request is sent to an upstream that [`UpstreamPool::choose`] has returned.
     pub(crate) fn start(&mut self, upstream: usize, now: Time) {
         let upstream = &mut self.upstreams[upstream];
         upstream.breaker.admit(now);
@@ -167,14 +167,14 @@ impl Upstream {
 mod tests {
     use super::*;
 
-    fn pool(upstreams: usize, concurrency: usize) -> Pool {
+    fn pool(upstreams: usize, concurrency: usize) -> UpstreamPool {
         let counts: Vec<_> = (0..upstreams).map(|_| Rc::default()).collect();
-        let mut pool = Pool::new(&counts, concurrency);
+        let mut pool = UpstreamPool::new(&counts, concurrency);
         (0..upstreams).for_each(|upstream| pool.set_readiness(upstream, Readiness::Ready));
         pool
     }
 
-    fn choose(pool: &Pool, choice: Choice) -> Option<usize> {
+    fn choose(pool: &UpstreamPool, choice: Choice) -> Option<usize> {
         pool.choose(choice, Time::ZERO)
     }
 

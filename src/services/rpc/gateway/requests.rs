@@ -18,7 +18,7 @@ use crate::reactor::Time;
 use crate::services::rpc::wire::answer::Outcome;
 use crate::services::rpc::wire::method::Class;
 use crate::services::rpc::wire::upstream_request::with_id;
-use crate::upstream::pool::{Choice, Ending, Pool, Readiness, UpstreamSet};
+use crate::upstream::pool::{Choice, Ending, Readiness, UpstreamPool, UpstreamSet};
 use crate::upstream::upstream_counts::add;
 
 /// Attempts at one request.
@@ -107,7 +107,7 @@ struct SentAttempt {
 #[derive(Debug)]
 pub(super) struct UpstreamRequests<W> {
     limits: RequestLimits,
-    pool: Pool,
+    pool: UpstreamPool,
     pending: HashMap<u64, PendingRequest<W>>,
     /// Requests that others may join, by their members.
     joinable: HashMap<Rc<str>, u64>,
@@ -125,7 +125,7 @@ impl<W> UpstreamRequests<W> {
     pub(super) fn new(limits: RequestLimits, counts: Rc<GatewayCounts>) -> Self {
         UpstreamRequests {
             limits,
-            pool: Pool::new(&counts.upstreams, limits.concurrency),
+            pool: UpstreamPool::new(&counts.upstreams, limits.concurrency),
             counts,
             pending: HashMap::new(),
             joinable: HashMap::new(),

@@ -75,6 +75,9 @@ impl WebSocketClient {
 
     /// Looks the host up, if that is due.
     pub(super) fn look_up(&mut self, now: Time) {
+        if now < self.link.due() {
+            return;
+        }
         let (mail, upstream) = (self.mail.clone(), self.upstream);
         let deliver = move |addresses| {
             // The mailbox is closed when the loop has ended.

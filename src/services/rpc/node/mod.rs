@@ -1,25 +1,38 @@
-//! A node of an embedded development chain: a leader that makes its blocks, or a follower that keeps
-//! up with one.
+//! A node of an embedded development chain: a leader that makes the blocks, or a follower that copies them
+//! from its leader.
 //!
-//! [`Node`] is the loop's side of it: what is known by heart is answered at once, questions for the
-//! store go to threads beside it, transactions to the leader's thread, and what a follower cannot
-//! answer to its leader. All of that is by bounded queues; what finds one full is `busy`.
+//! [`Node`] is the part on the loop. It answers a call at once if it can. Queries of the store go to threads,
+//! commands to the leader's thread, and calls that a follower cannot answer to its leader. All queues are
+//! bounded; a call that finds one full gets -32005 `busy`.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `record`, `store` | a block, and the blocks on disk |
+//! | `mempool` | transactions that wait for a block |
+//! | `store_query` | calls that the store answers |
+//! | `jobs` | the threads that read the store and that call the leader |
+//! | `leader`, `commands` | the thread that makes blocks, and its commands |
+//! | `follower`, `leader_calls`, `leader_client` | the thread that copies blocks, and its calls |
+//! | `leader_subscription`, `peers` | connections that announce new blocks |
+//! | `status` | whether the node works, for `/healthz` and `/readyz` |
 
-mod asker;
-mod ears;
+mod commands;
 mod follower;
+mod jobs;
 mod leader;
+mod leader_calls;
+mod leader_client;
+mod leader_subscription;
 mod limits;
-mod order;
+mod mail;
+mod mempool;
 mod peers;
-mod pool;
-mod queries;
 mod record;
 mod settings;
+mod shared;
 mod status;
 mod store;
-mod upstream;
-mod work;
+mod store_query;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -28,17 +41,20 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use self::asker::Asker;
+use self::commands::Command;
 use self::follower::Follower;
+use self::jobs::{ForwardJob, Forwarders, QUEUE_MAX, Readers, StoreJob, answered, queued};
 use self::leader::Leader;
-use self::order::Order;
+use self::leader_calls::LeaderCalls;
+use self::leader_client::LeaderClient;
+use self::limits::{PAUSE_MAX, PAUSE_MIN};
+use self::mail::NodeMail;
 use self::peers::Announcer;
-use self::queries::{Query, Shared};
 use self::record::{GAS_PRICE, Record};
-use self::status::{Standing, Status};
+use self::shared::Shared;
+use self::status::{NodeState, Status};
 use self::store::Store;
-use self::upstream::Upstream;
-use self::work::{Forward, Forwarders, Job, Post, QUEUE_MAX, Readers, answered, queued};
+use self::store_query::StoreQuery;
 use super::backend::{Backend, Network, Notice, Progress, Ticket};
 use super::counts::Counts;
 use super::wire::error::RpcError;
@@ -48,39 +64,36 @@ use crate::reactor::{Context, MailReceiver, MailSender, RouteId, Task};
 use crate::upstream::backoff::Backoff;
 use crate::upstream::url::UpstreamUrl;
 
-pub use self::ears::Ears;
+pub use self::leader_subscription::LeaderSubscription;
 pub use self::peers::{
     BOOT_PEERS_MAX, BootPeers, CHAIN_NAME_MAX, INBOUND_PEERS_MAX, P2P_PATH, PeerAddress,
     PeerCounts, Peers, peer_route,
 };
-pub use self::settings::{NodeSettings, POLL_INTERVAL_DEFAULT, Part, Role};
+pub use self::settings::{NodeSettings, POLL_INTERVAL_DEFAULT, Role, RoleSettings};
 pub use self::status::Health;
 pub use self::store::StoreError;
 
-/// Mails that wait for the loop; threads wait when they are so many.
+/// Mails of the leader's or the follower's thread. When they are reached, the thread waits for the loop.
 const MAILS_MAX: usize = 1024;
-/// The pauses of a follower whose leader does not answer, and of a node that cannot write its store.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// What takes the questions of a running node.
+/// The threads of a running node.
 #[derive(Debug)]
 struct Running {
-    mail: MailReceiver<Post>,
+    mail: MailReceiver<NodeMail>,
     readers: Readers,
-    /// A leader's.
-    orders: Option<SyncSender<Order>>,
-    /// A follower's.
+    /// The queue of the leader's thread; `None` at a follower.
+    commands: Option<SyncSender<Command>>,
+    /// `None` at a leader.
     forwarders: Option<Forwarders>,
-    /// Counts what was taken from the threads.
+    /// Mails and answers taken so far.
     taken: usize,
     /// The thread that produces or fetches blocks has ended, and this was reported.
     is_lost: bool,
 }
 
 impl Running {
-    /// What the threads have found: from each source in turn, so that none waits for all of another.
-    fn next(&mut self) -> Option<Post> {
+    /// The next mail or answer. Each source has its turn, so that none waits for all of another.
+    fn next(&mut self) -> Option<NodeMail> {
         (0..3).find_map(|_| {
             self.taken += 1;
             match self.taken % 3 {
@@ -93,120 +106,125 @@ impl Running {
 
     /// The next mail of the thread that produces or fetches blocks. If that has ended, the node is not
     /// healthy any more: this is reported once.
-    fn next_mail(&mut self) -> Option<Post> {
+    fn next_mail(&mut self) -> Option<NodeMail> {
         match self.mail.try_recv() {
-            Ok(post) => Some(post),
+            Ok(mail) => Some(mail),
             Err(TryRecvError::Disconnected) if !self.is_lost => {
                 self.is_lost = true;
                 let reason = "the thread of the chain has ended";
                 log::error!("{reason}");
-                Some(Post::Standing(Standing::Failing(reason.to_owned())))
+                Some(NodeMail::State(NodeState::Failing(reason.to_owned())))
             }
             Err(_) => None,
         }
     }
 }
 
-/// The loop's side of a node.
+/// The part of a node that runs on the loop.
 #[derive(Debug)]
 pub struct Node {
     network: Network,
-    part: Part,
+    role: RoleSettings,
     shared: Shared,
     head: Option<Record>,
     status: Rc<Status>,
     running: Option<Running>,
-    /// Of the mail read last: what is still to be announced.
+    /// Notices of the last mail that are not announced yet.
     notices: VecDeque<Notice>,
     /// Announces each new head to the node's peers.
     announcer: Rc<Announcer>,
-    news: (SyncSender<()>, Option<Receiver<()>>),
-    /// A leader's thread.
+    /// Wakes the follower thread. The thread takes the receiver when it starts.
+    waker: (SyncSender<()>, Option<Receiver<()>>),
+    /// The thread of a leader.
     leader: Option<JoinHandle<()>>,
 }
 
 impl Node {
-    /// Opens the data directory, or begins it.
+    /// Opens the data directory, and creates the store if it is empty.
     ///
     /// # Errors
-    /// Another process has it, it is another chain's, or it cannot be read or written.
+    /// Another process uses the directory, it holds another chain, or it cannot be read or written.
     pub fn open(settings: NodeSettings) -> Result<Node, StoreError> {
-        let NodeSettings { chain_id, data_dir, part } = settings;
+        let NodeSettings { chain_id, data_dir, role: role_settings } = settings;
         let store = Arc::new(Store::open(&data_dir, chain_id)?);
-        let shared = Shared { store, pool: Arc::default() };
-        let (role, head) = match &part {
-            Part::Leader { .. } => (Role::Leader, Some(leader::begin(&shared, chain_id)?)),
-            Part::Follower { .. } => (Role::Follower, shared.store.read()?.last()?),
+        let shared = Shared { store, mempool: Arc::default() };
+        let (role, head) = match &role_settings {
+            RoleSettings::Leader { .. } => {
+                (Role::Leader, Some(leader::first_head(&shared, chain_id)?))
+            }
+            RoleSettings::Follower { .. } => (Role::Follower, shared.store.read()?.last()?),
         };
         let number = head.as_ref().map(|head| head.number);
-        let standing = match role {
-            Role::Leader => Standing::Working,
-            Role::Follower => Standing::Failing("the leader has not answered yet".to_owned()),
+        let state = match role {
+            Role::Leader => NodeState::Working,
+            Role::Follower => NodeState::Failing("the leader has not answered yet".to_owned()),
         };
         let status = Status {
             role,
             chain_id,
             head: number.into(),
-            leader: number.filter(|_| role == Role::Leader).into(),
-            standing: standing.into(),
+            leader_head: number.filter(|_| role == Role::Leader).into(),
+            state: state.into(),
         };
         let announcer = Rc::<Announcer>::default();
         if let Some(head) = &head {
             announcer.announce(head.number, head.hash);
         }
-        let (news, hears) = sync_channel(1);
+        let (waker, woken) = sync_channel(1);
         Ok(Node {
             network: Network { project: role.name().to_owned(), architecture: "evm", chain_id },
-            part,
+            role: role_settings,
             shared,
             head,
             status: Rc::new(status),
             running: None,
             notices: VecDeque::new(),
             announcer,
-            news: (news, Some(hears)),
+            waker: (waker, Some(woken)),
             leader: None,
         })
     }
 
-    /// The service that answers those who watch the node; `counts` are those of its [`Rpc`](super::Rpc).
+    /// The service of the health address. `counts` are those of the node's [`Rpc`](super::Rpc).
     pub fn health(&self, counts: Rc<Counts>) -> Health {
         Health::new(Rc::clone(&self.status), counts)
     }
 
-    /// The service that hears of the leader's blocks by its WebSocket, for a follower whose leader can
-    /// have one: `route` has the limits of that connection.
-    pub fn ears(&self, route: RouteId) -> Option<Ears> {
-        match &self.part {
-            Part::Leader { .. } => None,
-            Part::Follower { url, .. } => Ears::new(url, route, self.news.0.clone()),
+    /// The service that subscribes to the leader's blocks; `None` at a leader, and at a follower whose leader
+    /// has TLS. `route` has the limits of its connection.
+    pub fn leader_subscription(&self, route: RouteId) -> Option<LeaderSubscription> {
+        match &self.role {
+            RoleSettings::Leader { .. } => None,
+            RoleSettings::Follower { url, .. } => {
+                LeaderSubscription::new(url, route, self.waker.0.clone())
+            }
         }
     }
 
-    /// The service of the node's P2P address: it notifies other nodes of new blocks, and connects to
-    /// `boot` peers, with the limits of the route `outbound`, to be notified by them. `chain` is the
-    /// chain's name: nodes of chains with different names do not talk to each other.
+    /// The service of the P2P address: it notifies other nodes of new blocks, and connects to the `boot` peers
+    /// for their notifications, by the route `outbound`. `chain` is the name of the chain: nodes of chains
+    /// with different names do not exchange notifications.
     pub fn peers(&self, chain: Option<String>, boot: BootPeers, outbound: RouteId) -> Peers {
-        let news = match &self.part {
-            Part::Leader { .. } => None,
-            Part::Follower { .. } => Some(self.news.0.clone()),
+        let waker = match &self.role {
+            RoleSettings::Leader { .. } => None,
+            RoleSettings::Follower { .. } => Some(self.waker.0.clone()),
         };
         let announcer = Rc::clone(&self.announcer);
-        Peers::new(self.network.chain_id, chain, boot, announcer, news, outbound)
+        Peers::new(self.network.chain_id, chain, boot, announcer, waker, outbound)
     }
 
     fn start_leader(
         &mut self,
-        mail: MailSender<Post>,
+        mail: MailSender<NodeMail>,
         block_time: Option<Duration>,
-    ) -> Option<SyncSender<Order>> {
-        let (sender, orders) = sync_channel(QUEUE_MAX);
+    ) -> Option<SyncSender<Command>> {
+        let (sender, commands) = sync_channel(QUEUE_MAX);
         let leader = Leader {
             chain_id: self.network.chain_id,
             block_time,
             shared: self.shared.clone(),
             head: self.head.take()?,
-            orders,
+            commands,
             mail,
             backoff: Backoff::new(PAUSE_MIN, PAUSE_MAX),
             outage: None,
@@ -218,78 +236,82 @@ impl Node {
     fn start_follower(
         &mut self,
         cx: &mut Context<'_>,
-        mail: MailSender<Post>,
+        mail: MailSender<NodeMail>,
         url: &UpstreamUrl,
         poll_interval: Duration,
     ) -> Forwarders {
         // One call of each forwarder, and one of the follower thread.
-        let upstream = Upstream::new(url, work::FORWARDERS + 1);
-        let (_, news) = &mut self.news;
-        if let Some(news) = news.take() {
+        let client = LeaderClient::new(url, jobs::FORWARDERS + 1);
+        if let Some(woken) = self.waker.1.take() {
             let follower = Follower {
                 chain_id: self.network.chain_id,
-                asker: Asker::new(upstream.clone(), news),
+                leader: LeaderCalls::new(client.clone(), woken),
                 shared: self.shared.clone(),
                 head: self.head.take(),
                 poll_interval,
                 mail,
-                standing: None,
+                state: None,
                 has_failed: false,
             };
             thread::spawn(|| follower.run());
         }
-        work::forwarders(cx, upstream)
+        jobs::forwarders(cx, client)
     }
 
-    /// Asks the store, and the leader if it does not know.
-    fn ask(&self, ticket: Ticket, query: Query, call: &Call<'_>) -> Result<Progress, RpcError> {
+    /// Queries the store, and then the leader if the store does not have the answer.
+    fn query(
+        &self,
+        ticket: Ticket,
+        query: StoreQuery,
+        call: &Call<'_>,
+    ) -> Result<Progress, RpcError> {
         let running = self.running()?;
-        let forward = running.forwarders.as_ref().map(|_| Forward::of(ticket, call));
-        queued(running.readers.try_put(Task::new(ticket, Job { ticket, query, forward })))
+        let forward = running.forwarders.as_ref().map(|_| ForwardJob::new(ticket, call));
+        queued(running.readers.try_put(Task::new(ticket, StoreJob { ticket, query, forward })))
     }
 
     fn forward(&self, ticket: Ticket, call: &Call<'_>) -> Result<Progress, RpcError> {
-        if let Standing::Diverged(_) = &*self.status.standing.borrow() {
+        if let NodeState::Diverged(_) = &*self.status.state.borrow() {
             return Err(RpcError::server("the leader's chain is another one"));
         }
         match &self.running()?.forwarders {
             Some(forwarders) => {
-                queued(forwarders.try_put(Task::new(ticket, Forward::of(ticket, call))))
+                queued(forwarders.try_put(Task::new(ticket, ForwardJob::new(ticket, call))))
             }
             None => Err(RpcError::unknown_method(&call.method)),
         }
     }
 
-    /// Does what is a leader's to do; a follower leaves it to its leader.
-    fn order(&self, ticket: Ticket, call: &Call<'_>) -> Result<Progress, RpcError> {
-        let Some(orders) = &self.running()?.orders else {
+    /// Gives a command to the leader's thread; a follower forwards the call to its leader.
+    fn command(&self, ticket: Ticket, call: &Call<'_>) -> Result<Progress, RpcError> {
+        let Some(commands) = &self.running()?.commands else {
             return self.forward(ticket, call);
         };
-        queued(orders.try_send(Order::parse(ticket, call)?))
+        queued(commands.try_send(Command::parse(ticket, call)?))
     }
 
     fn running(&self) -> Result<&Running, RpcError> {
         self.running.as_ref().ok_or_else(RpcError::internal)
     }
 
-    fn read(&mut self, post: Post) {
-        match post {
-            Post::Answer(ticket, outcome) => {
+    fn on_mail(&mut self, mail: NodeMail) {
+        match mail {
+            NodeMail::Answer(ticket, outcome) => {
                 self.notices.push_back(Notice::Answer { tickets: vec![ticket], outcome });
             }
-            Post::Block(block) => {
+            NodeMail::Block(block) => {
                 self.status.head.set(Some(block.number));
                 self.announcer.announce(block.number, block.hash);
                 self.notices.push_back(Notice::Head(block.header));
                 let logs = block.logs.into_iter().map(|log| Notice::Log(log.into()));
                 self.notices.extend(logs);
             }
-            Post::Pending { hash, full } => {
+            NodeMail::Pending { hash, full } => {
                 self.notices.push_back(Notice::Pending { hash, full: Some(full) });
             }
-            Post::Leader(number) => self.status.leader.set(Some(number)),
-            Post::Standing(standing) => {
-                self.status.standing.replace(standing);
+            NodeMail::LeaderHead(number) => self.status.leader_head.set(Some(number)),
+            NodeMail::State(state) => {
+                self.status.state.replace(state);
             }
         }
     }
@@ -302,16 +324,16 @@ impl Backend for Node {
 
     fn start(&mut self, cx: &mut Context<'_>) {
         let (sender, mail) = cx.mailbox(MAILS_MAX);
-        let (orders, forwarders) = match self.part.clone() {
-            Part::Leader { block_time } => (self.start_leader(sender, block_time), None),
-            Part::Follower { url, poll_interval } => {
+        let (commands, forwarders) = match self.role.clone() {
+            RoleSettings::Leader { block_time } => (self.start_leader(sender, block_time), None),
+            RoleSettings::Follower { url, poll_interval } => {
                 (None, Some(self.start_follower(cx, sender, &url, poll_interval)))
             }
         };
-        let onward = forwarders.as_ref().map(Forwarders::queue);
-        let readers = work::readers(cx, self.shared.clone(), onward);
+        let forwards = forwarders.as_ref().map(Forwarders::queue);
+        let readers = jobs::readers(cx, self.shared.clone(), forwards);
         self.running =
-            Some(Running { mail, readers, orders, forwarders, taken: 0, is_lost: false });
+            Some(Running { mail, readers, commands, forwarders, taken: 0, is_lost: false });
     }
 
     fn call(
@@ -335,12 +357,12 @@ impl Backend for Node {
                 *result += r#"{"eth":"1.0","net":"1.0","rpc":"1.0","web3":"1.0","weir":"1.0"}"#;
             }
             (_, Some(head)) => {
-                return match Query::parse(call, head)? {
-                    Some(query) => self.ask(ticket, query, call),
-                    None => self.order(ticket, call),
+                return match StoreQuery::parse(call, head)? {
+                    Some(query) => self.query(ticket, query, call),
+                    None => self.command(ticket, call),
                 };
             }
-            // A follower that knows nothing yet.
+            // A follower without any block.
             (_, None) => return self.forward(ticket, call),
         }
         Ok(Progress::Done)
@@ -348,29 +370,29 @@ impl Backend for Node {
 
     fn receive(&mut self, _: &mut Context<'_>) -> Option<Notice> {
         if self.notices.is_empty() {
-            let post = self.running.as_mut()?.next()?;
-            self.read(post);
+            let mail = self.running.as_mut()?.next()?;
+            self.on_mail(mail);
         }
         Some(self.notices.pop_front().unwrap_or(Notice::Nothing))
     }
 
     fn subscribes(&self) -> Result<(), RpcError> {
-        match self.part {
-            Part::Leader { .. } => Ok(()),
-            Part::Follower { .. } => Err(RpcError::server("leader-only")),
+        match self.role {
+            RoleSettings::Leader { .. } => Ok(()),
+            RoleSettings::Follower { .. } => Err(RpcError::server("leader-only")),
         }
     }
 }
 
 impl Drop for Node {
-    /// Waits for the threads that have the store open. The leader's ends with its queue. Forwarders end
-    /// after the call that each makes, and nobody waits for them.
+    /// Waits for the threads that have the store open. The leader's thread ends with its queue. Forwarders end
+    /// with their current calls, which is not waited for.
     fn drop(&mut self) {
         if let Some(Running { readers, .. }) = self.running.take() {
             readers.join();
         }
         if self.leader.take().is_some_and(|thread| thread.join().is_err()) {
-            log::error!("a thread of the node has panicked");
+            log::error!("the leader's thread has panicked");
         }
     }
 }

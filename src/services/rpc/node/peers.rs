@@ -1,13 +1,13 @@
-//! Nodes notify each other of new blocks, over WebSockets between their P2P addresses.
+//! Notifications of new blocks between nodes, over WebSockets between their P2P addresses.
 //!
 //! A node listens at `ws://P2P-ADDRESS/p2p` and connects to its boot peers there. Each side first
 //! sends `{"type":"hello","chainId":"0x849","chain":"NAME" or null,"node":"16 HEX DIGITS"}`, then,
 //! at once and whenever its chain grows, `{"type":"head","number":"0x10","hash":"0x.."}`. Peers of
 //! another chain are closed with 1008, messages of unknown type are ignored.
 //!
-//! A notification only wakes the follower thread, which asks the leader for the blocks and checks
-//! them: a lost notification costs time, a forged one costs the leader one question, and neither
-//! can add, change or skip a block.
+//! A notification only wakes the follower thread, which fetches the blocks from the leader and checks them: a
+//! lost notification costs time, a forged one costs the leader one call, and neither can add, change or skip
+//! a block.
 
 mod address;
 mod message;
@@ -22,7 +22,7 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 
 use self::message::{Head, Hello, PeerMessage};
-use super::{PAUSE_MAX, PAUSE_MIN};
+use super::limits::{PAUSE_MAX, PAUSE_MIN};
 use crate::protocol::handshake::{ClientRequest, Response};
 use crate::protocol::{CloseCode, Message};
 use crate::reactor::settings::RouteSettings;
@@ -34,22 +34,23 @@ use crate::services::rpc::wire::hex::Word;
 use crate::upstream::backoff::Backoff;
 use crate::upstream::link::Link;
 use crate::upstream::resolve::Addresses;
+use crate::upstream::upstream_counts::{Count, add};
 
 pub use self::address::{BOOT_PEERS_MAX, BootPeers, PeerAddress};
 pub use self::message::CHAIN_NAME_MAX;
 
 /// The path of the P2P address.
 pub const P2P_PATH: &str = "/p2p";
-/// Connections from other nodes at once; one more is answered 503.
+/// Connections from other nodes; one more gets 503.
 pub const INBOUND_PEERS_MAX: usize = 64;
-/// The follower thread is woken at most once in this time: announcements cost the leader no more.
+/// The follower thread is woken at most once in this time, which bounds the calls to the leader.
 const WAKE_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes of one message, and of the messages that wait for one peer.
+/// Bytes of one message, and of the messages queued for one peer.
 const MESSAGE_BYTES_MAX: usize = 1024;
 const OUTBOX_BYTES_MAX: usize = 64 * 1024;
 /// The topic of all peers.
 const HEADS: &str = "heads";
-/// The timer key of the end of a [`WAKE_PAUSE`]; a boot peer's key is its index.
+/// The timer key of the end of a [`WAKE_PAUSE`]. The key of a boot peer is its index.
 const WAKE: u64 = u64::MAX;
 
 /// The limits of a connection between two nodes.
@@ -64,10 +65,11 @@ pub fn peer_route(listener_group: u16) -> RouteSettings {
     }
 }
 
-/// A node's head, and the way by which its service of peers learns of a new one.
+/// The head of a node, which is sent to its peers.
 #[derive(Debug, Default)]
 pub(super) struct Announcer {
     head: Cell<Option<Head>>,
+    /// Wakes the service of peers for a new head.
     sender: OnceCell<MailSender<()>>,
 }
 
@@ -75,42 +77,38 @@ impl Announcer {
     pub(super) fn announce(&self, number: u64, hash: Word) {
         self.head.set(Some(Head { number, hash }));
         if let Some(sender) = self.sender.get() {
-            // A full mailbox: the service has not looked yet, and will find this head.
+            // A full mailbox: the service has not read the previous head yet, and will read this one.
             let _ = sender.try_send(());
         }
     }
 }
 
-/// What is counted of a node's peers.
+/// The counts of a node's peers.
 #[derive(Debug, Default)]
 pub struct PeerCounts {
     /// Peers of the same chain, connected now.
-    pub connected_now: Cell<u64>,
-    /// Announcements of heads received.
-    pub heads_in: Cell<u64>,
-    /// Announcements of heads sent, one per peer.
-    pub heads_out: Cell<u64>,
-}
-
-fn add(count: &Cell<u64>, by: u64) {
-    count.set(count.get() + by);
+    pub connected_now: Count,
+    /// Heads received.
+    pub heads_in: Count,
+    /// Heads sent, counted per peer.
+    pub heads_out: Count,
 }
 
 /// A connection to or from another node.
 #[derive(Debug)]
 struct PeerConnection {
-    /// The boot peer that this node connects to; `None` for a connection from outside.
+    /// The index of the boot peer; `None` for a connection from another node.
     boot: Option<usize>,
     /// The peer's `hello` has arrived.
     is_greeted: bool,
 }
 
-/// A peer that this node connects to, again after each loss.
+/// A peer that this node connects to.
 #[derive(Debug)]
-struct Boot {
+struct BootPeer {
     address: PeerAddress,
     link: Link,
-    /// The log shows that it is not connected.
+    /// The log has a line that it is not connected.
     is_reported: bool,
 }
 
@@ -120,29 +118,30 @@ enum WakeState {
     Ready,
     /// Woken less than a [`WAKE_PAUSE`] ago.
     Pausing,
-    /// The same, and there was another announcement since.
-    Owed,
+    /// Woken less than a [`WAKE_PAUSE`] ago, and another head arrived since: wake it after the pause.
+    Due,
 }
 
 /// The service of a node's P2P address.
 #[derive(Debug)]
 pub struct Peers {
     hello: Hello,
-    boot: Vec<Boot>,
-    links: ConnMap<PeerConnection>,
+    boot: Vec<BootPeer>,
+    connections: ConnMap<PeerConnection>,
     announcer: Rc<Announcer>,
     counts: Rc<PeerCounts>,
     /// Wakes the follower thread; `None` at a leader.
-    news: Option<SyncSender<()>>,
+    waker: Option<SyncSender<()>>,
     wake: WakeState,
-    /// The limits of the connections that this node makes.
+    /// The route with the limits of connections to boot peers.
     outbound: RouteId,
+    /// The mailbox of the announcer.
     changed: Option<MailReceiver<()>>,
-    /// Addresses found for boot peers, by threads.
+    /// The mailbox for the addresses that lookups have found.
     found: Option<(MailSender<Found>, MailReceiver<Found>)>,
 }
 
-/// The addresses of a boot peer.
+/// The addresses of a boot peer's host.
 #[derive(Debug)]
 struct Found {
     index: usize,
@@ -155,25 +154,25 @@ impl Peers {
         chain: Option<String>,
         boot: BootPeers,
         announcer: Rc<Announcer>,
-        news: Option<SyncSender<()>>,
+        waker: Option<SyncSender<()>>,
         outbound: RouteId,
     ) -> Peers {
         // Without entropy, two processes of one machine still differ.
         let node = SysRng.try_next_u64().unwrap_or(u64::from(std::process::id()));
         let boot = boot.0.into_iter().filter_map(|address| {
-            // A valid address is a valid Host.
+            // A valid address is a valid Host header.
             let request = ClientRequest::new(&address.to_string(), P2P_PATH).ok()?;
             let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
             let link = Link::new(address.host_and_port(), request, None, backoff);
-            Some(Boot { address, link, is_reported: false })
+            Some(BootPeer { address, link, is_reported: false })
         });
         Peers {
             hello: Hello { chain_id, chain, node },
             boot: boot.collect(),
-            links: ConnMap::new(),
+            connections: ConnMap::new(),
             announcer,
             counts: Rc::default(),
-            news,
+            waker,
             wake: WakeState::Ready,
             outbound,
             changed: None,
@@ -181,17 +180,16 @@ impl Peers {
         }
     }
 
-    /// The counts, for those who show them.
+    /// The counts, shared with the source of metrics.
     pub fn counts(&self) -> Rc<PeerCounts> {
         Rc::clone(&self.counts)
     }
 
-    /// Notes the connection that is being made to a boot peer; without one, schedules the next
-    /// lookup.
-    fn connecting(&mut self, cx: &mut Context<'_>, index: usize, conn: Option<ConnId>) {
+    /// Keeps the connection that is being made to a boot peer; without one, schedules the next lookup.
+    fn on_attempt(&mut self, cx: &mut Context<'_>, index: usize, conn: Option<ConnId>) {
         match conn {
             Some(conn) => {
-                self.links.insert(
+                self.connections.insert(
                     cx,
                     conn,
                     PeerConnection { boot: Some(index), is_greeted: false },
@@ -207,16 +205,16 @@ impl Peers {
         };
         let (sender, boot) = (sender.clone(), &mut self.boot[index]);
         let deliver = move |addresses| {
-            // The loop has ended if it takes no mail.
+            // The mailbox is closed when the loop has ended.
             let _ = sender.try_send(Found { index, addresses });
         };
         if let Err(error) = boot.link.look_up(cx.now(), deliver) {
-            debug!("no thread to look up peer {}: {error}", boot.address);
+            debug!("cannot start a thread to look up peer {}: {error}", boot.address);
             self.try_again(cx, index);
         }
     }
 
-    /// Schedules the next lookup, after a pause that grows.
+    /// Schedules the next lookup.
     fn try_again(&mut self, cx: &mut Context<'_>, index: usize) {
         if cx.occupancy().is_draining {
             return;
@@ -230,19 +228,20 @@ impl Peers {
         }
     }
 
+    /// The number of connections from other nodes.
     fn inbound(&self) -> usize {
-        self.links.iter().filter(|(_, link)| link.boot.is_none()).count()
+        self.connections.iter().filter(|(_, connection)| connection.boot.is_none()).count()
     }
 
-    fn greet(&mut self, cx: &mut Context<'_>, conn: ConnId, hello: &Hello) {
-        let Some(link) = self.links.get_mut(conn) else {
+    fn on_hello(&mut self, cx: &mut Context<'_>, conn: ConnId, hello: &Hello) {
+        let Some(connection) = self.connections.get_mut(conn) else {
             return;
         };
-        let boot = link.boot.and_then(|index| self.boot.get_mut(index));
+        let boot = connection.boot.and_then(|index| self.boot.get_mut(index));
         if hello.node == self.hello.node {
             if let Some(boot) = boot {
                 info!("peer {} is this node", boot.address);
-                link.boot = None;
+                connection.boot = None;
             }
             return cx.close(conn, CloseCode::POLICY, "connected to itself");
         }
@@ -253,7 +252,7 @@ impl Peers {
             }
             return cx.close(conn, CloseCode::POLICY, "another chain");
         }
-        if std::mem::replace(&mut link.is_greeted, true) {
+        if std::mem::replace(&mut connection.is_greeted, true) {
             return;
         }
         if let Some(boot) = boot {
@@ -272,22 +271,22 @@ impl Peers {
         }
     }
 
-    fn hear_of(&mut self, cx: &mut Context<'_>, head: Head) {
+    fn on_peer_head(&mut self, cx: &mut Context<'_>, head: Head) {
         add(&self.counts.heads_in, 1);
-        let is_news = self.announcer.head.get().is_none_or(|ours| head.number > ours.number);
-        if !is_news || self.news.is_none() {
+        let is_new = self.announcer.head.get().is_none_or(|ours| head.number > ours.number);
+        if !is_new || self.waker.is_none() {
             return;
         }
         match self.wake {
             WakeState::Ready => self.wake_follower(cx),
-            WakeState::Pausing | WakeState::Owed => self.wake = WakeState::Owed,
+            WakeState::Pausing | WakeState::Due => self.wake = WakeState::Due,
         }
     }
 
     fn wake_follower(&mut self, cx: &mut Context<'_>) {
-        if let Some(news) = &self.news {
+        if let Some(waker) = &self.waker {
             // A full channel: the thread is awake already.
-            let _ = news.try_send(());
+            let _ = waker.try_send(());
         }
         let is_timed = cx.schedule(WAKE_PAUSE, WAKE).is_some();
         self.wake = if is_timed { WakeState::Pausing } else { WakeState::Ready };
@@ -320,7 +319,7 @@ impl Service for Peers {
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let inbound = || PeerConnection { boot: None, is_greeted: false };
-        self.links.get_or_insert_with(cx, conn, inbound);
+        self.connections.get_or_insert_with(cx, conn, inbound);
         let _ = cx.send(conn, self.hello.to_text().as_str());
     }
 
@@ -328,10 +327,10 @@ impl Service for Peers {
         let Message::Text(text) = message else {
             return cx.close(conn, CloseCode::UNSUPPORTED, "text is expected");
         };
-        let is_greeted = self.links.get(conn).is_some_and(|link| link.is_greeted);
+        let is_greeted = self.connections.get(conn).is_some_and(|connection| connection.is_greeted);
         match PeerMessage::parse(text) {
-            Some(PeerMessage::Hello(hello)) => self.greet(cx, conn, &hello),
-            Some(PeerMessage::Head(head)) if is_greeted => self.hear_of(cx, head),
+            Some(PeerMessage::Hello(hello)) => self.on_hello(cx, conn, &hello),
+            Some(PeerMessage::Head(head)) if is_greeted => self.on_peer_head(cx, head),
             Some(PeerMessage::Unknown) if is_greeted => {}
             Some(_) => cx.close(conn, CloseCode::POLICY, "hello is expected first"),
             None => cx.close(conn, CloseCode::POLICY, "malformed message"),
@@ -339,16 +338,16 @@ impl Service for Peers {
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
-        let Some(link) = self.links.remove(conn) else {
+        let Some(connection) = self.connections.remove(conn) else {
             return;
         };
-        if link.is_greeted {
+        if connection.is_greeted {
             self.counts.connected_now.set(self.counts.connected_now.get().saturating_sub(1));
         }
-        if let Some(index) = link.boot {
+        if let Some(index) = connection.boot {
             debug!("peer {} disconnected: {why}", self.boot[index].address);
             let conn = self.boot[index].link.closed(cx, self.outbound);
-            self.connecting(cx, index, conn);
+            self.on_attempt(cx, index, conn);
         }
     }
 
@@ -357,7 +356,7 @@ impl Service for Peers {
             return self.look_up(cx, key as usize);
         }
         match self.wake {
-            WakeState::Owed => self.wake_follower(cx),
+            WakeState::Due => self.wake_follower(cx),
             WakeState::Ready | WakeState::Pausing => self.wake = WakeState::Ready,
         }
     }
@@ -368,7 +367,7 @@ impl Service for Peers {
         {
             let Found { index, addresses } = found;
             let conn = self.boot[index].link.resolved(cx, self.outbound, addresses);
-            self.connecting(cx, index, conn);
+            self.on_attempt(cx, index, conn);
             return More::Yes;
         }
         if self.changed.as_ref().is_some_and(|changed| changed.try_recv().is_ok())
@@ -376,7 +375,7 @@ impl Service for Peers {
         {
             let text = head.to_text();
             let sent = cx.publish(Target::Topic(HEADS), text.as_str(), PublishOptions::default());
-            add(&self.counts.heads_out, sent.sent as u64);
+            add(&self.counts.heads_out, sent.sent);
         }
         More::No
     }

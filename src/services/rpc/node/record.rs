@@ -1,7 +1,7 @@
-//! A block as it is stored: its header, transactions and logs, each as the JSON that clients are sent.
+//! A block as it is stored: header, transactions and logs, each as the JSON that clients receive.
 //!
-//! What a leader makes and what a follower has heard are stored alike. Only what answers are found by
-//! (numbers, hashes, addresses, topics) stands beside the JSON.
+//! A leader's new blocks and the blocks that a follower fetched are stored in the same form. Only keys that
+//! queries use (numbers, hashes, addresses, topics) are stored next to the JSON.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -11,10 +11,10 @@ use sha3::{Digest as _, Keccak256};
 use crate::services::rpc::filter::Log;
 use crate::services::rpc::wire::hex::{Address, Bytes, Quantity, Word};
 
-/// Hashes of what is empty, as Ethereum has them: no uncles, no transactions.
+/// Ethereum's hashes of an empty list of uncles, and of an empty trie.
 const EMPTY_UNCLES: &str = "0x1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347";
 const EMPTY_ROOT: &str = "0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421";
-/// What everything costs here, in wei.
+/// The constant gas price, in wei.
 pub(super) const GAS_PRICE: u64 = 1_000_000_000;
 const GAS_LIMIT: u64 = 30_000_000;
 const GAS_OF_A_TRANSACTION: u64 = 21_000;
@@ -31,13 +31,13 @@ pub(super) struct Record {
     pub(super) number: u64,
     pub(super) hash: Word,
     pub(super) parent: Word,
-    /// All members but `transactions`.
+    /// All members except for `transactions`.
     pub(super) header: Box<RawValue>,
     pub(super) transactions: Vec<StoredTransaction>,
     pub(super) logs: Vec<StoredLog>,
 }
 
-/// A block of this node's chain. An upstream that has it is on the same chain, up to there at least.
+/// A block of this node's chain. A leader that has it is on the same chain, at least up to this block.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Anchor {
     pub(super) number: u64,
@@ -65,23 +65,23 @@ impl From<StoredLog> for Log {
     }
 }
 
-/// A transaction that waits for its block.
+/// A transaction without a block.
 #[derive(Debug, Clone)]
 pub(super) struct Transaction {
     pub(super) hash: Word,
-    /// What it was sent as.
+    /// The bytes that the client sent.
     pub(super) raw: Vec<u8>,
     pub(super) logs: Vec<Emitted>,
 }
 
-/// A log that a transaction is to leave behind.
+/// A log that a transaction emits.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Emitted {
     pub(super) address: Address,
     #[serde(default)]
     pub(super) topics: Vec<Word>,
-    /// Bytes, as data.
+    /// Bytes, in hexadecimal.
     #[serde(default = "no_data")]
     pub(super) data: String,
 }
@@ -91,12 +91,12 @@ fn no_data() -> String {
 }
 
 impl Transaction {
-    /// One from the bytes that it was sent as, by which it goes.
+    /// A transaction, whose hash is that of its bytes.
     pub(super) fn new(raw: Vec<u8>, logs: Vec<Emitted>) -> Transaction {
         Transaction { hash: keccak(&raw), raw, logs }
     }
 
-    /// As clients see it; `place` is its block's number and hash, and its index there.
+    /// The transaction as clients receive it. `place` is the number and hash of its block, and its index.
     pub(super) fn json(&self, chain_id: u64, place: Option<(u64, Word, usize)>) -> Box<RawValue> {
         let zero = Bytes([0; 20]);
         raw(&json!({
@@ -121,8 +121,8 @@ impl Transaction {
 }
 
 impl Record {
-    /// The first block of a chain: the random `salt` in its `extraData` makes it differ from that of any
-    /// other chain, even if both start within one second.
+    /// The first block of a chain. The random `salt` in its `extraData` makes it differ from the first block of
+    /// any other chain, even of one that starts in the same second.
     pub(super) fn genesis(chain_id: u64, timestamp: u64, salt: Word) -> Record {
         Record::build(chain_id, 0, Bytes([0; 32]), timestamp, &salt.0, &[])
     }
@@ -132,8 +132,8 @@ impl Record {
         Record::build(chain_id, self.number + 1, self.hash, timestamp, &[], with)
     }
 
-    /// A block's hash is that of chain id, number, time, parent, `extra` data and the transactions' hashes,
-    /// one after the other: enough for a chain that nobody else makes blocks for.
+    /// The hash of a block is that of chain id, number, time, parent, `extra` data and the hashes of its
+    /// transactions, concatenated. That suffices for a chain with one leader.
     fn build(
         chain_id: u64,
         number: u64,
@@ -208,12 +208,11 @@ impl Record {
         Record { number, hash, parent, header, transactions, logs }
     }
 
-    /// Takes a block as `eth_getBlockByNumber` tells it, with whole transactions, and its logs as
-    /// `eth_getLogs` does.
+    /// A block from the result of `eth_getBlockByNumber`, with whole transactions, and that of `eth_getLogs`.
     ///
     /// # Errors
     /// The name of the member that is missing or malformed.
-    pub(super) fn heard(block: Value, logs: Value) -> Result<Record, &'static str> {
+    pub(super) fn from_leader(block: Value, logs: Value) -> Result<Record, &'static str> {
         let Value::Object(mut block) = block else {
             return Err("block");
         };
@@ -247,12 +246,12 @@ impl Record {
         })
     }
 
-    /// The block, as one that another node's chain is compared by.
+    /// The block as an anchor.
     pub(super) fn anchor(&self) -> Anchor {
         Anchor { number: self.number, hash: self.hash }
     }
 
-    /// Seconds since 1970; 0 if the header does not tell.
+    /// Seconds since 1970; 0 if the header has no timestamp.
     pub(super) fn timestamp(&self) -> u64 {
         #[derive(Deserialize)]
         struct Header {
@@ -261,7 +260,7 @@ impl Record {
         serde_json::from_str::<Header>(self.header.get()).map_or(0, |header| header.timestamp.0)
     }
 
-    /// The block as clients are sent it, with whole transactions or their hashes.
+    /// The block as clients receive it, with whole transactions or their hashes.
     pub(super) fn block(&self, full: bool) -> String {
         let header = self.header.get();
         let members = header.strip_suffix('}').unwrap_or(header);
@@ -270,9 +269,10 @@ impl Record {
             if index > 0 {
                 out.push(',');
             }
-            match full {
-                true => out += transaction.json.get(),
-                false => out += &format!(r#""{}""#, transaction.hash),
+            if full {
+                out += transaction.json.get();
+            } else {
+                out += &format!(r#""{}""#, transaction.hash);
             }
         }
         out += "]}";
@@ -289,7 +289,7 @@ pub(super) fn raw(value: &impl Serialize) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// The filter by which clients skip blocks without the logs that they look for (yellow paper, 4.3.1).
+/// The Bloom filter by which clients skip blocks without matching logs (yellow paper, 4.3.1).
 #[derive(Debug)]
 struct Bloom([u8; BLOOM_BYTES]);
 
@@ -300,7 +300,7 @@ impl Default for Bloom {
 }
 
 impl Bloom {
-    /// Sets three bits, each named by eleven bits of the hash.
+    /// Sets three bits, each given by eleven bits of the hash.
     fn add(&mut self, bytes: &[u8]) {
         let hash = keccak(bytes).0;
         for pair in hash[..6].chunks_exact(2) {
@@ -326,9 +326,9 @@ mod tests {
         assert_eq!(keccak(b"").to_string(), empty);
     }
 
-    /// A topic of every ERC-20 transfer sets these bits wherever Ethereum runs.
+    /// The topic of every ERC-20 transfer sets these bits on every Ethereum chain.
     #[test]
-    fn blooms_are_those_of_ethereum() {
+    fn bloom_filters_are_those_of_ethereum() {
         let mut bloom = Bloom::default();
         let topic = "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef";
         bloom.add(&hex::decode(topic).unwrap());
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_is_heard_as_it_was() {
+    fn a_block_survives_the_way_to_a_follower() {
         let emitted =
             Emitted { address: Bytes([7; 20]), topics: vec![Bytes([1; 32])], data: no_data() };
         let sent = Transaction::new(b"x".to_vec(), vec![emitted]);
@@ -353,14 +353,14 @@ mod tests {
         let logs =
             made.logs.iter().map(|log| serde_json::from_str::<Value>(log.json.get()).unwrap());
         let logs = Value::Array(logs.collect());
-        let heard = Record::heard(block, logs).unwrap();
-        assert_eq!((heard.number, heard.hash, heard.parent), (1, made.hash, genesis.hash));
-        assert_eq!(heard.block(true), made.block(true));
-        assert_eq!(heard.block(false), made.block(false));
-        assert_eq!(heard.logs[0].json.get(), made.logs[0].json.get());
+        let copy = Record::from_leader(block, logs).unwrap();
+        assert_eq!((copy.number, copy.hash, copy.parent), (1, made.hash, genesis.hash));
+        assert_eq!(copy.block(true), made.block(true));
+        assert_eq!(copy.block(false), made.block(false));
+        assert_eq!(copy.logs[0].json.get(), made.logs[0].json.get());
         let hashes: Value = serde_json::from_str(&made.block(false)).unwrap();
         assert_eq!(hashes["transactions"][0], json!(made.transactions[0].hash));
         assert_eq!(hashes["logsBloom"].as_str().unwrap().len(), 2 + 2 * BLOOM_BYTES);
-        assert!(Record::heard(json!({"transactions": []}), json!([])).is_err());
+        assert!(Record::from_leader(json!({"transactions": []}), json!([])).is_err());
     }
 }

@@ -1,16 +1,16 @@
-//! What a node is to be.
+//! The settings of a node.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::upstream::url::UpstreamUrl;
 
-/// What a node is.
+/// The role of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It makes the blocks.
+    /// Makes the blocks.
     Leader,
-    /// It follows a leader.
+    /// Copies the blocks of a leader.
     Follower,
 }
 
@@ -23,33 +23,33 @@ impl Role {
     }
 }
 
-/// What a node is to do.
+/// The settings of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeSettings {
-    /// The chain's number.
+    /// The chain id.
     pub chain_id: u64,
-    /// Where its blocks are kept. One process at a time.
+    /// The directory of its store. One process at a time can use it.
     pub data_dir: PathBuf,
-    /// What it is.
-    pub part: Part,
+    /// Its role.
+    pub role: RoleSettings,
 }
 
-/// How often a follower asks its leader for new blocks, unless set otherwise.
+/// The default poll interval of a follower.
 pub const POLL_INTERVAL_DEFAULT: Duration = Duration::from_millis(500);
 
-/// A [`Role`], and what belongs to it.
+/// A [`Role`] with its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum RoleSettings {
     /// Makes the blocks.
     Leader {
-        /// From one block to the next; `None`: only on demand, by `weir_mine`.
+        /// The time between blocks; `None`: only on demand, by `weir_mine`.
         block_time: Option<Duration>,
     },
-    /// Follows a leader.
+    /// Copies the blocks of a leader.
     Follower {
-        /// The leader's address: `http` or `https`, for HTTP POST.
+        /// The URL of the leader: `http` or `https`, for HTTP POST.
         url: UpstreamUrl,
-        /// How often the leader is asked for new blocks while no notification arrives.
+        /// The leader is asked for new blocks at this interval, if no notification arrives.
         poll_interval: Duration,
     },
 }

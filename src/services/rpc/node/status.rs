@@ -1,67 +1,67 @@
-//! How a node is doing, and the answers to those who watch it: `GET /healthz` and `GET /readyz`.
+//! The state of a node, and the service that reports it: `GET /healthz` and `GET /readyz`.
 //!
-//! A node that answers is alive. A leader is ready while it can write its store, a follower while its
-//! leader is on its chain and no more than [`LAG_MAX`] blocks ahead; neither is during a shutdown. A node
-//! that is not ready says why.
+//! A node that answers is healthy. A leader is ready while it can write its store, a follower while its leader
+//! is on its chain and at most [`LAG_MAX`] blocks ahead. No node is ready during a shutdown. The answer has
+//! the reason that a node is not ready.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use serde_json::json;
 
-use super::Role;
+use super::settings::Role;
 use crate::protocol::Message;
 use crate::protocol::handshake::Response;
 use crate::reactor::{ConnId, Context, HttpRequest, Service};
 use crate::services::rpc::counts::Counts;
 use crate::services::rpc::wire::hex::Quantity;
 
-/// Blocks that a follower may lack and still be ready: they are on their way.
+/// Blocks that a ready follower may lack: it is fetching them.
 const LAG_MAX: u64 = 2;
 
-/// Whether a node does its work, and if not, the reason, for operators.
+/// Whether a node works, and the reason if it does not, for operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum NodeState {
     /// A leader can write its store; a follower has verified that its leader is on its chain.
     Working,
-    /// The node tries again until it works.
+    /// The node tries again until it succeeds.
     Failing(String),
     /// The leader's chain is another one. The node tries again, but only an operator can end this.
     Diverged(String),
 }
 
-/// What is known of a node's chain, on the loop.
+/// The state of a node, on the loop.
 #[derive(Debug)]
 pub(super) struct Status {
     pub(super) role: Role,
     pub(super) chain_id: u64,
     pub(super) head: Cell<Option<u64>>,
-    /// The leader's head, as a follower has last heard; its own for a leader.
-    pub(super) leader: Cell<Option<u64>>,
-    pub(super) standing: RefCell<Standing>,
+    /// The number of the leader's head as last reported; at a leader its own.
+    pub(super) leader_head: Cell<Option<u64>>,
+    pub(super) state: RefCell<NodeState>,
 }
 
 impl Status {
-    /// Blocks that the leader has and we do not.
+    /// The number of blocks that the leader is ahead.
     fn lag(&self) -> Option<u64> {
         match self.role {
             Role::Leader => Some(0),
-            Role::Follower => Some(self.leader.get()?.saturating_sub(self.head.get()?)),
+            Role::Follower => Some(self.leader_head.get()?.saturating_sub(self.head.get()?)),
         }
     }
 
-    /// Why the node is not ready; `None` if it is.
+    /// The reason that the node is not ready; `None` if it is ready.
     fn reason(&self) -> Option<String> {
-        match (&*self.standing.borrow(), self.lag()) {
-            (Standing::Failing(reason) | Standing::Diverged(reason), _) => Some(reason.clone()),
-            (Standing::Working, Some(..=LAG_MAX)) => None,
-            (Standing::Working, Some(lag)) => Some(format!("{lag} blocks behind the leader")),
-            (Standing::Working, None) => Some("no block yet".to_owned()),
+        match (&*self.state.borrow(), self.lag()) {
+            (NodeState::Failing(reason) | NodeState::Diverged(reason), _) => Some(reason.clone()),
+            (NodeState::Working, Some(..=LAG_MAX)) => None,
+            (NodeState::Working, Some(lag)) => Some(format!("{lag} blocks behind the leader")),
+            (NodeState::Working, None) => Some("no block yet".to_owned()),
         }
     }
 }
 
-/// Answers those who watch a node.
+/// The service that reports whether a node is healthy and ready.
 #[derive(Debug)]
 pub struct Health {
     status: Rc<Status>,

@@ -1,12 +1,11 @@
-//! Blocks on disk: an embedded store, in a directory that one process has to itself.
+//! The store: blocks on disk, in a directory that only one process uses at a time.
 //!
-//! What [`Store::append`] has returned from is on disk, whatever happens to the process or the machine
-//! afterwards; what it has not is as if it had never been begun. Blocks that do not belong to the chain
-//! any more are replaced in the same transaction as those that take their place.
+//! When [`Store::append`] has returned, its blocks are on disk, whatever happens to the process or the machine
+//! afterwards. If it is interrupted, none of them is. Blocks that leave the chain are removed in the same
+//! transaction that writes their replacements.
 //!
-//! After an error of the disk redb refuses all further work, reads too. So the database is closed and
-//! opened again, at once for reads and by [`Store::recover`] for writes; the directory stays locked
-//! meanwhile.
+//! After a disk error redb refuses all further work, reads included. So the database is closed and opened
+//! again: at once for reads, and by [`Store::recover`] for writes. The directory stays locked meanwhile.
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -27,35 +26,35 @@ const HASHES: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("hashes"
 /// Block and index of transactions by hash.
 const TRANSACTIONS: TableDefinition<'_, [u8; 32], (u64, u32)> =
     TableDefinition::new("transactions");
-/// Whose blocks these are.
+/// The chain id.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const CHAIN_ID: &str = "chain_id";
-/// The database's name in the data directory.
+/// The file name of the database in the data directory.
 const FILE: &str = "chain.redb";
-/// A file that is written and removed to see whether the disk has room: cheaper than a database that must
-/// be repaired after it has found none.
+/// The name of a file that is written and removed to check whether the disk has room. That is cheaper than
+/// the repair of a database that found no room.
 const PROBE: &str = "probe";
-/// Room for a while.
+/// The size of that file: room for many blocks.
 const PROBE_BYTES: usize = 1024 * 1024;
 
-/// Why the store cannot be opened, read or written.
+/// The store cannot be opened, read or written.
 #[derive(Debug)]
 pub enum StoreError {
-    /// Another process has the directory.
+    /// Another process uses the directory.
     Locked,
     /// The directory holds another chain, with this id.
     OtherChain(u64),
-    /// The directory or its lock cannot be had.
+    /// The directory or its lock file cannot be used.
     Directory(io::Error),
-    /// The store itself.
+    /// The database failed.
     Database(redb::Error),
-    /// A block that is no JSON of ours.
+    /// A stored block is not valid JSON.
     Corrupt(serde_json::Error),
     /// The last block is not the one that was written last.
     OtherBlocks,
-    /// The database has failed before, and must be opened again.
+    /// The database failed before, and has to be opened again.
     Failed,
-    /// The database is being opened again after an error of the disk.
+    /// The database is closed after a disk error, and will be opened again.
     Closed,
 }
 
@@ -67,8 +66,8 @@ impl fmt::Display for StoreError {
             StoreError::Directory(error) => error.fmt(f),
             StoreError::Database(error) => error.fmt(f),
             StoreError::Corrupt(error) => write!(f, "a stored block is malformed: {error}"),
-            StoreError::OtherBlocks => f.write_str("its last block is another one than before"),
-            StoreError::Failed => f.write_str("it has failed before"),
+            StoreError::OtherBlocks => f.write_str("its last block is not the one written last"),
+            StoreError::Failed => f.write_str("it failed before"),
             StoreError::Closed => f.write_str("it is being opened again"),
         }
     }
@@ -90,14 +89,14 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 pub(super) struct Store {
     directory: PathBuf,
     chain_id: u64,
-    /// `None` while it is being opened again, or cannot be.
+    /// `None` while it cannot be opened again.
     database: RwLock<Option<Database>>,
-    /// Held as long as the store is; the kernel lets go of it with the process.
+    /// Locked while the store exists; the kernel unlocks it when the process ends.
     _lock: File,
 }
 
 impl Store {
-    /// Opens what `directory` holds, or begins it.
+    /// Opens the store in `directory`, or creates it.
     pub(super) fn open(directory: &Path, chain_id: u64) -> Result<Store, StoreError> {
         fs::create_dir_all(directory).map_err(StoreError::Directory)?;
         let lock = File::create(directory.join("LOCK")).map_err(StoreError::Directory)?;
@@ -105,11 +104,11 @@ impl Store {
             TryLockError::WouldBlock => StoreError::Locked,
             TryLockError::Error(error) => StoreError::Directory(error),
         })?;
-        // A process that was killed may have left it.
+        // A killed process may have left it.
         let _ = fs::remove_file(directory.join(PROBE));
         let file = directory.join(FILE);
         if !file.try_exists().map_err(StoreError::Directory)? {
-            begin(directory, &file, chain_id)?;
+            create(directory, &file, chain_id)?;
         }
         let database = Database::open(file)?;
         prepare(&database, chain_id)?;
@@ -117,8 +116,8 @@ impl Store {
         Ok(Store { directory, chain_id, database: RwLock::new(Some(database)), _lock: lock })
     }
 
-    /// Makes sure that the database can be written again after [`Store::append`] has failed. If it cannot,
-    /// it can be read at least, where the disk allows that.
+    /// Makes the database writable again after [`Store::append`] has failed. If that fails, too, it is still
+    /// readable if the disk allows that.
     pub(super) fn recover(&self) -> Result<(), StoreError> {
         if self.slot().is_none() {
             self.reopen()?;
@@ -128,7 +127,7 @@ impl Store {
         prepared.inspect_err(|_| self.reopen_for_reads())
     }
 
-    /// Closes the database and opens it again. Snapshots that are still read may prevent that for now.
+    /// Closes the database and opens it again. Snapshots that are in use can prevent that.
     fn reopen(&self) -> Result<(), StoreError> {
         drop(self.slot_mut().take());
         let database = Database::open(self.directory.join(FILE))?;
@@ -159,10 +158,10 @@ impl Store {
         self.database.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes these blocks, in the order of their numbers, the end of the chain: whatever had the first
-    /// one's number or a higher one is gone. All of it or nothing.
+    /// Makes these blocks, in the order of their numbers, the end of the chain. Stored blocks with the number of
+    /// the first one or a higher number are removed. All or nothing.
     pub(super) fn append(&self, blocks: &[Record]) -> Result<(), StoreError> {
-        // A database that has failed answers no reads either.
+        // After a failure the database refuses reads, too.
         self.write(blocks).inspect_err(|_| self.reopen_for_reads())
     }
 
@@ -171,11 +170,11 @@ impl Store {
             return Ok(());
         };
         let slot = self.slot();
-        let begun = slot.as_ref().ok_or(StoreError::Closed)?.begin_write()?;
+        let transaction = slot.as_ref().ok_or(StoreError::Closed)?.begin_write()?;
         {
-            let mut table = begun.open_table(BLOCKS)?;
-            let mut hashes = begun.open_table(HASHES)?;
-            let mut transactions = begun.open_table(TRANSACTIONS)?;
+            let mut table = transaction.open_table(BLOCKS)?;
+            let mut hashes = transaction.open_table(HASHES)?;
+            let mut transactions = transaction.open_table(TRANSACTIONS)?;
             let stale: Vec<Record> = table
                 .range(first.number..)?
                 .map(|entry| read(entry?.1.value()))
@@ -183,30 +182,30 @@ impl Store {
             for block in stale {
                 table.remove(block.number)?;
                 hashes.remove(block.hash.0)?;
-                for transaction in &block.transactions {
-                    transactions.remove(transaction.hash.0)?;
+                for stored in &block.transactions {
+                    transactions.remove(stored.hash.0)?;
                 }
             }
             for block in blocks {
                 let json = serde_json::to_vec(block).map_err(StoreError::Corrupt)?;
                 table.insert(block.number, &*json)?;
                 hashes.insert(block.hash.0, block.number)?;
-                for (index, transaction) in block.transactions.iter().enumerate() {
-                    transactions.insert(transaction.hash.0, (block.number, index as u32))?;
+                for (index, stored) in block.transactions.iter().enumerate() {
+                    transactions.insert(stored.hash.0, (block.number, index as u32))?;
                 }
             }
         }
-        begun.commit()?;
+        transaction.commit()?;
         Ok(())
     }
 
-    /// Begins to read: all that the snapshot returns is of one moment.
+    /// A snapshot for reads.
     pub(super) fn read(&self) -> Result<Snapshot, StoreError> {
         Ok(Snapshot(self.slot().as_ref().ok_or(StoreError::Closed)?.begin_read()?))
     }
 }
 
-/// The blocks of one moment, whatever is written meanwhile.
+/// The blocks at one moment, whatever is written meanwhile.
 pub(super) struct Snapshot(ReadTransaction);
 
 impl Snapshot {
@@ -245,15 +244,15 @@ impl Snapshot {
         Ok(self.block(number)?.map(|block| (block, index as usize)))
     }
 
-    /// Hands blocks to `look`, in the order of their numbers, until it wants no more.
+    /// Passes blocks to `visit`, in the order of their numbers, until it returns false.
     pub(super) fn scan(
         &self,
         numbers: RangeInclusive<u64>,
-        mut look: impl FnMut(Record) -> bool,
+        mut visit: impl FnMut(Record) -> bool,
     ) -> Result<(), StoreError> {
         let table = self.0.open_table(BLOCKS)?;
         for entry in table.range(numbers)? {
-            if !look(read(entry?.1.value())?) {
+            if !visit(read(entry?.1.value())?) {
                 break;
             }
         }
@@ -261,9 +260,9 @@ impl Snapshot {
     }
 }
 
-/// Makes a store with nothing in it, elsewhere first: what a process that was killed meanwhile has left is
-/// no store, and is made again.
-fn begin(directory: &Path, file: &Path, chain_id: u64) -> Result<(), StoreError> {
+/// Creates an empty store, under another name first: if the process is killed meanwhile, the next one creates
+/// it again.
+fn create(directory: &Path, file: &Path, chain_id: u64) -> Result<(), StoreError> {
     let unfinished = directory.join("chain.redb.new");
     let removed = fs::remove_file(&unfinished);
     removed.or_else(|error| match error.kind() {
@@ -274,25 +273,25 @@ fn begin(directory: &Path, file: &Path, chain_id: u64) -> Result<(), StoreError>
     prepare(&database, chain_id)?;
     drop(database);
     let renamed = fs::rename(&unfinished, file);
-    // The name, too, is to be there after a power cut.
+    // The file name has to survive a power failure, too.
     renamed.and_then(|()| File::open(directory)?.sync_all()).map_err(StoreError::Directory)
 }
 
-/// Makes sure, by a write, that all tables are there and that they are this chain's.
+/// Writes to the database: creates missing tables, and checks the chain id.
 fn prepare(database: &Database, chain_id: u64) -> Result<(), StoreError> {
-    let begun = database.begin_write()?;
+    let transaction = database.begin_write()?;
     {
-        let mut meta = begun.open_table(META)?;
+        let mut meta = transaction.open_table(META)?;
         let stored = meta.get(CHAIN_ID)?.map(|id| id.value());
         if let Some(id) = stored.filter(|&id| id != chain_id) {
             return Err(StoreError::OtherChain(id));
         }
         meta.insert(CHAIN_ID, chain_id)?;
-        begun.open_table(BLOCKS)?;
-        begun.open_table(HASHES)?;
-        begun.open_table(TRANSACTIONS)?;
+        transaction.open_table(BLOCKS)?;
+        transaction.open_table(HASHES)?;
+        transaction.open_table(TRANSACTIONS)?;
     }
-    begun.commit()?;
+    transaction.commit()?;
     Ok(())
 }
 

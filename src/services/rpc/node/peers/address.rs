@@ -1,29 +1,29 @@
-//! Addresses of boot peers, as an operator writes them.
+//! The addresses of boot peers, as an operator writes them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::upstream::resolve::HostPort;
 
-/// Boot peers of one node.
+/// The highest number of boot peers.
 pub const BOOT_PEERS_MAX: usize = 32;
 
 const EXPECTED: &str = r#"expected HOST:PORT, separated by commas, such as "127.0.0.1:30303""#;
 
-/// `HOST:PORT` of another node's P2P listener.
+/// `HOST:PORT` of another node's P2P address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerAddress {
     host: String,
     port: u16,
 }
 
-/// The peers that a node connects to: `HOST:PORT,HOST:PORT`, each once, at most [`BOOT_PEERS_MAX`]; may be
-/// empty.
+/// The peers that a node connects to: `HOST:PORT,HOST:PORT`, without duplicates, at most [`BOOT_PEERS_MAX`].
+/// May be empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BootPeers(pub Vec<PeerAddress>);
 
 impl PeerAddress {
-    /// Host and port, as a resolver takes them.
+    /// Host and port, for a resolver.
     pub(super) fn host_and_port(&self) -> HostPort {
         (self.host.trim_matches(['[', ']']).to_owned(), self.port)
     }
@@ -35,7 +35,7 @@ impl FromStr for PeerAddress {
     fn from_str(text: &str) -> Result<PeerAddress, Self::Err> {
         let (host, port) = text.rsplit_once(':').ok_or(EXPECTED)?;
         let is_bracketed = host.starts_with('[') && host.ends_with(']');
-        // No DNS name has an underscore, but names of containers do.
+        // DNS names have no underscore, but names of containers may.
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
         let is_host = if is_bracketed {
             host[1..host.len() - 1].parse::<std::net::Ipv6Addr>().is_ok()
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_listed_twice_is_one_peer() {
+    fn duplicate_peers_are_removed() {
         let peers: BootPeers = "a:1,b:1, a:1,a:2".parse().unwrap();
         assert_eq!(peers.to_string(), "a:1,b:1,a:2");
     }

@@ -1,5 +1,4 @@
-//! The messages between two nodes, as JSON text. Parsing only; [`Peers`](super::Peers) decides what
-//! follows from them.
+//! The messages between two nodes, as JSON text. [`Peers`](super::Peers) decides what follows from them.
 
 use serde_json::{Map, Value, json};
 
@@ -12,7 +11,7 @@ pub const CHAIN_NAME_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hello {
     pub(super) chain_id: u64,
-    /// The chain's name, if its operator gave one.
+    /// The name of the chain, if it has one.
     pub(super) chain: Option<String>,
     /// A random number per process, by which a node recognizes a connection to itself.
     pub(super) node: u64,
@@ -30,12 +29,12 @@ pub(super) struct Head {
 pub(super) enum PeerMessage {
     Hello(Hello),
     Head(Head),
-    /// A type that a later version may have: ignored.
+    /// An unknown type, which a later version may have. Ignored.
     Unknown,
 }
 
 impl Hello {
-    /// Whether both nodes belong to one chain. Names count only where both nodes have one.
+    /// Whether both nodes belong to one chain. Names are compared if both nodes have one.
     pub(super) fn is_same_chain(&self, other: &Hello) -> bool {
         let names_agree = match (&self.chain, &other.chain) {
             (Some(ours), Some(theirs)) => ours == theirs,
@@ -59,7 +58,7 @@ impl Head {
 }
 
 impl PeerMessage {
-    /// `None` for text that is no message of this protocol.
+    /// `None` for text that is not a message of this protocol.
     pub(super) fn parse(text: &str) -> Option<PeerMessage> {
         let members: Map<String, Value> = serde_json::from_str(text).ok()?;
         match members.get("type")?.as_str()? {

@@ -21,7 +21,7 @@ use weir::reactor::{
 };
 use weir::services::Rooms;
 use weir::services::rooms::RoomSettings;
-use weir::services::rpc::node::{Node, NodeSettings, Part};
+use weir::services::rpc::node::{Node, NodeSettings, RoleSettings};
 use weir::services::rpc::{Rpc, RpcSettings};
 use weir_authority::{Authority, Files};
 
@@ -57,8 +57,8 @@ impl Server {
     pub(crate) fn node(data_dir: PathBuf) -> Server {
         let echoed = Arc::new(AtomicU64::new(0));
         let echo = Counted(Arc::clone(&echoed));
-        let part = Part::Leader { block_time: None };
-        let settings = NodeSettings { chain_id: 7, data_dir, part };
+        let role = RoleSettings::Leader { block_time: None };
+        let settings = NodeSettings { chain_id: 7, data_dir, role };
         Server::build(echoed, echo, move || {
             Rpc::new(Node::open(settings).unwrap(), RpcSettings::default())
         })

@@ -1,49 +1,54 @@
 //! The leader subscription: a WebSocket on the loop that wakes the follower thread for each new block.
 //!
-//! A connection that is lost is made again after a growing delay, at each address of the leader's name in
-//! turn. Notifications only wake the thread; it asks for the blocks itself, so a lost or forged one cannot
-//! cause a gap.
+//! Notifications only wake the thread. It fetches the blocks itself, so a lost or forged notification cannot
+//! cause a gap. [`Link`] connects and reconnects.
 
 use std::sync::mpsc::SyncSender;
 
 use log::{debug, info};
 
-use super::{PAUSE_MAX, PAUSE_MIN};
+use super::limits::{PAUSE_MAX, PAUSE_MIN};
 use crate::protocol::Message;
 use crate::reactor::{
     CloseReason, ConnId, Context, MailReceiver, MailSender, More, RouteId, Service,
 };
+use crate::services::rpc::wire::upstream_request::request;
 use crate::upstream::backoff::Backoff;
 use crate::upstream::link::Link;
 use crate::upstream::resolve::Addresses;
 use crate::upstream::url::UpstreamUrl;
 
-/// The timer key of the next attempt.
-const CONNECT: u64 = 0;
-const SUBSCRIBE: &str =
-    r#"{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}"#;
+/// The timer key of the next lookup.
+const LOOK_UP: u64 = 0;
+/// The id of the only request.
+const SUBSCRIBE_ID: u64 = 1;
 
 /// The service of the leader subscription.
 #[derive(Debug)]
-pub struct Ears {
+pub struct LeaderSubscription {
     url: UpstreamUrl,
     link: Link,
-    /// The limits of its connection; set once the loop knows it.
+    /// The route with the limits of its connection.
     route: RouteId,
-    news: SyncSender<()>,
-    /// The addresses found by a thread: one lookup at a time.
+    /// Wakes the follower thread.
+    waker: SyncSender<()>,
+    /// The mailbox for the addresses that a lookup has found: one lookup at a time.
     found: Option<(MailSender<Addresses>, MailReceiver<Addresses>)>,
 }
 
-impl Ears {
-    /// For a leader without TLS; any other one is polled.
-    pub(super) fn new(url: &UpstreamUrl, route: RouteId, news: SyncSender<()>) -> Option<Ears> {
+impl LeaderSubscription {
+    /// A subscription at a leader without TLS. A leader with TLS is only polled.
+    pub(super) fn new(
+        url: &UpstreamUrl,
+        route: RouteId,
+        waker: SyncSender<()>,
+    ) -> Option<LeaderSubscription> {
         if url.is_secure() {
             return None;
         }
         let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
         let link = Link::new(url.host_and_port(), url.request().clone(), None, backoff);
-        Some(Ears { url: url.clone(), link, route, news, found: None })
+        Some(LeaderSubscription { url: url.clone(), link, route, waker, found: None })
     }
 
     fn look_up(&mut self, cx: &mut Context<'_>) {
@@ -52,30 +57,30 @@ impl Ears {
         };
         let sender = sender.clone();
         let deliver = move |found| {
-            // The loop has ended if it takes no mail.
+            // The mailbox is closed when the loop has ended.
             let _ = sender.try_send(found);
         };
         if let Err(error) = self.link.look_up(cx.now(), deliver) {
-            debug!("no thread to look up {}: {error}", self.url);
-            self.try_again(cx);
+            debug!("cannot start a thread to look up {}: {error}", self.url);
+            self.set_timer(cx);
         }
     }
 
     /// Sets the timer for the next lookup.
-    fn try_again(&mut self, cx: &mut Context<'_>) {
+    fn set_timer(&mut self, cx: &mut Context<'_>) {
         let delay = self.link.due().since(cx.now());
-        if cx.schedule(delay, CONNECT).is_none() {
-            debug!("no timer for the next attempt: the leader is polled from here on");
+        if cx.schedule(delay, LOOK_UP).is_none() {
+            debug!("no timer for the next lookup: from now on the leader is only polled");
         }
     }
 
-    /// Wakes the thread; if it was woken already, that is enough.
-    fn wake(&self) {
-        let _ = self.news.try_send(());
+    fn wake_follower(&self) {
+        // A full channel: the thread is awake already.
+        let _ = self.waker.try_send(());
     }
 }
 
-impl Service for Ears {
+impl Service for LeaderSubscription {
     fn on_start(&mut self, cx: &mut Context<'_>) {
         self.found = Some(cx.mailbox(1));
         self.look_up(cx);
@@ -84,19 +89,19 @@ impl Service for Ears {
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         info!("subscribed to blocks of {}", self.url);
         self.link.opened(conn);
-        let _ = cx.send(conn, SUBSCRIBE);
-        self.wake();
+        let _ = cx.send(conn, &*request(SUBSCRIBE_ID, "eth_subscribe", r#"["newHeads"]"#));
+        self.wake_follower();
     }
 
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {
         self.link.succeeded();
-        self.wake();
+        self.wake_follower();
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, _: ConnId, why: CloseReason) {
         debug!("no subscription to blocks of {}: {why}", self.url);
         if self.link.closed(cx, self.route).is_none() {
-            self.try_again(cx);
+            self.set_timer(cx);
         }
     }
 
@@ -109,7 +114,7 @@ impl Service for Ears {
             && let Ok(found) = receiver.try_recv()
             && self.link.resolved(cx, self.route, found).is_none()
         {
-            self.try_again(cx);
+            self.set_timer(cx);
         }
         More::No
     }

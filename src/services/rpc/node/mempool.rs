@@ -1,5 +1,5 @@
-//! Transactions that wait for their block. Those that are known are not taken twice; how many wait is
-//! bounded by their number and their bytes.
+//! The mempool: transactions that wait for a block. A known transaction is rejected. Their number and their
+//! bytes are bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,22 +11,25 @@ use super::record::Transaction;
 use crate::services::rpc::wire::error::RpcError;
 use crate::services::rpc::wire::hex::Word;
 
-/// Transactions that wait.
+/// Transactions in the mempool.
 const TRANSACTIONS_MAX: usize = 4096;
-/// Bytes of all of them.
+/// Bytes of all transactions in the mempool.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
-/// The transactions that wait, the oldest first.
+
+/// The transactions that wait for a block, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Pool {
+pub(super) struct Mempool {
     waiting: VecDeque<Transaction>,
     by_hash: HashMap<Word, Box<RawValue>>,
+    /// Invariant: the bytes of all `waiting` transactions.
     bytes: usize,
 }
 
-impl Pool {
-    /// The pool behind its lock; a thread that died with it has left it whole.
-    pub(super) fn of(pool: &Mutex<Pool>) -> MutexGuard<'_, Pool> {
-        pool.lock().unwrap_or_else(PoisonError::into_inner)
+impl Mempool {
+    /// Locks a mempool. A thread that panicked with the lock has left it consistent: no method panics
+    /// between two changes.
+    pub(super) fn lock(mempool: &Mutex<Mempool>) -> MutexGuard<'_, Mempool> {
+        mempool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn add(
@@ -50,7 +53,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Those for the next block. They wait until that is [done](Pool::remove).
+    /// The transactions of the next block. They stay until they are [removed](Mempool::remove).
     pub(super) fn next(&self) -> Vec<Transaction> {
         let (mut logs, mut bytes) = (0, 0);
         let fits = |transaction: &&Transaction| {
@@ -61,7 +64,7 @@ impl Pool {
         self.waiting.iter().take(BLOCK_TRANSACTIONS_MAX).take_while(fits).cloned().collect()
     }
 
-    /// Takes out the oldest so many: they are in a block.
+    /// Removes the `count` oldest transactions, which are in a block now.
     pub(super) fn remove(&mut self, count: usize) {
         for transaction in self.waiting.drain(..count.min(self.waiting.len())) {
             self.bytes -= bytes_of(&transaction);

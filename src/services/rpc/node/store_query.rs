@@ -1,20 +1,20 @@
-//! Questions that need the store: read on the loop, answered on a thread beside it.
+//! Calls that the store answers: parsed on the loop, answered on a thread.
 //!
-//! A follower's store ends at its own head, where `latest` is, and may begin late. What lies beyond it,
-//! or under a hash that it does not have, only the leader can know: such a question is [`Answer::Unknown`],
-//! never answered as if it had no result.
+//! A follower's store ends at its own head, which is `latest`, and need not start with the first block. Only the
+//! leader knows blocks outside the store and unknown hashes. The answer about them is
+//! [`StoreAnswer::Unknown`], never an empty result.
 
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::limits::{LOG_BLOCKS_MAX, LOG_BYTES_MAX, LOGS_MAX};
-use super::pool::Pool;
+use super::mempool::Mempool;
 use super::record::Anchor;
-use super::store::{Snapshot, Store, StoreError};
+use super::shared::Shared;
+use super::store::{Snapshot, StoreError};
 use crate::services::rpc::filter::{FilterParams, LogFilter};
 use crate::services::rpc::wire::answer::Outcome;
 use crate::services::rpc::wire::error::RpcError;
@@ -22,9 +22,9 @@ use crate::services::rpc::wire::hex::{Quantity, Word};
 use crate::services::rpc::wire::object::Object;
 use crate::services::rpc::wire::request::Call;
 
-/// What is asked of the store.
+/// A query of the store.
 #[derive(Debug)]
-pub(super) enum Query {
+pub(super) enum StoreQuery {
     Block { number: u64, full: bool },
     BlockByHash { hash: Word, full: bool },
     Transaction(Word),
@@ -32,23 +32,23 @@ pub(super) enum Query {
     LogsOfBlock { filter: LogFilter, hash: Word },
 }
 
-/// The blocks of an `eth_getLogs`, both ends included. `from` is above `to` only if it is above the node's
-/// head and `to` is that head, by name.
+/// The blocks of an `eth_getLogs`, both ends included. Invariant: `from` is above `to` only if `to` is the
+/// node's head, given by name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LogRange {
     from: u64,
     to: u64,
 }
 
-/// What the store has for a question.
+/// The answer of the store.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum StoreAnswer {
     Known(Outcome),
-    /// The leader may know, if its chain has the store's last block.
+    /// The leader may have the answer. It counts if the leader's chain has this block, the store's last one.
     Unknown(Option<Anchor>),
 }
 
-/// A block by number or name. Nothing here is final before or after anything else.
+/// A block by number or name. All names but `earliest` mean the head: every block is final at once.
 #[derive(Debug, Clone, Copy)]
 enum BlockId {
     Number(u64),
@@ -88,24 +88,24 @@ struct LogParams {
     filter: FilterParams,
 }
 
-impl Query {
-    /// Reads a call to one of the methods that need the store; `None` for any other method.
-    pub(super) fn parse(call: &Call<'_>, head: u64) -> Result<Option<Query>, RpcError> {
+impl StoreQuery {
+    /// Parses a call; `None` if the store does not answer its method.
+    pub(super) fn parse(call: &Call<'_>, head: u64) -> Result<Option<StoreQuery>, RpcError> {
         let missing = || RpcError::invalid_params("missing value for required argument 0");
         Ok(Some(match &*call.method {
             "eth_getBlockByNumber" => {
                 let (id, full): (Option<String>, Option<bool>) = call.positional(2)?;
                 let number = BlockId::parse(&id.ok_or_else(missing)?)?.number(head);
-                Query::Block { number, full: full.unwrap_or(false) }
+                StoreQuery::Block { number, full: full.unwrap_or(false) }
             }
             "eth_getBlockByHash" => {
                 let (hash, full): (Option<Word>, Option<bool>) = call.positional(2)?;
                 let hash = hash.ok_or_else(missing)?;
-                Query::BlockByHash { hash, full: full.unwrap_or(false) }
+                StoreQuery::BlockByHash { hash, full: full.unwrap_or(false) }
             }
             "eth_getTransactionByHash" => {
                 let (hash,): (Option<Word>,) = call.positional(1)?;
-                Query::Transaction(hash.ok_or_else(missing)?)
+                StoreQuery::Transaction(hash.ok_or_else(missing)?)
             }
             "eth_getLogs" => {
                 let (params,): (Option<Object<LogParams>>,) = call.positional(1)?;
@@ -116,44 +116,45 @@ impl Query {
         }))
     }
 
-    /// What the store has for it. Only a follower is asked for what it `may_lack`: a leader's store is all
-    /// there is.
-    pub(super) fn answer(&self, shared: &Shared, may_lack: bool) -> Answer {
+    /// The answer. The store `may_lack` blocks only at a follower: a leader's store has all blocks.
+    pub(super) fn answer(&self, shared: &Shared, may_lack: bool) -> StoreAnswer {
         match self.look(shared, may_lack) {
             Ok(answer) => answer,
-            Err(Unanswered::Refused(error)) => Answer::Known(Err(error)),
-            Err(Unanswered::Store(error)) => {
-                // An outage is logged once, by the thread that ends it.
+            Err(QueryError::Rpc(error)) => StoreAnswer::Known(Err(error)),
+            Err(QueryError::Store(error)) => {
+                // The thread that ends an outage logs it, once.
                 let is_outage = matches!(error, StoreError::Closed | StoreError::Failed);
                 let level = if is_outage { log::Level::Debug } else { log::Level::Error };
                 log::log!(level, "the store cannot be read: {error}");
-                Answer::Known(Err(RpcError::server("the store cannot be read")))
+                StoreAnswer::Known(Err(RpcError::server("the store cannot be read")))
             }
         }
     }
 
-    fn look(&self, shared: &Shared, may_lack: bool) -> Result<Answer, Unanswered> {
+    fn look(&self, shared: &Shared, may_lack: bool) -> Result<StoreAnswer, QueryError> {
         let snapshot = shared.store.read()?;
         let found = match self {
-            Query::Block { number, full } => {
+            StoreQuery::Block { number, full } => {
                 snapshot.block(*number)?.map(|block| block.block(*full))
             }
-            Query::BlockByHash { hash, full } => {
+            StoreQuery::BlockByHash { hash, full } => {
                 snapshot.block_by_hash(*hash)?.map(|block| block.block(*full))
             }
-            Query::Transaction(hash) => match snapshot.transaction(*hash)? {
+            StoreQuery::Transaction(hash) => match snapshot.transaction(*hash)? {
                 Some((block, index)) => {
                     block.transactions.get(index).map(|found| found.json.get().to_owned())
                 }
-                None => Pool::of(&shared.pool).find(*hash).map(|found| found.get().to_owned()),
+                None => {
+                    Mempool::lock(&shared.mempool).find(*hash).map(|found| found.get().to_owned())
+                }
             },
-            Query::Logs { filter, range } => match snapshot.numbers()? {
+            StoreQuery::Logs { filter, range } => match snapshot.numbers()? {
                 Some(stored) if !may_lack || range.is_within(&stored) => {
                     Some(matching(&snapshot, filter, range.stored(*stored.end())?)?)
                 }
                 _ => None,
             },
-            Query::LogsOfBlock { filter, hash } => match snapshot.block_by_hash(*hash)? {
+            StoreQuery::LogsOfBlock { filter, hash } => match snapshot.block_by_hash(*hash)? {
                 Some(block) => Some(matching(&snapshot, filter, block.number..=block.number)?),
                 None => None,
             },
@@ -161,31 +162,33 @@ impl Query {
         match found {
             Some(json) => {
                 let json = RawValue::from_string(json).map_err(|error| {
-                    log::error!("an answer is no JSON: {error}");
-                    Unanswered::Refused(RpcError::internal())
+                    log::error!("an answer is not JSON: {error}");
+                    QueryError::Rpc(RpcError::internal())
                 })?;
-                Ok(Answer::Known(Ok(json)))
+                Ok(StoreAnswer::Known(Ok(json)))
             }
-            None if may_lack => Ok(Answer::Unknown(snapshot.last()?.map(|head| head.anchor()))),
-            None => Ok(Answer::Known(self.absent())),
+            None if may_lack => {
+                Ok(StoreAnswer::Unknown(snapshot.last()?.map(|head| head.anchor())))
+            }
+            None => Ok(StoreAnswer::Known(self.absent())),
         }
     }
 
     /// The answer where there is no such block or transaction.
     fn absent(&self) -> Outcome {
         match self {
-            Query::LogsOfBlock { .. } => Err(RpcError::server("unknown block")),
-            Query::Block { .. }
-            | Query::BlockByHash { .. }
-            | Query::Transaction(_)
-            | Query::Logs { .. } => Ok(RawValue::NULL.to_owned()),
+            StoreQuery::LogsOfBlock { .. } => Err(RpcError::server("unknown block")),
+            StoreQuery::Block { .. }
+            | StoreQuery::BlockByHash { .. }
+            | StoreQuery::Transaction(_)
+            | StoreQuery::Logs { .. } => Ok(RawValue::NULL.to_owned()),
         }
     }
 
     /// The parameters for the leader, whose `latest` is another block, in the place of those sent; `None`
     /// if they are the same.
     pub(super) fn leader_params(&self, sent: &str) -> Option<String> {
-        let Query::Logs { range, .. } = self else {
+        let StoreQuery::Logs { range, .. } = self else {
             return None;
         };
         let mut params: Vec<Map<String, Value>> = serde_json::from_str(sent).ok()?;
@@ -203,7 +206,7 @@ impl LogRange {
         stored.contains(&self.from) && stored.contains(&self.to)
     }
 
-    /// Those of its blocks that there are, if the last one is `last`.
+    /// The blocks of the range that exist, if the last block is `last`.
     fn stored(self, last: u64) -> Result<RangeInclusive<u64>, RpcError> {
         let to = self.to.min(last);
         if to.saturating_sub(self.from) >= LOG_BLOCKS_MAX {
@@ -213,25 +216,25 @@ impl LogRange {
     }
 }
 
-/// Why there is no answer.
-enum Unanswered {
+/// A query without an answer.
+enum QueryError {
     Store(StoreError),
-    Refused(RpcError),
+    Rpc(RpcError),
 }
 
-impl From<StoreError> for Unanswered {
-    fn from(error: StoreError) -> Unanswered {
-        Unanswered::Store(error)
+impl From<StoreError> for QueryError {
+    fn from(error: StoreError) -> QueryError {
+        QueryError::Store(error)
     }
 }
 
-impl From<RpcError> for Unanswered {
-    fn from(error: RpcError) -> Unanswered {
-        Unanswered::Refused(error)
+impl From<RpcError> for QueryError {
+    fn from(error: RpcError) -> QueryError {
+        QueryError::Rpc(error)
     }
 }
 
-fn logs(params: LogParams, head: u64) -> Result<Query, RpcError> {
+fn logs(params: LogParams, head: u64) -> Result<StoreQuery, RpcError> {
     let LogParams { from_block, to_block, block_hash, filter } = params;
     let filter = LogFilter::try_from(filter).map_err(RpcError::invalid_params)?;
     if let Some(hash) = block_hash {
@@ -239,7 +242,7 @@ fn logs(params: LogParams, head: u64) -> Result<Query, RpcError> {
             let both = "cannot specify both blockHash and fromBlock/toBlock";
             return Err(RpcError::invalid_params(both));
         }
-        return Ok(Query::LogsOfBlock { filter, hash });
+        return Ok(StoreQuery::LogsOfBlock { filter, hash });
     }
     let id = |id: Option<String>| id.map_or(Ok(BlockId::Latest), |id| BlockId::parse(&id));
     let (from, to) = (id(from_block)?.number(head), id(to_block)?);
@@ -248,15 +251,15 @@ fn logs(params: LogParams, head: u64) -> Result<Query, RpcError> {
     if range.from > range.to && !matches!(to, BlockId::Latest) {
         return Err(RpcError::invalid_params("invalid block range params"));
     }
-    Ok(Query::Logs { filter, range })
+    Ok(StoreQuery::Logs { filter, range })
 }
 
-/// The logs of these blocks that match, as a JSON array.
+/// The matching logs of these blocks, as a JSON array.
 fn matching(
     snapshot: &Snapshot,
     filter: &LogFilter,
     numbers: RangeInclusive<u64>,
-) -> Result<String, Unanswered> {
+) -> Result<String, QueryError> {
     let mut out = "[".to_owned();
     let mut count = 0;
     let mut refusal = None;
@@ -276,17 +279,10 @@ fn matching(
         refusal.is_none()
     })?;
     match refusal {
-        Some(error) => Err(Unanswered::Refused(error)),
+        Some(error) => Err(QueryError::Rpc(error)),
         None => {
             out.push(']');
             Ok(out)
         }
     }
-}
-
-/// What the threads of a node share.
-#[derive(Debug, Clone)]
-pub(super) struct Shared {
-    pub(super) store: Arc<Store>,
-    pub(super) pool: Arc<Mutex<Pool>>,
 }
