@@ -1,5 +1,5 @@
-//! The pause before the next attempt: it doubles with each failure, and is random, so that clients that
-//! failed together do not come back together.
+//! The pause before the next attempt: it doubles with each failure, and is random, so that clients
+//! that failed together do not come back together.
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ impl Backoff {
         Backoff { first, max, failures: 0 }
     }
 
-    /// Counts a failure and returns the pause after it: at random between half the bound and the bound.
+    /// Counts a failure and returns the pause after it: at random between half the bound and the
+    /// bound.
     pub(crate) fn fail(&mut self) -> Duration {
         let bound = self.first.saturating_mul(1 << self.failures.min(16)).min(self.max);
         self.failures = self.failures.saturating_add(1);

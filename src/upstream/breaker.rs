@@ -1,4 +1,5 @@
-//! The circuit breaker of one upstream: closed, open after too many failures, half-open during a trial.
+//! The circuit breaker of one upstream: closed, open after too many failures, half-open during a
+//! trial.
 //!
 //! Outcomes and times are arguments; makes no request itself.
 
@@ -41,7 +42,8 @@ struct Slice {
 pub(super) struct Breaker {
     state: State,
     slices: [Slice; SLICES],
-    /// The start of the last trial. Requests sent before it do not count: the upstream may have changed.
+    /// The start of the last trial. Requests sent before it do not count: the upstream may have
+    /// changed.
     trial: Time,
     opened: u64,
 }
@@ -82,8 +84,8 @@ impl Breaker {
         admitted
     }
 
-    /// Counts the outcome of a request that was admitted at `since`. Outcomes of requests from before the last
-    /// trial are ignored: many may be late, and only the trial decides.
+    /// Counts the outcome of a request that was admitted at `since`. Outcomes of requests from
+    /// before the last trial are ignored: many may be late, and only the trial decides.
     pub(super) fn record(&mut self, succeeded: bool, since: Time, now: Time) {
         if since < self.trial {
             return;
@@ -102,8 +104,8 @@ impl Breaker {
         }
     }
 
-    /// A request that was admitted at `since` failed by no fault of the upstream. It does not count, but it
-    /// ends a trial, since the upstream has answered.
+    /// A request that was admitted at `since` failed by no fault of the upstream. It does not
+    /// count, but it ends a trial, since the upstream has answered.
     pub(super) fn excuse(&mut self, since: Time) {
         if since >= self.trial && matches!(self.state, State::HalfOpen { .. }) {
             self.close();

@@ -1,8 +1,9 @@
-//! The HTTP client of one upstream: posts a text and reads the answer. Blocks, so it belongs on a thread.
+//! The HTTP client of one upstream: posts a text and reads the answer. Blocks, so it belongs on a
+//! thread.
 //!
-//! It connects to the host of the URL and to no other: `HTTP_PROXY` and its relatives are ignored, and
-//! redirects are not followed. A status is never an error here: callers decide what it means. Errors do
-//! not show the URL, whose path may hold a key.
+//! It connects to the host of the URL and to no other: `HTTP_PROXY` and its relatives are ignored,
+//! and redirects are not followed. A status is never an error here: callers decide what it means.
+//! Errors do not show the URL, whose path may hold a key.
 
 use std::fmt;
 use std::io::{self, Read as _};

@@ -1,11 +1,11 @@
 //! The WebSocket client of one upstream: one connection on the loop, made again whenever it ends.
 //!
-//! Holds the state of the connection. Its owner is a service: it passes on the connection's events and the
-//! result of lookups, and sets the timer for [`Link::due`]. What is sent over the connection, and what a
-//! loss means for it, is up to the owner, too.
+//! Holds the state of the connection. Its owner is a service: it passes on the connection's events
+//! and the result of lookups, and sets the timer for [`Link::due`]. What is sent over the
+//! connection, and what a loss means for it, is up to the owner, too.
 //!
-//! The addresses of the host are tried in turn. After the last one a pause follows, then the host is
-//! looked up again.
+//! The addresses of the host are tried in turn. After the last one a pause follows, then the host
+//! is looked up again.
 
 use std::io;
 
@@ -40,8 +40,8 @@ enum State {
 }
 
 impl Link {
-    /// A link whose first lookup is due at once. The host that the `request` names may differ from the
-    /// one that is connected to.
+    /// A link whose first lookup is due at once. The host that the `request` names may differ from
+    /// the one that is connected to.
     pub(crate) fn new(
         host: HostPort,
         request: ClientRequest,
@@ -79,8 +79,8 @@ impl Link {
         }
     }
 
-    /// Looks the host up on a thread, unless a lookup or a connection exists. `deliver` runs on the thread and
-    /// has to send the addresses to the owner, which calls [`Link::resolved`].
+    /// Looks the host up on a thread, unless a lookup or a connection exists. `deliver` runs on the
+    /// thread and has to send the addresses to the owner, which calls [`Link::resolved`].
     ///
     /// # Errors
     /// The thread could not be started. The next lookup is due after a pause.
@@ -100,7 +100,8 @@ impl Link {
         started
     }
 
-    /// Connects to the first of these addresses. Without a connection the next lookup is due after a pause.
+    /// Connects to the first of these addresses. Without a connection the next lookup is due after
+    /// a pause.
     pub(crate) fn resolved(
         &mut self,
         cx: &mut Context<'_>,
@@ -127,8 +128,8 @@ impl Link {
         !self.untried.is_empty()
     }
 
-    /// The connection has ended: connects to the next address. Without one the next lookup is due after a
-    /// pause.
+    /// The connection has ended: connects to the next address. Without one the next lookup is due
+    /// after a pause.
     pub(crate) fn closed(&mut self, cx: &mut Context<'_>, route: RouteId) -> Option<ConnId> {
         self.connect(cx, route)
     }

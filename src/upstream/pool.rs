@@ -1,7 +1,7 @@
 //! The upstreams of one service: which of them can take a request.
 //!
-//! They are tried in their order: the first that is ready, that its circuit breaker admits and that has
-//! room. Sends nothing and decides on no retry.
+//! They are tried in their order: the first that is ready, that its circuit breaker admits and that
+//! has room. Sends nothing and decides on no retry.
 
 use std::rc::Rc;
 

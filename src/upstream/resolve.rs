@@ -1,8 +1,8 @@
 //! The addresses of a host: looked up on a thread, then tried in turn.
 //!
-//! A name may have addresses at which nothing listens, such as `::1` beside `127.0.0.1` for `localhost`.
-//! Each round of attempts starts with a new lookup, since a host may have moved. Opens no connection
-//! itself: [`Link`](super::link::Link) does.
+//! A name may have addresses at which nothing listens, such as `::1` beside `127.0.0.1` for
+//! `localhost`. Each round of attempts starts with a new lookup, since a host may have moved. Opens
+//! no connection itself: [`Link`](super::link::Link) does.
 
 use std::collections::VecDeque;
 use std::io;
@@ -43,8 +43,8 @@ impl Addresses {
     }
 }
 
-/// Looks a host up on a thread of its own, since that blocks, and passes its addresses to `deliver` there.
-/// A failed lookup finds none.
+/// Looks a host up on a thread of its own, since that blocks, and passes its addresses to `deliver`
+/// there. A failed lookup finds none.
 ///
 /// # Errors
 /// The thread could not be started.

@@ -1,5 +1,5 @@
-//! The CA certificates that upstreams by TLS are verified with: the built-in Mozilla roots, or those of a
-//! file alone.
+//! The CA certificates that upstreams by TLS are verified with: the built-in Mozilla roots, or
+//! those of a file alone.
 //!
 //! Holds the same certificates twice: rustls' form for WebSockets on the loop, ureq's for HTTP.
 
@@ -18,8 +18,8 @@ pub(crate) struct UpstreamTls {
 }
 
 impl UpstreamTls {
-    /// For an upstream whose certificate must chain to one in `roots`, a PEM file, or else to one of the
-    /// built-in roots. `None` for a URL without TLS.
+    /// For an upstream whose certificate must chain to one in `roots`, a PEM file, or else to one
+    /// of the built-in roots. `None` for a URL without TLS.
     ///
     /// # Errors
     /// The file is unusable, or the URL's host is not a name that a certificate can have.

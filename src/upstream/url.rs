@@ -1,7 +1,7 @@
 //! The URL of an upstream: scheme, host, port, and a path that may hold a key.
 //!
-//! `Display` and `Debug` redact path and query, so that logs, metrics, errors and `weir check` cannot
-//! leak them. [`UpstreamUrl::full_text`] is the one way to the whole URL.
+//! `Display` and `Debug` redact path and query, so that logs, metrics, errors and `weir check`
+//! cannot leak them. [`UpstreamUrl::full_text`] is the one way to the whole URL.
 
 use std::fmt;
 use std::str::FromStr;
@@ -37,7 +37,8 @@ pub struct UpstreamUrl {
     target: String,
     /// The request that opens a WebSocket there.
     request: Box<ClientRequest>,
-    /// The position among the upstreams of its network, from 1, if another one prints the same text.
+    /// The position among the upstreams of its network, from 1, if another one prints the same
+    /// text.
     number: Option<usize>,
 }
 
@@ -150,8 +151,8 @@ impl fmt::Debug for UpstreamUrl {
     }
 }
 
-/// Text that was given as a URL, without any part that could hold a key. For error messages: the text need
-/// not be a valid URL.
+/// Text that was given as a URL, without any part that could hold a key. For error messages: the
+/// text need not be a valid URL.
 pub fn redacted(text: &str) -> String {
     let (scheme, rest) = match text.trim().split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),

@@ -1,8 +1,8 @@
 //! Answers that many calls wait for: put into one reply after the other, a few per turn.
 //!
-//! Up to 16,384 calls share one request to an upstream. Their answer waits here while the loop calls
-//! [`AnswerQueue::pop`] once for each of them, within the budget of its turns. A large result is shared by
-//! all replies instead of being copied into each.
+//! Up to 16,384 calls share one request to an upstream. Their answer waits here while the loop
+//! calls [`AnswerQueue::pop`] once for each of them, within the budget of its turns. A large result
+//! is shared by all replies instead of being copied into each.
 
 use std::collections::VecDeque;
 use std::vec;
@@ -11,7 +11,8 @@ use super::backend::Ticket;
 use super::wire::answer::Outcome;
 use super::wire::filling::CallAnswer;
 
-/// Answered calls whose replies are not completed yet. Bounded, since each of them is a pending call.
+/// Answered calls whose replies are not completed yet. Bounded, since each of them is a pending
+/// call.
 #[derive(Debug, Default)]
 pub(super) struct AnswerQueue(VecDeque<Queued>);
 
@@ -27,8 +28,8 @@ impl AnswerQueue {
         self.0.is_empty()
     }
 
-    /// Adds an answer. It becomes shared only when its turn comes: until then the caller may still hold the
-    /// upstream's message, which would be a second copy.
+    /// Adds an answer. It becomes shared only when its turn comes: until then the caller may still
+    /// hold the upstream's message, which would be a second copy.
     pub(super) fn push(&mut self, tickets: Vec<Ticket>, outcome: Outcome) {
         let queued = Queued { tickets: tickets.into_iter(), answer: CallAnswer::Own(outcome) };
         self.0.push_back(queued);

@@ -1,8 +1,9 @@
 //! The interface between the service and what answers its calls: a chain of its own, or upstreams.
 //!
-//! A backend answers calls and announces events to subscribers. It runs on the loop, so it may answer at
-//! once only from memory. Work that blocks belongs on threads of its own, which reach it through mailboxes
-//! that it makes when it starts. It does not see the connections and ids of clients.
+//! A backend answers calls and announces events to subscribers. It runs on the loop, so it may
+//! answer at once only from memory. Work that blocks belongs on threads of its own, which reach it
+//! through mailboxes that it makes when it starts. It does not see the connections and ids of
+//! clients.
 
 use serde_json::value::RawValue;
 
@@ -40,30 +41,32 @@ pub struct Ticket {
 pub enum Progress {
     /// The result is in the buffer.
     Done,
-    /// The answer follows as a [`Notice::Answer`]. If it does not within `call_timeout`, the service answers
-    /// -32002.
+    /// The answer follows as a [`Notice::Answer`]. If it does not within `call_timeout`, the
+    /// service answers -32002.
     Later,
 }
 
 /// An answer or an event that a backend announces.
 #[derive(Debug)]
 pub enum Notice {
-    /// The answer to one or more equal calls. Tickets of calls that do not wait any more are ignored.
+    /// The answer to one or more equal calls. Tickets of calls that do not wait any more are
+    /// ignored.
     Answer {
         /// The calls.
         tickets: Vec<Ticket>,
         /// The outcome of each of them.
         outcome: Outcome,
     },
-    /// A source that [had not started](Backend::is_started) has started, or cannot: its waiting subscriptions
-    /// are answered.
+    /// A source that [had not started](Backend::is_started) has started, or cannot: its waiting
+    /// subscriptions are answered.
     Started {
         /// The source.
         source: Source,
         /// The error, if it cannot start.
         outcome: Result<(), RpcError>,
     },
-    /// The header of a new block, or of one after a fork, for `newHeads`: as subscribers receive it.
+    /// The header of a new block, or of one after a fork, for `newHeads`: as subscribers receive
+    /// it.
     Head(Box<RawValue>),
     /// A log, for `logs`, in the order of the chain.
     Log(Log),
@@ -71,13 +74,14 @@ pub enum Notice {
     Pending {
         /// Its hash, as a JSON string.
         hash: Box<RawValue>,
-        /// The whole transaction, for subscribers to whole transactions. Without it they receive the hash.
+        /// The whole transaction, for subscribers to whole transactions. Without it they receive
+        /// the hash.
         full: Option<Box<RawValue>>,
     },
     /// The state for `syncing`: `false`, or an object.
     Syncing(Box<RawValue>),
-    /// Blocks were missed for good: connections that subscribe to heads or logs are closed with 1012, so that
-    /// clients start again instead of missing blocks unnoticed.
+    /// Blocks were missed for good: connections that subscribe to heads or logs are closed with
+    /// 1012, so that clients start again instead of missing blocks unnoticed.
     Gap,
     /// Nothing to announce: the mail was for the backend itself.
     Nothing,
@@ -107,11 +111,11 @@ pub trait Backend {
         false
     }
 
-    /// Answers a call, at once or later. The service itself handles subscriptions, and `eth_chainId` and
-    /// `net_version` unless the backend [answers all](Backend::answers_all).
+    /// Answers a call, at once or later. The service itself handles subscriptions, and
+    /// `eth_chainId` and `net_version` unless the backend [answers all](Backend::answers_all).
     ///
-    /// With [`Progress::Done`] the result, which must be JSON, is appended to `result`. In all other cases
-    /// appended text is removed.
+    /// With [`Progress::Done`] the result, which must be JSON, is appended to `result`. In all
+    /// other cases appended text is removed.
     ///
     /// # Errors
     /// The error for the client: -32601 if the method is unknown, -32005 if a limit is reached.
@@ -155,8 +159,9 @@ pub trait Backend {
         Ok(())
     }
 
-    /// Whether everything that happens from now on will be announced. If not, the reply to a subscription
-    /// waits for [`Notice::Started`] or its timeout, so that the client misses nothing after the reply.
+    /// Whether everything that happens from now on will be announced. If not, the reply to a
+    /// subscription waits for [`Notice::Started`] or its timeout, so that the client misses nothing
+    /// after the reply.
     fn is_started(&self, source: Source) -> bool {
         let _ = source;
         true

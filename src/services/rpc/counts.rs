@@ -12,8 +12,8 @@ use crate::upstream::upstream_counts::{Count, add};
 pub struct Counts {
     /// Calls by class; each call of a batch counts.
     pub requests: [Count; Class::ALL.len()],
-    /// Errors returned, by class and by code as in [`RpcError::CODES`]; the last is for all other codes.
-    /// A text that is not a call belongs to the last class.
+    /// Errors returned, by class and by code as in [`RpcError::CODES`]; the last is for all other
+    /// codes. A text that is not a call belongs to the last class.
     pub errors: [[Count; RpcError::CODES.len() + 1]; Class::ALL.len()],
     /// Open WebSockets, now.
     pub connections_now: Count,

@@ -1,5 +1,5 @@
-//! From an answer to a reply that is sent: fills the placeholder of the call, and sends the reply when it
-//! is complete.
+//! From an answer to a reply that is sent: fills the placeholder of the call, and sends the reply
+//! when it is complete.
 
 use super::backend::{Backend, Ticket};
 use super::pending_calls::{Filled, PendingReply, Transport};
@@ -14,8 +14,8 @@ use crate::reactor::{ConnId, Context, Decision, SendOutcome};
 
 /// Calls with one answer that are answered at once, without waiting for their turn.
 const AT_ONCE_MAX: usize = 16;
-/// Replies above this size are replaced by an error if there is no memory for them. For a smaller one the
-/// check costs too much: without memory its connection is closed.
+/// Replies above this size are replaced by an error if there is no memory for them. For a smaller
+/// one the check costs too much: without memory its connection is closed.
 const CHECKED_BYTES_MIN: usize = 16 * 1024;
 
 impl<B: Backend> Rpc<B> {
@@ -118,8 +118,8 @@ impl<B: Backend> Rpc<B> {
             match outcome {
                 SendOutcome::Queued | SendOutcome::Gone => {}
                 SendOutcome::Congested => cx.pause(conn),
-                // Notifications may be dropped, replies not: the client would wait for ever. If the route's
-                // policy has closed the connection already, this changes nothing.
+                // Notifications may be dropped, replies not: the client would wait for ever. If the
+                // route's policy has closed the connection already, this changes nothing.
                 SendOutcome::Full | SendOutcome::WrongRole => {
                     cx.close(conn, CloseCode::TRY_AGAIN_LATER, "slow consumer");
                 }

@@ -1,8 +1,8 @@
 //! Filters of logs: addresses, and topics by position with alternatives.
 //!
-//! Two filters with the same meaning are equal, however they were written, so that equal subscriptions
-//! share one feed. Reads the parameter of `eth_subscribe`, and that of `eth_getLogs`, which has the same
-//! members and a range of blocks.
+//! Two filters with the same meaning are equal, however they were written, so that equal
+//! subscriptions share one feed. Reads the parameter of `eth_subscribe`, and that of `eth_getLogs`,
+//! which has the same members and a range of blocks.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -19,8 +19,8 @@ const ENTRIES_MAX: usize = 1024;
 pub struct LogFilter {
     /// Any of these; empty: any address. Invariant: sorted, without duplicates.
     addresses: Box<[Address]>,
-    /// For each position any of these; empty: any topic. Invariant: sorted, without duplicates; the last
-    /// position is not empty.
+    /// For each position any of these; empty: any topic. Invariant: sorted, without duplicates; the
+    /// last position is not empty.
     topics: Box<[Box<[Word]>]>,
 }
 

@@ -1,8 +1,9 @@
-//! Finds the filters that may match a log without trying all of them: there can be many subscribers, each
-//! with a filter of its own, and many logs in a block.
+//! Finds the filters that may match a log without trying all of them: there can be many
+//! subscribers, each with a filter of its own, and many logs in a block.
 //!
-//! A filter is filed under its addresses, without addresses under its first topics, without either under
-//! [`Key::Any`]. The index knows only the numbers of filters; the caller decides whether one matches.
+//! A filter is filed under its addresses, without addresses under its first topics, without either
+//! under [`Key::Any`]. The index knows only the numbers of filters; the caller decides whether one
+//! matches.
 
 use std::collections::{BTreeSet, HashMap};
 

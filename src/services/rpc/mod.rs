@@ -1,12 +1,14 @@
-//! JSON-RPC 2.0 over WebSocket and HTTP POST, with the methods and subscriptions of Ethereum, for one network.
+//! JSON-RPC 2.0 over WebSocket and HTTP POST, with the methods and subscriptions of Ethereum, for
+//! one network.
 //!
-//! [`Rpc`] reads calls, holds subscriptions and writes replies. A [`Backend`] answers the calls: the
-//! [`gateway`] asks upstreams, the `node` has a chain of its own. Both transports have the same methods.
+//! [`Rpc`] reads calls, holds subscriptions and writes replies. A [`Backend`] answers the calls:
+//! the [`gateway`] asks upstreams, the `node` has a chain of its own. Both transports have the same
+//! methods.
 //!
-//! Replies are sent in the order in which they become complete, each with the id of its call, always as
-//! text. The reply to a subscription precedes its first notification. Pending calls, subscriptions, batches
-//! and replies are bounded ([`RpcSettings`]). Reading pauses on a connection that has too many pending calls
-//! or does not read.
+//! Replies are sent in the order in which they become complete, each with the id of its call,
+//! always as text. The reply to a subscription precedes its first notification. Pending calls,
+//! subscriptions, batches and replies are bounded ([`RpcSettings`]). Reading pauses on a connection
+//! that has too many pending calls or does not read.
 //!
 //! | module | owns |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! Pending calls: the reply that each belongs to, and its deadline.
 //!
-//! A reply waits here from the first call that the backend answers later to the last one. All calls have the
-//! same timeout, so the call that has waited longest is the next to be overdue.
+//! A reply waits here from the first call that the backend answers later to the last one. All calls
+//! have the same timeout, so the call that has waited longest is the next to be overdue.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use super::wire::reply::{Failed, Reply};
 use super::wire::subscription::SubscriptionId;
 use crate::reactor::{ConnId, Time};
 
-/// Deadlines of replies that are complete. Beyond this, and as many as there are pending replies, they are
-/// removed.
+/// Deadlines of replies that are complete. Beyond this, and as many as there are pending replies,
+/// they are removed.
 const STALE_MAX: usize = 1024;
 
 /// The transport of a message, and so of its reply.

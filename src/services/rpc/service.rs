@@ -24,7 +24,8 @@ use crate::upstream::upstream_counts::add;
 const REPLY_BYTES: usize = 256;
 /// The timer key of overdue calls. The keys of backends are below 2^63.
 const OVERDUE: u64 = 1 << 63;
-/// Media types of a POST: the registered ones of JSON-RPC over HTTP, and those that its clients send.
+/// Media types of a POST: the registered ones of JSON-RPC over HTTP, and those that its clients
+/// send.
 const MEDIA_TYPES: [&str; 3] =
     ["application/json", "application/json-rpc", "application/jsonrequest"];
 
@@ -133,8 +134,8 @@ pub(super) fn response(mut reply: Reply) -> Response {
 }
 
 /// Whether the media type of a POST is JSON. A page of another origin can make a browser send other
-/// media types without a preflight request (Fetch, CORS protocol), and a body without a media type. So only
-/// a request without Origin, which no browser sends, may lack one.
+/// media types without a preflight request (Fetch, CORS protocol), and a body without a media type.
+/// So only a request without Origin, which no browser sends, may lack one.
 fn is_json(request: &handshake::Request<'_>) -> bool {
     if !request.has_header("Content-Type") {
         return !request.has_header("Origin");
@@ -207,7 +208,8 @@ impl<B: Backend> Service for Rpc<B> {
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
         let text = match message {
             Message::Text(text) => text,
-            // Some clients send their calls as binary frames. Bytes that are not UTF-8 are not JSON either.
+            // Some clients send their calls as binary frames. Bytes that are not UTF-8 are not JSON
+            // either.
             Message::Binary(bytes) => simdutf8::basic::from_utf8(bytes).unwrap_or_default(),
         };
         if self.backend.owns(conn) {

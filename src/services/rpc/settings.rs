@@ -22,7 +22,8 @@ pub struct RpcSettings {
     pub response_bytes_max: usize,
     /// Depth of nesting of parameters; deeper ones get -32600.
     pub depth_max: usize,
-    /// Pending calls of one connection. When they are reached, reading pauses. All calls of a batch count.
+    /// Pending calls of one connection. When they are reached, reading pauses. All calls of a batch
+    /// count.
     pub calls_per_connection_max: usize,
     /// Pending calls of all connections; one more gets -32005.
     pub calls_max: usize,

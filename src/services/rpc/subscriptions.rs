@@ -1,10 +1,10 @@
 //! The subscriptions of clients, and the notifications for them.
 //!
-//! A [`Feed`] is one kind of notification, or the logs of one distinct filter. The id of a subscription is unique
-//! within its connection: it consists of the feed and of an ordinal, which differs only if one connection
-//! subscribes to the same feed several times. So most subscribers to a feed have the same id, and one
-//! encoded frame serves all of them. Each id is a topic of the loop. A connection joins it when the reply
-//! with the id has been queued.
+//! A [`Feed`] is one kind of notification, or the logs of one distinct filter. The id of a
+//! subscription is unique within its connection: it consists of the feed and of an ordinal, which
+//! differs only if one connection subscribes to the same feed several times. So most subscribers to
+//! a feed have the same id, and one encoded frame serves all of them. Each id is a topic of the
+//! loop. A connection joins it when the reply with the id has been queued.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -228,7 +228,8 @@ impl Subscriptions {
         std::mem::take(&mut self.changed)
     }
 
-    /// Adds a subscription. It gets no notifications until it is [activated](Subscriptions::activate).
+    /// Adds a subscription. It gets no notifications until it is
+    /// [activated](Subscriptions::activate).
     pub(super) fn add(
         &mut self,
         cx: &Context<'_>,
@@ -265,8 +266,9 @@ impl Subscriptions {
     pub(super) fn activate(&self, cx: &mut Context<'_>, conn: ConnId, id: SubscriptionId) {
         let is_held = self.by_connection.get(conn).is_some_and(|own| own.contains(&id));
         if is_held && let Err(error) = cx.subscribe(conn, &id.to_string()) {
-            // The connection is ending, or all networks together have reached the loop's limit on topics. A
-            // client with a subscription id must not wait for notifications that never come.
+            // The connection is ending, or all networks together have reached the loop's limit on
+            // topics. A client with a subscription id must not wait for notifications that never
+            // come.
             log::debug!("{conn}: cannot subscribe: {error:?}");
             cx.close(conn, CloseCode::TRY_AGAIN_LATER, "too many subscriptions");
         }

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use crate::services::rpc::wire::hex::{Quantity, Word};
 use crate::services::rpc::wire::object;
 
-/// Members of a block that do not belong to its header, and that `newHeads` notifications do not have.
+/// Members of a block that do not belong to its header, and that `newHeads` notifications do not
+/// have.
 const NOT_OF_THE_HEADER: [&str; 5] =
     ["transactions", "uncles", "withdrawals", "totalDifficulty", "size"];
 
@@ -33,7 +34,8 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Reads a block or a header; `None` if the JSON is neither, such as `null` for an unknown block.
+    /// Reads a block or a header; `None` if the JSON is neither, such as `null` for an unknown
+    /// block.
     pub(super) fn read(text: &RawValue) -> Option<Block> {
         let BlockMembers { number, hash, parent } = object::from_str(text.get()).ok()?;
         Some(Block { number: number.0, hash, parent, header: header(text)? })

@@ -1,9 +1,9 @@
-//! The chain that was announced to subscribers: each block once and in order, in whatever order an upstream
-//! reports blocks.
+//! The chain that was announced to subscribers: each block once and in order, in whatever order an
+//! upstream reports blocks.
 //!
-//! A state machine: it takes heads and blocks, and returns what to fetch next or what to announce. Makes no
-//! request, reads no clock. If it cannot connect the announced blocks to those of the upstream, it returns
-//! [`Step::Lost`] instead of skipping blocks.
+//! A state machine: it takes heads and blocks, and returns what to fetch next or what to announce.
+//! Makes no request, reads no clock. If it cannot connect the announced blocks to those of the
+//! upstream, it returns [`Step::Lost`] instead of skipping blocks.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,8 +19,8 @@ pub(super) const GAP_MAX: u64 = 1024;
 pub(super) const MISSES_MAX: u32 = 16;
 /// Times in a row that an upstream may report a head older than all remembered blocks.
 pub(super) const BEHIND_MAX: u32 = 64;
-/// A head that is older by [`REMEMBERED_MAX`] counts this many times: it is of another chain, unless an
-/// upstream that still catches up has answered once.
+/// A head that is older by [`REMEMBERED_MAX`] counts this many times: it is of another chain,
+/// unless an upstream that still catches up has answered once.
 const FAR_BEHIND: u32 = 16;
 
 /// A block by number or hash.
@@ -64,8 +64,8 @@ pub(super) enum Step {
     Wait,
     /// Fetch this block, then call [`Chain::add`] or [`Chain::missing`].
     Fetch(BlockKey),
-    /// Announce the removed blocks, the youngest first, and the added blocks, the oldest first. Then call
-    /// [`Chain::resume`].
+    /// Announce the removed blocks, the youngest first, and the added blocks, the oldest first.
+    /// Then call [`Chain::resume`].
     Announce { removed: Vec<KnownBlock>, added: Vec<Block> },
     /// The announced blocks cannot be continued. The chain is empty again.
     Lost(Loss),
@@ -100,8 +100,8 @@ impl fmt::Display for Loss {
 pub(super) struct Chain {
     /// The announced blocks. Invariant: each is the parent of the next.
     recent: VecDeque<KnownBlock>,
-    /// A fork: from a block down to its earliest known ancestor. Starts at most one above the last announced
-    /// block and ends above the first, so it is not longer than `recent`.
+    /// A fork: from a block down to its earliest known ancestor. Starts at most one above the last
+    /// announced block and ends above the first, so it is not longer than `recent`.
     fork: Vec<Block>,
     /// The number of the upstream's head.
     height: u64,
@@ -115,8 +115,8 @@ impl Chain {
         self.recent.back().copied()
     }
 
-    /// Starts after the parent of a block, so that the block itself will be announced. `false`: it has no
-    /// parent.
+    /// Starts after the parent of a block, so that the block itself will be announced. `false`: it
+    /// has no parent.
     pub(super) fn start_before(&mut self, block: &Block) -> bool {
         let parent = block.number.checked_sub(1);
         if let Some(number) = parent {
@@ -130,8 +130,8 @@ impl Chain {
         self.position(hash).is_some()
     }
 
-    /// The upstream has this head. It may be known, the next block, a later one, or one that replaces an
-    /// announced block.
+    /// The upstream has this head. It may be known, the next block, a later one, or one that
+    /// replaces an announced block.
     pub(super) fn on_head(&mut self, block: Block) -> Step {
         self.fork.clear();
         self.height = block.number;
@@ -168,9 +168,9 @@ impl Chain {
         self.lose(Loss::Fork)
     }
 
-    /// The upstream lacks the block that was to be fetched: it was asked too early, or the block was replaced
-    /// meanwhile. A block whose number and parent contradict each other counts the same. The next head starts
-    /// again.
+    /// The upstream lacks the block that was to be fetched: it was asked too early, or the block
+    /// was replaced meanwhile. A block whose number and parent contradict each other counts the
+    /// same. The next head starts again.
     pub(super) fn missing(&mut self) -> Step {
         self.fork.clear();
         self.misses += 1;

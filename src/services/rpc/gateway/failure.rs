@@ -1,8 +1,8 @@
 //! Failures of requests: at one upstream, or at all of them.
 //!
-//! This table alone decides what an HTTP status or an error code of an upstream means: whether another
-//! upstream is asked, whether also for a request that must not be repeated, and whether the circuit breaker
-//! counts it.
+//! This table alone decides what an HTTP status or an error code of an upstream means: whether
+//! another upstream is asked, whether also for a request that must not be repeated, and whether the
+//! circuit breaker counts it.
 
 use crate::services::rpc::wire::answer::{Malformed, Outcome};
 use crate::services::rpc::wire::error::RpcError;
@@ -44,7 +44,8 @@ impl Failure {
             413 => Some(Failure::Limited),
             429 => Some(Failure::Overloaded),
             503 => Some(Failure::Unavailable),
-            // Redirects are not followed. A proxy may have passed the request on before it answers 5xx.
+            // Redirects are not followed. A proxy may have passed the request on before it answers
+            // 5xx.
             300..=399 | 500.. => Some(Failure::Broken),
             _ => None,
         }
@@ -64,8 +65,8 @@ impl Failure {
         }
     }
 
-    /// Whether the request may be sent to another upstream. A read may be repeated; any other request only if
-    /// the upstream certainly has not executed it.
+    /// Whether the request may be sent to another upstream. A read may be repeated; any other
+    /// request only if the upstream certainly has not executed it.
     pub(super) fn may_retry(self, is_read: bool) -> bool {
         match self {
             Failure::Unsent | Failure::Refused | Failure::Overloaded => true,
@@ -78,8 +79,8 @@ impl Failure {
         }
     }
 
-    /// Whether the circuit breaker counts it. A failure that a single client can cause is not counted: its
-    /// calls would make the upstream unavailable to all other clients.
+    /// Whether the circuit breaker counts it. A failure that a single client can cause is not
+    /// counted: its calls would make the upstream unavailable to all other clients.
     pub(super) fn is_upstreams_fault(self) -> bool {
         match self {
             Failure::Unsent
@@ -137,7 +138,8 @@ mod tests {
     #[test]
     fn statuses_decide_about_retries_and_the_breaker() {
         use Failure::*;
-        // Status; failure; whether a transaction may be retried; whether the circuit breaker counts it.
+        // Status; failure; whether a transaction may be retried; whether the circuit breaker counts
+        // it.
         for (status, failure, may_retry, counts) in [
             (401, Refused, true, true),
             (402, Refused, true, true),

@@ -17,8 +17,8 @@ pub struct GatewayCounts {
     pub queued_now: Count,
     /// The number of the block announced last.
     pub head: Count,
-    /// When an upstream last reported its head, in nanoseconds of the loop's time; 0: not since there are
-    /// subscribers.
+    /// When an upstream last reported its head, in nanoseconds of the loop's time; 0: not since
+    /// there are subscribers.
     pub head_reported_at: Count,
     /// Whether an upstream pushes heads, 0 or 1; otherwise they are polled.
     pub pushed: Count,

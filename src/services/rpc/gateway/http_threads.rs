@@ -1,7 +1,7 @@
 //! The threads that post requests to one upstream by HTTP, one request at a time each.
 //!
-//! The loop sends no more requests than the upstream's concurrency, so they do not wait for a thread. Connections
-//! are kept alive. Name resolution blocks only these threads.
+//! The loop sends no more requests than the upstream's concurrency, so they do not wait for a
+//! thread. Connections are kept alive. Name resolution blocks only these threads.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use crate::upstream::http::{HttpClient, HttpError, HttpFailure};
 
 /// The stack of a thread. TLS needs more than a minimal one.
 const STACK_BYTES: usize = 512 * 1024;
-/// Requests for each thread. A second one waits if the first one has timed out but its thread has not ended it yet.
+/// Requests for each thread. A second one waits if the first one has timed out but its thread has
+/// not ended it yet.
 const JOBS_PER_THREAD: usize = 2;
 
 /// A request for a thread.
@@ -50,7 +51,8 @@ impl HttpThreads {
         HttpThreads(cx.workers(settings, work))
     }
 
-    /// Gives an attempt to a thread. `false`: there is none, and a further one could not be started.
+    /// Gives an attempt to a thread. `false`: there is none, and a further one could not be
+    /// started.
     pub(super) fn send(&self, attempt: &Attempt) -> bool {
         let job = HttpJob { id: attempt.id, body: attempt.to_json(), timeout: attempt.timeout };
         self.0.try_put(Task::new(attempt.id, job)).is_ok()

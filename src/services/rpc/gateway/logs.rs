@@ -1,7 +1,8 @@
-//! The logs of announced blocks: one query for all subscribers, and the logs to announce as removed when a
-//! block is undone.
+//! The logs of announced blocks: one query for all subscribers, and the logs to announce as removed
+//! when a block is undone.
 //!
-//! All filters are merged into one query per block. The subscriptions decide which log each of them gets.
+//! All filters are merged into one query per block. The subscriptions decide which log each of them
+//! gets.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
@@ -30,8 +31,8 @@ pub(super) struct LogQuery {
 }
 
 impl LogQuery {
-    /// A query for all logs that any of these filters matches; `None` without filters. Stops at the filter
-    /// that makes it a query for all logs.
+    /// A query for all logs that any of these filters matches; `None` without filters. Stops at the
+    /// filter that makes it a query for all logs.
     pub(super) fn merge<'a>(filters: impl Iterator<Item = &'a LogFilter>) -> Option<LogQuery> {
         let mut filters = filters.peekable();
         filters.peek()?;
@@ -122,8 +123,8 @@ impl AnnouncedLogs {
         }
     }
 
-    /// Forgets a block and returns its logs as removed ones, the last one first. `None`: they were dropped. A
-    /// block without announced logs has none.
+    /// Forgets a block and returns its logs as removed ones, the last one first. `None`: they were
+    /// dropped. A block without announced logs has none.
     pub(super) fn undo(&mut self, block: Word) -> Option<Vec<Log>> {
         let Some(at) = self.blocks.iter().rposition(|(hash, _)| *hash == block) else {
             return Some(Vec::new());

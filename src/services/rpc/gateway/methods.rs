@@ -29,8 +29,8 @@ const READS: [&str; 23] = [
 /// Methods that consume: the second call gets another answer than the first.
 const CONSUMING: [&str; 3] = ["eth_getFilterChanges", "eth_getFilterLogs", "eth_getWork"];
 
-/// Whether two equal requests have the same effect and answer as one. Then two clients may share one answer,
-/// and a failed request may be repeated. Unknown methods do not count as reads.
+/// Whether two equal requests have the same effect and answer as one. Then two clients may share
+/// one answer, and a failed request may be repeated. Unknown methods do not count as reads.
 pub(super) fn is_read(method: &str) -> bool {
     let is_get = method.starts_with("eth_get") && !CONSUMING.contains(&method);
     is_get || method.starts_with("trace_") || READS.contains(&method)

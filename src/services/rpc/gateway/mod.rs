@@ -1,9 +1,9 @@
 //! A gateway: answers the calls of one network by asking its upstreams.
 //!
-//! A request goes to the first upstream that can take it. Subscriptions are the gateway's own: it asks the
-//! upstreams once for all subscribers. [`UpstreamRequests`] decides which upstream is asked, and again after
-//! a failure; [`Watch`] decides what to ask for subscribers. [`Gateway`] connects both to the loop: mail
-//! from threads, connections, timers, answers.
+//! A request goes to the first upstream that can take it. Subscriptions are the gateway's own: it
+//! asks the upstreams once for all subscribers. [`UpstreamRequests`] decides which upstream is
+//! asked, and again after a failure; [`Watch`] decides what to ask for subscribers. [`Gateway`]
+//! connects both to the loop: mail from threads, connections, timers, answers.
 
 mod block;
 mod chain;
@@ -130,11 +130,12 @@ impl Gateway {
         Rc::clone(&self.counts)
     }
 
-    /// Does what has become possible: submits the watch's own requests, sends requests, and sets the timer
-    /// for the next event.
+    /// Does what has become possible: submits the watch's own requests, sends requests, and sets
+    /// the timer for the next event.
     fn advance(&mut self, cx: &mut Context<'_>) {
         let now = cx.now();
-        // A request that cannot be submitted fails at once, which never makes the watch add another one here.
+        // A request that cannot be submitted fails at once, which never makes the watch add another
+        // one here.
         for request in std::mem::take(&mut self.watch.requests) {
             self.outgoing.set(request.method, &request.params);
             if request.is_repeated {
@@ -191,7 +192,8 @@ impl Gateway {
         }
     }
 
-    /// While heads are wanted, subscribes to them at the first upstream that can push them, and at no other.
+    /// While heads are wanted, subscribes to them at the first upstream that can push them, and at
+    /// no other.
     fn choose_head_source(&mut self, cx: &mut Context<'_>) {
         let is_wanted = self.watch.wants_heads();
         let can_push = |client: &UpstreamClient| match client {
@@ -252,7 +254,8 @@ impl Gateway {
         }
     }
 
-    /// Has the service called again for the notices that a call has led to: they are announced after it.
+    /// Has the service called again for the notices that a call has led to: they are announced
+    /// after it.
     fn announce_later(&self, cx: &mut Context<'_>) {
         if !self.notices.is_empty() {
             cx.wake();

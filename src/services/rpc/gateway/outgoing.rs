@@ -7,7 +7,8 @@ use crate::services::rpc::wire::upstream_request::write_members;
 /// A request to be submitted. Its owner keeps it to reuse the memory.
 #[derive(Debug)]
 pub(super) struct OutgoingRequest {
-    /// The members of the request except for its id, as JSON: requests with equal members are equal.
+    /// The members of the request except for its id, as JSON: requests with equal members are
+    /// equal.
     pub(super) members: String,
     /// The method only reads.
     pub(super) is_read: bool,

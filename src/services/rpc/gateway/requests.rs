@@ -1,10 +1,10 @@
-//! The pending requests of one network: their waiters, the upstream that each is sent to, and what follows
-//! when an attempt fails.
+//! The pending requests of one network: their waiters, the upstream that each is sent to, and what
+//! follows when an attempt fails.
 //!
-//! Decides and counts; does no I/O and knows no connection. [`UpstreamRequests::next_attempt`] returns what
-//! to send, [`UpstreamRequests::finish`] takes its outcome. The number of requests is bounded by the
-//! concurrency of the upstreams and by the queue in front of them. Each request ends at its deadline at the
-//! latest.
+//! Decides and counts; does no I/O and knows no connection. [`UpstreamRequests::next_attempt`]
+//! returns what to send, [`UpstreamRequests::finish`] takes its outcome. The number of requests is
+//! bounded by the concurrency of the upstreams and by the queue in front of them. Each request ends
+//! at its deadline at the latest.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -202,7 +202,8 @@ impl<W> UpstreamRequests<W> {
 
     /// The next attempt to send, and its upstream.
     pub(super) fn next_attempt(&mut self, now: Time) -> Option<(usize, Attempt)> {
-        // Only a request that failed somewhere or is pinned can have to wait while a later one can be sent.
+        // Only a request that failed somewhere or is pinned can have to wait while a later one can
+        // be sent.
         for at in 0..self.queue.len() {
             let number = self.queue[at];
             let Some(pending) = self.pending.get(&number) else {
@@ -273,8 +274,8 @@ impl<W> UpstreamRequests<W> {
         self.retry(id.request, failure, outcome.ok(), now)
     }
 
-    /// Queues a request for another attempt, if that may help. Otherwise it ends: with the `answer` of the
-    /// upstream, which is an error, or with one of ours.
+    /// Queues a request for another attempt, if that may help. Otherwise it ends: with the `answer`
+    /// of the upstream, which is an error, or with one of ours.
     fn retry(
         &mut self,
         number: u64,
@@ -318,8 +319,8 @@ impl<W> UpstreamRequests<W> {
         Some(Finished { waiters: pending.waiters, upstream, outcome })
     }
 
-    /// Makes no later request join one that is pending now. What that one reads may be older than what
-    /// clients learn now: a new head, or the answer to a transaction.
+    /// Makes no later request join one that is pending now. What that one reads may be older than
+    /// what clients learn now: a new head, or the answer to a transaction.
     pub(super) fn stop_joining(&mut self) {
         self.joinable.clear();
     }

@@ -20,8 +20,8 @@ pub struct GatewaySettings {
     pub network: Network,
     /// The upstreams in the order in which they are asked; at most [`UPSTREAMS_MAX`].
     pub upstreams: Vec<UpstreamUrl>,
-    /// The CA certificates (PEM) that upstreams by TLS must chain to; without a file, the built-in Mozilla
-    /// roots.
+    /// The CA certificates (PEM) that upstreams by TLS must chain to; without a file, the built-in
+    /// Mozilla roots.
     pub ca_file: Option<PathBuf>,
     /// Requests that are sent to one upstream at a time.
     pub concurrency: usize,
@@ -34,8 +34,8 @@ pub struct GatewaySettings {
 }
 
 impl GatewaySettings {
-    /// The limits of connections to upstreams. An answer that is too large for one client must not end the
-    /// connection that all clients share, unless it exceeds the limit four times.
+    /// The limits of connections to upstreams. An answer that is too large for one client must not
+    /// end the connection that all clients share, unless it exceeds the limit four times.
     pub fn outbound(&self) -> RouteSettings {
         const TOLERANCE: usize = 4;
         let settings = RouteSettings::default();

@@ -1,9 +1,9 @@
-//! The chain, mempool and syncing state that subscribers wait for: what to ask the upstreams, and what to
-//! announce from their answers.
+//! The chain, mempool and syncing state that subscribers wait for: what to ask the upstreams, and
+//! what to announce from their answers.
 //!
-//! Works while there are subscribers and forgets everything when there are none. [`Chain`] decides about
-//! blocks. Requests are left in `requests`, announcements in `notices`. Reads no clock, sends nothing, knows
-//! no subscriber.
+//! Works while there are subscribers and forgets everything when there are none. [`Chain`] decides
+//! about blocks. Requests are left in `requests`, announcements in `notices`. Reads no clock, sends
+//! nothing, knows no subscriber.
 
 mod heads;
 mod mempool;
@@ -29,7 +29,8 @@ use crate::services::rpc::wire::hex::Word;
 const SYNCING_INTERVAL: Duration = Duration::from_secs(5);
 /// The poll interval of pending transactions.
 const PENDING_INTERVAL: Duration = Duration::from_millis(500);
-/// The poll interval of heads while an upstream pushes them: its subscription may have failed silently.
+/// The poll interval of heads while an upstream pushes them: its subscription may have failed
+/// silently.
 const PUSHED_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The purpose of a request.
@@ -244,8 +245,8 @@ impl Watch {
         }
     }
 
-    /// The answer to a request, and the upstream that sent it; without an upstream, the reason that there is
-    /// no answer.
+    /// The answer to a request, and the upstream that sent it; without an upstream, the reason that
+    /// there is no answer.
     pub(super) fn on_answer(
         &mut self,
         purpose: Purpose,

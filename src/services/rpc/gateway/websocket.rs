@@ -1,6 +1,8 @@
-//! The WebSocket client of one upstream: sends requests, and subscribes to new heads if they are wanted.
+//! The WebSocket client of one upstream: sends requests, and subscribes to new heads if they are
+//! wanted.
 //!
-//! [`Link`] connects and reconnects. The gateway decides what a lost connection means for pending requests.
+//! [`Link`] connects and reconnects. The gateway decides what a lost connection means for pending
+//! requests.
 
 use std::time::Duration;
 

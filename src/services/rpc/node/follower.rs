@@ -1,10 +1,11 @@
 //! The thread that follows a leader: fetches new blocks and stores them, without a gap.
 //!
-//! Notifications wake it ([`LeaderSubscription`](super::LeaderSubscription), [`Peers`](super::Peers)); it
-//! also polls at an interval. Each time it fetches all blocks after its own head, in order, each the child of
-//! the one before. If the leader's chain does not contain its own head, it goes back to the block where the
-//! two chains part. After a failure it tries again after a pause that grows and is random, so that many
-//! followers do not return at the same time.
+//! Notifications wake it ([`LeaderSubscription`](super::LeaderSubscription),
+//! [`Peers`](super::Peers)); it also polls at an interval. Each time it fetches all blocks after
+//! its own head, in order, each the child of the one before. If the leader's chain does not contain
+//! its own head, it goes back to the block where the two chains part. After a failure it tries
+//! again after a pause that grows and is random, so that many followers do not return at the same
+//! time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -27,8 +28,8 @@ use crate::upstream::backoff::Backoff;
 
 /// Blocks that are stored by one write while catching up.
 const BATCH: usize = 64;
-/// A follower without blocks starts this many blocks before the leader's head. Calls about older ones go to
-/// the leader.
+/// A follower without blocks starts this many blocks before the leader's head. Calls about older
+/// ones go to the leader.
 const HISTORY: u64 = 1024;
 /// Changes of the leader's chain while the follower catches up.
 const REORGANISATIONS_MAX: usize = 16;
@@ -195,7 +196,8 @@ impl Follower {
         Err(FollowError::Changed)
     }
 
-    /// Fetches the leader's new blocks. `false`: the chains have parted, and it has gone back; call it again.
+    /// Fetches the leader's new blocks. `false`: the chains have parted, and it has gone back; call
+    /// it again.
     fn advance(&mut self) -> Result<bool, FollowError> {
         let number = self.call("eth_blockNumber", "[]")?;
         let number = number.as_str().and_then(|text| Quantity::parse(text).ok());
@@ -230,7 +232,8 @@ impl Follower {
         }
     }
 
-    /// Finds the last block that both chains have, from `number` down, and replaces the block after it.
+    /// Finds the last block that both chains have, from `number` down, and replaces the block after
+    /// it.
     fn go_back(&mut self, number: u64) -> Result<(), FollowError> {
         let deepest = number.saturating_sub(REORGANISATION_MAX);
         let first = self.shared.store.read()?.numbers()?.map_or(deepest, |stored| *stored.start());

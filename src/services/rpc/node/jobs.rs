@@ -1,5 +1,5 @@
-//! The calls that threads answer: readers of the store, and forwarders that call the leader. All of them
-//! wait in bounded queues.
+//! The calls that threads answer: readers of the store, and forwarders that call the leader. All of
+//! them wait in bounded queues.
 
 use std::sync::mpsc::TrySendError;
 
@@ -16,7 +16,8 @@ use crate::services::rpc::wire::answer::Outcome;
 use crate::services::rpc::wire::error::RpcError;
 use crate::services::rpc::wire::request::Call;
 
-/// Jobs for each kind of thread: queued ones, those in work, and those whose answer waits for the loop.
+/// Jobs for each kind of thread: queued ones, those in work, and those whose answer waits for the
+/// loop.
 pub(super) const QUEUE_MAX: usize = 4096;
 /// Threads that read the store.
 const READERS: usize = 2;

@@ -1,8 +1,8 @@
 //! The thread that makes blocks: at an interval, and on demand.
 //!
-//! A block is on disk before it is announced. If it cannot be written, an outage starts: the transactions of
-//! the block stay in the mempool, the thread refuses new ones, makes no blocks, and opens the store again,
-//! after pauses that grow, until it can be written.
+//! A block is on disk before it is announced. If it cannot be written, an outage starts: the
+//! transactions of the block stay in the mempool, the thread refuses new ones, makes no blocks, and
+//! opens the store again, after pauses that grow, until it can be written.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -78,7 +78,8 @@ impl Leader {
                     Ok(())
                 });
             }
-            // Checked before commands: an endless stream of commands does not keep blocks from being made.
+            // Checked before commands: an endless stream of commands does not keep blocks from
+            // being made.
             if due.is_some_and(|due| due <= now) {
                 // A failure is logged already. The next interval tries again.
                 let _ = self.guarded(Leader::make_block);
@@ -104,8 +105,8 @@ impl Leader {
         }
     }
 
-    /// Does one piece of work. A panic fails the call that the work is for, and starts an outage, so that the
-    /// thread reads its head from the store before it continues.
+    /// Does one piece of work. A panic fails the call that the work is for, and starts an outage,
+    /// so that the thread reads its head from the store before it continues.
     fn guarded<T>(
         &mut self,
         work: impl FnOnce(&mut Leader) -> Result<T, RpcError>,
@@ -143,7 +144,8 @@ impl Leader {
     fn make_block(&mut self) -> Result<(), RpcError> {
         self.check_outage()?;
         let transactions = Mempool::lock(&self.shared.mempool).next();
-        // Timestamps increase with every block, even if several blocks have one second or the clock is set back.
+        // Timestamps increase with every block, even if several blocks have one second or the clock
+        // is set back.
         let time = unix_time().max(self.head.timestamp().saturating_add(1));
         let block = self.head.next(self.chain_id, time, &transactions);
         match self.shared.store.append(std::slice::from_ref(&block)) {
@@ -183,8 +185,8 @@ impl Leader {
         RpcError::server(reason)
     }
 
-    /// Ends the outage if the store can be written. If the block whose write failed is on disk nevertheless, it
-    /// becomes the head.
+    /// Ends the outage if the store can be written. If the block whose write failed is on disk
+    /// nevertheless, it becomes the head.
     fn recover(&mut self) {
         let uncertain = self.outage.as_mut().and_then(|outage| outage.uncertain.take());
         let store = &self.shared.store;

@@ -1,8 +1,9 @@
-//! Calls of the follower thread to its leader, repeated while notifications show that the leader is alive.
+//! Calls of the follower thread to its leader, repeated while notifications show that the leader is
+//! alive.
 //!
-//! A call blocks for up to its timeout, so another thread makes it. If its answer does not arrive within
-//! [`PATIENCE`] although new blocks are announced meanwhile, the answer is considered lost: the call is made
-//! again, on another thread and over another connection.
+//! A call blocks for up to its timeout, so another thread makes it. If its answer does not arrive
+//! within [`PATIENCE`] although new blocks are announced meanwhile, the answer is considered lost:
+//! the call is made again, on another thread and over another connection.
 
 use std::cell::{Cell, RefCell};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};

@@ -94,8 +94,9 @@ impl LeaderClient {
         Ok(posted_answer(CALL_ID, &text).ok_or(LeaderError::Malformed)??)
     }
 
-    /// Makes a call that counts only if the leader's chain has the `anchor`, which the same request asks for.
-    /// So an answer of another chain, or of one that ends before this node's, is not used.
+    /// Makes a call that counts only if the leader's chain has the `anchor`, which the same request
+    /// asks for. So an answer of another chain, or of one that ends before this node's, is not
+    /// used.
     pub(super) fn call_on(
         &self,
         anchor: Anchor,

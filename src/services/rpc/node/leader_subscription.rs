@@ -1,7 +1,8 @@
-//! The leader subscription: a WebSocket on the loop that wakes the follower thread for each new block.
+//! The leader subscription: a WebSocket on the loop that wakes the follower thread for each new
+//! block.
 //!
-//! Notifications only wake the thread. It fetches the blocks itself, so a lost or forged notification cannot
-//! cause a gap. [`Link`] connects and reconnects.
+//! Notifications only wake the thread. It fetches the blocks itself, so a lost or forged
+//! notification cannot cause a gap. [`Link`] connects and reconnects.
 
 use std::sync::mpsc::SyncSender;
 

@@ -1,5 +1,5 @@
-//! The mempool: transactions that wait for a block. A known transaction is rejected. Their number and their
-//! bytes are bounded.
+//! The mempool: transactions that wait for a block. A known transaction is rejected. Their number
+//! and their bytes are bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,8 +26,8 @@ pub(super) struct Mempool {
 }
 
 impl Mempool {
-    /// Locks a mempool. A thread that panicked with the lock has left it consistent: no method panics
-    /// between two changes.
+    /// Locks a mempool. A thread that panicked with the lock has left it consistent: no method
+    /// panics between two changes.
     pub(super) fn lock(mempool: &Mutex<Mempool>) -> MutexGuard<'_, Mempool> {
         mempool.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,9 +1,9 @@
-//! A node of an embedded development chain: a leader that makes the blocks, or a follower that copies them
-//! from its leader.
+//! A node of an embedded development chain: a leader that makes the blocks, or a follower that
+//! copies them from its leader.
 //!
-//! [`Node`] is the part on the loop. It answers a call at once if it can. Queries of the store go to threads,
-//! commands to the leader's thread, and calls that a follower cannot answer to its leader. All queues are
-//! bounded; a call that finds one full gets -32005 `busy`.
+//! [`Node`] is the part on the loop. It answers a call at once if it can. Queries of the store go
+//! to threads, commands to the leader's thread, and calls that a follower cannot answer to its
+//! leader. All queues are bounded; a call that finds one full gets -32005 `busy`.
 //!
 //! | module | owns |
 //! |---|---|
@@ -73,7 +73,8 @@ pub use self::settings::{NodeSettings, POLL_INTERVAL_DEFAULT, Role, RoleSettings
 pub use self::status::Health;
 pub use self::store::StoreError;
 
-/// Mails of the leader's or the follower's thread. When they are reached, the thread waits for the loop.
+/// Mails of the leader's or the follower's thread. When they are reached, the thread waits for the
+/// loop.
 const MAILS_MAX: usize = 1024;
 
 /// The threads of a running node.
@@ -190,8 +191,8 @@ impl Node {
         Health::new(Rc::clone(&self.status), counts)
     }
 
-    /// The service that subscribes to the leader's blocks; `None` at a leader, and at a follower whose leader
-    /// has TLS. `route` has the limits of its connection.
+    /// The service that subscribes to the leader's blocks; `None` at a leader, and at a follower
+    /// whose leader has TLS. `route` has the limits of its connection.
     pub fn leader_subscription(&self, route: RouteId) -> Option<LeaderSubscription> {
         match &self.role {
             RoleSettings::Leader { .. } => None,
@@ -201,9 +202,9 @@ impl Node {
         }
     }
 
-    /// The service of the P2P address: it notifies other nodes of new blocks, and connects to the `boot` peers
-    /// for their notifications, by the route `outbound`. `chain` is the name of the chain: nodes of chains
-    /// with different names do not exchange notifications.
+    /// The service of the P2P address: it notifies other nodes of new blocks, and connects to the
+    /// `boot` peers for their notifications, by the route `outbound`. `chain` is the name of the
+    /// chain: nodes of chains with different names do not exchange notifications.
     pub fn peers(&self, chain: Option<String>, boot: BootPeers, outbound: RouteId) -> Peers {
         let waker = match &self.role {
             RoleSettings::Leader { .. } => None,
@@ -385,8 +386,8 @@ impl Backend for Node {
 }
 
 impl Drop for Node {
-    /// Waits for the threads that have the store open. The leader's thread ends with its queue. Forwarders end
-    /// with their current calls, which is not waited for.
+    /// Waits for the threads that have the store open. The leader's thread ends with its queue.
+    /// Forwarders end with their current calls, which is not waited for.
     fn drop(&mut self) {
         if let Some(Running { readers, .. }) = self.running.take() {
             readers.join();

@@ -5,9 +5,9 @@
 //! at once and whenever its chain grows, `{"type":"head","number":"0x10","hash":"0x.."}`. Peers of
 //! another chain are closed with 1008, messages of unknown type are ignored.
 //!
-//! A notification only wakes the follower thread, which fetches the blocks from the leader and checks them: a
-//! lost notification costs time, a forged one costs the leader one call, and neither can add, change or skip
-//! a block.
+//! A notification only wakes the follower thread, which fetches the blocks from the leader and
+//! checks them: a lost notification costs time, a forged one costs the leader one call, and neither
+//! can add, change or skip a block.
 
 mod address;
 mod message;
@@ -77,7 +77,8 @@ impl Announcer {
     pub(super) fn announce(&self, number: u64, hash: Word) {
         self.head.set(Some(Head { number, hash }));
         if let Some(sender) = self.sender.get() {
-            // A full mailbox: the service has not read the previous head yet, and will read this one.
+            // A full mailbox: the service has not read the previous head yet, and will read this
+            // one.
             let _ = sender.try_send(());
         }
     }
@@ -118,7 +119,8 @@ enum WakeState {
     Ready,
     /// Woken less than a [`WAKE_PAUSE`] ago.
     Pausing,
-    /// Woken less than a [`WAKE_PAUSE`] ago, and another head arrived since: wake it after the pause.
+    /// Woken less than a [`WAKE_PAUSE`] ago, and another head arrived since: wake it after the
+    /// pause.
     Due,
 }
 
@@ -185,7 +187,8 @@ impl Peers {
         Rc::clone(&self.counts)
     }
 
-    /// Keeps the connection that is being made to a boot peer; without one, schedules the next lookup.
+    /// Keeps the connection that is being made to a boot peer; without one, schedules the next
+    /// lookup.
     fn on_attempt(&mut self, cx: &mut Context<'_>, index: usize, conn: Option<ConnId>) {
         match conn {
             Some(conn) => {

@@ -1,7 +1,7 @@
 //! A block as it is stored: header, transactions and logs, each as the JSON that clients receive.
 //!
-//! A leader's new blocks and the blocks that a follower fetched are stored in the same form. Only keys that
-//! queries use (numbers, hashes, addresses, topics) are stored next to the JSON.
+//! A leader's new blocks and the blocks that a follower fetched are stored in the same form. Only
+//! keys that queries use (numbers, hashes, addresses, topics) are stored next to the JSON.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -37,7 +37,8 @@ pub(super) struct Record {
     pub(super) logs: Vec<StoredLog>,
 }
 
-/// A block of this node's chain. A leader that has it is on the same chain, at least up to this block.
+/// A block of this node's chain. A leader that has it is on the same chain, at least up to this
+/// block.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Anchor {
     pub(super) number: u64,
@@ -96,7 +97,8 @@ impl Transaction {
         Transaction { hash: keccak(&raw), raw, logs }
     }
 
-    /// The transaction as clients receive it. `place` is the number and hash of its block, and its index.
+    /// The transaction as clients receive it. `place` is the number and hash of its block, and its
+    /// index.
     pub(super) fn json(&self, chain_id: u64, place: Option<(u64, Word, usize)>) -> Box<RawValue> {
         let zero = Bytes([0; 20]);
         raw(&json!({
@@ -121,8 +123,8 @@ impl Transaction {
 }
 
 impl Record {
-    /// The first block of a chain. The random `salt` in its `extraData` makes it differ from the first block of
-    /// any other chain, even of one that starts in the same second.
+    /// The first block of a chain. The random `salt` in its `extraData` makes it differ from the
+    /// first block of any other chain, even of one that starts in the same second.
     pub(super) fn genesis(chain_id: u64, timestamp: u64, salt: Word) -> Record {
         Record::build(chain_id, 0, Bytes([0; 32]), timestamp, &salt.0, &[])
     }
@@ -132,8 +134,8 @@ impl Record {
         Record::build(chain_id, self.number + 1, self.hash, timestamp, &[], with)
     }
 
-    /// The hash of a block is that of chain id, number, time, parent, `extra` data and the hashes of its
-    /// transactions, concatenated. That suffices for a chain with one leader.
+    /// The hash of a block is that of chain id, number, time, parent, `extra` data and the hashes
+    /// of its transactions, concatenated. That suffices for a chain with one leader.
     fn build(
         chain_id: u64,
         number: u64,
@@ -208,7 +210,8 @@ impl Record {
         Record { number, hash, parent, header, transactions, logs }
     }
 
-    /// A block from the result of `eth_getBlockByNumber`, with whole transactions, and that of `eth_getLogs`.
+    /// A block from the result of `eth_getBlockByNumber`, with whole transactions, and that of
+    /// `eth_getLogs`.
     ///
     /// # Errors
     /// The name of the member that is missing or malformed.

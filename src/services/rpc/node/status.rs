@@ -1,8 +1,8 @@
 //! The state of a node, and the service that reports it: `GET /healthz` and `GET /readyz`.
 //!
-//! A node that answers is healthy. A leader is ready while it can write its store, a follower while its leader
-//! is on its chain and at most [`LAG_MAX`] blocks ahead. No node is ready during a shutdown. The answer has
-//! the reason that a node is not ready.
+//! A node that answers is healthy. A leader is ready while it can write its store, a follower while
+//! its leader is on its chain and at most [`LAG_MAX`] blocks ahead. No node is ready during a
+//! shutdown. The answer has the reason that a node is not ready.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

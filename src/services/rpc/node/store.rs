@@ -1,11 +1,12 @@
 //! The store: blocks on disk, in a directory that only one process uses at a time.
 //!
-//! When [`Store::append`] has returned, its blocks are on disk, whatever happens to the process or the machine
-//! afterwards. If it is interrupted, none of them is. Blocks that leave the chain are removed in the same
-//! transaction that writes their replacements.
+//! When [`Store::append`] has returned, its blocks are on disk, whatever happens to the process or
+//! the machine afterwards. If it is interrupted, none of them is. Blocks that leave the chain are
+//! removed in the same transaction that writes their replacements.
 //!
-//! After a disk error redb refuses all further work, reads included. So the database is closed and opened
-//! again: at once for reads, and by [`Store::recover`] for writes. The directory stays locked meanwhile.
+//! After a disk error redb refuses all further work, reads included. So the database is closed and
+//! opened again: at once for reads, and by [`Store::recover`] for writes. The directory stays
+//! locked meanwhile.
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -31,8 +32,8 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const CHAIN_ID: &str = "chain_id";
 /// The file name of the database in the data directory.
 const FILE: &str = "chain.redb";
-/// The name of a file that is written and removed to check whether the disk has room. That is cheaper than
-/// the repair of a database that found no room.
+/// The name of a file that is written and removed to check whether the disk has room. That is
+/// cheaper than the repair of a database that found no room.
 const PROBE: &str = "probe";
 /// The size of that file: room for many blocks.
 const PROBE_BYTES: usize = 1024 * 1024;
@@ -116,8 +117,8 @@ impl Store {
         Ok(Store { directory, chain_id, database: RwLock::new(Some(database)), _lock: lock })
     }
 
-    /// Makes the database writable again after [`Store::append`] has failed. If that fails, too, it is still
-    /// readable if the disk allows that.
+    /// Makes the database writable again after [`Store::append`] has failed. If that fails, too, it
+    /// is still readable if the disk allows that.
     pub(super) fn recover(&self) -> Result<(), StoreError> {
         if self.slot().is_none() {
             self.reopen()?;
@@ -158,8 +159,8 @@ impl Store {
         self.database.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes these blocks, in the order of their numbers, the end of the chain. Stored blocks with the number of
-    /// the first one or a higher number are removed. All or nothing.
+    /// Makes these blocks, in the order of their numbers, the end of the chain. Stored blocks with
+    /// the number of the first one or a higher number are removed. All or nothing.
     pub(super) fn append(&self, blocks: &[Record]) -> Result<(), StoreError> {
         // After a failure the database refuses reads, too.
         self.write(blocks).inspect_err(|_| self.reopen_for_reads())
@@ -260,8 +261,8 @@ impl Snapshot {
     }
 }
 
-/// Creates an empty store, under another name first: if the process is killed meanwhile, the next one creates
-/// it again.
+/// Creates an empty store, under another name first: if the process is killed meanwhile, the next
+/// one creates it again.
 fn create(directory: &Path, file: &Path, chain_id: u64) -> Result<(), StoreError> {
     let unfinished = directory.join("chain.redb.new");
     let removed = fs::remove_file(&unfinished);

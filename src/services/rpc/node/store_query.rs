@@ -1,8 +1,8 @@
 //! Calls that the store answers: parsed on the loop, answered on a thread.
 //!
-//! A follower's store ends at its own head, which is `latest`, and need not start with the first block. Only the
-//! leader knows blocks outside the store and unknown hashes. The answer about them is
-//! [`StoreAnswer::Unknown`], never an empty result.
+//! A follower's store ends at its own head, which is `latest`, and need not start with the first
+//! block. Only the leader knows blocks outside the store and unknown hashes. The answer about them
+//! is [`StoreAnswer::Unknown`], never an empty result.
 
 use std::ops::RangeInclusive;
 
@@ -32,8 +32,8 @@ pub(super) enum StoreQuery {
     LogsOfBlock { filter: LogFilter, hash: Word },
 }
 
-/// The blocks of an `eth_getLogs`, both ends included. Invariant: `from` is above `to` only if `to` is the
-/// node's head, given by name.
+/// The blocks of an `eth_getLogs`, both ends included. Invariant: `from` is above `to` only if `to`
+/// is the node's head, given by name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LogRange {
     from: u64,
@@ -44,7 +44,8 @@ pub(super) struct LogRange {
 #[derive(Debug)]
 pub(super) enum StoreAnswer {
     Known(Outcome),
-    /// The leader may have the answer. It counts if the leader's chain has this block, the store's last one.
+    /// The leader may have the answer. It counts if the leader's chain has this block, the store's
+    /// last one.
     Unknown(Option<Anchor>),
 }
 
@@ -185,8 +186,8 @@ impl StoreQuery {
         }
     }
 
-    /// The parameters for the leader, whose `latest` is another block, in the place of those sent; `None`
-    /// if they are the same.
+    /// The parameters for the leader, whose `latest` is another block, in the place of those sent;
+    /// `None` if they are the same.
     pub(super) fn leader_params(&self, sent: &str) -> Option<String> {
         let StoreQuery::Logs { range, .. } = self else {
             return None;

@@ -1,7 +1,8 @@
-//! Reads the messages of an upstream: the answer to a request, or the notification of a subscription.
+//! Reads the messages of an upstream: the answer to a request, or the notification of a
+//! subscription.
 //!
-//! Text that is neither is `None`. If the id of a malformed answer can be read, the request with that id
-//! fails, and no other request. Results and errors pass unchanged.
+//! Text that is neither is `None`. If the id of a malformed answer can be read, the request with
+//! that id fails, and no other request. Results and errors pass unchanged.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -92,8 +93,8 @@ impl Incoming {
     }
 }
 
-/// Reads the answer to a request by HTTP POST; `None` if the text is not an answer to it. Some servers send
-/// an error without the id.
+/// Reads the answer to a request by HTTP POST; `None` if the text is not an answer to it. Some
+/// servers send an error without the id.
 pub(crate) fn posted_answer(id: u64, text: &str) -> Option<Result<Outcome, Malformed>> {
     match Incoming::parse(text)? {
         Incoming::Answer(NO_ID, Ok(Err(error))) => Some(Ok(Err(error))),
@@ -101,8 +102,8 @@ pub(crate) fn posted_answer(id: u64, text: &str) -> Option<Result<Outcome, Malfo
     }
 }
 
-/// The outcome of an answer (JSON-RPC 2.0, 5): a result or an error, not both. Some servers send the other
-/// one as `null`.
+/// The outcome of an answer (JSON-RPC 2.0, 5): a result or an error, not both. Some servers send
+/// the other one as `null`.
 fn outcome(result: Option<&RawValue>, error: Option<&RawValue>) -> Option<Outcome> {
     match (result, error) {
         (Some(result), None) => Some(Ok(result.to_owned())),

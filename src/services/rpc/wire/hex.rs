@@ -1,7 +1,7 @@
 //! Ethereum's notation of numbers and bytes: `0x` and hexadecimal digits.
 //!
-//! A *quantity* is a number without leading zeros, *data* are whole bytes. The length of input is checked
-//! before it is decoded.
+//! A *quantity* is a number without leading zeros, *data* are whole bytes. The length of input is
+//! checked before it is decoded.
 
 use std::fmt;
 

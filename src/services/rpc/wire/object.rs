@@ -1,8 +1,8 @@
 //! Structs that are read from a JSON object of a peer: [`Object`] rejects an array in its place.
 //!
-//! serde's derived `Deserialize` also reads a struct from an array, its members in the order of their
-//! declaration. JSON-RPC has no such form: `[]` would be a filter that matches every log. Each struct
-//! that a client or an upstream sends is read through this module.
+//! serde's derived `Deserialize` also reads a struct from an array, its members in the order of
+//! their declaration. JSON-RPC has no such form: `[]` would be a filter that matches every log.
+//! Each struct that a client or an upstream sends is read through this module.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,8 +1,8 @@
 //! The text of a reply, while its answers arrive.
 //!
-//! An answer that is available at once is written in place: the id as it was sent, then the result, which
-//! the backend appends. An answer that follows later leaves a placeholder after its id. A result that would
-//! exceed the limit of the reply is replaced by an error.
+//! An answer that is available at once is written in place: the id as it was sent, then the result,
+//! which the backend appends. An answer that follows later leaves a placeholder after its id. A
+//! result that would exceed the limit of the reply is replaced by an error.
 
 use std::sync::Arc;
 
@@ -52,7 +52,8 @@ struct Placeholder {
     /// The call is a notification, which gets no reply.
     is_silent: bool,
     is_open: bool,
-    /// In a batch, or before a shared result. Otherwise the answer of a single call is appended to the text.
+    /// In a batch, or before a shared result. Otherwise the answer of a single call is appended to
+    /// the text.
     filling: String,
     /// A result after the filling.
     shared: Option<Arc<[u8]>>,
@@ -118,8 +119,8 @@ impl Reply {
         self.placeholders.iter().position(|one| one.is_open)
     }
 
-    /// Writes the reply to a call. `write` appends the result; `Ok(false)` leaves a placeholder instead. If
-    /// it fails, or if the call is a notification, the appended text is removed.
+    /// Writes the reply to a call. `write` appends the result; `Ok(false)` leaves a placeholder
+    /// instead. If it fails, or if the call is a notification, the appended text is removed.
     pub(crate) fn call(
         &mut self,
         id: Option<&RawValue>,
@@ -286,8 +287,8 @@ impl Reply {
         self.bytes = self.text.len();
     }
 
-    /// The text of the complete reply, empty if no call gets one. May be called once. All placeholders must
-    /// be filled.
+    /// The text of the complete reply, empty if no call gets one. May be called once. All
+    /// placeholders must be filled.
     pub(crate) fn finish(&mut self) -> &str {
         if self.is_batch {
             self.finish_batch();

@@ -1,8 +1,8 @@
 //! From a message to calls, by JSON-RPC 2.0 and by what its clients send.
 //!
-//! Borrows everything from the message: ids and parameters stay the bytes that they were, so that a reply
-//! has exactly the id of its call. Members may have any order; unknown members are ignored. Nothing here
-//! recurses, and what is collected is bounded.
+//! Borrows everything from the message: ids and parameters stay the bytes that they were, so that a
+//! reply has exactly the id of its call. Members may have any order; unknown members are ignored.
+//! Nothing here recurses, and what is collected is bounded.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -39,8 +39,8 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// The parameters of a method that takes `len` of them by position, such as `(T, Option<U>)`. Absent
-    /// ones are read as `null`.
+    /// The parameters of a method that takes `len` of them by position, such as `(T, Option<U>)`.
+    /// Absent ones are read as `null`.
     ///
     /// # Errors
     /// -32602: they are not an array, too many, or of other types.
@@ -93,8 +93,8 @@ pub(crate) fn item<'a>(item: &'a RawValue, bounds: Bounds) -> Result<Call<'a>, R
     single(item.get(), bounds)
 }
 
-/// Reads a call outside a batch. A text that does not have the usual form is read again in a slower way,
-/// which accepts rare forms and finds out what is invalid.
+/// Reads a call outside a batch. A text that does not have the usual form is read again in a slower
+/// way, which accepts rare forms and finds out what is invalid.
 pub(crate) fn single(text: &str, bounds: Bounds) -> Result<Call<'_>, Rejected<'_>> {
     if let Ok(usual) = object::from_str::<UsualCall<'_>>(text)
         && let Some(call) = usual.call(bounds)
@@ -111,8 +111,8 @@ pub(crate) fn single(text: &str, bounds: Bounds) -> Result<Call<'_>, Rejected<'_
     call.check(bounds)
 }
 
-/// The members of nearly all calls: of the right types, without escapes. A duplicate member is an error of
-/// serde: parsers differ on which of the two counts.
+/// The members of nearly all calls: of the right types, without escapes. A duplicate member is an
+/// error of serde: parsers differ on which of the two counts.
 #[derive(serde::Deserialize)]
 struct UsualCall<'a> {
     jsonrpc: &'a str,
@@ -182,8 +182,8 @@ fn check(params: &RawValue, bounds: Bounds) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether a value is a valid id (JSON-RPC 2.0, 4): a string, a number or null, of bounded length. The value
-/// is known to be JSON, so the first byte shows its type.
+/// Whether a value is a valid id (JSON-RPC 2.0, 4): a string, a number or null, of bounded length.
+/// The value is known to be JSON, so the first byte shows its type.
 fn is_id(value: &RawValue) -> bool {
     let text = value.get().as_bytes();
     matches!(text, [b'"' | b'-' | b'0'..=b'9' | b'n', ..]) && text.len() <= ID_BYTES_MAX

@@ -12,7 +12,8 @@ pub(crate) fn with_id(id: u64, members: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},{members}}}"#)
 }
 
-/// Appends the members of a request except for its id: requests with equal members ask for the same.
+/// Appends the members of a request except for its id: requests with equal members ask for the
+/// same.
 pub(crate) fn write_members(out: &mut String, method: &str, params: &str) {
     *out += r#""method":"#;
     if method.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()) {

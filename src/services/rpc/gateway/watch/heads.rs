@@ -1,7 +1,7 @@
 //! Heads and their logs, in the order in which subscribers receive them: one request at a time.
 //!
-//! Carries out the steps of the [`Chain`]: fetches blocks, and announces them and then the logs of each. If
-//! the announced blocks cannot be continued, everything is forgotten.
+//! Carries out the steps of the [`Chain`]: fetches blocks, and announces them and then the logs of
+//! each. If the announced blocks cannot be continued, everything is forgotten.
 
 use serde_json::value::RawValue;
 
@@ -21,8 +21,8 @@ use crate::services::rpc::wire::hex::Quantity;
 pub(super) const LOG_ATTEMPTS_MAX: u32 = 16;
 
 impl Watch {
-    /// Requests the logs that are due, or else the head: the whole block and not its number alone, since
-    /// another block may have replaced the announced one.
+    /// Requests the logs that are due, or else the head: the whole block and not its number alone,
+    /// since another block may have replaced the announced one.
     pub(super) fn request_next(&mut self, now: Time) {
         match (self.without_logs.front(), &self.wanted.logs) {
             (Some(block), _) if std::mem::take(&mut self.may_be_replaced) => {

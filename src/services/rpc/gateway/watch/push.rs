@@ -1,8 +1,9 @@
 //! Heads that an upstream pushes: handled at once, whatever answer is awaited.
 //!
-//! A head that continues a known block needs no request. Any other head takes the place of a pending poll,
-//! but not of a pending request for a block or for logs, which the chain needs to continue. An upstream that
-//! pushes heads is alive, so such a request is repeated if its answer seems lost.
+//! A head that continues a known block needs no request. Any other head takes the place of a
+//! pending poll, but not of a pending request for a block or for logs, which the chain needs to
+//! continue. An upstream that pushes heads is alive, so such a request is repeated if its answer
+//! seems lost.
 
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use crate::reactor::Time;
 use crate::services::rpc::gateway::block::Block;
 use crate::services::rpc::gateway::chain::{REMEMBERED_MAX, Step};
 
-/// A request is repeated if its answer takes longer than this while heads are pushed. A late answer to the
-/// first one still counts.
+/// A request is repeated if its answer takes longer than this while heads are pushed. A late answer
+/// to the first one still counts.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// When this many announced blocks lack their logs, further heads wait.
 pub(super) const WITHOUT_LOGS_MAX: usize = REMEMBERED_MAX;

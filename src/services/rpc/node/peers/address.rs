@@ -17,8 +17,8 @@ pub struct PeerAddress {
     port: u16,
 }
 
-/// The peers that a node connects to: `HOST:PORT,HOST:PORT`, without duplicates, at most [`BOOT_PEERS_MAX`].
-/// May be empty.
+/// The peers that a node connects to: `HOST:PORT,HOST:PORT`, without duplicates, at most
+/// [`BOOT_PEERS_MAX`]. May be empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BootPeers(pub Vec<PeerAddress>);
 

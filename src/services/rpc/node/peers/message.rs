@@ -1,4 +1,5 @@
-//! The messages between two nodes, as JSON text. [`Peers`](super::Peers) decides what follows from them.
+//! The messages between two nodes, as JSON text. [`Peers`](super::Peers) decides what follows from
+//! them.
 
 use serde_json::{Map, Value, json};
 
