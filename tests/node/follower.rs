@@ -356,6 +356,6 @@ fn a_lost_answer_does_not_stop_a_follower() {
         thread::sleep(Duration::from_millis(100));
     }
     way.lost.try_recv().expect("a request whose answer is lost");
-    follower.logged("asked again");
+    follower.logged("calling again");
     follower.reach(23);
 }
