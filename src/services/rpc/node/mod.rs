@@ -105,8 +105,8 @@ impl Running {
         })
     }
 
-    /// The next mail of the thread that produces or fetches blocks. If that has ended, the node is not
-    /// healthy any more: this is reported once.
+    /// The next mail of the thread that produces or fetches blocks. If that has ended, the node is
+    /// not healthy any more: this is reported once.
     fn next_mail(&mut self) -> Option<NodeMail> {
         match self.mail.try_recv() {
             Ok(mail) => Some(mail),
@@ -410,19 +410,19 @@ mod tests {
     fn a_node_whose_thread_has_ended_reports_it_once() {
         let directory = env::temp_dir().join(format!("weir-node-{}", process::id()));
         let store = Arc::new(Store::open(&directory, 1).unwrap());
-        let shared = Shared { store, pool: Arc::default() };
+        let shared = Shared { store, mempool: Arc::default() };
         let mut reactor = Reactor::new(Settings::default()).unwrap();
         let id = reactor.next_service_id();
         let mut cx = reactor.context(id);
         let (sender, mail) = cx.mailbox(1);
-        let readers = work::readers(&mut cx, shared, None);
-        let (orders, forwarders) = (None, None);
-        let mut running = Running { mail, readers, orders, forwarders, taken: 0, is_lost: false };
-        sender.try_send(Post::Leader(1)).unwrap();
-        assert!(matches!(running.next(), Some(Post::Leader(1))));
+        let readers = jobs::readers(&mut cx, shared, None);
+        let (commands, forwarders) = (None, None);
+        let mut running = Running { mail, readers, commands, forwarders, taken: 0, is_lost: false };
+        sender.try_send(NodeMail::LeaderHead(1)).unwrap();
+        assert!(matches!(running.next(), Some(NodeMail::LeaderHead(1))));
         assert!(running.next().is_none());
         drop(sender);
-        assert!(matches!(running.next(), Some(Post::Standing(Standing::Failing(_)))));
+        assert!(matches!(running.next(), Some(NodeMail::State(NodeState::Failing(_)))));
         assert!(running.next().is_none());
         drop(running);
         fs::remove_dir_all(directory).unwrap();
