@@ -51,7 +51,12 @@ fn a_write_without_progress_times_out() {
 fn the_first_partial_write_starts_the_write_timeout() {
     let route = RouteSettings { write_timeout: SHORT, ..limits(KIB, 32 * MIB, 64 * MIB) };
     // No other timer of the connection fires in this test.
-    let settings = Settings { handshake_timeout: LONG, heartbeat: None, ..Settings::default() };
+    let settings = Settings {
+        handshake_timeout: LONG,
+        heartbeat: None,
+        close_timeout: SHORT,
+        ..Settings::default()
+    };
     let mut bench = Bench::new(settings, route);
     loop {
         bench.push(1, 15 * KIB);
