@@ -68,6 +68,7 @@ impl HttpClient {
         HttpClient { url: url.clone(), agent }
     }
 
+    #[cfg(feature = "node")]
     pub(crate) fn url(&self) -> &UpstreamUrl {
         &self.url
     }
