@@ -60,6 +60,24 @@ impl<'a> From<&'a str> for Message<'a> {
     }
 }
 
+impl<'a> From<&'a String> for Message<'a> {
+    fn from(text: &'a String) -> Message<'a> {
+        Message::Text(text)
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Message<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Message<'a> {
+        Message::Binary(bytes)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Message<'a> {
+    fn from(bytes: &'a [u8; N]) -> Message<'a> {
+        Message::Binary(bytes)
+    }
+}
+
 impl<'a> From<&'a [u8]> for Message<'a> {
     fn from(bytes: &'a [u8]) -> Message<'a> {
         Message::Binary(bytes)
@@ -81,4 +99,22 @@ pub enum Event<'a> {
     /// A Close. It must be answered by a Close, unless one was sent (5.5.1). Decode nothing after
     /// it.
     Close(Option<CloseFrame<'a>>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message<'a>(from: impl Into<Message<'a>>) -> Message<'a> {
+        from.into()
+    }
+
+    #[test]
+    fn strings_become_text_and_bytes_become_binary() {
+        assert_eq!(message("abc"), Message::Text("abc"));
+        assert_eq!(message(&String::from("abc")), Message::Text("abc"));
+        assert_eq!(message(&b"abc"[..]), Message::Binary(b"abc"));
+        assert_eq!(message(&vec![97, 98, 99]), Message::Binary(b"abc"));
+        assert_eq!(message(b"abc"), Message::Binary(b"abc"));
+    }
 }
