@@ -32,8 +32,11 @@ impl Service for Deferring {
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
         let conn = self.asked[key as usize];
         self.watched.report(Seen::Deferred(conn));
-        if let Some(decision) = self.decision.clone() {
-            cx.answer(conn, decision);
+        match self.decision.clone() {
+            Some(Decision::Accept(accept)) => cx.accept(conn, accept),
+            Some(Decision::Respond(response)) => cx.respond(conn, response),
+            Some(Decision::Refuse(refusal)) => cx.refuse(conn, refusal),
+            Some(Decision::Defer) | None => {}
         }
     }
 

@@ -9,7 +9,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use weir::protocol::handshake::ClientRequest;
 use weir::protocol::{CloseCode, Message};
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{CloseReason, ConnId, Context, Reactor, RouteId, SendOutcome, ServiceId};
+use weir::reactor::{
+    CloseReason, ConnId, Connect, Context, Reactor, RouteId, SendOutcome, ServiceId,
+};
 
 use crate::support::{DEADLINE, Seen, Server, Watched, next_end};
 
@@ -42,8 +44,8 @@ impl Driven {
     fn open(&mut self, from: &str, server: &Server) -> ConnId {
         let from: IpAddr = from.parse().unwrap();
         let request = ClientRequest::new("test", "/").unwrap();
-        let route = self.route;
-        let conn = self.context().connect_from(from, route, server.address, &request).unwrap();
+        let (route, to) = (self.route, Connect::to(server.address).local_address(from));
+        let conn = self.context().connect(to, route, &request).unwrap();
         assert_eq!(self.next(), Seen::Opened(conn));
         conn
     }
@@ -80,8 +82,9 @@ fn outbound_connections_have_the_given_local_address() {
     }
     let request = ClientRequest::new("test", "/").unwrap();
     let (route, address) = (driven.route, server.address);
-    let elsewhere = "192.0.2.1".parse().unwrap();
-    assert!(driven.context().connect_from(elsewhere, route, address, &request).is_err());
+    let elsewhere: IpAddr = "192.0.2.1".parse().unwrap();
+    let to = Connect::to(address).local_address(elsewhere);
+    assert!(driven.context().connect(to, route, &request).is_err());
 }
 
 #[test]

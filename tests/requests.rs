@@ -8,7 +8,7 @@ use weir::protocol::Message;
 use weir::protocol::handshake::{Refusal, Response};
 use weir::reactor::budget::HTTP_REQUESTS_MAX;
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, Decision, HttpRequest, Page, Reactor, Service};
+use weir::reactor::{ConnId, Context, HttpRequest, Page, Reactor, Service};
 use weir::services::TRY_IT_PAGE;
 
 use crate::support::{Client, DEADLINE, Server, TEXT, Watched, eventually, header, upgrade};
@@ -33,7 +33,7 @@ impl Service for Named {
         request: &HttpRequest<'_>,
     ) -> Option<Response> {
         if request.params.get("x") == Some("full") {
-            cx.answer(conn, Decision::Refuse(Refusal::RouteFull));
+            cx.refuse(conn, Refusal::RouteFull);
             return None;
         }
         Some(Response::text(200, request.http.path().to_owned()))

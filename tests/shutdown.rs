@@ -9,7 +9,7 @@ use weir::protocol::Message;
 use weir::protocol::handshake::{ClientRequest, Refusal};
 use weir::reactor::budget::SHUTDOWN_CLOSES;
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{CloseReason, ConnId, Context, Page, RouteId, Service};
+use weir::reactor::{CloseReason, ConnId, Connect, Context, Page, RouteId, Service};
 use weir::services::TRY_IT_PAGE;
 
 use crate::deferring::deferring;
@@ -173,7 +173,7 @@ struct Stubborn {
 impl Stubborn {
     fn connect(&self, cx: &mut Context<'_>) -> bool {
         let request = ClientRequest::new("test", "/").unwrap();
-        cx.connect(self.route, self.address, &request).is_ok()
+        cx.connect(Connect::to(self.address), self.route, &request).is_ok()
     }
 }
 

@@ -51,7 +51,8 @@ pub mod chain {}
 /// [`CloseReason`]: crate::reactor::CloseReason
 /// [`ConnMap`]: crate::reactor::ConnMap
 /// [`Context`]: crate::reactor::Context
-/// [`Context::answer`]: crate::reactor::Context::answer
+/// [`Context::accept`]: crate::reactor::Context::accept
+/// [`Context::respond`]: crate::reactor::Context::respond
 /// [`Context::connect`]: crate::reactor::Context::connect
 /// [`Context::mailbox`]: crate::reactor::Context::mailbox
 /// [`Context::pause`]: crate::reactor::Context::pause

@@ -52,12 +52,13 @@ use self::parts::work::Share;
 
 pub use self::api::close_reason::CloseReason;
 pub use self::api::conn_map::ConnMap;
+pub use self::api::connect::Connect;
 pub use self::api::context::Context;
 pub use self::api::handle::Handle;
 pub use self::api::id::{ConnId, RouteId, ServiceId};
 pub use self::api::outcome::{Decision, More, SendOutcome};
 pub use self::api::publish::{Filter, Payload, PublishOptions, Published, Target};
-pub use self::api::record::{Metadata, MetadataFull, Record, Traffic};
+pub use self::api::record::{Metadata, MetadataError, Record, Traffic};
 pub use self::api::request::{HttpRequest, Params, UpgradeRequest};
 pub use self::api::route::{Page, PatternError, RouteError};
 pub use self::api::service::Service;

@@ -13,7 +13,7 @@ use super::backoff::Backoff;
 use super::resolve::{Addresses, HostPort, look_up};
 use super::tls::UpstreamTls;
 use crate::protocol::handshake::ClientRequest;
-use crate::reactor::{ConnId, Context, RouteId, SendOutcome, Time, TlsConnector};
+use crate::reactor::{ConnId, Connect, Context, RouteId, SendOutcome, Time, TlsConnector};
 
 /// The WebSocket client of one upstream.
 #[derive(Debug)]
@@ -142,10 +142,8 @@ impl Link {
 
     fn connect(&mut self, cx: &mut Context<'_>, route: RouteId) -> Option<ConnId> {
         let Link { tls, request, untried, .. } = self;
-        let conn = untried.connect(|address| match tls {
-            None => cx.connect(route, address, request),
-            Some(tls) => cx.connect_secure(tls, None, route, address, request),
-        });
+        let conn = untried
+            .connect(|address| cx.connect(Connect::to(address).tls(tls.as_ref()), route, request));
         match conn {
             Some(conn) => self.state = State::Connecting(conn),
             None => self.wait(cx.now()),

@@ -7,7 +7,7 @@ use weir::protocol::handshake::ClientRequest;
 use weir::protocol::{CloseCode, CloseFrame, Masked, Message, SharedFrame, mask};
 use weir::reactor::settings::{Heartbeat, RouteSettings, Settings};
 use weir::reactor::{
-    CloseReason, ConnId, Decision, Payload, PublishOptions, RouteId, SendOutcome, Target,
+    CloseReason, ConnId, Connect, Decision, Payload, PublishOptions, RouteId, SendOutcome, Target,
 };
 
 use crate::puppet::{Puppet, Report, Strings};
@@ -18,7 +18,7 @@ fn request(path: &str) -> ClientRequest {
 }
 
 fn connect(strings: &Strings, route: RouteId, to: SocketAddr, request: ClientRequest) -> ConnId {
-    strings.run(move |cx| cx.connect(route, to, &request)).unwrap()
+    strings.run(move |cx| cx.connect(Connect::to(to), route, &request)).unwrap()
 }
 
 /// A service that echoes.
@@ -261,7 +261,7 @@ fn a_service_that_reconnects_does_not_prevent_a_shutdown() {
     let mut target = None;
     puppet.on_close = Box::new(move |cx, _| {
         let (route, to) = *target.get_or_insert_with(|| route.try_recv().unwrap());
-        let _ = cx.connect(route, to, &request("/"));
+        let _ = cx.connect(Connect::to(to), route, &request("/"));
     });
     let settings = Settings { drain_timeout: Duration::from_secs(1), ..Settings::default() };
     let (server, route) = puppet.serve_and_connect(settings);

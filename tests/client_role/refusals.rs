@@ -7,7 +7,7 @@ use std::time::Duration;
 use weir::protocol::handshake::{Accept, ClientError, ClientRequest, EMPTY_SLOTS, Request};
 use weir::protocol::{CloseCode, Decoder, Event, ProtocolError, Role, Spares};
 use weir::reactor::settings::{Rate, RouteSettings, Settings};
-use weir::reactor::{CloseReason, ConnId, Context, RouteId, SendOutcome};
+use weir::reactor::{CloseReason, ConnId, Connect, Context, RouteId, SendOutcome};
 
 use crate::puppet::{Puppet, Report, Strings};
 use crate::support::{Client, DEADLINE, PING, PONG, Server, TEXT, frame};
@@ -24,7 +24,7 @@ fn client(settings: Settings) -> (Server, Strings, RouteId) {
 }
 
 fn connect(strings: &Strings, route: RouteId, to: SocketAddr) -> ConnId {
-    strings.run(move |cx| cx.connect(route, to, &request())).unwrap()
+    strings.run(move |cx| cx.connect(Connect::to(to), route, &request())).unwrap()
 }
 
 /// A server whose responses the test writes.
@@ -230,7 +230,7 @@ fn a_connection_that_is_not_open_sends_nothing_and_can_be_closed() {
     let peer = Peer::new();
     let to = peer.address;
     let id = strings.run(move |cx| {
-        let id = cx.connect(route, to, &request()).unwrap();
+        let id = cx.connect(Connect::to(to), route, &request()).unwrap();
         assert_eq!(cx.send(id, "too soon"), SendOutcome::Gone);
         assert!(!cx.record(id).unwrap().is_open);
         cx.close(id, CloseCode::NORMAL, "");
@@ -251,7 +251,7 @@ fn outbound_connections_have_a_limit_of_their_own() {
     assert_eq!(strings.opened(), made);
     let to = peer.address;
     let refused = move |cx: &mut Context<'_>| {
-        cx.connect(route, to, &request()).err().map(|error| error.kind())
+        cx.connect(Connect::to(to), route, &request()).err().map(|error| error.kind())
     };
     assert_eq!(strings.run(refused), Some(ErrorKind::QuotaExceeded));
     // The refused attempt sends no request: the next request is that of the attempt after it.

@@ -283,7 +283,7 @@ fn dial(offer: Offer, mode: DeflateMode) -> Metrics {
     impl weir::reactor::Service for Dialer {
         fn on_start(&mut self, cx: &mut Context<'_>) {
             let request = ClientRequest::new("localhost", "/").unwrap().deflate(self.offer);
-            cx.connect(self.route, self.server, &request).unwrap();
+            cx.connect(weir::reactor::Connect::to(self.server), self.route, &request).unwrap();
         }
         fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
             for index in 0..10 {

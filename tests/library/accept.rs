@@ -5,7 +5,7 @@ use std::process::Command;
 
 use weir::protocol::handshake::{Accept, ClientRequest, FieldError};
 use weir::reactor::settings::Settings;
-use weir::reactor::{Decision, SendOutcome, UpgradeRequest};
+use weir::reactor::{Connect, Decision, SendOutcome, UpgradeRequest};
 
 use crate::puppet::{Puppet, Strings};
 use crate::support::{Client, Process, Server, TEXT, clean, header, upgrade};
@@ -73,7 +73,7 @@ fn a_deferred_request_remembers_the_offered_subprotocols() {
     for (name, status) in [("v2.chat", 101), ("v3.chat", 500)] {
         let (mut puppet, strings) = Puppet::new();
         puppet.on_request = Box::new(move |cx, id, _| {
-            cx.answer(id, Decision::Accept(Accept::new().protocol(name)));
+            cx.accept(id, Accept::new().protocol(name));
             Decision::Defer
         });
         let server = puppet.serve_plain();
@@ -133,7 +133,7 @@ fn an_outbound_connection_records_a_subprotocol_that_its_service_does_not_list()
     let request = ClientRequest::new("localhost", "/").and_then(|r| r.protocol("v1.chat"));
     let request = request.and_then(|r| r.protocol("v2.chat")).unwrap();
     let address = server.address;
-    let id = strings.run(move |cx| cx.connect(route, address, &request).unwrap());
+    let id = strings.run(move |cx| cx.connect(Connect::to(address), route, &request).unwrap());
     assert_eq!(strings.opened(), id);
     assert!(strings.run(move |cx| cx.record(id).unwrap().protocol == Some("v2.chat")));
 }

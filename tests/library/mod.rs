@@ -2,6 +2,7 @@
 
 mod accept;
 mod conn_map;
+mod errors;
 mod flow;
 mod handle;
 mod listener_groups;
@@ -11,6 +12,7 @@ mod outcomes;
 mod panics;
 mod records;
 mod requests;
+mod stale_ids;
 mod throttle;
 mod timers;
 mod topics;

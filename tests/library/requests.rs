@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir::protocol::handshake::{Accept, Response};
+use weir::protocol::handshake::{Accept, Refusal, Response};
 use weir::protocol::{CloseCode, Piece};
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, Decision};
@@ -11,10 +11,8 @@ use weir::reactor::{CloseReason, ConnId, Decision};
 use crate::puppet::{Puppet, Report, Strings};
 use crate::support::{Client, DEADLINE, Server, TEXT, frame, upgrade};
 
-const ACCEPT: Decision = Decision::Accept(Accept::new());
-
-fn teapot() -> Decision {
-    Decision::Respond(Response::text(418, "no coffee").header("X-Pot", "short").unwrap())
+fn teapot() -> Response {
+    Response::text(418, "no coffee").header("X-Pot", "short").unwrap()
 }
 
 /// A service that defers every request, and a client whose request waits.
@@ -41,10 +39,9 @@ fn a_deferred_request_is_accepted_later_with_the_frames_sent_meanwhile() {
         let record = cx.record(id).unwrap();
         assert_eq!((record.is_open, record.path), (false, "/"));
         assert_eq!(cx.send(id, "too soon"), weir::reactor::SendOutcome::Gone);
-        cx.answer(id, Decision::Defer);
     });
     strings.expect_no_report();
-    strings.run(move |cx| cx.answer(id, ACCEPT));
+    strings.run(move |cx| cx.accept(id, Accept::new()));
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     assert_eq!(strings.next(), Report::Opened(id));
     for text in ["behind the head", "after a while"] {
@@ -55,7 +52,7 @@ fn a_deferred_request_is_accepted_later_with_the_frames_sent_meanwhile() {
 #[test]
 fn a_deferred_upgrade_can_get_an_http_response() {
     let (_server, strings, mut client, id) = deferred(Settings::default(), b"");
-    strings.run(move |cx| cx.answer(id, teapot()));
+    strings.run(move |cx| cx.respond(id, teapot()));
     let head = client.head();
     assert!(head.starts_with("HTTP/1.1 418 ") && head.contains("X-Pot: short\r\n"), "{head}");
     assert_eq!(client.bytes(9), b"no coffee");
@@ -63,6 +60,21 @@ fn a_deferred_upgrade_can_get_an_http_response() {
     drop(client);
     assert_eq!(strings.next(), Report::Closed(id, CloseReason::HttpDone));
     strings.expect_no_report();
+}
+
+#[test]
+fn a_deferred_request_can_be_refused() {
+    let (server, strings, mut client, id) = deferred(Settings::default(), b"");
+    strings.run(move |cx| {
+        cx.refuse(id, Refusal::RouteFull);
+        cx.accept(id, Accept::new());
+    });
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert_eq!(strings.closed(), (id, CloseReason::Refused(Refusal::RouteFull)));
+    drop(client);
+    let metrics = server.stop();
+    assert_eq!((metrics.opened, metrics.refusals.get("route_full")), (0, Some(&1)));
 }
 
 #[test]
@@ -83,7 +95,7 @@ fn responses_may_share_a_piece() {
         for &id in &ids {
             let body: Vec<Piece> =
                 vec![vec![b'['].into(), Arc::clone(&shared).into(), vec![b']'].into()];
-            cx.answer(id, Decision::Respond(Response::new(200, "text/plain", body)));
+            cx.respond(id, Response::new(200, "text/plain", body));
         }
     });
     for client in &mut clients {
@@ -100,21 +112,21 @@ fn responses_may_share_a_piece() {
 fn the_first_decision_counts() {
     let (_server, strings, mut client, id) = deferred(Settings::default(), b"");
     strings.run(move |cx| {
-        cx.answer(id, ACCEPT);
-        cx.answer(id, teapot());
-        cx.answer(id, ACCEPT);
+        cx.accept(id, Accept::new());
+        cx.respond(id, teapot());
+        cx.accept(id, Accept::new());
     });
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     assert_eq!(strings.next(), Report::Opened(id));
-    strings.run(move |cx| cx.answer(id, teapot()));
+    strings.run(move |cx| cx.respond(id, teapot()));
     client.text("open");
     assert_eq!(strings.next(), Report::Text(id, "open".to_owned()));
     strings.expect_no_report();
 
     let (server, strings, mut client, id) = deferred(Settings::default(), b"");
     strings.run(move |cx| {
-        cx.answer(id, teapot());
-        cx.answer(id, ACCEPT);
+        cx.respond(id, teapot());
+        cx.accept(id, Accept::new());
     });
     assert!(client.head().starts_with("HTTP/1.1 418 "));
     assert_eq!(client.bytes(9), b"no coffee");
@@ -131,16 +143,19 @@ fn the_handshake_timeout_ends_a_request_without_a_decision() {
     let (_server, strings, mut client, id) = deferred(settings, b"");
     assert_eq!(strings.next(), Report::Closed(id, CloseReason::HandshakeTimeout));
     client.expect_gone();
-    strings.run(move |cx| cx.answer(id, ACCEPT));
+    strings.run(move |cx| cx.accept(id, Accept::new()));
     strings.expect_no_report();
 }
 
 #[test]
 fn a_client_that_leaves_before_the_decision_is_closed_once() {
-    for answer in [ACCEPT, teapot()] {
+    for is_accepted in [true, false] {
         let (server, strings, client, id) = deferred(Settings::default(), b"");
         drop(client);
-        strings.run(move |cx| cx.answer(id, answer));
+        strings.run(move |cx| match is_accepted {
+            true => cx.accept(id, Accept::new()),
+            false => cx.respond(id, teapot()),
+        });
         let (gone, _) = strings.closed();
         assert_eq!(gone, id);
         strings.expect_no_report();
@@ -152,7 +167,7 @@ fn a_client_that_leaves_before_the_decision_is_closed_once() {
 #[test]
 fn a_request_refused_at_once_is_not_reported_as_closed() {
     let (mut puppet, strings) = Puppet::new();
-    puppet.on_request = Box::new(|_, _, _| teapot());
+    puppet.on_request = Box::new(|_, _, _| Decision::Respond(teapot()));
     let server = puppet.serve_plain();
     let mut client = Client::tcp(server.address);
     let head = client.request(&upgrade("/", ""));
@@ -167,7 +182,8 @@ fn a_request_refused_at_once_is_not_reported_as_closed() {
 
 #[test]
 fn a_request_can_be_dropped_without_an_answer() {
-    for decision in [ACCEPT, Decision::Defer, teapot()] {
+    for decision in [Decision::Accept(Accept::new()), Decision::Defer, Decision::Respond(teapot())]
+    {
         let is_known = !matches!(decision, Decision::Respond(_));
         let (mut puppet, strings) = Puppet::new();
         puppet.on_request = Box::new(move |cx, id, _| {

@@ -46,7 +46,7 @@ fn a_piece_of_many_responses_is_counted_once() {
     let mut cx = server.reactor.context(added.unwrap());
     for id in asked.take() {
         let pieces: Vec<Piece> = vec![Arc::clone(&shared).into(), vec![b'.'].into()];
-        cx.answer(id, Decision::Respond(Response::new(200, "text/plain", pieces)));
+        cx.respond(id, Response::new(200, "text/plain", pieces));
     }
     server.turn_until("all are answered", |metrics| metrics.http_answered == CLIENTS as u64);
     // One write has taken a part of it for each connection.

@@ -6,7 +6,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use weir::protocol::Message;
 use weir::protocol::handshake::ClientRequest;
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{CloseReason, ConnId, Context, RouteId, Service, TlsConnector, TlsError};
+use weir::reactor::{
+    CloseReason, ConnId, Connect, Context, RouteId, Service, TlsConnector, TlsError,
+};
 use weir_authority::Authority;
 
 use super::echo;
@@ -32,7 +34,8 @@ impl Service for Caller {
     fn on_start(&mut self, cx: &mut Context<'_>) {
         let request = ClientRequest::new(&self.address.to_string(), "/").unwrap();
         let route = self.route.unwrap_or_default();
-        cx.connect_secure(&self.connector, None, route, self.address, &request).unwrap();
+        let to = Connect::to(self.address).tls(&self.connector);
+        cx.connect(to, route, &request).unwrap();
     }
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {

@@ -1,22 +1,22 @@
 //! The [`Context`] that a service gets in each handler: everything that it can do.
 //!
 //! A thin layer over the core for one service. It checks nothing that the core does not check, and
-//! calls no handler. Functions take a [`ConnId`]; with a stale one they change nothing, and say so
-//! if they return a result.
+//! calls no handler. Its table says what each function answers for a stale [`ConnId`].
 
 use std::hash::Hash;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::close_reason::CloseReason;
+use super::connect::Connect;
 use super::id::{ConnId, RouteId, ServiceId};
 use super::outcome::{Decision, SendOutcome};
 use super::publish::{Payload, PublishOptions, Published, Target};
-use super::record::{MetadataFull, Record};
+use super::record::{MetadataError, Record};
 use super::settings::Settings;
 use super::time::Time;
-use crate::protocol::handshake::ClientRequest;
+use crate::protocol::handshake::{Accept, ClientRequest, Refusal, Response};
 use crate::protocol::{CloseCode, Masked, Message, Piece, SharedFrame};
 use crate::reactor::conn::connection::Labels;
 use crate::reactor::conn::pause::PauseOwner;
@@ -25,12 +25,34 @@ use crate::reactor::parts::admission::Occupancy;
 use crate::reactor::parts::mailbox::{MailReceiver, MailSender};
 use crate::reactor::parts::metrics::Metrics;
 use crate::reactor::parts::schedule::ServiceTimer;
-#[cfg(feature = "tls")]
-use crate::reactor::parts::tls::TlsConnector;
 use crate::reactor::parts::topics::{JoinError, Joined, Left};
 use crate::reactor::parts::workers::{Step, WorkerSettings, Workers};
 
 /// A service's access to the loop, for one call of a handler.
+///
+/// # Ids of connections that have ended, and of other services
+///
+/// An id is *stale* once [`on_close`](crate::reactor::Service::on_close) has returned. A service may
+/// keep one: it never names another connection, and a function that gets it changes nothing. An id is
+/// *foreign* if its connection belongs to another service of the reactor. What acts on the connection
+/// alone takes it like one's own, so that one service can close or count the connections of another;
+/// what a service keeps for its connections rejects it as it rejects a stale one.
+///
+/// | function | stale id | foreign id |
+/// |---|---|---|
+/// | [`send`](Context::send), [`send_masked`](Context::send_masked), [`send_shared`](Context::send_shared), [`send_pieces`](Context::send_pieces), [`ping`](Context::ping) | [`SendOutcome::Gone`] | sends |
+/// | [`pause`](Context::pause), [`resume`](Context::resume), [`close`](Context::close), [`abort`](Context::abort), [`accept`](Context::accept), [`respond`](Context::respond), [`refuse`](Context::refuse) | no effect | acts |
+/// | [`has_memory`](Context::has_memory) | `false` | answers |
+/// | [`queued_bytes`](Context::queued_bytes) | 0 | answers |
+/// | [`record`](Context::record), [`peer`](Context::peer) | `None` | answers |
+/// | [`set_metadata`](Context::set_metadata) | [`MetadataError::Gone`] | sets |
+/// | [`remove_metadata`](Context::remove_metadata) | no effect | removes |
+/// | [`subscribe`](Context::subscribe) | [`JoinError::NotOpen`] | [`JoinError::NotOpen`] |
+/// | [`unsubscribe`](Context::unsubscribe) | [`Left::NotMember`] | [`Left::NotMember`] |
+/// | [`publish`](Context::publish) to a list | [`skipped`](Published::skipped) | [`skipped`](Published::skipped) |
+/// | [`ConnMap`](crate::reactor::ConnMap) and [`Throttle`](crate::reactor::Throttle) | no value, `false` | no value, `false` |
+///
+/// An id of another reactor cannot be recognized: it may name a connection of this one.
 #[derive(Debug)]
 pub struct Context<'a> {
     core: &'a mut Core,
@@ -220,15 +242,15 @@ impl<'a> Context<'a> {
     /// Sets a metadata entry of a connection, for filters and records.
     ///
     /// # Errors
-    /// The connection's metadata is full.
+    /// The connection's metadata is full, or the connection has ended.
     pub fn set_metadata(
         &mut self,
         conn: ConnId,
         key: &str,
         value: &str,
-    ) -> Result<(), MetadataFull> {
+    ) -> Result<(), MetadataError> {
         let Some(conn) = self.core.conns.get_mut(conn) else {
-            return Ok(());
+            return Err(MetadataError::Gone);
         };
         conn.cold().labels.get_or_insert_default().metadata.set(key, value)
     }
@@ -257,64 +279,61 @@ impl<'a> Context<'a> {
         self.core.drop_connection(conn, CloseReason::Aborted);
     }
 
-    /// Responds to a deferred request: one for which
-    /// [`on_request`](crate::reactor::Service::on_request) returned [`Decision::Defer`], or
-    /// [`on_http`](crate::reactor::Service::on_http) returned `None`. The latter accepts only
-    /// [`Decision::Respond`], since there is no upgrade to accept. Deferring again changes nothing,
-    /// and neither does a response to a client that has gone.
-    pub fn answer(&mut self, conn: ConnId, decision: Decision) {
-        self.core.answer(conn, decision);
+    /// Accepts an upgrade request that was deferred: one for which
+    /// [`on_request`](crate::reactor::Service::on_request) returned [`Decision::Defer`]. The handshake
+    /// is completed in the mail phase, which calls [`on_open`](crate::reactor::Service::on_open).
+    ///
+    /// The first decision on a request counts; later ones change nothing, and neither does one on a
+    /// request whose client has gone. A deferred HTTP request has no upgrade to accept: its client gets
+    /// 500.
+    pub fn accept(&mut self, conn: ConnId, accept: Accept) {
+        self.core.answer(conn, Decision::Accept(accept));
+    }
+
+    /// Responds to a request that was deferred: an HTTP request for which
+    /// [`on_http`](crate::reactor::Service::on_http) returned `None`, or an upgrade request, whose
+    /// connection is then closed. The first decision counts, as for [`accept`](Context::accept).
+    pub fn respond(&mut self, conn: ConnId, response: Response) {
+        self.core.answer(conn, Decision::Respond(response));
+    }
+
+    /// Refuses a request that was deferred, of either kind: the refusal is sent, counted and logged by
+    /// its reason, and the connection is closed. The first decision counts, as for
+    /// [`accept`](Context::accept).
+    pub fn refuse(&mut self, conn: ConnId, refusal: Refusal) {
+        self.core.answer(conn, Decision::Refuse(refusal));
     }
 
     /// Opens a connection to a WebSocket server, on this loop. Its outcome is reported by
     /// [`on_open`](crate::reactor::Service::on_open) or
     /// [`on_close`](crate::reactor::Service::on_close).
     ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use weir::protocol::handshake::ClientRequest;
+    /// use weir::reactor::{Connect, Context, RouteId};
+    ///
+    /// fn dial(cx: &mut Context<'_>, route: RouteId, address: SocketAddr) -> std::io::Result<()> {
+    ///     let request = ClientRequest::new("feed.example.org", "/prices").expect("a valid request");
+    ///     let conn = cx.connect(Connect::to(address), route, &request)?;
+    ///     log::info!("connecting {conn}");
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// The socket could not be created,
     /// [`outbound_max`](crate::reactor::settings::Settings::outbound_max) is reached, or the loop
-    /// is shutting down. In the last two cases the kind is [`io::ErrorKind::QuotaExceeded`].
+    /// is shutting down. In the last two cases the kind is [`io::ErrorKind::QuotaExceeded`]. With a
+    /// [local address](Connect::local_address) also: it is not an address of this machine, or of
+    /// another family.
     pub fn connect(
         &mut self,
+        to: Connect<'_>,
         route: RouteId,
-        address: SocketAddr,
         request: &ClientRequest,
     ) -> io::Result<ConnId> {
-        self.core.connect(self.service, route, None, address, request, None)
-    }
-
-    /// Like [`connect`](Context::connect), from a given address of this machine: one address has
-    /// some 28,000 ports for connections to one server, a loopback network has 16 million
-    /// addresses.
-    ///
-    /// # Errors
-    /// As for [`connect`](Context::connect); or `from` is not an address of this machine, or of
-    /// another family.
-    pub fn connect_from(
-        &mut self,
-        from: IpAddr,
-        route: RouteId,
-        address: SocketAddr,
-        request: &ClientRequest,
-    ) -> io::Result<ConnId> {
-        self.core.connect(self.service, route, Some(from), address, request, None)
-    }
-
-    /// Like [`connect`](Context::connect), over TLS; optionally from a given address, as
-    /// [`connect_from`](Context::connect_from). Feature `tls`.
-    ///
-    /// # Errors
-    /// As for [`connect_from`](Context::connect_from).
-    #[cfg(feature = "tls")]
-    pub fn connect_secure(
-        &mut self,
-        connector: &TlsConnector,
-        from: Option<IpAddr>,
-        route: RouteId,
-        address: SocketAddr,
-        request: &ClientRequest,
-    ) -> io::Result<ConnId> {
-        self.core.connect(self.service, route, from, address, request, Some(connector))
+        self.core.connect(self.service, to, route, request)
     }
 
     // Time and threads.

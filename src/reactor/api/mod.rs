@@ -7,6 +7,7 @@
 pub mod budget;
 pub(super) mod close_reason;
 pub(super) mod conn_map;
+pub(in crate::reactor) mod connect;
 pub(super) mod context;
 pub(super) mod handle;
 pub(super) mod id;

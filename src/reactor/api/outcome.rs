@@ -16,8 +16,9 @@ pub enum Decision {
     Respond(Response),
     /// Refuse: the refusal is sent, counted and logged by its reason. The connection is closed.
     Refuse(Refusal),
-    /// The service will call [`Context::answer`](crate::reactor::Context::answer), before the
-    /// handshake timeout.
+    /// The service will call [`Context::accept`](crate::reactor::Context::accept),
+    /// [`respond`](crate::reactor::Context::respond) or [`refuse`](crate::reactor::Context::refuse),
+    /// before the handshake timeout.
     Defer,
 }
 

@@ -97,17 +97,26 @@ fn unpack(packed: u16) -> u64 {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metadata(Vec<(Box<str>, Box<str>)>);
 
-/// The metadata of this connection is full. Nothing was changed.
+/// Why a metadata entry was not set. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MetadataFull;
+#[non_exhaustive]
+pub enum MetadataError {
+    /// The entry would exceed [`METADATA_ENTRIES_MAX`] or [`METADATA_BYTES_MAX`].
+    Full,
+    /// The connection has ended.
+    Gone,
+}
 
-impl fmt::Display for MetadataFull {
+impl fmt::Display for MetadataError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection's metadata is full")
+        f.write_str(match self {
+            MetadataError::Full => "the connection's metadata is full",
+            MetadataError::Gone => "the connection has ended",
+        })
     }
 }
 
-impl std::error::Error for MetadataFull {}
+impl std::error::Error for MetadataError {}
 
 impl Metadata {
     pub(in crate::reactor) const EMPTY: &'static Metadata = &Metadata(Vec::new());
@@ -123,7 +132,7 @@ impl Metadata {
         self.0.iter().map(|(key, value)| (&**key, &**value))
     }
 
-    pub(in crate::reactor) fn set(&mut self, key: &str, value: &str) -> Result<(), MetadataFull> {
+    pub(in crate::reactor) fn set(&mut self, key: &str, value: &str) -> Result<(), MetadataError> {
         let others = self.iter().filter(|(name, _)| *name != key);
         let (count, bytes) = others.fold((0, 0), |(count, bytes), (key, value)| {
             (count + 1, bytes + key.len() + value.len())
@@ -131,7 +140,7 @@ impl Metadata {
         let fits =
             count < METADATA_ENTRIES_MAX && bytes + key.len() + value.len() <= METADATA_BYTES_MAX;
         if !fits {
-            return Err(MetadataFull);
+            return Err(MetadataError::Full);
         }
         match self.0.iter_mut().find(|(name, _)| &**name == key) {
             Some((_, old)) => *old = value.into(),
@@ -208,10 +217,10 @@ mod tests {
         for i in 0..METADATA_ENTRIES_MAX {
             metadata.set(&format!("k{i}"), "v").unwrap();
         }
-        assert_eq!(metadata.set("one more", "v"), Err(MetadataFull));
+        assert_eq!(metadata.set("one more", "v"), Err(MetadataError::Full));
         metadata.set("k3", "other").unwrap();
         assert_eq!(metadata.get("k3"), Some("other"));
-        assert_eq!(metadata.set("k3", &"x".repeat(METADATA_BYTES_MAX)), Err(MetadataFull));
+        assert_eq!(metadata.set("k3", &"x".repeat(METADATA_BYTES_MAX)), Err(MetadataError::Full));
         metadata.remove("k3");
         assert_eq!(metadata.get("k3"), None);
     }

@@ -33,7 +33,15 @@ impl fmt::Display for RouteError {
     }
 }
 
-impl std::error::Error for RouteError {}
+impl std::error::Error for RouteError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            RouteError::Pattern(error) => Some(error),
+            RouteError::Settings(error) => Some(error),
+            RouteError::Duplicate | RouteError::NoService | RouteError::TooMany => None,
+        }
+    }
+}
 
 /// Why a route pattern is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -48,7 +48,7 @@ pub trait Service {
     }
 
     /// An HTTP request without upgrade, by one of the service's [`methods`](Service::methods), with
-    /// its whole body. `None` defers the response to [`Context::answer`]. Until then
+    /// its whole body. `None` defers the response to [`Context::respond`]. Until then
     /// [`on_close`](Service::on_close) reports the end of the client, and
     /// [`is_busy`](Service::is_busy) should return true.
     fn on_http(

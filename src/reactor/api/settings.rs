@@ -19,7 +19,7 @@ mod tls_version;
 pub use self::check::{HEAD_BYTES_RANGE, MESSAGE_BYTES_RANGE, SettingsError};
 pub use self::host::HostPattern;
 pub use self::listen::ListenSettings;
-pub use self::notation::{Prefix, Rate};
+pub use self::notation::{NotationError, Prefix, Rate};
 pub use self::reactor::{Heartbeat, PER_ADDRESS_DEFAULT, Settings};
 pub use self::route::{DeflateMode, RouteSettings, SlowPolicy};
 #[cfg(feature = "tls")]

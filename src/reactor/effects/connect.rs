@@ -5,7 +5,6 @@
 //! except that its frames are masked. It resolves no names: that blocks, and belongs on a thread.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 
 use mio::net::TcpStream;
 
@@ -13,6 +12,7 @@ use crate::protocol::handshake::{ClientRequest, Settled};
 use crate::protocol::{Decoder, Role};
 use crate::reactor::Reactor;
 use crate::reactor::api::close_reason::CloseReason;
+use crate::reactor::api::connect::Connect;
 use crate::reactor::api::id::{ConnId, RouteId, ServiceId};
 use crate::reactor::conn::connection::{Connection, Place};
 use crate::reactor::conn::handshake::{Awaited, Handshake};
@@ -20,27 +20,25 @@ use crate::reactor::conn::phase::{Phase, Registration};
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Quota;
 use crate::reactor::parts::socket::connect_from;
-use crate::reactor::parts::tls::TlsConnector;
 
 impl Core {
     pub(crate) fn connect(
         &mut self,
         service: ServiceId,
+        to: Connect<'_>,
         route: RouteId,
-        from: Option<IpAddr>,
-        address: SocketAddr,
         request: &ClientRequest,
-        secure: Option<&TlsConnector>,
     ) -> io::Result<ConnId> {
         if !self.admission.has_outbound_room() {
             self.metrics.connects_refused += 1;
             let text = "outbound_max is reached, or the loop is shutting down";
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
         }
-        let session = secure.map(|connector| self.tls.connect(connector)).transpose()?;
-        let socket = match from {
+        let Connect { address, local, tls } = to;
+        let session = tls.map(|connector| self.tls.connect(connector)).transpose()?;
+        let socket = match local {
             None => TcpStream::connect(address)?,
-            Some(from) => connect_from(from, address)?,
+            Some(local) => connect_from(local, address)?,
         };
         socket.set_nodelay(true)?;
         self.admission.admit_outbound();

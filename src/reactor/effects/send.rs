@@ -234,7 +234,7 @@ impl Core {
 
     /// Whether memory for a message to this connection is available.
     pub(crate) fn has_memory(&self, id: ConnId, payload_len: usize) -> bool {
-        self.conns.get(id).is_none_or(|conn| {
+        self.conns.get(id).is_some_and(|conn| {
             let held = self.outboxes.held_by(conn);
             self.outboxes.allows(held, frame_bytes(payload_len))
         })

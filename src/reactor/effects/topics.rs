@@ -3,6 +3,7 @@
 //! [`parts::topics`](crate::reactor::parts::topics) owns the memberships and their limits.
 
 use crate::reactor::api::id::{ConnId, ServiceId};
+use crate::reactor::conn::connection::Connection;
 use crate::reactor::core::Core;
 use crate::reactor::parts::topics::{JoinError, Joined, Left};
 
@@ -13,7 +14,8 @@ impl Core {
         id: ConnId,
         topic: &str,
     ) -> Result<Joined, JoinError> {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_open()) else {
+        let can_join = |conn: &&mut Connection| conn.is_open() && conn.service == service;
+        let Some(conn) = self.conns.get_mut(id).filter(can_join) else {
             return Err(JoinError::NotOpen);
         };
         let joined = self.topics.join(service.number(), topic, id, &mut conn.topics);

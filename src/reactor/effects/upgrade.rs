@@ -360,7 +360,7 @@ impl Core {
     pub(crate) fn answer(&mut self, id: ConnId, decision: Decision) {
         let phase = self.conns.get(id).map(|conn| conn.phase);
         let is_awaited = matches!(phase, Some(Phase::Handshake | Phase::Deferred));
-        if is_awaited && decision != Decision::Defer {
+        if is_awaited {
             self.queues.answers.push_back((id, decision));
         }
     }

@@ -11,6 +11,7 @@
 //! memory.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::rc::Rc;
 
 use slab::Slab;
@@ -74,9 +75,22 @@ pub enum JoinError {
     TooManyMemberships,
     /// The name has more than [`NAME_BYTES_MAX`] bytes.
     NameTooLong,
-    /// The connection has ended, or is not open.
+    /// The connection has ended, is not open, or belongs to another service.
     NotOpen,
 }
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            JoinError::TooManyTopics => "too many topics",
+            JoinError::TooManyMemberships => "the connection has joined too many topics",
+            JoinError::NameTooLong => "the topic's name is too long",
+            JoinError::NotOpen => "the connection is not open",
+        })
+    }
+}
+
+impl std::error::Error for JoinError {}
 
 /// The outcome of a leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

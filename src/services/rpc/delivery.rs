@@ -10,7 +10,7 @@ use super::wire::filling::CallAnswer;
 use super::wire::method::Class;
 use super::wire::reply::{Failed, Reply};
 use crate::protocol::CloseCode;
-use crate::reactor::{ConnId, Context, Decision, SendOutcome};
+use crate::reactor::{ConnId, Context, SendOutcome};
 
 /// Calls with one answer that are answered at once, without waiting for their turn.
 const AT_ONCE_MAX: usize = 16;
@@ -87,7 +87,7 @@ impl<B: Backend> Rpc<B> {
             Transport::Http => {
                 self.throttle.forget(conn);
                 self.replies.remove(conn);
-                cx.answer(conn, Decision::Respond(response(reply)));
+                cx.respond(conn, response(reply));
             }
         }
     }

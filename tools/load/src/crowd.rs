@@ -10,7 +10,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use weir::protocol::CloseCode;
 use weir::protocol::handshake::ClientRequest;
-use weir::reactor::{CloseReason, ConnId, Context, RouteId, Time, TlsConnector};
+use weir::reactor::{CloseReason, ConnId, Connect, Context, RouteId, Time, TlsConnector};
 
 use crate::pace::Pace;
 use crate::source::Sources;
@@ -181,12 +181,8 @@ impl Crowd {
     ) -> bool {
         let Destination { address, sources, tls, requests } = &self.destination;
         let request = &requests[member % requests.len()];
-        let connecting = match (tls, sources.pick(member)) {
-            (Some(tls), from) => cx.connect_secure(tls, from, self.route, *address, request),
-            (None, Some(from)) => cx.connect_from(from, self.route, *address, request),
-            (None, None) => cx.connect(self.route, *address, request),
-        };
-        match connecting {
+        let to = Connect::to(*address).tls(tls.as_ref()).local_address(sources.pick(member));
+        match cx.connect(to, self.route, request) {
             Ok(conn) => {
                 self.members[member] = Member { conn: Some(conn), is_open: false, intended };
                 if self.by_slot.len() <= conn.slot() {

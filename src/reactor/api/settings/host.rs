@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::notation::Prefix;
+use super::notation::{NotationError, Prefix};
 
 /// A host that requests may name, with any port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl HostPattern {
 }
 
 impl FromStr for HostPattern {
-    type Err = &'static str;
+    type Err = NotationError;
 
     /// A name, an address (IPv6 with or without brackets), a range, or `*`.
     fn from_str(text: &str) -> Result<HostPattern, Self::Err> {
@@ -47,7 +47,7 @@ impl FromStr for HostPattern {
         let name = text.strip_suffix('.').unwrap_or(text);
         match !name.is_empty() && name.bytes().all(is_plain) {
             true => Ok(HostPattern::Name(name.to_ascii_lowercase().into())),
-            false => Err(FORM),
+            false => Err(FORM.into()),
         }
     }
 }

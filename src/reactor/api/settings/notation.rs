@@ -7,6 +7,24 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+/// A text that is not in the notation of its type; the error states what was expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotationError(&'static str);
+
+impl From<&'static str> for NotationError {
+    fn from(expected: &'static str) -> NotationError {
+        NotationError(expected)
+    }
+}
+
+impl fmt::Display for NotationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for NotationError {}
+
 /// A token bucket: `per_second` on average, `burst` at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
@@ -17,7 +35,7 @@ pub struct Rate {
 }
 
 impl FromStr for Rate {
-    type Err = &'static str;
+    type Err = NotationError;
 
     /// `COUNT/UNIT`, with the unit `s`, `min` or `h`, and optionally ` burst N`. The default burst
     /// is the count: all tokens of one period at once.
@@ -33,11 +51,11 @@ impl FromStr for Rate {
             "s" | "sec" | "second" => 1.0,
             "m" | "min" | "minute" => 60.0,
             "h" | "hour" => 3600.0,
-            _ => return Err(FORM),
+            _ => return Err(FORM.into()),
         };
         let burst = burst.unwrap_or(count);
         if count == 0 || burst == 0 {
-            return Err("a rate or burst of 0 would admit no connection");
+            return Err("a rate or burst of 0 would admit no connection".into());
         }
         Ok(Rate { per_second: f64::from(count) / seconds, burst })
     }
@@ -75,7 +93,7 @@ impl Prefix {
 }
 
 impl FromStr for Prefix {
-    type Err = &'static str;
+    type Err = NotationError;
 
     /// `ADDRESS/BITS`, or an address alone for that one address.
     fn from_str(text: &str) -> Result<Prefix, Self::Err> {
@@ -88,7 +106,8 @@ impl FromStr for Prefix {
         let width = if address.is_ipv4() { 32 } else { 128 };
         let bits = bits.unwrap_or(width);
         if bits > width {
-            return Err("more prefix bits than the address has: at most 32 (IPv4) or 128 (IPv6)");
+            let error = "more prefix bits than the address has: at most 32 (IPv4) or 128 (IPv6)";
+            return Err(error.into());
         }
         Ok(Prefix { address, bits })
     }

@@ -17,7 +17,7 @@ use super::error::TlsError;
 use super::session::Session;
 
 /// The TLS configuration for connections to one server, for
-/// [`Context::connect_secure`](crate::reactor::Context::connect_secure). It is cheap to clone;
+/// [`Connect::tls`](crate::reactor::Connect::tls). It is cheap to clone;
 /// clones share sessions for resumption.
 #[derive(Debug, Clone)]
 pub struct TlsConnector {

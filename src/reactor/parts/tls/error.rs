@@ -130,4 +130,23 @@ impl TlsError {
     }
 }
 
-impl std::error::Error for TlsError {}
+impl std::error::Error for TlsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            TlsError::Unreadable(_, error) | TlsError::Thread(error) => Some(error),
+            TlsError::Malformed(_, error) => Some(error),
+            TlsError::Certificate(_, error)
+            | TlsError::Key(_, error)
+            | TlsError::Configuration(error) => Some(error),
+            TlsError::Clients(_, error) => Some(error),
+            TlsError::NoCertificate
+            | TlsError::Content(..)
+            | TlsError::TooLarge(..)
+            | TlsError::KeyMismatch(..)
+            | TlsError::Empty(..)
+            | TlsError::NotValidNow(..)
+            | TlsError::ServerName(_)
+            | TlsError::Panicked => None,
+        }
+    }
+}

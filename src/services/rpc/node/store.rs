@@ -74,7 +74,20 @@ impl fmt::Display for StoreError {
     }
 }
 
-impl std::error::Error for StoreError {}
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StoreError::Directory(error) => Some(error),
+            StoreError::Database(error) => Some(error),
+            StoreError::Corrupt(error) => Some(error),
+            StoreError::Locked
+            | StoreError::OtherChain(_)
+            | StoreError::OtherBlocks
+            | StoreError::Failed
+            | StoreError::Closed => None,
+        }
+    }
+}
 
 impl<E: Into<redb::Error>> From<E> for StoreError {
     fn from(error: E) -> StoreError {

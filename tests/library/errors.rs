@@ -1,0 +1,48 @@
+//! Errors of the library as `std::error::Error`s with their sources.
+
+use std::error::Error;
+use std::io;
+
+use weir::reactor::settings::{
+    CertificateFiles, HostPattern, NotationError, Prefix, Rate, RouteSettings, Settings,
+    TlsSettings,
+};
+use weir::reactor::{JoinError, PatternError, Reactor, RouteError};
+use weir::services::Echo;
+
+/// The first error that caused `error`, as its own type.
+fn source<E: Error + 'static>(error: &dyn Error) -> Option<&E> {
+    error.source().and_then(|source| source.downcast_ref())
+}
+
+#[test]
+fn errors_name_their_source() {
+    let mut reactor = Reactor::new(Settings::default()).unwrap();
+    let echo = reactor.add_service(Echo).unwrap();
+    let error = reactor.add_route("no slash", echo, RouteSettings::default()).unwrap_err();
+    assert_eq!(source(&error), Some(&PatternError::NoSlash));
+
+    let settings = RouteSettings { message_bytes_max: 1, ..RouteSettings::default() };
+    let invalid = settings.check().unwrap_err();
+    let error = reactor.add_route("/", echo, settings).unwrap_err();
+    assert_eq!(source(&error), Some(&invalid));
+    assert!(RouteError::NoService.source().is_none());
+
+    let nowhere = CertificateFiles { chain: "/nowhere".into(), key: "/nowhere".into() };
+    let error = reactor.set_tls(TlsSettings::new(nowhere)).unwrap_err();
+    let missing: &io::Error = source(&error).unwrap();
+    assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn errors_of_one_expression_share_a_type() {
+    fn parse() -> Result<(Rate, Prefix, HostPattern), NotationError> {
+        Ok(("10/s".parse()?, "10.0.0.0/8".parse()?, "*".parse()?))
+    }
+    fn boxed() -> Result<(), Box<dyn Error>> {
+        parse()?;
+        Err(JoinError::TooManyTopics)?
+    }
+    assert_eq!(boxed().unwrap_err().to_string(), "too many topics");
+    assert!("10".parse::<Rate>().unwrap_err().to_string().starts_with("expected a rate"));
+}
