@@ -18,7 +18,7 @@ const PAUSE_MIN: Duration = Duration::from_secs(5);
 /// The longest pause: each failed trial doubles it.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// Which requests a breaker admits.
+/// The state of a breaker, which decides about requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// All requests.

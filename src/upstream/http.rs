@@ -33,7 +33,7 @@ pub(crate) struct HttpAnswer(Response<ureq::Body>);
 #[derive(Debug)]
 pub(crate) struct HttpError(ureq::Error);
 
-/// What an [`HttpError`] implies about the request.
+/// The kind of an [`HttpError`], by its consequence for the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HttpFailure {
     /// The request did not reach the upstream.

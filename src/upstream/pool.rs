@@ -18,7 +18,7 @@ pub(crate) enum Readiness {
     Down,
 }
 
-/// How a request to an upstream ended.
+/// The end of a request to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     Answered,

@@ -18,8 +18,8 @@ pub(crate) struct UpstreamTls {
 }
 
 impl UpstreamTls {
-    /// For an upstream whose certificate must chain to one in `roots`, a PEM file, or else to one
-    /// of the built-in roots. `None` for a URL without TLS.
+    /// The configuration for an upstream whose certificate must chain to one in `roots`, a PEM
+    /// file, or else to one of the built-in roots. `None` for a URL without TLS.
     ///
     /// # Errors
     /// The file is unusable, or the URL's host is not a name that a certificate can have.

@@ -28,7 +28,7 @@ pub(crate) enum Scheme {
 pub struct UpstreamUrl {
     scheme: Scheme,
     is_secure: bool,
-    /// In brackets if it is an IPv6 address.
+    /// An IPv6 address is in brackets.
     host: String,
     port: u16,
     /// Host and port; without the port if it is the scheme's default.

@@ -258,7 +258,7 @@ fn a_follower_of_a_replaced_chain_is_not_ready_and_keeps_its_own() {
     let reason = |follower: &Node| {
         follower.asked("/readyz").1["reason"].as_str().unwrap_or_default().to_owned()
     };
-    eventually(|| reason(&follower).contains("chain is another one"), "the reason is shown");
+    eventually(|| reason(&follower).contains("has a different chain"), "the reason is shown");
     // As long as the follower's chain, and longer: the lag shows that the follower has seen it.
     for (count, lag) in [(3, 0), (1, 1), (5, 6)] {
         leader.result("weir_mine", json!([count]));
@@ -282,7 +282,7 @@ fn a_follower_of_a_replaced_chain_is_not_ready_and_keeps_its_own() {
     follower.signal(Signal::TERM);
     assert_eq!(follower.end().0, Some(0));
     let follower = Node::follower(&follows, leader.rpc);
-    eventually(|| reason(&follower).contains("chain is another one"), "the reason is shown again");
+    eventually(|| reason(&follower).contains("has a different chain"), "the reason is shown again");
     assert_eq!(follower.result("eth_getBlockByNumber", json!(["latest", false])), own);
     follower.kill();
     let fresh = Directory::new();

@@ -106,7 +106,8 @@ pub trait Backend {
     /// Called once, before the loop runs, to make mailboxes and start threads.
     fn start(&mut self, cx: &mut Context<'_>);
 
-    /// Whether it also answers the calls that [`Backend::network`] would answer.
+    /// Whether the backend also answers `eth_chainId` and `net_version`. Otherwise the service
+    /// does, from [`Backend::network`].
     fn answers_all(&self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! From an answer to a reply that is sent: fills the placeholder of the call, and sends the reply
+//! Delivers answers: fills the placeholder of the call, and sends the reply
 //! when it is complete.
 
 use super::backend::{Backend, Ticket};

@@ -1,4 +1,4 @@
-//! From a message to answers: each of its calls is answered at once, or handed to the backend.
+//! Dispatches the calls of a message: each is answered at once or given to the backend.
 
 use super::backend::{Backend, Progress};
 use super::pending_calls::{Origin, Transport};

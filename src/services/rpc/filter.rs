@@ -19,7 +19,7 @@ const ENTRIES_MAX: usize = 1024;
 pub struct LogFilter {
     /// Any of these; empty: any address. Invariant: sorted, without duplicates.
     addresses: Box<[Address]>,
-    /// For each position any of these; empty: any topic. Invariant: sorted, without duplicates; the
+    /// Any of these at each position; empty: any topic. Invariant: sorted, without duplicates; the
     /// last position is not empty.
     topics: Box<[Box<[Word]>]>,
 }

@@ -15,8 +15,8 @@ use super::wire::reply::{Failed, Reply};
 use super::wire::subscription::SubscriptionId;
 use crate::reactor::{ConnId, Time};
 
-/// Deadlines of replies that are complete. Beyond this, and as many as there are pending replies,
-/// they are removed.
+/// Deadlines of complete replies are removed when there are more of them than this and than pending
+/// replies.
 const STALE_MAX: usize = 1024;
 
 /// The transport of a message, and so of its reply.
@@ -26,7 +26,7 @@ pub(super) enum Transport {
     Http,
 }
 
-/// Where a message came from.
+/// The connection and the transport of a message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin {
     pub(super) conn: ConnId,
@@ -58,7 +58,7 @@ pub(super) struct PendingCalls {
     replies: Slab<PendingReply>,
     /// Placeholders that are not filled, in all replies.
     missing: usize,
-    /// In the order of time. Includes replies that are complete.
+    /// Sorted by time. Includes deadlines of complete replies.
     due: VecDeque<Due>,
     /// The number of the last message.
     last: u64,

@@ -31,7 +31,7 @@ pub(super) enum BlockKey {
 }
 
 impl BlockKey {
-    /// Whether it refers to this block.
+    /// Whether this block has the number or the hash.
     pub(super) fn is(self, block: &Block) -> bool {
         match self {
             BlockKey::Number(number) => block.number == number,
@@ -57,7 +57,7 @@ fn is_child(block: &Block, parent: KnownBlock) -> bool {
     block.parent == parent.hash && parent.number.checked_add(1) == Some(block.number)
 }
 
-/// What to do next.
+/// The next step of the caller.
 #[derive(Debug)]
 pub(super) enum Step {
     /// Nothing, until the upstream reports another block.

@@ -76,7 +76,7 @@ pub struct Gateway {
     outgoing: OutgoingRequest,
     /// The TLS configuration of each upstream, until the gateway starts.
     tls: Vec<Option<UpstreamTls>>,
-    /// By upstream.
+    /// The client of each upstream.
     clients: Vec<UpstreamClient>,
     mail: Option<MailReceiver<Mail>>,
     /// The upstream whose threads are asked next for an answer.

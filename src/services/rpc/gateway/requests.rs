@@ -35,12 +35,12 @@ pub(super) struct AttemptId {
 }
 
 impl AttemptId {
-    /// As the id of a request to an upstream: 4 or more.
+    /// The id of the request to an upstream, 4 or more.
     pub(super) fn to_wire(self) -> u64 {
         self.request << 2 | u64::from(self.count)
     }
 
-    /// From the id of an upstream's answer.
+    /// The attempt with this id of an upstream's answer.
     pub(super) fn from_wire(id: u64) -> AttemptId {
         AttemptId { request: id >> 2, count: (id & 3) as u32 }
     }
@@ -121,7 +121,7 @@ pub(super) struct UpstreamRequests<W> {
 }
 
 impl<W> UpstreamRequests<W> {
-    /// For the upstreams in `counts`. None of them is ready.
+    /// No requests, to the upstreams in `counts`, none of which is ready.
     pub(super) fn new(limits: RequestLimits, counts: Rc<GatewayCounts>) -> Self {
         UpstreamRequests {
             limits,

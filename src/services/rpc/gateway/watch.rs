@@ -92,7 +92,7 @@ struct Polls {
     syncing: Time,
 }
 
-/// What subscribers of one network wait for.
+/// The state of what subscribers of one network wait for.
 #[derive(Debug)]
 pub(super) struct Watch {
     wanted: Wanted,

@@ -78,7 +78,7 @@ impl std::fmt::Display for FollowError {
             FollowError::Malformed(what) => write!(f, "the leader's {what} is malformed"),
             FollowError::OtherChain(id) => write!(f, "the leader's chain id is {id}"),
             FollowError::TooDeep => f.write_str(
-                "the leader's chain is another one; to follow it, restart with an empty data directory",
+                "the leader has a different chain; to follow it, restart with an empty data directory",
             ),
             FollowError::Changed => f.write_str("the leader's chain changed meanwhile"),
             FollowError::Panicked => f.write_str("the thread that follows the leader panicked"),

@@ -273,7 +273,7 @@ impl Node {
 
     fn forward(&self, ticket: Ticket, call: &Call<'_>) -> Result<Progress, RpcError> {
         if let NodeState::Diverged(_) = &*self.status.state.borrow() {
-            return Err(RpcError::server("the leader's chain is another one"));
+            return Err(RpcError::server("the leader has a different chain"));
         }
         match &self.running()?.forwarders {
             Some(forwarders) => {

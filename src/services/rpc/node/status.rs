@@ -26,7 +26,7 @@ pub(super) enum NodeState {
     Working,
     /// The node tries again until it succeeds.
     Failing(String),
-    /// The leader's chain is another one. The node tries again, but only an operator can end this.
+    /// The leader has a different chain. The node tries again, but only an operator can end this.
     Diverged(String),
 }
 

@@ -175,7 +175,7 @@ impl StoreQuery {
         }
     }
 
-    /// The answer where there is no such block or transaction.
+    /// The answer if the block or transaction does not exist.
     fn absent(&self) -> Outcome {
         match self {
             StoreQuery::LogsOfBlock { .. } => Err(RpcError::server("unknown block")),
@@ -186,8 +186,8 @@ impl StoreQuery {
         }
     }
 
-    /// The parameters for the leader, whose `latest` is another block, in the place of those sent;
-    /// `None` if they are the same.
+    /// The parameters for the leader, whose `latest` can differ, instead of those that the client
+    /// sent; `None` if they need no change.
     pub(super) fn leader_params(&self, sent: &str) -> Option<String> {
         let StoreQuery::Logs { range, .. } = self else {
             return None;
@@ -248,7 +248,7 @@ fn logs(params: LogParams, head: u64) -> Result<StoreQuery, RpcError> {
     let id = |id: Option<String>| id.map_or(Ok(BlockId::Latest), |id| BlockId::parse(&id));
     let (from, to) = (id(from_block)?.number(head), id(to_block)?);
     let range = LogRange { from, to: to.number(head) };
-    // From the next block up to `latest` is a valid range that is still empty: clients poll so.
+    // A range from the next block to `latest` is valid and still empty: clients poll with it.
     if range.from > range.to && !matches!(to, BlockId::Latest) {
         return Err(RpcError::invalid_params("invalid block range params"));
     }

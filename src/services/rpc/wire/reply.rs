@@ -321,7 +321,7 @@ impl Reply {
     }
 }
 
-/// What a call got in the reply.
+/// The entry of a call in the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
     Result,

@@ -1,4 +1,4 @@
-//! From a message to calls, by JSON-RPC 2.0 and by what its clients send.
+//! Parses the calls of a message, by JSON-RPC 2.0 and by what its clients send.
 //!
 //! Borrows everything from the message: ids and parameters stay the bytes that they were, so that a
 //! reply has exactly the id of its call. Members may have any order; unknown members are ignored.

@@ -40,7 +40,7 @@ impl Upstream {
     }
 }
 
-/// What is announced to subscribers.
+/// An announcement to subscribers.
 #[derive(Debug, PartialEq)]
 enum Announced {
     Added(u64, u8),
