@@ -29,9 +29,7 @@
 //! slow, full or closed:
 //!
 //! ```no_run
-//! use weir::protocol::Message;
-//! use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-//! use weir::reactor::{CloseReason, ConnId, Context, PublishOptions, Reactor, Service, Target};
+//! use weir::prelude::*;
 //!
 //! struct Chat;
 //!
@@ -42,7 +40,7 @@
 //!     }
 //!     fn on_close(&mut self, cx: &mut Context<'_>, _: ConnId, why: CloseReason) {
 //!         let notice = format!("a client left: {why}");
-//!         let _ = cx.publish(Target::All, &*notice, PublishOptions::default());
+//!         let _ = cx.publish(Target::All, &notice, PublishOptions::default());
 //!     }
 //! }
 //!
@@ -100,6 +98,7 @@
 //! does not read gets its Close at the next frame boundary.
 
 pub mod guide;
+pub mod prelude;
 pub mod protocol;
 pub mod reactor;
 pub mod services;

@@ -36,7 +36,8 @@ impl Service for Deferring {
             Some(Decision::Accept(accept)) => cx.accept(conn, accept),
             Some(Decision::Respond(response)) => cx.respond(conn, response),
             Some(Decision::Refuse(refusal)) => cx.refuse(conn, refusal),
-            Some(Decision::Defer) | None => {}
+            None => {}
+            Some(other) => panic!("{other:?} decides nothing"),
         }
     }
 

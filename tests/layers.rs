@@ -14,12 +14,13 @@ mod cycles;
 mod paths;
 
 /// Each top module, and the modules of the crate that it may import.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("protocol", &[]),
     ("reactor", &["protocol"]),
     ("backplane", &["reactor", "protocol"]),
     ("upstream", &["reactor", "protocol"]),
     ("services", &["upstream", "backplane", "reactor", "protocol"]),
+    ("prelude", &["reactor", "protocol"]),
     // Documentation only.
     ("guide", &[]),
     // Modules of the binary.

@@ -1,5 +1,6 @@
 //! Every reason for which a connection ends: what the peer reads, and the one call of `on_close`.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::support::{
     next_end, only_end, serving, upgrade,
 };
 
-/// One of each kind. A new kind does not compile in [`tested_in`] until it is added there.
+/// One of each kind. [`every_reason_has_a_test_that_names_it`] fails for a new kind until it is added here.
 const REASONS: [CloseReason; 20] = [
     CloseReason::PeerClosed(None),
     CloseReason::PeerGone,
@@ -58,11 +59,16 @@ fn tested_in(reason: CloseReason) -> &'static str {
         | CloseReason::HandshakeTimeout
         | CloseReason::Refused(_)
         | CloseReason::HttpDone => "lifecycle.rs",
+        other => panic!("no test is listed for {other:?}"),
     }
 }
 
 #[test]
 fn every_reason_has_a_test_that_names_it() {
+    let violations = ProtocolError::ALL.map(CloseReason::Protocol);
+    let names: BTreeSet<_> =
+        REASONS.iter().chain(&violations).map(|reason| reason.name()).collect();
+    assert!(names.iter().eq(&CloseReason::NAMES), "{names:?}");
     for reason in REASONS {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(tested_in(reason));
         let kind = format!("{reason:?}");
@@ -133,6 +139,7 @@ fn violation(error: ProtocolError) -> Option<Vec<u8>> {
         ProtocolError::FragmentTimeout => frame(false, TEXT, b"begin"),
         // A block of the reserved type.
         ProtocolError::InvalidDeflate => frame(true, COMPRESSED | TEXT, &[0xFF]),
+        other => panic!("no bytes are listed for {other:?}"),
     })
 }
 

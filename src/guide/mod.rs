@@ -52,6 +52,7 @@ pub mod chain {}
 /// [`ConnMap`]: crate::reactor::ConnMap
 /// [`Context`]: crate::reactor::Context
 /// [`Context::accept`]: crate::reactor::Context::accept
+/// [`Context::refuse`]: crate::reactor::Context::refuse
 /// [`Context::respond`]: crate::reactor::Context::respond
 /// [`Context::connect`]: crate::reactor::Context::connect
 /// [`Context::mailbox`]: crate::reactor::Context::mailbox

@@ -7,6 +7,7 @@ use super::utf8::InvalidUtf8;
 
 /// Why the connection must be failed (RFC 6455, 7.1.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ProtocolError {
     /// RSV1, RSV2 or RSV3 without an extension that gives it a meaning (5.2), or RSV1 where
     /// permessage-deflate gives it none (RFC 7692, 6).

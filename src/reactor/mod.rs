@@ -88,9 +88,7 @@ pub use self::parts::{timer, topics};
 ///
 /// ```
 /// use std::time::Duration;
-/// use weir::protocol::Message;
-/// use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-/// use weir::reactor::{ConnId, Context, Reactor, SendOutcome, Service};
+/// use weir::prelude::*;
 ///
 /// struct Echo;
 ///

@@ -231,7 +231,7 @@ impl Service for Rooms {
             return;
         };
         let except: &[ConnId] = if member.wants_own { &[] } else { &[conn] };
-        let options = PublishOptions { except, ..PublishOptions::default() };
+        let options = PublishOptions::default().except(except);
         let frame = SharedFrame::message(message);
         let room = Rc::clone(&member.room);
         // The loop counts members without room for it, and the route's policy handles them.

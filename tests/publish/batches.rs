@@ -83,7 +83,7 @@ impl Play {
     fn publish(&mut self, cx: &mut Context<'_>, payload: Payload<'_>) {
         let topic = ["even", "odd", "even"][self.random(3)];
         let except: Vec<ConnId> = (0..self.random(3)).map(|_| self.anyone()).collect();
-        let options = PublishOptions { except: &except, track: self.singly, ..Default::default() };
+        let options = PublishOptions::default().except(&except).track(self.singly);
         let Published { sent, refused, skipped, .. } =
             cx.publish(Target::Topic(topic), payload, options);
         self.outcomes.push(format!("{topic}: {sent} sent, {refused} refused, {skipped} skipped"));

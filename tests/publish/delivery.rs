@@ -9,8 +9,9 @@ use super::selection::report;
 use crate::puppet::{Puppet, Report};
 use crate::support::{BINARY, PING, TEXT};
 
-const TRACKED: PublishOptions<'_> =
-    PublishOptions { except: &[], filter: None, fail_fast: false, track: true };
+fn tracked() -> PublishOptions<'static> {
+    PublishOptions::default().track(true)
+}
 
 /// Room for two messages of 1,000 bytes, and for a third as the last.
 fn narrow(slow_policy: SlowPolicy) -> RouteSettings {
@@ -79,20 +80,20 @@ fn connections_with_full_queues_are_counted_and_others_receive_the_message() {
         let kilo = "k".repeat(1000);
         assert_eq!(cx.send(b, &*kilo), SendOutcome::Queued);
         assert_eq!(cx.send(b, &*kilo), SendOutcome::Queued);
-        let published = cx.publish(Target::List(&[a, b, c]), &*kilo, TRACKED);
+        let published = cx.publish(Target::List(&[a, b, c]), &*kilo, tracked());
         let outcomes =
             [(a, SendOutcome::Queued), (b, SendOutcome::Congested), (c, SendOutcome::Queued)];
         assert_eq!((published.sent, published.refused, published.skipped), (3, 0, 0));
         assert_eq!(published.outcomes, outcomes);
 
-        let published = cx.publish(Target::List(&[a, b, c]), &*kilo, TRACKED);
+        let published = cx.publish(Target::List(&[a, b, c]), &*kilo, tracked());
         assert_eq!((published.sent, published.refused, published.skipped), (2, 1, 0));
         assert_eq!(published.outcomes[1], (b, SendOutcome::Full));
         // The connection is refused small messages, too, until its queue has drained.
         let untracked = cx.publish(Target::All, "s", PublishOptions::default());
         assert_eq!(untracked, report(2, 1, 0));
 
-        let fail_fast = PublishOptions { fail_fast: true, ..TRACKED };
+        let fail_fast = tracked().fail_fast(true);
         let published = cx.publish(Target::List(&[a, b, c]), "fast", fail_fast);
         assert_eq!((published.sent, published.refused, published.skipped), (1, 1, 0));
         assert_eq!(published.outcomes, [(a, SendOutcome::Queued), (b, SendOutcome::Full)]);
@@ -181,7 +182,8 @@ fn every_handler_may_publish() {
         }
     });
     puppet.on_message = Box::new(|cx, id, message| {
-        let except = PublishOptions { except: &[id], ..PublishOptions::default() };
+        let except = [id];
+        let except = PublishOptions::default().except(&except);
         let _ = cx.publish(Target::All, message, except);
     });
     puppet.on_close = Box::new(|cx, id| {

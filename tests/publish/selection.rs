@@ -9,15 +9,17 @@ use crate::support::{Client, Server, TEXT, eventually, upgrade};
 
 /// What `publish` returns for these counts, without tracked outcomes.
 pub(super) fn report(sent: usize, refused: usize, skipped: usize) -> Published {
-    Published { sent, refused, skipped, outcomes: Vec::new() }
+    let mut report = Published::default();
+    (report.sent, report.refused, report.skipped) = (sent, refused, skipped);
+    report
 }
 
 fn except<'a>(except: &'a [weir::reactor::ConnId]) -> PublishOptions<'a> {
-    PublishOptions { except, ..PublishOptions::default() }
+    PublishOptions::default().except(except)
 }
 
 fn only(filter: Filter<'_>) -> PublishOptions<'_> {
-    PublishOptions { filter: Some(filter), ..PublishOptions::default() }
+    PublishOptions::default().filter(filter)
 }
 
 /// Expects that each client has received exactly these messages.
@@ -100,7 +102,8 @@ fn filters_get_the_whole_record() {
             assert_ne!(record.id, b);
             record.path == "/b"
         };
-        let both = PublishOptions { except: &[b], filter: Some(filter), ..Default::default() };
+        let except = [b];
+        let both = PublishOptions::default().except(&except).filter(filter);
         assert_eq!(cx.publish(Target::All, "both", both), report(1, 0, 2));
     });
     let expected: [&[&str]; 3] =
@@ -124,7 +127,7 @@ fn connections_of_other_services_are_neither_reached_nor_counted() {
     eventually(|| a_strings.run(|cx| cx.metrics().connections_now) == 3, "all three are connected");
     a_strings.run(move |cx| {
         cx.subscribe(a_id, "t").unwrap();
-        let tracked = PublishOptions { track: true, ..PublishOptions::default() };
+        let tracked = PublishOptions::default().track(true);
         let published = cx.publish(Target::All, "all", tracked);
         assert_eq!(published.outcomes, [(a_id, SendOutcome::Queued)]);
         assert_eq!((published.sent, published.refused, published.skipped), (1, 0, 0));

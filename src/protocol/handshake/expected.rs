@@ -17,6 +17,7 @@ pub(super) const SEPARATOR: &str = ", ";
 
 /// Why a server's answer does not open a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ClientError {
     /// The head is not valid HTTP/1.1.
     Malformed,

@@ -7,6 +7,7 @@ use std::fmt;
 
 /// Why a string must not be written into a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum FieldError {
     /// A header name is not a token.
     Name,

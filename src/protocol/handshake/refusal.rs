@@ -15,6 +15,7 @@ macro_rules! refusals {
     ($($(#[$doc:meta])* $variant:ident = $status:literal $name:literal $reason:literal;)+) => {
         /// Why a request was refused. The connection is closed after the response.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         pub enum Refusal {
             $($(#[$doc])* $variant,)+
         }

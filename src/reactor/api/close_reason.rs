@@ -12,6 +12,7 @@ use crate::protocol::{CloseCode, ProtocolError};
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// The peer sent a Close, with or without a code.
     PeerClosed(Option<CloseCode>),

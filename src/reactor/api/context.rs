@@ -150,13 +150,11 @@ impl<'a> Context<'a> {
     /// Queues one message for many connections: it is encoded once and shared.
     ///
     /// ```
-    /// # use weir::reactor::{ConnId, Context, PublishOptions, Target};
+    /// # use weir::reactor::{ConnId, Context, PublishOptions, Record, Target};
     /// fn alert_admins(cx: &mut Context<'_>, sender: ConnId) {
-    ///     let outcome = cx.publish(Target::Topic("ops"), "disk full", PublishOptions {
-    ///         except: &[sender],
-    ///         filter: Some(&|record| record.metadata.get("role") == Some("admin")),
-    ///         ..PublishOptions::default()
-    ///     });
+    ///     let is_admin = |record: &Record<'_>| record.metadata.get("role") == Some("admin");
+    ///     let options = PublishOptions::default().filter(&is_admin);
+    ///     let outcome = cx.publish(Target::Topic("ops"), "disk full", options.except(&[sender]));
     ///     log::info!("{} received it, {} had no room", outcome.sent, outcome.refused);
     /// }
     /// ```

@@ -8,6 +8,7 @@ use crate::protocol::handshake::{Accept, Refusal, Response};
 
 /// The decision on a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Decision {
     /// Upgrade. A subprotocol that the client did not offer is not sent: the client gets 500, and the
     /// error is logged.

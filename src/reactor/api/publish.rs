@@ -9,6 +9,7 @@ use crate::protocol::{CloseFrame, Message, SharedFrame};
 
 /// The receivers. Only open connections of the publishing service count, whatever the target.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum Target<'a> {
     /// Every connection of the service.
     All,
@@ -20,6 +21,7 @@ pub enum Target<'a> {
 
 /// The payload to send.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum Payload<'a> {
     /// A message.
     Message(Message<'a>),
@@ -47,7 +49,18 @@ impl<'a> From<&'a SharedFrame> for Payload<'a> {
 pub type Filter<'a> = &'a dyn Fn(&Record<'_>) -> bool;
 
 /// Which receivers are left out, and how much is reported. By default no receiver is left out.
+///
+/// ```
+/// use weir::prelude::*;
+///
+/// fn relay(cx: &mut Context<'_>, sender: ConnId, message: Message<'_>) {
+///     let options = PublishOptions::default();
+///     let outcome = cx.publish(Target::Topic("lobby"), message, options.except(&[sender]));
+///     log::debug!("{} received it", outcome.sent);
+/// }
+/// ```
 #[derive(Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct PublishOptions<'a> {
     /// Connections to leave out; fastest if short.
     pub except: &'a [ConnId],
@@ -59,7 +72,35 @@ pub struct PublishOptions<'a> {
     pub track: bool,
 }
 
-impl PublishOptions<'_> {
+impl<'a> PublishOptions<'a> {
+    /// Leaves these connections out.
+    #[must_use]
+    pub fn except(mut self, except: &'a [ConnId]) -> PublishOptions<'a> {
+        self.except = except;
+        self
+    }
+
+    /// Sends only to connections that pass the filter.
+    #[must_use]
+    pub fn filter(mut self, filter: Filter<'a>) -> PublishOptions<'a> {
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Sets whether to stop at the first connection that refuses the message.
+    #[must_use]
+    pub fn fail_fast(mut self, fail_fast: bool) -> PublishOptions<'a> {
+        self.fail_fast = fail_fast;
+        self
+    }
+
+    /// Sets whether the outcome for each connection is reported.
+    #[must_use]
+    pub fn track(mut self, track: bool) -> PublishOptions<'a> {
+        self.track = track;
+        self
+    }
+
     /// Whether a batch may deliver the message: no option needs a look at each connection.
     pub(in crate::reactor) fn allow_batch(&self) -> bool {
         self.filter.is_none() && !self.fail_fast && !self.track
@@ -80,6 +121,7 @@ impl std::fmt::Debug for PublishOptions<'_> {
 /// The outcome of a publication.
 #[must_use]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Published {
     /// Connections that the message was queued for.
     pub sent: usize,

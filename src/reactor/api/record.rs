@@ -156,6 +156,7 @@ impl Metadata {
 
 /// Data about a connection, for its service.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Record<'a> {
     /// The connection's id.
     pub id: ConnId,

@@ -11,6 +11,7 @@ use crate::protocol::handshake::{self, Accept};
 
 /// An upgrade request, for a service.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct UpgradeRequest<'a> {
     /// The request head: path, query, headers.
     pub http: &'a handshake::Request<'a>,
@@ -36,6 +37,7 @@ impl UpgradeRequest<'_> {
 
 /// An HTTP request without upgrade, for a service.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct HttpRequest<'a> {
     /// The request head: method, path, query, headers.
     pub http: &'a handshake::Request<'a>,

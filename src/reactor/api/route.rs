@@ -8,6 +8,7 @@ use super::settings::SettingsError;
 
 /// Why a route was not added.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum RouteError {
     /// The pattern is malformed.
     Pattern(PatternError),

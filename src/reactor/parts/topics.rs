@@ -68,6 +68,7 @@ pub enum Joined {
 
 /// Why a join was refused. A refused join changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum JoinError {
     /// The topic does not exist, and `topics_max` topics exist.
     TooManyTopics,

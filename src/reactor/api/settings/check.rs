@@ -133,6 +133,7 @@ fn check_range(
 
 /// A setting that is out of range or contradicts another one. Sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SettingsError {
     /// The named count, rate or deadline must not be zero.
     Zero(&'static str),

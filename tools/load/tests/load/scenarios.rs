@@ -194,7 +194,8 @@ fn loss_and_duplicates_are_counted() {
                 _ => 1,
             };
             for _ in 0..times {
-                let options = PublishOptions { except: &[conn], ..PublishOptions::default() };
+                let sender = [conn];
+                let options = PublishOptions::default().except(&sender);
                 let _ = cx.publish(Target::All, message, options);
             }
         }
