@@ -153,7 +153,7 @@ pub const METADATA_BYTES_MAX: usize = 4096;
 pub const SERVICE_TIMERS_MAX: usize = 100_000;
 /// Messages that wait for the loop, put by [`Handle`](crate::reactor::Handle)s.
 pub const HANDLE_COMMANDS_MAX: usize = 1024;
-/// Bytes of those messages, and of the names of their receivers.
+/// Bytes of messages that handles may queue, and of the names of their receivers.
 pub const HANDLE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Addresses whose rate of new connections is tracked.
 pub const RATE_ADDRESSES_MAX: usize = 65_536;

@@ -34,9 +34,9 @@ use crate::reactor::parts::workers::{Step, WorkerSettings, Workers};
 ///
 /// An id is *stale* once [`on_close`](crate::reactor::Service::on_close) has returned. A service may
 /// keep one: it never names another connection, and a function that gets it changes nothing. An id is
-/// *foreign* if its connection belongs to another service of the reactor. What acts on the connection
-/// alone takes it like one's own, so that one service can close or count the connections of another;
-/// what a service keeps for its connections rejects it as it rejects a stale one.
+/// *foreign* if its connection belongs to another service of the reactor. Functions that act on a
+/// connection accept foreign ids, so that one service can close or count the connections of
+/// another. Maps and topics of a service reject a foreign id like a stale one.
 ///
 /// | function | stale id | foreign id |
 /// |---|---|---|
