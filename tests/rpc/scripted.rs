@@ -11,7 +11,7 @@ use weir::services::rpc::{
     Backend, Call, Feeds, Network, Notice, Outcome, Progress, Rpc, RpcError, RpcSettings, Ticket,
 };
 
-use crate::support::{Client, DEADLINE, Server, TEXT};
+use crate::support::{Client, DEADLINE, PING, PONG, Server, TEXT};
 
 /// A task that the test sends to the backend.
 pub type Mail = Box<dyn FnOnce() -> Notice + Send>;
@@ -150,9 +150,14 @@ pub fn raw(json: &Value) -> Box<RawValue> {
     to_raw_value(json).unwrap()
 }
 
-/// The next message, which must be text.
+/// The next message, which must be text. Answers the pings before it: a test that waits for long on a
+/// busy machine gets some.
 pub fn text(client: &mut Client) -> String {
-    let frame = client.frame();
+    let mut frame = client.frame();
+    while frame.opcode == PING {
+        client.send(PONG, &frame.payload);
+        frame = client.frame();
+    }
     let payload = String::from_utf8(frame.payload).unwrap();
     assert_eq!(frame.opcode, TEXT, "{payload}");
     payload
