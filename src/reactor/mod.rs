@@ -67,7 +67,6 @@ pub use self::api::time::Time;
 pub use self::api::tls_info::TlsInfo;
 pub use self::api::{budget, settings, time};
 pub use self::parts::admission::Occupancy;
-pub use self::parts::file::read_regular_file;
 pub use self::parts::histograms::{Durations, Sizes};
 pub use self::parts::mailbox::{MailReceiver, MailSender};
 pub use self::parts::metrics::{Metric, Metrics};
@@ -75,13 +74,17 @@ pub use self::parts::router::RoutePattern;
 pub use self::parts::schedule::ServiceTimer;
 #[cfg(feature = "signals")]
 pub use self::parts::signals::SignalAction;
-pub use self::parts::stats::{PHASES, TurnReport};
+pub use self::parts::stats::TurnReport;
 #[cfg(feature = "tls")]
 pub use self::parts::tls::{PEM_BYTES_MAX, TlsConnector, TlsError};
 pub use self::parts::topics::{JoinError, Joined, Left};
 pub use self::parts::workers::{
     Finished, Step, Task, WorkQueue, WorkerLoad, WorkerSettings, Workers,
 };
+// For the configuration of the binary, the fuzz targets and the benches: not for embedders.
+#[doc(hidden)]
+pub use self::parts::file::read_regular_file;
+#[doc(hidden)]
 pub use self::parts::{timer, topics};
 
 /// One loop with its services. The [module](self) describes a turn.

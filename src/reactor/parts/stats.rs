@@ -10,7 +10,7 @@ use super::metrics::Metrics;
 use crate::reactor::api::time::Time;
 
 /// The phases of a turn, in order.
-pub const PHASES: [&str; 8] =
+pub(crate) const PHASES: [&str; 8] =
     ["note", "read", "mail", "timers", "accept", "flush", "drain", "reap"];
 
 /// Sums over the turns since the last report.

@@ -8,6 +8,8 @@ use super::notation::{Prefix, Rate};
 use crate::reactor::api::budget::REFUSED_MAX;
 
 /// The limits and deadlines of one reactor.
+///
+/// Settings may be added: end a literal with `..Settings::default()`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Clients connected or in their handshake at once; further ones get 503.

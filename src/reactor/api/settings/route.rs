@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::host::HostPattern;
 
 /// The settings of one route's connections.
+///
+/// Settings may be added: end a literal with `..RouteSettings::default()`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteSettings {
     /// Maximum size of a frame and of an assembled message; beyond it 1009. Maximum size of a
