@@ -75,25 +75,69 @@ fn every_feature_enables_something() {
     assert_eq!(empty, []);
 }
 
-#[test]
-fn no_dependency_needs_a_newer_compiler_than_weir() {
-    let version = |text: &str| -> Vec<u32> {
-        text.split('.').map(|number| number.parse().unwrap()).collect()
+/// The parts of a version, without zeros at its end: 1.90 equals 1.90.0.
+fn version(text: &str) -> Vec<u32> {
+    let mut parts: Vec<u32> = text.split('.').map(|number| number.parse().unwrap()).collect();
+    while parts.last() == Some(&0) {
+        parts.pop();
+    }
+    parts
+}
+
+/// The packages that weir with all features is built from, by their ids.
+fn built_from(metadata: &Value) -> BTreeSet<&str> {
+    let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
+    let node = |id: &str| nodes.iter().find(|node| node["id"] == id).unwrap();
+    let is_normal = |dependency: &&Value| {
+        let kinds = dependency["dep_kinds"].as_array().unwrap();
+        kinds.iter().any(|kind| kind["kind"].is_null())
     };
-    let own = version(env!("CARGO_PKG_RUST_VERSION"));
+    let mut found = BTreeSet::new();
+    let mut left = vec![metadata["resolve"]["root"].as_str().unwrap()];
+    while let Some(id) = left.pop() {
+        if found.insert(id) {
+            let dependencies = node(id)["deps"].as_array().unwrap().iter().filter(is_normal);
+            left.extend(dependencies.map(|dependency| dependency["pkg"].as_str().unwrap()));
+        }
+    }
+    found
+}
+
+/// The packages of the workspace and their dependencies on this platform.
+fn metadata() -> Value {
     let versions = cargo(&["--version", "--verbose"]);
     let host = versions.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
     let text = cargo(&["metadata", "--format-version=1", "--filter-platform", host]);
-    let metadata: Value = serde_json::from_str(&text).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The oldest compilers for these packages that others wrote, with their names.
+fn needed<'m>(metadata: &'m Value, ids: &BTreeSet<&str>) -> Vec<(Vec<u32>, &'m str)> {
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    let others = packages.filter(|package| {
+        ids.contains(package["id"].as_str().unwrap()) && !package["source"].is_null()
+    });
+    let needs = |package: &'m Value| {
+        Some((version(package["rust_version"].as_str()?), package["name"].as_str()?))
+    };
+    others.filter_map(needs).collect()
+}
+
+#[test]
+fn no_dependency_needs_a_newer_compiler_than_weir() {
+    let metadata = metadata();
     let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
-    let resolved: BTreeSet<&str> = nodes.iter().filter_map(|node| node["id"].as_str()).collect();
-    let packages = metadata["packages"].as_array().unwrap();
-    let packages =
-        packages.iter().filter(|package| resolved.contains(package["id"].as_str().unwrap()));
-    let too_new: Vec<String> = packages
-        .filter_map(|package| Some((&package["name"], package["rust_version"].as_str()?)))
-        .filter(|(_, needed)| version(needed) > own)
-        .map(|(name, needed)| format!("{name} needs {needed}"))
-        .collect();
-    assert_eq!(too_new, Vec::<String>::new());
+    let resolved = nodes.iter().filter_map(|node| node["id"].as_str()).collect();
+    let own = version(env!("CARGO_PKG_RUST_VERSION"));
+    let mut too_new = needed(&metadata, &resolved);
+    too_new.retain(|(needed, _)| *needed > own);
+    assert_eq!(too_new, []);
+}
+
+/// That the code of weir itself needs no newer one is checked by clippy (`incompatible_msrv`).
+#[test]
+fn weir_needs_no_newer_compiler_than_its_dependencies() {
+    let metadata = metadata();
+    let newest = needed(&metadata, &built_from(&metadata)).into_iter().max().unwrap();
+    assert_eq!(version(env!("CARGO_PKG_RUST_VERSION")), newest.0, "{} needs it", newest.1);
 }

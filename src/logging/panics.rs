@@ -52,7 +52,11 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     }
     let thread = thread::current();
     let place = info.location().map(ToString::to_string);
-    let message = info.payload_as_str().unwrap_or("no message");
+    // `payload_as_str` needs Rust 1.91, a release more than the dependencies do.
+    let payload = info.payload();
+    let literal = payload.downcast_ref::<&str>().copied();
+    let formatted = payload.downcast_ref::<String>().map(String::as_str);
+    let message = literal.or(formatted).unwrap_or("no message");
     log::error!(
         thread = thread.name(), place = place.as_deref();
         "panicked: {message}"

@@ -22,7 +22,9 @@ pub struct CloseFrame<'a> {
 impl<'a> CloseFrame<'a> {
     /// A frame with this code and reason, cut to [`REASON_BYTES_MAX`] between two characters.
     pub fn new(code: CloseCode, reason: &'a str) -> CloseFrame<'a> {
-        let end = reason.floor_char_boundary(REASON_BYTES_MAX);
+        // `floor_char_boundary` needs Rust 1.91, a release more than the dependencies do.
+        let fitting = 0..=reason.len().min(REASON_BYTES_MAX);
+        let end = fitting.rev().find(|&end| reason.is_char_boundary(end)).unwrap_or(0);
         CloseFrame { code, reason: &reason[..end] }
     }
 

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use super::close::{CloseFrame, REASON_BYTES_MAX};
+use super::close::CloseFrame;
 use super::frame::{CONTROL_BYTES_MAX, FrameHeader, Opcode};
 use super::mask;
 use super::message::{Masked, Message};
@@ -85,7 +85,7 @@ impl<'a> Encoder<'a> {
         let len = match close {
             None => 0,
             Some(CloseFrame { code, reason }) => {
-                let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+                let CloseFrame { code, reason } = CloseFrame::new(code, reason);
                 payload[..2].copy_from_slice(&code.get().to_be_bytes());
                 payload[2..2 + reason.len()].copy_from_slice(reason.as_bytes());
                 2 + reason.len()
