@@ -12,6 +12,7 @@ mod closing;
 mod deferring;
 mod deflate;
 mod driven;
+mod examples;
 mod exhaustion;
 mod fairness;
 mod features;

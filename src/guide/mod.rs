@@ -72,7 +72,42 @@ pub mod chain {}
 /// [`Workers`]: crate::reactor::Workers
 /// [`on_close`]: crate::reactor::Service::on_close
 /// [`on_mail`]: crate::reactor::Service::on_mail
+/// [`echo`]: examples::echo
+/// [`chat`]: examples::chat
+/// [`ticker`]: examples::ticker
+/// [`worker`]: examples::worker
+/// [`http_json`]: examples::http_json
+/// [`client`]: examples::client
+/// [`tokio`]: examples::tokio
+/// [`shutdown`]: examples::shutdown
 pub mod embedding {}
+
+/// The sources of the examples in `tools/examples`; the page [`embedding`] says what each shows.
+pub mod examples {
+    #[doc = concat!("```no_run\n", include_str!("../../tools/examples/echo.rs"), "```")]
+    pub mod echo {}
+
+    #[doc = concat!("```no_run\n", include_str!("../../tools/examples/chat.rs"), "```")]
+    pub mod chat {}
+
+    #[doc = concat!("```no_run\n", include_str!("../../tools/examples/ticker.rs"), "```")]
+    pub mod ticker {}
+
+    #[doc = concat!("```no_run\n", include_str!("../../tools/examples/worker.rs"), "```")]
+    pub mod worker {}
+
+    #[doc = concat!("```no_run\n", include_str!("../../tools/examples/http_json.rs"), "```")]
+    pub mod http_json {}
+
+    #[doc = concat!("```no_run\n", include_str!("../../tools/examples/client.rs"), "```")]
+    pub mod client {}
+
+    #[doc = concat!("```no_run\n", include_str!("../../tools/examples/tokio.rs"), "```")]
+    pub mod tokio {}
+
+    #[doc = concat!("```no_run\n", include_str!("../../tools/examples/shutdown.rs"), "```")]
+    pub mod shutdown {}
+}
 
 #[doc = include_str!("architecture.md")]
 pub mod architecture {}

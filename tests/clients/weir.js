@@ -29,16 +29,25 @@ async function until(ms, what, condition) {
 class Weir {
   /** Starts `weir serve` on a free port with these additional arguments; resolves when it listens. */
   static start(...args) {
-    return Weir.listening('127.0.0.1:0', args);
+    return Weir.serve('127.0.0.1:0', args);
   }
 
   /** Starts it with TLS, with the certificates that the arguments name. */
   static secure(...args) {
-    return Weir.listening('wss://127.0.0.1:0', args);
+    return Weir.serve('wss://127.0.0.1:0', args);
   }
 
-  static async listening(address, args) {
-    const weir = new Weir(address, args);
+  /** Starts an example of the library on a free port. It ends by the signal, without an exit code. */
+  static example(name) {
+    return Weir.listening(`${process.env.EXAMPLES}/${name}`, ['127.0.0.1:0']);
+  }
+
+  static serve(address, args) {
+    return Weir.listening(process.env.WEIR, ['serve', '--listen', address, '--log', 'warn', ...args]);
+  }
+
+  static async listening(program, args) {
+    const weir = new Weir(program, args);
     try {
       weir.url = (await within(LISTEN_MS, 'listening line', weir.listening)).replace(/\/$/, '');
     } catch (error) {
@@ -49,9 +58,8 @@ class Weir {
     return weir;
   }
 
-  constructor(address, args) {
-    const command = ['serve', '--listen', address, '--log', 'warn', ...args];
-    this.process = spawn(process.env.WEIR, command, { stdio: ['ignore', 'pipe', 'pipe'] });
+  constructor(program, args) {
+    this.process = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.log = '';
     this.process.stderr.on('data', (bytes) => (this.log = (this.log + bytes).slice(-16_384)));
     this.exited = new Promise((resolve, reject) => {
