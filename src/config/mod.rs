@@ -5,14 +5,21 @@
 //! on the command line. No other part of the program reads a configuration file or a variable, and
 //! only the binary depends on this module.
 //!
-//! A new setting is written in two files:
-//! 1. `reactor/api/settings.rs` (or the settings of a service): the field with its contract, and its
-//!    default. A constraint belongs into `check` beside it.
-//! 2. [`options`] (`networks` for a network): the option with its help text and the type of its value, and
-//!    below that one line in each of two conversions, to the settings and back.
+//! To add a setting of a route:
+//! 1. `reactor/api/settings/route.rs`: the field with its contract, and its default.
+//! 2. `reactor/api/settings/check.rs`: its range, and its relations to other settings of the route.
+//! 3. `config/options/route.rs`: the option with its help text and the type of its value, and one
+//!    line in each of the two conversions, to the settings and back.
+//! 4. `guide/limits.md`: a row, if the setting is a limit.
+//! 5. `reactor/effects/`: the effect that enforces it.
 //!
-//! Flag, variable, key of the file, `--help`, `check` and suggestions for typing errors follow from the
-//! option. `src/guide/limits.md` gets a row if the setting is a limit.
+//! A setting of the loop is in `settings/reactor.rs` and `options/server.rs`, a setting of rooms or
+//! networks in the settings of the service and in `options/room.rs` or `networks.rs`. `routes.rs` and
+//! `networks.rs` check relations between different tables. The development node has flags of its own,
+//! and builds its settings in `src/node/options.rs`.
+//!
+//! Flag, variable, key of the file, `--help`, `weir check` and suggestions for typing errors follow
+//! from the option.
 
 mod addresses;
 mod differences;

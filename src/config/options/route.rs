@@ -18,7 +18,7 @@ pub(in crate::config) struct RouteOptions {
     #[arg(long, value_name = "SIZE", default_value_t = Size(route().message_bytes_max))]
     message_max: Size,
 
-    /// Queued output below which a congested connection accepts messages again
+    /// Queued output below which a congested connection counts as drained
     #[arg(long, value_name = "SIZE", default_value_t = Size(route().outbox_low_bytes))]
     outbox_low: Size,
 

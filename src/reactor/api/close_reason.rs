@@ -99,8 +99,9 @@ impl CloseReason {
         }
     }
 
-    /// Whether the peer does not read. Then frames of which it has received no byte are dropped, so
-    /// that the Close is the next frame.
+    /// Whether queued messages are dropped before the Close: the peer does not read or respond, or
+    /// memory is short. Frames of which the kernel has accepted no byte are dropped, so that the
+    /// Close is the next frame.
     pub(in crate::reactor) fn cuts_queue(self) -> bool {
         matches!(
             self,

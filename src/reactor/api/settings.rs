@@ -1,10 +1,10 @@
 //! Settings that an operator may change, as plain structs: the loop's [`Settings`] and each route's
 //! [`RouteSettings`].
 //!
-//! It knows no configuration keys, and no constants of protocol or budget: those are in
-//! [`budget`](crate::reactor::budget). [`Settings::check`] and [`RouteSettings::check`] check the
-//! relations between numbers. [`Rate`], [`Prefix`] and [`HostPattern`] parse and format their own
-//! notation.
+//! It parses no configuration, and has no constants of protocol or budget: those are in
+//! [`budget`](crate::reactor::budget). Only [`SettingsError`] names configuration keys.
+//! [`Settings::check`] and [`RouteSettings::check`] check the relations between numbers. [`Rate`],
+//! [`Prefix`] and [`HostPattern`] parse and format their own notation.
 
 mod check;
 mod host;

@@ -27,7 +27,8 @@ pub struct RouteSettings {
     pub slow_policy: SlowPolicy,
     /// Time from the first fragment of a message to its last; beyond it 1002.
     pub fragment_timeout: Duration,
-    /// How long queued output may make no progress.
+    /// How long queued output may make no progress; then the connection is closed with 1013, under
+    /// both slow consumer policies.
     pub write_timeout: Duration,
     /// Time without data messages after which a connection is closed with 1001; `None`: never.
     pub idle_timeout: Option<Duration>,
@@ -95,7 +96,8 @@ pub enum DeflateMode {
     Dedicated,
 }
 
-/// What happens to a peer that reads more slowly than messages are sent.
+/// What happens to a peer that reads more slowly than messages are sent. A peer that reads nothing
+/// for [`RouteSettings::write_timeout`] is closed under both policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlowPolicy {
     /// Further messages are dropped and counted until its queue has drained below
