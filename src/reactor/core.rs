@@ -53,7 +53,7 @@ pub(super) struct Queues {
     /// Services whose `on_mail` is called in the next mail phase, each once.
     pub(super) mail: Vec<ServiceId>,
     /// Services' decisions on deferred requests.
-    pub(super) answers: VecDeque<(ConnId, Decision)>,
+    pub(super) decisions: VecDeque<(ConnId, Decision)>,
 }
 
 impl Queues {
@@ -74,7 +74,7 @@ impl Queues {
 
     /// Queues a connection for the flush phase.
     #[inline(always)]
-    pub(super) fn note_output(&mut self, id: ConnId, conn: &mut Connection) {
+    pub(super) fn enqueue_flush(&mut self, id: ConnId, conn: &mut Connection) {
         if !conn.in_flush_queue {
             conn.in_flush_queue = true;
             self.flush.push_back(id);
@@ -88,7 +88,7 @@ impl Queues {
             && self.drained.is_empty()
             && self.reap.is_empty()
             && self.mail.is_empty()
-            && self.answers.is_empty()
+            && self.decisions.is_empty()
     }
 }
 
@@ -104,8 +104,11 @@ pub(super) struct Core {
     pub(super) topics: Topics<ConnId>,
     pub(super) outboxes: Outboxes,
     pub(super) admission: Admission,
-    pub(super) keys: RecentKeys,
-    pub(super) lines: LineLimits,
+    /// The Sec-WebSocket-Keys of recent upgrades, if `key_reuse_window` is set.
+    pub(super) handshake_keys: RecentKeys,
+    /// How many log lines about peers are allowed.
+    pub(super) log_limits: LineLimits,
+    /// Which services panicked in `on_mail` and pause.
     pub(super) recovery: Recovery,
     /// The type name of each service.
     pub(super) service_names: Vec<&'static str>,
@@ -123,9 +126,9 @@ pub(super) struct Core {
     pub(super) tls: Tls,
     /// The largest send buffer that the system allows.
     pub(super) send_buffer_max: usize,
-    /// Receivers of a publication; kept for its memory.
+    /// Receivers of a publication; kept to reuse its allocation.
     pub(super) targets: Vec<ConnId>,
-    /// The header of a frame that is written at once; kept for its memory.
+    /// The header of a frame that is written at once; kept to reuse its allocation.
     pub(super) frame_head: Vec<u8>,
     pub(super) deflate: Deflate,
     /// The path of connections before their first request.
@@ -153,8 +156,8 @@ impl Core {
             topics: Topics::new(limits),
             outboxes: Outboxes::new(Ledger::new(&settings)),
             admission: Admission::new(&settings, RATE_ADDRESSES_MAX),
-            keys: RecentKeys::default(),
-            lines: LineLimits::default(),
+            handshake_keys: RecentKeys::default(),
+            log_limits: LineLimits::default(),
             recovery: Recovery::default(),
             service_names: Vec::new(),
             metrics: Metrics::default(),
@@ -184,7 +187,7 @@ impl Core {
     /// Puts a connection on the flush queue.
     pub(super) fn enqueue_flush(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
-            self.queues.note_output(id, conn);
+            self.queues.enqueue_flush(id, conn);
         }
     }
 

@@ -3,16 +3,16 @@
 //! A [`Reactor`] owns sockets, queues and timers; [`Service`]s handle the messages.
 //! [`Reactor::run`] repeats one turn of eight phases, in this order and each within its [budget]:
 //!
-//! | phase  | what it does |
-//! |--------|--------------|
-//! | note   | records readiness that the poll reports and queues connections; no I/O |
-//! | read   | one read from each queued connection; decodes frames, calls handlers |
-//! | mail   | calls services with mail from other threads; decisions on deferred requests |
-//! | timers | pings, deadlines, services' timers |
-//! | accept | new connections, after all work for existing ones |
-//! | flush  | one vectored write for each connection with output |
-//! | drain  | calls `on_drain` for congested connections whose queue has drained |
-//! | reap   | calls `on_close` for ended connections, and frees their slots |
+//! | phase     | what it does |
+//! |-----------|--------------|
+//! | readiness | records readiness that the poll reports and queues connections; no I/O |
+//! | read      | one read from each queued connection; decodes frames, calls handlers |
+//! | mail      | calls services with mail from other threads; decisions on deferred requests |
+//! | timers    | pings, deadlines, services' timers |
+//! | accept    | new connections, after all work for existing ones |
+//! | flush     | one vectored write for each connection with output |
+//! | drain     | calls `on_drain` for congested connections whose queue has drained |
+//! | reap      | calls `on_close` for ended connections, and frees their slots |
 //!
 //! Handlers run inside these phases and change only state and queues. What `send` queues in *read*
 //! is written in *flush*, all output of one connection in one system call. Work beyond a budget
@@ -43,9 +43,9 @@ use mio::{Events, Poll};
 use self::api::budget::{EVENTS_PER_POLL, READ_BYTES};
 use self::api::settings::{ListenSettings, RouteSettings, Settings};
 use self::core::Core;
-use self::parts::drain::Drain;
 use self::parts::listener::{Listener, Reserve};
 use self::parts::mailbox::Notifiers;
+use self::parts::shutdown::Shutdown;
 use self::parts::signals::SignalHandler;
 use self::parts::stats::TurnStats;
 use self::parts::work::Share;
@@ -130,7 +130,7 @@ pub struct Reactor {
     core: Core,
     /// The share of each connection in this read phase.
     share: Share,
-    drain: Option<Drain>,
+    shutdown: Option<Shutdown>,
     signal_handler: Option<SignalHandler>,
     /// Only if `turn_stats` is set, because it reads the clock in each phase.
     stats: Option<TurnStats>,
@@ -162,7 +162,7 @@ impl Reactor {
             reserve: Reserve::new(),
             core: Core::new(settings, registry, notifiers)?,
             share: Share::default(),
-            drain: None,
+            shutdown: None,
             signal_handler: None,
             stats,
             epoch: Instant::now(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Reactor;
 use super::api::budget::{
-    CALLS_WORK, FLUSHES, MAIL_WORK, MAILS, READ_WORK, TIMER_GRACE, TIMER_LATE, TIMERS,
+    FLUSHES, HANDLER_WORK, MAIL_WORK, MAILS, READ_WORK, TIMER_GRACE, TIMER_LATE, TIMERS,
 };
 use super::api::id::{ServiceId, Source};
 use super::api::outcome::More;
@@ -52,7 +52,7 @@ impl Reactor {
     /// Calls `after` after each phase.
     #[inline(always)]
     fn phases(&mut self, mut after: impl FnMut(&Reactor)) {
-        self.note_phase();
+        self.readiness_phase();
         after(self);
         self.read_phase();
         after(self);
@@ -70,9 +70,9 @@ impl Reactor {
         after(self);
     }
 
-    /// Waits for events. A signal (SIGCONT, for example) interrupts the wait before it reports
-    /// readiness; the poll is repeated at once, so that input is seen before deadlines that have
-    /// passed meanwhile.
+    /// Waits for events. A signal (SIGCONT, for example) ends the wait without reporting
+    /// readiness; the poll is repeated at once, so that input is read before deadlines that expired
+    /// while waiting.
     fn poll(&mut self, wait: Duration) -> io::Result<()> {
         let mut wait = Some(wait);
         loop {
@@ -110,7 +110,7 @@ impl Reactor {
     /// How long the next poll may wait: zero if the last turn left work over.
     pub fn wait(&self) -> Duration {
         let accepts = self.listeners.iter().flatten().any(Listener::is_ready);
-        if accepts || self.has_drain_work() || !self.core.queues.is_idle() {
+        if accepts || self.has_shutdown_work() || !self.core.queues.is_idle() {
             return Duration::ZERO;
         }
         let mut due = self.core.schedule.next().unwrap_or(Time::MAX).max(self.timers_held_until);
@@ -121,11 +121,11 @@ impl Reactor {
     }
 
     /// Records readiness and queues connections.
-    fn note_phase(&mut self) {
+    fn readiness_phase(&mut self) {
         let mut signals = false;
         for event in &self.events {
             match Source::from(event.token()) {
-                Source::Connection(id) => self.core.note(id, event),
+                Source::Connection(id) => self.core.record_readiness(id, event),
                 Source::Listener(index) => {
                     if let Some(Some(listener)) = self.listeners.get_mut(index) {
                         listener.readable = true;
@@ -141,7 +141,7 @@ impl Reactor {
         if signals {
             self.take_signals();
         }
-        if self.drain.is_none() && self.core.notifiers.shutdown_requested() {
+        if self.shutdown.is_none() && self.core.notifiers.shutdown_requested() {
             self.begin_shutdown();
         }
     }
@@ -159,14 +159,14 @@ impl Reactor {
             self.core.queues.requeue_postponed();
         }
         if self.core.tls.handshakes.refused_at().is_some() {
-            self.read_refused();
+            self.read_refused_handshakes();
         }
     }
 
     /// Calls services with mail from other threads, then carries out decisions on deferred
     /// requests.
     fn mail_phase(&mut self) {
-        if self.core.queues.mail.is_empty() && self.core.queues.answers.is_empty() {
+        if self.core.queues.mail.is_empty() && self.core.queues.decisions.is_empty() {
             return;
         }
         self.core.work.begin(MAIL_WORK);
@@ -181,13 +181,14 @@ impl Reactor {
             }
         }
         self.core.metrics.phases_cut += u64::from(!not_reached.is_empty());
-        // Services that were not reached go first in the next turn, woken ones last.
+        // Services that were not reached go first in the next turn; services woken in this phase go
+        // last.
         let woken = std::mem::replace(&mut self.core.queues.mail, not_reached);
         for service in unfinished.into_iter().chain(woken) {
             self.core.wake(service);
         }
-        for _ in 0..self.core.queues.answers.len() {
-            if let Some((id, decision)) = self.core.queues.answers.pop_front() {
+        for _ in 0..self.core.queues.decisions.len() {
+            if let Some((id, decision)) = self.core.queues.decisions.pop_front() {
                 self.decide(id, decision);
             }
         }
@@ -223,7 +224,7 @@ impl Reactor {
         let mut budget = TIMERS;
         let mut next = self.core.schedule.pop(now, &mut budget);
         if next.is_some() {
-            self.core.work.begin(CALLS_WORK);
+            self.core.work.begin(HANDLER_WORK);
         }
         while let Some(timer) = next {
             self.fire(timer);
@@ -234,9 +235,9 @@ impl Reactor {
         }
     }
 
-    /// Whether timers wait once for input. If they are late, because the process was stopped or a
-    /// turn took long, input that meets their deadlines may be late, too. After that wait all due
-    /// timers fire.
+    /// Whether to hold back late timers once, so that input which arrived meanwhile is read first:
+    /// it may meet their deadlines. Timers are late if the process was stopped or a turn took long.
+    /// After the hold all due timers fire.
     fn holds_timers(&mut self, now: Time) -> bool {
         let is_first_late_turn = now > self.previous + TIMER_LATE
             && self.timers_held_until < self.previous
@@ -255,19 +256,19 @@ impl Reactor {
             }
         }
         self.core.log_crowding();
-        self.continue_drain();
+        self.continue_shutdown();
     }
 
     fn flush_phase(&mut self) {
         self.flush_queued(self.core.queues.flush.len().min(FLUSHES));
-        self.core.watch_spares();
+        self.core.schedule_trim();
     }
 
     fn drain_phase(&mut self) {
         if self.core.queues.drained.is_empty() {
             return;
         }
-        self.core.work.begin(CALLS_WORK);
+        self.core.work.begin(HANDLER_WORK);
         for _ in 0..self.core.queues.drained.len() {
             if self.core.work.is_phase_spent() {
                 self.core.metrics.phases_cut += 1;
@@ -288,7 +289,7 @@ impl Reactor {
     fn reap_phase(&mut self) {
         let has_ended = !self.core.queues.reap.is_empty();
         if has_ended {
-            self.core.work.begin(CALLS_WORK);
+            self.core.work.begin(HANDLER_WORK);
         }
         for _ in 0..self.core.queues.reap.len() {
             if self.core.work.is_phase_spent() {

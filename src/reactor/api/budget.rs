@@ -28,7 +28,7 @@ pub const WEIGHED_AT_ONCE: usize = 32;
 pub const MAIL_WORK: usize = 32 * 1024;
 /// Work of the timers of one turn; also of its `on_drain` calls, and of its `on_close` and
 /// `on_empty` calls.
-pub const CALLS_WORK: usize = 16 * 1024;
+pub const HANDLER_WORK: usize = 16 * 1024;
 /// Work of a received message, or of the call of a handler.
 pub const MESSAGE_WORK: usize = 4;
 /// Work of a request head, or of a part of it.

@@ -35,7 +35,7 @@ impl Conns {
     }
 
     /// Connections that a shutdown closes and waits for: all except those of operators.
-    pub(crate) fn drained_len(&self) -> usize {
+    pub(crate) fn len_without_operators(&self) -> usize {
         self.slab.len() - self.operators
     }
 

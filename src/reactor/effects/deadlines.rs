@@ -19,7 +19,7 @@ impl Reactor {
         match timer {
             Timer::Connection(id) => self.core.fire_connection(id),
             Timer::Listener(index) => self.resume_accept(index as usize),
-            Timer::Drain => self.watch_drain(),
+            Timer::Shutdown => self.watch_shutdown(),
             Timer::Trim => self.core.trim(),
             Timer::Lines => self.core.log_held_back(),
             Timer::Mail(service) => {

@@ -12,7 +12,7 @@ use crate::reactor::api::id::{ConnId, Source};
 use crate::reactor::core::Core;
 
 impl Core {
-    pub(crate) fn note(&mut self, id: ConnId, event: &Event) {
+    pub(crate) fn record_readiness(&mut self, id: ConnId, event: &Event) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };

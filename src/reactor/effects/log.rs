@@ -31,10 +31,10 @@ impl Core {
         if !log_enabled!(level) {
             return false;
         }
-        let is_allowed = self.lines.take(level, kind, reason, self.now);
+        let is_allowed = self.log_limits.take(level, kind, reason, self.now);
         self.metrics.lines_held_back += u64::from(!is_allowed);
-        if !is_allowed && !self.lines.is_summary_due {
-            self.lines.is_summary_due = true;
+        if !is_allowed && !self.log_limits.is_summary_due {
+            self.log_limits.is_summary_due = true;
             self.schedule.insert(self.now + SUMMARY_DELAY, Timer::Lines);
         }
         is_allowed
@@ -42,7 +42,7 @@ impl Core {
 
     /// Logs how many lines were suppressed, at their level.
     pub(crate) fn log_held_back(&mut self) {
-        for (level, kind, reason, more) in self.lines.take_held_back() {
+        for (level, kind, reason, more) in self.log_limits.take_held_back() {
             log!(level, reason = reason, more = more; "{kind}: {more} lines suppressed");
         }
     }

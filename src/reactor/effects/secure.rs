@@ -51,7 +51,7 @@ impl Reactor {
     }
 
     /// Reads from the next refused connection in its TLS handshake, if one is due.
-    pub(crate) fn read_refused(&mut self) {
+    pub(crate) fn read_refused_handshakes(&mut self) {
         let Core { conns, tls, now, .. } = &mut self.core;
         let alive = |id| conns.get(id).is_some();
         if let Some(id) = tls.handshakes.next_refused(*now, alive) {

@@ -145,7 +145,7 @@ impl Core {
         }
         self.outboxes.change_settled(conn, |open| push(open.outbox, open.spares, None));
         debug_assert!(conn.outbox.bytes() <= limits.outbox_soft_bytes, "{id}: {payload_len} bytes");
-        self.queues.note_output(id, conn);
+        self.queues.enqueue_flush(id, conn);
         count_queued(conn, &mut self.metrics, payload_len, is_control);
         SendOutcome::Queued
     }

@@ -16,8 +16,8 @@ use crate::reactor::api::id::ConnId;
 use crate::reactor::conn::pause::PauseOwner;
 use crate::reactor::conn::phase::Phase;
 use crate::reactor::core::Core;
-use crate::reactor::parts::drain::{Drain, PROGRESS_INTERVAL};
 use crate::reactor::parts::schedule::Timer;
+use crate::reactor::parts::shutdown::{PROGRESS_INTERVAL, Shutdown};
 
 impl Reactor {
     /// Closes the clients' listeners, which frees their ports, and collects the connections to
@@ -27,18 +27,18 @@ impl Reactor {
             listener.take_if(|listener| !listener.is_for_operators());
         }
         self.core.admission.close();
-        let not_closed = self.core.drained_connections();
+        let not_closed = self.core.connections_to_close();
         info!("shutting down: {} connections", not_closed.len());
-        let drain = Drain::new(not_closed, self.core.now, self.core.settings.drain_timeout);
-        for due in [drain.busy_until, drain.deadline, drain.progress] {
-            self.core.schedule.insert(due, Timer::Drain);
+        let shutdown = Shutdown::new(not_closed, self.core.now, self.core.settings.drain_timeout);
+        for due in [shutdown.busy_until, shutdown.deadline, shutdown.progress] {
+            self.core.schedule.insert(due, Timer::Shutdown);
         }
-        self.drain = Some(drain);
+        self.shutdown = Some(shutdown);
     }
 
     /// Whether the shutdown has work that does not wait for an event.
-    pub(crate) fn has_drain_work(&self) -> bool {
-        let has_closed_all = self.drain.as_ref().map(Drain::has_closed_all);
+    pub(crate) fn has_shutdown_work(&self) -> bool {
+        let has_closed_all = self.shutdown.as_ref().map(Shutdown::has_closed_all);
         match has_closed_all {
             None => false,
             Some(false) => true,
@@ -48,9 +48,10 @@ impl Reactor {
 
     /// Closes the next batch of connections. Once only operators' connections are left, drops
     /// those.
-    pub(crate) fn continue_drain(&mut self) {
+    pub(crate) fn continue_shutdown(&mut self) {
         self.close_next_batch();
-        if self.drain.as_ref().is_some_and(Drain::has_closed_all) && self.only_operators_are_left()
+        if self.shutdown.as_ref().is_some_and(Shutdown::has_closed_all)
+            && self.only_operators_are_left()
         {
             self.listeners.clear();
             self.core.end_operators();
@@ -58,25 +59,25 @@ impl Reactor {
     }
 
     fn only_operators_are_left(&self) -> bool {
-        self.core.conns.drained_len() == 0
+        self.core.conns.len_without_operators() == 0
     }
 
     fn close_next_batch(&mut self) {
-        let Some(mut drain) = self.drain.take() else {
+        let Some(mut shutdown) = self.shutdown.take() else {
             return;
         };
-        let may_wait = self.core.now < drain.busy_until;
-        let rest = drain.not_closed.len().saturating_sub(SHUTDOWN_CLOSES);
-        let batch = drain.not_closed.split_off(rest);
-        for id in std::mem::take(&mut drain.busy).into_iter().chain(batch) {
+        let may_wait = self.core.now < shutdown.busy_until;
+        let rest = shutdown.not_closed.len().saturating_sub(SHUTDOWN_CLOSES);
+        let batch = shutdown.not_closed.split_off(rest);
+        for id in std::mem::take(&mut shutdown.busy).into_iter().chain(batch) {
             if may_wait && self.is_busy(id) {
                 self.core.pause_busy_client(id);
-                drain.busy.push(id);
+                shutdown.busy.push(id);
             } else {
                 self.core.close_for_shutdown(id);
             }
         }
-        self.drain = Some(drain);
+        self.shutdown = Some(shutdown);
     }
 
     fn is_busy(&mut self, id: ConnId) -> bool {
@@ -90,22 +91,22 @@ impl Reactor {
 
     /// Handles a timer of the shutdown: logs progress each second; at the deadline, drops the
     /// remaining connections.
-    pub(crate) fn watch_drain(&mut self) {
-        let Some(drain) = &mut self.drain else {
+    pub(crate) fn watch_shutdown(&mut self) {
+        let Some(shutdown) = &mut self.shutdown else {
             return;
         };
         let now = self.core.now;
-        if now < drain.deadline {
-            if now >= drain.progress {
-                drain.progress = now + PROGRESS_INTERVAL;
-                self.core.schedule.insert(drain.progress, Timer::Drain);
-                let seconds = drain.deadline.since(now).as_secs_f64().ceil();
-                let left = self.core.conns.drained_len();
+        if now < shutdown.deadline {
+            if now >= shutdown.progress {
+                shutdown.progress = now + PROGRESS_INTERVAL;
+                self.core.schedule.insert(shutdown.progress, Timer::Shutdown);
+                let seconds = shutdown.deadline.since(now).as_secs_f64().ceil();
+                let left = self.core.conns.len_without_operators();
                 info!("shutting down: {left} connections left, {seconds} s until they are dropped");
             }
             return;
         }
-        let rest = self.core.drained_connections();
+        let rest = self.core.connections_to_close();
         if !rest.is_empty() {
             warn!("{} connections did not end in time", rest.len());
         }
@@ -117,16 +118,16 @@ impl Reactor {
     /// Whether a shutdown is complete: all connections have ended. Then [`Reactor::run`] returns; a
     /// caller of [`Reactor::turn`] stops.
     pub fn is_finished(&self) -> bool {
-        let has_closed_all = self.drain.as_ref().is_some_and(Drain::has_closed_all);
+        let has_closed_all = self.shutdown.as_ref().is_some_and(Shutdown::has_closed_all);
         has_closed_all && self.core.conns.len() == 0
     }
 }
 
 impl Core {
     /// The connections that a shutdown closes and waits for: all except those of operators.
-    fn drained_connections(&self) -> Vec<ConnId> {
-        let drained = self.conns.iter().filter(|(_, conn)| !conn.is_operator());
-        drained.map(|(id, _)| id).collect()
+    fn connections_to_close(&self) -> Vec<ConnId> {
+        let closed = self.conns.iter().filter(|(_, conn)| !conn.is_operator());
+        closed.map(|(id, _)| id).collect()
     }
 
     /// Drops the operators' connections, after one attempt to write their output.

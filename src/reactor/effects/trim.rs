@@ -11,7 +11,7 @@ use crate::reactor::parts::schedule::Timer;
 impl Core {
     /// Sets the timer if spares exist. Called once per turn, since any phase may have kept one.
     #[inline]
-    pub(crate) fn watch_spares(&mut self) {
+    pub(crate) fn schedule_trim(&mut self) {
         if !self.is_trim_due && self.keeps_spares() {
             self.is_trim_due = true;
             self.schedule.insert(self.now + TRIM_INTERVAL, Timer::Trim);

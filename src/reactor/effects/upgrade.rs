@@ -293,7 +293,7 @@ impl Core {
             return Err(refused);
         }
         match self.settings.key_reuse_window {
-            Some(window) if !self.keys.is_new(upgrade.key(), window, self.now) => {
+            Some(window) if !self.handshake_keys.is_new(upgrade.key(), window, self.now) => {
                 Err(Refusal::KeyReused)
             }
             _ => Ok(()),
@@ -361,7 +361,7 @@ impl Core {
         let phase = self.conns.get(id).map(|conn| conn.phase);
         let is_awaited = matches!(phase, Some(Phase::Handshake | Phase::Deferred));
         if is_awaited {
-            self.queues.answers.push_back((id, decision));
+            self.queues.decisions.push_back((id, decision));
         }
     }
 }

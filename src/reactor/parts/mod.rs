@@ -8,7 +8,6 @@ pub(super) mod date;
 #[cfg_attr(not(feature = "deflate"), path = "../without/parts/deflate.rs")]
 pub(super) mod deflate;
 pub(super) mod destination;
-pub(super) mod drain;
 pub(super) mod entropy;
 pub(super) mod file;
 pub(super) mod histograms;
@@ -24,6 +23,7 @@ pub(super) mod recovery;
 pub(super) mod router;
 pub(super) mod schedule;
 pub(super) mod shared;
+pub(super) mod shutdown;
 #[cfg_attr(not(feature = "signals"), path = "../without/parts/signals.rs")]
 pub(super) mod signals;
 pub(super) mod socket;

@@ -18,7 +18,7 @@ pub(crate) enum Timer {
     Connection(ConnId),
     Service(u32),
     Listener(u32),
-    Drain,
+    Shutdown,
     Trim,
     Lines,
     /// The end of a service's pause after a panic in `on_mail`.
@@ -34,7 +34,7 @@ struct Key(u64);
 const LISTENERS: u32 = 1 << 31;
 /// First number of timers that end pauses of services' mail.
 const MAIL: u32 = 3 << 30;
-const DRAIN: u32 = u32::MAX;
+const SHUTDOWN: u32 = u32::MAX;
 const TRIM: u32 = u32::MAX - 1;
 const LINES: u32 = u32::MAX - 2;
 
@@ -47,7 +47,7 @@ impl From<Timer> for Key {
             Timer::Connection(id) => (id.slot() as u32, id.serial()),
             Timer::Service(index) => (index, 0),
             Timer::Listener(index) => (LISTENERS + index, 0),
-            Timer::Drain => (DRAIN, 0),
+            Timer::Shutdown => (SHUTDOWN, 0),
             Timer::Trim => (TRIM, 0),
             Timer::Lines => (LINES, 0),
             Timer::Mail(service) => (MAIL + service.index() as u32, 0),
@@ -60,7 +60,7 @@ impl From<Key> for Timer {
     fn from(Key(packed): Key) -> Timer {
         let (slot, serial) = (packed as u32, (packed >> 32) as u32);
         match (slot, serial) {
-            (DRAIN, 0) => Timer::Drain,
+            (SHUTDOWN, 0) => Timer::Shutdown,
             (TRIM, 0) => Timer::Trim,
             (LINES, 0) => Timer::Lines,
             (MAIL.., 0) => Timer::Mail(ServiceId((slot - MAIL) as u16)),
@@ -267,7 +267,7 @@ mod tests {
             Timer::Service(SERVICE_TIMERS_MAX as u32),
             Timer::Listener(0),
             Timer::Listener(1000),
-            Timer::Drain,
+            Timer::Shutdown,
             Timer::Trim,
             Timer::Lines,
             Timer::Mail(ServiceId(0)),

@@ -11,7 +11,7 @@ use crate::reactor::api::time::Time;
 
 /// The phases of a turn, in order.
 pub(crate) const PHASES: [&str; 8] =
-    ["note", "read", "mail", "timers", "accept", "flush", "drain", "reap"];
+    ["readiness", "read", "mail", "timers", "accept", "flush", "drain", "reap"];
 
 /// Sums over the turns since the last report.
 #[derive(Debug)]
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(
             line,
             "seconds=1.000 turns=2 turns_per_second=2.0 events_per_turn=2.00 \
-             messages_in_per_turn=4.00 messages_out_per_turn=3.50 poll_ns=750 note_ns=500 \
+             messages_in_per_turn=4.00 messages_out_per_turn=3.50 poll_ns=750 readiness_ns=500 \
              read_ns=1500 mail_ns=0 timers_ns=0 accept_ns=0 flush_ns=2000 drain_ns=0 reap_ns=0 \
              longest_ns=8000 longest_phase=flush"
         );

@@ -11,7 +11,7 @@ use crate::server::word;
 const CALLS_MIN: f64 = 0.0005;
 /// The phases of a turn and the poll before them, as named in the server's report.
 const PHASES: [&str; 9] =
-    ["poll", "note", "read", "mail", "timers", "accept", "flush", "drain", "reap"];
+    ["poll", "readiness", "read", "mail", "timers", "accept", "flush", "drain", "reap"];
 
 /// A measured value, or why it is missing.
 #[derive(Debug, Serialize)]
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     const LINE: &str = "seconds=1.000 turns=2 turns_per_second=2.0 events_per_turn=2.00 \
-        messages_in_per_turn=4.00 messages_out_per_turn=3.50 poll_ns=750 note_ns=500 read_ns=1500 \
+        messages_in_per_turn=4.00 messages_out_per_turn=3.50 poll_ns=750 readiness_ns=500 read_ns=1500 \
         mail_ns=0 timers_ns=0 accept_ns=0 flush_ns=2250 drain_ns=0 reap_ns=0 longest_ns=8000 \
         longest_phase=flush";
 

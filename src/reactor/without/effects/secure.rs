@@ -7,7 +7,7 @@ use crate::reactor::core::Core;
 impl Reactor {
     pub(crate) fn read_secure(&mut self, _: ConnId) {}
 
-    pub(crate) fn read_refused(&mut self) {}
+    pub(crate) fn read_refused_handshakes(&mut self) {}
 }
 
 impl Core {

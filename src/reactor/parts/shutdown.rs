@@ -12,7 +12,7 @@ pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The state of a shutdown.
 #[derive(Debug)]
-pub(crate) struct Drain {
+pub(crate) struct Shutdown {
     /// Connections that have not been closed yet.
     pub(crate) not_closed: Vec<ConnId>,
     /// Connections that wait until their service is not busy for them any more.
@@ -24,9 +24,9 @@ pub(crate) struct Drain {
     pub(crate) progress: Time,
 }
 
-impl Drain {
-    pub(crate) fn new(not_closed: Vec<ConnId>, now: Time, timeout: Duration) -> Drain {
-        Drain {
+impl Shutdown {
+    pub(crate) fn new(not_closed: Vec<ConnId>, now: Time, timeout: Duration) -> Shutdown {
+        Shutdown {
             not_closed,
             busy: Vec::new(),
             busy_until: now + timeout / 2,
