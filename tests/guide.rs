@@ -1,9 +1,10 @@
-//! README and guide: links, files, settings and metrics that they name exist.
+//! README and guide: links, files, settings, metrics and log lines that they name exist.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use weir::reactor::CloseReason;
 use weir_authority::Authority;
 
 use crate::binary::File;
@@ -177,4 +178,84 @@ fn metrics_in_the_guide_exist() {
         }
     }
     assert!(checked > 30, "{checked} names");
+}
+
+/// What the server says: its source without comments, test modules and breaks in string literals.
+fn source(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all += &source(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && !path.ends_with("tests.rs")
+        {
+            let text = fs::read_to_string(&path).unwrap();
+            let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            let code = text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+            for line in code {
+                match line.strip_suffix('\\') {
+                    Some(part) => all += part,
+                    None => all += &format!("{line}\n"),
+                }
+            }
+        }
+    }
+    all
+}
+
+/// The constant parts of a quoted message: between `...`, numbers, settings and words in capitals,
+/// which stand for values.
+fn constant_parts(quote: &str) -> Vec<String> {
+    let is_value = |word: &str| {
+        let word = word.trim_matches(|c: char| c.is_ascii_punctuation() && c != '.');
+        let is_capital = |c: char| c.is_ascii_uppercase() || c == '_';
+        let is_number = word.starts_with(|c: char| c.is_ascii_digit());
+        word.contains("..")
+            || word.contains('_')
+            || is_number
+            || word.chars().all(is_capital) && !["", "TLS", "PEM"].contains(&word)
+    };
+    let mut parts = vec![String::new()];
+    for word in quote.split(' ') {
+        let part = parts.last_mut().unwrap();
+        if is_value(word) {
+            parts.push(String::new());
+        } else {
+            *part += if part.is_empty() { "" } else { " " };
+            *part += word;
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+#[test]
+fn messages_in_the_troubleshooting_page_are_in_the_source() {
+    let page = read("src/guide/troubleshooting.md");
+    let fenced: Vec<String> = blocks(&page, "sh").into_iter().map(|(_, block)| block).collect();
+    let page = fenced.iter().fold(page, |page, block| page.replace(block, ""));
+    for line in page.lines().filter(|line| !line.starts_with("```")) {
+        assert_eq!(line.matches('`').count() % 2, 0, "a quote does not end in its line: {line}");
+    }
+    let source = source(&root().join("src"));
+    assert!(source.contains("\"ended: {reason}\""), "the line of an end");
+    let commands = ["weir ", "GET ", "--", "proxy_", "ulimit "];
+    let is_message = |quote: &&str| {
+        let is_command = commands.iter().any(|start| quote.starts_with(start));
+        quote.contains(' ') && !quote.contains(" = ") && !is_command
+    };
+    let mut found = 0;
+    for quote in quoted(&page).filter(is_message) {
+        found += 1;
+        if let Some(ended) = quote.strip_prefix("ended: ") {
+            let reason = ended.split(' ').next().unwrap();
+            assert!(CloseReason::NAMES.contains(&reason), "{quote}: no reason {reason}");
+            continue;
+        }
+        for part in constant_parts(quote) {
+            assert!(source.contains(&part), "{part:?} of {quote:?} is not in src");
+        }
+    }
+    assert!(found > 30, "{found} messages");
 }
