@@ -1,6 +1,8 @@
 //! Output: one vectored write per connection and turn, and what follows once the outbox is empty.
 //!
-//! No other file writes to sockets or shuts them down. The flush phase calls it once per turn for
+//! It decides when a socket is written and shut down; the system calls of an outbox are in
+//! `conn/outbox/`. Two writes are elsewhere: `secure.rs` writes a last close_notify, and
+//! `parts/listener.rs` the 503 of a client without a connection. The flush phase calls it once per turn for
 //! each connection in the flush queue, so that all output of a turn goes to a peer in one system
 //! call. Only a large message is written at once.
 
