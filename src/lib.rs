@@ -94,8 +94,9 @@
 //! Every end has one [`CloseReason`](reactor::CloseReason): the line in the log, the code in the
 //! Close frame and the argument of [`on_close`](reactor::Service::on_close). Our Close is sent
 //! after all queued output. Reading continues until the peer has answered it; then our side is shut
-//! down, and we wait briefly for the peer's, since a reset would discard the Close. A peer that
-//! does not read gets its Close at the next frame boundary.
+//! down, and we wait 1 s for the peer's, since a reset would discard the Close. After a protocol
+//! error, and where memory is short, input is discarded at once, and we wait for the peer's end up
+//! to the close timeout. A peer that does not read gets its Close at the next frame boundary.
 
 pub mod guide;
 pub mod prelude;

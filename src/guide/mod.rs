@@ -29,6 +29,7 @@ pub mod operating {}
 #[doc = include_str!("limits.md")]
 ///
 /// [`budget`]: crate::reactor::budget
+/// [`Context::subscribe`]: crate::reactor::Context::subscribe
 pub mod limits {}
 
 #[doc = include_str!("tls.md")]
@@ -49,6 +50,8 @@ pub mod chain {}
 ///
 /// [`Accept`]: crate::protocol::handshake::Accept
 /// [`CloseReason`]: crate::reactor::CloseReason
+/// [`CloseReason::Overloaded`]: crate::reactor::CloseReason::Overloaded
+/// [`CloseReason::Protocol`]: crate::reactor::CloseReason::Protocol
 /// [`ConnMap`]: crate::reactor::ConnMap
 /// [`Context`]: crate::reactor::Context
 /// [`Context::accept`]: crate::reactor::Context::accept
