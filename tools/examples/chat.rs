@@ -7,42 +7,39 @@
 
 use std::error::Error;
 
-use weir::protocol::Message;
-use weir::protocol::handshake::Response;
-use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-use weir::reactor::{CloseReason, ConnId, ConnMap, Context, Decision, UpgradeRequest};
-use weir::reactor::{PublishOptions, Reactor, Service, Target};
+use weir::prelude::*;
 
 /// Tokens and names. A real service verifies a signed token, or asks its session store.
 const USERS: [(&str, &str); 2] = [("51f2a7c0", "alice"), ("9be4d318", "bob")];
 
+/// The name of each client's user.
 struct Chat(ConnMap<&'static str>);
 
 impl Service for Chat {
     fn on_request(
         &mut self,
         cx: &mut Context<'_>,
-        id: ConnId,
-        req: &UpgradeRequest<'_>,
+        conn: ConnId,
+        request: &UpgradeRequest<'_>,
     ) -> Decision {
         // Browsers cannot set an Authorization header here. The log omits the query.
-        let token = req.http.query_value("token").unwrap_or_default();
+        let token = request.http.query_value("token").unwrap_or_default();
         let Some((_, name)) = USERS.into_iter().find(|(known, _)| *known == token) else {
             return Decision::Respond(Response::text(401, "a token is required\n"));
         };
-        self.0.insert(cx, id, name);
-        Decision::Accept(req.accept())
+        self.0.insert(cx, conn, name);
+        Decision::Accept(request.accept())
     }
 
-    fn on_message(&mut self, cx: &mut Context<'_>, id: ConnId, message: Message<'_>) {
-        if let (Some(name), Message::Text(text)) = (self.0.get(id), message) {
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        if let (Some(name), Message::Text(text)) = (self.0.get(conn), message) {
             let text = format!("{name}: {text}");
             let _ = cx.publish(Target::All, &text, PublishOptions::default());
         }
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, id: ConnId, _: CloseReason) {
-        if let Some(name) = self.0.remove(id) {
+    fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, _: CloseReason) {
+        if let Some(name) = self.0.remove(conn) {
             let text = format!("{name} left");
             let _ = cx.publish(Target::All, &text, PublishOptions::default());
         }

@@ -8,10 +8,7 @@
 use std::error::Error;
 use std::net::SocketAddr;
 
-use weir::protocol::handshake::ClientRequest;
-use weir::protocol::{CloseCode, Message};
-use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{CloseReason, ConnId, Connect, Context, Handle, Reactor, RouteId, Service};
+use weir::prelude::*;
 
 struct Hello {
     server: SocketAddr,

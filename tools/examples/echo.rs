@@ -7,9 +7,7 @@
 
 use std::error::Error;
 
-use weir::protocol::Message;
-use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, Reactor, SendOutcome, Service};
+use weir::prelude::*;
 
 struct Echo;
 

@@ -8,10 +8,7 @@
 use std::error::Error;
 
 use serde_json::{Value, json};
-use weir::protocol::Message;
-use weir::protocol::handshake::Response;
-use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, HttpRequest, PublishOptions, Reactor, Service, Target};
+use weir::prelude::*;
 
 struct Notices;
 

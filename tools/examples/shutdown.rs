@@ -9,9 +9,8 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::time::Duration;
 
-use weir::protocol::Message;
-use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, Reactor, Service, SignalAction};
+use weir::prelude::*;
+use weir::reactor::SignalAction;
 
 /// Answers each message after a second, one at a time for each client.
 #[derive(Default)]

@@ -7,9 +7,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use weir::protocol::Message;
-use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, PublishOptions, Reactor, Service, Target};
+use weir::prelude::*;
 
 #[derive(Default)]
 struct Ticker {

@@ -10,9 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use weir::protocol::Message;
-use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-use weir::reactor::{ConnId, Context, Handle, Reactor, Service};
+use weir::prelude::*;
 
 struct Bridge(mpsc::Sender<(ConnId, String)>);
 

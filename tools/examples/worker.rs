@@ -7,12 +7,8 @@
 
 use std::error::Error;
 
-use weir::protocol::{CloseCode, Message};
-use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-use weir::reactor::{
-    CloseReason, ConnId, Context, Finished, More, Reactor, Service, Step, Task, Throttle,
-    WorkerSettings, Workers,
-};
+use weir::prelude::*;
+use weir::reactor::{Finished, Step, Task, WorkerSettings, Workers};
 
 struct Checksums {
     workers: Workers<(ConnId, Vec<u8>), (ConnId, u64), ConnId>,
