@@ -59,7 +59,7 @@ impl Decoder {
     /// Moves the state of an unfinished message to a new decoder. Leaves a decoder that is between
     /// messages, with the same role and extension.
     #[inline(always)]
-    pub(crate) fn lift(&mut self) -> Decoder {
+    pub(crate) fn detach(&mut self) -> Decoder {
         Decoder {
             assembly: self.assembly.take(),
             partial: self.partial,
@@ -357,7 +357,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lifted_decoder_goes_on_and_leaves_one_between_messages() {
+    fn a_detached_decoder_continues_and_leaves_one_between_messages() {
         let spares = &mut Spares::default();
         // A first fragment, and one byte of the next header.
         let (mut start, mut rest) = (*b"\x01\x02He\x80", *b"\x01y");
@@ -367,10 +367,10 @@ mod tests {
         while consumed < start.len() {
             consumed += decoder.decode(&mut start[consumed..], 10, spares).unwrap().consumed;
         }
-        let mut lifted = decoder.lift();
-        assert!(decoder.is_between_messages() && lifted.is_mid_message());
-        assert_eq!((decoder.role, decoder.deflate), (lifted.role, lifted.deflate));
-        let event = lifted.decode(&mut rest, 10, spares).unwrap().event;
+        let mut detached = decoder.detach();
+        assert!(decoder.is_between_messages() && detached.is_mid_message());
+        assert_eq!((decoder.role, decoder.deflate), (detached.role, detached.deflate));
+        let event = detached.decode(&mut rest, 10, spares).unwrap().event;
         assert_eq!(event, Some(Event::Message(Message::Text("Hey"))));
         let event = decoder.decode(&mut b"\x81\x01x".clone(), 10, spares).unwrap().event.is_some();
         assert!(event);

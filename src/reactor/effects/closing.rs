@@ -48,7 +48,7 @@ impl Core {
         if input == Input::Discard {
             conn.forget_message();
         }
-        self.account_input(id);
+        self.charge_input_or_close(id);
         if reason.cuts_queue() || blocked && reason == CloseReason::Shutdown {
             self.cut_to_close(id, reason);
         } else {

@@ -99,7 +99,7 @@ impl Core {
 
 impl Reactor {
     /// Handles the head of the server's response (RFC 6455, 4.1).
-    pub(crate) fn take_answer(&mut self, id: ConnId, head: &[u8]) {
+    pub(crate) fn handle_answer(&mut self, id: ConnId, head: &[u8]) {
         let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
             return;
         };

@@ -9,6 +9,7 @@
 //! refer to it.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use crate::protocol::deflate::{
@@ -256,38 +257,38 @@ impl Core {
 
 impl Reactor {
     /// Inflates a message, or its next fragment, and passes a complete message to the service.
-    /// False if the next frame must wait.
+    /// `Break` if the next frame must wait.
     ///
     /// # Errors
     /// The connection must be failed.
     #[inline(never)]
-    pub(crate) fn take_compressed(
+    pub(crate) fn handle_compressed(
         &mut self,
         id: ConnId,
         fragment: Compressed<'_>,
-    ) -> Result<bool, ProtocolError> {
+    ) -> Result<ControlFlow<()>, ProtocolError> {
         self.inflate_fragment(id, Some(fragment))?;
         self.finish_gathered(id)
     }
 
-    /// Continues with a complete gathered message, within the connection's share of the turn; true
-    /// if it is finished.
+    /// Continues with a complete gathered message, within the connection's share of the turn.
+    /// `Continue` if it is finished.
     ///
     /// # Errors
     /// The connection must be failed.
-    pub(crate) fn finish_gathered(&mut self, id: ConnId) -> Result<bool, ProtocolError> {
+    pub(crate) fn finish_gathered(&mut self, id: ConnId) -> Result<ControlFlow<()>, ProtocolError> {
         while self.core.conns.get(id).is_some_and(Connection::is_inflating) {
             if self.core.work.is_spent() {
-                return Ok(false);
+                return Ok(ControlFlow::Break(()));
             }
             self.inflate_fragment(id, None)?;
             let conn = self.core.conns.get(id);
             let unfinished = conn.and_then(Connection::unfinished);
             if unfinished.is_some_and(Unfinished::awaits_stream) {
-                return Ok(false);
+                return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(true)
+        Ok(ControlFlow::Continue(()))
     }
 
     fn inflate_fragment(
@@ -300,7 +301,7 @@ impl Reactor {
         let before = inflater.effort();
         let outcome = match self.core.inflate(id, fragment, &mut inflater) {
             Ok(Some(message)) => {
-                self.take_inflated(id, message);
+                self.handle_inflated(id, message);
                 Ok(())
             }
             Ok(None) => Ok(()),
@@ -318,7 +319,7 @@ impl Reactor {
         outcome
     }
 
-    fn take_inflated(&mut self, id: ConnId, message: Message<'_>) {
+    fn handle_inflated(&mut self, id: ConnId, message: Message<'_>) {
         self.core.metrics.messages_inflated += 1;
         self.core.metrics.count_message(message);
         if let Some(conn) = self.core.conns.get_mut(id) {

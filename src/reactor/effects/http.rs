@@ -28,7 +28,7 @@ use crate::reactor::parts::shared::Bytes;
 impl Reactor {
     /// Handles a request without upgrade; `rest` is the input after its head. Returns the number of
     /// bytes of `rest` that belong to its body.
-    pub(crate) fn take_http_request(
+    pub(crate) fn handle_http_request(
         &mut self,
         id: ConnId,
         request: &Request<'_>,
@@ -69,7 +69,7 @@ impl Reactor {
     }
 
     /// Takes bytes of a body that arrives in several reads; returns how many belong to it.
-    pub(crate) fn take_body(&mut self, id: ConnId, input: &[u8]) -> usize {
+    pub(crate) fn handle_body(&mut self, id: ConnId, input: &[u8]) -> usize {
         let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
             return input.len();
         };
@@ -80,7 +80,7 @@ impl Reactor {
         let outcome = match body.decoder.decode(input, &mut body.bytes) {
             Ok(taken) if body.decoder.is_complete() => {
                 let head = std::mem::take(&mut handshake.head);
-                self.take_complete(id, &head, &body.bytes).map(|()| taken)
+                self.handle_complete_request(id, &head, &body.bytes).map(|()| taken)
             }
             Ok(taken) => {
                 handshake.body = Some(body);
@@ -95,7 +95,12 @@ impl Reactor {
     }
 
     /// Handles a request whose body arrived in several reads and is complete.
-    fn take_complete(&mut self, id: ConnId, head: &[u8], body: &[u8]) -> Result<(), Refusal> {
+    fn handle_complete_request(
+        &mut self,
+        id: ConnId,
+        head: &[u8],
+        body: &[u8],
+    ) -> Result<(), Refusal> {
         let mut slots = EMPTY_SLOTS;
         let request = Request::parse(head, &mut slots)?;
         let handshake = self.core.conns.get_mut(id).and_then(|conn| conn.handshake());

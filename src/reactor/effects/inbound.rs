@@ -1,13 +1,14 @@
 //! Input: one budgeted read per connection and turn, then events to the service.
 //!
-//! No other file reads sockets, except [`secure`](crate::reactor::effects::secure), whose twin has
-//! no records to decrypt. Bytes are decoded where
-//! they were read, in the loop's scratch buffer or in the decoder's own buffer. Bytes that cannot
-//! be handled now (the budget is spent, or reading is paused) are copied to `unread`, and nothing
-//! more is read until they are consumed.
+//! No other file reads sockets, except [`secure`](crate::reactor::effects::secure) for TLS; without
+//! the feature `tls` that is a stub in `without/`. Bytes are decoded where they were read, in the
+//! loop's scratch buffer or in the decoder's own buffer. Bytes that cannot be handled now (the budget
+//! is spent, or reading is paused) are copied to `unread`, and nothing more is read until they are
+//! consumed.
 
 use std::borrow::Cow;
 use std::io::{self, IoSliceMut, Read};
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use crate::protocol::{CloseFrame, Decoder, Event, Message, ProtocolError, Spares, Step};
@@ -23,7 +24,7 @@ use crate::reactor::core::Core;
 use crate::reactor::parts::metrics::Metrics;
 
 /// The result of one read.
-enum Arrived {
+enum ReadResult {
     /// Bytes read into the decoder's own buffer, and into the scratch buffer.
     Bytes { direct: usize, scratch: usize },
     /// No bytes for now.
@@ -89,15 +90,15 @@ impl Reactor {
             return;
         };
         match read_once(conn, &mut self.scratch[..self.share.bytes]) {
-            Arrived::Nothing => {}
-            Arrived::End => self.core.end_input(id, CloseReason::PeerGone),
-            Arrived::Broken => self.core.drop_connection(id, CloseReason::PeerReset),
-            Arrived::Bytes { direct, scratch: len } => {
+            ReadResult::Nothing => {}
+            ReadResult::End => self.core.end_input(id, CloseReason::PeerGone),
+            ReadResult::Broken => self.core.drop_connection(id, CloseReason::PeerReset),
+            ReadResult::Bytes { direct, scratch: len } => {
                 conn.last_heard = self.core.now;
                 conn.heartbeat.received();
                 self.core.metrics.bytes_read += (direct + len) as u64;
                 if direct > 0 {
-                    self.take_filled(id, direct);
+                    self.decode_filled(id, direct);
                 }
                 let mut scratch = std::mem::take(&mut self.scratch);
                 let consumed = self.consume(id, &mut scratch[..len]);
@@ -121,11 +122,11 @@ impl Reactor {
         }
     }
 
-    /// Passes input to the reader of the connection's phase; returns the number of bytes consumed.
+    /// Passes input to the handler for the connection's phase; returns the number of bytes consumed.
     #[inline]
     pub(crate) fn consume(&mut self, id: ConnId, input: &mut [u8]) -> usize {
         match self.core.conns.get(id).map(|conn| conn.phase) {
-            Some(Phase::Open) => self.take_frames(id, input),
+            Some(Phase::Open) => self.decode_frames(id, input),
             Some(phase) => self.consume_unopened(id, phase, input),
             None => input.len(),
         }
@@ -136,17 +137,17 @@ impl Reactor {
     fn consume_unopened(&mut self, id: ConnId, phase: Phase, input: &mut [u8]) -> usize {
         match phase {
             Phase::Handshake => {
-                let consumed = self.take_head(id, input);
+                let consumed = self.handle_head(id, input);
                 // A client may send its first frames directly after the head.
                 let is_open = self.core.conns.get(id).is_some_and(Connection::is_open);
                 if is_open && consumed < input.len() {
-                    consumed + self.take_frames(id, &mut input[consumed..])
+                    consumed + self.decode_frames(id, &mut input[consumed..])
                 } else {
                     consumed
                 }
             }
             Phase::Open | Phase::Closing { input: Input::AwaitClose, .. } => {
-                self.take_frames(id, input)
+                self.decode_frames(id, input)
             }
             Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => input.len(),
             Phase::Connecting | Phase::Deferred => 0,
@@ -154,7 +155,7 @@ impl Reactor {
     }
 
     /// Decodes frames until the input or the budget is used up, or the service pauses reading.
-    fn take_frames(&mut self, id: ConnId, input: &mut [u8]) -> usize {
+    fn decode_frames(&mut self, id: ConnId, input: &mut [u8]) -> usize {
         let now = self.core.now;
         let mut consumed = 0;
         let Some((mut decoder, mut since, limit)) = self.borrow_decoder(id) else {
@@ -180,16 +181,16 @@ impl Reactor {
                 Ok(step) => {
                     consumed += step.consumed;
                     match step.event {
-                        // The usual event needs no second lookup in the table.
+                        // Fast path: a message needs no second lookup in the table.
                         Some(Event::Message(message)) if conn.is_open() => {
                             let service = conn.note_message(message, now);
                             self.core.metrics.count_message(message);
-                            self.take_message(id, service, message);
+                            self.handle_message(id, service, message);
                             budget -= 1;
                             since = Time::MAX;
                         }
                         Some(event) => {
-                            budget = budget.saturating_sub(self.take_event(id, event));
+                            budget = budget.saturating_sub(self.handle_event(id, event));
                             if !decoder.is_mid_message() {
                                 since = Time::MAX;
                             }
@@ -215,7 +216,7 @@ impl Reactor {
     }
 
     /// Decodes bytes that were read into the decoder's own buffer.
-    fn take_filled(&mut self, id: ConnId, len: usize) {
+    fn decode_filled(&mut self, id: ConnId, len: usize) {
         let Some((mut decoder, mut since, _)) = self.borrow_decoder(id) else {
             return;
         };
@@ -227,7 +228,7 @@ impl Reactor {
         match decoded {
             Ok(None) => {}
             Ok(Some(event)) => {
-                let _ = self.take_event(id, event);
+                let _ = self.handle_event(id, event);
                 since = Time::MAX;
             }
             Err(error) => self.fail(id, error, Some(&decoder)),
@@ -242,7 +243,7 @@ impl Reactor {
     fn borrow_decoder(&mut self, id: ConnId) -> Option<(Decoder, Time, usize)> {
         let conn = self.core.conns.get_mut(id)?;
         let limit = self.core.router.settings(conn.route).message_bytes_max;
-        Some((conn.decoder.lift(), conn.message_since, limit))
+        Some((conn.decoder.detach(), conn.message_since, limit))
     }
 
     /// Puts the decoder back, and stores the start of the unfinished message.
@@ -264,12 +265,12 @@ impl Reactor {
     }
 
     #[inline(always)]
-    fn take_message(&mut self, id: ConnId, service: ServiceId, message: Message<'_>) {
+    fn handle_message(&mut self, id: ConnId, service: ServiceId, message: Message<'_>) {
         self.call_for(id, service, |service, cx| service.on_message(cx, id, message));
     }
 
     /// Handles an event; returns how much of the budget of messages it takes.
-    fn take_event(&mut self, id: ConnId, event: Event<'_>) -> usize {
+    fn handle_event(&mut self, id: ConnId, event: Event<'_>) -> usize {
         let now = self.core.now;
         let Some(conn) = self.core.conns.get_mut(id) else {
             return 1;
@@ -285,16 +286,16 @@ impl Reactor {
             Event::Message(message) => {
                 let service = conn.note_message(message, now);
                 self.core.metrics.count_message(message);
-                self.take_message(id, service, message);
+                self.handle_message(id, service, message);
             }
-            Event::Compressed(message) => match self.take_compressed(id, message) {
-                Ok(true) => {}
+            Event::Compressed(message) => match self.handle_compressed(id, message) {
+                Ok(ControlFlow::Continue(())) => {}
                 // A gathered message is completed before the next frame is decoded.
-                Ok(false) => return usize::MAX,
+                Ok(ControlFlow::Break(())) => return usize::MAX,
                 Err(error) => self.fail(id, error, None),
             },
             Event::Ping(payload) => {
-                // A pong without room is dropped: the peer does not read.
+                // A pong that does not fit is dropped: the peer does not read.
                 let _ = self.core.send_pong(id, payload);
             }
             Event::Pong(payload) => {
@@ -337,7 +338,7 @@ impl Reactor {
 
 impl Core {
     /// Charges the memory of input; ends the connection if it exceeds the memory limit.
-    pub(crate) fn account_input(&mut self, id: ConnId) {
+    pub(crate) fn charge_input_or_close(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
@@ -356,7 +357,7 @@ impl Core {
     #[inline]
     pub(crate) fn after_read(&mut self, id: ConnId) {
         if self.conns.get(id).is_some_and(Connection::has_input) {
-            self.account_input(id);
+            self.charge_input_or_close(id);
             self.enqueue_read(id);
         }
     }
@@ -364,7 +365,7 @@ impl Core {
 
 /// Reads once, into the decoder's buffer for a large frame, if any, and into the scratch buffer.
 #[inline(always)]
-fn read_once(conn: &mut Connection, scratch: &mut [u8]) -> Arrived {
+fn read_once(conn: &mut Connection, scratch: &mut [u8]) -> ReadResult {
     let wanted;
     let (room, result) = match conn.decoder.room() {
         Some(room) if matches!(conn.phase, Phase::Open | Phase::Closing { .. }) => {
@@ -379,20 +380,20 @@ fn read_once(conn: &mut Connection, scratch: &mut [u8]) -> Arrived {
         }
     };
     match result {
-        Ok(0) => Arrived::End,
+        Ok(0) => ReadResult::End,
         Ok(len) => {
-            // A short read means drained, unless the read side is closed: if the end came with the
-            // data, no further event follows.
+            // A short read means that the socket is drained, unless the read side is closed: if the
+            // end came with the data, no further event follows.
             conn.readable = len == wanted || conn.read_closed;
             let direct = len.min(room);
-            Arrived::Bytes { direct, scratch: len - direct }
+            ReadResult::Bytes { direct, scratch: len - direct }
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             conn.readable = false;
-            Arrived::Nothing
+            ReadResult::Nothing
         }
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Arrived::Nothing,
-        Err(_) => Arrived::Broken,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => ReadResult::Nothing,
+        Err(_) => ReadResult::Broken,
     }
 }
 

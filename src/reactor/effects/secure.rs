@@ -25,7 +25,7 @@ use crate::reactor::parts::tls::error::TlsError;
 use crate::reactor::parts::tls::reload::Reloader;
 
 /// The result of one read.
-enum Arrived {
+enum ReadResult {
     /// The number of plaintext bytes, possibly 0.
     Plain(usize),
     /// Nothing to handle.
@@ -66,22 +66,22 @@ impl Reactor {
     fn read_session(&mut self, id: ConnId) {
         let mut scratch = take(&mut self.scratch);
         match self.core.receive(id, &mut scratch) {
-            Arrived::Nothing => {}
-            Arrived::Plain(len) => self.take_plain(id, &mut scratch[..len]),
-            Arrived::Failed(len, error) => {
-                self.take_plain(id, &mut scratch[..len]);
+            ReadResult::Nothing => {}
+            ReadResult::Plain(len) => self.handle_plaintext(id, &mut scratch[..len]),
+            ReadResult::Failed(len, error) => {
+                self.handle_plaintext(id, &mut scratch[..len]);
                 self.core.fail_tls(id, &error);
             }
-            Arrived::End => self.core.end_secure_input(id),
-            Arrived::Broken => self.core.drop_connection(id, CloseReason::PeerReset),
-            Arrived::NoTls { head_only } => {
+            ReadResult::End => self.core.end_secure_input(id),
+            ReadResult::Broken => self.core.drop_connection(id, CloseReason::PeerReset),
+            ReadResult::NoTls { head_only } => {
                 self.core.refuse(id, Refusal::TlsExpected, head_only);
             }
         }
         self.scratch = scratch;
     }
 
-    fn take_plain(&mut self, id: ConnId, plain: &mut [u8]) {
+    fn handle_plaintext(&mut self, id: ConnId, plain: &mut [u8]) {
         if plain.is_empty() {
             return;
         }
@@ -111,42 +111,42 @@ impl Core {
     }
 
     /// Reads once and decrypts into `plain`.
-    fn receive(&mut self, id: ConnId, plain: &mut [u8]) -> Arrived {
+    fn receive(&mut self, id: ConnId, plain: &mut [u8]) -> ReadResult {
         let Some(conn) = self.conns.get_mut(id) else {
-            return Arrived::Nothing;
+            return ReadResult::Nothing;
         };
         let is_discarded = conn.discards_input();
         let is_admitted = conn.registration() != Registration::Refused;
         let Connection { socket, cold: Some(cold), readable, read_closed, .. } = conn else {
-            return Arrived::Nothing;
+            return ReadResult::Nothing;
         };
         let Some(session) = &mut cold.session else {
-            return Arrived::Nothing;
+            return ReadResult::Nothing;
         };
         if session.is_input_ended() {
-            return Arrived::End;
+            return ReadResult::End;
         }
         let is_budgeted = is_admitted && !is_discarded && session.is_handshaking();
         if is_budgeted && !self.tls.handshakes.take() {
             // It stays readable and queued: the next turn reads it.
             self.metrics.tls_handshakes_deferred += 1;
-            return Arrived::Nothing;
+            return ReadResult::Nothing;
         }
         let buffers = &mut self.tls.buffers;
         let kept = session.restore(&mut buffers.incoming);
         // `&*socket`, not `socket`: `Read for &TcpStream` is another function than the one that the
         // plaintext path calls. That one keeps a single caller, and so is inlined there.
         let len = match (&*socket).read(&mut buffers.incoming[kept..]) {
-            Ok(0) => return Arrived::End,
+            Ok(0) => return ReadResult::End,
             Ok(len) => len,
             Err(error) => {
                 session.keep(&buffers.incoming[..kept]);
                 match error.kind() {
                     io::ErrorKind::WouldBlock => *readable = false,
                     io::ErrorKind::Interrupted => {}
-                    _ => return Arrived::Broken,
+                    _ => return ReadResult::Broken,
                 }
-                return Arrived::Nothing;
+                return ReadResult::Nothing;
             }
         };
         // As without TLS: a short read means drained, unless the read side is closed.
@@ -155,7 +155,7 @@ impl Core {
         conn.heartbeat.received();
         self.metrics.bytes_read += len as u64;
         if is_discarded {
-            return Arrived::Nothing;
+            return ReadResult::Nothing;
         }
         let records = &mut buffers.incoming[..kept + len];
         if session.is_fresh() && records[0].is_ascii_uppercase() {
@@ -163,7 +163,7 @@ impl Core {
             // does.
             let head_only = records.starts_with(b"HEAD ");
             cold.session = None;
-            return Arrived::NoTls { head_only };
+            return ReadResult::NoTls { head_only };
         }
         buffers.answer.clear();
         let received = session.receive(records, plain, &mut buffers.answer);
@@ -178,8 +178,8 @@ impl Core {
             self.finish_handshake(id, kind);
         }
         match received.error {
-            None => Arrived::Plain(received.plain),
-            Some(error) => Arrived::Failed(received.plain, error),
+            None => ReadResult::Plain(received.plain),
+            Some(error) => ReadResult::Failed(received.plain, error),
         }
     }
 

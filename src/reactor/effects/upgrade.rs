@@ -33,14 +33,14 @@ struct Routed<'a> {
 impl Reactor {
     /// Handles bytes of a request, or of the response to ours; returns the number of consumed
     /// bytes. The rest belongs to what follows the head.
-    pub(crate) fn take_head(&mut self, id: ConnId, input: &[u8]) -> usize {
+    pub(crate) fn handle_head(&mut self, id: ConnId, input: &[u8]) -> usize {
         self.core.work.spend(HEAD_WORK);
         let head_bytes_max = self.core.settings.head_bytes_max;
         let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
             return input.len();
         };
         if handshake.body.is_some() {
-            return self.take_body(id, input);
+            return self.handle_body(id, input);
         }
         let mut kept = std::mem::take(&mut handshake.head);
         let before = kept.len();
@@ -60,10 +60,10 @@ impl Reactor {
                 handshake.scan = HeadScan::default();
                 let (head, rest) = buffered.split_at(len);
                 let taken = if is_answer {
-                    self.take_answer(id, head);
+                    self.handle_answer(id, head);
                     0
                 } else {
-                    self.take_request(id, head, rest)
+                    self.handle_request(id, head, rest)
                 };
                 (len + taken).saturating_sub(before)
             }
@@ -81,7 +81,7 @@ impl Reactor {
     }
 
     /// Handles a request with a complete head; returns the number of consumed bytes of `rest`.
-    fn take_request(&mut self, id: ConnId, head: &[u8], rest: &[u8]) -> usize {
+    fn handle_request(&mut self, id: ConnId, head: &[u8], rest: &[u8]) -> usize {
         let mut slots = EMPTY_SLOTS;
         let parsed = handshake::Request::parse(head, &mut slots);
         let head_only = parsed.is_ok_and(|request| request.method() == "HEAD");
@@ -92,8 +92,8 @@ impl Reactor {
         let taken = parsed.and_then(|request| {
             self.core.check_host(id, &request)?;
             match request.is_upgrade() {
-                true => self.take_upgrade(id, &request).map(|()| 0),
-                false => self.take_http_request(id, &request, head, rest),
+                true => self.handle_upgrade(id, &request).map(|()| 0),
+                false => self.handle_http_request(id, &request, head, rest),
             }
         });
         taken.unwrap_or_else(|refusal| {
@@ -110,7 +110,7 @@ impl Reactor {
         })
     }
 
-    fn take_upgrade(
+    fn handle_upgrade(
         &mut self,
         id: ConnId,
         request: &handshake::Request<'_>,
@@ -185,9 +185,9 @@ impl Reactor {
             return;
         };
         // Releases the charge for the offered subprotocols.
-        self.core.account_input(id);
+        self.core.charge_input_or_close(id);
         match decision {
-            // Neither `take_upgrade` nor `answer` passes it on.
+            // Neither `handle_upgrade` nor `answer` passes it on.
             Decision::Defer => {}
             Decision::Respond(response) => self.core.respond_and_close(id, &response),
             Decision::Refuse(refusal) => self.core.refuse(id, refusal, false),

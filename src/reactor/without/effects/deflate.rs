@@ -2,6 +2,7 @@
 //! extension.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use crate::protocol::deflate::{Agreement, Compressed};
 use crate::protocol::handshake::ClientRequest;
@@ -47,15 +48,15 @@ impl Core {
 impl Reactor {
     /// # Errors
     /// Always. Without a negotiated extension, the decoder never returns a compressed message.
-    pub(crate) fn take_compressed(
+    pub(crate) fn handle_compressed(
         &mut self,
         _: ConnId,
         _: Compressed<'_>,
-    ) -> Result<bool, ProtocolError> {
+    ) -> Result<ControlFlow<()>, ProtocolError> {
         Err(ProtocolError::ReservedBits)
     }
 
-    pub(crate) fn finish_gathered(&mut self, _: ConnId) -> Result<bool, ProtocolError> {
-        Ok(true)
+    pub(crate) fn finish_gathered(&mut self, _: ConnId) -> Result<ControlFlow<()>, ProtocolError> {
+        Ok(ControlFlow::Continue(()))
     }
 }
