@@ -1,9 +1,9 @@
 //! The output queue of one connection: chunks, written by one vectored write per turn.
 //!
-//! It owns the order of the bytes. It applies no limits and no policies: `outboxes.rs` does, by
-//! [`Outbox::bytes`]. A frame on the wire is never split by another one; frames of which the kernel
-//! has accepted no byte can be dropped. An empty outbox owns no memory: its queue returns to the
-//! spares.
+//! It owns the order of the bytes. It applies no limits and no policies: `outboxes.rs` checks the
+//! hard limit and the memory limit, `send.rs` and `deadlines.rs` apply the policy. A frame on the
+//! wire is never split by another one; frames of which the kernel has accepted no byte can be
+//! dropped. An empty outbox owns no memory: its queue returns to the spares.
 
 use std::io::{self, Write};
 use std::rc::Rc;
@@ -95,7 +95,7 @@ impl Outbox {
         }
     }
 
-    /// Since when the kernel accepts nothing.
+    /// When the kernel stopped accepting bytes, if it has.
     pub(crate) fn blocked_since(&self) -> Option<Time> {
         self.0.as_ref().and_then(|queue| queue.blocked_since)
     }
@@ -106,28 +106,28 @@ impl Outbox {
     }
 
     pub(crate) fn pressure(&self) -> Pressure {
-        self.0.as_ref().map_or(Pressure::Easy, |queue| queue.pressure)
+        self.0.as_ref().map_or(Pressure::Normal, |queue| queue.pressure)
     }
 
     /// Records that the queue rose above the soft limit.
-    pub(crate) fn congest(&mut self, now: Time, pressure: Pressure) {
+    pub(crate) fn mark_above_soft(&mut self, now: Time, pressure: Pressure) {
         if let Some(queue) = &mut self.0 {
             queue.above_soft_since.get_or_insert(now);
             queue.pressure = pressure;
         }
     }
 
-    /// Records whether the queue has fallen to the soft limit.
-    pub(crate) fn relax(&mut self, soft: usize) {
+    /// Records that the queue has fallen to the soft limit, if it has.
+    pub(crate) fn mark_below_soft(&mut self, soft: usize) {
         if let Some(queue) = self.0.as_mut().filter(|queue| queue.bytes <= soft) {
             queue.above_soft_since = None;
         }
     }
 
-    /// Records that the queue has fallen below low water.
-    pub(crate) fn ease(&mut self) {
+    /// Records that the queue has fallen to low water.
+    pub(crate) fn mark_drained(&mut self) {
         if let Some(queue) = &mut self.0 {
-            queue.pressure = Pressure::Easy;
+            queue.pressure = Pressure::Normal;
         }
     }
 
@@ -162,7 +162,7 @@ impl Outbox {
         );
     }
 
-    /// Records a write past the outbox: the kernel has accepted the first `written` bytes of the
+    /// Records a write that bypassed the outbox: the kernel has accepted the first `written` bytes of the
     /// only queued message.
     pub(crate) fn record_partial_write(&mut self, written: usize, now: Time) {
         if let Some(queue) = &mut self.0 {
@@ -203,7 +203,7 @@ impl Outbox {
     }
 
     /// Queues the payload of a shared frame for a server, masked.
-    pub(crate) fn push_masked(
+    pub(crate) fn push_with_mask(
         &mut self,
         spares: &mut SpareQueues,
         frame: &SharedFrame,
@@ -250,11 +250,11 @@ impl Outbox {
 
     /// Drops the frames of which the kernel has accepted no byte, except a Close. Returns the
     /// number of dropped messages.
-    pub(crate) fn cut(&mut self, spares: &mut SpareQueues) -> u64 {
+    pub(crate) fn drop_unsent(&mut self, spares: &mut SpareQueues) -> u64 {
         let Some(queue) = &mut self.0 else {
             return 0;
         };
-        let dropped = queue.cut();
+        let dropped = queue.drop_unsent();
         self.recycle_if_empty(spares);
         dropped
     }
@@ -265,7 +265,7 @@ impl Outbox {
         let Some(mut queue) = self.0.take() else {
             return 0;
         };
-        let dropped = queue.cut();
+        let dropped = queue.drop_unsent();
         queue.sealed = Default::default();
         queue.chunks.clear();
         queue.tail.clear();
@@ -276,22 +276,22 @@ impl Outbox {
         dropped
     }
 
-    /// The queued bytes, if a single write may carry them all and has no further consequences: the
+    /// The queued bytes, if a single write may carry them all and changes no other state: the
     /// peer keeps up, and nothing was written in part.
     #[inline(always)]
-    pub(crate) fn simple(&self) -> Option<&[u8]> {
+    pub(crate) fn single_write(&self) -> Option<&[u8]> {
         let queue = self.0.as_ref()?;
-        let is_simple = queue.chunks.is_empty()
+        let is_single = queue.chunks.is_empty()
             && queue.bytes == queue.tail.len()
             && queue.bytes <= WRITE_BYTES
-            && queue.pressure == Pressure::Easy
+            && queue.pressure == Pressure::Normal
             && queue.blocked_since.is_none();
-        is_simple.then_some(&queue.tail)
+        is_single.then_some(&queue.tail)
     }
 
-    /// Empties the outbox: the kernel has accepted all that [`Outbox::simple`] returned.
+    /// Empties the outbox: the kernel has accepted all that [`Outbox::single_write`] returned.
     #[inline(always)]
-    pub(crate) fn end_simple(&mut self, spares: &mut SpareQueues) {
+    pub(crate) fn finish_single_write(&mut self, spares: &mut SpareQueues) {
         if let Some(mut queue) = self.0.take() {
             queue.tail.clear();
             queue.bytes = 0;
@@ -313,7 +313,7 @@ impl Outbox {
             return Ok((0, Flushed::Empty));
         };
         let (offered, result) = queue.write(socket);
-        self.take_written(offered, result, spares, now)
+        self.record_write(offered, result, spares, now)
     }
 
     /// Removes the bytes that a write of `offered` bytes has moved to the kernel; returns what
@@ -321,7 +321,7 @@ impl Outbox {
     ///
     /// # Errors
     /// As [`Outbox::flush`].
-    pub(crate) fn take_written(
+    pub(crate) fn record_write(
         &mut self,
         offered: usize,
         result: io::Result<usize>,

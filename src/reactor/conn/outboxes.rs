@@ -181,7 +181,7 @@ impl Outboxes {
 
     /// The outcome for a frame with a payload of this length that cannot be queued; `None` if it
     /// can. Pings and pongs are not shed.
-    pub(crate) fn refusal(
+    pub(crate) fn check_room(
         &mut self,
         id: ConnId,
         conn: &mut Connection,

@@ -20,7 +20,8 @@ pub(crate) enum Phase {
     Open,
     /// Our last bytes, usually a Close, are queued, or were written at `since`.
     Closing { since: Time, reason: CloseReason, input: Input },
-    /// Our side of the stream is shut down; waits for the peer's.
+    /// Our side of the stream is shut down, or is once the outbox is empty; waits for the end of
+    /// the peer's.
     Lingering { until: Time, reason: CloseReason },
     /// Ended; the reap phase frees the slot.
     Gone(CloseReason),

@@ -1,13 +1,17 @@
 //! Closing: from the reason to the Close frame, or to a dropped connection.
 //!
-//! The first reason is kept, whatever follows. A Close is sent after all queued output. For a peer
-//! that does not read, frames of which it has received no byte are dropped, so that the Close is
-//! the next frame. Next: `outbound.rs` writes, lingers and shuts down; the reap phase frees the
-//! slot.
+//! The first reason wins. A Close is sent after all queued output. For a peer that does not read,
+//! frames of which the kernel has accepted no byte are dropped, so that the Close is the next frame.
+//!
+//! The rest of a close is elsewhere. `inbound.rs` handles the peer's Close. `conn/deadline.rs` and
+//! `deadlines.rs` apply the close timeout, which `outbound.rs` restarts when the outbox is empty.
+//! `outbound.rs` also lingers, ends our output, and handles the end of the peer's: that starts a
+//! close without a Close frame. The reap phase frees the slot.
 
 use std::net::SocketAddr;
 
 use crate::protocol::CloseFrame;
+use crate::reactor::api::budget::LINGER;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, ServiceId};
 use crate::reactor::conn::phase::{Input, Phase, Registration};
@@ -23,7 +27,7 @@ impl Core {
     /// Starts the end of an open connection: queues our Close, after which nothing is sent.
     ///
     /// In phases before `Open` no Close can be sent: the connection is dropped at once. A
-    /// connection that is ending already stays as it is.
+    /// connection that is already closing is left unchanged.
     pub(crate) fn begin_close(&mut self, id: ConnId, reason: CloseReason, text: &str) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -49,7 +53,9 @@ impl Core {
             conn.forget_message();
         }
         self.charge_input_or_close(id);
-        if reason.cuts_queue() || blocked && reason == CloseReason::Shutdown {
+        // At shutdown, queued messages to a peer that accepts no bytes would delay the Close past the
+        // drain timeout.
+        if reason.cuts_queue() || (blocked && reason == CloseReason::Shutdown) {
             self.cut_to_close(id, reason);
         } else {
             self.push_close(id, reason, text);
@@ -72,14 +78,14 @@ impl Core {
 
     /// Closes a connection whose peer does not read. Drops frames not yet started, so that the
     /// Close is the next one, and lets the kernel accept the rest, so that the peer can receive it
-    /// even after we have gone.
+    /// even after our socket is closed.
     fn cut_to_close(&mut self, id: ConnId, reason: CloseReason) {
         self.cut_queue(id);
         self.push_close(id, reason, reason.text());
         self.grow_send_buffer(id);
     }
 
-    /// Likewise, if a Close is queued or partly written already.
+    /// Like `cut_to_close`, for a connection whose Close is already queued or partly written.
     pub(crate) fn cut_before_close(&mut self, id: ConnId) {
         self.cut_queue(id);
         self.enqueue_flush(id);
@@ -88,7 +94,8 @@ impl Core {
 
     fn cut_queue(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id) {
-            let dropped = self.outboxes.change(id, conn, |open| open.outbox.cut(open.spares));
+            let dropped =
+                self.outboxes.change(id, conn, |open| open.outbox.drop_unsent(open.spares));
             self.metrics.messages_dropped += dropped;
         }
     }
@@ -99,7 +106,39 @@ impl Core {
         }
     }
 
-    /// Drops a connection at once: nothing more is sent or read.
+    /// The peer's Close was received, or will not be: discards its further input.
+    pub(crate) fn finish_close(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && let Phase::Closing { input, .. } = &mut conn.phase
+        {
+            *input = Input::Discard;
+            conn.forget_message();
+            self.enqueue_flush(id);
+        }
+    }
+
+    /// Handles a missing answer to our Close. A peer that may not have received it gets what the
+    /// kernel's send buffer can hold; other connections are dropped.
+    pub(crate) fn give_up_close(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let Some(reason) = conn.reason() else {
+            return;
+        };
+        self.metrics.close_timeouts += 1;
+        if conn.outbox.is_empty() {
+            return self.drop_connection(id, reason);
+        }
+        conn.phase = Phase::Lingering { until: self.now + LINGER, reason };
+        if !reason.cuts_queue() && reason.close_code().is_some() {
+            self.cut_before_close(id);
+        }
+        self.arm(id);
+    }
+
+    /// Drops a connection at once: nothing more is sent or read. If it was closing already, that
+    /// reason is kept. A service does it by [`Context::abort`](crate::reactor::Context::abort).
     pub(crate) fn drop_connection(&mut self, id: ConnId, reason: CloseReason) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;

@@ -7,10 +7,8 @@ use crate::protocol::ProtocolError;
 use crate::reactor::Reactor;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
-use crate::reactor::api::settings::SlowPolicy;
 use crate::reactor::api::time::Time;
 use crate::reactor::conn::due::Due;
-use crate::reactor::conn::outbox::pressure::Pressure;
 use crate::reactor::core::Core;
 use crate::reactor::parts::schedule::Timer;
 
@@ -76,8 +74,9 @@ impl Core {
             }
             Some(Due::Idle) => self.close(id, CloseReason::IdleTimeout),
             Some(Due::Write) => self.close(id, CloseReason::WriteTimeout),
-            Some(Due::Grace) => self.end_grace(id),
+            Some(Due::Grace) => self.apply_slow_policy(id, CloseReason::SlowConsumer),
             Some(Due::Close) => self.give_up_close(id),
+            // The stored reason of the close takes precedence over this one.
             Some(Due::Linger) => self.drop_connection(id, CloseReason::PeerGone),
             Some(Due::Window) => self.free_window(id),
         }
@@ -105,17 +104,6 @@ impl Core {
             self.close(id, CloseReason::HeartbeatTimeout);
         } else {
             self.ping(id);
-        }
-    }
-
-    /// Handles the end of the grace time above the soft limit.
-    fn end_grace(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get(id) else {
-            return;
-        };
-        match self.router.settings(conn.route).slow_policy {
-            SlowPolicy::Close => self.close(id, CloseReason::SlowConsumer),
-            SlowPolicy::Drop => self.congest(id, Pressure::Shedding),
         }
     }
 }

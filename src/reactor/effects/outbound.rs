@@ -39,16 +39,17 @@ impl Core {
         }
         if conn.batch.is_some() {
             self.flush_batch(id);
-        } else if let Some(bytes) = conn.outbox.simple()
+        } else if let Some(bytes) = conn.outbox.single_write()
             && !conn.is_secure()
         {
             let offered = bytes.len();
             match conn.socket.write(bytes) {
                 Ok(taken) if taken == offered => {
                     self.metrics.bytes_written += taken as u64;
-                    self.outboxes.change_settled(conn, |open| open.outbox.end_simple(open.spares));
+                    self.outboxes
+                        .change_settled(conn, |open| open.outbox.finish_single_write(open.spares));
                 }
-                result => self.take_written(id, offered, result),
+                result => self.record_write(id, offered, result),
             }
         } else {
             self.write(id);
@@ -119,7 +120,7 @@ impl Core {
         }))
     }
 
-    /// Writes one frame past an empty outbox; returns the accepted bytes, or `None` if it was not
+    /// Writes one frame, bypassing an empty outbox; returns the accepted bytes, or `None` if it was not
     /// tried.
     #[inline]
     fn write_frame(&mut self, id: ConnId, header: &FrameHeader, payload: &[u8]) -> Option<usize> {
@@ -213,16 +214,16 @@ impl Core {
         self.note_written(id, was, result);
     }
 
-    /// Handles a write of [`Outbox::simple`] that the kernel accepted only in part, or not at all.
+    /// Handles a write of [`Outbox::single_write`] that the kernel accepted only in part, or not at all.
     #[inline(never)]
-    fn take_written(&mut self, id: ConnId, offered: usize, result: io::Result<usize>) {
+    fn record_write(&mut self, id: ConnId, offered: usize, result: io::Result<usize>) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
         let was = Before::of(conn);
         let now = self.now;
         let result = self.outboxes.change_settled(conn, |open| {
-            open.outbox.take_written(offered, result, open.spares, now)
+            open.outbox.record_write(offered, result, open.spares, now)
         });
         self.note_written(id, was, result);
     }
@@ -245,9 +246,10 @@ impl Core {
         }
         let limits = self.router.settings(conn.route);
         if was.pressed {
-            self.outboxes.change(id, conn, |open| open.outbox.relax(limits.outbox_soft_bytes));
+            self.outboxes
+                .change(id, conn, |open| open.outbox.mark_below_soft(limits.outbox_soft_bytes));
             if conn.outbox.bytes() <= limits.outbox_low_bytes {
-                self.outboxes.change(id, conn, |open| open.outbox.ease());
+                self.outboxes.change(id, conn, |open| open.outbox.mark_drained());
                 self.queues.drained.push_back(id);
             }
         }
@@ -337,37 +339,6 @@ impl Core {
             self.finish_close(id);
         }
     }
-
-    /// The peer's Close was received, or will not be: discards its further input.
-    pub(crate) fn finish_close(&mut self, id: ConnId) {
-        if let Some(conn) = self.conns.get_mut(id)
-            && let Phase::Closing { input, .. } = &mut conn.phase
-        {
-            *input = Input::Discard;
-            conn.forget_message();
-            self.enqueue_flush(id);
-        }
-    }
-
-    /// Handles a missing answer to our Close. A peer that may not have received it gets what the
-    /// kernel's send buffer can hold; other connections are dropped.
-    pub(crate) fn give_up_close(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        let Some(reason) = conn.reason() else {
-            return;
-        };
-        self.metrics.close_timeouts += 1;
-        if conn.outbox.is_empty() {
-            return self.drop_connection(id, reason);
-        }
-        conn.phase = Phase::Lingering { until: self.now + LINGER, reason };
-        if !reason.cuts_queue() && reason.close_code().is_some() {
-            self.cut_before_close(id);
-        }
-        self.arm(id);
-    }
 }
 
 /// The state of an outbox before a write.
@@ -380,7 +351,7 @@ struct Before {
 
 impl Before {
     fn of(conn: &Connection) -> Before {
-        let pressed = conn.outbox.pressure() != Pressure::Easy;
+        let pressed = conn.outbox.pressure() != Pressure::Normal;
         Before { pressed, held_up: conn.outbox.blocked_since().is_some() }
     }
 }

@@ -1,7 +1,8 @@
 //! Queues output: checks the limits of the connection, then appends to its outbox.
 //!
-//! [`Core::queue`] is the only way into the outbox of an open connection. It writes nothing: the
-//! flush phase does, in [`outbound`](crate::reactor::effects::outbound).
+//! [`Core::queue`] is the only way into an outbox for frames that are queued individually. Batches,
+//! HTTP heads and our Close have ways of their own. Nothing is written here: the flush phase does
+//! that, in [`outbound`](crate::reactor::effects::outbound).
 
 use std::rc::Rc;
 
@@ -101,7 +102,7 @@ impl Core {
         self.queue(id, payload.len(), is_control, |outbox, spares, mask| match (mask, shared) {
             (None, Some(shared)) => outbox.push_shared(spares, Rc::clone(shared)),
             (None, None) => outbox.push_frames(spares, frame.as_bytes()),
-            (Some(_), _) => outbox.push_masked(spares, frame, mask),
+            (Some(_), _) => outbox.push_with_mask(spares, frame, mask),
         })
     }
 
@@ -119,9 +120,9 @@ impl Core {
         })
     }
 
-    /// The only way into the outbox of an open connection: limits first, then the bytes. A ping or
-    /// pong without room is dropped without further consequence, and never shed by the slow
-    /// consumer policy.
+    /// The only way into an outbox for frames that are queued individually: limits first, then the
+    /// bytes. A ping or pong that does not fit is dropped without further consequence, and never
+    /// shed by the slow consumer policy.
     #[inline(always)]
     pub(crate) fn queue(
         &mut self,
@@ -136,11 +137,11 @@ impl Core {
         self.outboxes.settle(id, conn);
         let limits = self.router.settings(conn.route);
         let frame = frame_bytes(payload_len);
-        let is_easy = conn.outbox.bytes() + frame <= limits.outbox_soft_bytes
-            && conn.outbox.pressure() == Pressure::Easy
+        let takes_fast_path = conn.outbox.bytes() + frame <= limits.outbox_soft_bytes
+            && conn.outbox.pressure() == Pressure::Normal
             && self.outboxes.surely_fits_common(frame)
             && conn.decoder.role() == Role::Server;
-        if !is_easy {
+        if !takes_fast_path {
             return self.queue_checked(id, payload_len, is_control, push);
         }
         self.outboxes.change_settled(conn, |open| push(open.outbox, open.spares, None));
@@ -164,11 +165,11 @@ impl Core {
             return SendOutcome::Gone;
         };
         let limits = self.router.settings(conn.route);
-        if let Some(outcome) = self.outboxes.refusal(id, conn, limits, payload_len, is_control) {
+        if let Some(outcome) = self.outboxes.check_room(id, conn, limits, payload_len, is_control) {
             self.metrics.buffered_refused += u64::from(outcome == SendOutcome::Overloaded);
             self.metrics.messages_refused += u64::from(!is_control);
             if !is_control {
-                self.apply_policy(id, outcome);
+                self.apply_policy_after(outcome, id);
             }
             return outcome;
         }
@@ -180,17 +181,17 @@ impl Core {
         self.enqueue_flush(id);
         if is_first {
             self.metrics.congested += 1;
-            self.congest(id, Pressure::Congested);
+            self.mark_above_soft(id, Pressure::Congested);
             self.arm(id);
         }
         if is_congested { SendOutcome::Congested } else { SendOutcome::Queued }
     }
 
     /// Records that a connection's outbox rose above its soft limit.
-    pub(crate) fn congest(&mut self, id: ConnId, pressure: Pressure) {
+    pub(crate) fn mark_above_soft(&mut self, id: ConnId, pressure: Pressure) {
         if let Some(conn) = self.conns.get_mut(id) {
             let now = self.now;
-            self.outboxes.change(id, conn, |open| open.outbox.congest(now, pressure));
+            self.outboxes.change(id, conn, |open| open.outbox.mark_above_soft(now, pressure));
         }
     }
 
@@ -202,18 +203,23 @@ impl Core {
         }
     }
 
-    /// Applies the route's slow consumer policy, after a message had no room. The receiver is not
-    /// at fault for a message larger than any queue.
-    fn apply_policy(&mut self, id: ConnId, outcome: SendOutcome) {
-        let reason = match outcome {
-            SendOutcome::Overloaded => CloseReason::Overloaded,
-            SendOutcome::TooLarge => return,
-            _ => CloseReason::SlowConsumer,
-        };
-        if let Some(conn) = self.conns.get_mut(id) {
+    /// Applies the slow consumer policy after a message that did not fit. The receiver is not at
+    /// fault for a message larger than any queue.
+    fn apply_policy_after(&mut self, outcome: SendOutcome, id: ConnId) {
+        match outcome {
+            SendOutcome::TooLarge => {}
+            SendOutcome::Overloaded => self.apply_slow_policy(id, CloseReason::Overloaded),
+            _ => self.apply_slow_policy(id, CloseReason::SlowConsumer),
+        }
+    }
+
+    /// Applies the route's slow consumer policy: closes the connection for `reason`, or drops
+    /// messages for it until its outbox has drained.
+    pub(crate) fn apply_slow_policy(&mut self, id: ConnId, reason: CloseReason) {
+        if let Some(conn) = self.conns.get(id) {
             match self.router.settings(conn.route).slow_policy {
                 SlowPolicy::Close => self.close(id, reason),
-                SlowPolicy::Drop => self.congest(id, Pressure::Shedding),
+                SlowPolicy::Drop => self.mark_above_soft(id, Pressure::Shedding),
             }
         }
     }

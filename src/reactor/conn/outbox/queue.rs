@@ -313,7 +313,7 @@ impl Queue {
 
     /// Drops all frames that are not partly accepted, except a Close. Returns the number of
     /// messages.
-    pub(super) fn cut(&mut self) -> u64 {
+    pub(super) fn drop_unsent(&mut self) -> u64 {
         let mut kept = 0;
         let mut messages = 0;
         let mut skip = self.written;

@@ -43,7 +43,7 @@ impl Outbox {
         let Some(queue) = &mut self.0 else {
             return 0;
         };
-        let dropped = queue.cut();
+        let dropped = queue.drop_unsent();
         queue.chunks.clear();
         queue.written = 0;
         queue.bytes = queue.sealed.len();
@@ -271,7 +271,7 @@ mod tests {
         // Plaintext can be dropped, and a pong or an alert is inserted at its place.
         outbox.push_pong(&mut spares, b"pong", None);
         outbox.push_sealed(&mut spares, &[0, 0, 0, 5, b'a', b'l', b'e', b'r', b't']);
-        let dropped = outbox.cut(&mut spares);
+        let dropped = outbox.drop_unsent(&mut spares);
         let close = CloseFrame::new(CloseCode::TRY_AGAIN_LATER, "");
         outbox.push_close(&mut spares, Some(close), None);
         // The frame at the end of the batch is completed, later ones are dropped.

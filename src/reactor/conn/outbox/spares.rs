@@ -96,7 +96,7 @@ impl SpareQueues {
 
     #[inline(always)]
     fn keep(&mut self, mut queue: Box<Queue>) {
-        queue.pressure = Pressure::Easy;
+        queue.pressure = Pressure::Normal;
         queue.is_stale = false;
         queue.above_soft_since = None;
         queue.blocked_since = None;

@@ -336,12 +336,12 @@ fn masked_frames_are_cut_at_the_same_boundaries() {
     let total = 2 * (8 + 600) + 2;
     for at in 1..total {
         let mut rig = Rig::default();
-        rig.outbox.push_masked(&mut rig.spares, &shared, mask);
+        rig.outbox.push_with_mask(&mut rig.spares, &shared, mask);
         rig.outbox.push_message(&mut rig.spares, Message::Binary(&[5; 600]), mask);
         rig.ping(b"");
         assert_eq!(rig.outbox.bytes(), total);
         rig.flush(at);
-        let dropped = rig.outbox.cut(&mut rig.spares);
+        let dropped = rig.outbox.drop_unsent(&mut rig.spares);
         assert_eq!(dropped, u64::from(at <= 608));
         let left = rig.outbox.bytes();
         assert_eq!(
@@ -360,52 +360,52 @@ fn congestion_starts_at_the_soft_limit_and_ends_at_low_water() {
     let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
     let mut rig = Rig::default();
     rig.message(&[1; 98]);
-    rig.outbox.congest(at(1), Pressure::Congested);
-    rig.outbox.congest(at(2), Pressure::Congested);
+    rig.outbox.mark_above_soft(at(1), Pressure::Congested);
+    rig.outbox.mark_above_soft(at(2), Pressure::Congested);
     assert_eq!(rig.outbox.above_soft_since(), Some(at(1)));
-    rig.outbox.relax(99);
+    rig.outbox.mark_below_soft(99);
     assert_eq!(rig.outbox.above_soft_since(), Some(at(1)));
-    rig.outbox.relax(100);
+    rig.outbox.mark_below_soft(100);
     assert_eq!(rig.outbox.above_soft_since(), None);
     assert_eq!(rig.outbox.pressure(), Pressure::Congested);
-    rig.outbox.ease();
-    assert_eq!(rig.outbox.pressure(), Pressure::Easy);
+    rig.outbox.mark_drained();
+    assert_eq!(rig.outbox.pressure(), Pressure::Normal);
 }
 
 #[test]
-fn a_simple_write_needs_an_outbox_without_blocked_or_partial_writes() {
+fn a_single_write_needs_an_outbox_without_blocked_or_partial_writes() {
     let mut rig = Rig::default();
-    assert_eq!(rig.outbox.simple(), None);
+    assert_eq!(rig.outbox.single_write(), None);
     rig.message(b"one");
     rig.message(b"two");
     let both = [frame(b"one"), frame(b"two")].concat();
-    assert_eq!(rig.outbox.simple(), Some(&both[..]));
-    rig.outbox.congest(rig.now, Pressure::Congested);
-    assert_eq!(rig.outbox.simple(), None, "on_drain is due after it");
-    rig.outbox.ease();
+    assert_eq!(rig.outbox.single_write(), Some(&both[..]));
+    rig.outbox.mark_above_soft(rig.now, Pressure::Congested);
+    assert_eq!(rig.outbox.single_write(), None, "on_drain is due after it");
+    rig.outbox.mark_drained();
     rig.drain();
 
     rig.message(&[1; 3 * WRITE_BYTES / 2]);
     assert_eq!(rig.flush(usize::MAX).1, Flushed::Budget);
-    assert_eq!(rig.outbox.simple(), None, "the frame was written in part");
+    assert_eq!(rig.outbox.single_write(), None, "the frame was written in part");
     rig.drain();
 
     rig.message(b"one");
     rig.flush(0);
-    assert_eq!(rig.outbox.simple(), None, "the write deadline runs");
+    assert_eq!(rig.outbox.single_write(), None, "the write deadline runs");
     rig.drain();
 
     rig.shared(&[1; SHARE_BYTES_MIN]);
     rig.message(b"one");
-    assert_eq!(rig.outbox.simple(), None, "there are chunks");
+    assert_eq!(rig.outbox.single_write(), None, "there are chunks");
     rig.drain();
 
     rig.message(&vec![1; WRITE_BYTES]);
-    assert_eq!(rig.outbox.simple(), None, "one write must not carry as much");
+    assert_eq!(rig.outbox.single_write(), None, "one write must not carry as much");
     rig.drain();
 
     rig.message(b"last");
-    rig.outbox.end_simple(&mut rig.spares);
+    rig.outbox.finish_single_write(&mut rig.spares);
     assert!(rig.outbox.is_empty());
     rig.message(b"next");
     assert!(rig.drain().ends_with(&frame(b"next")));

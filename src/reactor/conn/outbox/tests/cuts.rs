@@ -12,7 +12,7 @@ fn a_cut_completes_the_frame_in_flight_and_drops_the_rest() {
             rig.flush(at);
         }
         let (started, kept) = started(&frames, at);
-        let dropped = rig.outbox.cut(&mut rig.spares);
+        let dropped = rig.outbox.drop_unsent(&mut rig.spares);
         let messages = (frames.len() - started) as u64;
         assert_eq!(dropped, messages, "cut at {at}");
         assert_eq!(rig.outbox.bytes(), kept - at);
@@ -27,11 +27,11 @@ fn a_cut_completes_the_frame_in_flight_and_drops_the_rest() {
 #[test]
 fn the_tail_alone_and_an_empty_outbox_can_be_cut() {
     let mut rig = Rig::default();
-    assert_eq!(rig.outbox.cut(&mut rig.spares), 0);
+    assert_eq!(rig.outbox.drop_unsent(&mut rig.spares), 0);
     rig.message(b"one");
     rig.message(b"two");
     rig.flush(2);
-    let dropped = rig.outbox.cut(&mut rig.spares);
+    let dropped = rig.outbox.drop_unsent(&mut rig.spares);
     assert_eq!(dropped, 1);
     assert_eq!(rig.drain(), frame(b"one"));
 }
@@ -46,7 +46,7 @@ fn only_messages_count_as_dropped() {
     rig.pong(b"I am");
     rig.shared(&[2; SHARE_BYTES_MIN]);
     rig.close();
-    assert_eq!(rig.outbox.cut(&mut rig.spares), 2);
+    assert_eq!(rig.outbox.drop_unsent(&mut rig.spares), 2);
     assert_eq!(rig.outbox.bytes(), CLOSE.len());
     assert_eq!(rig.drain(), CLOSE);
 }
@@ -61,8 +61,8 @@ fn a_cut_keeps_the_close_at_any_position() {
         if at > 0 {
             rig.flush(at);
         }
-        rig.outbox.cut(&mut rig.spares);
-        let again = rig.outbox.cut(&mut rig.spares);
+        rig.outbox.drop_unsent(&mut rig.spares);
+        let again = rig.outbox.drop_unsent(&mut rig.spares);
         assert_eq!(again, 0, "cut at {at}");
         let wire = rig.drain();
         assert!(wire.ends_with(CLOSE), "cut at {at}");
@@ -91,8 +91,8 @@ fn a_cut_keeps_a_head_and_its_body() {
     rig.outbox.push_head(&mut rig.spares, b"HTTP/1.1 200 OK\r\n\r\n".to_vec());
     let body = rig.sum.hold(Bytes::Piece([0x88; 1000].into()));
     rig.outbox.push_body(&mut rig.spares, body);
-    assert_eq!(rig.outbox.cut(&mut rig.spares), 0);
+    assert_eq!(rig.outbox.drop_unsent(&mut rig.spares), 0);
     rig.flush(500);
-    assert_eq!(rig.outbox.cut(&mut rig.spares), 0);
+    assert_eq!(rig.outbox.drop_unsent(&mut rig.spares), 0);
     assert_eq!(rig.drain().len(), 19 + 1000);
 }

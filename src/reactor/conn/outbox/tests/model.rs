@@ -55,7 +55,7 @@ impl Model {
         }
     }
 
-    fn cut(&mut self) -> u64 {
+    fn drop_unsent(&mut self) -> u64 {
         let dropped = self.frames.split_off(self.started());
         dropped.iter().filter(|(kind, _)| *kind == Kind::Message).count() as u64
     }
@@ -111,7 +111,7 @@ fn random_operations_agree_with_the_model() {
                     model.frames.extend(frames.into_iter().map(|frame| (Kind::Message, frame)));
                 }
                 8 if random(10) == 0 => {
-                    assert_eq!(rig.outbox.cut(&mut rig.spares), model.cut());
+                    assert_eq!(rig.outbox.drop_unsent(&mut rig.spares), model.drop_unsent());
                     model.blocked &= !model.frames.is_empty();
                 }
                 _ => {

@@ -94,13 +94,13 @@ fn spares_not_used_since_the_last_trim_are_freed() {
 fn a_reused_queue_has_no_state_of_its_last_use() {
     let mut rig = Rig { now: Time::ZERO + Duration::from_secs(9), ..Rig::default() };
     rig.message(&[1; 1000]);
-    rig.outbox.congest(rig.now, Pressure::Shedding);
+    rig.outbox.mark_above_soft(rig.now, Pressure::Shedding);
     rig.flush(10);
     rig.drain();
     assert_eq!(rig.spares.kept.len(), 1);
     rig.message(b"next");
     assert_eq!(rig.spares.kept.len(), 0);
-    assert_eq!(rig.outbox.pressure(), Pressure::Easy);
+    assert_eq!(rig.outbox.pressure(), Pressure::Normal);
     assert_eq!(rig.outbox.above_soft_since(), None);
     assert_eq!(rig.outbox.blocked_since(), None);
 }
