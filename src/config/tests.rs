@@ -1,11 +1,13 @@
 //! Whole configurations: precedence, routes, and the round trip through a file.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use weir::reactor::settings::Settings;
 use weir::reactor::settings::{ClientCertificates, RouteSettings, SlowPolicy, TlsVersion};
 
 use super::keys::{Given, Keys};
+use super::networks::{NetworkOptions, NetworkTable};
 use super::options::{RoomOptions, RouteOptions};
 use super::routes::{RouteService, RouteTable};
 use super::*;
@@ -294,7 +296,9 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         admin = '127.0.0.1:9100'
         log = 'warn,weir=debug'
         log_format = 'json'
+        log_access = true
         connections_max = 12
+        outbound_max = 13
         connections_per_address = 3
         exempt = ['10.0.0.0/8', '::1']
         rate_per_address = '100/min'
@@ -302,7 +306,17 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         head_max = 5000
         key_reuse_window = '1m 1ms'
         buffered_max = '1 GB'
+        topics_max = 1234
+        topics_per_connection_max = 300
+        deflate_level = 2
+        deflate_mem_level = 7
+        deflate_windows_max = '32 MiB'
+        handshake_timeout = '11s'
+        close_timeout = '6s'
+        drain_timeout = '31s'
         ping_interval = '20s'
+        pong_timeout = '8s'
+        pong_misses_max = 3
         pin = 3
         turn_stats = true
         slow = 'drop'
@@ -312,13 +326,26 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         service = 'echo'
         page = true
         origins = ['https://a.example', 'null']
+        hosts = ['a.example']
         require_protocol = true
+        outbox_low = '32 KiB'
+        outbox_soft = '512 KiB'
+        outbox_hard = '8 MiB'
+        outbox_grace = '3s'
+        fragment_timeout = '2m'
+        write_timeout = '4s'
+        deflate = 'dedicated'
+        deflate_min = '300 B'
+        deflate_window_bits = 11
+        deflate_idle = '2m'
         [[route]]
         path = '/b/{name}'
         service = 'rooms'
         message_max = '3 MB'
         idle_timeout = '2h'
-        history_bytes_max = 0";
+        history_max = 9
+        history_bytes_max = 0
+        rooms_max = 10";
     let secure = "listen = ['wss://[::1]:8000', '0.0.0.0:8000']
         tls_cert = ['a.pem', 'b.pem']
         tls_key = ['a.key', 'b.key']
@@ -331,11 +358,41 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         chain_id = 1
         upstreams = ['wss://a.example', 'https://b.example:8443/', 'wss://a.example']
         upstream_ca = 'roots.pem'
-        subscriptions_max = 7";
+        network_connections_max = 6
+        subscriptions_per_connection_max = 5
+        subscriptions_max = 7
+        batch_max = 8
+        response_max = '2 MiB'
+        depth_max = 9
+        calls_per_connection_max = 10
+        calls_max = 11
+        call_timeout = '12s'
+        upstream_concurrency = 13
+        upstream_queue_max = 14";
+    let mut written = String::new();
     for text in ["", all, secure, network, "ping_interval = 'off'"] {
         let config = file(text).unwrap();
-        let written = config.to_string();
-        assert_eq!(file(&written).unwrap(), config, "{written}");
+        let effective = config.to_string();
+        assert_eq!(file(&effective).unwrap(), config, "{effective}");
+        written += &effective;
+    }
+    // No value of these files may be lost on the way to the settings: each key is written with a
+    // value other than the default at least once.
+    let default = "[[route]]
+        path = '/other/{name}'
+        service = 'rooms'
+        [[network]]
+        project = 'other'
+        chain_id = 2
+        upstreams = ['ws://other.example']";
+    let default = file(default).unwrap().to_string();
+    let default: HashSet<&str> = default.lines().collect();
+    let keys = Keys::of::<ServerOptions>().and::<RouteTable>().and::<RouteOptions>();
+    let keys = keys.and::<RoomOptions>().and::<NetworkTable>().and::<NetworkOptions>();
+    for key in keys.names() {
+        let of_key = |line: &&str| line.split_once(" = ").is_some_and(|(name, _)| name == key);
+        let is_set = written.lines().filter(of_key).any(|line| !default.contains(line));
+        assert!(is_set, "{key} has only its default in these files");
     }
 }
 

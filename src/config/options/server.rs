@@ -230,10 +230,12 @@ impl ServerOptions {
         }
     }
 
+    /// The settings of these options. Lists every field, so that a new setting cannot be forgotten.
     pub(in crate::config) fn settings(&self) -> Settings {
         Settings {
             connections_max: self.connections_max.0,
             outbound_max: self.outbound_max.0,
+            refused_max: server().refused_max,
             connections_per_address: self.connections_per_address.0.map(|count| count.0),
             exempt: self.exempt.clone(),
             rate_per_address: self.rate_per_address.0,
@@ -256,7 +258,6 @@ impl ServerOptions {
             deflate_windows_bytes_max: self.deflate_windows_max.0,
             log_access: self.log_access,
             turn_stats: self.turn_stats,
-            ..Settings::default()
         }
     }
 
