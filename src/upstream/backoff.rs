@@ -1,5 +1,5 @@
-//! The pause before the next attempt: it doubles with each failure, and is random, so that clients
-//! that failed together do not come back together.
+//! Exponential backoff with jitter: the pause before the next attempt doubles with each failure. It
+//! is random, so that clients that failed together do not come back together.
 
 use std::time::Duration;
 

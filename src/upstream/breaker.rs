@@ -1,7 +1,7 @@
 //! The circuit breaker of one upstream: closed, open after too many failures, half-open during a
-//! trial.
+//! trial (probe).
 //!
-//! Outcomes and times are arguments; makes no request itself.
+//! It makes no requests: outcomes and times are arguments.
 
 use std::time::Duration;
 
@@ -104,9 +104,9 @@ impl Breaker {
         }
     }
 
-    /// A request that was admitted at `since` failed by no fault of the upstream. It does not
-    /// count, but it ends a trial, since the upstream has answered.
-    pub(super) fn excuse(&mut self, since: Time) {
+    /// Handles a failure that a client caused, of a request that was admitted at `since`. It does
+    /// not count, but it ends a trial, since the upstream has answered.
+    pub(super) fn record_client_fault(&mut self, since: Time) {
         if since >= self.trial && matches!(self.state, State::HalfOpen { .. }) {
             self.close();
         }
@@ -240,22 +240,22 @@ mod tests {
     }
 
     #[test]
-    fn excused_failures_do_not_count_but_end_a_trial() {
+    fn faults_of_clients_do_not_count_but_end_a_trial() {
         let mut breaker = Breaker::default();
         for _ in 0..OUTCOMES_MIN {
-            breaker.excuse(at(0.0));
+            breaker.record_client_fault(at(0.0));
             record(&mut breaker, true, 0.0);
         }
         for _ in 0..OUTCOMES_MIN {
             record(&mut breaker, false, 0.0);
         }
         assert!(!is_closed(&breaker), "half of the outcomes that count have failed");
-        breaker.excuse(at(0.0));
+        breaker.record_client_fault(at(0.0));
         assert!(!is_closed(&breaker), "there is no trial");
         assert!(breaker.admit(at(5.0)));
-        breaker.excuse(at(4.0));
+        breaker.record_client_fault(at(4.0));
         assert!(!is_closed(&breaker), "it was sent before the trial");
-        breaker.excuse(at(5.0));
+        breaker.record_client_fault(at(5.0));
         assert!(is_closed(&breaker));
     }
 

@@ -1,7 +1,8 @@
-//! The WebSocket client of one upstream: one connection on the loop, made again whenever it ends.
+//! The WebSocket client of one upstream: one connection on the loop, reconnected when it
+//! is lost.
 //!
-//! Holds the state of the connection. Its owner is a service: it passes on the connection's events
-//! and the result of lookups, and sets the timer for [`Link::due`]. What is sent over the
+//! It holds the state of the connection. Its owner is a service, which passes on the connection's
+//! events and the result of lookups, and sets the timer for [`Link::due`]. What is sent over the
 //! connection, and what a loss means for it, is up to the owner, too.
 //!
 //! The addresses of the host are tried in turn. After the last one a pause follows, then the host

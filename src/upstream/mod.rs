@@ -1,7 +1,7 @@
 //! Upstreams: the servers that weir itself connects to, by HTTP or WebSocket.
 //!
-//! Knows URLs, addresses, TLS and failures, but not the protocol of requests: the gateway and the
-//! follower of JSON-RPC use it, and other services can. Calls that block (name resolution, HTTP)
+//! This layer knows URLs, addresses, TLS and failures, but not the protocol of requests: the gateway
+//! and the follower of JSON-RPC use it, and other services can. Calls that block (name resolution, HTTP)
 //! are made on threads. Nothing here is a service of the loop; the services own the parts and pass
 //! events to them.
 //!
@@ -12,7 +12,7 @@
 //! | `tls` | the CA certificates that an upstream is verified with |
 //! | `http` | the HTTP client of one upstream |
 //! | `link` | the WebSocket client of one upstream |
-//! | `backoff` | the pause before the next attempt |
+//! | `backoff` | the pause before the next attempt: exponential, with jitter |
 //! | `breaker` | whether one upstream has failed too often to be asked |
 //! | `pool` | which of several upstreams takes a request |
 

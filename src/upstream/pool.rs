@@ -1,7 +1,7 @@
 //! The upstreams of one service: which of them can take a request.
 //!
 //! They are tried in their order: the first that is ready, that its circuit breaker admits and that
-//! has room. Sends nothing and decides on no retry.
+//! has room. The pool sends nothing and decides on no retry.
 
 use std::rc::Rc;
 
@@ -25,7 +25,7 @@ pub(crate) enum Ending {
     /// The upstream is to blame: the circuit breaker counts it.
     Failed,
     /// A client can cause this failure: the circuit breaker does not count it.
-    Excused,
+    ClientFault,
 }
 
 /// A set of upstreams of a pool, by their indices below 64.
@@ -137,9 +137,9 @@ impl UpstreamPool {
                 add(&upstream.counts.failed, 1);
                 upstream.breaker.record(false, since, now);
             }
-            Ending::Excused => {
+            Ending::ClientFault => {
                 add(&upstream.counts.failed, 1);
-                upstream.breaker.excuse(since);
+                upstream.breaker.record_client_fault(since);
             }
         }
         upstream.show_breaker();
@@ -188,7 +188,7 @@ mod tests {
         pool.start(1, Time::ZERO);
         assert_eq!(choose(&pool, any), None);
         assert!(pool.has_candidate(any, Time::ZERO), "both may have room soon");
-        pool.end(0, Ending::Excused, Time::ZERO, Time::ZERO);
+        pool.end(0, Ending::ClientFault, Time::ZERO, Time::ZERO);
         assert_eq!(choose(&pool, any), Some(0));
         let counts = &pool.upstreams[0].counts;
         assert_eq!((counts.sent.get(), counts.failed.get(), counts.in_flight_now.get()), (1, 1, 0));

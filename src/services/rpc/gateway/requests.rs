@@ -109,7 +109,7 @@ pub(super) struct UpstreamRequests<W> {
     limits: RequestLimits,
     pool: UpstreamPool,
     pending: HashMap<u64, PendingRequest<W>>,
-    /// Requests that others may join, by their members.
+    /// Pending requests that equal ones may join (coalescing, deduplication), by their members.
     joinable: HashMap<Rc<str>, u64>,
     /// Requests that wait for an upstream.
     queue: VecDeque<u64>,
@@ -259,7 +259,7 @@ impl<W> UpstreamRequests<W> {
         let ending = match failure {
             None => Ending::Answered,
             Some(failure) if failure.is_upstreams_fault() => Ending::Failed,
-            Some(_) => Ending::Excused,
+            Some(_) => Ending::ClientFault,
         };
         self.pool.end(sent.upstream, ending, sent.since, now);
         if failure == Some(Failure::Malformed) {
@@ -359,8 +359,8 @@ impl<W> UpstreamRequests<W> {
         lost.into_iter().filter_map(|id| self.finish(id, Err(Failure::Broken), now)).collect()
     }
 
-    /// Fails queued requests that no upstream can take any more.
-    pub(super) fn fail_hopeless(&mut self, now: Time) -> Vec<Finished<W>> {
+    /// Fails queued requests that no upstream can take any longer.
+    pub(super) fn fail_unroutable(&mut self, now: Time) -> Vec<Finished<W>> {
         let mut ended = Vec::new();
         if !std::mem::take(&mut self.has_failed) {
             return ended;
