@@ -373,7 +373,7 @@ fn mail_is_weighed_by_the_deliveries_that_it_causes() {
     let sent = server.reactor.metrics().messages_out - before;
     assert!(sent <= (MAIL_WORK + CLIENTS) as u64, "{sent} deliveries in a turn");
     assert!(sent > 1_000, "{sent}");
-    // The second service has one connection: its thousand mails are light.
+    // The second service has one connection: its thousand messages are light.
     quiet.expect(BINARY, &[b'.'; 600]);
     assert!(server.reactor.wait() == Duration::ZERO, "the rest follows at once");
     drop((clients, quiet));

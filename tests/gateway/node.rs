@@ -158,7 +158,7 @@ impl Backend for Chain {
         self.mail.as_ref()?.try_recv().ok()
     }
 
-    fn subscribes(&self) -> Result<(), RpcError> {
+    fn check_can_subscribe(&self) -> Result<(), RpcError> {
         if self.pushes { Ok(()) } else { Err(RpcError::unknown_method("eth_subscribe")) }
     }
 

@@ -414,7 +414,7 @@ impl<'a> Context<'a> {
     }
 
     /// Creates a mailbox through which other threads reach this service. It holds up to `capacity`
-    /// mails; each of them makes the loop call [`on_mail`](crate::reactor::Service::on_mail).
+    /// messages; each of them makes the loop call [`on_mail`](crate::reactor::Service::on_mail).
     pub fn mailbox<T>(&mut self, capacity: usize) -> (MailSender<T>, MailReceiver<T>) {
         self.core.notifiers.mailbox(self.service, capacity)
     }

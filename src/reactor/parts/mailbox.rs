@@ -64,7 +64,7 @@ impl Notifiers {
         })
     }
 
-    /// Creates a mailbox of `capacity` mails for a service.
+    /// Creates a mailbox of `capacity` messages for a service.
     pub(crate) fn mailbox<T>(
         &mut self,
         service: ServiceId,

@@ -49,7 +49,7 @@ pub enum Progress {
 /// An answer or an event that a backend announces.
 #[derive(Debug)]
 pub enum Notice {
-    /// The answer to one or more equal calls. Tickets of calls that do not wait any more are
+    /// The answer to one or more equal calls. Tickets of calls that no longer wait are
     /// ignored.
     Answer {
         /// The calls.
@@ -152,11 +152,11 @@ pub trait Backend {
         let _ = (cx, conn, event);
     }
 
-    /// Whether clients may subscribe.
+    /// Checks that clients may subscribe.
     ///
     /// # Errors
-    /// The error for `eth_subscribe` and `eth_unsubscribe`.
-    fn subscribes(&self) -> Result<(), RpcError> {
+    /// They may not: the error for `eth_subscribe` and `eth_unsubscribe`.
+    fn check_can_subscribe(&self) -> Result<(), RpcError> {
         Ok(())
     }
 

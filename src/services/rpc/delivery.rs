@@ -62,7 +62,7 @@ impl<B: Backend> Rpc<B> {
         if (failed.is_some() || filling.is_err())
             && let Some((conn, id)) = waiting
         {
-            self.subscriptions.take_back(conn, id);
+            self.subscriptions.revoke(conn, id);
             self.report_feeds(cx);
         }
         self.counts.calls_now.set(self.pending.len() as u64);
@@ -99,8 +99,8 @@ impl<B: Backend> Rpc<B> {
         }
         let error = RpcError::limit("out of memory");
         self.counts.error(Failed { class: Class::Other, code: error.code });
-        for id in reply.unname(0) {
-            self.subscriptions.take_back(conn, id);
+        for id in reply.split_off_named(0) {
+            self.subscriptions.revoke(conn, id);
         }
         reply.replace(&error);
         reply

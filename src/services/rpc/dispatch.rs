@@ -88,14 +88,14 @@ impl<B: Backend> Rpc<B> {
         if let Written::Error(failed) = written {
             self.counts.error(failed);
             // The client does not learn the id of a subscription that had no room in the reply.
-            for id in reply.unname(named) {
-                self.subscriptions.take_back(origin.conn, id);
+            for id in reply.split_off_named(named) {
+                self.subscriptions.revoke(origin.conn, id);
             }
         }
     }
 
     fn subscription_kind(&self, origin: Origin, call: &Call<'_>) -> Result<Kind, RpcError> {
-        self.backend.subscribes()?;
+        self.backend.check_can_subscribe()?;
         let kind = Kind::parse(call)?;
         match origin.transport {
             Transport::WebSocket => Ok(kind),
@@ -109,7 +109,7 @@ impl<B: Backend> Rpc<B> {
         origin: Origin,
         call: &Call<'_>,
     ) -> Result<(), RpcError> {
-        self.backend.subscribes()?;
+        self.backend.check_can_subscribe()?;
         let (id,): (Option<String>,) = call.positional(1)?;
         let id = id.ok_or_else(|| RpcError::invalid_params("missing subscription id"))?;
         self.subscriptions.remove(cx, origin.conn, &id)

@@ -22,8 +22,8 @@ use crate::upstream::upstream_counts::add;
 
 /// Initial capacity of a reply: most replies are shorter.
 const REPLY_BYTES: usize = 256;
-/// The timer key of overdue calls. The keys of backends are below 2^63.
-const OVERDUE: u64 = 1 << 63;
+/// The timer key of calls that time out. The keys of backends are below 2^63.
+const TIMEOUT_TIMER: u64 = 1 << 63;
 /// Media types of a POST: the registered ones of JSON-RPC over HTTP, and those that its clients
 /// send.
 const MEDIA_TYPES: [&str; 3] =
@@ -86,12 +86,13 @@ impl<B: Backend> Rpc<B> {
     }
 
     /// An empty reply.
-    fn blank(&mut self) -> Reply {
+    fn new_reply(&mut self) -> Reply {
         let buffer = self.spares.pop().unwrap_or_else(|| String::with_capacity(REPLY_BYTES));
         Reply::new(buffer, self.settings.response_bytes_max)
     }
 
-    /// Keeps an incomplete reply, and stops reading from a connection that has many.
+    /// Keeps an incomplete reply, and stops reading from a connection that has too many
+    /// pending calls.
     fn keep_pending(&mut self, cx: &mut Context<'_>, origin: Origin, reply: Reply) {
         let conn = origin.conn;
         if self.throttle.start(cx, conn, reply.placeholders(), 0) {
@@ -104,14 +105,14 @@ impl<B: Backend> Rpc<B> {
         let until = cx.now() + self.settings.call_timeout;
         replies.push(self.pending.keep(origin, reply, until));
         self.counts.calls_now.set(self.pending.len() as u64);
-        self.set_overdue_timer(cx);
+        self.set_timeout_timer(cx);
     }
 
-    fn set_overdue_timer(&mut self, cx: &mut Context<'_>) {
+    fn set_timeout_timer(&mut self, cx: &mut Context<'_>) {
         if !self.has_timer
             && let Some(delay) = self.pending.next_due(cx.now())
         {
-            self.has_timer = cx.schedule(delay, OVERDUE).is_some();
+            self.has_timer = cx.schedule(delay, TIMEOUT_TIMER).is_some();
         }
     }
 
@@ -180,7 +181,7 @@ impl<B: Backend> Service for Rpc<B> {
         }
         let text = simdutf8::basic::from_utf8(request.body).unwrap_or_default();
         let origin = Origin { conn, transport: Transport::Http };
-        let mut reply = self.blank();
+        let mut reply = self.new_reply();
         self.dispatch(cx, origin, text, &mut reply);
         if reply.placeholders() == 0 {
             return Some(response(reply));
@@ -216,7 +217,7 @@ impl<B: Backend> Service for Rpc<B> {
             return self.on_link(cx, conn, LinkEvent::Message(text));
         }
         let origin = Origin { conn, transport: Transport::WebSocket };
-        let mut reply = self.blank();
+        let mut reply = self.new_reply();
         self.dispatch(cx, origin, text, &mut reply);
         if reply.placeholders() == 0 {
             self.send(cx, conn, reply);
@@ -255,7 +256,7 @@ impl<B: Backend> Service for Rpc<B> {
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
-        if key != OVERDUE {
+        if key != TIMEOUT_TIMER {
             self.backend.on_timer(cx, key);
             return self.announce_all(cx);
         }
@@ -264,6 +265,6 @@ impl<B: Backend> Service for Rpc<B> {
             add(&self.counts.timeouts, 1);
             self.settle(cx, ticket, &CallAnswer::Own(Err(RpcError::timed_out())));
         }
-        self.set_overdue_timer(cx);
+        self.set_timeout_timer(cx);
     }
 }

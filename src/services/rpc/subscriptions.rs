@@ -283,13 +283,13 @@ impl Subscriptions {
     ) -> Result<(), RpcError> {
         let not_found = || RpcError::server("subscription not found");
         let id = SubscriptionId::parse(id).ok_or_else(not_found)?;
-        self.take_back(conn, id).ok_or_else(not_found)?;
+        self.revoke(conn, id).ok_or_else(not_found)?;
         cx.unsubscribe(conn, &id.to_string());
         Ok(())
     }
 
     /// Ends a subscription that is not activated; `None` if it does not exist.
-    pub(super) fn take_back(&mut self, conn: ConnId, id: SubscriptionId) -> Option<()> {
+    pub(super) fn revoke(&mut self, conn: ConnId, id: SubscriptionId) -> Option<()> {
         let own = self.by_connection.get_mut(conn)?;
         let at = own.iter().position(|held| *held == id)?;
         own.swap_remove(at);

@@ -53,8 +53,9 @@ const EXPIRY_INTERVAL: Duration = Duration::from_millis(250);
 /// The receiver of an answer.
 #[derive(Debug)]
 enum Waiter {
+    /// The call of a client.
     Client(Ticket),
-    /// The watch, and its era when it made the request.
+    /// The watch, for this purpose, and its generation when it made the request.
     Watch(Purpose, u32),
 }
 
@@ -130,8 +131,8 @@ impl Gateway {
         Rc::clone(&self.counts)
     }
 
-    /// Does what has become possible: submits the watch's own requests, sends requests, and sets
-    /// the timer for the next event.
+    /// Runs pending work: submits the watch's own requests, sends requests, and sets the timer for
+    /// the next event.
     fn advance(&mut self, cx: &mut Context<'_>) {
         let now = cx.now();
         // A request that cannot be submitted fails at once, which never makes the watch add another
@@ -141,11 +142,11 @@ impl Gateway {
             if request.is_repeated {
                 self.requests.stop_joining();
             }
-            let waiter = Waiter::Watch(request.purpose, request.era);
-            if let Err((ended, Waiter::Watch(purpose, era))) =
+            let waiter = Waiter::Watch(request.purpose, request.generation);
+            if let Err((ended, Waiter::Watch(purpose, generation))) =
                 self.requests.submit(&self.outgoing, waiter, request.upstream, now)
             {
-                self.watch.on_answer(purpose, era, None, Err(ended.into()), now);
+                self.watch.on_answer(purpose, generation, None, Err(ended.into()), now);
             }
         }
         while let Some((upstream, attempt)) = self.requests.next_attempt(now) {
@@ -154,8 +155,8 @@ impl Gateway {
                 self.deliver(finished, now);
             }
         }
-        let hopeless = self.requests.fail_hopeless(now);
-        hopeless.into_iter().for_each(|finished| self.deliver(Some(finished), now));
+        let unroutable = self.requests.fail_unroutable(now);
+        unroutable.into_iter().for_each(|finished| self.deliver(Some(finished), now));
         self.choose_head_source(cx);
         if self.watch.notices.iter().any(|notice| matches!(notice, Notice::Head(_))) {
             self.requests.stop_joining();
@@ -182,8 +183,8 @@ impl Gateway {
         for waiter in waiters {
             match waiter {
                 Waiter::Client(ticket) => tickets.push(ticket),
-                Waiter::Watch(purpose, era) => {
-                    self.watch.on_answer(purpose, era, upstream, outcome.clone(), now);
+                Waiter::Watch(purpose, generation) => {
+                    self.watch.on_answer(purpose, generation, upstream, outcome.clone(), now);
                 }
             }
         }

@@ -33,7 +33,8 @@ const PENDING_INTERVAL: Duration = Duration::from_millis(500);
 /// silently.
 const PUSHED_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The purpose of a request.
+/// The purpose of a request of the watch. It comes back with the answer, which
+/// [`Watch::on_answer`] handles by it.
 #[derive(Debug, Clone)]
 pub(super) enum Purpose {
     /// The head of the upstream.
@@ -54,8 +55,8 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct WatchRequest {
     pub(super) purpose: Purpose,
-    /// The number of times that the chain was forgotten. Answers of an earlier era are ignored.
-    pub(super) era: u32,
+    /// The watch's generation when it made the request. Answers to an earlier one are ignored.
+    pub(super) generation: u32,
     pub(super) method: &'static str,
     pub(super) params: String,
     /// The only upstream that can answer.
@@ -96,7 +97,8 @@ struct Polls {
 #[derive(Debug)]
 pub(super) struct Watch {
     wanted: Wanted,
-    era: u32,
+    /// The number of times that the chain was forgotten.
+    generation: u32,
     chain: Chain,
     /// The first block is known, and its announcement has answered the waiting subscriptions.
     is_started: bool,
@@ -131,7 +133,7 @@ impl Default for Watch {
     fn default() -> Watch {
         Watch {
             wanted: Wanted::default(),
-            era: 0,
+            generation: 0,
             chain: Chain::default(),
             is_started: false,
             poll_interval: PollInterval::default(),
@@ -228,7 +230,7 @@ impl Watch {
         }
     }
 
-    /// An upstream pushes heads from now on, or none does any more.
+    /// An upstream pushes heads from now on, or no upstream does so any longer.
     pub(super) fn set_pushed(&mut self, is_pushed: bool, now: Time) {
         if self.is_pushed != is_pushed && self.wanted.chain() {
             self.polls.heads = now;
@@ -250,7 +252,7 @@ impl Watch {
     pub(super) fn on_answer(
         &mut self,
         purpose: Purpose,
-        era: u32,
+        generation: u32,
         upstream: Option<usize>,
         outcome: Outcome,
         now: Time,
@@ -263,7 +265,8 @@ impl Watch {
             }
             Purpose::Filter => self.on_filter(upstream, outcome),
             Purpose::Changes => self.on_changes(outcome.ok()),
-            Purpose::Head | Purpose::Block(_) | Purpose::Logs(_) if era != self.era => {}
+            Purpose::Head | Purpose::Block(_) | Purpose::Logs(_)
+                if generation != self.generation => {}
             Purpose::Head if self.stop_awaiting(Awaited::Head) => self.on_head(outcome, now),
             Purpose::Block(key) if self.stop_awaiting(Awaited::Block(key)) => {
                 self.on_block(key, upstream, outcome.ok(), now);
@@ -292,8 +295,15 @@ impl Watch {
         params: String,
         upstream: Option<usize>,
     ) {
-        let (era, is_repeated) = (self.era, false);
-        self.requests.push(WatchRequest { purpose, era, method, params, upstream, is_repeated });
+        let (generation, is_repeated) = (self.generation, false);
+        self.requests.push(WatchRequest {
+            purpose,
+            generation,
+            method,
+            params,
+            upstream,
+            is_repeated,
+        });
     }
 }
 

@@ -73,9 +73,9 @@ pub use self::settings::{NodeSettings, POLL_INTERVAL_DEFAULT, Role, RoleSettings
 pub use self::status::Health;
 pub use self::store::StoreError;
 
-/// Mails of the leader's or the follower's thread. When they are reached, the thread waits for the
-/// loop.
-const MAILS_MAX: usize = 1024;
+/// Capacity of the mailbox of the leader's or the follower's thread. When it is full, the thread
+/// waits for the loop.
+const MAILBOX_MAX: usize = 1024;
 
 /// The threads of a running node.
 #[derive(Debug)]
@@ -86,14 +86,14 @@ struct Running {
     commands: Option<SyncSender<Command>>,
     /// `None` at a leader.
     forwarders: Option<Forwarders>,
-    /// Mails and answers taken so far.
+    /// Messages and answers taken so far.
     taken: usize,
     /// The thread that produces or fetches blocks has ended, and this was reported.
-    is_lost: bool,
+    thread_ended: bool,
 }
 
 impl Running {
-    /// The next mail or answer. Each source has its turn, so that none waits for all of another.
+    /// The next message or answer. Each source has its turn, so that none waits for all of another.
     fn next(&mut self) -> Option<NodeMail> {
         (0..3).find_map(|_| {
             self.taken += 1;
@@ -105,13 +105,13 @@ impl Running {
         })
     }
 
-    /// The next mail of the thread that produces or fetches blocks. If that has ended, the node is
-    /// not healthy any more: this is reported once.
+    /// The next message of the thread that produces or fetches blocks. If that has ended, the node
+    /// is no longer healthy: this is reported once.
     fn next_mail(&mut self) -> Option<NodeMail> {
         match self.mail.try_recv() {
             Ok(mail) => Some(mail),
-            Err(TryRecvError::Disconnected) if !self.is_lost => {
-                self.is_lost = true;
+            Err(TryRecvError::Disconnected) if !self.thread_ended => {
+                self.thread_ended = true;
                 let reason = "the thread of the chain has ended";
                 log::error!("{reason}");
                 Some(NodeMail::State(NodeState::Failing(reason.to_owned())))
@@ -324,7 +324,7 @@ impl Backend for Node {
     }
 
     fn start(&mut self, cx: &mut Context<'_>) {
-        let (sender, mail) = cx.mailbox(MAILS_MAX);
+        let (sender, mail) = cx.mailbox(MAILBOX_MAX);
         let (commands, forwarders) = match self.role.clone() {
             RoleSettings::Leader { block_time } => (self.start_leader(sender, block_time), None),
             RoleSettings::Follower { url, poll_interval } => {
@@ -334,7 +334,7 @@ impl Backend for Node {
         let forwards = forwarders.as_ref().map(Forwarders::queue);
         let readers = jobs::readers(cx, self.shared.clone(), forwards);
         self.running =
-            Some(Running { mail, readers, commands, forwarders, taken: 0, is_lost: false });
+            Some(Running { mail, readers, commands, forwarders, taken: 0, thread_ended: false });
     }
 
     fn call(
@@ -377,7 +377,7 @@ impl Backend for Node {
         Some(self.notices.pop_front().unwrap_or(Notice::Nothing))
     }
 
-    fn subscribes(&self) -> Result<(), RpcError> {
+    fn check_can_subscribe(&self) -> Result<(), RpcError> {
         match self.role {
             RoleSettings::Leader { .. } => Ok(()),
             RoleSettings::Follower { .. } => Err(RpcError::server("leader-only")),
@@ -417,7 +417,8 @@ mod tests {
         let (sender, mail) = cx.mailbox(1);
         let readers = jobs::readers(&mut cx, shared, None);
         let (commands, forwarders) = (None, None);
-        let mut running = Running { mail, readers, commands, forwarders, taken: 0, is_lost: false };
+        let mut running =
+            Running { mail, readers, commands, forwarders, taken: 0, thread_ended: false };
         sender.try_send(NodeMail::LeaderHead(1)).unwrap();
         assert!(matches!(running.next(), Some(NodeMail::LeaderHead(1))));
         assert!(running.next().is_none());

@@ -94,8 +94,8 @@ impl Reply {
         &self.subscriptions.named
     }
 
-    /// Keeps the first `kept` of the named subscriptions; returns the others.
-    pub(crate) fn unname(&mut self, kept: usize) -> Vec<SubscriptionId> {
+    /// Removes all named subscriptions but the first `kept`, and returns them.
+    pub(crate) fn split_off_named(&mut self, kept: usize) -> Vec<SubscriptionId> {
         self.subscriptions.named.split_off(kept)
     }
 

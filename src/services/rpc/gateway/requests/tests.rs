@@ -205,9 +205,9 @@ fn a_queued_request_times_out() {
 fn without_an_upstream_requests_fail_at_once() {
     let mut requests = requests(&[Connecting, Down]);
     submit(&mut requests, unique(0), 0).unwrap();
-    assert!(requests.fail_hopeless(at(0)).is_empty(), "the upstream is connecting");
+    assert!(requests.fail_unroutable(at(0)).is_empty(), "the upstream is connecting");
     requests.set_readiness(0, Down);
-    let finished = requests.fail_hopeless(at(0)).pop().unwrap();
+    let finished = requests.fail_unroutable(at(0)).pop().unwrap();
     assert_eq!(finished.outcome.unwrap_err(), Ended::NoUpstream);
     assert_eq!(submit(&mut requests, unique(1), 1), Err(Ended::NoUpstream));
     requests.set_readiness(1, Ready);

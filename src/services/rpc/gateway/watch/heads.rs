@@ -182,7 +182,7 @@ impl Watch {
     }
 
     pub(super) fn forget_chain(&mut self) {
-        self.era += 1;
+        self.generation += 1;
         self.chain = Chain::default();
         self.is_started = false;
         self.poll_interval = PollInterval::default();

@@ -59,7 +59,7 @@ impl Scene {
     fn answer(&mut self, request: WatchRequest, answer: Option<Outcome>) {
         let upstream = answer.is_some().then_some(0);
         let outcome = answer.unwrap_or_else(|| Err(RpcError::internal()));
-        self.watch.on_answer(request.purpose, request.era, upstream, outcome, self.now);
+        self.watch.on_answer(request.purpose, request.generation, upstream, outcome, self.now);
     }
 
     /// Expects a request for this method, and answers it.
@@ -148,7 +148,13 @@ fn a_failed_poll_is_repeated_and_no_block_is_skipped() {
 fn subscriptions_that_wait_for_the_first_poll_get_its_error() {
     let mut scene = Scene::new(heads());
     let request = scene.request();
-    scene.watch.on_answer(request.purpose, request.era, None, Err(RpcError::busy()), scene.now);
+    scene.watch.on_answer(
+        request.purpose,
+        request.generation,
+        None,
+        Err(RpcError::busy()),
+        scene.now,
+    );
     match scene.watch.notices.pop_front() {
         Some(Notice::Started { source: Source::Chain, outcome: Err(error) }) => {
             assert_eq!(error.code, RpcError::LIMIT);
@@ -338,7 +344,13 @@ fn a_filter_for_pending_transactions_is_pinned_to_its_upstream() {
     let request = scene.request();
     assert_eq!(request.method, "eth_newPendingTransactionFilter");
     assert!(!scene.watch.is_started(Source::Mempool));
-    scene.watch.on_answer(request.purpose, request.era, Some(3), Ok(raw(&json!("0xf"))), scene.now);
+    scene.watch.on_answer(
+        request.purpose,
+        request.generation,
+        Some(3),
+        Ok(raw(&json!("0xf"))),
+        scene.now,
+    );
     let started = scene.watch.notices.pop_front();
     let is_pool = |notice: &Notice| {
         matches!(notice, Notice::Started { source: Source::Mempool, outcome: Ok(()) })
