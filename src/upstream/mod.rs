@@ -1,9 +1,9 @@
 //! Upstreams: the servers that weir itself connects to, by HTTP or WebSocket.
 //!
 //! This layer knows URLs, addresses, TLS and failures, but not the protocol of requests: the gateway
-//! and the follower of JSON-RPC use it, and other services can. Calls that block (name resolution, HTTP)
-//! are made on threads. Nothing here is a service of the loop; the services own the parts and pass
-//! events to them.
+//! and the follower of JSON-RPC use it, and other services can. Calls that block (name resolution,
+//! HTTP) are made on threads. Nothing here is a service of the loop; the services own the parts and
+//! pass events to them.
 //!
 //! | module | owns |
 //! |---|---|
