@@ -161,9 +161,7 @@ pub(crate) fn listen_on(
     settings: &ListenSettings,
 ) -> Result<SocketAddr, String> {
     let address = settings.address;
-    let explain =
-        |error: io::Error| format!("listen on {address}: {error}{}", hint(&error, address));
-    reactor.listen(settings).map_err(explain)
+    reactor.listen(settings).map_err(|error| format!("{error}{}", hint(&error, address)))
 }
 
 /// The remedy for an address that cannot be bound.

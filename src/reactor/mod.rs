@@ -177,10 +177,13 @@ impl Reactor {
     /// # Errors
     /// There are 65,535 services, or the service has more than 255 subprotocols.
     pub fn add_service<S: Service + 'static>(&mut self, service: S) -> io::Result<ServiceId> {
-        let too_many = || io::Error::new(io::ErrorKind::InvalidInput, "too many services");
+        let invalid = |what| io::Error::new(io::ErrorKind::InvalidInput, what);
         let id = self.next_service_id();
-        if id == ServiceId::LOOP || service.protocols().len() > usize::from(u8::MAX) {
-            return Err(too_many());
+        if id == ServiceId::LOOP {
+            return Err(invalid("too many services: at most 65,535"));
+        }
+        if service.protocols().len() > usize::from(u8::MAX) {
+            return Err(invalid("too many subprotocols of one service: at most 255"));
         }
         self.core.router.add_service(service.protocols(), service.methods());
         self.core.service_names.push(std::any::type_name::<S>());
@@ -288,10 +291,17 @@ impl Reactor {
     /// Listens on an address; returns it, with the port that the kernel chose for port 0.
     ///
     /// # Errors
-    /// The address cannot be bound. With TLS also: no certificate was [set](Reactor::set_tls)
+    /// The message of the error names the address, the kind is that of its cause: the address
+    /// cannot be bound. With TLS also: no certificate was [set](Reactor::set_tls)
     /// ([`io::ErrorKind::InvalidInput`]), or the feature `tls` is missing
     /// ([`io::ErrorKind::Unsupported`]).
     pub fn listen(&mut self, settings: &ListenSettings) -> io::Result<SocketAddr> {
+        self.add_listener(settings).map_err(|error| {
+            io::Error::new(error.kind(), format!("listen on {}: {error}", settings.address))
+        })
+    }
+
+    fn add_listener(&mut self, settings: &ListenSettings) -> io::Result<SocketAddr> {
         if settings.secure {
             self.core.tls.check_identity()?;
         }

@@ -3,11 +3,12 @@
 use std::error::Error;
 use std::io;
 
+use weir::protocol::Message;
 use weir::reactor::settings::{
-    CertificateFiles, HostPattern, NotationError, Prefix, Rate, RouteSettings, Settings,
-    TlsSettings,
+    CertificateFiles, HostPattern, ListenSettings, NotationError, Prefix, Rate, RouteSettings,
+    Settings, TlsSettings,
 };
-use weir::reactor::{JoinError, PatternError, Reactor, RouteError};
+use weir::reactor::{ConnId, Context, JoinError, PatternError, Reactor, RouteError, Service};
 use weir::services::Echo;
 
 /// The first error that caused `error`, as its own type.
@@ -32,6 +33,31 @@ fn errors_name_their_source() {
     let error = reactor.set_tls(TlsSettings::new(nowhere)).unwrap_err();
     let missing: &io::Error = source(&error).unwrap();
     assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn an_error_of_listen_names_the_address() {
+    let mut reactor = Reactor::new(Settings::default()).unwrap();
+    let taken = reactor.listen(&ListenSettings::new("127.0.0.1:0".parse().unwrap())).unwrap();
+    let error = reactor.listen(&ListenSettings::new(taken)).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    assert!(error.to_string().starts_with(&format!("listen on {taken}: ")), "{error}");
+}
+
+#[test]
+fn a_service_with_too_many_subprotocols_is_rejected() {
+    struct Many(Vec<&'static str>);
+    impl Service for Many {
+        fn protocols(&self) -> &[&str] {
+            &self.0
+        }
+        fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+    }
+    let mut reactor = Reactor::new(Settings::default()).unwrap();
+    let error = reactor.add_service(Many(vec!["x"; 256])).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("subprotocols"), "{error}");
+    reactor.add_service(Many(vec!["x"; 255])).unwrap();
 }
 
 #[test]
