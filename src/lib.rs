@@ -36,7 +36,7 @@
 //! impl Service for Chat {
 //!     fn on_message(&mut self, cx: &mut Context<'_>, _: ConnId, message: Message<'_>) {
 //!         let outcome = cx.publish(Target::All, message, PublishOptions::default());
-//!         log::debug!("{} received it, {} had no room", outcome.sent, outcome.refused);
+//!         println!("{} received it, {} had no room", outcome.sent, outcome.refused);
 //!     }
 //!     fn on_close(&mut self, cx: &mut Context<'_>, _: ConnId, why: CloseReason) {
 //!         let notice = format!("a client left: {why}");
@@ -48,7 +48,8 @@
 //!     let mut reactor = Reactor::new(Settings::default())?;
 //!     let chat = reactor.add_service(Chat)?;
 //!     reactor.add_route("/chat", chat, RouteSettings::default())?;
-//!     reactor.listen(&ListenSettings::new("127.0.0.1:9001".parse()?))?;
+//!     let address = reactor.listen(&ListenSettings::new("127.0.0.1:9001".parse()?))?;
+//!     println!("listening ws://{address}/chat");
 //!     reactor.run()?;
 //!     Ok(())
 //! }
@@ -75,7 +76,7 @@
 //!
 //! # Features
 //!
-//! `default-features = false` leaves the loop, the protocol, and the services echo and rooms: at most 30
+//! `default-features = false` leaves the loop, the protocol, and the services echo and rooms: 25
 //! crates. What is off costs no dependency, no memory and no instruction.
 //!
 //! | feature | adds |
