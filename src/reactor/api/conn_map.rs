@@ -40,7 +40,7 @@ const PAGE_SLOTS: usize = 64;
 ///     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, _: Message<'_>) {
 ///         if let Some(received) = self.received.get_mut(conn) {
 ///             *received += 1;
-///             let _ = cx.send(conn, &*received.to_string());
+///             let _ = cx.send(conn, &received.to_string());
 ///         }
 ///     }
 ///     fn on_close(&mut self, _: &mut Context<'_>, conn: ConnId, _: CloseReason) {

@@ -155,7 +155,7 @@ impl<'a> Context<'a> {
     ///     let is_admin = |record: &Record<'_>| record.metadata.get("role") == Some("admin");
     ///     let options = PublishOptions::default().filter(&is_admin);
     ///     let outcome = cx.publish(Target::Topic("ops"), "disk full", options.except(&[sender]));
-    ///     log::info!("{} received it, {} had no room", outcome.sent, outcome.refused);
+    ///     println!("{} received it, {} had no room", outcome.sent, outcome.refused);
     /// }
     /// ```
     pub fn publish<'p>(
@@ -314,7 +314,7 @@ impl<'a> Context<'a> {
     /// fn dial(cx: &mut Context<'_>, route: RouteId, address: SocketAddr) -> std::io::Result<()> {
     ///     let request = ClientRequest::new("feed.example.org", "/prices").expect("a valid request");
     ///     let conn = cx.connect(Connect::to(address), route, &request)?;
-    ///     log::info!("connecting {conn}");
+    ///     println!("connecting {conn}");
     ///     Ok(())
     /// }
     /// ```
@@ -404,7 +404,7 @@ impl<'a> Context<'a> {
     ///         let Some((conn, page)) = self.unsent.pop() else {
     ///             return More::No;
     ///         };
-    ///         let _ = cx.send(conn, &*page);
+    ///         let _ = cx.send(conn, &page);
     ///         More::Yes
     ///     }
     /// }

@@ -46,7 +46,7 @@ use crate::reactor::parts::mailbox::{Notifier, Requests};
 /// thread::spawn(move || {
 ///     loop {
 ///         let text = format!("{} connections", handle.connections());
-///         match handle.try_publish(feed, Target::All, &*text) {
+///         match handle.try_publish(feed, Target::All, &text) {
 ///             Ok(()) => {}
 ///             Err(TrySendError::Full(())) => eprintln!("the loop is too slow"),
 ///             Err(TrySendError::Disconnected(())) => break,

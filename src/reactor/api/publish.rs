@@ -56,7 +56,7 @@ pub type Filter<'a> = &'a dyn Fn(&Record<'_>) -> bool;
 /// fn relay(cx: &mut Context<'_>, sender: ConnId, message: Message<'_>) {
 ///     let options = PublishOptions::default();
 ///     let outcome = cx.publish(Target::Topic("lobby"), message, options.except(&[sender]));
-///     log::debug!("{} received it", outcome.sent);
+///     println!("{} received it", outcome.sent);
 /// }
 /// ```
 #[derive(Clone, Copy, Default)]

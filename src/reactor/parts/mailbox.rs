@@ -185,12 +185,12 @@ impl<T> MailReceiver<T> {
     /// fn read(cx: &mut Context<'_>, results: &MailReceiver<String>) -> More {
     ///     match results.try_recv() {
     ///         Ok(result) => {
-    ///             log::info!("{result}");
+    ///             println!("{result}");
     ///             More::Yes
     ///         }
     ///         Err(TryRecvError::Empty) => More::No,
     ///         Err(TryRecvError::Disconnected) => {
-    ///             log::error!("the thread has ended");
+    ///             eprintln!("the thread has ended");
     ///             More::No
     ///         }
     ///     }

@@ -105,14 +105,14 @@ pub struct WorkerLoad {
 ///         let bytes = message.as_bytes().to_vec();
 ///         let task = Task::new(conn, Job { conn, bytes, sum: 0 }).in_order();
 ///         if self.0.try_put(task).is_err() {
-///             log::debug!("{} checksums are waiting", self.0.load().queued);
+///             eprintln!("{} checksums are waiting", self.0.load().queued);
 ///             let _ = cx.send(conn, "busy");
 ///         }
 ///     }
 ///     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
 ///         match self.0.take() {
 ///             Some(Finished::Done((conn, sum))) => {
-///                 let _ = cx.send(conn, &*sum.to_string());
+///                 let _ = cx.send(conn, &sum.to_string());
 ///             }
 ///             Some(Finished::Lost(conn)) => cx.close(conn, CloseCode::INTERNAL_ERROR, "lost"),
 ///             None => return More::No,
