@@ -14,9 +14,9 @@
 //! 5. `reactor/effects/`: the effect that enforces it.
 //!
 //! A setting of the loop is in `settings/reactor.rs` and `options/server.rs`, a setting of rooms or
-//! networks in the settings of the service and in `options/room.rs` or `networks.rs`. `routes.rs` and
-//! `networks.rs` check relations between different tables. The development node has flags of its own,
-//! and builds its settings in `src/node/options.rs`.
+//! networks in the settings of the service and in `options/room.rs` or `networks.rs`. `routes.rs`
+//! and `networks.rs` check relations between different tables. The development node has flags of
+//! its own, and builds its settings in `src/node/options.rs`.
 //!
 //! Flag, variable, key of the file, `--help`, `weir check` and suggestions for typing errors follow
 //! from the option.

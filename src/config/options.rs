@@ -1,8 +1,8 @@
 //! Every setting that has a flag: its key, flag, type, default and help.
 //!
 //! A field's name is the key in the file; flag and variable follow from it (`message_max`,
-//! `--message-max`, `WEIR_MESSAGE_MAX`). A key has no unit, because its value has one ("1 MiB"); the
-//! field of the settings has it in its name (`message_bytes_max`). Defaults come from the plain
+//! `--message-max`, `WEIR_MESSAGE_MAX`). A key has no unit, because its value has one ("1 MiB");
+//! the field of the settings has it in its name (`message_bytes_max`). Defaults come from the plain
 //! settings structs. These options convert to and from those structs. Only the syntax of single
 //! values is checked here.
 

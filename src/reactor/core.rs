@@ -1,8 +1,8 @@
 //! The state of the loop that handlers can change: connections, queues, topics, timers.
 //!
 //! This file has the fields and the queues. The methods of [`Core`] that change them are in
-//! `effects/`: they edit state and put ids on queues. None of them calls a service, and only the reap
-//! phase in `turn.rs` frees slots.
+//! `effects/`: they edit state and put ids on queues. None of them calls a service, and only the
+//! reap phase in `turn.rs` frees slots.
 
 use std::collections::VecDeque;
 use std::io;

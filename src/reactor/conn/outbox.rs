@@ -162,8 +162,8 @@ impl Outbox {
         );
     }
 
-    /// Records a write that bypassed the outbox: the kernel has accepted the first `written` bytes of the
-    /// only queued message.
+    /// Records a write that bypassed the outbox: the kernel has accepted the first `written` bytes
+    /// of the only queued message.
     pub(crate) fn record_partial_write(&mut self, written: usize, now: Time) {
         if let Some(queue) = &mut self.0 {
             queue.advance(written);

@@ -179,8 +179,8 @@ impl Outboxes {
         self.own_bytes(conn) + conn.outbox.shared_bytes()
     }
 
-    /// The outcome for a frame with a payload of this length that cannot be queued; `None` if it
-    /// can. Pings and pongs are not shed.
+    /// Checks whether a frame with a payload of this length fits within the hard limit and the
+    /// memory limit; returns the outcome if it does not. Pings and pongs are not shed.
     pub(crate) fn check_room(
         &mut self,
         id: ConnId,

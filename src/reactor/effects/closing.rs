@@ -1,7 +1,8 @@
 //! Closing: from the reason to the Close frame, or to a dropped connection.
 //!
 //! The first reason wins. A Close is sent after all queued output. For a peer that does not read,
-//! frames of which the kernel has accepted no byte are dropped, so that the Close is the next frame.
+//! frames of which the kernel has accepted no byte are dropped, so that the Close is the next
+//! frame.
 //!
 //! The rest of a close is elsewhere. `inbound.rs` handles the peer's Close. `conn/deadline.rs` and
 //! `deadlines.rs` apply the close timeout, which `outbound.rs` restarts when the outbox is empty.
@@ -53,8 +54,8 @@ impl Core {
             conn.forget_message();
         }
         self.charge_input_or_close(id);
-        // At shutdown, queued messages to a peer that accepts no bytes would delay the Close past the
-        // drain timeout.
+        // At shutdown, queued messages to a peer that accepts no bytes would delay the Close past
+        // the drain timeout.
         if reason.cuts_queue() || (blocked && reason == CloseReason::Shutdown) {
             self.cut_to_close(id, reason);
         } else {

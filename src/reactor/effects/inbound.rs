@@ -2,9 +2,9 @@
 //!
 //! No other file reads sockets, except [`secure`](crate::reactor::effects::secure) for TLS; without
 //! the feature `tls` that is a stub in `without/`. Bytes are decoded where they were read, in the
-//! loop's scratch buffer or in the decoder's own buffer. Bytes that cannot be handled now (the budget
-//! is spent, or reading is paused) are copied to `unread`, and nothing more is read until they are
-//! consumed.
+//! loop's scratch buffer or in the decoder's own buffer. Bytes that cannot be handled now (the
+//! budget is spent, or reading is paused) are copied to `unread`, and nothing more is read until
+//! they are consumed.
 
 use std::borrow::Cow;
 use std::io::{self, IoSliceMut, Read};
@@ -122,7 +122,8 @@ impl Reactor {
         }
     }
 
-    /// Passes input to the handler for the connection's phase; returns the number of bytes consumed.
+    /// Passes input to the handler for the connection's phase; returns the number of bytes
+    /// consumed.
     #[inline]
     pub(crate) fn consume(&mut self, id: ConnId, input: &mut [u8]) -> usize {
         match self.core.conns.get(id).map(|conn| conn.phase) {
@@ -337,7 +338,7 @@ impl Reactor {
 }
 
 impl Core {
-    /// Charges the memory of input; ends the connection if it exceeds the memory limit.
+    /// Charges the memory of input; closes the connection if it exceeds the memory limit.
     pub(crate) fn charge_input_or_close(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;

@@ -12,6 +12,7 @@ use crate::reactor::api::id::{ConnId, Source};
 use crate::reactor::core::Core;
 
 impl Core {
+    /// Records what the poll reported, and queues the connection to be read or flushed.
     pub(crate) fn record_readiness(&mut self, id: ConnId, event: &Event) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;

@@ -2,9 +2,9 @@
 //!
 //! It decides when a socket is written and shut down; the system calls of an outbox are in
 //! `conn/outbox/`. Two writes are elsewhere: `secure.rs` writes a last close_notify, and
-//! `parts/listener.rs` the 503 of a client without a connection. The flush phase calls it once per turn for
-//! each connection in the flush queue, so that all output of a turn goes to a peer in one system
-//! call. Only a large message is written at once.
+//! `parts/listener.rs` the 503 of a client without a connection. The flush phase calls it once per
+//! turn for each connection in the flush queue, so that all output of a turn goes to a peer in one
+//! system call. Only a large message is written at once.
 
 use std::io::{self, IoSlice, Write};
 use std::net::Shutdown;
@@ -120,8 +120,8 @@ impl Core {
         }))
     }
 
-    /// Writes one frame, bypassing an empty outbox; returns the accepted bytes, or `None` if it was not
-    /// tried.
+    /// Writes one frame, bypassing an empty outbox; returns the accepted bytes, or `None` if it was
+    /// not tried.
     #[inline]
     fn write_frame(&mut self, id: ConnId, header: &FrameHeader, payload: &[u8]) -> Option<usize> {
         let conn = self.conns.get_mut(id).filter(|conn| conn.is_open() && !conn.is_secure())?;
@@ -214,7 +214,8 @@ impl Core {
         self.note_written(id, was, result);
     }
 
-    /// Handles a write of [`Outbox::single_write`] that the kernel accepted only in part, or not at all.
+    /// Handles a write of [`Outbox::single_write`] that the kernel accepted only in part, or not at
+    /// all.
     #[inline(never)]
     fn record_write(&mut self, id: ConnId, offered: usize, result: io::Result<usize>) {
         let Some(conn) = self.conns.get_mut(id) else {

@@ -126,8 +126,8 @@ impl Reactor {
 impl Core {
     /// The connections that a shutdown closes and waits for: all except those of operators.
     fn connections_to_close(&self) -> Vec<ConnId> {
-        let closed = self.conns.iter().filter(|(_, conn)| !conn.is_operator());
-        closed.map(|(id, _)| id).collect()
+        let to_close = self.conns.iter().filter(|(_, conn)| !conn.is_operator());
+        to_close.map(|(id, _)| id).collect()
     }
 
     /// Drops the operators' connections, after one attempt to write their output.

@@ -134,8 +134,8 @@ fn check_range(
 /// A setting that is out of range or contradicts another one. Sizes are in bytes.
 ///
 /// The text names settings by their configuration keys, which have no unit (`outbox_low` for
-/// [`RouteSettings::outbox_low_bytes`]): by the first key in it, the binary finds the file and line of
-/// the mistake.
+/// [`RouteSettings::outbox_low_bytes`]): by the first key in it, the binary finds the file and line
+/// of the mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SettingsError {
