@@ -92,12 +92,15 @@
 //!
 //! # How connections end
 //!
-//! Every end has one [`CloseReason`](reactor::CloseReason): the line in the log, the code in the
-//! Close frame and the argument of [`on_close`](reactor::Service::on_close). Our Close is sent
-//! after all queued output. Reading continues until the peer has answered it; then our side is shut
-//! down, and we wait 1 s for the peer's, since a reset would discard the Close. After a protocol
-//! error, and where memory is short, input is discarded at once, and we wait for the peer's end up
-//! to the close timeout. A peer that does not read gets its Close at the next frame boundary.
+//! Every end has one [`CloseReason`](reactor::CloseReason): the line in the log (of normal ends only
+//! with `log_access`), the code in the Close frame and the argument of
+//! [`on_close`](reactor::Service::on_close).
+//!
+//! Our Close is sent after all queued output. Reading continues until the peer has answered it; then
+//! our side is shut down, and we wait 1 s for the peer's, since a reset would discard the Close.
+//! After a protocol error, and where memory is short, input is discarded at once, and we wait for
+//! the peer's end up to the close timeout. A peer that does not read gets its Close at the next
+//! frame boundary.
 
 pub mod guide;
 pub mod prelude;

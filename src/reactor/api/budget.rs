@@ -24,7 +24,7 @@ pub const READ_SHARE_MAX: usize = READ_WORK / 4;
 pub const READ_SHARE_MIN: usize = 256;
 /// Connections that are read or flushed between two checks of the work done.
 pub const WEIGHED_AT_ONCE: usize = 32;
-/// Work of all `on_mail` calls and late decisions of one turn.
+/// Work of all `on_mail` calls and deferred decisions of one turn.
 pub const MAIL_WORK: usize = 32 * 1024;
 /// Work of the timers of one turn; also of its `on_drain` calls, and of its `on_close` and
 /// `on_empty` calls.
