@@ -38,7 +38,7 @@ impl Outbox {
         self.queue(spares).keep_sealed(records);
     }
 
-    /// Drops all plaintext; returns the number of dropped messages, as [`Outbox::cut`] does.
+    /// Drops all plaintext; returns the number of dropped messages, as [`Outbox::drop_unsent`] does.
     pub(crate) fn cut_to_sealed(&mut self, spares: &mut SpareQueues) -> u64 {
         let Some(queue) = &mut self.0 else {
             return 0;
