@@ -89,6 +89,9 @@ pub use self::parts::{timer, topics};
 
 /// One loop with its services. The [module](self) describes a turn.
 ///
+/// A `Reactor` is not `Send`, because its services need not be: create it on the thread that runs
+/// it. Other threads control it by a [`Handle`], which is `Send`.
+///
 /// ```
 /// use std::time::Duration;
 /// use weir::prelude::*;

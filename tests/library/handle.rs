@@ -4,10 +4,10 @@ use std::sync::mpsc::{TrySendError, channel};
 use std::thread;
 use std::time::Duration;
 
-use weir::protocol::Message;
+use weir::protocol::{CloseCode, Message};
 use weir::reactor::budget::{HANDLE_BYTES_MAX, HANDLE_COMMANDS_MAX};
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{ConnId, Handle, Reactor, ServiceId, Target};
+use weir::reactor::{CloseReason, ConnId, Handle, Reactor, ServiceId, Target};
 
 use crate::puppet::{Puppet, Strings};
 use crate::support::{BINARY, Client, DEADLINE, Server, TEXT, eventually};
@@ -108,6 +108,48 @@ fn messages_put_before_a_shutdown_are_sent_before_the_close() {
         client.expect(TEXT, number.to_string().as_bytes());
     }
     assert_eq!(client.expect_close().0, 1001);
+}
+
+#[test]
+fn a_connection_is_closed_after_the_messages_put_before() {
+    let (server, strings, handle, _) = serve();
+    let (mut client, conn) = strings.client(&server, "/");
+    let (mut other, other_conn) = strings.client(&server, "/");
+    let code = CloseCode::new(4000).unwrap();
+    handle.try_send(conn, "last").unwrap();
+    handle.try_close(conn, code, &"é".repeat(62)).unwrap();
+    handle.try_send(conn, "too late").unwrap();
+    handle.try_close(conn, CloseCode::NORMAL, "again").unwrap();
+    client.expect(TEXT, b"last");
+    assert_eq!(client.expect_close(), (4000, "é".repeat(61)));
+    drop(client);
+    assert_eq!(strings.closed(), (conn, CloseReason::Service(code)));
+    // The ended connection's id names no other connection.
+    handle.try_close(conn, code, "").unwrap();
+    handle.try_send(other_conn, "still open").unwrap();
+    other.expect(TEXT, b"still open");
+}
+
+#[test]
+fn closes_count_against_the_limits_of_the_queue() {
+    let mut reactor = Reactor::new(Settings::default()).unwrap();
+    let service = reactor.add_service(Puppet::new().0).unwrap();
+    let handle = reactor.handle();
+    let full = Err(TrySendError::Full(()));
+    // Of another reactor: here it names no connection.
+    let (server, strings, _, _) = serve();
+    let (_client, conn) = strings.client(&server, "/");
+    let close = |reason: &str| handle.try_close(conn, CloseCode::NORMAL, reason);
+    for _ in 0..HANDLE_COMMANDS_MAX {
+        close("").unwrap();
+    }
+    assert_eq!(close(""), full);
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    handle.try_publish(service, Target::All, &*vec![0; HANDLE_BYTES_MAX - 123]).unwrap();
+    close(&"x".repeat(1 << 20)).unwrap();
+    assert_eq!(close("x"), full);
+    drop(reactor);
+    assert_eq!(close(""), Err(TrySendError::Disconnected(())));
 }
 
 #[test]

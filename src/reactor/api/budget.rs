@@ -151,9 +151,9 @@ pub const METADATA_ENTRIES_MAX: usize = 16;
 pub const METADATA_BYTES_MAX: usize = 4096;
 /// Timers that all services together may set.
 pub const SERVICE_TIMERS_MAX: usize = 100_000;
-/// Messages that wait for the loop, put by [`Handle`](crate::reactor::Handle)s.
+/// Commands that wait for the loop, put by [`Handle`](crate::reactor::Handle)s.
 pub const HANDLE_COMMANDS_MAX: usize = 1024;
-/// Bytes of messages that handles may queue, and of the names of their receivers.
+/// Bytes of the commands that handles may queue: messages, names of their receivers, close reasons.
 pub const HANDLE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Addresses whose rate of new connections is tracked.
 pub const RATE_ADDRESSES_MAX: usize = 65_536;

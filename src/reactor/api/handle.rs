@@ -12,16 +12,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::budget::{HANDLE_BYTES_MAX, HANDLE_COMMANDS_MAX};
 use super::id::{ConnId, ServiceId};
 use super::publish::Target;
-use crate::protocol::Message;
+use crate::protocol::{CloseCode, CloseFrame, Message};
 use crate::reactor::parts::mailbox::{Notifier, Requests};
 
 /// Controls a running reactor from other threads.
 ///
-/// [`try_send`](Handle::try_send) and [`try_publish`](Handle::try_publish) put a copy of the
-/// message into a queue of at most [`HANDLE_COMMANDS_MAX`] messages and [`HANDLE_BYTES_MAX`] bytes,
-/// which all handles of a reactor share. The loop takes them in the order in which they were put,
-/// before a shutdown that was requested after them closes connections. The outcome of each message
-/// is counted in the [metrics](crate::reactor::Metrics), as if a service had sent it.
+/// [`try_send`](Handle::try_send), [`try_publish`](Handle::try_publish) and
+/// [`try_close`](Handle::try_close) put a command, with a copy of its message, into a queue of at
+/// most [`HANDLE_COMMANDS_MAX`] commands and [`HANDLE_BYTES_MAX`] bytes, which all handles of a
+/// reactor share. The loop carries them out in the order in which they were put, before a shutdown
+/// that was requested after them closes connections. The outcome of each message is counted in the
+/// [metrics](crate::reactor::Metrics), as if a service had sent it.
+///
+/// A `Handle` is `Send` and `Sync`; a [`Reactor`](crate::reactor::Reactor) is neither.
 ///
 /// ```
 /// use std::sync::mpsc::TrySendError;
@@ -91,7 +94,7 @@ impl Handle {
         conn: ConnId,
         message: impl Into<Message<'m>>,
     ) -> Result<(), TrySendError<()>> {
-        self.queue.put(Receivers::One(conn), message.into())
+        self.queue.put_message(Receivers::One(conn), message.into())
     }
 
     /// Makes the loop publish a message to connections of a service, as
@@ -110,7 +113,24 @@ impl Handle {
             Target::Topic(name) => Receivers::Topic(service, name.into()),
             Target::List(list) => Receivers::List(service, list.into()),
         };
-        self.queue.put(receivers, message.into())
+        self.queue.put_message(receivers, message.into())
+    }
+
+    /// Makes the loop close a connection, as [`Context::close`](crate::reactor::Context::close)
+    /// does: after messages that were put before, and with a reason of at most 123 bytes. Its
+    /// [`on_close`](crate::reactor::Service::on_close) gets
+    /// [`CloseReason::Service`](crate::reactor::CloseReason::Service).
+    ///
+    /// # Errors
+    /// As for [`try_send`](Handle::try_send).
+    pub fn try_close(
+        &self,
+        conn: ConnId,
+        code: CloseCode,
+        reason: &str,
+    ) -> Result<(), TrySendError<()>> {
+        let reason = CloseFrame::new(code, reason).reason.into();
+        self.queue.put(Command::Close { conn, code, reason })
     }
 
     /// The number of connections in any state, as in
@@ -121,14 +141,14 @@ impl Handle {
     }
 }
 
-/// A message for the loop to send.
+/// What the loop is to do.
 #[derive(Debug)]
-pub(in crate::reactor) struct Command {
-    pub(in crate::reactor) receivers: Receivers,
-    content: Content,
+pub(in crate::reactor) enum Command {
+    Message(Receivers, Content),
+    Close { conn: ConnId, code: CloseCode, reason: Box<str> },
 }
 
-/// The receivers of a command.
+/// The receivers of a message.
 #[derive(Debug)]
 pub(in crate::reactor) enum Receivers {
     One(ConnId),
@@ -137,28 +157,39 @@ pub(in crate::reactor) enum Receivers {
     List(ServiceId, Box<[ConnId]>),
 }
 
+impl Receivers {
+    /// The memory that names and lists of receivers hold.
+    fn bytes(&self) -> usize {
+        match self {
+            Receivers::One(_) | Receivers::All(_) => 0,
+            Receivers::Topic(_, name) => name.len(),
+            Receivers::List(_, list) => size_of_val(&**list),
+        }
+    }
+}
+
 #[derive(Debug)]
-enum Content {
+pub(in crate::reactor) enum Content {
     Text(Box<str>),
     Binary(Box<[u8]>),
 }
 
-impl Command {
+impl Content {
     pub(in crate::reactor) fn message(&self) -> Message<'_> {
-        match &self.content {
+        match self {
             Content::Text(text) => Message::Text(text),
             Content::Binary(bytes) => Message::Binary(bytes),
         }
     }
+}
 
+impl Command {
     /// The memory that the command holds.
     fn bytes(&self) -> usize {
-        let named = match &self.receivers {
-            Receivers::One(_) | Receivers::All(_) => 0,
-            Receivers::Topic(_, name) => name.len(),
-            Receivers::List(_, list) => size_of_val(&**list),
-        };
-        named + self.message().len()
+        match self {
+            Command::Message(receivers, content) => receivers.bytes() + content.message().len(),
+            Command::Close { reason, .. } => reason.len(),
+        }
     }
 }
 
@@ -205,12 +236,19 @@ struct State {
 }
 
 impl CommandQueue {
-    fn put(&self, receivers: Receivers, message: Message<'_>) -> Result<(), TrySendError<()>> {
+    fn put_message(
+        &self,
+        receivers: Receivers,
+        message: Message<'_>,
+    ) -> Result<(), TrySendError<()>> {
         let content = match message {
             Message::Text(text) => Content::Text(text.into()),
             Message::Binary(bytes) => Content::Binary(bytes.into()),
         };
-        let command = Command { receivers, content };
+        self.put(Command::Message(receivers, content))
+    }
+
+    fn put(&self, command: Command) -> Result<(), TrySendError<()>> {
         let bytes = command.bytes();
         let mut state = self.lock();
         if state.is_closed {

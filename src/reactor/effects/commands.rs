@@ -3,7 +3,9 @@
 //! The mail phase calls it, within the share of one service. The queue of commands is in
 //! [`handle`](crate::reactor::api::handle).
 
+use crate::protocol::Message;
 use crate::reactor::api::budget::{MAILS, MESSAGE_WORK};
+use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::handle::{Command, Receivers};
 use crate::reactor::api::outcome::More;
 use crate::reactor::api::publish::{PublishOptions, Target};
@@ -17,7 +19,12 @@ impl Core {
                 return More::No;
             };
             let before = self.weighed();
-            self.run_command(&command);
+            match command {
+                Command::Message(receivers, content) => self.send_to(&receivers, content.message()),
+                Command::Close { conn, code, reason } => {
+                    self.begin_close(conn, CloseReason::Service(code), &reason);
+                }
+            }
             self.work.spend(MESSAGE_WORK);
             self.weigh(before);
             if self.work.is_spent() {
@@ -27,17 +34,16 @@ impl Core {
         More::Yes
     }
 
-    fn run_command(&mut self, command: &Command) {
-        let (service, target) = match &command.receivers {
+    fn send_to(&mut self, receivers: &Receivers, message: Message<'_>) {
+        let (service, target) = match receivers {
             Receivers::One(conn) => {
-                let _ = self.send(*conn, command.message());
+                let _ = self.send(*conn, message);
                 return;
             }
             Receivers::All(service) => (*service, Target::All),
             Receivers::Topic(service, name) => (*service, Target::Topic(name)),
             Receivers::List(service, list) => (*service, Target::List(list)),
         };
-        let message = command.message().into();
-        let _ = self.publish(service, target, message, PublishOptions::default());
+        let _ = self.publish(service, target, message.into(), PublishOptions::default());
     }
 }

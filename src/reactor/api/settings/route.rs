@@ -12,16 +12,27 @@ use super::host::HostPattern;
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteSettings {
     /// Maximum size of a frame and of an assembled message; beyond it 1009. Maximum size of a
-    /// request body; beyond it 413.
+    /// request body; beyond it 413. [`outbox_hard_bytes`](RouteSettings::outbox_hard_bytes) must
+    /// rise with it.
     pub message_bytes_max: usize,
     /// Queued output above which `send` returns `Congested` and the grace time runs.
     pub outbox_soft_bytes: usize,
     /// Maximum of queued output: `send` returns `Full` instead of exceeding it, and `TooLarge` for
-    /// a message that alone exceeds it.
+    /// a message that alone exceeds it. It must have room for one message of maximum size above the
+    /// soft limit: [`outbox_hard_min`](RouteSettings::outbox_hard_min) is the smallest value.
+    ///
+    /// ```
+    /// use weir::reactor::settings::RouteSettings;
+    ///
+    /// let mut route = RouteSettings { message_bytes_max: 4 << 20, ..RouteSettings::default() };
+    /// assert!(route.check().is_err());
+    /// route.outbox_hard_bytes = route.outbox_hard_min();
+    /// assert!(route.check().is_ok());
+    /// ```
     pub outbox_hard_bytes: usize,
     /// Queued output below which a congested connection has drained: `on_drain` is called.
     pub outbox_low_bytes: usize,
-    /// How long a connection may stay above the soft limit.
+    /// How long a connection may stay above the soft limit; then `slow_policy` applies.
     pub outbox_grace: Duration,
     /// What happens to a peer that reads too slowly.
     pub slow_policy: SlowPolicy,
