@@ -53,6 +53,7 @@ pub mod chain {}
 /// [`CloseReason::Overloaded`]: crate::reactor::CloseReason::Overloaded
 /// [`CloseReason::Protocol`]: crate::reactor::CloseReason::Protocol
 /// [`ConnMap`]: crate::reactor::ConnMap
+/// [`ConnMap::insert`]: crate::reactor::ConnMap::insert
 /// [`Context`]: crate::reactor::Context
 /// [`Context::accept`]: crate::reactor::Context::accept
 /// [`Context::refuse`]: crate::reactor::Context::refuse
@@ -66,8 +67,18 @@ pub mod chain {}
 /// [`Context::wake`]: crate::reactor::Context::wake
 /// [`Decision::Defer`]: crate::reactor::Decision::Defer
 /// [`Handle`]: crate::reactor::Handle
+/// [`ListenSettings::reuse_port`]: crate::reactor::settings::ListenSettings::reuse_port
+/// [`ListenSettings::secure`]: crate::reactor::settings::ListenSettings::secure
+/// [`Params`]: crate::reactor::Params
+/// [`Reactor`]: crate::reactor::Reactor
+/// [`Reactor::add_page`]: crate::reactor::Reactor::add_page
+/// [`Reactor::handle_signals`]: crate::reactor::Reactor::handle_signals
+/// [`Reactor::set_tls`]: crate::reactor::Reactor::set_tls
+/// [`Reactor::start`]: crate::reactor::Reactor::start
+/// [`Reactor::turn`]: crate::reactor::Reactor::turn
 /// [`Reactor::next_service_id`]: crate::reactor::Reactor::next_service_id
 /// [`RouteSettings`]: crate::reactor::settings::RouteSettings
+/// [`RouteSettings::outbox_hard_min`]: crate::reactor::settings::RouteSettings::outbox_hard_min
 /// [`SendOutcome`]: crate::reactor::SendOutcome
 /// [`Service`]: crate::reactor::Service
 /// [`Settings`]: crate::reactor::settings::Settings

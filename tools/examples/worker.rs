@@ -18,9 +18,10 @@ struct Checksums {
 impl Service for Checksums {
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
         let task = Task::new(conn, (conn, message.as_bytes().to_vec())).in_order();
-        match self.workers.try_put(task) {
-            Ok(()) => drop(self.throttle.start(cx, conn, 1, 0)),
-            Err(_) => drop(cx.send(conn, "busy")),
+        if self.workers.try_put(task).is_ok() {
+            self.throttle.start(cx, conn, 1, 0);
+        } else {
+            let _ = cx.send(conn, "busy");
         }
     }
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {

@@ -71,7 +71,10 @@ pub trait Service {
 
     /// The queue of a connection has fallen below low water, after `send` returned
     /// [`SendOutcome::Congested`](crate::reactor::SendOutcome::Congested) or
-    /// [`SendOutcome::Full`](crate::reactor::SendOutcome::Full).
+    /// [`SendOutcome::Full`](crate::reactor::SendOutcome::Full). Not called for a connection whose
+    /// queue does not drain in time: with
+    /// [`SlowPolicy::Close`](crate::reactor::settings::SlowPolicy::Close) it is closed with 1013
+    /// after [`outbox_grace`](crate::reactor::settings::RouteSettings::outbox_grace).
     fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let _ = (cx, conn);
     }
@@ -95,7 +98,7 @@ pub trait Service {
         let _ = (cx, topic);
     }
 
-    /// A timer set by [`Context::schedule`] is due.
+    /// A timer set by [`Context::schedule`] or [`Context::schedule_every`] is due.
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
         let _ = (cx, key);
     }

@@ -37,9 +37,10 @@ use crate::reactor::conn::pause::PauseOwner;
 ///     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
 ///         let text = String::from_utf8_lossy(message.as_bytes()).into_owned();
 ///         let task = Task::new(conn, text).in_order();
-///         match self.workers.try_put(task) {
-///             Ok(()) => drop(self.throttle.start(cx, conn, 1, message.len())),
-///             Err(_) => drop(cx.send(conn, "busy")),
+///         if self.workers.try_put(task).is_ok() {
+///             self.throttle.start(cx, conn, 1, message.len());
+///         } else {
+///             let _ = cx.send(conn, "busy");
 ///         }
 ///     }
 /// #   fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
