@@ -23,6 +23,9 @@ Latency starts when a message was due (rate, churn, fanout --rate) or at the tur
 that sent it (echo, slow), and ends at the turn that reads the answer. The clock is read once per turn,
 at its start, so that latency includes the client's own work.
 
+Messages are counted from the end of the warm-up until the last answer: received exceeds sent by the
+messages that were in flight when the warm-up ended.
+
 Examples:
   weir-load echo ws://127.0.0.1:9001/ --connections 200 --size 20 --pid 4242
   weir-load rate ws://127.0.0.1:9001/ --rate 20000 --assert 'p99<1ms' --max-errors 0
