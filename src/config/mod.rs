@@ -11,9 +11,12 @@
 //! 3. `config/options/route.rs`: the option with its help text and the type of its value, and one
 //!    line in each of the two conversions, to the settings and back.
 //! 4. `guide/limits.md`: a row, if the setting is a limit.
-//! 5. `reactor/effects/`: the effect that enforces it.
+//! 5. `config/tests.rs` and the name list in `guide/embedding.md`, if the names differ.
+//! 6. The code that enforces it: in `reactor/effects/`, or in `conn/outboxes.rs`, `conn/deadline.rs`
+//!    or `parts/admission.rs` for limits of output, time and admission.
 //!
-//! A setting of the loop is in `settings/reactor.rs` and `options/server.rs`, a setting of rooms or
+//! A setting of the loop is in `settings/reactor.rs` and `options/server.rs` (conversions:
+//! `ServerOptions::new` and `settings`), a setting of rooms or
 //! networks in the settings of the service and in `options/room.rs` or `networks.rs`. `routes.rs`
 //! and `networks.rs` check relations between different tables. The development node has flags of
 //! its own, and builds its settings in `src/node/options.rs`.

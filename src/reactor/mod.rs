@@ -15,7 +15,8 @@
 //! | reap      | calls `on_close` for ended connections, and frees their slots |
 //!
 //! Handlers run inside these phases and change only state and queues. What `send` queues in *read*
-//! is written in *flush*, all output of one connection in one system call. Work beyond a budget
+//! is written in *flush*, all output of one connection in one system call; a large message that
+//! finds nothing queued is written at once. Work beyond a budget
 //! stays queued, and the next poll does not wait.
 //!
 //! There are no globals: several reactors can run in one process, each on its own thread, and share

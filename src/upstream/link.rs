@@ -2,8 +2,8 @@
 //! is lost.
 //!
 //! It holds the state of the connection. Its owner is a service, which passes on the connection's
-//! events and the result of lookups, and sets the timer for [`Link::due`]. What is sent over the
-//! connection, and what a loss means for it, is up to the owner, too.
+//! events and the result of lookups, and sets the timer for [`Link::due`]. The owner also
+//! decides what to send and how to handle a loss.
 //!
 //! The addresses of the host are tried in turn. After the last one a pause follows, then the host
 //! is looked up again.
@@ -101,7 +101,7 @@ impl Link {
         started
     }
 
-    /// Connects to the first of these addresses. Without a connection the next lookup is due after
+    /// Connects to the first of these addresses to which a connection can be started. Without a connection the next lookup is due after
     /// a pause.
     pub(crate) fn resolved(
         &mut self,
@@ -171,7 +171,7 @@ mod tests {
 
     /// Longer than any test takes on a busy machine.
     const DEADLINE: Duration = Duration::from_secs(20);
-    /// The discard service (RFC 863): machines of today do not run it.
+    /// The discard service (RFC 863): nothing listens there on modern machines.
     const DISCARD_PORT: u16 = 9;
 
     struct Silent;

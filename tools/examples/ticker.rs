@@ -22,7 +22,7 @@ impl Service for Ticker {
     fn on_timer(&mut self, cx: &mut Context<'_>, _key: u64) {
         self.ticks += 1;
         let text = format!("tick {}", self.ticks);
-        // Encoded once. A client that does not read loses ticks, or is closed: its route decides.
+        // Encoded once. A slow client loses ticks or is closed, as its route says.
         let _ = cx.publish(Target::All, &text, PublishOptions::default());
     }
 

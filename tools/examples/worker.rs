@@ -1,5 +1,5 @@
-//! Slow work on threads: the loop stays free, each client's answers stay in order, and a client with
-//! 16 messages in work is not read from until 8 of them are done.
+//! Slow work on threads: the loop stays free, each client's answers stay in order, and reading from
+//! a client pauses at 16 outstanding messages and resumes when 8 are left.
 //!
 //! ```sh
 //! cargo run --example worker      # serves ws://127.0.0.1:9001/

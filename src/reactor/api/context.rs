@@ -108,7 +108,7 @@ impl<'a> Context<'a> {
     // Sending.
 
     /// Queues a message. It is written at the end of the turn, together with other output of the
-    /// connection.
+    /// connection; a large one at once, if nothing is queued.
     pub fn send<'m>(&mut self, conn: ConnId, message: impl Into<Message<'m>>) -> SendOutcome {
         self.core.send(conn, message.into())
     }
@@ -266,7 +266,8 @@ impl<'a> Context<'a> {
     }
 
     /// Closes a connection with a Close frame after all queued output. A later call, or a call for
-    /// a connection that is closing already, changes nothing. The reason is cut at 123 bytes.
+    /// a connection that is closing already, changes nothing. The reason is cut at 123 bytes. A
+    /// connection that is not open yet is dropped without a Close.
     pub fn close(&mut self, conn: ConnId, code: CloseCode, reason: &str) {
         self.core.begin_close(conn, CloseReason::Service(code), reason);
     }
@@ -383,8 +384,8 @@ impl<'a> Context<'a> {
 
     /// Makes the loop call [`on_mail`](crate::reactor::Service::on_mail): in this turn if its mail
     /// phase has not started, else in the next turn, which then does not wait for events. Several
-    /// calls of `wake` cause one call. So a service can divide work that would delay the loop,
-    /// within the budget of its mail:
+    /// calls of `wake` cause one call. This lets a service split long work into steps within the budget
+    /// of its mail:
     ///
     /// ```
     /// use weir::protocol::Message;

@@ -1,7 +1,8 @@
 //! [`Handle`]: control of a running reactor from other threads.
 //!
 //! Commands wait in a queue that is bounded in number and bytes. The loop carries them out in its
-//! mail phase, in order. No thread waits for the loop, and the loop waits for no thread.
+//! mail phase, in order. Neither waits for the other, except for a
+//! short lock.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -87,8 +88,8 @@ impl Handle {
     /// Makes the loop send a message, as [`Context::send`](crate::reactor::Context::send) does.
     ///
     /// # Errors
-    /// [`TrySendError::Full`]: there is no room in the queue. [`TrySendError::Disconnected`]: the
-    /// reactor was dropped.
+    /// [`TrySendError::Full`]: there is no room in the queue; for a message above
+    /// [`HANDLE_BYTES_MAX`] there never is. [`TrySendError::Disconnected`]: the reactor was dropped.
     pub fn try_send<'m>(
         &self,
         conn: ConnId,
@@ -119,7 +120,7 @@ impl Handle {
     /// Makes the loop close a connection, as [`Context::close`](crate::reactor::Context::close)
     /// does: after messages that were put before, and with a reason of at most 123 bytes. Its
     /// [`on_close`](crate::reactor::Service::on_close) gets
-    /// [`CloseReason::Service`](crate::reactor::CloseReason::Service).
+    /// [`CloseReason::Service`](crate::reactor::CloseReason::Service), unless it is closing already.
     ///
     /// # Errors
     /// As for [`try_send`](Handle::try_send).

@@ -101,7 +101,7 @@ impl Throttle {
         count.is_paused
     }
 
-    /// Counts finished work of a connection, and resumes reading below half of both limits.
+    /// Counts finished work of a connection, and resumes reading at half of both limits.
     pub fn finish(&mut self, cx: &mut Context<'_>, conn: ConnId, jobs: usize, bytes: usize) {
         let Some(count) = self.counts.get_mut(conn) else {
             return;

@@ -1,8 +1,8 @@
 //! Queues output: checks the limits of the connection, then appends to its outbox.
 //!
 //! [`Core::queue`] is the only way into an outbox for frames that are queued individually. Batches,
-//! HTTP heads and our Close have ways of their own. Nothing is written here: the flush phase does
-//! that, in [`outbound`](crate::reactor::effects::outbound).
+//! HTTP heads and our Close have ways of their own. The flush phase writes, and a large message that
+//! finds nothing queued is written at once, both in [`outbound`](crate::reactor::effects::outbound).
 
 use std::rc::Rc;
 

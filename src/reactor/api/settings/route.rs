@@ -55,8 +55,8 @@ pub struct RouteSettings {
     pub require_origin: bool,
     /// Whether an upgrade must name a subprotocol of the service; otherwise it gets 400.
     pub require_protocol: bool,
-    /// The listener group of the route: only listeners of the same group lead to it. Routes for
-    /// operators can so have an address of their own.
+    /// The listener group of the route: only listeners of the same group lead to it. This gives
+    /// routes for operators an address of their own.
     pub listener_group: u16,
     /// Whether messages are compressed for clients that offer it. For outbound connections, the
     /// offer follows from it, too. Without the feature `deflate`, nothing is compressed.

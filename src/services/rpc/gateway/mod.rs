@@ -80,8 +80,8 @@ pub struct Gateway {
     /// The client of each upstream.
     clients: Vec<UpstreamClient>,
     mail: Option<MailReceiver<Mail>>,
-    /// The upstream whose threads are asked next for an answer.
-    next_client: usize,
+    /// The upstream whose threads were asked last for an answer; the search starts behind it.
+    last_client: usize,
     watch: Watch,
     /// The upstream that is subscribed to for new heads.
     head_source: Option<usize>,
@@ -116,7 +116,7 @@ impl Gateway {
             tls: settings.tls()?,
             clients: Vec::new(),
             mail: None,
-            next_client: 0,
+            last_client: 0,
             watch: Watch::default(),
             head_source: None,
             notices: VecDeque::new(),
@@ -135,8 +135,8 @@ impl Gateway {
     /// the next event.
     fn advance(&mut self, cx: &mut Context<'_>) {
         let now = cx.now();
-        // A request that cannot be submitted fails at once, which never makes the watch add another
-        // one here.
+        // A request that cannot be submitted fails at once; the watch never queues another one in
+        // response.
         for request in std::mem::take(&mut self.watch.requests) {
             self.outgoing.set(request.method, &request.params);
             if request.is_repeated {
@@ -193,8 +193,8 @@ impl Gateway {
         }
     }
 
-    /// While heads are wanted, subscribes to them at the first upstream that can push them, and at
-    /// no other.
+    /// While heads are wanted, subscribes to them at one upstream: the current one while it can push
+    /// them, else the first that can.
     fn choose_head_source(&mut self, cx: &mut Context<'_>) {
         let is_wanted = self.watch.wants_heads();
         let can_push = |client: &UpstreamClient| match client {
@@ -255,8 +255,7 @@ impl Gateway {
         }
     }
 
-    /// Has the service called again for the notices that a call has led to: they are announced
-    /// after it.
+    /// Wakes the service, so that notices caused by a call are announced after it returns.
     fn announce_later(&self, cx: &mut Context<'_>) {
         if !self.notices.is_empty() {
             cx.wake();
@@ -270,8 +269,8 @@ impl Gateway {
         }
         let count = self.clients.len();
         (0..count).find_map(|_| {
-            self.next_client = (self.next_client + 1) % count;
-            let UpstreamClient::Http(threads) = &mut self.clients[self.next_client] else {
+            self.last_client = (self.last_client + 1) % count;
+            let UpstreamClient::Http(threads) = &mut self.clients[self.last_client] else {
                 return None;
             };
             threads.take().map(|(id, outcome)| Mail::Answer { id, outcome })
