@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     fn fitted(limit: usize, connections_max: usize, upstream_sockets: usize) -> [usize; 3] {
-        let settings = Settings { connections_max, ..Settings::default() };
+        let settings = Settings::default().connections_max(connections_max);
         let fitted = fit(&settings, Needs { listeners: 2, upstream_sockets }, limit);
         [fitted.connections_max, fitted.outbound_max, fitted.refused_max]
     }

@@ -89,12 +89,11 @@ fn add_peers(
 
 /// Settings of the routes on the health address.
 fn watched() -> RouteSettings {
-    RouteSettings { listener_group: HEALTH_GROUP, ..RouteSettings::default() }
+    RouteSettings::default().listener_group(HEALTH_GROUP)
 }
 
 fn health_listener(address: SocketAddr) -> ListenSettings {
-    let usual = ListenSettings::new(address);
-    ListenSettings { listener_group: HEALTH_GROUP, for_operators: true, ..usual }
+    ListenSettings::new(address).listener_group(HEALTH_GROUP).for_operators(true)
 }
 
 /// Binds all listeners, then prints a line for each on standard output, with its actual port.
@@ -109,7 +108,7 @@ fn listen(reactor: &mut Reactor, options: &NodeOptions) -> Result<(), Box<dyn Er
         lines += &format!("listening {scheme}://{address}/\n");
     }
     if let Some(address) = options.p2p_addr {
-        let settings = ListenSettings { listener_group: P2P_GROUP, ..ListenSettings::new(address) };
+        let settings = ListenSettings::new(address).listener_group(P2P_GROUP);
         let address = listen_on(reactor, &settings)?;
         lines += &format!("p2p ws://{address}{P2P_PATH}\n");
     }

@@ -106,7 +106,7 @@ fn add_network(
 fn add_admin(reactor: &mut Reactor, sources: Vec<Box<dyn Source>>) -> Result<(), Box<dyn Error>> {
     let service = reactor.add_service(Admin::new(sources))?;
     for path in [admin::METRICS, admin::HEALTH, admin::READY] {
-        let settings = RouteSettings { listener_group: ADMIN_GROUP, ..RouteSettings::default() };
+        let settings = RouteSettings::default().listener_group(ADMIN_GROUP);
         reactor.add_route(path, service, settings)?;
     }
     Ok(())

@@ -15,7 +15,7 @@ use crate::support::{
 
 #[test]
 fn a_full_server_refuses_clients_until_it_is_below_95_percent() {
-    let settings = Settings { connections_max: 20, ..Settings::default() };
+    let settings = Settings::default().connections_max(20);
     let (server, seen) = Server::watched(settings, RouteSettings::default());
     let mut clients: Vec<Client> = (0..20).map(|_| Client::open(server.address, "/")).collect();
     let refused = || {
@@ -37,7 +37,7 @@ fn a_full_server_refuses_clients_until_it_is_below_95_percent() {
 
 #[test]
 fn connections_and_rate_are_limited_per_address() {
-    let per_address = Settings { connections_per_address: Some(2), ..Settings::default() };
+    let per_address = Settings::default().connections_per_address(2);
     let (server, seen) = Server::watched(per_address, RouteSettings::default());
     let _first = Client::open(server.address, "/");
     let second = Client::open(server.address, "/");
@@ -50,9 +50,7 @@ fn connections_and_rate_are_limited_per_address() {
 
     let slow = Some(Rate { per_second: 0.001, burst: 2 });
     let default = Settings::default;
-    for settings in
-        [Settings { rate_per_address: slow, ..default() }, Settings { rate: slow, ..default() }]
-    {
+    for settings in [default().rate_per_address(slow), default().rate(slow)] {
         let (server, _seen) = Server::watched(settings, RouteSettings::default());
         Client::open(server.address, "/");
         Client::open(server.address, "/");
@@ -78,7 +76,7 @@ fn nth_address(n: usize) -> Ipv4Addr {
 #[test]
 fn the_number_of_addresses_with_a_rate_is_limited() {
     let rate_per_address = Some(Rate { per_second: 0.001, burst: 2 });
-    let settings = Settings { rate_per_address, ..Settings::default() };
+    let settings = Settings::default().rate_per_address(rate_per_address);
     let mut server = echo(settings);
     for batch in (0..RATE_ADDRESSES_MAX).collect::<Vec<_>>().chunks(500) {
         let come: Vec<_> =
@@ -106,7 +104,7 @@ fn nth_key(n: usize) -> String {
 
 #[test]
 fn the_number_of_remembered_keys_is_limited() {
-    let settings = Settings { key_reuse_window: Some(10 * DEADLINE), ..Settings::default() };
+    let settings = Settings::default().key_reuse_window(10 * DEADLINE);
     let mut server = echo(settings);
     let address = server.address;
     let ask = |n, key| {
@@ -135,7 +133,7 @@ fn the_number_of_remembered_keys_is_limited() {
 #[test]
 fn the_number_of_connections_that_wait_for_a_refusal_is_limited() {
     let handshake_timeout = 10 * DEADLINE;
-    let settings = Settings { connections_max: 1, handshake_timeout, ..Settings::default() };
+    let settings = Settings::default().connections_max(1).handshake_timeout(handshake_timeout);
     let (server, _seen) = Server::watched(settings, RouteSettings::default());
     let open = Client::open(server.address, "/");
     let mut waiting: Vec<Client> = (0..REFUSED_MAX).map(|_| Client::tcp(server.address)).collect();

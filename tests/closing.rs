@@ -45,7 +45,7 @@ fn close_frame(code: u16, reason: &str) -> Vec<u8> {
 
 /// A close timeout that does not pass in a test.
 fn patient() -> Settings {
-    Settings { close_timeout: 10 * DEADLINE, ..Settings::default() }
+    Settings::default().close_timeout(10 * DEADLINE)
 }
 
 #[test]
@@ -164,8 +164,7 @@ fn frames_before_a_violation_are_answered_before_the_close() {
 #[test]
 fn the_close_timeout_ends_a_connection_without_an_answer() {
     let close_timeout = Duration::from_millis(300);
-    let (server, seen, _told) =
-        closes_on_request(Settings { close_timeout, ..Settings::default() });
+    let (server, seen, _told) = closes_on_request(Settings::default().close_timeout(close_timeout));
     let mut client = Client::open(server.address, "/");
     client.text("close");
     assert_eq!(client.expect_close().0, 4001);
@@ -211,7 +210,7 @@ fn the_reason_of_our_close_stands_if_the_peer_does_not_answer() {
 /// If the socket were closed while the peer still sends, a reset could overtake the Close.
 #[test]
 fn a_peer_that_keeps_sending_after_a_violation_receives_the_close() {
-    let route = || RouteSettings { message_bytes_max: 1000, ..RouteSettings::default() };
+    let route = || RouteSettings::default().message_bytes_max(1000);
     let unmasked = [0x81, 0x02, b'h', b'i'].to_vec();
     let too_big = frame(true, BINARY, &[0; 1001])[..8].to_vec();
     for (violation, code) in [(unmasked, 1002), (too_big, 1009)] {
@@ -243,11 +242,9 @@ fn many_large() -> (Server, Receiver<Seen>) {
     });
     let server = Server::start(patient(), move |reactor| {
         let service = reactor.add_service(service).unwrap();
-        let settings = RouteSettings {
-            outbox_soft_bytes: 2 * MANY * LARGE,
-            outbox_hard_bytes: 4 * MANY * LARGE,
-            ..RouteSettings::default()
-        };
+        let settings = RouteSettings::default()
+            .outbox_soft_bytes(2 * MANY * LARGE)
+            .outbox_hard_bytes(4 * MANY * LARGE);
         reactor.add_route("/", service, settings).unwrap();
     });
     (server, seen)

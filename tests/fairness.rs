@@ -124,11 +124,7 @@ impl Service for Megaphone {
 
 #[test]
 fn a_turn_writes_a_bounded_share_to_each_peer() {
-    let route = RouteSettings {
-        outbox_hard_bytes: 64 << 20,
-        outbox_soft_bytes: 32 << 20,
-        ..Default::default()
-    };
+    let route = RouteSettings::default().outbox_hard_bytes(64 << 20).outbox_soft_bytes(32 << 20);
     let mut server = ByHand::new(Settings::default(), |reactor| {
         let service = reactor.add_service(Megaphone).unwrap();
         reactor.add_route("/", service, route).unwrap();
@@ -174,11 +170,7 @@ impl Service for Gossip {
 fn turns_of_a_hundred(with_non_reader: bool) -> (u64, usize) {
     const ROUNDS: u64 = 20;
     let most = Arc::new(AtomicUsize::new(0));
-    let route = RouteSettings {
-        outbox_hard_bytes: 4 << 20,
-        slow_policy: SlowPolicy::Drop,
-        ..RouteSettings::default()
-    };
+    let route = RouteSettings::default().outbox_hard_bytes(4 << 20).slow_policy(SlowPolicy::Drop);
     let gossip = Gossip { most: Arc::clone(&most) };
     let mut server = ByHand::new(Settings::default(), |reactor| {
         let service = reactor.add_service(gossip).unwrap();

@@ -34,7 +34,7 @@ fn drip(client: &Client, mut next: impl FnMut() -> Vec<u8> + Send + 'static) -> 
 /// answered until then.
 fn expect_timeout(begin: &[u8], next: impl FnMut() -> Vec<u8> + Send + 'static, pongs_min: usize) {
     let fragment_timeout = Duration::from_millis(500);
-    let route = RouteSettings { fragment_timeout, ..RouteSettings::default() };
+    let route = RouteSettings::default().fragment_timeout(fragment_timeout);
     let (server, seen) = Server::watched(Settings::default(), route);
     let mut client = Client::open(server.address, "/");
     let started = Instant::now();
@@ -94,7 +94,7 @@ fn half_a_header_times_out() {
 #[test]
 fn whole_messages_do_not_time_out_although_every_read_ends_within_a_frame() {
     let fragment_timeout = Duration::from_millis(1000);
-    let route = RouteSettings { fragment_timeout, ..RouteSettings::default() };
+    let route = RouteSettings::default().fragment_timeout(fragment_timeout);
     let (server, _seen) = Server::watched(Settings::default(), route);
     let mut client = Client::open(server.address, "/");
     let two = [frame(true, TEXT, b"message"), frame(true, PING, b"ping")].concat();
@@ -113,7 +113,7 @@ fn whole_messages_do_not_time_out_although_every_read_ends_within_a_frame() {
 #[test]
 fn each_message_has_the_whole_deadline() {
     let fragment_timeout = Duration::from_millis(1000);
-    let route = RouteSettings { fragment_timeout, ..RouteSettings::default() };
+    let route = RouteSettings::default().fragment_timeout(fragment_timeout);
     let (server, _seen) = Server::watched(Settings::default(), route);
     let mut client = Client::open(server.address, "/");
     let started = Instant::now();

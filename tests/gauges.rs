@@ -132,28 +132,21 @@ fn reset(client: Client) {
 
 /// No deadline passes before the one that a test shortens. Once a connection closes, it ends soon.
 fn patient() -> Settings {
-    Settings {
-        heartbeat: None,
-        handshake_timeout: LONG,
-        close_timeout: SHORT,
-        ..Settings::default()
-    }
+    Settings::default().heartbeat(None).handshake_timeout(LONG).close_timeout(SHORT)
 }
 
 /// The same for a route. An outbox holds one message of the service, and not two.
 fn route() -> RouteSettings {
-    RouteSettings {
-        deflate: DeflateMode::Dedicated,
-        outbox_hard_bytes: LEN * 3 / 2,
-        outbox_grace: LONG,
-        write_timeout: LONG,
-        ..RouteSettings::default()
-    }
+    RouteSettings::default()
+        .deflate(DeflateMode::Dedicated)
+        .outbox_hard_bytes(LEN * 3 / 2)
+        .outbox_grace(LONG)
+        .write_timeout(LONG)
 }
 
 #[test]
 fn a_handshake_timeout_returns_the_bytes_of_a_request() {
-    let mut stage = Stage::new(Settings { handshake_timeout: SHORT, ..patient() }, route());
+    let mut stage = Stage::new(patient().handshake_timeout(SHORT), route());
     let mut client = Client::tcp(stage.server.address);
     client.raw(&upgrade("/", "").as_bytes()[..40]);
     stage.hold(&["buffered_now"]);
@@ -162,10 +155,7 @@ fn a_handshake_timeout_returns_the_bytes_of_a_request() {
 
 #[test]
 fn a_fragment_timeout_returns_bytes_stream_and_windows() {
-    let mut stage = Stage::new(
-        patient(),
-        RouteSettings { fragment_timeout: Duration::from_secs(1), ..route() },
-    );
+    let mut stage = Stage::new(patient(), route().fragment_timeout(Duration::from_secs(1)));
     let mut client = stage.open();
     // A stored block of 4,000 bytes, and the header of the next (RFC 1951, 3.2.4).
     let block = [&[0, 0xA0, 0x0F, 0x5F, 0xF0][..], &[7; 4_000], &[0, 0xA0]].concat();
@@ -176,8 +166,7 @@ fn a_fragment_timeout_returns_bytes_stream_and_windows() {
 
 #[test]
 fn a_write_timeout_returns_the_bytes_of_the_outbox() {
-    let mut stage =
-        Stage::new(patient(), RouteSettings { write_timeout: Duration::from_secs(1), ..route() });
+    let mut stage = Stage::new(patient(), route().write_timeout(Duration::from_secs(1)));
     let _client = stage.open_blocked();
     stage.expect_end("write_timeout");
 }
@@ -193,8 +182,9 @@ fn the_end_of_a_slow_consumer_returns_the_bytes_of_the_outbox() {
 #[test]
 fn a_heartbeat_timeout_returns_windows() {
     let second = Duration::from_secs(1);
-    let heartbeat = Some(Heartbeat { interval: second, pong_timeout: second / 2, misses_max: 1 });
-    let mut stage = Stage::new(Settings { heartbeat, ..patient() }, route());
+    let heartbeat =
+        Some(Heartbeat::default().interval(second).pong_timeout(second / 2).misses_max(1));
+    let mut stage = Stage::new(patient().heartbeat(heartbeat), route());
     let mut client = stage.open();
     client.raw(&frame(true, TEXT, &[b'a'; 2_000]));
     stage.hold(&["deflate_windows_now"]);
@@ -224,7 +214,7 @@ fn a_panic_of_the_service_returns_bytes_and_windows() {
 
 #[test]
 fn a_shutdown_that_runs_out_of_time_returns_everything() {
-    let mut stage = Stage::new(Settings { drain_timeout: SHORT, ..patient() }, route());
+    let mut stage = Stage::new(patient().drain_timeout(SHORT), route());
     let mut blocked = stage.open_blocked();
     blocked.raw(&frame(false, BINARY, &[1; 1_000]));
     stage.server.reactor.handle().shutdown();
@@ -251,8 +241,8 @@ fn each_end_of_a_refused_client_returns_its_place() {
     ];
     for (reason, end) in ends {
         let handshake_timeout = if reason == "handshake_timeout" { 10 * SHORT } else { LONG };
-        let limits = Settings { connections_max: 1, refused_max: 1, ..patient() };
-        let mut stage = Stage::new(Settings { handshake_timeout, ..limits }, route());
+        let limits = patient().connections_max(1).refused_max(1);
+        let mut stage = Stage::new(limits.handshake_timeout(handshake_timeout), route());
         let admitted = stage.open();
         let refused = Client::tcp(stage.server.address);
         stage.hold(&["awaiting_refusal_now"]);

@@ -134,17 +134,17 @@ fn route(
 
 #[test]
 fn every_invalid_request_is_refused_once() {
-    let settings = Settings { head_bytes_max: 2048, ..Settings::default() };
+    let settings = Settings::default().head_bytes_max(2048);
     let server = Server::start(settings, |reactor| {
         let origins = vec!["https://good.example".to_owned()];
         route(reactor, "/", Echo, RouteSettings::default());
-        route(reactor, "/own", Echo, RouteSettings { origins, ..RouteSettings::default() });
-        let required = RouteSettings { require_protocol: true, ..RouteSettings::default() };
+        route(reactor, "/own", Echo, RouteSettings::default().origins(origins));
+        let required = RouteSettings::default().require_protocol(true);
         route(reactor, "/required", Echo, required);
         let hosts = vec!["ws.example".parse().unwrap()];
-        route(reactor, "/hosted", Echo, RouteSettings { hosts, ..RouteSettings::default() });
+        route(reactor, "/hosted", Echo, RouteSettings::default().hosts(hosts));
         route(reactor, "/panics", Panics, RouteSettings::default());
-        let small = RouteSettings { message_bytes_max: 125, ..RouteSettings::default() };
+        let small = RouteSettings::default().message_bytes_max(125);
         route(reactor, "/posts", Posts, small);
         reactor.add_page(
             "/page",
@@ -208,7 +208,7 @@ fn a_head_may_arrive_byte_by_byte_with_frames_behind_it() {
 #[test]
 fn the_handshake_timeout_drops_a_client_without_an_answer() {
     let handshake_timeout = Duration::from_millis(300);
-    let settings = Settings { handshake_timeout, ..Settings::default() };
+    let settings = Settings::default().handshake_timeout(handshake_timeout);
     let (server, seen) = Server::watched(settings, RouteSettings::default());
     let mut silent = Client::tcp(server.address);
     silent.expect_end();
@@ -236,7 +236,7 @@ fn origins_are_checked_per_route() {
     let server = Server::start(Settings::default(), |reactor| {
         let origins = vec!["https://good.example".to_owned(), "null".to_owned()];
         route(reactor, "/", Echo, RouteSettings::default());
-        route(reactor, "/own", Echo, RouteSettings { origins, ..RouteSettings::default() });
+        route(reactor, "/own", Echo, RouteSettings::default().origins(origins));
     });
     let status = |path: &str, origin: &str| {
         let mut client = Client::tcp(server.address);
@@ -297,7 +297,7 @@ fn the_server_selects_the_subprotocol_and_with_it_a_service_of_the_path() {
 #[test]
 fn a_repeated_key_is_refused_within_the_key_reuse_window() {
     let window = Some(Duration::from_secs(60));
-    let settings = Settings { key_reuse_window: window, ..Settings::default() };
+    let settings = Settings::default().key_reuse_window(window);
     let (server, _seen) = Server::watched(settings, RouteSettings::default());
     let _first = Client::open(server.address, "/");
     let mut second = Client::tcp(server.address);

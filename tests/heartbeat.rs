@@ -13,12 +13,11 @@ use crate::support::{
 };
 
 fn pinging(interval: u64, pong_timeout: u64) -> Settings {
-    let heartbeat = Heartbeat {
-        interval: Duration::from_millis(interval),
-        pong_timeout: Duration::from_millis(pong_timeout),
-        misses_max: 2,
-    };
-    Settings { heartbeat: Some(heartbeat), ..Settings::default() }
+    let heartbeat = Heartbeat::default()
+        .interval(Duration::from_millis(interval))
+        .pong_timeout(Duration::from_millis(pong_timeout))
+        .misses_max(2);
+    Settings::default().heartbeat(heartbeat)
 }
 
 /// A heartbeat that a client can answer on a busy machine.
@@ -128,8 +127,8 @@ fn a_late_pong_keeps_the_connection() {
 #[test]
 fn no_pings_are_sent_without_a_heartbeat() {
     let idle_timeout = Some(Duration::from_millis(1500));
-    let route = RouteSettings { idle_timeout, ..RouteSettings::default() };
-    let settings = Settings { heartbeat: None, ..Settings::default() };
+    let route = RouteSettings::default().idle_timeout(idle_timeout);
+    let settings = Settings::default().heartbeat(None);
     let (server, seen) = Server::watched(settings, route);
     let mut client = Client::open(server.address, "/");
     assert_eq!(client.frame().opcode, CLOSE);
@@ -167,7 +166,7 @@ fn a_paused_connection_is_not_pinged() {
     let server = Server::start(pinging(600, 500), |reactor| {
         let idle_timeout = Some(Duration::from_secs(2));
         let service = reactor.add_service(Pauses { paused: None }).unwrap();
-        let route = RouteSettings { idle_timeout, ..RouteSettings::default() };
+        let route = RouteSettings::default().idle_timeout(idle_timeout);
         reactor.add_route("/", service, route).unwrap();
     });
     let mut client = Client::open(server.address, "/");
@@ -196,19 +195,19 @@ fn a_paused_connection_is_not_pinged() {
 #[test]
 fn a_slow_reader_is_pinged_again_instead_of_ended() {
     let pong_timeout = Duration::from_millis(1500);
-    let heartbeat =
-        Heartbeat { interval: Duration::from_millis(1600), pong_timeout, misses_max: 1 };
+    let heartbeat = Heartbeat::default()
+        .interval(Duration::from_millis(1600))
+        .pong_timeout(pong_timeout)
+        .misses_max(1);
     let (service, seen) = Watched::new(|_, _, _| {});
     let mut id = None;
-    let settings = Settings { heartbeat: Some(heartbeat), ..Settings::default() };
+    let settings = Settings::default().heartbeat(heartbeat);
     let mut server = ByHand::new(settings, |reactor| {
         let service = *id.insert(reactor.add_service(service).unwrap());
-        let route = RouteSettings {
-            outbox_soft_bytes: 2 * LARGE,
-            outbox_hard_bytes: 4 * LARGE,
-            write_timeout: DEADLINE,
-            ..RouteSettings::default()
-        };
+        let route = RouteSettings::default()
+            .outbox_soft_bytes(2 * LARGE)
+            .outbox_hard_bytes(4 * LARGE)
+            .write_timeout(DEADLINE);
         reactor.add_route("/", service, route).unwrap();
     });
     let mut client = Client::narrow_tcp(server.address);

@@ -145,10 +145,10 @@ fn violation(error: ProtocolError) -> Option<Vec<u8>> {
 
 #[test]
 fn every_violation_is_answered_with_its_code_and_text() {
-    let route = || RouteSettings {
-        message_bytes_max: MESSAGE_BYTES_MAX,
-        fragment_timeout: Duration::from_millis(300),
-        ..RouteSettings::default()
+    let route = || {
+        RouteSettings::default()
+            .message_bytes_max(MESSAGE_BYTES_MAX)
+            .fragment_timeout(Duration::from_millis(300))
     };
     for error in ProtocolError::ALL {
         let Some(bytes) = violation(error) else {
@@ -180,7 +180,7 @@ fn every_violation_is_answered_with_its_code_and_text() {
 #[test]
 fn the_idle_timeout_ends_a_connection_without_data_messages() {
     let idle_timeout = Some(Duration::from_millis(600));
-    let route = RouteSettings { idle_timeout, ..RouteSettings::default() };
+    let route = RouteSettings::default().idle_timeout(idle_timeout);
     let (server, seen) = Server::watched(Settings::default(), route);
     let mut client = Client::open(server.address, "/");
     client.send(PING, b"no data");
@@ -253,7 +253,7 @@ fn panics_in_on_open_and_on_close_are_counted() {
 #[test]
 fn a_deferred_request_ends_by_the_handshake_timeout() {
     let handshake_timeout = Duration::from_millis(300);
-    let (server, seen) = deferring(Settings { handshake_timeout, ..Settings::default() }, None);
+    let (server, seen) = deferring(Settings::default().handshake_timeout(handshake_timeout), None);
     let mut client = Client::tcp(server.address);
     client.raw(upgrade("/", "").as_bytes());
     client.expect_end();

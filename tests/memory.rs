@@ -52,7 +52,7 @@ impl Service for Gauge {
 fn gauge(settings: Settings) -> (Server, Arc<AtomicU64>) {
     let most = Arc::new(AtomicU64::new(0));
     let gauge = Gauge(Arc::clone(&most));
-    let route = RouteSettings { outbox_grace: LONG, write_timeout: LONG, ..Default::default() };
+    let route = RouteSettings::default().outbox_grace(LONG).write_timeout(LONG);
     let server = Server::start(settings, move |reactor| {
         let service = reactor.add_service(gauge).unwrap();
         reactor.add_route("/", service, route).unwrap();
@@ -70,14 +70,12 @@ fn held(client: &mut Client) -> (usize, usize) {
 
 /// Half of the limit for any connection, and a share of 20 KiB for each of two hundred.
 fn little_memory() -> Settings {
-    Settings {
-        connections_max: 200,
-        outbound_max: 1,
-        buffered_bytes_max: 8000 * KIB,
-        close_timeout: LONG,
-        heartbeat: None,
-        ..Settings::default()
-    }
+    Settings::default()
+        .connections_max(200)
+        .outbound_max(1)
+        .buffered_bytes_max(8000 * KIB)
+        .close_timeout(LONG)
+        .heartbeat(None)
 }
 
 #[test]
@@ -146,7 +144,7 @@ fn unfinished_messages_above_the_memory_limit_end_only_large_connections() {
 
 #[test]
 fn unread_output_above_the_memory_limit_ends_only_large_connections() {
-    let settings = Settings { close_timeout: Duration::from_millis(300), ..little_memory() };
+    let settings = little_memory().close_timeout(Duration::from_millis(300));
     let limit = settings.buffered_bytes_max;
     let (server, most) = gauge(settings);
     let mut modest: Vec<Client> = (0..20).map(|_| Client::open(server.address, "/")).collect();
@@ -191,7 +189,7 @@ fn unread_output_above_the_memory_limit_ends_only_large_connections() {
 
 #[test]
 fn an_announced_length_allocates_no_memory() {
-    let settings = Settings { connections_max: 1000, heartbeat: None, ..Settings::default() };
+    let settings = Settings::default().connections_max(1000).heartbeat(None);
     let (server, _) = gauge(settings);
     let mut asks = Client::open(server.address, "/");
     let mut clients: Vec<Client> = (0..500).map(|_| Client::open(server.address, "/")).collect();

@@ -45,12 +45,11 @@ fn watched(settings: Settings) -> (Server, SocketAddr) {
         reactor.add_route("/", echo, RouteSettings::default()).unwrap();
         reactor.add_page("/page", TRY_IT_PAGE);
         let admin = reactor.add_service(Admin::new(Vec::new())).unwrap();
-        let route = RouteSettings { listener_group: 1, ..RouteSettings::default() };
+        let route = RouteSettings::default().listener_group(1);
         for path in [METRICS, HEALTH, READY] {
             reactor.add_route(path, admin, route.clone()).unwrap();
         }
-        let listen =
-            ListenSettings { listener_group: 1, for_operators: true, ..ListenSettings::new(any()) };
+        let listen = ListenSettings::new(any()).listener_group(1).for_operators(true);
         sender.send(reactor.listen(&listen).unwrap()).unwrap();
     });
     (server, receiver.recv_timeout(DEADLINE).unwrap())
@@ -101,7 +100,7 @@ fn operators_have_a_limit_of_their_own() {
 
 #[test]
 fn operators_are_answered_without_memory_for_clients() {
-    let (server, admin) = watched(Settings { buffered_bytes_max: 0, ..Settings::default() });
+    let (server, admin) = watched(Settings::default().buffered_bytes_max(0));
     assert_eq!(get(server.address, "/page").0, "503");
     let mut operator = Client::tcp(admin);
     // In two parts, so that the server holds the first one.
@@ -145,8 +144,7 @@ fn a_shutdown_is_visible_to_operators_until_the_last_client_has_gone() {
 #[test]
 fn a_shutdown_without_clients_does_not_wait_for_operators() {
     let never = 10 * DEADLINE;
-    let settings =
-        Settings { drain_timeout: never, handshake_timeout: never, ..Settings::default() };
+    let settings = Settings::default().drain_timeout(never).handshake_timeout(never);
     let (server, admin) = watched(settings);
     let mut idle = Client::tcp(admin);
     assert_eq!(ask(&mut idle, HEALTH).0, "200");

@@ -44,7 +44,7 @@ impl Service for Named {
 
 /// An echo at `/` with a page, more pages, and `/count`, which replies with the number of responses.
 fn with_pages() -> Server {
-    let settings = Settings { handshake_timeout: 10 * DEADLINE, ..Settings::default() };
+    let settings = Settings::default().handshake_timeout(10 * DEADLINE);
     Server::start(settings, |reactor: &mut Reactor| {
         let (echo, _) = Watched::echo();
         let (count, _) = Watched::new(|cx, conn, _| {

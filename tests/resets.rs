@@ -87,7 +87,7 @@ impl Stage {
     fn new(secure: bool) -> Stage {
         let peer = Rc::new(RefCell::new(None));
         let service = Resetting { peer: Rc::clone(&peer) };
-        let route = RouteSettings { deflate: DeflateMode::Dedicated, ..RouteSettings::default() };
+        let route = RouteSettings::default().deflate(DeflateMode::Dedicated);
         let mut added = None;
         let add = |reactor: &mut Reactor| {
             let service = reactor.add_service(service).unwrap();
@@ -97,7 +97,7 @@ impl Stage {
         let (server, client) = if secure {
             let authority = Authority::new();
             let Files { chain, key } = authority.server(&["localhost"]);
-            let tls = TlsSettings::new(CertificateFiles { chain, key });
+            let tls = TlsSettings::new(CertificateFiles::new(chain, key));
             let server = ByHand::secure(Settings::default(), |reactor| {
                 reactor.set_tls(tls).unwrap();
                 add(reactor);

@@ -23,16 +23,11 @@ const GOING_DOWN: &str = "server going down";
 /// Settings whose deadlines do not pass in a test.
 fn patient() -> Settings {
     let never = 10 * DEADLINE;
-    Settings {
-        drain_timeout: never,
-        close_timeout: never,
-        handshake_timeout: never,
-        ..Settings::default()
-    }
+    Settings::default().drain_timeout(never).close_timeout(never).handshake_timeout(never)
 }
 
 fn hasty() -> Settings {
-    Settings { drain_timeout: Duration::from_millis(300), ..patient() }
+    patient().drain_timeout(Duration::from_millis(300))
 }
 
 #[test]

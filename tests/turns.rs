@@ -214,7 +214,7 @@ fn a_turn_compresses_one_large_message_and_serves_other_connections() {
 fn late_timers_wait_for_input_once() {
     const CLIENTS: usize = 600;
     let timeout = Duration::from_secs(2);
-    let settings = Settings { handshake_timeout: timeout, ..Settings::default() };
+    let settings = Settings::default().handshake_timeout(timeout);
     let mut server = ByHand::new(settings, |reactor| {
         let echo = reactor.add_service(Echo).unwrap();
         reactor.add_route("/", echo, RouteSettings::default()).unwrap();

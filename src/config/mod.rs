@@ -6,12 +6,16 @@
 //! only the binary depends on this module.
 //!
 //! To add a setting of a route:
-//! 1. `reactor/api/settings/route.rs`: the field with its contract, and its default.
+//! 1. `reactor/api/settings/route.rs`: one field in `with_setters!`, with its contract, type and
+//!    default. The setter follows from it.
 //! 2. `reactor/api/settings/check.rs`: its range, and its relations to other settings of the route.
 //! 3. `config/options/route.rs`: the option with its help text and the type of its value, and one
-//!    line in each of the two conversions, to the settings and back.
-//! 4. `guide/limits.md`: a row, if the setting is a limit.
-//! 5. `config/tests.rs` and the name list in `guide/embedding.md`, if the names differ.
+//!    line in each of the two conversions, to the settings and back. Without the line back, it does
+//!    not compile.
+//! 4. `config/tests.rs`: a value in `the_effective_configuration_parses_to_an_equal_one`. The test
+//!    fails without it, and without the line to the settings.
+//! 5. `guide/limits.md`: a row, if the setting is a limit; the name list in `guide/embedding.md`, if
+//!    the names differ.
 //! 6. The code that enforces it: in `reactor/effects/`, or in `conn/outboxes.rs`, `conn/deadline.rs`
 //!    or `parts/admission.rs` for limits of output, time and admission.
 //!

@@ -99,11 +99,11 @@ pub(super) struct NetworkOptions {
     upstream_ca: OrOff<FileName>,
 
     /// Maximum concurrent calls per upstream
-    #[arg(long, value_name = "N", default_value_t = Count(64))]
+    #[arg(long, value_name = "N", default_value_t = Count(gateway().concurrency))]
     upstream_concurrency: Count<usize>,
 
     /// Maximum calls that wait for an upstream; more are answered with -32005
-    #[arg(long, value_name = "N", default_value_t = Count(1024))]
+    #[arg(long, value_name = "N", default_value_t = Count(gateway().queue_max))]
     upstream_queue_max: Count<usize>,
 }
 
@@ -111,32 +111,33 @@ fn rpc() -> RpcSettings {
     RpcSettings::default()
 }
 
+fn gateway() -> GatewaySettings {
+    let any = Network { project: String::new(), architecture: ARCHITECTURE, chain_id: 0 };
+    GatewaySettings::new(any, Vec::new())
+}
+
 impl NetworkOptions {
     fn rpc(&self, settings: &RouteSettings) -> RpcSettings {
-        RpcSettings {
-            connections_max: self.network_connections_max.0,
-            subscriptions_per_connection_max: self.subscriptions_per_connection_max.0,
-            subscriptions_max: self.subscriptions_max.0,
-            batch_items_max: self.batch_max.0,
-            request_bytes_max: settings.message_bytes_max,
-            response_bytes_max: self.response_max.0,
-            depth_max: self.depth_max.0,
-            calls_per_connection_max: self.calls_per_connection_max.0,
-            calls_max: self.calls_max.0,
-            call_timeout: self.call_timeout.0,
-        }
+        RpcSettings::default()
+            .connections_max(self.network_connections_max.0)
+            .subscriptions_per_connection_max(self.subscriptions_per_connection_max.0)
+            .subscriptions_max(self.subscriptions_max.0)
+            .batch_items_max(self.batch_max.0)
+            .request_bytes_max(settings.message_bytes_max)
+            .response_bytes_max(self.response_max.0)
+            .depth_max(self.depth_max.0)
+            .calls_per_connection_max(self.calls_per_connection_max.0)
+            .calls_max(self.calls_max.0)
+            .call_timeout(self.call_timeout.0)
     }
 
     fn gateway(&self, network: Network, upstreams: Vec<UpstreamUrl>) -> GatewaySettings {
-        GatewaySettings {
-            network,
-            upstreams,
-            ca_file: self.upstream_ca.0.as_ref().map(|name| name.0.clone()),
-            concurrency: self.upstream_concurrency.0,
-            queue_max: self.upstream_queue_max.0,
-            timeout: self.call_timeout.0,
-            answer_bytes_max: self.response_max.0,
-        }
+        GatewaySettings::new(network, upstreams)
+            .ca_file(self.upstream_ca.0.as_ref().map(|name| name.0.clone()))
+            .concurrency(self.upstream_concurrency.0)
+            .queue_max(self.upstream_queue_max.0)
+            .timeout(self.call_timeout.0)
+            .answer_bytes_max(self.response_max.0)
     }
 }
 

@@ -105,7 +105,7 @@ fn a_route_overrides_settings_for_all_routes() {
     assert_eq!(chat.settings.message_bytes_max, 30 << 10);
     assert_eq!(chat.settings.origins, ["https://a.example"]);
     assert_eq!(chat.settings.idle_timeout, Some(Duration::from_secs(3600)));
-    let rooms = RoomSettings { history_max: 7, rooms_max: 3, ..RoomSettings::default() };
+    let rooms = RoomSettings::default().history_max(7).rooms_max(3);
     assert_eq!(chat.service, RouteService::Rooms(rooms));
 }
 

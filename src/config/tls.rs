@@ -42,7 +42,7 @@ pub(super) struct TlsOptions {
 }
 
 fn watch() -> Option<Span> {
-    let nowhere = CertificateFiles { chain: "".into(), key: "".into() };
+    let nowhere = CertificateFiles::new("", "");
     TlsSettings::new(nowhere).watch.map(Span)
 }
 
@@ -107,26 +107,20 @@ impl TlsOptions {
             (ClientAuth::Wanted, Some(ca)) => ClientCertificates::Wanted(ca),
             (ClientAuth::Required, Some(ca)) => ClientCertificates::Required(ca),
         };
-        match secure {
-            None if certs > 0 => return Err(TlsMistake::NoListener),
-            None => return Ok(None),
-            Some(listen) if certs == 0 => return Err(TlsMistake::NoCertificate(*listen)),
-            Some(_) => {}
-        }
-        let pairs = self.tls_cert.iter().zip(&self.tls_key);
-        let files = |(chain, key): (&FileName, &FileName)| CertificateFiles {
-            chain: chain.0.clone(),
-            key: key.0.clone(),
+        let Some(listen) = secure else {
+            return if certs > 0 { Err(TlsMistake::NoListener) } else { Ok(None) };
         };
-        Ok(Some(TlsSettings {
-            certificates: pairs.map(files).collect(),
-            clients,
-            version_min: match self.tls_min {
-                Version::Tls12 => TlsVersion::Tls12,
-                Version::Tls13 => TlsVersion::Tls13,
-            },
-            watch: self.tls_watch.duration(),
-        }))
+        let files = |(chain, key): (&FileName, &FileName)| CertificateFiles::new(&chain.0, &key.0);
+        let certificates: Vec<_> = self.tls_cert.iter().zip(&self.tls_key).map(files).collect();
+        let Some(first) = certificates.first() else {
+            return Err(TlsMistake::NoCertificate(*listen));
+        };
+        let version_min = match self.tls_min {
+            Version::Tls12 => TlsVersion::Tls12,
+            Version::Tls13 => TlsVersion::Tls13,
+        };
+        let settings = TlsSettings::new(first.clone()).certificates(certificates).clients(clients);
+        Ok(Some(settings.version_min(version_min).watch(self.tls_watch.duration())))
     }
 }
 

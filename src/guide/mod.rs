@@ -67,8 +67,8 @@ pub mod chain {}
 /// [`Context::wake`]: crate::reactor::Context::wake
 /// [`Decision::Defer`]: crate::reactor::Decision::Defer
 /// [`Handle`]: crate::reactor::Handle
-/// [`ListenSettings::reuse_port`]: crate::reactor::settings::ListenSettings::reuse_port
-/// [`ListenSettings::secure`]: crate::reactor::settings::ListenSettings::secure
+/// [`ListenSettings::reuse_port`]: field@crate::reactor::settings::ListenSettings::reuse_port
+/// [`ListenSettings::secure`]: field@crate::reactor::settings::ListenSettings::secure
 /// [`Params`]: crate::reactor::Params
 /// [`Reactor`]: crate::reactor::Reactor
 /// [`Reactor::add_page`]: crate::reactor::Reactor::add_page

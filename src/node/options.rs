@@ -219,12 +219,10 @@ impl NodeOptions {
     }
 
     pub(super) fn rpc(&self) -> RpcSettings {
-        RpcSettings {
-            connections_max: self.connections_max.0,
-            subscriptions_max: self.subscriptions_max.0,
-            subscriptions_per_connection_max: self.subscriptions_per_connection_max.0,
-            ..RpcSettings::default()
-        }
+        RpcSettings::default()
+            .connections_max(self.connections_max.0)
+            .subscriptions_max(self.subscriptions_max.0)
+            .subscriptions_per_connection_max(self.subscriptions_per_connection_max.0)
     }
 
     /// Hosts that requests may name. A request to a loopback address under any other name comes
@@ -238,39 +236,36 @@ impl NodeOptions {
     }
 
     pub(super) fn route(&self) -> RouteSettings {
-        self.rpc().fit(RouteSettings {
-            outbox_grace: GRACE,
-            write_timeout: WRITE_TIMEOUT,
-            idle_timeout: self.idle_timeout.duration(),
-            origins: self.rpc_origins.iter().map(|origin| origin.0.clone()).collect(),
-            hosts: self.hosts(),
-            // Followers, gateways and tools send no Origin.
-            require_origin: false,
-            slow_policy: match self.slow {
-                Slow::Close => SlowPolicy::Close,
-                Slow::Drop => SlowPolicy::Drop,
-            },
-            ..RouteSettings::default()
-        })
+        self.rpc().fit(
+            RouteSettings::default()
+                .outbox_grace(GRACE)
+                .write_timeout(WRITE_TIMEOUT)
+                .idle_timeout(self.idle_timeout.duration())
+                .origins(self.rpc_origins.iter().map(|origin| origin.0.clone()).collect())
+                .hosts(self.hosts())
+                // Followers, gateways and tools send no Origin.
+                .require_origin(false)
+                .slow_policy(match self.slow {
+                    Slow::Close => SlowPolicy::Close,
+                    Slow::Drop => SlowPolicy::Drop,
+                }),
+        )
     }
 
     pub(super) fn settings(&self) -> Settings {
         let rpc = self.rpc();
-        let usual = Settings::default();
         let inbound_peers = if self.has_peers() { INBOUND_PEERS_MAX } else { 0 };
-        Settings {
+        Settings::default()
             // HTTP clients have room besides the WebSockets.
-            connections_max: rpc
-                .connections_max
-                .saturating_add(rpc.connections_max / 8 + 64 + inbound_peers),
-            outbound_max: OUTBOUND_MAX + self.boot_peers.0.len(),
+            .connections_max(
+                rpc.connections_max.saturating_add(rpc.connections_max / 8 + 64 + inbound_peers),
+            )
+            .outbound_max(OUTBOUND_MAX + self.boot_peers.0.len())
             // Every subscription is a topic, or shares one.
-            topics_max: usual.topics_max.max(rpc.subscriptions_max),
-            topics_per_connection_max: rpc.subscriptions_per_connection_max,
-            close_timeout: CLOSE_TIMEOUT,
-            drain_timeout: self.drain_timeout.0,
-            ..usual
-        }
+            .topics_max(Settings::default().topics_max.max(rpc.subscriptions_max))
+            .topics_per_connection_max(rpc.subscriptions_per_connection_max)
+            .close_timeout(CLOSE_TIMEOUT)
+            .drain_timeout(self.drain_timeout.0)
     }
 
     pub(super) fn node(&self) -> NodeSettings {
@@ -282,7 +277,7 @@ impl NodeOptions {
                 RoleSettings::Leader { block_time: self.block_time.0.as_ref().map(|span| span.0) }
             }
         };
-        NodeSettings { chain_id: self.chain_number(), data_dir: self.data_dir.clone(), role }
+        NodeSettings::new(self.chain_number(), self.data_dir.clone(), role)
     }
 }
 

@@ -331,7 +331,7 @@ impl Reactor {
     }
 
     /// Statistics of the turns since the last report; `None` unless
-    /// [`turn_stats`](Settings::turn_stats) is set.
+    /// [`turn_stats`](field@Settings::turn_stats) is set.
     pub fn turn_report(&mut self) -> Option<TurnReport> {
         let now = self.clock();
         self.stats.as_mut().map(|stats| stats.report(now, &self.core.metrics))

@@ -14,6 +14,7 @@ use std::time::Duration;
 use self::histories::{Histories, Limits};
 use crate::protocol::handshake::{Refusal, Response};
 use crate::protocol::{CloseCode, Message, SharedFrame};
+use crate::reactor::settings::with_setters;
 use crate::reactor::{
     CloseReason, ConnId, ConnMap, Context, Decision, PublishOptions, SendOutcome, Service, Target,
     UpgradeRequest,
@@ -37,29 +38,20 @@ const SWEEP_AGAIN: Duration = Duration::from_millis(10);
 /// The timer key of the sweep; rooms' keys count from 1.
 const SWEEP: u64 = 0;
 
-/// The limits of the rooms of one service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoomSettings {
-    /// Messages that a room keeps for new members; 0: none.
-    pub history_max: usize,
-    /// Maximum size of a room's kept messages in bytes. At most the route's `outbox_soft_bytes`;
-    /// otherwise a new member would not get all of them.
-    pub history_bytes_max: usize,
-    /// How long a room keeps a message; `None`: until newer ones replace it.
-    pub history_ttl: Option<Duration>,
-    /// Maximum number of rooms with members; more are refused with 503. Rooms without members do
-    /// not count: the memory limit of all histories bounds them.
-    pub rooms_max: usize,
-}
-
-impl Default for RoomSettings {
-    fn default() -> RoomSettings {
-        RoomSettings {
-            history_max: 100,
-            history_bytes_max: 64 * 1024,
-            history_ttl: Some(Duration::from_secs(3600)),
-            rooms_max: 10_000,
-        }
+with_setters! {
+    /// The limits of the rooms of one service.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct RoomSettings {
+        /// Messages that a room keeps for new members; 0: none.
+        pub history_max: usize = 100,
+        /// Maximum size of a room's kept messages in bytes. At most the route's
+        /// `outbox_soft_bytes`; otherwise a new member would not get all of them.
+        pub history_bytes_max: usize = 64 * 1024,
+        /// How long a room keeps a message; `None`: until newer ones replace it.
+        pub history_ttl: Option<Duration> = Some(Duration::from_secs(3600)),
+        /// Maximum number of rooms with members; more are refused with 503. Rooms without members
+        /// do not count: the memory limit of all histories bounds them.
+        pub rooms_max: usize = 10_000,
     }
 }
 

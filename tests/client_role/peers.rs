@@ -159,12 +159,11 @@ fn the_record_has_path_and_subprotocol() {
 
 #[test]
 fn a_loop_can_connect_to_itself() {
-    let heartbeat = Heartbeat {
-        interval: Duration::from_millis(400),
-        pong_timeout: Duration::from_millis(300),
-        misses_max: 250,
-    };
-    let settings = Settings { heartbeat: Some(heartbeat), ..Settings::default() };
+    let heartbeat = Heartbeat::default()
+        .interval(Duration::from_millis(400))
+        .pong_timeout(Duration::from_millis(300))
+        .misses_max(250);
+    let settings = Settings::default().heartbeat(heartbeat);
     let (mut puppet, strings) = Puppet::new();
     // The service has both ends; the accepted one answers.
     puppet.on_message = Box::new(|cx, id, message| {
@@ -263,7 +262,7 @@ fn a_service_that_reconnects_does_not_prevent_a_shutdown() {
         let (route, to) = *target.get_or_insert_with(|| route.try_recv().unwrap());
         let _ = cx.connect(Connect::to(to), route, &request("/"));
     });
-    let settings = Settings { drain_timeout: Duration::from_secs(1), ..Settings::default() };
+    let settings = Settings::default().drain_timeout(Duration::from_secs(1));
     let (server, route) = puppet.serve_and_connect(settings);
     sender.send((route, server.address)).unwrap();
     // The service reconnects before the shutdown.

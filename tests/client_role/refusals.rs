@@ -148,8 +148,7 @@ fn a_404_is_upgrade_failed() {
 
 #[test]
 fn the_handshake_timeout_ends_a_connection_without_a_response() {
-    let settings =
-        Settings { handshake_timeout: Duration::from_millis(200), ..Settings::default() };
+    let settings = Settings::default().handshake_timeout(Duration::from_millis(200));
     let (_server, strings, route) = client(settings);
     let peer = Peer::new();
     let id = connect(&strings, route, peer.address);
@@ -243,7 +242,7 @@ fn a_connection_that_is_not_open_sends_nothing_and_can_be_closed() {
 
 #[test]
 fn outbound_connections_have_a_limit_of_their_own() {
-    let settings = Settings { outbound_max: 1, ..Settings::default() };
+    let settings = Settings::default().outbound_max(1);
     let (server, strings, route) = client(settings);
     let peer = Peer::new();
     let made = connect(&strings, route, peer.address);
@@ -266,12 +265,10 @@ fn outbound_connections_have_a_limit_of_their_own() {
 
 #[test]
 fn clients_and_outbound_connections_have_separate_limits() {
-    let settings = Settings {
-        connections_max: 1,
-        connections_per_address: Some(1),
-        rate_per_address: Some(Rate { per_second: 0.001, burst: 1 }),
-        ..Settings::default()
-    };
+    let settings = Settings::default()
+        .connections_max(1)
+        .connections_per_address(1)
+        .rate_per_address(Rate { per_second: 0.001, burst: 1 });
     let (server, strings, route) = client(settings);
     let peer = Peer::new();
     let made: Vec<ConnId> = (0..3).map(|_| connect(&strings, route, peer.address)).collect();
@@ -297,7 +294,7 @@ fn limits_of_the_outbound_route_apply() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let _server = Server::start(Settings::default(), move |reactor| {
         let service = reactor.add_service(puppet).unwrap();
-        let small = RouteSettings { message_bytes_max: 125, ..RouteSettings::default() };
+        let small = RouteSettings::default().message_bytes_max(125);
         sender.send(reactor.add_outbound(service, small).unwrap()).unwrap();
     });
     let route = receiver.recv_timeout(DEADLINE).unwrap();

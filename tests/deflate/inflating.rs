@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_message_limit_applies_to_inflated_bytes() {
-    let limited = RouteSettings { message_bytes_max: 10_000, ..RouteSettings::default() };
+    let limited = RouteSettings::default().message_bytes_max(10_000);
     let (server, seen) = watched(impatient(), limited);
     let mut peer = Peer::open(&server, OFFER, ALONE);
     assert!(peer.echo(&[0; 10_000]).1);

@@ -22,7 +22,7 @@ const OFFER: &str = "permessage-deflate; client_max_window_bits";
 const ALONE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
 fn route(mode: DeflateMode) -> RouteSettings {
-    RouteSettings { deflate: mode, ..RouteSettings::default() }
+    RouteSettings::default().deflate(mode)
 }
 
 fn lines(offer: &str) -> String {
@@ -123,7 +123,7 @@ fn watched(settings: Settings, route: RouteSettings) -> (Server, std::sync::mpsc
 
 /// Settings with a short close timeout, for peers that answer no Close.
 fn impatient() -> Settings {
-    Settings { close_timeout: Duration::from_millis(50), ..Settings::default() }
+    Settings::default().close_timeout(Duration::from_millis(50))
 }
 
 /// Shuts down; no window may be held or reserved.
@@ -226,7 +226,7 @@ fn small_and_incompressible_messages_are_sent_uncompressed() {
 
 #[test]
 fn every_message_is_compressed_with_a_minimum_of_zero() {
-    let every = RouteSettings { deflate_bytes_min: 0, ..RouteSettings::default() };
+    let every = RouteSettings::default().deflate_bytes_min(0);
     let (server, _) = watched(Settings::default(), every);
     let mut peer = Peer::open(&server, OFFER, ALONE);
     assert!(peer.echo(&[b'a'; 20]).1);

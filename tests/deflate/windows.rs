@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir::reactor::settings::{DeflateMode, RouteSettings, Settings};
+use weir::reactor::settings::{DeflateMode, Settings};
 use weir::reactor::{PublishOptions, SendOutcome, Target};
 use weir::services::Echo;
 
@@ -38,7 +38,7 @@ fn broadcasts_are_added_to_a_window_in_order() {
 #[test]
 fn above_the_limit_on_windows_new_connections_get_shared() {
     let two = 2 * 2 * (1 << 12);
-    let settings = Settings { deflate_windows_bytes_max: two + 100, ..Settings::default() };
+    let settings = Settings::default().deflate_windows_bytes_max(two + 100);
     let (server, _) = watched(settings, route(DeflateMode::Dedicated));
     let dedicated = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12";
     let shared = format!("{ALONE}; server_max_window_bits=12; client_max_window_bits=12");
@@ -64,8 +64,7 @@ fn above_the_limit_on_windows_new_connections_get_shared() {
 
 #[test]
 fn windows_are_allocated_by_the_first_message_and_freed_when_idle() {
-    let idle =
-        RouteSettings { deflate_idle: Duration::from_millis(200), ..route(DeflateMode::Dedicated) };
+    let idle = route(DeflateMode::Dedicated).deflate_idle(Duration::from_millis(200));
     let mut server = ByHand::new(Settings::default(), |reactor| {
         let service = reactor.add_service(Echo).unwrap();
         reactor.add_route("/", service, idle).unwrap();

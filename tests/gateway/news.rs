@@ -106,11 +106,7 @@ fn the_reply_waits_for_the_first_poll_of_the_upstream() {
 fn a_subscription_without_an_answering_upstream_is_refused() {
     let node = Node::new(false, 5);
     node.hold_heads(true);
-    let rpc = RpcSettings {
-        call_timeout: Duration::from_millis(200),
-        subscriptions_max: 1,
-        ..RpcSettings::default()
-    };
+    let rpc = RpcSettings::default().call_timeout(Duration::from_millis(200)).subscriptions_max(1);
     let server = gateway_with(&[node.ws()], rpc, |_| {});
     let (mut one, mut other) = (client(&server), client(&server));
     let refused = call(&mut one, "eth_subscribe", &json!(["newHeads"]));
@@ -341,7 +337,7 @@ fn syncing_is_announced_at_its_start_and_end() {
 
 /// A gateway with a call timeout longer than any test, so that a lost answer does not time out.
 fn patient(upstreams: &[String]) -> Server {
-    let rpc = RpcSettings { call_timeout: 10 * DEADLINE, ..RpcSettings::default() };
+    let rpc = RpcSettings::default().call_timeout(10 * DEADLINE);
     gateway_with(upstreams, rpc, |settings| settings.timeout = 10 * DEADLINE)
 }
 

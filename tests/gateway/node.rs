@@ -192,7 +192,7 @@ impl Node {
 
     /// A node with TLS.
     pub fn secure(pushes: bool, height: usize, files: &Files) -> Node {
-        let certificate = CertificateFiles { chain: files.chain.clone(), key: files.key.clone() };
+        let certificate = CertificateFiles::new(&files.chain, &files.key);
         Node::with(pushes, height, Some(TlsSettings::new(certificate)))
     }
 
@@ -219,14 +219,13 @@ impl Node {
         let tls = self.tls.clone();
         let (sender, receiver) = channel();
         // A shutdown does not wait for calls that the test holds back.
-        let settings =
-            Settings { drain_timeout: Duration::from_millis(100), ..Settings::default() };
+        let settings = Settings::default().drain_timeout(Duration::from_millis(100));
         self.server = Some(Server::start(settings, move |reactor| {
             let network =
                 Network { project: "node".into(), architecture: "evm", chain_id: NODE_CHAIN_ID };
             let chain = Chain { network, state, pushes, mail: None };
             // It sends larger answers than a gateway accepts.
-            let rpc = RpcSettings { response_bytes_max: 100_000_000, ..RpcSettings::default() };
+            let rpc = RpcSettings::default().response_bytes_max(100_000_000);
             let route = rpc.fit(RouteSettings::default());
             let service = reactor.add_service(Rpc::new(chain, rpc)).unwrap();
             reactor.add_route("/", service, route).unwrap();
@@ -234,7 +233,7 @@ impl Node {
                 None => ListenSettings::new(address),
                 Some(tls) => {
                     reactor.set_tls(tls).unwrap();
-                    ListenSettings::secure(address)
+                    ListenSettings::new(address).secure(true)
                 }
             };
             sender.send(reactor.listen(&listen).unwrap()).unwrap();
@@ -376,15 +375,14 @@ pub fn gateway_at(
 
 /// The settings of a gateway for these upstreams.
 pub fn settings(upstreams: &[String]) -> GatewaySettings {
-    GatewaySettings {
-        network: Network { project: "main".into(), architecture: "evm", chain_id: CHAIN_ID },
-        upstreams: upstreams.iter().map(|url| url.parse().unwrap()).collect(),
-        ca_file: None,
-        concurrency: 8,
-        queue_max: 64,
-        timeout: Duration::from_secs(15),
-        answer_bytes_max: 1_000_000,
-    }
+    GatewaySettings::new(
+        Network { project: "main".into(), architecture: "evm", chain_id: CHAIN_ID },
+        upstreams.iter().map(|url| url.parse().unwrap()).collect(),
+    )
+    .concurrency(8)
+    .queue_max(64)
+    .timeout(Duration::from_secs(15))
+    .answer_bytes_max(1_000_000)
 }
 
 pub fn client(gateway: &Server) -> Client {

@@ -220,7 +220,7 @@ fn batches_are_accepted_by_post() {
 #[test]
 fn the_connections_of_a_network_are_limited() {
     let node = Node::new(false, 5);
-    let rpc = RpcSettings { connections_max: 2, ..RpcSettings::default() };
+    let rpc = RpcSettings::default().connections_max(2);
     let server = gateway_with(&[node.ws()], rpc, |_| {});
     let mut first = client(&server);
     // The connection to the upstream does not count.

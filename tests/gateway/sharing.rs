@@ -151,7 +151,7 @@ fn an_answer_for_200_callers_takes_less_memory_than_three_of_it() {
 #[test]
 fn without_memory_for_a_large_answer_the_caller_gets_an_error() {
     let node = Node::new(false, 5);
-    let settings = Settings { buffered_bytes_max: 1_000_000, ..Settings::default() };
+    let settings = Settings::default().buffered_bytes_max(1_000_000);
     let server = gateway_at(settings, &[node.http()], RpcSettings::default(), |_| {});
     let mut sockets = [client(&server), client(&server)];
     let mut poster = Client::tcp(server.address);

@@ -23,13 +23,13 @@ fn errors_name_their_source() {
     let error = reactor.add_route("no slash", echo, RouteSettings::default()).unwrap_err();
     assert_eq!(source(&error), Some(&PatternError::NoSlash));
 
-    let settings = RouteSettings { message_bytes_max: 1, ..RouteSettings::default() };
+    let settings = RouteSettings::default().message_bytes_max(1);
     let invalid = settings.check().unwrap_err();
     let error = reactor.add_route("/", echo, settings).unwrap_err();
     assert_eq!(source(&error), Some(&invalid));
     assert!(RouteError::NoService.source().is_none());
 
-    let nowhere = CertificateFiles { chain: "/nowhere".into(), key: "/nowhere".into() };
+    let nowhere = CertificateFiles::new("/nowhere", "/nowhere");
     let error = reactor.set_tls(TlsSettings::new(nowhere)).unwrap_err();
     let missing: &io::Error = source(&error).unwrap();
     assert_eq!(missing.kind(), io::ErrorKind::NotFound);

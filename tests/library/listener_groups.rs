@@ -42,10 +42,10 @@ fn each_address_has_the_routes_of_its_listener_group() {
             Page { content_type: "text/plain", body: b"page", security_policy: "" },
         );
         let status = reactor.add_service(Status).unwrap();
-        let route = RouteSettings { listener_group: 1, ..RouteSettings::default() };
+        let route = RouteSettings::default().listener_group(1);
         reactor.add_route("/status/{x}", status, route).unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
-        let listen = ListenSettings { listener_group: 1, ..ListenSettings::new(any) };
+        let listen = ListenSettings::new(any).listener_group(1);
         sender.send(reactor.listen(&listen).unwrap()).unwrap();
     });
     let admin = receiver.recv_timeout(DEADLINE).unwrap();

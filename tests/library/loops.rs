@@ -130,11 +130,11 @@ fn two_loops_in_one_process_share_nothing() {
 
 #[test]
 fn contradictory_settings_are_refused() {
-    let broken = Settings { connections_max: 0, ..Settings::default() };
+    let broken = Settings::default().connections_max(0);
     assert_eq!(Reactor::new(broken).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
     let mut reactor = Reactor::new(Settings::default()).unwrap();
     let echo = reactor.add_service(Echo).unwrap();
-    let broken = RouteSettings { outbox_soft_bytes: 0, ..RouteSettings::default() };
+    let broken = RouteSettings::default().outbox_soft_bytes(0);
     assert!(reactor.add_route("/", echo, broken.clone()).is_err());
     assert!(reactor.add_outbound(echo, broken).is_err());
     reactor.add_route("/", echo, RouteSettings::default()).unwrap();

@@ -11,20 +11,14 @@ const KIB: usize = 1024;
 
 /// Room for 16 KiB on a connection, and for `memory` bytes on all together, half of it for each taker.
 fn serve(slow_policy: SlowPolicy, memory: usize) -> (Server, Strings, Client, ConnId) {
-    let settings = Settings {
-        connections_max: 1,
-        outbound_max: 1,
-        buffered_bytes_max: memory,
-        ..Settings::default()
-    };
-    let route = RouteSettings {
-        message_bytes_max: 4 * KIB,
-        outbox_low_bytes: 4 * KIB,
-        outbox_soft_bytes: 8 * KIB,
-        outbox_hard_bytes: 16 * KIB,
-        slow_policy,
-        ..RouteSettings::default()
-    };
+    let settings =
+        Settings::default().connections_max(1).outbound_max(1).buffered_bytes_max(memory);
+    let route = RouteSettings::default()
+        .message_bytes_max(4 * KIB)
+        .outbox_low_bytes(4 * KIB)
+        .outbox_soft_bytes(8 * KIB)
+        .outbox_hard_bytes(16 * KIB)
+        .slow_policy(slow_policy);
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve(settings, route);
     let (client, conn) = strings.client(&server, "/");

@@ -96,12 +96,11 @@ fn a_record_has_the_queued_bytes_and_is_not_open_while_closing() {
 
 #[test]
 fn round_trips_are_measured_by_the_heartbeat() {
-    let heartbeat = Heartbeat {
-        interval: Duration::from_millis(300),
-        pong_timeout: Duration::from_millis(200),
-        misses_max: 250,
-    };
-    let settings = Settings { heartbeat: Some(heartbeat), ..Settings::default() };
+    let heartbeat = Heartbeat::default()
+        .interval(Duration::from_millis(300))
+        .pong_timeout(Duration::from_millis(200))
+        .misses_max(250);
+    let settings = Settings::default().heartbeat(heartbeat);
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve(settings, RouteSettings::default());
     let (mut client, id) = strings.client(&server, "/");

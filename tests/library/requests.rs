@@ -138,8 +138,7 @@ fn the_first_decision_counts() {
 
 #[test]
 fn the_handshake_timeout_ends_a_request_without_a_decision() {
-    let settings =
-        Settings { handshake_timeout: Duration::from_millis(200), ..Settings::default() };
+    let settings = Settings::default().handshake_timeout(Duration::from_millis(200));
     let (_server, strings, mut client, id) = deferred(settings, b"");
     assert_eq!(strings.next(), Report::Closed(id, CloseReason::HandshakeTimeout));
     client.expect_gone();

@@ -88,7 +88,7 @@ fn a_topic_can_be_joined_again_in_on_empty() {
 
 #[test]
 fn joins_above_a_limit_are_errors_and_counted() {
-    let settings = Settings { topics_max: 3, topics_per_connection_max: 2, ..Settings::default() };
+    let settings = Settings::default().topics_max(3).topics_per_connection_max(2);
     let (puppet, strings) = Puppet::new();
     let server = puppet.serve(settings, RouteSettings::default());
     let (_a, a) = strings.client(&server, "/");

@@ -15,7 +15,7 @@ use crate::support::{BINARY, CLOSE, Client, Server, eventually, frame};
 
 /// Sends messages of `len` bytes to a peer that reads only after the server has ended the connection.
 fn read_after_the_end(route: RouteSettings, len: usize, close_timeout: Duration) {
-    let settings = Settings { close_timeout, ..Settings::default() };
+    let settings = Settings::default().close_timeout(close_timeout);
     let mut bench = Bench::new(settings, route);
     let count = 16 * MIB / len;
     bench.push(count, len);
@@ -32,7 +32,7 @@ fn read_after_the_end(route: RouteSettings, len: usize, close_timeout: Duration)
 
 #[test]
 fn an_outbox_above_the_soft_limit_ends_after_the_grace_time() {
-    let route = RouteSettings { outbox_grace: SHORT, ..limits(KIB, MIB, 64 * MIB) };
+    let route = limits(KIB, MIB, 64 * MIB).outbox_grace(SHORT);
     for len in [100, 5000, 70_000, MIB] {
         read_after_the_end(route.clone(), len, SHORT);
     }
@@ -40,7 +40,7 @@ fn an_outbox_above_the_soft_limit_ends_after_the_grace_time() {
 
 #[test]
 fn a_write_without_progress_times_out() {
-    let route = RouteSettings { write_timeout: SHORT, ..limits(KIB, 32 * MIB, 64 * MIB) };
+    let route = limits(KIB, 32 * MIB, 64 * MIB).write_timeout(SHORT);
     for len in [100, 300_000] {
         read_after_the_end(route.clone(), len, SHORT);
     }
@@ -49,14 +49,9 @@ fn a_write_without_progress_times_out() {
 /// The kernel accepts each write in full except for the last one, and nothing is sent after that.
 #[test]
 fn the_first_partial_write_starts_the_write_timeout() {
-    let route = RouteSettings { write_timeout: SHORT, ..limits(KIB, 32 * MIB, 64 * MIB) };
+    let route = limits(KIB, 32 * MIB, 64 * MIB).write_timeout(SHORT);
     // No other timer of the connection fires in this test.
-    let settings = Settings {
-        handshake_timeout: LONG,
-        heartbeat: None,
-        close_timeout: SHORT,
-        ..Settings::default()
-    };
+    let settings = Settings::default().handshake_timeout(LONG).heartbeat(None).close_timeout(SHORT);
     let mut bench = Bench::new(settings, route);
     loop {
         bench.push(1, 15 * KIB);
@@ -71,8 +66,8 @@ fn the_first_partial_write_starts_the_write_timeout() {
 
 #[test]
 fn a_peer_that_reads_before_the_close_timeout_ends_cleanly() {
-    let settings = Settings { close_timeout: LONG, ..Settings::default() };
-    let route = RouteSettings { outbox_grace: SHORT, ..limits(KIB, MIB, 64 * MIB) };
+    let settings = Settings::default().close_timeout(LONG);
+    let route = limits(KIB, MIB, 64 * MIB).outbox_grace(SHORT);
     let mut bench = Bench::new(settings, route);
     bench.push(16, MIB);
     // The service no longer answers requests once the Close is queued.
@@ -94,9 +89,9 @@ fn a_peer_that_reads_before_the_close_timeout_ends_cleanly() {
 
 #[test]
 fn a_peer_that_keeps_sending_receives_the_close() {
-    let settings = Settings { close_timeout: LONG, ..Settings::default() };
+    let settings = Settings::default().close_timeout(LONG);
     // The echo is paused, so that much input waits at the server, too.
-    let route = RouteSettings { write_timeout: SHORT, outbox_grace: LONG, ..Default::default() };
+    let route = RouteSettings::default().write_timeout(SHORT).outbox_grace(LONG);
     let (service, _) = crate::support::Watched::echo();
     let server = Server::start(settings, move |reactor| {
         let service = reactor.add_service(service).unwrap();
@@ -131,7 +126,7 @@ fn a_peer_that_keeps_sending_receives_the_close() {
 #[test]
 fn the_close_timeout_starts_again_while_the_peer_reads_queued_output() {
     let close_timeout = Duration::from_secs(4);
-    let settings = Settings { close_timeout, ..Settings::default() };
+    let settings = Settings::default().close_timeout(close_timeout);
     let mut bench = Bench::new(settings, limits(KIB, 32 * MIB, 64 * MIB));
     // Much more than the kernel's buffers hold: bytes that the kernel has taken count as sent.
     let count = 32;
@@ -154,7 +149,7 @@ fn the_close_timeout_starts_again_while_the_peer_reads_queued_output() {
 
 #[test]
 fn a_close_for_a_peer_that_does_not_read_is_found_later() {
-    let settings = Settings { close_timeout: SHORT, ..Settings::default() };
+    let settings = Settings::default().close_timeout(SHORT);
     let mut bench = Bench::new(settings, limits(KIB, 32 * MIB, 64 * MIB));
     bench.push(16, MIB);
     bench.client.text("close");

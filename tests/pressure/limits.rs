@@ -68,7 +68,7 @@ fn an_echo_loses_nothing_if_its_peer_reads_late() {
     const COUNT: u32 = 1024;
     let congested = Arc::new(AtomicBool::new(false));
     let most = Arc::new(Mutex::new(0));
-    let route = RouteSettings { outbox_grace: LONG, write_timeout: LONG, ..Default::default() };
+    let route = RouteSettings::default().outbox_grace(LONG).write_timeout(LONG);
     let hard = route.outbox_hard_bytes;
     struct Echo(Arc<AtomicBool>, Arc<Mutex<usize>>);
     impl Service for Echo {
@@ -146,11 +146,7 @@ fn the_hard_limit_is_never_exceeded_and_closes_at_once() {
 
 #[test]
 fn a_message_above_the_hard_limit_is_refused_and_closes_nothing() {
-    let route = RouteSettings {
-        message_bytes_max: 125,
-        outbox_hard_bytes: 512 * KIB,
-        ..Default::default()
-    };
+    let route = RouteSettings::default().message_bytes_max(125).outbox_hard_bytes(512 * KIB);
     let mut bench = Bench::new(Settings::default(), route);
     assert_eq!(bench.push(1, 512 * KIB), [(SendOutcome::TooLarge, 0)]);
     assert!(matches!(bench.push(1, 100)[..], [(SendOutcome::Queued, _)]));

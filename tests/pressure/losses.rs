@@ -2,14 +2,14 @@
 
 use weir::reactor::SendOutcome;
 use weir::reactor::budget::{MESSAGES_PER_READ, WRITE_BYTES};
-use weir::reactor::settings::{RouteSettings, Settings, SlowPolicy};
+use weir::reactor::settings::{Settings, SlowPolicy};
 
 use super::{Bench, KIB, MIB, Report, SHORT, limits};
 use crate::support::{CLOSE, PING, PONG, eventually, frame};
 
 #[test]
 fn messages_are_dropped_until_the_queue_has_drained() {
-    let route = RouteSettings { slow_policy: SlowPolicy::Drop, ..limits(MIB, 2 * MIB, 8 * MIB) };
+    let route = limits(MIB, 2 * MIB, 8 * MIB).slow_policy(SlowPolicy::Drop);
     let mut bench = Bench::new(Settings::default(), route);
     let count = 400;
     let sent = bench.push(count, 100 * KIB);
@@ -45,11 +45,7 @@ fn messages_are_dropped_until_the_queue_has_drained() {
 
 #[test]
 fn messages_are_dropped_after_the_grace_time() {
-    let route = RouteSettings {
-        slow_policy: SlowPolicy::Drop,
-        outbox_grace: SHORT,
-        ..limits(KIB, MIB, 64 * MIB)
-    };
+    let route = limits(KIB, MIB, 64 * MIB).slow_policy(SlowPolicy::Drop).outbox_grace(SHORT);
     let mut bench = Bench::new(Settings::default(), route);
     bench.push(16, MIB);
     eventually(|| bench.push(1, 4)[0].0 == SendOutcome::Full, "messages are dropped");

@@ -154,13 +154,11 @@ fn expect_numbered_then_1013(client: &mut Client, len: usize, reason: &str) -> u
 }
 
 fn limits(low: usize, soft: usize, hard: usize) -> RouteSettings {
-    RouteSettings {
-        message_bytes_max: 4 * KIB,
-        outbox_low_bytes: low,
-        outbox_soft_bytes: soft,
-        outbox_hard_bytes: hard,
-        outbox_grace: LONG,
-        write_timeout: LONG,
-        ..RouteSettings::default()
-    }
+    RouteSettings::default()
+        .message_bytes_max(4 * KIB)
+        .outbox_low_bytes(low)
+        .outbox_soft_bytes(soft)
+        .outbox_hard_bytes(hard)
+        .outbox_grace(LONG)
+        .write_timeout(LONG)
 }

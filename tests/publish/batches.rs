@@ -115,16 +115,14 @@ impl Play {
 
 fn play(seed: u32, singly: bool) -> Observed {
     let slow_policy = if seed.is_multiple_of(2) { SlowPolicy::Drop } else { SlowPolicy::Close };
-    let route = RouteSettings {
-        message_bytes_max: 1000,
-        outbox_low_bytes: 100,
-        outbox_soft_bytes: if seed.is_multiple_of(3) { 300 } else { 1500 },
-        outbox_hard_bytes: 2600,
-        outbox_grace: LONG,
-        slow_policy,
-        ..RouteSettings::default()
-    };
-    let settings = Settings { close_timeout: LONG, heartbeat: None, ..Settings::default() };
+    let route = RouteSettings::default()
+        .message_bytes_max(1000)
+        .outbox_low_bytes(100)
+        .outbox_soft_bytes(if seed.is_multiple_of(3) { 300 } else { 1500 })
+        .outbox_hard_bytes(2600)
+        .outbox_grace(LONG)
+        .slow_policy(slow_policy);
+    let settings = Settings::default().close_timeout(LONG).heartbeat(None);
     let (mut server, service) = by_hand(settings, route);
     let (clients, ids) = clients(&mut server, service, 8);
     let mut play = Play { seed: seed.wrapping_mul(0x9E37_79B9), singly, ids, outcomes: Vec::new() };
@@ -221,13 +219,11 @@ fn a_large_message_does_not_overtake_a_batch() {
 fn batches_that_the_kernel_does_not_take_stay_in_order() {
     const CLIENTS: usize = 8;
     const BATCH: usize = 40;
-    let roomy = RouteSettings {
-        outbox_soft_bytes: 32 << 20,
-        outbox_hard_bytes: 64 << 20,
-        outbox_grace: LONG,
-        write_timeout: LONG,
-        ..RouteSettings::default()
-    };
+    let roomy = RouteSettings::default()
+        .outbox_soft_bytes(32 << 20)
+        .outbox_hard_bytes(64 << 20)
+        .outbox_grace(LONG)
+        .write_timeout(LONG);
     let (mut server, service) = by_hand(Settings::default(), roomy);
     let mut narrow: Vec<Client> = (1..=CLIENTS as u64)
         .map(|count| {
@@ -302,8 +298,8 @@ fn more_topics_and_bytes_than_batches_hold_are_delivered() {
 #[test]
 fn batches_do_not_exceed_the_memory_limit() {
     // Half of it is available to every connection; shares of the other half are next to nothing.
-    let settings = Settings { buffered_bytes_max: 20_000, ..Settings::default() };
-    let route = RouteSettings { slow_policy: SlowPolicy::Drop, ..RouteSettings::default() };
+    let settings = Settings::default().buffered_bytes_max(20_000);
+    let route = RouteSettings::default().slow_policy(SlowPolicy::Drop);
     for (members, times) in [(10, 10), (200, 0)] {
         let (mut server, service) = by_hand(settings.clone(), route.clone());
         let (_clients, ids) = clients(&mut server, service, members);

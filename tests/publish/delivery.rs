@@ -15,14 +15,12 @@ fn tracked() -> PublishOptions<'static> {
 
 /// Room for two messages of 1,000 bytes, and for a third as the last.
 fn narrow(slow_policy: SlowPolicy) -> RouteSettings {
-    RouteSettings {
-        message_bytes_max: 1000,
-        outbox_low_bytes: 100,
-        outbox_soft_bytes: 2100,
-        outbox_hard_bytes: 3200,
-        slow_policy,
-        ..RouteSettings::default()
-    }
+    RouteSettings::default()
+        .message_bytes_max(1000)
+        .outbox_low_bytes(100)
+        .outbox_soft_bytes(2100)
+        .outbox_hard_bytes(3200)
+        .slow_policy(slow_policy)
 }
 
 #[test]

@@ -61,8 +61,8 @@ fn a_large_frame_in_many_outboxes_is_counted_once() {
     const MEMBERS: usize = 100;
     const LEN: usize = 60_000;
     // Less than one copy for each of them.
-    let settings = Settings { buffered_bytes_max: 2 << 20, ..Settings::default() };
-    let route = RouteSettings { outbox_grace: LONG, ..RouteSettings::default() };
+    let settings = Settings::default().buffered_bytes_max(2 << 20);
+    let route = RouteSettings::default().outbox_grace(LONG);
     let (mut server, service) = by_hand(settings, route);
     let (mut clients, ids) = clients(&mut server, service, MEMBERS);
     let mut cx = server.reactor.context(service);

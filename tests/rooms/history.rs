@@ -103,7 +103,7 @@ fn a_room_without_members_keeps_its_history_and_does_not_count_towards_rooms_max
     let (puppet, strings) = Puppet::new();
     let server = Server::start(Settings::default(), move |reactor| {
         reactor.add_service(puppet).unwrap();
-        let rooms = Rooms::new(RoomSettings { rooms_max: 1, ..RoomSettings::default() });
+        let rooms = Rooms::new(RoomSettings::default().rooms_max(1));
         let service = reactor.add_service(rooms).unwrap();
         reactor.add_route("/rooms/{name}", service, RouteSettings::default()).unwrap();
     });
@@ -136,12 +136,9 @@ const MESSAGE: usize = 1024 * 1024;
 
 /// A server whose rooms keep up to 40 such messages each.
 fn with_large_histories() -> Server {
-    let settings = RoomSettings { history_bytes_max: 40 * MESSAGE, ..RoomSettings::default() };
-    let route = RouteSettings {
-        outbox_soft_bytes: 80 * MESSAGE,
-        outbox_hard_bytes: 90 * MESSAGE,
-        ..RouteSettings::default()
-    };
+    let settings = RoomSettings::default().history_bytes_max(40 * MESSAGE);
+    let route =
+        RouteSettings::default().outbox_soft_bytes(80 * MESSAGE).outbox_hard_bytes(90 * MESSAGE);
     serve(settings, route)
 }
 

@@ -102,7 +102,7 @@ fn changes_of_presence_are_combined() {
 
 #[test]
 fn a_room_above_rooms_max_is_answered_503() {
-    let settings = RoomSettings { rooms_max: 2, history_max: 0, ..RoomSettings::default() };
+    let settings = RoomSettings::default().rooms_max(2).history_max(0);
     let server = serve(settings, RouteSettings::default());
     let a = join(&server, "a", "");
     let _b = join(&server, "b", "");
@@ -127,12 +127,10 @@ fn flood(speaker: &mut Client, fast: &mut Client) {
 
 /// An outbox for some large messages beyond the kernel's buffers.
 fn narrow(slow_policy: SlowPolicy) -> RouteSettings {
-    RouteSettings {
-        message_bytes_max: 100_000,
-        outbox_hard_bytes: 512 * 1024,
-        slow_policy,
-        ..RouteSettings::default()
-    }
+    RouteSettings::default()
+        .message_bytes_max(100_000)
+        .outbox_hard_bytes(512 * 1024)
+        .slow_policy(slow_policy)
 }
 
 #[test]

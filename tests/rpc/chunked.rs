@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::json;
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::services::rpc::RpcSettings;
 
 use super::http::{NOW, answer, post};
 use super::scripted::{Stage, call, narrow};
@@ -75,7 +74,7 @@ fn a_client_that_waits_for_100_gets_it_before_its_chunks() {
 
 #[test]
 fn chunked_bodies_have_the_limit_of_bodies_with_a_length() {
-    let stage = Stage::new(RpcSettings { request_bytes_max: 1000, ..narrow() });
+    let stage = Stage::new(narrow().request_bytes_max(1000));
     let padded = |len: usize| format!("{NOW}{}", " ".repeat(len - NOW.len()));
     let mut client = Client::tcp(stage.server.address);
     for size in [1, 999, 1000] {
@@ -136,7 +135,7 @@ fn an_ambiguous_body_is_refused_and_nothing_behind_it_is_read() {
 #[test]
 fn the_handshake_timeout_ends_a_stalled_chunked_body() {
     let handshake_timeout = Duration::from_millis(300);
-    let settings = Settings { handshake_timeout, ..Settings::default() };
+    let settings = Settings::default().handshake_timeout(handshake_timeout);
     let stage = Stage::with_loop(narrow(), RouteSettings::default(), settings);
     for start in ["", "1", "5\r\nhel", "5\r\nhello\r\n0\r\nX"] {
         let mut client = Client::tcp(stage.server.address);

@@ -13,7 +13,7 @@ const OTHER: &str = "Origin: https://evil.example\r\n";
 /// A service with these origins, which accepts requests without Origin, too.
 fn stage(origins: &[&str]) -> Stage {
     let origins = origins.iter().map(|&origin| origin.to_owned()).collect();
-    let route = RouteSettings { origins, require_origin: false, ..RouteSettings::default() };
+    let route = RouteSettings::default().origins(origins).require_origin(false);
     Stage::with_route(narrow(), route)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir::reactor::Metrics;
-use weir::services::rpc::{Notice, RpcSettings};
+use weir::services::rpc::Notice;
 
 use super::scripted::{Stage, call, json as next, narrow, raw};
 use crate::support::{Client, eventually, header, upgrade};
@@ -77,7 +77,7 @@ fn expect_100_continue_is_answered() {
 
 #[test]
 fn bodies_are_refused_by_their_headers() {
-    let settings = RpcSettings { request_bytes_max: 1000, ..narrow() };
+    let settings = narrow().request_bytes_max(1000);
     let stage = Stage::new(settings);
     let padded = |len: usize| format!("{NOW}{}", " ".repeat(len - NOW.len()));
     let mut client = Client::tcp(stage.server.address);
@@ -182,7 +182,7 @@ fn a_client_that_has_sent_a_fin_is_answered() {
 
 #[test]
 fn a_call_without_an_answer_times_out() {
-    let settings = RpcSettings { call_timeout: Duration::from_millis(1), ..narrow() };
+    let settings = narrow().call_timeout(Duration::from_millis(1));
     let stage = Stage::new(settings);
     let mut client = Client::tcp(stage.server.address);
     client.raw(post(LATER, "").as_bytes());

@@ -17,7 +17,7 @@ fn stage() -> Stage {
 /// Other services of the loop may use up its topics.
 #[test]
 fn a_subscription_without_a_free_topic_is_an_error() {
-    let settings = Settings { topics_max: 1, ..Settings::default() };
+    let settings = Settings::default().topics_max(1);
     let stage = Stage::with_loop(RpcSettings::default(), RouteSettings::default(), settings);
     let (mut client, mut other) = (stage.client(), stage.client());
     assert!(call(&mut client, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());
@@ -179,7 +179,7 @@ fn pending_calls_are_limited_to_256_per_connection_and_16384_in_all() {
 
 #[test]
 fn the_connections_of_a_network_are_limited() {
-    let settings = RpcSettings { connections_max: 2, ..RpcSettings::default() };
+    let settings = RpcSettings::default().connections_max(2);
     let stage = Stage::new(settings);
     let (mut one, two) = (stage.client(), stage.client());
     let upgrade = crate::support::upgrade("/", "");
@@ -204,7 +204,7 @@ fn the_connections_of_a_network_are_limited() {
 /// A subscriber that stops reading is ended within seconds, with its subscription.
 #[test]
 fn subscriptions_of_a_client_that_does_not_read_are_ended() {
-    let settings = RpcSettings { response_bytes_max: 10_000, ..RpcSettings::default() };
+    let settings = RpcSettings::default().response_bytes_max(10_000);
     let stage = Stage::with_route(settings, RouteSettings::default());
     let mut blocked = Client::narrow(stage.server.address, "/");
     assert!(call(&mut blocked, "eth_subscribe", &json!(["newHeads"]))["result"].is_string());

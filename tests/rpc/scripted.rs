@@ -176,15 +176,13 @@ pub fn call(client: &mut Client, method: &str, params: &Value) -> Value {
 
 /// Settings with small limits.
 pub fn narrow() -> RpcSettings {
-    RpcSettings {
-        subscriptions_per_connection_max: 3,
-        subscriptions_max: 5,
-        batch_items_max: 4,
-        response_bytes_max: 10_000,
-        depth_max: 8,
-        calls_per_connection_max: 4,
-        calls_max: 6,
-        call_timeout: Duration::from_secs(30),
-        ..RpcSettings::default()
-    }
+    RpcSettings::default()
+        .subscriptions_per_connection_max(3)
+        .subscriptions_max(5)
+        .batch_items_max(4)
+        .response_bytes_max(10_000)
+        .depth_max(8)
+        .calls_per_connection_max(4)
+        .calls_max(6)
+        .call_timeout(Duration::from_secs(30))
 }

@@ -21,9 +21,9 @@ fn announce_heads(stage: &Stage, quick: &mut Client) {
 }
 
 fn stage(slow_policy: SlowPolicy) -> (Stage, Client, Client) {
-    let route = RouteSettings { slow_policy, ..RouteSettings::default() };
+    let route = RouteSettings::default().slow_policy(slow_policy);
     // Small replies, so that the outbox has the size of the route's settings.
-    let settings = RpcSettings { response_bytes_max: 10_000, ..RpcSettings::default() };
+    let settings = RpcSettings::default().response_bytes_max(10_000);
     let stage = Stage::with_route(settings, route);
     let mut slow = Client::narrow(stage.server.address, "/");
     let mut quick = stage.client();

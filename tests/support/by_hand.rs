@@ -22,7 +22,7 @@ impl ByHand {
 
     /// A reactor with a TLS listener; `build` must set the certificates.
     pub fn secure(settings: Settings, build: impl FnOnce(&mut Reactor)) -> ByHand {
-        ByHand::listening(ListenSettings::secure(any()), settings, build)
+        ByHand::listening(ListenSettings::new(any()).secure(true), settings, build)
     }
 
     fn listening(

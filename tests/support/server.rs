@@ -28,7 +28,7 @@ impl Server {
         settings: Settings,
         build: impl FnOnce(&mut Reactor) + Send + 'static,
     ) -> Server {
-        Server::listening(ListenSettings::secure(any()), settings, |reactor| {
+        Server::listening(ListenSettings::new(any()).secure(true), settings, |reactor| {
             reactor.set_tls(tls).unwrap();
             build(reactor);
         })

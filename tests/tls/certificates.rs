@@ -38,10 +38,7 @@ fn the_server_name_selects_the_certificate() {
     let first = authority.server(&["first.test", "127.0.0.1"]);
     let second = authority.server(&["second.test"]);
     let wild = authority.server(&["*.wild.test"]);
-    let tls = TlsSettings {
-        certificates: [&first, &second, &wild].map(certificate).to_vec(),
-        ..settings(&first)
-    };
+    let tls = settings(&first).certificates([&first, &second, &wild].map(certificate).to_vec());
     let (server, _seen) = watched(tls, Settings::default(), RouteSettings::default());
     for (name, files) in [
         ("first.test", &first),
@@ -70,10 +67,7 @@ fn a_certificate_has_an_algorithm_that_the_client_supports() {
     let kind = Kind { is_ed25519: true, ..Kind::default() };
     let modern = authority.issue("", &["localhost"], kind);
     let usual = authority.server(&["localhost"]);
-    let tls = TlsSettings {
-        certificates: [&modern, &usual].map(certificate).to_vec(),
-        ..settings(&modern)
-    };
+    let tls = settings(&modern).certificates([&modern, &usual].map(certificate).to_vec());
     let (server, _seen) = watched(tls, Settings::default(), RouteSettings::default());
     assert_eq!(presented(&server, &authority, "localhost"), der(&modern));
     let mut config = trusting(&authority);
@@ -115,7 +109,7 @@ fn a_service_gets_the_subject_of_the_client_certificate() {
     let own = authority.client("alice");
     for clients in [ClientCertificates::Wanted, ClientCertificates::Required] {
         let clients = clients(authority.file());
-        let tls = TlsSettings { clients, ..settings(&authority.server(&["localhost"])) };
+        let tls = settings(&authority.server(&["localhost"])).clients(clients);
         let (server, receiver) = asking(tls);
         let config = Arc::new(identified(&authority, &own));
         for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
@@ -139,13 +133,13 @@ fn a_client_without_a_certificate_is_accepted_unless_one_is_required() {
     let files = authority.server(&["localhost"]);
 
     let clients = ClientCertificates::Wanted(authority.file());
-    let (server, receiver) = asking(TlsSettings { clients, ..settings(&files) });
+    let (server, receiver) = asking(settings(&files).clients(clients));
     connect(server.address, &anonymous, "localhost").upgraded("/");
     assert_eq!(receiver.recv_timeout(DEADLINE).unwrap().unwrap().subject, None);
     server.stop_clean();
 
     let clients = ClientCertificates::Required(authority.file());
-    let (server, _told) = asking(TlsSettings { clients, ..settings(&files) });
+    let (server, _told) = asking(settings(&files).clients(clients));
     let error = refused(server.address, &anonymous, "localhost");
     assert!(error.contains("CertificateRequired"), "{error}");
     let unverified = Arc::new(identified(&authority, &stranger.client("mallory")));
@@ -182,9 +176,10 @@ fn errors_name_unusable_files() {
 
     // A TLS listener needs certificates.
     let mut reactor = Reactor::new(Settings::default()).unwrap();
-    let listen = weir::reactor::settings::ListenSettings::secure("127.0.0.1:0".parse().unwrap());
+    let any = "127.0.0.1:0".parse().unwrap();
+    let listen = weir::reactor::settings::ListenSettings::new(any).secure(true);
     assert!(reactor.listen(&listen).is_err());
-    let none = TlsSettings { certificates: Vec::new(), ..settings(&good) };
+    let none = settings(&good).certificates(Vec::new());
     assert!(matches!(reactor.set_tls(none), Err(TlsError::NoCertificate)));
 }
 

@@ -6,7 +6,7 @@ use rustls::client::{Resumption, Tls12Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{cipher_suite, default_provider};
 use rustls::{CipherSuite, ClientConnection, HandshakeKind, ProtocolVersion};
-use weir::reactor::settings::{RouteSettings, Settings, TlsSettings, TlsVersion};
+use weir::reactor::settings::{RouteSettings, Settings, TlsVersion};
 use weir::reactor::{Metrics, Reactor};
 use weir_authority::Authority;
 
@@ -67,10 +67,7 @@ fn alpn_selects_only_http_1_1() {
 #[test]
 fn versions_below_the_minimum_are_refused() {
     let authority = Authority::new();
-    let tls = TlsSettings {
-        version_min: TlsVersion::Tls13,
-        ..settings(&authority.server(&["localhost"]))
-    };
+    let tls = settings(&authority.server(&["localhost"])).version_min(TlsVersion::Tls13);
     let (server, _seen) = watched(tls, Settings::default(), RouteSettings::default());
     let old = Arc::new(trusting_with(&authority, default_provider(), TLS12));
     let error = refused(server.address, &old, "localhost");
@@ -174,7 +171,7 @@ fn refused_clients_take_no_handshake_from_admitted_ones() {
     const ADMITTED: usize = 8;
     let authority = Authority::new();
     let tls = settings(&authority.server(&["localhost"]));
-    let one_per_address = Settings { connections_per_address: Some(1), ..Settings::default() };
+    let one_per_address = Settings::default().connections_per_address(1);
     let mut server = ByHand::secure(one_per_address, |reactor| {
         reactor.set_tls(tls).unwrap();
         let service = reactor.add_service(Watched::echo().0).unwrap();

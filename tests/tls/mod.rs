@@ -36,7 +36,7 @@ fn settings(files: &Files) -> TlsSettings {
 }
 
 fn certificate(files: &Files) -> CertificateFiles {
-    CertificateFiles { chain: files.chain.clone(), key: files.key.clone() }
+    CertificateFiles::new(&files.chain, &files.key)
 }
 
 /// A [`Watched`] echo at `/` for `localhost`.

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustls::{ClientConfig, HandshakeKind};
-use weir::reactor::settings::{ClientCertificates, RouteSettings, Settings, TlsSettings};
+use weir::reactor::settings::{ClientCertificates, RouteSettings, Settings};
 use weir_authority::{Authority, Files, Kind};
 
 use super::{Secure, connect, identified, settings, trusting};
@@ -15,7 +15,7 @@ use crate::support::{ByHand, Client, TEXT, Watched};
 /// A TLS echo that checks its files often.
 fn watching(files: &Files, clients: ClientCertificates) -> ByHand {
     let watch = Some(Duration::from_millis(10));
-    let tls = TlsSettings { watch, clients, ..settings(files) };
+    let tls = settings(files).watch(watch).clients(clients);
     ByHand::secure(Settings::default(), |reactor| {
         reactor.set_tls(tls).unwrap();
         let service = reactor.add_service(Watched::echo().0).unwrap();
@@ -106,7 +106,7 @@ fn new_connections_get_new_certificates_and_old_ones_stay_open() {
 fn certificates_are_reloaded_on_request_if_files_are_not_watched() {
     let authority = Authority::new();
     let files = authority.server(&["localhost"]);
-    let tls = TlsSettings { watch: None, ..settings(&files) };
+    let tls = settings(&files).watch(None);
     let mut server = ByHand::secure(Settings::default(), |reactor| {
         reactor.set_tls(tls).unwrap();
         let service = reactor.add_service(Watched::echo().0).unwrap();

@@ -52,7 +52,7 @@ fn tls_at_a_plaintext_port_is_refused() {
 fn silence_and_a_partial_client_hello_end_with_the_handshake_timeout() {
     let authority = Authority::new();
     let tls = settings(&authority.server(&["localhost"]));
-    let brief = Settings { handshake_timeout: Duration::from_millis(300), ..Settings::default() };
+    let brief = Settings::default().handshake_timeout(Duration::from_millis(300));
     let (server, _seen) = watched(tls, brief, RouteSettings::default());
     let mut silent = Client::tcp(server.address);
     let mut slow = Client::tcp(server.address);

@@ -118,11 +118,7 @@ fn a_peer_that_reads_late_congests_the_echo_and_loses_nothing() {
     const MESSAGES: usize = 400;
     let authority = Authority::new();
     let tls = settings(&authority.server(&["localhost"]));
-    let route = RouteSettings {
-        write_timeout: DEADLINE,
-        outbox_grace: DEADLINE,
-        ..RouteSettings::default()
-    };
+    let route = RouteSettings::default().write_timeout(DEADLINE).outbox_grace(DEADLINE);
     let (server, seen) = watched(tls, Settings::default(), route);
     let mut client = open(server.address, &authority);
     let payload = vec![0xA5; 60_000];
@@ -159,12 +155,10 @@ fn a_peer_that_reads_late_congests_the_echo_and_loses_nothing() {
 fn encrypted_output_that_waits_is_bounded_and_counted() {
     let authority = Authority::new();
     let tls = settings(&authority.server(&["localhost"]));
-    let route = RouteSettings {
-        write_timeout: DEADLINE,
-        outbox_grace: DEADLINE,
-        slow_policy: weir::reactor::settings::SlowPolicy::Drop,
-        ..RouteSettings::default()
-    };
+    let route = RouteSettings::default()
+        .write_timeout(DEADLINE)
+        .outbox_grace(DEADLINE)
+        .slow_policy(weir::reactor::settings::SlowPolicy::Drop);
     let hard = route.outbox_hard_bytes;
     // The service sends more than a kernel holds for a peer that does not read.
     let (service, seen) = Watched::new(|cx, conn, _| {

@@ -43,7 +43,7 @@ impl Server for Weir {
             Work::Echo => reactor.add_service(Echo)?,
             Work::Fanout => reactor.add_service(Relay)?,
         };
-        let route = RouteSettings { message_bytes_max: MESSAGE_BYTES_MAX, ..Default::default() };
+        let route = RouteSettings::default().message_bytes_max(MESSAGE_BYTES_MAX);
         reactor.add_route("/", service, route).map_err(io::Error::other)?;
         let any = "127.0.0.1:0".parse().map_err(io::Error::other)?;
         let address = reactor.listen(&ListenSettings::new(any))?;

@@ -44,11 +44,10 @@ impl From<&RoomSettings> for RoomOptions {
 
 impl From<RoomOptions> for RoomSettings {
     fn from(options: RoomOptions) -> RoomSettings {
-        RoomSettings {
-            history_max: options.history_max.0,
-            history_bytes_max: options.history_bytes_max.0,
-            history_ttl: options.history_ttl.duration(),
-            rooms_max: options.rooms_max.0,
-        }
+        RoomSettings::default()
+            .history_max(options.history_max.0)
+            .history_bytes_max(options.history_bytes_max.0)
+            .history_ttl(options.history_ttl.duration())
+            .rooms_max(options.rooms_max.0)
     }
 }

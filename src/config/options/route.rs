@@ -173,26 +173,22 @@ impl From<&RouteSettings> for RouteOptions {
 
 impl From<RouteOptions> for RouteSettings {
     fn from(options: RouteOptions) -> RouteSettings {
-        let mut settings = RouteSettings {
-            message_bytes_max: options.message_max.0,
-            outbox_low_bytes: options.outbox_low.0,
-            outbox_soft_bytes: options.outbox_soft.0,
-            outbox_hard_bytes: route().outbox_hard_bytes,
-            outbox_grace: options.outbox_grace.0,
-            slow_policy: options.slow.into(),
-            fragment_timeout: options.fragment_timeout.0,
-            write_timeout: options.write_timeout.0,
-            idle_timeout: options.idle_timeout.duration(),
-            origins: options.origins.into_iter().map(|origin| origin.0).collect(),
-            hosts: options.hosts,
-            require_origin: route().require_origin,
-            require_protocol: options.require_protocol,
-            listener_group: 0,
-            deflate: options.deflate.into(),
-            deflate_bytes_min: options.deflate_min.0,
-            deflate_window_bits: options.deflate_window_bits.0,
-            deflate_idle: options.deflate_idle.0,
-        };
+        let mut settings = RouteSettings::default()
+            .message_bytes_max(options.message_max.0)
+            .outbox_low_bytes(options.outbox_low.0)
+            .outbox_soft_bytes(options.outbox_soft.0)
+            .outbox_grace(options.outbox_grace.0)
+            .slow_policy(options.slow.into())
+            .fragment_timeout(options.fragment_timeout.0)
+            .write_timeout(options.write_timeout.0)
+            .idle_timeout(options.idle_timeout.duration())
+            .origins(options.origins.into_iter().map(|origin| origin.0).collect())
+            .hosts(options.hosts)
+            .require_protocol(options.require_protocol)
+            .deflate(options.deflate.into())
+            .deflate_bytes_min(options.deflate_min.0)
+            .deflate_window_bits(options.deflate_window_bits.0)
+            .deflate_idle(options.deflate_idle.0);
         settings.outbox_hard_bytes = match options.outbox_hard.0 {
             Some(size) => size.0,
             None => outbox_hard(&settings),

@@ -230,45 +230,40 @@ impl ServerOptions {
         }
     }
 
-    /// The settings of these options. Lists every field, so that a new setting cannot be forgotten.
+    /// The settings of these options.
     pub(in crate::config) fn settings(&self) -> Settings {
-        Settings {
-            connections_max: self.connections_max.0,
-            outbound_max: self.outbound_max.0,
-            refused_max: server().refused_max,
-            connections_per_address: self.connections_per_address.0.map(|count| count.0),
-            exempt: self.exempt.clone(),
-            rate_per_address: self.rate_per_address.0,
-            rate: self.rate.0,
-            head_bytes_max: self.head_max.0,
-            buffered_bytes_max: self.buffered_max.0,
-            key_reuse_window: self.key_reuse_window.duration(),
-            handshake_timeout: self.handshake_timeout.0,
-            close_timeout: self.close_timeout.0,
-            drain_timeout: self.drain_timeout.0,
-            heartbeat: self.ping_interval.duration().map(|interval| Heartbeat {
-                interval,
-                pong_timeout: self.pong_timeout.0,
-                misses_max: self.pong_misses_max.0,
-            }),
-            topics_max: self.topics_max.0,
-            topics_per_connection_max: self.topics_per_connection_max.0,
-            deflate_level: self.deflate_level.0,
-            deflate_mem_level: self.deflate_mem_level.0,
-            deflate_windows_bytes_max: self.deflate_windows_max.0,
-            log_access: self.log_access,
-            turn_stats: self.turn_stats,
-        }
+        Settings::default()
+            .connections_max(self.connections_max.0)
+            .outbound_max(self.outbound_max.0)
+            .connections_per_address(self.connections_per_address.0.map(|count| count.0))
+            .exempt(self.exempt.clone())
+            .rate_per_address(self.rate_per_address.0)
+            .rate(self.rate.0)
+            .head_bytes_max(self.head_max.0)
+            .buffered_bytes_max(self.buffered_max.0)
+            .key_reuse_window(self.key_reuse_window.duration())
+            .handshake_timeout(self.handshake_timeout.0)
+            .close_timeout(self.close_timeout.0)
+            .drain_timeout(self.drain_timeout.0)
+            .heartbeat(self.ping_interval.duration().map(|interval| {
+                Heartbeat::default()
+                    .interval(interval)
+                    .pong_timeout(self.pong_timeout.0)
+                    .misses_max(self.pong_misses_max.0)
+            }))
+            .topics_max(self.topics_max.0)
+            .topics_per_connection_max(self.topics_per_connection_max.0)
+            .deflate_level(self.deflate_level.0)
+            .deflate_mem_level(self.deflate_mem_level.0)
+            .deflate_windows_bytes_max(self.deflate_windows_max.0)
+            .log_access(self.log_access)
+            .turn_stats(self.turn_stats)
     }
 
     pub(in crate::config) fn listen(&self) -> Vec<ListenSettings> {
         let reuse_port = self.reuse_port;
-        let listen = |&Listen { address, secure }: &Listen| ListenSettings {
-            address,
-            reuse_port,
-            secure,
-            listener_group: 0,
-            for_operators: false,
+        let listen = |&Listen { address, secure }: &Listen| {
+            ListenSettings::new(address).reuse_port(reuse_port).secure(secure)
         };
         self.listen.iter().map(listen).collect()
     }
@@ -278,10 +273,8 @@ impl ServerOptions {
     }
 
     pub(in crate::config) fn admin(&self) -> Option<ListenSettings> {
-        self.admin.0.map(|Address(address)| ListenSettings {
-            listener_group: ADMIN_GROUP,
-            for_operators: true,
-            ..ListenSettings::new(address)
+        self.admin.0.map(|Address(address)| {
+            ListenSettings::new(address).listener_group(ADMIN_GROUP).for_operators(true)
         })
     }
 

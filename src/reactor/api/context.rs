@@ -322,8 +322,8 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     /// The socket could not be created,
-    /// [`outbound_max`](crate::reactor::settings::Settings::outbound_max) is reached, or the loop
-    /// is shutting down. In the last two cases the kind is [`io::ErrorKind::QuotaExceeded`]. With a
+    /// [`outbound_max`](field@crate::reactor::settings::Settings::outbound_max) is reached, or the
+    /// loop is shutting down. In the last two cases the kind is [`io::ErrorKind::QuotaExceeded`]. With a
     /// [local address](Connect::local_address) also: it is not an address of this machine, or of
     /// another family.
     pub fn connect(

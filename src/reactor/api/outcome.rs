@@ -37,10 +37,10 @@ pub enum SendOutcome {
     /// Queued, but the queue is above `outbox_soft_bytes`: the peer reads too slowly. Stop sending,
     /// and [pause](crate::reactor::Context::pause) reading if messages cause messages, until
     /// [`on_drain`](crate::reactor::Service::on_drain). A pause does not stop the clock: after
-    /// [`outbox_grace`](crate::reactor::settings::RouteSettings::outbox_grace) (10 s) above the
-    /// soft limit the route's
-    /// [`slow_policy`](crate::reactor::settings::RouteSettings::slow_policy) applies. By default
-    /// the connection is closed with 1013.
+    /// [`outbox_grace`](field@crate::reactor::settings::RouteSettings::outbox_grace) (10 s) above
+    /// the soft limit the route's
+    /// [`slow_policy`](field@crate::reactor::settings::RouteSettings::slow_policy) applies. By
+    /// default the connection is closed with 1013.
     Congested,
     /// Not queued: the connection's queue has no room below `outbox_hard_bytes`, or its route drops
     /// messages until the queue has drained

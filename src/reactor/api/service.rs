@@ -74,7 +74,7 @@ pub trait Service {
     /// [`SendOutcome::Full`](crate::reactor::SendOutcome::Full). Not called for a connection whose
     /// queue does not drain in time: with
     /// [`SlowPolicy::Close`](crate::reactor::settings::SlowPolicy::Close) it is closed with 1013
-    /// after [`outbox_grace`](crate::reactor::settings::RouteSettings::outbox_grace).
+    /// after [`outbox_grace`](field@crate::reactor::settings::RouteSettings::outbox_grace).
     fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let _ = (cx, conn);
     }

@@ -36,14 +36,14 @@ pub(crate) enum Quota {
 pub struct Occupancy {
     /// Admitted connections of clients.
     pub clients: usize,
-    /// [`connections_max`](Settings::connections_max).
+    /// [`connections_max`](field@Settings::connections_max).
     pub clients_max: usize,
     /// Further clients are refused: the limit was reached, and the number has not dropped below
     /// 95 % of it since.
     pub is_full: bool,
     /// Connections opened by services.
     pub outbound: usize,
-    /// [`outbound_max`](Settings::outbound_max).
+    /// [`outbound_max`](field@Settings::outbound_max).
     pub outbound_max: usize,
     /// Connections accepted at listeners for operators.
     pub operators: usize,

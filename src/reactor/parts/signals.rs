@@ -14,7 +14,7 @@ pub enum SignalAction {
     /// Shut down, as [`Handle::shutdown`](crate::reactor::Handle::shutdown) does.
     Shutdown,
     /// Log statistics of the turns since the last report. No effect unless
-    /// [`turn_stats`](crate::reactor::settings::Settings::turn_stats) is set.
+    /// [`turn_stats`](field@crate::reactor::settings::Settings::turn_stats) is set.
     ReportTurns,
     /// Reload certificates, as
     /// [`Reactor::reload_certificates`](crate::reactor::Reactor::reload_certificates) does. Feature

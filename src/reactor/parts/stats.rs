@@ -1,7 +1,7 @@
 //! Time per phase of the turns: collected in [`TurnStats`], reported as [`TurnReport`].
 //!
 //! It reads no clock: the turn passes the times. It exists only if
-//! [`Settings::turn_stats`](crate::reactor::settings::Settings::turn_stats) is set.
+//! [`Settings::turn_stats`](field@crate::reactor::settings::Settings::turn_stats) is set.
 
 use std::fmt;
 use std::time::Duration;

@@ -16,29 +16,26 @@ use std::thread::{self, JoinHandle};
 
 use self::queue::Queue;
 use super::mailbox::Notifier;
+use crate::reactor::api::settings::with_setters;
 
 pub use self::queue::Task;
 
-/// The limits of a pool of threads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct WorkerSettings {
-    /// The name of the threads. Linux shows its first 15 bytes.
-    pub name: String,
-    /// Maximum number of threads; at least 1. They are started as jobs need them.
-    pub threads_max: usize,
-    /// Maximum number of jobs that wait or run, or whose results the service has not taken.
-    pub jobs_max: usize,
-    /// The stack of each thread in bytes. Memory is used as the stack grows, up to this.
-    pub stack_bytes: usize,
-}
-
-impl WorkerSettings {
-    /// Up to `threads_max` threads of 2 MiB stack, and `jobs_max` jobs.
-    pub fn new(name: &str, threads_max: usize, jobs_max: usize) -> WorkerSettings {
-        let stack_bytes = 2 * 1024 * 1024;
-        WorkerSettings { name: name.to_owned(), threads_max, jobs_max, stack_bytes }
+with_setters! {
+    /// The limits of a pool of threads.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct WorkerSettings {
+        /// The name of the threads. Linux shows its first 15 bytes.
+        pub name: String = name.to_owned(),
+        /// Maximum number of threads; at least 1. They are started as jobs need them.
+        pub threads_max: usize = threads_max,
+        /// Maximum number of jobs that wait or run, or whose results the service has not taken.
+        pub jobs_max: usize = jobs_max,
+        /// The stack of each thread in bytes. Memory is used as the stack grows, up to this.
+        pub stack_bytes: usize = 2 * 1024 * 1024,
     }
+
+    /// Up to `threads_max` threads of 2 MiB stack, and `jobs_max` jobs.
+    pub fn new(name: &str, threads_max: usize, jobs_max: usize);
 }
 
 /// The result of running a job on its thread.
@@ -196,9 +193,8 @@ where
 
     /// Puts a job; never waits.
     ///
-    /// # Errors
-    /// [`TrySendError::Full`] if [`jobs_max`](WorkerSettings::jobs_max) is reached, or the first
-    /// thread could not be started. The error contains the job.
+    /// # Errors [`TrySendError::Full`] if [`jobs_max`](field@WorkerSettings::jobs_max) is reached,
+    /// or the first thread could not be started. The error contains the job.
     pub fn try_put(&self, task: Task<J, K>) -> Result<(), TrySendError<J>> {
         self.queue.try_put(task)
     }

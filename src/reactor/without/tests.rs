@@ -83,7 +83,7 @@ fn a_compressed_frame_fails_the_connection() {
 #[test]
 fn a_secure_listener_is_refused() {
     let mut reactor = reactor();
-    let listen = ListenSettings::secure("127.0.0.1:0".parse().unwrap());
+    let listen = ListenSettings::new("127.0.0.1:0".parse().unwrap()).secure(true);
     let error = reactor.listen(&listen).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::Unsupported);
     assert!(error.to_string().contains("`tls`"), "{error}");

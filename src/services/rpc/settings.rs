@@ -3,48 +3,33 @@
 use std::time::Duration;
 
 use super::wire::request::Bounds;
-use crate::reactor::settings::RouteSettings;
+use crate::reactor::settings::{RouteSettings, with_setters};
 
-/// The limits of one network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RpcSettings {
-    /// Open WebSockets; one more gets 503.
-    pub connections_max: usize,
-    /// Subscriptions of one connection; one more gets -32005.
-    pub subscriptions_per_connection_max: usize,
-    /// Subscriptions of all connections; one more gets -32005.
-    pub subscriptions_max: usize,
-    /// Calls of one batch; a larger one gets -32600.
-    pub batch_items_max: usize,
-    /// Bytes of a message; a larger one gets 1009, or 413 by POST.
-    pub request_bytes_max: usize,
-    /// Bytes of a reply; a larger one becomes -32003.
-    pub response_bytes_max: usize,
-    /// Depth of nesting of parameters; deeper ones get -32600.
-    pub depth_max: usize,
-    /// Pending calls of one connection. When they are reached, reading pauses. All calls of a batch
-    /// count.
-    pub calls_per_connection_max: usize,
-    /// Pending calls of all connections; one more gets -32005.
-    pub calls_max: usize,
-    /// Timeout of a call, which then gets -32002.
-    pub call_timeout: Duration,
-}
-
-impl Default for RpcSettings {
-    fn default() -> RpcSettings {
-        RpcSettings {
-            connections_max: 10_000,
-            subscriptions_per_connection_max: 100,
-            subscriptions_max: 100_000,
-            batch_items_max: 100,
-            request_bytes_max: 1024 * 1024,
-            response_bytes_max: 25_000_000,
-            depth_max: 64,
-            calls_per_connection_max: 256,
-            calls_max: 16_384,
-            call_timeout: Duration::from_secs(30),
-        }
+with_setters! {
+    /// The limits of one network.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct RpcSettings {
+        /// Open WebSockets; one more gets 503.
+        pub connections_max: usize = 10_000,
+        /// Subscriptions of one connection; one more gets -32005.
+        pub subscriptions_per_connection_max: usize = 100,
+        /// Subscriptions of all connections; one more gets -32005.
+        pub subscriptions_max: usize = 100_000,
+        /// Calls of one batch; a larger one gets -32600.
+        pub batch_items_max: usize = 100,
+        /// Bytes of a message; a larger one gets 1009, or 413 by POST.
+        pub request_bytes_max: usize = 1024 * 1024,
+        /// Bytes of a reply; a larger one becomes -32003.
+        pub response_bytes_max: usize = 25_000_000,
+        /// Depth of nesting of parameters; deeper ones get -32600.
+        pub depth_max: usize = 64,
+        /// Pending calls of one connection. When they are reached, reading pauses. All calls of a
+        /// batch count.
+        pub calls_per_connection_max: usize = 256,
+        /// Pending calls of all connections; one more gets -32005.
+        pub calls_max: usize = 16_384,
+        /// Timeout of a call, which then gets -32002.
+        pub call_timeout: Duration = Duration::from_secs(30),
     }
 }
 
@@ -54,11 +39,8 @@ impl RpcSettings {
         /// Framing, an id, and the text around a result.
         const AROUND: usize = 64 * 1024;
         let hard = route.outbox_soft_bytes + self.response_bytes_max + AROUND;
-        RouteSettings {
-            message_bytes_max: self.request_bytes_max,
-            outbox_hard_bytes: route.outbox_hard_bytes.max(hard),
-            ..route
-        }
+        let hard = route.outbox_hard_bytes.max(hard);
+        route.message_bytes_max(self.request_bytes_max).outbox_hard_bytes(hard)
     }
 
     pub(super) fn bounds(&self) -> Bounds {

@@ -16,7 +16,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use socket2::SockRef;
 use weir::protocol::{CloseCode, FrameHeader, Message, Opcode};
 use weir::reactor::settings::{
-    CertificateFiles, DeflateMode, Heartbeat, ListenSettings, RouteSettings, Settings, TlsSettings,
+    CertificateFiles, DeflateMode, ListenSettings, RouteSettings, Settings, TlsSettings,
 };
 use weir::reactor::{ConnId, Context, Metrics, Reactor, SendOutcome, Service, ServiceId, Target};
 use weir_authority::{Authority, Files};
@@ -138,33 +138,29 @@ impl Fixture {
     fn new() -> Fixture {
         let authority = Authority::new();
         let Files { chain, key } = authority.server(&["localhost"]);
-        let settings = Settings {
+        let settings = Settings::default()
             // No timeouts, except for a peer that does not answer a Close.
-            handshake_timeout: Duration::from_secs(3600),
-            close_timeout: Duration::from_millis(50),
-            heartbeat: None::<Heartbeat>,
-            connections_max: 2 * PEERS_MAX,
-            outbound_max: 1,
-            buffered_bytes_max: LIMIT,
-            ..Settings::default()
-        };
-        let route = RouteSettings {
-            deflate: DeflateMode::Dedicated,
-            deflate_bytes_min: 2000,
-            message_bytes_max: 300_000,
-            outbox_low_bytes: 16 * 1024,
-            outbox_soft_bytes: 64 * 1024,
-            outbox_hard_bytes: 1024 * 1024,
-            ..RouteSettings::default()
-        };
+            .handshake_timeout(Duration::from_secs(3600))
+            .close_timeout(Duration::from_millis(50))
+            .heartbeat(None)
+            .connections_max(2 * PEERS_MAX)
+            .outbound_max(1)
+            .buffered_bytes_max(LIMIT);
+        let route = RouteSettings::default()
+            .deflate(DeflateMode::Dedicated)
+            .deflate_bytes_min(2000)
+            .message_bytes_max(300_000)
+            .outbox_low_bytes(16 * 1024)
+            .outbox_soft_bytes(64 * 1024)
+            .outbox_hard_bytes(1024 * 1024);
         let mut reactor = Reactor::new(settings).unwrap();
-        let tls = TlsSettings { watch: None, ..TlsSettings::new(CertificateFiles { chain, key }) };
+        let tls = TlsSettings::new(CertificateFiles::new(chain, key)).watch(None);
         reactor.set_tls(tls).unwrap();
         let service = reactor.add_service(Echo).unwrap();
         reactor.add_route("/", service, route).unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         let plain = reactor.listen(&ListenSettings::new(any)).unwrap();
-        let secure = reactor.listen(&ListenSettings::secure(any)).unwrap();
+        let secure = reactor.listen(&ListenSettings::new(any).secure(true)).unwrap();
         reactor.start().unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(authority.file()).unwrap()).unwrap();

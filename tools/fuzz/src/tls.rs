@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir::reactor::settings::{
-    CertificateFiles, Heartbeat, ListenSettings, RouteSettings, Settings, TlsSettings,
+    CertificateFiles, ListenSettings, RouteSettings, Settings, TlsSettings,
 };
 use weir::reactor::{Metrics, Reactor};
 use weir::services::Echo;
@@ -57,21 +57,19 @@ impl Fixture {
     fn new() -> Fixture {
         let authority = Authority::new();
         let Files { chain, key } = authority.server(&["localhost"]);
-        let settings = Settings {
+        let settings = Settings::default()
             // No timeouts.
-            handshake_timeout: Duration::from_secs(3600),
-            close_timeout: Duration::from_secs(3600),
-            heartbeat: None::<Heartbeat>,
-            ..Settings::default()
-        };
+            .handshake_timeout(Duration::from_secs(3600))
+            .close_timeout(Duration::from_secs(3600))
+            .heartbeat(None);
         let mut reactor = Reactor::new(settings).unwrap();
         let watch = None;
-        let tls = TlsSettings { watch, ..TlsSettings::new(CertificateFiles { chain, key }) };
+        let tls = TlsSettings::new(CertificateFiles::new(chain, key)).watch(watch);
         reactor.set_tls(tls).unwrap();
         let echo = reactor.add_service(Echo).unwrap();
         reactor.add_route("/", echo, RouteSettings::default()).unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
-        let address = reactor.listen(&ListenSettings::secure(any)).unwrap();
+        let address = reactor.listen(&ListenSettings::new(any).secure(true)).unwrap();
         reactor.start().unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(authority.file()).unwrap()).unwrap();

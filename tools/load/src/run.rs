@@ -348,26 +348,23 @@ impl<'a> Run<'a> {
 
 /// Settings of a loop without limits of its own: no pings, no limits that a server could exceed.
 fn settings(plan: &Plan, members: usize) -> Settings {
-    Settings {
-        outbound_max: 2 * members + 64,
-        connections_max: 1,
-        buffered_bytes_max: BUFFERED_BYTES_MAX,
-        deflate_windows_bytes_max: usize::MAX,
-        handshake_timeout: plan.connect_timeout,
-        close_timeout: CLOSE_TIMEOUT,
-        heartbeat: None,
-        ..Settings::default()
-    }
+    Settings::default()
+        .outbound_max(2 * members + 64)
+        .connections_max(1)
+        .buffered_bytes_max(BUFFERED_BYTES_MAX)
+        .deflate_windows_bytes_max(usize::MAX)
+        .handshake_timeout(plan.connect_timeout)
+        .close_timeout(CLOSE_TIMEOUT)
+        .heartbeat(None)
 }
 
 fn route_settings() -> RouteSettings {
     let defaults = RouteSettings::default();
-    let route = RouteSettings {
-        message_bytes_max: MESSAGE_BYTES_MAX,
-        outbox_grace: NEVER,
-        write_timeout: NEVER,
-        fragment_timeout: NEVER,
-        ..defaults
-    };
-    RouteSettings { outbox_hard_bytes: route.outbox_hard_min(), ..route }
+    let route = defaults
+        .message_bytes_max(MESSAGE_BYTES_MAX)
+        .outbox_grace(NEVER)
+        .write_timeout(NEVER)
+        .fragment_timeout(NEVER);
+    let hard = route.outbox_hard_min();
+    route.outbox_hard_bytes(hard)
 }

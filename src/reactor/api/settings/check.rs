@@ -15,7 +15,7 @@ use crate::protocol::deflate::{LEVELS, MEM_LEVELS, WINDOW_BITS_MAX, WINDOW_BITS_
 /// Range of [`RouteSettings::message_bytes_max`]: a control frame's payload (125 bytes) always
 /// fits, and no single message takes more than 1 GiB.
 pub const MESSAGE_BYTES_RANGE: RangeInclusive<usize> = 125..=1 << 30;
-/// Range of [`Settings::head_bytes_max`].
+/// Range of [`field@Settings::head_bytes_max`].
 pub const HEAD_BYTES_RANGE: RangeInclusive<usize> = 1 << 10..=1 << 20;
 /// The longest frame header (RFC 6455, 5.2): 2 bytes, 8 of extended length, 4 of masking key.
 const FRAME_HEADER_BYTES_MAX: usize = 14;
@@ -134,8 +134,8 @@ fn check_range(
 /// A setting that is out of range or contradicts another one. Sizes are in bytes.
 ///
 /// The text names settings by their configuration keys, which have no unit (`outbox_low` for
-/// [`RouteSettings::outbox_low_bytes`]): by the first key in it, the binary finds the file and line
-/// of the mistake.
+/// [`field@RouteSettings::outbox_low_bytes`]): by the first key in it, the binary finds the file
+/// and line of the mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SettingsError {
@@ -175,9 +175,9 @@ pub enum SettingsError {
     },
     /// `pong_timeout` is not below the interval: a ping would follow before the last one is missed.
     PongAfterNextPing {
-        /// [`Heartbeat::pong_timeout`].
+        /// [`field@Heartbeat::pong_timeout`].
         timeout: Duration,
-        /// [`Heartbeat::interval`].
+        /// [`field@Heartbeat::interval`].
         interval: Duration,
     },
 }

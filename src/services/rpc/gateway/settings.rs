@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::reactor::TlsError;
-use crate::reactor::settings::{MESSAGE_BYTES_RANGE, RouteSettings};
+use crate::reactor::settings::{MESSAGE_BYTES_RANGE, RouteSettings, with_setters};
 use crate::services::rpc::backend::Network;
+use crate::services::rpc::settings::RpcSettings;
 use crate::upstream::tls::UpstreamTls;
 use crate::upstream::url::Scheme;
 use crate::upstream::url::UpstreamUrl;
@@ -13,24 +14,30 @@ use crate::upstream::url::UpstreamUrl;
 /// The highest number of upstreams of one network.
 pub const UPSTREAMS_MAX: usize = 16;
 
-/// The upstreams of one network, and the limits of requests to them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GatewaySettings {
-    /// The network.
-    pub network: Network,
-    /// The upstreams in the order in which they are asked; at most [`UPSTREAMS_MAX`].
-    pub upstreams: Vec<UpstreamUrl>,
-    /// The CA certificates (PEM) that upstreams by TLS must chain to; without a file, the built-in
-    /// Mozilla roots.
-    pub ca_file: Option<PathBuf>,
-    /// Requests that are sent to one upstream at a time.
-    pub concurrency: usize,
-    /// Requests that wait for an upstream; one more gets -32005.
-    pub queue_max: usize,
-    /// Timeout of a request, all attempts included; then it gets -32002.
-    pub timeout: Duration,
-    /// Bytes of an upstream's answer; a larger one becomes -32003.
-    pub answer_bytes_max: usize,
+with_setters! {
+    /// The upstreams of one network, and the limits of requests to them.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct GatewaySettings {
+        /// The network.
+        pub network: Network = network,
+        /// The upstreams in the order in which they are asked; at most [`UPSTREAMS_MAX`].
+        pub upstreams: Vec<UpstreamUrl> = upstreams,
+        /// The CA certificates (PEM) that upstreams by TLS must chain to; without a file, the
+        /// built-in Mozilla roots.
+        pub ca_file: Option<PathBuf> = None,
+        /// Requests that are sent to one upstream at a time.
+        pub concurrency: usize = 64,
+        /// Requests that wait for an upstream; one more gets -32005.
+        pub queue_max: usize = 1024,
+        /// Timeout of a request, all attempts included; then it gets -32002. By default that of a
+        /// call.
+        pub timeout: Duration = RpcSettings::default().call_timeout,
+        /// Bytes of an upstream's answer; a larger one becomes -32003. By default those of a reply.
+        pub answer_bytes_max: usize = RpcSettings::default().response_bytes_max,
+    }
+
+    /// These upstreams of a network, with the built-in Mozilla roots and the default limits.
+    pub fn new(network: Network, upstreams: Vec<UpstreamUrl>);
 }
 
 impl GatewaySettings {
@@ -42,8 +49,9 @@ impl GatewaySettings {
         let largest = self.answer_bytes_max.saturating_mul(TOLERANCE);
         let message_bytes_max =
             largest.clamp(settings.message_bytes_max, *MESSAGE_BYTES_RANGE.end());
-        let settings = RouteSettings { message_bytes_max, ..settings };
-        RouteSettings { outbox_hard_bytes: settings.outbox_hard_min(), ..settings }
+        let settings = settings.message_bytes_max(message_bytes_max);
+        let hard = settings.outbox_hard_min();
+        settings.outbox_hard_bytes(hard)
     }
 
     /// The number of WebSocket connections to upstreams.

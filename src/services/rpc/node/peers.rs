@@ -55,14 +55,12 @@ const WAKE: u64 = u64::MAX;
 
 /// The limits of a connection between two nodes.
 pub fn peer_route(listener_group: u16) -> RouteSettings {
-    RouteSettings {
-        listener_group,
-        message_bytes_max: MESSAGE_BYTES_MAX,
-        outbox_soft_bytes: OUTBOX_BYTES_MAX / 2,
-        outbox_low_bytes: OUTBOX_BYTES_MAX / 4,
-        outbox_hard_bytes: OUTBOX_BYTES_MAX,
-        ..RouteSettings::default()
-    }
+    RouteSettings::default()
+        .listener_group(listener_group)
+        .message_bytes_max(MESSAGE_BYTES_MAX)
+        .outbox_soft_bytes(OUTBOX_BYTES_MAX / 2)
+        .outbox_low_bytes(OUTBOX_BYTES_MAX / 4)
+        .outbox_hard_bytes(OUTBOX_BYTES_MAX)
 }
 
 /// The head of a node, which is sent to its peers.

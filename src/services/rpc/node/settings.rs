@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::reactor::settings::with_setters;
 use crate::upstream::url::UpstreamUrl;
 
 /// The role of a node.
@@ -23,15 +24,20 @@ impl Role {
     }
 }
 
-/// The settings of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeSettings {
-    /// The chain id.
-    pub chain_id: u64,
-    /// The directory of its store. One process at a time can use it.
-    pub data_dir: PathBuf,
-    /// Its role.
-    pub role: RoleSettings,
+with_setters! {
+    /// The settings of a node.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct NodeSettings {
+        /// The chain id.
+        pub chain_id: u64 = chain_id,
+        /// The directory of its store. One process at a time can use it.
+        pub data_dir: PathBuf = data_dir.into(),
+        /// Its role.
+        pub role: RoleSettings = role,
+    }
+
+    /// A node of this chain and role, with its store in `data_dir`.
+    pub fn new(chain_id: u64, data_dir: impl Into<PathBuf>, role: RoleSettings);
 }
 
 /// The default poll interval of a follower.

@@ -58,7 +58,7 @@ impl Server {
         let echoed = Arc::new(AtomicU64::new(0));
         let echo = Counted(Arc::clone(&echoed));
         let role = RoleSettings::Leader { block_time: None };
-        let settings = NodeSettings { chain_id: 7, data_dir, role };
+        let settings = NodeSettings::new(7, data_dir, role);
         Server::build(echoed, echo, move || {
             Rpc::new(Node::open(settings).unwrap(), RpcSettings::default())
         })
@@ -67,7 +67,7 @@ impl Server {
     /// An echo and rooms over TLS, for `localhost`.
     pub(crate) fn secure(authority: &Authority) -> Server {
         let Files { chain, key } = authority.server(&["localhost"]);
-        let tls = TlsSettings::new(CertificateFiles { chain, key });
+        let tls = TlsSettings::new(CertificateFiles::new(chain, key));
         let echoed = Arc::new(AtomicU64::new(0));
         let echo = Counted(Arc::clone(&echoed));
         let rooms = || Rooms::new(RoomSettings::default());
@@ -90,28 +90,22 @@ impl Server {
     ) -> Server {
         let (sender, receiver) = channel();
         let thread = thread::spawn(move || {
-            let settings = Settings {
-                handshake_timeout: Duration::from_millis(300),
-                close_timeout: Duration::from_millis(300),
-                drain_timeout: Duration::from_millis(300),
-                ..Settings::default()
-            };
+            let settings = Settings::default()
+                .handshake_timeout(Duration::from_millis(300))
+                .close_timeout(Duration::from_millis(300))
+                .drain_timeout(Duration::from_millis(300));
             let mut reactor = Reactor::new(settings).unwrap();
             let root = reactor.add_service(root).unwrap();
             let rooms = reactor.add_service(rooms()).unwrap();
             let demanding = reactor.add_service(Demanding).unwrap();
-            let route = RouteSettings {
-                fragment_timeout: Duration::from_millis(300),
-                ..RouteSettings::default()
-            };
-            let strict =
-                RouteSettings { write_timeout: Duration::from_millis(200), ..route.clone() };
+            let route = RouteSettings::default().fragment_timeout(Duration::from_millis(300));
+            let strict = route.clone().write_timeout(Duration::from_millis(200));
             reactor.add_route("/", root, route.clone()).unwrap();
             reactor.add_route("/strict", root, strict).unwrap();
             reactor.add_route("/rooms/{name}", rooms, route.clone()).unwrap();
             reactor.add_route("/demanding", demanding, route).unwrap();
             let any = "127.0.0.1:0".parse().unwrap();
-            let listen = ListenSettings { secure: tls.is_some(), ..ListenSettings::new(any) };
+            let listen = ListenSettings::new(any).secure(tls.is_some());
             if let Some(tls) = tls {
                 reactor.set_tls(tls).unwrap();
             }
