@@ -29,6 +29,7 @@ pub mod http;
 pub mod mask;
 pub mod message;
 pub mod piece;
+pub mod proxy_header;
 pub mod utf8;
 
 pub use assembly::Spares;
