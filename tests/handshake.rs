@@ -96,6 +96,8 @@ fn is_caused_by_request(refusal: Refusal) -> bool {
         // `OutOfResources` needs EMFILE.
         Refusal::Full | Refusal::RouteFull | Refusal::OperatorsFull => false,
         Refusal::ShuttingDown | Refusal::OutOfResources => false,
+        // Only the header of a trusted proxy is read.
+        Refusal::Forwarded => false,
         _ => true,
     }
 }

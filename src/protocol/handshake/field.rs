@@ -95,17 +95,20 @@ pub(super) fn append(
 
 /// The header fields of a parsed head; names are case-insensitive.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'a>(pub(super) &'a [httparse::Header<'a>]);
+pub(in crate::protocol) struct Fields<'a>(pub(super) &'a [httparse::Header<'a>]);
 
 impl<'a> Fields<'a> {
     /// Every field, in order, with the name as received.
-    pub(super) fn all(self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+    pub(in crate::protocol) fn all(self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         let Fields(headers) = self;
         headers.iter().map(|header| (header.name, header.value))
     }
 
     /// Every value of `name`, in order.
-    pub(super) fn values<'n>(self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    pub(in crate::protocol) fn values<'n>(
+        self,
+        name: &'n str,
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a, 'n> {
         let Fields(headers) = self;
         headers
             .iter()
@@ -114,25 +117,28 @@ impl<'a> Fields<'a> {
     }
 
     /// Whether `name` is present.
-    pub(super) fn has(self, name: &str) -> bool {
+    pub(in crate::protocol) fn has(self, name: &str) -> bool {
         self.values(name).next().is_some()
     }
 
     /// The value of `name` if it is present exactly once.
-    pub(super) fn sole(self, name: &str) -> Option<&'a [u8]> {
+    pub(in crate::protocol) fn sole(self, name: &str) -> Option<&'a [u8]> {
         let mut values = self.values(name);
         values.next().filter(|_| values.next().is_none())
     }
 
     /// The items of `name` as one comma list over all its occurrences (RFC 9110, 5.3), trimmed.
-    pub(super) fn items<'n>(self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+    pub(in crate::protocol) fn items<'n>(
+        self,
+        name: &'n str,
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a, 'n> {
         self.values(name)
             .flat_map(|value| value.split(|&byte| byte == b','))
             .map(<[u8]>::trim_ascii)
     }
 
     /// Whether a field is present whose name starts with `prefix`.
-    pub(super) fn has_prefix(self, prefix: &str) -> bool {
+    pub(in crate::protocol) fn has_prefix(self, prefix: &str) -> bool {
         let Fields(headers) = self;
         let begins = |name: &str| {
             name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
@@ -141,7 +147,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Whether the comma list `name` contains `token`, case-insensitively.
-    pub(super) fn has_token(self, name: &str, token: &str) -> bool {
+    pub(in crate::protocol) fn has_token(self, name: &str, token: &str) -> bool {
         self.items(name).any(|item| item.eq_ignore_ascii_case(token.as_bytes()))
     }
 }

@@ -65,6 +65,8 @@ refusals! {
     BodyLength = 400 "body_length" "ambiguous body length";
     /// Invalid chunk size, chunk extension, line end or trailer (RFC 9112, 7.1).
     ChunkedBody = 400 "chunked_body" "malformed chunked body";
+    /// Forwarded does not follow the grammar of RFC 7239, 4, and decides on the client's address.
+    Forwarded = 400 "forwarded" "malformed Forwarded";
     /// An upgrade requested with HTTP/1.0 (RFC 6455, 4.2.1, item 1).
     UpgradeHttpVersion = 400 "upgrade_http_version" "upgrade needs HTTP/1.1";
     /// No `upgrade` in Connection (RFC 6455, 4.2.1, item 4).

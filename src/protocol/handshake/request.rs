@@ -26,7 +26,7 @@ pub struct Request<'a> {
     target: Target<'a>,
     /// The `x` of HTTP/1.x.
     minor_version: u8,
-    pub(super) fields: Fields<'a>,
+    pub(in crate::protocol) fields: Fields<'a>,
 }
 
 impl<'a> Request<'a> {
