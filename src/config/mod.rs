@@ -20,10 +20,14 @@
 //!    or `parts/admission.rs` for limits of output, time and admission.
 //!
 //! A setting of the loop is in `settings/reactor.rs` and `options/server.rs` (conversions:
-//! `ServerOptions::new` and `settings`), a setting of rooms or
-//! networks in the settings of the service and in `options/room.rs` or `networks.rs`. `routes.rs`
-//! and `networks.rs` check relations between different tables. The development node has flags of
-//! its own, and builds its settings in `src/node/options.rs`.
+//! `ServerOptions::new` and `settings`), a setting of rooms or networks in the settings of the
+//! service and in `options/room.rs` or `networks.rs`. `routes.rs` and `networks.rs` check relations
+//! between different tables. The development node has flags of its own, and builds its settings in
+//! `src/node/options.rs`.
+//!
+//! A new struct of settings is declared by `with_setters!`, too. It is `#[non_exhaustive]`, so the
+//! binary builds it from its defaults by setters, as any program does. The default of an option is
+//! read from there: it is written once.
 //!
 //! Flag, variable, key of the file, `--help`, `weir check` and suggestions for typing errors follow
 //! from the option.

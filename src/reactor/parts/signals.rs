@@ -10,6 +10,7 @@ use signal_hook_mio::v1_0::Signals;
 
 /// What the loop does on a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SignalAction {
     /// Shut down, as [`Handle::shutdown`](crate::reactor::Handle::shutdown) does.
     Shutdown,

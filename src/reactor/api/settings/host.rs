@@ -10,6 +10,7 @@ use super::notation::{NotationError, Prefix};
 
 /// A host that requests may name, with any port.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum HostPattern {
     /// Every host.
     Any,
