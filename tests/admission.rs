@@ -86,7 +86,15 @@ fn the_number_of_addresses_with_a_rate_is_limited() {
         drop(come);
         server.turn_until("they are gone", |metrics| metrics.connections_now == 0);
     }
-    for (n, refusal) in [(RATE_ADDRESSES_MAX, Some(Refusal::RateLimited)), (0, None)] {
+    let metrics = server.reactor.metrics();
+    assert_eq!((metrics.rate_entries_now, metrics.rate_overflows), (RATE_ADDRESSES_MAX as u64, 0));
+    // Further addresses share one bucket, and so its burst of two. A known address keeps its own.
+    let limited = Some(Refusal::RateLimited);
+    for (n, refusal) in [(0, None), (1, None), (2, limited)]
+        .map(|(n, refusal)| (RATE_ADDRESSES_MAX + n, refusal))
+        .into_iter()
+        .chain([(0, None), (0, limited)])
+    {
         let mut client = Client::from(nth_address(n), server.address);
         client.raw(upgrade("/", "").as_bytes());
         server.turn_until_readable(&client.stream);
@@ -95,6 +103,8 @@ fn the_number_of_addresses_with_a_rate_is_limited() {
             None => assert!(client.head().starts_with("HTTP/1.1 101 ")),
         }
     }
+    let metrics = server.reactor.metrics();
+    assert_eq!((metrics.rate_entries_now, metrics.rate_overflows), (RATE_ADDRESSES_MAX as u64, 3));
 }
 
 /// The nth handshake key: the base64 form of 16 bytes.

@@ -5,6 +5,7 @@
 // Nothing is reachable from outside of a test binary; modules share what they like.
 #![allow(unreachable_pub)]
 
+mod addresses;
 mod admission;
 mod binary;
 mod client_role;

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use weir::reactor::settings::{DeflateMode, HostPattern, RouteSettings, SlowPolicy};
+use weir::reactor::settings::{DeflateMode, HostPattern, Rate, RouteSettings, SlowPolicy};
 
 use crate::config::addresses::Origin;
 use crate::config::values::{Count, OrAuto, OrOff, Size, Span, texts};
@@ -60,6 +60,11 @@ pub(in crate::config) struct RouteOptions {
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     #[serde(serialize_with = "texts")]
     hosts: Vec<HostPattern>,
+
+    /// Maximum rate of requests per address (IPv6: per /64), upgrades included, as in "1/s burst 5";
+    /// more are refused with 429
+    #[arg(long, value_name = "RATE", default_value_t = OrOff(route().requests_per_address))]
+    requests_per_address: OrOff<Rate>,
 
     /// Refuse an upgrade that offers no subprotocol of the service
     #[arg(long, value_name = "BOOL", default_value_t = route().require_protocol)]
@@ -162,6 +167,7 @@ impl From<&RouteSettings> for RouteOptions {
             idle_timeout: OrOff(settings.idle_timeout.map(Span)),
             origins: settings.origins.iter().cloned().map(Origin).collect(),
             hosts: settings.hosts.clone(),
+            requests_per_address: OrOff(settings.requests_per_address),
             require_protocol: settings.require_protocol,
             deflate: settings.deflate.into(),
             deflate_min: Size(settings.deflate_bytes_min),
@@ -184,6 +190,7 @@ impl From<RouteOptions> for RouteSettings {
             .idle_timeout(options.idle_timeout.duration())
             .origins(options.origins.into_iter().map(|origin| origin.0).collect())
             .hosts(options.hosts)
+            .requests_per_address(options.requests_per_address.0)
             .require_protocol(options.require_protocol)
             .deflate(options.deflate.into())
             .deflate_bytes_min(options.deflate_min.0)

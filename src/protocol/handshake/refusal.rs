@@ -108,6 +108,8 @@ refusals! {
     AddressFull = 429 "address_full" "too many requests";
     /// New connections arrive faster than allowed.
     RateLimited = 429 "rate_limited" "too many requests";
+    /// Requests of this address arrive faster than their route allows.
+    Requests = 429 "requests" "too many requests";
     /// The head exceeds its limit in bytes.
     HeadTooLong = 431 "head_too_long" "request head is too long";
     /// More headers than [`HEADERS_MAX`](super::HEADERS_MAX).
@@ -168,5 +170,6 @@ mod tests {
         assert_eq!(Refusal::Origin.reason(), "forbidden");
         assert_eq!(Refusal::KeyReused.reason(), "bad request");
         assert_eq!(Refusal::AddressFull.reason(), Refusal::RateLimited.reason());
+        assert_eq!(Refusal::AddressFull.reason(), Refusal::Requests.reason());
     }
 }

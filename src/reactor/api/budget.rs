@@ -155,7 +155,7 @@ pub const SERVICE_TIMERS_MAX: usize = 100_000;
 pub const HANDLE_COMMANDS_MAX: usize = 1024;
 /// Bytes of the commands that handles may queue: messages, names of their receivers, close reasons.
 pub const HANDLE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Addresses whose rate of new connections is tracked.
+/// Addresses with a token bucket of their own, over all rates per address.
 pub const RATE_ADDRESSES_MAX: usize = 65_536;
 /// Keys remembered if the operator forbids their reuse.
 pub const REMEMBERED_KEYS_MAX: usize = 65_536;

@@ -20,6 +20,8 @@ pub(crate) struct Handshake {
     pub(crate) head: Vec<u8>,
     /// Admission's refusal, if the connection was not admitted.
     pub(crate) refused: Option<Refusal>,
+    /// `Retry-After` of a refusal by `requests_per_address`.
+    pub(crate) retry_after_seconds: u64,
     /// HTTP requests answered on this connection.
     pub(crate) answered: u8,
     /// The Origin of the last request, truncated, for a log line.
@@ -43,6 +45,7 @@ impl Handshake {
             scan: HeadScan::default(),
             head: Vec::new(),
             refused: None,
+            retry_after_seconds: 0,
             answered: 0,
             origin: None,
             listener_group: 0,

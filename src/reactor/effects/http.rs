@@ -38,15 +38,13 @@ impl Reactor {
         let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
             return Ok(0);
         };
-        let (listener_group, refused) = (handshake.listener_group, handshake.refused);
+        let listener_group = handshake.listener_group;
         let found =
             self.core.router.find_http(Destination::of(listener_group, request), request.method());
         let Some((route, params)) = found else {
             return self.core.answer_without_service(id, listener_group, request).map(|()| 0);
         };
-        if let Some(refused) = refused {
-            return Err(refused);
-        }
+        self.core.admit_request(id, route)?;
         let framing = self.core.body_framing(route, request)?;
         let body_bytes_max = self.core.router.settings(route).message_bytes_max;
         let mut decoder = BodyDecoder::new(framing, body_bytes_max)?;

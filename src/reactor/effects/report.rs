@@ -36,6 +36,8 @@ impl Core {
         let Metrics {
             connections_now,
             awaiting_refusal_now,
+            rate_entries_now,
+            rate_overflows,
             buffered_now,
             inflate_streams_now,
             deflate_windows_now,
@@ -45,6 +47,7 @@ impl Core {
         let owned = [
             (connections_now, self.conns.len()),
             (awaiting_refusal_now, self.admission.refused()),
+            (rate_entries_now, self.admission.rate_entries()),
             (buffered_now, self.outboxes.held()),
             (inflate_streams_now, lent),
             (deflate_windows_now, self.deflate.windows_held()),
@@ -53,6 +56,7 @@ impl Core {
         for (metric, value) in owned {
             *metric = value as u64;
         }
+        *rate_overflows = self.admission.rate_overflows();
         &self.metrics
     }
 }
@@ -66,6 +70,7 @@ mod tests {
     fn set_gauges(metrics: &mut Metrics, value: u64) {
         metrics.connections_now = value;
         metrics.awaiting_refusal_now = value;
+        metrics.rate_entries_now = value;
         metrics.buffered_now = value;
         metrics.inflate_streams_now = value;
         metrics.deflate_windows_now = value;

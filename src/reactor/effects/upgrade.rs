@@ -5,6 +5,7 @@
 //! (403), the path (404), the origin (403), the subprotocol (400), admission (503, 429), then the
 //! service. A refusal always ends the connection.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU8;
 
 use crate::protocol::handshake::{
@@ -124,7 +125,8 @@ impl Reactor {
             .and_then(|conn| conn.handshake())
             .map_or(0, |h| h.listener_group);
         let routed = self.core.route(Destination::of(listener_group, request), &upgrade)?;
-        self.core.admit_request(id, &upgrade)?;
+        self.core.admit_request(id, routed.route)?;
+        self.core.check_key(&upgrade)?;
 
         let service = self.core.router.service(routed.route);
         let settings = self.core.router.settings(routed.route);
@@ -286,12 +288,31 @@ impl Core {
         }
     }
 
-    /// Returns admission's refusal, if there is one, and checks whether the key is new.
-    fn admit_request(&mut self, id: ConnId, upgrade: &Upgrade<'_>) -> Result<(), Refusal> {
-        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
-        if let Some(refused) = handshake.and_then(|handshake| handshake.refused) {
+    /// Checks admission's refusal, if there is one, and the rate of requests to the route.
+    pub(crate) fn admit_request(&mut self, id: ConnId, route: RouteId) -> Result<(), Refusal> {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Ok(());
+        };
+        let client = SocketAddr::from(conn.peer).ip();
+        let Some(handshake) = conn.handshake() else {
+            return Ok(());
+        };
+        if let Some(refused) = handshake.refused {
             return Err(refused);
         }
+        let Some(rate) = self.router.settings(route).requests_per_address else {
+            return Ok(());
+        };
+        let taken = self.admission.take_request(&self.settings, route, &rate, client, self.now);
+        taken.map_err(|wait| {
+            // Rounded up: a client that returns after exactly this time is admitted.
+            handshake.retry_after_seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            Refusal::Requests
+        })
+    }
+
+    /// Checks that the key of an upgrade is new.
+    fn check_key(&mut self, upgrade: &Upgrade<'_>) -> Result<(), Refusal> {
         match self.settings.key_reuse_window {
             Some(window) if !self.handshake_keys.is_new(upgrade.key(), window, self.now) => {
                 Err(Refusal::KeyReused)
@@ -302,7 +323,13 @@ impl Core {
 
     /// Sends a refusal and closes; for HEAD without body (RFC 9110, 9.3.2).
     pub(crate) fn refuse(&mut self, id: ConnId, refusal: Refusal, head_only: bool) {
-        self.refuse_with(id, refusal, &Response::from(refusal), head_only);
+        let mut response = Response::from(refusal);
+        if refusal == Refusal::Requests
+            && let Some(handshake) = self.conns.get_mut(id).and_then(|conn| conn.handshake())
+        {
+            response.add("Retry-After", &handshake.retry_after_seconds.to_string());
+        }
+        self.refuse_with(id, refusal, &response, head_only);
     }
 
     /// Sends a refusal with further headers, and closes.

@@ -8,21 +8,21 @@
 //! It owns counts and token buckets, never a connection. Next: `rates.rs` for the buckets,
 //! `effects/accept.rs` for the accept.
 
-mod rates;
-
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
-use self::rates::Rates;
+use super::rates::{AddressRates, Bucket, Limited};
 use crate::protocol::handshake::Refusal;
 use crate::reactor::api::budget::OPERATORS_MAX;
-use crate::reactor::api::settings::{PER_ADDRESS_DEFAULT, Prefix, Settings};
+use crate::reactor::api::id::RouteId;
+use crate::reactor::api::settings::{PER_ADDRESS_DEFAULT, Prefix, Rate, Settings};
 use crate::reactor::api::time::Time;
 
 /// The quota that a connection counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quota {
-    /// `connections_max`: accepted from clients.
+    /// `connections_max` and the limits per address: accepted from clients.
     Clients,
     /// `outbound_max`: opened by services.
     Outbound,
@@ -71,8 +71,11 @@ pub(crate) struct Admission {
     refused: usize,
     /// `is_crowded` became true since the last `take_crowding`.
     is_crowding_new: bool,
+    /// Invariant: the sum of the counts is the number of connections in [`Quota::Clients`].
     by_address: HashMap<IpAddr, usize>,
-    rates: Rates,
+    rates: AddressRates,
+    /// The bucket of `rate`: connections of all addresses.
+    rate_of_all: Bucket,
 }
 
 impl Admission {
@@ -89,7 +92,8 @@ impl Admission {
             refused: 0,
             is_crowding_new: false,
             by_address: HashMap::new(),
-            rates: Rates::new(settings, rates_max),
+            rates: AddressRates::new(rates_max),
+            rate_of_all: Bucket::default(),
         }
     }
 
@@ -155,16 +159,39 @@ impl Admission {
         peer: IpAddr,
         now: Time,
     ) -> Result<(), Refusal> {
-        if self.is_closed {
-            return Err(Refusal::ShuttingDown);
+        self.check_room()?;
+        self.assign_to_address(settings, peer, now)?;
+        self.count_client();
+        Ok(())
+    }
+
+    fn check_room(&self) -> Result<(), Refusal> {
+        match (self.is_closed, self.is_full) {
+            (true, _) => Err(Refusal::ShuttingDown),
+            (false, true) => Err(Refusal::Full),
+            (false, false) => Ok(()),
         }
-        if self.is_full {
-            return Err(Refusal::Full);
-        }
-        let address = counted_address(peer);
-        let is_exempt = settings.exempt.iter().any(|prefix| contains(prefix, peer));
+    }
+
+    fn count_client(&mut self) {
+        self.connections += 1;
+        self.update_flags();
+    }
+
+    /// Counts a client for its address, within the limits per address and the rates.
+    ///
+    /// # Errors
+    /// The refusal to answer with. Then nothing was counted.
+    fn assign_to_address(
+        &mut self,
+        settings: &Settings,
+        client: IpAddr,
+        now: Time,
+    ) -> Result<(), Refusal> {
+        let address = counted_address(client);
+        let is_exempt = is_exempt(settings, client);
         let per_address = match settings.connections_per_address {
-            None if peer.is_loopback() => 0,
+            None if client.is_loopback() => 0,
             None => PER_ADDRESS_DEFAULT,
             Some(limit) => limit,
         };
@@ -172,20 +199,43 @@ impl Admission {
         if !is_exempt && per_address > 0 && here >= per_address {
             return Err(Refusal::AddressFull);
         }
-        if let Some(rate) = settings.rate_per_address.filter(|_| !is_exempt)
-            && !self.rates.take_of_address(address, &rate, now)
-        {
-            return Err(Refusal::RateLimited);
+        let limited = |_: Duration| Refusal::RateLimited;
+        if let Some(rate) = settings.rate_per_address.filter(|_| !is_exempt) {
+            self.rates.take(Limited::Connections, address, &rate, now).map_err(limited)?;
         }
-        if let Some(rate) = &settings.rate
-            && !self.rates.take_of_all(rate, now)
-        {
-            return Err(Refusal::RateLimited);
+        if let Some(rate) = &settings.rate {
+            self.rate_of_all.take(rate, now).map_err(limited)?;
         }
         self.by_address.insert(address, here + 1);
-        self.connections += 1;
-        self.update_flags();
         Ok(())
+    }
+
+    /// Takes a token for a request to a route with `requests_per_address`.
+    ///
+    /// # Errors
+    /// The client's address has none left; the time until it has one.
+    pub(crate) fn take_request(
+        &mut self,
+        settings: &Settings,
+        route: RouteId,
+        rate: &Rate,
+        client: IpAddr,
+        now: Time,
+    ) -> Result<(), Duration> {
+        if is_exempt(settings, client) {
+            return Ok(());
+        }
+        self.rates.take(Limited::Requests(route), counted_address(client), rate, now)
+    }
+
+    /// Addresses with a token bucket, over all rates per address.
+    pub(crate) fn rate_entries(&self) -> usize {
+        self.rates.len()
+    }
+
+    /// How often an address shared a token bucket, because too many have one.
+    pub(crate) fn rate_overflows(&self) -> u64 {
+        self.rates.overflows()
     }
 
     /// Whether a service may open a connection: the limit is not reached, and no shutdown has
@@ -215,20 +265,28 @@ impl Admission {
     /// Uncounts a connection that was admitted.
     pub(crate) fn release(&mut self, quota: Quota, peer: IpAddr) {
         match quota {
-            Quota::Clients => self.release_client(peer),
+            Quota::Clients => {
+                self.release_address(peer);
+                self.release_client();
+            }
             Quota::Outbound => self.outbound = decremented(self.outbound),
             Quota::Operators => self.operators = decremented(self.operators),
         }
     }
 
-    fn release_client(&mut self, peer: IpAddr) {
+    fn release_address(&mut self, peer: IpAddr) {
         let address = counted_address(peer);
-        if let Some(count) = self.by_address.get_mut(&address) {
+        let count = self.by_address.get_mut(&address);
+        debug_assert!(count.is_some(), "a connection was released twice");
+        if let Some(count) = count {
             *count = decremented(*count);
             if *count == 0 {
                 self.by_address.remove(&address);
             }
         }
+    }
+
+    fn release_client(&mut self) {
         self.connections = decremented(self.connections);
         self.update_flags();
     }
@@ -264,6 +322,16 @@ fn counted_address(peer: IpAddr) -> IpAddr {
     }
 }
 
+/// Whether an address is exempt from the limits per address.
+fn is_exempt(settings: &Settings, client: IpAddr) -> bool {
+    is_in(&settings.exempt, client)
+}
+
+/// Whether one of these prefixes contains an address.
+pub(crate) fn is_in(prefixes: &[Prefix], peer: IpAddr) -> bool {
+    prefixes.iter().any(|prefix| contains(prefix, peer))
+}
+
 /// Whether `prefix` contains an address. An IPv4 address may be mapped into IPv6.
 pub(crate) fn contains(prefix: &Prefix, peer: IpAddr) -> bool {
     let (range, peer, width) = match (prefix.address, peer.to_canonical()) {
@@ -279,10 +347,7 @@ pub(crate) fn contains(prefix: &Prefix, peer: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::reactor::api::settings::Rate;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -365,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn token_buckets_refill_and_their_table_is_bounded() {
+    fn rates_of_new_connections_refill() {
         let rate = Rate { per_second: 1.0, burst: 2 };
         let settings = Settings { rate_per_address: Some(rate), ..Settings::default() };
         let mut admission = Admission::new(&settings, 2);
@@ -376,22 +441,25 @@ mod tests {
         assert_eq!(admit("192.0.2.1", 0), Err(Refusal::RateLimited));
         assert_eq!(admit("192.0.2.1", 1), Ok(()));
         assert_eq!(admit("192.0.2.2", 1), Ok(()));
-        assert_eq!(admit("192.0.2.3", 1), Err(Refusal::RateLimited));
-        assert_eq!(admit("192.0.2.3", 10), Ok(()));
     }
 
     #[test]
-    fn a_full_table_of_buckets_is_swept_at_most_once_a_second() {
-        let rate = Rate { per_second: 10.0, burst: 1 };
-        let settings = Settings { rate_per_address: Some(rate), ..Settings::default() };
-        let mut admission = Admission::new(&settings, 1);
-        let after = |millis| Time::ZERO + Duration::from_millis(millis);
-        let mut admit = |peer, millis| admission.admit(&settings, ip(peer), after(millis));
-        assert_eq!(admit("192.0.2.1", 1000), Ok(()));
-        assert_eq!(admit("192.0.2.2", 1001), Err(Refusal::RateLimited));
-        // The first bucket is full again, and the next sweep drops it.
-        assert_eq!(admit("192.0.2.2", 1900), Err(Refusal::RateLimited));
-        assert_eq!(admit("192.0.2.2", 2001), Ok(()));
+    fn requests_are_limited_per_route_and_address() {
+        let rate = Rate { per_second: 1.0, burst: 1 };
+        let settings =
+            Settings { exempt: vec!["198.51.100.0/24".parse().unwrap()], ..Settings::default() };
+        let mut admission = Admission::new(&settings, 10);
+        let mut take = |route, peer| {
+            admission.take_request(&settings, RouteId(route), &rate, ip(peer), Time::ZERO)
+        };
+        let second = Err(Duration::from_secs(1));
+        assert_eq!(take(0, "2001:db8:1:2::1"), Ok(()));
+        assert_eq!(take(0, "2001:db8:1:2::2"), second);
+        assert_eq!(take(1, "2001:db8:1:2::2"), Ok(()));
+        assert_eq!(take(0, "127.0.0.1"), Ok(()));
+        assert_eq!(take(0, "127.0.0.1"), second);
+        assert!((0..9).all(|_| take(0, "198.51.100.1").is_ok()));
+        assert_eq!((admission.rate_entries(), admission.rate_overflows()), (3, 0));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::Level;
 
-use super::bucket::Bucket;
+use super::rates::Bucket;
 use crate::reactor::api::settings::Rate;
 use crate::reactor::api::time::Time;
 
@@ -43,9 +43,9 @@ struct Limit {
 impl LineLimits {
     /// Whether a line may be logged; counts it if not.
     pub(crate) fn take(&mut self, level: Level, kind: Kind, reason: Reason, now: Time) -> bool {
-        let full = || Limit { level, bucket: Bucket::full(LINES.burst, now), held_back: 0 };
+        let full = || Limit { level, bucket: Bucket::default(), held_back: 0 };
         let limit = self.by_reason.entry((kind, reason)).or_insert_with(full);
-        let is_allowed = limit.bucket.take(&LINES, now);
+        let is_allowed = limit.bucket.take(&LINES, now).is_ok();
         limit.held_back += u64::from(!is_allowed);
         is_allowed
     }

@@ -96,6 +96,10 @@ metrics! {
     awaiting_refusal_now = "",
     /// Requests refused with an HTTP status.
     refused = "",
+    /// Addresses with a token bucket, over all rates per address.
+    rate_entries_now = "rate_entries",
+    /// Times an address shared a token bucket, because too many addresses have one.
+    rate_overflows,
     /// Connections dropped at accept without an answer, because too many waited for their refusal.
     dropped_at_accept = "accept_dropped_connections",
     /// Times accepting paused because descriptors or memory had run out.

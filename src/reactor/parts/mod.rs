@@ -2,7 +2,6 @@
 
 pub(super) mod admission;
 pub(super) mod batch_id;
-pub(super) mod bucket;
 pub(super) mod cors;
 pub(super) mod date;
 #[cfg_attr(not(feature = "deflate"), path = "../without/parts/deflate.rs")]
@@ -19,6 +18,7 @@ pub(super) mod listener;
 pub(super) mod mailbox;
 pub(super) mod metrics;
 pub(super) mod origin;
+pub(super) mod rates;
 pub(super) mod recovery;
 pub(super) mod router;
 pub(super) mod schedule;

@@ -110,6 +110,7 @@ impl RouteSettings {
             ("write_timeout", self.write_timeout),
             ("deflate_idle", self.deflate_idle),
         ])?;
+        check_rate("requests_per_address", self.requests_per_address)?;
         let window_bits = WINDOW_BITS_MIN..=WINDOW_BITS_MAX;
         check_range("deflate_window_bits", self.deflate_window_bits, window_bits)?;
         match self.idle_timeout {
@@ -301,11 +302,14 @@ mod tests {
             let rate = Some(Rate { per_second, burst });
             let all = shared(|s| s.rate = rate);
             let each = shared(|s| s.rate_per_address = rate);
-            (all, each)
+            let requests = route(|r| r.requests_per_address = rate);
+            [all, each, requests]
         };
-        let refused =
-            || (Err(SettingsError::Zero("rate")), Err(SettingsError::Zero("rate_per_address")));
-        assert_eq!(rate(f64::MIN_POSITIVE, 1), (Ok(()), Ok(())));
+        let refused = || {
+            ["rate", "rate_per_address", "requests_per_address"]
+                .map(|name| Err(SettingsError::Zero(name)))
+        };
+        assert_eq!(rate(f64::MIN_POSITIVE, 1), [Ok(()); 3]);
         for per_second in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert_eq!(rate(per_second, 1), refused());
         }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::host::HostPattern;
+use super::notation::Rate;
 use super::setters::with_setters;
 
 with_setters! {
@@ -59,6 +60,10 @@ with_setters! {
         pub require_origin: bool = true,
         /// Whether an upgrade must name a subprotocol of the service; otherwise it gets 400.
         pub require_protocol: bool = false,
+        /// Rate of requests from one address (IPv6: one /64), upgrades included; further ones get 429
+        /// with `Retry-After`. `None`: unlimited. Addresses in
+        /// [`exempt`](field@super::Settings::exempt) are not limited.
+        pub requests_per_address: Option<Rate> = None,
         /// The listener group of the route: only listeners of the same group lead to it. This gives
         /// routes for operators an address of their own.
         pub listener_group: u16 = 0,
