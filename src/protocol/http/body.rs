@@ -1,9 +1,12 @@
-//! Decodes request bodies incrementally: by length, or chunked (RFC 9112, 6.2 and 7.1).
+//! Decodes bodies incrementally: by length, chunked, or until the end of the stream (RFC 9112, 6.2,
+//! 6.3 and 7.1).
 //!
 //! [`BodyDecoder`] looks at each byte once, and the result does not depend on how the bytes were
 //! split. It allocates nothing itself: the caller's buffer grows by the bytes that arrived, never
 //! by an announced size. Chunk extensions and trailers are checked and dropped. Lines must end in
 //! exactly CR LF: a proxy in front of the server must find the end of the body at the same byte.
+
+use std::fmt;
 
 use crate::protocol::handshake::field::is_tchar;
 use crate::protocol::handshake::refusal::Refusal;
@@ -24,7 +27,21 @@ pub enum Framing {
     Length(u64),
     /// The body ends with a chunk of size 0 and the trailers after it.
     Chunked,
+    /// The body ends with the sender's stream: responses only.
+    UntilClose,
 }
+
+/// The sender's stream ended inside the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Truncated;
+
+impl fmt::Display for Truncated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("body is truncated")
+    }
+}
+
+impl std::error::Error for Truncated {}
 
 /// Decodes one body.
 #[derive(Debug, Clone, Copy)]
@@ -33,17 +50,19 @@ pub struct BodyDecoder {
     is_chunked: bool,
     /// Bytes left of the chunk, or of the body. In `Size`: the size of the next chunk so far.
     left: u64,
-    /// Bytes that further chunks may have.
+    /// Bytes that further chunks, or the rest of a body until the end of the stream, may have.
     room: u64,
     /// Bytes of the current size line, or of all trailers.
     line_bytes: usize,
 }
 
-/// What the next byte belongs to. States from `Size` on are for chunked bodies only.
+/// What the next byte belongs to. The states from `Size` on are for chunked bodies only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Complete,
     Data,
+    /// Data until the end of the stream.
+    Stream,
     /// The size of the chunk, after this many digits.
     Size {
         digits: u8,
@@ -69,12 +88,17 @@ impl BodyDecoder {
     ///
     /// [`BodyTooLarge`](Refusal::BodyTooLarge) if the length exceeds `body_bytes_max`.
     pub fn new(framing: Framing, body_bytes_max: usize) -> Result<BodyDecoder, Refusal> {
-        let room = body_bytes_max as u64;
+        BodyDecoder::with_limit(framing, body_bytes_max as u64)
+    }
+
+    /// As [`new`](BodyDecoder::new): a body that passes through may exceed the address space.
+    pub(super) fn with_limit(framing: Framing, room: u64) -> Result<BodyDecoder, Refusal> {
         let (state, left) = match framing {
             Framing::Length(length) if length > room => return Err(Refusal::BodyTooLarge),
             Framing::Length(0) => (State::Complete, 0),
             Framing::Length(length) => (State::Data, length),
             Framing::Chunked => (State::Size { digits: 0 }, 0),
+            Framing::UntilClose => (State::Stream, 0),
         };
         let is_chunked = framing == Framing::Chunked;
         Ok(BodyDecoder { state, is_chunked, left, room, line_bytes: 0 })
@@ -95,29 +119,61 @@ impl BodyDecoder {
     /// [`TrailersTooLong`](Refusal::TrailersTooLong) (431). Do not use the decoder after an error.
     pub fn decode(&mut self, input: &[u8], body: &mut Vec<u8>) -> Result<usize, Refusal> {
         let mut rest = input;
-        while let Some((&byte, behind)) = rest.split_first() {
+        loop {
+            let data = self.next_data(&mut rest)?;
+            if data.is_empty() {
+                return Ok(input.len() - rest.len());
+            }
+            body.extend_from_slice(data);
+        }
+    }
+
+    /// Takes bytes from `input` up to the end of the next run of data, which it returns. The run is
+    /// empty if the body is complete or `input` is used up.
+    pub(super) fn next_data<'a>(&mut self, input: &mut &'a [u8]) -> Result<&'a [u8], Refusal> {
+        while let Some((&byte, behind)) = input.split_first() {
             match self.state {
                 State::Complete => break,
-                State::Data => rest = self.take_data(rest, body),
+                State::Data => return Ok(self.take_data(input)),
+                State::Stream => {
+                    let len = input.len() as u64;
+                    self.room = self.room.checked_sub(len).ok_or(Refusal::BodyTooLarge)?;
+                    return Ok(std::mem::take(input));
+                }
                 _ => {
                     self.take_syntax(byte)?;
-                    rest = behind;
+                    *input = behind;
                 }
             }
         }
-        Ok(input.len() - rest.len())
+        Ok(&[])
     }
 
-    /// Appends data up to the end of the chunk; returns the rest of `input`.
-    fn take_data<'a>(&mut self, input: &'a [u8], body: &mut Vec<u8>) -> &'a [u8] {
+    /// Takes data up to the end of the chunk.
+    fn take_data<'a>(&mut self, input: &mut &'a [u8]) -> &'a [u8] {
         let len = usize::try_from(self.left).map_or(input.len(), |left| left.min(input.len()));
         let (data, rest) = input.split_at(len);
-        body.extend_from_slice(data);
+        *input = rest;
         self.left -= len as u64;
         if self.left == 0 {
             self.state = if self.is_chunked { State::DataCr } else { State::Complete };
         }
-        rest
+        data
+    }
+
+    /// Ends the body with the sender's stream.
+    ///
+    /// # Errors
+    ///
+    /// The body is incomplete (RFC 9112, 8).
+    pub fn end(&mut self) -> Result<(), Truncated> {
+        match self.state {
+            State::Stream | State::Complete => {
+                self.state = State::Complete;
+                Ok(())
+            }
+            _ => Err(Truncated),
+        }
     }
 
     /// Takes one byte of a size line, a line end, or a trailer.
@@ -340,6 +396,35 @@ mod tests {
         assert_eq!(by_length(MAX as u64, b"a"), Ok(None));
         assert_eq!(by_length(MAX as u64 + 1, b""), Err(Refusal::BodyTooLarge));
         assert_eq!(by_length(u64::MAX, b""), Err(Refusal::BodyTooLarge));
+    }
+
+    #[test]
+    fn a_body_may_last_until_the_end_of_the_stream() {
+        let mut decoder = BodyDecoder::new(Framing::UntilClose, 5).unwrap();
+        let mut body = Vec::new();
+        for piece in ["ab", "", "c\r\n"] {
+            assert_eq!(decoder.decode(piece.as_bytes(), &mut body), Ok(piece.len()));
+            assert!(!decoder.is_complete());
+        }
+        assert_eq!(decoder.clone().decode(b"d", &mut body), Err(Refusal::BodyTooLarge));
+        assert_eq!(decoder.end(), Ok(()));
+        assert!(decoder.is_complete());
+        assert_eq!(decoder.decode(b"d", &mut body), Ok(0));
+        assert_eq!(body, b"abc\r\n");
+    }
+
+    #[test]
+    fn the_end_of_the_stream_truncates_other_bodies() {
+        for (framing, wire) in
+            [(Framing::Length(2), &b"ab"[..]), (Framing::Chunked, b"1\r\na\r\n0\r\n\r\n")]
+        {
+            for end in 0..=wire.len() {
+                let mut decoder = BodyDecoder::new(framing, MAX).unwrap();
+                decoder.decode(&wire[..end], &mut Vec::new()).unwrap();
+                let expected = if end == wire.len() { Ok(()) } else { Err(Truncated) };
+                assert_eq!(decoder.end(), expected, "{framing:?} after {end}");
+            }
+        }
     }
 
     /// A size that a peer announces, however large, does not allocate.

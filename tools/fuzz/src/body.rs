@@ -71,6 +71,7 @@ fn one_body(input: &mut Bytes<'_>) -> Option<()> {
             let length = input.below(40)?;
             check(Framing::Length(length as u64), input.up_to(length + 2), &cuts, max);
         }
+        3 => check(Framing::UntilClose, input.up_to(400), &cuts, max),
         _ => {
             let (mut wire, data) = build(input)?;
             if data.len() <= max {
@@ -91,6 +92,8 @@ fn check(framing: Framing, wire: &[u8], cuts: &[usize], max: usize) {
     let expected = match framing {
         Framing::Length(length) => naive_length(length, wire, max),
         Framing::Chunked => naive_chunked(wire, max),
+        Framing::UntilClose if wire.len() > max => Reading::Refused(Refusal::BodyTooLarge),
+        Framing::UntilClose => Reading::Cut,
     };
     let whole = read_whole(framing, wire, max);
     let in_pieces = read(framing, pieces(wire, cuts), max);
