@@ -11,7 +11,7 @@ pub const HEADER_BYTES_MAX: usize = 14;
 /// The longest payload of a control frame (5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-const FIN: u8 = 0x80;
+pub(super) const FIN: u8 = 0x80;
 const RSV: u8 = 0x70;
 const RSV1: u8 = 0x40;
 const MASK: u8 = 0x80;
@@ -99,16 +99,9 @@ impl FrameHeader {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
-        // 5.2: "MUST be 0 unless an extension is negotiated that defines meanings".
-        if first & RSV != 0 && !(deflate && is_compressed(first)) {
-            return Err(ProtocolError::ReservedBits);
-        }
-        let (opcode, fin) = parse_first(first)?;
-        let Some(&second) = bytes.get(1) else {
-            return Ok(None);
-        };
-        check_second(second, opcode, reader)?;
-        let Some((payload_len, length_end)) = parse_length(bytes, second & !MASK)? else {
+        let (opcode, fin) = parse_first(first, deflate)?;
+        let Some((payload_len, length_end)) = parse_extent(bytes, opcode.is_control(), reader)?
+        else {
             return Ok(None);
         };
         // `check_second` has already rejected a frame whose mask bit does not fit the reader's
@@ -130,21 +123,27 @@ impl FrameHeader {
         let first = self.opcode as u8
             | if self.fin { FIN } else { 0 }
             | if self.compressed { RSV1 } else { 0 };
-        let masked = if self.mask.is_some() { MASK } else { 0 };
-        match self.payload_len {
-            short @ 0..=125 => out.extend_from_slice(&[first, masked | short as u8]),
-            medium @ 126..=0xFFFF => {
-                let [a, b] = (medium as u16).to_be_bytes();
-                out.extend_from_slice(&[first, masked | LENGTH_16, a, b]);
-            }
-            long => {
-                out.extend_from_slice(&[first, masked | LENGTH_64]);
-                out.extend_from_slice(&long.to_be_bytes());
-            }
+        write_parts(first, self.payload_len, self.mask, out);
+    }
+}
+
+/// Appends a header with this first byte to `out`, the length in its shortest form.
+#[inline(always)]
+pub(super) fn write_parts(first: u8, payload_len: u64, mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
+    let masked = if mask.is_some() { MASK } else { 0 };
+    match payload_len {
+        short @ 0..=125 => out.extend_from_slice(&[first, masked | short as u8]),
+        medium @ 126..=0xFFFF => {
+            let [a, b] = (medium as u16).to_be_bytes();
+            out.extend_from_slice(&[first, masked | LENGTH_16, a, b]);
         }
-        if let Some(key) = self.mask {
-            out.extend_from_slice(&key);
+        long => {
+            out.extend_from_slice(&[first, masked | LENGTH_64]);
+            out.extend_from_slice(&long.to_be_bytes());
         }
+    }
+    if let Some(key) = mask {
+        out.extend_from_slice(&key);
     }
 }
 
@@ -182,7 +181,11 @@ pub(super) struct ShortMessage {
 
 /// Parses the first byte: opcode and FIN.
 #[inline(always)]
-fn parse_first(first: u8) -> Result<(Opcode, bool), ProtocolError> {
+pub(super) fn parse_first(first: u8, deflate: bool) -> Result<(Opcode, bool), ProtocolError> {
+    // 5.2: "MUST be 0 unless an extension is negotiated that defines meanings".
+    if first & RSV != 0 && !(deflate && is_compressed(first)) {
+        return Err(ProtocolError::ReservedBits);
+    }
     // 5.2: "If an unknown opcode is received, the receiving endpoint MUST fail".
     let opcode = OPCODES[usize::from(first & 0x0F)].ok_or(ProtocolError::ReservedOpcode)?;
     let fin = first & FIN != 0;
@@ -201,9 +204,24 @@ fn is_compressed(first: u8) -> bool {
     first & RSV == RSV1 && begins
 }
 
+/// Parses what follows the first byte up to the masking key: the payload length, and the offset
+/// behind it. `None` if `bytes` ends before.
+#[inline(always)]
+pub(super) fn parse_extent(
+    bytes: &[u8],
+    is_control: bool,
+    reader: Role,
+) -> Result<Option<(u64, usize)>, ProtocolError> {
+    let Some(&second) = bytes.get(1) else {
+        return Ok(None);
+    };
+    check_second(second, is_control, reader)?;
+    parse_length(bytes, second & !MASK)
+}
+
 /// Checks the mask bit and the short length.
 #[inline]
-fn check_second(second: u8, opcode: Opcode, reader: Role) -> Result<(), ProtocolError> {
+fn check_second(second: u8, is_control: bool, reader: Role) -> Result<(), ProtocolError> {
     // 5.1: "The server MUST close the connection upon receiving a frame that is not masked",
     // "A client MUST close a connection if it detects a masked frame".
     match (reader, second & MASK != 0) {
@@ -212,7 +230,7 @@ fn check_second(second: u8, opcode: Opcode, reader: Role) -> Result<(), Protocol
         _ => {}
     }
     // 5.5: "All control frames MUST have a payload length of 125 bytes or less".
-    if opcode.is_control() && usize::from(second & !MASK) > CONTROL_BYTES_MAX {
+    if is_control && usize::from(second & !MASK) > CONTROL_BYTES_MAX {
         return Err(ProtocolError::OversizedControl);
     }
     Ok(())

@@ -28,6 +28,8 @@ pub mod handshake;
 pub mod http;
 pub mod mask;
 pub mod message;
+#[cfg(feature = "proxy")]
+pub mod passage;
 pub mod piece;
 pub mod proxy_header;
 pub mod utf8;

@@ -9,6 +9,7 @@ mod fragments;
 mod frames;
 mod limits;
 mod memory;
+mod passage;
 mod reader;
 mod refusals;
 mod splits;

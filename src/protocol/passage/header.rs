@@ -1,0 +1,91 @@
+//! The header of a frame that passes: its first byte as received, its extent and its masking key.
+//!
+//! Unlike [`FrameHeader`](crate::protocol::FrameHeader), it can stand for a frame of an extension
+//! that weir does not know: RSV bits and opcode are kept as they are.
+
+use super::settings::Extensions;
+use crate::protocol::error::ProtocolError;
+use crate::protocol::frame::{FIN, Opcode, Role, parse_extent, parse_first};
+
+/// The bit of the opcode that marks control frames (RFC 6455, 5.5).
+const CONTROL: u8 = 0x08;
+const OPCODE: u8 = 0x0F;
+
+/// The first byte of a header: FIN, RSV bits and opcode.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct First(pub(super) u8);
+
+impl First {
+    pub(super) fn is_control(self) -> bool {
+        self.0 & CONTROL != 0
+    }
+
+    pub(super) fn is_fin(self) -> bool {
+        self.0 & FIN != 0
+    }
+
+    pub(super) fn is(self, opcode: Opcode) -> bool {
+        self.0 & OPCODE == opcode as u8
+    }
+
+    /// Whether a data frame with this byte is the first of its message.
+    pub(super) fn begins_message(self) -> bool {
+        self.is(Opcode::Text) || self.is(Opcode::Binary)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    pub(super) first: First,
+    /// Length of the header itself.
+    pub(super) len: usize,
+    /// Announced payload length, at most 2^63 - 1.
+    pub(super) payload_len: u64,
+    pub(super) key: Option<[u8; 4]>,
+}
+
+impl Header {
+    /// Parses the header at the start of `bytes`; `None` if it is valid but incomplete.
+    #[inline(always)]
+    pub(super) fn parse(
+        bytes: &[u8],
+        reader: Role,
+        extensions: Extensions,
+    ) -> Result<Option<Header>, ProtocolError> {
+        let Some(&first) = bytes.first() else {
+            return Ok(None);
+        };
+        match extensions {
+            Extensions::Nothing => drop(parse_first(first, false)?),
+            Extensions::Deflate => drop(parse_first(first, true)?),
+            Extensions::Unknown => check_extended(First(first))?,
+        }
+        let first = First(first);
+        let Some((payload_len, length_end)) = parse_extent(bytes, first.is_control(), reader)?
+        else {
+            return Ok(None);
+        };
+        // `parse_extent` has rejected a mask bit that does not fit the role.
+        if reader == Role::Client {
+            return Ok(Some(Header { first, len: length_end, payload_len, key: None }));
+        }
+        let key = bytes[length_end..].first_chunk::<4>();
+        Ok(key.map(|&key| Header { first, len: length_end + 4, payload_len, key: Some(key) }))
+    }
+
+    /// The length of the whole frame, if `bytes` bytes contain it. They must contain the header.
+    #[inline(always)]
+    pub(super) fn frame_len_within(&self, bytes: usize) -> Option<usize> {
+        let payload_len = usize::try_from(self.payload_len).ok()?;
+        (payload_len <= bytes - self.len).then(|| self.len + payload_len)
+    }
+}
+
+/// Checks the first byte of a frame that an unknown extension may have changed: it may define RSV
+/// bits and opcodes (9), but not fragmented control frames (5.5).
+fn check_extended(first: First) -> Result<(), ProtocolError> {
+    if first.is_control() && !first.is_fin() {
+        return Err(ProtocolError::FragmentedControl);
+    }
+    Ok(())
+}
