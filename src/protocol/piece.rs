@@ -13,6 +13,9 @@ pub enum Piece {
     /// Bytes that any number of answers share. They are queued without a copy, and the loop counts
     /// them once, however many connections they are queued for.
     Shared(Arc<[u8]>),
+    /// Like [`Piece::Shared`], for large bytes that have a buffer of their own already: an
+    /// `Arc<[u8]>` would be a second copy of them.
+    SharedBox(Arc<Box<[u8]>>),
 }
 
 impl Deref for Piece {
@@ -22,6 +25,7 @@ impl Deref for Piece {
         match self {
             Piece::Own(bytes) => bytes,
             Piece::Shared(bytes) => bytes,
+            Piece::SharedBox(bytes) => bytes,
         }
     }
 }
@@ -44,11 +48,17 @@ impl From<Arc<[u8]>> for Piece {
     }
 }
 
+impl From<Arc<Box<[u8]>>> for Piece {
+    fn from(bytes: Arc<Box<[u8]>>) -> Piece {
+        Piece::SharedBox(bytes)
+    }
+}
+
 impl fmt::Debug for Piece {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Piece::Own(bytes) => write!(f, "Own({} bytes)", bytes.len()),
-            Piece::Shared(bytes) => write!(f, "Shared({} bytes)", bytes.len()),
+            Piece::Shared(_) | Piece::SharedBox(_) => write!(f, "Shared({} bytes)", self.len()),
         }
     }
 }

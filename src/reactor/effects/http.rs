@@ -5,14 +5,12 @@
 //! that of each chunk, is checked against the route's limit before a byte is stored. The next
 //! request is parsed only after the response to the last one was queued and written.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::protocol::Piece;
 use crate::protocol::handshake::{ConnectionOption, EMPTY_SLOTS, Refusal, Request, Response};
 use crate::protocol::http::{BodyDecoder, Framing};
 use crate::reactor::Reactor;
-use crate::reactor::api::budget::{HTTP_REQUESTS_MAX, SHARE_BYTES_MIN};
+use crate::reactor::api::budget::HTTP_REQUESTS_MAX;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
 use crate::reactor::api::outcome::Decision;
@@ -250,20 +248,20 @@ impl Core {
         let date = self.dates.at(self.now, SystemTime::now);
         response.write_head(&mut bytes, connection, Some(date));
         for piece in response.pieces(head_only) {
-            match piece {
-                Piece::Shared(shared) if shared.len() >= SHARE_BYTES_MIN => {
+            match Bytes::of_piece(piece) {
+                Some(shared) => {
                     self.queue_head(id, std::mem::take(&mut bytes));
                     self.queue_body(id, shared);
                 }
-                piece => bytes.extend_from_slice(piece),
+                None => bytes.extend_from_slice(piece),
             }
         }
         self.queue_head(id, bytes);
     }
 
-    fn queue_body(&mut self, id: ConnId, piece: &Arc<[u8]>) {
+    fn queue_body(&mut self, id: ConnId, piece: Bytes) {
         if let Some(conn) = self.conns.get_mut(id) {
-            let shared = self.outboxes.ledger.share(Bytes::Piece(Arc::clone(piece)));
+            let shared = self.outboxes.ledger.share(piece);
             self.outboxes.change(id, conn, |open| open.outbox.push_body(open.spares, shared));
         }
     }

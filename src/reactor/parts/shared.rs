@@ -11,6 +11,9 @@ use std::ops::Deref;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use crate::protocol::Piece;
+use crate::reactor::api::budget::SHARE_BYTES_MIN;
+
 /// A counted buffer.
 pub(crate) struct Shared {
     bytes: Bytes,
@@ -22,6 +25,7 @@ pub(crate) struct Shared {
 pub(crate) enum Bytes {
     Frame(Rc<[u8]>),
     Piece(Arc<[u8]>),
+    BoxedPiece(Arc<Box<[u8]>>),
 }
 
 /// The sum of the buffers that the outboxes of one loop refer to. Clones share the count.
@@ -57,6 +61,17 @@ impl SharedSum {
 }
 
 impl Bytes {
+    /// A reference to a shared piece. `None` if it is not shared, or so small that a copy of it
+    /// costs less.
+    pub(crate) fn of_piece(piece: &Piece) -> Option<Bytes> {
+        match piece {
+            _ if piece.len() < SHARE_BYTES_MIN => None,
+            Piece::Own(_) => None,
+            Piece::Shared(bytes) => Some(Bytes::Piece(Arc::clone(bytes))),
+            Piece::SharedBox(bytes) => Some(Bytes::BoxedPiece(Arc::clone(bytes))),
+        }
+    }
+
     fn address(&self) -> usize {
         self.as_ptr().addr()
     }
@@ -70,6 +85,7 @@ impl Deref for Bytes {
         match self {
             Bytes::Frame(bytes) => bytes,
             Bytes::Piece(bytes) => bytes,
+            Bytes::BoxedPiece(bytes) => bytes,
         }
     }
 }
@@ -127,6 +143,27 @@ mod tests {
         assert_eq!(sum.held(), 600);
         drop(again);
         assert_eq!(sum.held(), 0);
+    }
+
+    #[test]
+    fn large_shared_pieces_are_held_where_they_are() {
+        let sum = SharedSum::default();
+        let bytes = vec![1; SHARE_BYTES_MIN].into_boxed_slice();
+        let address = bytes.as_ptr();
+        let boxed: Piece = Arc::new(bytes).into();
+        let [one, other] = [&boxed, &boxed.clone()].map(|piece| {
+            let bytes = Bytes::of_piece(piece).unwrap();
+            assert_eq!(bytes.as_ptr(), address);
+            sum.hold(bytes)
+        });
+        assert!(Rc::ptr_eq(&one, &other));
+        assert_eq!((sum.held(), one.as_ptr()), (SHARE_BYTES_MIN, address));
+        let slice: Piece = Arc::<[u8]>::from(vec![1; SHARE_BYTES_MIN]).into();
+        assert_eq!(Bytes::of_piece(&slice).unwrap().as_ptr(), slice.as_ptr());
+        let small = vec![1; SHARE_BYTES_MIN - 1].into_boxed_slice();
+        for copied in [Piece::from(Arc::new(small)), vec![1; SHARE_BYTES_MIN].into()] {
+            assert!(Bytes::of_piece(&copied).is_none(), "{copied:?}");
+        }
     }
 
     #[test]

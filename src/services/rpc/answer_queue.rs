@@ -28,21 +28,16 @@ impl AnswerQueue {
         self.0.is_empty()
     }
 
-    /// Adds an answer. It becomes shared only when its turn comes: until then the caller may still
-    /// hold the upstream's message, which would be a second copy.
+    /// Adds an answer.
     pub(super) fn push(&mut self, tickets: Vec<Ticket>, outcome: Outcome) {
-        let queued = Queued { tickets: tickets.into_iter(), answer: CallAnswer::Own(outcome) };
-        self.0.push_back(queued);
+        let answer = CallAnswer::new(outcome, tickets.len());
+        self.0.push_back(Queued { tickets: tickets.into_iter(), answer });
     }
 
     /// Takes the next call, with its answer, which has to be [put back](AnswerQueue::put_back).
     pub(super) fn pop(&mut self) -> Option<(Ticket, Queued)> {
         let mut first = self.0.pop_front()?;
         let ticket = first.tickets.next()?;
-        let others = first.tickets.len();
-        if let CallAnswer::Own(outcome) = first.answer {
-            first.answer = CallAnswer::new(outcome, 1 + others);
-        }
         Some((ticket, first))
     }
 

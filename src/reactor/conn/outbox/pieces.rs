@@ -3,13 +3,10 @@
 //! Large shared pieces become chunks without a copy. [`shared`](crate::reactor::parts::shared)
 //! counts them for the ledger.
 
-use std::sync::Arc;
-
 use super::Outbox;
 use super::queue::Chunk;
 use super::spares::SpareQueues;
 use crate::protocol::{Encoder, Opcode, Piece};
-use crate::reactor::api::budget::SHARE_BYTES_MIN;
 use crate::reactor::parts::shared::{Bytes, SharedSum};
 
 impl Outbox {
@@ -29,16 +26,15 @@ impl Outbox {
         queue.bytes += own.len() + payload_len;
         let mut chunk: fn(Vec<u8>) -> Chunk = Chunk::Start;
         for piece in pieces {
-            match piece {
-                Piece::Shared(shared) if shared.len() >= SHARE_BYTES_MIN => {
+            match Bytes::of_piece(piece) {
+                Some(shared) => {
                     if !own.is_empty() {
                         queue.push(chunk(std::mem::take(&mut own)));
                         chunk = Chunk::Rest;
                     }
-                    let shared = sum.hold(Bytes::Piece(Arc::clone(shared)));
-                    queue.push(Chunk::SharedRest(shared));
+                    queue.push(Chunk::SharedRest(sum.hold(shared)));
                 }
-                piece => own.extend_from_slice(piece),
+                None => own.extend_from_slice(piece),
             }
         }
         if !own.is_empty() {

@@ -12,8 +12,8 @@ pub(crate) const SHARED_BYTES_MIN: usize = 4 * 1024;
 #[derive(Debug)]
 pub(crate) enum CallAnswer {
     Own(Outcome),
-    /// A result that several replies share.
-    Shared(Arc<[u8]>),
+    /// A result that several replies share, in the buffer that it came in.
+    Shared(Arc<Box<[u8]>>),
 }
 
 impl CallAnswer {
@@ -21,7 +21,7 @@ impl CallAnswer {
     pub(crate) fn new(outcome: Outcome, calls: usize) -> CallAnswer {
         match outcome {
             Ok(result) if calls > 1 && result.get().len() >= SHARED_BYTES_MIN => {
-                CallAnswer::Shared(Box::<str>::from(result).into_boxed_bytes().into())
+                CallAnswer::Shared(Arc::new(Box::<str>::from(result).into_boxed_bytes()))
             }
             outcome => CallAnswer::Own(outcome),
         }
@@ -42,7 +42,7 @@ impl CallAnswer {
 pub(crate) enum Filling<'a> {
     Copied(&'a str),
     /// Shared with other replies.
-    Shared(&'a Arc<[u8]>),
+    Shared(&'a Arc<Box<[u8]>>),
 }
 
 impl Filling<'_> {
@@ -51,5 +51,22 @@ impl Filling<'_> {
             Filling::Copied(text) => text.len(),
             Filling::Shared(bytes) => bytes.len(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    #[test]
+    fn a_large_result_is_shared_without_a_copy() {
+        let raw = RawValue::from_string(format!("\"{}\"", "x".repeat(SHARED_BYTES_MIN))).unwrap();
+        let address = raw.get().as_ptr();
+        let CallAnswer::Shared(result) = CallAnswer::new(Ok(raw), 2) else {
+            panic!("the result is copied into each reply");
+        };
+        assert_eq!(result.as_ptr(), address);
     }
 }

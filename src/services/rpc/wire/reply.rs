@@ -56,7 +56,7 @@ struct Placeholder {
     /// the text.
     filling: String,
     /// A result after the filling.
-    shared: Option<Arc<[u8]>>,
+    shared: Option<Arc<Box<[u8]>>>,
 }
 
 impl Subscribed {
