@@ -1,12 +1,13 @@
 //! Assembles messages that did not arrive in one read.
 //!
 //! Owns the bytes of an unfinished message, the frame in flight, and the pool of spare buffers; an
-//! idle connection holds none of these. Buffers grow as bytes arrive, never by the length that a
-//! header announces, and the same memory is never zeroed twice. Of a compressed message only the
-//! position is kept: its bytes go straight to the inflater. Limits are the
-//! [decoder](super::decoder)'s.
+//! idle connection holds none of these. Buffers grow as bytes arrive: the length that a header
+//! announces only limits the steps of a large buffer (`growth.rs`). The same memory
+//! is never zeroed twice. Of a compressed message only the position is kept: its bytes go straight
+//! to the inflater. Limits are the [decoder](super::decoder)'s.
 
 use super::frame::{CONTROL_BYTES_MAX, FrameHeader, Opcode};
+use super::growth::{DOUBLING_BYTES_MAX, ROOM_BYTES_MIN, next_capacity};
 use super::mask;
 use super::utf8::{InvalidUtf8, Utf8};
 
@@ -50,6 +51,13 @@ impl InFlight {
 
     pub(super) fn is_whole(&self) -> bool {
         self.remaining == 0
+    }
+
+    /// The announced bytes of the message: `received` and the rest of this frame. Before the last
+    /// frame at least twice the buffer's `capacity`, so that small fragments do not each move it.
+    fn announced(&self, received: usize, capacity: usize) -> usize {
+        let announced = received + self.remaining;
+        if self.fin { announced } else { announced.max(2 * capacity) }
     }
 
     /// Unmasks the next part of the payload in place and counts it.
@@ -122,7 +130,7 @@ impl Assembly {
             if self.message == Some(Opcode::Text) {
                 self.utf8.push(piece)?;
             }
-            self.data.append(piece);
+            self.data.append(piece, frame);
         }
         Ok(taken)
     }
@@ -135,7 +143,7 @@ impl Assembly {
             return None;
         }
         let ahead = frame.received.max(DIRECT_ROOM_MIN).min(frame.remaining);
-        Some(self.data.room(DIRECT_BYTES_MIN, ahead, frame.remaining))
+        Some(self.data.room(DIRECT_BYTES_MIN, ahead, frame))
     }
 
     /// Takes `len` bytes that a read has put into [`Assembly::room`].
@@ -198,10 +206,12 @@ impl Buffer {
         &self.bytes[..self.len]
     }
 
-    fn append(&mut self, piece: &[u8]) {
+    /// Appends the bytes of `piece`, which `frame` has counted.
+    fn append(&mut self, piece: &[u8], frame: &InFlight) {
         let end = self.len + piece.len();
         if end > self.bytes.len() {
             self.bytes.truncate(self.len);
+            self.grow(end, end, frame);
             self.bytes.extend_from_slice(piece);
         } else {
             self.bytes[self.len..end].copy_from_slice(piece);
@@ -209,17 +219,29 @@ impl Buffer {
         self.len = end;
     }
 
-    /// Room of at most `most` bytes. If less than `least` is left, the buffer is extended by
+    /// Room for bytes of `frame`. If less than `least` is left, the buffer is extended by up to
     /// `ahead` bytes.
-    fn room(&mut self, least: usize, ahead: usize, most: usize) -> &mut [u8] {
+    fn room(&mut self, least: usize, ahead: usize, frame: &InFlight) -> &mut [u8] {
         if self.bytes.len() < self.len + least {
-            // Use up the capacity that doubling has made before the vector doubles again.
+            self.grow(self.len, self.len + least, frame);
+            // Use up the capacity that growth has made before the vector grows again.
             let owned = self.bytes.capacity() - self.len;
             let ahead = if owned < least { ahead } else { ahead.min(owned) };
             self.bytes.resize(self.len + ahead, 0);
         }
-        let end = self.bytes.len().min(self.len + most);
+        let end = self.bytes.len().min(self.len + frame.remaining);
         &mut self.bytes[self.len..end]
+    }
+
+    /// Reserves at least `least` bytes for a large buffer, and more if `frame` announces more.
+    /// `received` bytes of the message have arrived.
+    fn grow(&mut self, received: usize, least: usize, frame: &InFlight) {
+        let capacity = self.bytes.capacity();
+        if least > capacity && least > DOUBLING_BYTES_MAX {
+            let announced = frame.announced(received, capacity);
+            let capacity = next_capacity(received, announced).max(least);
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
     }
 
     fn fill(&mut self, len: usize) -> &mut [u8] {
@@ -274,3 +296,4 @@ impl Spares {
 
 const _: () = assert!(CONTROL_BYTES_MAX < DIRECT_BYTES_MIN);
 const _: () = assert!(DIRECT_BYTES_MIN <= DIRECT_ROOM_MIN);
+const _: () = assert!(DIRECT_BYTES_MIN <= ROOM_BYTES_MIN);

@@ -24,6 +24,7 @@ pub mod deflate;
 pub mod encoder;
 pub mod error;
 pub mod frame;
+pub(crate) mod growth;
 pub mod handshake;
 pub mod http;
 pub mod mask;

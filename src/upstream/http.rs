@@ -6,7 +6,7 @@
 //! Errors do not show the URL, whose path may hold a key.
 
 use std::fmt;
-use std::io::{self, Read as _};
+use std::io::{self, Read, Take};
 use std::time::Duration;
 
 use ureq::Agent;
@@ -14,6 +14,7 @@ use ureq::http::Response;
 
 use super::tls::UpstreamTls;
 use super::url::UpstreamUrl;
+use crate::protocol::growth::{DOUBLING_BYTES_MAX, next_capacity};
 
 /// Connections that were idle for longer are not used again: the server may have closed them.
 const IDLE_MAX: Duration = Duration::from_secs(5);
@@ -91,17 +92,34 @@ impl HttpAnswer {
     /// Reads the body, of at most `bytes_max` bytes.
     pub(crate) fn read(mut self, bytes_max: usize) -> Result<Vec<u8>, HttpError> {
         let bytes_max = bytes_max as u64;
-        let mut body = Vec::new();
-        let reader = self.0.body_mut().as_reader();
-        reader
-            .take(bytes_max + 1)
-            .read_to_end(&mut body)
-            .map_err(|error| HttpError(error.into()))?;
+        let announced = self.0.body().content_length();
+        let reader = self.0.body_mut().as_reader().take(bytes_max + 1);
+        let body = read_all(reader, announced).map_err(|error| HttpError(error.into()))?;
         if body.len() as u64 > bytes_max {
             return Err(HttpError(ureq::Error::BodyExceedsLimit(bytes_max)));
         }
         Ok(body)
     }
+}
+
+/// Reads until the end or the reader's limit. If the length is announced, a large buffer
+/// [grows](crate::protocol::growth) to it in few steps. If not (RFC 9112, 6.3), it doubles.
+fn read_all(mut reader: Take<impl Read>, announced: Option<u64>) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let first = reader.by_ref().take(DOUBLING_BYTES_MAX as u64).read_to_end(&mut body)?;
+    if first < DOUBLING_BYTES_MAX {
+        return Ok(body);
+    }
+    let total = announced.map_or(0, |announced| announced.min(body.len() as u64 + reader.limit()));
+    while (body.len() as u64) < total {
+        let room = next_capacity(body.len(), total as usize) - body.len();
+        body.reserve_exact(room);
+        if reader.by_ref().take(room as u64).read_to_end(&mut body)? < room {
+            return Ok(body);
+        }
+    }
+    reader.read_to_end(&mut body)?;
+    Ok(body)
 }
 
 impl HttpError {
@@ -154,6 +172,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::protocol::growth::GROWTH_MAX;
 
     const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -186,6 +205,40 @@ mod tests {
         assert_eq!(answer.read(5).unwrap(), b"abcde");
         let error = post(ANSWER).unwrap().read(4).unwrap_err();
         assert_eq!(error.failure(), HttpFailure::TooLarge);
+    }
+
+    #[test]
+    fn a_large_body_is_read_into_a_buffer_of_its_announced_length() {
+        const LEN: usize = 5_000_000;
+        let sent = vec![b'x'; LEN];
+        let read = |announced: usize, limit: usize| {
+            read_all(sent.take(limit as u64), Some(announced as u64)).unwrap()
+        };
+        let body = read(LEN, 2 * LEN);
+        assert!(body == sent && body.capacity() == LEN, "{} bytes", body.capacity());
+        // The limit, the end of the stream or the announced length may each be the least.
+        for limit in [0, 1, LEN / 2, LEN, 2 * LEN] {
+            for announced in [0, 1, LEN / 2, LEN, 2 * LEN] {
+                let len = limit.min(LEN);
+                assert_eq!(read(announced, limit).len(), len, "{announced} announced");
+            }
+        }
+        assert_eq!(read_all(sent.take(u64::MAX), None).unwrap().len(), LEN);
+    }
+
+    /// An announced length, however large, allocates at most 4 bytes for each received byte.
+    #[test]
+    fn the_buffer_of_a_body_is_bounded_by_the_received_bytes() {
+        const STARTED_BYTES: usize = 64;
+        for len in [0, 1, 1000, DOUBLING_BYTES_MAX, 300_000, 2_000_000] {
+            for announced in [1 << 40, u64::MAX] {
+                let sent = vec![b'x'; len];
+                let body = read_all(sent.take(u64::MAX), Some(announced)).unwrap();
+                assert_eq!(body.len(), len);
+                let most = GROWTH_MAX * len + STARTED_BYTES;
+                assert!(body.capacity() <= most, "{} bytes for {len}", body.capacity());
+            }
+        }
     }
 
     #[test]

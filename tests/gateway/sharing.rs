@@ -120,11 +120,6 @@ fn an_answer_for_200_callers_takes_less_memory_than_three_of_it() {
         node.release(Ok(serde_json::value::RawValue::from_string(result.clone()).unwrap()));
         // No caller reads yet.
         front.await_metric("weir_rpc_pending_calls", &[], 0.0);
-        // Buffers that were outgrown while the answer arrived go back to the system within seconds.
-        eventually(
-            || memory(pid, "VmRSS").saturating_sub(before) < 3 * ANSWER_BYTES,
-            "the answer takes less memory than three of it",
-        );
         // One caller of each kind reads everything, the others enough to check the id.
         let whole = |id: usize| reply(&json!(id), &result).into_bytes();
         for (id, socket) in sockets.iter_mut().enumerate().skip(1) {
@@ -139,7 +134,8 @@ fn an_answer_for_200_callers_takes_less_memory_than_three_of_it() {
         sockets[0].expect(TEXT, &whole(0));
         assert!(posters[0].answer().1 == whole(0));
         let grown = memory(pid, "VmHWM").saturating_sub(before);
-        assert!(grown < 5 * ANSWER_BYTES, "at most {grown} bytes more, by_http: {by_http}");
+        println!("{:.2} answers, by_http: {by_http}", grown as f64 / ANSWER_BYTES as f64);
+        assert!(grown < 3 * ANSWER_BYTES, "at most {grown} bytes more, by_http: {by_http}");
         drop((sockets, posters));
         eventually(
             || front.metric("weir_buffered_bytes", &[]) == 0.0,
