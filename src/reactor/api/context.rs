@@ -1,7 +1,7 @@
 //! The [`Context`] that a service gets in each handler: everything that it can do.
 //!
-//! A thin layer over the core for one service. It checks nothing that the core does not check, and
-//! calls no handler. Its table says what each function answers for a stale [`ConnId`].
+//! A thin layer over the core for one service. It calls no handler, and reaches only connections of
+//! its service. Its table says what each function answers for the [`ConnId`] of another one.
 
 use std::hash::Hash;
 use std::io;
@@ -34,40 +34,47 @@ use crate::reactor::parts::workers::{Step, WorkerSettings, Workers};
 ///
 /// An id is *stale* once [`on_close`](crate::reactor::Service::on_close) has returned. A service may
 /// keep one: it never names another connection, and a function that gets it changes nothing. An id is
-/// *foreign* if its connection belongs to another service of the reactor. Functions that act on a
-/// connection accept foreign ids, so that one service can close or count the connections of
-/// another. Maps and topics of a service reject a foreign id like a stale one.
+/// *foreign* if its connection belongs to another service of the reactor. It gets the same answer as
+/// a stale one, everywhere:
 ///
-/// | function | stale id | foreign id |
-/// |---|---|---|
-/// | [`send`](Context::send), [`send_masked`](Context::send_masked), [`send_shared`](Context::send_shared), [`send_pieces`](Context::send_pieces), [`ping`](Context::ping) | [`SendOutcome::Gone`] | sends |
-/// | [`pause`](Context::pause), [`resume`](Context::resume), [`close`](Context::close), [`abort`](Context::abort), [`accept`](Context::accept), [`respond`](Context::respond), [`refuse`](Context::refuse) | no effect | acts |
-/// | [`has_memory`](Context::has_memory) | `false` | answers |
-/// | [`queued_bytes`](Context::queued_bytes) | 0 | answers |
-/// | [`record`](Context::record), [`peer`](Context::peer) | `None` | answers |
-/// | [`set_metadata`](Context::set_metadata) | [`MetadataError::Gone`] | sets |
-/// | [`remove_metadata`](Context::remove_metadata) | no effect | removes |
-/// | [`subscribe`](Context::subscribe) | [`JoinError::NotOpen`] | [`JoinError::NotOpen`] |
-/// | [`unsubscribe`](Context::unsubscribe) | [`Left::NotMember`] | [`Left::NotMember`] |
-/// | [`publish`](Context::publish) to a list | [`skipped`](Published::skipped) | [`skipped`](Published::skipped) |
-/// | [`ConnMap`](crate::reactor::ConnMap) and [`Throttle`](crate::reactor::Throttle) | no value, `false` | no value, `false` |
+/// | function | stale or foreign id |
+/// |---|---|
+/// | [`send`](Context::send), [`send_masked`](Context::send_masked), [`send_shared`](Context::send_shared), [`send_pieces`](Context::send_pieces), [`ping`](Context::ping) | [`SendOutcome::Gone`] |
+/// | [`pause`](Context::pause), [`resume`](Context::resume), [`close`](Context::close), [`abort`](Context::abort), [`accept`](Context::accept), [`respond`](Context::respond), [`refuse`](Context::refuse) | no effect |
+/// | [`has_memory`](Context::has_memory) | `false` |
+/// | [`queued_bytes`](Context::queued_bytes) | 0 |
+/// | [`record`](Context::record), [`peer`](Context::peer) | `None` |
+/// | [`set_metadata`](Context::set_metadata) | [`MetadataError::Gone`] |
+/// | [`remove_metadata`](Context::remove_metadata) | no effect |
+/// | [`subscribe`](Context::subscribe) | [`JoinError::NotOpen`] |
+/// | [`unsubscribe`](Context::unsubscribe) | [`Left::NotMember`] |
+/// | [`publish`](Context::publish) to a list | [`skipped`](Published::skipped) |
+/// | [`ConnMap`](crate::reactor::ConnMap) and [`Throttle`](crate::reactor::Throttle) | no value, `false` |
 ///
-/// An id of another reactor cannot be recognized: it may name a connection of this one.
+/// So services cannot affect each other's connections. A service that must close connections of
+/// others, or send to them, does that with a [`Handle`](crate::reactor::Handle), which belongs to the
+/// whole reactor. An id of another reactor cannot be recognized: it may name a connection of this
+/// one.
 #[derive(Debug)]
 pub struct Context<'a> {
     core: &'a mut Core,
-    service: ServiceId,
 }
 
 impl<'a> Context<'a> {
     pub(in crate::reactor) fn new(core: &'a mut Core, service: ServiceId) -> Context<'a> {
-        Context { core, service }
+        core.served = service;
+        Context { core }
+    }
+
+    /// Whether a connection is the service's, and is in the table.
+    fn owns(&self, conn: ConnId) -> bool {
+        self.core.conns.owned(self.core.served, conn).is_some()
     }
 
     /// Whether a connection is the service's and has not ended.
-    pub(crate) fn has(&self, conn: ConnId) -> bool {
-        let conn = self.core.conns.get(conn);
-        conn.is_some_and(|conn| conn.service == self.service && !conn.has_ended())
+    pub(super) fn has(&self, conn: ConnId) -> bool {
+        let conn = self.core.conns.owned(self.core.served, conn);
+        conn.is_some_and(|conn| !conn.has_ended())
     }
 
     /// The time at which this turn started, or at which
@@ -116,6 +123,9 @@ impl<'a> Context<'a> {
     /// Queues a message that the service has masked. Only outbound connections accept it; others
     /// return [`SendOutcome::WrongRole`], since a server must not mask (RFC 6455, 5.1).
     pub fn send_masked(&mut self, conn: ConnId, message: Masked<'_>) -> SendOutcome {
+        if !self.owns(conn) {
+            return SendOutcome::Gone;
+        }
         self.core.send_masked(conn, message)
     }
 
@@ -126,24 +136,33 @@ impl<'a> Context<'a> {
 
     /// Queues a frame that is encoded already.
     pub fn send_shared(&mut self, conn: ConnId, frame: &SharedFrame) -> SendOutcome {
+        if !self.owns(conn) {
+            return SendOutcome::Gone;
+        }
         self.core.send_shared(conn, frame)
     }
 
     /// Queues one text message built from pieces, which together must be UTF-8 (RFC 6455, 5.6).
     /// Large shared pieces are queued without a copy, and uncompressed.
     pub fn send_pieces(&mut self, conn: ConnId, pieces: &[Piece]) -> SendOutcome {
+        if !self.owns(conn) {
+            return SendOutcome::Gone;
+        }
         self.core.send_pieces(conn, pieces)
     }
 
     /// Whether a message with a payload of this length fits into the memory limits of the loop. The
     /// limits of the connection's own queue are not considered.
     pub fn has_memory(&self, conn: ConnId, payload_len: usize) -> bool {
-        self.core.has_memory(conn, payload_len)
+        self.owns(conn) && self.core.has_memory(conn, payload_len)
     }
 
     /// Queues a ping with a payload of the service; it is cut at 125 bytes. The heartbeat sends its
     /// own pings.
     pub fn ping(&mut self, conn: ConnId, payload: &[u8]) -> SendOutcome {
+        if !self.owns(conn) {
+            return SendOutcome::Gone;
+        }
         self.core.send_ping(conn, payload)
     }
 
@@ -164,7 +183,7 @@ impl<'a> Context<'a> {
         payload: impl Into<Payload<'p>>,
         options: PublishOptions<'_>,
     ) -> Published {
-        self.core.publish(self.service, target, payload.into(), options)
+        self.core.publish(self.core.served, target, payload.into(), options)
     }
 
     // Flow control.
@@ -176,7 +195,7 @@ impl<'a> Context<'a> {
     }
 
     pub(super) fn pause_by(&mut self, conn: ConnId, owner: PauseOwner) -> bool {
-        self.core.pause(conn, owner)
+        self.owns(conn) && self.core.pause(conn, owner)
     }
 
     /// Ends the service's pause. Reading resumes, starting with messages that are buffered already,
@@ -187,12 +206,15 @@ impl<'a> Context<'a> {
     }
 
     pub(super) fn resume_by(&mut self, conn: ConnId, owner: PauseOwner) {
-        self.core.resume(conn, owner);
+        if self.owns(conn) {
+            self.core.resume(conn, owner);
+        }
     }
 
     /// Bytes queued for a connection that the kernel has not accepted yet.
     pub fn queued_bytes(&self, conn: ConnId) -> usize {
-        self.core.conns.get(conn).map_or(0, |conn| self.core.outboxes.queued_bytes(conn))
+        let conn = self.core.conns.owned(self.core.served, conn);
+        conn.map_or(0, |conn| self.core.outboxes.queued_bytes(conn))
     }
 
     // Topics.
@@ -202,34 +224,37 @@ impl<'a> Context<'a> {
     /// # Errors
     /// A limit is reached, or the connection is not open.
     pub fn subscribe(&mut self, conn: ConnId, topic: &str) -> Result<Joined, JoinError> {
-        self.core.subscribe(self.service, conn, topic)
+        self.core.subscribe(self.core.served, conn, topic)
     }
 
     /// Ends a membership. The end of a connection ends all its memberships.
     pub fn unsubscribe(&mut self, conn: ConnId, topic: &str) -> Left {
-        self.core.unsubscribe(self.service, conn, topic)
+        self.core.unsubscribe(self.core.served, conn, topic)
     }
 
     /// The number of members of a topic.
     pub fn members(&self, topic: &str) -> usize {
-        self.core.topics.count(self.service.number(), topic)
+        self.core.topics.count(self.core.served.number(), topic)
     }
 
     // Connections.
 
     /// The data about a connection.
     pub fn record(&self, conn: ConnId) -> Option<Record<'_>> {
+        if !self.owns(conn) {
+            return None;
+        }
         self.core.record(conn)
     }
 
     /// The peer's address.
     pub fn peer(&self, conn: ConnId) -> Option<SocketAddr> {
-        self.core.conns.get(conn).map(|conn| conn.peer.into())
+        self.core.conns.owned(self.core.served, conn).map(|conn| conn.peer.into())
     }
 
     /// The service's open connections.
     pub fn connections(&self) -> impl Iterator<Item = ConnId> {
-        let ours = |service| service == self.service;
+        let ours = |service| service == self.core.served;
         self.core
             .conns
             .iter()
@@ -247,7 +272,7 @@ impl<'a> Context<'a> {
         key: &str,
         value: &str,
     ) -> Result<(), MetadataError> {
-        let Some(conn) = self.core.conns.get_mut(conn) else {
+        let Some(conn) = self.core.conns.owned_mut(self.core.served, conn) else {
             return Err(MetadataError::Gone);
         };
         conn.cold().labels.get_or_insert_default().metadata.set(key, value)
@@ -255,7 +280,7 @@ impl<'a> Context<'a> {
 
     /// Removes a metadata entry.
     pub fn remove_metadata(&mut self, conn: ConnId, key: &str) {
-        let conn = self.core.conns.get_mut(conn);
+        let conn = self.core.conns.owned_mut(self.core.served, conn);
         let cold = conn.and_then(|conn| conn.cold.as_mut());
         if let Some(cold) = cold {
             if let Some(labels) = &mut cold.labels {
@@ -269,13 +294,17 @@ impl<'a> Context<'a> {
     /// a connection that is closing already, changes nothing. The reason is cut at 123 bytes. A
     /// connection that is not open yet is dropped without a Close.
     pub fn close(&mut self, conn: ConnId, code: CloseCode, reason: &str) {
-        self.core.begin_close(conn, CloseReason::Service(code), reason);
+        if self.owns(conn) {
+            self.core.begin_close(conn, CloseReason::Service(code), reason);
+        }
     }
 
     /// Drops a connection at once, without a Close: the peer sees the end of the stream, or a reset
     /// if it had sent bytes that were not read. Queued output is lost.
     pub fn abort(&mut self, conn: ConnId) {
-        self.core.drop_connection(conn, CloseReason::Aborted);
+        if self.owns(conn) {
+            self.core.drop_connection(conn, CloseReason::Aborted);
+        }
     }
 
     /// Accepts an upgrade request that was deferred: one for which
@@ -286,21 +315,27 @@ impl<'a> Context<'a> {
     /// request whose client has gone. A deferred HTTP request has no upgrade to accept: its client gets
     /// 500.
     pub fn accept(&mut self, conn: ConnId, accept: Accept) {
-        self.core.answer(conn, Decision::Accept(accept));
+        self.decide(conn, Decision::Accept(accept));
     }
 
     /// Responds to a request that was deferred: an HTTP request for which
     /// [`on_http`](crate::reactor::Service::on_http) returned `None`, or an upgrade request, whose
     /// connection is then closed. The first decision counts, as for [`accept`](Context::accept).
     pub fn respond(&mut self, conn: ConnId, response: Response) {
-        self.core.answer(conn, Decision::Respond(response));
+        self.decide(conn, Decision::Respond(response));
     }
 
     /// Refuses a request that was deferred, of either kind: the refusal is sent, counted and logged by
     /// its reason, and the connection is closed. The first decision counts, as for
     /// [`accept`](Context::accept).
     pub fn refuse(&mut self, conn: ConnId, refusal: Refusal) {
-        self.core.answer(conn, Decision::Refuse(refusal));
+        self.decide(conn, Decision::Refuse(refusal));
+    }
+
+    fn decide(&mut self, conn: ConnId, decision: Decision) {
+        if self.owns(conn) {
+            self.core.answer(conn, decision);
+        }
     }
 
     /// Opens a connection to a WebSocket server, on this loop. Its outcome is reported by
@@ -332,7 +367,7 @@ impl<'a> Context<'a> {
         route: RouteId,
         request: &ClientRequest,
     ) -> io::Result<ConnId> {
-        self.core.connect(self.service, to, route, request)
+        self.core.connect(self.core.served, to, route, request)
     }
 
     // Time and threads.
@@ -340,7 +375,7 @@ impl<'a> Context<'a> {
     /// Sets a timer: [`on_timer`](crate::reactor::Service::on_timer) is called with `key` after
     /// `delay`, at most 128 ms late. `None` if all services together have set too many timers.
     pub fn schedule(&mut self, delay: Duration, key: u64) -> Option<ServiceTimer> {
-        let timer = self.core.schedule.set(self.service, self.core.now + delay, key);
+        let timer = self.core.schedule.set(self.core.served, self.core.now + delay, key);
         if timer.is_none() {
             self.core.metrics.timers_refused += 1;
         }
@@ -370,7 +405,7 @@ impl<'a> Context<'a> {
     /// }
     /// ```
     pub fn schedule_every(&mut self, period: Duration, key: u64) -> Option<ServiceTimer> {
-        let timer = self.core.schedule.set_every(self.service, self.core.now, period, key);
+        let timer = self.core.schedule.set_every(self.core.served, self.core.now, period, key);
         if timer.is_none() {
             self.core.metrics.timers_refused += 1;
         }
@@ -411,13 +446,13 @@ impl<'a> Context<'a> {
     /// }
     /// ```
     pub fn wake(&mut self) {
-        self.core.wake(self.service);
+        self.core.wake(self.core.served);
     }
 
     /// Creates a mailbox through which other threads reach this service. It holds up to `capacity`
     /// messages; each of them makes the loop call [`on_mail`](crate::reactor::Service::on_mail).
     pub fn mailbox<T>(&mut self, capacity: usize) -> (MailSender<T>, MailReceiver<T>) {
-        self.core.notifiers.mailbox(self.service, capacity)
+        self.core.notifiers.mailbox(self.core.served, capacity)
     }
 
     /// Threads that do `work` for this service: see [`Workers`].
@@ -431,6 +466,6 @@ impl<'a> Context<'a> {
         D: Send + 'static,
         K: Clone + Eq + Hash + Send + 'static,
     {
-        Workers::new(self.core.notifiers.notifier(self.service), settings, work)
+        Workers::new(self.core.notifiers.notifier(self.core.served), settings, work)
     }
 }

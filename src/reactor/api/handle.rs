@@ -25,7 +25,9 @@ use crate::reactor::parts::mailbox::{Notifier, Requests};
 /// that was requested after them closes connections. The outcome of each message is counted in the
 /// [metrics](crate::reactor::Metrics), as if a service had sent it.
 ///
-/// A `Handle` is `Send` and `Sync`; a [`Reactor`](crate::reactor::Reactor) is neither.
+/// A handle belongs to the whole reactor and reaches the connections of all its services, other than
+/// a [`Context`](crate::reactor::Context), which reaches only those of its own. It is `Send` and
+/// `Sync`; a [`Reactor`](crate::reactor::Reactor) is neither.
 ///
 /// ```
 /// use std::sync::mpsc::TrySendError;
@@ -85,7 +87,8 @@ impl Handle {
         self.requests.shutdown();
     }
 
-    /// Makes the loop send a message, as [`Context::send`](crate::reactor::Context::send) does.
+    /// Makes the loop send a message, as [`Context::send`](crate::reactor::Context::send) of the
+    /// connection's service does.
     ///
     /// # Errors
     /// [`TrySendError::Full`]: there is no room in the queue; for a message above

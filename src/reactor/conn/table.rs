@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use slab::Slab;
 
 use super::connection::Connection;
-use crate::reactor::api::id::ConnId;
+use crate::reactor::api::id::{ConnId, ServiceId};
 
 /// All connections by slot; the serial is checked on each use.
 ///
@@ -45,6 +45,16 @@ impl Conns {
 
     pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
         self.slab.get_mut(id.slot()).filter(|conn| conn.serial == id.serial())
+    }
+
+    /// Like [`Conns::get`], but finds only connections of this service.
+    pub(crate) fn owned(&self, service: ServiceId, id: ConnId) -> Option<&Connection> {
+        self.get(id).filter(|conn| conn.service == service)
+    }
+
+    /// Like [`Conns::get_mut`], but finds only connections of this service.
+    pub(crate) fn owned_mut(&mut self, service: ServiceId, id: ConnId) -> Option<&mut Connection> {
+        self.get_mut(id).filter(|conn| conn.service == service)
     }
 
     /// The id of the connection that is inserted next.

@@ -37,7 +37,10 @@ impl Core {
     fn send_to(&mut self, receivers: &Receivers, message: Message<'_>) {
         let (service, target) = match receivers {
             Receivers::One(conn) => {
-                let _ = self.send(*conn, message);
+                if let Some(service) = self.conns.get(*conn).map(|conn| conn.service) {
+                    self.served = service;
+                    let _ = self.send(*conn, message);
+                }
                 return;
             }
             Receivers::All(service) => (*service, Target::All),

@@ -66,7 +66,7 @@ impl Core {
         let outgoing = agreement.outgoing(role);
         if outgoing.is_possible() {
             conn.deflate_bits = outgoing.window_bits;
-            self.deflate.bytes_min = self.deflate.bytes_min.min(limits.deflate_bytes_min);
+            self.deflate.allow_from(limits.deflate_bytes_min);
         }
         self.metrics.deflate_agreed += 1;
         self.set_windows(id, Windows::new(agreement, role));

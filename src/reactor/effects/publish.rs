@@ -81,8 +81,7 @@ impl Core {
 
     /// Whether a connection receives the message. The cheap checks come first; the filter is last.
     fn is_receiver(&self, service: ServiceId, id: ConnId, options: &PublishOptions<'_>) -> bool {
-        let conn = self.conns.get(id);
-        conn.is_some_and(|conn| conn.is_open() && conn.service == service)
+        self.conns.owned(service, id).is_some_and(Connection::is_open)
             && !options.except.contains(&id)
             && options
                 .filter

@@ -22,16 +22,21 @@ use crate::reactor::parts::metrics::Metrics;
 use crate::reactor::parts::shared::{Bytes, Shared};
 
 impl Core {
-    /// Queues one message for one connection.
+    /// Queues one message of the service that is [served](Core::served) for one of its connections.
+    /// Checks here that it is one: a check by the caller would need another lookup in the table for
+    /// each message.
     pub(crate) fn send(&mut self, id: ConnId, message: Message<'_>) -> SendOutcome {
         let (opcode, payload) = (message.opcode(), message.as_bytes());
-        if payload.len() >= self.deflate.bytes_min().min(WRITE_AT_ONCE_BYTES_MIN)
+        if payload.len() >= self.deflate.large_bytes_min()
             && let Some(outcome) = self.send_large(id, message)
         {
             return outcome;
         }
-        self.queue(
+        let service = self.served;
+        self.queue_if(
             id,
+            #[inline(always)]
+            |conn| conn.service == service,
             payload.len(),
             false,
             #[inline(always)]
@@ -43,6 +48,7 @@ impl Core {
     /// write.
     #[inline(never)]
     fn send_large(&mut self, id: ConnId, message: Message<'_>) -> Option<SendOutcome> {
+        self.conns.owned(self.served, id)?;
         if message.len() >= self.deflate.bytes_min()
             && let Some(outcome) = self.send_deflated(id, message)
         {
@@ -131,7 +137,21 @@ impl Core {
         is_control: bool,
         push: impl FnOnce(&mut Outbox, &mut SpareQueues, Option<[u8; 4]>),
     ) -> SendOutcome {
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_open()) else {
+        self.queue_if(id, |_| true, payload_len, is_control, push)
+    }
+
+    /// Like [`Core::queue`], if `may_send` allows it for the connection.
+    #[inline(always)]
+    fn queue_if(
+        &mut self,
+        id: ConnId,
+        may_send: impl FnOnce(&Connection) -> bool,
+        payload_len: usize,
+        is_control: bool,
+        push: impl FnOnce(&mut Outbox, &mut SpareQueues, Option<[u8; 4]>),
+    ) -> SendOutcome {
+        let conn = self.conns.get_mut(id);
+        let Some(conn) = conn.filter(|conn| conn.is_open() && may_send(conn)) else {
             return SendOutcome::Gone;
         };
         self.outboxes.settle(id, conn);

@@ -3,7 +3,6 @@
 //! [`parts::topics`](crate::reactor::parts::topics) owns the memberships and their limits.
 
 use crate::reactor::api::id::{ConnId, ServiceId};
-use crate::reactor::conn::connection::Connection;
 use crate::reactor::core::Core;
 use crate::reactor::parts::topics::{JoinError, Joined, Left};
 
@@ -14,8 +13,8 @@ impl Core {
         id: ConnId,
         topic: &str,
     ) -> Result<Joined, JoinError> {
-        let can_join = |conn: &&mut Connection| conn.is_open() && conn.service == service;
-        let Some(conn) = self.conns.get_mut(id).filter(can_join) else {
+        let conn = self.conns.owned_mut(service, id);
+        let Some(conn) = conn.filter(|conn| conn.is_open()) else {
             return Err(JoinError::NotOpen);
         };
         let joined = self.topics.join(service.number(), topic, id, &mut conn.topics);
@@ -24,7 +23,7 @@ impl Core {
     }
 
     pub(crate) fn unsubscribe(&mut self, service: ServiceId, id: ConnId, topic: &str) -> Left {
-        match self.conns.get_mut(id) {
+        match self.conns.owned_mut(service, id) {
             Some(conn) => self.topics.leave(service.number(), topic, &mut conn.topics),
             None => Left::NotMember,
         }

@@ -6,6 +6,7 @@ use super::ledger::Sum;
 use super::metrics::Metrics;
 use crate::protocol::deflate::{Agreement, Deflater, Inflater, Terms};
 use crate::protocol::handshake::Upgrade;
+use crate::reactor::api::budget::WRITE_AT_ONCE_BYTES_MIN;
 use crate::reactor::api::settings::{DeflateMode, RouteSettings};
 
 /// The compression state of one loop.
@@ -18,7 +19,10 @@ pub(crate) struct Deflate {
     pub(crate) windows: WindowRoom,
     /// Messages from this size on may be compressed; `usize::MAX` until a connection has negotiated
     /// it.
-    pub(crate) bytes_min: usize,
+    bytes_min: usize,
+    /// Invariant: the smaller of `bytes_min` and [`WRITE_AT_ONCE_BYTES_MIN`]. Stored, because each
+    /// message is compared with it.
+    large_bytes_min: usize,
     /// Messages compressed, or skipped as incompressible, up to the last [`trim`](Deflate::trim).
     pub(crate) deflated: u64,
     /// Bytes of compressed messages received up to the last `trim`.
@@ -32,6 +36,7 @@ impl Deflate {
             inflater: None,
             windows: WindowRoom::default(),
             bytes_min: usize::MAX,
+            large_bytes_min: WRITE_AT_ONCE_BYTES_MIN,
             deflated: 0,
             inflated: 0,
         }
@@ -40,6 +45,18 @@ impl Deflate {
     #[inline(always)]
     pub(crate) fn bytes_min(&self) -> usize {
         self.bytes_min
+    }
+
+    /// Messages from this size on may be compressed, or are written at once.
+    #[inline(always)]
+    pub(crate) fn large_bytes_min(&self) -> usize {
+        self.large_bytes_min
+    }
+
+    /// Allows compression of messages from this size on.
+    pub(crate) fn allow_from(&mut self, bytes_min: usize) {
+        self.bytes_min = self.bytes_min.min(bytes_min);
+        self.large_bytes_min = self.bytes_min.min(WRITE_AT_ONCE_BYTES_MIN);
     }
 
     /// Bytes that all windows hold.

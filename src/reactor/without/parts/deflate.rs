@@ -3,6 +3,7 @@
 use super::metrics::Metrics;
 use crate::protocol::deflate::Agreement;
 use crate::protocol::handshake::Upgrade;
+use crate::reactor::api::budget::WRITE_AT_ONCE_BYTES_MIN;
 use crate::reactor::api::settings::RouteSettings;
 
 /// No compression.
@@ -16,6 +17,10 @@ impl Deflate {
 
     pub(crate) fn bytes_min(&self) -> usize {
         usize::MAX
+    }
+
+    pub(crate) fn large_bytes_min(&self) -> usize {
+        WRITE_AT_ONCE_BYTES_MIN
     }
 
     pub(crate) fn windows_held(&self) -> usize {
