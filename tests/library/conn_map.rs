@@ -78,3 +78,57 @@ fn a_value_may_be_stored_with_the_request() {
     let map = map.lock().unwrap();
     assert_eq!((map.get(conn), map.len()), (Some(&"requested"), 1));
 }
+
+#[test]
+fn values_that_a_service_forgets_are_dropped_with_later_ones() {
+    const FORGOTTEN: usize = 40;
+    let map = Map::default();
+    let (mut puppet, strings) = Puppet::new();
+    let own = Arc::clone(&map);
+    puppet.on_open = Box::new(move |cx, conn| {
+        assert!(own.lock().unwrap().insert(cx, conn, "forgotten"));
+    });
+    let read = Arc::clone(&map);
+    puppet.on_close = Box::new(move |_, conn| {
+        assert_eq!(read.lock().unwrap().get(conn), Some(&"forgotten"));
+    });
+    let server = puppet.serve_plain();
+    let clients: Vec<_> = (0..FORGOTTEN).map(|_| strings.client(&server, "/")).collect();
+    drop(clients);
+    for _ in 0..FORGOTTEN {
+        strings.closed();
+    }
+    assert_eq!(map.lock().unwrap().len(), FORGOTTEN);
+    // The page has 64 slots, and each new value examines four.
+    for _ in 0..64 / 4 {
+        drop(strings.client(&server, "/").0);
+        strings.closed();
+    }
+    let (_client, conn) = strings.client(&server, "/");
+    strings.run(move |cx| {
+        assert_eq!(cx.metrics().panics, 0);
+        let map = map.lock().unwrap();
+        assert_eq!(map.iter().map(|(conn, _)| conn).collect::<Vec<_>>(), [conn]);
+    });
+}
+
+#[test]
+fn a_value_is_kept_until_on_close_has_returned() {
+    let map = Map::default();
+    let (mut puppet, strings) = Puppet::new();
+    let read = Arc::clone(&map);
+    puppet.on_close = Box::new(move |_, conn| {
+        assert_eq!(read.lock().unwrap().remove(conn), Some("own"));
+    });
+    let server = puppet.serve_plain();
+    let ((_a, aborted), (_b, open)) = (strings.client(&server, "/"), strings.client(&server, "/"));
+    strings.run(move |cx| {
+        let mut map = map.lock().unwrap();
+        assert!(map.insert(cx, aborted, "own"));
+        cx.abort(aborted);
+        // Each value examines four of the 64 slots.
+        (0..64 / 4).for_each(|_| assert!(map.insert(cx, open, "other")));
+    });
+    assert_eq!(strings.closed().0, aborted);
+    assert_eq!(strings.run(|cx| cx.metrics().panics), 0);
+}

@@ -1,7 +1,7 @@
 //! [`ConnMap`]: a service's value for each of its connections.
 //!
-//! A table by slot, checked by serial: a lookup costs two indices and no hash. It does not remove
-//! values by itself: a service does, in its `on_close`.
+//! A table by slot, checked by serial: a lookup costs two indices and no hash. A service removes its
+//! values in `on_close`. A sweep drops those that it has left behind, a few slots with each new value.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -13,6 +13,11 @@ use super::id::ConnId;
 /// service with few connections on a loop with many pays for few.
 const PAGE_SLOTS: usize = 64;
 
+/// Slots that the sweep examines with each new value: it has examined all slots when a quarter as many
+/// values were stored. So a service that removes no value has at most that many left behind, if as
+/// many connections end as open.
+const SWEPT_SLOTS: usize = 4;
+
 /// A value for each connection of one service.
 ///
 /// A value is found only by the id of its connection. [`insert`](ConnMap::insert) accepts only
@@ -20,9 +25,13 @@ const PAGE_SLOTS: usize = 64;
 /// foreign id (of another service) it stores no value and returns `false` or `None`.
 ///
 /// Call [`remove`](ConnMap::remove) when a connection ends for the service: in
-/// [`on_close`](crate::reactor::Service::on_close), and after a request that it does not accept. A
-/// value that is not removed is dropped when the next connection in the same slot gets one, so
-/// there is at most one value for each slot of the loop's table.
+/// [`on_close`](crate::reactor::Service::on_close), and after a request that it does not accept.
+///
+/// Values that were not removed are dropped later: each new value replaces the one in its slot, and
+/// examines four further slots, in turn, for values of connections that have ended. Until then
+/// [`len`](ConnMap::len) and [`iter`](ConnMap::iter) include them. The loop does not drop them when
+/// the connection ends, because the map is a field of the service: a map that both can change would
+/// need a check in each lookup, and would not be `Send`.
 ///
 /// ```
 /// use weir::protocol::Message;
@@ -52,6 +61,8 @@ pub struct ConnMap<T> {
     /// By slot. Invariant: each page has at least one value, and the last page is not `None`.
     pages: Vec<Option<Box<Page<T>>>>,
     len: usize,
+    /// The slot that the sweep examines next.
+    swept: usize,
 }
 
 struct Page<T> {
@@ -79,7 +90,7 @@ impl<T: fmt::Debug> fmt::Debug for ConnMap<T> {
 impl<T> ConnMap<T> {
     /// An empty map, which allocates nothing.
     pub const fn new() -> ConnMap<T> {
-        ConnMap { pages: Vec::new(), len: 0 }
+        ConnMap { pages: Vec::new(), len: 0, swept: 0 }
     }
 
     /// The number of values.
@@ -98,6 +109,7 @@ impl<T> ConnMap<T> {
         let is_ours = cx.has(conn);
         if is_ours {
             self.put(conn, value);
+            self.sweep(|conn| cx.is_stale(conn));
         }
         is_ours
     }
@@ -115,6 +127,7 @@ impl<T> ConnMap<T> {
         }
         if !self.contains(conn) {
             self.put(conn, value());
+            self.sweep(|conn| cx.is_stale(conn));
         }
         self.get_mut(conn)
     }
@@ -164,6 +177,24 @@ impl<T> ConnMap<T> {
                 Some((ConnId::new(first + at, serial.get()), value))
             })
         })
+    }
+
+    /// Examines the next slots, and drops values of connections that have ended.
+    fn sweep(&mut self, is_stale: impl Fn(ConnId) -> bool) {
+        for _ in 0..SWEPT_SLOTS {
+            let slot = self.swept % (self.pages.len().max(1) * PAGE_SLOTS);
+            let page = self.pages.get(slot / PAGE_SLOTS);
+            let Some(page) = page.and_then(|page| page.as_ref()) else {
+                self.swept = slot - slot % PAGE_SLOTS + PAGE_SLOTS;
+                continue;
+            };
+            self.swept = slot + 1;
+            let entry = page.entries[slot % PAGE_SLOTS].as_ref();
+            let conn = entry.map(|entry| ConnId::new(slot, entry.serial.get()));
+            if let Some(conn) = conn.filter(|conn| is_stale(*conn)) {
+                self.remove(conn);
+            }
+        }
     }
 
     /// Stores a value for a connection that has not ended. An existing value in its slot belongs to
@@ -221,6 +252,57 @@ mod tests {
             assert_eq!((map.len(), Rc::strong_count(&value)), (1, 2));
         }
         assert!(!map.contains(id(0, 9)) && map.contains(id(0, 10)));
+    }
+
+    #[test]
+    fn the_sweep_drops_values_that_were_left_behind() {
+        const PEAK: u32 = 3 * PAGE_SLOTS as u32;
+        let mut map = ConnMap::new();
+        let value = Rc::new(());
+        for serial in 1..=PEAK {
+            map.put(id(serial as usize, serial), Rc::clone(&value));
+        }
+        // All end, and two connections follow each other in slot 0; the last one is open.
+        let slots = map.pages.len() * PAGE_SLOTS;
+        for serial in PEAK + 1..=PEAK + (slots / SWEPT_SLOTS) as u32 {
+            map.put(id(0, serial), Rc::clone(&value));
+            map.sweep(|conn| conn.serial() < serial);
+        }
+        assert_eq!((map.len(), map.pages.len(), Rc::strong_count(&value)), (1, 1, 2));
+    }
+
+    #[test]
+    fn the_sweep_keeps_up_with_a_service_that_removes_nothing() {
+        const OPEN: u32 = 1000;
+        let mut map = ConnMap::new();
+        let mut free: Vec<usize> = (0..2 * OPEN as usize).collect();
+        let mut open = std::collections::VecDeque::new();
+        let mut most = 0;
+        for serial in 1..20 * OPEN {
+            if open.len() == OPEN as usize {
+                free.push(open.pop_front().map_or(0, ConnId::slot));
+            }
+            // Slots are used in an order that leaves values behind as long as possible.
+            let conn = id(free.remove(0), serial);
+            open.push_back(conn);
+            map.put(conn, ());
+            map.sweep(|conn| conn.serial() + OPEN <= serial);
+            most = most.max(map.len());
+        }
+        assert!(most < 2 * OPEN as usize, "{most} values for {OPEN} connections");
+        map.sweep(|_| false);
+    }
+
+    #[test]
+    fn the_sweep_of_an_empty_map_ends() {
+        let mut map = ConnMap::<()>::new();
+        map.sweep(|_| true);
+        map.put(id(3 * PAGE_SLOTS, 1), ());
+        for _ in 0..3 * PAGE_SLOTS {
+            map.sweep(|_| true);
+        }
+        assert!(map.is_empty());
+        map.sweep(|_| true);
     }
 
     #[test]

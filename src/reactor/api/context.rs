@@ -77,6 +77,12 @@ impl<'a> Context<'a> {
         conn.is_some_and(|conn| !conn.has_ended())
     }
 
+    /// Whether a connection has ended and [`on_close`](crate::reactor::Service::on_close) has
+    /// returned.
+    pub(super) fn is_stale(&self, conn: ConnId) -> bool {
+        self.core.conns.get(conn).is_none()
+    }
+
     /// The time at which this turn started, or at which
     /// [`Reactor::context`](crate::reactor::Reactor::context) was called.
     pub fn now(&self) -> Time {
