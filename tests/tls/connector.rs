@@ -5,13 +5,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use weir::protocol::Message;
 use weir::protocol::handshake::ClientRequest;
-use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::settings::{CertificateFiles, ClientCertificates, RouteSettings, Settings};
 use weir::reactor::{
     CloseReason, ConnId, Connect, Context, RouteId, Service, TlsConnector, TlsError,
 };
 use weir_authority::Authority;
 
-use super::echo;
+use super::{certificate, echo, settings, watched};
 use crate::support::{DEADLINE, Server};
 
 /// An event that a [`Caller`] reports.
@@ -104,4 +104,51 @@ fn a_server_with_an_untrusted_certificate_is_refused() {
     server.stop_clean();
     let bad = TlsConnector::insecure("no name");
     assert!(matches!(bad, Err(TlsError::ServerName(_))));
+}
+
+#[test]
+fn a_connector_verifies_the_name_that_it_is_given() {
+    let (authority, server, _seen) = echo();
+    let elsewhere = TlsConnector::trusting("elsewhere.test", &authority.file()).unwrap();
+    let (client, receiver) = call(server.address, elsewhere.named("localhost").unwrap(), vec![7]);
+    assert_eq!(receiver.recv_timeout(DEADLINE).unwrap(), Report::Message(vec![7]));
+    client.stop_clean();
+    let (client, receiver) = call(server.address, elsewhere, vec![7]);
+    assert_eq!(receiver.recv_timeout(DEADLINE).unwrap(), Report::Closed(CloseReason::TlsFailed));
+    client.stop_clean();
+    server.stop_clean();
+    let bad = TlsConnector::insecure("localhost").unwrap().named("no name");
+    assert!(matches!(bad, Err(TlsError::ServerName(_))));
+}
+
+#[test]
+fn a_client_certificate_is_presented_to_servers_that_require_one() {
+    let authority = Authority::new();
+    let required = ClientCertificates::Required(authority.file());
+    let tls = settings(&authority.server(&["localhost"])).clients(required);
+    let (server, _seen) = watched(tls, Settings::default(), RouteSettings::default());
+    let trusting = || TlsConnector::trusting("localhost", &authority.file()).unwrap();
+    let own = certificate(&authority.client("weir"));
+    let strange = certificate(&Authority::new().client("weir"));
+    assert!(matches!(trusting().with_certificate(&strange), Err(TlsError::Unreadable(..))));
+    let stranger = Authority::new();
+    let strange = certificate(&stranger.client("weir"));
+    for (connector, is_accepted) in [
+        (trusting().with_certificate(&own).unwrap(), true),
+        (trusting().with_certificate(&own).unwrap().named("localhost").unwrap(), true),
+        (trusting(), false),
+        (trusting().with_certificate(&strange).unwrap(), false),
+    ] {
+        let (client, receiver) = call(server.address, connector, vec![7]);
+        let report = receiver.recv_timeout(DEADLINE).unwrap();
+        match is_accepted {
+            true => assert_eq!(report, Report::Message(vec![7])),
+            false => assert!(matches!(report, Report::Closed(_)), "{report:?}"),
+        }
+        client.stop_clean();
+    }
+    server.stop_clean();
+    let mixed = CertificateFiles::new(own.chain, certificate(&authority.client("other")).key);
+    let refused = trusting().with_certificate(&mixed);
+    assert!(matches!(refused, Err(TlsError::KeyMismatch(..))));
 }

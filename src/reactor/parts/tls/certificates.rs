@@ -120,7 +120,7 @@ pub(crate) fn load(settings: &TlsSettings, resumption: &Resumption) -> Result<Lo
 }
 
 /// Loads one certificate and its key, which must match.
-fn certificate(
+pub(crate) fn certificate(
     files: &CertificateFiles,
     provider: &CryptoProvider,
 ) -> Result<Arc<CertifiedKey>, TlsError> {

@@ -10,11 +10,13 @@ use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
 use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::certificates::{ALPN, provider, roots};
+use super::certificates::{ALPN, certificate, provider, roots};
 use super::error::TlsError;
 use super::session::Session;
+use crate::reactor::api::settings::CertificateFiles;
 
 /// The TLS configuration for connections to one server, for
 /// [`Connect::tls`](crate::reactor::Connect::tls). It is cheap to clone;
@@ -66,6 +68,26 @@ impl TlsConnector {
         TlsConnector::new(name, config.with_no_client_auth())
     }
 
+    /// The same configuration, presenting this certificate to servers that request one.
+    ///
+    /// # Errors
+    /// A file is unreadable or not valid PEM, or the key does not belong to the certificate.
+    pub fn with_certificate(self, files: &CertificateFiles) -> Result<TlsConnector, TlsError> {
+        let identity = certificate(files, &provider())?;
+        let mut config = (*self.config).clone();
+        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(identity));
+        Ok(TlsConnector { config: Arc::new(config), ..self })
+    }
+
+    /// The same configuration for another server, which must have a certificate for `name`. Reads
+    /// no file.
+    ///
+    /// # Errors
+    /// The name is malformed.
+    pub fn named(&self, name: &str) -> Result<TlsConnector, TlsError> {
+        Ok(TlsConnector { config: Arc::clone(&self.config), name: server_name(name)? })
+    }
+
     /// The same configuration without session resumption: every handshake is a full one.
     pub fn without_resumption(self) -> TlsConnector {
         let mut config = (*self.config).clone();
@@ -74,8 +96,7 @@ impl TlsConnector {
     }
 
     fn new(name: &str, mut config: ClientConfig) -> Result<TlsConnector, TlsError> {
-        let bad = |_| TlsError::ServerName(name.to_owned());
-        let name = ServerName::try_from(name).map_err(bad)?.to_owned();
+        let name = server_name(name)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(TlsConnector { config: Arc::new(config), name })
     }
@@ -85,6 +106,11 @@ impl TlsConnector {
     pub(super) fn session(&self) -> Result<Session, Error> {
         Session::client(Arc::clone(&self.config), self.name.clone())
     }
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
+    let name = ServerName::try_from(name).map_err(|_| TlsError::ServerName(name.to_owned()))?;
+    Ok(name.to_owned())
 }
 
 /// Accepts every certificate, but still verifies that the server has its private key.
