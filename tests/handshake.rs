@@ -92,12 +92,14 @@ fn invalid_requests() -> Vec<(String, Refusal)> {
 fn is_caused_by_request(refusal: Refusal) -> bool {
     match refusal {
         Refusal::KeyReused | Refusal::TlsExpected => false,
-        Refusal::AddressFull | Refusal::RateLimited => false,
+        Refusal::AddressFull | Refusal::RateLimited | Refusal::Requests => false,
         // `OutOfResources` needs EMFILE.
         Refusal::Full | Refusal::RouteFull | Refusal::OperatorsFull => false,
         Refusal::ShuttingDown | Refusal::OutOfResources => false,
         // Only the header of a trusted proxy is read.
         Refusal::Forwarded => false,
+        // Only the reverse proxy needs these.
+        Refusal::DotSegment | Refusal::Nominated => false,
         _ => true,
     }
 }
