@@ -52,7 +52,7 @@ pub struct ProxyHeader {
 }
 
 /// Why bytes are not a PROXY header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProxyHeaderError {
     /// The connection starts with other bytes.

@@ -298,7 +298,8 @@ impl Reactor {
     /// The message of the error names the address, the kind is that of its cause: the address
     /// cannot be bound. With TLS also: no certificate was [set](Reactor::set_tls)
     /// ([`io::ErrorKind::InvalidInput`]), or the feature `tls` is missing
-    /// ([`io::ErrorKind::Unsupported`]).
+    /// ([`io::ErrorKind::Unsupported`]). With PROXY headers also: there are no trusted proxies
+    /// ([`io::ErrorKind::InvalidInput`]).
     pub fn listen(&mut self, settings: &ListenSettings) -> io::Result<SocketAddr> {
         self.add_listener(settings).map_err(|error| {
             io::Error::new(error.kind(), format!("listen on {}: {error}", settings.address))
@@ -308,6 +309,10 @@ impl Reactor {
     fn add_listener(&mut self, settings: &ListenSettings) -> io::Result<SocketAddr> {
         if settings.secure {
             self.core.tls.check_identity()?;
+        }
+        if settings.proxy_header && self.core.settings.trusted_proxies.is_empty() {
+            let what = "a PROXY header needs trusted_proxies: no peer would be accepted";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let index = self.listeners.len();
         let listener = Listener::bind(settings, index, self.poll.registry())?;

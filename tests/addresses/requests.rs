@@ -59,7 +59,7 @@ fn upgrades_and_http_requests_share_a_rate_per_address() {
     let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut first = Client::tcp(server.address);
     assert!(first.request(get).starts_with("HTTP/1.1 200 "));
-    let _second = Client::open(server.address, "/");
+    let second = Client::open(server.address, "/");
     for request in [get, &upgrade("/", ""), POST] {
         expect_limited(&mut Client::tcp(server.address), request);
     }
@@ -67,7 +67,7 @@ fn upgrades_and_http_requests_share_a_rate_per_address() {
     Client::open(server.address, "/free");
     let mut other = Client::from([127, 0, 0, 2].into(), server.address);
     assert!(other.request(get).starts_with("HTTP/1.1 200 "));
-    drop((first, other));
+    drop((first, second, other));
     let metrics = server.stop();
     assert_eq!(metrics.refusals["requests"], 3);
     assert_eq!((metrics.rate_entries_now, metrics.rate_overflows), (2, 0));

@@ -25,7 +25,8 @@ impl ByHand {
         ByHand::listening(ListenSettings::new(any()).secure(true), settings, build)
     }
 
-    fn listening(
+    /// A reactor with this listener.
+    pub fn listening(
         listen: ListenSettings,
         settings: Settings,
         build: impl FnOnce(&mut Reactor),

@@ -34,7 +34,8 @@ impl Server {
         })
     }
 
-    fn listening(
+    /// A reactor with this listener.
+    pub fn listening(
         listen: ListenSettings,
         settings: Settings,
         build: impl FnOnce(&mut Reactor) + Send + 'static,

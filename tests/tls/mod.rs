@@ -31,7 +31,7 @@ const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 type Stream = StreamOwned<ClientConnection, TcpStream>;
 type Secure = Client<Stream>;
 
-fn settings(files: &Files) -> TlsSettings {
+pub fn settings(files: &Files) -> TlsSettings {
     TlsSettings::new(certificate(files))
 }
 
@@ -57,7 +57,7 @@ fn watched(tls: TlsSettings, settings: Settings, route: RouteSettings) -> (Serve
 }
 
 /// The configuration of clients that trust this authority.
-fn trusting(authority: &Authority) -> ClientConfig {
+pub fn trusting(authority: &Authority) -> ClientConfig {
     trusting_with(authority, default_provider(), rustls::DEFAULT_VERSIONS)
 }
 

@@ -38,6 +38,20 @@ impl<'a> Request<'a> {
     /// [`TooManyHeaders`](Refusal::TooManyHeaders) (431), or a refusal with status 400 that names
     /// the syntax error.
     pub fn parse<'b>(head: &'b [u8], slots: &'a mut Slots<'b>) -> Result<Request<'a>, Refusal> {
+        Request::parse_without(head, slots, |_| false)
+    }
+
+    /// Like [`parse`](Request::parse), but removes the headers whose name `is_removed` accepts.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`parse`](Request::parse); removed headers count for
+    /// [`TooManyHeaders`](Refusal::TooManyHeaders).
+    pub fn parse_without<'b>(
+        head: &'b [u8],
+        slots: &'a mut Slots<'b>,
+        is_removed: impl Fn(&str) -> bool,
+    ) -> Result<Request<'a>, Refusal> {
         if !is_whole(head)? {
             return Err(Refusal::RequestLine);
         }
@@ -52,7 +66,7 @@ impl<'a> Request<'a> {
             method,
             target: Target::parse(target).ok_or(Refusal::Target)?,
             minor_version,
-            fields: Fields(parsed.headers),
+            fields: Fields(retained(parsed.headers, is_removed)),
         };
         request.check_singles()?;
         request.check_host()?;
@@ -98,11 +112,6 @@ impl<'a> Request<'a> {
     /// The method as sent; methods are case-sensitive.
     pub fn method(&self) -> &'a str {
         self.method
-    }
-
-    /// The `x` of HTTP/1.x.
-    pub fn minor_version(&self) -> u8 {
-        self.minor_version
     }
 
     /// The target as sent: printable ASCII, without a fragment.
@@ -236,6 +245,21 @@ impl fmt::Debug for Request<'_> {
     }
 }
 
+/// The headers that are not removed, in their order.
+fn retained<'a, 'b>(
+    headers: &'a mut [httparse::Header<'b>],
+    is_removed: impl Fn(&str) -> bool,
+) -> &'a [httparse::Header<'b>] {
+    let mut kept = 0;
+    for index in 0..headers.len() {
+        if !is_removed(headers[index].name) {
+            headers.swap(kept, index);
+            kept += 1;
+        }
+    }
+    &headers[..kept]
+}
+
 fn refusal_of(error: httparse::Error) -> Refusal {
     match error {
         httparse::Error::TooManyHeaders => Refusal::TooManyHeaders,
@@ -301,6 +325,17 @@ mod tests {
                 .all_headers()
                 .all(|(name, value)| { is_received(name.as_bytes()) && is_received(value) })
         );
+    }
+
+    #[test]
+    fn removed_headers_are_invisible_and_the_others_keep_their_order() {
+        let head = b"GET / HTTP/1.1\r\nx-a: 1\r\nHost: a\r\nX-B: 2\r\nx-a: 3\r\nX-C: 4\r\n\r\n";
+        let mut slots = EMPTY_SLOTS;
+        let is_removed = |name: &str| name.eq_ignore_ascii_case("X-A");
+        let request = Request::parse_without(head, &mut slots, is_removed).unwrap();
+        let names: Vec<_> = request.all_headers().map(|(name, _)| name).collect();
+        assert_eq!(names, ["Host", "X-B", "X-C"]);
+        assert!(!request.has_header("x-a") && request.headers("x-a").next().is_none());
     }
 
     #[test]

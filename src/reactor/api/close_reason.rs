@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 
 use crate::protocol::handshake::{ClientError, Refusal};
+use crate::protocol::proxy_header::ProxyHeaderError;
 use crate::protocol::{CloseCode, ProtocolError};
 
 /// Why a connection ended.
@@ -44,6 +45,9 @@ pub enum CloseReason {
     Shutdown,
     /// The request, or the response to our request, did not arrive in time.
     HandshakeTimeout,
+    /// The PROXY header that the listener requires was missing, malformed or late, or its sender is
+    /// not trusted.
+    ProxyHeader(ProxyFault),
     /// The request was refused.
     Refused(Refusal),
     /// An HTTP exchange without upgrade was completed.
@@ -54,6 +58,29 @@ pub enum CloseReason {
     ConnectFailed(io::ErrorKind),
     /// The server of an outbound connection did not upgrade.
     UpgradeFailed(ClientError),
+}
+
+/// Why the start of a connection was not accepted at a listener that requires a PROXY header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProxyFault {
+    /// The peer is not in [`trusted_proxies`](field@super::settings::Settings::trusted_proxies).
+    Untrusted,
+    /// The header was not complete within
+    /// [`handshake_timeout`](field@super::settings::Settings::handshake_timeout).
+    Late,
+    /// The connection started with something else than a valid header.
+    Header(ProxyHeaderError),
+}
+
+impl fmt::Display for ProxyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProxyFault::Untrusted => f.write_str("peer is not in trusted_proxies"),
+            ProxyFault::Late => f.write_str("no PROXY header in time"),
+            ProxyFault::Header(error) => error.fmt(f),
+        }
+    }
 }
 
 impl CloseReason {
@@ -76,6 +103,7 @@ impl CloseReason {
             | CloseReason::PeerReset
             | CloseReason::Aborted
             | CloseReason::HandshakeTimeout
+            | CloseReason::ProxyHeader(_)
             | CloseReason::Refused(_)
             | CloseReason::HttpDone
             | CloseReason::TlsFailed
@@ -113,7 +141,7 @@ impl CloseReason {
     }
 
     /// All [names](CloseReason::name), sorted.
-    pub const NAMES: [&'static str; 24] = [
+    pub const NAMES: [&'static str; 25] = [
         "aborted",
         "connect_failed",
         "fragment_timeout",
@@ -128,6 +156,7 @@ impl CloseReason {
         "peer_gone",
         "peer_reset",
         "protocol",
+        "proxy_header",
         "refused",
         "service",
         "service_panicked",
@@ -159,6 +188,7 @@ impl CloseReason {
             CloseReason::ServicePanicked => "service_panicked",
             CloseReason::Shutdown => "shutdown",
             CloseReason::HandshakeTimeout => "handshake_timeout",
+            CloseReason::ProxyHeader(_) => "proxy_header",
             CloseReason::Refused(_) => "refused",
             CloseReason::HttpDone => "http_done",
             CloseReason::TlsFailed => "tls_failed",
@@ -176,6 +206,7 @@ impl fmt::Display for CloseReason {
                 write!(f, " {code}")
             }
             CloseReason::Protocol(error) => write!(f, " {} ({error})", error.close_code()),
+            CloseReason::ProxyHeader(fault) => write!(f, " ({fault})"),
             CloseReason::Refused(refusal) => write!(f, " {} ({refusal})", refusal.status()),
             CloseReason::ConnectFailed(kind) => write!(f, " ({kind})"),
             CloseReason::UpgradeFailed(error) => write!(f, " ({error})"),
@@ -208,6 +239,7 @@ mod tests {
             CloseReason::ServicePanicked,
             CloseReason::Shutdown,
             CloseReason::HandshakeTimeout,
+            CloseReason::ProxyHeader(ProxyFault::Late),
             CloseReason::Refused(Refusal::Full),
             CloseReason::HttpDone,
             CloseReason::TlsFailed,

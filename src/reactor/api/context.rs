@@ -253,7 +253,7 @@ impl<'a> Context<'a> {
         self.core.record(conn)
     }
 
-    /// The peer's address.
+    /// The peer's address, as in [`Record::peer`].
     pub fn peer(&self, conn: ConnId) -> Option<SocketAddr> {
         self.core.conns.owned(self.core.served, conn).map(|conn| conn.peer.into())
     }

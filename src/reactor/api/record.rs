@@ -160,7 +160,9 @@ impl Metadata {
 pub struct Record<'a> {
     /// The connection's id.
     pub id: ConnId,
-    /// The peer's address.
+    /// The client's address, as in
+    /// [`UpgradeRequest::peer`](crate::reactor::UpgradeRequest::peer); the server's, for an outbound
+    /// connection.
     pub peer: SocketAddr,
     /// The path of the request, without the query.
     pub path: &'a str,

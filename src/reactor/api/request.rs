@@ -20,9 +20,15 @@ pub struct UpgradeRequest<'a> {
     /// The subprotocol that client and service have in common and the service prefers, of those in
     /// [`Service::protocols`](crate::reactor::Service::protocols).
     pub protocol: Option<&'a str>,
-    /// The client's address.
+    /// The client's address. If a proxy in
+    /// [`trusted_proxies`](field@super::settings::Settings::trusted_proxies) stated it, its port is 0.
     pub peer: SocketAddr,
-    /// The TLS session, with the client's certificate if it sent one; `None` without TLS.
+    /// The trusted proxy that the request came through: `peer` was taken from its headers.
+    pub via: Option<SocketAddr>,
+    /// Whether the client's connection is encrypted: by TLS to us, or as a trusted proxy states in
+    /// `X-Forwarded-Proto`.
+    pub is_secure: bool,
+    /// The TLS session of the peer, with its certificate if it sent one; `None` without TLS.
     pub tls: Option<&'a TlsInfo>,
 }
 
@@ -45,9 +51,15 @@ pub struct HttpRequest<'a> {
     pub params: &'a Params,
     /// The whole body. It is in a buffer of the loop: copy what must be kept.
     pub body: &'a [u8],
-    /// The client's address.
+    /// The client's address. If a proxy in
+    /// [`trusted_proxies`](field@super::settings::Settings::trusted_proxies) stated it, its port is 0.
     pub peer: SocketAddr,
-    /// The TLS session, with the client's certificate if it sent one; `None` without TLS.
+    /// The trusted proxy that the request came through: `peer` was taken from its headers.
+    pub via: Option<SocketAddr>,
+    /// Whether the client's connection is encrypted: by TLS to us, or as a trusted proxy states in
+    /// `X-Forwarded-Proto`.
+    pub is_secure: bool,
+    /// The TLS session of the peer, with its certificate if it sent one; `None` without TLS.
     pub tls: Option<&'a TlsInfo>,
 }
 

@@ -15,6 +15,7 @@
 //! [`Prefix`] and [`HostPattern`] parse and format their own notation.
 
 mod check;
+mod client_address;
 mod host;
 mod listen;
 mod notation;
@@ -26,6 +27,7 @@ mod tls;
 mod tls_version;
 
 pub use self::check::{HEAD_BYTES_RANGE, MESSAGE_BYTES_RANGE, SettingsError};
+pub use self::client_address::ClientAddressFrom;
 pub use self::host::HostPattern;
 pub use self::listen::ListenSettings;
 pub use self::notation::{NotationError, Prefix, Rate};

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use mio::Interest;
 use mio::net::TcpStream;
 
-use super::handshake::Handshake;
+use super::handshake::{Handshake, TrustedProxy};
 use super::heartbeat::HeartbeatState;
 use super::outboxes::output::Output;
 use super::pause::Pauses;
@@ -81,6 +81,8 @@ pub(crate) struct Connection {
     pub(crate) topics: Memberships,
     /// Bytes charged for input: unread bytes, and those of an unfinished message.
     pub(crate) input_bytes: u32,
+    /// The client's address, for a server; behind a trusted proxy that of the last request.
+    /// Invariant: it does not change while [`Quota::Clients`] counts it.
     pub(crate) peer: Peer,
     pub(crate) route: RouteId,
     pub(crate) service: ServiceId,
@@ -261,6 +263,22 @@ impl Connection {
 
     pub(crate) fn is_secure(&self) -> bool {
         self.cold.as_ref().is_some_and(|cold| cold.session.is_some())
+    }
+
+    /// Whether its PROXY header must still come.
+    pub(crate) fn awaits_proxy_header(&self) -> bool {
+        let handshake = self.cold.as_ref().and_then(|cold| cold.handshake.as_ref());
+        handshake.is_some_and(|handshake| handshake.proxy_header.is_some())
+    }
+
+    /// What the trusted proxy that it came through states about the client.
+    pub(crate) fn proxy(&self) -> Option<&TrustedProxy> {
+        self.cold.as_ref()?.handshake.as_ref()?.proxy.as_ref()
+    }
+
+    /// Whether the client's own connection is encrypted, by TLS to us or as a trusted proxy states.
+    pub(crate) fn is_client_secure(&self) -> bool {
+        self.proxy().and_then(|proxy| proxy.is_client_secure).unwrap_or(self.is_secure())
     }
 
     pub(crate) fn take_unread(&mut self) -> Option<Unread> {

@@ -4,6 +4,8 @@
 //! [`upgrade`](crate::reactor::effects::upgrade), [`http`](crate::reactor::effects::http) and
 //! [`connect`](crate::reactor::effects::connect) act on it.
 
+use std::net::SocketAddr;
+
 use crate::protocol::deflate::Agreement;
 use crate::protocol::handshake::{Expected, HeadScan, Refusal, Request};
 use crate::protocol::http::BodyDecoder;
@@ -24,6 +26,10 @@ pub(crate) struct Handshake {
     pub(crate) retry_after_seconds: u64,
     /// HTTP requests answered on this connection.
     pub(crate) answered: u8,
+    /// The PROXY header that must come first; `None` after it, and at listeners without.
+    pub(crate) proxy_header: Option<AwaitedProxyHeader>,
+    /// The peer, if it may state the addresses of its clients.
+    pub(crate) proxy: Option<TrustedProxy>,
     /// The Origin of the last request, truncated, for a log line.
     pub(crate) origin: Option<Box<str>>,
     /// The listener group: which routes its requests can find.
@@ -47,6 +53,8 @@ impl Handshake {
             refused: None,
             retry_after_seconds: 0,
             answered: 0,
+            proxy_header: None,
+            proxy: None,
             origin: None,
             listener_group: 0,
             body: None,
@@ -70,6 +78,30 @@ impl Handshake {
     /// Whether the pending response has no body.
     pub(crate) fn is_head_only(&self) -> bool {
         self.pending_http.as_ref().is_some_and(PendingHttp::is_head_only)
+    }
+}
+
+/// A PROXY header that has not arrived: what follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AwaitedProxyHeader {
+    BeforeHttp,
+    BeforeTls,
+}
+
+/// A peer in `trusted_proxies`, and what it states about the client of the last request.
+#[derive(Debug)]
+pub(crate) struct TrustedProxy {
+    /// Its address; the connection's is the client's.
+    pub(crate) address: SocketAddr,
+    /// The client itself is trusted: no limit per address applies.
+    pub(crate) is_client_exempt: bool,
+    /// Whether the client's connection is encrypted, if the proxy states it.
+    pub(crate) is_client_secure: Option<bool>,
+}
+
+impl TrustedProxy {
+    pub(crate) fn new(address: SocketAddr) -> TrustedProxy {
+        TrustedProxy { address, is_client_exempt: true, is_client_secure: None }
     }
 }
 

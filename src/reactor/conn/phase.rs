@@ -64,6 +64,7 @@ impl QuotaAndRegistration {
         let packed = self.0 & ((1 << QuotaAndRegistration::REGISTRATION_SHIFT) - 1);
         match packed {
             _ if packed == Quota::Clients as u8 => Quota::Clients,
+            _ if packed == Quota::Proxies as u8 => Quota::Proxies,
             _ if packed == Quota::Outbound as u8 => Quota::Outbound,
             _ => Quota::Operators,
         }
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn quota_and_registration_survive_packing() {
-        for quota in [Quota::Clients, Quota::Outbound, Quota::Operators] {
+        for quota in [Quota::Clients, Quota::Proxies, Quota::Outbound, Quota::Operators] {
             for registration in
                 [Registration::Refused, Registration::Admitted, Registration::Announced]
             {

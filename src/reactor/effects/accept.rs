@@ -14,9 +14,10 @@ use mio::net::TcpStream;
 use crate::protocol::{Decoder, Role};
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::{ACCEPT_PAUSE, ACCEPTS, ACCEPTS_WHEN_CROWDED};
+use crate::reactor::api::close_reason::{CloseReason, ProxyFault};
 use crate::reactor::api::id::{RouteId, ServiceId};
 use crate::reactor::conn::connection::{Connection, Place};
-use crate::reactor::conn::handshake::Handshake;
+use crate::reactor::conn::handshake::{AwaitedProxyHeader, Handshake, TrustedProxy};
 use crate::reactor::conn::phase::{Phase, Registration};
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Quota;
@@ -72,7 +73,8 @@ impl Core {
     /// Creates the connection of an accepted socket.
     fn insert_accepted(&mut self, socket: TcpStream, peer: SocketAddr, listener: &Listener) {
         self.metrics.accepted += 1;
-        let session = match listener.is_secure.then(|| self.tls.accept()).transpose() {
+        let begins_with_tls = listener.is_secure && !listener.expects_proxy_header;
+        let session = match begins_with_tls.then(|| self.tls.accept()).transpose() {
             Ok(session) => session,
             Err(error) => {
                 self.metrics.dropped_at_accept += 1;
@@ -82,8 +84,12 @@ impl Core {
                 return;
             }
         };
-        let refused = match listener.quota {
+        let is_trusted = self.is_trusted_proxy(peer.ip());
+        let is_client = listener.quota == Quota::Clients;
+        let quota = if is_trusted && is_client { Quota::Proxies } else { listener.quota };
+        let refused = match quota {
             Quota::Operators => self.admission.admit_operator(),
+            Quota::Proxies => self.admission.admit_proxy(),
             _ => self.admission.admit(&self.settings, peer.ip(), self.now),
         };
         let refused = refused.err();
@@ -95,6 +101,12 @@ impl Core {
         let mut handshake = Handshake::new(self.now);
         handshake.refused = refused;
         handshake.listener_group = listener.listener_group;
+        handshake.proxy = is_trusted.then(|| TrustedProxy::new(peer));
+        handshake.proxy_header =
+            listener.expects_proxy_header.then_some(match listener.is_secure {
+                true => AwaitedProxyHeader::BeforeTls,
+                false => AwaitedProxyHeader::BeforeHttp,
+            });
         // Placeholders, until the request determines its route.
         let place = Place {
             route: RouteId::default(),
@@ -106,11 +118,15 @@ impl Core {
         let mut conn = Connection::new(id, socket, peer, decoder, phase, handshake, place);
         let is_refused = refused.is_some();
         let registration = if is_refused { Registration::Refused } else { Registration::Admitted };
-        conn.register(listener.quota, registration);
+        conn.register(quota, registration);
         if let Some(session) = session {
             conn.cold().session = Some(session);
         }
         self.insert(conn);
+        if listener.expects_proxy_header && !is_trusted {
+            let fault = CloseReason::ProxyHeader(ProxyFault::Untrusted);
+            return self.drop_connection(id, fault);
+        }
         self.sync_interest(id);
         self.arm(id);
     }

@@ -5,9 +5,10 @@
 
 use crate::protocol::ProtocolError;
 use crate::reactor::Reactor;
-use crate::reactor::api::close_reason::CloseReason;
+use crate::reactor::api::close_reason::{CloseReason, ProxyFault};
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::time::Time;
+use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::due::Due;
 use crate::reactor::core::Core;
 use crate::reactor::parts::schedule::Timer;
@@ -65,7 +66,7 @@ impl Core {
     fn fire_connection(&mut self, id: ConnId) {
         match self.overdue(id) {
             None => {}
-            Some(Due::Handshake) => self.drop_connection(id, CloseReason::HandshakeTimeout),
+            Some(Due::Handshake) => self.give_up_handshake(id),
             Some(Due::Ping) => self.ping(id),
             Some(Due::Pong) => self.miss_pong(id),
             Some(Due::Fragment) => {
@@ -81,6 +82,14 @@ impl Core {
             Some(Due::Window) => self.free_window(id),
         }
         self.arm(id);
+    }
+
+    fn give_up_handshake(&mut self, id: ConnId) {
+        let reason = match self.conns.get(id).is_some_and(Connection::awaits_proxy_header) {
+            true => CloseReason::ProxyHeader(ProxyFault::Late),
+            false => CloseReason::HandshakeTimeout,
+        };
+        self.drop_connection(id, reason);
     }
 
     fn ping(&mut self, id: ConnId) {

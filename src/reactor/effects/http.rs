@@ -42,7 +42,8 @@ impl Reactor {
         let Some((route, params)) = found else {
             return self.core.answer_without_service(id, listener_group, request).map(|()| 0);
         };
-        self.core.admit_request(id, route)?;
+        self.core.check_admission(id)?;
+        self.core.take_request(id, route)?;
         let framing = self.core.body_framing(route, request)?;
         let body_bytes_max = self.core.router.settings(route).message_bytes_max;
         let mut decoder = BodyDecoder::new(framing, body_bytes_max)?;
@@ -98,7 +99,7 @@ impl Reactor {
         body: &[u8],
     ) -> Result<(), Refusal> {
         let mut slots = EMPTY_SLOTS;
-        let request = Request::parse(head, &mut slots)?;
+        let request = self.core.parse_request(id, head, &mut slots)?;
         let handshake = self.core.conns.get_mut(id).and_then(|conn| conn.handshake());
         let listener_group = handshake.map_or(0, |handshake| handshake.listener_group);
         let found =
@@ -129,8 +130,11 @@ impl Reactor {
             handshake.pending_http = Some(pending.clone());
         }
         let peer = conn.peer.into();
+        let via = conn.proxy().map(|proxy| proxy.address);
+        let is_secure = conn.is_client_secure();
         let tls = conn.session().map(|session| session.info());
-        let http_request = HttpRequest { http: request, params, body, peer, tls: tls.as_ref() };
+        let tls = tls.as_ref();
+        let http_request = HttpRequest { http: request, params, body, peer, via, is_secure, tls };
         let answer = self
             .call(service, |service, cx| service.on_http(cx, id, &http_request))
             .ok_or(Refusal::Internal)?;

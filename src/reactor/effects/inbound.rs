@@ -1,7 +1,8 @@
 //! Input: one budgeted read per connection and turn, then events to the service.
 //!
-//! No other file reads sockets, except [`secure`](crate::reactor::effects::secure) for TLS; without
-//! the feature `tls` that is a stub in `without/`. Bytes are decoded where they were read, in the
+//! No other file reads sockets, except [`secure`](crate::reactor::effects::secure) for TLS, which
+//! without the feature `tls` is a stub in `without/`, and
+//! [`proxy_header`](crate::reactor::effects::proxy_header) for the bytes before both. Bytes are decoded where they were read, in the
 //! loop's scratch buffer or in the decoder's own buffer. Bytes that cannot be handled now (the
 //! budget is spent, or reading is paused) are copied to `unread`, and nothing more is read until
 //! they are consumed.
@@ -69,6 +70,7 @@ impl Reactor {
                 self.keep_unread(id, unread);
             }
             None if conn.is_secure() => self.read_secure(id),
+            None if conn.awaits_proxy_header() => self.core.read_proxy_header(id),
             None => self.read_socket(id),
         }
         self.core.after_read(id);

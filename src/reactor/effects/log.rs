@@ -57,6 +57,7 @@ impl Core {
     /// Clears what was stored of the last request on the connection. The next one cannot be parsed,
     /// and its log line must not show path and Origin of another request.
     pub(crate) fn forget_request(&mut self, id: ConnId) {
+        self.forget_client(id);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.path = self.no_path.clone();
             if let Some(handshake) = conn.handshake() {
@@ -185,8 +186,20 @@ fn end_of(conn: &Connection, reason: CloseReason) -> End {
     }
 }
 
-fn peer(conn: &Connection) -> SocketAddr {
-    SocketAddr::from(conn.peer)
+fn peer(conn: &Connection) -> LoggedPeer {
+    LoggedPeer(SocketAddr::from(conn.peer))
+}
+
+/// An address in a log line, without the port 0 of a client whose port is not known.
+struct LoggedPeer(SocketAddr);
+
+impl fmt::Display for LoggedPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.port() {
+            0 => self.0.ip().fmt(f),
+            _ => self.0.fmt(f),
+        }
+    }
 }
 
 fn path(conn: &Connection) -> Escaped<'_> {

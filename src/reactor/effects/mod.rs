@@ -4,6 +4,7 @@
 //! services.
 
 pub(super) mod accept;
+pub(super) mod client_address;
 pub(super) mod closing;
 pub(super) mod commands;
 pub(super) mod connect;
@@ -18,6 +19,7 @@ pub(super) mod mail;
 pub(super) mod outbound;
 pub(super) mod panics;
 pub(super) mod pause;
+pub(super) mod proxy_header;
 pub(super) mod publish;
 pub(super) mod report;
 pub(super) mod resource;

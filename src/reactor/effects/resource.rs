@@ -24,10 +24,7 @@ impl Core {
             "GET" | "HEAD" => self.find_page(listener_group, request)?,
             _ => return Err(Refusal::Method),
         };
-        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
-        if let Some(refused) = handshake.and_then(|handshake| handshake.refused) {
-            return Err(refused);
-        }
+        self.check_admission(id)?;
         self.respond(id, PendingHttp::of(request, Cors::Off), response);
         Ok(())
     }

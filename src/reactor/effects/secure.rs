@@ -1,8 +1,7 @@
 //! TLS connections: one budgeted read per connection and turn, handshakes, close_notify, and the
 //! certificates of the loop.
 //!
-//! The counterpart of [`inbound`](crate::reactor::effects::inbound). No third file reads sockets.
-//! The plaintext goes through the same functions as that of other connections. All records of a
+//! The counterpart of [`inbound`](crate::reactor::effects::inbound). The plaintext goes through the same functions as that of other connections. All records of a
 //! read are decrypted at once, so that "drained" depends on the socket alone, as without TLS.
 
 use std::io::{self, Read, Write};

@@ -158,7 +158,9 @@ impl Core {
         };
         let asks = matches!(conn.phase, Phase::Handshake | Phase::Deferred)
             && conn.decoder.role() == Role::Server;
-        if !asks || conn.session().is_some_and(|session| session.is_handshaking()) {
+        let is_before_http = conn.awaits_proxy_header();
+        if !asks || is_before_http || conn.session().is_some_and(|session| session.is_handshaking())
+        {
             return self.close(id, CloseReason::Shutdown);
         }
         let is_answered = !conn.outbox.is_empty();

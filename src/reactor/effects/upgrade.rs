@@ -5,7 +5,6 @@
 //! (403), the path (404), the origin (403), the subprotocol (400), admission (503, 429), then the
 //! service. A refusal always ends the connection.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU8;
 
 use crate::protocol::handshake::{
@@ -84,13 +83,14 @@ impl Reactor {
     /// Handles a request with a complete head; returns the number of consumed bytes of `rest`.
     fn handle_request(&mut self, id: ConnId, head: &[u8], rest: &[u8]) -> usize {
         let mut slots = EMPTY_SLOTS;
-        let parsed = handshake::Request::parse(head, &mut slots);
+        let parsed = self.core.parse_request(id, head, &mut slots);
         let head_only = parsed.is_ok_and(|request| request.method() == "HEAD");
         match &parsed {
             Ok(request) => self.core.note_origin(id, request),
             Err(_) => self.core.forget_request(id),
         }
         let taken = parsed.and_then(|request| {
+            self.core.find_client(id, &request)?;
             self.core.check_host(id, &request)?;
             match request.is_upgrade() {
                 true => self.handle_upgrade(id, &request).map(|()| 0),
@@ -125,7 +125,9 @@ impl Reactor {
             .and_then(|conn| conn.handshake())
             .map_or(0, |h| h.listener_group);
         let routed = self.core.route(Destination::of(listener_group, request), &upgrade)?;
-        self.core.admit_request(id, routed.route)?;
+        self.core.check_admission(id)?;
+        self.core.assign_to_client(id)?;
+        self.core.take_request(id, routed.route)?;
         self.core.check_key(&upgrade)?;
 
         let service = self.core.router.service(routed.route);
@@ -138,6 +140,8 @@ impl Reactor {
         conn.service = service;
         conn.path = self.core.router.intern(routed.route, path);
         let peer = conn.peer.into();
+        let via = conn.proxy().map(|proxy| proxy.address);
+        let is_secure = conn.is_client_secure();
         let tls = conn.session().map(|session| session.info());
 
         let request = UpgradeRequest {
@@ -145,6 +149,8 @@ impl Reactor {
             params: &routed.params,
             protocol: routed.protocol,
             peer,
+            via,
+            is_secure,
             tls: tls.as_ref(),
         };
         let decision = self
@@ -288,27 +294,10 @@ impl Core {
         }
     }
 
-    /// Checks admission's refusal, if there is one, and the rate of requests to the route.
-    pub(crate) fn admit_request(&mut self, id: ConnId, route: RouteId) -> Result<(), Refusal> {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return Ok(());
-        };
-        let client = SocketAddr::from(conn.peer).ip();
-        let Some(handshake) = conn.handshake() else {
-            return Ok(());
-        };
-        if let Some(refused) = handshake.refused {
-            return Err(refused);
-        }
-        let Some(rate) = self.router.settings(route).requests_per_address else {
-            return Ok(());
-        };
-        let taken = self.admission.take_request(&self.settings, route, &rate, client, self.now);
-        taken.map_err(|wait| {
-            // Rounded up: a client that returns after exactly this time is admitted.
-            handshake.retry_after_seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            Refusal::Requests
-        })
+    /// Returns the refusal of a connection that was not admitted.
+    pub(crate) fn check_admission(&mut self, id: ConnId) -> Result<(), Refusal> {
+        let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
+        handshake.and_then(|handshake| handshake.refused).map_or(Ok(()), Err)
     }
 
     /// Checks that the key of an upgrade is new.

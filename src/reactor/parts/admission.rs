@@ -5,8 +5,11 @@
 //! connections in their handshake count, too. Its refusal (503 or 429) waits for its request. Each
 //! admission is followed by exactly one [`Admission::release`].
 //!
+//! A trusted proxy's connection counts towards `connections_max` only, until the address of its
+//! client is known and the connection belongs to that client alone.
+//!
 //! It owns counts and token buckets, never a connection. Next: `rates.rs` for the buckets,
-//! `effects/accept.rs` for the accept.
+//! `effects/accept.rs` for the accept, `effects/client_address.rs` for proxies.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -24,6 +27,8 @@ use crate::reactor::api::time::Time;
 pub(crate) enum Quota {
     /// `connections_max` and the limits per address: accepted from clients.
     Clients,
+    /// `connections_max`: accepted from trusted proxies, and not assigned to a client's address.
+    Proxies,
     /// `outbound_max`: opened by services.
     Outbound,
     /// [`OPERATORS_MAX`]: accepted at listeners for operators.
@@ -165,6 +170,16 @@ impl Admission {
         Ok(())
     }
 
+    /// Admits a connection of a trusted proxy, and counts it without an address.
+    ///
+    /// # Errors
+    /// The refusal to answer with. Then nothing was counted.
+    pub(crate) fn admit_proxy(&mut self) -> Result<(), Refusal> {
+        self.check_room()?;
+        self.count_client();
+        Ok(())
+    }
+
     fn check_room(&self) -> Result<(), Refusal> {
         match (self.is_closed, self.is_full) {
             (true, _) => Err(Refusal::ShuttingDown),
@@ -178,11 +193,12 @@ impl Admission {
         self.update_flags();
     }
 
-    /// Counts a client for its address, within the limits per address and the rates.
+    /// Counts an admitted connection of a trusted proxy for its client, too: it moves from
+    /// [`Quota::Proxies`] to [`Quota::Clients`].
     ///
     /// # Errors
-    /// The refusal to answer with. Then nothing was counted.
-    fn assign_to_address(
+    /// The refusal to answer with. Then nothing has changed.
+    pub(crate) fn assign_to_address(
         &mut self,
         settings: &Settings,
         client: IpAddr,
@@ -269,6 +285,7 @@ impl Admission {
                 self.release_address(peer);
                 self.release_client();
             }
+            Quota::Proxies => self.release_client(),
             Quota::Outbound => self.outbound = decremented(self.outbound),
             Quota::Operators => self.operators = decremented(self.operators),
         }
@@ -463,6 +480,26 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_is_not_counted_by_address_until_it_is_assigned_to_a_client() {
+        let settings = Settings { connections_per_address: Some(1), ..Settings::default() };
+        let mut admission = Admission::new(&settings, 10);
+        for _ in 0..3 {
+            admission.admit_proxy().unwrap();
+        }
+        let (one, other) = (ip("192.0.2.1"), ip("192.0.2.2"));
+        assert_eq!(admission.assign_to_address(&settings, one, Time::ZERO), Ok(()));
+        let refused = admission.assign_to_address(&settings, one, Time::ZERO);
+        assert_eq!(refused, Err(Refusal::AddressFull));
+        assert_eq!(admission.assign_to_address(&settings, other, Time::ZERO), Ok(()));
+        assert_eq!(admission.occupancy().clients, 3);
+        admission.release(Quota::Clients, one);
+        admission.release(Quota::Proxies, one);
+        admission.release(Quota::Clients, other);
+        assert_eq!((admission.occupancy().clients, admission.by_address.len()), (0, 0));
+        assert_eq!(admission.admit(&settings, one, Time::ZERO), Ok(()));
+    }
+
+    #[test]
     #[cfg_attr(debug_assertions, should_panic(expected = "more refusals ended than began"))]
     fn releasing_a_refusal_twice_never_wraps() {
         let settings = Settings { refused_max: 1, ..Settings::default() };
@@ -485,6 +522,12 @@ mod tests {
     #[cfg_attr(debug_assertions, should_panic(expected = "a connection was released twice"))]
     fn releasing_a_client_twice_never_wraps() {
         release_without_admission(Quota::Clients);
+    }
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "a connection was released twice"))]
+    fn releasing_a_proxy_twice_never_wraps() {
+        release_without_admission(Quota::Proxies);
     }
 
     #[test]

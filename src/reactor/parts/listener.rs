@@ -30,6 +30,8 @@ pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
     /// Connections start with a TLS handshake.
     pub(crate) is_secure: bool,
+    /// Connections start with a PROXY header.
+    pub(crate) expects_proxy_header: bool,
     /// The listener group: which routes its requests can find.
     pub(crate) listener_group: u16,
     /// The quota that its connections count against.
@@ -74,6 +76,7 @@ impl Listener {
             listener_group: settings.listener_group,
             quota: if settings.for_operators { Quota::Operators } else { Quota::Clients },
             is_secure: settings.secure,
+            expects_proxy_header: settings.proxy_header,
             readable: false,
             is_paused: false,
             pause_logged: None,

@@ -100,6 +100,9 @@ metrics! {
     rate_entries_now = "rate_entries",
     /// Times an address shared a token bucket, because too many addresses have one.
     rate_overflows,
+    /// Requests through trusted proxies whose list of addresses was malformed, had an invalid entry,
+    /// or was too long.
+    forwarded_bad,
     /// Connections dropped at accept without an answer, because too many waited for their refusal.
     dropped_at_accept = "accept_dropped_connections",
     /// Times accepting paused because descriptors or memory had run out.

@@ -44,9 +44,8 @@ impl Settings {
         }
         check_rate("rate", self.rate)?;
         check_rate("rate_per_address", self.rate_per_address)?;
-        if let Some(&prefix) = self.exempt.iter().find(|prefix| prefix.bits > prefix.width()) {
-            return Err(SettingsError::Prefix(prefix));
-        }
+        check_prefixes("exempt", &self.exempt)?;
+        check_prefixes("trusted_proxies", &self.trusted_proxies)?;
         self.heartbeat.map_or(Ok(()), Heartbeat::check)
     }
 }
@@ -64,6 +63,13 @@ impl Heartbeat {
             });
         }
         Ok(())
+    }
+}
+
+fn check_prefixes(name: &'static str, prefixes: &[Prefix]) -> Result<(), SettingsError> {
+    match prefixes.iter().find(|prefix| prefix.bits > prefix.width()) {
+        Some(&prefix) => Err(SettingsError::Prefix(name, prefix)),
+        None => Ok(()),
     }
 }
 
@@ -157,8 +163,8 @@ pub enum SettingsError {
         /// The largest valid value.
         most: u8,
     },
-    /// A prefix in `exempt` has more bits than its address.
-    Prefix(Prefix),
+    /// A prefix in the named list has more bits than its address.
+    Prefix(&'static str, Prefix),
     /// `outbox_low_bytes` is not below `outbox_soft_bytes`: a drained outbox would still be
     /// congested.
     LowNotBelowSoft {
@@ -198,8 +204,8 @@ impl fmt::Display for SettingsError {
             SettingsError::Range { name, given, least, most } => {
                 write!(f, "{name} is {given}, but must be {least} to {most}")
             }
-            SettingsError::Prefix(prefix) => {
-                write!(f, "{prefix} in exempt has more bits than the address")
+            SettingsError::Prefix(name, prefix) => {
+                write!(f, "{prefix} in {name} has more bits than the address")
             }
             SettingsError::LowNotBelowSoft { low, soft } => {
                 write!(f, "outbox_low ({low} bytes) must be less than outbox_soft ({soft} bytes)")
@@ -314,10 +320,12 @@ mod tests {
             assert_eq!(rate(per_second, 1), refused());
         }
         assert_eq!(rate(1.0, 0), refused());
-        let exempt =
-            |bits| shared(|s| s.exempt = vec![Prefix { address: [10, 0, 0, 0].into(), bits }]);
-        assert_eq!(exempt(32), Ok(()));
-        assert!(matches!(exempt(33), Err(SettingsError::Prefix(_))));
+        let prefix = |bits| Prefix { address: [10, 0, 0, 0].into(), bits };
+        let exempt = |bits| shared(|s| s.exempt = vec![prefix(bits)]);
+        let trusted = |bits| shared(|s| s.trusted_proxies = vec![prefix(bits)]);
+        assert_eq!((exempt(32), trusted(32)), (Ok(()), Ok(())));
+        assert_eq!(exempt(33), Err(SettingsError::Prefix("exempt", prefix(33))));
+        assert_eq!(trusted(33), Err(SettingsError::Prefix("trusted_proxies", prefix(33))));
     }
 
     #[test]

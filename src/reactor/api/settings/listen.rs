@@ -26,6 +26,10 @@ with_setters! {
         pub reuse_port: bool = false,
         /// TLS, with the certificates set before by [`set_tls`](crate::reactor::Reactor::set_tls).
         pub secure: bool = false,
+        /// Each connection starts with a PROXY header, version 1 or 2, before TLS: the address in it
+        /// replaces the peer's. Connections without one, and those of peers that are not in
+        /// [`trusted_proxies`](field@super::Settings::trusted_proxies), are closed.
+        pub proxy_header: bool = false,
         /// The listener group: its requests find only routes of the same
         /// [group](field@super::RouteSettings::listener_group).
         pub listener_group: u16 = 0,

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::client_address::ClientAddressFrom;
 use super::notation::{Prefix, Rate};
 use super::setters::with_setters;
 use crate::reactor::api::budget::REFUSED_MAX;
@@ -42,6 +43,13 @@ with_setters! {
         pub connections_per_address: Option<usize> = None,
         /// Addresses exempt from `connections_per_address` and `rate_per_address`.
         pub exempt: Vec<Prefix> = Vec::new(),
+        /// Peers whose headers state the addresses of their clients. They are not counted by their own
+        /// address: an upgrade counts for its client, and HTTP requests only for
+        /// [`requests_per_address`](field@super::RouteSettings::requests_per_address). From other
+        /// peers, headers such as `X-Forwarded-For` are removed before services see them.
+        pub trusted_proxies: Vec<Prefix> = Vec::new(),
+        /// The header in which trusted proxies state the client's address.
+        pub client_address_from: ClientAddressFrom = ClientAddressFrom::XForwardedFor,
         /// Rate of new connections from one address; further ones get 429.
         pub rate_per_address: Option<Rate> = None,
         /// Rate of new connections from all addresses together; further ones get 429.
