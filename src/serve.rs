@@ -20,7 +20,7 @@ use weir::services::rpc::gateway::Gateway;
 use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 
 use crate::allocator::return_freed_memory;
-use crate::config::{ADMIN_GROUP, Config, NetworkConfig, RouteConfig, RouteService};
+use crate::config::{ADMIN_GROUP, Config, Listen, NetworkConfig, RouteConfig, RouteService};
 use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::observe::{NetworkSource, ProcessSource};
 use crate::version::{COMMIT, VERSION};
@@ -124,7 +124,7 @@ fn listen(
     for settings in all {
         let address = listen_on(reactor, settings)?;
         first.get_or_insert(address);
-        let scheme = if settings.secure { "wss" } else { "ws" };
+        let scheme = Listen::from(settings).scheme();
         lines += &format!("listening {scheme}://{address}/\n");
     }
     if let Some(settings) = admin {
@@ -135,10 +135,11 @@ fn listen(
     Ok(first)
 }
 
-/// The URL of the first route with a page, at the first listener.
+/// The URL of the first route with a page, at the first listener if a browser can connect to it.
 fn page_url(config: &Config, address: Option<SocketAddr>) -> Option<String> {
     let route = config.routes.iter().find(|route| route.page)?;
-    let scheme = if config.server.listen.first()?.secure { "https" } else { "http" };
+    let first = config.server.listen.first().filter(|listen| !listen.proxy_header)?;
+    let scheme = if first.secure { "https" } else { "http" };
     Some(format!("{scheme}://{}{}", address?, route.path))
 }
 

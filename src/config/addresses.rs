@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
+use weir::reactor::settings::ListenSettings;
 
 /// An address with a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,11 +68,31 @@ impl fmt::Display for Address {
     }
 }
 
-/// A listener: an address with a port, after `wss://` for TLS.
+/// A listener: an address with a port, after `wss://` for TLS, and `proxy+` for PROXY headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Listen {
     pub(crate) address: SocketAddr,
     pub(crate) secure: bool,
+    pub(crate) proxy_header: bool,
+}
+
+impl Listen {
+    /// The scheme of the listener's URL.
+    pub(crate) fn scheme(self) -> &'static str {
+        match (self.proxy_header, self.secure) {
+            (false, false) => "ws",
+            (false, true) => "wss",
+            (true, false) => "proxy+ws",
+            (true, true) => "proxy+wss",
+        }
+    }
+}
+
+impl From<&ListenSettings> for Listen {
+    fn from(settings: &ListenSettings) -> Listen {
+        let ListenSettings { address, secure, proxy_header, .. } = *settings;
+        Listen { address, secure, proxy_header }
+    }
 }
 
 impl FromStr for Listen {
@@ -79,20 +100,24 @@ impl FromStr for Listen {
 
     fn from_str(text: &str) -> Result<Listen, String> {
         let text = text.trim();
-        let (secure, address) = match text.split_once("://") {
-            Some(("wss", address)) => (true, address),
-            Some(("ws", address)) => (false, address),
-            _ => (false, text),
+        let (proxy_header, secure, address) = match text.split_once("://") {
+            Some(("ws", address)) => (false, false, address),
+            Some(("wss", address)) => (false, true, address),
+            Some(("proxy+ws", address)) => (true, false, address),
+            Some(("proxy+wss", address)) => (true, true, address),
+            _ => (false, false, text),
         };
         let Address(address) = address.trim_end_matches('/').parse()?;
-        Ok(Listen { address, secure })
+        Ok(Listen { address, secure, proxy_header })
     }
 }
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.secure { "wss://" } else { "" };
-        write!(f, "{scheme}{}", self.address)
+        match self.scheme() {
+            "ws" => write!(f, "{}", self.address),
+            scheme => write!(f, "{scheme}://{}", self.address),
+        }
     }
 }
 
@@ -163,7 +188,24 @@ mod tests {
             assert!(error.contains(expected), "{text}: {error}");
         }
         assert_eq!("[::1]:80".parse::<Address>().unwrap().to_string(), "[::1]:80");
-        assert!("wss://127.0.0.1:443/".parse::<Listen>().unwrap().secure);
+    }
+
+    #[test]
+    fn listeners_are_written_with_their_scheme() {
+        for (text, written, secure, proxy_header) in [
+            ("127.0.0.1:80", "127.0.0.1:80", false, false),
+            ("ws://[::1]:80/", "[::1]:80", false, false),
+            ("wss://127.0.0.1:443/", "wss://127.0.0.1:443", true, false),
+            ("proxy+ws://10.0.0.1:80", "proxy+ws://10.0.0.1:80", false, true),
+            ("proxy+wss://10.0.0.1:443/", "proxy+wss://10.0.0.1:443", true, true),
+        ] {
+            let listen: Listen = text.parse().unwrap();
+            assert_eq!((listen.secure, listen.proxy_header), (secure, proxy_header), "{text}");
+            assert_eq!(listen.to_string(), written);
+        }
+        for text in ["proxy://127.0.0.1:80", "proxy+127.0.0.1:80", "proxy+http://127.0.0.1:80"] {
+            assert!(text.parse::<Listen>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use weir::reactor::TlsError;
-use weir::reactor::settings::{ListenSettings, TlsSettings};
+use weir::reactor::settings::{ListenSettings, Settings, TlsSettings};
 
 use file::File;
 use networks::NetworkOptions;
@@ -62,7 +62,7 @@ use place::Place;
 
 pub(crate) use weir::upstream::redacted;
 
-pub(crate) use addresses::{Origin, socket_address};
+pub(crate) use addresses::{Listen, Origin, socket_address};
 pub(crate) use error::ConfigError;
 pub(crate) use keys::{Layer, given};
 pub(crate) use networks::NetworkConfig;
@@ -147,6 +147,7 @@ impl Config {
         let listen = server.listen();
         let admin = server.admin();
         check_listen(listen.iter().chain(&admin)).map_err(|why| refused(&why))?;
+        check_proxies(&listen, &settings).map_err(|why| refused(&why))?;
         let tls = server.tls().map_err(|mistake| refused(&mistake))?;
         let networks = networks::networks(file.networks, &layer, &settings)?;
         // A gateway does not serve the built-in routes.
@@ -181,6 +182,17 @@ fn check_listen<'a>(listen: impl Iterator<Item = &'a ListenSettings>) -> Result<
         seen.push(listen);
     }
     Ok(())
+}
+
+/// PROXY headers count only if their senders are trusted.
+fn check_proxies(listen: &[ListenSettings], settings: &Settings) -> Result<(), String> {
+    match listen.iter().find(|listen| listen.proxy_header) {
+        Some(listen) if settings.trusted_proxies.is_empty() => Err(format!(
+            "listen: {} needs trusted_proxies, the addresses of the proxies that send PROXY headers",
+            Listen::from(listen)
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Whether only one of two listeners can bind: 0.0.0.0 occupies the port on every IPv4 address

@@ -10,8 +10,29 @@ impl Config {
     pub(crate) fn notes(&self) -> Vec<String> {
         let limits =
             self.networks.iter().filter_map(|network| above_server(network, &self.server.settings));
-        limits.chain(shared_by_networks(self)).chain(too_many_upstreams(self)).collect()
+        let server = &self.server.settings;
+        limits
+            .chain(shared_by_networks(self))
+            .chain(too_many_upstreams(self))
+            .chain(unused_address_header(server))
+            .chain(all_trusted(server))
+            .collect()
     }
+}
+
+fn unused_address_header(server: &Settings) -> Option<String> {
+    let is_unused = server.trusted_proxies.is_empty()
+        && server.client_address_from != Settings::default().client_address_from;
+    let note = "client_address_from has no effect without trusted_proxies";
+    is_unused.then(|| note.to_owned())
+}
+
+fn all_trusted(server: &Settings) -> Option<String> {
+    let all = server.trusted_proxies.iter().find(|prefix| prefix.bits == 0)?;
+    Some(format!(
+        "trusted_proxies = {all} trusts every peer: clients that connect directly can choose the \
+         address that they are logged and limited by"
+    ))
 }
 
 fn above_server(network: &NetworkConfig, server: &Settings) -> Option<String> {

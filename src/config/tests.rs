@@ -291,7 +291,7 @@ fn a_gateway_has_no_built_in_routes() {
 
 #[test]
 fn the_effective_configuration_parses_to_an_equal_one() {
-    let all = "listen = ['[::1]:8000', '0.0.0.0:8000']
+    let all = "listen = ['[::1]:8000', 'proxy+ws://0.0.0.0:8000']
         reuse_port = true
         admin = '127.0.0.1:9100'
         log = 'warn,weir=debug'
@@ -301,6 +301,8 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         outbound_max = 13
         connections_per_address = 3
         exempt = ['10.0.0.0/8', '::1']
+        trusted_proxies = ['192.0.2.0/24', '::1/128']
+        client_address_from = 'true-client-ip'
         rate_per_address = '100/min'
         rate = '7/s burst 9'
         head_max = 5000

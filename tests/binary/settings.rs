@@ -85,6 +85,24 @@ fn check_notes_limits_that_share_one_pool() {
 }
 
 #[test]
+fn check_notes_proxy_settings_without_effect_or_with_too_much() {
+    let notes = |flags: &[&str]| {
+        let (code, _, stderr) = check(flags);
+        assert_eq!(code, Some(0), "{stderr}");
+        stderr.split_once("ok: ").expect(&stderr).0.to_owned()
+    };
+    let note = notes(&["--client-address-from=forwarded"]);
+    assert!(note.contains("client_address_from has no effect"), "{note}");
+    let trusted = "--trusted-proxies=10.0.0.0/8";
+    let listen = "--listen=proxy+ws://127.0.0.1:9001";
+    assert_eq!(notes(&["--client-address-from=forwarded", trusted, listen]), "");
+    for all in ["--trusted-proxies=0.0.0.0/0", "--trusted-proxies=10.0.0.0/8,::/0"] {
+        let note = notes(&[all]);
+        assert!(note.contains("trusts every peer"), "{note}");
+    }
+}
+
+#[test]
 fn check_shows_every_setting() {
     let effective = effective(&[]);
     for flag in flags().iter().filter(|flag| !["config", "help", "version"].contains(&&***flag)) {
@@ -105,6 +123,9 @@ fn the_output_of_check_is_a_file_with_the_same_settings() {
         "--connections-max=77",
         "--connections-per-address=3",
         "--exempt=10.0.0.0/8,2001:db8::/32",
+        "--trusted-proxies=192.0.2.0/24",
+        "--client-address-from=x-real-ip",
+        "--requests-per-address=1/s burst 5",
         "--rate-per-address=10/s burst 50",
         "--rate=100/min",
         "--key-reuse-window=5m",
@@ -182,6 +203,10 @@ fn errors_exit_with_2_and_name_the_setting() {
         (&["--log=wran"], &["wran", "warn"]),
         (&["--listen=localhost"], &["localhost", "127.0.0.1:9001"]),
         (&["--listen=127.0.0.1:1", "--listen=127.0.0.1:1"], &["127.0.0.1:1", "twice"]),
+        (&["--listen=proxy+ws://127.0.0.1:0"], &["proxy+ws://127.0.0.1:0", "trusted_proxies"]),
+        (&["--trusted-proxies=10.0.0.0/33"], &["--trusted-proxies", "10.0.0.0/33"]),
+        (&["--client-address-from=x-forwarded"], &["x-forwarded-for"]),
+        (&["--requests-per-address=1"], &["--requests-per-address", "10/s"]),
         (&["--connections-max=0"], &["connections_max"]),
         (&["--pong-timeout=30s"], &["pong_timeout", "ping_interval"]),
         (&["srve"], &["srve", "serve"]),

@@ -2,9 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
-use weir::reactor::settings::{Heartbeat, ListenSettings, Prefix, Rate, Settings, TlsSettings};
+use weir::reactor::settings::{
+    ClientAddressFrom, Heartbeat, ListenSettings, Prefix, Rate, Settings, TlsSettings,
+};
 
 use crate::config::addresses::{Address, Listen};
 use crate::config::tls::{TlsMistake, TlsOptions};
@@ -12,15 +14,19 @@ use crate::config::values::{Count, OrAuto, OrOff, Size, Span, texts};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
 
 /// The default listener.
-const LISTEN: Listen =
-    Listen { address: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001)), secure: false };
+const LISTEN: Listen = Listen {
+    address: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001)),
+    secure: false,
+    proxy_header: false,
+};
 /// The listener group of the admin routes; all other routes are in group 0.
 pub(crate) const ADMIN_GROUP: u16 = 1;
 
 /// The settings that apply to the whole server.
 #[derive(Debug, Args, Serialize)]
 pub(in crate::config) struct ServerOptions {
-    /// Address and port to listen on, after wss:// for TLS; port 0: chosen by the system
+    /// Address and port to listen on, after wss:// for TLS, proxy+ws:// or proxy+wss:// if
+    /// trusted_proxies send PROXY headers; port 0: chosen by the system
     #[arg(long, value_name = "ADDR", help_heading = "Listening", value_delimiter = ',')]
     #[arg(default_values_t = [LISTEN])]
     listen: Vec<Listen>,
@@ -73,6 +79,16 @@ pub(in crate::config) struct ServerOptions {
     #[arg(long, value_name = "CIDR", help_heading = "Admission", value_delimiter = ',')]
     #[serde(serialize_with = "texts")]
     exempt: Vec<Prefix>,
+
+    /// Address ranges of proxies in front, whose headers state the addresses of their clients
+    #[arg(long, value_name = "CIDR", help_heading = "Admission", value_delimiter = ',')]
+    #[serde(serialize_with = "texts")]
+    trusted_proxies: Vec<Prefix>,
+
+    /// Header in which trusted_proxies state the client's address
+    #[arg(long, value_name = "HEADER", help_heading = "Admission", value_enum)]
+    #[arg(default_value_t = server().client_address_from.into())]
+    client_address_from: AddressHeader,
 
     /// Maximum rate of new connections per address, as in "10/s burst 50"; more are refused with
     /// 429
@@ -171,6 +187,46 @@ pub(in crate::config) struct ServerOptions {
     tls: TlsOptions,
 }
 
+/// The names of [`ClientAddressFrom`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum AddressHeader {
+    /// A list to which each proxy appends an address
+    XForwardedFor,
+    /// The same as a standard (RFC 7239)
+    Forwarded,
+    /// One address, set by Cloudflare
+    CfConnectingIp,
+    /// One address, set by Akamai and Cloudflare
+    TrueClientIp,
+    /// One address, usually set by nginx
+    XRealIp,
+}
+
+impl From<ClientAddressFrom> for AddressHeader {
+    fn from(from: ClientAddressFrom) -> AddressHeader {
+        match from {
+            ClientAddressFrom::Forwarded => AddressHeader::Forwarded,
+            ClientAddressFrom::CfConnectingIp => AddressHeader::CfConnectingIp,
+            ClientAddressFrom::TrueClientIp => AddressHeader::TrueClientIp,
+            ClientAddressFrom::XRealIp => AddressHeader::XRealIp,
+            _ => AddressHeader::XForwardedFor,
+        }
+    }
+}
+
+impl From<AddressHeader> for ClientAddressFrom {
+    fn from(header: AddressHeader) -> ClientAddressFrom {
+        match header {
+            AddressHeader::XForwardedFor => ClientAddressFrom::XForwardedFor,
+            AddressHeader::Forwarded => ClientAddressFrom::Forwarded,
+            AddressHeader::CfConnectingIp => ClientAddressFrom::CfConnectingIp,
+            AddressHeader::TrueClientIp => ClientAddressFrom::TrueClientIp,
+            AddressHeader::XRealIp => ClientAddressFrom::XRealIp,
+        }
+    }
+}
+
 fn server() -> Settings {
     Settings::default()
 }
@@ -194,11 +250,9 @@ impl ServerOptions {
     /// [`log`](Self::log) and [`pin`](Self::pin).
     pub(in crate::config) fn new(config: &ServerConfig) -> Self {
         let ServerConfig { listen, admin, tls, log, pin, settings } = config;
-        let written =
-            |listen: &ListenSettings| Listen { address: listen.address, secure: listen.secure };
         let beat = settings.heartbeat.unwrap_or_default();
         ServerOptions {
-            listen: listen.iter().map(written).collect(),
+            listen: listen.iter().map(Listen::from).collect(),
             admin: OrOff(admin.as_ref().map(|listen| Address(listen.address))),
             reuse_port: listen.iter().any(|listen| listen.reuse_port),
             log: log.filter.clone(),
@@ -208,6 +262,8 @@ impl ServerOptions {
             outbound_max: Count(settings.outbound_max),
             connections_per_address: OrAuto(settings.connections_per_address.map(Count)),
             exempt: settings.exempt.clone(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+            client_address_from: settings.client_address_from.into(),
             rate_per_address: OrOff(settings.rate_per_address),
             rate: OrOff(settings.rate),
             head_max: Size(settings.head_bytes_max),
@@ -237,6 +293,8 @@ impl ServerOptions {
             .outbound_max(self.outbound_max.0)
             .connections_per_address(self.connections_per_address.0.map(|count| count.0))
             .exempt(self.exempt.clone())
+            .trusted_proxies(self.trusted_proxies.clone())
+            .client_address_from(self.client_address_from.into())
             .rate_per_address(self.rate_per_address.0)
             .rate(self.rate.0)
             .head_bytes_max(self.head_max.0)
@@ -262,8 +320,9 @@ impl ServerOptions {
 
     pub(in crate::config) fn listen(&self) -> Vec<ListenSettings> {
         let reuse_port = self.reuse_port;
-        let listen = |&Listen { address, secure }: &Listen| {
-            ListenSettings::new(address).reuse_port(reuse_port).secure(secure)
+        let listen = |&Listen { address, secure, proxy_header }: &Listen| {
+            let settings = ListenSettings::new(address).reuse_port(reuse_port);
+            settings.secure(secure).proxy_header(proxy_header)
         };
         self.listen.iter().map(listen).collect()
     }
