@@ -8,9 +8,9 @@ use weir::protocol::http::{
 use crate::bytes::{Bytes, pieces};
 use crate::extensions::is_token;
 
-const BODY_BYTES_MAX: [usize; 4] = [0, 16, 300, 64 * 1024];
+pub(crate) const BODY_BYTES_MAX: [usize; 4] = [0, 16, 300, 64 * 1024];
 /// Maximum number of alterations: a body altered more often would be refused for its first fault.
-const STEPS_MAX: usize = 4;
+pub(crate) const STEPS_MAX: usize = 4;
 /// Insertions that make or break a line of a chunked body.
 const PARTS: [&str; 24] = [
     "\r\n",
@@ -41,7 +41,7 @@ const PARTS: [&str; 24] = [
 
 /// The naive parser's result.
 #[derive(Debug, PartialEq, Eq)]
-enum Reading {
+pub(crate) enum Reading {
     /// The data, and the number of bytes it took.
     Complete(Vec<u8>, usize),
     Refused(Refusal),
@@ -132,7 +132,7 @@ fn read<'a>(framing: Framing, pieces: impl Iterator<Item = &'a [u8]>, max: usize
     if decoder.is_complete() { Reading::Complete(body, taken) } else { Reading::Cut }
 }
 
-fn naive_length(length: u64, wire: &[u8], max: usize) -> Reading {
+pub(crate) fn naive_length(length: u64, wire: &[u8], max: usize) -> Reading {
     match usize::try_from(length) {
         Ok(length) if length <= max => match wire.get(..length) {
             Some(body) => Reading::Complete(body.to_vec(), length),
@@ -143,7 +143,7 @@ fn naive_length(length: u64, wire: &[u8], max: usize) -> Reading {
 }
 
 /// RFC 9112, 7.1, line by line.
-fn naive_chunked(wire: &[u8], max: usize) -> Reading {
+pub(crate) fn naive_chunked(wire: &[u8], max: usize) -> Reading {
     let (mut body, mut rest) = (Vec::new(), wire);
     loop {
         let Some((line, behind)) = naive_line(rest) else {
@@ -221,7 +221,7 @@ fn is_field_byte(byte: u8) -> bool {
 }
 
 /// A valid chunked body and its data.
-fn build(input: &mut Bytes<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
+pub(crate) fn build(input: &mut Bytes<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
     let (mut wire, mut data) = (Vec::new(), Vec::new());
     for _ in 0..input.below(5)? {
         let size = 1 + input.below(12)?;
@@ -245,7 +245,7 @@ fn build(input: &mut Bytes<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((wire, data))
 }
 
-fn alter(wire: &mut Vec<u8>, input: &mut Bytes<'_>) -> Option<()> {
+pub(crate) fn alter(wire: &mut Vec<u8>, input: &mut Bytes<'_>) -> Option<()> {
     let at = usize::from(input.u16()?) % (wire.len() + 1);
     // Most faults are at the start or the end of a line.
     let line_end = wire[at..].iter().position(|&byte| byte == b'\r').map_or(at, |cr| at + cr);
@@ -272,6 +272,6 @@ fn alter(wire: &mut Vec<u8>, input: &mut Bytes<'_>) -> Option<()> {
     Some(())
 }
 
-fn shown(wire: &[u8]) -> String {
+pub(crate) fn shown(wire: &[u8]) -> String {
     wire.escape_ascii().to_string()
 }

@@ -39,7 +39,7 @@ fn parameter(text: &str) -> Option<(String, Option<String>)> {
 }
 
 /// The parts between unquoted separators, trimmed.
-fn split(text: &str, separator: char) -> Option<Vec<String>> {
+pub(crate) fn split(text: &str, separator: char) -> Option<Vec<String>> {
     let mut parts = vec![String::new()];
     let (mut is_quoted, mut is_escaped) = (false, false);
     for c in text.chars() {

@@ -10,14 +10,17 @@
 //! a file of one line in `cargo/fuzz_targets`.
 
 mod body;
+mod body_pass;
 mod bytes;
 mod decoder;
 mod extensions;
+mod forwarded;
 mod handshake;
 mod heads;
 mod inflate;
 mod ledger;
 mod offer;
+mod proxy_header;
 mod reference;
 mod stream;
 mod timer;
@@ -25,11 +28,14 @@ mod tls;
 mod topics;
 
 pub use body::body;
+pub use body_pass::body_pass;
 pub use decoder::decoder;
+pub use forwarded::forwarded;
 pub use handshake::handshake;
 pub use inflate::inflate;
 pub use ledger::ledger;
 pub use offer::offer;
+pub use proxy_header::proxy_header;
 pub use timer::timer;
 pub use tls::tls;
 pub use topics::topics;

@@ -19,8 +19,18 @@ fn body() {
 }
 
 #[test]
+fn body_pass() {
+    run(weir_fuzz::body_pass);
+}
+
+#[test]
 fn decoder() {
     run(weir_fuzz::decoder);
+}
+
+#[test]
+fn forwarded() {
+    run(weir_fuzz::forwarded);
 }
 
 #[test]
@@ -41,6 +51,11 @@ fn ledger() {
 #[test]
 fn offer() {
     run(weir_fuzz::offer);
+}
+
+#[test]
+fn proxy_header() {
+    run(weir_fuzz::proxy_header);
 }
 
 #[test]
