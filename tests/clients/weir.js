@@ -68,7 +68,7 @@ class Weir {
     });
     this.listening = new Promise((resolve, reject) => {
       readline.createInterface({ input: this.process.stdout }).on('line', (line) => {
-        if (/^listening wss?:/.test(line)) resolve(line.slice('listening '.length));
+        if (/^listening (proxy\+)?wss?:/.test(line)) resolve(line.slice('listening '.length));
         if (line.startsWith('admin ')) this.admin = line.slice('admin '.length).replace(/\/$/, '');
       });
       this.exited.then((end) => reject(new Error(`weir ended early: ${JSON.stringify(end)}`)), reject);
