@@ -98,6 +98,8 @@ fn is_caused_by_request(refusal: Refusal) -> bool {
         Refusal::ShuttingDown | Refusal::OutOfResources => false,
         // Only the header of a trusted proxy is read.
         Refusal::Forwarded => false,
+        // Only the reverse proxy needs these.
+        Refusal::DotSegment | Refusal::Nominated => false,
         _ => true,
     }
 }

@@ -116,16 +116,7 @@ impl Expected {
 
     /// Items 2 to 6 of the client's validation in RFC 6455, 4.1.
     fn check_fields(&self, fields: Fields<'_>) -> Result<Settled, ClientError> {
-        let upgrade = fields.sole("Upgrade").unwrap_or_default();
-        if !upgrade.eq_ignore_ascii_case(b"websocket") {
-            return Err(ClientError::Upgrade);
-        }
-        if !fields.has_token("Connection", "upgrade") {
-            return Err(ClientError::Connection);
-        }
-        if fields.sole("Sec-WebSocket-Accept") != Some(&self.accept) {
-            return Err(ClientError::Accept);
-        }
+        check_switch(fields, &self.accept)?;
         let deflate = self.check_extensions(fields)?;
         if !fields.has("Sec-WebSocket-Protocol") {
             return Ok(Settled { protocol: None, deflate });
@@ -156,6 +147,25 @@ impl Expected {
         let mut offered = self.protocols.split(SEPARATOR);
         offered.position(|offered| !name.is_empty() && offered.as_bytes() == name)
     }
+}
+
+/// Items 2 to 4 of the client's validation in RFC 6455, 4.1: the server switches to WebSocket, and
+/// has read the key whose `Sec-WebSocket-Accept` is `accept`.
+pub(in crate::protocol) fn check_switch(
+    fields: Fields<'_>,
+    accept: &[u8; 28],
+) -> Result<(), ClientError> {
+    let upgrade = fields.sole("Upgrade").unwrap_or_default();
+    if !upgrade.eq_ignore_ascii_case(b"websocket") {
+        return Err(ClientError::Upgrade);
+    }
+    if !fields.has_token("Connection", "upgrade") {
+        return Err(ClientError::Connection);
+    }
+    if fields.sole("Sec-WebSocket-Accept") != Some(accept) {
+        return Err(ClientError::Accept);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -50,13 +50,13 @@ pub(in crate::protocol) fn is_tchar(byte: u8) -> bool {
 }
 
 /// Whether `bytes` are a token: not empty, no separators, no blanks.
-pub(super) fn is_token(bytes: &[u8]) -> bool {
+pub(in crate::protocol) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_tchar(byte))
 }
 
 /// Whether every byte is printable ASCII, space or tab. Required of headers that we write, and of
 /// received headers that decisions depend on.
-pub(super) fn is_plain(value: &[u8]) -> bool {
+pub(in crate::protocol) fn is_plain(value: &[u8]) -> bool {
     value.iter().all(|&byte| matches!(byte, b'\t' | b' '..=b'~'))
 }
 
@@ -72,7 +72,7 @@ pub(super) fn is_target(target: &[u8]) -> bool {
 
 /// Appends `name: value`, or leaves `out` unchanged on an error. The name must be a token and not
 /// in `reserved`, the value printable.
-pub(super) fn append(
+pub(in crate::protocol) fn append(
     out: &mut Vec<u8>,
     name: &str,
     value: &str,
@@ -95,7 +95,7 @@ pub(super) fn append(
 
 /// The header fields of a parsed head; names are case-insensitive.
 #[derive(Clone, Copy)]
-pub(in crate::protocol) struct Fields<'a>(pub(super) &'a [httparse::Header<'a>]);
+pub(in crate::protocol) struct Fields<'a>(pub(in crate::protocol) &'a [httparse::Header<'a>]);
 
 impl<'a> Fields<'a> {
     /// Every field, in order, with the name as received.

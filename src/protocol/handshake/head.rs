@@ -93,7 +93,7 @@ impl HeadScan {
 /// # Errors
 ///
 /// Those of [`HeadScan::scan`].
-pub(super) fn is_whole(head: &[u8]) -> Result<bool, Refusal> {
+pub(in crate::protocol) fn is_whole(head: &[u8]) -> Result<bool, Refusal> {
     let end = HeadScan::default().scan(head, usize::MAX)?;
     Ok(end == Some(head.len()))
 }

@@ -67,6 +67,10 @@ refusals! {
     ChunkedBody = 400 "chunked_body" "malformed chunked body";
     /// Forwarded does not follow the grammar of RFC 7239, 4, and decides on the client's address.
     Forwarded = 400 "forwarded" "malformed Forwarded";
+    /// A path with a segment `.` or `..`, encoded or not, on its way to an upstream.
+    DotSegment = 400 "dot_segment" "path has a dot segment";
+    /// Connection names a header that must be forwarded (RFC 9110, 7.6.1).
+    Nominated = 400 "nominated" "Connection names a header that must be forwarded";
     /// An upgrade requested with HTTP/1.0 (RFC 6455, 4.2.1, item 1).
     UpgradeHttpVersion = 400 "upgrade_http_version" "upgrade needs HTTP/1.1";
     /// No `upgrade` in Connection (RFC 6455, 4.2.1, item 4).

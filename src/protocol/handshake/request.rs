@@ -114,6 +114,11 @@ impl<'a> Request<'a> {
         self.method
     }
 
+    /// The `x` of HTTP/1.x.
+    pub fn minor_version(&self) -> u8 {
+        self.minor_version
+    }
+
     /// The target as sent: printable ASCII, without a fragment.
     pub fn target(&self) -> &'a str {
         self.target.whole

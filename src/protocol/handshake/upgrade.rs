@@ -100,6 +100,21 @@ impl<'a> Upgrade<'a> {
         self.request.protocols()
     }
 
+    /// Whether the client offers the extension `name`, with any parameters. Names are case-sensitive.
+    #[cfg(feature = "proxy")]
+    pub(in crate::protocol) fn offers_extension(&self, name: &str) -> bool {
+        self.request.fields.values(EXTENSIONS).map(ExtensionList::new).any(|mut list| {
+            // `check` has already found the header well-formed.
+            while let Ok(Some(offered)) = list.next_extension() {
+                if offered == name {
+                    return true;
+                }
+                while let Ok(Some(_)) = list.next_param() {}
+            }
+            false
+        })
+    }
+
     /// The index of the first of `supported`, in the server's order of preference, that the client
     /// also offers. Names are case-sensitive. `None` if there is no common subprotocol: answer
     /// without one (RFC 6455, 4.2.2), or refuse if the route requires one.

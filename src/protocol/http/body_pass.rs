@@ -190,6 +190,9 @@ mod tests {
             assert_eq!(outcome, ("abc".to_owned(), 3, true));
             assert!(!whole(Framing::Length(4), minor_version, "abc").2);
             assert_eq!(whole(Framing::Length(0), minor_version, "abc"), (String::new(), 0, true));
+            let mut pass = BodyPass::new(Framing::Length(3), minor_version, MAX).unwrap();
+            let step = pass.pass(b"ab", &mut Vec::new());
+            assert_eq!(step, Ok(PassedBody { consumed: 2, is_unchanged: true }));
         }
         assert_eq!(passed(Framing::Length(MAX + 1), 1, &[]), Err(Refusal::BodyTooLarge));
         assert!(BodyPass::new(Framing::Length(u64::MAX), 1, u64::MAX).is_ok());

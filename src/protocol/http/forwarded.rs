@@ -163,6 +163,14 @@ impl LastEntries {
     }
 }
 
+/// All values of Forwarded as one list; `None` without one, or if it is malformed.
+#[cfg(feature = "proxy")]
+pub(super) fn joined_forwarded(request: &Request<'_>) -> Option<Vec<u8>> {
+    LastEntries::read(request.fields).ok().filter(|entries| entries.count > 0)?;
+    let values: Vec<&[u8]> = request.fields.values(FORWARDED).collect();
+    Some(values.join(&b", "[..]))
+}
+
 /// A value of Forwarded does not follow the grammar.
 struct MalformedForwarded;
 

@@ -1,13 +1,23 @@
-//! HTTP/1.1 beyond the head of a request (RFC 9112): its body, and the client's address behind
-//! proxies.
+//! HTTP/1.1 beyond the head of a request (RFC 9112): its body, the client's address behind proxies,
+//! and with the feature `proxy` what a reverse proxy needs.
 //!
-//! [`handshake`](super::handshake) parses heads;
+//! [`handshake`](super::handshake) parses heads of requests;
 //! [`Request::body_framing`](super::handshake::Request::body_framing) returns how a body ends.
 
 pub(super) mod body;
 #[cfg(feature = "proxy")]
 pub(super) mod body_pass;
+#[cfg(feature = "proxy")]
+pub(super) mod cookie;
 pub(super) mod forwarded;
+#[cfg(feature = "proxy")]
+pub(super) mod headers;
+#[cfg(feature = "proxy")]
+pub(super) mod path;
+#[cfg(feature = "proxy")]
+pub(super) mod response;
+#[cfg(feature = "proxy")]
+pub(super) mod switch;
 
 pub use body::{
     BodyDecoder, CHUNK_LINE_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, Framing, TRAILERS_BYTES_MAX,
@@ -15,7 +25,18 @@ pub use body::{
 };
 #[cfg(feature = "proxy")]
 pub use body_pass::{BodyPass, PassedBody};
+#[cfg(feature = "proxy")]
+pub use cookie::{cookie, sticky_cookie};
 pub use forwarded::{
     AddressSource, ClientAddress, FORWARDED_ENTRIES_MAX, client_address, is_forwarded_secure,
     is_forwarding_header,
 };
+#[cfg(feature = "proxy")]
+pub use headers::{
+    ForwardedMode, HeaderChanges, HostRule, RequestOrigin, RequestRules, ResponseRules,
+    binds_connection, check_request, write_request, write_response,
+};
+#[cfg(feature = "proxy")]
+pub use response::{ResponseError, ResponseHead};
+#[cfg(feature = "proxy")]
+pub use switch::{Switched, check_switch};

@@ -1,0 +1,17 @@
+//! Heads written again on their way through a proxy: never copied, so that nothing passes which the
+//! proxy has not read as it will be read.
+//!
+//! `request` and `response` write one direction each. `hop` has the rules for both, `changes` an
+//! operator's own.
+
+mod changes;
+mod hop;
+mod request;
+mod response;
+
+pub use changes::HeaderChanges;
+pub use request::{
+    ForwardedMode, HostRule, RequestOrigin, RequestRules, binds_connection, check_request,
+    write_request,
+};
+pub use response::{ResponseRules, write_response};
