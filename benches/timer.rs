@@ -7,7 +7,7 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkId, Criterion};
 use weir::reactor::Time;
 use weir::reactor::budget::TIMERS;
-use weir::reactor::timer::{SLOT, Wheel};
+use weir::reactor::internals::timer::{SLOT, Wheel};
 
 const COUNTS: [u32; 2] = [1_000, 100_000];
 const SPREAD: Duration = Duration::from_secs(60);

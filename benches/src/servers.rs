@@ -67,7 +67,7 @@ pub trait Server: Sized {
 
     /// Size of the answer to one message.
     fn answer_bytes(load: &Load) -> usize {
-        ::weir::protocol::encoder::frame_bytes(load.payload_bytes)
+        ::weir::protocol::frame_bytes(load.payload_bytes)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
-use weir::reactor::read_regular_file;
+use weir::reactor::internals::read_regular_file;
 use weir::upstream::redacted;
 
 use super::error::ConfigError;

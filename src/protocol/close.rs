@@ -1,14 +1,11 @@
 //! The payload of a Close frame: RFC 6455, 5.5.1.
 //!
-//! The codes that may appear on the wire are in `close_code.rs`. Why a connection ended on our side is the reactor's
-//! `CloseReason`; this module only covers what the Close frames carry.
+//! The codes that may appear on the wire are in `close_code.rs`. Why a connection ended on our side is
+//! the reactor's `CloseReason`; this module only covers what the Close frames carry.
 
 use super::close_code::CloseCode;
 use super::error::ProtocolError;
 use super::frame::CONTROL_BYTES_MAX;
-
-/// The longest close reason that fits beside the code.
-pub const REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 
 /// The contents of a Close frame. An empty Close frame is `None` in an `Option<CloseFrame>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,10 +17,14 @@ pub struct CloseFrame<'a> {
 }
 
 impl<'a> CloseFrame<'a> {
-    /// A frame with this code and reason, cut to [`REASON_BYTES_MAX`] between two characters.
+    /// The longest reason, in bytes, that fits beside the code in a control frame (5.5): 123.
+    pub const REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
+
+    /// A frame with this code and reason. A reason above
+    /// [`REASON_BYTES_MAX`](CloseFrame::REASON_BYTES_MAX) is cut between two characters.
     pub fn new(code: CloseCode, reason: &'a str) -> CloseFrame<'a> {
         // `floor_char_boundary` needs Rust 1.91, a release more than the dependencies do.
-        let fitting = 0..=reason.len().min(REASON_BYTES_MAX);
+        let fitting = 0..=reason.len().min(Self::REASON_BYTES_MAX);
         let end = fitting.rev().find(|&end| reason.is_char_boundary(end)).unwrap_or(0);
         CloseFrame { code, reason: &reason[..end] }
     }

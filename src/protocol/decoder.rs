@@ -25,7 +25,8 @@ pub struct Step<'a> {
     pub event: Option<Event<'a>>,
 }
 
-/// Decodes the bytes that one peer sends.
+/// Decodes the bytes that one peer sends (RFC 6455, 5.2). A decoder between two messages owns no
+/// memory beyond this struct.
 #[derive(Debug)]
 pub struct Decoder {
     assembly: Option<Box<Assembly>>,
@@ -159,7 +160,7 @@ impl Decoder {
         self.assembly.as_mut()?.room()
     }
 
-    /// Decodes `len` bytes that were read into [`Decoder::room`].
+    /// Decodes `len` bytes that were read into the start of [`Decoder::room`].
     ///
     /// # Errors
     /// As [`Decoder::decode`].

@@ -11,7 +11,7 @@ use super::frame::{CONTROL_BYTES_MAX, FrameHeader, Opcode};
 use super::mask;
 use super::message::{Masked, Message};
 
-/// Writes frames to the end of a buffer.
+/// Writes one frame, or one message in one frame, to the end of a buffer (RFC 6455, 5.2).
 #[derive(Debug)]
 pub struct Encoder<'a> {
     out: &'a mut Vec<u8>,
@@ -79,7 +79,7 @@ impl<'a> Encoder<'a> {
         self.frame(true, Opcode::Pong, clip(payload));
     }
 
-    /// Writes a Close frame, empty if `close` is `None`.
+    /// Writes a Close frame (5.5.1), empty if `close` is `None`. A reason that does not fit is cut.
     pub fn close(self, close: Option<CloseFrame<'_>>) {
         let mut payload = [0; CONTROL_BYTES_MAX];
         let len = match close {
@@ -94,7 +94,8 @@ impl<'a> Encoder<'a> {
         self.frame(true, Opcode::Close, &payload[..len]);
     }
 
-    /// Writes any frame. The caller is responsible for its place in the stream (5.4).
+    /// Writes any frame. The caller is responsible for its place in the stream (5.4), and for the rules
+    /// of control frames: one frame each, with at most 125 bytes (5.5).
     #[inline(always)]
     pub fn frame(self, fin: bool, opcode: Opcode, payload: &[u8]) {
         self.write(fin, false, opcode, payload);
@@ -122,7 +123,7 @@ pub(crate) fn clip(payload: &[u8]) -> &[u8] {
     &payload[..payload.len().min(CONTROL_BYTES_MAX)]
 }
 
-/// Size of a server's frame with a payload of `payload_len` bytes.
+/// Size in bytes of a server's frame with a payload of `payload_len` bytes (5.2).
 #[inline]
 pub fn frame_bytes(payload_len: usize) -> usize {
     payload_len
@@ -133,7 +134,8 @@ pub fn frame_bytes(payload_len: usize) -> usize {
         }
 }
 
-/// A server frame that is encoded once and shared by all connections that receive it.
+/// A server frame that is encoded once and shared by all connections that receive it. A clone shares
+/// the bytes. Not `Send`: each loop encodes its own.
 #[derive(Debug, Clone)]
 pub struct SharedFrame {
     bytes: Rc<[u8]>,

@@ -7,9 +7,9 @@
 use super::error::ProtocolError;
 
 /// The longest header: two bytes, a 64-bit length, a masking key.
-pub const HEADER_BYTES_MAX: usize = 14;
+pub(crate) const HEADER_BYTES_MAX: usize = 14;
 /// The longest payload of a control frame (5.5).
-pub const CONTROL_BYTES_MAX: usize = 125;
+pub(crate) const CONTROL_BYTES_MAX: usize = 125;
 
 pub(super) const FIN: u8 = 0x80;
 const RSV: u8 = 0x70;
@@ -20,7 +20,7 @@ const LENGTH_64: u8 = 127;
 const FIN_TEXT: u8 = FIN | Opcode::Text as u8;
 const FIN_BINARY: u8 = FIN | Opcode::Binary as u8;
 
-/// The role of this endpoint.
+/// The role of this endpoint, which decides on masking (5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// We accepted the connection: input is masked, output is not.
@@ -66,7 +66,7 @@ impl Opcode {
     }
 }
 
-/// A parsed frame header.
+/// The header of one frame, parsed or to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
     /// Whether this frame is the last of its message.
@@ -117,7 +117,7 @@ impl FrameHeader {
         Ok(key.map(|key| (header(key), length_end + 4)))
     }
 
-    /// Appends the header's bytes to `out`, the length in its shortest form.
+    /// Appends the header's bytes to `out`, the length in its shortest form (5.2): at most 14 bytes.
     #[inline(always)]
     pub fn write(&self, out: &mut Vec<u8>) {
         let first = self.opcode as u8

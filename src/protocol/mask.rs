@@ -11,7 +11,8 @@ const WIDE_BLOCK_BYTES: usize = 256;
 /// Alignment of long payloads: a vector that crosses a cache line costs twice.
 const CACHE_LINE_BYTES: usize = 64;
 
-/// XORs `payload` with `key`, where `payload` begins `offset` bytes into the masked payload.
+/// XORs `payload` with `key` (5.3), where `payload` begins `offset` bytes into the payload of its frame.
+/// Masking a payload in parts equals masking it whole.
 #[inline(always)]
 pub fn apply(key: [u8; 4], offset: usize, payload: &mut [u8]) {
     let key = turn(u32::from_ne_bytes(key), offset);

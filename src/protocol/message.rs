@@ -4,7 +4,8 @@ use super::close::CloseFrame;
 use super::deflate::compressed::Compressed;
 use super::frame::Opcode;
 
-/// A whole message, borrowed from the decoder or its input.
+/// A whole message, borrowed from the decoder or its input, or from the sender. Text is valid UTF-8
+/// (RFC 6455, 5.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message<'a> {
     /// UTF-8 text.

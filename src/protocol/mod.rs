@@ -16,22 +16,22 @@
 //! assert!(matches!(step.event, Some(Event::Message(Message::Text("Grüße")))));
 //! ```
 
-pub mod assembly;
-pub mod close;
-pub mod close_code;
-pub mod decoder;
+mod assembly;
+mod close;
+mod close_code;
+mod decoder;
 pub mod deflate;
-pub mod encoder;
-pub mod error;
-pub mod frame;
+pub(crate) mod encoder;
+mod error;
+pub(crate) mod frame;
 pub(crate) mod growth;
 pub mod handshake;
 pub mod http;
 pub mod mask;
-pub mod message;
+mod message;
 #[cfg(feature = "proxy")]
 pub mod passage;
-pub mod piece;
+mod piece;
 pub mod proxy_header;
 pub mod utf8;
 
@@ -39,7 +39,7 @@ pub use assembly::Spares;
 pub use close::CloseFrame;
 pub use close_code::CloseCode;
 pub use decoder::{Decoder, Step};
-pub use encoder::{Encoder, SharedFrame};
+pub use encoder::{Encoder, SharedFrame, frame_bytes};
 pub use error::ProtocolError;
 pub use frame::{FrameHeader, Opcode, Role};
 pub use message::{Event, Masked, Message};

@@ -1,16 +1,17 @@
-//! Parts of an HTTP body or a message. Several answers can share a part.
+//! Parts of an HTTP body or a message. Several of them can share the bytes of a part.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A part of an answer.
+/// A part of a message or of an HTTP [`Body`](crate::protocol::handshake::Body), whose bytes other
+/// messages or bodies may share.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// Bytes that belong to this answer alone.
+    /// Bytes of this part alone.
     Own(Cow<'static, [u8]>),
-    /// Bytes that any number of answers share. They are queued without a copy, and the loop counts
+    /// Bytes that any number of parts share. They are queued without a copy, and the loop counts
     /// them once, however many connections they are queued for.
     Shared(Arc<[u8]>),
     /// Like [`Piece::Shared`], for large bytes that have a buffer of their own already: an

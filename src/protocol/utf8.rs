@@ -3,9 +3,19 @@
 //! Finds an error at the byte that proves it, also inside an unfinished frame and across fragments.
 //! `simdutf8` does the work; this module handles a character that straddles two parts.
 
+use std::fmt;
+
 /// The bytes are not UTF-8, and no continuation can make them valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidUtf8;
+
+impl fmt::Display for InvalidUtf8 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("invalid UTF-8")
+    }
+}
+
+impl std::error::Error for InvalidUtf8 {}
 
 /// State between two parts: the first bytes of a character whose rest has not arrived.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

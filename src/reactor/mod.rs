@@ -66,7 +66,7 @@ pub use self::api::service::Service;
 pub use self::api::throttle::{Outstanding, Throttle};
 pub use self::api::time::Time;
 pub use self::api::tls_info::TlsInfo;
-pub use self::api::{budget, settings, time};
+pub use self::api::{budget, settings};
 pub use self::parts::admission::Occupancy;
 pub use self::parts::histograms::{Durations, Sizes};
 pub use self::parts::mailbox::{MailReceiver, MailSender};
@@ -82,11 +82,14 @@ pub use self::parts::topics::{JoinError, Joined, Left};
 pub use self::parts::workers::{
     Finished, Step, Task, WorkQueue, WorkerLoad, WorkerSettings, Workers,
 };
-// For the configuration of the binary, the fuzz targets and the benches: not for embedders.
+
+/// Parts that weir's binary, upstream clients, benches, fuzz targets and tests use. They are exempt from
+/// semantic versioning: not for embedders.
 #[doc(hidden)]
-pub use self::parts::file::read_regular_file;
-#[doc(hidden)]
-pub use self::parts::{timer, topics};
+pub mod internals {
+    pub use super::parts::file::read_regular_file;
+    pub use super::parts::{timer, topics};
+}
 
 /// One loop with its services. The [module](self) describes a turn.
 ///

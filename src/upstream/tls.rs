@@ -8,7 +8,8 @@ use std::path::Path;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::url::UpstreamUrl;
-use crate::reactor::{PEM_BYTES_MAX, TlsConnector, TlsError, read_regular_file};
+use crate::reactor::internals::read_regular_file;
+use crate::reactor::{PEM_BYTES_MAX, TlsConnector, TlsError};
 
 /// The TLS configuration of connections to one upstream.
 #[derive(Debug, Clone)]

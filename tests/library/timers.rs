@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weir::reactor::budget::SERVICE_TIMERS_MAX;
-use weir::reactor::timer::SLOT;
+use weir::reactor::internals::timer::SLOT;
 
 use crate::puppet::{Puppet, Report};
 

@@ -1,7 +1,7 @@
 //! Topics: membership, reports of the first and the last member, and limits.
 
+use weir::reactor::budget::TOPIC_NAME_BYTES_MAX;
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::topics::NAME_BYTES_MAX;
 use weir::reactor::{JoinError, Joined, Left};
 
 use crate::puppet::{Puppet, Report};
@@ -93,7 +93,7 @@ fn joins_above_a_limit_are_errors_and_counted() {
     let server = puppet.serve(settings, RouteSettings::default());
     let (_a, a) = strings.client(&server, "/");
     let (_b, b) = strings.client(&server, "/");
-    let longest = "n".repeat(NAME_BYTES_MAX);
+    let longest = "n".repeat(TOPIC_NAME_BYTES_MAX);
     let refused = strings.run(move |cx| {
         assert_eq!(cx.subscribe(a, &longest), Ok(Joined::First));
         assert_eq!(cx.subscribe(a, &format!("{longest}n")), Err(JoinError::NameTooLong));

@@ -72,7 +72,7 @@ impl Server for Bare {
     }
 
     fn answer_bytes(load: &Load) -> usize {
-        let frame = weir::protocol::encoder::frame_bytes(load.payload_bytes);
+        let frame = weir::protocol::frame_bytes(load.payload_bytes);
         if load.work == Work::Echo { frame + crate::input::KEY.len() } else { frame }
     }
 }

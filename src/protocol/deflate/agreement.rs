@@ -6,7 +6,7 @@ use std::fmt;
 use super::window::{WINDOW_BITS_MAX, WINDOW_BITS_MIN, Window};
 use crate::protocol::frame::Role;
 
-/// One direction of an agreement.
+/// How the messages of one direction are compressed (RFC 7692, 7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Direction {
     /// Whether a message may refer to earlier messages (context takeover).
@@ -32,7 +32,8 @@ impl Direction {
     }
 }
 
-/// The parameters of permessage-deflate on one connection.
+/// The parameters of permessage-deflate on one connection (RFC 7692, 7.1). [`Display`](fmt::Display)
+/// writes the server's answer, a value of `Sec-WebSocket-Extensions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Agreement {
     /// Messages from the server.

@@ -50,9 +50,9 @@ impl Deflater {
         }
     }
 
-    /// Compresses `message` for a peer whose window has 2^`window_bits` bytes and contains `window`
-    /// from earlier messages. Returns the payload to send, or `None` if it would not be smaller
-    /// than the message.
+    /// Compresses `message` for a peer whose window has 2^`window_bits` bytes (9 to 15; other values
+    /// are clamped) and contains `window` from earlier messages. Returns the payload to send (RFC
+    /// 7692, 7.2.1), or `None` if it would not be smaller than the message.
     pub fn deflate(&mut self, message: &[u8], window_bits: u8, window: &[u8]) -> Option<&[u8]> {
         let bits = stream_bits(window.len() + message.len(), window_bits);
         let is_short = message.len() <= SHORT_BYTES_MAX;

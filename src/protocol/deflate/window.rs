@@ -13,12 +13,17 @@ pub struct Window {
 
 impl Window {
     /// Maximum size in bytes of a window of 2^`bits`. 2^8 is rounded up to 2^9, as peers do that
-    /// agree to it (see [`WINDOW_BITS_MIN`]).
+    /// agree to it (see [`WINDOW_BITS_MIN`]); more than [`WINDOW_BITS_MAX`] bits count as that.
     pub const fn bytes_max(bits: u8) -> usize {
-        1 << if bits < WINDOW_BITS_MIN { WINDOW_BITS_MIN } else { bits }
+        1 << match bits {
+            0..WINDOW_BITS_MIN => WINDOW_BITS_MIN,
+            WINDOW_BITS_MIN..=WINDOW_BITS_MAX => bits,
+            _ => WINDOW_BITS_MAX,
+        }
     }
 
-    /// An empty window of 2^`bits` bytes; it allocates nothing yet.
+    /// An empty window of at most [`bytes_max(bits)`](Window::bytes_max) bytes; it allocates nothing
+    /// yet.
     pub fn new(bits: u8) -> Window {
         Window { bytes: Vec::new(), bits }
     }
@@ -83,6 +88,12 @@ mod tests {
             window.clear();
             assert_eq!((window.as_bytes(), window.held_bytes()), (&b""[..], 0));
         }
+    }
+
+    #[test]
+    fn a_window_has_a_size_that_deflate_can_use() {
+        let sizes = [0, 8, 9, 12, 15, 16, 255].map(Window::bytes_max);
+        assert_eq!(sizes, [512, 512, 512, 4096, 32768, 32768, 32768]);
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Expected {
             return Err(ClientError::Malformed);
         }
         let mut slots = EMPTY_SLOTS;
-        let mut parsed = httparse::Response::new(&mut slots);
+        let mut parsed = httparse::Response::new(&mut slots.0);
         match parsed.parse(head) {
             Ok(_) => {}
             Err(httparse::Error::TooManyHeaders) => return Err(ClientError::HeadTooLong),

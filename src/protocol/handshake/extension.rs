@@ -3,41 +3,51 @@
 //! A cursor over the bytes: it looks at each byte once, copies nothing, and knows no particular
 //! extension. Any deviation from the grammar is an error, and the connection must then fail.
 
+use std::fmt;
+
 use super::field::is_tchar;
 
 /// The header does not follow the grammar of RFC 6455, 9.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MalformedExtensions;
 
+impl fmt::Display for MalformedExtensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("malformed Sec-WebSocket-Extensions")
+    }
+}
+
+impl std::error::Error for MalformedExtensions {}
+
 /// A parameter of an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Param<'a> {
+pub(crate) struct Param<'a> {
     /// A token.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// A token, whether it was quoted or not.
-    pub value: Option<ParamValue<'a>>,
+    pub(crate) value: Option<ParamValue<'a>>,
 }
 
 /// The value of a parameter, as sent. In a quoted value, a backslash may precede each character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ParamValue<'a>(&'a [u8]);
+pub(crate) struct ParamValue<'a>(&'a [u8]);
 
 impl<'a> ParamValue<'a> {
     /// The unescaped characters. A token cannot contain a backslash.
-    pub fn bytes(self) -> impl Iterator<Item = u8> + use<'a> {
+    pub(crate) fn bytes(self) -> impl Iterator<Item = u8> + use<'a> {
         self.0.iter().copied().filter(|&byte| byte != b'\\')
     }
 }
 
 /// Reads a list of extensions, each followed by its parameters.
 #[derive(Debug, Clone)]
-pub struct ExtensionList<'a> {
+pub(crate) struct ExtensionList<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> ExtensionList<'a> {
     /// A list over one value of the header. All values in a head form one list, in order.
-    pub fn new(value: &'a [u8]) -> ExtensionList<'a> {
+    pub(crate) fn new(value: &'a [u8]) -> ExtensionList<'a> {
         ExtensionList { rest: value }
     }
 
@@ -46,7 +56,7 @@ impl<'a> ExtensionList<'a> {
     ///
     /// # Errors
     /// No valid extension follows.
-    pub fn next_extension(&mut self) -> Result<Option<&'a str>, MalformedExtensions> {
+    pub(crate) fn next_extension(&mut self) -> Result<Option<&'a str>, MalformedExtensions> {
         loop {
             self.skip_blanks();
             match self.rest {
@@ -67,7 +77,7 @@ impl<'a> ExtensionList<'a> {
     ///
     /// # Errors
     /// No valid parameter follows.
-    pub fn next_param(&mut self) -> Result<Option<Param<'a>>, MalformedExtensions> {
+    pub(crate) fn next_param(&mut self) -> Result<Option<Param<'a>>, MalformedExtensions> {
         self.skip_blanks();
         let [b';', rest @ ..] = self.rest else {
             return Ok(None);
@@ -95,7 +105,7 @@ impl<'a> ExtensionList<'a> {
     ///
     /// # Errors
     /// The list is malformed.
-    pub fn check(mut self) -> Result<(), MalformedExtensions> {
+    pub(crate) fn check(mut self) -> Result<(), MalformedExtensions> {
         while self.next_extension()?.is_some() {
             while self.next_param()?.is_some() {}
         }

@@ -12,11 +12,15 @@ use super::refusal::Refusal;
 /// Maximum number of headers in one head; more are answered with 431.
 pub const HEADERS_MAX: usize = 64;
 
-/// Storage for the headers of one head, provided by the caller so that parsing allocates nothing.
-pub type Slots<'a> = [httparse::Header<'a>; HEADERS_MAX];
+/// Storage for the headers of one head, provided by the caller so that parsing allocates nothing: 2 KiB,
+/// which start as [`EMPTY_SLOTS`].
+#[derive(Debug, Clone)]
+pub struct Slots<'a>(pub(in crate::protocol) [httparse::Header<'a>; HEADERS_MAX]);
 
 /// Empty [`Slots`].
-pub const EMPTY_SLOTS: Slots<'static> = [httparse::EMPTY_HEADER; HEADERS_MAX];
+pub const EMPTY_SLOTS: Slots<'static> = Slots([httparse::EMPTY_HEADER; HEADERS_MAX]);
+
+const _: () = assert!(size_of::<Slots<'_>>() == 2048);
 
 /// Maximum number of empty lines before the start line. RFC 9112, 2.2 asks for at least one;
 /// without a limit a peer could send them forever.

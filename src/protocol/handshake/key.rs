@@ -5,10 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
 /// The suffix that the server appends to the key before hashing (RFC 6455, 1.3).
-pub const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The only version of the protocol (RFC 6455, 4.1).
-pub const VERSION: &str = "13";
+pub(super) const VERSION: &str = "13";
 
 /// The `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`, which is hashed as sent, not decoded (RFC
 /// 6455, 4.2.2, item 5.4).

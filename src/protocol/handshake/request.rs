@@ -55,7 +55,7 @@ impl<'a> Request<'a> {
         if !is_whole(head)? {
             return Err(Refusal::RequestLine);
         }
-        let mut parsed = httparse::Request::new(slots);
+        let mut parsed = httparse::Request::new(&mut slots.0);
         parsed.parse(head).map_err(refusal_of)?;
         let (Some(method), Some(target), Some(minor_version)) =
             (parsed.method, parsed.path, parsed.version)

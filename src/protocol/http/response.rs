@@ -83,7 +83,7 @@ impl<'a> ResponseHead<'a> {
         if head.first() != Some(&b'H') || !is_whole(head)? {
             return Err(ResponseError::Malformed);
         }
-        let mut parsed = httparse::Response::new(slots);
+        let mut parsed = httparse::Response::new(&mut slots.0);
         match parsed.parse(head) {
             Ok(_) => {}
             Err(httparse::Error::TooManyHeaders) => return Err(ResponseError::HeadTooLong),

@@ -3,7 +3,8 @@
 
 use super::response::ResponseHead;
 use crate::protocol::handshake::expected;
-use crate::protocol::handshake::{ClientError, ExtensionList, Upgrade};
+use crate::protocol::handshake::extension::ExtensionList;
+use crate::protocol::handshake::{ClientError, Upgrade};
 use crate::protocol::passage::Extensions;
 
 /// Maximum number of extensions in a response: each is compared with each offer.

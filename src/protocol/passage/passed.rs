@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::flight::Start;
 
-/// The result of one call of [`Passage::pass`].
+/// The result of one call of [`Passage::pass`](super::Passage::pass).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Passed {
     /// Bytes of the input that were consumed; at least one, unless the input was empty.
@@ -33,13 +33,15 @@ pub enum Output {
 /// A control frame that was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PassageEvent {
-    /// A Close: [`Passage::close_payload`]. Everything after it is discarded.
+    /// A Close: [`Passage::close_payload`](super::Passage::close_payload). Everything after it is
+    /// discarded.
     Close,
     /// A ping for the other endpoint.
     Ping,
     /// A pong for the other endpoint.
     Pong,
-    /// The pong to our ping ([`Passage::expect_pong`]). It is not forwarded.
+    /// The pong to our ping ([`Passage::expect_pong`](super::Passage::expect_pong)). It is not
+    /// forwarded.
     OwnPong,
 }
 

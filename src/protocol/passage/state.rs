@@ -94,7 +94,7 @@ impl Passage {
     }
 
     /// The unmasked payload of the Close, unchecked, for
-    /// [`CloseFrame::parse`](super::CloseFrame::parse).
+    /// [`CloseFrame::parse`](crate::protocol::CloseFrame::parse).
     pub fn close_payload(&self) -> Option<&[u8]> {
         match &self.position {
             Position::Closed(close) => Some(&close.payload[..close.len]),

@@ -1,8 +1,8 @@
 //! Budgets of one turn, which make it fair, and other constants of the loop.
 //!
 //! They are not settings of operators; those are in [`settings`](crate::reactor::settings). Work
-//! beyond a budget stays queued, and the next turn polls without waiting. Relations are asserted at
-//! the end.
+//! beyond a budget stays queued, and the next turn polls without waiting. Values may change with any
+//! release. Relations are asserted at the end.
 
 use std::time::Duration;
 
@@ -149,6 +149,8 @@ pub const TLS_SESSIONS_MAX: usize = 4096;
 pub const METADATA_ENTRIES_MAX: usize = 16;
 /// Bytes of all metadata keys and values of one connection.
 pub const METADATA_BYTES_MAX: usize = 4096;
+/// Bytes of a topic's name.
+pub const TOPIC_NAME_BYTES_MAX: usize = 256;
 /// Timers that all services together may set.
 pub const SERVICE_TIMERS_MAX: usize = 100_000;
 /// Commands that wait for the loop, put by [`Handle`](crate::reactor::Handle)s.

@@ -19,5 +19,5 @@ pub(super) mod route;
 pub(super) mod service;
 pub mod settings;
 pub(super) mod throttle;
-pub mod time;
+pub(super) mod time;
 pub(super) mod tls_info;

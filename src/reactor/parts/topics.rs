@@ -17,9 +17,7 @@ use std::rc::Rc;
 use slab::Slab;
 
 use super::batch_id::BatchId;
-
-/// The longest name of a topic, in bytes.
-pub const NAME_BYTES_MAX: usize = 256;
+use crate::reactor::api::budget::TOPIC_NAME_BYTES_MAX;
 
 /// Capacity that a member list keeps when members leave. A larger list frees the capacity that a
 /// mass leave left unused.
@@ -74,7 +72,7 @@ pub enum JoinError {
     TooManyTopics,
     /// The connection has joined `topics_per_connection_max` topics.
     TooManyMemberships,
-    /// The name has more than [`NAME_BYTES_MAX`] bytes.
+    /// The name has more than [`TOPIC_NAME_BYTES_MAX`] bytes.
     NameTooLong,
     /// The connection has ended, is not open, or belongs to another service.
     NotOpen,
@@ -205,7 +203,7 @@ impl<M: Copy + Eq> Topics<M> {
         member: M,
         list: &mut Memberships,
     ) -> Result<Joined, JoinError> {
-        if name.len() > NAME_BYTES_MAX {
+        if name.len() > TOPIC_NAME_BYTES_MAX {
             return Err(JoinError::NameTooLong);
         }
         let found = self.find(service, name);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use weir::reactor::time::Time;
-use weir::reactor::timer::{SLOT, TimerId, Wheel};
+use weir::reactor::Time;
+use weir::reactor::internals::timer::{SLOT, TimerId, Wheel};
 
 use crate::bytes::Bytes;
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir::reactor::topics::{
-    JoinError, Joined, Left, Memberships, NAME_BYTES_MAX, TopicLimits, Topics,
-};
+use weir::reactor::budget::TOPIC_NAME_BYTES_MAX;
+use weir::reactor::internals::topics::{Memberships, TopicLimits, Topics};
+use weir::reactor::{JoinError, Joined, Left};
 
 use crate::bytes::Bytes;
 
@@ -62,7 +62,7 @@ impl Run {
 
     /// The expected result of a join.
     fn joins(&self, member: usize, topic: &Topic) -> Result<Joined, JoinError> {
-        if topic.1.len() > NAME_BYTES_MAX {
+        if topic.1.len() > TOPIC_NAME_BYTES_MAX {
             return Err(JoinError::NameTooLong);
         }
         let members = self.model.get(topic);
@@ -124,7 +124,7 @@ impl Run {
 fn topic(input: &mut Bytes<'_>) -> Option<Topic> {
     let service = input.below(SERVICES)? as u16;
     let name = match input.below(NAMES + 1)? {
-        NAMES => "x".repeat(usize::from(input.u16()?) % (2 * NAME_BYTES_MAX)),
+        NAMES => "x".repeat(usize::from(input.u16()?) % (2 * TOPIC_NAME_BYTES_MAX)),
         short => short.to_string(),
     };
     Some((service, name))

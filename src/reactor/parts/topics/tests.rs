@@ -75,7 +75,7 @@ fn leave_all_reports_only_topics_left_without_members() {
 fn limits_hold_but_a_repeated_join_succeeds() {
     let mut topics = Topics::new(LIMITS);
     let (mut a, mut b) = (Memberships::default(), Memberships::default());
-    let long = "x".repeat(NAME_BYTES_MAX + 1);
+    let long = "x".repeat(TOPIC_NAME_BYTES_MAX + 1);
     assert_eq!(topics.join(0, &long, 1, &mut a), Err(JoinError::NameTooLong));
     for name in ["1", "2", &long[1..]] {
         assert_eq!(topics.join(0, name, 1, &mut a), Ok(Joined::First));
