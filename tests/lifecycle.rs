@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// One of each kind. [`every_reason_has_a_test_that_names_it`] fails for a new kind until it is added here.
-const REASONS: [CloseReason; 20] = [
+const REASONS: [CloseReason; 27] = [
     CloseReason::PeerClosed(None),
     CloseReason::PeerGone,
     CloseReason::PeerReset,
@@ -38,6 +38,13 @@ const REASONS: [CloseReason; 20] = [
     CloseReason::UpgradeFailed(ClientError::Malformed),
     CloseReason::Truncated,
     CloseReason::TlsFailed,
+    CloseReason::UpstreamClosed(None),
+    CloseReason::UpstreamLost(CloseCode::SERVICE_RESTART),
+    CloseReason::UpstreamSilent(CloseCode::SERVICE_RESTART),
+    CloseReason::UpstreamStuck,
+    CloseReason::UpstreamProtocol,
+    CloseReason::ClosedMidFrame,
+    CloseReason::TunnelEnded,
 ];
 
 /// The file whose tests cause this end.
@@ -51,6 +58,13 @@ fn tested_in(reason: CloseReason) -> &'static str {
         CloseReason::Aborted => "driven.rs",
         CloseReason::ConnectFailed(_) | CloseReason::UpgradeFailed(_) => "client_role/refusals.rs",
         CloseReason::Truncated | CloseReason::TlsFailed => "tls/stream.rs",
+        CloseReason::UpstreamSilent(_) => "pipe/heartbeat.rs",
+        CloseReason::UpstreamClosed(_)
+        | CloseReason::UpstreamLost(_)
+        | CloseReason::UpstreamStuck
+        | CloseReason::UpstreamProtocol
+        | CloseReason::ClosedMidFrame
+        | CloseReason::TunnelEnded => "pipe/ends.rs",
         CloseReason::PeerGone
         | CloseReason::PeerReset
         | CloseReason::Protocol(_)

@@ -30,6 +30,7 @@ mod measuring;
 mod memory;
 mod node;
 mod operators;
+mod pipe;
 mod pressure;
 mod protocol;
 mod publish;

@@ -17,6 +17,7 @@ use crate::support::{Client, DEADLINE, Server};
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
     Opened(ConnId),
+    Connected(ConnId),
     Text(ConnId, String),
     Binary(ConnId, Vec<u8>),
     Drained(ConnId),
@@ -192,6 +193,10 @@ impl Service for Puppet {
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         self.report(Report::Opened(conn));
         (self.on_open)(cx, conn);
+    }
+
+    fn on_connect(&mut self, _: &mut Context<'_>, upstream: ConnId) {
+        self.report(Report::Connected(upstream));
     }
 
     fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {

@@ -66,6 +66,10 @@ pub use self::api::service::Service;
 pub use self::api::throttle::{Outstanding, Throttle};
 pub use self::api::time::Time;
 pub use self::api::tls_info::TlsInfo;
+#[cfg(feature = "proxy")]
+pub use self::api::upstream::{
+    ClientLost, PipeEnd, PipeTraffic, TunnelSettings, UpstreamDecision, UpstreamRequest,
+};
 pub use self::api::{budget, settings};
 pub use self::parts::admission::Occupancy;
 pub use self::parts::histograms::{Durations, Sizes};

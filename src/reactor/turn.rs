@@ -281,6 +281,8 @@ impl Reactor {
                 let service = conn.service;
                 let drained = self.call_weighed(service, |service, cx| service.on_drain(cx, id));
                 self.end_after_panic(id, drained);
+            } else {
+                self.drain_unopened(id);
             }
         }
     }
@@ -305,8 +307,9 @@ impl Reactor {
             let Phase::Gone(reason) = conn.phase else {
                 continue;
             };
-            if conn.is_announced() {
-                let service = conn.service;
+            let (service, is_announced) = (conn.service, conn.is_announced());
+            self.end_pipe(id, reason);
+            if is_announced {
                 let _ = self.call_weighed(service, |service, cx| service.on_close(cx, id, reason));
             }
             for (service, topic) in self.core.free(id, reason) {

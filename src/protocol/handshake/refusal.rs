@@ -134,6 +134,8 @@ refusals! {
     ShuttingDown = 503 "shutting_down" "server is shutting down";
     /// The server lacks memory or file descriptors.
     OutOfResources = 503 "out_of_resources" "service unavailable";
+    /// The upstream that the request was forwarded to did not answer in time (RFC 9110, 15.6.5).
+    UpstreamTimeout = 504 "upstream_timeout" "the upstream did not answer in time";
 }
 
 impl Refusal {

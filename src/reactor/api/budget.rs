@@ -78,8 +78,8 @@ pub const TIMERS: usize = 2048;
 pub const TIMER_LATE: Duration = Duration::from_millis(120);
 /// How long late timers wait: enough turns to read that input.
 pub const TIMER_GRACE: Duration = Duration::from_millis(250);
-/// Reads per turn from connections in their TLS handshake. Each may cost a signature or a key
-/// exchange, together up to 1 ms with RSA.
+/// Reads per turn from clients in their TLS handshake, and as many from connections of services in
+/// theirs. Each may cost a signature or a key exchange, together up to 1 ms with RSA.
 pub const TLS_HANDSHAKES: usize = 8;
 /// Time between two reads of refused connections (429, 503) in their TLS handshake. A handshake
 /// takes two reads and up to 1 ms, so that all refused clients together take at most an eighth of

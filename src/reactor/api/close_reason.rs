@@ -56,8 +56,23 @@ pub enum CloseReason {
     TlsFailed,
     /// An outbound connection could not be established, by this error of the system.
     ConnectFailed(io::ErrorKind),
-    /// The server of an outbound connection did not upgrade.
+    /// The server of an outbound connection did not upgrade, or its response is malformed.
     UpgradeFailed(ClientError),
+    /// The upstream of the tunnel sent a Close, with or without a code. The client got the same.
+    UpstreamClosed(Option<CloseCode>),
+    /// The upstream of the tunnel was lost without a Close. The client got this code.
+    UpstreamLost(CloseCode),
+    /// The upstream of the tunnel did not answer pings. The client got this code.
+    UpstreamSilent(CloseCode),
+    /// Output to the upstream of the tunnel made no progress for the route's write timeout.
+    UpstreamStuck,
+    /// The upstream of the tunnel violated the protocol.
+    UpstreamProtocol,
+    /// The tunnel ended inside a frame that was forwarded as it arrived, so that no Close could be
+    /// sent.
+    ClosedMidFrame,
+    /// An upstream whose tunnel has ended: the reason of the client says why.
+    TunnelEnded,
 }
 
 /// Why the start of a connection was not accepted at a listener that requires a PROXY header.
@@ -89,15 +104,22 @@ impl CloseReason {
     pub fn close_code(self) -> Option<CloseCode> {
         match self {
             CloseReason::PeerClosed(code) => code,
-            CloseReason::Service(code) => Some(code),
+            CloseReason::UpstreamClosed(code) => code,
+            CloseReason::Service(code)
+            | CloseReason::UpstreamLost(code)
+            | CloseReason::UpstreamSilent(code) => Some(code),
             CloseReason::Protocol(error) => Some(error.close_code()),
-            CloseReason::HeartbeatTimeout | CloseReason::IdleTimeout | CloseReason::Shutdown => {
-                Some(CloseCode::GOING_AWAY)
+            CloseReason::HeartbeatTimeout
+            | CloseReason::IdleTimeout
+            | CloseReason::Shutdown
+            | CloseReason::TunnelEnded => Some(CloseCode::GOING_AWAY),
+            CloseReason::SlowConsumer
+            | CloseReason::WriteTimeout
+            | CloseReason::Overloaded
+            | CloseReason::UpstreamStuck => Some(CloseCode::TRY_AGAIN_LATER),
+            CloseReason::ServicePanicked | CloseReason::UpstreamProtocol => {
+                Some(CloseCode::INTERNAL_ERROR)
             }
-            CloseReason::SlowConsumer | CloseReason::WriteTimeout | CloseReason::Overloaded => {
-                Some(CloseCode::TRY_AGAIN_LATER)
-            }
-            CloseReason::ServicePanicked => Some(CloseCode::INTERNAL_ERROR),
             CloseReason::PeerGone
             | CloseReason::Truncated
             | CloseReason::PeerReset
@@ -108,7 +130,8 @@ impl CloseReason {
             | CloseReason::HttpDone
             | CloseReason::TlsFailed
             | CloseReason::ConnectFailed(_)
-            | CloseReason::UpgradeFailed(_) => None,
+            | CloseReason::UpgradeFailed(_)
+            | CloseReason::ClosedMidFrame => None,
         }
     }
 
@@ -123,6 +146,11 @@ impl CloseReason {
             CloseReason::Overloaded => "server overloaded",
             CloseReason::ServicePanicked => "internal error",
             CloseReason::Shutdown => "server going down",
+            CloseReason::UpstreamLost(_)
+            | CloseReason::UpstreamSilent(_)
+            | CloseReason::UpstreamStuck => "upstream lost",
+            // 1014 would say so, but some clients reject it.
+            CloseReason::UpstreamProtocol => "bad gateway",
             _ => "",
         }
     }
@@ -141,8 +169,9 @@ impl CloseReason {
     }
 
     /// All [names](CloseReason::name), sorted.
-    pub const NAMES: [&'static str; 25] = [
+    pub const NAMES: [&'static str; 32] = [
         "aborted",
+        "closed_mid_frame",
         "connect_failed",
         "fragment_timeout",
         "handshake_timeout",
@@ -165,7 +194,13 @@ impl CloseReason {
         "tls_failed",
         "too_big",
         "truncated",
+        "tunnel_ended",
         "upgrade_failed",
+        "upstream_closed",
+        "upstream_lost",
+        "upstream_protocol",
+        "upstream_silent",
+        "upstream_stuck",
         "write_timeout",
     ];
 
@@ -194,6 +229,13 @@ impl CloseReason {
             CloseReason::TlsFailed => "tls_failed",
             CloseReason::ConnectFailed(_) => "connect_failed",
             CloseReason::UpgradeFailed(_) => "upgrade_failed",
+            CloseReason::UpstreamClosed(_) => "upstream_closed",
+            CloseReason::UpstreamLost(_) => "upstream_lost",
+            CloseReason::UpstreamSilent(_) => "upstream_silent",
+            CloseReason::UpstreamStuck => "upstream_stuck",
+            CloseReason::UpstreamProtocol => "upstream_protocol",
+            CloseReason::ClosedMidFrame => "closed_mid_frame",
+            CloseReason::TunnelEnded => "tunnel_ended",
         }
     }
 }
@@ -202,9 +244,11 @@ impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         match self {
-            CloseReason::PeerClosed(Some(code)) | CloseReason::Service(code) => {
-                write!(f, " {code}")
-            }
+            CloseReason::PeerClosed(Some(code))
+            | CloseReason::UpstreamClosed(Some(code))
+            | CloseReason::Service(code)
+            | CloseReason::UpstreamLost(code)
+            | CloseReason::UpstreamSilent(code) => write!(f, " {code}"),
             CloseReason::Protocol(error) => write!(f, " {} ({error})", error.close_code()),
             CloseReason::ProxyHeader(fault) => write!(f, " ({fault})"),
             CloseReason::Refused(refusal) => write!(f, " {} ({refusal})", refusal.status()),
@@ -245,6 +289,13 @@ mod tests {
             CloseReason::TlsFailed,
             CloseReason::ConnectFailed(std::io::ErrorKind::ConnectionRefused),
             CloseReason::UpgradeFailed(ClientError::Accept),
+            CloseReason::UpstreamClosed(None),
+            CloseReason::UpstreamLost(CloseCode::SERVICE_RESTART),
+            CloseReason::UpstreamSilent(CloseCode::SERVICE_RESTART),
+            CloseReason::UpstreamStuck,
+            CloseReason::UpstreamProtocol,
+            CloseReason::ClosedMidFrame,
+            CloseReason::TunnelEnded,
         ];
         let names: BTreeSet<_> =
             protocol.iter().chain(&others).map(|reason| reason.name()).collect();

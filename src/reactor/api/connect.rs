@@ -13,12 +13,20 @@ pub struct Connect<'a> {
     pub(in crate::reactor) address: SocketAddr,
     pub(in crate::reactor) local: Option<IpAddr>,
     pub(in crate::reactor) tls: Option<&'a TlsConnector>,
+    #[cfg(feature = "proxy")]
+    pub(in crate::reactor) preface: &'a [u8],
 }
 
 impl<'a> Connect<'a> {
     /// To a server at this address. weir resolves no names: that blocks, and belongs on a thread.
     pub fn to(address: SocketAddr) -> Connect<'a> {
-        Connect { address, local: None, tls: None }
+        Connect {
+            address,
+            local: None,
+            tls: None,
+            #[cfg(feature = "proxy")]
+            preface: &[],
+        }
     }
 
     /// Over TLS, if there is a connector. Feature `tls`.
@@ -33,5 +41,12 @@ impl<'a> Connect<'a> {
     #[must_use]
     pub fn local_address(self, local: impl Into<Option<IpAddr>>) -> Connect<'a> {
         Connect { local: local.into(), ..self }
+    }
+
+    /// Sends these bytes first, before TLS: a PROXY header. Feature `proxy`.
+    #[cfg(feature = "proxy")]
+    #[must_use]
+    pub fn preface(self, preface: &'a [u8]) -> Connect<'a> {
+        Connect { preface, ..self }
     }
 }

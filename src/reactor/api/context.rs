@@ -16,6 +16,8 @@ use super::publish::{Payload, PublishOptions, Published, Target};
 use super::record::{MetadataError, Record};
 use super::settings::Settings;
 use super::time::Time;
+#[cfg(feature = "proxy")]
+use super::upstream::UpstreamRequest;
 use crate::protocol::handshake::{Accept, ClientRequest, Refusal, Response};
 use crate::protocol::{CloseCode, Masked, Message, Piece, SharedFrame};
 use crate::reactor::conn::connection::Labels;
@@ -41,6 +43,7 @@ use crate::reactor::parts::workers::{Step, WorkerSettings, Workers};
 /// |---|---|
 /// | [`send`](Context::send), [`send_masked`](Context::send_masked), [`send_shared`](Context::send_shared), [`send_pieces`](Context::send_pieces), [`ping`](Context::ping) | [`SendOutcome::Gone`] |
 /// | [`pause`](Context::pause), [`resume`](Context::resume), [`close`](Context::close), [`abort`](Context::abort), [`accept`](Context::accept), [`respond`](Context::respond), [`refuse`](Context::refuse) | no effect |
+/// | `send_request`, `keep_idle` of the feature `proxy` | `false`, no effect |
 /// | [`has_memory`](Context::has_memory) | `false` |
 /// | [`queued_bytes`](Context::queued_bytes) | 0 |
 /// | [`record`](Context::record), [`peer`](Context::peer) | `None` |
@@ -374,6 +377,60 @@ impl<'a> Context<'a> {
         request: &ClientRequest,
     ) -> io::Result<ConnId> {
         self.core.connect(self.core.served, to, route, request)
+    }
+
+    /// Opens a connection to an HTTP upstream, on this loop. It counts in
+    /// [`outbound_max`](crate::reactor::settings::Settings::outbound_max). TCP and TLS together may
+    /// take `connect_timeout`. [`on_connect`](crate::reactor::Service::on_connect) reports the
+    /// connection, [`on_close`](crate::reactor::Service::on_close) its end:
+    ///
+    /// | reason | before a response |
+    /// |---|---|
+    /// | [`ConnectFailed`](CloseReason::ConnectFailed), [`TlsFailed`](CloseReason::TlsFailed) | not established |
+    /// | [`HandshakeTimeout`](CloseReason::HandshakeTimeout) | before `on_connect`: `connect_timeout` has passed; after it: `answer_timeout` |
+    /// | [`PeerGone`](CloseReason::PeerGone), [`PeerReset`](CloseReason::PeerReset), [`Truncated`](CloseReason::Truncated) | the upstream ended it |
+    /// | [`UpgradeFailed`](CloseReason::UpgradeFailed) | the response is malformed or too long |
+    /// | [`IdleTimeout`](CloseReason::IdleTimeout) | the time of [`keep_idle`](Context::keep_idle) has passed |
+    ///
+    /// A service that forwards upgrades defers the client's request, dials, and sends its request with
+    /// [`send_request`](Context::send_request). In
+    /// [`on_response_head`](crate::reactor::Service::on_response_head) it joins the two connections
+    /// ([`UpstreamDecision::Join`](crate::reactor::UpstreamDecision::Join)). From then on frames pass
+    /// between them without a call of the service, until
+    /// [`on_pipe_end`](crate::reactor::Service::on_pipe_end). [`close`](Context::close) of either side
+    /// closes the client with that code, and its upstream with 1001 after the client's own Close;
+    /// [`abort`](Context::abort) is like the loss of that side.
+    ///
+    /// Feature `proxy`.
+    ///
+    /// # Errors
+    /// As for [`connect`](Context::connect).
+    #[cfg(feature = "proxy")]
+    pub fn dial(
+        &mut self,
+        to: Connect<'_>,
+        route: RouteId,
+        connect_timeout: Duration,
+    ) -> io::Result<ConnId> {
+        self.core.dial(self.core.served, to, route, connect_timeout)
+    }
+
+    /// Sends a request on a connection opened by [`dial`](Context::dial): once it is established, or
+    /// at once on an idle connection, which is first read once: an end, an error or plaintext ends
+    /// it. False if the connection has ended or is in use; then nothing is sent. The response is
+    /// reported by [`on_response_head`](crate::reactor::Service::on_response_head). Feature `proxy`.
+    #[cfg(feature = "proxy")]
+    pub fn send_request(&mut self, upstream: ConnId, request: UpstreamRequest) -> bool {
+        self.core.send_upstream_request(self.core.served, upstream, request)
+    }
+
+    /// Limits how long an idle connection opened by [`dial`](Context::dial) is kept from now on. By
+    /// default there is no limit. Feature `proxy`.
+    #[cfg(feature = "proxy")]
+    pub fn keep_idle(&mut self, upstream: ConnId, most: Duration) {
+        if self.owns(upstream) {
+            self.core.keep_idle(upstream, most);
+        }
     }
 
     // Time and threads.

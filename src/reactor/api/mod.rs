@@ -21,3 +21,5 @@ pub mod settings;
 pub(super) mod throttle;
 pub(super) mod time;
 pub(super) mod tls_info;
+#[cfg(feature = "proxy")]
+pub(in crate::reactor) mod upstream;

@@ -11,8 +11,14 @@ use super::context::Context;
 use super::id::ConnId;
 use super::outcome::{Decision, More};
 use super::request::{HttpRequest, UpgradeRequest};
+#[cfg(feature = "proxy")]
+use super::upstream::{PipeEnd, UpstreamDecision};
+#[cfg(feature = "proxy")]
+use crate::protocol::CloseCode;
 use crate::protocol::Message;
 use crate::protocol::handshake::Response;
+#[cfg(feature = "proxy")]
+use crate::protocol::http::ResponseHead;
 
 /// A service of the loop. Only [`on_message`](Service::on_message) must be implemented.
 ///
@@ -77,6 +83,54 @@ pub trait Service {
     /// after [`outbox_grace`](field@crate::reactor::settings::RouteSettings::outbox_grace).
     fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         let _ = (cx, conn);
+    }
+
+    /// A connection opened by [`Context::dial`] is established, its TLS handshake included. A request
+    /// that was given already is queued.
+    #[cfg(feature = "proxy")]
+    fn on_connect(&mut self, cx: &mut Context<'_>, upstream: ConnId) {
+        let _ = (cx, upstream);
+    }
+
+    /// The head of the response to [`Context::send_request`]: valid HTTP/1.1. A malformed head, or
+    /// one that is too long, ends the connection with
+    /// [`UpgradeFailed`](CloseReason::UpgradeFailed).
+    #[cfg(feature = "proxy")]
+    fn on_response_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: ConnId,
+        head: &ResponseHead<'_>,
+    ) -> UpstreamDecision {
+        let _ = (cx, upstream, head);
+        UpstreamDecision::Drop
+    }
+
+    /// The upstream of a tunnel was lost without a Close: by the end of its stream, a reset, or
+    /// because it did not answer pings. Returns the code of the client's Close: 1012 for "reconnect
+    /// now", 1013 for "back off".
+    #[cfg(feature = "proxy")]
+    fn on_upstream_lost(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: ConnId,
+        upstream: ConnId,
+    ) -> CloseCode {
+        let _ = (cx, client, upstream);
+        CloseCode::SERVICE_RESTART
+    }
+
+    /// A tunnel has ended. Called once, before the first [`on_close`](Service::on_close) of its two
+    /// connections.
+    #[cfg(feature = "proxy")]
+    fn on_pipe_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: ConnId,
+        upstream: ConnId,
+        end: &PipeEnd,
+    ) {
+        let _ = (cx, client, upstream, end);
     }
 
     /// The connection has ended; its id is stale from now on. Called exactly once for each

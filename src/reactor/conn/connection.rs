@@ -15,8 +15,9 @@ use mio::net::TcpStream;
 use super::handshake::{Handshake, TrustedProxy};
 use super::heartbeat::HeartbeatState;
 use super::outboxes::output::Output;
-use super::pause::Pauses;
+use super::pause::{PauseOwner, Pauses};
 use super::phase::{Input, Phase, QuotaAndRegistration, Registration};
+use super::pipe::PipeBox;
 use super::unread::Unread;
 use super::windows::{Unfinished, WindowsBox};
 use crate::protocol::{Decoder, Message, Role};
@@ -42,6 +43,8 @@ pub(crate) struct ColdState {
     pub(crate) windows: Option<WindowsBox>,
     /// A compressed message of which some fragments were received.
     pub(crate) unfinished: Option<Unfinished>,
+    /// Its side of a pipe: it is joined, or was until its end started.
+    pub(crate) pipe: Option<PipeBox>,
 }
 
 /// What its service has set about a connection.
@@ -238,8 +241,14 @@ impl Connection {
             Phase::Open => !self.pauses.is_any(),
             // The next request waits until the response to the last one was written.
             Phase::Handshake => self.outbox.is_empty(),
-            Phase::Connecting | Phase::Deferred | Phase::Gone(_) => false,
-            Phase::Closing { .. } | Phase::Lingering { .. } => true,
+            #[cfg(feature = "proxy")]
+            Phase::Piped => !self.pauses.is_any(),
+            #[cfg(feature = "proxy")]
+            Phase::Idle => true,
+            Phase::Deferred => self.has_left(),
+            Phase::Connecting | Phase::Gone(_) => false,
+            Phase::Closing { .. } => !self.pauses.has(PauseOwner::Partner),
+            Phase::Lingering { .. } => true,
         }
     }
 
@@ -303,6 +312,7 @@ impl Connection {
                 && cold.session.is_none()
                 && cold.windows.is_none()
                 && cold.unfinished.is_none()
+                && cold.pipe.is_none()
         };
         self.cold.take_if(idle);
     }
@@ -380,11 +390,13 @@ impl Connection {
         let head = cold.and_then(|cold| cold.handshake.as_deref());
         let session = cold.and_then(|cold| cold.session.as_ref());
         let unfinished = cold.and_then(|cold| cold.unfinished.as_ref());
+        let pipe = cold.and_then(|cold| cold.pipe.as_ref());
         self.decoder.held_bytes()
             + session.map_or(0, |session| session.held_bytes())
             + unfinished.map_or(0, Unfinished::held_bytes)
             + unread.map_or(0, Unread::held_bytes)
             + head.map_or(0, Handshake::held_bytes)
+            + pipe.map_or(0, |pipe| pipe.held_bytes())
     }
 }
 

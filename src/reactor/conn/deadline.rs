@@ -18,6 +18,10 @@ impl Connection {
             Phase::Connecting | Phase::Handshake | Phase::Deferred => {
                 let cold = self.cold.as_deref();
                 let handshake = cold.and_then(|cold| cold.handshake.as_deref());
+                #[cfg(feature = "proxy")]
+                if let Some(dialed) = handshake.and_then(|handshake| handshake.dialed.as_ref()) {
+                    return (dialed.until, Due::Handshake);
+                }
                 let since = handshake.map_or(self.opened, |handshake| handshake.since);
                 let is_answered_later = self.phase == Phase::Deferred
                     && handshake.is_some_and(|handshake| handshake.pending_http.is_some());
@@ -29,6 +33,10 @@ impl Connection {
                 (since + patience, Due::Handshake)
             }
             Phase::Open => self.open_deadline(settings, route),
+            #[cfg(feature = "proxy")]
+            Phase::Idle => (self.idle_until(), Due::Idle),
+            #[cfg(feature = "proxy")]
+            Phase::Piped => self.piped_deadline(settings, route),
             Phase::Closing { since, .. } => {
                 let from = self.outbox.blocked_since().map_or(since, |blocked| since.max(blocked));
                 (from + settings.close_timeout, Due::Close)

@@ -10,6 +10,8 @@ use crate::protocol::deflate::Agreement;
 use crate::protocol::handshake::{Expected, HeadScan, Refusal, Request};
 use crate::protocol::http::BodyDecoder;
 use crate::reactor::api::time::Time;
+#[cfg(feature = "proxy")]
+use crate::reactor::api::upstream::UpstreamRequest;
 use crate::reactor::parts::cors::Cors;
 
 /// The state of a connection until it is open.
@@ -42,6 +44,12 @@ pub(crate) struct Handshake {
     pub(crate) deferred: Option<Deferred>,
     /// Client role: our request, and the expected response.
     pub(crate) awaited: Option<Awaited>,
+    /// Client role: a connection to an HTTP upstream.
+    #[cfg(feature = "proxy")]
+    pub(crate) dialed: Option<Dialed>,
+    /// Whether the request was forwarded to an upstream: the end of the stream ends it.
+    #[cfg(feature = "proxy")]
+    pub(crate) is_forwarded: bool,
 }
 
 impl Handshake {
@@ -61,6 +69,10 @@ impl Handshake {
             pending_http: None,
             deferred: None,
             awaited: None,
+            #[cfg(feature = "proxy")]
+            dialed: None,
+            #[cfg(feature = "proxy")]
+            is_forwarded: false,
         }
     }
 
@@ -68,6 +80,23 @@ impl Handshake {
         self.head.capacity()
             + self.body.as_ref().map_or(0, PartialBody::held_bytes)
             + self.deferred.as_ref().map_or(0, Deferred::held_bytes)
+            + self.dialed_bytes()
+    }
+
+    fn dialed_bytes(&self) -> usize {
+        #[cfg(feature = "proxy")]
+        return self.dialed.as_ref().map_or(0, Dialed::held_bytes);
+        #[cfg(not(feature = "proxy"))]
+        0
+    }
+
+    /// Whether it is that of a connection of ours: a response is awaited, not a request.
+    pub(crate) fn is_ours(&self) -> bool {
+        #[cfg(feature = "proxy")]
+        if self.dialed.is_some() {
+            return true;
+        }
+        self.awaited.is_some()
     }
 
     /// Whether the client waits for a response or will: only a client that got one may be silent.
@@ -172,4 +201,31 @@ pub(crate) struct Awaited {
     /// The request bytes, until they are queued.
     pub(crate) request: Vec<u8>,
     pub(crate) expected: Expected,
+}
+
+/// A connection to an HTTP upstream that is not joined.
+#[cfg(feature = "proxy")]
+#[derive(Debug)]
+pub(crate) struct Dialed {
+    /// Until then it must be connected, get a response, or, while it is idle, get a request.
+    pub(crate) until: Time,
+    /// Bytes to send before TLS and HTTP: a PROXY header.
+    pub(crate) preface: Vec<u8>,
+    /// Connected, TLS handshake included.
+    pub(crate) is_connected: bool,
+    /// The request that waits for the connection, or for its response.
+    pub(crate) request: Option<UpstreamRequest>,
+}
+
+#[cfg(feature = "proxy")]
+impl Dialed {
+    /// A connection that must be established until then.
+    pub(crate) fn new(until: Time, preface: &[u8]) -> Dialed {
+        Dialed { until, preface: preface.to_vec(), is_connected: false, request: None }
+    }
+
+    fn held_bytes(&self) -> usize {
+        let request = self.request.as_ref();
+        self.preface.capacity() + request.map_or(0, |request| request.head.capacity())
+    }
 }

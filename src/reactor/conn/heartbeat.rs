@@ -94,6 +94,21 @@ impl HeartbeatState {
         Some(round_trip)
     }
 
+    /// Starts the wait for the answer to a ping that its partner has sent, in place of a ping of
+    /// ours.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn forwarded(&mut self, now: Time) {
+        self.sent = now;
+        self.has_read = false;
+    }
+
+    /// Handles the pong to our last ping, recognized by its payload; returns the round trip.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn matched_pong(&mut self, now: Time) -> Option<Duration> {
+        let payload = self.payload();
+        self.pong(now, &payload)
+    }
+
     fn payload(&self) -> [u8; PING_BYTES] {
         let mut payload = [0; PING_BYTES];
         payload[..8].copy_from_slice(&self.sent.as_nanos().to_be_bytes());

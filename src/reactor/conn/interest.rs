@@ -17,6 +17,8 @@ impl Connection {
             Phase::Gone(_) => return None,
             Phase::Connecting => false,
             Phase::Open => !self.pauses.is_any(),
+            #[cfg(feature = "proxy")]
+            Phase::Piped => !self.pauses.is_any(),
             _ => true,
         };
         match (reads, self.awaits_write()) {
@@ -31,6 +33,8 @@ impl Connection {
         match self.phase {
             Phase::Deferred => true,
             Phase::Open => self.pauses.is_any(),
+            #[cfg(feature = "proxy")]
+            Phase::Piped => self.pauses.is_any(),
             _ => false,
         }
     }

@@ -14,6 +14,10 @@ pub(super) mod outbox;
 pub(super) mod outboxes;
 pub(super) mod pause;
 pub(super) mod phase;
+#[cfg_attr(not(feature = "proxy"), path = "../without/conn/pipe.rs")]
+pub(super) mod pipe;
+#[cfg_attr(not(feature = "proxy"), path = "../without/conn/piped.rs")]
+pub(super) mod piped;
 pub(super) mod table;
 pub(super) mod unread;
 #[cfg_attr(not(feature = "deflate"), path = "../without/conn/windows.rs")]

@@ -133,7 +133,25 @@ impl Outbox {
 
     /// Queues the head of an HTTP message.
     pub(crate) fn push_head(&mut self, spares: &mut SpareQueues, head: Vec<u8>) {
-        self.push_chunk(spares, Chunk::Head(head));
+        self.push_chunk(spares, Chunk::Raw(head));
+    }
+
+    /// Queues bytes that are opaque to this outbox: it neither splits nor drops them.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn push_raw(&mut self, spares: &mut SpareQueues, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let queue = self.queue(spares);
+            queue.bytes += bytes.len();
+            queue.push_raw(bytes);
+        }
+    }
+
+    /// Records that the kernel accepts no bytes: a write that bypassed the outbox has shown it.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn mark_blocked(&mut self, now: Time) {
+        if let Some(queue) = &mut self.0 {
+            queue.blocked_since = Some(now);
+        }
     }
 
     /// Queues a piece of an HTTP response body, which other outboxes may share.

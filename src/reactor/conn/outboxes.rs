@@ -206,7 +206,7 @@ impl Outboxes {
     /// Whether a connection may hold `frame` more bytes when memory is short. Its unused capacity
     /// is freed first. The outbox may allocate more than `frame`, at most the rest of a chunk; that
     /// is charged right after.
-    fn fits_share(&mut self, id: ConnId, conn: &mut Connection, frame: usize) -> bool {
+    pub(crate) fn fits_share(&mut self, id: ConnId, conn: &mut Connection, frame: usize) -> bool {
         self.change(id, conn, |open| open.outbox.shrink());
         self.allows(self.held_by(conn), frame)
     }

@@ -12,6 +12,8 @@ pub(crate) enum PauseOwner {
     Throttle = 2,
     /// A shutdown: the client gets its pending responses, but no further requests are read.
     Shutdown = 4,
+    /// The other side of its pipe: it reads too slowly.
+    Partner = 8,
 }
 
 /// The owners of a connection's pauses, one bit each: one byte per connection.
@@ -23,6 +25,11 @@ impl Pauses {
     #[inline(always)]
     pub(crate) fn is_any(self) -> bool {
         self.0 != 0
+    }
+
+    /// Whether there is a pause of this owner.
+    pub(crate) fn has(self, owner: PauseOwner) -> bool {
+        self.0 & owner as u8 != 0
     }
 
     /// Adds a pause; true if it is the first.

@@ -7,7 +7,7 @@ use crate::reactor::api::time::Time;
 use crate::reactor::parts::admission::Quota;
 
 /// The phase of a connection. Transitions only go forward, except from `Deferred` back to
-/// `Handshake`.
+/// `Handshake`, and between `Handshake` and `Idle`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Client role: the kernel is connecting.
@@ -18,6 +18,12 @@ pub(crate) enum Phase {
     Deferred,
     /// Messages can be sent and received.
     Open,
+    /// Connected to an upstream; the next request is awaited.
+    #[cfg(feature = "proxy")]
+    Idle,
+    /// Joined with another connection: the cold state has its side of the pipe.
+    #[cfg(feature = "proxy")]
+    Piped,
     /// Our last bytes, usually a Close, are queued, or were written at `since`.
     Closing { since: Time, reason: CloseReason, input: Input },
     /// Our side of the stream is shut down, or is once the outbox is empty; waits for the end of

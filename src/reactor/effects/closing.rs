@@ -35,6 +35,10 @@ impl Core {
         };
         match conn.phase {
             Phase::Open => {}
+            #[cfg(feature = "proxy")]
+            Phase::Piped => return self.end_tunnel(id, reason, text),
+            #[cfg(feature = "proxy")]
+            Phase::Idle => return self.drop_connection(id, reason),
             Phase::Connecting | Phase::Handshake | Phase::Deferred => {
                 return self.drop_connection(id, reason);
             }
@@ -101,7 +105,7 @@ impl Core {
         }
     }
 
-    fn grow_send_buffer(&self, id: ConnId) {
+    pub(crate) fn grow_send_buffer(&self, id: ConnId) {
         if let Some(conn) = self.conns.get(id) {
             grow_send_buffer(&conn.socket, conn.outbox.bytes(), self.send_buffer_max);
         }

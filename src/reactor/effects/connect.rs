@@ -20,6 +20,7 @@ use crate::reactor::conn::phase::{Phase, Registration};
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Quota;
 use crate::reactor::parts::socket::connect_from;
+use crate::reactor::parts::tls::SessionBox;
 
 impl Core {
     pub(crate) fn connect(
@@ -29,19 +30,8 @@ impl Core {
         route: RouteId,
         request: &ClientRequest,
     ) -> io::Result<ConnId> {
-        if !self.admission.has_outbound_room() {
-            self.metrics.connects_refused += 1;
-            let text = "outbound_max is reached, or the loop is shutting down";
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
-        }
-        let Connect { address, local, tls } = to;
-        let session = tls.map(|connector| self.tls.connect(connector)).transpose()?;
-        let socket = match local {
-            None => TcpStream::connect(address)?,
-            Some(local) => connect_from(local, address)?,
-        };
-        socket.set_nodelay(true)?;
-        self.admission.admit_outbound();
+        let (socket, session) = self.open_socket(&to)?;
+        let address = to.address;
         let id = self.conns.next_id();
         let mut bytes = Vec::new();
         let (request, windows) = self.offer(request);
@@ -64,6 +54,26 @@ impl Core {
         Ok(id)
     }
 
+    /// Opens a socket that connects, and counts it.
+    pub(crate) fn open_socket(
+        &mut self,
+        to: &Connect<'_>,
+    ) -> io::Result<(TcpStream, Option<SessionBox>)> {
+        if !self.admission.has_outbound_room() {
+            self.metrics.connects_refused += 1;
+            let text = "outbound_max is reached, or the loop is shutting down";
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
+        }
+        let session = to.tls.map(|connector| self.tls.connect(connector)).transpose()?;
+        let socket = match to.local {
+            None => TcpStream::connect(to.address)?,
+            Some(local) => connect_from(local, to.address)?,
+        };
+        socket.set_nodelay(true)?;
+        self.admission.admit_outbound();
+        Ok((socket, session))
+    }
+
     /// Checks whether the kernel has connected the socket.
     pub(crate) fn finish_connect(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
@@ -80,19 +90,23 @@ impl Core {
             }
         }
         conn.phase = Phase::Handshake;
-        if conn.is_secure() {
+        let is_secure = conn.is_secure();
+        self.send_preface(id);
+        if is_secure {
             self.begin_handshake(id);
         } else {
-            self.send_request(id);
+            self.begin_http(id);
         }
     }
 
-    /// Queues our request, in the client's role.
-    pub(crate) fn send_request(&mut self, id: ConnId) {
+    /// The connection is established, TLS included: queues our request, in the client's role.
+    pub(crate) fn begin_http(&mut self, id: ConnId) {
         let handshake = self.conns.get_mut(id).and_then(|conn| conn.handshake());
         if let Some(awaited) = handshake.and_then(|handshake| handshake.awaited.as_mut()) {
             let request = std::mem::take(&mut awaited.request);
             self.queue_head(id, request);
+        } else {
+            self.finish_dial(id);
         }
     }
 }
@@ -104,7 +118,7 @@ impl Reactor {
             return;
         };
         let Some(awaited) = handshake.awaited.take() else {
-            return;
+            return self.handle_response(id, head);
         };
         match awaited.expected.check(head) {
             Ok(Settled { protocol, deflate }) => {

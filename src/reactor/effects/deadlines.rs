@@ -64,7 +64,14 @@ impl Core {
     }
 
     fn fire_connection(&mut self, id: ConnId) {
-        match self.overdue(id) {
+        let due = self.overdue(id);
+        #[cfg(feature = "proxy")]
+        if let Some(due) = due
+            && self.conns.get(id).is_some_and(|conn| conn.is_piped())
+        {
+            return self.fire_piped(id, due);
+        }
+        match due {
             None => {}
             Some(Due::Handshake) => self.give_up_handshake(id),
             Some(Due::Ping) => self.ping(id),
@@ -85,6 +92,9 @@ impl Core {
     }
 
     fn give_up_handshake(&mut self, id: ConnId) {
+        if self.refuse_late_upstream(id) {
+            return;
+        }
         let reason = match self.conns.get(id).is_some_and(Connection::awaits_proxy_header) {
             true => CloseReason::ProxyHeader(ProxyFault::Late),
             false => CloseReason::HandshakeTimeout,

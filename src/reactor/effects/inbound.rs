@@ -12,6 +12,8 @@ use std::io::{self, IoSliceMut, Read};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+#[cfg(feature = "proxy")]
+use crate::protocol::handshake::ClientError;
 use crate::protocol::{CloseFrame, Decoder, Event, Message, ProtocolError, Spares, Step};
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::FRAME_WORK;
@@ -62,6 +64,10 @@ impl Reactor {
         };
         if conn.is_inflating() {
             return self.continue_inflating(id);
+        }
+        if conn.phase == Phase::Deferred {
+            // Its request waits for an upstream, and it has ended the stream.
+            return self.core.drop_connection(id, CloseReason::PeerGone);
         }
         match conn.take_unread() {
             Some(mut unread) => {
@@ -148,6 +154,18 @@ impl Reactor {
                 } else {
                     consumed
                 }
+            }
+            #[cfg(feature = "proxy")]
+            Phase::Piped => self.core.pass(id, input),
+            #[cfg(feature = "proxy")]
+            Phase::Closing { input: Input::AwaitClose, .. } if self.core.has_pipe(id) => {
+                self.core.pass(id, input)
+            }
+            #[cfg(feature = "proxy")]
+            Phase::Idle => {
+                let unexpected = CloseReason::UpgradeFailed(ClientError::Malformed);
+                self.core.drop_connection(id, unexpected);
+                input.len()
             }
             Phase::Open | Phase::Closing { input: Input::AwaitClose, .. } => {
                 self.decode_frames(id, input)

@@ -179,6 +179,8 @@ fn end_of(conn: &Connection, reason: CloseReason) -> End {
         | CloseReason::Service(_)
         | CloseReason::Aborted
         | CloseReason::Shutdown
+        | CloseReason::UpstreamClosed(_)
+        | CloseReason::TunnelEnded
         | CloseReason::HttpDone => End::Normal,
         CloseReason::Refused(_) | CloseReason::TlsFailed => End::Logged,
         CloseReason::PeerGone | CloseReason::Truncated if !conn.is_announced() => End::Logged,

@@ -11,6 +11,8 @@ pub(super) mod connect;
 pub(super) mod deadlines;
 #[cfg_attr(not(feature = "deflate"), path = "../without/effects/deflate.rs")]
 pub(super) mod deflate;
+#[cfg_attr(not(feature = "proxy"), path = "../without/effects/dial.rs")]
+pub(super) mod dial;
 pub(super) mod http;
 pub(super) mod inbound;
 pub(super) mod interest;
@@ -19,6 +21,10 @@ pub(super) mod mail;
 pub(super) mod outbound;
 pub(super) mod panics;
 pub(super) mod pause;
+#[cfg_attr(not(feature = "proxy"), path = "../without/effects/pipe.rs")]
+pub(super) mod pipe;
+#[cfg_attr(not(feature = "proxy"), path = "../without/effects/pipe_ends.rs")]
+pub(super) mod pipe_ends;
 pub(super) mod proxy_header;
 pub(super) mod publish;
 pub(super) mod report;

@@ -1,8 +1,9 @@
 //! Output: one vectored write per connection and turn, and what follows once the outbox is empty.
 //!
 //! It decides when a socket is written and shut down; the system calls of an outbox are in
-//! `conn/outbox/`. Two writes are elsewhere: `secure.rs` writes a last close_notify, and
-//! `parts/listener.rs` the 503 of a client without a connection. The flush phase calls it once per
+//! `conn/outbox/`. Three writes are elsewhere: `pipe.rs` passes input of one connection straight to
+//! another, `secure.rs` writes a last close_notify, and `parts/listener.rs` the 503 of a client without
+//! a connection. The flush phase calls it once per
 //! turn for each connection in the flush queue, so that all output of a turn goes to a peer in one
 //! system call. Only a large message is written at once.
 
@@ -244,6 +245,10 @@ impl Core {
         };
         if was.held_up && taken > 0 {
             conn.heartbeat.peer_read();
+            if conn.is_piped() {
+                // The idle timeout restarts.
+                conn.last_data = self.now;
+            }
         }
         let limits = self.router.settings(conn.route);
         if was.pressed {
@@ -279,6 +284,13 @@ impl Core {
         }
         match conn.phase {
             Phase::Handshake => self.enqueue_read(id),
+            Phase::Closing { reason, input: Input::Discard, .. } if conn.awaits_upstream_end() => {
+                let until = self.now + self.settings.close_timeout;
+                conn.phase = Phase::Lingering { until, reason };
+                conn.readable |= conn.read_closed;
+                self.arm(id);
+                self.enqueue_read(id);
+            }
             Phase::Closing { since, reason, input: Input::Discard } => {
                 // The peer may still be sending input that we discard. It gets the whole close
                 // timeout to receive our Close, before a reset can overtake that.
@@ -290,6 +302,7 @@ impl Core {
                 };
                 self.linger(id, reason, until);
             }
+            Phase::Lingering { .. } if conn.awaits_upstream_end() => {}
             Phase::Lingering { .. } => self.end_output(id),
             _ => {}
         }
@@ -328,6 +341,12 @@ impl Core {
         conn.readable = false;
         conn.read_closed = true;
         self.outboxes.settle(id, conn);
+        #[cfg(feature = "proxy")]
+        if matches!(conn.phase, Phase::Piped | Phase::Idle) || conn.awaits_response() {
+            let reason = self.end_of_side(id, reason);
+            self.write_close_notify(id);
+            return self.drop_connection(id, reason);
+        }
         if conn.outbox.is_empty() || matches!(conn.phase, Phase::Lingering { .. }) {
             self.write_close_notify(id);
             return self.drop_connection(id, reason);

@@ -4,6 +4,7 @@
 //! [`conn::pause`](crate::reactor::conn::pause).
 
 use crate::reactor::api::id::ConnId;
+use crate::reactor::api::time::Time;
 use crate::reactor::conn::pause::PauseOwner;
 use crate::reactor::core::Core;
 
@@ -30,7 +31,7 @@ impl Core {
         }
         conn.last_heard = self.now;
         conn.last_data = self.now;
-        if conn.decoder.is_mid_message() {
+        if conn.decoder.is_mid_message() || conn.is_piped() && conn.message_since != Time::MAX {
             conn.message_since = self.now;
         }
         self.enqueue_flush(id);

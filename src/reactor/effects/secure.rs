@@ -12,6 +12,8 @@ use rustls::{Error, HandshakeKind};
 
 use crate::protocol::handshake::Refusal;
 use crate::reactor::Reactor;
+#[cfg(feature = "proxy")]
+use crate::reactor::api::budget::READ_BYTES;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::settings::TlsSettings;
@@ -19,8 +21,10 @@ use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::phase::{Input, Phase, Registration};
 use crate::reactor::conn::unread::Unread;
 use crate::reactor::core::Core;
+use crate::reactor::parts::admission::Quota;
 use crate::reactor::parts::tls::Identity;
 use crate::reactor::parts::tls::error::TlsError;
+use crate::reactor::parts::tls::handshakes::Handshakes;
 use crate::reactor::parts::tls::reload::Reloader;
 
 /// The result of one read.
@@ -116,6 +120,7 @@ impl Core {
         };
         let is_discarded = conn.discards_input();
         let is_admitted = conn.registration() != Registration::Refused;
+        let is_outbound = conn.quota() == Quota::Outbound;
         let Connection { socket, cold: Some(cold), readable, read_closed, .. } = conn else {
             return ReadResult::Nothing;
         };
@@ -126,7 +131,9 @@ impl Core {
             return ReadResult::End;
         }
         let is_budgeted = is_admitted && !is_discarded && session.is_handshaking();
-        if is_budgeted && !self.tls.handshakes.take() {
+        let handshakes = &mut self.tls.handshakes;
+        let take_one = if is_outbound { Handshakes::take_outbound } else { Handshakes::take };
+        if is_budgeted && !take_one(handshakes) {
             // It stays readable and queued: the next turn reads it.
             self.metrics.tls_handshakes_deferred += 1;
             return ReadResult::Nothing;
@@ -190,7 +197,7 @@ impl Core {
                 self.metrics.tls_handshakes_full += 1;
             }
         }
-        self.send_request(id);
+        self.begin_http(id);
     }
 
     /// Handles the end of the stream. Without a close_notify, input may be truncated (RFC 8446,
@@ -236,11 +243,19 @@ impl Core {
 
 impl Core {
     /// Queues records of TLS itself, before all output that is not encrypted yet.
-    fn queue_sealed(&mut self, id: ConnId, records: &[u8]) {
+    pub(crate) fn queue_sealed(&mut self, id: ConnId, records: &[u8]) {
         if let Some(conn) = self.conns.get_mut(id) {
             self.outboxes.change(id, conn, |open| open.outbox.push_sealed(open.spares, records));
             self.enqueue_flush(id);
         }
+    }
+
+    /// Reads once from an idle connection; whether only TLS's own messages have arrived. For the
+    /// connections of upstreams.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn reads_no_plaintext(&mut self, id: ConnId) -> bool {
+        let mut plain = vec![0; READ_BYTES];
+        matches!(self.receive(id, &mut plain), ReadResult::Nothing | ReadResult::Plain(0))
     }
 
     /// Starts the handshake of an outbound connection: queues the ClientHello.

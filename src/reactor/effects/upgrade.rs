@@ -50,7 +50,7 @@ impl Reactor {
             kept.extend_from_slice(input);
             &kept
         };
-        let is_answer = handshake.awaited.is_some();
+        let is_answer = handshake.is_ours();
         match handshake.scan.scan(buffered, head_bytes_max) {
             Ok(None) => {
                 handshake.head = if before == 0 { input.to_vec() } else { kept };

@@ -247,7 +247,9 @@ impl Metrics {
 
     pub(crate) fn count_end(&mut self, reason: CloseReason) {
         let count = match reason {
-            CloseReason::PeerClosed(_) => &mut self.ended_peer_closed,
+            CloseReason::PeerClosed(_) | CloseReason::UpstreamClosed(_) => {
+                &mut self.ended_peer_closed
+            }
             CloseReason::PeerGone | CloseReason::PeerReset | CloseReason::Truncated => {
                 &mut self.ended_peer_lost
             }

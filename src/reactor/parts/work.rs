@@ -45,6 +45,12 @@ impl Work {
         self.phase_left -= units as isize;
     }
 
+    /// What is left of the share of the present connection or service, at least 1.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn left(&self) -> usize {
+        usize::try_from(self.left).unwrap_or(0).max(1)
+    }
+
     /// Whether the share of the present connection or service is spent.
     #[inline(always)]
     pub(crate) fn is_spent(&self) -> bool {

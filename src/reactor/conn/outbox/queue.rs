@@ -17,8 +17,8 @@ use crate::reactor::parts::shared::Shared;
 
 #[derive(Debug)]
 pub(super) enum Chunk {
-    /// An HTTP head. Contains no frames and is never dropped.
-    Head(Vec<u8>),
+    /// An HTTP head, or bytes of a pipe. Never walked as frames, and never dropped.
+    Raw(Vec<u8>),
     /// Whole frames, one after the other.
     Frames(Vec<u8>),
     /// One whole frame.
@@ -38,7 +38,7 @@ pub(super) enum Chunk {
 impl Chunk {
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
-            Chunk::Head(bytes) | Chunk::Frames(bytes) | Chunk::Pong(bytes) => bytes,
+            Chunk::Raw(bytes) | Chunk::Frames(bytes) | Chunk::Pong(bytes) => bytes,
             Chunk::Start(bytes) | Chunk::Rest(bytes) => bytes,
             Chunk::Shared(shared) | Chunk::Body(shared) | Chunk::SharedRest(shared) => shared,
         }
@@ -47,7 +47,7 @@ impl Chunk {
     /// Bytes allocated for this outbox alone.
     fn own_bytes(&self) -> usize {
         match self {
-            Chunk::Head(bytes) | Chunk::Frames(bytes) | Chunk::Pong(bytes) => bytes.capacity(),
+            Chunk::Raw(bytes) | Chunk::Frames(bytes) | Chunk::Pong(bytes) => bytes.capacity(),
             Chunk::Start(bytes) | Chunk::Rest(bytes) => bytes.capacity(),
             Chunk::Shared(_) | Chunk::Body(_) | Chunk::SharedRest(_) => 0,
         }
@@ -69,7 +69,7 @@ impl Chunk {
     /// The end of the frame that contains byte `at`; `at` itself if a frame starts there.
     fn boundary(&self, at: usize) -> usize {
         match self {
-            Chunk::Head(_) | Chunk::Body(_) | Chunk::Rest(_) | Chunk::SharedRest(_) => {
+            Chunk::Raw(_) | Chunk::Body(_) | Chunk::Rest(_) | Chunk::SharedRest(_) => {
                 self.bytes().len()
             }
             Chunk::Frames(bytes) => {
@@ -88,7 +88,7 @@ impl Chunk {
     /// and all bytes from there.
     fn frames(&self, from: usize) -> impl Iterator<Item = (usize, &[u8])> {
         let bytes = match self {
-            Chunk::Head(_) | Chunk::Body(_) | Chunk::Rest(_) | Chunk::SharedRest(_) => &[],
+            Chunk::Raw(_) | Chunk::Body(_) | Chunk::Rest(_) | Chunk::SharedRest(_) => &[],
             Chunk::Frames(_) | Chunk::Shared(_) | Chunk::Pong(_) | Chunk::Start(_) => self.bytes(),
         };
         let rest = move |at: usize| bytes.get(at..).filter(|rest| !rest.is_empty());
@@ -157,6 +157,23 @@ impl Queue {
         let before = self.tail.capacity();
         self.tail.reserve_exact(wanted - self.tail.len());
         self.allocated += self.tail.capacity() - before;
+    }
+
+    /// Appends bytes to the last chunk if they fit there, else as a new chunk. Chunks double up to
+    /// their usual size, so that many small writes to a peer that does not read need few of them.
+    #[cfg(feature = "proxy")]
+    pub(super) fn push_raw(&mut self, bytes: &[u8]) {
+        self.seal();
+        let mut capacity = 0;
+        if let Some(Chunk::Raw(last)) = self.chunks.back_mut() {
+            if last.capacity() - last.len() >= bytes.len() {
+                return last.extend_from_slice(bytes);
+            }
+            capacity = (2 * last.capacity()).min(CHUNK_BYTES);
+        }
+        let mut chunk = Vec::with_capacity(capacity.max(bytes.len()));
+        chunk.extend_from_slice(bytes);
+        self.push(Chunk::Raw(chunk));
     }
 
     /// Turns the tail into a chunk, so that other chunks can follow it.

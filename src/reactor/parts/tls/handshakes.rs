@@ -1,5 +1,5 @@
-//! Limits on the cost of TLS handshakes: a budget for admitted clients, and another for refused
-//! ones.
+//! Limits on the cost of TLS handshakes: budgets for admitted clients, for connections of services,
+//! and for refused clients.
 //!
 //! A refused client (429, 503) gets its response over TLS, so it costs a full handshake. Its reads
 //! wait in a queue of their own, which is served at a fixed rate, however many turns there are. A
@@ -17,6 +17,8 @@ use crate::reactor::api::time::Time;
 pub(crate) struct Handshakes {
     /// Reads from admitted connections left in this turn.
     left: usize,
+    /// Reads from connections of services left in this turn.
+    outbound_left: usize,
     /// Refused connections that wait for a read, oldest first. Some may have ended.
     refused: VecDeque<ConnId>,
     /// No refused connection is read before this time.
@@ -27,12 +29,20 @@ impl Handshakes {
     /// Refills the budget at the start of a turn.
     pub(crate) fn refill(&mut self) {
         self.left = TLS_HANDSHAKES;
+        self.outbound_left = TLS_HANDSHAKES;
     }
 
     /// Takes one read of an admitted connection from the budget of the turn; false if none is left.
     pub(crate) fn take(&mut self) -> bool {
         let has_one = self.left > 0;
         self.left -= usize::from(has_one);
+        has_one
+    }
+
+    /// Likewise for a connection that a service has opened: a storm of clients must not delay it.
+    pub(crate) fn take_outbound(&mut self) -> bool {
+        let has_one = self.outbound_left > 0;
+        self.outbound_left -= usize::from(has_one);
         has_one
     }
 
@@ -93,6 +103,8 @@ mod tests {
             handshakes.refill();
             let taken = std::iter::repeat_with(|| handshakes.take()).take_while(|&taken| taken);
             assert_eq!(taken.count(), TLS_HANDSHAKES);
+            let taken = std::iter::repeat_with(|| handshakes.take_outbound());
+            assert_eq!(taken.take_while(|&taken| taken).count(), TLS_HANDSHAKES);
         }
     }
 }

@@ -1,0 +1,392 @@
+//! How tunnels end: Close frames that pass, ends by weir, and lost sides.
+//!
+//! A Close of one side is forwarded like any frame, and then the other side's is awaited. If weir
+//! ends a tunnel, each side gets a Close of its own. At a planned end the client's frames still pass
+//! until its Close, and only then the upstream gets one. A side that was lost is dropped; the reap
+//! phase then ends its partner, because the service chooses the code for the client of a lost
+//! upstream. A side that leaves its pipe is in the phase `Closing`, and
+//! [`closing`](crate::reactor::effects::closing) applies to it.
+
+use crate::protocol::{CloseCode, CloseFrame, ProtocolError};
+use crate::reactor::Reactor;
+use crate::reactor::api::close_reason::CloseReason;
+use crate::reactor::api::id::ConnId;
+use crate::reactor::api::upstream::{ClientLost, PipeEnd};
+use crate::reactor::conn::pause::PauseOwner;
+use crate::reactor::conn::phase::{Input, Phase};
+use crate::reactor::conn::pipe::Side;
+use crate::reactor::core::Core;
+
+/// What a side gets before its stream ends.
+#[derive(Debug, Clone, Copy)]
+enum Farewell<'a> {
+    /// No Close: its partner was lost, or it has got one.
+    Nothing,
+    /// A Close, which may be empty.
+    Close(Option<CloseFrame<'a>>),
+}
+
+impl<'a> Farewell<'a> {
+    fn of(reason: CloseReason, text: &'a str) -> Farewell<'a> {
+        Farewell::Close(reason.close_code().map(|code| CloseFrame::new(code, text)))
+    }
+}
+
+const GOING_AWAY: Farewell<'_> =
+    Farewell::Close(Some(CloseFrame { code: CloseCode::GOING_AWAY, reason: "" }));
+
+impl Core {
+    /// Ends a tunnel for a reason of one of its sides, or of weir.
+    pub(crate) fn end_tunnel(&mut self, id: ConnId, reason: CloseReason, text: &str) {
+        let Some(pipe) = self.conns.get(id).and_then(|conn| conn.pipe()) else {
+            return;
+        };
+        let (client, upstream) = pipe.pair(id);
+        match pipe.side {
+            Side::Upstream => self.end_for_upstream(client, upstream, reason, text),
+            Side::Client => self.end_for_client(client, upstream, reason, text),
+        }
+    }
+
+    fn end_for_upstream(
+        &mut self,
+        client: ConnId,
+        upstream: ConnId,
+        reason: CloseReason,
+        text: &str,
+    ) {
+        match reason {
+            CloseReason::Protocol(_) => {
+                let broken = CloseReason::UpstreamProtocol;
+                self.leave(client, broken, Farewell::of(broken, broken.text()), Input::AwaitClose);
+                self.leave(upstream, reason, Farewell::of(reason, text), Input::Discard);
+            }
+            // The service chooses the code for the client, in the reap phase.
+            CloseReason::WriteTimeout | CloseReason::HeartbeatTimeout => {
+                self.drop_connection(upstream, reason);
+            }
+            // It follows its client.
+            CloseReason::Shutdown => {}
+            _ if self.conns.get(client).is_some_and(|conn| conn.is_piped()) => {
+                self.end_for_client(client, upstream, reason, text);
+            }
+            _ => self.leave(upstream, reason, Farewell::of(reason, text), Input::AwaitClose),
+        }
+    }
+
+    fn end_for_client(
+        &mut self,
+        client: ConnId,
+        upstream: ConnId,
+        reason: CloseReason,
+        text: &str,
+    ) {
+        match reason {
+            CloseReason::Shutdown | CloseReason::IdleTimeout | CloseReason::Service(_) => {
+                self.end_as_planned(client, upstream, reason, text);
+            }
+            CloseReason::HeartbeatTimeout => {
+                self.leave(client, reason, Farewell::of(reason, text), Input::AwaitClose);
+                self.end_upstream(upstream, reason);
+            }
+            CloseReason::Protocol(_) | CloseReason::Overloaded => {
+                self.leave(client, reason, Farewell::of(reason, text), Input::Discard);
+                self.end_upstream(upstream, reason);
+            }
+            _ => {
+                self.leave(client, reason, Farewell::of(reason, text), Input::AwaitClose);
+                self.end_upstream(upstream, reason);
+            }
+        }
+    }
+
+    /// Closes the client. Its frames still pass until its own Close; what the upstream sends is
+    /// discarded.
+    fn end_as_planned(
+        &mut self,
+        client: ConnId,
+        upstream: ConnId,
+        reason: CloseReason,
+        text: &str,
+    ) {
+        let Some(tunnel) = self.conns.get_mut(client).and_then(|conn| conn.tunnel_mut()) else {
+            return;
+        };
+        if tunnel.passage.has_closed() {
+            self.leave(client, reason, Farewell::of(reason, text), Input::Discard);
+            return self.end_upstream(upstream, reason);
+        }
+        let farewell = Farewell::of(reason, text);
+        self.leave_with(client, reason, farewell, Input::AwaitClose, After::PassOn);
+        if let Some(tunnel) = self.conns.get_mut(upstream).and_then(|conn| conn.tunnel_mut()) {
+            tunnel.passage.discard();
+        }
+    }
+
+    /// Ends the upstream of a client that has ended, or is ending, for `reason`.
+    fn end_upstream(&mut self, upstream: ConnId, reason: CloseReason) {
+        let Some(tunnel) = self.conns.get(upstream).and_then(|conn| conn.tunnel()) else {
+            return;
+        };
+        if tunnel.passage.has_closed() {
+            return self.answer_upstream(upstream);
+        }
+        let is_lost = matches!(
+            reason,
+            CloseReason::PeerGone
+                | CloseReason::PeerReset
+                | CloseReason::Truncated
+                | CloseReason::TlsFailed
+                | CloseReason::HeartbeatTimeout
+                | CloseReason::Aborted
+        );
+        let ended = CloseReason::TunnelEnded;
+        match tunnel.client_lost {
+            ClientLost::End if is_lost && tunnel.close_passed.is_none() => {
+                self.leave(upstream, ended, Farewell::Nothing, Input::Discard);
+            }
+            _ => self.leave(upstream, ended, GOING_AWAY, Input::AwaitClose),
+        }
+    }
+
+    /// Answers the Close of an upstream whose client has not answered it.
+    fn answer_upstream(&mut self, upstream: ConnId) {
+        let Some(tunnel) = self.conns.get(upstream).and_then(|conn| conn.tunnel()) else {
+            return;
+        };
+        let code = tunnel.close_code();
+        let answer = Farewell::Close(code.map(|code| CloseFrame::new(code, "")));
+        self.leave(upstream, CloseReason::PeerClosed(code), answer, Input::Discard);
+    }
+
+    /// Handles the Close of one side, which has been forwarded unless its partner got another one.
+    pub(crate) fn note_close(&mut self, id: ConnId) {
+        let now = self.now;
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        let is_piped = conn.is_piped();
+        let Some(pipe) = conn.pipe() else {
+            return;
+        };
+        let (partner, side) = (pipe.partner, pipe.side);
+        if !is_piped {
+            self.finish_close(id);
+            if side == Side::Client {
+                self.end_upstream(partner, CloseReason::TunnelEnded);
+            }
+            return;
+        }
+        let other = self.conns.get_mut(partner).filter(|conn| conn.is_piped());
+        let Some(tunnel) = other.and_then(|conn| conn.tunnel_mut()) else {
+            // Its partner is closing, or has just ended; then the reap phase ends it.
+            if side == Side::Upstream {
+                self.answer_upstream(id);
+            }
+            return;
+        };
+        tunnel.close_passed = Some(now);
+        if tunnel.passage.has_closed() {
+            self.finish_tunnel(partner, id);
+        } else {
+            self.arm(partner);
+        }
+    }
+
+    /// A Close has passed each way, first that of `first`.
+    fn finish_tunnel(&mut self, first: ConnId, second: ConnId) {
+        let Some(conn) = self.conns.get(first) else {
+            return;
+        };
+        let code = conn.tunnel().and_then(|tunnel| tunnel.close_code());
+        let is_of_client = conn.pipe().is_some_and(|pipe| pipe.side == Side::Client);
+        let reason = match is_of_client {
+            true => CloseReason::TunnelEnded,
+            false => CloseReason::UpstreamClosed(code),
+        };
+        self.leave(first, CloseReason::PeerClosed(code), Farewell::Nothing, Input::Discard);
+        self.leave(second, reason, Farewell::Nothing, Input::Discard);
+    }
+
+    /// A side has not answered the Close of its partner in time.
+    pub(crate) fn give_up_answer(&mut self, id: ConnId) {
+        let Some(pipe) = self.conns.get(id).and_then(|conn| conn.pipe()) else {
+            return;
+        };
+        let (client, upstream) = pipe.pair(id);
+        self.metrics.close_timeouts += 1;
+        if pipe.side == Side::Upstream {
+            // The reap phase answers the client.
+            return self.drop_connection(upstream, CloseReason::TunnelEnded);
+        }
+        let tunnel = self.conns.get(upstream).and_then(|conn| conn.tunnel());
+        let code = tunnel.and_then(|tunnel| tunnel.close_code());
+        let reason = CloseReason::UpstreamClosed(code);
+        self.leave(client, reason, Farewell::Nothing, Input::Discard);
+        self.answer_upstream(upstream);
+    }
+
+    /// Handles a violation of the protocol by one side.
+    pub(crate) fn fail_passage(&mut self, id: ConnId, error: ProtocolError) {
+        let Some(conn) = self.conns.get(id) else {
+            return;
+        };
+        if conn.is_piped() {
+            return self.close(id, CloseReason::Protocol(error));
+        }
+        let partner = conn.pipe().filter(|pipe| pipe.side == Side::Client).map(|pipe| pipe.partner);
+        self.finish_close(id);
+        if let Some(upstream) = partner {
+            self.end_upstream(upstream, CloseReason::TunnelEnded);
+        }
+    }
+
+    /// The reason of a joined connection whose stream has ended, for `reason` unless its Close has
+    /// passed.
+    pub(crate) fn end_of_side(&self, id: ConnId, reason: CloseReason) -> CloseReason {
+        let tunnel = self.conns.get(id).and_then(|conn| conn.tunnel());
+        match tunnel.filter(|tunnel| tunnel.passage.has_closed()) {
+            Some(tunnel) => CloseReason::PeerClosed(tunnel.close_code()),
+            None => reason,
+        }
+    }
+
+    fn leave(&mut self, id: ConnId, reason: CloseReason, farewell: Farewell<'_>, input: Input) {
+        self.leave_with(id, reason, farewell, input, After::Discard);
+    }
+
+    /// Moves one side from its pipe to the end of its connection. Where no Close can be placed, its
+    /// stream ends without one.
+    fn leave_with(
+        &mut self,
+        id: ConnId,
+        reason: CloseReason,
+        farewell: Farewell<'_>,
+        input: Input,
+        after: After,
+    ) {
+        let is_at_boundary = self.is_at_boundary(id);
+        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.is_piped()) else {
+            return;
+        };
+        let role = conn.decoder.role();
+        let is_client = conn.pipe().is_some_and(|pipe| pipe.side == Side::Client);
+        let Some(tunnel) = conn.tunnel_mut() else {
+            return;
+        };
+        let farewell = match farewell {
+            Farewell::Close(close) if tunnel.close_passed.is_none() => Some(close),
+            _ => None,
+        };
+        let is_cut = farewell.is_some() && !is_at_boundary;
+        let (reason, input) = match is_cut {
+            true if is_client => (CloseReason::ClosedMidFrame, Input::Discard),
+            true => (reason, Input::Discard),
+            false if tunnel.passage.has_closed() => (reason, Input::Discard),
+            false => (reason, input),
+        };
+        match after {
+            After::PassOn if !is_cut => tunnel.passage.withhold_close(),
+            _ => tunnel.passage.discard(),
+        }
+        let is_blocked = conn.outbox.blocked_since().is_some();
+        conn.phase = Phase::Closing { since: self.now, reason, input };
+        if after == After::Discard {
+            conn.pauses.end(PauseOwner::Partner);
+        }
+        if let Some(close) = farewell.filter(|_| !is_cut) {
+            let mask = self.masks.for_frame_of(role);
+            self.outboxes.change(id, conn, |open| open.outbox.push_close(open.spares, close, mask));
+        }
+        if is_blocked {
+            self.grow_send_buffer(id);
+        }
+        self.charge_input_or_close(id);
+        self.enqueue_flush(id);
+        self.enqueue_read(id);
+        self.arm(id);
+    }
+}
+
+/// What happens to the input of a side that gets a Close of weir.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// It is discarded.
+    Discard,
+    /// It passes until its Close.
+    PassOn,
+}
+
+impl Reactor {
+    /// Ends the partner of a joined connection that has ended, and reports the end of the pipe. The
+    /// reap phase calls it for each ended connection; the second one of a pipe finds no partner.
+    pub(crate) fn end_pipe(&mut self, id: ConnId, reason: CloseReason) {
+        let Some(conn) = self.core.conns.get(id) else {
+            return;
+        };
+        let service = conn.service;
+        let Some(pipe) = conn.pipe() else {
+            return;
+        };
+        let (client, upstream) = pipe.pair(id);
+        let (partner, side) = (pipe.partner, pipe.side);
+        if self.core.conns.get(partner).is_none() {
+            return;
+        }
+        match side {
+            Side::Client => self.core.end_upstream(upstream, reason),
+            Side::Upstream => self.end_client(client, upstream, reason),
+        }
+        let conn_of = |id| self.core.conns.get(id);
+        let (Some(of_client), Some(of_upstream)) = (conn_of(client), conn_of(upstream)) else {
+            return;
+        };
+        let end = PipeEnd {
+            reason: of_client.reason().unwrap_or(reason),
+            from_client: of_client.pipe_traffic(),
+            from_upstream: of_upstream.pipe_traffic(),
+        };
+        let _ = self.call_weighed(service, |service, cx| {
+            service.on_pipe_end(cx, client, upstream, &end);
+        });
+    }
+
+    /// Ends the client of an upstream that has ended for `lost`.
+    fn end_client(&mut self, client: ConnId, upstream: ConnId, lost: CloseReason) {
+        let Some(conn) = self.core.conns.get_mut(client) else {
+            return;
+        };
+        let (service, is_piped) = (conn.service, conn.is_piped());
+        let Some(tunnel) = conn.tunnel_mut() else {
+            return;
+        };
+        if !is_piped {
+            // It is closing. What it sent has passed until now.
+            tunnel.passage.discard();
+            return self.core.resume(client, PauseOwner::Partner);
+        }
+        let has_closed = matches!(lost, CloseReason::PeerClosed(_));
+        if tunnel.passage.has_closed() && !has_closed {
+            // Its Close has passed, and the upstream has not sent one.
+            let code = tunnel.close_code();
+            let answer = Farewell::Close(code.map(|code| CloseFrame::new(code, "")));
+            return self.core.leave(client, CloseReason::PeerClosed(code), answer, Input::Discard);
+        }
+        let reason = match lost {
+            CloseReason::PeerClosed(code) => CloseReason::UpstreamClosed(code),
+            CloseReason::WriteTimeout => CloseReason::UpstreamStuck,
+            _ => {
+                let code = self.call_weighed(service, |service, cx| {
+                    service.on_upstream_lost(cx, client, upstream)
+                });
+                let code = code.unwrap_or(CloseCode::TRY_AGAIN_LATER);
+                match lost {
+                    CloseReason::HeartbeatTimeout => CloseReason::UpstreamSilent(code),
+                    _ => CloseReason::UpstreamLost(code),
+                }
+            }
+        };
+        let farewell = Farewell::of(reason, reason.text());
+        self.core.leave(client, reason, farewell, Input::AwaitClose);
+    }
+}

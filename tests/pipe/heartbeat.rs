@@ -1,0 +1,157 @@
+//! The heartbeat of tunnels: weir pings each side, and neither side sees the pings of the other.
+
+use std::time::Duration;
+
+use weir::protocol::CloseCode;
+use weir::reactor::settings::{Heartbeat, RouteSettings, Settings};
+use weir::reactor::{CloseReason, TunnelSettings};
+
+use super::upstream::{Joined, Upstream};
+use crate::support::{Client, PING, PONG, TEXT};
+
+fn pinging(interval: u64, pong_timeout: u64) -> Settings {
+    let heartbeat = Heartbeat::default()
+        .interval(Duration::from_millis(interval))
+        .pong_timeout(Duration::from_millis(pong_timeout))
+        .misses_max(2);
+    Settings::default().heartbeat(heartbeat)
+}
+
+fn tunnel(settings: Settings) -> Joined {
+    Joined::with(settings, RouteSettings::default(), |_| {})
+}
+
+/// Expects a ping of weir; returns its payload.
+fn ping_to_client(client: &mut Client) -> Vec<u8> {
+    let frame = client.frame();
+    assert_eq!((frame.opcode, frame.payload.len()), (PING, 12));
+    frame.payload
+}
+
+fn ping_to_upstream(upstream: &mut Upstream) -> Vec<u8> {
+    let frame = upstream.frame();
+    assert_eq!((frame.opcode, frame.payload.len()), (PING, 12));
+    frame.payload
+}
+
+#[test]
+fn silent_sides_are_pinged_and_their_pongs_do_not_pass() {
+    let mut tunnel = tunnel(pinging(700, 600));
+    for _ in 0..3 {
+        let payload = ping_to_client(&mut tunnel.client);
+        tunnel.client.send(PONG, &payload);
+        let payload = ping_to_upstream(&mut tunnel.upstream);
+        tunnel.upstream.send(PONG, &payload);
+    }
+    tunnel.client.text("after");
+    tunnel.upstream.send(TEXT, b"after");
+    let next = loop {
+        let next = tunnel.client.frame();
+        if next.opcode != PING {
+            break next;
+        }
+        tunnel.client.send(PONG, &next.payload);
+    };
+    assert_eq!((next.opcode, &next.payload[..]), (TEXT, &b"after"[..]));
+    let next = loop {
+        let next = tunnel.upstream.frame();
+        if next.opcode != PING {
+            break next;
+        }
+        tunnel.upstream.send(PONG, &next.payload);
+    };
+    assert_eq!((next.opcode, &next.payload[..]), (TEXT, &b"after"[..]));
+    drop((tunnel.client, tunnel.upstream));
+    let metrics = tunnel.server.stop_clean();
+    assert!(metrics.pongs_matched >= 6, "{metrics}");
+}
+
+#[test]
+fn a_silent_upstream_is_lost() {
+    let mut tunnel = tunnel(pinging(400, 300));
+    let close = loop {
+        let next = tunnel.client.frame();
+        if next.opcode != PING {
+            break next;
+        }
+        tunnel.client.send(PONG, &next.payload);
+    };
+    assert_eq!(close.payload, [&[0x03, 0xF4], &b"upstream lost"[..]].concat());
+    tunnel.client.close(1012, "");
+    tunnel.client.expect_end();
+    tunnel.client.finish();
+    let (_, client, upstream) = tunnel.ends();
+    assert_eq!(client, CloseReason::UpstreamSilent(CloseCode::SERVICE_RESTART));
+    assert_eq!(upstream, CloseReason::HeartbeatTimeout);
+}
+
+#[test]
+fn a_silent_client_is_closed_and_its_upstream_sees_the_end_of_the_stream() {
+    let mut tunnel = tunnel(pinging(400, 300).close_timeout(Duration::from_millis(500)));
+    let stream = tunnel.upstream.stream.try_clone().unwrap();
+    let mut saw_end = false;
+    while !saw_end {
+        let mut head = [0];
+        saw_end = stream.peek(&mut head).unwrap() == 0;
+        if !saw_end {
+            let payload = ping_to_upstream(&mut tunnel.upstream);
+            tunnel.upstream.send(PONG, &payload);
+        }
+    }
+    let _ = tunnel.upstream.stream.shutdown(std::net::Shutdown::Both);
+    loop {
+        let next = tunnel.client.frame();
+        if next.opcode != PING {
+            assert_eq!(next.payload, [&[0x03, 0xE9], &b"heartbeat timeout"[..]].concat());
+            break;
+        }
+    }
+    let (_, client, upstream) = tunnel.ends();
+    assert_eq!((client, upstream), (CloseReason::HeartbeatTimeout, CloseReason::TunnelEnded));
+}
+
+/// A peer may answer only the latest ping, so a ping of weir would hide that of the upstream.
+#[test]
+fn no_ping_is_sent_while_one_of_the_partner_is_unanswered() {
+    let mut tunnel = tunnel(pinging(300, 250));
+    tunnel.upstream.send(PING, b"of the upstream");
+    loop {
+        let next = tunnel.client.frame();
+        if next.payload == b"of the upstream" {
+            break;
+        }
+        tunnel.client.send(PONG, &next.payload);
+    }
+    // The client shows that it is alive, but not by a pong, for several intervals.
+    for _ in 0..6 {
+        std::thread::sleep(Duration::from_millis(200));
+        tunnel.client.text("alive");
+        while tunnel.upstream.frame().opcode != TEXT {}
+        tunnel.upstream.send(PONG, b"unsolicited");
+    }
+    tunnel.upstream.send(TEXT, b"mark");
+    let next = loop {
+        let next = tunnel.client.frame();
+        if next.opcode != PONG {
+            break next;
+        }
+    };
+    assert_eq!(next.payload, b"mark", "nothing was sent before");
+    // From now on the client is pinged again.
+    tunnel.client.send(PONG, b"of the upstream");
+    ping_to_client(&mut tunnel.client);
+    drop((tunnel.client, tunnel.upstream));
+    tunnel.server.stop_clean();
+}
+
+#[test]
+fn tunnels_without_heartbeat_are_not_pinged() {
+    let mut tunnel = Joined::with(pinging(200, 150), RouteSettings::default(), |joining| {
+        joining.tunnel = TunnelSettings::default().pings(false);
+    });
+    std::thread::sleep(Duration::from_millis(1000));
+    tunnel.client.text("still open");
+    tunnel.upstream.expect(TEXT, b"still open");
+    tunnel.upstream.send(TEXT, b"and unpinged");
+    tunnel.client.expect(TEXT, b"and unpinged");
+}

@@ -1,0 +1,9 @@
+//! Tunnels: a client and an upstream that are joined. The service and the upstream are the test's.
+
+mod dialling;
+mod ends;
+mod heartbeat;
+mod idle;
+mod passing;
+mod secure;
+mod upstream;

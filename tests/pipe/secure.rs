@@ -1,0 +1,149 @@
+//! Tunnels with TLS on both sides.
+
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+};
+use weir::protocol::CloseCode;
+use weir::reactor::settings::{CertificateFiles, RouteSettings, Settings, TlsSettings};
+use weir::reactor::{CloseReason, TlsConnector};
+use weir_authority::{Authority, Files};
+
+use super::upstream::{Events, Joining, Upstream, listener};
+use crate::support::{BINARY, Client, DEADLINE, Server, TEXT, upgrade};
+
+type SecureClient = Client<StreamOwned<ClientConnection, TcpStream>>;
+type SecureUpstream = Upstream<StreamOwned<ServerConnection, TcpStream>>;
+
+/// The configuration of an upstream.
+fn serving(files: &Files) -> Arc<ServerConfig> {
+    let chain = CertificateDer::pem_file_iter(&files.chain).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key);
+    Arc::new(config.unwrap())
+}
+
+/// The configuration of a client that trusts this authority.
+fn trusting(authority: &Authority) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.file()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
+fn accept(listener: &TcpListener, config: Arc<ServerConfig>) -> SecureUpstream {
+    let Upstream { stream, .. } = Upstream::accept(listener);
+    Upstream::over(StreamOwned::new(ServerConnection::new(config).unwrap(), stream))
+}
+
+struct Secure {
+    server: Server,
+    client: SecureClient,
+    upstream: SecureUpstream,
+    events: Events,
+}
+
+/// A joined client and upstream, each over TLS.
+fn join() -> Secure {
+    let authority = Authority::new();
+    let listener = listener();
+    let (mut joining, events) = Joining::new(listener.local_addr().unwrap());
+    joining.connector = Some(TlsConnector::trusting("localhost", &authority.file()).unwrap());
+    let own = authority.server(&["localhost"]);
+    let tls = TlsSettings::new(CertificateFiles::new(&own.chain, &own.key));
+    let server = Server::secure(tls, Settings::default(), move |reactor| {
+        joining.place(reactor, RouteSettings::default());
+    });
+    let of_upstream = serving(&authority.server(&["localhost"]));
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut upstream = accept(&listener, of_upstream);
+        upstream.upgrade(b"");
+        sender.send(upstream).unwrap();
+    });
+    let name = ServerName::try_from("localhost").unwrap();
+    let tls = ClientConnection::new(trusting(&authority), name).unwrap();
+    let stream = StreamOwned::new(tls, Client::tcp(server.address).stream);
+    let mut client = Client::over(stream);
+    let head = client.request(&upgrade("/", ""));
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let upstream = receiver.recv_timeout(DEADLINE).unwrap();
+    Secure { server, client, upstream, events }
+}
+
+#[test]
+fn frames_and_closes_pass_over_tls() {
+    let Secure { server, mut client, mut upstream, events } = join();
+    for len in [0, 125, 126, 16_384, 65_535, 65_536] {
+        let payload: Vec<u8> = (0..len).map(|i| (i * 13) as u8).collect();
+        client.send(BINARY, &payload);
+        upstream.expect(BINARY, &payload);
+        upstream.send(TEXT, &payload);
+        client.expect(TEXT, &payload);
+    }
+    client.close(1000, "bye");
+    assert_eq!(upstream.expect_close(), (1000, "bye".into()));
+    upstream.close(1000, "bye");
+    assert_eq!(client.expect_close(), (1000, "bye".into()));
+    upstream.stream.conn.send_close_notify();
+    upstream.stream.conn.complete_io(&mut upstream.stream.sock).unwrap();
+    drop((client, upstream));
+    let (_, client, upstream) = events.ends();
+    assert_eq!(client, CloseReason::PeerClosed(Some(CloseCode::NORMAL)));
+    assert_eq!(upstream, CloseReason::TunnelEnded);
+    server.stop_clean();
+}
+
+/// The end of the stream without close_notify is not the end that the upstream has meant.
+#[test]
+fn an_upstream_that_ends_without_close_notify_is_lost() {
+    let Secure { server, mut client, upstream, events } = join();
+    drop(upstream);
+    assert_eq!(client.expect_close(), (1012, "upstream lost".into()));
+    client.close(1012, "");
+    drop(client);
+    let (_, client, upstream) = events.ends();
+    assert_eq!(client, CloseReason::UpstreamLost(CloseCode::SERVICE_RESTART));
+    assert_eq!(upstream, CloseReason::Truncated);
+    server.stop_clean();
+}
+
+/// 3 MiB each way, in frames that are longer than a TLS record and in ones that are shorter.
+#[test]
+fn much_passes_over_tls_both_ways() {
+    let Secure { server, client, upstream, events } = join();
+    let (mut client, mut upstream) = (client, upstream);
+    for len in [1000, 60_000, 200_000] {
+        let payload: Vec<u8> = (0..len).map(|i| (i * 3) as u8).collect();
+        for _ in 0..(1 << 20) / len {
+            client.send(BINARY, &payload);
+            upstream.send(BINARY, &payload);
+            let (mut to_upstream, mut to_client) = (Vec::new(), Vec::new());
+            while to_upstream.len() < len {
+                to_upstream.extend(upstream.frame().payload);
+            }
+            while to_client.len() < len {
+                to_client.extend(client.frame().payload);
+            }
+            assert!(to_upstream == payload && to_client == payload);
+        }
+    }
+    drop((client, upstream));
+    events.ends();
+    server.stop_clean();
+}
