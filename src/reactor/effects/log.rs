@@ -18,6 +18,7 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
 use crate::reactor::conn::connection::Connection;
 use crate::reactor::core::Core;
+use crate::reactor::parts::admission::Quota;
 use crate::reactor::parts::lines::{Kind, Reason, SUMMARY_DELAY};
 use crate::reactor::parts::schedule::Timer;
 
@@ -184,6 +185,10 @@ fn end_of(conn: &Connection, reason: CloseReason) -> End {
         | CloseReason::HttpDone => End::Normal,
         CloseReason::Refused(_) | CloseReason::TlsFailed => End::Logged,
         CloseReason::PeerGone | CloseReason::Truncated if !conn.is_announced() => End::Logged,
+        // Proxies reset the connections of their health checks.
+        CloseReason::PeerReset if !conn.is_announced() && conn.quota() == Quota::Proxies => {
+            End::Logged
+        }
         _ => End::Fault,
     }
 }
