@@ -68,6 +68,7 @@ pub mod chain {}
 /// [`Decision::Defer`]: crate::reactor::Decision::Defer
 /// [`Handle`]: crate::reactor::Handle
 /// [`ListenSettings::reuse_port`]: field@crate::reactor::settings::ListenSettings::reuse_port
+/// [`ListenSettings::proxy_header`]: field@crate::reactor::settings::ListenSettings::proxy_header
 /// [`ListenSettings::secure`]: field@crate::reactor::settings::ListenSettings::secure
 /// [`Params`]: crate::reactor::Params
 /// [`Reactor`]: crate::reactor::Reactor

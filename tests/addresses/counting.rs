@@ -1,6 +1,9 @@
 //! Limits per address count the clients behind trusted proxies, not the proxies.
 
+use std::net::Ipv4Addr;
+
 use weir::protocol::handshake::Refusal;
+use weir::reactor::budget::{HTTP_REQUESTS_MAX, RATE_ADDRESSES_MAX};
 use weir::reactor::settings::{Rate, RouteSettings};
 
 use super::{add_reporting, ask, clients, get, reporting, trusting};
@@ -150,6 +153,36 @@ fn requests_per_address_count_the_clients_behind_a_proxy() {
     }
     drop(proxy);
     assert_eq!(server.stop().rate_entries_now, 4);
+}
+
+#[test]
+fn addresses_beyond_the_table_of_rates_share_one() {
+    let route = RouteSettings::default().requests_per_address(Rate { per_second: 0.001, burst: 2 });
+    let server = Server::start(trusting(&PROXIES), |reactor| add_reporting(reactor, route));
+    let nth = |n: usize| {
+        let address = Ipv4Addr::from_bits(Ipv4Addr::new(11, 0, 0, 0).to_bits() + n as u32);
+        get(&format!("X-Forwarded-For: {address}\r\n"))
+    };
+    for batch in (0..RATE_ADDRESSES_MAX).collect::<Vec<_>>().chunks(usize::from(HTTP_REQUESTS_MAX))
+    {
+        let mut proxy = Client::tcp(server.address);
+        proxy.raw(batch.iter().map(|&n| nth(n)).collect::<String>().as_bytes());
+        for _ in batch {
+            assert!(proxy.answer().0.starts_with("HTTP/1.1 200 "));
+        }
+    }
+    // The burst of the shared bucket is two; an address with a bucket of its own keeps that.
+    let mut proxy = Client::tcp(server.address);
+    for n in [RATE_ADDRESSES_MAX, RATE_ADDRESSES_MAX + 1, 0] {
+        proxy.raw(nth(n).as_bytes());
+        assert!(proxy.answer().0.starts_with("HTTP/1.1 200 "), "{n}");
+    }
+    expect_refused(&server, &nth(RATE_ADDRESSES_MAX + 2), Refusal::Requests);
+    expect_refused(&server, &nth(0), Refusal::Requests);
+    drop(proxy);
+    let metrics = server.stop();
+    assert_eq!(metrics.rate_entries_now, RATE_ADDRESSES_MAX as u64);
+    assert_eq!(metrics.rate_overflows, 3);
 }
 
 #[test]
