@@ -46,6 +46,13 @@ pub fn decoder(data: &[u8]) {
     check(&cuts, true, recycled);
 }
 
+/// Decodes a whole stream.
+pub(crate) fn decode(decoder: Decoder, message_bytes_max: usize, stream: &[u8]) -> Outcome {
+    let mut run = Run::new(decoder, message_bytes_max, false, Recycled::default());
+    run.read(stream);
+    run.finish().0
+}
+
 /// Buffers that an earlier run has returned, whether its messages were complete or not.
 #[derive(Default)]
 struct Recycled {

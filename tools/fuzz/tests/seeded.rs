@@ -54,6 +54,11 @@ fn offer() {
 }
 
 #[test]
+fn passage() {
+    run(weir_fuzz::passage);
+}
+
+#[test]
 fn proxy_header() {
     run(weir_fuzz::proxy_header);
 }
