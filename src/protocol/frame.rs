@@ -12,13 +12,13 @@ pub(crate) const HEADER_BYTES_MAX: usize = 14;
 pub(crate) const CONTROL_BYTES_MAX: usize = 125;
 
 pub(super) const FIN: u8 = 0x80;
-const RSV: u8 = 0x70;
-const RSV1: u8 = 0x40;
-const MASK: u8 = 0x80;
-const LENGTH_16: u8 = 126;
-const LENGTH_64: u8 = 127;
-const FIN_TEXT: u8 = FIN | Opcode::Text as u8;
-const FIN_BINARY: u8 = FIN | Opcode::Binary as u8;
+pub(super) const RSV: u8 = 0x70;
+pub(super) const RSV1: u8 = 0x40;
+pub(super) const MASK: u8 = 0x80;
+pub(super) const LENGTH_16: u8 = 126;
+pub(super) const LENGTH_64: u8 = 127;
+pub(super) const FIN_TEXT: u8 = FIN | Opcode::Text as u8;
+pub(super) const FIN_BINARY: u8 = FIN | Opcode::Binary as u8;
 
 /// The role of this endpoint, which decides on masking (5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

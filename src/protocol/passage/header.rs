@@ -5,7 +5,10 @@
 
 use super::settings::Extensions;
 use crate::protocol::error::ProtocolError;
-use crate::protocol::frame::{FIN, Opcode, Role, parse_extent, parse_first};
+use crate::protocol::frame::{
+    FIN, FIN_BINARY, FIN_TEXT, LENGTH_16, LENGTH_64, MASK, Opcode, RSV, RSV1, Role, parse_extent,
+    parse_first,
+};
 
 /// The bit of the opcode that marks control frames (RFC 6455, 5.5).
 const CONTROL: u8 = 0x08;
@@ -32,6 +35,42 @@ impl First {
     pub(super) fn begins_message(self) -> bool {
         self.is(Opcode::Text) || self.is(Opcode::Binary)
     }
+}
+
+/// The length of the frame at the start of `bytes`, if it is whole, a message of its own, and its
+/// payload at most `payload_bytes_max`. Most frames are like this, and a few comparisons recognize
+/// them. `None` for any other input, valid or not: [`Header::parse`] decides on it.
+#[inline(always)]
+pub(super) fn whole_message(
+    bytes: &[u8],
+    reader: Role,
+    extensions: Extensions,
+    payload_bytes_max: u64,
+) -> Option<usize> {
+    let &[first, second] = bytes.first_chunk()?;
+    let rsv = match extensions {
+        Extensions::Nothing => 0,
+        Extensions::Deflate => RSV1,
+        Extensions::Unknown => RSV,
+    };
+    if !matches!(first & !rsv, FIN_TEXT | FIN_BINARY) {
+        return None;
+    }
+    let (mask, key_len) = match reader {
+        Role::Server => (MASK, 4),
+        Role::Client => (0, 0),
+    };
+    let (payload_len, least, length_end) = match second ^ mask {
+        short @ 0..LENGTH_16 => (short.into(), 0, 2),
+        LENGTH_16 => (u16::from_be_bytes(*bytes[2..].first_chunk()?).into(), 126, 4),
+        LENGTH_64 => (u64::from_be_bytes(*bytes[2..].first_chunk()?), 65_536, 10),
+        // The mask bit is wrong.
+        _ => return None,
+    };
+    let start = length_end + key_len;
+    let room = bytes.len().checked_sub(start)? as u64;
+    let is_whole = payload_len >= least && payload_len <= room && payload_len <= payload_bytes_max;
+    is_whole.then(|| start + payload_len as usize)
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -1,14 +1,14 @@
 //! How the bytes of a read pass: whole frames as one run, an incomplete frame part by part.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use super::flight::{Flight, Stage, Start};
-use super::header::{First, Header};
+use super::header::{First, Header, whole_message};
 use super::passed::{Output, PassageEvent, Passed};
 use super::settings::{Extensions, PassageLimits};
 use super::state::{Close, Conduct, PING_BYTES, Passage, Position, unmask};
 use crate::protocol::error::ProtocolError;
-use crate::protocol::frame::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Opcode, short_message};
+use crate::protocol::frame::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Opcode};
 
 /// Consecutive whole frames of an input.
 struct Run {
@@ -19,6 +19,8 @@ struct Run {
     frames: usize,
     messages: usize,
     event: Option<PassageEvent>,
+    /// The violation behind them.
+    error: Option<ProtocolError>,
 }
 
 impl Passage {
@@ -33,9 +35,7 @@ impl Passage {
         if matches!(self.position, Position::Boundary)
             && !self.in_message
             && self.conduct != Conduct::Discard
-            && let Some(short) = short_message(input, self.reader)
-            && short.payload_start + short.payload_len == input.len()
-            && short.payload_len as u64 <= limits.message_bytes_max
+            && self.whole_message(input, limits.message_bytes_max) == Some(input.len())
         {
             let (consumed, output) = (input.len(), Output::Input(0..input.len()));
             return Ok(Passed { consumed, output, frames: 1, messages: 1, event: None });
@@ -46,6 +46,9 @@ impl Passage {
     /// Passes any input that the fast path does not cover.
     #[inline(never)]
     fn pass_any(&mut self, input: &[u8], limits: &PassageLimits) -> Result<Passed, ProtocolError> {
+        if let Position::Boundary = self.position {
+            return self.pass_frames(input, limits);
+        }
         match std::mem::replace(&mut self.position, Position::Boundary) {
             Position::Boundary => self.pass_frames(input, limits),
             Position::Frame(flight) if flight.stage == Stage::Header => {
@@ -65,12 +68,12 @@ impl Passage {
         input: &[u8],
         limits: &PassageLimits,
     ) -> Result<Passed, ProtocolError> {
-        let (run, error) = self.run(input, 0, limits.message_bytes_max, limits.frames_max.max(1));
+        let run = self.run(input, 0, limits.message_bytes_max, limits.frames_max.max(1));
         if run.frames > 0 {
             let output = self.forward(None, 0..run.output_end);
             return Ok(run.passed(output));
         }
-        match error {
+        match run.error {
             Some(error) => Err(error),
             None if input.is_empty() => Ok(Passed::none(0)),
             None => self.pass_header(Box::new(Flight::of_partial_header()), input, limits),
@@ -174,55 +177,88 @@ impl Passage {
             _ => flight.take_any(),
         };
         let frames_max = limits.frames_max.saturating_sub(1);
-        let (run, _) = self.run(input, part.end, limits.message_bytes_max, frames_max);
+        let run = self.run(input, part.end, limits.message_bytes_max, frames_max);
         let output = self.forward(start, part.start..run.output_end);
         let messages = run.messages + usize::from(flight.first.is_fin());
         Passed { frames: run.frames + 1, messages, ..run.passed(output) }
     }
 
-    /// The whole frames from byte `from` of the input on, up to the first control frame, and the
-    /// violation behind them.
-    fn run(
-        &mut self,
-        input: &[u8],
-        from: usize,
-        message_bytes_max: u64,
-        frames_max: usize,
-    ) -> (Run, Option<ProtocolError>) {
-        let mut run = Run { output_end: from, end: from, frames: 0, messages: 0, event: None };
-        while run.frames < frames_max && run.event.is_none() {
-            let rest = &input[run.end..];
-            if !self.in_message
-                && let Some(short) = short_message(rest, self.reader)
-                && short.payload_len as u64 <= message_bytes_max
+    /// The whole frames from byte `from` of the input on, up to the first control frame.
+    fn run(&mut self, input: &[u8], from: usize, message_bytes_max: u64, frames_max: usize) -> Run {
+        let mut run = Run::at(from);
+        while run.frames < frames_max && run.end < input.len() {
+            if !self.in_message && self.run_messages(&mut run, input, message_bytes_max, frames_max)
             {
-                run.add(short.payload_start + short.payload_len, true);
-                run.messages += 1;
                 continue;
             }
-            let header = match Header::parse(rest, self.reader, self.extensions) {
-                Ok(Some(header)) => header,
-                Ok(None) => break,
-                Err(error) => return (run, Some(error)),
-            };
-            // The limits of a frame that is incomplete are checked when it is held.
-            let Some(frame_len) = header.frame_len_within(rest.len()) else {
+            if self.run_any(&mut run, input, message_bytes_max).is_break() {
                 break;
-            };
-            if let Err(error) = self.admit(&header, message_bytes_max) {
-                return (run, Some(error));
-            }
-            if header.first.is_control() {
-                let payload = &rest[header.len..frame_len];
-                let (event, is_forwarded) = self.control(header.first, header.key, payload);
-                run.event = event;
-                run.add(frame_len, is_forwarded);
-            } else {
-                run.add(frame_len, true);
-                run.messages += usize::from(header.first.is_fin());
             }
         }
-        (run, None)
+        run
+    }
+
+    /// Adds whole messages to the run, as many as follow each other; whether there is one.
+    #[inline(always)]
+    fn run_messages(
+        &self,
+        run: &mut Run,
+        input: &[u8],
+        message_bytes_max: u64,
+        frames_max: usize,
+    ) -> bool {
+        // Local, so that they stay in registers.
+        let (mut end, mut more) = (run.end, 0);
+        while run.frames + more < frames_max
+            && let Some(len) = self.whole_message(&input[end..], message_bytes_max)
+        {
+            end += len;
+            more += 1;
+        }
+        if more > 0 {
+            run.end = end;
+            run.output_end = end;
+            run.frames += more;
+            run.messages += more;
+        }
+        more > 0
+    }
+
+    /// Adds the next frame to the run, whatever it is. Breaks if none is whole, or if the run ends
+    /// with it.
+    #[inline(never)]
+    fn run_any(&mut self, run: &mut Run, input: &[u8], message_bytes_max: u64) -> ControlFlow<()> {
+        let rest = &input[run.end..];
+        let header = match Header::parse(rest, self.reader, self.extensions) {
+            Ok(Some(header)) => header,
+            Ok(None) => return ControlFlow::Break(()),
+            Err(error) => return run.refuse(error),
+        };
+        // The limits of a frame that is incomplete are checked when it is held.
+        let Some(frame_len) = header.frame_len_within(rest.len()) else {
+            return ControlFlow::Break(());
+        };
+        if let Err(error) = self.admit(&header, message_bytes_max) {
+            return run.refuse(error);
+        }
+        if header.first.is_control() {
+            let payload = &rest[header.len..frame_len];
+            let (event, is_forwarded) = self.control(header.first, header.key, payload);
+            run.add(frame_len, is_forwarded);
+            run.event = event;
+            let ends = event.is_some();
+            return if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        }
+        run.add(frame_len, true);
+        run.messages += usize::from(header.first.is_fin());
+        ControlFlow::Continue(())
+    }
+
+    /// The length of the frame at the start of `bytes`, if it is whole, a message of its own, and
+    /// its payload at most `payload_bytes_max`.
+    #[inline(always)]
+    fn whole_message(&self, bytes: &[u8], payload_bytes_max: u64) -> Option<usize> {
+        whole_message(bytes, self.reader, self.extensions, payload_bytes_max)
     }
 
     /// Checks a data frame's place in its message, and the message's size, by their headers.
@@ -302,12 +338,21 @@ impl Passage {
 }
 
 impl Run {
+    fn at(from: usize) -> Run {
+        Run { output_end: from, end: from, frames: 0, messages: 0, event: None, error: None }
+    }
+
     fn add(&mut self, frame_len: usize, is_forwarded: bool) {
         self.frames += 1;
         self.end += frame_len;
         if is_forwarded {
             self.output_end = self.end;
         }
+    }
+
+    fn refuse(&mut self, error: ProtocolError) -> ControlFlow<()> {
+        self.error = Some(error);
+        ControlFlow::Break(())
     }
 
     fn passed(self, output: Output) -> Passed {

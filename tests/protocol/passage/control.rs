@@ -180,6 +180,33 @@ fn discarding_follows_the_frames_up_to_the_close() {
 }
 
 #[test]
+fn discarding_forwards_no_frame_that_is_whole_in_its_read() {
+    for role in ROLES {
+        let mut tunnel = new(role);
+        tunnel.passage.discard();
+        for list in [[(FIN | TEXT, &b"a"[..])], [(FIN | BINARY, &[1; 300])], [(FIN | PING, b"p")]] {
+            tunnel.read(&frames(role, &list));
+        }
+        assert_eq!((tunnel.out.len(), tunnel.frames, tunnel.events), (0, 3, vec![]));
+    }
+}
+
+#[test]
+fn discarding_within_a_close_reports_it() {
+    for role in ROLES {
+        let close = frame(role, FIN | CLOSE, b"\x03\xE8bye");
+        for split in 0..close.len() {
+            let mut tunnel = new(role);
+            tunnel.read(&close[..split]);
+            tunnel.passage.discard();
+            tunnel.read(&close[split..]);
+            assert_eq!((tunnel.out.len(), tunnel.events), (0, vec![Close]), "at {split}");
+            assert_eq!(tunnel.passage.close_payload(), Some(&b"\x03\xE8bye"[..]));
+        }
+    }
+}
+
+#[test]
 fn a_violation_is_found_while_discarding() {
     for role in ROLES {
         let mut passage = Passage::new(role, Extensions::Nothing);

@@ -81,18 +81,13 @@ fn an_unknown_extension_may_use_all_bits_and_opcodes() {
 #[test]
 fn an_opcode_of_an_unknown_extension_stands_outside_of_messages() {
     for role in ROLES {
-        let stream = frames(
-            role,
-            &[
-                (TEXT, b"a"),
-                (FIN | 0x3, b"x"),
-                (0x5, b"y"),
-                (FIN | CONTINUATION, b"b"),
-                (FIN | TEXT, b"c"),
-            ],
-        );
-        let (out, _, error) = outcome(role, Extensions::Unknown, &stream);
-        assert_eq!((out, error), (stream, None));
+        for first in [FIN | 0x3, 0x5] {
+            let within = [(TEXT, &b"a"[..]), (first, b"x"), (FIN | CONTINUATION, b"b")];
+            let behind = [(first, &b"y"[..]), (FIN | TEXT, b"c")];
+            let stream = [frames(role, &within), frames(role, &behind)].concat();
+            let (out, _, error) = outcome(role, Extensions::Unknown, &stream);
+            assert_eq!((out, error), (stream, None), "{first:x}");
+        }
     }
 }
 
@@ -147,6 +142,18 @@ fn an_unknown_extension_leaves_short_frames_held() {
         assert!(tunnel.out.is_empty() && tunnel.passage.is_at_boundary());
         tunnel.read(&stream[80..]);
         assert_eq!(tunnel.out, stream);
+    }
+}
+
+#[test]
+fn an_unknown_extension_leaves_control_frames_held() {
+    for role in ROLES {
+        let stream = frame(role, FIN | RSV3 | PING, &[3; 100]);
+        let mut tunnel = Tunnel::new(role, Extensions::Unknown, holding(10));
+        tunnel.read(&stream[..80]);
+        assert!(tunnel.out.is_empty() && tunnel.passage.is_at_boundary());
+        tunnel.read(&stream[80..]);
+        assert_eq!((tunnel.out, tunnel.events), (stream, vec![Ping]));
     }
 }
 

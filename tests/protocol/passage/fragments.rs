@@ -76,6 +76,24 @@ fn a_frame_is_split_only_above_the_limit() {
 }
 
 #[test]
+fn a_fragment_is_forwarded_once_the_limit_has_arrived() {
+    for role in ROLES {
+        for hold_bytes_max in [1, 125, 126, 1000, 65_536] {
+            for len in [hold_bytes_max, hold_bytes_max + 1, hold_bytes_max + 2] {
+                let stream = frame(role, FIN | BINARY, &payload(len));
+                let header_len = stream.len() - len;
+                let mut tunnel = Tunnel::new(role, Extensions::Nothing, holding(hold_bytes_max));
+                tunnel.read(&stream[..header_len + hold_bytes_max - 1]);
+                assert!(tunnel.out.is_empty());
+                tunnel.read(&stream[header_len + hold_bytes_max - 1..header_len + hold_bytes_max]);
+                assert_eq!(tunnel.fragments, usize::from(len > hold_bytes_max));
+                assert_eq!(wires(&tunnel.out)[0].payload.len(), hold_bytes_max);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_frame_split_in_two_at_each_byte_has_its_payload() {
     for role in ROLES {
         let stream = frame(role, FIN | TEXT, &payload(300));

@@ -32,7 +32,8 @@ fn a_message_above_the_limit_is_refused_by_its_header() {
 #[test]
 fn the_limit_holds_for_the_sum_of_a_messages_frames() {
     for role in ROLES {
-        let fits = [(BINARY, &[0; 60][..]), (FIN | PING, &[0; 90]), (FIN | CONTINUATION, &[0; 40])];
+        let fits =
+            [(BINARY, &[0; 60][..]), (FIN | PING, &[0; 110]), (FIN | CONTINUATION, &[0; 40])];
         let fits = [frames(role, &fits), frames(role, &fits)].concat();
         let start = frames(role, &[(BINARY, &[0; 60]), (CONTINUATION, &[0; 40])]);
         let tunnel = passed(role, messages_up_to(100), [&fits[..], &start]);
