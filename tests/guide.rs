@@ -97,6 +97,21 @@ fn files_that_the_guide_names_exist() {
     assert!(found > 10, "{found} files");
 }
 
+/// GitHub and `weir help` show the lines that rustdoc hides.
+#[test]
+fn code_in_the_guide_has_no_hidden_lines() {
+    let mut seen = 0;
+    for page in pages() {
+        let text = read(&page);
+        for (number, code) in ["", "no_run"].iter().flat_map(|language| blocks(&text, language)) {
+            let hidden = code.lines().find(|line| *line == "#" || line.starts_with("# "));
+            assert_eq!(hidden, None, "{}:{number}", page.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 0);
+}
+
 #[test]
 fn limits_in_the_guide_are_settings() {
     let file = File::new(
