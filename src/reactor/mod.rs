@@ -51,7 +51,7 @@ use self::parts::signals::SignalHandler;
 use self::parts::stats::TurnStats;
 use self::parts::work::Share;
 
-pub use self::api::close_reason::CloseReason;
+pub use self::api::close_reason::{CloseReason, ProxyFault};
 pub use self::api::conn_map::ConnMap;
 pub use self::api::connect::Connect;
 pub use self::api::context::Context;
