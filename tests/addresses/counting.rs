@@ -8,7 +8,7 @@ use weir::reactor::settings::{Rate, RouteSettings};
 
 use super::{add_reporting, ask, clients, get, reporting, trusting};
 use crate::handshake::expect_refusal;
-use crate::support::{Client, Server, eventually, upgrade};
+use crate::support::{Client, Server, eventually, header, upgrade};
 
 /// Only 127.0.0.1 is trusted, and networks that are not ours.
 const PROXIES: [&str; 2] = ["127.0.0.1/32", "10.0.0.0/8"];
@@ -144,15 +144,28 @@ fn requests_per_address_count_the_clients_behind_a_proxy() {
         ask(&mut proxy, &lines(n));
         open(&server, &format!("203.0.113.{n}"));
     }
-    expect_refused(&server, &get(&lines(1)), Refusal::Requests);
     expect_refused(&server, &from("203.0.113.2"), Refusal::Requests);
+    // The refusal of one client does not cost the others their connection, unless it has a body.
+    for n in [1, 5, 2] {
+        proxy.raw(get(&lines(n)).as_bytes());
+        let (head, body) = proxy.answer();
+        let (status, connection) = (&head[9..12], header(&head, "Connection"));
+        assert_eq!(status, if n == 5 { "200" } else { "429" }, "{head}");
+        assert_eq!(connection, Some("keep-alive"), "{head}");
+        assert_eq!(header(&head, "Retry-After").is_some(), n != 5, "{head}");
+        assert_eq!(body == b"too many requests", n != 5);
+    }
+    let post =
+        get(&lines(1)).replace("GET", "POST").replace("\r\n\r\n", "\r\nContent-Length: 1\r\n\r\nx");
+    expect_refused(&server, &post, Refusal::Requests);
     // The proxy's own requests, and those of a trusted network, are exempt.
     for _ in 0..5 {
         ask(&mut proxy, "");
         ask(&mut proxy, "X-Forwarded-For: 10.0.0.1\r\n");
     }
     drop(proxy);
-    assert_eq!(server.stop().rate_entries_now, 4);
+    let metrics = server.stop();
+    assert_eq!((metrics.rate_entries_now, metrics.refusals["requests"]), (5, 4));
 }
 
 #[test]
@@ -177,8 +190,10 @@ fn addresses_beyond_the_table_of_rates_share_one() {
         proxy.raw(nth(n).as_bytes());
         assert!(proxy.answer().0.starts_with("HTTP/1.1 200 "), "{n}");
     }
-    expect_refused(&server, &nth(RATE_ADDRESSES_MAX + 2), Refusal::Requests);
-    expect_refused(&server, &nth(0), Refusal::Requests);
+    for n in [RATE_ADDRESSES_MAX + 2, 0] {
+        proxy.raw(nth(n).as_bytes());
+        assert!(proxy.answer().0.starts_with("HTTP/1.1 429 "), "{n}");
+    }
     drop(proxy);
     let metrics = server.stop();
     assert_eq!(metrics.rate_entries_now, RATE_ADDRESSES_MAX as u64);

@@ -120,7 +120,14 @@ impl Response {
         self.status
     }
 
-    /// What happens to the connection if the caller wants `wished`: refusals always close it.
+    /// Lets the caller keep the connection open after a refusal, for a proxy whose other clients
+    /// share it.
+    pub(crate) fn allow_keep_alive(&mut self) {
+        self.connection = None;
+    }
+
+    /// What happens to the connection if the caller wants `wished`: refusals close it, unless their
+    /// caller has allowed otherwise.
     pub fn connection(&self, wished: ConnectionOption) -> ConnectionOption {
         if self.connection.is_some() { ConnectionOption::Close } else { wished }
     }

@@ -43,7 +43,9 @@ impl Reactor {
             return self.core.answer_without_service(id, listener_group, request).map(|()| 0);
         };
         self.core.check_admission(id)?;
-        self.core.take_request(id, route)?;
+        if let Err(refusal) = self.core.take_request(id, route) {
+            return self.core.refuse_client(id, request, route, refusal).map(|()| 0);
+        }
         let framing = self.core.body_framing(route, request)?;
         let body_bytes_max = self.core.router.settings(route).message_bytes_max;
         let mut decoder = BodyDecoder::new(framing, body_bytes_max)?;
@@ -207,17 +209,59 @@ impl Core {
     /// Queues a response, and keeps the connection open if client and service agree.
     pub(crate) fn respond(&mut self, id: ConnId, pending: PendingHttp, mut response: Response) {
         pending.cors.add_to(&mut response);
+        let Some(connection) = self.begin_response(id, &pending, &response) else {
+            return;
+        };
+        self.metrics.http_answered += 1;
+        if (400..500).contains(&response.status()) {
+            self.log_refused_by_service(id, &response);
+        }
+        self.finish_response(id, &pending, &response, connection);
+    }
+
+    /// Refuses a request by a limit of its client, once it has a route. A connection of a trusted
+    /// proxy stays open if the request has no body, because it has other clients, too.
+    ///
+    /// # Errors
+    /// The refusal, if the connection must be closed.
+    fn refuse_client(
+        &mut self,
+        id: ConnId,
+        request: &Request<'_>,
+        route: RouteId,
+        refusal: Refusal,
+    ) -> Result<(), Refusal> {
+        let is_shared = self.conns.get(id).is_some_and(|conn| conn.proxy().is_some());
+        if !is_shared || request.has_body() {
+            return Err(refusal);
+        }
+        let mut response = self.refusal_response(id, refusal);
+        response.allow_keep_alive();
+        let pending = PendingHttp::of(request, Cors::of(self.router.settings(route), request));
+        pending.cors.add_to(&mut response);
+        self.note_path(id, request);
+        if let Some(connection) = self.begin_response(id, &pending, &response) {
+            self.log_refused(id, refusal);
+            self.metrics.count_refusal(refusal);
+            self.finish_response(id, &pending, &response, connection);
+        }
+        Ok(())
+    }
+
+    /// Counts a response, and decides whether the connection stays open after it; `None` if the
+    /// connection is not waiting for one, or was refused because memory is short.
+    fn begin_response(
+        &mut self,
+        id: ConnId,
+        pending: &PendingHttp,
+        response: &Response,
+    ) -> Option<ConnectionOption> {
         let is_closed = self.admission.is_closed();
         let now = self.now;
-        let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.phase == Phase::Handshake)
-        else {
-            return;
-        };
+        let conn = self.conns.get_mut(id).filter(|conn| conn.phase == Phase::Handshake)?;
         let is_operator = conn.is_operator();
         let held = self.outboxes.held_by(conn);
-        let Some(handshake) = conn.handshake() else {
-            return;
-        };
+        let handshake = conn.handshake()?;
         handshake.pending_http = None;
         handshake.answered += 1;
         handshake.since = now;
@@ -227,13 +271,20 @@ impl Core {
         let body_len = response.body_len(pending.head_only);
         if !is_operator && !self.outboxes.allows(held, body_len) {
             self.metrics.buffered_refused += 1;
-            return self.refuse(id, Refusal::OutOfResources, pending.head_only);
+            self.refuse(id, Refusal::OutOfResources, pending.head_only);
+            return None;
         }
-        self.metrics.http_answered += 1;
-        if (400..500).contains(&response.status()) {
-            self.log_refused_by_service(id, &response);
-        }
-        self.queue_response(id, &response, connection, pending.head_only);
+        Some(connection)
+    }
+
+    fn finish_response(
+        &mut self,
+        id: ConnId,
+        pending: &PendingHttp,
+        response: &Response,
+        connection: ConnectionOption,
+    ) {
+        self.queue_response(id, response, connection, pending.head_only);
         if connection == ConnectionOption::Close {
             self.end_http(id, CloseReason::HttpDone);
         }

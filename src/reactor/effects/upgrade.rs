@@ -312,13 +312,19 @@ impl Core {
 
     /// Sends a refusal and closes; for HEAD without body (RFC 9110, 9.3.2).
     pub(crate) fn refuse(&mut self, id: ConnId, refusal: Refusal, head_only: bool) {
+        let response = self.refusal_response(id, refusal);
+        self.refuse_with(id, refusal, &response, head_only);
+    }
+
+    /// The response to a refused request; after a refusal by a rate it states when to return.
+    pub(crate) fn refusal_response(&mut self, id: ConnId, refusal: Refusal) -> Response {
         let mut response = Response::from(refusal);
         if refusal == Refusal::Requests
             && let Some(handshake) = self.conns.get_mut(id).and_then(|conn| conn.handshake())
         {
             response.add("Retry-After", &handshake.retry_after_seconds.to_string());
         }
-        self.refuse_with(id, refusal, &response, head_only);
+        response
     }
 
     /// Sends a refusal with further headers, and closes.
