@@ -346,13 +346,15 @@ fn an_upstream_that_does_not_read_is_dropped_after_the_write_timeout() {
 #[test]
 fn a_tunnel_without_data_is_closed_after_the_idle_timeout() {
     let route = RouteSettings::default().idle_timeout(Duration::from_millis(500));
-    let mut tunnel = with_route(route);
+    let mut tunnel = Joined::with(Settings::default(), route, |_| {});
     tunnel.client.text("data");
     tunnel.upstream.expect(TEXT, b"data");
     tunnel.client.send(PING, b"no data");
     tunnel.upstream.expect(PING, b"no data");
     assert_eq!(tunnel.client.expect_close(), (1001, "idle timeout".into()));
-    // A planned end: the client's frames still pass until its Close.
+    // A planned end: the client's frames still pass until its Close, and the upstream's own timeout
+    // does not end the connection before.
+    std::thread::sleep(Duration::from_millis(1000));
     tunnel.client.text("still");
     tunnel.upstream.expect(TEXT, b"still");
     tunnel.upstream.send(TEXT, b"discarded");

@@ -1,13 +1,14 @@
 //! The heartbeat of tunnels: weir pings each side, and neither side sees the pings of the other.
 
+use std::io::Write;
 use std::time::Duration;
 
 use weir::protocol::CloseCode;
 use weir::reactor::settings::{Heartbeat, RouteSettings, Settings};
 use weir::reactor::{CloseReason, TunnelSettings};
 
-use super::upstream::{Joined, Upstream};
-use crate::support::{Client, PING, PONG, TEXT};
+use super::upstream::{Joined, Upstream, join, joining, listener, unmasked};
+use crate::support::{BINARY, Client, PING, PONG, TEXT};
 
 fn pinging(interval: u64, pong_timeout: u64) -> Settings {
     let heartbeat = Heartbeat::default()
@@ -113,35 +114,60 @@ fn a_silent_client_is_closed_and_its_upstream_sees_the_end_of_the_stream() {
 /// A peer may answer only the latest ping, so a ping of weir would hide that of the upstream.
 #[test]
 fn no_ping_is_sent_while_one_of_the_partner_is_unanswered() {
-    let mut tunnel = tunnel(pinging(300, 250));
+    let heartbeat = Heartbeat::default()
+        .interval(Duration::from_millis(300))
+        .pong_timeout(Duration::from_millis(250))
+        .misses_max(100);
+    let mut tunnel = tunnel(Settings::default().heartbeat(heartbeat));
     tunnel.upstream.send(PING, b"of the upstream");
-    loop {
-        let next = tunnel.client.frame();
-        if next.payload == b"of the upstream" {
-            break;
-        }
-        tunnel.client.send(PONG, &next.payload);
-    }
-    // The client shows that it is alive, but not by a pong, for several intervals.
+    while tunnel.client.frame().payload != b"of the upstream" {}
+    // The client says nothing for several intervals. The upstream is pinged in each.
     for _ in 0..6 {
-        std::thread::sleep(Duration::from_millis(200));
-        tunnel.client.text("alive");
-        while tunnel.upstream.frame().opcode != TEXT {}
-        tunnel.upstream.send(PONG, b"unsolicited");
+        let payload = ping_to_upstream(&mut tunnel.upstream);
+        tunnel.upstream.send(PONG, &payload);
     }
     tunnel.upstream.send(TEXT, b"mark");
-    let next = loop {
-        let next = tunnel.client.frame();
-        if next.opcode != PONG {
-            break next;
-        }
-    };
-    assert_eq!(next.payload, b"mark", "nothing was sent before");
+    tunnel.client.expect(TEXT, b"mark");
     // From now on the client is pinged again.
     tunnel.client.send(PONG, b"of the upstream");
     ping_to_client(&mut tunnel.client);
     drop((tunnel.client, tunnel.upstream));
     tunnel.server.stop_clean();
+}
+
+/// A client that does not read could not answer: it is not pinged, and is closed by the write timeout
+/// alone.
+#[test]
+fn a_side_with_blocked_output_is_not_pinged() {
+    let route = RouteSettings::default().write_timeout(Duration::from_secs(60));
+    let listener = listener();
+    let (server, events) = joining(&listener, pinging(300, 250), route, |_| {});
+    let (mut client, mut upstream) = join(Client::narrow_tcp(server.address), &listener);
+    let mut writer = upstream.stream.try_clone().unwrap();
+    let message = vec![0; 50_000];
+    let sent = unmasked(true, BINARY, &message);
+    let count = 160;
+    let thread = std::thread::spawn(move || {
+        for _ in 0..count {
+            writer.write_all(&sent).unwrap();
+        }
+    });
+    // Weir has stopped reading from the upstream, and no side is pinged: for several intervals there
+    // is nothing to read for the upstream.
+    std::thread::sleep(Duration::from_millis(2000));
+    for _ in 0..count {
+        let next = client.frame();
+        if next.opcode == PING {
+            client.send(PONG, &next.payload);
+        }
+    }
+    thread.join().unwrap();
+    upstream.send(TEXT, b"still open");
+    while client.frame().payload != b"still open" {}
+    drop((client, upstream));
+    let metrics = server.stop_clean();
+    assert_eq!(metrics.ended_timeout, 0, "{metrics}");
+    drop(events);
 }
 
 #[test]

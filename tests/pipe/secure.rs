@@ -1,9 +1,11 @@
 //! Tunnels with TLS on both sides.
 
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -13,10 +15,11 @@ use rustls::{
 };
 use weir::protocol::CloseCode;
 use weir::reactor::settings::{CertificateFiles, RouteSettings, Settings, TlsSettings};
-use weir::reactor::{CloseReason, TlsConnector};
+use weir::reactor::{CloseReason, ConnId, Connect, TlsConnector, UpstreamRequest};
 use weir_authority::{Authority, Files};
 
 use super::upstream::{Events, Joining, Upstream, listener};
+use crate::puppet::{Puppet, Report, Strings};
 use crate::support::{BINARY, Client, DEADLINE, Server, TEXT, upgrade};
 
 type SecureClient = Client<StreamOwned<ClientConnection, TcpStream>>;
@@ -146,4 +149,80 @@ fn much_passes_over_tls_both_ways() {
     drop((client, upstream));
     events.ends();
     server.stop_clean();
+}
+
+/// A connection to an upstream of its own, and the upstream, both after the TLS handshake. Bytes that are
+/// sent before it are read first.
+fn dialled(preface: &'static [u8]) -> (Server, Strings, ConnId, SecureUpstream) {
+    let authority = Authority::new();
+    let listener = listener();
+    let address = listener.local_addr().unwrap();
+    let connector = TlsConnector::trusting("localhost", &authority.file()).unwrap();
+    let (puppet, strings) = Puppet::new();
+    let (server, route) = puppet.serve_and_connect(Settings::default());
+    let id = strings.run(move |cx| {
+        let to = Connect::to(address).tls(&connector).preface(preface);
+        cx.dial(to, route, DEADLINE).unwrap()
+    });
+    let Upstream { mut stream, .. } = Upstream::accept(&listener);
+    let mut first = vec![0; preface.len()];
+    stream.read_exact(&mut first).unwrap();
+    assert_eq!(first, preface);
+    let config = serving(&authority.server(&["localhost"]));
+    let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+    }
+    while strings.next() != Report::Connected(id) {}
+    (server, strings, id, Upstream::over(stream))
+}
+
+fn request() -> UpstreamRequest {
+    UpstreamRequest::new(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), DEADLINE)
+}
+
+#[test]
+fn a_preface_is_sent_before_tls() {
+    let (server, strings, id, mut upstream) = dialled(b"PROXY UNKNOWN\r\n");
+    assert!(strings.run(move |cx| cx.send_request(id, request())));
+    assert!(upstream.request().starts_with("GET / HTTP/1.1\r\n"));
+    drop(upstream);
+    server.stop_clean();
+}
+
+/// What arrives in the turn in which a request is sent: TLS's own messages do no harm, plaintext does.
+#[test]
+fn an_idle_connection_is_read_before_a_request_is_sent() {
+    for sends_plaintext in [false, true] {
+        let (server, strings, id, mut upstream) = dialled(b"");
+        let (go, gone) = channel();
+        let (sent, received) = channel();
+        let thread = thread::spawn(move || {
+            gone.recv_timeout(DEADLINE).unwrap();
+            if sends_plaintext {
+                upstream.raw(b"HTTP/1.1 408 Request Timeout\r\n\r\n");
+            } else {
+                upstream.stream.conn.refresh_traffic_keys().unwrap();
+                upstream.stream.conn.complete_io(&mut upstream.stream.sock).unwrap();
+            }
+            sent.send(()).unwrap();
+            upstream
+        });
+        let is_sent = strings.run(move |cx| {
+            go.send(()).unwrap();
+            received.recv_timeout(DEADLINE).unwrap();
+            // The loop does nothing until the bytes have arrived.
+            thread::sleep(Duration::from_millis(50));
+            cx.send_request(id, request())
+        });
+        assert_eq!(is_sent, !sends_plaintext);
+        let mut upstream = thread.join().unwrap();
+        if is_sent {
+            assert!(upstream.request().starts_with("GET / HTTP/1.1\r\n"));
+        } else {
+            assert_eq!(strings.closed(), (id, CloseReason::PeerGone));
+        }
+        drop(upstream);
+        server.stop_clean();
+    }
 }

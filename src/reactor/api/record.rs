@@ -34,7 +34,8 @@ impl From<Peer> for SocketAddr {
     }
 }
 
-/// Messages of a connection, and their payload bytes. Control frames do not count.
+/// Messages of a connection, and their payload bytes. Control frames do not count. In a tunnel
+/// bytes are those of frames of any kind, headers included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
     /// Messages that the peer sent.

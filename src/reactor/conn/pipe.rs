@@ -59,6 +59,8 @@ pub(crate) struct Tunnel {
     pub(crate) owes_pong: bool,
     /// Whether a ping of weir waits for the end of a long frame.
     pub(crate) is_ping_due: bool,
+    /// Whether its client was closed, and may still send: this side gets its Close after that.
+    pub(crate) is_following: bool,
     /// Whether frames of any length may be forwarded as they arrive.
     pub(crate) is_opaque: bool,
 }
@@ -79,6 +81,7 @@ impl Pipe {
             pings: settings.pings,
             owes_pong: false,
             is_ping_due: false,
+            is_following: false,
             is_opaque: settings.extensions == Extensions::Unknown,
         });
         Pipe { partner, side, flow }

@@ -84,7 +84,7 @@ impl Connection {
         let Some(tunnel) = self.tunnel() else {
             return never;
         };
-        let is_stopped = self.pauses.is_any() || blocked.is_some();
+        let is_stopped = self.pauses.is_any() || blocked.is_some() || tunnel.is_following;
         let heartbeat = settings.heartbeat.filter(|_| tunnel.pings && !tunnel.is_ping_due);
         let heard = heartbeat
             .map(|heartbeat| self.heartbeat.deadline(&heartbeat, self.serial, self.last_heard));

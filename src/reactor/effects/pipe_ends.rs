@@ -120,6 +120,7 @@ impl Core {
         self.leave_with(client, reason, farewell, Input::AwaitClose, After::PassOn);
         if let Some(tunnel) = self.conns.get_mut(upstream).and_then(|conn| conn.tunnel_mut()) {
             tunnel.passage.discard();
+            tunnel.is_following = true;
         }
     }
 
