@@ -68,6 +68,23 @@ fn a_connection_that_is_not_established_in_time_is_dropped() {
     assert_eq!(events.next(), Event::UpstreamClosed(CloseReason::HandshakeTimeout));
 }
 
+/// Its response is no request for us to answer: it only fails the TLS handshake.
+#[test]
+fn an_upstream_without_tls_is_reported() {
+    let listener = listener();
+    let route = RouteSettings::default();
+    let (server, events) = joining(&listener, Settings::default(), route, |joining| {
+        joining.connector = Some(TlsConnector::insecure("localhost").unwrap());
+    });
+    let mut client = Client::tcp(server.address);
+    client.raw(upgrade("/", "").as_bytes());
+    let mut upstream = Upstream::accept(&listener);
+    upstream.raw(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    let (head, _) = client.answer();
+    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+    assert_eq!(events.next(), Event::UpstreamClosed(CloseReason::TlsFailed));
+}
+
 #[test]
 fn an_upstream_that_ends_before_its_response_is_reported() {
     let listener = listener();

@@ -164,9 +164,9 @@ impl Core {
             return ReadResult::Nothing;
         }
         let records = &mut buffers.incoming[..kept + len];
-        if session.is_fresh() && records[0].is_ascii_uppercase() {
+        if session.is_fresh() && !is_outbound && records[0].is_ascii_uppercase() {
             // No TLS record starts with an upper-case letter (RFC 8446, 5.1); every HTTP method
-            // does.
+            // does. A server without TLS gets an alert, and no response.
             let head_only = records.starts_with(b"HEAD ");
             cold.session = None;
             return ReadResult::NoTls { head_only };
