@@ -59,6 +59,7 @@ pub mod chain {}
 /// [`Context::refuse`]: crate::reactor::Context::refuse
 /// [`Context::respond`]: crate::reactor::Context::respond
 /// [`Context::connect`]: crate::reactor::Context::connect
+/// [`Context::dial`]: crate::reactor::Context::dial
 /// [`Context::mailbox`]: crate::reactor::Context::mailbox
 /// [`Context::pause`]: crate::reactor::Context::pause
 /// [`Context::publish`]: crate::reactor::Context::publish
