@@ -24,7 +24,7 @@ pub const TRY_IT_PAGE: Page = Page {
 /// Allows only the page's own script and style, by their SHA-256, its empty icon, and WebSockets.
 /// ws: and wss: are listed because not every browser includes them in `'self'` (CSP 3, 6.7.2.8).
 const PAGE_POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-DYvOU77ozWV0xl/oLj7rQiS1/J0M+9JQdnMI69UQyuM='; \
-    style-src 'sha256-XTwzAmubChhfEuMGFpS6tkuMIQlhvkj5LIjYt96h5fM='; \
+    script-src 'sha256-nmufPwCCC2ZhQokfADhTKDQR5qRVhudcp++9iChdWrU='; \
+    style-src 'sha256-Z8np9fyvSaV8jNXsN/y2DsuE/egQDOavWDl+F5c/yQs='; \
     img-src data:; connect-src 'self' ws: wss:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
