@@ -34,6 +34,7 @@ Examples:
   weir-load fanout ws://127.0.0.1:9001/ --connections 1000 --size 64
   weir-load compare echo ws://127.0.0.1:9001/=4242 ws://127.0.0.1:9002/=4243 --rounds 7
   weir-load churn wss://localhost:9443/ --ca ca.pem --rate 200
+  weir-load churn ws://127.0.0.1:9001/=4242 --reconnect --connections 1000 --duration 1m
   weir-load rpc ws://127.0.0.1:8545/=4242 --methods chain_id:8,block --depth 16 --bursts
   weir-load rpc ws://127.0.0.1:8545/ --no-calls --subscribers 1000 --heads 5
   weir-load impolite ws://127.0.0.1:9001/
@@ -82,7 +83,7 @@ pub(crate) enum Scenario {
     Connect(ConnectArgs),
     /// Publishers to subscribers: deliveries, losses, duplicates
     Fanout(FanoutArgs),
-    /// Connections that open and close continuously
+    /// Connections that open and close continuously; or that reconnect whenever the server ends them
     Churn(ChurnArgs),
     /// Some clients stop reading; the others are measured
     Slow(SlowArgs),
@@ -144,6 +145,12 @@ pub(crate) struct ChurnArgs {
     /// Share of connections that end without a Close
     #[arg(long, value_name = "SHARE", default_value = "0.2", value_parser = share)]
     pub(crate) abrupt: f64,
+    /// Hold all connections instead, and reconnect those that the server ends, as a client should:
+    /// exponential backoff with full jitter, up to 1 s after 1012, 2 s to 1m after other ends and
+    /// failures, from 2 s again once a connection was open for 1m. Restart the server, or end its
+    /// upstream, during the measurement: the report says how long it took until all were back
+    #[arg(long, conflicts_with_all = ["rate", "abrupt"])]
+    pub(crate) reconnect: bool,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -349,6 +356,8 @@ mod tests {
             "fanout ws://a --size 15",
             "fanout ws://a --rooms 2",
             "mixed ws://a --mix echo:1,tea:1",
+            "churn ws://a --reconnect --rate 5",
+            "churn ws://a --reconnect --abrupt 0",
             "compare",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

@@ -128,14 +128,12 @@ pub(crate) struct Report {
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
     counts: Vec<Counts>,
-    handshakes: u64,
 }
 
 impl Window {
     pub(crate) fn of(parts: &[Shared]) -> Window {
         let counts = parts.iter().map(|part| part.borrow_mut().tally().counts).collect();
-        let opened = parts.iter().map(|part| part.borrow_mut().crowd().census.opened);
-        Window { counts, handshakes: opened.sum() }
+        Window { counts }
     }
 }
 
@@ -161,7 +159,7 @@ impl Report {
             [_] => sections.remove(0),
             several => total(command, several, parts, seconds),
         };
-        let server = pid.and_then(|pid| server(pid, &total, marks, window, (from, to)));
+        let server = pid.and_then(|pid| server(pid, &total, marks, (from, to)));
         let client = client(&total, server.as_ref(), (from, to));
         Report {
             command,
@@ -285,7 +283,6 @@ fn server(
     pid: i32,
     total: &Section,
     marks: &Marks,
-    window: &Window,
     (from, to): (Mark, Mark),
 ) -> Option<ServerReport> {
     let (rest, connected) = (marks.rest.server?, marks.connected.server?);
@@ -294,7 +291,8 @@ fn server(
     let seconds = to.at.since(from.at).as_secs_f64();
     let each = |nanos: f64| per(nanos, total.count as f64);
     let cpu = used.cpu_nanos as f64;
-    let handshakes = window.handshakes.min(total.connections.wanted) as f64;
+    // Connections that open later are not in the usage up to `connected`.
+    let handshakes = marks.opened as f64;
     Some(ServerReport {
         pid,
         cpu_nanos_each: each(cpu),
@@ -391,6 +389,7 @@ mod tests {
             rest: mark(1_000_000),
             first,
             connected: mark(1_227_000),
+            opened: 200,
             started: mark(1_227_000),
             ended: mark(1_227_000),
         };

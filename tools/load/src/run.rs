@@ -67,6 +67,8 @@ pub(crate) struct Marks {
     pub(crate) first: Option<(Mark, u64)>,
     /// All members are connected.
     pub(crate) connected: Mark,
+    /// Connections that have opened by then.
+    pub(crate) opened: u64,
     /// Start and end of the measurement.
     pub(crate) started: Mark,
     pub(crate) ended: Mark,
@@ -141,6 +143,7 @@ impl<'a> Run<'a> {
         let rest = self.mark();
         let first = self.connect()?;
         let connected = self.mark();
+        let opened = self.opened();
         self.each(|part, cx| {
             part.start(cx);
             Time::ZERO
@@ -160,7 +163,7 @@ impl<'a> Run<'a> {
         self.end_moment();
         self.moment_end = Time::MAX;
         self.progress.finish();
-        Ok(Marks { rest, first, connected, started, ended })
+        Ok(Marks { rest, first, connected, opened, started, ended })
     }
 
     /// After the measurement: waits for outstanding answers, counts missing ones, and closes all
@@ -220,6 +223,10 @@ impl<'a> Run<'a> {
 
     fn open(&self) -> u64 {
         self.parts.iter().map(|(_, part)| part.borrow_mut().crowd().open() as u64).sum()
+    }
+
+    fn opened(&self) -> u64 {
+        self.parts.iter().map(|(_, part)| part.borrow_mut().crowd().census.opened).sum()
     }
 
     /// Connections that are open or in their handshake.

@@ -11,8 +11,8 @@ use crate::common::{Common, TlsArgs};
 use crate::crowd::{Crowd, Destination};
 use crate::mix::Ingredient;
 use crate::parts::{
-    CallPlan, Calls, Churn, ChurnPlan, Echo, Fanout, FanoutPlan, Heads, Idle, NonReaders, Part,
-    Rate, Shared, Slow, Traffic,
+    CallPlan, Calls, Churn, ChurnPlan, Echo, Fanout, FanoutPlan, Heads, Herd, Idle, NonReaders,
+    Part, Rate, Shared, Slow, Traffic,
 };
 use crate::source::Sources;
 use crate::speed::Speed;
@@ -62,6 +62,9 @@ fn busy(scenario: &Scenario, target: &Target) -> Result<Vec<Shared>, Box<dyn Err
             let plan =
                 FanoutPlan { publishers: args.publishers, rooms: args.rooms, rate: args.rate };
             vec![fanout(common, target, fanout_path(common, target), size, plan)?]
+        }
+        Scenario::Churn(args) if args.reconnect => {
+            vec![share(Herd::new(members(size, None)?, common.seed))]
         }
         Scenario::Churn(args) => {
             let plan = ChurnPlan { per_second: args.rate, abrupt: args.abrupt };

@@ -1,17 +1,22 @@
 //! Each scenario's effect on a server, and its counts.
 
+use std::net::TcpListener;
 use std::path::Path;
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use weir::protocol::Message;
+use weir::protocol::{CloseCode, Message};
 use weir::reactor::{ConnId, Context, PublishOptions, Service, Target};
 use weir::services::Echo;
 use weir_authority::Authority;
 
-use crate::support::{Server, finish, report, spawn};
+use crate::support::{Server, await_count, finish, report, spawn};
 use crate::{SHORT, number};
 
 #[test]
@@ -229,6 +234,113 @@ fn churn_opens_and_ends_connections() {
     assert_eq!(metrics.opened as f64, number(&report["total"]["connections"]["opened"]));
 }
 
+/// Closes all connections with 1012 as soon as there are `members`, once, and then the first that
+/// opens with 1013; later ones stay open.
+struct Restarting {
+    members: usize,
+    open: Vec<ConnId>,
+    restarts: usize,
+    /// Connections opened in total.
+    opened: Arc<AtomicU64>,
+}
+
+impl Restarting {
+    fn new(members: usize) -> Restarting {
+        Restarting { members, open: Vec::new(), restarts: 0, opened: Arc::default() }
+    }
+}
+
+impl Service for Restarting {
+    fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.open.push(conn);
+        match self.restarts {
+            0 if self.open.len() == self.members => {
+                for conn in self.open.drain(..) {
+                    cx.close(conn, CloseCode::SERVICE_RESTART, "restart");
+                }
+                self.restarts = 1;
+            }
+            1 => {
+                cx.close(conn, CloseCode::TRY_AGAIN_LATER, "");
+                self.restarts = 2;
+            }
+            _ => {}
+        }
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+}
+
+/// Interrupts a run; its report and exit code.
+fn interrupt(child: Child) -> (Value, i32) {
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    let (out, err, code) = finish(child);
+    (serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out} {err}")), code)
+}
+
+#[test]
+fn a_herd_reconnects_after_the_server_has_ended_it() {
+    const MEMBERS: usize = 30;
+    const OPENED: u64 = 2 * MEMBERS as u64 + 1;
+    let service = Restarting::new(MEMBERS);
+    let opened = Arc::clone(&service.opened);
+    let server = Server::with(service, Echo);
+    let child = spawn(&format!(
+        "churn {} --reconnect -c {MEMBERS} --max-errors 0 --warmup 0ms --duration 1m --json",
+        server.url("/")
+    ));
+    await_count(&opened, OPENED);
+    let (report, code) = interrupt(child);
+    assert_eq!((code, &report["invalid"]), (0, &Value::Null), "{report}");
+    let total = &report["total"];
+    assert_eq!((&total["name"], &total["unit"]), (&"herd".into(), &"reconnection".into()));
+    assert_eq!(number(&total["connections"]["opened"]), OPENED as f64, "{report}");
+    assert_eq!(number(&total["connections"]["lost"]), 31.0, "{report}");
+    let notes = total["notes"].as_array().unwrap();
+    let note = notes[0].as_str().unwrap();
+    assert_eq!(notes.len(), 1, "one herd: {notes:?}");
+    assert!(note.starts_with("31 connections ended within "), "{note}");
+    assert!(note.contains("(30 peer_closed 1012, 1 peer_closed 1013)"), "{note}");
+    assert!(note.contains("; all back after ") && note.ends_with(", 0 failed attempts"), "{note}");
+}
+
+#[test]
+fn a_herd_without_a_server_counts_its_failed_attempts() {
+    const MEMBERS: usize = 5;
+    let service = Restarting::new(usize::MAX);
+    let opened = Arc::clone(&service.opened);
+    let server = Server::with(service, Echo);
+    let url = server.url("/");
+    let address = url.strip_prefix("ws://").unwrap().trim_end_matches('/').to_owned();
+    let child =
+        spawn(&format!("churn {url} --reconnect -c {MEMBERS} --warmup 0ms --duration 1m --json"));
+    await_count(&opened, MEMBERS as u64);
+    server.stop();
+    // In the server's place: a listener that drops each connection.
+    let listener = TcpListener::bind(address).unwrap();
+    let dropped = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&dropped);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            drop(stream);
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    // The client may not have noticed the last one.
+    await_count(&dropped, MEMBERS as u64 + 1);
+    let (report, code) = interrupt(child);
+    assert_eq!((code, &report["invalid"]), (0, &Value::Null), "{report}");
+    let total = &report["total"];
+    let failed = number(&total["connections"]["failed"]);
+    assert!(failed >= MEMBERS as f64, "{report}");
+    let errors = total["errors"].as_object().unwrap();
+    assert!(errors.keys().all(|what| what.starts_with("connect: ")), "{report}");
+    let note = total["notes"][0].as_str().unwrap();
+    assert!(note.contains("(5 peer_closed 1001); 5 not back at the end of the run"), "{note}");
+    assert!(note.ends_with(&format!(", {failed} failed attempts")), "{note}");
+}
+
 #[test]
 fn slow_clients_do_not_stop_the_measured_ones() {
     let server = Server::start();
@@ -272,7 +384,7 @@ fn messages_after_a_stall_count_from_their_due_time() {
     let pid = Pid::from_raw(child.id().cast_signed());
     server.await_echoes(50);
     kill(pid, Signal::SIGSTOP).unwrap();
-    std::thread::sleep(STALL);
+    thread::sleep(STALL);
     kill(pid, Signal::SIGCONT).unwrap();
     server.await_echoes(server.echoed() + 200);
     kill(pid, Signal::SIGINT).unwrap();

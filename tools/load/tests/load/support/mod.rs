@@ -134,11 +134,7 @@ impl Server {
 
     /// Waits until the echo has returned `count` messages.
     pub(crate) fn await_echoes(&self, count: u64) {
-        let start = Instant::now();
-        while self.echoed() < count {
-            assert!(start.elapsed() < DEADLINE, "{} echoes, not {count}", self.echoed());
-            thread::sleep(Duration::from_millis(2));
-        }
+        await_count(&self.echoed, count);
     }
 
     /// Shuts down; returns the loop's metrics.
@@ -154,6 +150,16 @@ impl Drop for Server {
         if let Some(thread) = self.thread.take().filter(|_| !thread::panicking()) {
             thread.join().unwrap();
         }
+    }
+}
+
+/// Waits until a counter has reached `count`.
+pub(crate) fn await_count(counter: &AtomicU64, count: u64) {
+    let start = Instant::now();
+    while counter.load(Ordering::Relaxed) < count {
+        let now = counter.load(Ordering::Relaxed);
+        assert!(start.elapsed() < DEADLINE, "{now}, not {count}");
+        thread::sleep(Duration::from_millis(2));
     }
 }
 
