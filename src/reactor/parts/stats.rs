@@ -95,7 +95,7 @@ pub struct TurnReport {
     pub messages_out: u64,
     /// Time in the poll: mostly waiting, unless the loop is busy.
     pub poll: Duration,
-    /// Time in each of the [`PHASES`].
+    /// Time in each of the eight [phases](crate::reactor), in their order.
     pub phases: [Duration; PHASES.len()],
     /// Time in each phase of the longest turn, without the poll before it.
     pub longest: [Duration; PHASES.len()],

@@ -1,8 +1,8 @@
 //! A gateway: answers the calls of one network by asking its upstreams.
 //!
 //! A request goes to the first upstream that can take it. Subscriptions are the gateway's own: it
-//! asks the upstreams once for all subscribers. [`UpstreamRequests`] decides which upstream is
-//! asked, and again after a failure; [`Watch`] decides what to ask for subscribers. [`Gateway`]
+//! asks the upstreams once for all subscribers. `UpstreamRequests` decides which upstream is
+//! asked, and again after a failure; `Watch` decides what to ask for subscribers. [`Gateway`]
 //! connects both to the loop: mail from threads, connections, timers, answers.
 
 mod block;
