@@ -12,6 +12,7 @@ mod memory;
 mod passage;
 mod reader;
 mod refusals;
+mod smuggling;
 mod splits;
 mod utf8;
 mod wire;
