@@ -30,6 +30,11 @@ impl Connection {
         Some(self.cold.as_mut()?.pipe.as_mut()?.tunnel_mut())
     }
 
+    /// Whether a part of a frame is held.
+    pub(crate) fn holds_frame(&self) -> bool {
+        self.pipe().is_some_and(|pipe| pipe.held_bytes() > 0)
+    }
+
     /// Whether its input is followed frame by frame: it is joined, or its Close is awaited.
     pub(crate) fn passes_frames(&self) -> bool {
         match self.phase {

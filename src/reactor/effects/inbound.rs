@@ -65,6 +65,10 @@ impl Reactor {
         if conn.is_inflating() {
             return self.continue_inflating(id);
         }
+        #[cfg(feature = "proxy")]
+        if conn.is_piped() && !conn.is_secure() && !conn.has_unread() {
+            return self.read_piped(id);
+        }
         if conn.phase == Phase::Deferred {
             // Its request waits for an upstream, and it has ended the stream.
             return self.core.drop_connection(id, CloseReason::PeerGone);
@@ -80,6 +84,40 @@ impl Reactor {
             None => self.read_socket(id),
         }
         self.core.after_read(id);
+    }
+
+    /// Reads from one side of a pipe, and passes the input to the other.
+    #[cfg(feature = "proxy")]
+    #[inline(always)]
+    fn read_piped(&mut self, id: ConnId) {
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        let scratch = &mut self.scratch[..self.share.bytes];
+        // `&conn.socket`: see `secure.rs`.
+        match (&conn.socket).read(scratch) {
+            Ok(0) => return self.core.end_input(id, CloseReason::PeerGone),
+            Ok(len) => {
+                conn.readable = len == scratch.len() || conn.read_closed;
+                conn.last_heard = self.core.now;
+                conn.heartbeat.received();
+                self.core.metrics.bytes_read += len as u64;
+                let consumed = self.core.pass(id, &scratch[..len]);
+                if consumed < len {
+                    let unread = Unread::new(scratch[consumed..len].to_vec(), 0);
+                    self.keep_unread(id, unread);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return self.core.drop_connection(id, CloseReason::PeerReset),
+        }
+        let holds_input = self.core.conns.get(id).is_some_and(|conn| {
+            conn.readable || conn.input_bytes > 0 || conn.has_unread() || conn.holds_frame()
+        });
+        if holds_input {
+            self.core.after_read(id);
+        }
     }
 
     /// Continues to inflate a complete compressed message. The bytes after it wait for the next
@@ -365,8 +403,7 @@ impl Core {
         };
         let is_operator = conn.is_operator();
         let is_more = self.outboxes.charge_input(conn);
-        let held = self.outboxes.held_by(conn);
-        if is_more && !is_operator && !self.outboxes.allows(held, 0) {
+        if is_more && !is_operator && !self.outboxes.allows(self.outboxes.held_by(conn), 0) {
             self.metrics.buffered_refused += 1;
             self.close(id, CloseReason::Overloaded);
             // If it was closing already, its input is discarded from now on.

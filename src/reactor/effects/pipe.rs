@@ -10,13 +10,14 @@ use std::io::{self, IoSlice, Write};
 use log::debug;
 
 use crate::protocol::ProtocolError;
-use crate::protocol::passage::{Output, PassageEvent, Passed};
+use crate::protocol::passage::{Output, PassageEvent};
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::FRAME_WORK;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
 use crate::reactor::api::time::Time;
 use crate::reactor::api::upstream::TunnelSettings;
+use crate::reactor::conn::connection::Connection;
 use crate::reactor::conn::due::Due;
 use crate::reactor::conn::outbox::pressure::Pressure;
 use crate::reactor::conn::pause::PauseOwner;
@@ -85,95 +86,79 @@ impl Core {
     /// Passes input of one side to the other, until it is used up, the budget is spent, or reading
     /// is paused; returns the number of bytes consumed.
     pub(crate) fn pass(&mut self, id: ConnId, input: &[u8]) -> usize {
+        let now = self.now;
         let mut consumed = 0;
         while consumed < input.len() && !self.work.is_spent() {
-            let Some(conn) = self.conns.get_mut(id).filter(|conn| conn.passes_frames()) else {
+            let conn = self.conns.get_mut(id).filter(|conn| conn.passes_frames());
+            let Some(Connection {
+                cold: Some(cold), traffic, last_data, message_since, route, ..
+            }) = conn
+            else {
                 break;
             };
-            let route = self.router.settings(conn.route);
-            let Some(pipe) = conn.cold.as_mut().and_then(|cold| cold.pipe.as_mut()) else {
+            let Some(pipe) = &mut cold.pipe else {
                 break;
             };
             let partner = pipe.partner;
-            let limits = pipe.limits(route, self.work.left());
+            let limits = pipe.limits(self.router.settings(*route), self.work.left());
             let tunnel = pipe.tunnel_mut();
             let rest = &input[consumed..];
-            match tunnel.passage.pass(rest, &limits) {
-                Ok(passed) => {
-                    consumed += passed.consumed;
-                    self.handle_passed(id, partner, passed, rest);
-                }
+            let passed = match tunnel.passage.pass(rest, &limits) {
+                Ok(passed) => passed,
                 Err(error) => {
                     self.fail_passage(id, error);
                     return input.len();
                 }
+            };
+            consumed += passed.consumed;
+            let bytes = slices(&passed.output, rest);
+            let len = bytes[0].len() + bytes[1].len();
+            let is_data = passed.messages > 0 || passed.event.is_none() && len > 0;
+            self.work.spend(passed.frames * FRAME_WORK);
+            self.metrics.messages_in += passed.messages as u64;
+            traffic.messages_in += passed.messages as u64;
+            traffic.bytes_in += len as u64;
+            if is_data {
+                *last_data = now;
+            }
+            if let Output::Start(start, _) = &passed.output
+                && start.is_fragment()
+            {
+                tunnel.count_fragment();
+            }
+            let is_opaque = tunnel.is_opaque;
+            let is_holding = tunnel.passage.is_holding();
+            let was_holding = *message_since != Time::MAX;
+            if is_holding != was_holding {
+                *message_since = if is_holding { now } else { Time::MAX };
+                if is_holding {
+                    self.arm(id);
+                }
+            }
+            if len > 0 {
+                match self.forward(partner, bytes, passed.messages, is_data) {
+                    Forwarded::Sent if is_opaque => self.place_ping(partner),
+                    Forwarded::Sent => {}
+                    Forwarded::Congested => self.pause_for_partner(id),
+                    Forwarded::NoMemory => {
+                        self.metrics.buffered_refused += 1;
+                        self.close(id, CloseReason::Overloaded);
+                        return input.len();
+                    }
+                }
+            }
+            match passed.event {
+                None => {}
+                Some(PassageEvent::Close) => self.note_close(id),
+                Some(event) => self.note_ping_or_pong(id, partner, event),
             }
         }
         consumed
     }
 
-    /// Forwards what the passage of `id` has let through, and handles its event.
-    fn handle_passed(&mut self, id: ConnId, partner: ConnId, passed: Passed, input: &[u8]) {
-        let Passed { output, frames, messages, event, .. } = passed;
-        self.work.spend(frames * FRAME_WORK);
-        let start;
-        let (head, range) = match output {
-            Output::Nothing => (&[][..], 0..0),
-            Output::Input(range) => (&[][..], range),
-            Output::Start(held, range) => {
-                start = held;
-                if start.is_fragment()
-                    && let Some(tunnel) = self.conns.get_mut(id).and_then(|conn| conn.tunnel_mut())
-                {
-                    tunnel.count_fragment();
-                }
-                (start.as_bytes(), range)
-            }
-        };
-        let bytes = [head, &input[range]];
-        let len = bytes[0].len() + bytes[1].len();
-        let is_data = messages > 0 || event.is_none() && len > 0;
-        self.note_passed(id, messages, len, is_data);
-        if len > 0 {
-            match self.forward(partner, bytes, messages, is_data) {
-                Forwarded::Sent => self.place_ping(id, partner),
-                Forwarded::Congested => self.pause_for_partner(id),
-                Forwarded::NoMemory => {
-                    self.metrics.buffered_refused += 1;
-                    return self.close(id, CloseReason::Overloaded);
-                }
-            }
-        }
-        match event {
-            None => {}
-            Some(PassageEvent::Close) => self.note_close(id),
-            Some(event) => self.note_ping_or_pong(id, partner, event),
-        }
-    }
-
-    /// Updates the counts and times of a side that has sent frames.
-    fn note_passed(&mut self, id: ConnId, messages: usize, len: usize, is_data: bool) {
-        let now = self.now;
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        self.metrics.messages_in += messages as u64;
-        conn.traffic.messages_in += messages as u64;
-        conn.traffic.bytes_in += len as u64;
-        if is_data {
-            conn.last_data = now;
-        }
-        let is_holding = conn.tunnel().is_some_and(|tunnel| tunnel.passage.is_holding());
-        if is_holding != (conn.message_since != Time::MAX) {
-            conn.message_since = if is_holding { now } else { Time::MAX };
-            if is_holding {
-                self.arm(id);
-            }
-        }
-    }
-
     /// Sends bytes to one side of a pipe: straight to its socket if nothing is queued, else through
     /// its outbox.
+    #[inline]
     fn forward(
         &mut self,
         to: ConnId,
@@ -187,7 +172,10 @@ impl Core {
         };
         let len = bytes[0].len() + bytes[1].len();
         // A started frame must not be refused: the limit is checked before the first byte.
-        if !self.outboxes.fits_common(len) && !self.outboxes.fits_share(to, conn, len) {
+        let fits = self.outboxes.surely_fits_common(len)
+            || self.outboxes.fits_common(len)
+            || self.outboxes.fits_share(to, conn, len);
+        if !fits {
             return Forwarded::NoMemory;
         }
         self.metrics.messages_out += messages as u64;
@@ -216,6 +204,7 @@ impl Core {
     }
 
     /// Queues the bytes that were not written. If the socket was tried, it is full.
+    #[inline(never)]
     fn queue_forwarded(
         &mut self,
         to: ConnId,
@@ -337,13 +326,10 @@ impl Core {
         self.enqueue_flush(id);
     }
 
-    /// Sends the ping that waited for the end of a long frame from `id`.
-    fn place_ping(&mut self, id: ConnId, partner: ConnId) {
-        let tunnel_of = |id| self.conns.get(id).and_then(|conn| conn.tunnel());
-        // Other frames never make a ping wait.
-        if tunnel_of(id).is_some_and(|tunnel| tunnel.is_opaque)
-            && tunnel_of(partner).is_some_and(|tunnel| tunnel.is_ping_due)
-        {
+    /// Sends the ping that may wait for the end of a long frame to this side.
+    fn place_ping(&mut self, partner: ConnId) {
+        let tunnel = self.conns.get(partner).and_then(|conn| conn.tunnel());
+        if tunnel.is_some_and(|tunnel| tunnel.is_ping_due) {
             self.ping_side(partner);
         }
     }
@@ -391,6 +377,16 @@ impl Reactor {
             let called = self.call_weighed(service, |service, cx| service.on_connect(cx, id));
             self.end_after_panic(id, called);
         }
+    }
+}
+
+/// The bytes to forward, in order.
+#[inline(always)]
+fn slices<'a>(output: &'a Output, input: &'a [u8]) -> [&'a [u8]; 2] {
+    match output {
+        Output::Nothing => [&[], &[]],
+        Output::Input(range) => [&[], &input[range.clone()]],
+        Output::Start(start, range) => [start.as_bytes(), &input[range.clone()]],
     }
 }
 
