@@ -108,5 +108,5 @@ pub mod prelude;
 pub mod protocol;
 pub mod reactor;
 pub mod services;
-#[cfg(feature = "rpc")]
+#[cfg(any(feature = "rpc", feature = "proxy"))]
 pub mod upstream;

@@ -13,6 +13,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 const SLICES: usize = WINDOW.as_secs() as usize;
 /// The breaker does not open on fewer outcomes than this.
 const OUTCOMES_MIN: u32 = 10;
+/// Connection failures in a row that open the breaker, however few outcomes there are.
+#[cfg(feature = "proxy")]
+const UNREACHABLE_MAX: u32 = 3;
 /// The first pause, while the breaker is open.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 /// The longest pause: each failed trial doubles it.
@@ -45,13 +48,15 @@ pub(super) struct Breaker {
     /// The start of the last trial. Requests sent before it do not count: the upstream may have
     /// changed.
     trial: Time,
+    /// Connection failures since the last connection that succeeded.
+    unreachable: u32,
     opened: u64,
 }
 
 impl Default for Breaker {
     fn default() -> Breaker {
         let slices = [Slice::default(); SLICES];
-        Breaker { state: State::Closed, slices, trial: Time::ZERO, opened: 0 }
+        Breaker { state: State::Closed, slices, trial: Time::ZERO, unreachable: 0, opened: 0 }
     }
 }
 
@@ -96,6 +101,7 @@ impl Breaker {
             // A request from before it opened.
             State::Open { .. } => {}
             State::Closed => {
+                self.unreachable = 0;
                 self.count(succeeded, now);
                 if self.is_failing(now) {
                     self.open(PAUSE_MIN, now);
@@ -104,16 +110,42 @@ impl Breaker {
         }
     }
 
+    /// Counts a failed connection, of a request that was admitted at `since`, like
+    /// [`Breaker::record`]; a few in a row open the breaker.
+    #[cfg(feature = "proxy")]
+    pub(super) fn record_unreachable(&mut self, since: Time, now: Time) {
+        let in_a_row = self.unreachable + 1;
+        self.record(false, since, now);
+        if self.state == State::Closed && since >= self.trial {
+            self.unreachable = in_a_row;
+            if in_a_row >= UNREACHABLE_MAX {
+                self.open(PAUSE_MIN, now);
+            }
+        }
+    }
+
+    /// Handles a request that was admitted at `since` and ended without an outcome, such as one of a
+    /// client that has left. If it was the trial, the next request is.
+    #[cfg(feature = "proxy")]
+    pub(super) fn cancel(&mut self, since: Time, now: Time) {
+        if let (true, State::HalfOpen { pause }) = (since >= self.trial, self.state) {
+            self.state = State::Open { until: now, pause };
+        }
+    }
+
     /// Handles a failure that a client caused, of a request that was admitted at `since`. It does
     /// not count, but it ends a trial, since the upstream has answered.
+    #[cfg(feature = "rpc")]
     pub(super) fn record_client_fault(&mut self, since: Time) {
         if since >= self.trial && matches!(self.state, State::HalfOpen { .. }) {
             self.close();
         }
     }
 
-    fn close(&mut self) {
+    /// Closes the breaker: the upstream works.
+    pub(super) fn close(&mut self) {
         self.state = State::Closed;
+        self.unreachable = 0;
         self.slices = [Slice::default(); SLICES];
     }
 
@@ -239,6 +271,7 @@ mod tests {
         assert!(breaker.is_admitting(at(5.0)));
     }
 
+    #[cfg(feature = "rpc")]
     #[test]
     fn faults_of_clients_do_not_count_but_end_a_trial() {
         let mut breaker = Breaker::default();
@@ -274,5 +307,59 @@ mod tests {
             breaker.record(false, late, at(7.4));
         }
         assert!(is_closed(&breaker), "they are from before the trial");
+    }
+
+    #[cfg(feature = "proxy")]
+    #[test]
+    fn three_failed_connections_in_a_row_open_it() {
+        let mut breaker = Breaker::default();
+        let unreachable = |breaker: &mut Breaker, seconds| {
+            breaker.record_unreachable(at(seconds), at(seconds));
+            is_closed(breaker)
+        };
+        assert!(unreachable(&mut breaker, 1.0) && unreachable(&mut breaker, 2.0));
+        record(&mut breaker, false, 3.0);
+        assert!(
+            unreachable(&mut breaker, 4.0) && unreachable(&mut breaker, 5.0),
+            "a failure after a connection ends the run"
+        );
+        assert!(!unreachable(&mut breaker, 60.0), "however long it took");
+        assert!(breaker.admit(at(65.0)));
+        breaker.record_unreachable(at(65.0), at(66.0));
+        assert!(!breaker.is_admitting(at(75.0)), "a failed trial doubles the pause");
+        assert!(breaker.admit(at(76.0)));
+        record(&mut breaker, true, 76.0);
+        for seconds in [77.0, 78.0] {
+            assert!(unreachable(&mut breaker, seconds), "the run starts again");
+        }
+    }
+
+    #[cfg(feature = "proxy")]
+    #[test]
+    fn failed_connections_count_as_failures_too() {
+        let mut breaker = Breaker::default();
+        for _ in 0..5 {
+            record(&mut breaker, true, 1.0);
+            assert!(is_closed(&breaker));
+            breaker.record_unreachable(at(1.0), at(1.0));
+        }
+        assert!(!is_closed(&breaker), "half of ten failed, never two in a row");
+    }
+
+    #[cfg(feature = "proxy")]
+    #[test]
+    fn a_trial_without_an_outcome_leaves_the_next_request_as_the_trial() {
+        let mut breaker = opened_at(0.0);
+        assert!(breaker.admit(at(5.0)));
+        breaker.cancel(at(4.0), at(6.0));
+        assert!(!breaker.is_admitting(at(6.0)), "it was sent before the trial");
+        breaker.cancel(at(5.0), at(6.0));
+        assert!(breaker.admit(at(6.0)));
+        record(&mut breaker, false, 6.0);
+        assert!(!breaker.is_admitting(at(15.9)), "the pause has doubled once");
+        assert!(breaker.is_admitting(at(16.0)));
+        let mut closed = Breaker::default();
+        closed.cancel(at(1.0), at(1.0));
+        assert!(is_closed(&closed));
     }
 }

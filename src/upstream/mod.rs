@@ -1,7 +1,7 @@
 //! Upstreams: the servers that weir itself connects to, by HTTP or WebSocket.
 //!
 //! This layer knows URLs, addresses, TLS and failures, but not the protocol of requests: the gateway
-//! and the follower of JSON-RPC use it, and other services can. Calls that block (name resolution,
+//! and the follower of JSON-RPC use it, and the reverse proxy. Calls that block (name resolution,
 //! HTTP) are made on threads. Nothing here is a service of the loop; the services own the parts and
 //! pass events to them.
 //!
@@ -14,17 +14,31 @@
 //! | `link` | the WebSocket client of one upstream |
 //! | `backoff` | the pause before the next attempt: exponential, with jitter |
 //! | `breaker` | whether one upstream has failed too often to be asked |
-//! | `pool` | which of several upstreams takes a request |
+//! | `pool` | which of several upstreams takes a JSON-RPC request |
+//! | `pools` | the upstream pools of the proxy: settings, state, and the choice among upstreams |
 
 pub(crate) mod backoff;
 mod breaker;
+#[cfg(feature = "rpc")]
 pub(crate) mod http;
+#[cfg(feature = "rpc")]
 pub(crate) mod link;
+#[cfg(feature = "rpc")]
 pub(crate) mod pool;
+#[cfg(feature = "proxy")]
+pub(crate) mod pools;
 pub(crate) mod resolve;
+#[cfg(feature = "rpc")]
 pub(crate) mod tls;
 pub(crate) mod upstream_counts;
 pub(crate) mod url;
 
-pub use self::upstream_counts::{Count, UpstreamCounts};
+#[cfg(feature = "proxy")]
+pub use self::pools::settings::{
+    Choose, DownPolicy, HashBy, HealthCheck, POOL_UPSTREAMS_MAX, PoolSettings, PoolUpstream,
+    ProxyVersion, TRIES_RANGE, WEIGHT_RANGE, is_token,
+};
+pub use self::upstream_counts::Count;
+#[cfg(feature = "rpc")]
+pub use self::upstream_counts::UpstreamCounts;
 pub use self::url::{UpstreamUrl, redacted};

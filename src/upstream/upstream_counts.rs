@@ -2,12 +2,14 @@
 
 use std::cell::Cell;
 
+#[cfg(feature = "rpc")]
 use crate::reactor::Durations;
 
 /// A number that goes up; and down, if its name ends in `now`.
 pub type Count = Cell<u64>;
 
 /// The counts of one upstream.
+#[cfg(feature = "rpc")]
 #[derive(Debug, Default)]
 pub struct UpstreamCounts {
     /// The redacted URL.
@@ -31,6 +33,7 @@ pub struct UpstreamCounts {
 }
 
 /// Adds to a count.
+#[cfg(feature = "rpc")]
 pub(crate) fn add(count: &Count, by: usize) {
     count.set(count.get() + by as u64);
 }

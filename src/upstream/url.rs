@@ -4,9 +4,11 @@
 //! cannot leak them. [`UpstreamUrl::full_text`] is the one way to the whole URL.
 
 use std::fmt;
+#[cfg(feature = "proxy")]
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use ureq::http::Uri;
+use http::Uri;
 
 use super::resolve::HostPort;
 use crate::protocol::handshake::ClientRequest;
@@ -58,6 +60,7 @@ impl UpstreamUrl {
         }
     }
 
+    #[cfg(feature = "rpc")]
     pub(crate) fn scheme(&self) -> Scheme {
         self.scheme
     }
@@ -72,7 +75,30 @@ impl UpstreamUrl {
         (self.host.trim_matches(['[', ']']).to_owned(), self.port)
     }
 
+    /// Host and port as one text, in one form for equal hosts: lower case, an address as Rust prints
+    /// it, IPv6 in brackets.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn host_port_text(&self) -> String {
+        let (host, port) = self.host_and_port();
+        match host.parse::<IpAddr>() {
+            Ok(address) => SocketAddr::new(address, port).to_string(),
+            Err(_) => format!("{}:{port}", host.to_ascii_lowercase()),
+        }
+    }
+
+    /// Host and port; without the port if it is the scheme's default.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Whether there is a path or a query, which may hold a key.
+    pub(crate) fn has_path(&self) -> bool {
+        self.target != "/"
+    }
+
     /// The request that opens a WebSocket there.
+    #[cfg(feature = "rpc")]
     pub(crate) fn request(&self) -> &ClientRequest {
         &self.request
     }
@@ -86,13 +112,9 @@ impl UpstreamUrl {
         }
     }
 
-    fn has_secret(&self) -> bool {
-        self.target != "/"
-    }
-
     /// The URL without path, query and number.
     fn redacted_text(&self) -> String {
-        let hidden = if self.has_secret() { HIDDEN } else { "/" };
+        let hidden = if self.has_path() { HIDDEN } else { "/" };
         format!("{}://{}:{}{hidden}", self.scheme_text(), self.host, self.port)
     }
 }
