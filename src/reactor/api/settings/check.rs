@@ -88,13 +88,12 @@ fn check_deadlines(deadlines: &[(&'static str, Duration)]) -> Result<(), Setting
 }
 
 impl RouteSettings {
-    /// The smallest `outbox_hard_bytes`: `outbox_soft_bytes` plus one message of maximum size. A
-    /// service that pauses reading at the soft limit then never gets `Full` or `TooLarge`: an echo
-    /// is lossless.
+    /// The smallest `outbox_hard_bytes`: `outbox_soft_bytes` plus one message of maximum size, or
+    /// plus `outbox_room_bytes`. A service that pauses reading at the soft limit then never gets
+    /// `Full` or `TooLarge`: an echo is lossless.
     pub fn outbox_hard_min(&self) -> usize {
-        self.outbox_soft_bytes
-            .saturating_add(self.message_bytes_max)
-            .saturating_add(FRAME_HEADER_BYTES_MAX)
+        let message = self.message_bytes_max.saturating_add(FRAME_HEADER_BYTES_MAX);
+        self.outbox_soft_bytes.saturating_add(self.outbox_room_bytes.unwrap_or(message))
     }
 
     /// Checks ranges and relations.
@@ -213,7 +212,8 @@ impl fmt::Display for SettingsError {
             SettingsError::HardTooLow { hard, least } => write!(
                 f,
                 "outbox_hard is {hard} bytes, but must be at least {least} bytes: outbox_soft plus \
-                 one message of maximum size and its {FRAME_HEADER_BYTES_MAX} bytes of header"
+                 one message of maximum size and its {FRAME_HEADER_BYTES_MAX} bytes of header, or on \
+                 routes of the proxy outbox_soft plus hold_max plus one read of 256 KiB"
             ),
             SettingsError::PongAfterNextPing { timeout, interval } => write!(
                 f,
@@ -261,6 +261,15 @@ mod tests {
             Err(SettingsError::HardTooLow { hard: least - 1, least })
         );
         assert!(route(|r| r.outbox_soft_bytes = usize::MAX).is_err(), "no overflow");
+        let room = |room, hard| {
+            route(|r| {
+                r.message_bytes_max = 1 << 30;
+                r.outbox_room_bytes = Some(room);
+                r.outbox_hard_bytes = hard;
+            })
+        };
+        assert_eq!(room(1000, (256 << 10) + 1000), Ok(()));
+        assert!(room(1001, (256 << 10) + 1000).is_err());
     }
 
     #[test]

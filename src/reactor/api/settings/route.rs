@@ -35,6 +35,9 @@ with_setters! {
         /// assert!(route.check().is_ok());
         /// ```
         pub outbox_hard_bytes: usize = 2 * 1024 * 1024,
+        /// Room that the outbox must have above the soft limit, frame headers included; `None`: for
+        /// one message of maximum size. Set by routes whose service stores no whole messages.
+        pub outbox_room_bytes: Option<usize> = None,
         /// Queued output below which a congested connection has drained: `on_drain` is called.
         pub outbox_low_bytes: usize = 64 * 1024,
         /// How long a connection may stay above the soft limit; then `slow_policy` applies.
