@@ -55,11 +55,20 @@ fn fit(settings: &Settings, needs: Needs, limit: usize) -> Settings {
     // Many configured upstreams must not leave a process with a small limit without clients.
     let room = room - needs.upstream_sockets.min(room / 4);
     if settings.connections_max.saturating_add(settings.outbound_max) > room {
-        settings.outbound_max = settings.outbound_max.min((room / 4).max(1));
+        let share = share(room, settings.outbound_max, settings.connections_max);
+        settings.outbound_max = settings.outbound_max.min(share.max(room / 4).max(1));
         let rest = room.saturating_sub(settings.outbound_max).max(1);
         settings.connections_max = settings.connections_max.min(rest);
     }
     settings
+}
+
+/// The part of `room` that outbound connections get if they and the clients are reduced alike. The
+/// proxy needs one for each client.
+fn share(room: usize, outbound: usize, clients: usize) -> usize {
+    let all = outbound.saturating_add(clients).max(1);
+    // Above 2^53 the part is inexact, but no process has as many descriptors.
+    (room as f64 * (outbound as f64 / all as f64)) as usize
 }
 
 #[cfg(test)]
@@ -101,5 +110,12 @@ mod tests {
     fn the_smallest_limit_leaves_one_of_each() {
         assert_eq!(fitted(10, 10_000, 0), [1, 1, 1]);
         assert_eq!(fitted(0, 10_000, 0), [1, 1, 1]);
+    }
+
+    #[test]
+    fn the_proxy_keeps_a_connection_for_each_client() {
+        let settings = Settings::default().connections_max(10_000).outbound_max(10_000);
+        let fitted = fit(&settings, Needs { listeners: 2, upstream_sockets: 0 }, 10_318);
+        assert_eq!((fitted.connections_max, fitted.outbound_max), (5_000, 5_000));
     }
 }

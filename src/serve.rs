@@ -79,6 +79,7 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
 fn add_route(reactor: &mut Reactor, route: &RouteConfig) -> Result<(), Box<dyn Error>> {
     let service = match &route.service {
         RouteService::Echo => reactor.add_service(Echo)?,
+        RouteService::Proxy(_) => return Err("service proxy".into()),
         RouteService::Rooms(settings) => reactor.add_service(Rooms::new(settings.clone()))?,
     };
     reactor.add_route(&route.path, service, route.settings.clone())?;

@@ -2,28 +2,34 @@
 
 use serde::Serialize;
 use toml::Table;
+use weir::services::proxy::PoolSettings;
 
-use super::Config;
-use super::effective::{EffectiveNetwork, EffectiveRoute};
+use super::effective::{EffectiveNetwork, EffectivePool, EffectiveRoute};
 use super::file::File;
 use super::keys::{Given, Layer};
 use super::networks::{NetworkConfig, networks};
 use super::options::ServerOptions;
 use super::place::Place;
-use super::routes::{RouteConfig, built_in, routes};
+use super::routes::{RouteConfig, built_in, proxied, routes};
+use super::{Config, default_outbound_max};
 
 /// Keys of a route that have no default.
-const OF_ROUTE: [&str; 3] = ["path", "service", "page"];
+const OF_ROUTE: [&str; 4] = ["path", "service", "page", "pool"];
 /// Keys of a network that have no default.
 const OF_NETWORK: [&str; 3] = ["project", "chain_id", "upstreams"];
+/// Keys of a pool that have no default.
+const OF_POOL: [&str; 2] = ["name", "upstreams"];
 
 impl Config {
     /// One line for each setting that differs from its default, in the syntax of the file. Settings
     /// of a route or network follow its path.
     pub(crate) fn differences(&self) -> Vec<String> {
-        let Ok(usual) = Config::merge(File::default(), Layer::new(), Layer::new()) else {
+        let Ok(mut usual) = Config::merge(File::default(), Layer::new(), Layer::new()) else {
             return Vec::new();
         };
+        let (connections_max, own) = (self.server.settings.connections_max, &mut usual);
+        own.server.settings.outbound_max =
+            default_outbound_max(connections_max, &self.routes, &self.pools);
         let server = |config: &Config| table(&ServerOptions::new(&config.server));
         let mut lines = differing(&server(self), &server(&usual), "", &[]);
         for route in &self.routes {
@@ -40,6 +46,12 @@ impl Config {
                 let before = format!("{}: ", network.path());
                 lines.extend(differing(&table(&own), &table(&usual), &before, &OF_NETWORK));
             }
+        }
+        for pool in &self.pools {
+            let usual = PoolSettings::new(pool.name.clone(), Vec::new());
+            let (own, usual) = (EffectivePool::from(pool), EffectivePool::from(&usual));
+            let before = format!("pool {}: ", pool.name);
+            lines.extend(differing(&table(&own), &table(&usual), &before, &OF_POOL));
         }
         lines
     }
@@ -60,7 +72,9 @@ fn differing(own: &Table, usual: &Table, before: &str, except: &[&str]) -> Vec<S
 /// A route with the same service and no settings of its own.
 fn usual_route(route: &RouteConfig) -> Option<RouteConfig> {
     let kind = |route: &RouteConfig| route.service.kind();
-    let all = routes(built_in(), &Layer::new(), &Default::default(), std::iter::empty());
+    let pool = PoolSettings::new("any".to_owned(), Vec::new());
+    let tables = built_in().into_iter().chain([proxied("any")]).collect();
+    let all = routes(tables, &Layer::new(), &Default::default(), &[pool], std::iter::empty());
     all.ok()?.into_iter().find(|usual| kind(usual) == kind(route))
 }
 

@@ -1,12 +1,16 @@
-//! Writes the effective configuration as a file: every key of the server and of every route.
+//! Writes the effective configuration as a file: every key of the server, of every route, network
+//! and pool.
 
 use std::fmt;
 
 use serde::Serialize;
+use weir::services::proxy::PoolSettings;
 
 use super::Config;
 use super::networks::{NetworkConfig, NetworkOptions, NetworkTable};
-use super::options::{RoomOptions, RouteOptions, ServerOptions};
+use super::options::{
+    PoolOptions, PoolTable, ProxyOptions, RoomOptions, RouteOptions, ServerOptions,
+};
 use super::routes::{RouteConfig, RouteService, ServiceKind};
 
 #[derive(Serialize)]
@@ -16,6 +20,22 @@ struct Effective<'a> {
     route: Vec<EffectiveRoute<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     network: Vec<EffectiveNetwork>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pool: Vec<EffectivePool>,
+}
+
+#[derive(Serialize)]
+pub(super) struct EffectivePool {
+    #[serde(flatten)]
+    table: PoolTable,
+    #[serde(flatten)]
+    options: PoolOptions,
+}
+
+impl From<&PoolSettings> for EffectivePool {
+    fn from(pool: &PoolSettings) -> EffectivePool {
+        EffectivePool { table: pool.into(), options: pool.into() }
+    }
 }
 
 #[derive(Serialize)]
@@ -47,6 +67,8 @@ pub(super) struct EffectiveRoute<'a> {
     limits: RouteOptions,
     #[serde(flatten)]
     rooms: Option<RoomOptions>,
+    #[serde(flatten)]
+    proxy: Option<ProxyOptions>,
 }
 
 impl<'a> From<&'a RouteConfig> for EffectiveRoute<'a> {
@@ -57,8 +79,12 @@ impl<'a> From<&'a RouteConfig> for EffectiveRoute<'a> {
             page: route.page,
             limits: RouteOptions::from(&route.settings),
             rooms: match &route.service {
-                RouteService::Echo => None,
                 RouteService::Rooms(settings) => Some(settings.into()),
+                RouteService::Echo | RouteService::Proxy(_) => None,
+            },
+            proxy: match &route.service {
+                RouteService::Proxy(settings) => Some(settings.into()),
+                RouteService::Echo | RouteService::Rooms(_) => None,
             },
         }
     }
@@ -71,6 +97,7 @@ impl fmt::Display for Config {
             server: ServerOptions::new(&self.server),
             route: self.routes.iter().map(EffectiveRoute::from).collect(),
             network: self.networks.iter().map(EffectiveNetwork::from).collect(),
+            pool: self.pools.iter().map(EffectivePool::from).collect(),
         };
         f.write_str(&toml::to_string(&effective).map_err(|_| fmt::Error)?)
     }

@@ -1,6 +1,7 @@
 //! Configuration errors for the operator: place, key, problem, and a suggestion.
 
 mod network;
+mod pool;
 mod route;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use super::keys::{Layer, place_of};
 use super::place::Place;
 
 pub(crate) use self::network::NetworkError;
+pub(crate) use self::pool::PoolError;
 pub(crate) use self::route::{PathError, RouteConfigError};
 
 /// Why a configuration was rejected.
@@ -62,6 +64,10 @@ pub(crate) enum ConfigError {
         place: Place,
         error: NetworkError,
     },
+    Pool {
+        place: Place,
+        error: PoolError,
+    },
 }
 
 impl From<clap::Error> for ConfigError {
@@ -111,6 +117,7 @@ impl fmt::Display for ConfigError {
             }
             ConfigError::Route { place, error } => write!(f, "{place}: {error}"),
             ConfigError::Network { place, error } => write!(f, "{place}: {error}"),
+            ConfigError::Pool { place, error } => write!(f, "{place}: {error}"),
         }
     }
 }

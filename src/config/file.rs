@@ -1,7 +1,8 @@
 //! Reads the TOML file: keys and values as text, each checked with its line for errors.
 //!
 //! Strings, numbers and booleans are kept as the text that they are written with; the option
-//! validates them. There is one level of tables: the settings, `[[route]]` and `[[network]]`.
+//! validates them. There is one level of tables: the settings, `[[route]]`, `[[network]]` and
+//! `[[pool]]`.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use weir::upstream::redacted;
 use super::error::ConfigError;
 use super::keys::{Given, Keys, Layer};
 use super::networks::{NetworkOptions, NetworkTable, SECRET};
-use super::options::{Options, RoomOptions, RouteOptions};
+use super::options::{Options, PoolOptions, PoolTable, ProxyOptions, RoomOptions, RouteOptions};
 use super::place::Place;
 use super::routes::RouteTable;
 use super::syntax::other_format;
@@ -20,9 +21,10 @@ use crate::nearest::{nearest, synonym};
 
 /// Maximum size of a file: 10,000 routes need less.
 const FILE_BYTES_MAX: usize = 1 << 20;
-/// The keys of the arrays of tables for routes and networks.
+/// The keys of the arrays of tables.
 const ROUTE: &str = "route";
 const NETWORK: &str = "network";
+const POOL: &str = "pool";
 
 /// The contents of a file; every part is optional.
 #[derive(Debug, Default)]
@@ -31,6 +33,7 @@ pub(super) struct File {
     /// `None`: the file has no `[[route]]`.
     pub(super) routes: Option<Vec<(Place, Layer)>>,
     pub(super) networks: Vec<(Place, Layer)>,
+    pub(super) pools: Vec<(Place, Layer)>,
 }
 
 impl File {
@@ -68,11 +71,14 @@ impl File {
         })?;
         let mut file = File::default();
         let mut settings = document.into_inner();
-        let keys = Keys::of::<RouteTable>().and::<RouteOptions>().and::<RoomOptions>();
+        let keys = Keys::of::<RouteTable>().and::<RouteOptions>();
+        let keys = keys.and::<RoomOptions>().and::<ProxyOptions>();
         file.routes = source.tables(ROUTE, &keys, &mut settings)?;
         let keys = Keys::of::<NetworkTable>().and::<RouteOptions>().and::<NetworkOptions>();
         file.networks = source.tables(NETWORK, &keys, &mut settings)?.unwrap_or_default();
-        file.settings = source.layer(&Keys::of::<Options>(), &[ROUTE, NETWORK], &settings)?;
+        let keys = Keys::of::<PoolTable>().and::<PoolOptions>();
+        file.pools = source.tables(POOL, &keys, &mut settings)?.unwrap_or_default();
+        file.settings = source.layer(&Keys::of::<Options>(), &[ROUTE, NETWORK, POOL], &settings)?;
         Ok(file)
     }
 }
@@ -168,7 +174,7 @@ impl Source<'_> {
 
 /// The error for a table that other programs have, such as `[server]`, or `[routes]` for `[[route]]`.
 fn unknown_table(place: Place, name: &str) -> ConfigError {
-    let hint = match nearest(name, [ROUTE, NETWORK].into_iter()) {
+    let hint = match nearest(name, [ROUTE, NETWORK, POOL].into_iter()) {
         Some(near) => format!("use [[{near}]]"),
         None => "put settings at the top of the file, as in log = \"info\"".to_owned(),
     };

@@ -43,6 +43,7 @@ mod networks;
 mod notes;
 mod options;
 mod place;
+mod pools;
 mod routes;
 mod syntax;
 mod tls;
@@ -54,10 +55,11 @@ use std::path::{Path, PathBuf};
 
 use weir::reactor::TlsError;
 use weir::reactor::settings::{ListenSettings, Settings, TlsSettings};
+use weir::services::proxy::PoolSettings;
 
 use file::File;
 use networks::NetworkOptions;
-use options::{ServerConfig, ServerOptions};
+use options::{PoolOptions, ServerConfig, ServerOptions};
 use place::Place;
 
 pub(crate) use weir::upstream::redacted;
@@ -78,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) routes: Vec<RouteConfig>,
     /// There is at least one network or one route.
     pub(crate) networks: Vec<NetworkConfig>,
+    /// The pools that routes of the proxy name.
+    pub(crate) pools: Vec<PoolSettings>,
 }
 
 /// Whether certificates must be valid at the current time.
@@ -106,6 +110,8 @@ impl Config {
         let mut files = keys::files::<Options>(of_server);
         let of_networks = file.networks.iter().map(|(_, table)| table);
         files.extend(keys::files::<NetworkOptions>(of_networks));
+        let of_pools = file.pools.iter().map(|(_, table)| table);
+        files.extend(keys::files::<PoolOptions>(of_pools));
         let config = Config::merge(file, variables, flags)?;
         config.check_files(&files, dates)?;
         Ok(config)
@@ -118,7 +124,8 @@ impl Config {
         dates: Dates,
     ) -> Result<(), ConfigError> {
         let upstreams = self.networks.iter().map(|network| network.gateway.check());
-        let mut all = self.server.tls.iter().map(TlsSettings::check).chain(upstreams);
+        let pools = self.pools.iter().map(PoolSettings::check_tls);
+        let mut all = self.server.tls.iter().map(TlsSettings::check).chain(upstreams).chain(pools);
         let is_wrong = |error: &TlsError| {
             dates == Dates::Checked || !matches!(error, TlsError::NotValidNow(..))
         };
@@ -154,14 +161,38 @@ impl Config {
         let built_in = || if networks.is_empty() { routes::built_in() } else { Vec::new() };
         let tables = file.routes.unwrap_or_else(built_in);
         let taken = networks.iter().map(NetworkConfig::path);
-        let routes = routes::routes(tables, &layer, &settings, taken)?;
+        let own: Vec<ListenSettings> = listen.iter().chain(&admin).cloned().collect();
+        let pools = pools::pools(file.pools, &layer, &settings, &own)?;
+        let routes = routes::routes(tables, &layer, &settings, &pools, taken)?;
+        let settings = match layer.contains_key("outbound_max") {
+            true => settings,
+            false => {
+                let outbound = default_outbound_max(settings.connections_max, &routes, &pools);
+                settings.outbound_max(outbound)
+            }
+        };
         if routes.is_empty() && networks.is_empty() {
             return Err(ConfigError::NoRoute);
         }
         let (log, pin) = (server.log(), server.pin());
         let server = ServerConfig { listen, tls, log, admin, pin, settings };
-        Ok(Config { server, routes, networks })
+        Ok(Config { server, routes, networks, pools })
     }
+}
+
+/// The default of `outbound_max`. The proxy needs a connection for each client, and for all that are
+/// idle; other services and active checks need the rest.
+fn default_outbound_max(
+    connections_max: usize,
+    routes: &[RouteConfig],
+    pools: &[PoolSettings],
+) -> usize {
+    let rest = Settings::default().outbound_max;
+    if !routes.iter().any(|route| matches!(route.service, RouteService::Proxy(_))) {
+        return rest;
+    }
+    let idle = pools.iter().map(|pool| pool.idle_max().saturating_mul(pool.upstreams.len()));
+    idle.fold(rest.saturating_add(connections_max), usize::saturating_add)
 }
 
 /// Port 0 may be listed twice: the system chooses a different port each time.

@@ -1,9 +1,11 @@
 //! Notes on a valid configuration: settings that have no effect or an unexpected one.
 
 use weir::reactor::settings::Settings;
+use weir::services::proxy::{Choose, DownPolicy, PoolSettings};
 
 use super::Config;
 use super::networks::NetworkConfig;
+use super::routes::{RouteConfig, RouteService};
 
 impl Config {
     /// The notes, one line each.
@@ -11,11 +13,13 @@ impl Config {
         let limits =
             self.networks.iter().filter_map(|network| above_server(network, &self.server.settings));
         let server = &self.server.settings;
+        let of_pools = self.pools.iter().flat_map(|pool| pool_notes(pool, self));
         limits
             .chain(shared_by_networks(self))
             .chain(too_many_upstreams(self))
             .chain(unused_address_header(server))
             .chain(all_trusted(server))
+            .chain(of_pools)
             .collect()
     }
 }
@@ -33,6 +37,34 @@ fn all_trusted(server: &Settings) -> Option<String> {
         "trusted_proxies = {all} trusts every peer: clients that connect directly can choose the \
          address that they are logged and limited by"
     ))
+}
+
+fn pool_notes(pool: &PoolSettings, config: &Config) -> Vec<String> {
+    let name = &pool.name;
+    let is_of_pool = |route: &RouteConfig| match &route.service {
+        RouteService::Proxy(proxy) => proxy.pool == *name,
+        RouteService::Echo | RouteService::Rooms(_) => false,
+    };
+    let has_backup = pool.upstreams.iter().any(|upstream| upstream.is_backup);
+    let has_weight = pool.upstreams.iter().any(|upstream| upstream.weight != 1);
+    let is_priority = pool.choose == Choose::Priority;
+    let notes = [
+        (!config.routes.iter().any(is_of_pool), "is unused: no route names it"),
+        (
+            is_priority && has_backup,
+            "backup has no effect with choose = \"priority\", which takes the first in the list",
+        ),
+        (
+            is_priority && has_weight,
+            "weight has no effect with choose = \"priority\", which takes the first in the list",
+        ),
+        (
+            pool.down == DownPolicy::Close && pool.health.is_none(),
+            "down = \"close\" has no effect without health",
+        ),
+    ];
+    let notes = notes.into_iter().filter(|(is_true, _)| *is_true);
+    notes.map(|(_, note)| format!("pool {name}: {note}")).collect()
 }
 
 fn above_server(network: &NetworkConfig, server: &Settings) -> Option<String> {

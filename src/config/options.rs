@@ -6,12 +6,16 @@
 //! settings structs. These options convert to and from those structs. Only the syntax of single
 //! values is checked here.
 
+mod pool;
+mod proxy;
 mod room;
 mod route;
 mod server;
 
 use clap::Args;
 
+pub(super) use self::pool::{PoolOptions, PoolTable};
+pub(super) use self::proxy::ProxyOptions;
 pub(super) use self::room::RoomOptions;
 pub(super) use self::route::RouteOptions;
 pub(crate) use self::server::ADMIN_GROUP;

@@ -7,13 +7,15 @@ use std::collections::HashSet;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir::reactor::RoutePattern;
-use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::settings::{RouteSettings, Settings, SettingsError};
+use weir::services::proxy::{PoolSettings, ProxySettings};
 use weir::services::rooms::RoomSettings;
 
 use super::error::{ConfigError, PathError, RouteConfigError};
 use super::keys::{Given, Keys, Layer, place_of, read};
-use super::options::{RoomOptions, RouteOptions};
+use super::options::{ProxyOptions, RoomOptions, RouteOptions};
 use super::place::Place;
+use crate::nearest::nearest;
 
 /// The path parameter that names the room.
 const ROOM_NAME: &str = "name";
@@ -37,6 +39,8 @@ pub(crate) enum RouteService {
     Echo,
     /// Sends each message to all members of the room that the path names.
     Rooms(RoomSettings),
+    /// Forwards to the upstreams of a pool.
+    Proxy(ProxySettings),
 }
 
 /// The keys of a `[[route]]` besides its limits.
@@ -56,6 +60,7 @@ pub(super) struct RouteTable {
 pub(super) enum ServiceKind {
     Echo,
     Rooms,
+    Proxy,
 }
 
 impl RouteService {
@@ -63,30 +68,38 @@ impl RouteService {
         match self {
             RouteService::Echo => ServiceKind::Echo,
             RouteService::Rooms(_) => ServiceKind::Rooms,
+            RouteService::Proxy(_) => ServiceKind::Proxy,
         }
     }
 }
 
 /// The routes without a `[[route]]` in the file: echo with its demo page, and rooms.
 pub(super) fn built_in() -> Vec<(Place, Layer)> {
-    let route = |pairs: &[(&str, &str)]| {
-        let entry = |&(key, value): &(&str, &str)| {
-            (key.to_owned(), Given { place: Place::BuiltIn, values: vec![value.to_owned()] })
-        };
-        (Place::BuiltIn, pairs.iter().map(entry).collect())
-    };
     vec![
-        route(&[("path", "/"), ("service", "echo"), ("page", "true")]),
-        route(&[("path", "/rooms/{name}"), ("service", "rooms")]),
+        route_table(&[("path", "/"), ("service", "echo"), ("page", "true")]),
+        route_table(&[("path", "/rooms/{name}"), ("service", "rooms")]),
     ]
 }
 
+/// A route of the proxy without settings of its own.
+pub(super) fn proxied(pool: &str) -> (Place, Layer) {
+    route_table(&[("path", "/*"), ("service", "proxy"), ("pool", pool)])
+}
+
+fn route_table(pairs: &[(&str, &str)]) -> (Place, Layer) {
+    let entry = |&(key, value): &(&str, &str)| {
+        (key.to_owned(), Given { place: Place::BuiltIn, values: vec![value.to_owned()] })
+    };
+    (Place::BuiltIn, pairs.iter().map(entry).collect())
+}
+
 /// Reads `tables`, each on top of `defaults`, and checks them against each other, the server's
-/// `settings` and the paths `taken` by networks.
+/// `settings`, the `pools`, and the paths `taken` by networks.
 pub(super) fn routes(
     tables: Vec<(Place, Layer)>,
     defaults: &Layer,
     settings: &Settings,
+    pools: &[PoolSettings],
     taken: impl Iterator<Item = String>,
 ) -> Result<Vec<RouteConfig>, ConfigError> {
     let mut seen: HashSet<RoutePattern> = taken.filter_map(|path| path.parse().ok()).collect();
@@ -98,7 +111,10 @@ pub(super) fn routes(
                 place_of(&error.contradiction(), &[&table, defaults]).unwrap_or(place.clone());
             Err(ConfigError::Route { place, error })
         };
-        let pattern = match check(&route, settings) {
+        let pattern = match check(&route, settings).and_then(|pattern| {
+            check_pool(&route, pools)?;
+            Ok(pattern)
+        }) {
             Ok(pattern) => pattern,
             Err(error) => return refused(error),
         };
@@ -118,23 +134,67 @@ fn route(place: &Place, table: Layer, defaults: &Layer) -> Result<RouteConfig, C
         }
     }
     let given: RouteTable = read(&table)?;
-    if given.service != ServiceKind::Rooms {
-        let of_rooms = Keys::of::<RoomOptions>();
-        if let Some(key) = of_rooms.names().find(|&key| table.contains_key(key)) {
-            return Err(refused(RouteConfigError::OnlyRooms(key.to_owned())));
+    let others = [
+        (ServiceKind::Rooms, "rooms", Keys::of::<RoomOptions>()),
+        (ServiceKind::Proxy, "proxy", Keys::of::<ProxyOptions>()),
+    ];
+    for (kind, service, keys) in others.iter().filter(|(kind, ..)| *kind != given.service) {
+        debug_assert_ne!(*kind, ServiceKind::Echo);
+        if let Some(key) = keys.names().find(|&key| table.contains_key(key)) {
+            let key = key.to_owned();
+            return Err(refused(RouteConfigError::OtherService { key, service }));
         }
     }
     let mut layer = defaults.clone();
+    if given.service == ServiceKind::Proxy {
+        if !table.contains_key("pool") {
+            return Err(refused(RouteConfigError::Missing("pool")));
+        }
+        layer.entry("write_timeout".to_owned()).or_insert_with(proxy_write_timeout);
+    }
     layer.extend(table);
+    let service = match given.service {
+        ServiceKind::Echo => RouteService::Echo,
+        ServiceKind::Rooms => RouteService::Rooms(read::<RoomOptions>(&layer)?.into()),
+        ServiceKind::Proxy => RouteService::Proxy(read::<ProxyOptions>(&layer)?.into()),
+    };
+    let outbox_room_bytes = match &service {
+        RouteService::Proxy(proxy) => Some(proxy.outbox_room_bytes()),
+        RouteService::Echo | RouteService::Rooms(_) => None,
+    };
     Ok(RouteConfig {
         path: given.path,
         page: given.page,
-        settings: read::<RouteOptions>(&layer)?.into(),
-        service: match given.service {
-            ServiceKind::Echo => RouteService::Echo,
-            ServiceKind::Rooms => RouteService::Rooms(read::<RoomOptions>(&layer)?.into()),
-        },
+        settings: read::<RouteOptions>(&layer)?.settings(outbox_room_bytes),
+        service,
     })
+}
+
+/// The default of routes of the proxy. A peer that takes nothing pauses the other end, and no data
+/// is dropped: the route can wait for longer.
+fn proxy_write_timeout() -> Given {
+    Given { place: Place::BuiltIn, values: vec!["60s".to_owned()] }
+}
+
+/// Checks a route of the proxy: its pool exists, and its limits admit a held frame.
+fn check_pool(route: &RouteConfig, pools: &[PoolSettings]) -> Result<(), RouteConfigError> {
+    let RouteService::Proxy(proxy) = &route.service else {
+        return Ok(());
+    };
+    let path = || route.path.clone();
+    if !pools.iter().any(|pool| pool.name == proxy.pool) {
+        let names = pools.iter().map(|pool| pool.name.as_str());
+        let near = nearest(&proxy.pool, names).map(str::to_owned);
+        return Err(RouteConfigError::NoPool { path: path(), pool: proxy.pool.clone(), near });
+    }
+    let (hold, soft) = (proxy.hold_bytes_max, route.settings.outbox_soft_bytes);
+    if hold == 0 {
+        return Err(RouteConfigError::Settings(path(), SettingsError::Zero("hold_max")));
+    }
+    match hold > soft {
+        true => Err(RouteConfigError::HoldAboveSoft { path: path(), hold, soft }),
+        false => Ok(()),
+    }
 }
 
 /// The route's pattern, if its limits do not contradict each other.
@@ -144,6 +204,9 @@ fn check(route: &RouteConfig, settings: &Settings) -> Result<RoutePattern, Route
     if route.service.kind() == ServiceKind::Rooms && !pattern.params().any(|name| name == ROOM_NAME)
     {
         return Err(refused(PathError::NoRoomName));
+    }
+    if route.page && route.service.kind() == ServiceKind::Proxy {
+        return Err(RouteConfigError::PageOfProxy(route.path.clone()));
     }
     if route.page && !pattern.is_exact() {
         return Err(RouteConfigError::Page(route.path.clone()));

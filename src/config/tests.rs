@@ -8,10 +8,12 @@ use weir::reactor::settings::{ClientCertificates, RouteSettings, SlowPolicy, Tls
 
 use super::keys::{Given, Keys};
 use super::networks::{NetworkOptions, NetworkTable};
-use super::options::{RoomOptions, RouteOptions};
+use super::options::{PoolOptions, PoolTable, ProxyOptions, RoomOptions, RouteOptions};
 use super::routes::{RouteService, RouteTable};
 use super::*;
 use weir::services::rooms::RoomSettings;
+
+mod pools;
 
 fn layer(pairs: &[(&str, &str)]) -> Layer {
     let given = |value: &str| Given { place: Place::CommandLine, values: vec![value.to_owned()] };
@@ -373,7 +375,44 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         upstream_concurrency = 13
         upstream_queue_max = 14";
     let mut written = String::new();
-    for text in ["", all, secure, network, "ping_interval = 'off'"] {
+    let proxy = "[[pool]]
+        name = 'a'
+        upstreams = ['https://127.0.0.1:9944 weight 3', 'wss://b.example backup']
+        choose = 'hash'
+        hash_by = 'header:x-tenant'
+        sticky_cookie = 'upstream'
+        tries = 2
+        connect_timeout = '4s'
+        answer_timeout = '59s'
+        body_timeout = '58s'
+        upstream_connections_max = 7
+        keepalive_max = 8
+        keepalive_idle = '9s'
+        health = 'ws:/health'
+        health_interval = '6s'
+        down = 'close'
+        resolve_interval = 'off'
+        drain_after = '5m'
+        drain_rate = '7/s burst 8'
+        upstream_ca = 'roots.pem'
+        upstream_name = 'a.example'
+        upstream_cert = 'client.pem'
+        upstream_key = 'client.key'
+        send_proxy = 'v2'
+        [[route]]
+        path = '/a/*'
+        service = 'proxy'
+        pool = 'a'
+        host = 'upstream'
+        forwarded = 'rfc7239'
+        strip_prefix = 1
+        websocket_only = true
+        set_headers = ['x-a: b, c', 'x-d: e']
+        remove_headers = ['Cookie']
+        hold_max = '32 KiB'
+        tunnel_pings = false
+        client_lost = 'close'";
+    for text in ["", all, secure, network, proxy, "ping_interval = 'off'"] {
         let config = file(text).unwrap();
         let effective = config.to_string();
         assert_eq!(file(&effective).unwrap(), config, "{effective}");
@@ -387,12 +426,20 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         [[network]]
         project = 'other'
         chain_id = 2
-        upstreams = ['ws://other.example']";
+        upstreams = ['ws://other.example']
+        [[pool]]
+        name = 'other'
+        upstreams = ['http://other.example']
+        [[route]]
+        path = '/proxied'
+        service = 'proxy'
+        pool = 'other'";
     let default = file(default).unwrap().to_string();
     let default: HashSet<&str> = default.lines().collect();
     let keys = Keys::of::<ServerOptions>().and::<RouteTable>().and::<RouteOptions>();
     let keys = keys.and::<RoomOptions>().and::<NetworkTable>().and::<NetworkOptions>();
-    for key in keys.names() {
+    let of_proxy = Keys::of::<PoolTable>().and::<PoolOptions>().and::<ProxyOptions>();
+    for key in keys.names().chain(of_proxy.names()) {
         let of_key = |line: &&str| line.split_once(" = ").is_some_and(|(name, _)| name == key);
         let is_set = written.lines().filter(of_key).any(|line| !default.contains(line));
         assert!(is_set, "{key} has only its default in these files");

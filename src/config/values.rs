@@ -230,6 +230,14 @@ pub(super) fn texts<T: fmt::Display, S: Serializer>(
     to.collect_seq(values.iter().map(T::to_string))
 }
 
+/// Serializes a value by its `Display`.
+pub(super) fn one_text<T: fmt::Display, S: Serializer>(
+    value: &T,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    to.collect_str(value)
+}
+
 /// A value for an error. A URL, which may be an upstream under a wrong key, loses its path.
 pub(super) fn shown(value: &str) -> String {
     if value.contains("://") { redacted(value) } else { value.to_owned() }

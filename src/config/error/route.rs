@@ -9,11 +9,27 @@ use weir::reactor::settings::SettingsError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RouteConfigError {
     Missing(&'static str),
-    OnlyRooms(String),
+    /// A key that only routes with this service have.
+    OtherService {
+        key: String,
+        service: &'static str,
+    },
     Path(String, PathError),
     Twice(String),
     /// A page needs a path without parameters.
     Page(String),
+    PageOfProxy(String),
+    NoPool {
+        path: String,
+        pool: String,
+        near: Option<String>,
+    },
+    /// A held frame alone would congest the connection that it is for.
+    HoldAboveSoft {
+        path: String,
+        hold: usize,
+        soft: usize,
+    },
     Settings(String, SettingsError),
     /// The limit of all buffered bytes is below the limit of one outbox.
     AboveBuffered {
@@ -47,6 +63,8 @@ impl RouteConfigError {
             RouteConfigError::Settings(_, error) => error.to_string(),
             RouteConfigError::AboveBuffered { .. } => "outbox_hard buffered_max".to_owned(),
             RouteConfigError::HistoryAboveSoft { .. } => "history_bytes_max outbox_soft".to_owned(),
+            RouteConfigError::HoldAboveSoft { .. } => "hold_max outbox_soft".to_owned(),
+            RouteConfigError::NoPool { .. } => "pool".to_owned(),
             _ => String::new(),
         }
     }
@@ -56,7 +74,9 @@ impl fmt::Display for RouteConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RouteConfigError::Missing(key) => write!(f, "a [[route]] needs a {key}"),
-            RouteConfigError::OnlyRooms(key) => write!(f, r#"{key} needs service = "rooms""#),
+            RouteConfigError::OtherService { key, service } => {
+                write!(f, "{key} needs service = {service:?}")
+            }
             RouteConfigError::Path(path, error) => write!(f, "path {path:?}: {error}"),
             RouteConfigError::Twice(path) => {
                 write!(f, "path {path:?} already has a service: this route would never be reached")
@@ -65,6 +85,21 @@ impl fmt::Display for RouteConfigError {
                 f,
                 "path {path:?}: page = true needs a path without parameters and without *, as in \
                  \"/echo\""
+            ),
+            RouteConfigError::PageOfProxy(path) => write!(
+                f,
+                "path {path:?}: page = true is not for service = \"proxy\": GET is forwarded"
+            ),
+            RouteConfigError::NoPool { path, pool, near } => {
+                write!(f, "path {path:?}: there is no [[pool]] with name = {pool:?}")?;
+                match near {
+                    Some(near) => write!(f, " (did you mean {near:?}?)"),
+                    None => Ok(()),
+                }
+            }
+            RouteConfigError::HoldAboveSoft { path, hold, soft } => write!(
+                f,
+                "path {path:?}: hold_max ({hold} bytes) must not exceed outbox_soft ({soft} bytes)"
             ),
             RouteConfigError::Settings(path, error) => write!(f, "path {path:?}: {error}"),
             RouteConfigError::AboveBuffered { path, hard, all } => write!(

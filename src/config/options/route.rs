@@ -179,6 +179,14 @@ impl From<&RouteSettings> for RouteOptions {
 
 impl From<RouteOptions> for RouteSettings {
     fn from(options: RouteOptions) -> RouteSettings {
+        options.settings(None)
+    }
+}
+
+impl RouteOptions {
+    /// The settings of a route. `outbox_room_bytes` is that of its service, if it has one.
+    pub(in crate::config) fn settings(self, outbox_room_bytes: Option<usize>) -> RouteSettings {
+        let options = self;
         let mut settings = RouteSettings::default()
             .message_bytes_max(options.message_max.0)
             .outbox_low_bytes(options.outbox_low.0)
@@ -195,7 +203,8 @@ impl From<RouteOptions> for RouteSettings {
             .deflate(options.deflate.into())
             .deflate_bytes_min(options.deflate_min.0)
             .deflate_window_bits(options.deflate_window_bits.0)
-            .deflate_idle(options.deflate_idle.0);
+            .deflate_idle(options.deflate_idle.0)
+            .outbox_room_bytes(outbox_room_bytes);
         settings.outbox_hard_bytes = match options.outbox_hard.0 {
             Some(size) => size.0,
             None => outbox_hard(&settings),
