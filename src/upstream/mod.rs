@@ -38,6 +38,8 @@ pub use self::pools::settings::{
     Choose, DownPolicy, HashBy, HealthCheck, POOL_UPSTREAMS_MAX, PoolSettings, PoolUpstream,
     ProxyVersion, TRIES_RANGE, WEIGHT_RANGE, is_token,
 };
+#[cfg(feature = "proxy")]
+pub use self::pools::{PoolUpstreamCounts, PoolsCounts};
 pub use self::upstream_counts::Count;
 #[cfg(feature = "rpc")]
 pub use self::upstream_counts::UpstreamCounts;
