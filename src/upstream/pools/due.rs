@@ -89,7 +89,7 @@ impl UpstreamPools {
         count.set(count.get() + 1);
         let has_changed = upstream.health.record(result, now);
         self.show(id, now);
-        has_changed.then(|| match result {
+        has_changed.then_some(match result {
             Ok(()) => StateChange::Up,
             Err(failure) => StateChange::Down(failure),
         })

@@ -414,7 +414,7 @@ fn upstreams_of_the_same_name_survive_a_reload() {
 }
 
 #[test]
-fn a_removed_upstream_drains_at_the_rate_and_an_unlisted_one_does_not() {
+fn a_removed_upstream_drains_at_the_rate() {
     let settings = |upstreams: &[&str]| {
         pool("p", upstreams)
             .drain_after(Duration::from_secs(60))
