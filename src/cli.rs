@@ -37,7 +37,7 @@ Lists (ADDR, CIDR, ORIGIN): repeat the flag, or separate the values by commas.
 Routes are set in the file. The default is an echo at / and rooms at /rooms/{name}:
   [[route]]
   path = \"/chat/{name}\"
-  service = \"rooms\"          # or \"echo\"
+  service = \"rooms\"          # or \"echo\", \"proxy\"
   page = false               # whether GET returns the demo page
   message_max = \"16 KiB\"     # any setting of routes or, here, of rooms
 
@@ -47,6 +47,11 @@ route, there is no other path:
   project = \"main\"
   chain_id = 1
   upstreams = [\"ws://10.0.0.1:8546\", \"https://node.example/key\"]   # tried in this order
+
+A route with service = \"proxy\" forwards to the upstreams of a pool (weir help proxy):
+  [[pool]]
+  name = \"nodes\"
+  upstreams = [\"http://10.0.0.1:9944\", \"http://10.0.0.2:9944\"]   # tried in this order
 
 Examples:
   weir                                           serve on 127.0.0.1:9001

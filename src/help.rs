@@ -19,13 +19,14 @@ macro_rules! topic {
     };
 }
 
-static TOPICS: [Topic; 11] = [
+static TOPICS: [Topic; 12] = [
     topic!("services", "paths, their services, the route file"),
     topic!("settings", "flags, environment variables, the file, weir check"),
     topic!("operating", "start and stop, log, metrics, a reverse proxy in front"),
     topic!("limits", "each limit, its default, and what happens when it is reached"),
     topic!("tls", "wss:// listeners, client certificates, reload"),
     topic!("compression", "permessage-deflate: modes, memory, when to disable it"),
+    topic!("proxy", "WebSockets and HTTP to upstream pools"),
     topic!("gateway", "JSON-RPC to the upstreams of an Ethereum network"),
     topic!("chain", "weir node, an embedded development chain"),
     topic!("embedding", "weir as a library"),

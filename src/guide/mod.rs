@@ -11,6 +11,7 @@
 //! | [`limits`] | each limit, its default, and what happens when it is reached |
 //! | [`tls`] | `wss://` listeners, client certificates, reload |
 //! | [`compression`] | permessage-deflate: modes, memory, when to switch it off |
+//! | [`proxy`] | WebSockets and HTTP to upstream pools: choice, health, DNS names |
 //! | [`gateway`] | JSON-RPC to the upstreams of an Ethereum network |
 //! | [`chain`] | `weir node`, an embedded development chain |
 //! | [`embedding`] | weir as a library: services, handlers, threads |
@@ -39,6 +40,9 @@ pub mod tls {}
 
 #[doc = include_str!("compression.md")]
 pub mod compression {}
+
+#[doc = include_str!("proxy.md")]
+pub mod proxy {}
 
 #[doc = include_str!("gateway.md")]
 pub mod gateway {}
