@@ -5,6 +5,7 @@
 
 #[cfg(feature = "rpc")]
 mod attempts;
+mod host;
 #[cfg(feature = "proxy")]
 mod lookup;
 
@@ -12,13 +13,8 @@ mod lookup;
 pub(crate) use self::attempts::Addresses;
 #[cfg(feature = "rpc")]
 pub(super) use self::attempts::look_up;
+pub(crate) use self::host::HostPort;
 #[cfg(feature = "proxy")]
 pub(super) use self::lookup::LOOKUPS_MAX;
 #[cfg(feature = "proxy")]
 pub(crate) use self::lookup::{Lookup, resolver_settings};
-
-/// A host, as a name or an IP address without brackets, and a port.
-pub(crate) type HostPort = (String, u16);
-
-/// Addresses of one host that are used; further ones are ignored.
-const ADDRESSES_MAX: usize = 16;

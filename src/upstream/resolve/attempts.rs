@@ -9,7 +9,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::thread;
 
-use super::{ADDRESSES_MAX, HostPort};
+use super::host::{ADDRESSES_MAX, HostPort};
 
 /// The addresses of a host that are not tried yet, in the order of the resolver.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
-use super::{ADDRESSES_MAX, HostPort};
+use super::host::{ADDRESSES_MAX, HostPort};
 use crate::reactor::WorkerSettings;
 
 /// Lookups that wait or run at a time.

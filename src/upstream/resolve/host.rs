@@ -1,0 +1,7 @@
+//! What is looked up, and how much of the result is used.
+
+/// A host, as a name or an IP address without brackets, and a port.
+pub(crate) type HostPort = (String, u16);
+
+/// Addresses of one host that are used; further ones are ignored.
+pub(super) const ADDRESSES_MAX: usize = 16;
