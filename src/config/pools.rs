@@ -125,7 +125,7 @@ fn check_upstreams(upstreams: &[PoolUpstream], listen: &[ListenSettings]) -> Res
 /// Whether connections to an upstream would arrive at this listener. Only addresses that this
 /// machine has for sure are compared: nothing is looked up.
 fn leads_to(upstream: &PoolUpstream, listener: SocketAddr) -> bool {
-    if listener.port() == 0 || listener.port() != upstream.port() {
+    if listener.port() != upstream.port() {
         return false;
     }
     let is_same = |ip: IpAddr| ip == listener.ip();

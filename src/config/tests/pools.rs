@@ -171,6 +171,7 @@ fn upstreams_are_checked_against_each_other_and_the_listeners() {
         ("127.0.0.1:80", "10.0.0.1:80", false),
         ("localhost:80", "10.0.0.1:80", false),
         ("127.0.0.1:81", "0.0.0.0:80", false),
+        ("127.0.0.1:80", "127.0.0.1:0", false),
         ("10.0.0.2:80", "0.0.0.0:80", false),
         ("a.example:80", "0.0.0.0:80", false),
     ] {

@@ -73,6 +73,9 @@ impl FromStr for PoolUpstream {
                         their own"
                 .to_owned());
         }
+        if url.host_and_port().1 == 0 {
+            return Err("the port of an upstream must be 1 to 65535".to_owned());
+        }
         let mut upstream = PoolUpstream { url, weight: 1, is_backup: false };
         while let Some(word) = words.next() {
             match word {
@@ -318,6 +321,7 @@ mod tests {
             ("http://a/b", "no path"),
             ("http://a/?b", "no path"),
             ("http://u@a", "no user"),
+            ("http://a:0", "1 to 65535"),
             ("http://a weight", "1 to 100"),
             ("http://a weight 0", "1 to 100"),
             ("http://a weight 101", "1 to 100"),
