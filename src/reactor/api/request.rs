@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use super::id::RouteId;
 use super::tls_info::TlsInfo;
 use crate::protocol::handshake::{self, Accept};
 
@@ -15,6 +16,10 @@ use crate::protocol::handshake::{self, Accept};
 pub struct UpgradeRequest<'a> {
     /// The request head: path, query, headers.
     pub http: &'a handshake::Request<'a>,
+    /// The bytes that `http` was parsed from.
+    pub head: &'a [u8],
+    /// The route that the request matches.
+    pub route: RouteId,
     /// The values of the route's parameters.
     pub params: &'a Params,
     /// The subprotocol that client and service have in common and the service prefers, of those in

@@ -93,7 +93,7 @@ impl Reactor {
             self.core.find_client(id, &request)?;
             self.core.check_host(id, &request)?;
             match request.is_upgrade() {
-                true => self.handle_upgrade(id, &request).map(|()| 0),
+                true => self.handle_upgrade(id, &request, head).map(|()| 0),
                 false => self.handle_http_request(id, &request, head, rest),
             }
         });
@@ -115,6 +115,7 @@ impl Reactor {
         &mut self,
         id: ConnId,
         request: &handshake::Request<'_>,
+        head: &[u8],
     ) -> Result<(), Refusal> {
         let upgrade = request.upgrade()?;
         let path = request.path();
@@ -146,6 +147,8 @@ impl Reactor {
 
         let request = UpgradeRequest {
             http: request,
+            head,
+            route: routed.route,
             params: &routed.params,
             protocol: routed.protocol,
             peer,
