@@ -1,10 +1,11 @@
-//! Names and HELP texts of the metrics of networks and of the process.
+//! Names and HELP texts of the metrics of networks, pools and the process.
 //!
 //! Connects modules that must not import each other: gateway, node and log count; the admin service
 //! serves the metrics. Label values are bounded: networks and upstreams by the configuration,
 //! method classes and error codes by their lists.
 
 mod process;
+mod proxy;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use weir::services::rpc::{Class, Counts, Network, RpcError, RpcSettings};
 use weir::upstream::{Count, UpstreamCounts};
 
 pub(crate) use self::process::ProcessSource;
+pub(crate) use self::proxy::ProxySource;
 
 /// Metrics of a network's clients, behind a gateway or a node.
 #[derive(Debug)]

@@ -13,8 +13,9 @@ use log::info;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-use weir::reactor::{Reactor, SignalAction};
+use weir::reactor::{Reactor, ServiceId, SignalAction};
 use weir::services::admin::{self, Admin, Source};
+use weir::services::proxy::{Proxy, ProxyRoutes};
 use weir::services::rpc::Rpc;
 use weir::services::rpc::gateway::Gateway;
 use weir::services::{Echo, Rooms, TRY_IT_PAGE};
@@ -22,7 +23,7 @@ use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 use crate::allocator::return_freed_memory;
 use crate::config::{ADMIN_GROUP, Config, Listen, NetworkConfig, RouteConfig, RouteService};
 use crate::descriptors::{Needs, fit_to_descriptors};
-use crate::observe::{NetworkSource, ProcessSource};
+use crate::observe::{NetworkSource, ProcessSource, ProxySource};
 use crate::version::{COMMIT, VERSION};
 
 /// The first port that needs no privilege (ip(7)).
@@ -52,8 +53,9 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     // Before certificates are read: a later SIGHUP then reloads them in the first turn.
     handle_signals(&mut reactor)?;
     return_freed_memory(&mut reactor)?;
+    let proxy = add_proxy(&mut reactor, config)?;
     for route in &config.routes {
-        add_route(&mut reactor, route)?;
+        add_route(&mut reactor, route, proxy.as_ref())?;
     }
     if let Some(tls) = &config.server.tls {
         reactor.set_tls(tls.clone())?;
@@ -62,6 +64,7 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     for network in &config.networks {
         sources.push(Box::new(add_network(&mut reactor, network)?));
     }
+    sources.extend(proxy.map(|proxy| Box::new(proxy.source) as Box<dyn Source>));
     if config.server.admin.is_some() {
         add_admin(&mut reactor, sources)?;
     }
@@ -76,11 +79,42 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn add_route(reactor: &mut Reactor, route: &RouteConfig) -> Result<(), Box<dyn Error>> {
-    let service = match &route.service {
-        RouteService::Echo => reactor.add_service(Echo)?,
-        RouteService::Proxy(_) => return Err("service proxy".into()),
-        RouteService::Rooms(settings) => reactor.add_service(Rooms::new(settings.clone()))?,
+/// The service of all proxy routes, and what it shares.
+struct ProxyParts {
+    service: ServiceId,
+    routes: ProxyRoutes,
+    source: ProxySource,
+}
+
+/// Adds the proxy, if there is a route to it.
+fn add_proxy(reactor: &mut Reactor, config: &Config) -> Result<Option<ProxyParts>, Box<dyn Error>> {
+    let is_proxy = |route: &RouteConfig| matches!(route.service, RouteService::Proxy(_));
+    if !config.routes.iter().any(is_proxy) {
+        return Ok(None);
+    }
+    let outbound = reactor.add_outbound(reactor.next_service_id(), RouteSettings::default())?;
+    let proxy = Proxy::new(config.pools.clone(), outbound)?;
+    let routes = proxy.routes();
+    let source = ProxySource::new(proxy.counts(), proxy.upstream_counts());
+    let service = reactor.add_service(proxy)?;
+    Ok(Some(ProxyParts { service, routes, source }))
+}
+
+fn add_route(
+    reactor: &mut Reactor,
+    route: &RouteConfig,
+    proxy: Option<&ProxyParts>,
+) -> Result<(), Box<dyn Error>> {
+    let service = match (&route.service, proxy) {
+        (RouteService::Echo, _) => reactor.add_service(Echo)?,
+        (RouteService::Rooms(settings), _) => reactor.add_service(Rooms::new(settings.clone()))?,
+        (RouteService::Proxy(settings), Some(proxy)) => {
+            let id = reactor.add_route(&route.path, proxy.service, route.settings.clone())?;
+            proxy.routes.set(id, settings.clone())?;
+            return Ok(());
+        }
+        // `add_proxy` adds the service for any such route.
+        (RouteService::Proxy(_), None) => return Ok(()),
     };
     reactor.add_route(&route.path, service, route.settings.clone())?;
     if route.page {

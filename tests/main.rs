@@ -33,6 +33,7 @@ mod operators;
 mod pipe;
 mod pressure;
 mod protocol;
+mod proxy;
 mod publish;
 mod puppet;
 mod requests;

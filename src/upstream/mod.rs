@@ -39,7 +39,11 @@ pub use self::pools::settings::{
     ProxyVersion, TRIES_RANGE, WEIGHT_RANGE, is_token,
 };
 #[cfg(feature = "proxy")]
-pub use self::pools::{PoolUpstreamCounts, PoolsCounts};
+pub use self::pools::{
+    CheckFailure, LoadedPool, PoolUpstreamCounts, PoolsCounts, UpstreamState, UpstreamStatus,
+};
+#[cfg(feature = "proxy")]
+pub use self::resolve::Lookup;
 pub use self::upstream_counts::Count;
 #[cfg(feature = "rpc")]
 pub use self::upstream_counts::UpstreamCounts;

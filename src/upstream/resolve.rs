@@ -17,4 +17,6 @@ pub(crate) use self::host::HostPort;
 #[cfg(feature = "proxy")]
 pub(super) use self::lookup::LOOKUPS_MAX;
 #[cfg(feature = "proxy")]
-pub(crate) use self::lookup::{Lookup, resolver_settings};
+pub use self::lookup::Lookup;
+#[cfg(feature = "proxy")]
+pub(crate) use self::lookup::resolver_settings;

@@ -33,7 +33,6 @@ pub struct UpstreamCounts {
 }
 
 /// Adds to a count.
-#[cfg(feature = "rpc")]
 pub(crate) fn add(count: &Count, by: usize) {
     count.set(count.get() + by as u64);
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::binary::File;
-use crate::support::{Client, Process, eventually, weir};
+use crate::support::{Admin, Client, Process, weir};
 
 use super::node::PATH;
 
@@ -12,7 +12,7 @@ use super::node::PATH;
 pub struct Front {
     pub process: Process,
     pub address: SocketAddr,
-    admin: SocketAddr,
+    admin: Admin,
     _file: File,
 }
 
@@ -36,9 +36,7 @@ impl Front {
         edit(&mut command);
         let process = Process::spawn(&mut command);
         let address = process.address();
-        let line = process.line();
-        let admin = line.strip_prefix("admin http://").expect(&line).trim_end_matches('/');
-        let admin = admin.parse().unwrap();
+        let admin = Admin::of(&process);
         Front { process, address, admin, _file: file }
     }
 
@@ -46,24 +44,14 @@ impl Front {
         Client::open(self.address, PATH)
     }
 
-    /// The sum of a metric's samples with all of these labels, such as `code="-32005"`.
+    /// See [`Admin::metric`].
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let mut client = Client::tcp(self.admin);
-        client.raw(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n");
-        let (_, body) = client.answer();
-        let text = String::from_utf8(body).unwrap();
-        let is_meant = |line: &&str| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
-                && labels.iter().all(|label| line.contains(label))
-        };
-        let samples: Vec<&str> = text.lines().filter(is_meant).collect();
-        assert!(!samples.is_empty(), "{name} {labels:?} is not in\n{text}");
-        samples.iter().map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+        self.admin.metric(name, labels)
     }
 
-    /// Waits until a metric has this value.
+    /// See [`Admin::await_metric`].
     pub fn await_metric(&self, name: &str, labels: &[&str], value: f64) {
-        eventually(|| self.metric(name, labels) == value, &format!("{name} {labels:?} is {value}"));
+        self.admin.await_metric(name, labels, value);
     }
 
     /// Waits until no client, subscription or pending call is left.

@@ -96,13 +96,20 @@ impl<S: Read + Write> Client<S> {
 
     /// The head of the next HTTP response, with the empty line that ends it.
     pub fn head(&mut self) -> String {
+        self.try_head().expect("a head before the end of the stream")
+    }
+
+    /// The next head of a request or a response; `None` if the stream ends before it does.
+    pub fn try_head(&mut self) -> Option<String> {
         let end = loop {
             if let Some(at) = self.pending.windows(4).position(|four| four == b"\r\n\r\n") {
                 break at + 4;
             }
-            assert!(self.receive(), "the stream ended within a head");
+            if !self.receive() {
+                return None;
+            }
         };
-        String::from_utf8(self.pending.drain(..end).collect()).unwrap()
+        Some(String::from_utf8(self.pending.drain(..end).collect()).unwrap())
     }
 
     /// Head and body of the next HTTP response.

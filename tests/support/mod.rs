@@ -4,6 +4,7 @@
 mod by_hand;
 mod client;
 mod process;
+mod scrape;
 mod server;
 mod watched;
 mod wire;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 pub use self::by_hand::ByHand;
 pub use self::client::Client;
 pub use self::process::{Process, clean, weir};
+pub use self::scrape::Admin;
 pub use self::server::{Server, serving};
 pub use self::watched::{Seen, Watched, next_end, only_end};
 pub use self::wire::{

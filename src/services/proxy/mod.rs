@@ -1,10 +1,43 @@
-//! The reverse proxy: WebSocket tunnels and HTTP to upstream pools.
+//! The reverse proxy: WebSockets and HTTP requests to upstream pools.
+//!
+//! [`Proxy`] is one service for all proxy routes. For each request it chooses an upstream, sends the
+//! request there with its head written again, and joins the two connections after a 101. Frames pass
+//! in the reactor; here it is decided which connections are joined and what a client of a lost
+//! upstream is told. Everything about pools is in [`upstream`](crate::upstream).
+//!
+//! | file | owns |
+//! |---|---|
+//! | `settings`, `routes` | the options of a route, and the rules for requests made from them |
+//! | `exchange` | the life of one request: a state machine without effects |
+//! | `failure` | why a request gets no response of an upstream, and what it gets |
+//! | `service` | the state of the service, and the events of the loop |
+//! | `tries` | choosing an upstream, sending the request, what follows a failure |
+//! | `responses` | what follows a response head |
+//! | `tunnels` | ends of tunnels |
+//! | `control` | what an operator changes while it runs: pools, drained upstreams |
+//! | `checks`, `due`, `upkeep` | active checks; what is due by time |
+//! | `counts` | the counts by pool |
 
+mod checks;
+mod control;
+mod counts;
+mod due;
+mod exchange;
+mod failure;
+mod responses;
+mod routes;
+mod service;
 mod settings;
+mod tries;
+mod tunnels;
+mod upkeep;
 
-pub use self::settings::{
-    ClientLost, ForwardedHeaders, HeaderLine, HeaderName, HostHeader, ProxySettings,
-};
+pub use self::counts::{ProxyCounts, ProxyPoolCounts};
+pub use self::routes::ProxyRoutes;
+pub use self::service::Proxy;
+pub use self::settings::{ForwardedHeaders, HeaderLine, HeaderName, HostHeader, ProxySettings};
+pub use crate::reactor::ClientLost;
 pub use crate::upstream::{
-    Choose, DownPolicy, HashBy, HealthCheck, PoolSettings, PoolUpstream, ProxyVersion,
+    CheckFailure, Choose, DownPolicy, HashBy, HealthCheck, LoadedPool, Lookup, PoolSettings,
+    PoolUpstream, ProxyVersion, UpstreamState, UpstreamStatus,
 };

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::reactor::ClientLost;
 use crate::reactor::budget::READ_BYTES;
 use crate::reactor::settings::with_setters;
 use crate::upstream::is_token;
@@ -98,15 +99,6 @@ pub enum ForwardedHeaders {
     Rfc7239,
     /// None.
     Off,
-}
-
-/// How the upstream's side of a tunnel ends if the client is lost without a Close.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientLost {
-    /// Without a Close: some servers resume a session after 1006 and discard it after 1001.
-    End,
-    /// With a Close 1001.
-    Close,
 }
 
 /// The name of a header, in lower case, which a route may set or remove.

@@ -14,12 +14,13 @@ const SUCCESSES_MIN: u8 = 2;
 
 /// Why an active check failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CheckFailure {
+#[non_exhaustive]
+pub enum CheckFailure {
     /// Refused or unreachable.
     Connect,
     /// The TLS handshake failed.
     Tls,
-    /// No result within [`CHECK_TIMEOUT`].
+    /// No result within 2 s.
     Timeout,
     /// A reset, or an end, before a response.
     Reset,

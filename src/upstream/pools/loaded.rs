@@ -10,7 +10,7 @@ use crate::upstream::resolve::{HostPort, Lookup};
 
 /// The settings of a pool, and the TLS configuration of its upstreams.
 #[derive(Debug, Clone)]
-pub(crate) struct LoadedPool {
+pub struct LoadedPool {
     pub(super) settings: PoolSettings,
     /// For each entry of the list; `None` for those without TLS.
     pub(super) tls: Vec<Option<TlsConnector>>,
@@ -23,14 +23,14 @@ impl LoadedPool {
     ///
     /// # Errors
     /// A file is unusable, or a host is not a name that a certificate can have.
-    pub(crate) fn load(settings: PoolSettings) -> Result<LoadedPool, TlsError> {
+    pub fn load(settings: PoolSettings) -> Result<LoadedPool, TlsError> {
         let tls = settings.connectors()?;
         Ok(LoadedPool { settings, tls, addresses: HashMap::new() })
     }
 
     /// Adds the addresses of a name, if the lookup has found any: a new upstream is then used as
     /// soon as the pool is.
-    pub(crate) fn set_addresses(&mut self, lookup: &Lookup) {
+    pub fn set_addresses(&mut self, lookup: &Lookup) {
         if let Ok(found) = &lookup.found {
             self.addresses.insert(lookup.host.clone(), found.clone());
         }

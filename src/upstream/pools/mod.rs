@@ -36,15 +36,16 @@ mod upstream;
 
 pub(crate) use self::choose::Choice;
 pub(crate) use self::due::{Ends, EndsWhy};
-pub(crate) use self::health::{CHECK_TIMEOUT, CheckFailure};
-pub(crate) use self::id::{PoolId, UpstreamId};
-pub(crate) use self::loaded::LoadedPool;
-pub(crate) use self::status::UpstreamStatus;
+pub(crate) use self::health::CHECK_TIMEOUT;
+pub(crate) use self::id::UpstreamId;
 pub(crate) use self::table::{StateChange, Target, UpstreamPools, Wish};
 pub(crate) use self::tries::{Try, TryEnd, Use};
-pub(crate) use self::upstream::UpstreamState;
 
 pub use self::counts::{PoolUpstreamCounts, PoolsCounts};
+pub use self::health::CheckFailure;
+pub use self::loaded::LoadedPool;
+pub use self::status::UpstreamStatus;
+pub use self::upstream::UpstreamState;
 
 #[cfg(test)]
 mod tests;

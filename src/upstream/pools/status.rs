@@ -9,25 +9,36 @@ use crate::reactor::Time;
 
 /// An upstream as it is now.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct UpstreamStatus<'a> {
-    pub(crate) pool: &'a str,
-    pub(crate) name: &'a str,
-    pub(crate) state: UpstreamState,
+#[non_exhaustive]
+pub struct UpstreamStatus<'a> {
+    /// The name of the pool.
+    pub pool: &'a str,
+    /// `host:port`, or `host:port/ADDRESS` for an address of a DNS name.
+    pub name: &'a str,
+    /// Whether it gets requests, and if not, why.
+    pub state: UpstreamState,
     /// Since when the state holds.
-    pub(crate) since: Time,
-    pub(crate) is_backup: bool,
-    pub(crate) weight: u8,
-    pub(crate) tunnels: usize,
-    pub(crate) exchanges: usize,
-    pub(crate) idle: usize,
-    pub(crate) tries: u64,
-    pub(crate) failures: u64,
+    pub since: Time,
+    /// Whether it is used only while all others are down.
+    pub is_backup: bool,
+    /// Its weight.
+    pub weight: u8,
+    /// Connections with a tunnel.
+    pub tunnels: usize,
+    /// Connections with a request, tries included.
+    pub exchanges: usize,
+    /// Idle connections.
+    pub idle: usize,
+    /// Tries so far.
+    pub tries: u64,
+    /// Tries that failed.
+    pub failures: u64,
     /// Times that the breaker opened.
-    pub(crate) opened: u64,
+    pub opened: u64,
     /// `closed`, `half-open` or `open`.
-    pub(crate) breaker: &'static str,
+    pub breaker: &'static str,
     /// When the last active check ended, and how.
-    pub(crate) last_check: Option<(Time, Result<(), CheckFailure>)>,
+    pub last_check: Option<(Time, Result<(), CheckFailure>)>,
 }
 
 impl UpstreamPools {

@@ -42,7 +42,9 @@ pub(super) enum Listing {
 
 /// The state of an upstream for operators, by the first reason that keeps requests away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum UpstreamState {
+#[non_exhaustive]
+pub enum UpstreamState {
+    /// It gets requests.
     Up,
     /// It has closed a tunnel with 1012 or 1013 a moment ago.
     Avoided,

@@ -10,10 +10,11 @@ pub(in crate::upstream) const LOOKUPS_MAX: usize = 64;
 
 /// The outcome of one lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Lookup {
-    pub(crate) host: HostPort,
-    /// At least one address, at most [`ADDRESSES_MAX`], sorted; or why there is none.
-    pub(crate) found: Result<Vec<SocketAddr>, String>,
+pub struct Lookup {
+    /// What was looked up.
+    pub host: HostPort,
+    /// At least one address, at most 16, sorted; or why there is none.
+    pub found: Result<Vec<SocketAddr>, String>,
 }
 
 /// The threads that look up the names of pools: a name that hangs must not delay all others.
@@ -24,7 +25,7 @@ pub(crate) fn resolver_settings() -> WorkerSettings {
 
 impl Lookup {
     /// Looks a host up. Blocks.
-    pub(crate) fn of(host: HostPort) -> Lookup {
+    pub fn of(host: HostPort) -> Lookup {
         let found = host.to_socket_addrs().map_err(|error| error.to_string());
         Lookup { host, found: found.and_then(Lookup::sorted) }
     }

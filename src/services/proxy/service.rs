@@ -1,0 +1,253 @@
+//! [`Proxy`]: its state, and the events of the loop that change it.
+//!
+//! Each connection of the service has at most one value here: a client in [`Pending`] until its
+//! request is answered or joined, an upstream connection in [`Link`] until it ends.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use rand::rngs::{StdRng, SysRng};
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::counts::ProxyCounts;
+use super::due::Upkeep;
+use super::exchange::Exchange;
+use super::routes::{ProxyRoutes, Route};
+use crate::protocol::handshake::{Refusal, Request, Slots};
+use crate::protocol::http::{ResponseHead, check_request, is_forwarding_header};
+use crate::protocol::{CloseCode, Message};
+use crate::reactor::{
+    CloseReason, ConnId, ConnMap, Context, Decision, More, PipeEnd, RouteId, Service, Time,
+    TlsError, UpgradeRequest, UpstreamDecision,
+};
+use crate::upstream::pools::{EndsWhy, LoadedPool, Try, UpstreamId, UpstreamPools};
+use crate::upstream::{PoolSettings, PoolsCounts};
+
+/// `Retry-After` is at random within this, so that clients do not come back together.
+const RETRY_AFTER_SECONDS: std::ops::RangeInclusive<u8> = 2..=10;
+
+/// Forwards WebSockets and HTTP requests to upstream pools. One service serves all proxy routes of a
+/// reactor; [`routes`](Proxy::routes) says what each does.
+#[derive(Debug)]
+pub struct Proxy {
+    pub(super) pools: UpstreamPools,
+    pub(super) routes: ProxyRoutes,
+    /// The settings of connections to upstreams until they are joined.
+    pub(super) outbound: RouteId,
+    /// Clients whose request has no response yet.
+    pub(super) pending: ConnMap<Pending>,
+    /// Connections to upstreams.
+    pub(super) links: ConnMap<Link>,
+    pub(super) upkeep: Upkeep,
+    counts: Rc<ProxyCounts>,
+    /// Spreads `Retry-After`; `None` if the system has no entropy.
+    random: Option<StdRng>,
+}
+
+/// A client whose request has no response yet.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) exchange: Exchange,
+    pub(super) route: Rc<Route>,
+    /// The head of the request, as received: each try writes it again.
+    pub(super) head: Box<[u8]>,
+    pub(super) origin: Origin,
+    /// The upstreams that were tried.
+    pub(super) tried: Vec<UpstreamId>,
+    /// The connection of the present try.
+    pub(super) upstream: Option<ConnId>,
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    /// The address that the connection comes from.
+    pub(super) peer: std::net::SocketAddr,
+    /// The client's address, which differs from the peer's behind a trusted proxy.
+    pub(super) client: IpAddr,
+    /// Whether the peer is a trusted proxy.
+    pub(super) is_peer_trusted: bool,
+    pub(super) is_secure: bool,
+}
+
+/// What a connection to an upstream is used for.
+#[derive(Debug)]
+pub(super) enum Link {
+    /// A try of this client's request.
+    Try {
+        client: ConnId,
+        attempt: Try,
+        /// When it was dialled, then when it was connected.
+        since: Time,
+    },
+    Tunnel {
+        client: ConnId,
+        upstream: UpstreamId,
+        route: Rc<Route>,
+        /// Why weir is ending it, if it is.
+        ends: Option<EndsWhy>,
+    },
+    /// An active check.
+    Check { upstream: UpstreamId },
+}
+
+impl Proxy {
+    /// A service for these pools, without a route. `outbound` are the settings of its connections to
+    /// upstreams, added for this service ([`Reactor::add_outbound`](crate::reactor::Reactor::add_outbound)).
+    ///
+    /// # Errors
+    /// A TLS file of a pool is unusable, or a host is not a name that a certificate can have.
+    pub fn new(pools: Vec<PoolSettings>, outbound: RouteId) -> Result<Proxy, TlsError> {
+        let loaded: Result<Vec<LoadedPool>, TlsError> =
+            pools.into_iter().map(LoadedPool::load).collect();
+        let counts = Rc::<ProxyCounts>::default();
+        Ok(Proxy {
+            pools: UpstreamPools::new(loaded?, Time::ZERO),
+            routes: ProxyRoutes::new(Rc::clone(&counts)),
+            outbound,
+            pending: ConnMap::new(),
+            links: ConnMap::new(),
+            upkeep: Upkeep::default(),
+            counts,
+            random: StdRng::try_from_rng(&mut SysRng).ok(),
+        })
+    }
+
+    /// The routes of the service, to be set once the reactor has added them.
+    pub fn routes(&self) -> ProxyRoutes {
+        self.routes.clone()
+    }
+
+    /// The counts by pool, shared with the source of metrics.
+    pub fn counts(&self) -> Rc<ProxyCounts> {
+        Rc::clone(&self.counts)
+    }
+
+    /// The counts by upstream, shared with the source of metrics.
+    pub fn upstream_counts(&self) -> Rc<PoolsCounts> {
+        self.pools.counts()
+    }
+
+    pub(super) fn retry_after_seconds(&mut self) -> u8 {
+        match &mut self.random {
+            Some(random) => random.random_range(RETRY_AFTER_SECONDS),
+            None => *RETRY_AFTER_SECONDS.end(),
+        }
+    }
+
+    fn start_upgrade(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: ConnId,
+        request: &UpgradeRequest<'_>,
+    ) -> Result<(), Refusal> {
+        let route = self.routes.get(request.route).ok_or(Refusal::NotFound)?;
+        check_request(request.http)?;
+        let pool = self.pools.find(&route.settings.pool).ok_or(Refusal::NotFound)?;
+        let tries = self.pools.settings(pool).map_or(0, |settings| settings.tries);
+        let pending = Pending {
+            exchange: Exchange::new(tries),
+            route,
+            head: request.head.into(),
+            origin: Origin::of(request),
+            tried: Vec::new(),
+            upstream: None,
+        };
+        if self.pending.insert(cx, client, pending) {
+            self.start(cx, client);
+        }
+        Ok(())
+    }
+}
+
+impl Pending {
+    /// Parses the head of the request again, as the loop has: without the headers that only a
+    /// trusted proxy may send.
+    pub(super) fn parse<'a, 'b>(
+        &self,
+        head: &'b [u8],
+        slots: &'a mut Slots<'b>,
+    ) -> Result<Request<'a>, Refusal> {
+        match self.origin.is_peer_trusted {
+            true => Request::parse(head, slots),
+            false => Request::parse_without(head, slots, is_forwarding_header),
+        }
+    }
+}
+
+impl Origin {
+    fn of(request: &UpgradeRequest<'_>) -> Origin {
+        Origin {
+            peer: request.via.unwrap_or(request.peer),
+            client: request.peer.ip(),
+            is_peer_trusted: request.via.is_some(),
+            is_secure: request.is_secure,
+        }
+    }
+}
+
+impl Service for Proxy {
+    fn on_start(&mut self, cx: &mut Context<'_>) {
+        self.start_upkeep(cx);
+    }
+
+    fn on_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: ConnId,
+        request: &UpgradeRequest<'_>,
+    ) -> Decision {
+        match self.start_upgrade(cx, client, request) {
+            Ok(()) => Decision::Defer,
+            Err(refusal) => Decision::Refuse(refusal),
+        }
+    }
+
+    fn on_connect(&mut self, cx: &mut Context<'_>, upstream: ConnId) {
+        self.handle_connected(cx, upstream);
+    }
+
+    fn on_response_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: ConnId,
+        head: &ResponseHead<'_>,
+    ) -> UpstreamDecision {
+        match self.links.get(upstream) {
+            Some(Link::Try { .. }) => self.handle_response(cx, upstream, head),
+            Some(Link::Check { .. }) => self.handle_check_response(cx, upstream, head),
+            _ => UpstreamDecision::Drop,
+        }
+    }
+
+    fn on_upstream_lost(&mut self, cx: &mut Context<'_>, _: ConnId, upstream: ConnId) -> CloseCode {
+        self.code_of_lost(upstream, cx.now())
+    }
+
+    fn on_pipe_end(&mut self, cx: &mut Context<'_>, _: ConnId, upstream: ConnId, end: &PipeEnd) {
+        self.handle_pipe_end(cx, upstream, end);
+    }
+
+    fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        self.handle_check_open(cx, conn);
+    }
+
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+
+    fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
+        if let Some(link) = self.links.remove(conn) {
+            self.handle_link_end(cx, link, why);
+        } else if self.pending.contains(conn) {
+            self.handle_client_end(cx, conn, why);
+        }
+    }
+
+    fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
+        self.take_lookup(cx)
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, _: u64) {
+        self.upkeep.forget_timer();
+        self.keep_up(cx);
+    }
+}
