@@ -168,7 +168,9 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 #[test]
 fn metrics_in_the_guide_exist() {
     let file = File::new(
-        "[[network]]\nproject = 'main'\nchain_id = 1\nupstreams = ['http://127.0.0.1:9']\n",
+        "[[network]]\nproject = 'main'\nchain_id = 1\nupstreams = ['http://127.0.0.1:9']\n\
+         [[pool]]\nname = 'nodes'\nupstreams = ['http://127.0.0.1:9']\n\
+         [[route]]\npath = '/*'\nservice = 'proxy'\npool = 'nodes'\n",
     );
     let arguments = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config", file.path()];
     let running = Process::spawn(&mut weir(arguments));
