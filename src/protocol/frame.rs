@@ -100,8 +100,11 @@ impl FrameHeader {
             return Ok(None);
         };
         let (opcode, fin) = parse_first(first, deflate)?;
-        let Some((payload_len, length_end)) = parse_extent(bytes, opcode.is_control(), reader)?
-        else {
+        let Some(&second) = bytes.get(1) else {
+            return Ok(None);
+        };
+        check_second(second, opcode.is_control(), reader)?;
+        let Some((payload_len, length_end)) = parse_length(bytes, second & !MASK)? else {
             return Ok(None);
         };
         // `check_second` has already rejected a frame whose mask bit does not fit the reader's
@@ -204,24 +207,13 @@ fn is_compressed(first: u8) -> bool {
     first & RSV == RSV1 && begins
 }
 
-/// Parses what follows the first byte up to the masking key: the payload length, and the offset
-/// behind it. `None` if `bytes` ends before.
-#[inline(always)]
-pub(super) fn parse_extent(
-    bytes: &[u8],
-    is_control: bool,
-    reader: Role,
-) -> Result<Option<(u64, usize)>, ProtocolError> {
-    let Some(&second) = bytes.get(1) else {
-        return Ok(None);
-    };
-    check_second(second, is_control, reader)?;
-    parse_length(bytes, second & !MASK)
-}
-
 /// Checks the mask bit and the short length.
 #[inline]
-fn check_second(second: u8, is_control: bool, reader: Role) -> Result<(), ProtocolError> {
+pub(super) fn check_second(
+    second: u8,
+    is_control: bool,
+    reader: Role,
+) -> Result<(), ProtocolError> {
     // 5.1: "The server MUST close the connection upon receiving a frame that is not masked",
     // "A client MUST close a connection if it detects a masked frame".
     match (reader, second & MASK != 0) {
@@ -239,7 +231,7 @@ fn check_second(second: u8, is_control: bool, reader: Role) -> Result<(), Protoc
 /// The payload length and the offset behind it. 5.2: "the minimal number of bytes MUST be used to
 /// encode the length", "the most significant bit MUST be 0".
 #[inline]
-fn parse_length(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, ProtocolError> {
+pub(super) fn parse_length(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, ProtocolError> {
     match short {
         LENGTH_16 => {
             let Some(&[a, b]) = bytes.get(2..4) else {

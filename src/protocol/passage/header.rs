@@ -6,8 +6,8 @@
 use super::settings::Extensions;
 use crate::protocol::error::ProtocolError;
 use crate::protocol::frame::{
-    FIN, FIN_BINARY, FIN_TEXT, LENGTH_16, LENGTH_64, MASK, Opcode, RSV, RSV1, Role, parse_extent,
-    parse_first,
+    FIN, FIN_BINARY, FIN_TEXT, LENGTH_16, LENGTH_64, MASK, Opcode, RSV, RSV1, Role, check_second,
+    parse_first, parse_length,
 };
 
 /// The bit of the opcode that marks control frames (RFC 6455, 5.5).
@@ -100,11 +100,14 @@ impl Header {
             Extensions::Unknown => check_extended(First(first))?,
         }
         let first = First(first);
-        let Some((payload_len, length_end)) = parse_extent(bytes, first.is_control(), reader)?
-        else {
+        let Some(&second) = bytes.get(1) else {
             return Ok(None);
         };
-        // `parse_extent` has rejected a mask bit that does not fit the role.
+        check_second(second, first.is_control(), reader)?;
+        let Some((payload_len, length_end)) = parse_length(bytes, second & !MASK)? else {
+            return Ok(None);
+        };
+        // `check_second` has rejected a mask bit that does not fit the role.
         if reader == Role::Client {
             return Ok(Some(Header { first, len: length_end, payload_len, key: None }));
         }

@@ -113,6 +113,20 @@ fn a_close_is_forwarded_recorded_and_ends_the_direction() {
 }
 
 #[test]
+fn frames_of_later_reads_are_discarded_behind_a_close() {
+    for role in ROLES {
+        let close = frame(role, FIN | CLOSE, b"");
+        let mut tunnel = new(role);
+        tunnel.read(&close);
+        for behind in [frame(role, FIN | TEXT, b"b"), frame(role, FIN | PING, b"p"), close.clone()]
+        {
+            tunnel.read(&behind);
+        }
+        assert_eq!((tunnel.out, tunnel.events, tunnel.frames), (close, vec![Close], 1));
+    }
+}
+
+#[test]
 fn a_close_between_fragments_of_a_message_ends_the_direction() {
     for role in ROLES {
         let mut tunnel = new(role);

@@ -108,6 +108,26 @@ fn nothing_of_an_incomplete_frame_is_forwarded() {
 }
 
 #[test]
+fn a_payload_that_looks_like_frames_is_payload() {
+    for role in ROLES {
+        let inner = frames(role, &[(FIN | TEXT, b"inner"), (FIN | CLOSE, b"\x03\xE8")]);
+        let text = frame(role, FIN | TEXT, b"inner");
+        for payload in [&inner, &text] {
+            // Masked twice: the bytes of the frame are those of the inner frames.
+            let stream = frame(role, FIN | BINARY, &masked(role, payload));
+            let header_len = stream.len() - payload.len();
+            assert_eq!(stream[header_len..], payload[..]);
+            for split in [header_len, header_len + text.len()] {
+                let (a, b) = stream.split_at(split);
+                let tunnel = passed(role, LIMITS, [a, b]);
+                assert_eq!((&tunnel.out, tunnel.frames, tunnel.messages), (&stream, 1, 1));
+                assert_eq!((tunnel.error, tunnel.events.len()), (None, 0));
+            }
+        }
+    }
+}
+
+#[test]
 fn held_bytes_and_the_frames_behind_them_are_one_output() {
     for role in ROLES {
         let stream = frames(role, &[(FIN | TEXT, b"held"), (FIN | TEXT, b"b"), (FIN | TEXT, b"c")]);
