@@ -32,7 +32,7 @@ const NODES: [&str; 16] = [
     "10.0.0.02",
     "10.0.0.5:",
 ];
-const SEPARATORS: [&str; 4] = [",", ", ", " ,, \t", ",;,"];
+const SEPARATORS: [&str; 4] = [",", ", ", " ,, \t", ","];
 const PARTS: [&str; 24] = [
     ",",
     ";",
@@ -108,17 +108,20 @@ fn is_trusted(address: IpAddr) -> bool {
 /// The value of one header.
 fn value(input: &mut Bytes<'_>, is_forwarded: bool) -> Option<Vec<u8>> {
     let mut value = Vec::new();
-    let repeats = if input.u8()? < 16 { 12 } else { 1 };
-    for index in 0..input.below(ELEMENTS_MAX)? * repeats {
+    // Mostly trusted, so that the limit of entries is reached.
+    let chain = if input.u8()? < 32 { FORWARDED_ENTRIES_MAX - 4 + input.below(8)? } else { 0 };
+    for index in 0..input.below(ELEMENTS_MAX)? + chain {
         if index > 0 {
             value.extend_from_slice(SEPARATORS[input.below(SEPARATORS.len())?].as_bytes());
         }
-        let node = NODES[input.below(NODES.len())?];
+        let is_trusted = chain > 0 && index > 0;
+        let node = if is_trusted { NODES[0] } else { NODES[input.below(NODES.len())?] };
         let element = match input.u8()? {
             _ if !is_forwarded => node.to_owned(),
             0..=40 => format!("proto=http;For=\"{node}\""),
             41..=60 => format!("for={node}"),
-            61..=80 => "by=\"10.0.0.1\"; host=a".to_owned(),
+            61..=64 => "by=\"10.0.0.1\"; host=a".to_owned(),
+            65..=68 => format!("for=\"{node}\";by=a;FOR=10.0.0.2"),
             _ => format!("for=\"{node}\""),
         };
         value.extend_from_slice(element.as_bytes());

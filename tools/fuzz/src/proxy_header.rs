@@ -12,7 +12,7 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Maximum number of alterations: a header altered more often would be rejected for its first fault.
 const STEPS_MAX: usize = 4;
 const PARTS: [&str; 16] = [
-    " ", "\r", "\n", "\r\n", "\0", "0", "1", ":", ".", "::", "TCP4", "TCP6", "UNKNOWN", "PROXY ",
+    " ", "\r", "\n", "\r\n", "\0", "0", "1", ":", ".", "::", "TCP4", "TCP6", "UNKNOWN", "+",
     "65535", "\u{e9}",
 ];
 
@@ -91,10 +91,15 @@ fn build(input: &mut Bytes<'_>) -> Option<Vec<u8>> {
     let mut wire = Vec::new();
     version.write(endpoints, &mut wire);
     if version == ProxyVersion::V2 && input.below(2)? == 0 {
-        let fields = input.up_to(input.0.first().map_or(0, |&len| 3 * usize::from(len)));
+        let most = V2_BYTES_MAX - wire.len();
+        let len = match input.below(4)? {
+            0 => most - 1 + input.below(3)?,
+            _ => input.below(64)?,
+        };
+        let fields: Vec<u8> = input.up_to(8).iter().copied().cycle().take(len).collect();
         let len = u16::from_be_bytes([wire[14], wire[15]]) + fields.len() as u16;
         wire[14..16].copy_from_slice(&len.to_be_bytes());
-        wire.extend_from_slice(fields);
+        wire.extend_from_slice(&fields);
     }
     Some(wire)
 }
@@ -115,6 +120,9 @@ fn end(input: &mut Bytes<'_>) -> Option<SocketAddr> {
 
 fn alter(wire: &mut Vec<u8>, input: &mut Bytes<'_>) -> Option<()> {
     let at = usize::from(input.u16()?) % (wire.len() + 1);
+    // Most faults of a line are at the start of a word.
+    let word = wire[at..].iter().position(|&byte| byte == b' ').map_or(at, |blank| at + blank + 1);
+    let at = [at, word][input.below(2)?];
     match input.below(4)? {
         0 => {
             let end = wire.len().min(at + input.below(8)?);

@@ -64,6 +64,11 @@ fn proxy_header() {
 }
 
 #[test]
+fn relay() {
+    run(weir_fuzz::relay);
+}
+
+#[test]
 fn timer() {
     run(weir_fuzz::timer);
 }
