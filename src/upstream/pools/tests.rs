@@ -3,8 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
 use super::id::PoolId;
 use super::settings::{Choose, DownPolicy, HealthCheck, PoolSettings};
+use super::upstream::Upstream;
 use super::*;
 use crate::reactor::Time;
 use crate::reactor::settings::Rate;
@@ -563,4 +567,124 @@ fn a_pool_that_is_not_checked_any_more_forgets_that_an_upstream_was_down() {
     pools.swap(vec![loaded(settings())], at(1.0));
     assert_eq!(next(&mut pools, id, at(1.0)).unwrap(), "127.0.0.1:1");
     assert_eq!(pools.due(), Time::MAX);
+}
+
+/// One random step of a service that uses `pools`; `held` are its connections.
+fn random_step(
+    pools: &mut UpstreamPools,
+    held: &mut Vec<(UpstreamId, Use)>,
+    random: &mut StdRng,
+    now: Time,
+) {
+    let lists: [&[&str]; 4] = [
+        &["http://127.0.0.1:1", "http://name"],
+        &["http://name", "http://127.0.0.1:2 backup", "http://127.0.0.1:1 weight 3"],
+        &["http://127.0.0.1:3"],
+        &["http://other", "http://name"],
+    ];
+    let step = random.random_range(0..100);
+    match step {
+        0..60 => {
+            let Some(pool) = pools.find("p") else {
+                return;
+            };
+            let wish = Wish { key: Some(&[step]), is_tunnel: step % 2 == 0, ..Wish::default() };
+            let Choice::Chosen(upstream) = pools.choose(pool, &wish, now) else {
+                return;
+            };
+            let idle = held.iter().position(|it| *it == (upstream, Use::Idle));
+            if let Some(idle) = idle {
+                held.swap_remove(idle);
+            }
+            let attempt = pools.start(upstream, idle.is_some(), now);
+            let end = TryEnd::ALL[random.random_range(0..TryEnd::ALL.len())];
+            let _ = pools.record(attempt, end, now);
+            match random.random_range(0..3) {
+                0 => {
+                    pools.change(upstream, Use::Exchange, Use::Tunnel);
+                    held.push((upstream, Use::Tunnel));
+                }
+                1 if pools.upstream(upstream).is_some_and(Upstream::is_listed) => {
+                    pools.change(upstream, Use::Exchange, Use::Idle);
+                    held.push((upstream, Use::Idle));
+                }
+                _ => pools.release(upstream, Use::Exchange),
+            }
+        }
+        60..80 if !held.is_empty() => {
+            let (upstream, usage) = held.swap_remove(random.random_range(0..held.len()));
+            if usage == Use::Tunnel && step % 2 == 0 {
+                pools.avoid(upstream, now);
+            }
+            pools.release(upstream, usage);
+        }
+        80..88 => {
+            let host = ["name", "other"][random.random_range(0..2)];
+            let last: Vec<u8> = (1..5).filter(|_| random.random_bool(0.5)).collect();
+            let gone = pools.resolved(&lookup(host, &last), now);
+            close_idle(pools, held, &gone);
+        }
+        88..92 => {
+            if let Some(upstream) = pools.next_check(now) {
+                let result = if step % 2 == 0 { Ok(()) } else { Err(CheckFailure::Reset) };
+                let _ = pools.checked(upstream, result, now);
+            }
+        }
+        92..95 => {
+            let _ = pools.set_drained("name:80", step % 2 == 0, now);
+        }
+        95..97 => while pools.next_ends(now).is_some() {},
+        _ => {
+            let list = lists[random.random_range(0..lists.len())];
+            let settings = pool("p", list)
+                .choose([Choose::Priority, Choose::Least, Choose::Hash][usize::from(step % 3)])
+                .drain_after(Duration::from_secs(1))
+                .upstream_connections_max(20);
+            let settings = if random.random_bool(0.5) {
+                settings.health(HealthCheck::Connect).down(DownPolicy::Close)
+            } else {
+                settings
+            };
+            let all = if random.random_bool(0.1) { vec![] } else { vec![loaded(settings)] };
+            let gone = pools.swap(all, now);
+            close_idle(pools, held, &gone);
+        }
+    }
+}
+
+fn close_idle(pools: &mut UpstreamPools, held: &mut Vec<(UpstreamId, Use)>, gone: &[UpstreamId]) {
+    held.retain(|&(upstream, usage)| {
+        let is_kept = usage != Use::Idle || !gone.contains(&upstream);
+        if !is_kept {
+            pools.release(upstream, usage);
+        }
+        is_kept
+    });
+}
+
+#[test]
+fn uses_are_counted_exactly_whatever_happens_to_the_pools() {
+    for seed in 0..20 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut pools = UpstreamPools::new(vec![], at(0.0));
+        let mut held = Vec::new();
+        for step in 0..1000 {
+            random_step(&mut pools, &mut held, &mut random, at(f64::from(step) / 10.0));
+            let held_by = |usage| held.iter().filter(|(_, it)| *it == usage).count();
+            let (mut tunnels, mut idle) = (0, 0);
+            for status in pools.statuses(at(f64::from(step) / 10.0)) {
+                assert_eq!(status.exchanges, 0);
+                tunnels += status.tunnels;
+                idle += status.idle;
+            }
+            assert_eq!((tunnels, idle), (held_by(Use::Tunnel), held_by(Use::Idle)), "seed {seed}");
+            let shown = pools.counts().all().iter().map(|it| it.tunnels_now.get()).sum::<u64>();
+            assert_eq!(shown, tunnels as u64, "seed {seed}");
+        }
+        let gone = pools.swap(vec![], at(200.0));
+        close_idle(&mut pools, &mut held, &gone);
+        held.drain(..).for_each(|(upstream, usage)| pools.release(upstream, usage));
+        assert!(pools.statuses(at(200.0)).is_empty() && pools.counts().all().is_empty());
+        assert_eq!((pools.pools.len(), pools.upstreams.len()), (0, 0), "seed {seed}");
+    }
 }
