@@ -8,4 +8,5 @@ mod health;
 mod lost;
 mod retries;
 mod scripted;
+mod tls;
 mod tunnels;
