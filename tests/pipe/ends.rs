@@ -404,6 +404,63 @@ fn a_planned_end_does_not_wait_for_a_silent_client() {
 }
 
 #[test]
+fn an_upstream_that_closes_during_a_planned_end_is_answered() {
+    let mut tunnel = with_route(RouteSettings::default());
+    let (client, _) = tunnel.events.joined();
+    tunnel.events.run(move |cx| cx.close(client, CloseCode::SERVICE_RESTART, "moved"));
+    assert_eq!(tunnel.client.expect_close(), (1012, "moved".into()));
+    tunnel.upstream.close(4000, "mine");
+    assert_eq!(tunnel.upstream.expect_close(), (4000, String::new()));
+    let _ = tunnel.upstream.stream.shutdown(std::net::Shutdown::Both);
+    tunnel.client.close(1012, "");
+    tunnel.client.expect_end();
+    tunnel.client.finish();
+    let (_, client, upstream) = tunnel.ends();
+    assert_eq!(client, CloseReason::Service(CloseCode::SERVICE_RESTART));
+    assert_eq!(upstream, CloseReason::PeerClosed(CloseCode::new(4000)));
+}
+
+#[test]
+fn an_upstream_that_is_lost_during_a_planned_end_changes_nothing_for_the_client() {
+    let mut tunnel = with_route(RouteSettings::default());
+    let (client, _) = tunnel.events.joined();
+    tunnel.events.run(move |cx| cx.close(client, CloseCode::SERVICE_RESTART, "moved"));
+    assert_eq!(tunnel.client.expect_close(), (1012, "moved".into()));
+    let _ = tunnel.upstream.stream.shutdown(std::net::Shutdown::Both);
+    // The service is not asked for a code: the next event is the end of the tunnel.
+    assert!(matches!(tunnel.events.next(), Event::Ended(_)));
+    assert_eq!(tunnel.events.next(), Event::UpstreamClosed(CloseReason::PeerGone));
+    tunnel.client.text("to nobody");
+    tunnel.client.close(1012, "");
+    tunnel.client.expect_end();
+    drop(tunnel.client);
+    let reason = CloseReason::Service(CloseCode::SERVICE_RESTART);
+    assert_eq!(tunnel.events.next(), Event::ClientClosed(reason));
+    tunnel.server.stop_clean();
+}
+
+#[test]
+fn a_service_closes_a_client_whose_close_has_passed() {
+    let mut tunnel = with_route(RouteSettings::default());
+    let (client, _) = tunnel.events.joined();
+    tunnel.client.close(1000, "bye");
+    assert_eq!(tunnel.upstream.expect_close(), (1000, "bye".into()));
+    tunnel.events.run(move |cx| cx.close(client, CloseCode::SERVICE_RESTART, "moved"));
+    assert_eq!(tunnel.client.expect_close(), (1012, "moved".into()));
+    tunnel.client.expect_end();
+    tunnel.client.finish();
+    // It has got a Close already, and no second one follows.
+    tunnel.upstream.close(1000, "");
+    tunnel.upstream.expect_end();
+    drop(tunnel.upstream);
+    let (_, client, upstream) = tunnel.events.ends();
+    assert_eq!(client, CloseReason::Service(CloseCode::SERVICE_RESTART));
+    assert_eq!(upstream, CloseReason::TunnelEnded);
+    drop(tunnel.client);
+    tunnel.server.stop_clean();
+}
+
+#[test]
 fn a_service_aborts_either_side_of_a_tunnel() {
     let mut tunnel = with_route(RouteSettings::default());
     let (_, upstream) = tunnel.events.joined();

@@ -139,7 +139,10 @@ fn no_ping_is_sent_while_one_of_the_partner_is_unanswered() {
 /// alone.
 #[test]
 fn a_side_with_blocked_output_is_not_pinged() {
-    let route = RouteSettings::default().write_timeout(Duration::from_secs(60));
+    // Nor do the limits of slow consumers apply: messages are not dropped, but paused.
+    let route = RouteSettings::default()
+        .write_timeout(Duration::from_secs(60))
+        .outbox_grace(Duration::from_millis(300));
     let listener = listener();
     let (server, events) = joining(&listener, pinging(300, 250), route, |_| {});
     let (mut client, mut upstream) = join(Client::narrow_tcp(server.address), &listener);

@@ -151,6 +151,28 @@ fn much_passes_over_tls_both_ways() {
     server.stop_clean();
 }
 
+/// Records wait for a client that does not read; its upstream is paused, and nothing is lost.
+#[test]
+fn a_client_that_reads_late_over_tls_gets_everything() {
+    let Secure { server, mut client, mut upstream, events } = join();
+    let thread = thread::spawn(move || {
+        for index in 0..200_u8 {
+            upstream.send(BINARY, &vec![index; 40_000]);
+        }
+        upstream
+    });
+    thread::sleep(Duration::from_millis(500));
+    for index in 0..200_u8 {
+        client.expect(BINARY, &vec![index; 40_000]);
+    }
+    let upstream = thread.join().unwrap();
+    drop((client, upstream));
+    let (end, ..) = events.ends();
+    assert!(end.from_upstream.pauses > 0, "{end:?}");
+    let metrics = server.stop_clean();
+    assert!(metrics.congested > 0, "{metrics}");
+}
+
 /// A connection to an upstream of its own, and the upstream, both after the TLS handshake. Bytes that are
 /// sent before it are read first.
 fn dialled(preface: &'static [u8]) -> (Server, Strings, ConnId, SecureUpstream) {

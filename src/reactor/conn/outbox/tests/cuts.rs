@@ -96,3 +96,35 @@ fn a_cut_keeps_a_head_and_its_body() {
     assert_eq!(rig.outbox.drop_unsent(&mut rig.spares), 0);
     assert_eq!(rig.drain().len(), 19 + 1000);
 }
+
+/// Bytes of a pipe: gathered in chunks, kept whole by every cut, with frames of ours behind them.
+#[cfg(feature = "proxy")]
+#[test]
+fn raw_bytes_are_gathered_and_never_cut() {
+    let mut rig = Rig::default();
+    let mut sent = Vec::new();
+    for i in 0..10_000_u32 {
+        let bytes = [i as u8; 20];
+        rig.outbox.push_raw(&mut rig.spares, &bytes);
+        sent.extend_from_slice(&bytes);
+    }
+    rig.outbox.push_raw(&mut rig.spares, &[]);
+    assert_eq!(rig.outbox.bytes(), sent.len());
+    assert!(rig.outbox.held_bytes() < 2 * sent.len(), "{} bytes held", rig.outbox.held_bytes());
+    assert!(rig.outbox.is_measured());
+    rig.ping(b"between");
+    rig.outbox.push_raw(&mut rig.spares, b"after the ping");
+    rig.flush(30);
+    let dropped = rig.outbox.drop_unsent(&mut rig.spares);
+    rig.close();
+    assert_eq!(dropped, 0);
+    assert!(rig.outbox.is_measured());
+    while !rig.outbox.is_empty() {
+        rig.flush(usize::MAX);
+    }
+    // The ping is a frame of ours that was not started; the bytes around it are not.
+    sent.extend_from_slice(b"after the ping");
+    let (raw, close) = rig.wire.got.split_at(sent.len());
+    assert!(raw == sent, "bytes were lost");
+    assert_eq!(close, b"\x88\x06\x03\xF5slow");
+}
