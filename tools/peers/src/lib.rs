@@ -40,20 +40,44 @@ impl Options {
     /// # Errors
     /// The CPU or the address is not available.
     pub fn listen() -> Result<std::net::TcpListener, Box<dyn Error>> {
-        let options = Options::parse();
-        if let Some(cpu) = options.pin {
+        Options::parse().open()
+    }
+
+    fn open(&self) -> Result<std::net::TcpListener, Box<dyn Error>> {
+        if let Some(cpu) = self.pin {
             pin(cpu)?;
         }
         // If the parent process is killed, the peer must end, too.
         set_parent_process_death_signal(Some(Signal::TERM))?;
-        let socket = Socket::new(Domain::for_address(options.listen), Type::STREAM, None)?;
+        let socket = Socket::new(Domain::for_address(self.listen), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
-        socket.bind(&options.listen.into())?;
+        socket.bind(&self.listen.into())?;
         socket.listen(BACKLOG)?;
         let listener = std::net::TcpListener::from(socket);
         writeln!(io::stdout(), "listening ws://{}/", listener.local_addr()?)?;
         Ok(listener)
+    }
+}
+
+/// The options of a relay.
+#[derive(Debug, Parser)]
+pub struct RelayOptions {
+    #[command(flatten)]
+    options: Options,
+    /// Address to relay to
+    #[arg(long, value_name = "ADDR")]
+    upstream: SocketAddr,
+}
+
+impl RelayOptions {
+    /// As [`Options::listen`]; also the address of the upstream.
+    ///
+    /// # Errors
+    /// The CPU or the address is not available.
+    pub fn listen() -> Result<(std::net::TcpListener, SocketAddr), Box<dyn Error>> {
+        let RelayOptions { options, upstream } = RelayOptions::parse();
+        Ok((options.open()?, upstream))
     }
 }
 

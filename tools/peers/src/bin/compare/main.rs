@@ -3,7 +3,11 @@
 //! `weir-load` measures: rounds of each scenario, interleaved over all servers, medians, and ratios
 //! to the baseline per round. This program selects what runs, in which order, and formats the
 //! results. All servers that it starts are ended by their process, however the run ends.
+//!
+//! With `--proxy` the servers are reverse proxies in front of weir's echo.
 
+mod noise;
+mod proxy;
 mod scenario;
 mod server;
 mod table;
@@ -21,7 +25,9 @@ use clap::Parser;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use scenario::Scenario;
+use noise::Noise;
+use proxy::{Backend, PROXIES};
+use scenario::{PROXY_SCENARIOS, SCENARIOS, Scenario};
 use server::{Also, PEERS, Server};
 use table::FLOOR;
 
@@ -35,6 +41,9 @@ const INVALID: i32 = 3;
 #[derive(Debug, Parser)]
 #[command(name = "compare")]
 struct Options {
+    /// Compare reverse proxies in front of weir's echo, which runs on the load client's CPU
+    #[arg(long)]
+    proxy: bool,
     /// Rounds of each scenario
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: u32,
@@ -44,18 +53,18 @@ struct Options {
     /// Duration of the warm-up before it
     #[arg(long, value_name = "TIME", default_value = "1s")]
     warmup: String,
-    /// Letters of the scenarios to run
-    #[arg(long, value_name = "LETTERS", default_value = "HABCDEFG")]
-    scenarios: String,
-    /// Servers to start
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values_t = PEERS.map(String::from))]
-    peers: Vec<String>,
+    /// Letters of the scenarios to run [default: HABCDEFG, with --proxy HSACDE]
+    #[arg(long, value_name = "LETTERS")]
+    scenarios: Option<String>,
+    /// Servers or proxies to start [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    peers: Option<Vec<String>>,
     /// A running server with its process id, as uws=ws://127.0.0.1:9203/=4242
     #[arg(long, value_name = "NAME=URL=PID")]
     also: Vec<Also>,
-    /// The server that ratios refer to; may be one of --also
-    #[arg(long, value_name = "NAME", default_value = "weir")]
-    baseline: String,
+    /// The server that ratios refer to; may be one of --also [default: weir, with --proxy bytes]
+    #[arg(long, value_name = "NAME")]
+    baseline: Option<String>,
     /// CPU of the servers
     #[arg(long, value_name = "CPU", default_value_t = 0)]
     server_cpu: usize,
@@ -93,15 +102,28 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
-    let scenarios = Scenario::chosen(&options.scenarios)?;
+    let all: &[Scenario] = if options.proxy { &PROXY_SCENARIOS } else { &SCENARIOS };
+    let every: String = all.iter().map(|scenario| scenario.letter).collect();
+    let scenarios = Scenario::chosen(all, options.scenarios.as_ref().unwrap_or(&every))?;
+    let backend = if options.proxy { Some(Backend::start(options)?) } else { None };
+    let (names, baseline) = match options.proxy {
+        true => (&PROXIES[..], "bytes"),
+        false => (&PEERS[..], "weir"),
+    };
+    let names = options.peers.clone().unwrap_or_else(|| names.iter().map(|&n| n.into()).collect());
+    let baseline = options.baseline.as_deref().unwrap_or(baseline);
     let mut servers = Vec::new();
-    for name in &options.peers {
-        servers.push(Server::start(name, options)?);
+    for name in &names {
+        servers.push(match &backend {
+            Some(backend) => backend.proxy(name, options)?,
+            None => Server::start(name, options)?,
+        });
     }
     servers.extend(options.also.iter().map(Server::from));
-    let first = servers.iter().position(|server| server.name == options.baseline);
-    let first = first.ok_or_else(|| format!("no server is named {}", options.baseline))?;
+    let first = servers.iter().position(|server| server.name == baseline);
+    let first = first.ok_or_else(|| format!("no server is named {baseline}"))?;
     servers[..=first].rotate_right(1);
+    let noise = Noise::start();
 
     let mut results = Vec::new();
     for scenario in scenarios {
@@ -109,15 +131,18 @@ fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
         let child = load(options, scenario, &servers)?;
         results.push((scenario, wait(child, &interrupted)?));
     }
-    let table = format!(
-        "Server CPU in ns per message, and the ratio to {} in brackets: medians of {} interleaved rounds\n\
-         of {}. {}.\n\n{}",
-        options.baseline,
+    let mut table = format!(
+        "Server CPU in ns per message, and the ratio to {baseline} in brackets: medians of {} interleaved rounds\n\
+         of {}. {}. {}.\n\n{}",
         options.rounds,
         options.duration,
         table::machine(),
+        noise.end(),
         table::markdown(&servers, &results)
     );
+    if options.proxy {
+        table += &table::relative(&servers, &results, "weir");
+    }
     io::stdout().write_all(table.as_bytes())?;
     if let Some(path) = &options.output {
         let all: serde_json::Map<String, Value> =
@@ -143,7 +168,7 @@ fn load(options: &Options, scenario: &Scenario, servers: &[Server]) -> io::Resul
         command.args(["--tolerate", &server.url]);
     }
     command.args(["--pin", &options.client_cpu.to_string()]);
-    if !scenario.is_once {
+    if !scenario.has_duration() {
         command.args(["--duration", &options.duration, "--warmup", &options.warmup]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()

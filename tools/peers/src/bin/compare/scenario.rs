@@ -1,7 +1,7 @@
 //! The measured scenarios, as commands of the load client.
 
 /// One row of the table.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Scenario {
     pub(crate) letter: char,
     pub(crate) title: &'static str,
@@ -44,13 +44,41 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
     ),
 ];
 
+/// The scenarios of reverse proxies, with the same letters where they are the same.
+pub(crate) const PROXY_SCENARIOS: [Scenario; 6] = [
+    Scenario {
+        letter: 'H',
+        title: "5,000 tunnels, idle",
+        arguments: &["connect", "--connections", "5000", "--duration", "2s"],
+        is_once: true,
+    },
+    rounds(
+        'S',
+        "a handshake",
+        &["connect", "--connections", "4000", "--warmup", "0s", "--duration", "50ms"],
+    ),
+    SCENARIOS[1],
+    SCENARIOS[3],
+    SCENARIOS[4],
+    SCENARIOS[5],
+];
+
 impl Scenario {
     /// The scenarios with these letters, in the table's order.
-    pub(crate) fn chosen(letters: &str) -> Result<Vec<&'static Scenario>, String> {
-        let is_known = |letter: &char| SCENARIOS.iter().any(|known| known.letter == *letter);
+    pub(crate) fn chosen(
+        all: &'static [Scenario],
+        letters: &str,
+    ) -> Result<Vec<&'static Scenario>, String> {
+        let is_known = |letter: &char| all.iter().any(|known| known.letter == *letter);
         if let Some(unknown) = letters.chars().find(|letter| !is_known(letter)) {
-            return Err(format!("unknown scenario {unknown}: expected A to H"));
+            let known: String = all.iter().map(|known| known.letter).collect();
+            return Err(format!("unknown scenario {unknown}: expected one of {known}"));
         }
-        Ok(SCENARIOS.iter().filter(|known| letters.contains(known.letter)).collect())
+        Ok(all.iter().filter(|known| letters.contains(known.letter)).collect())
+    }
+
+    /// Whether its arguments say how long it takes.
+    pub(crate) fn has_duration(&self) -> bool {
+        self.arguments.contains(&"--duration")
     }
 }

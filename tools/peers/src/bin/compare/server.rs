@@ -16,7 +16,7 @@ pub(crate) const PEERS: [&str; 7] =
     ["weir", "floor", "tungstenite", "fastwebsockets", "sockudo-ws", "yawc", "ws"];
 
 /// How long a server may take until it prints its address.
-const START: Duration = Duration::from_secs(20);
+pub(crate) const START: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -29,7 +29,16 @@ pub(crate) struct Server {
 
 /// Ends the process when dropped.
 #[derive(Debug)]
-struct Process(Child);
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// # Errors
+    /// The program cannot be started.
+    pub(crate) fn spawn(name: &str, command: &mut Command) -> Result<Process, Box<dyn Error>> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        Ok(Process(command.spawn().map_err(|error| format!("{name}: {error}"))?))
+    }
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -62,26 +71,49 @@ impl Server {
             }
         };
         command.args(["--listen", "127.0.0.1:0", "--pin", &options.server_cpu.to_string()]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = Process(command.spawn().map_err(|error| format!("{name}: {error}"))?);
-        let stdout = process.0.stdout.take().ok_or("no standard output")?;
-        let (sender, receiver) = channel();
-        thread::spawn(move || {
-            let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-            // There is no receiver after the first line.
-            lines.for_each(|line| drop(sender.send(line)));
-        });
-        let line =
-            receiver.recv_timeout(START).map_err(|_| format!("{name} did not start to listen"))?;
-        let url = line.strip_prefix("listening ").ok_or_else(|| format!("{name}: {line}"))?;
+        Server::listening(name, &mut command)
+    }
+
+    /// Starts a server that prints its address.
+    ///
+    /// # Errors
+    /// It does not start to listen.
+    pub(crate) fn listening(name: &str, command: &mut Command) -> Result<Server, Box<dyn Error>> {
+        let (process, url) = listening(name, command)?;
+        Ok(Server::new(name, &url, process))
+    }
+
+    pub(crate) fn new(name: &str, url: &str, process: Process) -> Server {
         let pid = process.0.id();
-        Ok(Server { name: name.to_owned(), url: url.to_owned(), pid, _process: Some(process) })
+        Server { name: name.to_owned(), url: url.to_owned(), pid, _process: Some(process) }
     }
 
     /// The target in the load client's notation.
     pub(crate) fn target(&self) -> String {
         format!("{}={}", self.url, self.pid)
     }
+}
+
+/// Starts a process, and waits for the URL that it prints.
+///
+/// # Errors
+/// It does not start to listen.
+pub(crate) fn listening(
+    name: &str,
+    command: &mut Command,
+) -> Result<(Process, String), Box<dyn Error>> {
+    let mut process = Process::spawn(name, command)?;
+    let stdout = process.0.stdout.take().ok_or("no standard output")?;
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+        // There is no receiver after the first line.
+        lines.for_each(|line| drop(sender.send(line)));
+    });
+    let line =
+        receiver.recv_timeout(START).map_err(|_| format!("{name} did not start to listen"))?;
+    let url = line.strip_prefix("listening ").ok_or_else(|| format!("{name}: {line}"))?;
+    Ok((process, url.to_owned()))
 }
 
 /// A server that is already running.

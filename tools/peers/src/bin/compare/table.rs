@@ -22,15 +22,9 @@ pub(crate) fn markdown(servers: &[Server], results: &Results) -> String {
     let names: Vec<&str> = servers.iter().map(|server| &*server.name).collect();
     text += &format!("| scenario | {} |\n", names.join(" | "));
     text += &format!("|---{}|\n", "|---:".repeat(names.len()));
-    for (Scenario { letter, title, is_once, .. }, result) in results {
-        let figures: &[(&str, &str)] = match is_once {
-            true => &[
-                ("rss_bytes_per_connection", ", RSS bytes each"),
-                ("cpu_nanos_per_handshake", ", CPU ns per handshake"),
-            ],
-            false => &[("cpu_nanos_each", "")],
-        };
-        for (figure, suffix) in figures {
+    for (scenario, result) in results {
+        let Scenario { letter, title, .. } = scenario;
+        for (figure, suffix) in figures(scenario) {
             let cells: Vec<String> = servers.iter().map(|s| cell(result, figure, s)).collect();
             text += &format!("| {letter}: {title}{suffix} | {} |\n", cells.join(" | "));
         }
@@ -50,6 +44,53 @@ fn cell(result: &Value, figure: &str, server: &Server) -> String {
         (Some(value), Some(ratio)) => format!("{value:.0} ({ratio:.2})"),
         (Some(value), None) => format!("{value:.0}"),
         (None, _) => "-".to_owned(),
+    }
+}
+
+/// The figures of a scenario, and what to add to its title.
+fn figures(scenario: &Scenario) -> &'static [(&'static str, &'static str)] {
+    match scenario.is_once {
+        true => &[
+            ("rss_bytes_per_connection", ", RSS bytes each"),
+            ("cpu_nanos_per_handshake", ", CPU ns per handshake"),
+        ],
+        false => &[("cpu_nanos_each", "")],
+    }
+}
+
+/// A table of the ratios of `name` to each other server: the median of the rounds, and the range.
+/// Empty without that server.
+pub(crate) fn relative(servers: &[Server], results: &Results, name: &str) -> String {
+    let Some(subject) = servers.iter().position(|server| server.name == name) else {
+        return String::new();
+    };
+    let others: Vec<usize> = (0..servers.len()).filter(|index| *index != subject).collect();
+    let names: Vec<&str> = others.iter().map(|index| &*servers[*index].name).collect();
+    let mut text = format!("\n| {name} relative to | {} |\n", names.join(" | "));
+    text += &format!("|---{}|\n", "|---:".repeat(names.len()));
+    for (scenario, result) in results {
+        for (figure, suffix) in figures(scenario) {
+            let cells: Vec<String> =
+                others.iter().map(|other| range(result, figure, subject, *other)).collect();
+            let Scenario { letter, title, .. } = scenario;
+            text += &format!("| {letter}: {title}{suffix} | {} |\n", cells.join(" | "));
+        }
+    }
+    text
+}
+
+/// `0.91 (0.89 to 0.94)`: the ratio of two servers in the rounds that have a figure of both.
+fn range(result: &Value, figure: &str, subject: usize, other: usize) -> String {
+    let rounds = |server: usize| result["reports"][server].as_array().into_iter().flatten();
+    let figure = |report: &Value| report["server"][figure].as_f64();
+    let pairs = rounds(subject).zip(rounds(other));
+    let mut ratios: Vec<f64> =
+        pairs.filter_map(|(subject, other)| Some(figure(subject)? / figure(other)?)).collect();
+    ratios.sort_by(f64::total_cmp);
+    match ratios[..] {
+        [] => "-".to_owned(),
+        [ratio] => format!("{ratio:.2}"),
+        [min, .., max] => format!("{:.2} ({min:.2} to {max:.2})", ratios[ratios.len() / 2]),
     }
 }
 
@@ -141,6 +182,23 @@ mod tests {
         );
         let table = markdown(&servers(), &[(&SCENARIOS[0], result())]);
         assert_eq!(table.lines().count(), 4, "memory and handshakes: {table}");
+    }
+
+    #[test]
+    fn ratios_to_other_servers_are_those_of_single_rounds() {
+        let report = |nanos: Value| json!({ "server": { "cpu_nanos_each": nanos } });
+        let result = json!({ "reports": [
+            [report(json!(100.0)), report(json!(200.0)), report(json!(300.0))],
+            [report(json!(50.0)), report(json!(200.0)), report(json!(100.0))],
+            [report(json!(400.0)), report(Value::Null), report(json!(100.0))],
+        ]});
+        let results = [(&SCENARIOS[1], result)];
+        assert_eq!(
+            relative(&servers(), &results, "weir"),
+            "\n| weir relative to | floor | gone |\n|---|---:|---:|\n\
+             | A: 20 B x 200, depth 1 | 2.00 (1.00 to 3.00) | 3.00 (0.25 to 3.00) |\n"
+        );
+        assert_eq!(relative(&servers(), &results, "nginx"), "");
     }
 
     #[test]
