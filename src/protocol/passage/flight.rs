@@ -24,15 +24,6 @@ impl Start {
         &self.bytes[self.skip..]
     }
 
-    /// The bytes to forward, as a buffer to queue. Moves them only for a fragment whose header is
-    /// shorter than that of its frame: with a `hold_bytes_max` of 64 KiB, the last one.
-    pub fn into_bytes(mut self) -> Vec<u8> {
-        if self.skip > 0 {
-            self.bytes.drain(..self.skip);
-        }
-        self.bytes
-    }
-
     /// Whether it begins a fragment that weir made of a longer frame.
     pub fn is_fragment(&self) -> bool {
         self.is_fragment

@@ -78,11 +78,6 @@ impl Passage {
         !self.is_cut && !matches!(&self.position, Position::Frame(f) if f.stage == Stage::Open)
     }
 
-    /// Whether a frame is incomplete.
-    pub fn is_inside_frame(&self) -> bool {
-        matches!(self.position, Position::Frame(_))
-    }
-
     /// Whether bytes of an incomplete frame wait for more of it.
     pub fn is_holding(&self) -> bool {
         matches!(&self.position, Position::Frame(flight) if !flight.bytes.is_empty())

@@ -164,13 +164,12 @@ fn bytes_of_a_large_read_are_not_copied() {
             panic!("{passed:?}");
         };
         assert_eq!((start.as_bytes().len(), range), (header_len, header_len..200_000));
-        assert!(!passage.is_holding() && passage.is_inside_frame());
+        assert!(!passage.is_holding());
         let passed = passage.pass(&stream[200_000..400_000], &limits).unwrap();
         let Output::Start(start, range) = passed.output else {
             panic!("{passed:?}");
         };
         assert_eq!((start.as_bytes().len(), range), (header_len, 0..200_000));
-        assert_eq!(start.into_bytes().len(), header_len);
     }
 }
 

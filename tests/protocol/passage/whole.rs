@@ -96,13 +96,12 @@ fn nothing_of_an_incomplete_frame_is_forwarded() {
             for (index, byte) in stream.chunks(1).enumerate() {
                 let whole = if index < first.len() { 0 } else { first.len() };
                 assert_eq!(tunnel.out.len(), whole, "{index} of {}", stream.len());
-                assert_eq!(tunnel.passage.is_inside_frame(), index != 0 && index != first.len());
-                assert_eq!(tunnel.passage.is_holding(), tunnel.passage.is_inside_frame());
+                assert_eq!(tunnel.passage.is_holding(), index != 0 && index != first.len());
                 assert!(tunnel.passage.is_at_boundary());
                 tunnel.read(byte);
             }
             assert_eq!(tunnel.out, stream);
-            assert!(!tunnel.passage.is_inside_frame());
+            assert!(!tunnel.passage.is_holding());
         }
     }
 }
