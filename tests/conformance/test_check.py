@@ -19,7 +19,7 @@ class Check(unittest.TestCase):
         self.expected = json.loads(EXPECTED.read_text())
         self.report = {"weir": copy.deepcopy(self.expected)}
 
-    def run_check(self, *patterns):
+    def run_check(self, *patterns, proxied=()):
         """Answers the exit status and the lines printed."""
         with tempfile.TemporaryDirectory() as directory:
             path = pathlib.Path(directory, "index.json")
@@ -27,7 +27,7 @@ class Check(unittest.TestCase):
                 path.write_text(json.dumps(self.report))
             output = io.StringIO()
             with contextlib.redirect_stdout(output):
-                status = check.main(EXPECTED, path, *patterns)
+                status = check.main(EXPECTED, path, *patterns, proxied=proxied)
         return status, output.getvalue().splitlines()
 
     def assert_fails(self, *lines):
@@ -45,6 +45,16 @@ class Check(unittest.TestCase):
     def test_non_strict_behavior_fails(self):
         self.report["weir"]["6.4.1"]["behavior"] = "NON-STRICT"
         self.assert_fails("case 6.4.1: behavior NON-STRICT, expected OK", "516 passed, 1 failed")
+
+    def test_non_strict_behavior_passes_in_the_cases_of_a_proxy_alone(self):
+        ran = self.report["weir"]
+        ran["3.2"]["behavior"] = ran["3.4"]["behavior"] = "NON-STRICT"
+        status, lines = self.run_check(proxied=["3.2", "3.3"])
+        self.assertEqual((status, lines[-1]), (1, "516 passed, 1 failed"))
+        ran["3.4"]["behavior"] = "OK"
+        self.assertEqual(self.run_check(proxied=["3.2", "3.3"])[0], 0)
+        ran["3.2"]["behavior"] = "FAILED"
+        self.assertEqual(self.run_check(proxied=["3.2", "3.3"])[0], 1)
 
     def test_an_unclean_close_fails(self):
         self.report["weir"]["7.1.1"]["behaviorClose"] = "UNCLEAN"
