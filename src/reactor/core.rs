@@ -101,6 +101,8 @@ pub(super) struct Core {
     /// to 7 instructions per message).
     pub(super) served: ServiceId,
     pub(super) settings: Settings,
+    /// Whether `trusted_proxies` have changed: connections may have been accepted before.
+    pub(super) has_trust_changed: bool,
     pub(super) conns: Conns,
     pub(super) queues: Queues,
     pub(super) router: Router,
@@ -154,6 +156,7 @@ impl Core {
         Ok(Core {
             now: Time::ZERO,
             served: ServiceId::LOOP,
+            has_trust_changed: false,
             conns: Conns::with_capacity(slots),
             queues: Queues::default(),
             router: Router::default(),

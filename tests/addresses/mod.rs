@@ -5,6 +5,7 @@ mod counting;
 mod forwarded;
 mod proxy_header;
 mod requests;
+mod retrusted;
 
 use std::net::SocketAddr;
 

@@ -16,6 +16,8 @@ pub enum RouteError {
     Duplicate,
     /// The service has not been added.
     NoService,
+    /// There is no such route, or it is another service's.
+    NoRoute,
     /// There are 65,535 routes, the maximum.
     TooMany,
     /// The limits of the route contradict each other.
@@ -28,6 +30,7 @@ impl fmt::Display for RouteError {
             RouteError::Pattern(error) => error.fmt(f),
             RouteError::Duplicate => f.write_str("this path already routes to this service"),
             RouteError::NoService => f.write_str("the service has not been added"),
+            RouteError::NoRoute => f.write_str("the service has no such route"),
             RouteError::TooMany => f.write_str("too many routes"),
             RouteError::Settings(error) => error.fmt(f),
         }
@@ -39,7 +42,10 @@ impl std::error::Error for RouteError {
         match self {
             RouteError::Pattern(error) => Some(error),
             RouteError::Settings(error) => Some(error),
-            RouteError::Duplicate | RouteError::NoService | RouteError::TooMany => None,
+            RouteError::Duplicate
+            | RouteError::NoService
+            | RouteError::NoRoute
+            | RouteError::TooMany => None,
         }
     }
 }

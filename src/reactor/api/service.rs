@@ -157,6 +157,13 @@ pub trait Service {
         let _ = (cx, key);
     }
 
+    /// A signal with the action [`SignalAction::Call`](crate::reactor::SignalAction::Call) was
+    /// received.
+    #[cfg(feature = "signals")]
+    fn on_signal(&mut self, cx: &mut Context<'_>, signal: i32) {
+        let _ = (cx, signal);
+    }
+
     /// There is mail in a mailbox created by [`Context::mailbox`]. Take one mail or a few, and
     /// return whether there may be more: then it is called again, within the turn's budget. After a
     /// panic it is called again after 1 s, then 2 s, up to 60 s, with or without new mail, until it

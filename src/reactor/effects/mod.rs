@@ -27,6 +27,7 @@ pub(super) mod pipe;
 pub(super) mod pipe_ends;
 pub(super) mod proxy_header;
 pub(super) mod publish;
+pub(super) mod reconfigure;
 pub(super) mod report;
 pub(super) mod resource;
 #[cfg_attr(not(feature = "tls"), path = "../without/effects/secure.rs")]

@@ -14,7 +14,8 @@ use crate::reactor::api::id::Source;
 use crate::reactor::parts::signals::{SignalAction, SignalHandler, name};
 
 impl Reactor {
-    /// Handles the given signals from now on. Signals of an earlier call are not handled any more.
+    /// Handles the given signals from now on. Several actions for one signal are carried out in
+    /// their order. Signals of an earlier call are not handled any more.
     ///
     /// # Errors
     /// A signal cannot be caught, or cannot be registered with the poll.
@@ -33,10 +34,9 @@ impl Reactor {
         let mut received = Vec::new();
         for signal in signals.pending() {
             info!("signal {signal} ({})", name(signal));
-            received
-                .extend(actions.iter().find(|(of, _)| *of == signal).map(|&(_, action)| action));
+            received.extend(actions.iter().filter(|(of, _)| *of == signal).copied());
         }
-        for action in received {
+        for (signal, action) in received {
             match action {
                 SignalAction::Shutdown => self.core.notifiers.request_shutdown(),
                 SignalAction::ReportTurns => match &mut self.stats {
@@ -45,6 +45,10 @@ impl Reactor {
                 },
                 #[cfg(feature = "tls")]
                 SignalAction::ReloadCertificates => self.reload_certificates(),
+                SignalAction::Call(service) if service.index() < self.services.len() => {
+                    let _ = self.call(service, |service, cx| service.on_signal(cx, signal));
+                }
+                SignalAction::Call(_) => warn!("signal {signal}: the service was not added"),
             }
         }
     }

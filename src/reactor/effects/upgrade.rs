@@ -82,6 +82,9 @@ impl Reactor {
 
     /// Handles a request with a complete head; returns the number of consumed bytes of `rest`.
     fn handle_request(&mut self, id: ConnId, head: &[u8], rest: &[u8]) -> usize {
+        if self.core.has_trust_changed {
+            self.core.review_trust(id);
+        }
         let mut slots = EMPTY_SLOTS;
         let parsed = self.core.parse_request(id, head, &mut slots);
         let head_only = parsed.is_ok_and(|request| request.method() == "HEAD");

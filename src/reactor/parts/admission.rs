@@ -291,6 +291,12 @@ impl Admission {
         }
     }
 
+    /// Uncounts a connection for its address, which is now that of a trusted proxy: it moves from
+    /// [`Quota::Clients`] to [`Quota::Proxies`].
+    pub(crate) fn release_to_proxy(&mut self, peer: IpAddr) {
+        self.release_address(peer);
+    }
+
     fn release_address(&mut self, peer: IpAddr) {
         let address = counted_address(peer);
         let count = self.by_address.get_mut(&address);

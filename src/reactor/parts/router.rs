@@ -56,19 +56,73 @@ impl Router {
         settings: RouteSettings,
     ) -> Result<RouteId, RouteError> {
         let pattern: RoutePattern = path.parse().map_err(RouteError::Pattern)?;
-        let same = |route: &Route| {
-            route.pattern.as_ref() == Some(&pattern)
-                && route.service == service
-                && route.settings.listener_group == settings.listener_group
-        };
-        if self.routes.iter().any(same) {
+        if self.find_same(&pattern, service, settings.listener_group).is_some() {
             return Err(RouteError::Duplicate);
         }
         let id = self.insert(path, Some(pattern), service, settings)?;
+        self.order(id);
+        Ok(id)
+    }
+
+    /// The service's route with this pattern, also if it was removed.
+    pub(crate) fn find_pattern(
+        &self,
+        path: &str,
+        service: ServiceId,
+        listener_group: u16,
+    ) -> Result<Option<RouteId>, RouteError> {
+        let pattern: RoutePattern = path.parse().map_err(RouteError::Pattern)?;
+        Ok(self.find_same(&pattern, service, listener_group))
+    }
+
+    fn find_same(
+        &self,
+        pattern: &RoutePattern,
+        service: ServiceId,
+        listener_group: u16,
+    ) -> Option<RouteId> {
+        let same = |route: &Route| {
+            route.pattern.as_ref() == Some(pattern)
+                && route.service == service
+                && route.settings.listener_group == listener_group
+        };
+        let index = self.routes.iter().position(same)?;
+        u16::try_from(index).ok().map(RouteId)
+    }
+
+    /// Changes the settings of a route. Its listener group stays.
+    pub(crate) fn set(&mut self, id: RouteId, settings: RouteSettings) -> Result<(), RouteError> {
+        settings.check().map_err(RouteError::Settings)?;
+        let route = self.routes.get_mut(id.index()).ok_or(RouteError::NoRoute)?;
+        let listener_group = route.settings.listener_group;
+        self.has_hosts |= !settings.hosts.is_empty();
+        route.settings = RouteSettings { listener_group, ..settings };
+        Ok(())
+    }
+
+    /// Routes requests to this route again, with the same pattern as it is written now.
+    pub(crate) fn restore(&mut self, id: RouteId, path: &str) -> Result<(), RouteError> {
+        let pattern: RoutePattern = path.parse().map_err(RouteError::Pattern)?;
+        let route = self.routes.get_mut(id.index()).ok_or(RouteError::NoRoute)?;
+        if *route.text != *path {
+            route.text = path.into();
+        }
+        route.pattern = Some(pattern);
+        if !self.ordered.contains(&id) {
+            self.order(id);
+        }
+        Ok(())
+    }
+
+    /// Routes no further request to this route. Its connections keep its settings.
+    pub(crate) fn remove(&mut self, id: RouteId) {
+        self.ordered.retain(|other| *other != id);
+    }
+
+    fn order(&mut self, id: RouteId) {
         self.ordered.push(id);
         let routes = &self.routes;
         self.ordered.sort_by_key(|id| routes[id.index()].pattern.as_ref().map(RoutePattern::order));
-        Ok(id)
     }
 
     /// Limits for connections that a service makes itself.
@@ -167,6 +221,11 @@ impl Router {
 
     pub(crate) fn service(&self, id: RouteId) -> ServiceId {
         self.routes[id.index()].service
+    }
+
+    /// The service of a route, if there is such a route.
+    pub(crate) fn owner(&self, id: RouteId) -> Option<ServiceId> {
+        self.routes.get(id.index()).map(|route| route.service)
     }
 
     /// The methods of requests that a service answers itself.

@@ -8,6 +8,8 @@ use std::fmt;
 
 use signal_hook_mio::v1_0::Signals;
 
+use crate::reactor::api::id::ServiceId;
+
 /// What the loop does on a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -22,6 +24,8 @@ pub enum SignalAction {
     /// `tls`.
     #[cfg(feature = "tls")]
     ReloadCertificates,
+    /// Call [`on_signal`](crate::reactor::Service::on_signal) of this service.
+    Call(ServiceId),
 }
 
 /// The signals that the loop handles, and the action for each.
