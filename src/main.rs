@@ -10,6 +10,7 @@ mod logging;
 mod nearest;
 mod node;
 mod observe;
+mod reload;
 mod serve;
 mod version;
 
@@ -20,7 +21,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use cli::{Command, Task};
-use config::{Config, Dates};
+use config::{Config, Dates, Sources};
 use node::NodeOptions;
 
 /// Exit code for a failure at run time.
@@ -44,7 +45,8 @@ fn main() -> ExitCode {
         Command::Check => Dates::Checked,
         Command::Serve => Dates::Ignored,
     };
-    let config = match Config::load(cli.file.as_deref(), env::vars_os(), cli.flags, dates) {
+    let sources = Sources { file: cli.file, variables: env::vars_os().collect(), flags: cli.flags };
+    let config = match sources.load(dates) {
         Ok(config) => config,
         Err(error) => {
             report(format_args!("error: {error}"));
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Check => check(&config),
-        Command::Serve => exit_code(serve::serve(&config)),
+        Command::Serve => exit_code(serve::serve(&config, sources)),
     }
 }
 

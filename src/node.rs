@@ -63,7 +63,7 @@ pub(crate) fn node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     let rpc = reactor.add_service(rpc)?;
     reactor.add_route("/", rpc, options.route())?;
     // Before listening: a process that reads our listener line may send a signal at once.
-    handle_signals(&mut reactor)?;
+    handle_signals(&mut reactor, true, None)?;
     return_freed_memory(&mut reactor)?;
     listen(&mut reactor, options)?;
     log_start(None, &settings);

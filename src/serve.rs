@@ -13,17 +13,20 @@ use log::info;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
-use weir::reactor::{Reactor, ServiceId, SignalAction};
+use weir::reactor::{MailSender, Reactor, RouteId, ServiceId, SignalAction};
 use weir::services::admin::{self, Admin, Source};
-use weir::services::proxy::{Proxy, ProxyRoutes};
+use weir::services::proxy::{self, Proxy, ProxyMail, ProxyOperator, ProxyRoutes};
 use weir::services::rpc::Rpc;
 use weir::services::rpc::gateway::Gateway;
 use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 
 use crate::allocator::return_freed_memory;
-use crate::config::{ADMIN_GROUP, Config, Listen, NetworkConfig, RouteConfig, RouteService};
+use crate::config::{
+    ADMIN_GROUP, Config, Listen, NetworkConfig, RouteConfig, RouteService, Sources,
+};
 use crate::descriptors::{Needs, fit_to_descriptors};
 use crate::observe::{NetworkSource, ProcessSource, ProxySource};
+use crate::reload::{Targets, add_reload};
 use crate::version::{COMMIT, VERSION};
 
 /// The first port that needs no privilege (ip(7)).
@@ -35,7 +38,7 @@ const PORT_OFFSET: u16 = 8000;
 ///
 /// # Errors
 /// The server could not start, or its loop failed.
-pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+pub(crate) fn serve(config: &Config, sources: Sources) -> Result<(), Box<dyn Error>> {
     config.server.log.install();
     for note in config.notes() {
         info!("{note}");
@@ -51,12 +54,20 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     let settings = fit_to_descriptors(&config.server.settings, needs);
     let mut reactor = Reactor::new(settings.clone())?;
     // Before certificates are read: a later SIGHUP then reloads them in the first turn.
-    handle_signals(&mut reactor)?;
+    let has_file = sources.has_file();
+    let reload = add_reload(&mut reactor, sources, config)?;
+    let has_certificates = config.server.tls.is_some() || !has_file;
+    handle_signals(&mut reactor, has_certificates, has_file.then_some(reload.service))?;
     return_freed_memory(&mut reactor)?;
     let proxy = add_proxy(&mut reactor, config)?;
+    let mut routes = Vec::new();
     for route in &config.routes {
-        add_route(&mut reactor, route, proxy.as_ref())?;
+        let id = add_route(&mut reactor, route, proxy.as_ref())?;
+        routes.extend(id.map(|id| (route.path.clone(), id)));
     }
+    let mail = proxy.as_ref().map(|proxy| proxy.mail.clone());
+    let targets = Targets { routes, proxy: mail.clone() };
+    reload.targets.set(targets).map_err(|_| "reload targets are set twice")?;
     if let Some(tls) = &config.server.tls {
         reactor.set_tls(tls.clone())?;
     }
@@ -65,8 +76,12 @@ pub(crate) fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
         sources.push(Box::new(add_network(&mut reactor, network)?));
     }
     sources.extend(proxy.map(|proxy| Box::new(proxy.source) as Box<dyn Source>));
+    sources.push(Box::new(reload.source));
     if config.server.admin.is_some() {
         add_admin(&mut reactor, sources)?;
+        if let Some(mail) = mail {
+            add_operator(&mut reactor, mail)?;
+        }
     }
     let address = listen(&mut reactor, &config.server.listen, config.server.admin.as_ref())?;
     log_start(page_url(config, address).as_deref(), &settings);
@@ -84,43 +99,49 @@ struct ProxyParts {
     service: ServiceId,
     routes: ProxyRoutes,
     source: ProxySource,
+    mail: MailSender<ProxyMail>,
 }
+
+/// Mail that waits for the proxy: reloads, and requests of operators.
+const PROXY_MAIL_MAX: usize = 64;
 
 /// Adds the proxy, if there is a route to it.
 fn add_proxy(reactor: &mut Reactor, config: &Config) -> Result<Option<ProxyParts>, Box<dyn Error>> {
-    let is_proxy = |route: &RouteConfig| matches!(route.service, RouteService::Proxy(_));
-    if !config.routes.iter().any(is_proxy) {
+    if !config.routes.iter().any(RouteConfig::is_proxy) {
         return Ok(None);
     }
-    let outbound = reactor.add_outbound(reactor.next_service_id(), RouteSettings::default())?;
-    let proxy = Proxy::new(config.pools.clone(), outbound)?;
+    let id = reactor.next_service_id();
+    let outbound = reactor.add_outbound(id, RouteSettings::default())?;
+    let (mail, mailbox) = reactor.mailbox(id, PROXY_MAIL_MAX);
+    let proxy = Proxy::new(config.pools.clone(), outbound)?.mailbox(mailbox);
     let routes = proxy.routes();
     let source = ProxySource::new(proxy.counts(), proxy.upstream_counts());
     let service = reactor.add_service(proxy)?;
-    Ok(Some(ProxyParts { service, routes, source }))
+    Ok(Some(ProxyParts { service, routes, source, mail }))
 }
 
+/// Adds a route; returns its id if it is not one of the proxy.
 fn add_route(
     reactor: &mut Reactor,
     route: &RouteConfig,
     proxy: Option<&ProxyParts>,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<Option<RouteId>, Box<dyn Error>> {
     let service = match (&route.service, proxy) {
         (RouteService::Echo, _) => reactor.add_service(Echo)?,
         (RouteService::Rooms(settings), _) => reactor.add_service(Rooms::new(settings.clone()))?,
         (RouteService::Proxy(settings), Some(proxy)) => {
             let id = reactor.add_route(&route.path, proxy.service, route.settings.clone())?;
             proxy.routes.set(id, settings.clone())?;
-            return Ok(());
+            return Ok(None);
         }
         // `add_proxy` adds the service for any such route.
-        (RouteService::Proxy(_), None) => return Ok(()),
+        (RouteService::Proxy(_), None) => return Ok(None),
     };
-    reactor.add_route(&route.path, service, route.settings.clone())?;
+    let id = reactor.add_route(&route.path, service, route.settings.clone())?;
     if route.page {
         reactor.add_page(&route.path, TRY_IT_PAGE);
     }
-    Ok(())
+    Ok(Some(id))
 }
 
 fn add_network(
@@ -141,6 +162,16 @@ fn add_network(
 fn add_admin(reactor: &mut Reactor, sources: Vec<Box<dyn Source>>) -> Result<(), Box<dyn Error>> {
     let service = reactor.add_service(Admin::new(sources))?;
     for path in [admin::METRICS, admin::HEALTH, admin::READY] {
+        let settings = RouteSettings::default().listener_group(ADMIN_GROUP);
+        reactor.add_route(path, service, settings)?;
+    }
+    Ok(())
+}
+
+/// Adds the state of the proxy's pools, and drains, to the admin address.
+fn add_operator(reactor: &mut Reactor, proxy: MailSender<ProxyMail>) -> Result<(), Box<dyn Error>> {
+    let service = reactor.add_service(ProxyOperator::new(proxy))?;
+    for path in [proxy::STATUS, proxy::DRAIN, proxy::UNDRAIN] {
         let settings = RouteSettings::default().listener_group(ADMIN_GROUP);
         reactor.add_route(path, service, settings)?;
     }
@@ -244,9 +275,12 @@ pub(crate) fn catch_early_signals() -> io::Result<()> {
 
 /// Installs the signal handlers. The first SIGINT or SIGTERM starts a graceful shutdown; the second
 /// one ends the process at once, even if the loop is stuck. SIGUSR1 logs a report of the turns if
-/// `turn_stats` is set. SIGHUP reloads the certificates, if there are any, and never ends the
-/// process.
-pub(crate) fn handle_signals(reactor: &mut Reactor) -> io::Result<()> {
+/// `turn_stats` is set. SIGHUP reloads certificates and configuration, and never ends the process.
+pub(crate) fn handle_signals(
+    reactor: &mut Reactor,
+    has_certificates: bool,
+    reload: Option<ServiceId>,
+) -> io::Result<()> {
     const FAILED: i32 = 1;
     let second = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -255,12 +289,12 @@ pub(crate) fn handle_signals(reactor: &mut Reactor) -> io::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&second))?;
     }
     let down = SignalAction::Shutdown;
-    reactor.handle_signals(&[
-        (SIGINT, down),
-        (SIGTERM, down),
-        (SIGUSR1, SignalAction::ReportTurns),
-        (SIGHUP, SignalAction::ReloadCertificates),
-    ])
+    let mut actions = vec![(SIGINT, down), (SIGTERM, down), (SIGUSR1, SignalAction::ReportTurns)];
+    if has_certificates {
+        actions.push((SIGHUP, SignalAction::ReloadCertificates));
+    }
+    actions.extend(reload.map(|service| (SIGHUP, SignalAction::Call(service))));
+    reactor.handle_signals(&actions)
 }
 
 #[cfg(test)]

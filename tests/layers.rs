@@ -14,7 +14,7 @@ mod cycles;
 mod paths;
 
 /// Each top module, and the modules of the crate that it may import.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     ("protocol", &[]),
     ("reactor", &["protocol"]),
     ("backplane", &["reactor", "protocol"]),
@@ -50,6 +50,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
         ],
     ),
     ("observe", &["logging", "version", "services", "upstream", "reactor"]),
+    ("reload", &["config", "services", "reactor", "protocol"]),
     ("cli", &["config", "help", "nearest", "node", "version"]),
     (
         "serve",
@@ -59,6 +60,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "descriptors",
             "logging",
             "observe",
+            "reload",
             "version",
             "services",
             "backplane",

@@ -36,6 +36,7 @@ mod protocol;
 mod proxy;
 mod publish;
 mod puppet;
+mod reload;
 mod requests;
 mod resets;
 mod rooms;

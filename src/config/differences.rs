@@ -8,9 +8,10 @@ use super::effective::{EffectiveNetwork, EffectivePool, EffectiveRoute};
 use super::file::File;
 use super::keys::{Given, Layer};
 use super::networks::{NetworkConfig, networks};
-use super::options::ServerOptions;
+use super::options::{RouteOptions, ServerOptions};
 use super::place::Place;
 use super::routes::{RouteConfig, built_in, proxied, routes};
+use super::start::Start;
 use super::{Config, default_outbound_max};
 
 /// Keys of a route that have no default.
@@ -55,6 +56,71 @@ impl Config {
         }
         lines
     }
+}
+
+impl Config {
+    /// What differs in `new` and cannot be changed while a server with these settings runs, a line
+    /// each.
+    pub(crate) fn needing_restart(&self, new: &Config, start: &Start) -> Vec<String> {
+        let has_proxy = start.has_proxy;
+        let mut reloaded = vec!["trusted_proxies", "client_address_from"];
+        if start.has_default_outbound_max && new.has_default_outbound_max() {
+            // It follows from the pools.
+            reloaded.push("outbound_max");
+        }
+        let server = |config: &Config| table(&ServerOptions::new(&config.server));
+        let mut lines = changed(&server(self), &server(new), "", &reloaded);
+        let is_listed =
+            |config: &Config, path: &str| config.routes.iter().any(|it| it.path == path);
+        for route in &self.routes {
+            let is_kept = route.is_proxy() && has_proxy;
+            let Some(new) = new.routes.iter().find(|it| it.path == route.path) else {
+                if !is_kept {
+                    lines.push(format!("{}: the route is removed", route.path));
+                }
+                continue;
+            };
+            if !route.has_service_of(new) {
+                lines.push(format!("{}: the route has another service", route.path));
+            } else if !is_kept {
+                let limits = table(&RouteOptions::from(&route.settings));
+                let limits: Vec<&str> = limits.keys().map(String::as_str).collect();
+                let (old, new) =
+                    (table(&EffectiveRoute::from(route)), table(&EffectiveRoute::from(new)));
+                lines.extend(changed(&old, &new, &format!("{}: ", route.path), &limits));
+            }
+        }
+        let added = new.routes.iter().filter(|route| !is_listed(self, &route.path));
+        let added = added.filter(|route| !(route.is_proxy() && has_proxy));
+        lines.extend(added.map(|route| format!("{}: the route is new", route.path)));
+        if self.networks != new.networks {
+            lines.push("network: the networks have changed".to_owned());
+        }
+        lines
+    }
+
+    /// What a server with this configuration starts with.
+    pub(crate) fn start(&self) -> Start {
+        Start {
+            has_proxy: self.routes.iter().any(RouteConfig::is_proxy),
+            has_default_outbound_max: self.has_default_outbound_max(),
+        }
+    }
+
+    fn has_default_outbound_max(&self) -> bool {
+        let settings = &self.server.settings;
+        let usual = default_outbound_max(settings.connections_max, &self.routes, &self.pools);
+        settings.outbound_max == usual
+    }
+}
+
+/// The keys that have different values in two tables.
+fn changed(old: &Table, new: &Table, before: &str, except: &[&str]) -> Vec<String> {
+    let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let differs = |key: &&String| !except.contains(&key.as_str()) && old.get(*key) != new.get(*key);
+    keys.into_iter().filter(differs).map(|key| format!("{before}{key}")).collect()
 }
 
 fn table(settings: &impl Serialize) -> Table {

@@ -3,7 +3,7 @@
 //! The caller passes the environment; it is not read here. An empty variable counts as not set. A
 //! variable without a key is an error, like an unknown key in the file.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::error::ConfigError;
@@ -16,6 +16,11 @@ use crate::nearest::{nearest, synonym};
 const PREFIX: &str = "WEIR_";
 /// The key of the variable that names the configuration file.
 pub(super) const CONFIG: &str = "config";
+
+/// Whether a variable names the file.
+pub(super) fn is_config(name: &OsStr, value: &OsStr) -> bool {
+    name == "WEIR_CONFIG" && !value.is_empty()
+}
 
 /// Parses the variables.
 pub(super) fn layer(

@@ -45,6 +45,7 @@ mod options;
 mod place;
 mod pools;
 mod routes;
+mod start;
 mod syntax;
 mod tls;
 mod values;
@@ -70,6 +71,7 @@ pub(crate) use keys::{Layer, given};
 pub(crate) use networks::NetworkConfig;
 pub(crate) use options::{ADMIN_GROUP, Options};
 pub(crate) use routes::{RouteConfig, RouteService};
+pub(crate) use start::Start;
 pub(crate) use values::{Count, OrOff, Span};
 
 /// Everything that a server is started with. `Display` writes it as a file that parses to an equal
@@ -92,9 +94,31 @@ pub(crate) enum Dates {
     Ignored,
 }
 
+/// Where the configuration comes from. A running server reads the file again.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    /// The value of `--config`; without it, `WEIR_CONFIG` applies.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) variables: Vec<(OsString, OsString)>,
+    pub(crate) flags: Layer,
+}
+
+impl Sources {
+    /// Reads every source.
+    pub(crate) fn load(&self, dates: Dates) -> Result<Config, ConfigError> {
+        let variables = self.variables.iter().cloned();
+        Config::load(self.file.as_deref(), variables, self.flags.clone(), dates)
+    }
+
+    /// Whether there is a file, which may have changed.
+    pub(crate) fn has_file(&self) -> bool {
+        let mut variables = self.variables.iter();
+        self.file.is_some() || variables.any(|(name, value)| environment::is_config(name, value))
+    }
+}
+
 impl Config {
-    /// Reads every source. `file` is the value of `--config`; without it, `WEIR_CONFIG` applies.
-    pub(crate) fn load(
+    fn load(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
         flags: Layer,
@@ -188,7 +212,7 @@ fn default_outbound_max(
     pools: &[PoolSettings],
 ) -> usize {
     let rest = Settings::default().outbound_max;
-    if !routes.iter().any(|route| matches!(route.service, RouteService::Proxy(_))) {
+    if !routes.iter().any(RouteConfig::is_proxy) {
         return rest;
     }
     let idle = pools.iter().map(|pool| pool.idle_max().saturating_mul(pool.upstreams.len()));

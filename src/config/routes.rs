@@ -63,6 +63,17 @@ pub(super) enum ServiceKind {
     Proxy,
 }
 
+impl RouteConfig {
+    pub(crate) fn is_proxy(&self) -> bool {
+        self.service.kind() == ServiceKind::Proxy
+    }
+
+    /// Whether both routes lead to the same service.
+    pub(crate) fn has_service_of(&self, other: &RouteConfig) -> bool {
+        self.service.kind() == other.service.kind()
+    }
+}
+
 impl RouteService {
     pub(super) fn kind(&self) -> ServiceKind {
         match self {

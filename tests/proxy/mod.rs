@@ -2,11 +2,11 @@
 
 mod answers;
 mod choice;
-mod front;
+pub mod front;
 mod heads;
 mod health;
 mod lost;
 mod retries;
-mod scripted;
+pub mod scripted;
 mod tls;
 mod tunnels;

@@ -16,6 +16,10 @@ impl Admin {
         Admin(address.parse().unwrap())
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.0
+    }
+
     pub fn metrics(&self) -> String {
         let mut client = Client::tcp(self.0);
         client.raw(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n");

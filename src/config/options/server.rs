@@ -31,8 +31,8 @@ pub(in crate::config) struct ServerOptions {
     #[arg(default_values_t = [LISTEN])]
     listen: Vec<Listen>,
 
-    /// Address and port for operators: GET /metrics, /healthz and /readyz, with their own
-    /// connection limit beside connections_max; or off
+    /// Address and port for operators: GET /metrics, /healthz, /readyz and, with a proxy, /status,
+    /// with their own connection limit beside connections_max; or off
     #[arg(long, value_name = "ADDR", help_heading = "Listening", default_value_t = OrOff(None))]
     admin: OrOff<Address>,
 

@@ -3,8 +3,9 @@
 //!
 //! A service that wraps a [`Proxy`] calls these functions from a handler of its own.
 
+use super::mail::{Mail, ProxyMail};
 use super::service::Proxy;
-use crate::reactor::{Context, Time};
+use crate::reactor::{Context, MailReceiver, More, Time};
 use crate::upstream::resolve::HostPort;
 use crate::upstream::{LoadedPool, UpstreamStatus};
 
@@ -38,5 +39,42 @@ impl Proxy {
     /// The pools that cannot be used because no name was resolved yet.
     pub fn unresolved_pools(&self) -> impl Iterator<Item = &str> {
         self.pools.unresolved_pools()
+    }
+
+    /// The same service with a mailbox, made by [`Reactor::mailbox`](crate::reactor::Reactor::mailbox):
+    ///
+    /// ```
+    /// use weir::reactor::settings::{RouteSettings, Settings};
+    /// use weir::reactor::{MailSender, Reactor};
+    /// use weir::services::proxy::{LoadedPool, PoolSettings, Proxy, ProxyMail, ProxyReload};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut reactor = Reactor::new(Settings::default())?;
+    /// let id = reactor.next_service_id();
+    /// let outbound = reactor.add_outbound(id, RouteSettings::default())?;
+    /// let (sender, mail): (MailSender<ProxyMail>, _) = reactor.mailbox(id, 8);
+    /// reactor.add_service(Proxy::new(Vec::new(), outbound)?.mailbox(mail))?;
+    /// // Later, on a thread: reading TLS files blocks.
+    /// let upstreams = vec!["http://127.0.0.1:9944".parse()?];
+    /// let pools = vec![LoadedPool::load(PoolSettings::new("nodes".to_owned(), upstreams))?];
+    /// sender.try_send(ProxyReload { pools, routes: Vec::new() }.into())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn mailbox(mut self, mail: MailReceiver<ProxyMail>) -> Proxy {
+        self.mail = Some(mail);
+        self
+    }
+
+    /// Takes one mail.
+    pub(super) fn take_mail(&mut self, cx: &mut Context<'_>) -> More {
+        let Some(Ok(ProxyMail(mail))) = self.mail.as_ref().map(MailReceiver::try_recv) else {
+            return More::No;
+        };
+        match mail {
+            Mail::Reload(reload) => self.reload(cx, reload),
+            Mail::Operator(request) => self.answer_operator(cx, request),
+        }
+        More::Yes
     }
 }

@@ -97,6 +97,11 @@ impl ProxyCounts {
         self.0.borrow().clone()
     }
 
+    /// Forgets the counts of pools that no route and no tunnel names any more.
+    pub(super) fn forget_unused(&self) {
+        self.0.borrow_mut().retain(|counts| Rc::strong_count(counts) > 1);
+    }
+
     /// The counts of the pool of this name.
     pub(super) fn of(&self, pool: &str) -> Rc<ProxyPoolCounts> {
         let mut all = self.0.borrow_mut();

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::mail::ProxyReload;
 use crate::reactor::{ConnId, ServiceTimer, Time, Workers};
 use crate::upstream::pools::UpstreamId;
 use crate::upstream::resolve::{HostPort, Lookup};
@@ -15,6 +16,8 @@ pub(super) struct Upkeep {
     pub(super) timer: Option<(Time, ServiceTimer)>,
     /// Checks that this machine had no connection for.
     pub(super) postponed: Vec<UpstreamId>,
+    /// A reload that waits for lookups.
+    pub(super) reload: Option<PendingReload>,
     /// When the time of each started check is over, in this order. They may have ended before.
     pub(super) deadlines: VecDeque<(Time, ConnId)>,
 }
@@ -29,4 +32,16 @@ impl Upkeep {
     pub(super) fn await_check(&mut self, conn: ConnId, until: Time) {
         self.deadlines.push_back((until, conn));
     }
+}
+
+/// A reload that waits for lookups.
+#[derive(Debug)]
+pub(super) struct PendingReload {
+    pub(super) reload: ProxyReload,
+    /// Names that have no address yet.
+    pub(super) missing: Vec<HostPort>,
+    /// Those of them whose lookup has not started.
+    pub(super) waiting: Vec<HostPort>,
+    /// When the reload waits no longer.
+    pub(super) until: Time,
 }

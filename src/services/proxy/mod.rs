@@ -15,6 +15,8 @@
 //! | `responses` | what follows a response head |
 //! | `tunnels` | ends of tunnels |
 //! | `control` | what an operator changes while it runs: pools, drained upstreams |
+//! | `mail`, `reload` | what its mailbox carries; new pools and routes for a running proxy |
+//! | `operator`, `question`, `status` | the state for operators by HTTP, and drains |
 //! | `checks`, `due`, `upkeep` | active checks; what is due by time |
 //! | `counts` | the counts by pool |
 
@@ -24,15 +26,22 @@ mod counts;
 mod due;
 mod exchange;
 mod failure;
+mod mail;
+mod operator;
+mod question;
+mod reload;
 mod responses;
 mod routes;
 mod service;
 mod settings;
+mod status;
 mod tries;
 mod tunnels;
 mod upkeep;
 
 pub use self::counts::{ProxyCounts, ProxyPoolCounts};
+pub use self::mail::{ProxyMail, ProxyReload, ProxyRoute};
+pub use self::operator::{DRAIN, ProxyOperator, STATUS, UNDRAIN};
 pub use self::routes::ProxyRoutes;
 pub use self::service::Proxy;
 pub use self::settings::{ForwardedHeaders, HeaderLine, HeaderName, HostHeader, ProxySettings};

@@ -47,6 +47,16 @@ impl ProxyRoutes {
         Ok(())
     }
 
+    /// Removes all routes but these; returns the removed ones.
+    pub(super) fn remove_others(&self, kept: &[RouteId]) -> Vec<RouteId> {
+        let mut routes = self.routes.borrow_mut();
+        let removed: Vec<RouteId> =
+            routes.keys().copied().filter(|route| !kept.contains(route)).collect();
+        routes.retain(|route, _| kept.contains(route));
+        self.counts.forget_unused();
+        removed
+    }
+
     pub(super) fn get(&self, route: RouteId) -> Option<Rc<Route>> {
         self.routes.borrow().get(&route).cloned()
     }

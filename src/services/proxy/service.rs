@@ -12,13 +12,14 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::counts::ProxyCounts;
 use super::due::Upkeep;
 use super::exchange::Exchange;
+use super::mail::ProxyMail;
 use super::routes::{ProxyRoutes, Route};
 use crate::protocol::handshake::{Refusal, Request, Slots};
 use crate::protocol::http::{ResponseHead, check_request, is_forwarding_header};
 use crate::protocol::{CloseCode, Message};
 use crate::reactor::{
-    CloseReason, ConnId, ConnMap, Context, Decision, More, PipeEnd, RouteId, Service, Time,
-    TlsError, UpgradeRequest, UpstreamDecision,
+    CloseReason, ConnId, ConnMap, Context, Decision, MailReceiver, More, PipeEnd, RouteId, Service,
+    Time, TlsError, UpgradeRequest, UpstreamDecision,
 };
 use crate::upstream::pools::{EndsWhy, LoadedPool, Try, UpstreamId, UpstreamPools};
 use crate::upstream::{PoolSettings, PoolsCounts};
@@ -39,7 +40,8 @@ pub struct Proxy {
     /// Connections to upstreams.
     pub(super) links: ConnMap<Link>,
     pub(super) upkeep: Upkeep,
-    counts: Rc<ProxyCounts>,
+    pub(super) mail: Option<MailReceiver<ProxyMail>>,
+    pub(super) counts: Rc<ProxyCounts>,
     /// Spreads `Retry-After`; `None` if the system has no entropy.
     random: Option<StdRng>,
 }
@@ -108,6 +110,7 @@ impl Proxy {
             pending: ConnMap::new(),
             links: ConnMap::new(),
             upkeep: Upkeep::default(),
+            mail: None,
             counts,
             random: StdRng::try_from_rng(&mut SysRng).ok(),
         })
@@ -243,7 +246,10 @@ impl Service for Proxy {
     }
 
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
-        self.take_lookup(cx)
+        match (self.take_mail(cx), self.take_lookup(cx)) {
+            (More::No, More::No) => More::No,
+            _ => More::Yes,
+        }
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, _: u64) {

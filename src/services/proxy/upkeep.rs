@@ -26,6 +26,7 @@ impl Proxy {
     /// Does what is due, and sets the timer for what is due next.
     pub(super) fn keep_up(&mut self, cx: &mut Context<'_>) {
         let now = cx.now();
+        self.keep_up_reload(cx);
         while let Some(host) = self.pools.next_lookup(now) {
             self.look_up(cx, host);
         }
@@ -86,6 +87,7 @@ impl Proxy {
             let (host, port) = &lookup.host;
             warn!("{host}:{port} not resolved: {error}");
         }
+        self.note_lookup(lookup);
         self.pools.resolved(lookup, cx.now());
     }
 
@@ -94,6 +96,9 @@ impl Proxy {
         let mut due = self.pools.due();
         if let Some((until, _)) = self.upkeep.deadlines.front() {
             due = due.min(*until);
+        }
+        if let Some(reload) = &self.upkeep.reload {
+            due = due.min(reload.until);
         }
         if !self.upkeep.postponed.is_empty() {
             due = due.min(now + POSTPONED);

@@ -1,0 +1,213 @@
+//! Reads the configuration again on SIGHUP and applies what a running server can change.
+//!
+//! A thread reads and checks the files. A valid configuration replaces pools, routes of the proxy,
+//! limits of routes and the trusted proxies; other changes are logged, since they need a restart. An
+//! invalid one is logged and changes nothing.
+
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+
+use log::{error, info, warn};
+use weir::protocol::Message;
+use weir::reactor::{
+    ConnId, Context, Finished, MailSender, More, Reactor, RouteId, Service, ServiceId, Step, Task,
+    Time, WorkerSettings, Workers,
+};
+use weir::services::admin::{Samples, Source};
+use weir::services::proxy::{LoadedPool, ProxyMail, ProxyReload, ProxyRoute};
+
+use crate::config::{Config, Dates, RouteService, Sources, Start};
+
+/// A configuration that is being read, and one that waits: more signals are equal to one.
+const READS_MAX: usize = 2;
+
+/// What a reload reaches.
+#[derive(Debug, Default)]
+pub(crate) struct Targets {
+    /// The routes of services other than the proxy, by path.
+    pub(crate) routes: Vec<(String, RouteId)>,
+    pub(crate) proxy: Option<MailSender<ProxyMail>>,
+}
+
+/// The outcomes of reloads.
+#[derive(Debug, Default)]
+struct ReloadCounts {
+    succeeded: Cell<u64>,
+    refused: Cell<u64>,
+}
+
+/// Metrics of reloads.
+#[derive(Debug)]
+pub(crate) struct ReloadSource(Rc<ReloadCounts>);
+
+/// The reload, before the server has what it reaches.
+pub(crate) struct ReloadParts {
+    pub(crate) service: ServiceId,
+    /// To be set before the loop runs.
+    pub(crate) targets: Rc<OnceCell<Targets>>,
+    pub(crate) source: ReloadSource,
+}
+
+/// What the thread has read.
+type Read = Result<Box<(Config, Vec<LoadedPool>)>, String>;
+
+/// The service that reloads the configuration. It has no connections.
+struct Reload {
+    sources: Sources,
+    /// The configuration in force.
+    running: Config,
+    start: Start,
+    targets: Rc<OnceCell<Targets>>,
+    /// `None` before the first signal.
+    readers: Option<Workers<Sources, Read, ()>>,
+    counts: Rc<ReloadCounts>,
+}
+
+/// Adds the service that reads the configuration again from `sources`, on
+/// [`SignalAction::Call`](weir::reactor::SignalAction::Call).
+pub(crate) fn add_reload(
+    reactor: &mut Reactor,
+    sources: Sources,
+    running: &Config,
+) -> std::io::Result<ReloadParts> {
+    let (targets, counts) = (Rc::<OnceCell<Targets>>::default(), Rc::<ReloadCounts>::default());
+    let service = reactor.add_service(Reload {
+        sources,
+        running: running.clone(),
+        start: running.start(),
+        targets: Rc::clone(&targets),
+        readers: None,
+        counts: Rc::clone(&counts),
+    })?;
+    Ok(ReloadParts { service, targets, source: ReloadSource(counts) })
+}
+
+/// Reads and checks the configuration and the files that it names. Blocks.
+fn read(sources: &Sources) -> Read {
+    let config = sources.load(Dates::Ignored).map_err(|error| error.to_string())?;
+    let pools: Result<Vec<LoadedPool>, _> =
+        config.pools.iter().cloned().map(LoadedPool::load).collect();
+    let pools = pools.map_err(|error| error.to_string())?;
+    Ok(Box::new((config, pools)))
+}
+
+impl Reload {
+    fn finish(&mut self, cx: &mut Context<'_>, read: Read) {
+        let (config, pools) = match read {
+            Ok(read) => *read,
+            Err(why) => return self.refuse(&why),
+        };
+        for line in self.running.needing_restart(&config, &self.start) {
+            warn!("needs a restart: {line}");
+        }
+        if let Err(why) = self.reload_proxy(&config, pools) {
+            return self.refuse(why);
+        }
+        self.trust(cx, &config);
+        self.change_limits(cx, &config);
+        self.counts.succeeded.set(self.counts.succeeded.get() + 1);
+        info!("configuration reloaded");
+    }
+
+    fn refuse(&self, why: &str) {
+        self.counts.refused.set(self.counts.refused.get() + 1);
+        error!("configuration not reloaded, the old one stays: {why}");
+    }
+
+    fn trust(&mut self, cx: &mut Context<'_>, config: &Config) {
+        let (running, new) = (&mut self.running.server.settings, &config.server.settings);
+        if running.trusted_proxies != new.trusted_proxies
+            || running.client_address_from != new.client_address_from
+        {
+            running.trusted_proxies = new.trusted_proxies.clone();
+            running.client_address_from = new.client_address_from;
+            cx.set_trusted_proxies(new.trusted_proxies.clone(), new.client_address_from);
+        }
+    }
+
+    /// Changes the limits of the routes that were there at the start, but the proxy's.
+    fn change_limits(&mut self, cx: &mut Context<'_>, config: &Config) {
+        let Some(targets) = self.targets.get() else {
+            return;
+        };
+        for (path, id) in &targets.routes {
+            let running = self.running.routes.iter_mut().find(|route| route.path == *path);
+            let new = config.routes.iter().find(|route| route.path == *path);
+            let (Some(running), Some(new)) = (running, new) else {
+                continue;
+            };
+            if !running.has_service_of(new) || running.settings == new.settings {
+                continue;
+            }
+            match cx.set_route(*id, new.settings.clone()) {
+                Ok(()) => running.settings = new.settings.clone(),
+                Err(error) => error!(path = path; "limits not changed: {error}"),
+            }
+        }
+    }
+
+    /// Passes pools and routes to the proxy.
+    fn reload_proxy(
+        &mut self,
+        config: &Config,
+        pools: Vec<LoadedPool>,
+    ) -> Result<(), &'static str> {
+        let Some(proxy) = self.targets.get().and_then(|targets| targets.proxy.as_ref()) else {
+            return Ok(());
+        };
+        let is_taken = |path: &str| {
+            let mut others = self.running.routes.iter().filter(|route| !route.is_proxy());
+            others.any(|other| other.path == path)
+        };
+        let (mut routes, mut running) = (Vec::new(), Vec::new());
+        for route in &config.routes {
+            if let RouteService::Proxy(settings) = &route.service
+                && !is_taken(&route.path)
+            {
+                routes.push(ProxyRoute {
+                    path: route.path.clone(),
+                    limits: route.settings.clone(),
+                    settings: settings.clone(),
+                });
+                running.push(route.clone());
+            }
+        }
+        proxy.try_send(ProxyReload { pools, routes }.into()).map_err(|_| "the proxy is busy")?;
+        self.running.routes.retain(|route| !route.is_proxy());
+        self.running.routes.append(&mut running);
+        self.running.pools.clone_from(&config.pools);
+        Ok(())
+    }
+}
+
+impl Service for Reload {
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+
+    fn on_signal(&mut self, cx: &mut Context<'_>, _: i32) {
+        let readers = self.readers.get_or_insert_with(|| {
+            let settings = WorkerSettings::new("configuration", 1, READS_MAX);
+            cx.workers(settings, |sources| Step::Done(read(&sources)))
+        });
+        if readers.try_put(Task::new((), self.sources.clone())).is_err() {
+            info!("a reload is waiting already");
+        }
+    }
+
+    fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
+        match self.readers.as_mut().and_then(Workers::take) {
+            Some(Finished::Done(read)) => self.finish(cx, read),
+            Some(Finished::Lost(())) => self.refuse("reading it panicked"),
+            None => return More::No,
+        }
+        More::Yes
+    }
+}
+
+impl Source for ReloadSource {
+    fn collect(&self, samples: &mut Samples, _: Time) {
+        let help = "Reloads of the configuration, by outcome";
+        for (outcome, count) in [("success", &self.0.succeeded), ("failure", &self.0.refused)] {
+            samples.counter("config_reloads", help, &[("outcome", outcome)], count.get());
+        }
+    }
+}
