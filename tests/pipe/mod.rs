@@ -5,5 +5,6 @@ mod ends;
 mod heartbeat;
 mod idle;
 mod passing;
+mod random;
 mod secure;
 mod upstream;

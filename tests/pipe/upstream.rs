@@ -1,5 +1,6 @@
 //! An upstream that a test plays by hand, and the service that joins clients with it.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -71,7 +72,7 @@ impl Joining {
             lend,
             tasks: None,
         };
-        (joining, Events { events, lent })
+        (joining, Events { events, lent, mail: OnceCell::new() })
     }
 
     pub fn place(mut self, reactor: &mut Reactor, route: RouteSettings) {
@@ -97,6 +98,7 @@ impl Service for Joining {
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
         if let Some(Ok(task)) = self.tasks.as_ref().map(MailReceiver::try_recv) {
             task(cx);
+            return More::Yes;
         }
         More::No
     }
@@ -182,6 +184,7 @@ impl Service for Joining {
 pub struct Events {
     events: Receiver<Event>,
     lent: Receiver<MailSender<Task>>,
+    mail: OnceCell<MailSender<Task>>,
 }
 
 impl Events {
@@ -189,10 +192,16 @@ impl Events {
         self.events.recv_timeout(DEADLINE).expect("an event is reported")
     }
 
-    /// Runs a task on the loop; once per server.
+    /// Runs a task on the loop.
     pub fn run(&self, task: impl FnOnce(&mut Context<'_>) + Send + 'static) {
-        let mail = self.lent.recv_timeout(DEADLINE).expect("the loop starts");
+        let lent = || self.lent.recv_timeout(DEADLINE).expect("the loop starts");
+        let mail = self.mail.get_or_init(lent);
         assert!(mail.send(Box::new(task)).is_ok(), "the loop runs");
+    }
+
+    /// All events until the loop has ended.
+    pub fn rest(self) -> Vec<Event> {
+        self.events.iter().collect()
     }
 
     /// The ids of the next tunnel.
