@@ -85,9 +85,8 @@ fn every_tunnel_ends_once_and_leaves_nothing() {
     for (round, extensions) in
         [Extensions::Nothing, Extensions::Deflate, Extensions::Unknown].into_iter().enumerate()
     {
-        let settings = Settings::default()
-            .heartbeat(heartbeat.clone())
-            .close_timeout(Duration::from_millis(100));
+        let settings =
+            Settings::default().heartbeat(heartbeat).close_timeout(Duration::from_millis(100));
         let route = RouteSettings::default()
             .message_bytes_max(20_000)
             .fragment_timeout(Duration::from_millis(100))

@@ -382,7 +382,9 @@ pub struct Joined {
 
 /// A listener for an upstream that the test plays.
 pub fn listener() -> TcpListener {
-    TcpListener::bind(any()).unwrap()
+    let listener = TcpListener::bind(any()).unwrap();
+    socket2::SockRef::from(&listener).set_read_timeout(Some(DEADLINE)).unwrap();
+    listener
 }
 
 /// A server that joins clients with the listener's upstream.

@@ -98,7 +98,7 @@ impl Connection {
         let candidates = [
             heard.filter(|_| !is_stopped),
             idle.filter(|_| !is_stopped),
-            Some(fragment).filter(|_| !self.pauses.is_any()),
+            Some(fragment).filter(|_| !self.pauses.is_any() && !tunnel.is_following),
             blocked.map(|since| (since + route.write_timeout, Due::Write)),
             tunnel.close_passed.map(|passed| {
                 let from = blocked.map_or(passed, |since| passed.max(since));

@@ -121,6 +121,7 @@ impl Core {
         if let Some(tunnel) = self.conns.get_mut(upstream).and_then(|conn| conn.tunnel_mut()) {
             tunnel.passage.discard();
             tunnel.is_following = true;
+            self.charge_input_or_close(upstream);
         }
     }
 
@@ -364,6 +365,7 @@ impl Reactor {
         if !is_piped {
             // It is closing. What it sent has passed until now.
             tunnel.passage.discard();
+            self.core.charge_input_or_close(client);
             return self.core.resume(client, PauseOwner::Partner);
         }
         let has_closed = matches!(lost, CloseReason::PeerClosed(_));
