@@ -55,11 +55,15 @@ pub use self::api::close_reason::{CloseReason, ProxyFault};
 pub use self::api::conn_map::ConnMap;
 pub use self::api::connect::Connect;
 pub use self::api::context::Context;
+#[cfg(feature = "proxy")]
+pub use self::api::exchange::{ExchangeEnd, ExchangeOutcome, ForwardResponse, HeadDecision};
 pub use self::api::handle::Handle;
 pub use self::api::id::{ConnId, RouteId, ServiceId};
 pub use self::api::outcome::{Decision, More, SendOutcome};
 pub use self::api::publish::{Filter, Payload, PublishOptions, Published, Target};
 pub use self::api::record::{Metadata, MetadataError, Record, Traffic};
+#[cfg(feature = "proxy")]
+pub use self::api::request::RequestHead;
 pub use self::api::request::{HttpRequest, Params, UpgradeRequest};
 pub use self::api::route::{Page, PatternError, RouteError};
 pub use self::api::service::Service;
@@ -196,7 +200,12 @@ impl Reactor {
         if service.protocols().len() > usize::from(u8::MAX) {
             return Err(invalid("too many subprotocols of one service: at most 255"));
         }
-        self.core.router.add_service(service.protocols(), service.methods());
+        #[cfg(feature = "proxy")]
+        let streams_http = service.streams_http();
+        #[cfg(not(feature = "proxy"))]
+        let streams_http = false;
+        let (protocols, methods) = (service.protocols(), service.methods());
+        self.core.router.add_service(protocols, methods, streams_http);
         self.core.service_names.push(std::any::type_name::<S>());
         self.services.push(Box::new(service));
         Ok(id)

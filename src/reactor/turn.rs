@@ -309,6 +309,7 @@ impl Reactor {
             };
             let (service, is_announced) = (conn.service, conn.is_announced());
             self.end_pipe(id, reason);
+            self.end_exchange(id, reason);
             if is_announced {
                 let _ = self.call_weighed(service, |service, cx| service.on_close(cx, id, reason));
             }

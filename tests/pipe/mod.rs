@@ -3,6 +3,7 @@
 mod dialling;
 mod ends;
 mod heartbeat;
+mod http;
 mod idle;
 mod passing;
 mod random;

@@ -100,6 +100,8 @@ refusals! {
     /// A method that the path does not support, or an upgrade by another method than GET. The
     /// caller must add an `Allow` header, which depends on the path (RFC 9110, 15.5.6).
     Method = 405 "method" "method is not allowed here";
+    /// The rest of a body did not arrive in time (RFC 9110, 15.5.9).
+    BodyTimeout = 408 "body_timeout" "request body did not arrive in time";
     /// A body larger than its route allows.
     BodyTooLarge = 413 "body_too_large" "request body is too large";
     /// A request with a body where no body is accepted.

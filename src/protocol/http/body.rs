@@ -104,6 +104,12 @@ impl BodyDecoder {
         Ok(BodyDecoder { state, is_chunked, left, room, line_bytes: 0 })
     }
 
+    /// The decoder after a body without data.
+    #[cfg(feature = "proxy")]
+    pub(super) const fn complete() -> BodyDecoder {
+        BodyDecoder { state: State::Complete, is_chunked: false, left: 0, room: 0, line_bytes: 0 }
+    }
+
     /// Whether the whole body was decoded. Further bytes belong to the next request.
     pub fn is_complete(&self) -> bool {
         self.state == State::Complete

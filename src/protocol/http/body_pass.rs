@@ -65,6 +65,12 @@ impl BodyPass {
         })
     }
 
+    /// The pass of a message without a body.
+    pub const fn empty() -> BodyPass {
+        let decoder = BodyDecoder::complete();
+        BodyPass { decoder, is_unchanged: true, is_chunked: false }
+    }
+
     /// Whether the whole body was received. Further bytes of the sender do not belong to it.
     pub fn is_complete(&self) -> bool {
         self.decoder.is_complete()

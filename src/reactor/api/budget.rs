@@ -99,6 +99,8 @@ pub const OPERATOR_SPARES: usize = 4;
 pub const REFUSED_MAX: usize = 256;
 /// HTTP requests answered on one connection.
 pub const HTTP_REQUESTS_MAX: u8 = 100;
+/// Interim responses (1xx) of an upstream to one request.
+pub const INTERIM_RESPONSES_MAX: u8 = 16;
 /// How long a service may take to respond to an HTTP request; then the socket is closed. The
 /// service's own deadlines are shorter.
 pub const HTTP_ANSWER_TIMEOUT: Duration = Duration::from_secs(120);

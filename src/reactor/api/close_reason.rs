@@ -71,6 +71,9 @@ pub enum CloseReason {
     /// The tunnel ended inside a frame that was forwarded as it arrived, so that no Close could be
     /// sent.
     ClosedMidFrame,
+    /// The upstream's response ended before it was complete. The client's connection was reset, so
+    /// that the response does not look complete.
+    Cut,
     /// An upstream whose tunnel has ended: the reason of the client says why.
     TunnelEnded,
 }
@@ -131,7 +134,8 @@ impl CloseReason {
             | CloseReason::TlsFailed
             | CloseReason::ConnectFailed(_)
             | CloseReason::UpgradeFailed(_)
-            | CloseReason::ClosedMidFrame => None,
+            | CloseReason::ClosedMidFrame
+            | CloseReason::Cut => None,
         }
     }
 
@@ -169,10 +173,11 @@ impl CloseReason {
     }
 
     /// All [names](CloseReason::name), sorted.
-    pub const NAMES: [&'static str; 32] = [
+    pub const NAMES: [&'static str; 33] = [
         "aborted",
         "closed_mid_frame",
         "connect_failed",
+        "cut",
         "fragment_timeout",
         "handshake_timeout",
         "heartbeat_timeout",
@@ -235,6 +240,7 @@ impl CloseReason {
             CloseReason::UpstreamStuck => "upstream_stuck",
             CloseReason::UpstreamProtocol => "upstream_protocol",
             CloseReason::ClosedMidFrame => "closed_mid_frame",
+            CloseReason::Cut => "cut",
             CloseReason::TunnelEnded => "tunnel_ended",
         }
     }
@@ -295,6 +301,7 @@ mod tests {
             CloseReason::UpstreamStuck,
             CloseReason::UpstreamProtocol,
             CloseReason::ClosedMidFrame,
+            CloseReason::Cut,
             CloseReason::TunnelEnded,
         ];
         let names: BTreeSet<_> =

@@ -44,7 +44,7 @@ use crate::reactor::parts::workers::{Step, WorkerSettings, Workers};
 /// |---|---|
 /// | [`send`](Context::send), [`send_masked`](Context::send_masked), [`send_shared`](Context::send_shared), [`send_pieces`](Context::send_pieces), [`ping`](Context::ping) | [`SendOutcome::Gone`] |
 /// | [`pause`](Context::pause), [`resume`](Context::resume), [`close`](Context::close), [`abort`](Context::abort), [`accept`](Context::accept), [`respond`](Context::respond), [`refuse`](Context::refuse) | no effect |
-/// | `send_request`, `keep_idle` of the feature `proxy` | `false`, no effect |
+/// | `send_request`, `is_body_unread`, `keeps_alive`, `keep_idle` of the feature `proxy` | `false`, no effect |
 /// | [`has_memory`](Context::has_memory) | `false` |
 /// | [`queued_bytes`](Context::queued_bytes) | 0 |
 /// | [`record`](Context::record), [`peer`](Context::peer) | `None` |
@@ -418,11 +418,29 @@ impl<'a> Context<'a> {
 
     /// Sends a request on a connection opened by [`dial`](Context::dial): once it is established, or
     /// at once on an idle connection, which is first read once: an end, an error or plaintext ends
-    /// it. False if the connection has ended or is in use; then nothing is sent. The response is
-    /// reported by [`on_response_head`](crate::reactor::Service::on_response_head). Feature `proxy`.
+    /// it. False if the connection has ended or is in use, if the client no longer waits, or if a part of
+    /// its body was sent to another upstream; then nothing is sent. The response is reported by
+    /// [`on_response_head`](crate::reactor::Service::on_response_head). Feature `proxy`.
     #[cfg(feature = "proxy")]
     pub fn send_request(&mut self, upstream: ConnId, request: UpstreamRequest) -> bool {
         self.core.send_upstream_request(self.core.served, upstream, request)
+    }
+
+    /// Whether nothing of the body of a client's request has been read, so that the request may be sent
+    /// to another upstream. False without a request that was passed to
+    /// [`on_request_head`](crate::reactor::Service::on_request_head). Feature `proxy`.
+    #[cfg(feature = "proxy")]
+    pub fn is_body_unread(&self, client: ConnId) -> bool {
+        self.core.is_body_unread(self.core.served, client)
+    }
+
+    /// Whether a client's connection can stay open after the response to its pending request. False
+    /// for an upgrade, during a shutdown, after
+    /// [`HTTP_REQUESTS_MAX`](crate::reactor::budget::HTTP_REQUESTS_MAX) requests, and if a response
+    /// comes before the body of a request with `Expect: 100-continue`. Feature `proxy`.
+    #[cfg(feature = "proxy")]
+    pub fn keeps_alive(&self, client: ConnId) -> bool {
+        self.core.keeps_alive(self.core.served, client)
     }
 
     /// Limits how long an idle connection opened by [`dial`](Context::dial) is kept from now on. By

@@ -9,6 +9,8 @@ pub(super) mod close_reason;
 pub(super) mod conn_map;
 pub(in crate::reactor) mod connect;
 pub(super) mod context;
+#[cfg(feature = "proxy")]
+pub(in crate::reactor) mod exchange;
 pub(super) mod handle;
 pub(super) mod id;
 pub(super) mod outcome;

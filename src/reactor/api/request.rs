@@ -68,6 +68,32 @@ pub struct HttpRequest<'a> {
     pub tls: Option<&'a TlsInfo>,
 }
 
+/// The head of an HTTP request without upgrade, for a service that
+/// [forwards](crate::reactor::Service::streams_http) it before its body is read.
+#[cfg(feature = "proxy")]
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct RequestHead<'a> {
+    /// The request head: method, path, query, headers.
+    pub http: &'a handshake::Request<'a>,
+    /// The bytes that `http` was parsed from.
+    pub head: &'a [u8],
+    /// The route that the request matches.
+    pub route: RouteId,
+    /// The values of the route's parameters.
+    pub params: &'a Params,
+    /// The client's address. If a proxy in
+    /// [`trusted_proxies`](field@super::settings::Settings::trusted_proxies) stated it, its port is 0.
+    pub peer: SocketAddr,
+    /// The trusted proxy that the request came through: `peer` was taken from its headers.
+    pub via: Option<SocketAddr>,
+    /// Whether the client's connection is encrypted: by TLS to us, or as a trusted proxy states in
+    /// `X-Forwarded-Proto`.
+    pub is_secure: bool,
+    /// The TLS session of the peer, with its certificate if it sent one; `None` without TLS.
+    pub tls: Option<&'a TlsInfo>,
+}
+
 /// The values of a pattern's parameters, percent-decoded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Params(pub(in crate::reactor) Vec<(Rc<str>, Box<str>)>);

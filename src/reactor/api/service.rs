@@ -8,8 +8,12 @@ use std::fmt;
 
 use super::close_reason::CloseReason;
 use super::context::Context;
+#[cfg(feature = "proxy")]
+use super::exchange::{ExchangeEnd, HeadDecision};
 use super::id::ConnId;
 use super::outcome::{Decision, More};
+#[cfg(feature = "proxy")]
+use super::request::RequestHead;
 use super::request::{HttpRequest, UpgradeRequest};
 #[cfg(feature = "proxy")]
 use super::upstream::{PipeEnd, UpstreamDecision};
@@ -65,6 +69,29 @@ pub trait Service {
     ) -> Option<Response> {
         let _ = (cx, conn, request);
         Some(Response::text(501, "not implemented"))
+    }
+
+    /// Whether the service forwards HTTP requests without upgrade: it then gets those of any method by
+    /// [`on_request_head`](Service::on_request_head), before their body is read, and neither
+    /// [`methods`](Service::methods) nor [`on_http`](Service::on_http) is used. The `origins` of its
+    /// routes apply to upgrades only. Asked once, when the service is added.
+    #[cfg(feature = "proxy")]
+    fn streams_http(&self) -> bool {
+        false
+    }
+
+    /// The head of an HTTP request without upgrade, if the service
+    /// [forwards](Service::streams_http) those. Nothing of the body is read before the request is sent
+    /// to a connected upstream. The announced length of the body is within the route's limit.
+    #[cfg(feature = "proxy")]
+    fn on_request_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: ConnId,
+        request: &RequestHead<'_>,
+    ) -> HeadDecision {
+        let _ = (cx, client, request);
+        HeadDecision::Respond(Response::text(501, "not implemented"))
     }
 
     /// The handshake is complete: messages can be sent and received.
@@ -129,6 +156,20 @@ pub trait Service {
         client: ConnId,
         upstream: ConnId,
         end: &PipeEnd,
+    ) {
+        let _ = (cx, client, upstream, end);
+    }
+
+    /// An exchange whose response was forwarded has ended. Called once, and [`on_close`](Service::on_close)
+    /// is not called for the client then: its connection may stay open for further requests. If the
+    /// upstream is not idle now, its `on_close` follows.
+    #[cfg(feature = "proxy")]
+    fn on_exchange_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: ConnId,
+        upstream: ConnId,
+        end: &ExchangeEnd,
     ) {
         let _ = (cx, client, upstream, end);
     }

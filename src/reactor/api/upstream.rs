@@ -7,30 +7,46 @@
 use std::time::Duration;
 
 use super::close_reason::CloseReason;
+use super::exchange::ForwardResponse;
 use super::id::ConnId;
 use crate::protocol::passage::Extensions;
+
+/// The longest silence in a body, by default.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A request to an upstream, with its head written already.
 #[derive(Debug)]
 pub struct UpstreamRequest {
     pub(in crate::reactor) head: Vec<u8>,
     pub(in crate::reactor) answer_timeout: Duration,
+    pub(in crate::reactor) body_timeout: Duration,
     pub(in crate::reactor) client: Option<ConnId>,
 }
 
 impl UpstreamRequest {
-    /// A request without a body. The head of the response must arrive within `answer_timeout`,
-    /// counted from the time when `head` is queued on a connection that is ready.
+    /// A request. Its body, if it has one, is that of its client's request. The head of the response
+    /// must arrive within `answer_timeout`, counted from the time when the whole request is queued on
+    /// a connection that is ready; from the head while the client waits for a 100.
     pub fn new(head: Vec<u8>, answer_timeout: Duration) -> UpstreamRequest {
-        UpstreamRequest { head, answer_timeout, client: None }
+        UpstreamRequest { head, answer_timeout, body_timeout: BODY_TIMEOUT, client: None }
     }
 
     /// The client with the deferred request that this one forwards. While it waits, the end of its
-    /// stream counts as its end, and its handshake timeout, counted from now, answers 504. Without
-    /// a client no tunnel can be joined: a health check needs none.
+    /// stream counts as its end, and the handshake timeout of an upgrade, counted from now, answers
+    /// 504. The body of its request follows `head`, with the framing that
+    /// [`write_request`](crate::protocol::http::write_request) announces. Without a client no tunnel
+    /// can be joined, and no response forwarded: a health check needs none.
     #[must_use]
     pub fn client(self, client: ConnId) -> UpstreamRequest {
         UpstreamRequest { client: Some(client), ..self }
+    }
+
+    /// The longest silence in the body of the request or of the response, 60 s by default. While
+    /// reading from the sender is paused, it does not count. The client gets 408, or if a response is
+    /// forwarded already, both connections are dropped.
+    #[must_use]
+    pub fn body_timeout(self, body_timeout: Duration) -> UpstreamRequest {
+        UpstreamRequest { body_timeout, ..self }
     }
 }
 
@@ -48,6 +64,14 @@ pub enum UpstreamDecision {
         /// How the tunnel works.
         tunnel: TunnelSettings,
     },
+    /// Send an interim response (1xx, but not 101) to the client. Nothing is sent if the head is empty:
+    /// clients of HTTP/1.0 get none. An upstream that sends more than
+    /// [`INTERIM_RESPONSES_MAX`](super::budget::INTERIM_RESPONSES_MAX) is dropped.
+    Interim(Vec<u8>),
+    /// Send the final response to the client, and pass its body. If the client's request was an
+    /// upgrade, its connection is closed after it. Without a client that still waits, the upstream is
+    /// dropped.
+    Forward(ForwardResponse),
 }
 
 /// What the upstream gets when a tunnel's client is lost without a Close.

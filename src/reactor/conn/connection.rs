@@ -240,12 +240,19 @@ impl Connection {
         match self.phase {
             Phase::Open => !self.pauses.is_any(),
             // The next request waits until the response to the last one was written.
-            Phase::Handshake => self.outbox.is_empty(),
+            Phase::Handshake if self.outbox.is_empty() => true,
+            // An upstream may respond before it has read the whole request.
+            #[cfg(feature = "proxy")]
+            Phase::Handshake => self.awaits_response(),
+            #[cfg(not(feature = "proxy"))]
+            Phase::Handshake => false,
             #[cfg(feature = "proxy")]
             Phase::Piped => !self.pauses.is_any(),
             #[cfg(feature = "proxy")]
             Phase::Idle => true,
-            Phase::Deferred => self.has_left(),
+            #[cfg(feature = "proxy")]
+            Phase::Streaming => self.has_left() || self.passes_body(),
+            Phase::Deferred => self.has_left() || self.passes_body(),
             Phase::Connecting | Phase::Gone(_) => false,
             Phase::Closing { .. } => !self.pauses.has(PauseOwner::Partner),
             Phase::Lingering { .. } => true,

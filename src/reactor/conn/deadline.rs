@@ -20,7 +20,18 @@ impl Connection {
                 let handshake = cold.and_then(|cold| cold.handshake.as_deref());
                 #[cfg(feature = "proxy")]
                 if let Some(dialed) = handshake.and_then(|handshake| handshake.dialed.as_ref()) {
-                    return (dialed.until, Due::Handshake);
+                    let blocked = self.outbox.blocked_since();
+                    let stuck = blocked.map_or(Time::MAX, |since| since + route.write_timeout);
+                    let is_first = stuck < dialed.until;
+                    return if is_first {
+                        (stuck, Due::Write)
+                    } else {
+                        (dialed.until, Due::Handshake)
+                    };
+                }
+                #[cfg(feature = "proxy")]
+                if self.exchange_partner().is_some() {
+                    return self.exchange_deadline(route);
                 }
                 let since = handshake.map_or(self.opened, |handshake| handshake.since);
                 let is_answered_later = self.phase == Phase::Deferred
@@ -37,6 +48,8 @@ impl Connection {
             Phase::Idle => (self.idle_until(), Due::Idle),
             #[cfg(feature = "proxy")]
             Phase::Piped => self.piped_deadline(settings, route),
+            #[cfg(feature = "proxy")]
+            Phase::Streaming => self.exchange_deadline(route),
             Phase::Closing { since, .. } => {
                 let from = self.outbox.blocked_since().map_or(since, |blocked| since.max(blocked));
                 (from + settings.close_timeout, Due::Close)

@@ -7,6 +7,8 @@ pub(crate) enum Due {
     Ping,
     Pong,
     Fragment,
+    #[cfg(feature = "proxy")]
+    Body,
     Idle,
     Write,
     Grace,

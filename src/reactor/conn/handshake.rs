@@ -6,6 +6,8 @@
 
 use std::net::SocketAddr;
 
+#[cfg(feature = "proxy")]
+use super::exchange::{RequestBody, ResponseBody};
 use crate::protocol::deflate::Agreement;
 use crate::protocol::handshake::{Expected, HeadScan, Refusal, Request};
 use crate::protocol::http::BodyDecoder;
@@ -40,6 +42,9 @@ pub(crate) struct Handshake {
     pub(crate) body: Option<PartialBody>,
     /// A request without upgrade whose response is deferred.
     pub(crate) pending_http: Option<PendingHttp>,
+    /// The body of a request that is forwarded, until its exchange has ended.
+    #[cfg(feature = "proxy")]
+    pub(crate) request_body: Option<Box<RequestBody>>,
     /// The prepared 101 response, until the service has decided.
     pub(crate) deferred: Option<Deferred>,
     /// Client role: our request, and the expected response.
@@ -67,6 +72,8 @@ impl Handshake {
             listener_group: 0,
             body: None,
             pending_http: None,
+            #[cfg(feature = "proxy")]
+            request_body: None,
             deferred: None,
             awaited: None,
             #[cfg(feature = "proxy")]
@@ -213,15 +220,29 @@ pub(crate) struct Dialed {
     pub(crate) preface: Vec<u8>,
     /// Connected, TLS handshake included.
     pub(crate) is_connected: bool,
-    /// The request that waits for the connection, or for its response.
+    /// The service knows that it is connected.
+    pub(crate) is_reported: bool,
+    /// The request that waits for the connection, or whose exchange has not ended.
     pub(crate) request: Option<UpstreamRequest>,
+    /// Interim responses to it.
+    pub(crate) interims: u8,
+    /// The body of its response, once the head was forwarded.
+    pub(crate) response: Option<Box<ResponseBody>>,
 }
 
 #[cfg(feature = "proxy")]
 impl Dialed {
     /// A connection that must be established until then.
     pub(crate) fn new(until: Time, preface: &[u8]) -> Dialed {
-        Dialed { until, preface: preface.to_vec(), is_connected: false, request: None }
+        Dialed {
+            until,
+            preface: preface.to_vec(),
+            is_connected: false,
+            is_reported: false,
+            request: None,
+            interims: 0,
+            response: None,
+        }
     }
 
     fn held_bytes(&self) -> usize {

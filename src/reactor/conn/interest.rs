@@ -16,9 +16,9 @@ impl Connection {
         let reads = match self.phase {
             Phase::Gone(_) => return None,
             Phase::Connecting => false,
-            Phase::Open => !self.pauses.is_any(),
+            Phase::Open | Phase::Deferred => !self.pauses.is_any(),
             #[cfg(feature = "proxy")]
-            Phase::Piped => !self.pauses.is_any(),
+            Phase::Piped | Phase::Streaming => !self.pauses.is_any(),
             _ => true,
         };
         match (reads, self.awaits_write()) {
@@ -35,6 +35,8 @@ impl Connection {
             Phase::Open => self.pauses.is_any(),
             #[cfg(feature = "proxy")]
             Phase::Piped => self.pauses.is_any(),
+            #[cfg(feature = "proxy")]
+            Phase::Streaming => !self.passes_body(),
             _ => false,
         }
     }

@@ -7,6 +7,10 @@ pub(super) mod batch;
 pub(super) mod connection;
 pub(super) mod deadline;
 pub(super) mod due;
+#[cfg(feature = "proxy")]
+pub(super) mod exchange;
+#[cfg_attr(not(feature = "proxy"), path = "../without/conn/exchanging.rs")]
+pub(super) mod exchanging;
 pub(super) mod handshake;
 pub(super) mod heartbeat;
 pub(super) mod interest;

@@ -6,8 +6,8 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::time::Time;
 use crate::reactor::parts::admission::Quota;
 
-/// The phase of a connection. Transitions only go forward, except from `Deferred` back to
-/// `Handshake`, and between `Handshake` and `Idle`.
+/// The phase of a connection. Transitions only go forward, except from `Deferred` and `Streaming` back
+/// to `Handshake`, and from `Handshake` and `Streaming` to `Idle` and back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Client role: the kernel is connecting.
@@ -24,6 +24,9 @@ pub(crate) enum Phase {
     /// Joined with another connection: the cold state has its side of the pipe.
     #[cfg(feature = "proxy")]
     Piped,
+    /// The response of an upstream is passed to its client: this is either of the two.
+    #[cfg(feature = "proxy")]
+    Streaming,
     /// Our last bytes, usually a Close, are queued, or were written at `since`.
     Closing { since: Time, reason: CloseReason, input: Input },
     /// Our side of the stream is shut down, or is once the outbox is empty; waits for the end of

@@ -55,10 +55,12 @@ impl Connection {
         })
     }
 
-    /// Whether its request waits for an upstream, and its stream has ended.
+    /// Whether it waits for an upstream's response, or gets it, and its stream has ended.
     pub(crate) fn has_left(&self) -> bool {
         let handshake = self.cold.as_ref().and_then(|cold| cold.handshake.as_deref());
-        self.read_closed && handshake.is_some_and(|handshake| handshake.is_forwarded)
+        let is_waiting = matches!(self.phase, Phase::Deferred | Phase::Streaming);
+        let is_forwarded = handshake.is_some_and(|handshake| handshake.is_forwarded);
+        self.read_closed && is_waiting && is_forwarded
     }
 
     /// Whether it is a connection to an upstream that is not idle.

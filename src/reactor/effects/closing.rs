@@ -39,6 +39,11 @@ impl Core {
             Phase::Piped => return self.end_tunnel(id, reason, text),
             #[cfg(feature = "proxy")]
             Phase::Idle => return self.drop_connection(id, reason),
+            // A response under way may take until the end of the shutdown.
+            #[cfg(feature = "proxy")]
+            Phase::Streaming if reason == CloseReason::Shutdown => return,
+            #[cfg(feature = "proxy")]
+            Phase::Streaming => return self.drop_connection(id, reason),
             Phase::Connecting | Phase::Handshake | Phase::Deferred => {
                 return self.drop_connection(id, reason);
             }

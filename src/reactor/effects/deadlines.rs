@@ -80,6 +80,8 @@ impl Core {
                 let timeout = ProtocolError::FragmentTimeout;
                 self.close(id, CloseReason::Protocol(timeout));
             }
+            #[cfg(feature = "proxy")]
+            Some(Due::Body) => self.fail_silent_body(id),
             Some(Due::Idle) => self.close(id, CloseReason::IdleTimeout),
             Some(Due::Write) => self.close(id, CloseReason::WriteTimeout),
             Some(Due::Grace) => self.apply_slow_policy(id, CloseReason::SlowConsumer),

@@ -100,7 +100,7 @@ impl Core {
             Phase::Idle => self.is_quiet(id),
             _ => false,
         };
-        if !is_free {
+        if !is_free || request.client.is_some_and(|client| !self.can_forward(service, client)) {
             return false;
         }
         if let Some(client) = request.client {
@@ -134,6 +134,7 @@ impl Core {
         self.queue_head(id, head);
         self.charge_input_or_close(id);
         self.arm(id);
+        self.begin_exchange(id);
     }
 
     /// From now on the end of the client's stream ends its request, and the wait for a response has
@@ -178,15 +179,17 @@ impl Core {
         }
     }
 
-    /// Refuses an upgrade whose upstream has not answered in time; false for other connections.
+    /// Refuses a request whose upstream has not answered in time; false for other connections.
     pub(crate) fn refuse_late_upstream(&mut self, id: ConnId) -> bool {
         let conn = self.conns.get_mut(id).filter(|conn| conn.phase == Phase::Deferred);
-        let is_forwarded = conn.is_some_and(|conn| {
-            conn.handshake()
-                .is_some_and(|handshake| handshake.is_forwarded && handshake.deferred.is_some())
+        let handshake = conn.and_then(|conn| conn.handshake());
+        let head_only = handshake.as_ref().is_some_and(|handshake| handshake.is_head_only());
+        let is_forwarded = handshake.is_some_and(|handshake| {
+            handshake.is_forwarded && handshake.deferred.is_some()
+                || handshake.request_body.is_some()
         });
         if is_forwarded {
-            self.refuse(id, Refusal::UpstreamTimeout, false);
+            self.refuse(id, Refusal::UpstreamTimeout, head_only);
         }
         is_forwarded
     }
@@ -215,6 +218,10 @@ impl Reactor {
             None => self.core.drop_connection(id, CloseReason::ServicePanicked),
             Some(UpstreamDecision::Drop) => self.core.drop_connection(id, CloseReason::Aborted),
             Some(UpstreamDecision::Join { head, tunnel }) => self.core.join(id, head, &tunnel),
+            Some(UpstreamDecision::Interim(interim)) => {
+                self.core.forward_interim(id, head.status(), interim);
+            }
+            Some(UpstreamDecision::Forward(response)) => self.core.forward_response(id, response),
         }
     }
 }

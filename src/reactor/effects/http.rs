@@ -46,6 +46,10 @@ impl Reactor {
         if let Err(refusal) = self.core.take_request(id, route) {
             return self.core.refuse_client(id, request, route, refusal).map(|()| 0);
         }
+        #[cfg(feature = "proxy")]
+        if self.core.router.streams_http(self.core.router.service(route)) {
+            return self.handle_request_head(id, request, head, route, &params).map(|()| 0);
+        }
         let framing = self.core.body_framing(route, request)?;
         let body_bytes_max = self.core.router.settings(route).message_bytes_max;
         let mut decoder = BodyDecoder::new(framing, body_bytes_max)?;
@@ -174,7 +178,7 @@ impl Core {
     }
 
     /// Defers the response. If the client ends before it, the service gets `on_close`.
-    fn defer_http(&mut self, id: ConnId) {
+    pub(crate) fn defer_http(&mut self, id: ConnId) {
         let now = self.now;
         if let Some(conn) = self.conns.get_mut(id)
             && conn.phase == Phase::Handshake
@@ -189,7 +193,14 @@ impl Core {
     }
 
     /// Carries out a service's decision on a deferred request.
-    pub(crate) fn answer_deferred(&mut self, id: ConnId, pending: PendingHttp, decision: Decision) {
+    pub(crate) fn answer_deferred(
+        &mut self,
+        id: ConnId,
+        mut pending: PendingHttp,
+        decision: Decision,
+    ) {
+        // What is left of a body must not be taken for a request.
+        pending.keep_alive &= self.abandon_exchange(id);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.set_registration(Registration::Admitted);
             conn.phase = Phase::Handshake;

@@ -69,8 +69,7 @@ impl Reactor {
         if conn.is_piped() && !conn.is_secure() && !conn.has_unread() {
             return self.read_piped(id);
         }
-        if conn.phase == Phase::Deferred {
-            // Its request waits for an upstream, and it has ended the stream.
+        if conn.has_left() {
             return self.core.drop_connection(id, CloseReason::PeerGone);
         }
         match conn.take_unread() {
@@ -188,11 +187,16 @@ impl Reactor {
                 // A client may send its first frames directly after the head.
                 let is_open = self.core.conns.get(id).is_some_and(Connection::is_open);
                 if is_open && consumed < input.len() {
-                    consumed + self.decode_frames(id, &mut input[consumed..])
-                } else {
-                    consumed
+                    return consumed + self.decode_frames(id, &mut input[consumed..]);
                 }
+                #[cfg(feature = "proxy")]
+                if self.core.conns.get(id).is_some_and(Connection::is_streaming) {
+                    return consumed + self.pass_body(id, &input[consumed..]);
+                }
+                consumed
             }
+            #[cfg(feature = "proxy")]
+            Phase::Deferred | Phase::Streaming => self.pass_body(id, input),
             #[cfg(feature = "proxy")]
             Phase::Piped => self.core.pass(id, input),
             #[cfg(feature = "proxy")]
@@ -209,7 +213,9 @@ impl Reactor {
                 self.decode_frames(id, input)
             }
             Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => input.len(),
-            Phase::Connecting | Phase::Deferred => 0,
+            Phase::Connecting => 0,
+            #[cfg(not(feature = "proxy"))]
+            Phase::Deferred => 0,
         }
     }
 

@@ -13,6 +13,10 @@ pub(super) mod deadlines;
 pub(super) mod deflate;
 #[cfg_attr(not(feature = "proxy"), path = "../without/effects/dial.rs")]
 pub(super) mod dial;
+#[cfg(feature = "proxy")]
+pub(super) mod exchange;
+#[cfg_attr(not(feature = "proxy"), path = "../without/effects/exchange_ends.rs")]
+pub(super) mod exchange_ends;
 pub(super) mod http;
 pub(super) mod inbound;
 pub(super) mod interest;

@@ -236,7 +236,7 @@ impl Core {
             Ok(written) => written,
             Err(error) => {
                 debug!("{id}: write failed: {error}");
-                return self.drop_connection(id, CloseReason::PeerReset);
+                return self.fail_write(id);
             }
         };
         self.metrics.bytes_written += taken as u64;
@@ -341,6 +341,10 @@ impl Core {
         conn.readable = false;
         conn.read_closed = true;
         self.outboxes.settle(id, conn);
+        #[cfg(feature = "proxy")]
+        if matches!(conn.phase, Phase::Deferred | Phase::Streaming) {
+            return self.end_body(id, reason);
+        }
         #[cfg(feature = "proxy")]
         if matches!(conn.phase, Phase::Piped | Phase::Idle) || conn.awaits_response() {
             let reason = self.end_of_side(id, reason);

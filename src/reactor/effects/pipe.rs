@@ -27,7 +27,7 @@ use crate::reactor::core::Core;
 
 /// What became of forwarded bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Forwarded {
+pub(crate) enum Forwarded {
     /// Written or queued; also if the receiver is ending.
     Sent,
     /// Queued, above the receiver's soft limit.
@@ -159,7 +159,7 @@ impl Core {
     /// Sends bytes to one side of a pipe: straight to its socket if nothing is queued, else through
     /// its outbox.
     #[inline]
-    fn forward(
+    pub(crate) fn forward(
         &mut self,
         to: ConnId,
         bytes: [&[u8]; 2],
@@ -167,7 +167,7 @@ impl Core {
         is_data: bool,
     ) -> Forwarded {
         let now = self.now;
-        let Some(conn) = self.conns.get_mut(to).filter(|conn| conn.is_piped()) else {
+        let Some(conn) = self.conns.get_mut(to).filter(|conn| conn.takes_forwarded()) else {
             return Forwarded::Sent;
         };
         let len = bytes[0].len() + bytes[1].len();
@@ -191,7 +191,7 @@ impl Core {
                 Ok(written) => written,
                 Err(error) => {
                     debug!("{to}: write failed: {error}");
-                    self.drop_connection(to, CloseReason::PeerReset);
+                    self.fail_write(to);
                     return Forwarded::Sent;
                 }
             };
@@ -243,7 +243,7 @@ impl Core {
     }
 
     /// Pauses reading from a side until its partner has read.
-    fn pause_for_partner(&mut self, id: ConnId) {
+    pub(crate) fn pause_for_partner(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
@@ -292,7 +292,7 @@ impl Core {
             Due::Idle => self.close(id, CloseReason::IdleTimeout),
             Due::Write => self.close(id, CloseReason::WriteTimeout),
             Due::Close => self.give_up_answer(id),
-            Due::Handshake | Due::Grace | Due::Linger | Due::Window => {}
+            Due::Handshake | Due::Body | Due::Grace | Due::Linger | Due::Window => {}
         }
         self.arm(id);
     }
@@ -373,7 +373,13 @@ impl Reactor {
             return self.core.resume(partner, PauseOwner::Partner);
         }
         let service = conn.service;
-        if conn.handshake().is_some_and(|handshake| handshake.dialed.is_some()) {
+        let partner = conn.exchange_partner();
+        let dialed = conn.handshake().and_then(|handshake| handshake.dialed.as_mut());
+        let is_new = dialed.is_some_and(|dialed| !std::mem::replace(&mut dialed.is_reported, true));
+        if let Some(partner) = partner {
+            self.core.resume(partner, PauseOwner::Partner);
+        }
+        if is_new {
             let called = self.call_weighed(service, |service, cx| service.on_connect(cx, id));
             self.end_after_panic(id, called);
         }

@@ -156,6 +156,9 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
+        if conn.is_streaming() || conn.answers_client() {
+            return;
+        }
         let asks = matches!(conn.phase, Phase::Handshake | Phase::Deferred)
             && conn.decoder.role() == Role::Server;
         let is_before_http = conn.awaits_proxy_header();
@@ -163,7 +166,8 @@ impl Core {
         {
             return self.close(id, CloseReason::Shutdown);
         }
-        let is_answered = !conn.outbox.is_empty();
+        // A deferred request has no response yet; a 100 may be queued.
+        let is_answered = !conn.outbox.is_empty() && conn.phase == Phase::Handshake;
         let awaits_answer = conn.handshake().is_some_and(|handshake| handshake.awaits_answer());
         if !is_answered && !awaits_answer {
             return self.drop_connection(id, CloseReason::Shutdown);

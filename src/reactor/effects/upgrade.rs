@@ -363,6 +363,7 @@ impl Core {
     /// Starts the end of a connection that never was a WebSocket: its response is queued, its input
     /// is discarded from now on.
     pub(crate) fn end_http(&mut self, id: ConnId, reason: CloseReason) {
+        self.abandon_exchange(id);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.phase = Phase::Closing { since: self.now, reason, input: Input::Discard };
             self.arm(id);

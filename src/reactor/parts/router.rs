@@ -41,12 +41,20 @@ pub(crate) struct Router {
     protocols: Vec<Rc<[Box<str>]>>,
     /// The methods of HTTP requests that each service answers.
     methods: Vec<&'static [&'static str]>,
+    /// Whether each service gets HTTP requests of any method before their body is read.
+    streaming: Vec<bool>,
 }
 
 impl Router {
-    pub(crate) fn add_service(&mut self, protocols: &[&str], methods: &'static [&'static str]) {
+    pub(crate) fn add_service(
+        &mut self,
+        protocols: &[&str],
+        methods: &'static [&'static str],
+        streams_http: bool,
+    ) {
         self.protocols.push(protocols.iter().map(|&name| name.into()).collect());
         self.methods.push(methods);
+        self.streaming.push(streams_http);
     }
 
     pub(crate) fn add(
@@ -209,7 +217,10 @@ impl Router {
 
     /// The route to a service that answers HTTP requests with this method.
     pub(crate) fn find_http(&self, to: Destination<'_>, method: &str) -> Option<(RouteId, Params)> {
-        let answers = |id: &RouteId| self.methods(self.service(*id)).contains(&method);
+        let answers = |id: &RouteId| {
+            let service = self.service(*id);
+            self.methods(service).contains(&method) || self.streams_http(service)
+        };
         self.find(to).find(|(id, _)| answers(id))
     }
 
@@ -231,6 +242,11 @@ impl Router {
     /// The methods of requests that a service answers itself.
     pub(crate) fn methods(&self, service: ServiceId) -> &'static [&'static str] {
         self.methods[service.index()]
+    }
+
+    /// Whether a service gets HTTP requests of any method before their body is read.
+    pub(crate) fn streams_http(&self, service: ServiceId) -> bool {
+        self.streaming[service.index()]
     }
 
     /// `path` as a connection stores it. For an exact route it shares the route's text.
@@ -289,7 +305,7 @@ mod tests {
             [("/a", "a.example"), ("/a", "b.example"), ("/*", "c.example")].into_iter().enumerate()
         {
             let service = ServiceId(index as u16);
-            router.add_service(&[], if index == 2 { &["POST"] } else { &[] });
+            router.add_service(&[], if index == 2 { &["POST"] } else { &[] }, false);
             router.add(path, service, hosted(host)).unwrap();
         }
         let page = Page { content_type: "text/plain", body: b"a", security_policy: "" };

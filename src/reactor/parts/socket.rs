@@ -5,6 +5,8 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+#[cfg(feature = "proxy")]
+use std::time::Duration;
 
 use log::debug;
 use mio::net::TcpStream;
@@ -37,6 +39,12 @@ pub(crate) fn grow_send_buffer(socket: &TcpStream, queued: usize, most: usize) {
     if let Err(error) = socket.set_send_buffer_size(wanted) {
         debug!("the send buffer stays at {now} bytes: {error}");
     }
+}
+
+/// Lets the end of a connection show as a reset, and discards what the kernel has not sent.
+#[cfg(feature = "proxy")]
+pub(crate) fn reset_on_close(socket: &TcpStream) -> io::Result<()> {
+    SockRef::from(socket).set_linger(Some(Duration::ZERO))
 }
 
 /// Connects a socket that is bound to `from`.
