@@ -61,7 +61,7 @@ pub(in crate::protocol) fn is_plain(value: &[u8]) -> bool {
 }
 
 /// Whether all bytes are valid in a host and port (RFC 3986, 3.2.2): no user, no path.
-pub(super) fn is_host(host: &[u8]) -> bool {
+pub(in crate::protocol) fn is_host(host: &[u8]) -> bool {
     host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte))
 }
 

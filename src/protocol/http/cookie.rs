@@ -1,6 +1,7 @@
 //! Cookies of a proxy's own (RFC 6265): finds one in a request, and writes one for a response.
 
-use crate::protocol::handshake::Request;
+use crate::protocol::handshake::field::is_token;
+use crate::protocol::handshake::{FieldError, Request};
 
 /// The value of the first cookie with this name, as sent. Names are case-sensitive.
 pub fn cookie<'a>(request: &Request<'a>, name: &str) -> Option<&'a str> {
@@ -11,10 +12,20 @@ pub fn cookie<'a>(request: &Request<'a>, name: &str) -> Option<&'a str> {
 }
 
 /// The value of Set-Cookie for a cookie that ties a client to an upstream: for all paths, hidden from
-/// scripts, and not sent by other sites' requests. `name` is a token and `value` without separators.
-pub fn sticky_cookie(name: &str, value: &str, is_secure: bool) -> String {
+/// scripts, and not sent by other sites' requests.
+///
+/// # Errors
+///
+/// `name` or `value` is not a token (RFC 6265, 4.1.1, permits more in a value).
+pub fn sticky_cookie(name: &str, value: &str, is_secure: bool) -> Result<String, FieldError> {
+    if !is_token(name.as_bytes()) {
+        return Err(FieldError::Name);
+    }
+    if !is_token(value.as_bytes()) {
+        return Err(FieldError::Value);
+    }
     let secure = if is_secure { "; Secure" } else { "" };
-    format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}")
+    Ok(format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}"))
 }
 
 #[cfg(test)]
@@ -42,7 +53,17 @@ mod tests {
 
     #[test]
     fn the_cookie_is_limited_to_the_site() {
-        assert_eq!(sticky_cookie("u", "0f", false), "u=0f; Path=/; HttpOnly; SameSite=Lax");
-        assert_eq!(sticky_cookie("u", "0f", true), "u=0f; Path=/; HttpOnly; SameSite=Lax; Secure");
+        let cookie = "u=0f; Path=/; HttpOnly; SameSite=Lax";
+        assert_eq!(sticky_cookie("u", "0f", false).as_deref(), Ok(cookie));
+        let secure = format!("{cookie}; Secure");
+        assert_eq!(sticky_cookie("u", "0f", true), Ok(secure));
+    }
+
+    #[test]
+    fn names_and_values_cannot_add_attributes_or_lines() {
+        for text in ["", "a b", "a=b", "a;b", "a\r\nX: y", "\u{e9}"] {
+            assert_eq!(sticky_cookie(text, "0f", false), Err(FieldError::Name), "{text:?}");
+            assert_eq!(sticky_cookie("u", text, false), Err(FieldError::Value), "{text:?}");
+        }
     }
 }

@@ -11,7 +11,7 @@ mod response;
 
 pub use changes::HeaderChanges;
 pub use request::{
-    ForwardedMode, HostRule, RequestOrigin, RequestRules, binds_connection, check_request,
-    write_request,
+    ForwardedMode, HostName, HostRule, RequestOrigin, RequestRules, binds_connection,
+    check_request, write_request,
 };
 pub use response::{ResponseRules, write_response};

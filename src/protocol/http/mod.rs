@@ -33,7 +33,7 @@ pub use forwarded::{
 };
 #[cfg(feature = "proxy")]
 pub use headers::{
-    ForwardedMode, HeaderChanges, HostRule, RequestOrigin, RequestRules, ResponseRules,
+    ForwardedMode, HeaderChanges, HostName, HostRule, RequestOrigin, RequestRules, ResponseRules,
     binds_connection, check_request, write_request, write_response,
 };
 #[cfg(feature = "proxy")]

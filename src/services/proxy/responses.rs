@@ -173,5 +173,5 @@ fn set_cookie(
     let name = pool.sticky_cookie.as_deref()?;
     let value = pools.sticky_value(upstream)?;
     let has_it = cookie(request, name) == Some(value);
-    (!has_it).then(|| sticky_cookie(name, value, pending.origin.is_secure))
+    if has_it { None } else { sticky_cookie(name, value, pending.origin.is_secure).ok() }
 }

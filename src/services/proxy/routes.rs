@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::counts::{ProxyCounts, ProxyPoolCounts};
 use super::settings::{ForwardedHeaders, HeaderName, HostHeader, ProxySettings};
 use crate::protocol::handshake::FieldError;
-use crate::protocol::http::{ForwardedMode, HeaderChanges, HostRule, RequestRules};
+use crate::protocol::http::{ForwardedMode, HeaderChanges, HostName, HostRule, RequestRules};
 use crate::reactor::RouteId;
 
 /// One route.
@@ -38,7 +38,7 @@ impl ProxyRoutes {
     /// Sets the settings of a route of the service. Requests under way keep the old ones.
     ///
     /// # Errors
-    /// A header to set or remove is invalid, or must not be changed.
+    /// A header to set or remove is invalid, or must not be changed; the host is invalid.
     pub fn set(&self, route: RouteId, settings: ProxySettings) -> Result<(), FieldError> {
         let rules = rules(&settings)?;
         let counts = self.counts.of(&settings.pool);
@@ -69,7 +69,7 @@ fn rules(settings: &ProxySettings) -> Result<RequestRules, FieldError> {
         host: match &settings.host {
             HostHeader::Keep => HostRule::Keep,
             HostHeader::Upstream => HostRule::Upstream,
-            HostHeader::Name(name) => HostRule::Name(name.as_str().into()),
+            HostHeader::Name(name) => HostRule::Name(HostName::new(name)?),
         },
         forwarded: match settings.forwarded {
             ForwardedHeaders::X => ForwardedMode::X,

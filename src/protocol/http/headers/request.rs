@@ -12,8 +12,8 @@ use super::super::path::{has_dot_segment, strip_segments};
 use super::super::response::{names_connection_scheme, names_essential};
 use super::changes::HeaderChanges;
 use super::hop::{append_received, has_prefix, is_hop_by_hop, is_nominated, nominates_too_many};
-use crate::protocol::handshake::field::is_plain;
-use crate::protocol::handshake::{Refusal, Request};
+use crate::protocol::handshake::field::{is_host, is_plain};
+use crate::protocol::handshake::{FieldError, Refusal, Request};
 
 /// The prefix of headers that only weir itself may send to upstreams.
 const OWN_PREFIX: &str = "X-Weir-";
@@ -26,8 +26,24 @@ pub enum HostRule {
     Keep,
     /// The upstream's own host and port.
     Upstream,
-    /// This host, with its port if it has one.
-    Name(Box<str>),
+    /// This host.
+    Name(HostName),
+}
+
+/// A host, with its port if it has one, that is safe to write into a head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostName(Box<str>);
+
+impl HostName {
+    /// Checks a host (RFC 9110, 7.2).
+    ///
+    /// # Errors
+    ///
+    /// [`FieldError::Host`].
+    pub fn new(name: &str) -> Result<HostName, FieldError> {
+        let is_valid = !name.is_empty() && is_host(name.as_bytes());
+        if is_valid { Ok(HostName(name.into())) } else { Err(FieldError::Host) }
+    }
 }
 
 /// The headers by which an upstream learns about the client's connection.
@@ -161,8 +177,9 @@ impl Head<'_, '_> {
             // Only HTTP/1.0 may lack a host.
             HostRule::Keep => self.request.host().unwrap_or(upstream),
             HostRule::Upstream => upstream,
-            HostRule::Name(name) => name,
+            HostRule::Name(HostName(name)) => name,
         };
+        debug_assert!(is_host(host.as_bytes()), "{host}");
         append_received(self.out, "Host", host.as_bytes());
     }
 
@@ -548,7 +565,11 @@ mod tests {
         let head = "GET / HTTP/1.1\r\nX: y\r\nHost: A.example:81\r\n\r\n";
         assert_eq!(host(HostRule::Keep, head), "A.example:81");
         assert_eq!(host(HostRule::Upstream, head), "10.0.0.9:9944");
-        assert_eq!(host(HostRule::Name("b.example".into()), head), "b.example");
+        let name = HostRule::Name(HostName::new("b.example").unwrap());
+        assert_eq!(host(name, head), "b.example");
+        for name in ["", "a b", "a\r\nX: y", "a/b", "u@a"] {
+            assert_eq!(HostName::new(name), Err(FieldError::Host), "{name:?}");
+        }
         assert_eq!(host(HostRule::Keep, "GET / HTTP/1.0\r\n\r\n"), "10.0.0.9:9944");
         assert_eq!(host(HostRule::Keep, "GET http://b.example/ HTTP/1.0\r\n\r\n"), "b.example");
     }

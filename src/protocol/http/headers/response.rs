@@ -6,6 +6,7 @@ use super::super::body::Framing;
 use super::super::forwarded::is_alike;
 use super::super::response::ResponseHead;
 use super::hop::{append_received, is_hop_by_hop, is_nominated};
+use crate::protocol::handshake::field::append;
 
 /// How a client gets a response.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +17,8 @@ pub struct ResponseRules<'a> {
     pub minor_version: u8,
     /// Whether the client's connection may stay open.
     pub keep_alive: bool,
-    /// The value of a Set-Cookie that is added to a final response and to a 101.
+    /// The value of a Set-Cookie that is added to a final response and to a 101. One that is not
+    /// printable ASCII is left out.
     pub cookie: Option<&'a str>,
 }
 
@@ -54,7 +56,8 @@ pub fn write_response(
         }
     }
     if let Some(cookie) = rules.cookie.filter(|_| !response.is_interim()) {
-        append_received(out, "Set-Cookie", cookie.as_bytes());
+        // An invalid one leaves `out` unchanged.
+        let _ = append(out, "Set-Cookie", cookie, &[]);
     }
     out.extend_from_slice(b"\r\n");
     keep_alive
@@ -221,6 +224,10 @@ mod tests {
         let rules = ResponseRules { cookie: Some("u=1; Path=/"), ..RULES };
         let expected = "Set-Cookie: a=1\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\
                         Set-Cookie: u=1; Path=/\r\n";
-        assert_eq!(lines(200, "Set-Cookie: a=1\r\nContent-Length: 0\r\n", &rules).0, expected);
+        let received = "Set-Cookie: a=1\r\nContent-Length: 0\r\n";
+        assert_eq!(lines(200, received, &rules).0, expected);
+        let rules = ResponseRules { cookie: Some("u=1\r\nX: y"), ..RULES };
+        let expected = expected.replace("Set-Cookie: u=1; Path=/\r\n", "");
+        assert_eq!(lines(200, received, &rules).0, expected, "no added line");
     }
 }
