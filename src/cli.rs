@@ -57,6 +57,7 @@ Examples:
   weir                                           serve on 127.0.0.1:9001
   weir --listen 0.0.0.0:80 --listen '[::]:80'    serve on two addresses
   weir check --config weir.toml                  validate, and print the effective configuration
+  weir check --config weir.toml --connect        also connect to the upstreams of pools
   WEIR_LOG=weir=debug weir --config weir.toml
 
 Exit codes: 0 success, 1 failure at run time, 2 invalid usage or configuration.
@@ -74,6 +75,11 @@ struct Arguments {
     /// TOML file with settings and routes; also WEIR_CONFIG
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// With weir check: connect to each upstream of each [[pool]] once; exit code 1 if a pool has
+    /// none that can be reached
+    #[arg(long)]
+    connect: bool,
 
     #[command(flatten)]
     options: Options,
@@ -163,6 +169,8 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
     /// The value of `--config`.
     pub(crate) file: Option<PathBuf>,
+    /// Whether to connect to the upstreams of pools.
+    pub(crate) connect: bool,
     /// The settings from flags.
     pub(crate) flags: Layer,
 }
@@ -171,8 +179,12 @@ impl Cli {
     /// Parses `arguments`; the first one is the program's name.
     fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
         let matches = Arguments::command().try_get_matches_from(arguments)?;
-        let Arguments { command, config, .. } = Arguments::from_arg_matches(&matches)?;
-        Ok(Cli { command, file: config, flags: given::<Options>(&matches) })
+        let Arguments { command, config, connect, .. } = Arguments::from_arg_matches(&matches)?;
+        if connect && command != Command::Check {
+            let text = "--connect belongs to weir check: weir check --connect";
+            return Err(Arguments::command().error(ErrorKind::ArgumentConflict, text));
+        }
+        Ok(Cli { command, file: config, connect, flags: given::<Options>(&matches) })
     }
 }
 

@@ -4,6 +4,7 @@
 mod allocator;
 mod cli;
 mod config;
+mod connect;
 mod descriptors;
 mod help;
 mod logging;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         }
     };
     match cli.command {
+        Command::Check if cli.connect => check_connections(&config),
         Command::Check => check(&config),
         Command::Serve => exit_code(serve::serve(&config, sources)),
     }
@@ -73,6 +75,23 @@ fn check(config: &Config) -> ExitCode {
         report_differences(config);
     }
     code
+}
+
+/// `weir check --connect`: a line for each upstream, on standard error.
+fn check_connections(config: &Config) -> ExitCode {
+    let code = check(config);
+    let outcomes = match connect::connect(config) {
+        Ok(outcomes) => outcomes,
+        Err(error) => return exit_code(Err(error)),
+    };
+    for outcome in &outcomes {
+        report(format_args!("connect: {outcome}"));
+    }
+    let unreachable = connect::unreachable(config, &outcomes);
+    for pool in &unreachable {
+        report(format_args!("error: pool {pool}: no upstream can be reached"));
+    }
+    if unreachable.is_empty() { code } else { ExitCode::from(FAILED) }
 }
 
 /// Prints a text on standard output. A closed pipe, as in `weir help limits | head`, does not

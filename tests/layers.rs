@@ -14,7 +14,7 @@ mod cycles;
 mod paths;
 
 /// Each top module, and the modules of the crate that it may import.
-const LAYERS: [(&str, &[&str]); 20] = [
+const LAYERS: [(&str, &[&str]); 21] = [
     ("protocol", &[]),
     ("reactor", &["protocol"]),
     ("backplane", &["reactor", "protocol"]),
@@ -50,6 +50,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
         ],
     ),
     ("observe", &["logging", "version", "services", "upstream", "reactor"]),
+    ("connect", &["config", "services", "reactor", "protocol"]),
     ("reload", &["config", "services", "reactor", "protocol"]),
     ("cli", &["config", "help", "nearest", "node", "version"]),
     (

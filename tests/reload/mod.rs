@@ -3,7 +3,9 @@
 //! `busy` also runs with more tunnels: `RELOAD_TUNNELS=1000 cargo test --test weir reload::busy`.
 
 mod busy;
+mod check;
 mod operators;
 mod routes;
 mod running;
+mod seed;
 mod upstreams;

@@ -28,8 +28,8 @@ use crate::support::{Client, Seen, Server, Watched};
 const TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
-type Stream = StreamOwned<ClientConnection, TcpStream>;
-type Secure = Client<Stream>;
+pub type Stream = StreamOwned<ClientConnection, TcpStream>;
+pub type Secure = Client<Stream>;
 
 pub fn settings(files: &Files) -> TlsSettings {
     TlsSettings::new(certificate(files))
@@ -89,7 +89,7 @@ fn roots(authority: &Authority) -> RootCertStore {
 }
 
 /// A connection before its TLS handshake.
-fn connect(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Secure {
+pub fn connect(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Secure {
     let tls =
         ClientConnection::new(Arc::clone(config), ServerName::try_from(name).unwrap().to_owned());
     Client::over(StreamOwned::new(tls.unwrap(), Client::tcp(address).stream))
