@@ -3,14 +3,14 @@
 
 const { before, after, test } = require('node:test');
 const assert = require('node:assert/strict');
-const { execFile, spawn } = require('node:child_process');
+const { execFile } = require('node:child_process');
 const fs = require('node:fs');
-const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
 const { promisify } = require('node:util');
-const { Weir, until, within } = require('./weir.js');
+const { Weir, until } = require('./weir.js');
 const { Client } = require('./client.js');
+const { haproxy, nginx } = require('./debian_proxies.js');
 
 const TIMEOUT = { timeout: 60_000 };
 const run = promisify(execFile);
@@ -25,87 +25,6 @@ before(() => {
   directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weir-addresses-'));
 });
 after(() => fs.rmSync(directory, { recursive: true }));
-
-/** A port of 127.0.0.1 that is probably free: it was a moment ago. */
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-const accepts = (port) => new Promise((resolve) => {
-  const socket = net.connect(port, '127.0.0.1');
-  socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
-  socket.once('connect', () => socket.destroy());
-});
-
-/** Runs a proxy while `body` runs; `port` is where it listens. */
-async function proxied(program, args, port, body) {
-  const proxy = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
-  let log = '';
-  proxy.stderr.on('data', (bytes) => (log += bytes));
-  const ended = new Promise((resolve) => proxy.once('exit', resolve));
-  try {
-    await within(10_000, `${program} listens`, (async () => {
-      while (!(await accepts(port))) {
-        assert.equal(proxy.exitCode, null, log);
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-    })());
-    await body();
-  } catch (error) {
-    throw new Error(`${error.message}\n${log}`, { cause: error });
-  } finally {
-    proxy.kill('SIGTERM');
-    await within(10_000, `${program} ends`, ended);
-  }
-}
-
-/** nginx in front of `upstream`, an http URL or an address, with these lines in its location. */
-async function nginx(upstream, lines, body) {
-  const port = await freePort();
-  fs.mkdirSync(file('nginx'), { recursive: true });
-  fs.writeFileSync(file('nginx.conf'), `
-    daemon off; pid ${file('nginx/pid')}; error_log stderr;
-    events {}
-    http {
-      access_log off;
-      client_body_temp_path ${file('nginx')}; proxy_temp_path ${file('nginx')};
-      fastcgi_temp_path ${file('nginx')}; uwsgi_temp_path ${file('nginx')}; scgi_temp_path ${file('nginx')};
-      server {
-        listen 127.0.0.1:${port};
-        location / {
-          proxy_pass ${upstream};
-          proxy_http_version 1.1;
-          proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";
-          ${lines}
-        }
-      }
-    }`);
-  await proxied('nginx', ['-c', file('nginx.conf'), '-p', directory, '-e', 'stderr'], port, () => body(port));
-}
-
-/** HAProxy, which forwards TCP to `upstream`, with these options of its server. */
-async function haproxy(upstream, options, body) {
-  const port = await freePort();
-  fs.writeFileSync(file('haproxy.cfg'), `
-    global
-      maxconn 100
-    defaults
-      mode tcp
-      timeout connect 5s
-      timeout client 60s
-      timeout server 60s
-    frontend front
-      bind 127.0.0.1:${port}
-      default_backend back
-    backend back
-      server weir ${upstream} ${options}
-`);
-  await proxied('haproxy', ['-db', '-f', file('haproxy.cfg')], port, () => body(port));
-}
 
 /** weir, which trusts 127.0.0.1, at a listener of this scheme. */
 function start(scheme, ...args) {
