@@ -1,11 +1,8 @@
 //! Out of file descriptors: open connections stay, new clients are answered 503, operators are served, and
 //! clients are admitted again once descriptors are free.
 
-use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
-
-use rlimit::Resource;
 
 use crate::support::{Client, Process, TEXT, eventually, upgrade, weir};
 
@@ -13,20 +10,6 @@ use crate::support::{Client, Process, TEXT, eventually, upgrade, weir};
 const EARLY: usize = 20;
 const ROOM: usize = 10;
 const SURPLUS: usize = 15;
-
-/// Sets the descriptor limit of a running process so that it can open this many more.
-fn leave_descriptors(server: &Process, more: usize) {
-    let pid = server.pid();
-    let numbers = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-    let number = |entry: std::io::Result<fs::DirEntry>| -> u64 {
-        entry.unwrap().file_name().to_str().unwrap().parse().unwrap()
-    };
-    let taken: Vec<u64> = numbers.map(number).collect();
-    // The limit applies to descriptor numbers, in which there may be gaps.
-    let limit = (0..).filter(|number| !taken.contains(number)).nth(more).unwrap();
-    rlimit::prlimit(pid.as_raw_nonzero().get(), Resource::NOFILE, Some((limit, limit)), None)
-        .unwrap();
-}
 
 /// The status of the answer to an upgrade request; `None` if the stream ended without one.
 fn answer(client: &mut Client) -> Option<String> {
@@ -48,7 +31,7 @@ fn ask(address: SocketAddr) -> Client {
 fn clients_are_admitted_again_after_descriptors_ran_out() {
     let (server, address) = Process::serve(&[]);
     let mut clients: Vec<Client> = (0..EARLY).map(|_| Client::open(address, "/")).collect();
-    leave_descriptors(&server, ROOM);
+    server.leave_descriptors(ROOM);
 
     // All of them wait in the kernel's queue when the server runs out.
     let late: Vec<Client> = (0..ROOM + SURPLUS).map(|_| ask(address)).collect();
@@ -100,7 +83,7 @@ fn an_operator_is_answered_without_a_free_descriptor() {
     let address = server.address();
     let admin = server.line();
     let admin = admin.trim_start_matches("admin http://").trim_end_matches('/').parse().unwrap();
-    leave_descriptors(&server, ROOM);
+    server.leave_descriptors(ROOM);
     let clients: Vec<Client> = (0..ROOM).map(|_| Client::open(address, "/")).collect();
     // These wait in the kernel's queue for the next descriptor that is free.
     let _late: Vec<Client> = (0..SURPLUS).map(|_| ask(address)).collect();

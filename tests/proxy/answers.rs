@@ -1,8 +1,8 @@
 //! What clients get if an upgrade does not become a tunnel.
 
-use super::front::{Front, refusing};
+use super::front::{Front, echo, refusing};
 use super::scripted::{Scripted, switching};
-use crate::support::{Client, KEY, header, upgrade};
+use crate::support::{Client, KEY, TEXT, header, upgrade};
 
 fn status(front: &Front, request: &str) -> String {
     let head = Client::tcp(front.address).request(request);
@@ -52,6 +52,33 @@ fn the_limit_of_outbound_connections_is_503() {
     let head = Client::tcp(front.address).request(&upgrade("/", ""));
     assert!(head.starts_with("HTTP/1.1 503 ") && header(&head, "Retry-After").is_some(), "{head}");
     assert_eq!(front.admin.metric("weir_proxy_refused_total", &["reason=\"full\""]), 1.0);
+}
+
+#[test]
+fn a_process_without_descriptors_answers_503_and_recovers() {
+    let (_echo, upstream) = echo(&[]);
+    let front = Front::new(&[upstream], "", "");
+    let mut tunnels: Vec<Client> = (0..5).map(|_| front.tunnel()).collect();
+    // The next client takes the last descriptor, and its upstream gets none.
+    front.process.leave_descriptors(1);
+    let head = Client::tcp(front.address).request(&upgrade("/", ""));
+    assert!(head.starts_with("HTTP/1.1 503 ") && header(&head, "Retry-After").is_some(), "{head}");
+    let refused = ["reason=\"local\""];
+    front.admin.await_metric("weir_proxy_refused_total", &refused, 1.0);
+    // The upstream has nothing to do with it.
+    assert_eq!(front.admin.metric("weir_upstream_tries_total", &[]), 5.0);
+    assert_eq!(front.admin.metric("weir_upstream_breaker", &[]), 0.0);
+    for client in &mut tunnels {
+        client.text("still here");
+        client.expect(TEXT, b"still here");
+    }
+    tunnels.truncate(3);
+    front.admin.await_metric("weir_upstream_connections", &["use=\"tunnel\""], 3.0);
+    tunnels.extend((0..2).map(|_| front.tunnel()));
+    for client in &mut tunnels {
+        client.text("all is well");
+        client.expect(TEXT, b"all is well");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::support::{Admin, Client, Frame, Process, weir};
 
 /// A `weir serve` with one pool and one proxy route at `/*`.
 pub struct Front {
-    _process: Process,
+    pub process: Process,
     pub address: SocketAddr,
     pub admin: Admin,
     _file: File,
@@ -29,7 +29,7 @@ impl Front {
         let process = Process::spawn(&mut weir(ours.iter().chain(flags)));
         let address = process.address();
         let admin = Admin::of(&process);
-        Front { _process: process, address, admin, _file: file }
+        Front { process, address, admin, _file: file }
     }
 
     /// An open tunnel.

@@ -1,6 +1,7 @@
 //! The real binary as a process that is killed at the end of its test.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -8,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
+use rlimit::Resource;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{DEADLINE, eventually};
@@ -111,6 +113,20 @@ impl Process {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Sets its descriptor limit so that it can open this many more.
+    pub fn leave_descriptors(&self, more: usize) {
+        let pid = self.pid();
+        let numbers = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let number = |entry: std::io::Result<fs::DirEntry>| -> u64 {
+            entry.unwrap().file_name().to_str().unwrap().parse().unwrap()
+        };
+        let taken: Vec<u64> = numbers.map(number).collect();
+        // The limit applies to descriptor numbers, in which there may be gaps.
+        let limit = (0..).filter(|number| !taken.contains(number)).nth(more).unwrap();
+        rlimit::prlimit(pid.as_raw_nonzero().get(), Resource::NOFILE, Some((limit, limit)), None)
+            .unwrap();
     }
 
     pub fn is_running(&mut self) -> bool {
