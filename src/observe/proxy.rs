@@ -38,12 +38,18 @@ fn collect_pool(samples: &mut Samples, counts: &ProxyPoolCounts) {
     total("proxy_retries", "Tries of requests after a failed one", &counts.retries);
     let help = "Tunnels that ended inside a frame, so without a Close";
     total("proxy_closed_mid_frame", help, &counts.closed_mid_frame);
+    let help = "Responses of upstreams that ended before their end: the client's was reset";
+    total("proxy_cut", help, &counts.cut);
     total("proxy_fragments", "Fragments that long frames were split into", &counts.fragments);
     let help = "Times that reading from this side of a tunnel paused, because the other side read \
                 too slowly";
     for (side, count) in [("client", &counts.client_pauses), ("upstream", &counts.upstream_pauses)]
     {
         samples.counter("proxy_paused", help, &[pool, ("side", side)], count.get());
+    }
+    for (class, count) in counts.forwarded() {
+        let labels = [pool, ("class", class)];
+        samples.counter("proxied", "Responses forwarded, by class of status", &labels, count);
     }
     let help = "Requests that got no response of an upstream, by reason";
     for (reason, count) in counts.refused() {

@@ -139,7 +139,7 @@ fn a_malformed_response_is_502() {
 }
 
 #[test]
-fn the_status_of_another_response_to_an_upgrade_is_forwarded() {
+fn another_response_to_an_upgrade_is_forwarded_and_closes() {
     let upstream = Scripted::answering(
         "HTTP/1.1 401 Unauthorized\r\nContent-Length: 5\r\nWWW-Authenticate: Basic\r\n\r\nlogin",
     );
@@ -147,7 +147,9 @@ fn the_status_of_another_response_to_an_upgrade_is_forwarded() {
     let mut client = Client::tcp(front.address);
     let head = client.request(&upgrade("/", ""));
     assert!(head.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{head}");
+    assert_eq!(header(&head, "WWW-Authenticate"), Some("Basic"));
     assert_eq!(header(&head, "Connection"), Some("close"));
+    assert_eq!(client.bytes(5), b"login");
     client.expect_end();
 }
 

@@ -8,9 +8,10 @@ fn health(check: &str) -> String {
     format!("health = '{check}'\nhealth_interval = '200ms'")
 }
 
-/// Whether an upstream is up after its first check by `check`.
+/// Whether an upstream is up after its first check by `check`, which its own timeout ends.
 fn is_up(upstream: String, check: &str) -> bool {
-    let front = Front::new(&[upstream], &health(check), "");
+    let flags = ["--handshake-timeout", "60s"];
+    let front = Front::with(&[upstream], &health(check), "", &flags);
     let checks = || front.admin.metric("weir_upstream_health_checks_total", &[]) > 0.0;
     eventually(checks, "a check ends");
     front.admin.metric("weir_upstream_up", &[]) == 1.0

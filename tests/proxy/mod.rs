@@ -5,6 +5,8 @@ mod choice;
 pub mod front;
 mod heads;
 mod health;
+mod http;
+mod keepalive;
 mod lost;
 mod retries;
 pub mod scripted;

@@ -95,6 +95,10 @@ fn the_handshake_timeout_is_504() {
     let head = Client::tcp(front.address).request(&upgrade("/", ""));
     assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
     front.admin.await_metric("weir_upstream_connections", &["use=\"exchange\""], 0.0);
+    let reason = "reason=\"answer_timeout\"";
+    front.admin.await_metric("weir_proxy_refused_total", &[reason], 1.0);
+    let outcome = "outcome=\"answer_timeout\"";
+    front.admin.await_metric("weir_upstream_tries_total", &[outcome], 1.0);
 }
 
 #[test]
@@ -109,10 +113,13 @@ fn tries_are_bounded() {
 }
 
 #[test]
-fn the_status_of_the_last_unavailable_response_is_forwarded() {
+fn the_last_unavailable_response_is_forwarded() {
     let last = Scripted::answering(UNAVAILABLE);
     let front = Front::new(&[refusing(), last.url()], "", "");
-    let head = Client::tcp(front.address).request(&upgrade("/", ""));
+    let mut client = Client::tcp(front.address);
+    let head = client.request(&upgrade("/", ""));
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
-    assert_eq!(header(&head, "Retry-After"), None, "it is the upstream's");
+    assert_eq!(header(&head, "X-From"), Some("upstream"));
+    assert_eq!(client.bytes(4), b"busy");
+    client.expect_end();
 }

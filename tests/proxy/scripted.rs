@@ -21,6 +21,13 @@ pub struct Scripted {
 impl Scripted {
     /// Runs `script` after each request, with its connection and its head.
     pub fn new(script: impl Fn(&mut Client, &str) + Send + Sync + Clone + 'static) -> Scripted {
+        Scripted::serving(move |client, head, _| script(client, head))
+    }
+
+    /// Runs `script` after the first request of each connection; it reports further heads itself.
+    fn serving(
+        script: impl Fn(&mut Client, &str, &dyn Fn(String)) + Send + Sync + Clone + 'static,
+    ) -> Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, heads) = channel();
@@ -31,6 +38,28 @@ impl Scripted {
             }
         });
         Scripted { address, heads }
+    }
+
+    /// Runs `script` after each request on each connection, until the client closes it.
+    pub fn persistent(
+        script: impl Fn(&mut Client, &str) + Send + Sync + Clone + 'static,
+    ) -> Scripted {
+        Scripted::persistent_with(|| {}, script)
+    }
+
+    /// The same; calls `connected` for each connection with a request.
+    pub fn persistent_with(
+        connected: impl Fn() + Send + Sync + Clone + 'static,
+        script: impl Fn(&mut Client, &str) + Send + Sync + Clone + 'static,
+    ) -> Scripted {
+        Scripted::serving(move |client, first, report| {
+            connected();
+            script(client, first);
+            while let Some(head) = client.try_head() {
+                report(head.clone());
+                script(client, &head);
+            }
+        })
     }
 
     /// Sends this response to each request, and closes the connection.
@@ -103,7 +132,11 @@ impl Moody {
     }
 }
 
-fn serve(stream: TcpStream, script: &impl Fn(&mut Client, &str), mut report: impl FnMut(String)) {
+fn serve(
+    stream: TcpStream,
+    script: &impl Fn(&mut Client, &str, &dyn Fn(String)),
+    report: impl Fn(String),
+) {
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut client = Client::over(stream);
     // A connection on which no request comes, such as that of a check, is left to itself.
@@ -111,7 +144,7 @@ fn serve(stream: TcpStream, script: &impl Fn(&mut Client, &str), mut report: imp
         return;
     };
     report(head.clone());
-    script(&mut client, &head);
+    script(&mut client, &head, &report);
 }
 
 /// The 101 for a request with the [`KEY`] of all tests.

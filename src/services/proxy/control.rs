@@ -19,7 +19,8 @@ impl Proxy {
     /// Replaces all pools. An upstream of the same name in the same pool keeps its state; tunnels to
     /// others stay open until `drain_after` has passed.
     pub fn set_pools(&mut self, cx: &mut Context<'_>, pools: Vec<LoadedPool>) {
-        self.pools.swap(pools, cx.now());
+        let gone = self.pools.swap(pools, cx.now());
+        gone.into_iter().for_each(|upstream| self.close_idle(cx, upstream));
         self.keep_up(cx);
     }
 

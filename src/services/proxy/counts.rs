@@ -41,6 +41,8 @@ pub struct ProxyPoolCounts {
     pub pool: String,
     /// Tunnels that were joined.
     pub tunnels: Count,
+    /// Responses of an upstream that ended before their end.
+    pub cut: Count,
     /// Tries after a failed one.
     pub retries: Count,
     /// Tunnels that ended inside a frame of an unknown extension, so without a Close.
@@ -51,6 +53,8 @@ pub struct ProxyPoolCounts {
     pub client_pauses: Count,
     /// Times that reading from an upstream paused, because its client read too slowly.
     pub upstream_pauses: Count,
+    /// Responses forwarded, by the first digit of their status, from 2.
+    forwarded: [Count; 4],
     refused: [Count; Failure::ALL.len()],
     /// Tunnels that ended, by reason.
     closed: RefCell<BTreeMap<&'static str, u64>>,
@@ -65,6 +69,18 @@ impl ProxyPoolCounts {
     /// Tunnels that ended, by reason.
     pub fn closed(&self) -> Vec<(&'static str, u64)> {
         self.closed.borrow().iter().map(|(reason, count)| (*reason, *count)).collect()
+    }
+
+    /// Responses forwarded, by class.
+    pub fn forwarded(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let classes = ["2xx", "3xx", "4xx", "5xx"];
+        classes.into_iter().zip(self.forwarded.iter().map(Count::get))
+    }
+
+    /// Counts a final response with this status. A status above 599 counts as 5xx.
+    pub(super) fn forward(&self, status: u16) {
+        let class = usize::from(status / 100).clamp(2, 5);
+        add(&self.forwarded[class - 2], 1);
     }
 
     pub(super) fn refuse(&self, failure: Failure) {

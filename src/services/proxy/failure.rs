@@ -80,24 +80,6 @@ impl Failure {
         }
     }
 
-    /// Whether an upgrade may be tried again: before a response, and unless the upstream took its
-    /// time.
-    pub(super) fn may_retry(self) -> bool {
-        match self {
-            Failure::Connect
-            | Failure::Tls
-            | Failure::ConnectTimeout
-            | Failure::Reset
-            | Failure::Status => true,
-            Failure::AnswerTimeout
-            | Failure::BadAnswer
-            | Failure::NoUpstream
-            | Failure::Full
-            | Failure::Local
-            | Failure::Resolve => false,
-        }
-    }
-
     /// The status of the response.
     pub(super) fn status(self) -> u16 {
         match self {

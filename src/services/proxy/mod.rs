@@ -13,7 +13,9 @@
 //! | `service` | the state of the service, and the events of the loop |
 //! | `tries` | choosing an upstream, sending the request, what follows a failure |
 //! | `responses` | what follows a response head |
+//! | `forwarding` | responses that are forwarded |
 //! | `tunnels` | ends of tunnels |
+//! | `idle` | idle connections to upstreams |
 //! | `control` | what an operator changes while it runs: pools, drained upstreams |
 //! | `mail`, `reload` | what its mailbox carries; new pools and routes for a running proxy |
 //! | `operator`, `question`, `status` | the state for operators by HTTP, and drains |
@@ -26,6 +28,8 @@ mod counts;
 mod due;
 mod exchange;
 mod failure;
+mod forwarding;
+mod idle;
 mod mail;
 mod operator;
 mod question;

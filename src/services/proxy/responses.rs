@@ -1,25 +1,32 @@
-//! What follows the head of an upstream's response: a tunnel, a response for the client, or another
-//! upstream.
+//! What follows the head of an upstream's response: a tunnel, another upstream, or a response for the
+//! client, which [`forwarding`](super::forwarding) passes on.
 
 use super::exchange::{Action, Event};
 use super::failure::Failure;
 use super::service::{Link, Pending, Proxy};
-use crate::protocol::handshake::{EMPTY_SLOTS, Request, Response};
+use crate::protocol::handshake::{EMPTY_SLOTS, Request};
 use crate::protocol::http::{
-    ResponseHead, ResponseRules, check_switch, cookie, sticky_cookie, write_response,
+    ResponseHead, ResponseRules, binds_connection, check_switch, cookie, sticky_cookie,
+    write_response,
 };
 use crate::protocol::passage::Extensions;
 use crate::reactor::{ConnId, Context, TunnelSettings, UpstreamDecision};
 use crate::upstream::pools::{TryEnd, UpstreamId, UpstreamPools, Use};
 use crate::upstream::upstream_counts::add;
 
-/// What a response means for its request.
-struct Reading {
+/// What a response means for its request, and what of the request the client's response depends on.
+pub(super) struct Reading {
     event: Event,
     /// The extensions of a valid 101.
     extensions: Extensions,
     /// The `Set-Cookie` for the client.
-    set_cookie: Option<String>,
+    pub(super) set_cookie: Option<String>,
+    /// HEAD, or GET for any method whose response has a body.
+    pub(super) method: &'static str,
+    /// The `x` of the client's HTTP/1.x.
+    pub(super) minor_version: u8,
+    /// Whether the request belongs to its connection: no other client may use that.
+    pub(super) binds_connection: bool,
 }
 
 impl Proxy {
@@ -32,15 +39,18 @@ impl Proxy {
         let Some(&Link::Try { client, attempt, since, .. }) = self.links.get(conn) else {
             return UpstreamDecision::Drop;
         };
-        self.pools.count_answer(attempt.upstream(), cx.now().since(since));
         let Some(pending) = self.pending.get(client) else {
             return UpstreamDecision::Drop;
         };
         let reading = read(&self.pools, pending, attempt.upstream(), head);
+        if reading.event != Event::Interim {
+            self.pools.count_answer(attempt.upstream(), cx.now().since(since));
+        }
         match self.step(client, reading.event) {
+            Action::ForwardInterim => UpstreamDecision::Interim(interim(head, &reading)),
             Action::Join => self.join(cx, client, conn, head, &reading),
-            Action::Forward => self.forward(cx, client, conn, head),
-            Action::ChooseOrForward => self.choose_or_forward(cx, client, conn, head),
+            Action::Forward => self.forward(cx, client, conn, head, &reading),
+            Action::ChooseOrForward => self.choose_or_forward(cx, client, conn, head, &reading),
             Action::Answer(failure) => {
                 self.links.remove(conn);
                 self.end_try(cx, attempt, failure.try_end());
@@ -83,23 +93,6 @@ impl Proxy {
         UpstreamDecision::Join { head: bytes, tunnel }
     }
 
-    /// Forwards a response to an upgrade that is not a 101.
-    fn forward(
-        &mut self,
-        cx: &mut Context<'_>,
-        client: ConnId,
-        conn: ConnId,
-        head: &ResponseHead<'_>,
-    ) -> UpstreamDecision {
-        if let (Some(_), Some(Link::Try { attempt, .. })) =
-            (self.pending.remove(client), self.links.remove(conn))
-        {
-            self.end_try(cx, attempt, try_end(head));
-            cx.respond(client, Response::text(head.status(), ""));
-        }
-        UpstreamDecision::Drop
-    }
-
     /// Tries another upstream after a 502, 503 or 504; without one, forwards this response.
     fn choose_or_forward(
         &mut self,
@@ -107,6 +100,7 @@ impl Proxy {
         client: ConnId,
         conn: ConnId,
         head: &ResponseHead<'_>,
+        reading: &Reading,
     ) -> UpstreamDecision {
         let mut action = Action::ChooseOrForward;
         while action == Action::ChooseOrForward {
@@ -114,7 +108,7 @@ impl Proxy {
             action = self.step(client, event);
         }
         if action == Action::Forward {
-            return self.forward(cx, client, conn, head);
+            return self.forward(cx, client, conn, head, reading);
         }
         if let Some(Link::Try { attempt, .. }) = self.links.remove(conn) {
             self.end_try(cx, attempt, TryEnd::Status);
@@ -123,13 +117,19 @@ impl Proxy {
     }
 }
 
-/// What a try counts as whose response is forwarded.
-fn try_end(head: &ResponseHead<'_>) -> TryEnd {
-    if is_unavailable(head) { TryEnd::Status } else { TryEnd::Answered }
+pub(super) fn is_unavailable(head: &ResponseHead<'_>) -> bool {
+    matches!(head.status(), 502..=504)
 }
 
-fn is_unavailable(head: &ResponseHead<'_>) -> bool {
-    matches!(head.status(), 502..=504)
+/// The head of an interim response for the client; empty for HTTP/1.0, which has none.
+fn interim(head: &ResponseHead<'_>, reading: &Reading) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if reading.minor_version > 0 {
+        let (method, minor_version) = (reading.method, reading.minor_version);
+        let rules = ResponseRules { method, minor_version, keep_alive: true, cookie: None };
+        write_response(head, &rules, &mut bytes);
+    }
+    bytes
 }
 
 /// Reads a response as one to this request, of which the head is parsed again.
@@ -139,27 +139,47 @@ fn read(
     upstream: UpstreamId,
     head: &ResponseHead<'_>,
 ) -> Reading {
-    const BAD: Event = Event::Failed(Failure::BadAnswer);
-    let mut reading = Reading { event: BAD, extensions: Extensions::Nothing, set_cookie: None };
+    let mut reading = Reading {
+        event: Event::Failed(Failure::BadAnswer),
+        extensions: Extensions::Nothing,
+        set_cookie: None,
+        method: "GET",
+        minor_version: 0,
+        binds_connection: true,
+    };
     let mut slots = EMPTY_SLOTS;
     let Ok(request) = pending.parse(&pending.head, &mut slots) else {
         return reading;
     };
+    if request.method() == "HEAD" {
+        reading.method = "HEAD";
+    }
+    reading.minor_version = request.minor_version();
+    reading.binds_connection = binds_connection(&request);
     reading.set_cookie = set_cookie(pools, pending, upstream, &request);
     reading.event = match head.status() {
-        101 => {
-            let upgrade = request.upgrade().ok();
-            let switched = upgrade.and_then(|upgrade| check_switch(&upgrade, head).ok());
-            if let Some(switched) = switched {
-                reading.extensions = switched.extensions;
+        101 => match agreed_extensions(pending, &request, head) {
+            Some(extensions) => {
+                reading.extensions = extensions;
+                Event::Switched
             }
-            if switched.is_some() { Event::Switched } else { BAD }
-        }
+            None => Event::Failed(Failure::BadAnswer),
+        },
+        ..200 => Event::Interim,
         _ if is_unavailable(head) => Event::Unavailable,
         200.. => Event::Responded,
-        _ => BAD,
     };
     reading
+}
+
+/// The extensions of a valid 101 to an upgrade.
+fn agreed_extensions(
+    pending: &Pending,
+    request: &Request<'_>,
+    head: &ResponseHead<'_>,
+) -> Option<Extensions> {
+    let upgrade = request.upgrade().ok().filter(|_| pending.exchange.is_upgrade())?;
+    check_switch(&upgrade, head).ok().map(|switched| switched.extensions)
 }
 
 /// The sticky cookie, if the client does not have it.

@@ -3,23 +3,26 @@
 //! Each connection of the service has at most one value here: a client in [`Pending`] until its
 //! request is answered or joined, an upstream connection in [`Link`] until it ends.
 
-use std::net::IpAddr;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::counts::ProxyCounts;
 use super::due::Upkeep;
-use super::exchange::Exchange;
+use super::exchange::{Event, Exchange, Kind};
+use super::idle::IdleConnections;
 use super::mail::ProxyMail;
 use super::routes::{ProxyRoutes, Route};
 use crate::protocol::handshake::{Refusal, Request, Slots};
 use crate::protocol::http::{ResponseHead, check_request, is_forwarding_header};
 use crate::protocol::{CloseCode, Message};
 use crate::reactor::{
-    CloseReason, ConnId, ConnMap, Context, Decision, MailReceiver, More, PipeEnd, RouteId, Service,
-    Time, TlsError, UpgradeRequest, UpstreamDecision,
+    CloseReason, ConnId, ConnMap, Context, Decision, ExchangeEnd, HeadDecision, MailReceiver, More,
+    PipeEnd, RequestHead, RouteId, Service, Time, TlsError, UpgradeRequest, UpstreamDecision,
 };
 use crate::upstream::pools::{EndsWhy, LoadedPool, Try, UpstreamId, UpstreamPools};
 use crate::upstream::{PoolSettings, PoolsCounts};
@@ -39,6 +42,11 @@ pub struct Proxy {
     pub(super) pending: ConnMap<Pending>,
     /// Connections to upstreams.
     pub(super) links: ConnMap<Link>,
+    pub(super) idle: IdleConnections,
+    /// Clients that wait for room: for the end of an idle connection.
+    pub(super) waiting: VecDeque<ConnId>,
+    /// Idle connections that have ended for `waiting`.
+    pub(super) room: usize,
     pub(super) upkeep: Upkeep,
     pub(super) mail: Option<MailReceiver<ProxyMail>>,
     pub(super) counts: Rc<ProxyCounts>,
@@ -64,7 +72,7 @@ pub(super) struct Pending {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin {
     /// The address that the connection comes from.
-    pub(super) peer: std::net::SocketAddr,
+    pub(super) peer: SocketAddr,
     /// The client's address, which differs from the peer's behind a trusted proxy.
     pub(super) client: IpAddr,
     /// Whether the peer is a trusted proxy.
@@ -81,6 +89,8 @@ pub(super) enum Link {
         attempt: Try,
         /// When it was dialled, then when it was connected.
         since: Time,
+        /// Requests on this connection, this one included.
+        requests: u16,
     },
     Tunnel {
         client: ConnId,
@@ -89,8 +99,23 @@ pub(super) enum Link {
         /// Why weir is ending it, if it is.
         ends: Option<EndsWhy>,
     },
+    /// The response to a request is forwarded.
+    Response {
+        upstream: UpstreamId,
+        route: Rc<Route>,
+        requests: u16,
+        /// How long the connection may be idle after it.
+        keep_idle: Duration,
+    },
+    Idle {
+        upstream: UpstreamId,
+    },
+    /// An idle connection that is closed so that there is room for a waiting client.
+    MakesRoom,
     /// An active check.
-    Check { upstream: UpstreamId },
+    Check {
+        upstream: UpstreamId,
+    },
 }
 
 impl Proxy {
@@ -109,6 +134,9 @@ impl Proxy {
             outbound,
             pending: ConnMap::new(),
             links: ConnMap::new(),
+            idle: IdleConnections::default(),
+            waiting: VecDeque::new(),
+            room: 0,
             upkeep: Upkeep::default(),
             mail: None,
             counts,
@@ -138,21 +166,26 @@ impl Proxy {
         }
     }
 
-    fn start_upgrade(
+    /// Starts a request. `Err` refuses it.
+    fn start_request(
         &mut self,
         cx: &mut Context<'_>,
         client: ConnId,
-        request: &UpgradeRequest<'_>,
+        kind: Kind,
+        arrived: &Arrived<'_>,
     ) -> Result<(), Refusal> {
-        let route = self.routes.get(request.route).ok_or(Refusal::NotFound)?;
-        check_request(request.http)?;
+        let route = self.routes.get(arrived.route).ok_or(Refusal::NotFound)?;
+        if route.settings.websocket_only && kind != Kind::Upgrade {
+            return Err(Refusal::UpgradeRequired);
+        }
+        check_request(arrived.http)?;
         let pool = self.pools.find(&route.settings.pool).ok_or(Refusal::NotFound)?;
         let tries = self.pools.settings(pool).map_or(0, |settings| settings.tries);
         let pending = Pending {
-            exchange: Exchange::new(tries),
+            exchange: Exchange::new(kind, tries),
             route,
-            head: request.head.into(),
-            origin: Origin::of(request),
+            head: arrived.head.into(),
+            origin: arrived.origin,
             tried: Vec::new(),
             upstream: None,
         };
@@ -161,6 +194,20 @@ impl Proxy {
         }
         Ok(())
     }
+}
+
+/// A request as the loop passes it, of either kind.
+struct Arrived<'a> {
+    http: &'a Request<'a>,
+    head: &'a [u8],
+    route: RouteId,
+    origin: Origin,
+}
+
+/// What the request without upgrade is, as far as retries depend on it.
+fn kind(request: &Request<'_>) -> Kind {
+    let is_safe = matches!(request.method(), "GET" | "HEAD" | "OPTIONS");
+    if is_safe && !request.has_body() { Kind::Repeatable } else { Kind::Once }
 }
 
 impl Pending {
@@ -179,12 +226,13 @@ impl Pending {
 }
 
 impl Origin {
-    fn of(request: &UpgradeRequest<'_>) -> Origin {
+    /// `peer` is the client's address, which a trusted proxy has stated if there is one in `via`.
+    fn new(peer: SocketAddr, via: Option<SocketAddr>, is_secure: bool) -> Origin {
         Origin {
-            peer: request.via.unwrap_or(request.peer),
-            client: request.peer.ip(),
-            is_peer_trusted: request.via.is_some(),
-            is_secure: request.is_secure,
+            peer: via.unwrap_or(peer),
+            client: peer.ip(),
+            is_peer_trusted: via.is_some(),
+            is_secure,
         }
     }
 }
@@ -200,9 +248,29 @@ impl Service for Proxy {
         client: ConnId,
         request: &UpgradeRequest<'_>,
     ) -> Decision {
-        match self.start_upgrade(cx, client, request) {
+        let UpgradeRequest { http, head, route, peer, via, is_secure, .. } = *request;
+        let arrived = Arrived { http, head, route, origin: Origin::new(peer, via, is_secure) };
+        match self.start_request(cx, client, Kind::Upgrade, &arrived) {
             Ok(()) => Decision::Defer,
             Err(refusal) => Decision::Refuse(refusal),
+        }
+    }
+
+    fn streams_http(&self) -> bool {
+        true
+    }
+
+    fn on_request_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: ConnId,
+        request: &RequestHead<'_>,
+    ) -> HeadDecision {
+        let RequestHead { http, head, route, peer, via, is_secure, .. } = *request;
+        let arrived = Arrived { http, head, route, origin: Origin::new(peer, via, is_secure) };
+        match self.start_request(cx, client, kind(http), &arrived) {
+            Ok(()) => HeadDecision::Defer,
+            Err(refusal) => HeadDecision::Refuse(refusal),
         }
     }
 
@@ -231,6 +299,16 @@ impl Service for Proxy {
         self.handle_pipe_end(cx, upstream, end);
     }
 
+    fn on_exchange_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: ConnId,
+        upstream: ConnId,
+        end: &ExchangeEnd,
+    ) {
+        self.handle_exchange_end(cx, upstream, end);
+    }
+
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         self.handle_check_open(cx, conn);
     }
@@ -239,13 +317,20 @@ impl Service for Proxy {
 
     fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, why: CloseReason) {
         if let Some(link) = self.links.remove(conn) {
-            self.handle_link_end(cx, link, why);
+            self.handle_link_end(cx, conn, link, why);
         } else if self.pending.contains(conn) {
             self.handle_client_end(cx, conn, why);
         }
     }
 
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
+        if self.room > 0 {
+            self.room -= 1;
+            if let Some(client) = self.waiting.pop_front() {
+                self.advance(cx, client, Event::Room);
+            }
+            return More::Yes;
+        }
         match (self.take_mail(cx), self.take_lookup(cx)) {
             (More::No, More::No) => More::No,
             _ => More::Yes,

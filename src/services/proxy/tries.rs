@@ -8,13 +8,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use log::{Level, debug, warn};
+use log::{Level, debug, info, warn};
 
 use super::exchange::{Action, Event, State};
 use super::failure::Failure;
 use super::service::{Link, Pending, Proxy};
-use crate::protocol::handshake::{EMPTY_SLOTS, Request};
-use crate::protocol::http::{RequestOrigin, cookie, write_request};
+use crate::protocol::handshake::{EMPTY_SLOTS, Refusal, Request};
+use crate::protocol::http::{RequestOrigin, binds_connection, cookie, write_request};
 use crate::protocol::proxy_header::{self, Endpoints};
 use crate::reactor::{CloseReason, ConnId, Connect, Context, UpstreamRequest};
 use crate::upstream::pools::{Choice, StateChange, Target, Try, TryEnd, UpstreamId, Use, Wish};
@@ -30,6 +30,15 @@ struct Plan {
     preface: Vec<u8>,
     connect_timeout: Duration,
     answer_timeout: Duration,
+    body_timeout: Duration,
+}
+
+impl Plan {
+    fn request(&self, client: ConnId) -> UpstreamRequest {
+        UpstreamRequest::new(self.head.clone(), self.answer_timeout)
+            .body_timeout(self.body_timeout)
+            .client(client)
+    }
 }
 
 impl Proxy {
@@ -41,7 +50,11 @@ impl Proxy {
                 Action::Choose => event = self.try_next(cx, client),
                 Action::Answer(failure) => return self.answer(cx, client, failure),
                 // Joining and forwarding need a response head: `handle_response` does it.
-                Action::Wait | Action::Join | Action::Forward | Action::ChooseOrForward => return,
+                Action::Wait
+                | Action::Join
+                | Action::Forward
+                | Action::ForwardInterim
+                | Action::ChooseOrForward => return,
             }
         }
     }
@@ -66,6 +79,9 @@ impl Proxy {
         let Some(pending) = self.pending.get_mut(client) else {
             return Event::Failed(Failure::Local);
         };
+        if pending.exchange.repeats_try() {
+            pending.tried.pop();
+        }
         let head = std::mem::take(&mut pending.head);
         let event = self.try_with(cx, client, &head);
         if let Some(pending) = self.pending.get_mut(client) {
@@ -85,6 +101,9 @@ impl Proxy {
             Ok(plan) => plan,
             Err(failure) => return Event::Failed(failure),
         };
+        if self.send_on_idle(cx, client, &plan) {
+            return Event::SentOnIdle;
+        }
         self.dial(cx, client, plan)
     }
 
@@ -107,7 +126,8 @@ impl Proxy {
             HashBy::Header(name) => request.header(name).map(str::as_bytes),
         };
         let sticky = settings.sticky_cookie.as_ref().and_then(|name| cookie(request, name));
-        let wish = Wish { is_tunnel: true, key, sticky, tried: &pending.tried };
+        let is_tunnel = pending.exchange.is_upgrade();
+        let wish = Wish { is_tunnel, key, sticky, tried: &pending.tried };
         let upstream = match self.pools.choose(pool, &wish, cx.now()) {
             Choice::Chosen(upstream) => upstream,
             Choice::NoneUp => return Err(Failure::NoUpstream),
@@ -123,7 +143,27 @@ impl Proxy {
             preface: preface(settings.send_proxy, pending, target.address),
             connect_timeout: settings.connect_timeout,
             answer_timeout: settings.answer_timeout,
+            body_timeout: settings.body_timeout,
         })
+    }
+
+    /// Sends the request on an idle connection, the youngest first.
+    fn send_on_idle(&mut self, cx: &mut Context<'_>, client: ConnId, plan: &Plan) -> bool {
+        let upstream = plan.upstream;
+        if self.pending.get(client).is_none_or(|pending| pending.exchange.repeats_try()) {
+            return false;
+        }
+        while let Some(idle) = self.idle.take_youngest(upstream) {
+            // Before the request: an end that shows now is not that of an idle connection.
+            self.links.remove(idle.conn);
+            if cx.send_request(idle.conn, plan.request(client)) {
+                let attempt = self.pools.start(upstream, true, cx.now());
+                self.begin_try(cx, client, idle.conn, attempt, idle.requests + 1);
+                return true;
+            }
+            self.pools.release(upstream, Use::Idle);
+        }
+        false
     }
 
     fn dial(&mut self, cx: &mut Context<'_>, client: ConnId, plan: Plan) -> Event {
@@ -134,14 +174,13 @@ impl Proxy {
         let to = Connect::to(target.address).tls(target.tls).preface(&plan.preface);
         match cx.dial(to, self.outbound, plan.connect_timeout) {
             Ok(conn) => {
-                let request = UpstreamRequest::new(plan.head, plan.answer_timeout);
-                cx.send_request(conn, request.client(client));
+                cx.send_request(conn, plan.request(client));
                 let attempt = self.pools.start(upstream, false, cx.now());
-                self.begin_try(cx, client, conn, attempt);
+                self.begin_try(cx, client, conn, attempt, 1);
                 Event::Dialled
             }
             Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => {
-                Event::Failed(Failure::Full)
+                self.make_room(cx, client)
             }
             Err(error) if is_local(&error) => {
                 if cx.may_log(Level::Warn, "proxy_local") {
@@ -160,7 +199,14 @@ impl Proxy {
         }
     }
 
-    fn begin_try(&mut self, cx: &Context<'_>, client: ConnId, conn: ConnId, attempt: Try) {
+    fn begin_try(
+        &mut self,
+        cx: &Context<'_>,
+        client: ConnId,
+        conn: ConnId,
+        attempt: Try,
+        requests: u16,
+    ) {
         if let Some(pending) = self.pending.get_mut(client) {
             if !pending.tried.is_empty() {
                 add(&pending.route.counts.retries, 1);
@@ -168,7 +214,19 @@ impl Proxy {
             pending.tried.push(attempt.upstream());
             pending.upstream = Some(conn);
         }
-        self.links.insert(cx, conn, Link::Try { client, attempt, since: cx.now() });
+        self.links.insert(cx, conn, Link::Try { client, attempt, since: cx.now(), requests });
+    }
+
+    /// Closes the oldest idle connection: the request continues when it has ended.
+    fn make_room(&mut self, cx: &mut Context<'_>, client: ConnId) -> Event {
+        let Some((upstream, conn)) = self.idle.take_oldest() else {
+            return Event::Failed(Failure::Full);
+        };
+        self.pools.release(upstream, Use::Idle);
+        self.links.insert(cx, conn, Link::MakesRoom);
+        cx.abort(conn);
+        self.waiting.push_back(client);
+        Event::NoRoom
     }
 
     /// Records the end of a try and releases its connection.
@@ -184,13 +242,13 @@ impl Proxy {
         let is_failure = !matches!(end, TryEnd::Answered | TryEnd::Cancelled);
         let name = self.pools.target(upstream).map_or("", |target| target.name);
         if is_failure && cx.may_log(Level::Info, "proxy_try_failed") {
-            log::info!(upstream = name, reason = end.name(); "try failed");
+            info!(upstream = name, reason = end.name(); "try failed");
         }
         match change {
             Some(StateChange::BreakerOpened) => {
                 warn!(upstream = name, reason = end.name(); "breaker opened");
             }
-            Some(StateChange::BreakerClosed) => log::info!(upstream = name; "breaker closed"),
+            Some(StateChange::BreakerClosed) => info!(upstream = name; "breaker closed"),
             Some(StateChange::Up | StateChange::Down(_)) | None => {}
         }
     }
@@ -210,11 +268,27 @@ impl Proxy {
     }
 
     /// A connection to an upstream has ended.
-    pub(super) fn handle_link_end(&mut self, cx: &mut Context<'_>, link: Link, why: CloseReason) {
+    pub(super) fn handle_link_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        link: Link,
+        why: CloseReason,
+    ) {
         match link {
             Link::Try { client, attempt, .. } => self.handle_try_end(cx, client, attempt, why),
             // It could not be joined.
             Link::Tunnel { upstream, .. } => self.pools.release(upstream, Use::Tunnel),
+            Link::Response { upstream, .. } => self.pools.release(upstream, Use::Exchange),
+            Link::Idle { upstream } => {
+                self.idle.remove(upstream, conn);
+                self.pools.release(upstream, Use::Idle);
+            }
+            Link::MakesRoom => {
+                self.room += 1;
+                // The room is free in the next turn.
+                cx.wake();
+            }
             Link::Check { upstream } => self.handle_check_end(cx, upstream, why),
         }
     }
@@ -230,8 +304,13 @@ impl Proxy {
             return self.end_try(cx, attempt, TryEnd::Cancelled);
         };
         pending.upstream = None;
+        if why == CloseReason::Aborted {
+            // The loop has dropped it, since the client has ended or was answered.
+            return self.end_try(cx, attempt, TryEnd::Cancelled);
+        }
         let failure = failure(why, pending.exchange.state == State::Connecting);
-        self.end_try(cx, attempt, failure.try_end());
+        let is_stale = pending.exchange.is_stale(failure);
+        self.end_try(cx, attempt, if is_stale { TryEnd::Cancelled } else { failure.try_end() });
         self.advance(cx, client, Event::Failed(failure));
     }
 
@@ -245,7 +324,10 @@ impl Proxy {
         let Some(pending) = self.pending.remove(client) else {
             return;
         };
-        let is_late = matches!(why, CloseReason::Refused(_) | CloseReason::HandshakeTimeout);
+        let is_late = matches!(
+            why,
+            CloseReason::Refused(Refusal::UpstreamTimeout) | CloseReason::HandshakeTimeout
+        );
         let late = match pending.exchange.state {
             State::Connecting => Failure::ConnectTimeout,
             _ => Failure::AnswerTimeout,
@@ -291,7 +373,7 @@ fn upstream_head(
         is_peer_trusted: pending.origin.is_peer_trusted,
         is_secure: pending.origin.is_secure,
         upstream: target.authority,
-        keep_alive: settings.idle_max() > 0,
+        keep_alive: settings.idle_max() > 0 && !binds_connection(request),
     };
     let mut head = Vec::new();
     let written = write_request(request, &pending.route.rules, &from, &mut head);
@@ -335,7 +417,7 @@ fn failure(why: CloseReason, is_connecting: bool) -> Failure {
         CloseReason::ConnectFailed(_) => Failure::Connect,
         CloseReason::TlsFailed => Failure::Tls,
         CloseReason::HandshakeTimeout if is_connecting => Failure::ConnectTimeout,
-        CloseReason::HandshakeTimeout => Failure::AnswerTimeout,
+        CloseReason::HandshakeTimeout | CloseReason::WriteTimeout => Failure::AnswerTimeout,
         CloseReason::UpgradeFailed(_) => Failure::BadAnswer,
         _ if is_connecting => Failure::Connect,
         _ => Failure::Reset,
@@ -365,5 +447,49 @@ impl Octets {
 
     fn as_bytes(&self) -> &[u8] {
         &self.0[..self.1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_machine_lacks_is_not_the_fault_of_an_upstream() {
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL] {
+            assert!(is_local(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        for code in [libc::ECONNREFUSED, libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EACCES] {
+            assert!(!is_local(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        assert!(!is_local(&io::ErrorKind::QuotaExceeded.into()));
+        let lacking = CloseReason::ConnectFailed(io::ErrorKind::AddrNotAvailable);
+        assert_eq!(failure(lacking, true), Failure::Local);
+    }
+
+    #[test]
+    fn the_end_of_a_connection_counts_by_its_reason_and_time() {
+        let refused = CloseReason::ConnectFailed(io::ErrorKind::ConnectionRefused);
+        let late = CloseReason::HandshakeTimeout;
+        for (why, is_connecting, expected) in [
+            (refused, true, Failure::Connect),
+            (CloseReason::TlsFailed, true, Failure::Tls),
+            (late, true, Failure::ConnectTimeout),
+            (late, false, Failure::AnswerTimeout),
+            (CloseReason::WriteTimeout, false, Failure::AnswerTimeout),
+            (CloseReason::PeerGone, true, Failure::Connect),
+            (CloseReason::PeerGone, false, Failure::Reset),
+            (CloseReason::PeerReset, false, Failure::Reset),
+            (CloseReason::Truncated, false, Failure::Reset),
+        ] {
+            assert_eq!(failure(why, is_connecting), expected, "{why} {is_connecting}");
+        }
+    }
+
+    #[test]
+    fn hash_keys_are_the_octets_of_an_address() {
+        assert_eq!(Octets::of([127, 0, 0, 1].into()).as_bytes(), [127, 0, 0, 1]);
+        let address: IpAddr = "2001:db8::1".parse().unwrap();
+        assert_eq!(Octets::of(address).as_bytes().len(), 16);
     }
 }

@@ -8,7 +8,7 @@ use log::{Level, warn};
 
 use super::service::Proxy;
 use crate::reactor::{Context, Finished, More, Step, Task, Time, Workers};
-use crate::upstream::pools::UpstreamId;
+use crate::upstream::pools::{UpstreamId, Use};
 use crate::upstream::resolve::{HostPort, Lookup, resolver_settings};
 
 /// The pause before checks that this machine had no connection for are started again.
@@ -88,7 +88,17 @@ impl Proxy {
             warn!("{host}:{port} not resolved: {error}");
         }
         self.note_lookup(lookup);
-        self.pools.resolved(lookup, cx.now());
+        let gone = self.pools.resolved(lookup, cx.now());
+        gone.into_iter().for_each(|upstream| self.close_idle(cx, upstream));
+    }
+
+    /// Closes the idle connections to an upstream that its pool no longer has.
+    pub(super) fn close_idle(&mut self, cx: &mut Context<'_>, upstream: UpstreamId) {
+        for idle in self.idle.take_all(upstream) {
+            self.links.remove(idle.conn);
+            self.pools.release(upstream, Use::Idle);
+            cx.abort(idle.conn);
+        }
     }
 
     fn set_timer(&mut self, cx: &mut Context<'_>) {

@@ -213,6 +213,11 @@ impl UpstreamPools {
         })
     }
 
+    /// Whether the pool still has this upstream. If not, an idle connection to it must be closed.
+    pub(crate) fn is_listed(&self, upstream: UpstreamId) -> bool {
+        self.upstream(upstream).is_some_and(Upstream::is_listed)
+    }
+
     /// Starts a try at an upstream that [`choose`](UpstreamPools::choose) has returned. If its
     /// breaker waits for a trial, this is the trial. The caller holds [`Use::Exchange`] from here
     /// on; an `idle` connection that it uses is idle no longer.
