@@ -6,11 +6,12 @@ const { after, before, test } = require('node:test');
 const assert = require('node:assert/strict');
 const { execFile, spawn } = require('node:child_process');
 const fs = require('node:fs');
+const http = require('node:http');
 const os = require('node:os');
 const path = require('node:path');
 const readline = require('node:readline');
 const { promisify } = require('node:util');
-const { WebSocketServer } = require('ws');
+const WebSocket = require('ws');
 const { Weir, within } = require('./weir.js');
 const { Client } = require('./client.js');
 
@@ -26,7 +27,7 @@ const messages = LENGTHS.flatMap((length) => ['grüße 👋 '.repeat(length / 12
 const upstreams = {
   /** npm `ws`, in this process. */
   async ws() {
-    const server = new WebSocketServer({
+    const server = new WebSocket.Server({
       host: '127.0.0.1', port: 0, maxPayload: 0, perMessageDeflate: { threshold: 0 },
       handleProtocols: (offered) => (offered.has('chat.v2') ? 'chat.v2' : false),
     });
@@ -96,10 +97,13 @@ for (const [name, start] of Object.entries(upstreams)) {
   });
 
   test(`${name}: subprotocol and close codes`, TIMEOUT, async () => {
-    const client = await Client.connect(`${weir.url}/`, { protocol: ['chat.v1', 'chat.v2'] });
-    assert.equal(client.ws.protocol, 'chat.v2');
-    client.send('close');
-    assert.deepEqual(await within(WAIT_MS, 'close', client.closing), { code: 4002, reason: 'asked to' });
+    const socket = new WebSocket(`${weir.url}/`, ['chat.v1', 'chat.v2']);
+    const event = (what) => within(WAIT_MS, what, new Promise((resolve) => socket.once(what, (...args) => resolve(args))));
+    await event('open');
+    assert.equal(socket.protocol, 'chat.v2');
+    socket.send('close');
+    const [code, reason] = await event('close');
+    assert.deepEqual([code, reason.toString()], [4002, 'asked to']);
   });
 
   for (const library of ['websockets', 'aiohttp']) {
@@ -153,5 +157,57 @@ test('a cookie leads clients back to their upstream', TIMEOUT, async () => {
   } finally {
     await weir.stop();
     servers.forEach((server) => server.stop());
+  }
+});
+
+test('HTTP: curl and Node through weir to a Node server', TIMEOUT, async () => {
+  const server = http.createServer((request, response) => {
+    if (request.url === '/events') {
+      response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+      response.write('data: one\n\n');
+      request.once('close', () => response.end());
+      return;
+    }
+    if (request.url === '/nothing') return response.writeHead(204).end();
+    if (request.url === '/same') return response.writeHead(304, { ETag: '"a"' }).end();
+    // The response begins while the request is being read, with its length or chunked.
+    const length = request.headers['content-length'];
+    response.writeHead(200, length ? { 'Content-Length': length } : {});
+    request.pipe(response);
+  });
+  server.listen(0, '127.0.0.1');
+  await within(WAIT_MS, 'http server', new Promise((resolve) => server.once('listening', resolve)));
+  const weir = await front([server.address().port], '', 'message_max = "256 MiB"');
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'weir-proxy-'));
+  try {
+    const sent = path.join(directory, 'sent');
+    const received = path.join(directory, 'received');
+    fs.writeFileSync(sent, bytes(32 * 1024 * 1024));
+    const curl = async (...args) => (await promisify(execFile)('curl', ['-sS', '--fail', '--max-time', '30', ...args])).stdout;
+    // A file with its length and 100-continue, and a chunked one.
+    for (const args of [['-T', sent], ['-T', sent, '-H', 'Transfer-Encoding: chunked'], ['-T', sent, '-H', 'Expect:']]) {
+      await curl(...args, '-o', received, `${weir.http}/`);
+      assert.ok(fs.readFileSync(received).equals(fs.readFileSync(sent)), args.join(' '));
+    }
+    const head = await curl('-I', `${weir.http}/`);
+    assert.match(head, /^HTTP\/1\.1 200 OK\r\n/);
+    for (const [url, status] of [['/nothing', 204], ['/same', 304], ['/', 200]]) {
+      const response = await fetch(weir.http + url);
+      assert.equal(response.status, status);
+      assert.equal(await response.text(), '');
+    }
+    const posted = await fetch(weir.http, { method: 'POST', body: 'grüße' });
+    assert.equal(await posted.text(), 'grüße');
+    const ended = new Promise((resolve) => server.once('request', (request) => request.once('close', resolve)));
+    const events = await fetch(`${weir.http}/events`);
+    const reader = events.body.getReader();
+    assert.equal(Buffer.from((await reader.read()).value).toString(), 'data: one\n\n');
+    await reader.cancel();
+    await within(WAIT_MS, 'the end of the events at the server', ended);
+    assert.equal(await weir.metric('upstream_tries_total', 'outcome="reset"'), 0);
+  } finally {
+    await weir.stop();
+    server.closeAllConnections();
+    server.close();
   }
 });
