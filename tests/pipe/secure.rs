@@ -22,11 +22,11 @@ use super::upstream::{Events, Joining, Upstream, listener};
 use crate::puppet::{Puppet, Report, Strings};
 use crate::support::{BINARY, Client, DEADLINE, Server, TEXT, upgrade};
 
-type SecureClient = Client<StreamOwned<ClientConnection, TcpStream>>;
-type SecureUpstream = Upstream<StreamOwned<ServerConnection, TcpStream>>;
+pub type SecureClient = Client<StreamOwned<ClientConnection, TcpStream>>;
+pub type SecureUpstream = Upstream<StreamOwned<ServerConnection, TcpStream>>;
 
 /// The configuration of an upstream.
-fn serving(files: &Files) -> Arc<ServerConfig> {
+pub fn serving(files: &Files) -> Arc<ServerConfig> {
     let chain = CertificateDer::pem_file_iter(&files.chain).unwrap().map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -38,7 +38,7 @@ fn serving(files: &Files) -> Arc<ServerConfig> {
 }
 
 /// The configuration of a client that trusts this authority.
-fn trusting(authority: &Authority) -> Arc<ClientConfig> {
+pub fn trusting(authority: &Authority) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority.file()).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
@@ -49,7 +49,7 @@ fn trusting(authority: &Authority) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-fn accept(listener: &TcpListener, config: Arc<ServerConfig>) -> SecureUpstream {
+pub fn accept(listener: &TcpListener, config: Arc<ServerConfig>) -> SecureUpstream {
     let Upstream { stream, .. } = Upstream::accept(listener);
     Upstream::over(StreamOwned::new(ServerConnection::new(config).unwrap(), stream))
 }

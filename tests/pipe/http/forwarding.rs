@@ -11,10 +11,11 @@ use weir::protocol::http::{
     BodyPass, RequestOrigin, RequestRules, ResponseHead, ResponseRules, check_request,
     write_request, write_response,
 };
-use weir::reactor::settings::{RouteSettings, Settings};
+use weir::reactor::settings::{RouteSettings, Settings, TlsSettings};
 use weir::reactor::{
     CloseReason, ConnId, Connect, Context, Decision, ExchangeEnd, ExchangeOutcome, ForwardResponse,
-    HeadDecision, RequestHead, RouteId, Service, UpgradeRequest, UpstreamDecision, UpstreamRequest,
+    HeadDecision, Reactor, RequestHead, RouteId, Service, TlsConnector, UpgradeRequest,
+    UpstreamDecision, UpstreamRequest,
 };
 
 use crate::pipe::upstream::{Upstream, listener};
@@ -33,6 +34,7 @@ pub enum Event {
 /// A service that forwards each request to one upstream, on an idle connection if it has one.
 pub struct Forwarding {
     pub address: SocketAddr,
+    pub connector: Option<TlsConnector>,
     pub answer_timeout: Duration,
     pub body_timeout: Duration,
     /// Whether failed requests are sent again while nothing of their body was read.
@@ -96,7 +98,9 @@ impl Forwarding {
                 return true;
             }
         }
-        let Ok(upstream) = cx.dial(Connect::to(self.address), self.route.unwrap(), DEADLINE) else {
+        let Ok(upstream) =
+            cx.dial(Connect::to(self.address).tls(&self.connector), self.route.unwrap(), DEADLINE)
+        else {
             return false;
         };
         let is_sent = cx.send_request(upstream, request());
@@ -232,10 +236,21 @@ impl Proxy {
         route: RouteSettings,
         change: impl FnOnce(&mut Forwarding),
     ) -> Proxy {
+        Proxy::over(None, settings, route, change)
+    }
+
+    /// With TLS for clients, if set.
+    pub fn over(
+        tls: Option<TlsSettings>,
+        settings: Settings,
+        route: RouteSettings,
+        change: impl FnOnce(&mut Forwarding),
+    ) -> Proxy {
         let listener = listener();
         let (sender, events) = channel();
         let mut forwarding = Forwarding {
             address: listener.local_addr().unwrap(),
+            connector: None,
             answer_timeout: DEADLINE,
             body_timeout: DEADLINE,
             retries: false,
@@ -246,13 +261,17 @@ impl Proxy {
             sender,
         };
         change(&mut forwarding);
-        let server = Server::start(settings, move |reactor| {
+        let build = move |reactor: &mut Reactor| {
             let id = reactor.next_service_id();
             let outbound = reactor.add_outbound(id, RouteSettings::default()).unwrap();
             forwarding.route = Some(outbound);
             let service = reactor.add_service(forwarding).unwrap();
             reactor.add_route("/*", service, route).unwrap();
-        });
+        };
+        let server = match tls {
+            None => Server::start(settings, build),
+            Some(tls) => Server::secure(tls, settings, build),
+        };
         Proxy { server, listener, events }
     }
 

@@ -5,5 +5,6 @@ mod forwarding;
 mod keeping;
 mod requests;
 mod responses;
+mod secure;
 mod smuggling;
 mod volume;
