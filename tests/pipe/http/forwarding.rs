@@ -39,6 +39,8 @@ pub struct Forwarding {
     pub body_timeout: Duration,
     /// Whether failed requests are sent again while nothing of their body was read.
     pub retries: bool,
+    /// Whether it tries that also after a part of the body was read.
+    pub insists: bool,
     route: Option<RouteId>,
     /// By the upstream.
     asked: HashMap<ConnId, Asked>,
@@ -210,7 +212,8 @@ impl Service for Forwarding {
             return;
         };
         let client = asked.client;
-        if self.retries && cx.is_body_unread(client) && self.forward(cx, &asked) {
+        let may_retry = self.retries && cx.is_body_unread(client) || self.insists;
+        if may_retry && self.forward(cx, &asked) {
             return;
         }
         self.waiting.remove(&client);
@@ -254,6 +257,7 @@ impl Proxy {
             answer_timeout: DEADLINE,
             body_timeout: DEADLINE,
             retries: false,
+            insists: false,
             route: None,
             asked: HashMap::new(),
             waiting: HashSet::new(),

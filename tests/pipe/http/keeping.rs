@@ -174,3 +174,20 @@ fn a_failed_request_is_sent_again_while_its_body_is_unread() {
     upstream.raw(ok("x").as_bytes());
     assert_eq!(client.answer().1, b"x");
 }
+
+/// The other upstream would get only the rest of the body.
+#[test]
+fn a_request_whose_body_was_read_cannot_be_sent_again() {
+    let proxy = Proxy::with(Settings::default(), RouteSettings::default(), |forwarding| {
+        forwarding.insists = true;
+    });
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc";
+    let (mut client, mut upstream) = proxy.ask(head);
+    assert_eq!(upstream.bytes(3), b"abc");
+    drop(upstream);
+    let (head, _) = client.answer();
+    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+    assert_eq!(header(&head, "Connection"), Some("close"));
+    client.raw(b"def");
+    client.expect_end();
+}
