@@ -100,8 +100,8 @@ fn is_caused_by_request(refusal: Refusal) -> bool {
         Refusal::Forwarded => false,
         // Only the reverse proxy needs these.
         Refusal::DotSegment | Refusal::Nominated => false,
-        // The request was forwarded: `pipe/dialling.rs`.
-        Refusal::UpstreamTimeout => false,
+        // The request was forwarded: `pipe/dialling.rs`, `pipe/http/requests.rs`.
+        Refusal::UpstreamTimeout | Refusal::BodyTimeout => false,
         _ => true,
     }
 }

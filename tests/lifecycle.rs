@@ -8,7 +8,7 @@ use std::time::Duration;
 use weir::protocol::handshake::{Accept, ClientError, Refusal, Response};
 use weir::protocol::{CloseCode, Message, ProtocolError};
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{CloseReason, ConnId, Context, Decision, Metrics, Service};
+use weir::reactor::{CloseReason, ConnId, Context, Decision, Metrics, ProxyFault, Service};
 
 use crate::deferring::deferring;
 use crate::support::{
@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// One of each kind. [`every_reason_has_a_test_that_names_it`] fails for a new kind until it is added here.
-const REASONS: [CloseReason; 27] = [
+const REASONS: [CloseReason; 29] = [
     CloseReason::PeerClosed(None),
     CloseReason::PeerGone,
     CloseReason::PeerReset,
@@ -38,6 +38,8 @@ const REASONS: [CloseReason; 27] = [
     CloseReason::UpgradeFailed(ClientError::Malformed),
     CloseReason::Truncated,
     CloseReason::TlsFailed,
+    CloseReason::ProxyHeader(ProxyFault::Untrusted),
+    CloseReason::Cut,
     CloseReason::UpstreamClosed(None),
     CloseReason::UpstreamLost(CloseCode::SERVICE_RESTART),
     CloseReason::UpstreamSilent(CloseCode::SERVICE_RESTART),
@@ -58,6 +60,8 @@ fn tested_in(reason: CloseReason) -> &'static str {
         CloseReason::Aborted => "driven.rs",
         CloseReason::ConnectFailed(_) | CloseReason::UpgradeFailed(_) => "client_role/refusals.rs",
         CloseReason::Truncated | CloseReason::TlsFailed => "tls/stream.rs",
+        CloseReason::ProxyHeader(_) => "addresses/proxy_header.rs",
+        CloseReason::Cut => "pipe/http/ends.rs",
         CloseReason::UpstreamSilent(_) => "pipe/heartbeat.rs",
         CloseReason::UpstreamClosed(_)
         | CloseReason::UpstreamLost(_)

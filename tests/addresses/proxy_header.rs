@@ -8,8 +8,11 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 use weir::protocol::handshake::Refusal;
-use weir::protocol::proxy_header::{Endpoints, ProxyVersion, V1_BYTES_MAX, V2_BYTES_MAX};
+use weir::protocol::proxy_header::{
+    Endpoints, ProxyHeaderError, ProxyVersion, V1_BYTES_MAX, V2_BYTES_MAX,
+};
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
+use weir::reactor::{CloseReason, ProxyFault};
 use weir_authority::Authority;
 
 use super::{add_reporting, behind_proxy, clients, get, trusting};
@@ -148,7 +151,8 @@ fn connections_without_a_valid_header_are_closed() {
         client.expect_gone();
     }
     let metrics = server.stop_clean();
-    assert_eq!((metrics.ends["proxy_header"], metrics.ends["peer_gone"]), (8, 2));
+    let invalid = CloseReason::ProxyHeader(ProxyFault::Header(ProxyHeaderError::Malformed));
+    assert_eq!((metrics.ends[invalid.name()], metrics.ends["peer_gone"]), (8, 2));
     assert_eq!((metrics.refused, metrics.http_answered), (0, 0));
 }
 

@@ -38,7 +38,8 @@ fn a_cut_response_does_not_look_complete() {
             assert_eq!(proxy.outcome(), ExchangeOutcome::Cut(CloseReason::PeerGone));
         }
     }
-    proxy.server.stop_clean();
+    let metrics = proxy.server.stop_clean();
+    assert_eq!(metrics.ends[CloseReason::Cut.name()], 4);
 }
 
 #[test]
