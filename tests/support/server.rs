@@ -68,6 +68,11 @@ impl Server {
         self.handle.shutdown();
     }
 
+    /// The number of its connections.
+    pub fn connections(&self) -> usize {
+        self.handle.connections()
+    }
+
     /// Shuts down and returns the metrics.
     pub fn stop(mut self) -> Metrics {
         self.handle.shutdown();

@@ -33,6 +33,10 @@ impl Connection {
                 if self.exchange_partner().is_some() {
                     return self.exchange_deadline(route);
                 }
+                #[cfg(feature = "proxy")]
+                if self.writes_response() {
+                    return (self.write_deadline(route), Due::Write);
+                }
                 let since = handshake.map_or(self.opened, |handshake| handshake.since);
                 let is_answered_later = self.phase == Phase::Deferred
                     && handshake.is_some_and(|handshake| handshake.pending_http.is_some());
@@ -50,6 +54,10 @@ impl Connection {
             Phase::Piped => self.piped_deadline(settings, route),
             #[cfg(feature = "proxy")]
             Phase::Streaming => self.exchange_deadline(route),
+            #[cfg(feature = "proxy")]
+            Phase::Closing { .. } if self.writes_response() => {
+                (self.write_deadline(route), Due::Close)
+            }
             Phase::Closing { since, .. } => {
                 let from = self.outbox.blocked_since().map_or(since, |blocked| since.max(blocked));
                 (from + settings.close_timeout, Due::Close)

@@ -96,8 +96,18 @@ impl Connection {
         };
         let silence = timeout.filter(|_| self.passes_body());
         let silence = silence.map_or(never, |timeout| (self.last_heard + timeout, Due::Body));
-        let blocked = self.outbox.blocked_since();
-        let blocked = blocked.map_or(never, |since| (since + route.write_timeout, Due::Write));
+        let blocked = (self.write_deadline(route), Due::Write);
         if blocked.0 < silence.0 { blocked } else { silence }
+    }
+
+    /// Until when the peer must read a part of the output.
+    pub(crate) fn write_deadline(&self, route: &RouteSettings) -> Time {
+        self.outbox.blocked_since().map_or(Time::MAX, |since| since + route.write_timeout)
+    }
+
+    /// Whether it is a client that has not read all of a complete response.
+    pub(crate) fn writes_response(&self) -> bool {
+        !self.outbox.is_empty()
+            && self.handshake_ref().is_some_and(|handshake| handshake.since == Time::MAX)
     }
 }

@@ -19,7 +19,7 @@ use crate::reactor::parts::cors::Cors;
 /// The state of a connection until it is open.
 #[derive(Debug)]
 pub(crate) struct Handshake {
-    /// Start of the handshake timeout.
+    /// Start of the handshake timeout; [`Time::MAX`] while a forwarded response is written.
     pub(crate) since: Time,
     pub(crate) scan: HeadScan,
     /// The received part of a head, or the head of a request whose body is incomplete.

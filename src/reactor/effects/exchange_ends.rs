@@ -160,6 +160,7 @@ impl Core {
             return;
         };
         conn.pauses.end(PauseOwner::Partner);
+        let is_written = conn.outbox.is_empty();
         let Some(handshake) = conn.handshake() else {
             return;
         };
@@ -169,7 +170,7 @@ impl Core {
         handshake.pending_http = None;
         handshake.is_forwarded = false;
         handshake.answered += 1;
-        handshake.since = now;
+        handshake.since = if is_written { now } else { Time::MAX };
         if keeps_client && is_read && !is_closed {
             conn.phase = Phase::Handshake;
         } else {
@@ -178,6 +179,16 @@ impl Core {
         self.enqueue_flush(client);
         self.enqueue_read(client);
         self.arm(client);
+    }
+
+    /// A client has read its whole response: the wait for the next request starts.
+    pub(crate) fn await_next_request(&mut self, client: ConnId) {
+        let now = self.now;
+        let handshake = self.conns.get_mut(client).and_then(|conn| conn.handshake());
+        if let Some(handshake) = handshake.filter(|handshake| handshake.since == Time::MAX) {
+            handshake.since = now;
+            self.arm(client);
+        }
     }
 
     /// Ends an upstream's part in its exchange: it is idle from now on, or dropped.

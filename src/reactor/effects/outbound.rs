@@ -283,7 +283,11 @@ impl Core {
             return;
         }
         match conn.phase {
-            Phase::Handshake => self.enqueue_read(id),
+            Phase::Handshake => {
+                #[cfg(feature = "proxy")]
+                self.await_next_request(id);
+                self.enqueue_read(id);
+            }
             Phase::Closing { reason, input: Input::Discard, .. } if conn.awaits_upstream_end() => {
                 let until = self.now + self.settings.close_timeout;
                 conn.phase = Phase::Lingering { until, reason };

@@ -8,7 +8,8 @@ use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{CloseReason, ExchangeOutcome};
 
 use super::forwarding::{Event, Proxy, get, ok};
-use crate::support::{Client, eventually};
+use crate::pipe::upstream::Upstream;
+use crate::support::{Client, DEADLINE, eventually};
 
 /// Expects a reset, after any bytes.
 fn expect_reset(client: &mut Client) {
@@ -199,6 +200,51 @@ fn a_client_that_takes_nothing_is_dropped() {
     let piece = vec![0; 1 << 20];
     while std::io::Write::write_all(&mut upstream.stream, &piece).is_ok() {}
     assert_eq!(proxy.outcome(), ExchangeOutcome::ClientLost(CloseReason::WriteTimeout));
+}
+
+/// A client that has not read the response, which is complete. With `option` its connection stays open
+/// or does not.
+fn ask_without_reading(proxy: &Proxy, option: &str, body: &str) -> (Client, Upstream) {
+    let mut client = Client::narrow_tcp(proxy.server.address);
+    client.raw(format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {option}\r\n\r\n").as_bytes());
+    let (mut upstream, _) = proxy.upstream();
+    upstream.raw(ok(body).as_bytes());
+    let end = proxy.end();
+    assert_eq!(end.outcome, ExchangeOutcome::Complete);
+    (client, upstream)
+}
+
+fn deep_outbox() -> RouteSettings {
+    RouteSettings::default().outbox_soft_bytes(32 << 20).outbox_hard_bytes(64 << 20)
+}
+
+/// Only `write_timeout` limits the time in which a response is read.
+#[test]
+fn a_client_that_pauses_gets_the_rest_of_a_complete_response() {
+    let settings = Settings::default()
+        .handshake_timeout(Duration::from_millis(400))
+        .close_timeout(Duration::from_millis(200));
+    let body = "x".repeat(16 << 20);
+    for option in ["keep-alive", "close"] {
+        let proxy = Proxy::with(settings.clone(), deep_outbox().write_timeout(DEADLINE), |_| {});
+        let (mut client, _upstream) = ask_without_reading(&proxy, option, &body);
+        // Longer than the other limits, and than a connection lingers after them.
+        std::thread::sleep(Duration::from_millis(1800));
+        assert!(client.answer().1 == body.as_bytes(), "the response is cut");
+        // The wait for the next request starts now.
+        client.expect_end();
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_a_complete_response_is_dropped() {
+    let body = "x".repeat(16 << 20);
+    for option in ["keep-alive", "close"] {
+        let route = deep_outbox().write_timeout(Duration::from_millis(500));
+        let proxy = Proxy::with(Settings::default(), route, |_| {});
+        let (_client, _upstream) = ask_without_reading(&proxy, option, &body);
+        eventually(|| proxy.server.connections() == 1, "only the idle upstream is left");
+    }
 }
 
 #[test]
