@@ -308,6 +308,7 @@ impl Reactor {
                 continue;
             };
             let (service, is_announced) = (conn.service, conn.is_announced());
+            self.report_connected(id);
             self.end_pipe(id, reason);
             self.end_exchange(id, reason);
             if is_announced {

@@ -1,6 +1,6 @@
 //! Tunnels with TLS on both sides.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -14,8 +14,9 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
 };
 use weir::protocol::CloseCode;
+use weir::protocol::handshake::ClientError;
 use weir::reactor::settings::{CertificateFiles, RouteSettings, Settings, TlsSettings};
-use weir::reactor::{CloseReason, ConnId, Connect, TlsConnector, UpstreamRequest};
+use weir::reactor::{CloseReason, ConnId, Connect, Context, TlsConnector, UpstreamRequest};
 use weir_authority::{Authority, Files};
 
 use super::upstream::{Events, Joining, Upstream, listener};
@@ -247,4 +248,36 @@ fn an_idle_connection_is_read_before_a_request_is_sent() {
         drop(upstream);
         server.stop_clean();
     }
+}
+
+/// A server may send before the client's part of the handshake is complete (RFC 8446, 4.4.4).
+#[test]
+fn a_connection_is_reported_as_established_before_its_end() {
+    let authority = Authority::new();
+    let listener = listener();
+    let address = listener.local_addr().unwrap();
+    let connector = TlsConnector::trusting("localhost", &authority.file()).unwrap();
+    let (puppet, strings) = Puppet::new();
+    let (server, route) = puppet.serve_and_connect(Settings::default());
+    let dial = move |cx: &mut Context<'_>| {
+        cx.dial(Connect::to(address).tls(&connector), route, DEADLINE).unwrap()
+    };
+    let id = strings.run(dial);
+    let Upstream { mut stream, .. } = Upstream::accept(&listener);
+    let mut config = ServerConfig::clone(&serving(&authority.server(&["localhost"])));
+    config.send_half_rtt_data = true;
+    let mut session = ServerConnection::new(Arc::new(config)).unwrap();
+    session.read_tls(&mut stream).unwrap();
+    session.process_new_packets().unwrap();
+    session.writer().write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap();
+    // In one piece, so that one read completes the handshake and returns the response.
+    let mut records = Vec::new();
+    while session.wants_write() {
+        session.write_tls(&mut records).unwrap();
+    }
+    stream.write_all(&records).unwrap();
+    assert_eq!(strings.next(), Report::Connected(id));
+    let malformed = CloseReason::UpgradeFailed(ClientError::Malformed);
+    assert_eq!(strings.next(), Report::Closed(id, malformed));
+    server.stop_clean();
 }

@@ -372,14 +372,22 @@ impl Reactor {
         if let Some(partner) = conn.pipe().map(|pipe| pipe.partner) {
             return self.core.resume(partner, PauseOwner::Partner);
         }
-        let service = conn.service;
-        let partner = conn.exchange_partner();
-        let dialed = conn.handshake().and_then(|handshake| handshake.dialed.as_mut());
-        let is_new = dialed.is_some_and(|dialed| !std::mem::replace(&mut dialed.is_reported, true));
-        if let Some(partner) = partner {
+        if let Some(partner) = conn.exchange_partner() {
             self.core.resume(partner, PauseOwner::Partner);
         }
-        if is_new {
+        self.report_connected(id);
+    }
+
+    /// Reports once that a connection to an upstream was established, at the latest before its end.
+    pub(crate) fn report_connected(&mut self, id: ConnId) {
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return;
+        };
+        let service = conn.service;
+        let dialed = conn.handshake().and_then(|handshake| handshake.dialed.as_mut());
+        let dialed = dialed.filter(|dialed| dialed.is_connected && !dialed.is_reported);
+        if let Some(dialed) = dialed {
+            dialed.is_reported = true;
             let called = self.call_weighed(service, |service, cx| service.on_connect(cx, id));
             self.end_after_panic(id, called);
         }

@@ -5,4 +5,6 @@ use crate::reactor::api::id::ConnId;
 
 impl Reactor {
     pub(crate) fn drain_unopened(&mut self, _: ConnId) {}
+
+    pub(crate) fn report_connected(&mut self, _: ConnId) {}
 }
