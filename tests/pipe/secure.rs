@@ -213,21 +213,29 @@ fn a_preface_is_sent_before_tls() {
     server.stop_clean();
 }
 
-/// What arrives in the turn in which a request is sent: TLS's own messages do no harm, plaintext does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sends {
+    KeyUpdate,
+    Plaintext,
+    End,
+}
+
+/// What arrives in the turn in which a request is sent: TLS's own messages do no harm, plaintext
+/// and the end of the session do.
 #[test]
 fn an_idle_connection_is_read_before_a_request_is_sent() {
-    for sends_plaintext in [false, true] {
+    for sends in [Sends::KeyUpdate, Sends::Plaintext, Sends::End] {
         let (server, strings, id, mut upstream) = dialled(b"");
         let (go, gone) = channel();
         let (sent, received) = channel();
         let thread = thread::spawn(move || {
             gone.recv_timeout(DEADLINE).unwrap();
-            if sends_plaintext {
-                upstream.raw(b"HTTP/1.1 408 Request Timeout\r\n\r\n");
-            } else {
-                upstream.stream.conn.refresh_traffic_keys().unwrap();
-                upstream.stream.conn.complete_io(&mut upstream.stream.sock).unwrap();
+            match sends {
+                Sends::Plaintext => upstream.raw(b"HTTP/1.1 408 Request Timeout\r\n\r\n"),
+                Sends::KeyUpdate => upstream.stream.conn.refresh_traffic_keys().unwrap(),
+                Sends::End => upstream.stream.conn.send_close_notify(),
             }
+            upstream.stream.flush().unwrap();
             sent.send(()).unwrap();
             upstream
         });
@@ -238,7 +246,7 @@ fn an_idle_connection_is_read_before_a_request_is_sent() {
             thread::sleep(Duration::from_millis(50));
             cx.send_request(id, request())
         });
-        assert_eq!(is_sent, !sends_plaintext);
+        assert_eq!(is_sent, sends == Sends::KeyUpdate);
         let mut upstream = thread.join().unwrap();
         if is_sent {
             assert!(upstream.request().starts_with("GET / HTTP/1.1\r\n"));

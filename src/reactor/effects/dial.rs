@@ -160,7 +160,7 @@ impl Core {
         let is_quiet = match peeked {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
             // Perhaps only session tickets.
-            Ok(1..) if conn.is_secure() => self.reads_no_plaintext(id),
+            Ok(1..) if conn.is_secure() && !conn.read_closed => self.reads_no_plaintext(id),
             _ => false,
         };
         if !is_quiet {

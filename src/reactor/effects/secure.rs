@@ -250,12 +250,15 @@ impl Core {
         }
     }
 
-    /// Reads once from an idle connection; whether only TLS's own messages have arrived. For the
-    /// connections of upstreams.
+    /// Reads once from an idle connection; whether only TLS's own messages have arrived, and no
+    /// close_notify. For the connections of upstreams.
     #[cfg(feature = "proxy")]
     pub(crate) fn reads_no_plaintext(&mut self, id: ConnId) -> bool {
         let mut plain = vec![0; READ_BYTES];
-        matches!(self.receive(id, &mut plain), ReadResult::Nothing | ReadResult::Plain(0))
+        let is_empty =
+            matches!(self.receive(id, &mut plain), ReadResult::Nothing | ReadResult::Plain(0));
+        let session = self.conns.get_mut(id).and_then(|conn| conn.session());
+        is_empty && session.is_some_and(|session| !session.is_input_ended())
     }
 
     /// Starts the handshake of an outbound connection: queues the ClientHello.
