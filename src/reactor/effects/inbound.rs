@@ -109,7 +109,7 @@ impl Reactor {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.readable = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return self.core.drop_connection(id, CloseReason::PeerReset),
+            Err(_) => return self.core.end_by_reset(id),
         }
         let holds_input = self.core.conns.get(id).is_some_and(|conn| {
             conn.readable || conn.input_bytes > 0 || conn.has_unread() || conn.holds_frame()

@@ -253,6 +253,12 @@ impl Core {
         }
     }
 
+    /// Drops a connection that its peer has reset.
+    pub(crate) fn end_by_reset(&mut self, id: ConnId) {
+        let reason = self.end_of_side(id, CloseReason::PeerReset);
+        self.drop_connection(id, reason);
+    }
+
     fn leave(&mut self, id: ConnId, reason: CloseReason, farewell: Farewell<'_>, input: Input) {
         self.leave_with(id, reason, farewell, input, After::Discard);
     }

@@ -76,7 +76,7 @@ impl Reactor {
                 self.core.fail_tls(id, &error);
             }
             ReadResult::End => self.core.end_secure_input(id),
-            ReadResult::Broken => self.core.drop_connection(id, CloseReason::PeerReset),
+            ReadResult::Broken => self.core.end_by_reset(id),
             ReadResult::NoTls { head_only } => {
                 self.core.refuse(id, Refusal::TlsExpected, head_only);
             }
