@@ -7,7 +7,9 @@ use super::connection::Connection;
 use super::due::Due;
 use super::exchange::{RequestBody, ResponseBody};
 use super::handshake::Handshake;
+use super::pause::PauseOwner;
 use super::phase::Phase;
+use crate::protocol::Role;
 use crate::protocol::http::BodyPass;
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::settings::RouteSettings;
@@ -66,6 +68,11 @@ impl Connection {
     /// Whether it is an upstream that a client waits for, whose body it gets.
     pub(crate) fn answers_client(&self) -> bool {
         self.awaits_response() && self.exchange_partner().is_some()
+    }
+
+    /// Whether it is an upstream whose client reads too slowly.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.decoder.role() == Role::Client && self.pauses.has(PauseOwner::Partner)
     }
 
     /// Whether it takes bytes that another connection sent: it is joined, in an exchange, or an

@@ -29,10 +29,15 @@ impl Connection {
     }
 
     /// Whether reading is suspended by a service. Then only events of the poll report a reset.
+    ///
+    /// An upstream that waits for its client is read again once that has read, or ends with it: what
+    /// arrived before the reset still passes.
     pub(crate) fn is_unread_by_choice(&self) -> bool {
         match self.phase {
             Phase::Deferred => true,
             Phase::Open => self.pauses.is_any(),
+            #[cfg(feature = "proxy")]
+            Phase::Piped | Phase::Streaming if self.waits_for_client() => false,
             #[cfg(feature = "proxy")]
             Phase::Piped => self.pauses.is_any(),
             #[cfg(feature = "proxy")]
