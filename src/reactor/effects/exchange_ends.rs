@@ -298,8 +298,14 @@ impl Core {
         };
         let client = conn.exchange_partner().filter(|_| conn.upstream_request().is_some());
         let is_read = conn.awaits_response() || conn.is_streaming();
-        let Some(client) = client.filter(|_| is_read) else {
-            return self.drop_connection(id, CloseReason::PeerReset);
+        // Without a request sent there is no response, and the body is for another upstream.
+        let body = client.and_then(|client| self.conns.get(client)?.request_body());
+        let is_bound = body.is_none_or(|body| body.upstream == Some(id));
+        let Some(client) = client.filter(|_| is_read && is_bound) else {
+            return self.end_by_reset(id);
+        };
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
         };
         self.outboxes.change(id, conn, |open| open.outbox.clear(open.spares));
         conn.readable = true;
