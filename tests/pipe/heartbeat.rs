@@ -8,7 +8,7 @@ use weir::reactor::settings::{Heartbeat, RouteSettings, Settings};
 use weir::reactor::{CloseReason, TunnelSettings};
 
 use super::upstream::{Joined, Upstream, join, joining, listener, unmasked};
-use crate::support::{BINARY, Client, PING, PONG, TEXT};
+use crate::support::{BINARY, Client, PING, PONG, TEXT, frame};
 
 fn pinging(interval: u64, pong_timeout: u64) -> Settings {
     let heartbeat = Heartbeat::default()
@@ -84,6 +84,26 @@ fn a_silent_upstream_is_lost() {
     let (_, client, upstream) = tunnel.ends();
     assert_eq!(client, CloseReason::UpstreamSilent(CloseCode::SERVICE_RESTART));
     assert_eq!(upstream, CloseReason::HeartbeatTimeout);
+}
+
+/// Each ping that passes does not start the wait for its answer again.
+#[test]
+fn a_silent_upstream_is_lost_although_its_client_pings_it() {
+    let mut tunnel = tunnel(pinging(400, 300));
+    let mut writer = tunnel.client.writer();
+    let pings = std::thread::spawn(move || {
+        while writer.write_all(&frame(true, PING, b"are you there")).is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    assert_eq!(tunnel.client.expect_close(), (1012, "upstream lost".into()));
+    let (_, client, upstream) = {
+        tunnel.client.close(1012, "");
+        tunnel.ends()
+    };
+    assert_eq!(client, CloseReason::UpstreamSilent(CloseCode::SERVICE_RESTART));
+    assert_eq!(upstream, CloseReason::HeartbeatTimeout);
+    pings.join().unwrap();
 }
 
 #[test]

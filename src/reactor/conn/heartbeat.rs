@@ -52,7 +52,8 @@ impl HeartbeatState {
         }
     }
 
-    fn awaits_answer(&self, last_heard: Time) -> bool {
+    /// Whether nothing was received since the last ping.
+    pub(crate) fn awaits_answer(&self, last_heard: Time) -> bool {
         self.sent != Time::MAX && last_heard <= self.sent
     }
 

@@ -260,9 +260,14 @@ impl Core {
         let now = self.now;
         if event == PassageEvent::Ping {
             if let Some(conn) = self.conns.get_mut(partner) {
-                conn.heartbeat.forwarded(now);
-                if let Some(tunnel) = conn.tunnel_mut() {
-                    tunnel.owes_pong = true;
+                let awaits_answer = conn.heartbeat.awaits_answer(conn.last_heard);
+                let Some(tunnel) = conn.tunnel_mut() else {
+                    return;
+                };
+                // Further pings do not prolong the wait for an answer to the first.
+                let is_waiting = std::mem::replace(&mut tunnel.owes_pong, true) && awaits_answer;
+                if !is_waiting {
+                    conn.heartbeat.forwarded(now);
                 }
                 self.arm(partner);
             }
