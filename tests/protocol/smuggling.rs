@@ -251,13 +251,15 @@ fn other_upgrades_are_plain_requests() {
 
 #[test]
 fn another_path_or_host_than_the_one_routed_never_passes() {
-    use Refusal::{DotSegment, DuplicateHeader, HostMalformed, RequestLine, Target};
+    use Refusal::{DotSegment, DuplicateHeader, EncodedPath, HostMalformed, RequestLine, Target};
     for (line, host, refusal) in [
         ("GET /public/../admin HTTP/1.1", "Host: h", DotSegment),
         ("GET /public/%2e%2e/admin HTTP/1.1", "Host: h", DotSegment),
         ("GET /public/..%2Fadmin HTTP/1.1", "Host: h", DotSegment),
         ("GET /public%5C..%5cadmin HTTP/1.1", "Host: h", DotSegment),
         ("GET /public/..;/admin HTTP/1.1", "Host: h", DotSegment),
+        ("GET /%61dmin HTTP/1.1", "Host: h", EncodedPath),
+        ("GET /adm%69n?a HTTP/1.1", "Host: h", EncodedPath),
         ("GET http://other/ HTTP/1.1", "Host: h", Target),
         ("GET http://h@other/ HTTP/1.1", "Host: h", Target),
         ("GET //other/ HTTP/1.1 ", "Host: h", RequestLine),

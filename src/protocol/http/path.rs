@@ -17,6 +17,17 @@ pub(super) fn has_dot_segment(path: &str) -> bool {
     })
 }
 
+/// Whether the path encodes a character that needs no encoding (RFC 3986, 2.3): a server that decodes
+/// it serves another path than the one that chose the route (RFC 3986, 6.2.2.2).
+pub(super) fn encodes_unreserved(path: &str) -> bool {
+    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    path.match_indices('%').any(|(at, _)| {
+        let digits = path.get(at + 1..at + 3);
+        let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).is_some_and(is_unreserved)
+    })
+}
+
 fn decode_separators(path: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
@@ -88,6 +99,20 @@ mod tests {
             "/~/-",
         ] {
             assert!(!has_dot_segment(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn characters_that_need_no_encoding_are_found() {
+        for path in
+            ["/%61pi", "/a/%5A", "/%7euser", "/a%2Db", "/a%2eb", "/%30", "/%%61", "/%2561%61"]
+        {
+            assert!(encodes_unreserved(path), "{path}");
+        }
+        for path in [
+            "/", "/api", "/a%20b", "/%c3%A9", "/%2f", "/%2561pi", "/%", "/%6", "/%+1", "/%6é", "/é",
+        ] {
+            assert!(!encodes_unreserved(path), "{path}");
         }
     }
 

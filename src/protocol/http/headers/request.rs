@@ -8,7 +8,7 @@ use std::io::Write;
 
 use super::super::body::Framing;
 use super::super::forwarded::{is_alike, is_forwarding_header, joined_forwarded};
-use super::super::path::{has_dot_segment, strip_segments};
+use super::super::path::{encodes_unreserved, has_dot_segment, strip_segments};
 use super::super::response::{names_connection_scheme, names_essential};
 use super::changes::HeaderChanges;
 use super::hop::{append_received, has_prefix, is_hop_by_hop, is_nominated, nominates_too_many};
@@ -93,8 +93,8 @@ pub struct RequestOrigin<'a> {
 /// # Errors
 ///
 /// [`Target`](Refusal::Target): CONNECT, or a target in absolute form with another authority than
-/// Host. [`DotSegment`](Refusal::DotSegment), [`Nominated`](Refusal::Nominated). An upgrade that is
-/// not valid, or a transfer coding other than `chunked`: their own refusal.
+/// Host. [`DotSegment`](Refusal::DotSegment), [`EncodedPath`](Refusal::EncodedPath),
+/// [`Nominated`](Refusal::Nominated). An upgrade that is not valid, or a transfer coding other than `chunked`: their own refusal.
 pub fn check_request(request: &Request<'_>) -> Result<(), Refusal> {
     // A target in absolute form replaces Host (RFC 9112, 3.2.2). If they differ, whoever reads only
     // one of them sees another request.
@@ -106,6 +106,9 @@ pub fn check_request(request: &Request<'_>) -> Result<(), Refusal> {
     }
     if has_dot_segment(request.path()) {
         return Err(Refusal::DotSegment);
+    }
+    if encodes_unreserved(request.path()) {
+        return Err(Refusal::EncodedPath);
     }
     let nominates_essential = request.fields.items("Connection").any(names_essential);
     if nominates_essential || nominates_too_many(request.fields) {
@@ -593,7 +596,7 @@ mod tests {
             ("http://a.example", 0, "/"),
             ("HTTP://A.EXAMPLE?b", 0, "/?b"),
             ("wss://a.example/a/b?c", 1, "/b?c"),
-            ("/a%2Eb/%c3%A9", 0, "/a%2Eb/%c3%A9"),
+            ("/a%20b/%c3%A9", 0, "/a%20b/%c3%A9"),
         ] {
             assert_eq!(line(target, count), expected, "{target} without {count}");
         }
