@@ -2,7 +2,7 @@
 
 use super::front::{Front, echo, refusing};
 use super::scripted::Scripted;
-use crate::support::{TEXT, eventually};
+use crate::support::{Client, TEXT, eventually, upgrade};
 
 fn health(check: &str) -> String {
     format!("health = '{check}'\nhealth_interval = '200ms'")
@@ -74,4 +74,23 @@ fn an_upstream_that_is_down_is_used_again_when_it_is_up() {
     client.expect(TEXT, b"hello");
     let tries = front.admin.metric("weir_upstream_tries_total", &[&upstream]);
     assert_eq!(tries, 1.0, "the first in the list is used again");
+}
+
+#[test]
+fn a_check_without_room_for_its_connection_says_nothing_about_the_upstream() {
+    let (_echo, upstream) = echo(&[]);
+    let front = Front::with(&[upstream], &health("connect"), "", &["--outbound-max", "1"]);
+    let is_open = |client: &mut Client| {
+        *client = Client::tcp(front.address);
+        client.request(&upgrade("/", "")).starts_with("HTTP/1.1 101 ")
+    };
+    // A check may have the only connection at this moment.
+    let mut tunnel = Client::tcp(front.address);
+    eventually(|| is_open(&mut tunnel), "a tunnel is open");
+    let refused = || front.admin.metric("weir_outbound_connections_refused_total", &[]);
+    let before = refused();
+    eventually(|| refused() > before + 1.0, "checks have no room");
+    let failed = "outcome=\"failure\"";
+    assert_eq!(front.admin.metric("weir_upstream_health_checks_total", &[failed]), 0.0);
+    assert_eq!(front.admin.metric("weir_upstream_up", &[]), 1.0);
 }

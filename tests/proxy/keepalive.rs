@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
+use rustix::process::Signal;
+
 use super::front::Front;
 use super::scripted::Scripted;
 use crate::support::{Client, eventually, upgrade};
@@ -213,4 +215,43 @@ fn idle_connections_make_room_for_others() {
     exchange(&mut client);
     idle_is(&front, 1.0);
     Client::open(front.address, "/other").text("room");
+}
+
+/// Lets `act` happen while the process is stopped: it finds the events of both in one poll.
+fn while_stopped(front: &Front, act: impl FnOnce()) {
+    let stat = format!("/proc/{}/stat", front.process.pid().as_raw_nonzero());
+    front.process.signal(Signal::STOP);
+    let is_stopped = || std::fs::read_to_string(&stat).unwrap().contains(") T ");
+    eventually(is_stopped, "the process is stopped");
+    act();
+    front.process.signal(Signal::CONT);
+}
+
+#[test]
+fn an_idle_connection_that_ends_as_room_is_needed_makes_room() {
+    let [is_over, has_ended]: [Arc<AtomicBool>; 2] = Default::default();
+    let (over, ended) = (Arc::clone(&is_over), Arc::clone(&has_ended));
+    let first = Scripted::new(move |client, _| {
+        client.raw(OK.as_bytes());
+        eventually(|| over.load(Relaxed), "the test ends the idle connection");
+        client.stream.shutdown(std::net::Shutdown::Both).unwrap();
+        ended.store(true, Relaxed);
+    });
+    let second = Scripted::answering(OK);
+    let config = format!(
+        "[[pool]]\nname = 'other'\nupstreams = ['{}']\n\
+         [[route]]\npath = '/other'\nservice = 'proxy'\npool = 'other'\n",
+        second.url()
+    );
+    let front = Front::with(&[first.url()], "", &config, &["--outbound-max", "1"]);
+    let mut client = Client::tcp(front.address);
+    exchange(&mut client);
+    idle_is(&front, 1.0);
+    while_stopped(&front, || {
+        is_over.store(true, Relaxed);
+        eventually(|| has_ended.load(Relaxed), "the idle connection has ended");
+        client.raw(b"GET /other HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    });
+    assert!(client.answer().0.starts_with("HTTP/1.1 200 "));
+    idle_is(&front, 0.0);
 }

@@ -3,10 +3,12 @@
 //!
 //! The pools decide what is due and what a result means.
 
+use std::io;
+
 use log::{info, warn};
 
 use super::service::{Link, Proxy};
-use super::tries::{is_local, write_proxy_header};
+use super::tries::{is_local, is_local_end, write_proxy_header};
 use crate::protocol::CloseCode;
 use crate::protocol::handshake::{ClientError, ClientRequest};
 use crate::protocol::http::ResponseHead;
@@ -15,8 +17,8 @@ use crate::upstream::HealthCheck;
 use crate::upstream::pools::{CHECK_TIMEOUT, CheckFailure, StateChange, UpstreamId};
 
 impl Proxy {
-    /// Starts the check of an upstream. Returns false if this machine lacks what it needs: that says
-    /// nothing about the upstream.
+    /// Starts the check of an upstream. Returns false if this machine lacks what it needs, or has no
+    /// room for a connection: that says nothing about the upstream.
     pub(super) fn start_check(&mut self, cx: &mut Context<'_>, upstream: UpstreamId) -> bool {
         let pool = self.pools.pool_of(upstream).and_then(|pool| self.pools.settings(pool));
         let (Some(settings), Some(target)) = (pool, self.pools.target(upstream)) else {
@@ -39,11 +41,13 @@ impl Proxy {
         };
         match started {
             Ok(conn) => {
-                self.links.insert(cx, conn, Link::Check { upstream });
+                if !self.links.insert(cx, conn, Link::Check { upstream }) {
+                    return false;
+                }
                 self.upkeep.await_check(conn, cx.now() + CHECK_TIMEOUT);
                 true
             }
-            Err(error) if is_local(&error) => false,
+            Err(error) if is_local(&error) || error.kind() == io::ErrorKind::QuotaExceeded => false,
             Err(_) => {
                 self.handle_checked(cx, upstream, Err(CheckFailure::Connect));
                 true
@@ -97,6 +101,9 @@ impl Proxy {
         upstream: UpstreamId,
         why: CloseReason,
     ) {
+        if is_local_end(why) {
+            return self.postpone_check(cx, upstream);
+        }
         let failure = match why {
             CloseReason::ConnectFailed(_) => CheckFailure::Connect,
             CloseReason::TlsFailed => CheckFailure::Tls,

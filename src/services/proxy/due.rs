@@ -14,7 +14,7 @@ pub(super) struct Upkeep {
     pub(super) resolver: Option<Workers<HostPort, Lookup, HostPort>>,
     /// When the timer fires.
     pub(super) timer: Option<(Time, ServiceTimer)>,
-    /// Checks that this machine had no connection for.
+    /// Checks that this machine had no connection or no memory for.
     pub(super) postponed: Vec<UpstreamId>,
     /// A reload that waits for lookups.
     pub(super) reload: Option<PendingReload>,

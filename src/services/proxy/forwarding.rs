@@ -100,10 +100,12 @@ impl Proxy {
                 warn!(upstream = name; "response cut: {why}");
             }
         }
-        if end.is_upstream_idle && self.has_idle_room(upstream) {
+        if end.is_upstream_idle
+            && self.has_idle_room(upstream)
+            && self.links.insert(cx, conn, Link::Idle { upstream })
+        {
             self.pools.change(upstream, Use::Exchange, Use::Idle);
             self.idle.add(upstream, conn, requests, cx.now());
-            self.links.insert(cx, conn, Link::Idle { upstream });
             return cx.keep_idle(conn, keep_idle);
         }
         self.pools.release(upstream, Use::Exchange);

@@ -2,8 +2,8 @@
 //!
 //! [`Proxy`] is one service for all proxy routes. For each request it chooses an upstream, sends the
 //! request there with its head written again, and joins the two connections after a 101. Frames pass
-//! in the reactor; here it is decided which connections are joined and what a client of a lost
-//! upstream is told. Everything about pools is in [`upstream`](crate::upstream).
+//! in the reactor; here it is decided which connections are joined and which Close a client of a
+//! lost upstream gets. Everything about pools is in [`upstream`](crate::upstream).
 //!
 //! | file | owns |
 //! |---|---|

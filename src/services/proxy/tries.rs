@@ -79,9 +79,6 @@ impl Proxy {
         let Some(pending) = self.pending.get_mut(client) else {
             return Event::Failed(Failure::Local);
         };
-        if pending.exchange.repeats_try() {
-            pending.tried.pop();
-        }
         let head = std::mem::take(&mut pending.head);
         let event = self.try_with(cx, client, &head);
         if let Some(pending) = self.pending.get_mut(client) {
@@ -174,7 +171,11 @@ impl Proxy {
         let to = Connect::to(target.address).tls(target.tls).preface(&plan.preface);
         match cx.dial(to, self.outbound, plan.connect_timeout) {
             Ok(conn) => {
-                cx.send_request(conn, plan.request(client));
+                if !cx.send_request(conn, plan.request(client)) {
+                    // Not enough memory, or the request cannot be sent again.
+                    cx.abort(conn);
+                    return Event::Failed(Failure::Local);
+                }
                 let attempt = self.pools.start(upstream, false, cx.now());
                 self.begin_try(cx, client, conn, attempt, 1);
                 Event::Dialled
@@ -223,7 +224,10 @@ impl Proxy {
             return Event::Failed(Failure::Full);
         };
         self.pools.release(upstream, Use::Idle);
-        self.links.insert(cx, conn, Link::MakesRoom);
+        // Also if it has just ended: then its end is about to be reported.
+        if let Some(link) = self.links.get_mut(conn) {
+            *link = Link::MakesRoom;
+        }
         cx.abort(conn);
         self.waiting.push_back(client);
         Event::NoRoom
@@ -310,6 +314,10 @@ impl Proxy {
         }
         let failure = failure(why, pending.exchange.state == State::Connecting);
         let is_stale = pending.exchange.is_stale(failure);
+        if is_stale {
+            // It may be chosen again.
+            pending.tried.pop();
+        }
         self.end_try(cx, attempt, if is_stale { TryEnd::Cancelled } else { failure.try_end() });
         self.advance(cx, client, Event::Failed(failure));
     }
@@ -413,7 +421,7 @@ pub(super) fn write_proxy_header(
 /// The failure that the end of a connection means for its try.
 fn failure(why: CloseReason, is_connecting: bool) -> Failure {
     match why {
-        CloseReason::ConnectFailed(io::ErrorKind::AddrNotAvailable) => Failure::Local,
+        _ if is_local_end(why) => Failure::Local,
         CloseReason::ConnectFailed(_) => Failure::Connect,
         CloseReason::TlsFailed => Failure::Tls,
         CloseReason::HandshakeTimeout if is_connecting => Failure::ConnectTimeout,
@@ -422,6 +430,16 @@ fn failure(why: CloseReason, is_connecting: bool) -> Failure {
         _ if is_connecting => Failure::Connect,
         _ => Failure::Reset,
     }
+}
+
+/// Whether this machine lacks what the connection needed, or weir has ended it for a reason of its own.
+pub(super) fn is_local_end(why: CloseReason) -> bool {
+    matches!(
+        why,
+        CloseReason::ConnectFailed(io::ErrorKind::AddrNotAvailable)
+            | CloseReason::Overloaded
+            | CloseReason::Shutdown
+    )
 }
 
 /// Whether this machine lacks what a connection needs: the upstream has nothing to do with it.
@@ -464,7 +482,11 @@ mod tests {
         }
         assert!(!is_local(&io::ErrorKind::QuotaExceeded.into()));
         let lacking = CloseReason::ConnectFailed(io::ErrorKind::AddrNotAvailable);
-        assert_eq!(failure(lacking, true), Failure::Local);
+        for why in [lacking, CloseReason::Overloaded, CloseReason::Shutdown] {
+            for is_connecting in [true, false] {
+                assert_eq!(failure(why, is_connecting), Failure::Local, "{why} {is_connecting}");
+            }
+        }
     }
 
     #[test]

@@ -55,6 +55,12 @@ impl Proxy {
         }
     }
 
+    /// Starts a check again after a pause.
+    pub(super) fn postpone_check(&mut self, cx: &mut Context<'_>, upstream: UpstreamId) {
+        self.upkeep.postponed.push(upstream);
+        self.set_timer(cx);
+    }
+
     fn look_up(&mut self, cx: &mut Context<'_>, host: HostPort) {
         let Some(resolver) = &self.upkeep.resolver else {
             return;
