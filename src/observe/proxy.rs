@@ -71,6 +71,7 @@ fn collect_upstream(samples: &mut Samples, counts: &PoolUpstreamCounts) {
     now("upstream_breaker", "Breaker: 0 closed, 1 half-open, 2 open", &counts.breaker_now);
     for (usage, count) in [
         ("tunnel", &counts.tunnels_now),
+        ("closing", &counts.closing_now),
         ("exchange", &counts.exchanges_now),
         ("idle", &counts.idle_now),
     ] {

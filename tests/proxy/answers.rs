@@ -1,8 +1,12 @@
 //! What clients get if an upgrade does not become a tunnel.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::front::{Front, echo, refusing};
 use super::scripted::{Scripted, switching};
-use crate::support::{Client, KEY, TEXT, header, upgrade};
+use crate::support::{Client, KEY, TEXT, eventually, frame, header, upgrade};
 
 fn status(front: &Front, request: &str) -> String {
     let head = Client::tcp(front.address).request(request);
@@ -40,7 +44,28 @@ fn a_pool_at_its_limit_is_503() {
     assert!(head.starts_with("HTTP/1.1 503 ") && header(&head, "Retry-After").is_some(), "{head}");
     assert_eq!(front.admin.metric("weir_proxy_refused_total", &["reason=\"full\""]), 1.0);
     drop(client);
-    front.admin.await_metric("weir_upstream_connections", &["use=\"tunnel\""], 0.0);
+    let closing = "use=\"closing\"";
+    for usage in ["use=\"tunnel\"", closing] {
+        front.admin.await_metric("weir_upstream_connections", &[usage], 0.0);
+    }
+    front.tunnel();
+}
+
+#[test]
+fn the_connection_of_an_ended_tunnel_counts_until_it_is_closed() {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&is_over);
+    let upstream = Scripted::new(move |client, _| {
+        client.raw(switching("").as_bytes());
+        eventually(|| over.load(Relaxed), "the test ends the connection");
+    });
+    let front = Front::new(&[upstream.url()], "upstream_connections_max = 1", "");
+    drop(front.tunnel());
+    let closing = "use=\"closing\"";
+    front.admin.await_metric("weir_upstream_connections", &[closing], 1.0);
+    assert_eq!(status(&front, &upgrade("/", "")), "HTTP/1.1 503 Service Unavailable");
+    is_over.store(true, Relaxed);
+    front.admin.await_metric("weir_upstream_connections", &[closing], 0.0);
     front.tunnel();
 }
 
@@ -168,4 +193,35 @@ fn a_client_that_leaves_frees_its_upstream() {
     gone.recv_timeout(crate::support::DEADLINE).expect("the upstream's connection ends");
     front.admin.await_metric("weir_upstream_connections", &["use=\"exchange\""], 0.0);
     front.admin.await_metric("weir_upstream_tries_total", &["outcome=\"cancelled\""], 1.0);
+}
+
+#[test]
+fn a_request_without_memory_for_its_head_is_503_and_no_fault_of_the_upstream() {
+    const HALF: f64 = 2.0 * 1024.0 * 1024.0;
+    let (_echo, upstream) = echo(&[]);
+    let flags = ["--buffered-max", "4MiB", "--connections-max", "1000"];
+    let route = "[[route]]\npath = '/echo'\nservice = 'echo'\n";
+    let front = Front::with(&[upstream], "", route, &flags);
+    let buffered = || front.admin.metric("weir_buffered_bytes", &[]);
+    // Unfinished messages use up the half that all connections compete for.
+    let mut senders = Vec::new();
+    while buffered() < HALF - 8192.0 {
+        let len = if buffered() < HALF - 131_072.0 { 65_536 } else { 4096 };
+        let mut sender = Client::open(front.address, "/echo");
+        let before = buffered();
+        sender.raw(&frame(true, TEXT, &vec![b'a'; len])[..len - 96]);
+        eventually(|| buffered() > before, "it is buffered");
+        senders.push(sender);
+    }
+    let long = format!("X-Long: {}\r\n", "a".repeat(12 * 1024));
+    let head = Client::tcp(front.address).request(&upgrade("/", &long));
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    let reason = "reason=\"local\"";
+    assert_eq!(front.admin.metric("weir_proxy_refused_total", &[reason]), 1.0);
+    assert_eq!(front.admin.metric("weir_upstream_connections", &["use=\"exchange\""]), 0.0);
+    drop(senders);
+    eventually(|| buffered() < HALF / 2.0, "memory is free");
+    let mut client = front.tunnel();
+    client.text("hello");
+    client.expect(TEXT, b"hello");
 }

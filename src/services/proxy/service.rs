@@ -99,6 +99,10 @@ pub(super) enum Link {
         /// Why weir is ending it, if it is.
         ends: Option<EndsWhy>,
     },
+    /// Its tunnel has ended.
+    Closing {
+        upstream: UpstreamId,
+    },
     /// The response to a request is forwarded.
     Response {
         upstream: UpstreamId,

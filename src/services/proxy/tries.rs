@@ -283,6 +283,7 @@ impl Proxy {
             Link::Try { client, attempt, .. } => self.handle_try_end(cx, client, attempt, why),
             // It could not be joined.
             Link::Tunnel { upstream, .. } => self.pools.release(upstream, Use::Tunnel),
+            Link::Closing { upstream } => self.pools.release(upstream, Use::Closing),
             Link::Response { upstream, .. } => self.pools.release(upstream, Use::Exchange),
             Link::Idle { upstream } => {
                 self.idle.remove(upstream, conn);

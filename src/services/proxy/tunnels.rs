@@ -1,6 +1,8 @@
 //! Tunnels: the code for the client of a lost upstream, what is counted at the end, and ends that
 //! weir decides on.
 
+use std::rc::Rc;
+
 use log::{Level, warn};
 
 use super::service::{Link, Proxy};
@@ -25,9 +27,16 @@ impl Proxy {
     }
 
     pub(super) fn handle_pipe_end(&mut self, cx: &mut Context<'_>, conn: ConnId, end: &PipeEnd) {
-        let Some(Link::Tunnel { upstream, route, ends, .. }) = self.links.remove(conn) else {
+        let Some(link) = self.links.get_mut(conn) else {
             return;
         };
+        let Link::Tunnel { upstream, ref route, ends, .. } = *link else {
+            return;
+        };
+        let route = Rc::clone(route);
+        // It counts until it is closed.
+        *link = Link::Closing { upstream };
+        self.pools.change(upstream, Use::Tunnel, Use::Closing);
         let reason = name(end.reason, ends);
         route.counts.end(end, reason);
         self.pools.count_bytes(upstream, end.from_client.bytes, end.from_upstream.bytes);
@@ -40,7 +49,6 @@ impl Proxy {
             let name = self.pools.target(upstream).map_or("", |target| target.name);
             warn!(upstream = name, reason = reason; "tunnel lost its upstream");
         }
-        self.pools.release(upstream, Use::Tunnel);
     }
 
     /// Ends some tunnels of an upstream that is down or was removed.

@@ -21,6 +21,8 @@ pub struct PoolUpstreamCounts {
     pub breaker_now: Count,
     /// Connections with a tunnel, now.
     pub tunnels_now: Count,
+    /// Connections whose tunnel has ended, until they are closed, now.
+    pub closing_now: Count,
     /// Connections with a request, now, tries included.
     pub exchanges_now: Count,
     /// Idle connections, now.
@@ -64,6 +66,7 @@ impl PoolUpstreamCounts {
         match usage {
             Use::Exchange => &self.exchanges_now,
             Use::Tunnel => &self.tunnels_now,
+            Use::Closing => &self.closing_now,
             Use::Idle => &self.idle_now,
         }
     }

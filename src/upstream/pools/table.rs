@@ -275,7 +275,7 @@ impl UpstreamPools {
         }
     }
 
-    /// A connection changes its use: an exchange becomes a tunnel, or idle.
+    /// A connection changes its use, such as from an exchange to a tunnel.
     pub(crate) fn change(&mut self, id: UpstreamId, from: Use, to: Use) {
         if let Some(upstream) = self.upstream_mut(id) {
             upstream.hold(to);

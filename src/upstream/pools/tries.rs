@@ -99,5 +99,7 @@ pub(crate) enum Use {
     /// A request, from its try to the end of the response.
     Exchange,
     Tunnel,
+    /// Its tunnel has ended, and the connection is not closed yet.
+    Closing,
     Idle,
 }

@@ -80,6 +80,8 @@ pub(super) struct Upstream {
     avoid_until: Time,
     pub(super) tunnels: usize,
     pub(super) exchanges: usize,
+    /// Connections whose tunnel has ended.
+    closing: usize,
     pub(super) idle: usize,
     /// Tunnels that the service was asked to end and that have not ended.
     pub(super) ending: usize,
@@ -114,6 +116,7 @@ impl Upstream {
             avoid_until: Time::ZERO,
             tunnels: 0,
             exchanges: 0,
+            closing: 0,
             idle: 0,
             ending: 0,
             tries: 0,
@@ -144,9 +147,9 @@ impl Upstream {
         self.avoid_until = now + AVOID;
     }
 
-    /// Tunnels and exchanges.
+    /// Connections that are not idle.
     pub(super) fn load(&self) -> usize {
-        self.tunnels + self.exchanges
+        self.tunnels + self.closing + self.exchanges
     }
 
     /// Whether nothing refers to it: it can be forgotten.
@@ -178,6 +181,7 @@ impl Upstream {
         match usage {
             Use::Exchange => &mut self.exchanges,
             Use::Tunnel => &mut self.tunnels,
+            Use::Closing => &mut self.closing,
             Use::Idle => &mut self.idle,
         }
     }
@@ -190,9 +194,12 @@ impl Upstream {
 
     /// Changes the entry, as a reload does. What is counted as current moves with the upstream.
     pub(super) fn set_entry(&mut self, entry: Rc<Entry>) {
-        for (usage, held) in
-            [(Use::Exchange, self.exchanges), (Use::Tunnel, self.tunnels), (Use::Idle, self.idle)]
-        {
+        for (usage, held) in [
+            (Use::Exchange, self.exchanges),
+            (Use::Tunnel, self.tunnels),
+            (Use::Closing, self.closing),
+            (Use::Idle, self.idle),
+        ] {
             let (old, new) = (self.entry.counts.of_use(usage), entry.counts.of_use(usage));
             old.set(old.get().saturating_sub(held as u64));
             new.set(new.get() + held as u64);
