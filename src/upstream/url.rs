@@ -208,8 +208,8 @@ mod tests {
             ["http://a", "https://a", "ws://a", "wss://a"].map(|text| url(text).is_secure());
         assert_eq!(is_secure, [false, true, false, true]);
         assert_eq!(url(" http://127.0.0.1:8545 ").host_and_port(), ("127.0.0.1".to_owned(), 8545));
-        assert_eq!(url("http://127.0.0.1:8545").scheme(), Scheme::Http);
-        assert_eq!(url("ws://a:1/b?c=d").request().path(), "/b");
+        assert_eq!(url("http://127.0.0.1:8545").scheme, Scheme::Http);
+        assert_eq!(url("ws://a:1/b?c=d").request.path(), "/b");
     }
 
     #[test]
