@@ -137,7 +137,7 @@ impl<'a> ResponseHead<'a> {
         self.status
     }
 
-    /// The reason phrase; empty if there is none, or if it is not ASCII.
+    /// The reason phrase; empty without one, or if it is not ASCII.
     pub fn reason(&self) -> &'a str {
         self.reason
     }

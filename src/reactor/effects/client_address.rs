@@ -104,7 +104,7 @@ impl Core {
     /// Takes a token of the client's address for a request to a route with `requests_per_address`.
     ///
     /// # Errors
-    /// [`Requests`](Refusal::Requests) if there is none.
+    /// [`Requests`](Refusal::Requests) without one.
     pub(crate) fn take_request(&mut self, id: ConnId, route: RouteId) -> Result<(), Refusal> {
         let Some(rate) = self.router.settings(route).requests_per_address else {
             return Ok(());

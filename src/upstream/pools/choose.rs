@@ -55,7 +55,7 @@ pub(super) struct Rules {
 }
 
 /// Chooses among `candidates`, in the order of the list; those that a rule excludes are removed.
-/// Returns `Ok` with the chosen one, or the reason that there is none.
+/// Returns `Ok` with the chosen one, or why no upstream can be chosen.
 pub(super) fn choose(candidates: &mut Vec<Candidate>, rules: &Rules) -> Result<Candidate, Choice> {
     // If all are down by breakers alone, the breakers know less than a try would show.
     let is_any_up = candidates.iter().any(|it| it.is_up);

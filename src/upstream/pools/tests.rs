@@ -48,7 +48,7 @@ fn name(pools: &UpstreamPools, upstream: UpstreamId) -> String {
     pools.target(upstream).unwrap().name.to_owned()
 }
 
-/// The name of the upstream that a new tunnel gets, or the reason that there is none.
+/// The name of the upstream that a new tunnel gets, or why no upstream can be chosen.
 fn next(pools: &mut UpstreamPools, pool: PoolId, now: Time) -> Result<String, Choice> {
     match pools.choose(pool, &TUNNEL, now) {
         Choice::Chosen(upstream) => Ok(name(pools, upstream)),

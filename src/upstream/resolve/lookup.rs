@@ -13,7 +13,7 @@ pub(in crate::upstream) const LOOKUPS_MAX: usize = 64;
 pub struct Lookup {
     /// What was looked up.
     pub host: HostPort,
-    /// At least one address, at most 16, sorted; or why there is none.
+    /// At least one address, at most 16, sorted; or the error of the lookup.
     pub found: Result<Vec<SocketAddr>, String>,
 }
 
