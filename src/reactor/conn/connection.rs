@@ -236,7 +236,17 @@ impl Connection {
     }
 
     /// Whether input, from the socket or `unread`, may be handled now.
+    #[inline(always)]
     pub(crate) fn takes_input(&self) -> bool {
+        match self.phase {
+            Phase::Open => !self.pauses.is_any(),
+            _ => self.takes_input_unopened(),
+        }
+    }
+
+    /// Like [`Connection::takes_input`], for a connection that is not open.
+    #[inline(never)]
+    fn takes_input_unopened(&self) -> bool {
         match self.phase {
             Phase::Open => !self.pauses.is_any(),
             // The next request waits until the response to the last one was written.

@@ -418,7 +418,7 @@ impl Core {
     }
 
     /// Charges the memory of input, and queues the connection again if there may be more.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn after_read(&mut self, id: ConnId) {
         if self.conns.get(id).is_some_and(Connection::has_input) {
             self.charge_input_or_close(id);
