@@ -115,16 +115,22 @@ impl Core {
     }
 
     fn miss_pong(&mut self, id: ConnId) {
+        if self.survives_missed_pong(id) {
+            self.ping(id);
+        }
+    }
+
+    /// Counts a missed pong. After too many of them the connection is closed, and `false` returned.
+    pub(crate) fn survives_missed_pong(&mut self, id: ConnId) -> bool {
         let misses_max = self.settings.heartbeat.map_or(0, |heartbeat| heartbeat.misses_max);
         let Some(conn) = self.conns.get_mut(id) else {
-            return;
+            return false;
         };
         let is_dead = conn.heartbeat.miss(misses_max);
         self.metrics.pongs_missed += 1;
         if is_dead {
             self.close(id, CloseReason::HeartbeatTimeout);
-        } else {
-            self.ping(id);
         }
+        !is_dead
     }
 }

@@ -340,15 +340,7 @@ impl Core {
     }
 
     fn miss_pong_of_side(&mut self, id: ConnId) {
-        let misses_max = self.settings.heartbeat.map_or(0, |heartbeat| heartbeat.misses_max);
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        let is_dead = conn.heartbeat.miss(misses_max);
-        self.metrics.pongs_missed += 1;
-        if is_dead {
-            self.close(id, CloseReason::HeartbeatTimeout);
-        } else {
+        if self.survives_missed_pong(id) {
             self.ping_side(id);
         }
     }
