@@ -5,6 +5,8 @@
 #[cfg(feature = "metrics")]
 pub mod admin;
 mod echo;
+#[cfg(feature = "nostr")]
+pub mod nostr;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 pub mod rooms;

@@ -1,0 +1,1 @@
+//! Authentication of clients (NIP-42).

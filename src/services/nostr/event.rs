@@ -1,0 +1,1 @@
+//! Events: parsed once, kept in the form that is stored and sent.

@@ -1,0 +1,1 @@
+//! The relay information document (NIP-11).

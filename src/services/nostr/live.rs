@@ -1,0 +1,1 @@
+//! The live index: which subscriptions could match a new event.

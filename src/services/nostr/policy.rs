@@ -1,0 +1,1 @@
+//! Write policy: lists of authors, kinds and ids, and plugins.

@@ -1,0 +1,1 @@
+//! A subscription from its stored to its live events, without a gap.

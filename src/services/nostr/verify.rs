@@ -1,0 +1,1 @@
+//! Checks of a submitted event that need no store: form, id, signature.
