@@ -248,7 +248,6 @@ impl Connection {
     #[inline(never)]
     fn takes_input_unopened(&self) -> bool {
         match self.phase {
-            Phase::Open => !self.pauses.is_any(),
             // The next request waits until the response to the last one was written.
             Phase::Handshake if self.outbox.is_empty() => true,
             // An upstream may respond before it has read the whole request.
@@ -263,7 +262,7 @@ impl Connection {
             #[cfg(feature = "proxy")]
             Phase::Streaming => self.has_left() || self.passes_body(),
             Phase::Deferred => self.has_left() || self.passes_body(),
-            Phase::Connecting | Phase::Gone(_) => false,
+            Phase::Connecting | Phase::Open | Phase::Gone(_) => false,
             Phase::Closing { .. } => !self.pauses.has(PauseOwner::Partner),
             Phase::Lingering { .. } => true,
         }

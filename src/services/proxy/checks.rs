@@ -12,34 +12,24 @@ use super::tries::{is_local, is_local_end, write_proxy_header};
 use crate::protocol::CloseCode;
 use crate::protocol::handshake::{ClientError, ClientRequest};
 use crate::protocol::http::ResponseHead;
-use crate::reactor::{CloseReason, ConnId, Connect, Context, UpstreamDecision, UpstreamRequest};
-use crate::upstream::HealthCheck;
-use crate::upstream::pools::{CHECK_TIMEOUT, CheckFailure, StateChange, UpstreamId};
+use crate::reactor::{
+    CloseReason, ConnId, Connect, Context, RouteId, UpstreamDecision, UpstreamRequest,
+};
+use crate::upstream::pools::{CHECK_TIMEOUT, CheckFailure, StateChange, Target, UpstreamId};
+use crate::upstream::{HealthCheck, PoolSettings};
 
 impl Proxy {
     /// Starts the check of an upstream. Returns false if this machine lacks what it needs, or has no
     /// room for a connection: that says nothing about the upstream.
     pub(super) fn start_check(&mut self, cx: &mut Context<'_>, upstream: UpstreamId) -> bool {
         let pool = self.pools.pool_of(upstream).and_then(|pool| self.pools.settings(pool));
+        let pool = pool.filter(|settings| settings.health.is_some());
         let (Some(settings), Some(target)) = (pool, self.pools.target(upstream)) else {
+            // A reload has removed it, or its checks, after this one became due.
+            self.pools.abandon_check(upstream);
             return true;
         };
-        let mut preface = Vec::new();
-        if let Some(version) = settings.send_proxy {
-            // The connection is weir's own.
-            write_proxy_header(version, None, &mut preface);
-        }
-        let to = Connect::to(target.address).tls(target.tls).preface(&preface);
-        let started = match &settings.health {
-            Some(HealthCheck::WebSocket(path)) => {
-                match ClientRequest::new(target.authority, path) {
-                    Ok(request) => cx.connect(to, self.outbound, &request),
-                    Err(_) => return true,
-                }
-            }
-            _ => cx.dial(to, self.outbound, CHECK_TIMEOUT),
-        };
-        match started {
+        match connect(cx, self.outbound, settings, &target) {
             Ok(conn) => {
                 if !self.links.insert(cx, conn, Link::Check { upstream }) {
                     return false;
@@ -149,5 +139,27 @@ impl Proxy {
             Some(StateChange::Up) => info!(upstream = name; "upstream is up"),
             Some(StateChange::BreakerOpened | StateChange::BreakerClosed) | None => {}
         }
+    }
+}
+
+/// Connects to an upstream for a check of its pool.
+fn connect(
+    cx: &mut Context<'_>,
+    outbound: RouteId,
+    settings: &PoolSettings,
+    target: &Target<'_>,
+) -> io::Result<ConnId> {
+    let mut preface = Vec::new();
+    if let Some(version) = settings.send_proxy {
+        // The connection is weir's own.
+        write_proxy_header(version, None, &mut preface);
+    }
+    let to = Connect::to(target.address).tls(target.tls).preface(&preface);
+    match &settings.health {
+        Some(HealthCheck::WebSocket(path)) => {
+            let request = ClientRequest::new(target.authority, path).map_err(io::Error::other)?;
+            cx.connect(to, outbound, &request)
+        }
+        _ => cx.dial(to, outbound, CHECK_TIMEOUT),
     }
 }

@@ -78,12 +78,12 @@ impl UpstreamPools {
     ) -> Option<StateChange> {
         let is_checked = |pool: &Pool| !pool.is_removed && pool.settings.health.is_some();
         let is_checked = self.pool(self.pool_of(id)?).is_some_and(is_checked);
-        let upstream = self.upstream_mut(id)?;
-        upstream.health.is_under_way = false;
-        if !is_checked || !upstream.is_listed() {
-            self.forget_unused(id);
+        if !is_checked || !self.is_listed(id) {
+            self.abandon_check(id);
             return None;
         }
+        let upstream = self.upstream_mut(id)?;
+        upstream.health.is_under_way = false;
         let counts = &upstream.entry.counts;
         let count = if result.is_ok() { &counts.checks_succeeded } else { &counts.checks_failed };
         count.set(count.get() + 1);
@@ -93,6 +93,14 @@ impl UpstreamPools {
             Ok(()) => StateChange::Up,
             Err(failure) => StateChange::Down(failure),
         })
+    }
+
+    /// Ends an active check without a result.
+    pub(crate) fn abandon_check(&mut self, id: UpstreamId) {
+        if let Some(upstream) = self.upstream_mut(id) {
+            upstream.health.is_under_way = false;
+            self.forget_unused(id);
+        }
     }
 
     /// The next upstream of which tunnels have to end now, within the rate of its pool; `None`: no

@@ -317,6 +317,9 @@ fn checks_under_way_are_bounded() {
     assert_eq!((under_way.len(), pools.due()), (64, Time::MAX));
     let _ = pools.checked(under_way[0], Ok(()), at(0.1));
     assert_eq!(pools.due(), at(0.0));
+    assert!(pools.next_check(at(0.1)).is_some() && pools.next_check(at(0.1)).is_none());
+    pools.abandon_check(under_way[1]);
+    assert!(pools.next_check(at(0.1)).is_some());
 }
 
 #[test]
@@ -556,6 +559,17 @@ fn a_check_that_ends_after_its_upstream_was_removed_changes_nothing() {
     assert!(pools.target(upstream).is_some(), "the check is under way");
     assert_eq!(pools.checked(upstream, Err(CheckFailure::Timeout), at(1.0)), None);
     assert!(pools.target(upstream).is_none());
+}
+
+#[test]
+fn an_upstream_that_was_removed_is_forgotten_once_its_check_is_abandoned() {
+    let settings = pool("p", &["http://127.0.0.1:1"]).health(HealthCheck::Connect);
+    let (mut pools, id) = pools(settings);
+    let upstream = pools.next_check(at(0.0)).unwrap();
+    pools.swap(Vec::new(), at(0.0));
+    assert!(pools.target(upstream).is_some(), "the check is under way");
+    pools.abandon_check(upstream);
+    assert!(pools.target(upstream).is_none() && pools.settings(id).is_none());
 }
 
 #[test]
