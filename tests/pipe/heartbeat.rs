@@ -155,6 +155,37 @@ fn no_ping_is_sent_while_one_of_the_partner_is_unanswered() {
     tunnel.server.stop_clean();
 }
 
+/// A slow side answers pings in order, so that the pong to an earlier one comes after the next ping.
+#[test]
+fn late_pongs_to_pings_of_weir_do_not_pass() {
+    let heartbeat = Heartbeat::default()
+        .interval(Duration::from_millis(300))
+        .pong_timeout(Duration::from_millis(250))
+        .misses_max(100);
+    let mut tunnel = tunnel(Settings::default().heartbeat(heartbeat));
+    let first = ping_to_upstream(&mut tunnel.upstream);
+    let second = ping_to_upstream(&mut tunnel.upstream);
+    assert_eq!(first[..8], second[..8]);
+    tunnel.upstream.send(PONG, &first);
+    tunnel.upstream.send(PONG, &second);
+    tunnel.upstream.send(PONG, &first);
+    tunnel.upstream.send(TEXT, b"mark");
+    let of_client = loop {
+        let next = tunnel.client.frame();
+        if next.opcode != PING {
+            break next;
+        }
+    };
+    assert_eq!((of_client.opcode, &of_client.payload[..]), (TEXT, &b"mark"[..]));
+    // Each side has a marker of its own: a ping with that of the other passes, and so does its pong.
+    tunnel.client.send(PING, &second);
+    while tunnel.upstream.frame().payload != second {}
+    tunnel.client.send(PONG, &second);
+    while tunnel.upstream.frame().opcode != PONG {}
+    drop((tunnel.client, tunnel.upstream));
+    tunnel.server.stop_clean();
+}
+
 /// A client that does not read could not answer: it is not pinged, and is closed by the write timeout
 /// alone.
 #[test]

@@ -6,7 +6,7 @@ use super::flight::{Flight, Stage, Start};
 use super::header::{First, Header, whole_message};
 use super::passed::{Output, PassageEvent, Passed};
 use super::settings::{Extensions, PassageLimits};
-use super::state::{Close, Conduct, PING_BYTES, Passage, Position, unmask};
+use super::state::{Close, Conduct, MARKER_BYTES, Passage, Position, unmask};
 use crate::protocol::error::ProtocolError;
 use crate::protocol::frame::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Opcode};
 
@@ -310,20 +310,20 @@ impl Passage {
         if !first.is(Opcode::Pong) {
             return (None, true);
         }
-        if self.is_own_pong(key, payload) {
-            self.pong = None;
-            return (Some(PassageEvent::OwnPong), false);
+        match self.own_pong(key, payload) {
+            Some(sequence) => (Some(PassageEvent::OwnPong(sequence)), false),
+            None => (Some(PassageEvent::Pong), true),
         }
-        (Some(PassageEvent::Pong), true)
     }
 
-    /// Whether a pong answers our ping. 5.5.3: it "must have identical Application data".
-    fn is_own_pong(&self, key: Option<[u8; 4]>, payload: &[u8]) -> bool {
-        let Ok(mut payload) = <[u8; PING_BYTES]>::try_from(payload) else {
-            return false;
-        };
+    /// The sequence number of our ping that a pong answers. 5.5.3: it "must have identical
+    /// Application data".
+    fn own_pong(&self, key: Option<[u8; 4]>, payload: &[u8]) -> Option<u32> {
+        let marker = self.marker?;
+        let mut payload = <[u8; MARKER_BYTES + 4]>::try_from(payload).ok()?;
         unmask(key, &mut payload);
-        self.pong == Some(payload)
+        let sequence = payload.strip_prefix(&marker)?.first_chunk()?;
+        Some(u32::from_be_bytes(*sequence))
     }
 
     /// The output of these bytes, unless everything is discarded.

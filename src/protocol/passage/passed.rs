@@ -40,9 +40,9 @@ pub enum PassageEvent {
     Ping,
     /// A pong for the other endpoint.
     Pong,
-    /// The pong to our ping ([`Passage::expect_pong`](super::Passage::expect_pong)). It is not
-    /// forwarded.
-    OwnPong,
+    /// The pong to our ping with this sequence number
+    /// ([`Passage::ping_marker`](super::Passage::ping_marker)). It is not forwarded.
+    OwnPong(u32),
 }
 
 impl Passed {

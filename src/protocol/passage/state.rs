@@ -5,8 +5,8 @@ use super::settings::Extensions;
 use crate::protocol::frame::{CONTROL_BYTES_MAX, Role};
 use crate::protocol::mask;
 
-/// Bytes of our ping's payload.
-pub(super) const PING_BYTES: usize = 12;
+/// Bytes at the start of our pings' payloads that tell them from pings of the other endpoint.
+pub(super) const MARKER_BYTES: usize = 8;
 
 /// Which frames are forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub struct Passage {
     pub(super) position: Position,
     /// Payload bytes of the unfinished message; meaningless unless `in_message`.
     pub(super) message_bytes: u64,
-    /// The payload of our ping, until its pong.
-    pub(super) pong: Option<[u8; PING_BYTES]>,
+    /// How the payloads of our pings start; `None` before the first.
+    pub(super) marker: Option<[u8; MARKER_BYTES]>,
     /// Whether a fragmented message is unfinished.
     pub(super) in_message: bool,
     /// Whether the output ends within a frame of which no more is forwarded.
@@ -63,7 +63,7 @@ impl Passage {
         Passage {
             position: Position::Boundary,
             message_bytes: 0,
-            pong: None,
+            marker: None,
             in_message: false,
             is_cut: false,
             reader,
@@ -106,9 +106,14 @@ impl Passage {
         }
     }
 
-    /// Drops the next pong with this payload, and reports it: the answer to a ping of ours.
-    pub fn expect_pong(&mut self, payload: [u8; PING_BYTES]) {
-        self.pong = Some(payload);
+    /// How the payload of a ping of ours to this endpoint starts; a sequence number of 4 bytes
+    /// follows. `fresh` chooses it at the first ping. Pongs with it are reported and not forwarded,
+    /// however late they are.
+    pub fn ping_marker(
+        &mut self,
+        fresh: impl FnOnce() -> [u8; MARKER_BYTES],
+    ) -> [u8; MARKER_BYTES] {
+        *self.marker.get_or_insert_with(fresh)
     }
 
     /// Forwards all frames but the Close: the other endpoint has already got ours.

@@ -78,10 +78,14 @@ impl HeartbeatState {
 
     /// Starts the next ping; returns its payload.
     pub(crate) fn ping(&mut self, now: Time) -> [u8; PING_BYTES] {
+        self.start_ping(now);
+        self.payload()
+    }
+
+    fn start_ping(&mut self, now: Time) {
         self.sent = now;
         self.has_read = false;
         self.sequence = self.sequence.wrapping_add(1);
-        self.payload()
     }
 
     /// Handles a pong; returns the round trip if it answers the last ping.
@@ -89,25 +93,38 @@ impl HeartbeatState {
         if self.sent == Time::MAX || payload != self.payload() {
             return None;
         }
+        self.record_pong(now)
+    }
+
+    fn record_pong(&mut self, now: Time) -> Option<Duration> {
         let round_trip = now.since(self.sent);
         self.round_trips.push(round_trip);
         self.sent = Time::MAX;
         Some(round_trip)
     }
 
-    /// Starts the wait for the answer to a ping that its partner has sent, in place of a ping of
-    /// ours.
+    /// Starts the next ping to a side of a tunnel; returns its sequence number.
     #[cfg(feature = "proxy")]
-    pub(crate) fn forwarded(&mut self, now: Time) {
-        self.sent = now;
-        self.has_read = false;
+    pub(crate) fn ping_side(&mut self, now: Time) -> u32 {
+        self.start_ping(now);
+        self.sequence.into()
     }
 
-    /// Handles the pong to our last ping, recognized by its payload; returns the round trip.
+    /// Starts the wait for the answer to a ping that its partner has sent, in place of a ping of
+    /// ours. The pong to an earlier one of ours gives no round trip.
     #[cfg(feature = "proxy")]
-    pub(crate) fn matched_pong(&mut self, now: Time) -> Option<Duration> {
-        let payload = self.payload();
-        self.pong(now, &payload)
+    pub(crate) fn forwarded(&mut self, now: Time) {
+        self.start_ping(now);
+    }
+
+    /// Handles the pong to a ping of ours to a side of a tunnel; returns the round trip if that was
+    /// the last one.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn pong_of_side(&mut self, now: Time, sequence: u32) -> Option<Duration> {
+        if self.sent == Time::MAX || sequence != u32::from(self.sequence) {
+            return None;
+        }
+        self.record_pong(now)
     }
 
     fn payload(&self) -> [u8; PING_BYTES] {
@@ -166,6 +183,20 @@ mod tests {
         assert_eq!(state.pong(at(40) + round_trip, &second), Some(round_trip));
         assert_eq!(state.round_trips.mean(), Some(round_trip));
         assert_eq!(state.pong(at(43), b"unsolicited"), None);
+    }
+
+    #[cfg(feature = "proxy")]
+    #[test]
+    fn only_the_pong_to_the_last_ping_of_a_side_gives_a_round_trip() {
+        let mut state = HeartbeatState::default();
+        let first = state.ping_side(at(30));
+        let second = state.ping_side(at(40));
+        assert_eq!(state.pong_of_side(at(41), first), None);
+        assert_eq!(state.pong_of_side(at(42), second), Some(Duration::from_secs(2)));
+        assert_eq!(state.pong_of_side(at(43), second), None);
+        let third = state.ping_side(at(50));
+        state.forwarded(at(60));
+        assert_eq!(state.pong_of_side(at(61), third), None);
     }
 
     #[test]

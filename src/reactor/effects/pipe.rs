@@ -276,8 +276,8 @@ impl Core {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        if event == PassageEvent::OwnPong {
-            if let Some(round_trip) = conn.heartbeat.matched_pong(now) {
+        if let PassageEvent::OwnPong(sequence) = event {
+            if let Some(round_trip) = conn.heartbeat.pong_of_side(now, sequence) {
                 self.metrics.pongs_matched += 1;
                 self.metrics.round_trips.count(round_trip);
             }
@@ -321,10 +321,9 @@ impl Core {
         if !is_at_boundary {
             return;
         }
-        let payload = conn.heartbeat.ping(now);
-        if let Some(tunnel) = conn.tunnel_mut() {
-            tunnel.passage.expect_pong(payload);
-        }
+        let marker = tunnel.passage.ping_marker(|| self.masks.marker());
+        let sequence = conn.heartbeat.ping_side(now).to_be_bytes();
+        let payload = [&marker[..], &sequence].concat();
         self.metrics.pings_sent += 1;
         let mask = self.masks.for_frame_of(role);
         self.outboxes.change(id, conn, |open| open.outbox.push_ping(open.spares, &payload, mask));

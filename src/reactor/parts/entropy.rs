@@ -1,5 +1,5 @@
-//! Masking keys and handshake nonces of outbound connections. RFC 6455, 5.3 requires keys that are
-//! fresh, unpredictable, and derived "from a strong source of entropy".
+//! Masking keys and handshake nonces of outbound connections, and markers of pings in tunnels. RFC
+//! 6455, 5.3 requires keys that are fresh, unpredictable, and derived "from a strong source of entropy".
 //!
 //! Keys come from a stream cipher seeded by the kernel, so that a frame costs no system call.
 
@@ -34,6 +34,12 @@ impl MaskKeys {
     #[inline]
     pub(crate) fn key(&mut self) -> [u8; 4] {
         self.0.next_u32().to_ne_bytes()
+    }
+
+    /// What tells our pings from others in a tunnel.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn marker(&mut self) -> [u8; 8] {
+        self.0.next_u64().to_ne_bytes()
     }
 
     /// The nonce of a client's handshake (4.1).

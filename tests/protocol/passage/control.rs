@@ -7,7 +7,11 @@ use weir::protocol::{CloseCode, CloseFrame, Role};
 use super::tunnel::{LIMITS, Tunnel, holding, passed, wires};
 use crate::protocol::wire::*;
 
-const OURS: [u8; 12] = *b"\x00our payload";
+/// The payload of our ping with the sequence number 1.
+const OURS: [u8; 12] = *b"\x00our own\0\0\0\x01";
+/// That of an earlier one.
+const EARLIER: [u8; 12] = *b"\x00our own\0\0\0\0";
+const MARKER: [u8; 8] = *b"\x00our own";
 
 fn new(role: Role) -> Tunnel {
     Tunnel::new(role, Extensions::Nothing, LIMITS)
@@ -53,41 +57,43 @@ fn pings_and_pongs_are_reported_in_order() {
 }
 
 #[test]
-fn the_pong_to_our_ping_is_dropped_once() {
+fn pongs_to_our_pings_are_dropped_however_late_they_are() {
     for role in ROLES {
         let list = [
             (FIN | TEXT, &b"a"[..]),
             (FIN | PONG, b"another one!"),
-            (FIN | PONG, b"short"),
+            (FIN | PONG, &MARKER),
+            (FIN | PONG, b"\x00our own number"),
             (FIN | PONG, &OURS),
             (FIN | TEXT, b"b"),
+            (FIN | PONG, &EARLIER),
             (FIN | PONG, &OURS),
+            (FIN | PONG, b""),
         ];
         let stream = frames(role, &list);
-        let expected: Vec<u8> = [0, 1, 2, 4, 5]
+        let expected: Vec<u8> = [0, 1, 2, 3, 5, 8]
             .iter()
             .flat_map(|&at: &usize| frame(role, list[at].0, list[at].1))
             .collect();
         for len in 1..=stream.len() {
             let mut tunnel = new(role);
-            tunnel.passage.expect_pong(OURS);
+            assert_eq!(tunnel.passage.ping_marker(|| MARKER), MARKER);
             stream.chunks(len).for_each(|read| tunnel.read(read));
             assert_eq!(tunnel.out, expected, "in pieces of {len}");
-            assert_eq!(tunnel.events, [Pong, Pong, OwnPong, Pong]);
+            let events = [Pong, Pong, Pong, OwnPong(1), OwnPong(0), OwnPong(1), Pong];
+            assert_eq!(tunnel.events, events);
             assert_eq!(tunnel.frames, list.len());
         }
     }
 }
 
 #[test]
-fn a_later_ping_replaces_the_payload_that_is_expected() {
-    for role in ROLES {
-        let mut tunnel = new(role);
-        tunnel.passage.expect_pong(*b"the earlier!");
-        tunnel.passage.expect_pong(OURS);
-        tunnel.read(&frames(role, &[(FIN | PONG, b"the earlier!"), (FIN | PONG, &OURS)]));
-        assert_eq!(tunnel.events, [Pong, OwnPong]);
-    }
+fn a_tunnel_keeps_the_marker_of_its_first_ping() {
+    let mut tunnel = new(Role::Server);
+    assert_eq!(tunnel.passage.ping_marker(|| MARKER), MARKER);
+    assert_eq!(tunnel.passage.ping_marker(|| *b"another1"), MARKER);
+    tunnel.read(&frame(Role::Server, FIN | PONG, &OURS));
+    assert_eq!((tunnel.out.len(), tunnel.events), (0, vec![OwnPong(1)]));
 }
 
 #[test]
