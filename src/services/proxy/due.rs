@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::losses::Losses;
 use super::mail::ProxyReload;
 use crate::reactor::{ConnId, ServiceTimer, Time, Workers};
 use crate::upstream::pools::UpstreamId;
@@ -18,6 +19,8 @@ pub(super) struct Upkeep {
     pub(super) postponed: Vec<UpstreamId>,
     /// A reload that waits for lookups.
     pub(super) reload: Option<PendingReload>,
+    /// Tunnels that ended by a fault of their upstream, to be logged.
+    pub(super) losses: Losses,
     /// When the time of each started check is over, in this order. They may have ended before.
     pub(super) deadlines: VecDeque<(Time, ConnId)>,
 }

@@ -14,7 +14,7 @@
 //! | `tries` | choosing an upstream, sending the request, what follows a failure |
 //! | `responses` | what follows a response head |
 //! | `forwarding` | responses that are forwarded |
-//! | `tunnels` | ends of tunnels |
+//! | `tunnels`, `losses` | ends of tunnels; the log of those that are a fault of an upstream |
 //! | `idle` | idle connections to upstreams |
 //! | `control` | what an operator changes while it runs: pools, drained upstreams |
 //! | `mail`, `reload` | what its mailbox carries; new pools and routes for a running proxy |
@@ -30,6 +30,7 @@ mod exchange;
 mod failure;
 mod forwarding;
 mod idle;
+mod losses;
 mod mail;
 mod operator;
 mod question;

@@ -3,8 +3,6 @@
 
 use std::rc::Rc;
 
-use log::{Level, warn};
-
 use super::service::{Link, Proxy};
 use crate::protocol::CloseCode;
 use crate::reactor::{CloseReason, ConnId, Context, PipeEnd, Time};
@@ -45,9 +43,9 @@ impl Proxy {
         {
             self.pools.avoid(upstream, cx.now());
         }
-        if is_fault_of_upstream(end.reason) && cx.may_log(Level::Warn, reason) {
-            let name = self.pools.target(upstream).map_or("", |target| target.name);
-            warn!(upstream = name, reason = reason; "tunnel lost its upstream");
+        let name = self.pools.target(upstream).map_or("", |target| target.name);
+        if self.upkeep.losses.count(name, end, cx.now()) {
+            self.set_timer(cx);
         }
     }
 
@@ -83,17 +81,6 @@ fn name(reason: CloseReason, ends: Option<EndsWhy>) -> &'static str {
         (CloseReason::PeerReset | CloseReason::Truncated, _) => CloseReason::PeerGone.name(),
         (reason, _) => reason.name(),
     }
-}
-
-fn is_fault_of_upstream(reason: CloseReason) -> bool {
-    matches!(
-        reason,
-        CloseReason::UpstreamLost(_)
-            | CloseReason::ClosedMidFrame
-            | CloseReason::UpstreamProtocol
-            | CloseReason::UpstreamStuck
-            | CloseReason::UpstreamSilent(_)
-    )
 }
 
 /// Whether an upstream that closes with this code is about to go, or has too much to do.

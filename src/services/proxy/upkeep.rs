@@ -1,4 +1,5 @@
-//! Does what is due by time: lookups of names, active checks, ends of tunnels. One timer for all.
+//! Does what is due by time: lookups of names, active checks, ends of tunnels, and log lines about
+//! those. One timer for all.
 //!
 //! Its state is in [`due`](super::due), that of pools and upstreams in the pools.
 
@@ -46,6 +47,7 @@ impl Proxy {
         while let Some(due) = self.pools.next_ends(now) {
             self.end_tunnels(cx, due);
         }
+        self.upkeep.losses.log_due(now, || cx.may_log(Level::Warn, "tunnels_lost"));
         self.set_timer(cx);
     }
 
@@ -107,9 +109,9 @@ impl Proxy {
         }
     }
 
-    fn set_timer(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn set_timer(&mut self, cx: &mut Context<'_>) {
         let now = cx.now();
-        let mut due = self.pools.due();
+        let mut due = self.pools.due().min(self.upkeep.losses.due());
         if let Some((until, _)) = self.upkeep.deadlines.front() {
             due = due.min(*until);
         }
