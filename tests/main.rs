@@ -18,6 +18,7 @@ mod exhaustion;
 mod fairness;
 mod features;
 mod fragments;
+mod frames;
 mod gateway;
 mod gauges;
 mod guide;

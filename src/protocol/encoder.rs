@@ -42,9 +42,21 @@ impl<'a> Encoder<'a> {
 
     /// Writes the header of a server frame that is a whole message. The payload is written
     /// elsewhere.
-    pub(crate) fn header(out: &mut Vec<u8>, opcode: Opcode, payload_len: usize) {
+    pub(crate) fn header(out: &mut Vec<u8>, compressed: bool, opcode: Opcode, payload_len: usize) {
         let payload_len = payload_len as u64;
-        FrameHeader { fin: true, compressed: false, opcode, mask: None, payload_len }.write(out);
+        FrameHeader { fin: true, compressed, opcode, mask: None, payload_len }.write(out);
+    }
+
+    /// Writes a text message in one frame; the parts together are its payload.
+    pub(crate) fn parts(self, compressed: bool, parts: &[&[u8]]) {
+        let payload_len = parts.iter().map(|part| part.len() as u64).sum();
+        let (mask, opcode) = (self.mask, Opcode::Text);
+        FrameHeader { fin: true, compressed, opcode, mask, payload_len }.write(self.out);
+        let start = self.out.len();
+        parts.iter().for_each(|part| self.out.extend_from_slice(part));
+        if let Some(key) = mask {
+            mask::apply(key, 0, &mut self.out[start..]);
+        }
     }
 
     /// Writes a message that is already masked, in one frame.

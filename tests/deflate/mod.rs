@@ -18,22 +18,23 @@ use crate::support::{
 mod inflating;
 mod windows;
 
-const OFFER: &str = "permessage-deflate; client_max_window_bits";
-const ALONE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+pub const OFFER: &str = "permessage-deflate; client_max_window_bits";
+pub const ALONE: &str =
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
 fn route(mode: DeflateMode) -> RouteSettings {
     RouteSettings::default().deflate(mode)
 }
 
-fn lines(offer: &str) -> String {
+pub fn lines(offer: &str) -> String {
     format!("Sec-WebSocket-Extensions: {offer}\r\n")
 }
 
 /// A client with zlib streams: one for each direction, for the whole connection.
-struct Peer {
-    client: Client,
+pub struct Peer {
+    pub client: Client,
     deflate: Deflate,
-    inflate: Inflate,
+    pub inflate: Inflate,
     /// Whether the stream is reset for each message that it sends.
     alone: bool,
 }
@@ -46,7 +47,7 @@ impl Peer {
         Peer::on(client, answer)
     }
 
-    fn on(client: Client, answer: &str) -> Peer {
+    pub fn on(client: Client, answer: &str) -> Peer {
         let bits = answer.split("client_max_window_bits=").nth(1);
         let bits = bits.map_or(15, |rest| rest.split(';').next().unwrap().parse().unwrap());
         Peer {
@@ -74,7 +75,7 @@ impl Peer {
     }
 
     /// Expects this message; returns the length of its frame's payload, and whether it was compressed.
-    fn receive(&mut self, message: &[u8]) -> (usize, bool) {
+    pub fn receive(&mut self, message: &[u8]) -> (usize, bool) {
         let frame = self.client.frame();
         assert!(frame.fin && (frame.opcode == TEXT || frame.opcode == BINARY), "{frame:?}");
         if !frame.compressed {
@@ -97,14 +98,14 @@ impl Peer {
 }
 
 /// A kilobyte of JSON, a little different for each index.
-fn json(index: usize) -> Vec<u8> {
+pub fn json(index: usize) -> Vec<u8> {
     let item = |i: usize| {
         format!("{{\"id\":{},\"price\":{}.5,\"side\":\"buy\"}},", index + i, i * 7919 % 1000)
     };
     (0..28).map(item).collect::<String>().into_bytes()
 }
 
-fn noise(len: usize) -> Vec<u8> {
+pub fn noise(len: usize) -> Vec<u8> {
     let step = |state: &mut u32| {
         *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         Some((*state >> 24) as u8)

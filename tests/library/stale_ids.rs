@@ -4,7 +4,9 @@
 use std::sync::mpsc::channel;
 
 use weir::protocol::handshake::{Accept, Refusal, Response};
-use weir::protocol::{CloseCode, Masked, Piece, SharedFrame};
+use weir::protocol::{
+    BatchDeflater, CloseCode, FrameBatch, Masked, Piece, SharedFrame, SharedTail,
+};
 use weir::reactor::settings::{RouteSettings, Settings};
 use weir::reactor::{
     ConnId, ConnMap, Context, Decision, JoinError, Joined, Left, MetadataError, PublishOptions,
@@ -25,6 +27,12 @@ fn expect_documented_answers(cx: &mut Context<'_>, id: ConnId) {
     assert_eq!(cx.send_masked(id, masked), gone);
     assert_eq!(cx.send_shared(id, &frame), gone);
     assert_eq!(cx.send_pieces(id, &[Piece::from(b"x".to_vec())]), gone);
+    let mut batch = FrameBatch::new(cx.deflate_terms(id));
+    assert_eq!(cx.send_batch(id, FrameBatch::new(None)), gone);
+    batch.push(b"x", &mut BatchDeflater::default());
+    assert_eq!(cx.send_batch(id, batch), gone);
+    assert_eq!(cx.send_joined(id, b"x", &SharedTail::new(*b"y")), gone);
+    assert!(cx.deflate_terms(id).is_none());
     assert_eq!(cx.ping(id, b"x"), gone);
     cx.pause(id);
     cx.close(id, CloseCode::NORMAL, "");

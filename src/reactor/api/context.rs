@@ -20,7 +20,9 @@ use super::time::Time;
 #[cfg(feature = "proxy")]
 use super::upstream::UpstreamRequest;
 use crate::protocol::handshake::{Accept, ClientRequest, Refusal, Response};
-use crate::protocol::{CloseCode, Masked, Message, Piece, SharedFrame};
+use crate::protocol::{
+    CloseCode, DeflateTerms, FrameBatch, Masked, Message, Piece, SharedFrame, SharedTail,
+};
 use crate::reactor::conn::connection::Labels;
 use crate::reactor::conn::pause::PauseOwner;
 use crate::reactor::core::Core;
@@ -42,12 +44,12 @@ use crate::reactor::parts::workers::{Step, WorkerSettings, Workers};
 ///
 /// | function | stale or foreign id |
 /// |---|---|
-/// | [`send`](Context::send), [`send_masked`](Context::send_masked), [`send_shared`](Context::send_shared), [`send_pieces`](Context::send_pieces), [`ping`](Context::ping) | [`SendOutcome::Gone`] |
+/// | [`send`](Context::send), [`send_masked`](Context::send_masked), [`send_shared`](Context::send_shared), [`send_pieces`](Context::send_pieces), [`send_batch`](Context::send_batch), [`send_joined`](Context::send_joined), [`ping`](Context::ping) | [`SendOutcome::Gone`] |
 /// | [`pause`](Context::pause), [`resume`](Context::resume), [`close`](Context::close), [`abort`](Context::abort), [`accept`](Context::accept), [`respond`](Context::respond), [`refuse`](Context::refuse) | no effect |
 /// | `send_request`, `is_body_unread`, `keeps_alive`, `keep_idle` of the feature `proxy` | `false`, no effect |
 /// | [`has_memory`](Context::has_memory) | `false` |
 /// | [`queued_bytes`](Context::queued_bytes) | 0 |
-/// | [`record`](Context::record), [`peer`](Context::peer) | `None` |
+/// | [`record`](Context::record), [`peer`](Context::peer), [`deflate_terms`](Context::deflate_terms) | `None` |
 /// | [`set_metadata`](Context::set_metadata) | [`MetadataError::Gone`] |
 /// | [`remove_metadata`](Context::remove_metadata) | no effect |
 /// | [`subscribe`](Context::subscribe) | [`JoinError::NotOpen`] |
@@ -159,6 +161,41 @@ impl<'a> Context<'a> {
             return SendOutcome::Gone;
         }
         self.core.send_pieces(conn, pieces)
+    }
+
+    /// Queues a batch of text frames that another thread has made: all of them, or none if they do
+    /// not fit. The limits of the connection apply to it as to one message of that size.
+    ///
+    /// A connection with context takeover frees its outgoing window after a batch with compressed
+    /// messages: the next message then refers to nothing before it.
+    ///
+    /// Returns [`SendOutcome::WrongRole`] for an outbound connection, whose messages must be masked,
+    /// and for a batch that was compressed under terms of another connection.
+    pub fn send_batch(&mut self, conn: ConnId, batch: FrameBatch) -> SendOutcome {
+        if !self.owns(conn) {
+            return SendOutcome::Gone;
+        }
+        self.core.send_batch(conn, batch)
+    }
+
+    /// How messages to a connection may be compressed by other threads, for
+    /// [`send_batch`](Context::send_batch). `None`: they may not.
+    pub fn deflate_terms(&self, conn: ConnId) -> Option<DeflateTerms> {
+        if !self.owns(conn) {
+            return None;
+        }
+        self.core.deflate_terms(conn)
+    }
+
+    /// Queues one text message made of a head and a tail, which together must be UTF-8 (RFC 6455,
+    /// 5.6). The tail is shared with other messages: it is in memory once, and compressed once for
+    /// all connections without context takeover. A head of more than 65,535 bytes, or a tail that is
+    /// longer than the peer's window, is sent uncompressed there.
+    pub fn send_joined(&mut self, conn: ConnId, head: &[u8], tail: &SharedTail) -> SendOutcome {
+        if !self.owns(conn) {
+            return SendOutcome::Gone;
+        }
+        self.core.send_joined(conn, head, tail)
     }
 
     /// Whether a message with a payload of this length fits into the memory limits of the loop. The

@@ -59,8 +59,10 @@ pub enum SendOutcome {
     /// Not queued: the frame alone is larger than the route's `outbox_hard_bytes` and can never be
     /// queued. Send less, or raise the limit. The connection is not affected.
     TooLarge,
-    /// Not queued: a [masked](crate::reactor::Context::send_masked) message for a connection that
-    /// the peer opened. A server must not mask (RFC 6455, 5.1): an error of the service.
+    /// Not queued: an error of the service. A [masked](crate::reactor::Context::send_masked) message
+    /// for a connection that the peer opened, since a server must not mask (RFC 6455, 5.1); or a
+    /// [batch](crate::reactor::Context::send_batch) for an outbound connection, or for one that has
+    /// not agreed to its compression.
     WrongRole,
     /// Not queued: the connection has ended, is ending, or is not open yet. Forget it once
     /// [`on_close`](crate::reactor::Service::on_close) was called.

@@ -17,7 +17,7 @@ use crate::protocol::deflate::{
 };
 use crate::protocol::encoder::payload;
 use crate::protocol::handshake::ClientRequest;
-use crate::protocol::{Decoder, Message, ProtocolError, Role, SharedFrame};
+use crate::protocol::{Decoder, Message, Opcode, ProtocolError, Role, SharedFrame};
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::{
     DEFLATED_BYTES_MAX, INFLATED_FROM_BYTES, INFLATED_TO_BYTES, SHARE_BYTES_MIN, WORK_BYTES,
@@ -107,18 +107,28 @@ impl Core {
         id: ConnId,
         message: Message<'_>,
     ) -> Option<SendOutcome> {
+        self.send_through_window(id, message.opcode(), message.as_bytes())
+    }
+
+    /// Sends a message compressed, with references to the connection's window, if it has one.
+    pub(crate) fn send_through_window(
+        &mut self,
+        id: ConnId,
+        opcode: Opcode,
+        message: &[u8],
+    ) -> Option<SendOutcome> {
         let bits = self.deflates(id, message.len())?;
         let mut deflater = self.take_deflater();
         let conn = self.conns.get(id)?;
         let windows = conn.cold.as_ref().and_then(|cold| cold.windows.as_deref());
         let window = windows.map_or(&[][..], Windows::outgoing_bytes);
         self.work.spend_deflate(message.len() + window.len());
-        let outcome = match deflater.deflate(message.as_bytes(), bits, window) {
+        let outcome = match deflater.deflate(message, bits, window) {
             Some(payload) => {
                 let outcome = self.queue(id, payload.len(), false, |outbox, spares, mask| {
-                    outbox.push_compressed(spares, message.opcode(), payload, mask);
+                    outbox.push_compressed(spares, opcode, payload, mask);
                 });
-                self.note_deflated(id, outcome, message.as_bytes(), payload.len(), true);
+                self.note_deflated(id, outcome, message, payload.len(), true);
                 Some(outcome)
             }
             None => {
@@ -203,7 +213,7 @@ impl Core {
 
     /// The window bits for compressing a message of this length for a connection, if it may be
     /// compressed.
-    fn deflates(&self, id: ConnId, len: usize) -> Option<u8> {
+    pub(crate) fn deflates(&self, id: ConnId, len: usize) -> Option<u8> {
         let conn = self.conns.get(id)?;
         let compresses = conn.deflate_bits > 0
             && len >= self.router.settings(conn.route).deflate_bytes_min
@@ -214,10 +224,20 @@ impl Core {
         compresses.then_some(conn.deflate_bits)
     }
 
-    fn take_deflater(&mut self) -> Box<Deflater> {
+    pub(crate) fn take_deflater(&mut self) -> Box<Deflater> {
         let Settings { deflate_level, deflate_mem_level, .. } = self.settings;
         let deflater = self.deflate.deflater.take();
         deflater.unwrap_or_else(|| Box::new(Deflater::new(deflate_level, deflate_mem_level)))
+    }
+
+    /// Counts a compressed message of `from` bytes; the queue has counted its `to` compressed bytes.
+    pub(crate) fn count_deflated(&mut self, id: ConnId, from: usize, to: usize) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.traffic.bytes_out += (from - to) as u64;
+        }
+        self.metrics.messages_deflated += 1;
+        self.metrics.bytes_deflated_from += from as u64;
+        self.metrics.bytes_deflated_to += to as u64;
     }
 
     /// Counts a compressed message, and adds it to the outgoing window. A shared message refers to
@@ -233,14 +253,10 @@ impl Core {
         if !outcome.is_queued() {
             return;
         }
+        self.count_deflated(id, message.len(), len);
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        // The queue has counted the compressed bytes.
-        conn.traffic.bytes_out += (message.len() - len) as u64;
-        self.metrics.messages_deflated += 1;
-        self.metrics.bytes_deflated_from += message.len() as u64;
-        self.metrics.bytes_deflated_to += len as u64;
         let windows = conn.cold.as_mut().and_then(|cold| cold.windows.as_mut());
         let Some(windows) = windows else {
             return;

@@ -11,6 +11,8 @@ pub(super) mod connect;
 pub(super) mod deadlines;
 #[cfg_attr(not(feature = "deflate"), path = "../without/effects/deflate.rs")]
 pub(super) mod deflate;
+#[cfg_attr(not(feature = "deflate"), path = "../without/effects/deflate_joined.rs")]
+pub(super) mod deflate_joined;
 #[cfg_attr(not(feature = "proxy"), path = "../without/effects/dial.rs")]
 pub(super) mod dial;
 #[cfg(feature = "proxy")]
@@ -20,6 +22,7 @@ pub(super) mod exchange_ends;
 pub(super) mod http;
 pub(super) mod inbound;
 pub(super) mod interest;
+pub(super) mod joined;
 pub(super) mod log;
 pub(super) mod mail;
 pub(super) mod outbound;

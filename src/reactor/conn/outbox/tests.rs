@@ -92,6 +92,21 @@ impl Rig {
         frame(payload)
     }
 
+    /// Queues a text message of which all but the first byte are shared; returns its frame.
+    fn joined(&mut self, payload: &[u8]) -> Vec<u8> {
+        let (head, tail) = payload.split_at(payload.len().min(1));
+        let (outbox, spares) = (&mut self.outbox, &mut self.spares);
+        if tail.len() < SHARE_BYTES_MIN {
+            outbox.push_parts(spares, false, &[head, tail], None);
+        } else {
+            let shared = self.sum.hold(Bytes::Piece(tail.into()));
+            outbox.push_joined(spares, false, &[&[], head], shared);
+        }
+        let mut frame = Vec::new();
+        Encoder::server(&mut frame).frame(true, Opcode::Text, payload);
+        frame
+    }
+
     fn ping(&mut self, payload: &[u8]) {
         self.outbox.push_ping(&mut self.spares, payload, None);
     }

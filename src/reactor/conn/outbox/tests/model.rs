@@ -81,7 +81,7 @@ fn random_operations_agree_with_the_model() {
         for _ in 0..200 {
             let len = [random(8), random(200), random(2000), random(CHUNK_BYTES)][random(4)];
             let payload = vec![random(256) as u8; len];
-            match random(14) {
+            match random(16) {
                 0..3 => {
                     rig.message(&payload);
                     model.frames.push_back((Kind::Message, frame(&payload)));
@@ -104,6 +104,15 @@ fn random_operations_agree_with_the_model() {
                 13 => {
                     let frame = rig.pieces(&payload);
                     model.frames.push_back((Kind::Message, frame));
+                }
+                14 => {
+                    let frame = rig.joined(&payload);
+                    model.frames.push_back((Kind::Message, frame));
+                }
+                15 => {
+                    let frames = vec![frame(&payload[..len.min(1000)]); 1 + random(16)];
+                    rig.outbox.push_batch(&mut rig.spares, frames.concat());
+                    model.frames.extend(frames.into_iter().map(|frame| (Kind::Message, frame)));
                 }
                 12 => {
                     let frames = vec![frame(&payload[..len.min(1000)]); 1 + random(16)];
