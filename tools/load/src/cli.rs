@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use crate::common::Common;
 use crate::impolite::Impolite;
 use crate::mix::Mix;
+use crate::nostr::args::Nostr;
 use crate::parts::{FANOUT_BYTES_MIN, Methods};
 use crate::speed::Speed;
 use crate::values::{count, positive, share};
@@ -37,6 +38,9 @@ Examples:
   weir-load churn ws://127.0.0.1:9001/=4242 --reconnect --connections 1000 --duration 1m
   weir-load rpc ws://127.0.0.1:8545/=4242 --methods chain_id:8,block --depth 16 --bursts
   weir-load rpc ws://127.0.0.1:8545/ --no-calls --subscribers 1000 --heads 5
+  weir-load nostr publish ws://127.0.0.1:7777/=4242 --connections 20 --size 150 --count 50000
+  weir-load nostr request ws://127.0.0.1:7777/=4242 --by author-kind --limit 20
+  weir-load nostr live ws://127.0.0.1:7777/=4242 --connections 1000 --matching 0.01 --rate 50
   weir-load impolite ws://127.0.0.1:9001/
 
 A run is INVALID, and has no rate, if no connection opened, if more than 1 % of the answers were
@@ -91,6 +95,9 @@ pub(crate) enum Scenario {
     Mixed(MixedArgs),
     /// JSON-RPC: calls in a closed loop, and subscribers to new heads
     Rpc(RpcArgs),
+    /// A Nostr relay: events, requests, live subscriptions
+    #[command(subcommand)]
+    Nostr(Nostr),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -230,6 +237,7 @@ impl Scenario {
             Scenario::Slow(_) => "slow",
             Scenario::Mixed(_) => "mixed",
             Scenario::Rpc(_) => "rpc",
+            Scenario::Nostr(nostr) => nostr.name(),
         }
     }
 
@@ -243,6 +251,7 @@ impl Scenario {
             Scenario::Slow(args) => &args.common,
             Scenario::Mixed(args) => &args.common,
             Scenario::Rpc(args) => &args.common,
+            Scenario::Nostr(nostr) => nostr.common(),
         }
     }
 
@@ -338,6 +347,8 @@ mod tests {
         assert_eq!(echo.common().rounds, Some(3));
         let fanout = scenario("compare fanout ws://a:1 ws://b:2 --publishers 2");
         assert_eq!((fanout.name(), fanout.common().urls.len()), ("fanout", 2));
+        let request = scenario("compare nostr request ws://a:1 ws://b:2 --limit 20");
+        assert_eq!((request.name(), request.common().urls.len()), ("nostr request", 2));
     }
 
     #[test]
@@ -358,6 +369,14 @@ mod tests {
             "mixed ws://a --mix echo:1,tea:1",
             "churn ws://a --reconnect --rate 5",
             "churn ws://a --reconnect --abrupt 0",
+            "nostr",
+            "nostr ws://a",
+            "nostr publish ws://a --duplicates 2",
+            "nostr publish ws://a --kind 65536",
+            "nostr publish ws://a --count 0",
+            "nostr request ws://a --by nothing",
+            "nostr request ws://a --filters f --limit 1",
+            "nostr live ws://a --publishers 0",
             "compare",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");

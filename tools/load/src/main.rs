@@ -8,6 +8,7 @@ mod compare;
 mod crowd;
 mod impolite;
 mod mix;
+mod nostr;
 mod pace;
 mod parts;
 mod payload;

@@ -3,12 +3,14 @@
 //! Computes rates and shares from counts and marks. Rates and CPU time cover the measurement only;
 //! latencies and errors include answers that arrived, or did not arrive, after it.
 
+use std::collections::BTreeMap;
+
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::assertion::{Assertion, Metric};
 use crate::crowd::Census;
-use crate::parts::{CONNECTION, Shared};
+use crate::parts::{CONNECTION, Shared, Unit};
 use crate::process::{Sample, Usage};
 use crate::run::{Mark, Marks};
 use crate::tally::{Counts, Errors, Moment, Tally};
@@ -74,9 +76,24 @@ pub(crate) struct Section {
     /// Units per second; `None` if the run is INVALID.
     pub(crate) rate: Option<f64>,
     pub(crate) latency: Option<Latency>,
+    /// Latencies besides it, by name.
+    pub(crate) details: BTreeMap<&'static str, Latency>,
+    /// A second counted unit.
+    pub(crate) second: Option<Second>,
     pub(crate) errors: Errors,
     pub(crate) notes: Vec<String>,
     pub(crate) timeline: Vec<Moment>,
+}
+
+/// A second counted unit: the events of requests, or of deliveries.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Second {
+    pub(crate) unit: &'static str,
+    pub(crate) units: &'static str,
+    pub(crate) count: u64,
+    /// `None` if the run is INVALID.
+    pub(crate) rate: Option<f64>,
+    pub(crate) cpu_nanos_each: Option<f64>,
 }
 
 /// Resource usage of the server's process.
@@ -127,13 +144,16 @@ pub(crate) struct Report {
 /// The counts at the end of the measurement: later messages do not count towards the rate.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
-    counts: Vec<Counts>,
+    counts: Vec<(Counts, Option<(Unit, u64)>)>,
 }
 
 impl Window {
     pub(crate) fn of(parts: &[Shared]) -> Window {
-        let counts = parts.iter().map(|part| part.borrow_mut().tally().counts).collect();
-        Window { counts }
+        let counts = |part: &Shared| {
+            let mut part = part.borrow_mut();
+            (part.tally().counts, part.second())
+        };
+        Window { counts: parts.iter().map(counts).collect() }
     }
 }
 
@@ -155,11 +175,14 @@ impl Report {
             .zip(&window.counts)
             .map(|(part, counts)| section(part, *counts, seconds, is_ramp))
             .collect();
-        let total = match &sections[..] {
+        let mut total = match &sections[..] {
             [_] => sections.remove(0),
             several => total(command, several, parts, seconds),
         };
         let server = pid.and_then(|pid| server(pid, &total, marks, (from, to)));
+        if let (Some(second), Some(server)) = (&mut total.second, &server) {
+            second.cpu_nanos_each = per(server.cpu_share * seconds * 1e9, second.count as f64);
+        }
         let client = client(&total, server.as_ref(), (from, to));
         Report {
             command,
@@ -180,6 +203,10 @@ impl Report {
         for section in std::iter::once(&mut self.total).chain(&mut self.parts) {
             section.rate = None;
             section.latency = None;
+            section.details.clear();
+            if let Some(second) = &mut section.second {
+                (second.rate, second.cpu_nanos_each) = (None, None);
+            }
         }
         if let Some(server) = &mut self.server {
             server.cpu_nanos_each = None;
@@ -219,8 +246,16 @@ impl Report {
     }
 }
 
-fn section(part: &Shared, counts: Counts, seconds: f64, is_ramp: bool) -> Section {
+fn section(
+    part: &Shared,
+    (counts, second): (Counts, Option<(Unit, u64)>),
+    seconds: f64,
+    is_ramp: bool,
+) -> Section {
     let mut part = part.borrow_mut();
+    let details = part.details().into_iter();
+    let details =
+        details.filter_map(|(name, tally)| Some((name, Latency::of(tally.latencies())?))).collect();
     let connect = Latency::of(part.crowd().connects.latencies());
     let census = part.crowd().census;
     let (unit, latency, timeline, count) = if is_ramp {
@@ -241,6 +276,14 @@ fn section(part: &Shared, counts: Counts, seconds: f64, is_ramp: bool) -> Sectio
         count,
         rate: Some(per(count as f64, seconds).unwrap_or(0.0)),
         latency,
+        details,
+        second: second.map(|(unit, count)| Second {
+            unit: unit.one,
+            units: unit.many,
+            count,
+            rate: per(count as f64, seconds),
+            cpu_nanos_each: None,
+        }),
         errors: part.tally().errors.clone(),
         notes: part.notes(),
         timeline,
@@ -265,6 +308,8 @@ fn total(command: &str, sections: &[Section], parts: &[Shared], seconds: f64) ->
         count: 0,
         rate: None,
         latency: Latency::of(latencies.latencies()),
+        details: BTreeMap::new(),
+        second: None,
         errors: Errors::default(),
         notes: Vec::new(),
         timeline: Vec::new(),

@@ -180,6 +180,7 @@ impl<'a> Run<'a> {
         self.each(|part, cx| {
             part.finish(cx.now());
             part.tally().fold();
+            part.details().into_iter().for_each(|(_, tally)| tally.fold());
             part.crowd().connects.fold();
             part.crowd().close_all(cx);
             Time::MAX
@@ -208,7 +209,8 @@ impl<'a> Run<'a> {
             if first.is_none() && self.open() > 0 {
                 first = Some((self.mark(), self.connections()));
             }
-            if self.parts.iter().all(|(_, part)| part.borrow_mut().crowd().is_ready()) {
+            let now = self.clock();
+            if self.parts.iter().all(|(_, part)| part.borrow_mut().is_ready(now)) {
                 break;
             }
             if self.pass_moment() {
@@ -237,7 +239,7 @@ impl<'a> Run<'a> {
     fn turn_for(&mut self, duration: Duration) -> io::Result<()> {
         let start = self.now;
         let end = start + duration;
-        while self.now < end && !self.is_over() {
+        while self.now < end && !self.is_over() && !self.is_spent() {
             self.each(|part, cx| part.tick(cx));
             if self.pass_moment() {
                 self.progress.at(self.now.since(start));
@@ -345,6 +347,11 @@ impl<'a> Run<'a> {
     /// The server's process, if it ended during the run.
     pub(crate) fn gone(&self) -> Option<i32> {
         self.server.filter(|_| self.is_server_gone).map(Watched::pid)
+    }
+
+    /// Whether no part has anything left to send or to wait for.
+    fn is_spent(&self) -> bool {
+        self.parts.iter().all(|(_, part)| part.borrow().is_spent())
     }
 
     /// Whether to end the stages early.

@@ -4,15 +4,18 @@ use std::cell::RefCell;
 use std::error::Error;
 use std::rc::Rc;
 
+use fastrand::Rng;
 use weir::reactor::{TlsConnector, TlsError};
 
 use crate::cli::{MixedArgs, ROOMS_PATH, Scenario};
 use crate::common::{Common, TlsArgs};
 use crate::crowd::{Crowd, Destination};
 use crate::mix::Ingredient;
+use crate::nostr::args::Nostr;
+use crate::nostr::{Author, EventPlan, Events, Filters, Login, authors};
 use crate::parts::{
-    CallPlan, Calls, Churn, ChurnPlan, Echo, Fanout, FanoutPlan, Heads, Herd, Idle, NonReaders,
-    Part, Rate, Shared, Slow, Traffic,
+    CallPlan, Calls, Churn, ChurnPlan, Echo, Fanout, FanoutPlan, Heads, Herd, Idle, Live, LivePlan,
+    NonReaders, Part, Publish, PublishPlan, Rate, Request, RequestPlan, Shared, Slow, Traffic,
 };
 use crate::source::Sources;
 use crate::speed::Speed;
@@ -97,7 +100,79 @@ fn busy(scenario: &Scenario, target: &Target) -> Result<Vec<Shared>, Box<dyn Err
             }
             parts
         }
+        Scenario::Nostr(nostr) => {
+            let more = if let Nostr::Live(args) = nostr { args.publishers } else { 0 };
+            vec![relay(nostr, target, members(size + more, None)?)?]
+        }
     })
+}
+
+/// The load of a Nostr relay.
+fn relay(nostr: &Nostr, target: &Target, crowd: Crowd) -> Result<Shared, Box<dyn Error>> {
+    let common = nostr.common();
+    let login = |is_wanted: bool, authors: &[Author]| {
+        is_wanted.then(|| Login::new(&target.url, authors.to_vec(), crowd.len()))
+    };
+    let plan = |count, kind, is_live| EventPlan {
+        count,
+        kind,
+        sizes: common.size.clone(),
+        seed: common.seed,
+        is_live,
+    };
+    Ok(match nostr {
+        Nostr::Publish(args) => {
+            let authors = authors(common.seed, args.nostr.authors as usize);
+            let plan = PublishPlan {
+                // Relays refuse ephemeral events that are not new.
+                events: Events::sign(
+                    &plan(args.count as usize, args.nostr.kind, is_ephemeral(args.nostr.kind)),
+                    &authors,
+                ),
+                depth: common.depth,
+                duplicates: args.duplicates,
+                login: login(args.nostr.auth, &authors),
+                seed: common.seed,
+            };
+            share(Publish::new(crowd, plan))
+        }
+        Nostr::Request(args) => {
+            let authors = authors(common.seed, args.nostr.authors as usize);
+            let login = login(args.nostr.auth, &authors);
+            let filters = match &args.filters {
+                Some(path) => Filters::read(path)?,
+                None => Filters::Made {
+                    by: args.by,
+                    kind: args.nostr.kind,
+                    authors,
+                    limit: args.limit,
+                    ids: Vec::new(),
+                    rng: Rng::with_seed(common.seed),
+                },
+            };
+            share(Request::new(crowd, RequestPlan { filters, depth: common.depth, login }))
+        }
+        Nostr::Live(args) => {
+            let publishers = authors(common.seed, args.publishers);
+            let plan = LivePlan {
+                events: Events::sign(&plan(args.events(), args.kind, true), &publishers),
+                login: login(args.auth, &publishers),
+                publishers,
+                matching: (common.connections as f64 * args.matching).round() as usize,
+                follows: args.follows,
+                kind: args.kind,
+                rate: args.rate,
+                depth: common.depth,
+                seed: common.seed,
+            };
+            share(Live::new(crowd, plan))
+        }
+    })
+}
+
+/// Whether relays do not store events of this kind (NIP-01).
+fn is_ephemeral(kind: u16) -> bool {
+    (20_000..30_000).contains(&kind)
 }
 
 /// The default number of messages that are due at the same time.

@@ -61,8 +61,21 @@ fn write_section(f: &mut fmt::Formatter<'_>, section: &Section) -> fmt::Result {
             format!("{} {}/s, {} in all", Count(rate as u64), section.units, Count(section.count));
         line(f, "rate", &text)?;
     }
+    if let Some(second) = &section.second
+        && let Some(rate) = second.rate
+    {
+        let mut text =
+            format!("{} {}/s, {} in all", Count(rate as u64), second.units, Count(second.count));
+        if let Some(cpu) = second.cpu_nanos_each {
+            write!(text, "; server CPU {cpu:.0} ns per {}", second.unit)?;
+        }
+        line(f, "", &text)?;
+    }
     if let Some(latency) = &section.latency {
         line(f, "latency", &latency_text(latency))?;
+    }
+    for (name, latency) in &section.details {
+        line(f, &name.replace('_', " "), &latency_text(latency))?;
     }
     for note in &section.notes {
         line(f, "", note)?;

@@ -11,8 +11,11 @@ mod fanout;
 mod heads;
 mod herd;
 mod idle;
+mod live;
 mod nonreaders;
+mod publish;
 mod rate;
+mod request;
 mod slow;
 mod track;
 
@@ -33,8 +36,11 @@ pub(crate) use fanout::{FANOUT_BYTES_MIN, Fanout, FanoutPlan};
 pub(crate) use heads::Heads;
 pub(crate) use herd::Herd;
 pub(crate) use idle::Idle;
+pub(crate) use live::{Live, LivePlan};
 pub(crate) use nonreaders::NonReaders;
+pub(crate) use publish::{Publish, PublishPlan};
 pub(crate) use rate::Rate;
+pub(crate) use request::{Request, RequestPlan};
 pub(crate) use slow::Slow;
 
 /// The counted unit, for reports.
@@ -55,9 +61,25 @@ pub(crate) trait Part {
     fn crowd(&mut self) -> &mut Crowd;
     fn tally(&mut self) -> &mut Tally;
 
+    /// A second unit, and its count in the measurement.
+    fn second(&self) -> Option<(Unit, u64)> {
+        None
+    }
+
+    /// Latencies besides the main one, by name.
+    fn details(&mut self) -> Vec<(&'static str, &mut Tally)> {
+        Vec::new()
+    }
+
     /// Whether it needs calls with microsecond precision.
     fn is_paced(&self) -> bool {
         false
+    }
+
+    /// Whether the load can start: by default, each connection has opened or failed.
+    fn is_ready(&mut self, now: Time) -> bool {
+        let _ = now;
+        self.crowd().is_ready()
     }
 
     /// Starts the load; all members that could connect are connected.
@@ -93,6 +115,11 @@ pub(crate) trait Part {
     /// Whether the server answers what this part sends.
     fn is_answered(&self) -> bool {
         true
+    }
+
+    /// Whether it has nothing left to send, and waits for nothing.
+    fn is_spent(&self) -> bool {
+        false
     }
 
     /// Stops sending.
