@@ -1,0 +1,132 @@
+//! Which index entries a filter needs (section 8.5): a list of sources that together have all of its matches.
+
+use super::key::{author_kind_prefix, newest_key, push_tag_prefix};
+use super::tables::Table;
+use super::visibility::Visibility;
+use crate::services::nostr::event::{Class, EventId};
+use crate::services::nostr::filter::Filter;
+
+/// Pairs of author and kind that are read one by one from `newest`.
+const NEWEST_MAX: usize = 5_000;
+/// Pairs of author and kind that get a cursor each, beside a filter on tags.
+const AUTHOR_KIND_WITH_TAGS_MAX: usize = 8;
+/// The same, without tags.
+const AUTHOR_KIND_MAX: usize = 1_000;
+/// Cursors on `author_kind` of one request; beyond it filters fall back to fewer cursors and more entries.
+const AUTHOR_KIND_TOTAL_MAX: usize = 5_000;
+
+/// Where entries come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A range of an index.
+    Range(Table, Vec<u8>),
+    /// Events by id.
+    Ids(Vec<EventId>),
+    /// Events by their key in `newest`.
+    Newest(Vec<Vec<u8>>),
+}
+
+/// A source of one filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Planned {
+    pub(super) filter: usize,
+    pub(super) source: Source,
+    /// The filter is decided by kind and time, without the record.
+    pub(super) is_decisive: bool,
+}
+
+/// The sources of all filters.
+pub(super) fn plan(filters: &[Filter], visibility: &Visibility) -> Vec<Planned> {
+    let mut planned = Vec::new();
+    for (index, filter) in filters.iter().enumerate() {
+        if filter.matches_nothing() {
+            continue;
+        }
+        let room = AUTHOR_KIND_TOTAL_MAX.saturating_sub(planned.len());
+        let (sources, is_decisive) = sources(filter, visibility, room);
+        let is_decisive = is_decisive && filter.search().is_none();
+        planned.extend(sources.into_iter().map(|source| Planned {
+            filter: index,
+            source,
+            is_decisive,
+        }));
+    }
+    planned
+}
+
+fn sources(filter: &Filter, visibility: &Visibility, room: usize) -> (Vec<Source>, bool) {
+    let has_tags = !filter.tags().is_empty();
+    if let Some(ids) = filter.ids() {
+        return (vec![Source::Ids(ids.to_vec())], filter.authors().is_none() && !has_tags);
+    }
+    if let Some(sources) = own_messages(filter, visibility) {
+        return (sources, false);
+    }
+    let pairs_max = if has_tags { AUTHOR_KIND_WITH_TAGS_MAX } else { AUTHOR_KIND_MAX.min(room) };
+    match (filter.authors(), filter.kinds()) {
+        (Some(authors), Some(kinds))
+            if kinds.iter().all(|kind| Class::of(*kind) == Class::Replaceable)
+                && authors.len() * kinds.len() <= NEWEST_MAX =>
+        {
+            let keys = authors
+                .iter()
+                .flat_map(|author| kinds.iter().map(|kind| newest_key(author, *kind, None)));
+            (vec![Source::Newest(keys.collect())], !has_tags)
+        }
+        (Some(authors), Some(kinds)) if authors.len() * kinds.len() <= pairs_max => {
+            let prefixes = authors
+                .iter()
+                .flat_map(|author| kinds.iter().map(|kind| author_kind_prefix(author, *kind)));
+            (ranges(Table::AuthorKind, prefixes), !has_tags)
+        }
+        _ if has_tags => by_tag(filter),
+        (Some(authors), _) => {
+            (ranges(Table::Author, authors.iter().map(|author| author.to_vec())), true)
+        }
+        (None, Some(kinds)) => {
+            (ranges(Table::Kind, kinds.iter().map(|kind| kind.to_be_bytes().to_vec())), true)
+        }
+        (None, None) => (vec![Source::Range(Table::Time, Vec::new())], true),
+    }
+}
+
+fn ranges(table: Table, prefixes: impl Iterator<Item = Vec<u8>>) -> Vec<Source> {
+    prefixes.map(|prefix| Source::Range(table, prefix)).collect()
+}
+
+/// By the tag with the fewest values.
+fn by_tag(filter: &Filter) -> (Vec<Source>, bool) {
+    let Some((letter, values)) = filter.tags().iter().min_by_key(|(_, values)| values.len()) else {
+        return (Vec::new(), false);
+    };
+    let prefixes = values.iter().map(|value| {
+        let mut prefix = Vec::new();
+        push_tag_prefix(&mut prefix, *letter, value);
+        prefix
+    });
+    let is_decisive = filter.tags().len() == 1 && filter.authors().is_none();
+    (ranges(Table::Tag, prefixes), is_decisive)
+}
+
+/// A filter for restricted kinds and nothing else gets the connection's own events: those it wrote, and
+/// those that name it. Everybody's messages would be read otherwise.
+fn own_messages(filter: &Filter, visibility: &Visibility) -> Option<Vec<Source>> {
+    let kinds = filter.kinds()?;
+    let is_only_kinds = filter.authors().is_none() && filter.tags().is_empty();
+    if !is_only_kinds || !kinds.iter().all(|kind| visibility.is_restricted(*kind)) {
+        return None;
+    }
+    let written = visibility
+        .keys
+        .iter()
+        .flat_map(|key| kinds.iter().map(|kind| author_kind_prefix(key, *kind)));
+    let received = visibility.keys.iter().map(|key| {
+        let mut prefix = Vec::new();
+        let value = crate::services::nostr::filter::TagValue::Hex(*key);
+        push_tag_prefix(&mut prefix, b'p', &value);
+        prefix
+    });
+    let mut sources = ranges(Table::AuthorKind, written);
+    sources.extend(ranges(Table::Tag, received));
+    Some(sources)
+}

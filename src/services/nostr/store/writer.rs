@@ -1,0 +1,118 @@
+//! The writer: the only one that changes the store. Each call is one transaction, or a few small ones.
+
+use std::path::Path;
+
+use super::batch::{Batch, Stored};
+use super::error::{OpenError, StoreError};
+use super::outcome::{Committed, Outcome};
+use super::retention::Sweep;
+use super::room::Room;
+use super::rules::{self, Verdict};
+use super::settings::{StoreSettings, Sync};
+use super::shared::{Store, Totals};
+use super::tables::{Growth, Transaction};
+use super::vanish;
+use crate::services::nostr::event::{Event, KIND_DELETION, KIND_VANISH};
+
+/// Opens the store in `directory`, or creates it.
+pub fn open(directory: &Path, settings: StoreSettings) -> Result<(Store, Writer), OpenError> {
+    let store = Store::open(directory)?;
+    let failed = |error| OpenError::Database(directory.to_owned(), error);
+    let writer = Writer::new(store.clone(), settings).map_err(failed)?;
+    Ok((store, writer))
+}
+
+/// The writer of a store.
+pub struct Writer {
+    pub(super) store: Store,
+    pub(super) settings: StoreSettings,
+    /// Of the last commit that succeeded.
+    pub(super) totals: Totals,
+    pub(super) growth: Growth,
+    pub(super) room: Room,
+    pub(super) sweep: Sweep,
+}
+
+impl Writer {
+    fn new(store: Store, settings: StoreSettings) -> Result<Writer, StoreError> {
+        let (totals, vanishing) = {
+            let snapshot = store.snapshot()?;
+            (snapshot.totals()?, vanish::load(&snapshot)?)
+        };
+        store.set_vanishing(vanishing);
+        let room = Room::new(&settings);
+        let (growth, sweep) = (Growth::default(), Sweep::default());
+        Ok(Writer { store, settings, totals, growth, room, sweep })
+    }
+
+    /// The store, for readers.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The numbers after the last commit.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Stores a batch of verified events in one transaction. With [`Sync::Commit`] it is on disk when this
+    /// returns. `now` is the Unix time in seconds.
+    ///
+    /// After an error none of the events is acknowledged, and [`Writer::reopen`] has to succeed before the
+    /// next commit can.
+    pub fn commit(&mut self, events: Vec<Event>, now: u64) -> Result<Committed, StoreError> {
+        let has_room = self.room.check(self.store.directory(), now);
+        let store = self.store.clone();
+        let snapshot = store.snapshot()?;
+        let mut batch = Batch::new(&snapshot);
+        let mut verdicts = Vec::with_capacity(events.len());
+        for event in events {
+            let is_removal = matches!(event.kind(), KIND_DELETION | KIND_VANISH);
+            verdicts.push(if has_room.allows(is_removal) {
+                rules::apply(&mut batch, event, now)?
+            } else {
+                Verdict::Done(Outcome::DiskFull)
+            });
+        }
+        let mut stored = self.write(batch)?;
+        let outcomes = verdicts
+            .into_iter()
+            .map(|verdict| match verdict {
+                Verdict::Done(outcome) => outcome,
+                Verdict::Add(slot) => match stored[slot].take() {
+                    Some((serial, event)) => Outcome::Stored { serial, event },
+                    None => Outcome::Superseded,
+                },
+            })
+            .collect();
+        Ok(Committed { outcomes, last: self.totals.last })
+    }
+
+    /// Commits a batch.
+    pub(super) fn write(&mut self, batch: Batch<'_>) -> Result<Stored, StoreError> {
+        let vanished: Vec<_> = batch.vanished().map(|(pubkey, state)| (*pubkey, *state)).collect();
+        let tables = batch.snapshot().tables();
+        let mut transaction = Transaction::new(tables, self.settings.sync == Sync::Commit);
+        let is_empty = batch.is_empty();
+        let (totals, stored) = batch.write(self.totals, &mut transaction)?;
+        if !is_empty {
+            let committed = transaction.commit()?;
+            self.totals = totals;
+            self.growth.rotate(&committed, tables)?;
+        }
+        if !vanished.is_empty() {
+            self.store.set_vanishing(vanish::update(&self.store.vanishing(), &vanished));
+        }
+        Ok(stored)
+    }
+
+    /// With [`Sync::Interval`]: writes earlier commits to the disk.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        Ok(self.store.snapshot()?.tables().sync()?)
+    }
+
+    /// Memtables that wait to be flushed. If the number does not fall for long, the database stalls.
+    pub fn outstanding_flushes(&self) -> Result<usize, StoreError> {
+        Ok(self.store.snapshot()?.tables().outstanding_flushes())
+    }
+}
