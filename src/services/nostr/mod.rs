@@ -19,8 +19,11 @@ pub mod policy;
 pub mod refusal;
 pub mod relay_names;
 pub mod reply;
+mod ring;
 pub mod signature;
 pub mod store;
 pub mod subscription;
 pub mod tags;
+#[cfg(test)]
+mod testing;
 pub mod verify;
