@@ -3,8 +3,9 @@
 Usage: check.py [--proxied LIST] EXPECTED REPORT [CASE...]. Exits 0 only when every expected case ran with exactly the
 expected `behavior` and `behaviorClose` and no other case ran. A CASE may have a * in it, as in a spec of
 Autobahn's, and then only those that match are expected. It never judges what a verdict means: that is in
-the data, where OK stands everywhere but for the cases that Autobahn itself calls informational. In the cases of LIST a `behavior` of NON-STRICT passes, too: a proxy closes a client that breaks
-framing at once, maybe before the echo of an earlier message, and holds a frame until it is complete.
+the data, where OK stands everywhere but for the cases that Autobahn itself calls informational. In the cases of
+LIST a `behavior` of NON-STRICT passes, too: they send invalid UTF-8 within one frame, which a proxy holds until it is
+complete. Only the echo behind it looks at the text.
 """
 
 import json

@@ -342,8 +342,6 @@ fn a_client_that_violates_the_protocol_ends_the_tunnel() {
         let mut tunnel = with_route(route());
         tunnel.client.text("before");
         tunnel.client.raw(&bytes);
-        let code = error.close_code().get();
-        assert_eq!(tunnel.client.expect_close(), (code, error.as_str().into()), "{error:?}");
         tunnel.upstream.expect(TEXT, b"before");
         let mut next = tunnel.upstream.frame();
         if next.opcode == BINARY {
@@ -351,6 +349,8 @@ fn a_client_that_violates_the_protocol_ends_the_tunnel() {
         }
         assert_eq!((next.opcode, &next.payload[..2]), (CLOSE, &[3, 0xE9][..]), "{error:?}");
         tunnel.upstream.close(1001, "");
+        let code = error.close_code().get();
+        assert_eq!(tunnel.client.expect_close(), (code, error.as_str().into()), "{error:?}");
         let _ = tunnel.upstream.stream.shutdown(std::net::Shutdown::Both);
         tunnel.client.expect_end();
         tunnel.client.finish();

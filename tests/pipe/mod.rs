@@ -9,3 +9,4 @@ mod passing;
 mod random;
 mod secure;
 mod upstream;
+mod violation;

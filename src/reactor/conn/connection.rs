@@ -231,6 +231,8 @@ impl Connection {
             Phase::Closing { reason, .. }
             | Phase::Lingering { reason, .. }
             | Phase::Gone(reason) => Some(reason),
+            #[cfg(feature = "proxy")]
+            Phase::Piped => self.violation().map(CloseReason::Protocol),
             _ => None,
         }
     }

@@ -14,6 +14,9 @@ pub(crate) enum PauseOwner {
     Shutdown = 4,
     /// The other side of its pipe: it reads too slowly.
     Partner = 8,
+    /// The end of its tunnel, because it violated the protocol.
+    #[cfg(feature = "proxy")]
+    Violation = 16,
 }
 
 /// The owners of a connection's pauses, one bit each: one byte per connection.

@@ -7,7 +7,7 @@
 //! follows from the state for the connection is in [`piped`](super::piped).
 
 use crate::protocol::passage::{Extensions, Passage, PassageLimits};
-use crate::protocol::{CloseCode, CloseFrame, Role};
+use crate::protocol::{CloseCode, CloseFrame, ProtocolError, Role};
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::settings::RouteSettings;
 use crate::reactor::api::time::Time;
@@ -46,8 +46,7 @@ pub(crate) enum Flow {
 pub(crate) struct Tunnel {
     /// The frames that this side sends.
     pub(crate) passage: Passage,
-    /// When this side got a Close while it was joined; it has to send its own.
-    pub(crate) close_passed: Option<Time>,
+    pub(crate) ending: Ending,
     fragments: u32,
     pauses: u32,
     hold_bytes_max: u32,
@@ -65,6 +64,17 @@ pub(crate) struct Tunnel {
     pub(crate) is_opaque: bool,
 }
 
+/// How the end of a side has started while it is joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It has not.
+    Open,
+    /// The side got a Close at this time; it has to send its own.
+    ClosePassed(Time),
+    /// The client violated the protocol at this time. Its Close waits for the upstream's.
+    Violated(Time, ProtocolError),
+}
+
 impl Pipe {
     pub(crate) fn tunnel(partner: ConnId, side: Side, settings: &TunnelSettings) -> Pipe {
         let reader = match side {
@@ -73,7 +83,7 @@ impl Pipe {
         };
         let flow = Flow::Frames(Tunnel {
             passage: Passage::new(reader, settings.extensions),
-            close_passed: None,
+            ending: Ending::Open,
             fragments: 0,
             pauses: 0,
             hold_bytes_max: u32::try_from(settings.hold_bytes_max).unwrap_or(u32::MAX),
@@ -130,6 +140,11 @@ impl Tunnel {
     pub(crate) fn traffic(&self, messages: u64, bytes: u64) -> PipeTraffic {
         let (fragments, pauses) = (self.fragments.into(), self.pauses.into());
         PipeTraffic { messages, bytes, fragments, pauses }
+    }
+
+    /// Whether this side got a Close while it was joined.
+    pub(crate) fn has_got_close(&self) -> bool {
+        matches!(self.ending, Ending::ClosePassed(_))
     }
 
     /// The code of this side's Close: `None` if it has sent none, or one without a valid code.

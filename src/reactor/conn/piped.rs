@@ -6,7 +6,8 @@ use super::connection::Connection;
 use super::due::Due;
 use super::pause::PauseOwner;
 use super::phase::{Input, Phase};
-use super::pipe::{Flow, Pipe, Side, Tunnel};
+use super::pipe::{Ending, Flow, Pipe, Side, Tunnel};
+use crate::protocol::ProtocolError;
 use crate::reactor::api::record::Traffic;
 use crate::reactor::api::settings::{RouteSettings, Settings};
 use crate::reactor::api::time::Time;
@@ -28,6 +29,14 @@ impl Connection {
 
     pub(crate) fn tunnel_mut(&mut self) -> Option<&mut Tunnel> {
         Some(self.cold.as_mut()?.pipe.as_mut()?.tunnel_mut())
+    }
+
+    /// How a client has violated the protocol, if its Close waits for that of its upstream.
+    pub(crate) fn violation(&self) -> Option<ProtocolError> {
+        match self.tunnel().filter(|_| self.is_piped())?.ending {
+            Ending::Violated(_, error) => Some(error),
+            Ending::Open | Ending::ClosePassed(_) => None,
+        }
     }
 
     /// Whether a part of a frame is held.
@@ -102,10 +111,13 @@ impl Connection {
             idle.filter(|_| !is_stopped),
             Some(fragment).filter(|_| !self.pauses.is_any() && !tunnel.is_following),
             blocked.map(|since| (since + route.write_timeout, Due::Write)),
-            tunnel.close_passed.map(|passed| {
-                let from = blocked.map_or(passed, |since| passed.max(since));
-                (from + settings.close_timeout, Due::Close)
-            }),
+            match tunnel.ending {
+                Ending::Open => None,
+                Ending::ClosePassed(since) => Some(blocked.map_or(since, |at| since.max(at))),
+                // Its Close comes in time, however slowly it reads.
+                Ending::Violated(since, _) => Some(since),
+            }
+            .map(|from| (from + settings.close_timeout, Due::Close)),
         ];
         candidates.into_iter().flatten().min_by_key(|(due, _)| *due).unwrap_or(never)
     }

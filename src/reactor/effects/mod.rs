@@ -46,4 +46,6 @@ pub(super) mod signals;
 pub(super) mod topics;
 pub(super) mod trim;
 pub(super) mod upgrade;
+#[cfg(feature = "proxy")]
+pub(super) mod violation;
 pub(super) mod work;

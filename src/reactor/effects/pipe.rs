@@ -106,7 +106,7 @@ impl Core {
             let passed = match tunnel.passage.pass(rest, &limits) {
                 Ok(passed) => passed,
                 Err(error) => {
-                    self.fail_passage(id, error);
+                    self.fail_side(id, CloseReason::Protocol(error));
                     return input.len();
                 }
             };
@@ -142,7 +142,7 @@ impl Core {
                     Forwarded::Congested => self.pause_for_partner(id),
                     Forwarded::NoMemory => {
                         self.metrics.buffered_refused += 1;
-                        self.close(id, CloseReason::Overloaded);
+                        self.fail_side(id, CloseReason::Overloaded);
                         return input.len();
                     }
                 }

@@ -4,22 +4,23 @@
 //! ends a tunnel, each side gets a Close of its own. At a planned end the client's frames still pass
 //! until its Close, and only then the upstream gets one. A side that was lost is dropped; the reap
 //! phase then ends its partner, because the service chooses the code for the client of a lost
-//! upstream. A side that leaves its pipe is in the phase `Closing`, and
+//! upstream. How a client ends that violates the protocol is in
+//! [`violation`](crate::reactor::effects::violation). A side that leaves its pipe is in the phase `Closing`, and
 //! [`closing`](crate::reactor::effects::closing) applies to it.
 
-use crate::protocol::{CloseCode, CloseFrame, ProtocolError};
+use crate::protocol::{CloseCode, CloseFrame};
 use crate::reactor::Reactor;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
 use crate::reactor::api::upstream::{ClientLost, PipeEnd};
 use crate::reactor::conn::pause::PauseOwner;
 use crate::reactor::conn::phase::{Input, Phase};
-use crate::reactor::conn::pipe::Side;
+use crate::reactor::conn::pipe::{Ending, Side};
 use crate::reactor::core::Core;
 
 /// What a side gets before its stream ends.
 #[derive(Debug, Clone, Copy)]
-enum Farewell<'a> {
+pub(super) enum Farewell<'a> {
     /// No Close: its partner was lost, or it has got one.
     Nothing,
     /// A Close, which may be empty.
@@ -27,12 +28,12 @@ enum Farewell<'a> {
 }
 
 impl<'a> Farewell<'a> {
-    fn of(reason: CloseReason, text: &'a str) -> Farewell<'a> {
+    pub(super) fn of(reason: CloseReason, text: &'a str) -> Farewell<'a> {
         Farewell::Close(reason.close_code().map(|code| CloseFrame::new(code, text)))
     }
 }
 
-const GOING_AWAY: Farewell<'_> =
+pub(super) const GOING_AWAY: Farewell<'_> =
     Farewell::Close(Some(CloseFrame { code: CloseCode::GOING_AWAY, reason: "" }));
 
 impl Core {
@@ -41,9 +42,10 @@ impl Core {
         let Some(pipe) = self.conns.get(id).and_then(|conn| conn.pipe()) else {
             return;
         };
-        let (client, upstream) = pipe.pair(id);
-        match pipe.side {
+        let ((client, upstream), side) = (pipe.pair(id), pipe.side);
+        match side {
             Side::Upstream => self.end_for_upstream(client, upstream, reason, text),
+            Side::Client if self.finish_violation(client) => {}
             Side::Client => self.end_for_client(client, upstream, reason, text),
         }
     }
@@ -89,7 +91,8 @@ impl Core {
                 self.leave(client, reason, Farewell::of(reason, text), Input::AwaitClose);
                 self.end_upstream(upstream, reason);
             }
-            CloseReason::Protocol(_) | CloseReason::Overloaded => {
+            CloseReason::Protocol(error) => self.end_for_violation(client, upstream, error),
+            CloseReason::Overloaded => {
                 self.leave(client, reason, Farewell::of(reason, text), Input::Discard);
                 self.end_upstream(upstream, reason);
             }
@@ -126,7 +129,7 @@ impl Core {
     }
 
     /// Ends the upstream of a client that has ended, or is ending, for `reason`.
-    fn end_upstream(&mut self, upstream: ConnId, reason: CloseReason) {
+    pub(super) fn end_upstream(&mut self, upstream: ConnId, reason: CloseReason) {
         let Some(tunnel) = self.conns.get(upstream).and_then(|conn| conn.tunnel()) else {
             return;
         };
@@ -144,7 +147,7 @@ impl Core {
         );
         let ended = CloseReason::TunnelEnded;
         match tunnel.client_lost {
-            ClientLost::End if is_lost && tunnel.close_passed.is_none() => {
+            ClientLost::End if is_lost && !tunnel.has_got_close() => {
                 self.leave(upstream, ended, Farewell::Nothing, Input::Discard);
             }
             _ => self.leave(upstream, ended, GOING_AWAY, Input::AwaitClose),
@@ -173,11 +176,7 @@ impl Core {
         };
         let (partner, side) = (pipe.partner, pipe.side);
         if !is_piped {
-            self.finish_close(id);
-            if side == Side::Client {
-                self.end_upstream(partner, CloseReason::TunnelEnded);
-            }
-            return;
+            return self.finish_following(id, partner, side);
         }
         let other = self.conns.get_mut(partner).filter(|conn| conn.is_piped());
         let Some(tunnel) = other.and_then(|conn| conn.tunnel_mut()) else {
@@ -187,7 +186,7 @@ impl Core {
             }
             return;
         };
-        tunnel.close_passed = Some(now);
+        tunnel.ending = Ending::ClosePassed(now);
         if tunnel.passage.has_closed() {
             self.finish_tunnel(partner, id);
         } else {
@@ -215,9 +214,12 @@ impl Core {
         let Some(pipe) = self.conns.get(id).and_then(|conn| conn.pipe()) else {
             return;
         };
-        let (client, upstream) = pipe.pair(id);
+        let ((client, upstream), side) = (pipe.pair(id), pipe.side);
         self.metrics.close_timeouts += 1;
-        if pipe.side == Side::Upstream {
+        if self.finish_violation(client) {
+            return;
+        }
+        if side == Side::Upstream {
             // The reap phase answers the client.
             return self.drop_connection(upstream, CloseReason::TunnelEnded);
         }
@@ -228,18 +230,25 @@ impl Core {
         self.answer_upstream(upstream);
     }
 
-    /// Handles a violation of the protocol by one side.
-    pub(crate) fn fail_passage(&mut self, id: ConnId, error: ProtocolError) {
+    /// Ends a side whose frames can pass no longer: it violated the protocol, or memory is used up.
+    pub(crate) fn fail_side(&mut self, id: ConnId, reason: CloseReason) {
         let Some(conn) = self.conns.get(id) else {
             return;
         };
         if conn.is_piped() {
-            return self.close(id, CloseReason::Protocol(error));
+            return self.close(id, reason);
         }
-        let partner = conn.pipe().filter(|pipe| pipe.side == Side::Client).map(|pipe| pipe.partner);
+        if let Some((partner, side)) = conn.pipe().map(|pipe| (pipe.partner, pipe.side)) {
+            self.finish_following(id, partner, side);
+        }
+    }
+
+    /// A side that was closing, and whose frames passed until now, sends no more of them.
+    fn finish_following(&mut self, id: ConnId, partner: ConnId, side: Side) {
         self.finish_close(id);
-        if let Some(upstream) = partner {
-            self.end_upstream(upstream, CloseReason::TunnelEnded);
+        match side {
+            Side::Client => self.end_upstream(partner, CloseReason::TunnelEnded),
+            Side::Upstream => drop(self.finish_violation(partner)),
         }
     }
 
@@ -259,13 +268,19 @@ impl Core {
         self.drop_connection(id, reason);
     }
 
-    fn leave(&mut self, id: ConnId, reason: CloseReason, farewell: Farewell<'_>, input: Input) {
+    pub(super) fn leave(
+        &mut self,
+        id: ConnId,
+        reason: CloseReason,
+        farewell: Farewell<'_>,
+        input: Input,
+    ) {
         self.leave_with(id, reason, farewell, input, After::Discard);
     }
 
     /// Moves one side from its pipe to the end of its connection. Where no Close can be placed, its
     /// stream ends without one.
-    fn leave_with(
+    pub(super) fn leave_with(
         &mut self,
         id: ConnId,
         reason: CloseReason,
@@ -283,7 +298,7 @@ impl Core {
             return;
         };
         let farewell = match farewell {
-            Farewell::Close(close) if tunnel.close_passed.is_none() => Some(close),
+            Farewell::Close(close) if !tunnel.has_got_close() => Some(close),
             _ => None,
         };
         let is_cut = farewell.is_some() && !is_at_boundary;
@@ -318,7 +333,7 @@ impl Core {
 
 /// What happens to the input of a side that gets a Close of weir.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum After {
+pub(super) enum After {
     /// It is discarded.
     Discard,
     /// It passes until its Close.
@@ -361,6 +376,9 @@ impl Reactor {
 
     /// Ends the client of an upstream that has ended for `lost`.
     fn end_client(&mut self, client: ConnId, upstream: ConnId, lost: CloseReason) {
+        if self.core.finish_violation(client) {
+            return;
+        }
         let Some(conn) = self.core.conns.get_mut(client) else {
             return;
         };
