@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use weir::protocol::Message;
-use weir::reactor::settings::{Heartbeat, RouteSettings, Settings};
+use weir::reactor::settings::{Heartbeat, RouteHeartbeat, RouteSettings, Settings};
 use weir::reactor::{CloseReason, ConnId, Context, SendOutcome, Service};
 
 use crate::support::{
@@ -136,6 +136,57 @@ fn no_pings_are_sent_without_a_heartbeat() {
     assert_eq!(next_end(&seen), CloseReason::IdleTimeout);
     drop(client);
     assert_eq!(server.stop().pings_sent, 0);
+}
+
+/// The heartbeat of an impatient route.
+fn own() -> RouteHeartbeat {
+    let interval = Duration::from_millis(600);
+    let heartbeat = Heartbeat::default().interval(interval).pong_timeout(interval / 2);
+    RouteHeartbeat::Own(heartbeat.misses_max(1))
+}
+
+#[test]
+fn a_route_has_its_own_heartbeat_or_none() {
+    let (service, seen) = Watched::new(|_, _, _| {});
+    let server = Server::start(pinging(500, 400), |reactor| {
+        let service = reactor.add_service(service).unwrap();
+        let idle = RouteSettings::default().idle_timeout(Some(Duration::from_secs(2)));
+        let silent = idle.heartbeat(RouteHeartbeat::Off);
+        reactor.add_route("/silent", service, silent).unwrap();
+        let own = RouteSettings::default().heartbeat(own());
+        reactor.add_route("/own", service, own).unwrap();
+    });
+    let mut client = Client::open(server.address, "/own");
+    expect_ping(&mut client);
+    // One missed pong is enough on this route, and two on others.
+    assert_eq!(client.expect_close(), (1001, "heartbeat timeout".into()));
+    drop(client);
+    assert_eq!(next_end(&seen), CloseReason::HeartbeatTimeout);
+    let mut client = Client::open(server.address, "/silent");
+    assert_eq!(client.frame().opcode, CLOSE);
+    client.close(1001, "");
+    assert_eq!(next_end(&seen), CloseReason::IdleTimeout);
+    drop(client);
+    let metrics = server.stop();
+    assert_eq!((metrics.pings_sent, metrics.pongs_missed), (1, 1));
+}
+
+#[test]
+fn a_new_heartbeat_of_a_route_holds_for_open_connections() {
+    let (service, _seen) = Watched::new(|_, _, _| {});
+    let mut added = None;
+    let mut server = ByHand::new(Settings::default().heartbeat(None), |reactor| {
+        let service = reactor.add_service(service).unwrap();
+        let route = reactor.add_route("/", service, RouteSettings::default()).unwrap();
+        added = Some((service, route));
+    });
+    let (service, route) = added.unwrap();
+    let client = server.open("/");
+    let settings = RouteSettings::default().heartbeat(own());
+    server.reactor.context(service).set_route(route, settings).unwrap();
+    server.turn_until("a ping", |metrics| metrics.pings_sent == 1);
+    drop(client);
+    server.stop_clean();
 }
 
 /// A service that pauses a connection for longer than the heartbeat allows silence.

@@ -8,7 +8,7 @@ use super::effective::{EffectiveNetwork, EffectivePool, EffectiveRoute};
 use super::file::File;
 use super::keys::{Given, Layer};
 use super::networks::{NetworkConfig, networks};
-use super::options::{RouteOptions, ServerOptions};
+use super::options::{HeartbeatOptions, RouteOptions, ServerOptions};
 use super::place::Place;
 use super::routes::{RouteConfig, built_in, proxied, routes};
 use super::start::Start;
@@ -84,7 +84,9 @@ impl Config {
                 lines.push(format!("{}: the route has another service", route.path));
             } else if !is_kept {
                 let limits = table(&RouteOptions::from(&route.settings));
-                let limits: Vec<&str> = limits.keys().map(String::as_str).collect();
+                let heartbeat = table(&HeartbeatOptions::from(None));
+                let limits = limits.keys().chain(heartbeat.keys());
+                let limits: Vec<&str> = limits.map(String::as_str).collect();
                 let (old, new) =
                     (table(&EffectiveRoute::from(route)), table(&EffectiveRoute::from(new)));
                 lines.extend(changed(&old, &new, &format!("{}: ", route.path), &limits));

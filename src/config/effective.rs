@@ -4,12 +4,14 @@
 use std::fmt;
 
 use serde::Serialize;
+use weir::reactor::settings::RouteHeartbeat;
 use weir::services::proxy::PoolSettings;
 
 use super::Config;
 use super::networks::{NetworkConfig, NetworkOptions, NetworkTable};
 use super::options::{
-    PoolOptions, PoolTable, ProxyOptions, RoomOptions, RouteOptions, ServerOptions,
+    HeartbeatOptions, PoolOptions, PoolTable, ProxyOptions, RoomOptions, RouteOptions,
+    ServerOptions,
 };
 use super::routes::{RouteConfig, RouteService, ServiceKind};
 
@@ -65,6 +67,9 @@ pub(super) struct EffectiveRoute<'a> {
     page: bool,
     #[serde(flatten)]
     limits: RouteOptions,
+    /// Unless it is the server's.
+    #[serde(flatten)]
+    heartbeat: Option<HeartbeatOptions>,
     #[serde(flatten)]
     rooms: Option<RoomOptions>,
     #[serde(flatten)]
@@ -78,6 +83,11 @@ impl<'a> From<&'a RouteConfig> for EffectiveRoute<'a> {
             service: route.service.kind(),
             page: route.page,
             limits: RouteOptions::from(&route.settings),
+            heartbeat: match route.settings.heartbeat {
+                RouteHeartbeat::Server => None,
+                RouteHeartbeat::Off => Some(None.into()),
+                RouteHeartbeat::Own(heartbeat) => Some(Some(heartbeat).into()),
+            },
             rooms: match &route.service {
                 RouteService::Rooms(settings) => Some(settings.into()),
                 RouteService::Echo | RouteService::Proxy(_) => None,

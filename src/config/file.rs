@@ -13,7 +13,9 @@ use weir::upstream::redacted;
 use super::error::ConfigError;
 use super::keys::{Given, Keys, Layer};
 use super::networks::{NetworkOptions, NetworkTable, SECRET};
-use super::options::{Options, PoolOptions, PoolTable, ProxyOptions, RoomOptions, RouteOptions};
+use super::options::{
+    HeartbeatOptions, Options, PoolOptions, PoolTable, ProxyOptions, RoomOptions, RouteOptions,
+};
 use super::place::Place;
 use super::routes::RouteTable;
 use super::syntax::other_format;
@@ -72,7 +74,7 @@ impl File {
         let mut file = File::default();
         let mut settings = document.into_inner();
         let keys = Keys::of::<RouteTable>().and::<RouteOptions>();
-        let keys = keys.and::<RoomOptions>().and::<ProxyOptions>();
+        let keys = keys.and::<HeartbeatOptions>().and::<RoomOptions>().and::<ProxyOptions>();
         file.routes = source.tables(ROUTE, &keys, &mut settings)?;
         let keys = Keys::of::<NetworkTable>().and::<RouteOptions>().and::<NetworkOptions>();
         file.networks = source.tables(NETWORK, &keys, &mut settings)?.unwrap_or_default();

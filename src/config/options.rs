@@ -6,6 +6,7 @@
 //! settings structs. These options convert to and from those structs. Only the syntax of single
 //! values is checked here.
 
+mod heartbeat;
 mod pool;
 mod proxy;
 mod room;
@@ -14,6 +15,7 @@ mod server;
 
 use clap::Args;
 
+pub(super) use self::heartbeat::HeartbeatOptions;
 pub(super) use self::pool::{PoolOptions, PoolTable};
 pub(super) use self::proxy::ProxyOptions;
 pub(super) use self::room::RoomOptions;

@@ -7,13 +7,13 @@ use std::collections::HashSet;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir::reactor::RoutePattern;
-use weir::reactor::settings::{RouteSettings, Settings, SettingsError};
+use weir::reactor::settings::{RouteHeartbeat, RouteSettings, Settings, SettingsError};
 use weir::services::proxy::{PoolSettings, ProxySettings};
 use weir::services::rooms::RoomSettings;
 
 use super::error::{ConfigError, PathError, RouteConfigError};
 use super::keys::{Given, Keys, Layer, place_of, read};
-use super::options::{ProxyOptions, RoomOptions, RouteOptions};
+use super::options::{HeartbeatOptions, ProxyOptions, RoomOptions, RouteOptions};
 use super::place::Place;
 use crate::nearest::nearest;
 
@@ -156,6 +156,8 @@ fn route(place: &Place, table: Layer, defaults: &Layer) -> Result<RouteConfig, C
             return Err(refused(RouteConfigError::OtherService { key, service }));
         }
     }
+    let keys = Keys::of::<HeartbeatOptions>();
+    let has_own_heartbeat = keys.names().any(|key| table.contains_key(key));
     let mut layer = defaults.clone();
     if given.service == ServiceKind::Proxy {
         if !table.contains_key("pool") {
@@ -173,12 +175,19 @@ fn route(place: &Place, table: Layer, defaults: &Layer) -> Result<RouteConfig, C
         RouteService::Proxy(proxy) => Some(proxy.outbox_room_bytes()),
         RouteService::Echo | RouteService::Rooms(_) => None,
     };
-    Ok(RouteConfig {
-        path: given.path,
-        page: given.page,
-        settings: read::<RouteOptions>(&layer)?.settings(outbox_room_bytes),
-        service,
-    })
+    let settings = read::<RouteOptions>(&layer)?.settings(outbox_room_bytes);
+    let heartbeat = match has_own_heartbeat {
+        true => own_heartbeat(&layer)?,
+        false => RouteHeartbeat::Server,
+    };
+    let settings = settings.heartbeat(heartbeat);
+    Ok(RouteConfig { path: given.path, page: given.page, settings, service })
+}
+
+/// The heartbeat of a route that has a key of it.
+fn own_heartbeat(layer: &Layer) -> Result<RouteHeartbeat, clap::Error> {
+    let heartbeat = read::<HeartbeatOptions>(layer)?.heartbeat();
+    Ok(heartbeat.map_or(RouteHeartbeat::Off, RouteHeartbeat::Own))
 }
 
 /// The default of routes of the proxy. A peer that takes nothing pauses the other end, and no data

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use weir::reactor::settings::Settings;
-use weir::reactor::settings::{ClientCertificates, RouteSettings, SlowPolicy, TlsVersion};
+use weir::reactor::settings::{
+    ClientCertificates, Heartbeat, RouteHeartbeat, RouteSettings, SlowPolicy, TlsVersion,
+};
 
 use super::keys::{Given, Keys};
 use super::networks::{NetworkOptions, NetworkTable};
@@ -112,6 +114,24 @@ fn a_route_overrides_settings_for_all_routes() {
 }
 
 #[test]
+fn a_route_with_a_key_of_the_heartbeat_has_its_own() {
+    let text = |route: &str| {
+        let server = "ping_interval = '20s'\npong_timeout = '7s'\npong_misses_max = 3";
+        format!("{server}\n[[route]]\npath = '/'\nservice = 'echo'\n{route}")
+    };
+    let heartbeat = |route: &str| file(&text(route)).unwrap().routes[0].settings.heartbeat;
+    assert_eq!(heartbeat(""), RouteHeartbeat::Server);
+    assert_eq!(heartbeat("ping_interval = 'off'"), RouteHeartbeat::Off);
+    let own = Heartbeat::default().interval(Duration::from_secs(20)).misses_max(3);
+    let own = own.pong_timeout(Duration::from_secs(5));
+    assert_eq!(heartbeat("pong_timeout = '5s'"), RouteHeartbeat::Own(own));
+    for route in ["ping_interval = 'off'", "pong_timeout = '5s'", ""] {
+        let config = file(&text(route)).unwrap();
+        assert_eq!(file(&config.to_string()).unwrap(), config, "{config}");
+    }
+}
+
+#[test]
 fn off_and_auto_reach_the_settings() {
     let config = file(
         "ping_interval = 'off'\nidle_timeout = '0s'\nkey_reuse_window = '5m'\nhistory_ttl = 'off'\n\
@@ -195,6 +215,8 @@ fn contradictions_are_rejected() {
     assert!(error("head_max = '2 MiB'").contains("2097152 bytes, but must be 1024 to 1048576"));
     assert!(error("write_timeout = '0s'").contains("write_timeout must be more than zero"));
     assert!(error("pong_misses_max = 0").contains("pong_misses_max must be more than zero"));
+    let of_route = "[[route]]\npath = '/'\nservice = 'echo'\nping_interval = '5s'";
+    assert!(error(of_route).contains("pong_timeout (10s) must be less than ping_interval (5s)"));
     assert!(error("listen = ['[::1]:1', '[::1]:1']").contains("[::1]:1 is listed twice"));
     assert!(file("listen = ['[::1]:0', '[::1]:0']").is_ok());
     let error = error("listen = '127.0.0.1:1'\nadmin = '0.0.0.0:1'");
@@ -339,6 +361,8 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         outbox_grace = '3s'
         fragment_timeout = '2m'
         write_timeout = '4s'
+        ping_interval = '21s'
+        pong_misses_max = 1
         deflate = 'dedicated'
         deflate_min = '300 B'
         deflate_window_bits = 11

@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir::reactor::settings::{
-    ClientAddressFrom, Heartbeat, ListenSettings, Prefix, Rate, Settings, TlsSettings,
+    ClientAddressFrom, ListenSettings, Prefix, Rate, Settings, TlsSettings,
 };
 
+use super::heartbeat::HeartbeatOptions;
 use crate::config::addresses::{Address, Listen};
 use crate::config::tls::{TlsMistake, TlsOptions};
 use crate::config::values::{Count, OrAuto, OrOff, Size, Span, texts};
@@ -157,20 +158,9 @@ pub(in crate::config) struct ServerOptions {
     #[arg(default_value_t = Span(server().drain_timeout))]
     drain_timeout: Span,
 
-    /// Time without input after which a ping is sent, or off
-    #[arg(long, value_name = "TIME", help_heading = "Heartbeat")]
-    #[arg(default_value_t = OrOff(server().heartbeat.map(|beat| Span(beat.interval))))]
-    ping_interval: OrOff<Span>,
-
-    /// Deadline from a ping to the next frame from the peer
-    #[arg(long, value_name = "TIME", help_heading = "Heartbeat")]
-    #[arg(default_value_t = Span(Heartbeat::default().pong_timeout))]
-    pong_timeout: Span,
-
-    /// Unanswered pings in a row after which a connection is closed with 1001
-    #[arg(long, value_name = "N", help_heading = "Heartbeat")]
-    #[arg(default_value_t = Count(Heartbeat::default().misses_max))]
-    pong_misses_max: Count<u8>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    heartbeat: HeartbeatOptions,
 
     /// Pin the process to this CPU, counted from 0, or off
     #[arg(long, value_name = "CPU", help_heading = "Measuring", default_value_t = OrOff(None))]
@@ -250,7 +240,6 @@ impl ServerOptions {
     /// [`log`](Self::log) and [`pin`](Self::pin).
     pub(in crate::config) fn new(config: &ServerConfig) -> Self {
         let ServerConfig { listen, admin, tls, log, pin, settings } = config;
-        let beat = settings.heartbeat.unwrap_or_default();
         ServerOptions {
             listen: listen.iter().map(Listen::from).collect(),
             admin: OrOff(admin.as_ref().map(|listen| Address(listen.address))),
@@ -277,9 +266,7 @@ impl ServerOptions {
             handshake_timeout: Span(settings.handshake_timeout),
             close_timeout: Span(settings.close_timeout),
             drain_timeout: Span(settings.drain_timeout),
-            ping_interval: OrOff(settings.heartbeat.map(|beat| Span(beat.interval))),
-            pong_timeout: Span(beat.pong_timeout),
-            pong_misses_max: Count(beat.misses_max),
+            heartbeat: settings.heartbeat.into(),
             pin: OrOff(pin.map(Count)),
             turn_stats: settings.turn_stats,
             tls: TlsOptions::new(tls.as_ref()),
@@ -303,12 +290,7 @@ impl ServerOptions {
             .handshake_timeout(self.handshake_timeout.0)
             .close_timeout(self.close_timeout.0)
             .drain_timeout(self.drain_timeout.0)
-            .heartbeat(self.ping_interval.duration().map(|interval| {
-                Heartbeat::default()
-                    .interval(interval)
-                    .pong_timeout(self.pong_timeout.0)
-                    .misses_max(self.pong_misses_max.0)
-            }))
+            .heartbeat(self.heartbeat.heartbeat())
             .topics_max(self.topics_max.0)
             .topics_per_connection_max(self.topics_per_connection_max.0)
             .deflate_level(self.deflate_level.0)

@@ -32,7 +32,7 @@ pub use self::host::HostPattern;
 pub use self::listen::ListenSettings;
 pub use self::notation::{NotationError, Prefix, Rate};
 pub use self::reactor::{Heartbeat, PER_ADDRESS_DEFAULT, Settings};
-pub use self::route::{DeflateMode, RouteSettings, SlowPolicy};
+pub use self::route::{DeflateMode, RouteHeartbeat, RouteSettings, SlowPolicy};
 pub(crate) use self::setters::with_setters;
 #[cfg(feature = "tls")]
 pub use self::tls::{CertificateFiles, ClientCertificates, TlsSettings};

@@ -71,7 +71,8 @@ impl Connection {
         let blocked = self.outbox.blocked_since();
         // No heartbeat while reading is paused or the peer's window is full: its pong could not
         // reach us.
-        let heartbeat = settings.heartbeat.filter(|_| !self.pauses.is_any() && blocked.is_none());
+        let heartbeat = route.heartbeat.or(settings.heartbeat);
+        let heartbeat = heartbeat.filter(|_| !self.pauses.is_any() && blocked.is_none());
         let fragment = (self.message_since + route.fragment_timeout, Due::Fragment);
         let candidates = [
             heartbeat

@@ -101,7 +101,8 @@ impl Connection {
             return never;
         };
         let is_stopped = self.pauses.is_any() || blocked.is_some() || tunnel.is_following;
-        let heartbeat = settings.heartbeat.filter(|_| tunnel.pings && !tunnel.is_ping_due);
+        let heartbeat = route.heartbeat.or(settings.heartbeat);
+        let heartbeat = heartbeat.filter(|_| tunnel.pings && !tunnel.is_ping_due);
         let heard = heartbeat
             .map(|heartbeat| self.heartbeat.deadline(&heartbeat, self.serial, self.last_heard));
         let idle = route.idle_timeout.map(|idle| (self.last_data + idle, Due::Idle));

@@ -122,10 +122,11 @@ impl Core {
 
     /// Counts a missed pong. After too many of them the connection is closed, and `false` returned.
     pub(crate) fn survives_missed_pong(&mut self, id: ConnId) -> bool {
-        let misses_max = self.settings.heartbeat.map_or(0, |heartbeat| heartbeat.misses_max);
         let Some(conn) = self.conns.get_mut(id) else {
             return false;
         };
+        let heartbeat = self.router.settings(conn.route).heartbeat.or(self.settings.heartbeat);
+        let misses_max = heartbeat.map_or(0, |heartbeat| heartbeat.misses_max);
         let is_dead = conn.heartbeat.miss(misses_max);
         self.metrics.pongs_missed += 1;
         if is_dead {

@@ -116,6 +116,7 @@ impl RouteSettings {
             ("deflate_idle", self.deflate_idle),
         ])?;
         check_rate("requests_per_address", self.requests_per_address)?;
+        self.heartbeat.or(None).map_or(Ok(()), Heartbeat::check)?;
         let window_bits = WINDOW_BITS_MIN..=WINDOW_BITS_MAX;
         check_range("deflate_window_bits", self.deflate_window_bits, window_bits)?;
         match self.idle_timeout {
@@ -227,6 +228,7 @@ impl std::error::Error for SettingsError {}
 
 #[cfg(test)]
 mod tests {
+    use super::super::RouteHeartbeat;
     use super::*;
 
     fn route(edit: impl FnOnce(&mut RouteSettings)) -> Result<(), SettingsError> {
@@ -350,6 +352,9 @@ mod tests {
         assert_eq!(beat(0, 10, 2), Err(SettingsError::Zero("ping_interval")));
         assert_eq!(beat(30, 0, 2), Err(SettingsError::Zero("pong_timeout")));
         assert_eq!(shared(|s| s.heartbeat = None), Ok(()));
+        let own = |misses_max| RouteHeartbeat::Own(Heartbeat::default().misses_max(misses_max));
+        assert_eq!(route(|r| r.heartbeat = own(1)), Ok(()));
+        assert_eq!(route(|r| r.heartbeat = own(0)), Err(SettingsError::Zero("pong_misses_max")));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::host::HostPattern;
 use super::notation::Rate;
+use super::reactor::Heartbeat;
 use super::setters::with_setters;
 
 with_setters! {
@@ -51,6 +52,8 @@ with_setters! {
         pub write_timeout: Duration = Duration::from_secs(10),
         /// Time without data messages after which a connection is closed with 1001; `None`: never.
         pub idle_timeout: Option<Duration> = None,
+        /// Pings to silent peers.
+        pub heartbeat: RouteHeartbeat = RouteHeartbeat::Server,
         /// Origins whose pages may connect, send requests and read responses (CORS); others get
         /// 403. Empty: every origin may connect and send requests, but none may read responses. A
         /// wildcard stands for one or more labels of a host: `https://*.example.org`.
@@ -80,6 +83,28 @@ with_setters! {
         pub deflate_window_bits: u8 = 12,
         /// Free a connection's compression window after this long without sending.
         pub deflate_idle: Duration = Duration::from_secs(60),
+    }
+}
+
+/// The pings to silent peers of a route.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RouteHeartbeat {
+    /// [`Settings::heartbeat`](field@super::Settings::heartbeat).
+    Server,
+    /// No pings.
+    Off,
+    /// A heartbeat of the route's own.
+    Own(Heartbeat),
+}
+
+impl RouteHeartbeat {
+    /// The heartbeat of the route, with this one of the server.
+    pub(crate) fn or(self, server: Option<Heartbeat>) -> Option<Heartbeat> {
+        match self {
+            RouteHeartbeat::Server => server,
+            RouteHeartbeat::Off => None,
+            RouteHeartbeat::Own(heartbeat) => Some(heartbeat),
+        }
     }
 }
 
