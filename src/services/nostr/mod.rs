@@ -21,6 +21,8 @@ pub mod relay_names;
 pub mod reply;
 mod ring;
 pub mod signature;
+#[cfg(test)]
+mod signed;
 pub mod store;
 pub mod subscription;
 pub mod tags;
