@@ -16,6 +16,7 @@ pub mod live;
 pub mod message;
 pub mod parse;
 pub mod policy;
+pub mod rates;
 pub mod refusal;
 pub mod relay_names;
 pub mod reply;
