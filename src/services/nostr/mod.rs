@@ -12,6 +12,7 @@ pub mod filter;
 mod filter_parse;
 pub mod info;
 pub mod json;
+pub mod keys;
 pub mod live;
 pub mod message;
 pub mod parse;
