@@ -5,7 +5,6 @@ mod choice;
 pub mod front;
 mod heads;
 mod health;
-mod held;
 mod http;
 mod keepalive;
 mod lost;

@@ -74,10 +74,9 @@ impl Core {
         conn.route = route;
         conn.last_heard = now;
         conn.last_data = now;
-        let relayed = conn.relayed();
         let cold = conn.cold();
         cold.handshake = None;
-        cold.pipe = Some(Box::new(Pipe { relayed, ..pipe }));
+        cold.pipe = Some(Box::new(pipe));
         self.charge_input_or_close(id);
         self.arm(id);
         self.enqueue_flush(id);
@@ -228,7 +227,6 @@ impl Core {
                 open.outbox.mark_blocked(now);
             }
         });
-        self.outboxes.count_relayed(conn);
         let is_congested = conn.outbox.bytes() > soft;
         if is_blocked {
             self.sync_interest(to);

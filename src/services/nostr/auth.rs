@@ -77,6 +77,3 @@ pub fn check(
     }
     Ok(*event.pubkey())
 }
-
-#[cfg(test)]
-mod tests;

@@ -46,6 +46,3 @@ impl KeyCache {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

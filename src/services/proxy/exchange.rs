@@ -225,7 +225,6 @@ impl Exchange {
             | Failure::NoUpstream
             | Failure::Full
             | Failure::Local
-            | Failure::Overloaded
             | Failure::Resolve => false,
         };
         is_allowed && self.tries_left > 0 && !self.has_response

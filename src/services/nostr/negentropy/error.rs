@@ -1,0 +1,64 @@
+//! Why a session ends: the texts of NEG-ERR (NIP-77).
+
+use std::fmt;
+use std::time::Duration;
+
+/// Why the relay ends a session. `Display` is the text of NEG-ERR, prefix included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionError {
+    /// More events match than this.
+    TooManyEvents(usize),
+    /// The connection has this many sessions already.
+    TooManySessions(usize),
+    /// The lists of all sessions hold this many bytes.
+    NoMemory(usize),
+    /// There is no session with this id.
+    Unknown,
+    /// No message came for this long.
+    Idle(Duration),
+    /// A message came before the reply to the last one.
+    Early,
+    /// The message is not negentropy's.
+    Malformed,
+    /// The store failed.
+    Store(String),
+    /// A panic.
+    Internal,
+}
+
+impl SessionError {
+    /// The prefix, also a metric label.
+    pub fn prefix(&self) -> &'static str {
+        match self {
+            SessionError::TooManyEvents(_)
+            | SessionError::TooManySessions(_)
+            | SessionError::NoMemory(_) => "blocked",
+            SessionError::Unknown | SessionError::Idle(_) => "closed",
+            SessionError::Early | SessionError::Malformed => "invalid",
+            SessionError::Store(_) | SessionError::Internal => "error",
+        }
+    }
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.prefix())?;
+        match self {
+            SessionError::TooManyEvents(most) => {
+                write!(f, "more than {most} events match, the maximum of a session")
+            }
+            SessionError::TooManySessions(most) => {
+                write!(f, "{most} sessions are open, the maximum of a connection")
+            }
+            SessionError::NoMemory(most) => {
+                write!(f, "the sessions of all clients hold {most} bytes, the maximum; try later")
+            }
+            SessionError::Unknown => f.write_str("no session has this id"),
+            SessionError::Idle(idle) => write!(f, "no message for {} s", idle.as_secs()),
+            SessionError::Early => f.write_str("the reply to the last message was not sent yet"),
+            SessionError::Malformed => f.write_str("the message is not negentropy version 1"),
+            SessionError::Store(error) => f.write_str(error),
+            SessionError::Internal => f.write_str("internal error"),
+        }
+    }
+}
