@@ -10,7 +10,7 @@ mod proxy;
 use std::rc::Rc;
 use std::time::Duration;
 
-use weir::reactor::Time;
+use weir::reactor::{Context, Time};
 use weir::services::admin::{Samples, Source};
 use weir::services::rpc::gateway::GatewayCounts;
 use weir::services::rpc::node::PeerCounts;
@@ -41,7 +41,7 @@ impl RpcSource {
 }
 
 impl Source for RpcSource {
-    fn collect(&self, samples: &mut Samples, _: Time) {
+    fn collect(&self, samples: &mut Samples, _: &Context<'_>) {
         let [project, chain] = self.labels();
         let counts = &*self.counts;
         for class in Class::ALL {
@@ -134,7 +134,7 @@ impl PeerSource {
 }
 
 impl Source for PeerSource {
-    fn collect(&self, samples: &mut Samples, _: Time) {
+    fn collect(&self, samples: &mut Samples, _: &Context<'_>) {
         let labels = [("project", self.project.as_str()), ("chain", self.chain.as_str())];
         let PeerCounts { connected_now, heads_in, heads_out } = &*self.counts;
         let connected = connected_now.get() as f64;
@@ -258,9 +258,9 @@ impl NetworkSource {
 }
 
 impl Source for NetworkSource {
-    fn collect(&self, samples: &mut Samples, now: Time) {
-        self.clients.collect(samples, now);
-        self.collect_gateway(samples, now);
+    fn collect(&self, samples: &mut Samples, cx: &Context<'_>) {
+        self.clients.collect(samples, cx);
+        self.collect_gateway(samples, cx.now());
         for upstream in &self.gateway.upstreams {
             self.collect_upstream(samples, upstream);
         }

@@ -11,7 +11,7 @@ use log::{error, info, warn};
 use weir::protocol::Message;
 use weir::reactor::{
     ConnId, Context, Finished, MailSender, More, Reactor, RouteId, Service, ServiceId, Step, Task,
-    Time, WorkerSettings, Workers,
+    WorkerSettings, Workers,
 };
 use weir::services::admin::{Samples, Source};
 use weir::services::proxy::{LoadedPool, ProxyMail, ProxyReload, ProxyRoute};
@@ -204,7 +204,7 @@ impl Service for Reload {
 }
 
 impl Source for ReloadSource {
-    fn collect(&self, samples: &mut Samples, _: Time) {
+    fn collect(&self, samples: &mut Samples, _: &Context<'_>) {
         let help = "Reloads of the configuration, by outcome";
         for (outcome, count) in [("success", &self.0.succeeded), ("failure", &self.0.refused)] {
             samples.counter("config_reloads", help, &[("outcome", outcome)], count.get());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use weir::reactor::Time;
+use weir::reactor::Context;
 use weir::services::admin::{Samples, Source};
 
 use crate::logging::lines_lost;
@@ -23,7 +23,7 @@ impl ProcessSource {
 }
 
 impl Source for ProcessSource {
-    fn collect(&self, samples: &mut Samples, _: Time) {
+    fn collect(&self, samples: &mut Samples, _: &Context<'_>) {
         let build = [("version", VERSION), ("commit", COMMIT)];
         samples.gauge("build_info", "Version and git commit of this build; always 1", &build, 1.0);
         let help = "Log lines lost because standard error could not be written to";

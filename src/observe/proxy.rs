@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use weir::reactor::Time;
+use weir::reactor::Context;
 use weir::services::admin::{Samples, Source};
 use weir::services::proxy::{ProxyCounts, ProxyPoolCounts};
 use weir::upstream::{Count, PoolUpstreamCounts, PoolsCounts};
@@ -21,9 +21,9 @@ impl ProxySource {
 }
 
 impl Source for ProxySource {
-    fn collect(&self, samples: &mut Samples, _: Time) {
+    fn collect(&self, samples: &mut Samples, cx: &Context<'_>) {
         for counts in self.pools.pools() {
-            collect_pool(samples, &counts);
+            collect_pool(samples, &counts, cx);
         }
         for counts in self.upstreams.all() {
             collect_upstream(samples, &counts);
@@ -31,8 +31,11 @@ impl Source for ProxySource {
     }
 }
 
-fn collect_pool(samples: &mut Samples, counts: &ProxyPoolCounts) {
+fn collect_pool(samples: &mut Samples, counts: &ProxyPoolCounts, cx: &Context<'_>) {
     let pool = ("pool", counts.pool.as_str());
+    let help = "Bytes held for requests and tunnels: incomplete frames, heads, and output that a \
+                client or an upstream has not read";
+    samples.gauge("proxy_held_bytes", help, &[pool], counts.held_bytes(cx) as f64);
     let mut total = |name, help, count: &Count| samples.counter(name, help, &[pool], count.get());
     total("proxy_tunnels", "WebSockets joined with an upstream", &counts.tunnels);
     total("proxy_retries", "Tries of requests after a failed one", &counts.retries);

@@ -217,7 +217,7 @@ impl Core {
         if !self.metrics.turns.is_multiple_of(interval as u64) {
             return;
         }
-        let Outboxes { batches, spares, ledger } = &self.outboxes;
+        let Outboxes { batches, spares, ledger, .. } = &self.outboxes;
         let mut held = 0;
         for (id, conn) in self.conns.iter() {
             let is_member = conn.batch.is_some();
@@ -225,12 +225,16 @@ impl Core {
             if !conn.in_read_queue && !conn.in_flush_queue {
                 let measured = conn.measure_input();
                 debug_assert_eq!(conn.input_bytes as usize, measured, "{id}: input: {conn:?}");
+                #[cfg(feature = "proxy")]
+                debug_assert!(self.outboxes.is_relayed_counted(conn), "{id}: relayed: {conn:?}");
             }
             debug_assert!(conn.outbox.is_measured(), "{id}: {:?}", conn.outbox);
             held += self.outboxes.own_bytes(conn);
         }
         let own = ledger.own() - spares.charged();
         debug_assert_eq!(own, held, "the ledger and the connections: {batches:?}");
+        #[cfg(feature = "proxy")]
+        debug_assert!(self.outboxes.are_relayed_sums(self.conns.iter().map(|(_, conn)| conn)));
         let left = self.outboxes.held();
         debug_assert!(self.conns.len() > 0 || left == 0, "{left} bytes left");
     }

@@ -91,6 +91,13 @@ pub use self::parts::workers::{
     Finished, Step, Task, WorkQueue, WorkerLoad, WorkerSettings, Workers,
 };
 
+/// Rates and address ranges, for services with limits of their own.
+#[cfg(feature = "nostr")]
+pub(crate) mod limits {
+    pub(crate) use super::parts::admission::{counted_address, is_in};
+    pub(crate) use super::parts::rates::{Bucket, Buckets};
+}
+
 /// Parts that weir's binary, upstream clients, benches, fuzz targets and tests use. They are exempt from
 /// semantic versioning: not for embedders.
 #[doc(hidden)]

@@ -15,7 +15,7 @@ use crate::protocol::Message;
 use crate::protocol::handshake::{self, Refusal, Response};
 use crate::reactor::settings::Settings;
 use crate::reactor::{
-    CloseReason, ConnId, Context, Decision, HttpRequest, Metric, Metrics, Occupancy, Service, Time,
+    CloseReason, ConnId, Context, Decision, HttpRequest, Metric, Metrics, Occupancy, Service,
     UpgradeRequest,
 };
 
@@ -30,8 +30,8 @@ pub const HEALTH: &str = "/healthz";
 pub const READY: &str = "/readyz";
 /// A source of metrics.
 pub trait Source: fmt::Debug {
-    /// Adds the source's metrics as of `now`.
-    fn collect(&self, samples: &mut Samples, now: Time);
+    /// Adds the source's metrics as of now.
+    fn collect(&self, samples: &mut Samples, cx: &Context<'_>);
 }
 
 /// The service of the admin address.
@@ -48,7 +48,6 @@ impl Admin {
 
     fn metrics(&self, cx: &mut Context<'_>, request: &handshake::Request<'_>) -> Response {
         let mut samples = Samples::default();
-        let now = cx.now();
         let metrics = cx.metrics();
         count_loop(&mut samples, metrics);
         count_by_reason(&mut samples, metrics);
@@ -56,7 +55,7 @@ impl Admin {
         let waiting = metrics.awaiting_refusal_now as usize;
         compare_limits(&mut samples, waiting, cx.occupancy(), cx.settings());
         for source in &self.sources {
-            source.collect(&mut samples, now);
+            source.collect(&mut samples, cx);
         }
         let format = Format::of(request.headers("Accept"));
         match samples.into_text(format) {

@@ -5,6 +5,7 @@ mod conn_map;
 mod errors;
 mod flow;
 mod handle;
+mod hold;
 mod listener_groups;
 mod loops;
 mod mailbox;

@@ -216,7 +216,7 @@ fn a_request_without_memory_for_its_head_is_503_and_no_fault_of_the_upstream() {
     let long = format!("X-Long: {}\r\n", "a".repeat(12 * 1024));
     let head = Client::tcp(front.address).request(&upgrade("/", &long));
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
-    let reason = "reason=\"local\"";
+    let reason = "reason=\"overloaded\"";
     assert_eq!(front.admin.metric("weir_proxy_refused_total", &[reason]), 1.0);
     assert_eq!(front.admin.metric("weir_upstream_connections", &["use=\"exchange\""]), 0.0);
     drop(senders);

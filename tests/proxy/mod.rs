@@ -5,6 +5,7 @@ mod choice;
 pub mod front;
 mod heads;
 mod health;
+mod held;
 mod http;
 mod keepalive;
 mod lost;

@@ -55,6 +55,9 @@ pub const DEFLATED_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// the middle of a turn and leaves the old one behind. Memory that no connection has used is not
 /// resident.
 pub const TABLE_SLOTS_RESERVED_MAX: usize = 16 * 1024;
+/// The most bytes that a service can hold for one connection
+/// ([`Context::hold`](crate::reactor::Context::hold)).
+pub const HOLD_BYTES_MAX: usize = 1 << 30;
 /// Bytes written to one connection per turn.
 pub const WRITE_BYTES: usize = 256 * 1024;
 /// Slices of one vectored write.

@@ -47,7 +47,7 @@ use crate::reactor::parts::workers::{Step, WorkerSettings, Workers};
 /// | [`send`](Context::send), [`send_masked`](Context::send_masked), [`send_shared`](Context::send_shared), [`send_pieces`](Context::send_pieces), [`send_batch`](Context::send_batch), [`send_joined`](Context::send_joined), [`ping`](Context::ping) | [`SendOutcome::Gone`] |
 /// | [`pause`](Context::pause), [`resume`](Context::resume), [`close`](Context::close), [`abort`](Context::abort), [`accept`](Context::accept), [`respond`](Context::respond), [`refuse`](Context::refuse) | no effect |
 /// | `send_request`, `is_body_unread`, `keeps_alive`, `keep_idle` of the feature `proxy` | `false`, no effect |
-/// | [`has_memory`](Context::has_memory) | `false` |
+/// | [`has_memory`](Context::has_memory), [`hold`](Context::hold) | `false` |
 /// | [`queued_bytes`](Context::queued_bytes) | 0 |
 /// | [`record`](Context::record), [`peer`](Context::peer), [`deflate_terms`](Context::deflate_terms) | `None` |
 /// | [`set_metadata`](Context::set_metadata) | [`MetadataError::Gone`] |
@@ -202,6 +202,27 @@ impl<'a> Context<'a> {
     /// limits of the connection's own queue are not considered.
     pub fn has_memory(&self, conn: ConnId, payload_len: usize) -> bool {
         self.owns(conn) && self.core.has_memory(conn, payload_len)
+    }
+
+    /// Charges memory that the service holds for a connection, such as a request that waits, to the
+    /// memory limit of the loop. From now on it is `bytes`, instead of the number of the last call;
+    /// the end of the connection releases it. False if the limit is reached, or above
+    /// [`HOLD_BYTES_MAX`](crate::reactor::budget::HOLD_BYTES_MAX): the last number stays.
+    ///
+    /// ```
+    /// use weir::reactor::{ConnId, Context};
+    ///
+    /// fn keep(cx: &mut Context<'_>, conn: ConnId, kept: &mut Vec<Vec<u8>>, job: Vec<u8>) -> bool {
+    ///     let bytes = kept.iter().map(Vec::len).sum::<usize>() + job.len();
+    ///     let fits = cx.hold(conn, bytes);
+    ///     if fits {
+    ///         kept.push(job);
+    ///     }
+    ///     fits
+    /// }
+    /// ```
+    pub fn hold(&mut self, conn: ConnId, bytes: usize) -> bool {
+        self.core.hold(self.core.served, conn, bytes)
     }
 
     /// Queues a ping with a payload of the service; it is cut at 125 bytes. The heartbeat sends its
@@ -487,6 +508,13 @@ impl<'a> Context<'a> {
         if self.owns(upstream) {
             self.core.keep_idle(upstream, most);
         }
+    }
+
+    /// Bytes that connections hold for requests and tunnels of a route, of any service: incomplete
+    /// frames, heads, and output that a client or an upstream has not read. Feature `proxy`.
+    #[cfg(feature = "proxy")]
+    pub fn relayed_bytes(&self, route: RouteId) -> usize {
+        self.core.outboxes.relayed(route)
     }
 
     // Time and threads.

@@ -53,6 +53,8 @@ pub(crate) struct Labels {
     pub(crate) metadata: Metadata,
     /// The agreed subprotocol, if the service does not list it.
     pub(crate) protocol: Option<Box<str>>,
+    /// Bytes that its service holds for it.
+    pub(crate) held_bytes: usize,
 }
 
 /// Route, service and path of a connection.
@@ -415,6 +417,13 @@ impl Connection {
             + unread.map_or(0, Unread::held_bytes)
             + head.map_or(0, Handshake::held_bytes)
             + pipe.map_or(0, |pipe| pipe.held_bytes())
+            + self.service_bytes()
+    }
+
+    /// Bytes that its service holds for it.
+    pub(crate) fn service_bytes(&self) -> usize {
+        let labels = self.cold.as_deref().and_then(|cold| cold.labels.as_deref());
+        labels.map_or(0, |labels| labels.held_bytes)
     }
 }
 

@@ -15,6 +15,8 @@ use crate::reactor::api::time::Time;
 #[cfg(feature = "proxy")]
 use crate::reactor::api::upstream::UpstreamRequest;
 use crate::reactor::parts::cors::Cors;
+#[cfg(feature = "proxy")]
+use crate::reactor::parts::relayed::Relayed;
 
 /// The state of a connection until it is open.
 #[derive(Debug)]
@@ -55,6 +57,9 @@ pub(crate) struct Handshake {
     /// Whether the request was forwarded to an upstream: the end of the stream ends it.
     #[cfg(feature = "proxy")]
     pub(crate) is_forwarded: bool,
+    /// What the connection is counted with while it has a part in an exchange.
+    #[cfg(feature = "proxy")]
+    pub(crate) relayed: Relayed,
 }
 
 impl Handshake {
@@ -80,6 +85,8 @@ impl Handshake {
             dialed: None,
             #[cfg(feature = "proxy")]
             is_forwarded: false,
+            #[cfg(feature = "proxy")]
+            relayed: Relayed::default(),
         }
     }
 

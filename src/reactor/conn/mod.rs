@@ -22,6 +22,8 @@ pub(super) mod phase;
 pub(super) mod pipe;
 #[cfg_attr(not(feature = "proxy"), path = "../without/conn/piped.rs")]
 pub(super) mod piped;
+#[cfg_attr(not(feature = "proxy"), path = "../without/conn/relayed.rs")]
+pub(super) mod relayed;
 pub(super) mod table;
 pub(super) mod unread;
 #[cfg_attr(not(feature = "deflate"), path = "../without/conn/windows.rs")]

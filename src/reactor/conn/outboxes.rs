@@ -23,6 +23,8 @@ use crate::reactor::api::outcome::SendOutcome;
 use crate::reactor::api::settings::RouteSettings;
 use crate::reactor::api::time::Time;
 use crate::reactor::parts::ledger::Ledger;
+#[cfg(feature = "proxy")]
+use crate::reactor::parts::relayed::RelayedSums;
 use crate::reactor::parts::tls::SessionBuffers;
 
 /// What a change may access.
@@ -39,11 +41,19 @@ pub(crate) struct Outboxes {
     pub(crate) batches: Batches,
     pub(crate) spares: SpareQueues,
     pub(crate) ledger: Ledger,
+    #[cfg(feature = "proxy")]
+    pub(super) relayed: RelayedSums,
 }
 
 impl Outboxes {
     pub(crate) fn new(ledger: Ledger) -> Outboxes {
-        Outboxes { batches: Batches::default(), spares: SpareQueues::default(), ledger }
+        Outboxes {
+            batches: Batches::default(),
+            spares: SpareQueues::default(),
+            ledger,
+            #[cfg(feature = "proxy")]
+            relayed: RelayedSums::default(),
+        }
     }
 
     /// Changes the outbox of a connection.
@@ -217,6 +227,7 @@ impl Outboxes {
         self.ledger.replace(before, held);
         // The cast is safe: head, unread bytes and message are each limited far below 4 GiB.
         conn.input_bytes = held as u32;
+        self.count_relayed(conn);
         held > before
     }
 
@@ -226,6 +237,7 @@ impl Outboxes {
         let dropped = self.change(id, conn, |open| open.outbox.clear(open.spares));
         self.ledger.replace(conn.input_bytes as usize, 0);
         conn.input_bytes = 0;
+        self.forget_relayed(conn);
         dropped
     }
 }

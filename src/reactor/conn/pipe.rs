@@ -12,6 +12,7 @@ use crate::reactor::api::id::ConnId;
 use crate::reactor::api::settings::RouteSettings;
 use crate::reactor::api::time::Time;
 use crate::reactor::api::upstream::{ClientLost, PipeTraffic, TunnelSettings};
+use crate::reactor::parts::relayed::Relayed;
 
 /// How a connection stores its side of a pipe.
 pub(crate) type PipeBox = Box<Pipe>;
@@ -23,6 +24,8 @@ pub(crate) struct Pipe {
     pub(crate) partner: ConnId,
     pub(crate) side: Side,
     pub(crate) flow: Flow,
+    /// What the connection is counted with.
+    pub(crate) relayed: Relayed,
 }
 
 /// Which of the two connections this is.
@@ -94,7 +97,7 @@ impl Pipe {
             is_following: false,
             is_opaque: settings.extensions == Extensions::Unknown,
         });
-        Pipe { partner, side, flow }
+        Pipe { partner, side, flow, relayed: Relayed::default() }
     }
 
     pub(crate) fn held_bytes(&self) -> usize {

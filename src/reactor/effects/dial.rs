@@ -141,10 +141,13 @@ impl Core {
     /// its own timeout.
     fn mark_forwarded(&mut self, service: ServiceId, client: ConnId) {
         let now = self.now;
-        let handshake = self.conns.owned_mut(service, client).and_then(|conn| conn.handshake());
-        if let Some(handshake) = handshake.filter(|handshake| !handshake.is_forwarded) {
+        let Some(conn) = self.conns.owned_mut(service, client) else {
+            return;
+        };
+        if let Some(handshake) = conn.handshake().filter(|handshake| !handshake.is_forwarded) {
             handshake.is_forwarded = true;
             handshake.since = now;
+            self.outboxes.count_relayed(conn);
             self.arm(client);
             self.enqueue_read(client);
         }

@@ -205,6 +205,7 @@ impl Core {
         dialed.response = None;
         dialed.interims = 0;
         dialed.until = Time::MAX;
+        self.outboxes.count_relayed(conn);
         if !is_idle {
             let reason = if is_complete { CloseReason::HttpDone } else { CloseReason::Aborted };
             return self.drop_connection(upstream, reason);
@@ -236,6 +237,7 @@ impl Core {
         };
         handshake.is_forwarded = false;
         conn.pauses.end(PauseOwner::Partner);
+        self.outboxes.count_relayed(conn);
         if let Some(upstream) = body.upstream {
             self.release_upstream(upstream, false);
         }

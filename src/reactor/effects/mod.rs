@@ -19,6 +19,7 @@ pub(super) mod dial;
 pub(super) mod exchange;
 #[cfg_attr(not(feature = "proxy"), path = "../without/effects/exchange_ends.rs")]
 pub(super) mod exchange_ends;
+pub(super) mod hold;
 pub(super) mod http;
 pub(super) mod inbound;
 pub(super) mod interest;

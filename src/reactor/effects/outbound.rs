@@ -69,6 +69,9 @@ impl Core {
         }
         self.write(id);
         self.settle_interest(id);
+        if let Some(conn) = self.conns.get_mut(id) {
+            self.outboxes.count_relayed(conn);
+        }
     }
 
     /// Continues after a write, and updates the poll registration if it must change.

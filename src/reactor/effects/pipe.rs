@@ -74,9 +74,10 @@ impl Core {
         conn.route = route;
         conn.last_heard = now;
         conn.last_data = now;
+        let relayed = conn.relayed();
         let cold = conn.cold();
         cold.handshake = None;
-        cold.pipe = Some(Box::new(pipe));
+        cold.pipe = Some(Box::new(Pipe { relayed, ..pipe }));
         self.charge_input_or_close(id);
         self.arm(id);
         self.enqueue_flush(id);
@@ -227,6 +228,7 @@ impl Core {
                 open.outbox.mark_blocked(now);
             }
         });
+        self.outboxes.count_relayed(conn);
         let is_congested = conn.outbox.bytes() > soft;
         if is_blocked {
             self.sync_interest(to);

@@ -245,6 +245,7 @@ impl Reactor {
         conn.phase = Phase::Open;
         conn.last_heard = now;
         conn.last_data = now;
+        self.core.outboxes.forget_relayed(conn);
         let handshake = conn.cold().handshake.take();
         let started = handshake.map_or(conn.opened, |handshake| handshake.since);
         conn.free_empty_cold();

@@ -335,7 +335,7 @@ fn decremented(count: usize) -> usize {
 
 /// The address that a client is counted by: of an IPv6 address, the network of 64 bits, since a
 /// customer usually gets at least that.
-fn counted_address(peer: IpAddr) -> IpAddr {
+pub(crate) fn counted_address(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(ip) if !ip.is_loopback() => {
             let [a, b, c, d, ..] = ip.segments();

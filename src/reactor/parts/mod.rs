@@ -20,6 +20,8 @@ pub(super) mod metrics;
 pub(super) mod origin;
 pub(super) mod rates;
 pub(super) mod recovery;
+#[cfg(feature = "proxy")]
+pub(super) mod relayed;
 pub(super) mod router;
 pub(super) mod schedule;
 pub(super) mod shared;

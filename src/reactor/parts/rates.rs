@@ -1,9 +1,10 @@
-//! Rates: the token bucket, and the table of the buckets of addresses.
+//! Rates: the token bucket, and tables of the buckets of addresses and of other keys.
 //!
 //! It reads no clock and knows no setting: the caller passes the time and the rate. Which addresses
 //! are limited is decided in `admission.rs`.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -33,9 +34,23 @@ impl Bucket {
     /// # Errors
     /// The bucket is empty; the time until it has a token.
     pub(crate) fn take(&mut self, rate: &Rate, now: Time) -> Result<(), Duration> {
+        self.take_many(rate, 1, now)
+    }
+
+    /// Takes several tokens, but at most a full bucket.
+    ///
+    /// # Errors
+    /// The bucket has fewer, and loses none; the time until it has them.
+    pub(crate) fn take_many(
+        &mut self,
+        rate: &Rate,
+        tokens: u32,
+        now: Time,
+    ) -> Result<(), Duration> {
         let token = token_nanos(rate);
         let capacity = u128::from(token) * u128::from(rate.burst);
-        let missing = self.full_at.since(now).as_nanos() + u128::from(token);
+        let cost = u128::from(token) * u128::from(tokens.min(rate.burst));
+        let missing = self.full_at.since(now).as_nanos() + cost;
         // Time ends 584 years after the start: a bucket that would be full later counts as empty.
         let full_at = u64::try_from(u128::from(now.as_nanos()) + missing);
         match full_at {
@@ -70,13 +85,44 @@ pub(super) enum Limited {
     Requests(RouteId),
 }
 
-/// The buckets of all addresses. Their number is limited.
+/// Buckets by key. Their number is limited.
 #[derive(Debug)]
-pub(super) struct AddressRates {
-    buckets: HashMap<(Limited, IpAddr), Bucket>,
+pub(crate) struct Buckets<K> {
+    buckets: HashMap<K, Bucket>,
     entries_max: usize,
     /// When the table was last searched for full buckets.
     swept: Time,
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    pub(crate) fn new(entries_max: usize) -> Buckets<K> {
+        Buckets { buckets: HashMap::new(), entries_max, swept: Time::ZERO }
+    }
+
+    /// The key's bucket; `None` if the key is new and the table has no room for it.
+    pub(crate) fn get(&mut self, key: K, now: Time) -> Option<&mut Bucket> {
+        if self.buckets.len() >= self.entries_max && !self.buckets.contains_key(&key) {
+            self.sweep(now);
+            if self.buckets.len() >= self.entries_max {
+                return None;
+            }
+        }
+        Some(self.buckets.entry(key).or_default())
+    }
+
+    /// Drops full buckets, at most once per [`SWEEP_INTERVAL`].
+    fn sweep(&mut self, now: Time) {
+        if now.since(self.swept) >= SWEEP_INTERVAL {
+            self.swept = now;
+            self.buckets.retain(|_, bucket| !bucket.is_full(now));
+        }
+    }
+}
+
+/// The buckets of all addresses.
+#[derive(Debug)]
+pub(super) struct AddressRates {
+    buckets: Buckets<(Limited, IpAddr)>,
     /// While the table is full, the addresses that are not in it share a bucket per limit. There
     /// are at most as many limits as routes, and one.
     overflow: HashMap<Limited, Bucket>,
@@ -86,13 +132,8 @@ pub(super) struct AddressRates {
 
 impl AddressRates {
     pub(super) fn new(entries_max: usize) -> AddressRates {
-        AddressRates {
-            buckets: HashMap::new(),
-            entries_max,
-            swept: Time::ZERO,
-            overflow: HashMap::new(),
-            overflows: 0,
-        }
+        let buckets = Buckets::new(entries_max);
+        AddressRates { buckets, overflow: HashMap::new(), overflows: 0 }
     }
 
     /// Takes a token of the address's bucket, or of the shared one if the address is new and the
@@ -107,32 +148,20 @@ impl AddressRates {
         rate: &Rate,
         now: Time,
     ) -> Result<(), Duration> {
-        let key = (limited, address);
-        if self.buckets.len() >= self.entries_max && !self.buckets.contains_key(&key) {
-            self.sweep(now);
-            if self.buckets.len() >= self.entries_max {
-                self.overflows += 1;
-                return self.overflow.entry(limited).or_default().take(rate, now);
-            }
+        if let Some(bucket) = self.buckets.get((limited, address), now) {
+            return bucket.take(rate, now);
         }
-        self.buckets.entry(key).or_default().take(rate, now)
+        self.overflows += 1;
+        self.overflow.entry(limited).or_default().take(rate, now)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.buckets.len()
+        self.buckets.buckets.len()
     }
 
     /// How often an address shared a bucket because the table was full.
     pub(super) fn overflows(&self) -> u64 {
         self.overflows
-    }
-
-    /// Drops full buckets, at most once per [`SWEEP_INTERVAL`].
-    fn sweep(&mut self, now: Time) {
-        if now.since(self.swept) >= SWEEP_INTERVAL {
-            self.swept = now;
-            self.buckets.retain(|_, bucket| !bucket.is_full(now));
-        }
     }
 }
 
@@ -209,6 +238,19 @@ mod tests {
         let mut bucket = Bucket::default();
         assert!((0..1000).all(|_| bucket.take(&fast, Time::MAX).is_err()));
         assert!((0..1000).all(|_| bucket.take(&fast, at(SECOND)).is_ok()));
+    }
+
+    #[test]
+    fn many_tokens_are_taken_whole_or_not_at_all() {
+        let rate = Rate { per_second: 1.0, burst: 10 };
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.take_many(&rate, 8, at(0)), Ok(()));
+        assert_eq!(bucket.take_many(&rate, 4, at(0)), Err(Duration::from_secs(2)));
+        assert_eq!(bucket.take_many(&rate, 2, at(0)), Ok(()));
+        assert_eq!(bucket.take(&rate, at(0)), Err(Duration::from_secs(1)));
+        // More than a full bucket would never be there: a full one suffices.
+        assert_eq!(bucket.take_many(&rate, 1000, at(10 * SECOND)), Ok(()));
+        assert_eq!(bucket.take(&rate, at(10 * SECOND)), Err(Duration::from_secs(1)));
     }
 
     #[test]

@@ -77,3 +77,6 @@ pub fn check(
     }
     Ok(*event.pubkey())
 }
+
+#[cfg(test)]
+mod tests;

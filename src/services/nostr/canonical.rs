@@ -182,3 +182,6 @@ fn verbatim(canonical: &str) -> Cow<'_, str> {
     text.push_str(rest);
     if is_different { Cow::Owned(text) } else { Cow::Borrowed(canonical) }
 }
+
+#[cfg(test)]
+mod tests;

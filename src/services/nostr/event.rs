@@ -226,7 +226,15 @@ impl Event {
 
     /// Whether the id is the hash of the canonical form, or of the one with verbatim control characters.
     pub fn has_valid_id(&self) -> bool {
-        // The largest head: 8 bytes of punctuation, 64 of key, 20 and 5 digits.
+        let head = self.hashed_head();
+        let (tags, content) = (self.tags_json(), self.content_json());
+        canonical::hash(&head, tags, content) == self.head.id
+            || canonical::hash_verbatim(&head, tags, content) == Some(self.head.id)
+    }
+
+    /// The canonical form up to the tags.
+    pub(super) fn hashed_head(&self) -> Vec<u8> {
+        // The longest head: 8 bytes of punctuation, 64 of key, 20 and 5 digits.
         let mut head = Vec::with_capacity(128);
         head.extend_from_slice(b"[0,\"");
         push_hex(&mut head, self.pubkey());
@@ -235,9 +243,7 @@ impl Event {
         head.push(b',');
         push_number(&mut head, self.kind().into());
         head.push(b',');
-        let (tags, content) = (self.tags_json(), self.content_json());
-        canonical::hash(&head, tags, content) == self.head.id
-            || canonical::hash_verbatim(&head, tags, content) == Some(self.head.id)
+        head
     }
 
     /// Appends the event's JSON: members in the order id, pubkey, created_at, kind, tags, content, sig,
@@ -314,3 +320,6 @@ impl Fields for Event {
         self.tags()
     }
 }
+
+#[cfg(test)]
+mod tests;

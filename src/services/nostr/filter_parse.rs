@@ -94,7 +94,7 @@ pub(super) fn read_filter(
             }
             [b'#', letter] if letter.is_ascii_alphabetic() => {
                 let place = match tags.binary_search_by_key(letter, |(letter, _)| *letter) {
-                    Ok(_) => return Err(twice("# and a letter")),
+                    Ok(_) => return Err(twice("#<letter>")),
                     Err(place) => place,
                 };
                 tags.insert(place, (*letter, tag_values(reader, values, *letter)?));
@@ -176,9 +176,9 @@ fn tag_values(
     let is_key = matches!(letter, b'e' | b'p');
     let fault = || match is_key {
         true => invalid("#e and #p must be strings of 64 lower-case hex digits"),
-        false => invalid("# and a letter must be strings"),
+        false => invalid("#<letter> must be strings"),
     };
-    array(reader, "# and a letter")?;
+    array(reader, "#<letter>")?;
     let mut list = Vec::new();
     let mut is_first = true;
     while reader.next_element(&mut is_first)? {
@@ -216,3 +216,6 @@ fn text(reader: &mut Reader<'_>, member: &str) -> Result<Box<str>, FilterError> 
     }
     Ok(unescape(reader.string()?.raw).into())
 }
+
+#[cfg(test)]
+mod tests;

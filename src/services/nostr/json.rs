@@ -361,3 +361,6 @@ fn plain_len(bytes: &[u8]) -> usize {
     let is_plain = |byte: &&u8| !matches!(byte, 0..=0x1F | b'"' | b'\\');
     len + bytes[len..].iter().take_while(is_plain).count()
 }
+
+#[cfg(test)]
+mod tests;

@@ -205,7 +205,19 @@ pub fn event_id_of(text: &str) -> Option<HexId> {
 
 impl<'a> ClientMessage<'a> {
     /// Parses a message. Events are left as text.
+    ///
+    /// A text that is not JSON gets a NOTICE, whatever else is wrong with it.
     pub fn parse(text: &'a str, limits: &MessageLimits) -> Result<ClientMessage<'a>, BadMessage> {
+        let parsed = ClientMessage::parse_valid(text, limits);
+        if let Err(BadMessage::Closed(..) | BadMessage::NegErr(..)) = &parsed {
+            let mut reader = Reader::new(text);
+            reader.skip()?;
+            reader.end()?;
+        }
+        parsed
+    }
+
+    fn parse_valid(text: &'a str, limits: &MessageLimits) -> Result<ClientMessage<'a>, BadMessage> {
         let (verb, mut reader) = start(text)?;
         match verb {
             Verb::Event => Ok(ClientMessage::Event(reader.rest())),
@@ -368,8 +380,11 @@ fn neg_filter(reader: &mut Reader<'_>, limits: &MessageLimits) -> Result<Filter,
 
 /// The last element of NEG-OPEN and NEG-MSG.
 fn neg_message(reader: &mut Reader<'_>) -> Result<Vec<u8>, FilterError> {
-    let fault =
-        || FilterError::Refused(Prefix::Invalid.text("a message must be a string of hex digits"));
+    let fault = || {
+        FilterError::Refused(
+            Prefix::Invalid.text("a negentropy message must be a string of hex digits"),
+        )
+    };
     let mut is_first = false;
     if !reader.next_element(&mut is_first)? || reader.kind() != Kind::String {
         return Err(fault());
@@ -381,3 +396,6 @@ fn neg_message(reader: &mut Reader<'_>) -> Result<Vec<u8>, FilterError> {
     }
     hex::decode(&*digits).map_err(|_| fault())
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,7 +177,7 @@ impl From<JsonError> for Fault {
 impl Fault {
     fn of_event(self, json: &str) -> Invalid {
         let text = match self {
-            Fault::Json(error) => error.to_string().into(),
+            Fault::Json(error) => format!("event: {error}").into(),
             Fault::Text(text) => text.into(),
         };
         Invalid { id: find_id(json), text }
@@ -374,3 +374,6 @@ fn tags(reader: &mut Reader<'_>, out: &mut String, sizes: &mut Sizes) -> Result<
     out.push_str(if sizes.tags == 0 { "[]" } else { "]" });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

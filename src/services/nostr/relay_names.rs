@@ -88,3 +88,6 @@ impl RelayNames {
         RelayName::of_url(url).is_some_and(|name| self.0.contains(&name))
     }
 }
+
+#[cfg(test)]
+mod tests;

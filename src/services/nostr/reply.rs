@@ -135,3 +135,6 @@ fn push_display(out: &mut Vec<u8>, text: impl Display) {
     push_text(&mut json, &text.to_string());
     out.extend_from_slice(json.as_bytes());
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,3 +46,6 @@ impl KeyCache {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,3 +145,6 @@ pub(super) fn decimal(digits: &str) -> Option<u64> {
     let is_decimal = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
     is_decimal.then(|| digits.parse().unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,10 @@ impl Random {
         (self.next() % bound as u64) as usize
     }
 
+    pub(super) fn of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len())]
+    }
+
     pub(super) fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }

@@ -233,3 +233,6 @@ fn names_relay(event: &Event, names: &RelayNames) -> bool {
     let mut relays = event.tags().iter().filter(|tag| tag.name() == "relay");
     relays.any(|tag| tag.value().is_some_and(|url| url == "ALL_RELAYS" || names.contains(&url)))
 }
+
+#[cfg(test)]
+mod tests;

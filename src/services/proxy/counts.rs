@@ -3,11 +3,11 @@
 //! What is counted by upstream is in [`PoolsCounts`](crate::upstream::PoolsCounts).
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::{Rc, Weak};
 
 use super::failure::Failure;
-use crate::reactor::PipeEnd;
+use crate::reactor::{Context, PipeEnd, RouteId};
 use crate::upstream::Count;
 use crate::upstream::upstream_counts::add;
 
@@ -58,9 +58,16 @@ pub struct ProxyPoolCounts {
     refused: [Count; Failure::ALL.len()],
     /// Tunnels that ended, by reason.
     closed: RefCell<BTreeMap<&'static str, u64>>,
+    /// The routes that name the pool, or did when they were removed: they may still have tunnels.
+    routes: RefCell<HashSet<RouteId>>,
 }
 
 impl ProxyPoolCounts {
+    /// Bytes held for requests and tunnels of the pool's routes, now.
+    pub fn held_bytes(&self, cx: &Context<'_>) -> usize {
+        self.routes.borrow().iter().map(|route| cx.relayed_bytes(*route)).sum()
+    }
+
     /// Requests that got no response of an upstream, by reason.
     pub fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Failure::ALL.iter().map(|failure| (failure.name(), self.refused[*failure as usize].get()))
@@ -105,29 +112,66 @@ impl ProxyPoolCounts {
 
 /// The counts of all pools that a route names.
 #[derive(Debug, Default)]
-pub struct ProxyCounts(RefCell<Vec<Rc<ProxyPoolCounts>>>);
+pub struct ProxyCounts {
+    by_pool: RefCell<BTreeMap<String, Rc<ProxyPoolCounts>>>,
+    /// The pool that each route names, or did when it was removed.
+    by_route: RefCell<HashMap<RouteId, Weak<ProxyPoolCounts>>>,
+}
 
 impl ProxyCounts {
     /// The counts of each pool.
     pub fn pools(&self) -> Vec<Rc<ProxyPoolCounts>> {
-        self.0.borrow().clone()
+        self.by_pool.borrow().values().cloned().collect()
+    }
+
+    /// The counts of the pool of this name.
+    pub(super) fn get(&self, pool: &str) -> Option<Rc<ProxyPoolCounts>> {
+        self.by_pool.borrow().get(pool).cloned()
     }
 
     /// Forgets the counts of pools that no route and no tunnel names any more.
     pub(super) fn forget_unused(&self) {
-        self.0.borrow_mut().retain(|counts| Rc::strong_count(counts) > 1);
+        self.by_pool.borrow_mut().retain(|_, counts| Rc::strong_count(counts) > 1);
     }
 
-    /// The counts of the pool of this name.
-    pub(super) fn of(&self, pool: &str) -> Rc<ProxyPoolCounts> {
-        let mut all = self.0.borrow_mut();
-        if let Some(counts) = all.iter().find(|counts| counts.pool == pool) {
-            return Rc::clone(counts);
+    /// The counts of the pool that this route names from now on.
+    pub(super) fn assign(&self, route: RouteId, pool: &str) -> Rc<ProxyPoolCounts> {
+        let mut by_pool = self.by_pool.borrow_mut();
+        let new = || {
+            let closed = RefCell::new(ENDS.map(|reason| (reason, 0)).into());
+            Rc::new(ProxyPoolCounts { pool: pool.to_owned(), closed, ..ProxyPoolCounts::default() })
+        };
+        let counts = Rc::clone(by_pool.entry(pool.to_owned()).or_insert_with(new));
+        let previous = self.by_route.borrow_mut().insert(route, Rc::downgrade(&counts));
+        if let Some(previous) = previous.and_then(|previous| previous.upgrade()) {
+            previous.routes.borrow_mut().remove(&route);
         }
-        let closed = RefCell::new(ENDS.map(|reason| (reason, 0)).into());
-        let counts =
-            ProxyPoolCounts { pool: pool.to_owned(), closed, ..ProxyPoolCounts::default() };
-        all.push(Rc::new(counts));
-        all.last().map(Rc::clone).unwrap_or_default()
+        counts.routes.borrow_mut().insert(route);
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reactor::settings::{RouteSettings, Settings};
+    use crate::reactor::{Reactor, ServiceId};
+
+    #[test]
+    fn a_route_belongs_to_the_pool_that_it_names_now() {
+        let mut reactor = Reactor::new(Settings::default()).unwrap();
+        let service = ServiceId::default();
+        let mut route = || reactor.add_outbound(service, RouteSettings::default()).unwrap();
+        let (a, b) = (route(), route());
+        let counts = ProxyCounts::default();
+        let (old, same) = (counts.assign(a, "old"), counts.assign(b, "old"));
+        assert!(Rc::ptr_eq(&old, &same));
+        let new = counts.assign(b, "new");
+        let routes = |counts: &ProxyPoolCounts| counts.routes.borrow().clone();
+        assert_eq!((routes(&old), routes(&new)), (HashSet::from([a]), HashSet::from([b])));
+        drop((old, same));
+        counts.forget_unused();
+        assert!(counts.get("old").is_none() && counts.get("new").is_some());
+        assert_eq!(routes(&counts.assign(a, "old")), HashSet::from([a]));
     }
 }

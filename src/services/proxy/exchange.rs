@@ -225,6 +225,7 @@ impl Exchange {
             | Failure::NoUpstream
             | Failure::Full
             | Failure::Local
+            | Failure::Overloaded
             | Failure::Resolve => false,
         };
         is_allowed && self.tries_left > 0 && !self.has_response

@@ -27,13 +27,15 @@ pub(super) enum Failure {
     Full,
     /// The process lacks descriptors, memory or ports.
     Local,
+    /// The memory limit of all connections is reached.
+    Overloaded,
     /// No name of the pool was ever resolved.
     Resolve,
 }
 
 impl Failure {
     /// All failures, in the order of their counts.
-    pub(super) const ALL: [Failure; 11] = [
+    pub(super) const ALL: [Failure; 12] = [
         Failure::Connect,
         Failure::Tls,
         Failure::ConnectTimeout,
@@ -44,6 +46,7 @@ impl Failure {
         Failure::NoUpstream,
         Failure::Full,
         Failure::Local,
+        Failure::Overloaded,
         Failure::Resolve,
     ];
 
@@ -60,6 +63,7 @@ impl Failure {
             Failure::NoUpstream => "no_upstream",
             Failure::Full => "full",
             Failure::Local => "local",
+            Failure::Overloaded => "overloaded",
             Failure::Resolve => "resolve",
         }
     }
@@ -74,9 +78,11 @@ impl Failure {
             Failure::AnswerTimeout => TryEnd::AnswerTimeout,
             Failure::Status => TryEnd::Status,
             Failure::BadAnswer => TryEnd::BadAnswer,
-            Failure::NoUpstream | Failure::Full | Failure::Local | Failure::Resolve => {
-                TryEnd::Cancelled
-            }
+            Failure::NoUpstream
+            | Failure::Full
+            | Failure::Local
+            | Failure::Overloaded
+            | Failure::Resolve => TryEnd::Cancelled,
         }
     }
 
@@ -88,7 +94,11 @@ impl Failure {
             | Failure::Reset
             | Failure::Status
             | Failure::BadAnswer => 502,
-            Failure::NoUpstream | Failure::Full | Failure::Local | Failure::Resolve => 503,
+            Failure::NoUpstream
+            | Failure::Full
+            | Failure::Local
+            | Failure::Overloaded
+            | Failure::Resolve => 503,
             Failure::ConnectTimeout | Failure::AnswerTimeout => 504,
         }
     }
@@ -102,7 +112,7 @@ impl Failure {
             Failure::BadAnswer => "invalid response from the upstream",
             Failure::NoUpstream | Failure::Resolve => "no upstream is available",
             Failure::Full => "all upstreams are busy",
-            Failure::Local => "service unavailable",
+            Failure::Local | Failure::Overloaded => "service unavailable",
             Failure::ConnectTimeout | Failure::AnswerTimeout => "the upstream did not respond",
         }
     }

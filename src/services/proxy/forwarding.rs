@@ -40,7 +40,7 @@ impl Proxy {
             self.answer(cx, client, Failure::BadAnswer);
             return UpstreamDecision::Drop;
         };
-        let Some(pending) = self.pending.remove(client) else {
+        let Some(pending) = self.take_pending(cx, client) else {
             self.end_try(cx, attempt, TryEnd::Cancelled);
             return UpstreamDecision::Drop;
         };

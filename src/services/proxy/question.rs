@@ -22,8 +22,7 @@ impl Proxy {
     }
 
     fn status(&self, cx: &mut Context<'_>, is_json: bool) -> Response {
-        let now = cx.now();
-        let report = Report::new(self, cx.metrics(), now);
+        let report = Report::new(self, cx);
         let (media_type, text) = match is_json {
             true => ("application/json", report.json()),
             false => ("text/html; charset=utf-8", report.page()),

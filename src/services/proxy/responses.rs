@@ -70,7 +70,7 @@ impl Proxy {
         reading: &Reading,
     ) -> UpstreamDecision {
         let (Some(pending), Some(Link::Try { attempt, .. })) =
-            (self.pending.remove(client), self.links.remove(conn))
+            (self.take_pending(cx, client), self.links.remove(conn))
         else {
             return UpstreamDecision::Drop;
         };

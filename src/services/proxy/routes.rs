@@ -41,7 +41,7 @@ impl ProxyRoutes {
     /// A header to set or remove is invalid, or must not be changed; the host is invalid.
     pub fn set(&self, route: RouteId, settings: ProxySettings) -> Result<(), FieldError> {
         let rules = rules(&settings)?;
-        let counts = self.counts.of(&settings.pool);
+        let counts = self.counts.assign(route, &settings.pool);
         let settings = Rc::new(Route { settings, rules, counts });
         self.routes.borrow_mut().insert(route, settings);
         Ok(())

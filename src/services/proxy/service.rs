@@ -14,6 +14,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::counts::ProxyCounts;
 use super::due::Upkeep;
 use super::exchange::{Event, Exchange, Kind};
+use super::failure::Failure;
 use super::idle::IdleConnections;
 use super::mail::ProxyMail;
 use super::routes::{ProxyRoutes, Route};
@@ -59,7 +60,8 @@ pub struct Proxy {
 pub(super) struct Pending {
     pub(super) exchange: Exchange,
     pub(super) route: Rc<Route>,
-    /// The head of the request, as received: each try writes it again.
+    /// The head of the request, as received: each try writes it again. The loop's memory limit counts
+    /// it.
     pub(super) head: Box<[u8]>,
     pub(super) origin: Origin,
     /// The upstreams that were tried.
@@ -193,8 +195,11 @@ impl Proxy {
             tried: Vec::new(),
             upstream: None,
         };
-        if self.pending.insert(cx, client, pending) {
-            self.start(cx, client);
+        let fits = cx.hold(client, pending.head.len());
+        match self.pending.insert(cx, client, pending) {
+            true if fits => self.start(cx, client),
+            true => self.answer(cx, client, Failure::Overloaded),
+            false => {}
         }
         Ok(())
     }

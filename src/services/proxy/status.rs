@@ -3,13 +3,14 @@
 //! Both are written by hand: the feature `proxy` has no JSON library, and names have few special
 //! characters.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::counts::ProxyPoolCounts;
 use super::service::Proxy;
-use crate::reactor::{Metrics, Time};
+use crate::reactor::{Context, Time};
 use crate::upstream::{PoolUpstreamCounts, UpstreamState, UpstreamStatus};
 
 /// What the status shows.
@@ -26,6 +27,7 @@ struct PoolReport<'a> {
     name: &'a str,
     /// `None`: no route names the pool.
     counts: Option<Rc<ProxyPoolCounts>>,
+    held_bytes: usize,
     upstreams: Vec<UpstreamReport<'a>>,
 }
 
@@ -36,10 +38,19 @@ struct UpstreamReport<'a> {
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(proxy: &'a Proxy, metrics: &Metrics, now: Time) -> Report<'a> {
-        let (by_pool, by_upstream) = (proxy.counts.pools(), proxy.upstream_counts().all());
-        let counts_of = |name: &str| by_pool.iter().find(|counts| counts.pool == name).cloned();
-        let empty = |name| PoolReport { name, counts: counts_of(name), upstreams: Vec::new() };
+    pub(super) fn new(proxy: &'a Proxy, cx: &mut Context<'_>) -> Report<'a> {
+        let list = |counts: &BTreeMap<&'static str, u64>| {
+            counts.iter().map(|(reason, count)| (*reason, *count)).collect()
+        };
+        let metrics = cx.metrics();
+        let (refused, closed) = (list(&metrics.refusals), list(&metrics.ends));
+        let now = cx.now();
+        let by_upstream = proxy.upstream_counts().all();
+        let empty = |name| {
+            let counts = proxy.counts.get(name);
+            let held_bytes = counts.as_ref().map_or(0, |counts| counts.held_bytes(cx));
+            PoolReport { name, counts, held_bytes, upstreams: Vec::new() }
+        };
         let mut pools: Vec<PoolReport<'a>> = Vec::new();
         for status in proxy.upstreams(now) {
             let entry = status.name.split_once('/').map_or(status.name, |(entry, _)| entry);
@@ -62,10 +73,7 @@ impl<'a> Report<'a> {
                 pools.push(empty(name));
             }
         }
-        let list = |counts: &std::collections::BTreeMap<&'static str, u64>| {
-            counts.iter().map(|(reason, count)| (*reason, *count)).collect()
-        };
-        Report { now, pools, refused: list(&metrics.refusals), closed: list(&metrics.ends) }
+        Report { now, pools, refused, closed }
     }
 
     /// As JSON. Counts of zero are left out of the lists by reason.
@@ -87,6 +95,7 @@ impl<'a> Report<'a> {
             ("name", Json::text(pool.name)),
             ("tunnels_total", Json::number(counts.map_or(0, |counts| counts.tunnels.get()))),
             ("retries_total", Json::number(counts.map_or(0, |counts| counts.retries.get()))),
+            ("held_bytes", Json::number(pool.held_bytes as u64)),
             ("refused", by_reason(counts.map_or(Vec::new(), |it| it.refused().collect()))),
             ("closed", by_reason(counts.map_or(Vec::new(), ProxyPoolCounts::closed))),
             ("upstreams", upstreams),
@@ -142,9 +151,10 @@ impl<'a> Report<'a> {
             let refused: Vec<_> = counts.refused().collect();
             let _ = writeln!(
                 page,
-                "<p>tunnels so far: {}; retries: {}<p>refused: {}\n<p>closed: {}",
+                "<p>tunnels so far: {}; retries: {}; bytes held: {}<p>refused: {}\n<p>closed: {}",
                 counts.tunnels.get(),
                 counts.retries.get(),
+                pool.held_bytes,
                 Counts(&refused),
                 Counts(&counts.closed())
             );

@@ -172,9 +172,9 @@ impl Proxy {
         match cx.dial(to, self.outbound, plan.connect_timeout) {
             Ok(conn) => {
                 if !cx.send_request(conn, plan.request(client)) {
-                    // Not enough memory, or the request cannot be sent again.
+                    // The head does not fit, or the client has gone: no body was read.
                     cx.abort(conn);
-                    return Event::Failed(Failure::Local);
+                    return Event::Failed(Failure::Overloaded);
                 }
                 let attempt = self.pools.start(upstream, false, cx.now());
                 self.begin_try(cx, client, conn, attempt, 1);
@@ -353,9 +353,15 @@ impl Proxy {
         }
     }
 
+    /// Ends a request's wait for a response: its head is not needed any more.
+    pub(super) fn take_pending(&mut self, cx: &mut Context<'_>, client: ConnId) -> Option<Pending> {
+        cx.hold(client, 0);
+        self.pending.remove(client)
+    }
+
     /// Answers a request that gets no response of an upstream.
     pub(super) fn answer(&mut self, cx: &mut Context<'_>, client: ConnId, failure: Failure) {
-        let Some(pending) = self.pending.remove(client) else {
+        let Some(pending) = self.take_pending(cx, client) else {
             return;
         };
         pending.route.counts.refuse(failure);
@@ -422,6 +428,7 @@ pub(super) fn write_proxy_header(
 /// The failure that the end of a connection means for its try.
 fn failure(why: CloseReason, is_connecting: bool) -> Failure {
     match why {
+        CloseReason::Overloaded => Failure::Overloaded,
         _ if is_local_end(why) => Failure::Local,
         CloseReason::ConnectFailed(_) => Failure::Connect,
         CloseReason::TlsFailed => Failure::Tls,
@@ -483,9 +490,13 @@ mod tests {
         }
         assert!(!is_local(&io::ErrorKind::QuotaExceeded.into()));
         let lacking = CloseReason::ConnectFailed(io::ErrorKind::AddrNotAvailable);
-        for why in [lacking, CloseReason::Overloaded, CloseReason::Shutdown] {
+        for (why, expected) in [
+            (lacking, Failure::Local),
+            (CloseReason::Overloaded, Failure::Overloaded),
+            (CloseReason::Shutdown, Failure::Local),
+        ] {
             for is_connecting in [true, false] {
-                assert_eq!(failure(why, is_connecting), Failure::Local, "{why} {is_connecting}");
+                assert_eq!(failure(why, is_connecting), expected, "{why} {is_connecting}");
             }
         }
     }
