@@ -49,6 +49,21 @@ fn ledger() {
 }
 
 #[test]
+fn nostr_event() {
+    run(weir_fuzz::nostr_event);
+}
+
+#[test]
+fn nostr_filter() {
+    run(weir_fuzz::nostr_filter);
+}
+
+#[test]
+fn nostr_message() {
+    run(weir_fuzz::nostr_message);
+}
+
+#[test]
 fn offer() {
     run(weir_fuzz::offer);
 }
