@@ -2,6 +2,7 @@
 
 mod decode;
 mod encode;
+mod event;
 mod fanout;
 mod mask;
 mod timer;
@@ -14,6 +15,7 @@ fn main() {
     mask::all(&mut criterion);
     utf8::all(&mut criterion);
     encode::all(&mut criterion);
+    event::all(&mut criterion);
     timer::all(&mut criterion);
     turn::all(&mut criterion);
     fanout::all(&mut criterion);

@@ -22,6 +22,7 @@
 //! | `mask` | a payload, in place | fastwebsockets only: its function is a copy of tungstenite's, which is private |
 //! | `utf8` | a text, whole or in pieces | only the check that each uses in that case |
 //! | `encode` | a server's frame into a reused buffer | header and payload; for several receivers each contender encodes as often as it must |
+//! | `event` | a Nostr event of 648 bytes | weir only, beside libsecp256k1's verification alone: the floor |
 //! | `timer` | an operation on a wheel with 100,000 timers | weir only: the peers have none |
 //! | `turn` | one message, or sixteen, echoed on each of some connections | everything from the poll to the last `send`; sockets on 127.0.0.1, [served](servers) on this thread |
 //! | `fanout` | one message, or sixteen, to 1,000 subscribers | the same |

@@ -75,7 +75,7 @@ fn log(loss: &Loss, tunnels: u64) {
     let noun = if tunnels == 1 { "tunnel" } else { "tunnels" };
     let close = code.map_or_else(|| "without a Close".to_owned(), |code| format!("with {code}"));
     warn!(
-        upstream = upstream, reason = reason, code = code, tunnels = tunnels;
+        upstream = upstream.as_str(), reason = reason, code = code, tunnels = tunnels;
         "upstream {upstream} {fault}: {tunnels} {noun} ended {close}"
     );
 }
