@@ -17,6 +17,7 @@ pub mod live;
 pub mod message;
 pub mod negentropy;
 pub mod parse;
+pub mod plugin;
 pub mod policy;
 pub mod rates;
 pub mod refusal;
@@ -32,3 +33,4 @@ pub mod tags;
 #[cfg(test)]
 mod testing;
 pub mod verify;
+pub mod write_policy;
