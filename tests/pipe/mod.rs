@@ -7,6 +7,7 @@ mod http;
 mod idle;
 mod passing;
 mod random;
+mod resets;
 mod secure;
 mod upstream;
 mod violation;

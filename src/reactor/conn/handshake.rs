@@ -235,6 +235,8 @@ pub(crate) struct Dialed {
     pub(crate) interims: u8,
     /// The body of its response, once the head was forwarded.
     pub(crate) response: Option<Box<ResponseBody>>,
+    /// A write has reported that the peer reset the connection.
+    pub(crate) was_reset: bool,
 }
 
 #[cfg(feature = "proxy")]
@@ -249,6 +251,7 @@ impl Dialed {
             request: None,
             interims: 0,
             response: None,
+            was_reset: false,
         }
     }
 

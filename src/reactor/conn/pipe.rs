@@ -65,6 +65,8 @@ pub(crate) struct Tunnel {
     pub(crate) is_following: bool,
     /// Whether frames of any length may be forwarded as they arrive.
     pub(crate) is_opaque: bool,
+    /// Whether a write has reported that this side reset its connection.
+    pub(crate) was_reset: bool,
 }
 
 /// How the end of a side has started while it is joined.
@@ -96,6 +98,7 @@ impl Pipe {
             is_ping_due: false,
             is_following: false,
             is_opaque: settings.extensions == Extensions::Unknown,
+            was_reset: false,
         });
         Pipe { partner, side, flow, relayed: Relayed::default() }
     }

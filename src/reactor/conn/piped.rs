@@ -8,6 +8,7 @@ use super::pause::PauseOwner;
 use super::phase::{Input, Phase};
 use super::pipe::{Ending, Flow, Pipe, Side, Tunnel};
 use crate::protocol::ProtocolError;
+use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::record::Traffic;
 use crate::reactor::api::settings::{RouteSettings, Settings};
 use crate::reactor::api::time::Time;
@@ -52,6 +53,34 @@ impl Connection {
                 self.pipe().is_some() && !self.pauses.has(PauseOwner::Partner)
             }
             _ => false,
+        }
+    }
+
+    /// Whether its input is frames that pass, now or when no pause is left.
+    pub(crate) fn sends_frames(&self) -> bool {
+        let passes =
+            matches!(self.phase, Phase::Piped | Phase::Closing { input: Input::AwaitClose, .. });
+        passes && self.pipe().is_some()
+    }
+
+    /// Notes that a write has reported a reset. The kernel does so once: reads then find the bytes
+    /// that arrived before, and the end of the stream as after a FIN.
+    pub(crate) fn note_reset(&mut self) {
+        if let Some(tunnel) = self.tunnel_mut() {
+            tunnel.was_reset = true;
+        } else if let Some(dialed) = self.handshake().and_then(|it| it.dialed.as_mut()) {
+            dialed.was_reset = true;
+        }
+    }
+
+    /// The reason of the end of its stream, which is `reason` unless a write has reported a reset.
+    pub(crate) fn end_or_reset(&self, reason: CloseReason) -> CloseReason {
+        let dialed = self.handshake_ref().and_then(|handshake| handshake.dialed.as_ref());
+        let was_reset = self.tunnel().is_some_and(|tunnel| tunnel.was_reset)
+            || dialed.is_some_and(|dialed| dialed.was_reset);
+        match reason {
+            CloseReason::PeerGone if was_reset => CloseReason::PeerReset,
+            reason => reason,
         }
     }
 

@@ -5,6 +5,8 @@
 //! service decides what the client of a lost upstream gets. The reap phase ends the partner of a
 //! connection that has ended.
 
+use std::io;
+
 use log::debug;
 
 use crate::protocol::handshake::{ClientError, Refusal};
@@ -278,6 +280,7 @@ impl Core {
             return;
         };
         let client = conn.exchange_partner();
+        let reason = conn.end_or_reset(reason);
         let mut written = Vec::new();
         let is_complete = reason == CloseReason::PeerGone
             && conn.upstream_request().is_some()
@@ -292,12 +295,20 @@ impl Core {
         }
     }
 
-    /// Handles a failed write. An upstream may have responded before it stopped to read: that is read
-    /// first.
-    pub(crate) fn fail_write(&mut self, id: ConnId) {
+    /// Handles a failed write. What the peer sent before it stopped to read is read first: Linux keeps
+    /// what has arrived before a reset.
+    pub(crate) fn fail_write(&mut self, id: ConnId, error: &io::Error) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
+        let is_reset = error.kind() == io::ErrorKind::ConnectionReset;
+        if is_reset {
+            conn.note_reset();
+        }
+        let is_closed = is_reset || error.kind() == io::ErrorKind::BrokenPipe;
+        if is_closed && conn.sends_frames() && !conn.is_unread_by_choice() {
+            return self.read_last_frames(id);
+        }
         let client = conn.exchange_partner().filter(|_| conn.upstream_request().is_some());
         let is_read = conn.awaits_response() || conn.is_streaming();
         // Without a request sent there is no response, and the body is for another upstream.
@@ -306,16 +317,32 @@ impl Core {
         let Some(client) = client.filter(|_| is_read && is_bound) else {
             return self.end_by_reset(id);
         };
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        self.outboxes.change(id, conn, |open| open.outbox.clear(open.spares));
-        conn.readable = true;
+        self.drop_output(id);
         if let Some(body) = self.conns.get_mut(client).and_then(|conn| conn.request_body_mut()) {
             body.is_stopped = true;
         }
         self.await_response(id, true);
         self.enqueue_read(id);
+    }
+
+    /// Reads the frames of a side of a tunnel that takes no more, until the end of its stream. What its
+    /// partner sends meanwhile fails to be written, and is dropped.
+    fn read_last_frames(&mut self, id: ConnId) {
+        self.drop_output(id);
+        if let Some(partner) = self.conns.get(id).and_then(|conn| conn.pipe()).map(|it| it.partner)
+        {
+            self.resume(partner, PauseOwner::Partner);
+        }
+        self.enqueue_flush(id);
+        self.enqueue_read(id);
+    }
+
+    /// Drops the output of a connection that takes no more. Its input is to be read.
+    fn drop_output(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            self.outboxes.change(id, conn, |open| open.outbox.clear(open.spares));
+            conn.readable = true;
+        }
     }
 
     /// Lets the end of a connection show as a reset.

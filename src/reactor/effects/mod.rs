@@ -33,6 +33,8 @@ pub(super) mod pause;
 pub(super) mod pipe;
 #[cfg_attr(not(feature = "proxy"), path = "../without/effects/pipe_ends.rs")]
 pub(super) mod pipe_ends;
+#[cfg(feature = "proxy")]
+pub(super) mod pipe_leave;
 pub(super) mod proxy_header;
 pub(super) mod publish;
 pub(super) mod reconfigure;

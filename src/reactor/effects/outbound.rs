@@ -239,7 +239,7 @@ impl Core {
             Ok(written) => written,
             Err(error) => {
                 debug!("{id}: write failed: {error}");
-                return self.fail_write(id);
+                return self.fail_write(id, &error);
             }
         };
         self.metrics.bytes_written += taken as u64;

@@ -192,7 +192,7 @@ impl Core {
                 Ok(written) => written,
                 Err(error) => {
                     debug!("{to}: write failed: {error}");
-                    self.fail_write(to);
+                    self.fail_write(to, &error);
                     return Forwarded::Sent;
                 }
             };

@@ -12,7 +12,7 @@ use crate::reactor::conn::pause::PauseOwner;
 use crate::reactor::conn::phase::Input;
 use crate::reactor::conn::pipe::Ending;
 use crate::reactor::core::Core;
-use crate::reactor::effects::pipe_ends::{After, Farewell, GOING_AWAY};
+use crate::reactor::effects::pipe_leave::{After, Farewell, GOING_AWAY};
 
 impl Core {
     /// Starts the end of a tunnel whose client violated the protocol.

@@ -65,6 +65,29 @@ fn a_reset_cuts_a_response_until_the_end_of_the_stream() {
     assert_eq!(proxy.outcome(), ExchangeOutcome::Cut(CloseReason::PeerReset));
 }
 
+/// Linux reports a reset once: here to the write of the request's body. Reads then find what has
+/// arrived, and the end of the stream as after a FIN.
+#[test]
+fn a_reset_that_a_write_finds_cuts_a_response_until_the_end_of_the_stream() {
+    let route = RouteSettings::default().write_timeout(DEADLINE);
+    let proxy = Proxy::with(Settings::default(), route, |_| {});
+    let mut client = Client::narrow_tcp(proxy.server.address);
+    client.raw(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n");
+    let (mut upstream, _) = proxy.upstream();
+    upstream.raw(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+    // Until weir does not read the response any more, since its client does not.
+    upstream.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let piece = vec![b'x'; 1 << 20];
+    while std::io::Write::write_all(&mut upstream.stream, &piece).is_ok() {}
+    upstream.reset();
+    client.raw(b"a part of the body");
+    let mut response = Vec::new();
+    let error = client.stream.read_to_end(&mut response).expect_err("the response is cut");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert!(!response.ends_with(b"\r\n0\r\n\r\n"), "{} bytes look complete", response.len());
+    assert_eq!(proxy.outcome(), ExchangeOutcome::Cut(CloseReason::PeerReset));
+}
+
 #[test]
 fn a_silent_response_is_cut() {
     let proxy = Proxy::with(Settings::default(), RouteSettings::default(), |forwarding| {

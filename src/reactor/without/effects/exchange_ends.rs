@@ -1,5 +1,7 @@
 //! Stands in for `effects/exchange_ends.rs` without the feature `proxy`: no requests are forwarded.
 
+use std::io;
+
 use crate::reactor::Reactor;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
@@ -10,7 +12,7 @@ impl Core {
         true
     }
 
-    pub(crate) fn fail_write(&mut self, id: ConnId) {
+    pub(crate) fn fail_write(&mut self, id: ConnId, _: &io::Error) {
         self.drop_connection(id, CloseReason::PeerReset);
     }
 }
