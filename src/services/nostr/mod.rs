@@ -16,6 +16,7 @@ pub mod keys;
 pub mod live;
 pub mod message;
 pub mod negentropy;
+pub mod nip98;
 pub mod parse;
 pub mod plugin;
 pub mod policy;

@@ -55,6 +55,16 @@ impl RelayName {
     }
 }
 
+/// Path and query of a URL; the path of a URL without one is `/`.
+pub(super) fn target(url: &str) -> Option<&str> {
+    let (_, rest) = url.trim().split_once("://")?;
+    let rest = rest.split('#').next()?;
+    match rest.find(['/', '?']) {
+        Some(start) => Some(&rest[start..]),
+        None => Some("/"),
+    }
+}
+
 /// All names of a relay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RelayNames(Vec<RelayName>);

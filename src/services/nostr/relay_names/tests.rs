@@ -67,3 +67,17 @@ fn without_urls_the_listeners_are_the_names() {
         assert!(!names.contains(url), "{url}");
     }
 }
+
+#[test]
+fn the_target_of_a_url_is_its_path_and_query() {
+    for (url, expected) in [
+        ("https://a", Some("/")),
+        ("https://a/", Some("/")),
+        ("https://a/b/?c=d/e#f", Some("/b/?c=d/e")),
+        ("https://[::1]:80?x", Some("?x")),
+        ("https://a#/b", Some("/")),
+        ("/b", None),
+    ] {
+        assert_eq!(target(url), expected, "{url}");
+    }
+}
