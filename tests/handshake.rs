@@ -99,7 +99,7 @@ fn is_caused_by_request(refusal: Refusal) -> bool {
         // Only the header of a trusted proxy is read.
         Refusal::Forwarded => false,
         // Only the reverse proxy needs these.
-        Refusal::DotSegment | Refusal::EncodedPath | Refusal::Nominated => false,
+        Refusal::DotSegment | Refusal::AmbiguousPath | Refusal::Nominated => false,
         // The request was forwarded: `pipe/dialling.rs`, `pipe/http/requests.rs`.
         Refusal::UpstreamTimeout | Refusal::BodyTimeout => false,
         _ => true,

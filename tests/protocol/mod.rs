@@ -15,4 +15,5 @@ mod refusals;
 mod smuggling;
 mod splits;
 mod utf8;
+pub mod vectors;
 mod wire;

@@ -11,6 +11,11 @@ use weir::protocol::http::{
     ResponseRules, write_request, write_response,
 };
 
+use super::vectors::{
+    AMBIGUOUS_CHUNKS, DISGUISED_CODINGS, DISGUISED_LENGTHS, LAST_CHUNKS, LENGTH_AND_CODING,
+    OTHER_TARGETS, SMUGGLED,
+};
+
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const BODY_BYTES_MAX: u64 = 1000;
 
@@ -73,16 +78,9 @@ fn nothing(refusal: Refusal) -> Outcome {
     (String::new(), Some(refusal))
 }
 
-const SMUGGLED: &str = "GET /admin HTTP/1.1\r\nHost: h\r\n\r\n";
-
 #[test]
 fn a_length_and_a_transfer_coding_are_refused() {
-    for lines in [
-        "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n",
-        "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
-        "Content-Length: 0\r\nTransfer-Encoding: identity\r\n",
-        "transfer-encoding: chunked\r\ncontent-length: 4\r\nX: y\r\n",
-    ] {
+    for lines in LENGTH_AND_CODING {
         let outcome = post(lines, &format!("0\r\n\r\n{SMUGGLED}"));
         assert_eq!(outcome, nothing(Refusal::BodyLength), "{lines:?}");
     }
@@ -90,57 +88,15 @@ fn a_length_and_a_transfer_coding_are_refused() {
 
 #[test]
 fn disguised_lengths_are_refused() {
-    use Refusal::{BareLf, BodyLength, DuplicateHeader, Header};
-    for (lines, refusal) in [
-        ("Content-Length: 5\r\nContent-Length: 0\r\n", DuplicateHeader),
-        ("Content-Length: 0\r\nContent-Length: 0\r\n", DuplicateHeader),
-        ("Content-Length: 5, 5\r\n", BodyLength),
-        ("Content-Length: +5\r\n", BodyLength),
-        ("Content-Length: -1\r\n", BodyLength),
-        ("Content-Length: 0x5\r\n", BodyLength),
-        ("Content-Length: 5 5\r\n", BodyLength),
-        ("Content-Length: 5_0\r\n", BodyLength),
-        ("Content-Length:\r\n", BodyLength),
-        ("Content-Length : 5\r\n", Header),
-        ("Content-Length\t: 5\r\n", Header),
-        ("Content-Length\0: 5\r\n", Header),
-        (" Content-Length: 5\r\n", Header),
-        ("X: y\r\n Content-Length: 5\r\n", Header),
-        ("X: y\r\n\tz\r\n", Header),
-        ("X: y\nContent-Length: 5\r\n", BareLf),
-        ("X: y\rContent-Length: 5\r\n", Header),
-        ("X: y\0\r\n", Header),
-        ("X\r\n", Header),
-        (": y\r\n", Header),
-    ] {
-        assert_eq!(post(lines, SMUGGLED), nothing(refusal), "{lines:?}");
+    for (lines, refusal) in DISGUISED_LENGTHS {
+        assert_eq!(post(lines, SMUGGLED), nothing(*refusal), "{lines:?}");
     }
 }
 
 #[test]
 fn disguised_transfer_codings_are_refused() {
-    use Refusal::{BareLf, Header, TransferCoding};
-    for (lines, refusal) in [
-        ("Transfer-Encoding: xchunked\r\n", TransferCoding),
-        ("Transfer-Encoding: chunked, identity\r\n", TransferCoding),
-        ("Transfer-Encoding: identity, chunked\r\n", TransferCoding),
-        ("Transfer-Encoding: chunked, chunked\r\n", TransferCoding),
-        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n", TransferCoding),
-        ("Transfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n", TransferCoding),
-        ("Transfer-Encoding: gzip, chunked\r\n", TransferCoding),
-        ("Transfer-Encoding: \"chunked\"\r\n", TransferCoding),
-        ("Transfer-Encoding: chunked;q=1\r\n", TransferCoding),
-        ("Transfer-Encoding:\r\n", TransferCoding),
-        ("Transfer-Encoding : chunked\r\n", Header),
-        ("Transfer-Encoding\t: chunked\r\n", Header),
-        (" Transfer-Encoding: chunked\r\n", Header),
-        ("X: y\r\n Transfer-Encoding: chunked\r\n", Header),
-        ("Transfer-Encoding: \u{b}chunked\r\n", Header),
-        ("Transfer-Encoding:\r\n chunked\r\n", Header),
-        ("X: y\nTransfer-Encoding: chunked\r\n", BareLf),
-        ("X: y\rTransfer-Encoding: chunked\r\n", Header),
-    ] {
-        assert_eq!(post(lines, &format!("0\r\n\r\n{SMUGGLED}")), nothing(refusal), "{lines:?}");
+    for (lines, refusal) in DISGUISED_CODINGS {
+        assert_eq!(post(lines, &format!("0\r\n\r\n{SMUGGLED}")), nothing(*refusal), "{lines:?}");
     }
     let old = "POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     assert_eq!(relayed(old.as_bytes()), nothing(Refusal::BodyLength), "HTTP/1.0");
@@ -177,28 +133,7 @@ fn a_body_is_never_read_as_a_request() {
 #[test]
 fn ambiguous_chunks_end_the_request() {
     let chunked = "Transfer-Encoding: chunked\r\n";
-    for wire in [
-        "0\n\n",
-        "0\r\n\n",
-        "0\r\n\r\r",
-        "1\na\r\n0\r\n\r\n",
-        "1\r\na\n0\r\n\r\n",
-        "1\r\nab\r\n0\r\n\r\n",
-        "1\r\na0\r\n\r\n",
-        "0x1\r\na\r\n0\r\n\r\n",
-        "+1\r\na\r\n0\r\n\r\n",
-        "-1\r\na\r\n0\r\n\r\n",
-        " 1\r\na\r\n0\r\n\r\n",
-        "\r\n1\r\na\r\n0\r\n\r\n",
-        "1_0\r\n",
-        "1;a\nb\r\na\r\n0\r\n\r\n",
-        "1;a\rb\r\na\r\n0\r\n\r\n",
-        "00000000000000001\r\na\r\n0\r\n\r\n",
-        "10000000000000000\r\na\r\n0\r\n\r\n",
-        "0\r\n X: y\r\n\r\n",
-        "0\r\nX y\r\n\r\n",
-        "0\r\nX : y\r\n\r\n",
-    ] {
+    for wire in AMBIGUOUS_CHUNKS {
         let (upstream, refusal) = post(chunked, &format!("{wire}{SMUGGLED}"));
         assert_eq!(refusal, Some(Refusal::ChunkedBody), "{wire:?}");
         assert!(!upstream.contains("\r\n0\r\n") && !upstream.contains("admin"), "{upstream:?}");
@@ -211,7 +146,7 @@ fn ambiguous_chunks_end_the_request() {
 /// request here, or would not see it.
 #[test]
 fn the_last_chunk_ends_the_body_however_it_is_written() {
-    for last in ["0", "000", "0000000000000000", "0;a=b", "0 \t;a"] {
+    for last in LAST_CHUNKS {
         let (upstream, refusal) =
             post("Transfer-Encoding: chunked\r\n", &format!("{last}\r\n\r\n{SMUGGLED}"));
         let first = "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
@@ -251,30 +186,9 @@ fn other_upgrades_are_plain_requests() {
 
 #[test]
 fn another_path_or_host_than_the_one_routed_never_passes() {
-    use Refusal::{DotSegment, DuplicateHeader, EncodedPath, HostMalformed, RequestLine, Target};
-    for (line, host, refusal) in [
-        ("GET /public/../admin HTTP/1.1", "Host: h", DotSegment),
-        ("GET /public/%2e%2e/admin HTTP/1.1", "Host: h", DotSegment),
-        ("GET /public/..%2Fadmin HTTP/1.1", "Host: h", DotSegment),
-        ("GET /public%5C..%5cadmin HTTP/1.1", "Host: h", DotSegment),
-        ("GET /public/..;/admin HTTP/1.1", "Host: h", DotSegment),
-        ("GET /%61dmin HTTP/1.1", "Host: h", EncodedPath),
-        ("GET /adm%69n?a HTTP/1.1", "Host: h", EncodedPath),
-        ("GET http://other/ HTTP/1.1", "Host: h", Target),
-        ("GET http://h@other/ HTTP/1.1", "Host: h", Target),
-        ("GET //other/ HTTP/1.1 ", "Host: h", RequestLine),
-        ("GET  /admin HTTP/1.1", "Host: h", RequestLine),
-        ("GET\t/admin HTTP/1.1", "Host: h", RequestLine),
-        ("GET /a#/admin HTTP/1.1", "Host: h", Target),
-        ("GET * HTTP/1.1", "Host: h", Target),
-        ("CONNECT h:443 HTTP/1.1", "Host: h", Target),
-        ("GET / HTTP/1.1", "Host: h\r\nHost: other", DuplicateHeader),
-        ("GET / HTTP/1.1", "Host: h, other", HostMalformed),
-        ("GET / HTTP/1.1", "X: y", HostMalformed),
-        ("GET / HTTP/1.1", "Host: h/other", HostMalformed),
-    ] {
+    for (line, host, refusal) in OTHER_TARGETS {
         let stream = format!("{line}\r\n{host}\r\n\r\n");
-        assert_eq!(relayed(stream.as_bytes()), nothing(refusal), "{line}, {host}");
+        assert_eq!(relayed(stream.as_bytes()), nothing(*refusal), "{line}, {host}");
     }
 }
 

@@ -69,8 +69,8 @@ refusals! {
     Forwarded = 400 "forwarded" "malformed Forwarded";
     /// A path with a segment `.` or `..`, encoded or not, on its way to an upstream.
     DotSegment = 400 "dot_segment" "path has a dot segment";
-    /// A path that encodes a character without need, on its way to an upstream (RFC 3986, 6.2.2.2).
-    EncodedPath = 400 "encoded_path" "path encodes a character that needs no encoding";
+    /// A path that an upstream may take for that of another route, or that has an encoded NUL.
+    AmbiguousPath = 400 "ambiguous_path" "path can be read as another one";
     /// Connection names a header that must be forwarded (RFC 9110, 7.6.1).
     Nominated = 400 "nominated" "Connection names a header that must be forwarded";
     /// An upgrade requested with HTTP/1.0 (RFC 6455, 4.2.1, item 1).

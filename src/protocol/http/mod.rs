@@ -37,6 +37,10 @@ pub use headers::{
     binds_connection, check_request, write_request, write_response,
 };
 #[cfg(feature = "proxy")]
+pub(crate) use path::lenient_path;
+#[cfg(feature = "proxy")]
+pub use path::normalized_path;
+#[cfg(feature = "proxy")]
 pub use response::{ResponseError, ResponseHead};
 #[cfg(feature = "proxy")]
 pub use switch::{Switched, check_switch};

@@ -8,7 +8,7 @@
 //! [`exchange_ends`](crate::reactor::effects::exchange_ends).
 
 use crate::protocol::handshake::{ClientError, Refusal, Request};
-use crate::protocol::http::BodyPass;
+use crate::protocol::http::{BodyPass, lenient_path};
 use crate::reactor::Reactor;
 use crate::reactor::api::budget::{FRAME_WORK, HTTP_REQUESTS_MAX, INTERIM_RESPONSES_MAX};
 use crate::reactor::api::close_reason::CloseReason;
@@ -22,6 +22,7 @@ use crate::reactor::conn::phase::{Phase, Registration};
 use crate::reactor::core::Core;
 use crate::reactor::effects::pipe::Forwarded;
 use crate::reactor::parts::cors::Cors;
+use crate::reactor::parts::destination::Destination;
 
 impl Reactor {
     /// Passes the head of a request to a service that forwards requests. Its body stays unread.
@@ -33,6 +34,7 @@ impl Reactor {
         route: RouteId,
         params: &Params,
     ) -> Result<(), Refusal> {
+        self.core.check_path(id, request, route)?;
         let settings = self.core.router.settings(route);
         let body = BodyPass::new(request.body_framing()?, 1, settings.message_bytes_max as u64)?;
         let mut pending = PendingHttp::of(request, Cors::of(settings, request));
@@ -82,6 +84,27 @@ impl Reactor {
 }
 
 impl Core {
+    /// Refuses a path that an upstream may take for that of another route: it would pass by the
+    /// limits of that route. Services that forward nothing get any path.
+    pub(crate) fn check_path(
+        &self,
+        id: ConnId,
+        request: &Request<'_>,
+        route: RouteId,
+    ) -> Result<(), Refusal> {
+        let Some(reading) = lenient_path(request.path()) else {
+            return Ok(());
+        };
+        let handshake = self.conns.get(id).and_then(|conn| conn.handshake_ref());
+        let listener_group = handshake.map_or(0, |handshake| handshake.listener_group);
+        let is_ambiguous =
+            self.router.is_ambiguous(Destination::of(listener_group, request), &reading);
+        match is_ambiguous && self.router.streams_http(self.router.service(route)) {
+            true => Err(Refusal::AmbiguousPath),
+            false => Ok(()),
+        }
+    }
+
     /// Whether nothing of a client's body has been read yet.
     pub(crate) fn is_body_unread(&self, service: ServiceId, client: ConnId) -> bool {
         let body = self.conns.owned(service, client).and_then(|conn| conn.request_body());

@@ -133,6 +133,8 @@ impl Reactor {
         self.core.assign_to_client(id)?;
         self.core.take_request(id, routed.route)?;
         self.core.check_key(&upgrade)?;
+        #[cfg(feature = "proxy")]
+        self.core.check_path(id, request, routed.route)?;
 
         let service = self.core.router.service(routed.route);
         let settings = self.core.router.settings(routed.route);

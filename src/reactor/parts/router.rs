@@ -191,6 +191,13 @@ impl Router {
         self.has_hosts && self.matching(to).next().is_some() && !self.has_route(to)
     }
 
+    /// Whether another reading of the path finds other routes.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn is_ambiguous(&self, to: Destination<'_>, reading: &str) -> bool {
+        let ids = |path| self.find(Destination { path, ..to }).map(|(id, _)| id);
+        !ids(to.path).eq(ids(reading))
+    }
+
     /// Whether a route matches this path and host.
     pub(crate) fn has_route(&self, to: Destination<'_>) -> bool {
         self.find(to).next().is_some()

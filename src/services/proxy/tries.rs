@@ -14,7 +14,9 @@ use super::exchange::{Action, Event, State};
 use super::failure::Failure;
 use super::service::{Link, Pending, Proxy};
 use crate::protocol::handshake::{EMPTY_SLOTS, Refusal, Request};
-use crate::protocol::http::{RequestOrigin, binds_connection, cookie, write_request};
+use crate::protocol::http::{
+    RequestOrigin, binds_connection, cookie, normalized_path, write_request,
+};
 use crate::protocol::proxy_header::{self, Endpoints};
 use crate::reactor::{CloseReason, ConnId, Connect, Context, UpstreamRequest};
 use crate::upstream::pools::{Choice, StateChange, Target, Try, TryEnd, UpstreamId, Use, Wish};
@@ -113,13 +115,16 @@ impl Proxy {
         let pending = self.pending.get(client).ok_or(Failure::Local)?;
         let pool = self.pools.find(&pending.route.settings.pool).ok_or(Failure::NoUpstream)?;
         let settings = self.pools.settings(pool).ok_or(Failure::NoUpstream)?;
-        let octets;
+        let (octets, path);
         let key = match &settings.hash_by {
             HashBy::Address => {
                 octets = Octets::of(pending.origin.client);
                 Some(octets.as_bytes())
             }
-            HashBy::Path => Some(request.path().as_bytes()),
+            HashBy::Path => {
+                path = normalized_path(request.path());
+                Some(path.as_bytes())
+            }
             HashBy::Header(name) => request.header(name).map(str::as_bytes),
         };
         let sticky = settings.sticky_cookie.as_ref().and_then(|name| cookie(request, name));

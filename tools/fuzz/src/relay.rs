@@ -18,7 +18,7 @@ const REQUESTS_MAX: usize = 3;
 const LINES_MAX: usize = 5;
 const STEPS_MAX: usize = 4;
 
-const TARGETS: [&str; 12] = [
+const TARGETS: [&str; 15] = [
     "/",
     "/public/a?b=/../c",
     "/public/../admin",
@@ -27,6 +27,9 @@ const TARGETS: [&str; 12] = [
     "/public/..%5Cadmin",
     "/public/..;a/admin",
     "/.well-known/%2e%2e%2e",
+    "/%61dmin/%7e%C3%a9%2f%%41?%61",
+    "/admin%00.png",
+    "/%6",
     "http://h/a",
     "http://other/a",
     "//other/a",
@@ -176,7 +179,7 @@ fn relay_one(
     }
     let method = request.method().to_owned();
     let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let target = format!("{}{query}", request.path());
+    let target = format!("{}{query}", normalized(request.path()));
     check_path(request.path());
     if request.is_upgrade() {
         sent.complete.push((method, target, Vec::new()));
@@ -201,7 +204,30 @@ fn relay_one(
     Ok(Some(end + consumed))
 }
 
-/// No decoding of the path leads out of it.
+/// The path with unreserved characters decoded, and other escapes in uppercase.
+fn normalized(path: &str) -> String {
+    let bytes = path.as_bytes();
+    let (mut normal, mut at) = (String::new(), 0);
+    while at < bytes.len() {
+        let digits = bytes.get(at + 1..at + 3).map(|digits| String::from_utf8_lossy(digits));
+        let is_escape = bytes[at] == b'%'
+            && digits.as_ref().is_some_and(|digits| digits.chars().all(|c| c.is_ascii_hexdigit()));
+        let Some(digits) = digits.filter(|_| is_escape) else {
+            normal.push(char::from(bytes[at]));
+            at += 1;
+            continue;
+        };
+        let octet = u8::from_str_radix(&digits, 16).unwrap();
+        match char::from(octet) {
+            c if octet.is_ascii_alphanumeric() || "-._~".contains(c) => normal.push(c),
+            _ => normal += &format!("%{}", digits.to_uppercase()),
+        }
+        at += 3;
+    }
+    normal
+}
+
+/// No decoding of the path leads out of it, and none ends it early.
 fn check_path(path: &str) {
     let mut decoded = path.to_lowercase();
     for (from, to) in [("%2e", "."), ("%2f", "/"), ("%5c", "\\")] {
@@ -211,6 +237,7 @@ fn check_path(path: &str) {
         let name = segment.split(';').next().unwrap_or_default();
         assert!(name != "." && name != "..", "{path}");
     }
+    assert!(!path.contains("%00"), "{path}");
 }
 
 /// An upstream that tolerates the faults of these bits.

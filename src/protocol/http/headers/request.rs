@@ -8,7 +8,7 @@ use std::io::Write;
 
 use super::super::body::Framing;
 use super::super::forwarded::{is_alike, is_forwarding_header, joined_forwarded};
-use super::super::path::{encodes_unreserved, has_dot_segment, strip_segments};
+use super::super::path::{has_dot_segment, has_nul, normalized_path, strip_segments};
 use super::super::response::{names_connection_scheme, names_essential};
 use super::changes::HeaderChanges;
 use super::hop::{append_received, has_prefix, is_hop_by_hop, is_nominated, nominates_too_many};
@@ -93,7 +93,7 @@ pub struct RequestOrigin<'a> {
 /// # Errors
 ///
 /// [`Target`](Refusal::Target): CONNECT, or a target in absolute form with another authority than
-/// Host. [`DotSegment`](Refusal::DotSegment), [`EncodedPath`](Refusal::EncodedPath),
+/// Host. [`DotSegment`](Refusal::DotSegment), [`AmbiguousPath`](Refusal::AmbiguousPath): an encoded NUL,
 /// [`Nominated`](Refusal::Nominated). An upgrade that is not valid, or a transfer coding other than `chunked`: their own refusal.
 pub fn check_request(request: &Request<'_>) -> Result<(), Refusal> {
     // A target in absolute form replaces Host (RFC 9112, 3.2.2). If they differ, whoever reads only
@@ -107,8 +107,8 @@ pub fn check_request(request: &Request<'_>) -> Result<(), Refusal> {
     if has_dot_segment(request.path()) {
         return Err(Refusal::DotSegment);
     }
-    if encodes_unreserved(request.path()) {
-        return Err(Refusal::EncodedPath);
+    if has_nul(request.path()) {
+        return Err(Refusal::AmbiguousPath);
     }
     let nominates_essential = request.fields.items("Connection").any(names_essential);
     if nominates_essential || nominates_too_many(request.fields) {
@@ -165,9 +165,11 @@ struct Head<'h, 'r> {
 }
 
 impl Head<'_, '_> {
-    /// The target in origin form (RFC 9112, 3.2.1).
+    /// The target in origin form (RFC 9112, 3.2.1). The path is in its normal form, as routes have
+    /// compared it: an upstream that does not decode it must not see another one.
     fn request_line(&mut self) {
-        let path = strip_segments(self.request.path(), self.rules.strip_segments);
+        let path = normalized_path(self.request.path());
+        let path = strip_segments(&path, self.rules.strip_segments);
         let (mark, query) = self.request.query().map_or(("", ""), |query| ("?", query));
         for part in [self.request.method(), " ", path, mark, query, " HTTP/1.1\r\n"] {
             self.out.extend_from_slice(part.as_bytes());
@@ -596,7 +598,8 @@ mod tests {
             ("http://a.example", 0, "/"),
             ("HTTP://A.EXAMPLE?b", 0, "/?b"),
             ("wss://a.example/a/b?c", 1, "/b?c"),
-            ("/a%20b/%c3%A9", 0, "/a%20b/%c3%A9"),
+            ("/a%20b/%c3%A9", 0, "/a%20b/%C3%A9"),
+            ("/%61%2fb/%7Ec?%64", 1, "/~c?%64"),
         ] {
             assert_eq!(line(target, count), expected, "{target} without {count}");
         }
@@ -618,7 +621,8 @@ mod tests {
             assert_eq!(refused("CONNECT", target, ""), Some(Refusal::Target), "{target}");
         }
         assert_eq!(refused("OPTIONS", "*", ""), Some(Refusal::Target));
-        assert_eq!(refused("GET", "/?a=/../b", ""), None);
+        assert_eq!(refused("GET", "/a%00b", ""), Some(Refusal::AmbiguousPath));
+        assert_eq!(refused("GET", "/?a=/../b%00", ""), None);
     }
 
     #[test]
