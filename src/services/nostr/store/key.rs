@@ -68,6 +68,17 @@ impl Order {
         Order::END
     }
 
+    /// The highest order before this one.
+    pub(super) fn previous(mut self) -> Order {
+        for byte in self.0.iter_mut().rev() {
+            *byte = byte.wrapping_sub(1);
+            if *byte != u8::MAX {
+                return self;
+            }
+        }
+        Order([0; Order::BYTES])
+    }
+
     /// The order at the end of an index key.
     pub(super) fn of_key(key: &[u8]) -> Result<Order, StoreError> {
         let bytes = key.last_chunk().ok_or(StoreError::Corrupt("index key"))?;

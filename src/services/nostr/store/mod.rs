@@ -5,7 +5,9 @@
 //! database again after a disk error. Nothing here knows connections or the loop.
 
 mod batch;
+mod check;
 mod collect;
+mod commands;
 mod count;
 mod cursor;
 mod deletion;
@@ -13,6 +15,7 @@ mod error;
 mod hyperloglog;
 mod index;
 mod key;
+mod lists;
 mod merge;
 mod meter;
 mod outcome;
@@ -34,7 +37,12 @@ mod vanish;
 mod visibility;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
+pub use check::{CheckReport, check};
 pub use collect::{Collect, Collected};
+pub use commands::{Delete, Export, Stat};
 pub use count::{Count, CountLimits, Counted};
 pub use deletion::batch_weight;
 pub use error::{OpenError, StoreError};

@@ -246,7 +246,8 @@ impl Scan {
         for entry in moment.snapshot.range(Table::Event, &start, &end) {
             let (key, value) = entry.into_inner()?;
             let serial = read_integer(&key);
-            if meter.is_empty() {
+            // A slice reads one record at least.
+            if serial > from && meter.is_empty() {
                 self.walk = Walk::Serial(serial);
                 return Ok(Slice::OutOfBudget);
             }
