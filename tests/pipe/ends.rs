@@ -515,29 +515,3 @@ fn a_shutdown_closes_clients_first_and_their_upstreams_follow() {
     let (_, client, upstream) = tunnel.ends();
     assert_eq!((client, upstream), (CloseReason::Shutdown, CloseReason::TunnelEnded));
 }
-
-#[test]
-fn a_tunnel_that_needs_more_memory_than_there_is_ends() {
-    let route = RouteSettings::default().write_timeout(Duration::from_secs(60));
-    let few = Settings::default()
-        .close_timeout(Duration::from_millis(600))
-        .connections_max(4)
-        .outbound_max(4)
-        .buffered_bytes_max(256 * 1024);
-    let listener = listener();
-    let (server, events) = joining(&listener, few, route, |_| {});
-    let (client, mut upstream) = join(Client::narrow_tcp(server.address), &listener);
-    let mut writer = upstream.stream.try_clone().unwrap();
-    let thread = std::thread::spawn(move || {
-        let bytes = unmasked(true, BINARY, &[0; 20_000]);
-        while std::io::Write::write_all(&mut writer, &bytes).is_ok() {}
-    });
-    assert_eq!(upstream.expect_close().0, 1001);
-    upstream.close(1001, "");
-    let _ = upstream.stream.shutdown(std::net::Shutdown::Both);
-    thread.join().unwrap();
-    let (_, reason, _) = events.ends();
-    assert_eq!(reason, CloseReason::Overloaded);
-    drop(client);
-    server.stop_clean();
-}

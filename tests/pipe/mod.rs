@@ -5,6 +5,7 @@ mod ends;
 mod heartbeat;
 mod http;
 mod idle;
+mod memory;
 mod passing;
 mod random;
 mod resets;

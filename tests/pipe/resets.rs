@@ -16,7 +16,7 @@ use crate::support::{BINARY, Client, DEADLINE, TEXT, eventually};
 const RESTARTED: CloseReason = CloseReason::UpstreamClosed(Some(CloseCode::SERVICE_RESTART));
 
 /// A condition on the loop, evaluated there.
-fn holds(
+pub fn holds(
     events: &Events,
     condition: impl FnOnce(&mut Context<'_>) -> bool + Send + 'static,
 ) -> bool {

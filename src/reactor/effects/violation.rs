@@ -1,9 +1,9 @@
 //! A client of a tunnel that violates the protocol: its Close waits for what its upstream still sends.
 //!
-//! The upstream may be about to respond to messages before the violation. A client without a proxy in
-//! front would get those responses before its Close (RFC 6455, 7.1.7 fails only the connection). So
-//! nothing more is read from the client, the upstream gets a Close, and its frames pass until its own
-//! Close, the end of its stream, or `close_timeout`. Back-pressure and memory limits apply as before.
+//! The upstream may be about to respond to messages before the violation. Without a proxy in between,
+//! the client gets those responses before its Close. So nothing more is read from the client, the
+//! upstream gets a Close, and its frames pass until its own Close, the end of its stream, or
+//! `close_timeout`. Back-pressure and memory limits apply as before.
 
 use crate::protocol::ProtocolError;
 use crate::reactor::api::close_reason::CloseReason;
