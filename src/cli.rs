@@ -13,6 +13,7 @@ use crate::config::{Layer, Options, given, redacted};
 use crate::help;
 use crate::nearest::nearest;
 use crate::node::NodeOptions;
+use crate::relay::RelayArguments;
 use crate::version::VERSION_AND_COMMIT;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
@@ -20,6 +21,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 const USAGE: &str = "weir [serve] [OPTIONS]
        weir check [OPTIONS]
        weir node [OPTIONS]   (see weir node --help)
+       weir relay [OPTIONS]  (see weir relay --help)
        weir help [TOPIC]";
 
 const AFTER_HELP: &str = "\
@@ -37,7 +39,7 @@ Lists (ADDR, CIDR, ORIGIN): repeat the flag, or separate the values by commas.
 Routes are set in the file. The default is an echo at / and rooms at /rooms/{name}:
   [[route]]
   path = \"/chat/{name}\"
-  service = \"rooms\"          # or \"echo\", \"proxy\"
+  service = \"rooms\"          # or \"echo\", \"proxy\", \"nostr\"
   page = false               # whether GET returns the demo page
   message_max = \"16 KiB\"     # any setting of routes or, here, of rooms
 
@@ -92,6 +94,8 @@ pub(crate) enum Task {
     Configured(Cli),
     /// A node of the development chain. Its flags are its whole configuration.
     Node(Box<NodeOptions>),
+    /// A Nostr relay.
+    Relay(Box<RelayArguments>),
     /// Print this page of the guide.
     Help(&'static str),
 }
@@ -120,6 +124,11 @@ impl Task {
             arguments.remove(1);
             let options = NodeOptions::parse(arguments).map_err(redact).map_err(advise_on_node)?;
             return Ok(Task::Node(Box::new(options)));
+        }
+        if arguments.get(1).is_some_and(|word| word == "relay") {
+            arguments.remove(1);
+            let parsed = RelayArguments::parse(arguments).map_err(redact).map_err(advise)?;
+            return Ok(Task::Relay(Box::new(parsed)));
         }
         Cli::parse(arguments).map(Task::Configured).map_err(redact).map_err(advise)
     }

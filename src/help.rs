@@ -19,7 +19,7 @@ macro_rules! topic {
     };
 }
 
-static TOPICS: [Topic; 12] = [
+static TOPICS: [Topic; 13] = [
     topic!("services", "paths, their services, the route file"),
     topic!("settings", "flags, environment variables, the file, weir check"),
     topic!("operating", "start and stop, log, metrics, a reverse proxy in front"),
@@ -28,6 +28,7 @@ static TOPICS: [Topic; 12] = [
     topic!("compression", "permessage-deflate: modes, memory, when to disable it"),
     topic!("proxy", "WebSockets and HTTP to upstream pools"),
     topic!("gateway", "JSON-RPC to the upstreams of an Ethereum network"),
+    topic!("relay", "weir relay, a Nostr relay"),
     topic!("chain", "weir node, an embedded development chain"),
     topic!("embedding", "weir as a library"),
     topic!("architecture", "layers, the turn of the loop, which file owns what"),

@@ -88,6 +88,7 @@
 //! | `metrics` | [`services::admin`]: `/metrics` for Prometheus, `/healthz`, `/readyz` |
 //! | `rpc` | [`services::rpc`]: JSON-RPC and the gateway, with [`upstream`]; implies `tls` |
 //! | `node` | [`services::rpc::node`]: an embedded chain; implies `rpc` |
+//! | `nostr` | [`services::nostr`]: a Nostr relay with an embedded store |
 //! | `proxy` | [`services::proxy`]: tunnels and HTTP to upstream servers, with [`upstream`]; implies `tls` |
 //! | `server` | all of these and the binary `weir`; the default |
 //!

@@ -11,6 +11,7 @@ mod logging;
 mod nearest;
 mod node;
 mod observe;
+mod relay;
 mod reload;
 mod serve;
 mod version;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use cli::{Command, Task};
 use config::{Config, Dates, Sources};
 use node::NodeOptions;
+use relay::RelayArguments;
 
 /// Exit code for a failure at run time.
 const FAILED: u8 = 1;
@@ -34,31 +36,43 @@ fn main() -> ExitCode {
     let cli = match Task::parse(env::args_os()).unwrap_or_else(|error| error.exit()) {
         Task::Configured(cli) => cli,
         Task::Node(options) => return exit_code(start_node(&options)),
+        Task::Relay(arguments) => return start_relay(*arguments),
         Task::Help(page) => return print(page),
     };
-    if matches!(cli.command, Command::Serve)
-        && let Err(error) = serve::catch_early_signals()
-    {
+    let variables = env::vars_os().collect();
+    let sources = Sources { file: cli.file, variables, flags: cli.flags, relay: None };
+    if matches!(cli.command, Command::Serve) {
+        return start_server(sources);
+    }
+    let config = match load(&sources, Dates::Checked) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    if cli.connect { check_connections(&config) } else { check(&config) }
+}
+
+fn start_server(sources: Sources) -> ExitCode {
+    if let Err(error) = serve::catch_early_signals() {
         report(format_args!("error: signals: {error}"));
         return ExitCode::from(FAILED);
     }
-    let dates = match cli.command {
-        Command::Check => Dates::Checked,
-        Command::Serve => Dates::Ignored,
-    };
-    let sources = Sources { file: cli.file, variables: env::vars_os().collect(), flags: cli.flags };
-    let config = match sources.load(dates) {
-        Ok(config) => config,
-        Err(error) => {
-            report(format_args!("error: {error}"));
-            return ExitCode::from(REFUSED);
-        }
-    };
-    match cli.command {
-        Command::Check if cli.connect => check_connections(&config),
-        Command::Check => check(&config),
-        Command::Serve => exit_code(serve::serve(&config, sources)),
+    match load(&sources, Dates::Ignored) {
+        Ok(config) => exit_code(serve::serve(&config, sources)),
+        Err(code) => code,
     }
+}
+
+fn start_relay(RelayArguments { file, defaults, flags }: RelayArguments) -> ExitCode {
+    let variables = env::vars_os().collect();
+    start_server(Sources { file, variables, flags, relay: Some(defaults) })
+}
+
+/// Loads the configuration; reports an invalid one.
+fn load(sources: &Sources, dates: Dates) -> Result<Config, ExitCode> {
+    sources.load(dates).map_err(|error| {
+        report(format_args!("error: {error}"));
+        ExitCode::from(REFUSED)
+    })
 }
 
 fn start_node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {

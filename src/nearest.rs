@@ -2,6 +2,8 @@
 //!
 //! Compares names without knowing any. clap measures flags in the same way.
 
+use std::fmt;
+
 /// Minimum similarity for a suggestion; the same as clap's.
 const LIKENESS_MIN: f64 = 0.7;
 
@@ -41,6 +43,14 @@ pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
         .filter(|&(likeness, _)| likeness > LIKENESS_MIN)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+/// Appends the suggestion to an error.
+pub(crate) fn suggest(f: &mut fmt::Formatter<'_>, nearest: Option<&str>) -> fmt::Result {
+    match nearest {
+        Some(nearest) => write!(f, " (did you mean {nearest:?}?)"),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod process;
 mod proxy;
+mod relay;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use weir::upstream::{Count, UpstreamCounts};
 
 pub(crate) use self::process::ProcessSource;
 pub(crate) use self::proxy::ProxySource;
+pub(crate) use self::relay::RelaySource;
 
 /// Metrics of a network's clients, behind a gateway or a node.
 #[derive(Debug)]

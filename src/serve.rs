@@ -3,9 +3,12 @@
 //! Handles everything that belongs to the process rather than to a loop: CPU pinning, signals, and
 //! output on stdout.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -15,6 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
 use weir::reactor::{MailSender, Reactor, RouteId, ServiceId, SignalAction};
 use weir::services::admin::{self, Admin, Source};
+use weir::services::nostr::{Relay, RelayCounts, RelayNames};
 use weir::services::proxy::{self, Proxy, ProxyMail, ProxyOperator, ProxyRoutes};
 use weir::services::rpc::Rpc;
 use weir::services::rpc::gateway::Gateway;
@@ -22,10 +26,10 @@ use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 
 use crate::allocator::return_freed_memory;
 use crate::config::{
-    ADMIN_GROUP, Config, Listen, NetworkConfig, RouteConfig, RouteService, Sources,
+    ADMIN_GROUP, Config, Listen, NetworkConfig, RelayConfig, RouteConfig, RouteService, Sources,
 };
 use crate::descriptors::{Needs, fit_to_descriptors};
-use crate::observe::{NetworkSource, ProcessSource, ProxySource};
+use crate::observe::{NetworkSource, ProcessSource, ProxySource, RelaySource};
 use crate::reload::{Targets, add_reload};
 use crate::version::{COMMIT, VERSION};
 
@@ -60,9 +64,10 @@ pub(crate) fn serve(config: &Config, sources: Sources) -> Result<(), Box<dyn Err
     handle_signals(&mut reactor, has_certificates, has_file.then_some(reload.service))?;
     return_freed_memory(&mut reactor)?;
     let proxy = add_proxy(&mut reactor, config)?;
+    let relays = add_relays(&mut reactor, config)?;
     let mut routes = Vec::new();
     for route in &config.routes {
-        let id = add_route(&mut reactor, route, proxy.as_ref())?;
+        let id = add_route(&mut reactor, route, proxy.as_ref(), &relays)?;
         routes.extend(id.map(|id| (route.path.clone(), id)));
     }
     let mail = proxy.as_ref().map(|proxy| proxy.mail.clone());
@@ -76,6 +81,9 @@ pub(crate) fn serve(config: &Config, sources: Sources) -> Result<(), Box<dyn Err
         sources.push(Box::new(add_network(&mut reactor, network)?));
     }
     sources.extend(proxy.map(|proxy| Box::new(proxy.source) as Box<dyn Source>));
+    for relay in &relays {
+        sources.push(Box::new(RelaySource::new(Rc::clone(&relay.counts))));
+    }
     sources.push(Box::new(reload.source));
     if config.server.admin.is_some() {
         add_admin(&mut reactor, sources)?;
@@ -83,7 +91,11 @@ pub(crate) fn serve(config: &Config, sources: Sources) -> Result<(), Box<dyn Err
             add_operator(&mut reactor, mail)?;
         }
     }
-    let address = listen(&mut reactor, &config.server.listen, config.server.admin.as_ref())?;
+    let addresses = listen(&mut reactor, &config.server.listen, config.server.admin.as_ref())?;
+    for relay in relays.iter().filter(|relay| !relay.has_urls) {
+        *relay.names.borrow_mut() = RelayNames::of_listeners(addresses.iter().copied());
+    }
+    let address = addresses.first().copied();
     log_start(page_url(config, address).as_deref(), &settings);
     reactor.run()?;
     if let Some(report) = reactor.turn_report() {
@@ -120,11 +132,50 @@ fn add_proxy(reactor: &mut Reactor, config: &Config) -> Result<Option<ProxyParts
     Ok(Some(ProxyParts { service, routes, source, mail }))
 }
 
+/// A relay's service, and what it shares.
+struct RelayParts {
+    name: String,
+    service: ServiceId,
+    counts: Rc<RelayCounts>,
+    /// The names by which clients may reach it.
+    names: Rc<RefCell<RelayNames>>,
+    /// Whether the names are set.
+    has_urls: bool,
+}
+
+/// Opens and adds the relays that a route names.
+fn add_relays(reactor: &mut Reactor, config: &Config) -> Result<Vec<RelayParts>, Box<dyn Error>> {
+    let mut parts = Vec::new();
+    for RelayConfig { name, settings } in &config.relays {
+        let is_of_relay = |route: &&RouteConfig| match &route.service {
+            RouteService::Nostr(relay) => relay == name,
+            _ => false,
+        };
+        let Some(route) = config.routes.iter().find(is_of_relay) else {
+            continue;
+        };
+        let message_bytes_max = route.settings.message_bytes_max;
+        let relay = Relay::open(name, settings.clone(), message_bytes_max, Some(disk_free))?;
+        let (counts, names) = (relay.counts(), relay.names());
+        let service = reactor.add_service(relay)?;
+        let (name, has_urls) = (name.clone(), !settings.urls.is_empty());
+        parts.push(RelayParts { name, service, counts, names, has_urls });
+    }
+    Ok(parts)
+}
+
+/// Free bytes of the disk with this path.
+fn disk_free(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// Adds a route; returns its id if it is not one of the proxy.
 fn add_route(
     reactor: &mut Reactor,
     route: &RouteConfig,
     proxy: Option<&ProxyParts>,
+    relays: &[RelayParts],
 ) -> Result<Option<RouteId>, Box<dyn Error>> {
     let service = match (&route.service, proxy) {
         (RouteService::Echo, _) => reactor.add_service(Echo)?,
@@ -136,6 +187,11 @@ fn add_route(
         }
         // `add_proxy` adds the service for any such route.
         (RouteService::Proxy(_), None) => return Ok(None),
+        (RouteService::Nostr(name), _) => match relays.iter().find(|relay| relay.name == *name) {
+            Some(relay) => relay.service,
+            // `add_relays` opens each relay that a route names.
+            None => return Ok(None),
+        },
     };
     let id = reactor.add_route(&route.path, service, route.settings.clone())?;
     if route.page {
@@ -179,17 +235,17 @@ fn add_operator(reactor: &mut Reactor, proxy: MailSender<ProxyMail>) -> Result<(
 }
 
 /// Binds all listeners, then prints a line for each on standard output, with its actual port.
-/// Returns the first address.
+/// Returns the addresses without the admin address.
 fn listen(
     reactor: &mut Reactor,
     all: &[ListenSettings],
     admin: Option<&ListenSettings>,
-) -> Result<Option<SocketAddr>, Box<dyn Error>> {
+) -> Result<Vec<SocketAddr>, Box<dyn Error>> {
     let mut lines = String::new();
-    let mut first = None;
+    let mut addresses = Vec::with_capacity(all.len());
     for settings in all {
         let address = listen_on(reactor, settings)?;
-        first.get_or_insert(address);
+        addresses.push(address);
         let scheme = Listen::from(settings).scheme();
         lines += &format!("listening {scheme}://{address}/\n");
     }
@@ -198,7 +254,7 @@ fn listen(
         lines += &format!("admin http://{address}/\n");
     }
     io::stdout().write_all(lines.as_bytes()).map_err(|error| format!("stdout: {error}"))?;
-    Ok(first)
+    Ok(addresses)
 }
 
 /// The URL of the first route with a page, at the first listener if a browser can connect to it.

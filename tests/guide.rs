@@ -8,6 +8,7 @@ use weir::reactor::CloseReason;
 use weir_authority::Authority;
 
 use crate::binary::File;
+use crate::nostr::relay::Directory;
 use crate::support::{Client, Process, weir};
 
 /// Maximum size of README.md: five minutes of reading.
@@ -167,11 +168,15 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn metrics_in_the_guide_exist() {
-    let file = File::new(
+    let directory = Directory::new();
+    let file = File::new(&format!(
         "[[network]]\nproject = 'main'\nchain_id = 1\nupstreams = ['http://127.0.0.1:9']\n\
          [[pool]]\nname = 'nodes'\nupstreams = ['http://127.0.0.1:9']\n\
+         [[relay]]\nname = 'main'\ndata_dir = '{}'\n\
+         [[route]]\npath = '/relay'\nservice = 'nostr'\nrelay = 'main'\n\
          [[route]]\npath = '/*'\nservice = 'proxy'\npool = 'nodes'\n",
-    );
+        directory.events()
+    ));
     let arguments = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config", file.path()];
     let running = Process::spawn(&mut weir(arguments));
     running.address();

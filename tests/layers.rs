@@ -14,7 +14,7 @@ mod cycles;
 mod paths;
 
 /// Each top module, and the modules of the crate that it may import.
-const LAYERS: [(&str, &[&str]); 21] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     ("protocol", &[]),
     ("reactor", &["protocol"]),
     ("backplane", &["reactor", "protocol"]),
@@ -52,7 +52,8 @@ const LAYERS: [(&str, &[&str]); 21] = [
     ("observe", &["logging", "version", "services", "upstream", "reactor"]),
     ("connect", &["config", "services", "reactor", "protocol"]),
     ("reload", &["config", "services", "reactor", "protocol"]),
-    ("cli", &["config", "help", "nearest", "node", "version"]),
+    ("relay", &["config", "version", "services"]),
+    ("cli", &["config", "help", "nearest", "node", "relay", "version"]),
     (
         "serve",
         &[

@@ -30,6 +30,7 @@ mod lifecycle;
 mod measuring;
 mod memory;
 mod node;
+mod nostr;
 mod operators;
 mod pipe;
 mod pressure;

@@ -2,24 +2,28 @@
 
 use serde::Serialize;
 use toml::Table;
+use weir::services::nostr::settings::RelaySettings;
 use weir::services::proxy::PoolSettings;
 
-use super::effective::{EffectiveNetwork, EffectivePool, EffectiveRoute};
+use super::effective::{EffectiveNetwork, EffectivePool, EffectiveRelay, EffectiveRoute};
 use super::file::File;
 use super::keys::{Given, Layer};
 use super::networks::{NetworkConfig, networks};
 use super::options::{HeartbeatOptions, RouteOptions, ServerOptions};
 use super::place::Place;
-use super::routes::{RouteConfig, built_in, proxied, routes};
+use super::relays::RelayConfig;
+use super::routes::{RouteConfig, built_in, of_relay, proxied, routes};
 use super::start::Start;
 use super::{Config, default_outbound_max};
 
 /// Keys of a route that have no default.
-const OF_ROUTE: [&str; 4] = ["path", "service", "page", "pool"];
+const OF_ROUTE: [&str; 5] = ["path", "service", "page", "pool", "relay"];
 /// Keys of a network that have no default.
 const OF_NETWORK: [&str; 3] = ["project", "chain_id", "upstreams"];
 /// Keys of a pool that have no default.
 const OF_POOL: [&str; 2] = ["name", "upstreams"];
+/// Keys of a relay that have no default.
+const OF_RELAY: [&str; 2] = ["name", "data_dir"];
 
 impl Config {
     /// One line for each setting that differs from its default, in the syntax of the file. Settings
@@ -53,6 +57,13 @@ impl Config {
             let (own, usual) = (EffectivePool::from(pool), EffectivePool::from(&usual));
             let before = format!("pool {}: ", pool.name);
             lines.extend(differing(&table(&own), &table(&usual), &before, &OF_POOL));
+        }
+        for relay in &self.relays {
+            let settings = RelaySettings::new(relay.settings.data_dir.clone());
+            let usual = RelayConfig { name: relay.name.clone(), settings };
+            let (own, usual) = (EffectiveRelay::from(relay), EffectiveRelay::from(&usual));
+            let before = format!("relay {}: ", relay.name);
+            lines.extend(differing(&table(&own), &table(&usual), &before, &OF_RELAY));
         }
         lines
     }
@@ -98,6 +109,9 @@ impl Config {
         if self.networks != new.networks {
             lines.push("network: the networks have changed".to_owned());
         }
+        if self.relays != new.relays {
+            lines.push("relay: the relays have changed".to_owned());
+        }
         lines
     }
 
@@ -141,8 +155,10 @@ fn differing(own: &Table, usual: &Table, before: &str, except: &[&str]) -> Vec<S
 fn usual_route(route: &RouteConfig) -> Option<RouteConfig> {
     let kind = |route: &RouteConfig| route.service.kind();
     let pool = PoolSettings::new("any".to_owned(), Vec::new());
-    let tables = built_in().into_iter().chain([proxied("any")]).collect();
-    let all = routes(tables, &Layer::new(), &Default::default(), &[pool], std::iter::empty());
+    let tables = built_in().into_iter().chain([proxied("any"), of_relay("any")]).collect();
+    let relays = &["any"];
+    let all =
+        routes(tables, &Layer::new(), &Default::default(), &[pool], relays, std::iter::empty());
     all.ok()?.into_iter().find(|usual| kind(usual) == kind(route))
 }
 

@@ -1,5 +1,5 @@
-//! Writes the effective configuration as a file: every key of the server, of every route, network
-//! and pool.
+//! Writes the effective configuration as a file: every key of the server, of every route, network,
+//! pool and relay.
 
 use std::fmt;
 
@@ -10,10 +10,12 @@ use weir::services::proxy::PoolSettings;
 use super::Config;
 use super::networks::{NetworkConfig, NetworkOptions, NetworkTable};
 use super::options::{
-    HeartbeatOptions, PoolOptions, PoolTable, ProxyOptions, RoomOptions, RouteOptions,
-    ServerOptions,
+    HeartbeatOptions, PoolOptions, PoolTable, ProxyOptions, RelayOptions, RelayTable, RoomOptions,
+    RouteOptions, ServerOptions,
 };
-use super::routes::{RouteConfig, RouteService, ServiceKind};
+use super::relays::RelayConfig;
+use super::routes::{NostrOptions, RouteConfig, RouteService, ServiceKind};
+use super::values::FileName;
 
 #[derive(Serialize)]
 struct Effective<'a> {
@@ -24,6 +26,24 @@ struct Effective<'a> {
     network: Vec<EffectiveNetwork>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pool: Vec<EffectivePool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    relay: Vec<EffectiveRelay>,
+}
+
+#[derive(Serialize)]
+pub(super) struct EffectiveRelay {
+    #[serde(flatten)]
+    table: RelayTable,
+    #[serde(flatten)]
+    options: RelayOptions,
+}
+
+impl From<&RelayConfig> for EffectiveRelay {
+    fn from(relay: &RelayConfig) -> EffectiveRelay {
+        let (name, data_dir) = (relay.name.clone(), FileName(relay.settings.data_dir.clone()));
+        let table = RelayTable { name, data_dir };
+        EffectiveRelay { table, options: (&relay.settings).into() }
+    }
 }
 
 #[derive(Serialize)]
@@ -74,6 +94,8 @@ pub(super) struct EffectiveRoute<'a> {
     rooms: Option<RoomOptions>,
     #[serde(flatten)]
     proxy: Option<ProxyOptions>,
+    #[serde(flatten)]
+    nostr: Option<NostrOptions>,
 }
 
 impl<'a> From<&'a RouteConfig> for EffectiveRoute<'a> {
@@ -90,11 +112,15 @@ impl<'a> From<&'a RouteConfig> for EffectiveRoute<'a> {
             },
             rooms: match &route.service {
                 RouteService::Rooms(settings) => Some(settings.into()),
-                RouteService::Echo | RouteService::Proxy(_) => None,
+                _ => None,
             },
             proxy: match &route.service {
                 RouteService::Proxy(settings) => Some(settings.into()),
-                RouteService::Echo | RouteService::Rooms(_) => None,
+                _ => None,
+            },
+            nostr: match &route.service {
+                RouteService::Nostr(relay) => Some(NostrOptions { relay: relay.clone() }),
+                _ => None,
             },
         }
     }
@@ -108,6 +134,7 @@ impl fmt::Display for Config {
             route: self.routes.iter().map(EffectiveRoute::from).collect(),
             network: self.networks.iter().map(EffectiveNetwork::from).collect(),
             pool: self.pools.iter().map(EffectivePool::from).collect(),
+            relay: self.relays.iter().map(EffectiveRelay::from).collect(),
         };
         f.write_str(&toml::to_string(&effective).map_err(|_| fmt::Error)?)
     }

@@ -2,6 +2,7 @@
 
 mod network;
 mod pool;
+mod relay;
 mod route;
 
 use std::fmt;
@@ -11,9 +12,11 @@ use weir::reactor::TlsError;
 
 use super::keys::{Layer, place_of};
 use super::place::Place;
+use crate::nearest::suggest;
 
 pub(crate) use self::network::NetworkError;
 pub(crate) use self::pool::PoolError;
+pub(crate) use self::relay::RelayError;
 pub(crate) use self::route::{PathError, RouteConfigError};
 
 /// Why a configuration was rejected.
@@ -68,6 +71,10 @@ pub(crate) enum ConfigError {
         place: Place,
         error: PoolError,
     },
+    Relay {
+        place: Place,
+        error: RelayError,
+    },
 }
 
 impl From<clap::Error> for ConfigError {
@@ -118,14 +125,8 @@ impl fmt::Display for ConfigError {
             ConfigError::Route { place, error } => write!(f, "{place}: {error}"),
             ConfigError::Network { place, error } => write!(f, "{place}: {error}"),
             ConfigError::Pool { place, error } => write!(f, "{place}: {error}"),
+            ConfigError::Relay { place, error } => write!(f, "{place}: {error}"),
         }
-    }
-}
-
-fn suggest(f: &mut fmt::Formatter<'_>, nearest: Option<&str>) -> fmt::Result {
-    match nearest {
-        Some(nearest) => write!(f, " (did you mean {nearest:?}?)"),
-        None => Ok(()),
     }
 }
 

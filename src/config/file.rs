@@ -1,8 +1,8 @@
 //! Reads the TOML file: keys and values as text, each checked with its line for errors.
 //!
 //! Strings, numbers and booleans are kept as the text that they are written with; the option
-//! validates them. There is one level of tables: the settings, `[[route]]`, `[[network]]` and
-//! `[[pool]]`.
+//! validates them. There is one level of tables: the settings, `[[route]]`, `[[network]]`, `[[pool]]`
+//! and `[[relay]]`.
 
 use std::path::Path;
 
@@ -14,10 +14,11 @@ use super::error::ConfigError;
 use super::keys::{Given, Keys, Layer};
 use super::networks::{NetworkOptions, NetworkTable, SECRET};
 use super::options::{
-    HeartbeatOptions, Options, PoolOptions, PoolTable, ProxyOptions, RoomOptions, RouteOptions,
+    HeartbeatOptions, Options, PoolOptions, PoolTable, ProxyOptions, RelayOptions, RelayTable,
+    RoomOptions, RouteOptions,
 };
 use super::place::Place;
-use super::routes::RouteTable;
+use super::routes::{NostrOptions, RouteTable};
 use super::syntax::other_format;
 use crate::nearest::{nearest, synonym};
 
@@ -27,6 +28,7 @@ const FILE_BYTES_MAX: usize = 1 << 20;
 const ROUTE: &str = "route";
 const NETWORK: &str = "network";
 const POOL: &str = "pool";
+const RELAY: &str = "relay";
 
 /// The contents of a file; every part is optional.
 #[derive(Debug, Default)]
@@ -36,6 +38,7 @@ pub(super) struct File {
     pub(super) routes: Option<Vec<(Place, Layer)>>,
     pub(super) networks: Vec<(Place, Layer)>,
     pub(super) pools: Vec<(Place, Layer)>,
+    pub(super) relays: Vec<(Place, Layer)>,
 }
 
 impl File {
@@ -75,12 +78,16 @@ impl File {
         let mut settings = document.into_inner();
         let keys = Keys::of::<RouteTable>().and::<RouteOptions>();
         let keys = keys.and::<HeartbeatOptions>().and::<RoomOptions>().and::<ProxyOptions>();
+        let keys = keys.and::<NostrOptions>();
         file.routes = source.tables(ROUTE, &keys, &mut settings)?;
         let keys = Keys::of::<NetworkTable>().and::<RouteOptions>().and::<NetworkOptions>();
         file.networks = source.tables(NETWORK, &keys, &mut settings)?.unwrap_or_default();
         let keys = Keys::of::<PoolTable>().and::<PoolOptions>();
         file.pools = source.tables(POOL, &keys, &mut settings)?.unwrap_or_default();
-        file.settings = source.layer(&Keys::of::<Options>(), &[ROUTE, NETWORK, POOL], &settings)?;
+        let keys = Keys::of::<RelayTable>().and::<RelayOptions>();
+        file.relays = source.tables(RELAY, &keys, &mut settings)?.unwrap_or_default();
+        let others = [ROUTE, NETWORK, POOL, RELAY];
+        file.settings = source.layer(&Keys::of::<Options>(), &others, &settings)?;
         Ok(file)
     }
 }

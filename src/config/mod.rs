@@ -44,6 +44,7 @@ mod notes;
 mod options;
 mod place;
 mod pools;
+mod relays;
 mod routes;
 mod start;
 mod syntax;
@@ -70,6 +71,7 @@ pub(crate) use error::ConfigError;
 pub(crate) use keys::{Layer, given};
 pub(crate) use networks::NetworkConfig;
 pub(crate) use options::{ADMIN_GROUP, Options};
+pub(crate) use relays::{RELAY_LISTEN, RelayConfig, RelayDefaults};
 pub(crate) use routes::{RouteConfig, RouteService};
 pub(crate) use start::Start;
 pub(crate) use values::{Count, OrOff, Span};
@@ -84,6 +86,8 @@ pub(crate) struct Config {
     pub(crate) networks: Vec<NetworkConfig>,
     /// The pools that routes of the proxy name.
     pub(crate) pools: Vec<PoolSettings>,
+    /// The relays that routes name.
+    pub(crate) relays: Vec<RelayConfig>,
 }
 
 /// Whether certificates must be valid at the current time.
@@ -101,13 +105,23 @@ pub(crate) struct Sources {
     pub(crate) file: Option<PathBuf>,
     pub(crate) variables: Vec<(OsString, OsString)>,
     pub(crate) flags: Layer,
+    /// What `weir relay` adds.
+    pub(crate) relay: Option<RelayDefaults>,
 }
 
 impl Sources {
     /// Reads every source.
     pub(crate) fn load(&self, dates: Dates) -> Result<Config, ConfigError> {
-        let variables = self.variables.iter().cloned();
-        Config::load(self.file.as_deref(), variables, self.flags.clone(), dates)
+        let mut variables = environment::layer(self.variables.iter().cloned())?;
+        let named = variables.remove(environment::CONFIG).and_then(|mut given| given.values.pop());
+        let mut file = match self.file.as_deref().or(named.as_deref().map(Path::new)) {
+            Some(path) => File::open(path)?,
+            None => File::default(),
+        };
+        if let Some(relay) = &self.relay {
+            relay.complete(&mut file)?;
+        }
+        Config::load(file, variables, self.flags.clone(), dates)
     }
 
     /// Whether there is a file, which may have changed.
@@ -119,17 +133,11 @@ impl Sources {
 
 impl Config {
     fn load(
-        file: Option<&Path>,
-        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        file: File,
+        variables: Layer,
         flags: Layer,
         dates: Dates,
     ) -> Result<Config, ConfigError> {
-        let mut variables = environment::layer(variables)?;
-        let named = variables.remove(environment::CONFIG).and_then(|mut given| given.values.pop());
-        let file = match file.or(named.as_deref().map(Path::new)) {
-            Some(path) => File::open(path)?,
-            None => File::default(),
-        };
         let of_server = [&flags, &variables, &file.settings].into_iter();
         let mut files = keys::files::<Options>(of_server);
         let of_networks = file.networks.iter().map(|(_, table)| table);
@@ -183,11 +191,13 @@ impl Config {
         let networks = networks::networks(file.networks, &layer, &settings)?;
         // A gateway does not serve the built-in routes.
         let built_in = || if networks.is_empty() { routes::built_in() } else { Vec::new() };
+        let relays = relays::relays(file.relays)?;
         let tables = file.routes.unwrap_or_else(built_in);
         let taken = networks.iter().map(NetworkConfig::path);
         let own: Vec<ListenSettings> = listen.iter().chain(&admin).cloned().collect();
         let pools = pools::pools(file.pools, &layer, &settings, &own)?;
-        let routes = routes::routes(tables, &layer, &settings, &pools, taken)?;
+        let names: Vec<&str> = relays.iter().map(|relay| relay.name.as_str()).collect();
+        let routes = routes::routes(tables, &layer, &settings, &pools, &names, taken)?;
         let settings = match layer.contains_key("outbound_max") {
             true => settings,
             false => {
@@ -200,7 +210,7 @@ impl Config {
         }
         let (log, pin) = (server.log(), server.pin());
         let server = ServerConfig { listen, tls, log, admin, pin, settings };
-        Ok(Config { server, routes, networks, pools })
+        Ok(Config { server, routes, networks, pools, relays })
     }
 }
 

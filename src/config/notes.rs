@@ -5,6 +5,7 @@ use weir::services::proxy::{Choose, DownPolicy, PoolSettings};
 
 use super::Config;
 use super::networks::NetworkConfig;
+use super::relays::RelayConfig;
 use super::routes::{RouteConfig, RouteService};
 
 impl Config {
@@ -20,6 +21,7 @@ impl Config {
             .chain(unused_address_header(server))
             .chain(all_trusted(server))
             .chain(of_pools)
+            .chain(self.relays.iter().flat_map(|relay| relay_notes(relay, self)))
             .collect()
     }
 }
@@ -43,7 +45,7 @@ fn pool_notes(pool: &PoolSettings, config: &Config) -> Vec<String> {
     let name = &pool.name;
     let is_of_pool = |route: &RouteConfig| match &route.service {
         RouteService::Proxy(proxy) => proxy.pool == *name,
-        RouteService::Echo | RouteService::Rooms(_) => false,
+        _ => false,
     };
     let has_backup = pool.upstreams.iter().any(|upstream| upstream.is_backup);
     let has_weight = pool.upstreams.iter().any(|upstream| upstream.weight != 1);
@@ -65,6 +67,28 @@ fn pool_notes(pool: &PoolSettings, config: &Config) -> Vec<String> {
     ];
     let notes = notes.into_iter().filter(|(is_true, _)| *is_true);
     notes.map(|(_, note)| format!("pool {name}: {note}")).collect()
+}
+
+fn relay_notes(relay: &RelayConfig, config: &Config) -> Vec<String> {
+    let name = &relay.name;
+    let is_of_relay = |route: &RouteConfig| match &route.service {
+        RouteService::Nostr(relay) => relay == name,
+        _ => false,
+    };
+    let routes: Vec<&RouteConfig> =
+        config.routes.iter().filter(|route| is_of_relay(route)).collect();
+    let event = relay.settings.event_bytes_max;
+    let mut notes = Vec::new();
+    if routes.is_empty() {
+        notes.push(format!("relay {name}: is unused: no route names it"));
+    }
+    for route in routes.iter().filter(|route| route.settings.message_bytes_max < event) {
+        notes.push(format!(
+            "relay {name}: event_max is never reached at {}: message_max = {} bytes is less",
+            route.path, route.settings.message_bytes_max
+        ));
+    }
+    notes
 }
 
 fn above_server(network: &NetworkConfig, server: &Settings) -> Option<String> {

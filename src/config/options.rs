@@ -9,6 +9,7 @@
 mod heartbeat;
 mod pool;
 mod proxy;
+mod relay;
 mod room;
 mod route;
 mod server;
@@ -18,6 +19,7 @@ use clap::Args;
 pub(super) use self::heartbeat::HeartbeatOptions;
 pub(super) use self::pool::{PoolOptions, PoolTable};
 pub(super) use self::proxy::ProxyOptions;
+pub(super) use self::relay::{RelayOptions, RelayTable};
 pub(super) use self::room::RoomOptions;
 pub(super) use self::route::RouteOptions;
 pub(crate) use self::server::ADMIN_GROUP;

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir::reactor::RoutePattern;
 use weir::reactor::settings::{RouteHeartbeat, RouteSettings, Settings, SettingsError};
+use weir::services::nostr::settings::RelaySettings;
 use weir::services::proxy::{PoolSettings, ProxySettings};
 use weir::services::rooms::RoomSettings;
 
@@ -15,6 +16,7 @@ use super::error::{ConfigError, PathError, RouteConfigError};
 use super::keys::{Given, Keys, Layer, place_of, read};
 use super::options::{HeartbeatOptions, ProxyOptions, RoomOptions, RouteOptions};
 use super::place::Place;
+use super::values::Size;
 use crate::nearest::nearest;
 
 /// The path parameter that names the room.
@@ -41,6 +43,8 @@ pub(crate) enum RouteService {
     Rooms(RoomSettings),
     /// Forwards to the upstreams of a pool.
     Proxy(ProxySettings),
+    /// Serves the Nostr relay of this name.
+    Nostr(String),
 }
 
 /// The keys of a `[[route]]` besides its limits.
@@ -54,6 +58,14 @@ pub(super) struct RouteTable {
     page: bool,
 }
 
+/// The keys of a route of a relay, besides its limits.
+#[derive(Debug, Args, Serialize)]
+pub(super) struct NostrOptions {
+    /// The name of the relay
+    #[arg(long, value_name = "NAME", required = true)]
+    pub(super) relay: String,
+}
+
 /// The names of [`RouteService`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -61,6 +73,7 @@ pub(super) enum ServiceKind {
     Echo,
     Rooms,
     Proxy,
+    Nostr,
 }
 
 impl RouteConfig {
@@ -80,8 +93,14 @@ impl RouteService {
             RouteService::Echo => ServiceKind::Echo,
             RouteService::Rooms(_) => ServiceKind::Rooms,
             RouteService::Proxy(_) => ServiceKind::Proxy,
+            RouteService::Nostr(_) => ServiceKind::Nostr,
         }
     }
+}
+
+/// Whether a `[[route]]` is one of a relay.
+pub(super) fn is_of_relay(table: &Layer) -> bool {
+    table.get("service").is_some_and(|given| given.values == ["nostr"])
 }
 
 /// The routes without a `[[route]]` in the file: echo with its demo page, and rooms.
@@ -90,6 +109,11 @@ pub(super) fn built_in() -> Vec<(Place, Layer)> {
         route_table(&[("path", "/"), ("service", "echo"), ("page", "true")]),
         route_table(&[("path", "/rooms/{name}"), ("service", "rooms")]),
     ]
+}
+
+/// A route of a relay without settings of its own.
+pub(super) fn of_relay(relay: &str) -> (Place, Layer) {
+    route_table(&[("path", "/relay"), ("service", "nostr"), ("relay", relay)])
 }
 
 /// A route of the proxy without settings of its own.
@@ -105,12 +129,13 @@ fn route_table(pairs: &[(&str, &str)]) -> (Place, Layer) {
 }
 
 /// Reads `tables`, each on top of `defaults`, and checks them against each other, the server's
-/// `settings`, the `pools`, and the paths `taken` by networks.
+/// `settings`, the `pools` and names of `relays`, and the paths `taken` by networks.
 pub(super) fn routes(
     tables: Vec<(Place, Layer)>,
     defaults: &Layer,
     settings: &Settings,
     pools: &[PoolSettings],
+    relays: &[&str],
     taken: impl Iterator<Item = String>,
 ) -> Result<Vec<RouteConfig>, ConfigError> {
     let mut seen: HashSet<RoutePattern> = taken.filter_map(|path| path.parse().ok()).collect();
@@ -124,6 +149,7 @@ pub(super) fn routes(
         };
         let pattern = match check(&route, settings).and_then(|pattern| {
             check_pool(&route, pools)?;
+            check_relay(&route, relays)?;
             Ok(pattern)
         }) {
             Ok(pattern) => pattern,
@@ -148,6 +174,7 @@ fn route(place: &Place, table: Layer, defaults: &Layer) -> Result<RouteConfig, C
     let others = [
         (ServiceKind::Rooms, "rooms", Keys::of::<RoomOptions>()),
         (ServiceKind::Proxy, "proxy", Keys::of::<ProxyOptions>()),
+        (ServiceKind::Nostr, "nostr", Keys::of::<NostrOptions>()),
     ];
     for (kind, service, keys) in others.iter().filter(|(kind, ..)| *kind != given.service) {
         debug_assert_ne!(*kind, ServiceKind::Echo);
@@ -157,7 +184,8 @@ fn route(place: &Place, table: Layer, defaults: &Layer) -> Result<RouteConfig, C
         }
     }
     let keys = Keys::of::<HeartbeatOptions>();
-    let has_own_heartbeat = keys.names().any(|key| table.contains_key(key));
+    let has_own_heartbeat =
+        given.service == ServiceKind::Nostr || keys.names().any(|key| table.contains_key(key));
     let mut layer = defaults.clone();
     if given.service == ServiceKind::Proxy {
         if !table.contains_key("pool") {
@@ -165,15 +193,28 @@ fn route(place: &Place, table: Layer, defaults: &Layer) -> Result<RouteConfig, C
         }
         layer.entry("write_timeout".to_owned()).or_insert_with(proxy_write_timeout);
     }
+    if given.service == ServiceKind::Nostr {
+        if !table.contains_key("relay") {
+            return Err(refused(RouteConfigError::Missing("relay")));
+        }
+        for (key, value) in relay_limits() {
+            layer.entry(key.to_owned()).or_insert_with(|| built_in_value(value));
+        }
+        // The server's heartbeat is not the default here: one value of it would not fit the others.
+        for (key, value) in RELAY_HEARTBEAT {
+            layer.insert(key.to_owned(), built_in_value(value.to_owned()));
+        }
+    }
     layer.extend(table);
     let service = match given.service {
         ServiceKind::Echo => RouteService::Echo,
         ServiceKind::Rooms => RouteService::Rooms(read::<RoomOptions>(&layer)?.into()),
         ServiceKind::Proxy => RouteService::Proxy(read::<ProxyOptions>(&layer)?.into()),
+        ServiceKind::Nostr => RouteService::Nostr(read::<NostrOptions>(&layer)?.relay),
     };
     let outbox_room_bytes = match &service {
         RouteService::Proxy(proxy) => Some(proxy.outbox_room_bytes()),
-        RouteService::Echo | RouteService::Rooms(_) => None,
+        RouteService::Echo | RouteService::Rooms(_) | RouteService::Nostr(_) => None,
     };
     let settings = read::<RouteOptions>(&layer)?.settings(outbox_room_bytes);
     let heartbeat = match has_own_heartbeat {
@@ -193,7 +234,38 @@ fn own_heartbeat(layer: &Layer) -> Result<RouteHeartbeat, clap::Error> {
 /// The default of routes of the proxy. A peer that takes nothing pauses the other end, and no data
 /// is dropped: the route can wait for longer.
 fn proxy_write_timeout() -> Given {
-    Given { place: Place::BuiltIn, values: vec!["60s".to_owned()] }
+    built_in_value("60s".to_owned())
+}
+
+/// The heartbeat of routes of relays: a silent client is gone after a minute. NIP-01 clients that mobile
+/// systems put to sleep answer late.
+const RELAY_HEARTBEAT: [(&str, &str); 3] =
+    [("ping_interval", "30s"), ("pong_timeout", "29s"), ("pong_misses_max", "1")];
+
+/// The limits of routes of relays that have other defaults there.
+fn relay_limits() -> [(&'static str, String); 2] {
+    let RouteSettings { message_bytes_max, outbox_hard_bytes, .. } = RelaySettings::route();
+    [
+        ("message_max", Size(message_bytes_max).to_string()),
+        ("outbox_hard", Size(outbox_hard_bytes).to_string()),
+    ]
+}
+
+fn built_in_value(value: String) -> Given {
+    Given { place: Place::BuiltIn, values: vec![value] }
+}
+
+/// Checks a route of a relay: its relay exists.
+fn check_relay(route: &RouteConfig, relays: &[&str]) -> Result<(), RouteConfigError> {
+    let RouteService::Nostr(relay) = &route.service else {
+        return Ok(());
+    };
+    if relays.contains(&relay.as_str()) {
+        return Ok(());
+    }
+    let near = nearest(relay, relays.iter().copied()).map(str::to_owned);
+    let (path, relay) = (route.path.clone(), relay.clone());
+    Err(RouteConfigError::NoRelay { path, relay, near })
 }
 
 /// Checks a route of the proxy: its pool exists, and its limits admit a held frame.
@@ -227,6 +299,9 @@ fn check(route: &RouteConfig, settings: &Settings) -> Result<RoutePattern, Route
     }
     if route.page && route.service.kind() == ServiceKind::Proxy {
         return Err(RouteConfigError::PageOfProxy(route.path.clone()));
+    }
+    if route.page && route.service.kind() == ServiceKind::Nostr {
+        return Err(RouteConfigError::PageOfRelay(route.path.clone()));
     }
     if route.page && !pattern.is_exact() {
         return Err(RouteConfigError::Page(route.path.clone()));

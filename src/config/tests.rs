@@ -30,6 +30,12 @@ fn load(text: &str, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Resul
         .map_err(|error| error.to_string())
 }
 
+/// The configuration of a file that a flag or a variable names.
+fn named(file: Option<&Path>, variables: Vec<(OsString, OsString)>) -> Result<Config, ConfigError> {
+    let file = file.map(Path::to_owned);
+    Sources { file, variables, flags: Layer::new(), relay: None }.load(Dates::Checked)
+}
+
 fn file(text: &str) -> Result<Config, String> {
     load(text, &[], &[])
 }
@@ -436,7 +442,69 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         hold_max = '32 KiB'
         tunnel_pings = false
         client_lost = 'close'";
-    for text in ["", all, secure, network, proxy, "ping_interval = 'off'"] {
+    let relay = "[[relay]]
+        name = 'a'
+        data_dir = 'events'
+        urls = ['wss://relay.example.org', 'ws://relay.example:8080']
+        auth = 'write'
+        title = 'A relay'
+        description = 'for tests'
+        banner = 'https://a.example/banner.png'
+        icon = 'https://a.example/icon.png'
+        pubkey = '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef'
+        contact = 'mailto:admin@a.example'
+        terms_of_service = 'https://a.example/terms'
+        privacy_policy = 'https://a.example/privacy'
+        posting_policy = 'https://a.example/posting'
+        event_max = '100 KiB'
+        tags_max = 11
+        tag_value_max = '12 KiB'
+        content_max = 13
+        future_max = '14s'
+        past_max = '15d'
+        pow_min = 16
+        deny_kinds = ['4', '20000-29999']
+        allow_kinds = ['0', '1', '30000-39999']
+        filters_max = 17
+        filter_values_max = 18
+        limit_max = 20
+        limit_default = 19
+        req_events_max = 21
+        scan_steps_max = 22
+        scan_time_max = '23s'
+        subscription_id_max = 24
+        subscriptions_per_connection_max = 25
+        subscriptions_max = 26
+        live_values_max = 27
+        scans_per_connection_max = 28
+        scans_waiting_max = 29
+        broad_filters = 'limited'
+        unknown_members = 'ignore'
+        count_max = 30
+        search_events_max = 31
+        restricted_kinds = [4, 1059]
+        eose_hint = false
+        mute = 'false'
+        ephemeral_keep = '32s'
+        events_in_flight_max = 33
+        bad_messages_max = 34
+        unused_timeout = '35s'
+        slow_readers = 'drop'
+        events_rate = '36/s'
+        events_rate_per_address = '37/s burst 38'
+        events_rate_per_author = '39/min'
+        requests_rate = 'off'
+        sync = 'interval'
+        cache = '40 MiB'
+        disk_free_min = '41 MiB'
+        store_max = '42 GiB'
+        verify_threads = 3
+        scan_threads = 2
+        [[route]]
+        path = '/relay'
+        service = 'nostr'
+        relay = 'a'";
+    for text in ["", all, secure, network, proxy, relay, "ping_interval = 'off'"] {
         let config = file(text).unwrap();
         let effective = config.to_string();
         assert_eq!(file(&effective).unwrap(), config, "{effective}");
@@ -518,17 +586,14 @@ fn the_effective_configuration_has_every_key() {
 fn the_file_is_named_by_flag_or_variable() {
     let path = std::env::temp_dir().join(format!("weir-config-{}.toml", std::process::id()));
     std::fs::write(&path, "connections_max = 5\n").unwrap();
-    let none = || std::iter::empty::<(OsString, OsString)>();
-    let variable = |path: &Path| [(OsString::from("WEIR_CONFIG"), path.as_os_str().to_owned())];
-    let by_flag = Config::load(Some(&path), none(), Layer::new(), Dates::Checked);
-    let by_variable = Config::load(None, variable(&path), Layer::new(), Dates::Checked);
-    let flag_wins =
-        Config::load(Some(&path), variable(Path::new("/nowhere")), Layer::new(), Dates::Checked);
+    let variable = |path: &Path| vec![("WEIR_CONFIG".into(), path.as_os_str().to_owned())];
+    let by_flag = named(Some(&path), Vec::new());
+    let by_variable = named(None, variable(&path));
+    let flag_wins = named(Some(&path), variable(Path::new("/nowhere")));
     std::fs::remove_file(&path).unwrap();
     for config in [by_flag, by_variable, flag_wins] {
         assert_eq!(config.unwrap().server.settings.connections_max, 5);
     }
-    let error =
-        Config::load(Some(&path), none(), Layer::new(), Dates::Checked).unwrap_err().to_string();
+    let error = named(Some(&path), Vec::new()).unwrap_err().to_string();
     assert!(error.contains(path.to_str().unwrap()), "{error}");
 }

@@ -173,6 +173,10 @@ impl Unsigned for u8 {
     const MAX: u8 = u8::MAX;
 }
 
+impl Unsigned for u16 {
+    const MAX: u16 = u16::MAX;
+}
+
 impl Unsigned for u64 {
     const MAX: u64 = u64::MAX;
 }

@@ -13,6 +13,7 @@
 //! | [`compression`] | permessage-deflate: modes, memory, when to switch it off |
 //! | [`proxy`] | WebSockets and HTTP to upstream pools: choice, health, DNS names |
 //! | [`gateway`] | JSON-RPC to the upstreams of an Ethereum network |
+//! | [`relay`] | `weir relay`, a Nostr relay: events, requests, authentication, operation |
 //! | [`chain`] | `weir node`, an embedded development chain |
 //! | [`embedding`] | weir as a library: services, handlers, threads |
 //! | [`architecture`] | layers, the turn of the loop, which file owns what |
@@ -46,6 +47,9 @@ pub mod proxy {}
 
 #[doc = include_str!("gateway.md")]
 pub mod gateway {}
+
+#[doc = include_str!("relay.md")]
+pub mod relay {}
 
 #[doc = include_str!("chain.md")]
 pub mod chain {}

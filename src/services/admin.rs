@@ -32,6 +32,11 @@ pub const READY: &str = "/readyz";
 pub trait Source: fmt::Debug {
     /// Adds the source's metrics as of now.
     fn collect(&self, samples: &mut Samples, cx: &Context<'_>);
+
+    /// Why the source is not ready for clients, in one line; `None` if it is.
+    fn failure(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The service of the admin address.
@@ -166,7 +171,7 @@ impl Service for Admin {
         Some(match request.http.path() {
             METRICS => self.metrics(cx, request.http),
             HEALTH => Response::text(200, "ok\n"),
-            READY => readiness(cx),
+            READY => self.readiness(cx),
             _ => Response::text(404, "no such path"),
         })
     }
@@ -176,6 +181,15 @@ impl Service for Admin {
     }
 
     fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+}
+
+impl Admin {
+    fn readiness(&self, cx: &Context<'_>) -> Response {
+        match self.sources.iter().find_map(|source| source.failure()) {
+            Some(failure) => Response::text(503, format!("{failure}\n")),
+            None => readiness(cx),
+        }
+    }
 }
 
 fn readiness(cx: &Context<'_>) -> Response {

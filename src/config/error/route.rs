@@ -5,6 +5,8 @@ use std::fmt;
 use weir::reactor::PatternError;
 use weir::reactor::settings::SettingsError;
 
+use crate::nearest::suggest;
+
 /// Why a route was rejected. Sizes are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RouteConfigError {
@@ -19,9 +21,15 @@ pub(crate) enum RouteConfigError {
     /// A page needs a path without parameters.
     Page(String),
     PageOfProxy(String),
+    PageOfRelay(String),
     NoPool {
         path: String,
         pool: String,
+        near: Option<String>,
+    },
+    NoRelay {
+        path: String,
+        relay: String,
         near: Option<String>,
     },
     /// A held frame alone would congest the connection that it is for.
@@ -65,6 +73,7 @@ impl RouteConfigError {
             RouteConfigError::HistoryAboveSoft { .. } => "history_bytes_max outbox_soft".to_owned(),
             RouteConfigError::HoldAboveSoft { .. } => "hold_max outbox_soft".to_owned(),
             RouteConfigError::NoPool { .. } => "pool".to_owned(),
+            RouteConfigError::NoRelay { .. } => "relay".to_owned(),
             _ => String::new(),
         }
     }
@@ -86,16 +95,21 @@ impl fmt::Display for RouteConfigError {
                 "path {path:?}: page = true needs a path without parameters and without *, as in \
                  \"/echo\""
             ),
+            RouteConfigError::PageOfRelay(path) => write!(
+                f,
+                "path {path:?}: page = true is not for service = \"nostr\": a relay has its own page"
+            ),
             RouteConfigError::PageOfProxy(path) => write!(
                 f,
                 "path {path:?}: page = true is not for service = \"proxy\": GET is forwarded"
             ),
             RouteConfigError::NoPool { path, pool, near } => {
                 write!(f, "path {path:?}: there is no [[pool]] with name = {pool:?}")?;
-                match near {
-                    Some(near) => write!(f, " (did you mean {near:?}?)"),
-                    None => Ok(()),
-                }
+                suggest(f, near.as_deref())
+            }
+            RouteConfigError::NoRelay { path, relay, near } => {
+                write!(f, "path {path:?}: there is no [[relay]] with name = {relay:?}")?;
+                suggest(f, near.as_deref())
             }
             RouteConfigError::HoldAboveSoft { path, hold, soft } => write!(
                 f,

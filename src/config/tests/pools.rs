@@ -262,7 +262,7 @@ fn unreadable_tls_files_of_a_pool_are_reported_with_their_line() {
     let path = std::env::temp_dir().join(format!("weir-pools-{}.toml", std::process::id()));
     let text = "[[pool]]\nname = 'a'\nupstreams = ['https://a.example']\nupstream_ca = 'no.pem'\n";
     std::fs::write(&path, format!("{text}{ROUTE}")).unwrap();
-    let loaded = Config::load(Some(&path), std::iter::empty(), Layer::new(), Dates::Checked);
+    let loaded = named(Some(&path), Vec::new());
     std::fs::remove_file(&path).unwrap();
     let error = loaded.unwrap_err().to_string();
     assert!(error.contains(".toml:4: upstream_ca: ") && error.contains("no.pem"), "{error}");

@@ -7,24 +7,38 @@
 
 pub mod auth;
 pub mod canonical;
+mod client;
+mod derived;
 pub mod event;
+mod events;
 pub mod filter;
 mod filter_parse;
+mod guard;
 pub mod info;
+mod jobs;
 pub mod json;
 pub mod keys;
 pub mod live;
 pub mod message;
+pub mod metrics;
 pub mod negentropy;
 pub mod nip98;
 pub mod parse;
 pub mod plugin;
 pub mod policy;
 pub mod rates;
+mod recent;
 pub mod refusal;
+mod relay;
 pub mod relay_names;
 pub mod reply;
+mod requests;
 mod ring;
+mod running;
+mod scans;
+mod service;
+mod session;
+pub mod settings;
 pub mod signature;
 #[cfg(test)]
 mod signed;
@@ -33,5 +47,12 @@ pub mod subscription;
 pub mod tags;
 #[cfg(test)]
 mod testing;
+mod ticket;
 pub mod verify;
 pub mod write_policy;
+mod writer;
+
+pub use self::metrics::RelayCounts;
+pub use self::relay::Relay;
+pub use self::relay_names::RelayNames;
+pub use self::settings::RelaySettings;

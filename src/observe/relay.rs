@@ -1,0 +1,106 @@
+//! Names and HELP texts of the metrics of a relay.
+
+use std::rc::Rc;
+
+use weir::reactor::Context;
+use weir::services::admin::{Samples, Source};
+use weir::services::nostr::message::Verb;
+use weir::services::nostr::metrics::{Count, EventOutcome, RelayCounts, Reply};
+use weir::services::nostr::refusal::Prefix;
+
+/// Metrics of one relay.
+#[derive(Debug)]
+pub(crate) struct RelaySource(Rc<RelayCounts>);
+
+impl RelaySource {
+    pub(crate) fn new(counts: Rc<RelayCounts>) -> RelaySource {
+        RelaySource(counts)
+    }
+
+    fn count(&self, samples: &mut Samples) {
+        let counts = &*self.0;
+        let relay = ("relay", counts.relay.as_str());
+        let help = "Messages of clients and to clients, by verb";
+        let verbs = Verb::ALL.iter().map(|verb| verb.name()).chain(["other"]);
+        for (verb, count) in verbs.zip(&counts.received) {
+            let labels = [relay, ("verb", verb), ("direction", "received")];
+            samples.counter("nostr_messages", help, &labels, count.get());
+        }
+        for (reply, count) in Reply::ALL.iter().zip(&counts.sent) {
+            let labels = [relay, ("verb", reply.name()), ("direction", "sent")];
+            samples.counter("nostr_messages", help, &labels, count.get());
+        }
+        for (outcome, count) in EventOutcome::ALL.iter().zip(&counts.events) {
+            let labels = [relay, ("outcome", outcome.name())];
+            let help = "Events of clients, by what became of them";
+            samples.counter("nostr_events", help, &labels, count.get());
+        }
+        for (prefix, count) in Prefix::ALL.iter().zip(&counts.refused) {
+            let labels = [relay, ("reason", prefix.name())];
+            let help = "Answers with a reason, by its prefix";
+            samples.counter("nostr_refused", help, &labels, count.get());
+        }
+        let paths = [("live", &counts.deliveries_live), ("stored", &counts.deliveries_stored)];
+        for (path, count) in paths {
+            let labels = [relay, ("path", path)];
+            let help = "Events queued for subscriptions, live or stored";
+            samples.counter("nostr_deliveries", help, &labels, count.get());
+        }
+        let mut total = |name, help, count: &Count| {
+            samples.counter(name, help, &[relay], count.get());
+        };
+        let help = "Live events encoded: once for all their subscriptions";
+        total("nostr_encodings", help, &counts.encodings);
+        let help = "Live events dropped because a connection read too slowly";
+        total("nostr_dropped", help, &counts.dropped);
+        let help = "Subscriptions that live events matched";
+        total("nostr_recipients", help, &counts.recipients);
+        total("nostr_batches", "Commits of events", &counts.batches);
+        total("nostr_batch_events", "Events in all commits", &counts.batch_events);
+    }
+
+    fn measure(&self, samples: &mut Samples) {
+        let counts = &*self.0;
+        let relay = ("relay", counts.relay.as_str());
+        let mut now = |name, help, count: &Count| {
+            samples.gauge(name, help, &[relay], count.get() as f64);
+        };
+        now("nostr_subscriptions", "Open subscriptions", &counts.subscriptions_now);
+        now("nostr_filters", "Filters of open subscriptions", &counts.filters_now);
+        now("nostr_live_values", "Values in these filters", &counts.live_values_now);
+        now("nostr_authenticated", "Connections with a key", &counts.authenticated_now);
+        for (state, count) in
+            [("running", &counts.scans_running_now), ("waiting", &counts.scans_waiting_now)]
+        {
+            let labels = [relay, ("state", state)];
+            samples.gauge("nostr_scans", "Scans, by state", &labels, count.get() as f64);
+        }
+        let labels = [relay, ("queue", "events")];
+        let help = "Jobs without a result, by queue";
+        samples.gauge("nostr_queued", help, &labels, counts.events_in_flight_now.get() as f64);
+        for (name, help, took) in [
+            ("nostr_ack_seconds", "Time from an event to its OK", &counts.acks),
+            ("nostr_commit_seconds", "Time of a commit", &counts.commits),
+            (
+                "nostr_first_event_seconds",
+                "Time from a request to its first stored events",
+                &counts.first_events,
+            ),
+            ("nostr_eose_seconds", "Time from a request to its EOSE", &counts.eoses),
+        ] {
+            samples.durations(name, help, &[relay], took);
+        }
+    }
+}
+
+impl Source for RelaySource {
+    fn collect(&self, samples: &mut Samples, _: &Context<'_>) {
+        self.count(samples);
+        self.measure(samples);
+    }
+
+    fn failure(&self) -> Option<String> {
+        let failure = self.0.failure.borrow();
+        failure.as_ref().map(|why| format!("relay {}: {why}", self.0.relay))
+    }
+}

@@ -1,0 +1,120 @@
+//! The settings of the relay's parts, from those of the relay.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+
+use super::client::Client;
+use super::filter::{FilterLimits, UnknownMembers};
+use super::live::LiveLimits;
+use super::message::MessageLimits;
+use super::parse::EventLimits;
+use super::relay_names::RelayNames;
+use super::settings::RelaySettings;
+use super::store::{CountLimits, DiskFree, ScanLimits, StoreSettings, Visibility};
+use super::subscription::SubscriptionLimits;
+use super::verify::VerifySettings;
+
+/// Threads of a relay.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Threads {
+    pub(super) verify: usize,
+    pub(super) scan: usize,
+}
+
+impl RelaySettings {
+    pub(super) fn messages(&self) -> MessageLimits {
+        MessageLimits {
+            subscription_id_max_chars: self.subscription_id_max,
+            filters_max: self.filters_max,
+            filter: FilterLimits {
+                values_max: self.filter_values_max,
+                limit_max: self.limit_max,
+                unknown_members: match self.ignore_unknown_members {
+                    true => UnknownMembers::Ignore,
+                    false => UnknownMembers::Refuse,
+                },
+                search: self.search_events_max > 0,
+            },
+        }
+    }
+
+    /// `names` are those of the relay, for requests to vanish and AUTHs.
+    pub(super) fn verify(&self, names: RelayNames) -> VerifySettings {
+        VerifySettings {
+            limits: EventLimits {
+                event_max_bytes: self.event_bytes_max,
+                tags_max: self.tags_max,
+                tag_value_max_bytes: self.tag_value_bytes_max,
+                content_max_chars: self.content_chars_max,
+            },
+            denied_kinds: self.deny_kinds.iter().map(|range| range.kinds()).collect(),
+            future_max_seconds: self.future_max.as_secs(),
+            past_max_seconds: self.past_max.map(|past| past.as_secs()),
+            pow_min_bits: self.pow_min.into(),
+            names,
+        }
+    }
+
+    pub(super) fn subscriptions(&self) -> SubscriptionLimits {
+        SubscriptionLimits {
+            live: LiveLimits {
+                subscriptions_max: self.subscriptions_max,
+                values_max: self.live_values_max,
+            },
+            per_connection_max: self.subscriptions_per_connection_max,
+            ephemeral_keep: self.ephemeral_keep,
+        }
+    }
+
+    pub(super) fn store(&self, disk_free: Option<DiskFree>) -> StoreSettings {
+        StoreSettings {
+            sync: self.sync,
+            store_max: self.store_bytes_max,
+            disk_free_min: self.disk_free_min,
+            disk_free,
+            ..StoreSettings::default()
+        }
+    }
+
+    pub(super) fn scan_limits(&self) -> ScanLimits {
+        ScanLimits {
+            limit_default: self.limit_default,
+            limit_max: self.limit_max,
+            req_events_max: self.req_events_max,
+            scan_steps_max: self.scan_steps_max,
+            scan_time_max: self.scan_time_max,
+            search_events_max: self.search_events_max,
+        }
+    }
+
+    pub(super) fn count_limits(&self) -> CountLimits {
+        CountLimits {
+            count_max: self.count_max,
+            scan_time_max: self.scan_time_max,
+            ..CountLimits::default()
+        }
+    }
+
+    pub(super) fn threads(&self) -> Threads {
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let others = cores.saturating_sub(1).max(1);
+        Threads {
+            verify: self.verify_threads.unwrap_or(others),
+            scan: self.scan_threads.unwrap_or(others),
+        }
+    }
+
+    /// The restricted kinds, sorted; none if everything is served to everybody.
+    pub(super) fn guarded_kinds(&self) -> Arc<[u16]> {
+        let mut kinds = if self.guards() { self.restricted_kinds.clone() } else { Vec::new() };
+        kinds.sort_unstable();
+        kinds.into()
+    }
+}
+
+/// What a connection may see of the store.
+pub(super) fn visibility(client: Option<&Client>, restricted: &Arc<[u16]>) -> Visibility {
+    let keys = client.map_or(Vec::new(), |client| client.keys().to_vec());
+    Visibility { keys, restricted: Arc::clone(restricted) }
+}

@@ -1,0 +1,217 @@
+//! [`Relay`]: its state, and what all its parts use.
+//!
+//! It frames, routes, matches and sends. Threads verify (`jobs`), write (`writer`) and search (`scans`);
+//! their results arrive as mail, one batch at a time. The events of the loop are in `service`.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::client::Client;
+use super::event::Event;
+use super::info::Documents;
+use super::jobs::Submitted;
+use super::message::{BadMessage, MessageLimits};
+use super::metrics::{RelayCounts, Reply};
+use super::recent::RecentIds;
+use super::refusal::Refusal;
+use super::relay_names::RelayNames;
+use super::reply::write_notice;
+use super::running::Running;
+use super::settings::RelaySettings;
+use super::store::{self, DiskFree, OpenError, Store, Writer};
+use super::subscription::Subscriptions;
+use crate::protocol::CloseCode;
+use crate::reactor::{ConnId, ConnMap, Context, SendOutcome, Throttle};
+
+/// Bytes of the events of one connection without an OK; then reading from it pauses.
+const IN_FLIGHT_BYTES_MAX: usize = 1024 * 1024;
+
+/// A relay on the loop.
+pub struct Relay {
+    pub(super) settings: Arc<RelaySettings>,
+    pub(super) documents: Documents,
+    pub(super) limits: MessageLimits,
+    /// Names of the relay, for AUTHs and requests to vanish. Set before the loop runs.
+    pub(super) names: Rc<RefCell<RelayNames>>,
+    /// Kinds that are served to their authors and recipients only.
+    pub(super) guarded: Arc<[u16]>,
+    pub(super) clients: ConnMap<Client>,
+    pub(super) subscriptions: Subscriptions<ConnId>,
+    pub(super) store: Store,
+    /// Until the threads are started.
+    pub(super) writer: Option<Writer>,
+    pub(super) running: Option<Running>,
+    pub(super) events: Intake,
+    /// Scans that wait for their connection.
+    pub(super) scans_waiting: usize,
+    /// Connections whose scans found the queue of the threads full.
+    pub(super) stalled: Vec<ConnId>,
+    pub(super) counts: Rc<RelayCounts>,
+    /// The message that is written.
+    pub(super) out: Vec<u8>,
+}
+
+/// Events on their way through the relay.
+#[derive(Debug)]
+pub(super) struct Intake {
+    /// Events of this turn, to be verified.
+    pub(super) incoming: Vec<Submitted>,
+    /// The number of the next batch.
+    pub(super) batch: u64,
+    /// Events without an OK, of all connections.
+    pub(super) load: Load,
+    /// Events without an OK, by connection.
+    pub(super) throttle: Throttle,
+    /// Connections that are paused because too many events wait.
+    pub(super) paused: Vec<ConnId>,
+    /// Stored events that subscribers have not got.
+    pub(super) announcing: VecDeque<Announcement>,
+    /// Ephemeral events that were seen.
+    pub(super) recent: RecentIds,
+}
+
+impl Relay {
+    /// Opens the directory of the relay, and creates the store if it is empty. `message_bytes_max` is
+    /// the limit of its route, `disk_free` reads the free bytes of a disk.
+    ///
+    /// # Errors
+    /// Another process uses the directory, a newer version has written it, or it cannot be read or
+    /// written.
+    pub fn open(
+        name: &str,
+        settings: RelaySettings,
+        message_bytes_max: usize,
+        disk_free: Option<DiskFree>,
+    ) -> Result<Relay, OpenError> {
+        let (store, writer) = store::open(&settings.data_dir, settings.store(disk_free))?;
+        let urls = settings.urls.iter().map(String::as_str);
+        let names = RelayNames::of_urls(urls).unwrap_or_default();
+        let documents = Documents::render(&settings, message_bytes_max);
+        let counts = RelayCounts { relay: name.to_owned(), ..RelayCounts::default() };
+        let events = Intake {
+            incoming: Vec::new(),
+            batch: 0,
+            load: Load::default(),
+            throttle: Throttle::new(settings.events_in_flight_max, IN_FLIGHT_BYTES_MAX),
+            paused: Vec::new(),
+            announcing: VecDeque::new(),
+            recent: RecentIds::default(),
+        };
+        Ok(Relay {
+            documents,
+            limits: settings.messages(),
+            names: Rc::new(RefCell::new(names)),
+            guarded: settings.guarded_kinds(),
+            clients: ConnMap::new(),
+            subscriptions: Subscriptions::new(settings.subscriptions()),
+            store,
+            writer: Some(writer),
+            running: None,
+            events,
+            scans_waiting: 0,
+            stalled: Vec::new(),
+            counts: Rc::new(counts),
+            out: Vec::new(),
+            settings: Arc::new(settings),
+        })
+    }
+
+    /// The counts of the relay, shared with the source of metrics.
+    pub fn counts(&self) -> Rc<RelayCounts> {
+        Rc::clone(&self.counts)
+    }
+
+    /// The names that an AUTH may give the relay. Without `urls` they are to be set to those of the
+    /// listeners, before the loop runs.
+    pub fn names(&self) -> Rc<RefCell<RelayNames>> {
+        Rc::clone(&self.names)
+    }
+
+    /// Sends a message that `write` appends to an empty buffer.
+    pub(super) fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        reply: Reply,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> SendOutcome {
+        self.out.clear();
+        write(&mut self.out);
+        self.counts.sent(reply);
+        match std::str::from_utf8(&self.out) {
+            Ok(text) => cx.send(conn, text),
+            Err(_) => SendOutcome::Gone,
+        }
+    }
+
+    pub(super) fn notice(&mut self, cx: &mut Context<'_>, conn: ConnId, refusal: &Refusal) {
+        self.counts.refuse(refusal.prefix);
+        let _ = self.send(cx, conn, Reply::Notice, |out| write_notice(out, refusal));
+    }
+
+    /// Answers a malformed message, and ends a connection that sends no other.
+    pub(super) fn answer_bad(&mut self, cx: &mut Context<'_>, conn: ConnId, bad: &BadMessage) {
+        let refusal = bad.refusal();
+        self.counts.refuse(refusal.prefix);
+        let reply = match bad {
+            BadMessage::Notice(_) => Reply::Notice,
+            BadMessage::Ok(..) => Reply::Ok,
+            BadMessage::Closed(..) => Reply::Closed,
+            BadMessage::NegErr(..) => Reply::NegErr,
+        };
+        let _ = self.send(cx, conn, reply, |out| bad.write(out));
+        if matches!(bad, BadMessage::Notice(_)) {
+            self.count_bad(cx, conn);
+        }
+    }
+
+    /// Counts a message that did not parse.
+    pub(super) fn count_bad(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        let Some(client) = self.clients.get_mut(conn) else {
+            return;
+        };
+        client.bad_messages += 1;
+        if client.bad_messages as usize >= self.settings.bad_messages_max {
+            cx.close(conn, CloseCode::POLICY, "too many malformed messages");
+        }
+    }
+
+    pub(super) fn count_good(&mut self, conn: ConnId) {
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.bad_messages = 0;
+        }
+    }
+}
+
+/// Events without an OK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Load {
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+}
+
+impl Load {
+    pub(super) fn is_above(self, limit: Load) -> bool {
+        self.events > limit.events || self.bytes > limit.bytes
+    }
+
+    pub(super) const fn half(self) -> Load {
+        Load { events: self.events / 2, bytes: self.bytes / 2 }
+    }
+}
+
+/// A stored event that its subscribers have not got.
+#[derive(Debug)]
+pub(super) struct Announcement {
+    pub(super) event: Arc<Event>,
+    pub(super) serial: u64,
+}
+
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay").field("name", &self.counts.relay).finish_non_exhaustive()
+    }
+}

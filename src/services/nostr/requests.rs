@@ -1,0 +1,368 @@
+//! Requests: REQ, COUNT and CLOSE, and what their scans return.
+
+use std::sync::Arc;
+
+use super::client::{Client, Pause};
+use super::derived::visibility;
+use super::filter::Filter;
+use super::guard::Guard;
+use super::message::SubscriptionId;
+use super::metrics::{Reply, add};
+use super::refusal::{Prefix, Refusal};
+use super::relay::Relay;
+use super::reply::{Hint, write_closed, write_count, write_eose, write_event};
+use super::running::unput;
+use super::scans::{ScanDone, ScanEnd, ScanJob, ScanNext, Search, Wanted};
+use super::settings::BroadFilters;
+use super::store::{Count, Counted, Scan, Visibility};
+use super::subscription::{CatchUp, Ended, Opened, Query};
+use super::ticket::unix_seconds;
+use crate::protocol::FrameBatch;
+use crate::reactor::{ConnId, Context, SendOutcome, Task, Time};
+
+impl Relay {
+    /// Opens a subscription.
+    pub(super) fn subscribe(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        sub: SubscriptionId,
+        filters: Vec<Filter>,
+    ) {
+        if let Err(refusal) = self.check_request(conn, &filters) {
+            // The request replaces an open subscription all the same (NIP-01).
+            self.subscriptions.close(conn, &sub);
+            self.drop_scans(conn);
+            return self.closed(cx, conn, &sub, &refusal);
+        }
+        let filters: Arc<[Filter]> = filters.into();
+        match self.subscriptions.request(conn, sub.clone(), Arc::clone(&filters)) {
+            Ok(Opened::Live) => {
+                let _ = self.send(cx, conn, Reply::Eose, |out| write_eose(out, &sub, Hint::None));
+            }
+            Ok(Opened::Scan(query)) => {
+                self.drop_scans(conn);
+                let scan = self.stored_scan(cx, conn, sub, query, filters);
+                self.add_scan(cx, conn, scan);
+            }
+            Err(refused) => {
+                self.closed(cx, conn, &sub, &Prefix::RateLimited.text(refused.to_string()));
+            }
+        }
+        self.show_subscriptions();
+    }
+
+    /// Counts events.
+    pub(super) fn count(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        sub: SubscriptionId,
+        filters: Vec<Filter>,
+    ) {
+        match self.check_request(conn, &filters) {
+            Ok(()) => {
+                let Some(open) = self.clients.get_mut(conn).map(Client::open) else {
+                    return;
+                };
+                let scan = self.count_scan(cx, conn, sub, filters.into(), &open);
+                self.add_scan(cx, conn, scan);
+            }
+            Err(refusal) => self.closed(cx, conn, &sub, &refusal),
+        }
+    }
+
+    /// Why a request is refused.
+    fn check_request(&self, conn: ConnId, filters: &[Filter]) -> Result<(), Refusal> {
+        let keys = self.clients.get(conn).map_or(&[][..], |client| client.keys());
+        if self.settings.auth.protects_reads() && keys.is_empty() {
+            return Err(Prefix::AuthRequired.text("requests need authentication"));
+        }
+        self.settings.check_restricted(filters, keys)?;
+        self.check_broad(filters)?;
+        if self.scans_waiting >= self.settings.scans_waiting_max {
+            let max = self.settings.scans_waiting_max;
+            return Err(Prefix::RateLimited.text(format!("{max} requests wait already")));
+        }
+        Ok(())
+    }
+
+    fn check_broad(&self, filters: &[Filter]) -> Result<(), Refusal> {
+        let text = match self.settings.broad_filters {
+            BroadFilters::Allow => return Ok(()),
+            BroadFilters::Limited => {
+                "a filter without ids, authors and tags needs a limit of at most 100, or a range of \
+                 at most two hours"
+            }
+            BroadFilters::Refuse => "a filter needs ids, authors or tags",
+        };
+        let (policy, now) = (self.settings.broad_filters, unix_seconds());
+        match filters.iter().any(|filter| policy.refuses(filter, now)) {
+            true => Err(Prefix::Blocked.text(text)),
+            false => Ok(()),
+        }
+    }
+
+    /// Ends a subscription and its scan.
+    pub(super) fn close_subscription(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        sub: &SubscriptionId,
+    ) {
+        if self.subscriptions.close(conn, sub) {
+            if let Some(client) = self.clients.get_mut(conn) {
+                client.used = cx.now();
+            }
+            self.drop_scans(conn);
+            self.start_scans(cx, conn);
+            self.show_subscriptions();
+        }
+    }
+
+    /// Ends a request with CLOSED.
+    pub(super) fn closed(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        sub: &SubscriptionId,
+        refusal: &Refusal,
+    ) {
+        self.counts.refuse(refusal.prefix);
+        let _ = self.send(cx, conn, Reply::Closed, |out| write_closed(out, sub, refusal));
+    }
+
+    /// Queues a scan of a connection, and starts it if there is room.
+    fn add_scan(&mut self, cx: &mut Context<'_>, conn: ConnId, scan: Box<ScanJob>) {
+        let Some(client) = self.clients.get_mut(conn) else {
+            return;
+        };
+        client.add_scan(scan);
+        self.scans_waiting += 1;
+        if client.scans() >= self.settings.scans_per_connection_max {
+            client.pause(cx, conn, Pause::Scans);
+        }
+        self.start_scans(cx, conn);
+    }
+
+    /// Drops scans of a connection that nothing waits for.
+    fn drop_scans(&mut self, conn: ConnId) {
+        if let Some(client) = self.clients.get_mut(conn) {
+            self.scans_waiting -= client.drop_scans();
+        }
+    }
+
+    /// Starts scans of a connection while it has room for their pages.
+    pub(super) fn start_scans(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+        let (Some(client), Some(running)) = (self.clients.get_mut(conn), &self.running) else {
+            return;
+        };
+        while let Some(scan) = client.next_scan() {
+            let is_first = scan.is_first();
+            let task = Task::new((), scan);
+            let task = if is_first { task } else { task.low_priority() };
+            match running.scanners.try_put(task) {
+                Ok(()) => self.scans_waiting -= 1,
+                // Continued when another scan of any connection returns.
+                Err(error) => {
+                    client.put_back(unput(error));
+                    self.stalled.push(conn);
+                    break;
+                }
+            }
+        }
+        if client.scans() <= self.settings.scans_per_connection_max / 2 {
+            client.resume(cx, conn, Pause::Scans);
+        }
+    }
+
+    /// A scan has returned from its thread.
+    pub(super) fn scanned(&mut self, cx: &mut Context<'_>, done: ScanDone) {
+        let conn = done.conn;
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.scan_returned();
+            self.handle_slice(cx, done);
+            self.start_scans(cx, conn);
+        }
+        // The queue has room for one more.
+        if let Some(conn) = self.stalled.pop() {
+            self.start_scans(cx, conn);
+        }
+    }
+
+    fn handle_slice(&mut self, cx: &mut Context<'_>, done: ScanDone) {
+        let ScanDone { conn, sub, since, page, is_first_page, next } = done;
+        let is_wanted = match &next {
+            ScanNext::Rest(scan) => scan.is_wanted(),
+            ScanNext::End(wanted, _) => wanted.is_valid(),
+            ScanNext::Dropped => false,
+        };
+        // The subscription was closed or replaced meanwhile.
+        if !is_wanted || !self.send_page(cx, conn, page, is_first_page.then_some(since)) {
+            return;
+        }
+        match next {
+            ScanNext::Rest(scan) => self.continue_scan(conn, scan),
+            ScanNext::End(wanted, end) => self.end_scan(cx, conn, &sub, since, wanted, end),
+            ScanNext::Dropped => {}
+        }
+    }
+
+    /// Sends a page; false if the connection is being closed instead.
+    fn send_page(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        page: FrameBatch,
+        requested: Option<Time>,
+    ) -> bool {
+        let events = page.messages() as u64;
+        if events == 0 {
+            return true;
+        }
+        if let Some(requested) = requested {
+            self.counts.first_events.count(cx.now().since(requested));
+        }
+        add(&self.counts.deliveries_stored, events);
+        add(&self.counts.sent[Reply::Event as usize], events);
+        let outcome = cx.send_batch(conn, page);
+        if outcome == SendOutcome::Congested
+            && let Some(client) = self.clients.get_mut(conn)
+        {
+            client.set_congested(true);
+        }
+        outcome.is_queued()
+    }
+
+    fn continue_scan(&mut self, conn: ConnId, mut scan: Box<ScanJob>) {
+        if let Some(client) = self.clients.get_mut(conn) {
+            if client.is_congested() {
+                scan.park();
+            }
+            client.add_scan(scan);
+            self.scans_waiting += 1;
+        }
+    }
+
+    fn end_scan(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        sub: &SubscriptionId,
+        since: Time,
+        wanted: Wanted,
+        end: ScanEnd,
+    ) {
+        match (end, wanted) {
+            (ScanEnd::Stored { last, hint }, Wanted::Subscription(query)) => {
+                if let Some(ended) = self.subscriptions.end(query.id, last, cx.now()) {
+                    self.go_live(cx, ended, hint, since);
+                }
+            }
+            (ScanEnd::Counted(counted), _) => {
+                let Counted { count, is_approximate, hyperloglog } = counted;
+                let _ = self.send(cx, conn, Reply::Count, |out| {
+                    write_count(out, sub, count, is_approximate, hyperloglog.as_deref());
+                });
+            }
+            (ScanEnd::Failed(refusal), Wanted::Subscription(query)) => {
+                if self.subscriptions.fail(query.id).is_some() {
+                    self.closed(cx, conn, sub, &refusal);
+                    self.show_subscriptions();
+                }
+            }
+            (ScanEnd::Failed(refusal), Wanted::Count(_)) => self.closed(cx, conn, sub, &refusal),
+            (ScanEnd::Stored { .. }, Wanted::Count(_)) => {}
+        }
+    }
+
+    /// Sends EOSE, and the events that came during the scan.
+    fn go_live(&mut self, cx: &mut Context<'_>, ended: Ended<ConnId>, hint: Hint, since: Time) {
+        let Ended { conn, id, eose, events, catch_up } = ended;
+        if eose {
+            self.counts.eoses.count(cx.now().since(since));
+            let hint = if self.settings.eose_hint { hint } else { Hint::None };
+            let _ = self.send(cx, conn, Reply::Eose, |out| write_eose(out, &id, hint));
+        }
+        let now = unix_seconds();
+        let settings = Arc::clone(&self.settings);
+        for event in events {
+            let keys = self.clients.get(conn).map_or(&[][..], |client| client.keys());
+            let is_expired = event.expiration().is_some_and(|time| time <= now);
+            if is_expired || !Guard::of(&settings, &event).admits(keys) {
+                continue;
+            }
+            add(&self.counts.deliveries_live, 1);
+            let _ = self.send(cx, conn, Reply::Event, |out| write_event(out, &id, &event));
+        }
+        if let Some(catch_up) = catch_up {
+            let scan = self.catch_up_scan(cx, conn, id, catch_up);
+            self.add_scan(cx, conn, scan);
+        }
+    }
+
+    /// Updates the gauges of subscriptions.
+    pub(super) fn show_subscriptions(&self) {
+        let live = self.subscriptions.counts();
+        self.counts.subscriptions_now.set(live.subscriptions as u64);
+        self.counts.filters_now.set(live.filters as u64);
+        self.counts.live_values_now.set(live.values as u64);
+    }
+}
+
+/// The scans of requests.
+impl Relay {
+    /// The scan of a REQ.
+    fn stored_scan(
+        &self,
+        cx: &Context<'_>,
+        conn: ConnId,
+        sub: SubscriptionId,
+        query: Query,
+        filters: Arc<[Filter]>,
+    ) -> Box<ScanJob> {
+        let scan = Scan::new(filters, self.settings.scan_limits(), self.visibility(conn));
+        self.job(cx, conn, sub, Search::Stored(scan), Wanted::Subscription(query))
+    }
+
+    /// The scan for events that were stored during the first one, and that the ring has lost.
+    fn catch_up_scan(
+        &self,
+        cx: &Context<'_>,
+        conn: ConnId,
+        sub: SubscriptionId,
+        catch_up: CatchUp,
+    ) -> Box<ScanJob> {
+        let CatchUp { query, filters, after } = catch_up;
+        let scan = Scan::since_serial(filters, after, self.visibility(conn));
+        self.job(cx, conn, sub, Search::Stored(scan), Wanted::Subscription(query))
+    }
+
+    /// The scan of a COUNT. It stops when `open` is dropped.
+    fn count_scan(
+        &self,
+        cx: &Context<'_>,
+        conn: ConnId,
+        sub: SubscriptionId,
+        filters: Arc<[Filter]>,
+        open: &Arc<()>,
+    ) -> Box<ScanJob> {
+        let count = Count::new(filters, self.settings.count_limits(), self.visibility(conn));
+        self.job(cx, conn, sub, Search::Count(count), Wanted::Count(Arc::downgrade(open)))
+    }
+
+    fn visibility(&self, conn: ConnId) -> Visibility {
+        visibility(self.clients.get(conn), &self.guarded)
+    }
+
+    fn job(
+        &self,
+        cx: &Context<'_>,
+        conn: ConnId,
+        sub: SubscriptionId,
+        search: Search,
+        wanted: Wanted,
+    ) -> Box<ScanJob> {
+        ScanJob::new(conn, sub, search, wanted, cx.deflate_terms(conn), cx.now())
+    }
+}

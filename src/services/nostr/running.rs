@@ -1,0 +1,54 @@
+//! The threads of a running relay, and the mail that they send.
+
+use std::sync::mpsc::TrySendError;
+
+use super::jobs::{Verifiers, VerifyDone};
+use super::scans::{ScanDone, Scanners};
+use super::writer::{WriterMail, WriterThread};
+use crate::reactor::{Finished, MailReceiver};
+
+/// The threads of a running relay.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) verifiers: Verifiers,
+    pub(super) scanners: Scanners,
+    pub(super) writer: WriterThread,
+    pub(super) mail: MailReceiver<WriterMail>,
+    /// Mails taken so far: each source has its turn.
+    pub(super) taken: usize,
+}
+
+/// Mail of one of the threads.
+pub(super) enum Mail {
+    Verified(VerifyDone),
+    Written(WriterMail),
+    Scanned(Box<ScanDone>),
+    /// A job was lost to a panic that it did not catch.
+    Lost,
+}
+
+impl Running {
+    pub(super) fn next(&mut self) -> Option<Mail> {
+        (0..3).find_map(|_| {
+            self.taken += 1;
+            match self.taken % 3 {
+                0 => self.mail.try_recv().ok().map(Mail::Written),
+                1 => self.verifiers.take().map(|done| match done {
+                    Finished::Done(done) => Mail::Verified(done),
+                    Finished::Lost(()) => Mail::Lost,
+                }),
+                _ => self.scanners.take().map(|done| match done {
+                    Finished::Done(done) => Mail::Scanned(done),
+                    Finished::Lost(()) => Mail::Lost,
+                }),
+            }
+        })
+    }
+}
+
+/// The job that a full queue returns.
+pub(super) fn unput<J>(error: TrySendError<J>) -> J {
+    match error {
+        TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
+    }
+}

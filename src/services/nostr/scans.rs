@@ -1,0 +1,203 @@
+//! Scans: the threads that search the store, one slice at a time, and write pages of whole frames.
+//!
+//! After each slice a scan returns to the loop, which decides whether and when it continues: a page is
+//! written only if the connection has room for it.
+
+use std::cell::RefCell;
+use std::fmt::{self, Display};
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Weak;
+
+use super::message::SubscriptionId;
+use super::refusal::{Prefix, Refusal};
+use super::reply::{Hint, write_event_head};
+use super::store::{Budget, Completeness, Count, Counted, End, Scan, Slice, Store};
+use super::subscription::Query;
+use super::ticket::unix_seconds;
+use crate::protocol::{BatchDeflater, DeflateTerms, FrameBatch};
+use crate::reactor::{ConnId, Step, Time, Workers};
+
+/// The text of a refusal after a panic.
+const INTERNAL: &str = "internal error";
+/// Bytes of a page: then the scan returns to the loop.
+const PAGE_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    /// What this thread writes with.
+    static DESK: RefCell<Desk> = RefCell::default();
+}
+
+/// The buffers of a thread.
+#[derive(Default)]
+struct Desk {
+    message: Vec<u8>,
+    deflater: BatchDeflater,
+}
+
+/// The threads that search.
+pub(super) type Scanners = Workers<Box<ScanJob>, Box<ScanDone>, ()>;
+
+/// What a scan is for. It stops at its next slice if nothing waits for it.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    Subscription(Query),
+    /// A COUNT, until its connection ends.
+    Count(Weak<()>),
+}
+
+impl Wanted {
+    pub(super) fn is_valid(&self) -> bool {
+        match self {
+            Wanted::Subscription(query) => query.lease.is_valid(),
+            Wanted::Count(conn) => conn.strong_count() > 0,
+        }
+    }
+}
+
+/// What a scan searches for.
+pub(super) enum Search {
+    Stored(Scan),
+    Count(Count),
+}
+
+/// A scan on its way between the loop and the threads.
+pub(super) struct ScanJob {
+    conn: ConnId,
+    sub: SubscriptionId,
+    search: Search,
+    wanted: Wanted,
+    terms: Option<DeflateTerms>,
+    /// When the request came.
+    since: Time,
+    /// Slices that have run.
+    slices: u32,
+    /// Whether a page was sent.
+    has_page: bool,
+}
+
+/// How a scan has ended.
+#[derive(Debug)]
+pub(super) enum ScanEnd {
+    Stored { last: u64, hint: Hint },
+    Counted(Counted),
+    Failed(Refusal),
+}
+
+/// What a slice of a scan returns.
+pub(super) struct ScanDone {
+    pub(super) conn: ConnId,
+    pub(super) sub: SubscriptionId,
+    pub(super) since: Time,
+    pub(super) page: FrameBatch,
+    pub(super) is_first_page: bool,
+    pub(super) next: ScanNext,
+}
+
+/// What follows a slice.
+pub(super) enum ScanNext {
+    /// The scan goes on.
+    Rest(Box<ScanJob>),
+    End(Wanted, ScanEnd),
+    /// Nothing waits for the scan.
+    Dropped,
+}
+
+impl ScanJob {
+    /// `terms` are those of the connection, `since` is when the request came.
+    pub(super) fn new(
+        conn: ConnId,
+        sub: SubscriptionId,
+        search: Search,
+        wanted: Wanted,
+        terms: Option<DeflateTerms>,
+        since: Time,
+    ) -> Box<ScanJob> {
+        Box::new(ScanJob { conn, sub, search, wanted, terms, since, slices: 0, has_page: false })
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.is_valid()
+    }
+
+    /// Whether no slice has run.
+    pub(super) fn is_first(&self) -> bool {
+        self.slices == 0
+    }
+
+    /// Frees what the scan has read ahead, while it waits for its connection.
+    pub(super) fn park(&mut self) {
+        if let Search::Stored(scan) = &mut self.search {
+            scan.park();
+        }
+    }
+
+    /// Runs a slice. A panic ends the scan.
+    pub(super) fn run(self: Box<ScanJob>, store: &Store) -> Step<Box<ScanJob>, Box<ScanDone>> {
+        let (conn, sub, since) = (self.conn, self.sub.clone(), self.since);
+        let is_first_page = !self.has_page;
+        let mut page = FrameBatch::new(self.terms);
+        let next =
+            if self.is_wanted() { self.continued(store, &mut page) } else { ScanNext::Dropped };
+        Step::Done(Box::new(ScanDone { conn, sub, since, page, is_first_page, next }))
+    }
+
+    fn continued(mut self: Box<ScanJob>, store: &Store, page: &mut FrameBatch) -> ScanNext {
+        // Unwind-safe: a scan that panicked is dropped.
+        let slice = catch_unwind(AssertUnwindSafe(|| self.slice(store, page)));
+        let end = slice.unwrap_or_else(|_| Some(ScanEnd::Failed(Prefix::Error.text(INTERNAL))));
+        self.slices += 1;
+        self.has_page |= !page.is_empty();
+        match end {
+            Some(end) => ScanNext::End(self.wanted, end),
+            None => ScanNext::Rest(self),
+        }
+    }
+
+    /// Runs a slice; `None` if the scan goes on.
+    fn slice(&mut self, store: &Store, page: &mut FrameBatch) -> Option<ScanEnd> {
+        let failed = |error: &dyn Display| ScanEnd::Failed(Prefix::Error.text(error.to_string()));
+        let (now, budget) = (unix_seconds(), Budget::default());
+        match &mut self.search {
+            Search::Stored(scan) => {
+                let sub = &self.sub;
+                let slice = DESK.with_borrow_mut(|Desk { message, deflater }| {
+                    scan.slice(store, budget, now, &mut |record| {
+                        message.clear();
+                        write_event_head(message, sub);
+                        record.write_json(message);
+                        message.push(b']');
+                        page.push(message, deflater);
+                        match page.bytes() < PAGE_BYTES {
+                            true => ControlFlow::Continue(()),
+                            false => ControlFlow::Break(()),
+                        }
+                    })
+                });
+                match slice {
+                    Ok(Slice::OutOfBudget | Slice::Full) => None,
+                    Ok(Slice::End(End { last, completeness })) => {
+                        let hint = match completeness {
+                            Completeness::Finished => Hint::Finish,
+                            Completeness::More => Hint::More,
+                            Completeness::Limited => Hint::None,
+                        };
+                        Some(ScanEnd::Stored { last, hint })
+                    }
+                    Err(error) => Some(failed(&error)),
+                }
+            }
+            Search::Count(count) => match count.slice(store, budget, now) {
+                Ok(counted) => counted.map(ScanEnd::Counted),
+                Err(error) => Some(failed(&error)),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for ScanJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ScanJob { conn, sub, slices, .. } = self;
+        write!(f, "ScanJob({conn}, {}, {slices} slices)", sub.json())
+    }
+}

@@ -1,0 +1,245 @@
+//! The thread that writes: one per relay. It commits all events that wait as one batch, and sends the
+//! outcomes to the loop in one mail.
+//!
+//! Between batches it removes what has expired. If it panics, the process ends with exit code 1: an
+//! acknowledged event is on disk, and the next process reads it there.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::event::{Event, EventId};
+use super::store::{Committed, Outcome, Writer};
+use super::ticket::{Ticket, unix_seconds};
+use crate::reactor::MailSender;
+
+/// Events of one batch.
+const BATCH_EVENTS_MAX: usize = 1024;
+/// Bytes of the messages of one batch.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How often the thread looks for what it has to remove.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a store with `sync = "interval"` is written to disk.
+pub(super) const SYNC_INTERVAL: Duration = Duration::from_millis(200);
+/// The first wait before a store that failed is opened again; it doubles up to the last.
+const REOPEN_AFTER_MIN: Duration = Duration::from_secs(10);
+const REOPEN_AFTER_MAX: Duration = Duration::from_secs(300);
+/// The exit code after a panic.
+const PANICKED: i32 = 1;
+
+/// An event that may be stored.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) ticket: Ticket,
+    pub(super) event: Event,
+}
+
+/// What the writer did with an event.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) ticket: Ticket,
+    pub(super) id: EventId,
+    /// `None`: the store failed.
+    pub(super) outcome: Option<Outcome>,
+}
+
+/// Mail to the loop.
+#[derive(Debug)]
+pub(super) enum WriterMail {
+    /// A batch, in its order.
+    Batch { written: Vec<Written>, took: Duration },
+    /// Events of a failed batch that are stored nevertheless, with their serials.
+    Found(Vec<(u64, Arc<Event>)>),
+    /// Whether the store can be written; the text says why not.
+    State(Result<(), String>),
+}
+
+/// The loop's end of the thread.
+#[derive(Debug)]
+pub(super) struct WriterThread {
+    /// `None` once the thread is to end.
+    sender: Option<Sender<Vec<Accepted>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WriterThread {
+    /// Starts the thread. It ends when all senders are dropped, after it has stored what waits.
+    pub(super) fn start(writer: Writer, syncs: bool, mail: MailSender<WriterMail>) -> WriterThread {
+        let (sender, receiver) = channel();
+        let run = move || {
+            let writing = Writing { writer, syncs, mail, receiver, outage: None };
+            // Unwind-safe: the process ends.
+            if catch_unwind(AssertUnwindSafe(|| writing.run())).is_err() {
+                log::error!("the thread that writes the relay's store has panicked");
+                process::exit(PANICKED);
+            }
+        };
+        let thread = thread::Builder::new().name("relay writer".to_owned()).spawn(run);
+        let thread = thread.inspect_err(|error| log::error!("cannot start the writer: {error}"));
+        WriterThread { sender: Some(sender), thread: thread.ok() }
+    }
+
+    /// For the threads that verify. What it carries is bounded by the events in flight.
+    pub(super) fn sender(&self) -> Option<Sender<Vec<Accepted>>> {
+        self.sender.clone()
+    }
+
+    /// Waits until the thread has stored what waits. All other senders must have been dropped.
+    pub(super) fn join(mut self) {
+        drop(self.sender.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A store that cannot be written.
+#[derive(Debug)]
+struct Outage {
+    /// When it is opened again.
+    retry: Instant,
+    wait: Duration,
+}
+
+/// The state of the thread.
+struct Writing {
+    writer: Writer,
+    /// Whether commits are on disk only after `Writer::sync`.
+    syncs: bool,
+    mail: MailSender<WriterMail>,
+    receiver: Receiver<Vec<Accepted>>,
+    outage: Option<Outage>,
+}
+
+impl Writing {
+    fn run(mut self) {
+        let now = Instant::now();
+        let (mut sweep_at, mut sync_at) = (now, now + SYNC_INTERVAL);
+        let mut is_dirty = false;
+        loop {
+            let now = Instant::now();
+            let mut until = sweep_at;
+            if self.syncs && is_dirty {
+                until = until.min(sync_at);
+            }
+            if let Some(outage) = &self.outage {
+                until = until.min(outage.retry);
+            }
+            match self.receiver.recv_timeout(until.saturating_duration_since(now)) {
+                Ok(first) => {
+                    self.write(first);
+                    is_dirty = true;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now = Instant::now();
+            if self.outage.as_ref().is_some_and(|outage| outage.retry <= now) {
+                self.reopen();
+            }
+            if self.syncs && is_dirty && sync_at <= now {
+                self.sync();
+                is_dirty = false;
+                sync_at = now + SYNC_INTERVAL;
+            }
+            if sweep_at <= now {
+                let more = self.outage.is_none() && self.sweep();
+                sweep_at = if more { now } else { now + SWEEP_INTERVAL };
+            }
+        }
+        if self.syncs && is_dirty {
+            self.sync();
+        }
+    }
+
+    /// Commits `first` and what waits behind it, up to the limits of a batch.
+    fn write(&mut self, first: Vec<Accepted>) {
+        let mut batch = first;
+        let mut bytes: usize = batch.iter().map(|accepted| accepted.ticket.bytes).sum();
+        while batch.len() < BATCH_EVENTS_MAX
+            && bytes < BATCH_BYTES_MAX
+            && let Ok(next) = self.receiver.try_recv()
+        {
+            bytes += next.iter().map(|accepted| accepted.ticket.bytes).sum::<usize>();
+            batch.extend(next);
+        }
+        let (mut waiting, mut events) =
+            (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        for Accepted { ticket, event } in batch {
+            waiting.push((ticket, *event.id()));
+            events.push(event);
+        }
+        let start = Instant::now();
+        let outcomes = match self.commit(events) {
+            Some(outcomes) => outcomes.into_iter().map(Some).collect(),
+            None => vec![None; waiting.len()],
+        };
+        let written = waiting.into_iter().zip(outcomes);
+        let written = written.map(|((ticket, id), outcome)| Written { ticket, id, outcome });
+        // An error means that the loop has ended.
+        let batch = WriterMail::Batch { written: written.collect(), took: start.elapsed() };
+        let _ = self.mail.send(batch);
+    }
+
+    /// `None` if the store failed.
+    fn commit(&mut self, events: Vec<Event>) -> Option<Vec<Outcome>> {
+        if self.outage.is_some() {
+            return None;
+        }
+        match self.writer.commit(events, unix_seconds()) {
+            Ok(Committed { outcomes, .. }) => Some(outcomes),
+            Err(error) => {
+                self.fail(format!("the store cannot be written: {error}"));
+                None
+            }
+        }
+    }
+
+    fn fail(&mut self, reason: String) {
+        log::error!("{reason}");
+        let retry = Instant::now() + REOPEN_AFTER_MIN;
+        self.outage = Some(Outage { retry, wait: REOPEN_AFTER_MIN });
+        let _ = self.mail.send(WriterMail::State(Err(reason)));
+    }
+
+    fn reopen(&mut self) {
+        let Some(outage) = &mut self.outage else {
+            return;
+        };
+        match self.writer.reopen() {
+            Ok(found) => {
+                log::info!("the store can be written again");
+                self.outage = None;
+                let _ = self.mail.send(WriterMail::State(Ok(())));
+                let _ = self.mail.send(WriterMail::Found(found));
+            }
+            Err(error) => {
+                log::warn!("the store cannot be opened again: {error}");
+                outage.wait = (outage.wait * 2).min(REOPEN_AFTER_MAX);
+                outage.retry = Instant::now() + outage.wait;
+            }
+        }
+    }
+
+    fn sync(&mut self) {
+        if self.outage.is_none()
+            && let Err(error) = self.writer.sync()
+        {
+            self.fail(format!("the store cannot be written to disk: {error}"));
+        }
+    }
+
+    /// Removes what is due; returns whether there is more.
+    fn sweep(&mut self) -> bool {
+        match self.writer.sweep(unix_seconds()) {
+            Ok(swept) => swept.more,
+            Err(error) => {
+                self.fail(format!("the store cannot remove events: {error}"));
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! `weir relay`: the real binary as a Nostr relay, with its store on disk.
+
+mod auth;
+mod author;
+mod basic;
+mod refusals;
+pub mod relay;
