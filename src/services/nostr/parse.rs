@@ -82,7 +82,7 @@ impl From<&EventId> for HexId {
 
 impl fmt::Debug for HexId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.escape_ascii().fmt(f)
+        write!(f, "{}", self.0.escape_ascii())
     }
 }
 

@@ -71,6 +71,36 @@ fn valid_events_are_accepted_by_class() {
     assert_eq!(verdict, Verdict::Ephemeral(ephemeral));
 }
 
+/// The same 14 events, signed by nostr-tools 2.25.2 and nostr-sdk 0.45.1. Their texts have NIP-01's escapes,
+/// all control characters, 0x7F, escapes as text, U+2028, surrogate pairs, non-characters, NUL.
+const NOSTR_TOOLS: &str = include_str!("nostr_tools.jsonl");
+const NOSTR_SDK: &str = include_str!("nostr_sdk.jsonl");
+
+#[test]
+fn events_of_other_libraries_are_accepted_and_written_alike() {
+    let (settings, world) = (VerifySettings::default(), World::default());
+    let check = |text: &str| {
+        let keys = &mut KeyCache::default();
+        let verdict =
+            Verifier { settings: &settings, known: &world, lists: &world, keys, now: NOW }
+                .check(text);
+        match verdict {
+            Verdict::Accept(event) => event,
+            other => panic!("{text}: {other:?}"),
+        }
+    };
+    assert_eq!(NOSTR_SDK.lines().count(), 14);
+    for (tools, sdk) in NOSTR_TOOLS.lines().zip(NOSTR_SDK.lines()) {
+        let event = check(sdk);
+        assert_eq!(check(tools).id(), event.id());
+        assert_eq!(json(&event), sdk);
+        // Escaped otherwise, it is the same event.
+        let escaped = sdk.replace('/', "\\/").replace('\u{e9}', "\\u00E9");
+        let escaped = escaped.replace('\u{10ffff}', "\\udbff\\uDFFF").replace('\u{7f}', "\\u007f");
+        assert_eq!(check(&escaped), event);
+    }
+}
+
 #[test]
 fn kinds_that_are_not_for_relays_are_blocked() {
     for kind in [13, 9_734, 22_242, 24_242, 27_235] {
