@@ -5,6 +5,7 @@ mod encode;
 mod event;
 mod fanout;
 mod mask;
+mod store;
 mod timer;
 mod turn;
 mod utf8;
@@ -16,6 +17,7 @@ fn main() {
     utf8::all(&mut criterion);
     encode::all(&mut criterion);
     event::all(&mut criterion);
+    store::all(&mut criterion);
     timer::all(&mut criterion);
     turn::all(&mut criterion);
     fanout::all(&mut criterion);

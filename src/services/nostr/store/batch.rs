@@ -17,7 +17,9 @@ use super::record::{Record, encode, flags_of};
 use super::shared::{Snapshot, Totals};
 use super::tables::{Table, Transaction};
 
-use crate::services::nostr::event::{Event, EventId, Fields as _, Head, PublicKey};
+use crate::services::nostr::event::{
+    Event, EventId, Fields, Head, KIND_DELETION, KIND_GIFT_WRAP, KIND_VANISH, PublicKey,
+};
 use crate::services::nostr::tags::Address;
 
 /// Where an event is.
@@ -99,16 +101,19 @@ impl<'a> Batch<'a> {
         Ok(value.map(|value| Place::Stored(value.serial)))
     }
 
-    /// The fields of a stored or added event; `None` if it was removed.
-    pub(super) fn head(&self, place: Place) -> Result<Option<(Head, Vec<PublicKey>)>, StoreError> {
+    /// Whether the event is there, and this author may delete it.
+    pub(super) fn is_deletable(
+        &self,
+        place: Place,
+        deleter: &PublicKey,
+    ) -> Result<bool, StoreError> {
         Ok(match place {
-            Place::Stored(serial) => self
-                .snapshot
-                .record(serial)?
-                .map(|record| (*record.head(), recipients(record.tags()).collect())),
-            Place::Added(slot) => self.added[slot]
-                .as_ref()
-                .map(|event| (*event.head(), recipients(event.tags()).collect())),
+            Place::Stored(serial) => {
+                self.snapshot.record(serial)?.is_some_and(|record| may_delete(deleter, &record))
+            }
+            Place::Added(slot) => {
+                self.added[slot].as_ref().is_some_and(|event| may_delete(deleter, &**event))
+            }
         })
     }
 
@@ -289,6 +294,18 @@ impl<'a> Batch<'a> {
         }
         totals.write(transaction);
         Ok((totals, stored))
+    }
+}
+
+/// A deletion of a deletion request has no effect. The recipient may delete a gift wrap, too, since its
+/// author is a random key (NIP-59).
+fn may_delete(deleter: &PublicKey, event: &impl Fields) -> bool {
+    match event.kind() {
+        KIND_DELETION | KIND_VANISH => false,
+        KIND_GIFT_WRAP => {
+            event.pubkey() == deleter || recipients(event.tags()).any(|key| key == *deleter)
+        }
+        _ => event.pubkey() == deleter,
     }
 }
 

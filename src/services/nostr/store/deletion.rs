@@ -4,7 +4,7 @@ use super::batch::Batch;
 use super::error::StoreError;
 use super::key::newest_key;
 use super::outcome::Outcome;
-use crate::services::nostr::event::{Class, Event, KIND_DELETION, KIND_GIFT_WRAP, KIND_VANISH};
+use crate::services::nostr::event::{Class, Event, KIND_DELETION};
 use crate::services::nostr::tags::{Address, hex_32};
 
 /// Tags of a deletion request that count as one event of a batch.
@@ -50,20 +50,10 @@ pub(super) fn apply(batch: &mut Batch<'_>, request: &Event) -> Result<Option<Out
 fn delete_id(batch: &mut Batch<'_>, request: &Event, id: [u8; 32]) -> Result<(), StoreError> {
     let deleter = request.pubkey();
     batch.bury(&id, deleter, request.created_at());
-    let Some(place) = batch.find(&id)? else {
-        return Ok(());
-    };
-    let Some((head, recipients)) = batch.head(place)? else {
-        return Ok(());
-    };
-    let may_delete = match head.kind {
-        // A deletion of a deletion request has no effect.
-        KIND_DELETION | KIND_VANISH => false,
-        // NIP-59: the recipient may delete a gift wrap, since its author is a random key.
-        KIND_GIFT_WRAP => head.pubkey == *deleter || recipients.contains(deleter),
-        _ => head.pubkey == *deleter,
-    };
-    if may_delete { batch.remove(place) } else { Ok(()) }
+    match batch.find(&id)? {
+        Some(place) if batch.is_deletable(place, deleter)? => batch.remove(place),
+        _ => Ok(()),
+    }
 }
 
 /// All versions up to the request's time go, and none of them comes back.

@@ -12,7 +12,7 @@ use crate::services::nostr::filter::TagValue;
 /// created_at is below this (section 4.1 of the specification, row 4).
 pub const TIME_END: u64 = 1 << 40;
 /// Serials are below this.
-const SERIAL_END: u64 = 1 << 48;
+pub(super) const SERIAL_END: u64 = 1 << 48;
 /// A longer text of a tag is indexed by its SHA-256.
 const TEXT_BYTES_MAX: usize = 64;
 /// Form of a tag's value in a key: a text's length, or one of these.

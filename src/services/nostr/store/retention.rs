@@ -20,6 +20,8 @@ const SEEK_STEPS: usize = 4;
 /// State between two sweeps.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
+    /// Events that expire before this time are removed: sweeps start here, not among removed entries.
+    pub(super) expired_until: u64,
     pub(super) round: Option<Round>,
     /// Unix time in seconds before which no round starts.
     pub(super) next_round: u64,

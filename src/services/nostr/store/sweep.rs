@@ -3,7 +3,7 @@
 
 use super::batch::{Batch, Place};
 use super::error::StoreError;
-use super::key::read_integer;
+use super::key::{SERIAL_END, expires_key, read_integer};
 use super::retention::Round;
 use super::room::Allowed;
 use super::tables::Table;
@@ -47,9 +47,11 @@ impl Writer {
         let store = self.store.clone();
         let snapshot = store.snapshot()?;
         let mut batch = Batch::new(&snapshot);
-        let end = [&now.to_be_bytes()[..], &[0xff; 6]].concat();
+        // A clock that was set back may have let in events that the last sweep took for removed.
+        let start = self.sweep.expired_until.min(now);
+        let (start, end) = (expires_key(start, 0), expires_key(now, SERIAL_END - 1));
         let mut more = false;
-        for entry in snapshot.range(Table::Expires, &[0; 14], &end) {
+        for entry in snapshot.range(Table::Expires, &start, &end) {
             if batch.removals() == SWEEP_STEPS {
                 more = true;
                 break;
@@ -60,6 +62,9 @@ impl Writer {
         }
         let removed = batch.removals();
         self.write(batch)?;
+        if !more {
+            self.sweep.expired_until = now;
+        }
         Ok(Swept { removed, more })
     }
 

@@ -201,16 +201,21 @@ impl Growth {
         self.0[table as usize] += bytes as u64 + ENTRY_OVERHEAD_BYTES;
     }
 
-    /// Adds the growth of a commit, and rotates the memtables that are full.
-    pub(super) fn rotate(&mut self, committed: &Growth, tables: &Tables) -> fjall::Result<()> {
+    /// Adds the growth of a commit, and rotates the memtables that are full. The commit is on disk already, so
+    /// a failure only means that the memtable grows on.
+    pub(super) fn rotate(&mut self, committed: &Growth, tables: &Tables) {
         for table in Table::ALL {
             let bytes = &mut self.0[table as usize];
             *bytes += committed.0[table as usize];
-            if *bytes >= MEMTABLE_BYTES {
-                *bytes = 0;
-                tables.of(table).rotate_memtable()?;
+            if *bytes < MEMTABLE_BYTES {
+                continue;
+            }
+            match tables.of(table).rotate_memtable() {
+                Ok(_) => *bytes = 0,
+                Err(error) => {
+                    log::warn!("memtable of {} not flushed: {error:?}", table.name());
+                }
             }
         }
-        Ok(())
     }
 }

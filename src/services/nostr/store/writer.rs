@@ -98,7 +98,7 @@ impl Writer {
         if !is_empty {
             let committed = transaction.commit()?;
             self.totals = totals;
-            self.growth.rotate(&committed, tables)?;
+            self.growth.rotate(&committed, tables);
         }
         if !vanished.is_empty() {
             self.store.set_vanishing(vanish::update(&self.store.vanishing(), &vanished));

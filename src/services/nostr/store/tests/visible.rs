@@ -93,7 +93,9 @@ fn events_of_a_vanishing_author_are_hidden_at_once() {
     assert_eq!(writer.totals().events, 3);
     assert!(store.vanishing().is_empty());
     assert_eq!(everything(&store), left);
-    // The removed wrap does not come back.
+    // The removed wrap leaves a tombstone, and does not come back.
+    let tombstone = key::deleted_key(&id(4), &author(1));
+    assert!(store.snapshot().unwrap().contains(Table::Deleted, &tombstone).unwrap());
     assert_eq!(commit(&mut writer, &[wrap(4, 1, 5)]), [Outcome::Vanished]);
     assert_consistent(&store);
 }
