@@ -1,8 +1,12 @@
 //! Public keys as operators write them: hex, or `npub1..` (NIP-19, in bech32).
 
+use std::convert::Infallible;
 use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use super::tags::{PublicKey, hex_32};
+use crate::reactor::internals::read_regular_file;
 
 const CHARSET: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 const GENERATORS: [u32; 5] = [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3];
@@ -10,6 +14,8 @@ const NPUB: &str = "npub1";
 /// Characters of 32 bytes: 5 bits each.
 const DATA_CHARS: usize = 52;
 const CHECKSUM_CHARS: usize = 6;
+/// Size of a file of keys: a million of them.
+const FILE_BYTES_MAX: usize = 64 << 20;
 
 /// A key from 64 lower-case hex digits, or from its npub.
 pub fn parse_key(text: &str) -> Option<PublicKey> {
@@ -94,6 +100,50 @@ pub fn parse_file(text: &str) -> Result<Vec<PublicKey>, LineError> {
     Ok(keys)
 }
 
+/// An entry of a list of keys: a key, or the path of a file of keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyEntry {
+    /// A key.
+    Key(PublicKey),
+    /// A file, read by [`load`].
+    File(PathBuf),
+}
+
+impl FromStr for KeyEntry {
+    type Err = Infallible;
+
+    /// Whatever is no key is a path: a mistyped key is reported as a file that does not exist.
+    fn from_str(text: &str) -> Result<KeyEntry, Infallible> {
+        Ok(parse_key(text).map_or_else(|| KeyEntry::File(text.into()), KeyEntry::Key))
+    }
+}
+
+/// The keys of all entries. Files are read again with each call.
+///
+/// # Errors
+/// A file cannot be read or has a malformed line: one line that names the file.
+pub fn load(entries: &[KeyEntry]) -> Result<Vec<PublicKey>, String> {
+    let mut keys = Vec::new();
+    for entry in entries {
+        match entry {
+            KeyEntry::Key(key) => keys.push(*key),
+            KeyEntry::File(path) => {
+                let in_file = |error: &dyn fmt::Display| {
+                    format!(
+                        "{} is neither a public key nor a file of keys: {error}",
+                        path.display()
+                    )
+                };
+                let bytes =
+                    read_regular_file(path, FILE_BYTES_MAX).map_err(|error| in_file(&error))?;
+                let text = String::from_utf8(bytes).map_err(|error| in_file(&error))?;
+                keys.extend(parse_file(&text).map_err(|error| in_file(&error))?);
+            }
+        }
+    }
+    Ok(keys)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,5 +193,22 @@ mod tests {
         assert_eq!(parse_file(&file), Ok(keys.to_vec()));
         let error = parse_file(&format!("{npub}\nBob\n")).unwrap_err();
         assert_eq!(error.line, 2);
+    }
+
+    #[test]
+    fn entries_are_keys_or_files_that_are_read_again() {
+        let path = std::env::temp_dir().join(format!("weir-keys-{}", std::process::id()));
+        let [(npub, _), (other, _)] = NPUBS;
+        let entry = |text: &str| text.parse::<KeyEntry>().unwrap();
+        let entries = [entry(npub), entry(path.to_str().unwrap())];
+        let error = load(&entries).unwrap_err();
+        assert!(error.starts_with(&format!("{} is neither", path.display())), "{error}");
+        std::fs::write(&path, format!("{other}\n{npub}")).unwrap();
+        let [first, second] = [npub, other].map(|npub| parse_key(npub).unwrap());
+        assert_eq!(load(&entries), Ok(vec![first, second, first]));
+        std::fs::write(&path, "\nBob").unwrap();
+        let error = load(&entries).unwrap_err();
+        assert!(error.contains(": line 2: expected a public key"), "{error}");
+        std::fs::remove_file(&path).unwrap();
     }
 }
