@@ -4,6 +4,7 @@ mod decode;
 mod encode;
 mod event;
 mod fanout;
+mod live;
 mod mask;
 mod store;
 mod timer;
@@ -18,6 +19,7 @@ fn main() {
     encode::all(&mut criterion);
     event::all(&mut criterion);
     store::all(&mut criterion);
+    live::all(&mut criterion);
     timer::all(&mut criterion);
     turn::all(&mut criterion);
     fanout::all(&mut criterion);

@@ -24,6 +24,7 @@
 //! | `encode` | a server's frame into a reused buffer | header and payload; for several receivers each contender encodes as often as it must |
 //! | `event` | a Nostr event of 648 bytes | weir only, beside libsecp256k1's verification alone: the floor |
 //! | `store` | a synced commit of 1 or 1,000 Nostr events; the newest 500 of a kind as JSON | weir only |
+//! | `live` | a Nostr event, looked up among subscriptions | weir only: without, and beside, 10,000 home feeds that do not match |
 //! | `timer` | an operation on a wheel with 100,000 timers | weir only: the peers have none |
 //! | `turn` | one message, or sixteen, echoed on each of some connections | everything from the poll to the last `send`; sockets on 127.0.0.1, [served](servers) on this thread |
 //! | `fanout` | one message, or sixteen, to 1,000 subscribers | the same |

@@ -12,7 +12,7 @@ fn found<T: Clone>(index: &mut LiveIndex<T>, event: &Event) -> Vec<T> {
 #[test]
 fn random_filters_match_as_a_naive_scan_does() {
     const FILTERS: usize = 10_000;
-    const EVENTS: usize = 400;
+    const EVENTS: usize = 200;
     let mut random = Random(1);
     let mut index = LiveIndex::new(LiveLimits::default());
     // Subscriptions of one to three filters, by their number.
