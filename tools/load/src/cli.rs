@@ -278,6 +278,9 @@ impl Scenario {
         {
             return Err("each room needs a publisher".to_owned());
         }
+        if let Scenario::Nostr(nostr) = self {
+            nostr.check()?;
+        }
         if let Scenario::Rpc(RpcArgs { no_calls: true, subscribers: 0, .. }) = self {
             return Err("--no-calls needs --subscribers".to_owned());
         }
@@ -374,6 +377,7 @@ mod tests {
             "nostr publish ws://a --duplicates 2",
             "nostr publish ws://a --kind 65536",
             "nostr publish ws://a --count 0",
+            "nostr publish ws://a -c 5 --depth 2 --count 10 --duplicates 1",
             "nostr request ws://a --by nothing",
             "nostr request ws://a --filters f --limit 1",
             "nostr live ws://a --publishers 0",

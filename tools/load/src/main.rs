@@ -7,6 +7,7 @@ mod common;
 mod compare;
 mod crowd;
 mod impolite;
+mod latency;
 mod mix;
 mod nostr;
 mod pace;

@@ -9,8 +9,9 @@ use plotters::chart::SeriesLabelPosition::{self, LowerLeft, UpperLeft};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
+use crate::latency::Latency;
 use crate::quantity::{Count, Nanos};
-use crate::report::{Latency, Report, Section};
+use crate::report::{Report, Section};
 use crate::tally::Moment;
 
 const SIZE: (u32, u32) = (1000, 900);

@@ -2,8 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::latency::Latency;
 use crate::quantity::{Bytes, Count, Nanos};
-use crate::report::{ClientReport, Latency, Report, Section, ServerReport};
+use crate::report::{ClientReport, Report, Section, ServerReport};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -122,6 +122,20 @@ impl Nostr {
         }
     }
 
+    /// Checks combinations of options.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Nostr::Publish(PublishArgs { count, duplicates, common, .. }) = self else {
+            return Ok(());
+        };
+        let in_flight = common.connections * common.depth;
+        if *duplicates > 0.0 && *count <= in_flight as u64 {
+            return Err(format!(
+                "--duplicates needs more events (--count) than the {in_flight} in flight"
+            ));
+        }
+        Ok(())
+    }
+
     pub(crate) fn common(&self) -> &Common {
         match self {
             Nostr::Publish(args) => &args.common,

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use weir::protocol::Message;
 use weir::reactor::{CloseReason, ConnId, Context, Time};
 
-use super::track::{Arrival, Track};
+use super::deliveries::Deliveries;
 use super::{Part, Unit};
 use crate::crowd::Crowd;
 use crate::nostr::{Answer, Author, Events, Login, prefix};
@@ -79,8 +79,7 @@ pub(crate) struct Live {
     publishers: Vec<Publisher>,
     /// By event; events are sent in this order by publishers in rotation.
     published: Vec<Option<Published>>,
-    /// For each matching subscriber, a track per publisher.
-    tracks: Vec<Track>,
+    deliveries: Deliveries,
     /// Matching subscribers with an open connection.
     audience: usize,
     /// Subscribers that have got their EOSE.
@@ -89,8 +88,6 @@ pub(crate) struct Live {
     pace: Option<Pace>,
     next_publisher: usize,
     sent: u64,
-    missing: u64,
-    duplicates: u64,
     is_stopped: bool,
 }
 
@@ -104,15 +101,13 @@ impl Live {
             rng: Rng::with_seed(plan.seed),
             publishers: vec![Publisher::default(); publishers],
             published: vec![None; plan.events.len()],
-            tracks: vec![Track::default(); plan.matching * publishers],
+            deliveries: Deliveries::new(publishers, plan.matching),
             audience: 0,
             subscribed: vec![false; crowd.len()],
             last_subscribed: Time::ZERO,
             pace: None,
             next_publisher: 0,
             sent: 0,
-            missing: 0,
-            duplicates: 0,
             is_stopped: false,
             crowd,
             plan,
@@ -217,16 +212,8 @@ impl Live {
             });
         };
         let publishers = self.publishers.len();
-        let track = &mut self.tracks[row * publishers + event % publishers];
-        match track.note((event / publishers) as u64) {
-            Arrival::InOrder => {}
-            Arrival::Gap(skipped) => self.missing += skipped,
-            // It was counted as missing when a later one arrived.
-            Arrival::Late => self.missing = self.missing.saturating_sub(1),
-            Arrival::Duplicate => {
-                self.duplicates += 1;
-                return;
-            }
+        if !self.deliveries.note(row, event % publishers, (event / publishers) as u64) {
+            return;
         }
         self.tally.received(message.len());
         self.tally.record(cx.now().since(due));
@@ -417,14 +404,12 @@ impl Part for Live {
                 continue;
             }
             for (publisher, state) in self.publishers.iter().enumerate() {
-                let track = &self.tracks[row * publishers + publisher];
-                self.missing += track.missing_at_end(state.next);
+                self.deliveries.end(row, publisher, state.next);
             }
         }
         let unanswered = self.published.iter().flatten().filter(|event| !event.is_answered);
         self.tally.errors.add("unanswered", unanswered.count() as u64);
-        self.tally.errors.add("missing", self.missing);
-        self.tally.errors.add("duplicate", self.duplicates);
+        self.deliveries.errors(&mut self.tally.errors);
     }
 
     fn notes(&self) -> Vec<String> {
@@ -434,8 +419,8 @@ impl Part for Live {
             Count(self.sent),
             Count(self.plan.matching as u64),
             Count(subscribed as u64),
-            Count(self.missing),
-            Count(self.duplicates)
+            Count(self.deliveries.missing),
+            Count(self.deliveries.duplicates)
         )]
     }
 }

@@ -5,6 +5,7 @@
 
 mod calls;
 mod churn;
+mod deliveries;
 mod echo;
 mod exchange;
 mod fanout;

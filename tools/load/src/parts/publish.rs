@@ -76,15 +76,16 @@ impl Publish {
 
     /// The next event: a new one, or one that was accepted before.
     fn draw(&mut self) -> Option<usize> {
-        let is_again = self.is_measuring && self.rng.f64() < self.plan.duplicates;
-        if is_again && let Some(event) = self.accepted.pop_front() {
+        let is_over = self.next == self.plan.events.len();
+        let is_drawn = self.is_measuring && self.rng.f64() < self.plan.duplicates;
+        if (is_drawn || is_over && self.plan.duplicates > 0.0)
+            && let Some(event) = self.accepted.pop_front()
+        {
             return Some(event);
         }
         let event = self.next;
-        (event < self.plan.events.len()).then(|| {
-            self.next += 1;
-            event
-        })
+        self.next += usize::from(!is_over);
+        (!is_over).then_some(event)
     }
 
     fn send(&mut self, cx: &mut Context<'_>, member: usize, conn: ConnId) {
@@ -202,7 +203,9 @@ impl Part for Publish {
     }
 
     fn is_spent(&self) -> bool {
-        self.next == self.plan.events.len() && self.flights.is_empty()
+        self.next == self.plan.events.len()
+            && self.flights.is_empty()
+            && self.plan.duplicates == 0.0
     }
 
     fn stop(&mut self, _: &mut Context<'_>) {
