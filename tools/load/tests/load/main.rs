@@ -4,6 +4,7 @@
 //! Assertions are about counts, names and exit codes, never about times. Every run has a deadline.
 
 mod outcomes;
+mod relay;
 mod scenarios;
 mod support;
 

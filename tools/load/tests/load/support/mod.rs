@@ -20,6 +20,7 @@ use weir::reactor::{
     ConnId, Context, Decision, Handle, Metrics, Reactor, SendOutcome, Service, UpgradeRequest,
 };
 use weir::services::Rooms;
+use weir::services::nostr::{Relay, RelaySettings};
 use weir::services::rooms::RoomSettings;
 use weir::services::rpc::node::{Node, NodeSettings, RoleSettings};
 use weir::services::rpc::{Rpc, RpcSettings};
@@ -61,6 +62,20 @@ impl Server {
         let settings = NodeSettings::new(7, data_dir, role);
         Server::build(echoed, echo, move || {
             Rpc::new(Node::open(settings).unwrap(), RpcSettings::default())
+        })
+    }
+
+    /// An echo, and at `/rooms/{name}` a relay without rates.
+    pub(crate) fn relay(data_dir: PathBuf) -> Server {
+        let echoed = Arc::new(AtomicU64::new(0));
+        let echo = Counted(Arc::clone(&echoed));
+        let settings = RelaySettings::new(data_dir)
+            .events_rate(None)
+            .events_rate_per_address(None)
+            .requests_rate(None);
+        let message_bytes_max = RouteSettings::default().message_bytes_max;
+        Server::build(echoed, echo, move || {
+            Relay::open("relay", settings, message_bytes_max, None).unwrap()
         })
     }
 
