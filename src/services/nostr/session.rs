@@ -63,7 +63,7 @@ impl Relay {
                 }
                 let keys: Arc<[PublicKey]> = client.keys().iter().copied().chain([key]).collect();
                 client.keys = Some(keys);
-                log::info!(conn = conn.to_string(), key = hex::encode(key); "authenticated");
+                log::info!(conn:% = conn, key:% = hex::encode(key); "authenticated");
                 Ok(())
             }
         });
