@@ -482,6 +482,7 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         unknown_members = 'ignore'
         count_max = 30
         search_events_max = 31
+        neg_items_max = 32
         restricted_kinds = [4, 1059]
         eose_hint = false
         mute = 'false'

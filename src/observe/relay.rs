@@ -68,6 +68,8 @@ impl RelaySource {
         now("nostr_subscriptions", "Open subscriptions", &counts.subscriptions_now);
         now("nostr_filters", "Filters of open subscriptions", &counts.filters_now);
         now("nostr_live_values", "Values in these filters", &counts.live_values_now);
+        let help = "Open negentropy sessions";
+        now("nostr_negentropy_sessions", help, &counts.negentropy_sessions_now);
         now("nostr_authenticated", "Connections with a key", &counts.authenticated_now);
         for (state, count) in
             [("running", &counts.scans_running_now), ("waiting", &counts.scans_waiting_now)]

@@ -3,5 +3,6 @@
 mod auth;
 mod author;
 mod basic;
+mod negentropy;
 mod refusals;
 pub mod relay;

@@ -175,6 +175,10 @@ pub(in crate::config) struct RelayOptions {
     #[arg(long, value_name = "N", default_value_t = Count(usual().search_events_max))]
     search_events_max: Count<usize>,
 
+    /// Maximum events of a negentropy session; 0: no negentropy
+    #[arg(long, value_name = "N", default_value_t = Count(usual().neg_items_max))]
+    neg_items_max: Count<usize>,
+
     /// Kinds that only their author and recipients get
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     #[arg(default_values_t = usual().restricted_kinds.into_iter().map(Count))]
@@ -396,6 +400,7 @@ impl From<&RelaySettings> for RelayOptions {
             },
             count_max: Count(relay.count_max),
             search_events_max: Count(relay.search_events_max),
+            neg_items_max: Count(relay.neg_items_max),
             restricted_kinds: relay.restricted_kinds.iter().copied().map(Count).collect(),
             eose_hint: relay.eose_hint,
             mute: relay.mute.into(),
@@ -461,6 +466,7 @@ impl RelayOptions {
             .ignore_unknown_members(self.unknown_members == Unknown::Ignore)
             .count_max(self.count_max.0)
             .search_events_max(self.search_events_max.0)
+            .neg_items_max(self.neg_items_max.0)
             .restricted_kinds(self.restricted_kinds.into_iter().map(|kind| kind.0).collect())
             .eose_hint(self.eose_hint)
             .mute(self.mute.into())

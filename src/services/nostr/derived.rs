@@ -8,6 +8,7 @@ use super::client::Client;
 use super::filter::{FilterLimits, UnknownMembers};
 use super::live::LiveLimits;
 use super::message::MessageLimits;
+use super::negentropy::NegentropyLimits;
 use super::parse::EventLimits;
 use super::relay_names::RelayNames;
 use super::settings::RelaySettings;
@@ -86,6 +87,10 @@ impl RelaySettings {
             scan_time_max: self.scan_time_max,
             search_events_max: self.search_events_max,
         }
+    }
+
+    pub(super) fn negentropy(&self) -> NegentropyLimits {
+        NegentropyLimits { items_max: self.neg_items_max, ..NegentropyLimits::default() }
     }
 
     pub(super) fn count_limits(&self) -> CountLimits {

@@ -162,6 +162,7 @@ fn nips(settings: &RelaySettings) -> Vec<u8> {
         (65, true),
         (67, settings.eose_hint),
         (70, true),
+        (77, settings.neg_items_max > 0),
     ];
     all.into_iter().filter(|(_, is_on)| *is_on).map(|(nip, _)| nip).collect()
 }

@@ -130,6 +130,8 @@ pub struct RelayCounts {
     pub filters_now: Count,
     /// The values in their filters, now.
     pub live_values_now: Count,
+    /// Negentropy sessions, now.
+    pub negentropy_sessions_now: Count,
     /// Scans on a thread or in its queue, now.
     pub scans_running_now: Count,
     /// Scans that wait for their connection, now.

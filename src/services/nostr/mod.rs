@@ -28,6 +28,7 @@ pub mod plugin;
 pub mod policy;
 pub mod rates;
 mod recent;
+mod reconcile;
 pub mod refusal;
 mod relay;
 pub mod relay_names;

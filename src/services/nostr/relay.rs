@@ -15,6 +15,7 @@ use super::info::Documents;
 use super::jobs::Submitted;
 use super::message::{BadMessage, MessageLimits};
 use super::metrics::{RelayCounts, Reply};
+use super::negentropy::Sessions;
 use super::recent::RecentIds;
 use super::refusal::Refusal;
 use super::relay_names::RelayNames;
@@ -40,6 +41,10 @@ pub struct Relay {
     pub(super) guarded: Arc<[u16]>,
     pub(super) clients: ConnMap<Client>,
     pub(super) subscriptions: Subscriptions<ConnId>,
+    /// Negentropy sessions.
+    pub(super) sessions: Sessions<ConnId>,
+    /// Whether a timer for sessions without a message is set.
+    pub(super) has_sessions_timer: bool,
     pub(super) store: Store,
     /// Until the threads are started.
     pub(super) writer: Option<Writer>,
@@ -107,6 +112,8 @@ impl Relay {
             guarded: settings.guarded_kinds(),
             clients: ConnMap::new(),
             subscriptions: Subscriptions::new(settings.subscriptions()),
+            sessions: Sessions::new(settings.negentropy()),
+            has_sessions_timer: false,
             store,
             writer: Some(writer),
             running: None,

@@ -8,6 +8,7 @@ use super::filter::Filter;
 use super::guard::Guard;
 use super::message::SubscriptionId;
 use super::metrics::{Reply, add};
+use super::negentropy::NegentropyJob;
 use super::refusal::{Prefix, Refusal};
 use super::relay::Relay;
 use super::reply::{Hint, write_closed, write_count, write_eose, write_event};
@@ -73,7 +74,7 @@ impl Relay {
     }
 
     /// Why a request is refused.
-    fn check_request(&self, conn: ConnId, filters: &[Filter]) -> Result<(), Refusal> {
+    pub(super) fn check_request(&self, conn: ConnId, filters: &[Filter]) -> Result<(), Refusal> {
         let keys = self.clients.get(conn).map_or(&[][..], |client| client.keys());
         if self.settings.auth.protects_reads() && keys.is_empty() {
             return Err(Prefix::AuthRequired.text("requests need authentication"));
@@ -133,7 +134,7 @@ impl Relay {
     }
 
     /// Queues a scan of a connection, and starts it if there is room.
-    fn add_scan(&mut self, cx: &mut Context<'_>, conn: ConnId, scan: Box<ScanJob>) {
+    pub(super) fn add_scan(&mut self, cx: &mut Context<'_>, conn: ConnId, scan: Box<ScanJob>) {
         let Some(client) = self.clients.get_mut(conn) else {
             return;
         };
@@ -146,7 +147,7 @@ impl Relay {
     }
 
     /// Drops scans of a connection that nothing waits for.
-    fn drop_scans(&mut self, conn: ConnId) {
+    pub(super) fn drop_scans(&mut self, conn: ConnId) {
         if let Some(client) = self.clients.get_mut(conn) {
             self.scans_waiting -= client.drop_scans();
         }
@@ -272,7 +273,9 @@ impl Relay {
                 }
             }
             (ScanEnd::Failed(refusal), Wanted::Count(_)) => self.closed(cx, conn, sub, &refusal),
-            (ScanEnd::Stored { .. }, Wanted::Count(_)) => {}
+            (ScanEnd::Negotiated(done), _) => self.negotiated(cx, done),
+            (ScanEnd::Stored { .. }, Wanted::Count(_) | Wanted::Session(_))
+            | (ScanEnd::Failed(_), Wanted::Session(_)) => {}
         }
     }
 
@@ -351,7 +354,19 @@ impl Relay {
         self.job(cx, conn, sub, Search::Count(count), Wanted::Count(Arc::downgrade(open)))
     }
 
-    fn visibility(&self, conn: ConnId) -> Visibility {
+    /// The work of a negentropy session.
+    pub(super) fn negentropy_scan(
+        &self,
+        cx: &Context<'_>,
+        conn: ConnId,
+        sub: SubscriptionId,
+        job: NegentropyJob,
+    ) -> Box<ScanJob> {
+        let wanted = Wanted::Session(job.lease());
+        self.job(cx, conn, sub, Search::Negentropy(job), wanted)
+    }
+
+    pub(super) fn visibility(&self, conn: ConnId) -> Visibility {
         visibility(self.clients.get(conn), &self.guarded)
     }
 

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Weak;
 
 use super::message::SubscriptionId;
+use super::negentropy::{NegentropyDone, NegentropyJob};
 use super::refusal::{Prefix, Refusal};
 use super::reply::{Hint, write_event_head};
 use super::store::{Budget, Completeness, Count, Counted, End, Scan, Slice, Store};
@@ -44,13 +45,15 @@ pub(super) enum Wanted {
     Subscription(Query),
     /// A COUNT, until its connection ends.
     Count(Weak<()>),
+    /// A negentropy session, until it is closed or replaced.
+    Session(Weak<()>),
 }
 
 impl Wanted {
     pub(super) fn is_valid(&self) -> bool {
         match self {
             Wanted::Subscription(query) => query.lease.is_valid(),
-            Wanted::Count(conn) => conn.strong_count() > 0,
+            Wanted::Count(lease) | Wanted::Session(lease) => lease.strong_count() > 0,
         }
     }
 }
@@ -59,6 +62,8 @@ impl Wanted {
 pub(super) enum Search {
     Stored(Scan),
     Count(Count),
+    /// Ids for a session, or its next reply.
+    Negentropy(NegentropyJob),
 }
 
 /// A scan on its way between the loop and the threads.
@@ -81,6 +86,7 @@ pub(super) struct ScanJob {
 pub(super) enum ScanEnd {
     Stored { last: u64, hint: Hint },
     Counted(Counted),
+    Negotiated(NegentropyDone),
     Failed(Refusal),
 }
 
@@ -191,6 +197,7 @@ impl ScanJob {
                 Ok(counted) => counted.map(ScanEnd::Counted),
                 Err(error) => Some(failed(&error)),
             },
+            Search::Negentropy(job) => job.run(store, budget, now).map(ScanEnd::Negotiated),
         }
     }
 }

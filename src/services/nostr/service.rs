@@ -9,6 +9,7 @@ use super::info::{Documents, MEDIA_TYPE};
 use super::jobs::{Request, VerifyJob};
 use super::message::{BadMessage, ClientMessage, Verb, verb_of};
 use super::metrics::{Reply, add};
+use super::reconcile::SESSIONS_TIMER;
 use super::refusal::Prefix;
 use super::relay::Relay;
 use super::reply::write_auth;
@@ -65,6 +66,8 @@ impl Relay {
         self.count_good(conn);
         match message {
             ClientMessage::Close { sub } => self.close_subscription(cx, conn, &sub),
+            ClientMessage::NegMsg { sub, message } => self.continue_session(cx, conn, sub, message),
+            ClientMessage::NegClose { sub } => self.close_session(cx, conn, &sub),
             message => {
                 if let Some(request) = Request::of(message) {
                     self.handle_request(cx, conn, request);
@@ -77,9 +80,8 @@ impl Relay {
         match request {
             Request::Req { sub, filters } => self.subscribe(cx, conn, sub, filters),
             Request::Count { sub, filters } => self.count(cx, conn, sub, filters),
-            Request::NegOpen { .. } => {
-                let refusal = Prefix::Unsupported.text("negentropy is off");
-                self.notice(cx, conn, &refusal);
+            Request::NegOpen { sub, filter, message } => {
+                self.open_session(cx, conn, sub, filter, message);
             }
         }
     }
@@ -91,7 +93,9 @@ impl Relay {
         };
         let now = cx.now();
         let is_unused = |(conn, client): &(ConnId, &Client)| {
-            self.subscriptions.count(*conn) == 0 && now.since(client.used) >= timeout
+            self.subscriptions.count(*conn) == 0
+                && self.sessions.count(*conn) == 0
+                && now.since(client.used) >= timeout
         };
         let unused: Vec<ConnId> =
             self.clients.iter().filter(is_unused).map(|(conn, _)| conn).collect();
@@ -190,6 +194,8 @@ impl Service for Relay {
 
     fn on_close(&mut self, _: &mut Context<'_>, conn: ConnId, _: CloseReason) {
         self.subscriptions.forget(conn);
+        self.sessions.forget(conn);
+        self.show_sessions();
         self.events.throttle.forget(conn);
         if let Some(client) = self.clients.remove(conn) {
             self.scans_waiting -= client.scans_waiting();
@@ -204,8 +210,11 @@ impl Service for Relay {
         self.events.throttle.outstanding(conn).jobs > 0
     }
 
-    fn on_timer(&mut self, cx: &mut Context<'_>, _: u64) {
-        self.close_unused(cx);
+    fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {
+        match key {
+            SESSIONS_TIMER => self.expire_sessions(cx),
+            _ => self.close_unused(cx),
+        }
     }
 
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {

@@ -85,6 +85,8 @@ with_setters! {
         pub count_max: usize = 1_000_000,
         /// Newest matches of a filter that a `search` examines (NIP-50); 0: no search.
         pub search_events_max: usize = 0,
+        /// Maximum number of events of a negentropy session (NIP-77); 0: no negentropy.
+        pub neg_items_max: usize = 1_000_000,
         /// Kinds that only their author and recipients get.
         pub restricted_kinds: Vec<u16> = PRIVATE_KINDS.to_vec(),
         /// Whether EOSE says that there are more stored events (NIP-67).

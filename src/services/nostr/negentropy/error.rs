@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::services::nostr::refusal::Prefix;
+
 /// Why the relay ends a session. `Display` is the text of NEG-ERR, prefix included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionError {
@@ -27,22 +29,22 @@ pub enum SessionError {
 }
 
 impl SessionError {
-    /// The prefix, also a metric label.
-    pub fn prefix(&self) -> &'static str {
+    /// The prefix, if it is one of NIP-01: `closed` is not.
+    pub fn prefix(&self) -> Option<Prefix> {
         match self {
             SessionError::TooManyEvents(_)
             | SessionError::TooManySessions(_)
-            | SessionError::NoMemory(_) => "blocked",
-            SessionError::Unknown | SessionError::Idle(_) => "closed",
-            SessionError::Early | SessionError::Malformed => "invalid",
-            SessionError::Store(_) | SessionError::Internal => "error",
+            | SessionError::NoMemory(_) => Some(Prefix::Blocked),
+            SessionError::Unknown | SessionError::Idle(_) => None,
+            SessionError::Early | SessionError::Malformed => Some(Prefix::Invalid),
+            SessionError::Store(_) | SessionError::Internal => Some(Prefix::Error),
         }
     }
 }
 
 impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.prefix())?;
+        write!(f, "{}: ", self.prefix().map_or("closed", Prefix::name))?;
         match self {
             SessionError::TooManyEvents(most) => {
                 write!(f, "more than {most} events match, the maximum of a session")

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use negentropy::{Bound, Error, Id, Item, NegentropyStorageBase};
 
-use super::NegentropyLimits;
 use super::error::SessionError;
+use super::limits::NegentropyLimits;
 use crate::services::nostr::event::EventId;
 
 /// The memory of the lists of all sessions. Threads that collect charge it, too.

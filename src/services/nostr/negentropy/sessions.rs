@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::error::SessionError;
 use super::items::{Charge, Items, Memory};
-use super::{Answer, List, NegentropyDone, NegentropyJob, NegentropyLimits, SessionId};
+use super::job::{Answer, List, NegentropyDone, NegentropyJob, SessionId};
+use super::limits::NegentropyLimits;
 use crate::reactor::Time;
 use crate::services::nostr::message::SubscriptionId;
 use crate::services::nostr::reply::write_neg_err;

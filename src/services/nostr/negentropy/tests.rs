@@ -1,13 +1,19 @@
 //! Sessions over a store, driven as the loop and its threads do.
 
 use std::path::PathBuf;
+use std::time::Duration;
 use std::{env, fs, process};
 
-use negentropy::{Id, NegentropyStorageVector};
+use negentropy::{Id, Negentropy, NegentropyStorageVector};
 
+use super::job::reply;
 use super::*;
 use crate::reactor::Time;
-use crate::services::nostr::store::{StoreSettings, Visibility, Writer, open};
+use crate::services::nostr::message::SubscriptionId;
+use crate::services::nostr::refusal::Prefix;
+use crate::services::nostr::store::{
+    Budget, Collect, Store, StoreSettings, Visibility, Writer, open,
+};
 use crate::services::nostr::testing::{Random, event, filter, key};
 
 const NOW: u64 = 1_700_000_000;
@@ -57,14 +63,13 @@ fn at(seconds: u64) -> Time {
 
 /// Runs a job to its end, in slices of a few steps.
 fn run(mut job: NegentropyJob, store: &Store) -> (NegentropyDone, usize) {
-    let mut slices = 0;
+    let mut slices = 1;
     loop {
-        slices += 1;
-        match job.run(store, Budget { steps: 50, ..Budget::default() }, NOW) {
-            NegentropyStep::Again(again) => job = again,
-            NegentropyStep::Done(done) => return (done, slices),
-            NegentropyStep::Dropped => panic!("the job was dropped"),
+        assert!(job.lease().strong_count() > 0);
+        if let Some(done) = job.run(store, Budget { steps: 50, ..Budget::default() }, NOW) {
+            return (done, slices);
         }
+        slices += 1;
     }
 }
 
@@ -165,14 +170,14 @@ fn an_open_id_is_replaced_and_its_job_ends() {
     let old = sessions.open(1, sub("a"), collect(100), first()).unwrap();
     let new = sessions.open(1, sub("a"), collect(100), first()).unwrap();
     assert_eq!(sessions.len(), 1);
-    assert!(matches!(old.run(&shelf.store, Budget::default(), NOW), NegentropyStep::Dropped));
+    assert!(old.lease().upgrade().is_none());
     let (done, _) = run(new, &shelf.store);
     // A session that ends while its job runs gets no reply.
     let newest = sessions.open(1, sub("a"), collect(100), first()).unwrap();
     assert_eq!(sessions.finish(done, at(0)), None);
     assert_eq!(sessions.held_bytes(), 0);
     sessions.forget(1);
-    assert!(matches!(newest.run(&shelf.store, Budget::default(), NOW), NegentropyStep::Dropped));
+    assert!(newest.lease().upgrade().is_none());
     assert!(sessions.is_empty());
 }
 
@@ -202,7 +207,7 @@ fn messages_without_a_session_too_early_or_malformed_get_an_error() {
 
     let job = sessions.open(1, sub("a"), collect(100), first()).unwrap();
     let error = sessions.message(1, &sub("a"), first()).unwrap_err();
-    assert_eq!(error.prefix(), "invalid");
+    assert_eq!(error.prefix(), Some(Prefix::Invalid));
     assert_eq!(sessions.count(1), 0, "the session has ended");
     drop(job);
 
