@@ -26,6 +26,7 @@ use cli::{Command, Task};
 use config::{Config, Dates, Sources};
 use node::NodeOptions;
 use relay::RelayArguments;
+use relay::sync::SyncArguments;
 
 /// Exit code for a failure at run time.
 const FAILED: u8 = 1;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Task::Configured(cli) => cli,
         Task::Node(options) => return exit_code(start_node(&options)),
         Task::Relay(arguments) => return start_relay(*arguments),
+        Task::RelaySync(arguments) => return sync_relays(*arguments),
         Task::Help(page) => return print(page),
     };
     let variables = env::vars_os().collect();
@@ -65,6 +67,13 @@ fn start_server(sources: Sources) -> ExitCode {
 fn start_relay(RelayArguments { file, defaults, flags }: RelayArguments) -> ExitCode {
     let variables = env::vars_os().collect();
     start_server(Sources { file, variables, flags, relay: Some(defaults) })
+}
+
+fn sync_relays(arguments: SyncArguments) -> ExitCode {
+    match arguments.run(&mut report) {
+        Ok(lines) => print(lines),
+        Err(error) => exit_code(Err(error.into())),
+    }
 }
 
 /// Loads the configuration; reports an invalid one.

@@ -3,6 +3,8 @@
 //! Only parses arguments. Serving is `weir serve` with a relay, a route to it and a listener as
 //! defaults.
 
+pub(crate) mod sync;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -23,6 +25,8 @@ A file may have several relays, each with a route (weir help relay):
   path = \"/\"
   service = \"nostr\"
   relay = \"main\"
+
+weir relay sync URL copies the events that this side or a remote relay lacks (weir relay sync --help).
 
 Exit codes: 0 success, 1 failure at run time, 2 invalid usage or configuration.
 stdout has one line per listener; everything else is on stderr.";

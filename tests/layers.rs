@@ -52,7 +52,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("observe", &["logging", "version", "services", "upstream", "reactor"]),
     ("connect", &["config", "services", "reactor", "protocol"]),
     ("reload", &["config", "services", "reactor", "protocol"]),
-    ("relay", &["config", "version", "services"]),
+    ("relay", &["config", "logging", "version", "services", "upstream"]),
     ("cli", &["config", "help", "nearest", "node", "relay", "version"]),
     (
         "serve",

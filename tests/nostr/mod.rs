@@ -6,3 +6,4 @@ mod basic;
 mod negentropy;
 mod refusals;
 pub mod relay;
+mod sync;

@@ -89,6 +89,17 @@ impl Relay {
         Relay::start(directory, &settings)
     }
 
+    /// Ends the process by SIGTERM; its directory stays.
+    pub fn stopped(self) -> Directory {
+        self.process.stop();
+        self.directory
+    }
+
+    /// The directory of its events.
+    pub fn directory(&self) -> String {
+        self.directory.events()
+    }
+
     /// A client that has received its challenge.
     pub fn client(&self) -> NostrClient {
         NostrClient::open(self.address)

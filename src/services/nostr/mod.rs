@@ -45,6 +45,9 @@ pub mod signature;
 mod signed;
 pub mod store;
 pub mod subscription;
+// Its client needs the URLs and links of upstreams.
+#[cfg(feature = "rpc")]
+pub mod sync;
 pub mod tags;
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,133 @@
+//! The local side as a store that this process has opened alone.
+
+use std::path::Path;
+
+use super::side::{Fetched, ITEMS_MAX, Side, SyncError};
+use crate::services::nostr::event::{Event, EventId, PublicKey, Signature};
+use crate::services::nostr::filter::{Filter, FilterLimits};
+use crate::services::nostr::refusal::Refusal;
+use crate::services::nostr::signature::KeyCache;
+use crate::services::nostr::store::{
+    Budget, Collect, Collected, Outcome, Snapshot, Store, StoreError, StoreSettings, Visibility,
+    Writer, open,
+};
+use crate::services::nostr::ticket::unix_seconds;
+use crate::services::nostr::verify::{Known, Lists, Verdict, Verifier, VerifySettings};
+
+/// A store with its lock.
+pub(super) struct LocalStore {
+    store: Store,
+    writer: Writer,
+    keys: KeyCache,
+    settings: VerifySettings,
+}
+
+impl LocalStore {
+    pub(super) fn open(directory: &Path) -> Result<LocalStore, SyncError> {
+        let opened = open(directory, StoreSettings::default());
+        let (store, writer) = opened.map_err(|error| SyncError::new(error.to_string()))?;
+        let settings = VerifySettings::default();
+        Ok(LocalStore { store, writer, keys: KeyCache::default(), settings })
+    }
+
+    /// The events that are valid and may be new.
+    fn verified(&mut self, events: &[Fetched]) -> Result<(Vec<Event>, usize), SyncError> {
+        let snapshot = self.store.snapshot().map_err(failed)?;
+        let mut verifier = Verifier {
+            settings: &self.settings,
+            known: &Stored(&snapshot),
+            lists: &NoLists,
+            keys: &mut self.keys,
+            now: unix_seconds(),
+        };
+        let (mut valid, mut known) = (Vec::with_capacity(events.len()), 0);
+        for (id, json) in events {
+            match verifier.check(json) {
+                Verdict::Accept(event) => valid.push(event),
+                Verdict::Duplicate(_) => known += 1,
+                Verdict::Ephemeral(_) => {}
+                Verdict::Refuse { refusal, .. } => {
+                    log::info!("{} is not stored: {refusal}", hex::encode(id));
+                }
+            }
+        }
+        Ok((valid, known))
+    }
+}
+
+impl Side for LocalStore {
+    fn items(&mut self, filter: &str) -> Result<Vec<(u64, EventId)>, SyncError> {
+        let parsed = Filter::parse(filter, &FilterLimits::default());
+        let filter = parsed.map_err(|refusal| SyncError::new(refusal.to_string()))?;
+        let mut collect = Collect::new(filter, ITEMS_MAX, Visibility::all());
+        loop {
+            match collect.slice(&self.store, Budget::default(), unix_seconds()).map_err(failed)? {
+                Collected::OutOfBudget => {}
+                Collected::Items(items) => return Ok(items),
+                Collected::TooMany => {
+                    let text = format!("the store has more than {ITEMS_MAX} of these events");
+                    return Err(SyncError::new(text));
+                }
+            }
+        }
+    }
+
+    fn fetch(&mut self, ids: &[EventId]) -> Result<Vec<Fetched>, SyncError> {
+        let snapshot = self.store.snapshot().map_err(failed)?;
+        let mut events = Vec::with_capacity(ids.len());
+        for id in ids {
+            if let Some(record) = snapshot.by_id(id).map_err(failed)? {
+                let mut json = Vec::new();
+                record.write_json(&mut json);
+                let json =
+                    String::from_utf8(json).map_err(|error| SyncError::new(error.to_string()))?;
+                events.push((*id, json));
+            }
+        }
+        Ok(events)
+    }
+
+    fn put(&mut self, events: Vec<Fetched>) -> Result<usize, SyncError> {
+        let (valid, known) = self.verified(&events)?;
+        if valid.is_empty() {
+            return Ok(known);
+        }
+        let committed = self.writer.commit(valid, unix_seconds()).map_err(failed)?;
+        let is_stored = |outcome: &&Outcome| {
+            matches!(
+                outcome,
+                Outcome::Stored { .. }
+                    | Outcome::Duplicate
+                    | Outcome::Superseded
+                    | Outcome::Vanishing
+            )
+        };
+        Ok(known + committed.outcomes.iter().filter(is_stored).count())
+    }
+}
+
+fn failed(error: StoreError) -> SyncError {
+    SyncError::new(format!("the store failed: {error}"))
+}
+
+/// What the store knows. If it cannot be read, the writer checks again.
+struct Stored<'a>(&'a Snapshot<'a>);
+
+impl Known for Stored<'_> {
+    fn signature(&self, id: &EventId) -> Option<Signature> {
+        self.0.known(id).ok().flatten()
+    }
+
+    fn is_vanished(&self, author: &PublicKey, created_at: u64) -> bool {
+        self.0.is_vanished(author, created_at).unwrap_or(false)
+    }
+}
+
+/// The lists of the relay's configuration do not apply to a command.
+struct NoLists;
+
+impl Lists for NoLists {
+    fn refusal(&self, _: &Event) -> Option<Refusal> {
+        None
+    }
+}

@@ -1,0 +1,172 @@
+//! `weir relay sync`: two relays of the real binary, and the command between them.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use super::author::{Author, id};
+use super::relay::{Directory, NostrClient, Relay};
+use crate::support::weir;
+
+/// A relay without limits on rates.
+const FREE: &str = "events_rate = 'off'\nevents_rate_per_address = 'off'\nrequests_rate = 'off'";
+
+fn url(address: SocketAddr) -> String {
+    format!("ws://{address}/")
+}
+
+/// Runs the command; returns what it printed.
+fn sync(arguments: &[&str]) -> Output {
+    weir([&["relay", "sync"], arguments].concat()).output().unwrap()
+}
+
+/// Runs the command, which must succeed; returns its result.
+fn synced(arguments: &[&str]) -> String {
+    let output = sync(arguments);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Publishes all events, and waits for their OKs at the end.
+fn publish<'a>(client: &mut NostrClient, events: impl Iterator<Item = &'a Value>) {
+    let mut count = 0;
+    for event in events {
+        client.send(&json!(["EVENT", event]));
+        count += 1;
+    }
+    for _ in 0..count {
+        let ok = client.expect("OK");
+        assert_eq!(ok[2], true, "{ok}");
+    }
+}
+
+fn stop(relays: [Relay; 2]) {
+    for relay in relays {
+        relay.process.stop();
+    }
+}
+
+/// The ids of all notes that a relay has.
+fn notes(relay: &Relay) -> BTreeSet<String> {
+    let mut client = relay.client();
+    let events = client.find(json!({"kinds": [1], "limit": 5000}));
+    events.iter().map(|event| id(event).to_owned()).collect()
+}
+
+fn ids<'a>(events: impl Iterator<Item = &'a Value>) -> BTreeSet<String> {
+    events.map(|event| id(event).to_owned()).collect()
+}
+
+/// Notes, one a second; some relays lack the `n`th of each hundred.
+fn events(count: u64) -> Vec<Value> {
+    let author = Author::new(1);
+    let note =
+        |number: u64| author.event_at(1_700_000_000 + number, 1, json!([]), &number.to_string());
+    (0..count).map(note).collect()
+}
+
+fn without(events: &[Value], left_out: usize) -> impl Iterator<Item = &Value> {
+    let numbered = events.iter().enumerate();
+    numbered.filter(move |(number, _)| number % 100 != left_out).map(|(_, event)| event)
+}
+
+/// Two relays of `count` events, of which each lacks one in a hundred.
+fn pair(events: &[Value]) -> [Relay; 2] {
+    [3, 7].map(|left_out| {
+        let relay = Relay::with(&format!("limit_max = 5000\nreq_events_max = 10000\n{FREE}"));
+        publish(&mut relay.client(), without(events, left_out));
+        relay
+    })
+}
+
+#[test]
+fn two_running_relays_get_the_same_events() {
+    for count in [0, 1, 1000] {
+        let events = events(count);
+        let [here, there] = pair(&events);
+        let (local, remote) = (url(here.address), url(there.address));
+        let result = synced(&[&remote, "--local", &local]);
+        let differing = count / 100;
+        let expected = format!(
+            "received: {differing} accepted, 0 refused, 0 missing\n\
+             sent: {differing} accepted, 0 refused, 0 missing\n"
+        );
+        assert_eq!(result, expected);
+        let all = ids(events.iter());
+        assert_eq!((notes(&here), notes(&there)), (all.clone(), all));
+        let again = synced(&[&remote, "--local", &local]);
+        assert_eq!(again.matches(": 0 accepted, 0 refused").count(), 2, "{again}");
+        stop([here, there]);
+    }
+}
+
+#[test]
+fn a_store_gets_events_from_a_relay_and_sends_its_own() {
+    let events = events(1000);
+    let [here, there] = pair(&events);
+    let remote = url(there.address);
+    // A store that a relay uses cannot be opened.
+    let directory = here.stopped();
+    let store = directory.events();
+    let down = synced(&[&remote, "--data-dir", &store, "--dir", "down"]);
+    assert!(down.starts_with("received: 10 accepted"), "{down}");
+    assert_eq!(notes(&there), ids(without(&events, 7)), "nothing was sent");
+    let up = synced(&[&remote, "--data-dir", &store, "--dir", "up"]);
+    assert!(up.ends_with("sent: 10 accepted, 0 refused, 0 missing\n"), "{up}");
+    let here =
+        Relay::start(directory, &format!("limit_max = 5000\nreq_events_max = 10000\n{FREE}"));
+    let all = ids(events.iter());
+    assert_eq!((notes(&here), notes(&there)), (all.clone(), all));
+    stop([here, there]);
+}
+
+#[test]
+fn only_events_of_the_filter_are_copied() {
+    let [author, other] = [Author::new(1), Author::new(2)];
+    let (here, there) = (Relay::new(), Relay::new());
+    let (wanted, unwanted) = (author.note("wanted"), other.note("unwanted"));
+    publish(&mut there.client(), [&wanted, &unwanted].into_iter());
+    let filter = json!({"authors": [author.key()], "kinds": [1]}).to_string();
+    let (local, remote) = (url(here.address), url(there.address));
+    synced(&[&remote, "--local", &local, "--filter", &filter]);
+    assert_eq!(notes(&here), ids([&wanted].into_iter()));
+    stop([here, there]);
+}
+
+#[test]
+fn events_that_the_receiver_refuses_are_counted() {
+    let author = Author::new(1);
+    let (here, there) = (Relay::with("deny_kinds = [7]"), Relay::new());
+    let events = [author.note("a"), author.event(7, json!([]), "+")];
+    publish(&mut there.client(), events.iter());
+    let result = synced(&[&url(there.address), "--local", &url(here.address)]);
+    assert!(result.starts_with("received: 1 accepted, 1 refused, 0 missing\n"), "{result}");
+    stop([here, there]);
+}
+
+#[test]
+fn failures_exit_with_one_and_wrong_usage_with_two() {
+    let failed = |arguments: &[&str], code: i32, text: &str| {
+        let output = sync(arguments);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{error}");
+        assert!(error.contains(text), "{error}");
+        assert!(output.stdout.is_empty());
+    };
+    let directory = Directory::new();
+    let store = directory.events();
+    failed(&[], 2, "<URL>");
+    failed(&["http://127.0.0.1:1/"], 2, "expected a URL such as wss://relay.example.org");
+    failed(&["ws://127.0.0.1:1/", "--filter", "{\"kinds\":1}"], 2, "--filter");
+    failed(&["ws://127.0.0.1:1/", "--data-dir", &store], 1, "ws://127.0.0.1:1/: ");
+    let off = Relay::with("neg_items_max = 0");
+    let remote = url(off.address);
+    failed(&[&remote, "--data-dir", &store], 1, "refuses negentropy (NIP-77)");
+    let used = Relay::new();
+    let events = used.directory();
+    failed(&[&remote, "--data-dir", &events], 1, "error: ");
+    stop([off, used]);
+}
