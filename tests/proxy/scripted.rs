@@ -24,11 +24,25 @@ impl Scripted {
         Scripted::serving(move |client, head, _| script(client, head))
     }
 
+    /// The same on a listener of the test.
+    pub fn on(
+        listener: TcpListener,
+        script: impl Fn(&mut Client, &str) + Send + Sync + Clone + 'static,
+    ) -> Scripted {
+        Scripted::serving_on(listener, move |client, head, _| script(client, head))
+    }
+
     /// Runs `script` after the first request of each connection; it reports further heads itself.
     fn serving(
         script: impl Fn(&mut Client, &str, &dyn Fn(String)) + Send + Sync + Clone + 'static,
     ) -> Scripted {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Scripted::serving_on(TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    fn serving_on(
+        listener: TcpListener,
+        script: impl Fn(&mut Client, &str, &dyn Fn(String)) + Send + Sync + Clone + 'static,
+    ) -> Scripted {
         let address = listener.local_addr().unwrap();
         let (sender, heads) = channel();
         thread::spawn(move || {
