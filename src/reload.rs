@@ -5,6 +5,7 @@
 //! invalid one is logged and changes nothing.
 
 use std::cell::{Cell, OnceCell};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use log::{error, info, warn};
@@ -130,10 +131,12 @@ impl Reload {
         let Some(targets) = self.targets.get() else {
             return;
         };
-        for (path, id) in &targets.routes {
-            let running = self.running.routes.iter_mut().find(|route| route.path == *path);
-            let new = config.routes.iter().find(|route| route.path == *path);
-            let (Some(running), Some(new)) = (running, new) else {
+        let new = config.routes_by_path();
+        let ids: HashMap<&str, RouteId> =
+            targets.routes.iter().map(|(path, id)| (path.as_str(), *id)).collect();
+        for running in &mut self.running.routes {
+            let path = running.path.as_str();
+            let (Some(id), Some(new)) = (ids.get(path), new.get(path)) else {
                 continue;
             };
             if !running.has_service_of(new) || running.settings == new.settings {
@@ -155,14 +158,12 @@ impl Reload {
         let Some(proxy) = self.targets.get().and_then(|targets| targets.proxy.as_ref()) else {
             return Ok(());
         };
-        let is_taken = |path: &str| {
-            let mut others = self.running.routes.iter().filter(|route| !route.is_proxy());
-            others.any(|other| other.path == path)
-        };
+        let others = self.running.routes.iter().filter(|route| !route.is_proxy());
+        let taken: HashSet<&str> = others.map(|route| route.path.as_str()).collect();
         let (mut routes, mut running) = (Vec::new(), Vec::new());
         for route in &config.routes {
             if let RouteService::Proxy(settings) = &route.service
-                && !is_taken(&route.path)
+                && !taken.contains(route.path.as_str())
             {
                 routes.push(ProxyRoute {
                     path: route.path.clone(),

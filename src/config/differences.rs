@@ -81,11 +81,10 @@ impl Config {
         }
         let server = |config: &Config| table(&ServerOptions::new(&config.server));
         let mut lines = changed(&server(self), &server(new), "", &reloaded);
-        let is_listed =
-            |config: &Config, path: &str| config.routes.iter().any(|it| it.path == path);
+        let (old_routes, new_routes) = (self.routes_by_path(), new.routes_by_path());
         for route in &self.routes {
             let is_kept = route.is_proxy() && has_proxy;
-            let Some(new) = new.routes.iter().find(|it| it.path == route.path) else {
+            let Some(new) = new_routes.get(route.path.as_str()) else {
                 if !is_kept {
                     lines.push(format!("{}: the route is removed", route.path));
                 }
@@ -99,11 +98,11 @@ impl Config {
                 let limits = limits.keys().chain(heartbeat.keys());
                 let limits: Vec<&str> = limits.map(String::as_str).collect();
                 let (old, new) =
-                    (table(&EffectiveRoute::from(route)), table(&EffectiveRoute::from(new)));
+                    (table(&EffectiveRoute::from(route)), table(&EffectiveRoute::from(*new)));
                 lines.extend(changed(&old, &new, &format!("{}: ", route.path), &limits));
             }
         }
-        let added = new.routes.iter().filter(|route| !is_listed(self, &route.path));
+        let added = new.routes.iter().filter(|route| !old_routes.contains_key(route.path.as_str()));
         let added = added.filter(|route| !(route.is_proxy() && has_proxy));
         lines.extend(added.map(|route| format!("{}: the route is new", route.path)));
         if self.networks != new.networks {

@@ -64,7 +64,7 @@ impl File {
 
     /// `name` is the file's name in errors.
     pub(super) fn parse(name: &str, text: &str) -> Result<File, ConfigError> {
-        let source = Source { name, text };
+        let source = Source::new(name, text);
         let document = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
             place: source.place(error.span().map_or(0, |span| span.start)),
             why: match other_format(text) {
@@ -96,6 +96,15 @@ impl File {
 struct Source<'a> {
     name: &'a str,
     text: &'a str,
+    /// The offset of each line's end. A file may have many keys, and each has its line.
+    line_ends: Vec<usize>,
+}
+
+impl<'a> Source<'a> {
+    fn new(name: &'a str, text: &'a str) -> Source<'a> {
+        let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        Source { name, text, line_ends }
+    }
 }
 
 impl Source<'_> {
@@ -105,8 +114,7 @@ impl Source<'_> {
     }
 
     fn place(&self, offset: usize) -> Place {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        let line = 1 + self.line_ends.partition_point(|&end| end < offset);
         Place::Line { file: self.name.to_owned(), line }
     }
 

@@ -51,6 +51,7 @@ mod syntax;
 mod tls;
 mod values;
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -132,6 +133,11 @@ impl Sources {
 }
 
 impl Config {
+    /// The routes by their paths, of which each has one.
+    pub(crate) fn routes_by_path(&self) -> HashMap<&str, &RouteConfig> {
+        self.routes.iter().map(|route| (route.path.as_str(), route)).collect()
+    }
+
     fn load(
         file: File,
         variables: Layer,

@@ -38,7 +38,9 @@ impl Core {
     ) -> Result<RouteId, RouteError> {
         match self.router.find_pattern(path, service, settings.listener_group)? {
             Some(route) => {
-                self.set_route(route, settings)?;
+                if *self.router.settings(route) != settings {
+                    self.set_route(route, settings)?;
+                }
                 self.router.restore(route, path)?;
                 Ok(route)
             }

@@ -7,6 +7,7 @@
 
 mod pattern;
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::destination::Destination;
@@ -36,6 +37,8 @@ pub(crate) struct Router {
     unrouted: RouteSettings,
     /// Routes with a pattern, the most specific first.
     ordered: Vec<RouteId>,
+    /// Each route with a pattern, by what a second one must not have. Patterns are never changed.
+    by_pattern: HashMap<(RoutePattern, ServiceId, u16), RouteId>,
     pages: Vec<(Box<str>, Page)>,
     /// The subprotocols of each service.
     protocols: Vec<Rc<[Box<str>]>>,
@@ -64,10 +67,12 @@ impl Router {
         settings: RouteSettings,
     ) -> Result<RouteId, RouteError> {
         let pattern: RoutePattern = path.parse().map_err(RouteError::Pattern)?;
-        if self.find_same(&pattern, service, settings.listener_group).is_some() {
+        let key = (pattern.clone(), service, settings.listener_group);
+        if self.by_pattern.contains_key(&key) {
             return Err(RouteError::Duplicate);
         }
         let id = self.insert(path, Some(pattern), service, settings)?;
+        self.by_pattern.insert(key, id);
         self.order(id);
         Ok(id)
     }
@@ -80,22 +85,7 @@ impl Router {
         listener_group: u16,
     ) -> Result<Option<RouteId>, RouteError> {
         let pattern: RoutePattern = path.parse().map_err(RouteError::Pattern)?;
-        Ok(self.find_same(&pattern, service, listener_group))
-    }
-
-    fn find_same(
-        &self,
-        pattern: &RoutePattern,
-        service: ServiceId,
-        listener_group: u16,
-    ) -> Option<RouteId> {
-        let same = |route: &Route| {
-            route.pattern.as_ref() == Some(pattern)
-                && route.service == service
-                && route.settings.listener_group == listener_group
-        };
-        let index = self.routes.iter().position(same)?;
-        u16::try_from(index).ok().map(RouteId)
+        Ok(self.by_pattern.get(&(pattern, service, listener_group)).copied())
     }
 
     /// Changes the settings of a route. Its listener group stays.
@@ -127,10 +117,12 @@ impl Router {
         self.ordered.retain(|other| *other != id);
     }
 
+    /// Inserts a route behind those that are as specific.
     fn order(&mut self, id: RouteId) {
-        self.ordered.push(id);
-        let routes = &self.routes;
-        self.ordered.sort_by_key(|id| routes[id.index()].pattern.as_ref().map(RoutePattern::order));
+        let key = |id: RouteId| self.routes[id.index()].pattern.as_ref().map(RoutePattern::order);
+        let own = key(id);
+        let at = self.ordered.partition_point(|other| key(*other) <= own);
+        self.ordered.insert(at, id);
     }
 
     /// Limits for connections that a service makes itself.
@@ -299,6 +291,36 @@ mod tests {
         assert_eq!(first(&router, "/rooms/other/x"), Some(5));
         assert_eq!(first(&router, "/rooms/other/y"), Some(3));
         assert_eq!(first(&router, "/elsewhere"), Some(0));
+    }
+
+    #[test]
+    fn equally_specific_routes_keep_the_order_in_which_they_were_added() {
+        let mut router = router(&["/b/*", "/a", "/{x}/*", "/a/*", "/b", "/{y}/c", "/a/{z}"]);
+        let order = |router: &Router| -> Vec<usize> {
+            router.ordered.iter().map(|id| id.index()).collect()
+        };
+        assert_eq!(order(&router), [1, 4, 5, 6, 0, 3, 2]);
+        router.remove(RouteId(0));
+        router.restore(RouteId(0), "/b/*").unwrap();
+        router.restore(RouteId(4), "/b").unwrap();
+        assert_eq!(
+            order(&router),
+            [1, 4, 5, 6, 3, 0, 2],
+            "a restored route is the last of its kind"
+        );
+    }
+
+    #[test]
+    fn a_removed_route_is_found_by_its_pattern() {
+        let mut router = router(&["/a/{name}"]);
+        router.remove(RouteId(0));
+        let found = |path: &str, service: u16, listener_group: u16| {
+            router.find_pattern(path, ServiceId(service), listener_group).unwrap()
+        };
+        assert_eq!(found("/a/{other}", 0, 0), Some(RouteId(0)));
+        for (path, service, group) in [("/a/b", 0, 0), ("/a/{name}", 1, 0), ("/a/{name}", 0, 1)] {
+            assert_eq!(found(path, service, group), None, "{path} {service} {group}");
+        }
     }
 
     #[test]

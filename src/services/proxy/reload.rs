@@ -3,6 +3,7 @@
 //! Names that are new are looked up first, so that their upstreams are usable at once. Tunnels and
 //! requests under way are not affected.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::time::Duration;
 
@@ -59,11 +60,13 @@ impl Proxy {
     fn carry_out(&mut self, cx: &mut Context<'_>, reload: ProxyReload) {
         let (pools, routes) = (reload.pools.len(), reload.routes.len());
         self.set_pools(cx, reload.pools);
-        let mut kept = Vec::with_capacity(routes);
+        let mut kept = HashSet::with_capacity(routes);
         for route in reload.routes {
             let path = route.path.clone();
             match self.put_route(cx, route) {
-                Ok(id) => kept.push(id),
+                Ok(id) => {
+                    kept.insert(id);
+                }
                 Err(error) => error!(path = &*path; "route not reloaded: {error}"),
             }
         }

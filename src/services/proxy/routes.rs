@@ -4,7 +4,7 @@
 //! only after the service was added.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::counts::{ProxyCounts, ProxyPoolCounts};
@@ -48,7 +48,7 @@ impl ProxyRoutes {
     }
 
     /// Removes all routes but these; returns the removed ones.
-    pub(super) fn remove_others(&self, kept: &[RouteId]) -> Vec<RouteId> {
+    pub(super) fn remove_others(&self, kept: &HashSet<RouteId>) -> Vec<RouteId> {
         let mut routes = self.routes.borrow_mut();
         let removed: Vec<RouteId> =
             routes.keys().copied().filter(|route| !kept.contains(route)).collect();
