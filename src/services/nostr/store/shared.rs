@@ -95,7 +95,8 @@ impl Store {
         &self.0.directory
     }
 
-    /// The store as it is now. Keep it for one slice of work: it prevents opening the database again.
+    /// The store as it is now. Keep it for one slice of work: it prevents opening the database again. A thread
+    /// must not take a second one meanwhile, since the writer may be waiting between them.
     pub fn snapshot(&self) -> Result<Snapshot<'_>, StoreError> {
         let tables = self.0.tables.read().unwrap_or_else(PoisonError::into_inner);
         let snapshot = tables.as_ref().ok_or(StoreError::Closed)?.snapshot();

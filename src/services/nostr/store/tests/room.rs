@@ -128,12 +128,13 @@ fn a_full_disk_is_survived_without_a_restart() {
 }
 
 /// fjall's own rotation of memtables stalls after 30,000 to 100,000 such commits. `WEIR_STORE_COMMITS` is
-/// another number of commits.
+/// another number of commits, which go to the disk.
 #[test]
 fn many_synced_commits_do_not_stall() {
-    let commits: u64 =
-        env::var("WEIR_STORE_COMMITS").map_or(50_000, |number| number.parse().unwrap());
-    let directory = Directory::on_disk();
+    let (commits, directory): (u64, Directory) = match env::var("WEIR_STORE_COMMITS") {
+        Ok(number) => (number.parse().unwrap(), Directory::on_disk()),
+        Err(_) => (50_000, Directory::new()),
+    };
     let (store, mut writer) = directory.open();
     let mut memtable_bytes_max = 0;
     let mut random = StdRng::seed_from_u64(3);
