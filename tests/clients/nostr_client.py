@@ -1,19 +1,26 @@
-"""One case of nostr-sdk against a relay: nostr_client.py CASE URL [CONTENTS]. Exits 0 on success."""
+"""One case of nostr-sdk against a relay: nostr_client.py CASE URL [NUMBER | CONTENTS]. Exits 0 on success."""
 
 import asyncio
 import json
+import os
 import sys
 from datetime import timedelta
 
 from nostr_sdk import (
     ClientBuilder,
+    DatabaseEventStatus,
     EventBuilder,
     Filter,
     Keys,
     Kind,
+    NostrDatabase,
+    NostrDatabaseFeatures,
     RelayUrl,
     ReqTarget,
+    SaveEventStatus,
     SignerAuthenticator,
+    SyncDirection,
+    SyncOptions,
     Tag,
     Timestamp,
     UnwrappedGift,
@@ -22,12 +29,55 @@ from nostr_sdk import (
 )
 
 DEADLINE_S = 30
+SYNC_DEADLINE_S = 600
+IN_FLIGHT = 64
 
 
-async def connect(url, keys=None):
+class Memory(NostrDatabase):
+    """The client's own events: the local side of a synchronisation."""
+
+    def __init__(self, events=()):
+        self.events = {event.id(): event for event in events}
+
+    def backend(self):
+        return "memory"
+
+    def features(self):
+        return NostrDatabaseFeatures(
+            persistent=False, event_expiration=False, full_text_search=False, request_to_vanish=False
+        )
+
+    async def save_event(self, event):
+        self.events[event.id()] = event
+        return SaveEventStatus.success()
+
+    async def check_id(self, event_id):
+        saved = event_id in self.events
+        return DatabaseEventStatus.SAVED if saved else DatabaseEventStatus.NOT_EXISTENT
+
+    async def event_by_id(self, event_id):
+        return self.events.get(event_id)
+
+    async def count(self, filter):
+        return len(await self.query(filter))
+
+    async def query(self, filter):
+        return [event for event in self.events.values() if filter.match_event(event)]
+
+    async def delete_events(self, filter):
+        for event in await self.query(filter):
+            del self.events[event.id()]
+
+    async def wipe(self):
+        self.events.clear()
+
+
+async def connect(url, keys=None, database=None):
     builder = ClientBuilder()
     if keys:
         builder = builder.authenticator(SignerAuthenticator(keys))
+    if database:
+        builder = builder.database(database)
     client = builder.build()
     await client.add_relay(RelayUrl.parse(url))
     connected = await client.try_connect(timedelta(seconds=DEADLINE_S))
@@ -46,6 +96,17 @@ async def send(client, event):
     sent = await client.send_event(event)
     assert sent.success and not sent.failed, sent
     return sent
+
+
+async def send_all(client, events):
+    """Sends with a bounded number of events in flight."""
+    left = iter(events)
+
+    async def worker():
+        for event in left:
+            await send(client, event)
+
+    await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
 
 
 async def fetch(client, filter):
@@ -124,9 +185,35 @@ async def gift_wraps(url):
             assert "restricted" in str(error) or "auth" in str(error).lower(), error
 
 
+async def sync(url, count):
+    """Both sides have `count` events; 1 % of them (at least one, if there are any) are missing on the other side."""
+    count = int(count)
+    keys = Keys.generate()
+    differing = (count + 99) // 100
+    base = Timestamp.now().as_secs() - count - differing
+    events = [note(keys, f"{i}", created_at=base + i) for i in range(count + differing)]
+    here, there = events[differing:], events[:count]
+    writer = await connect(url)
+    await send_all(writer, there)
+    local = Memory(here)
+    client = await connect(url, database=local)
+    filter = Filter().author(keys.public_key())
+    summary = await client.sync(filter, opts=SyncOptions().direction(SyncDirection.BOTH))
+    assert not summary.failed, summary
+    report = summary.report
+    assert len(report.sent) == differing and len(report.received) == differing, report
+    assert len(local.events) == len(events), len(local.events)
+    # A second synchronisation finds no difference.
+    report = (await client.sync(filter, opts=SyncOptions().direction(SyncDirection.BOTH))).report
+    assert not (report.sent or report.received or report.local or report.remote), report
+
+
 async def main(case, *arguments):
     uniffi_set_event_loop(asyncio.get_running_loop())
-    await asyncio.wait_for(globals()[case](*arguments), DEADLINE_S)
+    deadline = SYNC_DEADLINE_S if case == "sync" else DEADLINE_S
+    await asyncio.wait_for(globals()[case](*arguments), deadline)
 
 
 asyncio.run(main(*sys.argv[1:]))
+# Threads of the library still hold objects of this interpreter, which must not end before them.
+os._exit(0)
