@@ -12,11 +12,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::event::{Event, EventId};
-use super::store::{Committed, Outcome, Writer};
+use super::store::{Committed, Outcome, Writer, batch_weight};
 use super::ticket::{Ticket, unix_seconds};
 use crate::reactor::MailSender;
 
-/// Events of one batch.
+/// Events of one batch; a deletion request counts by its tags.
 const BATCH_EVENTS_MAX: usize = 1024;
 /// Bytes of the messages of one batch.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -96,6 +96,13 @@ impl WriterThread {
     }
 }
 
+/// What accepted events count for in a batch, and the bytes of their messages.
+fn size(accepted: &[Accepted]) -> (usize, usize) {
+    accepted.iter().fold((0, 0), |(weight, bytes), accepted| {
+        (weight + batch_weight(&accepted.event), bytes + accepted.ticket.bytes)
+    })
+}
+
 /// A store that cannot be written.
 #[derive(Debug)]
 struct Outage {
@@ -158,12 +165,13 @@ impl Writing {
     /// Commits `first` and what waits behind it, up to the limits of a batch.
     fn write(&mut self, first: Vec<Accepted>) {
         let mut batch = first;
-        let mut bytes: usize = batch.iter().map(|accepted| accepted.ticket.bytes).sum();
-        while batch.len() < BATCH_EVENTS_MAX
+        let (mut weight, mut bytes) = size(&batch);
+        while weight < BATCH_EVENTS_MAX
             && bytes < BATCH_BYTES_MAX
             && let Ok(next) = self.receiver.try_recv()
         {
-            bytes += next.iter().map(|accepted| accepted.ticket.bytes).sum::<usize>();
+            let (more_weight, more_bytes) = size(&next);
+            (weight, bytes) = (weight + more_weight, bytes + more_bytes);
             batch.extend(next);
         }
         let (mut waiting, mut events) =
