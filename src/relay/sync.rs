@@ -13,7 +13,7 @@ use weir::services::nostr::sync::{
 };
 use weir::upstream::UpstreamUrl;
 
-use crate::logging::{LogFilter, LogFormat, LogSettings};
+use crate::logging::{LogFormat, LogSettings};
 use crate::version::VERSION_AND_COMMIT;
 
 const AFTER_HELP: &str = "\
@@ -28,6 +28,9 @@ Example:
 
 Exit codes: 0 success, 1 failure at run time, 2 invalid usage.
 stdout has the result; everything else is on stderr.";
+
+/// Events that are refused, and nothing about the connections.
+const LOG: &str = "warn,weir::services::nostr::sync=info";
 
 /// Copies the events that one side lacks.
 #[derive(Debug, Parser)]
@@ -81,8 +84,8 @@ impl SyncArguments {
         self,
         report: &mut dyn FnMut(fmt::Arguments<'_>),
     ) -> Result<String, SyncError> {
-        let log = LogSettings { filter: LogFilter::default(), format: LogFormat::default() };
-        log.install();
+        let filter = LOG.parse().unwrap_or_default();
+        LogSettings { filter, format: LogFormat::default() }.install();
         let settings = SyncSettings {
             remote: self.remote,
             local: self.local.map_or(Local::Store(self.data_dir), Local::Relay),

@@ -6,4 +6,5 @@ mod basic;
 mod negentropy;
 mod refusals;
 pub mod relay;
+mod scripted;
 mod sync;

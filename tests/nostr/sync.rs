@@ -1,21 +1,17 @@
 //! `weir relay sync`: two relays of the real binary, and the command between them.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::process::Output;
 
 use serde_json::{Value, json};
 
 use super::author::{Author, id};
 use super::relay::{Directory, NostrClient, Relay};
+use super::scripted::{Scripted, url};
 use crate::support::weir;
 
 /// A relay without limits on rates.
 const FREE: &str = "events_rate = 'off'\nevents_rate_per_address = 'off'\nrequests_rate = 'off'";
-
-fn url(address: SocketAddr) -> String {
-    format!("ws://{address}/")
-}
 
 /// Runs the command; returns what it printed.
 fn sync(arguments: &[&str]) -> Output {
@@ -142,8 +138,12 @@ fn events_that_the_receiver_refuses_are_counted() {
     let (here, there) = (Relay::with("deny_kinds = [7]"), Relay::new());
     let events = [author.note("a"), author.event(7, json!([]), "+")];
     publish(&mut there.client(), events.iter());
-    let result = synced(&[&url(there.address), "--local", &url(here.address)]);
+    let output = sync(&[&url(there.address), "--local", &url(here.address)]);
+    let result = String::from_utf8(output.stdout).unwrap();
     assert!(result.starts_with("received: 1 accepted, 1 refused, 0 missing\n"), "{result}");
+    let log = String::from_utf8(output.stderr).unwrap();
+    let refusal = format!("refuses {}: blocked: ", id(&events[1]));
+    assert!(log.contains(&refusal) && !log.contains("shutting down"), "{log}");
     stop([here, there]);
 }
 
@@ -169,4 +169,94 @@ fn failures_exit_with_one_and_wrong_usage_with_two() {
     let events = used.directory();
     failed(&[&remote, "--data-dir", &events], 1, "error: ");
     stop([off, used]);
+}
+
+/// The answer to a REQ: these events and EOSE. Nothing to other messages.
+fn answer(message: &Value, events: &[Value]) -> Vec<Value> {
+    if message[0] != "REQ" {
+        return Vec::new();
+    }
+    let events = events.iter().map(|event| json!(["EVENT", message[1], event]));
+    events.chain([json!(["EOSE", message[1]])]).collect()
+}
+
+#[test]
+fn events_that_are_forged_or_were_not_requested_are_not_stored() {
+    let author = Author::new(1);
+    let [good, gone, other] = ["good", "gone", "not requested"].map(|text| author.note(text));
+    let mut forged = author.note("forged");
+    let listed = [&good, &gone, &forged].map(Value::clone);
+    forged["sig"] = good["sig"].clone();
+    let sent = vec![good.clone(), other, forged, good.clone()];
+    let relay = Scripted::start(&listed.each_ref(), move |message| answer(message, &sent));
+    let directory = Directory::new();
+    let store = directory.events();
+    let result = synced(&[&url(relay.address), "--data-dir", &store]);
+    assert_eq!(
+        result,
+        "received: 1 accepted, 1 refused, 1 missing\nsent: 0 accepted, 0 refused, 0 missing\n"
+    );
+    let here = Relay::start(directory, FREE);
+    assert_eq!(notes(&here), ids([&good].into_iter()));
+    here.process.stop();
+}
+
+#[test]
+fn events_that_come_too_fast_for_the_receiver_are_sent_again() {
+    let author = Author::new(1);
+    let here = Relay::new();
+    let events: Vec<Value> = (0..20).map(|number| author.note(&number.to_string())).collect();
+    publish(&mut here.client(), events.iter());
+    let mut seen = BTreeSet::new();
+    let relay = Scripted::start(&[], move |message| match message[0].as_str() {
+        Some("EVENT") => {
+            let id = id(&message[1]).to_owned();
+            let is_second = !seen.insert(id.clone());
+            // Half of them are accepted at once, and one never.
+            let accepted = is_second || seen.len() % 2 == 0;
+            let text = if accepted { "" } else { "rate-limited: 10 events a second" };
+            match &message[1]["content"] == "7" {
+                true => vec![json!(["OK", id, false, "blocked: not this one"])],
+                false => vec![
+                    json!(["OK", "00".repeat(32), true, ""]),
+                    json!(["OK", id, accepted, text]),
+                ],
+            }
+        }
+        _ => Vec::new(),
+    });
+    let result = synced(&[&url(relay.address), "--local", &url(here.address)]);
+    assert!(result.ends_with("sent: 19 accepted, 1 refused, 0 missing\n"), "{result}");
+    here.process.stop();
+}
+
+#[test]
+fn a_relay_that_sends_too_much_or_ends_the_connection_is_reported() {
+    let author = Author::new(1);
+    let note = author.note("again and again");
+    let failure = |relay: &str| {
+        let directory = Directory::new();
+        let output = sync(&[relay, "--data-dir", &directory.events()]);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let sent = note.clone();
+    let relay = Scripted::start(&[&note], move |message| match message[0] == "REQ" {
+        true => vec![json!(["EVENT", message[1], sent]); 5001],
+        false => Vec::new(),
+    });
+    let error = failure(&url(relay.address));
+    assert!(error.contains("sends more events than were requested"), "{error}");
+    let relay = Scripted::start(&[&note], |message| match message[0] == "REQ" {
+        true => vec![Value::Null],
+        false => Vec::new(),
+    });
+    let error = failure(&url(relay.address));
+    assert!(error.contains("the connection has ended"), "{error}");
+    let relay = Scripted::start(&[&note], |message| match message[0] == "REQ" {
+        true => vec![json!(["CLOSED", message[1], "restricted: members only"])],
+        false => Vec::new(),
+    });
+    let error = failure(&url(relay.address));
+    assert!(error.contains("refuses a request: restricted: members only"), "{error}");
 }

@@ -20,6 +20,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Attempts to send an event that the relay refuses for its rate, with pauses that double.
 const TRIES_MAX: u32 = 8;
 const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// A relay that answers a request with more events ignores its limit.
+const ANSWER_EVENTS_MAX: usize = 5000;
 /// Events of one page of a local relay's events.
 const PAGE_EVENTS: usize = 1000;
 
@@ -130,8 +132,8 @@ impl Peer {
         self.requests += 1;
         let sub = SubscriptionId::of(&format!("sync-{}", self.requests));
         self.socket.send(format!(r#"["REQ",{},{filter}]"#, sub.json()))?;
-        loop {
-            // Each event restarts the time.
+        // Each event restarts the time.
+        for _ in 0..=ANSWER_EVENTS_MAX {
             let end = self.answer(|received| match received {
                 Received::Event { sub: of, json } if of == sub.json() => {
                     take(json);
@@ -144,11 +146,13 @@ impl Peer {
             match end {
                 None => {}
                 Some(Some(text)) => return Ok(Some(text)),
-                Some(None) => break,
+                Some(None) => {
+                    self.socket.send(format!(r#"["CLOSE",{}]"#, sub.json()))?;
+                    return Ok(None);
+                }
             }
         }
-        self.socket.send(format!(r#"["CLOSE",{}]"#, sub.json()))?;
-        Ok(None)
+        Err(self.failed("sends more events than were requested"))
     }
 
     fn failed(&self, text: &str) -> SyncError {
@@ -165,13 +169,12 @@ impl Peer {
         }
         let (mut stored, mut too_fast) = (0, Vec::new());
         while !pending.is_empty() {
-            let (id, accepted, text) = self.answer(|received| match received {
-                Received::Ok { id, accepted, text } => Some((id, accepted, text)),
+            let (id, json, accepted, text) = self.answer(|received| match received {
+                Received::Ok { id, accepted, text } => {
+                    pending.remove(&id).map(|json| (id, json, accepted, text))
+                }
                 _ => None,
             })?;
-            let Some(json) = pending.remove(&id) else {
-                continue;
-            };
             if accepted {
                 stored += 1;
             } else if is_too_fast(&text) {
