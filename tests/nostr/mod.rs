@@ -3,7 +3,9 @@
 mod auth;
 mod author;
 mod basic;
+mod crowd;
 mod negentropy;
+mod operating;
 mod refusals;
 pub mod relay;
 mod scripted;

@@ -2,9 +2,10 @@
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use weir::reactor::settings::Rate;
+use weir::reactor::settings::{Prefix, Rate};
 use weir::services::nostr::settings::{
-    AuthPolicy, BroadFilters, KindRange, Mute, RelayInfo, RelaySettings, SlowReaders, Sync,
+    AuthPolicy, AuthorKey, BroadFilters, KindRange, Mute, PluginFailure, RelayInfo, RelaySettings,
+    SlowReaders, Sync,
 };
 
 use crate::config::values::{Count, FileName, OrAuto, OrOff, Size, Span, texts};
@@ -105,6 +106,53 @@ pub(in crate::config) struct RelayOptions {
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     #[serde(serialize_with = "texts")]
     allow_kinds: Vec<KindRange>,
+
+    /// Authors that may write, as npub or hex; none: all
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    #[serde(serialize_with = "texts")]
+    allow_authors: Vec<AuthorKey>,
+
+    /// Authors that may not write
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    #[serde(serialize_with = "texts")]
+    deny_authors: Vec<AuthorKey>,
+
+    /// Only listed authors may write, even if none is listed
+    #[arg(long, value_name = "BOOL", default_value_t = usual().allow_only)]
+    #[arg(action = clap::ArgAction::Set)]
+    allow_only: bool,
+
+    /// Anybody may write to a listed author
+    #[arg(long, value_name = "BOOL", default_value_t = usual().allow_tagged)]
+    #[arg(action = clap::ArgAction::Set)]
+    allow_tagged: bool,
+
+    /// Kinds that anybody may write
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    #[arg(default_values_t = usual().open_kinds.into_iter().map(Count))]
+    open_kinds: Vec<Count<u16>>,
+
+    /// Keys that may read; none: all
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    #[serde(serialize_with = "texts")]
+    allow_readers: Vec<AuthorKey>,
+
+    /// Program that judges events by strfry's protocol
+    #[arg(long, value_name = "COMMAND", default_value_t = OrOff(None))]
+    plugin: OrOff<String>,
+
+    /// Events that the plugin has at once
+    #[arg(long, value_name = "N", default_value_t = Count(usual().plugin_in_flight_max))]
+    plugin_in_flight: Count<usize>,
+
+    /// How long an event may take in the plugin
+    #[arg(long, value_name = "TIME", default_value_t = Span(usual().plugin_timeout))]
+    plugin_timeout: Span,
+
+    /// Events that the plugin fails to judge
+    #[arg(long, value_name = "POLICY", value_enum)]
+    #[arg(default_value_t = usual().plugin_failure.into())]
+    plugin_failure: Failure,
 
     /// Maximum filters of a request
     #[arg(long, value_name = "N", default_value_t = Count(usual().filters_max))]
@@ -229,6 +277,16 @@ pub(in crate::config) struct RelayOptions {
     #[arg(long, value_name = "RATE", default_value_t = OrOff(usual().requests_rate))]
     requests_rate: OrOff<Rate>,
 
+    /// Addresses without these rates
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    #[serde(serialize_with = "texts")]
+    exempt: Vec<Prefix>,
+
+    /// Authors and authenticated keys without these rates
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    #[serde(serialize_with = "texts")]
+    exempt_keys: Vec<AuthorKey>,
+
     /// When an event is acknowledged
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = usual().sync.into())]
     sync: SyncWhen,
@@ -311,6 +369,16 @@ names! {
 }
 
 names! {
+    /// The names of [`PluginFailure`].
+    Failure of PluginFailure {
+        /// They are refused
+        Refuse,
+        /// They are accepted
+        Accept,
+    }
+}
+
+names! {
     /// The names of [`Mute`].
     MuteOk of Mute {
         /// OK true with mute:
@@ -380,6 +448,18 @@ impl From<&RelaySettings> for RelayOptions {
             pow_min: Count(relay.pow_min),
             deny_kinds: relay.deny_kinds.clone(),
             allow_kinds: relay.allow_kinds.clone(),
+            allow_authors: relay.allow_authors.clone(),
+            deny_authors: relay.deny_authors.clone(),
+            allow_only: relay.allow_only,
+            allow_tagged: relay.allow_tagged,
+            open_kinds: relay.open_kinds.iter().copied().map(Count).collect(),
+            allow_readers: relay.allow_readers.clone(),
+            plugin: OrOff(relay.plugin.clone()),
+            plugin_in_flight: Count(relay.plugin_in_flight_max),
+            plugin_timeout: Span(relay.plugin_timeout),
+            plugin_failure: relay.plugin_failure.into(),
+            exempt: relay.exempt.clone(),
+            exempt_keys: relay.exempt_keys.clone(),
             filters_max: Count(relay.filters_max),
             filter_values_max: Count(relay.filter_values_max),
             limit_max: Count(relay.limit_max),
@@ -449,6 +529,18 @@ impl RelayOptions {
             .pow_min(self.pow_min.0)
             .deny_kinds(self.deny_kinds)
             .allow_kinds(self.allow_kinds)
+            .allow_authors(self.allow_authors)
+            .deny_authors(self.deny_authors)
+            .allow_only(self.allow_only)
+            .allow_tagged(self.allow_tagged)
+            .open_kinds(self.open_kinds.into_iter().map(|kind| kind.0).collect())
+            .allow_readers(self.allow_readers)
+            .plugin(self.plugin.0)
+            .plugin_in_flight_max(self.plugin_in_flight.0)
+            .plugin_timeout(self.plugin_timeout.0)
+            .plugin_failure(self.plugin_failure.into())
+            .exempt(self.exempt)
+            .exempt_keys(self.exempt_keys)
             .filters_max(self.filters_max.0)
             .filter_values_max(self.filter_values_max.0)
             .limit_max(self.limit_max.0)

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::event::PublicKey;
+use super::rates::{self, ConnRates, Rates};
+use super::refusal::Refusal;
 use super::scans::ScanJob;
 use crate::reactor::{ConnId, Context, Time};
 
@@ -24,6 +26,7 @@ pub(super) struct Client {
     /// What an AUTH must name.
     pub(super) challenge: [u8; 16],
     pub(super) keys: Option<Keys>,
+    rates: ConnRates,
     pub(super) auth_failures: u8,
     /// Messages in a row that did not parse.
     pub(super) bad_messages: u32,
@@ -66,6 +69,7 @@ impl Client {
             address,
             challenge,
             keys: None,
+            rates: ConnRates::default(),
             auth_failures: 0,
             bad_messages: 0,
             pauses: 0,
@@ -87,6 +91,25 @@ impl Client {
 
     pub(super) fn keys(&self) -> &[PublicKey] {
         self.keys.as_deref().unwrap_or_default()
+    }
+
+    /// Charges an event or an AUTH of so many bytes.
+    pub(super) fn charge_event(
+        &mut self,
+        rates: &mut Rates,
+        bytes: usize,
+        now: Time,
+    ) -> Result<(), Refusal> {
+        let keys = self.keys.as_deref().unwrap_or_default();
+        let client = rates::Client { address: self.address, keys };
+        rates.event(&mut self.rates, client, bytes, now)
+    }
+
+    /// Charges a request.
+    pub(super) fn charge_request(&mut self, rates: &mut Rates, now: Time) -> Result<(), Refusal> {
+        let keys = self.keys.as_deref().unwrap_or_default();
+        let client = rates::Client { address: self.address, keys };
+        rates.request(&mut self.rates, client, now)
     }
 
     pub(super) fn pause(&mut self, cx: &mut Context<'_>, conn: ConnId, why: Pause) {

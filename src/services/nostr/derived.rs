@@ -10,10 +10,14 @@ use super::live::LiveLimits;
 use super::message::MessageLimits;
 use super::negentropy::NegentropyLimits;
 use super::parse::EventLimits;
+use super::plugin::PluginSettings;
+use super::policy::ListSettings;
+use super::rates::RateLimits;
 use super::relay_names::RelayNames;
-use super::settings::RelaySettings;
+use super::settings::{AuthorKey, RelaySettings};
 use super::store::{CountLimits, DiskFree, ScanLimits, StoreSettings, Visibility};
 use super::subscription::SubscriptionLimits;
+use super::tags::PublicKey;
 use super::verify::VerifySettings;
 
 /// Threads of a relay.
@@ -78,6 +82,39 @@ impl RelaySettings {
         }
     }
 
+    pub(super) fn lists(&self) -> ListSettings {
+        ListSettings {
+            allow_authors: keys(&self.allow_authors),
+            deny_authors: keys(&self.deny_authors),
+            allow_kinds: self.allow_kinds.iter().map(|range| range.kinds()).collect(),
+            deny_kinds: Vec::new(),
+            allow_only: self.allow_only,
+            allow_tagged: self.allow_tagged,
+            open_kinds: self.open_kinds.clone(),
+            allow_readers: keys(&self.allow_readers),
+        }
+    }
+
+    pub(super) fn rates(&self) -> RateLimits {
+        RateLimits {
+            events: self.events_rate,
+            events_per_address: self.events_rate_per_address,
+            events_per_author: self.events_rate_per_author,
+            requests: self.requests_rate,
+            exempt_addresses: self.exempt.clone(),
+            exempt_keys: keys(&self.exempt_keys),
+        }
+    }
+
+    /// The plugin, if there is one.
+    pub(super) fn plugin_settings(&self) -> Option<PluginSettings> {
+        let mut plugin = PluginSettings::new(self.plugin.clone()?);
+        plugin.in_flight_max = self.plugin_in_flight_max;
+        plugin.timeout = self.plugin_timeout;
+        plugin.failure = self.plugin_failure;
+        Some(plugin)
+    }
+
     pub(super) fn scan_limits(&self) -> ScanLimits {
         ScanLimits {
             limit_default: self.limit_default,
@@ -116,6 +153,10 @@ impl RelaySettings {
         kinds.sort_unstable();
         kinds.into()
     }
+}
+
+fn keys(listed: &[AuthorKey]) -> Vec<PublicKey> {
+    listed.iter().map(|key| key.0).collect()
 }
 
 /// What a connection may see of the store.

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use super::client::Pause;
 use super::event::Event;
 use super::guard::Guard;
-use super::jobs::{
-    Checking, Release, Settled, Submitted, VERIFY_JOBS_MAX, VerifyDone, VerifyJob, refused,
-};
+use super::jobs::{Checking, Release, Submitted, VERIFY_JOBS_MAX, VerifyDone, VerifyJob};
+use super::judging::Judging;
 use super::metrics::{EventOutcome, Reply, add};
 use super::parse::HexId;
+use super::rates::AuthorRates;
 use super::refusal::{Prefix, Refusal};
 use super::relay::{Announcement, Load, Relay};
 use super::reply::{write_event_head, write_ok};
 use super::running::{Mail, Running, unput};
 use super::scans::ScanJob;
-use super::settings::{Mute, Sync};
+use super::settings::{AuthPolicy, Mute, Sync};
+use super::settled::{Settled, refused};
 use super::store::Outcome;
 use super::ticket::Ticket;
 use super::writer::{WriterMail, WriterThread, Written};
@@ -46,11 +47,21 @@ impl Relay {
         let Some(accepted) = writer.sender() else {
             return;
         };
+        let (judging, judged) = match self.policy.take() {
+            Some(policy) => {
+                let (mail, judged) = cx.mailbox(WRITER_MAIL_MAX);
+                (Some(Judging::new(policy, accepted.clone(), mail)), Some(judged))
+            }
+            None => (None, None),
+        };
         let checking = Checking {
             settings: self.settings.verify(self.names.borrow().clone()),
             limits: self.limits.clone(),
             store: self.store.clone(),
-            release: Release::new(accepted),
+            lists: self.lists.clone(),
+            authors: AuthorRates::new(&self.settings.rates()),
+            offers_auth: self.settings.auth != AuthPolicy::Off,
+            release: Release::new(accepted, judging),
         };
         let threads = self.settings.threads();
         let workers = WorkerSettings::new("relay verify", threads.verify, VERIFY_JOBS_MAX);
@@ -58,13 +69,13 @@ impl Relay {
         let (store, jobs) = (self.store.clone(), self.settings.scans_waiting_max);
         let workers = WorkerSettings::new("relay scan", threads.scan, jobs);
         let scanners = cx.workers(workers, move |job: Box<ScanJob>| job.run(&store));
-        self.running = Some(Running { verifiers, scanners, writer, mail, taken: 0 });
+        self.running = Some(Running { verifiers, scanners, writer, mail, judged, taken: 0 });
     }
 
     /// Takes an EVENT message.
     pub(super) fn take_event(&mut self, cx: &mut Context<'_>, conn: ConnId, text: &str) {
         let ticket = Ticket { conn, bytes: text.len(), at: cx.now() };
-        let refusal = self.refusal_of_event(cx, ticket);
+        let refusal = self.refusal_of_event(ticket);
         let intake = &mut self.events;
         let Some(client) = self.clients.get_mut(conn) else {
             return;
@@ -77,21 +88,21 @@ impl Relay {
             client.pause(cx, conn, Pause::Busy);
             intake.paused.push(conn);
         }
-        let keys = client.keys.clone();
-        intake.incoming.push(Submitted { ticket, text: text.into(), keys, refusal });
+        let (address, keys) = (client.address, client.keys.clone());
+        intake.incoming.push(Submitted { ticket, text: text.into(), address, keys, refusal });
         cx.wake();
     }
 
     /// Why an event is refused before it is read (row 2 of the checks).
-    fn refusal_of_event(&mut self, _: &mut Context<'_>, ticket: Ticket) -> Option<Refusal> {
-        let client = self.clients.get(ticket.conn)?;
+    fn refusal_of_event(&mut self, ticket: Ticket) -> Option<Refusal> {
+        let client = self.clients.get_mut(ticket.conn)?;
         if self.events.load.is_above(REFUSE_ABOVE) {
             return Some(Prefix::RateLimited.text("the relay is busy"));
         }
         if self.settings.auth.protects_writes() && client.keys().is_empty() {
             return Some(Prefix::AuthRequired.text("events need authentication"));
         }
-        None
+        client.charge_event(&mut self.rates, ticket.bytes, ticket.at).err()
     }
 
     /// Passes the events of this turn to the threads, in jobs that keep all of them busy.
@@ -151,7 +162,7 @@ impl Relay {
             return More::No;
         };
         match mail {
-            Mail::Verified(VerifyDone::Events(settled)) => {
+            Mail::Judged(settled) | Mail::Verified(VerifyDone::Events(settled)) => {
                 for (ticket, settled) in settled {
                     self.settle(cx, ticket, settled);
                 }
@@ -197,12 +208,14 @@ impl Relay {
     fn settle(&mut self, cx: &mut Context<'_>, ticket: Ticket, settled: Settled) {
         match settled {
             Settled::Ok { id, accepted, refusal } => {
-                let outcome = match accepted {
-                    true => EventOutcome::Duplicate,
-                    false => EventOutcome::Refused,
+                let outcome = match (accepted, &refusal) {
+                    (true, Some(_)) => EventOutcome::Duplicate,
+                    // By a policy that does not show its refusal.
+                    (true, None) => EventOutcome::Absorbed,
+                    (false, _) => EventOutcome::Refused,
                 };
                 self.count_good(ticket.conn);
-                self.answer(cx, ticket, id, outcome, Some(&refusal));
+                self.answer(cx, ticket, id, outcome, refusal.as_ref());
             }
             Settled::Notice(refusal) => {
                 self.counts.event(EventOutcome::Refused);

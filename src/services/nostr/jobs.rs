@@ -5,22 +5,26 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::auth::{self, AuthRefused, AuthTerms};
 use super::client::Keys;
-use super::event::{Event, EventId, PublicKey, Signature};
+use super::event::{Class, Event, EventId, PublicKey, Signature};
 use super::filter::Filter;
-use super::message::{BadMessage, ClientMessage, MessageLimits, SubscriptionId, event_id_of};
+use super::judging::{Candidate, Judging};
+use super::message::{BadMessage, ClientMessage, MessageLimits, SubscriptionId};
 use super::parse::HexId;
+use super::policy::{SharedPolicy, check_protected, check_repost};
+use super::rates::AuthorRates;
 use super::refusal::{Prefix, Refusal};
+use super::settled::{Settled, refused};
 use super::signature::KeyCache;
-use super::store::Snapshot;
-use super::store::Store;
+use super::store::{Snapshot, Store};
 use super::ticket::{Ticket, unix_seconds};
-use super::verify::{Known, Lists, Verdict, Verifier, VerifySettings};
+use super::verify::{Known, Verdict, Verifier, VerifySettings};
 use super::writer::Accepted;
 use crate::reactor::{ConnId, Step, Workers};
 
@@ -40,6 +44,7 @@ thread_local! {
 pub(super) struct Submitted {
     pub(super) ticket: Ticket,
     pub(super) text: Box<str>,
+    pub(super) address: IpAddr,
     pub(super) keys: Option<Keys>,
     /// Set if the loop has refused it already: only its id is read.
     pub(super) refusal: Option<Refusal>,
@@ -64,17 +69,6 @@ pub(super) enum VerifyJob {
     },
 }
 
-/// What becomes of an event that is not stored.
-#[derive(Debug)]
-pub(super) enum Settled {
-    /// `OK`
-    Ok { id: HexId, accepted: bool, refusal: Refusal },
-    /// The message has no id that could be named.
-    Notice(Refusal),
-    /// To be sent to subscribers.
-    Ephemeral(Arc<Event>),
-}
-
 /// A request of a client, apart from its message.
 #[derive(Debug)]
 pub(super) enum Request {
@@ -95,6 +89,12 @@ pub(super) struct Checking {
     pub(super) settings: VerifySettings,
     pub(super) limits: MessageLimits,
     pub(super) store: Store,
+    /// Row 11.
+    pub(super) lists: SharedPolicy,
+    /// Row 15.
+    pub(super) authors: AuthorRates,
+    /// Whether a client can authenticate as the author of a protected event (row 16).
+    pub(super) offers_auth: bool,
     pub(super) release: Release,
 }
 
@@ -131,60 +131,81 @@ impl Checking {
     }
 
     fn check_events(&self, batch: u64, events: Vec<Submitted>) -> Step<VerifyJob, VerifyDone> {
-        let (mut accepted, mut settled) = (Vec::with_capacity(events.len()), Vec::new());
+        let (mut candidates, mut settled) = (Vec::with_capacity(events.len()), Vec::new());
         let snapshot = self.store.snapshot();
-        for Submitted { ticket, text, keys: _, refusal } in events {
-            let known = match &snapshot {
-                Ok(snapshot) => snapshot,
+        for submitted in events {
+            let ticket = submitted.ticket;
+            let checked = match &snapshot {
+                Ok(snapshot) => caught(|| self.check_event(&submitted, snapshot))
+                    .unwrap_or_else(|| Err(refused(&submitted.text, internal()))),
                 Err(_) => {
                     let refusal = Prefix::Error.text("the store cannot be read");
-                    settled.push((ticket, refused(&text, refusal)));
-                    continue;
+                    Err(refused(&submitted.text, refusal))
                 }
             };
-            if let Some(refusal) = refusal {
-                settled.push((ticket, refused(&text, refusal)));
-                continue;
-            }
-            let verdict = caught(|| self.check_event(&text, known));
-            match verdict {
-                Some(Ok(event)) => accepted.push(Accepted { ticket, event }),
-                Some(Err(other)) => settled.push((ticket, other)),
-                None => settled.push((ticket, refused(&text, internal()))),
+            match checked {
+                Ok(event) => {
+                    let authed = submitted.keys.and_then(|keys| keys.first().copied());
+                    candidates.push(Candidate {
+                        ticket,
+                        event,
+                        address: submitted.address,
+                        authed,
+                    });
+                }
+                Err(answer) => settled.push((ticket, answer)),
             }
         }
-        self.release.release(batch, accepted);
+        self.release.release(batch, candidates, &mut settled);
         match settled.is_empty() {
             true => Step::Forwarded,
             false => Step::Done(VerifyDone::Events(settled)),
         }
     }
 
-    fn check_event(&self, text: &str, snapshot: &Snapshot<'_>) -> Result<Event, Settled> {
+    /// Rows 3 to 17 of the checks.
+    fn check_event(
+        &self,
+        submitted: &Submitted,
+        snapshot: &Snapshot<'_>,
+    ) -> Result<Event, Settled> {
+        let text = &*submitted.text;
+        if let Some(refusal) = &submitted.refusal {
+            return Err(refused(text, refusal.clone()));
+        }
         let rest = match ClientMessage::parse(text, &self.limits) {
             Ok(ClientMessage::Event(rest)) => rest,
             Ok(_) => return Err(Settled::Notice(internal())),
             Err(bad) => return Err(Settled::Notice(bad.refusal().clone())),
         };
-        let known = Stored(snapshot);
-        let now = unix_seconds();
+        let (known, now) = (Stored(snapshot), unix_seconds());
         let verdict = KEYS.with_borrow_mut(|keys| {
-            let settings = &self.settings;
-            Verifier { settings, known: &known, lists: &NoLists, keys, now }.check_message(rest)
+            let (settings, lists) = (&self.settings, &*self.lists.load());
+            Verifier { settings, known: &known, lists, keys, now }.check_message(rest)
         });
+        let refuse = |id, refusal| Settled::Ok { id, accepted: false, refusal: Some(refusal) };
         match verdict {
-            Verdict::Accept(event) => Ok(event),
-            Verdict::Ephemeral(event) => Err(Settled::Ephemeral(Arc::new(event))),
-            Verdict::Duplicate(id) => Err(Settled::Ok {
-                id: HexId::from(&id),
-                accepted: true,
-                refusal: Prefix::Duplicate.text("already have this event"),
-            }),
-            Verdict::Refuse { id: Some(id), refusal } => {
-                Err(Settled::Ok { id, accepted: false, refusal })
+            Verdict::Accept(event) | Verdict::Ephemeral(event) => {
+                match self.check_author(&event, submitted) {
+                    Ok(()) => Ok(event),
+                    Err(refusal) => Err(refuse(HexId::from(event.id()), refusal)),
+                }
             }
+            Verdict::Duplicate(id) => {
+                let refusal = Some(Prefix::Duplicate.text("already have this event"));
+                Err(Settled::Ok { id: HexId::from(&id), accepted: true, refusal })
+            }
+            Verdict::Refuse { id: Some(id), refusal } => Err(refuse(id, refusal)),
             Verdict::Refuse { id: None, refusal } => Err(Settled::Notice(refusal)),
         }
+    }
+
+    /// Rows 15 to 17: the rate of the author, protected events, and reposts of them.
+    fn check_author(&self, event: &Event, submitted: &Submitted) -> Result<(), Refusal> {
+        let Ticket { bytes, at, .. } = submitted.ticket;
+        self.authors.event(event.pubkey(), bytes, at)?;
+        check_protected(event, submitted.keys.as_deref().unwrap_or_default(), self.offers_auth)?;
+        check_repost(event)
     }
 
     fn check_auth(
@@ -221,14 +242,6 @@ fn internal() -> Refusal {
     Prefix::Error.text("internal error")
 }
 
-/// The refusal of an event of which only the id is read.
-pub(super) fn refused(text: &str, refusal: Refusal) -> Settled {
-    match event_id_of(text) {
-        Some(id) => Settled::Ok { id, accepted: false, refusal },
-        None => Settled::Notice(refusal),
-    }
-}
-
 /// Row 12 of the checks, from a snapshot. If it cannot be read, the event counts as new: the writer
 /// checks again.
 struct Stored<'a>(&'a Snapshot<'a>);
@@ -243,41 +256,53 @@ impl Known for Stored<'_> {
     }
 }
 
-/// No lists of authors, kinds and ids.
-struct NoLists;
-
-impl Lists for NoLists {
-    fn refusal(&self, _: &Event) -> Option<Refusal> {
-        None
-    }
-}
-
-/// Passes accepted events to the writer, in the order of their batches.
+/// Passes accepted events on, in the order of their batches: to the write policy if there is one, to the
+/// writer or back otherwise.
 pub(super) struct Release(Mutex<InOrder>);
 
 struct InOrder {
     /// The batch that is released next.
     next: u64,
     /// Batches that wait for an earlier one: at most as many as there are threads.
-    waiting: BTreeMap<u64, Vec<Accepted>>,
+    waiting: BTreeMap<u64, Vec<Candidate>>,
     writer: Sender<Vec<Accepted>>,
+    judging: Option<Judging>,
 }
 
 impl Release {
-    pub(super) fn new(writer: Sender<Vec<Accepted>>) -> Release {
-        Release(Mutex::new(InOrder { next: 0, waiting: BTreeMap::new(), writer }))
+    pub(super) fn new(writer: Sender<Vec<Accepted>>, judging: Option<Judging>) -> Release {
+        Release(Mutex::new(InOrder { next: 0, waiting: BTreeMap::new(), writer, judging }))
     }
 
-    /// Each batch must be released, an empty one as well.
-    fn release(&self, batch: u64, accepted: Vec<Accepted>) {
+    /// Each batch must be released, an empty one as well. Ephemeral events that no policy judges are
+    /// settled.
+    fn release(
+        &self,
+        batch: u64,
+        mut candidates: Vec<Candidate>,
+        settled: &mut Vec<(Ticket, Settled)>,
+    ) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let InOrder { next, waiting, writer } = &mut *state;
-        waiting.insert(batch, accepted);
-        while let Some(accepted) = waiting.remove(next) {
+        let InOrder { next, waiting, writer, judging } = &mut *state;
+        if judging.is_none() {
+            let is_ephemeral =
+                |candidate: &mut Candidate| candidate.event.class() == Class::Ephemeral;
+            let ephemeral = candidates.extract_if(.., is_ephemeral);
+            settled.extend(ephemeral.map(|Candidate { ticket, event, .. }| {
+                (ticket, Settled::Ephemeral(Arc::new(event)))
+            }));
+        }
+        waiting.insert(batch, candidates);
+        while let Some(candidates) = waiting.remove(next) {
             *next += 1;
-            if !accepted.is_empty() {
+            if let Some(judging) = judging {
+                candidates.into_iter().for_each(|candidate| judging.judge(candidate));
+            } else if !candidates.is_empty() {
+                let accepted = candidates.into_iter();
+                let accepted =
+                    accepted.map(|Candidate { ticket, event, .. }| Accepted { ticket, event });
                 // Without a writer the process is ending.
-                let _ = writer.send(accepted);
+                let _ = writer.send(accepted.collect());
             }
         }
     }

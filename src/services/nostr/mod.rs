@@ -17,6 +17,7 @@ mod guard;
 pub mod info;
 mod jobs;
 pub mod json;
+mod judging;
 pub mod keys;
 pub mod live;
 pub mod message;
@@ -40,6 +41,7 @@ mod scans;
 mod service;
 mod session;
 pub mod settings;
+mod settled;
 pub mod signature;
 #[cfg(test)]
 mod signed;

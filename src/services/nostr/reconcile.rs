@@ -34,7 +34,7 @@ impl Relay {
         }
         // An open session ends all the same.
         self.sessions.close(conn, &sub);
-        if let Err(refusal) = self.check_request(conn, std::slice::from_ref(&filter)) {
+        if let Err(refusal) = self.check_request(conn, std::slice::from_ref(&filter), cx.now()) {
             self.counts.refuse(refusal.prefix);
             let write = |out: &mut Vec<u8>| write_neg_err(out, &sub, &refusal);
             let _ = self.send(cx, conn, Reply::NegErr, write);

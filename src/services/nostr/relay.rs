@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,6 +17,9 @@ use super::jobs::Submitted;
 use super::message::{BadMessage, MessageLimits};
 use super::metrics::{RelayCounts, Reply};
 use super::negentropy::Sessions;
+use super::plugin::Plugin;
+use super::policy::{ManagedLists, Policy, SharedPolicy};
+use super::rates::Rates;
 use super::recent::RecentIds;
 use super::refusal::Refusal;
 use super::relay_names::RelayNames;
@@ -24,6 +28,7 @@ use super::running::Running;
 use super::settings::RelaySettings;
 use super::store::{self, DiskFree, OpenError, Store, Writer};
 use super::subscription::Subscriptions;
+use super::write_policy::WritePolicy;
 use crate::protocol::CloseCode;
 use crate::reactor::{ConnId, ConnMap, Context, SendOutcome, Throttle};
 
@@ -39,6 +44,11 @@ pub struct Relay {
     pub(super) names: Rc<RefCell<RelayNames>>,
     /// Kinds that are served to their authors and recipients only.
     pub(super) guarded: Arc<[u16]>,
+    /// The lists of authors, kinds and ids.
+    pub(super) lists: SharedPolicy,
+    /// Until the threads are started; `None` without a plugin.
+    pub(super) policy: Option<Box<dyn WritePolicy>>,
+    pub(super) rates: Rates,
     pub(super) clients: ConnMap<Client>,
     pub(super) subscriptions: Subscriptions<ConnId>,
     /// Negentropy sessions.
@@ -58,6 +68,35 @@ pub struct Relay {
     /// The message that is written.
     pub(super) out: Vec<u8>,
 }
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.join();
+        }
+    }
+}
+
+/// Why a relay did not open.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// The store did not open.
+    Store(OpenError),
+    /// The plugin cannot be started.
+    Plugin(io::Error),
+}
+
+impl fmt::Display for RelayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RelayError::Store(error) => error.fmt(f),
+            RelayError::Plugin(error) => write!(f, "plugin: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RelayError {}
 
 /// Events on their way through the relay.
 #[derive(Debug)]
@@ -84,14 +123,19 @@ impl Relay {
     ///
     /// # Errors
     /// Another process uses the directory, a newer version has written it, or it cannot be read or
-    /// written.
+    /// written; or the plugin cannot be started.
     pub fn open(
         name: &str,
         settings: RelaySettings,
         message_bytes_max: usize,
         disk_free: Option<DiskFree>,
-    ) -> Result<Relay, OpenError> {
-        let (store, writer) = store::open(&settings.data_dir, settings.store(disk_free))?;
+    ) -> Result<Relay, RelayError> {
+        let policy: Option<Box<dyn WritePolicy>> = match settings.plugin_settings() {
+            Some(plugin) => Some(Box::new(Plugin::start(plugin).map_err(RelayError::Plugin)?)),
+            None => None,
+        };
+        let (store, writer) = store::open(&settings.data_dir, settings.store(disk_free))
+            .map_err(RelayError::Store)?;
         let urls = settings.urls.iter().map(String::as_str);
         let names = RelayNames::of_urls(urls).unwrap_or_default();
         let documents = Documents::render(&settings, message_bytes_max);
@@ -110,6 +154,9 @@ impl Relay {
             limits: settings.messages(),
             names: Rc::new(RefCell::new(names)),
             guarded: settings.guarded_kinds(),
+            lists: SharedPolicy::new(Policy::new(settings.lists(), ManagedLists::default())),
+            policy,
+            rates: Rates::new(settings.rates()),
             clients: ConnMap::new(),
             subscriptions: Subscriptions::new(settings.subscriptions()),
             sessions: Sessions::new(settings.negentropy()),

@@ -30,7 +30,7 @@ impl Relay {
         sub: SubscriptionId,
         filters: Vec<Filter>,
     ) {
-        if let Err(refusal) = self.check_request(conn, &filters) {
+        if let Err(refusal) = self.check_request(conn, &filters, cx.now()) {
             // The request replaces an open subscription all the same (NIP-01).
             self.subscriptions.close(conn, &sub);
             self.drop_scans(conn);
@@ -61,7 +61,7 @@ impl Relay {
         sub: SubscriptionId,
         filters: Vec<Filter>,
     ) {
-        match self.check_request(conn, &filters) {
+        match self.check_request(conn, &filters, cx.now()) {
             Ok(()) => {
                 let Some(open) = self.clients.get_mut(conn).map(Client::open) else {
                     return;
@@ -74,11 +74,20 @@ impl Relay {
     }
 
     /// Why a request is refused.
-    pub(super) fn check_request(&self, conn: ConnId, filters: &[Filter]) -> Result<(), Refusal> {
+    pub(super) fn check_request(
+        &mut self,
+        conn: ConnId,
+        filters: &[Filter],
+        now: Time,
+    ) -> Result<(), Refusal> {
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.charge_request(&mut self.rates, now)?;
+        }
         let keys = self.clients.get(conn).map_or(&[][..], |client| client.keys());
         if self.settings.auth.protects_reads() && keys.is_empty() {
             return Err(Prefix::AuthRequired.text("requests need authentication"));
         }
+        self.lists.load().may_read(keys)?;
         self.settings.check_restricted(filters, keys)?;
         self.check_broad(filters)?;
         if self.scans_waiting >= self.settings.scans_waiting_max {

@@ -3,6 +3,7 @@
 use std::sync::mpsc::TrySendError;
 
 use super::jobs::{Verifiers, VerifyDone};
+use super::judging::SettledMail;
 use super::scans::{ScanDone, Scanners};
 use super::writer::{WriterMail, WriterThread};
 use crate::reactor::{Finished, MailReceiver};
@@ -14,6 +15,8 @@ pub(super) struct Running {
     pub(super) scanners: Scanners,
     pub(super) writer: WriterThread,
     pub(super) mail: MailReceiver<WriterMail>,
+    /// `None` without a write policy.
+    pub(super) judged: Option<MailReceiver<SettledMail>>,
     /// Mails taken so far: each source has its turn.
     pub(super) taken: usize,
 }
@@ -22,6 +25,7 @@ pub(super) struct Running {
 pub(super) enum Mail {
     Verified(VerifyDone),
     Written(WriterMail),
+    Judged(SettledMail),
     Scanned(Box<ScanDone>),
     /// A job was lost to a panic that it did not catch.
     Lost,
@@ -29,11 +33,12 @@ pub(super) enum Mail {
 
 impl Running {
     pub(super) fn next(&mut self) -> Option<Mail> {
-        (0..3).find_map(|_| {
+        (0..4).find_map(|_| {
             self.taken += 1;
-            match self.taken % 3 {
+            match self.taken % 4 {
                 0 => self.mail.try_recv().ok().map(Mail::Written),
-                1 => self.verifiers.take().map(|done| match done {
+                1 => self.judged.as_ref()?.try_recv().ok().map(Mail::Judged),
+                2 => self.verifiers.take().map(|done| match done {
                     Finished::Done(done) => Mail::Verified(done),
                     Finished::Lost(()) => Mail::Lost,
                 }),
@@ -50,5 +55,17 @@ impl Running {
 pub(super) fn unput<J>(error: TrySendError<J>) -> J {
     match error {
         TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
+    }
+}
+
+impl Running {
+    /// Waits until the threads have ended. Events that were accepted are stored.
+    pub(super) fn join(self) {
+        let Running { verifiers, scanners, writer, mail, judged, .. } = self;
+        // Without the loop's end of the mailboxes no thread waits for the loop.
+        drop((mail, judged));
+        verifiers.join();
+        scanners.join();
+        writer.join();
     }
 }

@@ -27,9 +27,13 @@ impl Relay {
             let refusal = Prefix::Unsupported.text("authentication is off");
             return self.refuse_auth(cx, conn, event_id_of(text), &refusal);
         }
-        let Some(challenge) = self.clients.get(conn).map(|client| client.challenge_text()) else {
+        let Some(client) = self.clients.get_mut(conn) else {
             return;
         };
+        if let Err(refusal) = client.charge_event(&mut self.rates, text.len(), cx.now()) {
+            return self.refuse_auth(cx, conn, event_id_of(text), &refusal);
+        }
+        let challenge = client.challenge_text();
         if !self.put_job(VerifyJob::Auth { conn, text: text.into(), challenge }) {
             let refusal = Prefix::RateLimited.text("the relay is busy");
             return self.refuse_auth(cx, conn, event_id_of(text), &refusal);

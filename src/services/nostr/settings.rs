@@ -8,10 +8,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::keys::parse_key;
+use super::policy::ListSettings;
 use super::relay_names::RelayNames;
-use crate::reactor::settings::{Rate, RouteSettings, with_setters};
+use super::tags::PublicKey;
+use crate::reactor::settings::{Prefix, Rate, RouteSettings, with_setters};
 
 pub use super::filter::BroadFilters;
+pub use super::plugin::PluginFailure;
 pub use super::store::Sync;
 
 /// Kinds whose events are for their recipients only (NIP-17, NIP-59).
@@ -50,6 +54,27 @@ with_setters! {
         pub deny_kinds: Vec<KindRange> = Vec::new(),
         /// Kinds that are accepted. Empty: all.
         pub allow_kinds: Vec<KindRange> = Vec::new(),
+
+        /// Authors that may write. Not empty: the others may not.
+        pub allow_authors: Vec<AuthorKey> = Vec::new(),
+        /// Authors that may not write.
+        pub deny_authors: Vec<AuthorKey> = Vec::new(),
+        /// Whether only listed authors may write, even if no author is listed.
+        pub allow_only: bool = false,
+        /// Whether anybody may write an event with a `p` tag of an allowed author.
+        pub allow_tagged: bool = false,
+        /// Kinds that anybody may write who is not denied.
+        pub open_kinds: Vec<u16> = ListSettings::default().open_kinds,
+        /// Keys that may read. Not empty: the others may not.
+        pub allow_readers: Vec<AuthorKey> = Vec::new(),
+        /// A write policy in a process of its own: a path, or a command for the shell if it has spaces.
+        pub plugin: Option<String> = None,
+        /// Events that the plugin has at once.
+        pub plugin_in_flight_max: usize = 64,
+        /// How long an event may take in the plugin.
+        pub plugin_timeout: Duration = Duration::from_secs(10),
+        /// What happens to events that the plugin fails to judge.
+        pub plugin_failure: PluginFailure = PluginFailure::Refuse,
 
         /// Maximum number of filters of a request.
         pub filters_max: usize = 100,
@@ -114,6 +139,11 @@ with_setters! {
         pub events_rate_per_author: Option<Rate> = None,
         /// Rate of REQ, COUNT, NEG-OPEN and NEG-MSG of one connection.
         pub requests_rate: Option<Rate> = Some(rate(20.0, 200)),
+
+        /// Addresses without these rates.
+        pub exempt: Vec<Prefix> = Vec::new(),
+        /// Authors and authenticated keys without these rates.
+        pub exempt_keys: Vec<AuthorKey> = Vec::new(),
 
         /// When an event counts as stored.
         pub sync: Sync = Sync::Commit,
@@ -185,6 +215,7 @@ impl RelaySettings {
             ("scans_waiting_max", self.scans_waiting_max),
             ("events_in_flight_max", self.events_in_flight_max),
             ("bad_messages_max", self.bad_messages_max),
+            ("plugin_in_flight", self.plugin_in_flight_max),
             ("verify_threads", self.verify_threads.unwrap_or(1)),
             ("scan_threads", self.scan_threads.unwrap_or(1)),
         ];
@@ -296,6 +327,25 @@ pub enum SlowReaders {
     Close,
     /// The events are dropped and counted; each subscription gets one NOTICE.
     Drop,
+}
+
+/// A public key: 64 lower-case hex digits, or `npub1..` (NIP-19).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuthorKey(pub PublicKey);
+
+impl FromStr for AuthorKey {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<AuthorKey, Self::Err> {
+        let key = parse_key(text).map(AuthorKey);
+        key.ok_or("expected a public key: npub1.. or 64 lower-case hex digits")
+    }
+}
+
+impl fmt::Display for AuthorKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
 }
 
 /// One kind, or a range of kinds: `1`, `30000-39999`.
