@@ -14,7 +14,6 @@ use crate::help;
 use crate::nearest::nearest;
 use crate::node::NodeOptions;
 use crate::relay::RelayArguments;
-use crate::relay::sync::SyncArguments;
 use crate::version::VERSION_AND_COMMIT;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
@@ -23,7 +22,6 @@ const USAGE: &str = "weir [serve] [OPTIONS]
        weir check [OPTIONS]
        weir node [OPTIONS]   (see weir node --help)
        weir relay [OPTIONS]  (see weir relay --help)
-       weir relay sync URL   (see weir relay sync --help)
        weir help [TOPIC]";
 
 const AFTER_HELP: &str = "\
@@ -96,10 +94,8 @@ pub(crate) enum Task {
     Configured(Cli),
     /// A node of the development chain. Its flags are its whole configuration.
     Node(Box<NodeOptions>),
-    /// A Nostr relay.
+    /// A Nostr relay, or a command on its events.
     Relay(Box<RelayArguments>),
-    /// Copy events between two relays.
-    RelaySync(Box<SyncArguments>),
     /// Print this page of the guide.
     Help(&'static str),
 }
@@ -131,11 +127,6 @@ impl Task {
         }
         if arguments.get(1).is_some_and(|word| word == "relay") {
             arguments.remove(1);
-            if arguments.get(1).is_some_and(|word| word == "sync") {
-                arguments.remove(1);
-                let parsed = SyncArguments::parse(arguments).map_err(redact)?;
-                return Ok(Task::RelaySync(Box::new(parsed)));
-            }
             let parsed = RelayArguments::parse(arguments).map_err(redact).map_err(advise)?;
             return Ok(Task::Relay(Box::new(parsed)));
         }

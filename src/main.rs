@@ -25,8 +25,7 @@ use std::process::ExitCode;
 use cli::{Command, Task};
 use config::{Config, Dates, Sources};
 use node::NodeOptions;
-use relay::RelayArguments;
-use relay::sync::SyncArguments;
+use relay::{CommandError, RelayArguments};
 
 /// Exit code for a failure at run time.
 const FAILED: u8 = 1;
@@ -38,7 +37,6 @@ fn main() -> ExitCode {
         Task::Configured(cli) => cli,
         Task::Node(options) => return exit_code(start_node(&options)),
         Task::Relay(arguments) => return start_relay(*arguments),
-        Task::RelaySync(arguments) => return sync_relays(*arguments),
         Task::Help(page) => return print(page),
     };
     let variables = env::vars_os().collect();
@@ -64,15 +62,23 @@ fn start_server(sources: Sources) -> ExitCode {
     }
 }
 
-fn start_relay(RelayArguments { file, defaults, flags }: RelayArguments) -> ExitCode {
+fn start_relay(arguments: RelayArguments) -> ExitCode {
+    let RelayArguments { command, file, defaults, flags } = arguments;
     let variables = env::vars_os().collect();
+    if let Some(command) = command {
+        return command_code(command.run(variables, serve::disk_free));
+    }
     start_server(Sources { file, variables, flags, relay: Some(defaults) })
 }
 
-fn sync_relays(arguments: SyncArguments) -> ExitCode {
-    match arguments.run(&mut report) {
-        Ok(lines) => print(lines),
-        Err(error) => exit_code(Err(error.into())),
+fn command_code(outcome: Result<(), CommandError>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CommandError::Failed(error)) => exit_code(Err(error)),
+        Err(CommandError::Refused(error)) => {
+            report(format_args!("error: {error}"));
+            ExitCode::from(REFUSED)
+        }
     }
 }
 

@@ -1,15 +1,17 @@
 //! `weir relay`: a Nostr relay, served without a configuration file, and the commands on its store.
 //!
-//! Only parses arguments. Serving is `weir serve` with a relay, a route to it and a listener as
+//! Serving only parses arguments here: it is `weir serve` with a relay, a route to it and a listener as
 //! defaults.
 
-pub(crate) mod sync;
+mod commands;
+mod sync;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
+pub(crate) use self::commands::{CommandError, RelayCommand};
 use crate::config::{Layer, Options, RelayDefaults, given};
 use crate::version::VERSION_AND_COMMIT;
 
@@ -26,16 +28,18 @@ A file may have several relays, each with a route (weir help relay):
   service = \"nostr\"
   relay = \"main\"
 
-weir relay sync URL copies the events that this side or a remote relay lacks (weir relay sync --help).
-
 Exit codes: 0 success, 1 failure at run time, 2 invalid usage or configuration.
 stdout has one line per listener; everything else is on stderr.";
 
 /// A Nostr relay.
 #[derive(Debug, Parser)]
 #[command(name = "weir relay", bin_name = "weir relay", version = VERSION_AND_COMMIT)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+#[command(disable_help_subcommand = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<RelayCommand>,
+
     /// TOML file with settings, relays and routes; also WEIR_CONFIG
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -51,6 +55,8 @@ struct Arguments {
 /// The parsed command line of `weir relay`.
 #[derive(Debug)]
 pub(crate) struct RelayArguments {
+    /// `None`: serve.
+    pub(crate) command: Option<RelayCommand>,
     /// The value of `--config`.
     pub(crate) file: Option<PathBuf>,
     pub(crate) defaults: RelayDefaults,
@@ -62,11 +68,45 @@ impl RelayArguments {
     /// Parses `arguments`; the first one is the program's name.
     pub(crate) fn parse(arguments: Vec<OsString>) -> Result<RelayArguments, clap::Error> {
         // The general help has another default.
-        let command = Arguments::command()
+        let parser = Arguments::command()
             .mut_arg("listen", |arg| arg.default_value(crate::config::RELAY_LISTEN));
-        let matches = command.try_get_matches_from(arguments)?;
-        let Arguments { config, data_dir, .. } = Arguments::from_arg_matches(&matches)?;
+        let matches = parser.try_get_matches_from(arguments)?;
+        let Arguments { command, config, data_dir, .. } = Arguments::from_arg_matches(&matches)?;
         let flags = given::<Options>(&matches);
-        Ok(RelayArguments { file: config, defaults: RelayDefaults { data_dir }, flags })
+        let defaults = RelayDefaults { data_dir };
+        Ok(RelayArguments { command, file: config, defaults, flags })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<RelayArguments, clap::Error> {
+        RelayArguments::parse(line.split_whitespace().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn the_commands_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_has_its_own_flags() {
+        assert!(parse("weir --listen 127.0.0.1:1").unwrap().command.is_none());
+        let export = parse("weir export --data-dir a --reverse").unwrap().command;
+        assert!(matches!(export, Some(RelayCommand::Export(_))), "{export:?}");
+        for line in [
+            "weir --data-dir a export",
+            "weir export --listen 127.0.0.1:1",
+            "weir export --filter {}}",
+            r#"weir export --filter {"search":"x"}"#,
+            "weir delete",
+            r#"weir delete --filter {"limit":1}"#,
+            "weir delete --age 90",
+            "weir exprot",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
     }
 }

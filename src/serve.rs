@@ -165,7 +165,7 @@ fn add_relays(reactor: &mut Reactor, config: &Config) -> Result<Vec<RelayParts>,
 }
 
 /// Free bytes of the disk with this path.
-fn disk_free(path: &Path) -> io::Result<u64> {
+pub(crate) fn disk_free(path: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(path)?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

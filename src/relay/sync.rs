@@ -2,11 +2,10 @@
 //!
 //! Only arguments and output; [`weir::services::nostr::sync`] does the work.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, ValueEnum};
 use weir::services::nostr::sync::{
     Copied, Direction, Local, Progress, SyncError, SyncReport, SyncSettings, check_filter,
     relay_url, sync,
@@ -14,7 +13,6 @@ use weir::services::nostr::sync::{
 use weir::upstream::UpstreamUrl;
 
 use crate::logging::{LogFormat, LogSettings};
-use crate::version::VERSION_AND_COMMIT;
 
 const AFTER_HELP: &str = "\
 The ids that differ are found by negentropy (NIP-77), which the remote relay must support. Then events are
@@ -32,9 +30,8 @@ stdout has the result; everything else is on stderr.";
 /// Events that are refused, and nothing about the connections.
 const LOG: &str = "warn,weir::services::nostr::sync=info";
 
-/// Copies the events that one side lacks.
-#[derive(Debug, Parser)]
-#[command(name = "weir relay sync", bin_name = "weir relay sync", version = VERSION_AND_COMMIT)]
+/// The arguments of `weir relay sync`.
+#[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct SyncArguments {
     /// The remote relay
@@ -74,11 +71,6 @@ fn filter(text: &str) -> Result<String, String> {
 }
 
 impl SyncArguments {
-    /// Parses `arguments`; the first one is the program's name.
-    pub(crate) fn parse(arguments: Vec<OsString>) -> Result<SyncArguments, clap::Error> {
-        SyncArguments::try_parse_from(arguments)
-    }
-
     /// Copies; `report` gets a line for each step. Returns the lines of the result.
     pub(crate) fn run(
         self,

@@ -155,6 +155,12 @@ impl Filter {
         self.until
     }
 
+    /// The same filter, without events after this second.
+    pub fn up_to(mut self, second: u64) -> Filter {
+        self.until = Some(self.until.map_or(second, |until| until.min(second)));
+        self
+    }
+
     /// Stored events that are asked for, at most `limit_max`.
     pub fn limit(&self) -> Option<usize> {
         self.limit

@@ -8,6 +8,7 @@
 pub mod auth;
 pub mod canonical;
 mod client;
+pub mod commands;
 mod derived;
 pub mod event;
 mod events;

@@ -9,7 +9,7 @@ use super::key::{Order, read_index_value};
 use super::merge::{Merge, Next};
 use super::meter::{Budget, ENTRY_STEPS, Meter, RECORD_STEPS};
 use super::record::Record;
-use super::shared::{Store, Totals, is_vanishing};
+use super::shared::{Snapshot, Store, Totals, is_vanishing};
 use super::sweep::{SWEEP_STEPS, Swept};
 use super::tables::Table;
 use super::visibility::Visibility;
@@ -100,34 +100,49 @@ impl Delete {
     }
 }
 
-impl Writer {
-    /// Removes the next matching events, at most 500.
-    pub fn delete(&mut self, delete: &mut Delete) -> Result<Swept, StoreError> {
+impl Delete {
+    /// Calls `each` with the serials of the next matching events, at most 500. Returns whether there
+    /// may be more.
+    fn step(
+        &mut self,
+        snapshot: &Snapshot<'_>,
+        each: &mut dyn FnMut(u64) -> Result<(), StoreError>,
+    ) -> Result<Swept, StoreError> {
         let mut meter = Meter::new(Budget::default());
-        let store = self.store.clone();
-        let snapshot = store.snapshot()?;
-        let mut batch = Batch::new(&snapshot);
-        let mut more = true;
-        while batch.removals() < SWEEP_STEPS {
-            match delete.merge.next(&snapshot, &mut meter)? {
+        let mut removed = 0;
+        while removed < SWEEP_STEPS {
+            match self.merge.next(snapshot, &mut meter)? {
                 Next::OutOfBudget => break,
-                Next::End => {
-                    more = false;
-                    break;
-                }
+                Next::End => return Ok(Swept { removed, more: false }),
                 Next::Event(entry, _) => {
                     meter.spend(RECORD_STEPS);
                     let serial = entry.order.serial();
                     let record = snapshot.record(serial)?;
-                    if record.is_some_and(|record| delete.filter[0].matches(&record)) {
-                        batch.remove(Place::Stored(serial))?;
+                    if record.is_some_and(|record| self.filter[0].matches(&record)) {
+                        each(serial)?;
+                        removed += 1;
                     }
                 }
             }
         }
-        let removed = batch.removals();
+        Ok(Swept { removed, more: true })
+    }
+
+    /// What [`Writer::delete`] would do next.
+    pub fn count(&mut self, store: &Store) -> Result<Swept, StoreError> {
+        self.step(&store.snapshot()?, &mut |_| Ok(()))
+    }
+}
+
+impl Writer {
+    /// Removes the next matching events, at most 500.
+    pub fn delete(&mut self, delete: &mut Delete) -> Result<Swept, StoreError> {
+        let store = self.store.clone();
+        let snapshot = store.snapshot()?;
+        let mut batch = Batch::new(&snapshot);
+        let swept = delete.step(&snapshot, &mut |serial| batch.remove(Place::Stored(serial)))?;
         self.write(batch)?;
-        Ok(Swept { removed, more })
+        Ok(swept)
     }
 }
 

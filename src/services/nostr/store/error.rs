@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub enum OpenError {
     /// Another process uses the directory.
     Locked(PathBuf),
+    /// The directory has no store, and none is to be created.
+    Missing(PathBuf),
     /// The directory or its lock file cannot be used.
     Directory(PathBuf, io::Error),
     /// A newer version of weir wrote the store, with this schema.
@@ -24,6 +26,7 @@ impl fmt::Display for OpenError {
             OpenError::Locked(path) => {
                 write!(f, "{}: another process is using this store", path.display())
             }
+            OpenError::Missing(path) => write!(f, "{}: no store of events", path.display()),
             OpenError::Directory(path, error) => write!(f, "{}: {error}", path.display()),
             OpenError::NewerSchema(path, schema) => {
                 write!(f, "{}: a newer weir wrote this store (schema {schema})", path.display())
@@ -38,7 +41,7 @@ impl std::error::Error for OpenError {
         match self {
             OpenError::Directory(_, error) => Some(error),
             OpenError::Database(_, error) => Some(error),
-            OpenError::Locked(_) | OpenError::NewerSchema(..) => None,
+            OpenError::Locked(_) | OpenError::Missing(_) | OpenError::NewerSchema(..) => None,
         }
     }
 }

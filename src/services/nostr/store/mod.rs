@@ -60,4 +60,4 @@ pub use shared::{Snapshot, Store, Totals, Vanishing};
 pub use sweep::{SWEEP_STEPS, Swept};
 pub use tables::{CACHED_FILES, Table};
 pub use visibility::Visibility;
-pub use writer::{Writer, open};
+pub use writer::{Writer, open, open_existing};

@@ -90,6 +90,11 @@ impl Store {
         })))
     }
 
+    /// Whether there is a store in `directory`.
+    pub(super) fn exists(directory: &Path) -> bool {
+        directory.join(DATABASE).is_dir()
+    }
+
     /// The directory of the store.
     pub fn directory(&self) -> &Path {
         &self.0.directory

@@ -22,6 +22,17 @@ pub fn open(directory: &Path, settings: StoreSettings) -> Result<(Store, Writer)
     Ok((store, writer))
 }
 
+/// Opens the store in `directory`, which must be there.
+pub fn open_existing(
+    directory: &Path,
+    settings: StoreSettings,
+) -> Result<(Store, Writer), OpenError> {
+    if !Store::exists(directory) {
+        return Err(OpenError::Missing(directory.to_owned()));
+    }
+    open(directory, settings)
+}
+
 /// The writer of a store.
 pub struct Writer {
     pub(super) store: Store,
