@@ -4,6 +4,8 @@
 //! defaults.
 
 mod commands;
+mod import;
+mod opening;
 mod sync;
 
 use std::ffi::OsString;
@@ -11,7 +13,8 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
-pub(crate) use self::commands::{CommandError, RelayCommand};
+pub(crate) use self::commands::RelayCommand;
+pub(crate) use self::opening::CommandError;
 use crate::config::{Layer, Options, RelayDefaults, given};
 use crate::version::VERSION_AND_COMMIT;
 

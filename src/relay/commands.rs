@@ -1,32 +1,29 @@
-//! The commands of `weir relay`: on the store of a relay that does not run, and `sync`. Parses their arguments, finds
-//! the store, and prints the results.
+//! The commands of `weir relay`: on the store of a relay that does not run, and `sync`. Parses their
+//! arguments, and prints the results.
 //!
 //! Standard output has the result, standard error everything else. The work is done by
 //! [`OfflineStore`](weir::services::nostr::commands::OfflineStore).
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, ErrorKind, Write as _};
-use std::path::PathBuf;
+use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use weir::services::nostr::RelaySettings;
-use weir::services::nostr::commands::{ExportError, OfflineStore, StoreStat, parse_filter};
+use weir::services::nostr::commands::{ExportError, StoreStat, parse_filter};
 use weir::services::nostr::filter::Filter;
-use weir::services::nostr::store::{CheckReport, DiskFree, OpenError};
+use weir::services::nostr::store::{CheckReport, DiskFree};
 
+use super::import::import;
+use super::opening::{CommandError, Place, StoreArguments, failed, print, quiet, report};
 use super::sync::SyncArguments;
-use crate::config::{ConfigError, Dates, Layer, RelayDefaults, Sources, Span};
-
-/// What works beside a running relay.
-const WHILE_RUNNING: &str = ". Stop the relay first; while it runs, it accepts and returns events by \
-                             WebSocket, and removes them by `retention` and by deletion requests";
+use crate::config::Span;
 
 /// A command of `weir relay`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RelayCommand {
+    /// Store the events of standard input, one JSON object per line
+    Import(StoreArguments),
     /// Write stored events to standard output, one JSON object per line
     Export(ExportArguments),
     /// Remove stored events
@@ -37,22 +34,6 @@ pub(crate) enum RelayCommand {
     Stat(StoreArguments),
     /// Copy the events that this side or a remote relay lacks
     Sync(SyncArguments),
-}
-
-/// Which store a command opens.
-#[derive(Debug, Args)]
-pub(crate) struct StoreArguments {
-    /// TOML file with the relay; also WEIR_CONFIG
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// Directory of the events [default: relay]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-
-    /// Name of the [[relay]], if the file has several
-    #[arg(long, value_name = "NAME")]
-    relay: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -106,29 +87,6 @@ fn parse_deletion(json: &str) -> Result<Filter, String> {
     }
 }
 
-/// Why a command failed.
-#[derive(Debug)]
-pub(crate) enum CommandError {
-    /// Usage or configuration.
-    Refused(Box<dyn Error>),
-    /// At run time.
-    Failed(Box<dyn Error>),
-}
-
-impl From<ConfigError> for CommandError {
-    fn from(error: ConfigError) -> CommandError {
-        CommandError::Refused(Box::new(error))
-    }
-}
-
-fn refused(error: impl Into<Box<dyn Error>>) -> CommandError {
-    CommandError::Refused(error.into())
-}
-
-fn failed(error: impl Into<Box<dyn Error>>) -> CommandError {
-    CommandError::Failed(error.into())
-}
-
 impl RelayCommand {
     /// Runs the command. `variables` are those of the environment, `disk_free` reads the free bytes of a
     /// disk.
@@ -139,6 +97,7 @@ impl RelayCommand {
     ) -> Result<(), CommandError> {
         let place = Place { variables, disk_free };
         match self {
+            RelayCommand::Import(arguments) => import(&arguments, &place),
             RelayCommand::Export(arguments) => export(arguments, &place),
             RelayCommand::Delete(arguments) => delete(arguments, &place),
             RelayCommand::Check(arguments) => check(&arguments, &place),
@@ -148,66 +107,6 @@ impl RelayCommand {
                 print(StatLines(stat))
             }
         }
-    }
-}
-
-/// Where a command runs.
-struct Place {
-    variables: Vec<(OsString, OsString)>,
-    disk_free: DiskFree,
-}
-
-impl StoreArguments {
-    /// The settings of the relay that the arguments name.
-    fn settings(&self, place: &Place) -> Result<RelaySettings, CommandError> {
-        let sources = Sources {
-            file: self.config.clone(),
-            variables: place.variables.clone(),
-            flags: Layer::default(),
-            relay: Some(RelayDefaults { data_dir: self.data_dir.clone() }),
-        };
-        let relays = sources.load(Dates::Ignored)?.relays;
-        let names: Vec<&str> = relays.iter().map(|relay| relay.name.as_str()).collect();
-        let names = names.join(", ");
-        let mut named = relays
-            .into_iter()
-            .filter(|relay| self.relay.as_ref().is_none_or(|name| *name == relay.name));
-        match (named.next(), named.next()) {
-            (Some(relay), None) => Ok(relay.settings),
-            (None, _) => Err(refused(format!("--relay names none of the relays: {names}"))),
-            (Some(_), Some(_)) => Err(refused(format!("--relay is needed, one of: {names}"))),
-        }
-    }
-
-    fn open(&self, place: &Place) -> Result<OfflineStore, CommandError> {
-        let settings = self.settings(place)?;
-        OfflineStore::open(settings, Some(place.disk_free)).map_err(unopened)
-    }
-}
-
-/// The error of a store that did not open.
-fn unopened(error: OpenError) -> CommandError {
-    match error {
-        OpenError::Locked(_) => failed(format!("{error}{WHILE_RUNNING}")),
-        error => failed(error),
-    }
-}
-
-/// Writes a line to standard error.
-fn report(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{line}");
-}
-
-/// Writes a text to standard output.
-fn print(text: impl fmt::Display) -> Result<(), CommandError> {
-    write!(io::stdout(), "{text}").or_else(quiet)
-}
-
-/// A closed pipe, as in `weir relay export | head`, is no error.
-fn quiet(error: io::Error) -> Result<(), CommandError> {
-    match error.kind() {
-        ErrorKind::BrokenPipe => Ok(()),
-        _ => Err(failed(format!("stdout: {error}"))),
     }
 }
 
@@ -230,10 +129,10 @@ fn delete(arguments: DeleteArguments, place: &Place) -> Result<(), CommandError>
     let mut store = arguments.store.open(place)?;
     if arguments.dry_run {
         let count = store.count_deletion(filter).map_err(failed)?;
-        return print(format_args!("{count} events match\n"));
+        return print(format_args!("matching events: {count}\n"));
     }
     let count = store.delete(filter).map_err(failed)?;
-    print(format_args!("{count} events removed\n"))
+    print(format_args!("removed events: {count}\n"))
 }
 
 fn check(arguments: &CheckArguments, place: &Place) -> Result<(), CommandError> {

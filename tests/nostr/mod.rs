@@ -3,6 +3,7 @@
 mod auth;
 mod author;
 mod basic;
+mod commands;
 mod crowd;
 mod negentropy;
 mod operating;

@@ -1,7 +1,10 @@
-//! The commands on the store of a relay that does not run: export, deletion, check, numbers.
+//! The commands on the store of a relay that does not run: import, export, deletion, check, numbers.
 //!
 //! [`OfflineStore`] has the store open, and locked. Arguments are parsed, and results printed, by the
 //! binary. A running relay has the store to itself.
+
+mod import;
+mod lines;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,9 +17,11 @@ use super::settings::RelaySettings;
 use super::signature::KeyCache;
 use super::store::{
     self, Budget, CheckReport, Delete, DiskFree, Export, OpenError, Record, Stat, Store,
-    StoreError, Swept, Writer,
+    StoreError, StoreSettings, Swept, Sync, Writer,
 };
 use super::ticket::unix_seconds;
+
+pub use self::import::{ImportError, ImportReport};
 
 /// Values of a filter on the command line: more than its arguments can have.
 const FILTER_VALUES_MAX: usize = 1_000_000;
@@ -64,6 +69,20 @@ impl OfflineStore {
         disk_free: Option<DiskFree>,
     ) -> Result<OfflineStore, OpenError> {
         let (store, writer) = store::open_existing(&settings.data_dir, settings.store(disk_free))?;
+        Ok(OfflineStore { settings, store, writer })
+    }
+
+    /// Opens or creates the store of the relay with these settings, for an import: its events are on disk
+    /// when it ends.
+    ///
+    /// # Errors
+    /// As [`OfflineStore::open`], except that there may be no store.
+    pub fn open_or_create(
+        settings: RelaySettings,
+        disk_free: Option<DiskFree>,
+    ) -> Result<OfflineStore, OpenError> {
+        let of_store = StoreSettings { sync: Sync::Interval, ..settings.store(disk_free) };
+        let (store, writer) = store::open(&settings.data_dir, of_store)?;
         Ok(OfflineStore { settings, store, writer })
     }
 

@@ -20,6 +20,7 @@ mod jobs;
 pub mod json;
 mod judging;
 pub mod keys;
+mod known;
 pub mod live;
 pub mod message;
 pub mod metrics;

@@ -3,16 +3,15 @@
 use std::path::Path;
 
 use super::side::{Fetched, ITEMS_MAX, Side, SyncError};
-use crate::services::nostr::event::{Event, EventId, PublicKey, Signature};
+use crate::services::nostr::event::{Event, EventId};
 use crate::services::nostr::filter::{Filter, FilterLimits};
-use crate::services::nostr::refusal::Refusal;
+use crate::services::nostr::known::{NoLists, Stored};
 use crate::services::nostr::signature::KeyCache;
 use crate::services::nostr::store::{
-    Budget, Collect, Collected, Outcome, Snapshot, Store, StoreError, StoreSettings, Visibility,
-    Writer, open,
+    Budget, Collect, Collected, Outcome, Store, StoreError, StoreSettings, Visibility, Writer, open,
 };
 use crate::services::nostr::ticket::unix_seconds;
-use crate::services::nostr::verify::{Known, Lists, Verdict, Verifier, VerifySettings};
+use crate::services::nostr::verify::{Verdict, Verifier, VerifySettings};
 
 /// A store with its lock.
 pub(super) struct LocalStore {
@@ -108,26 +107,4 @@ impl Side for LocalStore {
 
 fn failed(error: StoreError) -> SyncError {
     SyncError::new(format!("the store failed: {error}"))
-}
-
-/// What the store knows. If it cannot be read, the writer checks again.
-struct Stored<'a>(&'a Snapshot<'a>);
-
-impl Known for Stored<'_> {
-    fn signature(&self, id: &EventId) -> Option<Signature> {
-        self.0.known(id).ok().flatten()
-    }
-
-    fn is_vanished(&self, author: &PublicKey, created_at: u64) -> bool {
-        self.0.is_vanished(author, created_at).unwrap_or(false)
-    }
-}
-
-/// The lists of the relay's configuration do not apply to a command.
-struct NoLists;
-
-impl Lists for NoLists {
-    fn refusal(&self, _: &Event) -> Option<Refusal> {
-        None
-    }
 }
