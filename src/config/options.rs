@@ -10,6 +10,7 @@ mod heartbeat;
 mod pool;
 mod proxy;
 mod relay;
+mod retention;
 mod room;
 mod route;
 mod server;

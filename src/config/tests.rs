@@ -510,6 +510,7 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         sync = 'interval'
         cache = '40 MiB'
         disk_free_min = '41 MiB'
+        retention = ['43d kinds 1,7', '44d 1s authors 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef']
         store_max = '42 GiB'
         verify_threads = 3
         scan_threads = 2

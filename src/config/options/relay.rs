@@ -8,6 +8,7 @@ use weir::services::nostr::settings::{
     SlowReaders, Sync,
 };
 
+use super::retention::Retention;
 use crate::config::values::{Count, FileName, OrAuto, OrOff, Size, Span, texts};
 
 /// The keys of a `[[relay]]` without a default.
@@ -299,6 +300,10 @@ pub(in crate::config) struct RelayOptions {
     #[arg(long, value_name = "SIZE", default_value_t = Size(usual().disk_free_min as usize))]
     disk_free_min: Size,
 
+    /// Events that are removed at an age, as in "90d kinds 1,7"
+    #[arg(long, value_name = "RULE")]
+    retention: Vec<Retention>,
+
     /// Maximum size of the stored events
     #[arg(long, value_name = "SIZE", default_value_t = OrOff(None))]
     store_max: OrOff<Size>,
@@ -496,6 +501,7 @@ impl From<&RelaySettings> for RelayOptions {
             sync: relay.sync.into(),
             cache: Size(relay.cache_bytes),
             disk_free_min: Size(relay.disk_free_min as usize),
+            retention: relay.retention.iter().cloned().map(Retention).collect(),
             store_max: OrOff(relay.store_bytes_max.map(|bytes| Size(bytes as usize))),
             verify_threads: OrAuto(relay.verify_threads.map(Count)),
             scan_threads: OrAuto(relay.scan_threads.map(Count)),
@@ -574,6 +580,7 @@ impl RelayOptions {
             .sync(self.sync.into())
             .cache_bytes(self.cache.0)
             .disk_free_min(self.disk_free_min.0 as u64)
+            .retention(self.retention.into_iter().map(|rule| rule.0).collect())
             .store_bytes_max(self.store_max.0.map(|size| size.0 as u64))
             .verify_threads(self.verify_threads.0.map(|count| count.0))
             .scan_threads(self.scan_threads.0.map(|count| count.0))

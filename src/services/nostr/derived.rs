@@ -75,6 +75,7 @@ impl RelaySettings {
     pub(super) fn store(&self, disk_free: Option<DiskFree>) -> StoreSettings {
         StoreSettings {
             sync: self.sync,
+            retention: self.retention.clone(),
             store_max: self.store_bytes_max,
             disk_free_min: self.disk_free_min,
             disk_free,

@@ -16,7 +16,7 @@ use crate::reactor::settings::{Prefix, Rate, RouteSettings, with_setters};
 
 pub use super::filter::BroadFilters;
 pub use super::plugin::PluginFailure;
-pub use super::store::Sync;
+pub use super::store::{RetentionRule, Sync};
 
 /// Kinds whose events are for their recipients only (NIP-17, NIP-59).
 const PRIVATE_KINDS: [u16; 3] = [4, 1059, 21059];
@@ -151,6 +151,8 @@ with_setters! {
         pub cache_bytes: usize = 256 * 1024 * 1024,
         /// Free space of the disk below which events are refused.
         pub disk_free_min: u64 = 1024 * 1024 * 1024,
+        /// Events that are removed at an age. One goes if any rule names it.
+        pub retention: Vec<RetentionRule> = Vec::new(),
         /// Maximum bytes of the stored events; the oldest ones are removed. `None`: unlimited.
         pub store_bytes_max: Option<u64> = None,
 
