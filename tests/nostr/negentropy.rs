@@ -133,6 +133,20 @@ fn each_refusal_of_a_session_names_its_reason() {
 }
 
 #[test]
+fn messages_of_a_session_count_as_requests() {
+    let relay = Relay::with("requests_rate = '1/min burst 2'");
+    let mut client = relay.client();
+    client.send(&json!(["NEG-OPEN", "a", {"kinds": [7]}, first()]));
+    assert_eq!(client.expect("NEG-MSG")[1], "a");
+    client.send(&json!(["NEG-MSG", "a", "61"]));
+    assert_eq!(client.expect("NEG-MSG")[2], "61");
+    client.send(&json!(["NEG-MSG", "a", "61"]));
+    assert!(error(&mut client, "a").starts_with("rate-limited: "));
+    relay.admin.await_metric("weir_nostr_negentropy_sessions", &["relay=\"main\""], 0.0);
+    relay.process.stop();
+}
+
+#[test]
 fn a_relay_without_negentropy_says_so_in_a_notice() {
     let relay = Relay::with("neg_items_max = 0");
     let mut client = relay.client();

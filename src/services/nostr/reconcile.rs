@@ -6,7 +6,7 @@ use super::filter::Filter;
 use super::message::SubscriptionId;
 use super::metrics::Reply;
 use super::negentropy::{NegentropyDone, NegentropyJob, Reply as Answer, SessionError};
-use super::refusal::Prefix;
+use super::refusal::{Prefix, Refusal};
 use super::relay::Relay;
 use super::reply::write_neg_err;
 use super::store::Collect;
@@ -35,10 +35,7 @@ impl Relay {
         // An open session ends all the same.
         self.sessions.close(conn, &sub);
         if let Err(refusal) = self.check_request(conn, std::slice::from_ref(&filter), cx.now()) {
-            self.counts.refuse(refusal.prefix);
-            let write = |out: &mut Vec<u8>| write_neg_err(out, &sub, &refusal);
-            let _ = self.send(cx, conn, Reply::NegErr, write);
-            return self.show_sessions();
+            return self.refuse_session(cx, conn, &sub, &refusal);
         }
         let collect = Collect::new(filter, items_max, self.visibility(conn));
         let job = self.sessions.open(conn, sub.clone(), collect, message);
@@ -54,8 +51,29 @@ impl Relay {
         sub: SubscriptionId,
         message: Vec<u8>,
     ) {
+        let now = cx.now();
+        let Some(client) = self.clients.get_mut(conn) else {
+            return;
+        };
+        if let Err(refusal) = client.charge_request(&mut self.rates, now) {
+            self.sessions.close(conn, &sub);
+            return self.refuse_session(cx, conn, &sub, &refusal);
+        }
         let job = self.sessions.message(conn, &sub, message);
         self.negotiate(cx, conn, sub, job);
+    }
+
+    /// Answers with NEG-ERR for a reason that is not the session's.
+    fn refuse_session(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        sub: &SubscriptionId,
+        refusal: &Refusal,
+    ) {
+        self.counts.refuse(refusal.prefix);
+        let _ = self.send(cx, conn, Reply::NegErr, |out| write_neg_err(out, sub, refusal));
+        self.show_sessions();
     }
 
     fn negotiate(

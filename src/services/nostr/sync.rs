@@ -6,6 +6,8 @@
 //! is always reached by WebSocket.
 
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 
@@ -31,6 +33,10 @@ pub use side::{BATCH_EVENTS, ITEMS_MAX, SyncError};
 pub const DIFFERENCES_MAX: usize = 5_000_000;
 /// Messages of a negentropy session after which the peer counts as broken.
 const ROUNDS_MAX: usize = 10_000;
+/// Messages that are sent as fast as answers come. Then a pause keeps to 20 a second, weir's own limit for
+/// requests.
+const ROUNDS_AT_ONCE: usize = 100;
+const ROUND_PAUSE: Duration = Duration::from_millis(60);
 /// Bytes of a negentropy message; twice as many in hex. strfry accepts messages of 128 KiB.
 const FRAME_BYTES_MAX: u64 = 60_000;
 
@@ -207,6 +213,9 @@ fn find_differences(
         if round == ROUNDS_MAX {
             let text = format!("negentropy with {} does not end", remote.name());
             return Err(SyncError::new(text));
+        }
+        if round >= ROUNDS_AT_ONCE {
+            thread::sleep(ROUND_PAUSE);
         }
         answer = remote.continue_negentropy(&sub, &next)?;
     }
