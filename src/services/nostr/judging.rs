@@ -104,7 +104,9 @@ impl Judged {
         if let Some(slot) = queue.iter_mut().find(|slot| slot.number == number) {
             slot.judgement = Some(judgement);
         }
-        while let Some(slot) = queue.pop_front_if(|slot| slot.judgement.is_some()) {
+        while queue.front().is_some_and(|slot| slot.judgement.is_some())
+            && let Some(slot) = queue.pop_front()
+        {
             self.release(slot);
         }
         if queue.is_empty() {
