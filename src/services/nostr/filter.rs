@@ -189,11 +189,15 @@ impl Filter {
 
     /// Whether the filter matches an event. `limit` and `search` are not regarded.
     pub fn matches(&self, event: &impl Fields) -> bool {
+        self.matches_fixed(event) && self.matches_tags(event)
+    }
+
+    /// Whether everything but tags matches.
+    pub(super) fn matches_fixed(&self, event: &impl Fields) -> bool {
         self.matches_time(event.created_at())
             && self.kinds().is_none_or(|kinds| kinds.binary_search(&event.kind()).is_ok())
             && self.authors().is_none_or(|authors| authors.binary_search(event.pubkey()).is_ok())
             && self.ids().is_none_or(|ids| ids.binary_search(event.id()).is_ok())
-            && self.matches_tags(event)
     }
 
     /// Whether a time is within `since` and `until`.
@@ -202,7 +206,8 @@ impl Filter {
             && self.until.is_none_or(|until| created_at <= until)
     }
 
-    /// Whether each member `#x` has a value that a tag of the event has.
+    /// Whether each member `#x` has a value that a tag of the event has. Walks all tags if not: see
+    /// [`Compared`](super::compared::Compared) for many filters.
     pub fn matches_tags(&self, event: &impl Fields) -> bool {
         // One bit for each member that no tag has matched: there are 52 letters.
         let mut missing: u64 = (1 << self.tags.len()) - 1;

@@ -6,30 +6,31 @@ use super::refusal::{Prefix, Refusal};
 use super::settings::{AuthPolicy, RelaySettings};
 use super::tags::hex_32;
 
-/// Whether a restricted event may be sent to a connection.
+/// Whether an event may be sent to a connection.
 #[derive(Debug)]
-pub(super) enum Guard<'a> {
+pub(super) enum Guard {
     /// To every connection.
     Open,
-    /// To connections with one of its keys.
-    Restricted(&'a Event),
+    /// To connections with one of these keys, sorted: an event may name 10,000 recipients, and thousands
+    /// of connections may ask for it.
+    Restricted(Vec<PublicKey>),
 }
 
-impl<'a> Guard<'a> {
-    pub(super) fn of(settings: &RelaySettings, event: &'a Event) -> Guard<'a> {
-        match settings.guards() && settings.is_restricted(event.kind()) {
-            true => Guard::Restricted(event),
-            false => Guard::Open,
+impl Guard {
+    pub(super) fn of(settings: &RelaySettings, event: &Event) -> Guard {
+        if !settings.guards() || !settings.is_restricted(event.kind()) {
+            return Guard::Open;
         }
+        let mut keys: Vec<PublicKey> = recipients(event).chain([*event.pubkey()]).collect();
+        keys.sort_unstable();
+        Guard::Restricted(keys)
     }
 
     /// Whether a connection with these keys gets the event.
     pub(super) fn admits(&self, keys: &[PublicKey]) -> bool {
         match self {
             Guard::Open => true,
-            Guard::Restricted(event) => {
-                keys.contains(event.pubkey()) || recipients(event).any(|key| keys.contains(&key))
-            }
+            Guard::Restricted(owners) => keys.iter().any(|key| owners.binary_search(key).is_ok()),
         }
     }
 }

@@ -14,6 +14,7 @@ use slab::Slab;
 
 use self::place::{Hashing, Place, Value, weight};
 use self::postings::{Posting, Postings};
+use super::compared::Compared;
 use super::event::Event;
 use super::filter::{Filter, TagValueRef};
 
@@ -91,6 +92,8 @@ pub struct LiveIndex<T> {
     values: usize,
     /// The number of the event that was looked up last.
     event: u64,
+    /// Hashes of the tags that the event is looked up by.
+    tags: Vec<u64>,
     /// Removals since slots were last released.
     removed: usize,
     limits: LiveLimits,
@@ -130,6 +133,7 @@ impl<T> LiveIndex<T> {
             filters: 0,
             values: 0,
             event: 0,
+            tags: Vec::new(),
             removed: 0,
             limits,
         }
@@ -233,27 +237,46 @@ impl<T> LiveIndex<T> {
     /// Calls `found` once for each subscription with a filter that matches the event.
     pub fn matching(&mut self, event: &Event, mut found: impl FnMut(LiveKey, &mut T)) {
         self.event += 1;
-        self.look_up(Value::All, event, &mut found);
-        self.look_up(Value::Id(event.id()), event, &mut found);
-        self.look_up(Value::Author(event.pubkey()), event, &mut found);
-        self.look_up(Value::Kind(event.kind()), event, &mut found);
-        for tag in event.tags().iter() {
-            let letter =
-                tag.letter().filter(|letter| self.letters[usize::from(*letter) % LETTERS] > 0);
-            if let Some((letter, value)) = letter.zip(tag.value()) {
-                self.look_up(Value::Tag(letter, TagValueRef::of(&value)), event, &mut found);
-            }
+        let compared = Compared::new(event);
+        let fixed = [
+            Value::All,
+            Value::Id(event.id()),
+            Value::Author(event.pubkey()),
+            Value::Kind(event.kind()),
+        ];
+        for value in fixed {
+            self.look_up(self.hashing.of(value), &compared, &mut found);
         }
+        let mut tags = std::mem::take(&mut self.tags);
+        tags.clear();
+        tags.extend(self.hashes_of_tags(event));
+        // An event may repeat a tag 10,000 times.
+        tags.sort_unstable();
+        tags.dedup();
+        for hash in &tags {
+            self.look_up(*hash, &compared, &mut found);
+        }
+        self.tags = tags;
+    }
+
+    /// Hashes of the tags with a letter that filters are filed under.
+    fn hashes_of_tags(&self, event: &Event) -> impl Iterator<Item = u64> {
+        event.tags().iter().filter_map(|tag| {
+            let letter =
+                tag.letter().filter(|letter| self.letters[usize::from(*letter) % LETTERS] > 0)?;
+            let value = tag.value()?;
+            Some(self.hashing.of(Value::Tag(letter, TagValueRef::of(&value))))
+        })
     }
 
     /// Compares the filters that are filed under a value.
     fn look_up(
         &mut self,
-        value: Value<'_>,
-        event: &Event,
+        hash: u64,
+        event: &Compared<'_, Event>,
         found: &mut impl FnMut(LiveKey, &mut T),
     ) {
-        for posting in self.postings.get(self.hashing.of(value)) {
+        for posting in self.postings.get(hash) {
             let entry = &mut self.subscriptions[posting.subscription as usize];
             if entry.matched != self.event && entry.compare(posting.ordinal, event, self.event) {
                 entry.matched = self.event;
@@ -293,13 +316,13 @@ impl<T> IndexMut<LiveKey> for LiveIndex<T> {
 impl<T> Entry<T> {
     /// Whether the filter that the ordinal belongs to matches. Each filter is compared once with an
     /// event.
-    fn compare(&mut self, ordinal: u32, event: &Event, number: u64) -> bool {
+    fn compare(&mut self, ordinal: u32, event: &Compared<'_, Event>, number: u64) -> bool {
         let index = self.filed.partition_point(|filed| filed.first <= ordinal) - 1;
         let filed = &mut self.filed[index];
         if filed.compared == number {
             return false;
         }
         filed.compared = number;
-        self.filters[filed.filter as usize].matches(event)
+        event.matches(&self.filters[filed.filter as usize])
     }
 }

@@ -9,6 +9,7 @@ pub mod auth;
 pub mod canonical;
 mod client;
 pub mod commands;
+pub mod compared;
 mod derived;
 pub mod event;
 mod events;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::state::{Phase, Scanning, Subscription};
+use super::compared::Compared;
 use super::event::Event;
 use super::filter::Filter;
 use super::live::{LiveCounts, LiveFull, LiveIndex, LiveKey, LiveLimits};
@@ -311,6 +312,9 @@ fn matching<'a>(
     filters: &[Filter],
 ) -> Vec<Arc<Event>> {
     let events = announced.map(|(_, announced)| &announced.event);
-    let matching = events.filter(|event| filters.iter().any(|filter| filter.matches(&***event)));
-    matching.cloned().collect()
+    let is_match = |event: &&Arc<Event>| {
+        let compared = Compared::new(&***event);
+        filters.iter().any(|filter| compared.matches(filter))
+    };
+    events.filter(is_match).cloned().collect()
 }

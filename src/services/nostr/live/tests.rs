@@ -65,6 +65,17 @@ fn a_subscription_gets_an_event_once_whichever_filters_and_tags_match() {
 }
 
 #[test]
+fn a_tag_that_an_event_repeats_is_looked_up_once() {
+    let mut index = LiveIndex::new(LiveLimits::default());
+    index.insert("t", filters(r##"{"#t":["a"],"#p":[]}"##)).unwrap();
+    index.insert("a", filters(r##"{"#t":["a"]}"##)).unwrap();
+    index.insert("b", filters(r##"{"#t":["b"]}"##)).unwrap();
+    let tags = format!("[{}]", [r#"["t","a"],["r","a"],["t","b"]"#; 100].join(","));
+    assert_eq!(found(&mut index, &event(1, 1, 1, 0, &tags)).len(), 2);
+    assert_eq!(index.tags.len(), 2);
+}
+
+#[test]
 fn a_filter_with_an_empty_list_matches_nothing_and_is_filed_nowhere() {
     let mut index = LiveIndex::new(LiveLimits::default());
     for member in ["ids", "authors", "kinds", "#t"] {

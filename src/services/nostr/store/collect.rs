@@ -25,7 +25,8 @@ pub enum Collected {
 pub struct Collect {
     filter: [Filter; 1],
     visibility: Visibility,
-    merge: Merge,
+    /// Made by the first slice: a plan may have thousands of cursors.
+    merge: Option<Merge>,
     items_max: usize,
     items: Vec<(u64, EventId)>,
     last: Option<u64>,
@@ -35,8 +36,7 @@ impl Collect {
     /// Collects what the connection may see, at most `items_max` events.
     pub fn new(filter: Filter, items_max: usize, visibility: Visibility) -> Collect {
         let filter = [filter];
-        let merge = Merge::new(&filter, &visibility);
-        Collect { filter, visibility, merge, items_max, items: Vec::new(), last: None }
+        Collect { filter, visibility, merge: None, items_max, items: Vec::new(), last: None }
     }
 
     /// Runs one slice. `now` is the Unix time in seconds.
@@ -54,13 +54,14 @@ impl Collect {
             None => snapshot.last_serial()?,
         };
         self.last = Some(last);
+        let merge = self.merge.get_or_insert_with(|| Merge::new(&self.filter, &self.visibility));
         while !meter.is_empty() {
-            let (entry, id) = match self.merge.next(&snapshot, &mut meter)? {
+            let (entry, id) = match merge.next(&snapshot, &mut meter)? {
                 Next::OutOfBudget => return Ok(Collected::OutOfBudget),
                 Next::End => return Ok(Collected::Items(std::mem::take(&mut self.items))),
                 Next::Event(entry, id) => (entry, id),
             };
-            let candidates = candidates(self.merge.hits(), &entry, &self.filter);
+            let candidates = candidates(merge.hits(), &entry, &self.filter);
             let Some(hit) = candidates.first().filter(|_| entry.order.serial() <= last) else {
                 continue;
             };
@@ -95,6 +96,7 @@ impl Collect {
 
     /// Memory of the collection.
     pub fn bytes(&self) -> usize {
-        self.merge.bytes() + self.items.capacity() * size_of::<(u64, EventId)>()
+        self.merge.as_ref().map_or(0, Merge::bytes)
+            + self.items.capacity() * size_of::<(u64, EventId)>()
     }
 }

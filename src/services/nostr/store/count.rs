@@ -13,6 +13,7 @@ use super::scan::candidates;
 use super::search;
 use super::shared::{Snapshot, Store, Vanishing, is_vanishing};
 use super::visibility::Visibility;
+use crate::services::nostr::compared::Compared;
 use crate::services::nostr::event::Fields as _;
 use crate::services::nostr::filter::Filter;
 
@@ -54,7 +55,8 @@ pub struct Count {
     filters: Arc<[Filter]>,
     visibility: Visibility,
     limits: CountLimits,
-    merge: Merge,
+    /// Made by the first slice: a plan may have thousands of cursors.
+    merge: Option<Merge>,
     hyperloglog: Option<HyperLogLog>,
     count: u64,
     is_approximate: bool,
@@ -66,7 +68,6 @@ pub struct Count {
 impl Count {
     /// Counts what the connection may see.
     pub fn new(filters: Arc<[Filter]>, limits: CountLimits, visibility: Visibility) -> Count {
-        let merge = Merge::new(&filters, &visibility);
         let hyperloglog = match &filters[..] {
             [filter] => HyperLogLog::of(filter),
             _ => None,
@@ -75,7 +76,7 @@ impl Count {
             filters,
             visibility,
             limits,
-            merge,
+            merge: None,
             hyperloglog,
             count: 0,
             is_approximate: false,
@@ -101,17 +102,23 @@ impl Count {
             None => snapshot.last_serial()?,
         };
         self.last = Some(last);
+        let mut merge = match self.merge.take() {
+            Some(merge) => merge,
+            None => Merge::new(&self.filters, &self.visibility),
+        };
         let mut is_complete = false;
         while !is_complete && !meter.is_empty() {
-            match self.merge.next(&snapshot, &mut meter)? {
+            match merge.next(&snapshot, &mut meter)? {
                 Next::OutOfBudget => break,
                 Next::End => is_complete = true,
                 Next::Event(entry, _) if entry.order.serial() > last => {}
                 Next::Event(entry, _) => {
-                    self.look_at(&entry, &snapshot, &vanishing, now, &mut meter)?;
+                    let candidates = candidates(merge.hits(), &entry, &self.filters);
+                    self.look_at(&entry, &candidates, &snapshot, &vanishing, now, &mut meter)?;
                 }
             }
         }
+        self.merge = Some(merge);
         self.steps += meter.used();
         self.time += meter.elapsed();
         if is_complete {
@@ -127,12 +134,12 @@ impl Count {
     fn look_at(
         &mut self,
         entry: &Entry,
+        candidates: &[Hit],
         snapshot: &Snapshot<'_>,
         vanishing: &Vanishing,
         now: u64,
         meter: &mut Meter,
     ) -> Result<(), StoreError> {
-        let candidates = candidates(self.merge.hits(), entry, &self.filters);
         if candidates.is_empty() {
             return Ok(());
         }
@@ -148,10 +155,11 @@ impl Count {
         let Some(record) = snapshot.record(entry.order.serial())? else {
             return Ok(());
         };
+        let compared = Compared::new(&record);
         let matches = |hit: &Hit| {
             let filter = &self.filters[hit.filter];
             hit.is_decisive
-                || (filter.matches(&record)
+                || (compared.matches(filter)
                     && filter.search().is_none_or(|query| search::matches(query, &record)))
         };
         let is_counted = !record.is_expired(now)

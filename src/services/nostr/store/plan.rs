@@ -6,8 +6,8 @@ use super::visibility::Visibility;
 use crate::services::nostr::event::{Class, EventId};
 use crate::services::nostr::filter::Filter;
 
-/// Pairs of author and kind that are read one by one from `newest`.
-const NEWEST_MAX: usize = 5_000;
+/// Pairs of author and kind of a request that are read one by one from `newest`: each is a key in memory.
+const NEWEST_TOTAL_MAX: usize = 5_000;
 /// Pairs of author and kind that get a cursor each, beside a filter on tags.
 const AUTHOR_KIND_WITH_TAGS_MAX: usize = 8;
 /// The same, without tags.
@@ -37,13 +37,18 @@ pub(super) struct Planned {
 
 /// The sources of all filters.
 pub(super) fn plan(filters: &[Filter], visibility: &Visibility) -> Vec<Planned> {
-    let mut planned = Vec::new();
+    let mut planned: Vec<Planned> = Vec::new();
+    let mut newest_left = NEWEST_TOTAL_MAX;
     for (index, filter) in filters.iter().enumerate() {
         if filter.matches_nothing() {
             continue;
         }
-        let room = AUTHOR_KIND_TOTAL_MAX.saturating_sub(planned.len());
-        let (sources, is_decisive) = sources(filter, visibility, room);
+        let author_kind = AUTHOR_KIND_TOTAL_MAX.saturating_sub(planned.len());
+        let room = Room { author_kind, newest: newest_left };
+        let (sources, is_decisive) = sources(filter, visibility, &room);
+        for source in &sources {
+            newest_left -= source.newest_keys();
+        }
         let is_decisive = is_decisive && filter.search().is_none();
         planned.extend(sources.into_iter().map(|source| Planned {
             filter: index,
@@ -54,7 +59,22 @@ pub(super) fn plan(filters: &[Filter], visibility: &Visibility) -> Vec<Planned> 
     planned
 }
 
-fn sources(filter: &Filter, visibility: &Visibility, room: usize) -> (Vec<Source>, bool) {
+/// Pairs of author and kind that the request may still have.
+struct Room {
+    author_kind: usize,
+    newest: usize,
+}
+
+impl Source {
+    fn newest_keys(&self) -> usize {
+        match self {
+            Source::Newest(keys) => keys.len(),
+            Source::Range(..) | Source::Ids(_) => 0,
+        }
+    }
+}
+
+fn sources(filter: &Filter, visibility: &Visibility, room: &Room) -> (Vec<Source>, bool) {
     let has_tags = !filter.tags().is_empty();
     if let Some(ids) = filter.ids() {
         return (vec![Source::Ids(ids.to_vec())], filter.authors().is_none() && !has_tags);
@@ -62,11 +82,12 @@ fn sources(filter: &Filter, visibility: &Visibility, room: usize) -> (Vec<Source
     if let Some(sources) = own_messages(filter, visibility) {
         return (sources, false);
     }
-    let pairs_max = if has_tags { AUTHOR_KIND_WITH_TAGS_MAX } else { AUTHOR_KIND_MAX.min(room) };
+    let pairs_max =
+        if has_tags { AUTHOR_KIND_WITH_TAGS_MAX } else { AUTHOR_KIND_MAX.min(room.author_kind) };
     match (filter.authors(), filter.kinds()) {
         (Some(authors), Some(kinds))
             if kinds.iter().all(|kind| Class::of(*kind) == Class::Replaceable)
-                && authors.len() * kinds.len() <= NEWEST_MAX =>
+                && authors.len() * kinds.len() <= room.newest =>
         {
             let keys = authors
                 .iter()
@@ -129,4 +150,23 @@ fn own_messages(filter: &Filter, visibility: &Visibility) -> Option<Vec<Source>>
     let mut sources = ranges(Table::AuthorKind, written);
     sources.extend(ranges(Table::Tag, received));
     Some(sources)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::services::nostr::testing::{filter, quoted_key};
+
+    #[test]
+    fn keys_of_newest_are_limited_for_all_filters_together() {
+        let authors = (0..100).map(quoted_key).collect::<Vec<_>>().join(",");
+        let kinds = (10_000..10_030).map(|kind| kind.to_string()).collect::<Vec<_>>().join(",");
+        let profiles = filter(&format!(r#"{{"authors":[{authors}],"kinds":[{kinds}]}}"#));
+        let planned = plan(&[profiles.clone(), profiles], &Visibility::all());
+        let keys: Vec<usize> = planned.iter().map(|planned| planned.source.newest_keys()).collect();
+        assert_eq!(keys[0], 3_000);
+        assert!(keys[1..].iter().all(|keys| *keys == 0));
+        // Too many pairs for a cursor each.
+        assert!(matches!(&planned[1].source, Source::Range(Table::Author, _)));
+    }
 }

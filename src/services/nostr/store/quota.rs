@@ -3,6 +3,7 @@
 use super::merge::Hit;
 use super::record::Record;
 use super::search;
+use crate::services::nostr::compared::Compared;
 use crate::services::nostr::filter::Filter;
 
 /// Entries that a filter looks at after our own limit, to find out whether more events match.
@@ -127,9 +128,10 @@ impl Quotas {
         record: &Record,
     ) -> Offer {
         let mut offer = Offer { is_sent: false, closed: Vec::new() };
+        let compared = Compared::new(record);
         for hit in candidates {
             let filter = &filters[hit.filter];
-            let matches = hit.is_decisive || filter.matches(record);
+            let matches = hit.is_decisive || compared.matches(filter);
             match self.filters[hit.filter] {
                 Quota::Closed => {}
                 Quota::Probing(_) => {

@@ -18,6 +18,7 @@ use super::record::Record;
 use super::shared::{Snapshot, Store, Vanishing, is_vanishing};
 use super::tables::Table;
 use super::visibility::Visibility;
+use crate::services::nostr::compared::Compared;
 use crate::services::nostr::filter::Filter;
 
 /// Limits of a scan.
@@ -118,6 +119,9 @@ pub struct Scan {
 
 /// The order in which a scan goes through the store.
 enum Walk {
+    /// Newest first, to be planned by the first slice: a plan may have thousands of cursors, and the scan
+    /// is made on the loop.
+    Unplanned,
     /// Newest first.
     Merged(Box<Merge>),
     /// From this serial on: the catch-up scan of section 5.3.
@@ -136,11 +140,15 @@ impl Scan {
     /// The stored events of a request.
     pub fn new(filters: Arc<[Filter]>, limits: ScanLimits, visibility: Visibility) -> Scan {
         let quotas = Quotas::new(&filters, &limits_of(&limits));
-        let mut merge = Merge::new(&filters, &visibility);
-        for filter in quotas.empty() {
+        Scan::with(filters, limits, visibility, Walk::Unplanned, quotas)
+    }
+
+    fn plan(&mut self) {
+        let mut merge = Merge::new(&self.filters, &self.visibility);
+        for filter in self.quotas.empty() {
             merge.close(filter);
         }
-        Scan::with(filters, limits, visibility, Walk::Merged(Box::new(merge)), quotas)
+        self.walk = Walk::Merged(Box::new(merge));
     }
 
     /// All matching events with a later serial, in the order of their serials (section 5.3). The limits on
@@ -180,8 +188,11 @@ impl Scan {
         };
         self.last = Some(last);
         let moment = Moment { snapshot: &snapshot, vanishing: &vanishing, now, last };
+        if matches!(self.walk, Walk::Unplanned) {
+            self.plan();
+        }
         let slice = match self.walk {
-            Walk::Merged(_) => self.slice_of_merge(&moment, &mut meter, sink)?,
+            Walk::Unplanned | Walk::Merged(_) => self.slice_of_merge(&moment, &mut meter, sink)?,
             Walk::Serial(from) => self.slice_of_serials(from, &moment, &mut meter, sink)?,
         };
         self.steps += meter.used();
@@ -253,7 +264,8 @@ impl Scan {
             }
             meter.spend(RECORD_STEPS);
             let record = Record::decode(serial, value)?;
-            let matches = self.filters.iter().any(|filter| filter.matches(&record));
+            let compared = Compared::new(&record);
+            let matches = self.filters.iter().any(|filter| compared.matches(filter));
             if matches && is_visible(&record, &self.visibility, moment) && sink(&record).is_break()
             {
                 self.walk = Walk::Serial(serial + 1);
@@ -278,7 +290,7 @@ impl Scan {
     pub fn bytes(&self) -> usize {
         match &self.walk {
             Walk::Merged(merge) => size_of::<Scan>() + merge.bytes(),
-            Walk::Serial(_) => size_of::<Scan>(),
+            Walk::Unplanned | Walk::Serial(_) => size_of::<Scan>(),
         }
     }
 

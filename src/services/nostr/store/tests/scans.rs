@@ -88,6 +88,20 @@ fn a_scan_beyond_its_steps_fails() {
 }
 
 #[test]
+fn the_first_slice_makes_the_plan() {
+    let directory = Directory::new();
+    let (store, _writer) = directory.open();
+    let kinds: Vec<String> = (0..1_000).map(|kind| kind.to_string()).collect();
+    let filters: Arc<[Filter]> = [filter(&format!(r#"{{"kinds":[{}]}}"#, kinds.join(",")))].into();
+    let mut scan = Scan::new(filters, ScanLimits::default(), Visibility::all());
+    let before = scan.bytes();
+    let mut sink = |_: &Record| ControlFlow::Continue(());
+    let budget = Budget { steps: 100, time: Duration::from_secs(60) };
+    assert_eq!(scan.slice(&store, budget, NOW, &mut sink).unwrap(), Slice::OutOfBudget);
+    assert!(before < 1_000 && scan.bytes() > 100_000, "{before}, then {} bytes", scan.bytes());
+}
+
+#[test]
 fn a_slice_without_time_ends_soon() {
     let directory = Directory::new();
     let (store, mut writer) = directory.open();
