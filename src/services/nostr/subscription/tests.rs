@@ -183,6 +183,24 @@ fn a_catch_up_scan_follows_if_more_than_1000_events_are_to_be_compared() {
 }
 
 #[test]
+fn a_catch_up_scan_follows_if_the_events_are_more_bytes_than_are_sent_at_once() {
+    let tags = format!(r#"[["t","{}"]]"#, "x".repeat(1000));
+    let large = Arc::new(event(1, 1, 1, 1000, &tags));
+    let read_bytes_max = 10 * (size_of::<Event>() + tags.len() + 2);
+    for (announced, catches_up) in [(10, false), (11, true)] {
+        let ring = RingLimits { read_bytes_max, ..RingLimits::default() };
+        let mut subscriptions = Subscriptions::with_ring(SubscriptionLimits::default(), ring);
+        let query = scan(subscriptions.request(1, id("a"), filters("{}")));
+        for serial in 1..=announced {
+            announce(&mut subscriptions, &large, Some(serial));
+        }
+        let ended = subscriptions.end(query.id, 0, NOW).unwrap();
+        assert_eq!(ended.catch_up.is_some(), catches_up);
+        assert_eq!(ended.events.len(), if catches_up { 0 } else { 10 });
+    }
+}
+
+#[test]
 fn a_catch_up_scan_starts_after_the_last_serial_and_sends_no_second_eose() {
     let ring = RingLimits { entries_max: 2, ..RingLimits::default() };
     let mut subscriptions = Subscriptions::with_ring(SubscriptionLimits::default(), ring);

@@ -324,6 +324,13 @@ fn each_stored_event_arrives_once_and_in_order_while_the_ring_loses_events() {
 }
 
 #[test]
+fn each_stored_event_arrives_once_and_in_order_while_too_many_bytes_are_to_be_sent() {
+    let ring = RingLimits { read_bytes_max: 700, ..RingLimits::default() };
+    let (catch_ups, lost) = run(3000..3150, ring);
+    assert!(catch_ups > 100 && lost > 20, "{catch_ups} catch-up scans, {lost} events lost");
+}
+
+#[test]
 fn each_stored_event_arrives_once_and_in_order_while_too_many_are_to_be_compared() {
     let (catch_ups, lost) = run(2000..2150, RingLimits { read_max: 3, ..RingLimits::default() });
     assert!(catch_ups > 100 && lost > 20, "{catch_ups} catch-up scans, {lost} events lost");
