@@ -6,6 +6,9 @@ use super::json::{JsonError, Kind, Number, Reader};
 use super::refusal::{Prefix, Refusal};
 use super::tags::hex_32;
 
+/// Characters of `search` (NIP-50): each word is looked for in each content.
+const SEARCH_MAX_CHARS: usize = 256;
+
 /// Why a filter is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FilterError {
@@ -90,7 +93,12 @@ pub(super) fn read_filter(
                 set(&mut filter.limit, limit, "limit")?;
             }
             b"search" if limits.search => {
-                set(&mut filter.search, text(reader, "search")?, "search")?;
+                let search = text(reader, "search")?;
+                if search.chars().count() > SEARCH_MAX_CHARS {
+                    let text = format!("search is longer than {SEARCH_MAX_CHARS} characters");
+                    return Err(invalid(text));
+                }
+                set(&mut filter.search, search, "search")?;
             }
             [b'#', letter] if letter.is_ascii_alphabetic() => {
                 let place = match tags.binary_search_by_key(letter, |(letter, _)| *letter) {

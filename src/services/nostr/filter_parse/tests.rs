@@ -212,6 +212,10 @@ fn search_is_read_if_the_relay_has_it() {
     let filter = Filter::parse(r#"{"search":"two \"words\""}"#, &limits).unwrap();
     assert_eq!(filter.search(), Some("two \"words\""));
     assert!(Filter::parse(r#"{"search":1}"#, &limits).is_err());
+    let of =
+        |chars: usize| Filter::parse(&format!(r#"{{"search":"{}"}}"#, "ä".repeat(chars)), &limits);
+    assert!(of(256).is_ok());
+    assert_eq!(of(257).unwrap_err().to_string(), "invalid: search is longer than 256 characters");
 }
 
 #[test]

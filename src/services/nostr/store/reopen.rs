@@ -31,9 +31,7 @@ impl Writer {
         let store = self.store.clone();
         let snapshot = store.snapshot()?;
         let announced = self.totals.last;
-        // Serials are given only once.
-        self.totals = snapshot.totals()?;
-        self.totals.last = self.totals.last.max(announced);
+        let mut totals = snapshot.totals()?;
         self.store.set_vanishing(vanish::load(&snapshot)?);
         let mut found = Vec::new();
         for entry in snapshot.range(Table::Event, &serial_key(announced + 1), &[0xff; 6]) {
@@ -41,6 +39,10 @@ impl Writer {
             let serial = read_integer(&key);
             found.push((serial, Arc::new(Record::decode(serial, value)?.to_event())));
         }
+        // Serials are given only once. An error above leaves the totals, so that the next attempt finds the
+        // events again.
+        totals.last = totals.last.max(announced);
+        self.totals = totals;
         Ok(found)
     }
 

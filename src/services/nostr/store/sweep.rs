@@ -84,6 +84,8 @@ impl Writer {
 
     fn sweep_retention(&mut self, now: u64) -> Result<Swept, StoreError> {
         if self.sweep.round.is_none() {
+            // A clock that was set back must not stop retention.
+            self.sweep.next_round = self.sweep.next_round.min(now + RETENTION_INTERVAL_SECONDS);
             if now < self.sweep.next_round || !self.has_retention() {
                 return Ok(Swept::default());
             }
