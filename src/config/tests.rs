@@ -490,6 +490,7 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         live_values_max = 27
         scans_per_connection_max = 28
         scans_waiting_max = 29
+        scan_bytes_max = '45 MiB'
         broad_filters = 'limited'
         unknown_members = 'ignore'
         count_max = 30

@@ -245,3 +245,55 @@ fn a_shutdown_closes_connections_after_their_events_are_acknowledged() {
     let found = relay.client().find(json!({"limit": 100})).len();
     assert!(found >= acknowledged, "{found} of {acknowledged} acknowledged events are stored");
 }
+
+#[test]
+fn long_messages_and_escaped_types_are_understood() {
+    let relay = Relay::new();
+    let (mut client, author) = (relay.client(), Author::new(1));
+    let padding = "x".repeat(40_000);
+    client.request("a", &[json!({"limit": 0})]);
+    client.client.text(&format!(r#"["CLOSE","a","{padding}"]"#));
+    let keys: Vec<String> = (0..1000).map(|number| format!("{number:064x}")).collect();
+    client.send(&json!(["REQ", "b", {"authors": keys}]));
+    client.expect("EOSE");
+    client.client.text(r#"["R\u0045Q","c",{"limit":0}]"#);
+    client.expect("EOSE");
+    let note = author.note(&padding);
+    client.client.text(&format!(r#"["\u0045VENT",{}]"#, author.note("short")));
+    assert!(client.expect("OK")[2] == true);
+    assert_eq!(client.live("c")["content"], "short");
+    client.accept(&note);
+    assert_eq!(client.live("c"), note);
+    client.expect_silence();
+}
+
+#[test]
+fn a_slow_reader_is_told_of_dropped_events_and_gets_later_ones() {
+    const EVENTS: usize = 150;
+    let relay =
+        Relay::with("slow_readers = 'drop'\nevents_rate = 'off'\nevents_rate_per_address = 'off'");
+    let (mut writer, author) = (relay.client(), Author::new(1));
+    let mut reader = super::relay::NostrClient::narrow(relay.address);
+    reader.request("a", &[json!({"limit": 0})]);
+    for number in 0..EVENTS {
+        writer.accept(&author.note(&format!("{number} {}", "x".repeat(60_000))));
+    }
+    let dropped = relay.admin.metric("weir_nostr_dropped_total", &[]) as usize;
+    assert!(dropped > 0, "the socket's buffers took all");
+    let mut received = 0;
+    while received + dropped < EVENTS {
+        assert_eq!(reader.live("a")["kind"], 1);
+        received += 1;
+    }
+    assert!(reader.notice().starts_with("rate-limited: "));
+    let last = author.note("after the reader has caught up");
+    eventually(
+        || {
+            writer.accept(&author.event(1, json!([]), &format!("{:?}", std::time::Instant::now())));
+            relay.admin.metric("weir_nostr_dropped_total", &[]) as usize == dropped
+        },
+        "the connection has drained",
+    );
+    writer.accept(&last);
+    while reader.live("a") != last {}
+}

@@ -123,6 +123,14 @@ impl NostrClient {
         client
     }
 
+    /// Opens a WebSocket with a small receive buffer.
+    pub fn narrow(address: SocketAddr) -> NostrClient {
+        let mut client =
+            NostrClient { client: Client::narrow(address, "/"), challenge: String::new() };
+        client.expect("AUTH");
+        client
+    }
+
     /// Opens a WebSocket to a relay that sends no challenge.
     pub fn unchallenged(address: SocketAddr) -> NostrClient {
         NostrClient { client: Client::open(address, "/"), challenge: String::new() }

@@ -208,6 +208,10 @@ pub(in crate::config) struct RelayOptions {
     #[arg(long, value_name = "N", default_value_t = Count(usual().scans_waiting_max))]
     scans_waiting_max: Count<usize>,
 
+    /// Maximum memory of requests that wait for their connections to read
+    #[arg(long, value_name = "SIZE", default_value_t = Size(usual().scan_bytes_max))]
+    scan_bytes_max: Size,
+
     /// Filters without ids, authors and tags
     #[arg(long, value_name = "POLICY", value_enum, default_value_t = usual().broad_filters.into())]
     broad_filters: Broad,
@@ -478,6 +482,7 @@ impl From<&RelaySettings> for RelayOptions {
             live_values_max: Count(relay.live_values_max),
             scans_per_connection_max: Count(relay.scans_per_connection_max),
             scans_waiting_max: Count(relay.scans_waiting_max),
+            scan_bytes_max: Size(relay.scan_bytes_max),
             broad_filters: relay.broad_filters.into(),
             unknown_members: match relay.ignore_unknown_members {
                 true => Unknown::Ignore,
@@ -560,6 +565,7 @@ impl RelayOptions {
             .live_values_max(self.live_values_max.0)
             .scans_per_connection_max(self.scans_per_connection_max.0)
             .scans_waiting_max(self.scans_waiting_max.0)
+            .scan_bytes_max(self.scan_bytes_max.0)
             .broad_filters(self.broad_filters.into())
             .ignore_unknown_members(self.unknown_members == Unknown::Ignore)
             .count_max(self.count_max.0)

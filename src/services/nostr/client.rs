@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::event::PublicKey;
+use super::message::SubscriptionId;
 use super::rates::{self, ConnRates, Rates};
 use super::refusal::Refusal;
 use super::scans::ScanJob;
@@ -35,6 +36,11 @@ pub(super) struct Client {
     pub(super) used: Time,
     /// Dropped with the connection; `None` without a COUNT.
     open: Option<Arc<()>>,
+    /// Subscriptions that were told of dropped events, while the connection reads too slowly and
+    /// events are dropped; `None` otherwise.
+    slow: Option<Vec<SubscriptionId>>,
+    /// Whether the queue of the threads had no room for its scans.
+    pub(super) is_stalled: bool,
     /// `None` without a scan.
     scans: Option<Box<ClientScans>>,
 }
@@ -48,6 +54,19 @@ struct ClientScans {
     waiting: VecDeque<Box<ScanJob>>,
     /// No page is sent until the connection has drained.
     is_congested: bool,
+}
+
+/// A sum of scans that wait.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Waiting {
+    pub(super) scans: usize,
+    pub(super) bytes: usize,
+}
+
+impl Waiting {
+    fn and(self, scan: &ScanJob) -> Waiting {
+        Waiting { scans: self.scans + 1, bytes: self.bytes + scan.held_bytes }
+    }
 }
 
 /// Why the relay does not read from a connection. It reads when no reason is left.
@@ -75,6 +94,8 @@ impl Client {
             pauses: 0,
             used: now,
             open: None,
+            slow: None,
+            is_stalled: false,
             scans: None,
         }
     }
@@ -124,6 +145,30 @@ impl Client {
         self.pauses &= !(why as u8);
         if was != 0 && self.pauses == 0 {
             cx.resume(conn);
+        }
+    }
+
+    /// Live events are dropped from now on, until the connection has drained.
+    pub(super) fn begin_slowness(&mut self) {
+        self.slow.get_or_insert_default();
+    }
+
+    pub(super) fn end_slowness(&mut self) {
+        self.slow = None;
+    }
+
+    pub(super) fn is_slow(&self) -> bool {
+        self.slow.is_some()
+    }
+
+    /// Whether this is the first event of the subscription that is dropped.
+    pub(super) fn drops_first(&mut self, sub: &SubscriptionId) -> bool {
+        match &mut self.slow {
+            Some(noticed) if !noticed.contains(sub) => {
+                noticed.push(sub.clone());
+                true
+            }
+            _ => false,
         }
     }
 
@@ -180,18 +225,19 @@ impl Client {
     }
 
     /// Scans that wait.
-    pub(super) fn scans_waiting(&self) -> usize {
-        self.scans.as_ref().map_or(0, |scans| scans.waiting.len())
+    pub(super) fn waiting(&self) -> Waiting {
+        let scans = self.scans.iter().flat_map(|scans| &scans.waiting);
+        scans.fold(Waiting::default(), |waiting, scan| waiting.and(scan))
     }
 
-    /// Drops waiting scans that nothing waits for. Returns how many.
-    pub(super) fn drop_scans(&mut self) -> usize {
+    /// Drops waiting scans that nothing waits for, and returns them.
+    pub(super) fn drop_scans(&mut self) -> Waiting {
         let Some(scans) = &mut self.scans else {
-            return 0;
+            return Waiting::default();
         };
-        let before = scans.waiting.len();
+        let unwanted = scans.waiting.iter().filter(|scan| !scan.is_wanted());
+        let dropped = unwanted.fold(Waiting::default(), |dropped, scan| dropped.and(scan));
         scans.waiting.retain(|scan| scan.is_wanted());
-        let dropped = before - scans.waiting.len();
         if scans.running == 0 && scans.waiting.is_empty() && !scans.is_congested {
             self.scans = None;
         }

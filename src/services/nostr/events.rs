@@ -10,21 +10,22 @@ use super::event::Event;
 use super::guard::Guard;
 use super::jobs::{Checking, Release, Submitted, VERIFY_JOBS_MAX, VerifyDone, VerifyJob};
 use super::judging::Judging;
+use super::message::SubscriptionId;
 use super::metrics::{EventOutcome, Reply, add};
 use super::parse::HexId;
 use super::rates::AuthorRates;
 use super::refusal::{Prefix, Refusal};
 use super::relay::{Announcement, Load, Relay};
-use super::reply::{write_event_head, write_ok};
+use super::reply::{write_event_head, write_notice, write_ok};
 use super::running::{Mail, Running, unput};
 use super::scans::ScanJob;
-use super::settings::{AuthPolicy, Mute, Sync};
+use super::settings::{AuthPolicy, Mute, SlowReaders, Sync};
 use super::settled::{Settled, refused};
 use super::store::Outcome;
 use super::ticket::Ticket;
 use super::writer::{WriterMail, WriterThread, Written};
 use crate::protocol::SharedTail;
-use crate::reactor::{ConnId, Context, More, Task, WorkerSettings};
+use crate::reactor::{ConnId, Context, More, SendOutcome, Task, WorkerSettings};
 
 /// Events of all connections without an OK at which their senders pause, until half is left.
 const PAUSE_ABOVE: Load = Load { events: 4_096, bytes: 32 * 1024 * 1024 };
@@ -327,7 +328,8 @@ impl Relay {
         let Relay { subscriptions, clients, settings, counts, out, .. } = self;
         let guard = Guard::of(settings, &event);
         let recipients = subscriptions.announce(Arc::clone(&event), serial, cx.now());
-        let heard = recipients.len() + recipients.waiting();
+        // Of a restricted event it is not known which of the waiting ones will get it.
+        let mut heard = if guard.is_open() { recipients.waiting() } else { 0 };
         if recipients.is_empty() {
             return heard;
         }
@@ -340,11 +342,26 @@ impl Relay {
             out.clear();
             write_event_head(out, sub);
             for conn in conns {
-                let client = clients.get(conn);
-                if !client.is_some_and(|client| guard.admits(client.keys())) {
+                let Some(client) = clients.get_mut(conn) else {
+                    continue;
+                };
+                if !guard.admits(client.keys()) {
                     continue;
                 }
-                match cx.send_joined(conn, out, &tail).is_queued() {
+                heard += 1;
+                if client.is_slow() {
+                    add(&counts.dropped, 1);
+                    if client.drops_first(sub) {
+                        tell_dropped(cx, conn, sub);
+                        counts.sent(Reply::Notice);
+                    }
+                    continue;
+                }
+                let outcome = cx.send_joined(conn, out, &tail);
+                if outcome == SendOutcome::Congested && settings.slow == SlowReaders::Drop {
+                    client.begin_slowness();
+                }
+                match outcome.is_queued() {
                     true => {
                         add(&counts.deliveries_live, 1);
                         counts.sent(Reply::Event);
@@ -355,5 +372,15 @@ impl Relay {
         }
         add(&counts.recipients, heard as u64);
         heard
+    }
+}
+
+/// Tells a client that live events of a subscription are dropped until it has read what is queued.
+fn tell_dropped(cx: &mut Context<'_>, conn: ConnId, sub: &SubscriptionId) {
+    let text = format!("events of the subscription {} are dropped: read faster", sub.json());
+    let mut message = Vec::new();
+    write_notice(&mut message, Prefix::RateLimited.text(text));
+    if let Ok(text) = std::str::from_utf8(&message) {
+        let _ = cx.send(conn, text);
     }
 }

@@ -26,6 +26,11 @@ impl Guard {
         Guard::Restricted(keys)
     }
 
+    /// Whether every connection gets the event.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Guard::Open)
+    }
+
     /// Whether a connection with these keys gets the event.
     pub(super) fn admits(&self, keys: &[PublicKey]) -> bool {
         match self {

@@ -14,7 +14,7 @@ use super::auth::{self, AuthRefused, AuthTerms};
 use super::client::Keys;
 use super::event::{Class, Event, EventId, PublicKey, Signature};
 use super::filter::Filter;
-use super::judging::{Candidate, Judging};
+use super::judging::{Candidate, Judging, SettledMail};
 use super::message::{BadMessage, ClientMessage, MessageLimits, SubscriptionId};
 use super::parse::HexId;
 use super::policy::{SharedPolicy, check_protected, check_repost};
@@ -74,7 +74,10 @@ pub(super) enum VerifyJob {
 pub(super) enum Request {
     Req { sub: SubscriptionId, filters: Vec<Filter> },
     Count { sub: SubscriptionId, filters: Vec<Filter> },
+    Close { sub: SubscriptionId },
     NegOpen { sub: SubscriptionId, filter: Filter, message: Vec<u8> },
+    NegMsg { sub: SubscriptionId, message: Vec<u8> },
+    NegClose { sub: SubscriptionId },
 }
 
 #[derive(Debug)]
@@ -99,7 +102,7 @@ pub(super) struct Checking {
 }
 
 impl Request {
-    /// The request in a message; `None` for other messages.
+    /// The request in a message; `None` for EVENT and AUTH.
     pub(super) fn of(message: ClientMessage<'_>) -> Option<Request> {
         match message {
             ClientMessage::Req { sub, filters } => Some(Request::Req { sub, filters }),
@@ -107,7 +110,10 @@ impl Request {
             ClientMessage::NegOpen { sub, filter, message } => {
                 Some(Request::NegOpen { sub, filter, message })
             }
-            _ => None,
+            ClientMessage::Close { sub } => Some(Request::Close { sub }),
+            ClientMessage::NegMsg { sub, message } => Some(Request::NegMsg { sub, message }),
+            ClientMessage::NegClose { sub } => Some(Request::NegClose { sub }),
+            ClientMessage::Event(_) | ClientMessage::Auth(_) => None,
         }
     }
 }
@@ -130,14 +136,30 @@ impl Checking {
         }
     }
 
+    /// Checks a batch, and releases what it has accepted.
     fn check_events(&self, batch: u64, events: Vec<Submitted>) -> Step<VerifyJob, VerifyDone> {
+        let tickets: Vec<Ticket> = events.iter().map(|submitted| submitted.ticket).collect();
+        let lost = || {
+            let answer = |ticket| (ticket, Settled::Notice(internal()));
+            (Vec::new(), tickets.into_iter().map(answer).collect())
+        };
+        let (candidates, mut settled) = caught(|| self.check_all(events)).unwrap_or_else(lost);
+        self.release.release(batch, candidates, &mut settled);
+        match settled.is_empty() {
+            true => Step::Forwarded,
+            false => Step::Done(VerifyDone::Events(settled)),
+        }
+    }
+
+    fn check_all(&self, events: Vec<Submitted>) -> (Vec<Candidate>, SettledMail) {
         let (mut candidates, mut settled) = (Vec::with_capacity(events.len()), Vec::new());
         let snapshot = self.store.snapshot();
         for submitted in events {
             let ticket = submitted.ticket;
             let checked = match &snapshot {
                 Ok(snapshot) => caught(|| self.check_event(&submitted, snapshot))
-                    .unwrap_or_else(|| Err(refused(&submitted.text, internal()))),
+                    // Nothing of the text is parsed again after a panic.
+                    .unwrap_or_else(|| Err(Settled::Notice(internal()))),
                 Err(_) => {
                     let refusal = Prefix::Error.text("the store cannot be read");
                     Err(refused(&submitted.text, refusal))
@@ -156,11 +178,7 @@ impl Checking {
                 Err(answer) => settled.push((ticket, answer)),
             }
         }
-        self.release.release(batch, candidates, &mut settled);
-        match settled.is_empty() {
-            true => Step::Forwarded,
-            false => Step::Done(VerifyDone::Events(settled)),
-        }
+        (candidates, settled)
     }
 
     /// Rows 3 to 17 of the checks.
@@ -228,7 +246,10 @@ impl Checking {
 
     fn parse(&self, text: &str) -> Result<Request, BadMessage> {
         let message = ClientMessage::parse(text, &self.limits)?;
-        Request::of(message).ok_or_else(|| BadMessage::Notice(internal()))
+        Request::of(message).ok_or_else(|| {
+            let text = "a long message must not have escapes in its type";
+            BadMessage::Notice(Prefix::Unsupported.text(text))
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -80,7 +81,11 @@ impl Judging {
             source: Source::Client(address),
             authed: authed.as_ref(),
         };
-        self.policy.judge(submission, reply);
+        // Unwind-safe: the reply is dropped, which rejects the event.
+        let judge = AssertUnwindSafe(|| self.policy.judge(submission, reply));
+        if catch_unwind(judge).is_err() {
+            log::error!("the write policy has panicked");
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::client::Client;
+use super::client::{Client, Waiting};
 use super::event::Event;
 use super::info::Documents;
 use super::jobs::Submitted;
@@ -61,9 +61,9 @@ pub struct Relay {
     pub(super) running: Option<Running>,
     pub(super) events: Intake,
     /// Scans that wait for their connection.
-    pub(super) scans_waiting: usize,
+    pub(super) waiting: Waiting,
     /// Connections whose scans found the queue of the threads full.
-    pub(super) stalled: Vec<ConnId>,
+    pub(super) stalled: VecDeque<ConnId>,
     pub(super) counts: Rc<RelayCounts>,
     /// The message that is written.
     pub(super) out: Vec<u8>,
@@ -165,8 +165,8 @@ impl Relay {
             writer: Some(writer),
             running: None,
             events,
-            scans_waiting: 0,
-            stalled: Vec::new(),
+            waiting: Waiting::default(),
+            stalled: VecDeque::new(),
             counts: Rc::new(counts),
             out: Vec::new(),
             settings: Arc::new(settings),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::client::{Client, Pause};
+use super::client::{Client, Pause, Waiting};
 use super::derived::visibility;
 use super::filter::Filter;
 use super::guard::Guard;
@@ -16,7 +16,7 @@ use super::running::unput;
 use super::scans::{ScanDone, ScanEnd, ScanJob, ScanNext, Search, Wanted};
 use super::settings::BroadFilters;
 use super::store::{Count, Counted, Scan, Visibility};
-use super::subscription::{CatchUp, Ended, Opened, Query};
+use super::subscription::{CatchUp, Ended, Opened, Query, QueryId};
 use super::ticket::unix_seconds;
 use crate::protocol::FrameBatch;
 use crate::reactor::{ConnId, Context, SendOutcome, Task, Time};
@@ -90,7 +90,7 @@ impl Relay {
         self.lists.load().may_read(keys)?;
         self.settings.check_restricted(filters, keys)?;
         self.check_broad(filters)?;
-        if self.scans_waiting >= self.settings.scans_waiting_max {
+        if self.waiting.scans >= self.settings.scans_waiting_max {
             let max = self.settings.scans_waiting_max;
             return Err(Prefix::RateLimited.text(format!("{max} requests wait already")));
         }
@@ -148,7 +148,7 @@ impl Relay {
             return;
         };
         client.add_scan(scan);
-        self.scans_waiting += 1;
+        self.waiting.scans += 1;
         if client.scans() >= self.settings.scans_per_connection_max {
             client.pause(cx, conn, Pause::Scans);
         }
@@ -158,25 +158,40 @@ impl Relay {
     /// Drops scans of a connection that nothing waits for.
     pub(super) fn drop_scans(&mut self, conn: ConnId) {
         if let Some(client) = self.clients.get_mut(conn) {
-            self.scans_waiting -= client.drop_scans();
+            let dropped = client.drop_scans();
+            self.release_scans(dropped);
         }
     }
 
+    /// Scans no longer wait.
+    pub(super) fn release_scans(&mut self, scans: Waiting) {
+        self.waiting.scans -= scans.scans;
+        self.waiting.bytes -= scans.bytes;
+        self.counts.scans_waiting_now.set(self.waiting.scans as u64);
+    }
+
     /// Starts scans of a connection while it has room for their pages.
-    pub(super) fn start_scans(&mut self, cx: &mut Context<'_>, conn: ConnId) {
+    /// Returns whether there was one.
+    pub(super) fn start_scans(&mut self, cx: &mut Context<'_>, conn: ConnId) -> bool {
         let (Some(client), Some(running)) = (self.clients.get_mut(conn), &self.running) else {
-            return;
+            return false;
         };
+        let mut started = Waiting::default();
         while let Some(scan) = client.next_scan() {
-            let is_first = scan.is_first();
+            let (is_first, held_bytes) = (scan.is_first(), scan.held_bytes);
             let task = Task::new((), scan);
             let task = if is_first { task } else { task.low_priority() };
             match running.scanners.try_put(task) {
-                Ok(()) => self.scans_waiting -= 1,
+                Ok(()) => {
+                    started.scans += 1;
+                    started.bytes += held_bytes;
+                }
                 // Continued when another scan of any connection returns.
                 Err(error) => {
                     client.put_back(unput(error));
-                    self.stalled.push(conn);
+                    if !std::mem::replace(&mut client.is_stalled, true) {
+                        self.stalled.push_back(conn);
+                    }
                     break;
                 }
             }
@@ -184,6 +199,8 @@ impl Relay {
         if client.scans() <= self.settings.scans_per_connection_max / 2 {
             client.resume(cx, conn, Pause::Scans);
         }
+        self.release_scans(started);
+        started.scans > 0
     }
 
     /// A scan has returned from its thread.
@@ -195,8 +212,13 @@ impl Relay {
             self.start_scans(cx, conn);
         }
         // The queue has room for one more.
-        if let Some(conn) = self.stalled.pop() {
-            self.start_scans(cx, conn);
+        while let Some(conn) = self.stalled.pop_front() {
+            if let Some(client) = self.clients.get_mut(conn) {
+                client.is_stalled = false;
+            }
+            if self.start_scans(cx, conn) {
+                break;
+            }
         }
     }
 
@@ -212,7 +234,7 @@ impl Relay {
             return;
         }
         match next {
-            ScanNext::Rest(scan) => self.continue_scan(conn, scan),
+            ScanNext::Rest(scan) => self.continue_scan(cx, conn, scan),
             ScanNext::End(wanted, end) => self.end_scan(cx, conn, &sub, since, wanted, end),
             ScanNext::Dropped => {}
         }
@@ -244,14 +266,44 @@ impl Relay {
         outcome.is_queued()
     }
 
-    fn continue_scan(&mut self, conn: ConnId, mut scan: Box<ScanJob>) {
-        if let Some(client) = self.clients.get_mut(conn) {
-            if client.is_congested() {
-                scan.park();
-            }
-            client.add_scan(scan);
-            self.scans_waiting += 1;
+    /// Continues a scan when its connection has room. Unless that is now, it frees what it has read
+    /// ahead.
+    fn continue_scan(&mut self, cx: &mut Context<'_>, conn: ConnId, mut scan: Box<ScanJob>) {
+        let Some(client) = self.clients.get_mut(conn) else {
+            return;
+        };
+        if client.is_congested() || client.waiting().scans > 0 {
+            scan.park();
         }
+        scan.held_bytes = scan.bytes();
+        let max = self.settings.scan_bytes_max;
+        if self.waiting.bytes.saturating_add(scan.held_bytes) > max {
+            let text = format!("requests that wait hold more than {max} bytes");
+            let sub = scan.sub().clone();
+            return self.fail_scan(cx, conn, &sub, scan.query(), &Prefix::RateLimited.text(text));
+        }
+        self.waiting.scans += 1;
+        self.waiting.bytes += scan.held_bytes;
+        client.add_scan(scan);
+    }
+
+    /// Ends a request whose scan failed.
+    fn fail_scan(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        sub: &SubscriptionId,
+        query: Option<QueryId>,
+        refusal: &Refusal,
+    ) {
+        if query.is_some_and(|query| self.subscriptions.fail(query).is_none()) {
+            return;
+        }
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.used = cx.now();
+        }
+        self.closed(cx, conn, sub, refusal);
+        self.show_subscriptions();
     }
 
     fn end_scan(
@@ -276,12 +328,11 @@ impl Relay {
                 });
             }
             (ScanEnd::Failed(refusal), Wanted::Subscription(query)) => {
-                if self.subscriptions.fail(query.id).is_some() {
-                    self.closed(cx, conn, sub, &refusal);
-                    self.show_subscriptions();
-                }
+                self.fail_scan(cx, conn, sub, Some(query.id), &refusal);
             }
-            (ScanEnd::Failed(refusal), Wanted::Count(_)) => self.closed(cx, conn, sub, &refusal),
+            (ScanEnd::Failed(refusal), Wanted::Count(_)) => {
+                self.fail_scan(cx, conn, sub, None, &refusal);
+            }
             (ScanEnd::Negotiated(done), _) => self.negotiated(cx, done),
             (ScanEnd::Stored { .. }, Wanted::Count(_) | Wanted::Session(_))
             | (ScanEnd::Failed(_), Wanted::Session(_)) => {}

@@ -14,7 +14,7 @@ use super::negentropy::{NegentropyDone, NegentropyJob};
 use super::refusal::{Prefix, Refusal};
 use super::reply::{Hint, write_event_head};
 use super::store::{Budget, Completeness, Count, Counted, End, Scan, Slice, Store};
-use super::subscription::Query;
+use super::subscription::{Query, QueryId};
 use super::ticket::unix_seconds;
 use crate::protocol::{BatchDeflater, DeflateTerms, FrameBatch};
 use crate::reactor::{ConnId, Step, Time, Workers};
@@ -75,6 +75,8 @@ pub(super) struct ScanJob {
     terms: Option<DeflateTerms>,
     /// When the request came.
     since: Time,
+    /// Its memory while it waits for its connection.
+    pub(super) held_bytes: usize,
     /// Slices that have run.
     slices: u32,
     /// Whether a page was sent.
@@ -119,7 +121,8 @@ impl ScanJob {
         terms: Option<DeflateTerms>,
         since: Time,
     ) -> Box<ScanJob> {
-        Box::new(ScanJob { conn, sub, search, wanted, terms, since, slices: 0, has_page: false })
+        let (held_bytes, slices, has_page) = (0, 0, false);
+        Box::new(ScanJob { conn, sub, search, wanted, terms, since, held_bytes, slices, has_page })
     }
 
     pub(super) fn is_wanted(&self) -> bool {
@@ -135,6 +138,27 @@ impl ScanJob {
     pub(super) fn park(&mut self) {
         if let Search::Stored(scan) = &mut self.search {
             scan.park();
+        }
+    }
+
+    /// The id of its request.
+    pub(super) fn sub(&self) -> &SubscriptionId {
+        &self.sub
+    }
+
+    /// The subscription that waits for the scan.
+    pub(super) fn query(&self) -> Option<QueryId> {
+        match &self.wanted {
+            Wanted::Subscription(query) => Some(query.id),
+            Wanted::Count(_) | Wanted::Session(_) => None,
+        }
+    }
+
+    /// Its memory.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.search {
+            Search::Stored(scan) => scan.bytes(),
+            Search::Count(_) | Search::Negentropy(_) => 0,
         }
     }
 

@@ -34,11 +34,7 @@ impl Relay {
         match verb {
             Some(Verb::Event) => self.take_event(cx, conn, text),
             Some(Verb::Auth) => self.take_auth(cx, conn, text),
-            Some(Verb::Req | Verb::Count | Verb::NegOpen)
-                if text.len() > PARSED_INLINE_BYTES_MAX =>
-            {
-                self.parse_later(cx, conn, text);
-            }
+            _ if text.len() > PARSED_INLINE_BYTES_MAX => self.parse_later(cx, conn, text),
             _ => match ClientMessage::parse(text, &self.limits) {
                 // The verb has an escape: rare, and the text is parsed once more.
                 Ok(ClientMessage::Event(_)) => self.take_event(cx, conn, text),
@@ -64,15 +60,8 @@ impl Relay {
 
     fn handle(&mut self, cx: &mut Context<'_>, conn: ConnId, message: ClientMessage<'_>) {
         self.count_good(conn);
-        match message {
-            ClientMessage::Close { sub } => self.close_subscription(cx, conn, &sub),
-            ClientMessage::NegMsg { sub, message } => self.continue_session(cx, conn, sub, message),
-            ClientMessage::NegClose { sub } => self.close_session(cx, conn, &sub),
-            message => {
-                if let Some(request) = Request::of(message) {
-                    self.handle_request(cx, conn, request);
-                }
-            }
+        if let Some(request) = Request::of(message) {
+            self.handle_request(cx, conn, request);
         }
     }
 
@@ -80,6 +69,9 @@ impl Relay {
         match request {
             Request::Req { sub, filters } => self.subscribe(cx, conn, sub, filters),
             Request::Count { sub, filters } => self.count(cx, conn, sub, filters),
+            Request::Close { sub } => self.close_subscription(cx, conn, &sub),
+            Request::NegMsg { sub, message } => self.continue_session(cx, conn, sub, message),
+            Request::NegClose { sub } => self.close_session(cx, conn, &sub),
             Request::NegOpen { sub, filter, message } => {
                 self.open_session(cx, conn, sub, filter, message);
             }
@@ -188,6 +180,7 @@ impl Service for Relay {
     fn on_drain(&mut self, cx: &mut Context<'_>, conn: ConnId) {
         if let Some(client) = self.clients.get_mut(conn) {
             client.set_congested(false);
+            client.end_slowness();
         }
         self.start_scans(cx, conn);
     }
@@ -198,7 +191,7 @@ impl Service for Relay {
         self.show_sessions();
         self.events.throttle.forget(conn);
         if let Some(client) = self.clients.remove(conn) {
-            self.scans_waiting -= client.scans_waiting();
+            self.release_scans(client.waiting());
             if !client.keys().is_empty() {
                 self.counts.authenticated_now.set(self.counts.authenticated_now.get() - 1);
             }

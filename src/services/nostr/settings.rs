@@ -102,6 +102,8 @@ with_setters! {
         pub scans_per_connection_max: usize = 32,
         /// Maximum number of scans that wait for a thread.
         pub scans_waiting_max: usize = 10_000,
+        /// Maximum memory of the requests that wait for their connections to read.
+        pub scan_bytes_max: usize = 256 * 1024 * 1024,
         /// What happens to filters without ids, authors and tags.
         pub broad_filters: BroadFilters = BroadFilters::Allow,
         /// Whether members of a filter that the relay does not know are ignored.
