@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::author::{Author, id, now};
 use super::relay::{Directory, Relay};
-use crate::support::weir;
+use crate::support::{eventually, weir};
 
 /// Runs `weir relay` with these arguments on the store of a directory; returns its output.
 fn run(directory: &Directory, arguments: &[&str], input: Vec<u8>) -> Output {
@@ -314,4 +314,17 @@ fn a_relay_of_a_file_is_named_if_there_are_several() {
     assert!(code == Some(2) && error.contains("none of the relays: one, two"), "{error}");
     assert_eq!(run(&["--relay", "two"]), (Some(0), String::new()));
     assert!(directory.path().join("two").exists() && !directory.path().join("one").exists());
+}
+
+#[test]
+fn a_relay_removes_what_its_rules_of_retention_end() {
+    let (directory, author) = (Directory::new(), Author::new(1));
+    let at = |hours: u64, kind: u64| author.event_at(now() - hours * 3600, kind, json!([]), "");
+    let events = [at(100, 1), at(60, 7), at(30, 1), at(1, 1)];
+    import(&directory, &events);
+    let relay =
+        Relay::start(directory, "retention = ['1d 12h kinds 7', '3d']\nrequests_rate = 'off'");
+    let mut client = relay.client();
+    let kept = [&events[3], &events[2]].map(Clone::clone);
+    eventually(|| client.find(json!({})) == kept, "the other events are removed");
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use super::OfflineStore;
 use super::lines::{Block, Line, read_blocks};
+use super::offline::OfflineStore;
 use crate::services::nostr::event::Event;
 use crate::services::nostr::known::{NoLists, Stored};
 use crate::services::nostr::refusal::{Prefix, Refusal};
