@@ -471,6 +471,9 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         allow_tagged = true
         open_kinds = [3, 10002]
         allow_readers = ['0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef']
+        administrators = [
+            '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef', '/etc/weir/keys',
+        ]
         plugin = './policy.py --fast'
         plugin_in_flight = 43
         plugin_timeout = '44s'

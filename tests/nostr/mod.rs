@@ -5,6 +5,7 @@ mod author;
 mod basic;
 mod commands;
 mod crowd;
+mod manage;
 mod negentropy;
 mod operating;
 mod refusals;

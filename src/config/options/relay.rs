@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir::reactor::settings::{Prefix, Rate};
+use weir::services::nostr::keys::KeyEntry;
 use weir::services::nostr::settings::{
     AuthPolicy, AuthorKey, BroadFilters, KindRange, Mute, PluginFailure, RelayInfo, RelaySettings,
     SlowReaders, Sync,
@@ -137,6 +138,11 @@ pub(in crate::config) struct RelayOptions {
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     #[serde(serialize_with = "texts")]
     allow_readers: Vec<AuthorKey>,
+
+    /// Keys that may manage the relay over HTTP, as npub, hex, or a file of keys
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    #[serde(serialize_with = "texts")]
+    administrators: Vec<KeyEntry>,
 
     /// Program that judges events by strfry's protocol
     #[arg(long, value_name = "COMMAND", default_value_t = OrOff(None))]
@@ -463,6 +469,7 @@ impl From<&RelaySettings> for RelayOptions {
             allow_tagged: relay.allow_tagged,
             open_kinds: relay.open_kinds.iter().copied().map(Count).collect(),
             allow_readers: relay.allow_readers.clone(),
+            administrators: relay.administrators.clone(),
             plugin: OrOff(relay.plugin.clone()),
             plugin_in_flight: Count(relay.plugin_in_flight_max),
             plugin_timeout: Span(relay.plugin_timeout),
@@ -546,6 +553,7 @@ impl RelayOptions {
             .allow_tagged(self.allow_tagged)
             .open_kinds(self.open_kinds.into_iter().map(|kind| kind.0).collect())
             .allow_readers(self.allow_readers)
+            .administrators(self.administrators)
             .plugin(self.plugin.0)
             .plugin_in_flight_max(self.plugin_in_flight.0)
             .plugin_timeout(self.plugin_timeout.0)

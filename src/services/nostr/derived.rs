@@ -88,7 +88,7 @@ impl RelaySettings {
             allow_authors: keys(&self.allow_authors),
             deny_authors: keys(&self.deny_authors),
             allow_kinds: self.allow_kinds.iter().map(|range| range.kinds()).collect(),
-            deny_kinds: Vec::new(),
+            deny_kinds: self.deny_kinds.iter().map(|range| range.kinds()).collect(),
             allow_only: self.allow_only,
             allow_tagged: self.allow_tagged,
             open_kinds: self.open_kinds.clone(),

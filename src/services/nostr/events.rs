@@ -3,13 +3,14 @@
 //! The events of one turn go to the threads together. Stored ones come back from the writer in the
 //! order of the commits; each is then announced by itself, within the turn's budget.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::client::Pause;
 use super::event::Event;
 use super::guard::Guard;
 use super::jobs::{Checking, Release, Submitted, VERIFY_JOBS_MAX, VerifyDone, VerifyJob};
 use super::judging::Judging;
+use super::manage::Management;
 use super::message::SubscriptionId;
 use super::metrics::{EventOutcome, Reply, add};
 use super::parse::HexId;
@@ -23,7 +24,7 @@ use super::settings::{AuthPolicy, Mute, SlowReaders, Sync};
 use super::settled::{Settled, refused};
 use super::store::Outcome;
 use super::ticket::Ticket;
-use super::writer::{WriterMail, WriterThread, Written};
+use super::writer::{WriterJob, WriterMail, WriterThread, Written};
 use crate::protocol::SharedTail;
 use crate::reactor::{ConnId, Context, More, SendOutcome, Task, WorkerSettings};
 
@@ -44,7 +45,7 @@ impl Relay {
         };
         let (sender, mail) = cx.mailbox(WRITER_MAIL_MAX);
         let syncs = self.settings.sync == Sync::Interval;
-        let writer = WriterThread::start(writer, syncs, sender);
+        let writer = WriterThread::start(writer, syncs, self.lists.clone(), sender);
         let Some(accepted) = writer.sender() else {
             return;
         };
@@ -59,6 +60,15 @@ impl Relay {
             settings: self.settings.verify(self.names.borrow().clone()),
             limits: self.limits.clone(),
             store: self.store.clone(),
+            management: Management {
+                administrators: Arc::clone(&self.administrators),
+                lists: self.lists.clone(),
+                used: Mutex::default(),
+                submit: {
+                    let writer = accepted.clone();
+                    Box::new(move |change| writer.send(WriterJob::Change(change)).is_ok())
+                },
+            },
             lists: self.lists.clone(),
             authors: AuthorRates::new(&self.settings.rates()),
             offers_auth: self.settings.auth != AuthPolicy::Off,
@@ -142,7 +152,7 @@ impl Relay {
             }
             Err(error) => match unput(error) {
                 VerifyJob::Events { events, .. } => events,
-                VerifyJob::Auth { .. } | VerifyJob::Parse { .. } => Vec::new(),
+                _ => Vec::new(),
             },
         }
     }
@@ -171,6 +181,9 @@ impl Relay {
             Mail::Verified(VerifyDone::Auth { conn, id, result }) => {
                 self.finish_auth(cx, conn, id, result);
             }
+            Mail::Verified(VerifyDone::Managed { conn, answer }) => {
+                self.finish_call(cx, conn, answer);
+            }
             Mail::Verified(VerifyDone::Parsed { conn, request }) => {
                 if let Some(client) = self.clients.get_mut(conn) {
                     client.resume(cx, conn, Pause::Parse);
@@ -195,6 +208,9 @@ impl Relay {
                 let found = found.into_iter();
                 let found = found.map(|(serial, event)| Announcement { event, serial });
                 self.events.announcing.extend(found);
+            }
+            Mail::Written(WriterMail::Changed(change, answer)) => {
+                self.finish_change(cx, &change, answer);
             }
             Mail::Written(WriterMail::State(state)) => {
                 self.counts.failure.replace(state.err());

@@ -26,15 +26,18 @@ pub(super) struct Documents {
     pub(super) page: Box<[u8]>,
     /// The `Content-Security-Policy` of the page: it loads nothing.
     pub(super) page_policy: String,
+    /// The limit of the relay's route.
+    pub(super) message_bytes_max: usize,
 }
 
 impl Documents {
-    /// Renders both. `message_bytes_max` is the limit of the relay's route.
+    /// Renders all. `message_bytes_max` is the limit of the relay's route.
     pub(super) fn render(settings: &RelaySettings, message_bytes_max: usize) -> Documents {
         let document = Document::of(settings, message_bytes_max);
         let json = serde_json::to_vec(&document).unwrap_or_default();
         let digest = STANDARD.encode(Sha256::digest(STYLE));
         Documents {
+            message_bytes_max,
             json: json.into(),
             page: page(&document).into_bytes().into(),
             page_policy: format!(
@@ -163,6 +166,8 @@ fn nips(settings: &RelaySettings) -> Vec<u8> {
         (67, settings.eose_hint),
         (70, true),
         (77, settings.neg_items_max > 0),
+        (86, !settings.administrators.is_empty()),
+        (98, !settings.administrators.is_empty()),
     ];
     all.into_iter().filter(|(_, is_on)| *is_on).map(|(nip, _)| nip).collect()
 }

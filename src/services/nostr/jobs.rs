@@ -15,6 +15,7 @@ use super::client::Keys;
 use super::event::{Class, Event, EventId, PublicKey, Signature};
 use super::filter::Filter;
 use super::judging::{Candidate, Judging, SettledMail};
+use super::manage::{Answer, ManageJob, Management};
 use super::message::{BadMessage, ClientMessage, MessageLimits, SubscriptionId};
 use super::parse::HexId;
 use super::policy::{SharedPolicy, check_protected, check_repost};
@@ -25,7 +26,7 @@ use super::signature::KeyCache;
 use super::store::{Snapshot, Store};
 use super::ticket::{Ticket, unix_seconds};
 use super::verify::{Known, Verdict, Verifier, VerifySettings};
-use super::writer::Accepted;
+use super::writer::{Accepted, WriterJob};
 use crate::reactor::{ConnId, Step, Workers};
 
 /// Jobs that wait, run, or whose results the loop has not taken. Events are limited before.
@@ -62,6 +63,8 @@ pub(super) enum VerifyJob {
         text: Box<str>,
         challenge: String,
     },
+    /// A management call (NIP-86).
+    Manage(Box<ManageJob>),
     /// A long request.
     Parse {
         conn: ConnId,
@@ -84,6 +87,7 @@ pub(super) enum Request {
 pub(super) enum VerifyDone {
     Events(Vec<(Ticket, Settled)>),
     Auth { conn: ConnId, id: Option<HexId>, result: Result<PublicKey, Refusal> },
+    Managed { conn: ConnId, answer: Answer },
     Parsed { conn: ConnId, request: Result<Request, BadMessage> },
 }
 
@@ -98,6 +102,7 @@ pub(super) struct Checking {
     pub(super) authors: AuthorRates,
     /// Whether a client can authenticate as the author of a protected event (row 16).
     pub(super) offers_auth: bool,
+    pub(super) management: Management,
     pub(super) release: Release,
 }
 
@@ -127,6 +132,14 @@ impl Checking {
                 let check = || self.check_auth(&text, &challenge);
                 let (id, result) = caught(check).unwrap_or((None, Err(internal())));
                 Step::Done(VerifyDone::Auth { conn, id, result })
+            }
+            VerifyJob::Manage(job) => {
+                let answer =
+                    caught(|| self.manage(&job)).unwrap_or_else(|| Some(Answer::internal()));
+                match answer {
+                    Some(answer) => Step::Done(VerifyDone::Managed { conn: job.conn, answer }),
+                    None => Step::Forwarded,
+                }
             }
             VerifyJob::Parse { conn, text } => {
                 let request = caught(|| self.parse(&text));
@@ -244,6 +257,12 @@ impl Checking {
         }
     }
 
+    /// `None`: the thread that writes will answer.
+    fn manage(&self, job: &ManageJob) -> Option<Answer> {
+        let names = &self.settings.names;
+        KEYS.with_borrow_mut(|keys| self.management.answer(job, names, keys, unix_seconds()))
+    }
+
     fn parse(&self, text: &str) -> Result<Request, BadMessage> {
         let message = ClientMessage::parse(text, &self.limits)?;
         Request::of(message).ok_or_else(|| {
@@ -286,12 +305,12 @@ struct InOrder {
     next: u64,
     /// Batches that wait for an earlier one: at most as many as there are threads.
     waiting: BTreeMap<u64, Vec<Candidate>>,
-    writer: Sender<Vec<Accepted>>,
+    writer: Sender<WriterJob>,
     judging: Option<Judging>,
 }
 
 impl Release {
-    pub(super) fn new(writer: Sender<Vec<Accepted>>, judging: Option<Judging>) -> Release {
+    pub(super) fn new(writer: Sender<WriterJob>, judging: Option<Judging>) -> Release {
         Release(Mutex::new(InOrder { next: 0, waiting: BTreeMap::new(), writer, judging }))
     }
 
@@ -323,7 +342,7 @@ impl Release {
                 let accepted =
                     accepted.map(|Candidate { ticket, event, .. }| Accepted { ticket, event });
                 // Without a writer the process is ending.
-                let _ = writer.send(accepted.collect());
+                let _ = writer.send(WriterJob::Events(accepted.collect()));
             }
         }
     }

@@ -14,7 +14,7 @@ use super::parse::HexId;
 use super::settled::Settled;
 use super::ticket::{Ticket, unix_seconds};
 use super::write_policy::{Judgement, Reply, Source, Submission, WritePolicy};
-use super::writer::Accepted;
+use super::writer::{Accepted, WriterJob};
 use crate::reactor::{ConnId, MailSender};
 
 /// Events that are not stored, for the loop.
@@ -37,7 +37,7 @@ pub(super) struct Judging {
 
 struct Judged {
     state: Mutex<State>,
-    writer: Sender<Vec<Accepted>>,
+    writer: Sender<WriterJob>,
     mail: MailSender<SettledMail>,
 }
 
@@ -59,7 +59,7 @@ struct Slot {
 impl Judging {
     pub(super) fn new(
         policy: Box<dyn WritePolicy>,
-        writer: Sender<Vec<Accepted>>,
+        writer: Sender<WriterJob>,
         mail: MailSender<SettledMail>,
     ) -> Judging {
         Judging { policy, judged: Arc::new(Judged { state: Mutex::default(), writer, mail }) }
@@ -128,7 +128,7 @@ impl Judged {
             Some(Judgement::Accept) => {
                 let event = Arc::unwrap_or_clone(event);
                 // Without a writer the process is ending.
-                let _ = self.writer.send(vec![Accepted { ticket, event }]);
+                let _ = self.writer.send(WriterJob::Events(vec![Accepted { ticket, event }]));
                 return;
             }
             Some(Judgement::Reject(refusal)) => {

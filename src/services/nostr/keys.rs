@@ -118,6 +118,15 @@ impl FromStr for KeyEntry {
     }
 }
 
+impl fmt::Display for KeyEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyEntry::Key(key) => f.write_str(&hex::encode(key)),
+            KeyEntry::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
 /// The keys of all entries. Files are read again with each call.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 
 pub mod auth;
+mod calls;
 pub mod canonical;
 mod client;
 pub mod commands;
@@ -23,6 +24,8 @@ mod judging;
 pub mod keys;
 mod known;
 pub mod live;
+mod manage;
+pub mod managed;
 pub mod message;
 pub mod metrics;
 pub mod negentropy;

@@ -14,11 +14,13 @@ use super::client::{Client, Waiting};
 use super::event::Event;
 use super::info::Documents;
 use super::jobs::Submitted;
+use super::keys;
+use super::managed::ManagedLists;
 use super::message::{BadMessage, MessageLimits};
 use super::metrics::{RelayCounts, Reply};
 use super::negentropy::Sessions;
 use super::plugin::Plugin;
-use super::policy::{ManagedLists, Policy, SharedPolicy};
+use super::policy::{Policy, SharedPolicy};
 use super::rates::Rates;
 use super::recent::RecentIds;
 use super::refusal::Refusal;
@@ -28,6 +30,7 @@ use super::running::Running;
 use super::settings::RelaySettings;
 use super::store::{self, DiskFree, OpenError, Store, Writer};
 use super::subscription::Subscriptions;
+use super::tags::PublicKey;
 use super::write_policy::WritePolicy;
 use crate::protocol::CloseCode;
 use crate::reactor::{ConnId, ConnMap, Context, SendOutcome, Throttle};
@@ -46,6 +49,10 @@ pub struct Relay {
     pub(super) guarded: Arc<[u16]>,
     /// The lists of authors, kinds and ids.
     pub(super) lists: SharedPolicy,
+    /// Keys that may manage the relay (NIP-86).
+    pub(super) administrators: Arc<[PublicKey]>,
+    /// Connections whose management calls are not answered, those included that have closed since.
+    pub(super) calls: Vec<ConnId>,
     /// Until the threads are started; `None` without a plugin.
     pub(super) policy: Option<Box<dyn WritePolicy>>,
     pub(super) rates: Rates,
@@ -85,6 +92,8 @@ pub enum RelayError {
     Store(OpenError),
     /// The plugin cannot be started.
     Plugin(io::Error),
+    /// The keys of the administrators cannot be read: one line.
+    Administrators(String),
 }
 
 impl fmt::Display for RelayError {
@@ -92,6 +101,7 @@ impl fmt::Display for RelayError {
         match self {
             RelayError::Store(error) => error.fmt(f),
             RelayError::Plugin(error) => write!(f, "plugin: {error}"),
+            RelayError::Administrators(error) => write!(f, "administrators: {error}"),
         }
     }
 }
@@ -123,7 +133,7 @@ impl Relay {
     ///
     /// # Errors
     /// Another process uses the directory, a newer version has written it, or it cannot be read or
-    /// written; or the plugin cannot be started.
+    /// written; or the plugin cannot be started; or a file of keys cannot be read.
     pub fn open(
         name: &str,
         settings: RelaySettings,
@@ -136,6 +146,12 @@ impl Relay {
         };
         let (store, writer) = store::open(&settings.data_dir, settings.store(disk_free))
             .map_err(RelayError::Store)?;
+        let administrators =
+            keys::load(&settings.administrators).map_err(RelayError::Administrators)?;
+        let managed = store.snapshot().and_then(|snapshot| ManagedLists::load(&snapshot));
+        let managed = managed.map_err(|error| {
+            RelayError::Store(OpenError::Database(settings.data_dir.clone(), error))
+        })?;
         let urls = settings.urls.iter().map(String::as_str);
         let names = RelayNames::of_urls(urls).unwrap_or_default();
         let documents = Documents::render(&settings, message_bytes_max);
@@ -149,12 +165,14 @@ impl Relay {
             announcing: VecDeque::new(),
             recent: RecentIds::default(),
         };
-        Ok(Relay {
+        let mut relay = Relay {
+            administrators: administrators.into(),
+            calls: Vec::new(),
             documents,
             limits: settings.messages(),
             names: Rc::new(RefCell::new(names)),
             guarded: settings.guarded_kinds(),
-            lists: SharedPolicy::new(Policy::new(settings.lists(), ManagedLists::default())),
+            lists: SharedPolicy::new(Policy::new(settings.lists(), managed)),
             policy,
             rates: Rates::new(settings.rates()),
             clients: ConnMap::new(),
@@ -170,7 +188,9 @@ impl Relay {
             counts: Rc::new(counts),
             out: Vec::new(),
             settings: Arc::new(settings),
-        })
+        };
+        relay.render_documents();
+        Ok(relay)
     }
 
     /// The counts of the relay, shared with the source of metrics.

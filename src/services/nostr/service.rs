@@ -16,7 +16,9 @@ use super::reply::write_auth;
 use super::settings::AuthPolicy;
 use crate::protocol::handshake::Response;
 use crate::protocol::{CloseCode, Message};
-use crate::reactor::{CloseReason, ConnId, Context, HttpRequest, More, Service};
+use crate::reactor::{
+    CloseReason, ConnId, Context, Decision, HttpRequest, More, Service, UpgradeRequest,
+};
 
 /// Longer requests are parsed on a thread.
 const PARSED_INLINE_BYTES_MAX: usize = 16 * 1024;
@@ -100,7 +102,7 @@ impl Relay {
         let accepts = |kind: &str| {
             request.http.headers("Accept").any(|accept| accept.to_ascii_lowercase().contains(kind))
         };
-        let Documents { json, page, page_policy } = &self.documents;
+        let Documents { json, page, page_policy, .. } = &self.documents;
         let mut response = if accepts(MEDIA_TYPE) {
             Response::new(200, MEDIA_TYPE, json.to_vec())
         } else if accepts("text/html") {
@@ -117,15 +119,24 @@ impl Relay {
 }
 
 /// Lets pages of every origin read the response (NIP-11).
-fn allow_every_origin(response: &mut Response) {
+pub(super) fn allow_every_origin(response: &mut Response, is_managed: bool) {
     response.add("Access-Control-Allow-Origin", "*");
-    response.add("Access-Control-Allow-Headers", "*");
-    response.add("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS");
+    if is_managed {
+        // `*` does not cover Authorization (Fetch, 3.2.1).
+        response.add("Access-Control-Allow-Headers", "Authorization, *");
+        response.add("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS, POST");
+    } else {
+        response.add("Access-Control-Allow-Headers", "*");
+        response.add("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS");
+    }
 }
 
 impl Service for Relay {
     fn methods(&self) -> &'static [&'static str] {
-        &["GET", "HEAD", "OPTIONS"]
+        match self.is_managed() {
+            true => &["GET", "HEAD", "OPTIONS", "POST"],
+            false => &["GET", "HEAD", "OPTIONS"],
+        }
     }
 
     fn on_start(&mut self, cx: &mut Context<'_>) {
@@ -138,16 +149,29 @@ impl Service for Relay {
 
     fn on_http(
         &mut self,
-        _: &mut Context<'_>,
-        _: ConnId,
+        cx: &mut Context<'_>,
+        conn: ConnId,
         request: &HttpRequest<'_>,
     ) -> Option<Response> {
         let mut response = match request.http.method() {
             "OPTIONS" => Response::text(204, ""),
+            "POST" => self.take_call(cx, conn, request)?,
             _ => self.document(request),
         };
-        allow_every_origin(&mut response);
+        allow_every_origin(&mut response, self.is_managed());
         Some(response)
+    }
+
+    fn on_request(
+        &mut self,
+        _: &mut Context<'_>,
+        _: ConnId,
+        request: &UpgradeRequest<'_>,
+    ) -> Decision {
+        if self.lists.load().managed().blocks(request.peer.ip()) {
+            return Decision::Respond(Response::text(403, "this address is blocked\n"));
+        }
+        Decision::Accept(request.accept())
     }
 
     fn on_open(&mut self, cx: &mut Context<'_>, conn: ConnId) {
@@ -200,7 +224,7 @@ impl Service for Relay {
     }
 
     fn is_busy(&self, conn: ConnId) -> bool {
-        self.events.throttle.outstanding(conn).jobs > 0
+        self.events.throttle.outstanding(conn).jobs > 0 || self.calls.contains(&conn)
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: u64) {

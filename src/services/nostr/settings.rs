@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::keys::parse_key;
+use super::keys::{KeyEntry, parse_key};
 use super::policy::ListSettings;
 use super::relay_names::RelayNames;
 use super::tags::PublicKey;
@@ -67,6 +67,8 @@ with_setters! {
         pub open_kinds: Vec<u16> = ListSettings::default().open_kinds,
         /// Keys that may read. Not empty: the others may not.
         pub allow_readers: Vec<AuthorKey> = Vec::new(),
+        /// Keys that may manage the relay over HTTP (NIP-86). Empty: there is no management.
+        pub administrators: Vec<KeyEntry> = Vec::new(),
         /// A write policy in a process of its own: a path, or a command for the shell if it has spaces.
         pub plugin: Option<String> = None,
         /// Events that the plugin has at once.

@@ -12,6 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::event::{Event, EventId};
+use super::manage::{Answer, Change, Removals};
+use super::policy::SharedPolicy;
 use super::store::{Committed, Outcome, Writer, batch_weight};
 use super::ticket::{Ticket, unix_seconds};
 use crate::reactor::MailSender;
@@ -37,6 +39,15 @@ pub(super) struct Accepted {
     pub(super) event: Event,
 }
 
+/// What the thread is to do.
+#[derive(Debug)]
+pub(super) enum WriterJob {
+    /// Events that may be stored.
+    Events(Vec<Accepted>),
+    /// A change of the administrators' lists.
+    Change(Box<Change>),
+}
+
 /// What the writer did with an event.
 #[derive(Debug)]
 pub(super) struct Written {
@@ -53,6 +64,8 @@ pub(super) enum WriterMail {
     Batch { written: Vec<Written>, took: Duration },
     /// Events of a failed batch that are stored nevertheless, with their serials.
     Found(Vec<(u64, Arc<Event>)>),
+    /// A change of the lists, with the answer to its call.
+    Changed(Box<Change>, Answer),
     /// Whether the store can be written; the text says why not.
     State(Result<(), String>),
 }
@@ -61,16 +74,25 @@ pub(super) enum WriterMail {
 #[derive(Debug)]
 pub(super) struct WriterThread {
     /// `None` once the thread is to end.
-    sender: Option<Sender<Vec<Accepted>>>,
+    sender: Option<Sender<WriterJob>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl WriterThread {
     /// Starts the thread. It ends when all senders are dropped, after it has stored what waits.
-    pub(super) fn start(writer: Writer, syncs: bool, mail: MailSender<WriterMail>) -> WriterThread {
+    pub(super) fn start(
+        writer: Writer,
+        syncs: bool,
+        lists: SharedPolicy,
+        mail: MailSender<WriterMail>,
+    ) -> WriterThread {
         let (sender, receiver) = channel();
         let run = move || {
-            let writing = Writing { writer, syncs, mail, receiver, outage: None };
+            let removals = Removals::load(writer.store()).unwrap_or_else(|error| {
+                log::error!("the store cannot be read: {error}");
+                Removals::default()
+            });
+            let writing = Writing { writer, syncs, lists, removals, mail, receiver, outage: None };
             // Unwind-safe: the process ends.
             if catch_unwind(AssertUnwindSafe(|| writing.run())).is_err() {
                 log::error!("the thread that writes the relay's store has panicked");
@@ -83,7 +105,7 @@ impl WriterThread {
     }
 
     /// For the threads that verify. What it carries is bounded by the events in flight.
-    pub(super) fn sender(&self) -> Option<Sender<Vec<Accepted>>> {
+    pub(super) fn sender(&self) -> Option<Sender<WriterJob>> {
         self.sender.clone()
     }
 
@@ -116,8 +138,12 @@ struct Writing {
     writer: Writer,
     /// Whether commits are on disk only after `Writer::sync`.
     syncs: bool,
+    /// The lists that administrators change.
+    lists: SharedPolicy,
+    /// Events of bans.
+    removals: Removals,
     mail: MailSender<WriterMail>,
-    receiver: Receiver<Vec<Accepted>>,
+    receiver: Receiver<WriterJob>,
     outage: Option<Outage>,
 }
 
@@ -136,9 +162,16 @@ impl Writing {
                 until = until.min(outage.retry);
             }
             match self.receiver.recv_timeout(until.saturating_duration_since(now)) {
-                Ok(first) => {
-                    self.write(first);
+                Ok(WriterJob::Events(first)) => {
+                    if let Some(change) = self.write(first) {
+                        self.change(change);
+                        sweep_at = now;
+                    }
                     is_dirty = true;
+                }
+                Ok(WriterJob::Change(change)) => {
+                    self.change(change);
+                    sweep_at = now;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -162,17 +195,25 @@ impl Writing {
         }
     }
 
-    /// Commits `first` and what waits behind it, up to the limits of a batch.
-    fn write(&mut self, first: Vec<Accepted>) {
+    /// Commits `first` and what waits behind it, up to the limits of a batch or to a change of the
+    /// lists, which is returned.
+    fn write(&mut self, first: Vec<Accepted>) -> Option<Box<Change>> {
         let mut batch = first;
         let (mut weight, mut bytes) = size(&batch);
+        let mut change = None;
         while weight < BATCH_EVENTS_MAX
             && bytes < BATCH_BYTES_MAX
+            && change.is_none()
             && let Ok(next) = self.receiver.try_recv()
         {
-            let (more_weight, more_bytes) = size(&next);
-            (weight, bytes) = (weight + more_weight, bytes + more_bytes);
-            batch.extend(next);
+            match next {
+                WriterJob::Events(next) => {
+                    let (more_weight, more_bytes) = size(&next);
+                    (weight, bytes) = (weight + more_weight, bytes + more_bytes);
+                    batch.extend(next);
+                }
+                WriterJob::Change(next) => change = Some(next),
+            }
         }
         let (mut waiting, mut events) =
             (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
@@ -190,6 +231,22 @@ impl Writing {
         // An error means that the loop has ended.
         let batch = WriterMail::Batch { written: written.collect(), took: start.elapsed() };
         let _ = self.mail.send(batch);
+        change
+    }
+
+    /// Changes the lists.
+    fn change(&mut self, change: Box<Change>) {
+        let answer = match self.outage {
+            Some(_) => Change::failed(),
+            None => match change.apply(&mut self.writer, &self.lists, &mut self.removals) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    self.fail(format!("the store cannot be written: {error}"));
+                    Change::failed()
+                }
+            },
+        };
+        let _ = self.mail.send(WriterMail::Changed(change, answer));
     }
 
     /// `None` if the store failed.
@@ -242,8 +299,10 @@ impl Writing {
 
     /// Removes what is due; returns whether there is more.
     fn sweep(&mut self) -> bool {
-        match self.writer.sweep(unix_seconds()) {
-            Ok(swept) => swept.more,
+        let swept = self.writer.sweep(unix_seconds());
+        let removals = &mut self.removals;
+        match swept.and_then(|swept| Ok(swept.more | removals.step(&mut self.writer)?)) {
+            Ok(more) => more,
             Err(error) => {
                 self.fail(format!("the store cannot remove events: {error}"));
                 false
