@@ -112,7 +112,7 @@ fn a_banned_author_is_refused_and_its_events_are_removed() {
 #[test]
 fn the_events_of_a_ban_are_removed_beyond_one_step() {
     let relay = managed(
-        "events_rate = 'off'\nevents_rate_per_address = 'off'\nsync = 'interval'\nlimit_max = 2000",
+        "events_rate = 'off'\nevents_rate_per_address = 'off'\nrequests_rate = 'off'\nsync = 'interval'",
     );
     let (mut client, author) = (relay.client(), Author::new(1));
     let start = now() - 2000;

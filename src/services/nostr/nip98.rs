@@ -59,7 +59,8 @@ pub fn check(
     if !value("u").is_some_and(|url| is_url(&url)) {
         return Err(invalid("the u tag is not the URL of this request"));
     }
-    if value("method").as_deref() != Some(terms.method) {
+    // Clients of nostr-tools write it in lower case.
+    if !value("method").is_some_and(|method| method.eq_ignore_ascii_case(terms.method)) {
         return Err(invalid("the method tag is not the method of this request"));
     }
     let hash: [u8; 32] = Sha256::digest(terms.body).into();

@@ -110,3 +110,51 @@ impl Removals {
         Ok(!self.waiting.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, process};
+
+    use super::*;
+    use crate::services::nostr::store::{StoreSettings, open};
+    use crate::services::nostr::testing::{event, key};
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn events(store: &Store) -> usize {
+        let snapshot = store.snapshot().unwrap();
+        (0..1300).filter(|id| snapshot.known(&key(*id)).unwrap().is_some()).count()
+    }
+
+    #[test]
+    fn a_removal_goes_on_after_a_restart_and_ends_with_the_ban() {
+        let directory = env::temp_dir().join(format!("weir-removals-{}", process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        let settings = || StoreSettings { disk_free: None, ..StoreSettings::default() };
+        let (store, mut writer) = open(&directory, settings()).unwrap();
+        // 1,200 of author 1, and 100 of author 2.
+        let all = (0..1300).map(|id| event(id, 1 + id / 1200, 1, NOW, "[]")).collect();
+        writer.commit(all, NOW).unwrap();
+        let mut removals = Removals::load(&store).unwrap();
+        removals.start(&mut writer, Target::Author(key(1))).unwrap();
+        assert_eq!(events(&store), 800);
+        drop((store, writer, removals));
+
+        let (store, mut writer) = open(&directory, settings()).unwrap();
+        let mut removals = Removals::load(&store).unwrap();
+        assert!(removals.step(&mut writer).unwrap());
+        assert_eq!(events(&store), 300);
+        removals.cancel(&mut writer, Target::Author(key(1))).unwrap();
+        assert!(!removals.step(&mut writer).unwrap());
+        assert_eq!(events(&store), 300);
+        assert!(Removals::load(&store).unwrap().waiting.is_empty());
+
+        removals.start(&mut writer, Target::Author(key(1))).unwrap();
+        removals.start(&mut writer, Target::Event(key(1200))).unwrap();
+        while removals.step(&mut writer).unwrap() {}
+        assert_eq!(events(&store), 99);
+        assert!(Removals::load(&store).unwrap().waiting.is_empty());
+        drop((store, writer));
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}

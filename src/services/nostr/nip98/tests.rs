@@ -35,6 +35,8 @@ fn the_author_of_a_valid_event_is_returned() {
     }
     let without_body = authorization(NOW, KIND_HTTP_AUTH, &[URL, METHOD]);
     assert!(checked(&header(&without_body), b"").is_ok());
+    let lower_method = authorization(NOW, KIND_HTTP_AUTH, &[URL, &["method", "post"]]);
+    assert!(checked(&header(&lower_method), b"").is_ok());
     let lower = header(&without_body).replace("Nostr ", "nostr  ");
     assert!(checked(lower.trim_end_matches('='), b"").is_ok());
 }
