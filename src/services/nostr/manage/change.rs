@@ -1,6 +1,6 @@
 //! Changes of the lists on the thread that writes: to the store first, then for all threads.
 
-use super::Answer;
+use super::answer::Answer;
 use super::call::{Call, Method};
 use super::removals::{Removals, Target};
 use crate::reactor::ConnId;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::answer::Answer;
 use super::call::{Call, CallError, Method};
 use super::change::Change;
 use crate::reactor::ConnId;
