@@ -154,8 +154,7 @@ fn add_relays(reactor: &mut Reactor, config: &Config) -> Result<Vec<RelayParts>,
         let Some(route) = config.routes.iter().find(is_of_relay) else {
             continue;
         };
-        let message_bytes_max = route.settings.message_bytes_max;
-        let relay = Relay::open(name, settings.clone(), message_bytes_max, Some(disk_free))?;
+        let relay = Relay::open(name, settings.clone(), &route.settings, Some(disk_free))?;
         let (counts, names) = (relay.counts(), relay.names());
         let service = reactor.add_service(relay)?;
         let (name, has_urls) = (name.clone(), !settings.urls.is_empty());

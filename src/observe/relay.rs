@@ -40,6 +40,11 @@ impl RelaySource {
             let help = "Answers with a reason, by its prefix";
             samples.counter("nostr_refused", help, &labels, count.get());
         }
+        for (prefix, count) in Prefix::ALL.iter().zip(&counts.closed) {
+            let labels = [relay, ("reason", prefix.name())];
+            let help = "Requests that ended with CLOSED, by its prefix";
+            samples.counter("nostr_closed", help, &labels, count.get());
+        }
         let paths = [("live", &counts.deliveries_live), ("stored", &counts.deliveries_stored)];
         for (path, count) in paths {
             let labels = [relay, ("path", path)];
@@ -70,6 +75,9 @@ impl RelaySource {
         now("nostr_live_values", "Values in these filters", &counts.live_values_now);
         let help = "Open negentropy sessions";
         now("nostr_negentropy_sessions", help, &counts.negentropy_sessions_now);
+        now("nostr_store_events", "Stored events", &counts.store_events_now);
+        let help = "Bytes of stored events and their index entries, before compression";
+        now("nostr_store_bytes", help, &counts.store_bytes_now);
         now("nostr_authenticated", "Connections with a key", &counts.authenticated_now);
         for (state, count) in
             [("running", &counts.scans_running_now), ("waiting", &counts.scans_waiting_now)]
@@ -82,6 +90,7 @@ impl RelaySource {
         samples.gauge("nostr_queued", help, &labels, counts.events_in_flight_now.get() as f64);
         for (name, help, took) in [
             ("nostr_ack_seconds", "Time from an event to its OK", &counts.acks),
+            ("nostr_verify_seconds", "Time of the checks of an event", &counts.verifications),
             ("nostr_commit_seconds", "Time of a commit", &counts.commits),
             (
                 "nostr_first_event_seconds",

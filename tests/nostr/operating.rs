@@ -297,3 +297,20 @@ fn a_slow_reader_is_told_of_dropped_events_and_gets_later_ones() {
     writer.accept(&last);
     while reader.live("a") != last {}
 }
+
+#[test]
+fn a_disk_without_room_refuses_events_and_the_relay_is_not_ready() {
+    let relay = Relay::with("disk_free_min = '8000000 GiB'");
+    let mut client = relay.client();
+    let (accepted, text) = client.publish(&Author::new(1).note("hello"));
+    assert_eq!((accepted, &*text), (false, "error: the disk is full"));
+    assert_eq!(client.find(json!({})), [json!(null); 0]);
+    let ready = || {
+        let mut client = Client::tcp(relay.admin.address());
+        client.raw(b"GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n");
+        let (head, body) = client.answer();
+        (head, String::from_utf8(body).unwrap())
+    };
+    eventually(|| ready().0.starts_with("HTTP/1.1 503 "), "the relay is not ready");
+    assert!(ready().1.starts_with("relay main: the disk has "), "{}", ready().1);
+}

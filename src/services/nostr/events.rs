@@ -4,6 +4,7 @@
 //! order of the commits; each is then announced by itself, within the turn's budget.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::client::Pause;
 use super::event::Event;
@@ -22,7 +23,7 @@ use super::running::{Mail, Running, unput};
 use super::scans::ScanJob;
 use super::settings::{AuthPolicy, Mute, SlowReaders, Sync};
 use super::settled::{Settled, refused};
-use super::store::Outcome;
+use super::store::{Outcome, Totals};
 use super::ticket::Ticket;
 use super::writer::{WriterJob, WriterMail, WriterThread, Written};
 use crate::protocol::SharedTail;
@@ -45,7 +46,9 @@ impl Relay {
         };
         let (sender, mail) = cx.mailbox(WRITER_MAIL_MAX);
         let syncs = self.settings.sync == Sync::Interval;
-        let writer = WriterThread::start(writer, syncs, self.lists.clone(), sender);
+        self.show_totals(writer.totals());
+        let lists = self.lists.clone();
+        let writer = WriterThread::start(writer, syncs, lists, self.room.take(), sender);
         let Some(accepted) = writer.sender() else {
             return;
         };
@@ -85,7 +88,8 @@ impl Relay {
 
     /// Takes an EVENT message.
     pub(super) fn take_event(&mut self, cx: &mut Context<'_>, conn: ConnId, text: &str) {
-        let ticket = Ticket { conn, bytes: text.len(), at: cx.now() };
+        let (verified, at) = (Duration::ZERO, cx.now());
+        let ticket = Ticket { conn, bytes: text.len(), verified, at };
         let refusal = self.refusal_of_event(ticket);
         let intake = &mut self.events;
         let Some(client) = self.clients.get_mut(conn) else {
@@ -196,7 +200,8 @@ impl Relay {
                     }
                 }
             }
-            Mail::Written(WriterMail::Batch { written, took }) => {
+            Mail::Written(WriterMail::Batch { written, took, totals }) => {
+                self.show_totals(totals);
                 self.counts.commits.count(took);
                 add(&self.counts.batches, 1);
                 add(&self.counts.batch_events, written.len() as u64);
@@ -219,6 +224,11 @@ impl Relay {
             Mail::Lost => log::error!("a job of the relay was lost"),
         }
         More::Yes
+    }
+
+    fn show_totals(&self, totals: Totals) {
+        self.counts.store_events_now.set(totals.events);
+        self.counts.store_bytes_now.set(totals.live_bytes);
     }
 
     /// Answers an event that is not stored.
@@ -311,6 +321,7 @@ impl Relay {
             _ => true,
         };
         self.counts.event(outcome);
+        self.counts.verifications.count(ticket.verified);
         self.counts.acks.count(cx.now().since(ticket.at));
         if let Some(refusal) = refusal {
             self.counts.refuse(refusal.prefix);

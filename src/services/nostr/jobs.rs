@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use super::auth::{self, AuthRefused, AuthTerms};
 use super::client::Keys;
@@ -168,7 +169,8 @@ impl Checking {
         let (mut candidates, mut settled) = (Vec::with_capacity(events.len()), Vec::new());
         let snapshot = self.store.snapshot();
         for submitted in events {
-            let ticket = submitted.ticket;
+            let mut ticket = submitted.ticket;
+            let start = Instant::now();
             let checked = match &snapshot {
                 Ok(snapshot) => caught(|| self.check_event(&submitted, snapshot))
                     // Nothing of the text is parsed again after a panic.
@@ -178,6 +180,7 @@ impl Checking {
                     Err(refused(&submitted.text, refusal))
                 }
             };
+            ticket.verified = start.elapsed();
             match checked {
                 Ok(event) => {
                     let authed = submitted.keys.and_then(|keys| keys.first().copied());

@@ -116,6 +116,8 @@ pub struct RelayCounts {
     pub events: [Count; EventOutcome::ALL.len()],
     /// Events, requests and AUTHs that were refused, by prefix.
     pub refused: [Count; Prefix::ALL.len()],
+    /// CLOSED messages, by prefix.
+    pub closed: [Count; Prefix::ALL.len()],
     /// Live events queued for a subscription.
     pub deliveries_live: Count,
     /// Stored events queued for a subscription.
@@ -138,6 +140,10 @@ pub struct RelayCounts {
     pub scans_waiting_now: Count,
     /// Connections with a key, now.
     pub authenticated_now: Count,
+    /// Stored events, now.
+    pub store_events_now: Count,
+    /// Bytes of the stored events and their index entries before compression, now.
+    pub store_bytes_now: Count,
     /// Events without an OK, now.
     pub events_in_flight_now: Count,
     /// The sum over all events of how many subscriptions got them.
@@ -148,6 +154,8 @@ pub struct RelayCounts {
     pub batch_events: Count,
     /// Time from an event's message to its OK.
     pub acks: Durations,
+    /// Time of an event's checks on a thread.
+    pub verifications: Durations,
     /// Time of commits.
     pub commits: Durations,
     /// Time from a request to its first page.

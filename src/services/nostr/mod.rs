@@ -2,9 +2,6 @@
 //!
 //! The loop frames, matches and sends. Parsing, hashes, signatures, scans and writes run on threads.
 
-// While the parts are joined.
-#![allow(dead_code)]
-
 pub mod auth;
 mod calls;
 pub mod canonical;
@@ -17,6 +14,7 @@ mod events;
 pub mod filter;
 mod filter_parse;
 mod guard;
+mod health;
 pub mod info;
 mod jobs;
 pub mod json;

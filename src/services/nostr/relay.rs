@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::client::{Client, Waiting};
 use super::event::Event;
+use super::health::DiskRoom;
 use super::info::Documents;
 use super::jobs::Submitted;
 use super::keys;
@@ -33,6 +34,7 @@ use super::subscription::Subscriptions;
 use super::tags::PublicKey;
 use super::write_policy::WritePolicy;
 use crate::protocol::CloseCode;
+use crate::reactor::settings::RouteSettings;
 use crate::reactor::{ConnId, ConnMap, Context, SendOutcome, Throttle};
 
 /// Bytes of the events of one connection without an OK; then reading from it pauses.
@@ -42,6 +44,8 @@ const IN_FLIGHT_BYTES_MAX: usize = 1024 * 1024;
 pub struct Relay {
     pub(super) settings: Arc<RelaySettings>,
     pub(super) documents: Documents,
+    /// Whether pages of every origin may read the documents: the route lists none.
+    pub(super) is_open_to_pages: bool,
     pub(super) limits: MessageLimits,
     /// Names of the relay, for AUTHs and requests to vanish. Set before the loop runs.
     pub(super) names: Rc<RefCell<RelayNames>>,
@@ -65,6 +69,8 @@ pub struct Relay {
     pub(super) store: Store,
     /// Until the threads are started.
     pub(super) writer: Option<Writer>,
+    /// For the thread that writes.
+    pub(super) room: Option<DiskRoom>,
     pub(super) running: Option<Running>,
     pub(super) events: Intake,
     /// Scans that wait for their connection.
@@ -128,8 +134,8 @@ pub(super) struct Intake {
 }
 
 impl Relay {
-    /// Opens the directory of the relay, and creates the store if it is empty. `message_bytes_max` is
-    /// the limit of its route, `disk_free` reads the free bytes of a disk.
+    /// Opens the directory of the relay, and creates the store if it is empty. `route` has the
+    /// limits of its route, `disk_free` reads the free bytes of a disk.
     ///
     /// # Errors
     /// Another process uses the directory, a newer version has written it, or it cannot be read or
@@ -137,7 +143,7 @@ impl Relay {
     pub fn open(
         name: &str,
         settings: RelaySettings,
-        message_bytes_max: usize,
+        route: &RouteSettings,
         disk_free: Option<DiskFree>,
     ) -> Result<Relay, RelayError> {
         let policy: Option<Box<dyn WritePolicy>> = match settings.plugin_settings() {
@@ -152,9 +158,14 @@ impl Relay {
         let managed = managed.map_err(|error| {
             RelayError::Store(OpenError::Database(settings.data_dir.clone(), error))
         })?;
+        let room = disk_free.filter(|_| settings.disk_free_min > 0).map(|disk_free| DiskRoom {
+            directory: settings.data_dir.clone(),
+            bytes_min: settings.disk_free_min,
+            disk_free,
+        });
         let urls = settings.urls.iter().map(String::as_str);
         let names = RelayNames::of_urls(urls).unwrap_or_default();
-        let documents = Documents::render(&settings, message_bytes_max);
+        let documents = Documents::render(&settings, route.message_bytes_max);
         let counts = RelayCounts { relay: name.to_owned(), ..RelayCounts::default() };
         let events = Intake {
             incoming: Vec::new(),
@@ -169,6 +180,7 @@ impl Relay {
             administrators: administrators.into(),
             calls: Vec::new(),
             documents,
+            is_open_to_pages: route.origins.is_empty(),
             limits: settings.messages(),
             names: Rc::new(RefCell::new(names)),
             guarded: settings.guarded_kinds(),
@@ -181,6 +193,7 @@ impl Relay {
             has_sessions_timer: false,
             store,
             writer: Some(writer),
+            room,
             running: None,
             events,
             waiting: Waiting::default(),

@@ -139,6 +139,7 @@ impl Relay {
         refusal: &Refusal,
     ) {
         self.counts.refuse(refusal.prefix);
+        add(&self.counts.closed[refusal.prefix as usize], 1);
         let _ = self.send(cx, conn, Reply::Closed, |out| write_closed(out, sub, refusal));
     }
 
@@ -200,12 +201,14 @@ impl Relay {
             client.resume(cx, conn, Pause::Scans);
         }
         self.release_scans(started);
+        add(&self.counts.scans_running_now, started.scans as u64);
         started.scans > 0
     }
 
     /// A scan has returned from its thread.
     pub(super) fn scanned(&mut self, cx: &mut Context<'_>, done: ScanDone) {
-        let conn = done.conn;
+        let (conn, running) = (done.conn, &self.counts.scans_running_now);
+        running.set(running.get().saturating_sub(1));
         if let Some(client) = self.clients.get_mut(conn) {
             client.scan_returned();
             self.handle_slice(cx, done);

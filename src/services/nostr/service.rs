@@ -158,7 +158,9 @@ impl Service for Relay {
             "POST" => self.take_call(cx, conn, request)?,
             _ => self.document(request),
         };
-        allow_every_origin(&mut response, self.is_managed());
+        if self.is_open_to_pages {
+            allow_every_origin(&mut response, self.is_managed());
+        }
         Some(response)
     }
 

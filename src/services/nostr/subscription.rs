@@ -138,7 +138,8 @@ impl<C: Copy + Eq + Hash> Subscriptions<C> {
         let lease = Arc::new(());
         let query = Query { id: QueryId { key, number }, lease: Lease(Arc::downgrade(&lease)) };
         let since = self.ring.next();
-        let scanning = Scanning { number, lease, is_catch_up, since, missed: None, ephemeral: 0 };
+        let scanning =
+            Scanning { number, _lease: lease, is_catch_up, since, missed: None, ephemeral: 0 };
         self.live[key].phase = Phase::Scanning(Box::new(scanning));
         query
     }

@@ -1,6 +1,6 @@
 //! What identifies an event on its way to its OK, and the clock of events.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::reactor::{ConnId, Time};
 
@@ -10,6 +10,8 @@ pub(super) struct Ticket {
     pub(super) conn: ConnId,
     /// Bytes of the message.
     pub(super) bytes: usize,
+    /// How long a thread has checked it; zero until then.
+    pub(super) verified: Duration,
     /// When the loop received it.
     pub(super) at: Time,
 }

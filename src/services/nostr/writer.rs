@@ -12,9 +12,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::event::{Event, EventId};
+use super::health::{DiskRoom, Health};
 use super::manage::{Answer, Change, Removals};
 use super::policy::SharedPolicy;
-use super::store::{Committed, Outcome, Writer, batch_weight};
+use super::store::{Committed, Outcome, Totals, Writer, batch_weight};
 use super::ticket::{Ticket, unix_seconds};
 use crate::reactor::MailSender;
 
@@ -61,7 +62,7 @@ pub(super) struct Written {
 #[derive(Debug)]
 pub(super) enum WriterMail {
     /// A batch, in its order.
-    Batch { written: Vec<Written>, took: Duration },
+    Batch { written: Vec<Written>, took: Duration, totals: Totals },
     /// Events of a failed batch that are stored nevertheless, with their serials.
     Found(Vec<(u64, Arc<Event>)>),
     /// A change of the lists, with the answer to its call.
@@ -84,6 +85,7 @@ impl WriterThread {
         writer: Writer,
         syncs: bool,
         lists: SharedPolicy,
+        room: Option<DiskRoom>,
         mail: MailSender<WriterMail>,
     ) -> WriterThread {
         let (sender, receiver) = channel();
@@ -92,7 +94,10 @@ impl WriterThread {
                 log::error!("the store cannot be read: {error}");
                 Removals::default()
             });
-            let writing = Writing { writer, syncs, lists, removals, mail, receiver, outage: None };
+            let health = Health::new(room, Instant::now());
+            let outage = None;
+            let writing =
+                Writing { writer, syncs, lists, removals, mail, receiver, health, outage };
             // Unwind-safe: the process ends.
             if catch_unwind(AssertUnwindSafe(|| writing.run())).is_err() {
                 log::error!("the thread that writes the relay's store has panicked");
@@ -144,6 +149,7 @@ struct Writing {
     removals: Removals,
     mail: MailSender<WriterMail>,
     receiver: Receiver<WriterJob>,
+    health: Health,
     outage: Option<Outage>,
 }
 
@@ -187,6 +193,7 @@ impl Writing {
             }
             if sweep_at <= now {
                 let more = self.outage.is_none() && self.sweep();
+                self.report_health(now);
                 sweep_at = if more { now } else { now + SWEEP_INTERVAL };
             }
         }
@@ -229,7 +236,8 @@ impl Writing {
         let written = waiting.into_iter().zip(outcomes);
         let written = written.map(|((ticket, id), outcome)| Written { ticket, id, outcome });
         // An error means that the loop has ended.
-        let batch = WriterMail::Batch { written: written.collect(), took: start.elapsed() };
+        let (written, took, totals) = (written.collect(), start.elapsed(), self.writer.totals());
+        let batch = WriterMail::Batch { written, took, totals };
         let _ = self.mail.send(batch);
         change
     }
@@ -278,6 +286,7 @@ impl Writing {
             Ok(found) => {
                 log::info!("the store can be written again");
                 self.outage = None;
+                self.health.forget();
                 let _ = self.mail.send(WriterMail::State(Ok(())));
                 let _ = self.mail.send(WriterMail::Found(found));
             }
@@ -294,6 +303,20 @@ impl Writing {
             && let Err(error) = self.writer.sync()
         {
             self.fail(format!("the store cannot be written to disk: {error}"));
+        }
+    }
+
+    /// Reports whether the store can take events, if that has changed. During an outage the report of
+    /// its start stands.
+    fn report_health(&mut self, now: Instant) {
+        if self.outage.is_some() {
+            return;
+        }
+        if let Some(state) = self.health.changed(&self.writer, now) {
+            if let Err(reason) = &state {
+                log::warn!("the relay is not ready: {reason}");
+            }
+            let _ = self.mail.send(WriterMail::State(state));
         }
     }
 

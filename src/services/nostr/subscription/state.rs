@@ -24,7 +24,7 @@ pub(super) enum Phase {
 pub(super) struct Scanning {
     pub(super) number: u64,
     /// Dropped with the scan: the scanning thread holds the other end.
-    pub(super) lease: Arc<()>,
+    pub(super) _lease: Arc<()>,
     /// Whether this is the catch-up scan.
     pub(super) is_catch_up: bool,
     /// The number in the ring of the next event when the scan was requested.

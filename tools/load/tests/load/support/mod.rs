@@ -73,9 +73,8 @@ impl Server {
             .events_rate(None)
             .events_rate_per_address(None)
             .requests_rate(None);
-        let message_bytes_max = RouteSettings::default().message_bytes_max;
         Server::build(echoed, echo, move || {
-            Relay::open("relay", settings, message_bytes_max, None).unwrap()
+            Relay::open("relay", settings, &RouteSettings::default(), None).unwrap()
         })
     }
 
