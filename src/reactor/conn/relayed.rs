@@ -70,7 +70,7 @@ impl Outboxes {
 
     fn measure_relayed(&self, conn: &Connection) -> Relayed {
         match conn.is_relayed() {
-            true => Relayed { route: conn.route, bytes: self.own_bytes(conn) },
+            true => Relayed::new(conn.route, self.own_bytes(conn)),
             false => Relayed::default(),
         }
     }
@@ -79,10 +79,10 @@ impl Outboxes {
         if let Some(counted) = conn.relayed_mut() {
             let before = std::mem::replace(counted, after);
             if before.route == after.route {
-                self.relayed.replace(after.route, before.bytes, after.bytes);
+                self.relayed.replace(after.route, before.bytes(), after.bytes());
             } else {
-                self.relayed.replace(before.route, before.bytes, 0);
-                self.relayed.replace(after.route, 0, after.bytes);
+                self.relayed.replace(before.route, before.bytes(), 0);
+                self.relayed.replace(after.route, 0, after.bytes());
             }
         }
     }

@@ -10,7 +10,18 @@ use crate::reactor::api::id::RouteId;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Relayed {
     pub(crate) route: RouteId,
-    pub(crate) bytes: usize,
+    /// In 32 bits: more would be 4 GiB of one connection, and each idle tunnel has two of these.
+    bytes: u32,
+}
+
+impl Relayed {
+    pub(crate) fn new(route: RouteId, bytes: usize) -> Relayed {
+        Relayed { route, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) }
+    }
+
+    pub(crate) fn bytes(self) -> usize {
+        self.bytes as usize
+    }
 }
 
 /// The sum of each route.
@@ -36,9 +47,9 @@ impl RelayedSums {
     /// assertions.
     pub(crate) fn are_sums_of(&self, counted: impl Iterator<Item = Relayed>) -> bool {
         let mut sums = vec![0; self.0.len()];
-        for Relayed { route, bytes } in counted.filter(|counted| counted.bytes > 0) {
-            match sums.get_mut(route.index()) {
-                Some(sum) => *sum += bytes,
+        for counted in counted.filter(|counted| counted.bytes > 0) {
+            match sums.get_mut(counted.route.index()) {
+                Some(sum) => *sum += counted.bytes(),
                 None => return false,
             }
         }
@@ -59,10 +70,10 @@ mod tests {
         let of = |route| sums.get(RouteId(route));
         assert_eq!([of(0), of(1), of(2), of(3), of(4)], [0, 7, 0, 70, 0]);
         let counted = [(1, 7), (3, 60), (3, 10), (9, 0)];
-        let counted = counted.map(|(route, bytes)| Relayed { route: RouteId(route), bytes });
+        let counted = counted.map(|(route, bytes)| Relayed::new(RouteId(route), bytes));
         assert!(sums.are_sums_of(counted.into_iter()));
         assert!(!sums.are_sums_of(counted[1..].iter().copied()), "a sum without its connection");
-        let other = Relayed { route: RouteId(9), bytes: 1 };
+        let other = Relayed::new(RouteId(9), 1);
         assert!(!sums.are_sums_of(counted.into_iter().chain([other])), "no sum for a connection");
     }
 }
