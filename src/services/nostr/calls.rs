@@ -4,7 +4,7 @@
 use super::info::Documents;
 use super::jobs::VerifyJob;
 use super::manage::{Answer, Change, MEDIA_TYPE, ManageJob};
-use super::managed::Entry;
+use super::managed::{Entry, InfoText};
 use super::rates::{Client, ConnRates};
 use super::refusal::Prefix;
 use super::relay::Relay;
@@ -110,7 +110,15 @@ impl Relay {
 
     /// Renders what a GET returns, with the texts that administrators have changed.
     pub(super) fn render_documents(&mut self) {
-        let info = self.lists.load().managed().info(&self.settings.info);
+        let mut info = self.settings.info.clone();
+        for (member, text) in &self.lists.load().managed().texts {
+            let text = Some(text.to_string());
+            match member {
+                InfoText::Name => info.name = text,
+                InfoText::Description => info.description = text,
+                InfoText::Icon => info.icon = text,
+            }
+        }
         let settings = self.settings.as_ref().clone().info(info);
         self.documents = Documents::render(&settings, self.documents.message_bytes_max);
     }

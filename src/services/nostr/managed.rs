@@ -7,7 +7,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::event::EventId;
-use super::settings::RelayInfo;
 use super::store::{Snapshot, StoreError};
 use super::tags::PublicKey;
 
@@ -180,20 +179,6 @@ impl ManagedLists {
     pub(super) fn blocks(&self, address: IpAddr) -> bool {
         self.blocked_addresses.contains_key(&address.to_canonical())
     }
-
-    /// The configured texts of the information document, with the changed ones in their place.
-    pub(super) fn info(&self, configured: &RelayInfo) -> RelayInfo {
-        let mut info = configured.clone();
-        for (member, text) in &self.texts {
-            let text = Some(text.to_string());
-            match member {
-                InfoText::Name => info.name = text,
-                InfoText::Description => info.description = text,
-                InfoText::Icon => info.icon = text,
-            }
-        }
-        info
-    }
 }
 
 fn set<K: Eq + std::hash::Hash>(list: &mut HashMap<K, Box<str>>, entry: K, reason: Option<&str>) {
@@ -251,7 +236,7 @@ mod tests {
         assert_eq!(lists.banned_authors[&[1; 32]], "why".into());
         assert!(lists.denied_kinds.contains(&0x1234));
         assert!(lists.blocks("::ffff:10.0.0.1".parse().unwrap()));
-        assert_eq!(lists.info(&RelayInfo::default()).icon.as_deref(), Some("why"));
+        assert_eq!(lists.texts[&InfoText::Icon], "why".into());
         for entry in entries() {
             lists.set(&entry, None);
         }
