@@ -116,7 +116,7 @@ impl SubscriptionId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientMessage<'a> {
     /// `EVENT`; the rest of the message from the event on, unparsed: see
-    /// [`verify::check_message`](super::verify::check_message).
+    /// [`Verifier::check_message`](super::verify::Verifier::check_message).
     Event(&'a str),
     /// `REQ`
     Req {
