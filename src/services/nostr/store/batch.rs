@@ -47,8 +47,9 @@ pub(super) struct Batch<'a> {
     snapshot: &'a Snapshot<'a>,
     /// Events that will be stored; `None`: removed again by a later event of the batch.
     added: Vec<Option<Arc<Event>>>,
-    /// Stored events that will be removed, by serial.
-    removed: BTreeMap<u64, Record>,
+    /// Stored events that will be removed, by serial. Their records are read again while they are
+    /// written: a deletion request may name thousands of large ones.
+    removed: BTreeMap<u64, EventId>,
     /// `None`: in the store, and removed by the batch, or in neither.
     ids: HashMap<EventId, Option<Place>>,
     newest: HashMap<Vec<u8>, Option<Newest>>,
@@ -177,7 +178,7 @@ impl<'a> Batch<'a> {
         match place {
             Place::Stored(serial) => {
                 if let Some(record) = self.snapshot.record(serial)? {
-                    self.remove_record(record)?;
+                    self.remove_record(&record)?;
                 }
             }
             Place::Added(slot) => {
@@ -193,15 +194,15 @@ impl<'a> Batch<'a> {
     }
 
     /// Removes a stored event.
-    pub(super) fn remove_record(&mut self, record: Record) -> Result<(), StoreError> {
+    pub(super) fn remove_record(&mut self, record: &Record) -> Result<(), StoreError> {
         if self.removed.contains_key(&record.serial()) {
             return Ok(());
         }
         self.ids.insert(*record.id(), None);
-        if let Some(key) = newest_key_of(&record) {
+        if let Some(key) = newest_key_of(record) {
             self.forget_newest(key, Place::Stored(record.serial()))?;
         }
-        self.removed.insert(record.serial(), record);
+        self.removed.insert(record.serial(), *record.id());
         Ok(())
     }
 
@@ -259,14 +260,17 @@ impl<'a> Batch<'a> {
                 None => None,
             });
         }
-        for record in self.removed.values() {
+        for (&serial, id) in &self.removed {
+            let Some(record) = self.snapshot.record(serial)? else {
+                continue;
+            };
             totals.events = totals.events.saturating_sub(1);
-            totals.live_bytes = totals.live_bytes.saturating_sub(live_bytes(record));
-            transaction.remove(Table::Event, &serial_key(record.serial()));
-            for_each_entry(record, |table, key, _| transaction.remove(table, key));
+            totals.live_bytes = totals.live_bytes.saturating_sub(live_bytes(&record));
+            transaction.remove(Table::Event, &serial_key(serial));
+            for_each_entry(&record, |table, key, _| transaction.remove(table, key));
             // Otherwise the batch stored the event again, which has written the id.
-            if self.ids.get(record.id()) == Some(&None) {
-                transaction.remove(Table::Id, record.id());
+            if self.ids.get(id) == Some(&None) {
+                transaction.remove(Table::Id, id);
             }
         }
         for (key, newest) in &self.newest {

@@ -94,7 +94,7 @@ impl Round {
             if let Some(record) = batch.snapshot().record(Order::of_key(&key)?.serial())? {
                 self.excess_bytes = self.excess_bytes.saturating_sub(live_bytes(&record));
                 self.excess_events -= 1;
-                batch.remove_record(record)?;
+                batch.remove_record(&record)?;
             }
         }
         Ok(false)

@@ -69,7 +69,7 @@ fn remove_events(
 ) -> Result<Option<Order>, StoreError> {
     for_each(batch, Table::Author, pubkey, from, steps, |batch, order, _| {
         match batch.snapshot().record(order.serial())? {
-            Some(record) => batch.remove_record(record),
+            Some(record) => batch.remove_record(&record),
             None => Ok(()),
         }
     })
@@ -93,7 +93,7 @@ fn remove_wraps(
         };
         debug_assert!(recipients(record.tags()).any(|recipient| recipient == *pubkey));
         batch.bury(record.id(), pubkey, record.created_at());
-        batch.remove_record(record)
+        batch.remove_record(&record)
     })
 }
 
