@@ -119,7 +119,9 @@ fn limits_in_the_guide_are_settings() {
         "[[route]]\npath = '/rooms/{name}'\nservice = 'rooms'\n\
          [[network]]\nproject = 'main'\nchain_id = 1\nupstreams = ['http://127.0.0.1:9']\n\
          [[pool]]\nname = 'a'\nupstreams = ['http://127.0.0.1:9']\n\
-         [[route]]\npath = '/a'\nservice = 'proxy'\npool = 'a'\n",
+         [[route]]\npath = '/a'\nservice = 'proxy'\npool = 'a'\n\
+         [[relay]]\nname = 'a'\ndata_dir = 'a'\n\
+         [[route]]\npath = '/b'\nservice = 'nostr'\nrelay = 'a'\n",
     );
     let mut process = Process::spawn(&mut weir(["check", "--config", file.path()]));
     assert_eq!(process.wait(), Some(0), "{}", process.whole_log());
