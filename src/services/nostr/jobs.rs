@@ -13,9 +13,10 @@ use std::time::Instant;
 
 use super::auth::{self, AuthRefused, AuthTerms};
 use super::client::Keys;
-use super::event::{Class, Event, EventId, PublicKey, Signature};
+use super::event::{Class, Event, PublicKey};
 use super::filter::Filter;
 use super::judging::{Candidate, Judging, SettledMail};
+use super::known::Stored;
 use super::manage::{Answer, ManageJob, Management};
 use super::message::{BadMessage, ClientMessage, MessageLimits, SubscriptionId};
 use super::parse::HexId;
@@ -26,7 +27,7 @@ use super::settled::{Settled, refused};
 use super::signature::KeyCache;
 use super::store::{Snapshot, Store};
 use super::ticket::{Ticket, unix_seconds};
-use super::verify::{Known, Verdict, Verifier, VerifySettings};
+use super::verify::{Verdict, Verifier, VerifySettings};
 use super::writer::{Accepted, WriterJob};
 use crate::reactor::{ConnId, Step, Workers};
 
@@ -283,20 +284,6 @@ fn caught<T>(check: impl FnOnce() -> T) -> Option<T> {
 
 fn internal() -> Refusal {
     Prefix::Error.text("internal error")
-}
-
-/// Row 12 of the checks, from a snapshot. If it cannot be read, the event counts as new: the writer
-/// checks again.
-struct Stored<'a>(&'a Snapshot<'a>);
-
-impl Known for Stored<'_> {
-    fn signature(&self, id: &EventId) -> Option<Signature> {
-        self.0.known(id).ok().flatten()
-    }
-
-    fn is_vanished(&self, author: &PublicKey, created_at: u64) -> bool {
-        self.0.is_vanished(author, created_at).unwrap_or(false)
-    }
 }
 
 /// Passes accepted events on, in the order of their batches: to the write policy if there is one, to the

@@ -1,5 +1,5 @@
-//! What the checks of an event know from a store, for commands: stored events and vanished authors, no
-//! lists.
+//! What the checks of an event know from a store: stored events and vanished authors (row 12). Commands
+//! have no lists.
 
 use super::event::{Event, EventId, PublicKey, Signature};
 use super::refusal::Refusal;
