@@ -36,7 +36,7 @@ impl MaskKeys {
         self.0.next_u32().to_ne_bytes()
     }
 
-    /// What tells our pings from others in a tunnel.
+    /// The marker by which a tunnel recognizes our own pings.
     #[cfg(feature = "proxy")]
     pub(crate) fn marker(&mut self) -> [u8; 8] {
         self.0.next_u64().to_ne_bytes()

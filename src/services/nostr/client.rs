@@ -36,7 +36,7 @@ pub(super) struct Client {
     pub(super) used: Time,
     /// Dropped with the connection; `None` without a COUNT.
     open: Option<Arc<()>>,
-    /// Subscriptions that were told of dropped events, while the connection reads too slowly and
+    /// Subscriptions that got a NOTICE of dropped events, while the connection reads too slowly and
     /// events are dropped; `None` otherwise.
     slow: Option<Vec<SubscriptionId>>,
     /// Whether the queue of the threads had no room for its scans.
