@@ -361,6 +361,8 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         hosts = ['a.example']
         require_protocol = true
         requests_per_address = '1/s burst 5'
+        priority = 'low'
+        priority_max = 'critical'
         outbox_low = '32 KiB'
         outbox_soft = '512 KiB'
         outbox_hard = '8 MiB'

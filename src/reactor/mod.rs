@@ -60,6 +60,7 @@ pub use self::api::exchange::{ExchangeEnd, ExchangeOutcome, ForwardResponse, Hea
 pub use self::api::handle::Handle;
 pub use self::api::id::{ConnId, RouteId, ServiceId};
 pub use self::api::outcome::{Decision, More, SendOutcome};
+pub use self::api::priority::{Priority, PriorityError};
 pub use self::api::publish::{Filter, Payload, PublishOptions, Published, Target};
 pub use self::api::record::{Metadata, MetadataError, Record, Traffic};
 #[cfg(feature = "proxy")]

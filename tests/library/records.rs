@@ -6,7 +6,7 @@ use weir::protocol::handshake::Accept;
 use weir::protocol::{CloseCode, SharedFrame};
 use weir::reactor::budget::{METADATA_BYTES_MAX, METADATA_ENTRIES_MAX};
 use weir::reactor::settings::{Heartbeat, RouteSettings, Settings};
-use weir::reactor::{Decision, MetadataError, SendOutcome, Traffic};
+use weir::reactor::{Decision, MetadataError, Priority, SendOutcome, Traffic};
 
 use crate::puppet::{Puppet, Report};
 use crate::support::{BINARY, Client, PING, PONG, Server, TEXT, upgrade};
@@ -44,6 +44,22 @@ fn a_record_has_peer_path_and_subprotocol() {
     }
     let ids = strings.run(|cx| cx.connections().map(|id| id.serial()).collect::<Vec<_>>());
     assert_eq!(ids, [1, 2]);
+}
+
+#[test]
+fn a_record_has_the_priority_of_its_route() {
+    let (puppet, strings) = Puppet::new();
+    let server = Server::start(Settings::default(), move |reactor| {
+        let service = reactor.add_service(puppet).unwrap();
+        for priority in Priority::ALL {
+            let route = RouteSettings::default().priority(priority);
+            reactor.add_route(&format!("/{priority}"), service, route).unwrap();
+        }
+    });
+    for priority in Priority::ALL {
+        let (_client, id) = strings.client(&server, &format!("/{priority}"));
+        assert_eq!(strings.run(move |cx| cx.record(id).unwrap().priority), priority);
+    }
 }
 
 #[test]

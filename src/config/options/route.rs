@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use weir::reactor::Priority;
 use weir::reactor::settings::{DeflateMode, HostPattern, Rate, RouteSettings, SlowPolicy};
 
 use crate::config::addresses::Origin;
@@ -66,6 +67,15 @@ pub(in crate::config) struct RouteOptions {
     #[arg(long, value_name = "RATE", default_value_t = OrOff(route().requests_per_address))]
     requests_per_address: OrOff<Rate>,
 
+    /// Priority of the connections under load: low ones are refused and closed first, high and critical
+    /// ones are never closed because of load
+    #[arg(long, value_name = "PRIORITY", value_enum, default_value_t = route().priority.into())]
+    priority: PriorityName,
+
+    /// Highest priority that a gate may give a connection
+    #[arg(long, value_name = "PRIORITY", value_enum, default_value_t = route().priority_max.into())]
+    priority_max: PriorityName,
+
     /// Refuse an upgrade that offers no subprotocol of the service
     #[arg(long, value_name = "BOOL", default_value_t = route().require_protocol)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -99,6 +109,20 @@ pub(in crate::config) enum Slow {
     Close,
 }
 
+/// The names of [`Priority`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::config) enum PriorityName {
+    /// Refused and closed first
+    Low,
+    /// Refused and closed when the server is critically loaded
+    Normal,
+    /// Not refused and not closed because of load
+    High,
+    /// The same, under another name
+    Critical,
+}
+
 /// The names of [`DeflateMode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -129,6 +153,28 @@ impl From<Slow> for SlowPolicy {
         match slow {
             Slow::Drop => SlowPolicy::Drop,
             Slow::Close => SlowPolicy::Close,
+        }
+    }
+}
+
+impl From<Priority> for PriorityName {
+    fn from(priority: Priority) -> PriorityName {
+        match priority {
+            Priority::Low => PriorityName::Low,
+            Priority::Normal => PriorityName::Normal,
+            Priority::High => PriorityName::High,
+            Priority::Critical => PriorityName::Critical,
+        }
+    }
+}
+
+impl From<PriorityName> for Priority {
+    fn from(name: PriorityName) -> Priority {
+        match name {
+            PriorityName::Low => Priority::Low,
+            PriorityName::Normal => Priority::Normal,
+            PriorityName::High => Priority::High,
+            PriorityName::Critical => Priority::Critical,
         }
     }
 }
@@ -168,6 +214,8 @@ impl From<&RouteSettings> for RouteOptions {
             origins: settings.origins.iter().cloned().map(Origin).collect(),
             hosts: settings.hosts.clone(),
             requests_per_address: OrOff(settings.requests_per_address),
+            priority: settings.priority.into(),
+            priority_max: settings.priority_max.into(),
             require_protocol: settings.require_protocol,
             deflate: settings.deflate.into(),
             deflate_min: Size(settings.deflate_bytes_min),
@@ -199,6 +247,8 @@ impl RouteOptions {
             .origins(options.origins.into_iter().map(|origin| origin.0).collect())
             .hosts(options.hosts)
             .requests_per_address(options.requests_per_address.0)
+            .priority(options.priority.into())
+            .priority_max(options.priority_max.into())
             .require_protocol(options.require_protocol)
             .deflate(options.deflate.into())
             .deflate_bytes_min(options.deflate_min.0)

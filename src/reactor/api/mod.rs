@@ -14,6 +14,7 @@ pub(in crate::reactor) mod exchange;
 pub(super) mod handle;
 pub(super) mod id;
 pub(super) mod outcome;
+pub(super) mod priority;
 pub(super) mod publish;
 pub(super) mod record;
 pub(super) mod request;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::budget::{METADATA_BYTES_MAX, METADATA_ENTRIES_MAX};
 use super::id::ConnId;
+use super::priority::Priority;
 use super::time::Time;
 
 /// A peer's address in 18 bytes instead of the 32 of [`SocketAddr`].
@@ -169,6 +170,8 @@ pub struct Record<'a> {
     pub path: &'a str,
     /// The negotiated subprotocol.
     pub protocol: Option<&'a str>,
+    /// The priority that its route or its gate has set; the highest for an outbound connection.
+    pub priority: Priority,
     /// Whether messages can be sent and received: the handshake is complete, and no Close was sent
     /// or received.
     pub is_open: bool,

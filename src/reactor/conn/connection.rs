@@ -16,7 +16,7 @@ use super::handshake::{Handshake, TrustedProxy};
 use super::heartbeat::HeartbeatState;
 use super::outboxes::output::Output;
 use super::pause::{PauseOwner, Pauses};
-use super::phase::{Input, Phase, QuotaAndRegistration, Registration};
+use super::phase::{AdmissionState, Input, Phase, Registration};
 use super::pipe::PipeBox;
 use super::unread::Unread;
 use super::windows::{Unfinished, WindowsBox};
@@ -24,6 +24,7 @@ use crate::protocol::{Decoder, Message, Role};
 use crate::reactor::api::budget::LARGE_BYTES;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId, ServiceId};
+use crate::reactor::api::priority::Priority;
 use crate::reactor::api::record::{Metadata, Peer, Traffic};
 use crate::reactor::api::time::Time;
 use crate::reactor::parts::admission::Quota;
@@ -108,7 +109,7 @@ pub(crate) struct Connection {
     pub(crate) read_closed: bool,
     /// The owners of pauses of reading.
     pub(crate) pauses: Pauses,
-    registered: QuotaAndRegistration,
+    admission: AdmissionState,
     /// Invariant: set exactly while it is in the read queue.
     pub(crate) in_read_queue: bool,
     /// Invariant: set exactly while it is in the flush queue.
@@ -163,7 +164,7 @@ impl Connection {
             readable: false,
             read_closed: false,
             pauses: Pauses::default(),
-            registered: QuotaAndRegistration::new(Quota::Clients, Registration::Admitted),
+            admission: AdmissionState::new(Quota::Clients, Registration::Admitted),
             in_read_queue: false,
             in_flush_queue: false,
         }
@@ -179,19 +180,32 @@ impl Connection {
 
     /// The quota that it counts against, unless it waits for its refusal.
     pub(crate) fn quota(&self) -> Quota {
-        self.registered.quota()
+        self.admission.quota()
     }
 
     pub(crate) fn registration(&self) -> Registration {
-        self.registered.registration()
+        self.admission.registration()
     }
 
     pub(crate) fn set_registration(&mut self, registration: Registration) {
-        self.register(self.quota(), registration);
+        self.admission = self.admission.with_registration(registration);
     }
 
     pub(crate) fn register(&mut self, quota: Quota, registration: Registration) {
-        self.registered = QuotaAndRegistration::new(quota, registration);
+        self.admission = self.admission.with_quota(quota).with_registration(registration);
+    }
+
+    /// The priority as its route and gate have set it; connections of operators and of our own have
+    /// the highest one.
+    pub(crate) fn priority(&self) -> Priority {
+        match self.quota() {
+            Quota::Clients | Quota::Proxies => self.admission.priority(),
+            Quota::Outbound | Quota::Operators => Priority::Critical,
+        }
+    }
+
+    pub(crate) fn set_priority(&mut self, priority: Priority) {
+        self.admission = self.admission.with_priority(priority);
     }
 
     /// Whether it was accepted at a listener for operators.

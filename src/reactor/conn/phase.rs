@@ -3,6 +3,7 @@
 //! Plain state: [`connection`](super::connection) derives from it, `effects/` changes it.
 
 use crate::reactor::api::close_reason::CloseReason;
+use crate::reactor::api::priority::Priority;
 use crate::reactor::api::time::Time;
 use crate::reactor::parts::admission::Quota;
 
@@ -56,36 +57,61 @@ pub(crate) enum Registration {
     Announced,
 }
 
-/// The quota that a connection counts against, and its registration. Packed into one byte: a second
-/// byte would make each connection larger by eight.
+/// What admission knows about a connection: its quota, its registration and its priority. Packed into
+/// one byte: a second byte would make each connection larger by eight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct QuotaAndRegistration(u8);
+pub(crate) struct AdmissionState(u8);
 
-impl QuotaAndRegistration {
-    const REGISTRATION_SHIFT: u32 = 4;
+impl AdmissionState {
+    /// Bits of each of the three values.
+    const WIDTH: u32 = 2;
+    const MASK: u8 = (1 << AdmissionState::WIDTH) - 1;
+    const REGISTRATION_SHIFT: u32 = AdmissionState::WIDTH;
+    const PRIORITY_SHIFT: u32 = 2 * AdmissionState::WIDTH;
 
-    pub(crate) fn new(quota: Quota, registration: Registration) -> QuotaAndRegistration {
-        let shift = QuotaAndRegistration::REGISTRATION_SHIFT;
-        QuotaAndRegistration(quota as u8 | (registration as u8) << shift)
+    /// A connection of normal priority.
+    pub(crate) fn new(quota: Quota, registration: Registration) -> AdmissionState {
+        let state = AdmissionState(quota as u8).with_registration(registration);
+        state.with_priority(Priority::Normal)
     }
 
     pub(crate) fn quota(self) -> Quota {
-        let packed = self.0 & ((1 << QuotaAndRegistration::REGISTRATION_SHIFT) - 1);
-        match packed {
-            _ if packed == Quota::Clients as u8 => Quota::Clients,
-            _ if packed == Quota::Proxies as u8 => Quota::Proxies,
-            _ if packed == Quota::Outbound as u8 => Quota::Outbound,
+        match self.0 & AdmissionState::MASK {
+            packed if packed == Quota::Clients as u8 => Quota::Clients,
+            packed if packed == Quota::Proxies as u8 => Quota::Proxies,
+            packed if packed == Quota::Outbound as u8 => Quota::Outbound,
             _ => Quota::Operators,
         }
     }
 
     pub(crate) fn registration(self) -> Registration {
-        let packed = self.0 >> QuotaAndRegistration::REGISTRATION_SHIFT;
-        match packed {
-            _ if packed == Registration::Refused as u8 => Registration::Refused,
-            _ if packed == Registration::Admitted as u8 => Registration::Admitted,
+        match self.0 >> AdmissionState::REGISTRATION_SHIFT & AdmissionState::MASK {
+            packed if packed == Registration::Refused as u8 => Registration::Refused,
+            packed if packed == Registration::Admitted as u8 => Registration::Admitted,
             _ => Registration::Announced,
         }
+    }
+
+    /// The priority as its route and gate have set it.
+    pub(crate) fn priority(self) -> Priority {
+        let packed = self.0 >> AdmissionState::PRIORITY_SHIFT & AdmissionState::MASK;
+        Priority::ALL[usize::from(packed)]
+    }
+
+    pub(crate) fn with_quota(self, quota: Quota) -> AdmissionState {
+        AdmissionState(self.0 & !AdmissionState::MASK | quota as u8)
+    }
+
+    pub(crate) fn with_registration(self, registration: Registration) -> AdmissionState {
+        self.with(AdmissionState::REGISTRATION_SHIFT, registration as u8)
+    }
+
+    pub(crate) fn with_priority(self, priority: Priority) -> AdmissionState {
+        self.with(AdmissionState::PRIORITY_SHIFT, priority as u8)
+    }
+
+    fn with(self, shift: u32, value: u8) -> AdmissionState {
+        AdmissionState(self.0 & !(AdmissionState::MASK << shift) | value << shift)
     }
 }
 
@@ -94,13 +120,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quota_and_registration_survive_packing() {
+    fn each_part_of_the_admission_state_survives_changes_of_the_others() {
+        let registrations =
+            [Registration::Refused, Registration::Admitted, Registration::Announced];
         for quota in [Quota::Clients, Quota::Proxies, Quota::Outbound, Quota::Operators] {
-            for registration in
-                [Registration::Refused, Registration::Admitted, Registration::Announced]
-            {
-                let packed = QuotaAndRegistration::new(quota, registration);
-                assert_eq!((packed.quota(), packed.registration()), (quota, registration));
+            for registration in registrations {
+                for priority in Priority::ALL {
+                    let start = AdmissionState::new(Quota::Operators, Registration::Announced);
+                    assert_eq!(start.priority(), Priority::Normal);
+                    let state = start.with_priority(priority);
+                    let state = state.with_registration(registration).with_quota(quota);
+                    let parts = (state.quota(), state.registration(), state.priority());
+                    assert_eq!(parts, (quota, registration, priority));
+                }
             }
         }
     }

@@ -20,6 +20,7 @@ impl Core {
             peer: SocketAddr::from(conn.peer),
             path: &conn.path,
             protocol: listed.or(labels.and_then(|labels| labels.protocol.as_deref())),
+            priority: conn.priority(),
             is_open: conn.is_open(),
             opened: conn.opened,
             last_heard: conn.last_heard,

@@ -142,6 +142,7 @@ impl Reactor {
         let Some(conn) = self.core.conns.get_mut(id) else {
             return Ok(());
         };
+        conn.set_priority(settings.priority);
         conn.route = routed.route;
         conn.service = service;
         conn.path = self.core.router.intern(routed.route, path);

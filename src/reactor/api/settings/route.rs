@@ -8,6 +8,7 @@ use super::host::HostPattern;
 use super::notation::Rate;
 use super::reactor::Heartbeat;
 use super::setters::with_setters;
+use crate::reactor::api::priority::Priority;
 
 with_setters! {
     /// The settings of one route's connections.
@@ -70,6 +71,11 @@ with_setters! {
         /// with `Retry-After`. `None`: unlimited. Addresses in
         /// [`exempt`](field@super::Settings::exempt) are not limited.
         pub requests_per_address: Option<Rate> = None,
+        /// The priority of the route's connections under load. Outbound connections always have the
+        /// highest.
+        pub priority: Priority = Priority::Normal,
+        /// The highest priority that a gate may give a connection, if it is above `priority`.
+        pub priority_max: Priority = Priority::High,
         /// The listener group of the route: only listeners of the same group lead to it. This gives
         /// routes for operators an address of their own.
         pub listener_group: u16 = 0,
