@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use weir::reactor::Context;
 use weir::services::admin::{Samples, Source};
-use weir::services::nostr::message::Verb;
 use weir::services::nostr::metrics::{Count, EventOutcome, RelayCounts, Reply};
 use weir::services::nostr::refusal::Prefix;
+use weir::services::nostr::verb::Verb;
 
 /// Metrics of one relay.
 #[derive(Debug)]

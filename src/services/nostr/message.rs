@@ -12,6 +12,7 @@ use super::filter_parse::{FilterError, Values, read_filter};
 use super::json::{JsonError, Kind, RawString, Reader};
 use super::parse::{HexId, find_id};
 use super::refusal::{Prefix, Refusal};
+use super::verb::Verb;
 
 /// A longer subscription id is not sent back: the answer is a NOTICE.
 pub const SUBSCRIPTION_ID_CHARS_ANSWERED: usize = 256;
@@ -34,59 +35,6 @@ impl Default for MessageLimits {
             filters_max: 100,
             filter: FilterLimits::default(),
         }
-    }
-}
-
-/// The first element of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verb {
-    /// Publishes an event.
-    Event,
-    /// Opens a subscription.
-    Req,
-    /// Ends a subscription.
-    Close,
-    /// Counts events (NIP-45).
-    Count,
-    /// Authenticates (NIP-42).
-    Auth,
-    /// Opens a negentropy session (NIP-77).
-    NegOpen,
-    /// Continues one.
-    NegMsg,
-    /// Ends one.
-    NegClose,
-}
-
-impl Verb {
-    /// All of them, for metrics.
-    pub const ALL: [Verb; 8] = [
-        Verb::Event,
-        Verb::Req,
-        Verb::Close,
-        Verb::Count,
-        Verb::Auth,
-        Verb::NegOpen,
-        Verb::NegMsg,
-        Verb::NegClose,
-    ];
-
-    /// The verb as it stands in a message.
-    pub fn name(self) -> &'static str {
-        match self {
-            Verb::Event => "EVENT",
-            Verb::Req => "REQ",
-            Verb::Close => "CLOSE",
-            Verb::Count => "COUNT",
-            Verb::Auth => "AUTH",
-            Verb::NegOpen => "NEG-OPEN",
-            Verb::NegMsg => "NEG-MSG",
-            Verb::NegClose => "NEG-CLOSE",
-        }
-    }
-
-    fn of(name: &str) -> Option<Verb> {
-        Verb::ALL.into_iter().find(|verb| verb.name() == name)
     }
 }
 
@@ -186,14 +134,6 @@ impl BadMessage {
             | BadMessage::NegErr(_, refusal) => refusal,
         }
     }
-}
-
-/// The verb of a message, without a look at anything else; `None` if the start is malformed or the verb
-/// is not known or written with escapes: [`ClientMessage::parse`] finds out.
-pub fn verb_of(text: &str) -> Option<Verb> {
-    let rest = text.trim_start().strip_prefix('[')?.trim_start().strip_prefix('"')?;
-    let (name, _) = rest.split_at_checked(rest.bytes().take(16).position(|byte| byte == b'"')?)?;
-    Verb::of(name)
 }
 
 /// The id of the event in an EVENT message, if it is a string of 64 hex digits: for refusals before

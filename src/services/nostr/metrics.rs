@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::message::Verb;
 use super::refusal::Prefix;
+use super::verb::Verb;
 use crate::reactor::Durations;
 
 /// A count.

@@ -2,6 +2,7 @@
 //!
 //! The loop frames, matches and sends. Parsing, hashes, signatures, scans and writes run on threads.
 
+mod announce;
 pub mod auth;
 mod calls;
 pub mod canonical;
@@ -22,6 +23,7 @@ mod judging;
 pub mod keys;
 mod known;
 pub mod live;
+mod mail;
 mod manage;
 pub mod managed;
 pub mod message;
@@ -41,6 +43,7 @@ pub mod reply;
 mod requests;
 mod ring;
 mod running;
+mod scanning;
 mod scans;
 mod service;
 mod session;
@@ -49,6 +52,7 @@ mod settled;
 pub mod signature;
 #[cfg(test)]
 mod signed;
+mod starting;
 pub mod store;
 pub mod subscription;
 // Its client needs the URLs and links of upstreams.
@@ -58,6 +62,7 @@ pub mod tags;
 #[cfg(test)]
 mod testing;
 mod ticket;
+pub mod verb;
 pub mod verify;
 pub mod write_policy;
 mod writer;

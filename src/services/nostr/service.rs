@@ -7,13 +7,14 @@ use std::time::Duration;
 use super::client::{Client, Pause};
 use super::info::{Documents, MEDIA_TYPE};
 use super::jobs::{Request, VerifyJob};
-use super::message::{BadMessage, ClientMessage, Verb, verb_of};
+use super::message::{BadMessage, ClientMessage};
 use super::metrics::{Reply, add};
 use super::reconcile::SESSIONS_TIMER;
 use super::refusal::Prefix;
 use super::relay::Relay;
 use super::reply::write_auth;
 use super::settings::AuthPolicy;
+use super::verb::{Verb, verb_of};
 use crate::protocol::handshake::Response;
 use crate::protocol::{CloseCode, Message};
 use crate::reactor::{

@@ -2,7 +2,8 @@
 //! subscription's id.
 
 use serde_json::Value;
-use weir::services::nostr::message::{ClientMessage, MessageLimits, Verb, event_id_of, verb_of};
+use weir::services::nostr::message::{ClientMessage, MessageLimits, event_id_of};
+use weir::services::nostr::verb::{Verb, verb_of};
 
 use crate::bytes::Bytes;
 use crate::nostr_json::{altered, event, string};

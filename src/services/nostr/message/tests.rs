@@ -182,17 +182,6 @@ fn subscription_ids_keep_their_raw_json() {
 }
 
 #[test]
-fn the_verb_is_found_without_parsing() {
-    for verb in Verb::ALL {
-        assert_eq!(verb_of(&format!(" [ \"{}\", x", verb.name())), Some(verb));
-    }
-    for text in ["", "[", "[\"", "[\"REQ", "REQ", "[1,\"REQ\"]", "[\"req\",1]", "[\"\\u0052EQ\""] {
-        assert_eq!(verb_of(text), None, "{text}");
-    }
-    assert_eq!(verb_of(&format!("[\"{}\"", "\u{e9}".repeat(99))), None);
-}
-
-#[test]
 fn the_id_of_an_event_message_is_found() {
     let text = expand("[\"EVENT\",{\"x\":[{}],$I,\"kind\":-1}");
     assert_eq!(event_id_of(&text), HexId::parse(&expand("$ID")));

@@ -1,0 +1,76 @@
+//! Mail of the threads: verified events, commits, judgements and slices of scans.
+
+use super::client::Pause;
+use super::jobs::VerifyDone;
+use super::metrics::add;
+use super::relay::{Announcement, Relay};
+use super::running::{Mail, Running};
+use super::store::Totals;
+use super::writer::WriterMail;
+use crate::reactor::{Context, More};
+
+impl Relay {
+    /// Handles one announcement or one mail.
+    pub(super) fn handle_mail(&mut self, cx: &mut Context<'_>) -> More {
+        if let Some(Announcement { event, serial }) = self.events.announcing.pop_front() {
+            self.announce(cx, event, Some(serial));
+            return More::Yes;
+        }
+        let Some(mail) = self.running.as_mut().and_then(Running::next) else {
+            return More::No;
+        };
+        match mail {
+            Mail::Judged(settled) | Mail::Verified(VerifyDone::Events(settled)) => {
+                for (ticket, settled) in settled {
+                    self.settle(cx, ticket, settled);
+                }
+            }
+            Mail::Verified(VerifyDone::Auth { conn, id, result }) => {
+                self.finish_auth(cx, conn, id, result);
+            }
+            Mail::Verified(VerifyDone::Managed { conn, answer }) => {
+                self.finish_call(cx, conn, answer);
+            }
+            Mail::Verified(VerifyDone::Parsed { conn, request }) => {
+                if let Some(client) = self.clients.get_mut(conn) {
+                    client.resume(cx, conn, Pause::Parse);
+                    match request {
+                        Ok(request) => {
+                            self.count_good(conn);
+                            self.handle_request(cx, conn, request);
+                        }
+                        Err(bad) => self.answer_bad(cx, conn, &bad),
+                    }
+                }
+            }
+            Mail::Written(WriterMail::Batch { written, took, totals }) => {
+                self.show_totals(totals);
+                self.counts.commits.count(took);
+                add(&self.counts.batches, 1);
+                add(&self.counts.batch_events, written.len() as u64);
+                for written in written {
+                    self.acknowledge(cx, written);
+                }
+            }
+            Mail::Written(WriterMail::Found(found)) => {
+                let found = found.into_iter();
+                let found = found.map(|(serial, event)| Announcement { event, serial });
+                self.events.announcing.extend(found);
+            }
+            Mail::Written(WriterMail::Changed(change, answer)) => {
+                self.finish_change(cx, &change, answer);
+            }
+            Mail::Written(WriterMail::State(state)) => {
+                self.counts.failure.replace(state.err());
+            }
+            Mail::Scanned(done) => self.scanned(cx, *done),
+            Mail::Lost => log::error!("a job of the relay was lost"),
+        }
+        More::Yes
+    }
+
+    pub(super) fn show_totals(&self, totals: Totals) {
+        self.counts.store_events_now.set(totals.events);
+        self.counts.store_bytes_now.set(totals.live_bytes);
+    }
+}

@@ -1,0 +1,66 @@
+//! Starts the threads of a relay.
+
+use std::sync::{Arc, Mutex};
+
+use super::jobs::{Checking, Release, VERIFY_JOBS_MAX};
+use super::judging::Judging;
+use super::manage::Management;
+use super::rates::AuthorRates;
+use super::relay::Relay;
+use super::running::Running;
+use super::scans::ScanJob;
+use super::settings::{AuthPolicy, Sync};
+use super::writer::{WriterJob, WriterThread};
+use crate::reactor::{Context, WorkerSettings};
+
+/// Batches of the writer that the loop has not taken; then the writer waits.
+const WRITER_MAIL_MAX: usize = 16;
+
+impl Relay {
+    /// Starts the threads.
+    pub(super) fn start(&mut self, cx: &mut Context<'_>) {
+        let Some(writer) = self.writer.take() else {
+            return;
+        };
+        let (sender, mail) = cx.mailbox(WRITER_MAIL_MAX);
+        let syncs = self.settings.sync == Sync::Interval;
+        self.show_totals(writer.totals());
+        let lists = self.lists.clone();
+        let writer = WriterThread::start(writer, syncs, lists, self.room.take(), sender);
+        let Some(accepted) = writer.sender() else {
+            return;
+        };
+        let (judging, judged) = match self.policy.take() {
+            Some(policy) => {
+                let (mail, judged) = cx.mailbox(WRITER_MAIL_MAX);
+                (Some(Judging::new(policy, accepted.clone(), mail)), Some(judged))
+            }
+            None => (None, None),
+        };
+        let checking = Checking {
+            settings: self.settings.verify(self.names.borrow().clone()),
+            limits: self.limits.clone(),
+            store: self.store.clone(),
+            management: Management {
+                administrators: Arc::clone(&self.administrators),
+                lists: self.lists.clone(),
+                used: Mutex::default(),
+                submit: {
+                    let writer = accepted.clone();
+                    Box::new(move |change| writer.send(WriterJob::Change(change)).is_ok())
+                },
+            },
+            lists: self.lists.clone(),
+            authors: AuthorRates::new(&self.settings.rates()),
+            offers_auth: self.settings.auth != AuthPolicy::Off,
+            release: Release::new(accepted, judging),
+        };
+        let threads = self.settings.threads();
+        let workers = WorkerSettings::new("relay verify", threads.verify, VERIFY_JOBS_MAX);
+        let verifiers = cx.workers(workers, move |job| checking.run(job));
+        let (store, jobs) = (self.store.clone(), self.settings.scans_waiting_max);
+        let workers = WorkerSettings::new("relay scan", threads.scan, jobs);
+        let scanners = cx.workers(workers, move |job: Box<ScanJob>| job.run(&store));
+        self.running = Some(Running { verifiers, scanners, writer, mail, judged, taken: 0 });
+    }
+}
