@@ -28,12 +28,14 @@ use super::parts::ledger::Ledger;
 use super::parts::lines::LineLimits;
 use super::parts::mailbox::Notifiers;
 use super::parts::metrics::Metrics;
+use super::parts::observed::Observed;
 use super::parts::recovery::Recovery;
 use super::parts::router::Router;
 use super::parts::schedule::Schedule;
 use super::parts::socket::send_buffer_max;
 use super::parts::tls::Tls;
 use super::parts::topics::{TopicLimits, Topics};
+use super::parts::traces::Traces;
 use super::parts::work::Work;
 use crate::protocol::Spares;
 
@@ -114,6 +116,9 @@ pub(super) struct Core {
     pub(super) handshake_keys: RecentKeys,
     /// How many log lines about peers are allowed.
     pub(super) log_limits: LineLimits,
+    pub(super) observed: Option<Observed>,
+    /// Empty unless `trace` is set.
+    pub(super) traces: Traces,
     /// Which services panicked in `on_mail` and pause.
     pub(super) recovery: Recovery,
     /// The type name of each service.
@@ -166,6 +171,8 @@ impl Core {
             admission: Admission::new(&settings, RATE_ADDRESSES_MAX),
             handshake_keys: RecentKeys::default(),
             log_limits: LineLimits::default(),
+            observed: None,
+            traces: Traces::default(),
             recovery: Recovery::default(),
             service_names: Vec::new(),
             metrics: Metrics::default(),

@@ -46,6 +46,7 @@ use self::api::settings::{ListenSettings, RouteSettings, Settings};
 use self::core::Core;
 use self::parts::listener::{Listener, Reserve};
 use self::parts::mailbox::Notifiers;
+use self::parts::observed::Observed;
 use self::parts::shutdown::Shutdown;
 use self::parts::signals::SignalHandler;
 use self::parts::stats::TurnStats;
@@ -59,6 +60,7 @@ pub use self::api::context::Context;
 pub use self::api::exchange::{ExchangeEnd, ExchangeOutcome, ForwardResponse, HeadDecision};
 pub use self::api::handle::Handle;
 pub use self::api::id::{ConnId, RouteId, ServiceId};
+pub use self::api::observer::{Event, EventConn, EventKind, Observer};
 pub use self::api::outcome::{Decision, More, SendOutcome};
 pub use self::api::priority::{Priority, PriorityError};
 pub use self::api::publish::{Filter, Payload, PublishOptions, Published, Target};
@@ -346,6 +348,11 @@ impl Reactor {
         }
         self.listeners.push(Some(listener));
         Ok(address)
+    }
+
+    /// Reports events to an observer, for an audit log. It replaces an earlier one.
+    pub fn set_observer(&mut self, observer: impl Observer + 'static) {
+        self.core.observed = Some(Observed::new(Box::new(observer)));
     }
 
     /// A handle for other threads.

@@ -15,6 +15,7 @@ use ureq::http::Response;
 use super::tls::UpstreamTls;
 use super::url::UpstreamUrl;
 use crate::protocol::growth::{DOUBLING_BYTES_MAX, next_capacity};
+use crate::protocol::http::TraceParent;
 
 /// Connections that were idle for longer are not used again: the server may have closed them.
 const IDLE_MAX: Duration = Duration::from_secs(5);
@@ -74,12 +75,21 @@ impl HttpClient {
         &self.url
     }
 
-    /// Posts a JSON text. `timeout` includes name resolution, connecting and reading the answer.
-    pub(crate) fn post(&self, json: &str, timeout: Duration) -> Result<HttpAnswer, HttpError> {
+    /// Posts a JSON text, as a part of this trace. `timeout` includes name resolution, connecting and
+    /// reading the answer.
+    pub(crate) fn post(
+        &self,
+        json: &str,
+        timeout: Duration,
+        trace: Option<TraceParent>,
+    ) -> Result<HttpAnswer, HttpError> {
         let request = self.agent.post(self.url.full_text());
         let request = request.config().timeout_global(Some(timeout)).build();
         let request = request.header("Content-Type", "application/json");
-        let request = request.header("Accept", "application/json");
+        let mut request = request.header("Accept", "application/json");
+        if let Some(trace) = trace {
+            request = request.header(TraceParent::NAME, trace.to_string());
+        }
         request.send(json).map(HttpAnswer).map_err(HttpError)
     }
 }
@@ -192,7 +202,7 @@ mod tests {
             socket.write_all(answer.as_bytes()).unwrap();
         });
         let client = HttpClient::new(&url.parse().unwrap(), None, 1);
-        let answer = client.post("{}", TIMEOUT);
+        let answer = client.post("{}", TIMEOUT, None);
         serve.join().unwrap();
         answer
     }
@@ -258,10 +268,10 @@ mod tests {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", closed.local_addr().unwrap());
         let client = HttpClient::new(&url.parse().unwrap(), None, 1);
-        let error = client.post("{}", Duration::from_millis(1)).unwrap_err();
+        let error = client.post("{}", Duration::from_millis(1), None).unwrap_err();
         assert_eq!(error.failure(), HttpFailure::TimedOut, "{error}");
         drop(closed);
-        assert_eq!(client.post("{}", TIMEOUT).unwrap_err().failure(), HttpFailure::Unsent);
+        assert_eq!(client.post("{}", TIMEOUT, None).unwrap_err().failure(), HttpFailure::Unsent);
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn relay_one(stream: &[u8], upstream: &mut Vec<u8>) -> Result<Option<usize>, Ref
         is_secure: false,
         upstream: "upstream",
         keep_alive: true,
+        trace: None,
     };
     write_request(&request, &rules, &origin, upstream)?;
     if request.is_upgrade() {

@@ -18,6 +18,7 @@ pub(super) mod path;
 pub(super) mod response;
 #[cfg(feature = "proxy")]
 pub(super) mod switch;
+pub(super) mod trace_parent;
 
 pub use body::{
     BodyDecoder, CHUNK_LINE_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, Framing, TRAILERS_BYTES_MAX,
@@ -44,3 +45,4 @@ pub use path::normalized_path;
 pub use response::{ResponseError, ResponseHead};
 #[cfg(feature = "proxy")]
 pub use switch::{Switched, check_switch};
+pub use trace_parent::{TraceId, TraceParent};

@@ -20,6 +20,7 @@ use super::time::Time;
 #[cfg(feature = "proxy")]
 use super::upstream::UpstreamRequest;
 use crate::protocol::handshake::{Accept, ClientRequest, Refusal, Response};
+use crate::protocol::http::TraceParent;
 use crate::protocol::{
     CloseCode, DeflateTerms, FrameBatch, Masked, Message, Piece, SharedFrame, SharedTail,
 };
@@ -49,7 +50,7 @@ use crate::reactor::parts::workers::{Step, WorkerSettings, Workers};
 /// | `send_request`, `is_body_unread`, `keeps_alive`, `keep_idle` of the feature `proxy` | `false`, no effect |
 /// | [`has_memory`](Context::has_memory), [`hold`](Context::hold) | `false` |
 /// | [`queued_bytes`](Context::queued_bytes) | 0 |
-/// | [`record`](Context::record), [`peer`](Context::peer), [`deflate_terms`](Context::deflate_terms) | `None` |
+/// | [`record`](Context::record), [`peer`](Context::peer), [`trace`](Context::trace), [`deflate_terms`](Context::deflate_terms) | `None` |
 /// | [`set_metadata`](Context::set_metadata) | [`MetadataError::Gone`] |
 /// | [`remove_metadata`](Context::remove_metadata) | no effect |
 /// | [`subscribe`](Context::subscribe) | [`JoinError::NotOpen`] |
@@ -318,6 +319,15 @@ impl<'a> Context<'a> {
     /// The peer's address, as in [`Record::peer`].
     pub fn peer(&self, conn: ConnId) -> Option<SocketAddr> {
         self.core.conns.owned(self.core.served, conn).map(|conn| conn.peer.into())
+    }
+
+    /// The trace of the last request on a connection; `None` unless the setting
+    /// [`trace`](field@Settings::trace) is on.
+    pub fn trace(&self, conn: ConnId) -> Option<TraceParent> {
+        if !self.owns(conn) {
+            return None;
+        }
+        self.core.trace(conn)
     }
 
     /// The service's open connections.

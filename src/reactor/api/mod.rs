@@ -13,6 +13,7 @@ pub(super) mod context;
 pub(in crate::reactor) mod exchange;
 pub(super) mod handle;
 pub(super) mod id;
+pub(super) mod observer;
 pub(super) mod outcome;
 pub(super) mod priority;
 pub(super) mod publish;

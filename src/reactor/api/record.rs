@@ -11,6 +11,7 @@ use super::budget::{METADATA_BYTES_MAX, METADATA_ENTRIES_MAX};
 use super::id::ConnId;
 use super::priority::Priority;
 use super::time::Time;
+use crate::protocol::http::TraceParent;
 
 /// A peer's address in 18 bytes instead of the 32 of [`SocketAddr`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +188,9 @@ pub struct Record<'a> {
     pub round_trip: Option<Duration>,
     /// The service's metadata.
     pub metadata: &'a Metadata,
+    /// The trace of its last request; `None` unless the setting
+    /// [`trace`](field@crate::reactor::settings::Settings::trace) is on.
+    pub trace: Option<TraceParent>,
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::exchange::{RequestBody, ResponseBody};
 use crate::protocol::deflate::Agreement;
 use crate::protocol::handshake::{Expected, HeadScan, Refusal, Request};
 use crate::protocol::http::BodyDecoder;
+use crate::reactor::api::id::RouteId;
 use crate::reactor::api::time::Time;
 #[cfg(feature = "proxy")]
 use crate::reactor::api::upstream::UpstreamRequest;
@@ -38,6 +39,8 @@ pub(crate) struct Handshake {
     pub(crate) proxy: Option<TrustedProxy>,
     /// The Origin of the last request, truncated, for a log line.
     pub(crate) origin: Option<Box<str>>,
+    /// The route of the last request, if it has one and there is an observer.
+    pub(crate) route: Option<RouteId>,
     /// The listener group: which routes its requests can find.
     pub(crate) listener_group: u16,
     /// The received part of a request body; its head is in `head`.
@@ -74,6 +77,7 @@ impl Handshake {
             proxy_header: None,
             proxy: None,
             origin: None,
+            route: None,
             listener_group: 0,
             body: None,
             pending_http: None,

@@ -185,6 +185,7 @@ impl Core {
         }
         self.metrics.count_end(reason);
         self.log_end(id, &conn, reason);
+        self.observe_end(id, &conn, reason);
         empty
     }
 }

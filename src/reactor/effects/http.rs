@@ -42,10 +42,12 @@ impl Reactor {
         let Some((route, params)) = found else {
             return self.core.answer_without_service(id, listener_group, request).map(|()| 0);
         };
+        self.core.note_route(id, Some(route));
         self.core.check_admission(id)?;
         if let Err(refusal) = self.core.take_request(id, route) {
             return self.core.refuse_client(id, request, route, refusal).map(|()| 0);
         }
+        self.core.observe_operator(id, request);
         #[cfg(feature = "proxy")]
         if self.core.router.streams_http(self.core.router.service(route)) {
             return self.handle_request_head(id, request, head, route, &params).map(|()| 0);

@@ -14,6 +14,7 @@ use log::{Level, debug, info, log, log_enabled, warn};
 
 use crate::protocol::CloseCode;
 use crate::protocol::handshake::{FieldError, Refusal, Request, Response};
+use crate::protocol::http::TraceId;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::ConnId;
 use crate::reactor::conn::connection::Connection;
@@ -41,8 +42,9 @@ impl Core {
         is_allowed
     }
 
-    /// Logs how many lines were suppressed, at their level.
+    /// Logs how many lines were suppressed, at their level. Reports refusals that were held back.
     pub(crate) fn log_held_back(&mut self) {
+        self.observe_held_back();
         for (level, kind, reason, more) in self.log_limits.take_held_back() {
             log!(level, reason = reason, more = more; "{kind}: {more} lines suppressed");
         }
@@ -59,6 +61,7 @@ impl Core {
     /// and its log line must not show path and Origin of another request.
     pub(crate) fn forget_request(&mut self, id: ConnId) {
         self.forget_client(id);
+        self.traces.remove(id);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.path = self.no_path.clone();
             if let Some(handshake) = conn.handshake() {
@@ -85,12 +88,14 @@ impl Core {
 
     pub(crate) fn log_opened(&self, id: ConnId) {
         if let Some(conn) = self.conns.get(id) {
-            debug!(conn:% = id, peer:% = peer(conn), path = path(conn); "opened");
+            let trace = self.logged_trace(id);
+            debug!(conn:% = id, peer:% = peer(conn), path = path(conn), trace = trace; "opened");
         }
     }
 
     /// Logs the refusal of a request.
     pub(crate) fn log_refused(&mut self, id: ConnId, refusal: Refusal) {
+        self.observe_refused(id, refusal.status(), refusal.name());
         if self.may_log(Level::Info, "refused", refusal.name()) {
             self.log_refusal(id, refusal.status(), refusal.name(), &refusal);
         }
@@ -99,6 +104,7 @@ impl Core {
     /// Logs the refusal of a request by its service.
     pub(crate) fn log_refused_by_service(&mut self, id: ConnId, response: &Response) {
         const REASON: Reason = "service";
+        self.observe_refused(id, response.status(), REASON);
         if self.may_log(Level::Info, "refused", REASON) {
             self.log_refusal(id, response.status(), REASON, &"by its service");
         }
@@ -113,13 +119,14 @@ impl Core {
             let service = self.service_name(conn.service);
             warn!(
                 conn:% = id, peer:% = peer(conn), path = path(conn), service = service,
-                reason = REASON;
+                reason = REASON, trace = self.logged_trace(id);
                 "the service's 101 cannot be sent: {error}"
             );
         }
     }
 
     fn log_refusal(&mut self, id: ConnId, status: u16, reason: Reason, text: &dyn fmt::Display) {
+        let trace = self.logged_trace(id);
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
@@ -128,9 +135,13 @@ impl Core {
         let origin = origin.as_deref().map(Escaped);
         info!(
             conn:% = id, peer:% = peer(conn), path = path(conn), origin = origin, status = status,
-            reason = reason;
+            reason = reason, trace = trace;
             "refused: {status} {text}"
         );
+    }
+
+    fn logged_trace(&self, id: ConnId) -> Option<LoggedTrace> {
+        self.trace(id).map(|trace| LoggedTrace(trace.trace_id()))
     }
 
     #[cfg(feature = "tls")]
@@ -159,9 +170,18 @@ impl Core {
             code = reason.close_code().map(CloseCode::get),
             messages_in = traffic.messages_in, messages_out = traffic.messages_out,
             bytes_in = traffic.bytes_in, bytes_out = traffic.bytes_out,
-            seconds = seconds(self.now.since(conn.opened));
+            seconds = seconds(self.now.since(conn.opened)), trace = self.logged_trace(id);
             "ended: {reason}"
         );
+    }
+}
+
+/// The id of a trace in a log line.
+struct LoggedTrace(TraceId);
+
+impl ToValue for LoggedTrace {
+    fn to_value(&self) -> Value<'_> {
+        Value::from_display(&self.0)
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) mod interest;
 pub(super) mod joined;
 pub(super) mod log;
 pub(super) mod mail;
+pub(super) mod observe;
 pub(super) mod outbound;
 pub(super) mod panics;
 pub(super) mod pause;

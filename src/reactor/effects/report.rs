@@ -28,6 +28,7 @@ impl Core {
             queued_bytes: self.outboxes.queued_bytes(conn),
             round_trip: conn.heartbeat.round_trips.mean(),
             metadata: labels.map_or(Metadata::EMPTY, |labels| &labels.metadata),
+            trace: self.trace(id),
         })
     }
 

@@ -14,6 +14,7 @@ use crate::reactor::Reactor;
 use crate::reactor::api::budget::HEAD_WORK;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
+use crate::reactor::api::observer::EventKind;
 use crate::reactor::api::outcome::Decision;
 use crate::reactor::api::request::{Params, UpgradeRequest};
 use crate::reactor::conn::handshake::Deferred;
@@ -89,7 +90,11 @@ impl Reactor {
         let parsed = self.core.parse_request(id, head, &mut slots);
         let head_only = parsed.is_ok_and(|request| request.method() == "HEAD");
         match &parsed {
-            Ok(request) => self.core.note_origin(id, request),
+            Ok(request) => {
+                self.core.note_origin(id, request);
+                self.core.note_route(id, None);
+                self.core.note_trace(id, request);
+            }
             Err(_) => self.core.forget_request(id),
         }
         let taken = parsed.and_then(|request| {
@@ -129,6 +134,7 @@ impl Reactor {
             .and_then(|conn| conn.handshake())
             .map_or(0, |h| h.listener_group);
         let routed = self.core.route(Destination::of(listener_group, request), &upgrade)?;
+        self.core.note_route(id, Some(routed.route));
         self.core.check_admission(id)?;
         self.core.assign_to_client(id)?;
         self.core.take_request(id, routed.route)?;
@@ -242,6 +248,7 @@ impl Reactor {
         if let Some(name) = protocol {
             self.core.set_protocol(id, name);
         }
+        self.core.observe(id, EventKind::Connected);
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
         };

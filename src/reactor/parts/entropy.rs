@@ -42,6 +42,13 @@ impl MaskKeys {
         self.0.next_u64().to_ne_bytes()
     }
 
+    /// The ids of a new trace.
+    pub(crate) fn trace_ids(&mut self) -> [u8; 24] {
+        let mut ids = [0; 24];
+        self.0.fill_bytes(&mut ids);
+        ids
+    }
+
     /// The nonce of a client's handshake (4.1).
     pub(crate) fn nonce(&mut self) -> [u8; 16] {
         let mut nonce = [0; 16];

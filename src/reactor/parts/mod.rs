@@ -17,6 +17,7 @@ pub(super) mod lines;
 pub(super) mod listener;
 pub(super) mod mailbox;
 pub(super) mod metrics;
+pub(super) mod observed;
 pub(super) mod origin;
 pub(super) mod rates;
 pub(super) mod recovery;
@@ -34,5 +35,6 @@ pub mod timer;
 #[cfg_attr(not(feature = "tls"), path = "../without/parts/tls.rs")]
 pub(super) mod tls;
 pub mod topics;
+pub(super) mod traces;
 pub(super) mod work;
 pub(super) mod workers;

@@ -248,6 +248,11 @@ impl Router {
         self.streaming[service.index()]
     }
 
+    /// The pattern of a route as it was added; empty for one of outbound connections.
+    pub(crate) fn text(&self, id: RouteId) -> &str {
+        self.routes.get(id.index()).map_or("", |route| &route.text)
+    }
+
     /// `path` as a connection stores it. For an exact route it shares the route's text.
     pub(crate) fn intern(&self, id: RouteId, path: &str) -> Rc<str> {
         let text = &self.routes[id.index()].text;

@@ -19,7 +19,7 @@ use super::idle::IdleConnections;
 use super::mail::ProxyMail;
 use super::routes::{ProxyRoutes, Route};
 use crate::protocol::handshake::{Refusal, Request, Slots};
-use crate::protocol::http::{ResponseHead, check_request, is_forwarding_header};
+use crate::protocol::http::{ResponseHead, TraceParent, check_request, is_forwarding_header};
 use crate::protocol::{CloseCode, Message};
 use crate::reactor::{
     CloseReason, ConnId, ConnMap, Context, Decision, ExchangeEnd, HeadDecision, MailReceiver, More,
@@ -80,6 +80,8 @@ pub(super) struct Origin {
     /// Whether the peer is a trusted proxy.
     pub(super) is_peer_trusted: bool,
     pub(super) is_secure: bool,
+    /// Its trace, if the loop traces.
+    pub(super) trace: Option<TraceParent>,
 }
 
 /// What a connection to an upstream is used for.
@@ -242,6 +244,7 @@ impl Origin {
             client: peer.ip(),
             is_peer_trusted: via.is_some(),
             is_secure,
+            trace: None,
         }
     }
 }
@@ -258,7 +261,8 @@ impl Service for Proxy {
         request: &UpgradeRequest<'_>,
     ) -> Decision {
         let UpgradeRequest { http, head, route, peer, via, is_secure, .. } = *request;
-        let arrived = Arrived { http, head, route, origin: Origin::new(peer, via, is_secure) };
+        let origin = Origin { trace: cx.trace(client), ..Origin::new(peer, via, is_secure) };
+        let arrived = Arrived { http, head, route, origin };
         match self.start_request(cx, client, Kind::Upgrade, &arrived) {
             Ok(()) => Decision::Defer,
             Err(refusal) => Decision::Refuse(refusal),
@@ -276,7 +280,8 @@ impl Service for Proxy {
         request: &RequestHead<'_>,
     ) -> HeadDecision {
         let RequestHead { http, head, route, peer, via, is_secure, .. } = *request;
-        let arrived = Arrived { http, head, route, origin: Origin::new(peer, via, is_secure) };
+        let origin = Origin { trace: cx.trace(client), ..Origin::new(peer, via, is_secure) };
+        let arrived = Arrived { http, head, route, origin };
         match self.start_request(cx, client, kind(http), &arrived) {
             Ok(()) => HeadDecision::Defer,
             Err(refusal) => HeadDecision::Refuse(refusal),

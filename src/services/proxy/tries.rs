@@ -394,6 +394,7 @@ fn upstream_head(
         is_secure: pending.origin.is_secure,
         upstream: target.authority,
         keep_alive: settings.idle_max() > 0 && !binds_connection(request),
+        trace: pending.origin.trace,
     };
     let mut head = Vec::new();
     let written = write_request(request, &pending.route.rules, &from, &mut head);

@@ -49,10 +49,14 @@ impl<B: Backend> Rpc<B> {
         call: Result<Call<'_>, Rejected<'_>>,
         reply: &mut Reply,
     ) {
-        let call = &match call {
+        let mut call = match call {
             Ok(call) => call,
             Err(rejected) => return self.reject(reply, &rejected),
         };
+        if cx.settings().trace {
+            call.trace = cx.trace(origin.conn);
+        }
+        let call = &call;
         let class = Class::of(&call.method);
         self.counts.request(class);
         let (placeholder, named) = (reply.placeholders(), reply.named().len());

@@ -80,6 +80,7 @@ impl Forwarding {
             is_secure: false,
             upstream: "upstream",
             keep_alive: true,
+            trace: None,
         };
         let mut head = Vec::new();
         write_request(request, &RequestRules::default(), &origin, &mut head)?;

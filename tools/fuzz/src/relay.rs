@@ -169,6 +169,7 @@ fn relay_one(
         is_secure: false,
         upstream: "upstream",
         keep_alive: true,
+        trace: None,
     };
     let framing = request.body_framing()?;
     let mut body = BodyPass::new(framing, 1, BODY_BYTES_MAX as u64)?;

@@ -10,6 +10,7 @@ use super::super::body::Framing;
 use super::super::forwarded::{is_alike, is_forwarding_header, joined_forwarded};
 use super::super::path::{has_dot_segment, has_nul, normalized_path, strip_segments};
 use super::super::response::{names_connection_scheme, names_essential};
+use super::super::trace_parent::{self, TraceParent};
 use super::changes::HeaderChanges;
 use super::hop::{append_received, has_prefix, is_hop_by_hop, is_nominated, nominates_too_many};
 use crate::protocol::handshake::field::{is_host, is_plain};
@@ -86,6 +87,8 @@ pub struct RequestOrigin<'a> {
     pub upstream: &'a str,
     /// Whether the connection to the upstream may be used for further requests.
     pub keep_alive: bool,
+    /// The `traceparent` that the upstream gets; `None`: as received.
+    pub trace: Option<TraceParent>,
 }
 
 /// Checks what a request must fulfil to be forwarded, beyond its syntax.
@@ -149,6 +152,7 @@ pub fn write_request(
         ForwardedMode::Rfc7239 => head.forwarded(),
         ForwardedMode::Off => {}
     }
+    head.trace();
     head.body(framing);
     head.connection();
     out.extend_from_slice(&rules.changes.lines);
@@ -205,7 +209,11 @@ impl Head<'_, '_> {
         } else {
             !is_of_this_hop && !has_prefix(name, OWN_PREFIX)
         };
-        is_kept && !is_written_here && !self.drops_expectation(name) && !self.drops(name)
+        is_kept
+            && !is_written_here
+            && !self.drops_expectation(name)
+            && !self.drops_trace(name)
+            && !self.drops(name)
     }
 
     /// Whether a trusted peer's header about earlier hops is forwarded as received: those that the
@@ -222,6 +230,25 @@ impl Head<'_, '_> {
         name.eq_ignore_ascii_case("Expect")
             && self.request.has_token("Expect", "100-continue")
             && !(self.request.expects_continue() && self.request.has_body())
+    }
+
+    /// `traceparent` is written here. `tracestate` belongs to the one that was received (W3C Trace
+    /// Context, 3.3.1.1): it is dropped if that is replaced.
+    fn drops_trace(&self, name: &str) -> bool {
+        let Some(trace) = self.origin.trace else {
+            return false;
+        };
+        is_alike(name, TraceParent::NAME)
+            || is_alike(name, trace_parent::STATE_NAME)
+                && TraceParent::of(self.request) != Some(trace)
+    }
+
+    fn trace(&mut self) {
+        if let Some(trace) = self.origin.trace
+            && !self.drops(TraceParent::NAME)
+        {
+            self.append_text(format_args!("{}: {trace}\r\n", TraceParent::NAME));
+        }
     }
 
     fn drops(&self, name: &str) -> bool {
@@ -353,6 +380,7 @@ mod tests {
             is_secure: false,
             upstream: "10.0.0.9:9944",
             keep_alive: true,
+            trace: None,
         }
     }
 
@@ -413,6 +441,31 @@ mod tests {
                         X-Forwarded-Proto: http\r\nX-Forwarded-Host: a.example:80\r\n\
                         X-Real-IP: 192.0.2.7\r\nContent-Length: 7\r\n\r\n";
         assert_eq!(written(head, &RequestRules::default(), &origin()).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn an_upstream_gets_one_traceparent() {
+        let kept = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let traced = RequestOrigin { trace: TraceParent::parse(kept), ..origin() };
+        let own = format!("traceparent: {kept}\r\n");
+        let state = "tracestate: a=1\r\nTraceState: b=2\r\n";
+        let later = format!("TraceParent: cc{}\r\n", &kept[2..]);
+        let other = own.replace("4bf9", "4bf8");
+        for (received, sent) in [
+            (format!("{own}{state}"), format!("{state}{own}")),
+            (format!("{later}{state}"), format!("{state}{own}")),
+            (format!("{own}{own}{state}"), own.clone()),
+            (format!("trace_parent: x\r\n{state}"), format!("trace_parent: x\r\n{own}")),
+            (format!("traceparent: 00\r\n{state}"), own.clone()),
+            (format!("{other}{state}"), own.clone()),
+            (state.to_owned(), own.clone()),
+        ] {
+            assert_eq!(lines(&received, &off(), &traced), sent, "{received}");
+            assert_eq!(lines(&received, &off(), &origin()), received, "as received");
+        }
+        let changes = HeaderChanges::new([], ["Traceparent"]).unwrap();
+        let removing = RequestRules { changes, ..off() };
+        assert_eq!(lines(&own, &removing, &traced), "");
     }
 
     #[test]

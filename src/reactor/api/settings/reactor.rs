@@ -81,6 +81,9 @@ with_setters! {
         /// Bytes that the windows of all connections with context takeover may grow to. Beyond it,
         /// new connections get no context takeover.
         pub deflate_windows_bytes_max: usize = 256 * 1024 * 1024,
+        /// Whether each request belongs to a trace (W3C Trace Context): that of its `traceparent`, or a
+        /// new one. Log lines and forwarded requests have its id.
+        pub trace: bool = false,
         /// Whether normally ended connections are logged, too.
         pub log_access: bool = false,
         /// Whether the time of each phase of a turn is measured, for

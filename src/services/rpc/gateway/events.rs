@@ -58,6 +58,7 @@ impl Backend for Gateway {
     ) -> Result<Progress, RpcError> {
         let params = call.params.map_or("", RawValue::get);
         self.outgoing.set(&call.method, params);
+        self.outgoing.trace = call.trace;
         match self.requests.submit(&self.outgoing, Waiter::Client(ticket), None, cx.now()) {
             Ok(Submitted::New) => {
                 self.advance(cx);

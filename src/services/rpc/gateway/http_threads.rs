@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::failure::Failure;
 use super::requests::{Attempt, AttemptId};
+use crate::protocol::http::TraceParent;
 use crate::reactor::{Context, Finished, Step, Task, WorkerSettings, Workers};
 use crate::services::rpc::wire::answer::{Outcome, posted_answer};
 use crate::upstream::http::{HttpClient, HttpError, HttpFailure};
@@ -23,6 +24,7 @@ struct HttpJob {
     id: AttemptId,
     body: String,
     timeout: Duration,
+    trace: Option<TraceParent>,
 }
 
 /// An attempt with its outcome.
@@ -54,8 +56,9 @@ impl HttpThreads {
     /// Gives an attempt to a thread. `false`: there is none, and a further one could not be
     /// started.
     pub(super) fn send(&self, attempt: &Attempt) -> bool {
-        let job = HttpJob { id: attempt.id, body: attempt.to_json(), timeout: attempt.timeout };
-        self.0.try_put(Task::new(attempt.id, job)).is_ok()
+        let &Attempt { id, timeout, trace, .. } = attempt;
+        let job = HttpJob { id, body: attempt.to_json(), timeout, trace };
+        self.0.try_put(Task::new(id, job)).is_ok()
     }
 
     /// The next attempt that has ended.
@@ -73,8 +76,8 @@ fn posted(finished: Finished<Posted, AttemptId>) -> Posted {
 }
 
 fn post(client: &HttpClient, job: HttpJob, answer_bytes_max: usize) -> Result<Outcome, Failure> {
-    let HttpJob { id, body, timeout } = job;
-    let answer = client.post(&body, timeout).map_err(|error| failure(&error))?;
+    let HttpJob { id, body, timeout, trace } = job;
+    let answer = client.post(&body, timeout, trace).map_err(|error| failure(&error))?;
     let status = answer.status();
     if let Some(failure) = Failure::of_status(status) {
         return Err(failure);

@@ -1,6 +1,7 @@
 //! A request before it is submitted: its text, and what its method implies.
 
 use super::methods;
+use crate::protocol::http::TraceParent;
 use crate::services::rpc::wire::method::Class;
 use crate::services::rpc::wire::upstream_request::write_members;
 
@@ -13,19 +14,22 @@ pub(super) struct OutgoingRequest {
     /// The method only reads.
     pub(super) is_read: bool,
     pub(super) class: Class,
+    /// The trace of the client's request, for upstreams by HTTP.
+    pub(super) trace: Option<TraceParent>,
 }
 
 impl Default for OutgoingRequest {
     fn default() -> OutgoingRequest {
-        OutgoingRequest { members: String::new(), is_read: false, class: Class::Other }
+        OutgoingRequest { members: String::new(), is_read: false, class: Class::Other, trace: None }
     }
 }
 
 impl OutgoingRequest {
-    /// Sets method and parameters. `params` are JSON, empty if there are none.
+    /// Sets method and parameters; there is no trace then. `params` are JSON, empty if there are none.
     pub(super) fn set(&mut self, method: &str, params: &str) {
         self.is_read = methods::is_read(method);
         self.class = Class::of(method);
+        self.trace = None;
         self.members.clear();
         write_members(&mut self.members, method, params);
     }

@@ -14,6 +14,7 @@ use super::failure::{Ended, Failure};
 use super::gateway_counts::GatewayCounts;
 use super::outgoing::OutgoingRequest;
 use super::settings::RequestLimits;
+use crate::protocol::http::TraceParent;
 use crate::reactor::Time;
 use crate::services::rpc::wire::answer::Outcome;
 use crate::services::rpc::wire::method::Class;
@@ -65,6 +66,8 @@ pub(super) struct Attempt {
     members: Rc<str>,
     /// The timeout of the answer.
     pub(super) timeout: Duration,
+    /// The trace of the first client that waits for it.
+    pub(super) trace: Option<TraceParent>,
 }
 
 impl Attempt {
@@ -90,6 +93,7 @@ struct PendingRequest<W> {
     class: Class,
     waiters: Vec<W>,
     deadline: Time,
+    trace: Option<TraceParent>,
     attempts: u32,
     /// The upstreams that may take it. A request about state at one upstream is pinned to it.
     choice: Choice,
@@ -161,7 +165,7 @@ impl<W> UpstreamRequests<W> {
         pinned: Option<usize>,
         now: Time,
     ) -> Result<Submitted, (Ended, W)> {
-        let &OutgoingRequest { ref members, is_read, class } = request;
+        let &OutgoingRequest { ref members, is_read, class, trace } = request;
         let is_joinable = pinned.is_none() && is_read;
         if is_joinable
             && let Some(number) = self.joinable.get(members.as_str())
@@ -191,6 +195,7 @@ impl<W> UpstreamRequests<W> {
             class,
             waiters: vec![waiter],
             deadline: now + self.limits.timeout,
+            trace,
             attempts: 0,
             choice,
             sent: None,
@@ -239,7 +244,8 @@ impl<W> UpstreamRequests<W> {
         pending.sent = Some(SentAttempt { upstream, since: now, until: now + timeout });
         let id = AttemptId { request: number, count: pending.attempts };
         self.pool.start(upstream, now);
-        Some((upstream, Attempt { id, members: Rc::clone(&pending.members), timeout }))
+        let (members, trace) = (Rc::clone(&pending.members), pending.trace);
+        Some((upstream, Attempt { id, members, timeout, trace }))
     }
 
     /// Takes the outcome of an attempt. The outcome of an earlier attempt is ignored.

@@ -129,7 +129,7 @@ impl LeaderClient {
     }
 
     fn post(&self, text: &str) -> Result<String, LeaderError> {
-        let answer = self.0.post(text, TIMEOUT).map_err(LeaderError::Http)?;
+        let answer = self.0.post(text, TIMEOUT, None).map_err(LeaderError::Http)?;
         if !(200..=299).contains(&answer.status()) {
             return Err(LeaderError::Status(answer.status()));
         }

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::error::RpcError;
 use super::object;
+use crate::protocol::http::TraceParent;
 
 /// Bytes of an id: a UUID has 38.
 const ID_BYTES_MAX: usize = 1024;
@@ -36,6 +37,8 @@ pub struct Call<'a> {
     pub method: Cow<'a, str>,
     /// The parameters as they were sent: an array, or an object.
     pub params: Option<&'a RawValue>,
+    /// The trace of the request that opened the connection, or contains the call.
+    pub trace: Option<TraceParent>,
 }
 
 impl<'a> Call<'a> {
@@ -143,7 +146,7 @@ impl<'a> UsualCall<'a> {
         let is_call = jsonrpc == "2.0"
             && id.is_none_or(is_id)
             && params.is_none_or(|params| check(params, bounds).is_ok());
-        is_call.then_some(Call { id, method: Cow::Borrowed(method), params })
+        is_call.then_some(Call { id, method: Cow::Borrowed(method), params, trace: None })
     }
 }
 
@@ -165,7 +168,7 @@ impl<'a> AnyCall<'a> {
         if let Some(Err(why)) = params.map(|params| check(params, bounds)) {
             return Err(rejected(id, why));
         }
-        Ok(Call { id, method: Cow::Owned(method), params })
+        Ok(Call { id, method: Cow::Owned(method), params, trace: None })
     }
 }
 
