@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use self::advice::{advise, advise_on_node};
+use crate::audit::AuditArguments;
 use crate::config::{Layer, Options, given, redacted};
 use crate::help;
 use crate::nearest::nearest;
@@ -22,6 +23,7 @@ const USAGE: &str = "weir [serve] [OPTIONS]
        weir check [OPTIONS]
        weir node [OPTIONS]   (see weir node --help)
        weir relay [OPTIONS]  (see weir relay --help)
+       weir audit --key FILE LOG...  (see weir audit --help)
        weir help [TOPIC]";
 
 const AFTER_HELP: &str = "\
@@ -96,6 +98,8 @@ pub(crate) enum Task {
     Node(Box<NodeOptions>),
     /// A Nostr relay, or a command on its events.
     Relay(Box<RelayArguments>),
+    /// Check an audit log.
+    Audit(AuditArguments),
     /// Print this page of the guide.
     Help(&'static str),
 }
@@ -110,7 +114,7 @@ impl Task {
             let topic = arguments.get(2).map(|word| word.to_string_lossy().into_owned());
             arguments.truncate(1);
             match topic.as_deref() {
-                Some("node") => arguments.push("node".into()),
+                Some(command @ ("audit" | "node")) => arguments.push(command.into()),
                 Some(name) => {
                     if let Some(page) = page(name)? {
                         return Ok(Task::Help(page));
@@ -130,6 +134,10 @@ impl Task {
             let parsed = RelayArguments::parse(arguments).map_err(redact).map_err(advise)?;
             return Ok(Task::Relay(Box::new(parsed)));
         }
+        if arguments.get(1).is_some_and(|word| word == "audit") {
+            arguments.remove(1);
+            return AuditArguments::parse(arguments).map(Task::Audit);
+        }
         Cli::parse(arguments).map(Task::Configured).map_err(redact).map_err(advise)
     }
 }
@@ -142,7 +150,7 @@ fn page(name: &str) -> Result<Option<&'static str>, clap::Error> {
     if page.is_some() || is_command {
         return Ok(page);
     }
-    let known = help::topics().chain(["node"]);
+    let known = help::topics().chain(["audit", "node"]);
     let hint = nearest(name, known).map(|near| format!(": a similar one is '{near}'"));
     let text = format!("no help topic '{name}'{}", hint.unwrap_or_default());
     Err(Arguments::command().error(ErrorKind::InvalidValue, text))

@@ -2,6 +2,7 @@
 //! an exit code.
 
 mod allocator;
+mod audit;
 mod cli;
 mod config;
 mod connect;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Task::Configured(cli) => cli,
         Task::Node(options) => return exit_code(start_node(&options)),
         Task::Relay(arguments) => return start_relay(*arguments),
+        Task::Audit(arguments) => return exit_code(arguments.run()),
         Task::Help(page) => return print(page),
     };
     let variables = env::vars_os().collect();
@@ -96,6 +98,9 @@ fn start_node(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
 }
 
 fn check(config: &Config) -> ExitCode {
+    for warning in config.warnings() {
+        report(format_args!("warning: {warning}"));
+    }
     for note in config.notes() {
         report(format_args!("note: {note}"));
     }

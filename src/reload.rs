@@ -17,6 +17,7 @@ use weir::reactor::{
 use weir::services::admin::{Samples, Source};
 use weir::services::proxy::{LoadedPool, ProxyMail, ProxyReload, ProxyRoute};
 
+use crate::audit::AuditLog;
 use crate::config::{Config, Dates, RouteService, Sources, Start};
 
 /// A configuration that is being read, and one that waits: more signals are equal to one.
@@ -62,6 +63,7 @@ struct Reload {
     /// `None` before the first signal.
     readers: Option<Workers<Sources, Read, ()>>,
     counts: Rc<ReloadCounts>,
+    audit: Option<AuditLog>,
 }
 
 /// Adds the service that reads the configuration again from `sources`, on
@@ -70,6 +72,7 @@ pub(crate) fn add_reload(
     reactor: &mut Reactor,
     sources: Sources,
     running: &Config,
+    audit: Option<AuditLog>,
 ) -> std::io::Result<ReloadParts> {
     let (targets, counts) = (Rc::<OnceCell<Targets>>::default(), Rc::<ReloadCounts>::default());
     let service = reactor.add_service(Reload {
@@ -79,6 +82,7 @@ pub(crate) fn add_reload(
         targets: Rc::clone(&targets),
         readers: None,
         counts: Rc::clone(&counts),
+        audit,
     })?;
     Ok(ReloadParts { service, targets, source: ReloadSource(counts) })
 }
@@ -108,11 +112,19 @@ impl Reload {
         self.change_limits(cx, &config);
         self.counts.succeeded.set(self.counts.succeeded.get() + 1);
         info!("configuration reloaded");
+        self.report("reloaded");
+    }
+
+    fn report(&self, outcome: &'static str) {
+        if let Some(audit) = &self.audit {
+            audit.config(outcome);
+        }
     }
 
     fn refuse(&self, why: &str) {
         self.counts.refused.set(self.counts.refused.get() + 1);
         error!("configuration not reloaded, the old one stays: {why}");
+        self.report("not reloaded");
     }
 
     fn trust(&mut self, cx: &mut Context<'_>, config: &Config) {

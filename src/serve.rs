@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use log::info;
+use log::{info, warn};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
@@ -25,6 +25,7 @@ use weir::services::rpc::gateway::Gateway;
 use weir::services::{Echo, Rooms, TRY_IT_PAGE};
 
 use crate::allocator::return_freed_memory;
+use crate::audit::{self, AuditLog};
 use crate::config::{
     ADMIN_GROUP, Config, Listen, NetworkConfig, RelayConfig, RouteConfig, RouteService, Sources,
 };
@@ -44,9 +45,24 @@ const PORT_OFFSET: u16 = 8000;
 /// The server could not start, or its loop failed.
 pub(crate) fn serve(config: &Config, sources: Sources) -> Result<(), Box<dyn Error>> {
     config.server.log.install();
+    for warning in config.warnings() {
+        warn!("{warning}");
+    }
     for note in config.notes() {
         info!("{note}");
     }
+    // Before the process is pinned: the thread of the log then has the other CPUs.
+    let audit = config.server.audit.as_ref().map(audit::open).transpose()?;
+    let (log, thread) = audit.unzip();
+    let outcome = run(config, sources, log);
+    if let Some(thread) = thread {
+        thread.finish();
+    }
+    outcome
+}
+
+/// Runs the server; all that reports to the audit log has ended when it returns.
+fn run(config: &Config, sources: Sources, audit: Option<AuditLog>) -> Result<(), Box<dyn Error>> {
     if let Some(cpu) = config.server.pin {
         pin(cpu)?;
     }
@@ -59,9 +75,14 @@ pub(crate) fn serve(config: &Config, sources: Sources) -> Result<(), Box<dyn Err
     let mut reactor = Reactor::new(settings.clone())?;
     // Before certificates are read: a later SIGHUP then reloads them in the first turn.
     let has_file = sources.has_file();
-    let reload = add_reload(&mut reactor, sources, config)?;
+    let reload = add_reload(&mut reactor, sources, config, audit.clone())?;
     let has_certificates = config.server.tls.is_some() || !has_file;
-    handle_signals(&mut reactor, has_certificates, has_file.then_some(reload.service))?;
+    let mut on_hangup: Vec<ServiceId> = has_file.then_some(reload.service).into_iter().collect();
+    if let Some(audit) = &audit {
+        reactor.set_observer(audit.clone());
+        on_hangup.push(audit::add_reopen(&mut reactor, audit.clone())?);
+    }
+    handle_signals(&mut reactor, has_certificates, on_hangup)?;
     return_freed_memory(&mut reactor)?;
     let proxy = add_proxy(&mut reactor, config)?;
     let relays = add_relays(&mut reactor, config)?;
@@ -85,6 +106,7 @@ pub(crate) fn serve(config: &Config, sources: Sources) -> Result<(), Box<dyn Err
         sources.push(Box::new(RelaySource::new(Rc::clone(&relay.counts))));
     }
     sources.push(Box::new(reload.source));
+    sources.extend(audit.as_ref().map(|audit| Box::new(audit.source()) as Box<dyn Source>));
     if config.server.admin.is_some() {
         add_admin(&mut reactor, sources)?;
         if let Some(mail) = mail {
@@ -97,7 +119,10 @@ pub(crate) fn serve(config: &Config, sources: Sources) -> Result<(), Box<dyn Err
     }
     let address = addresses.first().copied();
     log_start(page_url(config, address).as_deref(), &settings);
+    let report = |outcome| audit.iter().for_each(|audit| audit.config(outcome));
+    report("started");
     reactor.run()?;
+    report("stopped");
     if let Some(report) = reactor.turn_report() {
         info!("turns: {report}");
     }
@@ -330,11 +355,12 @@ pub(crate) fn catch_early_signals() -> io::Result<()> {
 
 /// Installs the signal handlers. The first SIGINT or SIGTERM starts a graceful shutdown; the second
 /// one ends the process at once, even if the loop is stuck. SIGUSR1 logs a report of the turns if
-/// `turn_stats` is set. SIGHUP reloads certificates and configuration, and never ends the process.
+/// `turn_stats` is set. SIGHUP reloads certificates, calls the services in `on_hangup`, and never ends
+/// the process.
 pub(crate) fn handle_signals(
     reactor: &mut Reactor,
     has_certificates: bool,
-    reload: Option<ServiceId>,
+    on_hangup: impl IntoIterator<Item = ServiceId>,
 ) -> io::Result<()> {
     const FAILED: i32 = 1;
     let second = Arc::new(AtomicBool::new(false));
@@ -348,7 +374,8 @@ pub(crate) fn handle_signals(
     if has_certificates {
         actions.push((SIGHUP, SignalAction::ReloadCertificates));
     }
-    actions.extend(reload.map(|service| (SIGHUP, SignalAction::Call(service))));
+    let calls = on_hangup.into_iter().map(|service| (SIGHUP, SignalAction::Call(service)));
+    actions.extend(calls);
     reactor.handle_signals(&actions)
 }
 

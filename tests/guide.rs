@@ -148,6 +148,7 @@ fn files_in_the_guide_are_valid() {
     {
         fs::copy(from, folder.join(to)).unwrap();
     }
+    fs::write(folder.join("audit.key"), "k".repeat(32)).unwrap();
     let file = folder.join("weir.toml");
     let mut checked = 0;
     for page in pages().into_iter().chain([root().join("README.md")]) {
@@ -180,7 +181,9 @@ fn metrics_in_the_guide_exist() {
         directory.events()
     ));
     let arguments = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--config", file.path()];
-    let running = Process::spawn(&mut weir(arguments));
+    let mut command = weir(arguments);
+    command.arg("--audit").arg(directory.path().join("audit.log"));
+    let running = Process::spawn(&mut command);
     running.address();
     let line = running.line();
     let admin = line.strip_prefix("admin http://").unwrap_or_else(|| panic!("{line}"));

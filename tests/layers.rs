@@ -14,7 +14,7 @@ mod cycles;
 mod paths;
 
 /// Each top module, and the modules of the crate that it may import.
-const LAYERS: [(&str, &[&str]); 22] = [
+const LAYERS: [(&str, &[&str]); 23] = [
     ("protocol", &[]),
     ("reactor", &["protocol"]),
     ("backplane", &["reactor", "protocol"]),
@@ -32,7 +32,20 @@ const LAYERS: [(&str, &[&str]); 22] = [
     // The build script is a program of its own.
     ("build", &[]),
     ("logging", &["nearest"]),
-    ("config", &["nearest", "logging", "services", "upstream", "backplane", "reactor", "protocol"]),
+    ("audit", &["services", "reactor", "protocol"]),
+    (
+        "config",
+        &[
+            "audit",
+            "nearest",
+            "logging",
+            "services",
+            "upstream",
+            "backplane",
+            "reactor",
+            "protocol",
+        ],
+    ),
     (
         "node",
         &[
@@ -51,13 +64,14 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ),
     ("observe", &["logging", "version", "services", "upstream", "reactor"]),
     ("connect", &["config", "services", "reactor", "protocol"]),
-    ("reload", &["config", "services", "reactor", "protocol"]),
+    ("reload", &["audit", "config", "services", "reactor", "protocol"]),
     ("relay", &["config", "logging", "version", "services", "upstream"]),
-    ("cli", &["config", "help", "nearest", "node", "relay", "version"]),
+    ("cli", &["audit", "config", "help", "nearest", "node", "relay", "version"]),
     (
         "serve",
         &[
             "allocator",
+            "audit",
             "config",
             "descriptors",
             "logging",

@@ -7,6 +7,7 @@
 
 mod addresses;
 mod admission;
+mod audit;
 mod binary;
 mod client_role;
 mod closing;
@@ -46,4 +47,5 @@ mod rpc;
 mod shutdown;
 mod support;
 mod tls;
+mod tracing;
 mod turns;

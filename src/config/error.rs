@@ -5,10 +5,9 @@ mod pool;
 mod relay;
 mod route;
 
+use std::error::Error;
 use std::fmt;
 use std::io;
-
-use weir::reactor::TlsError;
 
 use super::keys::{Layer, place_of};
 use super::place::Place;
@@ -56,7 +55,7 @@ pub(crate) enum ConfigError {
     BadFile {
         place: Place,
         key: String,
-        error: Box<TlsError>,
+        error: Box<dyn Error>,
     },
     NoRoute,
     Route {
@@ -130,4 +129,4 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl std::error::Error for ConfigError {}
+impl Error for ConfigError {}

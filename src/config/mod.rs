@@ -152,6 +152,7 @@ impl Config {
         files.extend(keys::files::<PoolOptions>(of_pools));
         let config = Config::merge(file, variables, flags)?;
         config.check_files(&files, dates)?;
+        config.check_audit_key(&files)?;
         Ok(config)
     }
 
@@ -181,6 +182,22 @@ impl Config {
         })
     }
 
+    /// Checks the key of the audit log; each of `files` has its key and place.
+    fn check_audit_key(&self, files: &[(PathBuf, String, Place)]) -> Result<(), ConfigError> {
+        let Some(audit) = &self.server.audit else {
+            return Ok(());
+        };
+        audit.check().map_err(|error| {
+            let named = files.iter().find(|(path, ..)| audit.key.as_ref() == Some(path));
+            match named {
+                Some((_, key, place)) => {
+                    ConfigError::BadFile { place: place.clone(), key: key.clone(), error }
+                }
+                None => ConfigError::Contradiction { place: None, why: error.to_string() },
+            }
+        })
+    }
+
     fn merge(file: File, variables: Layer, flags: Layer) -> Result<Config, ConfigError> {
         let mut layer = file.settings;
         layer.extend(variables);
@@ -194,6 +211,7 @@ impl Config {
         check_listen(listen.iter().chain(&admin)).map_err(|why| refused(&why))?;
         check_proxies(&listen, &settings).map_err(|why| refused(&why))?;
         let tls = server.tls().map_err(|mistake| refused(&mistake))?;
+        let audit = server.audit().map_err(|why| refused(&why))?;
         let networks = networks::networks(file.networks, &layer, &settings)?;
         // A gateway does not serve the built-in routes.
         let built_in = || if networks.is_empty() { routes::built_in() } else { Vec::new() };
@@ -215,7 +233,7 @@ impl Config {
             return Err(ConfigError::NoRoute);
         }
         let (log, pin) = (server.log(), server.pin());
-        let server = ServerConfig { listen, tls, log, admin, pin, settings };
+        let server = ServerConfig { listen, tls, log, audit, admin, pin, settings };
         Ok(Config { server, routes, networks, pools, relays })
     }
 }

@@ -1,4 +1,8 @@
-//! Notes on a valid configuration: settings that have no effect or an unexpected one.
+//! Notes on a valid configuration: settings that have no effect or an unexpected one, and secrets that
+//! others can read.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use weir::reactor::settings::Settings;
 use weir::services::proxy::{Choose, DownPolicy, PoolSettings};
@@ -9,6 +13,16 @@ use super::relays::RelayConfig;
 use super::routes::{RouteConfig, RouteService};
 
 impl Config {
+    /// Warnings about the files of secrets, one line each.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let audit_key = self.server.audit.as_ref().and_then(|audit| audit.key.as_deref());
+        let secrets = audit_key.map(|path| ("audit_key", path)).into_iter();
+        let warning = |(key, path): (&str, &Path)| {
+            format!("{key}: other users can read {}: chmod o= {0}", path.display())
+        };
+        secrets.filter(|(_, path)| is_public(path)).map(warning).collect()
+    }
+
     /// The notes, one line each.
     pub(crate) fn notes(&self) -> Vec<String> {
         let limits =
@@ -24,6 +38,12 @@ impl Config {
             .chain(self.relays.iter().flat_map(|relay| relay_notes(relay, self)))
             .collect()
     }
+}
+
+/// Whether users that neither own the file nor are in its group can read it.
+fn is_public(path: &Path) -> bool {
+    const READ_BY_OTHERS: u32 = 0o004;
+    path.metadata().is_ok_and(|metadata| metadata.mode() & READ_BY_OTHERS != 0)
 }
 
 fn unused_address_header(server: &Settings) -> Option<String> {

@@ -327,6 +327,9 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         log = 'warn,weir=debug'
         log_format = 'json'
         log_access = true
+        trace = true
+        audit = 'audit.log'
+        audit_key = 'audit.key'
         connections_max = 12
         outbound_max = 13
         connections_per_address = 3

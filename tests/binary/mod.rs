@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::support::{Client, Process};
 
 /// Exit code, stdout and stderr of a run that ends by itself.
-fn outcome(mut command: Command) -> (Option<i32>, String, String) {
+pub fn outcome(mut command: Command) -> (Option<i32>, String, String) {
     let mut process = Process::spawn(&mut command);
     let code = process.wait();
     let stdout = process.rest().iter().map(|line| line.to_owned() + "\n").collect();

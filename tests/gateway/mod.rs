@@ -1,11 +1,11 @@
 //! The gateway, with real upstreams on loops of their own.
 
 mod failures;
-mod front;
+pub mod front;
 mod limits;
 mod metrics;
 mod news;
-mod node;
+pub mod node;
 mod peers;
 mod requests;
 mod secure;

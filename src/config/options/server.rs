@@ -1,6 +1,7 @@
 //! The settings that apply to the whole server.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -9,9 +10,10 @@ use weir::reactor::settings::{
 };
 
 use super::heartbeat::HeartbeatOptions;
+use crate::audit::AuditSettings;
 use crate::config::addresses::{Address, Listen};
 use crate::config::tls::{TlsMistake, TlsOptions};
-use crate::config::values::{Count, OrAuto, OrOff, Size, Span, texts};
+use crate::config::values::{Count, FileName, OrAuto, OrOff, Size, Span, texts};
 use crate::logging::{LogFilter, LogFormat, LogSettings};
 
 /// The default listener.
@@ -58,6 +60,22 @@ pub(in crate::config) struct ServerOptions {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(action = clap::ArgAction::Set)]
     log_access: bool,
+
+    /// Give each request the id of a trace, that of its traceparent or a new one, in log lines and in
+    /// requests to upstreams
+    #[arg(long, value_name = "BOOL", help_heading = "Log", default_value_t = server().trace)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(action = clap::ArgAction::Set)]
+    trace: bool,
+
+    /// Append events of connections, identities and operators to this file, as JSON lines; or off
+    #[arg(long, value_name = "FILE", help_heading = "Log", default_value_t = OrOff(None))]
+    audit: OrOff<FileName>,
+
+    /// Key of at least 32 bytes for an HMAC in each line of the audit log, which weir audit checks; or
+    /// off
+    #[arg(long, value_name = "FILE", help_heading = "Log", default_value_t = OrOff(None))]
+    audit_key: OrOff<FileName>,
 
     /// Maximum client connections, handshakes included; more are refused with 503
     #[arg(long, value_name = "N", help_heading = "Admission")]
@@ -228,6 +246,8 @@ pub(crate) struct ServerConfig {
     /// TLS settings of the secure listeners.
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) log: LogSettings,
+    /// The audit log, if enabled.
+    pub(crate) audit: Option<AuditSettings>,
     /// The listener for operators, if enabled.
     pub(crate) admin: Option<ListenSettings>,
     /// The CPU that the process is pinned to.
@@ -237,9 +257,10 @@ pub(crate) struct ServerConfig {
 
 impl ServerOptions {
     /// The inverse of [`settings`](Self::settings), [`listen`](Self::listen), [`tls`](Self::tls),
-    /// [`log`](Self::log) and [`pin`](Self::pin).
+    /// [`log`](Self::log), [`audit`](Self::audit) and [`pin`](Self::pin).
     pub(in crate::config) fn new(config: &ServerConfig) -> Self {
-        let ServerConfig { listen, admin, tls, log, pin, settings } = config;
+        let ServerConfig { listen, admin, tls, log, audit, pin, settings } = config;
+        let file = |path: &PathBuf| FileName(path.clone());
         ServerOptions {
             listen: listen.iter().map(Listen::from).collect(),
             admin: OrOff(admin.as_ref().map(|listen| Address(listen.address))),
@@ -247,6 +268,9 @@ impl ServerOptions {
             log: log.filter.clone(),
             log_format: log.format,
             log_access: settings.log_access,
+            trace: settings.trace,
+            audit: OrOff(audit.as_ref().map(|audit| file(&audit.file))),
+            audit_key: OrOff(audit.as_ref().and_then(|audit| audit.key.as_ref()).map(file)),
             connections_max: Count(settings.connections_max),
             outbound_max: Count(settings.outbound_max),
             connections_per_address: OrAuto(settings.connections_per_address.map(Count)),
@@ -297,6 +321,7 @@ impl ServerOptions {
             .deflate_mem_level(self.deflate_mem_level.0)
             .deflate_windows_bytes_max(self.deflate_windows_max.0)
             .log_access(self.log_access)
+            .trace(self.trace)
             .turn_stats(self.turn_stats)
     }
 
@@ -321,6 +346,16 @@ impl ServerOptions {
 
     pub(in crate::config) fn log(&self) -> LogSettings {
         LogSettings { filter: self.log.clone(), format: self.log_format }
+    }
+
+    pub(in crate::config) fn audit(&self) -> Result<Option<AuditSettings>, &'static str> {
+        let path = |name: &FileName| name.0.clone();
+        let key = self.audit_key.0.as_ref().map(path);
+        match &self.audit.0 {
+            Some(file) => Ok(Some(AuditSettings { file: path(file), key })),
+            None if key.is_some() => Err("audit_key is set, but audit is off"),
+            None => Ok(None),
+        }
     }
 
     pub(in crate::config) fn pin(&self) -> Option<usize> {
