@@ -52,6 +52,7 @@ impl Relay {
                     self.acknowledge(cx, written);
                 }
             }
+            Mail::Written(WriterMail::Totals(totals)) => self.show_totals(totals),
             Mail::Written(WriterMail::Found(found)) => {
                 let found = found.into_iter();
                 let found = found.map(|(serial, event)| Announcement { event, serial });

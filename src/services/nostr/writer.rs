@@ -63,6 +63,8 @@ pub(super) struct Written {
 pub(super) enum WriterMail {
     /// A batch, in its order.
     Batch { written: Vec<Written>, took: Duration, totals: Totals },
+    /// What is stored after events were removed.
+    Totals(Totals),
     /// Events of a failed batch that are stored nevertheless, with their serials.
     Found(Vec<(u64, Arc<Event>)>),
     /// A change of the lists, with the answer to its call.
@@ -322,6 +324,16 @@ impl Writing {
 
     /// Removes what is due; returns whether there is more.
     fn sweep(&mut self) -> bool {
+        let before = self.writer.totals();
+        let more = self.remove();
+        let totals = self.writer.totals();
+        if totals != before {
+            let _ = self.mail.send(WriterMail::Totals(totals));
+        }
+        more
+    }
+
+    fn remove(&mut self) -> bool {
         let swept = self.writer.sweep(unix_seconds());
         let removals = &mut self.removals;
         match swept.and_then(|swept| Ok(swept.more | removals.step(&mut self.writer)?)) {
