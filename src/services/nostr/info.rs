@@ -88,7 +88,8 @@ struct Limitation {
     default_limit: usize,
     max_subid_length: usize,
     max_event_tags: usize,
-    max_content_length: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_content_length: Option<usize>,
     min_pow_difficulty: u8,
     auth_required: bool,
     payment_required: bool,
@@ -136,15 +137,25 @@ impl Limitation {
             default_limit: settings.limit_default,
             max_subid_length: settings.subscription_id_max,
             max_event_tags: settings.tags_max,
-            max_content_length: settings.content_chars_max.unwrap_or(settings.event_bytes_max),
+            max_content_length: settings.content_chars_max,
             min_pow_difficulty: settings.pow_min,
             auth_required: settings.auth.protects_reads() || settings.auth.protects_writes(),
             payment_required: false,
-            restricted_writes: !settings.allow_kinds.is_empty(),
+            restricted_writes: restricts_writes(settings),
             created_at_lower_limit: settings.past_max.map(|past| past.as_secs()),
             created_at_upper_limit: settings.future_max.as_secs(),
         }
     }
+}
+
+/// Whether a note of any author may be refused for other reasons than its form.
+fn restricts_writes(settings: &RelaySettings) -> bool {
+    settings.auth.protects_writes()
+        || settings.pow_min > 0
+        || settings.allow_only
+        || !settings.allow_authors.is_empty()
+        || !settings.allow_kinds.is_empty()
+        || settings.plugin.is_some()
 }
 
 /// The NIPs that a relay with these settings follows.
