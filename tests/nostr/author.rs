@@ -49,9 +49,13 @@ impl Author {
 
     /// Sets id and signature to those of the other members.
     pub fn sign(&self, event: &mut Value) {
-        let id = hash(event);
-        let signature = self.0.sign_schnorr_no_aux_rand(&id);
-        event["id"] = hex::encode(id).into();
+        self.sign_id(event, &hex::encode(hash(event)));
+    }
+
+    /// Sets the id to any 64 hex digits, with a valid signature over them.
+    pub fn sign_id(&self, event: &mut Value, id: &str) {
+        let signature = self.0.sign_schnorr_no_aux_rand(&hex::decode(id).unwrap());
+        event["id"] = id.into();
         event["sig"] = hex::encode(signature.to_byte_array()).into();
     }
 }

@@ -10,5 +10,7 @@ mod negentropy;
 mod operating;
 mod refusals;
 pub mod relay;
+mod rules;
 mod scripted;
 mod sync;
+mod table;

@@ -1,14 +1,16 @@
 //! The real binary as a relay, with its store in a directory of the test; and a client that speaks NIP-01.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
 use super::author::Author;
-use crate::support::{Admin, CLOSE, Client, Process, TEXT, weir};
+use crate::support::{Admin, CLOSE, Client, Process, TEXT, clean, weir};
 
 /// A directory that is removed when dropped.
 pub struct Directory(PathBuf);
@@ -38,6 +40,21 @@ impl Drop for Directory {
     }
 }
 
+/// The command of the binary with these arguments, started by another command: the first part is its program
+/// and first arguments; none of them start it directly.
+pub fn weir_within<A: AsRef<OsStr>>(
+    within: &[String],
+    arguments: impl IntoIterator<Item = A>,
+) -> Command {
+    let command = weir(arguments);
+    let Some((program, first)) = within.split_first() else {
+        return command;
+    };
+    let mut outer = clean(Command::new(program), first);
+    outer.arg(command.get_program()).args(command.get_args());
+    outer
+}
+
 /// A relay as a process of its own.
 pub struct Relay {
     pub process: Process,
@@ -45,10 +62,13 @@ pub struct Relay {
     pub admin: Admin,
     directory: Directory,
     settings: String,
+    /// The command that starts the process: program and arguments before those of the binary.
+    within: Vec<String>,
 }
 
 impl Relay {
-    /// A relay with these lines in its `[[relay]]` table.
+    /// A relay with these lines in its `[[relay]]` table. `---` separates lines of the file before the table,
+    /// and those of its route behind it: `head---table` or `head---table---route`.
     pub fn with(settings: &str) -> Relay {
         Relay::start(Directory::new(), settings)
     }
@@ -59,36 +79,54 @@ impl Relay {
     }
 
     pub fn start(directory: Directory, settings: &str) -> Relay {
+        Relay::start_within(&[], directory, settings)
+    }
+
+    /// A relay that another command starts: `within` is its program and first arguments.
+    pub fn start_within(within: &[String], directory: Directory, settings: &str) -> Relay {
         let file = directory.path().join("weir.toml");
-        let (head, relay) = settings.split_once("---").unwrap_or(("", settings));
+        let parts: Vec<&str> = settings.split("---").collect();
+        let (head, relay, route) = match parts[..] {
+            [relay] => ("", relay, ""),
+            [head, relay] => (head, relay, ""),
+            [head, relay, route] => (head, relay, route),
+            _ => panic!("{settings}"),
+        };
         // The tests do not depend on the machine's disk.
         let room = if relay.contains("disk_free_min") { "" } else { "disk_free_min = 0" };
         let text = format!(
             "{head}\n[[relay]]\nname = 'main'\ndata_dir = {:?}\n{room}\n{relay}\n\
-             [[route]]\npath = '/'\nservice = 'nostr'\nrelay = 'main'\n",
+             [[route]]\npath = '/'\nservice = 'nostr'\nrelay = 'main'\n{route}\n",
             directory.events()
         );
         fs::write(&file, text).unwrap();
         let arguments = ["relay", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
         let file = ["--config", file.to_str().unwrap()];
-        let process = Process::spawn(&mut weir(arguments.iter().chain(&file)));
+        let process = Process::spawn(&mut weir_within(within, arguments.iter().chain(&file)));
         let address = process.address();
         let admin = Admin::of(&process);
-        Relay { process, address, admin, directory, settings: settings.to_owned() }
+        let (settings, within) = (settings.to_owned(), within.to_vec());
+        Relay { process, address, admin, directory, settings, within }
     }
 
     /// Ends the process by SIGKILL, and starts another one on its directory.
     pub fn killed(self) -> Relay {
-        let Relay { process, directory, settings, .. } = self;
+        self.killed_then(|_| ())
+    }
+
+    /// Ends the process by SIGKILL, and starts another one on its directory after this.
+    pub fn killed_then(self, then: impl FnOnce(&Directory)) -> Relay {
+        let Relay { process, directory, settings, within, .. } = self;
         drop(process);
-        Relay::start(directory, &settings)
+        then(&directory);
+        Relay::start_within(&within, directory, &settings)
     }
 
     /// Ends the process by SIGTERM, and starts another one on its directory.
     pub fn restarted(self) -> Relay {
-        let Relay { process, directory, settings, .. } = self;
+        let Relay { process, directory, settings, within, .. } = self;
         process.stop();
-        Relay::start(directory, &settings)
+        Relay::start_within(&within, directory, &settings)
     }
 
     /// Ends the process by SIGTERM; its directory stays.
@@ -117,20 +155,20 @@ pub struct NostrClient {
 impl NostrClient {
     /// Opens a WebSocket; the first message must be the challenge.
     pub fn open(address: SocketAddr) -> NostrClient {
-        let mut client =
-            NostrClient { client: Client::open(address, "/"), challenge: String::new() };
-        let message = client.receive();
-        assert_eq!(message[0], "AUTH", "{message}");
-        client.challenge = message[1].as_str().unwrap().to_owned();
+        NostrClient::on(Client::open(address, "/"))
+    }
+
+    /// A client on an open WebSocket; the first message must be the challenge.
+    pub fn on(client: Client) -> NostrClient {
+        let mut client = NostrClient { client, challenge: String::new() };
+        let challenge = client.expect("AUTH");
+        client.challenge = challenge[1].as_str().unwrap().to_owned();
         client
     }
 
     /// Opens a WebSocket with a small receive buffer.
     pub fn narrow(address: SocketAddr) -> NostrClient {
-        let mut client =
-            NostrClient { client: Client::narrow(address, "/"), challenge: String::new() };
-        client.expect("AUTH");
-        client
+        NostrClient::on(Client::narrow(address, "/"))
     }
 
     /// Opens a WebSocket to a relay that sends no challenge.
