@@ -12,5 +12,6 @@ mod refusals;
 pub mod relay;
 mod rules;
 mod scripted;
+mod sequences;
 mod sync;
 mod table;
