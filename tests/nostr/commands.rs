@@ -34,7 +34,7 @@ fn outcome(directory: &Directory, arguments: &[&str], input: &str, code: i32) ->
 }
 
 /// Runs a command that must succeed without a word on standard error; returns its standard output.
-fn result(directory: &Directory, arguments: &[&str]) -> String {
+pub(super) fn result(directory: &Directory, arguments: &[&str]) -> String {
     let [stdout, stderr] = outcome(directory, arguments, "", 0);
     assert_eq!(stderr, "");
     stdout
@@ -44,7 +44,10 @@ fn jsonl<'a>(events: impl IntoIterator<Item = &'a Value>) -> String {
     events.into_iter().map(|event| format!("{event}\n")).collect()
 }
 
-fn import<'a>(directory: &Directory, events: impl IntoIterator<Item = &'a Value>) -> String {
+pub(super) fn import<'a>(
+    directory: &Directory,
+    events: impl IntoIterator<Item = &'a Value>,
+) -> String {
     let [stdout, stderr] = outcome(directory, &["import"], &jsonl(events), 0);
     assert_eq!(stderr, "");
     stdout
