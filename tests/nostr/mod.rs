@@ -1,5 +1,6 @@
 //! `weir relay`: the real binary as a Nostr relay, with its store on disk.
 
+mod advertised;
 mod attacks;
 mod auth;
 mod author;
