@@ -7,6 +7,7 @@ mod author;
 mod basic;
 mod commands;
 mod crowd;
+mod malformed;
 mod manage;
 mod negentropy;
 mod operating;
