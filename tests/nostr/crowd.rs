@@ -1,14 +1,13 @@
-//! Many clients at once, and processes that are killed under them.
+//! Many clients at once.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use serde_json::{Value, json};
 
-use super::author::{Author, id};
+use super::author::Author;
 use super::relay::{NostrClient, Relay};
 
 /// Publishers, and subscribers.
@@ -113,69 +112,4 @@ fn subscribe_until(address: SocketAddr, number: u32, published: &AtomicBool) {
         client.send(&json!(["CLOSE", "mark"]));
         round += 1;
     }
-}
-
-/// Kills of the process: each under writers.
-const KILLS: u32 = 10;
-const WRITERS: u32 = 4;
-
-#[test]
-fn a_killed_relay_has_every_acknowledged_event() {
-    let mut relay = Relay::new();
-    let acknowledged = Mutex::new(Vec::<String>::new());
-    for kill in 0..KILLS {
-        let address = relay.address;
-        let (pid, enough) = (relay.process.pid(), AtomicBool::new(false));
-        thread::scope(|scope| {
-            for writer in 0..WRITERS {
-                let (acknowledged, enough) = (&acknowledged, &enough);
-                scope.spawn(move || {
-                    let author = Author::new(writer);
-                    let mut client = NostrClient::open(address);
-                    for number in 0_u32.. {
-                        let note = author.note(&format!("{kill} {number}"));
-                        if !publish_until_killed(&mut client, &note) {
-                            return;
-                        }
-                        acknowledged.lock().unwrap().push(id(&note).to_owned());
-                        if number == 20 + kill {
-                            enough.store(true, Ordering::Release);
-                        }
-                    }
-                });
-            }
-            scope.spawn(|| {
-                crate::support::eventually(|| enough.load(Ordering::Acquire), "events are stored");
-                rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-            });
-        });
-        relay = relay.killed();
-        let acknowledged = acknowledged.lock().unwrap();
-        let mut client = relay.client();
-        for ids in acknowledged.chunks(100) {
-            let found = client.find(json!({"ids": ids}));
-            assert_eq!(found.len(), ids.len(), "acknowledged events are missing after kill {kill}");
-        }
-    }
-}
-
-/// Publishes an event; false if the connection ends before its OK.
-fn publish_until_killed(client: &mut NostrClient, event: &Value) -> bool {
-    use std::io::{Read as _, Write as _};
-    let text = json!(["EVENT", event]).to_string();
-    let frame = crate::support::frame(true, crate::support::TEXT, text.as_bytes());
-    if client.client.stream.write_all(&frame).is_err() {
-        return false;
-    }
-    let mut head = [0; 2];
-    if client.client.stream.read_exact(&mut head).is_err() {
-        return false;
-    }
-    let mut payload = vec![0; usize::from(head[1])];
-    if client.client.stream.read_exact(&mut payload).is_err() {
-        return false;
-    }
-    let ok: Value = serde_json::from_slice(&payload).unwrap();
-    assert_eq!(ok, json!(["OK", id(event), true, ""]));
-    true
 }

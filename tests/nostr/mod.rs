@@ -7,6 +7,7 @@ mod author;
 mod basic;
 mod commands;
 mod crowd;
+mod killed;
 mod malformed;
 mod manage;
 mod negentropy;
