@@ -15,7 +15,7 @@ use super::policy::ListSettings;
 use super::rates::RateLimits;
 use super::relay_names::RelayNames;
 use super::settings::{AuthorKey, RelaySettings};
-use super::store::{CountLimits, DiskFree, ScanLimits, StoreSettings, Visibility};
+use super::store::{CollectLimits, CountLimits, DiskFree, ScanLimits, StoreSettings, Visibility};
 use super::subscription::SubscriptionLimits;
 use super::tags::PublicKey;
 use super::verify::VerifySettings;
@@ -129,6 +129,14 @@ impl RelaySettings {
 
     pub(super) fn negentropy(&self) -> NegentropyLimits {
         NegentropyLimits { items_max: self.neg_items_max, ..NegentropyLimits::default() }
+    }
+
+    pub(super) fn collect_limits(&self) -> CollectLimits {
+        CollectLimits {
+            scan_steps_max: self.scan_steps_max,
+            scan_time_max: self.scan_time_max,
+            ..CollectLimits::items(self.neg_items_max)
+        }
     }
 
     pub(super) fn count_limits(&self) -> CountLimits {

@@ -27,8 +27,7 @@ impl Relay {
         filter: Filter,
         message: Vec<u8>,
     ) {
-        let items_max = self.settings.neg_items_max;
-        if items_max == 0 {
+        if self.settings.neg_items_max == 0 {
             let refusal = Prefix::Unsupported.text("negentropy is off");
             return self.notice(cx, conn, &refusal);
         }
@@ -37,7 +36,8 @@ impl Relay {
         if let Err(refusal) = self.check_request(conn, std::slice::from_ref(&filter), cx.now()) {
             return self.refuse_session(cx, conn, &sub, &refusal);
         }
-        let collect = Collect::new(filter, items_max, self.visibility(conn));
+        let limits = self.settings.collect_limits();
+        let collect = Collect::new(filter, limits, self.visibility(conn));
         let job = self.sessions.open(conn, sub.clone(), collect, message);
         self.schedule_expiry(cx);
         self.negotiate(cx, conn, sub, job);

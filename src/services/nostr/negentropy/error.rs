@@ -22,6 +22,8 @@ pub enum SessionError {
     Early,
     /// The message is not negentropy's.
     Malformed,
+    /// The search for the events took more steps or time than the limits allow.
+    TooLong,
     /// The store failed.
     Store(String),
     /// A panic.
@@ -37,7 +39,7 @@ impl SessionError {
             | SessionError::NoMemory(_) => Some(Prefix::Blocked),
             SessionError::Unknown | SessionError::Idle(_) => None,
             SessionError::Early | SessionError::Malformed => Some(Prefix::Invalid),
-            SessionError::Store(_) | SessionError::Internal => Some(Prefix::Error),
+            SessionError::TooLong | SessionError::Store(_) | SessionError::Internal => Some(Prefix::Error),
         }
     }
 }
@@ -59,6 +61,7 @@ impl fmt::Display for SessionError {
             SessionError::Idle(idle) => write!(f, "no message for {} s", idle.as_secs()),
             SessionError::Early => f.write_str("the reply to the last message was not sent yet"),
             SessionError::Malformed => f.write_str("the message is not negentropy version 1"),
+            SessionError::TooLong => f.write_str("the query takes too long"),
             SessionError::Store(error) => f.write_str(error),
             SessionError::Internal => f.write_str("internal error"),
         }

@@ -80,6 +80,7 @@ impl NegentropyJob {
                 match collected {
                     Collected::OutOfBudget => return Ok(None),
                     Collected::TooMany => return Err(charge.too_many()),
+                    Collected::TooLong => return Err(SessionError::TooLong),
                     Collected::Items(items) => Arc::new(Items::new(items, charge.take())?),
                 }
             }

@@ -12,7 +12,7 @@ use crate::reactor::Time;
 use crate::services::nostr::message::SubscriptionId;
 use crate::services::nostr::refusal::Prefix;
 use crate::services::nostr::store::{
-    Budget, Collect, Store, StoreSettings, Visibility, Writer, open,
+    Budget, Collect, CollectLimits, Store, StoreSettings, Visibility, Writer, open,
 };
 use crate::services::nostr::testing::{Random, event, filter, key};
 
@@ -54,7 +54,8 @@ fn sub(name: &str) -> SubscriptionId {
 }
 
 fn collect(items_max: usize) -> Collect {
-    Collect::new(filter("{\"kinds\":[1]}"), items_max, Visibility::all())
+    let limits = CollectLimits::items(items_max);
+    Collect::new(filter("{\"kinds\":[1]}"), limits, Visibility::all())
 }
 
 fn at(seconds: u64) -> Time {
@@ -266,6 +267,26 @@ fn events_and_memory_of_lists_are_limited() {
     assert_eq!(error, most);
     sessions.forget(1);
     assert_eq!(sessions.held_bytes(), 0);
+}
+
+#[test]
+fn a_search_that_takes_too_long_ends_the_session() {
+    let shelf = Shelf::with("long", 0..10);
+    let mut sessions = Sessions::new(NegentropyLimits::default());
+    let unknown: Vec<String> = (1000..1200).map(|id| format!("\"{}\"", hex::encode(key(id)))).collect();
+    let unknown = filter(&format!("{{\"ids\":[{}]}}", unknown.join(",")));
+    let mut open = |scan_steps_max| {
+        let limits = CollectLimits { scan_steps_max, ..CollectLimits::items(1) };
+        let collect = Collect::new(unknown.clone(), limits, Visibility::all());
+        let job = sessions.open(1, sub("a"), collect, first()).unwrap();
+        let (done, slices) = run(job, &shelf.store);
+        (sessions.finish(done, at(0)).unwrap(), slices)
+    };
+    let (reply, slices) = open(500);
+    let text = "[\"NEG-ERR\",\"a\",\"error: the query takes too long\"]";
+    assert_eq!(std::str::from_utf8(&reply.text), Ok(text));
+    assert!(slices <= 10, "{slices} slices of 50 steps");
+    assert_eq!(open(1000).0.error, None);
 }
 
 #[test]

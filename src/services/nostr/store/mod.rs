@@ -41,7 +41,7 @@ mod writer;
 mod tests;
 
 pub use check::{CheckReport, check};
-pub use collect::{Collect, Collected};
+pub use collect::{Collect, CollectLimits, Collected};
 pub use commands::{Delete, Export, Stat};
 pub use count::{Count, CountLimits, Counted};
 pub use deletion::batch_weight;

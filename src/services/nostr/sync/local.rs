@@ -8,7 +8,8 @@ use crate::services::nostr::filter::{Filter, FilterLimits};
 use crate::services::nostr::known::{NoLists, Stored};
 use crate::services::nostr::signature::KeyCache;
 use crate::services::nostr::store::{
-    Budget, Collect, Collected, Outcome, Store, StoreError, StoreSettings, Visibility, Writer, open,
+    Budget, Collect, CollectLimits, Collected, Outcome, Store, StoreError, StoreSettings,
+    Visibility, Writer, open,
 };
 use crate::services::nostr::ticket::unix_seconds;
 use crate::services::nostr::verify::{Verdict, Verifier, VerifySettings};
@@ -58,12 +59,13 @@ impl Side for LocalStore {
     fn items(&mut self, filter: &str) -> Result<Vec<(u64, EventId)>, SyncError> {
         let parsed = Filter::parse(filter, &FilterLimits::default());
         let filter = parsed.map_err(|refusal| SyncError::new(refusal.to_string()))?;
-        let mut collect = Collect::new(filter, ITEMS_MAX, Visibility::all());
+        let limits = CollectLimits::items(ITEMS_MAX);
+        let mut collect = Collect::new(filter, limits, Visibility::all());
         loop {
             match collect.slice(&self.store, Budget::default(), unix_seconds()).map_err(failed)? {
                 Collected::OutOfBudget => {}
                 Collected::Items(items) => return Ok(items),
-                Collected::TooMany => {
+                Collected::TooMany | Collected::TooLong => {
                     let text = format!("the store has more than {ITEMS_MAX} of these events");
                     return Err(SyncError::new(text));
                 }

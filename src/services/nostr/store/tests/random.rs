@@ -282,12 +282,13 @@ fn assert_counted(
         .iter()
         .map(|known| (known.head.created_at, known.head.id))
         .collect();
-    let mut collect = Collect::new(filters[0].clone(), 1_000_000, visibility.clone());
+    let limits = CollectLimits::items(1_000_000);
+    let mut collect = Collect::new(filters[0].clone(), limits, visibility.clone());
     let collected = loop {
         match collect.slice(store, random_budget(random), NOW).unwrap() {
             Collected::OutOfBudget => {}
             Collected::Items(items) => break items,
-            Collected::TooMany => panic!("the limit is large"),
+            Collected::TooMany | Collected::TooLong => panic!("the limits are large"),
         }
     };
     assert_eq!(collected, expected, "{filters:?}");

@@ -183,11 +183,48 @@ fn a_collection_beyond_its_limit_fails() {
     let directory = Directory::new();
     let (store, mut writer) = directory.open();
     numbered(&mut writer, 20);
-    let mut collect = Collect::new(Filter::default(), 19, Visibility::all());
-    assert_eq!(collect.slice(&store, generous(), NOW).unwrap(), Collected::TooMany);
-    let mut collect = Collect::new(Filter::default(), 20, Visibility::all());
-    let Collected::Items(items) = collect.slice(&store, generous(), NOW).unwrap() else { panic!() };
+    let collect = |items_max| {
+        Collect::new(Filter::default(), CollectLimits::items(items_max), Visibility::all())
+            .slice(&store, generous(), NOW)
+            .unwrap()
+    };
+    assert_eq!(collect(19), Collected::TooMany);
+    let Collected::Items(items) = collect(20) else { panic!() };
     assert_eq!(items.len(), 20);
+}
+
+#[test]
+fn steps_and_time_of_a_collection_that_find_nothing_are_limited() {
+    let directory = Directory::new();
+    let (store, mut writer) = directory.open();
+    let tagged = |number| Draft::new(number, 1, 1, NOW - number).tag("t", "a");
+    commit(&mut writer, &(0..1_000).map(tagged).collect::<Vec<_>>());
+    let collect = |json: &str, limits| {
+        let mut collect = Collect::new(filter(json), limits, Visibility::all());
+        let budget = Budget { steps: 100, time: Duration::from_secs(60) };
+        for slice in 1.. {
+            match collect.slice(&store, budget, NOW).unwrap() {
+                Collected::OutOfBudget => {}
+                Collected::Items(items) => return Ok(items.len()),
+                Collected::TooMany => panic!("the limit is large"),
+                Collected::TooLong => return Err(slice),
+            }
+        }
+        unreachable!("a collection ends")
+    };
+    let unlimited = CollectLimits::items(1_000);
+    let steps = CollectLimits { scan_steps_max: 1_500, ..unlimited };
+    let time = CollectLimits { scan_time_max: Duration::ZERO, ..unlimited };
+    // Each event is read for its second tag, 5 steps, and none of them matches.
+    let nothing = r##"{"#t":["a"],"#u":["b","c"]}"##;
+    assert_eq!(collect(nothing, unlimited), Ok(0));
+    // Of 1,000 events that match, the steps are not counted.
+    for found in ["{}", r#"{"kinds":[1]}"#] {
+        assert_eq!(collect(found, steps), Ok(1_000), "{found}");
+    }
+    let slices = collect(nothing, steps).unwrap_err();
+    assert!((15..20).contains(&slices), "{slices} slices of 100 steps");
+    assert_eq!(collect(nothing, time), Err(1));
 }
 
 #[test]

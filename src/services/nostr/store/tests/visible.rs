@@ -30,7 +30,8 @@ fn restricted_kinds_reach_author_and_recipient_only() {
             assert_eq!(request(&store, &[filters], as_reader(keys)), expected, "{filters}");
             let counted = count(&store, &[filters], as_reader(keys));
             assert_eq!(counted.count, expected.len() as u64, "{filters}");
-            let mut collect = Collect::new(filter(filters), 100, as_reader(keys));
+            let limits = CollectLimits::items(100);
+            let mut collect = Collect::new(filter(filters), limits, as_reader(keys));
             let Collected::Items(items) = collect.slice(&store, generous(), NOW).unwrap() else {
                 panic!("there are few");
             };
