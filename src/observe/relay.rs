@@ -71,7 +71,9 @@ impl RelaySource {
             samples.gauge(name, help, &[relay], count.get() as f64);
         };
         now("nostr_subscriptions", "Open subscriptions", &counts.subscriptions_now);
-        now("nostr_filters", "Filters of open subscriptions", &counts.filters_now);
+        let help = "Subscriptions of closed connections that are still in the live index";
+        now("nostr_subscriptions_ended", help, &counts.subscriptions_ended_now);
+        now("nostr_filters", "Filters of subscriptions", &counts.filters_now);
         now("nostr_live_values", "Values in these filters", &counts.live_values_now);
         let help = "Open negentropy sessions";
         now("nostr_negentropy_sessions", help, &counts.negentropy_sessions_now);

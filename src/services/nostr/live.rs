@@ -285,6 +285,11 @@ impl<T> LiveIndex<T> {
         }
     }
 
+    /// The values in the filters of the subscription with this key; 0 if there is none.
+    pub fn values(&self, key: LiveKey) -> usize {
+        self.subscriptions.get(key as usize).map_or(0, |entry| entry.weight)
+    }
+
     /// The subscription with this key, and its filters.
     pub fn get(&self, key: LiveKey) -> Option<(&T, &Arc<[Filter]>)> {
         self.subscriptions.get(key as usize).map(|entry| (&entry.subscription, &entry.filters))

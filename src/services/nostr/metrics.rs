@@ -128,9 +128,11 @@ pub struct RelayCounts {
     pub dropped: Count,
     /// Open subscriptions, now.
     pub subscriptions_now: Count,
-    /// Their filters, now.
+    /// Subscriptions of closed connections that are still in the live index, now.
+    pub subscriptions_ended_now: Count,
+    /// Filters in the live index, now.
     pub filters_now: Count,
-    /// The values in their filters, now.
+    /// Values of these filters, now.
     pub live_values_now: Count,
     /// Negentropy sessions, now.
     pub negentropy_sessions_now: Count,

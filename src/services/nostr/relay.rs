@@ -35,7 +35,7 @@ use super::tags::PublicKey;
 use super::write_policy::WritePolicy;
 use crate::protocol::CloseCode;
 use crate::reactor::settings::RouteSettings;
-use crate::reactor::{ConnId, ConnMap, Context, SendOutcome, Throttle};
+use crate::reactor::{ConnId, ConnMap, Context, SendOutcome, Throttle, Time};
 
 /// Bytes of the events of one connection without an OK; then reading from it pauses.
 const IN_FLIGHT_BYTES_MAX: usize = 1024 * 1024;
@@ -62,6 +62,8 @@ pub struct Relay {
     pub(super) rates: Rates,
     pub(super) clients: ConnMap<Client>,
     pub(super) subscriptions: Subscriptions<ConnId>,
+    /// When subscriptions of ended connections were last removed.
+    pub(super) released: Option<Time>,
     /// Negentropy sessions.
     pub(super) sessions: Sessions<ConnId>,
     /// Whether a timer for sessions without a message is set.
@@ -189,6 +191,7 @@ impl Relay {
             rates: Rates::new(settings.rates()),
             clients: ConnMap::new(),
             subscriptions: Subscriptions::new(settings.subscriptions()),
+            released: None,
             sessions: Sessions::new(settings.negentropy()),
             has_sessions_timer: false,
             store,

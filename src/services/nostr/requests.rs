@@ -136,10 +136,24 @@ impl Relay {
         let _ = self.send(cx, conn, Reply::Closed, |out| write_closed(out, sub, refusal));
     }
 
+    /// Removes some of the subscriptions of ended connections, once a turn.
+    pub(super) fn release_subscriptions(&mut self, cx: &mut Context<'_>) {
+        if self.subscriptions.ended() == 0 || self.released == Some(cx.now()) {
+            return;
+        }
+        self.released = Some(cx.now());
+        self.subscriptions.release();
+        if self.subscriptions.ended() > 0 {
+            cx.wake();
+        }
+        self.show_subscriptions();
+    }
+
     /// Updates the gauges of subscriptions.
     pub(super) fn show_subscriptions(&self) {
-        let live = self.subscriptions.counts();
-        self.counts.subscriptions_now.set(live.subscriptions as u64);
+        let (live, ended) = (self.subscriptions.counts(), self.subscriptions.ended());
+        self.counts.subscriptions_now.set((live.subscriptions - ended) as u64);
+        self.counts.subscriptions_ended_now.set(ended as u64);
         self.counts.filters_now.set(live.filters as u64);
         self.counts.live_values_now.set(live.values as u64);
     }

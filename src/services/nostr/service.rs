@@ -212,8 +212,11 @@ impl Service for Relay {
         self.start_scans(cx, conn);
     }
 
-    fn on_close(&mut self, _: &mut Context<'_>, conn: ConnId, _: CloseReason) {
+    fn on_close(&mut self, cx: &mut Context<'_>, conn: ConnId, _: CloseReason) {
         self.subscriptions.forget(conn);
+        if self.subscriptions.ended() > 0 {
+            cx.wake();
+        }
         self.sessions.forget(conn);
         self.show_sessions();
         self.events.throttle.forget(conn);
@@ -239,6 +242,7 @@ impl Service for Relay {
 
     fn on_mail(&mut self, cx: &mut Context<'_>) -> More {
         self.submit_events(cx);
+        self.release_subscriptions(cx);
         self.handle_mail(cx)
     }
 }

@@ -18,6 +18,8 @@ pub(super) enum Phase {
     Scanning(Box<Scanning>),
     /// Announced events are sent, except those of commits up to `floor`, which the scan returned.
     Live { floor: u64 },
+    /// Its connection has ended. It stays in the live index until its values are removed.
+    Ended,
 }
 
 #[derive(Debug)]
@@ -40,7 +42,7 @@ impl<C> Subscription<C> {
     pub(super) fn scanning(&self) -> Option<&Scanning> {
         match &self.phase {
             Phase::Scanning(scanning) => Some(scanning),
-            Phase::Live { .. } => None,
+            Phase::Live { .. } | Phase::Ended => None,
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::services::nostr::testing::{event, filter, filters};
+use crate::services::nostr::testing::{event, filter, filters, quoted_key};
 
 mod model;
 
@@ -111,9 +111,42 @@ fn an_ended_connection_leaves_nothing() {
     assert_eq!((subscriptions.count(1), subscriptions.scans(1)), (2, 1));
     subscriptions.forget(1);
     assert!(!queries[0].lease.is_valid());
-    assert_eq!((subscriptions.count(1), subscriptions.counts().subscriptions), (0, 1));
+    assert_eq!((subscriptions.count(1), subscriptions.ended()), (0, 2));
     assert!(subscriptions.connections.len() == 1);
     assert!(announce(&mut subscriptions, &note(1), Some(1)).is_empty());
+    subscriptions.release();
+    assert_eq!((subscriptions.ended(), subscriptions.counts().subscriptions), (0, 1));
+}
+
+#[test]
+fn the_values_of_an_ended_connection_are_removed_in_steps() {
+    let authors = (0..2_000).map(quoted_key).collect::<Vec<_>>().join(",");
+    let feed = filters(&format!(r#"{{"authors":[{authors}],"limit":0}}"#));
+    let mut subscriptions = subscriptions();
+    for name in 0..20 {
+        subscriptions.request(1, id(&name.to_string()), Arc::clone(&feed)).unwrap();
+    }
+    subscriptions.request(2, id("a"), Arc::clone(&feed)).unwrap();
+    subscriptions.forget(1);
+    assert_eq!(announce(&mut subscriptions, &note(1), Some(1)), [2]);
+    let mut steps = 0;
+    while subscriptions.ended() > 0 {
+        let before = subscriptions.counts().values;
+        subscriptions.release();
+        let removed = before - subscriptions.counts().values;
+        assert!((1..=RELEASED_VALUES_MAX).contains(&removed), "{removed} values in one step");
+        steps += 1;
+    }
+    assert_eq!((steps, subscriptions.counts().values), (10, 2_000));
+    // A subscription with more values is removed nevertheless.
+    let large: Arc<[Filter]> = vec![feed[0].clone(); 3].into();
+    subscriptions.request(3, id("a"), large).unwrap();
+    subscriptions.forget(3);
+    subscriptions.forget(2);
+    subscriptions.release();
+    assert_eq!(subscriptions.ended(), 1);
+    subscriptions.release();
+    assert_eq!(subscriptions.counts(), LiveCounts::default());
 }
 
 #[test]
