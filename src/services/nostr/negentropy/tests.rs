@@ -273,7 +273,8 @@ fn events_and_memory_of_lists_are_limited() {
 fn a_search_that_takes_too_long_ends_the_session() {
     let shelf = Shelf::with("long", 0..10);
     let mut sessions = Sessions::new(NegentropyLimits::default());
-    let unknown: Vec<String> = (1000..1200).map(|id| format!("\"{}\"", hex::encode(key(id)))).collect();
+    let unknown: Vec<String> =
+        (1000..1200).map(|id| format!("\"{}\"", hex::encode(key(id)))).collect();
     let unknown = filter(&format!("{{\"ids\":[{}]}}", unknown.join(",")));
     let mut open = |scan_steps_max| {
         let limits = CollectLimits { scan_steps_max, ..CollectLimits::items(1) };

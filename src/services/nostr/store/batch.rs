@@ -12,7 +12,7 @@ use super::index::{for_each_entry, live_bytes, newest_key_of, newest_key_of_even
 use super::key::{
     IdValue, NewestValue, deleted_address_key, deleted_key, read_integer, serial_key, time_value,
 };
-use super::progress::Progress;
+use super::progress::{DeletionProgress, Progress};
 use super::record::{Record, encode, flags_of};
 use super::shared::{Snapshot, Totals};
 use super::tables::{Table, Transaction};
@@ -42,6 +42,23 @@ pub(super) struct Newest {
 /// The events of a batch that are stored, by slot, with their serials; `None`: removed by a later one.
 pub(super) type Stored = Vec<Option<(u64, Arc<Event>)>>;
 
+/// What a written batch has changed.
+pub(super) struct Written {
+    pub(super) totals: Totals,
+    pub(super) stored: Stored,
+    /// The deletion request that is carried out from now on, if that changes.
+    pub(super) deletion: Option<Option<DeletionProgress>>,
+}
+
+/// What a batch changes about the deletion request that is carried out in steps.
+#[derive(Clone, Copy, Debug)]
+enum DeletionChange {
+    /// The request in this slot is to be carried out.
+    Starts(usize),
+    /// The steps have come so far; `None`: to the end.
+    Comes(Option<DeletionProgress>),
+}
+
 /// The changes of one transaction.
 pub(super) struct Batch<'a> {
     snapshot: &'a Snapshot<'a>,
@@ -57,6 +74,7 @@ pub(super) struct Batch<'a> {
     deleted_addresses: HashMap<[u8; 66], u64>,
     vanished: HashMap<PublicKey, Progress>,
     requests: HashMap<EventId, Arc<Event>>,
+    deletion: Option<DeletionChange>,
 }
 
 impl<'a> Batch<'a> {
@@ -71,6 +89,7 @@ impl<'a> Batch<'a> {
             deleted_addresses: HashMap::new(),
             vanished: HashMap::new(),
             requests: HashMap::new(),
+            deletion: None,
         }
     }
 
@@ -86,11 +105,17 @@ impl<'a> Batch<'a> {
             && self.deleted_addresses.is_empty()
             && self.vanished.is_empty()
             && self.requests.is_empty()
+            && self.deletion.is_none()
     }
 
     /// Number of stored events that the batch removes.
     pub(super) fn removals(&self) -> usize {
         self.removed.len()
+    }
+
+    /// Stored events that the batch removes, and tombstones that it leaves.
+    pub(super) fn deletions(&self) -> usize {
+        self.removed.len() + self.deleted.len() + self.deleted_addresses.len()
     }
 
     /// Where the event with this id is.
@@ -228,6 +253,16 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
+    /// Records that the deletion request in this slot is to be carried out in steps.
+    pub(super) fn start_deletion(&mut self, slot: usize) {
+        self.deletion = Some(DeletionChange::Starts(slot));
+    }
+
+    /// Records how far the deletion request has been carried out; `None`: completely.
+    pub(super) fn set_deletion(&mut self, progress: Option<DeletionProgress>) {
+        self.deletion = Some(DeletionChange::Comes(progress));
+    }
+
     /// Records how far the removal of an author's events has come.
     pub(super) fn set_progress(&mut self, pubkey: &PublicKey, progress: Progress) {
         self.vanished.insert(*pubkey, progress);
@@ -242,12 +277,13 @@ impl<'a> Batch<'a> {
         self.vanished.iter()
     }
 
-    /// Writes the changes. Returns the new totals, and the events that are stored.
+    /// Writes the changes. Returns the new totals, the events that are stored, and the deletion request that
+    /// is carried out, if that changes.
     pub(super) fn write(
         self,
         mut totals: Totals,
         transaction: &mut Transaction<'_>,
-    ) -> Result<(Totals, Stored), StoreError> {
+    ) -> Result<Written, StoreError> {
         let mut stored = Vec::with_capacity(self.added.len());
         for event in self.added {
             stored.push(match event {
@@ -296,8 +332,22 @@ impl<'a> Batch<'a> {
         for (id, event) in &self.requests {
             transaction.insert(Table::VanishRequest, id, &encode(event));
         }
+        let deletion = self.deletion.map(|change| match change {
+            DeletionChange::Starts(slot) => {
+                let serial = stored[slot].as_ref().map(|(serial, _)| *serial);
+                serial.map(|serial| DeletionProgress { serial, position: 0 })
+            }
+            DeletionChange::Comes(progress) => progress,
+        });
+        match deletion {
+            Some(Some(progress)) => {
+                transaction.insert(Table::Meta, DeletionProgress::KEY, &progress.write());
+            }
+            Some(None) => transaction.remove(Table::Meta, DeletionProgress::KEY),
+            None => {}
+        }
         totals.write(transaction);
-        Ok((totals, stored))
+        Ok(Written { totals, stored, deletion })
     }
 }
 

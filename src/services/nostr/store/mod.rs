@@ -31,6 +31,7 @@ mod scan;
 mod search;
 mod settings;
 mod shared;
+mod stepwise;
 mod sweep;
 mod tables;
 mod vanish;

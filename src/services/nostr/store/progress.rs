@@ -1,4 +1,5 @@
-//! How far the removal of a vanished author's events has come: the value of `vanished`.
+//! How far removals in steps have come: of a vanished author's events, the value of `vanished`; and of what a
+//! large deletion request names, in `meta`.
 
 use super::error::StoreError;
 use super::key::{Order, read_integer, time_value};
@@ -49,5 +50,33 @@ impl Progress {
             _ => Phase::Done,
         };
         Ok(Progress { until: read_integer(&value[..5]), phase })
+    }
+}
+
+/// The deletion request that is carried out in steps. There is one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DeletionProgress {
+    /// The serial of the request.
+    pub(super) serial: u64,
+    /// Its next target, by number.
+    pub(super) position: usize,
+}
+
+impl DeletionProgress {
+    /// The key in `meta`.
+    pub(super) const KEY: &[u8] = b"deletion";
+
+    pub(super) fn write(&self) -> [u8; 16] {
+        let mut value = [0; 16];
+        value[..8].copy_from_slice(&self.serial.to_be_bytes());
+        value[8..].copy_from_slice(&(self.position as u64).to_be_bytes());
+        value
+    }
+
+    pub(super) fn read(value: &[u8]) -> Result<DeletionProgress, StoreError> {
+        let value: &[u8; 16] =
+            value.try_into().map_err(|_| StoreError::Corrupt("progress of a deletion"))?;
+        let (serial, position) = (read_integer(&value[..8]), read_integer(&value[8..]) as usize);
+        Ok(DeletionProgress { serial, position })
     }
 }

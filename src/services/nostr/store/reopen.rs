@@ -30,19 +30,20 @@ impl Writer {
         self.growth = Growth::default();
         let store = self.store.clone();
         let snapshot = store.snapshot()?;
-        let announced = self.totals.last;
         let mut totals = snapshot.totals()?;
+        self.deletion = snapshot.deletion()?;
         self.store.set_vanishing(vanish::load(&snapshot)?);
         let mut found = Vec::new();
-        for entry in snapshot.range(Table::Event, &serial_key(announced + 1), &[0xff; 6]) {
+        for entry in snapshot.range(Table::Event, &serial_key(self.reported + 1), &[0xff; 6]) {
             let (key, value) = entry.into_inner()?;
             let serial = read_integer(&key);
             found.push((serial, Arc::new(Record::decode(serial, value)?.to_event())));
         }
         // Serials are given only once. An error above leaves the totals, so that the next attempt finds the
         // events again.
-        totals.last = totals.last.max(announced);
+        totals.last = totals.last.max(self.totals.last);
         self.totals = totals;
+        self.reported = totals.last;
         Ok(found)
     }
 

@@ -17,11 +17,12 @@ pub(super) enum Verdict {
     Done(Outcome),
 }
 
-/// Applies one event to the batch.
+/// Applies one event to the batch. A large deletion request needs a batch of its own.
 pub(super) fn apply(batch: &mut Batch<'_>, event: Event, now: u64) -> Result<Verdict, StoreError> {
     if let Some(outcome) = refusal(batch, &event, now)? {
         return Ok(Verdict::Done(outcome));
     }
+    let is_large_deletion = deletion::is_large(&event);
     match event.kind() {
         KIND_VANISH => return vanish::record(batch, event).map(Verdict::Done),
         KIND_DELETION => {
@@ -40,7 +41,11 @@ pub(super) fn apply(batch: &mut Batch<'_>, event: Event, now: u64) -> Result<Ver
         }
         batch.remove(stored.place)?;
     }
-    Ok(Verdict::Add(batch.add(event, key)))
+    let slot = batch.add(event, key);
+    if is_large_deletion {
+        batch.start_deletion(slot);
+    }
+    Ok(Verdict::Add(slot))
 }
 
 /// Why the event is not stored; `None` if it is.

@@ -9,6 +9,7 @@ use fjall::{Readable as _, Slice};
 
 use super::error::{OpenError, StoreError};
 use super::key::{IdValue, read_integer, serial_key};
+use super::progress::DeletionProgress;
 use super::record::Record;
 use super::tables::{Table, Tables, Transaction};
 use crate::services::nostr::event::{EventId, Fields as _, PublicKey, Signature};
@@ -176,6 +177,12 @@ impl Snapshot<'_> {
     pub fn totals(&self) -> Result<Totals, StoreError> {
         self.get(Table::Meta, TOTALS_KEY)?
             .map_or(Ok(Totals::default()), |value| Totals::read(&value))
+    }
+
+    /// The deletion request that is not carried out completely.
+    pub(super) fn deletion(&self) -> Result<Option<DeletionProgress>, StoreError> {
+        let value = self.get(Table::Meta, DeletionProgress::KEY)?;
+        value.map(|value| DeletionProgress::read(&value)).transpose()
     }
 
     /// The newest serial.

@@ -1,5 +1,5 @@
-//! Removal between batches: expired events, vanished authors, retention. Each call looks at 500 events at
-//! most, in one transaction, and goes on where the last one stopped.
+//! Removal between batches: what a crash has left of a deletion request, expired events, vanished authors,
+//! retention. Each call looks at 500 events at most, in one transaction, and goes on where the last one stopped.
 
 use super::batch::{Batch, Place};
 use super::error::StoreError;
@@ -31,6 +31,10 @@ impl Writer {
         if self.room.check(self.store.directory(), now) == Allowed::Nothing {
             return Ok(Swept::default());
         }
+        let deleted = self.step_deletion()?;
+        if deleted.more {
+            return Ok(deleted);
+        }
         let expired = self.sweep_expired(now)?;
         if expired.more {
             return Ok(expired);
@@ -38,7 +42,7 @@ impl Writer {
         let vanished = self.sweep_vanished()?;
         let retained = if vanished.more { Swept::default() } else { self.sweep_retention(now)? };
         Ok(Swept {
-            removed: expired.removed + vanished.removed + retained.removed,
+            removed: deleted.removed + expired.removed + vanished.removed + retained.removed,
             more: vanished.more || retained.more,
         })
     }

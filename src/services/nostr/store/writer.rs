@@ -1,10 +1,13 @@
 //! The writer: the only one that changes the store. Each call is one transaction, or a few small ones.
 
+use std::iter::Peekable;
 use std::path::Path;
 
-use super::batch::{Batch, Stored};
+use super::batch::{Batch, Stored, Written};
+use super::deletion::{TARGETS_MAX, is_large};
 use super::error::{OpenError, StoreError};
 use super::outcome::{Committed, Outcome};
+use super::progress::DeletionProgress;
 use super::retention::Sweep;
 use super::room::Room;
 use super::rules::{self, Verdict};
@@ -39,6 +42,10 @@ pub struct Writer {
     pub(super) settings: StoreSettings,
     /// Of the last commit that succeeded.
     pub(super) totals: Totals,
+    /// The newest serial of the commits whose outcomes were returned.
+    pub(super) reported: u64,
+    /// The deletion request that is carried out in steps.
+    pub(super) deletion: Option<DeletionProgress>,
     pub(super) growth: Growth,
     pub(super) room: Room,
     pub(super) sweep: Sweep,
@@ -46,14 +53,15 @@ pub struct Writer {
 
 impl Writer {
     fn new(store: Store, settings: StoreSettings) -> Result<Writer, StoreError> {
-        let (totals, vanishing) = {
+        let (totals, vanishing, deletion) = {
             let snapshot = store.snapshot()?;
-            (snapshot.totals()?, vanish::load(&snapshot)?)
+            (snapshot.totals()?, vanish::load(&snapshot)?, snapshot.deletion()?)
         };
         store.set_vanishing(vanishing);
         let room = Room::new(&settings);
         let (growth, sweep) = (Growth::default(), Sweep::default());
-        Ok(Writer { store, settings, totals, growth, room, sweep })
+        let reported = totals.last;
+        Ok(Writer { store, settings, totals, reported, deletion, growth, room, sweep })
     }
 
     /// The store, for readers.
@@ -66,37 +74,64 @@ impl Writer {
         self.totals
     }
 
-    /// Stores a batch of verified events in one transaction. With [`Sync::Commit`] it is on disk when this
-    /// returns. `now` is the Unix time in seconds.
+    /// Stores a batch of verified events: in one transaction, unless deletion requests have many targets. With
+    /// [`Sync::Commit`] it is on disk when this returns. `now` is the Unix time in seconds.
     ///
     /// After an error none of the events is acknowledged, and [`Writer::reopen`] has to succeed before the
     /// next commit can.
     pub fn commit(&mut self, events: Vec<Event>, now: u64) -> Result<Committed, StoreError> {
+        let mut outcomes = Vec::with_capacity(events.len());
+        let mut events = events.into_iter().peekable();
+        while let Some(first) = events.peek() {
+            let is_large = is_large(first);
+            if is_large {
+                // What a crash has left: one request at a time is carried out.
+                self.finish_deletion()?;
+            }
+            self.commit_some(&mut events, &mut outcomes, now)?;
+            if is_large {
+                self.finish_deletion()?;
+            }
+        }
+        self.reported = self.totals.last;
+        Ok(Committed { outcomes, last: self.totals.last })
+    }
+
+    /// Stores the next events in one transaction: up to those whose deletions fill it. A large deletion
+    /// request goes alone.
+    pub(super) fn commit_some(
+        &mut self,
+        events: &mut Peekable<impl Iterator<Item = Event>>,
+        outcomes: &mut Vec<Outcome>,
+        now: u64,
+    ) -> Result<(), StoreError> {
         let has_room = self.room.check(self.store.directory(), now);
         let store = self.store.clone();
         let snapshot = store.snapshot()?;
         let mut batch = Batch::new(&snapshot);
-        let mut verdicts = Vec::with_capacity(events.len());
-        for event in events {
+        let mut verdicts = Vec::new();
+        let mut is_full = false;
+        while !is_full
+            && let Some(event) = events.next_if(|event| verdicts.is_empty() || !is_large(event))
+        {
+            let is_large = is_large(&event);
             let is_removal = matches!(event.kind(), KIND_DELETION | KIND_VANISH);
             verdicts.push(if has_room.allows(is_removal) {
                 rules::apply(&mut batch, event, now)?
             } else {
                 Verdict::Done(Outcome::DiskFull)
             });
+            is_full = is_large || batch.deletions() >= TARGETS_MAX;
         }
         let mut stored = self.write(batch)?;
-        let outcomes = verdicts
-            .into_iter()
-            .map(|verdict| match verdict {
-                Verdict::Done(outcome) => outcome,
-                Verdict::Add(slot) => match stored[slot].take() {
-                    Some((serial, event)) => Outcome::Stored { serial, event },
-                    None => Outcome::Superseded,
-                },
-            })
-            .collect();
-        Ok(Committed { outcomes, last: self.totals.last })
+        outcomes.extend(verdicts.into_iter().map(|verdict| match verdict {
+            Verdict::Done(outcome) => outcome,
+            Verdict::Add(slot) => match stored[slot].take() {
+                Some((serial, event)) => Outcome::Stored { serial, event },
+                None => Outcome::Superseded,
+            },
+        }));
+        Ok(())
     }
 
     /// Commits a batch.
@@ -105,10 +140,11 @@ impl Writer {
         let tables = batch.snapshot().tables();
         let mut transaction = Transaction::new(tables, self.settings.sync == Sync::Commit);
         let is_empty = batch.is_empty();
-        let (totals, stored) = batch.write(self.totals, &mut transaction)?;
+        let Written { totals, stored, deletion } = batch.write(self.totals, &mut transaction)?;
         if !is_empty {
             let committed = transaction.commit()?;
             self.totals = totals;
+            self.deletion = deletion.unwrap_or(self.deletion);
             self.growth.rotate(&committed, tables);
         }
         if !vanished.is_empty() {
