@@ -20,6 +20,12 @@ impl ConnId {
         ConnId { slot: slot as u32, serial }
     }
 
+    /// For the unit tests of services.
+    #[cfg(test)]
+    pub(crate) fn numbered(slot: usize) -> ConnId {
+        ConnId::new(slot, 1)
+    }
+
     /// The index in the loop's table: small, and reused after the connection has ended. Suitable as
     /// an index for a service's own tables.
     pub fn slot(self) -> usize {

@@ -30,6 +30,8 @@ with_setters! {
         pub threads_max: usize = threads_max,
         /// Maximum number of jobs that wait or run, or whose results the service has not taken.
         pub jobs_max: usize = jobs_max,
+        /// Jobs of high priority that run in a row while one of low priority waits.
+        pub high_in_a_row_max: usize = 32,
         /// The stack of each thread in bytes. Memory is used as the stack grows, up to this.
         pub stack_bytes: usize = 2 * 1024 * 1024,
     }
@@ -175,7 +177,7 @@ where
         work: impl Fn(J) -> Step<J, D> + Send + Sync + 'static,
     ) -> Workers<J, D, K> {
         let state = State {
-            queue: Queue::new(),
+            queue: Queue::new(settings.high_in_a_row_max),
             results: VecDeque::new(),
             threads: Vec::new(),
             idle: 0,

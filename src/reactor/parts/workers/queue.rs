@@ -7,10 +7,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// Jobs of high priority that run in a row while one of low priority waits, so that it does not
-/// starve.
-const HIGH_IN_A_ROW_MAX: usize = 32;
-
 /// The priority of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Priority {
@@ -41,8 +37,9 @@ impl<J, K> Task<J, K> {
         self
     }
 
-    /// Runs the job after jobs of high priority. Of 33 jobs at least one is of low priority, if one
-    /// waits. An ordered job never overtakes an earlier one of its key.
+    /// Runs the job after jobs of high priority, but not after more in a row than
+    /// [`high_in_a_row_max`](field@super::WorkerSettings::high_in_a_row_max). An ordered job never
+    /// overtakes an earlier one of its key.
     ///
     /// ```
     /// use weir::reactor::{ConnId, Task};
@@ -72,6 +69,7 @@ pub(super) struct Queue<J, K> {
     high: VecDeque<Turn<J, K>>,
     low: VecDeque<Turn<J, K>>,
     high_in_a_row: usize,
+    high_in_a_row_max: usize,
     /// The waiting jobs of each key that is queued or has a running job.
     ordered: HashMap<K, VecDeque<Task<J, K>>>,
     /// The number of waiting jobs.
@@ -80,11 +78,12 @@ pub(super) struct Queue<J, K> {
 }
 
 impl<J, K> Queue<J, K> {
-    pub(super) fn new() -> Queue<J, K> {
+    pub(super) fn new(high_in_a_row_max: usize) -> Queue<J, K> {
         Queue {
             high: VecDeque::new(),
             low: VecDeque::new(),
             high_in_a_row: 0,
+            high_in_a_row_max,
             ordered: HashMap::new(),
             len: 0,
             running: 0,
@@ -93,7 +92,7 @@ impl<J, K> Queue<J, K> {
 
     /// Removes all waiting jobs.
     pub(super) fn clear(&mut self) -> Queue<J, K> {
-        let cleared = Queue { running: self.running, ..Queue::new() };
+        let cleared = Queue { running: self.running, ..Queue::new(self.high_in_a_row_max) };
         std::mem::replace(self, cleared)
     }
 }
@@ -126,7 +125,7 @@ impl<J, K: Clone + Eq + Hash> Queue<J, K> {
 
     /// Takes the next job to run; [`Queue::finish`] follows.
     pub(super) fn take(&mut self) -> Option<Task<J, K>> {
-        let is_low_due = self.high_in_a_row >= HIGH_IN_A_ROW_MAX || self.high.is_empty();
+        let is_low_due = self.high_in_a_row >= self.high_in_a_row_max || self.high.is_empty();
         let turn = match self.low.is_empty() {
             false if is_low_due => {
                 self.high_in_a_row = 0;
@@ -180,6 +179,8 @@ mod tests {
 
     type Jobs = Queue<&'static str, u32>;
 
+    const IN_A_ROW: usize = 4;
+
     fn put_ordered(queue: &mut Jobs, key: u32, jobs: &[&'static str]) {
         for &job in jobs {
             queue.put(Task::new(key, job).in_order());
@@ -199,7 +200,7 @@ mod tests {
 
     #[test]
     fn keys_take_turns_and_jobs_of_one_key_keep_their_order() {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(IN_A_ROW);
         put_ordered(&mut queue, 1, &["1a", "1b", "1c"]);
         put_ordered(&mut queue, 2, &["2a", "2b"]);
         queue.put(Task::new(1, "single"));
@@ -208,7 +209,7 @@ mod tests {
 
     #[test]
     fn jobs_of_one_key_never_run_at_the_same_time() {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(IN_A_ROW);
         put_ordered(&mut queue, 1, &["1a", "1b"]);
         let first = queue.take().unwrap();
         assert_eq!((first.job, queue.ready()), ("1a", 0));
@@ -225,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_job_that_runs_again_waits_for_the_others_but_keeps_its_place_in_its_key() {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(IN_A_ROW);
         put_ordered(&mut queue, 1, &["1a", "1b"]);
         queue.put(Task::new(7, "single"));
         put_ordered(&mut queue, 2, &["2a"]);
@@ -239,21 +240,21 @@ mod tests {
 
     #[test]
     fn low_priority_comes_after_high_but_is_not_starved() {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(IN_A_ROW);
         for _ in 0..2 {
             queue.put(Task::new(1, "low").low_priority());
         }
-        for _ in 0..HIGH_IN_A_ROW_MAX + 5 {
+        for _ in 0..IN_A_ROW + 5 {
             queue.put(Task::new(1, "high"));
         }
         let ran = run(&mut queue);
         let places: Vec<usize> = (0..ran.len()).filter(|&at| ran[at] == "low").collect();
-        assert_eq!(places, [HIGH_IN_A_ROW_MAX, HIGH_IN_A_ROW_MAX + 6]);
+        assert_eq!(places, [IN_A_ROW, 2 * IN_A_ROW + 1]);
     }
 
     #[test]
     fn a_job_in_order_does_not_overtake_one_of_lower_priority() {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(IN_A_ROW);
         queue.put(Task::new(1, "first").in_order().low_priority());
         queue.put(Task::new(1, "second").in_order());
         queue.put(Task::new(2, "other").in_order());
@@ -262,7 +263,7 @@ mod tests {
 
     #[test]
     fn jobs_that_wait_can_be_dropped_while_others_run() {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(IN_A_ROW);
         put_ordered(&mut queue, 1, &["1a", "1b"]);
         queue.take().unwrap();
         assert_eq!(queue.clear().len, 1);
