@@ -21,7 +21,7 @@ impl ConnId {
     }
 
     /// For the unit tests of services.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "nostr"))]
     pub(crate) fn numbered(slot: usize) -> ConnId {
         ConnId::new(slot, 1)
     }

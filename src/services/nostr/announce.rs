@@ -22,6 +22,9 @@ impl Relay {
         event: Arc<Event>,
         serial: Option<u64>,
     ) -> usize {
+        if self.events.vanished.withholds(&event) {
+            return 0;
+        }
         let Relay { subscriptions, clients, settings, counts, out, .. } = self;
         let guard = Guard::of(settings, &event);
         let recipients = subscriptions.announce(Arc::clone(&event), serial, cx.now());

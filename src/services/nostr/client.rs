@@ -202,8 +202,10 @@ impl Client {
 
     /// No page may be sent until the connection has drained.
     pub(super) fn set_congested(&mut self, is_congested: bool) {
-        if let Some(scans) = &mut self.scans {
-            scans.is_congested = is_congested;
+        if is_congested {
+            self.scans.get_or_insert_default().is_congested = true;
+        } else if let Some(scans) = &mut self.scans {
+            scans.is_congested = false;
         }
     }
 
@@ -242,5 +244,23 @@ impl Client {
             self.scans = None;
         }
         dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_without_scans_can_be_congested() {
+        let mut client = Client::new([127, 0, 0, 1].into(), [0; 16], Time::ZERO);
+        client.set_congested(false);
+        assert!(client.scans.is_none() && !client.is_congested());
+        client.set_congested(true);
+        client.drop_scans();
+        assert!(client.is_congested(), "a scan that is added now has to wait");
+        client.set_congested(false);
+        client.drop_scans();
+        assert!(client.scans.is_none());
     }
 }

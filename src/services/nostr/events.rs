@@ -19,7 +19,7 @@ use super::settings::Mute;
 use super::settled::{Settled, refused};
 use super::store::Outcome;
 use super::ticket::Ticket;
-use super::writer::Written;
+use super::writer::{Fate, Written};
 use crate::reactor::{ConnId, Context, Task};
 
 /// Events of all connections without an OK at which their senders pause, until half is left.
@@ -153,40 +153,52 @@ impl Relay {
     pub(super) fn acknowledge(
         &mut self,
         cx: &mut Context<'_>,
-        Written { ticket, id, outcome }: Written,
+        Written { ticket, id, fate }: Written,
     ) {
         self.count_good(ticket.conn);
         let id = HexId::from(&id);
-        let (counted, refusal) = match outcome {
-            Some(Outcome::Stored { serial, event }) => {
+        let (counted, refusal) = match fate {
+            Fate::Committed(outcome) => self.outcome(outcome),
+            Fate::Refused(refusal) => (EventOutcome::Refused, Some(refusal)),
+            Fate::Failed => {
+                (EventOutcome::Failed, Some(Prefix::Error.text("the store cannot be written")))
+            }
+        };
+        self.answer(cx, ticket, id, counted, refusal.as_ref());
+    }
+
+    /// What a commit did with an event, and the reason in its OK.
+    fn outcome(&mut self, outcome: Outcome) -> (EventOutcome, Option<Refusal>) {
+        match outcome {
+            Outcome::Stored { serial, event } => {
                 self.events.announcing.push_back(Announcement { event, serial });
                 (EventOutcome::Stored, None)
             }
-            Some(Outcome::Superseded | Outcome::Vanishing) => (EventOutcome::Absorbed, None),
-            Some(Outcome::Duplicate) => {
+            Outcome::Superseded => (EventOutcome::Absorbed, None),
+            Outcome::Vanishing { author, until } => {
+                self.events.vanished.insert(author, until);
+                (EventOutcome::Absorbed, None)
+            }
+            Outcome::Duplicate => {
                 let refusal = Prefix::Duplicate.text("already have this event");
                 (EventOutcome::Duplicate, Some(refusal))
             }
-            Some(Outcome::Newer) => {
+            Outcome::Newer => {
                 let refusal = Prefix::Duplicate.text("a newer version is stored");
                 (EventOutcome::Refused, Some(refusal))
             }
-            Some(Outcome::Deleted) => {
+            Outcome::Deleted => {
                 (EventOutcome::Refused, Some(Prefix::Blocked.text("this event was deleted")))
             }
-            Some(Outcome::Vanished) => {
+            Outcome::Vanished => {
                 let refusal = Prefix::Blocked.text("the author has asked to vanish");
                 (EventOutcome::Refused, Some(refusal))
             }
-            Some(Outcome::Invalid(text)) => {
-                (EventOutcome::Refused, Some(Prefix::Invalid.text(text)))
-            }
-            Some(Outcome::DiskFull) => {
+            Outcome::Invalid(text) => (EventOutcome::Refused, Some(Prefix::Invalid.text(text))),
+            Outcome::DiskFull => {
                 (EventOutcome::Failed, Some(Prefix::Error.text("the disk is full")))
             }
-            None => (EventOutcome::Failed, Some(Prefix::Error.text("the store cannot be written"))),
-        };
-        self.answer(cx, ticket, id, counted, refusal.as_ref());
+        }
     }
 
     /// Sends the OK of an event.

@@ -41,7 +41,7 @@ impl Guard {
 }
 
 /// The keys in the `p` tags of an event.
-fn recipients(event: &Event) -> impl Iterator<Item = PublicKey> {
+pub(super) fn recipients(event: &Event) -> impl Iterator<Item = PublicKey> {
     let of_p = |(letter, value): (u8, std::borrow::Cow<'_, str>)| match letter {
         b'p' => hex_32(&value),
         _ => None,

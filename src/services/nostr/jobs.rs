@@ -20,7 +20,7 @@ use super::known::Stored;
 use super::manage::{Answer, ManageJob, Management};
 use super::message::{BadMessage, ClientMessage, MessageLimits, SubscriptionId};
 use super::parse::HexId;
-use super::policy::{SharedPolicy, check_protected, check_repost};
+use super::policy::{Policy, SharedPolicy, check_protected, check_repost};
 use super::rates::AuthorRates;
 use super::refusal::{Prefix, Refusal};
 use super::settled::{Settled, refused};
@@ -168,12 +168,12 @@ impl Checking {
 
     fn check_all(&self, events: Vec<Submitted>) -> (Vec<Candidate>, SettledMail) {
         let (mut candidates, mut settled) = (Vec::with_capacity(events.len()), Vec::new());
-        let snapshot = self.store.snapshot();
+        let (snapshot, lists) = (self.store.snapshot(), self.lists.load());
         for submitted in events {
             let mut ticket = submitted.ticket;
             let start = Instant::now();
             let checked = match &snapshot {
-                Ok(snapshot) => caught(|| self.check_event(&submitted, snapshot))
+                Ok(snapshot) => caught(|| self.check_event(&submitted, snapshot, &lists))
                     // Nothing of the text is parsed again after a panic.
                     .unwrap_or_else(|| Err(Settled::Notice(internal()))),
                 Err(_) => {
@@ -188,6 +188,7 @@ impl Checking {
                     candidates.push(Candidate {
                         ticket,
                         event,
+                        lists: Arc::clone(&lists),
                         address: submitted.address,
                         authed,
                     });
@@ -203,6 +204,7 @@ impl Checking {
         &self,
         submitted: &Submitted,
         snapshot: &Snapshot<'_>,
+        lists: &Policy,
     ) -> Result<Event, Settled> {
         let text = &*submitted.text;
         if let Some(refusal) = &submitted.refusal {
@@ -215,7 +217,7 @@ impl Checking {
         };
         let (known, now) = (Stored(snapshot), unix_seconds());
         let verdict = KEYS.with_borrow_mut(|keys| {
-            let (settings, lists) = (&self.settings, &*self.lists.load());
+            let settings = &self.settings;
             Verifier { settings, known: &known, lists, keys, now }.check_message(rest)
         });
         let refuse = |id, refusal| Settled::Ok { id, accepted: false, refusal: Some(refusal) };
@@ -288,20 +290,23 @@ fn internal() -> Refusal {
 
 /// Passes accepted events on, in the order of their batches: to the write policy if there is one, to the
 /// writer or back otherwise.
-pub(super) struct Release(Mutex<InOrder>);
+pub(super) struct Release {
+    in_order: Mutex<InOrder>,
+    writer: Sender<WriterJob>,
+    judging: Option<Judging>,
+}
 
 struct InOrder {
     /// The batch that is released next.
     next: u64,
     /// Batches that wait for an earlier one: at most as many as there are threads.
     waiting: BTreeMap<u64, Vec<Candidate>>,
-    writer: Sender<WriterJob>,
-    judging: Option<Judging>,
 }
 
 impl Release {
     pub(super) fn new(writer: Sender<WriterJob>, judging: Option<Judging>) -> Release {
-        Release(Mutex::new(InOrder { next: 0, waiting: BTreeMap::new(), writer, judging }))
+        let in_order = Mutex::new(InOrder { next: 0, waiting: BTreeMap::new() });
+        Release { in_order, writer, judging }
     }
 
     /// Each batch must be released, an empty one as well. Ephemeral events that no policy judges are
@@ -312,9 +317,7 @@ impl Release {
         mut candidates: Vec<Candidate>,
         settled: &mut Vec<(Ticket, Settled)>,
     ) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let InOrder { next, waiting, writer, judging } = &mut *state;
-        if judging.is_none() {
+        if self.judging.is_none() {
             let is_ephemeral =
                 |candidate: &mut Candidate| candidate.event.class() == Class::Ephemeral;
             let ephemeral = candidates.extract_if(.., is_ephemeral);
@@ -322,18 +325,32 @@ impl Release {
                 (ticket, Settled::Ephemeral(Arc::new(event)))
             }));
         }
+        let mut in_order = self.in_order.lock().unwrap_or_else(PoisonError::into_inner);
+        let InOrder { next, waiting } = &mut *in_order;
         waiting.insert(batch, candidates);
         while let Some(candidates) = waiting.remove(next) {
             *next += 1;
-            if let Some(judging) = judging {
-                candidates.into_iter().for_each(|candidate| judging.judge(candidate));
-            } else if !candidates.is_empty() {
-                let accepted = candidates.into_iter();
-                let accepted =
-                    accepted.map(|Candidate { ticket, event, .. }| Accepted { ticket, event });
-                // Without a writer the process is ending.
-                let _ = writer.send(WriterJob::Events(accepted.collect()));
-            }
+            self.pass_on(candidates);
         }
+        drop(in_order);
+        // Not with the lock: this may wait for the loop.
+        if let Some(judging) = &self.judging {
+            judging.send();
+        }
+    }
+
+    fn pass_on(&self, candidates: Vec<Candidate>) {
+        if candidates.is_empty() {
+            return;
+        }
+        if let Some(judging) = &self.judging {
+            return judging.judge(candidates);
+        }
+        let accepted = candidates.into_iter().map(|candidate| {
+            let Candidate { ticket, event, lists, .. } = candidate;
+            Accepted { ticket, event, lists }
+        });
+        // Without a writer the process is ending.
+        let _ = self.writer.send(WriterJob::Events(accepted.collect()));
     }
 }

@@ -7,6 +7,7 @@ use super::relay::{Announcement, Relay};
 use super::running::{Mail, Running};
 use super::store::Totals;
 use super::writer::WriterMail;
+use crate::protocol::CloseCode;
 use crate::reactor::{Context, More};
 
 impl Relay {
@@ -51,6 +52,7 @@ impl Relay {
                 for written in written {
                     self.acknowledge(cx, written);
                 }
+                self.subscriptions.acknowledge(totals.last);
             }
             Mail::Written(WriterMail::Totals(totals)) => self.show_totals(totals),
             Mail::Written(WriterMail::Found(found)) => {
@@ -65,7 +67,13 @@ impl Relay {
                 self.counts.failure.replace(state.err());
             }
             Mail::Scanned(done) => self.scanned(cx, *done),
-            Mail::Lost => log::error!("a job of the relay was lost"),
+            Mail::Lost(conn) => {
+                log::error!("a job of the relay was lost to a panic");
+                // A request of the connection would wait for its answer for ever.
+                if let Some(conn) = conn {
+                    cx.close(conn, CloseCode::INTERNAL_ERROR, "internal error");
+                }
+            }
         }
         More::Yes
     }

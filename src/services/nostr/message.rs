@@ -143,6 +143,21 @@ pub fn event_id_of(text: &str) -> Option<HexId> {
     find_id(reader.rest())
 }
 
+/// The answer to a request that is not parsed for this reason: only its verb and its subscription are read.
+pub fn unparsed(text: &str, limits: &MessageLimits, refusal: Refusal) -> BadMessage {
+    let refused = || {
+        let (verb, mut reader) = start(text).ok()?;
+        let answer = match verb {
+            Verb::Req | Verb::Count => BadMessage::Closed,
+            Verb::NegOpen | Verb::NegMsg => BadMessage::NegErr,
+            Verb::Event | Verb::Auth | Verb::Close | Verb::NegClose => return None,
+        };
+        let sub = subscription(&mut reader, limits, answer).ok()?;
+        Some(answer(sub, refusal.clone()))
+    };
+    refused().unwrap_or_else(|| BadMessage::Notice(refusal.clone()))
+}
+
 impl<'a> ClientMessage<'a> {
     /// Parses a message. Events are left as text.
     ///

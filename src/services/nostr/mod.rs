@@ -62,6 +62,7 @@ pub mod tags;
 #[cfg(test)]
 mod testing;
 mod ticket;
+mod vanished;
 pub mod verb;
 pub mod verify;
 pub mod write_policy;

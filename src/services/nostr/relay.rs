@@ -18,7 +18,7 @@ use super::jobs::Submitted;
 use super::keys;
 use super::managed::ManagedLists;
 use super::message::{BadMessage, MessageLimits};
-use super::metrics::{RelayCounts, Reply};
+use super::metrics::{RelayCounts, Reply, add};
 use super::negentropy::Sessions;
 use super::plugin::Plugin;
 use super::policy::{Policy, SharedPolicy};
@@ -32,6 +32,7 @@ use super::settings::RelaySettings;
 use super::store::{self, DiskFree, OpenError, Store, Writer};
 use super::subscription::Subscriptions;
 use super::tags::PublicKey;
+use super::vanished::Vanished;
 use super::write_policy::WritePolicy;
 use crate::protocol::CloseCode;
 use crate::reactor::settings::RouteSettings;
@@ -133,6 +134,8 @@ pub(super) struct Intake {
     pub(super) announcing: VecDeque<Announcement>,
     /// Ephemeral events that were seen.
     pub(super) recent: RecentIds,
+    /// Authors whose events are withheld.
+    pub(super) vanished: Vanished,
 }
 
 impl Relay {
@@ -177,6 +180,7 @@ impl Relay {
             paused: Vec::new(),
             announcing: VecDeque::new(),
             recent: RecentIds::default(),
+            vanished: Vanished::default(),
         };
         let mut relay = Relay {
             administrators: administrators.into(),
@@ -244,18 +248,26 @@ impl Relay {
 
     /// Answers a malformed message, and ends a connection that sends no other.
     pub(super) fn answer_bad(&mut self, cx: &mut Context<'_>, conn: ConnId, bad: &BadMessage) {
+        self.refuse(cx, conn, bad);
+        if matches!(bad, BadMessage::Notice(_)) {
+            self.count_bad(cx, conn);
+        }
+    }
+
+    /// Answers a message that is not handled.
+    pub(super) fn refuse(&mut self, cx: &mut Context<'_>, conn: ConnId, bad: &BadMessage) {
         let refusal = bad.refusal();
         self.counts.refuse(refusal.prefix);
         let reply = match bad {
             BadMessage::Notice(_) => Reply::Notice,
             BadMessage::Ok(..) => Reply::Ok,
-            BadMessage::Closed(..) => Reply::Closed,
+            BadMessage::Closed(..) => {
+                add(&self.counts.closed[refusal.prefix as usize], 1);
+                Reply::Closed
+            }
             BadMessage::NegErr(..) => Reply::NegErr,
         };
         let _ = self.send(cx, conn, reply, |out| bad.write(out));
-        if matches!(bad, BadMessage::Notice(_)) {
-            self.count_bad(cx, conn);
-        }
     }
 
     /// Counts a message that did not parse.

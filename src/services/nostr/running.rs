@@ -6,7 +6,7 @@ use super::jobs::{Verifiers, VerifyDone};
 use super::judging::SettledMail;
 use super::scans::{ScanDone, Scanners};
 use super::writer::{WriterMail, WriterThread};
-use crate::reactor::{Finished, MailReceiver};
+use crate::reactor::{ConnId, Finished, MailReceiver};
 
 /// The threads of a running relay.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub(super) enum Mail {
     Written(WriterMail),
     Judged(SettledMail),
     Scanned(Box<ScanDone>),
-    /// A job was lost to a panic that it did not catch.
-    Lost,
+    /// A job was lost to a panic that it did not catch: a scan of this connection, if it was one.
+    Lost(Option<ConnId>),
 }
 
 impl Running {
@@ -40,11 +40,11 @@ impl Running {
                 1 => self.judged.as_ref()?.try_recv().ok().map(Mail::Judged),
                 2 => self.verifiers.take().map(|done| match done {
                     Finished::Done(done) => Mail::Verified(done),
-                    Finished::Lost(()) => Mail::Lost,
+                    Finished::Lost(()) => Mail::Lost(None),
                 }),
                 _ => self.scanners.take().map(|done| match done {
                     Finished::Done(done) => Mail::Scanned(done),
-                    Finished::Lost(()) => Mail::Lost,
+                    Finished::Lost(conn) => Mail::Lost(Some(conn)),
                 }),
             }
         })

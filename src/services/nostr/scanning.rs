@@ -58,7 +58,7 @@ impl Relay {
         let mut started = Waiting::default();
         while let Some(scan) = client.next_scan() {
             let (is_first, held_bytes) = (scan.is_first(), scan.held_bytes);
-            let task = Task::new((), scan);
+            let task = Task::new(conn, scan);
             let task = if is_first { task } else { task.low_priority() };
             match running.scanners.try_put(task) {
                 Ok(()) => {
@@ -230,14 +230,23 @@ impl Relay {
         }
         let now = unix_seconds();
         let settings = Arc::clone(&self.settings);
+        let mut is_congested = false;
         for event in events {
             let keys = self.clients.get(conn).map_or(&[][..], |client| client.keys());
             let is_expired = event.expiration().is_some_and(|time| time <= now);
-            if is_expired || !Guard::of(&settings, &event).admits(keys) {
+            if is_expired
+                || self.events.vanished.withholds(&event)
+                || !Guard::of(&settings, &event).admits(keys)
+            {
                 continue;
             }
             add(&self.counts.deliveries_live, 1);
-            let _ = self.send(cx, conn, Reply::Event, |out| write_event(out, &id, &event));
+            let sent = self.send(cx, conn, Reply::Event, |out| write_event(out, &id, &event));
+            is_congested |= sent == SendOutcome::Congested;
+        }
+        if is_congested && let Some(client) = self.clients.get_mut(conn) {
+            // The pages of the other scans, and of the catch-up, wait.
+            client.set_congested(true);
         }
         if let Some(catch_up) = catch_up {
             let scan = self.catch_up_scan(cx, conn, id, catch_up);

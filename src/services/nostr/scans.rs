@@ -37,7 +37,7 @@ struct Desk {
 }
 
 /// The threads that search.
-pub(super) type Scanners = Workers<Box<ScanJob>, Box<ScanDone>, ()>;
+pub(super) type Scanners = Workers<Box<ScanJob>, Box<ScanDone>, ConnId>;
 
 /// What a scan is for. It stops at its next slice if nothing waits for it.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::client::{Client, Pause};
 use super::info::{Documents, MEDIA_TYPE};
 use super::jobs::{Request, VerifyJob};
-use super::message::{BadMessage, ClientMessage};
+use super::message::{BadMessage, ClientMessage, unparsed};
 use super::metrics::{Reply, add};
 use super::reconcile::SESSIONS_TIMER;
 use super::refusal::Prefix;
@@ -56,7 +56,7 @@ impl Relay {
             (true, None) => {}
             (false, _) => {
                 let refusal = Prefix::RateLimited.text("the relay is busy");
-                self.notice(cx, conn, &refusal);
+                self.refuse(cx, conn, &unparsed(text, &self.limits, refusal));
             }
         }
     }

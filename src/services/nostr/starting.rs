@@ -13,6 +13,8 @@ use super::settings::{AuthPolicy, Sync};
 use super::writer::{WriterJob, WriterThread};
 use crate::reactor::{Context, WorkerSettings};
 
+/// First slices of scans after which a continued one runs, so that large scans go on.
+const FIRST_SLICES_IN_A_ROW: usize = 4;
 /// Batches of the writer that the loop has not taken; then the writer waits.
 const WRITER_MAIL_MAX: usize = 16;
 
@@ -33,7 +35,9 @@ impl Relay {
         let (judging, judged) = match self.policy.take() {
             Some(policy) => {
                 let (mail, judged) = cx.mailbox(WRITER_MAIL_MAX);
-                (Some(Judging::new(policy, accepted.clone(), mail)), Some(judged))
+                // An error means that the loop has ended.
+                let send = Box::new(move |settled| drop(mail.send(settled)));
+                (Some(Judging::new(policy, accepted.clone(), send)), Some(judged))
             }
             None => (None, None),
         };
@@ -59,7 +63,8 @@ impl Relay {
         let workers = WorkerSettings::new("relay verify", threads.verify, VERIFY_JOBS_MAX);
         let verifiers = cx.workers(workers, move |job| checking.run(job));
         let (store, jobs) = (self.store.clone(), self.settings.scans_waiting_max);
-        let workers = WorkerSettings::new("relay scan", threads.scan, jobs);
+        let workers = WorkerSettings::new("relay scan", threads.scan, jobs)
+            .high_in_a_row_max(FIRST_SLICES_IN_A_ROW);
         let scanners = cx.workers(workers, move |job: Box<ScanJob>| job.run(&store));
         self.running = Some(Running { verifiers, scanners, writer, mail, judged, taken: 0 });
     }

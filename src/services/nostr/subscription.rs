@@ -86,6 +86,8 @@ pub struct Subscriptions<C> {
     hashing: RandomState,
     /// The number of the last query.
     queries: u64,
+    /// The newest serial that was acknowledged: a subscription without a scan gets later ones.
+    acknowledged: u64,
     /// Ephemeral events that a subscription did not get because the ring had lost them.
     dropped: u64,
     /// The recipients of the event that was announced last, by the hash of the subscription's id.
@@ -107,6 +109,7 @@ impl<C: Copy + Eq + Hash> Subscriptions<C> {
             ring: Ring::new(ring),
             hashing: RandomState::new(),
             queries: 0,
+            acknowledged: 0,
             dropped: 0,
             found: Vec::new(),
             limits,
@@ -131,7 +134,7 @@ impl<C: Copy + Eq + Hash> Subscriptions<C> {
         }
         let scans = filters.iter().any(|filter| filter.limit() != Some(0));
         let id_hash = self.hashing.hash_one(&id);
-        let phase = Phase::Live { floor: 0 };
+        let phase = Phase::Live { floor: self.acknowledged };
         let subscription = Subscription { conn, id, id_hash, phase };
         let key = self.live.insert(subscription, filters).map_err(Refused::Live)?;
         self.connections.entry(conn).or_default().push(key);
@@ -223,6 +226,12 @@ impl<C: Copy + Eq + Hash> Subscriptions<C> {
         self.page(query)?;
         let subscription = self.remove(query.key);
         Some((subscription.conn, subscription.id))
+    }
+
+    /// All events up to this serial are acknowledged, or will be in this turn. Some may not have been
+    /// announced yet.
+    pub fn acknowledge(&mut self, serial: u64) {
+        self.acknowledged = serial;
     }
 
     /// Announces an event: stored by the commit `serial`, or ephemeral. Commits are announced in their

@@ -11,12 +11,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::event::{Event, EventId};
+use super::event::{Event, EventId, KIND_VANISH};
 use super::health::{DiskRoom, Health};
 use super::manage::{Answer, Change, Removals};
-use super::policy::SharedPolicy;
+use super::policy::{Policy, SharedPolicy};
+use super::refusal::Refusal;
 use super::store::{Committed, Outcome, Totals, Writer, batch_weight};
 use super::ticket::{Ticket, unix_seconds};
+use super::verify::Lists as _;
 use crate::reactor::MailSender;
 
 /// Events of one batch; a deletion request counts by its tags.
@@ -38,6 +40,18 @@ const PANICKED: i32 = 1;
 pub(super) struct Accepted {
     pub(super) ticket: Ticket,
     pub(super) event: Event,
+    /// The lists that did not refuse it. They may have changed since.
+    pub(super) lists: Arc<Policy>,
+}
+
+impl Accepted {
+    /// Why the lists of now refuse the event. A request to vanish is exempt (NIP-62).
+    fn refusal(&self, lists: &Arc<Policy>) -> Option<Refusal> {
+        if Arc::ptr_eq(&self.lists, lists) || self.event.kind() == KIND_VANISH {
+            return None;
+        }
+        lists.refusal(&self.event)
+    }
 }
 
 /// What the thread is to do.
@@ -51,11 +65,20 @@ pub(super) enum WriterJob {
 
 /// What the writer did with an event.
 #[derive(Debug)]
+pub(super) enum Fate {
+    Committed(Outcome),
+    /// The lists have changed since it was verified.
+    Refused(Refusal),
+    /// The store failed.
+    Failed,
+}
+
+/// An event that the writer has got.
+#[derive(Debug)]
 pub(super) struct Written {
     pub(super) ticket: Ticket,
     pub(super) id: EventId,
-    /// `None`: the store failed.
-    pub(super) outcome: Option<Outcome>,
+    pub(super) fate: Fate,
 }
 
 /// Mail to the loop.
@@ -224,24 +247,35 @@ impl Writing {
                 WriterJob::Change(next) => change = Some(next),
             }
         }
-        let (mut waiting, mut events) =
-            (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-        for Accepted { ticket, event } in batch {
-            waiting.push((ticket, *event.id()));
-            events.push(event);
-        }
         let start = Instant::now();
-        let outcomes = match self.commit(events) {
-            Some(outcomes) => outcomes.into_iter().map(Some).collect(),
-            None => vec![None; waiting.len()],
-        };
-        let written = waiting.into_iter().zip(outcomes);
-        let written = written.map(|((ticket, id), outcome)| Written { ticket, id, outcome });
+        let written = self.store(batch);
+        let (took, totals) = (start.elapsed(), self.writer.totals());
         // An error means that the loop has ended.
-        let (written, took, totals) = (written.collect(), start.elapsed(), self.writer.totals());
-        let batch = WriterMail::Batch { written, took, totals };
-        let _ = self.mail.send(batch);
+        let _ = self.mail.send(WriterMail::Batch { written, took, totals });
         change
+    }
+
+    /// Commits what the lists of now do not refuse.
+    fn store(&mut self, batch: Vec<Accepted>) -> Vec<Written> {
+        let lists = self.lists.load();
+        let (mut written, mut events) =
+            (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        for accepted in batch {
+            let refusal = accepted.refusal(&lists);
+            let Accepted { ticket, event, .. } = accepted;
+            let (id, is_refused) = (*event.id(), refusal.is_some());
+            let fate = refusal.map_or(Fate::Failed, Fate::Refused);
+            written.push(Written { ticket, id, fate });
+            if !is_refused {
+                events.push(event);
+            }
+        }
+        let outcomes = self.commit(events).unwrap_or_default();
+        let stored = written.iter_mut().filter(|written| matches!(written.fate, Fate::Failed));
+        for (written, outcome) in stored.zip(outcomes) {
+            written.fate = Fate::Committed(outcome);
+        }
+        written
     }
 
     /// Changes the lists.
@@ -343,5 +377,37 @@ impl Writing {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reactor::{ConnId, Time};
+    use crate::services::nostr::managed::ManagedLists;
+    use crate::services::nostr::policy::ListSettings;
+    use crate::services::nostr::testing::{event, key};
+
+    #[test]
+    fn an_event_that_was_verified_before_a_ban_is_refused_after_it() {
+        let lists = |deny_authors| {
+            let settings = ListSettings { deny_authors, ..ListSettings::default() };
+            Arc::new(Policy::new(settings, ManagedLists::default()))
+        };
+        let (before, after) = (lists(Vec::new()), lists(vec![key(1)]));
+        let accepted = |author, kind| Accepted {
+            ticket: Ticket {
+                conn: ConnId::numbered(1),
+                bytes: 1,
+                verified: Duration::ZERO,
+                at: Time::ZERO,
+            },
+            event: event(1, author, kind, 1, "[]"),
+            lists: Arc::clone(&before),
+        };
+        let refusal = |author, kind| accepted(author, kind).refusal(&after);
+        assert_eq!(refusal(1, 1).unwrap().to_string(), "blocked: the author is banned");
+        assert_eq!((refusal(2, 1), refusal(1, KIND_VANISH)), (None, None));
+        assert_eq!(accepted(1, 1).refusal(&before), None);
     }
 }

@@ -134,7 +134,7 @@ impl OfflineStore {
         let mut is_full = false;
         for (number, outcome) in numbers.into_iter().zip(committed.outcomes) {
             match outcome {
-                Outcome::Stored { .. } | Outcome::Vanishing => report.stored += 1,
+                Outcome::Stored { .. } | Outcome::Vanishing { .. } => report.stored += 1,
                 Outcome::Duplicate => report.duplicates += 1,
                 Outcome::Newer | Outcome::Superseded => report.superseded += 1,
                 Outcome::Deleted => report.deleted += 1,

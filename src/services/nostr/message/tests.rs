@@ -187,3 +187,26 @@ fn the_id_of_an_event_message_is_found() {
     assert_eq!(event_id_of(&text), HexId::parse(&expand("$ID")));
     assert_eq!(event_id_of("[\"EVENT\",{}]"), None);
 }
+
+#[test]
+fn a_request_that_is_not_parsed_is_refused_by_its_verb() {
+    let refused = |text: &str| {
+        let mut out = Vec::new();
+        let refusal = Prefix::RateLimited.text("the relay is busy");
+        unparsed(text, &MessageLimits::default(), refusal).write(&mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let (closed, neg_err) = (r#"["CLOSED","a",""#, r#"["NEG-ERR","a",""#);
+    let notice = r#"["NOTICE",""#;
+    for (text, start) in [
+        (r#"["REQ","a",{"#, closed),
+        (r#"["COUNT","a""#, closed),
+        (r#"["NEG-OPEN","a",{}"#, neg_err),
+        (r#"["NEG-MSG","a""#, neg_err),
+        (r#"["CLOSE","a"]"#, notice),
+        (r#"["REQ",1]"#, notice),
+        (r#"["REQ"]"#, notice),
+    ] {
+        assert_eq!(refused(text), format!("{start}rate-limited: the relay is busy\"]"), "{text}");
+    }
+}

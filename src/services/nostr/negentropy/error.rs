@@ -39,7 +39,9 @@ impl SessionError {
             | SessionError::NoMemory(_) => Some(Prefix::Blocked),
             SessionError::Unknown | SessionError::Idle(_) => None,
             SessionError::Early | SessionError::Malformed => Some(Prefix::Invalid),
-            SessionError::TooLong | SessionError::Store(_) | SessionError::Internal => Some(Prefix::Error),
+            SessionError::TooLong | SessionError::Store(_) | SessionError::Internal => {
+                Some(Prefix::Error)
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::services::nostr::event::Event;
+use crate::services::nostr::event::{Event, PublicKey};
 
 /// What became of one event of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,12 @@ pub enum Outcome {
     /// It was accepted, and replaced or deleted within its own batch: it has no serial and is not sent.
     Superseded,
     /// A request to vanish: recorded, not served and not sent.
-    Vanishing,
+    Vanishing {
+        /// Who vanishes.
+        author: PublicKey,
+        /// Events up to this time are refused and removed.
+        until: u64,
+    },
     /// The disk has less room than `disk_free_min`.
     DiskFull,
     /// It cannot be stored; the text follows the prefix `invalid:`.

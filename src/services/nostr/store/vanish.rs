@@ -13,12 +13,12 @@ use crate::services::nostr::filter::TagValue;
 
 /// Records a request. The removal follows in steps; a later request starts it again.
 pub(super) fn record(batch: &mut Batch<'_>, event: Event) -> Result<Outcome, StoreError> {
-    let until = event.created_at();
+    let (author, until) = (*event.pubkey(), event.created_at());
     if batch.vanished_until(event.pubkey())?.is_none_or(|before| before < until) {
         batch.set_progress(event.pubkey(), Progress::start(until));
     }
     batch.add_request(event);
-    Ok(Outcome::Vanishing)
+    Ok(Outcome::Vanishing { author, until })
 }
 
 /// Authors whose removal is not complete.

@@ -74,6 +74,24 @@ fn limit_0_is_live_at_once() {
 }
 
 #[test]
+fn limit_0_gets_no_event_that_was_acknowledged_before() {
+    let mut subscriptions = subscriptions();
+    let mut open = |conn: u32, acknowledged| {
+        subscriptions.acknowledge(acknowledged);
+        subscriptions.request(conn, id("a"), filters(r#"{"limit":0}"#)).unwrap();
+    };
+    open(1, 6);
+    open(2, 7);
+    // Events 6 and 7 wait for their announcement.
+    let mut recipients = |serial| {
+        let mut recipients = announce(&mut subscriptions, &note(1), Some(serial));
+        recipients.sort_unstable();
+        recipients
+    };
+    assert_eq!([6, 7, 8].map(&mut recipients), [vec![], vec![1], vec![1, 2]]);
+}
+
+#[test]
 fn a_request_with_an_open_id_replaces_the_subscription_and_its_scan() {
     let mut subscriptions = subscriptions();
     let first = scan(subscriptions.request(1, id("a"), filters(r#"{"kinds":[1]}"#)));

@@ -100,7 +100,7 @@ impl Side for LocalStore {
                 Outcome::Stored { .. }
                     | Outcome::Duplicate
                     | Outcome::Superseded
-                    | Outcome::Vanishing
+                    | Outcome::Vanishing { .. }
             )
         };
         Ok(known + committed.outcomes.iter().filter(is_stored).count())

@@ -24,7 +24,7 @@ fn became(outcome: &Outcome) -> Became {
         Outcome::Newer => Newer,
         Outcome::Deleted => Deleted,
         Outcome::Vanished => Vanished,
-        Outcome::Vanishing => Vanishing,
+        Outcome::Vanishing { .. } => Vanishing,
         Outcome::Invalid(_) => Invalid,
         Outcome::DiskFull => unreachable!("there is no limit on the disk"),
     }

@@ -81,7 +81,8 @@ fn events_of_a_vanishing_author_are_hidden_at_once() {
             wrap(5, 1, 15),
         ],
     );
-    assert_eq!(commit(&mut writer, &[vanish]), [Outcome::Vanishing]);
+    let vanishing = Outcome::Vanishing { author: author(1), until: NOW - 990 };
+    assert_eq!(commit(&mut writer, &[vanish]), [vanishing]);
     let left: Vec<EventId> = [3, 5, 2].map(id).into();
     assert_eq!(everything(&store), left);
     let snapshot = store.snapshot().unwrap();
