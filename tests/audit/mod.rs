@@ -45,6 +45,7 @@ impl Audited {
 
     /// Opens a WebSocket and closes it; waits for the lines of both events.
     fn visit(&self) {
+        eventually(|| self.count("total") > 0, "the start is logged");
         let before = self.count("sequence");
         let mut client = Client::open(self.address, "/");
         client.close(1000, "");
