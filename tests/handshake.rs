@@ -100,6 +100,14 @@ fn is_caused_by_request(refusal: Refusal) -> bool {
         Refusal::Forwarded => false,
         // Only the reverse proxy needs these.
         Refusal::DotSegment | Refusal::AmbiguousPath | Refusal::Nominated => false,
+        // A gate decides: `gate/verdicts.rs`, `gate/identities.rs`.
+        Refusal::TokenTwice
+        | Refusal::Unauthorized
+        | Refusal::Forbidden
+        | Refusal::SubjectFull
+        | Refusal::GateFailures
+        | Refusal::GateTimeout
+        | Refusal::GateFailed => false,
         // The request was forwarded: `pipe/dialling.rs`, `pipe/http/requests.rs`.
         Refusal::UpstreamTimeout | Refusal::BodyTimeout => false,
         _ => true,

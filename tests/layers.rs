@@ -145,7 +145,7 @@ const REACTOR: [(&str, &[&str]); 8] = [
 ];
 
 /// The modules of `api` that lend the core to services.
-const API_ON_THE_CORE: [&str; 4] = ["conn_map", "context", "service", "throttle"];
+const API_ON_THE_CORE: [&str; 5] = ["conn_map", "context", "gate", "service", "throttle"];
 
 /// The layer of a module of the reactor, or of an item by its path; the index defines the reactor itself
 /// and re-exports the public names.

@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// One of each kind. [`every_reason_has_a_test_that_names_it`] fails for a new kind until it is added here.
-const REASONS: [CloseReason; 29] = [
+const REASONS: [CloseReason; 31] = [
     CloseReason::PeerClosed(None),
     CloseReason::PeerGone,
     CloseReason::PeerReset,
@@ -47,6 +47,8 @@ const REASONS: [CloseReason; 29] = [
     CloseReason::UpstreamProtocol,
     CloseReason::ClosedMidFrame,
     CloseReason::TunnelEnded,
+    CloseReason::Expired(CloseCode::UNAUTHORIZED),
+    CloseReason::SignedOut(CloseCode::FORBIDDEN),
 ];
 
 /// The file whose tests cause this end.
@@ -77,6 +79,7 @@ fn tested_in(reason: CloseReason) -> &'static str {
         | CloseReason::HandshakeTimeout
         | CloseReason::Refused(_)
         | CloseReason::HttpDone => "lifecycle.rs",
+        CloseReason::Expired(_) | CloseReason::SignedOut(_) => "gate/identities.rs",
         other => panic!("no test is listed for {other:?}"),
     }
 }

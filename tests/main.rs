@@ -20,6 +20,7 @@ mod fairness;
 mod features;
 mod fragments;
 mod frames;
+mod gate;
 mod gateway;
 mod gauges;
 mod guide;

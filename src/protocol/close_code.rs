@@ -28,6 +28,11 @@ impl CloseCode {
     /// The server is overloaded: reconnect later.
     pub const TRY_AGAIN_LATER: CloseCode = CloseCode(1013);
 
+    /// The client must authenticate, or do it again (IANA registry).
+    pub const UNAUTHORIZED: CloseCode = CloseCode(3000);
+    /// The client may not do this (IANA registry).
+    pub const FORBIDDEN: CloseCode = CloseCode(3003);
+
     /// `code` if it may be sent: 7.4.1, 7.4.2 and the IANA registry (1012 to 1014). 1005, 1006
     /// and 1015 "MUST NOT be set as a status code in a Close control frame".
     pub const fn new(code: u16) -> Option<CloseCode> {

@@ -7,12 +7,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::Registry;
 
 use super::api::budget::{RATE_ADDRESSES_MAX, TABLE_SLOTS_RESERVED_MAX};
 use super::api::handle::Commands;
-use super::api::id::{ConnId, ServiceId};
+use super::api::id::{ConnId, GateId, ServiceId};
 use super::api::outcome::Decision;
 use super::api::settings::Settings;
 use super::api::time::Time;
@@ -30,14 +31,40 @@ use super::parts::mailbox::Notifiers;
 use super::parts::metrics::Metrics;
 use super::parts::observed::Observed;
 use super::parts::recovery::Recovery;
+use super::parts::redaction::Redaction;
 use super::parts::router::Router;
 use super::parts::schedule::Schedule;
 use super::parts::socket::send_buffer_max;
+use super::parts::subjects::Subjects;
 use super::parts::tls::Tls;
 use super::parts::topics::{TopicLimits, Topics};
 use super::parts::traces::Traces;
+use super::parts::wall_clock::WallClock;
 use super::parts::work::Work;
-use crate::protocol::Spares;
+use crate::protocol::{CloseCode, Spares};
+
+/// What services and gates have decided, for the mail phase.
+#[derive(Debug)]
+pub(super) enum Decided {
+    /// A service's decision on a deferred request.
+    Request(ConnId, Decision),
+    /// The verdict of a gate on a request that waits for it.
+    Verdict(ConnId),
+    /// The sign-out of a subject.
+    SignOut(Box<SignOut>),
+}
+
+/// A subject that is being signed out.
+#[derive(Debug)]
+pub(super) struct SignOut {
+    pub(super) gate: GateId,
+    pub(super) subject: Box<str>,
+    pub(super) code: CloseCode,
+    /// Its connections that are not closed yet.
+    pub(super) left: Vec<ConnId>,
+    /// Whether the gate has been informed.
+    pub(super) is_announced: bool,
+}
 
 /// The queues by which phases pass work to each other.
 #[derive(Debug, Default)]
@@ -54,8 +81,8 @@ pub(super) struct Queues {
     pub(super) reap: VecDeque<ConnId>,
     /// Services whose `on_mail` is called in the next mail phase, each once.
     pub(super) mail: Vec<ServiceId>,
-    /// Services' decisions on deferred requests.
-    pub(super) decisions: VecDeque<(ConnId, Decision)>,
+    /// What the mail phase carries out after the mail.
+    pub(super) decisions: VecDeque<Decided>,
 }
 
 impl Queues {
@@ -97,6 +124,8 @@ impl Queues {
 /// The state of the loop, except its services and the poll.
 #[derive(Debug)]
 pub(super) struct Core {
+    /// The instant of [`Time::ZERO`].
+    pub(super) epoch: Instant,
     pub(super) now: Time,
     /// The service that a [`Context`](super::Context) acts for: the one whose handler runs. Not a
     /// field of the context, so that a message that it sends needs no register for it (4
@@ -109,6 +138,15 @@ pub(super) struct Core {
     pub(super) queues: Queues,
     pub(super) router: Router,
     pub(super) schedule: Schedule,
+    /// The connections of each subject.
+    pub(super) subjects: Subjects,
+    pub(super) wall_clock: WallClock,
+    /// Where the check of expiries after a jump of the wall clock continues.
+    pub(super) wall_walk: Option<usize>,
+    /// Whether the timer that checks the wall clock is set.
+    pub(super) is_wall_due: bool,
+    /// What a gate has marked in the head that it looks at.
+    pub(super) redaction: Option<Redaction>,
     pub(super) topics: Topics<ConnId>,
     pub(super) outboxes: Outboxes,
     pub(super) admission: Admission,
@@ -146,6 +184,11 @@ pub(super) struct Core {
     pub(super) no_path: Rc<str>,
 }
 
+/// The wall time since 1970; zero before that.
+pub(super) fn unix_time() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
 impl Core {
     pub(super) fn new(
         settings: Settings,
@@ -159,6 +202,7 @@ impl Core {
         let slots = settings.connections_max.saturating_add(settings.outbound_max);
         let slots = slots.min(TABLE_SLOTS_RESERVED_MAX);
         Ok(Core {
+            epoch: Instant::now(),
             now: Time::ZERO,
             served: ServiceId::LOOP,
             has_trust_changed: false,
@@ -166,6 +210,11 @@ impl Core {
             queues: Queues::default(),
             router: Router::default(),
             schedule: Schedule::with_capacity(slots),
+            subjects: Subjects::default(),
+            wall_clock: WallClock::new(Time::ZERO, unix_time()),
+            wall_walk: None,
+            is_wall_due: false,
+            redaction: None,
             topics: Topics::new(limits),
             outboxes: Outboxes::new(Ledger::new(&settings)),
             admission: Admission::new(&settings, RATE_ADDRESSES_MAX),

@@ -32,17 +32,17 @@ mod turn;
 #[path = "without/tests.rs"]
 mod without;
 
+use std::any::Any;
 use std::hash::Hash;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
 
 use mio::{Events, Poll};
 
 use self::api::budget::{EVENTS_PER_POLL, READ_BYTES};
-use self::api::settings::{ListenSettings, RouteSettings, Settings};
+use self::api::settings::{GateSettings, ListenSettings, RouteSettings, Settings};
 use self::core::Core;
 use self::parts::listener::{Listener, Reserve};
 use self::parts::mailbox::Notifiers;
@@ -58,16 +58,19 @@ pub use self::api::connect::Connect;
 pub use self::api::context::Context;
 #[cfg(feature = "proxy")]
 pub use self::api::exchange::{ExchangeEnd, ExchangeOutcome, ForwardResponse, HeadDecision};
+pub use self::api::gate::Gate;
 pub use self::api::handle::Handle;
-pub use self::api::id::{ConnId, RouteId, ServiceId};
+pub use self::api::id::{ConnId, GateId, RouteId, ServiceId};
+pub use self::api::identity::{Identity, IdentityError, Requirement, RequirementError};
+pub use self::api::metadata::{Metadata, MetadataError};
 pub use self::api::observer::{Event, EventConn, EventKind, Observer};
-pub use self::api::outcome::{Decision, More, SendOutcome};
+pub use self::api::outcome::{Decision, More, SendOutcome, Verdict};
 pub use self::api::priority::{Priority, PriorityError};
 pub use self::api::publish::{Filter, Payload, PublishOptions, Published, Target};
-pub use self::api::record::{Metadata, MetadataError, Record, Traffic};
+pub use self::api::record::{Record, Traffic};
 #[cfg(feature = "proxy")]
 pub use self::api::request::RequestHead;
-pub use self::api::request::{HttpRequest, Params, UpgradeRequest};
+pub use self::api::request::{GateRequest, HttpRequest, Params, UpgradeRequest};
 pub use self::api::route::{Page, PatternError, RouteError};
 pub use self::api::service::Service;
 pub use self::api::throttle::{Outstanding, Throttle};
@@ -107,6 +110,13 @@ pub(crate) mod limits {
 pub mod internals {
     pub use super::parts::file::read_regular_file;
     pub use super::parts::{timer, topics};
+}
+
+/// A service as the gate that it was added as.
+type AsGate = fn(&mut dyn Any) -> Option<&mut dyn Gate>;
+
+fn as_gate<G: Gate + 'static>(service: &mut dyn Any) -> Option<&mut dyn Gate> {
+    service.downcast_mut::<G>().map(|gate| gate as &mut dyn Gate)
 }
 
 /// One loop with its services. The [module](self) describes a turn.
@@ -149,6 +159,7 @@ pub struct Reactor {
     /// The read buffer of all connections.
     scratch: Box<[u8]>,
     services: Vec<Box<dyn Service>>,
+    gates: Vec<(GateId, AsGate)>,
     /// By the index in their token; `None` after a shutdown has closed the listener.
     listeners: Vec<Option<Listener>>,
     reserve: Reserve,
@@ -159,7 +170,6 @@ pub struct Reactor {
     signal_handler: Option<SignalHandler>,
     /// Only if `turn_stats` is set, because it reads the clock in each phase.
     stats: Option<TurnStats>,
-    epoch: Instant,
     /// When the previous turn started.
     previous: Time,
     /// No timer fires before this time.
@@ -183,6 +193,7 @@ impl Reactor {
             events: Events::with_capacity(EVENTS_PER_POLL),
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             services: Vec::new(),
+            gates: Vec::new(),
             listeners: Vec::new(),
             reserve: Reserve::new(),
             core: Core::new(settings, registry, notifiers)?,
@@ -190,7 +201,6 @@ impl Reactor {
             shutdown: None,
             signal_handler: None,
             stats,
-            epoch: Instant::now(),
             previous: Time::ZERO,
             timers_held_until: Time::ZERO,
             poll,
@@ -221,7 +231,24 @@ impl Reactor {
         Ok(id)
     }
 
-    /// The id that the next [`add_service`](Reactor::add_service) will return, for values that the
+    /// Adds a gate. It is a service, too: it has mailboxes, threads and timers, and may have routes.
+    /// Routes name it in [`RouteSettings::gate`](field@RouteSettings::gate).
+    ///
+    /// # Errors
+    /// As for [`add_service`](Reactor::add_service).
+    pub fn add_gate<G: Gate + 'static>(
+        &mut self,
+        gate: G,
+        settings: GateSettings,
+    ) -> io::Result<GateId> {
+        let id = GateId(self.add_service(gate)?);
+        self.gates.push((id, as_gate::<G>));
+        self.core.router.add_gate(id, settings);
+        Ok(id)
+    }
+
+    /// The id that the next [`add_service`](Reactor::add_service) or
+    /// [`add_gate`](Reactor::add_gate) will return, for values that the
     /// service is created with: its [mailbox](Reactor::mailbox), or the
     /// [route](Reactor::add_outbound) of its outbound connections.
     ///
@@ -414,7 +441,7 @@ impl Reactor {
     }
 
     fn clock(&self) -> Time {
-        Time::ZERO + self.epoch.elapsed()
+        Time::ZERO + self.core.epoch.elapsed()
     }
 
     /// Calls a service's handler; `None` if it panicked.

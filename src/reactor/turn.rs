@@ -188,8 +188,8 @@ impl Reactor {
             self.core.wake(service);
         }
         for _ in 0..self.core.queues.decisions.len() {
-            if let Some((id, decision)) = self.core.queues.decisions.pop_front() {
-                self.decide(id, decision);
+            if let Some(decided) = self.core.queues.decisions.pop_front() {
+                self.carry_out(decided);
             }
         }
     }

@@ -93,6 +93,12 @@ refusals! {
     ExtensionsMalformed = 400 "extensions_malformed" "malformed Sec-WebSocket-Extensions";
     /// The route requires a subprotocol, and none that was offered is supported.
     ProtocolUnsupported = 400 "protocol_unsupported" "no supported subprotocol offered";
+    /// Two tokens in one place of the request.
+    TokenTwice = 400 "token_twice" "bad request";
+    /// The route's gate got no valid credentials (RFC 9110, 15.5.2).
+    Unauthorized = 401 "unauthorized" "unauthorized";
+    /// The client is known, but may not use this route (RFC 9110, 15.5.4).
+    Forbidden = 403 "forbidden" "forbidden";
     /// The origin is not on the route's list (RFC 6455, 10.2).
     Origin = 403 "origin" "forbidden";
     /// The request names a host that is not on the route's list (RFC 9110, 7.2).
@@ -118,6 +124,10 @@ refusals! {
     RateLimited = 429 "rate_limited" "too many requests";
     /// Requests of this address arrive faster than their route allows.
     Requests = 429 "requests" "too many requests";
+    /// The subject of the client's identity has its maximum of connections.
+    SubjectFull = 429 "subject_full" "too many requests";
+    /// Too many invalid credentials came from this address.
+    GateFailures = 429 "auth_failures" "too many requests";
     /// The head exceeds its limit in bytes.
     HeadTooLong = 431 "head_too_long" "request head is too long";
     /// More headers than [`HEADERS_MAX`](super::HEADERS_MAX).
@@ -138,6 +148,10 @@ refusals! {
     ShuttingDown = 503 "shutting_down" "server is shutting down";
     /// The server lacks memory or file descriptors.
     OutOfResources = 503 "out_of_resources" "service unavailable";
+    /// The gate did not decide in time.
+    GateTimeout = 503 "gate_timeout" "service unavailable";
+    /// The gate cannot decide: what it depends on has failed.
+    GateFailed = 503 "gate_failed" "service unavailable";
     /// The upstream that the request was forwarded to did not answer in time (RFC 9110, 15.6.5).
     UpstreamTimeout = 504 "upstream_timeout" "the upstream did not answer in time";
 }
@@ -146,6 +160,7 @@ impl Refusal {
     /// The headers that belong to the status, besides those of every response.
     pub const fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self.status() {
+            401 => &[("WWW-Authenticate", "Bearer")],
             426 => &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", VERSION)],
             503 => &[("Retry-After", RETRY_AFTER_SECONDS)],
             _ => &[],
@@ -181,5 +196,8 @@ mod tests {
         assert_eq!(Refusal::KeyReused.reason(), "bad request");
         assert_eq!(Refusal::AddressFull.reason(), Refusal::RateLimited.reason());
         assert_eq!(Refusal::AddressFull.reason(), Refusal::Requests.reason());
+        assert_eq!(Refusal::AddressFull.reason(), Refusal::SubjectFull.reason());
+        assert_eq!(Refusal::AddressFull.reason(), Refusal::GateFailures.reason());
+        assert_eq!(Refusal::Origin.reason(), Refusal::Forbidden.reason());
     }
 }

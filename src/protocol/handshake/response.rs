@@ -120,6 +120,19 @@ impl Response {
         self.status
     }
 
+    /// The value of a header that was added.
+    pub(crate) fn header_value(&self, name: &str) -> Option<&str> {
+        let lines = std::str::from_utf8(&self.lines).unwrap_or_default().lines();
+        let mut fields = lines.filter_map(|line| line.split_once(": "));
+        fields.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The body, if it is text in one part.
+    pub(crate) fn plain_text(&self) -> Option<&str> {
+        let text = std::str::from_utf8(self.body.pieces().first()?).ok()?;
+        self.content_type.starts_with("text/plain").then_some(text)
+    }
+
     /// Lets the caller keep the connection open after a refusal, for a proxy whose other clients
     /// share it.
     pub(crate) fn allow_keep_alive(&mut self) {
@@ -300,6 +313,7 @@ mod tests {
             assert_eq!(has("Upgrade: websocket"), upgrade);
             assert_eq!(has("Sec-WebSocket-Version: 13"), upgrade);
             assert_eq!(has("Retry-After: 5"), refusal.status() == 503);
+            assert_eq!(has("WWW-Authenticate: Bearer"), refusal.status() == 401);
             let connection = response.connection(ConnectionOption::KeepAlive);
             assert_eq!(connection, ConnectionOption::Close);
         }

@@ -154,8 +154,18 @@ pub const TLS_SESSIONS_MAX: usize = 4096;
 pub const METADATA_ENTRIES_MAX: usize = 16;
 /// Bytes of all metadata keys and values of one connection.
 pub const METADATA_BYTES_MAX: usize = 4096;
+/// Bytes of the subject of an [`Identity`](crate::reactor::Identity).
+pub const SUBJECT_BYTES_MAX: usize = 256;
 /// Bytes of a topic's name.
 pub const TOPIC_NAME_BYTES_MAX: usize = 256;
+/// Connections of a signed-out subject that are closed per turn.
+pub const SIGN_OUT_CLOSES: usize = 1024;
+/// Interval between comparisons of the wall clock with the loop's time, while identities can expire.
+pub const WALL_CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// Identities whose expiry is moved per step after the wall clock was set.
+pub const WALL_CLOCK_MOVES: usize = 4096;
+/// How long the peer of an upgrade that was refused by a Close has for its own Close.
+pub const REFUSED_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Timers that all services together may set.
 pub const SERVICE_TIMERS_MAX: usize = 100_000;
 /// Commands that wait for the loop, put by [`Handle`](crate::reactor::Handle)s.

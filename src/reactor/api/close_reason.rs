@@ -76,6 +76,12 @@ pub enum CloseReason {
     Cut,
     /// An upstream whose tunnel has ended: the reason of the client says why.
     TunnelEnded,
+    /// The identity of the client has expired: its gate's
+    /// [`expired_code`](field@super::settings::GateSettings::expired_code) was sent.
+    Expired(CloseCode),
+    /// The client may no longer be connected: its subject was signed out, or its new identity does not
+    /// meet what the route requires.
+    SignedOut(CloseCode),
 }
 
 /// Why the start of a connection was not accepted at a listener that requires a PROXY header.
@@ -110,7 +116,9 @@ impl CloseReason {
             CloseReason::UpstreamClosed(code) => code,
             CloseReason::Service(code)
             | CloseReason::UpstreamLost(code)
-            | CloseReason::UpstreamSilent(code) => Some(code),
+            | CloseReason::UpstreamSilent(code)
+            | CloseReason::Expired(code)
+            | CloseReason::SignedOut(code) => Some(code),
             CloseReason::Protocol(error) => Some(error.close_code()),
             CloseReason::HeartbeatTimeout
             | CloseReason::IdleTimeout
@@ -155,6 +163,8 @@ impl CloseReason {
             | CloseReason::UpstreamStuck => "upstream lost",
             // 1014 would say so, but some clients reject it.
             CloseReason::UpstreamProtocol => "bad gateway",
+            CloseReason::Expired(_) => "token expired",
+            CloseReason::SignedOut(_) => "signed out",
             _ => "",
         }
     }
@@ -173,11 +183,12 @@ impl CloseReason {
     }
 
     /// All [names](CloseReason::name), sorted.
-    pub const NAMES: [&'static str; 33] = [
+    pub const NAMES: [&'static str; 35] = [
         "aborted",
         "closed_mid_frame",
         "connect_failed",
         "cut",
+        "expired",
         "fragment_timeout",
         "handshake_timeout",
         "heartbeat_timeout",
@@ -195,6 +206,7 @@ impl CloseReason {
         "service",
         "service_panicked",
         "shutdown",
+        "signed_out",
         "slow_consumer",
         "tls_failed",
         "too_big",
@@ -242,6 +254,8 @@ impl CloseReason {
             CloseReason::ClosedMidFrame => "closed_mid_frame",
             CloseReason::Cut => "cut",
             CloseReason::TunnelEnded => "tunnel_ended",
+            CloseReason::Expired(_) => "expired",
+            CloseReason::SignedOut(_) => "signed_out",
         }
     }
 }
@@ -254,7 +268,9 @@ impl fmt::Display for CloseReason {
             | CloseReason::UpstreamClosed(Some(code))
             | CloseReason::Service(code)
             | CloseReason::UpstreamLost(code)
-            | CloseReason::UpstreamSilent(code) => write!(f, " {code}"),
+            | CloseReason::UpstreamSilent(code)
+            | CloseReason::Expired(code)
+            | CloseReason::SignedOut(code) => write!(f, " {code}"),
             CloseReason::Protocol(error) => write!(f, " {} ({error})", error.close_code()),
             CloseReason::ProxyHeader(fault) => write!(f, " ({fault})"),
             CloseReason::Refused(refusal) => write!(f, " {} ({refusal})", refusal.status()),
@@ -303,6 +319,8 @@ mod tests {
             CloseReason::ClosedMidFrame,
             CloseReason::Cut,
             CloseReason::TunnelEnded,
+            CloseReason::Expired(CloseCode::UNAUTHORIZED),
+            CloseReason::SignedOut(CloseCode::FORBIDDEN),
         ];
         let names: BTreeSet<_> =
             protocol.iter().chain(&others).map(|reason| reason.name()).collect();

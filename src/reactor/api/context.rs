@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use super::close_reason::CloseReason;
 use super::connect::Connect;
-use super::id::{ConnId, RouteId, ServiceId};
-use super::outcome::{Decision, SendOutcome};
+use super::id::{ConnId, GateId, RouteId, ServiceId};
+use super::identity::{Identity, IdentityError};
+use super::metadata::MetadataError;
+use super::outcome::{Decision, SendOutcome, Verdict};
 use super::publish::{Payload, PublishOptions, Published, Target};
-use super::record::{MetadataError, Record};
+use super::record::Record;
 use super::route::RouteError;
 use super::settings::{ClientAddressFrom, Prefix, RouteSettings, Settings};
 use super::time::Time;
@@ -46,11 +48,13 @@ use crate::reactor::parts::workers::{Step, WorkerSettings, Workers};
 /// | function | stale or foreign id |
 /// |---|---|
 /// | [`send`](Context::send), [`send_masked`](Context::send_masked), [`send_shared`](Context::send_shared), [`send_pieces`](Context::send_pieces), [`send_batch`](Context::send_batch), [`send_joined`](Context::send_joined), [`ping`](Context::ping) | [`SendOutcome::Gone`] |
-/// | [`pause`](Context::pause), [`resume`](Context::resume), [`close`](Context::close), [`abort`](Context::abort), [`accept`](Context::accept), [`respond`](Context::respond), [`refuse`](Context::refuse) | no effect |
+/// | [`pause`](Context::pause), [`resume`](Context::resume), [`close`](Context::close), [`abort`](Context::abort), [`accept`](Context::accept), [`respond`](Context::respond), [`refuse`](Context::refuse), [`verdict`](Context::verdict) | no effect |
 /// | `send_request`, `is_body_unread`, `keeps_alive`, `keep_idle` of the feature `proxy` | `false`, no effect |
-/// | [`has_memory`](Context::has_memory), [`hold`](Context::hold) | `false` |
+/// | [`has_memory`](Context::has_memory), [`hold`](Context::hold), [`redact`](Context::redact) | `false` |
 /// | [`queued_bytes`](Context::queued_bytes) | 0 |
 /// | [`record`](Context::record), [`peer`](Context::peer), [`trace`](Context::trace), [`deflate_terms`](Context::deflate_terms) | `None` |
+/// | [`identity`](Context::identity) | `None`; a gate sees those that it has determined |
+/// | [`set_identity`](Context::set_identity) | [`IdentityError::Gone`]; likewise |
 /// | [`set_metadata`](Context::set_metadata) | [`MetadataError::Gone`] |
 /// | [`remove_metadata`](Context::remove_metadata) | no effect |
 /// | [`subscribe`](Context::subscribe) | [`JoinError::NotOpen`] |
@@ -414,6 +418,70 @@ impl<'a> Context<'a> {
         if self.owns(conn) {
             self.core.answer(conn, decision);
         }
+    }
+
+    // Gates and identities.
+
+    /// A gate's verdict on a request, after [`on_gate`](crate::reactor::Gate::on_gate) has returned
+    /// [`Verdict::Later`]. The mail phase carries it out. The first verdict on a request counts; later
+    /// ones change nothing, and neither does one on a request that has ended.
+    pub fn verdict(&mut self, conn: ConnId, verdict: Verdict) {
+        self.core.give_verdict(self.core.served, conn, verdict);
+    }
+
+    /// Marks a part of the head that [`on_gate`](crate::reactor::Gate::on_gate) is looking at, such as a
+    /// token: when that returns, the loop overwrites it with `*`, whatever the verdict. So neither the
+    /// service nor a log sees it. False if it is not a part of
+    /// [`head`](crate::reactor::GateRequest::head): nothing is marked.
+    pub fn redact(&mut self, conn: ConnId, part: &[u8]) -> bool {
+        let redaction = self.core.redaction.as_mut();
+        redaction.is_some_and(|redaction| redaction.mark(conn, part))
+    }
+
+    /// The identity of a connection: for its service, and for the gate that has determined it.
+    pub fn identity(&self, conn: ConnId) -> Option<&Identity> {
+        self.core.identity(self.core.served, conn)
+    }
+
+    /// The connections of a subject that have not ended, with their identities, the newest first.
+    pub fn subject(
+        &self,
+        gate: GateId,
+        subject: &str,
+    ) -> impl Iterator<Item = (ConnId, &Identity)> {
+        self.core.connections_of(gate, subject)
+    }
+
+    /// Replaces the identity of an upgraded connection, for its service or for the gate that has
+    /// determined its present one. It counts for its new subject from now on, and is closed when the
+    /// new identity expires.
+    ///
+    /// # Errors
+    /// See [`IdentityError`]: the present identity stays. After [`IdentityError::Forbidden`] the
+    /// connection is closed.
+    pub fn set_identity(
+        &mut self,
+        conn: ConnId,
+        identity: Box<Identity>,
+    ) -> Result<(), IdentityError> {
+        self.core.set_identity(self.core.served, conn, identity)
+    }
+
+    /// Signs a subject out: its gate is called, and its connections are closed with this code, some in
+    /// each turn. Returns their number.
+    pub fn sign_out(&mut self, gate: GateId, subject: &str, code: CloseCode) -> usize {
+        self.core.sign_out(gate, subject, code)
+    }
+
+    /// The wall time now, since 1970.
+    pub fn unix_time(&mut self) -> Duration {
+        self.core.read_wall_clock()
+    }
+
+    /// The loop's time at a wall time, given since 1970. If the wall clock is set, identities that
+    /// expire at such a time follow it.
+    pub fn time_at(&self, unix: Duration) -> Time {
+        self.core.wall_clock.offset().time_at(unix)
     }
 
     /// Opens a connection to a WebSocket server, on this loop. Its outcome is reported by

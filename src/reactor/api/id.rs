@@ -50,6 +50,17 @@ impl fmt::Debug for ConnId {
     }
 }
 
+/// Identifies a gate of a reactor: a service that decides on requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GateId(pub(in crate::reactor) ServiceId);
+
+impl GateId {
+    /// The service that the gate is, for its mailboxes, threads and routes.
+    pub fn service(self) -> ServiceId {
+        self.0
+    }
+}
+
 /// The source of an event of the poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::reactor) enum Source {

@@ -1,8 +1,8 @@
 //! The interface for embedders: services, their context, ids, requests, settings, budgets.
 //!
 //! Most files define words that every layer of the reactor uses, and import nothing of the core.
-//! [`context`] lends the core to a handler: it stands on the core, with [`service`], [`conn_map`]
-//! and [`throttle`].
+//! [`context`] lends the core to a handler: it stands on the core, with [`service`], [`gate`],
+//! [`conn_map`] and [`throttle`].
 
 pub mod budget;
 pub(super) mod close_reason;
@@ -11,8 +11,11 @@ pub(in crate::reactor) mod connect;
 pub(super) mod context;
 #[cfg(feature = "proxy")]
 pub(in crate::reactor) mod exchange;
+pub(super) mod gate;
 pub(super) mod handle;
 pub(super) mod id;
+pub(super) mod identity;
+pub(super) mod metadata;
 pub(super) mod observer;
 pub(super) mod outcome;
 pub(super) mod priority;

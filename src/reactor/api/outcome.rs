@@ -1,9 +1,10 @@
-//! Results between services and the loop: [`Decision`] on a request, [`SendOutcome`] of a send,
-//! [`More`] mail.
+//! Results between services and the loop: [`Verdict`] of a gate and [`Decision`] on a request,
+//! [`SendOutcome`] of a send, [`More`] mail.
 //!
 //! Plain values. [`upgrade`](crate::reactor::effects::upgrade) carries out decisions,
 //! [`send`](crate::reactor::effects::send) produces outcomes.
 
+use super::identity::Identity;
 use crate::protocol::handshake::{Accept, Refusal, Response};
 
 /// The decision on a request.
@@ -21,6 +22,20 @@ pub enum Decision {
     /// [`respond`](crate::reactor::Context::respond) or [`refuse`](crate::reactor::Context::refuse),
     /// before the handshake timeout.
     Defer,
+}
+
+/// The verdict of a [`Gate`](crate::reactor::Gate) on a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Admit, with an identity if there is one.
+    Pass(Option<Box<Identity>>),
+    /// Refuse: counted and logged by the refusal's reason. A response replaces the refusal's own. The
+    /// connection is closed.
+    Refuse(Refusal, Option<Box<Response>>),
+    /// The gate will call [`Context::verdict`](crate::reactor::Context::verdict) within
+    /// [`handshake_timeout`](field@crate::reactor::settings::Settings::handshake_timeout) from now;
+    /// otherwise the client gets 503. Until then nothing more is read from it.
+    Later,
 }
 
 /// The outcome of a send, and what the sender should do.

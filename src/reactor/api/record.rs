@@ -1,14 +1,14 @@
-//! Data about a connection for services, logs and filters: address, traffic, round trips, metadata.
+//! Data about a connection for services, logs and filters: address, traffic, round trips.
 //!
 //! Plain data, kept small because an idle connection consists mostly of it. Nothing here changes a
 //! connection's state.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::budget::{METADATA_BYTES_MAX, METADATA_ENTRIES_MAX};
 use super::id::ConnId;
+use super::identity::Identity;
+use super::metadata::Metadata;
 use super::priority::Priority;
 use super::time::Time;
 use crate::protocol::http::TraceParent;
@@ -94,69 +94,6 @@ fn unpack(packed: u16) -> u64 {
     u64::from(mantissa) << (packed >> RoundTrips::MANTISSA_BITS)
 }
 
-/// Strings that a service attaches to a connection: user, tags, priority.
-///
-/// Bounded by [`METADATA_ENTRIES_MAX`] and [`METADATA_BYTES_MAX`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Metadata(Vec<(Box<str>, Box<str>)>);
-
-/// Why a metadata entry was not set. Nothing was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MetadataError {
-    /// The entry would exceed [`METADATA_ENTRIES_MAX`] or [`METADATA_BYTES_MAX`].
-    Full,
-    /// The connection has ended.
-    Gone,
-}
-
-impl fmt::Display for MetadataError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            MetadataError::Full => "the connection's metadata is full",
-            MetadataError::Gone => "the connection has ended",
-        })
-    }
-}
-
-impl std::error::Error for MetadataError {}
-
-impl Metadata {
-    pub(in crate::reactor) const EMPTY: &'static Metadata = &Metadata(Vec::new());
-
-    /// The value of `key`.
-    pub fn get(&self, key: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(name, _)| &**name == key);
-        found.map(|(_, value)| &**value)
-    }
-
-    /// All keys with their values, in the order in which they were set.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (&**key, &**value))
-    }
-
-    pub(in crate::reactor) fn set(&mut self, key: &str, value: &str) -> Result<(), MetadataError> {
-        let others = self.iter().filter(|(name, _)| *name != key);
-        let (count, bytes) = others.fold((0, 0), |(count, bytes), (key, value)| {
-            (count + 1, bytes + key.len() + value.len())
-        });
-        let fits =
-            count < METADATA_ENTRIES_MAX && bytes + key.len() + value.len() <= METADATA_BYTES_MAX;
-        if !fits {
-            return Err(MetadataError::Full);
-        }
-        match self.0.iter_mut().find(|(name, _)| &**name == key) {
-            Some((_, old)) => *old = value.into(),
-            None => self.0.push((key.into(), value.into())),
-        }
-        Ok(())
-    }
-
-    pub(in crate::reactor) fn remove(&mut self, key: &str) {
-        self.0.retain(|(name, _)| &**name != key);
-    }
-}
-
 /// Data about a connection, for its service.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -191,6 +128,8 @@ pub struct Record<'a> {
     /// The trace of its last request; `None` unless the setting
     /// [`trace`](field@crate::reactor::settings::Settings::trace) is on.
     pub trace: Option<TraceParent>,
+    /// Who the client is, if its gate has determined it.
+    pub identity: Option<&'a Identity>,
 }
 
 #[cfg(test)]
@@ -220,19 +159,5 @@ mod tests {
             let address: SocketAddr = address.parse().unwrap();
             assert_eq!(SocketAddr::from(Peer::from(address)), address);
         }
-    }
-
-    #[test]
-    fn metadata_is_bounded() {
-        let mut metadata = Metadata::default();
-        for i in 0..METADATA_ENTRIES_MAX {
-            metadata.set(&format!("k{i}"), "v").unwrap();
-        }
-        assert_eq!(metadata.set("one more", "v"), Err(MetadataError::Full));
-        metadata.set("k3", "other").unwrap();
-        assert_eq!(metadata.get("k3"), Some("other"));
-        assert_eq!(metadata.set("k3", &"x".repeat(METADATA_BYTES_MAX)), Err(MetadataError::Full));
-        metadata.remove("k3");
-        assert_eq!(metadata.get("k3"), None);
     }
 }

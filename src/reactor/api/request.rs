@@ -1,4 +1,4 @@
-//! Requests that a service gets: upgrade requests, and HTTP requests without upgrade.
+//! Requests that a service gets: upgrade requests, HTTP requests without upgrade, and both for gates.
 //!
 //! They borrow from the loop's buffers for one call of a handler. The protocol layer parses them;
 //! [`router`](crate::reactor::parts::router) finds their route and parameters.
@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::id::RouteId;
+use super::identity::{Identity, Requirement};
 use super::tls_info::TlsInfo;
 use crate::protocol::handshake::{self, Accept};
+use crate::protocol::http::TraceParent;
 
 /// An upgrade request, for a service.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +37,8 @@ pub struct UpgradeRequest<'a> {
     pub is_secure: bool,
     /// The TLS session of the peer, with its certificate if it sent one; `None` without TLS.
     pub tls: Option<&'a TlsInfo>,
+    /// Who the client is, if the route's gate has determined it.
+    pub identity: Option<&'a Identity>,
 }
 
 impl UpgradeRequest<'_> {
@@ -44,6 +48,37 @@ impl UpgradeRequest<'_> {
     pub fn accept(&self) -> Accept {
         self.protocol.map_or_else(Accept::new, |name| Accept::new().protocol(name))
     }
+}
+
+/// The head of a request of either kind, for a [`Gate`](crate::reactor::Gate).
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct GateRequest<'a> {
+    /// The request head: method, path, query, headers.
+    pub http: &'a handshake::Request<'a>,
+    /// The bytes that `http` was parsed from.
+    pub head: &'a [u8],
+    /// The route that the request matches.
+    pub route: RouteId,
+    /// The values of the route's parameters.
+    pub params: &'a Params,
+    /// Whether it is a valid upgrade request.
+    pub is_upgrade: bool,
+    /// What the route requires of the identity. The loop checks it after the verdict.
+    pub require: &'a [Requirement],
+    /// The client's address. If a proxy in
+    /// [`trusted_proxies`](field@super::settings::Settings::trusted_proxies) stated it, its port is 0.
+    pub peer: SocketAddr,
+    /// The trusted proxy that the request came through: `peer` was taken from its headers.
+    pub via: Option<SocketAddr>,
+    /// Whether the client's connection is encrypted: by TLS to us, or as a trusted proxy states in
+    /// `X-Forwarded-Proto`.
+    pub is_secure: bool,
+    /// The TLS session of the peer, with its certificate if it sent one; `None` without TLS.
+    pub tls: Option<&'a TlsInfo>,
+    /// The trace of the request; `None` unless the setting
+    /// [`trace`](field@super::settings::Settings::trace) is on.
+    pub trace: Option<TraceParent>,
 }
 
 /// An HTTP request without upgrade, for a service.
@@ -66,6 +101,8 @@ pub struct HttpRequest<'a> {
     pub is_secure: bool,
     /// The TLS session of the peer, with its certificate if it sent one; `None` without TLS.
     pub tls: Option<&'a TlsInfo>,
+    /// Who the client is, if the route's gate has determined it.
+    pub identity: Option<&'a Identity>,
 }
 
 /// The head of an HTTP request without upgrade, for a service that
@@ -92,6 +129,8 @@ pub struct RequestHead<'a> {
     pub is_secure: bool,
     /// The TLS session of the peer, with its certificate if it sent one; `None` without TLS.
     pub tls: Option<&'a TlsInfo>,
+    /// Who the client is, if the route's gate has determined it.
+    pub identity: Option<&'a Identity>,
 }
 
 /// The values of a pattern's parameters, percent-decoded.

@@ -16,6 +16,8 @@ pub enum RouteError {
     Duplicate,
     /// The service has not been added.
     NoService,
+    /// The gate that the settings name has not been added.
+    NoGate,
     /// There is no such route, or it is another service's.
     NoRoute,
     /// There are 65,535 routes, the maximum.
@@ -30,6 +32,7 @@ impl fmt::Display for RouteError {
             RouteError::Pattern(error) => error.fmt(f),
             RouteError::Duplicate => f.write_str("this path already routes to this service"),
             RouteError::NoService => f.write_str("the service has not been added"),
+            RouteError::NoGate => f.write_str("the gate has not been added"),
             RouteError::NoRoute => f.write_str("the service has no such route"),
             RouteError::TooMany => f.write_str("too many routes"),
             RouteError::Settings(error) => error.fmt(f),
@@ -44,6 +47,7 @@ impl std::error::Error for RouteError {
             RouteError::Settings(error) => Some(error),
             RouteError::Duplicate
             | RouteError::NoService
+            | RouteError::NoGate
             | RouteError::NoRoute
             | RouteError::TooMany => None,
         }

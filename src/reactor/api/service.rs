@@ -4,6 +4,7 @@
 //! by reference, never a socket; it acts through the [`Context`]. Handlers must not block: blocking
 //! work belongs on a thread, and its results return through a mailbox.
 
+use std::any::Any;
 use std::fmt;
 
 use super::close_reason::CloseReason;
@@ -28,7 +29,7 @@ use crate::protocol::http::ResponseHead;
 ///
 /// Handlers are never nested: `send`, `publish` and `close` edit queues and return. If a handler
 /// panics, its connection is closed with 1011; other connections are not affected.
-pub trait Service {
+pub trait Service: Any {
     /// The subprotocols of the service, the preferred one first.
     fn protocols(&self) -> &[&str] {
         &[]

@@ -16,6 +16,7 @@
 
 mod check;
 mod client_address;
+mod gate;
 mod host;
 mod listen;
 mod notation;
@@ -28,11 +29,12 @@ mod tls_version;
 
 pub use self::check::{HEAD_BYTES_RANGE, MESSAGE_BYTES_RANGE, SettingsError};
 pub use self::client_address::ClientAddressFrom;
+pub use self::gate::GateSettings;
 pub use self::host::HostPattern;
 pub use self::listen::ListenSettings;
 pub use self::notation::{NotationError, Prefix, Rate};
 pub use self::reactor::{Heartbeat, PER_ADDRESS_DEFAULT, Settings};
-pub use self::route::{DeflateMode, RouteHeartbeat, RouteSettings, SlowPolicy};
+pub use self::route::{DeflateMode, RefuseBy, RouteHeartbeat, RouteSettings, SlowPolicy};
 pub(crate) use self::setters::with_setters;
 #[cfg(feature = "tls")]
 pub use self::tls::{CertificateFiles, ClientCertificates, TlsSettings};

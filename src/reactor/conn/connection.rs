@@ -14,6 +14,7 @@ use mio::net::TcpStream;
 
 use super::handshake::{Handshake, TrustedProxy};
 use super::heartbeat::HeartbeatState;
+use super::identity::HeldIdentity;
 use super::outboxes::output::Output;
 use super::pause::{PauseOwner, Pauses};
 use super::phase::{AdmissionState, Input, Phase, Registration};
@@ -24,8 +25,9 @@ use crate::protocol::{Decoder, Message, Role};
 use crate::reactor::api::budget::LARGE_BYTES;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId, ServiceId};
+use crate::reactor::api::metadata::Metadata;
 use crate::reactor::api::priority::Priority;
-use crate::reactor::api::record::{Metadata, Peer, Traffic};
+use crate::reactor::api::record::{Peer, Traffic};
 use crate::reactor::api::time::Time;
 use crate::reactor::parts::admission::Quota;
 use crate::reactor::parts::batch_id::BatchId;
@@ -46,6 +48,8 @@ pub(crate) struct ColdState {
     pub(crate) unfinished: Option<Unfinished>,
     /// Its side of a pipe: it is joined, or was until its end started.
     pub(crate) pipe: Option<PipeBox>,
+    /// Who its peer is, as its gate has determined it.
+    pub(crate) identity: Option<Box<HeldIdentity>>,
 }
 
 /// What its service has set about a connection.
@@ -215,7 +219,18 @@ impl Connection {
 
     /// Whether its service knows it, and gets `on_close`.
     pub(crate) fn is_announced(&self) -> bool {
-        self.registration() == Registration::Announced
+        matches!(self.registration(), Registration::Announced | Registration::Dismissed)
+    }
+
+    /// Whether admission does not count it: it waits for its refusal, or for the end of it.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self.registration(), Registration::Refused | Registration::Dismissed)
+    }
+
+    /// Whether its upgrade was refused by a Close, and the peer's is awaited.
+    pub(crate) fn awaits_refused(&self) -> bool {
+        let is_awaited = matches!(self.phase, Phase::Closing { input: Input::AwaitClose, .. });
+        is_awaited && self.is_refused()
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -347,6 +362,7 @@ impl Connection {
                 && cold.windows.is_none()
                 && cold.unfinished.is_none()
                 && cold.pipe.is_none()
+                && cold.identity.is_none()
         };
         self.cold.take_if(idle);
     }

@@ -7,7 +7,7 @@ use super::connection::Connection;
 use super::due::Due;
 use super::outbox::pressure::Pressure;
 use super::phase::Phase;
-use crate::reactor::api::budget::HTTP_ANSWER_TIMEOUT;
+use crate::reactor::api::budget::{HTTP_ANSWER_TIMEOUT, REFUSED_CLOSE_TIMEOUT};
 use crate::reactor::api::settings::{RouteSettings, Settings};
 use crate::reactor::api::time::Time;
 
@@ -60,7 +60,11 @@ impl Connection {
             }
             Phase::Closing { since, .. } => {
                 let from = self.outbox.blocked_since().map_or(since, |blocked| since.max(blocked));
-                (from + settings.close_timeout, Due::Close)
+                let timeout = match self.awaits_refused() {
+                    true => settings.close_timeout.min(REFUSED_CLOSE_TIMEOUT),
+                    false => settings.close_timeout,
+                };
+                (from + timeout, Due::Close)
             }
             Phase::Lingering { until, .. } => (until, Due::Linger),
             Phase::Gone(_) => (Time::MAX, Due::Linger),
@@ -91,6 +95,7 @@ impl Connection {
                 .as_deref()
                 .and_then(|cold| cold.windows.as_ref()?.idle_at(route))
                 .map(|idle| (idle, Due::Window)),
+            Some((self.expires(), Due::Expiry)),
         ];
         let never = (Time::MAX, Due::Idle);
         let earlier = |a: (Time, Due), b: (Time, Due)| if b.0 < a.0 { b } else { a };

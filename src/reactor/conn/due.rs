@@ -15,4 +15,5 @@ pub(crate) enum Due {
     Close,
     Linger,
     Window,
+    Expiry,
 }

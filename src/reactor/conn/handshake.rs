@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 #[cfg(feature = "proxy")]
 use super::exchange::{RequestBody, ResponseBody};
+use super::gated::AwaitedVerdict;
 use crate::protocol::deflate::Agreement;
 use crate::protocol::handshake::{Expected, HeadScan, Refusal, Request};
 use crate::protocol::http::BodyDecoder;
@@ -45,6 +46,8 @@ pub(crate) struct Handshake {
     pub(crate) listener_group: u16,
     /// The received part of a request body; its head is in `head`.
     pub(crate) body: Option<PartialBody>,
+    /// A request that waits for the verdict of its gate; its head is in `head`.
+    pub(crate) gated: Option<Box<AwaitedVerdict>>,
     /// A request without upgrade whose response is deferred.
     pub(crate) pending_http: Option<PendingHttp>,
     /// The body of a request that is forwarded, until its exchange has ended.
@@ -80,6 +83,7 @@ impl Handshake {
             route: None,
             listener_group: 0,
             body: None,
+            gated: None,
             pending_http: None,
             #[cfg(feature = "proxy")]
             request_body: None,

@@ -11,8 +11,11 @@ pub(super) mod due;
 pub(super) mod exchange;
 #[cfg_attr(not(feature = "proxy"), path = "../without/conn/exchanging.rs")]
 pub(super) mod exchanging;
+pub(super) mod gated;
 pub(super) mod handshake;
 pub(super) mod heartbeat;
+pub(super) mod identified;
+pub(super) mod identity;
 pub(super) mod interest;
 pub(super) mod outbox;
 pub(super) mod outboxes;

@@ -55,6 +55,8 @@ pub(crate) enum Registration {
     Admitted,
     /// Also with its service, which gets `on_close`.
     Announced,
+    /// With its service only: it was refused after it was announced, and its Close is under way.
+    Dismissed,
 }
 
 /// What admission knows about a connection: its quota, its registration and its priority. Packed into
@@ -88,7 +90,8 @@ impl AdmissionState {
         match self.0 >> AdmissionState::REGISTRATION_SHIFT & AdmissionState::MASK {
             packed if packed == Registration::Refused as u8 => Registration::Refused,
             packed if packed == Registration::Admitted as u8 => Registration::Admitted,
-            _ => Registration::Announced,
+            packed if packed == Registration::Announced as u8 => Registration::Announced,
+            _ => Registration::Dismissed,
         }
     }
 
@@ -121,8 +124,12 @@ mod tests {
 
     #[test]
     fn each_part_of_the_admission_state_survives_changes_of_the_others() {
-        let registrations =
-            [Registration::Refused, Registration::Admitted, Registration::Announced];
+        let registrations = [
+            Registration::Refused,
+            Registration::Admitted,
+            Registration::Announced,
+            Registration::Dismissed,
+        ];
         for quota in [Quota::Clients, Quota::Proxies, Quota::Outbound, Quota::Operators] {
             for registration in registrations {
                 for priority in Priority::ALL {

@@ -148,6 +148,7 @@ impl Connection {
                 Ending::Violated(since, _) => Some(since),
             }
             .map(|from| (from + settings.close_timeout, Due::Close)),
+            Some((self.expires(), Due::Expiry)),
         ];
         candidates.into_iter().flatten().min_by_key(|(due, _)| *due).unwrap_or(never)
     }

@@ -15,7 +15,7 @@ use crate::protocol::CloseFrame;
 use crate::reactor::api::budget::LINGER;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, ServiceId};
-use crate::reactor::conn::phase::{Input, Phase, Registration};
+use crate::reactor::conn::phase::{Input, Phase};
 use crate::reactor::core::Core;
 use crate::reactor::parts::socket::grow_send_buffer;
 
@@ -136,6 +136,10 @@ impl Core {
         let Some(reason) = conn.reason() else {
             return;
         };
+        if conn.awaits_refused() && conn.outbox.is_empty() {
+            // Our side of the stream ends, and the peer's is awaited.
+            return self.finish_close(id);
+        }
         self.metrics.close_timeouts += 1;
         if conn.outbox.is_empty() {
             return self.drop_connection(id, reason);
@@ -178,7 +182,10 @@ impl Core {
         self.topics.leave_all(&mut conn.topics, |service, topic| {
             empty.push((ServiceId(service), topic.into()));
         });
-        if conn.registration() == Registration::Refused {
+        if let Some(member) = conn.take_member() {
+            self.subjects.leave(member);
+        }
+        if conn.is_refused() {
             self.admission.release_refused();
         } else {
             self.admission.release(conn.quota(), SocketAddr::from(conn.peer).ip());

@@ -21,6 +21,7 @@ impl Reactor {
             Timer::Shutdown => self.watch_shutdown(),
             Timer::Trim => self.core.trim(),
             Timer::Lines => self.core.log_held_back(),
+            Timer::Wall => self.core.watch_wall_clock(),
             Timer::Mail(service) => {
                 self.core.recovery.end_pause(service);
                 self.core.wake(service);
@@ -89,12 +90,13 @@ impl Core {
             // The stored reason of the close takes precedence over this one.
             Some(Due::Linger) => self.drop_connection(id, CloseReason::PeerGone),
             Some(Due::Window) => self.free_window(id),
+            Some(Due::Expiry) => self.expire(id),
         }
         self.arm(id);
     }
 
     fn give_up_handshake(&mut self, id: ConnId) {
-        if self.refuse_late_upstream(id) {
+        if self.refuse_late_upstream(id) || self.refuse_late_verdict(id) {
             return;
         }
         let reason = match self.conns.get(id).is_some_and(Connection::awaits_proxy_header) {

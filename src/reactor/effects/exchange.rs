@@ -55,7 +55,10 @@ impl Reactor {
         let is_secure = conn.is_client_secure();
         let tls = conn.session().map(|session| session.info());
         let tls = tls.as_ref();
-        let request = RequestHead { http: request, head, route, params, peer, via, is_secure, tls };
+        let identity = conn.identity().cloned();
+        let identity = identity.as_deref();
+        let request =
+            RequestHead { http: request, head, route, params, peer, via, is_secure, tls, identity };
         let decision = self
             .call(service, |service, cx| service.on_request_head(cx, id, &request))
             .ok_or(Refusal::Internal)?;

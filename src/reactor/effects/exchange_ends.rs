@@ -173,6 +173,7 @@ impl Core {
         handshake.is_forwarded = false;
         handshake.answered += 1;
         handshake.since = if is_written { now } else { Time::MAX };
+        conn.end_request_identity();
         if keeps_client && is_read && !is_closed {
             conn.phase = Phase::Handshake;
         } else {

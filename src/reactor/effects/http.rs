@@ -15,9 +15,11 @@ use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
 use crate::reactor::api::outcome::Decision;
 use crate::reactor::api::request::{HttpRequest, Params};
+use crate::reactor::conn::gated::Gated;
 use crate::reactor::conn::handshake::{PartialBody, PendingHttp};
 use crate::reactor::conn::phase::{Phase, Registration};
 use crate::reactor::core::Core;
+use crate::reactor::effects::gate::Handled;
 use crate::reactor::parts::cors::Cors;
 use crate::reactor::parts::destination::Destination;
 use crate::reactor::parts::origin;
@@ -32,25 +34,53 @@ impl Reactor {
         request: &Request<'_>,
         head: &[u8],
         rest: &[u8],
-    ) -> Result<usize, Refusal> {
-        let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
-            return Ok(0);
+    ) -> Result<Handled, Refusal> {
+        let Some(conn) = self.core.conns.get_mut(id) else {
+            return Ok(Handled::Taken(0));
         };
-        let listener_group = handshake.listener_group;
+        let is_operator = conn.is_operator();
+        let listener_group = conn.handshake().map_or(0, |handshake| handshake.listener_group);
+        if is_operator && is_of_page(request) {
+            return Err(Refusal::Origin);
+        }
         let found =
             self.core.router.find_http(Destination::of(listener_group, request), request.method());
         let Some((route, params)) = found else {
-            return self.core.answer_without_service(id, listener_group, request).map(|()| 0);
+            let answered = self.core.answer_without_service(id, listener_group, request);
+            return answered.map(|()| Handled::Taken(0));
         };
         self.core.note_route(id, Some(route));
         self.core.check_admission(id)?;
         if let Err(refusal) = self.core.take_request(id, route) {
-            return self.core.refuse_client(id, request, route, refusal).map(|()| 0);
+            let refused = self.core.refuse_client(id, request, route, refusal);
+            return refused.map(|()| Handled::Taken(0));
         }
         self.core.observe_operator(id, request);
+        if let Some(gate) = self.core.router.settings(route).gate
+            && request.method() != "OPTIONS"
+        {
+            self.core.check_origin(route, request)?;
+            let gated = Gated { gate, route, params, is_upgrade: false };
+            return Ok(self.ask_gate(id, request, head, gated));
+        }
+        let taken = self.pass_http_request(id, request, head, rest, route, &params)?;
+        Ok(Handled::Taken(taken))
+    }
+
+    /// Passes a request without upgrade to the service of its route, or waits for its body first.
+    /// Returns the number of bytes of `rest` that belong to its body.
+    pub(crate) fn pass_http_request(
+        &mut self,
+        id: ConnId,
+        request: &Request<'_>,
+        head: &[u8],
+        rest: &[u8],
+        route: RouteId,
+        params: &Params,
+    ) -> Result<usize, Refusal> {
         #[cfg(feature = "proxy")]
         if self.core.router.streams_http(self.core.router.service(route)) {
-            return self.handle_request_head(id, request, head, route, &params).map(|()| 0);
+            return self.handle_request_head(id, request, head, route, params).map(|()| 0);
         }
         let framing = self.core.body_framing(route, request)?;
         let body_bytes_max = self.core.router.settings(route).message_bytes_max;
@@ -59,13 +89,13 @@ impl Reactor {
         if let Framing::Length(len) = framing
             && let Some(body) = usize::try_from(len).ok().and_then(|len| rest.get(..len))
         {
-            self.call_on_http(id, request, route, &params, body)?;
+            self.call_on_http(id, request, route, params, body)?;
             return Ok(body.len());
         }
         let mut bytes = Vec::new();
         let taken = decoder.decode(rest, &mut bytes)?;
         if decoder.is_complete() {
-            self.call_on_http(id, request, route, &params, &bytes)?;
+            self.call_on_http(id, request, route, params, &bytes)?;
         } else {
             let head_only = request.method() == "HEAD";
             self.core.await_body(id, request, head, PartialBody { decoder, bytes, head_only });
@@ -142,7 +172,10 @@ impl Reactor {
         let is_secure = conn.is_client_secure();
         let tls = conn.session().map(|session| session.info());
         let tls = tls.as_ref();
-        let http_request = HttpRequest { http: request, params, body, peer, via, is_secure, tls };
+        let identity = conn.identity().cloned();
+        let identity = identity.as_deref();
+        let http_request =
+            HttpRequest { http: request, params, body, peer, via, is_secure, tls, identity };
         let answer = self
             .call(service, |service, cx| service.on_http(cx, id, &http_request))
             .ok_or(Refusal::Internal)?;
@@ -162,6 +195,18 @@ impl Core {
             return Err(Refusal::Origin);
         }
         request.body_framing()
+    }
+
+    /// Checks the origin of a request before its gate. A service that forwards requests gets those
+    /// without Origin: a browser sends none when it opens a page.
+    fn check_origin(&self, route: RouteId, request: &Request<'_>) -> Result<(), Refusal> {
+        let (settings, origin) = (self.router.settings(route), request.header("Origin"));
+        let is_forwarded = self.router.streams_http(self.router.service(route));
+        let may_lack = is_forwarded && !request.has_header("Origin");
+        match may_lack || origin::is_admitted(settings, origin) {
+            true => Ok(()),
+            false => Err(Refusal::Origin),
+        }
     }
 
     /// Waits for the rest of a body, and sends 100 to a client that expects it (RFC 9110, 10.1.1).
@@ -244,21 +289,43 @@ impl Core {
         route: RouteId,
         refusal: Refusal,
     ) -> Result<(), Refusal> {
-        let is_shared = self.conns.get(id).is_some_and(|conn| conn.proxy().is_some());
-        if !is_shared || request.has_body() {
+        if !self.outlives_refusal(id, request) {
             return Err(refusal);
         }
-        let mut response = self.refusal_response(id, refusal);
-        response.allow_keep_alive();
+        let response = self.refusal_response(id, refusal);
+        self.refuse_http(id, request, route, refusal, response);
+        Ok(())
+    }
+
+    /// Whether a connection stays open after the refusal of a request.
+    fn outlives_refusal(&self, id: ConnId, request: &Request<'_>) -> bool {
+        let is_shared = self.conns.get(id).is_some_and(|conn| conn.proxy().is_some());
+        is_shared && !request.has_body()
+    }
+
+    /// Refuses a request without upgrade that has a route, readable for pages that may read the
+    /// responses of the route.
+    pub(crate) fn refuse_http(
+        &mut self,
+        id: ConnId,
+        request: &Request<'_>,
+        route: RouteId,
+        refusal: Refusal,
+        mut response: Response,
+    ) {
+        let is_kept = self.outlives_refusal(id, request);
         let pending = PendingHttp::of(request, Cors::of(self.router.settings(route), request));
         pending.cors.add_to(&mut response);
         self.note_path(id, request);
+        if !is_kept {
+            return self.refuse_with(id, refusal, &response, pending.head_only);
+        }
+        response.allow_keep_alive();
         if let Some(connection) = self.begin_response(id, &pending, &response) {
             self.log_refused(id, refusal);
             self.metrics.count_refusal(refusal);
             self.finish_response(id, &pending, &response, connection);
         }
-        Ok(())
     }
 
     /// Counts a response, and decides whether the connection stays open after it; `None` if the
@@ -298,6 +365,9 @@ impl Core {
         connection: ConnectionOption,
     ) {
         self.queue_response(id, response, connection, pending.head_only);
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.end_request_identity();
+        }
         if connection == ConnectionOption::Close {
             self.end_http(id, CloseReason::HttpDone);
         }
@@ -333,4 +403,10 @@ impl Core {
             self.outboxes.change(id, conn, |open| open.outbox.push_body(open.spares, shared));
         }
     }
+}
+
+/// Whether a page of a site may have sent a request that changes something: browsers state the origin
+/// of such requests. The admin address asks for no login, so it must not accept them.
+fn is_of_page(request: &Request<'_>) -> bool {
+    !matches!(request.method(), "GET" | "HEAD") && request.has_header("Origin")
 }

@@ -89,7 +89,11 @@ impl Core {
     pub(crate) fn log_opened(&self, id: ConnId) {
         if let Some(conn) = self.conns.get(id) {
             let trace = self.logged_trace(id);
-            debug!(conn:% = id, peer:% = peer(conn), path = path(conn), trace = trace; "opened");
+            debug!(
+                conn:% = id, peer:% = peer(conn), path = path(conn), subject = subject(conn),
+                trace = trace;
+                "opened"
+            );
         }
     }
 
@@ -134,8 +138,8 @@ impl Core {
         let origin = handshake.and_then(|handshake| handshake.origin.take());
         let origin = origin.as_deref().map(Escaped);
         info!(
-            conn:% = id, peer:% = peer(conn), path = path(conn), origin = origin, status = status,
-            reason = reason, trace = trace;
+            conn:% = id, peer:% = peer(conn), path = path(conn), subject = subject(conn),
+            origin = origin, status = status, reason = reason, trace = trace;
             "refused: {status} {text}"
         );
     }
@@ -166,8 +170,8 @@ impl Core {
         let traffic = conn.traffic;
         log!(
             level,
-            conn:% = id, peer:% = peer(conn), path = path(conn), reason = reason.name(),
-            code = reason.close_code().map(CloseCode::get),
+            conn:% = id, peer:% = peer(conn), path = path(conn), subject = subject(conn),
+            reason = reason.name(), code = reason.close_code().map(CloseCode::get),
             messages_in = traffic.messages_in, messages_out = traffic.messages_out,
             bytes_in = traffic.bytes_in, bytes_out = traffic.bytes_out,
             seconds = seconds(self.now.since(conn.opened)), trace = self.logged_trace(id);
@@ -231,6 +235,11 @@ impl fmt::Display for LoggedPeer {
 
 fn path(conn: &Connection) -> Escaped<'_> {
     Escaped(conn.logged_path())
+}
+
+/// The subject of its identity.
+fn subject(conn: &Connection) -> Option<Escaped<'_>> {
+    conn.subject().map(Escaped)
 }
 
 /// Seconds, rounded to milliseconds.

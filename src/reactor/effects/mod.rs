@@ -19,8 +19,10 @@ pub(super) mod dial;
 pub(super) mod exchange;
 #[cfg_attr(not(feature = "proxy"), path = "../without/effects/exchange_ends.rs")]
 pub(super) mod exchange_ends;
+pub(super) mod gate;
 pub(super) mod hold;
 pub(super) mod http;
+pub(super) mod identity;
 pub(super) mod inbound;
 pub(super) mod interest;
 pub(super) mod joined;
@@ -39,6 +41,7 @@ pub(super) mod pipe_leave;
 pub(super) mod proxy_header;
 pub(super) mod publish;
 pub(super) mod reconfigure;
+pub(super) mod refuse_close;
 pub(super) mod report;
 pub(super) mod resource;
 #[cfg_attr(not(feature = "tls"), path = "../without/effects/secure.rs")]

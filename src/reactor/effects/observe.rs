@@ -91,7 +91,7 @@ impl Core {
             client: SocketAddr::from(conn.peer),
             via: conn.proxy().map(|proxy| proxy.address),
             route: route.map(|route| router.text(route)),
-            subject: None,
+            subject: conn.subject(),
             trace: traces.get(id),
         };
         observed.observer.on_event(&Event { kind, conn: Some(about) });

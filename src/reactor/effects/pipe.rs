@@ -301,6 +301,7 @@ impl Core {
             Due::Idle => self.close(id, CloseReason::IdleTimeout),
             Due::Write => self.close(id, CloseReason::WriteTimeout),
             Due::Close => self.give_up_answer(id),
+            Due::Expiry => self.expire(id),
             Due::Handshake | Due::Body | Due::Grace | Due::Linger | Due::Window => {}
         }
         self.arm(id);

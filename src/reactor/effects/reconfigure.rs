@@ -9,7 +9,6 @@ use crate::reactor::api::id::{ConnId, RouteId, ServiceId};
 use crate::reactor::api::route::RouteError;
 use crate::reactor::api::settings::{ClientAddressFrom, Prefix, RouteSettings};
 use crate::reactor::conn::handshake::TrustedProxy;
-use crate::reactor::conn::phase::Registration;
 use crate::reactor::core::Core;
 use crate::reactor::parts::admission::Quota;
 
@@ -75,6 +74,7 @@ impl Core {
             return;
         };
         let (quota, registration, peer) = (conn.quota(), conn.registration(), conn.peer);
+        let is_refused = conn.is_refused();
         let proxy = conn.handshake().and_then(|handshake| handshake.proxy.as_ref());
         let proxy = proxy.map(|proxy| proxy.address);
         let peer = proxy.unwrap_or_else(|| SocketAddr::from(peer));
@@ -82,7 +82,7 @@ impl Core {
         if is_trusted == proxy.is_some() {
             return;
         }
-        if is_trusted && quota == Quota::Clients && registration != Registration::Refused {
+        if is_trusted && quota == Quota::Clients && !is_refused {
             self.admission.release_to_proxy(peer.ip());
         }
         let Some(conn) = self.conns.get_mut(id) else {

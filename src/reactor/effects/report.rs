@@ -5,7 +5,8 @@
 use std::net::SocketAddr;
 
 use crate::reactor::api::id::ConnId;
-use crate::reactor::api::record::{Metadata, Record};
+use crate::reactor::api::metadata::Metadata;
+use crate::reactor::api::record::Record;
 use crate::reactor::core::Core;
 use crate::reactor::parts::metrics::Metrics;
 
@@ -29,6 +30,7 @@ impl Core {
             round_trip: conn.heartbeat.round_trips.mean(),
             metadata: labels.map_or(Metadata::EMPTY, |labels| &labels.metadata),
             trace: self.trace(id),
+            identity: conn.identity().map(|identity| &**identity),
         })
     }
 

@@ -2,8 +2,8 @@
 //! requests. Requests without upgrade are handled in [`http`](crate::reactor::effects::http).
 //!
 //! `protocol::handshake` does the checks of RFC 6455, 4.2.1. Here follow, in this order: the host
-//! (403), the path (404), the origin (403), the subprotocol (400), admission (503, 429), then the
-//! service. A refusal always ends the connection.
+//! (403), the path (404), the origin (403), the subprotocol (400), admission (503, 429), the gate of the
+//! route, then the service. A refusal always ends the connection.
 
 use std::num::NonZeroU8;
 
@@ -14,12 +14,16 @@ use crate::reactor::Reactor;
 use crate::reactor::api::budget::HEAD_WORK;
 use crate::reactor::api::close_reason::CloseReason;
 use crate::reactor::api::id::{ConnId, RouteId};
+use crate::reactor::api::identity::Identity;
 use crate::reactor::api::observer::EventKind;
 use crate::reactor::api::outcome::Decision;
 use crate::reactor::api::request::{Params, UpgradeRequest};
+use crate::reactor::conn::gated::Gated;
 use crate::reactor::conn::handshake::Deferred;
 use crate::reactor::conn::phase::{Input, Phase, Registration};
-use crate::reactor::core::Core;
+use crate::reactor::core::{Core, Decided};
+use crate::reactor::effects::gate::Handled;
+use crate::reactor::effects::refuse_close::{TOKEN_PROTOCOL, close_text};
 use crate::reactor::parts::deflate::negotiate;
 use crate::reactor::parts::destination::Destination;
 use crate::reactor::parts::origin;
@@ -34,7 +38,7 @@ struct Routed<'a> {
 impl Reactor {
     /// Handles bytes of a request, or of the response to ours; returns the number of consumed
     /// bytes. The rest belongs to what follows the head.
-    pub(crate) fn handle_head(&mut self, id: ConnId, input: &[u8]) -> usize {
+    pub(crate) fn handle_head(&mut self, id: ConnId, input: &mut [u8]) -> usize {
         self.core.work.spend(HEAD_WORK);
         let head_bytes_max = self.core.settings.head_bytes_max;
         let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) else {
@@ -45,21 +49,22 @@ impl Reactor {
         }
         let mut kept = std::mem::take(&mut handshake.head);
         let before = kept.len();
+        let input_len = input.len();
         let buffered = if before == 0 {
             input
         } else {
             kept.extend_from_slice(input);
-            &kept
+            &mut kept
         };
         let is_answer = handshake.is_ours();
         match handshake.scan.scan(buffered, head_bytes_max) {
             Ok(None) => {
-                handshake.head = if before == 0 { input.to_vec() } else { kept };
-                input.len()
+                handshake.head = if before == 0 { buffered.to_vec() } else { kept };
+                input_len
             }
             Ok(Some(len)) => {
                 handshake.scan = HeadScan::default();
-                let (head, rest) = buffered.split_at(len);
+                let (head, rest) = buffered.split_at_mut(len);
                 let taken = if is_answer {
                     self.handle_answer(id, head);
                     0
@@ -76,16 +81,24 @@ impl Reactor {
                     self.core.forget_request(id);
                     self.core.refuse(id, refusal, false);
                 }
-                input.len()
+                input_len
             }
         }
     }
 
     /// Handles a request with a complete head; returns the number of consumed bytes of `rest`.
-    fn handle_request(&mut self, id: ConnId, head: &[u8], rest: &[u8]) -> usize {
+    fn handle_request(&mut self, id: ConnId, head: &mut [u8], rest: &[u8]) -> usize {
         if self.core.has_trust_changed {
             self.core.review_trust(id);
         }
+        match self.check_request(id, head, rest) {
+            Handled::Taken(len) => len,
+            Handled::Asked(asked) => self.conclude(id, asked, head, rest),
+        }
+    }
+
+    /// Handles a request, up to the gate of its route if that has one.
+    fn check_request(&mut self, id: ConnId, head: &[u8], rest: &[u8]) -> Handled {
         let mut slots = EMPTY_SLOTS;
         let parsed = self.core.parse_request(id, head, &mut slots);
         let head_only = parsed.is_ok_and(|request| request.method() == "HEAD");
@@ -97,15 +110,15 @@ impl Reactor {
             }
             Err(_) => self.core.forget_request(id),
         }
-        let taken = parsed.and_then(|request| {
+        let handled = parsed.and_then(|request| {
             self.core.find_client(id, &request)?;
             self.core.check_host(id, &request)?;
             match request.is_upgrade() {
-                true => self.handle_upgrade(id, &request, head).map(|()| 0),
+                true => self.handle_upgrade(id, &request, head),
                 false => self.handle_http_request(id, &request, head, rest),
             }
         });
-        taken.unwrap_or_else(|refusal| {
+        handled.unwrap_or_else(|refusal| {
             if let Ok(request) = &parsed {
                 self.core.note_path(id, request);
             }
@@ -115,7 +128,7 @@ impl Reactor {
                 }
                 _ => self.core.refuse(id, refusal, head_only),
             }
-            0
+            Handled::Taken(0)
         })
     }
 
@@ -124,9 +137,8 @@ impl Reactor {
         id: ConnId,
         request: &handshake::Request<'_>,
         head: &[u8],
-    ) -> Result<(), Refusal> {
+    ) -> Result<Handled, Refusal> {
         let upgrade = request.upgrade()?;
-        let path = request.path();
         let listener_group = self
             .core
             .conns
@@ -134,21 +146,77 @@ impl Reactor {
             .and_then(|conn| conn.handshake())
             .map_or(0, |h| h.listener_group);
         let routed = self.core.route(Destination::of(listener_group, request), &upgrade)?;
-        self.core.note_route(id, Some(routed.route));
+        let route = routed.route;
+        self.core.note_route(id, Some(route));
+        let handled = self.admit_upgrade(id, request, head, &upgrade, routed);
+        if handled.is_err() {
+            self.core.note_refusable(id, route, &upgrade);
+        }
+        handled
+    }
+
+    /// Checks an upgrade with a route, then passes it to its gate or its service.
+    fn admit_upgrade(
+        &mut self,
+        id: ConnId,
+        request: &handshake::Request<'_>,
+        head: &[u8],
+        upgrade: &Upgrade<'_>,
+        routed: Routed<'_>,
+    ) -> Result<Handled, Refusal> {
+        let route = routed.route;
         self.core.check_admission(id)?;
         self.core.assign_to_client(id)?;
-        self.core.take_request(id, routed.route)?;
-        self.core.check_key(&upgrade)?;
+        self.core.take_request(id, route)?;
+        self.core.check_key(upgrade)?;
         #[cfg(feature = "proxy")]
-        self.core.check_path(id, request, routed.route)?;
+        self.core.check_path(id, request, route)?;
+        match self.core.router.settings(route).gate {
+            Some(gate) => {
+                let gated = Gated { gate, route, params: routed.params, is_upgrade: true };
+                Ok(self.ask_gate(id, request, head, gated))
+            }
+            None => {
+                let passed = self.pass_upgrade(id, request, head, upgrade, &routed, None);
+                passed.map(|()| Handled::Taken(0))
+            }
+        }
+    }
 
+    /// Continues an upgrade that its gate has passed.
+    pub(crate) fn pass_gated_upgrade(
+        &mut self,
+        id: ConnId,
+        request: &handshake::Request<'_>,
+        head: &[u8],
+        gated: &Gated,
+    ) -> Result<(), Refusal> {
+        let upgrade = request.upgrade()?;
+        let protocol = self.core.choose_protocol(gated.route, &upgrade);
+        let routed = Routed { route: gated.route, params: gated.params.clone(), protocol };
+        let identity = self.core.conns.get(id).and_then(|conn| conn.identity().cloned());
+        self.pass_upgrade(id, request, head, &upgrade, &routed, identity.as_deref())
+    }
+
+    /// Passes an upgrade to the service of its route.
+    fn pass_upgrade(
+        &mut self,
+        id: ConnId,
+        request: &handshake::Request<'_>,
+        head: &[u8],
+        upgrade: &Upgrade<'_>,
+        routed: &Routed<'_>,
+        identity: Option<&Identity>,
+    ) -> Result<(), Refusal> {
+        let path = request.path();
         let service = self.core.router.service(routed.route);
         let settings = self.core.router.settings(routed.route);
-        let deflate = negotiate(settings, &upgrade);
+        let deflate = negotiate(settings, upgrade);
         let Some(conn) = self.core.conns.get_mut(id) else {
             return Ok(());
         };
-        conn.set_priority(settings.priority);
+        let wished = identity.and_then(|identity| identity.priority);
+        conn.set_priority(settings.priority_of(wished));
         conn.route = routed.route;
         conn.service = service;
         conn.path = self.core.router.intern(routed.route, path);
@@ -167,6 +235,7 @@ impl Reactor {
             via,
             is_secure,
             tls: tls.as_ref(),
+            identity,
         };
         let decision = self
             .call(service, |service, cx| service.on_request(cx, id, &request))
@@ -190,8 +259,17 @@ impl Reactor {
         Ok(())
     }
 
+    /// Carries out what a service or a gate has decided.
+    pub(in crate::reactor) fn carry_out(&mut self, decided: Decided) {
+        match decided {
+            Decided::Request(id, decision) => self.decide(id, decision),
+            Decided::Verdict(id) => self.continue_gated(id),
+            Decided::SignOut(sign_out) => self.continue_sign_out(sign_out),
+        }
+    }
+
     /// Carries out a service's decision on a request, deferred or not.
-    pub(crate) fn decide(&mut self, id: ConnId, decision: Decision) {
+    fn decide(&mut self, id: ConnId, decision: Decision) {
         let Some(conn) = self.core.conns.get_mut(id) else {
             return;
         };
@@ -204,22 +282,24 @@ impl Reactor {
         if let Some(pending) = handshake.pending_http.take() {
             return self.core.answer_deferred(id, pending, decision);
         }
-        let Some(deferred) = handshake.deferred.take() else {
+        if handshake.deferred.is_none() {
             return;
-        };
-        // Releases the charge for the offered subprotocols.
-        self.core.charge_input_or_close(id);
+        }
         match decision {
-            // Neither `handle_upgrade` nor `answer` passes it on.
+            // Neither `pass_upgrade` nor `answer` passes it on.
             Decision::Defer => {}
             Decision::Respond(response) => self.core.respond_and_close(id, &response),
             Decision::Refuse(refusal) => self.core.refuse(id, refusal, false),
-            Decision::Accept(accept) => self.accept_upgrade(id, &deferred, &accept),
+            Decision::Accept(accept) => self.accept_upgrade(id, &accept),
         }
     }
 
     /// Sends the 101: from now on the connection is a WebSocket.
-    fn accept_upgrade(&mut self, id: ConnId, deferred: &Deferred, accept: &Accept) {
+    fn accept_upgrade(&mut self, id: ConnId, accept: &Accept) {
+        let handshake = self.core.conns.get_mut(id).and_then(|conn| conn.handshake());
+        let Some(deferred) = handshake.and_then(|handshake| handshake.deferred.take()) else {
+            return;
+        };
         let deflate = deferred.deflate.map(|agreed| {
             let fits = self.core.has_window_room(agreed.window_bytes_max());
             if fits { agreed } else { agreed.without_takeover() }
@@ -229,12 +309,21 @@ impl Reactor {
         let mut head = Vec::new();
         let written = match protocol {
             Some(name) if !deferred.offers(name) => Err(FieldError::NotOffered),
+            None if self.core.is_gated(id) && deferred.offers(TOKEN_PROTOCOL) => {
+                let accept = accept.clone().protocol(TOKEN_PROTOCOL);
+                accept.write(&mut head, &deferred.digest, &extensions)
+            }
             _ => accept.write(&mut head, &deferred.digest, &extensions),
         };
         if let Err(error) = written {
             self.core.log_accept_failed(id, error);
+            if let Some(handshake) = self.core.conns.get_mut(id).and_then(|conn| conn.handshake()) {
+                handshake.deferred = Some(deferred);
+            }
             return self.core.refuse(id, Refusal::Internal, false);
         }
+        // Releases the charge for the offered subprotocols.
+        self.core.charge_input_or_close(id);
         self.core.queue_head(id, head);
         if let Some(agreed) = deflate {
             self.core.begin_deflate(id, &agreed);
@@ -281,10 +370,7 @@ impl Core {
                 refusal = Refusal::Origin;
                 continue;
             }
-            let names = self.router.protocols(self.router.service(route));
-            let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-            let chosen = upgrade.choose(&names).map(|index| names[index]);
-            let protocol = chosen.and_then(|name| upgrade.protocols().find(|it| *it == name));
+            let protocol = self.choose_protocol(route, upgrade);
             let routed = Routed { route, params, protocol };
             if protocol.is_some() {
                 return Ok(routed);
@@ -296,6 +382,20 @@ impl Core {
             }
         }
         without_protocol.ok_or(refusal)
+    }
+
+    /// The subprotocol that the service of a route prefers, among those that the client offers.
+    fn choose_protocol<'a>(&self, route: RouteId, upgrade: &Upgrade<'a>) -> Option<&'a str> {
+        let names = self.router.protocols(self.router.service(route));
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        let chosen = upgrade.choose(&names).map(|index| names[index]);
+        chosen.and_then(|name| upgrade.protocols().find(|it| *it == name))
+    }
+
+    /// Whether the route of a connection has a gate.
+    fn is_gated(&self, id: ConnId) -> bool {
+        let conn = self.conns.get(id);
+        conn.is_some_and(|conn| self.router.settings(conn.route).gate.is_some())
     }
 
     /// Stores the agreed subprotocol: as an index if the service lists it, else by its name.
@@ -357,8 +457,13 @@ impl Core {
         }
         self.log_refused(id, refusal);
         self.metrics.count_refusal(refusal);
+        let reason = CloseReason::Refused(refusal);
+        if !refusal.is_always_http() && self.refuse_by_close(id, reason, response, refusal.reason())
+        {
+            return;
+        }
         self.queue_response(id, response, ConnectionOption::Close, head_only);
-        self.end_http(id, CloseReason::Refused(refusal));
+        self.end_http(id, reason);
     }
 
     /// Sends a service's own response to an upgrade request, and closes.
@@ -366,6 +471,9 @@ impl Core {
         self.metrics.http_answered += 1;
         if response.status() >= 400 {
             self.log_refused_by_service(id, response);
+            if self.refuse_by_close(id, CloseReason::HttpDone, response, &close_text(response)) {
+                return;
+            }
         }
         self.queue_response(id, response, ConnectionOption::Close, false);
         self.end_http(id, CloseReason::HttpDone);
@@ -401,7 +509,7 @@ impl Core {
         let phase = self.conns.get(id).map(|conn| conn.phase);
         let is_awaited = matches!(phase, Some(Phase::Handshake | Phase::Deferred));
         if is_awaited {
-            self.queues.decisions.push_back((id, decision));
+            self.queues.decisions.push_back(Decided::Request(id, decision));
         }
     }
 }

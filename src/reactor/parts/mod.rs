@@ -21,6 +21,7 @@ pub(super) mod observed;
 pub(super) mod origin;
 pub(super) mod rates;
 pub(super) mod recovery;
+pub(super) mod redaction;
 #[cfg(feature = "proxy")]
 pub(super) mod relayed;
 pub(super) mod router;
@@ -31,10 +32,12 @@ pub(super) mod shutdown;
 pub(super) mod signals;
 pub(super) mod socket;
 pub(super) mod stats;
+pub(super) mod subjects;
 pub mod timer;
 #[cfg_attr(not(feature = "tls"), path = "../without/parts/tls.rs")]
 pub(super) mod tls;
 pub mod topics;
 pub(super) mod traces;
+pub(super) mod wall_clock;
 pub(super) mod work;
 pub(super) mod workers;

@@ -12,10 +12,10 @@ use std::rc::Rc;
 
 use super::destination::Destination;
 use super::hosts::admits_host;
-use crate::reactor::api::id::{RouteId, ServiceId};
+use crate::reactor::api::id::{GateId, RouteId, ServiceId};
 use crate::reactor::api::request::Params;
 use crate::reactor::api::route::{Page, RouteError};
-use crate::reactor::api::settings::RouteSettings;
+use crate::reactor::api::settings::{GateSettings, RouteSettings};
 
 pub use self::pattern::RoutePattern;
 
@@ -46,6 +46,7 @@ pub(crate) struct Router {
     methods: Vec<&'static [&'static str]>,
     /// Whether each service gets HTTP requests of any method before their body is read.
     streaming: Vec<bool>,
+    gates: Vec<(GateId, GateSettings)>,
 }
 
 impl Router {
@@ -58,6 +59,26 @@ impl Router {
         self.protocols.push(protocols.iter().map(|&name| name.into()).collect());
         self.methods.push(methods);
         self.streaming.push(streams_http);
+    }
+
+    /// Lets routes name a service as their gate.
+    pub(crate) fn add_gate(&mut self, gate: GateId, settings: GateSettings) {
+        self.gates.push((gate, settings));
+    }
+
+    /// The settings of a gate.
+    pub(crate) fn gate(&self, gate: GateId) -> Option<&GateSettings> {
+        let found = self.gates.iter().find(|(id, _)| *id == gate);
+        found.map(|(_, settings)| settings)
+    }
+
+    /// Checks the settings of a route.
+    fn check(&self, settings: &RouteSettings) -> Result<(), RouteError> {
+        settings.check().map_err(RouteError::Settings)?;
+        match settings.gate {
+            Some(gate) if self.gate(gate).is_none() => Err(RouteError::NoGate),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn add(
@@ -90,7 +111,7 @@ impl Router {
 
     /// Changes the settings of a route. Its listener group stays.
     pub(crate) fn set(&mut self, id: RouteId, settings: RouteSettings) -> Result<(), RouteError> {
-        settings.check().map_err(RouteError::Settings)?;
+        self.check(&settings)?;
         let route = self.routes.get_mut(id.index()).ok_or(RouteError::NoRoute)?;
         let listener_group = route.settings.listener_group;
         self.has_hosts |= !settings.hosts.is_empty();
@@ -141,7 +162,7 @@ impl Router {
         service: ServiceId,
         settings: RouteSettings,
     ) -> Result<RouteId, RouteError> {
-        settings.check().map_err(RouteError::Settings)?;
+        self.check(&settings)?;
         let id = u16::try_from(self.routes.len()).map_err(|_| RouteError::TooMany)?;
         self.has_hosts |= !settings.hosts.is_empty();
         self.routes.push(Route { text: text.into(), pattern, service, settings });

@@ -21,6 +21,8 @@ pub(crate) enum Timer {
     Shutdown,
     Trim,
     Lines,
+    /// The check of the wall clock, while identities may expire.
+    Wall,
     /// The end of a service's pause after a panic in `on_mail`.
     Mail(ServiceId),
 }
@@ -37,8 +39,9 @@ const MAIL: u32 = 3 << 30;
 const SHUTDOWN: u32 = u32::MAX;
 const TRIM: u32 = u32::MAX - 1;
 const LINES: u32 = u32::MAX - 2;
+const WALL: u32 = u32::MAX - 3;
 
-const _: () = assert!(MAIL + (u16::MAX as u32) < LINES);
+const _: () = assert!(MAIL + (u16::MAX as u32) < WALL);
 const _: () = assert!(SERVICE_TIMERS_MAX < LISTENERS as usize);
 
 impl From<Timer> for Key {
@@ -50,6 +53,7 @@ impl From<Timer> for Key {
             Timer::Shutdown => (SHUTDOWN, 0),
             Timer::Trim => (TRIM, 0),
             Timer::Lines => (LINES, 0),
+            Timer::Wall => (WALL, 0),
             Timer::Mail(service) => (MAIL + service.index() as u32, 0),
         };
         Key(u64::from(serial) << 32 | u64::from(slot))
@@ -63,6 +67,7 @@ impl From<Key> for Timer {
             (SHUTDOWN, 0) => Timer::Shutdown,
             (TRIM, 0) => Timer::Trim,
             (LINES, 0) => Timer::Lines,
+            (WALL, 0) => Timer::Wall,
             (MAIL.., 0) => Timer::Mail(ServiceId((slot - MAIL) as u16)),
             (LISTENERS.., 0) => Timer::Listener(slot - LISTENERS),
             (index, 0) => Timer::Service(index),
@@ -270,6 +275,7 @@ mod tests {
             Timer::Shutdown,
             Timer::Trim,
             Timer::Lines,
+            Timer::Wall,
             Timer::Mail(ServiceId(0)),
             Timer::Mail(ServiceId(u16::MAX)),
         ];

@@ -149,7 +149,7 @@ fn is_json(request: &handshake::Request<'_>) -> bool {
     MEDIA_TYPES.iter().any(|json| json.eq_ignore_ascii_case(media_type))
 }
 
-impl<B: Backend> Service for Rpc<B> {
+impl<B: Backend + 'static> Service for Rpc<B> {
     fn methods(&self) -> &'static [&'static str] {
         &["POST"]
     }

@@ -115,6 +115,9 @@ impl RouteSettings {
             ("write_timeout", self.write_timeout),
             ("deflate_idle", self.deflate_idle),
         ])?;
+        if self.gate.is_none() && !self.require.is_empty() {
+            return Err(SettingsError::RequireWithoutGate);
+        }
         check_rate("requests_per_address", self.requests_per_address)?;
         self.heartbeat.or(None).map_or(Ok(()), Heartbeat::check)?;
         let window_bits = WINDOW_BITS_MIN..=WINDOW_BITS_MAX;
@@ -180,6 +183,8 @@ pub enum SettingsError {
         /// [`RouteSettings::outbox_hard_min`].
         least: usize,
     },
+    /// `require` is set without a gate: no client would have an identity.
+    RequireWithoutGate,
     /// `pong_timeout` is not below the interval: a ping would follow before the last one is missed.
     PongAfterNextPing {
         /// [`field@Heartbeat::pong_timeout`].
@@ -216,6 +221,7 @@ impl fmt::Display for SettingsError {
                  one message of maximum size and its {FRAME_HEADER_BYTES_MAX} bytes of header, or on \
                  routes of the proxy outbox_soft plus hold_max plus one read of 256 KiB"
             ),
+            SettingsError::RequireWithoutGate => f.write_str("require needs auth"),
             SettingsError::PongAfterNextPing { timeout, interval } => write!(
                 f,
                 "pong_timeout ({timeout:?}) must be less than ping_interval ({interval:?})"
@@ -230,6 +236,8 @@ impl std::error::Error for SettingsError {}
 mod tests {
     use super::super::RouteHeartbeat;
     use super::*;
+    use crate::reactor::api::id::{GateId, ServiceId};
+    use crate::reactor::api::identity::Requirement;
 
     fn route(edit: impl FnOnce(&mut RouteSettings)) -> Result<(), SettingsError> {
         let mut settings = RouteSettings::default();
@@ -355,6 +363,17 @@ mod tests {
         let own = |misses_max| RouteHeartbeat::Own(Heartbeat::default().misses_max(misses_max));
         assert_eq!(route(|r| r.heartbeat = own(1)), Ok(()));
         assert_eq!(route(|r| r.heartbeat = own(0)), Err(SettingsError::Zero("pong_misses_max")));
+    }
+
+    #[test]
+    fn requirements_need_a_gate() {
+        let require = |r: &mut RouteSettings| r.require = [Requirement::new("a", "b")].into();
+        assert_eq!(route(require), Err(SettingsError::RequireWithoutGate));
+        let gated = |r: &mut RouteSettings| {
+            require(r);
+            r.gate = Some(GateId(ServiceId::default()));
+        };
+        assert_eq!(route(gated), Ok(()));
     }
 
     #[test]

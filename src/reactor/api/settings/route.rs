@@ -2,12 +2,15 @@
 //!
 //! `check.rs` checks their ranges and relations. The limits of the whole loop are in `reactor.rs`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::host::HostPattern;
 use super::notation::Rate;
 use super::reactor::Heartbeat;
 use super::setters::with_setters;
+use crate::reactor::api::id::GateId;
+use crate::reactor::api::identity::Requirement;
 use crate::reactor::api::priority::Priority;
 
 with_setters! {
@@ -65,6 +68,12 @@ with_setters! {
         /// Whether requests without Origin are refused if `origins` is not empty. Browsers send an
         /// Origin.
         pub require_origin: bool = true,
+        /// The gate that decides on requests before the service sees them; `None`: no gate.
+        pub gate: Option<GateId> = None,
+        /// What the identity of a client must have, all of it; others get 403.
+        pub require: Arc<[Requirement]> = Arc::default(),
+        /// How a valid upgrade is refused.
+        pub refuse: RefuseBy = RefuseBy::Http,
         /// Whether an upgrade must name a subprotocol of the service; otherwise it gets 400.
         pub require_protocol: bool = false,
         /// Rate of requests from one address (IPv6: one /64), upgrades included; further ones get 429
@@ -90,6 +99,24 @@ with_setters! {
         /// Free a connection's compression window after this long without sending.
         pub deflate_idle: Duration = Duration::from_secs(60),
     }
+}
+
+impl RouteSettings {
+    /// The priority of a connection whose identity states this one.
+    pub(crate) fn priority_of(&self, wished: Option<Priority>) -> Priority {
+        wished.map_or(self.priority, |wished| wished.min(self.priority_max.max(self.priority)))
+    }
+}
+
+/// How a valid upgrade is refused after its route was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefuseBy {
+    /// By an HTTP status, which browsers hide from scripts: they report code 1006.
+    Http,
+    /// By a 101 and a Close whose code and reason browsers report: 1013 for 429 and 5xx, 3000 for 401,
+    /// 3003 for 403 and 404. Other statuses, and all once many such connections wait for their end,
+    /// are sent as by [`Http`](RefuseBy::Http).
+    Close,
 }
 
 /// The pings to silent peers of a route.

@@ -1,0 +1,135 @@
+//! Identities of open connections: limits per subject, expiry, change and sign-out.
+
+use std::time::{Duration, Instant};
+
+use weir::protocol::CloseCode;
+use weir::reactor::CloseReason;
+use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
+
+use super::{Noted, gated, next_after_asked};
+use crate::support::{Client, Server, TEXT, upgrade};
+
+fn open(server: &Server, token: &str) -> Client {
+    Client::open_with(server.address, "/", &format!("X-Token: {token}\r\n")).0
+}
+
+fn ask(client: &mut Client, text: &str) -> String {
+    client.text(text);
+    let answer = client.frame();
+    assert_eq!(answer.opcode, TEXT);
+    String::from_utf8(answer.payload).unwrap()
+}
+
+/// The reason of the next `on_close` of the service.
+fn closed(noted: &std::sync::mpsc::Receiver<Noted>) -> CloseReason {
+    loop {
+        if let Noted::Closed(why) = next_after_asked(noted) {
+            return why;
+        }
+    }
+}
+
+#[test]
+fn a_subject_has_at_most_connections_per_subject() {
+    let gate = GateSettings::default().connections_per_subject(2);
+    let (server, noted) = gated(Settings::default(), gate, RouteSettings::default());
+    let mut first = open(&server, "ann");
+    let second = open(&server, "later ann");
+    let mut third = Client::tcp(server.address);
+    let head = third.request(&upgrade("/", "X-Token: ann\r\n"));
+    assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
+    let _other = open(&server, "bob");
+    // A request without upgrade does not count.
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nX-Token: ann\r\n\r\n";
+    assert!(Client::tcp(server.address).request(request).starts_with("HTTP/1.1 200 "));
+    assert_eq!(ask(&mut first, "count ann"), "2");
+    drop(second);
+    assert_eq!(closed(&noted), CloseReason::PeerGone);
+    let _again = open(&server, "ann");
+    assert_eq!(ask(&mut first, "count ann"), "2");
+    assert_eq!(ask(&mut first, "be bob"), "Ok(())");
+    assert_eq!(ask(&mut first, "be carl"), "Ok(())");
+    let _second_of_bob = open(&server, "bob");
+    assert_eq!(ask(&mut first, "be bob"), "Err(SubjectFull)");
+    assert_eq!(ask(&mut first, "who"), "carl", "the present identity stays");
+    drop(third);
+    let metrics = server.stop();
+    assert_eq!(metrics.refusals["subject_full"], 1);
+}
+
+#[test]
+fn a_connection_ends_when_its_identity_expires() {
+    let code = CloseCode::new(4001).unwrap();
+    for (gate, expected) in [
+        (GateSettings::default(), CloseCode::UNAUTHORIZED),
+        (GateSettings::default().expired_code(code), code),
+    ] {
+        let gate = gate.expired_grace(Duration::from_millis(100));
+        let (server, noted) = gated(Settings::default(), gate, RouteSettings::default());
+        let mut other = open(&server, "ann;exp=60000");
+        let started = Instant::now();
+        let mut client = open(&server, "ann;exp=200");
+        assert_eq!(client.expect_close(), (expected.get(), "token expired".to_owned()));
+        assert!(started.elapsed() >= Duration::from_millis(300), "never early");
+        client.close(expected.get(), "");
+        assert_eq!(closed(&noted), CloseReason::Expired(expected));
+        assert_eq!(ask(&mut other, "count ann"), "1");
+    }
+}
+
+#[test]
+fn a_new_identity_brings_its_own_expiry() {
+    let (server, noted) =
+        gated(Settings::default(), GateSettings::default(), RouteSettings::default());
+    let mut client = open(&server, "ann;exp=1000");
+    let mut never = open(&server, "bob;exp=1000");
+    assert_eq!(ask(&mut client, "be ann;exp=60000"), "Ok(())");
+    assert_eq!(ask(&mut never, "be carl"), "Ok(())");
+    let mut sooner = open(&server, "dan");
+    assert_eq!(ask(&mut sooner, "be dan;exp=1500"), "Ok(())");
+    let (code, _) = sooner.expect_close();
+    assert_eq!(code, 3000);
+    drop(sooner);
+    assert_eq!(closed(&noted), CloseReason::Expired(CloseCode::UNAUTHORIZED));
+    assert_eq!((ask(&mut client, "who"), ask(&mut never, "who")), ("ann".into(), "carl".into()));
+}
+
+#[test]
+fn a_new_identity_must_meet_what_the_route_requires() {
+    let route = RouteSettings::default().require(["role=admin".parse().unwrap()].into());
+    let (server, noted) = gated(Settings::default(), GateSettings::default(), route);
+    let mut client = open(&server, "ann;role=admin");
+    client.text("be ann;role=editor");
+    assert_eq!(client.expect_close(), (3003, "signed out".to_owned()));
+    client.close(3003, "");
+    assert_eq!(closed(&noted), CloseReason::SignedOut(CloseCode::FORBIDDEN));
+}
+
+#[test]
+fn a_sign_out_informs_the_gate_and_closes_all_connections_of_the_subject() {
+    const MANY: usize = 40;
+    let settings = Settings::default().connections_per_address(0);
+    let (server, noted) = gated(settings, GateSettings::default(), RouteSettings::default());
+    let mut clients: Vec<Client> = (0..MANY).map(|_| open(&server, "ann")).collect();
+    let mut other = open(&server, "bob");
+    assert_eq!(ask(&mut other, "out ann"), MANY.to_string());
+    for client in &mut clients {
+        assert_eq!(client.expect_close(), (3003, "signed out".to_owned()));
+        client.close(3003, "");
+    }
+    let mut left = MANY;
+    let mut signed_out = Vec::new();
+    while left > 0 {
+        match next_after_asked(&noted) {
+            Noted::Closed(why) => {
+                assert_eq!(why, CloseReason::SignedOut(CloseCode::FORBIDDEN));
+                left -= 1;
+            }
+            Noted::SignedOut(subject) => signed_out.push(subject),
+            _ => {}
+        }
+    }
+    assert_eq!(signed_out, ["ann"]);
+    assert_eq!((ask(&mut other, "out ann"), ask(&mut other, "who")), ("0".into(), "bob".into()));
+    assert_eq!(next_after_asked(&noted), Noted::SignedOut("ann".to_owned()));
+}

@@ -1,0 +1,252 @@
+//! Gates: their verdicts, the identities of connections, and refusals by a Close.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use weir::protocol::handshake::{Refusal, Response};
+use weir::protocol::{CloseCode, Message};
+use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
+use weir::reactor::{
+    CloseReason, ConnId, Context, Decision, Gate, GateId, GateRequest, HttpRequest, Identity,
+    Reactor, Service, UpgradeRequest, Verdict,
+};
+
+use crate::support::{DEADLINE, Server};
+
+mod identities;
+mod refusals;
+mod verdicts;
+
+/// What the gate and the service of a test have seen.
+#[derive(Debug, PartialEq)]
+enum Noted {
+    /// The gate was asked about this head.
+    Asked(String),
+    /// The service got this request, with the subject and the metadata `role`.
+    Passed {
+        head: String,
+        subject: Option<String>,
+        role: Option<String>,
+    },
+    /// `on_close` of the gate.
+    GateClosed(CloseReason),
+    /// `on_close` of the service.
+    Closed(CloseReason),
+    SignedOut(String),
+    Forbidden,
+}
+
+/// A gate that does what the header `X-Token` says: `NAME` passes as this subject; `NAME;role=R` with
+/// metadata, `NAME;exp=MS` with an expiry. `later NAME` passes at the next timer, `silent` never decides,
+/// `none` passes without an identity, `panic` panics, `forbid` and `missing` refuse, the latter with a
+/// response of its own.
+struct Scripted {
+    notes: Sender<Noted>,
+    later: Vec<(ConnId, String)>,
+}
+
+impl Scripted {
+    fn identity(cx: &Context<'_>, token: &str) -> Box<Identity> {
+        let mut parts = token.split(';');
+        let mut identity = Identity::new(parts.next().unwrap()).unwrap();
+        for part in parts {
+            match part.split_once('=').unwrap() {
+                ("exp", millis) => {
+                    let left = Duration::from_millis(millis.parse().unwrap());
+                    identity.expires = Some(cx.now() + left);
+                }
+                (key, value) => identity.metadata.add(key, value).unwrap(),
+            }
+        }
+        Box::new(identity)
+    }
+}
+
+impl Service for Scripted {
+    fn on_message(&mut self, _: &mut Context<'_>, _: ConnId, _: Message<'_>) {}
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, _: u64) {
+        for (conn, token) in self.later.drain(..) {
+            assert!(cx.record(conn).is_some(), "it is the gate's until the verdict");
+            let verdict = match token.as_str() {
+                "refused" => Verdict::Refuse(Refusal::Forbidden, None),
+                token => Verdict::Pass(Some(Scripted::identity(cx, token))),
+            };
+            cx.verdict(conn, verdict);
+            cx.verdict(conn, Verdict::Refuse(Refusal::Internal, None));
+        }
+    }
+
+    fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, why: CloseReason) {
+        self.notes.send(Noted::GateClosed(why)).unwrap();
+    }
+}
+
+impl Gate for Scripted {
+    fn on_gate(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        request: &GateRequest<'_>,
+    ) -> Verdict {
+        let head = String::from_utf8(request.head.to_vec()).unwrap();
+        self.notes.send(Noted::Asked(head)).unwrap();
+        let Some(token) = request.http.header("X-Token") else {
+            return Verdict::Refuse(Refusal::Unauthorized, None);
+        };
+        assert!(cx.redact(conn, token.as_bytes()));
+        assert!(!cx.redact(conn, b"elsewhere"));
+        match token {
+            "none" => Verdict::Pass(None),
+            "forbid" => Verdict::Refuse(Refusal::Forbidden, None),
+            "missing" => {
+                let response = Response::text(404, "not here\n").header("X-Own", "1").unwrap();
+                Verdict::Refuse(Refusal::NotFound, Some(Box::new(response)))
+            }
+            "panic" => panic!("on purpose"),
+            "silent" => Verdict::Later,
+            token => match token.strip_prefix("later ") {
+                Some(token) => {
+                    self.later.push((conn, token.to_owned()));
+                    cx.schedule(Duration::ZERO, 0).unwrap();
+                    Verdict::Later
+                }
+                None => Verdict::Pass(Some(Scripted::identity(cx, token))),
+            },
+        }
+    }
+
+    fn on_forbidden(&mut self, _: &mut Context<'_>, _: ConnId) -> Option<Box<Response>> {
+        self.notes.send(Noted::Forbidden).unwrap();
+        let response = Response::text(403, "more is needed\n");
+        Some(Box::new(response.header("WWW-Authenticate", "Bearer").unwrap()))
+    }
+
+    fn on_signed_out(&mut self, _: &mut Context<'_>, subject: &str) {
+        self.notes.send(Noted::SignedOut(subject.to_owned())).unwrap();
+    }
+}
+
+/// The service behind the gate. A message `who` returns the subject, `be TOKEN` sets another
+/// identity, `out NAME` signs a subject out, `count NAME` returns its number of connections.
+struct Behind {
+    notes: Sender<Noted>,
+    gate: GateId,
+}
+
+impl Behind {
+    fn note(&self, head: &[u8], identity: Option<&Identity>) {
+        let role = identity.and_then(|identity| identity.metadata.get("role"));
+        let noted = Noted::Passed {
+            head: String::from_utf8(head.to_vec()).unwrap(),
+            subject: identity.map(|identity| identity.subject().to_owned()),
+            role: role.map(str::to_owned),
+        };
+        self.notes.send(noted).unwrap();
+    }
+}
+
+impl Service for Behind {
+    fn protocols(&self) -> &[&str] {
+        &["chat"]
+    }
+
+    fn on_request(
+        &mut self,
+        _: &mut Context<'_>,
+        _: ConnId,
+        request: &UpgradeRequest<'_>,
+    ) -> Decision {
+        self.note(request.head, request.identity);
+        match request.http.query() {
+            Some("respond") => Decision::Respond(Response::text(404, "no such room\nor other")),
+            Some("defer") => Decision::Defer,
+            Some("panic") => panic!("on purpose"),
+            _ => Decision::Accept(request.accept()),
+        }
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["GET", "HEAD", "POST"]
+    }
+
+    fn on_http(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        request: &HttpRequest<'_>,
+    ) -> Option<Response> {
+        self.note(request.body, request.identity);
+        assert_eq!(cx.identity(conn), request.identity);
+        Some(Response::text(200, "served"))
+    }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, conn: ConnId, message: Message<'_>) {
+        let Message::Text(text) = message else {
+            return;
+        };
+        let answer = match text.split_once(' ').unwrap_or((text, "")) {
+            ("who", _) => {
+                let subject = |identity: &Identity| identity.subject().to_owned();
+                let record = cx.record(conn).unwrap().identity.map(subject);
+                assert_eq!(record, cx.identity(conn).map(subject));
+                record.unwrap_or_default()
+            }
+            ("be", token) => {
+                let identity = Scripted::identity(cx, token);
+                format!("{:?}", cx.set_identity(conn, identity))
+            }
+            ("out", name) => cx.sign_out(self.gate, name, CloseCode::FORBIDDEN).to_string(),
+            ("count", name) => cx.subject(self.gate, name).count().to_string(),
+            _ => text.to_owned(),
+        };
+        let _ = cx.send(conn, &answer);
+    }
+
+    fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, why: CloseReason) {
+        self.notes.send(Noted::Closed(why)).unwrap();
+    }
+}
+
+/// A gate and a service in a reactor, with routes of these settings.
+fn build(
+    reactor: &mut Reactor,
+    notes: Sender<Noted>,
+    gate: GateSettings,
+    routes: &[(&str, RouteSettings)],
+) {
+    let scripted = Scripted { notes: notes.clone(), later: Vec::new() };
+    let gate = reactor.add_gate(scripted, gate).unwrap();
+    let service = reactor.add_service(Behind { notes, gate }).unwrap();
+    for (path, settings) in routes {
+        reactor.add_route(path, service, settings.clone().gate(gate)).unwrap();
+    }
+}
+
+/// A server whose route `/` has a gate.
+fn gated(
+    settings: Settings,
+    gate: GateSettings,
+    route: RouteSettings,
+) -> (Server, Receiver<Noted>) {
+    let (notes, noted) = channel();
+    let server = Server::start(settings, move |reactor| {
+        build(reactor, notes, gate, &[("/", route)]);
+    });
+    (server, noted)
+}
+
+/// The next note.
+fn next(noted: &Receiver<Noted>) -> Noted {
+    noted.recv_timeout(DEADLINE).expect("a note in time")
+}
+
+/// The next note that is not one of the gate's being asked.
+fn next_after_asked(noted: &Receiver<Noted>) -> Noted {
+    loop {
+        match next(noted) {
+            Noted::Asked(_) => {}
+            other => return other,
+        }
+    }
+}
