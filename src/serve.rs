@@ -18,6 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
 use weir::reactor::{MailSender, Reactor, RouteId, ServiceId, SignalAction};
 use weir::services::admin::{self, Admin, Source};
+use weir::services::nostr::export::{EXPORT, ExportedRelay, RelayExports};
 use weir::services::nostr::{Relay, RelayCounts, RelayNames};
 use weir::services::proxy::{self, Proxy, ProxyMail, ProxyOperator, ProxyRoutes};
 use weir::services::rpc::Rpc;
@@ -85,7 +86,7 @@ fn run(config: &Config, sources: Sources, audit: Option<AuditLog>) -> Result<(),
     handle_signals(&mut reactor, has_certificates, on_hangup)?;
     return_freed_memory(&mut reactor)?;
     let proxy = add_proxy(&mut reactor, config)?;
-    let relays = add_relays(&mut reactor, config)?;
+    let mut relays = add_relays(&mut reactor, config)?;
     let mut routes = Vec::new();
     for route in &config.routes {
         let id = add_route(&mut reactor, route, proxy.as_ref(), &relays)?;
@@ -102,6 +103,7 @@ fn run(config: &Config, sources: Sources, audit: Option<AuditLog>) -> Result<(),
         sources.push(Box::new(add_network(&mut reactor, network)?));
     }
     sources.extend(proxy.map(|proxy| Box::new(proxy.source) as Box<dyn Source>));
+    let exported = relays.iter_mut().filter_map(|relay| relay.exported.take()).collect();
     for relay in &relays {
         sources.push(Box::new(RelaySource::new(Rc::clone(&relay.counts))));
     }
@@ -112,6 +114,7 @@ fn run(config: &Config, sources: Sources, audit: Option<AuditLog>) -> Result<(),
         if let Some(mail) = mail {
             add_operator(&mut reactor, mail)?;
         }
+        add_exports(&mut reactor, exported)?;
     }
     let addresses = listen(&mut reactor, &config.server.listen, config.server.admin.as_ref())?;
     for relay in relays.iter().filter(|relay| !relay.has_urls) {
@@ -166,6 +169,8 @@ struct RelayParts {
     names: Rc<RefCell<RelayNames>>,
     /// Whether the names are set.
     has_urls: bool,
+    /// For exports on the admin address.
+    exported: Option<ExportedRelay>,
 }
 
 /// Opens and adds the relays that a route names.
@@ -181,9 +186,10 @@ fn add_relays(reactor: &mut Reactor, config: &Config) -> Result<Vec<RelayParts>,
         };
         let relay = Relay::open(name, settings.clone(), &route.settings, Some(disk_free))?;
         let (counts, names) = (relay.counts(), relay.names());
+        let exported = Some(ExportedRelay::from(&relay));
         let service = reactor.add_service(relay)?;
         let (name, has_urls) = (name.clone(), !settings.urls.is_empty());
-        parts.push(RelayParts { name, service, counts, names, has_urls });
+        parts.push(RelayParts { name, service, counts, names, has_urls, exported });
     }
     Ok(parts)
 }
@@ -255,6 +261,18 @@ fn add_operator(reactor: &mut Reactor, proxy: MailSender<ProxyMail>) -> Result<(
         let settings = RouteSettings::default().listener_group(ADMIN_GROUP);
         reactor.add_route(path, service, settings)?;
     }
+    Ok(())
+}
+
+/// Adds exports of the relays to the admin address.
+fn add_exports(reactor: &mut Reactor, relays: Vec<ExportedRelay>) -> Result<(), Box<dyn Error>> {
+    if relays.is_empty() {
+        return Ok(());
+    }
+    let exports = RelayExports::new(relays);
+    let settings = exports.route().listener_group(ADMIN_GROUP);
+    let service = reactor.add_service(exports)?;
+    reactor.add_route(EXPORT, service, settings)?;
     Ok(())
 }
 

@@ -43,6 +43,7 @@ mod puppet;
 mod reload;
 mod requests;
 mod resets;
+mod response_parts;
 mod rooms;
 mod rpc;
 mod shutdown;

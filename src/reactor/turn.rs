@@ -277,7 +277,7 @@ impl Reactor {
             let Some(id) = self.core.queues.drained.pop_front() else {
                 return;
             };
-            if let Some(conn) = self.core.conns.get(id).filter(|conn| conn.is_open()) {
+            if let Some(conn) = self.core.conns.get(id).filter(|conn| conn.is_sent_to()) {
                 let service = conn.service;
                 let drained = self.call_weighed(service, |service, cx| service.on_drain(cx, id));
                 self.end_after_panic(id, drained);

@@ -7,6 +7,7 @@ mod author;
 mod basic;
 mod commands;
 mod crowd;
+mod export;
 mod full_disk;
 mod killed;
 mod malformed;

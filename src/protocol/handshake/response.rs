@@ -185,6 +185,26 @@ impl Response {
             ConnectionOption::KeepAlive => "keep-alive",
             ConnectionOption::Close => "close",
         });
+        let body = match self.is_bodiless() {
+            true => String::new(),
+            false => {
+                let (kind, length) = (self.content_type, self.body.len());
+                format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n")
+            }
+        };
+        self.write_lines(out, connection, &body, date);
+    }
+
+    /// Appends the head of a response whose body follows in chunks (RFC 9112, 7.1), after which the
+    /// connection is closed. The body of the response itself is not sent.
+    pub(crate) fn write_chunked_head(&self, out: &mut Vec<u8>, date: Option<&str>) {
+        let kind = self.content_type;
+        let body = format!("Content-Type: {kind}\r\nTransfer-Encoding: chunked\r\n");
+        self.write_lines(out, "close", &body, date);
+    }
+
+    /// `body` has the header lines about the body.
+    fn write_lines(&self, out: &mut Vec<u8>, connection: &str, body: &str, date: Option<&str>) {
         let (status, phrase) = (self.status, phrase(self.status));
         let head = format!("HTTP/1.1 {status} {phrase}\r\nConnection: {connection}\r\n");
         out.extend_from_slice(head.as_bytes());
@@ -192,11 +212,7 @@ impl Response {
             let written = append(out, "Date", date, &[]);
             debug_assert_eq!(written, Ok(()), "{date}");
         }
-        if !self.is_bodiless() {
-            let (kind, length) = (self.content_type, self.body.len());
-            let about = format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n");
-            out.extend_from_slice(about.as_bytes());
-        }
+        out.extend_from_slice(body.as_bytes());
         out.extend_from_slice(&self.lines);
         out.extend_from_slice(b"\r\n");
     }
@@ -245,6 +261,7 @@ const fn phrase(status: u16) -> &'static str {
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
         _ => "",
     }
 }

@@ -16,6 +16,8 @@ pub(super) mod headers;
 pub(super) mod path;
 #[cfg(feature = "proxy")]
 pub(super) mod response;
+#[cfg(any(feature = "nostr", feature = "proxy"))]
+pub(super) mod sender;
 #[cfg(feature = "proxy")]
 pub(super) mod switch;
 pub(super) mod trace_parent;
@@ -43,6 +45,8 @@ pub(crate) use path::lenient_path;
 pub use path::normalized_path;
 #[cfg(feature = "proxy")]
 pub use response::{ResponseError, ResponseHead};
+#[cfg(any(feature = "nostr", feature = "proxy"))]
+pub(crate) use sender::check_sender;
 #[cfg(feature = "proxy")]
 pub use switch::{Switched, check_switch};
 pub use trace_parent::{TraceId, TraceParent};

@@ -237,6 +237,11 @@ impl Connection {
         matches!(self.phase, Phase::Open)
     }
 
+    /// Whether its service sends to it: messages, or parts of a response.
+    pub(crate) fn is_sent_to(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Responding)
+    }
+
     /// Whether it has ended: its service gets only `on_close` from now on.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Gone(_))
@@ -295,7 +300,7 @@ impl Connection {
             #[cfg(feature = "proxy")]
             Phase::Streaming => self.has_left() || self.passes_body(),
             Phase::Deferred => self.has_left() || self.passes_body(),
-            Phase::Connecting | Phase::Open | Phase::Gone(_) => false,
+            Phase::Connecting | Phase::Open | Phase::Responding | Phase::Gone(_) => false,
             Phase::Closing { .. } => !self.pauses.has(PauseOwner::Partner),
             Phase::Lingering { .. } => true,
         }

@@ -47,6 +47,7 @@ impl Connection {
                 };
                 (since + patience, Due::Handshake)
             }
+            Phase::Responding => self.responding_deadline(route),
             Phase::Open => self.open_deadline(settings, route),
             #[cfg(feature = "proxy")]
             Phase::Idle => (self.idle_until(), Due::Idle),
@@ -69,6 +70,16 @@ impl Connection {
             Phase::Lingering { until, .. } => (until, Due::Linger),
             Phase::Gone(_) => (Time::MAX, Due::Linger),
         }
+    }
+
+    /// The client must read, or the service must send the next part.
+    fn responding_deadline(&self, route: &RouteSettings) -> (Time, Due) {
+        if let Some(since) = self.outbox.blocked_since() {
+            return (since + route.write_timeout, Due::Write);
+        }
+        let handshake = self.cold.as_deref().and_then(|cold| cold.handshake.as_deref());
+        let since = handshake.map_or(self.opened, |handshake| handshake.since);
+        (since + HTTP_ANSWER_TIMEOUT, Due::Handshake)
     }
 
     fn open_deadline(&self, settings: &Settings, route: &RouteSettings) -> (Time, Due) {

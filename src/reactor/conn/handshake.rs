@@ -199,6 +199,8 @@ pub(crate) struct PendingHttp {
     pub(crate) head_only: bool,
     /// The client supports a further request on this connection.
     pub(crate) keep_alive: bool,
+    /// The client can read a body in chunks (RFC 9112, 7.1).
+    pub(crate) takes_chunks: bool,
     pub(crate) cors: Cors,
 }
 
@@ -207,6 +209,7 @@ impl PendingHttp {
         PendingHttp {
             head_only: request.method() == "HEAD",
             keep_alive: request.keep_alive(),
+            takes_chunks: request.minor_version() >= 1,
             cors,
         }
     }

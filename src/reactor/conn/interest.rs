@@ -16,7 +16,7 @@ impl Connection {
         let reads = match self.phase {
             Phase::Gone(_) => return None,
             Phase::Connecting => false,
-            Phase::Open | Phase::Deferred => !self.pauses.is_any(),
+            Phase::Open | Phase::Deferred | Phase::Responding => !self.pauses.is_any(),
             #[cfg(feature = "proxy")]
             Phase::Piped | Phase::Streaming => !self.pauses.is_any(),
             _ => true,
@@ -34,7 +34,7 @@ impl Connection {
     /// arrived before the reset still passes.
     pub(crate) fn is_unread_by_choice(&self) -> bool {
         match self.phase {
-            Phase::Deferred => true,
+            Phase::Deferred | Phase::Responding => true,
             Phase::Open => self.pauses.is_any(),
             #[cfg(feature = "proxy")]
             Phase::Piped | Phase::Streaming if self.waits_for_client() => false,

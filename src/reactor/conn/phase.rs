@@ -17,6 +17,8 @@ pub(crate) enum Phase {
     Handshake,
     /// The service decides later on the request.
     Deferred,
+    /// The service sends the response to an HTTP request in parts.
+    Responding,
     /// Messages can be sent and received.
     Open,
     /// Connected to an upstream; the next request is awaited.

@@ -44,7 +44,9 @@ impl Core {
             Phase::Streaming if reason == CloseReason::Shutdown => return,
             #[cfg(feature = "proxy")]
             Phase::Streaming => return self.drop_connection(id, reason),
-            Phase::Connecting | Phase::Handshake | Phase::Deferred => {
+            // A response under way may take until the end of the shutdown.
+            Phase::Responding if reason == CloseReason::Shutdown => return,
+            Phase::Connecting | Phase::Handshake | Phase::Deferred | Phase::Responding => {
                 return self.drop_connection(id, reason);
             }
             Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => return,

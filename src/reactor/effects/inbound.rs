@@ -213,7 +213,7 @@ impl Reactor {
                 self.decode_frames(id, input)
             }
             Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone(_) => input.len(),
-            Phase::Connecting => 0,
+            Phase::Connecting | Phase::Responding => 0,
             #[cfg(not(feature = "proxy"))]
             Phase::Deferred => 0,
         }

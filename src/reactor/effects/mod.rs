@@ -44,6 +44,7 @@ pub(super) mod reconfigure;
 pub(super) mod refuse_close;
 pub(super) mod report;
 pub(super) mod resource;
+pub(super) mod response_parts;
 #[cfg_attr(not(feature = "tls"), path = "../without/effects/secure.rs")]
 pub(super) mod secure;
 pub(super) mod send;

@@ -12,6 +12,7 @@ pub mod compared;
 mod derived;
 pub mod event;
 mod events;
+pub mod export;
 pub mod filter;
 mod filter_parse;
 mod guard;
