@@ -492,6 +492,7 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         req_events_max = 21
         scan_steps_max = 22
         scan_time_max = '23s'
+        slow_scan = '2s'
         subscription_id_max = 24
         subscriptions_per_connection_max = 25
         subscriptions_max = 26

@@ -6,6 +6,7 @@ use weir::reactor::Context;
 use weir::services::admin::{Samples, Source};
 use weir::services::nostr::metrics::{Count, EventOutcome, RelayCounts, Reply};
 use weir::services::nostr::refusal::Prefix;
+use weir::services::nostr::store::Table;
 use weir::services::nostr::verb::Verb;
 
 /// Metrics of one relay.
@@ -58,10 +59,6 @@ impl RelaySource {
         total("nostr_encodings", help, &counts.encodings);
         let help = "Live events dropped because a connection read too slowly";
         total("nostr_dropped", help, &counts.dropped);
-        let help = "Subscriptions that live events matched";
-        total("nostr_recipients", help, &counts.recipients);
-        total("nostr_batches", "Commits of events", &counts.batches);
-        total("nostr_batch_events", "Events in all commits", &counts.batch_events);
     }
 
     fn measure(&self, samples: &mut Samples) {
@@ -79,13 +76,18 @@ impl RelaySource {
         now("nostr_negentropy_sessions", help, &counts.negentropy_sessions_now);
         now("nostr_store_events", "Stored events", &counts.store_events_now);
         let help = "Bytes of stored events and their index entries, before compression";
-        now("nostr_store_bytes", help, &counts.store_bytes_now);
+        now("nostr_store_live_bytes", help, &counts.live_bytes_now);
         now("nostr_authenticated", "Connections with a key", &counts.authenticated_now);
         for (state, count) in
             [("running", &counts.scans_running_now), ("waiting", &counts.scans_waiting_now)]
         {
             let labels = [relay, ("state", state)];
             samples.gauge("nostr_scans", "Scans, by state", &labels, count.get() as f64);
+        }
+        for (table, bytes) in Table::ALL.iter().zip(&counts.table_bytes_now) {
+            let labels = [relay, ("table", table.name())];
+            let help = "Bytes on disk of a table of the store, without journals";
+            samples.gauge("nostr_store_bytes", help, &labels, bytes.get() as f64);
         }
         let labels = [relay, ("queue", "events")];
         let help = "Jobs without a result, by queue";
@@ -100,8 +102,20 @@ impl RelaySource {
                 &counts.first_events,
             ),
             ("nostr_eose_seconds", "Time from a request to its EOSE", &counts.eoses),
+            (
+                "nostr_live_seconds",
+                "Time from a commit until subscribers were sent its events; one commit in 16",
+                &counts.live,
+            ),
         ] {
             samples.durations(name, help, &[relay], took);
+        }
+        for (name, help, amounts) in [
+            ("nostr_recipients", "Subscriptions that a live event matched", &counts.recipients),
+            ("nostr_batch_events", "Events of a commit", &counts.batch_events),
+            ("nostr_scan_steps", "Index steps of a request for stored events", &counts.scan_steps),
+        ] {
+            samples.amounts(name, help, &[relay], amounts);
         }
     }
 }

@@ -82,7 +82,7 @@ pub use self::api::upstream::{
 };
 pub use self::api::{budget, settings};
 pub use self::parts::admission::Occupancy;
-pub use self::parts::histograms::{Durations, Sizes};
+pub use self::parts::histograms::{Amounts, Durations, Sizes};
 pub use self::parts::mailbox::{MailReceiver, MailSender};
 pub use self::parts::metrics::{Metric, Metrics};
 pub use self::parts::router::RoutePattern;

@@ -192,8 +192,36 @@ fn a_relay_counts_what_it_does() {
     assert_eq!(metric("weir_nostr_refused_total", &["duplicate"]), 1);
     assert_eq!(metric("weir_nostr_deliveries_total", &["live"]), 1);
     assert_eq!(metric("weir_nostr_subscriptions", &[]), 1);
+    let histogram =
+        |name: &str| (metric(&format!("{name}_sum"), &[]), metric(&format!("{name}_count"), &[]));
+    assert_eq!(histogram("weir_nostr_recipients"), (1, 1));
+    assert_eq!(histogram("weir_nostr_batch_events"), (1, 1));
+    let (steps, scans) = histogram("weir_nostr_scan_steps");
+    assert!(steps > 0 && scans == 1, "{steps} steps of {scans} scans");
+    eventually(|| metric("weir_nostr_live_seconds_count", &[]) == 1, "the delivery is measured");
+    for table in ["event", "author_kind", "meta"] {
+        relay.admin.metric("weir_nostr_store_bytes", &[&format!("table=\"{table}\"")]);
+    }
     client.leave();
     eventually(|| metric("weir_nostr_subscriptions", &[]) == 0, "the subscription ends");
+}
+
+#[test]
+fn a_slow_search_is_logged_with_its_plan_and_without_its_filters() {
+    let mut relay = Relay::with("slow_scan = '1us'");
+    let (mut client, author) = (relay.client(), Author::new(1));
+    client.accept(&author.event(1, json!([["t", "whisper"]]), "hello"));
+    client.request("secret", &[json!({"#t": ["whisper"], "kinds": [1]}), json!({"limit": 1})]);
+    let line = relay.process.logged("a request took long to search");
+    assert!(line.contains("2 filters: tag t x1, time x1"), "{line}");
+    client.send(&json!(["COUNT", "secret", {"authors": [author.key()]}]));
+    client.expect("COUNT");
+    let line = relay.process.logged("a request took long to search");
+    assert!(line.contains("1 filters: author x1"), "{line}");
+    let log = relay.process.log();
+    for value in ["whisper", "secret", &author.key()] {
+        assert!(!log.contains(value), "{log}");
+    }
 }
 
 #[test]

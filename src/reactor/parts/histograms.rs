@@ -1,4 +1,4 @@
-//! Histograms of durations and sizes, with few buckets each.
+//! Histograms of durations, sizes and amounts, with few buckets each.
 //!
 //! They only count; `services::admin` exports them. Counts are in [`Cell`]s, so that a counter and
 //! its exporter can share a histogram on one thread.
@@ -119,6 +119,36 @@ impl Sizes {
     }
 }
 
+/// A histogram of numbers of things.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Amounts(Histogram<{ Amounts::BOUNDS.len() }>);
+
+impl Amounts {
+    /// The upper bound of each bucket. Larger amounts count in one more bucket.
+    pub const BOUNDS: [u64; 11] = [0, 1, 3, 10, 30, 100, 300, 1_000, 10_000, 100_000, 1_000_000];
+
+    /// Counts an amount.
+    #[inline]
+    pub fn count(&self, amount: usize) {
+        self.0.count(&Amounts::BOUNDS, amount as u64, amount as u64);
+    }
+
+    /// The number of amounts counted.
+    pub fn total(&self) -> u64 {
+        self.0.total()
+    }
+
+    /// The sum of all amounts.
+    pub fn sum(&self) -> u64 {
+        self.0.sum.get()
+    }
+
+    /// Each bucket's upper bound and count, not cumulative; the last bucket has no bound.
+    pub fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+        Amounts::BOUNDS.into_iter().map(Some).chain([None]).zip(self.0.counts())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,5 +181,16 @@ mod tests {
         assert_eq!(counts, [2, 1, 0, 0, 0, 0, 0, 0, 1, 1]);
         assert_eq!(sizes.buckets().last(), Some((None, 1)));
         assert_eq!((sizes.total(), sizes.sum()), (5, 33 + (2 << 20) + 1));
+    }
+
+    #[test]
+    fn amounts_count_in_buckets_and_in_the_sum() {
+        let amounts = Amounts::default();
+        for amount in [0, 1, 2, 1_000_000, 1_000_001] {
+            amounts.count(amount);
+        }
+        let counts: Vec<u64> = amounts.buckets().map(|(_, count)| count).collect();
+        assert_eq!(counts, [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!((amounts.total(), amounts.sum()), (5, 2_000_004));
     }
 }

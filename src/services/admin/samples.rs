@@ -15,7 +15,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::format::Format;
-use crate::reactor::{Durations, Sizes};
+use crate::reactor::{Amounts, Durations, Sizes};
 
 const PREFIX: &str = "weir_";
 /// Names that do not get our prefix.
@@ -103,6 +103,20 @@ impl Samples {
         let bytes = |bound: Option<usize>| bound.map_or(f64::INFINITY, |bound| bound as f64);
         let buckets = sizes.buckets().map(|(bound, count)| (bytes(bound), count)).collect();
         let (sum, count) = (sizes.sum() as f64, sizes.total());
+        self.add(name, help, labels, Value::Histogram { sum, count, buckets });
+    }
+
+    /// Adds a histogram of numbers of things.
+    pub fn amounts(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        amounts: &Amounts,
+    ) {
+        let most = |bound: Option<u64>| bound.map_or(f64::INFINITY, |bound| bound as f64);
+        let buckets = amounts.buckets().map(|(bound, count)| (most(bound), count)).collect();
+        let (sum, count) = (amounts.sum() as f64, amounts.total());
         self.add(name, help, labels, Value::Histogram { sum, count, buckets });
     }
 

@@ -31,6 +31,7 @@ impl Relay {
         // Of a restricted event it is not known which of the waiting ones will get it.
         let mut heard = if guard.is_open() { recipients.waiting() } else { 0 };
         if recipients.is_empty() {
+            counts.recipients.count(heard);
             return heard;
         }
         out.clear();
@@ -70,7 +71,7 @@ impl Relay {
                 }
             }
         }
-        add(&counts.recipients, heard as u64);
+        counts.recipients.count(heard);
         heard
     }
 }

@@ -2,7 +2,7 @@
 
 use super::client::Pause;
 use super::jobs::VerifyDone;
-use super::metrics::add;
+use super::live_sample::Sampled;
 use super::relay::{Announcement, Relay};
 use super::running::{Mail, Running};
 use super::store::Totals;
@@ -13,6 +13,7 @@ use crate::reactor::{Context, More};
 impl Relay {
     /// Handles one announcement or one mail.
     pub(super) fn handle_mail(&mut self, cx: &mut Context<'_>) -> More {
+        self.measure_live(cx);
         if let Some(Announcement { event, serial }) = self.events.announcing.pop_front() {
             self.announce(cx, event, Some(serial));
             return More::Yes;
@@ -44,11 +45,12 @@ impl Relay {
                     }
                 }
             }
-            Mail::Written(WriterMail::Batch { written, took, totals }) => {
+            Mail::Written(WriterMail::Batch { written, committed, took, totals }) => {
                 self.show_totals(totals);
                 self.counts.commits.count(took);
-                add(&self.counts.batches, 1);
-                add(&self.counts.batch_events, written.len() as u64);
+                self.counts.batch_events.count(written.len());
+                let deliveries = self.counts.deliveries_live.get();
+                self.live_sample.start(self.counts.commits.total(), committed, deliveries);
                 for written in written {
                     self.acknowledge(cx, written);
                 }
@@ -66,6 +68,11 @@ impl Relay {
             Mail::Written(WriterMail::State(state)) => {
                 self.counts.failure.replace(state.err());
             }
+            Mail::Written(WriterMail::TableBytes(bytes)) => {
+                for (shown, bytes) in self.counts.table_bytes_now.iter().zip(bytes) {
+                    shown.set(bytes);
+                }
+            }
             Mail::Scanned(done) => self.scanned(cx, *done),
             Mail::Lost(conn) => {
                 log::error!("a job of the relay was lost to a panic");
@@ -78,8 +85,19 @@ impl Relay {
         More::Yes
     }
 
+    /// Measures how long some of the live events take.
+    fn measure_live(&mut self, cx: &mut Context<'_>) {
+        let is_announced = self.events.announcing.is_empty();
+        let deliveries = self.counts.deliveries_live.get();
+        match self.live_sample.look(is_announced, deliveries, cx.now()) {
+            Sampled::Nothing => {}
+            Sampled::Queued => cx.wake(),
+            Sampled::Took(took) => self.counts.live.count(took),
+        }
+    }
+
     pub(super) fn show_totals(&self, totals: Totals) {
         self.counts.store_events_now.set(totals.events);
-        self.counts.store_bytes_now.set(totals.live_bytes);
+        self.counts.live_bytes_now.set(totals.live_bytes);
     }
 }

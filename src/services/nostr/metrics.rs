@@ -3,8 +3,9 @@
 use std::cell::{Cell, RefCell};
 
 use super::refusal::Prefix;
+use super::store::Table;
 use super::verb::Verb;
-use crate::reactor::Durations;
+use crate::reactor::{Amounts, Durations};
 
 /// A count.
 pub type Count = Cell<u64>;
@@ -145,15 +146,17 @@ pub struct RelayCounts {
     /// Stored events, now.
     pub store_events_now: Count,
     /// Bytes of the stored events and their index entries before compression, now.
-    pub store_bytes_now: Count,
+    pub live_bytes_now: Count,
+    /// Bytes on disk by table, without journals, now.
+    pub table_bytes_now: [Count; Table::ALL.len()],
     /// Events without an OK, now.
     pub events_in_flight_now: Count,
-    /// The sum over all events of how many subscriptions got them.
-    pub recipients: Count,
-    /// Commits.
-    pub batches: Count,
-    /// Events in all commits.
-    pub batch_events: Count,
+    /// Subscriptions that a live event matched.
+    pub recipients: Amounts,
+    /// Events of a commit.
+    pub batch_events: Amounts,
+    /// Index steps of a REQ or COUNT that was not given up.
+    pub scan_steps: Amounts,
     /// Time from an event's message to its OK.
     pub acks: Durations,
     /// Time of an event's checks on a thread.
@@ -164,6 +167,8 @@ pub struct RelayCounts {
     pub first_events: Durations,
     /// Time from a request to EOSE.
     pub eoses: Durations,
+    /// Time from a commit until its events were written to their subscribers, in samples.
+    pub live: Durations,
     /// Why the store cannot be written; `None` while it can.
     pub failure: RefCell<Option<String>>,
 }

@@ -24,6 +24,7 @@ mod judging;
 pub mod keys;
 mod known;
 pub mod live;
+mod live_sample;
 mod mail;
 mod manage;
 pub mod managed;

@@ -16,6 +16,7 @@ use super::health::DiskRoom;
 use super::info::Documents;
 use super::jobs::Submitted;
 use super::keys;
+use super::live_sample::LiveSample;
 use super::managed::ManagedLists;
 use super::message::{BadMessage, MessageLimits};
 use super::metrics::{RelayCounts, Reply, add};
@@ -81,6 +82,8 @@ pub struct Relay {
     /// Connections whose scans found the queue of the threads full.
     pub(super) stalled: VecDeque<ConnId>,
     pub(super) counts: Rc<RelayCounts>,
+    /// The commit whose live events are measured.
+    pub(super) live_sample: LiveSample,
     /// The message that is written.
     pub(super) out: Vec<u8>,
 }
@@ -206,6 +209,7 @@ impl Relay {
             waiting: Waiting::default(),
             stalled: VecDeque::new(),
             counts: Rc::new(counts),
+            live_sample: LiveSample::None,
             out: Vec::new(),
             settings: Arc::new(settings),
         };

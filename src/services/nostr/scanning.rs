@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use log::Level;
+
 use super::client::{Pause, Waiting};
 use super::derived::visibility;
 use super::filter::Filter;
@@ -13,7 +15,7 @@ use super::refusal::{Prefix, Refusal};
 use super::relay::Relay;
 use super::reply::{Hint, write_count, write_eose, write_event};
 use super::running::unput;
-use super::scans::{ScanDone, ScanEnd, ScanJob, ScanNext, Search, Wanted};
+use super::scans::{ScanDone, ScanEnd, ScanJob, ScanNext, Search, Spent, Wanted};
 use super::store::{Count, Counted, Scan, Visibility};
 use super::subscription::{CatchUp, Ended, Query, QueryId};
 use super::ticket::unix_seconds;
@@ -104,7 +106,10 @@ impl Relay {
     }
 
     fn handle_slice(&mut self, cx: &mut Context<'_>, done: ScanDone) {
-        let ScanDone { conn, sub, since, page, is_first_page, next } = done;
+        let ScanDone { conn, sub, since, page, is_first_page, spent, next } = done;
+        if let Some(spent) = spent {
+            self.note_spent(cx, conn, spent);
+        }
         let is_wanted = match &next {
             ScanNext::Rest(scan) => scan.is_wanted(),
             ScanNext::End(wanted, _) => wanted.is_valid(),
@@ -118,6 +123,21 @@ impl Relay {
             ScanNext::Rest(scan) => self.continue_scan(cx, conn, scan),
             ScanNext::End(wanted, end) => self.end_scan(cx, conn, &sub, since, wanted, end),
             ScanNext::Dropped => {}
+        }
+    }
+
+    /// Counts what a scan has needed, and logs a slow one: with its plan, without its filters.
+    fn note_spent(&self, cx: &mut Context<'_>, conn: ConnId, spent: Spent) {
+        let Spent { steps, time, plan } = spent;
+        self.counts.scan_steps.count(steps);
+        if let Some(plan) = plan
+            && cx.may_log(Level::Warn, "slow scan")
+        {
+            let (relay, seconds) = (&self.counts.relay, time.as_secs_f64());
+            log::warn!(
+                relay:% = relay, conn:% = conn, seconds = seconds, steps = steps, plan:% = plan;
+                "a request took long to search"
+            );
         }
     }
 

@@ -8,6 +8,7 @@ use std::fmt::{self, Display};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Weak;
+use std::time::Duration;
 
 use super::message::SubscriptionId;
 use super::negentropy::{NegentropyDone, NegentropyJob};
@@ -66,6 +67,20 @@ pub(super) enum Search {
     Negentropy(NegentropyJob),
 }
 
+impl Search {
+    /// What a scan has needed, with its plan from the time `slow` on. `None` for negentropy.
+    fn spent(&self, slow: Duration) -> Option<Spent> {
+        let spent = |steps, time, plan: &dyn Fn() -> String| {
+            Some(Spent { steps, time, plan: (time >= slow).then(plan) })
+        };
+        match self {
+            Search::Stored(scan) => spent(scan.steps(), scan.time(), &|| scan.plan_text()),
+            Search::Count(count) => spent(count.steps(), count.time(), &|| count.plan_text()),
+            Search::Negentropy(_) => None,
+        }
+    }
+}
+
 /// A scan on its way between the loop and the threads.
 pub(super) struct ScanJob {
     conn: ConnId,
@@ -99,7 +114,18 @@ pub(super) struct ScanDone {
     pub(super) since: Time,
     pub(super) page: FrameBatch,
     pub(super) is_first_page: bool,
+    /// What the scan has needed, if it has ended.
+    pub(super) spent: Option<Spent>,
     pub(super) next: ScanNext,
+}
+
+/// What a scan of a REQ or COUNT has needed.
+#[derive(Debug)]
+pub(super) struct Spent {
+    pub(super) steps: usize,
+    pub(super) time: Duration,
+    /// How it has searched, if that took long.
+    pub(super) plan: Option<String>,
 }
 
 /// What follows a slice.
@@ -162,25 +188,39 @@ impl ScanJob {
         }
     }
 
-    /// Runs a slice. A panic ends the scan.
-    pub(super) fn run(self: Box<ScanJob>, store: &Store) -> Step<Box<ScanJob>, Box<ScanDone>> {
+    /// Runs a slice. A panic ends the scan. From the time `slow` on, its end has the plan.
+    pub(super) fn run(
+        self: Box<ScanJob>,
+        store: &Store,
+        slow: Duration,
+    ) -> Step<Box<ScanJob>, Box<ScanDone>> {
         let (conn, sub, since) = (self.conn, self.sub.clone(), self.since);
         let is_first_page = !self.has_page;
         let mut page = FrameBatch::new(self.terms);
-        let next =
-            if self.is_wanted() { self.continued(store, &mut page) } else { ScanNext::Dropped };
-        Step::Done(Box::new(ScanDone { conn, sub, since, page, is_first_page, next }))
+        let (next, spent) = match self.is_wanted() {
+            true => self.continued(store, slow, &mut page),
+            false => (ScanNext::Dropped, None),
+        };
+        Step::Done(Box::new(ScanDone { conn, sub, since, page, is_first_page, spent, next }))
     }
 
-    fn continued(mut self: Box<ScanJob>, store: &Store, page: &mut FrameBatch) -> ScanNext {
+    fn continued(
+        mut self: Box<ScanJob>,
+        store: &Store,
+        slow: Duration,
+        page: &mut FrameBatch,
+    ) -> (ScanNext, Option<Spent>) {
         // Unwind-safe: a scan that panicked is dropped.
         let slice = catch_unwind(AssertUnwindSafe(|| self.slice(store, page)));
         let end = slice.unwrap_or_else(|_| Some(ScanEnd::Failed(Prefix::Error.text(INTERNAL))));
         self.slices += 1;
         self.has_page |= !page.is_empty();
         match end {
-            Some(end) => ScanNext::End(self.wanted, end),
-            None => ScanNext::Rest(self),
+            Some(end) => {
+                let spent = self.search.spent(slow);
+                (ScanNext::End(self.wanted, end), spent)
+            }
+            None => (ScanNext::Rest(self), None),
         }
     }
 

@@ -92,6 +92,8 @@ with_setters! {
         pub scan_steps_max: usize = 2_000_000,
         /// Maximum time that one request may scan.
         pub scan_time_max: Duration = Duration::from_secs(10),
+        /// The time of a request's scan from which it is logged, with its plan.
+        pub slow_scan: Duration = Duration::from_secs(1),
         /// Maximum length of a subscription id in characters.
         pub subscription_id_max: usize = 64,
         /// Maximum number of subscriptions of one connection.

@@ -63,9 +63,10 @@ impl Relay {
         let workers = WorkerSettings::new("relay verify", threads.verify, VERIFY_JOBS_MAX);
         let verifiers = cx.workers(workers, move |job| checking.run(job));
         let (store, jobs) = (self.store.clone(), self.settings.scans_waiting_max);
+        let slow = self.settings.slow_scan;
         let workers = WorkerSettings::new("relay scan", threads.scan, jobs)
             .high_in_a_row_max(FIRST_SLICES_IN_A_ROW);
-        let scanners = cx.workers(workers, move |job: Box<ScanJob>| job.run(&store));
+        let scanners = cx.workers(workers, move |job: Box<ScanJob>| job.run(&store, slow));
         self.running = Some(Running { verifiers, scanners, writer, mail, judged, taken: 0 });
     }
 }

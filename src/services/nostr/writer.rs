@@ -16,7 +16,7 @@ use super::health::{DiskRoom, Health};
 use super::manage::{Answer, Change, Removals};
 use super::policy::{Policy, SharedPolicy};
 use super::refusal::Refusal;
-use super::store::{Committed, Outcome, Totals, Writer, batch_weight};
+use super::store::{Committed, Outcome, Table, Totals, Writer, batch_weight};
 use super::ticket::{Ticket, unix_seconds};
 use super::verify::Lists as _;
 use crate::reactor::MailSender;
@@ -84,8 +84,8 @@ pub(super) struct Written {
 /// Mail to the loop.
 #[derive(Debug)]
 pub(super) enum WriterMail {
-    /// A batch, in its order.
-    Batch { written: Vec<Written>, took: Duration, totals: Totals },
+    /// A batch, in its order; its commit ended at this time, and took this long.
+    Batch { written: Vec<Written>, committed: Instant, took: Duration, totals: Totals },
     /// What is stored after events were removed.
     Totals(Totals),
     /// Events of a failed batch that are stored nevertheless, with their serials.
@@ -94,6 +94,8 @@ pub(super) enum WriterMail {
     Changed(Box<Change>, Answer),
     /// Whether the store can be written; the text says why not.
     State(Result<(), String>),
+    /// Bytes on disk by table.
+    TableBytes([u64; Table::ALL.len()]),
 }
 
 /// The loop's end of the thread.
@@ -120,9 +122,17 @@ impl WriterThread {
                 Removals::default()
             });
             let health = Health::new(room, Instant::now());
-            let outage = None;
-            let writing =
-                Writing { writer, syncs, lists, removals, mail, receiver, health, outage };
+            let writing = Writing {
+                writer,
+                syncs,
+                lists,
+                removals,
+                mail,
+                receiver,
+                health,
+                outage: None,
+                table_bytes: [0; Table::ALL.len()],
+            };
             // Unwind-safe: the process ends.
             if catch_unwind(AssertUnwindSafe(|| writing.run())).is_err() {
                 log::error!("the thread that writes the relay's store has panicked");
@@ -176,6 +186,8 @@ struct Writing {
     receiver: Receiver<WriterJob>,
     health: Health,
     outage: Option<Outage>,
+    /// Bytes on disk by table, as reported last.
+    table_bytes: [u64; Table::ALL.len()],
 }
 
 impl Writing {
@@ -219,6 +231,7 @@ impl Writing {
             if sweep_at <= now {
                 let more = self.outage.is_none() && self.sweep();
                 self.report_health(now);
+                self.report_table_bytes();
                 sweep_at = if more { now } else { now + SWEEP_INTERVAL };
             }
         }
@@ -250,8 +263,9 @@ impl Writing {
         let start = Instant::now();
         let written = self.store(batch);
         let (took, totals) = (start.elapsed(), self.writer.totals());
+        let batch = WriterMail::Batch { written, committed: start + took, took, totals };
         // An error means that the loop has ended.
-        let _ = self.mail.send(WriterMail::Batch { written, took, totals });
+        let _ = self.mail.send(batch);
         change
     }
 
@@ -353,6 +367,17 @@ impl Writing {
                 log::warn!("the relay is not ready: {reason}");
             }
             let _ = self.mail.send(WriterMail::State(state));
+        }
+    }
+
+    /// Reports the sizes of the tables, if they have changed.
+    fn report_table_bytes(&mut self) {
+        // A store that cannot be read is reported elsewhere.
+        if let Ok(bytes) = self.writer.store().table_bytes()
+            && bytes != self.table_bytes
+        {
+            self.table_bytes = bytes;
+            let _ = self.mail.send(WriterMail::TableBytes(bytes));
         }
     }
 

@@ -49,6 +49,10 @@ pub(in crate::config) struct RequestOptions {
     #[arg(long, value_name = "TIME", default_value_t = Span(usual().scan_time_max))]
     scan_time_max: Span,
 
+    /// Time of one request from which it is logged
+    #[arg(long, value_name = "TIME", default_value_t = Span(usual().slow_scan))]
+    slow_scan: Span,
+
     /// Maximum characters of a subscription id
     #[arg(long, value_name = "N", default_value_t = Count(usual().subscription_id_max))]
     subscription_id_max: Count<usize>,
@@ -118,6 +122,7 @@ impl From<&RelaySettings> for RequestOptions {
             req_events_max: Count(relay.req_events_max),
             scan_steps_max: Count(relay.scan_steps_max),
             scan_time_max: Span(relay.scan_time_max),
+            slow_scan: Span(relay.slow_scan),
             subscription_id_max: Count(relay.subscription_id_max),
             subscriptions_per_connection_max: Count(relay.subscriptions_per_connection_max),
             subscriptions_max: Count(relay.subscriptions_max),
@@ -150,6 +155,7 @@ impl RequestOptions {
             .req_events_max(self.req_events_max.0)
             .scan_steps_max(self.scan_steps_max.0)
             .scan_time_max(self.scan_time_max.0)
+            .slow_scan(self.slow_scan.0)
             .subscription_id_max(self.subscription_id_max.0)
             .subscriptions_per_connection_max(self.subscriptions_per_connection_max.0)
             .subscriptions_max(self.subscriptions_max.0)

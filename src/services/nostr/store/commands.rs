@@ -172,6 +172,12 @@ impl Store {
         })
     }
 
+    /// Bytes on disk by table, in the order of [`Table::ALL`], without journals.
+    pub fn table_bytes(&self) -> Result<[u64; Table::ALL.len()], StoreError> {
+        let snapshot = self.snapshot()?;
+        Ok(Table::ALL.map(|table| snapshot.tables().disk_bytes(table)))
+    }
+
     /// Events by kind. Reads the whole index of kinds.
     pub fn events_by_kind(&self) -> Result<BTreeMap<u16, u64>, StoreError> {
         let snapshot = self.snapshot()?;

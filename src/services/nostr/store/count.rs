@@ -9,6 +9,7 @@ use super::hyperloglog::{HyperLogLog, REGISTERS};
 use super::key::FLAG_EXPIRES;
 use super::merge::{Hit, Merge, Next};
 use super::meter::{Budget, Meter, RECORD_STEPS};
+use super::plan::describe;
 use super::scan::candidates;
 use super::search;
 use super::shared::{Snapshot, Store, Vanishing, is_vanishing};
@@ -84,6 +85,21 @@ impl Count {
             steps: 0,
             time: Duration::ZERO,
         }
+    }
+
+    /// Steps used so far.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Time of all slices so far.
+    pub fn time(&self) -> Duration {
+        self.time
+    }
+
+    /// How it searches, without any value of its filters.
+    pub fn plan_text(&self) -> String {
+        describe(&self.filters, &self.visibility)
     }
 
     /// Runs one slice. `None`: the count goes on. `now` is the Unix time in seconds.

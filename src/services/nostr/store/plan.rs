@@ -1,5 +1,7 @@
 //! Which index entries a filter needs (section 8.5): a list of sources that together have all of its matches.
 
+use std::collections::BTreeMap;
+
 use super::key::{author_kind_prefix, newest_key, push_tag_prefix};
 use super::tables::Table;
 use super::visibility::Visibility;
@@ -57,6 +59,27 @@ pub(super) fn plan(filters: &[Filter], visibility: &Visibility) -> Vec<Planned> 
         }));
     }
     planned
+}
+
+/// The plan of a request in words, for the log: tables, letters of tags and numbers of cursors. It has none
+/// of the values of the filters.
+pub(super) fn describe(filters: &[Filter], visibility: &Visibility) -> String {
+    let mut cursors: BTreeMap<String, usize> = BTreeMap::new();
+    for planned in plan(filters, visibility) {
+        let (name, number) = match planned.source {
+            Source::Range(Table::Tag, prefix) => {
+                let letter = prefix.first().map_or('?', |letter| char::from(*letter));
+                (format!("{} {letter}", Table::Tag.name()), 1)
+            }
+            Source::Range(table, _) => (table.name().to_owned(), 1),
+            Source::Ids(ids) => ("ids".to_owned(), ids.len()),
+            Source::Newest(keys) => (Table::Newest.name().to_owned(), keys.len()),
+        };
+        *cursors.entry(name).or_default() += number;
+    }
+    let cursors: Vec<String> =
+        cursors.iter().map(|(name, number)| format!("{name} x{number}")).collect();
+    format!("{} filters: {}", filters.len(), cursors.join(", "))
 }
 
 /// Pairs of author and kind that the request may still have.
@@ -156,6 +179,22 @@ fn own_messages(filter: &Filter, visibility: &Visibility) -> Option<Vec<Source>>
 mod tests {
     use super::*;
     use crate::services::nostr::testing::{filter, quoted_key};
+
+    #[test]
+    fn a_plan_in_words_has_no_value_of_a_filter() {
+        let authors = format!("{},{}", quoted_key(1), quoted_key(2));
+        let filters = [
+            filter(&format!(r#"{{"authors":[{authors}],"kinds":[1,7]}}"#)),
+            filter(r##"{"#t":["secret","words"]}"##),
+            filter(&format!(r#"{{"authors":[{authors}],"kinds":[0]}}"#)),
+            filter(&format!(r#"{{"ids":[{authors}]}}"#)),
+            filter("{}"),
+        ];
+        assert_eq!(
+            describe(&filters, &Visibility::all()),
+            "5 filters: author_kind x4, ids x2, newest x2, tag t x2, time x1"
+        );
+    }
 
     #[test]
     fn keys_of_newest_are_limited_for_all_filters_together() {

@@ -13,6 +13,7 @@ use super::error::StoreError;
 use super::key::{read_integer, serial_key};
 use super::merge::{Hit, Merge, Next};
 use super::meter::{Budget, ENTRY_STEPS, Meter, RECORD_STEPS, SEEK_STEPS};
+use super::plan::describe;
 use super::quota::{Completeness, Quotas};
 use super::record::Record;
 use super::shared::{Snapshot, Store, Vanishing, is_vanishing};
@@ -297,6 +298,19 @@ impl Scan {
     /// Steps used so far.
     pub fn steps(&self) -> usize {
         self.steps
+    }
+
+    /// Time of all slices so far.
+    pub fn time(&self) -> Duration {
+        self.time
+    }
+
+    /// How it searches, without any value of its filters.
+    pub fn plan_text(&self) -> String {
+        match self.walk {
+            Walk::Serial(_) => "by serial".to_owned(),
+            Walk::Unplanned | Walk::Merged(_) => describe(&self.filters, &self.visibility),
+        }
     }
 
     /// Events sent so far.
