@@ -86,6 +86,7 @@
 //! | `deflate` | permessage-deflate (RFC 7692) on the loop, and its codec in [`protocol::deflate`] |
 //! | `signals` | [`Reactor::handle_signals`](reactor::Reactor::handle_signals): signals as events of the loop |
 //! | `metrics` | [`services::admin`]: `/metrics` for Prometheus, `/healthz`, `/readyz` |
+//! | `auth` | [`services::auth`]: gates that verify tokens or ask an HTTP hook; implies `tls` |
 //! | `rpc` | [`services::rpc`]: JSON-RPC and the gateway, with [`upstream`]; implies `tls` |
 //! | `node` | [`services::rpc::node`]: an embedded chain; implies `rpc` |
 //! | `nostr` | [`services::nostr`]: a Nostr relay with an embedded store |
@@ -109,5 +110,5 @@ pub mod prelude;
 pub mod protocol;
 pub mod reactor;
 pub mod services;
-#[cfg(any(feature = "rpc", feature = "proxy"))]
+#[cfg(any(feature = "auth", feature = "proxy", feature = "rpc"))]
 pub mod upstream;

@@ -8,6 +8,7 @@
 mod addresses;
 mod admission;
 mod audit;
+mod auth;
 mod binary;
 mod client_role;
 mod closing;

@@ -98,9 +98,11 @@ pub use self::parts::workers::{
 };
 
 /// Rates and address ranges, for services with limits of their own.
-#[cfg(feature = "nostr")]
+#[cfg(any(feature = "auth", feature = "nostr"))]
 pub(crate) mod limits {
-    pub(crate) use super::parts::admission::{counted_address, is_in};
+    pub(crate) use super::parts::admission::counted_address;
+    #[cfg(feature = "nostr")]
+    pub(crate) use super::parts::admission::is_in;
     pub(crate) use super::parts::rates::{Bucket, Buckets};
 }
 

@@ -1,9 +1,12 @@
-//! The services: [`Echo`], [`Rooms`], [`Rpc`](rpc::Rpc) and [`Admin`](admin::Admin).
+//! The services: [`Echo`], [`Rooms`], [`Rpc`](rpc::Rpc) and [`Admin`](admin::Admin); and gates
+//! ([`auth`]).
 //!
 //! Services import the reactor and the protocol, but never `mio` or each other.
 
 #[cfg(feature = "metrics")]
 pub mod admin;
+#[cfg(feature = "auth")]
+pub mod auth;
 mod echo;
 #[cfg(feature = "nostr")]
 pub mod nostr;

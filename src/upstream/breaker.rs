@@ -23,7 +23,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// The state of a breaker, which decides about requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// All requests.
     Closed,
     /// No request during `pause`, which ends at `until`.
@@ -42,7 +42,7 @@ struct Slice {
 
 /// The circuit breaker of one upstream.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     state: State,
     slices: [Slice; SLICES],
     /// The start of the last trial. Requests sent before it do not count: the upstream may have
@@ -61,12 +61,13 @@ impl Default for Breaker {
 }
 
 impl Breaker {
+    #[cfg(any(test, feature = "proxy", feature = "rpc"))]
     pub(super) fn state(&self) -> State {
         self.state
     }
 
     /// Times that it opened.
-    pub(super) fn opened(&self) -> u64 {
+    pub(crate) fn opened(&self) -> u64 {
         self.opened
     }
 
@@ -80,7 +81,7 @@ impl Breaker {
     }
 
     /// Admits a request, if it may be; the first one after a pause is the trial.
-    pub(super) fn admit(&mut self, now: Time) -> bool {
+    pub(crate) fn admit(&mut self, now: Time) -> bool {
         let admitted = self.is_admitting(now);
         if let (true, State::Open { pause, .. }) = (admitted, self.state) {
             self.state = State::HalfOpen { pause };
@@ -91,7 +92,7 @@ impl Breaker {
 
     /// Counts the outcome of a request that was admitted at `since`. Outcomes of requests from
     /// before the last trial are ignored: many may be late, and only the trial decides.
-    pub(super) fn record(&mut self, succeeded: bool, since: Time, now: Time) {
+    pub(crate) fn record(&mut self, succeeded: bool, since: Time, now: Time) {
         if since < self.trial {
             return;
         }
@@ -126,8 +127,8 @@ impl Breaker {
 
     /// Handles a request that was admitted at `since` and ended without an outcome, such as one of a
     /// client that has left. If it was the trial, the next request is.
-    #[cfg(feature = "proxy")]
-    pub(super) fn cancel(&mut self, since: Time, now: Time) {
+    #[cfg(any(feature = "auth", feature = "proxy"))]
+    pub(crate) fn cancel(&mut self, since: Time, now: Time) {
         if let (true, State::HalfOpen { pause }) = (since >= self.trial, self.state) {
             self.state = State::Open { until: now, pause };
         }
@@ -346,7 +347,7 @@ mod tests {
         assert!(!is_closed(&breaker), "half of ten failed, never two in a row");
     }
 
-    #[cfg(feature = "proxy")]
+    #[cfg(any(feature = "auth", feature = "proxy"))]
     #[test]
     fn a_trial_without_an_outcome_leaves_the_next_request_as_the_trial() {
         let mut breaker = opened_at(0.0);

@@ -1,4 +1,4 @@
-//! The HTTP client of one upstream: posts a text and reads the answer. Blocks, so it belongs on a
+//! The HTTP client of one upstream: sends a request and reads the answer. Blocks, so it belongs on a
 //! thread.
 //!
 //! It connects to the host of the URL and to no other: `HTTP_PROXY` and its relatives are ignored,
@@ -15,6 +15,7 @@ use ureq::http::Response;
 use super::tls::UpstreamTls;
 use super::url::UpstreamUrl;
 use crate::protocol::growth::{DOUBLING_BYTES_MAX, next_capacity};
+#[cfg(feature = "rpc")]
 use crate::protocol::http::TraceParent;
 
 /// Connections that were idle for longer are not used again: the server may have closed them.
@@ -36,6 +37,7 @@ pub(crate) struct HttpAnswer(Response<ureq::Body>);
 pub(crate) struct HttpError(ureq::Error);
 
 /// The kind of an [`HttpError`], by its consequence for the request.
+#[cfg(feature = "rpc")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HttpFailure {
     /// The request did not reach the upstream.
@@ -75,8 +77,24 @@ impl HttpClient {
         &self.url
     }
 
+    /// Sends a GET with these headers. `timeout` as for [`post`](HttpClient::post).
+    #[cfg(feature = "auth")]
+    pub(crate) fn get(
+        &self,
+        headers: &[(String, Vec<u8>)],
+        timeout: Duration,
+    ) -> Result<HttpAnswer, HttpError> {
+        let request = self.agent.get(self.url.full_text());
+        let mut request = request.config().timeout_global(Some(timeout)).build();
+        for (name, value) in headers {
+            request = request.header(name, &value[..]);
+        }
+        request.call().map(HttpAnswer).map_err(HttpError)
+    }
+
     /// Posts a JSON text, as a part of this trace. `timeout` includes name resolution, connecting and
     /// reading the answer.
+    #[cfg(feature = "rpc")]
     pub(crate) fn post(
         &self,
         json: &str,
@@ -97,6 +115,12 @@ impl HttpClient {
 impl HttpAnswer {
     pub(crate) fn status(&self) -> u16 {
         self.0.status().as_u16()
+    }
+
+    /// The headers with a name: the name in lower case, and the value.
+    #[cfg(feature = "auth")]
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
     }
 
     /// Reads the body, of at most `bytes_max` bytes.
@@ -133,6 +157,7 @@ fn read_all(mut reader: Take<impl Read>, announced: Option<u64>) -> io::Result<V
 }
 
 impl HttpError {
+    #[cfg(feature = "rpc")]
     pub(crate) fn failure(&self) -> HttpFailure {
         match &self.0 {
             ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Tls(_) => {
@@ -175,7 +200,7 @@ impl fmt::Display for HttpError {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "rpc"))]
 mod tests {
     use std::io::Write as _;
     use std::net::TcpListener;

@@ -1,7 +1,7 @@
 //! Upstreams: the servers that weir itself connects to, by HTTP or WebSocket.
 //!
 //! This layer knows URLs, addresses, TLS and failures, but not the protocol of requests: the gateway
-//! and the follower of JSON-RPC use it, and the reverse proxy. Calls that block (name resolution,
+//! and the follower of JSON-RPC use it, gates, and the reverse proxy. Calls that block (name resolution,
 //! HTTP) are made on threads. Nothing here is a service of the loop; the services own the parts and
 //! pass events to them.
 //!
@@ -17,9 +17,10 @@
 //! | `pool` | which of several upstreams takes a JSON-RPC request |
 //! | `pools` | the upstream pools of the proxy: settings, state, and the choice among upstreams |
 
+#[cfg(any(feature = "proxy", feature = "rpc"))]
 pub(crate) mod backoff;
-mod breaker;
-#[cfg(feature = "rpc")]
+pub(crate) mod breaker;
+#[cfg(any(feature = "auth", feature = "rpc"))]
 pub(crate) mod http;
 #[cfg(feature = "rpc")]
 pub(crate) mod link;
@@ -28,7 +29,7 @@ pub(crate) mod pool;
 #[cfg(feature = "proxy")]
 pub(crate) mod pools;
 pub(crate) mod resolve;
-#[cfg(feature = "rpc")]
+#[cfg(any(feature = "auth", feature = "rpc"))]
 pub(crate) mod tls;
 pub(crate) mod upstream_counts;
 pub(crate) mod url;

@@ -14,6 +14,7 @@ use crate::reactor::{PEM_BYTES_MAX, TlsConnector, TlsError};
 /// The TLS configuration of connections to one upstream.
 #[derive(Debug, Clone)]
 pub(crate) struct UpstreamTls {
+    #[cfg_attr(not(feature = "rpc"), expect(dead_code, reason = "for WebSockets of JSON-RPC"))]
     pub(super) link: TlsConnector,
     pub(super) http: TlsConfig,
 }

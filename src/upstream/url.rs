@@ -60,7 +60,7 @@ impl UpstreamUrl {
         }
     }
 
-    #[cfg(feature = "rpc")]
+    #[cfg(any(feature = "auth", feature = "rpc"))]
     pub(crate) fn scheme(&self) -> Scheme {
         self.scheme
     }

@@ -536,6 +536,12 @@ impl<'a> Context<'a> {
         self.core.identity(self.core.served, conn)
     }
 
+    /// The gate that the called service is; `None`: it is none.
+    pub fn own_gate(&self) -> Option<GateId> {
+        let gate = GateId(self.core.served);
+        self.core.router.gate(gate).is_some().then_some(gate)
+    }
+
     /// The connections of a subject that have not ended, with their identities, the newest first.
     pub fn subject(
         &self,

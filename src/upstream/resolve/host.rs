@@ -4,4 +4,5 @@
 pub(crate) type HostPort = (String, u16);
 
 /// Addresses of one host that are used; further ones are ignored.
+#[cfg(any(feature = "proxy", feature = "rpc"))]
 pub(super) const ADDRESSES_MAX: usize = 16;

@@ -1,0 +1,97 @@
+//! When keys are loaded: at the start, each some minutes, and for a token with an unknown `kid`.
+//!
+//! One load at a time, on a thread. Old keys stay after a failure.
+
+use std::time::Duration;
+
+use super::keys::error::KeyError;
+use super::keys::set::KeySet;
+use super::keys::source::KeyLoader;
+use crate::reactor::{Context, Finished, Step, Task, Time, WorkerSettings, Workers};
+
+/// How often a file is read again.
+const FILE_INTERVAL: Duration = Duration::from_secs(60);
+/// How often keys are fetched again.
+const SERVER_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// The least time between two fetches: for tokens with an unknown `kid`, and while there are no keys.
+const FETCH_INTERVAL_MIN: Duration = Duration::from_secs(10);
+/// The only timer of a gate for tokens.
+pub(super) const LOAD_TIMER: u64 = 0;
+/// TLS needs more than a minimal stack.
+const STACK_BYTES: usize = 512 * 1024;
+
+type Loaded = Result<KeySet, KeyError>;
+
+/// Loads keys on a thread.
+#[derive(Debug)]
+pub(super) struct Loading {
+    threads: Workers<(), Loaded, ()>,
+    is_file: bool,
+    is_running: bool,
+    /// When the last load was started.
+    started: Time,
+}
+
+impl Loading {
+    /// Starts to load from a server at once; the keys of a file are there already.
+    pub(super) fn new(cx: &mut Context<'_>, loader: KeyLoader) -> Loading {
+        let is_file = matches!(loader, KeyLoader::File(_));
+        let mut settings = WorkerSettings::new("keys", 1, 1);
+        settings.stack_bytes = STACK_BYTES;
+        let threads = cx.workers(settings, move |()| Step::Done(loader.load()));
+        let mut loading = Loading { threads, is_file, is_running: false, started: cx.now() };
+        match is_file {
+            true => loading.schedule(cx, FILE_INTERVAL),
+            false => loading.start(cx),
+        }
+        loading
+    }
+
+    fn schedule(&self, cx: &mut Context<'_>, delay: Duration) {
+        if cx.schedule(delay, LOAD_TIMER).is_none() {
+            log::error!("keys are not loaded again: too many timers");
+        }
+    }
+
+    /// Loads, unless a load is running.
+    pub(super) fn start(&mut self, cx: &mut Context<'_>) {
+        if self.is_running {
+            return;
+        }
+        self.started = cx.now();
+        self.is_running = self.threads.try_put(Task::new((), ())).is_ok();
+        if !self.is_running {
+            self.schedule(cx, FETCH_INTERVAL_MIN);
+        }
+    }
+
+    /// Whether the keys are being fetched for a token with an unknown `kid`. Starts a fetch if the last
+    /// one was long enough ago.
+    pub(super) fn fetch_for_token(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.is_file {
+            return false;
+        }
+        if !self.is_running && cx.now().since(self.started) >= FETCH_INTERVAL_MIN {
+            self.start(cx);
+        }
+        self.is_running
+    }
+
+    /// The result of a load that has ended; the next one is scheduled.
+    pub(super) fn take(&mut self, cx: &mut Context<'_>, has_keys: bool) -> Option<Loaded> {
+        let loaded = match self.threads.take()? {
+            Finished::Done(loaded) => loaded,
+            Finished::Lost(()) => Err(KeyError::Fetch("loading panicked".to_owned())),
+        };
+        self.is_running = false;
+        self.schedule(
+            cx,
+            match (self.is_file, has_keys || loaded.is_ok()) {
+                (true, _) => FILE_INTERVAL,
+                (false, true) => SERVER_INTERVAL,
+                (false, false) => FETCH_INTERVAL_MIN,
+            },
+        );
+        Some(loaded)
+    }
+}

@@ -1,0 +1,33 @@
+//! Gates: services that decide who may use a route.
+//!
+//! [`Jwt`] verifies tokens (RFC 7519); [`Hook`] asks an HTTP server. Both give the loop an
+//! [`Identity`](crate::reactor::Identity), and fail closed.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `token` | places of tokens in a request, their parts and claims; without I/O |
+//! | `keys` | keys, signatures, and where keys come from |
+//! | `checker` | the check of one token: cache, budget of signatures |
+//! | `jwt`, `loading` | the gate for tokens, and when it loads keys |
+//! | `hook` | the gate that asks |
+
+mod cache;
+mod checker;
+mod counts;
+mod failures;
+mod hook;
+mod jwt;
+mod keys;
+mod loading;
+mod refusals;
+pub mod settings;
+mod signed_out;
+#[cfg(test)]
+mod testing;
+mod token;
+
+pub use self::counts::{AuthCounts, AuthOutcome};
+pub use self::hook::Hook;
+pub use self::jwt::{AuthError, Jwt};
+pub use self::keys::error::KeyError;
+pub use self::settings::{HookSettings, JwtSettings};

@@ -1,0 +1,376 @@
+//! The HTTP hook: what it is asked, what its answers do, and that it fails closed.
+
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use weir::reactor::settings::{GateSettings, RouteSettings, Settings};
+use weir::services::auth::settings::OnFailure;
+use weir::services::auth::{Hook, HookSettings};
+
+use super::gated::{Seen, TestFile, challenge, report, response, status_of};
+use crate::support::{Client, DEADLINE, Server, eventually, header, upgrade};
+
+/// A hook that reports the head of each request and sends these bytes.
+struct HookServer {
+    url: String,
+    heads: Receiver<String>,
+    asked: Arc<AtomicUsize>,
+    answer: Arc<Mutex<Answer>>,
+}
+
+#[derive(Clone)]
+enum Answer {
+    Bytes(String),
+    /// Nothing, and the connection stays open.
+    Hang,
+    /// The end of the connection.
+    End,
+}
+
+fn ok(lines: &str) -> Answer {
+    Answer::Bytes(format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{lines}\r\nok"))
+}
+
+fn refusing(status: &str, lines: &str) -> Answer {
+    Answer::Bytes(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n{lines}\r\n"))
+}
+
+impl HookServer {
+    fn new(answer: Answer) -> HookServer {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/check/secret", listener.local_addr().unwrap());
+        let (sender, heads) = channel();
+        let (asked, answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(answer)));
+        let (count, answers) = (Arc::clone(&asked), Arc::clone(&answer));
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (sender, count, answers) =
+                    (sender.clone(), Arc::clone(&count), Arc::clone(&answers));
+                thread::spawn(move || {
+                    serve(stream, |head| {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        // The test may have ended.
+                        let _ = sender.send(head);
+                        answers.lock().unwrap().clone()
+                    })
+                });
+            }
+        });
+        HookServer { url, heads, asked, answer }
+    }
+
+    fn set(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = answer;
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    fn settings(&self) -> HookSettings {
+        HookSettings::new(self.url.parse().unwrap())
+    }
+}
+
+/// Answers each request of a connection.
+fn serve(stream: TcpStream, answer: impl Fn(String) -> Answer) {
+    let mut client = Client::over(stream);
+    while let Some(head) = client.try_head() {
+        match answer(head) {
+            Answer::Bytes(bytes) => {
+                if client.stream.write_all(bytes.as_bytes()).is_err() {
+                    return;
+                }
+            }
+            // Until the other side gives up.
+            Answer::Hang => drop(client.try_head()),
+            Answer::End => return,
+        }
+    }
+}
+
+/// A server whose route `/` has this hook.
+fn hooked(settings: HookSettings, route: RouteSettings) -> (Server, Receiver<Seen>) {
+    let (sender, receiver) = channel();
+    let server = Server::start(Settings::default(), move |reactor| {
+        let hook = Hook::new("hook", settings).unwrap();
+        let gate = reactor.add_gate(hook, GateSettings::default()).unwrap();
+        let (service, seen) = report();
+        let service = reactor.add_service(service).unwrap();
+        reactor.add_route("/*", service, route.gate(gate)).unwrap();
+        reactor.add_route("/open", service, RouteSettings::default()).unwrap();
+        sender.send(seen).unwrap();
+    });
+    (server, receiver.recv_timeout(DEADLINE).unwrap())
+}
+
+fn status(server: &Server) -> u16 {
+    status_of(&response(server, "/", ""))
+}
+
+/// As nginx's `auth_request` and Traefik's ForwardAuth ask.
+#[test]
+fn a_hook_is_asked_by_get_with_headers_about_the_request() {
+    let hook = HookServer::new(ok("X-Weir-User: ann\r\n"));
+    let (server, seen) = hooked(hook.settings(), RouteSettings::default());
+    let lines = "Authorization: Basic YTpi\r\nCookie: a=b\r\nCookie: c=d\r\nOrigin: http://a\r\n\
+                 X-Other: not for the hook\r\nX-Forwarded-For: 1.1.1.1\r\nX-Original-URI: /other\r\n\
+                 Sec-WebSocket-Protocol: chat\r\n";
+    assert_eq!(status_of(&response(&server, "/feed/1?a=b", lines)), 101);
+    let head = hook.heads.recv_timeout(DEADLINE).unwrap();
+    assert!(head.starts_with("GET /check/secret HTTP/1.1\r\n"), "{head}");
+    for (name, value) in [
+        ("Authorization", "Basic YTpi"),
+        ("Origin", "http://a"),
+        ("X-Original-URI", "/feed/1?a=b"),
+        ("X-Original-URL", "http://localhost/feed/1?a=b"),
+        ("X-Original-Method", "GET"),
+        ("X-Forwarded-Uri", "/feed/1?a=b"),
+        ("X-Forwarded-Method", "GET"),
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("X-Forwarded-Proto", "http"),
+        ("X-Forwarded-Host", "localhost"),
+        ("Cookie", "a=b"),
+    ] {
+        assert_eq!(header(&head, name), Some(value), "{head}");
+    }
+    let lower = head.to_lowercase();
+    assert!(lower.contains("cookie: c=d\r\n"), "{head}");
+    for absent in ["upgrade", "connection:", "sec-websocket", "x-other", "1.1.1.1"] {
+        assert!(!lower.contains(absent), "{absent} in {head}");
+    }
+    assert_eq!(seen.recv_timeout(DEADLINE).unwrap().identity.unwrap().0, "ann");
+    // A further request of the same server uses the same connection, and the client's own method.
+    let mut client = Client::tcp(server.address);
+    client.raw(b"GET /plain HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(status_of(&client.answer().0), 200);
+    let head = hook.heads.recv_timeout(DEADLINE).unwrap();
+    assert_eq!(header(&head, "X-Original-URI"), Some("/plain"), "{head}");
+}
+
+#[test]
+fn a_passing_answer_may_name_the_client() {
+    let hook = HookServer::new(ok(""));
+    let require = ["role=admin".parse().unwrap()];
+    let (open, seen) = hooked(hook.settings(), RouteSettings::default());
+    let (strict, _) = hooked(hook.settings(), RouteSettings::default().require(require.into()));
+    assert_eq!(status(&open), 101);
+    assert_eq!(seen.recv_timeout(DEADLINE).unwrap().identity, None);
+    assert_eq!(status(&strict), 403, "without an identity nothing is fulfilled");
+    hook.set(Answer::Bytes(
+        "HTTP/1.1 204 No Content\r\nX-Weir-User: zo\u{eb}\r\nX-Weir-Meta-Role: user\r\n\
+         x-weir-meta-role: admin\r\nX-Weir-Priority: unknown\r\n\r\n"
+            .to_owned(),
+    ));
+    assert_eq!((status(&open), status(&strict)), (101, 101));
+    let roles = ["user", "admin"].map(|role| ("role".to_owned(), role.to_owned()));
+    let identity = seen.recv_timeout(DEADLINE).unwrap().identity.unwrap();
+    assert_eq!(identity, ("zo\u{eb}".to_owned(), roles.to_vec()));
+}
+
+#[test]
+fn an_identity_of_a_hook_ends() {
+    let hook = HookServer::new(ok("X-Weir-User: ann\r\nX-Weir-Expires: 1\r\n"));
+    let (server, _seen) = hooked(hook.settings(), RouteSettings::default());
+    let mut client = Client::open(server.address, "/");
+    assert_eq!(client.expect_close(), (3000, "token expired".to_owned()));
+}
+
+#[test]
+fn refusals_of_a_hook_are_returned() {
+    let hook = HookServer::new(Answer::End);
+    let (server, seen) = hooked(hook.settings(), RouteSettings::default());
+    for (answer, status) in [
+        (refusing("401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n"), 401),
+        (refusing("403 Forbidden", ""), 403),
+        (refusing("404 Not Found", "WWW-Authenticate: Digest\r\nX-Other: a\r\n"), 404),
+        (refusing("429 Too Many Requests", "Retry-After: 7\r\n"), 429),
+    ] {
+        hook.set(answer);
+        let head = response(&server, "/", "");
+        assert_eq!(status_of(&head), status, "{head}");
+        let challenge = challenge(&head);
+        let expected = [(401, Some("Basic realm=\"x\"")), (404, Some("Digest"))];
+        let expected = expected.into_iter().find(|(of, _)| *of == status).and_then(|(_, it)| it);
+        assert_eq!(challenge, expected, "{head}");
+        assert_eq!(header(&head, "Retry-After"), (status == 429).then_some("7"), "{head}");
+        assert!(header(&head, "X-Other").is_none());
+    }
+    assert!(seen.try_recv().is_err());
+}
+
+/// Answers that are no decision, and no answers.
+fn failures() -> Vec<(&'static str, Answer)> {
+    vec![
+        ("500", refusing("500 Internal Server Error", "")),
+        ("503", refusing("503 Service Unavailable", "")),
+        ("402", refusing("402 Payment Required", "")),
+        ("a redirect", refusing("302 Found", "Location: /check/secret\r\n")),
+        ("101", refusing("101 Switching Protocols", "Upgrade: websocket\r\n")),
+        ("garbage", Answer::Bytes("\x16\x03\x01garbage\r\n\r\n".to_owned())),
+        ("another protocol", Answer::Bytes("220 mail ESMTP\r\n\r\n".to_owned())),
+        ("the end", Answer::End),
+        ("nothing", Answer::Hang),
+        ("half a head", Answer::Bytes("HTTP/1.1 200 OK\r\nX-Weir".to_owned())),
+        ("two users", ok("X-Weir-User: a\r\nX-Weir-User: b\r\n")),
+        ("an empty user", ok("X-Weir-User:\r\n")),
+        ("an end that is no number", ok("X-Weir-User: a\r\nX-Weir-Expires: soon\r\n")),
+        ("a negative end", ok("X-Weir-User: a\r\nX-Weir-Expires: -1\r\n")),
+        (
+            "too much metadata",
+            ok(&format!("X-Weir-User: a\r\nX-Weir-Meta-A: {}\r\n", "x".repeat(5000))),
+        ),
+    ]
+}
+
+#[test]
+fn a_hook_that_fails_refuses() {
+    for (what, answer) in failures() {
+        let hook = HookServer::new(answer);
+        let settings = hook.settings().timeout(Duration::from_millis(300));
+        let (server, seen) = hooked(settings, RouteSettings::default());
+        let head = response(&server, "/", "");
+        assert_eq!(status_of(&head), 503, "{what}: {head}");
+        assert!(header(&head, "Retry-After").is_some(), "{what}: {head}");
+        assert!(seen.try_recv().is_err(), "{what}: the service saw a request");
+    }
+    // Nobody listens.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let settings = HookSettings::new(format!("http://{free}/").parse().unwrap());
+    let (server, _seen) = hooked(settings, RouteSettings::default());
+    assert_eq!(status(&server), 503);
+}
+
+#[test]
+fn a_hook_that_fails_may_let_requests_pass() {
+    let hook = HookServer::new(Answer::Hang);
+    let settings = hook.settings().timeout(Duration::from_millis(300)).on_failure(OnFailure::Pass);
+    let (server, seen) = hooked(settings, RouteSettings::default());
+    assert_eq!(status(&server), 101);
+    assert_eq!(seen.recv_timeout(DEADLINE).unwrap().identity, None);
+    // A refusal is no failure.
+    hook.set(refusing("403 Forbidden", ""));
+    assert_eq!(status(&server), 403);
+}
+
+/// The timeout is counted on the loop, which serves other clients meanwhile.
+#[test]
+fn a_hook_that_hangs_delays_nobody_else() {
+    let hook = HookServer::new(Answer::Hang);
+    let timeout = Duration::from_secs(2);
+    let settings = hook.settings().timeout(timeout).concurrency(1);
+    let (server, _seen) = hooked(settings, RouteSettings::default());
+    let started = Instant::now();
+    let mut waiting: Vec<Client> = (0..20)
+        .map(|_| {
+            let mut client = Client::tcp(server.address);
+            client.raw(upgrade("/", "").as_bytes());
+            client
+        })
+        .collect();
+    // A route without a gate answers while all others wait.
+    assert_eq!(status_of(&response(&server, "/open", "")), 101);
+    assert!(started.elapsed() < timeout);
+    for client in &mut waiting {
+        assert_eq!(status_of(&client.head()), 503);
+    }
+    assert!(started.elapsed() < DEADLINE, "one after another they would take 40 s");
+    assert!(hook.asked() <= 3, "one thread asks at a time, and not after the timeout");
+}
+
+#[test]
+fn a_hook_that_always_fails_is_not_asked_for_a_while() {
+    let hook = HookServer::new(Answer::End);
+    let (server, _seen) = hooked(hook.settings(), RouteSettings::default());
+    for _ in 0..30 {
+        assert_eq!(status(&server), 503);
+    }
+    let asked = hook.asked();
+    // ureq asks once more if a kept connection has ended.
+    assert!((10..=21).contains(&asked), "asked {asked} times");
+}
+
+#[test]
+fn passing_answers_are_used_again_for_equal_requests() {
+    let hook = HookServer::new(ok("X-Weir-User: ann\r\n"));
+    let settings = hook.settings().cache(Duration::from_secs(60));
+    let (server, seen) = hooked(settings, RouteSettings::default());
+    let ask = |path: &str, lines: &str| status_of(&response(&server, path, lines));
+    for _ in 0..5 {
+        assert_eq!(ask("/a", "Cookie: s=1\r\n"), 101);
+        assert_eq!(seen.recv_timeout(DEADLINE).unwrap().identity.unwrap().0, "ann");
+    }
+    assert_eq!(hook.asked(), 1);
+    assert_eq!(ask("/a", "Cookie: s=2\r\n"), 101);
+    assert_eq!(ask("/b", "Cookie: s=1\r\n"), 101);
+    assert_eq!(ask("/a", "Cookie: s=1\r\nAuthorization: x\r\n"), 101);
+    assert_eq!(hook.asked(), 4);
+    hook.set(refusing("403 Forbidden", ""));
+    assert_eq!((ask("/a", "Cookie: s=1\r\n"), ask("/c", ""), ask("/c", "")), (101, 403, 403));
+    assert_eq!(hook.asked(), 6, "refusals are asked for again");
+}
+
+#[test]
+fn an_answer_is_used_again_until_its_identity_ends() {
+    let hook = HookServer::new(ok("X-Weir-User: ann\r\nX-Weir-Expires: 1\r\n"));
+    let settings = hook.settings().cache(Duration::from_secs(60));
+    let (server, _seen) = hooked(settings, RouteSettings::default());
+    let mut look = || {
+        assert_eq!(status(&server), 101);
+        hook.asked() == 2
+    };
+    eventually(&mut look, "it is asked again");
+}
+
+/// Sixteen requests at once, and each gets its own answer.
+#[test]
+fn answers_belong_to_their_requests() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                serve(stream, |head| {
+                    let user = header(&head, "X-Original-URI").unwrap().trim_start_matches('/');
+                    ok(&format!("X-Weir-User: {user}\r\n"))
+                })
+            });
+        }
+    });
+    let (server, seen) = hooked(HookSettings::new(url.parse().unwrap()), RouteSettings::default());
+    let threads: Vec<_> = (0..16)
+        .map(|number| {
+            let address = server.address;
+            thread::spawn(move || {
+                for round in 0..10 {
+                    let path = format!("/user-{number}-{round}");
+                    let head = Client::tcp(address).request(&upgrade(&path, ""));
+                    assert_eq!(status_of(&head), 101);
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for _ in 0..160 {
+        let seen = seen.recv_timeout(DEADLINE).unwrap();
+        let path = seen.head.split(' ').nth(1).unwrap();
+        assert_eq!(path.trim_start_matches('/'), seen.identity.unwrap().0);
+    }
+}
+
+#[test]
+fn the_certificate_of_a_hook_is_verified() {
+    let hook = HookServer::new(ok(""));
+    let url = hook.url.replace("http://", "https://");
+    let settings = HookSettings::new(url.parse().unwrap());
+    let (server, _seen) = hooked(settings, RouteSettings::default());
+    assert_eq!(status(&server), 503, "it speaks no TLS at all");
+    let file = TestFile::new("no certificate");
+    let settings = HookSettings::new(url.parse().unwrap()).ca_file(file.0.clone());
+    assert!(Hook::new("hook", settings).is_err());
+}

@@ -1,0 +1,9 @@
+//! Gates: tokens in all their places, attacks on them, keys of a server, refresh; and hooks.
+
+mod attacks;
+mod gated;
+mod hooks;
+mod keys;
+mod places;
+mod refresh;
+mod tokens;

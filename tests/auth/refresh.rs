@@ -1,0 +1,76 @@
+//! New tokens for open connections, over HTTP.
+
+use super::gated::{challenge, gated, hmac, status_of};
+use super::tokens::{claims, hs256, now, valid};
+use crate::support::{Client, Server, TEXT, upgrade};
+
+/// A token that expires this many seconds from now.
+fn for_seconds(subject: &str, seconds: u64, more: &str) -> String {
+    hs256(&format!(r#"{{"sub":"{subject}","exp":{}{more}}}"#, now() + seconds))
+}
+
+fn open(server: &Server, token: &str) -> Client {
+    let lines = format!("Authorization: Bearer {token}\r\n");
+    let (mut client, _) = Client::open_with(server.address, "/", &lines);
+    client.text("open");
+    client.expect(TEXT, b"open");
+    client
+}
+
+fn refresh(server: &Server, path: &str, lines: &str) -> String {
+    let mut client = Client::tcp(server.address);
+    client.request(&format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n{lines}\r\n"))
+}
+
+fn refreshed(server: &Server, token: &str) -> u16 {
+    status_of(&refresh(server, "/auth/refresh", &format!("Authorization: Bearer {token}\r\n")))
+}
+
+#[test]
+fn a_refresh_prolongs_the_connections_of_its_session_only() {
+    let (settings, _file) = hmac();
+    let (server, _seen) = gated(settings.leeway(std::time::Duration::ZERO));
+    let mut first = open(&server, &for_seconds("ann", 2, r#","sid":"1""#));
+    let mut second = open(&server, &for_seconds("ann", 2, r#","sid":"2""#));
+    let mut without = open(&server, &for_seconds("ann", 2, ""));
+    let mut other = open(&server, &for_seconds("bob", 2, r#","sid":"1""#));
+    let new = hs256(&claims("ann", r#","sid":"1""#));
+    assert_eq!(refreshed(&server, &new), 204);
+    for client in [&mut second, &mut without, &mut other] {
+        assert_eq!(client.expect_close(), (3000, "token expired".to_owned()));
+    }
+    first.text("still here");
+    first.expect(TEXT, b"still here");
+}
+
+#[test]
+fn a_refresh_without_a_session_prolongs_connections_without_one() {
+    let (settings, _file) = hmac();
+    let (server, _seen) = gated(settings.leeway(std::time::Duration::ZERO));
+    let mut with = open(&server, &for_seconds("ann", 2, r#","sid":"1""#));
+    let mut without = open(&server, &for_seconds("ann", 2, ""));
+    assert_eq!(refreshed(&server, &valid("ann")), 204);
+    // An earlier end does not replace a later one.
+    assert_eq!(refreshed(&server, &for_seconds("ann", 1, "")), 204);
+    assert_eq!(with.expect_close().0, 3000);
+    without.text("still here");
+    without.expect(TEXT, b"still here");
+}
+
+#[test]
+fn a_refresh_needs_a_valid_token_and_its_path() {
+    let (settings, _file) = hmac();
+    let (server, _seen) = gated(settings);
+    let invalid = Some("Bearer error=\"invalid_token\"");
+    for (lines, expected) in [
+        (String::new(), (401, Some("Bearer"))),
+        ("Authorization: Bearer x\r\n".to_owned(), (401, invalid)),
+        (format!("Authorization: Bearer {}\r\n", for_seconds("a", 0, "")), (204, None)),
+    ] {
+        let head = refresh(&server, "/auth/refresh", &lines);
+        assert_eq!((status_of(&head), challenge(&head)), expected, "{lines}");
+    }
+    let mut client = Client::tcp(server.address);
+    let head = client.request(&upgrade("/auth/refresh", ""));
+    assert_eq!(status_of(&head), 404, "the path serves no WebSocket");
+}
