@@ -8,7 +8,7 @@ use std::time::Duration;
 use weir::protocol::handshake::{Accept, ClientError, Refusal, Response};
 use weir::protocol::{CloseCode, Message, ProtocolError};
 use weir::reactor::settings::{RouteSettings, Settings};
-use weir::reactor::{CloseReason, ConnId, Context, Decision, Metrics, ProxyFault, Service};
+use weir::reactor::{CloseReason, ConnId, Context, Decision, Excess, Metrics, ProxyFault, Service};
 
 use crate::deferring::deferring;
 use crate::support::{
@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// One of each kind. [`every_reason_has_a_test_that_names_it`] fails for a new kind until it is added here.
-const REASONS: [CloseReason; 31] = [
+const REASONS: [CloseReason; 32] = [
     CloseReason::PeerClosed(None),
     CloseReason::PeerGone,
     CloseReason::PeerReset,
@@ -26,6 +26,7 @@ const REASONS: [CloseReason; 31] = [
     CloseReason::HeartbeatTimeout,
     CloseReason::IdleTimeout,
     CloseReason::SlowConsumer,
+    CloseReason::Rate(Excess::Messages),
     CloseReason::WriteTimeout,
     CloseReason::Overloaded,
     CloseReason::ServicePanicked,
@@ -58,6 +59,7 @@ fn tested_in(reason: CloseReason) -> &'static str {
         CloseReason::HeartbeatTimeout => "heartbeat.rs",
         CloseReason::Shutdown => "shutdown.rs",
         CloseReason::SlowConsumer | CloseReason::WriteTimeout => "pressure/ends.rs",
+        CloseReason::Rate(_) => "rates/over.rs",
         CloseReason::Overloaded => "memory.rs",
         CloseReason::Aborted => "driven.rs",
         CloseReason::ConnectFailed(_) | CloseReason::UpgradeFailed(_) => "client_role/refusals.rs",

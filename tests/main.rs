@@ -41,6 +41,7 @@ mod protocol;
 mod proxy;
 mod publish;
 mod puppet;
+mod rates;
 mod reload;
 mod requests;
 mod resets;

@@ -15,7 +15,7 @@ use super::options::{
 };
 use super::relays::RelayConfig;
 use super::routes::{NostrOptions, RouteConfig, RouteService, ServiceKind};
-use super::values::FileName;
+use super::values::{Count, FileName, OrOff};
 
 #[derive(Serialize)]
 struct Effective<'a> {
@@ -85,6 +85,7 @@ pub(super) struct EffectiveRoute<'a> {
     path: &'a str,
     service: ServiceKind,
     page: bool,
+    connections_max: OrOff<Count<usize>>,
     #[serde(flatten)]
     limits: RouteOptions,
     /// Unless it is the server's.
@@ -104,6 +105,7 @@ impl<'a> From<&'a RouteConfig> for EffectiveRoute<'a> {
             path: &route.path,
             service: route.service.kind(),
             page: route.page,
+            connections_max: OrOff(route.settings.connections_max.map(Count)),
             limits: RouteOptions::from(&route.settings),
             heartbeat: match route.settings.heartbeat {
                 RouteHeartbeat::Server => None,

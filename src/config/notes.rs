@@ -4,13 +4,16 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use weir::reactor::settings::Settings;
+use weir::reactor::settings::{RouteSettings, Settings};
 use weir::services::proxy::{Choose, DownPolicy, PoolSettings};
 
 use super::Config;
 use super::networks::NetworkConfig;
 use super::relays::RelayConfig;
 use super::routes::{RouteConfig, RouteService};
+
+/// Tokens per second below which a rate pauses reading for more than 10 s.
+const SLOW_PER_SECOND: f64 = 0.1;
 
 impl Config {
     /// Warnings about the files of secrets, one line each.
@@ -35,6 +38,7 @@ impl Config {
             .chain(unused_address_header(server))
             .chain(all_trusted(server))
             .chain(of_pools)
+            .chain(self.routes.iter().flat_map(route_notes))
             .chain(self.relays.iter().flat_map(|relay| relay_notes(relay, self)))
             .collect()
     }
@@ -87,6 +91,23 @@ fn pool_notes(pool: &PoolSettings, config: &Config) -> Vec<String> {
     ];
     let notes = notes.into_iter().filter(|(is_true, _)| *is_true);
     notes.map(|(_, note)| format!("pool {name}: {note}")).collect()
+}
+
+/// Notes on the rates of a route that pause reading.
+fn route_notes(route: &RouteConfig) -> Vec<String> {
+    let (path, settings) = (&route.path, &route.settings);
+    let set =
+        || settings.reading_rates().into_iter().filter_map(|(name, rate)| Some((name, rate?)));
+    let slow = set().filter(|(_, rate)| rate.per_second < SLOW_PER_SECOND);
+    let mut notes: Vec<String> = slow
+        .map(|(name, rate)| {
+            format!("{path}: {name} = {rate} pauses reading for more than 10 s at a time")
+        })
+        .collect();
+    if set().next().is_none() && settings.over != RouteSettings::default().over {
+        notes.push(format!("{path}: over has no effect without a rate of messages or bytes"));
+    }
+    notes
 }
 
 fn relay_notes(relay: &RelayConfig, config: &Config) -> Vec<String> {

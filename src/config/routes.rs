@@ -16,7 +16,7 @@ use super::error::{ConfigError, PathError, RouteConfigError};
 use super::keys::{Given, Keys, Layer, place_of, read};
 use super::options::{HeartbeatOptions, ProxyOptions, RoomOptions, RouteOptions};
 use super::place::Place;
-use super::values::Size;
+use super::values::{Count, OrOff, Size};
 use crate::nearest::nearest;
 
 /// The path parameter that names the room.
@@ -56,6 +56,9 @@ pub(super) struct RouteTable {
     service: ServiceKind,
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set)]
     page: bool,
+    /// Maximum connections of the route; more are refused with 503
+    #[arg(long, value_name = "N", default_value_t = OrOff(None))]
+    connections_max: OrOff<Count<usize>>,
 }
 
 /// The keys of a route of a relay, besides its limits.
@@ -221,7 +224,8 @@ fn route(place: &Place, table: Layer, defaults: &Layer) -> Result<RouteConfig, C
         true => own_heartbeat(&layer)?,
         false => RouteHeartbeat::Server,
     };
-    let settings = settings.heartbeat(heartbeat);
+    let connections_max = given.connections_max.0.map(|count| count.0);
+    let settings = settings.heartbeat(heartbeat).connections_max(connections_max);
     Ok(RouteConfig { path: given.path, page: given.page, settings, service })
 }
 

@@ -338,6 +338,7 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         client_address_from = 'true-client-ip'
         rate_per_address = '100/min'
         rate = '7/s burst 9'
+        limits_dry_run = ['messages', 'rate_limited']
         head_max = 5000
         key_reuse_window = '1m 1ms'
         buffered_max = '1 GB'
@@ -366,6 +367,13 @@ fn the_effective_configuration_parses_to_an_equal_one() {
         requests_per_address = '1/s burst 5'
         priority = 'low'
         priority_max = 'critical'
+        connections_max = 77
+        messages_rate = '100/s burst 200'
+        bytes_rate = '1MB/s burst 4MB'
+        messages_rate_per_address = '500/s'
+        bytes_rate_per_address = '3 MiB/min burst 1 MiB'
+        over = 'close'
+        over_grace = '11s'
         outbox_low = '32 KiB'
         outbox_soft = '512 KiB'
         outbox_hard = '8 MiB'

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::{Serialize, Serializer};
+use weir::reactor::settings::Rate;
 use weir::upstream::redacted;
 
 /// A number of bytes: `64 KiB`, `1MB` or `65536`.
@@ -50,6 +51,47 @@ impl fmt::Display for Size {
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
+    }
+}
+
+/// A rate in bytes: `1MB/s burst 4MB`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct ByteRate(pub(crate) Rate);
+
+impl FromStr for ByteRate {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<ByteRate, Self::Err> {
+        const FORM: &str = r#"expected a rate such as "1MB/s" or "64 KiB/s burst 1 MiB""#;
+        let size = |text: &str| text.parse::<Size>().map_err(|_| FORM);
+        let (average, burst) = match text.split_once(" burst ") {
+            Some((average, burst)) => (average, Some(size(burst)?)),
+            None => (text, None),
+        };
+        let (count, unit) = average.split_once('/').ok_or(FORM)?;
+        let count = size(count)?;
+        let burst = burst.unwrap_or(count);
+        if count.0.max(burst.0) > u32::MAX as usize {
+            return Err("a rate or burst must be below 4 GiB");
+        }
+        if count.0 == 0 || burst.0 == 0 {
+            return Err("a rate or burst of 0 would admit nothing");
+        }
+        let rate = format!("{}/{unit} burst {}", count.0, burst.0);
+        rate.parse().map(ByteRate).map_err(|_| FORM)
+    }
+}
+
+impl fmt::Display for ByteRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        let sizes = |text: &str| {
+            let (average, burst) = text.split_once(" burst ")?;
+            let (count, unit) = average.split_once('/')?;
+            let (count, burst) = (Size(count.parse().ok()?), Size(burst.parse().ok()?));
+            Some(format!("{count}/{unit} burst {burst}"))
+        };
+        f.write_str(&sizes(&text).unwrap_or(text))
     }
 }
 
@@ -281,6 +323,24 @@ mod tests {
             assert_eq!(Size(bytes).to_string(), text);
             assert_eq!(size(text), Ok(bytes));
         }
+    }
+
+    #[test]
+    fn rates_of_bytes_are_parsed_from_their_own_format() {
+        let rate = |text: &str| text.parse::<ByteRate>().map(|rate| rate.0);
+        assert_eq!(rate("1MB/s burst 4MB"), Ok(Rate { per_second: 1e6, burst: 4_000_000 }));
+        assert_eq!(rate("64 KiB / s"), Ok(Rate { per_second: 65536.0, burst: 65536 }));
+        assert_eq!(rate("60MB/min"), Ok(Rate { per_second: 1e6, burst: 60_000_000 }));
+        for text in ["1MB/s", "1 MiB/s burst 3 MiB", "7 B/h burst 1 KiB", "1GB/min"] {
+            let parsed: ByteRate = text.parse().unwrap();
+            assert_eq!(parsed.to_string().parse(), Ok(parsed), "{text} as {parsed}");
+        }
+        assert_eq!("1MiB/s".parse::<ByteRate>().unwrap().to_string(), "1 MiB/s burst 1 MiB");
+        for text in ["", "1MB", "/s", "1MB/day", "-1/s", "1MB/s burst", "1MB/s burst x", "0/s"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+        assert!(rate("1MB/s burst 0").is_err());
+        assert!(rate("1MB/s burst 4GiB").unwrap_err().contains("below 4 GiB"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::Registry;
 
-use super::api::budget::{RATE_ADDRESSES_MAX, TABLE_SLOTS_RESERVED_MAX};
+use super::api::budget::{RATE_ADDRESSES_MAX, RATE_SHARED_MAX, TABLE_SLOTS_RESERVED_MAX};
 use super::api::handle::Commands;
 use super::api::id::{ConnId, GateId, ServiceId};
 use super::api::outcome::Decision;
@@ -34,6 +34,7 @@ use super::parts::recovery::Recovery;
 use super::parts::redaction::Redaction;
 use super::parts::router::Router;
 use super::parts::schedule::Schedule;
+use super::parts::shared_rates::SharedRates;
 use super::parts::socket::send_buffer_max;
 use super::parts::subjects::Subjects;
 use super::parts::tls::Tls;
@@ -150,6 +151,12 @@ pub(super) struct Core {
     pub(super) topics: Topics<ConnId>,
     pub(super) outboxes: Outboxes,
     pub(super) admission: Admission,
+    /// Buckets that open connections share.
+    pub(super) shared_rates: SharedRates,
+    /// Connections that a rate pauses.
+    pub(super) throttled: usize,
+    /// The connection with rates that is being read.
+    pub(super) rated_read: Option<ConnId>,
     /// The Sec-WebSocket-Keys of recent upgrades, if `key_reuse_window` is set.
     pub(super) handshake_keys: RecentKeys,
     /// How many log lines about peers are allowed.
@@ -218,6 +225,9 @@ impl Core {
             topics: Topics::new(limits),
             outboxes: Outboxes::new(Ledger::new(&settings)),
             admission: Admission::new(&settings, RATE_ADDRESSES_MAX),
+            shared_rates: SharedRates::new(RATE_SHARED_MAX),
+            throttled: 0,
+            rated_read: None,
             handshake_keys: RecentKeys::default(),
             log_limits: LineLimits::default(),
             observed: None,

@@ -52,7 +52,7 @@ use self::parts::signals::SignalHandler;
 use self::parts::stats::TurnStats;
 use self::parts::work::Share;
 
-pub use self::api::close_reason::{CloseReason, ProxyFault};
+pub use self::api::close_reason::{CloseReason, Excess, ProxyFault};
 pub use self::api::conn_map::ConnMap;
 pub use self::api::connect::Connect;
 pub use self::api::context::Context;
@@ -103,7 +103,8 @@ pub(crate) mod limits {
     pub(crate) use super::parts::admission::counted_address;
     #[cfg(feature = "nostr")]
     pub(crate) use super::parts::admission::is_in;
-    pub(crate) use super::parts::rates::{Bucket, Buckets};
+    pub(crate) use super::parts::bucket::Bucket;
+    pub(crate) use super::parts::rates::Buckets;
 }
 
 /// Parts that weir's binary, upstream clients, benches, fuzz targets and tests use. They are exempt from

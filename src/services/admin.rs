@@ -13,7 +13,7 @@ use std::fmt;
 use self::format::Format;
 use crate::protocol::Message;
 use crate::protocol::handshake::{self, Refusal, Response};
-use crate::reactor::settings::Settings;
+use crate::reactor::settings::{Limit, Settings};
 use crate::reactor::{
     CloseReason, ConnId, Context, Decision, HttpRequest, Metric, Metrics, Occupancy, Service,
     UpgradeRequest,
@@ -56,6 +56,7 @@ impl Admin {
         let metrics = cx.metrics();
         count_loop(&mut samples, metrics);
         count_by_reason(&mut samples, metrics);
+        count_rates(&mut samples, metrics);
         measure_loop(&mut samples, metrics);
         let waiting = metrics.awaiting_refusal_now as usize;
         compare_limits(&mut samples, waiting, cx.occupancy(), cx.settings());
@@ -97,6 +98,27 @@ fn count_by_reason(samples: &mut Samples, metrics: &Metrics) {
             let count = counts.get(reason).copied().unwrap_or(0);
             samples.counter(name, help, &[("reason", reason)], count);
         }
+    }
+}
+
+/// Rates and dry runs, by limit.
+fn count_rates(samples: &mut Samples, metrics: &Metrics) {
+    for (route, counts) in &metrics.throttled {
+        for (what, count) in counts {
+            let help = "Pauses of reading by a rate, by route and limit";
+            samples.counter("throttled", help, &[("route", route), ("what", what)], *count);
+        }
+    }
+    let help = "Connections that a rate pauses";
+    samples.gauge("throttled_now", help, &[], metrics.throttled_now as f64);
+    for limit in Limit::ALL {
+        let count = metrics.refused_dry.get(limit.name()).copied().unwrap_or(0);
+        let help = "What limits in limits_dry_run would have refused or paused, by limit";
+        samples.counter("refused_dry", help, &[("reason", limit.name())], count);
+    }
+    for (table, entries) in &metrics.rate_tables {
+        let help = "Buckets of rates, by table";
+        samples.gauge("rate_entries", help, &[("table", table)], *entries as f64);
     }
 }
 

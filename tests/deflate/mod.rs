@@ -69,7 +69,7 @@ impl Peer {
         out
     }
 
-    fn send(&mut self, message: &[u8]) {
+    pub fn send(&mut self, message: &[u8]) {
         let payload = self.compress(message);
         self.client.raw(&frame(true, COMPRESSED | BINARY, &payload));
     }

@@ -3,10 +3,12 @@
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir::reactor::Priority;
-use weir::reactor::settings::{DeflateMode, HostPattern, Rate, RouteSettings, SlowPolicy};
+use weir::reactor::settings::{
+    DeflateMode, HostPattern, OverRate, Rate, RouteSettings, SlowPolicy,
+};
 
 use crate::config::addresses::Origin;
-use crate::config::values::{Count, OrAuto, OrOff, Size, Span, texts};
+use crate::config::values::{ByteRate, Count, OrAuto, OrOff, Size, Span, texts};
 
 /// An automatic hard limit is rounded up to a multiple of this.
 const OUTBOX_HARD_STEP: usize = 64 * 1024;
@@ -76,6 +78,33 @@ pub(in crate::config) struct RouteOptions {
     #[arg(long, value_name = "PRIORITY", value_enum, default_value_t = route().priority_max.into())]
     priority_max: PriorityName,
 
+    /// Maximum rate of messages and control frames per connection, as in "100/s burst 200"; at the
+    /// rate the connection is not read until tokens are back
+    #[arg(long, value_name = "RATE", default_value_t = OrOff(route().messages_rate))]
+    messages_rate: OrOff<Rate>,
+
+    /// Maximum rate of bytes per connection, as in "1MB/s burst 4MB": frames as they arrive
+    #[arg(long, value_name = "RATE", default_value_t = OrOff(route().bytes_rate.map(ByteRate)))]
+    bytes_rate: OrOff<ByteRate>,
+
+    /// Maximum rate of messages and control frames per address (IPv6: per /64)
+    #[arg(long, value_name = "RATE", default_value_t = OrOff(route().messages_rate_per_address))]
+    messages_rate_per_address: OrOff<Rate>,
+
+    /// Maximum rate of bytes per address (IPv6: per /64)
+    #[arg(long, value_name = "RATE")]
+    #[arg(default_value_t = OrOff(route().bytes_rate_per_address.map(ByteRate)))]
+    bytes_rate_per_address: OrOff<ByteRate>,
+
+    /// Policy for connections above a rate of messages or bytes
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t = route().over.into())]
+    over: Over,
+
+    /// With over = "close": how long rates may pause reading in one minute; then close with 1008. 0s:
+    /// at the first message above the rate
+    #[arg(long, value_name = "TIME", default_value_t = Span(route().over_grace))]
+    over_grace: Span,
+
     /// Refuse an upgrade that offers no subprotocol of the service
     #[arg(long, value_name = "BOOL", default_value_t = route().require_protocol)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -123,6 +152,16 @@ pub(in crate::config) enum PriorityName {
     Critical,
 }
 
+/// The names of [`OverRate`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::config) enum Over {
+    /// Do not read the connection until tokens are back
+    Pause,
+    /// The same, and after over_grace close the connection with 1008
+    Close,
+}
+
 /// The names of [`DeflateMode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -168,6 +207,15 @@ impl From<Priority> for PriorityName {
     }
 }
 
+impl From<OverRate> for Over {
+    fn from(policy: OverRate) -> Over {
+        match policy {
+            OverRate::Pause => Over::Pause,
+            OverRate::Close => Over::Close,
+        }
+    }
+}
+
 impl From<PriorityName> for Priority {
     fn from(name: PriorityName) -> Priority {
         match name {
@@ -175,6 +223,15 @@ impl From<PriorityName> for Priority {
             PriorityName::Normal => Priority::Normal,
             PriorityName::High => Priority::High,
             PriorityName::Critical => Priority::Critical,
+        }
+    }
+}
+
+impl From<Over> for OverRate {
+    fn from(policy: Over) -> OverRate {
+        match policy {
+            Over::Pause => OverRate::Pause,
+            Over::Close => OverRate::Close,
         }
     }
 }
@@ -216,6 +273,12 @@ impl From<&RouteSettings> for RouteOptions {
             requests_per_address: OrOff(settings.requests_per_address),
             priority: settings.priority.into(),
             priority_max: settings.priority_max.into(),
+            messages_rate: OrOff(settings.messages_rate),
+            bytes_rate: OrOff(settings.bytes_rate.map(ByteRate)),
+            messages_rate_per_address: OrOff(settings.messages_rate_per_address),
+            bytes_rate_per_address: OrOff(settings.bytes_rate_per_address.map(ByteRate)),
+            over: settings.over.into(),
+            over_grace: Span(settings.over_grace),
             require_protocol: settings.require_protocol,
             deflate: settings.deflate.into(),
             deflate_min: Size(settings.deflate_bytes_min),
@@ -249,6 +312,12 @@ impl RouteOptions {
             .requests_per_address(options.requests_per_address.0)
             .priority(options.priority.into())
             .priority_max(options.priority_max.into())
+            .messages_rate(options.messages_rate.0)
+            .bytes_rate(options.bytes_rate.0.map(|rate| rate.0))
+            .messages_rate_per_address(options.messages_rate_per_address.0)
+            .bytes_rate_per_address(options.bytes_rate_per_address.0.map(|rate| rate.0))
+            .over(options.over.into())
+            .over_grace(options.over_grace.0)
             .require_protocol(options.require_protocol)
             .deflate(options.deflate.into())
             .deflate_bytes_min(options.deflate_min.0)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir::reactor::settings::{
-    ClientAddressFrom, ListenSettings, Prefix, Rate, Settings, TlsSettings,
+    ClientAddressFrom, Limit, ListenSettings, Prefix, Rate, Settings, TlsSettings,
 };
 
 use super::heartbeat::HeartbeatOptions;
@@ -119,6 +119,11 @@ pub(in crate::config) struct ServerOptions {
     #[arg(long, value_name = "RATE", help_heading = "Admission")]
     #[arg(default_value_t = OrOff(server().rate))]
     rate: OrOff<Rate>,
+
+    /// Limits that are counted and logged, but not enforced, as in "messages" or "rate_limited"
+    #[arg(long, value_name = "LIMIT", help_heading = "Admission", value_delimiter = ',')]
+    #[serde(serialize_with = "texts")]
+    limits_dry_run: Vec<Limit>,
 
     /// Maximum size of a request head; larger ones are refused with 431
     #[arg(long, value_name = "SIZE", help_heading = "Admission")]
@@ -279,6 +284,7 @@ impl ServerOptions {
             client_address_from: settings.client_address_from.into(),
             rate_per_address: OrOff(settings.rate_per_address),
             rate: OrOff(settings.rate),
+            limits_dry_run: settings.limits_dry_run.clone(),
             head_max: Size(settings.head_bytes_max),
             key_reuse_window: OrOff(settings.key_reuse_window.map(Span)),
             buffered_max: Size(settings.buffered_bytes_max),
@@ -308,6 +314,7 @@ impl ServerOptions {
             .client_address_from(self.client_address_from.into())
             .rate_per_address(self.rate_per_address.0)
             .rate(self.rate.0)
+            .limits_dry_run(self.limits_dry_run.clone())
             .head_bytes_max(self.head_max.0)
             .buffered_bytes_max(self.buffered_max.0)
             .key_reuse_window(self.key_reuse_window.duration())

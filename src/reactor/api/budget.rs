@@ -11,6 +11,11 @@ pub const EVENTS_PER_POLL: usize = 512;
 /// Bytes read from one connection per turn: the size of the scratch buffer. A frame of 64 KiB and
 /// its header fit several times.
 pub const READ_BYTES: usize = 256 * 1024;
+/// Bytes of a read after one that ended early: its rest waits in our memory. So a small budget of
+/// messages, or a rate, leaves further bytes in the peer's socket.
+pub const SHORT_READ_BYTES: usize = 4 * 1024;
+/// Bytes of a read from a connection with a rate.
+pub const RATED_READ_BYTES_MAX: usize = 64 * 1024;
 /// Messages and other frames handled per connection and turn, including frames that complete no
 /// message.
 pub const MESSAGES_PER_READ: usize = 256;
@@ -174,9 +179,13 @@ pub const HANDLE_COMMANDS_MAX: usize = 1024;
 pub const HANDLE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Addresses with a token bucket of their own, over all rates per address.
 pub const RATE_ADDRESSES_MAX: usize = 65_536;
+/// Addresses with a bucket of their own that open connections share, over all rates and routes.
+pub const RATE_SHARED_MAX: usize = 65_536;
 /// Keys remembered if the operator forbids their reuse.
 pub const REMEMBERED_KEYS_MAX: usize = 65_536;
 
+const _: () =
+    assert!(SHORT_READ_BYTES <= RATED_READ_BYTES_MAX && RATED_READ_BYTES_MAX <= READ_BYTES);
 const _: () = assert!(READ_SHARE_MIN / MESSAGE_WORK >= 64);
 const _: () = assert!(LARGE_BYTES <= DEFLATED_BYTES_MAX);
 const _: () = assert!(READ_SHARE_MAX / MESSAGE_WORK >= MESSAGES_PER_READ);

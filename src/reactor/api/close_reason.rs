@@ -35,6 +35,9 @@ pub enum CloseReason {
     IdleTimeout,
     /// The peer read too slowly.
     SlowConsumer,
+    /// It sent more than a rate of its route admits, with
+    /// [`OverRate::Close`](super::settings::OverRate::Close).
+    Rate(Excess),
     /// Queued output made no progress for the route's write timeout.
     WriteTimeout,
     /// All connections together reached the memory limit.
@@ -84,6 +87,15 @@ pub enum CloseReason {
     SignedOut(CloseCode),
 }
 
+/// What a connection sent too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Excess {
+    /// Messages and control frames.
+    Messages,
+    /// Bytes.
+    Bytes,
+}
+
 /// Why the start of a connection was not accepted at a listener that requires a PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -120,6 +132,7 @@ impl CloseReason {
             | CloseReason::Expired(code)
             | CloseReason::SignedOut(code) => Some(code),
             CloseReason::Protocol(error) => Some(error.close_code()),
+            CloseReason::Rate(_) => Some(CloseCode::POLICY),
             CloseReason::HeartbeatTimeout
             | CloseReason::IdleTimeout
             | CloseReason::Shutdown
@@ -154,6 +167,8 @@ impl CloseReason {
             CloseReason::HeartbeatTimeout => "heartbeat timeout",
             CloseReason::IdleTimeout => "idle timeout",
             CloseReason::SlowConsumer => "slow consumer",
+            CloseReason::Rate(Excess::Messages) => "too many messages",
+            CloseReason::Rate(Excess::Bytes) => "too many bytes",
             CloseReason::WriteTimeout => "write timeout",
             CloseReason::Overloaded => "server overloaded",
             CloseReason::ServicePanicked => "internal error",
@@ -183,7 +198,7 @@ impl CloseReason {
     }
 
     /// All [names](CloseReason::name), sorted.
-    pub const NAMES: [&'static str; 35] = [
+    pub const NAMES: [&'static str; 36] = [
         "aborted",
         "closed_mid_frame",
         "connect_failed",
@@ -202,6 +217,7 @@ impl CloseReason {
         "peer_reset",
         "protocol",
         "proxy_header",
+        "rate",
         "refused",
         "service",
         "service_panicked",
@@ -235,6 +251,7 @@ impl CloseReason {
             CloseReason::HeartbeatTimeout => "heartbeat_timeout",
             CloseReason::IdleTimeout => "idle_timeout",
             CloseReason::SlowConsumer => "slow_consumer",
+            CloseReason::Rate(_) => "rate",
             CloseReason::WriteTimeout => "write_timeout",
             CloseReason::Overloaded => "overloaded",
             CloseReason::ServicePanicked => "service_panicked",
@@ -273,6 +290,7 @@ impl fmt::Display for CloseReason {
             | CloseReason::SignedOut(code) => write!(f, " {code}"),
             CloseReason::Protocol(error) => write!(f, " {} ({error})", error.close_code()),
             CloseReason::ProxyHeader(fault) => write!(f, " ({fault})"),
+            CloseReason::Rate(_) => write!(f, " ({})", self.text()),
             CloseReason::Refused(refusal) => write!(f, " {} ({refusal})", refusal.status()),
             CloseReason::ConnectFailed(kind) => write!(f, " ({kind})"),
             CloseReason::UpgradeFailed(error) => write!(f, " ({error})"),
@@ -300,6 +318,7 @@ mod tests {
             CloseReason::HeartbeatTimeout,
             CloseReason::IdleTimeout,
             CloseReason::SlowConsumer,
+            CloseReason::Rate(Excess::Messages),
             CloseReason::WriteTimeout,
             CloseReason::Overloaded,
             CloseReason::ServicePanicked,

@@ -48,7 +48,7 @@ use crate::reactor::parts::workers::{Step, WorkerSettings, Workers};
 /// | function | stale or foreign id |
 /// |---|---|
 /// | [`send`](Context::send), [`send_masked`](Context::send_masked), [`send_shared`](Context::send_shared), [`send_pieces`](Context::send_pieces), [`send_batch`](Context::send_batch), [`send_joined`](Context::send_joined), [`send_part`](Context::send_part), [`ping`](Context::ping) | [`SendOutcome::Gone`] |
-/// | [`pause`](Context::pause), [`resume`](Context::resume), [`close`](Context::close), [`abort`](Context::abort), [`accept`](Context::accept), [`respond`](Context::respond), [`refuse`](Context::refuse), [`end_response`](Context::end_response), [`verdict`](Context::verdict) | no effect |
+/// | [`pause`](Context::pause), [`resume`](Context::resume), [`charge`](Context::charge), [`close`](Context::close), [`abort`](Context::abort), [`accept`](Context::accept), [`respond`](Context::respond), [`refuse`](Context::refuse), [`end_response`](Context::end_response), [`verdict`](Context::verdict) | no effect |
 /// | `send_request`, `is_body_unread`, `keeps_alive`, `keep_idle` of the feature `proxy` | `false`, no effect |
 /// | [`has_memory`](Context::has_memory), [`hold`](Context::hold), [`begin_response`](Context::begin_response), [`redact`](Context::redact) | `false` |
 /// | [`queued_bytes`](Context::queued_bytes) | 0 |
@@ -281,6 +281,16 @@ impl<'a> Context<'a> {
     pub(super) fn resume_by(&mut self, conn: ConnId, owner: PauseOwner) {
         if self.owns(conn) {
             self.core.resume(conn, owner);
+        }
+    }
+
+    /// Counts a message as so many messages more, for costly work: at once, for the route's rates of
+    /// messages ([`messages_rate`](field@RouteSettings::messages_rate), per address too). The
+    /// connection may then owe tokens, at most one burst, and is not read until it has one. Without
+    /// such a rate it changes nothing.
+    pub fn charge(&mut self, conn: ConnId, tokens: usize) {
+        if self.owns(conn) {
+            self.core.charge(conn, tokens);
         }
     }
 

@@ -19,6 +19,7 @@ use super::outboxes::output::Output;
 use super::pause::{PauseOwner, Pauses};
 use super::phase::{AdmissionState, Input, Phase, Registration};
 use super::pipe::PipeBox;
+use super::rates::ConnRates;
 use super::unread::Unread;
 use super::windows::{Unfinished, WindowsBox};
 use crate::protocol::{Decoder, Message, Role};
@@ -50,6 +51,22 @@ pub(crate) struct ColdState {
     pub(crate) pipe: Option<PipeBox>,
     /// Who its peer is, as its gate has determined it.
     pub(crate) identity: Option<Box<HeldIdentity>>,
+    /// If its route has any, from the handshake to the end.
+    pub(crate) rates: Option<Box<ConnRates>>,
+}
+
+impl ColdState {
+    /// Whether it has at most rates and an identity: no input is held there or passes there.
+    #[inline]
+    pub(crate) fn is_passive(&self) -> bool {
+        self.handshake.is_none()
+            && self.unread.is_none()
+            && self.labels.is_none()
+            && self.session.is_none()
+            && self.windows.is_none()
+            && self.unfinished.is_none()
+            && self.pipe.is_none()
+    }
 }
 
 /// What its service has set about a connection.
@@ -359,17 +376,9 @@ impl Connection {
 
     /// Frees the cold state if nothing is left in it.
     pub(crate) fn free_empty_cold(&mut self) {
-        let idle = |cold: &mut Box<ColdState>| {
-            cold.handshake.is_none()
-                && cold.unread.is_none()
-                && cold.labels.is_none()
-                && cold.session.is_none()
-                && cold.windows.is_none()
-                && cold.unfinished.is_none()
-                && cold.pipe.is_none()
-                && cold.identity.is_none()
-        };
-        self.cold.take_if(idle);
+        let is_empty =
+            |cold: &ColdState| cold.rates.is_none() && cold.identity.is_none() && cold.is_passive();
+        self.cold.take_if(|cold| is_empty(cold));
     }
 
     /// Drops the unfinished message, for a peer whose input is discarded from now on.
@@ -434,7 +443,7 @@ impl Connection {
     pub(crate) fn has_input(&self) -> bool {
         self.readable
             || self.input_bytes > 0
-            || self.cold.is_some()
+            || self.cold.as_ref().is_some_and(|cold| !cold.is_passive())
             || self.decoder.held_bytes() > 0
     }
 

@@ -107,6 +107,7 @@ impl Connection {
                 .and_then(|cold| cold.windows.as_ref()?.idle_at(route))
                 .map(|idle| (idle, Due::Window)),
             Some((self.expires(), Due::Expiry)),
+            self.refill_at().map(|until| (until, Due::Refill)),
         ];
         let never = (Time::MAX, Due::Idle);
         let earlier = |a: (Time, Due), b: (Time, Due)| if b.0 < a.0 { b } else { a };

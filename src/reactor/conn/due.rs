@@ -16,4 +16,5 @@ pub(crate) enum Due {
     Linger,
     Window,
     Expiry,
+    Refill,
 }

@@ -25,6 +25,8 @@ pub(super) mod phase;
 pub(super) mod pipe;
 #[cfg_attr(not(feature = "proxy"), path = "../without/conn/piped.rs")]
 pub(super) mod piped;
+pub(super) mod rated;
+pub(super) mod rates;
 #[cfg_attr(not(feature = "proxy"), path = "../without/conn/relayed.rs")]
 pub(super) mod relayed;
 pub(super) mod table;

@@ -17,6 +17,8 @@ pub(crate) enum PauseOwner {
     /// The end of its tunnel, because it violated the protocol.
     #[cfg(feature = "proxy")]
     Violation = 16,
+    /// A rate of its route: its tokens are used up.
+    Rate = 32,
 }
 
 /// The owners of a connection's pauses, one bit each: one byte per connection.
@@ -33,6 +35,11 @@ impl Pauses {
     /// Whether there is a pause of this owner.
     pub(crate) fn has(self, owner: PauseOwner) -> bool {
         self.0 & owner as u8 != 0
+    }
+
+    /// Whether this owner has a pause, and no other one.
+    pub(crate) fn is_only(self, owner: PauseOwner) -> bool {
+        self.0 == owner as u8
     }
 
     /// Adds a pause; true if it is the first.

@@ -178,6 +178,9 @@ impl Core {
         conn.forget_unfinished();
         let dropped = self.outboxes.release(id, &mut conn);
         self.metrics.messages_dropped += dropped;
+        if let Some(rates) = conn.rates() {
+            self.end_rates(rates);
+        }
         if let Some(timer) = conn.timer {
             self.schedule.cancel(timer);
         }

@@ -91,6 +91,7 @@ impl Core {
             Some(Due::Linger) => self.drop_connection(id, CloseReason::PeerGone),
             Some(Due::Window) => self.free_window(id),
             Some(Due::Expiry) => self.expire(id),
+            Some(Due::Refill) => self.refill(id),
         }
         self.arm(id);
     }

@@ -25,6 +25,7 @@ use crate::reactor::conn::phase::{Input, Phase};
 use crate::reactor::conn::unread::Unread;
 use crate::reactor::core::Core;
 use crate::reactor::parts::metrics::Metrics;
+use crate::reactor::parts::work::Share;
 
 /// The result of one read.
 enum ReadResult {
@@ -56,47 +57,66 @@ impl Reactor {
         self.core.after_read(id);
     }
 
-    /// Reads from a connection with cold state: unread input, a compressed message, or TLS.
+    /// Reads from a connection with cold state: rates, unread input, a compressed message, or TLS.
     #[inline(never)]
     fn read_with_cold_state(&mut self, id: ConnId) {
+        if self.core.conns.get(id).is_some_and(Connection::is_rated) {
+            return self.read_rated(id);
+        }
+        self.read_cold(id);
+    }
+
+    /// Like [`Reactor::read_with_cold_state`], whatever the rates. Returns the bytes that were read
+    /// from the socket, decrypted.
+    #[inline(always)]
+    pub(crate) fn read_cold(&mut self, id: ConnId) -> usize {
         let Some(conn) = self.core.conns.get_mut(id) else {
-            return;
+            return 0;
         };
         if conn.is_inflating() {
-            return self.continue_inflating(id);
+            self.continue_inflating(id);
+            return 0;
         }
         #[cfg(feature = "proxy")]
         if conn.is_piped() && !conn.is_secure() && !conn.has_unread() {
             return self.read_piped(id);
         }
         if conn.has_left() {
-            return self.core.drop_connection(id, CloseReason::PeerGone);
+            self.core.drop_connection(id, CloseReason::PeerGone);
+            return 0;
         }
+        let mut bytes = 0;
         match conn.take_unread() {
             Some(mut unread) => {
                 let consumed = self.consume(id, unread.rest());
                 unread.consume(consumed);
                 self.keep_unread(id, unread);
             }
-            None if conn.is_secure() => self.read_secure(id),
+            None if conn.is_secure() => bytes = self.read_secure(id),
             None if conn.awaits_proxy_header() => self.core.read_proxy_header(id),
-            None => self.read_socket(id),
+            None => bytes = self.read_socket(id),
         }
         self.core.after_read(id);
+        bytes
     }
 
     /// Reads from one side of a pipe, and passes the input to the other.
     #[cfg(feature = "proxy")]
     #[inline(always)]
-    fn read_piped(&mut self, id: ConnId) {
+    fn read_piped(&mut self, id: ConnId) -> usize {
         let Some(conn) = self.core.conns.get_mut(id) else {
-            return;
+            return 0;
         };
+        let mut bytes = 0;
         let scratch = &mut self.scratch[..self.share.bytes];
         // `&conn.socket`: see `secure.rs`.
         match (&conn.socket).read(scratch) {
-            Ok(0) => return self.core.end_input(id, CloseReason::PeerGone),
+            Ok(0) => {
+                self.core.end_input(id, CloseReason::PeerGone);
+                return 0;
+            }
             Ok(len) => {
+                bytes = len;
                 conn.readable = len == scratch.len() || conn.read_closed;
                 conn.last_heard = self.core.now;
                 conn.heartbeat.received();
@@ -109,7 +129,10 @@ impl Reactor {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.readable = false,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return self.core.end_by_reset(id),
+            Err(_) => {
+                self.core.end_by_reset(id);
+                return 0;
+            }
         }
         let holds_input = self.core.conns.get(id).is_some_and(|conn| {
             conn.readable || conn.input_bytes > 0 || conn.has_unread() || conn.holds_frame()
@@ -117,6 +140,7 @@ impl Reactor {
         if holds_input {
             self.core.after_read(id);
         }
+        bytes
     }
 
     /// Continues to inflate a complete compressed message. The bytes after it wait for the next
@@ -129,15 +153,22 @@ impl Reactor {
         self.core.after_read(id);
     }
 
+    /// Returns the bytes that were read.
     #[inline(always)]
-    fn read_socket(&mut self, id: ConnId) {
+    fn read_socket(&mut self, id: ConnId) -> usize {
         let Some(conn) = self.core.conns.get_mut(id) else {
-            return;
+            return 0;
         };
         match read_once(conn, &mut self.scratch[..self.share.bytes]) {
-            ReadResult::Nothing => {}
-            ReadResult::End => self.core.end_input(id, CloseReason::PeerGone),
-            ReadResult::Broken => self.core.drop_connection(id, CloseReason::PeerReset),
+            ReadResult::Nothing => 0,
+            ReadResult::End => {
+                self.core.end_input(id, CloseReason::PeerGone);
+                0
+            }
+            ReadResult::Broken => {
+                self.core.drop_connection(id, CloseReason::PeerReset);
+                0
+            }
             ReadResult::Bytes { direct, scratch: len } => {
                 conn.last_heard = self.core.now;
                 conn.heartbeat.received();
@@ -152,6 +183,7 @@ impl Reactor {
                     self.keep_unread(id, unread);
                 }
                 self.scratch = scratch;
+                direct + len
             }
         }
     }
@@ -185,7 +217,9 @@ impl Reactor {
             Phase::Handshake => {
                 let consumed = self.handle_head(id, input);
                 // A client may send its first frames directly after the head.
-                let is_open = self.core.conns.get(id).is_some_and(Connection::is_open);
+                let conn = self.core.conns.get(id);
+                // With rates, they wait for a read that counts them.
+                let is_open = conn.is_some_and(|conn| conn.is_open() && !conn.is_rated());
                 if is_open && consumed < input.len() {
                     return consumed + self.decode_frames(id, &mut input[consumed..]);
                 }
@@ -227,7 +261,7 @@ impl Reactor {
             return consumed;
         };
         let was_mid_message = since != Time::MAX;
-        let mut budget = self.share.frames;
+        let Share { frames: mut budget, mut fragments, .. } = self.share;
         while consumed < input.len() && budget > 0 && !self.core.work.is_spent() {
             // Checked before each frame: a handler, `on_open` included, may have paused or closed
             // it.
@@ -255,7 +289,12 @@ impl Reactor {
                             since = Time::MAX;
                         }
                         Some(event) => {
-                            budget = budget.saturating_sub(self.handle_event(id, event));
+                            let is_part =
+                                matches!(&event, Event::Compressed(part) if !part.is_last());
+                            match self.handle_event(id, event) {
+                                1 if is_part && fragments > 0 => fragments -= 1,
+                                used => budget = budget.saturating_sub(used),
+                            }
                             if !decoder.is_mid_message() {
                                 since = Time::MAX;
                             }
@@ -263,7 +302,11 @@ impl Reactor {
                         None => {
                             self.core.metrics.fragments_in += 1;
                             self.core.work.spend(FRAME_WORK);
-                            budget -= 1;
+                            if fragments > 0 {
+                                fragments -= 1;
+                            } else {
+                                budget -= 1;
+                            }
                         }
                     }
                 }
@@ -360,16 +403,19 @@ impl Reactor {
                 Err(error) => self.fail(id, error, None),
             },
             Event::Ping(payload) => {
+                self.core.metrics.controls_in += 1;
                 // A pong that does not fit is dropped: the peer does not read.
                 let _ = self.core.send_pong(id, payload);
             }
             Event::Pong(payload) => {
+                self.core.metrics.controls_in += 1;
                 if let Some(round_trip) = conn.heartbeat.pong(now, payload) {
                     self.core.metrics.pongs_matched += 1;
                     self.core.metrics.round_trips.count(round_trip);
                 }
             }
             Event::Close(close) => {
+                self.core.metrics.controls_in += 1;
                 let reason = CloseReason::PeerClosed(close.map(|close| close.code));
                 let text = close.map_or("", |CloseFrame { reason, .. }| reason);
                 self.core.begin_close(id, reason, text);

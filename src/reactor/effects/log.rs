@@ -217,12 +217,12 @@ fn end_of(conn: &Connection, reason: CloseReason) -> End {
     }
 }
 
-fn peer(conn: &Connection) -> LoggedPeer {
+pub(super) fn peer(conn: &Connection) -> LoggedPeer {
     LoggedPeer(SocketAddr::from(conn.peer))
 }
 
 /// An address in a log line, without the port 0 of a client whose port is not known.
-struct LoggedPeer(SocketAddr);
+pub(super) struct LoggedPeer(SocketAddr);
 
 impl fmt::Display for LoggedPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -233,7 +233,7 @@ impl fmt::Display for LoggedPeer {
     }
 }
 
-fn path(conn: &Connection) -> Escaped<'_> {
+pub(super) fn path(conn: &Connection) -> Escaped<'_> {
     Escaped(conn.logged_path())
 }
 
@@ -254,7 +254,7 @@ fn cut(text: &str) -> &str {
 
 /// A peer's text in a log line: truncated, with control and other invisible characters escaped, so
 /// that it can neither forge a line nor control a terminal.
-struct Escaped<'a>(&'a str);
+pub(super) struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,6 +15,7 @@ pub(super) mod deflate;
 pub(super) mod deflate_joined;
 #[cfg_attr(not(feature = "proxy"), path = "../without/effects/dial.rs")]
 pub(super) mod dial;
+pub(super) mod dry_run;
 #[cfg(feature = "proxy")]
 pub(super) mod exchange;
 #[cfg_attr(not(feature = "proxy"), path = "../without/effects/exchange_ends.rs")]
@@ -40,6 +41,7 @@ pub(super) mod pipe_ends;
 pub(super) mod pipe_leave;
 pub(super) mod proxy_header;
 pub(super) mod publish;
+pub(super) mod rates;
 pub(super) mod reconfigure;
 pub(super) mod refuse_close;
 pub(super) mod report;

@@ -51,6 +51,7 @@ impl Core {
         self.metrics.handshakes_took.count(now.since(started));
         self.observe(client, EventKind::Connected);
         self.enter(client, Pipe::tunnel(upstream, Side::Client, settings), route);
+        self.begin_rates(client);
         self.enter(upstream, Pipe::tunnel(client, Side::Upstream, settings), route);
         self.log_opened(client);
     }
@@ -152,8 +153,13 @@ impl Core {
             }
             match passed.event {
                 None => {}
-                Some(PassageEvent::Close) => self.note_close(id),
-                Some(event) => self.note_ping_or_pong(id, partner, event),
+                Some(event) => {
+                    self.metrics.controls_in += 1;
+                    match event {
+                        PassageEvent::Close => self.note_close(id),
+                        event => self.note_ping_or_pong(id, partner, event),
+                    }
+                }
             }
         }
         consumed
@@ -302,6 +308,7 @@ impl Core {
             Due::Write => self.close(id, CloseReason::WriteTimeout),
             Due::Close => self.give_up_answer(id),
             Due::Expiry => self.expire(id),
+            Due::Refill => self.refill(id),
             Due::Handshake | Due::Body | Due::Grace | Due::Linger | Due::Window => {}
         }
         self.arm(id);

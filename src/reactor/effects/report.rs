@@ -9,6 +9,7 @@ use crate::reactor::api::metadata::Metadata;
 use crate::reactor::api::record::Record;
 use crate::reactor::core::Core;
 use crate::reactor::parts::metrics::Metrics;
+use crate::reactor::parts::shared_rates::SharedRate;
 
 impl Core {
     pub(crate) fn record(&self, id: ConnId) -> Option<Record<'_>> {
@@ -42,6 +43,8 @@ impl Core {
             awaiting_refusal_now,
             rate_entries_now,
             rate_overflows,
+            rate_tables,
+            throttled_now,
             buffered_now,
             inflate_streams_now,
             deflate_windows_now,
@@ -52,6 +55,7 @@ impl Core {
             (connections_now, self.conns.len()),
             (awaiting_refusal_now, self.admission.refused()),
             (rate_entries_now, self.admission.rate_entries()),
+            (throttled_now, self.throttled),
             (buffered_now, self.outboxes.held()),
             (inflate_streams_now, lent),
             (deflate_windows_now, self.deflate.windows_held()),
@@ -60,7 +64,11 @@ impl Core {
         for (metric, value) in owned {
             *metric = value as u64;
         }
-        *rate_overflows = self.admission.rate_overflows();
+        *rate_overflows = self.admission.rate_overflows() + self.shared_rates.overflows();
+        rate_tables.insert("admission", self.admission.rate_entries() as u64);
+        for rate in SharedRate::ALL {
+            rate_tables.insert(rate.limit().name(), self.shared_rates.len(rate) as u64);
+        }
         &self.metrics
     }
 }
@@ -75,6 +83,7 @@ mod tests {
         metrics.connections_now = value;
         metrics.awaiting_refusal_now = value;
         metrics.rate_entries_now = value;
+        metrics.throttled_now = value;
         metrics.buffered_now = value;
         metrics.inflate_streams_now = value;
         metrics.deflate_windows_now = value;

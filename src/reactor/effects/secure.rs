@@ -44,13 +44,11 @@ enum ReadResult {
 }
 
 impl Reactor {
-    /// Reads from one TLS connection and handles the plaintext.
+    /// Reads from one TLS connection and handles the plaintext; returns its length.
     // Not inlined: the plaintext path must not grow.
     #[inline(never)]
-    pub(crate) fn read_secure(&mut self, id: ConnId) {
-        if !self.core.park_refused(id) {
-            self.read_session(id);
-        }
+    pub(crate) fn read_secure(&mut self, id: ConnId) -> usize {
+        if self.core.park_refused(id) { 0 } else { self.read_session(id) }
     }
 
     /// Reads from the next refused connection in its TLS handshake, if one is due.
@@ -66,12 +64,19 @@ impl Reactor {
         }
     }
 
-    fn read_session(&mut self, id: ConnId) {
+    fn read_session(&mut self, id: ConnId) -> usize {
         let mut scratch = take(&mut self.scratch);
-        match self.core.receive(id, &mut scratch) {
+        let mut plain = 0;
+        let is_rated = self.core.rated_read == Some(id);
+        let most = if is_rated { self.share.bytes } else { usize::MAX };
+        match self.core.receive(id, &mut scratch, most) {
             ReadResult::Nothing => {}
-            ReadResult::Plain(len) => self.handle_plaintext(id, &mut scratch[..len]),
+            ReadResult::Plain(len) => {
+                plain = len;
+                self.handle_plaintext(id, &mut scratch[..len]);
+            }
             ReadResult::Failed(len, error) => {
+                plain = len;
                 self.handle_plaintext(id, &mut scratch[..len]);
                 self.core.fail_tls(id, &error);
             }
@@ -82,6 +87,7 @@ impl Reactor {
             }
         }
         self.scratch = scratch;
+        plain
     }
 
     fn handle_plaintext(&mut self, id: ConnId, plain: &mut [u8]) {
@@ -113,8 +119,8 @@ impl Core {
         is_parked
     }
 
-    /// Reads once and decrypts into `plain`.
-    fn receive(&mut self, id: ConnId, plain: &mut [u8]) -> ReadResult {
+    /// Reads once, at most `most` bytes, and decrypts into `plain`.
+    fn receive(&mut self, id: ConnId, plain: &mut [u8], most: usize) -> ReadResult {
         let Some(conn) = self.conns.get_mut(id) else {
             return ReadResult::Nothing;
         };
@@ -142,7 +148,8 @@ impl Core {
         let kept = session.restore(&mut buffers.incoming);
         // `&*socket`, not `socket`: `Read for &TcpStream` is another function than the one that the
         // plaintext path calls. That one keeps a single caller, and so is inlined there.
-        let len = match (&*socket).read(&mut buffers.incoming[kept..]) {
+        let wanted = most.min(buffers.incoming.len() - kept);
+        let len = match (&*socket).read(&mut buffers.incoming[kept..kept + wanted]) {
             Ok(0) => return ReadResult::End,
             Ok(len) => len,
             Err(error) => {
@@ -156,7 +163,7 @@ impl Core {
             }
         };
         // As without TLS: a short read means drained, unless the read side is closed.
-        *readable = kept + len == buffers.incoming.len() || *read_closed;
+        *readable = len == wanted || *read_closed;
         conn.last_heard = self.now;
         conn.heartbeat.received();
         self.metrics.bytes_read += len as u64;
@@ -255,8 +262,10 @@ impl Core {
     #[cfg(feature = "proxy")]
     pub(crate) fn reads_no_plaintext(&mut self, id: ConnId) -> bool {
         let mut plain = vec![0; READ_BYTES];
-        let is_empty =
-            matches!(self.receive(id, &mut plain), ReadResult::Nothing | ReadResult::Plain(0));
+        let is_empty = matches!(
+            self.receive(id, &mut plain, usize::MAX),
+            ReadResult::Nothing | ReadResult::Plain(0)
+        );
         let session = self.conns.get_mut(id).and_then(|conn| conn.session());
         is_empty && session.is_some_and(|session| !session.is_input_ended())
     }

@@ -349,6 +349,7 @@ impl Reactor {
         let started = handshake.map_or(conn.opened, |handshake| handshake.since);
         conn.free_empty_cold();
         let service = conn.service;
+        self.core.begin_rates(id);
         self.core.log_opened(id);
         self.core.metrics.opened += 1;
         self.core.metrics.handshakes_took.count(now.since(started));

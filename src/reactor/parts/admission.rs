@@ -15,7 +15,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use super::rates::{AddressRates, Bucket, Limited};
+use super::bucket::Bucket;
+use super::rates::{AddressRates, Limited};
 use crate::protocol::handshake::Refusal;
 use crate::reactor::api::budget::OPERATORS_MAX;
 use crate::reactor::api::id::RouteId;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::Level;
 
-use super::rates::Bucket;
+use super::bucket::Bucket;
 use crate::reactor::api::settings::Rate;
 use crate::reactor::api::time::Time;
 

@@ -11,6 +11,7 @@ use super::histograms::{Durations, Sizes};
 use crate::protocol::Message;
 use crate::protocol::handshake::Refusal;
 use crate::reactor::api::close_reason::CloseReason;
+use crate::reactor::api::settings::Limit;
 
 /// One count of the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,16 @@ macro_rules! metrics {
             $($(#[doc = $doc])* pub $name: u64,)*
             /// Refused requests by [reason](Refusal::name); `refused` is their sum.
             pub refusals: BTreeMap<&'static str, u64>,
+            /// Pauses of reading by a rate, by path of the route and by
+            /// [limit](crate::reactor::settings::Limit::name).
+            pub throttled: BTreeMap<Box<str>, BTreeMap<&'static str, u64>>,
+            /// What limits in a dry run would have refused or paused, by
+            /// [limit](crate::reactor::settings::Limit::name).
+            pub refused_dry: BTreeMap<&'static str, u64>,
+            /// Buckets, by table: that of the rates of connections and requests (`admission`), and by
+            /// [limit](crate::reactor::settings::Limit::name) those that open connections share. A
+            /// gauge.
+            pub rate_tables: BTreeMap<&'static str, u64>,
             /// Duration of turns, from the end of one poll to the next poll. Input that arrives
             /// meanwhile waits up to that long.
             pub turns_took: Durations,
@@ -97,7 +108,7 @@ metrics! {
     /// Requests refused with an HTTP status.
     refused = "",
     /// Addresses with a token bucket, over all rates per address.
-    rate_entries_now = "rate_entries",
+    rate_entries_now = "",
     /// Times an address shared a token bucket, because too many addresses have one.
     rate_overflows,
     /// Requests through trusted proxies whose list of addresses was malformed, had an invalid entry,
@@ -127,6 +138,10 @@ metrics! {
     messages_in = "received_messages",
     /// Frames, or parts of frames, received that did not complete a message.
     fragments_in = "received_fragments",
+    /// Control frames received: pings, pongs, and Closes of open connections.
+    controls_in = "received_control_frames",
+    /// Connections that a rate of their route pauses.
+    throttled_now = "",
     /// WebSocket messages queued for sending.
     messages_out = "sent_messages",
     /// Bytes read from sockets.
@@ -238,6 +253,15 @@ impl Metrics {
     #[cold]
     pub(crate) fn count_decode(&self, began: Instant) {
         self.decodes_took.count(began.elapsed());
+    }
+
+    pub(crate) fn count_pause(&mut self, route: &str, limit: Limit) {
+        if !self.throttled.contains_key(route) {
+            self.throttled.insert(route.into(), BTreeMap::new());
+        }
+        if let Some(counts) = self.throttled.get_mut(route) {
+            *counts.entry(limit.name()).or_default() += 1;
+        }
     }
 
     pub(crate) fn count_refusal(&mut self, refusal: Refusal) {

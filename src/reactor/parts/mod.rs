@@ -2,6 +2,7 @@
 
 pub(super) mod admission;
 pub(super) mod batch_id;
+pub(super) mod bucket;
 pub(super) mod cors;
 pub(super) mod date;
 #[cfg_attr(not(feature = "deflate"), path = "../without/parts/deflate.rs")]
@@ -27,6 +28,7 @@ pub(super) mod relayed;
 pub(super) mod router;
 pub(super) mod schedule;
 pub(super) mod shared;
+pub(super) mod shared_rates;
 pub(super) mod shutdown;
 #[cfg_attr(not(feature = "signals"), path = "../without/parts/signals.rs")]
 pub(super) mod signals;

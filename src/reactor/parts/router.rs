@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use super::destination::Destination;
 use super::hosts::admits_host;
+use super::shared_rates::RouteRates;
 use crate::reactor::api::id::{GateId, RouteId, ServiceId};
 use crate::reactor::api::request::Params;
 use crate::reactor::api::route::{Page, RouteError};
@@ -26,6 +27,8 @@ struct Route {
     pattern: Option<RoutePattern>,
     service: ServiceId,
     settings: RouteSettings,
+    /// Computed from the settings.
+    rates: RouteRates,
 }
 
 /// All routes and static pages.
@@ -35,6 +38,7 @@ pub(crate) struct Router {
     /// Whether any route lists hosts. Without such a route, requests skip the host check.
     has_hosts: bool,
     unrouted: RouteSettings,
+    unrated: RouteRates,
     /// Routes with a pattern, the most specific first.
     ordered: Vec<RouteId>,
     /// Each route with a pattern, by what a second one must not have. Patterns are never changed.
@@ -115,6 +119,7 @@ impl Router {
         let route = self.routes.get_mut(id.index()).ok_or(RouteError::NoRoute)?;
         let listener_group = route.settings.listener_group;
         self.has_hosts |= !settings.hosts.is_empty();
+        route.rates = RouteRates::from(&settings);
         route.settings = RouteSettings { listener_group, ..settings };
         Ok(())
     }
@@ -165,7 +170,8 @@ impl Router {
         self.check(&settings)?;
         let id = u16::try_from(self.routes.len()).map_err(|_| RouteError::TooMany)?;
         self.has_hosts |= !settings.hosts.is_empty();
-        self.routes.push(Route { text: text.into(), pattern, service, settings });
+        let rates = RouteRates::from(&settings);
+        self.routes.push(Route { text: text.into(), pattern, service, settings, rates });
         Ok(RouteId(id))
     }
 
@@ -248,6 +254,12 @@ impl Router {
     /// none.
     pub(crate) fn settings(&self, id: RouteId) -> &RouteSettings {
         self.routes.get(id.index()).map_or(&self.unrouted, |route| &route.settings)
+    }
+
+    /// The rates of a route.
+    #[inline]
+    pub(crate) fn rates(&self, id: RouteId) -> &RouteRates {
+        self.routes.get(id.index()).map_or(&self.unrated, |route| &route.rates)
     }
 
     pub(crate) fn service(&self, id: RouteId) -> ServiceId {

@@ -40,6 +40,17 @@ impl Work {
         self.left = share as isize;
     }
 
+    /// Ends the share of the present connection: its tokens may be used up.
+    pub(crate) fn end_share(&mut self) {
+        self.left = 0;
+    }
+
+    /// Limits the share of the present connection, for the frames of a tunnel with few tokens.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn limit_share(&mut self, units: usize) {
+        self.left = self.left.min(isize::try_from(units).unwrap_or(isize::MAX));
+    }
+
     pub(crate) fn spend(&mut self, units: usize) {
         self.left -= units as isize;
         self.phase_left -= units as isize;
@@ -98,6 +109,8 @@ pub(crate) struct Share {
     pub(crate) units: usize,
     /// Messages and other frames.
     pub(crate) frames: usize,
+    /// Frames besides these, as long as they complete no message: for a read with few tokens.
+    pub(crate) fragments: usize,
     /// Bytes of one read.
     pub(crate) bytes: usize,
 }
@@ -115,8 +128,18 @@ impl Share {
             connections,
             units,
             frames: (units / MESSAGE_WORK).min(MESSAGES_PER_READ),
+            fragments: 0,
             bytes: (units * WORK_BYTES).min(READ_BYTES),
         }
+    }
+}
+
+impl Share {
+    /// This share for a read that may take so many tokens and bytes.
+    pub(crate) fn limited(self, tokens: usize, bytes: usize) -> Share {
+        let frames = self.frames.min(tokens);
+        let fragments = self.frames - frames;
+        Share { frames, fragments, bytes: self.bytes.min(bytes), ..self }
     }
 }
 

@@ -20,6 +20,11 @@ pub const HEAD_BYTES_RANGE: RangeInclusive<usize> = 1 << 10..=1 << 20;
 /// The longest frame header (RFC 6455, 5.2): 2 bytes, 8 of extended length, 4 of masking key.
 const FRAME_HEADER_BYTES_MAX: usize = 14;
 
+/// The least burst of a rate that pauses reading, in seconds of the rate. A pause lasts a tenth of a
+/// second and up to one slot of the timer wheel: a smaller bucket is full before it ends, and the
+/// tokens after that are lost.
+const BURST_SECONDS_MIN: f64 = 0.3;
+
 impl Settings {
     /// Checks ranges and relations.
     pub fn check(&self) -> Result<(), SettingsError> {
@@ -80,6 +85,18 @@ fn check_rate(name: &'static str, rate: Option<Rate>) -> Result<(), SettingsErro
     if rate.is_none_or(admits) { Ok(()) } else { Err(SettingsError::Zero(name)) }
 }
 
+/// Checks that a bucket that pauses reading holds what comes back during a pause.
+fn check_burst(name: &'static str, rate: Option<Rate>) -> Result<(), SettingsError> {
+    let Some(rate) = rate else {
+        return Ok(());
+    };
+    let least = (rate.per_second * BURST_SECONDS_MIN).ceil();
+    match f64::from(rate.burst) < least {
+        true => Err(SettingsError::Burst { name, burst: rate.burst, least: least as u64 }),
+        false => Ok(()),
+    }
+}
+
 fn check_deadlines(deadlines: &[(&'static str, Duration)]) -> Result<(), SettingsError> {
     match deadlines.iter().find(|(_, deadline)| deadline.is_zero()) {
         Some((name, _)) => Err(SettingsError::Zero(name)),
@@ -94,6 +111,16 @@ impl RouteSettings {
     pub fn outbox_hard_min(&self) -> usize {
         let message = self.message_bytes_max.saturating_add(FRAME_HEADER_BYTES_MAX);
         self.outbox_soft_bytes.saturating_add(self.outbox_room_bytes.unwrap_or(message))
+    }
+
+    /// The rates that pause reading, by the keys of the configuration.
+    pub fn reading_rates(&self) -> [(&'static str, Option<Rate>); 4] {
+        [
+            ("messages_rate", self.messages_rate),
+            ("bytes_rate", self.bytes_rate),
+            ("messages_rate_per_address", self.messages_rate_per_address),
+            ("bytes_rate_per_address", self.bytes_rate_per_address),
+        ]
     }
 
     /// Checks ranges and relations.
@@ -119,6 +146,13 @@ impl RouteSettings {
             return Err(SettingsError::RequireWithoutGate);
         }
         check_rate("requests_per_address", self.requests_per_address)?;
+        for (name, rate) in self.reading_rates() {
+            check_rate(name, rate)?;
+            check_burst(name, rate)?;
+        }
+        if self.connections_max == Some(0) {
+            return Err(SettingsError::Zero("connections_max"));
+        }
         self.heartbeat.or(None).map_or(Ok(()), Heartbeat::check)?;
         let window_bits = WINDOW_BITS_MIN..=WINDOW_BITS_MAX;
         check_range("deflate_window_bits", self.deflate_window_bits, window_bits)?;
@@ -166,6 +200,15 @@ pub enum SettingsError {
         /// The largest valid value.
         most: u8,
     },
+    /// The burst of the named rate is below 0.3 s of the rate.
+    Burst {
+        /// The name of the rate.
+        name: &'static str,
+        /// The given burst.
+        burst: u32,
+        /// The smallest valid burst.
+        least: u64,
+    },
     /// A prefix in the named list has more bits than its address.
     Prefix(&'static str, Prefix),
     /// `outbox_low_bytes` is not below `outbox_soft_bytes`: a drained outbox would still be
@@ -209,6 +252,11 @@ impl fmt::Display for SettingsError {
             SettingsError::Range { name, given, least, most } => {
                 write!(f, "{name} is {given}, but must be {least} to {most}")
             }
+            SettingsError::Burst { name, burst, least } => write!(
+                f,
+                "{name} has a burst of {burst}, but must have at least {least}, 0.3 s of its rate: \
+                 reading pauses for up to 0.23 s at a time"
+            ),
             SettingsError::Prefix(name, prefix) => {
                 write!(f, "{prefix} in {name} has more bits than the address")
             }
@@ -345,6 +393,24 @@ mod tests {
         assert_eq!((exempt(32), trusted(32)), (Ok(()), Ok(())));
         assert_eq!(exempt(33), Err(SettingsError::Prefix("exempt", prefix(33))));
         assert_eq!(trusted(33), Err(SettingsError::Prefix("trusted_proxies", prefix(33))));
+    }
+
+    #[test]
+    fn a_burst_below_0_3_s_of_a_rate_that_pauses_reading_is_rejected() {
+        let rate = |burst| Some(Rate { per_second: 10.0, burst });
+        let refused = |name| Err(SettingsError::Burst { name, burst: 2, least: 3 });
+        assert_eq!(route(|r| r.messages_rate = rate(3)), Ok(()));
+        assert_eq!(route(|r| r.messages_rate = rate(2)), refused("messages_rate"));
+        assert_eq!(route(|r| r.bytes_rate = rate(2)), refused("bytes_rate"));
+        let name = "messages_rate_per_address";
+        assert_eq!(route(|r| r.messages_rate_per_address = rate(2)), refused(name));
+        let name = "bytes_rate_per_address";
+        assert_eq!(route(|r| r.bytes_rate_per_address = rate(2)), refused(name));
+        assert_eq!(route(|r| r.requests_per_address = rate(2)), Ok(()));
+        let zero = Err(SettingsError::Zero("messages_rate"));
+        assert_eq!(route(|r| r.messages_rate = rate(0)), zero);
+        let zero = Err(SettingsError::Zero("connections_max"));
+        assert_eq!(route(|r| r.connections_max = Some(0)), zero);
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl FromStr for Rate {
         };
         let burst = burst.unwrap_or(count);
         if count == 0 || burst == 0 {
-            return Err("a rate or burst of 0 would admit no connection".into());
+            return Err("a rate or burst of 0 would admit nothing".into());
         }
         Ok(Rate { per_second: f64::from(count) / seconds, burst })
     }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::client_address::ClientAddressFrom;
+use super::limit::Limit;
 use super::notation::{Prefix, Rate};
 use super::setters::with_setters;
 use crate::reactor::api::budget::REFUSED_MAX;
@@ -54,6 +55,8 @@ with_setters! {
         pub rate_per_address: Option<Rate> = None,
         /// Rate of new connections from all addresses together; further ones get 429.
         pub rate: Option<Rate> = None,
+        /// Limits that are counted and logged, but not enforced.
+        pub limits_dry_run: Vec<Limit> = Vec::new(),
         /// Bytes of a request head; a longer one gets 431.
         pub head_bytes_max: usize = 16 * 1024,
         /// Bytes that all connections together may hold in queues and unfinished messages.

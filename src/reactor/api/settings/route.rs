@@ -85,6 +85,28 @@ with_setters! {
         pub priority: Priority = Priority::Normal,
         /// The highest priority that a gate may give a connection, if it is above `priority`.
         pub priority_max: Priority = Priority::High,
+        /// Connections of the route, from the upgrade request on; further upgrades get 503
+        /// `route_full`. `None`: unlimited.
+        pub connections_max: Option<usize> = None,
+        /// Rate of messages and control frames of one connection, whatever they inflate to. A
+        /// connection without tokens is not read: TCP makes its peer wait. In tunnels, final frames
+        /// and control frames count. Connections that were open before a rate was set have none.
+        pub messages_rate: Option<Rate> = None,
+        /// Rate of bytes of one connection: frames as they arrive, with their headers, compressed.
+        /// One read may exceed it; the next one waits for longer.
+        pub bytes_rate: Option<Rate> = None,
+        /// Like [`messages_rate`](field@RouteSettings::messages_rate), for all connections from one
+        /// address (IPv6: one /64) to this route. Addresses in
+        /// [`exempt`](field@super::Settings::exempt) are not limited.
+        pub messages_rate_per_address: Option<Rate> = None,
+        /// Like [`bytes_rate`](field@RouteSettings::bytes_rate), for all connections from one address
+        /// to this route.
+        pub bytes_rate_per_address: Option<Rate> = None,
+        /// What happens to a connection above one of these rates.
+        pub over: OverRate = OverRate::Pause,
+        /// With [`OverRate::Close`]: how long reading may be paused by rates in one minute. Zero: the
+        /// first message above the rate closes the connection.
+        pub over_grace: Duration = Duration::from_secs(10),
         /// The listener group of the route: only listeners of the same group lead to it. This gives
         /// routes for operators an address of their own.
         pub listener_group: u16 = 0,
@@ -139,6 +161,16 @@ impl RouteHeartbeat {
             RouteHeartbeat::Own(heartbeat) => Some(heartbeat),
         }
     }
+}
+
+/// What happens to a connection above its rate of messages or bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverRate {
+    /// Reading pauses until tokens are back.
+    Pause,
+    /// The same, and after [`over_grace`](field@RouteSettings::over_grace) of pauses in one minute the
+    /// connection is closed with 1008.
+    Close,
 }
 
 /// How permessage-deflate (RFC 7692) is negotiated.

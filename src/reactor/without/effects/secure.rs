@@ -5,7 +5,9 @@ use crate::reactor::api::id::ConnId;
 use crate::reactor::core::Core;
 
 impl Reactor {
-    pub(crate) fn read_secure(&mut self, _: ConnId) {}
+    pub(crate) fn read_secure(&mut self, _: ConnId) -> usize {
+        0
+    }
 
     pub(crate) fn read_refused_handshakes(&mut self) {}
 }
