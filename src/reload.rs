@@ -1,7 +1,7 @@
 //! Reads the configuration again on SIGHUP and applies what a running server can change.
 //!
-//! A thread reads and checks the files. A valid configuration replaces pools, routes of the proxy,
-//! limits of routes and the trusted proxies; other changes are logged, since they need a restart. An
+//! A thread reads and checks the files. A valid configuration replaces pools, routes of the proxy, lists
+//! of relays, limits of routes and the trusted proxies; other changes are logged, since they need a restart. An
 //! invalid one is logged and changes nothing.
 
 use std::cell::{Cell, OnceCell};
@@ -15,10 +15,11 @@ use weir::reactor::{
     WorkerSettings, Workers,
 };
 use weir::services::admin::{Samples, Source};
+use weir::services::nostr::RelayReload;
 use weir::services::proxy::{LoadedPool, ProxyMail, ProxyReload, ProxyRoute};
 
 use crate::audit::AuditLog;
-use crate::config::{Config, Dates, RouteService, Sources, Start};
+use crate::config::{Config, Dates, RelayConfig, RouteService, Sources, Start};
 
 /// A configuration that is being read, and one that waits: more signals are equal to one.
 const READS_MAX: usize = 2;
@@ -29,6 +30,8 @@ pub(crate) struct Targets {
     /// The routes of services other than the proxy, by path.
     pub(crate) routes: Vec<(String, RouteId)>,
     pub(crate) proxy: Option<MailSender<ProxyMail>>,
+    /// The relays, by name.
+    pub(crate) relays: Vec<(String, MailSender<RelayReload>)>,
 }
 
 /// The outcomes of reloads.
@@ -51,7 +54,15 @@ pub(crate) struct ReloadParts {
 }
 
 /// What the thread has read.
-type Read = Result<Box<(Config, Vec<LoadedPool>)>, String>;
+type Read = Result<Box<Loaded>, String>;
+
+/// A configuration, and what its files contain.
+struct Loaded {
+    config: Config,
+    pools: Vec<LoadedPool>,
+    /// The lists of the relays, by name.
+    relays: Vec<(String, RelayReload)>,
+}
 
 /// The service that reloads the configuration. It has no connections.
 struct Reload {
@@ -93,13 +104,19 @@ fn read(sources: &Sources) -> Read {
     let pools: Result<Vec<LoadedPool>, _> =
         config.pools.iter().cloned().map(LoadedPool::load).collect();
     let pools = pools.map_err(|error| error.to_string())?;
-    Ok(Box::new((config, pools)))
+    let relays = config.relays.iter().map(|RelayConfig { name, settings }| {
+        let lists = RelayReload::read(settings.clone());
+        let lists = lists.map_err(|why| format!("relay {name}: {why}"))?;
+        Ok((name.clone(), lists))
+    });
+    let relays = relays.collect::<Result<_, String>>()?;
+    Ok(Box::new(Loaded { config, pools, relays }))
 }
 
 impl Reload {
     fn finish(&mut self, cx: &mut Context<'_>, read: Read) {
-        let (config, pools) = match read {
-            Ok(read) => *read,
+        let Loaded { config, pools, relays } = match read {
+            Ok(loaded) => *loaded,
             Err(why) => return self.refuse(&why),
         };
         for line in self.running.needing_restart(&config, &self.start) {
@@ -108,6 +125,7 @@ impl Reload {
         if let Err(why) = self.reload_proxy(&config, pools) {
             return self.refuse(why);
         }
+        self.reload_relays(relays);
         self.trust(cx, &config);
         self.change_limits(cx, &config);
         self.counts.succeeded.set(self.counts.succeeded.get() + 1);
@@ -157,6 +175,21 @@ impl Reload {
             match cx.set_route(*id, new.settings.clone()) {
                 Ok(()) => running.settings = new.settings.clone(),
                 Err(error) => error!(path = path; "limits not changed: {error}"),
+            }
+        }
+    }
+
+    /// Passes new lists to the relays that run.
+    fn reload_relays(&self, relays: Vec<(String, RelayReload)>) {
+        let Some(targets) = self.targets.get() else {
+            return;
+        };
+        for (name, lists) in relays {
+            let Some((_, relay)) = targets.relays.iter().find(|(other, _)| *other == name) else {
+                continue;
+            };
+            if relay.try_send(lists).is_err() {
+                error!(relay = name; "lists not changed: the relay has not taken the last ones");
             }
         }
     }

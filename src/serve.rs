@@ -19,7 +19,7 @@ use weir::reactor::settings::{ListenSettings, RouteSettings, Settings};
 use weir::reactor::{MailSender, Reactor, RouteId, ServiceId, SignalAction};
 use weir::services::admin::{self, Admin, Source};
 use weir::services::nostr::export::{EXPORT, ExportedRelay, RelayExports};
-use weir::services::nostr::{Relay, RelayCounts, RelayNames};
+use weir::services::nostr::{Relay, RelayCounts, RelayNames, RelayReload};
 use weir::services::proxy::{self, Proxy, ProxyMail, ProxyOperator, ProxyRoutes};
 use weir::services::rpc::Rpc;
 use weir::services::rpc::gateway::Gateway;
@@ -93,7 +93,8 @@ fn run(config: &Config, sources: Sources, audit: Option<AuditLog>) -> Result<(),
         routes.extend(id.map(|id| (route.path.clone(), id)));
     }
     let mail = proxy.as_ref().map(|proxy| proxy.mail.clone());
-    let targets = Targets { routes, proxy: mail.clone() };
+    let of_relays = relays.iter().map(|relay| (relay.name.clone(), relay.reloads.clone()));
+    let targets = Targets { routes, proxy: mail.clone(), relays: of_relays.collect() };
     reload.targets.set(targets).map_err(|_| "reload targets are set twice")?;
     if let Some(tls) = &config.server.tls {
         reactor.set_tls(tls.clone())?;
@@ -169,9 +170,14 @@ struct RelayParts {
     names: Rc<RefCell<RelayNames>>,
     /// Whether the names are set.
     has_urls: bool,
+    /// Takes new lists.
+    reloads: MailSender<RelayReload>,
     /// For exports on the admin address.
     exported: Option<ExportedRelay>,
 }
+
+/// Reloads that a relay has not taken.
+const RELAY_MAIL_MAX: usize = 4;
 
 /// Opens and adds the relays that a route names.
 fn add_relays(reactor: &mut Reactor, config: &Config) -> Result<Vec<RelayParts>, Box<dyn Error>> {
@@ -185,11 +191,13 @@ fn add_relays(reactor: &mut Reactor, config: &Config) -> Result<Vec<RelayParts>,
             continue;
         };
         let relay = Relay::open(name, settings.clone(), &route.settings, Some(disk_free))?;
+        let (reloads, mailbox) = reactor.mailbox(reactor.next_service_id(), RELAY_MAIL_MAX);
+        let relay = relay.mailbox(mailbox);
         let (counts, names) = (relay.counts(), relay.names());
         let exported = Some(ExportedRelay::from(&relay));
         let service = reactor.add_service(relay)?;
         let (name, has_urls) = (name.clone(), !settings.urls.is_empty());
-        parts.push(RelayParts { name, service, counts, names, has_urls, exported });
+        parts.push(RelayParts { name, service, counts, names, has_urls, reloads, exported });
     }
     Ok(parts)
 }

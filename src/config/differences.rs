@@ -25,6 +25,19 @@ const OF_POOL: [&str; 2] = ["name", "upstreams"];
 /// Keys of a relay that have no default.
 const OF_RELAY: [&str; 2] = ["name", "data_dir"];
 
+/// Keys of a relay that a running server reads again.
+const RELAY_LISTS: [&str; 9] = [
+    "administrators",
+    "allow_authors",
+    "deny_authors",
+    "allow_kinds",
+    "deny_kinds",
+    "allow_only",
+    "allow_tagged",
+    "open_kinds",
+    "allow_readers",
+];
+
 impl Config {
     /// One line for each setting that differs from its default, in the syntax of the file. Settings
     /// of a route or network follow its path.
@@ -108,9 +121,32 @@ impl Config {
         if self.networks != new.networks {
             lines.push("network: the networks have changed".to_owned());
         }
-        if self.relays != new.relays {
-            lines.push("relay: the relays have changed".to_owned());
+        lines.extend(self.relays_needing_restart(new));
+        lines
+    }
+
+    fn relays_needing_restart(&self, new: &Config) -> Vec<String> {
+        let named = |relays: &[RelayConfig], name: &str| {
+            relays.iter().find(|relay| relay.name == name).cloned()
+        };
+        let mut lines = Vec::new();
+        for relay in &self.relays {
+            let before = format!("relay {}: ", relay.name);
+            let Some(new) = named(&new.relays, &relay.name) else {
+                lines.push(format!("{before}it is removed"));
+                continue;
+            };
+            let is_managed = |relay: &RelayConfig| !relay.settings.administrators.is_empty();
+            let reloaded = match is_managed(relay) == is_managed(&new) {
+                true => &RELAY_LISTS[..],
+                // Whether there is a management API at all.
+                false => &RELAY_LISTS[1..],
+            };
+            let (old, new) = (EffectiveRelay::from(relay), EffectiveRelay::from(&new));
+            lines.extend(changed(&table(&old), &table(&new), &before, reloaded));
         }
+        let added = new.relays.iter().filter(|relay| named(&self.relays, &relay.name).is_none());
+        lines.extend(added.map(|relay| format!("relay {}: it is new", relay.name)));
         lines
     }
 

@@ -191,7 +191,7 @@ impl Source<'_> {
 
 /// The error for a table that other programs have, such as `[server]`, or `[routes]` for `[[route]]`.
 fn unknown_table(place: Place, name: &str) -> ConfigError {
-    let hint = match nearest(name, [ROUTE, NETWORK, POOL].into_iter()) {
+    let hint = match nearest(name, [ROUTE, NETWORK, POOL, RELAY].into_iter()) {
         Some(near) => format!("use [[{near}]]"),
         None => "put settings at the top of the file, as in log = \"info\"".to_owned(),
     };

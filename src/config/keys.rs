@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command};
+use weir::services::nostr::keys::parse_key;
 
 use super::place::Place;
 
@@ -61,15 +62,18 @@ impl Keys {
     }
 
     /// The values of a key that names files, as absolute paths; relative ones start at `base`.
-    /// Values of other keys are unchanged. An empty `base` is the working directory of the process.
+    /// Values of other keys, and public keys, are unchanged. An empty `base` is the working directory of
+    /// the process.
     pub(super) fn resolve(&self, key: &str, values: Vec<String>, base: &Path) -> Vec<String> {
-        let arg = self.0.get_arguments().find(|arg| name(arg) == key && names_files(arg));
+        let may_name_files = |arg: &&Arg| names_files(arg) || names_keys_or_files(arg);
+        let arg = self.0.get_arguments().find(|arg| name(arg) == key && may_name_files(arg));
         let Some(arg) = arg else {
             return values;
         };
         let delimiter = arg.get_value_delimiter();
         let parts = values.iter().flat_map(|value| value.split(|c| Some(c) == delimiter));
         let resolved = parts.map(|path| match std::path::absolute(base.join(path)) {
+            _ if names_keys_or_files(arg) && parse_key(path.trim()).is_some() => path.to_owned(),
             Ok(absolute) if path != OFF => absolute.to_string_lossy().into_owned(),
             _ => path.to_owned(),
         });
@@ -80,6 +84,12 @@ impl Keys {
 /// Whether the argument's values are file names.
 fn names_files(arg: &Arg) -> bool {
     arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.as_str() == "FILE"))
+}
+
+/// Whether each of the argument's values is a public key or the name of a file.
+fn names_keys_or_files(arg: &Arg) -> bool {
+    arg.get_value_names()
+        .is_some_and(|names| names.iter().any(|name| name.as_str() == "KEY_OR_FILE"))
 }
 
 /// The files that these layers name, each with its key and place.

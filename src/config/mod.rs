@@ -150,8 +150,10 @@ impl Config {
         files.extend(keys::files::<NetworkOptions>(of_networks));
         let of_pools = file.pools.iter().map(|(_, table)| table);
         files.extend(keys::files::<PoolOptions>(of_pools));
+        let of_relays = file.relays.clone();
         let config = Config::merge(file, variables, flags)?;
         config.check_files(&files, dates)?;
+        relays::check_files(&config.relays, &of_relays)?;
         config.check_audit_key(&files)?;
         Ok(config)
     }

@@ -104,6 +104,21 @@ pub(super) fn relays(tables: Vec<(Place, Layer)>) -> Result<Vec<RelayConfig>, Co
     Ok(relays)
 }
 
+/// Checks the files of keys that relays name; `tables` are their tables, in the same order.
+pub(super) fn check_files(
+    relays: &[RelayConfig],
+    tables: &[(Place, Layer)],
+) -> Result<(), ConfigError> {
+    for (relay, (place, table)) in relays.iter().zip(tables) {
+        relay.settings.check_files().map_err(|why| {
+            let error = RelayError::Keys(why);
+            let place = place_of(&error.contradiction(), &[table]).unwrap_or(place.clone());
+            ConfigError::Relay { place, error }
+        })?;
+    }
+    Ok(())
+}
+
 fn check(name: &str, settings: &RelaySettings) -> Result<(), RelayError> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.is_empty() || !name.bytes().all(is_plain) {

@@ -1,12 +1,15 @@
 //! Management by administrators over HTTP (NIP-86), authorized by NIP-98.
 
+use std::fs;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::author::{Author, id, now};
-use super::relay::Relay;
+use super::relay::{Directory, Relay};
 use crate::support::{Client, eventually, header};
 
 /// The number of the administrator.
@@ -339,4 +342,27 @@ fn a_relay_without_administrators_takes_no_post() {
     assert_eq!(status, 405, "{head}");
     let nips = document(&relay)["supported_nips"].as_array().unwrap().clone();
     assert!(!nips.contains(&json!(86)), "{nips:?}");
+}
+
+#[test]
+fn a_file_of_administrators_is_read_again_on_sighup() {
+    let directory = Directory::new();
+    let keys = directory.path().join("administrators");
+    fs::write(&keys, Author::new(1).key()).unwrap();
+    let relay = Relay::start(directory, "administrators = ['administrators']");
+    let is_administrator = |author: &Author| {
+        let body = r#"{"method":"supportedmethods","params":[]}"#;
+        let event = author.event(27235, tags(&relay, body), &unique());
+        match post_with(&relay, &event, body) {
+            (200, _) => true,
+            (401, _) => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    let [one, two] = [1, 2].map(Author::new);
+    assert!(is_administrator(&one) && !is_administrator(&two));
+    fs::write(&keys, two.key()).unwrap();
+    relay.process.signal(Signal::HUP);
+    eventually(|| is_administrator(&two), "the second one is an administrator");
+    assert!(!is_administrator(&one));
 }

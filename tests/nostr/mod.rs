@@ -10,6 +10,7 @@ mod crowd;
 mod export;
 mod full_disk;
 mod killed;
+mod lists;
 mod malformed;
 mod manage;
 mod negentropy;

@@ -135,6 +135,11 @@ impl Relay {
         self.directory
     }
 
+    /// The file with its configuration.
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("weir.toml")
+    }
+
     /// The directory of its events.
     pub fn directory(&self) -> String {
         self.directory.events()

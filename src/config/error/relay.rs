@@ -14,6 +14,8 @@ pub(crate) enum RelayError {
     /// Two relays have the same directory.
     DirectoryTwice(PathBuf),
     Settings(RelaySettingsError),
+    /// A file of keys cannot be read: the setting, and why.
+    Keys(String),
 }
 
 impl RelayError {
@@ -24,6 +26,7 @@ impl RelayError {
             RelayError::Name(_) | RelayError::Twice(_) => "name".to_owned(),
             RelayError::DirectoryTwice(_) => "data_dir".to_owned(),
             RelayError::Settings(error) => error.to_string(),
+            RelayError::Keys(why) => why.split(':').next().unwrap_or_default().to_owned(),
         }
     }
 }
@@ -40,6 +43,7 @@ impl fmt::Display for RelayError {
                 let dir = dir.display();
                 write!(f, "data_dir = {dir}: another relay uses it: each needs its own")
             }
+            RelayError::Keys(why) => f.write_str(why),
             RelayError::Settings(error) => error.fmt(f),
         }
     }

@@ -19,11 +19,6 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 const CALLS_MAX: usize = 16;
 
 impl Relay {
-    /// Whether there are administrators.
-    pub(super) fn is_managed(&self) -> bool {
-        !self.administrators.is_empty()
-    }
-
     /// Takes a POST request. `None`: the response follows.
     pub(super) fn take_call(
         &mut self,

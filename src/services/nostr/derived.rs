@@ -6,6 +6,7 @@ use std::thread;
 
 use super::client::Client;
 use super::filter::{FilterLimits, UnknownMembers};
+use super::keys::{self, KeyEntry};
 use super::live::LiveLimits;
 use super::message::MessageLimits;
 use super::negentropy::NegentropyLimits;
@@ -14,7 +15,7 @@ use super::plugin::PluginSettings;
 use super::policy::ListSettings;
 use super::rates::RateLimits;
 use super::relay_names::RelayNames;
-use super::settings::{AuthorKey, RelaySettings};
+use super::settings::RelaySettings;
 use super::store::{CollectLimits, CountLimits, DiskFree, ScanLimits, StoreSettings, Visibility};
 use super::subscription::SubscriptionLimits;
 use super::tags::PublicKey;
@@ -83,28 +84,39 @@ impl RelaySettings {
         }
     }
 
-    pub(super) fn lists(&self) -> ListSettings {
-        ListSettings {
-            allow_authors: keys(&self.allow_authors),
-            deny_authors: keys(&self.deny_authors),
+    /// Reads the files of keys.
+    ///
+    /// # Errors
+    /// A file cannot be read or has a malformed line: one line that names the setting and the file.
+    pub(super) fn lists(&self) -> Result<ListSettings, String> {
+        Ok(ListSettings {
+            allow_authors: keys_of("allow_authors", &self.allow_authors)?,
+            deny_authors: keys_of("deny_authors", &self.deny_authors)?,
             allow_kinds: self.allow_kinds.iter().map(|range| range.kinds()).collect(),
             deny_kinds: self.deny_kinds.iter().map(|range| range.kinds()).collect(),
-            allow_only: self.allow_only,
+            // A file that has become empty does not open the relay.
+            allow_only: self.allow_only || !self.allow_authors.is_empty(),
             allow_tagged: self.allow_tagged,
             open_kinds: self.open_kinds.clone(),
-            allow_readers: keys(&self.allow_readers),
-        }
+            allow_readers: keys_of("allow_readers", &self.allow_readers)?,
+            readers_only: !self.allow_readers.is_empty(),
+            administrators: keys_of("administrators", &self.administrators)?,
+        })
     }
 
-    pub(super) fn rates(&self) -> RateLimits {
-        RateLimits {
+    /// Reads the files of keys without rates.
+    ///
+    /// # Errors
+    /// As [`RelaySettings::lists`].
+    pub(super) fn rates(&self) -> Result<RateLimits, String> {
+        Ok(RateLimits {
             events: self.events_rate,
             events_per_address: self.events_rate_per_address,
             events_per_author: self.events_rate_per_author,
             requests: self.requests_rate,
             exempt_addresses: self.exempt.clone(),
-            exempt_keys: keys(&self.exempt_keys),
-        }
+            exempt_keys: keys_of("exempt_keys", &self.exempt_keys)?,
+        })
     }
 
     /// The plugin, if there is one.
@@ -164,8 +176,8 @@ impl RelaySettings {
     }
 }
 
-fn keys(listed: &[AuthorKey]) -> Vec<PublicKey> {
-    listed.iter().map(|key| key.0).collect()
+fn keys_of(setting: &str, entries: &[KeyEntry]) -> Result<Vec<PublicKey>, String> {
+    keys::load(entries).map_err(|why| format!("{setting}: {why}"))
 }
 
 /// What a connection may see of the store.

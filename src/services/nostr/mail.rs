@@ -1,5 +1,7 @@
 //! Mail of the threads: verified events, commits, judgements and slices of scans.
 
+use std::sync::Arc;
+
 use super::client::Pause;
 use super::jobs::VerifyDone;
 use super::live_sample::Sampled;
@@ -19,6 +21,7 @@ impl Relay {
             return More::Yes;
         }
         let Some(mail) = self.running.as_mut().and_then(Running::next) else {
+            self.reload_lists();
             return More::No;
         };
         match mail {
@@ -83,6 +86,17 @@ impl Relay {
             }
         }
         More::Yes
+    }
+
+    /// Replaces the lists of the configuration, if it was read again.
+    fn reload_lists(&mut self) {
+        let Some(reload) = self.reloads.as_ref().and_then(|reloads| reloads.try_recv().ok()) else {
+            return;
+        };
+        let (lists, settings) = reload.apply(&self.settings);
+        self.lists.reload(lists);
+        self.settings = Arc::new(settings);
+        self.render_documents();
     }
 
     /// Measures how long some of the live events take.

@@ -2,7 +2,8 @@
 //! on its standard input, a line for each judgement on its standard output, in any order.
 //!
 //! Three threads for a process: one writes, one reads, and the supervisor ends a process that hangs,
-//! breaks the protocol or has exited, and starts the next one after a pause. Only the events that the
+//! breaks the protocol or has exited, and starts the next one after a pause. A process whose files have
+//! changed is replaced at once, when it has answered its events. Only the events that the
 //! plugin judges wait for it.
 
 use std::io;
@@ -24,6 +25,7 @@ mod queue;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod watched;
 mod wire;
 
 /// The pause before the first new process. It doubles with each process that answers no event.
@@ -172,6 +174,13 @@ impl Supervisor {
                 self.pause = PAUSE_FIRST;
             }
             let why = match end {
+                End::Outdated => {
+                    info!("the write policy plugin has changed");
+                    if !self.start() && !self.start_again() {
+                        return;
+                    }
+                    continue;
+                }
                 End::Exited => "has exited",
                 End::Hung => "did not answer in time",
                 End::Malformed => "wrote lines that answer no event",
@@ -197,16 +206,26 @@ impl Supervisor {
                 );
                 continue;
             }
-            match Process::start(&self.command, &self.shared, &self.alive) {
-                Ok(process) => {
-                    self.process = process;
-                    self.shared.restarts.fetch_add(1, Relaxed);
-                    info!("the write policy plugin was started again");
-                    return true;
-                }
-                Err(error) => warn!("the write policy plugin cannot be started: {error}"),
+            if self.start() {
+                return true;
             }
         }
         false
+    }
+
+    /// Starts the next process; false if that failed.
+    fn start(&mut self) -> bool {
+        match Process::start(&self.command, &self.shared, &self.alive) {
+            Ok(process) => {
+                self.process = process;
+                self.shared.restarts.fetch_add(1, Relaxed);
+                info!("the write policy plugin was started again");
+                true
+            }
+            Err(error) => {
+                warn!("the write policy plugin cannot be started: {error}");
+                false
+            }
+        }
     }
 }

@@ -39,6 +39,10 @@ pub struct ListSettings {
     pub open_kinds: Vec<u16>,
     /// Keys that may read. Not empty: the others may not.
     pub allow_readers: Vec<PublicKey>,
+    /// Whether only these keys may read, even if the list is empty.
+    pub readers_only: bool,
+    /// Keys that may manage the relay (NIP-86).
+    pub administrators: Vec<PublicKey>,
 }
 
 impl Default for ListSettings {
@@ -52,6 +56,8 @@ impl Default for ListSettings {
             allow_tagged: false,
             open_kinds: OPEN_KINDS.to_vec(),
             allow_readers: Vec::new(),
+            readers_only: false,
+            administrators: Vec::new(),
         }
     }
 }
@@ -69,17 +75,20 @@ struct Configured {
     denied_authors: HashSet<PublicKey>,
     allowed_authors: HashSet<PublicKey>,
     readers: HashSet<PublicKey>,
-    /// Without the authors and readers above.
+    administrators: HashSet<PublicKey>,
+    /// Without the keys above.
     settings: ListSettings,
 }
 
 impl Configured {
     fn new(mut settings: ListSettings) -> Configured {
         settings.allow_only |= !settings.allow_authors.is_empty();
+        settings.readers_only |= !settings.allow_readers.is_empty();
         Configured {
             denied_authors: std::mem::take(&mut settings.deny_authors).into_iter().collect(),
             allowed_authors: std::mem::take(&mut settings.allow_authors).into_iter().collect(),
             readers: std::mem::take(&mut settings.allow_readers).into_iter().collect(),
+            administrators: std::mem::take(&mut settings.administrators).into_iter().collect(),
             settings,
         }
     }
@@ -102,13 +111,18 @@ impl Policy {
         self.configured.settings.allow_only
     }
 
+    /// Whether a key may manage the relay.
+    pub(super) fn is_administrator(&self, key: &PublicKey) -> bool {
+        self.configured.administrators.contains(key)
+    }
+
     /// Whether the configuration denies an author, which no administrator can change.
     pub(super) fn denies_author(&self, author: &PublicKey) -> bool {
         self.configured.denied_authors.contains(author)
     }
 
-    /// Whether the configuration denies a kind.
-    pub(super) fn denies_kind(&self, kind: u16) -> bool {
+    /// Whether the configuration denies a kind, which no administrator can change.
+    pub(super) fn is_denied_kind(&self, kind: u16) -> bool {
         contains(&self.configured.settings.deny_kinds, kind)
     }
 
@@ -124,8 +138,8 @@ impl Policy {
     /// # Errors
     /// Only listed keys may.
     pub fn may_read(&self, keys: &[PublicKey]) -> Result<(), Refusal> {
-        let readers = &self.configured.readers;
-        if readers.is_empty() || keys.iter().any(|key| readers.contains(key)) {
+        let Configured { readers, settings, .. } = &*self.configured;
+        if !settings.readers_only || keys.iter().any(|key| readers.contains(key)) {
             return Ok(());
         }
         let prefix = if keys.is_empty() { Prefix::AuthRequired } else { Prefix::Restricted };
@@ -156,7 +170,7 @@ impl Policy {
 
     fn accepts_kind(&self, kind: u16) -> bool {
         let ManagedLists { allowed_kinds, denied_kinds, .. } = &*self.managed;
-        if denied_kinds.contains(&kind) || self.denies_kind(kind) {
+        if denied_kinds.contains(&kind) || self.is_denied_kind(kind) {
             return false;
         }
         let allow_kinds = &self.configured.settings.allow_kinds;
@@ -168,8 +182,11 @@ fn contains(ranges: &[RangeInclusive<u16>], kind: u16) -> bool {
     ranges.iter().any(|range| range.contains(&kind))
 }
 
-/// Row 11.
 impl Lists for Policy {
+    fn denies_kind(&self, kind: u16) -> bool {
+        self.is_denied_kind(kind)
+    }
+
     fn refusal(&self, event: &Event) -> Option<Refusal> {
         if self.managed.banned_ids.contains_key(event.id()) {
             return Some(Prefix::Blocked.text("the event is banned"));

@@ -15,7 +15,6 @@ use super::event::Event;
 use super::health::DiskRoom;
 use super::info::Documents;
 use super::jobs::Submitted;
-use super::keys;
 use super::live_sample::LiveSample;
 use super::managed::ManagedLists;
 use super::message::{BadMessage, MessageLimits};
@@ -23,21 +22,21 @@ use super::metrics::{RelayCounts, Reply, add};
 use super::negentropy::Sessions;
 use super::plugin::Plugin;
 use super::policy::{Policy, SharedPolicy};
-use super::rates::Rates;
+use super::rates::{RateLimits, Rates};
 use super::recent::RecentIds;
 use super::refusal::Refusal;
 use super::relay_names::RelayNames;
+use super::reload::RelayReload;
 use super::reply::write_notice;
 use super::running::Running;
 use super::settings::RelaySettings;
 use super::store::{self, DiskFree, OpenError, Store, Writer};
 use super::subscription::Subscriptions;
-use super::tags::PublicKey;
 use super::vanished::Vanished;
 use super::write_policy::WritePolicy;
 use crate::protocol::CloseCode;
 use crate::reactor::settings::RouteSettings;
-use crate::reactor::{ConnId, ConnMap, Context, SendOutcome, Throttle, Time};
+use crate::reactor::{ConnId, ConnMap, Context, MailReceiver, SendOutcome, Throttle, Time};
 
 /// Bytes of the events of one connection without an OK; then reading from it pauses.
 const IN_FLIGHT_BYTES_MAX: usize = 1024 * 1024;
@@ -55,13 +54,16 @@ pub struct Relay {
     pub(super) guarded: Arc<[u16]>,
     /// The lists of authors, kinds and ids.
     pub(super) lists: SharedPolicy,
-    /// Keys that may manage the relay (NIP-86).
-    pub(super) administrators: Arc<[PublicKey]>,
+    /// Whether there were administrators at the start (NIP-86).
+    pub(super) is_managed: bool,
+    /// New lists of the configuration.
+    pub(super) reloads: Option<MailReceiver<RelayReload>>,
     /// Connections whose management calls are not answered, those included that have closed since.
     pub(super) calls: Vec<ConnId>,
     /// Until the threads are started; `None` without a plugin.
     pub(super) policy: Option<Box<dyn WritePolicy>>,
     pub(super) rates: Rates,
+    pub(super) rate_limits: RateLimits,
     pub(super) clients: ConnMap<Client>,
     pub(super) subscriptions: Subscriptions<ConnId>,
     /// When subscriptions of ended connections were last removed.
@@ -104,8 +106,8 @@ pub enum RelayError {
     Store(OpenError),
     /// The plugin cannot be started.
     Plugin(io::Error),
-    /// The keys of the administrators cannot be read: one line.
-    Administrators(String),
+    /// A file of keys cannot be read: one line, with the setting.
+    Keys(String),
 }
 
 impl fmt::Display for RelayError {
@@ -113,7 +115,7 @@ impl fmt::Display for RelayError {
         match self {
             RelayError::Store(error) => error.fmt(f),
             RelayError::Plugin(error) => write!(f, "plugin: {error}"),
-            RelayError::Administrators(error) => write!(f, "administrators: {error}"),
+            RelayError::Keys(error) => error.fmt(f),
         }
     }
 }
@@ -154,14 +156,14 @@ impl Relay {
         route: &RouteSettings,
         disk_free: Option<DiskFree>,
     ) -> Result<Relay, RelayError> {
+        let lists = settings.lists().map_err(RelayError::Keys)?;
+        let rate_limits = settings.rates().map_err(RelayError::Keys)?;
         let policy: Option<Box<dyn WritePolicy>> = match settings.plugin_settings() {
             Some(plugin) => Some(Box::new(Plugin::start(plugin).map_err(RelayError::Plugin)?)),
             None => None,
         };
         let (store, writer) = store::open(&settings.data_dir, settings.store(disk_free))
             .map_err(RelayError::Store)?;
-        let administrators =
-            keys::load(&settings.administrators).map_err(RelayError::Administrators)?;
         let managed = store.snapshot().and_then(|snapshot| ManagedLists::load(&snapshot));
         let managed = managed.map_err(|error| {
             RelayError::Store(OpenError::Database(settings.data_dir.clone(), error))
@@ -186,16 +188,18 @@ impl Relay {
             vanished: Vanished::default(),
         };
         let mut relay = Relay {
-            administrators: administrators.into(),
+            is_managed: !settings.administrators.is_empty(),
+            reloads: None,
             calls: Vec::new(),
             documents,
             is_open_to_pages: route.origins.is_empty(),
             limits: settings.messages(),
             names: Rc::new(RefCell::new(names)),
             guarded: settings.guarded_kinds(),
-            lists: SharedPolicy::new(Policy::new(settings.lists(), managed)),
+            lists: SharedPolicy::new(Policy::new(lists, managed)),
             policy,
-            rates: Rates::new(settings.rates()),
+            rates: Rates::new(rate_limits.clone()),
+            rate_limits,
             clients: ConnMap::new(),
             subscriptions: Subscriptions::new(settings.subscriptions()),
             released: None,
@@ -215,6 +219,13 @@ impl Relay {
         };
         relay.render_documents();
         Ok(relay)
+    }
+
+    /// The same relay with a mailbox for new lists, made by
+    /// [`Reactor::mailbox`](crate::reactor::Reactor::mailbox).
+    pub fn mailbox(mut self, reloads: MailReceiver<RelayReload>) -> Relay {
+        self.reloads = Some(reloads);
+        self
     }
 
     /// The counts of the relay, shared with the source of metrics.

@@ -134,7 +134,7 @@ pub(super) fn allow_every_origin(response: &mut Response, is_managed: bool) {
 
 impl Service for Relay {
     fn methods(&self) -> &'static [&'static str] {
-        match self.is_managed() {
+        match self.is_managed {
             true => &["GET", "HEAD", "OPTIONS", "POST"],
             false => &["GET", "HEAD", "OPTIONS"],
         }
@@ -160,7 +160,7 @@ impl Service for Relay {
             _ => self.document(request),
         };
         if self.is_open_to_pages {
-            allow_every_origin(&mut response, self.is_managed());
+            allow_every_origin(&mut response, self.is_managed);
         }
         Some(response)
     }

@@ -8,10 +8,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::keys::{KeyEntry, parse_key};
+use super::keys::KeyEntry;
 use super::policy::ListSettings;
 use super::relay_names::RelayNames;
-use super::tags::PublicKey;
 use crate::reactor::settings::{Prefix, Rate, RouteSettings, with_setters};
 
 pub use super::filter::BroadFilters;
@@ -55,18 +54,18 @@ with_setters! {
         /// Kinds that are accepted. Empty: all.
         pub allow_kinds: Vec<KindRange> = Vec::new(),
 
-        /// Authors that may write. Not empty: the others may not.
-        pub allow_authors: Vec<AuthorKey> = Vec::new(),
+        /// Authors that may write. Not empty: the others may not. A file without a key counts as an entry.
+        pub allow_authors: Vec<KeyEntry> = Vec::new(),
         /// Authors that may not write.
-        pub deny_authors: Vec<AuthorKey> = Vec::new(),
+        pub deny_authors: Vec<KeyEntry> = Vec::new(),
         /// Whether only listed authors may write, even if no author is listed.
         pub allow_only: bool = false,
         /// Whether anybody may write an event with a `p` tag of an allowed author.
         pub allow_tagged: bool = false,
         /// Kinds that anybody may write who is not denied.
         pub open_kinds: Vec<u16> = ListSettings::default().open_kinds,
-        /// Keys that may read. Not empty: the others may not.
-        pub allow_readers: Vec<AuthorKey> = Vec::new(),
+        /// Keys that may read. Not empty: the others may not. A file without a key counts as an entry.
+        pub allow_readers: Vec<KeyEntry> = Vec::new(),
         /// Keys that may manage the relay over HTTP (NIP-86). Empty: there is no management.
         pub administrators: Vec<KeyEntry> = Vec::new(),
         /// A write policy in a process of its own: a path, or a command for the shell if it has spaces.
@@ -149,7 +148,7 @@ with_setters! {
         /// Addresses without these rates.
         pub exempt: Vec<Prefix> = Vec::new(),
         /// Authors and authenticated keys without these rates.
-        pub exempt_keys: Vec<AuthorKey> = Vec::new(),
+        pub exempt_keys: Vec<KeyEntry> = Vec::new(),
 
         /// When an event counts as stored.
         pub sync: Sync = Sync::Commit,
@@ -248,6 +247,16 @@ impl RelaySettings {
         }
     }
 
+    /// Checks the files of keys. Blocks.
+    ///
+    /// # Errors
+    /// The first file that cannot be read or has a malformed line: one line, with the setting first.
+    pub fn check_files(&self) -> Result<(), String> {
+        self.lists()?;
+        self.rates()?;
+        Ok(())
+    }
+
     /// Whether this kind is for its author and recipients only.
     pub(super) fn is_restricted(&self, kind: u16) -> bool {
         self.restricted_kinds.contains(&kind)
@@ -335,25 +344,6 @@ pub enum SlowReaders {
     Close,
     /// The events are dropped and counted; each subscription gets one NOTICE.
     Drop,
-}
-
-/// A public key: 64 lower-case hex digits, or `npub1..` (NIP-19).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AuthorKey(pub PublicKey);
-
-impl FromStr for AuthorKey {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<AuthorKey, Self::Err> {
-        let key = parse_key(text).map(AuthorKey);
-        key.ok_or("expected a public key: npub1.. or 64 lower-case hex digits")
-    }
-}
-
-impl fmt::Display for AuthorKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
 }
 
 /// One kind, or a range of kinds: `1`, `30000-39999`.

@@ -1,6 +1,6 @@
 //! Starts the threads of a relay.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use super::jobs::{Checking, Release, VERIFY_JOBS_MAX};
 use super::judging::Judging;
@@ -10,6 +10,7 @@ use super::relay::Relay;
 use super::running::Running;
 use super::scans::ScanJob;
 use super::settings::{AuthPolicy, Sync};
+use super::verify::VerifySettings;
 use super::writer::{WriterJob, WriterThread};
 use crate::reactor::{Context, WorkerSettings};
 
@@ -42,11 +43,14 @@ impl Relay {
             None => (None, None),
         };
         let checking = Checking {
-            settings: self.settings.verify(self.names.borrow().clone()),
+            // The lists deny kinds: they can be reloaded.
+            settings: VerifySettings {
+                denied_kinds: Vec::new(),
+                ..self.settings.verify(self.names.borrow().clone())
+            },
             limits: self.limits.clone(),
             store: self.store.clone(),
             management: Management {
-                administrators: Arc::clone(&self.administrators),
                 lists: self.lists.clone(),
                 used: Mutex::default(),
                 submit: {
@@ -55,7 +59,7 @@ impl Relay {
                 },
             },
             lists: self.lists.clone(),
-            authors: AuthorRates::new(&self.settings.rates()),
+            authors: AuthorRates::new(&self.rate_limits),
             offers_auth: self.settings.auth != AuthPolicy::Off,
             release: Release::new(accepted, judging),
         };

@@ -59,9 +59,15 @@ pub trait Known {
     fn is_vanished(&self, author: &PublicKey, created_at: u64) -> bool;
 }
 
-/// Row 11: lists of authors, kinds and ids.
+/// Lists of authors, kinds and ids.
 pub trait Lists {
-    /// Why the lists refuse the event.
+    /// Row 5: whether the kind is denied, beside the kinds in the settings.
+    fn denies_kind(&self, kind: u16) -> bool {
+        let _ = kind;
+        false
+    }
+
+    /// Row 11: why the lists refuse the event.
     fn refusal(&self, event: &Event) -> Option<Refusal>;
 }
 
@@ -145,7 +151,8 @@ impl Verifier<'_> {
         if KINDS_NOT_FOR_RELAYS.contains(&kind) {
             return Err(Prefix::Blocked.text(format!("kind {kind} is not for relays")));
         }
-        if self.settings.denied_kinds.iter().any(|range| range.contains(&kind)) {
+        let is_denied = self.settings.denied_kinds.iter().any(|range| range.contains(&kind));
+        if is_denied || self.lists.denies_kind(kind) {
             return Err(Prefix::Blocked.text(format!("kind {kind} is not accepted here")));
         }
         if let Some(text) = sizes.exceeded(event, &self.settings.limits) {

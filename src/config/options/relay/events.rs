@@ -3,7 +3,8 @@
 use clap::Args;
 use serde::Serialize;
 use weir::reactor::settings::{Prefix, Rate};
-use weir::services::nostr::settings::{AuthorKey, RelaySettings};
+use weir::services::nostr::keys::KeyEntry;
+use weir::services::nostr::settings::RelaySettings;
 
 use super::names::MuteOk;
 use super::usual::usual;
@@ -74,9 +75,9 @@ pub(in crate::config) struct EventOptions {
     exempt: Vec<Prefix>,
 
     /// Authors and authenticated keys without these rates
-    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    #[arg(long, value_name = "KEY_OR_FILE", value_delimiter = ',')]
     #[serde(serialize_with = "texts")]
-    exempt_keys: Vec<AuthorKey>,
+    exempt_keys: Vec<KeyEntry>,
 
     /// Malformed messages in a row after which a connection is closed with 1008
     #[arg(long, value_name = "N", default_value_t = Count(usual().bad_messages_max))]

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 use weir::services::nostr::keys::KeyEntry;
-use weir::services::nostr::settings::{AuthorKey, KindRange, RelaySettings};
+use weir::services::nostr::settings::{KindRange, RelaySettings};
 
 use super::names::Failure;
 use super::usual::usual;
@@ -22,15 +22,15 @@ pub(in crate::config) struct PolicyOptions {
     #[serde(serialize_with = "texts")]
     allow_kinds: Vec<KindRange>,
 
-    /// Authors that may write, as npub or hex; none: all
-    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    /// Authors that may write, as npub, hex, or a file of keys; none: all
+    #[arg(long, value_name = "KEY_OR_FILE", value_delimiter = ',')]
     #[serde(serialize_with = "texts")]
-    allow_authors: Vec<AuthorKey>,
+    allow_authors: Vec<KeyEntry>,
 
     /// Authors that may not write
-    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    #[arg(long, value_name = "KEY_OR_FILE", value_delimiter = ',')]
     #[serde(serialize_with = "texts")]
-    deny_authors: Vec<AuthorKey>,
+    deny_authors: Vec<KeyEntry>,
 
     /// Only listed authors may write, even if none is listed
     #[arg(long, value_name = "BOOL", default_value_t = usual().allow_only)]
@@ -48,12 +48,12 @@ pub(in crate::config) struct PolicyOptions {
     open_kinds: Vec<Count<u16>>,
 
     /// Keys that may read; none: all
-    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    #[arg(long, value_name = "KEY_OR_FILE", value_delimiter = ',')]
     #[serde(serialize_with = "texts")]
-    allow_readers: Vec<AuthorKey>,
+    allow_readers: Vec<KeyEntry>,
 
     /// Keys that may manage the relay over HTTP, as npub, hex, or a file of keys
-    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    #[arg(long, value_name = "KEY_OR_FILE", value_delimiter = ',')]
     #[serde(serialize_with = "texts")]
     administrators: Vec<KeyEntry>,
 

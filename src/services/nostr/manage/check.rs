@@ -1,6 +1,6 @@
 //! Requests of the management API on a thread that verifies.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,6 @@ pub(crate) struct ManageJob {
 
 /// What the threads need to check requests.
 pub(crate) struct Management {
-    pub(crate) administrators: Arc<[PublicKey]>,
     pub(crate) lists: SharedPolicy,
     pub(crate) used: Mutex<UsedIds>,
     /// Passes a change to the thread that writes; false if that has ended.
@@ -78,7 +77,7 @@ impl Management {
         let ManageJob { authorization, target, body, .. } = job;
         let terms = HttpAuthTerms { names, method: "POST", target, body, now };
         let event = nip98::check(authorization, &terms, keys)?;
-        if !self.administrators.contains(event.pubkey()) {
+        if !self.lists.load().is_administrator(event.pubkey()) {
             return Err(Prefix::Restricted.text("the author is not an administrator"));
         }
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +117,7 @@ impl Management {
                 Entry::BannedAuthor(key) if !adds && policy.denies_author(&key) => {
                     Some("the configuration of the relay denies this author")
                 }
-                Entry::AllowedKind(kind) if adds && policy.denies_kind(kind) => {
+                Entry::AllowedKind(kind) if adds && policy.is_denied_kind(kind) => {
                     Some("the configuration of the relay denies this kind")
                 }
                 entry if adds && policy.managed().is_full_for(&entry) => Some("the list is full"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::shared::{End, Shared};
+use super::watched::Watched;
 
 /// Bytes of a line of a plugin. An answer has 100 and a message.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -31,10 +32,11 @@ impl Process {
         } else {
             Command::new(command)
         };
+        let watched = Watched::of(command);
         let number = shared.start();
         let child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut process = Process { child };
-        process.start_threads(number, shared, alive).inspect_err(|_| {
+        process.start_threads(number, watched, shared, alive).inspect_err(|_| {
             process.end();
             // The thread that was started ends.
             shared.finish();
@@ -45,6 +47,7 @@ impl Process {
     fn start_threads(
         &mut self,
         number: u64,
+        watched: Watched,
         shared: &Arc<Shared>,
         alive: &Arc<()>,
     ) -> io::Result<()> {
@@ -54,7 +57,7 @@ impl Process {
         let alive = [Arc::clone(alive), Arc::clone(alive)];
         let [writer_alive, reader_alive] = alive;
         thread::Builder::new().name("weir-policy-out".to_owned()).spawn(move || {
-            write(stdin, &writer, number);
+            write(stdin, &watched, &writer, number);
             drop(writer_alive);
         })?;
         thread::Builder::new().name("weir-policy-in".to_owned()).spawn(move || {
@@ -75,10 +78,16 @@ impl Process {
     }
 }
 
-/// Writes the lines of events until the process has ended.
-fn write(mut stdin: ChildStdin, shared: &Shared, number: u64) {
+/// Writes the lines of events until the process has ended. No event goes to a process whose files have
+/// changed.
+fn write(mut stdin: ChildStdin, watched: &Watched, shared: &Shared, number: u64) {
     let mut lines = Vec::new();
-    while shared.next_lines(number, &mut lines) {
+    while shared.wait_for_events(number) {
+        if watched.has_changed() {
+            shared.outdate(number);
+            continue;
+        }
+        shared.take_lines(number, &mut lines);
         if stdin.write_all(&lines).is_err() {
             shared.end(number, End::Exited);
             return;

@@ -77,6 +77,11 @@ impl Queue {
         Ok(())
     }
 
+    /// Whether an event can be moved to the process.
+    pub(super) fn can_send(&self) -> bool {
+        self.in_flight.len() < self.in_flight_max && !self.waiting.is_empty()
+    }
+
     /// Moves events to the process; appends their lines to `out`. False: none can be moved.
     pub(super) fn send(&mut self, out: &mut Vec<u8>, now: Instant) -> bool {
         let before = out.len();

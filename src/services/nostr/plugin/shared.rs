@@ -23,6 +23,8 @@ pub(super) enum End {
     Hung,
     /// It has written a line beyond the limit, or too many lines that answer no event.
     Malformed,
+    /// Its files have changed, and it has answered all of its events.
+    Outdated,
     /// The plugin is dropped.
     Stopped,
 }
@@ -49,6 +51,8 @@ struct State {
     process: u64,
     /// Why the process is to be ended.
     end: Option<End>,
+    /// Whether its files have changed: it gets no further event.
+    is_outdated: bool,
     /// Whether it has answered an event.
     has_answered: bool,
     malformed_in_row: u32,
@@ -63,6 +67,7 @@ impl Shared {
             queue,
             process: 0,
             end: None,
+            is_outdated: false,
             has_answered: false,
             malformed_in_row: 0,
             is_malformed: false,
@@ -90,18 +95,34 @@ impl Shared {
         pushed
     }
 
-    /// For the writer: waits for events, and appends their lines to `out`. False: the process has
-    /// ended.
-    pub(super) fn next_lines(&self, process: u64, out: &mut Vec<u8>) -> bool {
+    /// For the writer: waits until there are events for the process. False: it has ended.
+    pub(super) fn wait_for_events(&self, process: u64) -> bool {
         let mut state = self.lock();
         loop {
             if state.is_stopped || state.process != process {
                 return false;
             }
-            if state.queue.send(out, Instant::now()) {
+            if !state.is_outdated && state.queue.can_send() {
                 return true;
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// For the writer: appends the lines of events to `out`.
+    pub(super) fn take_lines(&self, process: u64, out: &mut Vec<u8>) {
+        let mut state = self.lock();
+        if !state.is_stopped && state.process == process {
+            state.queue.send(out, Instant::now());
+        }
+    }
+
+    /// For the writer: the files of the process have changed. It is ended when it has answered.
+    pub(super) fn outdate(&self, process: u64) {
+        let mut state = self.lock();
+        if state.process == process {
+            state.is_outdated = true;
+            self.control.notify_one();
         }
     }
 
@@ -131,8 +152,12 @@ impl Shared {
         };
         state.has_answered = true;
         state.malformed_in_row = 0;
+        let is_outdated = state.is_outdated;
         drop(state);
         self.work.notify_one();
+        if is_outdated {
+            self.control.notify_one();
+        }
         reply.send(judgement);
         true
     }
@@ -162,6 +187,9 @@ impl Shared {
             }
             if let Some(end) = state.end {
                 return end;
+            }
+            if state.is_outdated && state.queue.in_flight() == 0 {
+                return End::Outdated;
             }
             let times = [state.queue.hangs_at(), state.queue.loses_at()];
             if times[0].is_some_and(|time| time <= now) {
@@ -199,6 +227,7 @@ impl Shared {
         let mut state = self.lock();
         state.queue.restart(Instant::now());
         state.end = None;
+        state.is_outdated = false;
         state.has_answered = false;
         state.malformed_in_row = 0;
         state.is_malformed = false;

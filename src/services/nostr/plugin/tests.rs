@@ -259,3 +259,29 @@ fn a_stopped_plugin_that_hangs_is_killed_and_its_events_are_rejected() {
     assert_eq!(wait(&judgement), rejected());
     assert!(!PathBuf::from(format!("/proc/{}/stat", pid.trim())).exists());
 }
+
+#[test]
+fn a_changed_file_replaces_the_process_after_its_answers() {
+    let directory = Directory::new();
+    let old = r#"
+read -r a; while [ ! -e go ]; do sleep 0.01; done
+id_of "$a"; answer "$id" reject old
+serve"#;
+    let plugin = Plugin::start(directory.settings(old, NEVER)).unwrap();
+    let first = submit(&plugin, 1, 1);
+    wait_until(|| plugin.counts().in_flight == 1);
+    let new = r#"while read -r line; do id_of "$line"; answer "$id" reject new; done"#;
+    directory.settings(new, NEVER);
+    let second = submit(&plugin, 2, 1);
+    fs::write(directory.file("go"), "").unwrap();
+    let rejected = |text: &'static str| Judgement::Reject(Prefix::Blocked.text(text));
+    assert_eq!((wait(&first), wait(&second)), (rejected("old"), rejected("new")));
+    assert_eq!(plugin.counts(), PluginCounts { restarts: 1, ..PluginCounts::default() });
+    // A file that does not start: the events wait for the next change.
+    fs::write(directory.file("plugin.sh"), "exit 1").unwrap();
+    let waiting = submit(&plugin, 4, 1);
+    wait_until(|| plugin.counts().restarts > 1);
+    directory.settings(new, NEVER);
+    wait_until(|| wait(&submit(&plugin, 5, 1)) == rejected("new"));
+    drop(waiting);
+}

@@ -143,7 +143,7 @@ fn listed_kinds_are_those_that_are_accepted() {
     };
     let policy = Policy::new(settings, managed);
     assert_eq!(policy.listed_kinds(), [1, 4, 7].into());
-    assert!(policy.denies_kind(3) && !policy.denies_kind(2));
+    assert!(policy.is_denied_kind(3) && !policy.is_denied_kind(2));
 }
 
 #[test]
